@@ -1,0 +1,416 @@
+//! The vocabulary: what a source delivers, what decode makes of it, what became of it. No I/O, no clock.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+pub use nova_storage::id::{Id, TopicPartition};
+
+/// One record as a source delivers it, before anything is known about its content.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub offset: i64,
+    /// Arrival: the broker's or capture's timestamp, epoch milliseconds. Sources never deliver one outside
+    /// [`TIMESTAMP_MS_RANGE`].
+    pub timestamp_ms: i64,
+    pub key: Option<Bytes>,
+    pub value: Option<Bytes>,
+    pub headers: Vec<(Box<str>, Bytes)>,
+    /// Set when the source itself could not read the record (a capture line that is not JSON); goes to the dead
+    /// letters with `value` holding what was there (bounded by [`DEAD_VALUE_MAX_BYTES`]).
+    pub defect: Option<Dead>,
+}
+
+/// Timestamps that a record may carry: 1970 to 2100, epoch milliseconds.
+pub const TIMESTAMP_MS_RANGE: std::ops::Range<i64> = 0..4_102_444_800_000;
+
+/// A key or value longer than this is kept cut in the dead letters.
+pub const DEAD_VALUE_MAX_BYTES: usize = 1 << 20;
+
+/// The five source tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Table {
+    Users = 0,
+    Posts = 1,
+    Follows = 2,
+    Comments = 3,
+    Likes = 4,
+}
+
+/// How a column is typed at the source, and therefore in [`Cell`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnType {
+    Uuid,
+    Text,
+    Bool,
+    /// `jsonb`: kept as its JSON text.
+    Json,
+    /// `timestamptz`, on the wire an ISO 8601 string.
+    TimestampTz,
+    /// `timestamp` without time zone, read as UTC; on the wire an integer of microseconds.
+    Timestamp,
+}
+
+/// One column of a source table.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    pub name: &'static str,
+    pub kind: ColumnType,
+    pub nullable: bool,
+}
+
+const fn column(name: &'static str, kind: ColumnType, nullable: bool) -> Column {
+    Column { name, kind, nullable }
+}
+
+use ColumnType::{Bool, Json, Text, Timestamp, TimestampTz, Uuid};
+
+const USERS: &[Column] = &[
+    column("id", Uuid, false),
+    column("username", Text, false),
+    column("email_verified", Bool, false),
+    column("is_active", Bool, false),
+    column("created_at", TimestampTz, false),
+    column("updated_at", TimestampTz, false),
+    column("deleted_at", TimestampTz, true),
+];
+const POSTS: &[Column] = &[
+    column("id", Uuid, false),
+    column("user_id", Uuid, false),
+    column("caption", Text, true),
+    column("image_key", Text, false),
+    column("image_sizes", Json, true),
+    column("status", Text, false),
+    column("created_at", TimestampTz, false),
+    column("updated_at", TimestampTz, false),
+    column("soft_delete", TimestampTz, true),
+];
+const FOLLOWS: &[Column] = &[
+    column("id", Uuid, false),
+    column("follower_id", Uuid, false),
+    column("following_id", Uuid, false),
+    column("created_at", Timestamp, true),
+];
+const COMMENTS: &[Column] = &[
+    column("id", Uuid, false),
+    column("post_id", Uuid, false),
+    column("user_id", Uuid, false),
+    column("content", Text, false),
+    column("parent_comment_id", Uuid, true),
+    column("created_at", Timestamp, true),
+    column("updated_at", Timestamp, true),
+    column("soft_delete", Timestamp, true),
+];
+const LIKES: &[Column] = &[
+    column("id", Uuid, false),
+    column("user_id", Uuid, false),
+    column("post_id", Uuid, false),
+    column("created_at", Timestamp, true),
+];
+
+/// Columns that never get past decode, in any table: not stored, not logged, not sent on.
+pub const DROPPED_COLUMNS: &[&str] = &["password_hash", "email"];
+
+impl Table {
+    pub const ALL: [Table; 5] = [Table::Users, Table::Posts, Table::Follows, Table::Comments, Table::Likes];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Table::Users => "users",
+            Table::Posts => "posts",
+            Table::Follows => "follows",
+            Table::Comments => "comments",
+            Table::Likes => "likes",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Table> {
+        Table::ALL.into_iter().find(|table| table.name() == name)
+    }
+
+    /// The columns nova keeps, in the order of [`Row::cells`]; the primary key `id` is the first.
+    pub const fn columns(self) -> &'static [Column] {
+        match self {
+            Table::Users => USERS,
+            Table::Posts => POSTS,
+            Table::Follows => FOLLOWS,
+            Table::Comments => COMMENTS,
+            Table::Likes => LIKES,
+        }
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The value of one column. `TimestampTz` and `Timestamp` are both [`Cell::Micros`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// The record did not carry the column.
+    Missing,
+    Null,
+    /// Debezium's placeholder for an unchanged out-of-line value: take it from the stored row.
+    Unavailable,
+    Bool(bool),
+    Uuid(Id),
+    /// Epoch microseconds; `i64::MAX` is `infinity`, `i64::MIN` is `-infinity`.
+    Micros(i64),
+    Text(Box<str>),
+    /// JSON text as the source printed it, checked to be well formed.
+    Json(Box<str>),
+}
+
+/// The image of a row after a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// One cell per column of [`Table::columns`].
+    pub cells: Box<[Cell]>,
+    /// Columns that the table's list does not name, as the text of one JSON object; `None` when there are none.
+    pub extra: Option<Box<str>>,
+}
+
+/// How a change was written on the wire. A null value means a delete only after a [`Format::FlatTombstone`] row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Format {
+    /// Debezium's full envelope.
+    Envelope = 0,
+    /// ExtractNewRecordState with `__deleted` (rewrite mode).
+    FlatRewrite = 1,
+    /// ExtractNewRecordState without `__deleted`: deletes are null values.
+    FlatTombstone = 2,
+}
+
+/// Debezium's operation, for `_op` in ClickHouse. `Unknown` is a flattened record without `__op`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Op {
+    Read = b'r',
+    Create = b'c',
+    Update = b'u',
+    Delete = b'd',
+    Truncate = b't',
+    Unknown = b'?',
+}
+
+/// What a change asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChangeBody {
+    Upsert(Row),
+    Delete,
+    /// A null value: the writer looks at the stored row's [`Format`] to tell a delete from a compaction marker.
+    Tombstone,
+    Truncate,
+}
+
+/// One change of one source row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub table: Table,
+    /// The primary key, from the Kafka key; [`Id::NIL`] for a truncate.
+    pub key: Id,
+    pub op: Op,
+    pub format: Format,
+    /// PostgreSQL's log sequence number; `None` where the format does not carry it.
+    pub lsn: Option<u64>,
+    /// Time of the source's commit, epoch microseconds.
+    pub source_ts_us: Option<i64>,
+    pub body: ChangeBody,
+}
+
+/// What a user did to a post.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Action {
+    Impression = 0,
+    View = 1,
+    Like = 2,
+    Comment = 3,
+    Share = 4,
+}
+
+impl Action {
+    pub const ALL: [Action; 5] = [Action::Impression, Action::View, Action::Like, Action::Comment, Action::Share];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Action::Impression => "impression",
+            Action::View => "view",
+            Action::Like => "like",
+            Action::Comment => "comment",
+            Action::Share => "share",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Action> {
+        Action::ALL.into_iter().find(|action| action.name() == name)
+    }
+}
+
+/// One client event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientEvent {
+    pub event_id: Id,
+    pub user_id: Id,
+    pub post_id: Id,
+    pub author_id: Option<Id>,
+    pub action: Action,
+    /// The client's own time, epoch milliseconds; the writer clamps it to the arrival.
+    pub event_time_ms: i64,
+    pub dwell_ms: u32,
+    pub device: Box<str>,
+    pub app_ver: Box<str>,
+}
+
+/// A record that is recognised and of no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ignored {
+    /// A null value behind a delete that the envelope already told.
+    Tombstone,
+    Heartbeat,
+    /// `pg_logical_emit_message`.
+    Message,
+    /// `{prefix}.transaction`.
+    TransactionMarker,
+    /// A topic that nova does not follow.
+    UnknownTopic,
+    /// A truncate under the policy `ignore`.
+    Truncate,
+}
+
+/// A record that can never be applied: why, in words for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dead {
+    pub stage: Stage,
+    /// A short stable code, e.g. `malformed-json`.
+    pub reason: &'static str,
+    /// Names the field, what is wrong with its value and what was expected. Never holds the dropped columns.
+    pub detail: String,
+}
+
+/// Where a dead letter arose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stage {
+    Source,
+    Decode,
+    Dedup,
+    Apply,
+    Warehouse,
+}
+
+impl Stage {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Stage::Source => "source",
+            Stage::Decode => "decode",
+            Stage::Dedup => "dedup",
+            Stage::Apply => "apply",
+            Stage::Warehouse => "warehouse",
+        }
+    }
+}
+
+/// Why a record cannot be decoded yet; only its partition waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    pub reason: &'static str,
+    pub detail: String,
+}
+
+/// What decode makes of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decoded {
+    Change(Change),
+    Event(ClientEvent),
+    Ignore(Ignored),
+    Dead(Dead),
+    Wait(Wait),
+}
+
+/// What became of a record. Every consumed record has exactly one (N2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Outcome {
+    Applied = 0,
+    /// The same event id, or the same version of a row, again.
+    Duplicate = 1,
+    /// An older version of a row than the stored one.
+    Stale = 2,
+    Ignored = 3,
+    /// An event older than the dedup horizon.
+    Late = 4,
+    Dead = 5,
+}
+
+impl Outcome {
+    pub const ALL: [Outcome; 6] =
+        [Outcome::Applied, Outcome::Duplicate, Outcome::Stale, Outcome::Ignored, Outcome::Late, Outcome::Dead];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Applied => "applied",
+            Outcome::Duplicate => "duplicate",
+            Outcome::Stale => "stale",
+            Outcome::Ignored => "ignored",
+            Outcome::Late => "late",
+            Outcome::Dead => "dead",
+        }
+    }
+}
+
+/// What memory must know of a stored row: the columns that ranking and visibility depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Facts {
+    User {
+        username: Box<str>,
+        active: bool,
+        created_at_us: i64,
+    },
+    Post {
+        author: Id,
+        created_at_us: i64,
+        published: bool,
+    },
+    Follow {
+        follower: Id,
+        followee: Id,
+        created_at_us: i64,
+    },
+    Like {
+        user: Id,
+        post: Id,
+        created_at_us: i64,
+    },
+    /// `counts` is false once it is softly deleted.
+    Comment {
+        user: Id,
+        post: Id,
+        created_at_us: i64,
+        counts: bool,
+    },
+}
+
+/// What a committed record does to memory. Transitions, never operation letters (N7): `old` and `new` are the live
+/// row before and after; `None` is absent. Applying the same effects in the same order gives the same state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    Row {
+        key: Id,
+        old: Option<Facts>,
+        new: Option<Facts>,
+    },
+    /// A client event that was new; `at_ms` is its time clamped to its arrival.
+    Event {
+        user: Id,
+        post: Id,
+        action: Action,
+        at_ms: i64,
+        dwell_ms: u32,
+    },
+}
