@@ -1,0 +1,416 @@
+//! The primitives that every stored value is written with, and the values that this crate knows the shape of.
+//!
+//! A value starts with a version byte; integers are LEB128 varints, signed ones zigzag-coded first; byte strings are
+//! length-prefixed. Reading never panics: malformed bytes are a [`CodecError`].
+
+use crate::id::Id;
+
+/// Why stored bytes cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    #[error("the value ends in the middle of {0}")]
+    Short(&'static str),
+    #[error("{what} has version {found}; this build reads up to {known}: run the newer nova that wrote it")]
+    Version { what: &'static str, found: u8, known: u8 },
+    #[error("{0} holds an impossible value")]
+    Invalid(&'static str),
+    #[error("{0} has bytes left over")]
+    Trailing(&'static str),
+}
+
+/// Appends primitives to a buffer.
+pub trait Put {
+    fn put_u8(&mut self, value: u8);
+    fn put_varint(&mut self, value: u64);
+    fn put_fixed(&mut self, value: &[u8]);
+    fn put_zigzag(&mut self, value: i64) {
+        self.put_varint(((value << 1) ^ (value >> 63)) as u64);
+    }
+    fn put_id(&mut self, id: Id) {
+        self.put_fixed(&id.0);
+    }
+    fn put_bytes(&mut self, value: &[u8]) {
+        self.put_varint(value.len() as u64);
+        self.put_fixed(value);
+    }
+    fn put_optional_bytes(&mut self, value: Option<&[u8]>) {
+        match value {
+            None => self.put_u8(0),
+            Some(bytes) => {
+                self.put_u8(1);
+                self.put_bytes(bytes);
+            }
+        }
+    }
+}
+
+impl Put for Vec<u8> {
+    fn put_u8(&mut self, value: u8) {
+        self.push(value);
+    }
+    fn put_varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.push(value as u8);
+    }
+    fn put_fixed(&mut self, value: &[u8]) {
+        self.extend_from_slice(value);
+    }
+}
+
+/// Reads primitives back, in the order in which they were put.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    bytes: &'a [u8],
+    /// What is being read, for error messages.
+    what: &'static str,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(what: &'static str, bytes: &'a [u8]) -> Reader<'a> {
+        Reader { bytes, what }
+    }
+
+    /// Reads the leading version byte, which must be between 1 and `known`.
+    pub fn versioned(what: &'static str, bytes: &'a [u8], known: u8) -> Result<(Reader<'a>, u8), CodecError> {
+        let mut reader = Reader::new(what, bytes);
+        let found = reader.u8()?;
+        if found == 0 || found > known {
+            return Err(CodecError::Version { what, found, known });
+        }
+        Ok((reader, found))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub fn u8(&mut self) -> Result<u8, CodecError> {
+        let (first, rest) = self.bytes.split_first().ok_or(CodecError::Short(self.what))?;
+        self.bytes = rest;
+        Ok(*first)
+    }
+
+    pub fn varint(&mut self) -> Result<u64, CodecError> {
+        let mut value = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.u8()?;
+            let part = u64::from(byte & 0x7f);
+            if shift == 63 && part > 1 {
+                return Err(CodecError::Invalid(self.what));
+            }
+            value |= part << shift;
+            if byte & 0x80 == 0 {
+                return Ok(value);
+            }
+        }
+        Err(CodecError::Invalid(self.what))
+    }
+
+    pub fn varint_u32(&mut self) -> Result<u32, CodecError> {
+        u32::try_from(self.varint()?).map_err(|_| CodecError::Invalid(self.what))
+    }
+
+    pub fn zigzag(&mut self) -> Result<i64, CodecError> {
+        let raw = self.varint()?;
+        Ok((raw >> 1) as i64 ^ -((raw & 1) as i64))
+    }
+
+    pub fn fixed<const N: usize>(&mut self) -> Result<[u8; N], CodecError> {
+        let (head, rest) = self.bytes.split_first_chunk::<N>().ok_or(CodecError::Short(self.what))?;
+        self.bytes = rest;
+        Ok(*head)
+    }
+
+    pub fn id(&mut self) -> Result<Id, CodecError> {
+        Ok(Id(self.fixed()?))
+    }
+
+    pub fn bytes(&mut self) -> Result<&'a [u8], CodecError> {
+        let length = usize::try_from(self.varint()?).map_err(|_| CodecError::Invalid(self.what))?;
+        if length > self.bytes.len() {
+            return Err(CodecError::Short(self.what));
+        }
+        let (head, rest) = self.bytes.split_at(length);
+        self.bytes = rest;
+        Ok(head)
+    }
+
+    pub fn text(&mut self) -> Result<&'a str, CodecError> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| CodecError::Invalid(self.what))
+    }
+
+    pub fn optional_bytes(&mut self) -> Result<Option<&'a [u8]>, CodecError> {
+        match self.u8()? {
+            0 => Ok(None),
+            1 => Ok(Some(self.bytes()?)),
+            _ => Err(CodecError::Invalid(self.what)),
+        }
+    }
+
+    /// The rest must be empty.
+    pub fn end(self) -> Result<(), CodecError> {
+        if self.bytes.is_empty() { Ok(()) } else { Err(CodecError::Trailing(self.what)) }
+    }
+}
+
+/// How many outcomes a record can have; the order is the caller's.
+pub const OUTCOMES: usize = 6;
+
+/// What is known of one topic-partition: the position and what became of every record before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OffsetRow {
+    /// The next offset to read.
+    pub next: i64,
+    pub consumed: u64,
+    pub outcomes: [u64; OUTCOMES],
+    /// Events whose id was known with another payload; each is also a duplicate.
+    pub conflicts: u64,
+    /// Hash of the record at `next - 1`, to notice a topic that was deleted and created again.
+    pub digest: u64,
+    /// The largest arrival time of the partition's records, epoch milliseconds.
+    pub arrival_ms: i64,
+}
+
+impl OffsetRow {
+    const VERSION: u8 = 1;
+
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![Self::VERSION];
+        out.put_zigzag(self.next);
+        out.put_varint(self.consumed);
+        for count in self.outcomes {
+            out.put_varint(count);
+        }
+        out.put_varint(self.conflicts);
+        out.put_fixed(&self.digest.to_le_bytes());
+        out.put_zigzag(self.arrival_ms);
+        out
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<OffsetRow, CodecError> {
+        let (mut reader, _) = Reader::versioned("offset row", bytes, Self::VERSION)?;
+        let next = reader.zigzag()?;
+        let consumed = reader.varint()?;
+        let mut outcomes = [0; OUTCOMES];
+        for count in &mut outcomes {
+            *count = reader.varint()?;
+        }
+        let conflicts = reader.varint()?;
+        let digest = u64::from_le_bytes(reader.fixed()?);
+        let arrival_ms = reader.zigzag()?;
+        reader.end()?;
+        Ok(OffsetRow { next, consumed, outcomes, conflicts, digest, arrival_ms })
+    }
+
+    /// N2: every consumed record has exactly one outcome.
+    pub fn balanced(&self) -> bool {
+        self.outcomes.iter().try_fold(0u64, |sum, count| sum.checked_add(*count)) == Some(self.consumed)
+    }
+}
+
+/// A record that could not be applied, kept whole (up to a cut that its sizes tell) until someone decides.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DeadLetter {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    /// Arrival of the record, epoch milliseconds.
+    pub timestamp_ms: i64,
+    /// When it was put here, epoch milliseconds.
+    pub died_at_ms: i64,
+    pub stage: String,
+    pub reason: String,
+    pub detail: String,
+    pub attempts: u32,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    /// The sizes before any cut.
+    pub key_bytes: u64,
+    pub value_bytes: u64,
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl DeadLetter {
+    const VERSION: u8 = 1;
+
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![Self::VERSION];
+        out.put_bytes(self.topic.as_bytes());
+        out.put_zigzag(i64::from(self.partition));
+        out.put_zigzag(self.offset);
+        out.put_zigzag(self.timestamp_ms);
+        out.put_zigzag(self.died_at_ms);
+        out.put_bytes(self.stage.as_bytes());
+        out.put_bytes(self.reason.as_bytes());
+        out.put_bytes(self.detail.as_bytes());
+        out.put_varint(u64::from(self.attempts));
+        out.put_optional_bytes(self.key.as_deref());
+        out.put_optional_bytes(self.value.as_deref());
+        out.put_varint(self.key_bytes);
+        out.put_varint(self.value_bytes);
+        out.put_varint(self.headers.len() as u64);
+        for (name, value) in &self.headers {
+            out.put_bytes(name.as_bytes());
+            out.put_bytes(value);
+        }
+        out
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<DeadLetter, CodecError> {
+        let (mut reader, _) = Reader::versioned("dead letter", bytes, Self::VERSION)?;
+        let mut letter = DeadLetter {
+            topic: reader.text()?.to_owned(),
+            partition: i32::try_from(reader.zigzag()?).map_err(|_| CodecError::Invalid("dead letter"))?,
+            offset: reader.zigzag()?,
+            timestamp_ms: reader.zigzag()?,
+            died_at_ms: reader.zigzag()?,
+            stage: reader.text()?.to_owned(),
+            reason: reader.text()?.to_owned(),
+            detail: reader.text()?.to_owned(),
+            attempts: reader.varint_u32()?,
+            key: reader.optional_bytes()?.map(<[u8]>::to_vec),
+            value: reader.optional_bytes()?.map(<[u8]>::to_vec),
+            key_bytes: reader.varint()?,
+            value_bytes: reader.varint()?,
+            headers: Vec::new(),
+        };
+        for _ in 0..reader.varint()? {
+            letter.headers.push((reader.text()?.to_owned(), reader.bytes()?.to_vec()));
+        }
+        reader.end()?;
+        Ok(letter)
+    }
+}
+
+/// A sealed batch of the outbox (N8): what it holds never changes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutboxBatch {
+    pub rows: u32,
+    pub bytes: u64,
+    /// Hash of the concatenated chunks.
+    pub hash: u128,
+    pub chunks: u32,
+    /// The one value of the table's partition expression in it.
+    pub partition: u32,
+    pub sealed_at_ms: i64,
+}
+
+impl OutboxBatch {
+    const VERSION: u8 = 1;
+
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![Self::VERSION];
+        out.put_varint(u64::from(self.rows));
+        out.put_varint(self.bytes);
+        out.put_fixed(&self.hash.to_le_bytes());
+        out.put_varint(u64::from(self.chunks));
+        out.put_varint(u64::from(self.partition));
+        out.put_zigzag(self.sealed_at_ms);
+        out
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<OutboxBatch, CodecError> {
+        let (mut reader, _) = Reader::versioned("outbox batch", bytes, Self::VERSION)?;
+        let batch = OutboxBatch {
+            rows: reader.varint_u32()?,
+            bytes: reader.varint()?,
+            hash: u128::from_le_bytes(reader.fixed()?),
+            chunks: reader.varint_u32()?,
+            partition: reader.varint_u32()?,
+            sealed_at_ms: reader.zigzag()?,
+        };
+        reader.end()?;
+        Ok(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn offset_rows() -> impl Strategy<Value = OffsetRow> {
+        (any::<i64>(), any::<u64>(), any::<[u64; OUTCOMES]>(), any::<u64>(), any::<u64>(), any::<i64>()).prop_map(
+            |(next, consumed, outcomes, conflicts, digest, arrival_ms)| OffsetRow {
+                next,
+                consumed,
+                outcomes,
+                conflicts,
+                digest,
+                arrival_ms,
+            },
+        )
+    }
+
+    fn letters() -> impl Strategy<Value = DeadLetter> {
+        let names = (any::<String>(), any::<String>(), any::<String>(), any::<String>());
+        let bytes = (any::<Option<Vec<u8>>>(), any::<Option<Vec<u8>>>(), any::<Vec<(String, Vec<u8>)>>());
+        (names, bytes, any::<(i32, i64, i64, i64, u32, u64, u64)>()).prop_map(|(names, bytes, numbers)| DeadLetter {
+            topic: names.0,
+            stage: names.1,
+            reason: names.2,
+            detail: names.3,
+            key: bytes.0,
+            value: bytes.1,
+            headers: bytes.2,
+            partition: numbers.0,
+            offset: numbers.1,
+            timestamp_ms: numbers.2,
+            died_at_ms: numbers.3,
+            attempts: numbers.4,
+            key_bytes: numbers.5,
+            value_bytes: numbers.6,
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn offset_rows_round_trip(row in offset_rows()) {
+            prop_assert_eq!(OffsetRow::decode(&row.encode()), Ok(row));
+        }
+
+        #[test]
+        fn dead_letters_round_trip(letter in letters()) {
+            prop_assert_eq!(DeadLetter::decode(&letter.encode()), Ok(letter));
+        }
+
+        #[test]
+        fn outbox_batches_round_trip(rows: u32, bytes: u64, hash: u128, chunks: u32, partition: u32, sealed_at_ms: i64) {
+            let batch = OutboxBatch { rows, bytes, hash, chunks, partition, sealed_at_ms };
+            prop_assert_eq!(OutboxBatch::decode(&batch.encode()), Ok(batch));
+        }
+
+        #[test]
+        fn varints_round_trip(value: u64, signed: i64) {
+            let mut out = Vec::new();
+            out.put_varint(value);
+            out.put_zigzag(signed);
+            let mut reader = Reader::new("test", &out);
+            prop_assert_eq!(reader.varint(), Ok(value));
+            prop_assert_eq!(reader.zigzag(), Ok(signed));
+            prop_assert!(reader.is_empty());
+        }
+
+        #[test]
+        fn malformed_bytes_are_an_error_and_never_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = OffsetRow::decode(&bytes);
+            let _ = DeadLetter::decode(&bytes);
+            let _ = OutboxBatch::decode(&bytes);
+        }
+
+        #[test]
+        fn a_cut_value_is_an_error(letter in letters(), cut: prop::sample::Index) {
+            let bytes = letter.encode();
+            prop_assert!(DeadLetter::decode(&bytes[..cut.index(bytes.len())]).is_err());
+        }
+    }
+
+    #[test]
+    fn a_newer_version_names_the_way_out() {
+        let error = OffsetRow::decode(&[9]).unwrap_err();
+        assert!(error.to_string().contains("newer nova"), "{error}");
+    }
+}

@@ -1,0 +1,46 @@
+//! One error per verb: opening, reading, writing.
+
+use crate::codec::CodecError;
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the store {path} is in use by another process; stop it first, or use another data directory")]
+    InUse { path: String },
+    #[error("the store {path} has format {found}, this build reads {known}: run the newer nova that wrote it")]
+    Format { path: String, found: u8, known: u8 },
+    #[error("the store {path} is damaged ({detail}): restore a backup, or move the file away and rebuild")]
+    Damaged { path: String, detail: String },
+    #[error("cannot open the store {path}: {detail}")]
+    Io { path: String, detail: String },
+}
+
+/// Why a read failed. The store must not be used further: an answer from it could be wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    #[error("reading the store failed: {0}")]
+    Storage(String),
+    #[error("a stored value cannot be read: {0}")]
+    Codec(#[from] CodecError),
+}
+
+/// Why a write or commit failed. Nothing of the transaction is durable; the process must end.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    #[error("writing the store failed: {0}; free disk space or check the disk, then start again: nothing is lost")]
+    Storage(String),
+}
+
+macro_rules! storage_errors {
+    ($target:ident: $($source:ty),+) => {
+        $(impl From<$source> for $target {
+            fn from(error: $source) -> $target {
+                $target::Storage(error.to_string())
+            }
+        })+
+    };
+}
+
+storage_errors!(ReadError: redb::StorageError, redb::TableError, redb::TransactionError);
+storage_errors!(WriteError: redb::StorageError, redb::TableError, redb::TransactionError, redb::CommitError,
+    redb::SetDurabilityError);

@@ -1,0 +1,59 @@
+//! Every table of the file: key, value, lifetime, writer. Values are byte strings that start with a version byte.
+//!
+//! A name that goes out of use is added to [`RETIRED`] and never used again.
+
+use redb::{TableDefinition, WriteTransaction};
+
+/// A table of byte strings under keys of type `K`.
+pub type Blobs<K> = TableDefinition<'static, K, &'static [u8]>;
+
+/// name → bytes; for ever; the writer. Format version, store id, epochs, halts, sequences.
+pub const META: Blobs<&str> = Blobs::new("meta");
+/// (topic, partition) → [`crate::codec::OffsetRow`]; for ever; the writer.
+pub const OFFSETS: Blobs<(&str, i32)> = Blobs::new("offsets");
+/// (table, primary key) → the row's version, format and cells, or its tombstone; for ever; the writer at checkpoints.
+pub const ROWS: Blobs<(u8, &[u8; 16])> = Blobs::new("row");
+/// (topic, offset of the first) → the records of one commit; until consumed and older than its retention; the writer.
+pub const LOCAL_LOG: Blobs<(&str, i64)> = Blobs::new("local_log");
+/// sequence → the compact effects of one batch; until a checkpoint covers it; the writer.
+pub const JOURNAL: Blobs<u64> = Blobs::new("journal");
+/// (segment, sequence) → the dedup entries of one batch of the open segment; until it is sealed; the writer.
+pub const DEDUP_OPEN: Blobs<(u64, u64)> = Blobs::new("dedup_open");
+/// (segment, chunk) → sorted dedup entries of a sealed segment; the dedup horizon; the writer.
+pub const DEDUP_KEYS: Blobs<(u64, u32)> = Blobs::new("dedup_keys");
+/// segment → bounds, index and filter of a sealed segment; the dedup horizon; the writer.
+pub const DEDUP_SEGMENT: Blobs<u64> = Blobs::new("dedup_segment");
+/// (structure, chunk) → bytes; replaced whole at each checkpoint; the writer.
+pub const CHECKPOINT: Blobs<(&str, u32)> = Blobs::new("checkpoint");
+/// (table, batch, chunk) → rows in ClickHouse's RowBinary; until acknowledged; the writer.
+pub const OUTBOX_SEGMENT: Blobs<(u8, u64, u32)> = Blobs::new("outbox_segment");
+/// (table, batch) → [`crate::codec::OutboxBatch`]; until acknowledged; the writer.
+pub const OUTBOX_BATCH: Blobs<(u8, u64)> = Blobs::new("outbox_batch");
+/// id → [`crate::codec::DeadLetter`]; until replayed or discarded; the writer.
+pub const DEAD: Blobs<u64> = Blobs::new("dead");
+/// sequence → who did what to which dead letter, revocation or override; for ever; the writer.
+pub const AUDIT: Blobs<u64> = Blobs::new("audit");
+/// (kind, name) → bytes of the HTTP edge: revocations, idempotency keys, overrides, dismissals; the writer.
+pub const EDGE: Blobs<(&str, &[u8])> = Blobs::new("edge");
+
+/// Names that earlier versions used. Reserved.
+pub const RETIRED: &[&str] = &[];
+
+/// Creates what is missing, so that a read transaction finds every table.
+pub(crate) fn create_all(txn: &WriteTransaction) -> Result<(), redb::TableError> {
+    txn.open_table(META)?;
+    txn.open_table(OFFSETS)?;
+    txn.open_table(ROWS)?;
+    txn.open_table(LOCAL_LOG)?;
+    txn.open_table(JOURNAL)?;
+    txn.open_table(DEDUP_OPEN)?;
+    txn.open_table(DEDUP_KEYS)?;
+    txn.open_table(DEDUP_SEGMENT)?;
+    txn.open_table(CHECKPOINT)?;
+    txn.open_table(OUTBOX_SEGMENT)?;
+    txn.open_table(OUTBOX_BATCH)?;
+    txn.open_table(DEAD)?;
+    txn.open_table(AUDIT)?;
+    txn.open_table(EDGE)?;
+    Ok(())
+}

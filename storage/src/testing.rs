@@ -1,0 +1,165 @@
+//! Backends for crash and fault tests: one records every write and sync, so that a test can ask for the file as a
+//! crash at any moment would have left it; and it can fail writes, syncs and reads on demand.
+
+use std::io;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use redb::StorageBackend;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Write { offset: u64, data: Vec<u8> },
+    SetLen(u64),
+    Sync,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    steps: Vec<Step>,
+    now: Vec<u8>,
+    syncs: usize,
+}
+
+/// A file in memory that remembers how it came to be. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    log: Arc<Mutex<Log>>,
+    /// Writes still allowed before they fail with ENOSPC; negative: unlimited.
+    writes_left: Arc<AtomicI64>,
+    /// Reads still allowed before they fail with EIO; negative: unlimited.
+    reads_left: Arc<AtomicI64>,
+}
+
+impl Default for Recorder {
+    fn default() -> Recorder {
+        Recorder::new()
+    }
+}
+
+impl Recorder {
+    pub fn new() -> Recorder {
+        Recorder::from_bytes(Vec::new())
+    }
+
+    fn from_bytes(now: Vec<u8>) -> Recorder {
+        let steps = vec![Step::SetLen(now.len() as u64), Step::Write { offset: 0, data: now.clone() }];
+        Recorder {
+            log: Arc::new(Mutex::new(Log { steps, now, syncs: 0 })),
+            writes_left: Arc::new(AtomicI64::new(-1)),
+            reads_left: Arc::new(AtomicI64::new(-1)),
+        }
+    }
+
+    /// How many syncs were done.
+    pub fn syncs(&self) -> usize {
+        self.lock().syncs
+    }
+
+    /// After this many more writes, each fails as on a full disk.
+    pub fn fail_writes_after(&self, writes: u32) {
+        self.writes_left.store(i64::from(writes), Ordering::SeqCst);
+    }
+
+    /// After this many more reads, each fails as on a broken disk.
+    pub fn fail_reads_after(&self, reads: u32) {
+        self.reads_left.store(i64::from(reads), Ordering::SeqCst);
+    }
+
+    /// The file as a power loss right after the `sync`-th sync would leave it (0: before the first), as a new recorder.
+    /// What was written after it is kept or lost write by write: seed 0 loses all of it, another seed some of it.
+    pub fn image(&self, sync: usize, seed: u64) -> Recorder {
+        let log = self.lock();
+        let mut bytes = Vec::new();
+        let mut syncs = 0;
+        let mut random = seed;
+        for step in &log.steps {
+            let durable = syncs < sync;
+            match step {
+                Step::Sync => syncs += 1,
+                Step::SetLen(len) => {
+                    // Growing a file early is harmless; shrinking it early is what a crash must not do.
+                    if durable || *len as usize > bytes.len() {
+                        bytes.resize(*len as usize, 0);
+                    }
+                }
+                Step::Write { offset, data } => {
+                    // SplitMix64 (Steele, Lea, Flood 2014): a coin per write, the same for the same seed.
+                    random = random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+                    let mut coin = random;
+                    coin = (coin ^ (coin >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+                    coin = (coin ^ (coin >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+                    if durable || (seed != 0 && (coin ^ (coin >> 31)) & 1 == 1) {
+                        let end = *offset as usize + data.len();
+                        if bytes.len() < end {
+                            bytes.resize(end, 0);
+                        }
+                        bytes[*offset as usize..end].copy_from_slice(data);
+                    }
+                }
+            }
+            if syncs > sync {
+                break;
+            }
+        }
+        Recorder::from_bytes(bytes)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn spend(counter: &AtomicI64, error: io::ErrorKind) -> io::Result<()> {
+        let left = counter.load(Ordering::SeqCst);
+        if left == 0 {
+            return Err(io::Error::new(error, "injected"));
+        }
+        if left > 0 {
+            counter.store(left - 1, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+}
+
+impl StorageBackend for Recorder {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.lock().now.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        Recorder::spend(&self.reads_left, io::ErrorKind::Other)?;
+        let log = self.lock();
+        let start = offset as usize;
+        let found = log.now.get(start..start + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(found);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        Recorder::spend(&self.writes_left, io::ErrorKind::StorageFull)?;
+        let mut log = self.lock();
+        log.now.resize(len as usize, 0);
+        log.steps.push(Step::SetLen(len));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Recorder::spend(&self.writes_left, io::ErrorKind::StorageFull)?;
+        let mut log = self.lock();
+        log.syncs += 1;
+        log.steps.push(Step::Sync);
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        Recorder::spend(&self.writes_left, io::ErrorKind::StorageFull)?;
+        let mut log = self.lock();
+        let end = offset as usize + data.len();
+        if log.now.len() < end {
+            log.now.resize(end, 0);
+        }
+        log.now[offset as usize..end].copy_from_slice(data);
+        log.steps.push(Step::Write { offset, data: data.to_vec() });
+        Ok(())
+    }
+}
