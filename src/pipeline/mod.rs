@@ -1,1 +1,5 @@
-//! (in the making)
+//! The batch loop: ingest, writer, accounting.
+
+pub mod dedup;
+pub mod journal;
+pub mod rows;

@@ -150,6 +150,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// All that is left.
+    pub fn rest(self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// The rest must be empty.
     pub fn end(self) -> Result<(), CodecError> {
         if self.bytes.is_empty() { Ok(()) } else { Err(CodecError::Trailing(self.what)) }

@@ -1,0 +1,132 @@
+//! The journal: what each commit since the last checkpoint did, one blob a commit, in order. Recovery loads the
+//! checkpoint and does it again.
+
+use nova_storage::codec::{CodecError, Put, Reader};
+
+use crate::event::{Action, Id, Table};
+
+const JOURNAL_VERSION: u8 = 1;
+/// Tags below this are the action of an event; at and above it, a row of the table with that number.
+const ROW_TAG: u8 = 16;
+
+/// One step of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// The row's new stored bytes; the old ones are those that the steps before left.
+    Row {
+        table: Table,
+        key: Id,
+        stored: &'a [u8],
+    },
+    Event {
+        user: Id,
+        post: Id,
+        action: Action,
+        at_ms: i64,
+        dwell_ms: u32,
+    },
+}
+
+/// Builds the blob of one commit.
+#[derive(Debug, Default)]
+pub struct Writer {
+    bytes: Vec<u8>,
+    /// Times are written as differences.
+    last_ms: i64,
+}
+
+impl Writer {
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub fn push(&mut self, step: Step<'_>) {
+        if self.bytes.is_empty() {
+            self.bytes.put_u8(JOURNAL_VERSION);
+        }
+        match step {
+            Step::Row { table, key, stored } => {
+                self.bytes.put_u8(ROW_TAG + table as u8);
+                self.bytes.put_id(key);
+                self.bytes.put_bytes(stored);
+            }
+            Step::Event { user, post, action, at_ms, dwell_ms } => {
+                self.bytes.put_u8(action as u8);
+                self.bytes.put_id(user);
+                self.bytes.put_id(post);
+                self.bytes.put_zigzag(at_ms.wrapping_sub(self.last_ms));
+                self.bytes.put_varint(u64::from(dwell_ms));
+                self.last_ms = at_ms;
+            }
+        }
+    }
+
+    /// The blob; the writer starts the next one.
+    pub fn take(&mut self) -> Vec<u8> {
+        self.last_ms = 0;
+        std::mem::take(&mut self.bytes)
+    }
+}
+
+/// Calls `each` for every step of a blob, in order.
+pub fn read<'a, E: From<CodecError>>(
+    bytes: &'a [u8],
+    mut each: impl FnMut(Step<'a>) -> Result<(), E>,
+) -> Result<(), E> {
+    const WHAT: &str = "journal";
+    let (mut reader, _) = Reader::versioned(WHAT, bytes, JOURNAL_VERSION)?;
+    let mut last_ms = 0i64;
+    while !reader.is_empty() {
+        let tag = reader.u8()?;
+        let step = match tag.checked_sub(ROW_TAG) {
+            Some(number) => {
+                let table = Table::ALL.get(usize::from(number)).ok_or(CodecError::Invalid(WHAT))?;
+                Step::Row { table: *table, key: reader.id()?, stored: reader.bytes()? }
+            }
+            None => {
+                let action = Action::ALL.get(usize::from(tag)).ok_or(CodecError::Invalid(WHAT))?;
+                let (user, post) = (reader.id()?, reader.id()?);
+                last_ms = last_ms.wrapping_add(reader.zigzag()?);
+                Step::Event { user, post, action: *action, at_ms: last_ms, dwell_ms: reader.varint_u32()? }
+            }
+        };
+        each(step)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn steps_round_trip(steps in proptest::collection::vec(
+            (0usize..5, any::<u128>(), any::<u128>(), any::<i64>(), any::<u32>(), any::<Option<Vec<u8>>>()), 1..50)
+        ) {
+            let steps: Vec<_> = steps.iter().map(|(number, a, b, at_ms, dwell_ms, row)| match row {
+                Some(stored) => Step::Row { table: Table::ALL[*number], key: Id::from_u128(*a), stored },
+                None => Step::Event {
+                    user: Id::from_u128(*a),
+                    post: Id::from_u128(*b),
+                    action: Action::ALL[*number],
+                    at_ms: *at_ms,
+                    dwell_ms: *dwell_ms,
+                },
+            }).collect();
+            let mut writer = Writer::default();
+            steps.iter().for_each(|step| writer.push(*step));
+            let blob = writer.take();
+            let mut seen = Vec::new();
+            read::<CodecError>(&blob, |step| { seen.push(step); Ok(()) }).unwrap();
+            prop_assert_eq!(seen, steps);
+            prop_assert!(writer.is_empty());
+        }
+
+        #[test]
+        fn a_malformed_blob_is_an_error_and_never_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = read::<CodecError>(&bytes, |_| Ok(()));
+        }
+    }
+}
