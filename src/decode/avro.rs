@@ -1,0 +1,205 @@
+//! Avro in Confluent's wire format: magic byte 0, a 4-byte schema id (big-endian), then the value as the schema of
+//! that id wrote it. Fields are taken by name, so that a schema may gain or lose some.
+
+use std::borrow::Cow;
+
+use apache_avro::Schema;
+use apache_avro::reader::datum::GenericDatumReader;
+use apache_avro::types::Value;
+use base64::Engine;
+
+use super::RECORD_MAX_BYTES;
+use super::debezium::{Image, Message, Shape};
+use super::image::{ImageBuilder, Slot};
+use super::values::{Fault, Placeholder, Raw};
+use crate::event::{Id, Table};
+
+/// The first byte of the wire format.
+const MAGIC: u8 = 0;
+const HEADER_BYTES: usize = 5;
+
+pub(super) fn is_avro(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&MAGIC)
+}
+
+/// The schema id and the datum behind it.
+pub(super) fn split<'a>(what: &str, bytes: &'a [u8]) -> Result<(u32, &'a [u8]), Fault> {
+    match bytes.split_at_checked(HEADER_BYTES) {
+        Some(([MAGIC, id @ ..], datum)) if id.len() == 4 => {
+            Ok((id.iter().fold(0, |value, byte| value << 8 | u32::from(*byte)), datum))
+        }
+        _ => Err(Fault::new("malformed-avro", format!("the {what} is too short for a schema id"))),
+    }
+}
+
+/// Bounds what one length in a datum may allocate, for the whole process; the first call decides.
+pub(super) fn limit_allocation() {
+    apache_avro::util::max_allocation_bytes(RECORD_MAX_BYTES);
+}
+
+fn value(what: &str, schema: &Schema, mut datum: &[u8]) -> Result<Value, Fault> {
+    let reader = GenericDatumReader::builder(schema).build();
+    let value = reader.and_then(|reader| reader.read_value(&mut datum)).map_err(|_| {
+        // The library's message may quote the value, and with it what must not get out.
+        Fault::new("malformed-avro", format!("the {what} is not what its schema writes"))
+    })?;
+    match datum.len() {
+        0 => Ok(value),
+        left => Err(Fault::new("malformed-avro", format!("{left} bytes behind the {what} that its schema writes"))),
+    }
+}
+
+/// The primary key in a Kafka key: a record with `id`, or the string alone.
+pub(super) fn key(schema: &Schema, datum: &[u8]) -> Result<Id, Fault> {
+    let value = plain(value("key", schema, datum)?);
+    let id = match value {
+        Value::Record(fields) => fields.into_iter().find(|(name, _)| name == "id").map(|(_, id)| plain(id)),
+        other => Some(other),
+    };
+    match id.as_ref().map(raw) {
+        Some(Raw::Text(text)) => Id::parse(text.as_bytes()).map_err(|_| Fault::invalid("key.id", "not a UUID")),
+        None | Some(Raw::Null) => Err(Fault::new("missing-key", "the Kafka key has no `id`, which is the primary key")),
+        Some(raw) => Err(Fault::wrong_type("key.id", "a UUID as string", &raw)),
+    }
+}
+
+/// Reads a value; `None` is Avro's null.
+pub(super) fn message(
+    schema: &Schema,
+    datum: &[u8],
+    table: Table,
+    placeholder: &Placeholder,
+) -> Result<Option<Message>, Fault> {
+    let fields = match plain(value("value", schema, datum)?) {
+        Value::Null => return Ok(None),
+        Value::Record(fields) => fields,
+        _ => return Err(Fault::new("unrecognised-shape", "an Avro value that is no record")),
+    };
+    let has = |name: &str| fields.iter().any(|(field, _)| field == name);
+    if !has("id") && (has("op") || has("ts_ms")) {
+        return Ok(Some(envelope(fields, table, placeholder)));
+    }
+    let mut message = Message::new(Shape::Flat);
+    let mut image = ImageBuilder::new(table);
+    for (name, value) in fields {
+        match name.starts_with("__") {
+            true => message.set_meta(&name, raw(&plain(value))),
+            false => column(&name, &plain(value), &mut image, placeholder),
+        }
+    }
+    message.image = Image::Row(image);
+    Ok(Some(message))
+}
+
+fn envelope(fields: Vec<(String, Value)>, table: Table, placeholder: &Placeholder) -> Message {
+    let mut message = Message::new(Shape::Envelope);
+    for (name, value) in fields {
+        let value = plain(value);
+        match (&*name, &value) {
+            ("op", value) => {
+                message.change = true;
+                message.set_op("op", raw(value));
+            }
+            ("source", Value::Record(members)) => {
+                message.change = true;
+                for (name, value) in members {
+                    message.set_source(name, raw(inner(value)));
+                }
+            }
+            ("after", Value::Record(columns)) => {
+                let mut image = ImageBuilder::new(table);
+                for (name, value) in columns {
+                    column(name, inner(value), &mut image, placeholder);
+                }
+                message.image = Image::Row(image);
+            }
+            ("after", Value::Null) => message.image = Image::Null,
+            ("after", value) => message.image = Image::Not(raw(value).kind()),
+            ("ts_ms", _) => message.heartbeat = true,
+            _ => {}
+        }
+    }
+    message
+}
+
+fn column(name: &str, value: &Value, image: &mut ImageBuilder, placeholder: &Placeholder) {
+    match image.slot(name) {
+        Slot::Column(index) => image.set(index, raw(value), placeholder),
+        Slot::Dropped => {}
+        Slot::Extra => image.extra(name, &to_json(value).to_string()),
+    }
+}
+
+fn plain(value: Value) -> Value {
+    match value {
+        Value::Union(_, value) => plain(*value),
+        value => value,
+    }
+}
+
+fn inner(value: &Value) -> &Value {
+    match value {
+        Value::Union(_, value) => inner(value),
+        value => value,
+    }
+}
+
+fn raw(value: &Value) -> Raw<'_> {
+    match value {
+        Value::Null => Raw::Null,
+        Value::Boolean(value) => Raw::Bool(*value),
+        Value::Int(value) | Value::Date(value) | Value::TimeMillis(value) => Raw::Int(i64::from(*value)),
+        Value::Long(value)
+        | Value::TimeMicros(value)
+        | Value::TimestampMicros(value)
+        | Value::LocalTimestampMicros(value) => Raw::Int(*value),
+        Value::TimestampMillis(value) | Value::LocalTimestampMillis(value) => {
+            value.checked_mul(1_000).map_or(Raw::TooLarge, Raw::Int)
+        }
+        // Exact, or not taken.
+        Value::TimestampNanos(value) | Value::LocalTimestampNanos(value) if value % 1_000 == 0 => {
+            Raw::Int(value / 1_000)
+        }
+        Value::String(text) | Value::Enum(_, text) => Raw::Text(Cow::Borrowed(text)),
+        Value::Uuid(id) => Raw::Text(Cow::Owned(id.to_string())),
+        Value::Bytes(_) | Value::Fixed(..) | Value::Decimal(_) | Value::BigDecimal(_) | Value::Duration(_) => {
+            Raw::Bytes
+        }
+        Value::Array(_) => Raw::Array,
+        Value::Map(_) | Value::Record(_) => Raw::Object,
+        _ => Raw::Float,
+    }
+}
+
+/// A value of an unknown column as the JSON converter would write it: bytes in base64, what JSON has no number for
+/// as text.
+fn to_json(value: &Value) -> serde_json::Value {
+    use serde_json::Value as Json;
+    let base64 = |bytes: &[u8]| Json::from(base64::engine::general_purpose::STANDARD.encode(bytes));
+    match value {
+        Value::Union(_, value) => to_json(value),
+        Value::Boolean(value) => Json::from(*value),
+        Value::Float(value) if value.is_finite() => serde_json::from_str(&value.to_string()).unwrap_or(Json::Null),
+        Value::Float(value) => Json::from(value.to_string()),
+        Value::Double(value) if value.is_finite() => Json::from(*value),
+        Value::Double(value) => Json::from(value.to_string()),
+        Value::Bytes(bytes) | Value::Fixed(_, bytes) => base64(bytes),
+        Value::Decimal(decimal) => Vec::try_from(decimal).map_or(Json::Null, |bytes: Vec<u8>| base64(&bytes)),
+        Value::BigDecimal(value) => Json::from(value.to_string()),
+        Value::Array(values) => values.iter().map(to_json).collect(),
+        Value::Map(members) => {
+            let sorted: std::collections::BTreeMap<_, _> = members.iter().collect();
+            Json::Object(sorted.into_iter().map(|(name, value)| (name.clone(), to_json(value))).collect())
+        }
+        Value::Record(members) => {
+            Json::Object(members.iter().map(|(name, value)| (name.clone(), to_json(value))).collect())
+        }
+        Value::TimestampMillis(value) | Value::LocalTimestampMillis(value) => Json::from(*value),
+        Value::TimestampNanos(value) | Value::LocalTimestampNanos(value) => Json::from(*value),
+        value => match raw(value) {
+            Raw::Int(value) => Json::from(value),
+            Raw::Text(text) => Json::from(&*text),
+            _ => Json::Null,
+        },
+    }
+}

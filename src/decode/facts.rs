@@ -1,0 +1,78 @@
+//! The columns of a row that ranking and visibility depend on.
+
+use crate::event::{Cell, Facts, Id, Row, Table};
+
+/// `None` when a column that is needed is missing, unavailable or, though the table forbids it, null. A nullable
+/// column that the row lacks counts as null; a creation time that is null is 0.
+pub fn facts(table: Table, row: &Row) -> Option<Facts> {
+    let columns = Columns { table, row };
+    match table {
+        Table::Users => Some(Facts::User {
+            username: columns.text("username")?.into(),
+            active: columns.bool("is_active")? && columns.is_null("deleted_at")?,
+            created_at_us: columns.micros("created_at")?,
+        }),
+        Table::Posts => Some(Facts::Post {
+            author: columns.id("user_id")?,
+            created_at_us: columns.micros("created_at")?,
+            published: columns.text("status")? == "published" && columns.is_null("soft_delete")?,
+        }),
+        Table::Follows => Some(Facts::Follow {
+            follower: columns.id("follower_id")?,
+            followee: columns.id("following_id")?,
+            created_at_us: columns.micros("created_at")?,
+        }),
+        Table::Likes => Some(Facts::Like {
+            user: columns.id("user_id")?,
+            post: columns.id("post_id")?,
+            created_at_us: columns.micros("created_at")?,
+        }),
+        Table::Comments => Some(Facts::Comment {
+            user: columns.id("user_id")?,
+            post: columns.id("post_id")?,
+            created_at_us: columns.micros("created_at")?,
+            counts: columns.is_null("soft_delete")?,
+        }),
+    }
+}
+
+struct Columns<'a> {
+    table: Table,
+    row: &'a Row,
+}
+
+impl<'a> Columns<'a> {
+    /// The cell; `Missing` of a nullable column reads as null.
+    fn cell(&self, name: &str) -> Option<&'a Cell> {
+        let index = self.table.columns().iter().position(|column| column.name == name)?;
+        match self.row.cells.get(index)? {
+            Cell::Missing if self.table.columns()[index].nullable => Some(&Cell::Null),
+            Cell::Missing | Cell::Unavailable => None,
+            cell => Some(cell),
+        }
+    }
+
+    fn id(&self, name: &str) -> Option<Id> {
+        if let Cell::Uuid(id) = self.cell(name)? { Some(*id) } else { None }
+    }
+
+    fn text(&self, name: &str) -> Option<&'a str> {
+        if let Cell::Text(text) = self.cell(name)? { Some(text) } else { None }
+    }
+
+    fn bool(&self, name: &str) -> Option<bool> {
+        if let Cell::Bool(value) = self.cell(name)? { Some(*value) } else { None }
+    }
+
+    fn micros(&self, name: &str) -> Option<i64> {
+        match self.cell(name)? {
+            Cell::Micros(micros) => Some(*micros),
+            Cell::Null => Some(0),
+            _ => None,
+        }
+    }
+
+    fn is_null(&self, name: &str) -> Option<bool> {
+        Some(*self.cell(name)? == Cell::Null)
+    }
+}

@@ -1,0 +1,4 @@
+//! The decoder against real captures.
+
+mod captures;
+mod support;

@@ -1,0 +1,71 @@
+//! Captures as records, and records by hand.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use base64::Engine;
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::decode::{Decoder, FileSchemas, NoSchemas, Topics};
+use crate::event::{Change, Decoded, Record};
+
+pub fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cdc").join(name)
+}
+
+pub fn text(name: &str) -> String {
+    let bytes = std::fs::read(fixture(name)).unwrap();
+    let mut text = String::new();
+    match name.ends_with(".gz") {
+        true => flate2::read::GzDecoder::new(&bytes[..]).read_to_string(&mut text).unwrap(),
+        false => (&bytes[..]).read_to_string(&mut text).unwrap(),
+    };
+    text
+}
+
+/// The records of a capture, in the file's order.
+pub fn capture(name: &str) -> Vec<Record> {
+    text(name).lines().map(|line| record_of(&serde_json::from_str(line).unwrap())).collect()
+}
+
+fn record_of(line: &Value) -> Record {
+    let bytes = |name: &str| match (&line[name], &line[format!("{name}_b64")]) {
+        (Value::String(text), _) => Some(Bytes::from(text.clone())),
+        (_, Value::String(text)) => Some(Bytes::from(base64::engine::general_purpose::STANDARD.decode(text).unwrap())),
+        _ => None,
+    };
+    Record {
+        topic: line["topic"].as_str().unwrap().into(),
+        partition: i32::try_from(line["partition"].as_i64().unwrap()).unwrap(),
+        offset: line["offset"].as_i64().unwrap(),
+        timestamp_ms: line["timestamp_ms"].as_i64().unwrap(),
+        key: bytes("key"),
+        value: bytes("value"),
+        headers: Vec::new(),
+        defect: None,
+    }
+}
+
+pub fn topics() -> Topics {
+    Topics { last_part: true, ..Topics::default() }
+}
+
+pub fn decoder() -> Decoder {
+    Decoder::new(topics(), Arc::new(NoSchemas))
+}
+
+pub fn avro_decoder() -> Decoder {
+    let schemas = FileSchemas::parse(&text("envelope-avro.schemas.json")).unwrap();
+    Decoder::new(topics(), Arc::new(schemas))
+}
+
+/// Decodes a capture that holds nothing but changes.
+pub fn changes(mut decoder: Decoder, name: &str) -> Vec<(Record, Change)> {
+    let change = |record: Record| match decoder.decode(&record) {
+        Decoded::Change(change) => (record, change),
+        other => panic!("{name} {}/{}@{}: {other:?}", record.topic, record.partition, record.offset),
+    };
+    capture(name).into_iter().map(change).collect()
+}

@@ -1,0 +1,197 @@
+//! ISO 8601 and RFC 3339 text to epoch microseconds, exactly: nothing is rounded, nothing is guessed.
+
+/// Epoch microseconds of `2026-11-20T09:00:00.5Z`, `…+02:00`, `+12345-01-01T…`, `infinity` (`i64::MAX`) or
+/// `-infinity` (`i64::MIN`). `None` for anything else: no offset, a day that does not exist, a fraction finer than
+/// microseconds, or a time beyond 64 bits.
+pub fn parse_micros(text: &str) -> Option<i64> {
+    match text {
+        "infinity" => return Some(i64::MAX),
+        "-infinity" => return Some(i64::MIN),
+        _ => {}
+    }
+    let (micros, below_micros) = parse(text)?;
+    // The two ends are taken by infinity.
+    (below_micros == 0 && micros != i64::MAX && micros != i64::MIN).then_some(micros)
+}
+
+/// Epoch milliseconds, cut towards the past; up to nine fractional digits.
+pub fn parse_millis(text: &str) -> Option<i64> {
+    let (micros, _) = parse(text)?;
+    Some(micros.div_euclid(1_000))
+}
+
+/// Whole microseconds and the nanoseconds below them.
+fn parse(text: &str) -> Option<(i64, u32)> {
+    let mut scan = Scan { rest: text.as_bytes() };
+    let year = scan.year()?;
+    scan.one(b"-")?;
+    let month = scan.digits(2)?;
+    scan.one(b"-")?;
+    let day = scan.digits(2)?;
+    scan.one(b"Tt ")?;
+    let hour = scan.digits(2)?;
+    scan.one(b":")?;
+    let minute = scan.digits(2)?;
+    scan.one(b":")?;
+    let second = scan.digits(2)?;
+    if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
+        return None;
+    }
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let nanos = scan.fraction()?;
+    let offset_s = scan.offset()?;
+    if !scan.rest.is_empty() {
+        return None;
+    }
+    let seconds = days_from_civil(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second - offset_s;
+    let micros = i128::from(seconds) * 1_000_000 + i128::from(nanos / 1_000);
+    Some((i64::try_from(micros).ok()?, nanos % 1_000))
+}
+
+struct Scan<'a> {
+    rest: &'a [u8],
+}
+
+impl Scan<'_> {
+    fn one(&mut self, of: &[u8]) -> Option<u8> {
+        let (first, rest) = self.rest.split_first()?;
+        if !of.contains(first) {
+            return None;
+        }
+        self.rest = rest;
+        Some(*first)
+    }
+
+    fn digits(&mut self, count: usize) -> Option<i64> {
+        let (digits, rest) = self.rest.split_at_checked(count)?;
+        let mut value = 0;
+        for digit in digits {
+            if !digit.is_ascii_digit() {
+                return None;
+            }
+            value = value * 10 + i64::from(digit - b'0');
+        }
+        self.rest = rest;
+        Some(value)
+    }
+
+    /// Four digits, or four to seven behind a sign.
+    fn year(&mut self) -> Option<i64> {
+        let Some(sign) = self.one(b"+-") else { return self.digits(4) };
+        let count = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if !(4..=7).contains(&count) {
+            return None;
+        }
+        let year = self.digits(count)?;
+        Some(if sign == b'-' { -year } else { year })
+    }
+
+    /// Nanoseconds; zero without a fraction.
+    fn fraction(&mut self) -> Option<u32> {
+        if self.one(b".").is_none() {
+            return Some(0);
+        }
+        let count = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if !(1..=9).contains(&count) {
+            return None;
+        }
+        let scale = 10u32.pow(9 - u32::try_from(count).ok()?);
+        u32::try_from(self.digits(count)?).ok()?.checked_mul(scale)
+    }
+
+    /// Seconds east of UTC: `Z`, `+02`, `+02:00`, `+0200`, `-00:25:21`.
+    fn offset(&mut self) -> Option<i64> {
+        let sign = match self.one(b"Zz+-")? {
+            b'-' => -1,
+            b'+' => 1,
+            _ => return Some(0),
+        };
+        let mut total = self.digits(2)? * 3_600;
+        for unit in [60, 1] {
+            if self.rest.is_empty() {
+                break;
+            }
+            let _ = self.one(b":");
+            let value = self.digits(2)?;
+            if value > 59 {
+                return None;
+            }
+            total += value * unit;
+        }
+        (total < 24 * 3_600).then_some(sign * total)
+    }
+}
+
+fn days_in_month(year: i64, month: i64) -> i64 {
+    match month {
+        4 | 6 | 9 | 11 => 30,
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        _ => 31,
+    }
+}
+
+/// Days since 1970-01-01 in the proleptic Gregorian calendar.
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    // The year starts in March, so that the leap day is its last.
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_postgresql_and_debezium_write() {
+        let cases = [
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("1969-12-31T23:59:59.999000Z", Some(-1_000)),
+            ("2026-11-20T09:00:00.500000Z", Some(1_795_165_200_500_000)),
+            ("2026-11-20 11:00:00.5+02", Some(1_795_165_200_500_000)),
+            ("2026-11-20T11:00:00.500000000+02:00", Some(1_795_165_200_500_000)),
+            ("2400-02-29T00:00:00-00:25:21", Some(13_574_564_721_000_000)),
+            ("+10000-01-01T00:00:00Z", Some(253_402_300_800_000_000)),
+            ("-0001-12-31T00:00:00Z", Some(-62_167_305_600_000_000)),
+            ("infinity", Some(i64::MAX)),
+            ("-infinity", Some(i64::MIN)),
+            ("2026-11-20T09:00:00.0000001Z", None),
+            ("2026-11-20T09:00:00", None),
+            ("2026-02-29T09:00:00Z", None),
+            ("2026-11-20T24:00:00Z", None),
+            ("2026-11-20T23:59:60Z", None),
+            ("2026-11-20T09:00:00.Z", None),
+            ("2026-11-20T09:00:00+24:00", None),
+            ("+9999999-01-01T00:00:00Z", None),
+            ("2026-11-20T09:00:00Z ", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse_micros(text), expected, "{text}");
+        }
+        assert_eq!(parse_millis("1969-12-31T23:59:59.9999999Z"), Some(-1));
+    }
+
+    proptest! {
+        #[test]
+        fn agrees_with_jiff(micros in -377_000_000_000_000_000i64..253_000_000_000_000_000, offset_s in -86_000i32..86_000) {
+            let stamp = jiff::Timestamp::from_microsecond(micros).unwrap();
+            prop_assert_eq!(parse_micros(&format!("{stamp:.6}")), Some(micros));
+            let offset = jiff::tz::Offset::from_seconds(offset_s / 60 * 60).unwrap();
+            let shown = stamp.display_with_offset(offset).to_string();
+            prop_assert_eq!(parse_micros(&shown), Some(micros), "{}", shown);
+        }
+
+        #[test]
+        fn any_text_is_a_time_or_none(text in ".{0,40}") {
+            let _ = (parse_micros(&text), parse_millis(&text));
+        }
+    }
+}
