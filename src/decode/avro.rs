@@ -2,6 +2,7 @@
 //! that id wrote it. Fields are taken by name, so that a schema may gain or lose some.
 
 use std::borrow::Cow;
+use std::io::{self, Read};
 
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
@@ -37,15 +38,33 @@ pub(super) fn limit_allocation() {
     apache_avro::util::max_allocation_bytes(RECORD_MAX_BYTES);
 }
 
-fn value(what: &str, schema: &Schema, mut datum: &[u8]) -> Result<Value, Fault> {
+/// Bytes that remember whether more was asked for than there is: the library reads the end of a datum that was cut as
+/// null, and a cut row must not pass for a row.
+struct Datum<'a> {
+    rest: &'a [u8],
+    short: bool,
+}
+
+impl Read for Datum<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.short |= self.rest.is_empty() && !out.is_empty();
+        self.rest.read(out)
+    }
+}
+
+fn value(what: &str, schema: &Schema, datum: &[u8]) -> Result<Value, Fault> {
+    let malformed = |detail: String| Fault::new("malformed-avro", detail);
+    let mut datum = Datum { rest: datum, short: false };
     let reader = GenericDatumReader::builder(schema).build();
-    let value = reader.and_then(|reader| reader.read_value(&mut datum)).map_err(|_| {
-        // The library's message may quote the value, and with it what must not get out.
-        Fault::new("malformed-avro", format!("the {what} is not what its schema writes"))
-    })?;
-    match datum.len() {
+    let value = reader.and_then(|reader| reader.read_value(&mut datum));
+    if datum.short {
+        return Err(malformed(format!("the {what} is shorter than its schema says")));
+    }
+    // The library's message may quote the value, and with it what must not get out.
+    let value = value.map_err(|_| malformed(format!("the {what} is not what its schema writes")))?;
+    match datum.rest.len() {
         0 => Ok(value),
-        left => Err(Fault::new("malformed-avro", format!("{left} bytes behind the {what} that its schema writes"))),
+        left => Err(malformed(format!("{left} bytes behind the {what} that its schema writes"))),
     }
 }
 

@@ -41,7 +41,11 @@ impl ImageBuilder {
                 return Slot::Column(index);
             }
         }
-        if DROPPED_COLUMNS.contains(&name) { Slot::Dropped } else { Slot::Extra }
+        if DROPPED_COLUMNS.iter().any(|dropped| dropped.eq_ignore_ascii_case(name)) {
+            Slot::Dropped
+        } else {
+            Slot::Extra
+        }
     }
 
     pub fn set(&mut self, index: usize, raw: Raw<'_>, placeholder: &Placeholder) {

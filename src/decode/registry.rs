@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use apache_avro::Schema;
+use apache_avro::schema::Name;
 use rustc_hash::FxHashMap;
 
 /// Where the schemas of Avro records come from.
@@ -80,6 +81,27 @@ impl Schemas for FileSchemas {
     }
 }
 
+/// Refuses recursive schemas: no table has one, and a datum of one could be as deep as it is long.
 fn parse_schema(schema: &serde_json::Value) -> Result<Schema, String> {
-    Schema::parse(schema).map_err(|error| error.to_string())
+    let schema = Schema::parse(schema).map_err(|error| error.to_string())?;
+    match is_recursive(&schema, &mut Vec::new()) {
+        true => Err("it is recursive, which no row of a table is".to_owned()),
+        false => Ok(schema),
+    }
+}
+
+fn is_recursive<'s>(schema: &'s Schema, within: &mut Vec<&'s Name>) -> bool {
+    match schema {
+        Schema::Ref { name } => within.contains(&name),
+        Schema::Array(array) => is_recursive(&array.items, within),
+        Schema::Map(map) => is_recursive(&map.types, within),
+        Schema::Union(union) => union.variants().iter().any(|variant| is_recursive(variant, within)),
+        Schema::Record(record) => {
+            within.push(&record.name);
+            let recursive = record.fields.iter().any(|field| is_recursive(&field.schema, within));
+            within.pop();
+            recursive
+        }
+        _ => false,
+    }
 }

@@ -97,12 +97,14 @@ fn without_times(row: &Row) -> Vec<String> {
     row.cells.iter().map(shown).chain([format!("{:?}", row.extra)]).collect()
 }
 
+type Versions = BTreeMap<(u64, i64), Option<Row>>;
+
 /// The changes of each key in the order (lsn, offset) give PostgreSQL's own tables, column by column.
 #[test]
 fn random_captures_lead_to_the_tables_of_the_source() {
     let tables: serde_json::Value = serde_json::from_str(&text("random.final.json.gz")).unwrap();
     for name in ["random-envelope.jsonl.gz", "random-flat.jsonl.gz"] {
-        let mut versions: BTreeMap<(Table, Id), BTreeMap<(u64, i64), Option<Row>>> = BTreeMap::new();
+        let mut versions: BTreeMap<(Table, Id), Versions> = BTreeMap::new();
         for (record, change) in changes(decoder(), name) {
             let row = match change.body {
                 ChangeBody::Upsert(row) => Some(row),

@@ -1,4 +1,8 @@
-//! The decoder against real captures.
+//! The decoder against real captures, hand-made records and garbage.
 
 mod captures;
+mod events;
+mod fuzz;
+mod garbage;
+mod rules;
 mod support;

@@ -69,3 +69,37 @@ pub fn changes(mut decoder: Decoder, name: &str) -> Vec<(Record, Change)> {
     };
     capture(name).into_iter().map(change).collect()
 }
+pub fn record(topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> Record {
+    Record {
+        topic: topic.into(),
+        partition: 3,
+        offset: 17,
+        timestamp_ms: 1_795_476_489_660,
+        key: key.map(Bytes::copy_from_slice),
+        value: value.map(Bytes::copy_from_slice),
+        headers: Vec::new(),
+        defect: None,
+    }
+}
+
+pub const KEY: &str = r#"{"id":"30000000-0000-4000-8000-000000000001"}"#;
+
+/// Decodes a record of `topic` with [`KEY`].
+pub fn decode(topic: &str, value: &str) -> Decoded {
+    decoder().decode(&record(topic, Some(KEY.as_bytes()), Some(value.as_bytes())))
+}
+
+pub fn change(decoded: Decoded) -> Change {
+    match decoded {
+        Decoded::Change(change) => change,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The reason and the detail of a dead record.
+pub fn dead(decoded: Decoded) -> (&'static str, String) {
+    match decoded {
+        Decoded::Dead(dead) => (dead.reason, dead.detail),
+        other => panic!("{other:?}"),
+    }
+}
