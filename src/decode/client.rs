@@ -98,7 +98,7 @@ fn member(out: &mut Vec<u8>, before: &str, value: &[u8], after: &str) {
     out.extend_from_slice(after.as_bytes());
 }
 
-/// The members of an event in the order of [`Members::set`]'s bits.
+/// The members of an event, in the order in which [`encode`] writes them; the index is the bit in [`Members::seen`].
 const NAMES: [&str; 9] =
     ["event_id", "user_id", "post_id", "author_id", "action", "event_time", "dwell_ms", "device", "app_ver"];
 
@@ -121,26 +121,27 @@ struct Members {
 impl Members {
     fn set(&mut self, index: usize, raw: Raw<'_>) {
         let name = NAMES[index];
-        let set = if self.seen & 1 << index != 0 { Err(Fault::duplicate(name)) } else { self.try_set(name, raw) };
+        let set = if self.seen & 1 << index != 0 { Err(Fault::duplicate(name)) } else { self.try_set(index, raw) };
         self.seen |= 1 << index;
         if let Err(fault) = set {
             self.fault.get_or_insert(fault);
         }
     }
 
-    fn try_set(&mut self, name: &str, raw: Raw<'_>) -> Result<(), Fault> {
-        if raw == Raw::Null {
+    fn try_set(&mut self, index: usize, raw: Raw<'_>) -> Result<(), Fault> {
+        if matches!(raw, Raw::Null) {
             return Ok(());
         }
-        match name {
-            "event_id" => self.event_id = Some(id(name, raw)?),
-            "user_id" => self.user_id = Some(id(name, raw)?),
-            "post_id" => self.post_id = Some(id(name, raw)?),
-            "author_id" => self.author_id = Some(id(name, raw)?),
-            "action" => self.action = Some(action(raw)?),
-            "event_time" => self.event_time_ms = Some(event_time_ms(raw)?),
-            "dwell_ms" => self.dwell_ms = dwell_ms(raw)?,
-            "device" => self.device = text(name, raw, DEVICE_MAX_BYTES)?.into(),
+        let name = NAMES[index];
+        match index {
+            0 => self.event_id = Some(id(name, raw)?),
+            1 => self.user_id = Some(id(name, raw)?),
+            2 => self.post_id = Some(id(name, raw)?),
+            3 => self.author_id = Some(id(name, raw)?),
+            4 => self.action = Some(action(raw)?),
+            5 => self.event_time_ms = Some(event_time_ms(raw)?),
+            6 => self.dwell_ms = dwell_ms(raw)?,
+            7 => self.device = text(name, raw, DEVICE_MAX_BYTES)?.into(),
             _ => self.app_ver = text(name, raw, APP_VER_MAX_BYTES)?.into(),
         }
         Ok(())
@@ -178,9 +179,15 @@ impl<'de> Visitor<'de> for &mut Members {
         f.write_str("an object")
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        // Most writers keep to one order: the name that is due is tried first.
+        let mut due = 0;
         while let Some(name) = map.next_key_seed(Name)? {
-            match NAMES.iter().position(|known| *known == name) {
-                Some(index) => self.set(index, map.next_value_seed(RawSeed)?),
+            let mut order = (due..NAMES.len()).chain(0..due);
+            match order.find(|index| *NAMES[*index] == *name) {
+                Some(index) => {
+                    due = index + 1;
+                    self.set(index, map.next_value_seed(RawSeed)?);
+                }
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }

@@ -43,35 +43,46 @@ impl Id {
 
     /// Parses hyphenated (36 bytes) or plain (32 bytes) hexadecimal text, in either case.
     pub fn parse(text: &[u8]) -> Result<Id, ParseIdError> {
+        // Where the hexadecimal pairs of a hyphenated text start.
+        const PAIRS: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
         let mut out = [0u8; 16];
-        let mut at = 0;
-        let hyphenated = match text.len() {
-            36 => true,
-            32 => false,
-            _ => return Err(ParseIdError),
-        };
-        for (index, byte) in out.iter_mut().enumerate() {
-            if hyphenated && matches!(index, 4 | 6 | 8 | 10) {
-                if text[at] != b'-' {
-                    return Err(ParseIdError);
-                }
-                at += 1;
+        let mut bad = 0;
+        if let Ok(text) = <&[u8; 36]>::try_from(text) {
+            if [text[8], text[13], text[18], text[23]] != [b'-'; 4] {
+                return Err(ParseIdError);
             }
-            *byte = digit(text[at])? << 4 | digit(text[at + 1])?;
-            at += 2;
+            for (byte, at) in out.iter_mut().zip(PAIRS) {
+                let (high, low) = (DIGITS[usize::from(text[at])], DIGITS[usize::from(text[at + 1])]);
+                bad |= high | low;
+                *byte = high << 4 | low;
+            }
+        } else if let Ok(text) = <&[u8; 32]>::try_from(text) {
+            for (index, byte) in out.iter_mut().enumerate() {
+                let (high, low) = (DIGITS[usize::from(text[2 * index])], DIGITS[usize::from(text[2 * index + 1])]);
+                bad |= high | low;
+                *byte = high << 4 | low;
+            }
+        } else {
+            return Err(ParseIdError);
         }
-        Ok(Id(out))
+        if bad & NOT_A_DIGIT == 0 { Ok(Id(out)) } else { Err(ParseIdError) }
     }
 }
 
-fn digit(byte: u8) -> Result<u8, ParseIdError> {
-    match byte {
-        b'0'..=b'9' => Ok(byte - b'0'),
-        b'a'..=b'f' => Ok(byte - b'a' + 10),
-        b'A'..=b'F' => Ok(byte - b'A' + 10),
-        _ => Err(ParseIdError),
+/// Set for every byte that is no hexadecimal digit, and in no digit's value.
+const NOT_A_DIGIT: u8 = 0x80;
+
+/// The value of each hexadecimal digit.
+const DIGITS: [u8; 256] = {
+    let mut digits = [NOT_A_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[HEX[value] as usize] = value as u8;
+        digits[HEX[value].to_ascii_uppercase() as usize] = value as u8;
+        value += 1;
     }
-}
+    digits
+};
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -129,6 +140,14 @@ mod tests {
         fn order_of_ids_is_the_order_of_their_text(a in any::<u128>(), b in any::<u128>()) {
             let (a, b) = (Id::from_u128(a), Id::from_u128(b));
             prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
+        }
+
+        #[test]
+        fn one_wrong_byte_makes_it_no_id(value in any::<u128>(), at in 0usize..36, byte in any::<u8>()) {
+            let mut text = Id::from_u128(value).text();
+            let was = std::mem::replace(&mut text[at], byte);
+            let fits = if was == b'-' { byte == b'-' } else { byte.is_ascii_hexdigit() };
+            prop_assert_eq!(Id::parse(&text).is_ok(), fits);
         }
 
         #[test]
