@@ -17,7 +17,10 @@ use apache_avro::Schema;
 use rustc_hash::FxHashMap;
 
 pub use self::facts::facts;
-pub use self::registry::{FILE_SCHEMAS_MAX, FileSchemas, NoSchemas, SchemaLookup, Schemas, SchemasError};
+pub use self::registry::{
+    FILE_SCHEMAS_MAX, FileSchemas, HttpSchemas, NoSchemas, RegistryError, RegistryHealth, RegistrySettings,
+    SchemaLookup, Schemas, SchemasError,
+};
 pub use self::topics::Topics;
 pub use self::values::{DEFAULT_PLACEHOLDER, DETAIL_MAX_BYTES};
 
@@ -185,6 +188,10 @@ impl Decoder {
             SchemaLookup::Unknown => {
                 let detail = format!("the {what} names schema {id}, which neither the registry nor a schemas file has");
                 Err(Fault::new("unknown-schema-id", detail).into())
+            }
+            SchemaLookup::Unusable(detail) => {
+                let detail = format!("schema {id} of the {what} cannot be used: {detail}");
+                Err(Fault::new("unusable-schema", detail).into())
             }
             SchemaLookup::Unavailable(detail) => {
                 let detail = format!("schema {id} of the {what} cannot be had now: {detail}");

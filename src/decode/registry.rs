@@ -1,10 +1,14 @@
-//! Writer schemas by their id: from a capture's neighbour file, or none at all.
+//! Writer schemas by their id: from a registry, from a capture's neighbour file, or none at all.
+
+mod http;
 
 use std::sync::Arc;
 
 use apache_avro::Schema;
 use apache_avro::schema::Name;
 use rustc_hash::FxHashMap;
+
+pub use self::http::{HttpSchemas, RegistryError, RegistryHealth, RegistrySettings};
 
 /// Where the schemas of Avro records come from.
 pub trait Schemas: Send + Sync {
@@ -18,6 +22,8 @@ pub enum SchemaLookup {
     Found(Arc<Schema>),
     /// There is no such id, and asking again will not change it.
     Unknown,
+    /// There is one, and no row can be read with it. The detail says why.
+    Unusable(String),
     /// It cannot be told now; the record waits. The detail is for a person.
     Unavailable(String),
 }
