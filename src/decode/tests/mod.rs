@@ -4,5 +4,6 @@ mod captures;
 mod events;
 mod fuzz;
 mod garbage;
+mod registry;
 mod rules;
 mod support;
