@@ -8,6 +8,7 @@
 //! `cache` holds what they made, `http` serves it. The `warehouse` moves sealed rows from the outbox to ClickHouse.
 //! `jobs` run beside. `app` wires it all, `cli` is what a person types, `config`, `clock` and `telemetry` serve all.
 
+pub mod app;
 pub mod cache;
 pub mod cli;
 pub mod clock;

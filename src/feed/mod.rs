@@ -1,1 +1,3 @@
-//! (in the making)
+//! What is made of the state for a reader.
+
+pub mod trending;

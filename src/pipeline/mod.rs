@@ -1,5 +1,97 @@
-//! The batch loop: ingest, writer, accounting.
+//! The batch loop. `ingest` (thread 1) polls a source and decodes; `writer` (thread 2) owns the only write transaction
+//! and puts everything that a batch causes into one commit; `progress` is what both, and everyone who watches, share.
+//!
+//! `apply` judges one change against its stored row, `rows`, `journal` and `dedup` are the structures behind it, `dead`
+//! reads the dead letters, `meta` is the writer's own small record.
 
+pub mod apply;
+pub mod dead;
 pub mod dedup;
+pub mod ingest;
 pub mod journal;
+pub mod meta;
+pub mod progress;
 pub mod rows;
+pub mod writer;
+
+use crate::event::{Change, ClientEvent, Dead, Ignored, Record, TopicPartition};
+
+use self::dedup::Entry;
+
+/// Batches that may wait between ingest and the writer.
+pub const QUEUE_MAX_MESSAGES: usize = 4;
+
+/// A record on its way to the writer.
+#[derive(Debug)]
+pub struct Item {
+    /// The partition's number in this process.
+    pub slot: u32,
+    /// How often the partition had been rewound when the record was polled: what was polled before a rewind is void.
+    pub rewind: u32,
+    pub digest: u64,
+    pub record: Record,
+    pub body: Body,
+}
+
+/// What decode made of a record that does not wait.
+#[derive(Debug)]
+pub enum Body {
+    Change(Change),
+    Event(ClientEvent, Entry),
+    Ignore(Ignored),
+    Dead(Dead),
+}
+
+/// What ingest hands over at once, in offset order within each partition.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Partitions seen for the first time; their slots follow the known ones.
+    pub new_partitions: Vec<TopicPartition>,
+    pub items: Vec<Item>,
+    /// Records below the partition's next offset, dropped: (slot, how many).
+    pub redelivered: Vec<(u32, u64)>,
+}
+
+/// What a truncate of a source table does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum TruncatePolicy {
+    /// The table halts until a person decides.
+    #[default]
+    Quarantine,
+    /// Every row of the table is deleted.
+    Apply,
+    Ignore,
+}
+
+/// How the pipeline behaves; the units are in the names.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub truncate: TruncatePolicy,
+    /// How long an event id is remembered after its arrival.
+    pub dedup_horizon_ms: i64,
+    /// An event older than this at its arrival is late.
+    pub event_max_age_ms: i64,
+    /// After so many undecodable records in a row a partition is held: somebody broke the topic. `None` in a replay,
+    /// where every record is to be accounted for.
+    pub breaker_dead_in_a_row: Option<u32>,
+    /// Partitions that add to a dead letter queue of this size are held.
+    pub dead_max_letters: u64,
+    /// A checkpoint is due when the journal since the last one is larger than half the checkpoint, within these bounds.
+    pub checkpoint_min_bytes: u64,
+    pub checkpoint_max_bytes: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        const HOUR_MS: i64 = 3_600_000;
+        Settings {
+            truncate: TruncatePolicy::default(),
+            dedup_horizon_ms: 24 * HOUR_MS,
+            event_max_age_ms: 24 * HOUR_MS,
+            breaker_dead_in_a_row: None,
+            dead_max_letters: 1_000_000,
+            checkpoint_min_bytes: 4 << 20,
+            checkpoint_max_bytes: 64 << 20,
+        }
+    }
+}

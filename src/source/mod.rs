@@ -1,1 +1,60 @@
-//! (in the making)
+//! Where records come from. Each source is owned by the ingest thread and polled by it.
+
+pub mod capture;
+
+use std::time::Duration;
+
+use crate::event::{Record, TopicPartition};
+
+/// How much one poll may bring.
+#[derive(Clone, Copy, Debug)]
+pub struct PollLimits {
+    pub max_records: usize,
+    pub max_bytes: usize,
+    /// The longest wait for the first record.
+    pub wait: Duration,
+}
+
+impl Default for PollLimits {
+    fn default() -> PollLimits {
+        PollLimits { max_records: 4_096, max_bytes: 8 << 20, wait: Duration::from_millis(20) }
+    }
+}
+
+/// What a poll brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Polled {
+    Records,
+    /// Nothing within the wait.
+    Idle,
+    /// The source is finished: captures end.
+    End,
+}
+
+/// Why a source cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("cannot read {path}: {source}")]
+    Read { path: String, source: std::io::Error },
+}
+
+/// A stream of records in offset order within each partition. May deliver an offset again; never leaves one out.
+pub trait Source: Send {
+    /// Appends records to `out`, up to the limits.
+    fn poll(&mut self, limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError>;
+
+    /// Delivers no more of a partition until [`Source::resume`].
+    fn pause(&mut self, partition: &TopicPartition) -> Result<(), SourceError>;
+
+    /// Delivers the partition again, from this offset.
+    fn resume(&mut self, partition: &TopicPartition, from: i64) -> Result<(), SourceError>;
+}
+
+/// What a source may know of the store.
+pub trait Progress: Send + Sync {
+    /// The next offset after the last commit; `None` for a partition that was never seen.
+    fn next_offset(&self, partition: &TopicPartition) -> Option<i64>;
+
+    /// Blocks until everything handed over before this call is committed; false on timeout.
+    fn drain(&self, timeout: Duration) -> bool;
+}

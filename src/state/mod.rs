@@ -1,1 +1,227 @@
-//! (in the making)
+//! What is served, in memory: pure, without clock or I/O. One writer applies effects; the same effects in the same order
+//! give the same state, to the byte (N13).
+//!
+//! `ids` makes 128-bit ids dense, `graph` holds who follows whom, `posts` what a post has counted and when, `touches`
+//! what a user did to a post and when, `affinity` what a user's actions on an author weigh. `save` writes it all down.
+
+pub mod affinity;
+pub mod graph;
+pub mod ids;
+pub mod posts;
+mod save;
+pub mod touches;
+
+use crate::event::{Action, Effect, Facts, Id};
+
+use self::affinity::Affinity;
+use self::graph::Graph;
+use self::ids::Ids;
+use self::posts::{PostRow, Posts};
+use self::touches::Touches;
+
+pub const DAY_MS: i64 = 86_400_000;
+pub const MINUTE_MS: i64 = 60_000;
+
+/// What actions weigh, times ten (view 0.1, like 2, comment 3, share 5): integers, so that a replay gives the same bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateSettings {
+    /// By [`Action`]; an impression weighs nothing.
+    pub weights: [i64; 5],
+}
+
+impl Default for StateSettings {
+    fn default() -> StateSettings {
+        StateSettings { weights: [0, 1, 20, 30, 50] }
+    }
+}
+
+/// A user's row, as far as it is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserRow {
+    pub username: Box<str>,
+    pub active: bool,
+    pub created_at_us: i64,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct State {
+    settings: StateSettings,
+    pub users: Ids,
+    pub user_rows: Vec<Option<UserRow>>,
+    pub post_ids: Ids,
+    pub graph: Graph,
+    pub posts: Posts,
+    pub touches: Touches,
+    pub affinity: Affinity,
+}
+
+impl State {
+    pub fn new(settings: StateSettings) -> State {
+        State {
+            settings,
+            users: Ids::default(),
+            user_rows: Vec::new(),
+            post_ids: Ids::default(),
+            graph: Graph::default(),
+            posts: Posts::default(),
+            touches: Touches::default(),
+            affinity: Affinity::default(),
+        }
+    }
+
+    pub fn settings(&self) -> &StateSettings {
+        &self.settings
+    }
+
+    fn user(&mut self, id: Id) -> u32 {
+        let user = self.users.intern(id);
+        if self.user_rows.len() < self.users.len() {
+            self.user_rows.resize(self.users.len(), None);
+            self.graph.grow(self.users.len());
+            self.posts.grow_authors(self.users.len());
+            self.affinity.grow(self.users.len());
+        }
+        user
+    }
+
+    fn post(&mut self, id: Id) -> u32 {
+        let post = self.post_ids.intern(id);
+        self.posts.grow(self.post_ids.len());
+        post
+    }
+
+    /// Does one effect of a commit.
+    pub fn apply(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Event { user, post, action, at_ms, dwell_ms: _ } => self.event(*user, *post, *action, *at_ms),
+            Effect::Row { key, old, new } => {
+                if let Some(old) = old {
+                    self.leave(*key, old, new.is_some());
+                }
+                if let Some(new) = new {
+                    self.enter(*key, new);
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, user: Id, post: Id, action: Action, at_ms: i64) {
+        let (user, post) = (self.user(user), self.post(post));
+        match action {
+            Action::Impression => self.posts.count(post, action, at_ms, 1),
+            Action::View | Action::Share => {
+                if self.touches.counts(user, post, action, at_ms) {
+                    self.posts.count(post, action, at_ms, 1);
+                    self.weigh(user, post, action, at_ms, 1);
+                }
+            }
+            // One like is never counted twice: likes and comments count by their rows.
+            Action::Like | Action::Comment => {}
+        }
+    }
+
+    /// A row that was there is gone, or is about to be replaced.
+    fn leave(&mut self, key: Id, old: &Facts, replaced: bool) {
+        match old {
+            Facts::User { .. } => {
+                let user = self.user(key);
+                if !replaced {
+                    self.user_rows[user as usize] = None;
+                }
+                self.posts.author_changed(user);
+            }
+            Facts::Post { author, .. } => {
+                let (post, author) = (self.post(key), self.user(*author));
+                self.posts.remove(post, author);
+            }
+            Facts::Follow { follower, followee, created_at_us } => {
+                let (follower, followee) = (self.user(*follower), self.user(*followee));
+                self.graph.unfollow(follower, followee, *created_at_us);
+            }
+            Facts::Like { user, post, created_at_us } => self.row(*user, *post, Action::Like, *created_at_us, -1),
+            Facts::Comment { user, post, created_at_us, counts: true } => {
+                self.row(*user, *post, Action::Comment, *created_at_us, -1);
+            }
+            Facts::Comment { .. } => {}
+        }
+    }
+
+    fn enter(&mut self, key: Id, new: &Facts) {
+        match new {
+            Facts::User { username, active, created_at_us } => {
+                let user = self.user(key);
+                let row = UserRow { username: username.clone(), active: *active, created_at_us: *created_at_us };
+                self.user_rows[user as usize] = Some(row);
+                self.posts.author_changed(user);
+            }
+            Facts::Post { author, created_at_us, published } => {
+                let (post, author) = (self.post(key), self.user(*author));
+                let row = PostRow { author, created_at_us: *created_at_us, published: *published };
+                self.posts.put(post, row, &self.post_ids);
+                // Actions that came before the post's own row.
+                for (user, day, weight) in self.affinity.take_pending(post) {
+                    self.affinity.add(user, author, day, weight);
+                }
+            }
+            Facts::Follow { follower, followee, created_at_us } => {
+                let (follower, followee) = (self.user(*follower), self.user(*followee));
+                self.graph.follow(follower, followee, *created_at_us);
+            }
+            Facts::Like { user, post, created_at_us } => self.row(*user, *post, Action::Like, *created_at_us, 1),
+            Facts::Comment { user, post, created_at_us, counts: true } => {
+                self.row(*user, *post, Action::Comment, *created_at_us, 1);
+            }
+            Facts::Comment { .. } => {}
+        }
+    }
+
+    /// A like's or comment's row came (+1) or went (−1).
+    fn row(&mut self, user: Id, post: Id, action: Action, created_at_us: i64, sign: i32) {
+        let (user, post) = (self.user(user), self.post(post));
+        let at_ms = created_at_us.div_euclid(1_000);
+        self.posts.count(post, action, at_ms, sign);
+        self.weigh(user, post, action, at_ms, sign);
+    }
+
+    fn weigh(&mut self, user: u32, post: u32, action: Action, at_ms: i64, sign: i32) {
+        let weight = self.settings.weights[action as usize] * i64::from(sign);
+        let day = at_ms.div_euclid(DAY_MS) as i32;
+        match self.posts.author(post) {
+            Some(author) => self.affinity.add(user, author, day, weight),
+            None => self.affinity.pend(post, user, day, weight),
+        }
+    }
+
+    /// Whether a post may be shown: published, not deleted, and its author neither deactivated nor deleted. An author
+    /// whose own row has not come yet counts as active.
+    pub fn visible(&self, post: u32) -> bool {
+        let Some(row) = self.posts.row(post) else { return false };
+        row.published && self.user_rows[row.author as usize].as_ref().is_none_or(|user| user.active)
+    }
+
+    /// Everything a post has counted so far, weighed, times ten.
+    pub fn engagement(&self, post: u32) -> i64 {
+        self.weighed(&self.posts.totals(post))
+    }
+
+    pub(crate) fn weighed(&self, counts: &[i64; 5]) -> i64 {
+        counts.iter().zip(self.settings.weights).map(|(count, weight)| count * weight).sum()
+    }
+
+    /// Bytes of each structure.
+    pub fn mem_bytes(&self) -> Vec<(&'static str, usize)> {
+        let names: usize = self.user_rows.iter().flatten().map(|row| row.username.len()).sum();
+        vec![
+            ("ids", self.users.mem_bytes() + self.post_ids.mem_bytes()),
+            ("users", self.user_rows.capacity() * size_of::<Option<UserRow>>() + names),
+            ("graph", self.graph.mem_bytes()),
+            ("posts", self.posts.mem_bytes()),
+            ("touches", self.touches.mem_bytes()),
+            ("affinity", self.affinity.mem_bytes()),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -177,6 +177,8 @@ pub struct OffsetRow {
     pub digest: u64,
     /// The largest arrival time of the partition's records, epoch milliseconds.
     pub arrival_ms: i64,
+    /// Whether it has delivered client events: the slowest such partition holds the dedup horizon.
+    pub carries_events: bool,
 }
 
 impl OffsetRow {
@@ -192,6 +194,7 @@ impl OffsetRow {
         out.put_varint(self.conflicts);
         out.put_fixed(&self.digest.to_le_bytes());
         out.put_zigzag(self.arrival_ms);
+        out.put_u8(u8::from(self.carries_events));
         out
     }
 
@@ -206,8 +209,13 @@ impl OffsetRow {
         let conflicts = reader.varint()?;
         let digest = u64::from_le_bytes(reader.fixed()?);
         let arrival_ms = reader.zigzag()?;
+        let carries_events = match reader.u8()? {
+            0 => false,
+            1 => true,
+            _ => return Err(CodecError::Invalid("offset row")),
+        };
         reader.end()?;
-        Ok(OffsetRow { next, consumed, outcomes, conflicts, digest, arrival_ms })
+        Ok(OffsetRow { next, consumed, outcomes, conflicts, digest, arrival_ms, carries_events })
     }
 
     /// N2: every consumed record has exactly one outcome.
@@ -338,14 +346,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn offset_rows() -> impl Strategy<Value = OffsetRow> {
-        (any::<i64>(), any::<u64>(), any::<[u64; OUTCOMES]>(), any::<u64>(), any::<u64>(), any::<i64>()).prop_map(
-            |(next, consumed, outcomes, conflicts, digest, arrival_ms)| OffsetRow {
+        let counts = (any::<u64>(), any::<[u64; OUTCOMES]>(), any::<u64>());
+        (any::<(i64, u64, i64, bool)>(), counts).prop_map(
+            |((next, digest, arrival_ms, carries_events), (consumed, outcomes, conflicts))| OffsetRow {
                 next,
                 consumed,
                 outcomes,
                 conflicts,
                 digest,
                 arrival_ms,
+                carries_events,
             },
         )
     }

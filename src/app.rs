@@ -1,0 +1,180 @@
+//! The composition root: opens, recovers, wires, spawns, drains in order.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use nova_storage::{OpenError, Options, ReadError, Store};
+use parking_lot::RwLock;
+
+use crate::clock::Clock;
+use crate::decode::{Decoder, FileSchemas, Schemas, SchemasError, Topics};
+use crate::pipeline::ingest::{Ingest, IngestError};
+use crate::pipeline::progress::{PartitionStatus, Shared};
+use crate::pipeline::writer::{Message, Parts, Recovery, RecoveryError, RecoveryReport, Writer, WriterError};
+use crate::pipeline::{QUEUE_MAX_MESSAGES, Settings};
+use crate::source::{Source, SourceError};
+use crate::state::{State, StateSettings};
+
+/// Name of the store within the data directory.
+pub const STORE_FILE: &str = "nova.redb";
+
+/// Why nova cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error("cannot make the data directory {path}: {source}")]
+    DataDir { path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Writer(#[from] WriterError),
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    #[error("cannot read {path}: {source}")]
+    SchemasFile { path: PathBuf, source: std::io::Error },
+    #[error("{path}: {source}")]
+    Schemas { path: PathBuf, source: SchemasError },
+    #[error("the thread {0} ended unexpectedly; this is a defect of nova, nothing that was committed is lost")]
+    Panicked(&'static str),
+    #[error("cannot start the thread {name}: {source}")]
+    Spawn { name: &'static str, source: std::io::Error },
+}
+
+/// What a node is made from.
+pub struct Setup {
+    pub data_dir: PathBuf,
+    pub clock: Clock,
+    pub settings: Settings,
+    pub state: StateSettings,
+    pub topics: Topics,
+    pub schemas: Arc<dyn Schemas>,
+}
+
+impl Setup {
+    pub fn new(data_dir: impl Into<PathBuf>, topics: Topics, schemas: Arc<dyn Schemas>) -> Setup {
+        let (settings, state) = (Settings::default(), StateSettings::default());
+        Setup { data_dir: data_dir.into(), clock: Clock::System, settings, state, topics, schemas }
+    }
+
+    pub fn decoder(&self) -> Decoder {
+        Decoder::new(self.topics.clone(), Arc::clone(&self.schemas))
+    }
+}
+
+/// A recovered store with nothing running yet.
+pub struct Opened {
+    pub store: Arc<Store>,
+    pub state: Arc<RwLock<State>>,
+    pub shared: Arc<Shared>,
+    pub writer: Writer,
+    pub recovery: RecoveryReport,
+}
+
+/// The schemas of a file that stands beside a capture.
+pub fn file_schemas(path: &Path) -> Result<FileSchemas, AppError> {
+    let text = std::fs::read_to_string(path).map_err(|source| AppError::SchemasFile { path: path.into(), source })?;
+    FileSchemas::parse(&text).map_err(|source| AppError::Schemas { path: path.into(), source })
+}
+
+/// Opens the store of a data directory and brings memory to its last commit.
+pub fn open(setup: &Setup) -> Result<Opened, AppError> {
+    std::fs::create_dir_all(&setup.data_dir)
+        .map_err(|source| AppError::DataDir { path: setup.data_dir.clone(), source })?;
+    let told = |fraction: f64| tracing::info!(percent = (fraction * 100.0) as u32, "repairing the store after a crash");
+    let store = Store::open(&store_path(&setup.data_dir), &Options::default(), told)?;
+    open_store(setup, store)
+}
+
+/// The same over a store that is open already.
+pub fn open_store(setup: &Setup, store: Store) -> Result<Opened, AppError> {
+    let store = Arc::new(store);
+    let state = Arc::new(RwLock::new(State::new(setup.state.clone())));
+    let shared = Arc::new(Shared::default());
+    let parts = Parts {
+        store: Arc::clone(&store),
+        state: Arc::clone(&state),
+        shared: Arc::clone(&shared),
+        settings: setup.settings.clone(),
+        clock: setup.clock.clone(),
+        decoder: setup.decoder(),
+        on_commit: None,
+    };
+    let told = |step: &str| tracing::debug!("recovery: {step}");
+    let Recovery { writer, report } = Recovery::open(parts, setup.state.clone(), told)?;
+    tracing::info!(
+        journal_batches = report.journal_batches,
+        dedup_keys = report.dedup_keys,
+        checkpoint_bytes = report.checkpoint_bytes,
+        "recovered"
+    );
+    Ok(Opened { store, state, shared, writer, recovery: report })
+}
+
+pub fn store_path(data_dir: &Path) -> PathBuf {
+    data_dir.join(STORE_FILE)
+}
+
+/// The two threads of the batch loop, running.
+pub struct Running {
+    pub shared: Arc<Shared>,
+    pub state: Arc<RwLock<State>>,
+    pub store: Arc<Store>,
+    pub inbox: Sender<Message>,
+    writer: JoinHandle<Result<(), WriterError>>,
+    ingest: JoinHandle<Result<(), IngestError>>,
+    /// Closed when ingest has ended.
+    ended: Receiver<()>,
+}
+
+impl Opened {
+    /// Starts both threads over a source.
+    pub fn start(self, source: Box<dyn Source>, decoder: Decoder) -> Result<Running, AppError> {
+        let (inbox, messages) = bounded(QUEUE_MAX_MESSAGES);
+        let ingest = Ingest::new(source, decoder, Arc::clone(&self.shared), inbox.clone());
+        let writer = self.writer;
+        let writer = spawn("writer", move || writer.run(&messages))?;
+        let (alive, ended) = bounded::<()>(0);
+        let ingest = spawn("ingest", move || {
+            let _alive = alive;
+            ingest.run()
+        })?;
+        Ok(Running { shared: self.shared, state: self.state, store: self.store, inbox, writer, ingest, ended })
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    name: &'static str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, AppError> {
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    thread.spawn(body).map_err(|source| AppError::Spawn { name, source })
+}
+
+impl Running {
+    /// Waits for the source's end, telling `tick` the positions now and then, and for both threads.
+    pub fn finish(self, mut tick: impl FnMut(&[PartitionStatus])) -> Result<Vec<PartitionStatus>, AppError> {
+        const TICK: Duration = Duration::from_millis(100);
+        while self.ended.recv_timeout(TICK) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
+            tick(&self.shared.partitions());
+            if self.writer.is_finished() {
+                self.shared.stop();
+            }
+        }
+        let ingested = self.ingest.join().map_err(|_| AppError::Panicked("ingest"))?;
+        // A writer that has ended tells why when it is joined.
+        let _ = self.inbox.send(Message::Stop);
+        self.writer.join().map_err(|_| AppError::Panicked("writer"))??;
+        ingested?;
+        let partitions = self.shared.partitions();
+        tick(&partitions);
+        Ok(partitions)
+    }
+}

@@ -1,0 +1,182 @@
+//! `nova dlq`: the dead letters of a stopped store.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Subcommand;
+use crossbeam_channel::bounded;
+use nova_storage::codec::DeadLetter;
+use serde_json::{Value, json};
+
+use crate::app::{self, AppError, Opened, Setup};
+use crate::decode::{NoSchemas, Topics};
+use crate::pipeline::dead;
+use crate::pipeline::writer::{Command as WriterCommand, Message, Replayed};
+
+use super::{CliError, out};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// List the letters, oldest first.
+    List {
+        /// At most so many.
+        #[arg(long, default_value_t = 1_000)]
+        limit: usize,
+    },
+    /// One letter with its raw bytes.
+    Show { id: u64 },
+    /// Decode letters again and apply them; what succeeds is gone from the queue.
+    Replay {
+        #[arg(required_unless_present = "all", value_name = "ID")]
+        ids: Vec<u64>,
+        #[arg(long, conflicts_with = "ids")]
+        all: bool,
+        /// Also events from before the dedup horizon, which may have been applied meanwhile.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Remove a letter for ever; who, when and why is kept.
+    Discard {
+        id: u64,
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+pub(super) fn run(args: &Args, data: &Path, json: bool) -> Result<(), CliError> {
+    if !app::store_path(data).exists() {
+        return Err(CliError::Failed(format!("there is no store in {}", data.display())));
+    }
+    let topics = Topics { last_part: true, ..Topics::default() };
+    let opened = app::open(&Setup::new(data, topics, Arc::new(NoSchemas)))?;
+    match &args.action {
+        Action::List { limit } => list(&opened, *limit, json),
+        Action::Show { id } => show(&opened, *id),
+        Action::Replay { ids, all, force } => {
+            let ids =
+                if *all { letters(&opened, usize::MAX)?.into_iter().map(|(id, _)| id).collect() } else { ids.clone() };
+            replay(opened, ids, *force, json)
+        }
+        Action::Discard { id, reason } => discard(opened, *id, reason),
+    }
+}
+
+fn letters(opened: &Opened, limit: usize) -> Result<Vec<(u64, DeadLetter)>, CliError> {
+    let mut letters: Vec<(u64, DeadLetter)> = Vec::new();
+    loop {
+        // A transaction for each page: a long one would pin the file's pages.
+        let read = opened.store.read().map_err(AppError::from)?;
+        let after = letters.last().map(|(id, _)| *id);
+        let page = dead::page(&read, after, limit - letters.len()).map_err(AppError::from)?;
+        if page.is_empty() {
+            return Ok(letters);
+        }
+        letters.extend(page);
+    }
+}
+
+fn summary(id: u64, letter: &DeadLetter) -> Value {
+    json!({
+        "id": id, "topic": letter.topic, "partition": letter.partition, "offset": letter.offset,
+        "timestamp_ms": letter.timestamp_ms, "stage": letter.stage, "reason": letter.reason,
+        "detail": letter.detail, "attempts": letter.attempts,
+        "key_bytes": letter.key_bytes, "value_bytes": letter.value_bytes,
+    })
+}
+
+fn list(opened: &Opened, limit: usize, json: bool) -> Result<(), CliError> {
+    let letters = letters(opened, limit)?;
+    if json {
+        let all: Vec<_> = letters.iter().map(|(id, letter)| summary(*id, letter)).collect();
+        return Ok(out::line(&Value::from(all).to_string())?);
+    }
+    for (id, letter) in &letters {
+        let DeadLetter { topic, partition, offset, stage, reason, detail, .. } = letter;
+        out::line(&format!("{id:>6}  {topic}/{partition}@{offset}  {stage} {reason}: {detail}"))?;
+    }
+    out::line(&format!("{} dead letters", letters.len()))?;
+    Ok(())
+}
+
+fn show(opened: &Opened, id: u64) -> Result<(), CliError> {
+    let read = opened.store.read().map_err(AppError::from)?;
+    let letter = dead::get(&read, id).map_err(AppError::from)?;
+    let Some(letter) = letter else {
+        return Err(CliError::Failed(format!("there is no dead letter {id}; nova dlq list shows those that wait")));
+    };
+    let bytes = |bytes: &Option<Vec<u8>>| match bytes {
+        None => Value::Null,
+        Some(bytes) => json!({ "base64": STANDARD.encode(bytes), "text": String::from_utf8_lossy(bytes) }),
+    };
+    let mut all = summary(id, &letter);
+    all["died_at_ms"] = letter.died_at_ms.into();
+    all["key"] = bytes(&letter.key);
+    all["value"] = bytes(&letter.value);
+    let headers = letter.headers.iter().map(|(name, value)| json!([name, String::from_utf8_lossy(value)]));
+    all["headers"] = Value::from(headers.collect::<Vec<_>>());
+    out::line(&format!("{all:#}"))?;
+    Ok(())
+}
+
+/// Who acts, for the audit: the person at the terminal.
+fn actor() -> String {
+    std::env::var("USER").map_or_else(|_| "command line".to_owned(), |user| format!("command line ({user})"))
+}
+
+/// Has the writer of a stopped store do one command.
+fn command<T: Send + 'static>(
+    mut opened: Opened,
+    make: impl FnOnce(Box<dyn FnOnce(T) + Send>) -> WriterCommand,
+) -> Result<T, CliError> {
+    let (reply, answer) = bounded(1);
+    let send = Box::new(move |result| drop(reply.send(result)));
+    let mut queue = vec![Message::Command(make(send)), Message::Stop];
+    opened.writer.process(&mut queue).map_err(AppError::from)?;
+    answer.try_recv().map_err(|_| CliError::Failed("the writer gave no answer".to_owned()))
+}
+
+fn replay(opened: Opened, ids: Vec<u64>, force: bool, json: bool) -> Result<(), CliError> {
+    let make = |reply| WriterCommand::ReplayDead { ids, actor: actor(), force, reply };
+    let results = command(opened, make)?;
+    let mut refused = 0;
+    let mut all = Vec::new();
+    for (id, result) in results {
+        let words = match &result {
+            Ok(Replayed::Gone(outcome)) => format!("{id}: {}", outcome.name()),
+            Ok(Replayed::StillDead) => format!("{id}: still cannot be decoded; it stays"),
+            Err(error) => error.to_string(),
+        };
+        refused += usize::from(!matches!(result, Ok(Replayed::Gone(_))));
+        let outcome = match result {
+            Ok(Replayed::Gone(outcome)) => outcome.name(),
+            _ => "kept",
+        };
+        all.push(json!({ "id": id, "outcome": outcome, "detail": words }));
+        if !json {
+            out::line(&words)?;
+        }
+    }
+    if json {
+        out::line(&Value::from(all).to_string())?;
+    }
+    match refused {
+        0 => Ok(()),
+        _ => Err(CliError::Failed(format!("{refused} dead letters were not applied and stay"))),
+    }
+}
+
+fn discard(opened: Opened, id: u64, reason: &str) -> Result<(), CliError> {
+    let reason = reason.to_owned();
+    let make = |reply| WriterCommand::DiscardDead { id, actor: actor(), reason, reply };
+    command(opened, make)?.map_err(|error| CliError::Failed(error.to_string()))?;
+    out::line(&format!("dead letter {id} is discarded"))?;
+    Ok(())
+}

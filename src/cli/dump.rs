@@ -1,0 +1,63 @@
+//! `nova dump`: the live rows of a table, or a list as HTTP would answer it, from a stopped store.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::app::{self, AppError, Setup};
+use crate::clock::Clock;
+use crate::decode::{NoSchemas, Topics};
+use crate::event::Table;
+use crate::feed::trending::{self, TRENDING_MAX, Window};
+
+use super::{CliError, rows};
+
+#[derive(clap::Args)]
+#[group(required = true, multiple = true)]
+pub(super) struct Args {
+    /// The live rows as JSON lines under the source's column names, ordered by id.
+    #[arg(long, value_parser = table, conflicts_with = "trending")]
+    table: Option<Table>,
+    /// The trending posts of a window: 1h, 6h, 24h or 7d.
+    #[arg(long, value_parser = window, value_name = "WINDOW")]
+    trending: Option<Window>,
+    /// The time for which to answer; now, where it is left out.
+    #[arg(long, value_name = "RFC3339", requires = "trending")]
+    now: Option<jiff::Timestamp>,
+    /// At most so many posts.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=TRENDING_MAX as i64))]
+    limit: u16,
+}
+
+fn table(name: &str) -> Result<Table, String> {
+    Table::from_name(name).ok_or_else(|| "expected users, posts, follows, comments or likes".to_owned())
+}
+
+fn window(name: &str) -> Result<Window, String> {
+    Window::from_name(name).ok_or_else(|| "expected 1h, 6h, 24h or 7d".to_owned())
+}
+
+pub(super) fn run(args: &Args, data: &Path) -> Result<(), CliError> {
+    if !app::store_path(data).exists() {
+        return Err(CliError::Failed(format!("there is no store in {}", data.display())));
+    }
+    let opened = app::open(&Setup::new(data, Topics::default(), Arc::new(NoSchemas)))?;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    if let Some(table) = args.table {
+        let mut failed = Ok(());
+        let each = |row| {
+            if failed.is_ok() {
+                failed = writeln!(out, "{}", rows::json(table, &row));
+            }
+        };
+        opened.writer.dump(table, each).map_err(AppError::from)?;
+        failed?;
+    }
+    if let Some(window) = args.trending {
+        let now_ms = args.now.map_or_else(|| Clock::System.now_ms(), |now| now.as_millisecond());
+        let list = trending::rank(&opened.state.read(), window, now_ms, usize::from(args.limit));
+        writeln!(out, "{}", list.json())?;
+    }
+    out.flush()?;
+    Ok(())
+}

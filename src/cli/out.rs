@@ -1,0 +1,66 @@
+//! Standard output and error of commands.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// Writes a line to standard output.
+pub(super) fn line(text: &str) -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.write_all(b"\n")
+}
+
+/// Writes an error for a person to standard error.
+pub(super) fn complain(text: &str) {
+    // There is no other place to tell.
+    let _ = writeln!(std::io::stderr().lock(), "nova: {text}");
+}
+
+/// Progress of long work: a bar on a terminal, a log line every few seconds otherwise.
+pub(super) struct Progress {
+    bar: Option<ProgressBar>,
+    what: &'static str,
+    done: Arc<AtomicU64>,
+    total: u64,
+    told: Instant,
+    started: Instant,
+}
+
+const TELL_EVERY: Duration = Duration::from_secs(5);
+
+impl Progress {
+    /// `done` counts up to `total`, in bytes or whatever `what` says.
+    pub(super) fn new(what: &'static str, done: Arc<AtomicU64>, total: u64) -> Progress {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{msg} {wide_bar} {percent:>3}%  {eta} left");
+            ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        });
+        let now = Instant::now();
+        Progress { bar, what, done, total, told: now, started: now }
+    }
+
+    pub(super) fn tick(&mut self, records: u64) {
+        let done = self.done.load(Ordering::Relaxed);
+        let seconds = self.started.elapsed().as_secs_f64().max(1e-3);
+        let rate = (records as f64 / seconds) as u64;
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+            bar.set_message(format!("{}: {records} records, {rate}/s", self.what));
+        } else if self.told.elapsed() >= TELL_EVERY {
+            self.told = Instant::now();
+            let percent = done * 100 / self.total.max(1);
+            let left_s = (self.total.saturating_sub(done)) as f64 * seconds / done.max(1) as f64;
+            tracing::warn!(records, rate, percent, left_s = left_s as u64, "{}", self.what);
+        }
+    }
+
+    pub(super) fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! `nova replay`: captures through the whole pipeline, every record accounted for.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::ValueEnum;
+
+use crate::app::{self, Setup};
+use crate::decode::{NoSchemas, Schemas, Topics};
+use crate::pipeline::TruncatePolicy;
+use crate::source::capture::{CaptureSource, schemas_path};
+
+use super::{CliError, out, report};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Captures, replayed one after the other; NAME.schemas.json beside one stands in for the Schema Registry.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// How topics are matched: by the last part of their name, or as prefix and table.
+    #[arg(long, value_enum, default_value = "last-part")]
+    topics: Matching,
+    /// What a truncate of a source table does.
+    #[arg(long, value_enum, default_value = "quarantine")]
+    truncate: Truncate,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Matching {
+    LastPart,
+    Prefix,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Truncate {
+    Quarantine,
+    Apply,
+    Ignore,
+}
+
+/// The schemas beside the captures; ids of two registries would mean different things, so there may be one file.
+fn schemas(files: &[PathBuf]) -> Result<Arc<dyn Schemas>, CliError> {
+    let neighbours: BTreeSet<_> = files.iter().map(|file| schemas_path(file)).filter(|path| path.exists()).collect();
+    let mut neighbours = neighbours.iter();
+    match (neighbours.next(), neighbours.next()) {
+        (None, _) => Ok(Arc::new(NoSchemas)),
+        (Some(path), None) => Ok(Arc::new(app::file_schemas(path)?)),
+        (Some(first), Some(second)) => Err(CliError::Usage(format!(
+            "{} and {} number their schemas each for itself: replay these captures one at a time",
+            first.display(),
+            second.display()
+        ))),
+    }
+}
+
+pub(super) fn run(args: &Args, data: &Path, json: bool) -> Result<(), CliError> {
+    let source = CaptureSource::new(args.files.clone()).map_err(app::AppError::from)?;
+    let schemas = schemas(&args.files)?;
+    let topics = Topics { last_part: matches!(args.topics, Matching::LastPart), ..Topics::default() };
+    let mut setup = Setup::new(data, topics, schemas);
+    setup.settings.truncate = match args.truncate {
+        Truncate::Quarantine => TruncatePolicy::Quarantine,
+        Truncate::Apply => TruncatePolicy::Apply,
+        Truncate::Ignore => TruncatePolicy::Ignore,
+    };
+    let opened = app::open(&setup)?;
+    let mut progress = out::Progress::new("replay", source.read_bytes(), source.total_bytes());
+    let running = opened.start(Box::new(source), setup.decoder())?;
+    let statuses = running.finish(|statuses| progress.tick(report::totals(statuses).consumed))?;
+    progress.finish();
+    if json {
+        out::line(&report::json(&statuses)?)?;
+    } else {
+        report::table(&statuses)?;
+        let dead = report::totals(&statuses).dead;
+        if dead > 0 {
+            out::line(&format!("{dead} records are dead letters: nova --data {} dlq list", data.display()))?;
+        }
+    }
+    let held: Vec<_> = statuses.iter().filter_map(|status| Some((&status.name, status.hold.as_ref()?))).collect();
+    match held.first() {
+        None => Ok(()),
+        Some((name, reason)) => Err(CliError::Failed(format!("{name} is held: {reason}"))),
+    }
+}

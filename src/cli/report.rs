@@ -1,0 +1,111 @@
+//! The accounting of a run: what became of every record.
+
+use serde::Serialize;
+
+use crate::event::Outcome;
+use crate::pipeline::progress::PartitionStatus;
+
+use super::{CliError, out};
+
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Counts {
+    pub(super) consumed: u64,
+    applied: u64,
+    duplicate: u64,
+    stale: u64,
+    ignored: u64,
+    late: u64,
+    pub(super) dead: u64,
+    redelivered: u64,
+    conflicts: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Partition<'a> {
+    topic: &'a str,
+    partition: i32,
+    next_offset: i64,
+    #[serde(flatten)]
+    counts: Counts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<&'a str>,
+}
+
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    partitions: Vec<Partition<'a>>,
+    totals: &'a Counts,
+}
+
+fn counts(status: &PartitionStatus) -> Counts {
+    Counts {
+        consumed: status.consumed(),
+        applied: status.count(Outcome::Applied),
+        duplicate: status.count(Outcome::Duplicate),
+        stale: status.count(Outcome::Stale),
+        ignored: status.count(Outcome::Ignored),
+        late: status.count(Outcome::Late),
+        dead: status.count(Outcome::Dead),
+        redelivered: status.redelivered,
+        conflicts: status.row.conflicts - status.start.conflicts,
+    }
+}
+
+pub(super) fn totals(statuses: &[PartitionStatus]) -> Counts {
+    statuses.iter().map(counts).fold(Counts::default(), |sum, next| Counts {
+        consumed: sum.consumed + next.consumed,
+        applied: sum.applied + next.applied,
+        duplicate: sum.duplicate + next.duplicate,
+        stale: sum.stale + next.stale,
+        ignored: sum.ignored + next.ignored,
+        late: sum.late + next.late,
+        dead: sum.dead + next.dead,
+        redelivered: sum.redelivered + next.redelivered,
+        conflicts: sum.conflicts + next.conflicts,
+    })
+}
+
+/// Partitions that this run touched, by topic and number.
+fn touched(statuses: &[PartitionStatus]) -> Vec<&PartitionStatus> {
+    let of_run = |status: &&PartitionStatus| status.consumed() + status.redelivered > 0 || status.hold.is_some();
+    let mut touched: Vec<_> = statuses.iter().filter(of_run).collect();
+    touched.sort_by(|a, b| a.name.cmp(&b.name));
+    touched
+}
+
+/// The report as one JSON document.
+pub(super) fn json(statuses: &[PartitionStatus]) -> Result<String, CliError> {
+    let totals = totals(statuses);
+    let partitions = touched(statuses).into_iter().map(|status| Partition {
+        topic: &status.name.topic,
+        partition: status.name.partition,
+        next_offset: status.row.next,
+        counts: counts(status),
+        held: status.hold.as_deref(),
+    });
+    let report = Report { partitions: partitions.collect(), totals: &totals };
+    serde_json::to_string(&report).map_err(|error| CliError::Failed(error.to_string()))
+}
+
+/// The report as a table.
+pub(super) fn table(statuses: &[PartitionStatus]) -> Result<(), CliError> {
+    const HEADS: [&str; 9] =
+        ["next", "consumed", "applied", "duplicate", "stale", "ignored", "late", "dead", "redelivered"];
+    let touched = touched(statuses);
+    let width = touched.iter().map(|status| status.name.to_string().len()).max().unwrap_or(0).max(15);
+    let mut head = format!("{:width$}", "topic/partition");
+    HEADS.iter().for_each(|name| head.push_str(&format!(" {name:>11}")));
+    out::line(&head)?;
+    let row = |name: &str, next: &str, c: &Counts| {
+        let mut line = format!("{name:width$} {next:>11}");
+        for count in [c.consumed, c.applied, c.duplicate, c.stale, c.ignored, c.late, c.dead, c.redelivered] {
+            line.push_str(&format!(" {count:>11}"));
+        }
+        out::line(&line)
+    };
+    for status in &touched {
+        row(&status.name.to_string(), &status.row.next.to_string(), &counts(status))?;
+    }
+    row("total", "", &totals(statuses))?;
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! A stored row as JSON under the source's column names.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::event::{Cell, Row, Table};
+
+/// One JSON object: the table's columns in their order, then the unknown ones. Times are RFC 3339 in UTC with
+/// microseconds, `jsonb` stands as the JSON it is, and what the stream never told is null.
+pub fn json(table: Table, row: &Row) -> String {
+    let mut out = String::from("{");
+    let mut member = |name: &str, value: &str| {
+        if out.len() > 1 {
+            out.push(',');
+        }
+        out.push_str(&Value::from(name).to_string());
+        out.push(':');
+        out.push_str(value);
+    };
+    for (column, cell) in table.columns().iter().zip(&row.cells) {
+        match cell {
+            Cell::Missing | Cell::Null | Cell::Unavailable => member(column.name, "null"),
+            Cell::Bool(value) => member(column.name, if *value { "true" } else { "false" }),
+            Cell::Uuid(id) => member(column.name, &format!("\"{id}\"")),
+            Cell::Micros(micros) => member(column.name, &Value::from(time(*micros)).to_string()),
+            Cell::Text(text) => member(column.name, &Value::from(&**text).to_string()),
+            Cell::Json(text) => member(column.name, text),
+        }
+    }
+    // The members as they were written, numbers of any size included.
+    let extra: BTreeMap<String, Box<RawValue>> =
+        row.extra.as_deref().and_then(|extra| serde_json::from_str(extra).ok()).unwrap_or_default();
+    extra.iter().for_each(|(name, value)| member(name, value.get()));
+    out.push('}');
+    out
+}
+
+/// RFC 3339 in UTC with microseconds; PostgreSQL's infinities by their names.
+pub fn time(micros: i64) -> String {
+    match micros {
+        i64::MAX => "infinity".to_owned(),
+        i64::MIN => "-infinity".to_owned(),
+        _ => match jiff::Timestamp::from_microsecond(micros) {
+            Ok(time) => format!("{time:.6}"),
+            // Beyond the year 9999: the number says at least which.
+            Err(_) => micros.to_string(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_six_digits_and_infinities_names() {
+        assert_eq!(time(1_795_476_488_850_000), "2026-11-23T23:28:08.850000Z");
+        assert_eq!(time(-1_000), "1969-12-31T23:59:59.999000Z");
+        assert_eq!((time(i64::MAX).as_str(), time(i64::MIN).as_str()), ("infinity", "-infinity"));
+        assert_eq!(time(0), "1970-01-01T00:00:00.000000Z");
+    }
+
+    #[test]
+    fn jsonb_and_unknown_columns_stand_as_the_json_they_are() {
+        let mut cells = vec![Cell::Null; Table::Posts.columns().len()];
+        cells[4] = Cell::Json("{\"n\": 12345678901234567890123}".into());
+        let row = Row { cells: cells.into(), extra: Some("{\"big\":98765432109876543210,\"t\":\"é\\\"\"}".into()) };
+        let text = json(Table::Posts, &row);
+        assert!(text.contains("\"image_sizes\":{\"n\": 12345678901234567890123}"), "{text}");
+        assert!(text.ends_with("\"big\":98765432109876543210,\"t\":\"é\\\"\"}"), "{text}");
+    }
+}

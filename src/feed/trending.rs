@@ -1,0 +1,216 @@
+//! Trending posts of a window, from the minutes in which posts counted actions.
+
+use std::fmt::Write as _;
+
+use crate::event::{Action, Id};
+use crate::state::{MINUTE_MS, State};
+
+/// Posts of a published list.
+pub const TRENDING_MAX: usize = 200;
+
+/// A window and the bucket to which it is exact: the window is the bucket of `now` and those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Window {
+    Hour,
+    SixHours,
+    Day,
+    Week,
+}
+
+impl Window {
+    pub const ALL: [Window; 4] = [Window::Hour, Window::SixHours, Window::Day, Window::Week];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Window::Hour => "1h",
+            Window::SixHours => "6h",
+            Window::Day => "24h",
+            Window::Week => "7d",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Window> {
+        Window::ALL.into_iter().find(|window| window.name() == name)
+    }
+
+    /// (minutes of the window, minutes of a bucket).
+    const fn minutes(self) -> (i64, i64) {
+        match self {
+            Window::Hour => (60, 1),
+            Window::SixHours => (6 * 60, 5),
+            Window::Day => (24 * 60, 5),
+            Window::Week => (7 * 24 * 60, 60),
+        }
+    }
+
+    /// The epoch minutes that count at `now_ms`.
+    pub fn range(self, now_ms: i64) -> std::ops::Range<i64> {
+        let (window, bucket) = self.minutes();
+        let end = (now_ms.div_euclid(MINUTE_MS).div_euclid(bucket) + 1) * bucket;
+        end - window..end
+    }
+}
+
+/// One post of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub post: Id,
+    pub author: Id,
+    pub created_at_us: i64,
+    /// Weighed actions of the window, times ten.
+    pub score: i64,
+    /// By [`Action`].
+    pub counts: [i64; 5],
+}
+
+/// A list as it is published: the best first, and how many posts scored at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trending {
+    pub window: Window,
+    /// Begin of the minute for which the list holds, epoch milliseconds.
+    pub generated_at_ms: i64,
+    pub total: usize,
+    pub entries: Vec<Entry>,
+}
+
+/// Ranks the visible posts with a positive score: score, then newest, then smallest id.
+pub fn rank(state: &State, window: Window, now_ms: i64, limit: usize) -> Trending {
+    let range = window.range(now_ms);
+    let mut entries = Vec::new();
+    for number in 0..state.posts.len() as u32 {
+        let counts = state.posts.counted(number, range.clone());
+        let score = state.weighed(&counts);
+        if score <= 0 || !state.visible(number) {
+            continue;
+        }
+        if let Some(row) = state.posts.row(number) {
+            let (post, author) = (state.post_ids.id(number), state.users.id(row.author));
+            entries.push(Entry { post, author, created_at_us: row.created_at_us, score, counts });
+        }
+    }
+    let total = entries.len();
+    entries.sort_unstable_by_key(|entry| {
+        (std::cmp::Reverse(entry.score), std::cmp::Reverse(entry.created_at_us), entry.post)
+    });
+    entries.truncate(limit.min(TRENDING_MAX));
+    Trending { window, generated_at_ms: now_ms.div_euclid(MINUTE_MS) * MINUTE_MS, total, entries }
+}
+
+impl Trending {
+    /// The posts as the JSON array of the contract; equal lists give equal bytes.
+    fn posts_json(&self) -> String {
+        let mut out = String::from("[");
+        for (entry, rank) in self.entries.iter().zip(1..) {
+            let count = |action: Action| entry.counts[action as usize];
+            let comma = if rank > 1 { "," } else { "" };
+            let engaged = count(Action::Like) + count(Action::Comment) + count(Action::Share);
+            let rate = match count(Action::Impression) {
+                0 => 0.0,
+                impressions => (engaged as f64 / impressions as f64 * 1e4).round() / 1e4,
+            };
+            // Writing to a string cannot fail.
+            let _ = write!(
+                out,
+                r#"{comma}{{"post_id":"{}","author_id":"{}","rank":{rank},"score":{},"views":{},"likes":{},"comments":{},"shares":{},"impressions":{},"engagement_rate":{rate}}}"#,
+                entry.post,
+                entry.author,
+                Tenths(entry.score),
+                count(Action::View),
+                count(Action::Like),
+                count(Action::Comment),
+                count(Action::Share),
+                count(Action::Impression),
+            );
+        }
+        out.push(']');
+        out
+    }
+
+    /// Names the content: the same posts with the same numbers have the same generation, also after a restart.
+    pub fn generation(&self) -> String {
+        format!("{:016x}", xxhash_rust::xxh3::xxh3_64(self.posts_json().as_bytes()))
+    }
+
+    /// The answer of `GET /api/v1/feed/trending`.
+    pub fn json(&self) -> String {
+        let posts = self.posts_json();
+        let generation = xxhash_rust::xxh3::xxh3_64(posts.as_bytes());
+        let at = jiff::Timestamp::from_millisecond(self.generated_at_ms).unwrap_or_default();
+        format!(
+            r#"{{"posts":{posts},"window":"{}","generated_at":"{at:.3}","total_posts":{},"generation":"{generation:016x}","cursor":null}}"#,
+            self.window.name(),
+            self.total
+        )
+    }
+}
+
+/// An integer of tenths as a JSON number.
+struct Tenths(i64);
+
+impl std::fmt::Display for Tenths {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 % 10 {
+            0 => write!(f, "{}", self.0 / 10),
+            tenth => write!(f, "{}.{tenth}", self.0 / 10),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Effect, Facts};
+    use crate::state::StateSettings;
+    use proptest::prelude::*;
+
+    const T0_MS: i64 = 1_795_000_000_000;
+
+    #[test]
+    fn a_window_is_the_bucket_of_now_and_those_before_it() {
+        let now_ms = (7 * 60 + 3) * MINUTE_MS + 59_999;
+        assert_eq!(Window::Hour.range(now_ms), 364..424);
+        assert_eq!(Window::SixHours.range(now_ms), 65..425);
+        assert_eq!(Window::Week.range(now_ms), 480 - 10_080..480);
+    }
+
+    proptest! {
+        /// Against a plain count over all events, for any `now`.
+        #[test]
+        fn every_window_equals_a_count_over_all_events(
+            events in proptest::collection::vec((0u8..4, 0i64..12_000, 0usize..2), 1..80),
+            now in 0i64..13_000,
+        ) {
+            let mut state = State::new(StateSettings::default());
+            let id = |kind: u128, n: u8| Id::from_u128(kind << 64 | u128::from(n));
+            for n in 0..4 {
+                let row = Facts::Post { author: id(1, 0), created_at_us: i64::from(n % 2), published: n != 3 };
+                state.apply(&Effect::Row { key: id(2, n), old: None, new: Some(row) });
+            }
+            let mut oracle = Vec::new();
+            for ((post, minute, kind), user) in events.iter().zip(0u8..) {
+                let at_ms = T0_MS + minute * MINUTE_MS + 17;
+                // Each by another user, so that each counts.
+                let action = [Action::View, Action::Share][*kind];
+                state.apply(&Effect::Event { user: id(3, user), post: id(2, *post), action, at_ms, dwell_ms: 0 });
+                oracle.push((*post, at_ms, [1i64, 50][*kind]));
+            }
+            let now_ms = T0_MS + now * MINUTE_MS;
+            for window in Window::ALL {
+                let (length, bucket) = window.minutes();
+                let (length, bucket) = (length * MINUTE_MS, bucket * MINUTE_MS);
+                let end = now_ms - now_ms % bucket + bucket;
+                let mut expected: Vec<(i64, i64, Id)> = (0..3u8).map(|n| {
+                    let hits = oracle.iter().filter(|(post, at, _)| *post == n && *at < end && *at >= end - length);
+                    (-hits.map(|hit| hit.2).sum::<i64>(), -i64::from(n % 2), id(2, n))
+                }).filter(|row| row.0 < 0).collect();
+                expected.sort_unstable();
+                let ranked = rank(&state, window, now_ms, 200);
+                let found: Vec<_> = ranked.entries.iter().map(|e| (-e.score, -e.created_at_us, e.post)).collect();
+                prop_assert_eq!(&found, &expected);
+                prop_assert_eq!(ranked.total, expected.len());
+                let parsed: serde_json::Value = serde_json::from_str(&ranked.json()).unwrap();
+                prop_assert_eq!(parsed["posts"].as_array().unwrap().len(), expected.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! What one change does to the row that is stored under its key. Pure: the writer brings the stored bytes and takes the
+//! judgement away. The rules are those of `docs/cdc.md`.
+
+use nova_storage::codec::CodecError;
+
+use crate::event::{Cell, Change, ChangeBody, Format, Id, Op, Outcome, Row, Table};
+
+use super::meta::TableMeta;
+use super::rows::{StoredRow, Version, decode_cells, encode_cells};
+
+/// What becomes of a change.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// The row is replaced, or deleted (`new` is `None`).
+    Write(Box<Written>),
+    /// Duplicate, stale or ignored: nothing changes.
+    Skip(Outcome),
+    /// The table takes no more changes until a person decides; in words for that person.
+    Halt(String),
+}
+
+/// A change that takes effect.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Written {
+    pub version: Version,
+    /// The bytes to store.
+    pub stored: Box<[u8]>,
+    pub old: Option<Row>,
+    pub new: Option<Row>,
+    /// Columns that came as Debezium's placeholder and that no stored row could fill.
+    pub unfilled: u32,
+}
+
+/// Judges an upsert, delete or tombstone (a truncate concerns the whole table: the writer's).
+pub fn judge(change: Change, offset: i64, table: &TableMeta, stored: Option<&[u8]>) -> Result<Judgement, CodecError> {
+    let stored = stored.map(StoredRow::decode).transpose()?;
+    if truncated(&change, table) {
+        return Ok(Judgement::Skip(Outcome::Stale));
+    }
+    let tombstone = matches!(change.body, ChangeBody::Tombstone);
+    if tombstone && !stored.as_ref().is_some_and(|row| row.cells.is_some() && row.format == Format::FlatTombstone) {
+        return Ok(Judgement::Skip(Outcome::Ignored));
+    }
+    let lsn = change.lsn.or(stored.as_ref().map(|row| row.version.lsn)).unwrap_or(0);
+    let version = Version { epoch: table.epoch, lsn, offset };
+    let old = stored.as_ref().and_then(|row| row.cells).map(decode_cells).transpose()?;
+    let (key, of) = (change.key, change.table);
+    let (new, unfilled) = match change.body {
+        ChangeBody::Upsert(row) => {
+            let (row, unfilled) = fill(row, old.as_ref());
+            (Some(row), unfilled)
+        }
+        ChangeBody::Delete | ChangeBody::Tombstone | ChangeBody::Truncate => (None, 0),
+    };
+    if let Some(row) = &stored {
+        match order(&version, change.op, change.source_ts_us, row, old == new) {
+            Order::Newer => {}
+            Order::Skip(outcome) => return Ok(Judgement::Skip(outcome)),
+            Order::Regression => return Ok(Judgement::Halt(regression(&version, row, key, of))),
+        }
+    }
+    // A tombstone record carries no format of its own.
+    let format = if tombstone { Format::FlatTombstone } else { change.format };
+    let mut cells = Vec::new();
+    if let Some(row) = &new {
+        encode_cells(row, &mut cells);
+    }
+    let cells = new.is_some().then_some(cells.as_slice());
+    let stored = StoredRow { version, format, source_ts_us: change.source_ts_us, cells }.encode();
+    Ok(Judgement::Write(Box::new(Written { version, stored, old, new, unfilled })))
+}
+
+/// The bytes of a row that an applied truncate deletes.
+pub fn truncate_row(stored: &[u8], version: Version, source_ts_us: Option<i64>) -> Result<Option<Written>, CodecError> {
+    let row = StoredRow::decode(stored)?;
+    let newer = (version.epoch, version.lsn) > (row.version.epoch, row.version.lsn);
+    let Some(old) = row.cells.filter(|_| newer).map(decode_cells).transpose()? else { return Ok(None) };
+    let stored = StoredRow { version, format: row.format, source_ts_us, cells: None }.encode();
+    Ok(Some(Written { version, stored, old: Some(old), new: None, unfilled: 0 }))
+}
+
+fn truncated(change: &Change, table: &TableMeta) -> bool {
+    match (table.truncated, change.lsn) {
+        (Some((epoch, truncate)), Some(lsn)) => (table.epoch, lsn) < (epoch, truncate),
+        _ => false,
+    }
+}
+
+enum Order {
+    Newer,
+    Skip(Outcome),
+    Regression,
+}
+
+/// Orders a change against the stored row (N6). Of one key, LSN and time of commit rise together: a lower LSN with a
+/// later time means that the source's LSNs began again. A read (`r`) carries the time of the snapshot, not of a commit.
+fn order(version: &Version, op: Op, source_ts_us: Option<i64>, row: &StoredRow<'_>, same: bool) -> Order {
+    let of_lsn = |version: &Version| (version.epoch, version.lsn);
+    match of_lsn(version).cmp(&of_lsn(&row.version)) {
+        std::cmp::Ordering::Greater => Order::Newer,
+        std::cmp::Ordering::Equal if same => Order::Skip(Outcome::Duplicate),
+        std::cmp::Ordering::Equal if version.offset > row.version.offset => Order::Newer,
+        std::cmp::Ordering::Equal => Order::Skip(Outcome::Stale),
+        std::cmp::Ordering::Less => match (source_ts_us, row.source_ts_us) {
+            (Some(new), Some(old)) if new > old && op != Op::Read => Order::Regression,
+            _ => Order::Skip(Outcome::Stale),
+        },
+    }
+}
+
+fn regression(version: &Version, row: &StoredRow<'_>, key: Id, table: Table) -> String {
+    format!(
+        "lsn_regression: row {key} came with LSN {} below the stored {} although its commit is newer: the source's log \
+         began again (a restored or promoted server). If that is so, raise the table's epoch and go on: \
+         nova cdc epoch bump {table}",
+        version.lsn, row.version.lsn
+    )
+}
+
+/// Takes columns that the record left out from the stored row; counts those that nothing can fill.
+fn fill(mut row: Row, stored: Option<&Row>) -> (Row, u32) {
+    let mut unfilled = 0;
+    for (index, cell) in row.cells.iter_mut().enumerate() {
+        if *cell == Cell::Unavailable {
+            match stored.and_then(|row| row.cells.get(index)) {
+                Some(known) if *known != Cell::Unavailable => *cell = known.clone(),
+                _ => unfilled += 1,
+            }
+        }
+    }
+    (row, unfilled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(text: &str) -> Row {
+        Row { cells: Box::new([Cell::Uuid(Id::NIL), Cell::Text(text.into())]), extra: None }
+    }
+
+    fn change(lsn: Option<u64>, ts: i64, body: ChangeBody) -> Change {
+        let op = if body == ChangeBody::Delete { Op::Delete } else { Op::Update };
+        Change { table: Table::Users, key: Id::NIL, op, format: Format::Envelope, lsn, source_ts_us: Some(ts), body }
+    }
+
+    fn judged(change: Change, offset: i64, stored: Option<&[u8]>) -> Judgement {
+        judge(change, offset, &TableMeta::default(), stored).unwrap()
+    }
+
+    fn write(judgement: Judgement) -> Written {
+        match judgement {
+            Judgement::Write(written) => *written,
+            other => panic!("expected a write, got {other:?}"),
+        }
+    }
+
+    fn stored(text: &str) -> Box<[u8]> {
+        write(judged(change(Some(100), 50, ChangeBody::Upsert(row(text))), 7, None)).stored
+    }
+
+    #[test]
+    fn an_older_lsn_is_stale_and_an_equal_one_goes_by_content_then_offset() {
+        let stored = stored("a");
+        let upsert = |lsn, text| change(Some(lsn), 50, ChangeBody::Upsert(row(text)));
+        assert_eq!(judged(upsert(99, "b"), 8, Some(&stored)), Judgement::Skip(Outcome::Stale));
+        assert_eq!(judged(upsert(100, "a"), 8, Some(&stored)), Judgement::Skip(Outcome::Duplicate));
+        assert_eq!(judged(upsert(100, "b"), 6, Some(&stored)), Judgement::Skip(Outcome::Stale));
+        assert_eq!(write(judged(upsert(100, "b"), 8, Some(&stored))).old, Some(row("a")));
+    }
+
+    #[test]
+    fn a_lower_lsn_with_a_later_commit_halts_unless_it_is_a_snapshot_read() {
+        let stored = stored("a");
+        let mut low = change(Some(5), 51, ChangeBody::Upsert(row("b")));
+        assert!(
+            matches!(judged(low.clone(), 8, Some(&stored)), Judgement::Halt(words) if words.contains("epoch bump"))
+        );
+        low.op = Op::Read;
+        assert_eq!(judged(low.clone(), 8, Some(&stored)), Judgement::Skip(Outcome::Stale));
+        let bumped = TableMeta { epoch: 1, ..TableMeta::default() };
+        assert!(matches!(judge(low, 8, &bumped, Some(&stored)).unwrap(), Judgement::Write(_)));
+    }
+
+    #[test]
+    fn an_unknown_delete_leaves_a_tombstone_that_stops_older_rows() {
+        let gone = write(judged(change(Some(100), 50, ChangeBody::Delete), 7, None));
+        assert_eq!((gone.old, gone.new), (None, None));
+        let older = change(Some(90), 40, ChangeBody::Upsert(row("a")));
+        assert_eq!(judged(older, 8, Some(&gone.stored)), Judgement::Skip(Outcome::Stale));
+    }
+
+    #[test]
+    fn a_null_value_deletes_only_in_a_flattened_topic_without_deleted_flags() {
+        let tombstone = || change(None, 60, ChangeBody::Tombstone);
+        assert_eq!(judged(tombstone(), 8, None), Judgement::Skip(Outcome::Ignored));
+        assert_eq!(judged(tombstone(), 8, Some(&stored("a"))), Judgement::Skip(Outcome::Ignored));
+        let mut bare = change(None, 50, ChangeBody::Upsert(row("a")));
+        bare.format = Format::FlatTombstone;
+        let bare = write(judged(bare, 7, None)).stored;
+        let gone = write(judged(tombstone(), 8, Some(&bare)));
+        assert_eq!((gone.old, gone.new), (Some(row("a")), None));
+        assert_eq!(judged(tombstone(), 9, Some(&gone.stored)), Judgement::Skip(Outcome::Ignored));
+    }
+
+    #[test]
+    fn placeholders_are_filled_from_the_stored_row_and_counted_where_there_is_none() {
+        let mut holes = row("x");
+        holes.cells[1] = Cell::Unavailable;
+        let update = || change(Some(101), 51, ChangeBody::Upsert(holes.clone()));
+        let filled = write(judged(update(), 8, Some(&stored("a"))));
+        assert_eq!((filled.new, filled.unfilled), (Some(row("a")), 0));
+        assert_eq!(write(judged(update(), 8, None)).unfilled, 1);
+    }
+
+    #[test]
+    fn rows_from_before_an_applied_truncate_are_stale() {
+        let table = TableMeta { truncated: Some((0, 100)), ..TableMeta::default() };
+        let old = change(Some(99), 1, ChangeBody::Upsert(row("a")));
+        assert_eq!(judge(old, 1, &table, None).unwrap(), Judgement::Skip(Outcome::Stale));
+        let new = change(Some(101), 1, ChangeBody::Upsert(row("a")));
+        assert!(matches!(judge(new, 1, &table, None).unwrap(), Judgement::Write(_)));
+        let version = Version { epoch: 0, lsn: 101, offset: 3 };
+        assert!(truncate_row(&stored("a"), version, None).unwrap().is_some());
+        let version = Version { epoch: 0, lsn: 99, offset: 3 };
+        assert!(truncate_row(&stored("a"), version, None).unwrap().is_none());
+    }
+}

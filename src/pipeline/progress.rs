@@ -1,0 +1,156 @@
+//! What the two threads of the batch loop, and everyone who watches them, share: positions and counts after the last
+//! commit, orders for ingest, and the wish to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use nova_storage::codec::OffsetRow;
+use parking_lot::{Condvar, Mutex};
+use rustc_hash::FxHashMap;
+
+use crate::event::{Outcome, TopicPartition};
+use crate::source::Progress;
+
+/// One partition as of the last commit.
+#[derive(Clone, Debug)]
+pub struct PartitionStatus {
+    pub name: TopicPartition,
+    pub row: OffsetRow,
+    /// The row when this process opened the store: the difference is what this run did.
+    pub start: OffsetRow,
+    /// Records of this run below the next offset.
+    pub redelivered: u64,
+    /// Why the partition is held, in words for a person.
+    pub hold: Option<Arc<str>>,
+    /// How often it was rewound; see [`super::Item::rewind`].
+    pub rewind: u32,
+}
+
+impl PartitionStatus {
+    /// Records consumed by this run.
+    pub fn consumed(&self) -> u64 {
+        self.row.consumed - self.start.consumed
+    }
+
+    /// Records of this run with the outcome.
+    pub fn count(&self, outcome: Outcome) -> u64 {
+        self.row.outcomes[outcome as usize] - self.start.outcomes[outcome as usize]
+    }
+}
+
+/// What the writer asks of ingest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Deliver no more of the partition.
+    Hold { slot: u32 },
+    /// Deliver again from the store's next offset, with this rewind number.
+    Release { slot: u32, from: i64, rewind: u32 },
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    partitions: Vec<PartitionStatus>,
+    index: FxHashMap<TopicPartition, usize>,
+    orders: Vec<Order>,
+}
+
+/// See the module. At most one order waits per partition and commit.
+#[derive(Debug, Default)]
+pub struct Shared {
+    inner: Mutex<Inner>,
+    /// Records handed to the writer, and records it has settled.
+    sent: AtomicU64,
+    settled: AtomicU64,
+    changed: Condvar,
+    stopping: AtomicBool,
+}
+
+impl Shared {
+    /// Every known partition, in slot order.
+    pub fn partitions(&self) -> Vec<PartitionStatus> {
+        self.inner.lock().partitions.clone()
+    }
+
+    pub(super) fn add(&self, name: TopicPartition, row: OffsetRow) {
+        let mut inner = self.inner.lock();
+        let slot = inner.partitions.len();
+        inner.index.insert(name.clone(), slot);
+        let status = PartitionStatus { name, row, start: row, redelivered: 0, hold: None, rewind: 0 };
+        inner.partitions.push(status);
+    }
+
+    /// Changes what is known of some partitions, after a commit.
+    pub(super) fn update(&self, change: impl FnOnce(&mut [PartitionStatus])) {
+        change(&mut self.inner.lock().partitions);
+    }
+
+    pub(super) fn order(&self, order: Order) {
+        self.inner.lock().orders.push(order);
+    }
+
+    pub(super) fn take_orders(&self) -> Vec<Order> {
+        std::mem::take(&mut self.inner.lock().orders)
+    }
+
+    pub(super) fn sent(&self, records: usize) {
+        self.sent.fetch_add(records as u64, Ordering::SeqCst);
+    }
+
+    pub(super) fn settled(&self, records: usize) {
+        // Under the lock, so that a waiter cannot miss it.
+        let _inner = self.inner.lock();
+        self.settled.fetch_add(records as u64, Ordering::SeqCst);
+        self.changed.notify_all();
+    }
+
+    /// Asks both threads to end: ingest after what it has polled, the writer after its queue.
+    pub fn stop(&self) {
+        let _inner = self.inner.lock();
+        self.stopping.store(true, Ordering::SeqCst);
+        self.changed.notify_all();
+    }
+
+    pub fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+}
+
+impl Progress for Shared {
+    fn next_offset(&self, partition: &TopicPartition) -> Option<i64> {
+        let inner = self.inner.lock();
+        inner.index.get(partition).map(|slot| inner.partitions[*slot].row.next)
+    }
+
+    fn drain(&self, timeout: Duration) -> bool {
+        let target = self.sent.load(Ordering::SeqCst);
+        let deadline = Instant::now() + timeout;
+        let mut inner = self.inner.lock();
+        while self.settled.load(Ordering::SeqCst) < target {
+            if self.changed.wait_until(&mut inner, deadline).timed_out() {
+                return self.settled.load(Ordering::SeqCst) >= target;
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drain_waits_for_what_was_sent_before_it_and_no_more() {
+        let shared = Arc::new(Shared::default());
+        assert!(shared.drain(Duration::ZERO));
+        shared.sent(10);
+        assert!(!shared.drain(Duration::ZERO));
+        let writer = Arc::clone(&shared);
+        let thread = std::thread::spawn(move || {
+            writer.settled(4);
+            writer.settled(6);
+        });
+        assert!(shared.drain(Duration::from_secs(60)));
+        thread.join().unwrap();
+    }
+}

@@ -1,0 +1,284 @@
+//! What each record of a batch causes.
+
+use nova_storage::ReadTxn;
+use nova_storage::codec::DeadLetter;
+
+use crate::decode::facts;
+use crate::event::{
+    Change, ChangeBody, ClientEvent, DEAD_VALUE_MAX_BYTES, Dead, Effect, Id, Ignored, Outcome, Record, Row, Stage,
+    Table,
+};
+use crate::pipeline::apply::{Judgement, Written, judge, truncate_row};
+use crate::pipeline::dedup::{Entry, Seen};
+use crate::pipeline::journal::Step;
+use crate::pipeline::rows::Version;
+use crate::pipeline::{Batch, Body, Item, TruncatePolicy};
+
+use super::{CommitFacts, Writer, WriterError};
+
+/// Conflicts of a partition that all go to the dead letters; of later ones every [`CONFLICT_SAMPLE_EVERY`]th.
+const CONFLICT_SAMPLE_FIRST: u64 = 1_000;
+const CONFLICT_SAMPLE_EVERY: u64 = 1_000;
+/// Detail of a dead letter, cut beyond this.
+const DETAIL_MAX_BYTES: usize = 1_000;
+
+/// What became of a record, or that it was not consumed.
+pub(super) enum Fate {
+    Outcome(Outcome),
+    /// Also a duplicate; the id was known with another payload.
+    Conflict,
+    /// Not consumed: the partition is held.
+    Held,
+}
+
+impl Writer {
+    pub(super) fn batch(&mut self, batch: Batch, read: &ReadTxn, facts: &mut CommitFacts) -> Result<(), WriterError> {
+        for name in batch.new_partitions {
+            self.add_partition(name, Default::default());
+        }
+        for (slot, count) in batch.redelivered {
+            let partition = &mut self.partitions[slot as usize];
+            partition.redelivered += count;
+            partition.touched = true;
+        }
+        for item in batch.items {
+            let partition = &self.partitions[item.slot as usize];
+            if partition.hold.is_some() || partition.rewind != item.rewind {
+                continue;
+            }
+            let arrival_ms = item.record.timestamp_ms;
+            facts.oldest_arrival_ms = Some(facts.oldest_arrival_ms.map_or(arrival_ms, |old| old.min(arrival_ms)));
+            facts.newest_arrival_ms = Some(facts.newest_arrival_ms.map_or(arrival_ms, |new| new.max(arrival_ms)));
+            self.item(item, read)?;
+        }
+        Ok(())
+    }
+
+    fn item(&mut self, item: Item, read: &ReadTxn) -> Result<(), WriterError> {
+        let Item { slot, digest, record, body, .. } = item;
+        let is_event = matches!(body, Body::Event(..));
+        let fate = match body {
+            Body::Change(change) => self.change(slot, change, &record, read)?,
+            Body::Event(event, entry) => self.event(&event, entry, record.timestamp_ms, read)?,
+            Body::Ignore(_) => Fate::Outcome(Outcome::Ignored),
+            Body::Dead(dead) => self.dead(slot, dead, &record),
+        };
+        let (outcome, conflict) = match fate {
+            Fate::Held => return Ok(()),
+            Fate::Outcome(outcome) => (outcome, false),
+            Fate::Conflict => (Outcome::Duplicate, true),
+        };
+        let partition = &mut self.partitions[slot as usize];
+        let row = &mut partition.row;
+        row.next = record.offset + 1;
+        row.consumed += 1;
+        row.outcomes[outcome as usize] += 1;
+        row.conflicts += u64::from(conflict);
+        row.digest = digest;
+        row.arrival_ms = row.arrival_ms.max(record.timestamp_ms);
+        row.carries_events |= is_event;
+        partition.touched = true;
+        if outcome != Outcome::Dead {
+            partition.dead_in_a_row = 0;
+        }
+        if conflict {
+            self.sample_conflict(slot, &record);
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, slot: u32, change: Change, record: &Record, read: &ReadTxn) -> Result<Fate, WriterError> {
+        let table = change.table;
+        if let Some(reason) = &self.meta.tables[table as usize].halt {
+            let reason = reason.to_string();
+            self.hold(slot, reason);
+            return Ok(Fate::Held);
+        }
+        if matches!(change.body, ChangeBody::Truncate) {
+            return self.truncate(slot, &change, record.offset, read);
+        }
+        match self.judged(change, record.offset, read)? {
+            Ok(outcome) => Ok(Fate::Outcome(outcome)),
+            Err(reason) => {
+                self.halt(table, slot, reason);
+                Ok(Fate::Held)
+            }
+        }
+    }
+
+    /// Applies a change if it is newer; `Err` is the reason for which its table must halt.
+    pub(super) fn judged(
+        &mut self,
+        change: Change,
+        offset: i64,
+        read: &ReadTxn,
+    ) -> Result<Result<Outcome, String>, WriterError> {
+        let (table, key) = (change.table, change.key);
+        let meta = &self.meta.tables[table as usize];
+        let judgement = self.rows.with(table, key, read, |stored| judge(change, offset, meta, stored))??;
+        Ok(match judgement {
+            Judgement::Skip(outcome) => Ok(outcome),
+            Judgement::Halt(reason) => Err(reason),
+            Judgement::Write(written) => {
+                self.write_row(table, key, *written);
+                Ok(Outcome::Applied)
+            }
+        })
+    }
+
+    fn write_row(&mut self, table: Table, key: Id, written: Written) {
+        let of = |row: Option<&Row>| row.and_then(|row| facts(table, row));
+        let (old, new) = (of(written.old.as_ref()), of(written.new.as_ref()));
+        if old != new {
+            self.effects.push(Effect::Row { key, old, new });
+        }
+        self.toast_unfilled += u64::from(written.unfilled);
+        self.journal.push(Step::Row { table, key, stored: &written.stored });
+        self.rows.put(table, key, written.stored);
+    }
+
+    fn truncate(&mut self, slot: u32, change: &Change, offset: i64, read: &ReadTxn) -> Result<Fate, WriterError> {
+        let table = change.table;
+        let decided = self.meta.tables[table as usize].truncate_once.take();
+        match decided.unwrap_or(self.parts.settings.truncate) {
+            TruncatePolicy::Ignore => {
+                tracing::warn!(%table, kind = ?Ignored::Truncate, "a truncate of the source table was ignored");
+                Ok(Fate::Outcome(Outcome::Ignored))
+            }
+            TruncatePolicy::Quarantine => {
+                let reason = format!(
+                    "truncate: the source truncated {table}. To delete its rows here too: nova cdc resume {table} \
+                     --truncate apply; to keep them: nova cdc resume {table} --truncate ignore"
+                );
+                self.halt(table, slot, reason);
+                Ok(Fate::Held)
+            }
+            TruncatePolicy::Apply => {
+                self.apply_truncate(change, offset, read)?;
+                Ok(Fate::Outcome(Outcome::Applied))
+            }
+        }
+    }
+
+    /// Deletes every row of the table that is older than the truncate.
+    pub(super) fn apply_truncate(&mut self, change: &Change, offset: i64, read: &ReadTxn) -> Result<(), WriterError> {
+        let table = change.table;
+        let epoch = self.meta.tables[table as usize].epoch;
+        let version = Version { epoch, lsn: change.lsn.unwrap_or(u64::MAX), offset };
+        let mut gone = Vec::new();
+        let mut failed = None;
+        self.rows.scan(table, read, |key, stored| match truncate_row(stored, version, change.source_ts_us) {
+            Ok(Some(written)) => gone.push((key, written)),
+            Ok(None) => {}
+            Err(error) => failed = Some(error),
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        for (key, written) in gone {
+            self.write_row(table, key, written);
+        }
+        if let Some(lsn) = change.lsn {
+            let latest = &mut self.meta.tables[table as usize].truncated;
+            *latest = (*latest).max(Some((epoch, lsn)));
+        }
+        Ok(())
+    }
+
+    /// Takes no more changes of the table; durable with the commit at hand.
+    fn halt(&mut self, table: Table, slot: u32, reason: String) {
+        self.meta.tables[table as usize].halt = Some(reason.as_str().into());
+        self.hold(slot, reason);
+    }
+
+    pub(super) fn event(
+        &mut self,
+        event: &ClientEvent,
+        entry: Entry,
+        arrival_ms: i64,
+        read: &ReadTxn,
+    ) -> Result<Fate, WriterError> {
+        // A key that arrived before the floor is forgotten: whether this is its second copy cannot be known.
+        let too_old = arrival_ms.saturating_sub(event.event_time_ms) > self.parts.settings.event_max_age_ms;
+        if too_old || arrival_ms < self.meta.dedup_floor_ms {
+            return Ok(Fate::Outcome(Outcome::Late));
+        }
+        match self.dedup.check(entry, read)? {
+            Seen::Duplicate => return Ok(Fate::Outcome(Outcome::Duplicate)),
+            Seen::Conflict => return Ok(Fate::Conflict),
+            Seen::New => {}
+        }
+        self.dedup.insert(entry, arrival_ms);
+        let at_ms = event.event_time_ms.min(arrival_ms);
+        let ClientEvent { user_id: user, post_id: post, action, dwell_ms, .. } = *event;
+        self.journal.push(Step::Event { user, post, action, at_ms, dwell_ms });
+        self.effects.push(Effect::Event { user, post, action, at_ms, dwell_ms });
+        Ok(Fate::Outcome(Outcome::Applied))
+    }
+
+    fn dead(&mut self, slot: u32, dead: Dead, record: &Record) -> Fate {
+        if self.dead_letters >= self.parts.settings.dead_max_letters {
+            let reason = format!(
+                "dead-letter-quota: {} dead letters wait; replay or discard some (nova dlq list), then: nova cdc resume",
+                self.dead_letters
+            );
+            self.hold(slot, reason);
+            return Fate::Held;
+        }
+        let partition = &mut self.partitions[slot as usize];
+        partition.dead_in_a_row += 1;
+        let in_a_row = partition.dead_in_a_row;
+        if self.parts.settings.breaker_dead_in_a_row.is_some_and(|limit| in_a_row > limit) {
+            let reason = format!(
+                "topic-breaker: {} undecodable records in a row, the last because of {} ({}); repair the producer or \
+                 the connector, then: nova cdc resume",
+                in_a_row - 1,
+                dead.reason,
+                dead.detail
+            );
+            self.hold(slot, reason);
+            return Fate::Held;
+        }
+        let letter = self.letter(dead, record);
+        self.bury(letter);
+        Fate::Outcome(Outcome::Dead)
+    }
+
+    fn sample_conflict(&mut self, slot: u32, record: &Record) {
+        let count = self.partitions[slot as usize].row.conflicts;
+        if count <= CONFLICT_SAMPLE_FIRST || count.is_multiple_of(CONFLICT_SAMPLE_EVERY) {
+            let dead = Dead {
+                stage: Stage::Dedup,
+                reason: "conflict",
+                detail: "event_id: known with another payload; the first one was kept".to_owned(),
+            };
+            let letter = self.letter(dead, record);
+            self.bury(letter);
+        }
+    }
+
+    fn letter(&self, dead: Dead, record: &Record) -> DeadLetter {
+        let cut = |bytes: &bytes::Bytes| bytes[..bytes.len().min(DEAD_VALUE_MAX_BYTES)].to_vec();
+        let length = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
+        let mut detail = dead.detail;
+        if detail.len() > DETAIL_MAX_BYTES {
+            detail.truncate(detail.floor_char_boundary(DETAIL_MAX_BYTES));
+        }
+        DeadLetter {
+            topic: record.topic.to_string(),
+            partition: record.partition,
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+            died_at_ms: self.parts.clock.now_ms(),
+            stage: dead.stage.name().to_owned(),
+            reason: dead.reason.to_owned(),
+            detail,
+            attempts: 1,
+            key: record.key.as_ref().map(cut),
+            value: record.value.as_ref().map(cut),
+            key_bytes: length(&record.key),
+            value_bytes: length(&record.value),
+            headers: record.headers.iter().map(|(name, value)| (name.to_string(), value.to_vec())).collect(),
+        }
+    }
+}

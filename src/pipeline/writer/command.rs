@@ -1,0 +1,270 @@
+//! What people and the HTTP edge ask of the writer, each in the commit at hand and answered after it.
+
+use bytes::Bytes;
+use nova_storage::codec::{DeadLetter, Put};
+use nova_storage::schema::{AUDIT, DEAD, EDGE};
+use nova_storage::{ReadTxn, WriteTxn};
+
+use crate::decode::client;
+use crate::event::{Decoded, Outcome, Record, Table};
+use crate::pipeline::TruncatePolicy;
+use crate::pipeline::dedup::Entry;
+
+use super::batch::Fate;
+use super::{Writer, WriterError};
+
+const AUDIT_VERSION: u8 = 1;
+
+/// How an answer is given, after the commit.
+pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
+
+/// See the module.
+pub enum Command {
+    /// Puts and removes entries of the edge's table.
+    Edge {
+        entries: Vec<EdgeEntry>,
+        reply: Reply<()>,
+    },
+    /// Decodes dead letters again and applies them; those that succeed are gone in the same commit.
+    ReplayDead {
+        ids: Vec<u64>,
+        actor: String,
+        force: bool,
+        reply: Reply<Vec<(u64, Result<Replayed, CommandError>)>>,
+    },
+    /// Removes a dead letter for ever.
+    DiscardDead {
+        id: u64,
+        actor: String,
+        reason: String,
+        reply: Reply<Result<(), CommandError>>,
+    },
+    /// Goes on with a halted table.
+    Resume {
+        table: Table,
+        truncate: Option<TruncatePolicy>,
+        actor: String,
+        reply: Reply<Result<(), CommandError>>,
+    },
+    /// Raises the table's epoch after `lsn_regression`, and goes on.
+    BumpEpoch {
+        table: Table,
+        actor: String,
+        reply: Reply<u16>,
+    },
+    /// Goes on with every partition that is held and whose table is not halted.
+    ReleaseAll {
+        actor: String,
+        reply: Reply<usize>,
+    },
+    Checkpoint(Reply<()>),
+}
+
+/// One entry of the edge's table.
+#[derive(Clone, Debug)]
+pub struct EdgeEntry {
+    pub kind: &'static str,
+    pub name: Vec<u8>,
+    /// `None` removes it.
+    pub value: Option<Vec<u8>>,
+}
+
+/// What became of a replayed dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replayed {
+    /// It is gone from the queue.
+    Gone(Outcome),
+    /// It still cannot be applied; its attempts were counted.
+    StillDead,
+}
+
+/// Why a command was refused; nothing changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    #[error("there is no dead letter {0}; nova dlq list shows those that wait")]
+    NoSuchLetter(u64),
+    #[error("dead letter {id} was cut to {kept} of {whole} bytes when it was stored: it can only be discarded")]
+    Cut { id: u64, kept: usize, whole: u64 },
+    #[error(
+        "dead letter {0} is a row that ClickHouse refused: repair the table and produce the row again, or discard it"
+    )]
+    NotARecord(u64),
+    #[error(
+        "dead letter {0} is an event from before the dedup horizon: whether it was applied meanwhile is not known any \
+         more; look for its id in post_events, then replay it with --force"
+    )]
+    BeyondHorizon(u64),
+    #[error("table {0} would halt again: {1}")]
+    Halted(Table, String),
+    #[error("{0} is not halted")]
+    NotHalted(Table),
+}
+
+impl Writer {
+    pub(super) fn command(
+        &mut self,
+        command: Command,
+        read: &ReadTxn,
+        write: &WriteTxn,
+    ) -> Result<Box<dyn FnOnce()>, WriterError> {
+        Ok(match command {
+            Command::Edge { entries, reply } => {
+                for EdgeEntry { kind, name, value } in entries {
+                    match value {
+                        Some(value) => write.put(EDGE, (kind, &name), &value)?,
+                        None => drop(write.remove(EDGE, (kind, &name))?),
+                    }
+                }
+                Box::new(move || reply(()))
+            }
+            Command::ReplayDead { ids, actor, force, reply } => {
+                let mut results = Vec::with_capacity(ids.len());
+                for id in ids {
+                    let result = self.replay_dead(id, force, read, write)?;
+                    if let Ok(Replayed::Gone(outcome)) = result {
+                        self.audit(&actor, "dlq-replay", &id.to_string(), outcome.name(), write)?;
+                    }
+                    results.push((id, result));
+                }
+                Box::new(move || reply(results))
+            }
+            Command::DiscardDead { id, actor, reason, reply } => {
+                let result = if write.remove(DEAD, id)? {
+                    self.dead_letters -= 1;
+                    self.audit(&actor, "dlq-discard", &id.to_string(), &reason, write)?;
+                    Ok(())
+                } else {
+                    Err(CommandError::NoSuchLetter(id))
+                };
+                Box::new(move || reply(result))
+            }
+            Command::Resume { table, truncate, actor, reply } => {
+                let result = self.resume(table, truncate);
+                self.audit(&actor, "cdc-resume", table.name(), &format!("{truncate:?}"), write)?;
+                Box::new(move || reply(result))
+            }
+            Command::BumpEpoch { table, actor, reply } => {
+                let meta = &mut self.meta.tables[table as usize];
+                meta.epoch = meta.epoch.saturating_add(1);
+                let epoch = meta.epoch;
+                self.audit(&actor, "cdc-epoch-bump", table.name(), &epoch.to_string(), write)?;
+                // A table that was not halted simply has a new epoch.
+                drop(self.resume(table, None));
+                Box::new(move || reply(epoch))
+            }
+            Command::ReleaseAll { actor, reply } => {
+                let held = self.partitions.iter().filter(|partition| partition.hold.is_some()).count();
+                self.release_all();
+                self.audit(&actor, "cdc-resume", "all", "", write)?;
+                Box::new(move || reply(held))
+            }
+            Command::Checkpoint(reply) => Box::new(move || reply(())),
+        })
+    }
+
+    fn resume(&mut self, table: Table, truncate: Option<TruncatePolicy>) -> Result<(), CommandError> {
+        let meta = &mut self.meta.tables[table as usize];
+        if meta.halt.take().is_none() {
+            return Err(CommandError::NotHalted(table));
+        }
+        meta.truncate_once = truncate;
+        self.release_all();
+        Ok(())
+    }
+
+    /// A partition of a table that is still halted is held again by its next change.
+    fn release_all(&mut self) {
+        (0..self.partitions.len() as u32).for_each(|slot| self.release(slot));
+    }
+
+    fn replay_dead(
+        &mut self,
+        id: u64,
+        force: bool,
+        read: &ReadTxn,
+        write: &WriteTxn,
+    ) -> Result<Result<Replayed, CommandError>, WriterError> {
+        let Some(letter) = read.get_with(DEAD, id, DeadLetter::decode)?.transpose()? else {
+            return Ok(Err(CommandError::NoSuchLetter(id)));
+        };
+        let kept = letter.value.as_ref().map_or(0, Vec::len);
+        if (kept as u64) < letter.value_bytes {
+            return Ok(Err(CommandError::Cut { id, kept, whole: letter.value_bytes }));
+        }
+        if letter.stage == crate::event::Stage::Warehouse.name() {
+            return Ok(Err(CommandError::NotARecord(id)));
+        }
+        let record = record(&letter);
+        let outcome = match self.parts.decoder.decode(&record) {
+            Decoded::Event(event) => {
+                if record.timestamp_ms < self.meta.dedup_floor_ms && !force {
+                    return Ok(Err(CommandError::BeyondHorizon(id)));
+                }
+                let identity = client::dedup_key(event.user_id, event.event_id);
+                let entry = Entry::new(identity, client::payload_hash(&event));
+                let arrival_ms = record.timestamp_ms.max(self.meta.dedup_floor_ms);
+                match self.event(&event, entry, arrival_ms, read)? {
+                    Fate::Outcome(outcome) => Some(outcome),
+                    Fate::Conflict | Fate::Held => Some(Outcome::Duplicate),
+                }
+            }
+            Decoded::Change(change) => {
+                let table = change.table;
+                match self.judged(change, record.offset, read)? {
+                    Ok(outcome) => Some(outcome),
+                    Err(reason) => return Ok(Err(CommandError::Halted(table, reason))),
+                }
+            }
+            Decoded::Ignore(_) => Some(Outcome::Ignored),
+            Decoded::Dead(_) | Decoded::Wait(_) => None,
+        };
+        Ok(Ok(match outcome {
+            Some(outcome) => {
+                // Given twice in one command, the second finds it still in the snapshot that was read.
+                if !write.remove(DEAD, id)? {
+                    return Ok(Err(CommandError::NoSuchLetter(id)));
+                }
+                self.dead_letters -= 1;
+                Replayed::Gone(outcome)
+            }
+            None => {
+                let again = DeadLetter { attempts: letter.attempts.saturating_add(1), ..letter };
+                write.put(DEAD, id, &again.encode())?;
+                Replayed::StillDead
+            }
+        }))
+    }
+
+    /// Who did what to what, for ever.
+    fn audit(
+        &mut self,
+        actor: &str,
+        action: &str,
+        subject: &str,
+        detail: &str,
+        write: &WriteTxn,
+    ) -> Result<(), WriterError> {
+        let mut out = vec![AUDIT_VERSION];
+        out.put_zigzag(self.parts.clock.now_ms());
+        for text in [actor, action, subject, detail] {
+            out.put_bytes(text.as_bytes());
+        }
+        write.put(AUDIT, self.meta.audit_next, &out)?;
+        self.meta.audit_next += 1;
+        Ok(())
+    }
+}
+
+/// The record that a dead letter was made from.
+fn record(letter: &DeadLetter) -> Record {
+    Record {
+        topic: letter.topic.as_str().into(),
+        partition: letter.partition,
+        offset: letter.offset,
+        timestamp_ms: letter.timestamp_ms,
+        key: letter.key.clone().map(Bytes::from),
+        value: letter.value.clone().map(Bytes::from),
+        headers: letter.headers.iter().map(|(name, value)| (name.as_str().into(), value.clone().into())).collect(),
+        defect: None,
+    }
+}

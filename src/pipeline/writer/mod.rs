@@ -1,0 +1,305 @@
+//! Thread 2 of the batch loop: the only owner of the write transaction.
+//!
+//! What has arrived goes into one commit; only after it are memory, readers, the warehouse, waiting callers and the
+//! Kafka commit hint told. The writer's own structures change before the commit: when a commit fails, the process ends
+//! and recovery begins from the last one.
+
+mod batch;
+mod command;
+mod recover;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use nova_storage::codec::{DeadLetter, OffsetRow};
+use nova_storage::schema::{DEAD, JOURNAL, OFFSETS};
+use nova_storage::{ReadError, ReadTxn, Store, WriteError, WriteTxn};
+use parking_lot::RwLock;
+use rustc_hash::FxHashMap;
+
+use crate::clock::Clock;
+use crate::decode::Decoder;
+use crate::event::{Effect, TopicPartition};
+use crate::state::State;
+
+use super::dedup::Dedup;
+use super::meta::Meta;
+use super::progress::{Order, Shared};
+use super::rows::Rows;
+use super::{Batch, QUEUE_MAX_MESSAGES, Settings, journal};
+
+pub use self::command::{Command, CommandError, Replayed};
+pub use self::recover::{Recovery, RecoveryError, RecoveryReport};
+
+/// The writer waits this long for work before it looks at its own deadlines.
+const IDLE_WAIT: Duration = Duration::from_millis(100);
+/// Effects applied to memory under one lock: readers wait for no more than this.
+const APPLY_SLICE: usize = 256;
+
+/// What the writer is sent.
+pub enum Message {
+    Batch(Batch),
+    Command(Command),
+    /// Answers when everything sent before is committed and visible.
+    Barrier(crossbeam_channel::Sender<()>),
+    /// The last message: a checkpoint, then the end.
+    Stop,
+}
+
+/// Why the writer ended; nothing of the batch at hand is durable, and the process must end too.
+#[derive(Debug, thiserror::Error)]
+pub enum WriterError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error("a stored value cannot be read: {0}")]
+    Codec(#[from] nova_storage::codec::CodecError),
+    /// N2 does not hold: a defect of nova. The batch is not committed.
+    #[error(
+        "{partition}: {consumed} records consumed, but their outcomes add up to another number; nothing was committed"
+    )]
+    Imbalance { partition: TopicPartition, consumed: u64 },
+}
+
+/// What one commit did, for metrics.
+#[derive(Clone, Debug, Default)]
+pub struct CommitFacts {
+    pub commit_ms: f64,
+    pub records: usize,
+    pub dead_letters: u64,
+    /// Arrival of the oldest and newest record of the commit, epoch milliseconds.
+    pub oldest_arrival_ms: Option<i64>,
+    pub newest_arrival_ms: Option<i64>,
+}
+
+/// Told after each commit, on the writer's thread.
+pub type OnCommit = Box<dyn FnMut(&CommitFacts) + Send>;
+
+/// What the writer needs from outside.
+pub struct Parts {
+    pub store: Arc<Store>,
+    pub state: Arc<RwLock<State>>,
+    pub shared: Arc<Shared>,
+    pub settings: Settings,
+    pub clock: Clock,
+    /// Decodes dead letters that are replayed.
+    pub decoder: Decoder,
+    pub on_commit: Option<OnCommit>,
+}
+
+/// One partition, as the writer holds it.
+struct Partition {
+    name: TopicPartition,
+    row: OffsetRow,
+    rewind: u32,
+    hold: Option<Arc<str>>,
+    dead_in_a_row: u32,
+    /// Changed by the commit at hand.
+    touched: bool,
+    redelivered: u64,
+}
+
+/// See the module.
+pub struct Writer {
+    parts: Parts,
+    meta: Meta,
+    saved_meta: Meta,
+    rows: Rows,
+    dedup: Dedup,
+    partitions: Vec<Partition>,
+    index: FxHashMap<TopicPartition, u32>,
+    journal: journal::Writer,
+    journal_next: u64,
+    /// Journal bytes since the last checkpoint.
+    journal_bytes: u64,
+    dead_letters: u64,
+    toast_unfilled: u64,
+    /// Effects of the commit at hand.
+    effects: Vec<Effect>,
+    letters: Vec<(u64, DeadLetter)>,
+}
+
+impl Writer {
+    /// Runs until [`Message::Stop`], or until every sender is gone.
+    pub fn run(mut self, inbox: &Receiver<Message>) -> Result<(), WriterError> {
+        let mut queue = Vec::new();
+        loop {
+            match inbox.recv_timeout(IDLE_WAIT) {
+                Ok(message) => {
+                    queue.push(message);
+                    // Group commit: what is there already goes along.
+                    queue.extend(inbox.try_iter().take(QUEUE_MAX_MESSAGES - 1));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => queue.push(Message::Stop),
+            }
+            if self.process(&mut queue)? {
+                return self.checkpoint();
+            }
+        }
+    }
+
+    /// Puts what the messages cause into one commit; true when the last was [`Message::Stop`].
+    pub fn process(&mut self, queue: &mut Vec<Message>) -> Result<bool, WriterError> {
+        let store = Arc::clone(&self.parts.store);
+        let read = store.read()?;
+        let write = store.write()?;
+        let mut facts = CommitFacts::default();
+        let (mut barriers, mut replies) = (Vec::new(), Vec::new());
+        let (mut stop, mut checkpoint, mut work) = (false, false, false);
+        for message in queue.drain(..) {
+            match message {
+                Message::Batch(batch) => {
+                    facts.records += batch.items.len();
+                    work = true;
+                    self.batch(batch, &read, &mut facts)?;
+                }
+                Message::Command(command) => {
+                    work = true;
+                    checkpoint |= matches!(command, Command::Checkpoint(_));
+                    replies.push(self.command(command, &read, &write)?);
+                }
+                Message::Barrier(reply) => barriers.push(reply),
+                Message::Stop => stop = true,
+            }
+        }
+        if work {
+            self.commit(write, &mut facts)?;
+            self.publish(&mut facts);
+        }
+        // Everything is durable and visible: now the callers may know.
+        self.parts.shared.settled(facts.records);
+        replies.into_iter().for_each(|reply| reply());
+        if checkpoint || self.checkpoint_due() {
+            self.checkpoint()?;
+        }
+        barriers.into_iter().for_each(|reply| {
+            let _ = reply.send(());
+        });
+        Ok(stop)
+    }
+
+    fn commit(&mut self, write: WriteTxn, facts: &mut CommitFacts) -> Result<(), WriterError> {
+        let started = std::time::Instant::now();
+        if !self.journal.is_empty() {
+            let blob = self.journal.take();
+            write.put(JOURNAL, self.journal_next, &blob)?;
+            self.journal_next += 1;
+            self.journal_bytes += blob.len() as u64;
+        }
+        for (id, letter) in self.letters.drain(..) {
+            write.put(DEAD, id, &letter.encode())?;
+        }
+        self.dedup.commit(&write, self.watermark_ms(), self.parts.settings.dedup_horizon_ms)?;
+        self.meta.dedup_floor_ms = self.dedup.floor_ms();
+        for partition in self.partitions.iter().filter(|partition| partition.touched) {
+            if !partition.row.balanced() {
+                let (partition, consumed) = (partition.name.clone(), partition.row.consumed);
+                return Err(WriterError::Imbalance { partition, consumed });
+            }
+            let name = &partition.name;
+            write.put(OFFSETS, (&*name.topic, name.partition), &partition.row.encode())?;
+        }
+        if self.meta != self.saved_meta {
+            self.meta.save(&write)?;
+            self.saved_meta.clone_from(&self.meta);
+        }
+        write.commit()?;
+        facts.commit_ms = started.elapsed().as_secs_f64() * 1e3;
+        facts.dead_letters = self.dead_letters;
+        Ok(())
+    }
+
+    /// Tells memory, then everyone who waits, what is now durable.
+    fn publish(&mut self, facts: &mut CommitFacts) {
+        for slice in self.effects.chunks(APPLY_SLICE) {
+            let mut state = self.parts.state.write();
+            slice.iter().for_each(|effect| state.apply(effect));
+        }
+        self.effects.clear();
+        let partitions = &mut self.partitions;
+        self.parts.shared.update(|statuses| {
+            for (status, partition) in statuses.iter_mut().zip(partitions.iter_mut()) {
+                if std::mem::take(&mut partition.touched) {
+                    status.row = partition.row;
+                    status.hold.clone_from(&partition.hold);
+                    status.rewind = partition.rewind;
+                    status.redelivered = partition.redelivered;
+                }
+            }
+        });
+        if let Some(on_commit) = &mut self.parts.on_commit {
+            on_commit(facts);
+        }
+    }
+
+    /// Gives a dead letter its id and puts it into the commit at hand.
+    fn bury(&mut self, letter: DeadLetter) {
+        self.letters.push((self.meta.dead_next, letter));
+        self.meta.dead_next += 1;
+        self.dead_letters += 1;
+    }
+
+    /// The arrival time up to which every partition with events has been read. One that is far behind holds the dedup
+    /// horizon, but for no longer than [`MAX_PARTITION_SKEW_MS`].
+    fn watermark_ms(&self) -> i64 {
+        let arrivals = || self.partitions.iter().filter(|p| p.row.carries_events).map(|p| p.row.arrival_ms);
+        match (arrivals().min(), arrivals().max()) {
+            (Some(slowest), Some(fastest)) => slowest.max(fastest - MAX_PARTITION_SKEW_MS),
+            _ => i64::MIN,
+        }
+    }
+
+    /// Stops consuming a partition, with the reason for a person.
+    fn hold(&mut self, slot: u32, reason: impl Into<Arc<str>>) {
+        let partition = &mut self.partitions[slot as usize];
+        if partition.hold.is_none() {
+            let reason = reason.into();
+            tracing::error!(partition = %partition.name, next = partition.row.next, "held: {reason}");
+            partition.hold = Some(reason);
+            partition.touched = true;
+            self.parts.shared.order(Order::Hold { slot });
+        }
+    }
+
+    /// Goes on with a held partition, from the store's next offset.
+    fn release(&mut self, slot: u32) {
+        let partition = &mut self.partitions[slot as usize];
+        if partition.hold.take().is_some() {
+            partition.rewind += 1;
+            partition.dead_in_a_row = 0;
+            partition.touched = true;
+            let (from, rewind) = (partition.row.next, partition.rewind);
+            self.parts.shared.order(Order::Release { slot, from, rewind });
+        }
+    }
+
+    fn add_partition(&mut self, name: TopicPartition, row: OffsetRow) {
+        let slot = self.partitions.len() as u32;
+        self.index.insert(name.clone(), slot);
+        self.parts.shared.add(name.clone(), row);
+        self.partitions.push(Partition {
+            name,
+            row,
+            rewind: 0,
+            hold: None,
+            dead_in_a_row: 0,
+            touched: false,
+            redelivered: 0,
+        });
+    }
+
+    /// The live rows of a table, as of the last commit, for `dump`.
+    pub fn rows(&self) -> &Rows {
+        &self.rows
+    }
+
+    fn read(&self) -> Result<ReadTxn, ReadError> {
+        self.parts.store.read()
+    }
+}
+
+/// How far the slowest partition may hold the dedup horizon behind the fastest.
+pub const MAX_PARTITION_SKEW_MS: i64 = 48 * 3_600_000;

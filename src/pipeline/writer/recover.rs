@@ -1,0 +1,207 @@
+//! Checkpoint and recovery: load the checkpoint, do the journal after it again, and memory is what it was (N13).
+
+use nova_storage::codec::{CodecError, OffsetRow};
+use nova_storage::schema::{CHECKPOINT, DEAD, JOURNAL, OFFSETS};
+use nova_storage::{ReadError, ReadTxn, WriteError};
+
+use crate::decode::facts;
+use crate::event::{Effect, Table, TopicPartition};
+use crate::pipeline::dedup::Dedup;
+use crate::pipeline::journal::{self, Step};
+use crate::pipeline::meta::Meta;
+use crate::pipeline::rows::{Rows, StoredRow};
+use crate::state::{State, StateSettings};
+
+use super::{Parts, Writer, WriterError};
+
+/// What recovery found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    pub checkpoint_bytes: u64,
+    pub journal_batches: u64,
+    pub journal_bytes: u64,
+    pub dedup_keys: u64,
+    pub partitions: usize,
+}
+
+/// A writer that stands where the last commit left it.
+pub struct Recovery {
+    pub writer: Writer,
+    pub report: RecoveryReport,
+}
+
+/// Why a store cannot be recovered.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error("a stored value cannot be read: {0}; restore a backup, or rebuild from the source: nova rebuild")]
+    Codec(#[from] CodecError),
+    #[error(
+        "{partition}: its outcomes do not add up to the {consumed} records consumed: the store is damaged; nova rebuild"
+    )]
+    Imbalance { partition: TopicPartition, consumed: u64 },
+}
+
+impl Recovery {
+    /// Brings memory to the last commit. `told` is called with the name of each step as it begins.
+    pub fn open(
+        parts: Parts,
+        state_settings: StateSettings,
+        mut told: impl FnMut(&str),
+    ) -> Result<Recovery, RecoveryError> {
+        let read = parts.store.read()?;
+        let saved = Meta::load(&read)?;
+        let meta = saved.clone().unwrap_or_else(|| Meta {
+            store_id: uuid::Uuid::new_v4().as_u64_pair().0,
+            dedup_floor_ms: i64::MIN,
+            ..Meta::default()
+        });
+        told("loading the checkpoint");
+        let mut state = load_state(&read, state_settings)?;
+        let mut report = RecoveryReport { checkpoint_bytes: meta.checkpoint_bytes, ..RecoveryReport::default() };
+        told("applying the journal");
+        let mut rows = Rows::default();
+        replay_journal(&read, meta.covered, &mut rows, &mut state, &mut report)?;
+        told("loading the dedup horizon");
+        let dedup = Dedup::load(&read, meta.dedup_floor_ms)?;
+        report.dedup_keys = dedup.keys();
+        let dead_letters = read.len(DEAD)?;
+        *parts.state.write() = state;
+        let mut writer = Writer {
+            saved_meta: saved.unwrap_or_default(),
+            journal_next: meta.covered + report.journal_batches + 1,
+            journal_bytes: report.journal_bytes,
+            meta,
+            rows,
+            dedup,
+            parts,
+            partitions: Vec::new(),
+            index: Default::default(),
+            journal: journal::Writer::default(),
+            dead_letters,
+            toast_unfilled: 0,
+            effects: Vec::new(),
+            letters: Vec::new(),
+        };
+        writer.load_offsets(&read)?;
+        report.partitions = writer.partitions.len();
+        Ok(Recovery { writer, report })
+    }
+}
+
+fn load_state(read: &ReadTxn, settings: StateSettings) -> Result<State, RecoveryError> {
+    let mut chunks = Vec::new();
+    read.scan(CHECKPOINT, ("", 0u32).., |(structure, chunk), bytes| {
+        chunks.push((structure.to_owned(), chunk, bytes.to_vec()));
+        true
+    })?;
+    if chunks.is_empty() {
+        return Ok(State::new(settings));
+    }
+    Ok(State::load(settings, chunks.into_iter())?)
+}
+
+fn replay_journal(
+    read: &ReadTxn,
+    covered: u64,
+    rows: &mut Rows,
+    state: &mut State,
+    report: &mut RecoveryReport,
+) -> Result<(), RecoveryError> {
+    let mut failed = None;
+    read.scan(JOURNAL, covered + 1.., |_, blob| {
+        report.journal_batches += 1;
+        report.journal_bytes += blob.len() as u64;
+        let done = journal::read(blob, |step| replay_step(step, read, rows, state));
+        failed = done.err();
+        failed.is_none()
+    })?;
+    failed.map_or(Ok(()), Err)
+}
+
+fn replay_step(step: Step<'_>, read: &ReadTxn, rows: &mut Rows, state: &mut State) -> Result<(), RecoveryError> {
+    match step {
+        Step::Event { user, post, action, at_ms, dwell_ms } => {
+            state.apply(&Effect::Event { user, post, action, at_ms, dwell_ms });
+        }
+        Step::Row { table, key, stored } => {
+            let of = |bytes: Option<&[u8]>| -> Result<_, CodecError> {
+                let Some(bytes) = bytes else { return Ok(None) };
+                Ok(StoredRow::decode(bytes)?.row()?.and_then(|row| facts(table, &row)))
+            };
+            let old = rows.with(table, key, read, of)??;
+            let new = of(Some(stored))?;
+            if old != new {
+                state.apply(&Effect::Row { key, old, new });
+            }
+            rows.put(table, key, stored.into());
+        }
+    }
+    Ok(())
+}
+
+impl Writer {
+    fn load_offsets(&mut self, read: &ReadTxn) -> Result<(), RecoveryError> {
+        let mut found = Vec::new();
+        read.scan(OFFSETS, ("", i32::MIN).., |(topic, partition), bytes| {
+            found.push((TopicPartition::new(topic, partition), OffsetRow::decode(bytes)));
+            true
+        })?;
+        for (partition, row) in found {
+            let row = row?;
+            if !row.balanced() {
+                return Err(RecoveryError::Imbalance { partition, consumed: row.consumed });
+            }
+            self.add_partition(partition, row);
+        }
+        Ok(())
+    }
+
+    pub(super) fn checkpoint_due(&self) -> bool {
+        let settings = &self.parts.settings;
+        let (min, max) = (settings.checkpoint_min_bytes, settings.checkpoint_max_bytes);
+        self.journal_bytes >= (self.meta.checkpoint_bytes / 2).clamp(min, max)
+            || self.rows.changed_bytes() as u64 >= max
+    }
+
+    /// Writes memory and the changed rows, and drops the journal that they cover.
+    pub fn checkpoint(&mut self) -> Result<(), WriterError> {
+        let write = self.parts.store.write()?;
+        self.rows.flush(&write)?;
+        write.clear(CHECKPOINT)?;
+        let (mut bytes, mut failed) = (0u64, None);
+        self.parts.state.read().save(&mut |structure, chunk, data| {
+            if failed.is_none() {
+                bytes += data.len() as u64;
+                failed = write.put(CHECKPOINT, (structure, chunk), data).err();
+            }
+        });
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        self.meta.covered = self.journal_next - 1;
+        self.meta.checkpoint_bytes = bytes;
+        write.remove_range(JOURNAL, ..=self.meta.covered)?;
+        self.meta.save(&write)?;
+        write.commit()?;
+        self.saved_meta.clone_from(&self.meta);
+        self.rows.flushed();
+        self.journal_bytes = 0;
+        Ok(())
+    }
+
+    /// Calls `each` for every live row of a table, in key order.
+    pub fn dump(&self, table: Table, mut each: impl FnMut(crate::event::Row)) -> Result<(), WriterError> {
+        let read = self.read()?;
+        let mut failed = None;
+        self.rows.scan(table, &read, |_, bytes| match StoredRow::decode(bytes).and_then(|stored| stored.row()) {
+            Ok(Some(row)) => each(row),
+            Ok(None) => {}
+            Err(error) => failed = Some(error),
+        })?;
+        failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+}

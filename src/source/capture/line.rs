@@ -1,0 +1,89 @@
+//! One line of a capture.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use rustc_hash::FxHashSet;
+use serde::Deserialize;
+
+use crate::event::{Record, TIMESTAMP_MS_RANGE};
+
+/// Distinct topic names that a capture may have; more are not shared in memory.
+const TOPICS_MAX: usize = 4_096;
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(borrow)]
+    topic: Cow<'a, str>,
+    partition: i32,
+    offset: i64,
+    timestamp_ms: i64,
+    #[serde(borrow, default)]
+    key: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    value: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    key_b64: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    value_b64: Option<Cow<'a, str>>,
+    /// name, value, name, value, …
+    #[serde(borrow, default)]
+    headers: Vec<Option<Cow<'a, str>>>,
+}
+
+/// Reads a line; `Err` says what is wrong with it.
+pub(super) fn parse(bytes: &[u8], topics: &mut FxHashSet<Arc<str>>) -> Result<Record, String> {
+    let line: Line<'_> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if !TIMESTAMP_MS_RANGE.contains(&line.timestamp_ms) {
+        return Err(format!("timestamp_ms: {} is not between 1970 and 2100", line.timestamp_ms));
+    }
+    if line.offset < 0 || line.offset == i64::MAX {
+        return Err(format!("offset: {} is not a Kafka offset", line.offset));
+    }
+    if line.partition < 0 {
+        return Err(format!("partition: {} is negative", line.partition));
+    }
+    if line.topic.is_empty() {
+        return Err("topic: is empty".to_owned());
+    }
+    Ok(Record {
+        topic: shared(&line.topic, topics),
+        partition: line.partition,
+        offset: line.offset,
+        timestamp_ms: line.timestamp_ms,
+        key: payload("key_b64", line.key, line.key_b64)?,
+        value: payload("value_b64", line.value, line.value_b64)?,
+        headers: headers(line.headers),
+        defect: None,
+    })
+}
+
+fn shared(topic: &str, topics: &mut FxHashSet<Arc<str>>) -> Arc<str> {
+    if let Some(known) = topics.get(topic) {
+        return Arc::clone(known);
+    }
+    let topic: Arc<str> = topic.into();
+    if topics.len() < TOPICS_MAX {
+        topics.insert(Arc::clone(&topic));
+    }
+    topic
+}
+
+fn payload(name: &str, text: Option<Cow<'_, str>>, base64: Option<Cow<'_, str>>) -> Result<Option<Bytes>, String> {
+    match (text, base64) {
+        (Some(text), _) => Ok(Some(Bytes::from(text.into_owned()))),
+        (None, Some(base64)) => match STANDARD.decode(base64.as_bytes()) {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            Err(error) => Err(format!("{name}: is not base64: {error}")),
+        },
+        (None, None) => Ok(None),
+    }
+}
+
+fn headers(flat: Vec<Option<Cow<'_, str>>>) -> Vec<(Box<str>, Bytes)> {
+    let text = |text: &Option<Cow<'_, str>>| text.as_deref().unwrap_or_default().to_owned();
+    flat.chunks_exact(2).map(|pair| (text(&pair[0]).into(), text(&pair[1]).into())).collect()
+}

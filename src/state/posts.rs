@@ -1,0 +1,190 @@
+//! Posts: their rows, what each has counted, and in which minute.
+
+use crate::event::Action;
+
+use super::MINUTE_MS;
+use super::ids::Ids;
+
+/// Minutes that are kept as they are; older ones are put together by the hour once there are too many.
+const FINE_MINUTES: i64 = 25 * 60;
+/// Buckets over all posts from which on older ones are put together: 64 MiB.
+const BUCKETS_MAX: usize = (64 << 20) / size_of::<Bucket>();
+/// Hours older than this are dropped then: no window reaches further.
+const KEPT_MINUTES: i64 = 8 * 24 * 60;
+
+/// A post's row, as far as it is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PostRow {
+    pub author: u32,
+    pub created_at_us: i64,
+    pub published: bool,
+}
+
+/// What a post counted in one minute, by [`Action`]. Rows that left may make a count negative for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    /// Epoch minutes.
+    pub minute: i32,
+    pub counts: [i32; 5],
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Post {
+    pub(super) row: Option<PostRow>,
+    /// Kept when the row goes: what it counted remains the author's.
+    pub(super) author: Option<u32>,
+    pub(super) totals: [i64; 5],
+    /// Sorted by minute.
+    pub(super) buckets: Vec<Bucket>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Posts {
+    pub(super) posts: Vec<Post>,
+    /// By user: the user's posts, newest first, then by id.
+    pub(super) by_author: Vec<Vec<u32>>,
+    /// By user: raised when the author or one of the posts changes.
+    pub(super) versions: Vec<u32>,
+    pub(super) buckets: usize,
+    /// At how many buckets they are put together next.
+    pub(super) fold_at: usize,
+    /// The latest minute counted.
+    pub(super) latest: i32,
+}
+
+impl Posts {
+    pub(super) fn grow(&mut self, posts: usize) {
+        if self.posts.len() < posts {
+            self.posts.resize_with(posts, Post::default);
+        }
+    }
+
+    pub(super) fn grow_authors(&mut self, users: usize) {
+        self.by_author.resize(users, Vec::new());
+        self.versions.resize(users, 0);
+    }
+
+    pub(super) fn put(&mut self, post: u32, row: PostRow, ids: &Ids) {
+        self.posts[post as usize].row = Some(row);
+        self.posts[post as usize].author = Some(row.author);
+        let order = |post: &u32| (std::cmp::Reverse(self.created_at_us(*post)), ids.id(*post));
+        let place = order(&post);
+        let at = self.by_author[row.author as usize].partition_point(|other| order(other) < place);
+        let list = &mut self.by_author[row.author as usize];
+        if list.get(at) != Some(&post) {
+            list.insert(at, post);
+        }
+        self.author_changed(row.author);
+    }
+
+    pub(super) fn remove(&mut self, post: u32, author: u32) {
+        self.by_author[author as usize].retain(|other| *other != post);
+        self.posts[post as usize].row = None;
+        self.author_changed(author);
+    }
+
+    pub(super) fn author_changed(&mut self, user: u32) {
+        self.versions[user as usize] += 1;
+    }
+
+    pub(super) fn count(&mut self, post: u32, action: Action, at_ms: i64, sign: i32) {
+        let minute = at_ms.div_euclid(MINUTE_MS) as i32;
+        self.latest = self.latest.max(minute);
+        let post = &mut self.posts[post as usize];
+        post.totals[action as usize] += i64::from(sign);
+        let list = &mut post.buckets;
+        // Mostly the last one.
+        let at = match list.last() {
+            Some(last) if last.minute == minute => list.len() - 1,
+            Some(last) if last.minute < minute => list.len(),
+            _ => list.partition_point(|bucket| bucket.minute < minute),
+        };
+        if list.get(at).is_none_or(|bucket| bucket.minute != minute) {
+            list.insert(at, Bucket { minute, counts: [0; 5] });
+            self.buckets += 1;
+        }
+        let bucket = &mut list[at];
+        bucket.counts[action as usize] += sign;
+        if bucket.counts == [0; 5] {
+            list.remove(at);
+            self.buckets -= 1;
+        }
+        if self.buckets >= self.fold_at.max(BUCKETS_MAX) {
+            self.fold();
+        }
+    }
+
+    /// Puts minutes together that no fine window needs, and drops what no window needs.
+    fn fold(&mut self) {
+        let latest = i64::from(self.latest);
+        let (fine, kept) = ((latest - FINE_MINUTES) as i32, (latest - KEPT_MINUTES) as i32);
+        self.buckets = 0;
+        for post in &mut self.posts {
+            post.buckets.retain(|bucket| bucket.minute >= kept);
+            post.buckets.dedup_by(|next, first| {
+                let same = next.minute < fine && next.minute.div_euclid(60) == first.minute.div_euclid(60);
+                if same {
+                    first.minute = first.minute.div_euclid(60) * 60;
+                    first.counts.iter_mut().zip(next.counts).for_each(|(sum, count)| *sum += count);
+                }
+                same
+            });
+            post.buckets.shrink_to_fit();
+            self.buckets += post.buckets.len();
+        }
+        // Not again before it has grown by a quarter.
+        self.fold_at = self.buckets + self.buckets / 4;
+    }
+
+    pub fn row(&self, post: u32) -> Option<&PostRow> {
+        self.posts.get(post as usize)?.row.as_ref()
+    }
+
+    fn created_at_us(&self, post: u32) -> i64 {
+        self.row(post).map_or(i64::MIN, |row| row.created_at_us)
+    }
+
+    /// Who wrote it, also after its row is gone; `None` before the row came.
+    pub fn author(&self, post: u32) -> Option<u32> {
+        self.posts.get(post as usize)?.author
+    }
+
+    pub fn totals(&self, post: u32) -> [i64; 5] {
+        self.posts.get(post as usize).map_or([0; 5], |post| post.totals)
+    }
+
+    /// What the post counted in minutes of the range.
+    pub fn counted(&self, post: u32, minutes: std::ops::Range<i64>) -> [i64; 5] {
+        let mut sum = [0; 5];
+        let list = self.posts.get(post as usize).map_or(&[][..], |post| &post.buckets);
+        let from = list.partition_point(|bucket| i64::from(bucket.minute) < minutes.start);
+        for bucket in list[from..].iter().take_while(|bucket| i64::from(bucket.minute) < minutes.end) {
+            sum.iter_mut().zip(bucket.counts).for_each(|(sum, count): (&mut i64, i32)| *sum += i64::from(count));
+        }
+        sum
+    }
+
+    /// The author's posts, newest first, then by id.
+    pub fn of_author(&self, user: u32) -> &[u32] {
+        self.by_author.get(user as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// Changes with the author and with each of the author's posts.
+    pub fn version(&self, user: u32) -> u32 {
+        self.versions.get(user as usize).copied().unwrap_or(0)
+    }
+
+    pub fn len(&self) -> usize {
+        self.posts.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.posts.is_empty()
+    }
+
+    pub fn mem_bytes(&self) -> usize {
+        let buckets: usize = self.posts.iter().map(|post| post.buckets.capacity() * size_of::<Bucket>()).sum();
+        let lists: usize = self.by_author.iter().map(|list| list.capacity() * 4 + size_of::<Vec<u32>>()).sum();
+        self.posts.capacity() * size_of::<Post>() + buckets + lists + self.versions.capacity() * 4
+    }
+}

@@ -1,0 +1,214 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const T0_MS: i64 = 1_795_000_000_000;
+
+fn id(kind: u8, number: u8) -> Id {
+    Id::from_u128(u128::from(kind) << 64 | u128::from(number))
+}
+
+/// Rows of a small world; a key has at most one version at a time, as the writer guarantees.
+fn facts() -> impl Strategy<Value = (Id, Option<Facts>)> {
+    let times = || (0i64..3_000).prop_map(|minutes| (T0_MS + minutes * MINUTE_MS) * 1_000);
+    let live = |facts: BoxedStrategy<Facts>| proptest::option::weighted(0.7, facts);
+    let people = || (0u8..6).prop_map(|n| id(1, n));
+    let posts = || (0u8..6).prop_map(|n| id(2, n));
+    prop_oneof![
+        (
+            0u8..6,
+            live(
+                (any::<bool>(), times())
+                    .prop_map(|(active, created_at_us)| Facts::User { username: "u".into(), active, created_at_us })
+                    .boxed()
+            )
+        )
+            .prop_map(|(n, facts)| (id(1, n), facts)),
+        (
+            0u8..6,
+            live(
+                (people(), times(), any::<bool>())
+                    .prop_map(|(author, created_at_us, published)| Facts::Post { author, created_at_us, published })
+                    .boxed()
+            )
+        )
+            .prop_map(|(n, facts)| (id(2, n), facts)),
+        (
+            0u8..9,
+            live(
+                (people(), people(), times())
+                    .prop_map(|(follower, followee, created_at_us)| Facts::Follow { follower, followee, created_at_us })
+                    .boxed()
+            )
+        )
+            .prop_map(|(n, facts)| (id(3, n), facts)),
+        (
+            0u8..9,
+            live(
+                (people(), posts(), times())
+                    .prop_map(|(user, post, created_at_us)| Facts::Like { user, post, created_at_us })
+                    .boxed()
+            )
+        )
+            .prop_map(|(n, facts)| (id(4, n), facts)),
+        (
+            0u8..9,
+            live(
+                (people(), posts(), times(), any::<bool>())
+                    .prop_map(|(user, post, created_at_us, counts)| {
+                        Facts::Comment { user, post, created_at_us, counts }
+                    })
+                    .boxed()
+            )
+        )
+            .prop_map(|(n, facts)| (id(5, n), facts)),
+    ]
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Row(Id, Option<Facts>),
+    Event(Id, Id, Action, i64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let event = (0u8..6, 0u8..6, 0usize..5, 0i64..4_000)
+        .prop_map(|(u, p, a, m)| Step::Event(id(1, u), id(2, p), Action::ALL[a], T0_MS + m * MINUTE_MS));
+    let step = prop_oneof![3 => facts().prop_map(|(key, facts)| Step::Row(key, facts)), 1 => event];
+    proptest::collection::vec(step, 0..120)
+}
+
+/// Turns steps into effects as the writer would.
+fn effects(steps: &[Step], rows: &mut BTreeMap<Id, Facts>) -> Vec<Effect> {
+    let mut out = Vec::new();
+    for step in steps {
+        match step {
+            Step::Event(user, post, action, at_ms) => {
+                out.push(Effect::Event { user: *user, post: *post, action: *action, at_ms: *at_ms, dwell_ms: 0 });
+            }
+            Step::Row(key, new) => {
+                let old = match new {
+                    Some(facts) => rows.insert(*key, facts.clone()),
+                    None => rows.remove(key),
+                };
+                if old != *new {
+                    out.push(Effect::Row { key: *key, old, new: new.clone() });
+                }
+            }
+        }
+    }
+    out
+}
+
+fn bytes(state: &State) -> Vec<(String, u32, Vec<u8>)> {
+    let mut out = Vec::new();
+    state.save(&mut |structure, number, chunk| out.push((structure.to_owned(), number, chunk.to_vec())));
+    out
+}
+
+proptest! {
+    /// N7: counters, lists and visibility are what a count over the live rows gives, whatever the history.
+    #[test]
+    fn n7_counters_come_from_row_transitions(steps in steps()) {
+        let (mut state, mut rows) = (State::new(StateSettings::default()), BTreeMap::new());
+        effects(&steps, &mut rows).iter().for_each(|effect| state.apply(effect));
+        let mut follows = BTreeSet::new();
+        let (mut likes, mut comments) = (BTreeMap::new(), BTreeMap::new());
+        for facts in rows.values() {
+            match facts {
+                Facts::Follow { follower, followee, .. } => { follows.insert((*follower, *followee)); }
+                Facts::Like { post, .. } => *likes.entry(*post).or_insert(0) += 1,
+                Facts::Comment { post, counts: true, .. } => *comments.entry(*post).or_insert(0) += 1,
+                _ => {}
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for user in 0..state.users.len() as u32 {
+            for followee in state.graph.followees(user) {
+                seen.insert((state.users.id(user), state.users.id(followee.user)));
+                prop_assert!(state.graph.followers(followee.user).contains(&user));
+            }
+        }
+        prop_assert_eq!(seen, follows);
+        for post in 0..state.post_ids.len() as u32 {
+            let key = state.post_ids.id(post);
+            let totals = state.posts.totals(post);
+            prop_assert_eq!(totals[Action::Like as usize], likes.get(&key).copied().unwrap_or(0));
+            prop_assert_eq!(totals[Action::Comment as usize], comments.get(&key).copied().unwrap_or(0));
+            prop_assert_eq!(state.posts.counted(post, i64::MIN..i64::MAX), totals);
+            let visible = match rows.get(&key) {
+                Some(Facts::Post { author, published, .. }) => {
+                    *published && !matches!(rows.get(author), Some(Facts::User { active: false, .. }))
+                }
+                _ => false,
+            };
+            prop_assert_eq!(state.visible(post), visible);
+        }
+    }
+
+    /// N13: a state that was saved and loaded goes on as if nothing had happened, to the byte.
+    #[test]
+    fn n13_a_loaded_state_goes_on_byte_for_byte(before in steps(), after in steps()) {
+        let (mut state, mut rows) = (State::new(StateSettings::default()), BTreeMap::new());
+        effects(&before, &mut rows).iter().for_each(|effect| state.apply(effect));
+        let mut loaded = State::load(StateSettings::default(), bytes(&state).into_iter()).unwrap();
+        prop_assert_eq!(bytes(&loaded), bytes(&state));
+        for effect in effects(&after, &mut rows) {
+            state.apply(&effect);
+            loaded.apply(&effect);
+        }
+        prop_assert_eq!(bytes(&loaded), bytes(&state));
+    }
+
+    #[test]
+    fn malformed_checkpoints_are_an_error_and_never_a_panic(chunk in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let mut chunk = chunk;
+        if let Some(first) = chunk.first_mut() {
+            *first = 1;
+        }
+        let _ = State::load(StateSettings::default(), [("state".to_owned(), 0, chunk)].into_iter());
+    }
+
+    /// A view counts exactly if no counted one lies in the 24 hours up to it.
+    #[test]
+    fn views_count_once_in_24_hours(times in proptest::collection::vec(0i64..2_880, 1..30)) {
+        let mut state = State::new(StateSettings::default());
+        let mut counted: Vec<i64> = Vec::new();
+        for minutes in times {
+            let at_ms = T0_MS + minutes * MINUTE_MS;
+            if !counted.iter().any(|c| *c <= at_ms && at_ms - c < DAY_MS) {
+                counted.push(at_ms);
+            }
+            state.apply(&Effect::Event { user: id(1, 1), post: id(2, 1), action: Action::View, at_ms, dwell_ms: 0 });
+        }
+        prop_assert_eq!(state.posts.totals(0)[Action::View as usize], counted.len() as i64);
+    }
+}
+
+#[test]
+fn a_post_is_seen_for_exactly_24_hours_after_its_view() {
+    let mut state = State::new(StateSettings::default());
+    state.apply(&Effect::Event { user: id(1, 1), post: id(2, 1), action: Action::View, at_ms: T0_MS, dwell_ms: 0 });
+    assert!(state.touches.seen(0, 0, T0_MS + DAY_MS - 1_000));
+    assert!(!state.touches.seen(0, 0, T0_MS + DAY_MS));
+    assert!(!state.touches.seen(0, 1, T0_MS));
+}
+
+#[test]
+fn actions_before_the_posts_row_weigh_for_its_author_once_it_comes() {
+    let mut state = State::new(StateSettings::default());
+    let (fan, author, post) = (id(1, 1), id(1, 2), id(2, 1));
+    let like = Facts::Like { user: fan, post, created_at_us: T0_MS * 1_000 };
+    state.apply(&Effect::Row { key: id(4, 1), old: None, new: Some(like.clone()) });
+    let row = Facts::Post { author, created_at_us: T0_MS * 1_000, published: true };
+    state.apply(&Effect::Row { key: post, old: None, new: Some(row) });
+    let today = (T0_MS / DAY_MS) as i32;
+    let number = |state: &State, id| state.users.number(id).unwrap();
+    let (fan, author) = (number(&state, fan), number(&state, author));
+    assert_eq!(state.affinity.authors(fan, today), [(author, 20)]);
+    assert_eq!(state.affinity.weight(fan, author, today + 90), 0);
+    state.apply(&Effect::Row { key: id(4, 1), old: Some(like), new: None });
+    assert_eq!(state.affinity.weight(fan, author, today), 0);
+}

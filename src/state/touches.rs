@@ -1,0 +1,72 @@
+//! What a user did to a post, and when: whether a view or share counts, and whether a post was seen.
+
+use rustc_hash::FxHashMap;
+
+use crate::event::Action;
+
+use super::DAY_MS;
+
+/// Only the last of a user's views or shares of a post within this time before another counts.
+pub const REPEAT_MS: i64 = DAY_MS;
+/// No event that is accepted is older than a day at its arrival, so no counted one older than this matters.
+const KEPT_MS: i64 = 3 * DAY_MS;
+/// Entries from which on old ones are swept: a sweep each time their number has doubled.
+const SWEEP_MIN_ENTRIES: usize = 1 << 16;
+
+/// One user and post. Times are epoch milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Touch {
+    /// The latest view, counted or not.
+    pub(super) viewed_ms: Option<i64>,
+    /// Counted views and shares, oldest first.
+    pub(super) counted: Vec<(Action, i64)>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Touches {
+    pub(super) map: FxHashMap<(u32, u32), Touch>,
+    pub(super) latest_ms: i64,
+    pub(super) sweep_at: usize,
+}
+
+impl Touches {
+    /// Notes a view or share; true if it counts: the user has no counted one of the post in the 24 hours up to it.
+    pub(super) fn counts(&mut self, user: u32, post: u32, action: Action, at_ms: i64) -> bool {
+        self.latest_ms = self.latest_ms.max(at_ms);
+        let oldest_ms = self.latest_ms - KEPT_MS;
+        let touch = self.map.entry((user, post)).or_default();
+        if action == Action::View {
+            touch.viewed_ms = touch.viewed_ms.max(Some(at_ms));
+        }
+        let before =
+            |(of, counted_ms): &(Action, i64)| *of == action && *counted_ms <= at_ms && at_ms - counted_ms < REPEAT_MS;
+        if touch.counted.iter().any(before) {
+            return false;
+        }
+        touch.counted.retain(|(_, counted_ms)| *counted_ms >= oldest_ms);
+        let place = touch.counted.partition_point(|(_, counted_ms)| *counted_ms <= at_ms);
+        touch.counted.insert(place, (action, at_ms));
+        if self.map.len() >= self.sweep_at.max(SWEEP_MIN_ENTRIES) {
+            self.sweep(oldest_ms);
+        }
+        true
+    }
+
+    fn sweep(&mut self, oldest_ms: i64) {
+        self.map.retain(|_, touch| {
+            touch.counted.retain(|(_, counted_ms)| *counted_ms >= oldest_ms);
+            !touch.counted.is_empty() || touch.viewed_ms.is_some_and(|viewed_ms| viewed_ms >= oldest_ms)
+        });
+        self.sweep_at = self.map.len() * 2;
+    }
+
+    /// Whether the user viewed the post in the 24 hours up to `now_ms`, to the second.
+    pub fn seen(&self, user: u32, post: u32, now_ms: i64) -> bool {
+        let viewed_ms = self.map.get(&(user, post)).and_then(|touch| touch.viewed_ms);
+        viewed_ms.is_some_and(|viewed_ms| now_ms.div_euclid(1_000) - viewed_ms.div_euclid(1_000) < REPEAT_MS / 1_000)
+    }
+
+    pub fn mem_bytes(&self) -> usize {
+        self.map.capacity() * (size_of::<((u32, u32), Touch)>() + 1) + self.map.len() * 32
+    }
+}

@@ -1,0 +1,4 @@
+//! Everything that tests nova from the outside of a module: one binary, so that it links once.
+
+mod pipeline;
+mod support;

@@ -1,0 +1,92 @@
+//! The disk frozen at each sync of a run: what recovers must be a whole prefix, and must go on to the same end.
+
+use nova::app::{self, Setup};
+use nova::event::Record;
+use nova::pipeline::progress::PartitionStatus;
+use nova_storage::testing::Recorder;
+
+use crate::support::events::mix;
+use crate::support::{capture, dump, run, setup, state_bytes, store_over};
+
+/// A run with changes and events, and checkpoints in the middle of it.
+fn world() -> (Setup, Vec<Record>) {
+    let mut setup = setup("envelope.jsonl");
+    setup.settings.checkpoint_min_bytes = 60_000;
+    setup.settings.checkpoint_max_bytes = 1 << 20;
+    setup.settings.truncate = nova::pipeline::TruncatePolicy::Apply;
+    let changes = capture("random-envelope.jsonl.gz");
+    let (events, _) = mix(6_000, 3);
+    let mut records = Vec::new();
+    let (mut changes, mut events) = (changes.into_iter(), events.into_iter());
+    loop {
+        let before = records.len();
+        records.extend(changes.by_ref().take(300));
+        records.extend(events.by_ref().take(250));
+        if records.len() == before {
+            return (setup, records);
+        }
+    }
+}
+
+fn totals(statuses: &[PartitionStatus]) -> Vec<(String, i64, u64, [u64; 6])> {
+    let mut totals: Vec<_> = statuses
+        .iter()
+        .map(|status| (status.name.to_string(), status.row.next, status.row.consumed, status.row.outcomes))
+        .collect();
+    totals.sort();
+    totals
+}
+
+#[test]
+fn n1_n2_n13_every_frozen_sync_recovers_a_whole_commit_and_goes_on_to_the_same_end() {
+    let (setup, records) = world();
+    let backend = Recorder::new();
+    let statuses = run(&setup, store_over(backend.clone()), records.clone());
+    let whole = app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
+    let (end_rows, end_totals) = (dump(&whole), totals(&statuses));
+    let end_state = state_bytes(&whole);
+    drop(whole);
+
+    let syncs = backend.syncs();
+    assert!(syncs > 20, "the run had only {syncs} syncs");
+    // Recovery is checked at every sync, the way to the end from some of them.
+    for sync in 4..=syncs {
+        let image = backend.image(sync, sync as u64);
+        // N2 is checked by recovery itself: it refuses counters that do not add up.
+        let opened = app::open_store(&setup, store_over(image.clone())).unwrap();
+        let first = state_bytes(&opened);
+        drop(opened);
+        // N13: recovering again, and from a checkpoint made of it, gives the same bytes.
+        let mut opened = app::open_store(&setup, store_over(image.image(image.syncs(), 0))).unwrap();
+        assert_eq!(state_bytes(&opened), first, "recovery at sync {sync} is not repeatable");
+        opened.writer.checkpoint().unwrap();
+        drop(opened);
+        if sync % 9 == 0 {
+            let image = backend.image(sync, sync as u64);
+            let statuses = run(&setup, store_over(image.clone()), records.clone());
+            assert_eq!(totals(&statuses), end_totals, "after a crash at sync {sync}");
+            let opened = app::open_store(&setup, store_over(image.image(image.syncs(), 0))).unwrap();
+            assert_eq!(dump(&opened), end_rows, "after a crash at sync {sync}");
+            assert_eq!(state_bytes(&opened), end_state, "after a crash at sync {sync}");
+        }
+    }
+}
+
+#[test]
+fn n1_a_full_disk_ends_the_run_and_loses_nothing() {
+    let (setup, records) = world();
+    let backend = Recorder::new();
+    let clean = run(&setup, store_over(backend.clone()), records.clone());
+    for writes in [5, 60, 200] {
+        let backend = Recorder::new();
+        let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
+        backend.fail_writes_after(writes);
+        let source = crate::support::Listed::new(records.clone(), 700);
+        let running = opened.start(Box::new(source), setup.decoder()).unwrap();
+        let error = running.finish(|_| {}).map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("writing the store failed"), "{error}");
+        // Space is back: the same records go through to the same end.
+        let statuses = run(&setup, store_over(backend.image(backend.syncs(), 1)), records.clone());
+        assert_eq!(totals(&statuses), totals(&clean));
+    }
+}

@@ -1,0 +1,159 @@
+//! Invariants that have no test elsewhere under their name, and faults that were found.
+
+use nova::app;
+use nova::event::{Outcome, Record, Table, TopicPartition};
+use nova::pipeline::TruncatePolicy;
+use nova::pipeline::writer::{Command, Message};
+use nova::source::Progress as _;
+use nova_storage::testing::Recorder;
+
+use crate::support::events::mix;
+use crate::support::{Listed, capture, dump, run, setup, store_over};
+
+/// N4: what the store has is what counts; progress is told after the commit and never above it.
+#[test]
+fn n4_progress_never_runs_ahead_of_the_store() {
+    let setup = setup("envelope.jsonl");
+    let backend = Recorder::new();
+    let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
+    let running = opened.start(Box::new(Listed::new(mix(5_000, 1).0, 50)), setup.decoder()).unwrap();
+    let shared = std::sync::Arc::clone(&running.shared);
+    let mut seen = 0;
+    let statuses = running
+        .finish(|_| {
+            let told = shared.next_offset(&TopicPartition::new("events", 0)).unwrap_or(0);
+            let image = backend.image(backend.syncs(), 0);
+            let durable = app::open_store(&setup, store_over(image)).unwrap().shared.partitions();
+            let durable = durable.iter().find(|status| status.name.partition == 0).map_or(0, |status| status.row.next);
+            assert!(told <= durable, "told {told}, durable {durable}");
+            seen += 1;
+        })
+        .unwrap();
+    assert!(seen > 0 && statuses.len() == 3);
+}
+
+/// N12: the channel between the threads, a poll, a line and a dead letter have limits with names.
+#[test]
+fn n12_limits_have_names() {
+    use nova::event::DEAD_VALUE_MAX_BYTES;
+    use nova::pipeline::{QUEUE_MAX_MESSAGES, dead::PAGE_MAX_LETTERS};
+    use nova::source::{PollLimits, capture::LINE_MAX_BYTES};
+    let limits = PollLimits::default();
+    let in_flight = (QUEUE_MAX_MESSAGES + 2) * limits.max_bytes;
+    assert!(in_flight <= 64 << 20 && DEAD_VALUE_MAX_BYTES <= 1 << 20 && LINE_MAX_BYTES <= 64 << 20);
+    assert!(PAGE_MAX_LETTERS * DEAD_VALUE_MAX_BYTES <= 1 << 30);
+}
+
+/// What Debezium writes for a truncate, at the end of a partition of comments.
+fn truncate(records: &[Record]) -> Record {
+    let last = records.iter().filter(|record| record.topic.ends_with(".comments")).next_back().unwrap();
+    let lsn = i64::MAX;
+    let value = format!(r#"{{"before":null,"after":null,"source":{{"lsn":{lsn},"ts_ms":1}},"op":"t"}}"#);
+    Record { offset: last.offset + 1, key: None, value: Some(value.into()), ..last.clone() }
+}
+
+#[test]
+fn a_truncate_halts_its_table_until_somebody_decides() {
+    let setup = setup("random-envelope.jsonl.gz");
+    let backend = Recorder::new();
+    let mut records = capture("random-envelope.jsonl.gz");
+    records.push(truncate(&records));
+    let statuses = run(&setup, store_over(backend.clone()), records.clone());
+    let held: Vec<_> = statuses.iter().filter(|status| status.hold.is_some()).collect();
+    assert!(held.len() == 1 && held[0].hold.as_ref().unwrap().contains("truncate"), "{held:?}");
+    let consumed: u64 = statuses.iter().map(|status| status.consumed()).sum();
+    assert_eq!(consumed + 1, records.len() as u64, "the truncate itself is not consumed");
+
+    // The halt outlives the process; the decision is a person's, and then the table goes on.
+    let image = backend.image(backend.syncs(), 0);
+    let mut opened = app::open_store(&setup, store_over(image.clone())).unwrap();
+    assert!(!dump(&opened)[Table::Comments as usize].is_empty());
+    let resume = Command::Resume {
+        table: Table::Comments,
+        truncate: Some(TruncatePolicy::Apply),
+        actor: "test".to_owned(),
+        reply: Box::new(|result| result.unwrap()),
+    };
+    opened.writer.process(&mut vec![Message::Command(resume)]).unwrap();
+    drop(opened);
+    let image = image.image(image.syncs(), 0);
+    let statuses = run(&setup, store_over(image.clone()), records.clone());
+    assert!(statuses.iter().all(|status| status.hold.is_none()));
+    assert_eq!(statuses.iter().map(|status| status.row.consumed).sum::<u64>(), records.len() as u64);
+    let opened = app::open_store(&setup, store_over(image.image(image.syncs(), 0))).unwrap();
+    assert!(dump(&opened)[Table::Comments as usize].is_empty());
+}
+
+fn event(offset: i64, arrival_ms: i64, event_time_ms: i64, id: u128) -> Record {
+    let value = format!(
+        r#"{{"event_id":"{}","user_id":"{}","post_id":"{}","action":"view","event_time":{event_time_ms}}}"#,
+        nova::event::Id::from_u128(id),
+        nova::event::Id::from_u128(1),
+        nova::event::Id::from_u128(2),
+    );
+    Record {
+        topic: "events".into(),
+        partition: 0,
+        offset,
+        timestamp_ms: arrival_ms,
+        key: None,
+        value: Some(value.into()),
+        headers: Vec::new(),
+        defect: None,
+    }
+}
+
+#[test]
+fn an_event_older_than_a_day_at_its_arrival_is_late_and_one_from_the_future_counts_at_its_arrival() {
+    const T: i64 = 1_795_132_800_000;
+    const DAY: i64 = 86_400_000;
+    let records = vec![
+        event(0, T, T - DAY, 10),
+        event(1, T, T - DAY - 1, 11),
+        event(2, T, T + 2 * DAY, 12),
+        event(3, T + 1, T - DAY + 5, 10),
+    ];
+    let backend = Recorder::new();
+    let setup = setup("events");
+    let statuses = run(&setup, store_over(backend.clone()), records);
+    let row = &statuses[0];
+    assert_eq!([row.count(Outcome::Applied), row.count(Outcome::Late), row.count(Outcome::Duplicate)], [2, 1, 1]);
+    assert_eq!(row.row.conflicts, 1, "the same id with another time is a conflict");
+    let opened = app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
+    assert!(opened.state.read().posts.counted(0, T / 60_000..T / 60_000 + 1)[1] == 1);
+}
+
+#[test]
+fn another_capture_under_the_same_names_is_refused() {
+    let setup = setup("events");
+    let backend = Recorder::new();
+    run(&setup, store_over(backend.clone()), vec![event(0, 1_795_132_800_000, 1_795_132_800_000, 1)]);
+    let other =
+        vec![event(0, 1_795_132_800_000, 1_795_132_800_000, 2), event(1, 1_795_132_800_000, 1_795_132_800_000, 3)];
+    let opened = app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
+    let running = opened.start(Box::new(Listed::new(other, 10)), setup.decoder()).unwrap();
+    let error = running.finish(|_| {}).map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("events/0") && error.contains("--data"), "{error}");
+}
+
+/// Torture 61: the connector produces its last messages again, at new offsets.
+#[test]
+fn a_connector_that_repeats_its_last_messages_flips_no_row() {
+    let mut setup = setup("random-envelope.jsonl.gz");
+    setup.settings.truncate = TruncatePolicy::Apply;
+    let records = capture("random-envelope.jsonl.gz");
+    let backend = Recorder::new();
+    run(&setup, store_over(backend.clone()), records.clone());
+    let opened = app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
+    let before = dump(&opened);
+    drop(opened);
+    let mut again = records[records.len() - 3_000..].to_vec();
+    again.iter_mut().for_each(|record| record.offset += 1_000_000);
+    let image = backend.image(backend.syncs(), 0);
+    let statuses = run(&setup, store_over(image.clone()), again);
+    let count = |outcome| statuses.iter().map(|status| status.count(outcome)).sum::<u64>();
+    assert_eq!(count(Outcome::Applied), 0);
+    assert_eq!(count(Outcome::Stale) + count(Outcome::Duplicate) + count(Outcome::Ignored), 3_000);
+    let opened = app::open_store(&setup, store_over(image.image(image.syncs(), 0))).unwrap();
+    assert_eq!(dump(&opened), before);
+}

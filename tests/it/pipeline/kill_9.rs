@@ -1,0 +1,101 @@
+//! The real binary, killed at random moments and started again, against a run without interruption.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::events::{Rng, lines, mix};
+
+/// Kills of a normal run; `NOVA_TEST_KILLS` asks for more.
+const KILLS: u64 = 6;
+
+fn nova(data: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
+    command.arg("--data").arg(data).stdin(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
+fn output(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Everything that must be the same in the end.
+fn outcome(data: &Path) -> (String, usize, String) {
+    let letters: Value = serde_json::from_str(&output(nova(data).args(["dlq", "list", "--json"]))).unwrap();
+    let letters =
+        letters.as_array().unwrap().iter().map(|letter| {
+            format!("{} {} {} {}", letter["topic"], letter["partition"], letter["offset"], letter["reason"])
+        });
+    let mut letters: Vec<_> = letters.collect();
+    letters.sort();
+    let now = ["--now", "2026-11-20T00:30:00Z", "--limit", "200"];
+    let trending = output(nova(data).args(["dump", "--trending", "24h"]).args(now));
+    let users = output(nova(data).args(["dump", "--table", "users"]));
+    (trending, letters.len(), letters.join("\n") + &users)
+}
+
+#[test]
+fn n5_n13_kill_9_at_random_moments_changes_nothing() {
+    let kills = std::env::var("NOVA_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
+    let dir = tempfile::tempdir().unwrap();
+    let (records, expected) = mix(100_000, 11);
+    let capture = dir.path().join("events.jsonl");
+    // Posts for the events, so that they can trend.
+    let mut text = String::new();
+    for number in 0..100u128 {
+        let id = nova::event::Id::from_u128(2 << 100 | number);
+        let row = format!(
+            r#"{{"id":"{id}","user_id":"{}","caption":null,"image_key":"k","image_sizes":null,"status":"published","created_at":"2026-11-20T00:00:00Z","updated_at":"2026-11-20T00:00:00Z","soft_delete":null,"__deleted":"false","__lsn":{}}}"#,
+            nova::event::Id::from_u128(3 << 100),
+            number + 1
+        );
+        let line = serde_json::json!({
+            "topic": "cdc.posts", "partition": 0, "offset": number as u64, "timestamp_ms": 1_795_132_800_000_i64,
+            "key": format!(r#"{{"id":"{id}"}}"#), "value": row,
+        });
+        text.push_str(&format!("{line}\n"));
+    }
+    text.push_str(&lines(&records));
+    std::fs::write(&capture, text).unwrap();
+
+    let whole = dir.path().join("whole");
+    let started = Instant::now();
+    let report: Value = serde_json::from_str(&output(nova(&whole).arg("replay").arg(&capture).arg("--json"))).unwrap();
+    let run_time = started.elapsed();
+    assert_eq!(report["totals"]["applied"], expected.applied + 100);
+    assert_eq!(report["totals"]["duplicate"], expected.duplicate);
+    assert_eq!(report["totals"]["dead"], expected.dead);
+
+    let killed = dir.path().join("killed");
+    let mut rng = Rng(5);
+    for _ in 0..kills {
+        let mut child =
+            nova(&killed).arg("replay").arg(&capture).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let moment = Duration::from_micros(rng.below(run_time.as_micros() as u64));
+        // Waits for the moment, or for the end if that comes first.
+        let (alive, ended) = crossbeam_channel::bounded::<()>(0);
+        let _ = ended.recv_timeout(moment);
+        drop(alive);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    output(nova(&killed).arg("replay").arg(&capture));
+    assert_eq!(outcome(&killed), outcome(&whole));
+    let again: Value = serde_json::from_str(&output(nova(&killed).arg("replay").arg(&capture).arg("--json"))).unwrap();
+    assert_eq!(again["totals"]["consumed"], 0);
+    assert_eq!(again["totals"]["redelivered"], 100_100);
+}
+
+#[test]
+fn a_second_process_on_the_same_store_exits_75() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(nova::app::STORE_FILE);
+    let _held = nova_storage::Store::open(&path, &nova_storage::Options::default(), |_| {}).unwrap();
+    let output = nova(dir.path()).args(["dlq", "list"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(75));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("in use"));
+}

@@ -1,0 +1,6 @@
+mod captures;
+mod crash;
+mod events;
+mod garbage;
+mod invariants;
+mod kill_9;

@@ -1,0 +1,97 @@
+//! What the tests share.
+
+pub mod events;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use nova::app::{self, Opened, Setup};
+use nova::clock::Clock;
+use nova::decode::{NoSchemas, Schemas, Topics};
+use nova::event::{Record, Table, TopicPartition};
+use nova::pipeline::progress::PartitionStatus;
+use nova::source::capture::{CaptureSource, schemas_path};
+use nova::source::{PollLimits, Polled, Source, SourceError};
+use nova_storage::testing::Recorder;
+use nova_storage::{Options, Store};
+
+pub fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cdc").join(name)
+}
+
+/// The records of a capture, all of them.
+pub fn capture(name: &str) -> Vec<Record> {
+    let mut source = CaptureSource::new(vec![fixture(name)]).unwrap();
+    let mut records = Vec::new();
+    while source.poll(&PollLimits::default(), &mut records).unwrap() != Polled::End {}
+    records
+}
+
+/// Settings for a capture: topics by their last part, schemas from beside it, a clock that stands still.
+pub fn setup(name: &str) -> Setup {
+    let schemas = schemas_path(&fixture(name));
+    let schemas: Arc<dyn Schemas> = match schemas.exists() {
+        true => Arc::new(app::file_schemas(&schemas).unwrap()),
+        false => Arc::new(NoSchemas),
+    };
+    let mut setup = Setup::new("unused", Topics { last_part: true, ..Topics::default() }, schemas);
+    setup.clock = Clock::manual(1_795_500_000_000);
+    setup
+}
+
+pub fn store_over(backend: Recorder) -> Store {
+    Store::open_backend(backend, &Options::default()).unwrap()
+}
+
+/// Records from memory; pausing is not supported: nothing of it waits.
+pub struct Listed {
+    records: std::vec::IntoIter<Record>,
+    /// Records of one poll.
+    step: usize,
+}
+
+impl Listed {
+    pub fn new(records: Vec<Record>, step: usize) -> Listed {
+        Listed { records: records.into_iter(), step }
+    }
+}
+
+impl Source for Listed {
+    fn poll(&mut self, _limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError> {
+        let before = out.len();
+        out.extend(self.records.by_ref().take(self.step));
+        Ok(if out.len() == before { Polled::End } else { Polled::Records })
+    }
+    fn pause(&mut self, _partition: &TopicPartition) -> Result<(), SourceError> {
+        Ok(())
+    }
+    fn resume(&mut self, _partition: &TopicPartition, _from: i64) -> Result<(), SourceError> {
+        Ok(())
+    }
+}
+
+/// Runs records through both threads over a store, to the end.
+pub fn run(setup: &Setup, store: Store, records: Vec<Record>) -> Vec<PartitionStatus> {
+    let opened = app::open_store(setup, store).unwrap();
+    let running = opened.start(Box::new(Listed::new(records, 700)), setup.decoder()).unwrap();
+    running.finish(|_| {}).unwrap()
+}
+
+/// The dump of every table, as `nova dump` prints it.
+pub fn dump(opened: &Opened) -> Vec<Vec<String>> {
+    Table::ALL
+        .iter()
+        .map(|table| {
+            let mut lines = Vec::new();
+            opened.writer.dump(*table, |row| lines.push(nova::cli::rows::json(*table, &row))).unwrap();
+            lines
+        })
+        .collect()
+}
+
+/// Memory as a checkpoint would write it.
+pub fn state_bytes(opened: &Opened) -> Vec<u8> {
+    let mut out = Vec::new();
+    opened.state.read().save(&mut |_, _, chunk| out.extend_from_slice(chunk));
+    out
+}
