@@ -1,10 +1,15 @@
 //! Invariants that have no test elsewhere under their name, and faults that were found.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use nova::app;
 use nova::event::{Outcome, Record, Table, TopicPartition};
+use nova::pipeline::QUEUE_MAX_MESSAGES;
 use nova::pipeline::TruncatePolicy;
+use nova::pipeline::ingest::Ingest;
 use nova::pipeline::writer::{Command, Message};
-use nova::source::Progress as _;
+use nova::source::{PollLimits, Polled, Progress as _, Source, SourceError};
 use nova_storage::testing::Recorder;
 
 use crate::support::events::mix;
@@ -32,21 +37,44 @@ fn n4_progress_never_runs_ahead_of_the_store() {
     assert!(seen > 0 && statuses.len() == 3);
 }
 
-/// N12: the channel between the threads, a poll, a line and a dead letter have limits with names.
+/// A source without an end that counts its polls.
+struct Endless(Arc<AtomicUsize>);
+
+impl Source for Endless {
+    fn poll(&mut self, _limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError> {
+        let polls = self.0.fetch_add(1, Ordering::SeqCst) as i64;
+        out.extend((0..10).map(|n| event(polls * 10 + n, 1, 1, 1)));
+        Ok(Polled::Records)
+    }
+    fn pause(&mut self, _partition: &TopicPartition) -> Result<(), SourceError> {
+        Ok(())
+    }
+    fn resume(&mut self, _partition: &TopicPartition, _from: i64) -> Result<(), SourceError> {
+        Ok(())
+    }
+}
+
+/// N12: a writer that stands still stops the source after a bounded number of polls.
 #[test]
-fn n12_limits_have_names() {
-    use nova::event::DEAD_VALUE_MAX_BYTES;
-    use nova::pipeline::{QUEUE_MAX_MESSAGES, dead::PAGE_MAX_LETTERS};
-    use nova::source::{PollLimits, capture::LINE_MAX_BYTES};
-    let limits = PollLimits::default();
-    let in_flight = (QUEUE_MAX_MESSAGES + 2) * limits.max_bytes;
-    assert!(in_flight <= 64 << 20 && DEAD_VALUE_MAX_BYTES <= 1 << 20 && LINE_MAX_BYTES <= 64 << 20);
-    assert!(PAGE_MAX_LETTERS * DEAD_VALUE_MAX_BYTES <= 1 << 30);
+fn n12_what_waits_for_the_writer_is_bounded() {
+    let polls = Arc::new(AtomicUsize::new(0));
+    let opened = app::open_store(&setup("events"), store_over(Recorder::new())).unwrap();
+    let (out, inbox) = crossbeam_channel::bounded(QUEUE_MAX_MESSAGES);
+    let decoder = setup("events").decoder();
+    let ingest = Ingest::new(Box::new(Endless(polls.clone())), decoder, Arc::clone(&opened.shared), out);
+    let thread = std::thread::spawn(move || ingest.run());
+    while inbox.len() < QUEUE_MAX_MESSAGES {
+        std::thread::yield_now();
+    }
+    opened.shared.stop();
+    thread.join().unwrap().unwrap();
+    assert!(polls.load(Ordering::SeqCst) <= QUEUE_MAX_MESSAGES + 1);
+    assert_eq!(inbox.len(), QUEUE_MAX_MESSAGES);
 }
 
 /// What Debezium writes for a truncate, at the end of a partition of comments.
 fn truncate(records: &[Record]) -> Record {
-    let last = records.iter().filter(|record| record.topic.ends_with(".comments")).next_back().unwrap();
+    let last = records.iter().rfind(|record| record.topic.ends_with(".comments")).unwrap();
     let lsn = i64::MAX;
     let value = format!(r#"{{"before":null,"after":null,"source":{{"lsn":{lsn},"ts_ms":1}},"op":"t"}}"#);
     Record { offset: last.offset + 1, key: None, value: Some(value.into()), ..last.clone() }
