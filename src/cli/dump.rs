@@ -4,11 +4,15 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
+
 use crate::app::{self, AppError, Setup};
 use crate::clock::Clock;
 use crate::decode::{NoSchemas, Topics};
-use crate::event::Table;
+use crate::discover;
+use crate::event::{Id, Table};
 use crate::feed::trending::{self, TRENDING_MAX, Window};
+use crate::feed::{candidates, rank};
 
 use super::{CliError, rows};
 
@@ -16,15 +20,21 @@ use super::{CliError, rows};
 #[group(required = true, multiple = true)]
 pub(super) struct Args {
     /// The live rows as JSON lines under the source's column names, ordered by id.
-    #[arg(long, value_parser = table, conflicts_with = "trending")]
+    #[arg(long, value_parser = table)]
     table: Option<Table>,
     /// The trending posts of a window: 1h, 6h, 24h or 7d.
     #[arg(long, value_parser = window, value_name = "WINDOW")]
     trending: Option<Window>,
+    /// The feed of a user, with the reasons of every post.
+    #[arg(long, value_parser = user, value_name = "USER")]
+    feed: Option<Id>,
+    /// Whom a user could follow, and why.
+    #[arg(long, value_parser = user, value_name = "USER")]
+    suggestions: Option<Id>,
     /// The time for which to answer; now, where it is left out.
-    #[arg(long, value_name = "RFC3339", requires = "trending")]
+    #[arg(long, value_name = "RFC3339")]
     now: Option<jiff::Timestamp>,
-    /// At most so many posts.
+    /// At most so many posts or users.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=TRENDING_MAX as i64))]
     limit: u16,
 }
@@ -35,6 +45,10 @@ fn table(name: &str) -> Result<Table, String> {
 
 fn window(name: &str) -> Result<Window, String> {
     Window::from_name(name).ok_or_else(|| "expected 1h, 6h, 24h or 7d".to_owned())
+}
+
+fn user(text: &str) -> Result<Id, String> {
+    Id::parse(text.as_bytes()).map_err(|error| error.to_string())
 }
 
 pub(super) fn run(args: &Args, data: &Path) -> Result<(), CliError> {
@@ -53,10 +67,22 @@ pub(super) fn run(args: &Args, data: &Path) -> Result<(), CliError> {
         opened.writer.dump(table, each).map_err(AppError::from)?;
         failed?;
     }
+    let now_ms = args.now.map_or_else(|| Clock::System.now_ms(), |now| now.as_millisecond());
+    let state = opened.state.read();
+    let limit = usize::from(args.limit);
     if let Some(window) = args.trending {
-        let now_ms = args.now.map_or_else(|| Clock::System.now_ms(), |now| now.as_millisecond());
-        let list = trending::rank(&opened.state.read(), window, now_ms, usize::from(args.limit));
-        writeln!(out, "{}", list.json())?;
+        writeln!(out, "{}", trending::rank(&state, window, now_ms, limit).json())?;
+    }
+    if let Some(id) = args.feed {
+        // A user whom nothing mentions follows nobody, and is shown what trends.
+        let user = state.users.number(id).unwrap_or(u32::MAX);
+        let list = rank::feed(&state, user, now_ms, &candidates::trending_posts(&state, now_ms));
+        writeln!(out, "{}", rank::explained_json(id, now_ms, &list, limit))?;
+    }
+    if let Some(id) = args.suggestions {
+        let user = state.users.number(id).unwrap_or(u32::MAX);
+        let list = discover::suggest(&state, user, now_ms, limit, &FxHashSet::default());
+        writeln!(out, "{}", discover::json(&list, now_ms))?;
     }
     out.flush()?;
     Ok(())

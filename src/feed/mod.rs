@@ -1,3 +1,5 @@
-//! What is made of the state for a reader.
+//! What is made of the state for a reader: pure functions of the state, a user and `now`.
 
+pub mod candidates;
+pub mod rank;
 pub mod trending;

@@ -1,4 +1,5 @@
 //! Everything that tests nova from the outside of a module: one binary, so that it links once.
 
 mod pipeline;
+mod serving;
 mod support;

@@ -6,9 +6,14 @@ mod source;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
+
 use crate::app::{self, Setup};
 use crate::decode::{NoSchemas, Topics};
+use crate::discover::{self, Suggestion};
 use crate::feed::trending::{self, Window};
+use crate::feed::{candidates, rank};
+use crate::state::State;
 
 use self::data::Social;
 use self::source::DemoSource;
@@ -31,8 +36,8 @@ pub(super) fn run(args: &Args, data: &Path, json: bool) -> Result<(), CliError> 
     let social = Arc::new(Social::bundled().map_err(|error| CliError::Failed(error.to_string()))?);
     let end_ms = social.end_ms();
     // A store of its own: the demo's ids must not mix with those of a real one.
-    let data = data.join("demo");
-    let setup = Setup::new(&data, Topics::default(), Arc::new(NoSchemas));
+    let data_dir = &data.join("demo");
+    let setup = Setup::new(data_dir, Topics::default(), Arc::new(NoSchemas));
     let opened = app::open(&setup)?;
     let source = DemoSource::new(social, args.users);
     let mut progress = out::Progress::new("demo", source.done(), source.total());
@@ -50,7 +55,7 @@ pub(super) fn run(args: &Args, data: &Path, json: bool) -> Result<(), CliError> 
         return Ok(());
     }
     let totals = report::totals(&statuses);
-    out::line(&format!("{} records in {seconds:.2} s, each committed to {}", totals.consumed, data.display()))?;
+    out::line(&format!("{} records in {seconds:.2} s, each committed to {}", totals.consumed, data_dir.display()))?;
     report::table(&statuses)?;
     for window in [Window::Hour, Window::Day] {
         let at = jiff::Timestamp::from_millisecond(end_ms).unwrap_or_default();
@@ -65,10 +70,29 @@ pub(super) fn run(args: &Args, data: &Path, json: bool) -> Result<(), CliError> 
             out::line(&line)?;
         }
     }
-    out::line(&format!(
-        "\ngo on: nova --data {} dump --trending 24h --now {}",
-        data.display(),
-        jiff::Timestamp::from_millisecond(end_ms).unwrap_or_default()
-    ))?;
+    show_person(&state, end_ms, data_dir)
+}
+
+/// The feed of the user who follows most people, with its reasons, and whom that user could follow.
+fn show_person(state: &State, now_ms: i64, data_dir: &Path) -> Result<(), CliError> {
+    let follows = |user: &u32| state.graph.followees(*user).len();
+    let Some(user) = (0..state.users.len() as u32).max_by_key(follows) else { return Ok(()) };
+    let name = state.user_rows[user as usize].as_ref().map_or("", |row| &row.username);
+    let id = state.users.id(user);
+    out::line(&format!("\nthe feed of {name}"))?;
+    let list = rank::feed(state, user, now_ms, &candidates::trending_posts(state, now_ms));
+    for (post, place) in list.iter().take(SHOWN).zip(1..) {
+        let [recency, engagement, affinity] = post.terms;
+        let (id, score) = (post.post, post.score);
+        let terms = format!("{recency:.3} recency + {engagement:.3} engagement + {affinity:.3} affinity");
+        out::line(&format!("{place:>3}  {id}  {score:.3} = {terms}"))?;
+    }
+    out::line(&format!("\n{name} could follow"))?;
+    for suggestion in discover::suggest(state, user, now_ms, 5, &FxHashSet::default()) {
+        let Suggestion { user, username, mutual, .. } = &suggestion;
+        out::line(&format!("     {user}  {username}, as {mutual} of those do whom {name} follows"))?;
+    }
+    let now = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
+    out::line(&format!("\ngo on: nova --data {} dump --feed {id} --now {now}", data_dir.display()))?;
     Ok(())
 }

@@ -1,0 +1,87 @@
+//! Which posts a feed may show, before ranking (`docs/feed.md`).
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use rustc_hash::FxHashMap;
+
+use crate::event::Id;
+use crate::state::{DAY_MS, State};
+
+use super::trending::{self, TRENDING_MAX, Window};
+
+/// Newest posts of followees.
+pub const FOLLOWED_MAX: usize = 500;
+/// Posts of the authors of highest affinity.
+pub const AFFINITY_MAX: usize = 200;
+/// Followees' and affinity authors' posts are at most this old.
+pub const MAX_AGE_MS: i64 = 3 * DAY_MS;
+
+/// Where a candidate came from; a post may have several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    pub followed: bool,
+    pub trending: bool,
+    pub affinity: bool,
+}
+
+/// The posts that `user` may be shown, each with its sources: not the user's own, visible, not viewed for 24 hours.
+pub fn collect(state: &State, user: u32, now_ms: i64, trending: &[u32]) -> Vec<(u32, Sources)> {
+    let mut found: FxHashMap<u32, Sources> = FxHashMap::default();
+    for post in followed(state, user, now_ms) {
+        found.entry(post).or_default().followed = true;
+    }
+    for post in trending {
+        found.entry(*post).or_default().trending = true;
+    }
+    for post in affine(state, user, now_ms) {
+        found.entry(post).or_default().affinity = true;
+    }
+    let shown = |post: u32| {
+        state.posts.author(post) != Some(user) && state.visible(post) && !state.touches.seen(user, post, now_ms)
+    };
+    found.into_iter().filter(|(post, _)| shown(*post)).collect()
+}
+
+/// The numbers of the posts of trending 24 h: the same for every user.
+pub fn trending_posts(state: &State, now_ms: i64) -> Vec<u32> {
+    let list = trending::rank(state, Window::Day, now_ms, TRENDING_MAX);
+    list.entries.iter().filter_map(|entry| state.post_ids.number(entry.post)).collect()
+}
+
+/// The author's posts that are not too old, newest first.
+fn recent(state: &State, author: u32, now_ms: i64) -> impl Iterator<Item = (i64, u32)> + '_ {
+    let (oldest_us, now_us) = ((now_ms - MAX_AGE_MS) * 1_000, now_ms.saturating_mul(1_000).saturating_add(999));
+    let posts = state.posts.of_author(author).iter();
+    let dated = posts.filter_map(|post| Some((state.posts.row(*post)?.created_at_us, *post)));
+    dated
+        .skip_while(move |(created_us, _)| *created_us > now_us)
+        .take_while(move |(created_us, _)| *created_us >= oldest_us)
+}
+
+/// The newest posts over all followees: a merge of lists that are newest first each.
+fn followed(state: &State, user: u32, now_ms: i64) -> Vec<u32> {
+    let mut lists: Vec<_> =
+        state.graph.followees(user).iter().map(|followee| recent(state, followee.user, now_ms)).collect();
+    let mut heads: BinaryHeap<(i64, Reverse<Id>, u32, usize)> = BinaryHeap::new();
+    let head = |(created_us, post): (i64, u32), list| (created_us, Reverse(state.post_ids.id(post)), post, list);
+    for (list, posts) in lists.iter_mut().enumerate() {
+        heads.extend(posts.next().map(|post| head(post, list)));
+    }
+    let mut out = Vec::new();
+    while out.len() < FOLLOWED_MAX {
+        let Some((_, _, post, list)) = heads.pop() else { break };
+        out.push(post);
+        heads.extend(lists[list].next().map(|post| head(post, list)));
+    }
+    out
+}
+
+/// Posts of the authors of highest affinity: highest first, then smallest author id; each one's newest first.
+fn affine(state: &State, user: u32, now_ms: i64) -> Vec<u32> {
+    let today = now_ms.div_euclid(DAY_MS) as i32;
+    let mut authors = state.affinity.authors(user, today);
+    authors.sort_unstable_by_key(|(author, weight)| (Reverse(*weight), state.users.id(*author)));
+    let posts = authors.into_iter().flat_map(|(author, _)| recent(state, author, now_ms));
+    posts.map(|(_, post)| post).take(AFFINITY_MAX).collect()
+}

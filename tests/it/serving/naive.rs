@@ -1,0 +1,247 @@
+//! A naive reference for trending, feeds and suggestions: clear code over plain maps, from the written rules alone. It
+//! keeps every row and event, and counts everything anew for each question.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use nova::event::{Action, Effect, Facts, Id};
+
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+#[derive(Default)]
+pub struct Naive {
+    rows: BTreeMap<Id, Facts>,
+    /// Who wrote a post, also after it is gone: what was done on it stays the author's.
+    authors: BTreeMap<Id, Id>,
+    /// Views and shares that count, impressions, with their times.
+    counted: BTreeMap<(Id, Id, u8), Vec<i64>>,
+    views: BTreeMap<(Id, Id), Vec<i64>>,
+}
+
+/// Everything at one moment, sorted out once.
+pub struct View {
+    users: BTreeMap<Id, bool>,
+    /// (author, created at, visible).
+    posts: BTreeMap<Id, (Id, i64, bool)>,
+    /// Who follows whom since when.
+    follows: BTreeMap<Id, BTreeMap<Id, i64>>,
+    followers: BTreeMap<Id, BTreeSet<Id>>,
+    /// (user, post, action, at).
+    actions: Vec<(Id, Id, Action, i64)>,
+    views: BTreeMap<(Id, Id), Vec<i64>>,
+    authors: BTreeMap<Id, Id>,
+}
+
+impl Naive {
+    pub fn apply(&mut self, effect: &Effect) {
+        if let Effect::Row { key, new: Some(Facts::Post { author, .. }), .. } = effect {
+            self.authors.insert(*key, *author);
+        }
+        match effect {
+            Effect::Row { key, new: Some(new), .. } => drop(self.rows.insert(*key, new.clone())),
+            Effect::Row { key, new: None, .. } => drop(self.rows.remove(key)),
+            Effect::Event { user, post, action, at_ms, .. } => {
+                if *action == Action::View {
+                    self.views.entry((*user, *post)).or_default().push(*at_ms);
+                }
+                let times = self.counted.entry((*user, *post, *action as u8)).or_default();
+                let counts = match action {
+                    Action::Impression => true,
+                    Action::View | Action::Share => !times.iter().any(|at| *at <= *at_ms && at_ms - at < DAY_MS),
+                    Action::Like | Action::Comment => false,
+                };
+                if counts {
+                    times.push(*at_ms);
+                }
+            }
+        }
+    }
+
+    pub fn view(&self) -> View {
+        let mut view = View {
+            users: BTreeMap::new(),
+            posts: BTreeMap::new(),
+            follows: BTreeMap::new(),
+            followers: BTreeMap::new(),
+            actions: Vec::new(),
+            views: self.views.clone(),
+            authors: self.authors.clone(),
+        };
+        for ((user, post, action), times) in &self.counted {
+            view.actions.extend(times.iter().map(|at| (*user, *post, Action::ALL[*action as usize], *at)));
+        }
+        for (key, facts) in &self.rows {
+            match facts {
+                Facts::User { active, .. } => drop(view.users.insert(*key, *active)),
+                Facts::Post { author, created_at_us, published } => {
+                    let active = !matches!(self.rows.get(author), Some(Facts::User { active: false, .. }));
+                    view.posts.insert(*key, (*author, *created_at_us, *published && active));
+                }
+                Facts::Follow { follower, followee, created_at_us } => {
+                    let since = view.follows.entry(*follower).or_default().entry(*followee).or_insert(*created_at_us);
+                    *since = (*since).max(*created_at_us);
+                    view.followers.entry(*followee).or_default().insert(*follower);
+                }
+                Facts::Like { user, post, created_at_us } => {
+                    view.actions.push((*user, *post, Action::Like, created_at_us.div_euclid(1_000)));
+                }
+                Facts::Comment { user, post, created_at_us, counts: true } => {
+                    view.actions.push((*user, *post, Action::Comment, created_at_us.div_euclid(1_000)));
+                }
+                Facts::Comment { .. } => {}
+            }
+        }
+        view
+    }
+}
+
+impl View {
+    fn weight(action: Action) -> i64 {
+        match action {
+            Action::Impression => 0,
+            Action::View => 1,
+            Action::Like => 20,
+            Action::Comment => 30,
+            Action::Share => 50,
+        }
+    }
+
+    /// (post, score ×10), best first.
+    pub fn trending(&self, window: &str, now_ms: i64) -> Vec<(Id, i64)> {
+        let (length, bucket) = match window {
+            "1h" => (HOUR_MS, 60_000),
+            "6h" => (6 * HOUR_MS, 300_000),
+            "24h" => (DAY_MS, 300_000),
+            _ => (7 * DAY_MS, HOUR_MS),
+        };
+        let end = now_ms - now_ms.rem_euclid(bucket) + bucket;
+        let mut scores: BTreeMap<Id, i64> = BTreeMap::new();
+        for (_, post, action, at) in &self.actions {
+            if *at >= end - length && *at < end {
+                *scores.entry(*post).or_default() += Self::weight(*action);
+            }
+        }
+        let posts = &self.posts;
+        let visible = |post: &Id| posts.get(post).is_some_and(|(_, _, visible)| *visible);
+        let mut list: Vec<_> = scores.into_iter().filter(|(post, score)| *score > 0 && visible(post)).collect();
+        list.sort_by_key(|(post, score)| (Reverse(*score), Reverse(posts[post].1), *post));
+        list.truncate(200);
+        list
+    }
+
+    /// What the user's counted actions of the last 90 days on each author's posts weigh, ×10.
+    fn affinities(&self, user: Id, now_ms: i64) -> BTreeMap<Id, i64> {
+        let today = now_ms.div_euclid(DAY_MS);
+        let mut sums = BTreeMap::new();
+        for (_, post, action, at) in self.actions.iter().filter(|(who, ..)| *who == user) {
+            let day = at.div_euclid(DAY_MS);
+            if let Some(author) = self.authors.get(post).filter(|_| day > today - 90 && day <= today) {
+                *sums.entry(*author).or_default() += Self::weight(*action);
+            }
+        }
+        sums.retain(|_, weight| *weight > 0);
+        sums
+    }
+
+    pub fn feed(&self, user: Id, now_ms: i64) -> Vec<Id> {
+        let (posts, none) = (&self.posts, BTreeMap::new());
+        let affinities = self.affinities(user, now_ms);
+        let recent = |at_us: i64| at_us >= (now_ms - 72 * HOUR_MS) * 1_000 && at_us <= now_ms * 1_000 + 999;
+        let newest = |list: &mut Vec<Id>| list.sort_by_key(|post| (Reverse(posts[post].1), *post));
+        let by = |author: &Id| {
+            let mut list: Vec<Id> =
+                posts.iter().filter(|(_, row)| row.0 == *author && recent(row.1)).map(|(id, _)| *id).collect();
+            newest(&mut list);
+            list
+        };
+        let mut followed: Vec<Id> = self.follows.get(&user).unwrap_or(&none).keys().flat_map(by).collect();
+        newest(&mut followed);
+        followed.truncate(500);
+        let mut authors: Vec<_> = affinities.iter().collect();
+        authors.sort_by_key(|(author, weight)| (Reverse(**weight), **author));
+        let affine = authors.iter().flat_map(|(author, _)| by(author)).take(200);
+        let trending = self.trending("24h", now_ms).into_iter().map(|(post, _)| post);
+        let candidates: BTreeSet<Id> = followed.iter().copied().chain(trending).chain(affine).collect();
+
+        let second = |ms: i64| ms.div_euclid(1_000);
+        let seen = |post: &Id| {
+            let last = self.views.get(&(user, *post)).and_then(|times| times.iter().max());
+            last.is_some_and(|at| second(now_ms) - second(*at) < 86_400)
+        };
+        let mut engagement: BTreeMap<Id, i64> = BTreeMap::new();
+        for (_, post, action, _) in &self.actions {
+            *engagement.entry(*post).or_default() += Self::weight(*action);
+        }
+        let mut rest: Vec<(f64, Id, Id)> = Vec::new();
+        for post in candidates {
+            let (author, created_us, visible) = posts[&post];
+            if author == user || !visible || seen(&post) {
+                continue;
+            }
+            let age_h = (now_ms * 1_000 - created_us).max(0) as f64 / 3.6e9;
+            let engagement = engagement.get(&post).copied().unwrap_or(0) as f64 / 10.0;
+            let affinity = affinities.get(&author).copied().unwrap_or(0) as f64 / 10.0;
+            let score = 0.30 * (-0.1 * age_h).exp() + 0.40 * engagement.ln_1p() + 0.30 * affinity.ln_1p();
+            rest.push((score, post, author));
+        }
+        rest.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let mut list: Vec<(Id, Id)> = Vec::new();
+        while list.len() < 300 {
+            let place = list.len() + 1;
+            let fits = |author: Id| {
+                let times = |places: usize| list.iter().take(places).filter(|(_, other)| *other == author).count();
+                let near = list.iter().rev().take(2).any(|(_, other)| *other == author);
+                !near && (place > 5 || times(5) == 0) && (place > 50 || times(50) < 3)
+            };
+            let Some(at) = rest.iter().position(|(_, _, author)| fits(*author)) else { break };
+            let (_, post, author) = rest.remove(at);
+            list.push((post, author));
+        }
+        list.into_iter().map(|(post, _)| post).collect()
+    }
+
+    pub fn suggestions(&self, user: Id, now_ms: i64, limit: usize) -> Vec<Id> {
+        let none = BTreeMap::new();
+        let affinities = self.affinities(user, now_ms);
+        let of = |who: Id| self.follows.get(&who).unwrap_or(&none).iter().map(|(to, at)| (*to, *at));
+        let followers = |who: Id| self.followers.get(&who).map_or(0, BTreeSet::len);
+        let mut read: Vec<_> = of(user).collect();
+        read.sort_by_key(|(to, at)| (Reverse(affinities.get(to).copied().unwrap_or(0)), Reverse(*at), *to));
+        read.truncate(200);
+        let mut mutual: BTreeMap<Id, usize> = BTreeMap::new();
+        for (followee, _) in &read {
+            let mut theirs: Vec<_> = of(*followee).collect();
+            theirs.sort_by_key(|(to, at)| (Reverse(*at), *to));
+            for (other, _) in theirs.into_iter().take(500) {
+                *mutual.entry(other).or_default() += 1;
+            }
+        }
+        let allowed = |other: &Id| {
+            let followed = self.follows.get(&user).is_some_and(|list| list.contains_key(other));
+            *other != user && self.users.get(other) == Some(&true) && !followed
+        };
+        let mut list: Vec<_> = mutual.into_iter().filter(|(other, _)| allowed(other)).collect();
+        list.sort_by_key(|(other, count)| (Reverse(*count), Reverse(followers(*other)), *other));
+        let mut out: Vec<Id> = list.into_iter().map(|(other, _)| other).collect();
+        let mut fans: Vec<Id> = self.followers.get(&user).into_iter().flatten().copied().collect();
+        fans.retain(|other| allowed(other) && !out.contains(other));
+        fans.sort_by_key(|other| (Reverse(followers(*other)), *other));
+        if out.len() < limit {
+            out.extend(fans);
+        }
+        if out.len() < limit {
+            let mut gained: BTreeMap<Id, usize> = BTreeMap::new();
+            for (to, at) in self.follows.values().flatten() {
+                if *at > (now_ms - 7 * DAY_MS) * 1_000 && *at <= now_ms * 1_000 {
+                    *gained.entry(*to).or_default() += 1;
+                }
+            }
+            let mut rising: Vec<_> = gained.into_iter().filter(|(o, _)| allowed(o) && !out.contains(o)).collect();
+            rising.sort_by_key(|(other, count)| (Reverse(*count), *other));
+            out.extend(rising.into_iter().map(|(other, _)| other));
+        }
+        out.truncate(limit);
+        out
+    }
+}

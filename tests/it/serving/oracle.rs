@@ -1,0 +1,148 @@
+//! nova's lists against the naive reference, on random histories and on the social data set.
+
+use std::collections::BTreeMap;
+
+use nova::cli::data::Social;
+use nova::discover::suggest;
+use nova::event::{Action, Effect, Facts, Id};
+use nova::feed::trending::{self, Window};
+use nova::feed::{candidates, rank};
+use nova::state::{State, StateSettings};
+use proptest::prelude::*;
+
+use super::naive::Naive;
+use crate::support::events::Rng;
+
+const T0_MS: i64 = 1_795_132_800_000;
+const MINUTE_MS: i64 = 60_000;
+
+fn agree(state: &State, naive: &Naive, users: &[Id], now_ms: i64) {
+    let naive = naive.view();
+    for window in Window::ALL {
+        let found: Vec<_> =
+            trending::rank(state, window, now_ms, 200).entries.iter().map(|e| (e.post, e.score)).collect();
+        assert_eq!(found, naive.trending(window.name(), now_ms), "trending {} at {now_ms}", window.name());
+    }
+    let trending = candidates::trending_posts(state, now_ms);
+    for user in users {
+        let Some(number) = state.users.number(*user) else { continue };
+        let found: Vec<_> = rank::feed(state, number, now_ms, &trending).iter().map(|post| post.post).collect();
+        assert_eq!(found, naive.feed(*user, now_ms), "feed of {user} at {now_ms}");
+        let found: Vec<_> = suggest(state, number, now_ms, 20, &Default::default()).iter().map(|s| s.user).collect();
+        assert_eq!(found, naive.suggestions(*user, now_ms, 20), "suggestions of {user} at {now_ms}");
+    }
+}
+
+fn id(kind: u128, number: u64) -> Id {
+    Id::from_u128(kind << 64 | u128::from(number))
+}
+
+/// A row of a random small world; the key decides what it is about.
+fn row(rng: &mut Rng, at_ms: i64) -> (Id, Option<Facts>) {
+    let us = (at_ms - rng.below(100 * 60) as i64 * MINUTE_MS) * 1_000;
+    let (user, post) = (id(1, rng.below(9)), id(2, rng.below(30)));
+    let (key, facts) = match rng.below(8) {
+        0 => (user, Facts::User { username: "u".into(), active: rng.below(5) > 0, created_at_us: us }),
+        // A post keeps its author.
+        1 | 2 => (
+            post,
+            Facts::Post { author: id(1, post.as_u128() as u64 % 9), created_at_us: us, published: rng.below(6) > 0 },
+        ),
+        3 | 4 => {
+            (id(3, rng.below(60)), Facts::Follow { follower: user, followee: id(1, rng.below(9)), created_at_us: us })
+        }
+        5 | 6 => (id(4, rng.below(60)), Facts::Like { user, post, created_at_us: us }),
+        _ => (id(5, rng.below(40)), Facts::Comment { user, post, created_at_us: us, counts: rng.below(4) > 0 }),
+    };
+    (key, (rng.below(6) > 0).then_some(facts))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn random_histories_agree_with_the_naive_reference(seed: u64) {
+        let mut rng = Rng(seed);
+        let (mut state, mut naive) = (State::new(StateSettings::default()), Naive::default());
+        let mut rows: BTreeMap<Id, Facts> = BTreeMap::new();
+        let mut at_ms = T0_MS;
+        let users: Vec<_> = (0..9).map(|n| id(1, n)).collect();
+        for step in 0..400 {
+            at_ms += rng.below(30 * 60_000) as i64;
+            let effect = if rng.below(3) == 0 {
+                let time_ms = at_ms - rng.below(20 * 60) as i64 * MINUTE_MS;
+                let action = Action::ALL[rng.below(5) as usize];
+                let (user, post) = (id(1, rng.below(9)), id(2, rng.below(30)));
+                Effect::Event { user, post, action, at_ms: time_ms, dwell_ms: 0 }
+            } else {
+                let (key, new) = row(&mut rng, at_ms);
+                let old = match &new {
+                    Some(facts) => rows.insert(key, facts.clone()),
+                    None => rows.remove(&key),
+                };
+                Effect::Row { key, old, new }
+            };
+            state.apply(&effect);
+            naive.apply(&effect);
+            if step % 50 == 49 {
+                agree(&state, &naive, &users, at_ms);
+            }
+        }
+    }
+}
+
+/// The data set's rows and events in the order of their times.
+fn history(social: &Social) -> Vec<(i64, Effect)> {
+    let user = |number: u32| social.users[number as usize].id;
+    let post = |number: u32| social.posts[number as usize].id;
+    let mut out = Vec::new();
+    let mut add = |at_ms: i64, key: Id, new: Facts| out.push((at_ms, Effect::Row { key, old: None, new: Some(new) }));
+    for row in &social.users {
+        add(0, row.id, Facts::User { username: row.username.clone(), active: true, created_at_us: 0 });
+    }
+    for row in &social.posts {
+        let created_at_us = row.created_at_ms * 1_000;
+        add(row.created_at_ms, row.id, Facts::Post { author: user(row.author), created_at_us, published: true });
+    }
+    for (row, n) in social.follows.iter().zip(0..) {
+        let (follower, followee, created_at_us) = (user(row.follower), user(row.followee), row.created_at_ms * 1_000);
+        add(row.created_at_ms, id(3, n), Facts::Follow { follower, followee, created_at_us });
+    }
+    for row in &social.comments {
+        let (user, post, created_at_us) = (user(row.user), post(row.post), row.created_at_ms * 1_000);
+        add(row.created_at_ms, row.id, Facts::Comment { user, post, created_at_us, counts: true });
+    }
+    for (row, n) in social.likes.iter().zip(0..) {
+        let (user, post, created_at_us) = (user(row.user), post(row.post), row.created_at_ms * 1_000);
+        add(row.created_at_ms, id(4, n), Facts::Like { user, post, created_at_us });
+    }
+    for event in &social.events {
+        let (user, post, action) = (user(event.user), post(event.post), Social::action(event));
+        out.push((event.time_ms, Effect::Event { user, post, action, at_ms: event.time_ms, dwell_ms: event.dwell_ms }));
+    }
+    out.sort_by_key(|(at_ms, _)| *at_ms);
+    out
+}
+
+#[test]
+fn the_social_data_set_agrees_with_the_naive_reference_at_20_times_for_200_users() {
+    let social = Social::bundled().unwrap();
+    let (mut state, mut naive) = (State::new(StateSettings::default()), Naive::default());
+    let mut history = history(&social).into_iter().peekable();
+    let mut rng = Rng(42);
+    for step in 1..=20 {
+        let now_ms = T0_MS + step * 72 * 60 * MINUTE_MS / 20;
+        while let Some((_, effect)) = history.next_if(|(at_ms, _)| *at_ms <= now_ms) {
+            state.apply(&effect);
+            naive.apply(&effect);
+        }
+        // Ten users each time, half of them active ones.
+        let users: Vec<_> = (0..10)
+            .map(|n| match n % 2 {
+                0 => social.users[rng.below(social.users.len() as u64) as usize].id,
+                _ => social.users[social.events[rng.below(social.events.len() as u64) as usize].user as usize].id,
+            })
+            .collect();
+        agree(&state, &naive, &users, now_ms);
+    }
+}
