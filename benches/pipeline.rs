@@ -1,0 +1,139 @@
+//! Bytes to durable commit through both threads, and recovery. Records are made before the clock starts; the store is a
+//! file in the temporary directory, every commit durable.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use nova::app::{self, Setup};
+use nova::decode::{NoSchemas, Topics, client};
+use nova::event::{Action, ClientEvent, Id, Record, TopicPartition};
+use nova::pipeline::dedup::{Dedup, Entry};
+use nova::source::{PollLimits, Polled, Source, SourceError};
+use nova_storage::{Options, Store};
+
+const EVENTS: usize = 500_000;
+const LIKES: usize = 150_000;
+const DEDUP_KEYS: u64 = 10_000_000;
+const BEGIN_MS: i64 = 1_795_132_800_000;
+
+struct Listed(std::vec::IntoIter<Record>);
+
+impl Source for Listed {
+    fn poll(&mut self, limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError> {
+        let before = out.len();
+        out.extend(self.0.by_ref().take(limits.max_records));
+        Ok(if out.len() == before { Polled::End } else { Polled::Records })
+    }
+    fn pause(&mut self, _partition: &TopicPartition) -> Result<(), SourceError> {
+        Ok(())
+    }
+    fn resume(&mut self, _partition: &TopicPartition, _from: i64) -> Result<(), SourceError> {
+        Ok(())
+    }
+}
+
+fn mixed(value: u64) -> u128 {
+    u128::from(value).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)
+}
+
+fn record(topic: &Arc<str>, offset: usize, key: Option<String>, value: Vec<u8>) -> Record {
+    Record {
+        topic: Arc::clone(topic),
+        partition: 0,
+        offset: offset as i64,
+        timestamp_ms: BEGIN_MS + offset as i64 / 10,
+        key: key.map(Into::into),
+        value: Some(value.into()),
+        headers: Vec::new(),
+        defect: None,
+    }
+}
+
+/// 298-byte events of 20 000 users on 5 000 posts.
+fn events() -> Vec<Record> {
+    let topic = "events".into();
+    let event = |n: usize| ClientEvent {
+        event_id: Id::from_u128(mixed(n as u64 + 1)),
+        user_id: Id::from_u128(mixed(n as u64 % 20_000 + (1 << 40))),
+        post_id: Id::from_u128(mixed((n as u64 * 7) % 5_000 + (1 << 41))),
+        author_id: Some(Id::from_u128(mixed(n as u64 % 900 + (1 << 42)))),
+        action: Action::ALL[n % 2],
+        event_time_ms: BEGIN_MS + n as i64 / 10,
+        dwell_ms: 800,
+        device: "android".into(),
+        app_ver: "5.4.0".into(),
+    };
+    (0..EVENTS).map(|n| record(&topic, n, None, client::encode(&event(n)))).collect()
+}
+
+/// Likes as Debezium's envelope, each a row of its own.
+fn likes() -> Vec<Record> {
+    let topic = "cdc.likes".into();
+    let like = |n: usize| {
+        let id = Id::from_u128(mixed(n as u64 + (1 << 43)));
+        let (user, post) = (mixed(n as u64 % 20_000 + (1 << 40)), mixed((n as u64 * 7) % 5_000 + (1 << 41)));
+        let (user, post, lsn) = (Id::from_u128(user), Id::from_u128(post), 26_947_152 + n * 56);
+        let us = (BEGIN_MS + n as i64 / 10) * 1_000;
+        let value = format!(
+            r#"{{"before":null,"after":{{"id":"{id}","user_id":"{user}","post_id":"{post}","created_at":{us}}},"source":{{"version":"3.6.0.Final","connector":"postgresql","name":"env","ts_ms":{0},"snapshot":"false","db":"nova","sequence":"[\"{lsn}\",\"{lsn}\"]","ts_us":{us},"ts_ns":{us}000,"schema":"public","table":"likes","txId":761,"lsn":{lsn},"xmin":null,"origin":null,"origin_lsn":null}},"transaction":null,"op":"c","ts_ms":{0},"ts_us":{us},"ts_ns":{us}000}}"#,
+            us / 1_000
+        );
+        record(&topic, n, Some(format!(r#"{{"id":"{id}"}}"#)), value.into_bytes())
+    };
+    (0..LIKES).map(like).collect()
+}
+
+fn run(records: Vec<Record>) -> Duration {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = Setup::new(dir.path(), Topics::default(), Arc::new(NoSchemas));
+    let opened = app::open(&setup).unwrap();
+    let started = Instant::now();
+    let running = opened.start(Box::new(Listed(records.into_iter())), setup.decoder()).unwrap();
+    let statuses = running.finish(|_| {}).unwrap();
+    let elapsed = started.elapsed();
+    assert!(statuses.iter().all(|status| status.row.outcomes[0] == status.row.consumed));
+    elapsed
+}
+
+fn ingestion(c: &mut Criterion) {
+    let mut group = c.benchmark_group("bytes_to_commit");
+    group.sample_size(10).measurement_time(Duration::from_secs(10));
+    for (name, records) in [("client_events", events()), ("cdc_envelope_likes", likes())] {
+        group.throughput(Throughput::Elements(records.len() as u64));
+        group.bench_function(name, |b| b.iter_custom(|times| (0..times).map(|_| run(records.clone())).sum()));
+    }
+    group.finish();
+}
+
+/// Opens a store with ten million remembered event ids.
+fn recovery(c: &mut Criterion) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(app::STORE_FILE);
+    let store = Store::open(&path, &Options::default(), |_| {}).unwrap();
+    let mut dedup = Dedup::load(&store.read().unwrap(), i64::MIN).unwrap();
+    for batch in 0..DEDUP_KEYS / 10_000 {
+        let write = store.write().unwrap();
+        let arrival_ms = BEGIN_MS + batch as i64 * 60_000;
+        (0..10_000).for_each(|n| dedup.insert(Entry::new(mixed(batch * 10_000 + n + 1), n), arrival_ms));
+        dedup.commit(&write, arrival_ms, 86_400_000).unwrap();
+        write.commit().unwrap();
+    }
+    let (keys, bytes) = (dedup.keys(), dedup.mem_bytes());
+    assert_eq!(keys, DEDUP_KEYS);
+    eprintln!("{keys} dedup keys: {} MiB in memory", bytes >> 20);
+    drop((dedup, store));
+    let mut group = c.benchmark_group("recovery");
+    group.sample_size(10);
+    group.bench_function("ten_million_dedup_keys", |b| {
+        b.iter(|| {
+            let store = Store::open(&path, &Options::default(), |_| {}).unwrap();
+            black_box(Dedup::load(&store.read().unwrap(), i64::MIN).unwrap().keys())
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, ingestion, recovery);
+criterion_main!(benches);
