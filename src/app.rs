@@ -1,7 +1,9 @@
 //! The composition root: opens, recovers, wires, spawns, drains in order.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -11,11 +13,14 @@ use parking_lot::RwLock;
 
 use crate::clock::Clock;
 use crate::decode::{Decoder, FileSchemas, Schemas, SchemasError, Topics};
+use crate::event::TopicPartition;
+use crate::http::{Auth, Edge, KeyError, Observed};
 use crate::pipeline::ingest::{Ingest, IngestError};
 use crate::pipeline::progress::{PartitionStatus, Shared};
 use crate::pipeline::writer::{Message, Parts, Recovery, RecoveryError, RecoveryReport, Writer, WriterError};
 use crate::pipeline::{QUEUE_MAX_MESSAGES, Settings};
-use crate::source::{Source, SourceError};
+use crate::source::local::{LOCAL_PARTITION, LocalSource};
+use crate::source::{Progress as _, Source, SourceError};
 use crate::state::{State, StateSettings};
 
 /// Name of the store within the data directory.
@@ -44,6 +49,10 @@ pub enum AppError {
     Schemas { path: PathBuf, source: SchemasError },
     #[error("the thread {0} ended unexpectedly; this is a defect of nova, nothing that was committed is lost")]
     Panicked(&'static str),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("cannot listen on {addr}: {source}")]
+    Listen { addr: SocketAddr, source: std::io::Error },
     #[error("cannot start the thread {name}: {source}")]
     Spawn { name: &'static str, source: std::io::Error },
 }
@@ -106,6 +115,7 @@ pub fn open_store(setup: &Setup, store: Store) -> Result<Opened, AppError> {
         clock: setup.clock.clone(),
         decoder: setup.decoder(),
         on_commit: None,
+        local: None,
     };
     let told = |step: &str| tracing::debug!("recovery: {step}");
     let Recovery { writer, report } = Recovery::open(parts, setup.state.clone(), told)?;
@@ -159,6 +169,11 @@ fn spawn<T: Send + 'static>(
 }
 
 impl Running {
+    /// Whether both threads run.
+    pub fn alive(&self) -> bool {
+        !self.writer.is_finished() && !self.ingest.is_finished()
+    }
+
     /// Waits for the source's end, telling `tick` the positions now and then, and for both threads.
     pub fn finish(self, mut tick: impl FnMut(&[PartitionStatus])) -> Result<Vec<PartitionStatus>, AppError> {
         const TICK: Duration = Duration::from_millis(100);
@@ -177,4 +192,32 @@ impl Running {
         tick(&partitions);
         Ok(partitions)
     }
+}
+
+/// A node that serves: the batch loop over the local log, and what the edge needs.
+pub struct Node {
+    pub running: Running,
+    pub edge: Arc<Edge>,
+}
+
+/// Starts the batch loop over the local log of client events.
+pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Result<Node, AppError> {
+    let auth = Auth::open(&setup.data_dir)?;
+    let observed = Arc::new(Observed::default());
+    observed.recovery_micros.store(recovery.as_micros() as u64, Ordering::Relaxed);
+    let told = Arc::clone(&observed);
+    opened.writer.set_on_commit(Box::new(move |facts| {
+        told.commits.fetch_add(1, Ordering::Relaxed);
+        told.commit_micros.fetch_add((facts.commit_ms * 1e3) as u64, Ordering::Relaxed);
+        told.dead_letters.store(facts.dead_letters, Ordering::Relaxed);
+    }));
+    let topic = setup.topics.events.as_str();
+    let partition = TopicPartition::new(topic, LOCAL_PARTITION);
+    let next = opened.shared.next_offset(&partition).unwrap_or(0);
+    let (source, log, acks) = LocalSource::new(topic, next);
+    opened.writer.set_local(acks);
+    let (state, shared) = (Arc::clone(&opened.state), Arc::clone(&opened.shared));
+    let running = opened.start(Box::new(source), setup.decoder())?;
+    let edge = Arc::new(Edge { clock: setup.clock.clone(), state, shared, log, auth, observed });
+    Ok(Node { running, edge })
 }

@@ -7,6 +7,8 @@ mod out;
 mod replay;
 mod report;
 pub mod rows;
+mod serve;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +36,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Serve HTTP: client events in, trending and suggestions out.
+    Serve(serve::Args),
+    /// A token for a user, signed with the development key.
+    Token(token::Args),
     /// Feed captures (JSON lines, plain or .gz) through the pipeline, and account for every record.
     Replay(replay::Args),
     /// Print the live rows of a table, or what trends, as HTTP would answer.
@@ -72,6 +78,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     init_log();
     let done = match cli.command {
+        Command::Serve(args) => serve::run(&args, &cli.data),
+        Command::Token(args) => token::run(&args, &cli.data),
         Command::Replay(args) => replay::run(&args, &cli.data, cli.json),
         Command::Dump(args) => dump::run(&args, &cli.data),
         Command::Dlq(args) => dlq::run(&args, &cli.data, cli.json),

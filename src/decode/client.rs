@@ -15,7 +15,7 @@ use crate::event::{Action, ClientEvent, Dead, Id, Record, TIMESTAMP_MS_RANGE};
 pub const DEVICE_MAX_BYTES: usize = 64;
 pub const APP_VER_MAX_BYTES: usize = 64;
 
-/// Reads one event as `contract §5` writes it, with `user_id`. `fallback_id` makes the id of an event that has none.
+/// Reads one event as `docs/api.md` describes it, with `user_id`. `fallback_id` makes the id of an event that has none.
 pub fn parse(text: &str, fallback_id: impl FnOnce() -> Id) -> Result<ClientEvent, Dead> {
     Ok(read(text, fallback_id)?)
 }

@@ -1,1 +1,32 @@
-//! (in the making)
+//! The edge: hyper, one route table, bearer tokens, problem details. It reads memory and appends to a log; it never
+//! opens a transaction.
+
+pub mod auth;
+mod error;
+mod events;
+mod metrics;
+mod read;
+mod server;
+
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::clock::Clock;
+use crate::pipeline::progress::Shared;
+use crate::source::local::LocalHandle;
+use crate::state::State;
+
+pub use self::auth::{Auth, KeyError};
+pub use self::metrics::{Figures, Observed};
+pub use self::server::{Server, bind};
+
+/// What the routes work with.
+pub struct Edge {
+    pub clock: Clock,
+    pub state: Arc<RwLock<State>>,
+    pub shared: Arc<Shared>,
+    pub log: LocalHandle,
+    pub auth: Auth,
+    pub observed: Arc<Observed>,
+}

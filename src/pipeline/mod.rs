@@ -79,6 +79,8 @@ pub struct Settings {
     /// A checkpoint is due when the journal since the last one is larger than half the checkpoint, within these bounds.
     pub checkpoint_min_bytes: u64,
     pub checkpoint_max_bytes: u64,
+    /// How long consumed records stay in the local log.
+    pub local_retention_ms: i64,
 }
 
 impl Default for Settings {
@@ -92,6 +94,7 @@ impl Default for Settings {
             dead_max_letters: 1_000_000,
             checkpoint_min_bytes: 4 << 20,
             checkpoint_max_bytes: 64 << 20,
+            local_retention_ms: 24 * HOUR_MS,
         }
     }
 }

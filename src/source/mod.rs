@@ -1,6 +1,7 @@
 //! Where records come from. Each source is owned by the ingest thread and polled by it.
 
 pub mod capture;
+pub mod local;
 
 use std::time::Duration;
 

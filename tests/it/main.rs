@@ -1,5 +1,6 @@
 //! Everything that tests nova from the outside of a module: one binary, so that it links once.
 
+mod api;
 mod pipeline;
 mod serving;
 mod support;

@@ -1,7 +1,7 @@
 //! What each record of a batch causes.
 
-use nova_storage::ReadTxn;
 use nova_storage::codec::DeadLetter;
+use nova_storage::{ReadTxn, WriteTxn};
 
 use crate::decode::facts;
 use crate::event::{
@@ -13,6 +13,8 @@ use crate::pipeline::dedup::{Entry, Seen};
 use crate::pipeline::journal::Step;
 use crate::pipeline::rows::Version;
 use crate::pipeline::{Batch, Body, Item, TruncatePolicy};
+
+use crate::source::local::{self, Settled};
 
 use super::{CommitFacts, Writer, WriterError};
 
@@ -32,7 +34,13 @@ pub(super) enum Fate {
 }
 
 impl Writer {
-    pub(super) fn batch(&mut self, batch: Batch, read: &ReadTxn, facts: &mut CommitFacts) -> Result<(), WriterError> {
+    pub(super) fn batch(
+        &mut self,
+        batch: Batch,
+        read: &ReadTxn,
+        write: &WriteTxn,
+        facts: &mut CommitFacts,
+    ) -> Result<(), WriterError> {
         for name in batch.new_partitions {
             self.add_partition(name, Default::default());
         }
@@ -41,6 +49,7 @@ impl Writer {
             partition.redelivered += count;
             partition.touched = true;
         }
+        self.log_local(&batch.items, write)?;
         for item in batch.items {
             let partition = &self.partitions[item.slot as usize];
             if partition.hold.is_some() || partition.rewind != item.rewind {
@@ -50,6 +59,17 @@ impl Writer {
             facts.oldest_arrival_ms = Some(facts.oldest_arrival_ms.map_or(arrival_ms, |old| old.min(arrival_ms)));
             facts.newest_arrival_ms = Some(facts.newest_arrival_ms.map_or(arrival_ms, |new| new.max(arrival_ms)));
             self.item(item, read)?;
+        }
+        Ok(())
+    }
+
+    /// Records of the local log become durable in the commit that consumes them.
+    fn log_local(&self, items: &[Item], write: &WriteTxn) -> Result<(), WriterError> {
+        for run in items.chunk_by(|a, b| a.slot == b.slot) {
+            let partition = run.first().map(|item| &self.partitions[item.slot as usize]);
+            if partition.is_some_and(Writer::is_local) {
+                local::put_log(write, run.iter().map(|item| &item.record))?;
+            }
         }
         Ok(())
     }
@@ -80,6 +100,9 @@ impl Writer {
         partition.touched = true;
         if outcome != Outcome::Dead {
             partition.dead_in_a_row = 0;
+        }
+        if Writer::is_local(partition) {
+            partition.settled.push((record.offset, Settled { outcome, conflict }));
         }
         if conflict {
             self.sample_conflict(slot, &record);

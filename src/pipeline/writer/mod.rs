@@ -21,6 +21,7 @@ use rustc_hash::FxHashMap;
 use crate::clock::Clock;
 use crate::decode::Decoder;
 use crate::event::{Effect, TopicPartition};
+use crate::source::local::{LOCAL_PARTITION, LocalAcks, Settled};
 use crate::state::State;
 
 use super::dedup::Dedup;
@@ -56,6 +57,8 @@ pub enum WriterError {
     Write(#[from] WriteError),
     #[error("a stored value cannot be read: {0}")]
     Codec(#[from] nova_storage::codec::CodecError),
+    #[error(transparent)]
+    Prune(#[from] crate::source::local::PruneError),
     /// N2 does not hold: a defect of nova. The batch is not committed.
     #[error(
         "{partition}: {consumed} records consumed, but their outcomes add up to another number; nothing was committed"
@@ -87,6 +90,8 @@ pub struct Parts {
     /// Decodes dead letters that are replayed.
     pub decoder: Decoder,
     pub on_commit: Option<OnCommit>,
+    /// Set when client events come over the local log.
+    pub local: Option<LocalAcks>,
 }
 
 /// One partition, as the writer holds it.
@@ -99,6 +104,8 @@ struct Partition {
     /// Changed by the commit at hand.
     touched: bool,
     redelivered: u64,
+    /// Of the local log: what became of the commit's records, for the callers that wait.
+    settled: Vec<(i64, Settled)>,
 }
 
 /// See the module.
@@ -154,7 +161,7 @@ impl Writer {
                 Message::Batch(batch) => {
                     facts.records += batch.items.len();
                     work = true;
-                    self.batch(batch, &read, &mut facts)?;
+                    self.batch(batch, &read, &write, &mut facts)?;
                 }
                 Message::Command(command) => {
                     work = true;
@@ -230,6 +237,12 @@ impl Writer {
                 }
             }
         });
+        if let Some(local) = &self.parts.local {
+            for partition in self.partitions.iter_mut().filter(|partition| !partition.settled.is_empty()) {
+                local.committed(&partition.settled);
+                partition.settled.clear();
+            }
+        }
         if let Some(on_commit) = &mut self.parts.on_commit {
             on_commit(facts);
         }
@@ -288,12 +301,27 @@ impl Writer {
             dead_in_a_row: 0,
             touched: false,
             redelivered: 0,
+            settled: Vec::new(),
         });
     }
 
     /// The live rows of a table, as of the last commit, for `dump`.
     pub fn rows(&self) -> &Rows {
         &self.rows
+    }
+
+    /// Has callers of the local log answered; before the threads start.
+    pub fn set_local(&mut self, local: LocalAcks) {
+        self.parts.local = Some(local);
+    }
+
+    /// Has every commit told; before the threads start.
+    pub fn set_on_commit(&mut self, on_commit: OnCommit) {
+        self.parts.on_commit = Some(on_commit);
+    }
+
+    fn is_local(partition: &Partition) -> bool {
+        partition.name.partition == LOCAL_PARTITION
     }
 
     fn read(&self) -> Result<ReadTxn, ReadError> {

@@ -10,6 +10,7 @@ use crate::pipeline::dedup::Dedup;
 use crate::pipeline::journal::{self, Step};
 use crate::pipeline::meta::Meta;
 use crate::pipeline::rows::{Rows, StoredRow};
+use crate::source::local;
 use crate::state::{State, StateSettings};
 
 use super::{Parts, Writer, WriterError};
@@ -169,6 +170,7 @@ impl Writer {
 
     /// Writes memory and the changed rows, and drops the journal that they cover.
     pub fn checkpoint(&mut self) -> Result<(), WriterError> {
+        let read = self.read()?;
         let write = self.parts.store.write()?;
         self.rows.flush(&write)?;
         write.clear(CHECKPOINT)?;
@@ -185,6 +187,8 @@ impl Writer {
         self.meta.covered = self.journal_next - 1;
         self.meta.checkpoint_bytes = bytes;
         write.remove_range(JOURNAL, ..=self.meta.covered)?;
+        let keep_after_ms = self.parts.clock.now_ms() - self.parts.settings.local_retention_ms;
+        local::prune_log(&read, &write, keep_after_ms)?;
         self.meta.save(&write)?;
         write.commit()?;
         self.saved_meta.clone_from(&self.meta);

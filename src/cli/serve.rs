@@ -1,0 +1,62 @@
+//! `nova serve`.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::app::{self, AppError, Node, Setup};
+use crate::decode::{NoSchemas, Topics};
+use crate::http;
+
+use super::{CliError, out};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Where to listen.
+    #[arg(long, env = "NOVA_HTTP_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    listen: SocketAddr,
+}
+
+pub(super) fn run(args: &Args, data: &Path) -> Result<(), CliError> {
+    let setup = Setup::new(data, Topics::default(), Arc::new(NoSchemas));
+    let started = Instant::now();
+    let opened = app::open(&setup)?;
+    let node = app::start_node(&setup, opened, started.elapsed())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let served = runtime.block_on(serve(args.listen, &node));
+    // Whatever ended it, what was taken is committed.
+    node.running.shared.stop();
+    drop(node.edge);
+    node.running.finish(|_| {})?;
+    served
+}
+
+async fn serve(addr: SocketAddr, node: &Node) -> Result<(), CliError> {
+    let server = http::bind(addr, Arc::clone(&node.edge)).await.map_err(|source| AppError::Listen { addr, source })?;
+    out::line(&format!("listening on http://{}", server.local_addr()?))?;
+    let (stop, stopped) = watch::channel(false);
+    let serving = tokio::spawn(server.run(stopped));
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let ended = async {
+        while node.running.alive() {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+        // The batch loop ended by itself; joining it tells why.
+        () = ended => {}
+    }
+    let _ = stop.send(true);
+    tokio::select! {
+        done = serving => done.map_err(|_| AppError::Panicked("http"))?,
+        _ = term.recv() => return Err(CliError::Failed("stopped at once by a second signal".to_owned())),
+        _ = int.recv() => return Err(CliError::Failed("stopped at once by a second signal".to_owned())),
+    }
+    Ok(())
+}

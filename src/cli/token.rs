@@ -1,0 +1,52 @@
+//! `nova token`.
+
+use std::path::Path;
+
+use clap::ValueEnum;
+
+use crate::app::AppError;
+use crate::clock::Clock;
+use crate::event::Id;
+use crate::http::Auth;
+
+use super::{CliError, out};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The user.
+    #[arg(long, value_name = "UUID", value_parser = id)]
+    sub: Id,
+    #[arg(long, value_enum)]
+    role: Option<Role>,
+    /// How long it is valid: a number with s, m, h or d.
+    #[arg(long, default_value = "1h", value_parser = seconds)]
+    ttl: u64,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Role {
+    Admin,
+    Service,
+}
+
+fn id(text: &str) -> Result<Id, String> {
+    Id::parse(text.as_bytes()).map_err(|error| error.to_string())
+}
+
+fn seconds(text: &str) -> Result<u64, String> {
+    let units = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)];
+    let found = units.iter().find_map(|(unit, factor)| {
+        text.strip_suffix(*unit)?.parse::<u64>().ok()?.checked_mul(*factor).filter(|seconds| *seconds > 0)
+    });
+    found.ok_or_else(|| "expected a number with s, m, h or d, such as 1h".to_owned())
+}
+
+pub(super) fn run(args: &Args, data: &Path) -> Result<(), CliError> {
+    let role = args.role.map(|role| match role {
+        Role::Admin => "admin",
+        Role::Service => "service",
+    });
+    let auth = Auth::open(data).map_err(AppError::from)?;
+    let token = auth.mint(args.sub, role, Clock::System.now_ms(), args.ttl).map_err(AppError::from)?;
+    Ok(out::line(&token)?)
+}

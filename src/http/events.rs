@@ -1,0 +1,159 @@
+//! `POST /api/v1/events`: validated here, durable before the 202.
+
+use std::io::Read as _;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::Full;
+use serde_json::{Map, Value, json};
+use std::sync::atomic::Ordering;
+
+use crate::decode::client;
+use crate::event::{Id, Outcome};
+
+use super::auth::Subject;
+use super::error::Problem;
+use super::{Edge, server};
+
+/// Events of one request.
+pub const EVENTS_MAX: usize = 100;
+/// Bytes of a body, as sent and after inflation.
+pub const BODY_MAX_BYTES: usize = 256 << 10;
+/// An event's time may be so far ahead of ours.
+const AHEAD_MAX_MS: i64 = 5 * 60_000;
+const AGE_MAX_MS: i64 = 86_400_000;
+/// How long a request waits for its commit.
+const COMMIT_WAIT: Duration = Duration::from_secs(5);
+
+/// An event that was not accepted: its place, a status for a machine, a code.
+struct Refused {
+    index: usize,
+    status: &'static str,
+    code: &'static str,
+    detail: String,
+}
+
+pub(super) async fn publish(
+    edge: &Edge,
+    subject: &Subject,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<Response<Full<Bytes>>, Problem> {
+    let started = Instant::now();
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
+        return Err(Problem::UnsupportedMediaType("send Content-Type: application/json".to_owned()));
+    }
+    let body = inflated(headers, body)?;
+    let items = items(&body)?;
+    let (received, now_ms) = (items.len(), edge.clock.now_ms());
+    let (mut values, mut places, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, item) in items.into_iter().enumerate() {
+        match value(item, subject, now_ms)? {
+            Ok(value) => {
+                values.push(value);
+                places.push(index);
+            }
+            Err((code, detail)) => refused.push(Refused { index, status: "rejected", code, detail }),
+        }
+    }
+    let rejected = refused.len();
+    let (mut accepted, mut deduped) = (0, 0);
+    if !values.is_empty() {
+        let answer = edge.log.append(values, now_ms).map_err(|_| Problem::Unavailable("ingestion is behind"))?;
+        let late = "the commit takes too long; events that were not confirmed may be sent again";
+        let settled = tokio::time::timeout(COMMIT_WAIT, answer).await.map_err(|_| Problem::Unavailable(late))?;
+        let settled = settled.map_err(|_| Problem::Unavailable("stopping"))?;
+        for (settled, index) in settled.into_iter().zip(places) {
+            match settled.outcome {
+                Outcome::Applied => accepted += 1,
+                _ => {
+                    deduped += usize::from(settled.outcome == Outcome::Duplicate);
+                    let code = if settled.conflict { "conflict" } else { settled.outcome.name() };
+                    refused.push(Refused { index, status: "deduped", code, detail: String::new() });
+                }
+            }
+        }
+    }
+    refused.sort_by_key(|refused| refused.index);
+    edge.observed.events_ingested.fetch_add(accepted as u64, Ordering::Relaxed);
+    edge.observed.events_deduped.fetch_add(deduped as u64, Ordering::Relaxed);
+    edge.observed.events_rejected.fetch_add(rejected as u64, Ordering::Relaxed);
+    let results = refused.into_iter().map(|refused| {
+        let Refused { index, status, code, detail } = refused;
+        json!({ "i": index, "status": status, "code": code, "detail": detail })
+    });
+    let answer = json!({
+        "success": rejected == 0, "received": received, "accepted": accepted, "deduped": deduped,
+        "rejected": rejected, "count": accepted, "latency_ms": started.elapsed().as_secs_f64() * 1e3,
+        "results": results.collect::<Vec<_>>(),
+    });
+    Ok(server::json(StatusCode::ACCEPTED, answer.to_string()))
+}
+
+fn inflated(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Problem> {
+    match headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes) {
+        None | Some(b"identity") => Ok(body),
+        Some(b"gzip") => {
+            let mut out = Vec::new();
+            let limited = flate2::read::GzDecoder::new(&body[..]).take(BODY_MAX_BYTES as u64 + 1);
+            let read = std::io::BufReader::new(limited).read_to_end(&mut out);
+            read.map_err(|error| Problem::MalformedJson(format!("the body is not gzip: {error}")))?;
+            if out.len() > BODY_MAX_BYTES {
+                return Err(Problem::TooLarge { detail: format!("at most {BODY_MAX_BYTES} bytes after inflation") });
+            }
+            Ok(out.into())
+        }
+        Some(_) => Err(Problem::UnsupportedMediaType("Content-Encoding: gzip or identity".to_owned())),
+    }
+}
+
+fn items(body: &[u8]) -> Result<Vec<Map<String, Value>>, Problem> {
+    #[derive(serde::Deserialize)]
+    struct Request {
+        events: Vec<Value>,
+    }
+    let request: Request = serde_json::from_slice(body).map_err(|error| Problem::MalformedJson(error.to_string()))?;
+    if request.events.is_empty() {
+        let detail = "events: is empty; send 1 to 100".to_owned();
+        return Err(Problem::InvalidParameter { field: "events", detail });
+    }
+    if request.events.len() > EVENTS_MAX {
+        return Err(Problem::TooLarge { detail: format!("{} events, at most {EVENTS_MAX}", request.events.len()) });
+    }
+    let object = |item| match item {
+        Value::Object(members) => Ok(members),
+        _ => {
+            let detail = "events: each must be an object".to_owned();
+            Err(Problem::InvalidParameter { field: "events", detail })
+        }
+    };
+    request.events.into_iter().map(object).collect()
+}
+
+/// The record of one event, or why it is refused. Somebody else's event refuses the whole request.
+fn value(
+    mut item: Map<String, Value>,
+    subject: &Subject,
+    now_ms: i64,
+) -> Result<Result<Bytes, (&'static str, String)>, Problem> {
+    let own = Value::from(subject.user.to_string());
+    let service = matches!(subject.role.as_deref(), Some("service" | "admin"));
+    match item.get("user_id") {
+        None | Some(Value::Null) => drop(item.insert("user_id".to_owned(), own)),
+        Some(user) if service || *user == own => {}
+        Some(_) => return Err(Problem::SubjectMismatch),
+    }
+    let fresh = || Id(uuid::Uuid::now_v7().into_bytes());
+    let event = match client::parse(&Value::Object(item).to_string(), fresh) {
+        Ok(event) => event,
+        Err(dead) => return Ok(Err((dead.reason, dead.detail))),
+    };
+    if !(now_ms - AGE_MAX_MS..=now_ms + AHEAD_MAX_MS).contains(&event.event_time_ms) {
+        let detail = "event_time: must be within the last 24 hours, at most 5 minutes ahead".to_owned();
+        return Ok(Err(("event-time-out-of-range", detail)));
+    }
+    Ok(Ok(client::encode(&event).into()))
+}

@@ -1,0 +1,82 @@
+//! Routes that read memory.
+
+use bytes::Bytes;
+use http::header::{ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use rustc_hash::FxHashSet;
+
+use crate::discover;
+use crate::feed::trending::{self, TRENDING_MAX, Window};
+
+use super::auth::Subject;
+use super::error::Problem;
+use super::metrics::Figures;
+use super::{Edge, server};
+
+const LIMIT_DEFAULT: usize = 20;
+const SUGGESTIONS_MAX: usize = 100;
+
+/// The value of a query parameter, without percent-decoding: no value of ours needs it.
+fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+fn limit(query: &str, max: usize) -> Result<usize, Problem> {
+    let Some(text) = parameter(query, "limit") else { return Ok(LIMIT_DEFAULT.min(max)) };
+    let limit = text.parse().ok().filter(|limit| (1..=max).contains(limit));
+    limit.ok_or_else(|| Problem::InvalidParameter { field: "limit", detail: format!("limit: expected 1 to {max}") })
+}
+
+/// `GET /api/v1/feed/trending`.
+pub(super) fn trending(edge: &Edge, query: &str, headers: &HeaderMap) -> Result<Response<Full<Bytes>>, Problem> {
+    let window = Window::from_name(parameter(query, "window").unwrap_or("24h")).ok_or_else(|| {
+        let detail = "window: expected 1h, 6h, 24h or 7d".to_owned();
+        Problem::InvalidParameter { field: "window", detail }
+    })?;
+    let limit = limit(query, TRENDING_MAX)?;
+    let list = trending::rank(&edge.state.read(), window, edge.clock.now_ms(), limit);
+    let etag = format!("\"{}-{limit}-{}\"", list.generation(), list.generated_at_ms);
+    let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let matches = known.flat_map(|value| value.split(',')).any(|tag| {
+        let tag = tag.trim();
+        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag
+    });
+    let mut response = match matches {
+        true => server::empty(StatusCode::NOT_MODIFIED),
+        false => server::json(StatusCode::OK, list.json()),
+    };
+    if let Ok(etag) = HeaderValue::from_str(&etag) {
+        response.headers_mut().insert(ETAG, etag);
+    }
+    Ok(response)
+}
+
+/// `GET /api/v1/discover/suggested-users`.
+pub(super) fn suggestions(edge: &Edge, query: &str, subject: &Subject) -> Result<Response<Full<Bytes>>, Problem> {
+    let limit = limit(query, SUGGESTIONS_MAX)?;
+    let now_ms = edge.clock.now_ms();
+    let state = edge.state.read();
+    let user = state.users.number(subject.user).unwrap_or(u32::MAX);
+    let list = discover::suggest(&state, user, now_ms, limit, &FxHashSet::default());
+    Ok(server::json(StatusCode::OK, discover::json(&list, now_ms)))
+}
+
+/// Ready once recovered, as long as no partition waits for a person and the process does not stop.
+pub(super) fn ready(edge: &Edge) -> Response<Full<Bytes>> {
+    let held = edge.shared.partitions().into_iter().filter_map(|status| Some((status.name, status.hold?)));
+    let mut reasons: Vec<_> = held.map(|(name, reason)| format!("{name}: {reason}")).collect();
+    if edge.shared.stopping() {
+        reasons.push("stopping".to_owned());
+    }
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let word = if reasons.is_empty() { "ready" } else { "not-ready" };
+    server::json(status, serde_json::json!({ "status": word, "reasons": reasons }).to_string())
+}
+
+pub(super) fn metrics(edge: &Edge) -> Response<Full<Bytes>> {
+    let partitions = edge.shared.partitions();
+    let mem_bytes = edge.state.read().mem_bytes();
+    let text = edge.observed.render(&Figures { partitions: &partitions, mem_bytes: &mem_bytes });
+    server::text("text/plain; version=0.0.4", text)
+}

@@ -1,0 +1,141 @@
+//! A node over a socket, and a client that writes bytes.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nova::app::{self, Node, Setup};
+use nova::clock::Clock;
+use nova::decode::{NoSchemas, Topics};
+use nova::event::Id;
+use tokio::sync::watch;
+
+pub const NOW_MS: i64 = 1_795_500_000_000;
+
+/// An answer, its header names in lower case.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+/// One connection.
+pub struct Client(pub TcpStream);
+
+impl Client {
+    pub fn connect(addr: SocketAddr) -> Client {
+        let stream = TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        Client(stream)
+    }
+
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).unwrap();
+    }
+
+    /// The next answer; `bodiless` for HEAD.
+    pub fn answer(&mut self, bodiless: bool) -> Answer {
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") {
+            self.0.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let pair = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+        let headers: Vec<_> = lines.filter_map(pair).collect();
+        let mut answer = Answer { status, headers, body: Vec::new() };
+        if !bodiless && status != 304 {
+            let length = answer.header("content-length").unwrap().parse().unwrap();
+            answer.body = vec![0; length];
+            self.0.read_exact(&mut answer.body).unwrap();
+        }
+        answer
+    }
+
+    pub fn get(&mut self, path: &str, headers: &str) -> Answer {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n").as_bytes());
+        self.answer(false)
+    }
+
+    pub fn post(&mut self, headers: &str, body: &[u8]) -> Answer {
+        let length = body.len();
+        let head = format!("POST /api/v1/events HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\n\r\n");
+        self.send(&[head.as_bytes(), body].concat());
+        self.answer(false)
+    }
+}
+
+/// A node that serves on a free port until it is dropped.
+pub struct Live {
+    pub addr: SocketAddr,
+    pub dir: tempfile::TempDir,
+    pub auth: nova::http::Auth,
+    stop: watch::Sender<bool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Live {
+    pub fn start() -> Live {
+        let dir = tempfile::tempdir().unwrap();
+        let mut setup = Setup::new(dir.path(), Topics::default(), Arc::new(NoSchemas));
+        setup.clock = Clock::manual(NOW_MS);
+        let opened = app::open(&setup).unwrap();
+        let Node { running, edge } = app::start_node(&setup, opened, Duration::ZERO).unwrap();
+        let (stop, stopped) = watch::channel(false);
+        let (told, addr) = std::sync::mpsc::sync_channel(1);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            runtime.block_on(async {
+                let server = nova::http::bind("127.0.0.1:0".parse().unwrap(), edge).await.unwrap();
+                told.send(server.local_addr().unwrap()).unwrap();
+                server.run(stopped).await;
+            });
+            running.shared.stop();
+            running.finish(|_| {}).unwrap();
+        });
+        let auth = nova::http::Auth::open(dir.path()).unwrap();
+        Live { addr: addr.recv().unwrap(), dir, auth, stop, thread: Some(thread) }
+    }
+
+    /// Headers of a JSON request by a user.
+    pub fn headers(&self, user: Id) -> String {
+        let token = self.auth.mint(user, None, Clock::System.now_ms(), 60).unwrap();
+        format!("Content-Type: application/json\r\nAuthorization: Bearer {token}\r\n")
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.addr)
+    }
+
+    /// Stops the node and hands its directory over.
+    pub fn stop(mut self) -> tempfile::TempDir {
+        self.stop.send(true).unwrap();
+        self.thread.take().unwrap().join().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        std::mem::replace(&mut self.dir, dir)
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! The edge as a client meets it.
+
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+
+use nova::app::{self, Setup};
+use nova::decode::{NoSchemas, Topics};
+use nova::event::{Id, Outcome};
+use serde_json::{Value, json};
+
+use super::client::{Live, NOW_MS};
+
+fn id(number: u128) -> String {
+    Id::from_u128(number).to_string()
+}
+
+fn event(number: u128, action: &str) -> Value {
+    json!({ "event_id": id(number), "event_time": NOW_MS, "post_id": id(7), "action": action })
+}
+
+fn body(events: &[Value]) -> Vec<u8> {
+    json!({ "events": events }).to_string().into_bytes()
+}
+
+#[test]
+fn events_are_durable_before_the_202_and_each_id_counts_once() {
+    let live = Live::start();
+    let headers = live.headers(Id::from_u128(1));
+    let mut client = live.client();
+    let mut other = event(1, "view");
+    other["dwell_ms"] = 5.into();
+    let bad = json!({ "event_time": NOW_MS, "post_id": "x", "action": "view" });
+    let old = json!({ "event_time": NOW_MS - 90_000_000, "post_id": id(7), "action": "view" });
+    let first = client.post(&headers, &body(&[event(1, "view"), event(1, "view"), bad, event(2, "share"), old, other]));
+    assert_eq!(first.status, 202);
+    let report = first.json();
+    assert_eq!(report["received"], 6);
+    assert_eq!([&report["accepted"], &report["deduped"], &report["rejected"]], [2, 2, 2]);
+    let results: Vec<_> = report["results"].as_array().unwrap().iter().map(|r| (&r["i"], &r["status"])).collect();
+    assert_eq!(
+        results,
+        [
+            (&json!(1), &json!("deduped")),
+            (&json!(2), &json!("rejected")),
+            (&json!(4), &json!("rejected")),
+            (&json!(5), &json!("deduped"))
+        ]
+    );
+    assert_eq!(report["results"][3]["code"], "conflict");
+    assert!(report["results"][1]["detail"].as_str().unwrap().contains("post_id"));
+    // Another user's event with the same id is another event.
+    let second = client.post(&live.headers(Id::from_u128(2)), &body(&[event(1, "view")]));
+    assert_eq!(second.json()["accepted"], 1);
+    let metrics = String::from_utf8(client.get("/metrics", "").body).unwrap();
+    assert!(
+        metrics.contains("events_ingested_total 3") && metrics.contains("nova_accounting_imbalance 0"),
+        "{metrics}"
+    );
+    assert!(metrics.contains(r#"nova_records_total{topic="events",outcome="applied"} 3"#), "{metrics}");
+
+    let dir = live.stop();
+    let opened = app::open(&Setup::new(dir.path(), Topics::default(), Arc::new(NoSchemas))).unwrap();
+    let row = opened.shared.partitions()[0].row;
+    assert_eq!(
+        (row.consumed, row.outcomes[Outcome::Applied as usize], row.outcomes[Outcome::Duplicate as usize]),
+        (5, 3, 2)
+    );
+}
+
+#[test]
+fn whoever_has_no_valid_token_gets_401_without_a_hint() {
+    let live = Live::start();
+    let mut client = live.client();
+    let refused = [
+        "Content-Type: application/json\r\n".to_owned(),
+        "Content-Type: application/json\r\nAuthorization: Basic eDp5\r\n".to_owned(),
+        "Content-Type: application/json\r\nAuthorization: Bearer x.y.z\r\n".to_owned(),
+        format!("{}Authorization: Bearer x\r\n", live.headers(Id::NIL)),
+    ];
+    let answers: Vec<_> = refused.iter().map(|headers| client.post(headers, &body(&[event(1, "view")]))).collect();
+    for answer in &answers {
+        assert_eq!(answer.status, 401);
+        assert!(answer.header("www-authenticate").is_some());
+        let (mut problem, mut first) = (answer.json(), answers[0].json());
+        problem["request_id"] = Value::Null;
+        first["request_id"] = Value::Null;
+        assert_eq!(problem, first);
+    }
+    let mut foreign = event(1, "view");
+    foreign["user_id"] = id(9).into();
+    assert_eq!(client.post(&live.headers(Id::from_u128(1)), &body(&[foreign])).status, 403);
+}
+
+#[test]
+fn bad_requests_get_the_problem_that_names_them() {
+    let live = Live::start();
+    let headers = live.headers(Id::from_u128(1));
+    let mut client = live.client();
+    let plain = headers.replace("application/json", "text/plain");
+    assert_eq!(client.post(&plain, &body(&[event(1, "view")])).status, 415);
+    assert_eq!(client.post(&format!("{headers}Content-Encoding: br\r\n"), b"x").status, 415);
+    for (sent, status, kind) in [
+        (b"{".to_vec(), 400, "malformed-json"),
+        (b"{\"events\":5}".to_vec(), 400, "malformed-json"),
+        (body(&[]), 400, "invalid-parameter"),
+        (body(&[json!(7)]), 400, "invalid-parameter"),
+        (body(&vec![event(1, "view"); 101]), 413, "batch-too-large"),
+    ] {
+        let answer = client.post(&headers, &sent);
+        assert_eq!((answer.status, answer.json()["error"].as_str()), (status, Some(kind)));
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        assert_eq!(answer.json()["request_id"].as_str(), answer.header("x-request-id"));
+    }
+    assert_eq!(live.client().post(&headers, &vec![b' '; 300 << 10]).status, 413);
+    let missing = client.get("/nowhere", "X-Request-ID: mine-1\r\n");
+    assert_eq!((missing.status, missing.header("x-request-id")), (404, Some("mine-1")));
+    let wrong = client.get("/api/v1/events", "");
+    assert_eq!((wrong.status, wrong.header("allow")), (405, Some("POST")));
+    assert_eq!(client.get("/api/v1/feed/trending?window=2h", "").json()["field"], "window");
+    assert_eq!(client.get("/api/v1/feed/trending?limit=0", "").json()["field"], "limit");
+    assert_eq!(client.get("/api/v1/discover/suggested-users", "").status, 401);
+}
+
+#[test]
+fn gzip_bodies_are_read_and_bombs_refused() {
+    let live = Live::start();
+    let headers = format!("{}Content-Encoding: gzip\r\n", live.headers(Id::from_u128(1)));
+    let zip = |bytes: &[u8]| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        gzip.write_all(bytes).unwrap();
+        gzip.finish().unwrap()
+    };
+    let mut client = live.client();
+    assert_eq!(client.post(&headers, &zip(&body(&[event(1, "view")]))).json()["accepted"], 1);
+    assert_eq!(client.post(&headers, &zip(&vec![b' '; 64 << 20])).status, 413);
+    assert_eq!(client.post(&headers, b"not gzip").status, 400);
+}
+
+#[test]
+fn conditional_head_and_pipelined_requests_behave_as_http_says() {
+    let live = Live::start();
+    let mut client = live.client();
+    let full = client.get("/api/v1/feed/trending?window=1h", "");
+    let etag = full.header("etag").unwrap().to_owned();
+    assert_eq!((full.status, full.json()["window"].as_str()), (200, Some("1h")));
+    let same = client.get("/api/v1/feed/trending?window=1h", &format!("If-None-Match: \"z\", W/{etag}\r\n"));
+    assert_eq!((same.status, same.body.len(), same.header("etag")), (304, 0, Some(etag.as_str())));
+    client.send(b"HEAD /api/v1/feed/trending?window=1h HTTP/1.1\r\nHost: x\r\n\r\n");
+    let head = client.answer(true);
+    assert_eq!(head.header("content-length"), Some(full.body.len().to_string().as_str()));
+    client.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\nGET /health/ready HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(client.answer(false).json()["status"], "live");
+    assert_eq!(client.answer(false).json()["status"], "ready");
+    assert!(client.get("/.well-known/jwks.json", "").json()["keys"][0]["x"].is_string());
+}
+
+#[test]
+fn broken_connections_disturb_nobody() {
+    let live = Live::start();
+    let headers = live.headers(Id::from_u128(1));
+    let mut cut = live.client();
+    cut.send(
+        format!("POST /api/v1/events HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: 500\r\n\r\n{{\"ev").as_bytes(),
+    );
+    cut.0.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut rest = Vec::new();
+    // An answer or a closed connection; never a hang.
+    let _ = cut.0.read_to_end(&mut rest);
+    let mut gone = live.client();
+    gone.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    drop(gone);
+    let mut garbage = live.client();
+    garbage.send(b"\x16\x03\x01 not http\r\n\r\n");
+    let mut rest = Vec::new();
+    let _ = garbage.0.read_to_end(&mut rest);
+    assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 400"));
+    let mut huge = live.client();
+    let head = format!("GET / HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "y".repeat(1 << 20));
+    let _ = huge.0.write_all(head.as_bytes());
+    let mut rest = Vec::new();
+    let _ = huge.0.read_to_end(&mut rest);
+    assert!(rest.is_empty() || rest.starts_with(b"HTTP/1.1 431"));
+    assert_eq!(live.client().post(&headers, &body(&[event(1, "view")])).json()["accepted"], 1);
+}
