@@ -14,6 +14,7 @@ use parking_lot::RwLock;
 use crate::clock::Clock;
 use crate::decode::{Decoder, FileSchemas, Schemas, SchemasError, Topics};
 use crate::event::TopicPartition;
+use crate::feed::snapshot::Snapshots;
 use crate::http::{Auth, Edge, KeyError, Observed};
 use crate::pipeline::ingest::{Ingest, IngestError};
 use crate::pipeline::progress::{PartitionStatus, Shared};
@@ -218,6 +219,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     opened.writer.set_local(acks);
     let (state, shared) = (Arc::clone(&opened.state), Arc::clone(&opened.shared));
     let running = opened.start(Box::new(source), setup.decoder())?;
-    let edge = Arc::new(Edge { clock: setup.clock.clone(), state, shared, log, auth, observed });
+    let (clock, feeds, cursor_key) = (setup.clock.clone(), Snapshots::default(), auth.secret("cursor"));
+    let edge = Arc::new(Edge { clock, state, shared, log, auth, observed, feeds, cursor_key });
     Ok(Node { running, edge })
 }

@@ -11,8 +11,10 @@ use crate::clock::Clock;
 use crate::decode::{NoSchemas, Topics};
 use crate::discover;
 use crate::event::{Id, Table};
+use crate::feed::page::{Shape, page_json};
+use crate::feed::snapshot::{Algorithm, Snapshots};
 use crate::feed::trending::{self, TRENDING_MAX, Window};
-use crate::feed::{candidates, rank};
+use crate::http::Auth;
 
 use super::{CliError, rows};
 
@@ -73,11 +75,11 @@ pub(super) fn run(args: &Args, data: &Path) -> Result<(), CliError> {
     if let Some(window) = args.trending {
         writeln!(out, "{}", trending::rank(&state, window, now_ms, limit).json())?;
     }
-    if let Some(id) = args.feed {
-        // A user whom nothing mentions follows nobody, and is shown what trends.
-        let user = state.users.number(id).unwrap_or(u32::MAX);
-        let list = rank::feed(&state, user, now_ms, &candidates::trending_posts(&state, now_ms));
-        writeln!(out, "{}", rank::explained_json(id, now_ms, &list, limit))?;
+    if let Some(user) = args.feed {
+        let key = Auth::open(data).map_err(AppError::from)?.secret("cursor");
+        let page = Snapshots::default().page(&state, user, Algorithm::Ranked, None, limit, now_ms);
+        let shape = Shape { explain: true, latency_ms: 0.0 };
+        writeln!(out, "{}", page_json(&page, user, Algorithm::Ranked, &key, &shape))?;
     }
     if let Some(id) = args.suggestions {
         let user = state.users.number(id).unwrap_or(u32::MAX);

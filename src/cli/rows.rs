@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::clock::rfc3339;
 use crate::event::{Cell, Row, Table};
 
 /// One JSON object: the table's columns in their order, then the unknown ones. Times are RFC 3339 in UTC with
@@ -24,7 +25,7 @@ pub fn json(table: Table, row: &Row) -> String {
             Cell::Missing | Cell::Null | Cell::Unavailable => member(column.name, "null"),
             Cell::Bool(value) => member(column.name, if *value { "true" } else { "false" }),
             Cell::Uuid(id) => member(column.name, &format!("\"{id}\"")),
-            Cell::Micros(micros) => member(column.name, &Value::from(time(*micros)).to_string()),
+            Cell::Micros(micros) => member(column.name, &Value::from(rfc3339(*micros)).to_string()),
             Cell::Text(text) => member(column.name, &Value::from(&**text).to_string()),
             Cell::Json(text) => member(column.name, text),
         }
@@ -37,30 +38,9 @@ pub fn json(table: Table, row: &Row) -> String {
     out
 }
 
-/// RFC 3339 in UTC with microseconds; PostgreSQL's infinities by their names.
-pub fn time(micros: i64) -> String {
-    match micros {
-        i64::MAX => "infinity".to_owned(),
-        i64::MIN => "-infinity".to_owned(),
-        _ => match jiff::Timestamp::from_microsecond(micros) {
-            Ok(time) => format!("{time:.6}"),
-            // Beyond the year 9999: the number says at least which.
-            Err(_) => micros.to_string(),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_have_six_digits_and_infinities_names() {
-        assert_eq!(time(1_795_476_488_850_000), "2026-11-23T23:28:08.850000Z");
-        assert_eq!(time(-1_000), "1969-12-31T23:59:59.999000Z");
-        assert_eq!((time(i64::MAX).as_str(), time(i64::MIN).as_str()), ("infinity", "-infinity"));
-        assert_eq!(time(0), "1970-01-01T00:00:00.000000Z");
-    }
 
     #[test]
     fn jsonb_and_unknown_columns_stand_as_the_json_they_are() {

@@ -23,11 +23,20 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, data: &Path) -> Result<(), CliError> {
     let setup = Setup::new(data, Topics::default(), Arc::new(NoSchemas));
+    serve_setup(&setup, args.listen, |addr| Ok(out::line(&format!("listening on http://{addr}"))?))
+}
+
+/// Serves until a signal; `ready` is told the address once it is bound.
+pub(super) fn serve_setup(
+    setup: &Setup,
+    listen: SocketAddr,
+    ready: impl FnOnce(SocketAddr) -> Result<(), CliError>,
+) -> Result<(), CliError> {
     let started = Instant::now();
-    let opened = app::open(&setup)?;
-    let node = app::start_node(&setup, opened, started.elapsed())?;
+    let opened = app::open(setup)?;
+    let node = app::start_node(setup, opened, started.elapsed())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let served = runtime.block_on(serve(args.listen, &node));
+    let served = runtime.block_on(serve(listen, &node, ready));
     // Whatever ended it, what was taken is committed.
     node.running.shared.stop();
     drop(node.edge);
@@ -35,9 +44,13 @@ pub(super) fn run(args: &Args, data: &Path) -> Result<(), CliError> {
     served
 }
 
-async fn serve(addr: SocketAddr, node: &Node) -> Result<(), CliError> {
+async fn serve(
+    addr: SocketAddr,
+    node: &Node,
+    ready: impl FnOnce(SocketAddr) -> Result<(), CliError>,
+) -> Result<(), CliError> {
     let server = http::bind(addr, Arc::clone(&node.edge)).await.map_err(|source| AppError::Listen { addr, source })?;
-    out::line(&format!("listening on http://{}", server.local_addr()?))?;
+    ready(server.local_addr()?)?;
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(server.run(stopped));
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -1,7 +1,5 @@
 //! Score and spacing: from candidates to the list that a feed shows, with the reasons.
 
-use std::fmt::Write as _;
-
 use rustc_hash::FxHashMap;
 
 use crate::event::Id;
@@ -62,6 +60,23 @@ pub fn feed(state: &State, user: u32, now_ms: i64, trending: &[u32]) -> Vec<Rank
     space(ranked)
 }
 
+/// The newest posts of at most 72 hours by followees, newest first, then smallest id: `algo=time`.
+pub fn by_time(state: &State, user: u32, now_ms: i64) -> Vec<Ranked> {
+    let mut dated = Vec::new();
+    for (number, sources) in collect(state, user, now_ms, &[]) {
+        let Some(row) = state.posts.row(number).filter(|_| sources.followed) else { continue };
+        let age_h = (now_ms * 1_000 - row.created_at_us).max(0) as f64 / 3.6e9;
+        let (post, author) = (state.post_ids.id(number), state.users.id(row.author));
+        let (engagement, affinity, terms, score) = (0.0, 0.0, [0.0; 3], 0.0);
+        let ranked = Ranked { post, author, sources, age_h, engagement, affinity, terms, score, rank_before: 0 };
+        dated.push((row.created_at_us, ranked));
+    }
+    dated.sort_unstable_by(|(a_us, a), (b_us, b)| b_us.cmp(a_us).then(a.post.cmp(&b.post)));
+    let mut list: Vec<_> = dated.into_iter().map(|(_, post)| post).take(FEED_MAX).collect();
+    list.iter_mut().zip(1..).for_each(|(post, rank)| post.rank_before = rank);
+    list
+}
+
 /// Fills place by place with the best remaining post that fits; ends where none does.
 fn space(mut rest: Vec<Ranked>) -> Vec<Ranked> {
     let mut placed: Vec<Ranked> = Vec::with_capacity(rest.len().min(FEED_MAX));
@@ -83,39 +98,23 @@ fn space(mut rest: Vec<Ranked>) -> Vec<Ranked> {
     placed
 }
 
-/// A feed as JSON, with the reasons of every post.
-pub fn explained_json(user: Id, now_ms: i64, list: &[Ranked], limit: usize) -> String {
-    let as_of = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
-    let quoted = |posts: &[Ranked]| posts.iter().map(|post| format!("\"{}\"", post.post)).collect::<Vec<_>>().join(",");
-    let shown = &list[..list.len().min(limit)];
-    let mut out = format!(
-        r#"{{"user_id":"{user}","posts":[{}],"has_more":{},"total_count":{},"algorithm":"ch","as_of":"{as_of:.3}","items":["#,
-        quoted(shown),
-        list.len() > shown.len(),
-        list.len(),
-    );
-    for (post, rank) in shown.iter().zip(1..) {
-        let Ranked { sources, terms, .. } = post;
-        let names = [(sources.followed, "followed"), (sources.trending, "trending"), (sources.affinity, "affinity")];
-        let names: Vec<_> = names.iter().filter(|(is, _)| *is).map(|(_, name)| format!("\"{name}\"")).collect();
-        // Writing to a string cannot fail.
-        let _ = write!(
-            out,
-            r#"{}{{"post_id":"{}","author_id":"{}","rank":{rank},"rank_before_spacing":{},"score":{:.6},"sources":[{}],"features":{{"age_h":{:.4},"engagement":{},"affinity":{}}},"terms":{{"recency":{:.6},"engagement":{:.6},"affinity":{:.6}}}}}"#,
-            if rank > 1 { "," } else { "" },
-            post.post,
-            post.author,
-            post.rank_before,
-            post.score,
-            names.join(","),
-            post.age_h,
-            post.engagement,
-            post.affinity,
-            terms[0],
-            terms[1],
-            terms[2],
-        );
-    }
-    out.push_str("]}");
-    out
+/// One post with its reasons, as a JSON object; `rank` is its place in the feed, from 1.
+pub fn item_json(post: &Ranked, rank: usize) -> String {
+    let Ranked { sources, terms, .. } = post;
+    let names = [(sources.followed, "followed"), (sources.trending, "trending"), (sources.affinity, "affinity")];
+    let names: Vec<_> = names.iter().filter(|(is, _)| *is).map(|(_, name)| format!("\"{name}\"")).collect();
+    format!(
+        r#"{{"post_id":"{}","author_id":"{}","rank":{rank},"rank_before_spacing":{},"score":{:.6},"sources":[{}],"features":{{"age_h":{:.4},"engagement":{},"affinity":{}}},"terms":{{"recency":{:.6},"engagement":{:.6},"affinity":{:.6}}}}}"#,
+        post.post,
+        post.author,
+        post.rank_before,
+        post.score,
+        names.join(","),
+        post.age_h,
+        post.engagement,
+        post.affinity,
+        terms[0],
+        terms[1],
+        terms[2],
+    )
 }

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::event::Id;
 
@@ -59,6 +60,8 @@ pub struct Auth {
     verifying: DecodingKey,
     validation: Validation,
     jwks: String,
+    /// Of the key file: other secrets are derived from it.
+    root: [u8; 32],
 }
 
 impl Auth {
@@ -83,7 +86,8 @@ impl Auth {
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         validation.validate_nbf = true;
         validation.leeway = LEEWAY_S;
-        Ok(Auth { signing, verifying, validation, jwks })
+        let root = Sha256::digest(&pem).into();
+        Ok(Auth { signing, verifying, validation, jwks, root })
     }
 
     /// A token for a user.
@@ -109,6 +113,11 @@ impl Auth {
         }
         let claims = jsonwebtoken::decode::<Claims>(token, &self.verifying, &self.validation).ok()?.claims;
         Some(Subject { user: Id::parse(claims.sub.as_bytes()).ok()?, role: claims.role })
+    }
+
+    /// A secret for another purpose, the same as long as the key file is.
+    pub fn secret(&self, purpose: &str) -> [u8; 32] {
+        Sha256::new().chain_update(self.root).chain_update(purpose).finalize().into()
     }
 
     /// The public key, for `/.well-known/jwks.json`.

@@ -14,6 +14,7 @@ pub(super) enum Problem {
         detail: String,
     },
     MalformedJson(String),
+    InvalidCursor,
     /// Never says why.
     InvalidToken,
     SubjectMismatch,
@@ -38,6 +39,10 @@ impl Problem {
         match self {
             Problem::InvalidParameter { field, detail } => {
                 (StatusCode::BAD_REQUEST, "invalid-parameter", "A parameter does not fit", detail.clone(), Some(field))
+            }
+            Problem::InvalidCursor => {
+                let detail = "cursor: is not one that was given to this user; start without one".to_owned();
+                (StatusCode::BAD_REQUEST, "invalid-cursor", "No such cursor", detail, Some("cursor"))
             }
             Problem::MalformedJson(detail) => {
                 (StatusCode::BAD_REQUEST, "malformed-json", "The body is not the expected JSON", detail.clone(), None)

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use crate::clock::Clock;
+use crate::feed::snapshot::Snapshots;
 use crate::pipeline::progress::Shared;
 use crate::source::local::LocalHandle;
 use crate::state::State;
@@ -29,4 +30,7 @@ pub struct Edge {
     pub log: LocalHandle,
     pub auth: Auth,
     pub observed: Arc<Observed>,
+    pub feeds: Snapshots,
+    /// Makes the MACs of cursors.
+    pub cursor_key: [u8; 32],
 }

@@ -1,5 +1,7 @@
 //! Routes that read memory.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use http::header::{ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -7,6 +9,9 @@ use http_body_util::Full;
 use rustc_hash::FxHashSet;
 
 use crate::discover;
+use crate::feed::cursor::Cursor;
+use crate::feed::page::{Shape, page_json};
+use crate::feed::snapshot::Algorithm;
 use crate::feed::trending::{self, TRENDING_MAX, Window};
 
 use super::auth::Subject;
@@ -16,6 +21,7 @@ use super::{Edge, server};
 
 const LIMIT_DEFAULT: usize = 20;
 const SUGGESTIONS_MAX: usize = 100;
+const FEED_PAGE_MAX: usize = 100;
 
 /// The value of a query parameter, without percent-decoding: no value of ours needs it.
 fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
@@ -50,6 +56,40 @@ pub(super) fn trending(edge: &Edge, query: &str, headers: &HeaderMap) -> Result<
         response.headers_mut().insert(ETAG, etag);
     }
     Ok(response)
+}
+
+/// `GET /api/v1/feed`.
+pub(super) fn feed(edge: &Edge, query: &str, subject: &Subject) -> Result<Response<Full<Bytes>>, Problem> {
+    let started = Instant::now();
+    let wrong =
+        |field, expected: &str| Problem::InvalidParameter { field, detail: format!("{field}: expected {expected}") };
+    let algorithm = match parameter(query, "algo") {
+        None | Some("ch") => Algorithm::Ranked,
+        Some("time") => Algorithm::Time,
+        Some(_) => return Err(wrong("algo", "ch or time")),
+    };
+    let explain = match parameter(query, "explain") {
+        None | Some("0") => false,
+        Some("1") => true,
+        Some(_) => return Err(wrong("explain", "0 or 1")),
+    };
+    let limit = limit(query, FEED_PAGE_MAX)?;
+    let decode = |text| Cursor::decode(text, subject.user, &edge.cursor_key).ok_or(Problem::InvalidCursor);
+    let cursor = parameter(query, "cursor").filter(|text| !text.is_empty()).map(decode).transpose()?;
+    if cursor.is_some_and(|cursor| cursor.algorithm != algorithm as u8) {
+        return Err(Problem::InvalidCursor);
+    }
+    let now_ms = edge.clock.now_ms();
+    let page = edge.feeds.page(&edge.state.read(), subject.user, algorithm, cursor, limit, now_ms);
+    let shape = Shape { explain, latency_ms: started.elapsed().as_secs_f64() * 1e3 };
+    let body = page_json(&page, subject.user, algorithm, &edge.cursor_key, &shape);
+    Ok(server::json(StatusCode::OK, body))
+}
+
+/// `POST /api/v1/feed/invalidate`: the caller's own feed.
+pub(super) fn invalidate(edge: &Edge, subject: &Subject) -> Response<Full<Bytes>> {
+    edge.feeds.invalidate(subject.user);
+    server::json(StatusCode::OK, r#"{"success":true}"#.to_owned())
 }
 
 /// `GET /api/v1/discover/suggested-users`.

@@ -43,12 +43,14 @@ enum Route {
     Metrics,
     Jwks,
     Events,
+    Feed,
+    Invalidate,
     Trending,
     Suggestions,
 }
 
 impl Route {
-    const ALL: [(&'static str, Route); 10] = [
+    const ALL: [(&'static str, Route); 12] = [
         ("/health/live", Route::Live),
         ("/health/ready", Route::Ready),
         ("/api/v1/health", Route::Ready),
@@ -57,13 +59,15 @@ impl Route {
         ("/metrics", Route::Metrics),
         ("/.well-known/jwks.json", Route::Jwks),
         ("/api/v1/events", Route::Events),
+        ("/api/v1/feed", Route::Feed),
+        ("/api/v1/feed/invalidate", Route::Invalidate),
         ("/api/v1/feed/trending", Route::Trending),
         ("/api/v1/discover/suggested-users", Route::Suggestions),
     ];
 
     const fn allow(self) -> &'static str {
         match self {
-            Route::Events => "POST",
+            Route::Events | Route::Invalidate => "POST",
             _ => "GET, HEAD",
         }
     }
@@ -179,7 +183,7 @@ async fn dispatch(
 ) -> Result<Response<Full<Bytes>>, Problem> {
     let route = *routes.at(request.uri().path()).map_err(|_| Problem::NotFound)?.value;
     let allowed = match route {
-        Route::Events => request.method() == Method::POST,
+        Route::Events | Route::Invalidate => request.method() == Method::POST,
         _ => matches!(*request.method(), Method::GET | Method::HEAD),
     };
     if !allowed {
@@ -192,6 +196,8 @@ async fn dispatch(
         Route::Metrics => Ok(read::metrics(edge)),
         Route::Jwks => Ok(json(StatusCode::OK, edge.auth.jwks().to_owned())),
         Route::Trending => read::trending(edge, query, request.headers()),
+        Route::Feed => read::feed(edge, query, &subject(edge, &request)?),
+        Route::Invalidate => Ok(read::invalidate(edge, &subject(edge, &request)?)),
         Route::Suggestions => read::suggestions(edge, query, &subject(edge, &request)?),
         Route::Events => {
             let subject = subject(edge, &request)?;

@@ -180,7 +180,7 @@ mod tests {
         assert_eq!((social.likes.len(), social.events.len()), (2_187, 55_300));
         let views = social.events.iter().filter(|event| Social::action(event) == Action::View).count();
         assert_eq!(views, 24_212);
-        assert_eq!(crate::cli::rows::time(social.end_ms() * 1_000), "2026-11-22T23:59:59.957000Z");
+        assert_eq!(crate::clock::rfc3339(social.end_ms() * 1_000), "2026-11-22T23:59:59.957000Z");
         assert_eq!(social.users[0].id.to_string(), "9dfd123b-7c6f-5a0b-9c2d-3874aba4141a");
         assert!(BUNDLED.len() <= 1_500_000);
     }

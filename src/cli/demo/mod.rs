@@ -3,20 +3,25 @@
 pub mod data;
 mod source;
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
-use crate::app::{self, Setup};
+use crate::app::{self, AppError, Setup};
+use crate::clock::Clock;
 use crate::decode::{NoSchemas, Topics};
 use crate::discover::{self, Suggestion};
+use crate::event::Id;
 use crate::feed::trending::{self, Window};
 use crate::feed::{candidates, rank};
+use crate::http::Auth;
 use crate::state::State;
 
 use self::data::Social;
 use self::source::DemoSource;
+use super::serve::serve_setup;
 use super::{CliError, out, report};
 
 /// Posts that are printed of each list.
@@ -27,9 +32,12 @@ pub(super) struct Args {
     /// Only the first N users, and what they do.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     users: Option<u32>,
-    /// End after the report (the only mode so far).
+    /// End after the report instead of serving the API.
     #[arg(long)]
     once: bool,
+    /// Where to listen.
+    #[arg(long, env = "NOVA_HTTP_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    listen: SocketAddr,
 }
 
 pub(super) fn run(args: &Args, data: &Path, json: bool) -> Result<(), CliError> {
@@ -70,13 +78,35 @@ pub(super) fn run(args: &Args, data: &Path, json: bool) -> Result<(), CliError> 
             out::line(&line)?;
         }
     }
-    show_person(&state, end_ms, data_dir)
+    let person = show_person(&state, end_ms, data_dir)?;
+    drop(state);
+    match (args.once, person) {
+        (false, Some(person)) => go_on(setup, args.listen, person, end_ms),
+        _ => Ok(()),
+    }
+}
+
+/// Serves the API over the demo's store, its clock going on where the data ends.
+fn go_on(mut setup: Setup, listen: SocketAddr, person: Id, end_ms: i64) -> Result<(), CliError> {
+    setup.clock = Clock::shifted_to(end_ms);
+    let auth = Auth::open(&setup.data_dir).map_err(AppError::from)?;
+    // Tokens are checked against the time of day, whatever the demo's clock says.
+    let token = auth.mint(person, None, Clock::System.now_ms(), 86_400).map_err(AppError::from)?;
+    serve_setup(&setup, listen, |addr| {
+        out::line(&format!("\nlistening on http://{addr}; end with Ctrl-C. Go on with:\n"))?;
+        out::line(&format!("TOKEN={token}"))?;
+        let bearer = "-H \"Authorization: Bearer $TOKEN\"";
+        out::line(&format!("curl {bearer} 'http://{addr}/api/v1/feed?limit=5&explain=1'"))?;
+        out::line(&format!("curl {bearer} 'http://{addr}/api/v1/discover/suggested-users?limit=5'"))?;
+        out::line(&format!("curl 'http://{addr}/api/v1/feed/trending?window=24h&limit=5'"))?;
+        Ok(())
+    })
 }
 
 /// The feed of the user who follows most people, with its reasons, and whom that user could follow.
-fn show_person(state: &State, now_ms: i64, data_dir: &Path) -> Result<(), CliError> {
+fn show_person(state: &State, now_ms: i64, data_dir: &Path) -> Result<Option<Id>, CliError> {
     let follows = |user: &u32| state.graph.followees(*user).len();
-    let Some(user) = (0..state.users.len() as u32).max_by_key(follows) else { return Ok(()) };
+    let Some(user) = (0..state.users.len() as u32).max_by_key(follows) else { return Ok(None) };
     let name = state.user_rows[user as usize].as_ref().map_or("", |row| &row.username);
     let id = state.users.id(user);
     out::line(&format!("\nthe feed of {name}"))?;
@@ -94,5 +124,5 @@ fn show_person(state: &State, now_ms: i64, data_dir: &Path) -> Result<(), CliErr
     }
     let now = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
     out::line(&format!("\ngo on: nova --data {} dump --feed {id} --now {now}", data_dir.display()))?;
-    Ok(())
+    Ok(Some(id))
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::cli::rows::time;
+use crate::clock::rfc3339;
 use crate::decode::client;
 use crate::event::{ClientEvent, Id, Record, Table, TopicPartition};
 use crate::source::{PollLimits, Polled, Source, SourceError};
@@ -94,7 +94,7 @@ impl DemoSource {
         let (id, created_ms, columns) = match table {
             Table::Users => {
                 let row = &social.users[at];
-                let at = time((BEGIN_MS - 1) * 1_000);
+                let at = rfc3339((BEGIN_MS - 1) * 1_000);
                 let columns = format!(
                     r#""username":"{}","email_verified":true,"is_active":true,"created_at":"{at}","updated_at":"{at}","deleted_at":null"#,
                     row.username
@@ -103,7 +103,7 @@ impl DemoSource {
             }
             Table::Posts => {
                 let row = &social.posts[at];
-                let (author, at) = (user(row.author), time(row.created_at_ms * 1_000));
+                let (author, at) = (user(row.author), rfc3339(row.created_at_ms * 1_000));
                 let caption = serde_json::Value::from(&*row.caption);
                 let columns = format!(
                     r#""user_id":"{author}","caption":{caption},"image_key":"img/{}.jpg","image_sizes":null,"status":"published","created_at":"{at}","updated_at":"{at}","soft_delete":null"#,

@@ -9,6 +9,8 @@ use nova::app::{self, Node, Setup};
 use nova::clock::Clock;
 use nova::decode::{NoSchemas, Topics};
 use nova::event::Id;
+use nova::state::State;
+use parking_lot::RwLock;
 use tokio::sync::watch;
 
 pub const NOW_MS: i64 = 1_795_500_000_000;
@@ -85,6 +87,8 @@ pub struct Live {
     pub addr: SocketAddr,
     pub dir: tempfile::TempDir,
     pub auth: nova::http::Auth,
+    /// Memory, for what no request can do.
+    pub state: Arc<RwLock<State>>,
     stop: watch::Sender<bool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -96,6 +100,7 @@ impl Live {
         setup.clock = Clock::manual(NOW_MS);
         let opened = app::open(&setup).unwrap();
         let Node { running, edge } = app::start_node(&setup, opened, Duration::ZERO).unwrap();
+        let state = Arc::clone(&edge.state);
         let (stop, stopped) = watch::channel(false);
         let (told, addr) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::spawn(move || {
@@ -109,7 +114,7 @@ impl Live {
             running.finish(|_| {}).unwrap();
         });
         let auth = nova::http::Auth::open(dir.path()).unwrap();
-        Live { addr: addr.recv().unwrap(), dir, auth, stop, thread: Some(thread) }
+        Live { addr: addr.recv().unwrap(), dir, auth, state, stop, thread: Some(thread) }
     }
 
     /// Headers of a JSON request by a user.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use nova::app::{self, Setup};
 use nova::decode::{NoSchemas, Topics};
-use nova::event::{Id, Outcome};
+use nova::event::{Effect, Facts, Id, Outcome};
 use serde_json::{Value, json};
 
 use super::client::{Live, NOW_MS};
@@ -152,6 +152,58 @@ fn conditional_head_and_pipelined_requests_behave_as_http_says() {
     assert_eq!(client.answer(false).json()["status"], "live");
     assert_eq!(client.answer(false).json()["status"], "ready");
     assert!(client.get("/.well-known/jwks.json", "").json()["keys"][0]["x"].is_string());
+}
+
+/// Thirty authors with two posts each, all followed by user 1.
+fn world(live: &Live) {
+    let mut state = live.state.write();
+    let mut put = |key, new| state.apply(&Effect::Row { key, old: None, new: Some(new) });
+    for n in 100..130u128 {
+        let (author, at) = (Id::from_u128(n), |k: i64| (NOW_MS - (n as i64 - 90) * 60_000 - k) * 1_000);
+        let follow = Facts::Follow { follower: Id::from_u128(1), followee: author, created_at_us: at(0) };
+        put(Id::from_u128(n + 1_000), follow);
+        for k in 0..2 {
+            put(Id::from_u128(n * 10 + k), Facts::Post { author, created_at_us: at(k as i64), published: true });
+        }
+        put(author, Facts::User { username: format!("u{n}").into(), active: true, created_at_us: 0 });
+    }
+}
+
+#[test]
+fn n10_pages_of_a_feed_repeat_nothing_and_a_foreign_cursor_is_refused() {
+    let live = Live::start();
+    world(&live);
+    let headers = live.headers(Id::from_u128(1));
+    let mut client = live.client();
+    let whole = client.get("/api/v1/feed?limit=100&explain=1", &headers).json();
+    let all: Vec<_> = whole["posts"].as_array().unwrap().clone();
+    // Spacing ends the list where only posts of an author just shown are left.
+    assert!((55..=60).contains(&all.len()), "{}", all.len());
+    assert_eq!((&whole["has_more"], &whole["cursor"]), (&json!(false), &Value::Null));
+    assert_eq!(whole["items"].as_array().unwrap().len(), all.len());
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = client.get(&format!("/api/v1/feed?limit=7&cursor={cursor}"), &headers).json();
+        assert_eq!(page["cache_hit"], true);
+        seen.extend(page["posts"].as_array().unwrap().clone());
+        // A writer at work: a new post must neither shift nor repeat anything.
+        let n = 50_000 + seen.len() as u128;
+        let row = Facts::Post { author: Id::from_u128(100), created_at_us: NOW_MS * 1_000, published: true };
+        live.state.write().apply(&Effect::Row { key: Id::from_u128(n), old: None, new: Some(row) });
+        match page["cursor"].as_str() {
+            Some(next) => cursor = next.to_owned(),
+            None => break,
+        }
+        let foreign = client.get(&format!("/api/v1/feed?cursor={cursor}"), &live.headers(Id::from_u128(2)));
+        assert_eq!((foreign.status, foreign.json()["error"].as_str()), (400, Some("invalid-cursor")));
+        assert_eq!(client.get(&format!("/api/v1/feed?algo=time&cursor={cursor}"), &headers).status, 400);
+    }
+    assert_eq!(seen, all);
+    let fresh = client.get("/api/v1/feed?algo=time&limit=1", &headers).json();
+    assert_eq!(fresh["posts"][0], id(50_007), "the newest post leads a new first page; equal times by smallest id");
+    assert_eq!(client.get("/api/v1/feed", "").status, 401);
+    let suggested = client.get("/api/v1/discover/suggested-users", &live.headers(Id::from_u128(2))).json();
+    assert_eq!(suggested["users"][0]["reason"], "rising");
 }
 
 #[test]

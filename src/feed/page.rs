@@ -1,0 +1,36 @@
+//! A page as the JSON of `GET /api/v1/feed`.
+
+use crate::clock::rfc3339;
+use crate::event::Id;
+
+use super::rank::item_json;
+use super::snapshot::{Algorithm, Page};
+
+/// What varies between answers of one page.
+pub struct Shape {
+    /// With `items`: the reasons of every post.
+    pub explain: bool,
+    pub latency_ms: f64,
+}
+
+/// The answer; `key` makes the cursor's MAC.
+pub fn page_json(page: &Page, user: Id, algorithm: Algorithm, key: &[u8; 32], shape: &Shape) -> String {
+    let posts = page.places.iter().map(|place| (&page.snapshot.posts[*place], place + 1));
+    let ids: Vec<_> = posts.clone().map(|(post, _)| format!("\"{}\"", post.post)).collect();
+    let cursor = page.cursor.map_or("null".to_owned(), |cursor| format!("\"{}\"", cursor.encode(user, key)));
+    let items: Vec<_> = posts.filter(|_| shape.explain).map(|(post, rank)| item_json(post, rank)).collect();
+    let items = if shape.explain { format!(r#","items":[{}]"#, items.join(",")) } else { String::new() };
+    format!(
+        r#"{{"posts":[{}],"cursor":{cursor},"has_more":{},"total_count":{},"cache_hit":{},"algorithm":"{}","latency_ms":{:.3},"snapshot":"{:016x}","as_of":"{}","newer":{},"degraded":[{}]{items}}}"#,
+        ids.join(","),
+        page.cursor.is_some(),
+        page.snapshot.posts.len(),
+        page.cache_hit,
+        algorithm.name(),
+        shape.latency_ms,
+        page.snapshot.id,
+        rfc3339(page.snapshot.as_of_ms * 1_000),
+        page.newer,
+        if page.rebuilt { "\"snapshot_rebuilt\"" } else { "" },
+    )
+}
