@@ -1,20 +1,18 @@
 //! `nova dlq`: the dead letters of a stopped store.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
-use crossbeam_channel::bounded;
 use nova_storage::codec::DeadLetter;
 use serde_json::{Value, json};
 
-use crate::app::{self, AppError, Opened, Setup};
-use crate::decode::{NoSchemas, Topics};
+use crate::app::{AppError, Opened};
 use crate::pipeline::dead;
-use crate::pipeline::writer::{Command as WriterCommand, Message, Replayed};
+use crate::pipeline::writer::{Command as WriterCommand, Replayed};
 
+use super::stopped::{actor, command, open};
 use super::{CliError, out};
 
 #[derive(clap::Args)]
@@ -52,11 +50,7 @@ enum Action {
 }
 
 pub(super) fn run(args: &Args, data: &Path, json: bool) -> Result<(), CliError> {
-    if !app::store_path(data).exists() {
-        return Err(CliError::Failed(format!("there is no store in {}", data.display())));
-    }
-    let topics = Topics { last_part: true, ..Topics::default() };
-    let opened = app::open(&Setup::new(data, topics, Arc::new(NoSchemas)))?;
+    let opened = open(data)?;
     match &args.action {
         Action::List { limit } => list(&opened, *limit, json),
         Action::Show { id } => show(&opened, *id),
@@ -124,23 +118,6 @@ fn show(opened: &Opened, id: u64) -> Result<(), CliError> {
     all["headers"] = Value::from(headers.collect::<Vec<_>>());
     out::line(&format!("{all:#}"))?;
     Ok(())
-}
-
-/// Who acts, for the audit: the person at the terminal.
-fn actor() -> String {
-    std::env::var("USER").map_or_else(|_| "command line".to_owned(), |user| format!("command line ({user})"))
-}
-
-/// Has the writer of a stopped store do one command.
-fn command<T: Send + 'static>(
-    mut opened: Opened,
-    make: impl FnOnce(Box<dyn FnOnce(T) + Send>) -> WriterCommand,
-) -> Result<T, CliError> {
-    let (reply, answer) = bounded(1);
-    let send = Box::new(move |result| drop(reply.send(result)));
-    let mut queue = vec![Message::Command(make(send)), Message::Stop];
-    opened.writer.process(&mut queue).map_err(AppError::from)?;
-    answer.try_recv().map_err(|_| CliError::Failed("the writer gave no answer".to_owned()))
 }
 
 fn replay(opened: Opened, ids: Vec<u64>, force: bool, json: bool) -> Result<(), CliError> {

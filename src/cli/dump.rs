@@ -2,13 +2,11 @@
 
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
-use crate::app::{self, AppError, Setup};
+use crate::app::AppError;
 use crate::clock::Clock;
-use crate::decode::{NoSchemas, Topics};
 use crate::discover;
 use crate::event::{Id, Table};
 use crate::feed::page::{Shape, page_json};
@@ -16,13 +14,14 @@ use crate::feed::snapshot::{Algorithm, Snapshots};
 use crate::feed::trending::{self, TRENDING_MAX, Window};
 use crate::http::Auth;
 
+use super::stopped::open;
 use super::{CliError, rows};
 
 #[derive(clap::Args)]
 #[group(required = true, multiple = true)]
 pub(super) struct Args {
     /// The live rows as JSON lines under the source's column names, ordered by id.
-    #[arg(long, value_parser = table)]
+    #[arg(long, value_parser = super::cdc::table)]
     table: Option<Table>,
     /// The trending posts of a window: 1h, 6h, 24h or 7d.
     #[arg(long, value_parser = window, value_name = "WINDOW")]
@@ -41,10 +40,6 @@ pub(super) struct Args {
     limit: u16,
 }
 
-fn table(name: &str) -> Result<Table, String> {
-    Table::from_name(name).ok_or_else(|| "expected users, posts, follows, comments or likes".to_owned())
-}
-
 fn window(name: &str) -> Result<Window, String> {
     Window::from_name(name).ok_or_else(|| "expected 1h, 6h, 24h or 7d".to_owned())
 }
@@ -54,10 +49,7 @@ fn user(text: &str) -> Result<Id, String> {
 }
 
 pub(super) fn run(args: &Args, data: &Path) -> Result<(), CliError> {
-    if !app::store_path(data).exists() {
-        return Err(CliError::Failed(format!("there is no store in {}", data.display())));
-    }
-    let opened = app::open(&Setup::new(data, Topics::default(), Arc::new(NoSchemas)))?;
+    let opened = open(data)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if let Some(table) = args.table {
         let mut failed = Ok(());

@@ -1,5 +1,6 @@
 //! What a person types: one file per command.
 
+mod cdc;
 mod demo;
 mod dlq;
 mod dump;
@@ -8,6 +9,7 @@ mod replay;
 mod report;
 pub mod rows;
 mod serve;
+mod stopped;
 mod token;
 
 use std::path::PathBuf;
@@ -44,6 +46,8 @@ enum Command {
     Replay(replay::Args),
     /// Print the live rows of a table, or what trends, as HTTP would answer.
     Dump(dump::Args),
+    /// Source tables that halted, and how they go on.
+    Cdc(cdc::Args),
     /// List, show, replay or discard dead letters.
     Dlq(dlq::Args),
     /// Run the pipeline on a bundled real social data set and show what comes out.
@@ -82,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Token(args) => token::run(&args, &cli.data),
         Command::Replay(args) => replay::run(&args, &cli.data, cli.json),
         Command::Dump(args) => dump::run(&args, &cli.data),
+        Command::Cdc(args) => cdc::run(&args, &cli.data, cli.json),
         Command::Dlq(args) => dlq::run(&args, &cli.data, cli.json),
         Command::Demo(args) => demo::run(&args, &cli.data, cli.json),
     };

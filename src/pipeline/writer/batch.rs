@@ -242,7 +242,7 @@ impl Writer {
     fn dead(&mut self, slot: u32, dead: Dead, record: &Record) -> Fate {
         if self.dead_letters >= self.parts.settings.dead_max_letters {
             let reason = format!(
-                "dead-letter-quota: {} dead letters wait; replay or discard some (nova dlq list), then: nova cdc resume",
+                "dead-letter-quota: {} dead letters wait; replay or discard some (nova dlq list), then start again",
                 self.dead_letters
             );
             self.hold(slot, reason);
@@ -254,7 +254,7 @@ impl Writer {
         if self.parts.settings.breaker_dead_in_a_row.is_some_and(|limit| in_a_row > limit) {
             let reason = format!(
                 "topic-breaker: {} undecodable records in a row, the last because of {} ({}); repair the producer or \
-                 the connector, then: nova cdc resume",
+                 the connector, then start again",
                 in_a_row - 1,
                 dead.reason,
                 dead.detail

@@ -25,7 +25,7 @@ use crate::source::local::{LOCAL_PARTITION, LocalAcks, Settled};
 use crate::state::State;
 
 use super::dedup::Dedup;
-use super::meta::Meta;
+use super::meta::{Meta, TableMeta};
 use super::progress::{Order, Shared};
 use super::rows::Rows;
 use super::{Batch, QUEUE_MAX_MESSAGES, Settings, journal};
@@ -305,9 +305,9 @@ impl Writer {
         });
     }
 
-    /// The live rows of a table, as of the last commit, for `dump`.
-    pub fn rows(&self) -> &Rows {
-        &self.rows
+    /// What is known of each source table, in the order of [`crate::event::Table::ALL`].
+    pub fn tables(&self) -> &[TableMeta] {
+        &self.meta.tables
     }
 
     /// Has callers of the local log answered; before the threads start.

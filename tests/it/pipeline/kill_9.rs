@@ -99,3 +99,33 @@ fn a_second_process_on_the_same_store_exits_75() {
     assert_eq!(output.status.code(), Some(75));
     assert!(String::from_utf8_lossy(&output.stderr).contains("in use"));
 }
+
+#[test]
+fn a_halted_table_is_told_and_resumed_on_the_command_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let capture = dir.path().join("truncate.jsonl");
+    let line = |offset: u64, key: Option<&str>, value: &str| {
+        serde_json::json!({
+            "topic": "cdc.users", "partition": 0, "offset": offset, "timestamp_ms": 1_795_132_800_000_i64, "key": key, "value": value,
+        })
+    };
+    let id = nova::event::Id::from_u128(9);
+    let row = format!(r#"{{"id":"{id}","username":"u","__deleted":"false","__lsn":5}}"#);
+    let key = format!(r#"{{"id":"{id}"}}"#);
+    let truncate = r#"{"before":null,"after":null,"source":{"lsn":9},"op":"t"}"#;
+    std::fs::write(&capture, format!("{}\n{}\n", line(0, Some(&key), &row), line(1, None, truncate))).unwrap();
+    let data = dir.path().join("data");
+    let replay = |code: i32| {
+        let output = nova(&data).arg("replay").arg(&capture).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(replay(1).contains("nova cdc resume users"));
+    assert_eq!(output(nova(&data).args(["dump", "--table", "users"])).lines().count(), 1);
+    assert!(output(nova(&data).args(["cdc", "state"])).contains("halted: truncate"));
+    assert_eq!(nova(&data).args(["cdc", "resume", "users"]).output().unwrap().status.code(), Some(2));
+    output(nova(&data).args(["cdc", "resume", "users", "--truncate", "apply"]));
+    replay(0);
+    assert_eq!(output(nova(&data).args(["dump", "--table", "users"])), "");
+    assert!(output(nova(&data).args(["cdc", "epoch", "bump", "users"])).contains("epoch 1"));
+}

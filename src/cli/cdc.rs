@@ -1,0 +1,92 @@
+//! `nova cdc`: source tables that halted, and how they go on. On a stopped store.
+
+use std::path::Path;
+
+use clap::{Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+use crate::event::Table;
+use crate::pipeline::TruncatePolicy;
+use crate::pipeline::writer::Command;
+
+use super::stopped::{actor, command, open};
+use super::{CliError, out};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Each source table: its epoch, and why it halted if it did.
+    State,
+    /// Go on with a halted table; the records that were held come again from the source.
+    Resume {
+        #[arg(value_parser = table)]
+        table: Table,
+        /// What the truncate that halted the table shall do.
+        #[arg(long, value_enum)]
+        truncate: Option<Decision>,
+    },
+    /// The LSNs of a restored or promoted source.
+    Epoch {
+        #[command(subcommand)]
+        action: Epoch,
+    },
+}
+
+#[derive(Subcommand)]
+enum Epoch {
+    /// Take every later change as newer than all before it, and go on.
+    Bump {
+        #[arg(value_parser = table)]
+        table: Table,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Decision {
+    Apply,
+    Ignore,
+}
+
+pub(super) fn table(name: &str) -> Result<Table, String> {
+    Table::from_name(name).ok_or_else(|| "expected users, posts, follows, comments or likes".to_owned())
+}
+
+pub(super) fn run(args: &Args, data: &Path, json: bool) -> Result<(), CliError> {
+    let opened = open(data)?;
+    match args.action {
+        Action::State => {
+            let tables = Table::ALL.iter().zip(opened.writer.tables());
+            if json {
+                let one = |(table, meta): (&Table, &crate::pipeline::meta::TableMeta)| json!({ "table": table.name(), "epoch": meta.epoch, "halted": meta.halt.as_deref() });
+                return Ok(out::line(&Value::from(tables.map(one).collect::<Vec<_>>()).to_string())?);
+            }
+            for (table, meta) in tables {
+                let halt = meta.halt.as_deref().map_or_else(|| "goes on".to_owned(), |halt| format!("halted: {halt}"));
+                out::line(&format!("{table:<9} epoch {}  {halt}", meta.epoch))?;
+            }
+            Ok(())
+        }
+        Action::Resume { table, truncate } => {
+            let truncate = truncate.map(|decision| match decision {
+                Decision::Apply => TruncatePolicy::Apply,
+                Decision::Ignore => TruncatePolicy::Ignore,
+            });
+            let halt = opened.writer.tables()[table as usize].halt.as_deref().unwrap_or_default();
+            if halt.starts_with("truncate") && truncate.is_none() {
+                return Err(CliError::Usage("a truncate halted the table: say --truncate apply or ignore".to_owned()));
+            }
+            let result = command(opened, |reply| Command::Resume { table, truncate, actor: actor(), reply })?;
+            result.map_err(|error| CliError::Failed(error.to_string()))?;
+            Ok(out::line(&format!("{table} goes on at the next start"))?)
+        }
+        Action::Epoch { action: Epoch::Bump { table } } => {
+            let epoch = command(opened, |reply| Command::BumpEpoch { table, actor: actor(), reply })?;
+            Ok(out::line(&format!("{table} is in epoch {epoch} and goes on at the next start"))?)
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Commands that act on the store of a stopped node.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crossbeam_channel::bounded;
+
+use crate::app::{self, AppError, Opened, Setup};
+use crate::decode::{NoSchemas, Topics};
+use crate::pipeline::writer::{Command, Message};
+
+use super::CliError;
+
+/// Opens the store; there must be one.
+pub(super) fn open(data: &Path) -> Result<Opened, CliError> {
+    if !app::store_path(data).exists() {
+        return Err(CliError::Failed(format!("there is no store in {}", data.display())));
+    }
+    let topics = Topics { last_part: true, ..Topics::default() };
+    Ok(app::open(&Setup::new(data, topics, Arc::new(NoSchemas)))?)
+}
+
+/// Who acts, for the audit: the person at the terminal.
+pub(super) fn actor() -> String {
+    std::env::var("USER").map_or_else(|_| "command line".to_owned(), |user| format!("command line ({user})"))
+}
+
+/// Has the writer do one command, in one commit.
+pub(super) fn command<T: Send + 'static>(
+    mut opened: Opened,
+    make: impl FnOnce(Box<dyn FnOnce(T) + Send>) -> Command,
+) -> Result<T, CliError> {
+    let (reply, answer) = bounded(1);
+    let send = Box::new(move |result| drop(reply.send(result)));
+    let mut queue = vec![Message::Command(make(send)), Message::Stop];
+    opened.writer.process(&mut queue).map_err(AppError::from)?;
+    answer.try_recv().map_err(|_| CliError::Failed("the writer gave no answer".to_owned()))
+}
