@@ -12,6 +12,7 @@ use nova_storage::{OpenError, Options, ReadError, Store};
 use parking_lot::RwLock;
 
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::decode::{Decoder, FileSchemas, Schemas, SchemasError, Topics};
 use crate::event::TopicPartition;
 use crate::feed::snapshot::Snapshots;
@@ -72,6 +73,15 @@ impl Setup {
     pub fn new(data_dir: impl Into<PathBuf>, topics: Topics, schemas: Arc<dyn Schemas>) -> Setup {
         let (settings, state) = (Settings::default(), StateSettings::default());
         Setup { data_dir: data_dir.into(), clock: Clock::System, settings, state, topics, schemas }
+    }
+
+    /// As a configuration says.
+    pub fn configured(config: &Config, schemas: Arc<dyn Schemas>) -> Setup {
+        let (prefix, events) = (config.topic_prefix.clone(), config.events_topic.clone());
+        let mut setup = Setup::new(&config.data_dir, Topics { prefix, events, last_part: false }, schemas);
+        setup.settings.truncate = config.truncate;
+        setup.settings.dedup_horizon_ms = i64::from(config.dedup_horizon_hours) * 3_600_000;
+        setup
     }
 
     pub fn decoder(&self) -> Decoder {

@@ -1,6 +1,7 @@
 //! What a person types: one file per command.
 
 mod cdc;
+mod config;
 mod demo;
 mod dlq;
 mod dump;
@@ -19,6 +20,7 @@ use clap::{Parser, Subcommand};
 use nova_storage::OpenError;
 
 use crate::app::AppError;
+use crate::config::Config;
 
 pub use self::demo::data;
 
@@ -29,9 +31,12 @@ struct Cli {
     /// Every report as one JSON document on standard output.
     #[arg(long, global = true)]
     json: bool,
-    /// Where the store is.
-    #[arg(long, global = true, env = "NOVA_STORE_DATA_DIR", default_value = "./nova-data", value_name = "DIR")]
-    data: PathBuf,
+    /// The configuration; nova.toml, where there is one.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where the store is, over the configuration.
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -46,6 +51,8 @@ enum Command {
     Replay(replay::Args),
     /// Print the live rows of a table, or what trends, as HTTP would answer.
     Dump(dump::Args),
+    /// The configuration that is in force.
+    Config(config::Args),
     /// Source tables that halted, and how they go on.
     Cdc(cdc::Args),
     /// List, show, replay or discard dead letters.
@@ -80,15 +87,26 @@ impl CliError {
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    init_log();
+    let mut config = match Config::load(cli.config.as_deref(), std::env::vars()) {
+        Ok(config) => config,
+        Err(error) => {
+            out::complain(&error.to_string());
+            return ExitCode::from(64);
+        }
+    };
+    if let Some(data) = cli.data {
+        config.data_dir = data;
+    }
+    init_log(&config);
     let done = match cli.command {
-        Command::Serve(args) => serve::run(&args, &cli.data),
-        Command::Token(args) => token::run(&args, &cli.data),
-        Command::Replay(args) => replay::run(&args, &cli.data, cli.json),
-        Command::Dump(args) => dump::run(&args, &cli.data),
-        Command::Cdc(args) => cdc::run(&args, &cli.data, cli.json),
-        Command::Dlq(args) => dlq::run(&args, &cli.data, cli.json),
-        Command::Demo(args) => demo::run(&args, &cli.data, cli.json),
+        Command::Serve(args) => serve::run(&args, &config),
+        Command::Token(args) => token::run(&args, &config.data_dir),
+        Command::Replay(args) => replay::run(&args, &config, cli.json),
+        Command::Dump(args) => dump::run(&args, &config.data_dir),
+        Command::Config(args) => config::run(&args, &config, cli.json),
+        Command::Cdc(args) => cdc::run(&args, &config.data_dir, cli.json),
+        Command::Dlq(args) => dlq::run(&args, &config.data_dir, cli.json),
+        Command::Demo(args) => demo::run(&args, &config, cli.json),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -101,8 +119,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn init_log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("NOVA_LOG_LEVEL");
-    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+fn init_log(config: &Config) {
+    let log = tracing_subscriber::fmt().with_env_filter(config.log_level.as_str()).with_writer(std::io::stderr);
+    if config.log_json { log.json().init() } else { log.init() }
 }

@@ -1,13 +1,14 @@
 //! `nova replay`: captures through the whole pipeline, every record accounted for.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::ValueEnum;
 
 use crate::app::{self, Setup};
-use crate::decode::{NoSchemas, Schemas, Topics};
+use crate::config::Config;
+use crate::decode::{NoSchemas, Schemas};
 use crate::pipeline::TruncatePolicy;
 use crate::source::capture::{CaptureSource, schemas_path};
 
@@ -21,9 +22,9 @@ pub(super) struct Args {
     /// How topics are matched: by the last part of their name, or as prefix and table.
     #[arg(long, value_enum, default_value = "last-part")]
     topics: Matching,
-    /// What a truncate of a source table does.
-    #[arg(long, value_enum, default_value = "quarantine")]
-    truncate: Truncate,
+    /// What a truncate of a source table does, over the configuration.
+    #[arg(long, value_enum)]
+    truncate: Option<Truncate>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -54,16 +55,18 @@ fn schemas(files: &[PathBuf]) -> Result<Arc<dyn Schemas>, CliError> {
     }
 }
 
-pub(super) fn run(args: &Args, data: &Path, json: bool) -> Result<(), CliError> {
+pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliError> {
     let source = CaptureSource::new(args.files.clone()).map_err(app::AppError::from)?;
     let schemas = schemas(&args.files)?;
-    let topics = Topics { last_part: matches!(args.topics, Matching::LastPart), ..Topics::default() };
-    let mut setup = Setup::new(data, topics, schemas);
-    setup.settings.truncate = match args.truncate {
-        Truncate::Quarantine => TruncatePolicy::Quarantine,
-        Truncate::Apply => TruncatePolicy::Apply,
-        Truncate::Ignore => TruncatePolicy::Ignore,
-    };
+    let mut setup = Setup::configured(config, schemas);
+    setup.topics.last_part = matches!(args.topics, Matching::LastPart);
+    if let Some(truncate) = args.truncate {
+        setup.settings.truncate = match truncate {
+            Truncate::Quarantine => TruncatePolicy::Quarantine,
+            Truncate::Apply => TruncatePolicy::Apply,
+            Truncate::Ignore => TruncatePolicy::Ignore,
+        };
+    }
     let opened = app::open(&setup)?;
     let mut progress = out::Progress::new("replay", source.read_bytes(), source.total_bytes());
     let running = opened.start(Box::new(source), setup.decoder())?;
@@ -75,7 +78,7 @@ pub(super) fn run(args: &Args, data: &Path, json: bool) -> Result<(), CliError> 
         report::table(&statuses)?;
         let dead = report::totals(&statuses).dead;
         if dead > 0 {
-            out::line(&format!("{dead} records are dead letters: nova --data {} dlq list", data.display()))?;
+            out::line(&format!("{dead} records are dead letters: nova --data {} dlq list", config.data_dir.display()))?;
         }
     }
     let held: Vec<_> = statuses.iter().filter_map(|status| Some((&status.name, status.hold.as_ref()?))).collect();

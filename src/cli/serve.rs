@@ -1,7 +1,6 @@
 //! `nova serve`.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,21 +8,24 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::app::{self, AppError, Node, Setup};
-use crate::decode::{NoSchemas, Topics};
+use crate::config::Config;
+use crate::decode::NoSchemas;
 use crate::http;
 
 use super::{CliError, out};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Where to listen.
-    #[arg(long, env = "NOVA_HTTP_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
-    listen: SocketAddr,
+    /// Where to listen, over the configuration.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
 }
 
-pub(super) fn run(args: &Args, data: &Path) -> Result<(), CliError> {
-    let setup = Setup::new(data, Topics::default(), Arc::new(NoSchemas));
-    serve_setup(&setup, args.listen, |addr| Ok(out::line(&format!("listening on http://{addr}"))?))
+pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+    let setup = Setup::configured(config, Arc::new(NoSchemas));
+    serve_setup(&setup, args.listen.unwrap_or(config.listen), |addr| {
+        Ok(out::line(&format!("listening on http://{addr}"))?)
+    })
 }
 
 /// Serves until a signal; `ready` is told the address once it is bound.

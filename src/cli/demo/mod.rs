@@ -11,6 +11,7 @@ use rustc_hash::FxHashSet;
 
 use crate::app::{self, AppError, Setup};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::decode::{NoSchemas, Topics};
 use crate::discover::{self, Suggestion};
 use crate::event::Id;
@@ -35,16 +36,16 @@ pub(super) struct Args {
     /// End after the report instead of serving the API.
     #[arg(long)]
     once: bool,
-    /// Where to listen.
-    #[arg(long, env = "NOVA_HTTP_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
-    listen: SocketAddr,
+    /// Where to listen, over the configuration.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
 }
 
-pub(super) fn run(args: &Args, data: &Path, json: bool) -> Result<(), CliError> {
+pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliError> {
     let social = Arc::new(Social::bundled().map_err(|error| CliError::Failed(error.to_string()))?);
     let end_ms = social.end_ms();
     // A store of its own: the demo's ids must not mix with those of a real one.
-    let data_dir = &data.join("demo");
+    let data_dir = &config.data_dir.join("demo");
     let setup = Setup::new(data_dir, Topics::default(), Arc::new(NoSchemas));
     let opened = app::open(&setup)?;
     let source = DemoSource::new(social, args.users);
@@ -81,7 +82,7 @@ pub(super) fn run(args: &Args, data: &Path, json: bool) -> Result<(), CliError> 
     let person = show_person(&state, end_ms, data_dir)?;
     drop(state);
     match (args.once, person) {
-        (false, Some(person)) => go_on(setup, args.listen, person, end_ms),
+        (false, Some(person)) => go_on(setup, args.listen.unwrap_or(config.listen), person, end_ms),
         _ => Ok(()),
     }
 }

@@ -129,3 +129,38 @@ fn a_halted_table_is_told_and_resumed_on_the_command_line() {
     assert_eq!(output(nova(&data).args(["dump", "--table", "users"])), "");
     assert!(output(nova(&data).args(["cdc", "epoch", "bump", "users"])).contains("epoch 1"));
 }
+
+#[test]
+fn a_bad_configuration_exits_64_before_anything_is_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let output =
+        nova(&data).args(["serve"]).env("NOVA_HTTP_LISTEN", "nowhere").env("NOVA_LOG_COLOR", "x").output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(words.contains("http.listen") && words.contains("log.color"), "{words}");
+    assert!(!data.exists());
+}
+
+#[test]
+fn dead_letters_are_listed_replayed_and_discarded_on_the_command_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let capture = dir.path().join("events.jsonl");
+    let (records, expected) = mix(2_000, 3);
+    std::fs::write(&capture, lines(&records)).unwrap();
+    let data = dir.path().join("data");
+    output(nova(&data).arg("replay").arg(&capture));
+    let list = || -> Vec<Value> { serde_json::from_str(&output(nova(&data).args(["dlq", "list", "--json"]))).unwrap() };
+    let before = list();
+    assert_eq!(before.len() as u64, expected.dead + expected.conflicts);
+    // Conflicts are duplicates when they are decoded again; what is malformed stays, with one attempt more.
+    assert_eq!(nova(&data).args(["dlq", "replay", "--all"]).output().unwrap().status.code(), Some(1));
+    let after = list();
+    assert_eq!(after.len() as u64, expected.dead);
+    assert!(after.iter().all(|letter| letter["attempts"] == 2 && letter["reason"] != "conflict"));
+    let id = after[0]["id"].to_string();
+    assert!(output(nova(&data).args(["dlq", "show", &id])).contains("base64"));
+    output(nova(&data).args(["dlq", "discard", &id, "--reason", "test"]));
+    assert_eq!(nova(&data).args(["dlq", "show", &id]).output().unwrap().status.code(), Some(1));
+    assert_eq!(list().len(), after.len() - 1);
+}
