@@ -8,12 +8,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use nova_storage::schema::EDGE;
 use nova_storage::{OpenError, Options, ReadError, Store};
 use parking_lot::RwLock;
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decode::{Decoder, FileSchemas, Schemas, SchemasError, Topics};
+use crate::discover::dismissals::{self, Dismissals};
 use crate::event::TopicPartition;
 use crate::feed::snapshot::Snapshots;
 use crate::http::{Auth, Edge, KeyError, Observed};
@@ -205,6 +207,16 @@ impl Running {
     }
 }
 
+/// The dismissals of a store.
+pub fn load_dismissals(store: &Store) -> Result<Dismissals, ReadError> {
+    let mut names = Vec::new();
+    store.read()?.scan(EDGE, (dismissals::KIND, &[][..]).., |(kind, name), _| {
+        names.push(name.to_vec());
+        kind == dismissals::KIND
+    })?;
+    Ok(Dismissals::load(names.iter().map(Vec::as_slice)))
+}
+
 /// A node that serves: the batch loop over the local log, and what the edge needs.
 pub struct Node {
     pub running: Running,
@@ -227,9 +239,12 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     let next = opened.shared.next_offset(&partition).unwrap_or(0);
     let (source, log, acks) = LocalSource::new(topic, next);
     opened.writer.set_local(acks);
+    let dismissals = load_dismissals(&opened.store)?;
     let (state, shared) = (Arc::clone(&opened.state), Arc::clone(&opened.shared));
     let running = opened.start(Box::new(source), setup.decoder())?;
     let (clock, feeds, cursor_key) = (setup.clock.clone(), Snapshots::default(), auth.secret("cursor"));
-    let edge = Arc::new(Edge { clock, state, shared, log, auth, observed, feeds, cursor_key });
+    let writer = running.inbox.clone();
+    let edge = Edge { clock, state, shared, log, auth, observed, feeds, cursor_key, dismissals, writer };
+    let edge = Arc::new(edge);
     Ok(Node { running, edge })
 }

@@ -3,9 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use rustc_hash::FxHashSet;
-
-use crate::app::AppError;
+use crate::app::{self, AppError};
 use crate::clock::Clock;
 use crate::discover;
 use crate::event::{Id, Table};
@@ -70,12 +68,13 @@ pub(super) fn run(args: &Args, data: &Path) -> Result<(), CliError> {
     if let Some(user) = args.feed {
         let key = Auth::open(data).map_err(AppError::from)?.secret("cursor");
         let page = Snapshots::default().page(&state, user, Algorithm::Ranked, None, limit, now_ms);
-        let shape = Shape { explain: true, latency_ms: 0.0 };
+        let shape = Shape { explain: true, hydrate: false, latency_ms: 0.0 };
         writeln!(out, "{}", page_json(&page, user, Algorithm::Ranked, &key, &shape))?;
     }
     if let Some(id) = args.suggestions {
         let user = state.users.number(id).unwrap_or(u32::MAX);
-        let list = discover::suggest(&state, user, now_ms, limit, &FxHashSet::default());
+        let dismissed = app::load_dismissals(&opened.store).map_err(AppError::from)?.of(id, &state);
+        let list = discover::suggest(&state, user, now_ms, limit, &dismissed);
         writeln!(out, "{}", discover::json(&list, now_ms))?;
     }
     out.flush()?;

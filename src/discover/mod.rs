@@ -1,6 +1,8 @@
 //! Whom to follow: friends of friends counted on demand, with evidence; for whoever has none, those who follow the user,
 //! then those who gained most followers (`docs/feed.md`).
 
+pub mod dismissals;
+
 use std::cmp::Reverse;
 use std::fmt::Write as _;
 

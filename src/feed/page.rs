@@ -3,13 +3,15 @@
 use crate::clock::rfc3339;
 use crate::event::Id;
 
-use super::rank::item_json;
+use super::rank::{Ranked, item_json};
 use super::snapshot::{Algorithm, Page};
 
 /// What varies between answers of one page.
 pub struct Shape {
     /// With `items`: the reasons of every post.
     pub explain: bool,
+    /// With `items`: author and age of every post.
+    pub hydrate: bool,
     pub latency_ms: f64,
 }
 
@@ -18,8 +20,10 @@ pub fn page_json(page: &Page, user: Id, algorithm: Algorithm, key: &[u8; 32], sh
     let posts = page.places.iter().map(|place| (&page.snapshot.posts[*place], place + 1));
     let ids: Vec<_> = posts.clone().map(|(post, _)| format!("\"{}\"", post.post)).collect();
     let cursor = page.cursor.map_or("null".to_owned(), |cursor| format!("\"{}\"", cursor.encode(user, key)));
-    let items: Vec<_> = posts.filter(|_| shape.explain).map(|(post, rank)| item_json(post, rank)).collect();
-    let items = if shape.explain { format!(r#","items":[{}]"#, items.join(",")) } else { String::new() };
+    let item = |(post, rank)| if shape.explain { item_json(post, rank) } else { plain_json(post, rank) };
+    let wanted = shape.explain || shape.hydrate;
+    let items: Vec<_> = posts.filter(|_| wanted).map(item).collect();
+    let items = if wanted { format!(r#","items":[{}]"#, items.join(",")) } else { String::new() };
     format!(
         r#"{{"posts":[{}],"cursor":{cursor},"has_more":{},"total_count":{},"cache_hit":{},"algorithm":"{}","latency_ms":{:.3},"snapshot":"{:016x}","as_of":"{}","newer":{},"degraded":[{}]{items}}}"#,
         ids.join(","),
@@ -33,4 +37,9 @@ pub fn page_json(page: &Page, user: Id, algorithm: Algorithm, key: &[u8; 32], sh
         page.newer,
         if page.rebuilt { "\"snapshot_rebuilt\"" } else { "" },
     )
+}
+
+/// One post without its reasons.
+fn plain_json(post: &Ranked, rank: usize) -> String {
+    format!(r#"{{"post_id":"{}","author_id":"{}","rank":{rank},"age_h":{:.4}}}"#, post.post, post.author, post.age_h)
 }

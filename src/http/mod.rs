@@ -2,6 +2,7 @@
 //! opens a transaction.
 
 pub mod auth;
+mod dismiss;
 mod error;
 mod events;
 mod metrics;
@@ -10,11 +11,14 @@ mod server;
 
 use std::sync::Arc;
 
+use crossbeam_channel::Sender;
 use parking_lot::RwLock;
 
 use crate::clock::Clock;
+use crate::discover::dismissals::Dismissals;
 use crate::feed::snapshot::Snapshots;
 use crate::pipeline::progress::Shared;
+use crate::pipeline::writer::Message;
 use crate::source::local::LocalHandle;
 use crate::state::State;
 
@@ -33,4 +37,7 @@ pub struct Edge {
     pub feeds: Snapshots,
     /// Makes the MACs of cursors.
     pub cursor_key: [u8; 32],
+    pub dismissals: Dismissals,
+    /// For what must be durable besides events.
+    pub writer: Sender<Message>,
 }

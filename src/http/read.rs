@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::header::{ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use rustc_hash::FxHashSet;
 
 use crate::discover;
 use crate::feed::cursor::Cursor;
@@ -81,7 +80,12 @@ pub(super) fn feed(edge: &Edge, query: &str, subject: &Subject) -> Result<Respon
     }
     let now_ms = edge.clock.now_ms();
     let page = edge.feeds.page(&edge.state.read(), subject.user, algorithm, cursor, limit, now_ms);
-    let shape = Shape { explain, latency_ms: started.elapsed().as_secs_f64() * 1e3 };
+    let hydrate = match parameter(query, "hydrate") {
+        None | Some("0") => false,
+        Some("1") => true,
+        Some(_) => return Err(wrong("hydrate", "0 or 1")),
+    };
+    let shape = Shape { explain, hydrate, latency_ms: started.elapsed().as_secs_f64() * 1e3 };
     let body = page_json(&page, subject.user, algorithm, &edge.cursor_key, &shape);
     Ok(server::json(StatusCode::OK, body))
 }
@@ -98,7 +102,8 @@ pub(super) fn suggestions(edge: &Edge, query: &str, subject: &Subject) -> Result
     let now_ms = edge.clock.now_ms();
     let state = edge.state.read();
     let user = state.users.number(subject.user).unwrap_or(u32::MAX);
-    let list = discover::suggest(&state, user, now_ms, limit, &FxHashSet::default());
+    let dismissed = edge.dismissals.of(subject.user, &state);
+    let list = discover::suggest(&state, user, now_ms, limit, &dismissed);
     Ok(server::json(StatusCode::OK, discover::json(&list, now_ms)))
 }
 

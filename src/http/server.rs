@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use super::auth::Subject;
 use super::error::Problem;
 use super::events::BODY_MAX_BYTES;
-use super::{Edge, events, read};
+use super::{Edge, dismiss, events, read};
 
 /// Connections at once; more wait in the kernel's backlog.
 pub const CONNECTIONS_MAX: usize = 4_096;
@@ -47,10 +47,11 @@ enum Route {
     Invalidate,
     Trending,
     Suggestions,
+    Dismiss,
 }
 
 impl Route {
-    const ALL: [(&'static str, Route); 12] = [
+    const ALL: [(&'static str, Route); 13] = [
         ("/health/live", Route::Live),
         ("/health/ready", Route::Ready),
         ("/api/v1/health", Route::Ready),
@@ -63,11 +64,13 @@ impl Route {
         ("/api/v1/feed/invalidate", Route::Invalidate),
         ("/api/v1/feed/trending", Route::Trending),
         ("/api/v1/discover/suggested-users", Route::Suggestions),
+        ("/api/v1/discover/suggested-users/{user_id}", Route::Dismiss),
     ];
 
     const fn allow(self) -> &'static str {
         match self {
             Route::Events | Route::Invalidate => "POST",
+            Route::Dismiss => "DELETE",
             _ => "GET, HEAD",
         }
     }
@@ -184,6 +187,7 @@ async fn dispatch(
     let route = *routes.at(request.uri().path()).map_err(|_| Problem::NotFound)?.value;
     let allowed = match route {
         Route::Events | Route::Invalidate => request.method() == Method::POST,
+        Route::Dismiss => request.method() == Method::DELETE,
         _ => matches!(*request.method(), Method::GET | Method::HEAD),
     };
     if !allowed {
@@ -199,6 +203,11 @@ async fn dispatch(
         Route::Feed => read::feed(edge, query, &subject(edge, &request)?),
         Route::Invalidate => Ok(read::invalidate(edge, &subject(edge, &request)?)),
         Route::Suggestions => read::suggestions(edge, query, &subject(edge, &request)?),
+        Route::Dismiss => {
+            let subject = subject(edge, &request)?;
+            let other = request.uri().path().rsplit('/').next().unwrap_or_default();
+            dismiss::dismiss(edge, &subject, other).await
+        }
         Route::Events => {
             let subject = subject(edge, &request)?;
             let (head, body) = request.into_parts();

@@ -21,43 +21,15 @@ pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
 /// See the module.
 pub enum Command {
     /// Puts and removes entries of the edge's table.
-    Edge {
-        entries: Vec<EdgeEntry>,
-        reply: Reply<()>,
-    },
+    Edge { entries: Vec<EdgeEntry>, reply: Reply<()> },
     /// Decodes dead letters again and applies them; those that succeed are gone in the same commit.
-    ReplayDead {
-        ids: Vec<u64>,
-        actor: String,
-        force: bool,
-        reply: Reply<Vec<(u64, Result<Replayed, CommandError>)>>,
-    },
+    ReplayDead { ids: Vec<u64>, actor: String, force: bool, reply: Reply<Vec<(u64, Result<Replayed, CommandError>)>> },
     /// Removes a dead letter for ever.
-    DiscardDead {
-        id: u64,
-        actor: String,
-        reason: String,
-        reply: Reply<Result<(), CommandError>>,
-    },
+    DiscardDead { id: u64, actor: String, reason: String, reply: Reply<Result<(), CommandError>> },
     /// Goes on with a halted table.
-    Resume {
-        table: Table,
-        truncate: Option<TruncatePolicy>,
-        actor: String,
-        reply: Reply<Result<(), CommandError>>,
-    },
+    Resume { table: Table, truncate: Option<TruncatePolicy>, actor: String, reply: Reply<Result<(), CommandError>> },
     /// Raises the table's epoch after `lsn_regression`, and goes on.
-    BumpEpoch {
-        table: Table,
-        actor: String,
-        reply: Reply<u16>,
-    },
-    /// Goes on with every partition that is held and whose table is not halted.
-    ReleaseAll {
-        actor: String,
-        reply: Reply<usize>,
-    },
-    Checkpoint(Reply<()>),
+    BumpEpoch { table: Table, actor: String, reply: Reply<u16> },
 }
 
 /// One entry of the edge's table.
@@ -152,13 +124,6 @@ impl Writer {
                 drop(self.resume(table, None));
                 Box::new(move || reply(epoch))
             }
-            Command::ReleaseAll { actor, reply } => {
-                let held = self.partitions.iter().filter(|partition| partition.hold.is_some()).count();
-                self.release_all();
-                self.audit(&actor, "cdc-resume", "all", "", write)?;
-                Box::new(move || reply(held))
-            }
-            Command::Checkpoint(reply) => Box::new(move || reply(())),
         })
     }
 

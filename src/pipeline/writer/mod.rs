@@ -30,7 +30,7 @@ use super::progress::{Order, Shared};
 use super::rows::Rows;
 use super::{Batch, QUEUE_MAX_MESSAGES, Settings, journal};
 
-pub use self::command::{Command, CommandError, Replayed};
+pub use self::command::{Command, CommandError, EdgeEntry, Replayed};
 pub use self::recover::{Recovery, RecoveryError, RecoveryReport};
 
 /// The writer waits this long for work before it looks at its own deadlines.
@@ -155,7 +155,7 @@ impl Writer {
         let write = store.write()?;
         let mut facts = CommitFacts::default();
         let (mut barriers, mut replies) = (Vec::new(), Vec::new());
-        let (mut stop, mut checkpoint, mut work) = (false, false, false);
+        let (mut stop, mut work) = (false, false);
         for message in queue.drain(..) {
             match message {
                 Message::Batch(batch) => {
@@ -165,7 +165,6 @@ impl Writer {
                 }
                 Message::Command(command) => {
                     work = true;
-                    checkpoint |= matches!(command, Command::Checkpoint(_));
                     replies.push(self.command(command, &read, &write)?);
                 }
                 Message::Barrier(reply) => barriers.push(reply),
@@ -179,7 +178,7 @@ impl Writer {
         // Everything is durable and visible: now the callers may know.
         self.parts.shared.settled(facts.records);
         replies.into_iter().for_each(|reply| reply());
-        if checkpoint || self.checkpoint_due() {
+        if self.checkpoint_due() {
             self.checkpoint()?;
         }
         barriers.into_iter().for_each(|reply| {

@@ -199,11 +199,42 @@ fn n10_pages_of_a_feed_repeat_nothing_and_a_foreign_cursor_is_refused() {
         assert_eq!(client.get(&format!("/api/v1/feed?algo=time&cursor={cursor}"), &headers).status, 400);
     }
     assert_eq!(seen, all);
+    let hydrated = client.get("/api/v1/feed?hydrate=1&limit=1", &headers).json();
+    assert_eq!(hydrated["items"][0]["post_id"], hydrated["posts"][0]);
     let fresh = client.get("/api/v1/feed?algo=time&limit=1", &headers).json();
     assert_eq!(fresh["posts"][0], id(50_007), "the newest post leads a new first page; equal times by smallest id");
     assert_eq!(client.get("/api/v1/feed", "").status, 401);
     let suggested = client.get("/api/v1/discover/suggested-users", &live.headers(Id::from_u128(2))).json();
     assert_eq!(suggested["users"][0]["reason"], "rising");
+}
+
+#[test]
+fn n11_a_dismissed_person_is_gone_at_the_next_read_and_after_a_restart() {
+    let live = Live::start();
+    world(&live);
+    let user = Id::from_u128(2);
+    let headers = live.headers(user);
+    let mut client = live.client();
+    let people = |client: &mut super::client::Client| -> Vec<Value> {
+        let list = client.get("/api/v1/discover/suggested-users?limit=100", &headers).json();
+        list["users"].as_array().unwrap().iter().map(|person| person["user_id"].clone()).collect()
+    };
+    let before = people(&mut client);
+    let gone = before[0].as_str().unwrap();
+    let delete =
+        |path: &str| format!("DELETE /api/v1/discover/suggested-users/{path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+    client.send(delete(gone).as_bytes());
+    assert_eq!(client.answer(true).status, 204);
+    assert_eq!(people(&mut client), before[1..]);
+    client.send(delete("nobody").as_bytes());
+    assert_eq!(client.answer(false).json()["field"], "user_id");
+    let state = Arc::clone(&live.state);
+    let number = state.read().users.number(gone.parse().unwrap()).unwrap();
+    let dir = live.stop();
+    let opened = app::open(&Setup::new(dir.path(), Topics::default(), Arc::new(NoSchemas))).unwrap();
+    let dismissals = app::load_dismissals(&opened.store).unwrap();
+    assert!(dismissals.of(user, &state.read()).contains(&number));
+    assert!(dismissals.of(Id::from_u128(3), &state.read()).is_empty());
 }
 
 #[test]
