@@ -4,12 +4,10 @@
 //! The modules, in the order that data takes:
 //!
 //! `event` is the vocabulary. A `source` delivers records, `decode` types them, the `pipeline` commits everything a
-//! batch causes in one transaction and then applies its effects to `state`. `feed` and `discover` read the state,
-//! `cache` holds what they made, `http` serves it. The `warehouse` moves sealed rows from the outbox to ClickHouse.
-//! `jobs` run beside. `app` wires it all, `cli` is what a person types, `config`, `clock` and `telemetry` serve all.
+//! batch causes in one transaction and then applies its effects to `state`. `feed` and `discover` read the state, `http`
+//! serves what they make. `app` wires it all, `cli` is what a person types, `config` and `clock` serve all.
 
 pub mod app;
-pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -18,9 +16,6 @@ pub mod discover;
 pub mod event;
 pub mod feed;
 pub mod http;
-pub mod jobs;
 pub mod pipeline;
 pub mod source;
 pub mod state;
-pub mod telemetry;
-pub mod warehouse;

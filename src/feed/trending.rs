@@ -97,7 +97,7 @@ pub fn rank(state: &State, window: Window, now_ms: i64, limit: usize) -> Trendin
 }
 
 impl Trending {
-    /// The posts as the JSON array of the contract; equal lists give equal bytes.
+    /// The posts as the JSON array that `docs/api.md` shows; equal lists give equal bytes.
     fn posts_json(&self) -> String {
         let mut out = String::from("[");
         for (entry, rank) in self.entries.iter().zip(1..) {
