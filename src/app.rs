@@ -14,18 +14,25 @@ use parking_lot::RwLock;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::decode::{Decoder, FileSchemas, Schemas, SchemasError, Topics};
+use crate::decode::{
+    Decoder, FileSchemas, HttpSchemas, NoSchemas, RegistryError, RegistrySettings, Schemas, SchemasError, Topics,
+};
 use crate::discover::dismissals::{self, Dismissals};
+use crate::event::Table;
 use crate::event::TopicPartition;
 use crate::feed::snapshot::Snapshots;
-use crate::http::{Auth, Edge, KeyError, Observed};
+use crate::http::{Auth, Edge, KeyError, Log, Observed};
 use crate::pipeline::ingest::{Ingest, IngestError};
 use crate::pipeline::progress::{PartitionStatus, Shared};
 use crate::pipeline::writer::{Message, Parts, Recovery, RecoveryError, RecoveryReport, Writer, WriterError};
 use crate::pipeline::{QUEUE_MAX_MESSAGES, Settings};
+use crate::source::kafka::{KafkaSettings, KafkaSource, KafkaStatus, Producer};
 use crate::source::local::{LOCAL_PARTITION, LocalSource};
 use crate::source::{Progress as _, Source, SourceError};
 use crate::state::{State, StateSettings};
+use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
+use crate::warehouse::sender::{Pace, Sender as Delivery, SenderParts};
+use crate::warehouse::status::Status as WarehouseStatus;
 
 /// Name of the store within the data directory.
 pub const STORE_FILE: &str = "nova.redb";
@@ -57,6 +64,10 @@ pub enum AppError {
     Key(#[from] KeyError),
     #[error("cannot listen on {addr}: {source}")]
     Listen { addr: SocketAddr, source: std::io::Error },
+    #[error("{0}")]
+    Registry(#[from] RegistryError),
+    #[error("kafka: {0}")]
+    Kafka(#[from] rdkafka::error::KafkaError),
     #[error("cannot start the thread {name}: {source}")]
     Spawn { name: &'static str, source: std::io::Error },
 }
@@ -69,12 +80,42 @@ pub struct Setup {
     pub state: StateSettings,
     pub topics: Topics,
     pub schemas: Arc<dyn Schemas>,
+    /// The connector's placeholder for unchanged values, where it is not Debezium's own.
+    pub placeholder: Option<String>,
+    /// Where records come from; `None` is the local log.
+    pub kafka: Option<KafkaSettings>,
+    /// Where rows go; `None` turns analytics off.
+    pub clickhouse: Option<ClickHouseSettings>,
+    pub pace: Pace,
+    pub drain: Drain,
+}
+
+/// How long the end waits for ClickHouse.
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    /// Without a single row acknowledged.
+    pub idle: Duration,
+    pub most: Duration,
 }
 
 impl Setup {
     pub fn new(data_dir: impl Into<PathBuf>, topics: Topics, schemas: Arc<dyn Schemas>) -> Setup {
         let (settings, state) = (Settings::default(), StateSettings::default());
-        Setup { data_dir: data_dir.into(), clock: Clock::System, settings, state, topics, schemas }
+        // Longer than a replay waits is for a person to decide; what is left goes out after the next start.
+        let drain = Drain { idle: Duration::from_secs(10), most: Duration::from_secs(3_600) };
+        Setup {
+            data_dir: data_dir.into(),
+            clock: Clock::System,
+            settings,
+            state,
+            topics,
+            schemas,
+            placeholder: None,
+            kafka: None,
+            clickhouse: None,
+            pace: Pace::default(),
+            drain,
+        }
     }
 
     /// As a configuration says.
@@ -83,12 +124,75 @@ impl Setup {
         let mut setup = Setup::new(&config.data_dir, Topics { prefix, events, last_part: false }, schemas);
         setup.settings.truncate = config.truncate;
         setup.settings.dedup_horizon_ms = i64::from(config.dedup_horizon_hours) * 3_600_000;
+        setup.settings.outbox_max_bytes = u64::from(config.clickhouse_outbox_max_mib) << 20;
+        setup.placeholder.clone_from(&config.placeholder);
+        setup.clickhouse = clickhouse(config);
         setup
     }
 
-    pub fn decoder(&self) -> Decoder {
-        Decoder::new(self.topics.clone(), Arc::clone(&self.schemas))
+    /// What `nova serve` runs: besides, Kafka where brokers are configured.
+    pub fn serving(config: &Config) -> Result<Setup, AppError> {
+        let mut setup = Setup::configured(config, registry(config)?);
+        setup.settings.breaker_dead_in_a_row = Some(BREAKER_DEAD_IN_A_ROW);
+        setup.kafka = kafka(config);
+        setup.drain = Drain { idle: Duration::from_secs(2), most: Duration::from_secs(5) };
+        Ok(setup)
     }
+
+    pub fn decoder(&self) -> Decoder {
+        let decoder = Decoder::new(self.topics.clone(), Arc::clone(&self.schemas));
+        match &self.placeholder {
+            Some(placeholder) => decoder.with_placeholder(placeholder),
+            None => decoder,
+        }
+    }
+}
+
+/// Undecodable records in a row after which a topic is held.
+const BREAKER_DEAD_IN_A_ROW: u32 = 100;
+const CLICKHOUSE_TIMEOUT: Duration = Duration::from_secs(30);
+const REGISTRY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// ClickHouse as configured.
+pub fn clickhouse(config: &Config) -> Option<ClickHouseSettings> {
+    Some(ClickHouseSettings {
+        url: config.clickhouse_url.clone()?,
+        database: config.clickhouse_database.clone(),
+        user: config.clickhouse_user.clone(),
+        password: config.clickhouse_password.clone(),
+        timeout: CLICKHOUSE_TIMEOUT,
+    })
+}
+
+/// Kafka as configured.
+pub fn kafka(config: &Config) -> Option<KafkaSettings> {
+    let security = [
+        ("security.protocol", &config.kafka_security_protocol),
+        ("sasl.mechanism", &config.kafka_sasl_mechanism),
+        ("sasl.username", &config.kafka_sasl_username),
+        ("sasl.password", &config.kafka_sasl_password),
+        ("ssl.ca.location", &config.kafka_ssl_ca_location),
+    ];
+    Some(KafkaSettings {
+        brokers: config.kafka_brokers.clone()?,
+        group_id: config.kafka_group_id.clone(),
+        instance_id: config.kafka_instance_id.clone(),
+        security: security.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect(),
+    })
+}
+
+/// The Schema Registry as configured.
+pub fn registry(config: &Config) -> Result<Arc<dyn Schemas>, AppError> {
+    let Some(url) = config.registry_url.clone() else { return Ok(Arc::new(NoSchemas)) };
+    let password = config.registry_password.clone().unwrap_or_default();
+    let basic_auth = config.registry_user.clone().map(|user| (user, password));
+    let settings = RegistrySettings { url, basic_auth, timeout: REGISTRY_TIMEOUT };
+    Ok(Arc::new(HttpSchemas::start(settings, || Clock::System.now_ms())?))
+}
+
+/// The topics of the source tables.
+pub fn table_topics(topics: &Topics) -> Vec<String> {
+    Table::ALL.iter().map(|table| format!("{}.{table}", topics.prefix)).collect()
 }
 
 /// A recovered store with nothing running yet.
@@ -98,6 +202,8 @@ pub struct Opened {
     pub shared: Arc<Shared>,
     pub writer: Writer,
     pub recovery: RecoveryReport,
+    /// Set when rows go to ClickHouse.
+    pub warehouse: Option<Arc<WarehouseStatus>>,
 }
 
 /// The schemas of a file that stands beside a capture.
@@ -120,6 +226,7 @@ pub fn open_store(setup: &Setup, store: Store) -> Result<Opened, AppError> {
     let store = Arc::new(store);
     let state = Arc::new(RwLock::new(State::new(setup.state.clone())));
     let shared = Arc::new(Shared::default());
+    let warehouse = setup.clickhouse.as_ref().map(|_| Arc::<WarehouseStatus>::default());
     let parts = Parts {
         store: Arc::clone(&store),
         state: Arc::clone(&state),
@@ -129,6 +236,7 @@ pub fn open_store(setup: &Setup, store: Store) -> Result<Opened, AppError> {
         decoder: setup.decoder(),
         on_commit: None,
         local: None,
+        warehouse: warehouse.clone(),
     };
     let told = |step: &str| tracing::debug!("recovery: {step}");
     let Recovery { writer, report } = Recovery::open(parts, setup.state.clone(), told)?;
@@ -138,7 +246,7 @@ pub fn open_store(setup: &Setup, store: Store) -> Result<Opened, AppError> {
         checkpoint_bytes = report.checkpoint_bytes,
         "recovered"
     );
-    Ok(Opened { store, state, shared, writer, recovery: report })
+    Ok(Opened { store, state, shared, writer, recovery: report, warehouse })
 }
 
 pub fn store_path(data_dir: &Path) -> PathBuf {
@@ -155,13 +263,16 @@ pub struct Running {
     ingest: JoinHandle<Result<(), IngestError>>,
     /// Closed when ingest has ended.
     ended: Receiver<()>,
+    delivery: Option<Delivery>,
+    drain: Drain,
 }
 
 impl Opened {
-    /// Starts both threads over a source.
-    pub fn start(self, source: Box<dyn Source>, decoder: Decoder) -> Result<Running, AppError> {
+    /// Starts both threads over a source, and the delivery to ClickHouse where there is one.
+    pub fn start(self, source: Box<dyn Source>, setup: &Setup) -> Result<Running, AppError> {
         let (inbox, messages) = bounded(QUEUE_MAX_MESSAGES);
-        let ingest = Ingest::new(source, decoder, Arc::clone(&self.shared), inbox.clone());
+        let ingest = Ingest::new(source, setup.decoder(), Arc::clone(&self.shared), inbox.clone());
+        let delivery = self.delivery(setup, &inbox)?;
         let writer = self.writer;
         let writer = spawn("writer", move || writer.run(&messages))?;
         let (alive, ended) = bounded::<()>(0);
@@ -169,7 +280,24 @@ impl Opened {
             let _alive = alive;
             ingest.run()
         })?;
-        Ok(Running { shared: self.shared, state: self.state, store: self.store, inbox, writer, ingest, ended })
+        let (shared, state, store, drain) = (self.shared, self.state, self.store, setup.drain);
+        Ok(Running { shared, state, store, inbox, writer, ingest, ended, delivery, drain })
+    }
+
+    fn delivery(&self, setup: &Setup, inbox: &Sender<Message>) -> Result<Option<Delivery>, AppError> {
+        let (Some(settings), Some(status)) = (&setup.clickhouse, &self.warehouse) else { return Ok(None) };
+        let inbox = inbox.clone();
+        let parts = SenderParts {
+            store: Arc::clone(&self.store),
+            clickhouse: ClickHouse::new(settings),
+            status: Arc::clone(status),
+            clock: setup.clock.clone(),
+            pace: setup.pace,
+            store_id: self.writer.store_id(),
+            report: Box::new(move |settled| inbox.send(Message::Delivered(settled)).is_ok()),
+        };
+        let started = Delivery::start(parts);
+        Ok(Some(started.map_err(|source| AppError::Spawn { name: "warehouse", source })?))
     }
 }
 
@@ -184,7 +312,8 @@ fn spawn<T: Send + 'static>(
 impl Running {
     /// Whether both threads run.
     pub fn alive(&self) -> bool {
-        !self.writer.is_finished() && !self.ingest.is_finished()
+        let delivers = self.delivery.as_ref().is_none_or(Delivery::alive);
+        !self.writer.is_finished() && !self.ingest.is_finished() && delivers
     }
 
     /// Waits for the source's end, telling `tick` the positions now and then, and for both threads.
@@ -197,6 +326,15 @@ impl Running {
             }
         }
         let ingested = self.ingest.join().map_err(|_| AppError::Panicked("ingest"))?;
+        if let Some(delivery) = self.delivery {
+            let _ = self.inbox.send(Message::Seal);
+            let (told, sealed) = bounded(1);
+            let _ = self.inbox.send(Message::Barrier(told));
+            let _ = sealed.recv();
+            if !self.writer.is_finished() && !delivery.finish(self.drain.idle, self.drain.most) {
+                tracing::warn!("rows are left in the outbox; they go to ClickHouse after the next start");
+            }
+        }
         // A writer that has ended tells why when it is joined.
         let _ = self.inbox.send(Message::Stop);
         self.writer.join().map_err(|_| AppError::Panicked("writer"))??;
@@ -223,7 +361,7 @@ pub struct Node {
     pub edge: Arc<Edge>,
 }
 
-/// Starts the batch loop over the local log of client events.
+/// Starts the batch loop over Kafka, or over the local log of client events.
 pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Result<Node, AppError> {
     let auth = Auth::open(&setup.data_dir)?;
     let observed = Arc::new(Observed::default());
@@ -234,17 +372,42 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         told.commit_micros.fetch_add((facts.commit_ms * 1e3) as u64, Ordering::Relaxed);
         told.dead_letters.store(facts.dead_letters, Ordering::Relaxed);
     }));
-    let topic = setup.topics.events.as_str();
-    let partition = TopicPartition::new(topic, LOCAL_PARTITION);
-    let next = opened.shared.next_offset(&partition).unwrap_or(0);
-    let (source, log, acks) = LocalSource::new(topic, next);
-    opened.writer.set_local(acks);
+    let Feed { source, log, kafka } = source(setup, &mut opened)?;
+    if setup.clickhouse.is_none() {
+        tracing::info!("clickhouse.url is not set: rows are not sent anywhere");
+    }
     let dismissals = load_dismissals(&opened.store)?;
-    let (state, shared) = (Arc::clone(&opened.state), Arc::clone(&opened.shared));
-    let running = opened.start(Box::new(source), setup.decoder())?;
+    let (state, shared, warehouse) = (Arc::clone(&opened.state), Arc::clone(&opened.shared), opened.warehouse.clone());
+    let running = opened.start(source, setup)?;
     let (clock, feeds, cursor_key) = (setup.clock.clone(), Snapshots::default(), auth.secret("cursor"));
     let writer = running.inbox.clone();
-    let edge = Edge { clock, state, shared, log, auth, observed, feeds, cursor_key, dismissals, writer };
-    let edge = Arc::new(edge);
-    Ok(Node { running, edge })
+    let edge =
+        Edge { clock, state, shared, log, auth, observed, feeds, cursor_key, dismissals, writer, warehouse, kafka };
+    Ok(Node { running, edge: Arc::new(edge) })
+}
+
+/// Where records come from, and where the edge puts client events.
+struct Feed {
+    source: Box<dyn Source>,
+    log: Log,
+    kafka: Option<Arc<KafkaStatus>>,
+}
+
+fn source(setup: &Setup, opened: &mut Opened) -> Result<Feed, AppError> {
+    let events = setup.topics.events.as_str();
+    let Some(settings) = &setup.kafka else {
+        let next = opened.shared.next_offset(&TopicPartition::new(events, LOCAL_PARTITION)).unwrap_or(0);
+        let (source, log, acks) = LocalSource::new(events, next);
+        opened.writer.set_local(acks);
+        return Ok(Feed { source: Box::new(source), log: Log::Local(log), kafka: None });
+    };
+    let mut settings = settings.clone();
+    // A copy of the store elsewhere has the same name, and the group lets only one of them in.
+    settings.instance_id.get_or_insert_with(|| format!("nova-{:016x}", opened.writer.store_id()));
+    let status = Arc::<KafkaStatus>::default();
+    let mut topics = table_topics(&setup.topics);
+    topics.push(events.to_owned());
+    let source = KafkaSource::new(&settings, &topics, Arc::clone(&opened.shared) as _, Arc::clone(&status))?;
+    let log = Log::Kafka(Producer::new(&settings, events)?);
+    Ok(Feed { source: Box::new(source), log, kafka: Some(status) })
 }

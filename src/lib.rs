@@ -5,7 +5,7 @@
 //!
 //! `event` is the vocabulary. A `source` delivers records, `decode` types them, the `pipeline` commits everything a
 //! batch causes in one transaction and then applies its effects to `state`. `feed` and `discover` read the state, `http`
-//! serves what they make. `app` wires it all, `cli` is what a person types, `config` and `clock` serve all.
+//! serves what they make; the `warehouse` delivers every row to ClickHouse. `app` wires it all, `cli` is what a person types, `config` and `clock` serve all.
 
 pub mod app;
 pub mod cli;
@@ -19,3 +19,4 @@ pub mod http;
 pub mod pipeline;
 pub mod source;
 pub mod state;
+pub mod warehouse;

@@ -19,19 +19,27 @@ use crate::discover::dismissals::Dismissals;
 use crate::feed::snapshot::Snapshots;
 use crate::pipeline::progress::Shared;
 use crate::pipeline::writer::Message;
+use crate::source::kafka::{KafkaStatus, Producer};
 use crate::source::local::LocalHandle;
 use crate::state::State;
+use crate::warehouse::status::Status as WarehouseStatus;
 
 pub use self::auth::{Auth, KeyError};
 pub use self::metrics::{Figures, Observed};
 pub use self::server::{Server, bind};
+
+/// Where client events are made durable.
+pub enum Log {
+    Local(LocalHandle),
+    Kafka(Producer),
+}
 
 /// What the routes work with.
 pub struct Edge {
     pub clock: Clock,
     pub state: Arc<RwLock<State>>,
     pub shared: Arc<Shared>,
-    pub log: LocalHandle,
+    pub log: Log,
     pub auth: Auth,
     pub observed: Arc<Observed>,
     pub feeds: Snapshots,
@@ -40,4 +48,8 @@ pub struct Edge {
     pub dismissals: Dismissals,
     /// For what must be durable besides events.
     pub writer: Sender<Message>,
+    /// Set when rows go to ClickHouse.
+    pub warehouse: Option<Arc<WarehouseStatus>>,
+    /// Set when records come from Kafka.
+    pub kafka: Option<Arc<KafkaStatus>>,
 }
