@@ -3,6 +3,7 @@ FROM rust:1.95-bookworm AS build
 # cmake for librdkafka and aws-lc; the compiler, make and perl are in the image.
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /src
 ARG FEATURES=""
 
@@ -22,7 +23,7 @@ RUN touch src/main.rs src/lib.rs storage/src/lib.rs \
     && strip --strip-debug target/release/nova \
     && mkdir /data
 
-# glibc, libstdc++ and zlib are all that the binary wants; nothing is installed here.
+# The binary wants glibc and libgcc; nothing is installed here.
 FROM debian:bookworm-slim
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /src/target/release/nova /usr/local/bin/nova

@@ -38,28 +38,23 @@ while :; do
     sleep "$pause_s"
 done
 
-left=$tries
-while :; do
-    # The status right after a change may be the old task's: what follows `tasks` decides.
-    if curl -sf -o "$answer" --max-time 30 "$url/connectors/$name/status"; then
-        tasks=$(sed 's/.*"tasks"://' "$answer")
-        case $tasks in
-        *'"state":"FAILED"'*)
-            echo "connector $name: its task failed:" >&2
-            cat "$answer" >&2
-            exit 1
-            ;;
-        *'"state":"RUNNING"'*)
-            echo "connector $name runs with $file"
-            exit 0
-            ;;
-        esac
-    fi
+# Right after a change the status may still be that of the task before: only a state that stays counts.
+left=$tries running=0 failed=0
+while [ "$left" -gt 0 ]; do
     left=$((left - 1))
-    if [ "$left" = 0 ]; then
-        echo "connector $name: its task did not run in $((tries * pause_s)) s:" >&2
-        cat "$answer" >&2
-        exit 1
-    fi
     sleep "$pause_s"
+    curl -sf -o "$answer" --max-time 30 "$url/connectors/$name/status" || continue
+    case $(sed 's/.*"tasks"://' "$answer") in
+    *'"state":"FAILED"'*) failed=$((failed + 1)) running=0 ;;
+    *'"state":"RUNNING"'*) running=$((running + 1)) failed=0 ;;
+    esac
+    if [ "$running" = 2 ]; then
+        echo "connector $name runs with $file"
+        exit 0
+    elif [ "$failed" = 5 ]; then
+        break
+    fi
 done
+echo "connector $name: its task does not run:" >&2
+cat "$answer" >&2
+exit 1
