@@ -4,9 +4,11 @@
 #   - JSON and YAML, and that the files agree with each other
 #   - Prometheus rules and their tests (promtool), the unit (systemd-analyze), the Dockerfile (hadolint), shell scripts
 # A tool that is missing is skipped with its name. Exit 0: nothing is wrong. Exit 1: something is, and is printed.
-#   VALIDATE_FETCH=1   lets the Go toolchain fetch compose-go, the library that docker compose reads its files with
+#   VALIDATE_FETCH=1   where there is no compose but a Go toolchain: fetches compose-go, the library with which docker
+#                      compose reads, merges and checks its files, and has it load the project
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
+root=$PWD
 failed=0
 ok() { printf 'ok       %s\n' "$*"; }
 skip() { printf 'skipped  %s\n' "$*"; }
@@ -36,9 +38,39 @@ if [ ${#compose[@]} -gt 0 ]; then
             env COMPOSE_PROFILES="$profile" "${compose[@]}" -f docker-compose.yml config
     done
 elif [ "${VALIDATE_FETCH:-}" = 1 ] && have go; then
+    loader=$(mktemp -d)
+    trap 'rm -rf "$loader"' EXIT
+    build_loader() {
+        cd "$loader" || return 1
+        printf 'module loader\ngo 1.25\n' >go.mod
+        cat >main.go <<'G'
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+)
+
+func main() {
+	options, err := cli.NewProjectOptions([]string{"docker-compose.yml"}, cli.WithOsEnv, cli.WithDefaultProfiles())
+	if err == nil {
+		_, err = options.LoadProject(context.Background())
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+}
+G
+        GOFLAGS=-mod=mod go get github.com/compose-spec/compose-go/v2@v2.16.2 && GOFLAGS=-mod=mod go build -o loader .
+    }
+    run "compose-go builds" build_loader
+    cd "$root" || exit 1
     for profile in "${profiles[@]}"; do
-        run "compose-go, profile ${profile:-none}" \
-            env COMPOSE_PROFILES="$profile" go run github.com/compose-spec/compose-go/v2/cmd@v2.16.2 docker-compose.yml
+        run "compose-go, profile ${profile:-none}" env COMPOSE_PROFILES="$profile" "$loader/loader"
     done
 else
     skip "compose config: no docker compose, docker-compose 2 or podman-compose (VALIDATE_FETCH=1 uses go instead)"
