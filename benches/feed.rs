@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use nova::discover;
-use nova::feed::snapshot::{Algorithm, Snapshots};
-use nova::feed::{candidates, rank};
+use nova::discover::rising::Rising;
+use nova::feed::candidates;
+use nova::feed::rank::{self, Making};
+use nova::feed::snapshot::{Algorithm, Ask, Snapshots};
 use nova::state::State;
 use parking_lot::RwLock;
 
@@ -19,7 +21,7 @@ use self::world::{LIKES, NOW_MS, Rng, USERS, id, like, percentiles, view, world}
 /// Users of one percentile run.
 const SAMPLE: usize = 20_000;
 /// Effects that the writer applies under one lock.
-const SLICE: usize = 256;
+const SLICE: usize = 64;
 
 fn each_user(name: &str, mut one: impl FnMut(u64)) {
     let mut rng = Rng(3);
@@ -32,26 +34,42 @@ fn each_user(name: &str, mut one: impl FnMut(u64)) {
     percentiles(name, (0..SAMPLE).map(timed).collect());
 }
 
-fn pages(c: &mut Criterion, state: &State) {
+fn pages(c: &mut Criterion, state: &RwLock<State>) {
     let mut group = c.benchmark_group("feed");
     group.sample_size(10).measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500));
-    let trending = candidates::trending_posts(state, NOW_MS);
-    let number = |user| state.users.number(id(1, user)).unwrap();
+    let trending = candidates::trending_posts(&state.read(), NOW_MS);
+    let feed = |user| {
+        let state = state.read();
+        let number = state.users.number(id(1, user)).unwrap();
+        black_box(rank::feed(&state, number, &Making::strict(NOW_MS, &trending)));
+    };
+    let rising = Rising::default();
+    rising.refresh(state, NOW_MS);
+    let suggest = |user| {
+        let state = state.read();
+        let number = state.users.number(id(1, user)).unwrap();
+        let list = || rising.list(&state, NOW_MS);
+        black_box(discover::suggest_with(&state, number, NOW_MS, 20, &Default::default(), list));
+    };
     let (mut rng, mut again) = (Rng(1), Rng(1));
     group.bench_function("miss", |b| {
-        b.iter(|| black_box(rank::feed(state, number(rng.below(USERS)), NOW_MS, &trending)));
+        b.iter(|| feed(rng.below(USERS)));
     });
-    each_user("feed miss", |user| drop(black_box(rank::feed(state, number(user), NOW_MS, &trending))));
+    each_user("feed miss", feed);
     let snapshots = Snapshots::default();
-    let hit = |user| snapshots.page(state, id(1, user), Algorithm::Ranked, None, 20, NOW_MS);
+    let hit = |user| {
+        let (algorithm, trending) = (Algorithm::Ranked, &trending);
+        let user = id(1, user);
+        let ask = Ask { user, algorithm, cursor: None, limit: 20, now_ms: NOW_MS, trending, late: &|| false };
+        snapshots.page(state, &ask)
+    };
     (0..1_000).for_each(|user| drop(hit(user)));
     group.bench_function("hit", |b| b.iter(|| black_box(hit(again.below(1_000)))));
     group.bench_function("suggestions", |b| {
-        b.iter(|| discover::suggest(state, number(rng.below(USERS)), NOW_MS, 20, &Default::default()));
+        b.iter(|| suggest(rng.below(USERS)));
     });
-    each_user("suggestions", |user| {
-        drop(black_box(discover::suggest(state, number(user), NOW_MS, 20, &Default::default())));
-    });
+    each_user("suggestions", suggest);
+    group.bench_function("who_gained_followers", |b| b.iter(|| rising.refresh(state, NOW_MS)));
     group.finish();
 }
 
@@ -88,11 +106,11 @@ fn waiting(state: State) {
 }
 
 fn serving(c: &mut Criterion) {
-    let state = world();
-    let bytes: usize = state.mem_bytes().iter().map(|(_, bytes)| bytes).sum();
+    let state = RwLock::new(world());
+    let bytes: usize = state.read().mem_bytes().iter().map(|(_, bytes)| bytes).sum();
     eprintln!("the world takes {} MiB", bytes >> 20);
     pages(c, &state);
-    waiting(state);
+    waiting(state.into_inner());
 }
 
 criterion_group!(benches, serving);

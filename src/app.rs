@@ -18,7 +18,11 @@ use crate::decode::{Decoder, FileSchemas, Schemas, SchemasError, Topics};
 use crate::discover::dismissals::{self, Dismissals};
 use crate::event::TopicPartition;
 use crate::feed::snapshot::Snapshots;
-use crate::http::{Auth, Edge, KeyError, Observed};
+use crate::feed::trending::overrides::{self, Overrides};
+use crate::feed::trending::publish::Board;
+use crate::http::{Auth, Edge, KeyError, Observed, Streams};
+use crate::jobs::serving::Served;
+use crate::jobs::{self, Runner};
 use crate::pipeline::ingest::{Ingest, IngestError};
 use crate::pipeline::progress::{PartitionStatus, Shared};
 use crate::pipeline::writer::{Message, Parts, Recovery, RecoveryError, RecoveryReport, Writer, WriterError};
@@ -69,12 +73,22 @@ pub struct Setup {
     pub state: StateSettings,
     pub topics: Topics,
     pub schemas: Arc<dyn Schemas>,
+    /// Feeds fill places that no post fits against the rules of spacing.
+    pub relaxed_spacing: bool,
 }
 
 impl Setup {
     pub fn new(data_dir: impl Into<PathBuf>, topics: Topics, schemas: Arc<dyn Schemas>) -> Setup {
         let (settings, state) = (Settings::default(), StateSettings::default());
-        Setup { data_dir: data_dir.into(), clock: Clock::System, settings, state, topics, schemas }
+        Setup {
+            data_dir: data_dir.into(),
+            clock: Clock::System,
+            settings,
+            state,
+            topics,
+            schemas,
+            relaxed_spacing: false,
+        }
     }
 
     /// As a configuration says.
@@ -82,6 +96,7 @@ impl Setup {
         let (prefix, events) = (config.topic_prefix.clone(), config.events_topic.clone());
         let mut setup = Setup::new(&config.data_dir, Topics { prefix, events, last_part: false }, schemas);
         setup.settings.truncate = config.truncate;
+        setup.relaxed_spacing = config.relaxed_spacing;
         setup.settings.dedup_horizon_ms = i64::from(config.dedup_horizon_hours) * 3_600_000;
         setup
     }
@@ -217,6 +232,18 @@ pub fn load_dismissals(store: &Store) -> Result<Dismissals, ReadError> {
     Ok(Dismissals::load(names.iter().map(Vec::as_slice)))
 }
 
+/// What operators say about trending, as a store holds it.
+pub fn load_overrides(store: &Store) -> Result<Overrides, ReadError> {
+    let mut entries = Vec::new();
+    store.read()?.scan(EDGE, (overrides::KIND, &[][..]).., |(kind, name), value| {
+        if kind == overrides::KIND {
+            entries.push((name.to_vec(), value.to_vec()));
+        }
+        kind == overrides::KIND
+    })?;
+    Ok(Overrides::load(entries.iter().map(|(name, value)| (&name[..], &value[..]))))
+}
+
 /// A node that serves: the batch loop over the local log, and what the edge needs.
 pub struct Node {
     pub running: Running,
@@ -228,11 +255,16 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     let auth = Auth::open(&setup.data_dir)?;
     let observed = Arc::new(Observed::default());
     observed.recovery_micros.store(recovery.as_micros() as u64, Ordering::Relaxed);
-    let told = Arc::clone(&observed);
+    let feeds = Arc::new(Snapshots::new(setup.relaxed_spacing));
+    let (told, seen, clock) = (Arc::clone(&observed), Arc::clone(&feeds), setup.clock.clone());
     opened.writer.set_on_commit(Box::new(move |facts| {
         told.commits.fetch_add(1, Ordering::Relaxed);
         told.commit_micros.fetch_add((facts.commit_ms * 1e3) as u64, Ordering::Relaxed);
         told.dead_letters.store(facts.dead_letters, Ordering::Relaxed);
+        if let Some(arrival_ms) = facts.oldest_arrival_ms {
+            let now_ms = clock.now_ms();
+            seen.served.visible(now_ms, now_ms - arrival_ms);
+        }
     }));
     let topic = setup.topics.events.as_str();
     let partition = TopicPartition::new(topic, LOCAL_PARTITION);
@@ -240,11 +272,38 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     let (source, log, acks) = LocalSource::new(topic, next);
     opened.writer.set_local(acks);
     let dismissals = load_dismissals(&opened.store)?;
+    let overrides = load_overrides(&opened.store)?;
     let (state, shared) = (Arc::clone(&opened.state), Arc::clone(&opened.shared));
+    let clock = setup.clock.clone();
+    let trending = Arc::new(Board::new(Arc::clone(&state), overrides, clock.now_ms()));
+    let served = Served {
+        state: Arc::clone(&state),
+        trending: Arc::clone(&trending),
+        feeds: Arc::clone(&feeds),
+        rising: Arc::default(),
+        shown: Arc::default(),
+    };
+    let (rising, shown) = (Arc::clone(&served.rising), Arc::clone(&served.shown));
     let running = opened.start(Box::new(source), setup.decoder())?;
-    let (clock, feeds, cursor_key) = (setup.clock.clone(), Snapshots::default(), auth.secret("cursor"));
-    let writer = running.inbox.clone();
-    let edge = Edge { clock, state, shared, log, auth, observed, feeds, cursor_key, dismissals, writer };
-    let edge = Arc::new(edge);
-    Ok(Node { running, edge })
+    let jobs = Runner::new(jobs::serving::jobs(&served), clock.clone(), clock.now_ms() as u64);
+    let jobs = jobs.start().map_err(|source| AppError::Spawn { name: "jobs", source })?;
+    let (streams, cursor_key, writer) = (Streams::default(), auth.secret("cursor"), running.inbox.clone());
+    let edge = Edge {
+        clock,
+        state,
+        shared,
+        log,
+        auth,
+        observed,
+        feeds,
+        trending,
+        rising,
+        shown,
+        streams,
+        jobs,
+        cursor_key,
+        dismissals,
+        writer,
+    };
+    Ok(Node { running, edge: Arc::new(edge) })
 }

@@ -22,6 +22,7 @@ pub struct Config {
     pub events_topic: String,
     pub dedup_horizon_hours: u16,
     pub truncate: TruncatePolicy,
+    pub relaxed_spacing: bool,
     pub log_level: String,
     pub log_json: bool,
 }
@@ -35,6 +36,7 @@ impl Default for Config {
             events_topic: "events".to_owned(),
             dedup_horizon_hours: 24,
             truncate: TruncatePolicy::Quarantine,
+            relaxed_spacing: false,
             log_level: "warn".to_owned(),
             log_json: false,
         }
@@ -50,7 +52,7 @@ struct Field {
     get: fn(&Config) -> Value,
 }
 
-const FIELDS: [Field; 8] = [
+const FIELDS: [Field; 9] = [
     Field {
         section: "store",
         key: "data_dir",
@@ -123,6 +125,16 @@ const FIELDS: [Field; 8] = [
                 TruncatePolicy::Ignore => "ignore",
             })
         },
+    },
+    Field {
+        section: "feed",
+        key: "relaxed_spacing",
+        help: "Goes on against the rules of spacing where they would end a feed: true or false.",
+        set: |config, text| {
+            config.relaxed_spacing = text.parse().map_err(|_| "expected true or false".to_owned())?;
+            Ok(())
+        },
+        get: |config| Value::from(config.relaxed_spacing),
     },
     Field {
         section: "log",

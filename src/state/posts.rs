@@ -201,6 +201,11 @@ impl Posts {
         sum
     }
 
+    /// The latest epoch minute in which the post counted something.
+    pub fn last_minute(&self, post: u32) -> Option<i64> {
+        self.posts.get(post as usize)?.buckets.last().map(|bucket| bucket.minute.into())
+    }
+
     /// The author's posts, newest first, then by id.
     pub fn of_author(&self, user: u32) -> &[u32] {
         self.by_author.get(user as usize).map_or(&[], Vec::as_slice)

@@ -200,6 +200,7 @@ impl State {
                     return Err(CodecError::Invalid(WHAT));
                 }
                 self.graph.out[user].push(followee);
+                self.graph.follows += 1;
                 // Users come in order, so followers are sorted.
                 self.graph.followers[followee.user as usize].push(user as u32);
             }
