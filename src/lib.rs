@@ -4,8 +4,9 @@
 //! The modules, in the order that data takes:
 //!
 //! `event` is the vocabulary. A `source` delivers records, `decode` types them, the `pipeline` commits everything a
-//! batch causes in one transaction and then applies its effects to `state`. `feed` and `discover` read the state, `http`
-//! serves what they make; the `warehouse` delivers every row to ClickHouse. `app` wires it all, `cli` is what a person types, `config` and `clock` serve all.
+//! batch causes in one transaction and then applies its effects to `state`. `feed` and `discover` read the state, `jobs`
+//! keep what they make fresh, `http` serves it, the `warehouse` delivers every row to ClickHouse. `app` wires it all,
+//! `cli` is what a person types, `config` and `clock` serve all.
 
 pub mod app;
 pub mod cli;
@@ -16,6 +17,7 @@ pub mod discover;
 pub mod event;
 pub mod feed;
 pub mod http;
+pub mod jobs;
 pub mod pipeline;
 pub mod source;
 pub mod state;

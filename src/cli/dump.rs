@@ -8,7 +8,8 @@ use crate::clock::Clock;
 use crate::discover;
 use crate::event::{Id, Table};
 use crate::feed::page::{Shape, page_json};
-use crate::feed::snapshot::{Algorithm, Snapshots};
+use crate::feed::snapshot::{Algorithm, Ask, Snapshots};
+use crate::feed::trending::publish::Published;
 use crate::feed::trending::{self, TRENDING_MAX, Window};
 use crate::http::Auth;
 
@@ -60,18 +61,25 @@ pub(super) fn run(args: &Args, data: &Path) -> Result<(), CliError> {
         failed?;
     }
     let now_ms = args.now.map_or_else(|| Clock::System.now_ms(), |now| now.as_millisecond());
-    let state = opened.state.read();
     let limit = usize::from(args.limit);
+    let overrides = app::load_overrides(&opened.store).map_err(AppError::from)?;
+    let list = |window| {
+        let state = opened.state.read();
+        Published::new(&state, trending::rank(&state, window, now_ms, &overrides))
+    };
     if let Some(window) = args.trending {
-        writeln!(out, "{}", trending::rank(&state, window, now_ms, limit).json())?;
+        writeln!(out, "{}", list(window).page(0, limit, |_| true).body)?;
     }
     if let Some(user) = args.feed {
         let key = Auth::open(data).map_err(AppError::from)?.secret("cursor");
-        let page = Snapshots::default().page(&state, user, Algorithm::Ranked, None, limit, now_ms);
+        let (trending, algorithm) = (list(Window::Day).numbers, Algorithm::Ranked);
+        let ask = Ask { user, algorithm, cursor: None, limit, now_ms, trending: &trending, late: &|| false };
+        let page = Snapshots::default().page(&opened.state, &ask);
         let shape = Shape { explain: true, hydrate: false, latency_ms: 0.0 };
-        writeln!(out, "{}", page_json(&page, user, Algorithm::Ranked, &key, &shape))?;
+        writeln!(out, "{}", page_json(&page, user, algorithm, &key, &shape))?;
     }
     if let Some(id) = args.suggestions {
+        let state = opened.state.read();
         let user = state.users.number(id).unwrap_or(u32::MAX);
         let dismissed = app::load_dismissals(&opened.store).map_err(AppError::from)?.of(id, &state);
         let list = discover::suggest(&state, user, now_ms, limit, &dismissed);

@@ -36,6 +36,7 @@ pub struct Config {
     pub clickhouse_password: Option<String>,
     pub clickhouse_outbox_max_mib: u32,
     pub dedup_horizon_hours: u16,
+    pub relaxed_spacing: bool,
     pub log_level: String,
     pub log_json: bool,
 }
@@ -68,6 +69,7 @@ impl Default for Config {
             clickhouse_password: None,
             clickhouse_outbox_max_mib: 8_192,
             dedup_horizon_hours: 24,
+            relaxed_spacing: false,
             log_level: "warn".to_owned(),
             log_json: false,
         }
@@ -271,6 +273,16 @@ pub(super) const FIELDS: &[Field] = &[
         "expected 24 to 720",
         "How long an event id is remembered; 24 to 720."
     ),
+    Field {
+        section: "feed",
+        key: "relaxed_spacing",
+        help: "Goes on against the rules of spacing where they would end a feed: true or false.",
+        set: |config, text| {
+            config.relaxed_spacing = text.parse().map_err(|_| "expected true or false".to_owned())?;
+            Ok(())
+        },
+        get: |config| Value::from(config.relaxed_spacing),
+    },
     Field {
         section: "log",
         key: "level",

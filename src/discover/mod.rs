@@ -2,9 +2,12 @@
 //! then those who gained most followers (`docs/feed.md`).
 
 pub mod dismissals;
+pub mod rising;
+pub mod shown;
 
 use std::cmp::Reverse;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -17,9 +20,6 @@ pub const FOLLOWEES_MAX: usize = 200;
 pub const FOLLOWS_MAX: usize = 500;
 /// Followees named as evidence.
 pub const EVIDENCE_MAX: usize = 3;
-/// "Gained followers" looks back so far.
-pub const GAINED_MS: i64 = 7 * DAY_MS;
-
 /// Why somebody is suggested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -55,6 +55,18 @@ pub struct Suggestion {
 
 /// The best `limit` suggestions. `dismissed` are never suggested.
 pub fn suggest(state: &State, user: u32, now_ms: i64, limit: usize, dismissed: &FxHashSet<u32>) -> Vec<Suggestion> {
+    suggest_with(state, user, now_ms, limit, dismissed, || Arc::new(rising::count(state, now_ms)))
+}
+
+/// The same, with who gained followers given: it is the same for every user and counted over everybody.
+pub fn suggest_with(
+    state: &State,
+    user: u32,
+    now_ms: i64,
+    limit: usize,
+    dismissed: &FxHashSet<u32>,
+    rising: impl FnOnce() -> Arc<Vec<(u32, u32)>>,
+) -> Vec<Suggestion> {
     let allowed = |other: u32| {
         other != user
             && !dismissed.contains(&other)
@@ -62,82 +74,98 @@ pub fn suggest(state: &State, user: u32, now_ms: i64, limit: usize, dismissed: &
             && !state.graph.follows(user, other)
     };
     let today = now_ms.div_euclid(DAY_MS) as i32;
-    let mut found = mutual(state, user, today, &allowed);
-    let followers = |other: u32| state.graph.followers(other).len();
-    let by_followers = |other: u32| (Reverse(followers(other)), state.users.id(other));
-    found.sort_unstable_by_key(|(other, evidence)| (Reverse(evidence.0), by_followers(*other)));
-    found.truncate(limit);
-    let mut out: Vec<_> =
-        found.into_iter().map(|(other, evidence)| (other, Reason::Mutual, evidence.0, evidence)).collect();
+    let mut out = mutual(state, user, today, limit, &allowed);
+    let mut known: FxHashSet<u32> = out.iter().map(|found| found.other).collect();
+    let mut add = |out: &mut Vec<Found>, other, reason, score| {
+        if out.len() < limit && allowed(other) && known.insert(other) {
+            out.push(Found { other, reason, score, mutual: 0, evidence: Vec::new() });
+        }
+    };
     if out.len() < limit {
-        let known: FxHashSet<u32> = out.iter().map(|(other, ..)| *other).collect();
-        let mut fans: Vec<u32> = state.graph.followers(user).to_vec();
-        fans.retain(|other| allowed(*other) && !known.contains(other));
-        fans.sort_unstable_by_key(|other| by_followers(*other));
-        out.extend(fans.into_iter().map(|other| (other, Reason::FollowsYou, 0, Evidence::default())));
-        out.truncate(limit);
+        let mut fans: Vec<_> = state.graph.followers(user).iter().map(|other| by_followers(state, *other)).collect();
+        fans.sort_unstable();
+        fans.into_iter().for_each(|(_, _, other)| add(&mut out, other, Reason::FollowsYou, 0));
     }
     if out.len() < limit {
-        let known: FxHashSet<u32> = out.iter().map(|(other, ..)| *other).collect();
-        let mut rising = gained(state, now_ms);
-        rising.retain(|(other, _)| allowed(*other) && !known.contains(other));
-        rising.sort_unstable_by_key(|(other, gained)| (Reverse(*gained), state.users.id(*other)));
-        out.extend(rising.into_iter().map(|(other, gained)| (other, Reason::Rising, gained, Evidence::default())));
-        out.truncate(limit);
+        rising().iter().for_each(|(other, gained)| add(&mut out, *other, Reason::Rising, *gained));
     }
-    let finish = |(other, reason, score, evidence): (u32, Reason, u32, Evidence)| Suggestion {
-        user: state.users.id(other),
-        username: state.user_rows[other as usize].as_ref().map_or("".into(), |row| row.username.clone()),
-        reason,
-        score,
-        mutual: evidence.0,
-        affinity: state.affinity.weight(user, other, today).max(0) as f64 / 10.0,
-        evidence: evidence.1.into_iter().map(|followee| state.users.id(followee)).collect(),
+    let finish = |found: Found| Suggestion {
+        user: state.users.id(found.other),
+        username: state.user_rows[found.other as usize].as_ref().map_or("".into(), |row| row.username.clone()),
+        reason: found.reason,
+        score: found.score,
+        mutual: found.mutual,
+        affinity: state.affinity.weight(user, found.other, today).max(0) as f64 / 10.0,
+        evidence: found.evidence.into_iter().map(|followee| state.users.id(followee)).collect(),
     };
     out.into_iter().map(finish).collect()
 }
 
-/// How many followees follow somebody, and the first of them.
-#[derive(Clone, Debug, Default)]
-struct Evidence(u32, Vec<u32>);
+/// A suggestion in the state's numbers.
+struct Found {
+    other: u32,
+    reason: Reason,
+    score: u32,
+    mutual: u32,
+    evidence: Vec<u32>,
+}
 
-fn mutual(state: &State, user: u32, today: i32, allowed: &impl Fn(u32) -> bool) -> Vec<(u32, Evidence)> {
-    let mut read = state.graph.followees(user).to_vec();
-    let weights: FxHashMap<u32, i64> = state.affinity.authors(user, today).into_iter().collect();
-    let weight = |other: u32| weights.get(&other).copied().unwrap_or(0);
-    read.sort_unstable_by_key(|f| (Reverse(weight(f.user)), Reverse(f.since_us), state.users.id(f.user)));
-    read.truncate(FOLLOWEES_MAX);
-    let mut found: FxHashMap<u32, Evidence> = FxHashMap::default();
-    for followee in read {
-        let mut follows = std::borrow::Cow::Borrowed(state.graph.followees(followee.user));
+/// Sorts those with most followers first, then by smallest id.
+fn by_followers(state: &State, other: u32) -> (Reverse<usize>, Id, u32) {
+    (Reverse(state.graph.followers(other).len()), state.users.id(other), other)
+}
+
+/// The best of those whom followees follow.
+fn mutual(state: &State, user: u32, today: i32, limit: usize, allowed: &impl Fn(u32) -> bool) -> Vec<Found> {
+    let read = followees_read(state, user, today);
+    // Everybody whom they follow, with who does, by their places: sorted, the same person stands together.
+    let mut pairs: Vec<(u32, u32)> = Vec::new();
+    for (followee, place) in read.iter().zip(0..) {
+        let mut follows = std::borrow::Cow::Borrowed(state.graph.followees(*followee));
         if follows.len() > FOLLOWS_MAX {
             let all = follows.to_mut();
             all.sort_unstable_by_key(|f| (Reverse(f.since_us), state.users.id(f.user)));
             all.truncate(FOLLOWS_MAX);
         }
-        for other in follows.iter() {
-            let evidence = found.entry(other.user).or_default();
-            evidence.0 += 1;
-            if evidence.1.len() < EVIDENCE_MAX {
-                evidence.1.push(followee.user);
-            }
+        pairs.extend(follows.iter().map(|other| (other.user, place)));
+    }
+    pairs.sort_unstable();
+    let mut groups: Vec<&[(u32, u32)]> = pairs.chunk_by(|a, b| a.0 == b.0).collect();
+    groups.sort_unstable_by_key(|group| Reverse(group.len()));
+    let mut out = Vec::new();
+    // Most have a low count and are never looked at.
+    for same in groups.chunk_by(|a, b| a.len() == b.len()) {
+        let mut ranked: Vec<_> = same
+            .iter()
+            .filter(|group| allowed(group[0].0))
+            .map(|group| {
+                let (followers, id, other) = by_followers(state, group[0].0);
+                (followers, id, other, *group)
+            })
+            .collect();
+        ranked.sort_unstable();
+        out.extend(ranked.into_iter().take(limit - out.len()).map(|(_, _, other, group)| {
+            let evidence = group.iter().take(EVIDENCE_MAX).map(|(_, place)| read[*place as usize]).collect();
+            let count = group.len() as u32;
+            Found { other, reason: Reason::Mutual, score: count, mutual: count, evidence }
+        }));
+        if out.len() == limit {
+            break;
         }
     }
-    found.into_iter().filter(|(other, _)| allowed(*other)).collect()
+    out
 }
 
-/// Followers that each user gained lately, for those who gained any.
-fn gained(state: &State, now_ms: i64) -> Vec<(u32, u32)> {
-    let (from_us, to_us) = ((now_ms - GAINED_MS) * 1_000, now_ms * 1_000);
-    let mut gained: FxHashMap<u32, u32> = FxHashMap::default();
-    for user in 0..state.users.len() as u32 {
-        for followee in state.graph.followees(user) {
-            if followee.since_us > from_us && followee.since_us <= to_us {
-                *gained.entry(followee.user).or_default() += 1;
-            }
-        }
-    }
-    gained.into_iter().collect()
+/// The followees that are read, in this order.
+fn followees_read(state: &State, user: u32, today: i32) -> Vec<u32> {
+    let weights: FxHashMap<u32, i64> = state.affinity.authors(user, today).into_iter().collect();
+    let weight = |other: u32| weights.get(&other).copied().unwrap_or(0);
+    let keyed = state.graph.followees(user).iter();
+    let mut read: Vec<_> =
+        keyed.map(|f| (Reverse(weight(f.user)), Reverse(f.since_us), state.users.id(f.user), f.user)).collect();
+    read.sort_unstable();
+    read.truncate(FOLLOWEES_MAX);
+    read.into_iter().map(|(.., user)| user).collect()
 }
 
 /// The answer of `GET /api/v1/discover/suggested-users`.

@@ -8,7 +8,8 @@ use rustc_hash::FxHashMap;
 use crate::event::Id;
 use crate::state::{DAY_MS, State};
 
-use super::trending::{self, TRENDING_MAX, Window};
+use super::trending::overrides::Overrides;
+use super::trending::{self, Window};
 
 /// Newest posts of followees.
 pub const FOLLOWED_MAX: usize = 500;
@@ -25,27 +26,51 @@ pub struct Sources {
     pub affinity: bool,
 }
 
-/// The posts that `user` may be shown, each with its sources: not the user's own, visible, not viewed for 24 hours.
-pub fn collect(state: &State, user: u32, now_ms: i64, trending: &[u32]) -> Vec<(u32, Sources)> {
+/// What a feed is made of.
+#[derive(Debug, Default)]
+pub struct Candidates {
+    /// Each with its sources.
+    pub posts: Vec<(u32, Sources)>,
+    /// When the first post that was left out because it was seen may be shown again, epoch milliseconds.
+    pub seen_until_ms: Option<i64>,
+    /// Some sources were not asked: it took too long.
+    pub cut: bool,
+}
+
+/// The posts that `user` may be shown: not the user's own, visible, not viewed for 24 hours. `late` is asked after each
+/// source; once it says so, no further source is asked.
+pub fn collect(state: &State, user: u32, now_ms: i64, trending: &[u32], late: &dyn Fn() -> bool) -> Candidates {
     let mut found: FxHashMap<u32, Sources> = FxHashMap::default();
+    found.reserve(FOLLOWED_MAX + AFFINITY_MAX);
     for post in followed(state, user, now_ms) {
         found.entry(post).or_default().followed = true;
     }
-    for post in trending {
-        found.entry(*post).or_default().trending = true;
+    let mut cut = late();
+    if !cut {
+        for post in trending {
+            found.entry(*post).or_default().trending = true;
+        }
+        for post in affine(state, user, now_ms) {
+            found.entry(post).or_default().affinity = true;
+        }
+        cut = late();
     }
-    for post in affine(state, user, now_ms) {
-        found.entry(post).or_default().affinity = true;
+    let mut out = Candidates { cut, ..Candidates::default() };
+    for (post, sources) in found {
+        if state.posts.author(post) == Some(user) || !state.visible(post) {
+            continue;
+        }
+        match state.touches.seen_until_ms(user, post, now_ms) {
+            Some(until_ms) => out.seen_until_ms = Some(out.seen_until_ms.map_or(until_ms, |min| min.min(until_ms))),
+            None => out.posts.push((post, sources)),
+        }
     }
-    let shown = |post: u32| {
-        state.posts.author(post) != Some(user) && state.visible(post) && !state.touches.seen(user, post, now_ms)
-    };
-    found.into_iter().filter(|(post, _)| shown(*post)).collect()
+    out
 }
 
-/// The numbers of the posts of trending 24 h: the same for every user.
+/// The numbers of the posts of trending 24 h: the same for every user. The server takes them from the published list.
 pub fn trending_posts(state: &State, now_ms: i64) -> Vec<u32> {
-    let list = trending::rank(state, Window::Day, now_ms, TRENDING_MAX);
+    let list = trending::rank(state, Window::Day, now_ms, &Overrides::default());
     list.entries.iter().filter_map(|entry| state.post_ids.number(entry.post)).collect()
 }
 

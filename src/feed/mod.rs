@@ -1,8 +1,9 @@
-//! What is made of the state for a reader: pure functions of the state, a user and `now`.
+//! What is made of the state for a reader: functions of the state, a user and `now`, and what is kept of their results.
 
 pub mod candidates;
 pub mod cursor;
 pub mod page;
 pub mod rank;
+pub mod served;
 pub mod snapshot;
 pub mod trending;

@@ -1,28 +1,37 @@
 //! Immutable feeds of users, and pages of them. A page is a stretch of one snapshot, so pages never repeat a post and
 //! never leave one out (N10); whatever may not be shown any more is left out when a page is read (N11).
+//!
+//! One computation at a time makes a user's snapshot (single flight); while it is only too old, but nothing that it
+//! depends on changed, it goes on being served for [`STALE_MS`] and is asked to be made anew in the background.
 
 use std::collections::VecDeque;
 use std::hash::Hasher as _;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHasher};
 
 use crate::event::Id;
 use crate::state::State;
 
-use super::candidates::trending_posts;
 use super::cursor::Cursor;
-use super::rank::{self, Ranked};
+use super::rank::{self, Feed, Making, Ranked};
+use super::served::Served;
 
-/// Users whose snapshots are kept; the one whose first snapshot is oldest makes room.
-pub const USERS_MAX: usize = 20_000;
+/// Memory of all snapshots; in each part of the users the one who was away longest makes room.
+pub const SNAPSHOTS_MAX_BYTES: usize = 128 << 20;
 /// Snapshots of one user and algorithm: readers may be in an older one.
 pub const PER_USER_MAX: usize = 3;
-/// A snapshot is made anew after this at the latest.
+/// A snapshot is to be made anew after this, a tenth more or less.
 pub const TTL_MS: i64 = 120_000;
-/// The posts of trending 24 h are taken from a list at most this old.
-const TRENDING_TTL_MS: i64 = 1_000;
+/// So much longer it is served while a new one is made.
+pub const STALE_MS: i64 = 30_000;
+/// Users whose snapshots wait to be made anew, of one part.
+const DUE_MAX: usize = 256;
+/// Whoever read within this time has snapshots made ahead.
+const ACTIVE_MS: i64 = 10 * 60_000;
+/// Parts of the users: each has a lock for its snapshots, and one for making them.
+const PARTS: usize = 64;
 
 /// How a feed is ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,7 +58,35 @@ pub struct Snapshot {
     pub as_of_ms: i64,
     /// Over whom the user follows and what those posted.
     versions: u64,
-    pub posts: Vec<Ranked>,
+    feed: Feed,
+}
+
+impl Snapshot {
+    pub fn posts(&self) -> &[Ranked] {
+        &self.feed.posts
+    }
+
+    /// Made in haste: newest first, from followees only.
+    pub fn cut(&self) -> bool {
+        self.feed.cut
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Snapshot>() + self.feed.posts.capacity() * size_of::<Ranked>()
+    }
+}
+
+/// What is asked for.
+pub struct Ask<'a> {
+    pub user: Id,
+    pub algorithm: Algorithm,
+    pub cursor: Option<Cursor>,
+    pub limit: usize,
+    pub now_ms: i64,
+    /// The posts of trending 24 h.
+    pub trending: &'a [u32],
+    /// Whether the answer takes too long.
+    pub late: &'a dyn Fn() -> bool,
 }
 
 /// One page.
@@ -64,113 +101,275 @@ pub struct Page {
     pub newer: bool,
     /// The cursor's snapshot is gone; this page is from another one.
     pub rebuilt: bool,
+    /// A new snapshot should be made in the background: [`Snapshots::refresh`].
+    pub due: bool,
 }
 
-type Kept = FxHashMap<(Id, Algorithm), VecDeque<Arc<Snapshot>>>;
+type Key = (Id, Algorithm);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
+struct Kept {
+    /// Oldest first.
+    snapshots: VecDeque<Arc<Snapshot>>,
+    /// When a page was last asked for.
+    read_ms: i64,
+}
+
+#[derive(Debug, Default)]
 struct Inner {
-    kept: Kept,
-    /// Keys by the age of their first snapshot.
-    order: VecDeque<(Id, Algorithm)>,
-    trending: Option<(i64, Arc<Vec<u32>>)>,
+    kept: FxHashMap<Key, Kept>,
+    bytes: usize,
+    /// To be made anew, each once.
+    due: VecDeque<Key>,
 }
 
-/// See the module.
-#[derive(Default)]
-pub struct Snapshots {
+#[derive(Debug, Default)]
+struct Part {
+    /// Held while a snapshot is made: whoever wants the same waits and finds it.
+    flight: Mutex<()>,
     inner: Mutex<Inner>,
 }
 
+/// How old a snapshot is for its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    Fresh,
+    /// Good to serve; a new one should be made.
+    Due,
+    Gone,
+}
+
+/// See the module.
+pub struct Snapshots {
+    parts: Vec<Part>,
+    /// Fills places that no post fits; see [`Making::relaxed`].
+    relaxed_spacing: bool,
+    pub served: Served,
+}
+
+impl Default for Snapshots {
+    fn default() -> Snapshots {
+        Snapshots::new(false)
+    }
+}
+
 impl Snapshots {
-    /// The page of a user at a cursor, or the first one.
-    pub fn page(
-        &self,
-        state: &State,
-        user: Id,
-        algorithm: Algorithm,
-        cursor: Option<Cursor>,
-        limit: usize,
-        now_ms: i64,
-    ) -> Page {
-        let number = state.users.number(user).unwrap_or(u32::MAX);
-        let versions = versions(state, number);
-        let key = (user, algorithm);
-        let kept = self.inner.lock().kept.get(&key).cloned().unwrap_or_default();
-        let fresh = |snapshot: &&Arc<Snapshot>| {
-            // Jitter by user, so that those who came together do not come back together.
-            let ttl_ms = TTL_MS * 9 / 10 + (user.as_u128() % (TTL_MS as u128 / 5)) as i64;
-            snapshot.versions == versions && (0..ttl_ms).contains(&(now_ms - snapshot.as_of_ms))
-        };
-        let found = match cursor {
-            Some(cursor) => kept.iter().find(|snapshot| snapshot.id == cursor.snapshot),
-            None => kept.back().filter(fresh),
-        };
-        let (cache_hit, rebuilt) = (found.is_some(), found.is_none() && cursor.is_some());
-        let snapshot = match found {
-            Some(snapshot) => Arc::clone(snapshot),
-            None => self.make(state, key, number, versions, now_ms),
-        };
-        let start = cursor.map_or(0, |cursor| cursor.position as usize);
-        let mut places: Vec<usize> = (start..snapshot.posts.len())
-            .filter(|place| shown(state, number, &snapshot.posts[*place]))
-            .take(limit + 1)
-            .collect();
-        let more = places.len() > limit;
-        places.truncate(limit);
-        let next = places.last().map_or(start, |place| place + 1) as u32;
-        let cursor = more.then_some(Cursor { algorithm: algorithm as u8, snapshot: snapshot.id, position: next });
-        let newer = snapshot.versions != versions;
-        Page { snapshot, places, cursor, cache_hit, newer, rebuilt }
+    pub fn new(relaxed_spacing: bool) -> Snapshots {
+        let parts = std::iter::repeat_with(Part::default).take(PARTS).collect();
+        Snapshots { parts, relaxed_spacing, served: Served::default() }
     }
 
-    fn make(&self, state: &State, key: (Id, Algorithm), number: u32, versions: u64, now_ms: i64) -> Arc<Snapshot> {
-        let posts = match key.1 {
-            Algorithm::Ranked => rank::feed(state, number, now_ms, &self.trending(state, now_ms)),
+    fn part(&self, user: Id) -> &Part {
+        &self.parts[usize::from(user.0[15]) % PARTS]
+    }
+
+    /// The page of a user at a cursor, or the first one. The caller holds no lock of the state.
+    pub fn page(&self, state: &RwLock<State>, ask: &Ask<'_>) -> Page {
+        if let Some(page) = self.known(&state.read(), ask) {
+            return page;
+        }
+        let part = self.part(ask.user);
+        // No lock of the state while waiting: whoever makes the snapshot may need one behind a waiting writer.
+        let _flight = part.flight.lock();
+        let state = state.read();
+        // Whoever held the lock may have made it.
+        if let Some(page) = self.known(&state, ask) {
+            return page;
+        }
+        let making = Making { relaxed: self.relaxed_spacing, ..Making::of(ask) };
+        let number = number(&state, ask.user);
+        let snapshot = self.make(&state, (ask.user, ask.algorithm), &making);
+        let page = cut_page(&state, number, snapshot, ask);
+        Page { cache_hit: false, rebuilt: ask.cursor.is_some(), ..page }
+    }
+
+    /// The page, if its snapshot is there and good enough.
+    fn known(&self, state: &State, ask: &Ask<'_>) -> Option<Page> {
+        let number = number(state, ask.user);
+        let key = (ask.user, ask.algorithm);
+        let part = self.part(ask.user);
+        let (snapshot, due) = {
+            let mut inner = part.inner.lock();
+            let kept = inner.kept.get_mut(&key)?;
+            kept.read_ms = kept.read_ms.max(ask.now_ms);
+            match ask.cursor {
+                Some(cursor) => (Arc::clone(kept.snapshots.iter().find(|known| known.id == cursor.snapshot)?), false),
+                None => {
+                    let last = Arc::clone(kept.snapshots.back()?);
+                    match age(&last, ask.user, versions(state, number), ask.now_ms) {
+                        Age::Gone => return None,
+                        Age::Fresh => (last, false),
+                        Age::Due => {
+                            inner.want(key);
+                            (last, true)
+                        }
+                    }
+                }
+            }
+        };
+        Some(Page { due, ..cut_page(state, number, snapshot, ask) })
+    }
+
+    fn make(&self, state: &State, key: Key, making: &Making<'_>) -> Arc<Snapshot> {
+        let (number, now_ms) = (number(state, key.0), making.now_ms);
+        let feed = match key.1 {
+            Algorithm::Ranked => rank::feed(state, number, making),
             Algorithm::Time => rank::by_time(state, number, now_ms),
         };
+        self.served.relaxed(now_ms, feed.relaxed);
         let mut hasher = FxHasher::default();
         hasher.write_i64(now_ms);
-        posts.iter().for_each(|post| hasher.write(&post.post.0));
-        let snapshot = Arc::new(Snapshot { id: hasher.finish(), as_of_ms: now_ms, versions, posts });
-        let mut inner = self.inner.lock();
-        if !inner.kept.contains_key(&key) {
-            inner.order.push_back(key);
-            if inner.order.len() > USERS_MAX
-                && let Some(oldest) = inner.order.pop_front()
-            {
-                inner.kept.remove(&oldest);
-            }
+        feed.posts.iter().for_each(|post| hasher.write(&post.post.0));
+        let snapshot =
+            Arc::new(Snapshot { id: hasher.finish(), as_of_ms: now_ms, versions: versions(state, number), feed });
+        let inner = &mut *self.part(key.0).inner.lock();
+        let kept = inner.kept.entry(key).or_default();
+        if kept.snapshots.is_empty() {
+            kept.read_ms = now_ms;
         }
-        let list = inner.kept.entry(key).or_default();
-        list.push_back(Arc::clone(&snapshot));
-        if list.len() > PER_USER_MAX {
-            list.pop_front();
+        // The same feed made twice in a millisecond is one.
+        if kept.snapshots.back().is_none_or(|last| last.id != snapshot.id) {
+            inner.bytes += snapshot.bytes();
+            kept.snapshots.push_back(Arc::clone(&snapshot));
         }
+        if kept.snapshots.len() > PER_USER_MAX {
+            inner.bytes -= kept.snapshots.pop_front().map_or(0, |old| old.bytes());
+        }
+        inner.make_room(key);
         snapshot
     }
 
-    fn trending(&self, state: &State, now_ms: i64) -> Arc<Vec<u32>> {
-        let known = self.inner.lock().trending.clone();
-        match known {
-            Some((at_ms, posts)) if (0..TRENDING_TTL_MS).contains(&(now_ms - at_ms)) => posts,
-            _ => {
-                let posts = Arc::new(trending_posts(state, now_ms));
-                self.inner.lock().trending = Some((now_ms, Arc::clone(&posts)));
-                posts
+    /// Makes snapshots anew that are due, and those of users who read lately and whose feed changed; each at most once,
+    /// `limit` of all. Returns how many it made. This is the background's work.
+    pub fn refresh(&self, state: &RwLock<State>, trending: &[u32], now_ms: i64, limit: usize) -> usize {
+        let mut made = 0;
+        for part in &self.parts {
+            let keys = part.inner.lock().active(now_ms);
+            for key in keys {
+                if made == limit {
+                    return made;
+                }
+                let _flight = part.flight.lock();
+                let state = state.read();
+                let versions = versions(&state, number(&state, key.0));
+                let last = part.inner.lock().kept.get(&key).and_then(|kept| kept.snapshots.back().cloned());
+                if last.is_none_or(|last| age(&last, key.0, versions, now_ms) == Age::Fresh) {
+                    continue;
+                }
+                let making = Making { relaxed: self.relaxed_spacing, ..Making::strict(now_ms, trending) };
+                self.make(&state, key, &making);
+                made += 1;
             }
         }
+        made
+    }
+
+    /// Forgets snapshots that nobody can want any more; returns how many users' were forgotten.
+    pub fn sweep(&self, now_ms: i64) -> usize {
+        let mut gone = 0;
+        for part in &self.parts {
+            let inner = &mut *part.inner.lock();
+            inner.kept.retain(|_, kept| {
+                let keep = now_ms - kept.read_ms < ACTIVE_MS + TTL_MS;
+                if !keep {
+                    gone += 1;
+                    inner.bytes -= kept.snapshots.iter().map(|old| old.bytes()).sum::<usize>();
+                }
+                keep
+            });
+        }
+        gone
     }
 
     /// Forgets a user's snapshots.
     pub fn invalidate(&self, user: Id) {
-        let mut inner = self.inner.lock();
+        let mut inner = self.part(user).inner.lock();
         for algorithm in [Algorithm::Ranked, Algorithm::Time] {
-            if let Some(list) = inner.kept.get_mut(&(user, algorithm)) {
-                list.clear();
-            }
+            inner.forget(&(user, algorithm));
         }
     }
+
+    pub fn mem_bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.inner.lock().bytes).sum()
+    }
+}
+
+impl<'a> Making<'a> {
+    fn of(ask: &Ask<'a>) -> Making<'a> {
+        Making { now_ms: ask.now_ms, trending: ask.trending, relaxed: false, late: ask.late }
+    }
+}
+
+impl Inner {
+    fn want(&mut self, key: Key) {
+        if self.due.len() < DUE_MAX && !self.due.contains(&key) {
+            self.due.push_back(key);
+        }
+    }
+
+    /// Who waits for a new snapshot, then who read lately.
+    fn active(&mut self, now_ms: i64) -> Vec<Key> {
+        let mut keys: Vec<Key> = self.due.drain(..).collect();
+        let lately = self.kept.iter().filter(|(_, kept)| now_ms - kept.read_ms < ACTIVE_MS);
+        let others: Vec<Key> = lately.map(|(key, _)| *key).filter(|key| !keys.contains(key)).collect();
+        keys.extend(others);
+        keys
+    }
+
+    fn forget(&mut self, key: &Key) {
+        if let Some(kept) = self.kept.remove(key) {
+            self.bytes -= kept.snapshots.iter().map(|old| old.bytes()).sum::<usize>();
+        }
+    }
+
+    fn make_room(&mut self, newest: Key) {
+        while self.bytes > SNAPSHOTS_MAX_BYTES / PARTS && self.kept.len() > 1 {
+            let others = self.kept.iter().filter(|(key, _)| **key != newest);
+            let Some(oldest) = others.min_by_key(|(_, kept)| kept.read_ms).map(|(key, _)| *key) else { return };
+            self.forget(&oldest);
+        }
+    }
+}
+
+fn number(state: &State, user: Id) -> u32 {
+    state.users.number(user).unwrap_or(u32::MAX)
+}
+
+/// Whether a snapshot may be the first page. Jitter by user and snapshot, so that those who came together do not come
+/// back together: it lives for [`TTL_MS`] ±10 %, and from four fifths of that on a new one is asked for.
+fn age(snapshot: &Snapshot, user: Id, versions: u64, now_ms: i64) -> Age {
+    let jitter = |salt: u64, span_ms: i64| {
+        let mut hasher = FxHasher::default();
+        hasher.write(&user.0);
+        hasher.write_u64(snapshot.id ^ salt);
+        (hasher.finish() >> 32) as i64 % span_ms
+    };
+    let ttl_ms = TTL_MS * 9 / 10 + jitter(1, TTL_MS / 5);
+    let early_ms = ttl_ms * 4 / 5 + jitter(2, ttl_ms / 5);
+    let age_ms = now_ms - snapshot.as_of_ms;
+    // A seen post that may be shown again must not wait; a feed made in haste is for this page and those behind it.
+    let over = snapshot.feed.seen_until_ms.is_some_and(|until_ms| now_ms >= until_ms) || snapshot.feed.cut;
+    if snapshot.versions != versions || over || !(0..ttl_ms + STALE_MS).contains(&age_ms) {
+        Age::Gone
+    } else if age_ms >= early_ms {
+        Age::Due
+    } else {
+        Age::Fresh
+    }
+}
+
+fn cut_page(state: &State, number: u32, snapshot: Arc<Snapshot>, ask: &Ask<'_>) -> Page {
+    let start = ask.cursor.map_or(0, |cursor| cursor.position as usize);
+    let mut places: Vec<usize> = (start..snapshot.posts().len())
+        .filter(|place| shown(state, number, &snapshot.posts()[*place], ask.now_ms))
+        .take(ask.limit + 1)
+        .collect();
+    let more = places.len() > ask.limit;
+    places.truncate(ask.limit);
+    let next = places.last().map_or(start, |place| place + 1) as u32;
+    let cursor = more.then_some(Cursor { algorithm: ask.algorithm as u8, snapshot: snapshot.id, position: next });
+    let newer = snapshot.versions != versions(state, number);
+    Page { snapshot, places, cursor, cache_hit: true, newer, rebuilt: false, due: false }
 }
 
 /// Changes with whom the user follows, and with what each of them posted or whether they are active.
@@ -183,115 +382,14 @@ fn versions(state: &State, user: u32) -> u64 {
     hasher.finish()
 }
 
-/// Whether a post of a snapshot may still be shown: visible, and not there only because of a follow that is gone.
-fn shown(state: &State, user: u32, post: &Ranked) -> bool {
-    let Some(number) = state.post_ids.number(post.post) else { return false };
+/// Whether a post of a snapshot may still be shown: visible, not seen meanwhile, and not there only because of a follow
+/// that is gone.
+fn shown(state: &State, user: u32, post: &Ranked, now_ms: i64) -> bool {
     let only_followed = post.sources.followed && !post.sources.trending && !post.sources.affinity;
-    let followed = || state.posts.author(number).is_some_and(|author| state.graph.follows(user, author));
-    state.visible(number) && (!only_followed || followed())
+    state.visible(post.number)
+        && (!only_followed || state.graph.follows(user, post.author_number))
+        && !state.touches.seen(user, post.number, now_ms)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::{Effect, Facts};
-    use crate::state::StateSettings;
-    use proptest::prelude::*;
-
-    const NOW_MS: i64 = 1_795_132_800_000;
-
-    fn id(kind: u128, n: u64) -> Id {
-        Id::from_u128(kind << 64 | u128::from(n))
-    }
-
-    fn put(state: &mut State, key: Id, old: Option<Facts>, new: Option<Facts>) {
-        state.apply(&Effect::Row { key, old, new });
-    }
-
-    fn post(author: u64, n: u64) -> Facts {
-        Facts::Post { author: id(1, author), created_at_us: (NOW_MS - n as i64 * 60_000) * 1_000, published: true }
-    }
-
-    fn follow(n: u64) -> Facts {
-        Facts::Follow { follower: id(1, 0), followee: id(1, n), created_at_us: NOW_MS * 1_000 }
-    }
-
-    fn world() -> State {
-        let mut state = State::new(StateSettings::default());
-        for n in 1..40 {
-            put(&mut state, id(3, n), None, Some(follow(n)));
-            put(&mut state, id(2, n), None, Some(post(n, n)));
-            put(&mut state, id(2, n + 100), None, Some(post(n, n + 50)));
-        }
-        state
-    }
-
-    proptest! {
-        /// N10: whatever is written between pages, they repeat nothing and leave out nothing that may be shown.
-        #[test]
-        fn n10_pages_concatenate_to_the_snapshot_under_any_writes(
-            limit in 1usize..12,
-            writes in proptest::collection::vec((0u8..3, 1u64..40), 0..40),
-        ) {
-            let (mut state, snapshots) = (world(), Snapshots::default());
-            let (mut writes, mut unfollowed) = (writes.into_iter(), Vec::new());
-            let first = snapshots.page(&state, id(1, 0), Algorithm::Ranked, None, limit, NOW_MS);
-            let whole: Vec<Id> = first.snapshot.posts.iter().map(|post| post.post).collect();
-            let (mut page, mut seen, mut gone) = (first, Vec::new(), Vec::new());
-            loop {
-                let ids: Vec<Id> = page.places.iter().map(|place| page.snapshot.posts[*place].post).collect();
-                prop_assert!(ids.iter().all(|id| !gone.contains(id)), "N11: shown after it was gone");
-                seen.extend(ids);
-                let Some(cursor) = page.cursor else { break };
-                for (kind, n) in writes.by_ref().take(5) {
-                    match kind {
-                        0 => put(&mut state, id(2, 1_000 + n), None, Some(post(n, 0))),
-                        1 if !gone.contains(&id(2, n)) => {
-                            put(&mut state, id(2, n), Some(post(n, n)), None);
-                            gone.push(id(2, n));
-                        }
-                        2 if !unfollowed.contains(&n) => {
-                            put(&mut state, id(3, n), Some(follow(n)), None);
-                            unfollowed.push(n);
-                            gone.extend([id(2, n), id(2, n + 100)]);
-                        }
-                        _ => {}
-                    }
-                }
-                page = snapshots.page(&state, id(1, 0), Algorithm::Ranked, Some(cursor), limit, NOW_MS + 5_000);
-                prop_assert!(!page.rebuilt && page.cache_hit);
-            }
-            let expected: Vec<Id> =
-                whole.into_iter().filter(|id| seen.contains(id) || !gone.contains(id)).collect();
-            prop_assert_eq!(seen, expected);
-        }
-    }
-
-    #[test]
-    fn n11_an_unfollow_or_a_new_post_is_seen_at_the_next_first_page() {
-        let (mut state, snapshots) = (world(), Snapshots::default());
-        let page = |state: &State, at_ms| {
-            let page = snapshots.page(state, id(1, 0), Algorithm::Time, None, 100, at_ms);
-            let ids: Vec<Id> = page.places.iter().map(|place| page.snapshot.posts[*place].post).collect();
-            (page.cache_hit, ids)
-        };
-        assert!(!page(&state, NOW_MS).0);
-        assert!(page(&state, NOW_MS + 1).0);
-        put(&mut state, id(3, 5), Some(follow(5)), None);
-        let (hit, ids) = page(&state, NOW_MS + 2);
-        assert!(!hit && !ids.contains(&id(2, 5)));
-        put(&mut state, id(2, 2_000), None, Some(post(6, 0)));
-        let (hit, ids) = page(&state, NOW_MS + 3);
-        assert!(!hit && ids[0] == id(2, 2_000));
-        assert!(!page(&state, NOW_MS + 2 * TTL_MS).0, "a snapshot does not live for ever");
-    }
-
-    #[test]
-    fn a_cursor_whose_snapshot_is_gone_goes_on_in_a_new_one_and_says_so() {
-        let (state, snapshots) = (world(), Snapshots::default());
-        let first = snapshots.page(&state, id(1, 0), Algorithm::Ranked, None, 10, NOW_MS);
-        let restarted = Snapshots::default();
-        let next = restarted.page(&state, id(1, 0), Algorithm::Ranked, first.cursor, 10, NOW_MS + 1);
-        assert!(next.rebuilt && next.places.first() == Some(&10));
-    }
-}
+mod tests;

@@ -28,17 +28,21 @@ pub(super) async fn dismiss(edge: &Edge, subject: &Subject, other: &str) -> Resu
         return Err(Problem::TooLarge { detail: format!("at most {PER_USER_MAX} people can be dismissed") });
     }
     let name = Dismissals::name(subject.user, other);
+    durable(edge, vec![EdgeEntry { kind: KIND, name, value: Some(ENTRY.to_vec()) }]).await?;
+    edge.dismissals.put(subject.user, other);
+    Ok(server::empty(StatusCode::NO_CONTENT))
+}
+
+/// Changes entries of the edge's table; durable when this returns.
+pub(super) async fn durable(edge: &Edge, entries: Vec<EdgeEntry>) -> Result<(), Problem> {
     let (reply, answer) = oneshot::channel();
-    let entries = vec![EdgeEntry { kind: KIND, name, value: Some(ENTRY.to_vec()) }];
     let told = Box::new(move |()| {
         // The caller may have gone.
         let _ = reply.send(());
     });
     send(edge.writer.clone(), Message::Command(Command::Edge { entries, reply: told })).await?;
     let late = Problem::Unavailable("the commit takes too long");
-    tokio::time::timeout(COMMIT_WAIT, answer).await.map_err(|_| late)?.map_err(|_| Problem::Unavailable("stopping"))?;
-    edge.dismissals.put(subject.user, other);
-    Ok(server::empty(StatusCode::NO_CONTENT))
+    tokio::time::timeout(COMMIT_WAIT, answer).await.map_err(|_| late)?.map_err(|_| Problem::Unavailable("stopping"))
 }
 
 /// The queue is short and the writer may be behind: waits beside the runtime.

@@ -18,6 +18,7 @@ pub(super) enum Problem {
     /// Never says why.
     InvalidToken,
     SubjectMismatch,
+    InsufficientScope,
     NotFound,
     MethodNotAllowed {
         allow: &'static str,
@@ -54,6 +55,10 @@ impl Problem {
             Problem::SubjectMismatch => {
                 let detail = "user_id is not the token's subject".to_owned();
                 (StatusCode::FORBIDDEN, "subject-mismatch", "Not your own", detail, Some("user_id"))
+            }
+            Problem::InsufficientScope => {
+                let detail = "the token's role does not allow this".to_owned();
+                (StatusCode::FORBIDDEN, "insufficient-scope", "Not allowed", detail, None)
             }
             Problem::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such resource", String::new(), None),
             Problem::MethodNotAllowed { allow } => {

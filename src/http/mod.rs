@@ -5,9 +5,12 @@ pub mod auth;
 mod dismiss;
 mod error;
 mod events;
+mod feed_metrics;
 mod metrics;
+mod overrides;
 mod read;
 mod server;
+mod stream;
 
 use std::sync::Arc;
 
@@ -16,7 +19,11 @@ use parking_lot::RwLock;
 
 use crate::clock::Clock;
 use crate::discover::dismissals::Dismissals;
+use crate::discover::rising::Rising;
+use crate::discover::shown::Shown;
 use crate::feed::snapshot::Snapshots;
+use crate::feed::trending::publish::Board;
+use crate::jobs::Jobs;
 use crate::pipeline::progress::Shared;
 use crate::pipeline::writer::Message;
 use crate::source::kafka::{KafkaStatus, Producer};
@@ -27,6 +34,11 @@ use crate::warehouse::status::Status as WarehouseStatus;
 pub use self::auth::{Auth, KeyError};
 pub use self::metrics::{Figures, Observed};
 pub use self::server::{Server, bind};
+pub use self::stream::Streams;
+
+/// A body: whole, or events as they come.
+pub type Body =
+    http_body_util::Either<http_body_util::Full<bytes::Bytes>, http_body_util::channel::Channel<bytes::Bytes>>;
 
 /// Where client events are made durable.
 pub enum Log {
@@ -42,7 +54,12 @@ pub struct Edge {
     pub log: Log,
     pub auth: Auth,
     pub observed: Arc<Observed>,
-    pub feeds: Snapshots,
+    pub feeds: Arc<Snapshots>,
+    pub trending: Arc<Board>,
+    pub rising: Arc<Rising>,
+    pub shown: Arc<Shown>,
+    pub streams: Streams,
+    pub jobs: Jobs,
     /// Makes the MACs of cursors.
     pub cursor_key: [u8; 32],
     pub dismissals: Dismissals,

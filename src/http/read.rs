@@ -1,6 +1,6 @@
 //! Routes that read memory.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{ETAG, IF_NONE_MATCH};
@@ -10,8 +10,10 @@ use http_body_util::Full;
 use crate::discover;
 use crate::feed::cursor::Cursor;
 use crate::feed::page::{Shape, page_json};
-use crate::feed::snapshot::Algorithm;
-use crate::feed::trending::{self, TRENDING_MAX, Window};
+use crate::feed::snapshot::{Algorithm, Ask};
+use crate::feed::trending::publish::{TrendingPage, parse_cursor};
+use crate::feed::trending::{TRENDING_MAX, Window};
+use crate::jobs::serving::FEED_WARMUP;
 
 use super::auth::Subject;
 use super::error::Problem;
@@ -21,27 +23,33 @@ use super::{Edge, server};
 const LIMIT_DEFAULT: usize = 20;
 const SUGGESTIONS_MAX: usize = 100;
 const FEED_PAGE_MAX: usize = 100;
+/// A feed that takes longer asks no further source, and is ordered by time.
+const DEADLINE: Duration = Duration::from_millis(50);
 
 /// The value of a query parameter, without percent-decoding: no value of ours needs it.
-fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+pub(super) fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
     query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
-fn limit(query: &str, max: usize) -> Result<usize, Problem> {
+pub(super) fn limit(query: &str, max: usize) -> Result<usize, Problem> {
     let Some(text) = parameter(query, "limit") else { return Ok(LIMIT_DEFAULT.min(max)) };
     let limit = text.parse().ok().filter(|limit| (1..=max).contains(limit));
     limit.ok_or_else(|| Problem::InvalidParameter { field: "limit", detail: format!("limit: expected 1 to {max}") })
 }
 
-/// `GET /api/v1/feed/trending`.
-pub(super) fn trending(edge: &Edge, query: &str, headers: &HeaderMap) -> Result<Response<Full<Bytes>>, Problem> {
-    let window = Window::from_name(parameter(query, "window").unwrap_or("24h")).ok_or_else(|| {
+pub(super) fn window(query: &str) -> Result<Window, Problem> {
+    Window::from_name(parameter(query, "window").unwrap_or("24h")).ok_or_else(|| {
         let detail = "window: expected 1h, 6h, 24h or 7d".to_owned();
         Problem::InvalidParameter { field: "window", detail }
-    })?;
-    let limit = limit(query, TRENDING_MAX)?;
-    let list = trending::rank(&edge.state.read(), window, edge.clock.now_ms(), limit);
-    let etag = format!("\"{}-{limit}-{}\"", list.generation(), list.generated_at_ms);
+    })
+}
+
+/// `GET /api/v1/feed/trending`.
+pub(super) fn trending(edge: &Edge, query: &str, headers: &HeaderMap) -> Result<Response<Full<Bytes>>, Problem> {
+    let (window, limit) = (window(query)?, limit(query, TRENDING_MAX)?);
+    let cursor = parameter(query, "cursor").filter(|text| !text.is_empty());
+    let cursor = cursor.map(|text| parse_cursor(text).ok_or(Problem::InvalidCursor)).transpose()?;
+    let TrendingPage { etag, body } = edge.trending.page(window, cursor, limit, edge.clock.now_ms());
     let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let matches = known.flat_map(|value| value.split(',')).any(|tag| {
         let tag = tag.trim();
@@ -49,7 +57,7 @@ pub(super) fn trending(edge: &Edge, query: &str, headers: &HeaderMap) -> Result<
     });
     let mut response = match matches {
         true => server::empty(StatusCode::NOT_MODIFIED),
-        false => server::json(StatusCode::OK, list.json()),
+        false => server::json(StatusCode::OK, body),
     };
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         response.headers_mut().insert(ETAG, etag);
@@ -78,14 +86,22 @@ pub(super) fn feed(edge: &Edge, query: &str, subject: &Subject) -> Result<Respon
     if cursor.is_some_and(|cursor| cursor.algorithm != algorithm as u8) {
         return Err(Problem::InvalidCursor);
     }
-    let now_ms = edge.clock.now_ms();
-    let page = edge.feeds.page(&edge.state.read(), subject.user, algorithm, cursor, limit, now_ms);
     let hydrate = match parameter(query, "hydrate") {
         None | Some("0") => false,
         Some("1") => true,
         Some(_) => return Err(wrong("hydrate", "0 or 1")),
     };
-    let shape = Shape { explain, hydrate, latency_ms: started.elapsed().as_secs_f64() * 1e3 };
+    let now_ms = edge.clock.now_ms();
+    let list = edge.trending.get(Window::Day, now_ms);
+    let late = || started.elapsed() > DEADLINE;
+    let (user, trending) = (subject.user, &list.numbers);
+    let page = edge.feeds.page(&edge.state, &Ask { user, algorithm, cursor, limit, now_ms, trending, late: &late });
+    if page.due {
+        edge.jobs.runner.wake(FEED_WARMUP);
+    }
+    let took = started.elapsed();
+    edge.feeds.served.feed(now_ms, page.cache_hit, page.snapshot.cut(), took.as_micros() as u32);
+    let shape = Shape { explain, hydrate, latency_ms: took.as_secs_f64() * 1e3 };
     let body = page_json(&page, subject.user, algorithm, &edge.cursor_key, &shape);
     Ok(server::json(StatusCode::OK, body))
 }
@@ -103,7 +119,9 @@ pub(super) fn suggestions(edge: &Edge, query: &str, subject: &Subject) -> Result
     let state = edge.state.read();
     let user = state.users.number(subject.user).unwrap_or(u32::MAX);
     let dismissed = edge.dismissals.of(subject.user, &state);
-    let list = discover::suggest(&state, user, now_ms, limit, &dismissed);
+    let rising = || edge.rising.list(&state, now_ms);
+    let list = discover::suggest_with(&state, user, now_ms, limit, &dismissed, rising);
+    edge.shown.note(user, list.iter().filter_map(|suggested| state.users.number(suggested.user)), now_ms);
     Ok(server::json(StatusCode::OK, discover::json(&list, now_ms)))
 }
 
@@ -116,12 +134,19 @@ pub(super) fn ready(edge: &Edge) -> Response<Full<Bytes>> {
     }
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let word = if reasons.is_empty() { "ready" } else { "not-ready" };
-    server::json(status, serde_json::json!({ "status": word, "reasons": reasons }).to_string())
+    // Shown, but no reason to send the traffic elsewhere: what a job keeps fresh is also made at the read.
+    let jobs = edge.jobs.runner.statuses().into_iter();
+    let parked: serde_json::Map<_, _> =
+        jobs.filter_map(|(job, status)| Some((job.to_owned(), status.parked?.into()))).collect();
+    server::json(status, serde_json::json!({ "status": word, "reasons": reasons, "parked_jobs": parked }).to_string())
 }
 
 pub(super) fn metrics(edge: &Edge) -> Response<Full<Bytes>> {
     let partitions = edge.shared.partitions();
-    let mem_bytes = edge.state.read().mem_bytes();
-    let text = edge.observed.render(&Figures { partitions: &partitions, mem_bytes: &mem_bytes });
+    let mut mem_bytes = edge.state.read().mem_bytes();
+    mem_bytes.push(("feeds", edge.feeds.mem_bytes()));
+    let mut text = edge.observed.render(&Figures { partitions: &partitions, mem_bytes: &mem_bytes });
+    text.push_str(&edge.feeds.served.total().render());
+    text.push_str(&edge.jobs.runner.render());
     server::text("text/plain; version=0.0.4", text)
 }

@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use super::auth::Subject;
 use super::error::Problem;
 use super::events::BODY_MAX_BYTES;
-use super::{Edge, dismiss, events, read};
+use super::{Body, Edge, dismiss, events, feed_metrics, overrides, read, stream};
 
 /// Connections at once; more wait in the kernel's backlog.
 pub const CONNECTIONS_MAX: usize = 4_096;
@@ -46,12 +46,16 @@ enum Route {
     Feed,
     Invalidate,
     Trending,
+    TrendingStream,
+    FeedMetrics,
     Suggestions,
     Dismiss,
+    Override,
+    Overrides,
 }
 
 impl Route {
-    const ALL: [(&'static str, Route); 13] = [
+    const ALL: [(&'static str, Route); 17] = [
         ("/health/live", Route::Live),
         ("/health/ready", Route::Ready),
         ("/api/v1/health", Route::Ready),
@@ -63,6 +67,10 @@ impl Route {
         ("/api/v1/feed", Route::Feed),
         ("/api/v1/feed/invalidate", Route::Invalidate),
         ("/api/v1/feed/trending", Route::Trending),
+        ("/api/v1/feed/trending/stream", Route::TrendingStream),
+        ("/api/v1/feed/metrics", Route::FeedMetrics),
+        ("/api/v1/admin/trending/overrides", Route::Overrides),
+        ("/api/v1/admin/trending/overrides/{post}", Route::Override),
         ("/api/v1/discover/suggested-users", Route::Suggestions),
         ("/api/v1/discover/suggested-users/{user_id}", Route::Dismiss),
     ];
@@ -71,6 +79,8 @@ impl Route {
         match self {
             Route::Events | Route::Invalidate => "POST",
             Route::Dismiss => "DELETE",
+            Route::Override => "PUT, DELETE",
+            Route::TrendingStream => "GET",
             _ => "GET, HEAD",
         }
     }
@@ -139,24 +149,25 @@ impl Server {
             });
         }
         drop(self.listener);
+        self.edge.streams.close();
         if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
     }
 }
 
-async fn answer(edge: &Edge, routes: &Router<Route>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(edge: &Edge, routes: &Router<Route>, request: Request<Incoming>) -> Response<Body> {
     let started = Instant::now();
     let path = request.uri().path().to_owned();
     let head = request.method() == Method::HEAD;
     let request_id = request_id(&request);
     let mut response = match dispatch(edge, routes, request).await {
         Ok(response) => response,
-        Err(problem) => problem.response(&path, &request_id),
+        Err(problem) => problem.response(&path, &request_id).map(Body::Left),
     };
     if head {
         let length = hyper::body::Body::size_hint(response.body()).exact().unwrap_or(0);
-        *response.body_mut() = Full::default();
+        *response.body_mut() = Body::Left(Full::default());
         response.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     let headers = response.headers_mut();
@@ -179,22 +190,21 @@ fn request_id(request: &Request<Incoming>) -> String {
     given.filter(plain).map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned)
 }
 
-async fn dispatch(
-    edge: &Edge,
-    routes: &Router<Route>,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Problem> {
+async fn dispatch(edge: &Edge, routes: &Router<Route>, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
     let route = *routes.at(request.uri().path()).map_err(|_| Problem::NotFound)?.value;
     let allowed = match route {
         Route::Events | Route::Invalidate => request.method() == Method::POST,
         Route::Dismiss => request.method() == Method::DELETE,
+        Route::Override => matches!(*request.method(), Method::PUT | Method::DELETE),
+        Route::TrendingStream => request.method() == Method::GET,
         _ => matches!(*request.method(), Method::GET | Method::HEAD),
     };
     if !allowed {
         return Err(Problem::MethodNotAllowed { allow: route.allow() });
     }
     let query = request.uri().query().unwrap_or_default();
-    match route {
+    let response = match route {
+        Route::TrendingStream => return stream::open(edge, query),
         Route::Live => Ok(json(StatusCode::OK, r#"{"status":"live"}"#.to_owned())),
         Route::Ready => Ok(read::ready(edge)),
         Route::Metrics => Ok(read::metrics(edge)),
@@ -208,19 +218,42 @@ async fn dispatch(
             let other = request.uri().path().rsplit('/').next().unwrap_or_default();
             dismiss::dismiss(edge, &subject, other).await
         }
+        Route::FeedMetrics => feed_metrics::answer(edge, query),
+        Route::Overrides => {
+            admin(&subject(edge, &request)?)?;
+            Ok(overrides::list(edge))
+        }
+        Route::Override => {
+            admin(&subject(edge, &request)?)?;
+            let post = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+            match *request.method() {
+                Method::PUT => overrides::put(edge, &post, &body(request).await?).await,
+                _ => overrides::remove(edge, &post).await,
+            }
+        }
         Route::Events => {
             let subject = subject(edge, &request)?;
-            let (head, body) = request.into_parts();
-            let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_MAX_BYTES).collect()).await;
-            let body = body.map_err(|_| Problem::RequestTimeout)?.map_err(|error| {
-                match error.downcast_ref::<LengthLimitError>() {
-                    Some(_) => Problem::TooLarge { detail: format!("a body of at most {BODY_MAX_BYTES} bytes") },
-                    None => Problem::MalformedJson(format!("the body broke off: {error}")),
-                }
-            })?;
-            events::publish(edge, &subject, &head.headers, body.to_bytes()).await
+            let headers = request.headers().clone();
+            events::publish(edge, &subject, &headers, body(request).await?).await
         }
-    }
+    };
+    response.map(|response| response.map(Body::Left))
+}
+
+/// The whole body, within its time and size.
+async fn body(request: Request<Incoming>) -> Result<Bytes, Problem> {
+    let body = Limited::new(request.into_body(), BODY_MAX_BYTES).collect();
+    let body = tokio::time::timeout(BODY_TIMEOUT, body).await;
+    let body = body.map_err(|_| Problem::RequestTimeout)?;
+    let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+        Some(_) => Problem::TooLarge { detail: format!("a body of at most {BODY_MAX_BYTES} bytes") },
+        None => Problem::MalformedJson(format!("the body broke off: {error}")),
+    })?;
+    Ok(body.to_bytes())
+}
+
+fn admin(subject: &Subject) -> Result<(), Problem> {
+    if subject.role.as_deref() == Some("admin") { Ok(()) } else { Err(Problem::InsufficientScope) }
 }
 
 fn subject(edge: &Edge, request: &Request<Incoming>) -> Result<Subject, Problem> {

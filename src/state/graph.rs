@@ -20,6 +20,8 @@ pub struct Graph {
     pub(super) more: FxHashMap<(u32, u32), Vec<i64>>,
     /// By user: raised with each change of whom the user follows.
     pub(super) versions: Vec<u32>,
+    /// Pairs in all.
+    pub(super) follows: usize,
 }
 
 impl Graph {
@@ -44,6 +46,7 @@ impl Graph {
                     followers.insert(at, from);
                 }
                 self.versions[from as usize] += 1;
+                self.follows += 1;
             }
         }
     }
@@ -73,6 +76,12 @@ impl Graph {
             followers.remove(at);
         }
         self.versions[from as usize] += 1;
+        self.follows -= 1;
+    }
+
+    /// How many pairs there are.
+    pub fn follows_len(&self) -> usize {
+        self.follows
     }
 
     /// Whom the user follows, sorted by number.

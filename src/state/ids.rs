@@ -4,10 +4,23 @@ use rustc_hash::FxHashMap;
 
 use crate::event::Id;
 
-#[derive(Clone, Debug, Default)]
+/// Maps, by the last byte of the id: none is large enough to stop readers when it grows.
+const SHARDS: usize = 256;
+
+#[derive(Clone, Debug)]
 pub struct Ids {
-    numbers: FxHashMap<Id, u32>,
+    numbers: Vec<FxHashMap<Id, u32>>,
     ids: Vec<Id>,
+}
+
+impl Default for Ids {
+    fn default() -> Ids {
+        Ids { numbers: vec![FxHashMap::default(); SHARDS], ids: Vec::new() }
+    }
+}
+
+fn shard(id: Id) -> usize {
+    usize::from(id.0[15]) % SHARDS
 }
 
 impl Ids {
@@ -20,14 +33,14 @@ impl Ids {
     }
 
     pub(super) fn intern(&mut self, id: Id) -> u32 {
-        *self.numbers.entry(id).or_insert_with(|| {
+        *self.numbers[shard(id)].entry(id).or_insert_with(|| {
             self.ids.push(id);
             (self.ids.len() - 1) as u32
         })
     }
 
     pub fn number(&self, id: Id) -> Option<u32> {
-        self.numbers.get(&id).copied()
+        self.numbers[shard(id)].get(&id).copied()
     }
 
     /// The id of a number that this gave out.
@@ -40,6 +53,7 @@ impl Ids {
     }
 
     pub fn mem_bytes(&self) -> usize {
-        self.ids.capacity() * size_of::<Id>() + self.numbers.capacity() * (size_of::<(Id, u32)>() + 1)
+        let slots: usize = self.numbers.iter().map(FxHashMap::capacity).sum();
+        self.ids.capacity() * size_of::<Id>() + slots * (size_of::<(Id, u32)>() + 1)
     }
 }

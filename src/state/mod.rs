@@ -2,18 +2,25 @@
 //! give the same state, to the byte (N13).
 //!
 //! `ids` makes 128-bit ids dense, `graph` holds who follows whom, `posts` what a post has counted and when, `touches`
-//! what a user did to a post and when, `affinity` what a user's actions on an author weigh. `save` writes it all down.
+//! what a user did to a post and when, `affinity` what a user's actions on an author weigh, `daily` what happened on
+//! each day. `save` writes it all down.
 
 pub mod affinity;
+pub mod daily;
 pub mod graph;
+pub mod histogram;
 pub mod ids;
 pub mod posts;
 mod save;
 pub mod touches;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::event::{Action, Effect, Facts, Id};
 
 use self::affinity::Affinity;
+use self::daily::Daily;
 use self::graph::Graph;
 use self::ids::Ids;
 use self::posts::{PostRow, Posts};
@@ -54,6 +61,9 @@ pub struct State {
     pub posts: Posts,
     pub touches: Touches,
     pub affinity: Affinity,
+    pub daily: Daily,
+    /// Raised before anything that was shown must not be shown any more; read without a lock on the state.
+    retractions: Arc<AtomicU64>,
 }
 
 impl State {
@@ -67,7 +77,15 @@ impl State {
             posts: Posts::default(),
             touches: Touches::default(),
             affinity: Affinity::default(),
+            daily: Daily::default(),
+            retractions: Arc::default(),
         }
+    }
+
+    /// A number that is raised whenever a row goes or changes: what was published under an older one may hold what was
+    /// deleted, hidden or taken back (N11).
+    pub fn retractions(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.retractions)
     }
 
     pub fn settings(&self) -> &StateSettings {
@@ -94,12 +112,19 @@ impl State {
     /// Does one effect of a commit.
     pub fn apply(&mut self, effect: &Effect) {
         match effect {
-            Effect::Event { user, post, action, at_ms, dwell_ms: _ } => self.event(*user, *post, *action, *at_ms),
+            Effect::Event { user, post, action, at_ms, dwell_ms } => {
+                self.daily.count(*action, *at_ms, *dwell_ms);
+                self.event(*user, *post, *action, *at_ms);
+            }
             Effect::Row { key, old, new } => {
                 if let Some(old) = old {
+                    self.retractions.fetch_add(1, Ordering::Release);
                     self.leave(*key, old, new.is_some());
                 }
                 if let Some(new) = new {
+                    if matches!(new, Facts::User { active: false, .. }) {
+                        self.retractions.fetch_add(1, Ordering::Release);
+                    }
                     self.enter(*key, new);
                 }
             }

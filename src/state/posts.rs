@@ -11,6 +11,8 @@ const FINE_MINUTES: i64 = 25 * 60;
 const BUCKETS_MAX: usize = (64 << 20) / size_of::<Bucket>();
 /// Hours older than this are dropped then: no window reaches further.
 const KEPT_MINUTES: i64 = 8 * 24 * 60;
+/// Posts that are put together with each count, once there are too many: all at once would stop every reader.
+const FOLD_STEP: usize = 32;
 
 /// A post's row, as far as it is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub(super) struct Post {
     pub(super) totals: [i64; 5],
     /// Sorted by minute.
     pub(super) buckets: Vec<Bucket>,
+    /// The round of changes of which it already is one.
+    changed_in: u32,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -48,8 +52,13 @@ pub struct Posts {
     pub(super) buckets: usize,
     /// At how many buckets they are put together next.
     pub(super) fold_at: usize,
+    /// While they are put together: the next post.
+    pub(super) folding: Option<usize>,
     /// The latest minute counted.
     pub(super) latest: i32,
+    /// Posts whose counts or visibility changed in this round, each once.
+    changed: Vec<u32>,
+    round: u32,
 }
 
 impl Posts {
@@ -57,6 +66,22 @@ impl Posts {
         if self.posts.len() < posts {
             self.posts.resize_with(posts, Post::default);
         }
+    }
+
+    /// Notes that the post's counts or visibility changed.
+    pub(super) fn mark(&mut self, post: u32) {
+        // Posts begin with round 0, so rounds begin with 1.
+        let mark = &mut self.posts[post as usize].changed_in;
+        if *mark != self.round + 1 {
+            *mark = self.round + 1;
+            self.changed.push(post);
+        }
+    }
+
+    /// Posts whose counts or visibility changed since the last call, each once.
+    pub fn take_changed(&mut self) -> Vec<u32> {
+        self.round = (self.round + 1) % (u32::MAX - 1);
+        std::mem::take(&mut self.changed)
     }
 
     pub(super) fn grow_authors(&mut self, users: usize) {
@@ -74,22 +99,29 @@ impl Posts {
         if list.get(at) != Some(&post) {
             list.insert(at, post);
         }
-        self.author_changed(row.author);
+        self.versions[row.author as usize] += 1;
+        self.mark(post);
     }
 
     pub(super) fn remove(&mut self, post: u32, author: u32) {
         self.by_author[author as usize].retain(|other| *other != post);
         self.posts[post as usize].row = None;
-        self.author_changed(author);
+        self.versions[author as usize] += 1;
+        self.mark(post);
     }
 
+    /// The author was activated, deactivated, renamed: the posts' visibility may have changed.
     pub(super) fn author_changed(&mut self, user: u32) {
         self.versions[user as usize] += 1;
+        for at in 0..self.by_author[user as usize].len() {
+            self.mark(self.by_author[user as usize][at]);
+        }
     }
 
     pub(super) fn count(&mut self, post: u32, action: Action, at_ms: i64, sign: i32) {
-        let minute = at_ms.div_euclid(MINUTE_MS) as i32;
+        let minute = at_ms.div_euclid(MINUTE_MS).clamp(i32::MIN.into(), i32::MAX.into()) as i32;
         self.latest = self.latest.max(minute);
+        self.mark(post);
         let post = &mut self.posts[post as usize];
         post.totals[action as usize] += i64::from(sign);
         let list = &mut post.buckets;
@@ -109,17 +141,19 @@ impl Posts {
             list.remove(at);
             self.buckets -= 1;
         }
-        if self.buckets >= self.fold_at.max(BUCKETS_MAX) {
+        if self.folding.is_some() || self.buckets >= self.fold_at.max(BUCKETS_MAX) {
             self.fold();
         }
     }
 
-    /// Puts minutes together that no fine window needs, and drops what no window needs.
+    /// Puts minutes of the next posts together that no fine window needs, and drops what no window needs.
     fn fold(&mut self) {
         let latest = i64::from(self.latest);
         let (fine, kept) = ((latest - FINE_MINUTES) as i32, (latest - KEPT_MINUTES) as i32);
-        self.buckets = 0;
-        for post in &mut self.posts {
+        let from = self.folding.unwrap_or(0);
+        let to = (from + FOLD_STEP).min(self.posts.len());
+        for post in &mut self.posts[from..to] {
+            self.buckets -= post.buckets.len();
             post.buckets.retain(|bucket| bucket.minute >= kept);
             post.buckets.dedup_by(|next, first| {
                 let same = next.minute < fine && next.minute.div_euclid(60) == first.minute.div_euclid(60);
@@ -132,8 +166,11 @@ impl Posts {
             post.buckets.shrink_to_fit();
             self.buckets += post.buckets.len();
         }
-        // Not again before it has grown by a quarter.
-        self.fold_at = self.buckets + self.buckets / 4;
+        self.folding = (to < self.posts.len()).then_some(to);
+        if self.folding.is_none() {
+            // Not again before it has grown by a quarter.
+            self.fold_at = self.buckets + self.buckets / 4;
+        }
     }
 
     pub fn row(&self, post: u32) -> Option<&PostRow> {
@@ -164,6 +201,11 @@ impl Posts {
         sum
     }
 
+    /// The latest epoch minute in which the post counted something.
+    pub fn last_minute(&self, post: u32) -> Option<i64> {
+        self.posts.get(post as usize)?.buckets.last().map(|bucket| bucket.minute.into())
+    }
+
     /// The author's posts, newest first, then by id.
     pub fn of_author(&self, user: u32) -> &[u32] {
         self.by_author.get(user as usize).map_or(&[], Vec::as_slice)
@@ -185,6 +227,9 @@ impl Posts {
     pub fn mem_bytes(&self) -> usize {
         let buckets: usize = self.posts.iter().map(|post| post.buckets.capacity() * size_of::<Bucket>()).sum();
         let lists: usize = self.by_author.iter().map(|list| list.capacity() * 4 + size_of::<Vec<u32>>()).sum();
-        self.posts.capacity() * size_of::<Post>() + buckets + lists + self.versions.capacity() * 4
+        self.posts.capacity() * size_of::<Post>()
+            + buckets
+            + lists
+            + (self.versions.capacity() + self.changed.capacity()) * 4
     }
 }

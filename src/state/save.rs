@@ -5,12 +5,14 @@ use nova_storage::codec::{CodecError, Put, Reader};
 use crate::event::{Action, Id};
 
 use super::affinity::Cell;
+use super::daily::Daily;
 use super::graph::Followee;
 use super::posts::{Bucket, Post, PostRow};
-use super::touches::Touch;
+use super::touches::{SHARDS, Touch};
 use super::{State, StateSettings, UserRow};
 
-const STATE_VERSION: u8 = 1;
+/// Version 1 had no daily figures, one map of touches, and folded all posts at once.
+const STATE_VERSION: u8 = 2;
 const WHAT: &str = "state checkpoint";
 const STRUCTURE: &str = "state";
 /// Bytes of one stored chunk.
@@ -25,6 +27,7 @@ impl State {
         self.save_posts(&mut out);
         self.save_touches(&mut out);
         self.save_affinity(&mut out);
+        self.daily.save(&mut out);
         for (chunk, number) in out.chunks(CHUNK_BYTES).zip(0..) {
             put(STRUCTURE, number, chunk);
         }
@@ -67,6 +70,7 @@ impl State {
     fn save_posts(&self, out: &mut Vec<u8>) {
         self.posts.versions.iter().for_each(|version| out.put_varint(u64::from(*version)));
         out.put_varint(self.posts.fold_at as u64);
+        out.put_varint(self.posts.folding.map_or(0, |next| next as u64 + 1));
         out.put_zigzag(i64::from(self.posts.latest));
         for post in &self.posts.posts {
             out.put_varint(post.author.map_or(0, |author| u64::from(author) + 1));
@@ -88,8 +92,8 @@ impl State {
 
     fn save_touches(&self, out: &mut Vec<u8>) {
         out.put_zigzag(self.touches.latest_ms);
-        out.put_varint(self.touches.sweep_at as u64);
-        let mut touches: Vec<_> = self.touches.map.iter().collect();
+        self.touches.shards.iter().for_each(|shard| out.put_varint(shard.sweep_at as u64));
+        let mut touches: Vec<_> = self.touches.shards.iter().flat_map(|shard| &shard.map).collect();
         touches.sort_unstable_by_key(|(key, _)| **key);
         out.put_varint(touches.len() as u64);
         for ((user, post), touch) in touches {
@@ -139,13 +143,16 @@ impl State {
             }
             bytes.extend_from_slice(&chunk);
         }
-        let (mut reader, _) = Reader::versioned(WHAT, &bytes, STATE_VERSION)?;
+        let (mut reader, version) = Reader::versioned(WHAT, &bytes, STATE_VERSION)?;
         let mut state = State::new(settings);
         state.load_rows(&mut reader)?;
         state.load_graph(&mut reader)?;
-        state.load_posts(&mut reader)?;
-        state.load_touches(&mut reader)?;
+        state.load_posts(&mut reader, version)?;
+        state.load_touches(&mut reader, version)?;
         state.load_affinity(&mut reader)?;
+        if version > 1 {
+            state.daily = Daily::load(WHAT, &mut reader)?;
+        }
         reader.end()?;
         Ok(state)
     }
@@ -193,6 +200,7 @@ impl State {
                     return Err(CodecError::Invalid(WHAT));
                 }
                 self.graph.out[user].push(followee);
+                self.graph.follows += 1;
                 // Users come in order, so followers are sorted.
                 self.graph.followers[followee.user as usize].push(user as u32);
             }
@@ -208,11 +216,16 @@ impl State {
         Ok(())
     }
 
-    fn load_posts(&mut self, reader: &mut Reader<'_>) -> Result<(), CodecError> {
+    fn load_posts(&mut self, reader: &mut Reader<'_>, version: u8) -> Result<(), CodecError> {
         for version in &mut self.posts.versions {
             *version = reader.varint_u32()?;
         }
         self.posts.fold_at = usize::try_from(reader.varint()?).map_err(|_| CodecError::Invalid(WHAT))?;
+        let folding = if version > 1 { reader.varint()? } else { 0 };
+        self.posts.folding = match folding.checked_sub(1) {
+            Some(next) if next >= self.post_ids.len() as u64 => return Err(CodecError::Invalid(WHAT)),
+            next => next.map(|next| next as usize),
+        };
         self.posts.latest = small(reader.zigzag()?)?;
         for number in 0..self.post_ids.len() {
             let post = self.load_post(reader)?;
@@ -259,9 +272,16 @@ impl State {
         Ok(post)
     }
 
-    fn load_touches(&mut self, reader: &mut Reader<'_>) -> Result<(), CodecError> {
+    fn load_touches(&mut self, reader: &mut Reader<'_>, version: u8) -> Result<(), CodecError> {
         self.touches.latest_ms = reader.zigzag()?;
-        self.touches.sweep_at = usize::try_from(reader.varint()?).map_err(|_| CodecError::Invalid(WHAT))?;
+        // Version 1 had one map, and with it one number that says nothing of a shard.
+        let kept = if version > 1 { SHARDS } else { 0 };
+        if version == 1 {
+            reader.varint()?;
+        }
+        for shard in &mut self.touches.shards[..kept] {
+            shard.sweep_at = usize::try_from(reader.varint()?).map_err(|_| CodecError::Invalid(WHAT))?;
+        }
         for _ in 0..reader.varint()? {
             let key = (self.known_user(reader)?, self.known_post(reader)?);
             let viewed_ms = Some(reader.zigzag()?).filter(|viewed_ms| *viewed_ms != i64::MIN);
@@ -270,7 +290,7 @@ impl State {
                 let action = Action::ALL.get(usize::from(reader.u8()?)).ok_or(CodecError::Invalid(WHAT))?;
                 counted.push((*action, reader.zigzag()?));
             }
-            self.touches.map.insert(key, Touch { viewed_ms, counted });
+            self.touches.shards[key.0 as usize % SHARDS].map.insert(key, Touch { viewed_ms, counted });
         }
         Ok(())
     }

@@ -166,9 +166,53 @@ proptest! {
     fn malformed_checkpoints_are_an_error_and_never_a_panic(chunk in proptest::collection::vec(any::<u8>(), 0..300)) {
         let mut chunk = chunk;
         if let Some(first) = chunk.first_mut() {
-            *first = 1;
+            *first = 1 + *first % 2;
         }
         let _ = State::load(StateSettings::default(), [("state".to_owned(), 0, chunk)].into_iter());
+    }
+
+    /// Old minutes are put together a few posts at a time: no window of `now` tells, and a restart in between goes on.
+    #[test]
+    fn n13_folding_goes_on_after_a_restart_and_changes_no_window(before in steps(), after in steps()) {
+        let (mut state, mut rows) = (State::new(StateSettings::default()), BTreeMap::new());
+        effects(&before, &mut rows).iter().for_each(|effect| state.apply(effect));
+        let mut plain = state.clone();
+        state.posts.folding = (!state.posts.is_empty()).then_some(0);
+        let mut loaded = State::load(StateSettings::default(), bytes(&state).into_iter()).unwrap();
+        for effect in effects(&after, &mut rows) {
+            state.apply(&effect);
+            loaded.apply(&effect);
+            plain.apply(&effect);
+        }
+        prop_assert_eq!(bytes(&loaded), bytes(&state));
+        let end = i64::from(state.posts.latest) / 60 * 60 + 60;
+        for post in 0..state.posts.len() as u32 {
+            for hours in [1, 6, 24, 7 * 24] {
+                prop_assert_eq!(state.posts.counted(post, end - hours * 60..end), plain.posts.counted(post, end - hours * 60..end));
+            }
+        }
+    }
+
+    /// What changed is told once; whoever recounts just that is up to date.
+    #[test]
+    fn posts_whose_counts_or_visibility_changed_are_told_once(before in steps(), after in steps()) {
+        let (mut state, mut rows) = (State::new(StateSettings::default()), BTreeMap::new());
+        effects(&before, &mut rows).iter().for_each(|effect| state.apply(effect));
+        let look = |state: &State| -> Vec<_> {
+            (0..state.posts.len() as u32).map(|post| (state.posts.totals(post), state.visible(post))).collect()
+        };
+        let known = look(&state);
+        state.posts.take_changed();
+        effects(&after, &mut rows).iter().for_each(|effect| state.apply(effect));
+        let mut changed = state.posts.take_changed();
+        changed.sort_unstable();
+        prop_assert!(changed.windows(2).all(|pair| pair[0] < pair[1]));
+        for (post, now) in look(&state).iter().enumerate() {
+            if known.get(post).is_some_and(|before| before != now) {
+                prop_assert!(changed.binary_search(&(post as u32)).is_ok(), "post {} is missing", post);
+            }
+        }
+        prop_assert!(state.posts.take_changed().is_empty());
     }
 
     /// A view counts exactly if no counted one lies in the 24 hours up to it.

@@ -1,4 +1,6 @@
 //! What a user did to a post, and when: whether a view or share counts, and whether a post was seen.
+//!
+//! In shards by user: one map would stop every reader for 100 ms when it grows or is swept (`docs/performance.md`).
 
 use rustc_hash::FxHashMap;
 
@@ -10,8 +12,9 @@ use super::DAY_MS;
 pub const REPEAT_MS: i64 = DAY_MS;
 /// No event that is accepted is older than a day at its arrival, so no counted one older than this matters.
 const KEPT_MS: i64 = 3 * DAY_MS;
-/// Entries from which on old ones are swept: a sweep each time their number has doubled.
-const SWEEP_MIN_ENTRIES: usize = 1 << 16;
+pub(super) const SHARDS: usize = 512;
+/// Entries of a shard from which on old ones are swept: a sweep each time their number has doubled.
+const SWEEP_MIN_ENTRIES: usize = (1 << 16) / SHARDS;
 
 /// One user and post. Times are epoch milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,10 +26,21 @@ pub(super) struct Touch {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Touches {
+pub(super) struct Shard {
     pub(super) map: FxHashMap<(u32, u32), Touch>,
-    pub(super) latest_ms: i64,
     pub(super) sweep_at: usize,
+}
+
+#[derive(Clone, Debug)]
+pub struct Touches {
+    pub(super) shards: Vec<Shard>,
+    pub(super) latest_ms: i64,
+}
+
+impl Default for Touches {
+    fn default() -> Touches {
+        Touches { shards: vec![Shard::default(); SHARDS], latest_ms: 0 }
+    }
 }
 
 impl Touches {
@@ -34,7 +48,8 @@ impl Touches {
     pub(super) fn counts(&mut self, user: u32, post: u32, action: Action, at_ms: i64) -> bool {
         self.latest_ms = self.latest_ms.max(at_ms);
         let oldest_ms = self.latest_ms - KEPT_MS;
-        let touch = self.map.entry((user, post)).or_default();
+        let shard = &mut self.shards[user as usize % SHARDS];
+        let touch = shard.map.entry((user, post)).or_default();
         if action == Action::View {
             touch.viewed_ms = touch.viewed_ms.max(Some(at_ms));
         }
@@ -46,27 +61,42 @@ impl Touches {
         touch.counted.retain(|(_, counted_ms)| *counted_ms >= oldest_ms);
         let place = touch.counted.partition_point(|(_, counted_ms)| *counted_ms <= at_ms);
         touch.counted.insert(place, (action, at_ms));
-        if self.map.len() >= self.sweep_at.max(SWEEP_MIN_ENTRIES) {
-            self.sweep(oldest_ms);
+        if shard.map.len() >= shard.sweep_at.max(SWEEP_MIN_ENTRIES) {
+            shard.sweep(oldest_ms);
         }
         true
     }
 
+    /// When the user last viewed the post, epoch milliseconds.
+    fn viewed_ms(&self, user: u32, post: u32) -> Option<i64> {
+        self.shards[user as usize % SHARDS].map.get(&(user, post))?.viewed_ms
+    }
+
+    /// Whether the user viewed the post in the 24 hours up to `now_ms`, to the second.
+    pub fn seen(&self, user: u32, post: u32, now_ms: i64) -> bool {
+        self.seen_until_ms(user, post, now_ms).is_some()
+    }
+
+    /// If the post is seen at `now_ms`: the first moment at which it is not any more.
+    pub fn seen_until_ms(&self, user: u32, post: u32, now_ms: i64) -> Option<i64> {
+        let viewed_s = self.viewed_ms(user, post)?.div_euclid(1_000);
+        let until_ms = (viewed_s + REPEAT_MS / 1_000) * 1_000;
+        (now_ms < until_ms).then_some(until_ms)
+    }
+
+    pub fn mem_bytes(&self) -> usize {
+        let shard =
+            |shard: &Shard| shard.map.capacity() * (size_of::<((u32, u32), Touch)>() + 1) + shard.map.len() * 32;
+        self.shards.iter().map(shard).sum()
+    }
+}
+
+impl Shard {
     fn sweep(&mut self, oldest_ms: i64) {
         self.map.retain(|_, touch| {
             touch.counted.retain(|(_, counted_ms)| *counted_ms >= oldest_ms);
             !touch.counted.is_empty() || touch.viewed_ms.is_some_and(|viewed_ms| viewed_ms >= oldest_ms)
         });
         self.sweep_at = self.map.len() * 2;
-    }
-
-    /// Whether the user viewed the post in the 24 hours up to `now_ms`, to the second.
-    pub fn seen(&self, user: u32, post: u32, now_ms: i64) -> bool {
-        let viewed_ms = self.map.get(&(user, post)).and_then(|touch| touch.viewed_ms);
-        viewed_ms.is_some_and(|viewed_ms| now_ms.div_euclid(1_000) - viewed_ms.div_euclid(1_000) < REPEAT_MS / 1_000)
-    }
-
-    pub fn mem_bytes(&self) -> usize {
-        self.map.capacity() * (size_of::<((u32, u32), Touch)>() + 1) + self.map.len() * 32
     }
 }

@@ -15,8 +15,11 @@ use crate::config::Config;
 use crate::decode::{NoSchemas, Topics};
 use crate::discover::{self, Suggestion};
 use crate::event::Id;
+use crate::feed::candidates;
+use crate::feed::rank::{self, Making};
+use crate::feed::trending::overrides::Overrides;
+use crate::feed::trending::publish::Published;
 use crate::feed::trending::{self, Window};
-use crate::feed::{candidates, rank};
 use crate::http::Auth;
 use crate::state::State;
 
@@ -58,7 +61,8 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
     progress.finish();
     let state = state.read();
     if json {
-        let list = trending::rank(&state, Window::Day, end_ms, SHOWN).json();
+        let list = trending::rank(&state, Window::Day, end_ms, &Overrides::default());
+        let list = Published::new(&state, list).page(0, SHOWN, |_| true).body;
         let accounting = report::json(&statuses)?;
         out::line(&format!(r#"{{"accounting":{accounting},"trending":{list}}}"#))?;
         return Ok(());
@@ -69,7 +73,9 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
     for window in [Window::Hour, Window::Day] {
         let at = jiff::Timestamp::from_millisecond(end_ms).unwrap_or_default();
         out::line(&format!("\ntrending {} at {at:.0}", window.name()))?;
-        for (entry, rank) in trending::rank(&state, window, end_ms, SHOWN).entries.iter().zip(1..) {
+        for (entry, rank) in
+            trending::rank(&state, window, end_ms, &Overrides::default()).entries.iter().take(SHOWN).zip(1..)
+        {
             let [_, views, likes, comments, shares] = entry.counts;
             let score = entry.score as f64 / 10.0;
             let line = format!(
@@ -111,10 +117,11 @@ fn show_person(state: &State, now_ms: i64, data_dir: &Path) -> Result<Option<Id>
     let name = state.user_rows[user as usize].as_ref().map_or("", |row| &row.username);
     let id = state.users.id(user);
     out::line(&format!("\nthe feed of {name}"))?;
-    let list = rank::feed(state, user, now_ms, &candidates::trending_posts(state, now_ms));
-    for (post, place) in list.iter().take(SHOWN).zip(1..) {
-        let [recency, engagement, affinity] = post.terms;
-        let (id, score) = (post.post, post.score);
+    let trending = candidates::trending_posts(state, now_ms);
+    let feed = rank::feed(state, user, &Making::strict(now_ms, &trending));
+    for (post, place) in feed.posts.iter().take(SHOWN).zip(1..) {
+        let [recency, engagement, affinity] = post.terms();
+        let (id, score) = (post.post, post.score());
         let terms = format!("{recency:.3} recency + {engagement:.3} engagement + {affinity:.3} affinity");
         out::line(&format!("{place:>3}  {id}  {score:.3} = {terms}"))?;
     }

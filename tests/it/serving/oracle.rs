@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use nova::cli::data::Social;
 use nova::discover::suggest;
 use nova::event::{Action, Effect, Facts, Id};
+use nova::feed::candidates;
+use nova::feed::rank::{self, Making};
+use nova::feed::trending::overrides::Overrides;
 use nova::feed::trending::{self, Window};
-use nova::feed::{candidates, rank};
 use nova::state::{State, StateSettings};
 use proptest::prelude::*;
 
@@ -19,14 +21,18 @@ const MINUTE_MS: i64 = 60_000;
 fn agree(state: &State, naive: &Naive, users: &[Id], now_ms: i64) {
     let naive = naive.view();
     for window in Window::ALL {
-        let found: Vec<_> =
-            trending::rank(state, window, now_ms, 200).entries.iter().map(|e| (e.post, e.score)).collect();
+        let found: Vec<_> = trending::rank(state, window, now_ms, &Overrides::default())
+            .entries
+            .iter()
+            .map(|e| (e.post, e.score))
+            .collect();
         assert_eq!(found, naive.trending(window.name(), now_ms), "trending {} at {now_ms}", window.name());
     }
     let trending = candidates::trending_posts(state, now_ms);
     for user in users {
         let Some(number) = state.users.number(*user) else { continue };
-        let found: Vec<_> = rank::feed(state, number, now_ms, &trending).iter().map(|post| post.post).collect();
+        let found: Vec<_> =
+            rank::feed(state, number, &Making::strict(now_ms, &trending)).posts.iter().map(|post| post.post).collect();
         assert_eq!(found, naive.feed(*user, now_ms), "feed of {user} at {now_ms}");
         let found: Vec<_> = suggest(state, number, now_ms, 20, &Default::default()).iter().map(|s| s.user).collect();
         assert_eq!(found, naive.suggestions(*user, now_ms, 20), "suggestions of {user} at {now_ms}");

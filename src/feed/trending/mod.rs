@@ -1,9 +1,18 @@
 //! Trending posts of a window, from the minutes in which posts counted actions.
+//!
+//! [`rank`] counts everything for any `now`: the command line and the tests. `tally` keeps the scores between ticks,
+//! `publish` makes the lists that HTTP serves, `overrides` is what operators say about posts. All give the same list.
 
-use std::fmt::Write as _;
+pub mod overrides;
+pub mod publish;
+mod tally;
 
-use crate::event::{Action, Id};
+use std::cmp::Reverse;
+
+use crate::event::Id;
 use crate::state::{MINUTE_MS, State};
+
+use self::overrides::Overrides;
 
 /// Posts of a published list.
 pub const TRENDING_MAX: usize = 200;
@@ -59,8 +68,26 @@ pub struct Entry {
     pub created_at_us: i64,
     /// Weighed actions of the window, times ten.
     pub score: i64,
-    /// By [`Action`].
+    /// By [`crate::event::Action`].
     pub counts: [i64; 5],
+    /// An operator put it at its place.
+    pub pinned: bool,
+}
+
+impl Entry {
+    /// What a post counted in minutes of the range; `None` while it may not be shown.
+    fn of(state: &State, number: u32, range: &std::ops::Range<i64>) -> Option<Entry> {
+        let row = state.posts.row(number).filter(|_| state.visible(number))?;
+        let counts = state.posts.counted(number, range.clone());
+        let (post, author) = (state.post_ids.id(number), state.users.id(row.author));
+        let (created_at_us, score) = (row.created_at_us, state.weighed(&counts));
+        Some(Entry { post, author, created_at_us, score, counts, pinned: false })
+    }
+
+    /// The order of lists: score, then newest, then smallest id.
+    fn order(&self) -> impl Ord + use<> {
+        (Reverse(self.score), Reverse(self.created_at_us), self.post)
+    }
 }
 
 /// A list as it is published: the best first, and how many posts scored at all.
@@ -73,93 +100,31 @@ pub struct Trending {
     pub entries: Vec<Entry>,
 }
 
-/// Ranks the visible posts with a positive score: score, then newest, then smallest id.
-pub fn rank(state: &State, window: Window, now_ms: i64, limit: usize) -> Trending {
+/// Ranks the visible posts with a positive score, and then does what the operators say.
+pub fn rank(state: &State, window: Window, now_ms: i64, overrides: &Overrides) -> Trending {
     let range = window.range(now_ms);
     let mut entries = Vec::new();
     for number in 0..state.posts.len() as u32 {
-        let counts = state.posts.counted(number, range.clone());
-        let score = state.weighed(&counts);
-        if score <= 0 || !state.visible(number) {
-            continue;
-        }
-        if let Some(row) = state.posts.row(number) {
-            let (post, author) = (state.post_ids.id(number), state.users.id(row.author));
-            entries.push(Entry { post, author, created_at_us: row.created_at_us, score, counts });
-        }
+        entries.extend(Entry::of(state, number, &range).filter(|entry| entry.score > 0));
     }
     let total = entries.len();
-    entries.sort_unstable_by_key(|entry| {
-        (std::cmp::Reverse(entry.score), std::cmp::Reverse(entry.created_at_us), entry.post)
-    });
-    entries.truncate(limit.min(TRENDING_MAX));
-    Trending { window, generated_at_ms: now_ms.div_euclid(MINUTE_MS) * MINUTE_MS, total, entries }
+    entries.sort_unstable_by_key(Entry::order);
+    entries.truncate(TRENDING_MAX + overrides.len());
+    let mut list = Trending { window, generated_at_ms: generated_at_ms(now_ms), total, entries };
+    overrides.apply(state, &range, &mut list);
+    list
 }
 
-impl Trending {
-    /// The posts as the JSON array that `docs/api.md` shows; equal lists give equal bytes.
-    fn posts_json(&self) -> String {
-        let mut out = String::from("[");
-        for (entry, rank) in self.entries.iter().zip(1..) {
-            let count = |action: Action| entry.counts[action as usize];
-            let comma = if rank > 1 { "," } else { "" };
-            let engaged = count(Action::Like) + count(Action::Comment) + count(Action::Share);
-            let rate = match count(Action::Impression) {
-                0 => 0.0,
-                impressions => (engaged as f64 / impressions as f64 * 1e4).round() / 1e4,
-            };
-            // Writing to a string cannot fail.
-            let _ = write!(
-                out,
-                r#"{comma}{{"post_id":"{}","author_id":"{}","rank":{rank},"score":{},"views":{},"likes":{},"comments":{},"shares":{},"impressions":{},"engagement_rate":{rate}}}"#,
-                entry.post,
-                entry.author,
-                Tenths(entry.score),
-                count(Action::View),
-                count(Action::Like),
-                count(Action::Comment),
-                count(Action::Share),
-                count(Action::Impression),
-            );
-        }
-        out.push(']');
-        out
-    }
-
-    /// Names the content: the same posts with the same numbers have the same generation, also after a restart.
-    pub fn generation(&self) -> String {
-        format!("{:016x}", xxhash_rust::xxh3::xxh3_64(self.posts_json().as_bytes()))
-    }
-
-    /// The answer of `GET /api/v1/feed/trending`.
-    pub fn json(&self) -> String {
-        let posts = self.posts_json();
-        let generation = xxhash_rust::xxh3::xxh3_64(posts.as_bytes());
-        let at = jiff::Timestamp::from_millisecond(self.generated_at_ms).unwrap_or_default();
-        format!(
-            r#"{{"posts":{posts},"window":"{}","generated_at":"{at:.3}","total_posts":{},"generation":"{generation:016x}","cursor":null}}"#,
-            self.window.name(),
-            self.total
-        )
-    }
-}
-
-/// An integer of tenths as a JSON number.
-struct Tenths(i64);
-
-impl std::fmt::Display for Tenths {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 % 10 {
-            0 => write!(f, "{}", self.0 / 10),
-            tenth => write!(f, "{}.{tenth}", self.0 / 10),
-        }
-    }
+/// The begin of the minute: within it equal counts give equal bytes.
+fn generated_at_ms(now_ms: i64) -> i64 {
+    now_ms.div_euclid(MINUTE_MS) * MINUTE_MS
 }
 
 #[cfg(test)]
 mod tests {
+    use super::publish::Published;
     use super::*;
-    use crate::event::{Effect, Facts};
+    use crate::event::{Action, Effect, Facts};
     use crate::state::StateSettings;
     use proptest::prelude::*;
 
@@ -204,11 +169,11 @@ mod tests {
                     (-hits.map(|hit| hit.2).sum::<i64>(), -i64::from(n % 2), id(2, n))
                 }).filter(|row| row.0 < 0).collect();
                 expected.sort_unstable();
-                let ranked = rank(&state, window, now_ms, 200);
+                let ranked = rank(&state, window, now_ms, &Overrides::default());
                 let found: Vec<_> = ranked.entries.iter().map(|e| (-e.score, -e.created_at_us, e.post)).collect();
                 prop_assert_eq!(&found, &expected);
                 prop_assert_eq!(ranked.total, expected.len());
-                let parsed: serde_json::Value = serde_json::from_str(&ranked.json()).unwrap();
+                let parsed: serde_json::Value = serde_json::from_str(&Published::new(&state, ranked).page(0, 200, |_| true).body).unwrap();
                 prop_assert_eq!(parsed["posts"].as_array().unwrap().len(), expected.len());
             }
         }

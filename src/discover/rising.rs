@@ -1,0 +1,73 @@
+//! Who gained most followers lately: counted over all follows, so a job does it for everybody, some users at a time.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::state::{DAY_MS, State};
+
+/// "Gained followers" looks back so far.
+pub const GAINED_MS: i64 = 7 * DAY_MS;
+/// People of the published list.
+pub const RISING_MAX: usize = 2_000;
+/// So many follows are counted at the read: that takes less than 1 ms.
+const SMALL_FOLLOWS: usize = 20_000;
+/// Users whose follows are counted under one lock.
+const SLICE: u32 = 512;
+
+/// Followers that each user gained lately, most first, then the smallest id; those who gained any.
+pub fn count(state: &State, now_ms: i64) -> Vec<(u32, u32)> {
+    let mut gained = vec![0; state.users.len()];
+    add(state, now_ms, 0..state.users.len() as u32, &mut gained);
+    ranked(state, &gained, usize::MAX)
+}
+
+fn add(state: &State, now_ms: i64, followers: std::ops::Range<u32>, gained: &mut [u32]) {
+    let (from_us, to_us) = ((now_ms - GAINED_MS) * 1_000, now_ms * 1_000);
+    for user in followers {
+        for followee in state.graph.followees(user) {
+            if followee.since_us > from_us
+                && followee.since_us <= to_us
+                && let Some(count) = gained.get_mut(followee.user as usize)
+            {
+                *count += 1;
+            }
+        }
+    }
+}
+
+fn ranked(state: &State, gained: &[u32], limit: usize) -> Vec<(u32, u32)> {
+    let who = gained.iter().zip(0u32..).filter(|(gained, _)| **gained > 0);
+    let mut list: Vec<_> = who.map(|(gained, user)| (Reverse(*gained), state.users.id(user), user)).collect();
+    if list.len() > limit {
+        list.select_nth_unstable(limit);
+        list.truncate(limit);
+    }
+    list.sort_unstable();
+    list.into_iter().map(|(gained, _, user)| (user, gained.0)).collect()
+}
+
+/// The list as of the last refresh.
+#[derive(Debug, Default)]
+pub struct Rising(Mutex<Arc<Vec<(u32, u32)>>>);
+
+impl Rising {
+    /// Counts anew.
+    pub fn refresh(&self, state: &RwLock<State>, now_ms: i64) {
+        let users = state.read().users.len() as u32;
+        let mut gained = vec![0; users as usize];
+        for from in (0..users).step_by(SLICE as usize) {
+            add(&state.read(), now_ms, from..users.min(from + SLICE), &mut gained);
+        }
+        *self.0.lock() = Arc::new(ranked(&state.read(), &gained, RISING_MAX));
+    }
+
+    /// Who gained followers: in a small graph right now, else as of the last refresh.
+    pub fn list(&self, state: &State, now_ms: i64) -> Arc<Vec<(u32, u32)>> {
+        if state.graph.follows_len() <= SMALL_FOLLOWS {
+            return Arc::new(count(state, now_ms));
+        }
+        Arc::clone(&self.0.lock())
+    }
+}

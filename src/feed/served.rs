@@ -1,0 +1,121 @@
+//! What readers were given: counts of this process, the last days by day (UTC). What must survive a restart is in
+//! [`crate::state::daily`].
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use parking_lot::Mutex;
+
+use crate::state::DAY_MS;
+use crate::state::histogram::Histogram;
+
+/// Days that are kept.
+pub const DAYS_MAX: usize = 8;
+
+/// One day, or everything since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Feed pages, and those that came from a snapshot that was there.
+    pub feeds: u64,
+    pub feed_hits: u64,
+    /// Feed pages made in haste: newest first, from followees only.
+    pub feeds_cut: u64,
+    /// Places filled against the rules of spacing.
+    pub relaxed: u64,
+    /// How long pages took, microseconds.
+    pub feed_us: Histogram,
+    /// From an event's arrival until readers could see it, milliseconds.
+    pub visible_ms: Histogram,
+}
+
+impl Counts {
+    /// Part of the pages that came from a snapshot that was there.
+    pub fn hit_rate(&self) -> f64 {
+        if self.feeds == 0 { 0.0 } else { self.feed_hits as f64 / self.feeds as f64 }
+    }
+
+    /// Prometheus text.
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        let mut figure = |name: &str, kind: &str, help: &str, value: f64| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+        };
+        figure("feed_requests_total", "counter", "Feed pages that were answered.", self.feeds as f64);
+        figure("cache_hit_ratio", "gauge", "Feed pages from a snapshot that was there.", self.hit_rate());
+        figure("nova_feed_cut_total", "counter", "Feed pages made in haste.", self.feeds_cut as f64);
+        let help = "Places of feeds filled against the rules of spacing.";
+        figure("nova_feed_relaxed_total", "counter", help, self.relaxed as f64);
+        for (name, help, times, unit) in [
+            ("feed_latency_seconds", "Time of feed pages.", &self.feed_us, 1e-6),
+            (
+                "nova_event_visible_seconds",
+                "From the arrival of an event until readers see it.",
+                &self.visible_ms,
+                1e-3,
+            ),
+        ] {
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} summary");
+            for (quantile, percent) in [("0.5", 50), ("0.95", 95), ("0.99", 99)] {
+                let value = f64::from(times.percentile(percent).unwrap_or(0)) * unit;
+                let _ = writeln!(out, "{name}{{quantile=\"{quantile}\"}} {value}");
+            }
+            let _ = writeln!(out, "{name}_count {}", times.count());
+        }
+        out
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    total: Counts,
+    days: BTreeMap<i64, Counts>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Served(Mutex<Inner>);
+
+impl Served {
+    fn note(&self, now_ms: i64, what: impl Fn(&mut Counts)) {
+        let day = now_ms.div_euclid(DAY_MS);
+        let mut inner = self.0.lock();
+        what(&mut inner.total);
+        if inner.days.len() >= DAYS_MAX && !inner.days.contains_key(&day) {
+            inner.days.pop_first();
+        }
+        what(inner.days.entry(day).or_default());
+    }
+
+    /// A feed page was answered.
+    pub fn feed(&self, now_ms: i64, hit: bool, cut: bool, took_us: u32) {
+        self.note(now_ms, |counts| {
+            counts.feeds += 1;
+            counts.feed_hits += u64::from(hit);
+            counts.feeds_cut += u64::from(cut);
+            counts.feed_us.add(took_us);
+        });
+    }
+
+    /// Places of a new snapshot were filled against the rules.
+    pub fn relaxed(&self, now_ms: i64, places: u32) {
+        if places > 0 {
+            self.note(now_ms, |counts| counts.relaxed += u64::from(places));
+        }
+    }
+
+    /// Something became visible so long after its arrival.
+    pub fn visible(&self, now_ms: i64, after_ms: i64) {
+        let after_ms = u32::try_from(after_ms.max(0)).unwrap_or(u32::MAX);
+        self.note(now_ms, |counts| counts.visible_ms.add(after_ms));
+    }
+
+    pub fn total(&self) -> Counts {
+        self.0.lock().total.clone()
+    }
+
+    /// The day with the number of days since the epoch.
+    pub fn day(&self, day: i64) -> Option<Counts> {
+        self.0.lock().days.get(&day).cloned()
+    }
+}

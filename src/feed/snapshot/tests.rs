@@ -1,0 +1,194 @@
+use super::*;
+use crate::event::{Action, Effect, Facts};
+use crate::state::{DAY_MS, StateSettings};
+use proptest::prelude::*;
+
+const NOW_MS: i64 = 1_795_132_800_000;
+
+fn id(kind: u128, n: u64) -> Id {
+    Id::from_u128(kind << 64 | u128::from(n))
+}
+
+fn put(state: &mut State, key: Id, old: Option<Facts>, new: Option<Facts>) {
+    state.apply(&Effect::Row { key, old, new });
+}
+
+fn post(author: u64, n: u64) -> Facts {
+    Facts::Post { author: id(1, author), created_at_us: (NOW_MS - n as i64 * 60_000) * 1_000, published: true }
+}
+
+fn follow(n: u64) -> Facts {
+    Facts::Follow { follower: id(1, 0), followee: id(1, n), created_at_us: NOW_MS * 1_000 }
+}
+
+fn page_of(snapshots: &Snapshots, state: &RwLock<State>, ask: &Ask<'_>) -> (Page, Vec<Id>) {
+    let page = snapshots.page(state, ask);
+    let ids = page.places.iter().map(|place| page.snapshot.posts()[*place].post).collect();
+    (page, ids)
+}
+
+fn ask<'a>(algorithm: Algorithm, cursor: Option<Cursor>, limit: usize, now_ms: i64) -> Ask<'a> {
+    Ask { user: id(1, 0), algorithm, cursor, limit, now_ms, trending: &[], late: &|| false }
+}
+
+fn world() -> RwLock<State> {
+    let mut state = State::new(StateSettings::default());
+    for n in 1..40 {
+        put(&mut state, id(3, n), None, Some(follow(n)));
+        put(&mut state, id(2, n), None, Some(post(n, n)));
+        put(&mut state, id(2, n + 100), None, Some(post(n, n + 50)));
+    }
+    RwLock::new(state)
+}
+
+proptest! {
+    /// N10: whatever is written between pages, they repeat nothing and leave out nothing that may be shown.
+    #[test]
+    fn n10_pages_concatenate_to_the_snapshot_under_any_writes(
+        limit in 1usize..12,
+        writes in proptest::collection::vec((0u8..3, 1u64..40), 0..40),
+    ) {
+        let (state, snapshots) = (world(), Snapshots::default());
+        let (mut writes, mut unfollowed) = (writes.into_iter(), Vec::new());
+        let (first, mut ids) = page_of(&snapshots, &state, &ask(Algorithm::Ranked, None, limit, NOW_MS));
+        let whole: Vec<Id> = first.snapshot.posts().iter().map(|post| post.post).collect();
+        let (mut page, mut seen, mut gone) = (first, Vec::new(), Vec::new());
+        loop {
+            prop_assert!(ids.iter().all(|id| !gone.contains(id)), "N11: shown after it was gone");
+            seen.extend(ids);
+            let Some(cursor) = page.cursor else { break };
+            for (kind, n) in writes.by_ref().take(5) {
+                let state = &mut state.write();
+                match kind {
+                    0 => put(state, id(2, 1_000 + n), None, Some(post(n, 0))),
+                    1 if !gone.contains(&id(2, n)) => {
+                        put(state, id(2, n), Some(post(n, n)), None);
+                        gone.push(id(2, n));
+                    }
+                    2 if !unfollowed.contains(&n) => {
+                        put(state, id(3, n), Some(follow(n)), None);
+                        unfollowed.push(n);
+                        gone.extend([id(2, n), id(2, n + 100)]);
+                    }
+                    _ => {}
+                }
+            }
+            let next = ask(Algorithm::Ranked, Some(cursor), limit, NOW_MS + 5_000);
+            (page, ids) = page_of(&snapshots, &state, &next);
+            prop_assert!(!page.rebuilt && page.cache_hit);
+        }
+        let expected: Vec<Id> =
+            whole.into_iter().filter(|id| seen.contains(id) || !gone.contains(id)).collect();
+        prop_assert_eq!(seen, expected);
+    }
+}
+
+#[test]
+fn n11_an_unfollow_or_a_new_post_is_seen_at_the_next_first_page() {
+    let (state, snapshots) = (world(), Snapshots::default());
+    let page = |at_ms| {
+        let (page, ids) = page_of(&snapshots, &state, &ask(Algorithm::Time, None, 100, at_ms));
+        (page.cache_hit, ids)
+    };
+    assert!(!page(NOW_MS).0);
+    assert!(page(NOW_MS + 1).0);
+    put(&mut state.write(), id(3, 5), Some(follow(5)), None);
+    let (hit, ids) = page(NOW_MS + 2);
+    assert!(!hit && !ids.contains(&id(2, 5)));
+    put(&mut state.write(), id(2, 2_000), None, Some(post(6, 0)));
+    let (hit, ids) = page(NOW_MS + 3);
+    assert!(!hit && ids[0] == id(2, 2_000));
+    assert!(!page(NOW_MS + 2 * TTL_MS).0, "a snapshot does not live for ever");
+}
+
+#[test]
+fn a_cursor_whose_snapshot_is_gone_goes_on_in_a_new_one_and_says_so() {
+    let (state, snapshots) = (world(), Snapshots::default());
+    let (first, _) = page_of(&snapshots, &state, &ask(Algorithm::Ranked, None, 10, NOW_MS));
+    let restarted = Snapshots::default();
+    let (next, _) = page_of(&restarted, &state, &ask(Algorithm::Ranked, first.cursor, 10, NOW_MS + 1));
+    assert!(next.rebuilt && next.places.first() == Some(&10));
+}
+
+#[test]
+fn a_post_that_was_seen_is_gone_at_the_next_read_and_back_after_exactly_24_hours() {
+    let (state, snapshots) = (world(), Snapshots::default());
+    let has = |at_ms| page_of(&snapshots, &state, &ask(Algorithm::Time, None, 100, at_ms)).1.contains(&id(2, 7));
+    assert!(has(NOW_MS));
+    let view = |at_ms| Effect::Event { user: id(1, 0), post: id(2, 7), action: Action::View, at_ms, dwell_ms: 0 };
+    state.write().apply(&view(NOW_MS + 1_000));
+    assert!(!has(NOW_MS + 1_001));
+    let again_ms = NOW_MS + 1_000 + DAY_MS;
+    assert!(!has(again_ms - 50));
+    assert!(has(again_ms), "the snapshot of a moment before does not hold it back");
+}
+
+#[test]
+fn an_old_snapshot_is_served_while_a_new_one_is_made_but_not_after_a_change() {
+    let (state, snapshots) = (world(), Snapshots::default());
+    let page = |at_ms| page_of(&snapshots, &state, &ask(Algorithm::Ranked, None, 10, at_ms)).0;
+    let first = page(NOW_MS);
+    assert!(!first.cache_hit && !first.due);
+    // Longer than any jitter lets it live, shorter than it may be served.
+    let old = page(NOW_MS + TTL_MS * 11 / 10 + 1);
+    assert!(old.cache_hit && old.due && old.snapshot.id == first.snapshot.id);
+    assert_eq!(snapshots.refresh(&state, &[], NOW_MS + TTL_MS * 11 / 10 + 2, 10), 1);
+    assert_eq!(snapshots.refresh(&state, &[], NOW_MS + TTL_MS * 11 / 10 + 3, 10), 0);
+    let new = page(NOW_MS + TTL_MS * 11 / 10 + 4);
+    assert!(new.cache_hit && !new.due && new.snapshot.id != first.snapshot.id);
+    put(&mut state.write(), id(3, 5), Some(follow(5)), None);
+    assert!(!page(NOW_MS + TTL_MS * 11 / 10 + 5).cache_hit);
+    assert_eq!(snapshots.sweep(NOW_MS + ACTIVE_MS + 3 * TTL_MS), 1);
+    assert_eq!(snapshots.mem_bytes(), 0);
+}
+
+#[test]
+fn whoever_asks_at_the_same_time_shares_one_computation() {
+    let (state, snapshots) = (world(), Snapshots::default());
+    let made = std::sync::atomic::AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let page = snapshots.page(&state, &ask(Algorithm::Ranked, None, 10, NOW_MS));
+                made.fetch_add(u32::from(!page.cache_hit), std::sync::atomic::Ordering::Relaxed);
+            });
+        }
+    });
+    assert_eq!(made.into_inner(), 1);
+}
+
+#[test]
+fn out_of_time_the_page_is_newest_first_and_the_next_one_whole_again() {
+    let (state, snapshots) = (world(), Snapshots::default());
+    let late = Ask { late: &|| true, ..ask(Algorithm::Ranked, None, 10, NOW_MS) };
+    let (page, ids) = page_of(&snapshots, &state, &late);
+    assert!(page.snapshot.cut() && page.places.len() == 10);
+    let newest = page_of(&snapshots, &state, &ask(Algorithm::Time, None, 10, NOW_MS)).1;
+    assert_eq!(ids, newest);
+    // Its later pages are of the same snapshot.
+    let (next, _) = page_of(&snapshots, &state, &ask(Algorithm::Ranked, page.cursor, 10, NOW_MS + 1));
+    assert!(next.cache_hit && next.snapshot.id == page.snapshot.id);
+    let (whole, _) = page_of(&snapshots, &state, &ask(Algorithm::Ranked, None, 10, NOW_MS + 1));
+    assert!(!whole.snapshot.cut() && !whole.cache_hit);
+}
+
+#[test]
+fn n12_snapshots_stay_within_their_memory() {
+    let (state, snapshots) = (world(), Snapshots::default());
+    let one = {
+        drop(snapshots.page(&state, &ask(Algorithm::Ranked, None, 1, NOW_MS)));
+        snapshots.mem_bytes()
+    };
+    let users = 2 * SNAPSHOTS_MAX_BYTES / PARTS / one;
+    for n in 0..users as u64 {
+        let follow = Facts::Follow { follower: id(5, n * 64), followee: id(1, 1), created_at_us: 0 };
+        put(&mut state.write(), id(6, n), None, Some(follow));
+        // All in one part: their ids end alike.
+        let trending: Vec<u32> = (0..78).collect();
+        let ask =
+            Ask { user: id(5, n * 64), trending: &trending, ..ask(Algorithm::Ranked, None, 1, NOW_MS + n as i64) };
+        drop(snapshots.page(&state, &ask));
+    }
+    assert!(snapshots.mem_bytes() <= SNAPSHOTS_MAX_BYTES / PARTS + 2 * one);
+    assert!(snapshots.mem_bytes() > SNAPSHOTS_MAX_BYTES / PARTS / 2);
+}

@@ -1,0 +1,183 @@
+//! What operators say about trending: a post at a fixed place, or not at all. Durable in the edge's table; here in
+//! memory. What may not be shown is not shown by a pin either.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::event::Id;
+use crate::state::State;
+
+use super::{Entry, TRENDING_MAX, Trending};
+
+/// Kind of the entries in the edge's table; their name is the post's id.
+pub const KIND: &str = "override";
+/// Posts with an override.
+pub const OVERRIDES_MAX: usize = 1_000;
+
+const VALUE_VERSION: u8 = 1;
+const BLOCK: u8 = 0;
+
+/// One post's override.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Override {
+    /// Never in a list.
+    Block,
+    /// At this place, from 1 to [`TRENDING_MAX`]; of several at one place the smallest id has it, the others follow.
+    Pin { place: u8 },
+}
+
+impl Override {
+    pub fn pin(place: u64) -> Option<Override> {
+        let place = u8::try_from(place).ok().filter(|place| (1..=TRENDING_MAX).contains(&usize::from(*place)))?;
+        Some(Override::Pin { place })
+    }
+
+    /// The value of the entry in the edge's table.
+    pub fn encode(self) -> Vec<u8> {
+        match self {
+            Override::Block => vec![VALUE_VERSION, BLOCK],
+            Override::Pin { place } => vec![VALUE_VERSION, place],
+        }
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Override> {
+        match bytes {
+            [VALUE_VERSION, BLOCK] => Some(Override::Block),
+            [VALUE_VERSION, place] => Override::pin(u64::from(*place)),
+            _ => None,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides(BTreeMap<Id, Override>);
+
+impl Overrides {
+    /// From stored entries (name, value); malformed ones are passed over.
+    pub fn load<'a>(entries: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Overrides {
+        let decode = |(name, value): (&[u8], &[u8])| Some((Id(name.try_into().ok()?), Override::decode(value)?));
+        Overrides(entries.filter_map(decode).collect())
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn get(&self, post: Id) -> Option<Override> {
+        self.0.get(&post).copied()
+    }
+
+    /// Every override, by the post's id.
+    pub fn all(&self) -> impl Iterator<Item = (Id, Override)> + '_ {
+        self.0.iter().map(|(post, what)| (*post, *what))
+    }
+
+    /// Sets or removes the override of a post.
+    pub fn put(&mut self, post: Id, what: Option<Override>) {
+        match what {
+            Some(what) => drop(self.0.insert(post, what)),
+            None => drop(self.0.remove(&post)),
+        }
+    }
+
+    /// Changes a list that holds at least as many entries beyond [`TRENDING_MAX`] as there are overrides, and cuts it.
+    pub(super) fn apply(&self, state: &State, range: &Range<i64>, list: &mut Trending) {
+        list.entries.retain(|entry| !self.0.contains_key(&entry.post));
+        let mut pins = Vec::new();
+        for (post, what) in self.all() {
+            let number = state.post_ids.number(post);
+            let Some(entry) = number.and_then(|number| Entry::of(state, number, range)) else { continue };
+            let scored = usize::from(entry.score > 0);
+            match what {
+                Override::Block => list.total -= scored,
+                Override::Pin { place } => {
+                    list.total += 1 - scored;
+                    pins.push((usize::from(place) - 1, Entry { pinned: true, ..entry }));
+                }
+            }
+        }
+        pins.sort_unstable_by_key(|(place, entry)| (*place, entry.post));
+        let mut free = 0;
+        for (place, entry) in pins {
+            let at = place.max(free).min(list.entries.len());
+            list.entries.insert(at, entry);
+            free = at + 1;
+        }
+        list.entries.truncate(TRENDING_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Window, rank};
+    use super::*;
+    use crate::event::{Action, Effect, Facts};
+    use crate::state::{MINUTE_MS, StateSettings};
+
+    const NOW_MS: i64 = 1_795_000_000_000;
+
+    fn id(kind: u128, n: u64) -> Id {
+        Id::from_u128(kind << 64 | u128::from(n))
+    }
+
+    /// Posts 0 to 299 of which post `n` has `views[n]` views; post 299 is not published.
+    fn world(views: &[u8]) -> State {
+        let mut state = State::new(StateSettings::default());
+        for (n, views) in views.iter().enumerate() {
+            let row = Facts::Post { author: id(1, 0), created_at_us: n as i64, published: n != 299 };
+            state.apply(&Effect::Row { key: id(2, n as u64), old: None, new: Some(row) });
+            for user in 0..u64::from(*views) {
+                let (at_ms, post) = (NOW_MS - MINUTE_MS, id(2, n as u64));
+                state.apply(&Effect::Event { user: id(1, user), post, action: Action::View, at_ms, dwell_ms: 0 });
+            }
+        }
+        state
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn blocked_posts_are_nowhere_and_pinned_ones_at_their_place(
+            views in proptest::collection::vec(0u8..4, 300),
+            given in proptest::collection::btree_map(0u64..310, 0u8..201, 0..12),
+        ) {
+            let state = world(&views);
+            let mut overrides = Overrides::default();
+            for (n, place) in &given {
+                overrides.put(id(2, *n), Some(Override::pin(u64::from(*place)).unwrap_or(Override::Block)));
+            }
+            let plain = rank(&state, Window::Hour, NOW_MS, &Overrides::default());
+            let list = rank(&state, Window::Hour, NOW_MS, &overrides);
+            let posts: Vec<Id> = list.entries.iter().map(|entry| entry.post).collect();
+            let mut taken = std::collections::BTreeSet::new();
+            for (n, place) in &given {
+                let pinned = list.entries.iter().position(|entry| entry.post == id(2, *n));
+                if *place == 0 || *n >= 299 {
+                    prop_assert_eq!(pinned, None);
+                } else if taken.insert(*place) && given.values().all(|other| other >= place) {
+                    prop_assert_eq!(pinned, Some(usize::from(*place - 1).min(list.total - 1)));
+                    prop_assert!(list.entries[pinned.unwrap()].pinned);
+                }
+            }
+            // The others keep their order, and as many are shown as there are.
+            let rest = |posts: &[Id]| -> Vec<Id> {
+                posts.iter().copied().filter(|post| overrides.get(*post).is_none()).collect()
+            };
+            let all: Vec<Id> = plain.entries.iter().map(|entry| entry.post).collect();
+            let common = rest(&posts).len().min(rest(&all).len());
+            prop_assert_eq!(&rest(&posts)[..common], &rest(&all)[..common]);
+            prop_assert_eq!(list.entries.len(), list.total.min(TRENDING_MAX));
+            let stored: Vec<_> = overrides.all().map(|(post, what)| (post.0.to_vec(), what.encode())).collect();
+            let loaded = Overrides::load(stored.iter().map(|(name, value)| (&name[..], &value[..])));
+            prop_assert_eq!(loaded, overrides);
+        }
+    }
+}

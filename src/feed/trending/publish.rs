@@ -1,0 +1,266 @@
+//! Lists as HTTP serves them: bytes that are ready, of one generation. Readers take an `Arc` and lock no state; only
+//! after something was taken back (N11), or in a new minute, the first reader makes the list anew.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+
+use crate::event::{Action, Id};
+use crate::state::State;
+
+use super::overrides::{Override, Overrides};
+use super::tally::Tallies;
+use super::{Entry, Trending, Window, generated_at_ms};
+
+/// Generations of one window that are kept for those who are on their way through their pages.
+pub const GENERATIONS_MAX: usize = 32;
+
+/// One generation of a window.
+#[derive(Debug)]
+pub struct Published {
+    pub list: Trending,
+    /// The posts' numbers in the state.
+    pub numbers: Vec<u32>,
+    /// Names the content: the same posts with the same numbers have the same generation, also after a restart.
+    pub generation: u64,
+    /// The posts' objects, with commas between them.
+    posts: String,
+    /// Where each object ends.
+    ends: Vec<usize>,
+    /// A cursor of it was given out.
+    paged: AtomicBool,
+    /// What it was made from; see [`State::retractions`].
+    retractions: u64,
+}
+
+/// An answer of `GET /api/v1/feed/trending`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrendingPage {
+    pub etag: String,
+    pub body: String,
+}
+
+impl Published {
+    pub fn new(state: &State, list: Trending) -> Published {
+        let numbers = list.entries.iter().filter_map(|entry| state.post_ids.number(entry.post)).collect();
+        Published::with(numbers, list, 0)
+    }
+
+    fn with(numbers: Vec<u32>, list: Trending, retractions: u64) -> Published {
+        let (mut posts, mut ends) = (String::with_capacity(list.entries.len() * 300), Vec::new());
+        for (entry, rank) in list.entries.iter().zip(1..) {
+            if rank > 1 {
+                posts.push(',');
+            }
+            put_json(&mut posts, entry, rank);
+            ends.push(posts.len());
+        }
+        let generation = xxhash_rust::xxh3::xxh3_64(posts.as_bytes());
+        Published { list, numbers, generation, posts, ends, paged: AtomicBool::new(false), retractions }
+    }
+
+    /// At most `limit` posts from a place on, counted from 0; those that are not `shown` (by place) are left out.
+    pub fn page(&self, start: usize, limit: usize, shown: impl Fn(usize) -> bool) -> TrendingPage {
+        let mut posts = Vec::with_capacity(limit);
+        let mut next = start;
+        while next < self.ends.len() && posts.len() < limit {
+            posts.extend(shown(next).then(|| self.post_json(next)));
+            next += 1;
+        }
+        let cursor = match next < self.ends.len() {
+            true => {
+                self.paged.store(true, Ordering::Relaxed);
+                format!("\"{:016x}-{next}\"", self.generation)
+            }
+            false => "null".to_owned(),
+        };
+        let at = jiff::Timestamp::from_millisecond(self.list.generated_at_ms).unwrap_or_default();
+        let body = format!(
+            r#"{{"posts":[{}],"window":"{}","generated_at":"{at:.3}","total_posts":{},"generation":"{:016x}","cursor":{cursor}}}"#,
+            posts.join(","),
+            self.list.window.name(),
+            self.list.total,
+            self.generation,
+        );
+        let etag = format!("\"{:016x}\"", xxhash_rust::xxh3::xxh3_64(body.as_bytes()));
+        TrendingPage { etag, body }
+    }
+
+    /// The object of one post, by its place from 0.
+    pub fn post_json(&self, place: usize) -> &str {
+        let from = if place == 0 { 0 } else { self.ends[place - 1] + 1 };
+        &self.posts[from..self.ends[place]]
+    }
+}
+
+/// Generation and place of a cursor.
+pub fn parse_cursor(text: &str) -> Option<(u64, usize)> {
+    let (generation, place) = text.split_once('-')?;
+    if generation.len() != 16 || !generation.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let digits = !place.is_empty() && place.len() <= 4 && place.bytes().all(|b| b.is_ascii_digit());
+    Some((u64::from_str_radix(generation, 16).ok()?, place.parse().ok().filter(|_| digits)?))
+}
+
+fn put_json(out: &mut String, entry: &Entry, rank: usize) {
+    let count = |action: Action| entry.counts[action as usize];
+    let engaged = count(Action::Like) + count(Action::Comment) + count(Action::Share);
+    let rate = match count(Action::Impression) {
+        0 => 0.0,
+        impressions => (engaged as f64 / impressions as f64 * 1e4).round() / 1e4,
+    };
+    // Writing to a string cannot fail.
+    let _ = write!(
+        out,
+        r#"{{"post_id":"{}","author_id":"{}","rank":{rank},"score":{},"views":{},"likes":{},"comments":{},"shares":{},"impressions":{},"engagement_rate":{rate}{}}}"#,
+        entry.post,
+        entry.author,
+        Tenths(entry.score),
+        count(Action::View),
+        count(Action::Like),
+        count(Action::Comment),
+        count(Action::Share),
+        count(Action::Impression),
+        if entry.pinned { r#","pinned":true"# } else { "" },
+    );
+}
+
+/// An integer of tenths as a JSON number.
+struct Tenths(i64);
+
+impl std::fmt::Display for Tenths {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 % 10 {
+            0 => write!(f, "{}", self.0 / 10),
+            tenth => write!(f, "{}.{tenth}", self.0 / 10),
+        }
+    }
+}
+
+/// The current lists of all windows; see the module.
+pub struct Board {
+    state: Arc<RwLock<State>>,
+    retractions: Arc<AtomicU64>,
+    /// Whoever makes a list holds both.
+    maker: Mutex<(Tallies, Overrides)>,
+    current: [watch::Sender<Arc<Published>>; 4],
+    /// Generations of which a cursor was given out, oldest first.
+    kept: Mutex<[VecDeque<Arc<Published>>; 4]>,
+}
+
+impl Board {
+    pub fn new(state: Arc<RwLock<State>>, overrides: Overrides, now_ms: i64) -> Board {
+        let retractions = state.read().retractions();
+        let empty = |window| Trending { window, generated_at_ms: i64::MIN, total: 0, entries: Vec::new() };
+        let current =
+            Window::ALL.map(|window| watch::Sender::new(Arc::new(Published::with(Vec::new(), empty(window), 0))));
+        let maker = Mutex::new((Tallies::default(), overrides));
+        let board = Board { state, retractions, maker, current, kept: Mutex::default() };
+        board.refresh(now_ms);
+        board
+    }
+
+    /// The tick: brings every window up to date.
+    pub fn refresh(&self, now_ms: i64) {
+        self.make(&mut self.maker.lock(), &Window::ALL, now_ms);
+    }
+
+    /// The list of a window: the last published one, if nothing that it may hold was taken back since.
+    pub fn get(&self, window: Window, now_ms: i64) -> Arc<Published> {
+        let sender = &self.current[window as usize];
+        let valid = || {
+            let known = sender.borrow();
+            self.valid(&known, now_ms).then(|| Arc::clone(&known))
+        };
+        if let Some(known) = valid() {
+            return known;
+        }
+        let mut maker = self.maker.lock();
+        // Whoever held the lock may have made it.
+        if let Some(known) = valid() {
+            return known;
+        }
+        self.make(&mut maker, &[window], now_ms);
+        Arc::clone(&sender.borrow())
+    }
+
+    fn valid(&self, known: &Published, now_ms: i64) -> bool {
+        known.retractions == self.retractions.load(Ordering::Acquire)
+            && known.list.generated_at_ms == generated_at_ms(now_ms)
+    }
+
+    fn make(&self, (tallies, overrides): &mut (Tallies, Overrides), windows: &[Window], now_ms: i64) {
+        // Before anything is counted: what is taken back from here on makes the lists invalid.
+        let retractions = self.retractions.load(Ordering::Acquire);
+        // A panic leaves fresh ones behind, which count everything anew.
+        let mut used = std::mem::take(tallies);
+        used.update(&self.state, now_ms);
+        for window in windows {
+            let list = used.rank(&self.state, *window, now_ms, overrides);
+            let numbers = {
+                let state = self.state.read();
+                list.entries.iter().filter_map(|entry| state.post_ids.number(entry.post)).collect()
+            };
+            self.publish(Published::with(numbers, list, retractions));
+        }
+        *tallies = used;
+    }
+
+    fn publish(&self, made: Published) {
+        let window = made.list.window as usize;
+        let made = Arc::new(made);
+        self.current[window].send_if_modified(|known| {
+            let changed = known.generation != made.generation || known.list.total != made.list.total;
+            let before = std::mem::replace(known, made);
+            if known.generation != before.generation && before.paged.load(Ordering::Relaxed) {
+                let kept = &mut self.kept.lock()[window];
+                kept.push_back(before);
+                if kept.len() > GENERATIONS_MAX {
+                    kept.pop_front();
+                }
+            }
+            changed
+        });
+    }
+
+    /// A page of a window; of the generation of a cursor, if that is the current or still kept, else of the current.
+    /// Of an older generation, what may not be shown any more is left out (N11).
+    pub fn page(&self, window: Window, cursor: Option<(u64, usize)>, limit: usize, now_ms: i64) -> TrendingPage {
+        let current = self.get(window, now_ms);
+        let Some((generation, start)) = cursor else { return current.page(0, limit, |_| true) };
+        if generation == current.generation {
+            return current.page(start, limit, |_| true);
+        }
+        let kept = self.kept.lock()[window as usize].iter().rfind(|known| known.generation == generation).cloned();
+        match kept {
+            Some(kept) => {
+                let state = self.state.read();
+                kept.page(start, limit, |place| state.visible(kept.numbers[place]))
+            }
+            None => current.page(start, limit, |_| true),
+        }
+    }
+
+    /// Told with every new generation.
+    pub fn subscribe(&self, window: Window) -> watch::Receiver<Arc<Published>> {
+        self.current[window as usize].subscribe()
+    }
+
+    /// Sets or removes an override; it is in every list when this returns.
+    pub fn put_override(&self, post: Id, what: Option<Override>, now_ms: i64) {
+        let mut maker = self.maker.lock();
+        maker.1.put(post, what);
+        self.make(&mut maker, &Window::ALL, now_ms);
+        // Older generations do not know of it.
+        self.kept.lock().iter_mut().for_each(VecDeque::clear);
+    }
+
+    pub fn overrides(&self) -> Overrides {
+        self.maker.lock().1.clone()
+    }
+}

@@ -1,0 +1,166 @@
+//! Scores of all windows between two ticks: only posts that changed, or whose minutes left or entered a window, are
+//! counted again. The state is locked for a slice of them at a time, so that neither the writer nor a reader waits long.
+
+use parking_lot::RwLock;
+use rustc_hash::FxHashSet;
+
+use crate::state::State;
+
+use super::overrides::Overrides;
+use super::{Entry, TRENDING_MAX, Trending, Window, generated_at_ms};
+
+/// Posts that are counted under one lock.
+const SLICE: usize = 128;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Tallies {
+    lists: [List; 4],
+    /// Posts that counted something after the end of a window: time brings it in.
+    ahead: FxHashSet<u32>,
+}
+
+/// One window.
+#[derive(Debug)]
+struct List {
+    window: Window,
+    range: std::ops::Range<i64>,
+    /// By post; 0 also where a post may not be shown.
+    scores: Vec<i64>,
+    /// Posts with a score, and some that had one.
+    active: Vec<u32>,
+    listed: Vec<bool>,
+}
+
+impl Default for Tallies {
+    fn default() -> Tallies {
+        let list = |window| List { window, range: 0..0, scores: Vec::new(), active: Vec::new(), listed: Vec::new() };
+        Tallies { lists: Window::ALL.map(list), ahead: FxHashSet::default() }
+    }
+}
+
+impl Tallies {
+    /// Brings every window to the state at `now_ms`.
+    pub fn update(&mut self, state: &RwLock<State>, now_ms: i64) {
+        let (changed, posts) = {
+            let mut state = state.write();
+            (state.posts.take_changed(), state.posts.len())
+        };
+        let mut due: [Vec<u32>; 4] = Default::default();
+        for (list, due) in self.lists.iter_mut().zip(&mut due) {
+            *due = list.due(now_ms, posts, &self.ahead);
+        }
+        if due.iter().any(|due| !due.is_empty()) {
+            // Whatever is still ahead is noted again when it is counted.
+            self.ahead.clear();
+        }
+        for (list, due) in self.lists.iter_mut().zip(due) {
+            for slice in due.chunks(SLICE) {
+                let state = state.read();
+                slice.iter().for_each(|post| list.count(&state, *post, &mut self.ahead));
+            }
+        }
+        for slice in changed.chunks(SLICE) {
+            let state = state.read();
+            for post in slice {
+                self.lists.iter_mut().for_each(|list| list.count(&state, *post, &mut self.ahead));
+            }
+        }
+    }
+
+    /// The list of a window, as [`super::rank`] would make it of the state at the last update.
+    pub fn rank(&mut self, state: &RwLock<State>, window: Window, now_ms: i64, overrides: &Overrides) -> Trending {
+        let list = &mut self.lists[window as usize];
+        let total = list.clean();
+        let best = list.best(TRENDING_MAX + overrides.len(), state);
+        let mut entries = Vec::with_capacity(best.len());
+        for slice in best.chunks(SLICE) {
+            let state = state.read();
+            // Counted anew: numbers and order of the list agree, and what was hidden meanwhile is not in it.
+            let fresh = slice.iter().filter_map(|post| Entry::of(&state, *post, &list.range));
+            entries.extend(fresh.filter(|entry| entry.score > 0));
+        }
+        entries.sort_unstable_by_key(Entry::order);
+        let total = total - (best.len() - entries.len());
+        let mut ranked = Trending { window, generated_at_ms: generated_at_ms(now_ms), total, entries };
+        overrides.apply(&state.read(), &list.range, &mut ranked);
+        ranked
+    }
+}
+
+impl List {
+    /// Moves the window; returns the posts that must be counted for that.
+    fn due(&mut self, now_ms: i64, posts: usize, ahead: &FxHashSet<u32>) -> Vec<u32> {
+        let range = self.window.range(now_ms);
+        let before = std::mem::replace(&mut self.range, range.clone());
+        self.scores.resize(posts, 0);
+        self.listed.resize(posts, false);
+        if before == range {
+            return Vec::new();
+        }
+        if before.start < range.start && before.end > before.start {
+            return self.active.iter().chain(ahead).copied().collect();
+        }
+        // The first time, or the clock went back.
+        (0..posts as u32).collect()
+    }
+
+    fn count(&mut self, state: &State, post: u32, ahead: &mut FxHashSet<u32>) {
+        let at = post as usize;
+        if at >= self.scores.len() {
+            // Came after the update began: it is among the changed of the next.
+            return;
+        }
+        let score = match state.visible(post) {
+            true => state.weighed(&state.posts.counted(post, self.range.clone())).max(0),
+            false => 0,
+        };
+        self.scores[at] = score;
+        if score > 0 && !self.listed[at] {
+            self.listed[at] = true;
+            self.active.push(post);
+        }
+        if state.posts.last_minute(post).is_some_and(|minute| minute >= self.range.end) {
+            ahead.insert(post);
+        }
+    }
+
+    /// Forgets posts without a score; returns how many have one.
+    fn clean(&mut self) -> usize {
+        let (scores, listed) = (&self.scores, &mut self.listed);
+        self.active.retain(|post| {
+            listed[*post as usize] = scores[*post as usize] > 0;
+            listed[*post as usize]
+        });
+        self.active.len()
+    }
+
+    /// The first `limit` posts: those above the score at which the list is cut, and of those with just this score the
+    /// newest, then the smallest ids.
+    fn best(&self, limit: usize, state: &RwLock<State>) -> Vec<u32> {
+        if self.active.len() <= limit {
+            return self.active.clone();
+        }
+        let score = |post: &u32| self.scores[*post as usize];
+        let mut scores: Vec<i64> = self.active.iter().map(score).collect();
+        let (_, cut, _) = scores.select_nth_unstable_by(limit - 1, |a, b| b.cmp(a));
+        let cut = *cut;
+        let mut best: Vec<u32> = self.active.iter().copied().filter(|post| score(post) > cut).collect();
+        let mut tied = Vec::new();
+        let ties: Vec<u32> = self.active.iter().copied().filter(|post| score(post) == cut).collect();
+        for slice in ties.chunks(SLICE * 8) {
+            let state = state.read();
+            let order = |post: u32| {
+                let created_at_us = state.posts.row(post).map_or(i64::MIN, |row| row.created_at_us);
+                (std::cmp::Reverse(created_at_us), state.post_ids.id(post), post)
+            };
+            tied.extend(slice.iter().map(|post| order(*post)));
+        }
+        let free = limit - best.len();
+        if tied.len() > free {
+            tied.select_nth_unstable(free - 1);
+        }
+        best.extend(tied.into_iter().take(free).map(|(_, _, post)| post));
+        best
+    }
+}

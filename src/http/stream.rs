@@ -1,0 +1,145 @@
+//! `GET /api/v1/feed/trending/stream`: server-sent events (WHATWG HTML, 9.2). First a `snapshot`, then a `diff` at most
+//! once a second, a comment as a ping after 15 s of silence. A diff is always against what this client was last given:
+//! one that reads slowly skips lists, one that does not read at all is dropped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Response};
+use http_body_util::channel::{Channel, Sender};
+use rustc_hash::FxHashMap;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+use crate::feed::trending::publish::{Board, Published};
+use crate::feed::trending::{TRENDING_MAX, Window};
+
+use super::error::Problem;
+use super::{Body, Edge, read};
+
+/// Clients at once.
+pub const STREAMS_MAX: usize = 256;
+/// Events that wait for a client.
+const QUEUE_MAX_EVENTS: usize = 1;
+const GAP: Duration = Duration::from_secs(1);
+const PING: Duration = Duration::from_secs(15);
+/// A client that takes nothing for so long is dropped.
+const SLOW: Duration = Duration::from_secs(20);
+
+/// Who listens, and the wish to end.
+pub struct Streams {
+    free: Arc<Semaphore>,
+    closed: watch::Sender<bool>,
+}
+
+impl Default for Streams {
+    fn default() -> Streams {
+        Streams { free: Arc::new(Semaphore::new(STREAMS_MAX)), closed: watch::Sender::new(false) }
+    }
+}
+
+impl Streams {
+    /// Ends every stream, and lets no new one begin.
+    pub fn close(&self) {
+        self.closed.send_replace(true);
+    }
+
+    /// Clients that listen.
+    pub fn len(&self) -> usize {
+        STREAMS_MAX - self.free.available_permits()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+pub(super) fn open(edge: &Edge, query: &str) -> Result<Response<Body>, Problem> {
+    let (window, limit) = (read::window(query)?, read::limit(query, TRENDING_MAX)?);
+    let full = Problem::Unavailable("too many streams are open");
+    let permit = Arc::clone(&edge.streams.free).try_acquire_owned().map_err(|_| full)?;
+    let (sender, body) = Channel::new(QUEUE_MAX_EVENTS);
+    let (trending, clock) = (Arc::clone(&edge.trending), edge.clock.clone());
+    let stream = Stream { trending, clock, window, limit, sender, _permit: permit };
+    tokio::spawn(stream.run(edge.streams.closed.subscribe()));
+    let mut response = Response::new(Body::Right(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+struct Stream {
+    trending: Arc<Board>,
+    clock: Clock,
+    window: Window,
+    limit: usize,
+    sender: Sender<Bytes>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Stream {
+    async fn run(mut self, mut closed: watch::Receiver<bool>) {
+        let mut changes = self.trending.subscribe(self.window);
+        let mut known = self.current();
+        let mut event = snapshot(&known, self.limit);
+        loop {
+            let sent = tokio::select! {
+                biased;
+                _ = closed.wait_for(|closed| *closed) => return,
+                sent = tokio::time::timeout(SLOW, self.sender.send_data(event.into())) => sent,
+            };
+            // Too slow, or gone.
+            let Ok(Ok(())) = sent else { return };
+            let last = Instant::now();
+            let change = async {
+                tokio::time::sleep_until(last + GAP).await;
+                changes.changed().await
+            };
+            event = tokio::select! {
+                biased;
+                _ = closed.wait_for(|closed| *closed) => return,
+                changed = tokio::time::timeout_at(last + PING, change) => match changed {
+                    Ok(Err(_)) => return,
+                    Err(_) => ": ping\n\n".to_owned(),
+                    Ok(Ok(())) => {
+                        // Not the list that was told: what was taken back since is not in this one.
+                        let current = self.current();
+                        let event = diff(&known, &current, self.limit);
+                        known = current;
+                        event
+                    }
+                },
+            };
+        }
+    }
+
+    fn current(&self) -> Arc<Published> {
+        self.trending.get(self.window, self.clock.now_ms())
+    }
+}
+
+fn snapshot(list: &Published, limit: usize) -> String {
+    let page = list.page(0, limit, |_| true);
+    format!("event: snapshot\nid: {:016x}\ndata: {}\n\n", list.generation, page.body)
+}
+
+/// The posts that are new or stand differently, and those that are gone from the first `limit`.
+fn diff(before: &Published, after: &Published, limit: usize) -> String {
+    let posts = |list: &Published| -> Vec<_> { list.list.entries.iter().take(limit).map(|entry| entry.post).collect() };
+    let (old, new) = (posts(before), posts(after));
+    let places: FxHashMap<_, usize> = old.iter().zip(0..).map(|(post, place)| (*post, place)).collect();
+    let same = |place: usize| places.get(&new[place]).is_some_and(|at| before.post_json(*at) == after.post_json(place));
+    let changed: Vec<_> = (0..new.len()).filter(|place| !same(*place)).map(|place| after.post_json(place)).collect();
+    let removed: Vec<_> = old.iter().filter(|post| !new.contains(post)).map(|post| format!("\"{post}\"")).collect();
+    format!(
+        "event: diff\nid: {0:016x}\ndata: {{\"changed\":[{1}],\"removed\":[{2}],\"total_posts\":{3},\"generation\":\"{0:016x}\"}}\n\n",
+        after.generation,
+        changed.join(","),
+        removed.join(","),
+        after.list.total,
+    )
+}

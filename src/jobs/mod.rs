@@ -1,0 +1,237 @@
+//! Work that repeats: each job keeps something that is served fresh. A runner gives every job its own rhythm with
+//! jitter, wakes it early when asked, ends it when it takes too long, survives its panics, and tries again with backoff;
+//! a job that keeps failing is parked and shown. It reads no clock but tokio's, and the one it is given.
+
+mod schedule;
+pub mod serving;
+
+use std::fmt::Write as _;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::clock::Clock;
+
+use self::schedule::Schedule;
+
+/// How long a refresh may take, unless the job says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the jobs may take to end once they are asked to.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+/// Threads for refreshes that compute.
+const BLOCKING_MAX_THREADS: usize = 4;
+
+/// Why a refresh failed, in words for a person.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct JobError(pub String);
+
+/// One refresh on its way.
+pub type Refreshing = Pin<Box<dyn Future<Output = Result<(), JobError>> + Send>>;
+
+/// Keeps one thing fresh.
+pub trait CacheRefreshJob: Send + Sync {
+    /// Stands in metrics.
+    fn name(&self) -> &'static str;
+    /// From the end of one refresh to the begin of the next, a tenth more or less.
+    fn interval(&self) -> Duration;
+    fn timeout(&self) -> Duration {
+        TIMEOUT
+    }
+    /// Does it once; `now_ms` is the wall time, epoch milliseconds.
+    fn refresh(&self, now_ms: i64) -> Refreshing;
+}
+
+/// A refresh that computes, away from the thread that keeps time. One that takes too long is left alone, not ended.
+pub fn computing(work: impl FnOnce() + Send + 'static) -> Refreshing {
+    Box::pin(async move {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => Err(JobError(error.to_string())),
+        }
+    })
+}
+
+/// How refreshes ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    Ok = 0,
+    Error = 1,
+    Timeout = 2,
+    Panic = 3,
+}
+
+impl Ended {
+    const NAMES: [&'static str; 4] = ["ok", "error", "timeout", "panic"];
+}
+
+/// What is known of one job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Refreshes by how they ended: ok, error, timeout, panic.
+    pub ended: [u64; 4],
+    pub total: Duration,
+    /// Why it is parked, if it is.
+    pub parked: Option<String>,
+}
+
+struct Slot {
+    job: Box<dyn CacheRefreshJob>,
+    wake: Notify,
+    status: Mutex<Status>,
+}
+
+/// See the module.
+pub struct Runner {
+    slots: Vec<Slot>,
+    clock: Clock,
+    /// Of the jitter.
+    seed: u64,
+}
+
+impl Runner {
+    pub fn new(jobs: Vec<Box<dyn CacheRefreshJob>>, clock: Clock, seed: u64) -> Runner {
+        let slot = |job| Slot { job, wake: Notify::new(), status: Mutex::default() };
+        Runner { slots: jobs.into_iter().map(slot).collect(), clock, seed }
+    }
+
+    /// Has a job begin as soon as its rhythm allows; also one that is parked. Unknown names do nothing.
+    pub fn wake(&self, name: &str) {
+        self.slots.iter().filter(|slot| slot.job.name() == name).for_each(|slot| slot.wake.notify_one());
+    }
+
+    /// Every job and what is known of it.
+    pub fn statuses(&self) -> Vec<(&'static str, Status)> {
+        self.slots.iter().map(|slot| (slot.job.name(), slot.status.lock().clone())).collect()
+    }
+
+    /// Runs every job until `stop` turns true or its sender is gone.
+    pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
+        let mut tasks = tokio::task::JoinSet::new();
+        for index in 0..self.slots.len() {
+            tasks.spawn(Arc::clone(&self).one(index, stop.clone()));
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn one(self: Arc<Self>, index: usize, mut stop: watch::Receiver<bool>) {
+        let slot = &self.slots[index];
+        let started = Instant::now();
+        let mut schedule = Schedule::new(slot.job.interval(), self.seed ^ index as u64);
+        loop {
+            let turn = async {
+                tokio::select! {
+                    () = tokio::time::sleep_until(started + schedule.due()) => {}
+                    // Not before its rhythm allows; what asks meanwhile is asked for already.
+                    () = slot.wake.notified() => tokio::time::sleep_until(started + schedule.earliest()).await,
+                }
+            };
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = turn => {}
+            }
+            let began = Instant::now();
+            let mut task = tokio::spawn(slot.job.refresh(self.clock.now_ms()));
+            let (ended, why) = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => {
+                    task.abort();
+                    return;
+                }
+                done = tokio::time::timeout(slot.job.timeout(), &mut task) => match done {
+                    Ok(Ok(Ok(()))) => (Ended::Ok, String::new()),
+                    Ok(Ok(Err(error))) => (Ended::Error, error.0),
+                    Ok(Err(error)) => (Ended::Panic, error.to_string()),
+                    Err(_) => {
+                        task.abort();
+                        (Ended::Timeout, format!("took longer than {:?}", slot.job.timeout()))
+                    }
+                }
+            };
+            schedule.ended(started.elapsed(), ended == Ended::Ok);
+            slot.note(ended, began.elapsed(), schedule.parked().then_some(why));
+        }
+    }
+
+    /// Prometheus text.
+    pub fn render(&self) -> String {
+        let statuses = self.statuses();
+        let mut out = String::new();
+        let head = |out: &mut String, name: &str, kind: &str, help: &str| {
+            // Writing to a string cannot fail.
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        };
+        head(&mut out, "job_refresh_total", "counter", "Refreshes of jobs, by how they ended.");
+        for (job, status) in &statuses {
+            for (result, count) in Ended::NAMES.iter().zip(status.ended) {
+                let _ = writeln!(out, "job_refresh_total{{job=\"{job}\",result=\"{result}\"}} {count}");
+            }
+        }
+        head(&mut out, "job_refresh_duration_seconds", "summary", "Time of refreshes of jobs.");
+        for (job, status) in &statuses {
+            let (sum, count) = (status.total.as_secs_f64(), status.ended.iter().sum::<u64>());
+            let _ = writeln!(out, "job_refresh_duration_seconds_sum{{job=\"{job}\"}} {sum}");
+            let _ = writeln!(out, "job_refresh_duration_seconds_count{{job=\"{job}\"}} {count}");
+        }
+        head(&mut out, "nova_job_parked", "gauge", "1 while a job keeps failing and is tried rarely.");
+        for (job, status) in &statuses {
+            let _ = writeln!(out, "nova_job_parked{{job=\"{job}\"}} {}", u8::from(status.parked.is_some()));
+        }
+        out
+    }
+
+    /// Starts a thread that runs the jobs until what is returned is dropped.
+    pub fn start(self) -> std::io::Result<Jobs> {
+        let runner = Arc::new(self);
+        let (stop, stopped) = watch::channel(false);
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = builder.enable_time().max_blocking_threads(BLOCKING_MAX_THREADS).build()?;
+        let ran = Arc::clone(&runner);
+        let thread = std::thread::Builder::new().name("jobs".to_owned()).spawn(move || {
+            runtime.block_on(ran.run(stopped));
+            runtime.shutdown_timeout(STOP_TIMEOUT);
+        })?;
+        Ok(Jobs { runner, stop, thread: Some(thread) })
+    }
+}
+
+impl Slot {
+    fn note(&self, ended: Ended, took: Duration, parked: Option<String>) {
+        let (name, status) = (self.job.name(), &mut *self.status.lock());
+        if let (Some(why), None) = (&parked, &status.parked) {
+            tracing::error!(job = name, "parked, as it keeps failing: {why}");
+        }
+        if ended != Ended::Ok {
+            tracing::warn!(job = name, result = Ended::NAMES[ended as usize], "a refresh failed");
+        }
+        status.ended[ended as usize] += 1;
+        status.total += took;
+        status.parked = parked;
+    }
+}
+
+/// The jobs, running; they end when this is dropped.
+pub struct Jobs {
+    pub runner: Arc<Runner>,
+    stop: watch::Sender<bool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Jobs {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the runner itself was told by the panic hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+//! When a job runs: pure, times are given. Durations count from the runner's start.
+
+use std::time::Duration;
+
+use rustc_hash::FxHasher;
+use std::hash::Hasher as _;
+
+/// Between two refreshes at least, however often a job is woken.
+const GAP_MIN: Duration = Duration::from_millis(50);
+/// After the first failure; doubled with each further one.
+const BACKOFF_MIN: Duration = Duration::from_millis(500);
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// After so many failures in a row a job is parked.
+pub(super) const PARK_AFTER: u32 = 8;
+/// Between tries of a parked job.
+pub(super) const PARKED: Duration = Duration::from_secs(600);
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(super) struct Schedule {
+    interval: Duration,
+    seed: u64,
+    runs: u64,
+    failures: u32,
+    ended: Option<Duration>,
+    due: Duration,
+}
+
+impl Schedule {
+    /// The first run is due at once.
+    pub(super) fn new(interval: Duration, seed: u64) -> Schedule {
+        Schedule { interval, seed, runs: 0, failures: 0, ended: None, due: Duration::ZERO }
+    }
+
+    /// When the next refresh begins if nobody asks for it.
+    pub(super) fn due(&self) -> Duration {
+        self.due
+    }
+
+    /// When it may begin if somebody asks.
+    pub(super) fn earliest(&self) -> Duration {
+        self.ended.map_or(Duration::ZERO, |ended| ended + GAP_MIN)
+    }
+
+    pub(super) fn parked(&self) -> bool {
+        self.failures >= PARK_AFTER
+    }
+
+    /// A refresh ended.
+    pub(super) fn ended(&mut self, at: Duration, ok: bool) {
+        self.runs += 1;
+        self.ended = Some(at);
+        self.failures = if ok { 0 } else { self.failures.saturating_add(1) };
+        let wait = match self.failures {
+            0 => self.interval.mul_f64(0.9 + 0.2 * self.unit()),
+            _ if self.parked() => PARKED,
+            // Half fixed, half random: those that failed together do not come back together.
+            n => (BACKOFF_MIN * 2u32.pow(n - 1)).min(BACKOFF_MAX).mul_f64(0.5 + 0.5 * self.unit()),
+        };
+        self.due = at + wait.max(GAP_MIN);
+    }
+
+    /// From 0 to 1, by the seed and the run.
+    fn unit(&self) -> f64 {
+        let mut hasher = FxHasher::default();
+        hasher.write_u64(self.seed);
+        hasher.write_u64(self.runs);
+        (hasher.finish() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn waits_keep_their_bounds_whatever_happens(
+            seed: u64,
+            interval_ms in 100u64..100_000,
+            runs in proptest::collection::vec((any::<bool>(), 0u64..5_000), 1..40),
+        ) {
+            let interval = Duration::from_millis(interval_ms);
+            let mut schedule = Schedule::new(interval, seed);
+            let mut in_a_row = 0;
+            for (ok, took_ms) in runs {
+                let at = schedule.due() + Duration::from_millis(took_ms);
+                schedule.ended(at, ok);
+                in_a_row = if ok { 0 } else { in_a_row + 1 };
+                let wait = schedule.due() - at;
+                let (min, max) = match in_a_row {
+                    0 => (interval.mul_f64(0.89), interval.mul_f64(1.11)),
+                    n if n < PARK_AFTER => (GAP_MIN, BACKOFF_MAX),
+                    _ => (PARKED, PARKED),
+                };
+                prop_assert!(wait >= min && wait <= max, "{wait:?} after {in_a_row} failures");
+                prop_assert_eq!(schedule.parked(), in_a_row >= PARK_AFTER);
+                prop_assert!(schedule.earliest() <= schedule.due() && schedule.earliest() >= at);
+            }
+        }
+    }
+}

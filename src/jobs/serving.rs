@@ -1,0 +1,79 @@
+//! The jobs behind feeds, trending and suggestions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+
+use crate::discover::rising::Rising;
+use crate::discover::shown::Shown;
+use crate::feed::snapshot::Snapshots;
+use crate::feed::trending::Window;
+use crate::feed::trending::publish::Board;
+use crate::state::State;
+
+use super::{CacheRefreshJob, Refreshing, computing};
+
+/// Publishes trending. With its jitter, and the time it takes, an event moves every window within 1.2 s of its commit;
+/// it only counts what changed, so that no window needs a slower tick.
+const TRENDING_TICK: Duration = Duration::from_millis(900);
+const FEED_TICK: Duration = Duration::from_secs(5);
+const RISING_TICK: Duration = Duration::from_secs(10);
+const SWEEP_TICK: Duration = Duration::from_secs(60);
+/// Feeds that are made anew in one refresh.
+const FEEDS_MAX: usize = 2_000;
+
+/// Name of the job that makes feeds anew: woken when a page was served from an old snapshot.
+pub const FEED_WARMUP: &str = "feed_warmup";
+
+/// What the jobs keep fresh.
+#[derive(Clone)]
+pub struct Served {
+    pub state: Arc<RwLock<State>>,
+    pub trending: Arc<Board>,
+    pub feeds: Arc<Snapshots>,
+    pub rising: Arc<Rising>,
+    pub shown: Arc<Shown>,
+}
+
+/// One job: its name, its rhythm, and what it does with what is served.
+struct Job {
+    name: &'static str,
+    interval: Duration,
+    served: Served,
+    work: fn(&Served, i64),
+}
+
+impl CacheRefreshJob for Job {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    fn refresh(&self, now_ms: i64) -> Refreshing {
+        let (served, work) = (self.served.clone(), self.work);
+        computing(move || work(&served, now_ms))
+    }
+}
+
+/// Publishing trending, feeds of active users, who gained followers, and forgetting what expired.
+pub fn jobs(served: &Served) -> Vec<Box<dyn CacheRefreshJob>> {
+    let job = |name, interval, work| -> Box<dyn CacheRefreshJob> {
+        Box::new(Job { name, interval, served: served.clone(), work })
+    };
+    vec![
+        job("trending_publish", TRENDING_TICK, |served, now_ms| served.trending.refresh(now_ms)),
+        job(FEED_WARMUP, FEED_TICK, |served, now_ms| {
+            let trending = served.trending.get(Window::Day, now_ms);
+            served.feeds.refresh(&served.state, &trending.numbers, now_ms, FEEDS_MAX);
+        }),
+        job("suggestion_refresh", RISING_TICK, |served, now_ms| served.rising.refresh(&served.state, now_ms)),
+        job("expiry_sweep", SWEEP_TICK, |served, now_ms| {
+            served.feeds.sweep(now_ms);
+            served.shown.settle(&served.state, now_ms);
+        }),
+    ]
+}

@@ -1,0 +1,73 @@
+//! What clients did on each day (UTC), over all posts: the figures of `/api/v1/feed/metrics` that come from events.
+
+use std::collections::BTreeMap;
+
+use nova_storage::codec::{CodecError, Put, Reader};
+
+use crate::event::Action;
+
+use super::DAY_MS;
+use super::histogram::Histogram;
+
+/// Days that are kept, the latest ones.
+pub const DAYS_MAX: usize = 90;
+
+/// One day.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Day {
+    /// Accepted events, by [`Action`].
+    pub events: [u64; 5],
+    /// How long posts were looked at, milliseconds; events without a time are left out.
+    pub dwell_ms: Histogram,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Daily {
+    /// By days since the epoch.
+    days: BTreeMap<i32, Day>,
+}
+
+impl Daily {
+    pub(super) fn count(&mut self, action: Action, at_ms: i64, dwell_ms: u32) {
+        let day = at_ms.div_euclid(DAY_MS) as i32;
+        if self.days.len() >= DAYS_MAX && !self.days.contains_key(&day) {
+            if self.days.first_key_value().is_some_and(|(oldest, _)| day < *oldest) {
+                return;
+            }
+            self.days.pop_first();
+        }
+        let entry = self.days.entry(day).or_default();
+        entry.events[action as usize] += 1;
+        if dwell_ms > 0 {
+            entry.dwell_ms.add(dwell_ms);
+        }
+    }
+
+    /// The day with the number of days since the epoch; `None` if nothing happened or it is too long ago.
+    pub fn day(&self, day: i32) -> Option<&Day> {
+        self.days.get(&day)
+    }
+
+    pub(super) fn save(&self, out: &mut Vec<u8>) {
+        out.put_varint(self.days.len() as u64);
+        for (day, entry) in &self.days {
+            out.put_zigzag(i64::from(*day));
+            entry.events.iter().for_each(|count| out.put_varint(*count));
+            entry.dwell_ms.save(out);
+        }
+    }
+
+    pub(super) fn load(what: &'static str, reader: &mut Reader<'_>) -> Result<Daily, CodecError> {
+        let mut daily = Daily::default();
+        for _ in 0..reader.varint()? {
+            let day = i32::try_from(reader.zigzag()?).map_err(|_| CodecError::Invalid(what))?;
+            let mut entry = Day::default();
+            for count in &mut entry.events {
+                *count = reader.varint()?;
+            }
+            entry.dwell_ms = Histogram::load(what, reader)?;
+            daily.days.insert(day, entry);
+        }
+        Ok(daily)
+    }
+}
