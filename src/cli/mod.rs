@@ -1,10 +1,13 @@
 //! What a person types: one file per command.
 
 mod cdc;
+mod check;
+mod client;
 mod config;
 mod demo;
 mod dlq;
 mod dump;
+mod health;
 mod migrate;
 mod out;
 mod replay;
@@ -12,6 +15,7 @@ mod report;
 pub mod rows;
 mod serve;
 mod stopped;
+mod store;
 mod token;
 
 use std::path::PathBuf;
@@ -60,6 +64,16 @@ enum Command {
     Dlq(dlq::Args),
     /// Make ClickHouse's tables and views, or what is missing of them.
     Migrate(migrate::Args),
+    /// What stands between this configuration and a pipeline that loses nothing.
+    Check(check::Args),
+    /// Whether a running node is ready.
+    Health(health::Args),
+    /// Copy the store of a stopped node; of a running one: POST /api/v1/admin/backup.
+    Backup(store::BackupArgs),
+    /// Make a backup the store.
+    Restore(store::RestoreArgs),
+    /// Empty what is derived from the source, and read it from the beginning at the next start.
+    Rebuild,
     /// Run the pipeline on a bundled real social data set and show what comes out.
     Demo(demo::Args),
 }
@@ -110,6 +124,11 @@ pub fn main() -> ExitCode {
         Command::Cdc(args) => cdc::run(&args, &config.data_dir, cli.json),
         Command::Dlq(args) => dlq::run(&args, &config.data_dir, cli.json),
         Command::Migrate(args) => migrate::run(&args, &config, cli.json),
+        Command::Check(args) => check::run(&args, &config, cli.json),
+        Command::Health(args) => health::run(&args, &config),
+        Command::Backup(args) => store::backup(&args, &config.data_dir),
+        Command::Restore(args) => store::restore(&args, &config.data_dir),
+        Command::Rebuild => store::run_rebuild(&config),
         Command::Demo(args) => demo::run(&args, &config, cli.json),
     };
     match done {
@@ -124,6 +143,8 @@ pub fn main() -> ExitCode {
 }
 
 fn init_log(config: &Config) {
-    let log = tracing_subscriber::fmt().with_env_filter(config.log_level.as_str()).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(format!("{},rdkafka=off", config.log_level))
+        .with_writer(std::io::stderr);
     if config.log_json { log.json().init() } else { log.init() }
 }

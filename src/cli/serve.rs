@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::app::{self, AppError, Node, Setup};
 use crate::config::Config;
 use crate::http;
+use crate::source::kafka::{KafkaSettings, topics};
 
 use super::{CliError, out};
 
@@ -37,12 +38,27 @@ pub(super) fn serve_setup(
     let opened = app::open(setup)?;
     let node = app::start_node(setup, opened, started.elapsed())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    if let Some(settings) = setup.kafka.clone() {
+        runtime.spawn(make_topic(settings, setup.topics.events.clone()));
+    }
     let served = runtime.block_on(serve(listen, &node, ready));
     // Whatever ended it, what was taken is committed.
     node.running.shared.stop();
     drop(node.edge);
     node.running.finish(|_| {})?;
     served
+}
+
+/// Makes the events topic where it is missing, for as long as it takes to reach a broker.
+async fn make_topic(settings: KafkaSettings, events: String) {
+    const RETRY: std::time::Duration = std::time::Duration::from_secs(5);
+    loop {
+        match topics::create_events(&settings, &events).await {
+            Ok(made) => return tracing::info!(topic = events, made, "the events topic is there"),
+            Err(error) => tracing::warn!(topic = events, "the events topic could not be made yet: {error}"),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
 }
 
 async fn serve(

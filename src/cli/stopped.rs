@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crossbeam_channel::bounded;
 
 use crate::app::{self, AppError, Opened, Setup};
+use crate::config::Config;
 use crate::decode::{NoSchemas, Topics};
 use crate::pipeline::writer::{Command, Message};
 
@@ -18,6 +19,14 @@ pub(super) fn open(data: &Path) -> Result<Opened, CliError> {
     }
     let topics = Topics { last_part: true, ..Topics::default() };
     Ok(app::open(&Setup::new(data, topics, Arc::new(NoSchemas)))?)
+}
+
+/// The same with ClickHouse as configured, so that the outbox is read too.
+pub(super) fn open_configured(config: &Config) -> Result<Opened, CliError> {
+    if !app::store_path(&config.data_dir).exists() {
+        return Err(CliError::Failed(format!("there is no store in {}", config.data_dir.display())));
+    }
+    Ok(app::open(&Setup::configured(config, Arc::new(NoSchemas)))?)
 }
 
 /// Who acts, for the audit: the person at the terminal.

@@ -11,6 +11,7 @@ pub mod ingest;
 pub mod journal;
 pub mod meta;
 pub mod progress;
+pub mod rebuild;
 pub mod rows;
 pub mod writer;
 

@@ -31,6 +31,21 @@ pub enum WriteError {
     Storage(String),
 }
 
+/// Why a store could not be copied.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    #[error("{path} is there already; choose another name or remove it")]
+    Exists { path: String },
+    #[error("cannot write {path}: {source}")]
+    Io { path: String, source: std::io::Error },
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
 macro_rules! storage_errors {
     ($target:ident: $($source:ty),+) => {
         $(impl From<$source> for $target {

@@ -11,5 +11,5 @@ pub mod schema;
 pub mod store;
 pub mod testing;
 
-pub use error::{OpenError, ReadError, WriteError};
+pub use error::{CopyError, OpenError, ReadError, WriteError};
 pub use store::{Options, ReadTxn, Store, WriteTxn};

@@ -39,21 +39,24 @@ pub const EDGE: Blobs<(&str, &[u8])> = Blobs::new("edge");
 /// Names that earlier versions used. Reserved.
 pub const RETIRED: &[&str] = &[];
 
+/// Does the same with every table.
+macro_rules! for_each_table {
+    (|$table:ident| $body:expr) => {{
+        use $crate::schema::*;
+        $crate::schema::for_each_table!(@ $table $body; META OFFSETS ROWS LOCAL_LOG JOURNAL DEDUP_OPEN DEDUP_KEYS
+            DEDUP_SEGMENT CHECKPOINT OUTBOX_SEGMENT OUTBOX_BATCH DEAD AUDIT EDGE);
+    }};
+    (@ $table:ident $body:expr; $($name:ident)+) => {
+        $({
+            let $table = $name;
+            $body;
+        })+
+    };
+}
+pub(crate) use for_each_table;
+
 /// Creates what is missing, so that a read transaction finds every table.
 pub(crate) fn create_all(txn: &WriteTransaction) -> Result<(), redb::TableError> {
-    txn.open_table(META)?;
-    txn.open_table(OFFSETS)?;
-    txn.open_table(ROWS)?;
-    txn.open_table(LOCAL_LOG)?;
-    txn.open_table(JOURNAL)?;
-    txn.open_table(DEDUP_OPEN)?;
-    txn.open_table(DEDUP_KEYS)?;
-    txn.open_table(DEDUP_SEGMENT)?;
-    txn.open_table(CHECKPOINT)?;
-    txn.open_table(OUTBOX_SEGMENT)?;
-    txn.open_table(OUTBOX_BATCH)?;
-    txn.open_table(DEAD)?;
-    txn.open_table(AUDIT)?;
-    txn.open_table(EDGE)?;
+    for_each_table!(|table| drop(txn.open_table(table)?));
     Ok(())
 }

@@ -9,7 +9,7 @@ use redb::{
     ReadableTableMetadata, StorageBackend, WriteTransaction,
 };
 
-use crate::error::{OpenError, ReadError, WriteError};
+use crate::error::{CopyError, OpenError, ReadError, WriteError};
 use crate::schema::{self, Blobs, META};
 
 /// The format this build writes; an older file is read, a newer one refused.
@@ -100,6 +100,53 @@ impl Store {
         txn.set_quick_repair(self.quick_repair);
         Ok(WriteTxn { txn })
     }
+}
+
+/// Entries copied in one write transaction.
+const COPY_ENTRIES: usize = 20_000;
+
+impl Store {
+    /// Writes the last commit into a new file: a consistent copy, also while the store is written. Returns how many
+    /// entries it has. The file must not be there yet, and is there whole or not at all.
+    pub fn copy_to(&self, path: &Path) -> Result<u64, CopyError> {
+        if path.exists() {
+            return Err(CopyError::Exists { path: path.display().to_string() });
+        }
+        let aside = path.with_extension("copying");
+        let io = |source: std::io::Error| CopyError::Io { path: aside.display().to_string(), source };
+        match std::fs::remove_file(&aside) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
+            _ => {}
+        }
+        let copied = {
+            let copy = Store::open(&aside, &Options::default(), |_| {})?;
+            let read = self.read()?;
+            let mut copied = 0;
+            schema::for_each_table!(|table| copied += copy_table(&read, &copy, table)?);
+            copied
+        };
+        std::fs::rename(&aside, path).map_err(io)?;
+        Ok(copied)
+    }
+}
+
+fn copy_table<K: Key + 'static>(read: &ReadTxn, copy: &Store, table: Blobs<K>) -> Result<u64, CopyError> {
+    let from = read.txn.open_table(table).map_err(ReadError::from)?;
+    let mut entries = from.range::<K::SelfType<'_>>(..).map_err(ReadError::from)?.peekable();
+    let mut copied = 0;
+    while entries.peek().is_some() {
+        let write = copy.write()?;
+        {
+            let mut to = write.txn.open_table(table).map_err(WriteError::from)?;
+            for entry in entries.by_ref().take(COPY_ENTRIES) {
+                let (key, value) = entry.map_err(ReadError::from)?;
+                to.insert(key.value(), value.value()).map_err(WriteError::from)?;
+                copied += 1;
+            }
+        }
+        write.commit()?;
+    }
+    Ok(copied)
 }
 
 fn open_error(path: &str, error: DatabaseError) -> OpenError {

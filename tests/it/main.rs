@@ -5,5 +5,6 @@ mod kafka;
 mod layers;
 mod pipeline;
 mod serving;
+mod stack;
 mod support;
 mod warehouse;

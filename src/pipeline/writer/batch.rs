@@ -85,7 +85,11 @@ impl Writer {
         let is_event = matches!(body, Body::Event(..));
         let fate = match body {
             Body::Change(change) => self.change(slot, change, &record, read)?,
-            Body::Event(event, entry) => self.event(&event, entry, record.timestamp_ms, read)?,
+            Body::Event(event, entry) => {
+                let name = &self.partitions[slot as usize].name;
+                let emit = self.emitted.get(name).is_none_or(|until| record.offset >= *until);
+                self.event(&event, entry, record.timestamp_ms, emit, read)?
+            }
             Body::Ignore(_) => Fate::Outcome(Outcome::Ignored),
             Body::Dead(dead) => self.dead(slot, dead, &record),
         };
@@ -235,11 +239,13 @@ impl Writer {
         self.hold(slot, reason);
     }
 
+    /// `emit`: the row goes to ClickHouse too.
     pub(super) fn event(
         &mut self,
         event: &ClientEvent,
         entry: Entry,
         arrival_ms: i64,
+        emit: bool,
         read: &ReadTxn,
     ) -> Result<Fate, WriterError> {
         // A key that arrived before the floor is forgotten: whether this is its second copy cannot be known.
@@ -257,7 +263,7 @@ impl Writer {
         let ClientEvent { user_id: user, post_id: post, action, dwell_ms, .. } = *event;
         self.journal.push(Step::Event { user, post, action, at_ms, dwell_ms });
         self.effects.push(Effect::Event { user, post, action, at_ms, dwell_ms });
-        if self.outbox.is_some() {
+        if emit && self.outbox.is_some() {
             let author = self.author(event, read)?;
             let row = EventRow { event, author, at_ms, arrival_ms, store: 0, batch: 0 };
             let now_ms = self.parts.clock.now_ms();

@@ -192,7 +192,7 @@ impl Writer {
                 let identity = client::dedup_key(event.user_id, event.event_id);
                 let entry = Entry::new(identity, client::payload_hash(&event));
                 let arrival_ms = record.timestamp_ms.max(self.meta.dedup_floor_ms);
-                match self.event(&event, entry, arrival_ms, read)? {
+                match self.event(&event, entry, arrival_ms, true, read)? {
                     Fate::Outcome(outcome) => Some(outcome),
                     Fate::Conflict | Fate::Held => Some(Outcome::Duplicate),
                 }

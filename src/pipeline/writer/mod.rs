@@ -29,6 +29,7 @@ use crate::warehouse::status::Status;
 use super::dedup::Dedup;
 use super::meta::{Meta, TableMeta};
 use super::progress::{Order, Shared};
+use super::rebuild::Emitted;
 use super::rows::Rows;
 use super::{Batch, QUEUE_MAX_MESSAGES, Settings, journal};
 
@@ -139,6 +140,8 @@ pub struct Writer {
     effects: Vec<Effect>,
     letters: Vec<(u64, DeadLetter)>,
     outbox: Option<Outbox>,
+    /// Client events below these offsets have their rows since before a rebuild.
+    emitted: Emitted,
 }
 
 impl Writer {

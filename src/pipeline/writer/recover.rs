@@ -9,6 +9,7 @@ use crate::event::{Effect, Table, TopicPartition};
 use crate::pipeline::dedup::Dedup;
 use crate::pipeline::journal::{self, Step};
 use crate::pipeline::meta::Meta;
+use crate::pipeline::rebuild;
 use crate::pipeline::rows::{Rows, StoredRow};
 use crate::source::local;
 use crate::state::{State, StateSettings};
@@ -90,6 +91,7 @@ impl Recovery {
             effects: Vec::new(),
             letters: Vec::new(),
             outbox: None,
+            emitted: rebuild::load(&read)?,
         };
         if let Some(status) = writer.parts.warehouse.clone() {
             writer.outbox = Some(Outbox::load(&read, writer.meta.store_id, status)?);
@@ -204,11 +206,15 @@ impl Writer {
         Ok(())
     }
 
+    /// Calls `each` for every stored row of a table, tombstones included, in key order.
+    pub fn scan(&self, table: Table, mut each: impl FnMut(&[u8])) -> Result<(), WriterError> {
+        Ok(self.rows.scan(table, &self.read()?, |_, bytes| each(bytes))?)
+    }
+
     /// Calls `each` for every live row of a table, in key order.
     pub fn dump(&self, table: Table, mut each: impl FnMut(crate::event::Row)) -> Result<(), WriterError> {
-        let read = self.read()?;
         let mut failed = None;
-        self.rows.scan(table, &read, |_, bytes| match StoredRow::decode(bytes).and_then(|stored| stored.row()) {
+        self.scan(table, |bytes| match StoredRow::decode(bytes).and_then(|stored| stored.row()) {
             Ok(Some(row)) => each(row),
             Ok(None) => {}
             Err(error) => failed = Some(error),

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod events;
+pub mod rows;
 
 use std::path::PathBuf;
 use std::sync::Arc;

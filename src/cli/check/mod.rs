@@ -1,0 +1,179 @@
+//! `nova check`: what stands between this configuration and a pipeline that loses nothing, a line per finding with the
+//! way out. Reads only.
+
+mod compare;
+mod connector;
+
+use std::collections::BTreeMap;
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::app;
+use crate::config::Config;
+use crate::decode::Topics;
+use crate::source::kafka::topics;
+use crate::warehouse::clickhouse::ClickHouse;
+use crate::warehouse::lint::lint;
+
+use super::client::{Credentials, ask};
+use super::{CliError, out, stopped};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Also compare the rows of the (stopped) store with ClickHouse's.
+    #[arg(long)]
+    compare: bool,
+}
+
+/// Something that is wrong, and the way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Finding {
+    code: &'static str,
+    detail: String,
+    remedy: String,
+}
+
+impl Finding {
+    fn new(code: &'static str, detail: String, remedy: impl Into<String>) -> Finding {
+        Finding { code, detail, remedy: remedy.into() }
+    }
+
+    fn unreachable(what: &str, why: &str, remedy: &str) -> Finding {
+        Finding::new("unreachable", format!("{what}: {why}"), remedy)
+    }
+}
+
+pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), CliError> {
+    let (mut found, mut looked) = (Vec::new(), vec!["configuration"]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if let Some(settings) = app::kafka(config) {
+        looked.push("kafka");
+        let tables = app::table_topics(&Topics { prefix: config.topic_prefix.clone(), ..Topics::default() });
+        match runtime.block_on(topics::findings(&settings, &tables, &config.events_topic)) {
+            Ok(topics) => found.extend(topics.into_iter().map(|one| Finding::new(one.code, one.detail, one.remedy))),
+            Err(error) => found.push(Finding::unreachable(
+                &format!("kafka.brokers {}", settings.brokers),
+                &error.to_string(),
+                "start Kafka, or correct kafka.brokers and its security settings",
+            )),
+        }
+    }
+    if config.registry_url.is_some() {
+        looked.push("registry");
+        found.extend(registry(config));
+    }
+    if config.connect_url.is_some() {
+        looked.push("connector");
+        found.extend(running_connector(config));
+    }
+    if let Some(settings) = app::clickhouse(config) {
+        looked.push("clickhouse");
+        let clickhouse = ClickHouse::new(&settings);
+        match runtime.block_on(lint(&clickhouse)) {
+            Ok(lint) => found.extend(lint.into_iter().map(|one| Finding::new(one.code, one.detail, one.remedy))),
+            Err(failure) => found.push(Finding::unreachable(
+                &format!("clickhouse.url {}", settings.url),
+                &failure.to_string(),
+                "start ClickHouse, or correct clickhouse.url, user and password",
+            )),
+        }
+        if args.compare {
+            looked.push("rows");
+            let opened = stopped::open_configured(config)?;
+            found.extend(runtime.block_on(compare::findings(&opened, &clickhouse))?);
+        }
+    } else if args.compare {
+        return Err(CliError::Usage("--compare needs clickhouse.url".to_owned()));
+    }
+    report(&found, &looked, as_json)
+}
+
+fn registry(config: &Config) -> Option<Finding> {
+    let url = format!("{}/subjects", config.registry_url.as_deref()?.trim_end_matches('/'));
+    let password = config.registry_password.as_deref().unwrap_or_default();
+    let who = config.registry_user.as_deref().map_or(Credentials::Nobody, |user| Credentials::Basic(user, password));
+    let remedy = "start the registry, or correct registry.url, user and password";
+    match ask(Method::GET, &url, &who, None) {
+        Ok(answer) if answer.status == 200 => None,
+        Ok(answer) => Some(Finding::unreachable("registry.url", &format!("it answers {}", answer.status), remedy)),
+        Err(error) => Some(Finding::unreachable("registry.url", &error.to_string(), remedy)),
+    }
+}
+
+fn running_connector(config: &Config) -> Vec<Finding> {
+    let Some(url) = config.connect_url.as_deref() else { return Vec::new() };
+    let name = &config.connector;
+    let of = |what: &str| format!("{}/connectors/{name}/{what}", url.trim_end_matches('/'));
+    let get = |what: &str| ask(Method::GET, &of(what), &Credentials::Nobody, None);
+    let answer = match get("config") {
+        Ok(answer) if answer.status == 200 => answer,
+        Ok(answer) if answer.status == 404 => {
+            let remedy = "register it: deploy/debezium/register.sh, or name another in cdc.connector";
+            return vec![Finding::new("connector-missing", format!("Connect has no connector {name}"), remedy)];
+        }
+        Ok(answer) => {
+            let why = format!("it answers {}", answer.status);
+            return vec![Finding::unreachable("cdc.connect_url", &why, "look at Connect's log")];
+        }
+        Err(error) => {
+            let remedy = "start Connect, or correct cdc.connect_url";
+            return vec![Finding::unreachable("cdc.connect_url", &error.to_string(), remedy)];
+        }
+    };
+    let running: BTreeMap<String, String> = match serde_json::from_slice(&answer.body) {
+        Ok(running) => running,
+        Err(error) => {
+            let remedy = "is cdc.connect_url Kafka Connect?";
+            return vec![Finding::new(
+                "connector-answer",
+                format!("Connect's answer is not its configuration: {error}"),
+                remedy,
+            )];
+        }
+    };
+    let expected = connector::Expected {
+        topic_prefix: &config.topic_prefix,
+        placeholder: config.placeholder.as_deref(),
+        registry: config.registry_url.is_some(),
+    };
+    let mut found = connector::findings(&running, &expected);
+    if let Ok(status) = get("status") {
+        found.extend(failed_task(name, &status.text()));
+    }
+    found
+}
+
+fn failed_task(name: &str, status: &str) -> Option<Finding> {
+    let status: Value = serde_json::from_str(status).ok()?;
+    let state = |value: &Value| value["state"].as_str().unwrap_or_default().to_owned();
+    let tasks = status["tasks"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let failed = tasks.iter().find(|task| state(task) != "RUNNING");
+    let (whose, part) = match failed {
+        Some(task) => ("task", task),
+        None if state(&status["connector"]) != "RUNNING" => ("connector", &status["connector"]),
+        None => return None,
+    };
+    let trace = part["trace"].as_str().and_then(|trace| trace.lines().next()).unwrap_or("no trace");
+    let detail = format!("CdcConnectorError: the {whose} of {name} is {}: {trace}", state(part));
+    Some(Finding::new(
+        "connector-failed",
+        detail,
+        "repair the cause, then POST /connectors/…/restart?includeTasks=true",
+    ))
+}
+
+fn report(found: &[Finding], looked: &[&str], as_json: bool) -> Result<(), CliError> {
+    if as_json {
+        let one =
+            |finding: &Finding| json!({ "code": finding.code, "detail": finding.detail, "remedy": finding.remedy });
+        let findings: Vec<_> = found.iter().map(one).collect();
+        out::line(&json!({ "checked": looked, "findings": findings }).to_string())?;
+    } else {
+        for Finding { code, detail, remedy } in found {
+            out::line(&format!("{code}: {detail}\n    {remedy}"))?;
+        }
+        out::line(&format!("checked {}: {} findings", looked.join(", "), found.len()))?;
+    }
+    if found.is_empty() { Ok(()) } else { Err(CliError::Failed(format!("{} findings", found.len()))) }
+}

@@ -1,0 +1,24 @@
+//! `nova health`: whether a running node is ready, for containers and scripts.
+
+use http::Method;
+
+use crate::config::Config;
+
+use super::client::{Credentials, ask};
+use super::{CliError, out};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The node's address; http.listen, where none is given.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+}
+
+pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+    let url = args.url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
+    let answer = ask(Method::GET, &format!("{}/health/ready", url.trim_end_matches('/')), &Credentials::Nobody, None)?;
+    match answer.status {
+        200 => Ok(out::line(&answer.text())?),
+        status => Err(CliError::Failed(format!("{url} answers {status}: {}", answer.text()))),
+    }
+}

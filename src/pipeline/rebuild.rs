@@ -1,0 +1,119 @@
+//! Empties what is derived from the source, so that the next start reads it from the beginning. What the source cannot
+//! tell again stays: dead letters, the edge's entries, the audit, and the rows that wait for ClickHouse.
+
+use nova_storage::codec::{CodecError, OffsetRow, Put, Reader};
+use nova_storage::schema::{CHECKPOINT, DEDUP_KEYS, DEDUP_OPEN, DEDUP_SEGMENT, JOURNAL, META, OFFSETS, ROWS};
+use nova_storage::{ReadError, ReadTxn, Store, WriteError};
+use rustc_hash::FxHashMap;
+
+use crate::event::TopicPartition;
+
+use super::meta::Meta;
+
+const KEY: &str = "emitted";
+const VERSION: u8 = 1;
+const WHAT: &str = "emitted offsets";
+
+/// Why a store could not be emptied; nothing changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error("a stored value cannot be read: {0}")]
+    Codec(#[from] CodecError),
+}
+
+/// Partitions with client events, and the offset below which their rows were handed to ClickHouse by an earlier life
+/// of the store: an event has one row there, however often it is read.
+pub type Emitted = FxHashMap<TopicPartition, i64>;
+
+/// In one commit; how many partitions will be read again.
+pub fn rebuild(store: &Store) -> Result<usize, RebuildError> {
+    let read = store.read()?;
+    let mut emitted = load(&read)?;
+    let (mut partitions, mut failed) = (0, None);
+    read.scan(OFFSETS, ("", i32::MIN).., |(topic, partition), bytes| {
+        partitions += 1;
+        match OffsetRow::decode(bytes) {
+            Ok(row) if row.carries_events => {
+                let until = emitted.entry(TopicPartition::new(topic, partition)).or_default();
+                *until = (*until).max(row.next);
+            }
+            Ok(_) => {}
+            Err(error) => failed = Some(error),
+        }
+        failed.is_none()
+    })?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let mut meta = Meta::load(&read)?.unwrap_or_default();
+    let last = read.last(JOURNAL, |sequence, _| sequence)?.unwrap_or(0);
+    (meta.covered, meta.checkpoint_bytes, meta.dedup_floor_ms) = (meta.covered.max(last), 0, i64::MIN);
+    for table in &mut meta.tables {
+        (table.truncated, table.halt, table.truncate_once) = (None, None, None);
+    }
+    let write = store.write()?;
+    write.clear(OFFSETS)?;
+    write.clear(ROWS)?;
+    write.clear(JOURNAL)?;
+    write.clear(CHECKPOINT)?;
+    write.clear(DEDUP_OPEN)?;
+    write.clear(DEDUP_KEYS)?;
+    write.clear(DEDUP_SEGMENT)?;
+    write.put(META, KEY, &encode(&emitted))?;
+    meta.save(&write)?;
+    write.commit()?;
+    Ok(partitions)
+}
+
+/// What an earlier life of the store has handed over.
+pub fn load(read: &ReadTxn) -> Result<Emitted, ReadError> {
+    Ok(read.get_with(META, KEY, decode)?.transpose()?.unwrap_or_default())
+}
+
+fn encode(emitted: &Emitted) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    let mut sorted: Vec<_> = emitted.iter().collect();
+    sorted.sort();
+    for (name, until) in sorted {
+        out.put_bytes(name.topic.as_bytes());
+        out.put_zigzag(i64::from(name.partition));
+        out.put_zigzag(*until);
+    }
+    out
+}
+
+fn decode(bytes: &[u8]) -> Result<Emitted, CodecError> {
+    let (mut reader, _) = Reader::versioned(WHAT, bytes, VERSION)?;
+    let mut emitted = Emitted::default();
+    while !reader.is_empty() {
+        let topic = reader.text()?.to_owned();
+        let partition = i32::try_from(reader.zigzag()?).map_err(|_| CodecError::Invalid(WHAT))?;
+        emitted.insert(TopicPartition::new(topic, partition), reader.zigzag()?);
+    }
+    Ok(emitted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn it_round_trips_and_never_panics(
+            entries in proptest::collection::vec((any::<String>(), any::<i32>(), any::<i64>()), 0..8),
+            bytes in proptest::collection::vec(any::<u8>(), 0..60),
+        ) {
+            let emitted: Emitted = entries
+                .into_iter()
+                .map(|(topic, partition, until)| (TopicPartition::new(topic, partition), until))
+                .collect();
+            prop_assert_eq!(decode(&encode(&emitted)), Ok(emitted));
+            let _ = decode(&bytes);
+        }
+    }
+}
