@@ -230,6 +230,11 @@ impl State {
         self.weighed(&self.posts.totals(post))
     }
 
+    /// What a post counted in the epoch minutes of each range, weighed, times ten.
+    pub fn scores<const N: usize>(&self, post: u32, ranges: &[std::ops::Range<i64>; N]) -> [i64; N] {
+        self.posts.weighed(post, ranges, &self.settings.weights)
+    }
+
     pub(crate) fn weighed(&self, counts: &[i64; 5]) -> i64 {
         counts.iter().zip(self.settings.weights).map(|(count, weight)| count * weight).sum()
     }

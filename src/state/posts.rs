@@ -201,6 +201,27 @@ impl Posts {
         sum
     }
 
+    /// What the post counted in minutes of each range, weighed: one pass over its minutes for all ranges.
+    pub(super) fn weighed<const N: usize>(
+        &self,
+        post: u32,
+        ranges: &[std::ops::Range<i64>; N],
+        weights: &[i64; 5],
+    ) -> [i64; N] {
+        let mut sums = [0; N];
+        let list = self.posts.get(post as usize).map_or(&[][..], |post| &post.buckets);
+        let first = ranges.iter().map(|range| range.start).min().unwrap_or(i64::MAX);
+        let from = list.partition_point(|bucket| i64::from(bucket.minute) < first);
+        for bucket in &list[from..] {
+            let weighed: i64 =
+                bucket.counts.iter().zip(weights).map(|(count, weight)| i64::from(*count) * weight).sum();
+            for (sum, range) in sums.iter_mut().zip(ranges) {
+                *sum += if range.contains(&i64::from(bucket.minute)) { weighed } else { 0 };
+            }
+        }
+        sums
+    }
+
     /// The latest epoch minute in which the post counted something.
     pub fn last_minute(&self, post: u32) -> Option<i64> {
         self.posts.get(post as usize)?.buckets.last().map(|bucket| bucket.minute.into())

@@ -217,7 +217,10 @@ impl Board {
         self.current[window].send_if_modified(|known| {
             let changed = known.generation != made.generation || known.list.total != made.list.total;
             let before = std::mem::replace(known, made);
-            if known.generation != before.generation && before.paged.load(Ordering::Relaxed) {
+            let paged = before.paged.load(Ordering::Relaxed);
+            if known.generation == before.generation {
+                known.paged.fetch_or(paged, Ordering::Relaxed);
+            } else if paged {
                 let kept = &mut self.kept.lock()[window];
                 kept.push_back(before);
                 if kept.len() > GENERATIONS_MAX {

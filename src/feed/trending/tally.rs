@@ -46,25 +46,51 @@ impl Tallies {
             let mut state = state.write();
             (state.posts.take_changed(), state.posts.len())
         };
-        let mut due: [Vec<u32>; 4] = Default::default();
-        for (list, due) in self.lists.iter_mut().zip(&mut due) {
-            *due = list.due(now_ms, posts, &self.ahead);
-        }
-        if due.iter().any(|due| !due.is_empty()) {
-            // Whatever is still ahead is noted again when it is counted.
-            self.ahead.clear();
-        }
-        for (list, due) in self.lists.iter_mut().zip(due) {
-            for slice in due.chunks(SLICE) {
-                let state = state.read();
-                slice.iter().for_each(|post| list.count(&state, *post, &mut self.ahead));
-            }
+        let moved: [bool; 4] =
+            std::array::from_fn(|index| self.lists[index].window.range(now_ms) != self.lists[index].range);
+        let due = self.move_to(now_ms, posts);
+        for slice in due.chunks(SLICE) {
+            let state = state.read();
+            slice.iter().for_each(|post| self.count(&state, *post, &moved));
         }
         for slice in changed.chunks(SLICE) {
             let state = state.read();
-            for post in slice {
-                self.lists.iter_mut().for_each(|list| list.count(&state, *post, &mut self.ahead));
-            }
+            slice.iter().for_each(|post| self.count(&state, *post, &[true; 4]));
+        }
+    }
+
+    /// Moves the windows; returns the posts that must be counted for that.
+    fn move_to(&mut self, now_ms: i64, posts: usize) -> Vec<u32> {
+        let mut due = Vec::new();
+        for list in &mut self.lists {
+            due.extend(list.move_to(now_ms, posts, &self.ahead));
+        }
+        if !due.is_empty() {
+            // Whatever is still ahead is noted again when it is counted: the shortest buckets move whenever others do.
+            self.ahead.clear();
+        }
+        due.sort_unstable();
+        due.dedup();
+        due
+    }
+
+    /// Counts a post in some windows.
+    fn count(&mut self, state: &State, post: u32, which: &[bool; 4]) {
+        if post as usize >= self.lists[0].scores.len() {
+            // Came after the update began: it is among the changed of the next.
+            return;
+        }
+        // An empty range costs nothing.
+        let ranges: [_; 4] = std::array::from_fn(|index| match which[index] {
+            true => self.lists[index].range.clone(),
+            false => i64::MAX..i64::MAX,
+        });
+        let scores = if state.visible(post) { state.scores(post, &ranges) } else { [0; 4] };
+        for ((list, score), _) in self.lists.iter_mut().zip(scores).zip(which).filter(|(_, counted)| **counted) {
+            list.set(post, score.max(0));
+        }
+        if state.posts.last_minute(post).is_some_and(|minute| minute >= self.lists[0].range.end) {
+            self.ahead.insert(post);
         }
     }
 
@@ -90,7 +116,7 @@ impl Tallies {
 
 impl List {
     /// Moves the window; returns the posts that must be counted for that.
-    fn due(&mut self, now_ms: i64, posts: usize, ahead: &FxHashSet<u32>) -> Vec<u32> {
+    fn move_to(&mut self, now_ms: i64, posts: usize, ahead: &FxHashSet<u32>) -> Vec<u32> {
         let range = self.window.range(now_ms);
         let before = std::mem::replace(&mut self.range, range.clone());
         self.scores.resize(posts, 0);
@@ -105,23 +131,12 @@ impl List {
         (0..posts as u32).collect()
     }
 
-    fn count(&mut self, state: &State, post: u32, ahead: &mut FxHashSet<u32>) {
+    fn set(&mut self, post: u32, score: i64) {
         let at = post as usize;
-        if at >= self.scores.len() {
-            // Came after the update began: it is among the changed of the next.
-            return;
-        }
-        let score = match state.visible(post) {
-            true => state.weighed(&state.posts.counted(post, self.range.clone())).max(0),
-            false => 0,
-        };
         self.scores[at] = score;
         if score > 0 && !self.listed[at] {
             self.listed[at] = true;
             self.active.push(post);
-        }
-        if state.posts.last_minute(post).is_some_and(|minute| minute >= self.range.end) {
-            ahead.insert(post);
         }
     }
 
