@@ -208,18 +208,25 @@ impl Posts {
         ranges: &[std::ops::Range<i64>; N],
         weights: &[i64; 5],
     ) -> [i64; N] {
-        let mut sums = [0; N];
         let list = self.posts.get(post as usize).map_or(&[][..], |post| &post.buckets);
-        let first = ranges.iter().map(|range| range.start).min().unwrap_or(i64::MAX);
-        let from = list.partition_point(|bucket| i64::from(bucket.minute) < first);
-        for bucket in &list[from..] {
-            let weighed: i64 =
-                bucket.counts.iter().zip(weights).map(|(count, weight)| i64::from(*count) * weight).sum();
-            for (sum, range) in sums.iter_mut().zip(ranges) {
-                *sum += if range.contains(&i64::from(bucket.minute)) { weighed } else { 0 };
+        let at = |minute: i64| list.partition_point(|bucket| i64::from(bucket.minute) < minute);
+        let places: [(usize, usize); N] = std::array::from_fn(|index| (at(ranges[index].start), at(ranges[index].end)));
+        let mut cuts: Vec<usize> = places.iter().flat_map(|(from, to)| [*from, *to]).collect();
+        cuts.sort_unstable();
+        cuts.dedup();
+        // What is weighed up to each cut.
+        let (mut sums, mut last) = (Vec::with_capacity(cuts.len()), 0);
+        for (index, cut) in cuts.iter().enumerate() {
+            let from = if index == 0 { *cut } else { cuts[index - 1] };
+            let mut counts = [0i64; 5];
+            for bucket in &list[from..*cut] {
+                counts.iter_mut().zip(bucket.counts).for_each(|(sum, count)| *sum += i64::from(count));
             }
+            last += counts.iter().zip(weights).map(|(count, weight)| count * weight).sum::<i64>();
+            sums.push(last);
         }
-        sums
+        let upto = |place: usize| cuts.binary_search(&place).map_or(0, |at| sums[at]);
+        places.map(|(from, to)| upto(to) - upto(from))
     }
 
     /// The latest epoch minute in which the post counted something.
