@@ -189,6 +189,11 @@ impl Board {
         Arc::clone(&sender.borrow())
     }
 
+    /// The list of a window as of the last tick: for whoever looks at each post's visibility anyway.
+    pub fn last(&self, window: Window) -> Arc<Published> {
+        Arc::clone(&self.current[window as usize].borrow())
+    }
+
     fn valid(&self, known: &Published, now_ms: i64) -> bool {
         known.retractions == self.retractions.load(Ordering::Acquire)
             && known.list.generated_at_ms == generated_at_ms(now_ms)
