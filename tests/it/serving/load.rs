@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nova::event::{Action, Effect, Facts, Id};
 use nova::feed::cursor::Cursor;
 use nova::feed::snapshot::{Algorithm, Ask, Page, Snapshots};
-use nova::feed::trending::Window;
 use nova::feed::trending::overrides::Overrides;
 use nova::feed::trending::publish::Board;
+use nova::feed::trending::{self, Window};
 use nova::state::{State, StateSettings};
 use parking_lot::{Mutex, RwLock};
 use std::sync::Arc;
@@ -188,8 +188,12 @@ fn n10_n11_pages_hold_while_a_writer_inserts_deletes_follows_and_likes_at_full_s
             applied
         });
         let ticking = scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                world.board.refresh(T0_MS);
+            for turn in 0.. {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                // Windows that move are counted while the writer goes on.
+                world.board.refresh(T0_MS + turn % 3 * 60_000);
                 world.feeds.refresh(&world.state, &world.board.get(Window::Day, T0_MS).numbers, T0_MS, 10);
                 std::thread::yield_now();
             }
@@ -202,5 +206,11 @@ fn n10_n11_pages_hold_while_a_writer_inserts_deletes_follows_and_likes_at_full_s
         ticking.join().unwrap();
         pages = walking.unwrap_or_else(|failed| std::panic::resume_unwind(failed));
     });
+    world.board.refresh(T0_MS);
+    for window in Window::ALL {
+        let state = world.state.read();
+        let counted = trending::rank(&state, window, T0_MS, &Overrides::default());
+        assert_eq!(world.board.last(window).list, counted, "nothing was counted twice or left out");
+    }
     assert!(applied > 0 && pages > WALKS, "{applied} effects while {pages} pages were read");
 }
