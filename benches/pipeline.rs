@@ -90,7 +90,7 @@ fn run(records: Vec<Record>) -> Duration {
     let setup = Setup::new(dir.path(), Topics::default(), Arc::new(NoSchemas));
     let opened = app::open(&setup).unwrap();
     let started = Instant::now();
-    let running = opened.start(Box::new(Listed(records.into_iter())), setup.decoder()).unwrap();
+    let running = opened.start(Box::new(Listed(records.into_iter())), &setup).unwrap();
     let statuses = running.finish(|_| {}).unwrap();
     let elapsed = started.elapsed();
     assert!(statuses.iter().all(|status| status.row.outcomes[0] == status.row.consumed));

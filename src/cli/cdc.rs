@@ -5,7 +5,7 @@ use std::path::Path;
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::event::Table;
+use crate::event::{Table, TopicPartition};
 use crate::pipeline::TruncatePolicy;
 use crate::pipeline::writer::Command;
 
@@ -30,6 +30,8 @@ enum Action {
         #[arg(long, value_enum)]
         truncate: Option<Decision>,
     },
+    /// Go on with a partition whose log is not the one that was read, at this offset; what lies between is given up.
+    Seek { topic: String, partition: i32, offset: i64 },
     /// The LSNs of a restored or promoted source.
     Epoch {
         #[command(subcommand)]
@@ -83,6 +85,13 @@ pub(super) fn run(args: &Args, data: &Path, json: bool) -> Result<(), CliError> 
             let result = command(opened, |reply| Command::Resume { table, truncate, actor: actor(), reply })?;
             result.map_err(|error| CliError::Failed(error.to_string()))?;
             Ok(out::line(&format!("{table} goes on at the next start"))?)
+        }
+        Action::Seek { ref topic, partition, offset } => {
+            let name = TopicPartition::new(topic.as_str(), partition);
+            let seek = |reply| Command::Seek { partition: name.clone(), next: offset, actor: actor(), reply };
+            let result = command(opened, seek)?;
+            result.map_err(|error| CliError::Failed(error.to_string()))?;
+            Ok(out::line(&format!("{name} goes on at {offset} at the next start"))?)
         }
         Action::Epoch { action: Epoch::Bump { table } } => {
             let epoch = command(opened, |reply| Command::BumpEpoch { table, actor: actor(), reply })?;

@@ -5,6 +5,7 @@ mod config;
 mod demo;
 mod dlq;
 mod dump;
+mod migrate;
 mod out;
 mod replay;
 mod report;
@@ -57,6 +58,8 @@ enum Command {
     Cdc(cdc::Args),
     /// List, show, replay or discard dead letters.
     Dlq(dlq::Args),
+    /// Make ClickHouse's tables and views, or what is missing of them.
+    Migrate(migrate::Args),
     /// Run the pipeline on a bundled real social data set and show what comes out.
     Demo(demo::Args),
 }
@@ -106,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(&args, &config, cli.json),
         Command::Cdc(args) => cdc::run(&args, &config.data_dir, cli.json),
         Command::Dlq(args) => dlq::run(&args, &config.data_dir, cli.json),
+        Command::Migrate(args) => migrate::run(&args, &config, cli.json),
         Command::Demo(args) => demo::run(&args, &config, cli.json),
     };
     match done {

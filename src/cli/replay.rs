@@ -69,7 +69,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
     }
     let opened = app::open(&setup)?;
     let mut progress = out::Progress::new("replay", source.read_bytes(), source.total_bytes());
-    let running = opened.start(Box::new(source), setup.decoder())?;
+    let running = opened.start(Box::new(source), &setup)?;
     let statuses = running.finish(|statuses| progress.tick(report::totals(statuses).consumed))?;
     progress.finish();
     if json {

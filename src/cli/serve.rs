@@ -9,7 +9,6 @@ use tokio::sync::watch;
 
 use crate::app::{self, AppError, Node, Setup};
 use crate::config::Config;
-use crate::decode::NoSchemas;
 use crate::http;
 
 use super::{CliError, out};
@@ -22,7 +21,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
-    let setup = Setup::configured(config, Arc::new(NoSchemas));
+    let setup = Setup::serving(config)?;
     serve_setup(&setup, args.listen.unwrap_or(config.listen), |addr| {
         Ok(out::line(&format!("listening on http://{addr}"))?)
     })

@@ -12,10 +12,12 @@ use std::sync::atomic::Ordering;
 
 use crate::decode::client;
 use crate::event::{Id, Outcome};
+use crate::source::kafka::ProduceError;
+use crate::source::local::Settled;
 
 use super::auth::Subject;
 use super::error::Problem;
-use super::{Edge, server};
+use super::{Edge, Log, server};
 
 /// Events of one request.
 pub const EVENTS_MAX: usize = 100;
@@ -26,6 +28,9 @@ const AHEAD_MAX_MS: i64 = 5 * 60_000;
 const AGE_MAX_MS: i64 = 86_400_000;
 /// How long a request waits for its commit.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
+
+/// A code and the detail for a person.
+type Refusal = (&'static str, String);
 
 /// An event that was not accepted: its place, a status for a machine, a code.
 struct Refused {
@@ -49,11 +54,11 @@ pub(super) async fn publish(
     let body = inflated(headers, body)?;
     let items = items(&body)?;
     let (received, now_ms) = (items.len(), edge.clock.now_ms());
-    let (mut values, mut places, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut events, mut places, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for (index, item) in items.into_iter().enumerate() {
         match value(item, subject, now_ms)? {
-            Ok(value) => {
-                values.push(value);
+            Ok(event) => {
+                events.push(event);
                 places.push(index);
             }
             Err((code, detail)) => refused.push(Refused { index, status: "rejected", code, detail }),
@@ -61,12 +66,8 @@ pub(super) async fn publish(
     }
     let rejected = refused.len();
     let (mut accepted, mut deduped) = (0, 0);
-    if !values.is_empty() {
-        let answer = edge.log.append(values, now_ms).map_err(|_| Problem::Unavailable("ingestion is behind"))?;
-        let late = "the commit takes too long; events that were not confirmed may be sent again";
-        let settled = tokio::time::timeout(COMMIT_WAIT, answer).await.map_err(|_| Problem::Unavailable(late))?;
-        let settled = settled.map_err(|_| Problem::Unavailable("stopping"))?;
-        for (settled, index) in settled.into_iter().zip(places) {
+    if !events.is_empty() {
+        for (settled, index) in append(edge, events, now_ms).await?.into_iter().zip(places) {
             match settled.outcome {
                 Outcome::Applied => accepted += 1,
                 _ => {
@@ -91,6 +92,33 @@ pub(super) async fn publish(
         "results": results.collect::<Vec<_>>(),
     });
     Ok(server::json(StatusCode::ACCEPTED, answer.to_string()))
+}
+
+/// Makes events durable, and says what is known of each: over Kafka the pipeline has the last word.
+async fn append(edge: &Edge, events: Vec<(Id, Bytes)>, now_ms: i64) -> Result<Vec<Settled>, Problem> {
+    match &edge.log {
+        Log::Local(_) if edge.shared.over_quota() => Err(Problem::Unavailable("the outbox is full")),
+        Log::Local(log) => {
+            let values = events.into_iter().map(|(_, value)| value).collect();
+            let answer = log.append(values, now_ms).map_err(|_| Problem::Unavailable("ingestion is behind"))?;
+            let late = "the commit takes too long; events that were not confirmed may be sent again";
+            let settled = tokio::time::timeout(COMMIT_WAIT, answer).await.map_err(|_| Problem::Unavailable(late))?;
+            settled.map_err(|_| Problem::Unavailable("stopping"))
+        }
+        Log::Kafka(producer) => {
+            let count = events.len();
+            producer.append(events, now_ms).await.map_err(|error| match error {
+                ProduceError::TooLarge => {
+                    Problem::TooLarge { detail: "an event is larger than Kafka takes".to_owned() }
+                }
+                ProduceError::Full => Problem::Unavailable("too many events wait for Kafka"),
+                ProduceError::Unacknowledged => {
+                    Problem::Unavailable("Kafka did not confirm in time; the events may be sent again")
+                }
+            })?;
+            Ok(vec![Settled { outcome: Outcome::Applied, conflict: false }; count])
+        }
+    }
 }
 
 fn inflated(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Problem> {
@@ -133,12 +161,12 @@ fn items(body: &[u8]) -> Result<Vec<Map<String, Value>>, Problem> {
     request.events.into_iter().map(object).collect()
 }
 
-/// The record of one event, or why it is refused. Somebody else's event refuses the whole request.
+/// The user and the record of one event, or why it is refused. Somebody else's event refuses the whole request.
 fn value(
     mut item: Map<String, Value>,
     subject: &Subject,
     now_ms: i64,
-) -> Result<Result<Bytes, (&'static str, String)>, Problem> {
+) -> Result<Result<(Id, Bytes), Refusal>, Problem> {
     let own = Value::from(subject.user.to_string());
     let service = matches!(subject.role.as_deref(), Some("service" | "admin"));
     match item.get("user_id") {
@@ -155,5 +183,5 @@ fn value(
         let detail = "event_time: must be within the last 24 hours, at most 5 minutes ahead".to_owned();
         return Ok(Err(("event-time-out-of-range", detail)));
     }
-    Ok(Ok(client::encode(&event).into()))
+    Ok(Ok((event.user_id, client::encode(&event).into())))
 }

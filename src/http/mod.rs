@@ -26,8 +26,10 @@ use crate::feed::trending::publish::Board;
 use crate::jobs::Jobs;
 use crate::pipeline::progress::Shared;
 use crate::pipeline::writer::Message;
+use crate::source::kafka::{KafkaStatus, Producer};
 use crate::source::local::LocalHandle;
 use crate::state::State;
+use crate::warehouse::status::Status as WarehouseStatus;
 
 pub use self::auth::{Auth, KeyError};
 pub use self::metrics::{Figures, Observed};
@@ -38,12 +40,18 @@ pub use self::stream::Streams;
 pub type Body =
     http_body_util::Either<http_body_util::Full<bytes::Bytes>, http_body_util::channel::Channel<bytes::Bytes>>;
 
+/// Where client events are made durable.
+pub enum Log {
+    Local(LocalHandle),
+    Kafka(Producer),
+}
+
 /// What the routes work with.
 pub struct Edge {
     pub clock: Clock,
     pub state: Arc<RwLock<State>>,
     pub shared: Arc<Shared>,
-    pub log: LocalHandle,
+    pub log: Log,
     pub auth: Auth,
     pub observed: Arc<Observed>,
     pub feeds: Arc<Snapshots>,
@@ -57,4 +65,8 @@ pub struct Edge {
     pub dismissals: Dismissals,
     /// For what must be durable besides events.
     pub writer: Sender<Message>,
+    /// Set when rows go to ClickHouse.
+    pub warehouse: Option<Arc<WarehouseStatus>>,
+    /// Set when records come from Kafka.
+    pub kafka: Option<Arc<KafkaStatus>>,
 }

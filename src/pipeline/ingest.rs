@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::decode::{Decoder, client};
 use crate::event::{Decoded, Record, TopicPartition};
-use crate::source::{PollLimits, Polled, Source, SourceError};
+use crate::source::{Fault, PollLimits, Polled, Source, SourceError};
 
 use super::dedup::Entry;
 use super::progress::{Order, Shared};
@@ -27,11 +27,6 @@ const SEND_CHECK: Duration = Duration::from_millis(100);
 pub enum IngestError {
     #[error(transparent)]
     Source(#[from] SourceError),
-    #[error(
-        "{partition}: the record at offset {offset} is not the one that was committed there: the topic was created \
-         again, or this is another capture with the same names; use another --data directory for it"
-    )]
-    OtherLog { partition: TopicPartition, offset: i64 },
 }
 
 /// What ingest knows of a partition.
@@ -59,6 +54,7 @@ pub struct Ingest {
     index: FxHashMap<TopicPartition, u32>,
     /// The slot of the record before: records of one partition come in runs.
     last: Option<u32>,
+    faults: Vec<(u32, String)>,
 }
 
 impl Ingest {
@@ -77,7 +73,7 @@ impl Ingest {
         });
         let slots = slots.collect();
         let limits = PollLimits::default();
-        Ingest { source, decoder, shared, out, limits, slots, index, last: None }
+        Ingest { source, decoder, shared, out, limits, slots, index, last: None, faults: Vec::new() }
     }
 
     /// Runs until the source ends or the process stops.
@@ -86,6 +82,11 @@ impl Ingest {
         while !self.shared.stopping() {
             self.obey()?;
             self.retry()?;
+            if self.shared.over_quota() {
+                self.source.idle()?;
+                self.shared.rest(self.limits.wait);
+                continue;
+            }
             let polled = self.source.poll(&self.limits, &mut records)?;
             let batch = self.batch(&mut records)?;
             if !self.hand_over(batch) {
@@ -107,6 +108,11 @@ impl Ingest {
                 batch.items.push(item);
             }
         }
+        for Fault { partition, reason } in self.source.take_faults() {
+            let slot = self.number(partition, &mut batch.new_partitions);
+            self.fault(slot, reason)?;
+        }
+        batch.faults.append(&mut self.faults);
         for (slot, index) in self.slots.iter_mut().zip(0..) {
             if slot.redelivered > 0 {
                 batch.redelivered.push((index, std::mem::take(&mut slot.redelivered)));
@@ -123,14 +129,27 @@ impl Ingest {
             }
         }
         let name = TopicPartition { topic: Arc::clone(&record.topic), partition: record.partition };
-        let slot = *self.index.entry(name).or_insert_with_key(|name| {
+        let slot = self.number(name, new);
+        self.last = Some(slot);
+        slot
+    }
+
+    fn number(&mut self, name: TopicPartition, new: &mut Vec<TopicPartition>) -> u32 {
+        *self.index.entry(name).or_insert_with_key(|name| {
             new.push(name.clone());
             let (name, rewind) = (name.clone(), 0);
             self.slots.push(Slot { name, next: 0, digest: 0, rewind, held: false, retry_at: None, redelivered: 0 });
             (self.slots.len() - 1) as u32
-        });
-        self.last = Some(slot);
-        slot
+        })
+    }
+
+    /// Delivers no more of a partition; the writer holds it with the next batch.
+    fn fault(&mut self, number: u32, reason: String) -> Result<(), IngestError> {
+        let slot = &mut self.slots[number as usize];
+        slot.held = true;
+        self.source.pause(&slot.name)?;
+        self.faults.push((number, reason));
+        Ok(())
     }
 
     /// The record as the writer takes it; `None` for one that is committed already or must wait.
@@ -141,7 +160,15 @@ impl Ingest {
         }
         if record.offset < slot.next {
             if record.offset == slot.next - 1 && slot.digest != 0 && slot.digest != digest(&record) {
-                return Err(IngestError::OtherLog { partition: slot.name.clone(), offset: record.offset });
+                let (name, offset) = (&slot.name, record.offset);
+                let reason = format!(
+                    "log-recreated: the record at offset {offset} of {name} is not the one that was committed there: \
+                     the topic was created again, or this is another capture with the same names. Use another --data \
+                     directory for it; to go on all the same: nova cdc seek {} {} OFFSET",
+                    name.topic, name.partition
+                );
+                self.fault(number, reason)?;
+                return Ok(None);
             }
             slot.redelivered += 1;
             return Ok(None);
@@ -203,7 +230,8 @@ impl Ingest {
 
     /// Blocks while the writer is behind; false when the process stops or the writer is gone.
     fn hand_over(&mut self, batch: Batch) -> bool {
-        if batch.items.is_empty() && batch.redelivered.is_empty() && batch.new_partitions.is_empty() {
+        let Batch { new_partitions, items, redelivered, faults } = &batch;
+        if items.is_empty() && redelivered.is_empty() && new_partitions.is_empty() && faults.is_empty() {
             return true;
         }
         self.shared.sent(batch.items.len());

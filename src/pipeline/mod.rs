@@ -50,6 +50,8 @@ pub struct Batch {
     pub items: Vec<Item>,
     /// Records below the partition's next offset, dropped: (slot, how many).
     pub redelivered: Vec<(u32, u64)>,
+    /// Partitions whose log is not the one that was read, with the reason to hold them: (slot, reason).
+    pub faults: Vec<(u32, String)>,
 }
 
 /// What a truncate of a source table does.
@@ -81,6 +83,8 @@ pub struct Settings {
     pub checkpoint_max_bytes: u64,
     /// How long consumed records stay in the local log.
     pub local_retention_ms: i64,
+    /// Consumption pauses while more bytes than this wait for ClickHouse, and goes on below nine tenths of it.
+    pub outbox_max_bytes: u64,
 }
 
 impl Default for Settings {
@@ -95,6 +99,7 @@ impl Default for Settings {
             checkpoint_min_bytes: 4 << 20,
             checkpoint_max_bytes: 64 << 20,
             local_retention_ms: 24 * HOUR_MS,
+            outbox_max_bytes: 8 << 30,
         }
     }
 }

@@ -64,6 +64,7 @@ pub struct Shared {
     settled: AtomicU64,
     changed: Condvar,
     stopping: AtomicBool,
+    over_quota: AtomicBool,
 }
 
 impl Shared {
@@ -109,6 +110,28 @@ impl Shared {
         let _inner = self.inner.lock();
         self.stopping.store(true, Ordering::SeqCst);
         self.changed.notify_all();
+    }
+
+    /// The outbox is full: nothing more is consumed before ClickHouse takes rows again.
+    pub fn over_quota(&self) -> bool {
+        self.over_quota.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_over_quota(&self, over: bool) {
+        if self.over_quota.swap(over, Ordering::Relaxed) != over {
+            match over {
+                true => tracing::error!("the outbox is full: consumption pauses until ClickHouse takes rows"),
+                false => tracing::info!("the outbox has room again: consumption goes on"),
+            }
+        }
+    }
+
+    /// Waits for a commit, or the wish to stop, or this long.
+    pub(super) fn rest(&self, most: Duration) {
+        let mut inner = self.inner.lock();
+        if !self.stopping() {
+            self.changed.wait_for(&mut inner, most);
+        }
     }
 
     pub fn stopping(&self) -> bool {

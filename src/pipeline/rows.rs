@@ -25,6 +25,14 @@ pub struct Version {
     pub offset: i64,
 }
 
+impl Version {
+    /// One number of the same order, for ClickHouse: 16 bits of epoch, 64 of LSN, 48 of offset.
+    pub fn number(&self) -> u128 {
+        const OFFSET_MASK: i64 = (1 << 48) - 1;
+        u128::from(self.epoch) << 112 | u128::from(self.lsn) << 48 | (self.offset & OFFSET_MASK) as u128
+    }
+}
+
 /// What is stored under a primary key, its cells still encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRow<'a> {

@@ -1,6 +1,7 @@
 //! Where records come from. Each source is owned by the ingest thread and polled by it.
 
 pub mod capture;
+pub mod kafka;
 pub mod local;
 
 use std::time::Duration;
@@ -37,6 +38,16 @@ pub enum Polled {
 pub enum SourceError {
     #[error("cannot read {path}: {source}")]
     Read { path: String, source: std::io::Error },
+    #[error("Kafka: {0}")]
+    Kafka(String),
+}
+
+/// A partition whose log is not the one that the store has read: it is held until a person decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub partition: TopicPartition,
+    /// In words for that person.
+    pub reason: String,
 }
 
 /// A stream of records in offset order within each partition. May deliver an offset again; never leaves one out.
@@ -49,6 +60,16 @@ pub trait Source: Send {
 
     /// Delivers the partition again, from this offset.
     fn resume(&mut self, partition: &TopicPartition, from: i64) -> Result<(), SourceError>;
+
+    /// Called now and then instead of [`Source::poll`] while nothing may be consumed.
+    fn idle(&mut self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    /// What is wrong with partitions since the last call.
+    fn take_faults(&mut self) -> Vec<Fault> {
+        Vec::new()
+    }
 }
 
 /// What a source may know of the store.

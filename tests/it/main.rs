@@ -1,7 +1,9 @@
 //! Everything that tests nova from the outside of a module: one binary, so that it links once.
 
 mod api;
+mod kafka;
 mod layers;
 mod pipeline;
 mod serving;
 mod support;
+mod warehouse;

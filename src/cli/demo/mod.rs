@@ -54,7 +54,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
     let source = DemoSource::new(social, args.users);
     let mut progress = out::Progress::new("demo", source.done(), source.total());
     let state = Arc::clone(&opened.state);
-    let running = opened.start(Box::new(source), setup.decoder())?;
+    let running = opened.start(Box::new(source), &setup)?;
     let started = std::time::Instant::now();
     let statuses = running.finish(|statuses| progress.tick(report::totals(statuses).consumed))?;
     let seconds = started.elapsed().as_secs_f64();

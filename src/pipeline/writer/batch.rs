@@ -1,20 +1,22 @@
 //! What each record of a batch causes.
 
-use nova_storage::codec::DeadLetter;
+use nova_storage::codec::{CodecError, DeadLetter};
 use nova_storage::{ReadTxn, WriteTxn};
 
 use crate::decode::facts;
 use crate::event::{
-    Change, ChangeBody, ClientEvent, DEAD_VALUE_MAX_BYTES, Dead, Effect, Id, Ignored, Outcome, Record, Row, Stage,
-    Table,
+    Change, ChangeBody, ClientEvent, DEAD_VALUE_MAX_BYTES, Dead, Effect, Facts, Id, Ignored, Op, Outcome, Record, Row,
+    Stage, Table,
 };
 use crate::pipeline::apply::{Judgement, Written, judge, truncate_row};
 use crate::pipeline::dedup::{Entry, Seen};
 use crate::pipeline::journal::Step;
-use crate::pipeline::rows::Version;
+use crate::pipeline::rows::{StoredRow, Version};
 use crate::pipeline::{Batch, Body, Item, TruncatePolicy};
 
 use crate::source::local::{self, Settled};
+use crate::warehouse::outbox::{DeadRow, Settled as Delivered};
+use crate::warehouse::rows::{self as warehouse_rows, EventRow, RowChange};
 
 use super::{CommitFacts, Writer, WriterError};
 
@@ -48,6 +50,10 @@ impl Writer {
             let partition = &mut self.partitions[slot as usize];
             partition.redelivered += count;
             partition.touched = true;
+        }
+        for (slot, reason) in batch.faults {
+            self.partitions[slot as usize].fault = true;
+            self.hold(slot, reason);
         }
         self.log_local(&batch.items, write)?;
         for item in batch.items {
@@ -137,23 +143,38 @@ impl Writer {
         read: &ReadTxn,
     ) -> Result<Result<Outcome, String>, WriterError> {
         let (table, key) = (change.table, change.key);
+        let told = (change.op, change.source_ts_us);
         let meta = &self.meta.tables[table as usize];
         let judgement = self.rows.with(table, key, read, |stored| judge(change, offset, meta, stored))??;
         Ok(match judgement {
             Judgement::Skip(outcome) => Ok(outcome),
             Judgement::Halt(reason) => Err(reason),
             Judgement::Write(written) => {
-                self.write_row(table, key, *written);
+                self.write_row(table, key, *written, told);
                 Ok(Outcome::Applied)
             }
         })
     }
 
-    fn write_row(&mut self, table: Table, key: Id, written: Written) {
+    /// `told` is the operation and the time of the source's commit, as the record had them.
+    fn write_row(&mut self, table: Table, key: Id, written: Written, told: (Op, Option<i64>)) {
         let of = |row: Option<&Row>| row.and_then(|row| facts(table, row));
         let (old, new) = (of(written.old.as_ref()), of(written.new.as_ref()));
         if old != new {
             self.effects.push(Effect::Row { key, old, new });
+        }
+        if let Some(outbox) = &mut self.outbox {
+            let change = RowChange {
+                table,
+                key,
+                row: written.new.as_ref().or(written.old.as_ref()),
+                deleted: written.new.is_none(),
+                op: told.0,
+                version: written.version.number(),
+                lsn: written.version.lsn,
+                source_ts_us: told.1.unwrap_or(0),
+            };
+            outbox.change(&change, self.parts.clock.now_ms());
         }
         self.toast_unfilled += u64::from(written.unfilled);
         self.journal.push(Step::Row { table, key, stored: &written.stored });
@@ -199,7 +220,7 @@ impl Writer {
             return Err(error.into());
         }
         for (key, written) in gone {
-            self.write_row(table, key, written);
+            self.write_row(table, key, written, (change.op, change.source_ts_us));
         }
         if let Some(lsn) = change.lsn {
             let latest = &mut self.meta.tables[table as usize].truncated;
@@ -236,7 +257,59 @@ impl Writer {
         let ClientEvent { user_id: user, post_id: post, action, dwell_ms, .. } = *event;
         self.journal.push(Step::Event { user, post, action, at_ms, dwell_ms });
         self.effects.push(Effect::Event { user, post, action, at_ms, dwell_ms });
+        if self.outbox.is_some() {
+            let author = self.author(event, read)?;
+            let row = EventRow { event, author, at_ms, arrival_ms, store: 0, batch: 0 };
+            let now_ms = self.parts.clock.now_ms();
+            if let Some(outbox) = &mut self.outbox {
+                outbox.event(&row, now_ms);
+            }
+        }
         Ok(Fate::Outcome(Outcome::Applied))
+    }
+
+    /// The author of an event's post: the row's, else what the client said, else nobody.
+    fn author(&self, event: &ClientEvent, read: &ReadTxn) -> Result<Id, WriterError> {
+        {
+            let state = self.parts.state.read();
+            let author = state.post_ids.number(event.post_id).and_then(|post| state.posts.author(post));
+            if let Some(author) = author {
+                return Ok(state.users.id(author));
+            }
+        }
+        // The post may have come in the commit at hand.
+        let of = |bytes: Option<&[u8]>| -> Result<_, CodecError> {
+            let Some(bytes) = bytes else { return Ok(None) };
+            Ok(StoredRow::decode(bytes)?.row()?.and_then(|row| facts(Table::Posts, &row)))
+        };
+        Ok(match self.rows.with(Table::Posts, event.post_id, read, of)?? {
+            Some(Facts::Post { author, .. }) => author,
+            _ => event.author_id.unwrap_or(Id::NIL),
+        })
+    }
+
+    /// A batch of the outbox is in ClickHouse; rows that it refused become dead letters.
+    pub(super) fn delivered(&mut self, delivered: &Delivered, write: &WriteTxn) -> Result<(), WriterError> {
+        let Some(outbox) = &mut self.outbox else { return Ok(()) };
+        if !outbox.settle(delivered, write)? {
+            return Ok(());
+        }
+        for DeadRow { row, detail } in &delivered.dead {
+            let record = Record {
+                topic: delivered.target.name().into(),
+                partition: 0,
+                offset: delivered.batch as i64,
+                timestamp_ms: self.parts.clock.now_ms(),
+                key: Some(warehouse_rows::id(row).to_string().into()),
+                value: Some(row.clone()),
+                headers: Vec::new(),
+                defect: None,
+            };
+            let dead = Dead { stage: Stage::Warehouse, reason: "row-refused", detail: detail.clone() };
+            let letter = self.letter(dead, &record);
+            self.bury(letter);
+        }
+        Ok(())
     }
 
     fn dead(&mut self, slot: u32, dead: Dead, record: &Record) -> Fate {

@@ -6,7 +6,7 @@ use nova_storage::schema::{AUDIT, DEAD, EDGE};
 use nova_storage::{ReadTxn, WriteTxn};
 
 use crate::decode::client;
-use crate::event::{Decoded, Outcome, Record, Table};
+use crate::event::{Decoded, Outcome, Record, Table, TopicPartition};
 use crate::pipeline::TruncatePolicy;
 use crate::pipeline::dedup::Entry;
 
@@ -28,6 +28,8 @@ pub enum Command {
     DiscardDead { id: u64, actor: String, reason: String, reply: Reply<Result<(), CommandError>> },
     /// Goes on with a halted table.
     Resume { table: Table, truncate: Option<TruncatePolicy>, actor: String, reply: Reply<Result<(), CommandError>> },
+    /// Goes on with a partition at another offset: what lies between is given up, or read again.
+    Seek { partition: TopicPartition, next: i64, actor: String, reply: Reply<Result<(), CommandError>> },
     /// Raises the table's epoch after `lsn_regression`, and goes on.
     BumpEpoch { table: Table, actor: String, reply: Reply<u16> },
 }
@@ -68,6 +70,8 @@ pub enum CommandError {
     BeyondHorizon(u64),
     #[error("table {0} would halt again: {1}")]
     Halted(Table, String),
+    #[error("{0} was never read; nova replay and the offsets in nova cdc state name those that were")]
+    NoSuchPartition(TopicPartition),
     #[error("{0} is not halted")]
     NotHalted(Table),
 }
@@ -115,6 +119,11 @@ impl Writer {
                 self.audit(&actor, "cdc-resume", table.name(), &format!("{truncate:?}"), write)?;
                 Box::new(move || reply(result))
             }
+            Command::Seek { partition, next, actor, reply } => {
+                let result = self.seek(&partition, next);
+                self.audit(&actor, "cdc-seek", &partition.to_string(), &next.to_string(), write)?;
+                Box::new(move || reply(result))
+            }
             Command::BumpEpoch { table, actor, reply } => {
                 let meta = &mut self.meta.tables[table as usize];
                 meta.epoch = meta.epoch.saturating_add(1);
@@ -137,9 +146,24 @@ impl Writer {
         Ok(())
     }
 
+    fn seek(&mut self, name: &TopicPartition, next: i64) -> Result<(), CommandError> {
+        let slot = *self.index.get(name).ok_or_else(|| CommandError::NoSuchPartition(name.clone()))?;
+        let partition = &mut self.partitions[slot as usize];
+        // The record before the new offset is not one that was read.
+        (partition.row.next, partition.row.digest) = (next, 0);
+        (partition.fault, partition.touched) = (false, true);
+        partition.hold.get_or_insert_with(|| "seek".into());
+        self.release(slot);
+        Ok(())
+    }
+
     /// A partition of a table that is still halted is held again by its next change.
     fn release_all(&mut self) {
-        (0..self.partitions.len() as u32).for_each(|slot| self.release(slot));
+        for slot in 0..self.partitions.len() as u32 {
+            if !self.partitions[slot as usize].fault {
+                self.release(slot);
+            }
+        }
     }
 
     fn replay_dead(

@@ -23,6 +23,8 @@ use crate::decode::Decoder;
 use crate::event::{Effect, TopicPartition};
 use crate::source::local::{LOCAL_PARTITION, LocalAcks, Settled};
 use crate::state::State;
+use crate::warehouse::outbox::{Outbox, OutboxError, Settled as Delivered};
+use crate::warehouse::status::Status;
 
 use super::dedup::Dedup;
 use super::meta::{Meta, TableMeta};
@@ -42,6 +44,10 @@ const APPLY_SLICE: usize = 64;
 pub enum Message {
     Batch(Batch),
     Command(Command),
+    /// ClickHouse has a batch of the outbox.
+    Delivered(Delivered),
+    /// Seals every batch of the outbox, full or not.
+    Seal,
     /// Answers when everything sent before is committed and visible.
     Barrier(crossbeam_channel::Sender<()>),
     /// The last message: a checkpoint, then the end.
@@ -64,6 +70,8 @@ pub enum WriterError {
         "{partition}: {consumed} records consumed, but their outcomes add up to another number; nothing was committed"
     )]
     Imbalance { partition: TopicPartition, consumed: u64 },
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
 }
 
 /// What one commit did, for metrics.
@@ -92,6 +100,8 @@ pub struct Parts {
     pub on_commit: Option<OnCommit>,
     /// Set when client events come over the local log.
     pub local: Option<LocalAcks>,
+    /// Set when rows go to ClickHouse.
+    pub warehouse: Option<Arc<Status>>,
 }
 
 /// One partition, as the writer holds it.
@@ -100,6 +110,8 @@ struct Partition {
     row: OffsetRow,
     rewind: u32,
     hold: Option<Arc<str>>,
+    /// Held because its log is another one: only a person's decision on the offset goes on.
+    fault: bool,
     dead_in_a_row: u32,
     /// Changed by the commit at hand.
     touched: bool,
@@ -126,6 +138,7 @@ pub struct Writer {
     /// Effects of the commit at hand.
     effects: Vec<Effect>,
     letters: Vec<(u64, DeadLetter)>,
+    outbox: Option<Outbox>,
 }
 
 impl Writer {
@@ -139,6 +152,7 @@ impl Writer {
                     // Group commit: what is there already goes along.
                     queue.extend(inbox.try_iter().take(QUEUE_MAX_MESSAGES - 1));
                 }
+                Err(RecvTimeoutError::Timeout) if !self.seal_due() => continue,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => queue.push(Message::Stop),
             }
@@ -155,7 +169,7 @@ impl Writer {
         let write = store.write()?;
         let mut facts = CommitFacts::default();
         let (mut barriers, mut replies) = (Vec::new(), Vec::new());
-        let (mut stop, mut work) = (false, false);
+        let (mut stop, mut work, mut seal) = (false, self.seal_due(), false);
         for message in queue.drain(..) {
             match message {
                 Message::Batch(batch) => {
@@ -167,11 +181,22 @@ impl Writer {
                     work = true;
                     replies.push(self.command(command, &read, &write)?);
                 }
+                Message::Delivered(delivered) => {
+                    work = true;
+                    self.delivered(&delivered, &write)?;
+                }
+                Message::Seal => (work, seal) = (true, true),
                 Message::Barrier(reply) => barriers.push(reply),
                 Message::Stop => stop = true,
             }
         }
-        if work {
+        // What was collected is sealed before the end, so that it can be delivered without this process.
+        seal |= stop;
+        if work || (seal && self.outbox.is_some()) {
+            if let Some(outbox) = &mut self.outbox {
+                outbox.write(&write, self.parts.clock.now_ms(), seal)?;
+                outbox.check()?;
+            }
             self.commit(write, &mut facts)?;
             self.publish(&mut facts);
         }
@@ -244,9 +269,24 @@ impl Writer {
                 partition.settled.clear();
             }
         }
+        if let Some(outbox) = &self.outbox {
+            outbox.publish();
+            let (bytes, most) = (outbox.status.waiting_bytes(), self.parts.settings.outbox_max_bytes);
+            let over = if self.parts.shared.over_quota() { bytes > most / 10 * 9 } else { bytes > most };
+            self.parts.shared.set_over_quota(over);
+        }
         if let Some(on_commit) = &mut self.parts.on_commit {
             on_commit(facts);
         }
+    }
+
+    fn seal_due(&self) -> bool {
+        self.outbox.as_ref().is_some_and(|outbox| outbox.due(self.parts.clock.now_ms()))
+    }
+
+    /// Random, made with the store; part of every deduplication token.
+    pub fn store_id(&self) -> u64 {
+        self.meta.store_id
     }
 
     /// Gives a dead letter its id and puts it into the commit at hand.
@@ -299,6 +339,7 @@ impl Writer {
             row,
             rewind: 0,
             hold: None,
+            fault: false,
             dead_in_a_row: 0,
             touched: false,
             redelivered: 0,

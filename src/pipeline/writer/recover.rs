@@ -12,6 +12,7 @@ use crate::pipeline::meta::Meta;
 use crate::pipeline::rows::{Rows, StoredRow};
 use crate::source::local;
 use crate::state::{State, StateSettings};
+use crate::warehouse::outbox::{Outbox, OutboxError};
 
 use super::{Parts, Writer, WriterError};
 
@@ -44,6 +45,8 @@ pub enum RecoveryError {
         "{partition}: its outcomes do not add up to the {consumed} records consumed: the store is damaged; nova rebuild"
     )]
     Imbalance { partition: TopicPartition, consumed: u64 },
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
 }
 
 impl Recovery {
@@ -86,7 +89,11 @@ impl Recovery {
             toast_unfilled: 0,
             effects: Vec::new(),
             letters: Vec::new(),
+            outbox: None,
         };
+        if let Some(status) = writer.parts.warehouse.clone() {
+            writer.outbox = Some(Outbox::load(&read, writer.meta.store_id, status)?);
+        }
         writer.load_offsets(&read)?;
         report.partitions = writer.partitions.len();
         Ok(Recovery { writer, report })

@@ -82,7 +82,7 @@ fn n1_a_full_disk_ends_the_run_and_loses_nothing() {
         let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
         backend.fail_writes_after(writes);
         let source = crate::support::Listed::new(records.clone(), 700);
-        let running = opened.start(Box::new(source), setup.decoder()).unwrap();
+        let running = opened.start(Box::new(source), &setup).unwrap();
         let error = running.finish(|_| {}).map(|_| ()).unwrap_err();
         assert!(error.to_string().contains("writing the store failed"), "{error}");
         // Space is back: the same records go through to the same end.

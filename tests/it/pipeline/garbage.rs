@@ -55,7 +55,7 @@ fn garbage_ends_in_the_dead_letters_and_every_good_record_is_applied() {
     let backend = Recorder::new();
     let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
     let source = CaptureSource::new(vec![path.clone()]).unwrap();
-    let statuses = opened.start(Box::new(source), setup.decoder()).unwrap().finish(|_| {}).unwrap();
+    let statuses = opened.start(Box::new(source), &setup).unwrap().finish(|_| {}).unwrap();
     let count = |outcome| statuses.iter().map(|status| status.count(outcome)).sum::<u64>();
     assert_eq!(count(Outcome::Applied), bad.len() as u64);
     assert_eq!(count(Outcome::Dead), bad.len() as u64 + 1 + 3);
@@ -78,6 +78,6 @@ fn garbage_ends_in_the_dead_letters_and_every_good_record_is_applied() {
     // Again: lines that are no records have their place, too.
     let opened = app::open_store(&setup, store_over(image)).unwrap();
     let source = CaptureSource::new(vec![path]).unwrap();
-    let statuses = opened.start(Box::new(source), setup.decoder()).unwrap().finish(|_| {}).unwrap();
+    let statuses = opened.start(Box::new(source), &setup).unwrap().finish(|_| {}).unwrap();
     assert_eq!(statuses.iter().map(|status| status.consumed()).sum::<u64>(), 0);
 }

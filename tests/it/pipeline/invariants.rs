@@ -21,7 +21,7 @@ fn n4_progress_never_runs_ahead_of_the_store() {
     let setup = setup("envelope.jsonl");
     let backend = Recorder::new();
     let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
-    let running = opened.start(Box::new(Listed::new(mix(5_000, 1).0, 50)), setup.decoder()).unwrap();
+    let running = opened.start(Box::new(Listed::new(mix(5_000, 1).0, 50)), &setup).unwrap();
     let shared = std::sync::Arc::clone(&running.shared);
     let mut seen = 0;
     let statuses = running
@@ -159,9 +159,11 @@ fn another_capture_under_the_same_names_is_refused() {
     let other =
         vec![event(0, 1_795_132_800_000, 1_795_132_800_000, 2), event(1, 1_795_132_800_000, 1_795_132_800_000, 3)];
     let opened = app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
-    let running = opened.start(Box::new(Listed::new(other, 10)), setup.decoder()).unwrap();
-    let error = running.finish(|_| {}).map(|_| ()).unwrap_err().to_string();
-    assert!(error.contains("events/0") && error.contains("--data"), "{error}");
+    let running = opened.start(Box::new(Listed::new(other, 10)), &setup).unwrap();
+    let statuses = running.finish(|_| {}).unwrap();
+    let reason = statuses[0].hold.clone().unwrap();
+    assert!(reason.contains("events/0") && reason.contains("--data") && reason.contains("nova cdc seek"), "{reason}");
+    assert_eq!(statuses[0].consumed(), 0);
 }
 
 /// Torture 61: the connector produces its last messages again, at new offsets.

@@ -73,7 +73,7 @@ impl Source for Listed {
 /// Runs records through both threads over a store, to the end.
 pub fn run(setup: &Setup, store: Store, records: Vec<Record>) -> Vec<PartitionStatus> {
     let opened = app::open_store(setup, store).unwrap();
-    let running = opened.start(Box::new(Listed::new(records, 700)), setup.decoder()).unwrap();
+    let running = opened.start(Box::new(Listed::new(records, 700)), setup).unwrap();
     running.finish(|_| {}).unwrap()
 }
 

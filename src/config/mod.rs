@@ -1,179 +1,26 @@
 //! Configuration: one TOML file, and the environment over it (`NOVA_<SECTION>_<KEY>`). Unknown keys are refused, and
 //! every problem is told at once, before anything is opened or bound.
 
+mod fields;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use toml::{Table, Value};
 
-use crate::pipeline::TruncatePolicy;
+pub use self::fields::Config;
+
+use self::fields::FIELDS;
 
 /// Looked for where no `--config` is given.
 pub const DEFAULT_FILE: &str = "nova.toml";
 
-/// What can be set; the units are in the names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    pub data_dir: PathBuf,
-    pub listen: SocketAddr,
-    pub topic_prefix: String,
-    pub events_topic: String,
-    pub dedup_horizon_hours: u16,
-    pub truncate: TruncatePolicy,
-    pub relaxed_spacing: bool,
-    pub log_level: String,
-    pub log_json: bool,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config {
-            data_dir: "./nova-data".into(),
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            topic_prefix: "cdc".to_owned(),
-            events_topic: "events".to_owned(),
-            dedup_horizon_hours: 24,
-            truncate: TruncatePolicy::Quarantine,
-            relaxed_spacing: false,
-            log_level: "warn".to_owned(),
-            log_json: false,
-        }
-    }
-}
-
-/// One key: where it stands, what it means, how it is set and shown.
-struct Field {
-    section: &'static str,
-    key: &'static str,
-    help: &'static str,
-    set: fn(&mut Config, &str) -> Result<(), String>,
-    get: fn(&Config) -> Value,
-}
-
-const FIELDS: [Field; 9] = [
-    Field {
-        section: "store",
-        key: "data_dir",
-        help: "Where the store is.",
-        set: |config, text| {
-            config.data_dir = filled(text)?.into();
-            Ok(())
-        },
-        get: |config| Value::from(config.data_dir.display().to_string()),
-    },
-    Field {
-        section: "http",
-        key: "listen",
-        help: "Address and port of the API.",
-        set: |config, text| {
-            config.listen =
-                text.parse().map_err(|_| "expected an address and port, such as 127.0.0.1:8080".to_owned())?;
-            Ok(())
-        },
-        get: |config| Value::from(config.listen.to_string()),
-    },
-    Field {
-        section: "kafka",
-        key: "topic_prefix",
-        help: "Changes are on {prefix}.{table}.",
-        set: |config, text| {
-            config.topic_prefix = filled(text)?;
-            Ok(())
-        },
-        get: |config| Value::from(config.topic_prefix.as_str()),
-    },
-    Field {
-        section: "kafka",
-        key: "events_topic",
-        help: "Client events.",
-        set: |config, text| {
-            config.events_topic = filled(text)?;
-            Ok(())
-        },
-        get: |config| Value::from(config.events_topic.as_str()),
-    },
-    Field {
-        section: "dedup",
-        key: "horizon_hours",
-        help: "How long an event id is remembered; 24 to 720.",
-        set: |config, text| {
-            let hours = text.parse().ok().filter(|hours| (24..=720).contains(hours));
-            config.dedup_horizon_hours = hours.ok_or("expected 24 to 720")?;
-            Ok(())
-        },
-        get: |config| Value::from(i64::from(config.dedup_horizon_hours)),
-    },
-    Field {
-        section: "cdc",
-        key: "truncate",
-        help: "What a truncate of a source table does: quarantine, apply or ignore.",
-        set: |config, text| {
-            config.truncate = match text {
-                "quarantine" => TruncatePolicy::Quarantine,
-                "apply" => TruncatePolicy::Apply,
-                "ignore" => TruncatePolicy::Ignore,
-                _ => return Err("expected quarantine, apply or ignore".to_owned()),
-            };
-            Ok(())
-        },
-        get: |config| {
-            Value::from(match config.truncate {
-                TruncatePolicy::Quarantine => "quarantine",
-                TruncatePolicy::Apply => "apply",
-                TruncatePolicy::Ignore => "ignore",
-            })
-        },
-    },
-    Field {
-        section: "feed",
-        key: "relaxed_spacing",
-        help: "Goes on against the rules of spacing where they would end a feed: true or false.",
-        set: |config, text| {
-            config.relaxed_spacing = text.parse().map_err(|_| "expected true or false".to_owned())?;
-            Ok(())
-        },
-        get: |config| Value::from(config.relaxed_spacing),
-    },
-    Field {
-        section: "log",
-        key: "level",
-        help: "error, warn, info, debug or trace.",
-        set: |config, text| {
-            if !["error", "warn", "info", "debug", "trace"].contains(&text) {
-                return Err("expected error, warn, info, debug or trace".to_owned());
-            }
-            config.log_level = text.to_owned();
-            Ok(())
-        },
-        get: |config| Value::from(config.log_level.as_str()),
-    },
-    Field {
-        section: "log",
-        key: "format",
-        help: "text or json.",
-        set: |config, text| {
-            config.log_json = match text {
-                "text" => false,
-                "json" => true,
-                _ => return Err("expected text or json".to_owned()),
-            };
-            Ok(())
-        },
-        get: |config| Value::from(if config.log_json { "json" } else { "text" }),
-    },
-];
-
 /// Settings that later versions have; told apart from misspelt ones.
-const NOT_YET: [&str; 5] = ["kafka.brokers", "registry.url", "clickhouse.url", "cache.redis_url", "auth.jwks_url"];
+const NOT_YET: [&str; 2] = ["cache.redis_url", "auth.jwks_url"];
 
 /// Variables that are no settings.
 const OTHER_VARIABLES: [&str; 2] = ["NOVA_TEST_", "NOVA_FUZZ_"];
-
-fn filled(text: &str) -> Result<String, String> {
-    if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
-}
 
 /// Every problem of a configuration, one a line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -240,7 +87,7 @@ impl Config {
     pub fn file(&self) -> String {
         let mut out = String::new();
         let mut section = "";
-        for field in &FIELDS {
+        for field in FIELDS {
             if field.section != section {
                 section = field.section;
                 // Writing to a string cannot fail.
@@ -254,7 +101,7 @@ impl Config {
     /// The same as JSON.
     pub fn json(&self) -> serde_json::Value {
         let mut sections = serde_json::Map::new();
-        for field in &FIELDS {
+        for field in FIELDS {
             let section = sections.entry(field.section).or_insert_with(|| serde_json::json!({}));
             section[field.key] = serde_json::to_value((field.get)(self)).unwrap_or_default();
         }
@@ -272,6 +119,7 @@ fn plain(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pipeline::TruncatePolicy;
 
     fn env(pairs: &[(&str, &str)]) -> std::vec::IntoIter<(String, String)> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect::<Vec<_>>().into_iter()
@@ -291,7 +139,7 @@ mod tests {
     #[test]
     fn every_problem_is_told_with_its_key_and_the_way_out() {
         let file = "loose = 1\n[http]\nlisten = \"here\"\nlissten = 1\n[dedup]\nhorizon_hours = 5\n";
-        let error = Config::from_parts(file, env(&[("NOVA_LOG_LEVEL", "loud"), ("NOVA_KAFKA_BROKERS", "b:9092")]));
+        let error = Config::from_parts(file, env(&[("NOVA_LOG_LEVEL", "loud"), ("NOVA_CACHE_REDIS_URL", "redis://x")]));
         let text = error.unwrap_err().to_string();
         for part in [
             "loose:",
@@ -299,7 +147,7 @@ mod tests {
             "http.lissten: there is no such",
             "dedup.horizon_hours: expected 24 to 720",
             "log.level: expected error",
-            "kafka.brokers: is not in this version",
+            "cache.redis_url: is not in this version",
         ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
@@ -307,11 +155,21 @@ mod tests {
     }
 
     #[test]
+    fn secrets_are_never_printed() {
+        let file = "[clickhouse]\nurl = \"http://h:8123\"\npassword = \"hunter2\"\n";
+        let config = Config::from_parts(file, env(&[("NOVA_KAFKA_SASL_PASSWORD", "hunter3")])).unwrap();
+        assert_eq!(config.clickhouse_password.as_deref(), Some("hunter2"));
+        for text in [config.file(), config.json().to_string(), format!("{config:?}")] {
+            assert!(!text.contains("hunter"), "{text}");
+        }
+    }
+
+    #[test]
     fn the_printed_file_reads_back_as_the_same_configuration() {
         let config = Config { log_json: true, truncate: TruncatePolicy::Apply, ..Config::default() };
         assert_eq!(Config::from_parts(&config.file(), env(&[])), Ok(config.clone()));
         assert_eq!(config.json()["log"]["format"], "json");
-        let documented = include_str!("../docs/configuration.md");
+        let documented = include_str!("../../docs/configuration.md");
         assert!(documented.contains(&Config::default().file()), "docs/configuration.md is not `nova config --default`");
     }
 }

@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# Checks what can be checked of a deployment without starting it:
+#   - docker-compose.yml, by each profile, with a real compose implementation
+#   - JSON and YAML, and that the files agree with each other
+#   - Prometheus rules and their tests (promtool), the unit (systemd-analyze), the Dockerfile (hadolint), shell scripts
+# A tool that is missing is skipped with its name. Exit 0: nothing is wrong. Exit 1: something is, and is printed.
+#   VALIDATE_FETCH=1   where there is no compose but a Go toolchain: fetches compose-go, the library with which docker
+#                      compose reads, merges and checks its files, and has it load the project
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+root=$PWD
+failed=0
+ok() { printf 'ok       %s\n' "$*"; }
+skip() { printf 'skipped  %s\n' "$*"; }
+run() { # what, command...
+    local what=$1 out
+    shift
+    if out=$("$@" 2>&1); then ok "$what"; else
+        printf 'FAILED   %s\n%s\n' "$what" "$out"
+        failed=1
+    fi
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Empty stands for no profile.
+profiles=("" redis registry observability)
+compose=()
+if docker compose version >/dev/null 2>&1; then
+    compose=(docker compose)
+elif have docker-compose && docker-compose version --short 2>/dev/null | grep -qv '^1\.'; then
+    compose=(docker-compose)
+elif have podman-compose && have podman; then
+    compose=(podman-compose)
+fi
+if [ ${#compose[@]} -gt 0 ]; then
+    for profile in "${profiles[@]}"; do
+        run "${compose[*]} config, profile ${profile:-none}" \
+            env COMPOSE_PROFILES="$profile" "${compose[@]}" -f docker-compose.yml config
+    done
+elif [ "${VALIDATE_FETCH:-}" = 1 ] && have go; then
+    loader=$(mktemp -d)
+    trap 'rm -rf "$loader"' EXIT
+    build_loader() {
+        cd "$loader" || return 1
+        printf 'module loader\ngo 1.25\n' >go.mod
+        cat >main.go <<'G'
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/compose-spec/compose-go/v2/cli"
+)
+
+func main() {
+	options, err := cli.NewProjectOptions([]string{"docker-compose.yml"}, cli.WithOsEnv, cli.WithDefaultProfiles())
+	if err == nil {
+		_, err = options.LoadProject(context.Background())
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+}
+G
+        GOFLAGS=-mod=mod go get github.com/compose-spec/compose-go/v2@v2.16.2 && GOFLAGS=-mod=mod go build -o loader .
+    }
+    run "compose-go builds" build_loader
+    cd "$root" || exit 1
+    for profile in "${profiles[@]}"; do
+        run "compose-go, profile ${profile:-none}" env COMPOSE_PROFILES="$profile" "$loader/loader"
+    done
+else
+    skip "compose config: no docker compose, docker-compose 2 or podman-compose (VALIDATE_FETCH=1 uses go instead)"
+fi
+
+if have python3; then run "files agree with each other" python3 deploy/validate.py; else skip "validate.py: no python3"; fi
+if have promtool; then
+    run "Prometheus rules" promtool check rules deploy/prometheus/rules.yml
+    run "Prometheus rules do what they say" promtool test rules deploy/prometheus/rules_test.yml
+else skip "Prometheus rules: no promtool"; fi
+if have hadolint; then run "Dockerfile" hadolint Dockerfile; else skip "Dockerfile: no hadolint"; fi
+if have systemd-analyze && [ -x /usr/local/bin/nova ]; then
+    run "systemd unit" systemd-analyze verify deploy/systemd/nova.service
+else skip "systemd unit: no systemd-analyze, or no /usr/local/bin/nova"; fi
+for script in deploy/debezium/register.sh deploy/validate.sh; do run "$script" bash -n "$script"; done
+if have shellcheck; then run "shellcheck" shellcheck deploy/debezium/register.sh deploy/validate.sh; else skip "shellcheck"; fi
+exit $failed

@@ -1,0 +1,150 @@
+//! What a node is made from, and how a configuration says it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::decode::{Decoder, FileSchemas, HttpSchemas, NoSchemas, RegistrySettings, Schemas, Topics};
+use crate::event::Table;
+use crate::pipeline::Settings;
+use crate::source::kafka::KafkaSettings;
+use crate::state::StateSettings;
+use crate::warehouse::clickhouse::ClickHouseSettings;
+use crate::warehouse::sender::Pace;
+
+use super::AppError;
+
+/// What a node is made from.
+pub struct Setup {
+    pub data_dir: PathBuf,
+    pub clock: Clock,
+    pub settings: Settings,
+    pub state: StateSettings,
+    pub topics: Topics,
+    pub schemas: Arc<dyn Schemas>,
+    /// The connector's placeholder for unchanged values, where it is not Debezium's own.
+    pub placeholder: Option<String>,
+    /// Where records come from; `None` is the local log.
+    pub kafka: Option<KafkaSettings>,
+    /// Where rows go; `None` turns analytics off.
+    pub clickhouse: Option<ClickHouseSettings>,
+    pub pace: Pace,
+    pub drain: Drain,
+    /// Feeds fill places that no post fits against the rules of spacing.
+    pub relaxed_spacing: bool,
+}
+
+/// How long the end waits for ClickHouse.
+#[derive(Clone, Copy, Debug)]
+pub struct Drain {
+    /// Without a single row acknowledged.
+    pub idle: Duration,
+    pub most: Duration,
+}
+
+impl Setup {
+    pub fn new(data_dir: impl Into<PathBuf>, topics: Topics, schemas: Arc<dyn Schemas>) -> Setup {
+        let (settings, state) = (Settings::default(), StateSettings::default());
+        // Longer than a replay waits is for a person to decide; what is left goes out after the next start.
+        let drain = Drain { idle: Duration::from_secs(10), most: Duration::from_secs(3_600) };
+        Setup {
+            data_dir: data_dir.into(),
+            clock: Clock::System,
+            settings,
+            state,
+            topics,
+            schemas,
+            placeholder: None,
+            kafka: None,
+            clickhouse: None,
+            pace: Pace::default(),
+            drain,
+            relaxed_spacing: false,
+        }
+    }
+
+    /// As a configuration says.
+    pub fn configured(config: &Config, schemas: Arc<dyn Schemas>) -> Setup {
+        let (prefix, events) = (config.topic_prefix.clone(), config.events_topic.clone());
+        let mut setup = Setup::new(&config.data_dir, Topics { prefix, events, last_part: false }, schemas);
+        setup.settings.truncate = config.truncate;
+        setup.settings.dedup_horizon_ms = i64::from(config.dedup_horizon_hours) * 3_600_000;
+        setup.settings.outbox_max_bytes = u64::from(config.clickhouse_outbox_max_mib) << 20;
+        setup.relaxed_spacing = config.relaxed_spacing;
+        setup.placeholder.clone_from(&config.placeholder);
+        setup.clickhouse = clickhouse(config);
+        setup
+    }
+
+    /// What `nova serve` runs: besides, Kafka where brokers are configured.
+    pub fn serving(config: &Config) -> Result<Setup, AppError> {
+        let mut setup = Setup::configured(config, registry(config)?);
+        setup.settings.breaker_dead_in_a_row = Some(BREAKER_DEAD_IN_A_ROW);
+        setup.kafka = kafka(config);
+        setup.drain = Drain { idle: Duration::from_secs(2), most: Duration::from_secs(5) };
+        Ok(setup)
+    }
+
+    pub fn decoder(&self) -> Decoder {
+        let decoder = Decoder::new(self.topics.clone(), Arc::clone(&self.schemas));
+        match &self.placeholder {
+            Some(placeholder) => decoder.with_placeholder(placeholder),
+            None => decoder,
+        }
+    }
+}
+
+/// Undecodable records in a row after which a topic is held.
+const BREAKER_DEAD_IN_A_ROW: u32 = 100;
+const CLICKHOUSE_TIMEOUT: Duration = Duration::from_secs(30);
+const REGISTRY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// ClickHouse as configured.
+pub fn clickhouse(config: &Config) -> Option<ClickHouseSettings> {
+    Some(ClickHouseSettings {
+        url: config.clickhouse_url.clone()?,
+        database: config.clickhouse_database.clone(),
+        user: config.clickhouse_user.clone(),
+        password: config.clickhouse_password.clone(),
+        timeout: CLICKHOUSE_TIMEOUT,
+    })
+}
+
+/// Kafka as configured.
+pub fn kafka(config: &Config) -> Option<KafkaSettings> {
+    let security = [
+        ("security.protocol", &config.kafka_security_protocol),
+        ("sasl.mechanism", &config.kafka_sasl_mechanism),
+        ("sasl.username", &config.kafka_sasl_username),
+        ("sasl.password", &config.kafka_sasl_password),
+        ("ssl.ca.location", &config.kafka_ssl_ca_location),
+    ];
+    Some(KafkaSettings {
+        brokers: config.kafka_brokers.clone()?,
+        group_id: config.kafka_group_id.clone(),
+        instance_id: config.kafka_instance_id.clone(),
+        security: security.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect(),
+    })
+}
+
+/// The Schema Registry as configured.
+pub fn registry(config: &Config) -> Result<Arc<dyn Schemas>, AppError> {
+    let Some(url) = config.registry_url.clone() else { return Ok(Arc::new(NoSchemas)) };
+    let password = config.registry_password.clone().unwrap_or_default();
+    let basic_auth = config.registry_user.clone().map(|user| (user, password));
+    let settings = RegistrySettings { url, basic_auth, timeout: REGISTRY_TIMEOUT };
+    Ok(Arc::new(HttpSchemas::start(settings, || Clock::System.now_ms())?))
+}
+
+/// The topics of the source tables.
+pub fn table_topics(topics: &Topics) -> Vec<String> {
+    Table::ALL.iter().map(|table| format!("{}.{table}", topics.prefix)).collect()
+}
+
+/// The schemas of a file that stands beside a capture.
+pub fn file_schemas(path: &Path) -> Result<FileSchemas, AppError> {
+    let text = std::fs::read_to_string(path).map_err(|source| AppError::SchemasFile { path: path.into(), source })?;
+    FileSchemas::parse(&text).map_err(|source| AppError::Schemas { path: path.into(), source })
+}

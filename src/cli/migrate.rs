@@ -1,0 +1,39 @@
+//! `nova migrate`: the tables and views of ClickHouse.
+
+use serde_json::json;
+
+use crate::app;
+use crate::config::Config;
+use crate::warehouse::clickhouse::ClickHouse;
+use crate::warehouse::migrate::{MIGRATIONS, migrate};
+
+use super::{CliError, out};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Print what would be run, all of it, and ask nobody.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), CliError> {
+    if args.dry_run {
+        for migration in MIGRATIONS {
+            out::line(&format!("-- {}.sql\n{}", migration.name, migration.sql))?;
+        }
+        return Ok(());
+    }
+    let settings = app::clickhouse(config).ok_or_else(|| {
+        CliError::Usage("clickhouse.url is not set; set it, or NOVA_CLICKHOUSE_URL, or print with --dry-run".to_owned())
+    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let applied = runtime.block_on(migrate(&ClickHouse::new(&settings)));
+    let applied = applied.map_err(|error| CliError::Failed(error.to_string()))?;
+    if as_json {
+        return Ok(out::line(&json!({ "database": settings.database, "applied": applied }).to_string())?);
+    }
+    for name in &applied {
+        out::line(&format!("applied {name}"))?;
+    }
+    Ok(out::line(&format!("{}: {} of {} migrations were new", settings.database, applied.len(), MIGRATIONS.len()))?)
+}

@@ -1,0 +1,313 @@
+//! Every key: where it stands, what it means, how it is set and shown.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use toml::Value;
+
+use crate::pipeline::TruncatePolicy;
+
+/// What can be set; the units are in the names. `None` is unset.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub listen: SocketAddr,
+    pub kafka_brokers: Option<String>,
+    pub kafka_group_id: String,
+    pub kafka_instance_id: Option<String>,
+    pub topic_prefix: String,
+    pub events_topic: String,
+    pub kafka_security_protocol: Option<String>,
+    pub kafka_sasl_mechanism: Option<String>,
+    pub kafka_sasl_username: Option<String>,
+    pub kafka_sasl_password: Option<String>,
+    pub kafka_ssl_ca_location: Option<String>,
+    pub registry_url: Option<String>,
+    pub registry_user: Option<String>,
+    pub registry_password: Option<String>,
+    pub truncate: TruncatePolicy,
+    pub placeholder: Option<String>,
+    pub connect_url: Option<String>,
+    pub connector: String,
+    pub clickhouse_url: Option<String>,
+    pub clickhouse_database: String,
+    pub clickhouse_user: Option<String>,
+    pub clickhouse_password: Option<String>,
+    pub clickhouse_outbox_max_mib: u32,
+    pub dedup_horizon_hours: u16,
+    pub relaxed_spacing: bool,
+    pub log_level: String,
+    pub log_json: bool,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            data_dir: "./nova-data".into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            kafka_brokers: None,
+            kafka_group_id: "nova".to_owned(),
+            kafka_instance_id: None,
+            topic_prefix: "cdc".to_owned(),
+            events_topic: "events".to_owned(),
+            kafka_security_protocol: None,
+            kafka_sasl_mechanism: None,
+            kafka_sasl_username: None,
+            kafka_sasl_password: None,
+            kafka_ssl_ca_location: None,
+            registry_url: None,
+            registry_user: None,
+            registry_password: None,
+            truncate: TruncatePolicy::Quarantine,
+            placeholder: None,
+            connect_url: None,
+            connector: "nova".to_owned(),
+            clickhouse_url: None,
+            clickhouse_database: "nova".to_owned(),
+            clickhouse_user: None,
+            clickhouse_password: None,
+            clickhouse_outbox_max_mib: 8_192,
+            dedup_horizon_hours: 24,
+            relaxed_spacing: false,
+            log_level: "warn".to_owned(),
+            log_json: false,
+        }
+    }
+}
+
+/// As `nova config` prints it: secrets are nobody's to read.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.json().to_string())
+    }
+}
+
+/// One key.
+pub(super) struct Field {
+    pub section: &'static str,
+    pub key: &'static str,
+    pub help: &'static str,
+    pub set: fn(&mut Config, &str) -> Result<(), String>,
+    pub get: fn(&Config) -> Value,
+}
+
+fn filled(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+fn optional(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+fn url(text: &str) -> Result<Option<String>, String> {
+    let plain = text.is_empty() || text.starts_with("http://") || text.starts_with("https://");
+    if plain { Ok(optional(text)) } else { Err("expected http://host:port or https://host:port".to_owned()) }
+}
+
+fn shown(value: &Option<String>) -> Value {
+    Value::from(value.as_deref().unwrap_or_default())
+}
+
+fn hidden(value: &Option<String>) -> Value {
+    Value::from(if value.is_some() { "***" } else { "" })
+}
+
+/// A text that must not be empty.
+macro_rules! text {
+    ($section:literal, $key:literal, $member:ident, $help:literal) => {
+        Field {
+            section: $section,
+            key: $key,
+            help: $help,
+            set: |config, text| {
+                config.$member = filled(text)?;
+                Ok(())
+            },
+            get: |config| Value::from(config.$member.as_str()),
+        }
+    };
+}
+
+/// A text that may be unset, parsed by `$parse` and shown by `$show`.
+macro_rules! option {
+    ($section:literal, $key:literal, $member:ident, $show:ident, $help:literal) => {
+        Field {
+            section: $section,
+            key: $key,
+            help: $help,
+            set: |config, text| {
+                config.$member = optional(text);
+                Ok(())
+            },
+            get: |config| $show(&config.$member),
+        }
+    };
+}
+
+macro_rules! address {
+    ($section:literal, $key:literal, $member:ident, $help:literal) => {
+        Field {
+            section: $section,
+            key: $key,
+            help: $help,
+            set: |config, text| {
+                config.$member = url(text)?;
+                Ok(())
+            },
+            get: |config| shown(&config.$member),
+        }
+    };
+}
+
+macro_rules! number {
+    ($section:literal, $key:literal, $member:ident, $range:expr, $expected:literal, $help:literal) => {
+        Field {
+            section: $section,
+            key: $key,
+            help: $help,
+            set: |config, text| {
+                config.$member = text.parse().ok().filter(|number| $range.contains(number)).ok_or($expected)?;
+                Ok(())
+            },
+            get: |config| Value::from(i64::from(config.$member)),
+        }
+    };
+}
+
+/// In the order of `nova config --default`; the keys of a section stand together.
+pub(super) const FIELDS: &[Field] = &[
+    Field {
+        section: "store",
+        key: "data_dir",
+        help: "Where the store is.",
+        set: |config, text| {
+            config.data_dir = filled(text)?.into();
+            Ok(())
+        },
+        get: |config| Value::from(config.data_dir.display().to_string()),
+    },
+    Field {
+        section: "http",
+        key: "listen",
+        help: "Address and port of the API.",
+        set: |config, text| {
+            config.listen =
+                text.parse().map_err(|_| "expected an address and port, such as 127.0.0.1:8080".to_owned())?;
+            Ok(())
+        },
+        get: |config| Value::from(config.listen.to_string()),
+    },
+    option!(
+        "kafka",
+        "brokers",
+        kafka_brokers,
+        shown,
+        "Bootstrap servers, host:port with commas. Unset: the local log."
+    ),
+    text!("kafka", "group_id", kafka_group_id, "Consumer group. Another group makes this node a replica of its own."),
+    option!("kafka", "instance_id", kafka_instance_id, shown, "group.instance.id. Unset: made from the store's id."),
+    text!("kafka", "topic_prefix", topic_prefix, "Changes are on {prefix}.{table}."),
+    text!("kafka", "events_topic", events_topic, "Client events."),
+    option!(
+        "kafka",
+        "security_protocol",
+        kafka_security_protocol,
+        shown,
+        "plaintext, ssl, sasl_plaintext or sasl_ssl."
+    ),
+    option!("kafka", "sasl_mechanism", kafka_sasl_mechanism, shown, "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."),
+    option!("kafka", "sasl_username", kafka_sasl_username, shown, "For SASL."),
+    option!("kafka", "sasl_password", kafka_sasl_password, hidden, "For SASL."),
+    option!("kafka", "ssl_ca_location", kafka_ssl_ca_location, shown, "File of the brokers' certificate authority."),
+    address!("registry", "url", registry_url, "Schema Registry, for topics in Avro."),
+    option!("registry", "user", registry_user, shown, "For basic authentication."),
+    option!("registry", "password", registry_password, hidden, "For basic authentication."),
+    Field {
+        section: "cdc",
+        key: "truncate",
+        help: "What a truncate of a source table does: quarantine, apply or ignore.",
+        set: |config, text| {
+            config.truncate = match text {
+                "quarantine" => TruncatePolicy::Quarantine,
+                "apply" => TruncatePolicy::Apply,
+                "ignore" => TruncatePolicy::Ignore,
+                _ => return Err("expected quarantine, apply or ignore".to_owned()),
+            };
+            Ok(())
+        },
+        get: |config| {
+            Value::from(match config.truncate {
+                TruncatePolicy::Quarantine => "quarantine",
+                TruncatePolicy::Apply => "apply",
+                TruncatePolicy::Ignore => "ignore",
+            })
+        },
+    },
+    option!(
+        "cdc",
+        "placeholder",
+        placeholder,
+        shown,
+        "The connector's unavailable.value.placeholder. Unset: Debezium's."
+    ),
+    address!("cdc", "connect_url", connect_url, "Kafka Connect's REST API, for nova check."),
+    text!("cdc", "connector", connector, "The connector's name there."),
+    address!("clickhouse", "url", clickhouse_url, "HTTP interface of ClickHouse. Unset: analytics are off."),
+    text!("clickhouse", "database", clickhouse_database, "Made if it is missing."),
+    option!("clickhouse", "user", clickhouse_user, shown, "Unset: ClickHouse's default user."),
+    option!("clickhouse", "password", clickhouse_password, hidden, "Of that user."),
+    number!(
+        "clickhouse",
+        "outbox_max_mib",
+        clickhouse_outbox_max_mib,
+        (64..=1_048_576u32),
+        "expected 64 to 1048576",
+        "Consumption pauses while more than this waits for ClickHouse."
+    ),
+    number!(
+        "dedup",
+        "horizon_hours",
+        dedup_horizon_hours,
+        (24..=720u16),
+        "expected 24 to 720",
+        "How long an event id is remembered; 24 to 720."
+    ),
+    Field {
+        section: "feed",
+        key: "relaxed_spacing",
+        help: "Goes on against the rules of spacing where they would end a feed: true or false.",
+        set: |config, text| {
+            config.relaxed_spacing = text.parse().map_err(|_| "expected true or false".to_owned())?;
+            Ok(())
+        },
+        get: |config| Value::from(config.relaxed_spacing),
+    },
+    Field {
+        section: "log",
+        key: "level",
+        help: "error, warn, info, debug or trace.",
+        set: |config, text| {
+            if !["error", "warn", "info", "debug", "trace"].contains(&text) {
+                return Err("expected error, warn, info, debug or trace".to_owned());
+            }
+            config.log_level = text.to_owned();
+            Ok(())
+        },
+        get: |config| Value::from(config.log_level.as_str()),
+    },
+    Field {
+        section: "log",
+        key: "format",
+        help: "text or json.",
+        set: |config, text| {
+            config.log_json = match text {
+                "text" => false,
+                "json" => true,
+                _ => return Err("expected text or json".to_owned()),
+            };
+            Ok(())
+        },
+        get: |config| Value::from(if config.log_json { "json" } else { "text" }),
+    },
+];

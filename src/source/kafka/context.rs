@@ -1,0 +1,237 @@
+//! What librdkafka calls back: assignments get the store's offsets, revocations are drained and then fenced.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rdkafka::bindings::rd_kafka_resp_err_t as Code;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError;
+use rdkafka::statistics::Statistics;
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::event::TopicPartition;
+use crate::source::{Fault, Progress};
+
+use super::status::{KafkaStatus, Watermarks};
+
+/// How long a revocation waits for the commit of what was handed over.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
+
+#[derive(Default)]
+struct Inner {
+    /// Assigned partitions and whether their log is not the one that the store knows.
+    assigned: BTreeMap<TopicPartition, bool>,
+    revoked: Vec<TopicPartition>,
+    faults: Vec<Fault>,
+}
+
+/// See the module.
+pub(super) struct Context {
+    progress: Arc<dyn Progress>,
+    status: Arc<KafkaStatus>,
+    inner: Mutex<Inner>,
+}
+
+impl Context {
+    pub fn new(progress: Arc<dyn Progress>, status: Arc<KafkaStatus>) -> Context {
+        Context { progress, status, inner: Mutex::default() }
+    }
+
+    pub fn assigned(&self) -> Vec<TopicPartition> {
+        self.inner.lock().assigned.keys().cloned().collect()
+    }
+
+    pub fn faulty(&self) -> Vec<TopicPartition> {
+        self.inner.lock().assigned.iter().filter(|(_, faulty)| **faulty).map(|(name, _)| name.clone()).collect()
+    }
+
+    pub fn take_revoked(&self) -> Vec<TopicPartition> {
+        std::mem::take(&mut self.inner.lock().revoked)
+    }
+
+    pub fn take_faults(&self) -> Vec<Fault> {
+        std::mem::take(&mut self.inner.lock().faults)
+    }
+
+    /// The store's next offsets, as a commit wants them. A partition that was never read has none.
+    pub fn offsets(&self, partitions: &[TopicPartition]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for name in partitions {
+            if let Some(next) = self.progress.next_offset(name) {
+                // Refused only for a list that does not hold the partition.
+                let _ = list.add_partition_offset(&name.topic, name.partition, Offset::Offset(next));
+            }
+        }
+        list
+    }
+
+    /// Where a partition goes on. One record earlier than the store where that is possible: that it is the record which
+    /// was committed proves that the log is the same.
+    fn start(&self, consumer: &BaseConsumer<Context>, name: &TopicPartition) -> Result<Offset, String> {
+        let Some(next) = self.progress.next_offset(name) else { return Ok(Offset::Beginning) };
+        let (low, high) = match consumer.fetch_watermarks(&name.topic, name.partition, WATERMARKS_TIMEOUT) {
+            Ok(watermarks) => watermarks,
+            Err(error) => {
+                tracing::warn!(partition = %name, "the bounds of the log are not known: {error}");
+                return Ok(Offset::Offset(next));
+            }
+        };
+        judge(name, next, low, high)
+    }
+
+    /// After the broker refused an offset: which partition it was, nobody says, so each is looked at.
+    pub fn look_again(&self, consumer: &BaseConsumer<Context>) {
+        for name in self.assigned() {
+            if let Err(reason) = self.start(consumer, &name) {
+                self.fault(consumer, name, reason);
+            }
+        }
+    }
+
+    fn fault(&self, consumer: &BaseConsumer<Context>, name: TopicPartition, reason: String) {
+        let mut inner = self.inner.lock();
+        let known = inner.assigned.insert(name.clone(), true) == Some(true);
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&name.topic, name.partition);
+        let _ = consumer.pause(&list);
+        if !known {
+            inner.faults.push(Fault { partition: name, reason });
+        }
+    }
+
+    fn assign(&self, consumer: &BaseConsumer<Context>, list: &mut TopicPartitionList) -> Result<(), KafkaError> {
+        let mut faults = Vec::new();
+        for name in names(list) {
+            let offset = self.start(consumer, &name).unwrap_or_else(|reason| {
+                faults.push((name.clone(), reason));
+                Offset::End
+            });
+            list.set_partition_offset(&name.topic, name.partition, offset)?;
+            self.inner.lock().assigned.insert(name, false);
+        }
+        consumer.incremental_assign(list)?;
+        for (name, reason) in faults {
+            self.fault(consumer, name, reason);
+        }
+        Ok(())
+    }
+
+    fn revoke(&self, consumer: &BaseConsumer<Context>, list: &TopicPartitionList) -> Result<(), KafkaError> {
+        let names = names(list);
+        if !self.progress.drain(DRAIN_TIMEOUT) {
+            tracing::warn!("partitions were revoked before everything read of them was committed");
+        }
+        // A lost partition is somebody else's already: no commit after a loss.
+        if !consumer.assignment_lost() {
+            let offsets = self.offsets(&names);
+            if offsets.count() > 0
+                && let Err(error) = consumer.commit(&offsets, CommitMode::Sync)
+            {
+                tracing::debug!("Kafka: the offsets could not be committed: {error}");
+            }
+        }
+        let mut inner = self.inner.lock();
+        for name in names {
+            inner.assigned.remove(&name);
+            inner.revoked.push(name);
+        }
+        drop(inner);
+        consumer.incremental_unassign(list)
+    }
+}
+
+/// Compares the bounds of a log with the store's next offset.
+fn judge(name: &TopicPartition, next: i64, low: i64, high: i64) -> Result<Offset, String> {
+    let way_out = format!(
+        "to go on from what is there: nova cdc seek {} {} OFFSET; to read the source again: nova rebuild",
+        name.topic, name.partition
+    );
+    if high < next {
+        return Err(format!(
+            "log-recreated: the log of {name} ends at {high}, the store has read up to {next}: the topic was created \
+             again; {way_out}"
+        ));
+    }
+    if low > next {
+        let lost = low - next;
+        return Err(format!(
+            "log-gap: the log of {name} begins at {low}, the store goes on at {next}: retention deleted {lost} offsets \
+             that were never read; {way_out}"
+        ));
+    }
+    Ok(Offset::Offset(if low < next { next - 1 } else { next }))
+}
+
+fn names(list: &TopicPartitionList) -> Vec<TopicPartition> {
+    list.elements().iter().map(|one| TopicPartition::new(one.topic(), one.partition())).collect()
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+                tracing::warn!(facility, "librdkafka: {message}");
+            }
+            _ => tracing::debug!(facility, "librdkafka: {message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!("librdkafka: {error}: {reason}");
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let assigned = self.assigned();
+        let mut seen = BTreeMap::new();
+        for name in &assigned {
+            let partition = statistics.topics.get(&*name.topic).and_then(|topic| topic.partitions.get(&name.partition));
+            if let Some(partition) = partition {
+                seen.insert(name.clone(), Watermarks { low: partition.lo_offset, high: partition.hi_offset });
+            }
+        }
+        let up = statistics.brokers.values().any(|broker| broker.state == "UP" && broker.nodeid >= 0);
+        self.status.told(seen, assigned.len(), up);
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Context>, code: Code, list: &mut TopicPartitionList) {
+        let done = match code {
+            Code::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                tracing::info!(partitions = list.count(), "partitions assigned");
+                self.assign(consumer, list)
+            }
+            _ => {
+                tracing::info!(partitions = list.count(), "partitions revoked");
+                self.revoke(consumer, list)
+            }
+        };
+        if let Err(error) = done {
+            tracing::error!("the rebalance failed: {error}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_is_not_the_known_one_is_never_read_on_silently() {
+        let name = TopicPartition::new("cdc.posts", 2);
+        assert_eq!(judge(&name, 10, 0, 12), Ok(Offset::Offset(9)), "the committed record is looked at again");
+        assert_eq!(judge(&name, 10, 10, 12), Ok(Offset::Offset(10)), "it is gone by retention, nothing is lost");
+        assert_eq!(judge(&name, 0, 0, 0), Ok(Offset::Offset(0)));
+        let gap = judge(&name, 10, 15, 20).unwrap_err();
+        assert!(
+            gap.starts_with("log-gap") && gap.contains("deleted 5 offsets") && gap.contains("nova cdc seek"),
+            "{gap}"
+        );
+        assert!(judge(&name, 10, 0, 9).unwrap_err().starts_with("log-recreated"));
+    }
+}

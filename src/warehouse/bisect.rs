@@ -1,0 +1,134 @@
+//! Finds the rows of a batch that a table refuses, by experiment. One bad row among n costs about log2 n inserts: the
+//! good halves land on the way, and what was set aside lands at once at the end.
+
+/// A batch with more bad rows than this is not poison: the table is wrong.
+pub const DEAD_ROWS_MAX: usize = 1_000;
+/// When so many rows were refused alone and none was taken, the table refuses everything.
+const HOPELESS_AFTER: usize = 8;
+
+/// What the experiment showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Isolated {
+    /// These rows are refused, each with the server's words; all others are stored.
+    Dead(Vec<(usize, String)>),
+    /// The table refuses too much; rows that were taken are stored under their own tokens.
+    Hopeless(String),
+}
+
+/// `insert` stores the rows with these numbers together: `None` when they are stored, the server's words when it refuses
+/// them. A batch of `count` rows was refused as a whole before; `hint` is the row that the refusal pointed to.
+pub async fn isolate<E>(
+    count: usize,
+    hint: Option<usize>,
+    mut insert: impl AsyncFnMut(&[usize]) -> Result<Option<String>, E>,
+) -> Result<Isolated, E> {
+    let (mut dead, mut stored) = (Vec::new(), 0);
+    let mut suspects: Vec<usize> = (0..count).collect();
+    if let Some(hint) = hint.filter(|hint| *hint < count && count > 1) {
+        match insert(&[hint]).await? {
+            Some(words) => {
+                dead.push((hint, words));
+                suspects.remove(hint);
+                if insert(&suspects).await?.is_none() {
+                    return Ok(Isolated::Dead(dead));
+                }
+            }
+            None => {
+                suspects.remove(hint);
+                stored += 1;
+            }
+        }
+    }
+    loop {
+        let (mut aside, mut alone) = (Vec::new(), None);
+        while suspects.len() > 1 {
+            let right = suspects.split_off(suspects.len() / 2);
+            match insert(&suspects).await? {
+                None => {
+                    stored += suspects.len();
+                    (suspects, alone) = (right, None);
+                }
+                Some(words) => {
+                    alone = Some(words);
+                    aside.extend(right);
+                }
+            }
+        }
+        if let Some(row) = suspects.pop() {
+            let words = match alone {
+                Some(words) => Some(words),
+                None => insert(&[row]).await?,
+            };
+            match words {
+                Some(words) => dead.push((row, words)),
+                None => stored += 1,
+            }
+        }
+        if (stored == 0 && dead.len() >= HOPELESS_AFTER) || dead.len() > DEAD_ROWS_MAX {
+            let words = dead.pop().map(|(_, words)| words).unwrap_or_default();
+            return Ok(Isolated::Hopeless(words));
+        }
+        if aside.is_empty() || insert(&aside).await?.is_none() {
+            dead.sort_unstable_by_key(|(row, _)| *row);
+            return Ok(Isolated::Dead(dead));
+        }
+        suspects = aside;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+    use std::convert::Infallible;
+
+    fn run(count: usize, bad: &BTreeSet<usize>, hint: Option<usize>) -> (Isolated, Vec<usize>, usize) {
+        let (mut stored, mut inserts) = (Vec::new(), 0);
+        let done = isolate::<Infallible>(count, hint, async |rows: &[usize]| {
+            inserts += 1;
+            if rows.iter().any(|row| bad.contains(row)) {
+                return Ok(Some("refused".to_owned()));
+            }
+            stored.extend_from_slice(rows);
+            Ok(None)
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let done = runtime.block_on(done).unwrap();
+        stored.sort_unstable();
+        (done, stored, inserts)
+    }
+
+    proptest! {
+        #[test]
+        fn good_rows_are_stored_once_and_bad_ones_found(
+            count in 1usize..200,
+            bad in proptest::collection::btree_set(0usize..200, 1..6),
+            hint in proptest::option::of(0usize..250),
+        ) {
+            let bad: BTreeSet<usize> = bad.into_iter().filter(|row| *row < count).collect();
+            prop_assume!(!bad.is_empty());
+            let (done, stored, _) = run(count, &bad, hint);
+            let Isolated::Dead(dead) = done else { panic!("gave up") };
+            prop_assert_eq!(dead.into_iter().map(|(row, _)| row).collect::<BTreeSet<_>>(), bad.clone());
+            prop_assert_eq!(stored, (0..count).filter(|row| !bad.contains(row)).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn one_bad_row_of_50_000_costs_at_most_18_inserts_and_with_a_hint_two() {
+        for bad in [0, 1, 24_999, 25_000, 31_415, 49_999] {
+            let (_, stored, inserts) = run(50_000, &BTreeSet::from([bad]), None);
+            assert!(inserts <= 18, "{bad}: {inserts}");
+            assert_eq!(stored.len(), 49_999);
+            assert_eq!(run(50_000, &BTreeSet::from([bad]), Some(bad)).2, 2);
+        }
+    }
+
+    #[test]
+    fn a_table_that_refuses_everything_is_hopeless_soon() {
+        let all: BTreeSet<usize> = (0..50_000).collect();
+        let (done, stored, inserts) = run(50_000, &all, None);
+        assert!(matches!(done, Isolated::Hopeless(_)) && stored.is_empty() && inserts < 200, "{inserts}");
+    }
+}

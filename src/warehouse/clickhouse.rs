@@ -1,0 +1,159 @@
+//! The client: every insert with all its settings pinned, every answer as a [`Failure`] or none.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use clickhouse::error::Error;
+use clickhouse::{Client, Compression};
+
+use super::Target;
+use super::verdict::{Failure, code};
+
+/// Inserts are atomic and deduplicated only with these; defaults change between versions and profiles.
+const INSERT_SETTINGS: [(&str, &str); 9] = [
+    ("async_insert", "0"),
+    ("wait_end_of_query", "1"),
+    ("insert_deduplicate", "1"),
+    ("deduplicate_blocks_in_dependent_materialized_views", "1"),
+    // One block an insert, so that it is stored whole or not at all.
+    ("input_format_parallel_parsing", "0"),
+    ("max_insert_block_size", "1048576"),
+    ("max_insert_threads", "1"),
+    ("materialized_views_ignore_errors", "0"),
+    ("insert_null_as_default", "0"),
+];
+/// An answer to a question of ours is small.
+const ANSWER_MAX_BYTES: usize = 16 << 20;
+
+/// Where ClickHouse is and who asks.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClickHouseSettings {
+    /// `http://host:port` or `https://host:port`.
+    pub url: String,
+    pub database: String,
+    pub user: Option<String>,
+    pub password: Option<String>,
+    /// For one request, from the first byte to the answer.
+    pub timeout: Duration,
+}
+
+/// A password is nobody's to read.
+impl std::fmt::Debug for ClickHouseSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ClickHouseSettings({}, {})", self.url, self.database)
+    }
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct ClickHouse {
+    /// Without a database: it may not be there yet.
+    bare: Client,
+    client: Client,
+    database: String,
+    timeout: Duration,
+}
+
+impl ClickHouse {
+    pub fn new(settings: &ClickHouseSettings) -> ClickHouse {
+        let mut bare = Client::default().with_url(&settings.url).with_compression(Compression::None);
+        if let Some(user) = &settings.user {
+            bare = bare.with_user(user);
+        }
+        if let Some(password) = &settings.password {
+            bare = bare.with_password(password);
+        }
+        let client = bare.clone().with_database(&settings.database);
+        ClickHouse { bare, client, database: settings.database.clone(), timeout: settings.timeout }
+    }
+
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Stores rows (RowBinary) under a deduplication token.
+    pub async fn insert(&self, target: Target, rows: Bytes, token: &str, query_id: &str) -> Result<(), Failure> {
+        let columns: Vec<_> = target.columns().into_iter().map(|(name, _)| name).collect();
+        let sql = format!("INSERT INTO {} ({}) FORMAT RowBinary", target.name(), columns.join(", "));
+        let mut insert = self.client.insert_formatted_with(sql).with_timeouts(Some(self.timeout), Some(self.timeout));
+        for (name, value) in INSERT_SETTINGS {
+            insert = insert.with_setting(name, value);
+        }
+        insert = insert.with_setting("insert_deduplication_token", token).with_setting("query_id", query_id);
+        insert.send(rows).await.map_err(failure)?;
+        insert.end().await.map_err(failure)
+    }
+
+    /// Runs a statement that answers nothing.
+    pub async fn run(&self, sql: &str) -> Result<(), Failure> {
+        self.execute(&self.client, sql).await
+    }
+
+    /// Runs a statement without a database.
+    pub async fn run_bare(&self, sql: &str) -> Result<(), Failure> {
+        self.execute(&self.bare, sql).await
+    }
+
+    async fn execute(&self, client: &Client, sql: &str) -> Result<(), Failure> {
+        let done = tokio::time::timeout(self.timeout, client.query_raw(sql).execute()).await;
+        done.map_err(|_| Failure::TimedOut)?.map_err(failure)
+    }
+
+    /// The answer's rows as text fields, for small answers without tabs in them.
+    pub async fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>, Failure> {
+        let read = async {
+            let mut cursor = self.client.query_raw(sql).fetch_bytes("TabSeparatedRaw").map_err(failure)?;
+            let mut out = Vec::new();
+            while let Some(bytes) = cursor.next().await.map_err(failure)? {
+                if out.len() + bytes.len() > ANSWER_MAX_BYTES {
+                    let text = format!("an answer of more than {ANSWER_MAX_BYTES} bytes");
+                    return Err(Failure::Refused { code: None, text });
+                }
+                out.extend_from_slice(&bytes);
+            }
+            Ok(out)
+        };
+        let bytes = tokio::time::timeout(self.timeout, read).await.map_err(|_| Failure::TimedOut)??;
+        let text = String::from_utf8_lossy(&bytes);
+        Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
+    }
+
+    /// The first field of the first row as a number.
+    pub async fn number(&self, sql: &str) -> Result<u64, Failure> {
+        let rows = self.rows(sql).await?;
+        let field = rows.first().and_then(|row| row.first());
+        let text = || format!("expected a number, got {rows:?}");
+        field.and_then(|text| text.parse().ok()).ok_or_else(|| Failure::Refused { code: None, text: text() })
+    }
+}
+
+fn failure(error: Error) -> Failure {
+    match error {
+        Error::TimedOut => Failure::TimedOut,
+        Error::BadResponse(text) => Failure::Refused { code: code(&text), text },
+        Error::Network(source) => {
+            let text = chain(&*source);
+            match connecting(&*source) {
+                true => Failure::Unreachable(text),
+                false => Failure::Broken(text),
+            }
+        }
+        other => Failure::Refused { code: code(&other.to_string()), text: chain(&other) },
+    }
+}
+
+/// Whether the connection was never made.
+fn connecting(error: &(dyn std::error::Error + 'static)) -> bool {
+    let own = error.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect());
+    own || error.source().is_some_and(connecting)
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text = format!("{text}: {error}");
+        next = error.source();
+    }
+    text
+}

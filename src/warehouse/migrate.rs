@@ -1,0 +1,100 @@
+//! Applies `clickhouse/NNNN_*.sql` in order, each once, and records it in `schema_migrations`.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::clickhouse::ClickHouse;
+use super::verdict::Failure;
+
+/// A numbered file of DDL. Applied files never change; what is new is a new file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migration {
+    pub name: &'static str,
+    pub sql: &'static str,
+}
+
+macro_rules! migrations {
+    ($($name:literal),+ $(,)?) => {
+        &[$(Migration { name: $name, sql: include_str!(concat!("../../clickhouse/", $name, ".sql")) }),+]
+    };
+}
+
+/// Every migration, in order.
+pub const MIGRATIONS: &[Migration] = migrations!["0001_post_events", "0002_cdc_tables", "0003_metrics"];
+
+const RECORD_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (name String, checksum String, \
+    applied_at DateTime('UTC') DEFAULT now('UTC')) ENGINE = ReplacingMergeTree ORDER BY name";
+
+/// Why migrating stopped; what was applied before stays applied.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    #[error("{migration}: {failure}")]
+    Failed { migration: &'static str, failure: Failure },
+    #[error(
+        "{0} was applied with another content: an applied file never changes; take the file as it was, and put what \
+         is new into a new one"
+    )]
+    Changed(&'static str),
+}
+
+impl Migration {
+    /// Its statements.
+    pub fn statements(&self) -> impl Iterator<Item = &'static str> {
+        let code = |part: &&str| part.lines().any(|line| !line.trim().is_empty() && !line.starts_with("--"));
+        self.sql.split(";\n").map(str::trim).filter(code).map(|statement| statement.trim_end_matches(';'))
+    }
+
+    fn checksum(&self) -> String {
+        format!("{:016x}", xxh3_64(self.sql.as_bytes()))
+    }
+}
+
+/// Makes the database and whatever is missing in it; the names of what was applied.
+pub async fn migrate(clickhouse: &ClickHouse) -> Result<Vec<&'static str>, MigrateError> {
+    let failed = |migration| move |failure| MigrateError::Failed { migration, failure };
+    let database = clickhouse.database().replace('`', "");
+    let create = format!("CREATE DATABASE IF NOT EXISTS `{database}`");
+    clickhouse.run_bare(&create).await.map_err(failed("the database"))?;
+    clickhouse.run(RECORD_TABLE).await.map_err(failed("schema_migrations"))?;
+    let known = clickhouse.rows("SELECT name, checksum FROM schema_migrations FINAL").await;
+    let known = known.map_err(failed("schema_migrations"))?;
+    let mut applied = Vec::new();
+    for migration in MIGRATIONS {
+        match known.iter().find(|row| row.first().is_some_and(|name| name == migration.name)) {
+            Some(row) if row.get(1) == Some(&migration.checksum()) => continue,
+            Some(_) => return Err(MigrateError::Changed(migration.name)),
+            None => {}
+        }
+        for statement in migration.statements() {
+            clickhouse.run(statement).await.map_err(failed(migration.name))?;
+        }
+        let (name, checksum) = (migration.name, migration.checksum());
+        let record = format!("INSERT INTO schema_migrations (name, checksum) VALUES ('{name}', '{checksum}')");
+        clickhouse.run(&record).await.map_err(failed(migration.name))?;
+        applied.push(migration.name);
+    }
+    Ok(applied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_is_listed_in_order_and_cut_into_statements() {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("clickhouse");
+        let mut files: Vec<_> = std::fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap().trim_end_matches(".sql").to_owned())
+            .collect();
+        files.sort();
+        assert_eq!(files, MIGRATIONS.iter().map(|migration| migration.name).collect::<Vec<_>>());
+        for migration in MIGRATIONS {
+            for statement in migration.statements() {
+                let code: Vec<_> = statement.lines().filter(|line| !line.starts_with("--")).collect();
+                assert!(code[0].starts_with("CREATE "), "{}: {statement}", migration.name);
+                assert!(!statement.contains(';'), "{statement}");
+            }
+        }
+        assert_eq!(MIGRATIONS[1].statements().count(), 10);
+    }
+}

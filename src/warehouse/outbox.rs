@@ -1,0 +1,386 @@
+//! The writer's side of the warehouse: rows are collected in the commits that cause them, as chunks of batches, and a
+//! full or old batch is sealed: its bytes never change again (N8). A ledger balances at every commit (N3).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use nova_storage::codec::{CodecError, OutboxBatch, Put, Reader};
+use nova_storage::schema::{META, OUTBOX_BATCH, OUTBOX_SEGMENT};
+use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::Target;
+use super::rows::{self, EventRow, RowChange};
+use super::status::{Status, TargetStatus};
+
+/// A batch is sealed at whichever comes first.
+pub const BATCH_MAX_ROWS: u32 = 50_000;
+pub const BATCH_MAX_BYTES: u64 = 16 << 20;
+pub const BATCH_MAX_AGE_MS: i64 = 1_000;
+/// A table that is behind gets fewer and larger batches: one that is not full waits so long.
+pub const BATCH_MAX_AGE_BEHIND_MS: i64 = 30_000;
+/// Batches of a table beyond the durable acknowledgement: so many may be on their way, and more mean it is behind.
+pub const AHEAD_MAX_BATCHES: usize = 4;
+/// Batches that grow at once, of all tables and partition values; beyond it all are sealed.
+const OPEN_MAX: usize = 16;
+const CHUNK_MAX_BYTES: usize = 256 << 10;
+const KEY: &str = "outbox";
+const VERSION: u8 = 1;
+const WHAT: &str = "outbox";
+
+/// What became of a sealed batch.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    pub target: Target,
+    pub batch: u64,
+    /// Rows that the table refuses; all others are in it.
+    pub dead: Vec<DeadRow>,
+}
+
+/// A row that ClickHouse refuses.
+#[derive(Clone, Debug)]
+pub struct DeadRow {
+    /// RowBinary.
+    pub row: Bytes,
+    pub detail: String,
+}
+
+/// Why the outbox cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum OutboxError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("a stored value cannot be read: {0}")]
+    Codec(#[from] CodecError),
+    /// N3 does not hold.
+    #[error("the outbox of {table} does not balance: {emitted} rows emitted, {found} accounted for")]
+    Imbalance { table: &'static str, emitted: u64, found: u64 },
+}
+
+/// Numbers of one table that outlive the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Ledger {
+    next: u64,
+    emitted: u64,
+    acknowledged: u64,
+    dead: u64,
+}
+
+/// A batch that still grows.
+struct Open {
+    batch: u64,
+    partition: u32,
+    rows: u32,
+    bytes: u64,
+    chunks: u32,
+    hash: Xxh3,
+    began_ms: i64,
+    /// Of the commit at hand.
+    pending: Vec<u8>,
+    pending_rows: u32,
+}
+
+struct Sealed {
+    rows: u32,
+    bytes: u64,
+    began_ms: i64,
+}
+
+/// See the module.
+pub struct Outbox {
+    store_id: u64,
+    ledgers: [Ledger; Target::COUNT],
+    open: Vec<(Target, Open)>,
+    sealed: BTreeMap<(u8, u64), Sealed>,
+    changed: bool,
+    pub status: Arc<Status>,
+}
+
+impl Outbox {
+    /// The outbox as the last commit left it.
+    pub fn load(read: &ReadTxn, store_id: u64, status: Arc<Status>) -> Result<Outbox, OutboxError> {
+        let (ledgers, unsealed) = read.get_with(META, KEY, decode)?.transpose()?.unwrap_or_default();
+        let mut outbox =
+            Outbox { store_id, ledgers, open: Vec::new(), sealed: BTreeMap::new(), changed: false, status };
+        let mut failed = None;
+        read.scan(OUTBOX_BATCH, (0u8, 0u64).., |key, bytes| match OutboxBatch::decode(bytes) {
+            Ok(batch) => {
+                let OutboxBatch { rows, bytes, sealed_at_ms, .. } = batch;
+                outbox.sealed.insert(key, Sealed { rows, bytes, began_ms: sealed_at_ms });
+                true
+            }
+            Err(error) => {
+                failed = Some(error);
+                false
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        for (target, batch) in unsealed {
+            outbox.open.push((target, reopen(read, target, batch)?));
+        }
+        outbox.check()?;
+        outbox.publish();
+        Ok(outbox)
+    }
+
+    /// Takes the row of an accepted client event, whose author is given where it is known.
+    pub fn event(&mut self, row: &EventRow<'_>, now_ms: i64) {
+        let store = self.store_id;
+        let open = self.open(Target::Events, rows::month(row.at_ms), now_ms);
+        let row = EventRow { store, batch: open.batch, ..*row };
+        rows::put_event(&mut open.pending, &row);
+        self.pushed(Target::Events);
+    }
+
+    /// Takes the row of an applied change.
+    pub fn change(&mut self, change: &RowChange<'_>, now_ms: i64) {
+        let target = Target::Rows(change.table);
+        rows::put_change(&mut self.open(target, 0, now_ms).pending, change);
+        self.pushed(target);
+    }
+
+    /// The batch that takes the next row, moved to the end.
+    fn open(&mut self, target: Target, partition: u32, now_ms: i64) -> &mut Open {
+        let fits = |(of, open): &(Target, Open)| *of == target && open.partition == partition && !open.full();
+        let index = self.open.iter().rposition(fits).unwrap_or_else(|| {
+            let ledger = &mut self.ledgers[usize::from(target.number())];
+            let batch = ledger.next;
+            ledger.next += 1;
+            self.open.push((target, Open::new(batch, partition, now_ms)));
+            self.open.len() - 1
+        });
+        let last = self.open.len() - 1;
+        self.open.swap(index, last);
+        &mut self.open[last].1
+    }
+
+    /// Counts the row that was just put into the last open batch.
+    fn pushed(&mut self, target: Target) {
+        if let Some((_, open)) = self.open.last_mut() {
+            open.pending_rows += 1;
+        }
+        self.ledgers[usize::from(target.number())].emitted += 1;
+        self.changed = true;
+    }
+
+    /// Whether a commit is due though no record came.
+    pub fn due(&self, now_ms: i64) -> bool {
+        self.open.iter().any(|(target, open)| self.ripe(*target, open, now_ms))
+    }
+
+    fn ripe(&self, target: Target, open: &Open, now_ms: i64) -> bool {
+        let number = target.number();
+        let behind = self.sealed.range((number, 0)..=(number, u64::MAX)).take(AHEAD_MAX_BATCHES).count();
+        let age_ms = if behind < AHEAD_MAX_BATCHES { BATCH_MAX_AGE_MS } else { BATCH_MAX_AGE_BEHIND_MS };
+        open.full() || now_ms - open.began_ms >= age_ms
+    }
+
+    /// Puts what is new into the commit at hand, and seals what is full, old, or everything.
+    pub fn write(&mut self, write: &WriteTxn, now_ms: i64, seal_all: bool) -> Result<(), WriteError> {
+        for (target, open) in &mut self.open {
+            open.flush(*target, write)?;
+        }
+        let (mut left, open) = (Vec::new(), std::mem::take(&mut self.open));
+        let seal_all = seal_all || open.len() > OPEN_MAX;
+        for (target, open) in open {
+            if seal_all || self.ripe(target, &open, now_ms) {
+                self.seal(target, open, write, now_ms)?;
+            } else {
+                left.push((target, open));
+            }
+        }
+        self.open = left;
+        if std::mem::take(&mut self.changed) {
+            write.put(META, KEY, &self.encode())?;
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self, target: Target, open: Open, write: &WriteTxn, now_ms: i64) -> Result<(), WriteError> {
+        let Open { batch, partition, rows, bytes, chunks, hash, began_ms, .. } = open;
+        let sealed = OutboxBatch { rows, bytes, hash: hash.digest128(), chunks, partition, sealed_at_ms: now_ms };
+        write.put(OUTBOX_BATCH, (target.number(), batch), &sealed.encode())?;
+        self.sealed.insert((target.number(), batch), Sealed { rows, bytes, began_ms });
+        self.changed = true;
+        Ok(())
+    }
+
+    /// Takes a delivered batch out, in the commit at hand; false when it is gone already.
+    pub fn settle(&mut self, settled: &Settled, write: &WriteTxn) -> Result<bool, WriteError> {
+        let key = (settled.target.number(), settled.batch);
+        let Some(sealed) = self.sealed.remove(&key) else { return Ok(false) };
+        write.remove(OUTBOX_BATCH, key)?;
+        write.remove_range(OUTBOX_SEGMENT, (key.0, key.1, 0)..=(key.0, key.1, u32::MAX))?;
+        let ledger = &mut self.ledgers[usize::from(key.0)];
+        ledger.acknowledged += u64::from(sealed.rows) - settled.dead.len() as u64;
+        ledger.dead += settled.dead.len() as u64;
+        self.changed = true;
+        Ok(true)
+    }
+
+    /// N3: emitted = acknowledged + dead + waiting, for every table.
+    pub fn check(&self) -> Result<(), OutboxError> {
+        for (target, counts) in Target::ALL.iter().zip(self.counts()) {
+            let found = counts.acknowledged + counts.dead + counts.waiting_rows;
+            if counts.emitted != found {
+                let (table, emitted) = (target.name(), counts.emitted);
+                return Err(OutboxError::Imbalance { table, emitted, found });
+            }
+        }
+        Ok(())
+    }
+
+    /// After the commit: tells the sender and everyone who watches.
+    pub fn publish(&self) {
+        self.status.committed(self.counts());
+    }
+
+    fn counts(&self) -> [TargetStatus; Target::COUNT] {
+        let mut counts = self.ledgers.each_ref().map(|ledger| TargetStatus {
+            emitted: ledger.emitted,
+            acknowledged: ledger.acknowledged,
+            dead: ledger.dead,
+            ..TargetStatus::default()
+        });
+        let mut add = |number: u8, rows: u32, bytes: u64, began_ms: i64| {
+            let counts = &mut counts[usize::from(number)];
+            counts.waiting_rows += u64::from(rows);
+            counts.waiting_bytes += bytes;
+            counts.oldest_ms = Some(counts.oldest_ms.map_or(began_ms, |oldest| oldest.min(began_ms)));
+        };
+        self.sealed.iter().for_each(|((number, _), one)| add(*number, one.rows, one.bytes, one.began_ms));
+        for (target, open) in &self.open {
+            let (rows, bytes) = (open.rows + open.pending_rows, open.bytes + open.pending.len() as u64);
+            add(target.number(), rows, bytes, open.began_ms);
+        }
+        counts
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        for ledger in &self.ledgers {
+            for number in [ledger.next, ledger.emitted, ledger.acknowledged, ledger.dead] {
+                out.put_varint(number);
+            }
+        }
+        out.put_varint(self.open.len() as u64);
+        for (target, open) in &self.open {
+            out.put_u8(target.number());
+            out.put_varint(open.batch);
+        }
+        out
+    }
+}
+
+type Saved = ([Ledger; Target::COUNT], Vec<(Target, u64)>);
+
+fn decode(bytes: &[u8]) -> Result<Saved, CodecError> {
+    let (mut reader, _) = Reader::versioned(WHAT, bytes, VERSION)?;
+    let mut ledgers: [Ledger; Target::COUNT] = Default::default();
+    for ledger in &mut ledgers {
+        let Ledger { next, emitted, acknowledged, dead } = ledger;
+        for number in [next, emitted, acknowledged, dead] {
+            *number = reader.varint()?;
+        }
+    }
+    let mut open = Vec::new();
+    for _ in 0..reader.varint()? {
+        let target = Target::ALL.get(usize::from(reader.u8()?)).ok_or(CodecError::Invalid(WHAT))?;
+        open.push((*target, reader.varint()?));
+    }
+    reader.end()?;
+    Ok((ledgers, open))
+}
+
+impl Open {
+    fn new(batch: u64, partition: u32, began_ms: i64) -> Open {
+        let (pending, hash) = (Vec::new(), Xxh3::new());
+        Open { batch, partition, rows: 0, bytes: 0, chunks: 0, hash, began_ms, pending, pending_rows: 0 }
+    }
+
+    fn full(&self) -> bool {
+        self.rows + self.pending_rows >= BATCH_MAX_ROWS || self.bytes + self.pending.len() as u64 >= BATCH_MAX_BYTES
+    }
+
+    /// Writes the commit's rows as chunks; the first says how many rows there are.
+    fn flush(&mut self, target: Target, write: &WriteTxn) -> Result<(), WriteError> {
+        let pending = std::mem::take(&mut self.pending);
+        let mut rows = std::mem::take(&mut self.pending_rows);
+        self.rows += rows;
+        for piece in pending.chunks(CHUNK_MAX_BYTES) {
+            let mut chunk = Vec::with_capacity(piece.len() + 24);
+            chunk.put_u8(VERSION);
+            chunk.put_varint(u64::from(std::mem::take(&mut rows)));
+            chunk.put_varint(u64::from(self.partition));
+            chunk.put_zigzag(self.began_ms);
+            chunk.put_fixed(piece);
+            write.put(OUTBOX_SEGMENT, (target.number(), self.batch, self.chunks), &chunk)?;
+            self.chunks += 1;
+            self.hash.update(piece);
+        }
+        self.bytes += pending.len() as u64;
+        Ok(())
+    }
+}
+
+/// An open batch from its chunks, after a restart.
+fn reopen(read: &ReadTxn, target: Target, batch: u64) -> Result<Open, OutboxError> {
+    let mut open = Open::new(batch, 0, 0);
+    scan_chunks(read, target, batch, |chunk| {
+        open.rows += chunk.rows;
+        open.bytes += chunk.rows_bytes.len() as u64;
+        open.chunks += 1;
+        open.hash.update(chunk.rows_bytes);
+        (open.partition, open.began_ms) = (chunk.partition, chunk.began_ms);
+    })?;
+    Ok(open)
+}
+
+struct Chunk<'a> {
+    rows: u32,
+    partition: u32,
+    began_ms: i64,
+    rows_bytes: &'a [u8],
+}
+
+fn scan_chunks(read: &ReadTxn, target: Target, batch: u64, mut each: impl FnMut(Chunk<'_>)) -> Result<(), OutboxError> {
+    let number = target.number();
+    let mut failed = None;
+    read.scan(OUTBOX_SEGMENT, (number, batch, 0u32)..=(number, batch, u32::MAX), |_, bytes| {
+        let chunk = || -> Result<Chunk<'_>, CodecError> {
+            let (mut reader, _) = Reader::versioned(WHAT, bytes, VERSION)?;
+            let (rows, partition, began_ms) = (reader.varint_u32()?, reader.varint_u32()?, reader.zigzag()?);
+            Ok(Chunk { rows, partition, began_ms, rows_bytes: reader.rest() })
+        };
+        match chunk() {
+            Ok(chunk) => each(chunk),
+            Err(error) => failed = Some(error),
+        }
+        failed.is_none()
+    })?;
+    failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// The first sealed batches of a table, at most `limit`.
+pub fn sealed(read: &ReadTxn, target: Target, limit: usize) -> Result<Vec<(u64, OutboxBatch)>, OutboxError> {
+    let number = target.number();
+    let (mut found, mut failed) = (Vec::new(), None);
+    read.scan(OUTBOX_BATCH, (number, 0u64)..=(number, u64::MAX), |(_, batch), bytes| {
+        match OutboxBatch::decode(bytes) {
+            Ok(sealed) => found.push((batch, sealed)),
+            Err(error) => failed = Some(error),
+        }
+        failed.is_none() && found.len() < limit
+    })?;
+    failed.map_or(Ok(found), |error| Err(error.into()))
+}
+
+/// The bytes of a sealed batch.
+pub fn body(read: &ReadTxn, target: Target, batch: u64) -> Result<Bytes, OutboxError> {
+    let mut out = Vec::new();
+    scan_chunks(read, target, batch, |chunk| out.extend_from_slice(chunk.rows_bytes))?;
+    Ok(out.into())
+}

@@ -1,0 +1,169 @@
+//! What the outbox, the sender and everyone who watches them share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
+
+use super::Target;
+use super::breaker::{Breaker, BreakerState};
+
+/// One table as of the last commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TargetStatus {
+    /// Rows since the store was made: emitted = acknowledged + dead + waiting (N3).
+    pub emitted: u64,
+    pub acknowledged: u64,
+    pub dead: u64,
+    pub waiting_rows: u64,
+    pub waiting_bytes: u64,
+    /// When the oldest waiting batch was begun, epoch milliseconds.
+    pub oldest_ms: Option<i64>,
+    /// Why the table takes no rows, in words for a person.
+    pub stalled: Option<Arc<str>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    targets: [TargetStatus; Target::COUNT],
+    /// Why nothing at all is delivered: not reachable, not migrated.
+    unprepared: Option<Arc<str>>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Status {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+    commits: watch::Sender<u64>,
+    breaker: Mutex<Breaker>,
+    /// The breaker's clock: wall time may stand still or go back.
+    born: Instant,
+    pub queries: AtomicU64,
+    pub query_micros: AtomicU64,
+    pub query_errors: AtomicU64,
+    /// Batches that were found in the base table without an acknowledgement: whether the views have them is not known.
+    pub uncertain_batches: AtomicU64,
+}
+
+impl Default for Status {
+    fn default() -> Status {
+        Status {
+            inner: Mutex::default(),
+            changed: Condvar::new(),
+            commits: watch::Sender::new(0),
+            breaker: Mutex::default(),
+            born: Instant::now(),
+            queries: AtomicU64::new(0),
+            query_micros: AtomicU64::new(0),
+            query_errors: AtomicU64::new(0),
+            uncertain_batches: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Status {
+    /// Every table, in the order of [`Target::ALL`].
+    pub fn targets(&self) -> [TargetStatus; Target::COUNT] {
+        self.inner.lock().targets.clone()
+    }
+
+    pub fn unprepared(&self) -> Option<Arc<str>> {
+        self.inner.lock().unprepared.clone()
+    }
+
+    /// Bytes of rows that wait for ClickHouse.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.inner.lock().targets.iter().map(|target| target.waiting_bytes).sum()
+    }
+
+    pub fn waiting_rows(&self) -> u64 {
+        self.inner.lock().targets.iter().map(|target| target.waiting_rows).sum()
+    }
+
+    pub fn breaker_state(&self) -> BreakerState {
+        self.breaker.lock().state(self.age_ms())
+    }
+
+    fn age_ms(&self) -> i64 {
+        self.born.elapsed().as_millis() as i64
+    }
+
+    /// How long to wait before an attempt, in milliseconds; 0 admits it.
+    pub(super) fn admit(&self) -> i64 {
+        self.breaker.lock().admit(self.age_ms())
+    }
+
+    /// The server answered, whatever it said.
+    pub(super) fn answered(&self) {
+        self.breaker.lock().answered();
+    }
+
+    pub(super) fn failed(&self) {
+        self.breaker.lock().failed(self.age_ms());
+    }
+
+    /// After a commit: the counts of every table; stalls stay.
+    pub(super) fn committed(&self, counts: [TargetStatus; Target::COUNT]) {
+        let mut inner = self.inner.lock();
+        for (known, counts) in inner.targets.iter_mut().zip(counts) {
+            let stalled = known.stalled.take();
+            *known = TargetStatus { stalled, ..counts };
+        }
+        self.changed.notify_all();
+        self.commits.send_modify(|commits| *commits += 1);
+    }
+
+    pub(super) fn commits(&self) -> watch::Receiver<u64> {
+        self.commits.subscribe()
+    }
+
+    pub(super) fn stall(&self, target: Target, reason: Option<Arc<str>>) {
+        let known = &mut self.inner.lock().targets[usize::from(target.number())].stalled;
+        if *known != reason {
+            match &reason {
+                Some(reason) => tracing::error!(table = target.name(), "ClickHouse table stalls: {reason}"),
+                None => tracing::info!(table = target.name(), "ClickHouse table goes on"),
+            }
+            *known = reason;
+        }
+    }
+
+    pub(super) fn set_unprepared(&self, reason: Option<Arc<str>>) {
+        let known = &mut self.inner.lock().unprepared;
+        if *known != reason {
+            if let Some(reason) = &reason {
+                tracing::warn!("ClickHouse cannot be used yet; rows wait in the outbox: {reason}");
+            }
+            *known = reason;
+        }
+    }
+
+    pub(super) fn asked(&self, took: Duration, failed: bool) {
+        self.queries.fetch_add(1, Ordering::Relaxed);
+        self.query_micros.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+        self.query_errors.fetch_add(u64::from(failed), Ordering::Relaxed);
+    }
+
+    /// Waits until no row waits, as long as some are acknowledged within `idle` and for no longer than `most`.
+    pub fn wait_empty(&self, idle: Duration, most: Duration) -> bool {
+        let end = Instant::now() + most;
+        let waiting = |inner: &Inner| inner.targets.iter().map(|target| target.waiting_rows).sum::<u64>();
+        let mut inner = self.inner.lock();
+        let (mut before, mut progress) = (waiting(&inner), Instant::now());
+        while before > 0 {
+            let until = end.min(progress + idle);
+            if self.changed.wait_until(&mut inner, until).timed_out() && Instant::now() >= until {
+                return waiting(&inner) == 0;
+            }
+            let now = waiting(&inner);
+            if now < before {
+                progress = Instant::now();
+            }
+            before = now;
+        }
+        true
+    }
+}

@@ -1,0 +1,113 @@
+//! What ClickHouse's answer to an insert means. One function decides, so that the table of `docs/clickhouse.md` is one
+//! place in the code.
+
+/// How an insert ended without an acknowledgement.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The server was not reached: nothing was sent.
+    #[error("not reached: {0}")]
+    Unreachable(String),
+    /// The connection broke after something was sent.
+    #[error("no answer: {0}")]
+    Broken(String),
+    #[error("no answer in time")]
+    TimedOut,
+    /// The server, or a proxy before it, refused. `code` is ClickHouse's own.
+    #[error("{text}")]
+    Refused { code: Option<u32>, text: String },
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing was stored: the same bytes again, for ever.
+    Retry,
+    /// It may be stored: the same bytes and token again while the server remembers tokens, later only after a look.
+    Ambiguous,
+    /// The same, slower.
+    Overload,
+    /// The table cannot take rows before a person acts; other tables go on.
+    Stall,
+    /// A row may be at fault: find it by experiment.
+    Suspect,
+    /// A code that nova does not know: retried a few times, then suspect.
+    Unknown,
+}
+
+/// The table of `docs/clickhouse.md`.
+pub fn verdict(failure: &Failure) -> Verdict {
+    let (code, text) = match failure {
+        Failure::Unreachable(_) => return Verdict::Retry,
+        Failure::Broken(_) | Failure::TimedOut => return Verdict::Ambiguous,
+        Failure::Refused { code: None, .. } => return Verdict::Retry,
+        Failure::Refused { code: Some(code), text } => (*code, text),
+    };
+    // The base table may hold the rows already: looking for a bad one would insert the good ones again.
+    if text.contains("while pushing to view") {
+        return Verdict::Stall;
+    }
+    match code {
+        159 | 164 | 202 | 203 | 209 | 210 | 242 | 285 | 425 | 999 => Verdict::Retry,
+        319 => Verdict::Ambiguous,
+        241 | 252 | 439 => Verdict::Overload,
+        16 | 20 | 60 | 81 | 192 | 193 | 194 | 497 | 516 => Verdict::Stall,
+        6 | 26 | 27 | 33 | 38 | 41 | 53 | 69 | 70 | 72 | 117 | 131 | 321 | 349 | 469 => Verdict::Suspect,
+        _ => Verdict::Unknown,
+    }
+}
+
+/// ClickHouse's error code in an error text: `Code: 60. DB::Exception: …`.
+pub fn code(text: &str) -> Option<u32> {
+    let rest = &text[text.find("Code: ")? + 6..];
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    rest[..digits].parse().ok()
+}
+
+/// The row that the text of an error points to, counted from zero; a hint, not a proof.
+pub fn row_hint(text: &str) -> Option<usize> {
+    let rest = ["at row ", "at row: ", "row "].iter().find_map(|mark| text.split(mark).nth(1))?;
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    rest[..digits].parse::<usize>().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: u32, text: &str) -> Failure {
+        Failure::Refused { code: Some(code), text: text.to_owned() }
+    }
+
+    #[test]
+    fn an_outage_is_never_suspect_and_a_data_error_never_retried_for_ever() {
+        for code in [159, 164, 202, 203, 209, 210, 242, 285, 425, 999] {
+            assert_eq!(verdict(&refused(code, "")), Verdict::Retry, "{code}");
+        }
+        for code in [252, 241, 439] {
+            assert_eq!(verdict(&refused(code, "")), Verdict::Overload, "{code}");
+        }
+        for code in [60, 81, 16, 20, 497, 516, 192] {
+            assert_eq!(verdict(&refused(code, "")), Verdict::Stall, "{code}");
+        }
+        for code in [6, 26, 27, 33, 38, 41, 53, 69, 70, 72, 117, 131, 321, 349, 469] {
+            assert_eq!(verdict(&refused(code, "")), Verdict::Suspect, "{code}");
+            let view = "Violated constraint: while pushing to view nova.post_metrics_1m_mv";
+            assert_eq!(verdict(&refused(code, view)), Verdict::Stall, "{code} in a view");
+        }
+        assert_eq!(verdict(&refused(319, "")), Verdict::Ambiguous);
+        assert_eq!(verdict(&Failure::TimedOut), Verdict::Ambiguous);
+        assert_eq!(verdict(&Failure::Broken(String::new())), Verdict::Ambiguous);
+        assert_eq!(verdict(&Failure::Unreachable(String::new())), Verdict::Retry);
+        assert_eq!(verdict(&Failure::Refused { code: None, text: "502 Bad Gateway".to_owned() }), Verdict::Retry);
+        assert_eq!(verdict(&refused(4_711, "")), Verdict::Unknown);
+    }
+
+    #[test]
+    fn codes_and_row_numbers_are_read_from_the_text() {
+        let text = "Code: 469. DB::Exception: Constraint `c` for table t is violated at row 12. Expression: (x)";
+        assert_eq!((code(text), row_hint(text)), (Some(469), Some(12)));
+        assert_eq!(code("Code: 33. DB::Exception: Cannot read all data"), Some(33));
+        assert_eq!((code("<html>502</html>"), row_hint("no number here")), (None, None));
+        assert_eq!(code("Code: "), None);
+    }
+}

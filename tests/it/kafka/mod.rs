@@ -1,0 +1,204 @@
+//! The Kafka source against librdkafka's broker in this process: positions, rebalances, and logs that are not the same.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nova::app::{self, Running, Setup};
+use nova::event::TopicPartition;
+use nova::pipeline::progress::{PartitionStatus, Shared};
+use nova::source::Progress as _;
+use nova::source::kafka::{KafkaSettings, KafkaSource, KafkaStatus, Producer};
+use nova_storage::testing::Recorder;
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::support::{self, store_over};
+
+const TOPIC: &str = "events";
+const PARTITIONS: i32 = 3;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn cluster() -> MockCluster<'static, DefaultProducerContext> {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic(TOPIC, PARTITIONS, 1).unwrap();
+    cluster
+}
+
+fn settings(brokers: &str) -> KafkaSettings {
+    KafkaSettings { brokers: brokers.to_owned(), group_id: "nova".to_owned(), ..KafkaSettings::default() }
+}
+
+/// Client events of the mix from number `from` on, each on its partition.
+fn produce(brokers: &str, from: usize, count: usize) {
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    let (records, _) = support::events::mix((from + count) as u64, 5);
+    for record in &records[from..] {
+        let value = record.value.as_ref().unwrap();
+        let message: BaseRecord<'_, [u8], [u8]> =
+            BaseRecord::to(TOPIC).partition(record.partition).payload(&value[..]).timestamp(record.timestamp_ms);
+        producer.send(message).map_err(|(error, _)| error).unwrap();
+        producer.poll(Duration::ZERO);
+    }
+    producer.flush(PATIENCE).unwrap();
+}
+
+fn start(backend: &Recorder, brokers: &str) -> (Running, Arc<Shared>, Arc<KafkaStatus>) {
+    let setup: Setup = support::setup("events");
+    let opened = app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
+    start_over(setup, opened, brokers)
+}
+
+fn start_over(setup: Setup, opened: app::Opened, brokers: &str) -> (Running, Arc<Shared>, Arc<KafkaStatus>) {
+    let (shared, status) = (Arc::clone(&opened.shared), Arc::<KafkaStatus>::default());
+    let topics = [TOPIC.to_owned()];
+    let source = KafkaSource::new(&settings(brokers), &topics, Arc::clone(&shared) as _, Arc::clone(&status)).unwrap();
+    (opened.start(Box::new(source), &setup).unwrap(), shared, status)
+}
+
+fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+fn consumed(shared: &Shared) -> u64 {
+    shared.partitions().iter().map(|status| status.row.consumed).sum()
+}
+
+fn committed(brokers: &str) -> Vec<(i32, i64)> {
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", "nova").create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_range(TOPIC, 0, PARTITIONS - 1);
+    let committed = consumer.committed_offsets(list, PATIENCE).unwrap();
+    let offset = |offset| if let Offset::Offset(offset) = offset { offset } else { 0 };
+    committed.elements().iter().map(|one| (one.partition(), offset(one.offset()))).collect()
+}
+
+fn assert_whole(statuses: &[PartitionStatus], count: u64) {
+    assert_eq!(statuses.iter().map(|status| status.row.consumed).sum::<u64>(), count);
+    // Without a hole: as many were consumed as there are offsets.
+    for status in statuses {
+        assert_eq!(status.row.next as u64, status.row.consumed, "{}", status.name);
+        assert_eq!(status.hold, None);
+    }
+}
+
+#[test]
+fn n4_the_store_decides_where_reading_goes_on_and_kafkas_offset_never_exceeds_it() {
+    let cluster = cluster();
+    let brokers = cluster.bootstrap_servers();
+    produce(&brokers, 0, 2_000);
+    let setup = support::setup("events");
+    let backend = Recorder::new();
+    let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
+    let (running, shared, _) = start_over(setup, opened, &brokers);
+    until("2 000 records", || consumed(&shared) == 2_000);
+    until("a commit", || committed(&brokers).iter().map(|(_, offset)| offset).sum::<i64>() == 2_000);
+    shared.stop();
+    assert_whole(&running.finish(|_| {}).unwrap(), 2_000);
+    // The same group goes on from the store, also after the broker forgot.
+    produce(&brokers, 2_000, 1_000);
+    let (running, shared, _) = start(&backend, &brokers);
+    until("1 000 more records", || consumed(&shared) == 3_000);
+    for (partition, offset) in committed(&brokers) {
+        let next = shared.next_offset(&TopicPartition::new(TOPIC, partition)).unwrap();
+        assert!(offset <= next, "partition {partition}: {offset} is committed, the store has {next}");
+    }
+    shared.stop();
+    let statuses = running.finish(|_| {}).unwrap();
+    assert_whole(&statuses, 3_000);
+    assert!(statuses.iter().all(|status| status.redelivered <= 1), "one record proves that the log is the same");
+}
+
+#[test]
+fn a_rebalance_in_mid_stream_drains_fences_and_loses_nothing() {
+    let cluster = cluster();
+    let brokers = cluster.bootstrap_servers();
+    produce(&brokers, 0, 3_000);
+    let setup = support::setup("events");
+    let opened = app::open_store(&setup, store_over(Recorder::new())).unwrap();
+    let (running, shared, status) = start_over(setup, opened, &brokers);
+    until("the first records", || consumed(&shared) > 0);
+    // Another member takes a partition away, and leaves again.
+    let mut other = settings_of_another(&brokers);
+    let other: BaseConsumer = other.set("auto.offset.reset", "earliest").create().unwrap();
+    other.subscribe(&[TOPIC]).unwrap();
+    until("fewer partitions of ours", || {
+        drop(other.poll(Duration::from_millis(50)));
+        status.assigned() < PARTITIONS as usize
+    });
+    produce(&brokers, 3_000, 1_500);
+    drop(other);
+    until("all records", || consumed(&shared) == 4_500);
+    shared.stop();
+    assert_whole(&running.finish(|_| {}).unwrap(), 4_500);
+}
+
+fn settings_of_another(brokers: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", brokers)
+        .set("group.id", "nova")
+        .set("session.timeout.ms", "6000")
+        .set("heartbeat.interval.ms", "100");
+    config.set("partition.assignment.strategy", "cooperative-sticky").set("enable.auto.commit", "false");
+    config
+}
+
+#[test]
+fn a_topic_that_was_created_again_is_held_with_the_way_out_and_the_others_go_on() {
+    let first = cluster();
+    produce(&first.bootstrap_servers(), 0, 3_000);
+    let setup = support::setup("events");
+    let backend = Recorder::new();
+    let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
+    let (running, shared, _) = start_over(setup, opened, &first.bootstrap_servers());
+    until("3 000 records", || consumed(&shared) == 3_000);
+    shared.stop();
+    running.finish(|_| {}).unwrap();
+    drop(first);
+    // Shorter than what was read, on every partition.
+    let second = cluster();
+    produce(&second.bootstrap_servers(), 0, 300);
+    let (running, shared, _) = start(&backend, &second.bootstrap_servers());
+    until("the holds", || shared.partitions().iter().all(|status| status.hold.is_some()));
+    for status in shared.partitions() {
+        let reason = status.hold.unwrap();
+        assert!(reason.starts_with("log-recreated") && reason.contains("nova cdc seek"), "{reason}");
+    }
+    shared.stop();
+    assert_eq!(running.finish(|_| {}).unwrap().iter().map(PartitionStatus::consumed).sum::<u64>(), 0);
+    // Longer than what was read, but another one: the record before the store's offset tells.
+    let third = cluster();
+    produce(&third.bootstrap_servers(), 2_000, 4_000);
+    let (running, shared, _) = start(&backend, &third.bootstrap_servers());
+    until("the holds", || shared.partitions().iter().all(|status| status.hold.is_some()));
+    assert_eq!(consumed(&shared), 3_000);
+    shared.stop();
+    running.finish(|_| {}).unwrap();
+}
+
+#[test]
+fn without_a_broker_nothing_is_accepted_and_with_one_what_was_accepted_is_there() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let events = || (0..50u128).map(|n| (nova::event::Id::from_u128(n), "{}".into())).collect::<Vec<_>>();
+    let nowhere = Producer::new(&settings("127.0.0.1:1"), TOPIC).unwrap();
+    assert!(runtime.block_on(nowhere.append(events(), 1_795_132_800_000)).is_err());
+    let cluster = cluster();
+    let producer = Producer::new(&settings(&cluster.bootstrap_servers()), TOPIC).unwrap();
+    runtime.block_on(producer.append(events(), 1_795_132_800_000)).unwrap();
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", cluster.bootstrap_servers())
+        .set("group.id", "x")
+        .create()
+        .unwrap();
+    let high = |partition| consumer.fetch_watermarks(TOPIC, partition, PATIENCE).unwrap().1;
+    assert_eq!((0..PARTITIONS).map(high).sum::<i64>(), 50);
+}

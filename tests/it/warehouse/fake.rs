@@ -1,0 +1,238 @@
+//! A ClickHouse that does as it is told: it keeps rows, remembers tokens in a window, and fails by script.
+
+use std::collections::VecDeque;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nova::event::Id;
+use nova::warehouse::{Target, rows};
+use parking_lot::Mutex;
+
+/// What becomes of one insert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A proxy's 503.
+    Reject,
+    /// ClickHouse's error with this code; nothing is stored.
+    Code(u32),
+    /// The connection ends before anything is stored.
+    CloseBefore,
+    /// Stored, and the connection ends without an answer.
+    FailAfterWrite,
+}
+
+/// A row that the table's constraint refuses.
+pub type Refuses = fn(&[u8]) -> bool;
+
+/// What one insert stored.
+#[derive(Clone)]
+pub struct Stored {
+    /// What [`Inner::now`] said when it arrived.
+    pub at: usize,
+    pub table: String,
+    pub token: String,
+    pub rows: Vec<Vec<u8>>,
+}
+
+pub struct Inner {
+    pub stored: Vec<Stored>,
+    /// Numbers the moments of a run.
+    pub now: Box<dyn Fn() -> usize + Send>,
+    /// Token and hash of the bytes of every insert, in the order of their arrival.
+    pub inserts: Vec<(String, u128)>,
+    window: VecDeque<(String, String)>,
+    /// Tokens that a table remembers.
+    pub window_max: usize,
+    pub script: VecDeque<Option<Fault>>,
+    /// For every insert that no script is left for.
+    pub always: Option<Fault>,
+    pub refuses: Option<Refuses>,
+}
+
+pub struct Fake {
+    pub url: String,
+    pub inner: Arc<Mutex<Inner>>,
+}
+
+impl Inner {
+    /// Has what another server had stored by that moment.
+    pub fn seed(&mut self, other: &Inner, until: usize) {
+        self.stored = other.stored.iter().filter(|stored| stored.at <= until).cloned().collect();
+        self.window = self.stored.iter().map(|stored| (stored.table.clone(), stored.token.clone())).collect();
+    }
+
+    pub fn rows(&self, table: &str) -> impl Iterator<Item = &Vec<u8>> {
+        self.stored.iter().filter(move |stored| stored.table == table).flat_map(|stored| &stored.rows)
+    }
+}
+
+impl Fake {
+    pub fn start() -> Fake {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let inner = Arc::new(Mutex::new(Inner {
+            stored: Vec::new(),
+            now: Box::new(|| 0),
+            inserts: Vec::new(),
+            window: VecDeque::new(),
+            window_max: 10_000,
+            script: VecDeque::new(),
+            always: None,
+            refuses: None,
+        }));
+        let shared = Arc::clone(&inner);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let shared = Arc::clone(&shared);
+                std::thread::spawn(move || drop(serve(stream.unwrap(), &shared)));
+            }
+        });
+        Fake { url, inner }
+    }
+
+    pub fn script(&self, faults: impl IntoIterator<Item = Option<Fault>>) {
+        self.inner.lock().script = faults.into_iter().collect();
+    }
+
+    /// The ids of a table's rows, doubled ones doubled.
+    pub fn ids(&self, table: &str) -> Vec<Id> {
+        self.inner.lock().rows(table).map(|row| rows::id(row)).collect()
+    }
+}
+
+fn serve(stream: TcpStream, shared: &Mutex<Inner>) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut writer = stream;
+    loop {
+        let (mut line, mut chunked, mut length) = (String::new(), false, 0);
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let target = line.split(' ').nth(1).unwrap_or_default().to_owned();
+        loop {
+            let mut header = String::new();
+            reader.read_line(&mut header)?;
+            let header = header.trim().to_lowercase();
+            if header.is_empty() {
+                break;
+            }
+            chunked |= header == "transfer-encoding: chunked";
+            if let Some(value) = header.strip_prefix("content-length: ") {
+                length = value.parse().unwrap();
+            }
+        }
+        let body = if chunked { dechunked(&mut reader)? } else { exact(&mut reader, length)? };
+        let Some((status, answer)) = answer(&target, &body, shared) else { return Ok(()) };
+        let code = answer.strip_prefix("Code: ").and_then(|rest| rest.split('.').next()).unwrap_or_default();
+        let mark = if code.is_empty() { String::new() } else { format!("X-ClickHouse-Exception-Code: {code}\r\n") };
+        let head = format!("HTTP/1.1 {status} x\r\n{mark}Content-Length: {}\r\n\r\n", answer.len());
+        writer.write_all(&[head.as_bytes(), answer.as_bytes()].concat())?;
+    }
+}
+
+fn exact(reader: &mut impl std::io::Read, length: usize) -> std::io::Result<Vec<u8>> {
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    Ok(body)
+}
+
+fn dechunked(reader: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let mut size = String::new();
+        reader.read_line(&mut size)?;
+        let size = usize::from_str_radix(size.trim(), 16).unwrap();
+        body.extend(exact(reader, size)?);
+        reader.read_line(&mut String::new())?;
+        if size == 0 {
+            return Ok(body);
+        }
+    }
+}
+
+fn parameter(target: &str, name: &str) -> String {
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    let pair = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let (mut out, mut bytes) = (Vec::new(), pair.unwrap_or_default().bytes());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'+' => out.push(b' '),
+            b'%' => {
+                let pair = [bytes.next().unwrap(), bytes.next().unwrap()];
+                out.push(u8::from_str_radix(std::str::from_utf8(&pair).unwrap(), 16).unwrap());
+            }
+            other => out.push(other),
+        }
+    }
+    String::from_utf8(out).unwrap()
+}
+
+/// The answer, or `None` to end the connection.
+fn answer(target: &str, body: &[u8], shared: &Mutex<Inner>) -> Option<(u16, String)> {
+    let query = parameter(target, "query");
+    if query.starts_with("INSERT INTO") {
+        let table = query.split_whitespace().nth(2).unwrap().to_owned();
+        return insert(&mut shared.lock(), table, parameter(target, "insert_deduplication_token"), body);
+    }
+    let sql = if query.is_empty() { String::from_utf8_lossy(body).into_owned() } else { query };
+    let lines = |lines: Vec<String>| Some((200, lines.join("")));
+    let of =
+        |target: Target| target.columns().into_iter().map(|(name, wire)| format!("{name}\t{}\n", wire.type_name()));
+    if sql.contains("SELECT table, name, type FROM system.columns") {
+        return lines(Target::ALL.iter().flat_map(|one| of(*one).map(move |line| format!("{one}\t{line}"))).collect());
+    }
+    if sql.contains("FROM system.columns") {
+        return lines(
+            Target::ALL.iter().filter(|one| sql.contains(&format!("'{one}'"))).flat_map(|one| of(*one)).collect(),
+        );
+    }
+    if sql.contains("FROM system.tables") {
+        let names =
+            Target::ALL.iter().map(|one| one.name()).chain(["post_metrics_1m", "post_metrics_1h", "user_author_90d"]);
+        let row = |name: &str| {
+            let engine = if name.ends_with("_cdc") { "ReplacingMergeTree" } else { "MergeTree" };
+            let full = format!("{engine}(_version, _deleted) SETTINGS non_replicated_deduplication_window = 10000");
+            format!("{name}\t{engine}\tid\t{full}\n")
+        };
+        return lines(names.map(row).collect());
+    }
+    if sql.contains("SELECT DISTINCT toString(event_id)") {
+        let inner = shared.lock();
+        let batch: u64 =
+            sql.rsplit("_nova_batch = ").next().unwrap().split_whitespace().next().unwrap().parse().unwrap();
+        let of_batch = inner.rows("post_events").filter(|row| row[row.len() - 8..] == batch.to_le_bytes());
+        return lines(of_batch.map(|row| format!("{}\n", rows::id(row))).collect());
+    }
+    Some((200, String::new()))
+}
+
+fn insert(inner: &mut Inner, table: String, token: String, body: &[u8]) -> Option<(u16, String)> {
+    inner.inserts.push((token.clone(), xxhash_rust::xxh3::xxh3_128(body)));
+    let fault = inner.script.pop_front().unwrap_or(inner.always);
+    match fault {
+        Some(Fault::Reject) => return Some((503, "no healthy upstream".to_owned())),
+        Some(Fault::Code(code)) => return Some((500, format!("Code: {code}. DB::Exception: as the script says. (X)"))),
+        Some(Fault::CloseBefore) => return None,
+        Some(Fault::FailAfterWrite) | None => {}
+    }
+    let target = Target::ALL.into_iter().find(|one| one.name() == table).unwrap();
+    let ranges = rows::split(target, body).unwrap();
+    if let Some(refuses) = inner.refuses
+        && ranges.iter().any(|range| refuses(&body[range.clone()]))
+    {
+        return Some((500, "Code: 469. DB::Exception: Constraint `c` is violated. (VIOLATED_CONSTRAINT)".to_owned()));
+    }
+    let key = (table.clone(), token.clone());
+    if !inner.window.contains(&key) {
+        inner.window.push_back(key);
+        while inner.window.len() > inner.window_max {
+            inner.window.pop_front();
+        }
+        let (at, rows) = ((inner.now)(), ranges.into_iter().map(|range| body[range].to_vec()).collect());
+        inner.stored.push(Stored { at, table, token, rows });
+    }
+    (fault != Some(Fault::FailAfterWrite)).then(|| (200, String::new()))
+}
