@@ -233,7 +233,7 @@ fn stored() -> (tempfile::TempDir, i64) {
     setup.data_dir = dir.path().to_owned();
     let mut records = capture("envelope.jsonl");
     let opened = app::open(&setup).unwrap();
-    let running = opened.start(Box::new(Listed::new(records.clone(), 100)), setup.decoder()).unwrap();
+    let running = opened.start(Box::new(Listed::new(records.clone(), 100)), &setup).unwrap();
     running.finish(|_| {}).unwrap();
     let at_ms = records.iter().map(|record| record.timestamp_ms).max().unwrap();
     let setup = Setup { data_dir: dir.path().to_owned(), ..setup };
@@ -259,7 +259,7 @@ fn stored() -> (tempfile::TempDir, i64) {
             Record { topic, partition: 0, offset, timestamp_ms: at_ms, key, value: Some(value), headers, defect: None };
         records.push(record);
     }
-    opened.start(Box::new(Listed::new(records, 100)), setup.decoder()).unwrap().finish(|_| {}).unwrap();
+    opened.start(Box::new(Listed::new(records, 100)), &setup).unwrap().finish(|_| {}).unwrap();
     (dir, at_ms)
 }
 
