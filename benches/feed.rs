@@ -14,7 +14,7 @@ use nova::feed::candidates;
 use nova::feed::rank::{self, Making};
 use nova::feed::snapshot::{Algorithm, Ask, Snapshots};
 use nova::state::State;
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockWriteGuard};
 
 use self::world::{LIKES, NOW_MS, Rng, USERS, id, like, percentiles, view, world};
 
@@ -86,6 +86,7 @@ fn waiting(state: State) {
                     .collect();
                 let mut state = state.write();
                 slice.iter().for_each(|effect| state.apply(effect));
+                RwLockWriteGuard::unlock_fair(state);
                 applied += SLICE as u64;
             }
             applied

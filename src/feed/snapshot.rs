@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::hash::Hasher as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHasher};
@@ -59,6 +60,8 @@ pub struct Snapshot {
     /// Over whom the user follows and what those posted.
     versions: u64,
     feed: Feed,
+    /// A page of it was given out.
+    read: AtomicBool,
 }
 
 impl Snapshot {
@@ -220,12 +223,21 @@ impl Snapshots {
         let mut hasher = FxHasher::default();
         hasher.write_i64(now_ms);
         feed.posts.iter().for_each(|post| hasher.write(&post.post.0));
-        let snapshot =
-            Arc::new(Snapshot { id: hasher.finish(), as_of_ms: now_ms, versions: versions(state, number), feed });
+        let snapshot = Arc::new(Snapshot {
+            id: hasher.finish(),
+            as_of_ms: now_ms,
+            versions: versions(state, number),
+            feed,
+            read: AtomicBool::new(false),
+        });
         let inner = &mut *self.part(key.0).inner.lock();
         let kept = inner.kept.entry(key).or_default();
         if kept.snapshots.is_empty() {
             kept.read_ms = now_ms;
+        }
+        // One that nobody read makes room first: somebody may be in the others.
+        if let Some(unread) = kept.snapshots.pop_back_if(|last| !last.read.load(Ordering::Relaxed)) {
+            inner.bytes -= unread.bytes();
         }
         // The same feed made twice in a millisecond is one.
         if kept.snapshots.back().is_none_or(|last| last.id != snapshot.id) {
@@ -359,6 +371,7 @@ fn age(snapshot: &Snapshot, user: Id, versions: u64, now_ms: i64) -> Age {
 }
 
 fn cut_page(state: &State, number: u32, snapshot: Arc<Snapshot>, ask: &Ask<'_>) -> Page {
+    snapshot.read.store(true, Ordering::Relaxed);
     let start = ask.cursor.map_or(0, |cursor| cursor.position as usize);
     let mut places: Vec<usize> = (start..snapshot.posts().len())
         .filter(|place| shown(state, number, &snapshot.posts()[*place], ask.now_ms))

@@ -92,7 +92,7 @@ pub(super) fn feed(edge: &Edge, query: &str, subject: &Subject) -> Result<Respon
         Some(_) => return Err(wrong("hydrate", "0 or 1")),
     };
     let now_ms = edge.clock.now_ms();
-    let list = edge.trending.get(Window::Day, now_ms);
+    let list = edge.trending.last(Window::Day);
     let late = || started.elapsed() > DEADLINE;
     let (user, trending) = (subject.user, &list.numbers);
     let page = edge.feeds.page(&edge.state, &Ask { user, algorithm, cursor, limit, now_ms, trending, late: &late });

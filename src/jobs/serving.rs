@@ -67,7 +67,7 @@ pub fn jobs(served: &Served) -> Vec<Box<dyn CacheRefreshJob>> {
     vec![
         job("trending_publish", TRENDING_TICK, |served, now_ms| served.trending.refresh(now_ms)),
         job(FEED_WARMUP, FEED_TICK, |served, now_ms| {
-            let trending = served.trending.get(Window::Day, now_ms);
+            let trending = served.trending.last(Window::Day);
             served.feeds.refresh(&served.state, &trending.numbers, now_ms, FEEDS_MAX);
         }),
         job("suggestion_refresh", RISING_TICK, |served, now_ms| served.rising.refresh(&served.state, now_ms)),

@@ -62,7 +62,7 @@ pub struct State {
     pub touches: Touches,
     pub affinity: Affinity,
     pub daily: Daily,
-    /// Raised before anything that was shown must not be shown any more; read without a lock on the state.
+    /// See [`State::retractions`]; read without a lock on the state.
     retractions: Arc<AtomicU64>,
 }
 
@@ -82,8 +82,8 @@ impl State {
         }
     }
 
-    /// A number that is raised whenever a row goes or changes: what was published under an older one may hold what was
-    /// deleted, hidden or taken back (N11).
+    /// A number that is raised when a post, a like or a comment goes or changes, or a user is deactivated: what was
+    /// published under an older one may hold what was deleted, hidden or taken back (N11).
     pub fn retractions(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.retractions)
     }
@@ -117,14 +117,15 @@ impl State {
                 self.event(*user, *post, *action, *at_ms);
             }
             Effect::Row { key, old, new } => {
-                if let Some(old) = old {
+                let taken =
+                    matches!(old, Some(Facts::Post { .. } | Facts::Like { .. } | Facts::Comment { counts: true, .. }));
+                if taken || matches!(new, Some(Facts::User { active: false, .. })) {
                     self.retractions.fetch_add(1, Ordering::Release);
+                }
+                if let Some(old) = old {
                     self.leave(*key, old, new.is_some());
                 }
                 if let Some(new) = new {
-                    if matches!(new, Facts::User { active: false, .. }) {
-                        self.retractions.fetch_add(1, Ordering::Release);
-                    }
                     self.enter(*key, new);
                 }
             }
@@ -228,6 +229,11 @@ impl State {
     /// Everything a post has counted so far, weighed, times ten.
     pub fn engagement(&self, post: u32) -> i64 {
         self.weighed(&self.posts.totals(post))
+    }
+
+    /// What a post counted in the epoch minutes of each range, weighed, times ten.
+    pub fn scores<const N: usize>(&self, post: u32, ranges: &[std::ops::Range<i64>; N]) -> [i64; N] {
+        self.posts.weighed(post, ranges, &self.settings.weights)
     }
 
     pub(crate) fn weighed(&self, counts: &[i64; 5]) -> i64 {

@@ -11,6 +11,8 @@ const FINE_MINUTES: i64 = 25 * 60;
 const BUCKETS_MAX: usize = (64 << 20) / size_of::<Bucket>();
 /// Hours older than this are dropped then: no window reaches further.
 const KEPT_MINUTES: i64 = 8 * 24 * 60;
+/// Counts of a round that are told one by one; of more, only the posts.
+const LOG_MAX: usize = 1 << 16;
 /// Posts that are put together with each count, once there are too many: all at once would stop every reader.
 const FOLD_STEP: usize = 32;
 
@@ -30,6 +32,27 @@ pub struct Bucket {
     pub counts: [i32; 5],
 }
 
+/// One count of a post.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    pub post: u32,
+    /// Epoch minutes.
+    pub minute: i32,
+    pub action: Action,
+    /// One more, or one less.
+    pub sign: i8,
+    /// How often the post had counted by then: [`Posts::times_counted`].
+    pub times: u32,
+}
+
+/// What happened to posts in a round.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Posts that must be counted anew, each once: their visibility changed, or there is too much to tell.
+    pub posts: Vec<u32>,
+    pub counted: Vec<Counted>,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(super) struct Post {
     pub(super) row: Option<PostRow>,
@@ -38,8 +61,10 @@ pub(super) struct Post {
     pub(super) totals: [i64; 5],
     /// Sorted by minute.
     pub(super) buckets: Vec<Bucket>,
-    /// The round of changes of which it already is one.
+    /// The round in whose changes it already is.
     changed_in: u32,
+    /// How often it counted since the start of the process, modulo 2^32.
+    times_counted: u32,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -56,8 +81,8 @@ pub struct Posts {
     pub(super) folding: Option<usize>,
     /// The latest minute counted.
     pub(super) latest: i32,
-    /// Posts whose counts or visibility changed in this round, each once.
-    changed: Vec<u32>,
+    /// Of this round.
+    changes: Changes,
     round: u32,
 }
 
@@ -68,20 +93,25 @@ impl Posts {
         }
     }
 
-    /// Notes that the post's counts or visibility changed.
-    pub(super) fn mark(&mut self, post: u32) {
+    /// Notes that the post must be counted anew.
+    fn mark(&mut self, post: u32) {
         // Posts begin with round 0, so rounds begin with 1.
         let mark = &mut self.posts[post as usize].changed_in;
         if *mark != self.round + 1 {
             *mark = self.round + 1;
-            self.changed.push(post);
+            self.changes.posts.push(post);
         }
     }
 
-    /// Posts whose counts or visibility changed since the last call, each once.
-    pub fn take_changed(&mut self) -> Vec<u32> {
+    /// What changed since the last call.
+    pub fn take_changes(&mut self) -> Changes {
         self.round = (self.round + 1) % (u32::MAX - 1);
-        std::mem::take(&mut self.changed)
+        std::mem::take(&mut self.changes)
+    }
+
+    /// How often the post counted something, modulo 2^32: tells which of [`Changes::counted`] a count of it holds.
+    pub fn times_counted(&self, post: u32) -> u32 {
+        self.posts.get(post as usize).map_or(0, |post| post.times_counted)
     }
 
     pub(super) fn grow_authors(&mut self, users: usize) {
@@ -121,7 +151,13 @@ impl Posts {
     pub(super) fn count(&mut self, post: u32, action: Action, at_ms: i64, sign: i32) {
         let minute = at_ms.div_euclid(MINUTE_MS).clamp(i32::MIN.into(), i32::MAX.into()) as i32;
         self.latest = self.latest.max(minute);
-        self.mark(post);
+        let times = self.posts[post as usize].times_counted.wrapping_add(1);
+        self.posts[post as usize].times_counted = times;
+        if self.changes.counted.len() < LOG_MAX {
+            self.changes.counted.push(Counted { post, minute, action, sign: sign as i8, times });
+        } else {
+            self.mark(post);
+        }
         let post = &mut self.posts[post as usize];
         post.totals[action as usize] += i64::from(sign);
         let list = &mut post.buckets;
@@ -201,6 +237,34 @@ impl Posts {
         sum
     }
 
+    /// What the post counted in minutes of each range, weighed: one pass over its minutes for all ranges.
+    pub(super) fn weighed<const N: usize>(
+        &self,
+        post: u32,
+        ranges: &[std::ops::Range<i64>; N],
+        weights: &[i64; 5],
+    ) -> [i64; N] {
+        let list = self.posts.get(post as usize).map_or(&[][..], |post| &post.buckets);
+        let at = |minute: i64| list.partition_point(|bucket| i64::from(bucket.minute) < minute);
+        let places: [(usize, usize); N] = std::array::from_fn(|index| (at(ranges[index].start), at(ranges[index].end)));
+        let mut cuts: Vec<usize> = places.iter().flat_map(|(from, to)| [*from, *to]).collect();
+        cuts.sort_unstable();
+        cuts.dedup();
+        // What is weighed up to each cut.
+        let (mut sums, mut last) = (Vec::with_capacity(cuts.len()), 0);
+        for (index, cut) in cuts.iter().enumerate() {
+            let from = if index == 0 { *cut } else { cuts[index - 1] };
+            let mut counts = [0i64; 5];
+            for bucket in &list[from..*cut] {
+                counts.iter_mut().zip(bucket.counts).for_each(|(sum, count)| *sum += i64::from(count));
+            }
+            last += counts.iter().zip(weights).map(|(count, weight)| count * weight).sum::<i64>();
+            sums.push(last);
+        }
+        let upto = |place: usize| cuts.binary_search(&place).map_or(0, |at| sums[at]);
+        places.map(|(from, to)| upto(to) - upto(from))
+    }
+
     /// The latest epoch minute in which the post counted something.
     pub fn last_minute(&self, post: u32) -> Option<i64> {
         self.posts.get(post as usize)?.buckets.last().map(|bucket| bucket.minute.into())
@@ -230,6 +294,6 @@ impl Posts {
         self.posts.capacity() * size_of::<Post>()
             + buckets
             + lists
-            + (self.versions.capacity() + self.changed.capacity()) * 4
+            + (self.versions.capacity() + self.changes.posts.capacity()) * 4
     }
 }

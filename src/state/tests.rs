@@ -193,26 +193,32 @@ proptest! {
         }
     }
 
-    /// What changed is told once; whoever recounts just that is up to date.
+    /// Whoever follows what is told is up to date: counts one by one, and everything else as posts to look at again.
     #[test]
-    fn posts_whose_counts_or_visibility_changed_are_told_once(before in steps(), after in steps()) {
+    fn changes_tell_every_count_and_every_post_whose_visibility_changed(before in steps(), after in steps()) {
         let (mut state, mut rows) = (State::new(StateSettings::default()), BTreeMap::new());
         effects(&before, &mut rows).iter().for_each(|effect| state.apply(effect));
         let look = |state: &State| -> Vec<_> {
             (0..state.posts.len() as u32).map(|post| (state.posts.totals(post), state.visible(post))).collect()
         };
-        let known = look(&state);
-        state.posts.take_changed();
+        let mut known = look(&state);
+        state.posts.take_changes();
         effects(&after, &mut rows).iter().for_each(|effect| state.apply(effect));
-        let mut changed = state.posts.take_changed();
-        changed.sort_unstable();
-        prop_assert!(changed.windows(2).all(|pair| pair[0] < pair[1]));
-        for (post, now) in look(&state).iter().enumerate() {
-            if known.get(post).is_some_and(|before| before != now) {
-                prop_assert!(changed.binary_search(&(post as u32)).is_ok(), "post {} is missing", post);
-            }
+        let changes = state.posts.take_changes();
+        let now = look(&state);
+        known.resize(now.len(), ([0; 5], false));
+        for counted in &changes.counted {
+            known[counted.post as usize].0[counted.action as usize] += i64::from(counted.sign);
         }
-        prop_assert!(state.posts.take_changed().is_empty());
+        for post in &changes.posts {
+            known[*post as usize].1 = now[*post as usize].1;
+        }
+        prop_assert_eq!(known, now);
+        let mut posts = changes.posts;
+        posts.sort_unstable();
+        prop_assert!(posts.windows(2).all(|pair| pair[0] < pair[1]), "each once");
+        let rest = state.posts.take_changes();
+        prop_assert!(rest.posts.is_empty() && rest.counted.is_empty());
     }
 
     /// A view counts exactly if no counted one lies in the 24 hours up to it.

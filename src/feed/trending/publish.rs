@@ -189,6 +189,11 @@ impl Board {
         Arc::clone(&sender.borrow())
     }
 
+    /// The list of a window as of the last tick: for whoever looks at each post's visibility anyway.
+    pub fn last(&self, window: Window) -> Arc<Published> {
+        Arc::clone(&self.current[window as usize].borrow())
+    }
+
     fn valid(&self, known: &Published, now_ms: i64) -> bool {
         known.retractions == self.retractions.load(Ordering::Acquire)
             && known.list.generated_at_ms == generated_at_ms(now_ms)
@@ -217,7 +222,10 @@ impl Board {
         self.current[window].send_if_modified(|known| {
             let changed = known.generation != made.generation || known.list.total != made.list.total;
             let before = std::mem::replace(known, made);
-            if known.generation != before.generation && before.paged.load(Ordering::Relaxed) {
+            let paged = before.paged.load(Ordering::Relaxed);
+            if known.generation == before.generation {
+                known.paged.fetch_or(paged, Ordering::Relaxed);
+            } else if paged {
                 let kept = &mut self.kept.lock()[window];
                 kept.push_back(before);
                 if kept.len() > GENERATIONS_MAX {

@@ -1,10 +1,12 @@
-//! Scores of all windows between two ticks: only posts that changed, or whose minutes left or entered a window, are
-//! counted again. The state is locked for a slice of them at a time, so that neither the writer nor a reader waits long.
+//! Scores of all windows between two ticks: what posts counted since is added, and only posts whose visibility changed,
+//! or whose minutes left or entered a window, are counted again. The state is locked for a slice of them at a time, so
+//! that neither the writer nor a reader waits long.
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashSet;
 
-use crate::state::State;
+use crate::state::posts::Counted;
+use crate::state::{State, StateSettings};
 
 use super::overrides::Overrides;
 use super::{Entry, TRENDING_MAX, Trending, Window, generated_at_ms};
@@ -12,10 +14,15 @@ use super::{Entry, TRENDING_MAX, Trending, Window, generated_at_ms};
 /// Posts that are counted under one lock.
 const SLICE: usize = 128;
 
+/// The score of a post that may not be shown.
+const HIDDEN: i64 = i64::MIN;
+
 /// See the module.
 #[derive(Debug)]
 pub struct Tallies {
     lists: [List; 4],
+    /// By post: [`crate::state::posts::Posts::times_counted`] when it was counted last; what it counted up to there is in the scores.
+    times: Vec<u32>,
     /// Posts that counted something after the end of a window: time brings it in.
     ahead: FxHashSet<u32>,
 }
@@ -25,7 +32,7 @@ pub struct Tallies {
 struct List {
     window: Window,
     range: std::ops::Range<i64>,
-    /// By post; 0 also where a post may not be shown.
+    /// By post.
     scores: Vec<i64>,
     /// Posts with a score, and some that had one.
     active: Vec<u32>,
@@ -35,36 +42,81 @@ struct List {
 impl Default for Tallies {
     fn default() -> Tallies {
         let list = |window| List { window, range: 0..0, scores: Vec::new(), active: Vec::new(), listed: Vec::new() };
-        Tallies { lists: Window::ALL.map(list), ahead: FxHashSet::default() }
+        Tallies { lists: Window::ALL.map(list), times: Vec::new(), ahead: FxHashSet::default() }
     }
 }
 
 impl Tallies {
     /// Brings every window to the state at `now_ms`.
     pub fn update(&mut self, state: &RwLock<State>, now_ms: i64) {
-        let (changed, posts) = {
+        let (changes, posts, settings) = {
             let mut state = state.write();
-            (state.posts.take_changed(), state.posts.len())
+            (state.posts.take_changes(), state.posts.len(), state.settings().clone())
         };
-        let mut due: [Vec<u32>; 4] = Default::default();
-        for (list, due) in self.lists.iter_mut().zip(&mut due) {
-            *due = list.due(now_ms, posts, &self.ahead);
+        let moved: [bool; 4] =
+            std::array::from_fn(|index| self.lists[index].window.range(now_ms) != self.lists[index].range);
+        self.times.resize(posts, 0);
+        let due = self.move_to(now_ms, posts);
+        if moved == [false; 4] {
+            changes.counted.iter().for_each(|counted| self.add(counted, &settings));
         }
-        if due.iter().any(|due| !due.is_empty()) {
-            // Whatever is still ahead is noted again when it is counted.
+        // Where windows moved, every post of theirs is counted, and those that counted something besides.
+        let mut anew: Vec<u32> = match moved == [false; 4] {
+            true => changes.posts,
+            false => changes.counted.iter().map(|counted| counted.post).chain(changes.posts).chain(due).collect(),
+        };
+        anew.sort_unstable();
+        anew.dedup();
+        for slice in anew.chunks(SLICE) {
+            let state = state.read();
+            slice.iter().for_each(|post| self.count(&state, *post));
+        }
+    }
+
+    /// Adds one count of a post that may be shown.
+    fn add(&mut self, counted: &Counted, settings: &StateSettings) {
+        let at = counted.post as usize;
+        // Already in its scores: the post was counted after this, as the state went on while it was.
+        if self.times[at].wrapping_sub(counted.times) < u32::MAX / 2 {
+            return;
+        }
+        self.times[at] = counted.times;
+        let (minute, sign) = (i64::from(counted.minute), i64::from(counted.sign));
+        for list in self.lists.iter_mut().filter(|list| list.scores[at] != HIDDEN && list.range.contains(&minute)) {
+            list.set(counted.post, list.scores[at] + settings.weights[counted.action as usize] * sign);
+        }
+        if minute >= self.lists[0].range.end {
+            self.ahead.insert(counted.post);
+        }
+    }
+
+    /// Moves the windows; returns the posts that must be counted for that.
+    fn move_to(&mut self, now_ms: i64, posts: usize) -> Vec<u32> {
+        let mut due = Vec::new();
+        for list in &mut self.lists {
+            due.extend(list.move_to(now_ms, posts, &self.ahead));
+        }
+        if !due.is_empty() {
+            // Whatever is still ahead is noted again when it is counted: the shortest buckets move whenever others do.
             self.ahead.clear();
         }
-        for (list, due) in self.lists.iter_mut().zip(due) {
-            for slice in due.chunks(SLICE) {
-                let state = state.read();
-                slice.iter().for_each(|post| list.count(&state, *post, &mut self.ahead));
-            }
+        due.sort_unstable();
+        due.dedup();
+        due
+    }
+
+    /// Counts a post in all windows.
+    fn count(&mut self, state: &State, post: u32) {
+        if post as usize >= self.times.len() {
+            // Came after the update began: it is among the changes of the next.
+            return;
         }
-        for slice in changed.chunks(SLICE) {
-            let state = state.read();
-            for post in slice {
-                self.lists.iter_mut().for_each(|list| list.count(&state, *post, &mut self.ahead));
-            }
+        self.times[post as usize] = state.posts.times_counted(post);
+        let ranges = std::array::from_fn(|index| self.lists[index].range.clone());
+        let scores = if state.visible(post) { state.scores(post, &ranges) } else { [HIDDEN; 4] };
+        self.lists.iter_mut().zip(scores).for_each(|(list, score): (&mut List, i64)| list.set(post, score));
+        if state.posts.last_minute(post).is_some_and(|minute| minute >= self.lists[0].range.end) {
+            self.ahead.insert(post);
         }
     }
 
@@ -90,10 +142,10 @@ impl Tallies {
 
 impl List {
     /// Moves the window; returns the posts that must be counted for that.
-    fn due(&mut self, now_ms: i64, posts: usize, ahead: &FxHashSet<u32>) -> Vec<u32> {
+    fn move_to(&mut self, now_ms: i64, posts: usize, ahead: &FxHashSet<u32>) -> Vec<u32> {
         let range = self.window.range(now_ms);
         let before = std::mem::replace(&mut self.range, range.clone());
-        self.scores.resize(posts, 0);
+        self.scores.resize(posts, HIDDEN);
         self.listed.resize(posts, false);
         if before == range {
             return Vec::new();
@@ -105,23 +157,12 @@ impl List {
         (0..posts as u32).collect()
     }
 
-    fn count(&mut self, state: &State, post: u32, ahead: &mut FxHashSet<u32>) {
+    fn set(&mut self, post: u32, score: i64) {
         let at = post as usize;
-        if at >= self.scores.len() {
-            // Came after the update began: it is among the changed of the next.
-            return;
-        }
-        let score = match state.visible(post) {
-            true => state.weighed(&state.posts.counted(post, self.range.clone())).max(0),
-            false => 0,
-        };
         self.scores[at] = score;
         if score > 0 && !self.listed[at] {
             self.listed[at] = true;
             self.active.push(post);
-        }
-        if state.posts.last_minute(post).is_some_and(|minute| minute >= self.range.end) {
-            ahead.insert(post);
         }
     }
 

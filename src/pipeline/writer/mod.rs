@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use nova_storage::codec::{DeadLetter, OffsetRow};
 use nova_storage::schema::{DEAD, JOURNAL, OFFSETS};
 use nova_storage::{ReadError, ReadTxn, Store, WriteError, WriteTxn};
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockWriteGuard};
 use rustc_hash::FxHashMap;
 
 use crate::clock::Clock;
@@ -251,6 +251,8 @@ impl Writer {
         for slice in self.effects.chunks(APPLY_SLICE) {
             let mut state = self.parts.state.write();
             slice.iter().for_each(|effect| state.apply(effect));
+            // Whoever waits comes first: else this thread would have the lock again before they wake.
+            RwLockWriteGuard::unlock_fair(state);
         }
         self.effects.clear();
         let partitions = &mut self.partitions;

@@ -95,9 +95,18 @@ pub struct Live {
 
 impl Live {
     pub fn start() -> Live {
-        let dir = tempfile::tempdir().unwrap();
+        Live::start_in(tempfile::tempdir().unwrap())
+    }
+
+    /// Over a directory that may hold a store.
+    pub fn start_in(dir: tempfile::TempDir) -> Live {
+        Live::start_at(dir, NOW_MS)
+    }
+
+    /// The same at another time.
+    pub fn start_at(dir: tempfile::TempDir, now_ms: i64) -> Live {
         let mut setup = Setup::new(dir.path(), Topics::default(), Arc::new(NoSchemas));
-        setup.clock = Clock::manual(NOW_MS);
+        setup.clock = Clock::manual(now_ms);
         let opened = app::open(&setup).unwrap();
         let Node { running, edge } = app::start_node(&setup, opened, Duration::ZERO).unwrap();
         let state = Arc::clone(&edge.state);
@@ -119,7 +128,11 @@ impl Live {
 
     /// Headers of a JSON request by a user.
     pub fn headers(&self, user: Id) -> String {
-        let token = self.auth.mint(user, None, Clock::System.now_ms(), 60).unwrap();
+        self.headers_of(user, None)
+    }
+
+    pub fn headers_of(&self, user: Id, role: Option<&str>) -> String {
+        let token = self.auth.mint(user, role, Clock::System.now_ms(), 60).unwrap();
         format!("Content-Type: application/json\r\nAuthorization: Bearer {token}\r\n")
     }
 

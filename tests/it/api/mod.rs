@@ -1,3 +1,4 @@
 mod client;
 mod edge;
 mod serve;
+mod trending;

@@ -1,2 +1,4 @@
+mod board;
+mod load;
 mod naive;
 mod oracle;

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use super::naive::Naive;
 use crate::support::events::Rng;
 
-const T0_MS: i64 = 1_795_132_800_000;
+pub const T0_MS: i64 = 1_795_132_800_000;
 const MINUTE_MS: i64 = 60_000;
 
 fn agree(state: &State, naive: &Naive, users: &[Id], now_ms: i64) {
@@ -39,7 +39,7 @@ fn agree(state: &State, naive: &Naive, users: &[Id], now_ms: i64) {
     }
 }
 
-fn id(kind: u128, number: u64) -> Id {
+pub fn id(kind: u128, number: u64) -> Id {
     Id::from_u128(kind << 64 | u128::from(number))
 }
 
@@ -63,6 +63,22 @@ fn row(rng: &mut Rng, at_ms: i64) -> (Id, Option<Facts>) {
     (key, (rng.below(6) > 0).then_some(facts))
 }
 
+/// An event or a row's change of the random small world.
+pub fn effect(rng: &mut Rng, rows: &mut BTreeMap<Id, Facts>, at_ms: i64) -> Effect {
+    if rng.below(3) == 0 {
+        let time_ms = at_ms - rng.below(20 * 60) as i64 * MINUTE_MS;
+        let action = Action::ALL[rng.below(5) as usize];
+        let (user, post) = (id(1, rng.below(9)), id(2, rng.below(30)));
+        return Effect::Event { user, post, action, at_ms: time_ms, dwell_ms: 0 };
+    }
+    let (key, new) = row(rng, at_ms);
+    let old = match &new {
+        Some(facts) => rows.insert(key, facts.clone()),
+        None => rows.remove(&key),
+    };
+    Effect::Row { key, old, new }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
@@ -75,19 +91,7 @@ proptest! {
         let users: Vec<_> = (0..9).map(|n| id(1, n)).collect();
         for step in 0..400 {
             at_ms += rng.below(30 * 60_000) as i64;
-            let effect = if rng.below(3) == 0 {
-                let time_ms = at_ms - rng.below(20 * 60) as i64 * MINUTE_MS;
-                let action = Action::ALL[rng.below(5) as usize];
-                let (user, post) = (id(1, rng.below(9)), id(2, rng.below(30)));
-                Effect::Event { user, post, action, at_ms: time_ms, dwell_ms: 0 }
-            } else {
-                let (key, new) = row(&mut rng, at_ms);
-                let old = match &new {
-                    Some(facts) => rows.insert(key, facts.clone()),
-                    None => rows.remove(&key),
-                };
-                Effect::Row { key, old, new }
-            };
+            let effect = effect(&mut rng, &mut rows, at_ms);
             state.apply(&effect);
             naive.apply(&effect);
             if step % 50 == 49 {

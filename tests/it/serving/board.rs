@@ -1,0 +1,118 @@
+//! The published lists against the full count.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use nova::event::{Effect, Facts};
+use nova::feed::trending::overrides::{Override, Overrides};
+use nova::feed::trending::publish::{Board, Published, parse_cursor};
+use nova::feed::trending::{self, Window};
+use nova::state::{State, StateSettings};
+use parking_lot::RwLock;
+use proptest::prelude::*;
+
+use super::oracle::{T0_MS, effect, id};
+use crate::support::events::Rng;
+
+fn whole(state: &State, window: Window, now_ms: i64, overrides: &Overrides) -> String {
+    Published::new(state, trending::rank(state, window, now_ms, overrides)).page(0, 200, |_| true).body
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// A tick gives to the byte what a full count gives, however time and writes went between ticks; and without a
+    /// tick, nothing that is gone is shown (N11).
+    #[test]
+    fn every_tick_gives_the_bytes_of_a_full_count(seed: u64) {
+        let mut rng = Rng(seed);
+        let state = Arc::new(RwLock::new(State::new(StateSettings::default())));
+        let mut overrides = Overrides::default();
+        let board = Board::new(Arc::clone(&state), overrides.clone(), T0_MS);
+        let mut rows = BTreeMap::new();
+        let mut at_ms = T0_MS;
+        for _ in 0..200 {
+            at_ms += match rng.below(10) {
+                0 => 3_600_000 * rng.below(60) as i64,
+                // The clock went back.
+                1 => -(rng.below(7_200_000) as i64),
+                _ => rng.below(90_000) as i64,
+            };
+            let change = effect(&mut rng, &mut rows, at_ms);
+            state.write().apply(&change);
+            if rng.below(20) == 0 {
+                let (post, what) = (id(2, rng.below(31)), [None, Some(Override::Block), Override::pin(1 + rng.below(4))]);
+                let what = what[rng.below(3) as usize];
+                overrides.put(post, what);
+                board.put_override(post, what, at_ms);
+            }
+            match rng.below(4) {
+                0 => {
+                    board.refresh(at_ms);
+                    for window in Window::ALL {
+                        let found = board.page(window, None, 200, at_ms).body;
+                        prop_assert_eq!(found, whole(&state.read(), window, at_ms, &overrides));
+                    }
+                }
+                1 => {
+                    // Only what was taken back makes a list anew; what came waits for the tick.
+                    let list = board.get(Window::Week, at_ms);
+                    let state = state.read();
+                    prop_assert!(list.numbers.iter().all(|post| state.visible(*post)));
+                    let Effect::Row { old, .. } = &change else { continue };
+                    if matches!(old, Some(Facts::Post { .. } | Facts::Like { .. } | Facts::Comment { counts: true, .. })) {
+                        let page = list.page(0, 200, |_| true).body;
+                        prop_assert_eq!(page, whole(&state, Window::Week, at_ms, &overrides));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// N10 for trending: the pages of a generation are its list, whatever is published meanwhile.
+    #[test]
+    fn n10_pages_of_a_generation_concatenate_to_its_list(seed: u64, limit in 1usize..9) {
+        let mut rng = Rng(seed);
+        let state = Arc::new(RwLock::new(State::new(StateSettings::default())));
+        let mut rows = BTreeMap::new();
+        (0..300).for_each(|_| state.write().apply(&effect(&mut rng, &mut rows, T0_MS)));
+        let board = Board::new(Arc::clone(&state), Overrides::default(), T0_MS);
+        let first: serde_json::Value = serde_json::from_str(&board.page(Window::Day, None, 200, T0_MS).body).unwrap();
+        let (mut posts, mut cursor) = (Vec::new(), None);
+        let mut gone = Vec::new();
+        loop {
+            let page = board.page(Window::Day, cursor, limit, T0_MS);
+            let page: serde_json::Value = serde_json::from_str(&page.body).unwrap();
+            prop_assert_eq!(&page["generation"], &first["generation"]);
+            posts.extend(page["posts"].as_array().unwrap().clone());
+            cursor = match page["cursor"].as_str() {
+                Some(text) => parse_cursor(text),
+                None => break,
+            };
+            prop_assert!(cursor.is_some());
+            for _ in 0..rng.below(3) {
+                let change = effect(&mut rng, &mut rows, T0_MS);
+                if let Effect::Row { key, new, .. } = &change
+                    && !matches!(new, Some(Facts::Post { published: true, .. } | Facts::Like { .. }))
+                {
+                    gone.push(*key);
+                }
+                state.write().apply(&change);
+                board.refresh(T0_MS);
+            }
+        }
+        if gone.is_empty() {
+            prop_assert_eq!(&posts, first["posts"].as_array().unwrap());
+        }
+        let all = first["posts"].as_array().unwrap();
+        let mut rest = all.iter();
+        prop_assert!(posts.iter().all(|post| rest.any(|other| other == post)), "in its order, nothing twice");
+    }
+
+    #[test]
+    fn any_cursor_is_read_or_refused_without_a_panic(text in ".{0,30}") {
+        let board = Board::new(Arc::new(RwLock::new(State::new(StateSettings::default()))), Overrides::default(), 0);
+        drop(board.page(Window::Hour, parse_cursor(&text).or(Some((7, usize::MAX))), 20, 0));
+    }
+}
