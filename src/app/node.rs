@@ -1,7 +1,6 @@
 //! A node that serves: where its records come from, and what the edge needs.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nova_storage::schema::EDGE;
@@ -54,13 +53,11 @@ pub fn load_overrides(store: &Store) -> Result<Overrides, ReadError> {
 pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Result<Node, AppError> {
     let auth = Auth::open(&setup.data_dir)?;
     let observed = Arc::new(Observed::default());
-    observed.recovery_micros.store(recovery.as_micros() as u64, Ordering::Relaxed);
+    observed.recovery_seconds.set(recovery.as_secs_f64());
     let feeds = Arc::new(Snapshots::new(setup.relaxed_spacing));
     let (told, seen, clock) = (Arc::clone(&observed), Arc::clone(&feeds), setup.clock.clone());
     opened.writer.set_on_commit(Box::new(move |facts| {
-        told.commits.fetch_add(1, Ordering::Relaxed);
-        told.commit_micros.fetch_add((facts.commit_ms * 1e3) as u64, Ordering::Relaxed);
-        told.dead_letters.store(facts.dead_letters, Ordering::Relaxed);
+        told.committed(facts);
         if let Some(arrival_ms) = facts.oldest_arrival_ms {
             let now_ms = clock.now_ms();
             seen.served.visible(now_ms, now_ms - arrival_ms);

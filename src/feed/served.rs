@@ -2,7 +2,6 @@
 //! [`crate::state::daily`].
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use parking_lot::Mutex;
 
@@ -32,37 +31,6 @@ impl Counts {
     /// Part of the pages that came from a snapshot that was there.
     pub fn hit_rate(&self) -> f64 {
         if self.feeds == 0 { 0.0 } else { self.feed_hits as f64 / self.feeds as f64 }
-    }
-
-    /// Prometheus text.
-    pub fn render(&self) -> String {
-        let mut out = String::new();
-        let mut figure = |name: &str, kind: &str, help: &str, value: f64| {
-            // Writing to a string cannot fail.
-            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
-        };
-        figure("feed_requests_total", "counter", "Feed pages that were answered.", self.feeds as f64);
-        figure("cache_hit_ratio", "gauge", "Feed pages from a snapshot that was there.", self.hit_rate());
-        figure("nova_feed_cut_total", "counter", "Feed pages made in haste.", self.feeds_cut as f64);
-        let help = "Places of feeds filled against the rules of spacing.";
-        figure("nova_feed_relaxed_total", "counter", help, self.relaxed as f64);
-        for (name, help, times, unit) in [
-            ("feed_latency_seconds", "Time of feed pages.", &self.feed_us, 1e-6),
-            (
-                "nova_event_visible_seconds",
-                "From the arrival of an event until readers see it.",
-                &self.visible_ms,
-                1e-3,
-            ),
-        ] {
-            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} summary");
-            for (quantile, percent) in [("0.5", 50), ("0.95", 95), ("0.99", 99)] {
-                let value = f64::from(times.percentile(percent).unwrap_or(0)) * unit;
-                let _ = writeln!(out, "{name}{{quantile=\"{quantile}\"}} {value}");
-            }
-            let _ = writeln!(out, "{name}_count {}", times.count());
-        }
-        out
     }
 }
 

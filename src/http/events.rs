@@ -8,7 +8,6 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Map, Value, json};
-use std::sync::atomic::Ordering;
 
 use crate::decode::client;
 use crate::event::{Id, Outcome};
@@ -79,9 +78,9 @@ pub(super) async fn publish(
         }
     }
     refused.sort_by_key(|refused| refused.index);
-    edge.observed.events_ingested.fetch_add(accepted as u64, Ordering::Relaxed);
-    edge.observed.events_deduped.fetch_add(deduped as u64, Ordering::Relaxed);
-    edge.observed.events_rejected.fetch_add(rejected as u64, Ordering::Relaxed);
+    edge.observed.events_ingested.inc_by(accepted as u64);
+    edge.observed.events_deduped.inc_by(deduped as u64);
+    edge.observed.events_rejected.inc_by(rejected as u64);
     let results = refused.into_iter().map(|refused| {
         let Refused { index, status, code, detail } = refused;
         json!({ "i": index, "status": status, "code": code, "detail": detail })

@@ -32,7 +32,7 @@ use crate::state::State;
 use crate::warehouse::status::Status as WarehouseStatus;
 
 pub use self::auth::{Auth, KeyError};
-pub use self::metrics::{Figures, Observed};
+pub use self::metrics::Observed;
 pub use self::server::{Server, bind};
 pub use self::stream::Streams;
 

@@ -17,8 +17,7 @@ use crate::jobs::serving::FEED_WARMUP;
 
 use super::auth::Subject;
 use super::error::Problem;
-use super::metrics::Figures;
-use super::{Edge, server};
+use super::{Edge, metrics, server};
 
 const LIMIT_DEFAULT: usize = 20;
 const SUGGESTIONS_MAX: usize = 100;
@@ -132,6 +131,16 @@ pub(super) fn ready(edge: &Edge) -> Response<Full<Bytes>> {
     if edge.shared.stopping() {
         reasons.push("stopping".to_owned());
     }
+    if edge.shared.over_quota() {
+        reasons.push("the outbox is full: consumption waits for ClickHouse".to_owned());
+    }
+    if let Some(kafka) = &edge.kafka {
+        match (kafka.up(), kafka.assigned()) {
+            (false, _) => reasons.push("kafka: no broker is connected".to_owned()),
+            (true, 0) => reasons.push("kafka: no partition is assigned yet".to_owned()),
+            _ => {}
+        }
+    }
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let word = if reasons.is_empty() { "ready" } else { "not-ready" };
     // Shown, but no reason to send the traffic elsewhere: what a job keeps fresh is also made at the read.
@@ -141,12 +150,7 @@ pub(super) fn ready(edge: &Edge) -> Response<Full<Bytes>> {
     server::json(status, serde_json::json!({ "status": word, "reasons": reasons, "parked_jobs": parked }).to_string())
 }
 
-pub(super) fn metrics(edge: &Edge) -> Response<Full<Bytes>> {
-    let partitions = edge.shared.partitions();
-    let mut mem_bytes = edge.state.read().mem_bytes();
-    mem_bytes.push(("feeds", edge.feeds.mem_bytes()));
-    let mut text = edge.observed.render(&Figures { partitions: &partitions, mem_bytes: &mem_bytes });
-    text.push_str(&edge.feeds.served.total().render());
-    text.push_str(&edge.jobs.runner.render());
-    server::text("text/plain; version=0.0.4", text)
+pub(super) fn metrics(edge: &Edge) -> Result<Response<Full<Bytes>>, Problem> {
+    let text = metrics::render(edge).map_err(|_| Problem::Unavailable("the metrics cannot be written"))?;
+    Ok(server::text("application/openmetrics-text; version=1.0.0; charset=utf-8", text))
 }

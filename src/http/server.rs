@@ -207,7 +207,7 @@ async fn dispatch(edge: &Edge, routes: &Router<Route>, request: Request<Incoming
         Route::TrendingStream => return stream::open(edge, query),
         Route::Live => Ok(json(StatusCode::OK, r#"{"status":"live"}"#.to_owned())),
         Route::Ready => Ok(read::ready(edge)),
-        Route::Metrics => Ok(read::metrics(edge)),
+        Route::Metrics => read::metrics(edge),
         Route::Jwks => Ok(json(StatusCode::OK, edge.auth.jwks().to_owned())),
         Route::Trending => read::trending(edge, query, request.headers()),
         Route::Feed => read::feed(edge, query, &subject(edge, &request)?),

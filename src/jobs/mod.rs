@@ -5,7 +5,6 @@
 mod schedule;
 pub mod serving;
 
-use std::fmt::Write as _;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -67,6 +66,13 @@ enum Ended {
     Panic = 3,
 }
 
+impl Status {
+    /// Refreshes by how they ended.
+    pub fn results(&self) -> [(&'static str, u64); 4] {
+        std::array::from_fn(|index| (Ended::NAMES[index], self.ended[index]))
+    }
+}
+
 impl Ended {
     const NAMES: [&'static str; 4] = ["ok", "error", "timeout", "panic"];
 }
@@ -76,7 +82,8 @@ impl Ended {
 pub struct Status {
     /// Refreshes by how they ended: ok, error, timeout, panic.
     pub ended: [u64; 4],
-    pub total: Duration,
+    /// Of the last one.
+    pub last: Duration,
     /// Why it is parked, if it is.
     pub parked: Option<String>,
 }
@@ -159,33 +166,6 @@ impl Runner {
         }
     }
 
-    /// Prometheus text.
-    pub fn render(&self) -> String {
-        let statuses = self.statuses();
-        let mut out = String::new();
-        let head = |out: &mut String, name: &str, kind: &str, help: &str| {
-            // Writing to a string cannot fail.
-            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        };
-        head(&mut out, "job_refresh_total", "counter", "Refreshes of jobs, by how they ended.");
-        for (job, status) in &statuses {
-            for (result, count) in Ended::NAMES.iter().zip(status.ended) {
-                let _ = writeln!(out, "job_refresh_total{{job=\"{job}\",result=\"{result}\"}} {count}");
-            }
-        }
-        head(&mut out, "job_refresh_duration_seconds", "summary", "Time of refreshes of jobs.");
-        for (job, status) in &statuses {
-            let (sum, count) = (status.total.as_secs_f64(), status.ended.iter().sum::<u64>());
-            let _ = writeln!(out, "job_refresh_duration_seconds_sum{{job=\"{job}\"}} {sum}");
-            let _ = writeln!(out, "job_refresh_duration_seconds_count{{job=\"{job}\"}} {count}");
-        }
-        head(&mut out, "nova_job_parked", "gauge", "1 while a job keeps failing and is tried rarely.");
-        for (job, status) in &statuses {
-            let _ = writeln!(out, "nova_job_parked{{job=\"{job}\"}} {}", u8::from(status.parked.is_some()));
-        }
-        out
-    }
-
     /// Starts a thread that runs the jobs until what is returned is dropped.
     pub fn start(self) -> std::io::Result<Jobs> {
         let runner = Arc::new(self);
@@ -211,7 +191,7 @@ impl Slot {
             tracing::warn!(job = name, result = Ended::NAMES[ended as usize], "a refresh failed");
         }
         status.ended[ended as usize] += 1;
-        status.total += took;
+        status.last = took;
         status.parked = parked;
     }
 }

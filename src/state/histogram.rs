@@ -54,6 +54,16 @@ impl Histogram {
         self.counts.iter_mut().zip(&other.counts).for_each(|(sum, count)| *sum += count);
     }
 
+    /// How many values do not exceed this one, to the precision of the buckets.
+    pub fn up_to(&self, value: u32) -> u64 {
+        self.counts.iter().take(bucket(value) + 1).sum()
+    }
+
+    /// The sum of all values, each taken at the upper end of its bucket.
+    pub fn sum(&self) -> u64 {
+        self.counts.iter().enumerate().map(|(bucket, count)| u64::from(upper(bucket)) * count).sum()
+    }
+
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }

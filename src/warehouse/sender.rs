@@ -30,6 +30,7 @@ use super::{Target, rows};
 /// Attempts with an unknown error code before its rows are looked at.
 const UNKNOWN_MAX_ATTEMPTS: u32 = 5;
 const LINT_EVERY: Duration = Duration::from_secs(3_600);
+const VIEWS_EVERY: Duration = Duration::from_secs(30);
 
 /// How fast the sender tries again.
 #[derive(Clone, Copy, Debug)]
@@ -106,10 +107,17 @@ async fn run(parts: SenderParts, mut stopped: watch::Receiver<bool>) {
         let task = Task { shared: Rc::clone(&shared), target, reported: BTreeSet::new() };
         tokio::task::spawn_local(task.run());
     }
+    let looking = Rc::clone(&shared);
     tokio::task::spawn_local(async move {
         loop {
             tokio::time::sleep(LINT_EVERY).await;
             shared.lint().await;
+        }
+    });
+    tokio::task::spawn_local(async move {
+        loop {
+            tokio::time::sleep(VIEWS_EVERY).await;
+            looking.look_at_views().await;
         }
     });
     // Dropping the set ends the tasks: whatever was on its way is sent again by token.
@@ -145,6 +153,21 @@ impl Shared {
                 *self.findings.borrow_mut() = findings;
             }
             Err(failure) => tracing::warn!("ClickHouse could not be looked at: {failure}"),
+        }
+    }
+
+    /// How far the newest minute of the materialised views is behind that of their table.
+    async fn look_at_views(&self) {
+        const SQL: &str = "SELECT toUnixTimestamp(toStartOfMinute((SELECT max(event_time) FROM post_events \
+            WHERE event_time > now() - INTERVAL 1 DAY))) - toUnixTimestamp((SELECT max(bucket) FROM post_metrics_1m \
+            WHERE bucket > now() - INTERVAL 1 DAY))";
+        let (status, started) = (&self.parts.status, Instant::now());
+        if self.prepared.initialized()
+            && let Ok(rows) = self.parts.clickhouse.rows(SQL).await
+        {
+            status.views_seconds.set(started.elapsed().as_secs_f64());
+            let behind = rows.first().and_then(|row| row.first()?.parse::<f64>().ok());
+            status.views_staleness.set(behind.unwrap_or(0.0).max(0.0));
         }
     }
 

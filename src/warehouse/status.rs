@@ -1,10 +1,13 @@
 //! What the outbox, the sender and everyone who watches them share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::watch;
 
 use super::Target;
@@ -41,9 +44,11 @@ pub struct Status {
     breaker: Mutex<Breaker>,
     /// The breaker's clock: wall time may stand still or go back.
     born: Instant,
-    pub queries: AtomicU64,
-    pub query_micros: AtomicU64,
-    pub query_errors: AtomicU64,
+    pub query_seconds: Histogram,
+    pub query_errors: Counter,
+    /// Of the last look at the materialised views: how long it took, and how far they are behind.
+    pub views_seconds: Gauge<f64, AtomicU64>,
+    pub views_staleness: Gauge<f64, AtomicU64>,
     /// Batches that were found in the base table without an acknowledgement: whether the views have them is not known.
     pub uncertain_batches: AtomicU64,
 }
@@ -56,9 +61,10 @@ impl Default for Status {
             commits: watch::Sender::new(0),
             breaker: Mutex::default(),
             born: Instant::now(),
-            queries: AtomicU64::new(0),
-            query_micros: AtomicU64::new(0),
-            query_errors: AtomicU64::new(0),
+            query_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
+            query_errors: Counter::default(),
+            views_seconds: Gauge::default(),
+            views_staleness: Gauge::default(),
             uncertain_batches: AtomicU64::new(0),
         }
     }
@@ -142,9 +148,8 @@ impl Status {
     }
 
     pub(super) fn asked(&self, took: Duration, failed: bool) {
-        self.queries.fetch_add(1, Ordering::Relaxed);
-        self.query_micros.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
-        self.query_errors.fetch_add(u64::from(failed), Ordering::Relaxed);
+        self.query_seconds.observe(took.as_secs_f64());
+        self.query_errors.inc_by(u64::from(failed));
     }
 
     /// Waits until no row waits, as long as some are acknowledged within `idle` and for no longer than `most`.

@@ -79,8 +79,14 @@ pub enum WriterError {
 #[derive(Clone, Debug, Default)]
 pub struct CommitFacts {
     pub commit_ms: f64,
+    /// From the begin of the batch until readers see it.
+    pub process_ms: f64,
+    /// From the commit until readers saw it.
+    pub publish_ms: f64,
     pub records: usize,
     pub dead_letters: u64,
+    pub dedup_keys: u64,
+    pub toast_unfilled: u64,
     /// Arrival of the oldest and newest record of the commit, epoch milliseconds.
     pub oldest_arrival_ms: Option<i64>,
     pub newest_arrival_ms: Option<i64>,
@@ -167,6 +173,7 @@ impl Writer {
 
     /// Puts what the messages cause into one commit; true when the last was [`Message::Stop`].
     pub fn process(&mut self, queue: &mut Vec<Message>) -> Result<bool, WriterError> {
+        let began = std::time::Instant::now();
         let store = Arc::clone(&self.parts.store);
         let read = store.read()?;
         let write = store.write()?;
@@ -201,7 +208,7 @@ impl Writer {
                 outbox.check()?;
             }
             self.commit(write, &mut facts)?;
-            self.publish(&mut facts);
+            self.publish(began, &mut facts);
         }
         // Everything is durable and visible: now the callers may know.
         self.parts.shared.settled(facts.records);
@@ -243,11 +250,14 @@ impl Writer {
         write.commit()?;
         facts.commit_ms = started.elapsed().as_secs_f64() * 1e3;
         facts.dead_letters = self.dead_letters;
+        facts.dedup_keys = self.dedup.keys();
+        facts.toast_unfilled = self.toast_unfilled;
         Ok(())
     }
 
     /// Tells memory, then everyone who waits, what is now durable.
-    fn publish(&mut self, facts: &mut CommitFacts) {
+    fn publish(&mut self, began: std::time::Instant, facts: &mut CommitFacts) {
+        let committed = std::time::Instant::now();
         for slice in self.effects.chunks(APPLY_SLICE) {
             let mut state = self.parts.state.write();
             slice.iter().for_each(|effect| state.apply(effect));
@@ -255,6 +265,8 @@ impl Writer {
             RwLockWriteGuard::unlock_fair(state);
         }
         self.effects.clear();
+        facts.publish_ms = committed.elapsed().as_secs_f64() * 1e3;
+        facts.process_ms = began.elapsed().as_secs_f64() * 1e3;
         let partitions = &mut self.partitions;
         self.parts.shared.update(|statuses| {
             for (status, partition) in statuses.iter_mut().zip(partitions.iter_mut()) {

@@ -57,6 +57,35 @@ fn events_are_durable_before_the_202_and_each_id_counts_once() {
         "{metrics}"
     );
     assert!(metrics.contains(r#"nova_records_total{topic="events",outcome="applied"} 3"#), "{metrics}");
+    for name in [
+        "cdc_lag_seconds",
+        "cdc_offset_commits_total",
+        "event_processing_duration_seconds_bucket",
+        "cache_hit_ratio",
+        "cache_invalidation_lag_ms",
+        "job_refresh_duration_seconds",
+        "job_refresh_total",
+        "clickhouse_query_duration_seconds_bucket",
+        "clickhouse_query_errors_total",
+        "mv_refresh_duration_seconds",
+        "mv_staleness_seconds",
+        "feed_requests_total",
+        "feed_latency_seconds_bucket",
+        "events_deduped_total",
+        "circuit_breaker_state",
+        "nova_commit_seconds_bucket",
+        "nova_dlq_depth",
+        "nova_outbox_rows",
+        "nova_outbox_bytes",
+        "nova_outbox_oldest_seconds",
+        "nova_mem_bytes",
+        "nova_event_visible_seconds_bucket",
+        "nova_dedup_keys",
+        "nova_recovery_seconds",
+    ] {
+        let sample = |line: &str| line.split(['{', ' ']).next() == Some(name);
+        assert!(metrics.lines().any(sample), "{name} has no sample in\n{metrics}");
+    }
 
     let dir = live.stop();
     let opened = app::open(&Setup::new(dir.path(), Topics::default(), Arc::new(NoSchemas))).unwrap();

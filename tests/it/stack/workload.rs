@@ -43,9 +43,7 @@ fn statement(rng: &mut Rng, session: u64, number: u64) -> String {
         9..=11 => format!(
             "INSERT INTO likes (user_id, post_id) SELECT {user}, {post} WHERE EXISTS (SELECT 1 FROM posts) ON CONFLICT DO NOTHING"
         ),
-        12 => format!(
-            "INSERT INTO likes (user_id, post_id) SELECT u.id, p.id FROM (SELECT id FROM users ORDER BY random() LIMIT 8) u, (SELECT id FROM posts ORDER BY random() LIMIT 4) p ON CONFLICT DO NOTHING"
-        ),
+        12 => "INSERT INTO likes (user_id, post_id) SELECT u.id, p.id FROM (SELECT id FROM users ORDER BY random() LIMIT 8) u, (SELECT id FROM posts ORDER BY random() LIMIT 4) p ON CONFLICT DO NOTHING".to_owned(),
         13 => format!(
             "INSERT INTO comments (post_id, user_id, content) SELECT {post}, {user}, 'c{unique}' WHERE EXISTS (SELECT 1 FROM posts)"
         ),

@@ -143,8 +143,8 @@ impl World {
         config.extend(own.map(|(key, value)| (key.to_owned(), value)));
         for side in ["key", "value"] {
             let key = format!("{side}.converter.schema.registry.url");
-            if config.contains_key(&key) {
-                config.insert(key, self.servers.registry.clone());
+            if let Some(url) = config.get_mut(&key) {
+                url.clone_from(&self.servers.registry);
             }
         }
         let url = format!("{}/connectors/{}/config", self.servers.connect, self.name);
