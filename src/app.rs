@@ -9,17 +9,21 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use nova_storage::schema::EDGE;
-use nova_storage::{OpenError, Options, ReadError, Store};
+use nova_storage::{OpenError, Options, ReadError, ReadTxn, Store};
 use parking_lot::RwLock;
+use serde_json::Value;
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decode::{Decoder, FileSchemas, Schemas, SchemasError, Topics};
 use crate::discover::dismissals::{self, Dismissals};
-use crate::event::TopicPartition;
+use crate::event::{Table, TopicPartition};
 use crate::feed::snapshot::Snapshots;
-use crate::http::{Auth, Edge, KeyError, Observed};
+use crate::http::auth::revocation;
+use crate::http::{Auth, Edge, EdgeSettings, Gate, KeyError, Observed, Reads, idempotency};
+use crate::pipeline::dead;
 use crate::pipeline::ingest::{Ingest, IngestError};
+use crate::pipeline::meta::Meta;
 use crate::pipeline::progress::{PartitionStatus, Shared};
 use crate::pipeline::writer::{Message, Parts, Recovery, RecoveryError, RecoveryReport, Writer, WriterError};
 use crate::pipeline::{QUEUE_MAX_MESSAGES, Settings};
@@ -69,18 +73,28 @@ pub struct Setup {
     pub state: StateSettings,
     pub topics: Topics,
     pub schemas: Arc<dyn Schemas>,
+    pub edge: EdgeSettings,
 }
 
 impl Setup {
     pub fn new(data_dir: impl Into<PathBuf>, topics: Topics, schemas: Arc<dyn Schemas>) -> Setup {
         let (settings, state) = (Settings::default(), StateSettings::default());
-        Setup { data_dir: data_dir.into(), clock: Clock::System, settings, state, topics, schemas }
+        Setup {
+            data_dir: data_dir.into(),
+            clock: Clock::System,
+            settings,
+            state,
+            topics,
+            schemas,
+            edge: EdgeSettings::default(),
+        }
     }
 
     /// As a configuration says.
     pub fn configured(config: &Config, schemas: Arc<dyn Schemas>) -> Setup {
         let (prefix, events) = (config.topic_prefix.clone(), config.events_topic.clone());
         let mut setup = Setup::new(&config.data_dir, Topics { prefix, events, last_part: false }, schemas);
+        setup.edge = config.edge.clone();
         setup.settings.truncate = config.truncate;
         setup.settings.dedup_horizon_ms = i64::from(config.dedup_horizon_hours) * 3_600_000;
         setup
@@ -209,12 +223,50 @@ impl Running {
 
 /// The dismissals of a store.
 pub fn load_dismissals(store: &Store) -> Result<Dismissals, ReadError> {
-    let mut names = Vec::new();
-    store.read()?.scan(EDGE, (dismissals::KIND, &[][..]).., |(kind, name), _| {
-        names.push(name.to_vec());
-        kind == dismissals::KIND
+    let entries = edge_entries(store, dismissals::KIND)?;
+    Ok(Dismissals::load(entries.iter().map(|(name, _)| name.as_slice())))
+}
+
+/// A name and its value.
+type Entry = (Vec<u8>, Vec<u8>);
+
+/// What the edge's table has of one kind.
+fn edge_entries(store: &Store, kind: &str) -> Result<Vec<Entry>, ReadError> {
+    let mut entries = Vec::new();
+    store.read()?.scan(EDGE, (kind, &[][..]).., |(found, name), value| {
+        if found == kind {
+            entries.push((name.to_vec(), value.to_vec()));
+        }
+        found == kind
     })?;
-    Ok(Dismissals::load(names.iter().map(Vec::as_slice)))
+    Ok(entries)
+}
+
+/// What an admin sees of the store.
+struct StoreReads(Arc<Store>);
+
+impl StoreReads {
+    fn read(&self) -> Result<ReadTxn, String> {
+        self.0.read().map_err(|error| error.to_string())
+    }
+}
+
+impl Reads for StoreReads {
+    fn dead_letters(&self, after: Option<u64>, limit: usize) -> Result<Vec<Value>, String> {
+        let page = dead::page(&self.read()?, after, limit).map_err(|error| error.to_string())?;
+        Ok(page.iter().map(|(id, letter)| dead::summary(*id, letter)).collect())
+    }
+
+    fn dead_letter(&self, id: u64) -> Result<Option<Value>, String> {
+        let letter = dead::get(&self.read()?, id).map_err(|error| error.to_string())?;
+        Ok(letter.map(|letter| dead::whole(id, &letter)))
+    }
+
+    fn tables(&self) -> Result<Vec<Value>, String> {
+        let meta = Meta::load(&self.read()?).map_err(|error| error.to_string())?.unwrap_or_default();
+        let tables = Table::ALL.iter().zip(&meta.tables);
+        Ok(tables.map(|(table, meta)| meta.json(*table)).collect())
+    }
 }
 
 /// A node that serves: the batch loop over the local log, and what the edge needs.
@@ -225,11 +277,16 @@ pub struct Node {
 
 /// Starts the batch loop over the local log of client events.
 pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Result<Node, AppError> {
-    let auth = Auth::open(&setup.data_dir)?;
+    let auth = Auth::configured(&setup.data_dir, &setup.edge.keys)?;
+    auth.revocations.load(edge_entries(&opened.store, revocation::KIND)?.into_iter());
+    let gate = Gate::new(setup.edge.clone(), Box::new(StoreReads(Arc::clone(&opened.store))));
+    gate.answers.load(edge_entries(&opened.store, idempotency::KIND)?.into_iter());
+    let health = Arc::clone(&gate.limiter.health);
     let observed = Arc::new(Observed::default());
     observed.recovery_micros.store(recovery.as_micros() as u64, Ordering::Relaxed);
     let told = Arc::clone(&observed);
     opened.writer.set_on_commit(Box::new(move |facts| {
+        health.committed(facts.commit_ms);
         told.commits.fetch_add(1, Ordering::Relaxed);
         told.commit_micros.fetch_add((facts.commit_ms * 1e3) as u64, Ordering::Relaxed);
         told.dead_letters.store(facts.dead_letters, Ordering::Relaxed);
@@ -244,7 +301,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     let running = opened.start(Box::new(source), setup.decoder())?;
     let (clock, feeds, cursor_key) = (setup.clock.clone(), Snapshots::default(), auth.secret("cursor"));
     let writer = running.inbox.clone();
-    let edge = Edge { clock, state, shared, log, auth, observed, feeds, cursor_key, dismissals, writer };
+    let edge = Edge { clock, state, shared, log, auth, observed, feeds, cursor_key, dismissals, writer, gate };
     let edge = Arc::new(edge);
     Ok(Node { running, edge })
 }

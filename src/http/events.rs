@@ -15,6 +15,7 @@ use crate::event::{Id, Outcome};
 
 use super::auth::Subject;
 use super::error::Problem;
+use super::idempotency::Key;
 use super::{Edge, server};
 
 /// Events of one request.
@@ -39,6 +40,7 @@ pub(super) async fn publish(
     edge: &Edge,
     subject: &Subject,
     headers: &HeaderMap,
+    key: Option<Key>,
     body: Bytes,
 ) -> Result<Response<Full<Bytes>>, Problem> {
     let started = Instant::now();
@@ -51,7 +53,8 @@ pub(super) async fn publish(
     let (received, now_ms) = (items.len(), edge.clock.now_ms());
     let (mut values, mut places, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for (index, item) in items.into_iter().enumerate() {
-        match value(item, subject, now_ms)? {
+        let own_id = key.map(|key| key.event_id(index));
+        match value(item, subject, own_id, now_ms)? {
             Ok(value) => {
                 values.push(value);
                 places.push(index);
@@ -137,6 +140,7 @@ fn items(body: &[u8]) -> Result<Vec<Map<String, Value>>, Problem> {
 fn value(
     mut item: Map<String, Value>,
     subject: &Subject,
+    own_id: Option<Id>,
     now_ms: i64,
 ) -> Result<Result<Bytes, (&'static str, String)>, Problem> {
     let own = Value::from(subject.user.to_string());
@@ -146,7 +150,7 @@ fn value(
         Some(user) if service || *user == own => {}
         Some(_) => return Err(Problem::SubjectMismatch),
     }
-    let fresh = || Id(uuid::Uuid::now_v7().into_bytes());
+    let fresh = || own_id.unwrap_or_else(|| Id(uuid::Uuid::now_v7().into_bytes()));
     let event = match client::parse(&Value::Object(item).to_string(), fresh) {
         Ok(event) => event,
         Err(dead) => return Ok(Err((dead.reason, dead.detail))),

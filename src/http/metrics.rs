@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::event::Outcome;
 use crate::pipeline::progress::PartitionStatus;
 
+use super::limit::Decisions;
+
 /// Counters that the threads and routes move.
 #[derive(Debug, Default)]
 pub struct Observed {
@@ -22,6 +24,7 @@ pub struct Observed {
 pub struct Figures<'a> {
     pub partitions: &'a [PartitionStatus],
     pub mem_bytes: &'a [(&'static str, usize)],
+    pub limits: &'a Decisions,
 }
 
 impl Observed {
@@ -67,6 +70,10 @@ impl Observed {
         ] {
             head(&mut out, name, "counter", help);
             let _ = writeln!(out, "{name} {}", load(counter));
+        }
+        head(&mut out, "rate_limit_total", "counter", "Requests by class: granted, over the caller's quota, or shed.");
+        for (class, decision, count) in figures.limits.all() {
+            let _ = writeln!(out, "rate_limit_total{{class=\"{class}\",decision=\"{decision}\"}} {count}");
         }
         head(&mut out, "nova_mem_bytes", "gauge", "Memory of each structure.");
         for (structure, bytes) in figures.mem_bytes {

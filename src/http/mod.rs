@@ -1,13 +1,32 @@
-//! The edge: hyper, one route table, bearer tokens, problem details. It reads memory and appends to a log; it never
-//! opens a transaction.
+//! The edge: hyper, one route table, bearer tokens, limits, problem details. It reads memory and appends to a log; it
+//! never opens a transaction.
+//!
+//! `server` takes connections, `request` brings a request to its handler and its answer back, `route` says what there
+//! is and who may. `auth`, `limit`, `idempotency`, `cors`, `trace` and `encoding` each know one thing of a request;
+//! `durable` waits for the writer, `upkeep` forgets what has expired.
 
+mod admin;
 pub mod auth;
+mod cors;
 mod dismiss;
+mod durable;
+mod encoding;
 mod error;
 mod events;
+mod gate;
+pub mod idempotency;
+pub mod limit;
 mod metrics;
+mod openapi;
+mod patience;
 mod read;
+mod request;
+mod route;
 mod server;
+mod settings;
+mod tls;
+mod trace;
+mod upkeep;
 
 use std::sync::Arc;
 
@@ -23,8 +42,10 @@ use crate::source::local::LocalHandle;
 use crate::state::State;
 
 pub use self::auth::{Auth, KeyError};
+pub use self::gate::{Gate, Reads};
 pub use self::metrics::{Figures, Observed};
-pub use self::server::{Server, bind};
+pub use self::server::{Server, bind, bind_admin};
+pub use self::settings::{EdgeSettings, KeySettings};
 
 /// What the routes work with.
 pub struct Edge {
@@ -40,4 +61,5 @@ pub struct Edge {
     pub dismissals: Dismissals,
     /// For what must be durable besides events.
     pub writer: Sender<Message>,
+    pub gate: Gate,
 }

@@ -23,7 +23,7 @@ const SUGGESTIONS_MAX: usize = 100;
 const FEED_PAGE_MAX: usize = 100;
 
 /// The value of a query parameter, without percent-decoding: no value of ours needs it.
-fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+pub(super) fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
     query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
 }
 
@@ -111,6 +111,9 @@ pub(super) fn suggestions(edge: &Edge, query: &str, subject: &Subject) -> Result
 pub(super) fn ready(edge: &Edge) -> Response<Full<Bytes>> {
     let held = edge.shared.partitions().into_iter().filter_map(|status| Some((status.name, status.hold?)));
     let mut reasons: Vec<_> = held.map(|(name, reason)| format!("{name}: {reason}")).collect();
+    if !edge.auth.ready() {
+        reasons.push("auth: no key set yet".to_owned());
+    }
     if edge.shared.stopping() {
         reasons.push("stopping".to_owned());
     }
@@ -122,6 +125,10 @@ pub(super) fn ready(edge: &Edge) -> Response<Full<Bytes>> {
 pub(super) fn metrics(edge: &Edge) -> Response<Full<Bytes>> {
     let partitions = edge.shared.partitions();
     let mem_bytes = edge.state.read().mem_bytes();
-    let text = edge.observed.render(&Figures { partitions: &partitions, mem_bytes: &mem_bytes });
+    let text = edge.observed.render(&Figures {
+        partitions: &partitions,
+        mem_bytes: &mem_bytes,
+        limits: &edge.gate.limiter.decisions,
+    });
     server::text("text/plain; version=0.0.4", text)
 }

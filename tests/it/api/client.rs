@@ -119,7 +119,7 @@ impl Live {
 
     /// Headers of a JSON request by a user.
     pub fn headers(&self, user: Id) -> String {
-        let token = self.auth.mint(user, None, Clock::System.now_ms(), 60).unwrap();
+        let token = self.auth.mint(user, None, NOW_MS, 60).unwrap();
         format!("Content-Type: application/json\r\nAuthorization: Bearer {token}\r\n")
     }
 
