@@ -42,6 +42,14 @@ impl Clock {
             Clock::Manual(cell) => cell.load(Ordering::Relaxed),
         }
     }
+
+    /// The time that tokens and their issuers go by: of the day, also where nova's own clock is moved.
+    pub fn day_ms(&self) -> i64 {
+        match self {
+            Clock::Manual(_) => self.now_ms(),
+            Clock::System | Clock::Shifted { .. } => Clock::System.now_ms(),
+        }
+    }
 }
 
 /// RFC 3339 in UTC with microseconds; PostgreSQL's infinities by their names.

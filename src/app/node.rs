@@ -4,16 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nova_storage::schema::EDGE;
-use nova_storage::{ReadError, Store};
+use nova_storage::{ReadError, ReadTxn, Store};
+use serde_json::Value;
 
 use crate::discover::dismissals::{self, Dismissals};
-use crate::event::TopicPartition;
+use crate::event::{Table, TopicPartition};
 use crate::feed::snapshot::Snapshots;
 use crate::feed::trending::overrides::{self, Overrides};
 use crate::feed::trending::publish::Board;
-use crate::http::{Auth, Edge, Log, Observed, Streams};
+use crate::http::auth::revocation;
+use crate::http::{Auth, Edge, Gate, Log, Observed, Reads, Streams, idempotency};
 use crate::jobs::serving::Served;
 use crate::jobs::{self, Runner};
+use crate::pipeline::dead;
+use crate::pipeline::meta::Meta;
 use crate::source::kafka::{KafkaSource, KafkaStatus, Producer};
 use crate::source::local::{LOCAL_PARTITION, LocalSource};
 use crate::source::{Progress as _, Source};
@@ -23,40 +27,77 @@ use super::{AppError, Opened, Running};
 
 /// The dismissals of a store.
 pub fn load_dismissals(store: &Store) -> Result<Dismissals, ReadError> {
-    let mut names = Vec::new();
-    store.read()?.scan(EDGE, (dismissals::KIND, &[][..]).., |(kind, name), _| {
-        names.push(name.to_vec());
-        kind == dismissals::KIND
-    })?;
-    Ok(Dismissals::load(names.iter().map(Vec::as_slice)))
+    let entries = edge_entries(store, dismissals::KIND)?;
+    Ok(Dismissals::load(entries.iter().map(|(name, _)| name.as_slice())))
 }
 
-/// A node that serves: the batch loop over the local log, and what the edge needs.
+/// A name and its value.
+type Entry = (Vec<u8>, Vec<u8>);
+
+/// What the edge's table has of one kind.
+fn edge_entries(store: &Store, kind: &str) -> Result<Vec<Entry>, ReadError> {
+    let mut entries = Vec::new();
+    store.read()?.scan(EDGE, (kind, &[][..]).., |(found, name), value| {
+        if found == kind {
+            entries.push((name.to_vec(), value.to_vec()));
+        }
+        found == kind
+    })?;
+    Ok(entries)
+}
+
+/// What operators say about trending, as a store holds it.
+pub fn load_overrides(store: &Store) -> Result<Overrides, ReadError> {
+    let entries = edge_entries(store, overrides::KIND)?;
+    Ok(Overrides::load(entries.iter().map(|(name, value)| (&name[..], &value[..]))))
+}
+
+/// What an admin sees of the store.
+struct StoreReads(Arc<Store>);
+
+impl StoreReads {
+    fn read(&self) -> Result<ReadTxn, String> {
+        self.0.read().map_err(|error| error.to_string())
+    }
+}
+
+impl Reads for StoreReads {
+    fn dead_letters(&self, after: Option<u64>, limit: usize) -> Result<Vec<Value>, String> {
+        let page = dead::page(&self.read()?, after, limit).map_err(|error| error.to_string())?;
+        Ok(page.iter().map(|(id, letter)| dead::summary(*id, letter)).collect())
+    }
+
+    fn dead_letter(&self, id: u64) -> Result<Option<Value>, String> {
+        let letter = dead::get(&self.read()?, id).map_err(|error| error.to_string())?;
+        Ok(letter.map(|letter| dead::whole(id, &letter)))
+    }
+
+    fn tables(&self) -> Result<Vec<Value>, String> {
+        let meta = Meta::load(&self.read()?).map_err(|error| error.to_string())?.unwrap_or_default();
+        let tables = Table::ALL.iter().zip(&meta.tables);
+        Ok(tables.map(|(table, meta)| meta.json(*table)).collect())
+    }
+}
+
+/// A node that serves: the batch loop, and what the edge needs.
 pub struct Node {
     pub running: Running,
     pub edge: Arc<Edge>,
 }
 
-/// What operators say about trending, as a store holds it.
-pub fn load_overrides(store: &Store) -> Result<Overrides, ReadError> {
-    let mut entries = Vec::new();
-    store.read()?.scan(EDGE, (overrides::KIND, &[][..]).., |(kind, name), value| {
-        if kind == overrides::KIND {
-            entries.push((name.to_vec(), value.to_vec()));
-        }
-        kind == overrides::KIND
-    })?;
-    Ok(Overrides::load(entries.iter().map(|(name, value)| (&name[..], &value[..]))))
-}
-
 /// Starts the batch loop over Kafka, or over the local log of client events, and the jobs.
 pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Result<Node, AppError> {
-    let auth = Auth::open(&setup.data_dir)?;
+    let auth = Auth::configured(&setup.data_dir, &setup.edge.keys)?;
+    auth.revocations.load(edge_entries(&opened.store, revocation::KIND)?.into_iter());
+    let gate = Gate::new(setup.edge.clone(), Box::new(StoreReads(Arc::clone(&opened.store))));
+    gate.answers.load(edge_entries(&opened.store, idempotency::KIND)?.into_iter());
+    let health = Arc::clone(&gate.limiter.health);
     let observed = Arc::new(Observed::default());
     observed.recovery_seconds.set(recovery.as_secs_f64());
     let feeds = Arc::new(Snapshots::new(setup.relaxed_spacing));
     let (told, seen, clock) = (Arc::clone(&observed), Arc::clone(&feeds), setup.clock.clone());
     opened.writer.set_on_commit(Box::new(move |facts| {
+        health.committed(facts.commit_ms);
         told.committed(facts);
         if let Some(arrival_ms) = facts.oldest_arrival_ms {
             let now_ms = clock.now_ms();
@@ -102,6 +143,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         writer,
         warehouse,
         kafka,
+        gate,
     };
     Ok(Node { running, edge: Arc::new(edge) })
 }

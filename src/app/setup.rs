@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::decode::{Decoder, FileSchemas, HttpSchemas, NoSchemas, RegistrySettings, Schemas, Topics};
 use crate::event::Table;
+use crate::http::EdgeSettings;
 use crate::pipeline::Settings;
 use crate::source::kafka::KafkaSettings;
 use crate::state::StateSettings;
@@ -34,6 +35,7 @@ pub struct Setup {
     pub drain: Drain,
     /// Feeds fill places that no post fits against the rules of spacing.
     pub relaxed_spacing: bool,
+    pub edge: EdgeSettings,
 }
 
 /// How long the end waits for ClickHouse.
@@ -62,6 +64,7 @@ impl Setup {
             pace: Pace::default(),
             drain,
             relaxed_spacing: false,
+            edge: EdgeSettings::default(),
         }
     }
 
@@ -72,6 +75,7 @@ impl Setup {
         setup.settings.truncate = config.truncate;
         setup.settings.dedup_horizon_ms = i64::from(config.dedup_horizon_hours) * 3_600_000;
         setup.settings.outbox_max_bytes = u64::from(config.clickhouse_outbox_max_mib) << 20;
+        setup.edge = config.edge.clone();
         setup.relaxed_spacing = config.relaxed_spacing;
         setup.placeholder.clone_from(&config.placeholder);
         setup.clickhouse = clickhouse(config);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::{Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::event::{Table, TopicPartition};
 use crate::pipeline::TruncatePolicy;
@@ -64,8 +64,8 @@ pub(super) fn run(args: &Args, data: &Path, json: bool) -> Result<(), CliError> 
         Action::State => {
             let tables = Table::ALL.iter().zip(opened.writer.tables());
             if json {
-                let one = |(table, meta): (&Table, &crate::pipeline::meta::TableMeta)| json!({ "table": table.name(), "epoch": meta.epoch, "halted": meta.halt.as_deref() });
-                return Ok(out::line(&Value::from(tables.map(one).collect::<Vec<_>>()).to_string())?);
+                let all: Vec<_> = tables.map(|(table, meta)| meta.json(*table)).collect();
+                return Ok(out::line(&Value::from(all).to_string())?);
             }
             for (table, meta) in tables {
                 let halt = meta.halt.as_deref().map_or_else(|| "goes on".to_owned(), |halt| format!("halted: {halt}"));

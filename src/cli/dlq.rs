@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use clap::Subcommand;
 use nova_storage::codec::DeadLetter;
 use serde_json::{Value, json};
@@ -77,19 +75,10 @@ fn letters(opened: &Opened, limit: usize) -> Result<Vec<(u64, DeadLetter)>, CliE
     }
 }
 
-fn summary(id: u64, letter: &DeadLetter) -> Value {
-    json!({
-        "id": id, "topic": letter.topic, "partition": letter.partition, "offset": letter.offset,
-        "timestamp_ms": letter.timestamp_ms, "stage": letter.stage, "reason": letter.reason,
-        "detail": letter.detail, "attempts": letter.attempts,
-        "key_bytes": letter.key_bytes, "value_bytes": letter.value_bytes,
-    })
-}
-
 fn list(opened: &Opened, limit: usize, json: bool) -> Result<(), CliError> {
     let letters = letters(opened, limit)?;
     if json {
-        let all: Vec<_> = letters.iter().map(|(id, letter)| summary(*id, letter)).collect();
+        let all: Vec<_> = letters.iter().map(|(id, letter)| dead::summary(*id, letter)).collect();
         return Ok(out::line(&Value::from(all).to_string())?);
     }
     for (id, letter) in &letters {
@@ -106,17 +95,7 @@ fn show(opened: &Opened, id: u64) -> Result<(), CliError> {
     let Some(letter) = letter else {
         return Err(CliError::Failed(format!("there is no dead letter {id}; nova dlq list shows those that wait")));
     };
-    let bytes = |bytes: &Option<Vec<u8>>| match bytes {
-        None => Value::Null,
-        Some(bytes) => json!({ "base64": STANDARD.encode(bytes), "text": String::from_utf8_lossy(bytes) }),
-    };
-    let mut all = summary(id, &letter);
-    all["died_at_ms"] = letter.died_at_ms.into();
-    all["key"] = bytes(&letter.key);
-    all["value"] = bytes(&letter.value);
-    let headers = letter.headers.iter().map(|(name, value)| json!([name, String::from_utf8_lossy(value)]));
-    all["headers"] = Value::from(headers.collect::<Vec<_>>());
-    out::line(&format!("{all:#}"))?;
+    out::line(&format!("{:#}", dead::whole(id, &letter)))?;
     Ok(())
 }
 

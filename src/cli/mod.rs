@@ -117,7 +117,7 @@ pub fn main() -> ExitCode {
     init_log(&config);
     let done = match cli.command {
         Command::Serve(args) => serve::run(&args, &config),
-        Command::Token(args) => token::run(&args, &config.data_dir),
+        Command::Token(args) => token::run(&args, &config),
         Command::Replay(args) => replay::run(&args, &config, cli.json),
         Command::Dump(args) => dump::run(&args, &config.data_dir),
         Command::Config(args) => config::run(&args, &config, cli.json),

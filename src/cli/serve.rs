@@ -66,10 +66,20 @@ async fn serve(
     node: &Node,
     ready: impl FnOnce(SocketAddr) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
+    let admin = http::bind_admin(Arc::clone(&node.edge)).await;
+    let admin_addr = node.edge.gate.settings.admin_listen.unwrap_or(addr);
+    let admin = admin.map_err(|source| AppError::Listen { addr: admin_addr, source })?;
     let server = http::bind(addr, Arc::clone(&node.edge)).await.map_err(|source| AppError::Listen { addr, source })?;
     ready(server.local_addr()?)?;
     let (stop, stopped) = watch::channel(false);
-    let serving = tokio::spawn(server.run(stopped));
+    let serving = tokio::spawn(async move {
+        let admin = async {
+            if let Some(admin) = admin {
+                admin.run(stopped.clone()).await;
+            }
+        };
+        tokio::join!(server.run(stopped.clone()), admin);
+    });
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let ended = async {
         while node.running.alive() {

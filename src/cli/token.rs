@@ -1,13 +1,12 @@
 //! `nova token`.
 
-use std::path::Path;
-
 use clap::ValueEnum;
 
 use crate::app::AppError;
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::event::Id;
-use crate::http::Auth;
+use crate::http::{Auth, KeyError};
 
 use super::{CliError, out};
 
@@ -41,12 +40,15 @@ fn seconds(text: &str) -> Result<u64, String> {
     found.ok_or_else(|| "expected a number with s, m, h or d, such as 1h".to_owned())
 }
 
-pub(super) fn run(args: &Args, data: &Path) -> Result<(), CliError> {
+pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+    if !config.edge.keys.development() {
+        return Err(CliError::Failed(KeyError::Configured.to_string()));
+    }
     let role = args.role.map(|role| match role {
         Role::Admin => "admin",
         Role::Service => "service",
     });
-    let auth = Auth::open(data).map_err(AppError::from)?;
+    let auth = Auth::open(&config.data_dir).map_err(AppError::from)?;
     let token = auth.mint(args.sub, role, Clock::System.now_ms(), args.ttl).map_err(AppError::from)?;
     Ok(out::line(&token)?)
 }

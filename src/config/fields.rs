@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use toml::Value;
 
+use crate::http::EdgeSettings;
 use crate::pipeline::TruncatePolicy;
 
 /// What can be set; the units are in the names. `None` is unset.
@@ -39,6 +40,7 @@ pub struct Config {
     pub relaxed_spacing: bool,
     pub log_level: String,
     pub log_json: bool,
+    pub edge: EdgeSettings,
 }
 
 impl Default for Config {
@@ -72,6 +74,7 @@ impl Default for Config {
             relaxed_spacing: false,
             log_level: "warn".to_owned(),
             log_json: false,
+            edge: EdgeSettings::default(),
         }
     }
 }
@@ -92,7 +95,7 @@ pub(super) struct Field {
     pub get: fn(&Config) -> Value,
 }
 
-fn filled(text: &str) -> Result<String, String> {
+pub(super) fn filled(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
 }
 

@@ -1,6 +1,7 @@
 //! Configuration: one TOML file, and the environment over it (`NOVA_<SECTION>_<KEY>`). Unknown keys are refused, and
 //! every problem is told at once, before anything is opened or bound.
 
+mod edge;
 mod fields;
 
 use std::collections::BTreeMap;
@@ -11,16 +12,24 @@ use toml::{Table, Value};
 
 pub use self::fields::Config;
 
-use self::fields::FIELDS;
+use self::fields::{FIELDS, Field};
 
 /// Looked for where no `--config` is given.
 pub const DEFAULT_FILE: &str = "nova.toml";
 
 /// Settings that later versions have; told apart from misspelt ones.
-const NOT_YET: [&str; 2] = ["cache.redis_url", "auth.jwks_url"];
+const NOT_YET: [&str; 1] = ["cache.redis_url"];
 
 /// Variables that are no settings.
 const OTHER_VARIABLES: [&str; 2] = ["NOVA_TEST_", "NOVA_FUZZ_"];
+
+/// Every key, those of a section together, in the order in which the sections first come.
+fn fields() -> Vec<&'static Field> {
+    let mut all: Vec<_> = FIELDS.iter().chain(edge::FIELDS).collect();
+    let sections: Vec<_> = all.iter().map(|field| field.section).collect();
+    all.sort_by_key(|field| sections.iter().position(|section| *section == field.section));
+    all
+}
 
 /// Every problem of a configuration, one a line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +76,7 @@ impl Config {
                 problems.push(format!("{name}: {problem}"));
             }
         }
+        problems.extend(config.edge.problems());
         if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
     }
 
@@ -74,10 +84,10 @@ impl Config {
         if NOT_YET.contains(&name) {
             return Err("is not in this version of nova yet; leave it out".to_owned());
         }
-        match FIELDS.iter().find(|field| name == format!("{}.{}", field.section, field.key)) {
+        match fields().into_iter().find(|field| name == format!("{}.{}", field.section, field.key)) {
             Some(field) => (field.set)(self, value).map_err(|expected| format!("{expected}, found {value:?}")),
             None => {
-                let known: Vec<_> = FIELDS.iter().map(|field| format!("{}.{}", field.section, field.key)).collect();
+                let known: Vec<_> = fields().iter().map(|field| format!("{}.{}", field.section, field.key)).collect();
                 Err(format!("there is no such setting; there are {}", known.join(", ")))
             }
         }
@@ -87,7 +97,7 @@ impl Config {
     pub fn file(&self) -> String {
         let mut out = String::new();
         let mut section = "";
-        for field in FIELDS {
+        for field in fields() {
             if field.section != section {
                 section = field.section;
                 // Writing to a string cannot fail.
@@ -101,7 +111,7 @@ impl Config {
     /// The same as JSON.
     pub fn json(&self) -> serde_json::Value {
         let mut sections = serde_json::Map::new();
-        for field in FIELDS {
+        for field in fields() {
             let section = sections.entry(field.section).or_insert_with(|| serde_json::json!({}));
             section[field.key] = serde_json::to_value((field.get)(self)).unwrap_or_default();
         }
@@ -152,6 +162,29 @@ mod tests {
             assert!(text.contains(part), "{part} is not in {text}");
         }
         assert_eq!(text.lines().count(), 6);
+    }
+
+    #[test]
+    fn the_edge_is_configured_by_file_and_environment_and_checked_as_a_whole() {
+        let file =
+            "[http]\ncors_origins = [\"https://a.example\"]\n[auth]\nissuer = \"me\"\n[limits]\nenabled = false\n";
+        let environment = [("NOVA_HTTP_TRUSTED_PROXIES", "10.0.0.0/8, ::1"), ("NOVA_AUTH_JWKS_FILE", "/keys.json")];
+        let config = Config::from_parts(file, env(&environment)).unwrap();
+        assert_eq!(config.edge.cors_origins, ["https://a.example"]);
+        assert_eq!(config.edge.trusted_proxies.len(), 2);
+        assert!(!config.edge.limits.enabled && !config.edge.keys.development());
+        assert_eq!(Config::from_parts(&config.file(), env(&[])), Ok(config.clone()));
+        let wrong = [
+            ("NOVA_AUTH_ISSUER", "me"),
+            ("NOVA_HTTP_TLS_CERT", "/cert"),
+            ("NOVA_HTTP_CORS_ORIGINS", "https://a.example/path"),
+            ("NOVA_HTTP_TRUSTED_PROXIES", "localhost"),
+            ("NOVA_LIMITS_FEED_PER_S", "0"),
+        ];
+        let text = Config::from_parts("", env(&wrong)).unwrap_err().to_string();
+        for part in ["auth.jwks_file: is needed", "http.tls_cert: needs", "no path", "networks", "1 to 1000000"] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
     }
 
     #[test]

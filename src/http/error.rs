@@ -18,7 +18,8 @@ pub(super) enum Problem {
     /// Never says why.
     InvalidToken,
     SubjectMismatch,
-    InsufficientScope,
+    /// The token's role is not one of those that may.
+    InsufficientScope(&'static [&'static str]),
     NotFound,
     MethodNotAllowed {
         allow: &'static str,
@@ -28,12 +29,26 @@ pub(super) enum Problem {
     },
     UnsupportedMediaType(String),
     RequestTimeout,
+    /// A request with this idempotency key is on its way.
+    IdempotencyConflict,
+    /// The idempotency key was used for another body.
+    IdempotencyMismatch,
+    /// What was asked for does not fit the state of things.
+    Conflict(String),
+    /// The caller's quota, not our health.
+    QuotaExceeded {
+        retry_after_s: u64,
+    },
     /// Our health, not the caller's quota.
     Unavailable(&'static str),
+    /// The same, where it is known for how long.
+    Shed {
+        retry_after_s: u64,
+    },
 }
 
-/// Seconds after which a caller may try again.
-const RETRY_AFTER_S: u32 = 1;
+/// Seconds after which a caller may try again where nothing better is known.
+const RETRY_AFTER_S: u64 = 1;
 
 impl Problem {
     fn parts(&self) -> (StatusCode, &'static str, &'static str, String, Option<&'static str>) {
@@ -56,9 +71,9 @@ impl Problem {
                 let detail = "user_id is not the token's subject".to_owned();
                 (StatusCode::FORBIDDEN, "subject-mismatch", "Not your own", detail, Some("user_id"))
             }
-            Problem::InsufficientScope => {
-                let detail = "the token's role does not allow this".to_owned();
-                (StatusCode::FORBIDDEN, "insufficient-scope", "Not allowed", detail, None)
+            Problem::InsufficientScope(roles) => {
+                let detail = format!("needs the role {}", roles.join(" or "));
+                (StatusCode::FORBIDDEN, "insufficient-scope", "Not with this role", detail, None)
             }
             Problem::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such resource", String::new(), None),
             Problem::MethodNotAllowed { allow } => {
@@ -76,6 +91,24 @@ impl Problem {
                 let detail = "the body did not arrive in time".to_owned();
                 (StatusCode::REQUEST_TIMEOUT, "request-timeout", "Too slow", detail, None)
             }
+            Problem::IdempotencyConflict => {
+                let detail = "the request with this key is on its way; ask again for its answer".to_owned();
+                (StatusCode::CONFLICT, "idempotency-conflict", "On its way", detail, Some("idempotency-key"))
+            }
+            Problem::IdempotencyMismatch => {
+                let detail = "this key was used for another body; take a new key".to_owned();
+                let field = Some("idempotency-key");
+                (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-mismatch", "Another body", detail, field)
+            }
+            Problem::Conflict(detail) => (StatusCode::CONFLICT, "conflict", "Not as things are", detail.clone(), None),
+            Problem::QuotaExceeded { .. } => {
+                let detail = "too many requests; RateLimit-Policy says how many are granted".to_owned();
+                (StatusCode::TOO_MANY_REQUESTS, "quota-exceeded", "Too many requests", detail, None)
+            }
+            Problem::Shed { .. } => {
+                let detail = "nova takes fewer requests for now".to_owned();
+                (StatusCode::SERVICE_UNAVAILABLE, "temporary-reduced-capacity", "Not now", detail, None)
+            }
             Problem::Unavailable(reason) => {
                 let title = "Not now";
                 (StatusCode::SERVICE_UNAVAILABLE, "temporary-reduced-capacity", title, (*reason).to_owned(), None)
@@ -85,7 +118,11 @@ impl Problem {
 
     pub(super) fn response(&self, instance: &str, request_id: &str) -> Response<Full<Bytes>> {
         let (status, kind, title, detail, field) = self.parts();
-        let retry_after = matches!(self, Problem::Unavailable(_)).then_some(RETRY_AFTER_S);
+        let retry_after = match self {
+            Problem::Unavailable(_) | Problem::IdempotencyConflict => Some(RETRY_AFTER_S),
+            Problem::QuotaExceeded { retry_after_s } | Problem::Shed { retry_after_s } => Some(*retry_after_s),
+            _ => None,
+        };
         let body = json!({
             "type": format!("urn:nova:problem:{kind}"), "title": title, "status": status.as_u16(), "detail": detail,
             "instance": instance, "error": kind, "message": detail, "field": field, "retry_after": retry_after,
@@ -102,10 +139,10 @@ impl Problem {
             Problem::MethodNotAllowed { allow } => {
                 headers.insert(http::header::ALLOW, HeaderValue::from_static(allow));
             }
-            Problem::Unavailable(_) => {
-                headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
-            }
             _ => {}
+        }
+        if let Some(seconds) = retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

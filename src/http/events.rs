@@ -16,6 +16,7 @@ use crate::source::local::Settled;
 
 use super::auth::Subject;
 use super::error::Problem;
+use super::idempotency::Key;
 use super::{Edge, Log, server};
 
 /// Events of one request.
@@ -43,6 +44,7 @@ pub(super) async fn publish(
     edge: &Edge,
     subject: &Subject,
     headers: &HeaderMap,
+    key: Option<Key>,
     body: Bytes,
 ) -> Result<Response<Full<Bytes>>, Problem> {
     let started = Instant::now();
@@ -55,7 +57,8 @@ pub(super) async fn publish(
     let (received, now_ms) = (items.len(), edge.clock.now_ms());
     let (mut events, mut places, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for (index, item) in items.into_iter().enumerate() {
-        match value(item, subject, now_ms)? {
+        let own_id = key.map(|key| key.event_id(index));
+        match value(item, subject, own_id, now_ms)? {
             Ok(event) => {
                 events.push(event);
                 places.push(index);
@@ -164,6 +167,7 @@ fn items(body: &[u8]) -> Result<Vec<Map<String, Value>>, Problem> {
 fn value(
     mut item: Map<String, Value>,
     subject: &Subject,
+    own_id: Option<Id>,
     now_ms: i64,
 ) -> Result<Result<(Id, Bytes), Refusal>, Problem> {
     let own = Value::from(subject.user.to_string());
@@ -173,7 +177,7 @@ fn value(
         Some(user) if service || *user == own => {}
         Some(_) => return Err(Problem::SubjectMismatch),
     }
-    let fresh = || Id(uuid::Uuid::now_v7().into_bytes());
+    let fresh = || own_id.unwrap_or_else(|| Id(uuid::Uuid::now_v7().into_bytes()));
     let event = match client::parse(&Value::Object(item).to_string(), fresh) {
         Ok(event) => event,
         Err(dead) => return Ok(Err((dead.reason, dead.detail))),

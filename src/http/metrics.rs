@@ -38,7 +38,7 @@ pub struct Observed {
     commit_seconds: Histogram,
     processing_seconds: Histogram,
     publish_ms: Real,
-    dead_letters: Gauge,
+    pub dead_letters: Gauge,
     dedup_keys: Gauge,
     toast_unfilled: Gauge,
 }
@@ -221,6 +221,10 @@ fn edge_counts(edge: &Edge, to: &mut Registry) {
     let observed = &edge.observed;
     one(to, "events_ingested", "Client events accepted over HTTP", observed.events_ingested.clone());
     one(to, "events_deduped", "Client events over HTTP whose id was known", observed.events_deduped.clone());
+    let decisions = edge.gate.limiter.decisions.all();
+    let decisions =
+        decisions.map(|(class, decision, count)| (labels([("class", class), ("decision", decision)]), count));
+    counters(to, "rate_limit", "Requests by class: granted, over the caller's quota, or shed", decisions);
     one(to, "nova_events_rejected", "Client events over HTTP that were refused", observed.events_rejected.clone());
 }
 

@@ -1,16 +1,35 @@
-//! The edge: hyper, one route table, bearer tokens, problem details. It reads memory and appends to a log; it never
-//! opens a transaction.
+//! The edge: hyper, one route table, bearer tokens, limits, problem details. It reads memory and appends to a log; it
+//! never opens a transaction.
+//!
+//! `server` takes connections, `request` brings a request to its handler and its answer back, `route` says what there
+//! is and who may. `auth`, `limit`, `idempotency`, `cors`, `trace` and `encoding` each know one thing of a request;
+//! `durable` waits for the writer, `upkeep` forgets what has expired.
 
+mod admin;
 pub mod auth;
+mod cors;
 mod dismiss;
+mod durable;
+mod encoding;
 mod error;
 mod events;
 mod feed_metrics;
+mod gate;
+pub mod idempotency;
+pub mod limit;
 mod metrics;
+mod openapi;
 mod overrides;
+mod patience;
 mod read;
+mod request;
+mod route;
 mod server;
+mod settings;
 mod stream;
+mod tls;
+mod trace;
+mod upkeep;
 
 use std::sync::Arc;
 
@@ -32,9 +51,12 @@ use crate::state::State;
 use crate::warehouse::status::Status as WarehouseStatus;
 
 pub use self::auth::{Auth, KeyError};
-pub use self::metrics::Observed;
-pub use self::server::{Server, bind};
 pub use self::stream::Streams;
+
+pub use self::gate::{Gate, Reads};
+pub use self::metrics::Observed;
+pub use self::server::{Server, bind, bind_admin};
+pub use self::settings::{EdgeSettings, KeySettings};
 
 /// A body: whole, or events as they come.
 pub type Body =
@@ -45,7 +67,6 @@ pub enum Log {
     Local(LocalHandle),
     Kafka(Producer),
 }
-
 /// What the routes work with.
 pub struct Edge {
     pub clock: Clock,
@@ -69,4 +90,5 @@ pub struct Edge {
     pub warehouse: Option<Arc<WarehouseStatus>>,
     /// Set when records come from Kafka.
     pub kafka: Option<Arc<KafkaStatus>>,
+    pub gate: Gate,
 }

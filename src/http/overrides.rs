@@ -1,5 +1,7 @@
 //! `/api/v1/admin/trending/overrides/{post}`: durable before the answer, and then in every list.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
@@ -8,13 +10,19 @@ use serde_json::{Value, json};
 use crate::event::Id;
 use crate::feed::trending::TRENDING_MAX;
 use crate::feed::trending::overrides::{KIND, OVERRIDES_MAX, Override};
-use crate::pipeline::writer::EdgeEntry;
+use crate::pipeline::writer::{Audit, EdgeEntry};
 
+use super::auth::Subject;
 use super::error::Problem;
-use super::{Edge, dismiss, server};
+use super::{Edge, durable, server};
 
 /// `{"action": "block"}` or `{"action": "pin", "place": 1..200}`.
-pub(super) async fn put(edge: &Edge, post: &str, body: &[u8]) -> Result<Response<Full<Bytes>>, Problem> {
+pub(super) async fn put(
+    edge: &Arc<Edge>,
+    subject: &Subject,
+    post: &str,
+    body: &[u8],
+) -> Result<Response<Full<Bytes>>, Problem> {
     let post = parse(post)?;
     let body: Value = serde_json::from_slice(body).map_err(|error| Problem::MalformedJson(error.to_string()))?;
     let what = match body["action"].as_str() {
@@ -32,12 +40,12 @@ pub(super) async fn put(edge: &Edge, post: &str, body: &[u8]) -> Result<Response
     if known.get(post).is_none() && known.len() >= OVERRIDES_MAX {
         return Err(Problem::TooLarge { detail: format!("at most {OVERRIDES_MAX} posts can have an override") });
     }
-    change(edge, post, Some(what)).await?;
+    change(edge, subject, post, Some(what)).await?;
     Ok(server::json(StatusCode::OK, one(post, what).to_string()))
 }
 
-pub(super) async fn remove(edge: &Edge, post: &str) -> Result<Response<Full<Bytes>>, Problem> {
-    change(edge, parse(post)?, None).await?;
+pub(super) async fn remove(edge: &Arc<Edge>, subject: &Subject, post: &str) -> Result<Response<Full<Bytes>>, Problem> {
+    change(edge, subject, parse(post)?, None).await?;
     Ok(server::empty(StatusCode::NO_CONTENT))
 }
 
@@ -59,9 +67,15 @@ fn parse(post: &str) -> Result<Id, Problem> {
         .map_err(|error| Problem::InvalidParameter { field: "post", detail: format!("post: {error}") })
 }
 
-async fn change(edge: &Edge, post: Id, what: Option<Override>) -> Result<(), Problem> {
+async fn change(edge: &Arc<Edge>, subject: &Subject, post: Id, what: Option<Override>) -> Result<(), Problem> {
     let entry = EdgeEntry { kind: KIND, name: post.0.to_vec(), value: what.map(Override::encode) };
-    dismiss::durable(edge, vec![entry]).await?;
-    edge.trending.put_override(post, what, edge.clock.now_ms());
-    Ok(())
+    let audit = Audit {
+        actor: subject.user.to_string(),
+        action: if what.is_some() { "trending-override" } else { "trending-override-removed" },
+        subject: post.to_string(),
+        detail: what.map(|what| one(post, what).to_string()).unwrap_or_default(),
+    };
+    let memory = Arc::clone(edge);
+    let then = move || memory.trending.put_override(post, what, memory.clock.now_ms());
+    durable::put(edge, vec![entry], Some(audit), then).await
 }

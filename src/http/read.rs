@@ -128,6 +128,9 @@ pub(super) fn suggestions(edge: &Edge, query: &str, subject: &Subject) -> Result
 pub(super) fn ready(edge: &Edge) -> Response<Full<Bytes>> {
     let held = edge.shared.partitions().into_iter().filter_map(|status| Some((status.name, status.hold?)));
     let mut reasons: Vec<_> = held.map(|(name, reason)| format!("{name}: {reason}")).collect();
+    if !edge.auth.ready() {
+        reasons.push("auth: no key set yet".to_owned());
+    }
     if edge.shared.stopping() {
         reasons.push("stopping".to_owned());
     }

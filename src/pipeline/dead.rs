@@ -1,8 +1,11 @@
 //! Reading the dead letters. Only the writer changes them.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use nova_storage::codec::DeadLetter;
 use nova_storage::schema::DEAD;
 use nova_storage::{ReadError, ReadTxn};
+use serde_json::{Value, json};
 
 /// Letters of one page: a listing never pins the file for long.
 pub const PAGE_MAX_LETTERS: usize = 1_000;
@@ -31,4 +34,29 @@ pub fn page(read: &ReadTxn, after: Option<u64>, limit: usize) -> Result<Vec<(u64
 /// One letter.
 pub fn get(read: &ReadTxn, id: u64) -> Result<Option<DeadLetter>, ReadError> {
     Ok(read.get_with(DEAD, id, DeadLetter::decode)?.transpose()?)
+}
+
+/// A letter without its bytes, as it is listed.
+pub fn summary(id: u64, letter: &DeadLetter) -> Value {
+    json!({
+        "id": id, "topic": letter.topic, "partition": letter.partition, "offset": letter.offset,
+        "timestamp_ms": letter.timestamp_ms, "stage": letter.stage, "reason": letter.reason,
+        "detail": letter.detail, "attempts": letter.attempts,
+        "key_bytes": letter.key_bytes, "value_bytes": letter.value_bytes,
+    })
+}
+
+/// A letter with its bytes, in Base64 and as text.
+pub fn whole(id: u64, letter: &DeadLetter) -> Value {
+    let bytes = |bytes: &Option<Vec<u8>>| match bytes {
+        None => Value::Null,
+        Some(bytes) => json!({ "base64": STANDARD.encode(bytes), "text": String::from_utf8_lossy(bytes) }),
+    };
+    let mut all = summary(id, letter);
+    all["died_at_ms"] = letter.died_at_ms.into();
+    all["key"] = bytes(&letter.key);
+    all["value"] = bytes(&letter.value);
+    let headers = letter.headers.iter().map(|(name, value)| json!([name, String::from_utf8_lossy(value)]));
+    all["headers"] = Value::from(headers.collect::<Vec<_>>());
+    all
 }

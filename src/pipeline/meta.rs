@@ -25,6 +25,13 @@ pub struct TableMeta {
     pub truncate_once: Option<TruncatePolicy>,
 }
 
+impl TableMeta {
+    /// For a person: the table, its epoch, why it halted if it did.
+    pub fn json(&self, table: Table) -> serde_json::Value {
+        serde_json::json!({ "table": table.name(), "epoch": self.epoch, "halted": self.halt.as_deref() })
+    }
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {

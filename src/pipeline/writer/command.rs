@@ -20,12 +20,14 @@ pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
 
 /// See the module.
 pub enum Command {
-    /// Puts and removes entries of the edge's table.
-    Edge { entries: Vec<EdgeEntry>, reply: Reply<()> },
+    /// Puts and removes entries of the edge's table, with who did it where that is kept.
+    Edge { entries: Vec<EdgeEntry>, audit: Option<Audit>, reply: Reply<()> },
     /// Decodes dead letters again and applies them; those that succeed are gone in the same commit.
     ReplayDead { ids: Vec<u64>, actor: String, force: bool, reply: Reply<Vec<(u64, Result<Replayed, CommandError>)>> },
     /// Removes a dead letter for ever.
     DiscardDead { id: u64, actor: String, reason: String, reply: Reply<Result<(), CommandError>> },
+    /// Halts a table until it is resumed.
+    Pause { table: Table, actor: String, reply: Reply<()> },
     /// Goes on with a halted table.
     Resume { table: Table, truncate: Option<TruncatePolicy>, actor: String, reply: Reply<Result<(), CommandError>> },
     /// Goes on with a partition at another offset: what lies between is given up, or read again.
@@ -41,6 +43,15 @@ pub struct EdgeEntry {
     pub name: Vec<u8>,
     /// `None` removes it.
     pub value: Option<Vec<u8>>,
+}
+
+/// Who did what to what.
+#[derive(Clone, Debug, Default)]
+pub struct Audit {
+    pub actor: String,
+    pub action: &'static str,
+    pub subject: String,
+    pub detail: String,
 }
 
 /// What became of a replayed dead letter.
@@ -84,12 +95,15 @@ impl Writer {
         write: &WriteTxn,
     ) -> Result<Box<dyn FnOnce()>, WriterError> {
         Ok(match command {
-            Command::Edge { entries, reply } => {
+            Command::Edge { entries, audit, reply } => {
                 for EdgeEntry { kind, name, value } in entries {
                     match value {
                         Some(value) => write.put(EDGE, (kind, &name), &value)?,
                         None => drop(write.remove(EDGE, (kind, &name))?),
                     }
+                }
+                if let Some(Audit { actor, action, subject, detail }) = audit {
+                    self.audit(&actor, action, &subject, &detail, write)?;
                 }
                 Box::new(move || reply(()))
             }
@@ -113,6 +127,13 @@ impl Writer {
                     Err(CommandError::NoSuchLetter(id))
                 };
                 Box::new(move || reply(result))
+            }
+            Command::Pause { table, actor, reply } => {
+                // Its next change holds the partition; a halt that is there already has the better reason.
+                let halt = &mut self.meta.tables[table as usize].halt;
+                halt.get_or_insert_with(|| format!("paused by {actor}").into());
+                self.audit(&actor, "cdc-pause", table.name(), "", write)?;
+                Box::new(move || reply(()))
             }
             Command::Resume { table, truncate, actor, reply } => {
                 let result = self.resume(table, truncate);

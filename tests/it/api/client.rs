@@ -132,7 +132,7 @@ impl Live {
     }
 
     pub fn headers_of(&self, user: Id, role: Option<&str>) -> String {
-        let token = self.auth.mint(user, role, Clock::System.now_ms(), 60).unwrap();
+        let token = self.auth.mint(user, role, NOW_MS, 60).unwrap();
         format!("Content-Type: application/json\r\nAuthorization: Bearer {token}\r\n")
     }
 

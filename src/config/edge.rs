@@ -1,0 +1,132 @@
+//! The keys of the edge: `[http]`, `[auth]`, `[limits]`.
+
+use toml::Value;
+
+use super::fields::{Field, filled};
+
+/// A list: TOML's, or with commas, as the environment has it.
+fn list(text: &str) -> Result<Vec<String>, String> {
+    let items: Vec<String> = if text.trim_start().starts_with('[') {
+        let wrong = || "expected a list of texts".to_owned();
+        let table: toml::Table = format!("list = {text}").parse().map_err(|_| wrong())?;
+        let items = table.get("list").and_then(Value::as_array).ok_or_else(wrong)?;
+        items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect::<Result<_, _>>()?
+    } else {
+        text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
+    };
+    Ok(items)
+}
+
+fn origin(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    text == "*" || rest.is_some_and(|rest| !rest.is_empty() && !rest.contains('/'))
+}
+
+fn texts(items: impl Iterator<Item = String>) -> Value {
+    Value::Array(items.map(Value::String).collect())
+}
+
+/// A text or path that may be unset.
+macro_rules! optional {
+    ($section:literal, $key:literal, $($member:ident).+, $help:literal) => {
+        Field {
+            section: $section,
+            key: $key,
+            help: $help,
+            set: |config, text| {
+                config.edge.$($member).+ = if text.is_empty() { None } else { Some(filled(text)?.into()) };
+                Ok(())
+            },
+            get: |config| {
+                let value = config.edge.$($member).+.as_ref().map(|value| std::path::Path::new(value).display());
+                Value::from(value.map(|value| value.to_string()).unwrap_or_default())
+            },
+        }
+    };
+}
+
+/// Requests a second.
+macro_rules! rate {
+    ($key:literal, $member:ident, $help:literal) => {
+        Field {
+            section: "limits",
+            key: $key,
+            help: $help,
+            set: |config, text| {
+                let rate = text.parse().ok().filter(|rate| (1..=1_000_000).contains(rate));
+                config.edge.limits.$member = rate.ok_or("expected 1 to 1000000")?;
+                Ok(())
+            },
+            get: |config| Value::from(i64::from(config.edge.limits.$member)),
+        }
+    };
+}
+
+pub(super) const FIELDS: &[Field] = &[
+    Field {
+        section: "http",
+        key: "admin_listen",
+        help: "Address and port of metrics and admin routes, which then are nowhere else. Unset: with the API.",
+        set: |config, text| {
+            let wrong = |_| "expected an address and port, such as 127.0.0.1:8081".to_owned();
+            config.edge.admin_listen = if text.is_empty() { None } else { Some(text.parse().map_err(wrong)?) };
+            Ok(())
+        },
+        get: |config| Value::from(config.edge.admin_listen.map(|addr| addr.to_string()).unwrap_or_default()),
+    },
+    optional!("http", "tls_cert", tls_cert, "PEM file of the certificate chain. Unset: no TLS."),
+    optional!("http", "tls_key", tls_key, "PEM file of its key."),
+    Field {
+        section: "http",
+        key: "cors_origins",
+        help: "Origins whose pages may call from a browser, such as https://app.example, or *.",
+        set: |config, text| {
+            let origins = list(text)?;
+            if !origins.iter().all(|one| origin(one)) {
+                return Err("expected origins: scheme and host, no path".to_owned());
+            }
+            config.edge.cors_origins = origins;
+            Ok(())
+        },
+        get: |config| texts(config.edge.cors_origins.iter().cloned()),
+    },
+    Field {
+        section: "http",
+        key: "trusted_proxies",
+        help: "Addresses or networks whose X-Forwarded-For is believed, such as 10.0.0.0/8.",
+        set: |config, text| {
+            let net = |one: &String| {
+                let address = one.parse::<std::net::IpAddr>().map(Into::into);
+                one.parse().or(address).map_err(|_| "expected addresses or networks".to_owned())
+            };
+            config.edge.trusted_proxies = list(text)?.iter().map(net).collect::<Result<_, String>>()?;
+            Ok(())
+        },
+        get: |config| texts(config.edge.trusted_proxies.iter().map(ToString::to_string)),
+    },
+    optional!(
+        "auth",
+        "jwks_file",
+        keys.jwks_file,
+        "JSON Web Key Set of the issuer of tokens, read again when it changes. All four unset: the development key."
+    ),
+    optional!("auth", "jwks_url", keys.jwks_url, "The same from an address, instead."),
+    optional!("auth", "issuer", keys.issuer, "What iss of a token must be."),
+    optional!("auth", "audience", keys.audience, "What aud of a token must have."),
+    Field {
+        section: "limits",
+        key: "enabled",
+        help: "Whether callers have quotas: a user, or without a token an address. A burst is two seconds' worth.",
+        set: |config, text| {
+            config.edge.limits.enabled = text.parse().map_err(|_| "expected true or false".to_owned())?;
+            Ok(())
+        },
+        get: |config| Value::from(config.edge.limits.enabled),
+    },
+    rate!("feed_per_s", feed_per_s, "Feed pages; the roles service and admin have twenty times as many."),
+    rate!("trending_per_s", trending_per_s, "Trending lists."),
+    rate!("suggestions_per_s", suggestions_per_s, "Suggestions and dismissals."),
+    rate!("events_per_s", events_per_s, "Requests with events, of up to 100 each."),
+    rate!("admin_per_s", admin_per_s, "Admin requests."),
+    rate!("refused_per_s", refused_per_s, "Requests without a valid token where one is needed, by address."),
+];

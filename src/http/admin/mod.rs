@@ -1,0 +1,60 @@
+//! `/api/v1/admin/…`: for people with the role admin. Every change names who made it in the audit, in its own commit.
+
+mod pipeline;
+mod revocations;
+mod users;
+
+pub(super) use self::pipeline::{bump_epoch, cdc, dead_letter, dead_letters, discard, pause, replay, resume};
+pub(super) use self::revocations::{list, revoke, unrevoke};
+pub(super) use self::users::{explain, invalidate_users, limits};
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::Full;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::event::Id;
+
+use super::auth::Subject;
+use super::error::Problem;
+use super::read::parameter;
+use super::server;
+
+/// Who did it, as the audit names them.
+fn actor(subject: &Subject) -> String {
+    format!("user {}", subject.user)
+}
+
+/// A JSON body; an empty one is an object without members.
+pub(super) fn parse<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Problem> {
+    let text = if body.is_empty() { b"{}" } else { body };
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let json = kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
+    if !json && !body.is_empty() {
+        return Err(Problem::UnsupportedMediaType("send Content-Type: application/json".to_owned()));
+    }
+    serde_json::from_slice(text).map_err(|error| Problem::MalformedJson(error.to_string()))
+}
+
+fn wrong(field: &'static str, expected: &str) -> Problem {
+    Problem::InvalidParameter { field, detail: format!("{field}: expected {expected}") }
+}
+
+fn number(query: &str, name: &'static str, default: u64) -> Result<u64, Problem> {
+    parameter(query, name).map_or(Ok(default), |text| text.parse().map_err(|_| wrong(name, "a number")))
+}
+
+fn user(text: &str) -> Result<Id, Problem> {
+    Id::parse(text.as_bytes())
+        .map_err(|error| Problem::InvalidParameter { field: "user_id", detail: format!("user_id: {error}") })
+}
+
+fn done(extra: Value) -> Response<Full<Bytes>> {
+    let mut body = json!({ "success": true });
+    if let (Value::Object(members), Value::Object(extra)) = (&mut body, extra) {
+        members.extend(extra);
+    }
+    server::json(StatusCode::OK, body.to_string())
+}

@@ -1,0 +1,173 @@
+//! Dead letters and source tables of a running node.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::Full;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::event::Table;
+use crate::http::auth::Subject;
+use crate::http::error::Problem;
+use crate::http::gate::Reads;
+use crate::http::{Edge, durable, server};
+use crate::pipeline::TruncatePolicy;
+use crate::pipeline::writer::{Command, CommandError, Replayed};
+
+use super::{actor, done, number, parse, wrong};
+
+/// Letters of one request.
+const LETTERS_MAX: usize = 1_000;
+
+/// Reads the store beside the runtime.
+async fn read<T: Send + 'static>(
+    edge: &Arc<Edge>,
+    what: impl FnOnce(&dyn Reads) -> Result<T, String> + Send + 'static,
+) -> Result<T, Problem> {
+    let edge = Arc::clone(edge);
+    let read = tokio::task::spawn_blocking(move || what(&*edge.gate.reads)).await;
+    read.unwrap_or_else(|error| Err(error.to_string())).map_err(|error| {
+        tracing::error!("the store cannot be read: {error}");
+        Problem::Unavailable("the store cannot be read")
+    })
+}
+
+pub(in crate::http) async fn dead_letters(edge: &Arc<Edge>, query: &str) -> Result<Response<Full<Bytes>>, Problem> {
+    let limit = number(query, "limit", 100)? as usize;
+    if !(1..=LETTERS_MAX).contains(&limit) {
+        return Err(wrong("limit", "1 to 1000"));
+    }
+    let after = super::parameter(query, "after").map(|_| number(query, "after", 0)).transpose()?;
+    let letters = read(edge, move |store| store.dead_letters(after, limit)).await?;
+    let total = edge.observed.dead_letters.get();
+    Ok(server::json(StatusCode::OK, json!({ "letters": letters, "total": total }).to_string()))
+}
+
+pub(in crate::http) async fn dead_letter(edge: &Arc<Edge>, id: &str) -> Result<Response<Full<Bytes>>, Problem> {
+    let id = id.parse().map_err(|_| Problem::NotFound)?;
+    let letter = read(edge, move |store| store.dead_letter(id)).await?.ok_or(Problem::NotFound)?;
+    Ok(server::json(StatusCode::OK, letter.to_string()))
+}
+
+pub(in crate::http) async fn replay(
+    edge: &Arc<Edge>,
+    subject: &Subject,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Response<Full<Bytes>>, Problem> {
+    #[derive(Deserialize)]
+    struct Ask {
+        #[serde(default)]
+        ids: Vec<u64>,
+        #[serde(default)]
+        force: bool,
+    }
+    let Ask { ids, force } = parse(headers, body)?;
+    if !(1..=LETTERS_MAX).contains(&ids.len()) {
+        return Err(wrong("ids", "1 to 1000 ids"));
+    }
+    let make = |reply| Command::ReplayDead { ids, actor: actor(subject), force, reply };
+    let results = durable::command(edge, make).await?;
+    let shown = results.into_iter().map(|(id, result)| {
+        let (outcome, detail) = match result {
+            Ok(Replayed::Gone(outcome)) => (outcome.name(), String::new()),
+            Ok(Replayed::StillDead) => ("kept", "still cannot be decoded".to_owned()),
+            Err(error) => ("kept", error.to_string()),
+        };
+        json!({ "id": id, "outcome": outcome, "detail": detail })
+    });
+    Ok(server::json(StatusCode::OK, json!({ "results": shown.collect::<Vec<_>>() }).to_string()))
+}
+
+pub(in crate::http) async fn discard(
+    edge: &Arc<Edge>,
+    subject: &Subject,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Response<Full<Bytes>>, Problem> {
+    #[derive(Deserialize)]
+    struct Ask {
+        id: u64,
+        reason: String,
+    }
+    let Ask { id, reason } = parse(headers, body)?;
+    if reason.is_empty() {
+        return Err(wrong("reason", "why, in words"));
+    }
+    let make = |reply| Command::DiscardDead { id, actor: actor(subject), reason, reply };
+    durable::command(edge, make).await?.map_err(refused)?;
+    Ok(done(Value::Null))
+}
+
+fn refused(error: CommandError) -> Problem {
+    match error {
+        CommandError::NoSuchLetter(_) => Problem::NotFound,
+        other => Problem::Conflict(other.to_string()),
+    }
+}
+
+pub(in crate::http) async fn cdc(edge: &Arc<Edge>) -> Result<Response<Full<Bytes>>, Problem> {
+    let tables = read(edge, |store| store.tables()).await?;
+    let partitions = edge.shared.partitions().into_iter().map(|status| {
+        json!({
+            "topic": &*status.name.topic, "partition": status.name.partition, "next_offset": status.row.next,
+            "consumed": status.row.consumed, "held": status.hold.as_deref(),
+        })
+    });
+    let body = json!({ "tables": tables, "partitions": partitions.collect::<Vec<_>>() });
+    Ok(server::json(StatusCode::OK, body.to_string()))
+}
+
+fn table(name: &str) -> Result<Table, Problem> {
+    Table::from_name(name).ok_or(Problem::NotFound)
+}
+
+pub(in crate::http) async fn pause(
+    edge: &Arc<Edge>,
+    subject: &Subject,
+    name: &str,
+) -> Result<Response<Full<Bytes>>, Problem> {
+    let table = table(name)?;
+    durable::command(edge, |reply| Command::Pause { table, actor: actor(subject), reply }).await?;
+    Ok(done(Value::Null))
+}
+
+pub(in crate::http) async fn resume(
+    edge: &Arc<Edge>,
+    subject: &Subject,
+    name: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Response<Full<Bytes>>, Problem> {
+    #[derive(Deserialize)]
+    struct Ask {
+        truncate: Option<String>,
+    }
+    let table = table(name)?;
+    let truncate = match parse::<Ask>(headers, body)?.truncate.as_deref() {
+        None => None,
+        Some("apply") => Some(TruncatePolicy::Apply),
+        Some("ignore") => Some(TruncatePolicy::Ignore),
+        Some(_) => return Err(wrong("truncate", "apply or ignore")),
+    };
+    let tables = read(edge, |store| store.tables()).await?;
+    let halt = tables.iter().find(|known| known["table"] == name).and_then(|known| known["halted"].as_str());
+    if truncate.is_none() && halt.is_some_and(|halt| halt.starts_with("truncate")) {
+        return Err(Problem::Conflict("a truncate halted the table: say truncate, apply or ignore".to_owned()));
+    }
+    let make = |reply| Command::Resume { table, truncate, actor: actor(subject), reply };
+    durable::command(edge, make).await?.map_err(refused)?;
+    Ok(done(Value::Null))
+}
+
+pub(in crate::http) async fn bump_epoch(
+    edge: &Arc<Edge>,
+    subject: &Subject,
+    name: &str,
+) -> Result<Response<Full<Bytes>>, Problem> {
+    let table = table(name)?;
+    let epoch = durable::command(edge, |reply| Command::BumpEpoch { table, actor: actor(subject), reply }).await?;
+    Ok(done(json!({ "epoch": epoch })))
+}

@@ -1,0 +1,230 @@
+//! What makes a token invalid before its time: its id, its user's not-before, its key. Durable in the edge's table, and
+//! in memory for every use of a token.
+
+use parking_lot::RwLock;
+use rustc_hash::FxHashMap;
+
+use crate::event::Id;
+
+use super::Verified;
+
+/// Kind of the entries in the edge's table; their name is [`Target::name`].
+pub const KIND: &str = "revocation";
+/// Rules at once.
+pub const REVOCATIONS_MAX: usize = 100_000;
+/// Bytes of a token's or key's id.
+pub const NAME_MAX_BYTES: usize = 256;
+const VALUE_VERSION: u8 = 1;
+const TOKEN: u8 = 1;
+const USER: u8 = 2;
+const KEY: u8 = 3;
+
+/// What is revoked.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Target {
+    /// The token with this `jti`.
+    Token(String),
+    /// Tokens of a user issued before [`Rule::before_ms`].
+    User(Id),
+    /// Every token signed with the key of this `kid`.
+    Key(String),
+}
+
+/// Since when and until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Tokens issued before it are invalid, epoch milliseconds; [`i64::MAX`] where all are.
+    pub before_ms: i64,
+    /// The rule is dropped then; [`i64::MAX`]: never.
+    pub expires_ms: i64,
+}
+
+impl Rule {
+    /// Of several rules for one target the strictest wins.
+    fn strictest(self, other: Rule) -> Rule {
+        Rule { before_ms: self.before_ms.max(other.before_ms), expires_ms: self.expires_ms.max(other.expires_ms) }
+    }
+}
+
+impl Target {
+    /// The name in the edge's table.
+    pub fn name(&self) -> Vec<u8> {
+        match self {
+            Target::Token(id) => [&[TOKEN], id.as_bytes()].concat(),
+            Target::User(user) => [&[USER][..], &user.0].concat(),
+            Target::Key(id) => [&[KEY], id.as_bytes()].concat(),
+        }
+    }
+
+    fn parse(name: &[u8]) -> Option<Target> {
+        let (kind, rest) = name.split_first()?;
+        let text = || String::from_utf8(rest.to_vec()).ok();
+        match *kind {
+            TOKEN => Some(Target::Token(text()?)),
+            USER => Some(Target::User(Id(rest.try_into().ok()?))),
+            KEY => Some(Target::Key(text()?)),
+            _ => None,
+        }
+    }
+}
+
+impl Rule {
+    /// The value in the edge's table.
+    pub fn encode(self) -> Vec<u8> {
+        [&[VALUE_VERSION][..], &self.before_ms.to_le_bytes(), &self.expires_ms.to_le_bytes()].concat()
+    }
+
+    fn decode(value: &[u8]) -> Option<Rule> {
+        let (before, expires) = value.strip_prefix(&[VALUE_VERSION])?.split_first_chunk()?;
+        Some(Rule { before_ms: i64::from_le_bytes(*before), expires_ms: i64::from_le_bytes(expires.try_into().ok()?) })
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Revocations(RwLock<Rules>);
+
+#[derive(Debug, Default)]
+struct Rules {
+    tokens: FxHashMap<String, Rule>,
+    users: FxHashMap<Id, Rule>,
+    keys: FxHashMap<String, Rule>,
+}
+
+impl Rules {
+    fn get(&self, target: &Target) -> Option<Rule> {
+        match target {
+            Target::Token(id) => self.tokens.get(id),
+            Target::User(user) => self.users.get(user),
+            Target::Key(id) => self.keys.get(id),
+        }
+        .copied()
+    }
+
+    fn put(&mut self, target: Target, rule: Rule) {
+        match target {
+            Target::Token(id) => self.tokens.insert(id, rule),
+            Target::User(user) => self.users.insert(user, rule),
+            Target::Key(id) => self.keys.insert(id, rule),
+        };
+    }
+
+    fn len(&self) -> usize {
+        self.tokens.len() + self.users.len() + self.keys.len()
+    }
+}
+
+impl Revocations {
+    /// From stored entries; malformed ones are passed over.
+    pub fn load(&self, entries: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) {
+        for (name, value) in entries {
+            if let (Some(target), Some(rule)) = (Target::parse(&name), Rule::decode(&value)) {
+                self.put(target, rule);
+            }
+        }
+    }
+
+    /// The rule that will hold once `rule` is added, and whether there is room for it.
+    pub fn with(&self, target: &Target, rule: Rule) -> (Rule, bool) {
+        let rules = self.0.read();
+        match rules.get(target) {
+            Some(known) => (known.strictest(rule), true),
+            None => (rule, rules.len() < REVOCATIONS_MAX),
+        }
+    }
+
+    pub fn get(&self, target: &Target) -> Option<Rule> {
+        self.0.read().get(target)
+    }
+
+    /// Adds a rule to the one that holds.
+    pub fn put(&self, target: Target, rule: Rule) {
+        let mut rules = self.0.write();
+        let rule = rules.get(&target).map_or(rule, |known| known.strictest(rule));
+        rules.put(target, rule);
+    }
+
+    /// Takes a target's rule back; false when there is none.
+    pub fn remove(&self, target: &Target) -> bool {
+        let mut rules = self.0.write();
+        match target {
+            Target::Token(id) => rules.tokens.remove(id),
+            Target::User(user) => rules.users.remove(user),
+            Target::Key(id) => rules.keys.remove(id),
+        }
+        .is_some()
+    }
+
+    /// Whether any rule takes the token.
+    pub(super) fn take(&self, token: &Verified, now_ms: i64) -> bool {
+        let rules = self.0.read();
+        let by_token = token.jti.as_ref().and_then(|id| rules.tokens.get(id));
+        let by_user = rules.users.get(&token.subject.user);
+        let found = [by_token, by_user, rules.keys.get(&token.key.id)].into_iter().flatten();
+        found.into_iter().any(|rule| rule.expires_ms > now_ms && token.issued_ms < rule.before_ms)
+    }
+
+    /// Every rule, in the order of the targets.
+    pub fn all(&self) -> Vec<(Target, Rule)> {
+        let rules = self.0.read();
+        let tokens = rules.tokens.iter().map(|(id, rule)| (Target::Token(id.clone()), *rule));
+        let users = rules.users.iter().map(|(user, rule)| (Target::User(*user), *rule));
+        let keys = rules.keys.iter().map(|(id, rule)| (Target::Key(id.clone()), *rule));
+        let mut all: Vec<_> = tokens.chain(users).chain(keys).collect();
+        drop(rules);
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    /// Those that have expired, at most `limit`.
+    pub fn expired(&self, now_ms: i64, limit: usize) -> Vec<Target> {
+        let old = |(target, rule): (Target, Rule)| (rule.expires_ms <= now_ms).then_some(target);
+        self.all().into_iter().filter_map(old).take(limit).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn target() -> impl Strategy<Value = Target> {
+        prop_oneof![
+            "[a-c]{1,3}".prop_map(Target::Token),
+            (0..4u128).prop_map(|n| Target::User(Id::from_u128(n))),
+            "[a-c]{1,3}".prop_map(Target::Key),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn in_any_order_the_strictest_rule_wins_also_after_a_restart(
+            rules in proptest::collection::vec((target(), 0..100i64, 0..100i64), 1..30),
+        ) {
+            let (revocations, mut stored) = (Revocations::default(), std::collections::BTreeMap::new());
+            for (target, before_ms, expires_ms) in &rules {
+                let rule = Rule { before_ms: *before_ms, expires_ms: *expires_ms };
+                let (merged, room) = revocations.with(target, rule);
+                prop_assert!(room);
+                stored.insert(target.name(), merged.encode());
+                revocations.put(target.clone(), rule);
+            }
+            for (target, rule) in revocations.all() {
+                let of = |part: fn(&(Target, i64, i64)) -> i64| rules.iter().filter(|r| r.0 == target).map(part).max();
+                prop_assert_eq!((Some(rule.before_ms), Some(rule.expires_ms)), (of(|r| r.1), of(|r| r.2)));
+            }
+            let again = Revocations::default();
+            again.load(stored.into_iter());
+            prop_assert_eq!(again.all(), revocations.all());
+            for target in again.expired(50, usize::MAX) {
+                prop_assert!(again.remove(&target) && !again.remove(&target));
+            }
+            prop_assert!(again.all().iter().all(|(_, rule)| rule.expires_ms > 50));
+        }
+
+        #[test]
+        fn malformed_entries_are_passed_over(name: Vec<u8>, value: Vec<u8>) {
+            Revocations::default().load([(name, value)].into_iter());
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What must be committed before it is answered, besides events: sent to the writer, waited for.
+
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use tokio::sync::oneshot;
+
+use crate::pipeline::writer::{Audit, Command, EdgeEntry, Message, Reply};
+
+use super::Edge;
+use super::error::Problem;
+
+/// How long a request waits for the writer.
+const COMMIT_WAIT: Duration = Duration::from_secs(5);
+
+/// Has the writer do one command, and waits until it is committed.
+pub(super) async fn command<T: Send + 'static>(
+    edge: &Edge,
+    make: impl FnOnce(Reply<T>) -> Command,
+) -> Result<T, Problem> {
+    let (reply, answer) = oneshot::channel();
+    let told = Box::new(move |result| {
+        // The caller may have gone.
+        let _ = reply.send(result);
+    });
+    send(edge.writer.clone(), Message::Command(make(told))).await?;
+    let late = Problem::Unavailable("the commit takes too long");
+    tokio::time::timeout(COMMIT_WAIT, answer).await.map_err(|_| late)?.map_err(|_| Problem::Unavailable("stopping"))
+}
+
+/// Puts and removes entries of the edge's table. `then` runs right after the commit, also when the caller has gone
+/// meanwhile: memory and store agree.
+pub(super) async fn put(
+    edge: &Edge,
+    entries: Vec<EdgeEntry>,
+    audit: Option<Audit>,
+    then: impl FnOnce() + Send + 'static,
+) -> Result<(), Problem> {
+    let make = |reply: Reply<()>| {
+        let reply = Box::new(move |()| {
+            then();
+            reply(());
+        });
+        Command::Edge { entries, audit, reply }
+    };
+    command(edge, make).await
+}
+
+/// The queue is short and the writer may be behind: waits beside the runtime.
+async fn send(writer: Sender<Message>, message: Message) -> Result<(), Problem> {
+    let sent = tokio::task::spawn_blocking(move || writer.send_timeout(message, COMMIT_WAIT).is_ok()).await;
+    if matches!(sent, Ok(true)) { Ok(()) } else { Err(Problem::Unavailable("the writer is behind")) }
+}

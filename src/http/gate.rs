@@ -1,0 +1,37 @@
+//! What stands before the handlers, and what they need of the store without opening it.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::idempotency::Answers;
+use super::limit::Limiter;
+use super::limit::health::Health;
+use super::settings::EdgeSettings;
+
+/// What an admin may see of the store; whoever composes the node reads it.
+pub trait Reads: Send + Sync {
+    /// Dead letters with ids above `after`, oldest first, without their bytes.
+    fn dead_letters(&self, after: Option<u64>, limit: usize) -> Result<Vec<Value>, String>;
+    /// One of them with its bytes.
+    fn dead_letter(&self, id: u64) -> Result<Option<Value>, String>;
+    /// Each source table: `table`, `epoch`, and `halted` with the reason or null.
+    fn tables(&self) -> Result<Vec<Value>, String>;
+}
+
+/// See the module.
+pub struct Gate {
+    pub settings: EdgeSettings,
+    pub limiter: Limiter,
+    pub answers: Answers,
+    pub reads: Box<dyn Reads>,
+    /// Held by a change of the revocations from its reading to its commit: none forgets another.
+    pub changes: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Gate {
+    pub fn new(settings: EdgeSettings, reads: Box<dyn Reads>) -> Gate {
+        let limiter = Limiter::new(settings.limits.clone(), Arc::<Health>::default());
+        Gate { settings, limiter, answers: Answers::default(), reads, changes: Arc::default() }
+    }
+}

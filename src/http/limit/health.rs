@@ -1,0 +1,117 @@
+//! How well nova itself is, as one factor in (0, 1] on every caller's rate.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The factor is never below.
+pub const FACTOR_MIN: f64 = 0.1;
+/// Up to here a signal is healthy.
+const COMMIT_GOOD_MS: f64 = 100.0;
+const DELAY_GOOD_MS: f64 = 50.0;
+const QUEUE_GOOD: f64 = 0.75;
+/// A commit's share in the running mean.
+const NEWEST_SHARE: f64 = 0.2;
+
+/// What tells it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Signals {
+    /// Running mean of the time of durable commits.
+    pub commit_ms: f64,
+    /// How full the writer's queue is, 0 to 1.
+    pub queue: f64,
+    /// How late the runtime wakes a timer.
+    pub delay_ms: f64,
+}
+
+/// The factor: 1 while every signal is good, then in inverse proportion to the worst; a full queue halves it.
+pub fn factor(signals: &Signals) -> f64 {
+    let over = |value: f64, good: f64| if value > good { good / value } else { 1.0 };
+    let queue = ((signals.queue - QUEUE_GOOD) / (1.0 - QUEUE_GOOD)).clamp(0.0, 1.0);
+    let worst =
+        over(signals.commit_ms, COMMIT_GOOD_MS).min(over(signals.delay_ms, DELAY_GOOD_MS)).min(1.0 - queue / 2.0);
+    worst.clamp(FACTOR_MIN, 1.0)
+}
+
+/// The running signals and the factor that they make.
+#[derive(Debug)]
+pub struct Health {
+    commit_ms: AtomicU64,
+    commits: AtomicU64,
+    seen: AtomicU64,
+    factor: AtomicU64,
+}
+
+impl Default for Health {
+    fn default() -> Health {
+        let zero = || AtomicU64::new(0);
+        Health { commit_ms: zero(), commits: zero(), seen: zero(), factor: AtomicU64::new(1.0_f64.to_bits()) }
+    }
+}
+
+impl Health {
+    /// Told after each commit, by the one writer.
+    pub fn committed(&self, commit_ms: f64) {
+        let mean = self.commit_ms();
+        let mean = mean + (commit_ms - mean) * NEWEST_SHARE;
+        self.commit_ms.store(mean.to_bits(), Ordering::Relaxed);
+        self.commits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Makes the factor anew, about once a second. A second without commits halves their mean: what was slow is over.
+    pub fn tick(&self, queue: f64, delay_ms: f64) {
+        let commits = self.commits.load(Ordering::Relaxed);
+        if self.seen.swap(commits, Ordering::Relaxed) == commits {
+            self.commit_ms.store((self.commit_ms() / 2.0).to_bits(), Ordering::Relaxed);
+        }
+        let factor = factor(&Signals { commit_ms: self.commit_ms(), queue, delay_ms });
+        if (factor < 1.0) != (self.factor() < 1.0) {
+            tracing::warn!(factor, commit_ms = self.commit_ms(), queue, delay_ms, "the health factor changed");
+        }
+        self.factor.store(factor.to_bits(), Ordering::Relaxed);
+    }
+
+    pub fn factor(&self) -> f64 {
+        f64::from_bits(self.factor.load(Ordering::Relaxed))
+    }
+
+    pub fn commit_ms(&self) -> f64 {
+        f64::from_bits(self.commit_ms.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_factor_is_in_its_range_and_falls_with_every_signal(
+            commit_ms in 0.0..1e6f64, queue in 0.0..1.0f64, delay_ms in 0.0..1e6f64, more in 1.0..10.0f64,
+        ) {
+            let signals = Signals { commit_ms, queue, delay_ms };
+            let now = factor(&signals);
+            prop_assert!((FACTOR_MIN..=1.0).contains(&now));
+            let worse = [
+                Signals { commit_ms: commit_ms * more, ..signals },
+                Signals { delay_ms: delay_ms * more, ..signals },
+                Signals { queue: (queue * more).min(1.0), ..signals },
+            ];
+            prop_assert!(worse.iter().all(|worse| factor(worse) <= now));
+            if commit_ms <= COMMIT_GOOD_MS && queue <= QUEUE_GOOD && delay_ms <= DELAY_GOOD_MS {
+                prop_assert_eq!(now, 1.0);
+            }
+        }
+    }
+
+    #[test]
+    fn slow_commits_lower_the_factor_and_their_end_restores_it() {
+        let health = Health::default();
+        (0..50).for_each(|_| health.committed(400.0));
+        health.tick(0.0, 0.0);
+        assert!((health.factor() - 0.25).abs() < 0.01, "{}", health.factor());
+        (0..4).for_each(|_| health.tick(0.0, 0.0));
+        assert_eq!(health.factor(), 1.0);
+        health.tick(1.0, 0.0);
+        assert_eq!(health.factor(), 0.5);
+    }
+}

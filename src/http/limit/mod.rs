@@ -1,0 +1,347 @@
+//! How much each caller may ask for, and how much nova can do.
+//!
+//! The generic cell rate algorithm (ITU-T I.371): a cell is the time at which the caller's backlog is worked off. Each
+//! request moves it by one interval; who would move it further ahead than the burst allows is refused. Two cells a
+//! caller: the quota's runs at the configured rate and answers 429, the health's at that rate times the health factor
+//! and answers 503, so that the two are never mixed up.
+
+pub mod client;
+pub mod health;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use parking_lot::RwLock;
+
+use crate::event::Id;
+
+use self::health::Health;
+
+/// Shards of the map of callers.
+const SHARDS: usize = 64;
+/// Callers that are remembered at once, about 64 bytes each; those beyond share a cell of their shard.
+pub const CALLERS_MAX: usize = 262_144;
+/// A burst is what this many seconds allow.
+const BURST_S: u32 = 2;
+/// Roles `service` and `admin` speak for many users.
+const SERVICE_FACTOR: u32 = 20;
+
+const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
+/// What is limited together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    Feed,
+    Trending,
+    Suggestions,
+    Events,
+    Admin,
+    /// Requests with a token that is not valid, by address.
+    Refused,
+}
+
+impl Class {
+    pub const ALL: [Class; 6] =
+        [Class::Feed, Class::Trending, Class::Suggestions, Class::Events, Class::Admin, Class::Refused];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Class::Feed => "feed",
+            Class::Trending => "trending",
+            Class::Suggestions => "suggestions",
+            Class::Events => "events",
+            Class::Admin => "admin",
+            Class::Refused => "refused",
+        }
+    }
+}
+
+/// Requests a second and caller, by class.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LimitSettings {
+    pub enabled: bool,
+    pub feed_per_s: u32,
+    pub trending_per_s: u32,
+    pub suggestions_per_s: u32,
+    pub events_per_s: u32,
+    pub admin_per_s: u32,
+    pub refused_per_s: u32,
+}
+
+impl Default for LimitSettings {
+    fn default() -> LimitSettings {
+        LimitSettings {
+            enabled: true,
+            feed_per_s: 50,
+            // Also without a token, and many may share an address.
+            trending_per_s: 200,
+            suggestions_per_s: 50,
+            events_per_s: 50,
+            admin_per_s: 20,
+            refused_per_s: 50,
+        }
+    }
+}
+
+impl LimitSettings {
+    /// Requests a second of one caller.
+    pub fn per_s(&self, class: Class) -> u32 {
+        match class {
+            Class::Feed => self.feed_per_s,
+            Class::Trending => self.trending_per_s,
+            Class::Suggestions => self.suggestions_per_s,
+            Class::Events => self.events_per_s,
+            Class::Admin => self.admin_per_s,
+            Class::Refused => self.refused_per_s,
+        }
+    }
+}
+
+/// Who is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Caller {
+    User {
+        id: Id,
+        service: bool,
+    },
+    /// Without a token: one IPv4 address, or one IPv6 network of 64 bits, which is what one customer has.
+    Address(IpAddr),
+}
+
+impl Caller {
+    pub fn address(address: IpAddr) -> Caller {
+        Caller::Address(match address {
+            IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
+                Some(v4) => IpAddr::V4(v4),
+                None => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
+            },
+            v4 @ IpAddr::V4(_) => v4,
+        })
+    }
+}
+
+/// A rate and a burst, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Between two requests at the full rate.
+    interval_us: u64,
+    burst: u64,
+}
+
+impl Quota {
+    /// At least one a second; at most a million.
+    pub fn per_s(rate: u32) -> Quota {
+        let rate = u64::from(rate.clamp(1, 1_000_000));
+        // Rounded up: never more than the rate.
+        Quota { interval_us: 1_000_000_u64.div_ceil(rate), burst: rate * u64::from(BURST_S) }
+    }
+
+    /// How far ahead of now a cell may be when a request comes.
+    fn tolerance_us(self) -> u64 {
+        self.interval_us * (self.burst - 1)
+    }
+
+    /// Takes one request out of a cell at `now_us`, each weighing `interval_us`; at least the quota's own.
+    fn take(self, cell: &AtomicU64, now_us: u64, interval_us: u64) -> Result<u64, u64> {
+        let mut seen = cell.load(Ordering::Relaxed);
+        loop {
+            let ahead_us = seen.saturating_sub(now_us);
+            if ahead_us > self.tolerance_us() {
+                return Err(ahead_us - self.tolerance_us());
+            }
+            let next = seen.max(now_us) + interval_us;
+            match cell.compare_exchange_weak(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Ok(next - now_us),
+                Err(found) => seen = found,
+            }
+        }
+    }
+
+    /// How many requests a cell so far ahead still allows at once.
+    fn remaining(self, ahead_us: u64, interval_us: u64) -> u64 {
+        match self.tolerance_us().checked_sub(ahead_us) {
+            Some(room_us) => room_us / interval_us + 1,
+            None => 0,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Cells {
+    quota: AtomicU64,
+    health: AtomicU64,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    Granted,
+    /// The caller's quota.
+    OverQuota {
+        retry_after_us: u64,
+    },
+    /// Our health.
+    Shed {
+        retry_after_us: u64,
+    },
+}
+
+/// A decision, and what the headers say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub decision: Decision,
+    class: Class,
+    quota: Quota,
+    remaining: u64,
+    /// Until the whole burst is there again.
+    reset_us: u64,
+}
+
+impl Verdict {
+    /// `RateLimit-Policy` and `RateLimit` as draft-ietf-httpapi-ratelimit-headers-10 writes them: `q` requests in `w`
+    /// seconds, of which `r` are left until `t` seconds from now.
+    pub fn write(&self, headers: &mut HeaderMap) {
+        let name = self.class.name();
+        let policy = format!("\"{name}\";q={};w={BURST_S}", self.quota.burst);
+        let limit = format!("\"{name}\";r={};t={}", self.remaining, self.reset_us.div_ceil(1_000_000));
+        for (header, value) in [(POLICY, policy), (LIMIT, limit)] {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(header, value);
+            }
+        }
+    }
+}
+
+/// How often each decision was made, by class: granted, over quota, shed.
+#[derive(Debug, Default)]
+pub struct Decisions([[AtomicU64; 3]; Class::ALL.len()]);
+
+impl Decisions {
+    const NAMES: [&'static str; 3] = ["granted", "over_quota", "shed"];
+
+    fn count(&self, class: Class, decision: Decision) {
+        let place = match decision {
+            Decision::Granted => 0,
+            Decision::OverQuota { .. } => 1,
+            Decision::Shed { .. } => 2,
+        };
+        self.0[class as usize][place].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// (class, decision, count) for `rate_limit_total{class,decision}`.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + '_ {
+        Class::ALL.into_iter().flat_map(move |class| {
+            let counts = Decisions::NAMES.iter().zip(&self.0[class as usize]);
+            counts.map(move |(name, count)| (class.name(), *name, count.load(Ordering::Relaxed)))
+        })
+    }
+}
+
+type Shard = RwLock<HashMap<(Class, Caller), Cells>>;
+
+/// See the module.
+pub struct Limiter {
+    settings: LimitSettings,
+    pub health: std::sync::Arc<Health>,
+    started: Instant,
+    hasher: RandomState,
+    shards: Vec<(Shard, [Cells; Class::ALL.len()])>,
+    pub decisions: Decisions,
+}
+
+impl Limiter {
+    pub fn new(settings: LimitSettings, health: std::sync::Arc<Health>) -> Limiter {
+        let shards = (0..SHARDS).map(|_| Default::default()).collect();
+        let (started, hasher) = (Instant::now(), RandomState::new());
+        Limiter { settings, health, started, hasher, shards, decisions: Decisions::default() }
+    }
+
+    /// Microseconds on the clock that cells go by: it never jumps.
+    pub fn now_us(&self) -> u64 {
+        self.started.elapsed().as_micros() as u64
+    }
+
+    pub fn settings(&self) -> &LimitSettings {
+        &self.settings
+    }
+
+    /// Takes one request of a class out of a caller's quota; `None` where nothing is limited.
+    pub fn check(&self, class: Class, caller: Caller, now_us: u64) -> Option<Verdict> {
+        if !self.settings.enabled {
+            return None;
+        }
+        let service = matches!(caller, Caller::User { service: true, .. }) && class != Class::Admin;
+        let rate = self.settings.per_s(class).saturating_mul(if service { SERVICE_FACTOR } else { 1 });
+        let quota = Quota::per_s(rate);
+        let verdict = self.with_cells(class, caller, now_us, |cells| self.decide(class, quota, cells, now_us));
+        self.decisions.count(class, verdict.decision);
+        Some(verdict)
+    }
+
+    fn decide(&self, class: Class, quota: Quota, cells: &Cells, now_us: u64) -> Verdict {
+        let taken = quota.take(&cells.quota, now_us, quota.interval_us);
+        let verdict = |decision, remaining, reset_us| Verdict { decision, class, quota, remaining, reset_us };
+        let ahead_us = match taken {
+            Err(retry_after_us) => {
+                let reset_us = retry_after_us + quota.tolerance_us();
+                return verdict(Decision::OverQuota { retry_after_us }, 0, reset_us);
+            }
+            Ok(ahead_us) => ahead_us,
+        };
+        let remaining = quota.remaining(ahead_us, quota.interval_us);
+        let factor = self.health.factor();
+        if factor >= 1.0 && cells.health.load(Ordering::Relaxed) <= now_us {
+            return verdict(Decision::Granted, remaining, ahead_us);
+        }
+        let weight_us = (quota.interval_us as f64 / factor).ceil() as u64;
+        match quota.take(&cells.health, now_us, weight_us) {
+            Ok(health_us) => {
+                let remaining = remaining.min(quota.remaining(health_us, weight_us));
+                verdict(Decision::Granted, remaining, ahead_us.max(health_us))
+            }
+            Err(retry_after_us) => {
+                let reset_us = retry_after_us + quota.tolerance_us();
+                verdict(Decision::Shed { retry_after_us }, 0, reset_us)
+            }
+        }
+    }
+
+    fn with_cells<T>(&self, class: Class, caller: Caller, now_us: u64, use_cells: impl FnOnce(&Cells) -> T) -> T {
+        let key = (class, caller);
+        let (shard, overflow) = &self.shards[self.hasher.hash_one(key) as usize % SHARDS];
+        if let Some(cells) = shard.read().get(&key) {
+            return use_cells(cells);
+        }
+        let mut callers = shard.write();
+        if callers.len() >= CALLERS_MAX / SHARDS && !callers.contains_key(&key) {
+            sweep(&mut callers, now_us);
+            if callers.len() >= CALLERS_MAX / SHARDS {
+                return use_cells(&overflow[class as usize]);
+            }
+        }
+        use_cells(callers.entry(key).or_default())
+    }
+
+    /// Forgets callers that have their whole burst again; forgetting them changes nothing.
+    pub fn sweep(&self, now_us: u64) {
+        self.shards.iter().for_each(|(shard, _)| sweep(&mut shard.write(), now_us));
+    }
+
+    /// Callers that are remembered.
+    pub fn callers(&self) -> usize {
+        self.shards.iter().map(|(shard, _)| shard.read().len()).sum()
+    }
+}
+
+fn sweep(callers: &mut HashMap<(Class, Caller), Cells>, now_us: u64) {
+    let busy = |cell: &mut AtomicU64| *cell.get_mut() > now_us;
+    callers.retain(|_, cells| busy(&mut cells.quota) || busy(&mut cells.health));
+}
+
+#[cfg(test)]
+mod tests;

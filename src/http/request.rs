@@ -1,0 +1,258 @@
+//! One request: found, allowed, handled, and what every answer carries.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use tracing::Instrument as _;
+
+use super::auth::Subject;
+use super::error::Problem;
+use super::events::BODY_MAX_BYTES;
+use super::limit::{Caller, Class, Decision, Verdict, client};
+use super::route::{ADMIN, ADMIN_OR_SERVICE, Access, Found, Operation, Route, Routes};
+use super::trace::{TRACEPARENT, Trace};
+use super::{
+    Body, Edge, admin, cors, dismiss, encoding, events, feed_metrics, idempotency, overrides, read, server, stream,
+};
+
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+const REQUEST_ID_MAX_BYTES: usize = 128;
+
+/// What a listener serves.
+pub(super) struct Site {
+    pub edge: Arc<Edge>,
+    pub routes: Routes,
+    /// `/openapi.json`.
+    pub openapi: String,
+}
+
+type Answer = Result<Response<Full<Bytes>>, Problem>;
+
+/// Answers a request of a connection from `peer`.
+pub(super) async fn answer(site: &Site, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+    let started = Instant::now();
+    let (head, body) = request.into_parts();
+    let (request_id, trace) = (request_id(&head.headers), Trace::of(&head.headers));
+    let span = tracing::info_span!(
+        "request", method = %head.method, path = head.uri.path(), request_id, trace_id = trace.trace_id,
+        span_id = trace.span_id,
+    );
+    let mut verdict = None;
+    let handled = handle(site, peer, &head, body, &mut verdict).instrument(span).await;
+    let failed = |problem: Problem| problem.response(head.uri.path(), &request_id).map(Body::Left);
+    let mut response = match handled.unwrap_or_else(failed).into_parts() {
+        (parts, Body::Left(whole)) => {
+            let response = Response::from_parts(parts, whole);
+            encoding::gzip(response, encoding::accepts_gzip(&head.headers)).map(Body::Left)
+        }
+        // Events go out as they come.
+        (parts, events) => Response::from_parts(parts, events),
+    };
+    if head.method == Method::HEAD {
+        let length = hyper::body::Body::size_hint(response.body()).exact().unwrap_or(0);
+        *response.body_mut() = Body::Left(Full::default());
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    let headers = response.headers_mut();
+    if let Some(verdict) = verdict {
+        verdict.write(headers);
+    }
+    let origins = &site.edge.gate.settings.cors_origins;
+    if !origins.is_empty() {
+        cors::write(cors::allowed(origins, &head.headers), headers);
+    }
+    let timing = format!("total;dur={:.3}", started.elapsed().as_secs_f64() * 1e3);
+    let own = [
+        (REQUEST_ID, HeaderValue::from_str(&request_id).ok()),
+        (SERVER_TIMING, HeaderValue::from_str(&timing).ok()),
+        (TRACEPARENT, trace.header()),
+    ];
+    for (name, value) in own {
+        value.map(|value| headers.insert(name, value));
+    }
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The caller's request id if it is a plain one, else a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    let plain =
+        |id: &&str| !id.is_empty() && id.len() <= REQUEST_ID_MAX_BYTES && id.bytes().all(|b| b.is_ascii_graphic());
+    given.filter(plain).map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned)
+}
+
+async fn handle(
+    site: &Site,
+    peer: IpAddr,
+    head: &Parts,
+    body: Incoming,
+    verdict: &mut Option<Verdict>,
+) -> Result<Response<Body>, Problem> {
+    let edge = &site.edge;
+    let (operation, name) = match site.routes.find(&head.method, head.uri.path()) {
+        Found::Nothing => return Err(Problem::NotFound),
+        Found::Methods(methods) if !edge.gate.settings.cors_origins.is_empty() => {
+            let asks = cors::preflight(&head.method, &head.headers);
+            return if asks {
+                Ok(cors::answer(methods).map(Body::Left))
+            } else {
+                Err(Problem::MethodNotAllowed { allow: methods })
+            };
+        }
+        Found::Methods(methods) => return Err(Problem::MethodNotAllowed { allow: methods }),
+        Found::Operation(operation, name) => (operation, name.unwrap_or_default()),
+    };
+    let subject = allowed(edge, operation, peer, &head.headers, verdict)?;
+    let whole = match subject {
+        None if operation.route == Route::TrendingStream && head.method == Method::HEAD => {
+            return Err(Problem::MethodNotAllowed { allow: "GET" });
+        }
+        None if operation.route == Route::TrendingStream => {
+            return stream::open(edge, head.uri.query().unwrap_or_default());
+        }
+        None => anonymous(site, operation.route, head),
+        Some(subject) => by_user(edge, operation, &subject, name, head, body).await,
+    };
+    Ok(whole?.map(Body::Left))
+}
+
+/// Who asks, if the operation wants to know, may, and is within the quota.
+fn allowed(
+    edge: &Edge,
+    operation: &Operation,
+    peer: IpAddr,
+    headers: &HeaderMap,
+    verdict: &mut Option<Verdict>,
+) -> Result<Option<Subject>, Problem> {
+    if operation.access == Access::Anyone && operation.class.is_none() {
+        return Ok(None);
+    }
+    let address = || Caller::address(client::address(peer, headers, &edge.gate.settings.trusted_proxies));
+    let subject = subject(edge, headers);
+    let caller = match &subject {
+        Ok(subject) => Caller::User { id: subject.user, service: subject.has_role(ADMIN_OR_SERVICE) },
+        Err(_) if operation.access == Access::Anyone => address(),
+        Err(_) => {
+            charge(edge, Class::Refused, address(), verdict)?;
+            return Err(Problem::InvalidToken);
+        }
+    };
+    if let Some(class) = operation.class {
+        charge(edge, class, caller, verdict)?;
+    }
+    match operation.access {
+        Access::Anyone => Ok(None),
+        Access::Admin if subject.as_ref().is_ok_and(|subject| !subject.has_role(ADMIN)) => {
+            Err(Problem::InsufficientScope(ADMIN))
+        }
+        Access::User | Access::Admin => subject.map(Some),
+    }
+}
+
+/// Takes the request out of the caller's quota; the verdict is for the answer's headers.
+fn charge(edge: &Edge, class: Class, caller: Caller, verdict: &mut Option<Verdict>) -> Result<(), Problem> {
+    let limiter = &edge.gate.limiter;
+    *verdict = limiter.check(class, caller, limiter.now_us());
+    let seconds = |us: u64| us.div_ceil(1_000_000).max(1);
+    match verdict.map(|verdict| verdict.decision) {
+        None | Some(Decision::Granted) => Ok(()),
+        Some(Decision::OverQuota { retry_after_us }) => {
+            Err(Problem::QuotaExceeded { retry_after_s: seconds(retry_after_us) })
+        }
+        Some(Decision::Shed { retry_after_us }) => Err(Problem::Shed { retry_after_s: seconds(retry_after_us) }),
+    }
+}
+
+fn subject(edge: &Edge, headers: &HeaderMap) -> Result<Subject, Problem> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return Err(Problem::InvalidToken) };
+    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Problem::InvalidToken)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Problem::InvalidToken);
+    }
+    edge.auth.verify(token.trim(), edge.clock.day_ms()).ok_or(Problem::InvalidToken)
+}
+
+fn anonymous(site: &Site, route: Route, head: &Parts) -> Answer {
+    let edge = &site.edge;
+    match route {
+        Route::Live => Ok(server::json(StatusCode::OK, r#"{"status":"live"}"#.to_owned())),
+        Route::Ready => Ok(read::ready(edge)),
+        Route::Metrics => read::metrics(edge),
+        Route::FeedMetrics => feed_metrics::answer(edge, head.uri.query().unwrap_or_default()),
+        Route::Jwks => Ok(server::json(StatusCode::OK, edge.auth.jwks().to_string())),
+        Route::OpenApi => Ok(server::json(StatusCode::OK, site.openapi.clone())),
+        Route::Trending => read::trending(edge, head.uri.query().unwrap_or_default(), &head.headers),
+        _ => Err(Problem::InvalidToken),
+    }
+}
+
+/// `name` is the part of the path that the route names.
+async fn by_user(
+    edge: &Arc<Edge>,
+    operation: &Operation,
+    subject: &Subject,
+    name: &str,
+    head: &Parts,
+    body: Incoming,
+) -> Answer {
+    let (headers, query) = (&head.headers, head.uri.query().unwrap_or_default());
+    let body = if operation.body.is_empty() { Bytes::new() } else { whole(body).await? };
+    match operation.route {
+        Route::Feed => read::feed(edge, query, subject),
+        Route::Suggestions => read::suggestions(edge, query, subject),
+        Route::Dismiss => dismiss::dismiss(edge, subject, name).await,
+        Route::Events => {
+            let Some(key) = idempotency::Key::of(headers, subject.user)? else {
+                return events::publish(edge, subject, headers, None, body).await;
+            };
+            let work = events::publish(edge, subject, headers, Some(key), body.clone());
+            idempotency::once(edge, key, &body, work).await
+        }
+        Route::Invalidate | Route::CacheInvalidate => admin::invalidate_users(edge, subject, headers, &body).await,
+        Route::Revocations => admin::list(edge, query),
+        Route::Revoke => admin::revoke(edge, subject, headers, &body).await,
+        Route::Unrevoke => admin::unrevoke(edge, subject, query).await,
+        Route::Dlq => admin::dead_letters(edge, query).await,
+        Route::DlqLetter => admin::dead_letter(edge, name).await,
+        Route::DlqReplay => admin::replay(edge, subject, headers, &body).await,
+        Route::DlqDiscard => admin::discard(edge, subject, headers, &body).await,
+        Route::Cdc => admin::cdc(edge).await,
+        Route::CdcPause => admin::pause(edge, subject, name).await,
+        Route::CdcResume => admin::resume(edge, subject, name, headers, &body).await,
+        Route::CdcEpoch => admin::bump_epoch(edge, subject, name).await,
+        Route::ExplainFeed => admin::explain(edge, name, query),
+        Route::Limits => Ok(admin::limits(edge)),
+        Route::Overrides => Ok(overrides::list(edge)),
+        Route::Override => overrides::put(edge, subject, name, &body).await,
+        Route::Unoverride => overrides::remove(edge, subject, name).await,
+        Route::Live
+        | Route::Ready
+        | Route::Metrics
+        | Route::Jwks
+        | Route::OpenApi
+        | Route::Trending
+        | Route::TrendingStream
+        | Route::FeedMetrics => Err(Problem::NotFound),
+    }
+}
+
+async fn whole(body: Incoming) -> Result<Bytes, Problem> {
+    let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_MAX_BYTES).collect()).await;
+    let body = body.map_err(|_| Problem::RequestTimeout)?;
+    let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
+        Some(_) => Problem::TooLarge { detail: format!("a body of at most {BODY_MAX_BYTES} bytes") },
+        None => Problem::MalformedJson(format!("the body broke off: {error}")),
+    })?;
+    Ok(body.to_bytes())
+}

@@ -1,0 +1,78 @@
+//! W3C Trace Context: the caller's trace goes on, or a new one begins.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// A trace and this request's place in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trace {
+    pub trace_id: String,
+    /// Of this request; the caller's is its parent.
+    pub span_id: String,
+    flags: String,
+}
+
+impl Trace {
+    /// The trace of a request's `traceparent`; a new one where there is none, or none that is valid.
+    pub fn of(headers: &HeaderMap) -> Trace {
+        let random = uuid::Uuid::new_v4().simple().to_string();
+        let span_id = uuid::Uuid::new_v4().simple().to_string()[..16].to_owned();
+        let mut given = headers.get_all(TRACEPARENT).iter();
+        let one = match (given.next(), given.next()) {
+            (Some(value), None) => value.to_str().ok().and_then(parse),
+            _ => None,
+        };
+        match one {
+            Some((trace_id, flags)) => Trace { trace_id: trace_id.to_owned(), span_id, flags: flags.to_owned() },
+            None => Trace { trace_id: random, span_id, flags: "00".to_owned() },
+        }
+    }
+
+    pub fn header(&self) -> Option<HeaderValue> {
+        HeaderValue::from_str(&format!("00-{}-{}-{}", self.trace_id, self.span_id, self.flags)).ok()
+    }
+}
+
+/// Trace id and flags (<https://www.w3.org/TR/trace-context/#traceparent-header>): a later version may have more parts.
+fn parse(text: &str) -> Option<(&str, &str)> {
+    let hex = |part: &str, len: usize| {
+        part.len() == len && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let mut parts = text.split('-');
+    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let form = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
+    let zero = |part: &str| part.bytes().all(|byte| byte == b'0');
+    let fits = form && version != "ff" && (version != "00" || parts.next().is_none()) && !zero(trace) && !zero(parent);
+    fits.then_some((trace, flags))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_valid_parent_is_taken_over() {
+        let id = "0af7651916cd43dd8448eb211c80319c";
+        let of = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(TRACEPARENT, value.parse().unwrap());
+            Trace::of(&headers)
+        };
+        let good = of(&format!("00-{id}-b7ad6b7169203331-01"));
+        assert_eq!((good.trace_id.as_str(), good.flags.as_str()), (id, "01"));
+        assert!(good.span_id != "b7ad6b7169203331" && parse(good.header().unwrap().to_str().unwrap()).is_some());
+        assert_eq!(of(&format!("cc-{id}-b7ad6b7169203331-01-what-comes")).trace_id, id);
+        for bad in [
+            format!("00-{id}-b7ad6b7169203331-01-more"),
+            format!("ff-{id}-b7ad6b7169203331-01"),
+            format!("00-{}-b7ad6b7169203331-01", "0".repeat(32)),
+            format!("00-{id}-0000000000000000-01"),
+            format!("00-{}-b7ad6b7169203331-01", id.to_uppercase()),
+            format!("00-{id}-b7ad6b7169203331"),
+            "x".to_owned(),
+        ] {
+            assert_ne!(of(&bad).trace_id, id, "{bad}");
+        }
+    }
+}
