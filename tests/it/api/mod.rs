@@ -1,3 +1,9 @@
+mod admin;
 mod client;
 mod edge;
+mod idempotent;
+mod limits;
+mod revoked;
+mod routes;
 mod serve;
+mod transport;

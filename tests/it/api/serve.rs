@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::client::Client;
 
-fn nova(data: &Path) -> Command {
+pub(super) fn nova(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
     command.arg("--data").arg(data).stdin(Stdio::null()).stderr(Stdio::null()).stdout(Stdio::piped());
     command
