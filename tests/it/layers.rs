@@ -42,7 +42,7 @@ fn used(part: &str) -> Vec<(PathBuf, String)> {
 
 #[test]
 fn data_goes_one_way() {
-    let rules: [(&str, &[&str]); 7] = [
+    let rules: [(&str, &[&str]); 9] = [
         ("event", &[]),
         ("clock", &[]),
         ("decode", &["decode", "event"]),
@@ -50,6 +50,8 @@ fn data_goes_one_way() {
         ("state", &["state", "event"]),
         ("feed", &["feed", "state", "event", "clock"]),
         ("discover", &["discover", "state", "event"]),
+        ("http/auth", &["event"]),
+        ("http/limit", &["event"]),
     ];
     for (part, allowed) in rules {
         for (path, name) in used(part) {

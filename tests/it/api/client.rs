@@ -102,6 +102,7 @@ pub struct Live {
     pub auth: nova::http::Auth,
     /// Memory, for what no request can do.
     pub state: Arc<RwLock<State>>,
+    pub health: Arc<nova::http::limit::health::Health>,
     stop: watch::Sender<bool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -122,7 +123,7 @@ impl Live {
         setup.edge = settings;
         let opened = app::open(&setup).unwrap();
         let Node { running, edge } = app::start_node(&setup, opened, Duration::ZERO).unwrap();
-        let state = Arc::clone(&edge.state);
+        let (state, health) = (Arc::clone(&edge.state), Arc::clone(&edge.gate.limiter.health));
         let (stop, stopped) = watch::channel(false);
         let (told, addr) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::spawn(move || {
@@ -143,7 +144,7 @@ impl Live {
         });
         let auth = nova::http::Auth::open(dir.path()).unwrap();
         let (addr, admin) = addr.recv().unwrap();
-        Live { addr, admin, dir, auth, state, stop, thread: Some(thread) }
+        Live { addr, admin, dir, auth, state, health, stop, thread: Some(thread) }
     }
 
     /// Headers of a JSON request by a user with a role.

@@ -71,6 +71,24 @@ fn without_a_token_the_address_counts_as_a_trusted_proxy_tells_it() {
 }
 
 #[test]
+fn when_nova_is_unwell_it_says_503_and_never_429_to_who_is_within_the_quota() {
+    let live = live(20);
+    let (mut client, headers) = (live.client(), live.headers(Id::from_u128(1)));
+    // Within the burst of 40; told anew each time, as the node measures itself every second.
+    let answers: Vec<_> = (0..40)
+        .map(|_| {
+            live.health.tick(0.0, 1_000.0);
+            client.get("/api/v1/feed", &headers)
+        })
+        .collect();
+    assert!(answers.iter().all(|answer| [200, 503].contains(&answer.status)));
+    let shed: Vec<_> = answers.iter().filter(|answer| answer.status == 503).collect();
+    assert!(shed.len() > 20, "{}", shed.len());
+    assert_eq!(shed[0].json()["error"], "temporary-reduced-capacity");
+    assert!(shed[0].header("retry-after").is_some() && left(shed[0]) == 0);
+}
+
+#[test]
 fn without_limits_nothing_is_refused_and_nothing_promised() {
     let limits = LimitSettings { enabled: false, feed_per_s: 1, ..LimitSettings::default() };
     let live = Live::with(EdgeSettings { limits, ..EdgeSettings::default() });
