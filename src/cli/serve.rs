@@ -23,8 +23,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let setup = Setup::serving(config)?;
+    let scheme = if config.edge.tls_cert.is_some() { "https" } else { "http" };
     serve_setup(&setup, args.listen.unwrap_or(config.listen), |addr| {
-        Ok(out::line(&format!("listening on http://{addr}"))?)
+        Ok(out::line(&format!("listening on {scheme}://{addr}"))?)
     })
 }
 

@@ -219,7 +219,8 @@ async fn by_user(
             let work = events::publish(edge, subject, headers, Some(key), body.clone());
             idempotency::once(edge, key, &body, work).await
         }
-        Route::Invalidate | Route::CacheInvalidate => admin::invalidate_users(edge, subject, headers, &body).await,
+        Route::Invalidate => admin::invalidate(edge, subject, headers, &body).await,
+        Route::CacheInvalidate => admin::invalidate_cache(edge, subject, headers, &body).await,
         Route::Revocations => admin::list(edge, query),
         Route::Revoke => admin::revoke(edge, subject, headers, &body).await,
         Route::Unrevoke => admin::unrevoke(edge, subject, query).await,

@@ -57,3 +57,53 @@ pub(super) async fn sweep(edge: &Arc<Edge>) {
         tracing::warn!(?problem, "what has expired could not be removed; it will be after the next start");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::{self, Node, Setup};
+    use crate::clock::Clock;
+    use crate::decode::{NoSchemas, Topics};
+    use crate::event::Id;
+    use crate::http::auth::revocation::{Rule, Target};
+
+    fn node(dir: &std::path::Path, clock: &Clock) -> Node {
+        let mut setup = Setup::new(dir, Topics::default(), Arc::new(NoSchemas));
+        setup.clock = clock.clone();
+        let opened = app::open(&setup).unwrap();
+        app::start_node(&setup, opened, Duration::ZERO).unwrap()
+    }
+
+    fn stop(node: Node) {
+        node.running.shared.stop();
+        drop(node.edge);
+        node.running.finish(|_| {}).unwrap();
+    }
+
+    #[test]
+    fn expired_rules_are_gone_from_memory_and_store_and_others_stay() {
+        let (dir, clock) = (tempfile::tempdir().unwrap(), Clock::manual(1_000));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let first = node(dir.path(), &clock);
+        let rules = [(1, 2_000), (2, 5_000), (3, i64::MAX)];
+        runtime.block_on(async {
+            for (number, expires_ms) in rules {
+                let (target, rule) = (Target::User(Id::from_u128(number)), Rule { before_ms: 1, expires_ms });
+                let (name, value) = (target.name(), Some(rule.encode()));
+                let entry = EdgeEntry { kind: revocation::KIND, name, value };
+                let revocations = Arc::clone(&first.edge.auth.revocations);
+                durable::put(&first.edge, vec![entry], None, move || revocations.put(target, rule)).await.unwrap();
+            }
+            clock.set(3_000);
+            sweep(&first.edge).await;
+        });
+        let users = |node: &Node| node.edge.auth.revocations.all().into_iter().map(|(target, _)| target).collect();
+        let left: Vec<Target> = users(&first);
+        assert_eq!(left, [2, 3].map(|number| Target::User(Id::from_u128(number))));
+        stop(first);
+        let again = node(dir.path(), &clock);
+        let stored: Vec<Target> = users(&again);
+        assert_eq!(stored, left);
+        stop(again);
+    }
+}

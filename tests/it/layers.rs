@@ -42,7 +42,7 @@ fn used(part: &str) -> Vec<(PathBuf, String)> {
 
 #[test]
 fn data_goes_one_way() {
-    let rules: [(&str, &[&str]); 9] = [
+    let rules: [(&str, &[&str]); 11] = [
         ("event", &[]),
         ("clock", &[]),
         ("decode", &["decode", "event"]),
@@ -52,6 +52,8 @@ fn data_goes_one_way() {
         ("discover", &["discover", "state", "event"]),
         ("warehouse", &["warehouse", "event", "clock"]),
         ("jobs", &["jobs", "feed", "discover", "state", "clock"]),
+        ("http/auth", &["event"]),
+        ("http/limit", &["event"]),
     ];
     for (part, allowed) in rules {
         for (path, name) in used(part) {

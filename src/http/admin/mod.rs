@@ -6,7 +6,7 @@ mod users;
 
 pub(super) use self::pipeline::{bump_epoch, cdc, dead_letter, dead_letters, discard, pause, replay, resume};
 pub(super) use self::revocations::{list, revoke, unrevoke};
-pub(super) use self::users::{explain, invalidate_users, limits};
+pub(super) use self::users::{explain, invalidate, invalidate_cache, limits};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;

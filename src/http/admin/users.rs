@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::http::auth::Subject;
 use crate::http::error::Problem;
 use crate::http::limit::Class;
-use crate::http::route::ADMIN_OR_SERVICE;
+use crate::http::route::{ADMIN, ADMIN_OR_SERVICE};
 use crate::http::{Edge, durable, read, server};
 use crate::pipeline::writer::Audit;
 
@@ -20,34 +20,58 @@ use super::{actor, done, parse, user, wrong};
 /// Users of one request.
 const USERS_MAX: usize = 10_000;
 
-/// Forgets the snapshots of other users' feeds; without a body, in the user's own route, one's own.
-pub(in crate::http) async fn invalidate_users(
+/// Users whose cached answers are to be forgotten.
+#[derive(Deserialize)]
+struct Ask {
+    user_ids: Option<Vec<String>>,
+    scope: Option<String>,
+}
+
+/// `POST /api/v1/feed/invalidate`: one's own feed; others' for the roles admin and service.
+pub(in crate::http) async fn invalidate(
     edge: &Arc<Edge>,
     subject: &Subject,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Response<Full<Bytes>>, Problem> {
-    #[derive(Deserialize)]
-    struct Ask {
-        user_ids: Option<Vec<String>>,
-        scope: Option<String>,
-    }
     let ask: Ask = parse(headers, body)?;
-    if ask.scope.as_deref().is_some_and(|scope| scope != "feed") {
-        return Err(wrong("scope", "feed"));
-    }
-    let Some(names) = ask.user_ids else { return Ok(read::invalidate(edge, subject)) };
-    if !subject.has_role(ADMIN_OR_SERVICE) {
+    if ask.user_ids.is_some() && !subject.has_role(ADMIN_OR_SERVICE) {
         return Err(Problem::InsufficientScope(ADMIN_OR_SERVICE));
     }
+    match ask {
+        Ask { user_ids: None, scope } => {
+            check_scope(scope.as_deref())?;
+            Ok(read::invalidate(edge, subject))
+        }
+        ask => forget(edge, subject, ask).await,
+    }
+}
+
+/// `POST /api/v1/admin/cache/invalidate`.
+pub(in crate::http) async fn invalidate_cache(
+    edge: &Arc<Edge>,
+    subject: &Subject,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Response<Full<Bytes>>, Problem> {
+    forget(edge, subject, parse(headers, body)?).await
+}
+
+fn check_scope(scope: Option<&str>) -> Result<(), Problem> {
+    if scope.is_none_or(|scope| scope == "feed") { Ok(()) } else { Err(wrong("scope", "feed")) }
+}
+
+async fn forget(edge: &Arc<Edge>, subject: &Subject, ask: Ask) -> Result<Response<Full<Bytes>>, Problem> {
+    check_scope(ask.scope.as_deref())?;
+    let names = ask.user_ids.unwrap_or_default();
     if !(1..=USERS_MAX).contains(&names.len()) {
         return Err(wrong("user_ids", "1 to 10000 users"));
     }
     let users = names.iter().map(|name| user(name)).collect::<Result<Vec<_>, _>>()?;
-    let detail = format!("{} users", users.len());
-    let first = users.first().map(ToString::to_string).unwrap_or_default();
     users.iter().for_each(|user| edge.feeds.invalidate(*user));
-    if subject.has_role(crate::http::route::ADMIN) {
+    // A service does this all day; what people do is kept.
+    if subject.has_role(ADMIN) {
+        let (first, detail) = (users[0].to_string(), format!("{} users", users.len()));
         let audit = Audit { actor: actor(subject), action: "feed-invalidate", subject: first, detail };
         durable::put(edge, Vec::new(), Some(audit), || {}).await?;
     }

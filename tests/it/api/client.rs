@@ -9,6 +9,7 @@ use nova::app::{self, Node, Setup};
 use nova::clock::Clock;
 use nova::decode::{NoSchemas, Topics};
 use nova::event::Id;
+use nova::http::EdgeSettings;
 use nova::state::State;
 use parking_lot::RwLock;
 use tokio::sync::watch;
@@ -62,7 +63,7 @@ impl Client {
         let headers: Vec<_> = lines.filter_map(pair).collect();
         let mut answer = Answer { status, headers, body: Vec::new() };
         if !bodiless && status != 304 {
-            let length = answer.header("content-length").unwrap().parse().unwrap();
+            let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
             answer.body = vec![0; length];
             self.0.read_exact(&mut answer.body).unwrap();
         }
@@ -75,27 +76,44 @@ impl Client {
     }
 
     pub fn post(&mut self, headers: &str, body: &[u8]) -> Answer {
-        let length = body.len();
-        let head = format!("POST /api/v1/events HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\n\r\n");
-        self.send(&[head.as_bytes(), body].concat());
-        self.answer(false)
+        self.ask("POST", "/api/v1/events", headers, body)
     }
+
+    /// Any request with a body, perhaps an empty one.
+    pub fn ask(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\n\r\n");
+        self.send(&[head.as_bytes(), body].concat());
+        self.answer(method == "HEAD")
+    }
+}
+
+/// Headers of a JSON request with a token.
+pub fn bearer(token: &str) -> String {
+    format!("Content-Type: application/json\r\nAuthorization: Bearer {token}\r\n")
 }
 
 /// A node that serves on a free port until it is dropped.
 pub struct Live {
     pub addr: SocketAddr,
+    /// Of metrics and admin routes, where it is another one.
+    pub admin: Option<SocketAddr>,
     pub dir: tempfile::TempDir,
     pub auth: nova::http::Auth,
     /// Memory, for what no request can do.
     pub state: Arc<RwLock<State>>,
+    pub health: Arc<nova::http::limit::health::Health>,
     stop: watch::Sender<bool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Live {
     pub fn start() -> Live {
-        Live::start_in(tempfile::tempdir().unwrap())
+        Live::with(EdgeSettings::default())
+    }
+
+    pub fn with(settings: EdgeSettings) -> Live {
+        Live::again(tempfile::tempdir().unwrap(), settings)
     }
 
     /// Over a directory that may hold a store.
@@ -105,25 +123,47 @@ impl Live {
 
     /// The same at another time.
     pub fn start_at(dir: tempfile::TempDir, now_ms: i64) -> Live {
+        Live::over(dir, EdgeSettings::default(), now_ms)
+    }
+
+    /// Over the store of a directory, which may be that of a node before it.
+    pub fn again(dir: tempfile::TempDir, settings: EdgeSettings) -> Live {
+        Live::over(dir, settings, NOW_MS)
+    }
+
+    fn over(dir: tempfile::TempDir, settings: EdgeSettings, now_ms: i64) -> Live {
         let mut setup = Setup::new(dir.path(), Topics::default(), Arc::new(NoSchemas));
         setup.clock = Clock::manual(now_ms);
+        setup.edge = settings;
         let opened = app::open(&setup).unwrap();
         let Node { running, edge } = app::start_node(&setup, opened, Duration::ZERO).unwrap();
-        let state = Arc::clone(&edge.state);
+        let (state, health) = (Arc::clone(&edge.state), Arc::clone(&edge.gate.limiter.health));
         let (stop, stopped) = watch::channel(false);
         let (told, addr) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
             runtime.block_on(async {
+                let admin = nova::http::bind_admin(Arc::clone(&edge)).await.unwrap();
                 let server = nova::http::bind("127.0.0.1:0".parse().unwrap(), edge).await.unwrap();
-                told.send(server.local_addr().unwrap()).unwrap();
+                let admin_addr = admin.as_ref().map(|admin| admin.local_addr().unwrap());
+                told.send((server.local_addr().unwrap(), admin_addr)).unwrap();
+                if let Some(admin) = admin {
+                    tokio::spawn(admin.run(stopped.clone()));
+                }
                 server.run(stopped).await;
             });
+            drop(runtime);
             running.shared.stop();
             running.finish(|_| {}).unwrap();
         });
         let auth = nova::http::Auth::open(dir.path()).unwrap();
-        Live { addr: addr.recv().unwrap(), dir, auth, state, stop, thread: Some(thread) }
+        let (addr, admin) = addr.recv().unwrap();
+        Live { addr, admin, dir, auth, state, health, stop, thread: Some(thread) }
+    }
+
+    /// Headers of a JSON request by a user with a role.
+    pub fn role(&self, user: Id, role: &str) -> String {
+        bearer(&self.auth.mint(user, Some(role), NOW_MS, 60).unwrap())
     }
 
     /// Headers of a JSON request by a user.
@@ -132,8 +172,7 @@ impl Live {
     }
 
     pub fn headers_of(&self, user: Id, role: Option<&str>) -> String {
-        let token = self.auth.mint(user, role, NOW_MS, 60).unwrap();
-        format!("Content-Type: application/json\r\nAuthorization: Bearer {token}\r\n")
+        bearer(&self.auth.mint(user, role, NOW_MS, 60).unwrap())
     }
 
     pub fn client(&self) -> Client {

@@ -1,4 +1,10 @@
+mod admin;
 mod client;
 mod edge;
+mod idempotent;
+mod limits;
+mod revoked;
+mod routes;
 mod serve;
+mod transport;
 mod trending;

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::client::Client;
 
-fn nova(data: &Path) -> Command {
+pub(super) fn nova(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
     command.arg("--data").arg(data).stdin(Stdio::null()).stderr(Stdio::null()).stdout(Stdio::piped());
     command
@@ -55,4 +55,22 @@ fn accepted_events_survive_kill_9_and_sigterm_exits_0() {
             assert_eq!(child.wait().unwrap().code(), Some(0));
         }
     }
+}
+
+#[test]
+fn where_another_issuer_is_configured_nova_signs_nothing_and_wants_its_keys_before_it_listens() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = dir.path().join("keys.json");
+    let run = |args: &[&str]| {
+        let mut command = nova(dir.path());
+        command.args(args).env("NOVA_AUTH_JWKS_FILE", &keys).stderr(Stdio::piped());
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap(), output.stdout)
+    };
+    let (code, told, _) = run(&["token", "--sub", &Id::from_u128(1).to_string()]);
+    assert!(code == Some(1) && told.contains("configured issuer"), "{told}");
+    std::fs::write(&keys, r#"{"keys":[]}"#).unwrap();
+    let (code, told, printed) = run(&["serve", "--listen", "127.0.0.1:0"]);
+    assert!(code == Some(1) && told.contains("auth.jwks_file") && told.contains("keys.json"), "{told}");
+    assert!(printed.is_empty(), "nothing was bound");
 }

@@ -1,0 +1,82 @@
+//! What people with the role admin do.
+
+use nova::event::Id;
+use nova::http::EdgeSettings;
+use serde_json::{Value, json};
+
+use super::client::{Answer, Client, Live};
+use super::serve::nova;
+
+fn post(client: &mut Client, path: &str, headers: &str, body: &Value) -> Answer {
+    client.ask("POST", path, headers, body.to_string().as_bytes())
+}
+
+#[test]
+fn dead_letters_are_listed_shown_replayed_and_discarded_on_a_running_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let capture = dir.path().join("garbage.jsonl");
+    let line = |offset| json!({ "topic": "cdc.posts", "partition": 0, "offset": offset, "timestamp_ms": 1, "key": "k", "value": "garbage" });
+    std::fs::write(&capture, (0..3).map(|offset| format!("{}\n", line(offset))).collect::<String>()).unwrap();
+    let done = nova(dir.path()).arg("replay").arg(&capture).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let live = Live::again(dir, EdgeSettings::default());
+    let admin = live.role(Id::from_u128(1), "admin");
+    let mut client = live.client();
+    let list = client.get("/api/v1/admin/dlq?limit=2", &admin).json();
+    let ids: Vec<u64> = list["letters"].as_array().unwrap().iter().map(|one| one["id"].as_u64().unwrap()).collect();
+    assert_eq!((ids.len(), &list["letters"][0]["topic"]), (2, &json!("cdc.posts")));
+    let rest = client.get(&format!("/api/v1/admin/dlq?after={}", ids[1]), &admin).json();
+    assert_eq!(rest["letters"].as_array().unwrap().len(), 1);
+    let shown = client.get(&format!("/api/v1/admin/dlq/{}", ids[0]), &admin).json();
+    assert_eq!(shown["value"]["text"], "garbage");
+    assert_eq!(client.get("/api/v1/admin/dlq/999", &admin).status, 404);
+    let replayed = post(&mut client, "/api/v1/admin/dlq/replay", &admin, &json!({ "ids": [ids[0], 999] })).json();
+    assert_eq!([&replayed["results"][0]["outcome"], &replayed["results"][1]["outcome"]], ["kept", "kept"]);
+    let discard = "/api/v1/admin/dlq/discard";
+    assert_eq!(post(&mut client, discard, &admin, &json!({ "id": ids[0], "reason": "" })).status, 400);
+    assert_eq!(post(&mut client, discard, &admin, &json!({ "id": ids[0], "reason": "test" })).status, 200);
+    assert_eq!(post(&mut client, discard, &admin, &json!({ "id": ids[0], "reason": "test" })).status, 404);
+    let left = client.get("/api/v1/admin/dlq", &admin).json();
+    assert_eq!((left["letters"].as_array().unwrap().len(), &left["total"]), (2, &json!(2)));
+}
+
+#[test]
+fn a_table_is_paused_resumed_and_put_into_a_new_epoch() {
+    let live = Live::start();
+    let admin = live.role(Id::from_u128(1), "admin");
+    let mut client = live.client();
+    let halted = |client: &mut Client| client.get("/api/v1/admin/cdc", &admin).json()["tables"][1]["halted"].clone();
+    assert_eq!(halted(&mut client), Value::Null);
+    assert_eq!(post(&mut client, "/api/v1/admin/cdc/posts/pause", &admin, &json!({})).status, 200);
+    assert_eq!(halted(&mut client), format!("paused by user {}", Id::from_u128(1)));
+    assert_eq!(post(&mut client, "/api/v1/admin/cdc/posts/resume", &admin, &json!({})).status, 200);
+    assert_eq!(halted(&mut client), Value::Null);
+    let again = post(&mut client, "/api/v1/admin/cdc/posts/resume", &admin, &json!({}));
+    assert_eq!((again.status, again.json()["error"].as_str()), (409, Some("conflict")));
+    assert_eq!(client.ask("POST", "/api/v1/admin/cdc/posts/epoch", &admin, b"").json()["epoch"], 1);
+    assert_eq!(post(&mut client, "/api/v1/admin/cdc/secrets/pause", &admin, &json!({})).status, 404);
+}
+
+#[test]
+fn services_forget_others_feeds_and_users_only_their_own() {
+    let live = Live::start();
+    let mut client = live.client();
+    let path = "/api/v1/feed/invalidate";
+    let others = json!({ "user_ids": [Id::from_u128(7).to_string()], "scope": "feed" });
+    let own = live.headers(Id::from_u128(1));
+    assert_eq!(client.ask("POST", path, &own, b"").json()["success"], true);
+    let refused = post(&mut client, path, &own, &others);
+    assert_eq!((refused.status, refused.json()["error"].as_str()), (403, Some("insufficient-scope")));
+    for role in ["service", "admin"] {
+        assert_eq!(post(&mut client, path, &live.role(Id::from_u128(1), role), &others).json()["users"], 1);
+    }
+    let admin = live.role(Id::from_u128(1), "admin");
+    assert_eq!(post(&mut client, "/api/v1/admin/cache/invalidate", &admin, &others).json()["users"], 1);
+    for bad in [json!({ "user_ids": [] }), json!({ "user_ids": ["x"] }), json!({ "scope": "world" })] {
+        assert_eq!(post(&mut client, path, &admin, &bad).status, 400, "{bad}");
+    }
+    let explained = client.get(&format!("/api/v1/admin/users/{}/explain-feed?limit=5", Id::from_u128(7)), &admin);
+    assert!(explained.status == 200 && explained.json()["items"].is_array());
+    let limits = client.get("/api/v1/admin/limits", &admin).json();
+    assert_eq!((&limits["enabled"], &limits["health"]["factor"]), (&json!(true), &json!(1.0)));
+}

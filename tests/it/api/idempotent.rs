@@ -1,0 +1,75 @@
+//! The same key and body: the same answer.
+
+use nova::event::Id;
+use nova::http::EdgeSettings;
+use serde_json::{Value, json};
+
+use super::client::{Live, NOW_MS};
+
+/// An event without an id of its own.
+fn body(post: u128) -> Vec<u8> {
+    let post = Id::from_u128(post).to_string();
+    json!({ "events": [{ "event_time": NOW_MS, "post_id": post, "action": "view" }] }).to_string().into_bytes()
+}
+
+fn error(answer: &super::client::Answer) -> (u16, Value) {
+    (answer.status, answer.json()["error"].clone())
+}
+
+#[test]
+fn a_repeated_request_gets_the_same_bytes_and_counts_once_also_after_a_restart() {
+    let live = Live::start();
+    let keyed = |user, key: &str| format!("{}Idempotency-Key: {key}\r\n", live.headers(Id::from_u128(user)));
+    let headers = keyed(1, "\"order-1\"");
+    let stranger = keyed(2, "order-1");
+    let mut client = live.client();
+    let first = client.post(&headers, &body(7));
+    assert_eq!((first.status, first.json()["accepted"].clone()), (202, json!(1)));
+    assert_eq!(first.header("idempotent-replayed"), None);
+    let again = client.post(&headers, &body(7));
+    assert_eq!((again.status, again.header("idempotent-replayed")), (202, Some("true")));
+    assert_eq!(again.body, first.body);
+    let plain = client.post(&keyed(1, "order-1"), &body(7));
+    assert_eq!(plain.body, first.body, "quoted or not, it is the same key");
+    assert_eq!(error(&client.post(&headers, &body(8))), (422, json!("idempotency-mismatch")));
+    assert_eq!(client.post(&stranger, &body(8)).json()["accepted"], 1, "another user's key is another key");
+    // What was refused is not remembered.
+    let fresh = keyed(1, "order-2");
+    assert_eq!(client.post(&fresh, b"{").status, 400);
+    assert_eq!(client.post(&fresh, &body(9)).status, 202);
+    for bad in [String::new(), "x".repeat(129), "a\r\nIdempotency-Key: b".to_owned(), "\"\"".to_owned()] {
+        let answer = client.post(&keyed(1, &bad), &body(7));
+        assert_eq!(answer.json()["field"], "idempotency-key", "{bad}");
+    }
+    let live = Live::again(live.stop(), EdgeSettings::default());
+    let mut client = live.client();
+    assert_eq!(client.post(&headers, &body(7)).body, first.body);
+    assert_eq!(client.post(&headers, &body(8)).status, 422);
+    let metrics = String::from_utf8(client.get("/metrics", "").body).unwrap();
+    assert!(metrics.contains(r#"nova_records_total{topic="events",outcome="applied"} 3"#), "{metrics}");
+}
+
+#[test]
+fn while_a_request_is_on_its_way_its_repetition_is_told_so() {
+    let live = Live::start();
+    let headers = format!("{}Idempotency-Key: k\r\n", live.headers(Id::from_u128(1)));
+    let (mut one, mut two) = (live.client(), live.client());
+    let state = std::sync::Arc::clone(&live.state);
+    // The commit's effects wait for this lock, and the answer for them.
+    let held = state.read();
+    let (sent, length) = (body(7), body(7).len());
+    one.send(
+        format!("POST /api/v1/events HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\n\r\n").as_bytes(),
+    );
+    one.send(&sent);
+    for _ in 0..20 {
+        assert_eq!(two.get("/health/live", "").status, 200);
+    }
+    let repeated = two.post(&headers, &sent);
+    assert_eq!(error(&repeated), (409, json!("idempotency-conflict")));
+    assert!(repeated.header("retry-after").is_some());
+    assert_eq!(error(&two.post(&headers, &body(8))), (422, json!("idempotency-mismatch")));
+    drop(held);
+    let first = one.answer(false);
+    assert_eq!((first.status, two.post(&headers, &sent).body), (202, first.body));
+}

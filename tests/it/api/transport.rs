@@ -1,0 +1,134 @@
+//! What every answer carries, and how connections are taken.
+
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+
+use nova::event::Id;
+use nova::http::EdgeSettings;
+use tokio_rustls::rustls;
+
+use super::client::{Client, Live};
+
+#[test]
+fn a_trace_goes_on_and_long_answers_are_compressed_for_who_asks() {
+    let live = Live::start();
+    let mut client = live.client();
+    let trace = "0af7651916cd43dd8448eb211c80319c";
+    let answer = client.get("/health/live", &format!("traceparent: 00-{trace}-b7ad6b7169203331-01\r\n"));
+    let parent = answer.header("traceparent").unwrap();
+    assert!(parent.starts_with(&format!("00-{trace}-")) && parent.ends_with("-01") && !parent.contains("b7ad6b"));
+    assert!(client.get("/health/live", "").header("traceparent").is_some());
+    let plain = client.get("/openapi.json", "");
+    assert_eq!((plain.header("content-encoding"), plain.header("vary")), (None, Some("accept-encoding")));
+    let zipped = client.get("/openapi.json", "Accept-Encoding: gzip, br\r\n");
+    assert_eq!(zipped.header("content-encoding"), Some("gzip"));
+    let mut text = Vec::new();
+    flate2::read::GzDecoder::new(&zipped.body[..]).read_to_end(&mut text).unwrap();
+    assert!(text == plain.body && zipped.body.len() < plain.body.len() / 3);
+    assert_eq!(client.get("/health/live", "Accept-Encoding: gzip\r\n").header("content-encoding"), None);
+    client.send(b"HEAD /openapi.json HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n");
+    let head = client.answer(true);
+    assert_eq!(head.header("content-length"), Some(zipped.body.len().to_string().as_str()));
+}
+
+#[test]
+fn browsers_may_call_from_configured_origins_only() {
+    let settings = EdgeSettings { cors_origins: vec!["https://app.example".to_owned()], ..EdgeSettings::default() };
+    let live = Live::with(settings);
+    let mut client = live.client();
+    let mut ask = |origin: &str, method: &str, path: &str| {
+        let headers = format!("Origin: {origin}\r\nAccess-Control-Request-Method: POST\r\n");
+        client.ask(method, path, &headers, b"")
+    };
+    let allowed = ask("https://app.example", "OPTIONS", "/api/v1/events");
+    assert_eq!((allowed.status, allowed.header("access-control-allow-methods")), (204, Some("POST")));
+    assert_eq!(allowed.header("access-control-allow-origin"), Some("https://app.example"));
+    assert!(allowed.header("access-control-allow-headers").unwrap().contains("authorization"));
+    for answer in [
+        ask("https://evil.example", "OPTIONS", "/api/v1/events"),
+        ask("https://app.example.evil.example", "GET", "/health/live"),
+        ask("null", "GET", "/health/live"),
+    ] {
+        assert_eq!(answer.header("access-control-allow-origin"), None);
+        assert_eq!(answer.header("vary"), Some("origin"));
+    }
+    // Errors can be read by the page too.
+    let error = ask("https://app.example", "POST", "/api/v1/events");
+    assert_eq!((error.status, error.header("access-control-allow-origin")), (401, Some("https://app.example")));
+    assert_eq!(Live::start().client().ask("OPTIONS", "/api/v1/events", "Origin: https://x\r\n", b"").status, 405);
+}
+
+#[test]
+fn over_tls_the_api_is_the_same_and_without_it_nothing_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let live = Live::with(EdgeSettings { tls_cert: Some(cert), tls_key: Some(key), ..EdgeSettings::default() });
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let name = "localhost".try_into().unwrap();
+    let session = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut stream = rustls::StreamOwned::new(session, live.client().0);
+    stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("live"), "{answer}");
+    let mut plain = live.client();
+    plain.send(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n");
+    let mut rest = Vec::new();
+    let _ = plain.0.read_to_end(&mut rest);
+    assert!(!rest.starts_with(b"HTTP/"));
+}
+
+#[test]
+fn admin_routes_are_on_their_own_listener_where_there_is_one() {
+    let settings = EdgeSettings { admin_listen: Some("127.0.0.1:0".parse().unwrap()), ..EdgeSettings::default() };
+    let live = Live::with(settings);
+    let headers = live.role(Id::from_u128(1), "admin");
+    let (mut api, mut admin) = (live.client(), Client::connect(live.admin.unwrap()));
+    for path in ["/metrics", "/api/v1/admin/limits", "/api/v1/admin/revocations"] {
+        assert_eq!((api.get(path, &headers).status, admin.get(path, &headers).status), (404, 200), "{path}");
+    }
+    for path in ["/api/v1/feed", "/api/v1/feed/trending", "/.well-known/jwks.json"] {
+        assert_eq!((api.get(path, &headers).status, admin.get(path, &headers).status), (200, 404), "{path}");
+    }
+    for path in ["/health", "/health/ready", "/openapi.json"] {
+        assert_eq!((api.get(path, "").status, admin.get(path, "").status), (200, 200), "{path}");
+    }
+    let paths = |client: &mut Client| client.get("/openapi.json", "").json()["paths"].as_object().unwrap().len();
+    assert!(paths(&mut admin) > 5 && paths(&mut api) > 5);
+}
+
+#[test]
+fn clients_that_never_finish_a_request_hold_up_nobody() {
+    let live = Live::start();
+    let slow: Vec<_> = (0..300)
+        .map(|n| {
+            let mut client = live.client();
+            let whole = format!("POST /api/v1/events HTTP/1.1\r\nHost: x\r\n{}", live.headers(Id::from_u128(n)));
+            client.send(&whole.as_bytes()[..10 + n as usize % (whole.len() - 10)]);
+            client
+        })
+        .collect();
+    let headers = live.headers(Id::from_u128(1));
+    let mut client = live.client();
+    for _ in 0..50 {
+        assert_eq!(client.get("/api/v1/feed", &headers).status, 200);
+    }
+    // Pipelined requests are answered in order, and one that asks for the end ends the connection.
+    let one = format!("GET /api/v1/feed?limit=1 HTTP/1.1\r\nHost: x\r\n{headers}\r\n");
+    client.send(format!("{one}{one}GET /nowhere HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes());
+    assert_eq!(
+        [client.answer(false).status, client.answer(false).status, client.answer(false).status],
+        [200, 200, 404]
+    );
+    let mut rest = Vec::new();
+    client.0.read_to_end(&mut rest).unwrap();
+    assert!(rest.is_empty());
+    drop(slow);
+}
