@@ -123,7 +123,10 @@ impl Live {
 
     /// The same at another time.
     pub fn start_at(dir: tempfile::TempDir, now_ms: i64) -> Live {
-        Live::over(dir, EdgeSettings::default(), now_ms)
+        // Tests of what is served ask as fast as they can.
+        let mut settings = EdgeSettings::default();
+        settings.limits.enabled = false;
+        Live::over(dir, settings, now_ms)
     }
 
     /// Over the store of a directory, which may be that of a node before it.

@@ -95,9 +95,12 @@ fn every_route_answers_what_the_document_says_and_nothing_else() {
     assert!(document["components"]["schemas"]["Problem"]["properties"]["retry_after"].is_object());
 }
 
-/// HEAD is GET without the body.
+/// HEAD is GET without the body; a stream has no end, so there is none of it.
 fn head(client: &mut Client, method: &str, path: &str) {
     let get = client.ask(method, path, "", b"");
+    if get.header("content-type") == Some("text/event-stream") {
+        return;
+    }
     if method == "GET" {
         assert_eq!(client.ask("HEAD", path, "", b"").status, get.status, "{path}");
     }

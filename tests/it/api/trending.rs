@@ -52,7 +52,7 @@ fn until_shown(client: &mut Client, wanted: Id) -> Duration {
 
 #[test]
 fn an_event_moves_trending_and_what_is_taken_back_is_gone_at_the_next_read() {
-    let live = Live::start();
+    let live = Live::start_in(tempfile::tempdir().unwrap());
     world(&live);
     let mut client = live.client();
     let took = until_shown(&mut client, post(29));
@@ -72,7 +72,7 @@ fn an_event_moves_trending_and_what_is_taken_back_is_gone_at_the_next_read() {
 
 #[test]
 fn n10_pages_stay_in_their_generation_and_an_unknown_one_says_which_it_is() {
-    let live = Live::start();
+    let live = Live::start_in(tempfile::tempdir().unwrap());
     world(&live);
     let mut client = live.client();
     until_shown(&mut client, post(29));
@@ -99,7 +99,7 @@ fn n10_pages_stay_in_their_generation_and_an_unknown_one_says_which_it_is() {
 
 #[test]
 fn operators_pin_and_block_durably_and_nobody_else_may() {
-    let live = Live::start();
+    let live = Live::start_in(tempfile::tempdir().unwrap());
     world(&live);
     let mut client = live.client();
     until_shown(&mut client, post(29));
@@ -159,7 +159,7 @@ fn event(stream: &mut BufReader<std::net::TcpStream>) -> (String, Value) {
 
 #[test]
 fn a_stream_begins_with_a_snapshot_tells_differences_and_ends_with_the_server() {
-    let live = Live::start();
+    let live = Live::start_in(tempfile::tempdir().unwrap());
     world(&live);
     let mut client = live.client();
     until_shown(&mut client, post(29));
@@ -191,7 +191,7 @@ fn a_stream_begins_with_a_snapshot_tells_differences_and_ends_with_the_server() 
 
 #[test]
 fn the_figures_of_a_day_come_from_its_events_and_survive_a_restart() {
-    let live = Live::start();
+    let live = Live::start_in(tempfile::tempdir().unwrap());
     let mut client = live.client();
     let headers = live.headers(Id::from_u128(1));
     let event = |n: u128, action: &str, dwell_ms: u32| json!({ "event_id": Id::from_u128(n).to_string(), "event_time": NOW_MS, "post_id": post(n).to_string(), "action": action, "dwell_ms": dwell_ms });
