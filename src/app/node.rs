@@ -1,5 +1,6 @@
 //! A node that serves: where its records come from, and what the edge needs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,11 +54,14 @@ pub fn load_overrides(store: &Store) -> Result<Overrides, ReadError> {
 }
 
 /// What an admin sees of the store.
-struct StoreReads(Arc<Store>);
+struct StoreReads {
+    store: Arc<Store>,
+    data_dir: PathBuf,
+}
 
 impl StoreReads {
     fn read(&self) -> Result<ReadTxn, String> {
-        self.0.read().map_err(|error| error.to_string())
+        self.store.read().map_err(|error| error.to_string())
     }
 }
 
@@ -70,6 +74,15 @@ impl Reads for StoreReads {
     fn dead_letter(&self, id: u64) -> Result<Option<Value>, String> {
         let letter = dead::get(&self.read()?, id).map_err(|error| error.to_string())?;
         Ok(letter.map(|letter| dead::whole(id, &letter)))
+    }
+
+    fn backup(&self, name: &str) -> Result<(String, u64), String> {
+        let dir = self.data_dir.join("backups");
+        std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
+        let dir = dir.canonicalize().map_err(|error| error.to_string())?;
+        let file = dir.join(name);
+        let entries = self.store.copy_to(&file).map_err(|error| error.to_string())?;
+        Ok((file.display().to_string(), entries))
     }
 
     fn tables(&self) -> Result<Vec<Value>, String> {
@@ -89,7 +102,10 @@ pub struct Node {
 pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Result<Node, AppError> {
     let auth = Auth::configured(&setup.data_dir, &setup.edge.keys)?;
     auth.revocations.load(edge_entries(&opened.store, revocation::KIND)?.into_iter());
-    let gate = Gate::new(setup.edge.clone(), Box::new(StoreReads(Arc::clone(&opened.store))));
+    let gate = Gate::new(
+        setup.edge.clone(),
+        Box::new(StoreReads { store: Arc::clone(&opened.store), data_dir: setup.data_dir.clone() }),
+    );
     gate.answers.load(edge_entries(&opened.store, idempotency::KIND)?.into_iter());
     let health = Arc::clone(&gate.limiter.health);
     let observed = Arc::new(Observed::default());

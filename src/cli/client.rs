@@ -31,6 +31,7 @@ impl Answer {
 /// Who asks.
 pub(super) enum Credentials<'a> {
     Nobody,
+    Bearer(&'a str),
     Basic(&'a str, &'a str),
 }
 
@@ -44,6 +45,7 @@ pub(super) fn ask(method: Method, url: &str, who: &Credentials<'_>, body: Option
     let mut request = Request::builder().method(method).uri(uri).header(CONTENT_TYPE, "application/json");
     match who {
         Credentials::Nobody => {}
+        Credentials::Bearer(token) => request = request.header(AUTHORIZATION, format!("Bearer {token}")),
         Credentials::Basic(user, password) => {
             let pair = STANDARD.encode(format!("{user}:{password}"));
             request = request.header(AUTHORIZATION, format!("Basic {pair}"));

@@ -1,4 +1,4 @@
-//! `nova dlq`: the dead letters of a stopped store.
+//! `nova dlq`: the dead letters, of a stopped store or of a running node.
 
 use std::path::Path;
 
@@ -10,11 +10,14 @@ use crate::app::{AppError, Opened};
 use crate::pipeline::dead;
 use crate::pipeline::writer::{Command as WriterCommand, Replayed};
 
+use super::remote::{Node, Remote};
 use super::stopped::{actor, command, open};
 use super::{CliError, out};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
+    #[command(flatten)]
+    remote: Remote,
     #[command(subcommand)]
     action: Action,
 }
@@ -48,6 +51,9 @@ enum Action {
 }
 
 pub(super) fn run(args: &Args, data: &Path, json: bool) -> Result<(), CliError> {
+    if let Some(node) = args.remote.node(data)? {
+        return running(&node, &args.action, json);
+    }
     let opened = open(data)?;
     match &args.action {
         Action::List { limit } => list(&opened, *limit, json),
@@ -58,6 +64,73 @@ pub(super) fn run(args: &Args, data: &Path, json: bool) -> Result<(), CliError> 
             replay(opened, ids, *force, json)
         }
         Action::Discard { id, reason } => discard(opened, *id, reason),
+    }
+}
+
+/// Letters of one request to a running node.
+const PAGE_LETTERS: usize = 1_000;
+
+/// The same of a running node.
+fn running(node: &Node, action: &Action, json: bool) -> Result<(), CliError> {
+    match action {
+        Action::List { limit } => {
+            let letters = listed(node, *limit)?;
+            if json {
+                return Ok(out::line(&Value::from(letters).to_string())?);
+            }
+            for letter in &letters {
+                let text = |name: &str| letter[name].as_str().unwrap_or_default().to_owned();
+                let place = format!("{}/{}@{}", text("topic"), letter["partition"], letter["offset"]);
+                let why = format!("{} {}: {}", text("stage"), text("reason"), text("detail"));
+                out::line(&format!("{:>6}  {place}  {why}", letter["id"]))?;
+            }
+            Ok(out::line(&format!("{} dead letters", letters.len()))?)
+        }
+        Action::Show { id } => Ok(out::line(&format!("{:#}", node.get(&format!("dlq/{id}"))?))?),
+        Action::Replay { ids, all, force } => {
+            let ids: Vec<u64> = match all {
+                true => listed(node, usize::MAX)?.iter().filter_map(|letter| letter["id"].as_u64()).collect(),
+                false => ids.clone(),
+            };
+            let mut results = Vec::new();
+            for ids in ids.chunks(PAGE_LETTERS) {
+                let answer = node.post("dlq/replay", &json!({ "ids": ids, "force": force }))?;
+                results.extend(answer["results"].as_array().cloned().unwrap_or_default());
+            }
+            let kept = results.iter().filter(|result| result["outcome"] == "kept").count();
+            if json {
+                out::line(&Value::from(results).to_string())?;
+            } else {
+                for result in &results {
+                    let text = |name: &str| result[name].as_str().unwrap_or_default().to_owned();
+                    out::line(&format!("{}: {} {}", result["id"], text("outcome"), text("detail")))?;
+                }
+            }
+            match kept {
+                0 => Ok(()),
+                _ => Err(CliError::Failed(format!("{kept} dead letters were not applied and stay"))),
+            }
+        }
+        Action::Discard { id, reason } => {
+            node.post("dlq/discard", &json!({ "id": id, "reason": reason }))?;
+            Ok(out::line(&format!("dead letter {id} is discarded"))?)
+        }
+    }
+}
+
+fn listed(node: &Node, limit: usize) -> Result<Vec<Value>, CliError> {
+    let mut letters: Vec<Value> = Vec::new();
+    loop {
+        let page = PAGE_LETTERS.min(limit - letters.len());
+        let after = letters.last().map_or(String::new(), |letter| format!("&after={}", letter["id"]));
+        if page == 0 {
+            return Ok(letters);
+        }
+        let answer = node.get(&format!("dlq?limit={page}{after}"))?;
+        match answer["letters"].as_array() {
+            Some(found) if !found.is_empty() => letters.extend(found.iter().cloned()),
+            _ => return Ok(letters),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod dump;
 mod health;
 mod migrate;
 mod out;
+mod remote;
 mod replay;
 mod report;
 pub mod rows;
@@ -68,7 +69,7 @@ enum Command {
     Check(check::Args),
     /// Whether a running node is ready.
     Health(health::Args),
-    /// Copy the store of a stopped node; of a running one: POST /api/v1/admin/backup.
+    /// Copy the store, of a stopped node or, with --url, of a running one.
     Backup(store::BackupArgs),
     /// Make a backup the store.
     Restore(store::RestoreArgs),

@@ -3,17 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use nova_storage::{Options, Store};
+use serde_json::json;
 
 use crate::app::{self, AppError};
 use crate::config::Config;
 use crate::pipeline::rebuild::rebuild;
 
+use super::remote::Remote;
 use super::{CliError, out};
 
 #[derive(clap::Args)]
 pub(super) struct BackupArgs {
     /// Where the copy goes; must not be there yet.
     file: PathBuf,
+    #[command(flatten)]
+    remote: Remote,
 }
 
 #[derive(clap::Args)]
@@ -34,8 +38,22 @@ fn existing(data: &Path) -> Result<PathBuf, CliError> {
     if path.exists() { Ok(path) } else { Err(CliError::Failed(format!("there is no store in {}", data.display()))) }
 }
 
-/// On a stopped store; of a running one the admin API makes the copy.
+/// A running node makes the copy itself, in `backups` beside its store; from there it is moved where it is seen.
 pub(super) fn backup(args: &BackupArgs, data: &Path) -> Result<(), CliError> {
+    if let Some(node) = args.remote.node(data)? {
+        if args.file.exists() {
+            return Err(CliError::Failed(format!("{} is there already; choose another name", args.file.display())));
+        }
+        let name = args.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let made = node.post("backup", &json!({ "name": name }))?;
+        let at = PathBuf::from(made["file"].as_str().unwrap_or_default());
+        if at.exists() {
+            std::fs::copy(&at, &args.file)?;
+            std::fs::remove_file(&at)?;
+            return Ok(out::line(&format!("{} entries are in {}", made["entries"], args.file.display()))?);
+        }
+        return Ok(out::line(&format!("{} entries are in {} of that node", made["entries"], at.display()))?);
+    }
     let entries = open(&existing(data)?)?.copy_to(&args.file).map_err(|error| CliError::Failed(error.to_string()))?;
     Ok(out::line(&format!("{} entries are in {}", entries, args.file.display()))?)
 }

@@ -234,6 +234,7 @@ async fn by_user(
         Route::CdcEpoch => admin::bump_epoch(edge, subject, name).await,
         Route::ExplainFeed => admin::explain(edge, name, query),
         Route::Limits => Ok(admin::limits(edge)),
+        Route::Backup => admin::backup(edge, headers, &body).await,
         Route::Overrides => Ok(overrides::list(edge)),
         Route::Override => overrides::put(edge, subject, name, &body).await,
         Route::Unoverride => overrides::remove(edge, subject, name).await,

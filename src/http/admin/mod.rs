@@ -4,7 +4,7 @@ mod pipeline;
 mod revocations;
 mod users;
 
-pub(super) use self::pipeline::{bump_epoch, cdc, dead_letter, dead_letters, discard, pause, replay, resume};
+pub(super) use self::pipeline::{backup, bump_epoch, cdc, dead_letter, dead_letters, discard, pause, replay, resume};
 pub(super) use self::revocations::{list, revoke, unrevoke};
 pub(super) use self::users::{explain, invalidate, invalidate_cache, limits};
 

@@ -120,6 +120,30 @@ pub(in crate::http) async fn cdc(edge: &Arc<Edge>) -> Result<Response<Full<Bytes
     Ok(server::json(StatusCode::OK, body.to_string()))
 }
 
+/// A copy of the store under a plain name, beside it.
+pub(in crate::http) async fn backup(
+    edge: &Arc<Edge>,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Response<Full<Bytes>>, Problem> {
+    #[derive(Deserialize)]
+    struct Ask {
+        #[serde(default)]
+        name: String,
+    }
+    const NAME_MAX_BYTES: usize = 100;
+    let Ask { name } = parse(headers, body)?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if name.is_empty() || name.len() > NAME_MAX_BYTES || name.starts_with('.') || !name.bytes().all(plain) {
+        return Err(wrong("name", "1 to 100 letters, digits, dots, dashes and underscores"));
+    }
+    let edge = Arc::clone(edge);
+    let copied = tokio::task::spawn_blocking(move || edge.gate.reads.backup(&name)).await;
+    let copied = copied.unwrap_or_else(|error| Err(error.to_string()));
+    let (file, entries) = copied.map_err(Problem::Conflict)?;
+    Ok(done(json!({ "file": file, "entries": entries })))
+}
+
 fn table(name: &str) -> Result<Table, Problem> {
     Table::from_name(name).ok_or(Problem::NotFound)
 }

@@ -38,6 +38,7 @@ pub(super) enum Route {
     CacheInvalidate,
     ExplainFeed,
     Limits,
+    Backup,
     Overrides,
     Override,
     Unoverride,

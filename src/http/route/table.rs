@@ -220,6 +220,10 @@ fn users(get: &Method, post: &Method) -> Vec<Operation> {
         O::new(Method::DELETE, "/api/v1/admin/trending/overrides/{post}", Route::Unoverride, "Takes an override back")
             .admin()
             .answers(&[204, 400], &[]),
+        O::new(post.clone(), "/api/v1/admin/backup", Route::Backup, "Copies the store into a file beside it")
+            .admin()
+            .body([parameter("name", Kind::Text, "Of the file: letters, digits, dots, dashes, underscores.")])
+            .answers(&[200, 409], &["success", "file", "entries"]),
         O::new(get.clone(), "/api/v1/admin/limits", Route::Limits, "Quotas, decisions, and nova's health")
             .admin()
             .answers(&[200], &["enabled", "health", "callers", "classes"]),

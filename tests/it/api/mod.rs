@@ -3,6 +3,7 @@ mod client;
 mod edge;
 mod idempotent;
 mod limits;
+mod remote;
 mod revoked;
 mod routes;
 mod serve;

@@ -1,0 +1,57 @@
+//! Commands against a running node, with the real binary.
+
+use std::process::Command;
+
+use nova::event::Id;
+use serde_json::{Value, json};
+
+use super::client::Live;
+
+fn nova(live: &Live, args: &[&str]) -> (bool, String) {
+    let url = format!("http://{}", live.addr);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
+    command.arg("--data").arg(live.dir.path()).args(args).args(["--url", &url]);
+    let token = live.auth.mint(Id::NIL, Some("admin"), super::client::NOW_MS, 60).unwrap();
+    let output = command.env("NOVA_TOKEN", token).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.success(), text)
+}
+
+#[test]
+fn a_running_node_is_backed_up_and_the_copy_opens_as_a_store() {
+    let live = Live::start();
+    let event = json!({ "events": [{ "event_id": Id::from_u128(9).to_string(), "event_time": super::client::NOW_MS,
+        "post_id": Id::from_u128(7).to_string(), "action": "view" }] });
+    let user = Id::from_u128(1);
+    assert_eq!(live.client().post(&live.headers(user), event.to_string().as_bytes()).json()["accepted"], 1);
+    let dir = tempfile::tempdir().unwrap();
+    let (file, data) = (dir.path().join("copy.redb"), dir.path().join("restored"));
+    let name = file.to_str().unwrap();
+    let (done, text) = nova(&live, &["backup", name]);
+    assert!(done && file.exists(), "{text}");
+    let (done, text) = nova(&live, &["backup", name]);
+    assert!(!done && text.contains("is there already"), "{text}");
+    let restore = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
+        command.arg("--data").arg(&data).args(["restore", name]).args(args).output().unwrap()
+    };
+    assert!(restore(&[]).status.success());
+    let refused = restore(&[]);
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("--replace"));
+    assert!(restore(&["--replace"]).status.success());
+    // What was accepted before the backup is known to the copy.
+    let again = tempfile::tempdir().unwrap();
+    std::fs::copy(data.join("nova.redb"), again.path().join("nova.redb")).unwrap();
+    let copy = Live::start_in(again);
+    assert_eq!(copy.client().post(&copy.headers(user), event.to_string().as_bytes()).json()["deduped"], 1);
+}
+
+#[test]
+fn dead_letters_of_a_running_node_are_listed_and_discarded_by_its_address() {
+    let live = Live::start();
+    let (done, text) = nova(&live, &["dlq", "list", "--json"]);
+    assert!(done, "{text}");
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), json!([]));
+    let (done, text) = nova(&live, &["dlq", "discard", "3", "--reason", "test"]);
+    assert!(!done && text.contains("404"), "{text}");
+}
