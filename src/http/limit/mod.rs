@@ -77,9 +77,9 @@ impl Default for LimitSettings {
     fn default() -> LimitSettings {
         LimitSettings {
             enabled: true,
-            feed_per_s: 50,
-            // Also without a token, and many may share an address.
-            trending_per_s: 200,
+            feed_per_s: 100,
+            // Ready-made and cheap; also without a token, and many may share an address.
+            trending_per_s: 1_000,
             suggestions_per_s: 50,
             events_per_s: 50,
             admin_per_s: 20,

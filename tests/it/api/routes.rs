@@ -67,8 +67,9 @@ fn every_route_answers_what_the_document_says_and_nothing_else() {
     assert_eq!(document["openapi"], "3.1.0");
     let (mut operations, mut seen) = (BTreeSet::new(), 0);
     for (path, methods) in document["paths"].as_object().unwrap() {
-        let concrete =
-            path.replace("{user_id}", &Id::from_u128(5).to_string()).replace("{table}", "posts").replace("{id}", "3");
+        let (user, post) = (Id::from_u128(5).to_string(), Id::from_u128(6).to_string());
+        let concrete = path.replace("{user_id}", &user).replace("{post}", &post);
+        let concrete = concrete.replace("{table}", "posts").replace("{id}", "3");
         for method in ["GET", "POST", "DELETE", "PUT", "PATCH"] {
             let operation = &methods[method.to_lowercase()];
             let mut client = live.client();
