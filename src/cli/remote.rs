@@ -21,10 +21,10 @@ const TOKEN_TTL_S: u64 = 300;
 #[derive(clap::Args)]
 pub(super) struct Remote {
     /// A running node, instead of the stopped store in --data.
-    #[arg(long, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
     /// Of a user with the role admin; where the development key is in --data, one is made.
-    #[arg(long, value_name = "TOKEN", requires = "url", env = "NOVA_TOKEN")]
+    #[arg(long, global = true, value_name = "TOKEN", env = "NOVA_TOKEN", hide_env_values = true)]
     token: Option<String>,
 }
 

@@ -21,7 +21,7 @@ pub const DEFAULT_FILE: &str = "nova.toml";
 const NOT_YET: [&str; 1] = ["cache.redis_url"];
 
 /// Variables that are no settings.
-const OTHER_VARIABLES: [&str; 2] = ["NOVA_TEST_", "NOVA_FUZZ_"];
+const OTHER_VARIABLES: [&str; 3] = ["NOVA_TEST_", "NOVA_FUZZ_", "NOVA_TOKEN"];
 
 /// Every key, those of a section together, in the order in which the sections first come.
 fn fields() -> Vec<&'static Field> {
