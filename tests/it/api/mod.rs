@@ -1,5 +1,5 @@
 mod admin;
-mod client;
+pub mod client;
 mod edge;
 mod idempotent;
 mod limits;

@@ -4,5 +4,6 @@
 
 mod changes;
 mod client_events;
+mod freshness;
 mod workload;
 mod world;

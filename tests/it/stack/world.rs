@@ -173,7 +173,10 @@ impl World {
             .env("NOVA_KAFKA_EVENTS_TOPIC", format!("{}-events", self.name));
         command.env("NOVA_CLICKHOUSE_URL", &self.servers.clickhouse).env("NOVA_CLICKHOUSE_DATABASE", &self.name);
         command.env("NOVA_REGISTRY_URL", &self.servers.registry).env("NOVA_CDC_PLACEHOLDER", &self.placeholder);
-        command.env("NOVA_CDC_CONNECT_URL", &self.servers.connect).env("NOVA_CDC_CONNECTOR", &self.name);
+        command
+            .env("NOVA_LIMITS_ENABLED", "false")
+            .env("NOVA_CDC_CONNECT_URL", &self.servers.connect)
+            .env("NOVA_CDC_CONNECTOR", &self.name);
         command
     }
 
