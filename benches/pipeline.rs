@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use nova::app::{self, Setup};
+use nova::app::{self, Drain, Setup};
 use nova::decode::{NoSchemas, Topics, client};
 use nova::event::{Action, ClientEvent, Id, Record, TopicPartition};
 use nova::pipeline::dedup::{Dedup, Entry};
 use nova::source::{PollLimits, Polled, Source, SourceError};
+use nova::warehouse::clickhouse::ClickHouseSettings;
 use nova_storage::{Options, Store};
 
 const EVENTS: usize = 500_000;
@@ -85,9 +86,18 @@ fn likes() -> Vec<Record> {
     (0..LIKES).map(like).collect()
 }
 
-fn run(records: Vec<Record>) -> Duration {
+/// `outbox`: rows are collected for a ClickHouse that is away.
+fn run(records: Vec<Record>, outbox: bool) -> Duration {
     let dir = tempfile::tempdir().unwrap();
-    let setup = Setup::new(dir.path(), Topics::default(), Arc::new(NoSchemas));
+    let mut setup = Setup::new(dir.path(), Topics::default(), Arc::new(NoSchemas));
+    setup.clickhouse = outbox.then(|| ClickHouseSettings {
+        url: "http://127.0.0.1:1".to_owned(),
+        database: "nova".to_owned(),
+        user: None,
+        password: None,
+        timeout: Duration::from_secs(1),
+    });
+    setup.drain = Drain { idle: Duration::ZERO, most: Duration::ZERO };
     let opened = app::open(&setup).unwrap();
     let started = Instant::now();
     let running = opened.start(Box::new(Listed(records.into_iter())), &setup).unwrap();
@@ -100,9 +110,15 @@ fn run(records: Vec<Record>) -> Duration {
 fn ingestion(c: &mut Criterion) {
     let mut group = c.benchmark_group("bytes_to_commit");
     group.sample_size(10).measurement_time(Duration::from_secs(10));
-    for (name, records) in [("client_events", events()), ("cdc_envelope_likes", likes())] {
+    let (events, likes) = (events(), likes());
+    for (name, records, outbox) in [
+        ("client_events", &events, false),
+        ("cdc_envelope_likes", &likes, false),
+        ("client_events_and_outbox", &events, true),
+        ("cdc_envelope_likes_and_outbox", &likes, true),
+    ] {
         group.throughput(Throughput::Elements(records.len() as u64));
-        group.bench_function(name, |b| b.iter_custom(|times| (0..times).map(|_| run(records.clone())).sum()));
+        group.bench_function(name, |b| b.iter_custom(|times| (0..times).map(|_| run(records.clone(), outbox)).sum()));
     }
     group.finish();
 }
