@@ -1,10 +1,9 @@
 //! `nova cdc`: source tables that halted, and how they go on. On a stopped store.
 
-use std::path::Path;
-
 use clap::{Subcommand, ValueEnum};
 use serde_json::Value;
 
+use crate::config::Config;
 use crate::event::{Table, TopicPartition};
 use crate::pipeline::TruncatePolicy;
 use crate::pipeline::writer::Command;
@@ -58,8 +57,8 @@ pub(super) fn table(name: &str) -> Result<Table, String> {
     Table::from_name(name).ok_or_else(|| "expected users, posts, follows, comments or likes".to_owned())
 }
 
-pub(super) fn run(args: &Args, data: &Path, json: bool) -> Result<(), CliError> {
-    let opened = open(data)?;
+pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliError> {
+    let opened = open(config)?;
     match args.action {
         Action::State => {
             let tables = Table::ALL.iter().zip(opened.writer.tables());

@@ -1,12 +1,11 @@
 //! `nova dlq`: the dead letters, of a stopped store or of a running node.
 
-use std::path::Path;
-
 use clap::Subcommand;
 use nova_storage::codec::DeadLetter;
 use serde_json::{Value, json};
 
 use crate::app::{AppError, Opened};
+use crate::config::Config;
 use crate::pipeline::dead;
 use crate::pipeline::writer::{Command as WriterCommand, Replayed};
 
@@ -50,11 +49,11 @@ enum Action {
     },
 }
 
-pub(super) fn run(args: &Args, data: &Path, json: bool) -> Result<(), CliError> {
-    if let Some(node) = args.remote.node(data)? {
+pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliError> {
+    if let Some(node) = args.remote.node(&config.data_dir)? {
         return running(&node, &args.action, json);
     }
-    let opened = open(data)?;
+    let opened = open(config)?;
     match &args.action {
         Action::List { limit } => list(&opened, *limit, json),
         Action::Show { id } => show(&opened, *id),

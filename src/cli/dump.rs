@@ -1,10 +1,10 @@
 //! `nova dump`: the live rows of a table, or a list as HTTP would answer it, from a stopped store.
 
 use std::io::Write as _;
-use std::path::Path;
 
 use crate::app::{self, AppError};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::discover;
 use crate::event::{Id, Table};
 use crate::feed::page::{Shape, page_json};
@@ -47,8 +47,8 @@ fn user(text: &str) -> Result<Id, String> {
     Id::parse(text.as_bytes()).map_err(|error| error.to_string())
 }
 
-pub(super) fn run(args: &Args, data: &Path) -> Result<(), CliError> {
-    let opened = open(data)?;
+pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+    let opened = open(config)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if let Some(table) = args.table {
         let mut failed = Ok(());
@@ -71,7 +71,7 @@ pub(super) fn run(args: &Args, data: &Path) -> Result<(), CliError> {
         writeln!(out, "{}", list(window).page(0, limit, |_| true).body)?;
     }
     if let Some(user) = args.feed {
-        let key = Auth::open(data).map_err(AppError::from)?.secret("cursor");
+        let key = Auth::open(&config.data_dir).map_err(AppError::from)?.secret("cursor");
         let (trending, algorithm) = (list(Window::Day).numbers, Algorithm::Ranked);
         let ask = Ask { user, algorithm, cursor: None, limit, now_ms, trending: &trending, late: &|| false };
         let page = Snapshots::default().page(&opened.state, &ask);

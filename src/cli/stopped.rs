@@ -1,32 +1,22 @@
 //! Commands that act on the store of a stopped node.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use crossbeam_channel::bounded;
 
 use crate::app::{self, AppError, Opened, Setup};
 use crate::config::Config;
-use crate::decode::{NoSchemas, Topics};
 use crate::pipeline::writer::{Command, Message};
 
 use super::CliError;
 
-/// Opens the store; there must be one.
-pub(super) fn open(data: &Path) -> Result<Opened, CliError> {
-    if !app::store_path(data).exists() {
-        return Err(CliError::Failed(format!("there is no store in {}", data.display())));
-    }
-    let topics = Topics { last_part: true, ..Topics::default() };
-    Ok(app::open(&Setup::new(data, topics, Arc::new(NoSchemas)))?)
-}
-
-/// The same with ClickHouse as configured, so that the outbox is read too.
-pub(super) fn open_configured(config: &Config) -> Result<Opened, CliError> {
+/// Opens the store as configured, so that rows of replayed letters reach ClickHouse too; there must be one.
+pub(super) fn open(config: &Config) -> Result<Opened, CliError> {
     if !app::store_path(&config.data_dir).exists() {
         return Err(CliError::Failed(format!("there is no store in {}", config.data_dir.display())));
     }
-    Ok(app::open(&Setup::configured(config, Arc::new(NoSchemas)))?)
+    let mut setup = Setup::configured(config, app::registry(config)?);
+    // Letters of captures, whatever their prefix was.
+    setup.topics.last_part = true;
+    Ok(app::open(&setup)?)
 }
 
 /// Who acts, for the audit: the person at the terminal.

@@ -80,7 +80,7 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
         }
         if args.compare {
             looked.push("rows");
-            let opened = stopped::open_configured(config)?;
+            let opened = stopped::open(config)?;
             found.extend(runtime.block_on(compare::findings(&opened, &clickhouse))?);
         }
     } else if args.compare {
