@@ -42,9 +42,10 @@ fn used(part: &str) -> Vec<(PathBuf, String)> {
 
 #[test]
 fn data_goes_one_way() {
-    let rules: [(&str, &[&str]); 11] = [
+    let rules: [(&str, &[&str]); 12] = [
         ("event", &[]),
         ("clock", &[]),
+        ("cache", &["cache", "clock"]),
         ("decode", &["decode", "event"]),
         ("source", &["source", "event"]),
         ("state", &["state", "event"]),

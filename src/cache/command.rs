@@ -1,0 +1,230 @@
+//! What can be asked and what is answered. Commands are values, so that one place checks, pipelines, falls back or
+//! compares them.
+
+use bytes::Bytes;
+
+use super::{CacheError, MAX_NAME_BYTES, Outcome};
+
+/// Plain names that begin so would be taken for those of namespaces.
+pub(super) const RESERVED: [&str; 2] = ["nova:ns:", "nova:gen:"];
+
+/// A key: a plain name that others read by the same name (`feed:v1:{user}`), or a name in a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key<'a> {
+    /// "" for a plain name.
+    pub namespace: &'a str,
+    pub name: &'a str,
+}
+
+impl<'a> Key<'a> {
+    pub fn plain(name: &'a str) -> Key<'a> {
+        Key { namespace: "", name }
+    }
+
+    pub fn of(namespace: &'a str, name: &'a str) -> Key<'a> {
+        Key { namespace, name }
+    }
+
+    pub(super) fn check(&self) -> Outcome<()> {
+        let reserved = self.namespace.is_empty() && RESERVED.iter().any(|prefix| self.name.starts_with(prefix));
+        if reserved || self.name.len() > MAX_NAME_BYTES || self.namespace.len() > MAX_NAME_BYTES {
+            return Err(CacheError::InvalidKey);
+        }
+        Ok(())
+    }
+}
+
+/// NX and XX of SET.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum When {
+    #[default]
+    Always,
+    IfAbsent,
+    IfPresent,
+}
+
+/// EX, PX and KEEPTTL of SET.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expiry {
+    #[default]
+    Never,
+    Seconds(i64),
+    Millis(i64),
+    Keep,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SetOptions {
+    pub when: When,
+    pub expiry: Expiry,
+    /// Answer with the value before instead of whether it was set.
+    pub get: bool,
+}
+
+impl SetOptions {
+    /// Set always, for `ttl_ms`.
+    pub fn millis(ttl_ms: i64) -> SetOptions {
+        SetOptions { expiry: Expiry::Millis(ttl_ms), ..SetOptions::default() }
+    }
+}
+
+/// What PTTL says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ttl {
+    Missing,
+    Forever,
+    Millis(i64),
+}
+
+impl Ttl {
+    pub(super) fn of(answer: i64) -> Ttl {
+        match answer {
+            -2 => Ttl::Missing,
+            -1 => Ttl::Forever,
+            left_ms => Ttl::Millis(left_ms),
+        }
+    }
+}
+
+/// A Redis command; times in milliseconds, ranks from 0.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command<'a> {
+    Get(Key<'a>),
+    MGet(Vec<Key<'a>>),
+    Set(Key<'a>, Bytes, SetOptions),
+    Del(Vec<Key<'a>>),
+    Exists(Vec<Key<'a>>),
+    PExpire(Key<'a>, i64),
+    Pttl(Key<'a>),
+    Persist(Key<'a>),
+    IncrBy(Key<'a>, i64),
+    HSet(Key<'a>, Vec<(Bytes, Bytes)>),
+    HGet(Key<'a>, Bytes),
+    HDel(Key<'a>, Vec<Bytes>),
+    HGetAll(Key<'a>),
+    SAdd(Key<'a>, Vec<Bytes>),
+    SRem(Key<'a>, Vec<Bytes>),
+    SMembers(Key<'a>),
+    SIsMember(Key<'a>, Bytes),
+    ZAdd(Key<'a>, Vec<(f64, Bytes)>),
+    ZIncrBy(Key<'a>, f64, Bytes),
+    ZRange { key: Key<'a>, start: i64, stop: i64, reverse: bool },
+    ZRem(Key<'a>, Vec<Bytes>),
+    ZScore(Key<'a>, Bytes),
+    ZCard(Key<'a>),
+}
+
+impl<'a> Command<'a> {
+    #[cfg(feature = "redis-cache")]
+    pub(super) fn keys(&self) -> &[Key<'a>] {
+        use Command::*;
+        match self {
+            MGet(keys) | Del(keys) | Exists(keys) => keys,
+            Get(key)
+            | Set(key, ..)
+            | PExpire(key, _)
+            | Pttl(key)
+            | Persist(key)
+            | IncrBy(key, _)
+            | HSet(key, _)
+            | HGet(key, _)
+            | HDel(key, _)
+            | HGetAll(key)
+            | SAdd(key, _)
+            | SRem(key, _)
+            | SMembers(key)
+            | SIsMember(key, _)
+            | ZAdd(key, _)
+            | ZIncrBy(key, ..)
+            | ZRange { key, .. }
+            | ZRem(key, _)
+            | ZScore(key, _)
+            | ZCard(key) => std::slice::from_ref(key),
+        }
+    }
+
+    /// The answer of a command that names nothing to work on; Redis has no such commands.
+    pub(super) fn empty_answer(&self) -> Option<Reply> {
+        use Command::*;
+        let nothing = match self {
+            MGet(keys) if keys.is_empty() => return Some(Reply::Values(Vec::new())),
+            Del(keys) | Exists(keys) => keys.is_empty(),
+            HSet(_, fields) => fields.is_empty(),
+            HDel(_, members) | SAdd(_, members) | SRem(_, members) | ZRem(_, members) => members.is_empty(),
+            ZAdd(_, members) => members.is_empty(),
+            _ => false,
+        };
+        nothing.then_some(Reply::Int(0))
+    }
+}
+
+/// An answer; which one belongs to which command is said by the methods of `Cache`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    Nil,
+    Done,
+    Int(i64),
+    Bytes(Bytes),
+    Values(Vec<Option<Bytes>>),
+    Members(Vec<Bytes>),
+    Pairs(Vec<(Bytes, Bytes)>),
+    Score(f64),
+    Scored(Vec<(Bytes, f64)>),
+}
+
+impl Reply {
+    fn unexpected<T>(self) -> Outcome<T> {
+        Err(CacheError::Unavailable(format!("it answered with another type: {self:?}")))
+    }
+
+    pub(super) fn bytes(self) -> Outcome<Option<Bytes>> {
+        match self {
+            Reply::Nil => Ok(None),
+            Reply::Bytes(bytes) => Ok(Some(bytes)),
+            other => other.unexpected(),
+        }
+    }
+
+    pub(super) fn int(self) -> Outcome<i64> {
+        match self {
+            Reply::Int(int) => Ok(int),
+            other => other.unexpected(),
+        }
+    }
+
+    pub(super) fn values(self) -> Outcome<Vec<Option<Bytes>>> {
+        match self {
+            Reply::Values(values) => Ok(values),
+            other => other.unexpected(),
+        }
+    }
+
+    pub(super) fn members(self) -> Outcome<Vec<Bytes>> {
+        match self {
+            Reply::Members(members) => Ok(members),
+            other => other.unexpected(),
+        }
+    }
+
+    pub(super) fn pairs(self) -> Outcome<Vec<(Bytes, Bytes)>> {
+        match self {
+            Reply::Pairs(pairs) => Ok(pairs),
+            other => other.unexpected(),
+        }
+    }
+
+    pub(super) fn score(self) -> Outcome<Option<f64>> {
+        match self {
+            Reply::Nil => Ok(None),
+            Reply::Score(score) => Ok(Some(score)),
+            other => other.unexpected(),
+        }
+    }
+
+    pub(super) fn scored(self) -> Outcome<Vec<(Bytes, f64)>> {
+        match self {
+            Reply::Scored(scored) => Ok(scored),
+            other => other.unexpected(),
+        }
+    }
+}

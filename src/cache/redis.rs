@@ -1,0 +1,344 @@
+//! The cache in a Redis server that several readers share. A generation key per namespace names the prefix of its keys,
+//! so that one SET ends all of them; every round trip reads the generations that it relies on. When the server does not
+//! answer, a breaker gives it a rest and an embedded cache stands in.
+
+mod breaker;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use redis::{Connection, Pipeline, Value, cmd};
+
+use super::command::{Command, RESERVED, Reply};
+use super::{Cache, CacheError, Embedded, MAX_NAME_BYTES, MAX_NAMESPACES, Outcome, ScanPage, Stats};
+use crate::clock::Clock;
+use breaker::Breaker;
+
+/// A server in the same network answers in a millisecond; one that takes longer than these is away.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
+const IO_TIMEOUT: Duration = Duration::from_millis(500);
+/// Connections that are kept open; each is used by one thread at a time.
+const MAX_IDLE_CONNECTIONS: usize = 8;
+/// How often a batch is done again because a namespace was invalidated meanwhile.
+const MAX_GENERATION_RETRIES: usize = 8;
+
+/// Names a namespace's generation. It is random, so that one which the server lost does not come again.
+fn new_generation() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
+fn generation_key(namespace: &str) -> String {
+    format!("nova:gen:{namespace}")
+}
+
+/// A cache in a Redis server (7.0 or newer). Times to live are by the server's clock; `clock` is the breaker's and the
+/// stand-in's.
+pub struct Redis {
+    client: redis::Client,
+    idle: Mutex<Vec<Connection>>,
+    /// The last generation seen of each namespace; checked in the round trip that uses it.
+    generations: RwLock<HashMap<String, String>>,
+    /// Invalidations that the server has not confirmed, by namespace, with the number of the newest. They go before any
+    /// other command.
+    pending: Mutex<BTreeMap<String, u64>>,
+    invalidations: AtomicU64,
+    breaker: Mutex<Breaker>,
+    fallback: RwLock<Arc<Embedded>>,
+    fallback_limit_bytes: usize,
+    clock: Clock,
+    hits: AtomicU64,
+    misses: AtomicU64,
+    fallback_commands: AtomicU64,
+    server_failures: AtomicU64,
+}
+
+impl Redis {
+    /// A cache in the server at `redis://[user:password@]host:port/[db]`, which is asked for nothing yet, and a stand-in
+    /// of at most `fallback_limit_bytes`.
+    pub fn new(url: &str, fallback_limit_bytes: usize, clock: Clock) -> Outcome<Redis> {
+        Ok(Redis {
+            client: redis::Client::open(url).map_err(unavailable)?,
+            idle: Mutex::default(),
+            generations: RwLock::default(),
+            pending: Mutex::default(),
+            invalidations: AtomicU64::new(0),
+            breaker: Mutex::default(),
+            fallback: RwLock::new(Arc::new(Embedded::new(fallback_limit_bytes, clock.clone()))),
+            fallback_limit_bytes,
+            clock,
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+            fallback_commands: AtomicU64::new(0),
+            server_failures: AtomicU64::new(0),
+        })
+    }
+
+    /// Deletes keys of generations that ended among the next (about) `count` keys of the server; returns the cursor to go
+    /// on with, 0 at the end. Such keys are never read again but take the server's memory until they expire.
+    pub fn reclaim(&self, cursor: u64, count: usize) -> Outcome<u64> {
+        let mut scan = Pipeline::new();
+        scan.cmd("SCAN").arg(cursor).arg("MATCH").arg("nova:ns:*").arg("COUNT").arg(count.max(1));
+        let (cursor, names) = wire::scanned(self.send(&scan)?.pop())?;
+        let owners: BTreeMap<&str, (&str, &str)> =
+            names.iter().filter_map(|name| Some((name.as_str(), wire::owner(name)?))).collect();
+        let namespaces: BTreeSet<&str> = owners.values().map(|(_, namespace)| *namespace).collect();
+        let mut generations = Pipeline::new();
+        for namespace in &namespaces {
+            generations.cmd("GET").arg(generation_key(namespace));
+        }
+        let current: BTreeMap<&str, Option<String>> =
+            namespaces.iter().copied().zip(self.send(&generations)?.into_iter().map(wire::text)).collect();
+        let ended = owners.iter().filter(|(_, (generation, namespace))| {
+            current.get(namespace).is_some_and(|now| now.as_deref() != Some(generation))
+        });
+        let mut unlink = Pipeline::new();
+        for (name, _) in ended {
+            unlink.cmd("UNLINK").arg(name);
+        }
+        self.send(&unlink)?;
+        Ok(cursor)
+    }
+
+    /// One round trip; errors of single commands are among the values.
+    fn send(&self, pipeline: &Pipeline) -> Outcome<Vec<Value>> {
+        if pipeline.is_empty() {
+            return Ok(Vec::new());
+        }
+        let idle = self.idle.lock().pop();
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => {
+                let connection = self.client.get_connection_with_timeout(CONNECT_TIMEOUT).map_err(unavailable)?;
+                connection.set_read_timeout(Some(IO_TIMEOUT)).map_err(unavailable)?;
+                connection.set_write_timeout(Some(IO_TIMEOUT)).map_err(unavailable)?;
+                connection
+            }
+        };
+        // A connection that failed is dropped with what may still come over it, and so are those of its age.
+        let values = pipeline.query(&mut connection).map_err(|error| {
+            self.idle.lock().clear();
+            unavailable(error)
+        })?;
+        let mut idle = self.idle.lock();
+        if idle.len() < MAX_IDLE_CONNECTIONS {
+            idle.push(connection);
+        }
+        Ok(values)
+    }
+
+    /// Sends what `fill` adds for the generations of `namespaces`; returns the values, and the namespaces whose
+    /// generation was another than thought.
+    fn send_in(
+        &self,
+        namespaces: &BTreeSet<&str>,
+        fill: impl Fn(&mut Pipeline, &BTreeMap<&str, String>),
+    ) -> Outcome<(Vec<Value>, BTreeSet<String>)> {
+        let known = self.known(namespaces)?;
+        let pending: Vec<(String, u64)> = self.pending.lock().iter().map(|(name, id)| (name.clone(), *id)).collect();
+        let mut pipeline = Pipeline::new();
+        pipeline.ignore_errors();
+        for (namespace, _) in &pending {
+            pipeline.cmd("SET").arg(generation_key(namespace)).arg(new_generation());
+        }
+        for namespace in known.keys() {
+            pipeline.cmd("GET").arg(generation_key(namespace));
+        }
+        fill(&mut pipeline, &known);
+        let mut values = self.send(&pipeline)?.into_iter();
+        let confirmed = values.by_ref().take(pending.len()).all(|value| matches!(value, Value::Okay));
+        if !confirmed {
+            return Err(CacheError::Unavailable("it refuses an invalidation".to_owned()));
+        }
+        let mut waiting = self.pending.lock();
+        for (namespace, id) in &pending {
+            if waiting.get(namespace) == Some(id) {
+                waiting.remove(namespace);
+            }
+        }
+        drop(waiting);
+        let mut changed = BTreeSet::new();
+        for (namespace, thought) in &known {
+            let actual = values.next().and_then(wire::text);
+            if actual.as_ref() != Some(thought) {
+                self.remember(namespace, actual)?;
+                changed.insert((*namespace).to_owned());
+            }
+        }
+        Ok((values.collect(), changed))
+    }
+
+    fn remember(&self, namespace: &str, generation: Option<String>) -> Outcome<()> {
+        let mut generations = self.generations.write();
+        match generation {
+            None => generations.remove(namespace),
+            Some(_) if generations.len() >= MAX_NAMESPACES && !generations.contains_key(namespace) => {
+                return Err(CacheError::TooManyNamespaces);
+            }
+            Some(generation) => generations.insert(namespace.to_owned(), generation),
+        };
+        Ok(())
+    }
+
+    /// The generation of each namespace as last seen; one that was never seen is asked for, and made if there is none.
+    fn known<'n>(&self, namespaces: &BTreeSet<&'n str>) -> Outcome<BTreeMap<&'n str, String>> {
+        let seen = |name: &&'n str| self.generations.read().get(*name).map(|generation| (*name, generation.clone()));
+        let mut known: BTreeMap<&str, String> = namespaces.iter().filter_map(seen).collect();
+        let unknown: Vec<&str> = namespaces.iter().copied().filter(|name| !known.contains_key(name)).collect();
+        let mut pipeline = Pipeline::new();
+        for namespace in &unknown {
+            pipeline.cmd("SET").arg(generation_key(namespace)).arg(new_generation()).arg("NX").ignore();
+            pipeline.cmd("GET").arg(generation_key(namespace));
+        }
+        for (namespace, value) in unknown.into_iter().zip(self.send(&pipeline)?) {
+            let generation = wire::text(value).ok_or(CacheError::Unavailable("it keeps no generation".to_owned()))?;
+            self.remember(namespace, Some(generation.clone()))?;
+            known.insert(namespace, generation);
+        }
+        Ok(known)
+    }
+
+    /// Asks the server. Commands in a namespace that was invalidated meanwhile went to keys that nobody reads any more and
+    /// are done again in its new generation.
+    fn ask(&self, commands: &[Command<'_>]) -> Outcome<Vec<Outcome<Reply>>> {
+        let mut replies: Vec<Option<Outcome<Reply>>> = commands.iter().map(refused).collect();
+        for _ in 0..MAX_GENERATION_RETRIES {
+            let open: Vec<usize> = (0..commands.len()).filter(|at| replies[*at].is_none()).collect();
+            let keys = open.iter().flat_map(|at| commands[*at].keys());
+            let namespaces = keys.map(|key| key.namespace).filter(|namespace| !namespace.is_empty()).collect();
+            let (values, changed) = self.send_in(&namespaces, |pipeline, known| {
+                for at in &open {
+                    pipeline.add_command(wire::encode(&commands[*at], known));
+                }
+            })?;
+            for (at, value) in open.into_iter().zip(values) {
+                if !commands[at].keys().iter().any(|key| changed.contains(key.namespace)) {
+                    replies[at] = Some(wire::decode(&commands[at], value));
+                }
+            }
+            if replies.iter().all(Option::is_some) {
+                return Ok(replies.into_iter().flatten().collect());
+            }
+        }
+        Err(CacheError::Unavailable("a namespace is invalidated faster than it can be asked".to_owned()))
+    }
+
+    /// Asks the server unless it rests; `None` if the stand-in has to answer.
+    fn guarded<T>(&self, ask: impl FnOnce() -> Outcome<T>) -> Option<Outcome<T>> {
+        if !self.breaker.lock().admits(self.clock.now_ms()) {
+            return None;
+        }
+        match ask() {
+            Err(error @ CacheError::Unavailable(_)) => {
+                self.server_failures.fetch_add(1, Ordering::Relaxed);
+                let mut breaker = self.breaker.lock();
+                if breaker.failed(self.clock.now_ms()) {
+                    // What the stand-in held in an earlier outage is older than what the server had since.
+                    *self.fallback.write() = Arc::new(Embedded::new(self.fallback_limit_bytes, self.clock.clone()));
+                }
+                (!breaker.is_open()).then_some(Err(error))
+            }
+            outcome => {
+                self.breaker.lock().succeeded();
+                Some(outcome)
+            }
+        }
+    }
+
+    fn stand_in(&self, commands: usize) -> Arc<Embedded> {
+        self.fallback_commands.fetch_add(commands as u64, Ordering::Relaxed);
+        Arc::clone(&self.fallback.read())
+    }
+
+    fn count(&self, commands: &[Command<'_>], replies: &[Outcome<Reply>]) {
+        for (command, reply) in commands.iter().zip(replies) {
+            let (hits, misses) = reply.as_ref().map_or((0, 0), |reply| wire::found(command, reply));
+            self.hits.fetch_add(hits, Ordering::Relaxed);
+            self.misses.fetch_add(misses, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The answer of a command that the server need not see.
+fn refused(command: &Command<'_>) -> Option<Outcome<Reply>> {
+    if let Some(reply) = command.empty_answer() {
+        return Some(Ok(reply));
+    }
+    command.keys().iter().find_map(|key| key.check().err()).map(Err)
+}
+
+fn unavailable(error: redis::RedisError) -> CacheError {
+    CacheError::Unavailable(error.to_string())
+}
+
+impl Cache for Redis {
+    fn one(&self, command: &Command<'_>) -> Outcome<Reply> {
+        let none = || Err(CacheError::Unavailable("it gave no answer".to_owned()));
+        self.run(std::slice::from_ref(command)).pop().unwrap_or_else(none)
+    }
+
+    fn run(&self, commands: &[Command<'_>]) -> Vec<Outcome<Reply>> {
+        match self.guarded(|| self.ask(commands)) {
+            Some(Ok(replies)) => {
+                self.count(commands, &replies);
+                replies
+            }
+            Some(Err(error)) => commands.iter().map(|_| Err(error.clone())).collect(),
+            None => self.stand_in(commands.len()).run(commands),
+        }
+    }
+
+    fn scan(&self, namespace: &str, cursor: u64, pattern: &str, count: usize) -> Outcome<ScanPage> {
+        let asked = self.guarded(|| {
+            let namespaces = Some(namespace).filter(|name| !name.is_empty()).into_iter().collect();
+            let known = self.known(&namespaces)?;
+            // The generation that is asked for here is the one that the round trip compares.
+            let prefix = known.get(namespace).map_or(String::new(), |generation| wire::prefix(generation, namespace));
+            let (mut values, changed) = self.send_in(&namespaces, |pipeline, _| {
+                let matched = wire::escaped(&prefix) + pattern;
+                pipeline.add_command(
+                    cmd("SCAN").arg(cursor).arg("MATCH").arg(matched).arg("COUNT").arg(count.max(1)).take(),
+                );
+            })?;
+            let (cursor, names) = wire::scanned(values.pop())?;
+            let plain = |name: &&str| !namespace.is_empty() || !RESERVED.iter().any(|start| name.starts_with(start));
+            let names = names.iter().filter_map(|name| name.strip_prefix(&prefix)).filter(plain).map(str::to_owned);
+            Ok(ScanPage { cursor, names: if changed.is_empty() { names.collect() } else { Vec::new() } })
+        });
+        asked.unwrap_or_else(|| self.stand_in(1).scan(namespace, cursor, pattern, count))
+    }
+
+    /// Holds for this process when it returns, and for others once the server has it: while the server is away it waits
+    /// and goes before the first command after.
+    fn invalidate(&self, namespace: &str) -> Outcome<()> {
+        if namespace.is_empty() || namespace.len() > MAX_NAME_BYTES {
+            return Err(CacheError::InvalidKey);
+        }
+        let mut pending = self.pending.lock();
+        if pending.len() >= MAX_NAMESPACES && !pending.contains_key(namespace) {
+            return Err(CacheError::TooManyNamespaces);
+        }
+        pending.insert(namespace.to_owned(), self.invalidations.fetch_add(1, Ordering::Relaxed));
+        drop(pending);
+        self.fallback.read().invalidate(namespace)?;
+        match self.guarded(|| self.send_in(&BTreeSet::new(), |_, _| {})) {
+            Some(Err(error)) if !matches!(error, CacheError::Unavailable(_)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        let local = self.fallback.read().stats();
+        Stats {
+            hits: local.hits + self.hits.load(Ordering::Relaxed),
+            misses: local.misses + self.misses.load(Ordering::Relaxed),
+            breaker_open: self.breaker.lock().is_open(),
+            fallback_commands: self.fallback_commands.load(Ordering::Relaxed),
+            server_failures: self.server_failures.load(Ordering::Relaxed),
+            ..local
+        }
+    }
+}

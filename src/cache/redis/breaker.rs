@@ -1,0 +1,64 @@
+//! When a server that does not answer is given a rest.
+
+/// Failures in a row after which the server is given a rest.
+pub(super) const FAILURES_TO_OPEN: u32 = 3;
+/// How long it rests before one command tries again.
+pub(super) const REST_MS: i64 = 1_000;
+
+/// Closed: everything goes to the server. Open: nothing does, but one command each `REST_MS`; if that is answered, the
+/// breaker closes.
+#[derive(Debug, Default)]
+pub(super) struct Breaker {
+    failures: u32,
+    resting_until_ms: Option<i64>,
+}
+
+impl Breaker {
+    /// Whether a command may go to the server at `now_ms`.
+    pub(super) fn admits(&mut self, now_ms: i64) -> bool {
+        match self.resting_until_ms {
+            None => true,
+            Some(until_ms) if now_ms < until_ms => false,
+            Some(_) => {
+                self.resting_until_ms = Some(now_ms + REST_MS);
+                true
+            }
+        }
+    }
+
+    pub(super) fn succeeded(&mut self) {
+        *self = Breaker::default();
+    }
+
+    /// True if this failure opened the breaker.
+    pub(super) fn failed(&mut self, now_ms: i64) -> bool {
+        let was_open = self.is_open();
+        self.failures = self.failures.saturating_add(1);
+        if self.failures >= FAILURES_TO_OPEN {
+            self.resting_until_ms = Some(now_ms + REST_MS);
+        }
+        self.is_open() && !was_open
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.resting_until_ms.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_open_breaker_lets_one_command_try_each_rest() {
+        let mut breaker = Breaker::default();
+        assert!((1..FAILURES_TO_OPEN).all(|_| breaker.admits(0) && !breaker.failed(0)));
+        assert!(breaker.failed(0) && breaker.is_open());
+        assert!(!breaker.admits(REST_MS - 1));
+        assert!(breaker.admits(REST_MS) && !breaker.admits(REST_MS), "one tries");
+        assert!(!breaker.failed(REST_MS) && !breaker.admits(REST_MS + 1));
+        assert!(breaker.admits(2 * REST_MS));
+        breaker.succeeded();
+        assert!(!breaker.is_open() && !breaker.failed(0), "failures count anew");
+    }
+}

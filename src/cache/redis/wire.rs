@@ -1,0 +1,240 @@
+//! Commands and answers as Redis has them (RESP2).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use redis::{Cmd, Value, cmd};
+
+use crate::cache::command::{Command, Expiry, Key, Reply, SetOptions, When};
+use crate::cache::{CacheError, Outcome};
+
+/// What the names of a namespace's keys begin with. The length makes it one to one whatever the names hold.
+pub(super) fn prefix(generation: &str, namespace: &str) -> String {
+    format!("nova:ns:{generation}:{}:{namespace}:", namespace.len())
+}
+
+/// Generation and namespace of a key that begins with `prefix`.
+pub(super) fn owner(name: &str) -> Option<(&str, &str)> {
+    let (generation, rest) = name.strip_prefix("nova:ns:")?.split_once(':')?;
+    let (len, rest) = rest.split_once(':')?;
+    Some((generation, rest.get(..len.parse().ok()?)?))
+}
+
+/// A glob that matches just `text`.
+pub(super) fn escaped(text: &str) -> String {
+    let mut glob = String::with_capacity(text.len());
+    for character in text.chars() {
+        if matches!(character, '*' | '?' | '[' | ']' | '\\' | '^' | '-') {
+            glob.push('\\');
+        }
+        glob.push(character);
+    }
+    glob
+}
+
+pub(super) fn encode(command: &Command<'_>, generations: &BTreeMap<&str, String>) -> Cmd {
+    let (name, first) = match command {
+        Command::Get(_) => ("GET", None),
+        Command::MGet(_) => ("MGET", None),
+        Command::Set(_, value, _) => ("SET", Some(value)),
+        Command::Del(_) => ("DEL", None),
+        Command::Exists(_) => ("EXISTS", None),
+        Command::PExpire(..) => ("PEXPIRE", None),
+        Command::Pttl(_) => ("PTTL", None),
+        Command::Persist(_) => ("PERSIST", None),
+        Command::IncrBy(..) => ("INCRBY", None),
+        Command::HSet(..) => ("HSET", None),
+        Command::HGet(_, field) => ("HGET", Some(field)),
+        Command::HDel(..) => ("HDEL", None),
+        Command::HGetAll(_) => ("HGETALL", None),
+        Command::SAdd(..) => ("SADD", None),
+        Command::SRem(..) => ("SREM", None),
+        Command::SMembers(_) => ("SMEMBERS", None),
+        Command::SIsMember(_, member) => ("SISMEMBER", Some(member)),
+        Command::ZAdd(..) => ("ZADD", None),
+        Command::ZIncrBy(..) => ("ZINCRBY", None),
+        Command::ZRange { reverse: false, .. } => ("ZRANGE", None),
+        Command::ZRange { reverse: true, .. } => ("ZREVRANGE", None),
+        Command::ZRem(..) => ("ZREM", None),
+        Command::ZScore(_, member) => ("ZSCORE", Some(member)),
+        Command::ZCard(_) => ("ZCARD", None),
+    };
+    let mut out = cmd(name);
+    for Key { namespace, name } in command.keys() {
+        match generations.get(namespace) {
+            Some(generation) => out.arg(prefix(generation, namespace) + name),
+            None => out.arg(*name),
+        };
+    }
+    if let Some(first) = first {
+        out.arg(&first[..]);
+    }
+    encode_rest(command, &mut out);
+    out
+}
+
+fn encode_rest(command: &Command<'_>, out: &mut Cmd) {
+    match command {
+        Command::Set(_, _, options) => encode_options(*options, out),
+        Command::PExpire(_, number) | Command::IncrBy(_, number) => {
+            out.arg(*number);
+        }
+        Command::HSet(_, fields) => {
+            for (field, value) in fields {
+                out.arg(&field[..]).arg(&value[..]);
+            }
+        }
+        Command::HDel(_, names) | Command::SAdd(_, names) | Command::SRem(_, names) | Command::ZRem(_, names) => {
+            for name in names {
+                out.arg(&name[..]);
+            }
+        }
+        Command::ZAdd(_, members) => {
+            for (score, member) in members {
+                out.arg(*score).arg(&member[..]);
+            }
+        }
+        Command::ZIncrBy(_, by, member) => {
+            out.arg(*by).arg(&member[..]);
+        }
+        Command::ZRange { start, stop, .. } => {
+            out.arg(*start).arg(*stop).arg("WITHSCORES");
+        }
+        _ => {}
+    }
+}
+
+fn encode_options(options: SetOptions, out: &mut Cmd) {
+    match options.when {
+        When::Always => {}
+        When::IfAbsent => {
+            out.arg("NX");
+        }
+        When::IfPresent => {
+            out.arg("XX");
+        }
+    }
+    match options.expiry {
+        Expiry::Never => {}
+        Expiry::Seconds(seconds) => {
+            out.arg("EX").arg(seconds);
+        }
+        Expiry::Millis(millis) => {
+            out.arg("PX").arg(millis);
+        }
+        Expiry::Keep => {
+            out.arg("KEEPTTL");
+        }
+    }
+    if options.get {
+        out.arg("GET");
+    }
+}
+
+fn unexpected<T>(value: &Value) -> Outcome<T> {
+    Err(CacheError::Unavailable(format!("it answered with another type: {value:?}")))
+}
+
+fn error(error: &redis::ServerError) -> CacheError {
+    let details = error.details().unwrap_or_default();
+    match error.code() {
+        "WRONGTYPE" => CacheError::WrongType,
+        _ if details.contains("not an integer") => CacheError::NotAnInteger,
+        _ if details.contains("would overflow") => CacheError::Overflow,
+        _ if details.contains("not a valid float") => CacheError::NotAFloat,
+        _ if details.contains("not a number") => CacheError::NotANumber,
+        _ if details.contains("invalid expire") => CacheError::InvalidExpiry,
+        code => CacheError::Unavailable(format!("{code} {details}")),
+    }
+}
+
+fn bytes(value: Value) -> Outcome<Option<Bytes>> {
+    match value {
+        Value::Nil => Ok(None),
+        Value::BulkString(text) => Ok(Some(text.into())),
+        other => unexpected(&other),
+    }
+}
+
+pub(super) fn text(value: Value) -> Option<String> {
+    bytes(value).ok().flatten().and_then(|bytes| String::from_utf8(bytes.into()).ok())
+}
+
+fn list(value: Value) -> Outcome<Vec<Option<Bytes>>> {
+    match value {
+        Value::Array(values) => values.into_iter().map(bytes).collect(),
+        other => unexpected(&other),
+    }
+}
+
+fn pairs(value: Value) -> Outcome<Vec<(Bytes, Bytes)>> {
+    let flat: Vec<Bytes> = list(value)?.into_iter().flatten().collect();
+    Ok(flat.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect())
+}
+
+fn score(text: &[u8]) -> Outcome<f64> {
+    let parsed = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    parsed.ok_or(CacheError::Unavailable("it answered with a score that is no number".to_owned()))
+}
+
+pub(super) fn decode(command: &Command<'_>, value: Value) -> Outcome<Reply> {
+    if let Value::ServerError(server) = &value {
+        return Err(error(server));
+    }
+    match (command, value) {
+        (_, Value::Nil) => Ok(Reply::Nil),
+        (_, Value::Okay) => Ok(Reply::Done),
+        (_, Value::Int(int)) => Ok(Reply::Int(int)),
+        (Command::ZScore(..) | Command::ZIncrBy(..), value) => {
+            bytes(value)?.map_or(Ok(Reply::Nil), |text| score(&text).map(Reply::Score))
+        }
+        (Command::MGet(_), value) => Ok(Reply::Values(list(value)?)),
+        (Command::SMembers(_), value) => {
+            let mut members: Vec<Bytes> = list(value)?.into_iter().flatten().collect();
+            members.sort_unstable();
+            Ok(Reply::Members(members))
+        }
+        (Command::HGetAll(_), value) => {
+            let mut fields = pairs(value)?;
+            fields.sort_unstable();
+            Ok(Reply::Pairs(fields))
+        }
+        (Command::ZRange { .. }, value) => {
+            let scored = pairs(value)?.into_iter().map(|(member, text)| Ok((member, score(&text)?)));
+            Ok(Reply::Scored(scored.collect::<Outcome<_>>()?))
+        }
+        (_, value) => Ok(bytes(value)?.map_or(Reply::Nil, Reply::Bytes)),
+    }
+}
+
+/// Cursor and names of a SCAN; a name that is not UTF-8 is not ours.
+pub(super) fn scanned(value: Option<Value>) -> Outcome<(u64, Vec<String>)> {
+    match value {
+        Some(Value::Array(mut parts)) if parts.len() == 2 => {
+            let names = list(parts.pop().unwrap_or_default())?.into_iter().flatten();
+            let cursor = parts.pop().and_then(text).and_then(|text| text.parse().ok());
+            let names = names.filter_map(|name| String::from_utf8(name.into()).ok()).collect();
+            cursor
+                .map(|cursor| (cursor, names))
+                .ok_or(CacheError::Unavailable("it answered without a cursor".to_owned()))
+        }
+        other => unexpected(&other.unwrap_or_default()),
+    }
+}
+
+/// Hits and misses of a reading command, as far as the answer tells: an empty collection is none.
+pub(super) fn found(command: &Command<'_>, reply: &Reply) -> (u64, u64) {
+    let found = match (command, reply) {
+        (Command::MGet(_), Reply::Values(values)) => {
+            let hits = values.iter().flatten().count();
+            return (hits as u64, (values.len() - hits) as u64);
+        }
+        (Command::Get(_) | Command::HGet(..) | Command::ZScore(..), reply) => *reply != Reply::Nil,
+        (Command::SIsMember(..) | Command::ZCard(_), reply) => *reply != Reply::Int(0),
+        (_, Reply::Members(members)) => !members.is_empty(),
+        (_, Reply::Pairs(pairs)) => !pairs.is_empty(),
+        (_, Reply::Scored(scored)) => !scored.is_empty(),
+        _ => return (0, 0),
+    };
+    (u64::from(found), u64::from(!found))
+}

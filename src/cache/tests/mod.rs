@@ -1,0 +1,80 @@
+//! One conformance suite and one differential test for all caches, and what only the embedded one promises.
+
+mod conformance;
+mod differential;
+mod embedded;
+mod model;
+#[cfg(feature = "redis-cache")]
+mod server;
+
+use crate::cache::{Cache, Embedded};
+use crate::clock::Clock;
+
+const NOW_MS: i64 = 1_795_000_000_000;
+
+/// A cache under test and names that no other test uses.
+struct Subject {
+    cache: Box<dyn Cache>,
+    /// Set where time is the test's own.
+    clock: Option<Clock>,
+    /// What plain names and namespaces begin with.
+    unique: String,
+    #[cfg(feature = "redis-cache")]
+    #[expect(dead_code, reason = "deletes the test's keys at its end")]
+    cleaner: Option<server::Cleaner>,
+}
+
+fn embedded() -> Subject {
+    let clock = Clock::manual(NOW_MS);
+    Subject {
+        cache: Box::new(Embedded::new(64 << 20, clock.clone())),
+        clock: Some(clock),
+        unique: "test".to_owned(),
+        #[cfg(feature = "redis-cache")]
+        cleaner: None,
+    }
+}
+
+#[cfg(feature = "redis-cache")]
+fn redis() -> Option<Subject> {
+    server::subject()
+}
+
+#[cfg(not(feature = "redis-cache"))]
+fn redis() -> Option<Subject> {
+    None
+}
+
+/// All names that a scan finds, as often as it finds them.
+fn scan_all(cache: &dyn Cache, namespace: &str, pattern: &str) -> Vec<String> {
+    let (mut all, mut cursor) = (Vec::new(), 0);
+    loop {
+        let page = cache.scan(namespace, cursor, pattern, 1000).unwrap();
+        all.extend(page.names);
+        cursor = page.cursor;
+        if cursor == 0 {
+            return all;
+        }
+    }
+}
+
+/// SplitMix64: random enough, and the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+}

@@ -1,0 +1,152 @@
+//! What needs a Redis server (`NOVA_TEST_REDIS`), and what happens without one.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+
+use super::{NOW_MS, Subject};
+use crate::cache::{Cache, CacheError, Key, Redis, SetOptions};
+use crate::clock::Clock;
+
+/// Deletes what has the test's name in its own.
+pub struct Cleaner {
+    url: String,
+    unique: String,
+}
+
+impl Drop for Cleaner {
+    fn drop(&mut self) {
+        let mut connection = redis::Client::open(self.url.as_str()).unwrap().get_connection().unwrap();
+        let names: Vec<Vec<u8>> = redis::cmd("KEYS").arg(format!("*{}*", self.unique)).query(&mut connection).unwrap();
+        for name in names {
+            redis::cmd("UNLINK").arg(name).exec(&mut connection).unwrap();
+        }
+    }
+}
+
+fn url() -> Option<String> {
+    let url = std::env::var("NOVA_TEST_REDIS").ok();
+    if url.is_none() {
+        writeln!(std::io::stderr(), "skipped: NOVA_TEST_REDIS is not set").unwrap();
+    }
+    url
+}
+
+pub fn subject() -> Option<Subject> {
+    let url = url()?;
+    let unique = format!("nova-test-{}", uuid::Uuid::new_v4().simple());
+    Some(Subject {
+        cache: Box::new(Redis::new(&url, 1 << 20, Clock::System).unwrap()),
+        clock: None,
+        unique: unique.clone(),
+        cleaner: Some(Cleaner { url, unique }),
+    })
+}
+
+/// A way to the server that can be closed: what is on it then is cut.
+struct Way {
+    port: u16,
+    open: Arc<AtomicBool>,
+    streams: Arc<Mutex<Vec<std::net::TcpStream>>>,
+}
+
+impl Way {
+    fn to(server: String) -> Way {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let way = Way { port: listener.local_addr().unwrap().port(), open: Arc::default(), streams: Arc::default() };
+        way.open.store(true, Ordering::SeqCst);
+        let (open, streams) = (Arc::clone(&way.open), Arc::clone(&way.streams));
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                if !open.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let Ok(upstream) = std::net::TcpStream::connect(&server) else { continue };
+                let both = [(&client, &upstream), (&upstream, &client)];
+                for (from, to) in both.map(|(from, to)| (from.try_clone().unwrap(), to.try_clone().unwrap())) {
+                    std::thread::spawn(move || std::io::copy(&mut { from }, &mut { to }));
+                }
+                streams.lock().unwrap().extend([client, upstream]);
+            }
+        });
+        way
+    }
+
+    fn set(&self, open: bool) {
+        self.open.store(open, Ordering::SeqCst);
+        for stream in self.streams.lock().unwrap().drain(..).filter(|_| !open) {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+}
+
+#[test]
+fn a_server_that_goes_away_is_replaced_by_the_stand_in_and_invalidations_are_made_up() {
+    let Some(url) = url() else { return };
+    let address = url.trim_start_matches("redis://").trim_end_matches('/').to_owned();
+    let way = Way::to(address);
+    let clock = Clock::manual(NOW_MS);
+    let unique = format!("nova-test-{}", uuid::Uuid::new_v4().simple());
+    let _cleaner = Cleaner { url: url.clone(), unique: unique.clone() };
+    let cache = Redis::new(&format!("redis://127.0.0.1:{}/", way.port), 1 << 20, clock.clone()).unwrap();
+    let other = Redis::new(&url, 1 << 20, Clock::System).unwrap();
+    let (key, space) = (Key::plain(&unique), Key::of(&unique, "x"));
+    let one = Bytes::from_static(b"1");
+    assert_eq!(cache.set(key, one.clone(), SetOptions::default()), Ok(true));
+    assert_eq!(cache.set(space, one.clone(), SetOptions::default()), Ok(true));
+    way.set(false);
+    let failures = (0..3).filter(|_| matches!(cache.get(key), Err(CacheError::Unavailable(_)))).count();
+    assert_eq!((failures, cache.stats().breaker_open), (2, true), "the third one opens the breaker");
+    assert_eq!(cache.incrby(key, 5), Ok(5), "by the stand-in, which starts empty");
+    assert_eq!(cache.invalidate(&unique), Ok(()));
+    assert_eq!((cache.get(space), other.get(space)), (Ok(None), Ok(Some(one.clone()))));
+    assert!(cache.stats().fallback_commands >= 3);
+    way.set(true);
+    assert_eq!(cache.get(key), Ok(Some(Bytes::from_static(b"5"))), "the server still rests");
+    clock.set(NOW_MS + 60_000);
+    assert_eq!((cache.get(space), cache.get(key)), (Ok(None), Ok(Some(one))), "the invalidation went first");
+    assert_eq!((other.get(space), cache.stats().breaker_open), (Ok(None), false));
+}
+
+#[test]
+fn two_readers_see_each_others_invalidations_at_once_and_old_keys_are_reclaimed() {
+    let (Some(subject), Some(url)) = (subject(), url()) else { return };
+    let other = Redis::new(&url, 1 << 20, Clock::System).unwrap();
+    let key = Key::of(&subject.unique, "n");
+    for round in 0..50 {
+        let (writer, invalidator): (&dyn Cache, &dyn Cache) =
+            if round % 2 == 0 { (&*subject.cache, &other) } else { (&other, &*subject.cache) };
+        assert_eq!(writer.incrby(key, 1), Ok(1), "round {round}");
+        assert_eq!(invalidator.incrby(key, 1), Ok(2));
+        invalidator.invalidate(&subject.unique).unwrap();
+        assert_eq!(writer.get(key), Ok(None));
+    }
+    other.incrby(key, 1).unwrap();
+    let mut cursor = other.reclaim(0, 1000).unwrap();
+    while cursor != 0 {
+        cursor = other.reclaim(cursor, 1000).unwrap();
+    }
+    let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
+    let pattern = format!("nova:ns:*{}*", subject.unique);
+    let left: Vec<String> = redis::cmd("KEYS").arg(pattern).query(&mut connection).unwrap();
+    assert_eq!((left.len(), other.get(key)), (1, Ok(Some(Bytes::from_static(b"1")))));
+}
+
+#[test]
+fn without_a_server_the_stand_in_serves() {
+    // A port that was just free: nobody listens there.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let cache = Redis::new(&format!("redis://127.0.0.1:{port}/"), 1 << 20, Clock::manual(NOW_MS)).unwrap();
+    let key = Key::of("space", "n");
+    for _ in 0..3 {
+        let _ = cache.get(key);
+    }
+    assert_eq!((cache.incrby(key, 1), cache.incrby(key, 1)), (Ok(1), Ok(2)));
+    cache.invalidate("space").unwrap();
+    assert_eq!(cache.get(key), Ok(None));
+    let stats = cache.stats();
+    assert_eq!((stats.breaker_open, stats.server_failures), (true, 3));
+}
