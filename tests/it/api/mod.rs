@@ -1,3 +1,4 @@
+mod bench;
 mod client;
 mod edge;
 mod serve;
