@@ -14,6 +14,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use nova_storage::{OpenError, Options, ReadError, Store};
 use parking_lot::RwLock;
 
+use crate::cache::CacheError;
 use crate::decode::{RegistryError, SchemasError};
 use crate::http::KeyError;
 use crate::pipeline::QUEUE_MAX_MESSAGES;
@@ -61,6 +62,8 @@ pub enum AppError {
     Listen { addr: SocketAddr, source: std::io::Error },
     #[error("{0}")]
     Registry(#[from] RegistryError),
+    #[error("cache.redis_url: {0}")]
+    Cache(#[from] CacheError),
     #[error("kafka: {0}")]
     Kafka(#[from] rdkafka::error::KafkaError),
     #[error("cannot start the thread {name}: {source}")]

@@ -8,6 +8,9 @@ use nova_storage::schema::EDGE;
 use nova_storage::{ReadError, ReadTxn, Store};
 use serde_json::Value;
 
+use crate::cache::Cache;
+#[cfg(feature = "redis-cache")]
+use crate::cache::Redis;
 use crate::discover::dismissals::{self, Dismissals};
 use crate::event::{Table, TopicPartition};
 use crate::feed::snapshot::Snapshots;
@@ -138,7 +141,11 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     };
     let (rising, shown) = (Arc::clone(&served.rising), Arc::clone(&served.shown));
     let running = opened.start(source, setup)?;
-    let jobs = Runner::new(jobs::serving::jobs(&served), clock.clone(), clock.now_ms() as u64);
+    let mut all = jobs::serving::jobs(&served);
+    if let Some(cache) = shared_cache(setup)? {
+        all.push(jobs::serving::shared(&served, cache));
+    }
+    let jobs = Runner::new(all, clock.clone(), clock.now_ms() as u64);
     let jobs = jobs.start().map_err(|source| AppError::Spawn { name: "jobs", source })?;
     let (streams, cursor_key, writer) = (Streams::default(), auth.secret("cursor"), running.inbox.clone());
     let edge = Edge {
@@ -162,6 +169,20 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         gate,
     };
     Ok(Node { running, edge: Arc::new(edge) })
+}
+
+/// The cache that other readers share, where one is configured and built in.
+#[cfg(feature = "redis-cache")]
+fn shared_cache(setup: &Setup) -> Result<Option<Arc<dyn Cache>>, AppError> {
+    /// For the lists alone.
+    const STAND_IN_MAX_BYTES: usize = 8 << 20;
+    let Some(url) = &setup.redis_url else { return Ok(None) };
+    Ok(Some(Arc::new(Redis::new(url, STAND_IN_MAX_BYTES, setup.clock.clone())?)))
+}
+
+#[cfg(not(feature = "redis-cache"))]
+fn shared_cache(_setup: &Setup) -> Result<Option<Arc<dyn Cache>>, AppError> {
+    Ok(None)
 }
 
 /// Where records come from, and where the edge puts client events.

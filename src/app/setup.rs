@@ -35,6 +35,8 @@ pub struct Setup {
     pub drain: Drain,
     /// Feeds fill places that no post fits against the rules of spacing.
     pub relaxed_spacing: bool,
+    /// Where trending is put for other readers.
+    pub redis_url: Option<String>,
     pub edge: EdgeSettings,
 }
 
@@ -64,6 +66,7 @@ impl Setup {
             pace: Pace::default(),
             drain,
             relaxed_spacing: false,
+            redis_url: None,
             edge: EdgeSettings::default(),
         }
     }
@@ -76,6 +79,7 @@ impl Setup {
         setup.settings.dedup_horizon_ms = i64::from(config.dedup_horizon_hours) * 3_600_000;
         setup.settings.outbox_max_bytes = u64::from(config.clickhouse_outbox_max_mib) << 20;
         setup.edge = config.edge.clone();
+        setup.redis_url.clone_from(&config.redis_url);
         setup.relaxed_spacing = config.relaxed_spacing;
         setup.placeholder.clone_from(&config.placeholder);
         setup.clickhouse = clickhouse(config);

@@ -1,5 +1,6 @@
 //! What a person types: one file per command.
 
+mod bench;
 mod cdc;
 mod check;
 mod client;
@@ -77,6 +78,8 @@ enum Command {
     Rebuild,
     /// Run the pipeline on a bundled real social data set and show what comes out.
     Demo(demo::Args),
+    /// Measure this machine: a JSON line a figure.
+    Bench(bench::Args),
 }
 
 /// Why a command failed, with its exit code.
@@ -131,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Restore(args) => store::restore(&args, &config.data_dir),
         Command::Rebuild => store::run_rebuild(&config),
         Command::Demo(args) => demo::run(&args, &config, cli.json),
+        Command::Bench(args) => bench::run(&args, &config),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -36,6 +36,7 @@ pub struct Config {
     pub clickhouse_user: Option<String>,
     pub clickhouse_password: Option<String>,
     pub clickhouse_outbox_max_mib: u32,
+    pub redis_url: Option<String>,
     pub dedup_horizon_hours: u16,
     pub relaxed_spacing: bool,
     pub log_level: String,
@@ -70,6 +71,7 @@ impl Default for Config {
             clickhouse_user: None,
             clickhouse_password: None,
             clickhouse_outbox_max_mib: 8_192,
+            redis_url: None,
             dedup_horizon_hours: 24,
             relaxed_spacing: false,
             log_level: "warn".to_owned(),
@@ -268,6 +270,25 @@ pub(super) const FIELDS: &[Field] = &[
         "expected 64 to 1048576",
         "Consumption pauses while more than this waits for ClickHouse."
     ),
+    Field {
+        section: "cache",
+        key: "redis_url",
+        help: "Trending is put there too, for other readers: redis://host:port. Needs the feature redis-cache.",
+        set: |config, text| {
+            if !text.is_empty() && !text.starts_with("redis://") {
+                return Err("expected redis://host:port".to_owned());
+            }
+            if !text.is_empty() && cfg!(not(feature = "redis-cache")) {
+                return Err(
+                    "expected none: this nova was built without it; build with --features redis-cache".to_owned()
+                );
+            }
+            config.redis_url = optional(text);
+            Ok(())
+        },
+        // May hold a password.
+        get: |config| hidden(&config.redis_url),
+    },
     number!(
         "dedup",
         "horizon_hours",

@@ -17,9 +17,6 @@ use self::fields::{FIELDS, Field};
 /// Looked for where no `--config` is given.
 pub const DEFAULT_FILE: &str = "nova.toml";
 
-/// Settings that later versions have; told apart from misspelt ones.
-const NOT_YET: [&str; 1] = ["cache.redis_url"];
-
 /// Variables that are no settings.
 const OTHER_VARIABLES: [&str; 3] = ["NOVA_TEST_", "NOVA_FUZZ_", "NOVA_TOKEN"];
 
@@ -81,9 +78,6 @@ impl Config {
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        if NOT_YET.contains(&name) {
-            return Err("is not in this version of nova yet; leave it out".to_owned());
-        }
         match fields().into_iter().find(|field| name == format!("{}.{}", field.section, field.key)) {
             Some(field) => (field.set)(self, value).map_err(|expected| format!("{expected}, found {value:?}")),
             None => {
@@ -149,7 +143,7 @@ mod tests {
     #[test]
     fn every_problem_is_told_with_its_key_and_the_way_out() {
         let file = "loose = 1\n[http]\nlisten = \"here\"\nlissten = 1\n[dedup]\nhorizon_hours = 5\n";
-        let error = Config::from_parts(file, env(&[("NOVA_LOG_LEVEL", "loud"), ("NOVA_CACHE_REDIS_URL", "redis://x")]));
+        let error = Config::from_parts(file, env(&[("NOVA_LOG_LEVEL", "loud"), ("NOVA_CACHE_REDIS_URL", "x")]));
         let text = error.unwrap_err().to_string();
         for part in [
             "loose:",
@@ -157,7 +151,7 @@ mod tests {
             "http.lissten: there is no such",
             "dedup.horizon_hours: expected 24 to 720",
             "log.level: expected error",
-            "cache.redis_url: is not in this version",
+            "cache.redis_url: expected redis://",
         ] {
             assert!(text.contains(part), "{part} is not in {text}");
         }

@@ -82,7 +82,8 @@ impl Ended {
 pub struct Status {
     /// Refreshes by how they ended: ok, error, timeout, panic.
     pub ended: [u64; 4],
-    /// Of the last one.
+    /// Of all of them, and of the last.
+    pub total: Duration,
     pub last: Duration,
     /// Why it is parked, if it is.
     pub parked: Option<String>,
@@ -191,6 +192,7 @@ impl Slot {
             tracing::warn!(job = name, result = Ended::NAMES[ended as usize], "a refresh failed");
         }
         status.ended[ended as usize] += 1;
+        status.total += took;
         status.last = took;
         status.parked = parked;
     }

@@ -121,3 +121,24 @@ fn a_thread_runs_the_jobs_until_their_owner_goes() {
     assert!(ran.iter().count() <= 100, "the job and its sender are gone");
     assert_eq!(Arc::strong_count(&runs), 1);
 }
+
+#[tokio::test]
+async fn what_is_published_is_put_under_the_keys_that_other_services_read() {
+    use crate::cache::{Cache, Embedded, Key};
+    use crate::feed::trending::overrides::Overrides;
+    use crate::feed::trending::publish::Board;
+
+    const NOW_MS: i64 = 1_795_500_000_000;
+    let state: Arc<parking_lot::RwLock<crate::state::State>> =
+        Arc::new(parking_lot::RwLock::new(crate::state::State::new(crate::state::StateSettings::default())));
+    let trending = Arc::new(Board::new(Arc::clone(&state), Overrides::default(), NOW_MS));
+    let served =
+        serving::Served { state, trending, feeds: Arc::default(), rising: Arc::default(), shown: Arc::default() };
+    let cache = Arc::new(Embedded::new(1 << 20, Clock::manual(NOW_MS)));
+    serving::shared(&served, Arc::clone(&cache) as _).refresh(NOW_MS).await.unwrap();
+    for window in ["1h", "6h", "24h", "7d"] {
+        let text = cache.get(Key::plain(&format!("nova:cache:trending:{window}"))).unwrap().unwrap();
+        let list: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!((&list["window"], list["posts"].is_array()), (&window.into(), true));
+    }
+}

@@ -21,12 +21,18 @@ use crate::feed::trending::overrides::Overrides;
 use crate::feed::trending::publish::Published;
 use crate::feed::trending::{self, Window};
 use crate::http::Auth;
+use crate::source::Source;
 use crate::state::State;
 
 use self::data::Social;
 use self::source::DemoSource;
 use super::serve::serve_setup;
 use super::{CliError, out, report};
+
+/// The data set as records, all of it.
+pub(super) fn source_of(social: Arc<Social>) -> Box<dyn Source> {
+    Box::new(DemoSource::new(social, None))
+}
 
 /// Posts that are printed of each list.
 const SHOWN: usize = 10;

@@ -41,6 +41,16 @@ pub async fn create_events(settings: &KafkaSettings, events: &str) -> Result<boo
     }
 }
 
+/// Deletes a topic.
+pub async fn delete(settings: &KafkaSettings, topic: &str) -> Result<(), KafkaError> {
+    let admin: AdminClient<DefaultClientContext> = settings.client().create()?;
+    let options = AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT));
+    match admin.delete_topics(&[topic], &options).await?.into_iter().next() {
+        Some(Err((_, code))) => Err(KafkaError::AdminOp(code)),
+        _ => Ok(()),
+    }
+}
+
 /// Looks at every topic that nova reads. `tables` are the topics of the source tables.
 pub async fn findings(
     settings: &KafkaSettings,

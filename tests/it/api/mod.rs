@@ -1,4 +1,5 @@
 mod admin;
+mod bench;
 pub mod client;
 mod edge;
 mod idempotent;

@@ -1,0 +1,42 @@
+//! The machine on which a figure was taken.
+
+use serde::Serialize;
+
+#[derive(Debug, Serialize)]
+pub(super) struct Machine {
+    /// That this process may use.
+    cores: usize,
+    /// `null` where the system does not tell.
+    mem_gib: Option<u64>,
+    cpu: String,
+}
+
+impl Machine {
+    pub(super) fn here() -> Machine {
+        let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let kib: Option<u64> =
+            field(&read("/proc/meminfo"), "MemTotal").and_then(|text| text.trim_end_matches("kB").trim().parse().ok());
+        let cpu = field(&read("/proc/cpuinfo"), "model name").unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+        Machine { cores, mem_gib: kib.map(|kib| (kib + (1 << 19)) >> 20), cpu }
+    }
+}
+
+/// The first value of a name in the lines `name : value` of proc(5).
+fn field(text: &str, name: &str) -> Option<String> {
+    let pair = |line: &str| line.split_once(':').map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()));
+    text.lines().filter_map(pair).find(|(known, _)| known == name).map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_proc_are_read() {
+        let text = "processor\t: 0\nmodel name\t: A: fast one\nmodel name\t: B\n";
+        assert_eq!(field(text, "model name").as_deref(), Some("A: fast one"));
+        assert_eq!(field("MemTotal:       24607480 kB\n", "MemTotal").as_deref(), Some("24607480 kB"));
+        assert_eq!(field(text, "absent"), None);
+    }
+}

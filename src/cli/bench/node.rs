@@ -1,0 +1,87 @@
+//! Nodes of benches: stores that are removed afterwards, filled with the bundled data set and served on a free port.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::app::{self, AppError, Node, Running, Setup};
+use crate::cli::CliError;
+use crate::cli::demo::{self, data::Social};
+use crate::http::{self, Edge};
+
+/// A directory beside the configured store, on the same disk, removed in the end.
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(super) fn new(data_dir: &Path) -> Result<Scratch, CliError> {
+        let path = data_dir.join(format!("bench-{}", uuid::Uuid::new_v4().simple()));
+        std::fs::create_dir_all(&path)
+            .map_err(|source| CliError::App(AppError::DataDir { path: path.clone(), source }))?;
+        Ok(Scratch(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!("{} is left behind: {error}", self.0.display());
+        }
+    }
+}
+
+/// The bundled data set.
+pub(super) fn social() -> Result<Arc<Social>, CliError> {
+    Social::bundled().map(Arc::new).map_err(|error| CliError::Failed(error.to_string()))
+}
+
+/// Runs the bundled data set through the pipeline of a store, to the end.
+pub(super) fn fill(setup: &Setup, social: Arc<Social>) -> Result<(), CliError> {
+    app::open(setup)?.start(demo::source_of(social), setup)?.finish(|_| {})?;
+    Ok(())
+}
+
+/// A node that serves as `nova serve` does.
+pub(super) struct Serving {
+    pub addr: SocketAddr,
+    pub edge: Arc<Edge>,
+    running: Running,
+    runtime: Runtime,
+    server: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Serving {
+    pub(super) fn start(setup: &Setup) -> Result<Serving, CliError> {
+        let opened = app::open(setup)?;
+        let Node { running, edge } = app::start_node(setup, opened, Duration::ZERO)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = runtime.block_on(http::bind(free, Arc::clone(&edge)));
+        let server = server.map_err(|source| AppError::Listen { addr: free, source })?;
+        let addr = server.local_addr()?;
+        let (stop, stopped) = watch::channel(false);
+        let server = runtime.spawn(server.run(stopped));
+        Ok(Serving { addr, edge, running, runtime, server, stop })
+    }
+
+    /// Ends in the order of `nova serve`.
+    pub(super) fn stop(self) -> Result<(), CliError> {
+        let Serving { edge, running, runtime, server, stop, .. } = self;
+        let _ = stop.send(true);
+        runtime.block_on(server).map_err(|_| AppError::Panicked("http"))?;
+        running.shared.stop();
+        drop(edge);
+        drop(runtime);
+        running.finish(|_| {})?;
+        Ok(())
+    }
+}
