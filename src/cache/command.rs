@@ -115,7 +115,24 @@ pub enum Command<'a> {
 }
 
 impl<'a> Command<'a> {
-    #[cfg(feature = "redis-cache")]
+    /// The answer of a command that names nothing to work on; Redis has no such commands.
+    pub(super) fn empty_answer(&self) -> Option<Reply> {
+        use Command::*;
+        let nothing = match self {
+            MGet(keys) if keys.is_empty() => return Some(Reply::Values(Vec::new())),
+            Del(keys) | Exists(keys) => keys.is_empty(),
+            HSet(_, fields) => fields.is_empty(),
+            HDel(_, members) | SAdd(_, members) | SRem(_, members) | ZRem(_, members) => members.is_empty(),
+            ZAdd(_, members) => members.is_empty(),
+            _ => false,
+        };
+        nothing.then_some(Reply::Int(0))
+    }
+}
+
+/// What a cache elsewhere has to know of a command.
+#[cfg(feature = "redis-cache")]
+impl<'a> Command<'a> {
     pub(super) fn keys(&self) -> &[Key<'a>] {
         use Command::*;
         match self {
@@ -143,18 +160,22 @@ impl<'a> Command<'a> {
         }
     }
 
-    /// The answer of a command that names nothing to work on; Redis has no such commands.
-    pub(super) fn empty_answer(&self) -> Option<Reply> {
-        use Command::*;
-        let nothing = match self {
-            MGet(keys) if keys.is_empty() => return Some(Reply::Values(Vec::new())),
-            Del(keys) | Exists(keys) => keys.is_empty(),
-            HSet(_, fields) => fields.is_empty(),
-            HDel(_, members) | SAdd(_, members) | SRem(_, members) | ZRem(_, members) => members.is_empty(),
-            ZAdd(_, members) => members.is_empty(),
-            _ => false,
+    /// The namespace of the first key.
+    pub(super) fn namespace(&self) -> &'a str {
+        self.keys().first().map_or("", |key| key.namespace)
+    }
+
+    /// Commands in one namespace each that together, in order, are this one.
+    pub(super) fn parts(&self) -> Vec<std::borrow::Cow<'_, Command<'a>>> {
+        use std::borrow::Cow::{Borrowed, Owned};
+        let part = match self {
+            Command::MGet(_) => Command::MGet,
+            Command::Del(_) => Command::Del,
+            Command::Exists(_) => Command::Exists,
+            _ => return vec![Borrowed(self)],
         };
-        nothing.then_some(Reply::Int(0))
+        let runs = self.keys().chunk_by(|one, next| one.namespace == next.namespace);
+        runs.map(|keys| Owned(part(keys.to_vec()))).collect()
     }
 }
 

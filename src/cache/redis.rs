@@ -5,13 +5,14 @@
 mod breaker;
 mod wire;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use redis::{Connection, Pipeline, Value, cmd};
+use redis::{Connection, Pipeline, Value};
 
 use super::command::{Command, RESERVED, Reply};
 use super::{Cache, CacheError, Embedded, MAX_NAME_BYTES, MAX_NAMESPACES, Outcome, ScanPage, Stats};
@@ -54,6 +55,13 @@ pub struct Redis {
     misses: AtomicU64,
     fallback_commands: AtomicU64,
     server_failures: AtomicU64,
+}
+
+/// What a round trip brought: values, the generations that it assumed, and the namespaces where that was wrong.
+struct Trip<'n> {
+    values: Vec<Value>,
+    known: BTreeMap<&'n str, String>,
+    changed: BTreeSet<&'n str>,
 }
 
 impl Redis {
@@ -130,19 +138,24 @@ impl Redis {
         Ok(values)
     }
 
-    /// Sends what `fill` adds for the generations of `namespaces`; returns the values, and the namespaces whose
-    /// generation was another than thought.
-    fn send_in(
+    /// Sends what `fill` adds, given the generations of `namespaces`, after the invalidations that wait.
+    fn send_in<'n>(
         &self,
-        namespaces: &BTreeSet<&str>,
+        namespaces: &BTreeSet<&'n str>,
         fill: impl Fn(&mut Pipeline, &BTreeMap<&str, String>),
-    ) -> Outcome<(Vec<Value>, BTreeSet<String>)> {
-        let known = self.known(namespaces)?;
-        let pending: Vec<(String, u64)> = self.pending.lock().iter().map(|(name, id)| (name.clone(), *id)).collect();
+    ) -> Outcome<Trip<'n>> {
+        let mut known = self.known(namespaces)?;
+        let waiting = |(name, id): (&String, &u64)| (name.clone(), *id, new_generation());
+        let pending: Vec<(String, u64, String)> = self.pending.lock().iter().map(waiting).collect();
+        for (namespace, _, generation) in &pending {
+            if let Some(known) = known.get_mut(namespace.as_str()) {
+                known.clone_from(generation);
+            }
+        }
         let mut pipeline = Pipeline::new();
         pipeline.ignore_errors();
-        for (namespace, _) in &pending {
-            pipeline.cmd("SET").arg(generation_key(namespace)).arg(new_generation());
+        for (namespace, _, generation) in &pending {
+            pipeline.cmd("SET").arg(generation_key(namespace)).arg(generation);
         }
         for namespace in known.keys() {
             pipeline.cmd("GET").arg(generation_key(namespace));
@@ -153,22 +166,23 @@ impl Redis {
         if !confirmed {
             return Err(CacheError::Unavailable("it refuses an invalidation".to_owned()));
         }
-        let mut waiting = self.pending.lock();
-        for (namespace, id) in &pending {
-            if waiting.get(namespace) == Some(id) {
-                waiting.remove(namespace);
+        for (namespace, id, generation) in pending {
+            let mut waiting = self.pending.lock();
+            if waiting.get(&namespace) == Some(&id) {
+                waiting.remove(&namespace);
             }
+            drop(waiting);
+            self.remember(&namespace, Some(generation))?;
         }
-        drop(waiting);
         let mut changed = BTreeSet::new();
         for (namespace, thought) in &known {
             let actual = values.next().and_then(wire::text);
             if actual.as_ref() != Some(thought) {
                 self.remember(namespace, actual)?;
-                changed.insert((*namespace).to_owned());
+                changed.insert(*namespace);
             }
         }
-        Ok((values.collect(), changed))
+        Ok(Trip { values: values.collect(), changed, known })
     }
 
     fn remember(&self, namespace: &str, generation: Option<String>) -> Outcome<()> {
@@ -202,28 +216,62 @@ impl Redis {
     }
 
     /// Asks the server. Commands in a namespace that was invalidated meanwhile went to keys that nobody reads any more and
-    /// are done again in its new generation.
+    /// are done again in its new generation; each part is in one namespace, so that nothing else is done twice.
     fn ask(&self, commands: &[Command<'_>]) -> Outcome<Vec<Outcome<Reply>>> {
         let mut replies: Vec<Option<Outcome<Reply>>> = commands.iter().map(refused).collect();
+        let asked = commands.iter().enumerate().filter(|(at, _)| replies[*at].is_none());
+        let parts = asked.flat_map(|(at, command)| command.parts().into_iter().map(move |part| (at, part)));
+        let mut open: Vec<(usize, Cow<'_, Command<'_>>)> = parts.collect();
+        let mut answers: Vec<Vec<(usize, Outcome<Reply>)>> = vec![Vec::new(); commands.len()];
+        let mut order: Vec<usize> = (0..open.len()).collect();
         for _ in 0..MAX_GENERATION_RETRIES {
-            let open: Vec<usize> = (0..commands.len()).filter(|at| replies[*at].is_none()).collect();
-            let keys = open.iter().flat_map(|at| commands[*at].keys());
-            let namespaces = keys.map(|key| key.namespace).filter(|namespace| !namespace.is_empty()).collect();
-            let (values, changed) = self.send_in(&namespaces, |pipeline, known| {
-                for at in &open {
-                    pipeline.add_command(wire::encode(&commands[*at], known));
+            let namespaces = open.iter().map(|(_, part)| part.namespace()).filter(|name| !name.is_empty()).collect();
+            let trip = self.send_in(&namespaces, |pipeline, known| {
+                for (_, part) in &open {
+                    pipeline.add_command(wire::encode(part, known));
                 }
             })?;
-            for (at, value) in open.into_iter().zip(values) {
-                if !commands[at].keys().iter().any(|key| changed.contains(key.namespace)) {
-                    replies[at] = Some(wire::decode(&commands[at], value));
+            let (mut again, mut again_order) = (Vec::new(), Vec::new());
+            for (((at, part), place), value) in open.iter().zip(order).zip(trip.values) {
+                if trip.changed.contains(part.namespace()) {
+                    again.push((*at, part.clone()));
+                    again_order.push(place);
+                } else {
+                    answers[*at].push((place, wire::decode(part, value)));
                 }
             }
-            if replies.iter().all(Option::is_some) {
+            (open, order) = (again, again_order);
+            if open.is_empty() {
+                for (reply, mut parts) in replies.iter_mut().zip(answers) {
+                    parts.sort_by_key(|(place, _)| *place);
+                    let whole = parts.into_iter().map(|(_, answer)| answer).reduce(wire::joined);
+                    *reply = reply.take().or(whole);
+                }
                 return Ok(replies.into_iter().flatten().collect());
             }
         }
         Err(CacheError::Unavailable("a namespace is invalidated faster than it can be asked".to_owned()))
+    }
+
+    fn scan_server(&self, namespace: &str, cursor: u64, pattern: &str, count: usize) -> Outcome<ScanPage> {
+        let namespaces = Some(namespace).filter(|name| !name.is_empty()).into_iter().collect();
+        let prefix_in = |known: &BTreeMap<&str, String>| {
+            known.get(namespace).map_or(String::new(), |generation| wire::prefix(generation, namespace))
+        };
+        for _ in 0..MAX_GENERATION_RETRIES {
+            let mut trip = self.send_in(&namespaces, |pipeline, known| {
+                let matched = wire::escaped(&prefix_in(known)) + pattern;
+                pipeline.cmd("SCAN").arg(cursor).arg("MATCH").arg(matched).arg("COUNT").arg(count.max(1));
+            })?;
+            if trip.changed.is_empty() {
+                let prefix = prefix_in(&trip.known);
+                let (cursor, names) = wire::scanned(trip.values.pop())?;
+                let ours = |name: &&str| !namespace.is_empty() || !RESERVED.iter().any(|start| name.starts_with(start));
+                let names = names.iter().filter_map(|name| name.strip_prefix(&prefix)).filter(ours);
+                return Ok(ScanPage { cursor, names: names.map(str::to_owned).collect() });
+            }
+        }
+        Err(CacheError::Unavailable("a namespace is invalidated faster than it can be scanned".to_owned()))
     }
 
     /// Asks the server unless it rests; `None` if the stand-in has to answer.
@@ -292,22 +340,7 @@ impl Cache for Redis {
     }
 
     fn scan(&self, namespace: &str, cursor: u64, pattern: &str, count: usize) -> Outcome<ScanPage> {
-        let asked = self.guarded(|| {
-            let namespaces = Some(namespace).filter(|name| !name.is_empty()).into_iter().collect();
-            let known = self.known(&namespaces)?;
-            // The generation that is asked for here is the one that the round trip compares.
-            let prefix = known.get(namespace).map_or(String::new(), |generation| wire::prefix(generation, namespace));
-            let (mut values, changed) = self.send_in(&namespaces, |pipeline, _| {
-                let matched = wire::escaped(&prefix) + pattern;
-                pipeline.add_command(
-                    cmd("SCAN").arg(cursor).arg("MATCH").arg(matched).arg("COUNT").arg(count.max(1)).take(),
-                );
-            })?;
-            let (cursor, names) = wire::scanned(values.pop())?;
-            let plain = |name: &&str| !namespace.is_empty() || !RESERVED.iter().any(|start| name.starts_with(start));
-            let names = names.iter().filter_map(|name| name.strip_prefix(&prefix)).filter(plain).map(str::to_owned);
-            Ok(ScanPage { cursor, names: if changed.is_empty() { names.collect() } else { Vec::new() } })
-        });
+        let asked = self.guarded(|| self.scan_server(namespace, cursor, pattern, count));
         asked.unwrap_or_else(|| self.stand_in(1).scan(namespace, cursor, pattern, count))
     }
 

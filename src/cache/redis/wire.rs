@@ -207,6 +207,18 @@ pub(super) fn decode(command: &Command<'_>, value: Value) -> Outcome<Reply> {
     }
 }
 
+/// The answer of a command that was sent in two parts: a sum, or a list; an error is the whole's.
+pub(super) fn joined(first: Outcome<Reply>, second: Outcome<Reply>) -> Outcome<Reply> {
+    match (first?, second?) {
+        (Reply::Int(first), Reply::Int(second)) => Ok(Reply::Int(first + second)),
+        (Reply::Values(mut first), Reply::Values(second)) => {
+            first.extend(second);
+            Ok(Reply::Values(first))
+        }
+        (first, _) => Err(CacheError::Unavailable(format!("a part was answered with another type: {first:?}"))),
+    }
+}
+
 /// Cursor and names of a SCAN; a name that is not UTF-8 is not ours.
 pub(super) fn scanned(value: Option<Value>) -> Outcome<(u64, Vec<String>)> {
     match value {

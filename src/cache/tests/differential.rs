@@ -158,7 +158,8 @@ fn run(subject: &Subject, seed: u64, steps: usize) {
             assert_eq!(found, model.names(space), "seed {seed}, after {done}");
         }
         if random.below(50) == 0 && !space.is_empty() {
-            subject.cache.invalidate(space).unwrap();
+            let other = subject.other.as_ref().filter(|_| random.below(2) == 0);
+            other.unwrap_or(&subject.cache).invalidate(space).unwrap();
             model.invalidate(space);
         }
     }

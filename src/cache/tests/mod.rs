@@ -15,6 +15,8 @@ const NOW_MS: i64 = 1_795_000_000_000;
 /// A cache under test and names that no other test uses.
 struct Subject {
     cache: Box<dyn Cache>,
+    /// Another process that uses the same keys, where there can be one.
+    other: Option<Box<dyn Cache>>,
     /// Set where time is the test's own.
     clock: Option<Clock>,
     /// What plain names and namespaces begin with.
@@ -28,6 +30,7 @@ fn embedded() -> Subject {
     let clock = Clock::manual(NOW_MS);
     Subject {
         cache: Box::new(Embedded::new(64 << 20, clock.clone())),
+        other: None,
         clock: Some(clock),
         unique: "test".to_owned(),
         #[cfg(feature = "redis-cache")]

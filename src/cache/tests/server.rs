@@ -40,6 +40,7 @@ pub fn subject() -> Option<Subject> {
     let unique = format!("nova-test-{}", uuid::Uuid::new_v4().simple());
     Some(Subject {
         cache: Box::new(Redis::new(&url, 1 << 20, Clock::System).unwrap()),
+        other: Some(Box::new(Redis::new(&url, 1 << 20, Clock::System).unwrap())),
         clock: None,
         unique: unique.clone(),
         cleaner: Some(Cleaner { url, unique }),
