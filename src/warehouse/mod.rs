@@ -1,7 +1,7 @@
 //! Everything that happens goes to ClickHouse, each row with the effect of exactly once.
 //!
 //! `rows` writes rows as RowBinary. The `outbox` collects them in the writer's own commits and seals batches: bytes that
-//! never change again, under a token that contains their hash (N8). The `sender` delivers sealed batches, one task a
+//! never change again, under a token that contains their hash (N8). The `sender` delivers sealed batches, one `task` a
 //! table: `clickhouse` is the client with its pinned settings, `verdict` says what an answer means, `bisect` finds the
 //! rows that a table refuses, the `breaker` leaves a server alone that is away. `status` is what all of them, and
 //! everyone who watches, share. `migrate` applies `clickhouse/*.sql`, `lint` tells what would lose or double rows.
@@ -15,6 +15,7 @@ pub mod outbox;
 pub mod rows;
 pub mod sender;
 pub mod status;
+mod task;
 pub mod verdict;
 
 use std::fmt;
