@@ -99,6 +99,12 @@ fn over(
     setup.clickhouse = Some(names.clickhouse.clone());
     setup.clock = Clock::shifted_to(social.end_ms());
     fill(&setup, Arc::clone(&social))?;
+    let stored = runtime.block_on(ClickHouse::new(&names.clickhouse).number("SELECT count() FROM post_events"));
+    let (stored, filled) = (stored.map_err(batch::failed)?, social.events.len());
+    if stored != filled as u64 {
+        // What comes later would be taken for the bench's own events.
+        return Err(CliError::Failed(format!("ClickHouse holds {stored} of {filled} events before the bench begins")));
+    }
     setup.drain = app::Drain { idle: Duration::from_secs(2), most: Duration::from_secs(5) };
     if let Some(settings) = &names.kafka {
         setup.kafka = Some(settings.clone());
