@@ -149,7 +149,8 @@ pub fn main() -> ExitCode {
 
 fn init_log(config: &Config) {
     let log = tracing_subscriber::fmt()
-        .with_env_filter(format!("{},rdkafka=off", config.log_level))
-        .with_writer(std::io::stderr);
+        .with_env_filter(format!("{},rdkafka=off,librdkafka=off", config.log_level))
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     if config.log_json { log.json().init() } else { log.init() }
 }

@@ -174,7 +174,8 @@ fn names(list: &TopicPartitionList) -> Vec<TopicPartition> {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
-            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            // A broker that is away is an error there, every second; the source says it, seldom.
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::warn!(facility, "librdkafka: {message}");
             }
             _ => tracing::debug!(facility, "librdkafka: {message}"),

@@ -88,7 +88,8 @@ pub struct KafkaSource {
     idle: bool,
     /// Partitions that ingest has paused.
     paused: Vec<TopicPartition>,
-    complained: Option<(RDKafkaErrorCode, Instant)>,
+    /// When each complaint was last logged; librdkafka's codes are few.
+    complained: Vec<(RDKafkaErrorCode, Instant)>,
     /// The last topic name seen, shared by its records.
     topic: Arc<str>,
 }
@@ -106,7 +107,7 @@ impl KafkaSource {
         let topics: Vec<_> = topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(failed)?;
         let (commit_at, topic) = (Instant::now() + COMMIT_EVERY, "".into());
-        let (idle, paused, complained) = (false, Vec::new(), None);
+        let (idle, paused, complained) = (false, Vec::new(), Vec::new());
         Ok(KafkaSource { consumer, status, commit_at, idle, paused, complained, topic })
     }
 
@@ -149,9 +150,10 @@ impl KafkaSource {
             return Err(SourceError::Kafka(text));
         }
         let now = Instant::now();
-        if self.complained.is_none_or(|(known, at)| known != code || now - at > COMPLAIN_EVERY) {
+        self.complained.retain(|(_, at)| now - *at < COMPLAIN_EVERY);
+        if !self.complained.iter().any(|(known, _)| *known == code) {
             tracing::warn!("Kafka: {error}");
-            self.complained = Some((code, now));
+            self.complained.push((code, now));
         }
         Ok(())
     }
