@@ -44,6 +44,8 @@ pub(super) fn run(args: &Args, config: &Config, report: &Report) -> Result<(), C
     let redis = args.redis.as_deref().map(redis::address).transpose()?;
     let (scratch, social) = (Scratch::new(&config.data_dir)?, social()?);
     let mut setup = Setup::new(scratch.path(), Topics::default(), Arc::new(NoSchemas));
+    // What the node can do, not what one caller is granted.
+    setup.edge.limits.enabled = false;
     fill(&setup, Arc::clone(&social))?;
     // The node goes on where the data ends, so that there is something to rank.
     setup.clock = Clock::shifted_to(social.end_ms());
