@@ -127,10 +127,13 @@ impl Redis {
             }
         };
         // A connection that failed is dropped with what may still come over it, and so are those of its age.
-        let values = pipeline.query(&mut connection).map_err(|error| {
+        let values: Vec<Value> = pipeline.query(&mut connection).map_err(|error| {
             self.idle.lock().clear();
             unavailable(error)
         })?;
+        if let Some(refusal) = values.iter().find_map(wire::not_serving) {
+            return Err(refusal);
+        }
         let mut idle = self.idle.lock();
         if idle.len() < MAX_IDLE_CONNECTIONS {
             idle.push(connection);

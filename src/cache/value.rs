@@ -9,8 +9,10 @@ use super::command::{Command, Reply};
 use super::{CacheError, Outcome};
 
 /// Upper bound of what a field or member takes beside its own bytes: its places in (half-full) B-tree nodes, twice for a
-/// sorted set, and the heap headers of its `Bytes`.
-pub(super) const MEMBER_BYTES: usize = 240;
+/// sorted set, and two allocations for each `Bytes`, a buffer and its count of references.
+pub(super) const MEMBER_BYTES: usize = 320;
+/// What a collection takes for its first members, however few: a leaf of 11 places, two for a sorted set.
+const COLLECTION_BYTES: usize = 960;
 /// Longest text of an integer.
 const INTEGER_BYTES: usize = 20;
 
@@ -129,16 +131,17 @@ pub(super) fn read(value: Option<&Value>, command: &Command<'_>) -> Outcome<Repl
     }
 }
 
-/// Most bytes that a changing command adds to a value.
+/// Most bytes that a changing command adds to a value that is there or not.
 pub(super) fn growth_bytes(command: &Command<'_>) -> usize {
-    match command {
-        Command::IncrBy(..) => INTEGER_BYTES,
+    let members_bytes: usize = match command {
+        Command::IncrBy(..) => return INTEGER_BYTES,
         Command::HSet(_, fields) => fields.iter().map(|(field, value)| field.len() + value.len() + MEMBER_BYTES).sum(),
         Command::SAdd(_, members) => members.iter().map(|member| member.len() + MEMBER_BYTES).sum(),
         Command::ZAdd(_, members) => members.iter().map(|(_, member)| member.len() + MEMBER_BYTES).sum(),
         Command::ZIncrBy(_, _, member) => member.len() + MEMBER_BYTES,
-        _ => 0,
-    }
+        _ => return 0,
+    };
+    COLLECTION_BYTES + members_bytes
 }
 
 /// Does a changing command and keeps `bytes`, what the value takes. An error changes nothing; a collection that becomes
@@ -151,7 +154,7 @@ pub(super) fn change(value: &mut Option<Value>, bytes: &mut usize, command: &Com
             remove_each(fields, bytes, |field| hash.remove(field).map(|value| value.len()))
         }),
         Command::SAdd(_, members) => {
-            let Value::Set(set) = value.get_or_insert_with(|| Value::Set(BTreeSet::new())) else {
+            let Value::Set(set) = collection(value, bytes, || Value::Set(BTreeSet::new())) else {
                 return Err(CacheError::WrongType);
             };
             let added: Vec<&Bytes> = members.iter().filter(|member| set.insert((*member).clone())).collect();
@@ -165,7 +168,7 @@ pub(super) fn change(value: &mut Option<Value>, bytes: &mut usize, command: &Com
             if members.iter().any(|(score, _)| score.is_nan()) {
                 return Err(CacheError::NotAFloat);
             }
-            let sorted = sorted(value)?;
+            let sorted = sorted(value, bytes)?;
             let added = members.iter().filter(|(score, member)| sorted.insert(member.clone(), *score));
             let lens: Vec<usize> = added.map(|(_, member)| member.len() + MEMBER_BYTES).collect();
             *bytes += lens.iter().sum::<usize>();
@@ -175,7 +178,7 @@ pub(super) fn change(value: &mut Option<Value>, bytes: &mut usize, command: &Com
             if by.is_nan() {
                 return Err(CacheError::NotAFloat);
             }
-            let sorted = sorted(value)?;
+            let sorted = sorted(value, bytes)?;
             let score = sorted.scores.get(member).unwrap_or(&0.0) + by;
             if score.is_nan() {
                 return Err(CacheError::NotANumber);
@@ -202,8 +205,16 @@ pub(super) fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn sorted(value: &mut Option<Value>) -> Outcome<&mut Sorted> {
-    match value.get_or_insert_with(|| Value::Sorted(Sorted::default())) {
+/// The collection that is there, or a new one, which is charged for.
+fn collection<'v>(value: &'v mut Option<Value>, bytes: &mut usize, new: impl FnOnce() -> Value) -> &'v mut Value {
+    value.get_or_insert_with(|| {
+        *bytes += COLLECTION_BYTES;
+        new()
+    })
+}
+
+fn sorted<'v>(value: &'v mut Option<Value>, bytes: &mut usize) -> Outcome<&'v mut Sorted> {
+    match collection(value, bytes, || Value::Sorted(Sorted::default())) {
         Value::Sorted(sorted) => Ok(sorted),
         _ => Err(CacheError::WrongType),
     }
@@ -222,7 +233,7 @@ fn remove_each(names: &[Bytes], bytes: &mut usize, mut remove: impl FnMut(&Bytes
 }
 
 fn hash_set(value: &mut Option<Value>, bytes: &mut usize, fields: &[(Bytes, Bytes)]) -> Outcome<Reply> {
-    let Value::Hash(hash) = value.get_or_insert_with(|| Value::Hash(BTreeMap::new())) else {
+    let Value::Hash(hash) = collection(value, bytes, || Value::Hash(BTreeMap::new())) else {
         return Err(CacheError::WrongType);
     };
     let mut added = 0;

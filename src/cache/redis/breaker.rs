@@ -14,11 +14,12 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    /// Whether a command may go to the server at `now_ms`.
+    /// Whether a command may go to the server at `now_ms`. A clock that was set back ends the rest: it is never longer
+    /// than `REST_MS`.
     pub(super) fn admits(&mut self, now_ms: i64) -> bool {
         match self.resting_until_ms {
             None => true,
-            Some(until_ms) if now_ms < until_ms => false,
+            Some(until_ms) if (until_ms - REST_MS..until_ms).contains(&now_ms) => false,
             Some(_) => {
                 self.resting_until_ms = Some(now_ms + REST_MS);
                 true
@@ -58,6 +59,7 @@ mod tests {
         assert!(breaker.admits(REST_MS) && !breaker.admits(REST_MS), "one tries");
         assert!(!breaker.failed(REST_MS) && !breaker.admits(REST_MS + 1));
         assert!(breaker.admits(2 * REST_MS));
+        assert!(breaker.admits(-REST_MS) && !breaker.admits(-REST_MS), "the clock was set back: one tries");
         breaker.succeeded();
         assert!(!breaker.is_open() && !breaker.failed(0), "failures count anew");
     }

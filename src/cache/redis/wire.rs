@@ -8,6 +8,9 @@ use redis::{Cmd, Value, cmd};
 use crate::cache::command::{Command, Expiry, Key, Reply, SetOptions, When};
 use crate::cache::{CacheError, Outcome};
 
+/// Error codes of a server that serves nobody for a while: it loads its data, follows another one, or wants a password.
+const NOT_SERVING: [&str; 5] = ["LOADING", "MASTERDOWN", "CLUSTERDOWN", "READONLY", "NOAUTH"];
+
 /// What the names of a namespace's keys begin with. The length makes it one to one whatever the names hold.
 pub(super) fn prefix(generation: &str, namespace: &str) -> String {
     format!("nova:ns:{generation}:{}:{namespace}:", namespace.len())
@@ -145,6 +148,14 @@ fn error(error: &redis::ServerError) -> CacheError {
         _ if details.contains("not a number") => CacheError::NotANumber,
         _ if details.contains("invalid expire") => CacheError::InvalidExpiry,
         code => CacheError::Unavailable(format!("{code} {details}")),
+    }
+}
+
+/// The error of a server that answers but does not serve; for the breaker that is as if it did not answer.
+pub(super) fn not_serving(value: &Value) -> Option<CacheError> {
+    match value {
+        Value::ServerError(server) if NOT_SERVING.contains(&server.code()) => Some(error(server)),
+        _ => None,
     }
 }
 

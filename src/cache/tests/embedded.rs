@@ -1,5 +1,7 @@
 //! What only the embedded cache promises: its bound, what stays, and that invalidation costs nothing.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 
 use super::{NOW_MS, Random};
@@ -34,6 +36,48 @@ fn memory_stays_under_its_bound_whatever_is_written() {
     }
 }
 
+/// Bytes of this process in memory; pages of 4 KiB.
+fn resident_bytes() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+/// Which shape of entries a process of its own measures: other tests take memory, too.
+const SHAPE: &str = "NOVA_TEST_CACHE_SHAPE";
+
+#[test]
+fn what_is_counted_covers_what_the_process_takes() {
+    if !std::path::Path::new("/proc/self/statm").exists() {
+        return;
+    }
+    let Some(shape) = std::env::var(SHAPE).ok() else {
+        let own = "cache::tests::embedded::what_is_counted_covers_what_the_process_takes";
+        for shape in ["text", "hash", "set", "sorted", "large hash", "large sorted"] {
+            let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+            let done = child.args(["--exact", own, "--nocapture"]).env(SHAPE, shape).output().unwrap();
+            assert!(done.status.success(), "{shape}: {}", String::from_utf8_lossy(&done.stderr));
+        }
+        return;
+    };
+    let before = resident_bytes();
+    let cache = Embedded::new(32 << 20, Clock::manual(NOW_MS));
+    for number in 0..150_000 {
+        let text = || Bytes::from(number.to_string().into_bytes());
+        let (own, shared) = (format!("k{number}"), format!("k{}", number % 100));
+        let outcome = match shape.as_str() {
+            "text" => cache.set(Key::plain(&own), text(), SetOptions::default()).map(drop),
+            "hash" => cache.hset(Key::plain(&own), vec![(text(), text())]).map(drop),
+            "set" => cache.sadd(Key::plain(&own), vec![text()]).map(drop),
+            "sorted" => cache.zadd(Key::plain(&own), vec![(1.0, text())]).map(drop),
+            "large hash" => cache.hset(Key::plain(&shared), vec![(text(), text())]).map(drop),
+            _ => cache.zadd(Key::plain(&shared), vec![(f64::from(number), text())]).map(drop),
+        };
+        outcome.unwrap();
+    }
+    let (taken, counted) = (resident_bytes() - before, cache.stats().bytes);
+    assert!(cache.stats().evictions > 0 && taken <= counted, "{taken} bytes are taken, {counted} counted");
+}
+
 #[test]
 fn a_value_too_large_for_the_cache_is_refused_and_nothing_makes_room_for_it() {
     let cache = Embedded::new(1 << 20, Clock::manual(NOW_MS));
@@ -66,6 +110,12 @@ fn what_is_read_survives_a_flood_of_what_is_not() {
     assert_eq!(left, hot.len());
 }
 
+fn time_to_invalidate(cache: &Embedded, namespace: &str) -> Duration {
+    let begin = Instant::now();
+    cache.invalidate(namespace).unwrap();
+    begin.elapsed()
+}
+
 #[test]
 fn a_namespace_of_a_million_keys_is_gone_at_once_and_its_memory_soon() {
     let cache = Embedded::new(1 << 30, Clock::manual(NOW_MS));
@@ -73,10 +123,13 @@ fn a_namespace_of_a_million_keys_is_gone_at_once_and_its_memory_soon() {
     for number in 0..1_000_000 {
         cache.set(Key::of("big", &number.to_string()), Bytes::from_static(b"1"), SetOptions::default()).unwrap();
     }
-    cache.set(Key::plain("other"), Bytes::from_static(b"1"), SetOptions::default()).unwrap();
-    assert_eq!((cache.stats().entries, cache.stats().evictions), (1_000_001, 0));
+    for key in [Key::plain("other"), Key::of("small", "1")] {
+        cache.set(key, Bytes::from_static(b"1"), SetOptions::default()).unwrap();
+    }
+    assert_eq!((cache.stats().entries, cache.stats().evictions), (1_000_002, 0));
     let entries = cache.stats().entries;
-    cache.invalidate("big").unwrap();
+    let (big, small) = (time_to_invalidate(&cache, "big"), time_to_invalidate(&cache, "small"));
+    assert!(big < 50 * small.max(Duration::from_micros(200)), "1 M keys: {big:?}, one key: {small:?}");
     assert_eq!(cache.stats().entries, entries, "invalidation visits no entry");
     assert!((0..1_000_000).step_by(997).all(|number| cache.get(Key::of("big", &number.to_string())) == Ok(None)));
     assert_eq!(super::scan_all(&cache, "big", "*"), Vec::<String>::new());

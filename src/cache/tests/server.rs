@@ -1,13 +1,14 @@
 //! What needs a Redis server (`NOVA_TEST_REDIS`), and what happens without one.
 
-use std::io::Write;
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use super::{NOW_MS, Subject};
+use super::{NOW_MS, Random, Subject, embedded, scan_all};
 use crate::cache::{Cache, CacheError, Key, Redis, SetOptions};
 use crate::clock::Clock;
 
@@ -150,4 +151,47 @@ fn without_a_server_the_stand_in_serves() {
     assert_eq!(cache.get(key), Ok(None));
     let stats = cache.stats();
     assert_eq!((stats.breaker_open, stats.server_failures), (true, 3));
+}
+
+#[test]
+fn a_server_that_answers_without_serving_is_given_a_rest() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            let mut buffer = [0; 4096];
+            while let Ok(read @ 1..) = client.read(&mut buffer) {
+                let commands = buffer[..read].iter().filter(|byte| **byte == b'*').count();
+                let answers = "-LOADING Redis is loading the dataset in memory\r\n".repeat(commands);
+                client.write_all(answers.as_bytes()).unwrap();
+            }
+        }
+    });
+    let cache = Redis::new(&format!("redis://127.0.0.1:{port}/"), 1 << 20, Clock::manual(NOW_MS)).unwrap();
+    let key = Key::plain("n");
+    for _ in 0..2 {
+        assert!(matches!(cache.get(key), Err(CacheError::Unavailable(error)) if error.contains("LOADING")));
+    }
+    assert_eq!((cache.incrby(key, 1), cache.incrby(key, 1)), (Ok(1), Ok(2)), "by the stand-in");
+    assert!(cache.stats().breaker_open);
+}
+
+#[test]
+fn random_globs_match_what_redis_matches() {
+    let Some(subject) = subject() else { return };
+    let (local, mut random) = (embedded(), Random(3));
+    let mut text =
+        |letters: &[char], most: u64| -> String { (0..random.below(most + 1)).map(|_| random.pick(letters)).collect() };
+    for _ in 0..60 {
+        let name = text(&['a', 'b', 'c', '-', ']', '^', '*', '\\'], 5);
+        for cache in [&subject.cache, &local.cache] {
+            cache.set(Key::of(&subject.unique, &name), Bytes::from_static(b"1"), SetOptions::default()).unwrap();
+        }
+    }
+    for _ in 0..1_000 {
+        let pattern = text(&['a', 'b', '*', '*', '?', '[', ']', '^', '-', '\\'], 8);
+        let found = [&subject.cache, &local.cache]
+            .map(|cache| scan_all(&**cache, &subject.unique, &pattern).into_iter().collect::<BTreeSet<_>>());
+        assert_eq!(found[0], found[1], "{pattern}");
+    }
 }
