@@ -38,7 +38,7 @@ pub(super) fn serve_setup(
     let started = Instant::now();
     let opened = app::open(setup)?;
     let node = app::start_node(setup, opened, started.elapsed())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = http::runtime()?;
     if let Some(settings) = setup.kafka.clone() {
         runtime.spawn(make_topic(settings, setup.topics.events.clone()));
     }

@@ -55,7 +55,7 @@ pub use self::stream::Streams;
 
 pub use self::gate::{Gate, Reads};
 pub use self::metrics::Observed;
-pub use self::server::{Server, bind, bind_admin};
+pub use self::server::{Server, bind, bind_admin, runtime};
 pub use self::settings::{EdgeSettings, KeySettings};
 
 /// A body: whole, or events as they come.

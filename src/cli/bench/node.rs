@@ -63,7 +63,7 @@ impl Serving {
     pub(super) fn start(setup: &Setup) -> Result<Serving, CliError> {
         let opened = app::open(setup)?;
         let Node { running, edge } = app::start_node(setup, opened, Duration::ZERO)?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let runtime = http::runtime()?;
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = runtime.block_on(http::bind(free, Arc::clone(&edge)));
         let server = server.map_err(|source| AppError::Listen { addr: free, source })?;
