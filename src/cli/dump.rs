@@ -75,7 +75,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         let (trending, algorithm) = (list(Window::Day).numbers, Algorithm::Ranked);
         let ask = Ask { user, algorithm, cursor: None, limit, now_ms, trending: &trending, late: &|| false };
         let page = Snapshots::default().page(&opened.state, &ask);
-        let shape = Shape { explain: true, hydrate: false, latency_ms: 0.0 };
+        let shape = Shape { explain: true, hydrate: false, latency_us: 0 };
         writeln!(out, "{}", page_json(&page, user, algorithm, &key, &shape))?;
     }
     if let Some(id) = args.suggestions {

@@ -4,6 +4,8 @@
 //! One computation at a time makes a user's snapshot (single flight); while it is only too old, but nothing that it
 //! depends on changed, it goes on being served for [`STALE_MS`] and is asked to be made anew in the background.
 
+mod age;
+
 use std::collections::VecDeque;
 use std::hash::Hasher as _;
 use std::sync::Arc;
@@ -12,12 +14,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHasher};
 
+use crate::clock::rfc3339;
 use crate::event::Id;
 use crate::state::State;
 
 use super::cursor::Cursor;
 use super::rank::{self, Feed, Making, Ranked};
 use super::served::Served;
+
+use self::age::{Age, Versions, age};
 
 /// Memory of all snapshots; in each part of the users the one who was away longest makes room.
 pub const SNAPSHOTS_MAX_BYTES: usize = 128 << 20;
@@ -57,8 +62,9 @@ impl Algorithm {
 pub struct Snapshot {
     pub id: u64,
     pub as_of_ms: i64,
-    /// Over whom the user follows and what those posted.
-    versions: u64,
+    /// The same as a text: pages repeat it.
+    pub as_of: String,
+    versions: Versions,
     feed: Feed,
     /// A page of it was given out.
     read: AtomicBool,
@@ -133,15 +139,6 @@ struct Part {
     inner: Mutex<Inner>,
 }
 
-/// How old a snapshot is for its user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Age {
-    Fresh,
-    /// Good to serve; a new one should be made.
-    Due,
-    Gone,
-}
-
 /// See the module.
 pub struct Snapshots {
     parts: Vec<Part>,
@@ -189,6 +186,7 @@ impl Snapshots {
     /// The page, if its snapshot is there and good enough.
     fn known(&self, state: &State, ask: &Ask<'_>) -> Option<Page> {
         let number = number(state, ask.user);
+        let versions = Versions::of(state, number);
         let key = (ask.user, ask.algorithm);
         let part = self.part(ask.user);
         let (snapshot, due) = {
@@ -199,7 +197,7 @@ impl Snapshots {
                 Some(cursor) => (Arc::clone(kept.snapshots.iter().find(|known| known.id == cursor.snapshot)?), false),
                 None => {
                     let last = Arc::clone(kept.snapshots.back()?);
-                    match age(&last, ask.user, versions(state, number), ask.now_ms) {
+                    match age(&last, ask.user, versions, ask.now_ms) {
                         Age::Gone => return None,
                         Age::Fresh => (last, false),
                         Age::Due => {
@@ -210,7 +208,8 @@ impl Snapshots {
                 }
             }
         };
-        Some(Page { due, ..cut_page(state, number, snapshot, ask) })
+        let newer = snapshot.versions != versions;
+        Some(Page { due, newer, ..cut_page(state, number, snapshot, ask) })
     }
 
     fn make(&self, state: &State, key: Key, making: &Making<'_>) -> Arc<Snapshot> {
@@ -226,7 +225,8 @@ impl Snapshots {
         let snapshot = Arc::new(Snapshot {
             id: hasher.finish(),
             as_of_ms: now_ms,
-            versions: versions(state, number),
+            as_of: rfc3339(now_ms * 1_000),
+            versions: Versions::of(state, number),
             feed,
             read: AtomicBool::new(false),
         });
@@ -263,7 +263,7 @@ impl Snapshots {
                 }
                 let _flight = part.flight.lock();
                 let state = state.read();
-                let versions = versions(&state, number(&state, key.0));
+                let versions = Versions::of(&state, number(&state, key.0));
                 let last = part.inner.lock().kept.get(&key).and_then(|kept| kept.snapshots.back().cloned());
                 if last.is_none_or(|last| age(&last, key.0, versions, now_ms) == Age::Fresh) {
                     continue;
@@ -347,52 +347,17 @@ fn number(state: &State, user: Id) -> u32 {
     state.users.number(user).unwrap_or(u32::MAX)
 }
 
-/// Whether a snapshot may be the first page. Jitter by user and snapshot, so that those who came together do not come
-/// back together: it lives for [`TTL_MS`] ±10 %, and from four fifths of that on a new one is asked for.
-fn age(snapshot: &Snapshot, user: Id, versions: u64, now_ms: i64) -> Age {
-    let jitter = |salt: u64, span_ms: i64| {
-        let mut hasher = FxHasher::default();
-        hasher.write(&user.0);
-        hasher.write_u64(snapshot.id ^ salt);
-        (hasher.finish() >> 32) as i64 % span_ms
-    };
-    let ttl_ms = TTL_MS * 9 / 10 + jitter(1, TTL_MS / 5);
-    let early_ms = ttl_ms * 4 / 5 + jitter(2, ttl_ms / 5);
-    let age_ms = now_ms - snapshot.as_of_ms;
-    // A seen post that may be shown again must not wait; a feed made in haste is for this page and those behind it.
-    let over = snapshot.feed.seen_until_ms.is_some_and(|until_ms| now_ms >= until_ms) || snapshot.feed.cut;
-    if snapshot.versions != versions || over || !(0..ttl_ms + STALE_MS).contains(&age_ms) {
-        Age::Gone
-    } else if age_ms >= early_ms {
-        Age::Due
-    } else {
-        Age::Fresh
-    }
-}
-
 fn cut_page(state: &State, number: u32, snapshot: Arc<Snapshot>, ask: &Ask<'_>) -> Page {
     snapshot.read.store(true, Ordering::Relaxed);
     let start = ask.cursor.map_or(0, |cursor| cursor.position as usize);
-    let mut places: Vec<usize> = (start..snapshot.posts().len())
-        .filter(|place| shown(state, number, &snapshot.posts()[*place], ask.now_ms))
-        .take(ask.limit + 1)
-        .collect();
+    let left = (start..snapshot.posts().len()).filter(|at| shown(state, number, &snapshot.posts()[*at], ask.now_ms));
+    let mut places = Vec::with_capacity(ask.limit + 1);
+    places.extend(left.take(ask.limit + 1));
     let more = places.len() > ask.limit;
     places.truncate(ask.limit);
     let next = places.last().map_or(start, |place| place + 1) as u32;
     let cursor = more.then_some(Cursor { algorithm: ask.algorithm as u8, snapshot: snapshot.id, position: next });
-    let newer = snapshot.versions != versions(state, number);
-    Page { snapshot, places, cursor, cache_hit: true, newer, rebuilt: false, due: false }
-}
-
-/// Changes with whom the user follows, and with what each of them posted or whether they are active.
-fn versions(state: &State, user: u32) -> u64 {
-    let mut hasher = FxHasher::default();
-    hasher.write_u32(state.graph.version(user));
-    for followee in state.graph.followees(user) {
-        hasher.write_u32(state.posts.version(followee.user));
-    }
-    hasher.finish()
+    Page { snapshot, places, cursor, cache_hit: true, newer: false, rebuilt: false, due: false }
 }
 
 /// Whether a post of a snapshot may still be shown: visible, not seen meanwhile, and not there only because of a follow

@@ -1,7 +1,7 @@
 //! The edge: hyper, one route table, bearer tokens, limits, problem details. It reads memory and appends to a log; it
 //! never opens a transaction.
 //!
-//! `server` takes connections, `request` brings a request to its handler and its answer back, `route` says what there
+//! `server` takes connections, `workers` serve them, in the short `lane` or by hyper, `request` brings a request to its handler and its answer back, `route` says what there
 //! is and who may. `auth`, `limit`, `idempotency`, `cors`, `trace` and `encoding` each know one thing of a request;
 //! `durable` waits for the writer, `upkeep` forgets what has expired.
 
@@ -16,6 +16,7 @@ mod events;
 mod feed_metrics;
 mod gate;
 pub mod idempotency;
+mod lane;
 pub mod limit;
 mod metrics;
 mod openapi;
@@ -30,6 +31,7 @@ mod stream;
 mod tls;
 mod trace;
 mod upkeep;
+mod workers;
 
 use std::sync::Arc;
 

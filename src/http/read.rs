@@ -98,9 +98,9 @@ pub(super) fn feed(edge: &Edge, query: &str, subject: &Subject) -> Result<Respon
     if page.due {
         edge.jobs.runner.wake(FEED_WARMUP);
     }
-    let took = started.elapsed();
-    edge.feeds.served.feed(now_ms, page.cache_hit, page.snapshot.cut(), took.as_micros() as u32);
-    let shape = Shape { explain, hydrate, latency_ms: took.as_secs_f64() * 1e3 };
+    let latency_us = started.elapsed().as_micros() as u32;
+    edge.feeds.served.feed(now_ms, page.cache_hit, page.snapshot.cut(), latency_us);
+    let shape = Shape { explain, hydrate, latency_us };
     let body = page_json(&page, subject.user, algorithm, &edge.cursor_key, &shape);
     Ok(server::json(StatusCode::OK, body))
 }

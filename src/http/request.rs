@@ -1,5 +1,6 @@
 //! One request: found, allowed, handled, and what every answer carries.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Either, Empty, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use tracing::Instrument as _;
 
@@ -37,14 +38,17 @@ pub(super) struct Site {
 
 type Answer = Result<Response<Full<Bytes>>, Problem>;
 
+/// The body of a request: none, or what hyper reads.
+pub(super) type Asked = Either<Empty<Bytes>, Incoming>;
+
 /// Answers a request of a connection from `peer`.
-pub(super) async fn answer(site: &Site, peer: IpAddr, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn answer(site: &Site, peer: IpAddr, request: Request<Asked>) -> Response<Body> {
     let started = Instant::now();
     let (head, body) = request.into_parts();
-    let (request_id, trace) = (request_id(&head.headers), Trace::of(&head.headers));
+    let (request_id, trace) = (request_id(&head.headers, site.edge.clock.day_ms()), Trace::of(&head.headers));
     let span = tracing::info_span!(
-        "request", method = %head.method, path = head.uri.path(), request_id, trace_id = trace.trace_id,
-        span_id = trace.span_id,
+        "request", method = %head.method, path = head.uri.path(), request_id = request_id.as_ref(),
+        trace_id = trace.trace_id(), span_id = trace.span_id(),
     );
     let mut verdict = None;
     let handled = handle(site, peer, &head, body, &mut verdict).instrument(span).await;
@@ -70,32 +74,35 @@ pub(super) async fn answer(site: &Site, peer: IpAddr, request: Request<Incoming>
     if !origins.is_empty() {
         cors::write(cors::allowed(origins, &head.headers), headers);
     }
-    let timing = format!("total;dur={:.3}", started.elapsed().as_secs_f64() * 1e3);
-    let own = [
-        (REQUEST_ID, HeaderValue::from_str(&request_id).ok()),
-        (SERVER_TIMING, HeaderValue::from_str(&timing).ok()),
-        (TRACEPARENT, trace.header()),
-    ];
+    let took_us = started.elapsed().as_micros();
+    let timing = format!("total;dur={}.{:03}", took_us / 1_000, took_us % 1_000);
+    let own = [(REQUEST_ID, request_id.as_ref()), (SERVER_TIMING, &timing), (TRACEPARENT, trace.text())];
     for (name, value) in own {
-        value.map(|value| headers.insert(name, value));
+        if let Ok(value) = HeaderValue::from_str(value) {
+            headers.insert(name, value);
+        }
     }
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
 
-/// The caller's request id if it is a plain one, else a new one.
-fn request_id(headers: &HeaderMap) -> String {
+/// The caller's request id if it is a plain one, else a new one (a UUID of version 7).
+fn request_id(headers: &HeaderMap, now_ms: i64) -> Cow<'_, str> {
     let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
     let plain =
         |id: &&str| !id.is_empty() && id.len() <= REQUEST_ID_MAX_BYTES && id.bytes().all(|b| b.is_ascii_graphic());
-    given.filter(plain).map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned)
+    let new = || {
+        let random: [u8; 10] = std::array::from_fn(|_| fastrand::u8(..));
+        uuid::Builder::from_unix_timestamp_millis(now_ms.max(0) as u64, &random).into_uuid()
+    };
+    given.filter(plain).map_or_else(|| new().to_string().into(), Cow::Borrowed)
 }
 
 async fn handle(
     site: &Site,
     peer: IpAddr,
     head: &Parts,
-    body: Incoming,
+    body: Asked,
     verdict: &mut Option<Verdict>,
 ) -> Result<Response<Body>, Problem> {
     let edge = &site.edge;
@@ -204,7 +211,7 @@ async fn by_user(
     subject: &Subject,
     name: &str,
     head: &Parts,
-    body: Incoming,
+    body: Asked,
 ) -> Answer {
     let (headers, query) = (&head.headers, head.uri.query().unwrap_or_default());
     let body = if operation.body.is_empty() { Bytes::new() } else { whole(body).await? };
@@ -249,7 +256,7 @@ async fn by_user(
     }
 }
 
-async fn whole(body: Incoming) -> Result<Bytes, Problem> {
+async fn whole(body: Asked) -> Result<Bytes, Problem> {
     let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_MAX_BYTES).collect()).await;
     let body = body.map_err(|_| Problem::RequestTimeout)?;
     let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {

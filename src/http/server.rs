@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -23,28 +25,29 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::patience::Patient;
-use super::request::{self, Site};
+use super::request::{self, Asked, Site};
 use super::route::{Plane, Routes};
-use super::{Edge, openapi, tls, upkeep};
+use super::workers::Workers;
+use super::{Edge, lane, openapi, tls, upkeep};
 
 /// Connections at once; more wait in the kernel's backlog.
 pub const CONNECTIONS_MAX: usize = 4_096;
 /// Of them, those of one address that is not a trusted proxy; more are closed at once.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 1_024;
-const HEADERS_MAX: usize = 64;
+pub(super) const HEADERS_MAX: usize = 64;
 /// Head of a request.
-const HEAD_MAX_BYTES: usize = 16 << 10;
+pub(super) const HEAD_MAX_BYTES: usize = 16 << 10;
 /// For the head of a request, also of the next one on a connection that is kept.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection on which nothing moves for so long is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests in flight may take once the process stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The runtime that listeners are bound and served in: a worker a core, as one alone bounds the rate of reads.
+/// The runtime that listeners are bound in and connections taken; what they ask is answered by workers of their own.
 pub fn runtime() -> io::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
 }
 
 /// A bound listener.
@@ -52,6 +55,7 @@ pub struct Server {
     listener: TcpListener,
     site: Arc<Site>,
     tls: Option<TlsAcceptor>,
+    workers: Workers,
     /// Set on the one that also does the edge's upkeep.
     upkeep: bool,
 }
@@ -59,18 +63,25 @@ pub struct Server {
 /// Binds the API's address; nothing is accepted before [`Server::run`].
 pub async fn bind(addr: SocketAddr, edge: Arc<Edge>) -> io::Result<Server> {
     let plane = edge.gate.settings.admin_listen.map(|_| Plane::Api);
-    listen(addr, edge, plane, true).await
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    listen(addr, edge, plane, cores, true).await
 }
 
 /// Binds the address of metrics and admin routes where it is another one.
 pub async fn bind_admin(edge: Arc<Edge>) -> io::Result<Option<Server>> {
     match edge.gate.settings.admin_listen {
-        Some(addr) => Ok(Some(listen(addr, edge, Some(Plane::Admin), false).await?)),
+        Some(addr) => Ok(Some(listen(addr, edge, Some(Plane::Admin), 1, false).await?)),
         None => Ok(None),
     }
 }
 
-async fn listen(addr: SocketAddr, edge: Arc<Edge>, plane: Option<Plane>, upkeep: bool) -> io::Result<Server> {
+async fn listen(
+    addr: SocketAddr,
+    edge: Arc<Edge>,
+    plane: Option<Plane>,
+    threads: usize,
+    upkeep: bool,
+) -> io::Result<Server> {
     let settings = &edge.gate.settings;
     let tls = match (&settings.tls_cert, &settings.tls_key) {
         (Some(cert), Some(key)) => Some(tls::acceptor(cert, key)?),
@@ -79,7 +90,8 @@ async fn listen(addr: SocketAddr, edge: Arc<Edge>, plane: Option<Plane>, upkeep:
     let routes = Routes::new(plane).map_err(io::Error::other)?;
     let openapi = openapi::document(&routes).to_string();
     let listener = TcpListener::bind(addr).await?;
-    Ok(Server { listener, site: Arc::new(Site { edge, routes, openapi }), tls, upkeep })
+    let workers = Workers::start(threads)?;
+    Ok(Server { listener, site: Arc::new(Site { edge, routes, openapi }), tls, workers, upkeep })
 }
 
 impl Server {
@@ -99,8 +111,10 @@ impl Server {
                 accepted = self.listener.accept() => accepted,
                 _ = stop.wait_for(|stop| *stop) => break,
             };
+            // A worker's runtime takes it over.
+            let accepted = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer.ip())));
             let (stream, peer) = match accepted {
-                Ok((stream, peer)) => (stream, peer.ip()),
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!("accept: {error}");
                     // Out of descriptors: give others the time to end.
@@ -111,9 +125,15 @@ impl Server {
             let trusted = &self.site.edge.gate.settings.trusted_proxies;
             let proxy = trusted.iter().any(|net| net.contains(&peer.to_canonical()));
             let Some(place) = addresses.enter(peer, proxy) else { continue };
-            let (site, tls, watcher) = (Arc::clone(&self.site), self.tls.clone(), graceful.watcher());
-            tokio::spawn(async move {
-                connect(stream, peer, tls, site, watcher).await;
+            let connection = Connection {
+                peer,
+                tls: self.tls.clone(),
+                site: Arc::clone(&self.site),
+                stop: stop.clone(),
+                watcher: graceful.watcher(),
+            };
+            self.workers.spawn(async move {
+                connection.serve(stream).await;
                 drop((permit, place));
             });
         }
@@ -127,6 +147,7 @@ impl Server {
             // Gone with what it holds of the edge.
             let _ = upkeep.await;
         }
+        self.workers.stop();
     }
 }
 
@@ -161,38 +182,55 @@ impl Drop for Place {
     }
 }
 
-async fn connect(stream: TcpStream, peer: IpAddr, tls: Option<TlsAcceptor>, site: Arc<Site>, watcher: Watcher) {
-    // Small answers must not wait for more.
-    let _ = stream.set_nodelay(true);
-    match tls {
-        None => serve(stream, peer, site, watcher).await,
-        Some(acceptor) => match tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => serve(stream, peer, site, watcher).await,
-            Ok(Err(error)) => tracing::debug!("TLS: {error}"),
-            Err(_) => tracing::debug!("TLS: no handshake in time"),
-        },
-    }
+/// What a connection is served with.
+struct Connection {
+    peer: IpAddr,
+    tls: Option<TlsAcceptor>,
+    site: Arc<Site>,
+    stop: watch::Receiver<bool>,
+    /// Held until the connection ends: who drains waits for it.
+    watcher: Watcher,
 }
 
-async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: S,
-    peer: IpAddr,
-    site: Arc<Site>,
-    watcher: Watcher,
-) {
-    let service = service_fn(move |request| {
-        let site = Arc::clone(&site);
-        async move { Ok::<_, Infallible>(request::answer(&site, peer, request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(HEAD_MAX_BYTES)
-        .max_headers(HEADERS_MAX)
-        .pipeline_flush(true)
-        .serve_connection(TokioIo::new(Patient::new(stream, IDLE_TIMEOUT)), service);
-    if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!("connection: {error}");
+impl Connection {
+    async fn serve(mut self, stream: std::net::TcpStream) {
+        // Small answers must not wait for more.
+        let _ = stream.set_nodelay(true);
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!("connection: {error}"),
+        };
+        match self.tls.take() {
+            None => self.serve_plain(stream).await,
+            Some(acceptor) => match tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => self.serve_plain(stream).await,
+                Ok(Err(error)) => tracing::debug!("TLS: {error}"),
+                Err(_) => tracing::debug!("TLS: no handshake in time"),
+            },
+        }
+    }
+
+    /// In the short lane as long as that goes, then by hyper.
+    async fn serve_plain<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
+        let Connection { peer, site, stop, watcher, .. } = self;
+        let rest = match lane::serve(Patient::new(stream, IDLE_TIMEOUT), peer, &site, stop).await {
+            Ok(Some(rest)) => rest,
+            Ok(None) => return,
+            Err(error) => return tracing::debug!("connection: {error}"),
+        };
+        let service = service_fn(move |request: Request<Incoming>| {
+            let site = Arc::clone(&site);
+            async move { Ok::<_, Infallible>(request::answer(&site, peer, request.map(Asked::Right)).await) }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(HEAD_MAX_BYTES)
+            .max_headers(HEADERS_MAX)
+            .serve_connection(TokioIo::new(rest), service);
+        if let Err(error) = watcher.watch(connection).await {
+            tracing::debug!("connection: {error}");
+        }
     }
 }
 

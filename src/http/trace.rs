@@ -1,36 +1,43 @@
 //! W3C Trace Context: the caller's trace goes on, or a new one begins.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// A trace and this request's place in it.
+/// A trace and this request's place in it, as the text of a `traceparent` of version 00.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Trace {
-    pub trace_id: String,
-    /// Of this request; the caller's is its parent.
-    pub span_id: String,
-    flags: String,
-}
+pub(super) struct Trace(String);
 
 impl Trace {
     /// The trace of a request's `traceparent`; a new one where there is none, or none that is valid.
     pub fn of(headers: &HeaderMap) -> Trace {
-        let random = uuid::Uuid::new_v4().simple().to_string();
-        let span_id = uuid::Uuid::new_v4().simple().to_string()[..16].to_owned();
         let mut given = headers.get_all(TRACEPARENT).iter();
         let one = match (given.next(), given.next()) {
             (Some(value), None) => value.to_str().ok().and_then(parse),
             _ => None,
         };
-        match one {
-            Some((trace_id, flags)) => Trace { trace_id: trace_id.to_owned(), span_id, flags: flags.to_owned() },
-            None => Trace { trace_id: random, span_id, flags: "00".to_owned() },
-        }
+        // Of this request; the caller's is its parent. All zeros would be invalid.
+        let span_id = fastrand::u64(1..);
+        Trace(match one {
+            Some((trace_id, flags)) => format!("00-{trace_id}-{span_id:016x}-{flags}"),
+            None => format!("00-{:032x}-{span_id:016x}-00", fastrand::u128(1..)),
+        })
     }
 
-    pub fn header(&self) -> Option<HeaderValue> {
-        HeaderValue::from_str(&format!("00-{}-{}-{}", self.trace_id, self.span_id, self.flags)).ok()
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    pub fn trace_id(&self) -> &str {
+        self.part(1)
+    }
+
+    pub fn span_id(&self) -> &str {
+        self.part(2)
+    }
+
+    fn part(&self, number: usize) -> &str {
+        self.0.split('-').nth(number).unwrap_or_default()
     }
 }
 
@@ -60,9 +67,9 @@ mod tests {
             Trace::of(&headers)
         };
         let good = of(&format!("00-{id}-b7ad6b7169203331-01"));
-        assert_eq!((good.trace_id.as_str(), good.flags.as_str()), (id, "01"));
-        assert!(good.span_id != "b7ad6b7169203331" && parse(good.header().unwrap().to_str().unwrap()).is_some());
-        assert_eq!(of(&format!("cc-{id}-b7ad6b7169203331-01-what-comes")).trace_id, id);
+        assert_eq!(parse(good.text()), Some((id, "01")));
+        assert!(good.trace_id() == id && good.span_id() != "b7ad6b7169203331" && good.span_id().len() == 16);
+        assert_eq!(of(&format!("cc-{id}-b7ad6b7169203331-01-what-comes")).trace_id(), id);
         for bad in [
             format!("00-{id}-b7ad6b7169203331-01-more"),
             format!("ff-{id}-b7ad6b7169203331-01"),
@@ -72,7 +79,8 @@ mod tests {
             format!("00-{id}-b7ad6b7169203331"),
             "x".to_owned(),
         ] {
-            assert_ne!(of(&bad).trace_id, id, "{bad}");
+            let new = of(&bad);
+            assert!(parse(new.text()).is_some() && new.trace_id() != id, "{bad}");
         }
     }
 }

@@ -41,6 +41,11 @@ impl Id {
         out
     }
 
+    /// Appends that text.
+    pub fn write_to(self, out: &mut String) {
+        out.push_str(std::str::from_utf8(&self.text()).unwrap_or_default());
+    }
+
     /// Parses hyphenated (36 bytes) or plain (32 bytes) hexadecimal text, in either case.
     pub fn parse(text: &[u8]) -> Result<Id, ParseIdError> {
         // Where the hexadecimal pairs of a hyphenated text start.

@@ -54,6 +54,9 @@ pub(super) enum Access {
     Admin,
 }
 
+/// The path of the route that answers with a stream.
+pub(super) const STREAM: &str = "/api/v1/feed/trending/stream";
+
 pub(super) const ADMIN: &[&str] = &["admin"];
 pub(super) const ADMIN_OR_SERVICE: &[&str] = &["admin", "service"];
 

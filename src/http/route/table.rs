@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::{Class, Kind, Operation, Parameter, Plane, Route};
+use super::{Class, Kind, Operation, Parameter, Plane, Route, STREAM};
 
 const fn parameter(name: &'static str, kind: Kind, help: &'static str) -> Parameter {
     Parameter { name, kind, help }
@@ -45,18 +45,13 @@ pub(super) fn operations() -> Vec<Operation> {
                 parameter("cursor", Kind::Text, "The place where the page begins."),
             ])
             .answers(&[200, 304, 400], &["posts", "window", "generated_at", "total_posts", "generation", "cursor"]),
-        O::new(
-            get.clone(),
-            "/api/v1/feed/trending/stream",
-            Route::TrendingStream,
-            "What trends, as server-sent events",
-        )
-        .class(Class::Trending)
-        .query([
-            parameter("window", Kind::OneOf(&["1h", "6h", "24h", "7d"]), "How far back."),
-            parameter("limit", Kind::Integer { min: 1, max: 200 }, LIMIT_HELP),
-        ])
-        .answers(&[200, 400, 405], &[]),
+        O::new(get.clone(), STREAM, Route::TrendingStream, "What trends, as server-sent events")
+            .class(Class::Trending)
+            .query([
+                parameter("window", Kind::OneOf(&["1h", "6h", "24h", "7d"]), "How far back."),
+                parameter("limit", Kind::Integer { min: 1, max: 200 }, LIMIT_HELP),
+            ])
+            .answers(&[200, 400, 405], &[]),
         O::new(get.clone(), "/api/v1/feed/metrics", Route::FeedMetrics, "How a day went")
             .class(Class::Trending)
             .query([parameter("date", Kind::Text, "YYYY-MM-DD, UTC; today where it is left out.")])

@@ -3,6 +3,7 @@ mod bench;
 pub mod client;
 mod edge;
 mod idempotent;
+mod lane;
 mod limits;
 mod remote;
 mod revoked;

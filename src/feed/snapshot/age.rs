@@ -1,0 +1,60 @@
+//! Whether a snapshot is still good.
+
+use std::hash::Hasher as _;
+
+use rustc_hash::FxHasher;
+
+use crate::event::Id;
+use crate::state::State;
+
+use super::{STALE_MS, Snapshot, TTL_MS};
+
+/// What a user's feed depends on, besides time. Each count only grows, and another set of followees is another
+/// `follows`: equal versions mean that nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Versions {
+    /// Of whom the user follows.
+    follows: u32,
+    /// Of what those posted and whether they are active: the sum of their versions.
+    posted: u64,
+}
+
+impl Versions {
+    pub fn of(state: &State, user: u32) -> Versions {
+        let followees = state.graph.followees(user).iter();
+        let posted = followees.map(|followee| u64::from(state.posts.version(followee.user))).sum();
+        Versions { follows: state.graph.version(user), posted }
+    }
+}
+
+/// How old a snapshot is for its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Age {
+    Fresh,
+    /// Good to serve; a new one should be made.
+    Due,
+    Gone,
+}
+
+/// Whether a snapshot may be the first page. Jitter by user and snapshot, so that those who came together do not come
+/// back together: it lives for [`TTL_MS`] ±10 %, and from four fifths of that on a new one is asked for.
+pub(super) fn age(snapshot: &Snapshot, user: Id, versions: Versions, now_ms: i64) -> Age {
+    let jitter = |salt: u64, span_ms: i64| {
+        let mut hasher = FxHasher::default();
+        hasher.write(&user.0);
+        hasher.write_u64(snapshot.id ^ salt);
+        (hasher.finish() >> 32) as i64 % span_ms
+    };
+    let ttl_ms = TTL_MS * 9 / 10 + jitter(1, TTL_MS / 5);
+    let early_ms = ttl_ms * 4 / 5 + jitter(2, ttl_ms / 5);
+    let age_ms = now_ms - snapshot.as_of_ms;
+    // A seen post that may be shown again must not wait; a feed made in haste is for this page and those behind it.
+    let over = snapshot.feed.seen_until_ms.is_some_and(|until_ms| now_ms >= until_ms) || snapshot.feed.cut;
+    if snapshot.versions != versions || over || !(0..ttl_ms + STALE_MS).contains(&age_ms) {
+        Age::Gone
+    } else if age_ms >= early_ms {
+        Age::Due
+    } else {
+        Age::Fresh
+    }
+}

@@ -1,0 +1,233 @@
+//! The short lane: requests without a body whose answer is there at once, which is every read. They are parsed and
+//! answered on the spot, those that came together with one write; hyper's way costs as much again as a page from a
+//! snapshot (`docs/performance.md`). With the first request that is anything else the connection goes over to hyper, for
+//! good: there is one place for bodies, streams, upgrades and what is malformed.
+
+use std::io;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Empty;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep};
+
+use super::request::{self, Asked, Site};
+use super::server::{HEAD_MAX_BYTES, HEAD_TIMEOUT, HEADERS_MAX};
+use super::{Body, encoding, route};
+
+/// Room that is made for what comes.
+const READ_BYTES: usize = 4 << 10;
+/// Answers are written out from here on, though more requests wait; a connection keeps no larger buffer.
+const WRITE_MAX_BYTES: usize = 32 << 10;
+
+/// A stream that begins with what was read of it before.
+pub(super) struct Rest<S> {
+    read: Bytes,
+    stream: S,
+}
+
+/// Serves a connection until it ends (`None`) or is hyper's. Fails as the stream does, or when a request's head is not
+/// there in time.
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
+    mut stream: S,
+    peer: IpAddr,
+    site: &Site,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<Option<Rest<S>>> {
+    let (mut read, mut write, mut date) = (BytesMut::new(), Vec::new(), Date::default());
+    let mut stopped = pin!(stop.wait_for(|stop| *stop));
+    let mut timer = pin!(tokio::time::sleep(HEAD_TIMEOUT));
+    let mut head_by = timer.deadline();
+    loop {
+        let over = loop {
+            match parse(&read) {
+                Ok(Some((request, length))) => {
+                    read.advance(length);
+                    let response = request::answer(site, peer, request.map(|()| Asked::Left(Empty::new()))).await;
+                    encode(response, date.at(site.edge.clock.day_ms()), &mut write);
+                }
+                Ok(None) => break false,
+                Err(Other) => break true,
+            }
+            if write.len() >= WRITE_MAX_BYTES {
+                flush(&mut stream, &mut write).await?;
+            }
+        };
+        if !write.is_empty() {
+            flush(&mut stream, &mut write).await?;
+            head_by = Instant::now() + HEAD_TIMEOUT;
+        }
+        if over {
+            return Ok(Some(Rest { read: read.freeze(), stream }));
+        }
+        read.reserve(READ_BYTES);
+        let more = tokio::select! {
+            biased;
+            more = stream.read_buf(&mut read) => more?,
+            _ = &mut stopped => 0,
+            () = until(timer.as_mut(), head_by) => return Err(io::ErrorKind::TimedOut.into()),
+        };
+        if more == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+/// Ends at `by`. The timer is set anew only when it ends, not for each request.
+async fn until(mut timer: Pin<&mut Sleep>, by: Instant) {
+    loop {
+        timer.as_mut().await;
+        if timer.deadline() >= by {
+            return;
+        }
+        timer.as_mut().reset(by);
+    }
+}
+
+async fn flush(stream: &mut (impl AsyncWrite + Unpin), write: &mut Vec<u8>) -> io::Result<()> {
+    stream.write_all(write).await?;
+    write.clear();
+    write.shrink_to(WRITE_MAX_BYTES);
+    Ok(())
+}
+
+/// Not for the lane.
+struct Other;
+
+/// The first request and the length of its head; `None` while it is not whole.
+fn parse(read: &[u8]) -> Result<Option<(Request<()>, usize)>, Other> {
+    if read.is_empty() {
+        return Ok(None);
+    }
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut head = httparse::Request::new(&mut headers);
+    match head.parse(read) {
+        Ok(httparse::Status::Complete(length)) if length <= HEAD_MAX_BYTES => {
+            Ok(Some((plain(&head).ok_or(Other)?, length)))
+        }
+        Ok(httparse::Status::Partial) if read.len() < HEAD_MAX_BYTES => Ok(None),
+        _ => Err(Other),
+    }
+}
+
+/// The request, if it is one for the lane.
+fn plain(head: &httparse::Request<'_, '_>) -> Option<Request<()>> {
+    let method = match head.method? {
+        "GET" => Method::GET,
+        "HEAD" => Method::HEAD,
+        _ => return None,
+    };
+    // Of HTTP/1.1, in origin-form (RFC 9112 §3.2.1).
+    let path = head.path.filter(|path| head.version == Some(1) && path.starts_with('/'))?;
+    if path.split('?').next() == Some(route::STREAM) {
+        return None;
+    }
+    let mut request = Request::new(());
+    *request.method_mut() = method;
+    *request.uri_mut() = path.parse().ok()?;
+    let headers = request.headers_mut();
+    headers.reserve(head.headers.len());
+    for header in head.headers.iter() {
+        let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
+        let about_body = [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT, UPGRADE].contains(&name);
+        if about_body || (name == CONNECTION && !header.value.eq_ignore_ascii_case(b"keep-alive")) {
+            return None;
+        }
+        headers.append(name, HeaderValue::from_bytes(header.value).ok()?);
+    }
+    Some(request)
+}
+
+/// Appends an answer in the form of RFC 9112. Only a stream has no length, and no route of the lane answers with one.
+fn encode(response: Response<Body>, date: &str, out: &mut Vec<u8>) {
+    let (head, body) = response.into_parts();
+    let body = match body {
+        Body::Left(whole) => encoding::whole(&whole).unwrap_or_default(),
+        Body::Right(_) => Bytes::new(),
+    };
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(head.status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(head.status.canonical_reason().unwrap_or_default().as_bytes());
+    for (name, value) in &head.headers {
+        field(name.as_str(), value.as_bytes(), out);
+    }
+    let bodiless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&head.status);
+    if !bodiless && !head.headers.contains_key(CONTENT_LENGTH) {
+        field(CONTENT_LENGTH.as_str(), itoa::Buffer::new().format(body.len()).as_bytes(), out);
+    }
+    field("date", date.as_bytes(), out);
+    out.extend_from_slice(b"\r\n\r\n");
+    out.extend_from_slice(&body);
+}
+
+fn field(name: &str, value: &[u8], out: &mut Vec<u8>) {
+    for part in [b"\r\n", name.as_bytes(), b": ", value] {
+        out.extend_from_slice(part);
+    }
+}
+
+/// `Date`, made once a second.
+#[derive(Default)]
+struct Date {
+    second: u64,
+    text: String,
+}
+
+impl Date {
+    fn at(&mut self, now_ms: i64) -> &str {
+        let second = now_ms.max(0) as u64 / 1_000;
+        if self.second != second || self.text.is_empty() {
+            self.second = second;
+            self.text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));
+        }
+        &self.text
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Rest<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.read.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let length = self.read.len().min(buffer.remaining());
+        buffer.put_slice(&self.read.split_to(length));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rest<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

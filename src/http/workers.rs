@@ -1,0 +1,74 @@
+//! Threads that serve connections, one a core, each with a runtime of its own. A connection stays where it began: in a
+//! runtime that shares its tasks, workers wake each other at every request, and a wake-up costs more than a page.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+/// For blocking work that a request left behind when everything ends.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// See the module.
+pub(super) struct Workers(Vec<Worker>);
+
+struct Worker {
+    runtime: Handle,
+    /// Connections that it serves.
+    live: Arc<AtomicUsize>,
+    /// Ends the thread when it is dropped.
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// One connection's place with a worker.
+struct Live(Arc<AtomicUsize>);
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Workers {
+    pub fn start(threads: usize) -> io::Result<Workers> {
+        let worker = |number: usize| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let (handle, (stop, stopped)) = (runtime.handle().clone(), oneshot::channel());
+            let thread = std::thread::Builder::new().name(format!("http-{number}"));
+            let thread = thread.spawn(move || {
+                // Dropped or sent, it is the end.
+                let _ = runtime.block_on(stopped);
+                runtime.shutdown_timeout(END_TIMEOUT);
+            })?;
+            Ok(Worker { runtime: handle, live: Arc::default(), stop, thread })
+        };
+        Ok(Workers((0..threads.max(1)).map(worker).collect::<io::Result<_>>()?))
+    }
+
+    /// Runs a connection's task on the worker that has fewest.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let Some(worker) = self.0.iter().min_by_key(|worker| worker.live.load(Ordering::Relaxed)) else { return };
+        worker.live.fetch_add(1, Ordering::Relaxed);
+        let live = Live(Arc::clone(&worker.live));
+        worker.runtime.spawn(async move {
+            task.await;
+            drop(live);
+        });
+    }
+
+    /// Ends the threads, and what still runs on them.
+    pub fn stop(self) {
+        let (stops, threads): (Vec<_>, Vec<_>) = self.0.into_iter().map(|worker| (worker.stop, worker.thread)).unzip();
+        drop(stops);
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread that serves connections ended unexpectedly; its connections were closed");
+            }
+        }
+    }
+}
