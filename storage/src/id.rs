@@ -15,6 +15,9 @@ pub struct ParseIdError;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
+/// Where the hexadecimal pairs of a hyphenated text start.
+const PAIRS: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+
 impl Id {
     pub const NIL: Id = Id([0; 16]);
 
@@ -29,14 +32,8 @@ impl Id {
     /// The hyphenated lower-case text, as 36 ASCII bytes.
     pub fn text(self) -> [u8; 36] {
         let mut out = [b'-'; 36];
-        let mut at = 0;
-        for (index, byte) in self.0.iter().enumerate() {
-            if matches!(index, 4 | 6 | 8 | 10) {
-                at += 1;
-            }
-            out[at] = HEX[usize::from(byte >> 4)];
-            out[at + 1] = HEX[usize::from(byte & 15)];
-            at += 2;
+        for (byte, at) in self.0.iter().zip(PAIRS) {
+            [out[at], out[at + 1]] = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
         }
         out
     }
@@ -48,8 +45,6 @@ impl Id {
 
     /// Parses hyphenated (36 bytes) or plain (32 bytes) hexadecimal text, in either case.
     pub fn parse(text: &[u8]) -> Result<Id, ParseIdError> {
-        // Where the hexadecimal pairs of a hyphenated text start.
-        const PAIRS: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
         let mut out = [0u8; 16];
         let mut bad = 0;
         if let Ok(text) = <&[u8; 36]>::try_from(text) {

@@ -8,7 +8,8 @@ pub const FACTOR_MIN: f64 = 0.1;
 const COMMIT_GOOD_MS: f64 = 100.0;
 const DELAY_GOOD_MS: f64 = 50.0;
 const QUEUE_GOOD: f64 = 0.75;
-/// A commit's share in the running mean.
+/// A commit's share in the running mean of their times, a second's in that of the queue: a queue that is full for a
+/// moment is how batches come, one that stays full is not.
 const NEWEST_SHARE: f64 = 0.2;
 
 /// What tells it.
@@ -16,7 +17,7 @@ const NEWEST_SHARE: f64 = 0.2;
 pub struct Signals {
     /// Running mean of the time of durable commits.
     pub commit_ms: f64,
-    /// How full the writer's queue is, 0 to 1.
+    /// How full the writer's queue is, 0 to 1, as a running mean.
     pub queue: f64,
     /// How late the runtime wakes a timer.
     pub delay_ms: f64,
@@ -37,31 +38,32 @@ pub struct Health {
     commit_ms: AtomicU64,
     commits: AtomicU64,
     seen: AtomicU64,
+    queue: AtomicU64,
     factor: AtomicU64,
 }
 
 impl Default for Health {
     fn default() -> Health {
         let zero = || AtomicU64::new(0);
-        Health { commit_ms: zero(), commits: zero(), seen: zero(), factor: AtomicU64::new(1.0_f64.to_bits()) }
+        let factor = AtomicU64::new(1.0_f64.to_bits());
+        Health { commit_ms: zero(), commits: zero(), seen: zero(), queue: zero(), factor }
     }
 }
 
 impl Health {
     /// Told after each commit, by the one writer.
     pub fn committed(&self, commit_ms: f64) {
-        let mean = self.commit_ms();
-        let mean = mean + (commit_ms - mean) * NEWEST_SHARE;
-        self.commit_ms.store(mean.to_bits(), Ordering::Relaxed);
+        mix(&self.commit_ms, commit_ms);
         self.commits.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Makes the factor anew, about once a second. A second without commits halves their mean: what was slow is over.
+    /// Makes the factor anew, about once a second, from how full the queue is now and how late a timer was. A second without commits halves their mean: what was slow is over.
     pub fn tick(&self, queue: f64, delay_ms: f64) {
         let commits = self.commits.load(Ordering::Relaxed);
         if self.seen.swap(commits, Ordering::Relaxed) == commits {
             self.commit_ms.store((self.commit_ms() / 2.0).to_bits(), Ordering::Relaxed);
         }
+        let queue = mix(&self.queue, queue);
         let factor = factor(&Signals { commit_ms: self.commit_ms(), queue, delay_ms });
         if (factor < 1.0) != (self.factor() < 1.0) {
             tracing::warn!(factor, commit_ms = self.commit_ms(), queue, delay_ms, "the health factor changed");
@@ -76,6 +78,14 @@ impl Health {
     pub fn commit_ms(&self) -> f64 {
         f64::from_bits(self.commit_ms.load(Ordering::Relaxed))
     }
+}
+
+/// Adds a value to a running mean.
+fn mix(mean: &AtomicU64, value: f64) -> f64 {
+    let before = f64::from_bits(mean.load(Ordering::Relaxed));
+    let after = before + (value - before) * NEWEST_SHARE;
+    mean.store(after.to_bits(), Ordering::Relaxed);
+    after
 }
 
 #[cfg(test)]
@@ -111,7 +121,16 @@ mod tests {
         assert!((health.factor() - 0.25).abs() < 0.01, "{}", health.factor());
         (0..4).for_each(|_| health.tick(0.0, 0.0));
         assert_eq!(health.factor(), 1.0);
-        health.tick(1.0, 0.0);
-        assert_eq!(health.factor(), 0.5);
+    }
+
+    #[test]
+    fn a_queue_lowers_the_factor_when_it_stays_full_and_not_for_a_moment() {
+        let health = Health::default();
+        for tick in 0..40 {
+            health.tick(f64::from(tick % 2), 0.0);
+            assert_eq!(health.factor(), 1.0);
+        }
+        (0..40).for_each(|_| health.tick(1.0, 0.0));
+        assert!((health.factor() - 0.5).abs() < 0.01, "{}", health.factor());
     }
 }
