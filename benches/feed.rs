@@ -13,7 +13,7 @@ use nova::discover::rising::Rising;
 use nova::feed::candidates;
 use nova::feed::rank::{self, Making};
 use nova::feed::snapshot::{Algorithm, Ask, Snapshots};
-use nova::state::State;
+use nova::state::{STRUCTURES, State};
 use parking_lot::{RwLock, RwLockWriteGuard};
 
 use self::world::{LIKES, NOW_MS, Rng, USERS, id, like, percentiles, view, world};
@@ -108,7 +108,7 @@ fn waiting(state: State) {
 
 fn serving(c: &mut Criterion) {
     let state = RwLock::new(world());
-    let bytes: usize = state.read().mem_bytes().iter().map(|(_, bytes)| bytes).sum();
+    let bytes: usize = STRUCTURES.iter().map(|(_, bytes)| bytes(&state.read())).sum();
     eprintln!("the world takes {} MiB", bytes >> 20);
     pages(c, &state);
     waiting(state.into_inner());

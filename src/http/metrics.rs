@@ -15,6 +15,7 @@ use prometheus_client::registry::{Metric, Registry};
 use crate::event::Outcome;
 use crate::pipeline::writer::CommitFacts;
 use crate::source::kafka::KafkaStatus;
+use crate::state::STRUCTURES;
 use crate::state::histogram::Histogram as Counts;
 use crate::warehouse::Target;
 use crate::warehouse::status::Status as WarehouseStatus;
@@ -180,8 +181,7 @@ fn pipeline(edge: &Edge, to: &mut Registry) {
     let help = "Unchanged values that no stored row could fill, since the start";
     one(to, "nova_toast_unfilled", help, observed.toast_unfilled.clone());
     one(to, "nova_recovery_seconds", "Time that the last start took to recover", observed.recovery_seconds.clone());
-    let mem = edge.state.read().mem_bytes();
-    let mem = mem.into_iter().map(|(structure, bytes)| (labels([("structure", structure)]), bytes as f64));
+    let mem = STRUCTURES.iter().map(|(name, bytes)| (labels([("structure", name)]), bytes(&edge.state.read()) as f64));
     gauges(to, "nova_mem_bytes", "Memory of each structure", mem);
 }
 

@@ -240,19 +240,25 @@ impl State {
         counts.iter().zip(self.settings.weights).map(|(count, weight)| count * weight).sum()
     }
 
-    /// Bytes of each structure.
-    pub fn mem_bytes(&self) -> Vec<(&'static str, usize)> {
+    fn users_bytes(&self) -> usize {
         let names: usize = self.user_rows.iter().flatten().map(|row| row.username.len()).sum();
-        vec![
-            ("ids", self.users.mem_bytes() + self.post_ids.mem_bytes()),
-            ("users", self.user_rows.capacity() * size_of::<Option<UserRow>>() + names),
-            ("graph", self.graph.mem_bytes()),
-            ("posts", self.posts.mem_bytes()),
-            ("touches", self.touches.mem_bytes()),
-            ("affinity", self.affinity.mem_bytes()),
-        ]
+        self.user_rows.capacity() * size_of::<Option<UserRow>>() + names
     }
 }
+
+/// The bytes of a structure.
+pub type BytesOf = fn(&State) -> usize;
+
+/// The structures of a state. Each is asked for under a lock of its own: all at once would hold up the
+/// writer, and every reader behind it.
+pub const STRUCTURES: [(&str, BytesOf); 6] = [
+    ("ids", |state| state.users.mem_bytes() + state.post_ids.mem_bytes()),
+    ("users", State::users_bytes),
+    ("graph", |state| state.graph.mem_bytes()),
+    ("posts", |state| state.posts.mem_bytes()),
+    ("touches", |state| state.touches.mem_bytes()),
+    ("affinity", |state| state.affinity.mem_bytes()),
+];
 
 #[cfg(test)]
 mod tests;

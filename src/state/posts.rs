@@ -1,5 +1,7 @@
 //! Posts: their rows, what each has counted, and in which minute.
 
+use parking_lot::Mutex;
+
 use crate::event::Action;
 
 use super::MINUTE_MS;
@@ -81,9 +83,18 @@ pub struct Posts {
     pub(super) folding: Option<usize>,
     /// The latest minute counted.
     pub(super) latest: i32,
-    /// Of this round.
-    changes: Changes,
-    round: u32,
+    round: Round,
+}
+
+/// What changed since somebody last took it. Behind a lock of its own, so that who takes it is a reader of the state: a
+/// second writer would wait for a checkpoint, and every reader behind it.
+#[derive(Debug, Default)]
+struct Round(Mutex<(u32, Changes)>);
+
+impl Clone for Round {
+    fn clone(&self) -> Round {
+        Round(Mutex::new(self.0.lock().clone()))
+    }
 }
 
 impl Posts {
@@ -95,18 +106,20 @@ impl Posts {
 
     /// Notes that the post must be counted anew.
     fn mark(&mut self, post: u32) {
+        let (round, changes) = self.round.0.get_mut();
         // Posts begin with round 0, so rounds begin with 1.
         let mark = &mut self.posts[post as usize].changed_in;
-        if *mark != self.round + 1 {
-            *mark = self.round + 1;
-            self.changes.posts.push(post);
+        if *mark != *round + 1 {
+            *mark = *round + 1;
+            changes.posts.push(post);
         }
     }
 
     /// What changed since the last call.
-    pub fn take_changes(&mut self) -> Changes {
-        self.round = (self.round + 1) % (u32::MAX - 1);
-        std::mem::take(&mut self.changes)
+    pub fn take_changes(&self) -> Changes {
+        let (round, changes) = &mut *self.round.0.lock();
+        *round = (*round + 1) % (u32::MAX - 1);
+        std::mem::take(changes)
     }
 
     /// How often the post counted something, modulo 2^32: tells which of [`Changes::counted`] a count of it holds.
@@ -153,8 +166,9 @@ impl Posts {
         self.latest = self.latest.max(minute);
         let times = self.posts[post as usize].times_counted.wrapping_add(1);
         self.posts[post as usize].times_counted = times;
-        if self.changes.counted.len() < LOG_MAX {
-            self.changes.counted.push(Counted { post, minute, action, sign: sign as i8, times });
+        let (_, changes) = self.round.0.get_mut();
+        if changes.counted.len() < LOG_MAX {
+            changes.counted.push(Counted { post, minute, action, sign: sign as i8, times });
         } else {
             self.mark(post);
         }
@@ -291,9 +305,7 @@ impl Posts {
     pub fn mem_bytes(&self) -> usize {
         let buckets: usize = self.posts.iter().map(|post| post.buckets.capacity() * size_of::<Bucket>()).sum();
         let lists: usize = self.by_author.iter().map(|list| list.capacity() * 4 + size_of::<Vec<u32>>()).sum();
-        self.posts.capacity() * size_of::<Post>()
-            + buckets
-            + lists
-            + (self.versions.capacity() + self.changes.posts.capacity()) * 4
+        let changes = self.round.0.lock().1.posts.capacity();
+        self.posts.capacity() * size_of::<Post>() + buckets + lists + (self.versions.capacity() + changes) * 4
     }
 }

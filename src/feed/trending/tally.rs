@@ -50,7 +50,7 @@ impl Tallies {
     /// Brings every window to the state at `now_ms`.
     pub fn update(&mut self, state: &RwLock<State>, now_ms: i64) {
         let (changes, posts, settings) = {
-            let mut state = state.write();
+            let state = state.read();
             (state.posts.take_changes(), state.posts.len(), state.settings().clone())
         };
         let moved: [bool; 4] =

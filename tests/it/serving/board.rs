@@ -116,3 +116,17 @@ proptest! {
         drop(board.page(Window::Hour, parse_cursor(&text).or(Some((7, usize::MAX))), 20, 0));
     }
 }
+
+/// A checkpoint reads the state for long. A tick that waited to write would stop every reader behind it.
+#[test]
+fn a_tick_is_made_while_somebody_reads_the_state_for_long() {
+    let state = Arc::new(RwLock::new(State::new(StateSettings::default())));
+    let board = Arc::new(Board::new(Arc::clone(&state), Overrides::default(), T0_MS));
+    let _checkpoint = state.read();
+    let (told, made) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        board.refresh(T0_MS + 60_000);
+        let _ = told.send(());
+    });
+    made.recv_timeout(std::time::Duration::from_secs(20)).expect("the tick waits for the reader");
+}
