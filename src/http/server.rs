@@ -1,6 +1,5 @@
 //! Listeners and connections.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +14,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -23,6 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::patience::Patient;
+use super::places::Places;
 use super::request::{self, Site};
 use super::route::{Plane, Routes};
 use super::{Edge, openapi, tls, upkeep};
@@ -90,7 +89,7 @@ impl Server {
     /// Serves until `stop` turns true, then lets requests in flight finish.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let addresses = Addresses::default();
+        let addresses = Places::default();
         let graceful = GracefulShutdown::new();
         let upkeep = self.upkeep.then(|| tokio::spawn(upkeep::run(Arc::clone(&self.site.edge))));
         loop {
@@ -110,7 +109,8 @@ impl Server {
             };
             let trusted = &self.site.edge.gate.settings.trusted_proxies;
             let proxy = trusted.iter().any(|net| net.contains(&peer.to_canonical()));
-            let Some(place) = addresses.enter(peer, proxy) else { continue };
+            let most = if proxy { CONNECTIONS_MAX } else { CONNECTIONS_PER_ADDRESS_MAX };
+            let Some(place) = addresses.enter(peer, most) else { continue };
             let (site, tls, watcher) = (Arc::clone(&self.site), self.tls.clone(), graceful.watcher());
             tokio::spawn(async move {
                 connect(stream, peer, tls, site, watcher).await;
@@ -126,37 +126,6 @@ impl Server {
             upkeep.abort();
             // Gone with what it holds of the edge.
             let _ = upkeep.await;
-        }
-    }
-}
-
-/// Connections by address.
-#[derive(Clone, Default)]
-struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-/// The place of one connection.
-struct Place(Addresses, IpAddr);
-
-impl Addresses {
-    fn enter(&self, address: IpAddr, proxy: bool) -> Option<Place> {
-        let mut counts = self.0.lock();
-        let count = counts.entry(address).or_default();
-        if *count >= CONNECTIONS_PER_ADDRESS_MAX && !proxy {
-            return None;
-        }
-        *count += 1;
-        Some(Place(self.clone(), address))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.0.0.lock();
-        if let Some(count) = counts.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.1);
-            }
         }
     }
 }
@@ -189,7 +158,6 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_MAX_BYTES)
         .max_headers(HEADERS_MAX)
-        .pipeline_flush(true)
         .serve_connection(TokioIo::new(Patient::new(stream, IDLE_TIMEOUT)), service);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!("connection: {error}");

@@ -242,6 +242,10 @@ fn methods(operations: &[Operation]) -> &'static str {
     if has(Method::PUT) {
         return "PUT, DELETE";
     }
+    if operations.iter().any(|operation| operation.route == Route::TrendingStream) {
+        // A stream has no end, so nobody can tell what HEAD would.
+        return "GET";
+    }
     match (has(Method::GET), has(Method::POST), has(Method::DELETE)) {
         (true, true, true) => "GET, HEAD, POST, DELETE",
         (true, true, false) => "GET, HEAD, POST",
