@@ -1,6 +1,7 @@
 //! `nova token`.
 
 use clap::ValueEnum;
+use serde_json::json;
 
 use crate::app::AppError;
 use crate::clock::Clock;
@@ -40,7 +41,7 @@ fn seconds(text: &str) -> Result<u64, String> {
     found.ok_or_else(|| "expected a number with s, m, h or d, such as 1h".to_owned())
 }
 
-pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliError> {
     if !config.edge.keys.development() {
         return Err(CliError::Failed(KeyError::Configured.to_string()));
     }
@@ -50,5 +51,5 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     });
     let auth = Auth::open(&config.data_dir).map_err(AppError::from)?;
     let token = auth.mint(args.sub, role, Clock::System.now_ms(), args.ttl).map_err(AppError::from)?;
-    Ok(out::line(&token)?)
+    Ok(out::done(json, &token, &json!({ "token": token, "expires_in_s": args.ttl }))?)
 }
