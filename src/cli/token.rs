@@ -29,6 +29,9 @@ enum Role {
     Service,
 }
 
+/// Ten years: later than that no clock is meant.
+const TTL_MAX_S: u64 = 3_650 * 86_400;
+
 fn id(text: &str) -> Result<Id, String> {
     Id::parse(text.as_bytes()).map_err(|error| error.to_string())
 }
@@ -36,9 +39,10 @@ fn id(text: &str) -> Result<Id, String> {
 fn seconds(text: &str) -> Result<u64, String> {
     let units = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)];
     let found = units.iter().find_map(|(unit, factor)| {
-        text.strip_suffix(*unit)?.parse::<u64>().ok()?.checked_mul(*factor).filter(|seconds| *seconds > 0)
+        let seconds = text.strip_suffix(*unit)?.parse::<u64>().ok()?.checked_mul(*factor)?;
+        (1..=TTL_MAX_S).contains(&seconds).then_some(seconds)
     });
-    found.ok_or_else(|| "expected a number with s, m, h or d, such as 1h".to_owned())
+    found.ok_or_else(|| "expected a number with s, m, h or d, such as 1h; at most 3650d".to_owned())
 }
 
 pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliError> {

@@ -146,3 +146,18 @@ fn a_second_signal_ends_nova_while_rows_still_wait_for_clickhouse() {
     assert!(told(&output).contains("second signal"), "{}", told(&output));
     assert!(second.elapsed() < Duration::from_secs(1), "{:?}", second.elapsed());
 }
+
+#[test]
+fn the_demo_of_few_users_does_not_get_in_the_way_of_the_whole_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = |args: &[&str]| {
+        let output = nova(dir.path(), &[&["demo", "--once", "--json"], args].concat());
+        assert!(output.status.success(), "{}", told(&output));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["accounting"]["totals"].clone()
+    };
+    let few = demo(&["--users", "20"]);
+    assert!(few["applied"].as_u64().unwrap() >= 20 && few["redelivered"] == 0, "{few}");
+    let other = demo(&["--users", "30"]);
+    assert_eq!((&other["applied"], &other["redelivered"]), (&other["consumed"], &Value::from(0)));
+    assert_eq!(demo(&["--users", "20"])["redelivered"], few["consumed"]);
+}

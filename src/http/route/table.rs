@@ -191,7 +191,7 @@ fn users(get: &Method, post: &Method) -> Vec<Operation> {
         )
         .admin()
         .body([
-            parameter("user_ids", Kind::Texts, "1 to 10000 users."),
+            parameter("user_ids", Kind::Texts, "1 to 5000 users."),
             parameter("scope", Kind::OneOf(&["feed"]), "What."),
         ])
         .answers(&[200], &["success", "users"]),
