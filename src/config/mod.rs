@@ -87,7 +87,11 @@ impl Config {
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match fields().into_iter().find(|field| name == format!("{}.{}", field.section, field.key)) {
-            Some(field) => (field.set)(self, value).map_err(|expected| format!("{expected}, found {value:?}")),
+            Some(field) => (field.set)(self, value).map_err(|expected| match value.contains('@') {
+                // An address with a password.
+                true => expected,
+                false => format!("{expected}, found {value:?}"),
+            }),
             None => {
                 let section = name.split_once('.').map_or(name, |(section, _)| section);
                 let keys: Vec<_> = fields().iter().filter(|field| field.section == section).map(|f| f.key).collect();
@@ -218,6 +222,15 @@ mod tests {
         let config = Config::from_parts(file, env(&[("NOVA_KAFKA_SASL_PASSWORD", "hunter3")])).unwrap();
         assert_eq!(config.clickhouse_password.as_deref(), Some("hunter2"));
         for text in [config.file(), config.json().to_string(), format!("{config:?}")] {
+            assert!(!text.contains("hunter"), "{text}");
+        }
+        let leaks = [
+            ("NOVA_CLICKHOUSE_URL", "http://me:hunter4@h:8123"),
+            ("NOVA_REGISTRY_URL", "https://me:hunter5@h/"),
+            ("NOVA_CACHE_REDIS_URL", "http://:hunter6@h"),
+        ];
+        for leak in leaks {
+            let text = Config::from_parts("", env(&[leak])).unwrap_err().to_string();
             assert!(!text.contains("hunter"), "{text}");
         }
     }
