@@ -82,11 +82,13 @@ pub(super) enum Kind {
         max: u64,
     },
     OneOf(&'static [&'static str]),
+    /// Of a query: 0 or 1.
     Flag,
-    /// Of a body: a list of texts, of numbers, of objects.
-    Texts,
+    /// Of a body.
+    Boolean,
+    Uuids,
     Integers,
-    Objects,
+    Events,
 }
 
 /// One method of one path.
