@@ -1,7 +1,7 @@
 //! `nova cdc`: source tables that halted, and how they go on. On a stopped store.
 
 use clap::{Subcommand, ValueEnum};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::event::{Table, TopicPartition};
@@ -57,12 +57,12 @@ pub(super) fn table(name: &str) -> Result<Table, String> {
     Table::from_name(name).ok_or_else(|| "expected users, posts, follows, comments or likes".to_owned())
 }
 
-pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliError> {
+pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), CliError> {
     let opened = open(config)?;
     match args.action {
         Action::State => {
             let tables = Table::ALL.iter().zip(opened.writer.tables());
-            if json {
+            if as_json {
                 let all: Vec<_> = tables.map(|(table, meta)| meta.json(*table)).collect();
                 return Ok(out::line(&Value::from(all).to_string())?);
             }
@@ -83,18 +83,22 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
             }
             let result = command(opened, |reply| Command::Resume { table, truncate, actor: actor(), reply })?;
             result.map_err(|error| CliError::Failed(error.to_string()))?;
-            Ok(out::line(&format!("{table} goes on at the next start"))?)
+            let words = format!("{table} goes on at the next start");
+            Ok(out::done(as_json, &words, &json!({ "table": table.name() }))?)
         }
         Action::Seek { ref topic, partition, offset } => {
             let name = TopicPartition::new(topic.as_str(), partition);
             let seek = |reply| Command::Seek { partition: name.clone(), next: offset, actor: actor(), reply };
             let result = command(opened, seek)?;
             result.map_err(|error| CliError::Failed(error.to_string()))?;
-            Ok(out::line(&format!("{name} goes on at {offset} at the next start"))?)
+            let words = format!("{name} goes on at {offset} at the next start");
+            let value = json!({ "topic": topic, "partition": partition, "next_offset": offset });
+            Ok(out::done(as_json, &words, &value)?)
         }
         Action::Epoch { action: Epoch::Bump { table } } => {
             let epoch = command(opened, |reply| Command::BumpEpoch { table, actor: actor(), reply })?;
-            Ok(out::line(&format!("{table} is in epoch {epoch} and goes on at the next start"))?)
+            let words = format!("{table} is in epoch {epoch} and goes on at the next start");
+            Ok(out::done(as_json, &words, &json!({ "table": table.name(), "epoch": epoch }))?)
         }
     }
 }

@@ -44,7 +44,7 @@ enum Action {
     /// Remove a letter for ever; who, when and why is kept.
     Discard {
         id: u64,
-        #[arg(long)]
+        #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
         reason: String,
     },
 }
@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
                 if *all { letters(&opened, usize::MAX)?.into_iter().map(|(id, _)| id).collect() } else { ids.clone() };
             replay(opened, ids, *force, json)
         }
-        Action::Discard { id, reason } => discard(opened, *id, reason),
+        Action::Discard { id, reason } => discard(opened, *id, reason, json),
     }
 }
 
@@ -112,7 +112,7 @@ fn running(node: &Node, action: &Action, json: bool) -> Result<(), CliError> {
         }
         Action::Discard { id, reason } => {
             node.post("dlq/discard", &json!({ "id": id, "reason": reason }))?;
-            Ok(out::line(&format!("dead letter {id} is discarded"))?)
+            discarded(*id, json)
         }
     }
 }
@@ -201,10 +201,13 @@ fn replay(opened: Opened, ids: Vec<u64>, force: bool, json: bool) -> Result<(), 
     }
 }
 
-fn discard(opened: Opened, id: u64, reason: &str) -> Result<(), CliError> {
+fn discard(opened: Opened, id: u64, reason: &str, json: bool) -> Result<(), CliError> {
     let reason = reason.to_owned();
     let make = |reply| WriterCommand::DiscardDead { id, actor: actor(), reason, reply };
     command(opened, make)?.map_err(|error| CliError::Failed(error.to_string()))?;
-    out::line(&format!("dead letter {id} is discarded"))?;
-    Ok(())
+    discarded(id, json)
+}
+
+fn discarded(id: u64, json: bool) -> Result<(), CliError> {
+    Ok(out::done(json, &format!("dead letter {id} is discarded"), &json!({ "id": id, "discarded": true }))?)
 }

@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 
+use clap::ArgGroup;
+
 use crate::app::{self, AppError};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -16,8 +18,11 @@ use crate::http::Auth;
 use super::stopped::open;
 use super::{CliError, rows};
 
+/// At least one of them is asked for.
+const WHAT: [&str; 4] = ["table", "trending", "feed", "suggestions"];
+
 #[derive(clap::Args)]
-#[group(required = true, multiple = true)]
+#[command(group(ArgGroup::new("what").required(true).multiple(true).args(WHAT)))]
 pub(super) struct Args {
     /// The live rows as JSON lines under the source's column names, ordered by id.
     #[arg(long, value_parser = super::cdc::table)]

@@ -18,10 +18,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), CliError> {
     if args.dry_run {
-        for migration in MIGRATIONS {
-            out::line(&format!("-- {}.sql\n{}", migration.name, migration.sql))?;
-        }
-        return Ok(());
+        let words: Vec<_> = MIGRATIONS.iter().map(|one| format!("-- {}.sql\n{}", one.name, one.sql)).collect();
+        let all: Vec<_> = MIGRATIONS.iter().map(|one| json!({ "name": one.name, "sql": one.sql })).collect();
+        return Ok(out::done(as_json, &words.join("\n"), &all.into())?);
     }
     let settings = app::clickhouse(config).ok_or_else(|| {
         CliError::Usage("clickhouse.url is not set; set it, or NOVA_CLICKHOUSE_URL, or print with --dry-run".to_owned())

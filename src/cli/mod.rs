@@ -121,7 +121,7 @@ pub fn main() -> ExitCode {
     init_log(&config);
     let done = match cli.command {
         Command::Serve(args) => serve::run(&args, &config),
-        Command::Token(args) => token::run(&args, &config),
+        Command::Token(args) => token::run(&args, &config, cli.json),
         Command::Replay(args) => replay::run(&args, &config, cli.json),
         Command::Dump(args) => dump::run(&args, &config),
         Command::Config(args) => config::run(&args, &config, cli.json),
@@ -130,9 +130,9 @@ pub fn main() -> ExitCode {
         Command::Migrate(args) => migrate::run(&args, &config, cli.json),
         Command::Check(args) => check::run(&args, &config, cli.json),
         Command::Health(args) => health::run(&args, &config),
-        Command::Backup(args) => store::backup(&args, &config.data_dir),
-        Command::Restore(args) => store::restore(&args, &config.data_dir),
-        Command::Rebuild => store::run_rebuild(&config),
+        Command::Backup(args) => store::backup(&args, &config.data_dir, cli.json),
+        Command::Restore(args) => store::restore(&args, &config.data_dir, cli.json),
+        Command::Rebuild => store::run_rebuild(&config, cli.json),
         Command::Demo(args) => demo::run(&args, &config, cli.json),
         Command::Bench(args) => bench::run(&args, &config),
     };

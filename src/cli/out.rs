@@ -14,6 +14,11 @@ pub(super) fn line(text: &str) -> std::io::Result<()> {
     out.write_all(b"\n")
 }
 
+/// Says what a command did: in words, or as one JSON document.
+pub(super) fn done(json: bool, words: &str, value: &serde_json::Value) -> std::io::Result<()> {
+    if json { line(&value.to_string()) } else { line(words) }
+}
+
 /// Writes an error for a person to standard error.
 pub(super) fn complain(text: &str) {
     // There is no other place to tell.

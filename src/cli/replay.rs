@@ -81,9 +81,5 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
             out::line(&format!("{dead} records are dead letters: nova --data {} dlq list", config.data_dir.display()))?;
         }
     }
-    let held: Vec<_> = statuses.iter().filter_map(|status| Some((&status.name, status.hold.as_ref()?))).collect();
-    match held.first() {
-        None => Ok(()),
-        Some((name, reason)) => Err(CliError::Failed(format!("{name} is held: {reason}"))),
-    }
+    report::none_held(&statuses)
 }

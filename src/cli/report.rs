@@ -65,6 +65,12 @@ pub(super) fn totals(statuses: &[PartitionStatus]) -> Counts {
     })
 }
 
+/// Fails when a partition waits for a person.
+pub(super) fn none_held(statuses: &[PartitionStatus]) -> Result<(), CliError> {
+    let held = statuses.iter().find_map(|status| Some((&status.name, status.hold.as_ref()?)));
+    held.map_or(Ok(()), |(name, reason)| Err(CliError::Failed(format!("{name} is held: {reason}"))))
+}
+
 /// Partitions that this run touched, by topic and number.
 fn touched(statuses: &[PartitionStatus]) -> Vec<&PartitionStatus> {
     let of_run = |status: &&PartitionStatus| status.consumed() + status.redelivered > 0 || status.hold.is_some();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::app::{self, AppError, Node, Setup};
@@ -42,12 +42,53 @@ pub(super) fn serve_setup(
     if let Some(settings) = setup.kafka.clone() {
         runtime.spawn(make_topic(settings, setup.topics.events.clone()));
     }
-    let served = runtime.block_on(serve(listen, &node, ready));
-    // Whatever ended it, what was taken is committed.
-    node.running.shared.stop();
-    drop(node.edge);
-    node.running.finish(|_| {})?;
+    let mut signals = runtime.block_on(async { Signals::new() })?;
+    let served = match runtime.block_on(serve(listen, &node, ready, &mut signals)) {
+        Ok(Ended::AtOnce) => Err(at_once()),
+        // Whatever ended it, what was taken is committed.
+        ended => {
+            node.running.shared.stop();
+            drop(node.edge);
+            let finishing = runtime.spawn_blocking(move || node.running.finish(|_| {}));
+            let finished = runtime.block_on(async {
+                tokio::select! {
+                    finished = finishing => finished.map_err(|_| AppError::Panicked("finish"))?.map_err(CliError::from),
+                    () = signals.next() => Err(at_once()),
+                }
+            });
+            finished.and(ended.map(|_| ()))
+        }
+    };
+    // What still runs ends with the process.
+    runtime.shutdown_background();
     served
+}
+
+fn at_once() -> CliError {
+    CliError::Failed("stopped at once by a second signal; what was answered is committed".to_owned())
+}
+
+/// SIGTERM and SIGINT.
+struct Signals(Signal, Signal);
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
+    }
+}
+
+/// How serving ended.
+enum Ended {
+    Drained,
+    /// By a second signal.
+    AtOnce,
 }
 
 /// Makes the events topic where it is missing, for as long as it takes to reach a broker.
@@ -66,7 +107,8 @@ async fn serve(
     addr: SocketAddr,
     node: &Node,
     ready: impl FnOnce(SocketAddr) -> Result<(), CliError>,
-) -> Result<(), CliError> {
+    signals: &mut Signals,
+) -> Result<Ended, CliError> {
     let admin = http::bind_admin(Arc::clone(&node.edge)).await;
     let admin_addr = node.edge.gate.settings.admin_listen.unwrap_or(addr);
     let admin = admin.map_err(|source| AppError::Listen { addr: admin_addr, source })?;
@@ -81,23 +123,19 @@ async fn serve(
         };
         tokio::join!(server.run(stopped.clone()), admin);
     });
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let ended = async {
         while node.running.alive() {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     };
     tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+        () = signals.next() => {}
         // The batch loop ended by itself; joining it tells why.
         () = ended => {}
     }
     let _ = stop.send(true);
     tokio::select! {
-        done = serving => done.map_err(|_| AppError::Panicked("http"))?,
-        _ = term.recv() => return Err(CliError::Failed("stopped at once by a second signal".to_owned())),
-        _ = int.recv() => return Err(CliError::Failed("stopped at once by a second signal".to_owned())),
+        done = serving => done.map(|()| Ended::Drained).map_err(|_| AppError::Panicked("http").into()),
+        () = signals.next() => Ok(Ended::AtOnce),
     }
-    Ok(())
 }

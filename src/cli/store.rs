@@ -24,7 +24,7 @@ pub(super) struct BackupArgs {
 pub(super) struct RestoreArgs {
     /// A backup.
     file: PathBuf,
-    /// Also when there is a store; it is kept beside as nova.redb.before-restore.
+    /// Also when there is a store; it is kept beside as nova.redb.before-restore, which must not be there yet.
     #[arg(long)]
     replace: bool,
 }
@@ -39,53 +39,78 @@ fn existing(data: &Path) -> Result<PathBuf, CliError> {
 }
 
 /// A running node makes the copy itself, in `backups` beside its store; from there it is moved where it is seen.
-pub(super) fn backup(args: &BackupArgs, data: &Path) -> Result<(), CliError> {
+pub(super) fn backup(args: &BackupArgs, data: &Path, json: bool) -> Result<(), CliError> {
+    let made = |entries: u64, file: &Path, whose: &str| {
+        let words = format!("{entries} entries are in {}{whose}", file.display());
+        Ok(out::done(json, &words, &json!({ "file": file, "entries": entries }))?)
+    };
     if let Some(node) = args.remote.node(data)? {
         if args.file.exists() {
             return Err(CliError::Failed(format!("{} is there already; choose another name", args.file.display())));
         }
         let name = args.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let made = node.post("backup", &json!({ "name": name }))?;
-        let at = PathBuf::from(made["file"].as_str().unwrap_or_default());
-        if at.exists() {
-            std::fs::copy(&at, &args.file)?;
-            std::fs::remove_file(&at)?;
-            return Ok(out::line(&format!("{} entries are in {}", made["entries"], args.file.display()))?);
+        let answer = node.post("backup", &json!({ "name": name }))?;
+        let at = PathBuf::from(answer["file"].as_str().unwrap_or_default());
+        let entries = answer["entries"].as_u64().unwrap_or_default();
+        if !at.exists() {
+            return made(entries, &at, " of that node");
         }
-        return Ok(out::line(&format!("{} entries are in {} of that node", made["entries"], at.display()))?);
+        copy(&at, &args.file)?;
+        std::fs::remove_file(&at).map_err(|error| failed("cannot remove", &at, &error))?;
+        return made(entries, &args.file, "");
     }
     let entries = open(&existing(data)?)?.copy_to(&args.file).map_err(|error| CliError::Failed(error.to_string()))?;
-    Ok(out::line(&format!("{} entries are in {}", entries, args.file.display()))?)
+    made(entries, &args.file, "")
 }
 
-pub(super) fn restore(args: &RestoreArgs, data: &Path) -> Result<(), CliError> {
+fn failed(what: &str, path: &Path, error: &std::io::Error) -> CliError {
+    CliError::Failed(format!("{what} {}: {error}", path.display()))
+}
+
+/// A whole copy that is on the disk.
+fn copy(from: &Path, to: &Path) -> Result<(), CliError> {
+    let copied = std::fs::copy(from, to).and_then(|_| std::fs::File::open(to)?.sync_all());
+    copied.map_err(|error| failed(&format!("cannot copy {} to", from.display()), to, &error))
+}
+
+pub(super) fn restore(args: &RestoreArgs, data: &Path, json: bool) -> Result<(), CliError> {
     if !args.file.exists() {
         return Err(CliError::Failed(format!("there is no file {}", args.file.display())));
     }
     // Proves that it is a store this build reads, and that nobody has it open.
     drop(open(&args.file)?);
-    std::fs::create_dir_all(data)?;
+    std::fs::create_dir_all(data).map_err(|error| failed("cannot make", data, &error))?;
     let path = app::store_path(data);
+    let before = path.with_extension("redb.before-restore");
     if path.exists() {
         if !args.replace {
             let text = "there is a store already; with --replace it is kept beside as nova.redb.before-restore";
             return Err(CliError::Failed(text.to_owned()));
         }
         drop(open(&path)?);
-        std::fs::rename(&path, path.with_extension("redb.before-restore"))?;
+        if before.exists() {
+            let text = format!("{} is there from an earlier restore: move it away or remove it", before.display());
+            return Err(CliError::Failed(text));
+        }
     }
+    // The backup may be the store that is about to be moved away, or on a disk that fails: first it is whole beside.
     let aside = path.with_extension("redb.restoring");
-    std::fs::copy(&args.file, &aside)?;
-    std::fs::File::open(&aside)?.sync_all()?;
-    std::fs::rename(&aside, &path)?;
-    out::line(&format!("{} is the store of {}", args.file.display(), data.display()))?;
-    Ok(out::line(
-        "what was consumed after the backup is read again from Kafka; client events of that time whose rows ClickHouse \
-         has already may be there twice: see docs/operations.md before you start nova",
-    )?)
+    copy(&args.file, &aside)?;
+    let moved = |from: &Path, to: &Path| std::fs::rename(from, to).map_err(|error| failed("cannot make", to, &error));
+    if path.exists() {
+        moved(&path, &before)?;
+    }
+    moved(&aside, &path)?;
+    let words = format!(
+        "{} is the store of {}\nwhat was consumed after the backup is read again from Kafka; client events of that time \
+         whose rows ClickHouse has already may be there twice: see docs/operations.md before you start nova",
+        args.file.display(),
+        data.display()
+    );
+    Ok(out::done(json, &words, &json!({ "restored": args.file, "data": data }))?)
 }
 
-pub(super) fn run_rebuild(config: &Config) -> Result<(), CliError> {
+pub(super) fn run_rebuild(config: &Config, json: bool) -> Result<(), CliError> {
     if config.kafka_brokers.is_none() {
         return Err(CliError::Usage(
             "there is no source to read again: kafka.brokers is not set. Captures can be replayed into another --data"
@@ -94,5 +119,6 @@ pub(super) fn run_rebuild(config: &Config) -> Result<(), CliError> {
     }
     let store = open(&existing(&config.data_dir)?)?;
     let partitions = rebuild(&store).map_err(|error| CliError::Failed(error.to_string()))?;
-    Ok(out::line(&format!("{partitions} partitions are read from their beginning at the next start"))?)
+    let words = format!("{partitions} partitions are read from their beginning at the next start");
+    Ok(out::done(json, &words, &json!({ "partitions": partitions }))?)
 }

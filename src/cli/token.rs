@@ -1,6 +1,7 @@
 //! `nova token`.
 
 use clap::ValueEnum;
+use serde_json::json;
 
 use crate::app::AppError;
 use crate::clock::Clock;
@@ -28,6 +29,9 @@ enum Role {
     Service,
 }
 
+/// Ten years: later than that no clock is meant.
+const TTL_MAX_S: u64 = 3_650 * 86_400;
+
 fn id(text: &str) -> Result<Id, String> {
     Id::parse(text.as_bytes()).map_err(|error| error.to_string())
 }
@@ -35,12 +39,13 @@ fn id(text: &str) -> Result<Id, String> {
 fn seconds(text: &str) -> Result<u64, String> {
     let units = [('s', 1), ('m', 60), ('h', 3_600), ('d', 86_400)];
     let found = units.iter().find_map(|(unit, factor)| {
-        text.strip_suffix(*unit)?.parse::<u64>().ok()?.checked_mul(*factor).filter(|seconds| *seconds > 0)
+        let seconds = text.strip_suffix(*unit)?.parse::<u64>().ok()?.checked_mul(*factor)?;
+        (1..=TTL_MAX_S).contains(&seconds).then_some(seconds)
     });
-    found.ok_or_else(|| "expected a number with s, m, h or d, such as 1h".to_owned())
+    found.ok_or_else(|| "expected a number with s, m, h or d, such as 1h; at most 3650d".to_owned())
 }
 
-pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliError> {
     if !config.edge.keys.development() {
         return Err(CliError::Failed(KeyError::Configured.to_string()));
     }
@@ -50,5 +55,5 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     });
     let auth = Auth::open(&config.data_dir).map_err(AppError::from)?;
     let token = auth.mint(args.sub, role, Clock::System.now_ms(), args.ttl).map_err(AppError::from)?;
-    Ok(out::line(&token)?)
+    Ok(out::done(json, &token, &json!({ "token": token, "expires_in_s": args.ttl }))?)
 }

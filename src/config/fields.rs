@@ -106,8 +106,14 @@ fn optional(text: &str) -> Option<String> {
 }
 
 fn url(text: &str) -> Result<Option<String>, String> {
-    let plain = text.is_empty() || text.starts_with("http://") || text.starts_with("https://");
-    if plain { Ok(optional(text)) } else { Err("expected http://host:port or https://host:port".to_owned()) }
+    let rest = text.strip_prefix("http://").or(text.strip_prefix("https://"));
+    match rest {
+        _ if text.is_empty() => Ok(None),
+        // What is printed must hold no password.
+        Some(rest) if !rest.split('/').next().unwrap_or_default().contains('@') => Ok(optional(text)),
+        Some(_) => Err("expected no name or password in it; they have settings of their own".to_owned()),
+        None => Err("expected http://host:port or https://host:port".to_owned()),
+    }
 }
 
 fn shown(value: &Option<String>) -> Value {

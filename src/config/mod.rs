@@ -41,21 +41,28 @@ impl Config {
     ) -> Result<Config, ConfigError> {
         let default = Path::new(DEFAULT_FILE);
         let path = file.or_else(|| default.exists().then_some(default));
-        let text = match path {
-            None => String::new(),
-            Some(path) => std::fs::read_to_string(path)
-                .map_err(|error| ConfigError(vec![format!("cannot read {}: {error}", path.display())]))?,
-        };
-        Config::from_parts(&text, environment)
+        let text = path.map_or(Ok(String::new()), |path| {
+            std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+        });
+        match text {
+            Ok(text) => Config::from_parts(&text, environment),
+            Err(unread) => {
+                let more = Config::from_parts("", environment).err().map_or(Vec::new(), |error| error.0);
+                Err(ConfigError([vec![unread], more].concat()))
+            }
+        }
     }
 
     fn from_parts(text: &str, environment: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
-        let table: Table = text.parse().map_err(|error| ConfigError(vec![format!("the file is not TOML: {error}")]))?;
         let (mut given, mut problems) = (BTreeMap::new(), Vec::new());
+        let table: Table = text.parse().unwrap_or_else(|error| {
+            problems.push(format!("the file is not TOML: {error}"));
+            Table::new()
+        });
         for (section, value) in &table {
             match value {
                 Value::Table(keys) => {
-                    let keys = keys.iter().map(|(key, value)| (format!("{section}.{key}"), plain(value)));
+                    let keys = keys.iter().map(|(key, value)| (format!("{section}.{key}"), (plain(value), None)));
                     given.extend(keys);
                 }
                 _ => problems.push(format!("{section}: stands outside of a section; write [section] above it")),
@@ -65,12 +72,13 @@ impl Config {
             let other = OTHER_VARIABLES.iter().any(|prefix| name.starts_with(prefix));
             let Some(rest) = name.strip_prefix("NOVA_").filter(|_| !other) else { continue };
             let (section, key) = rest.split_once('_').unwrap_or((rest, ""));
-            given.insert(format!("{}.{}", section.to_lowercase(), key.to_lowercase()), value);
+            given.insert(format!("{}.{}", section.to_lowercase(), key.to_lowercase()), (value, Some(name)));
         }
         let mut config = Config::default();
-        for (name, value) in given {
+        for (name, (value, variable)) in given {
             if let Err(problem) = config.set(&name, &value) {
-                problems.push(format!("{name}: {problem}"));
+                let variable = variable.map_or(String::new(), |variable| format!(" (from {variable})"));
+                problems.push(format!("{name}: {problem}{variable}"));
             }
         }
         problems.extend(config.edge.problems());
@@ -79,10 +87,20 @@ impl Config {
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match fields().into_iter().find(|field| name == format!("{}.{}", field.section, field.key)) {
-            Some(field) => (field.set)(self, value).map_err(|expected| format!("{expected}, found {value:?}")),
+            Some(field) => (field.set)(self, value).map_err(|expected| match value.contains('@') {
+                // An address with a password.
+                true => expected,
+                false => format!("{expected}, found {value:?}"),
+            }),
             None => {
-                let known: Vec<_> = fields().iter().map(|field| format!("{}.{}", field.section, field.key)).collect();
-                Err(format!("there is no such setting; there are {}", known.join(", ")))
+                let section = name.split_once('.').map_or(name, |(section, _)| section);
+                let keys: Vec<_> = fields().iter().filter(|field| field.section == section).map(|f| f.key).collect();
+                if !keys.is_empty() {
+                    return Err(format!("there is no such setting; [{section}] has {}", keys.join(", ")));
+                }
+                let mut sections: Vec<_> = fields().iter().map(|field| field.section).collect();
+                sections.dedup();
+                Err(format!("there is no such setting; the sections are {}", sections.join(", ")))
             }
         }
     }
@@ -159,6 +177,23 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_cannot_be_read_hides_no_problem_of_the_environment() {
+        let loud = || env(&[("NOVA_LOG_LEVEL", "loud"), ("NOVA_FOO_BAR", "1")]);
+        let broken = Config::from_parts("[http", loud()).unwrap_err();
+        let unread = Config::load(Some(Path::new("/nowhere/nova.toml")), loud()).unwrap_err();
+        for error in [&broken, &unread] {
+            assert_eq!(error.0.len(), 3, "{error}");
+            assert!(
+                error.0[1].starts_with("foo.bar: there is no such setting; the sections are store, http,"),
+                "{error}"
+            );
+            assert!(error.0[1].ends_with("(from NOVA_FOO_BAR)") && error.0[2].ends_with("(from NOVA_LOG_LEVEL)"));
+        }
+        let near = Config::from_parts("[store]\ndir = \"x\"\n", env(&[])).unwrap_err();
+        assert_eq!(near.0, ["store.dir: there is no such setting; [store] has data_dir"]);
+    }
+
+    #[test]
     fn the_edge_is_configured_by_file_and_environment_and_checked_as_a_whole() {
         let file =
             "[http]\ncors_origins = [\"https://a.example\"]\n[auth]\nissuer = \"me\"\n[limits]\nenabled = false\n";
@@ -187,6 +222,15 @@ mod tests {
         let config = Config::from_parts(file, env(&[("NOVA_KAFKA_SASL_PASSWORD", "hunter3")])).unwrap();
         assert_eq!(config.clickhouse_password.as_deref(), Some("hunter2"));
         for text in [config.file(), config.json().to_string(), format!("{config:?}")] {
+            assert!(!text.contains("hunter"), "{text}");
+        }
+        let leaks = [
+            ("NOVA_CLICKHOUSE_URL", "http://me:hunter4@h:8123"),
+            ("NOVA_REGISTRY_URL", "https://me:hunter5@h/"),
+            ("NOVA_CACHE_REDIS_URL", "http://:hunter6@h"),
+        ];
+        for leak in leaks {
+            let text = Config::from_parts("", env(&[leak])).unwrap_err().to_string();
             assert!(!text.contains("hunter"), "{text}");
         }
     }

@@ -15,17 +15,19 @@ use crate::event::{Action, ClientEvent, Dead, Id, Record, TIMESTAMP_MS_RANGE};
 pub const DEVICE_MAX_BYTES: usize = 64;
 pub const APP_VER_MAX_BYTES: usize = 64;
 
-/// Reads one event as `docs/api.md` describes it, with `user_id`. `fallback_id` makes the id of an event that has none.
-pub fn parse(text: &str, fallback_id: impl FnOnce() -> Id) -> Result<ClientEvent, Dead> {
-    Ok(read(text, fallback_id)?)
+/// Reads one event as `docs/api.md` describes it. It is `user`'s where it names nobody; `fallback_id` makes the id of one
+/// that has none.
+pub fn parse(text: &str, user: Id, fallback_id: impl FnOnce() -> Id) -> Result<ClientEvent, Dead> {
+    Ok(read(text, Some(user), fallback_id)?)
 }
 
-pub(super) fn read(text: &str, fallback_id: impl FnOnce() -> Id) -> Result<ClientEvent, Fault> {
+pub(super) fn read(text: &str, user: Option<Id>, fallback_id: impl FnOnce() -> Id) -> Result<ClientEvent, Fault> {
     json::object("event", text)?;
     let mut members = Members::default();
     let mut json = serde_json::Deserializer::from_str(text);
     let read = (&mut members).deserialize(&mut json).and_then(|()| json.end());
     read.map_err(|error| json::malformed("event", &error))?;
+    members.user_id = members.user_id.or(user);
     members.finish(fallback_id)
 }
 

@@ -205,7 +205,7 @@ fn event(record: &Record) -> Result<Fact, Stop> {
     let Some(bytes) = record.value.as_deref() else {
         return Err(Fault::new("missing-value", "an event without a value").into());
     };
-    Ok(Fact::Event(client::read(utf8("event", bytes)?, || client::id_of_record(record))?))
+    Ok(Fact::Event(client::read(utf8("event", bytes)?, None, || client::id_of_record(record))?))
 }
 
 fn utf8<'a>(what: &str, bytes: &'a [u8]) -> Result<&'a str, Fault> {

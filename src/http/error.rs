@@ -39,6 +39,10 @@ pub(super) enum Problem {
     QuotaExceeded {
         retry_after_s: u64,
     },
+    /// The caller has as many streams open as one may.
+    TooManyStreams {
+        most: usize,
+    },
     /// Our health, not the caller's quota.
     Unavailable(&'static str),
     /// The same, where it is known for how long.
@@ -48,7 +52,7 @@ pub(super) enum Problem {
 }
 
 /// Seconds after which a caller may try again where nothing better is known.
-const RETRY_AFTER_S: u64 = 1;
+pub(super) const RETRY_AFTER_S: u64 = 1;
 
 impl Problem {
     fn parts(&self) -> (StatusCode, &'static str, &'static str, String, Option<&'static str>) {
@@ -75,7 +79,10 @@ impl Problem {
                 let detail = format!("needs the role {}", roles.join(" or "));
                 (StatusCode::FORBIDDEN, "insufficient-scope", "Not with this role", detail, None)
             }
-            Problem::NotFound => (StatusCode::NOT_FOUND, "not-found", "There is no such resource", String::new(), None),
+            Problem::NotFound => {
+                let detail = "nothing has this path or id; /openapi.json lists the paths".to_owned();
+                (StatusCode::NOT_FOUND, "not-found", "There is no such resource", detail, None)
+            }
             Problem::MethodNotAllowed { allow } => {
                 let detail = format!("allowed: {allow}");
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Wrong method", detail, None)
@@ -105,6 +112,10 @@ impl Problem {
                 let detail = "too many requests; RateLimit-Policy says how many are granted".to_owned();
                 (StatusCode::TOO_MANY_REQUESTS, "quota-exceeded", "Too many requests", detail, None)
             }
+            Problem::TooManyStreams { most } => {
+                let detail = format!("at most {most} streams of one address; close one");
+                (StatusCode::TOO_MANY_REQUESTS, "quota-exceeded", "Too many streams", detail, None)
+            }
             Problem::Shed { .. } => {
                 let detail = "nova takes fewer requests for now".to_owned();
                 (StatusCode::SERVICE_UNAVAILABLE, "temporary-reduced-capacity", "Not now", detail, None)
@@ -119,7 +130,9 @@ impl Problem {
     pub(super) fn response(&self, instance: &str, request_id: &str) -> Response<Full<Bytes>> {
         let (status, kind, title, detail, field) = self.parts();
         let retry_after = match self {
-            Problem::Unavailable(_) | Problem::IdempotencyConflict => Some(RETRY_AFTER_S),
+            Problem::Unavailable(_) | Problem::IdempotencyConflict | Problem::TooManyStreams { .. } => {
+                Some(RETRY_AFTER_S)
+            }
             Problem::QuotaExceeded { retry_after_s } | Problem::Shed { retry_after_s } => Some(*retry_after_s),
             _ => None,
         };

@@ -4,10 +4,12 @@ use std::io::Read as _;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::Full;
-use serde_json::{Map, Value, json};
+use serde::Deserialize;
+use serde_json::json;
+use serde_json::value::RawValue;
 
 use crate::decode::client;
 use crate::event::{Id, Outcome};
@@ -15,14 +17,14 @@ use crate::source::kafka::ProduceError;
 use crate::source::local::Settled;
 
 use super::auth::Subject;
+use super::body::{self, BODY_MAX_BYTES};
 use super::error::Problem;
 use super::idempotency::Key;
+use super::route::ADMIN_OR_SERVICE;
 use super::{Edge, Log, server};
 
 /// Events of one request.
 pub const EVENTS_MAX: usize = 100;
-/// Bytes of a body, as sent and after inflation.
-pub const BODY_MAX_BYTES: usize = 256 << 10;
 /// An event's time may be so far ahead of ours.
 const AHEAD_MAX_MS: i64 = 5 * 60_000;
 const AGE_MAX_MS: i64 = 86_400_000;
@@ -48,10 +50,7 @@ pub(super) async fn publish(
     body: Bytes,
 ) -> Result<Response<Full<Bytes>>, Problem> {
     let started = Instant::now();
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if !kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
-        return Err(Problem::UnsupportedMediaType("send Content-Type: application/json".to_owned()));
-    }
+    body::must_be_json(headers)?;
     let body = inflated(headers, body)?;
     let items = items(&body)?;
     let (received, now_ms) = (items.len(), edge.clock.now_ms());
@@ -124,9 +123,10 @@ async fn append(edge: &Edge, events: Vec<(Id, Bytes)>, now_ms: i64) -> Result<Ve
 }
 
 fn inflated(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Problem> {
-    match headers.get(CONTENT_ENCODING).map(http::HeaderValue::as_bytes) {
+    // Names of codings are in any letter case, and x-gzip is gzip (RFC 9110 §8.4.1).
+    match headers.get(CONTENT_ENCODING).map(|coding| coding.as_bytes().to_ascii_lowercase()).as_deref() {
         None | Some(b"identity") => Ok(body),
-        Some(b"gzip") => {
+        Some(b"gzip" | b"x-gzip") => {
             let mut out = Vec::new();
             let limited = flate2::read::GzDecoder::new(&body[..]).take(BODY_MAX_BYTES as u64 + 1);
             let read = std::io::BufReader::new(limited).read_to_end(&mut out);
@@ -140,48 +140,45 @@ fn inflated(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Problem> {
     }
 }
 
-fn items(body: &[u8]) -> Result<Vec<Map<String, Value>>, Problem> {
-    #[derive(serde::Deserialize)]
-    struct Request {
-        events: Vec<Value>,
+/// The text of each event: it is read once, as the pipeline reads it, so that no two readings can differ.
+fn items(body: &[u8]) -> Result<Vec<&str>, Problem> {
+    #[derive(Deserialize)]
+    #[serde(expecting = "an object with events")]
+    struct Request<'a> {
+        #[serde(borrow)]
+        events: Vec<&'a RawValue>,
     }
-    let request: Request = serde_json::from_slice(body).map_err(|error| Problem::MalformedJson(error.to_string()))?;
-    if request.events.is_empty() {
+    let Request { events } = body::object(body)?;
+    if events.is_empty() {
         let detail = "events: is empty; send 1 to 100".to_owned();
         return Err(Problem::InvalidParameter { field: "events", detail });
     }
-    if request.events.len() > EVENTS_MAX {
-        return Err(Problem::TooLarge { detail: format!("{} events, at most {EVENTS_MAX}", request.events.len()) });
+    if events.len() > EVENTS_MAX {
+        return Err(Problem::TooLarge { detail: format!("{} events, at most {EVENTS_MAX}", events.len()) });
     }
-    let object = |item| match item {
-        Value::Object(members) => Ok(members),
-        _ => {
-            let detail = "events: each must be an object".to_owned();
-            Err(Problem::InvalidParameter { field: "events", detail })
-        }
-    };
-    request.events.into_iter().map(object).collect()
+    let items: Vec<_> = events.into_iter().map(RawValue::get).collect();
+    if items.iter().any(|item| !item.starts_with('{')) {
+        let detail = "events: each must be an object".to_owned();
+        return Err(Problem::InvalidParameter { field: "events", detail });
+    }
+    Ok(items)
 }
 
 /// The user and the record of one event, or why it is refused. Somebody else's event refuses the whole request.
 fn value(
-    mut item: Map<String, Value>,
+    item: &str,
     subject: &Subject,
     own_id: Option<Id>,
     now_ms: i64,
 ) -> Result<Result<(Id, Bytes), Refusal>, Problem> {
-    let own = Value::from(subject.user.to_string());
-    let service = matches!(subject.role.as_deref(), Some("service" | "admin"));
-    match item.get("user_id") {
-        None | Some(Value::Null) => drop(item.insert("user_id".to_owned(), own)),
-        Some(user) if service || *user == own => {}
-        Some(_) => return Err(Problem::SubjectMismatch),
-    }
     let fresh = || own_id.unwrap_or_else(|| Id(uuid::Uuid::now_v7().into_bytes()));
-    let event = match client::parse(&Value::Object(item).to_string(), fresh) {
+    let event = match client::parse(item, subject.user, fresh) {
         Ok(event) => event,
         Err(dead) => return Ok(Err((dead.reason, dead.detail))),
     };
+    if event.user_id != subject.user && !subject.has_role(ADMIN_OR_SERVICE) {
+        return Err(Problem::SubjectMismatch);
+    }
     if !(now_ms - AGE_MAX_MS..=now_ms + AHEAD_MAX_MS).contains(&event.event_time_ms) {
         let detail = "event_time: must be within the last 24 hours, at most 5 minutes ahead".to_owned();
         return Ok(Err(("event-time-out-of-range", detail)));

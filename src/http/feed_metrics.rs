@@ -22,7 +22,8 @@ pub(super) fn answer(edge: &Edge, query: &str) -> Result<Response<Full<Bytes>>, 
     let day = match read::parameter(query, "date").filter(|text| !text.is_empty()) {
         None => now_ms.div_euclid(DAY_MS),
         Some(text) => {
-            let begin: Option<jiff::Timestamp> = format!("{text}T00:00:00Z").parse().ok();
+            // Longer ones have a sign.
+            let begin: Option<jiff::Timestamp> = format!("{text}T00:00:00Z").parse().ok().filter(|_| text.len() == 10);
             let wrong = || Problem::InvalidParameter { field: "date", detail: "date: expected YYYY-MM-DD".to_owned() };
             begin.ok_or_else(wrong)?.as_millisecond().div_euclid(DAY_MS)
         }

@@ -17,7 +17,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
-use super::request::{self, Asked, Site};
+use super::body::Asked;
+use super::request::{self, Site};
 use super::server::{HEAD_MAX_BYTES, HEAD_TIMEOUT, HEADERS_MAX};
 use super::{Body, encoding, route};
 

@@ -144,7 +144,7 @@ impl EncodeMetric for Seconds {
             buckets.push((bound, until - below));
             below = until;
         }
-        buckets.push((f64::MAX, self.counts.count() - below));
+        buckets.push((f64::INFINITY, self.counts.count() - below));
         encoder.encode_histogram::<NoLabelSet>(
             self.counts.sum() as f64 * self.unit,
             self.counts.count(),

@@ -7,6 +7,7 @@
 
 mod admin;
 pub mod auth;
+mod body;
 mod cors;
 mod dismiss;
 mod durable;
@@ -22,12 +23,13 @@ mod metrics;
 mod openapi;
 mod overrides;
 mod patience;
+mod places;
 mod read;
 mod request;
 mod route;
 mod server;
 mod settings;
-mod stream;
+pub mod stream;
 mod tls;
 mod trace;
 mod upkeep;
@@ -61,8 +63,7 @@ pub use self::server::{Server, bind, bind_admin, runtime};
 pub use self::settings::{EdgeSettings, KeySettings};
 
 /// A body: whole, or events as they come.
-pub type Body =
-    http_body_util::Either<http_body_util::Full<bytes::Bytes>, http_body_util::channel::Channel<bytes::Bytes>>;
+pub type Body = http_body_util::Either<http_body_util::Full<bytes::Bytes>, stream::Events>;
 
 /// Where client events are made durable.
 pub enum Log {

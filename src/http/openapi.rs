@@ -3,7 +3,11 @@
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::route::{Access, Kind, Operation, Parameter, Routes};
+use crate::decode::client::{APP_VER_MAX_BYTES, DEVICE_MAX_BYTES};
+use crate::event::Action;
+
+use super::events::EVENTS_MAX;
+use super::route::{Access, Kind, Operation, Parameter, Route, Routes};
 
 /// The document of a listener's routes.
 pub(super) fn document(routes: &Routes) -> Value {
@@ -45,8 +49,10 @@ fn described(operation: &Operation) -> Value {
                 (one.name.to_owned(), schema)
             })
             .collect();
+        let needed = needed(operation.route);
+        let schema = json!({ "type": "object", "required": needed, "properties": members });
         out["requestBody"] =
-            json!({ "content": { "application/json": { "schema": { "type": "object", "properties": members } } } });
+            json!({ "required": !needed.is_empty(), "content": { "application/json": { "schema": schema } } });
     }
     if operation.access != Access::Anyone {
         out["security"] = json!([{ "token": [] }]);
@@ -75,11 +81,117 @@ fn schema(kind: Kind) -> Value {
         Kind::Uuid => json!({ "type": "string", "format": "uuid" }),
         Kind::Integer { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::OneOf(values) => json!({ "type": "string", "enum": values }),
-        Kind::Flag => json!({ "enum": [0, 1, false, true] }),
-        Kind::Texts => json!({ "type": "array", "items": { "type": "string" } }),
-        Kind::Integers => json!({ "type": "array", "items": { "type": "integer" } }),
-        Kind::Objects => json!({ "type": "array", "items": { "type": "object" } }),
+        Kind::Flag => json!({ "type": "integer", "enum": [0, 1] }),
+        Kind::Boolean => json!({ "type": "boolean" }),
+        Kind::Uuids => json!({ "type": "array", "minItems": 1, "items": uuid() }),
+        Kind::Integers => {
+            json!({ "type": "array", "minItems": 1, "maxItems": 1_000, "items": { "type": "integer", "minimum": 0 } })
+        }
+        Kind::Events => json!({ "type": "array", "minItems": 1, "maxItems": EVENTS_MAX, "items": event() }),
     }
+}
+
+/// Members of a body that must be there.
+fn needed(route: Route) -> &'static [&'static str] {
+    match route {
+        Route::Events => &["events"],
+        Route::DlqReplay => &["ids"],
+        Route::DlqDiscard => &["id", "reason"],
+        Route::CacheInvalidate => &["user_ids"],
+        Route::Override => &["action"],
+        Route::Backup => &["name"],
+        _ => &[],
+    }
+}
+
+fn event() -> Value {
+    let text = |max: usize| json!({ "type": ["string", "null"], "maxLength": max });
+    let maybe_uuid = json!({ "type": ["string", "null"], "format": "uuid" });
+    let actions = Action::ALL.map(Action::name);
+    json!({
+        "type": "object",
+        "required": ["event_time", "post_id", "action"],
+        "properties": {
+            "event_id": maybe_uuid, "user_id": maybe_uuid, "post_id": uuid(), "author_id": maybe_uuid,
+            "event_time": { "type": ["string", "integer"], "description": "RFC 3339, or epoch milliseconds." },
+            "action": { "type": "string", "enum": actions },
+            "dwell_ms": { "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX },
+            "device": text(DEVICE_MAX_BYTES), "app_ver": text(APP_VER_MAX_BYTES),
+        },
+    })
+}
+
+fn uuid() -> Value {
+    json!({ "type": "string", "format": "uuid" })
+}
+
+/// The schema of a member of an answer; a test holds answers to it.
+fn member(route: Route, name: &str) -> Value {
+    let (list, time) =
+        (|items: Value| json!({ "type": "array", "items": items }), json!({ "type": "string", "format": "date-time" }));
+    match (route, name) {
+        (Route::Feed | Route::ExplainFeed, "posts") => list(uuid()),
+        (Route::Trending, "posts") => list(trending_post()),
+        (Route::Suggestions, "users") => list(suggested()),
+        (Route::CacheInvalidate, "users") => json!({ "type": "integer" }),
+        (_, "success" | "has_more" | "cache_hit" | "newer" | "enabled") => json!({ "type": "boolean" }),
+        (
+            _,
+            "total" | "total_count" | "total_posts" | "total_suggestions" | "received" | "accepted" | "deduped"
+            | "rejected" | "count" | "impressions" | "clicks" | "entries" | "epoch" | "callers",
+        ) => json!({ "type": "integer" }),
+        (Route::DlqLetter, "id") => json!({ "type": "integer" }),
+        (_, "latency_ms" | "ctr" | "hit_rate" | "suggestion_conversion") => json!({ "type": "number" }),
+        (_, "dwell_p50_ms" | "event_visible_p95_ms") => json!({ "type": ["number", "null"] }),
+        (_, "as_of" | "generated_at") => time,
+        (_, "before" | "expires_at") => json!({ "type": ["string", "null"], "format": "date-time" }),
+        (_, "date") => json!({ "type": "string", "format": "date" }),
+        (_, "cursor") => json!({ "type": ["string", "null"] }),
+        (_, "post_id") => uuid(),
+        (_, "degraded" | "reasons") => list(json!({ "type": "string" })),
+        (_, "results" | "revocations" | "letters" | "tables" | "partitions" | "overrides" | "classes" | "keys") => {
+            list(json!({ "type": "object" }))
+        }
+        (_, "health" | "info" | "paths") => json!({ "type": "object" }),
+        (Route::DlqLetter, "value") => json!({ "type": ["object", "null"] }),
+        _ => json!({ "type": "string" }),
+    }
+}
+
+fn trending_post() -> Value {
+    let (whole, number) = (json!({ "type": "integer" }), json!({ "type": "number" }));
+    object([
+        ("post_id", uuid()),
+        ("author_id", uuid()),
+        ("rank", whole.clone()),
+        ("score", number.clone()),
+        ("views", whole.clone()),
+        ("likes", whole.clone()),
+        ("comments", whole.clone()),
+        ("shares", whole.clone()),
+        ("impressions", whole),
+        ("engagement_rate", number),
+    ])
+}
+
+fn suggested() -> Value {
+    let (text, number) = (json!({ "type": "string" }), json!({ "type": "number" }));
+    object([
+        ("user_id", uuid()),
+        ("username", text.clone()),
+        ("score", number.clone()),
+        ("affinity_score", number),
+        ("mutual_followers", json!({ "type": "integer" })),
+        ("reason", text),
+        ("evidence", json!({ "type": "array", "items": uuid() })),
+    ])
+}
+
+/// An object that has all of these.
+fn object<const N: usize>(members: [(&str, Value); N]) -> Value {
+    let names: Vec<_> = members.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let members: Map<_, _> = members.into_iter().map(|(name, schema)| (name.to_owned(), schema)).collect();
+    json!({ "type": "object", "required": names, "properties": members })
 }
 
 fn answer(operation: &Operation, status: u16) -> Value {
@@ -87,7 +199,8 @@ fn answer(operation: &Operation, status: u16) -> Value {
     let mut out = json!({ "description": reason.unwrap_or_default() });
     let own = operation.statuses.first() == Some(&status) || (status == 503 && operation.class.is_none());
     if own && !operation.members.is_empty() {
-        let members: Map<_, _> = operation.members.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
+        let members: Map<_, _> =
+            operation.members.iter().map(|name| ((*name).to_owned(), member(operation.route, name))).collect();
         let schema = json!({ "type": "object", "required": operation.members, "properties": members });
         out["content"] = json!({ "application/json": { "schema": schema } });
     } else if status >= 400 {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use http_body_util::Full;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::event::Id;
@@ -14,20 +15,26 @@ use crate::pipeline::writer::{Audit, EdgeEntry};
 
 use super::auth::Subject;
 use super::error::Problem;
-use super::{Edge, durable, server};
+use super::{Edge, body, durable, server};
 
 /// `{"action": "block"}` or `{"action": "pin", "place": 1..200}`.
 pub(super) async fn put(
     edge: &Arc<Edge>,
     subject: &Subject,
     post: &str,
+    headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Response<Full<Bytes>>, Problem> {
+    #[derive(Deserialize)]
+    struct Ask {
+        action: Option<String>,
+        place: Option<u64>,
+    }
     let post = parse(post)?;
-    let body: Value = serde_json::from_slice(body).map_err(|error| Problem::MalformedJson(error.to_string()))?;
-    let what = match body["action"].as_str() {
+    let Ask { action, place } = body::parse(headers, body)?;
+    let what = match action.as_deref() {
         Some("block") => Override::Block,
-        Some("pin") => body["place"].as_u64().and_then(Override::pin).ok_or_else(|| {
+        Some("pin") => place.and_then(Override::pin).ok_or_else(|| {
             let detail = format!("place: expected 1 to {TRENDING_MAX}");
             Problem::InvalidParameter { field: "place", detail }
         })?,

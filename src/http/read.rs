@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ETAG, IF_NONE_MATCH};
+use http::header::{ETAG, IF_NONE_MATCH, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
@@ -16,7 +16,7 @@ use crate::feed::trending::{TRENDING_MAX, Window};
 use crate::jobs::serving::FEED_WARMUP;
 
 use super::auth::Subject;
-use super::error::Problem;
+use super::error::{Problem, RETRY_AFTER_S};
 use super::{Edge, metrics, server};
 
 const LIMIT_DEFAULT: usize = 20;
@@ -150,7 +150,12 @@ pub(super) fn ready(edge: &Edge) -> Response<Full<Bytes>> {
     let jobs = edge.jobs.runner.statuses().into_iter();
     let parked: serde_json::Map<_, _> =
         jobs.filter_map(|(job, status)| Some((job.to_owned(), status.parked?.into()))).collect();
-    server::json(status, serde_json::json!({ "status": word, "reasons": reasons, "parked_jobs": parked }).to_string())
+    let body = serde_json::json!({ "status": word, "reasons": reasons, "parked_jobs": parked });
+    let mut response = server::json(status, body.to_string());
+    if status != StatusCode::OK {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+    }
+    response
 }
 
 pub(super) fn metrics(edge: &Edge) -> Result<Response<Full<Bytes>>, Problem> {

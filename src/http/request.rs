@@ -3,27 +3,26 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Either, Empty, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use http_body_util::Full;
 use tracing::Instrument as _;
 
 use super::auth::Subject;
+use super::body::Asked;
 use super::error::Problem;
-use super::events::BODY_MAX_BYTES;
 use super::limit::{Caller, Class, Decision, Verdict, client};
 use super::route::{ADMIN, ADMIN_OR_SERVICE, Access, Found, Operation, Route, Routes};
 use super::trace::{TRACEPARENT, Trace};
 use super::{
-    Body, Edge, admin, cors, dismiss, encoding, events, feed_metrics, idempotency, overrides, read, server, stream,
+    Body, Edge, admin, body, cors, dismiss, encoding, events, feed_metrics, idempotency, overrides, read, server,
+    stream,
 };
 
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const REQUEST_ID_MAX_BYTES: usize = 128;
@@ -37,9 +36,6 @@ pub(super) struct Site {
 }
 
 type Answer = Result<Response<Full<Bytes>>, Problem>;
-
-/// The body of a request: none, or what hyper reads.
-pub(super) type Asked = Either<Empty<Bytes>, Incoming>;
 
 /// Answers a request of a connection from `peer`.
 pub(super) async fn answer(site: &Site, peer: IpAddr, request: Request<Asked>) -> Response<Body> {
@@ -125,7 +121,8 @@ async fn handle(
             return Err(Problem::MethodNotAllowed { allow: "GET" });
         }
         None if operation.route == Route::TrendingStream => {
-            return stream::open(edge, head.uri.query().unwrap_or_default());
+            let address = client::address(peer, &head.headers, &edge.gate.settings.trusted_proxies);
+            return stream::open(edge, address, head.uri.query().unwrap_or_default());
         }
         None => anonymous(site, operation.route, head),
         Some(subject) => by_user(edge, operation, &subject, name, head, body).await,
@@ -214,7 +211,7 @@ async fn by_user(
     body: Asked,
 ) -> Answer {
     let (headers, query) = (&head.headers, head.uri.query().unwrap_or_default());
-    let body = if operation.body.is_empty() { Bytes::new() } else { whole(body).await? };
+    let body = if operation.body.is_empty() { Bytes::new() } else { body::whole(body).await? };
     match operation.route {
         Route::Feed => read::feed(edge, query, subject),
         Route::Suggestions => read::suggestions(edge, query, subject),
@@ -243,7 +240,7 @@ async fn by_user(
         Route::Limits => Ok(admin::limits(edge)),
         Route::Backup => admin::backup(edge, headers, &body).await,
         Route::Overrides => Ok(overrides::list(edge)),
-        Route::Override => overrides::put(edge, subject, name, &body).await,
+        Route::Override => overrides::put(edge, subject, name, headers, &body).await,
         Route::Unoverride => overrides::remove(edge, subject, name).await,
         Route::Live
         | Route::Ready
@@ -254,14 +251,4 @@ async fn by_user(
         | Route::TrendingStream
         | Route::FeedMetrics => Err(Problem::NotFound),
     }
-}
-
-async fn whole(body: Asked) -> Result<Bytes, Problem> {
-    let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_MAX_BYTES).collect()).await;
-    let body = body.map_err(|_| Problem::RequestTimeout)?;
-    let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-        Some(_) => Problem::TooLarge { detail: format!("a body of at most {BODY_MAX_BYTES} bytes") },
-        None => Problem::MalformedJson(format!("the body broke off: {error}")),
-    })?;
-    Ok(body.to_bytes())
 }

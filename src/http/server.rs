@@ -1,6 +1,5 @@
 //! Listeners and connections.
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -17,15 +16,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
+use super::body::Asked;
 use super::patience::Patient;
-use super::request::{self, Asked, Site};
+use super::places::Places;
+use super::request::{self, Site};
 use super::route::{Plane, Routes};
 use super::workers::Workers;
 use super::{Edge, lane, openapi, tls, upkeep};
@@ -102,7 +102,7 @@ impl Server {
     /// Serves until `stop` turns true, then lets requests in flight finish.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let addresses = Addresses::default();
+        let addresses = Places::default();
         let graceful = GracefulShutdown::new();
         let upkeep = self.upkeep.then(|| tokio::spawn(upkeep::run(Arc::clone(&self.site.edge))));
         loop {
@@ -124,7 +124,8 @@ impl Server {
             };
             let trusted = &self.site.edge.gate.settings.trusted_proxies;
             let proxy = trusted.iter().any(|net| net.contains(&peer.to_canonical()));
-            let Some(place) = addresses.enter(peer, proxy) else { continue };
+            let most = if proxy { CONNECTIONS_MAX } else { CONNECTIONS_PER_ADDRESS_MAX };
+            let Some(place) = addresses.enter(peer, most) else { continue };
             let connection = Connection {
                 peer,
                 tls: self.tls.clone(),
@@ -148,37 +149,6 @@ impl Server {
             let _ = upkeep.await;
         }
         self.workers.stop();
-    }
-}
-
-/// Connections by address.
-#[derive(Clone, Default)]
-struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-/// The place of one connection.
-struct Place(Addresses, IpAddr);
-
-impl Addresses {
-    fn enter(&self, address: IpAddr, proxy: bool) -> Option<Place> {
-        let mut counts = self.0.lock();
-        let count = counts.entry(address).or_default();
-        if *count >= CONNECTIONS_PER_ADDRESS_MAX && !proxy {
-            return None;
-        }
-        *count += 1;
-        Some(Place(self.clone(), address))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.0.0.lock();
-        if let Some(count) = counts.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.1);
-            }
-        }
     }
 }
 

@@ -2,15 +2,19 @@
 //! once a second, a comment as a ping after 15 s of silence. A diff is always against what this client was last given:
 //! one that reads slowly skips lists, one that does not read at all is dropped.
 
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response};
-use http_body_util::channel::{Channel, Sender};
+use hyper::body::Frame;
 use rustc_hash::FxHashMap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -18,10 +22,13 @@ use crate::feed::trending::publish::{Board, Published};
 use crate::feed::trending::{TRENDING_MAX, Window};
 
 use super::error::Problem;
+use super::places::{Place, Places};
 use super::{Body, Edge, read};
 
 /// Clients at once.
 pub const STREAMS_MAX: usize = 256;
+/// Of them, those of one address.
+pub const STREAMS_PER_ADDRESS_MAX: usize = 32;
 /// Events that wait for a client.
 const QUEUE_MAX_EVENTS: usize = 1;
 const GAP: Duration = Duration::from_secs(1);
@@ -32,12 +39,14 @@ const SLOW: Duration = Duration::from_secs(20);
 /// Who listens, and the wish to end.
 pub struct Streams {
     free: Arc<Semaphore>,
+    addresses: Places,
     closed: watch::Sender<bool>,
 }
 
 impl Default for Streams {
     fn default() -> Streams {
-        Streams { free: Arc::new(Semaphore::new(STREAMS_MAX)), closed: watch::Sender::new(false) }
+        let free = Arc::new(Semaphore::new(STREAMS_MAX));
+        Streams { free, addresses: Places::default(), closed: watch::Sender::new(false) }
     }
 }
 
@@ -57,15 +66,30 @@ impl Streams {
     }
 }
 
-pub(super) fn open(edge: &Edge, query: &str) -> Result<Response<Body>, Problem> {
+/// The body: events as they come, for as long as hyper wants them.
+pub struct Events(mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Events {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0.poll_recv(cx).map(|event| event.map(|event| Ok(Frame::data(event))))
+    }
+}
+
+pub(super) fn open(edge: &Edge, address: IpAddr, query: &str) -> Result<Response<Body>, Problem> {
     let (window, limit) = (read::window(query)?, read::limit(query, TRENDING_MAX)?);
+    let streams = &edge.streams;
+    let too_many = || Problem::TooManyStreams { most: STREAMS_PER_ADDRESS_MAX };
+    let place = streams.addresses.enter(address, STREAMS_PER_ADDRESS_MAX).ok_or_else(too_many)?;
     let full = Problem::Unavailable("too many streams are open");
-    let permit = Arc::clone(&edge.streams.free).try_acquire_owned().map_err(|_| full)?;
-    let (sender, body) = Channel::new(QUEUE_MAX_EVENTS);
+    let permit = Arc::clone(&streams.free).try_acquire_owned().map_err(|_| full)?;
+    let (sender, events) = mpsc::channel(QUEUE_MAX_EVENTS);
     let (trending, clock) = (Arc::clone(&edge.trending), edge.clock.clone());
-    let stream = Stream { trending, clock, window, limit, sender, _permit: permit };
-    tokio::spawn(stream.run(edge.streams.closed.subscribe()));
-    let mut response = Response::new(Body::Right(body));
+    let stream = Stream { trending, clock, window, limit, sender, _held: (place, permit) };
+    tokio::spawn(stream.run(streams.closed.subscribe()));
+    let mut response = Response::new(Body::Right(Events(events)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -77,12 +101,12 @@ struct Stream {
     clock: Clock,
     window: Window,
     limit: usize,
-    sender: Sender<Bytes>,
-    _permit: OwnedSemaphorePermit,
+    sender: mpsc::Sender<Bytes>,
+    _held: (Place, OwnedSemaphorePermit),
 }
 
 impl Stream {
-    async fn run(mut self, mut closed: watch::Receiver<bool>) {
+    async fn run(self, mut closed: watch::Receiver<bool>) {
         let mut changes = self.trending.subscribe(self.window);
         let mut known = self.current();
         let mut event = snapshot(&known, self.limit);
@@ -90,7 +114,7 @@ impl Stream {
             let sent = tokio::select! {
                 biased;
                 _ = closed.wait_for(|closed| *closed) => return,
-                sent = tokio::time::timeout(SLOW, self.sender.send_data(event.into())) => sent,
+                sent = tokio::time::timeout(SLOW, self.sender.send(event.into())) => sent,
             };
             // Too slow, or gone.
             let Ok(Ok(())) = sent else { return };
@@ -102,6 +126,8 @@ impl Stream {
             event = tokio::select! {
                 biased;
                 _ = closed.wait_for(|closed| *closed) => return,
+                // The client has gone: its place is free at once.
+                () = self.sender.closed() => return,
                 changed = tokio::time::timeout_at(last + PING, change) => match changed {
                     Ok(Err(_)) => return,
                     Err(_) => ": ping\n\n".to_owned(),

@@ -1,4 +1,4 @@
-//! Captures: JSON lines, plain or gzip, one Kafka record a line (`docs/captures.md`).
+//! Captures: JSON lines, plain or gzip, one Kafka record a line (`docs/decode.md`, "Captures").
 
 mod line;
 
@@ -148,7 +148,9 @@ impl OpenFile {
             let (line, length) = match self.read_line() {
                 Ok(Some(read)) => read,
                 Ok(None) => return Ok(None),
-                Err(source) => return Err(SourceError::Read { path: self.path.clone(), source }),
+                Err(source) => {
+                    return Err(SourceError::Broken { path: self.path.clone(), line: self.line + 1, source });
+                }
             };
             let number = self.line;
             self.line += 1;

@@ -38,6 +38,10 @@ pub enum Polled {
 pub enum SourceError {
     #[error("cannot read {path}: {source}")]
     Read { path: String, source: std::io::Error },
+    #[error(
+        "cannot read {path} from line {line} on: {source}; what stands before is committed: repair the file and replay it again"
+    )]
+    Broken { path: String, line: i64, source: std::io::Error },
     #[error("Kafka: {0}")]
     Kafka(String),
 }

@@ -39,7 +39,7 @@ const SHOWN: usize = 10;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Only the first N users, and what they do.
+    /// Only the first N users, and what they do; in a store of its own.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     users: Option<u32>,
     /// End after the report instead of serving the API.
@@ -53,8 +53,9 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliError> {
     let social = Arc::new(Social::bundled().map_err(|error| CliError::Failed(error.to_string()))?);
     let end_ms = social.end_ms();
-    // A store of its own: the demo's ids must not mix with those of a real one.
-    let data_dir = &config.data_dir.join("demo");
+    // A store of its own: the demo's ids must not mix with those of a real one, nor the offsets of one part of the data
+    // with those of another.
+    let data_dir = &config.data_dir.join(args.users.map_or("demo".to_owned(), |users| format!("demo-{users}")));
     let setup = Setup::new(data_dir, Topics::default(), Arc::new(NoSchemas));
     let opened = app::open(&setup)?;
     let source = DemoSource::new(social, args.users);
@@ -65,6 +66,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
     let statuses = running.finish(|statuses| progress.tick(report::totals(statuses).consumed))?;
     let seconds = started.elapsed().as_secs_f64();
     progress.finish();
+    report::none_held(&statuses)?;
     let state = state.read();
     if json {
         let list = trending::rank(&state, Window::Day, end_ms, &Overrides::default());

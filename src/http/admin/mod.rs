@@ -9,15 +9,14 @@ pub(super) use self::revocations::{list, revoke, unrevoke};
 pub(super) use self::users::{explain, invalidate, invalidate_cache, limits};
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body_util::Full;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::event::Id;
 
 use super::auth::Subject;
+use super::body::parse;
 use super::error::Problem;
 use super::read::parameter;
 use super::server;
@@ -25,17 +24,6 @@ use super::server;
 /// Who did it, as the audit names them.
 fn actor(subject: &Subject) -> String {
     format!("user {}", subject.user)
-}
-
-/// A JSON body; an empty one is an object without members.
-pub(super) fn parse<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Problem> {
-    let text = if body.is_empty() { b"{}" } else { body };
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let json = kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"));
-    if !json && !body.is_empty() {
-        return Err(Problem::UnsupportedMediaType("send Content-Type: application/json".to_owned()));
-    }
-    serde_json::from_slice(text).map_err(|error| Problem::MalformedJson(error.to_string()))
 }
 
 fn wrong(field: &'static str, expected: &str) -> Problem {

@@ -18,7 +18,7 @@ use crate::pipeline::writer::Audit;
 use super::{actor, done, parse, user, wrong};
 
 /// Users of one request.
-const USERS_MAX: usize = 10_000;
+const USERS_MAX: usize = 5_000;
 
 /// Users whose cached answers are to be forgotten.
 #[derive(Deserialize)]
@@ -65,7 +65,7 @@ async fn forget(edge: &Arc<Edge>, subject: &Subject, ask: Ask) -> Result<Respons
     check_scope(ask.scope.as_deref())?;
     let names = ask.user_ids.unwrap_or_default();
     if !(1..=USERS_MAX).contains(&names.len()) {
-        return Err(wrong("user_ids", "1 to 10000 users"));
+        return Err(wrong("user_ids", "1 to 5000 users"));
     }
     let users = names.iter().map(|name| user(name)).collect::<Result<Vec<_>, _>>()?;
     users.iter().for_each(|user| edge.feeds.invalidate(*user));

@@ -85,11 +85,13 @@ pub(super) enum Kind {
         max: u64,
     },
     OneOf(&'static [&'static str]),
+    /// Of a query: 0 or 1.
     Flag,
-    /// Of a body: a list of texts, of numbers, of objects.
-    Texts,
+    /// Of a body.
+    Boolean,
+    Uuids,
     Integers,
-    Objects,
+    Events,
 }
 
 /// One method of one path.
@@ -244,6 +246,10 @@ fn methods(operations: &[Operation]) -> &'static str {
     let has = |method: Method| operations.iter().any(|operation| operation.method == method);
     if has(Method::PUT) {
         return "PUT, DELETE";
+    }
+    if operations.iter().any(|operation| operation.route == Route::TrendingStream) {
+        // A stream has no end, so nobody can tell what HEAD would.
+        return "GET";
     }
     match (has(Method::GET), has(Method::POST), has(Method::DELETE)) {
         (true, true, true) => "GET, HEAD, POST, DELETE",

@@ -15,6 +15,31 @@ const REVOKED: [Parameter; 3] = [
     parameter("key_id", Kind::Text, "All tokens of a key."),
 ];
 
+const FEED: &[&str] = &[
+    "posts",
+    "cursor",
+    "has_more",
+    "total_count",
+    "cache_hit",
+    "algorithm",
+    "latency_ms",
+    "snapshot",
+    "as_of",
+    "newer",
+    "degraded",
+];
+const DAY: &[&str] = &[
+    "date",
+    "impressions",
+    "clicks",
+    "ctr",
+    "dwell_p50_ms",
+    "suggestion_conversion",
+    "hit_rate",
+    "event_visible_p95_ms",
+];
+const EVENTS: &[&str] = &["success", "received", "accepted", "deduped", "rejected", "count", "latency_ms", "results"];
+
 /// In the order of the documentation.
 pub(super) fn operations() -> Vec<Operation> {
     use Operation as O;
@@ -29,11 +54,11 @@ pub(super) fn operations() -> Vec<Operation> {
                 parameter("hydrate", Kind::Flag, "With authors and ages."),
                 parameter("explain", Kind::Flag, "With the reasons."),
             ])
-            .answers(&[200, 400], &["posts", "cursor", "has_more", "total_count", "algorithm", "snapshot", "as_of"]),
+            .answers(&[200, 400], FEED),
         O::new(post.clone(), "/api/v1/feed/invalidate", Route::Invalidate, "Forgets snapshots of feeds")
             .user(Class::Feed)
             .body([
-                parameter("user_ids", Kind::Texts, "Whose; needs the role admin or service. Left out: one's own."),
+                parameter("user_ids", Kind::Uuids, "Whose; needs the role admin or service. Left out: one's own."),
                 parameter("scope", Kind::OneOf(&["feed"]), "What."),
             ])
             .answers(&[200, 403], &["success"]),
@@ -55,11 +80,11 @@ pub(super) fn operations() -> Vec<Operation> {
         O::new(get.clone(), "/api/v1/feed/metrics", Route::FeedMetrics, "How a day went")
             .class(Class::Trending)
             .query([parameter("date", Kind::Text, "YYYY-MM-DD, UTC; today where it is left out.")])
-            .answers(&[200, 400], &["date", "impressions", "clicks", "ctr", "dwell_p50_ms", "hit_rate"]),
+            .answers(&[200, 400], DAY),
         O::new(get.clone(), "/api/v1/discover/suggested-users", Route::Suggestions, "Whom to follow")
             .user(Class::Suggestions)
             .query([parameter("limit", Kind::Integer { min: 1, max: 100 }, LIMIT_HELP)])
-            .answers(&[200, 400], &["users", "total_suggestions", "generated_at"]),
+            .answers(&[200, 400], &["users", "total_suggestions", "generated_at", "cache_hit"]),
         O::new(
             delete.clone(),
             "/api/v1/discover/suggested-users/{user_id}",
@@ -70,8 +95,8 @@ pub(super) fn operations() -> Vec<Operation> {
         .answers(&[204, 400, 413], &[]),
         O::new(post.clone(), "/api/v1/events", Route::Events, "Client events, durable before the answer")
             .user(Class::Events)
-            .body([parameter("events", Kind::Objects, "1 to 100 events.")])
-            .answers(&[202, 403, 409, 422], &["success", "received", "accepted", "deduped", "rejected", "results"]),
+            .body([parameter("events", Kind::Events, "1 to 100.")])
+            .answers(&[202, 403, 409, 422], EVENTS),
         O::new(get.clone(), "/metrics", Route::Metrics, "Prometheus text").on(Plane::Admin),
         O::new(get.clone(), "/.well-known/jwks.json", Route::Jwks, "Public keys of tokens").answers(&[200], &["keys"]),
         O::new(get.clone(), "/openapi.json", Route::OpenApi, "This document")
@@ -139,7 +164,7 @@ fn dead_letters(get: &Method, post: &Method) -> Vec<Operation> {
             .admin()
             .body([
                 parameter("ids", Kind::Integers, "1 to 1000 ids."),
-                parameter("force", Kind::Flag, "Also events from before the dedup horizon."),
+                parameter("force", Kind::Boolean, "Also events from before the dedup horizon."),
             ])
             .answers(&[200], &["results"]),
         O::new(post.clone(), "/api/v1/admin/dlq/discard", Route::DlqDiscard, "Removes a dead letter for ever")
@@ -186,7 +211,7 @@ fn users(get: &Method, post: &Method) -> Vec<Operation> {
         )
         .admin()
         .body([
-            parameter("user_ids", Kind::Texts, "1 to 10000 users."),
+            parameter("user_ids", Kind::Uuids, "1 to 5000 users."),
             parameter("scope", Kind::OneOf(&["feed"]), "What."),
         ])
         .answers(&[200], &["success", "users"]),
@@ -201,7 +226,7 @@ fn users(get: &Method, post: &Method) -> Vec<Operation> {
             parameter("algo", Kind::OneOf(&["ch", "time"]), "Ranked, or newest first."),
             parameter("limit", Kind::Integer { min: 1, max: 100 }, LIMIT_HELP),
         ])
-        .answers(&[200, 400], &["posts", "items"]),
+        .answers(&[200, 400], FEED),
         O::new(get.clone(), "/api/v1/admin/trending/overrides", Route::Overrides, "What operators say about trending")
             .admin()
             .answers(&[200], &["overrides"]),

@@ -6,7 +6,7 @@ use nova_storage::schema::{AUDIT, DEAD, EDGE};
 use nova_storage::{ReadTxn, WriteTxn};
 
 use crate::decode::client;
-use crate::event::{Decoded, Outcome, Record, Table, TopicPartition};
+use crate::event::{Decoded, Ignored, Outcome, Record, Stage, Table, TopicPartition};
 use crate::pipeline::TruncatePolicy;
 use crate::pipeline::dedup::Entry;
 
@@ -75,13 +75,23 @@ pub enum CommandError {
     )]
     NotARecord(u64),
     #[error(
+        "dead letter {0} is a line of a capture and no record: repair the capture and replay it into another --data, or \
+         discard the letter"
+    )]
+    NotALine(u64),
+    #[error(
+        "dead letter {0} came from the topic {1}, which this configuration does not follow: set kafka.topic_prefix and \
+         kafka.events_topic to what they were"
+    )]
+    NotFollowed(u64, String),
+    #[error(
         "dead letter {0} is an event from before the dedup horizon: whether it was applied meanwhile is not known any \
          more; look for its id in post_events, then replay it with --force"
     )]
     BeyondHorizon(u64),
     #[error("table {0} would halt again: {1}")]
     Halted(Table, String),
-    #[error("{0} was never read; nova replay and the offsets in nova cdc state name those that were")]
+    #[error("{0} was never read; the reason for which a partition is held names it")]
     NoSuchPartition(TopicPartition),
     #[error("{0} is not halted")]
     NotHalted(Table),
@@ -201,8 +211,11 @@ impl Writer {
         if (kept as u64) < letter.value_bytes {
             return Ok(Err(CommandError::Cut { id, kept, whole: letter.value_bytes }));
         }
-        if letter.stage == crate::event::Stage::Warehouse.name() {
+        if letter.stage == Stage::Warehouse.name() {
             return Ok(Err(CommandError::NotARecord(id)));
+        }
+        if letter.stage == Stage::Source.name() {
+            return Ok(Err(CommandError::NotALine(id)));
         }
         let record = record(&letter);
         let outcome = match self.parts.decoder.decode(&record) {
@@ -225,6 +238,8 @@ impl Writer {
                     Err(reason) => return Ok(Err(CommandError::Halted(table, reason))),
                 }
             }
+            // It was followed when it died, so it is not for nobody.
+            Decoded::Ignore(Ignored::UnknownTopic) => return Ok(Err(CommandError::NotFollowed(id, letter.topic))),
             Decoded::Ignore(_) => Some(Outcome::Ignored),
             Decoded::Dead(_) | Decoded::Wait(_) => None,
         };

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use rustc_hash::FxHashSet;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::event::{Record, TIMESTAMP_MS_RANGE};
 
@@ -36,7 +37,7 @@ struct Line<'a> {
 
 /// Reads a line; `Err` says what is wrong with it.
 pub(super) fn parse(bytes: &[u8], topics: &mut FxHashSet<Arc<str>>) -> Result<Record, String> {
-    let line: Line<'_> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let line: Line<'_> = serde_json::from_slice(bytes).map_err(|error| told(bytes, &error))?;
     if !TIMESTAMP_MS_RANGE.contains(&line.timestamp_ms) {
         return Err(format!("timestamp_ms: {} is not between 1970 and 2100", line.timestamp_ms));
     }
@@ -59,6 +60,42 @@ pub(super) fn parse(bytes: &[u8], topics: &mut FxHashSet<Arc<str>>) -> Result<Re
         headers: headers(line.headers),
         defect: None,
     })
+}
+
+/// The members of a line, and whether a value is what one must be.
+type Member = (&'static str, &'static str, fn(&Value) -> bool);
+const MEMBERS: [Member; 9] = [
+    ("topic", "a string", Value::is_string),
+    ("partition", "a number of 32 bits", |value| value.as_i64().is_some_and(|number| i32::try_from(number).is_ok())),
+    ("offset", "a whole number", Value::is_i64),
+    ("timestamp_ms", "a whole number", Value::is_i64),
+    ("key", TEXT, text),
+    ("value", TEXT, text),
+    ("key_b64", TEXT, text),
+    ("value_b64", TEXT, text),
+    ("headers", "a list of strings", Value::is_array),
+];
+const TEXT: &str = "a string or null";
+
+fn text(value: &Value) -> bool {
+    value.is_string() || value.is_null()
+}
+
+/// What is wrong with a line that serde refuses: it knows the place, and this the member.
+fn told(bytes: &[u8], error: &serde_json::Error) -> String {
+    if let Ok(Value::Object(members)) = serde_json::from_slice(bytes) {
+        let wrong = |(name, _, is): &&Member| members.get(*name).is_some_and(|value| !is(value));
+        if let Some((name, expected, _)) = MEMBERS.iter().find(wrong) {
+            return format!("{name}: expected {expected}");
+        }
+    }
+    // The line's number is told by whoever counts lines.
+    let words = error.to_string();
+    let place = format!(" at line 1 column {}", error.column());
+    match words.strip_suffix(&place) {
+        Some(words) => format!("column {}: {words}", error.column()),
+        None => words,
+    }
 }
 
 fn shared(topic: &str, topics: &mut FxHashSet<Arc<str>>) -> Arc<str> {

@@ -80,3 +80,19 @@ fn services_forget_others_feeds_and_users_only_their_own() {
     let limits = client.get("/api/v1/admin/limits", &admin).json();
     assert_eq!((&limits["enabled"], &limits["health"]["factor"]), (&json!(true), &json!(1.0)));
 }
+
+#[test]
+fn a_letter_of_a_topic_that_is_not_followed_any_more_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let capture = dir.path().join("other.jsonl");
+    let line = json!({ "topic": "other.posts", "partition": 0, "offset": 0, "timestamp_ms": 1, "key": "k", "value": "garbage" });
+    std::fs::write(&capture, line.to_string()).unwrap();
+    assert!(nova(dir.path()).arg("replay").arg(&capture).output().unwrap().status.success());
+    let live = Live::again(dir, EdgeSettings::default());
+    let admin = live.role(Id::from_u128(1), "admin");
+    let mut client = live.client();
+    let replayed = post(&mut client, "/api/v1/admin/dlq/replay", &admin, &json!({ "ids": [0] })).json();
+    assert_eq!(replayed["results"][0]["outcome"], "kept");
+    assert!(replayed["results"][0]["detail"].as_str().unwrap().contains("kafka.topic_prefix"), "{replayed}");
+    assert_eq!(client.get("/api/v1/admin/dlq", &admin).json()["total"], 1);
+}

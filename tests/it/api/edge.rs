@@ -86,6 +86,12 @@ fn events_are_durable_before_the_202_and_each_id_counts_once() {
         let sample = |line: &str| line.split(['{', ' ']).next() == Some(name);
         assert!(metrics.lines().any(sample), "{name} has no sample in\n{metrics}");
     }
+    // Without its last bucket no quantile of a histogram can be asked for.
+    let histograms = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" histogram"));
+    for name in histograms {
+        let last = |line: &str| line.starts_with(&format!("{name}_bucket{{")) && line.contains(r#"le="+Inf""#);
+        assert!(metrics.lines().any(last), "{name} has no bucket without a bound in\n{metrics}");
+    }
 
     let dir = live.stop();
     let opened = app::open(&Setup::new(dir.path(), Topics::default(), Arc::new(NoSchemas))).unwrap();
@@ -184,7 +190,7 @@ fn conditional_head_and_pipelined_requests_behave_as_http_says() {
 }
 
 /// Thirty authors with two posts each, all followed by user 1.
-pub fn world(live: &Live) {
+pub(super) fn world(live: &Live) {
     let mut state = live.state.write();
     let mut put = |key, new| state.apply(&Effect::Row { key, old: None, new: Some(new) });
     for n in 100..130u128 {

@@ -2,6 +2,7 @@ mod admin;
 mod bench;
 pub mod client;
 mod edge;
+mod hostile;
 mod idempotent;
 mod lane;
 mod limits;
