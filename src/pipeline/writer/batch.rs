@@ -6,7 +6,7 @@ use nova_storage::{ReadTxn, WriteTxn};
 use crate::decode::facts;
 use crate::event::{
     Change, ChangeBody, ClientEvent, DEAD_VALUE_MAX_BYTES, Dead, Effect, Facts, Id, Ignored, Op, Outcome, Record, Row,
-    Stage, Table,
+    Stage, Table, TopicPartition,
 };
 use crate::pipeline::apply::{Judgement, Written, judge, truncate_row};
 use crate::pipeline::dedup::{Entry, Seen};
@@ -14,6 +14,7 @@ use crate::pipeline::journal::Step;
 use crate::pipeline::rows::{StoredRow, Version};
 use crate::pipeline::{Batch, Body, Item, TruncatePolicy};
 
+use crate::source::PartitionCount;
 use crate::source::local::{self, Settled};
 use crate::warehouse::outbox::{DeadRow, Settled as Delivered};
 use crate::warehouse::rows::{self as warehouse_rows, EventRow, RowChange};
@@ -55,6 +56,9 @@ impl Writer {
             self.partitions[slot as usize].fault = true;
             self.hold(slot, reason);
         }
+        for PartitionCount { topic, partitions } in batch.counts {
+            self.counted(&topic, partitions);
+        }
         self.log_local(&batch.items, write)?;
         for item in batch.items {
             let partition = &self.partitions[item.slot as usize];
@@ -67,6 +71,31 @@ impl Writer {
             self.item(item, read)?;
         }
         Ok(())
+    }
+
+    /// A topic has so many partitions.
+    fn counted(&mut self, topic: &str, partitions: u32) {
+        let Some(table) = self.parts.decoder.table(topic) else { return };
+        let was_read = self.partitions.iter().any(|one| *one.name.topic == *topic && one.row.consumed > 0);
+        let meta = &mut self.meta.tables[table as usize];
+        meta.partitions_found = partitions;
+        if meta.partitions == 0 || !was_read {
+            meta.partitions = partitions;
+        } else if meta.halt.is_none()
+            && let Some(reason) = meta.repartitioned(table)
+        {
+            self.halt_table(table, &reason);
+        }
+    }
+
+    /// Takes no more changes of the table, from any of its partitions.
+    pub(super) fn halt_table(&mut self, table: Table, reason: &str) {
+        self.meta.tables[table as usize].halt = Some(reason.into());
+        for slot in 0..self.partitions.len() {
+            if self.parts.decoder.table(&self.partitions[slot].name.topic) == Some(table) {
+                self.hold(slot as u32, reason);
+            }
+        }
     }
 
     /// Records of the local log become durable in the commit that consumes them.
@@ -147,13 +176,14 @@ impl Writer {
         read: &ReadTxn,
     ) -> Result<Result<Outcome, String>, WriterError> {
         let (table, key) = (change.table, change.key);
-        let told = (change.op, change.source_ts_us);
+        let (told, without_lsn) = ((change.op, change.source_ts_us), change.lsn.is_none());
         let meta = &self.meta.tables[table as usize];
         let judgement = self.rows.with(table, key, read, |stored| judge(change, offset, meta, stored))??;
         Ok(match judgement {
             Judgement::Skip(outcome) => Ok(outcome),
             Judgement::Halt(reason) => Err(reason),
             Judgement::Write(written) => {
+                self.meta.tables[table as usize].without_lsn |= without_lsn;
                 self.write_row(table, key, *written, told);
                 Ok(Outcome::Applied)
             }
@@ -327,20 +357,22 @@ impl Writer {
             self.hold(slot, reason);
             return Fate::Held;
         }
-        let partition = &mut self.partitions[slot as usize];
-        partition.dead_in_a_row += 1;
-        let in_a_row = partition.dead_in_a_row;
-        if self.parts.settings.breaker_dead_in_a_row.is_some_and(|limit| in_a_row > limit) {
+        let name = self.partitions[slot as usize].name.clone();
+        // Of the whole topic: it is broken in all its partitions at once.
+        let of_topic = self.partitions.iter().filter(|partition| partition.name.topic == name.topic);
+        let in_a_row: u32 = of_topic.map(|partition| partition.dead_in_a_row).sum();
+        if self.parts.settings.breaker_dead_in_a_row.is_some_and(|limit| in_a_row >= limit) {
+            let TopicPartition { topic, partition } = &name;
             let reason = format!(
-                "topic-breaker: {} undecodable records in a row, the last because of {} ({}); repair the producer or \
-                 the connector, then start again",
-                in_a_row - 1,
-                dead.reason,
-                dead.detail
+                "topic-breaker: {in_a_row} undecodable records of {topic} in a row, the last because of {} ({}); repair the \
+                 producer or the connector, then start again; to give up records that stay undecodable: nova cdc seek \
+                 {topic} {partition} OFFSET",
+                dead.reason, dead.detail
             );
             self.hold(slot, reason);
             return Fate::Held;
         }
+        self.partitions[slot as usize].dead_in_a_row += 1;
         let letter = self.letter(dead, record);
         self.bury(letter);
         Fate::Outcome(Outcome::Dead)

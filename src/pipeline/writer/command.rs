@@ -1,7 +1,7 @@
 //! What people and the HTTP edge ask of the writer, each in the commit at hand and answered after it.
 
 use bytes::Bytes;
-use nova_storage::codec::{DeadLetter, Put};
+use nova_storage::codec::{DeadLetter, OffsetRow, Put};
 use nova_storage::schema::{AUDIT, DEAD, EDGE};
 use nova_storage::{ReadTxn, WriteTxn};
 
@@ -81,10 +81,12 @@ pub enum CommandError {
     BeyondHorizon(u64),
     #[error("table {0} would halt again: {1}")]
     Halted(Table, String),
-    #[error("{0} was never read; nova replay and the offsets in nova cdc state name those that were")]
+    #[error("{0} is none of the topics that nova reads: kafka.topic_prefix and kafka.events_topic say which those are")]
     NoSuchPartition(TopicPartition),
     #[error("{0} is not halted")]
     NotHalted(Table),
+    #[error("{0} cannot go on: {1}")]
+    NoOrder(Table, String),
 }
 
 impl Writer {
@@ -129,9 +131,10 @@ impl Writer {
                 Box::new(move || reply(result))
             }
             Command::Pause { table, actor, reply } => {
-                // Its next change holds the partition; a halt that is there already has the better reason.
-                let halt = &mut self.meta.tables[table as usize].halt;
-                halt.get_or_insert_with(|| format!("paused by {actor}").into());
+                // A halt that is there already has the better reason.
+                if self.meta.tables[table as usize].halt.is_none() {
+                    self.halt_table(table, &format!("paused by {actor}"));
+                }
                 self.audit(&actor, "cdc-pause", table.name(), "", write)?;
                 Box::new(move || reply(()))
             }
@@ -159,16 +162,35 @@ impl Writer {
 
     fn resume(&mut self, table: Table, truncate: Option<TruncatePolicy>) -> Result<(), CommandError> {
         let meta = &mut self.meta.tables[table as usize];
-        if meta.halt.take().is_none() {
-            return Err(CommandError::NotHalted(table));
+        let awaited = meta.awaits_partitions();
+        match meta.halt.take() {
+            None => return Err(CommandError::NotHalted(table)),
+            Some(halt) if awaited && meta.without_lsn => {
+                meta.halt = Some(halt.clone());
+                return Err(CommandError::NoOrder(table, halt.into()));
+            }
+            Some(_) => meta.truncate_once = truncate,
         }
-        meta.truncate_once = truncate;
+        if awaited {
+            meta.partitions = meta.partitions_found;
+        }
+        let next = meta.repartitioned(table);
         self.release_all();
+        if let Some(reason) = next {
+            self.halt_table(table, &reason);
+        }
         Ok(())
     }
 
     fn seek(&mut self, name: &TopicPartition, next: i64) -> Result<(), CommandError> {
-        let slot = *self.index.get(name).ok_or_else(|| CommandError::NoSuchPartition(name.clone()))?;
+        if !self.parts.decoder.follows(&name.topic) {
+            return Err(CommandError::NoSuchPartition(name.clone()));
+        }
+        let slot = self.index.get(name).copied().unwrap_or_else(|| {
+            // One that waits at its first record was never read.
+            self.add_partition(name.clone(), OffsetRow::default());
+            self.partitions.len() as u32 - 1
+        });
         let partition = &mut self.partitions[slot as usize];
         // The record before the new offset is not one that was read.
         (partition.row.next, partition.row.digest) = (next, 0);

@@ -9,6 +9,7 @@ use crate::event::{Effect, Table, TopicPartition};
 use crate::pipeline::dedup::Dedup;
 use crate::pipeline::journal::{self, Step};
 use crate::pipeline::meta::Meta;
+use crate::pipeline::progress::Order;
 use crate::pipeline::rebuild;
 use crate::pipeline::rows::{Rows, StoredRow};
 use crate::source::local;
@@ -48,6 +49,12 @@ pub enum RecoveryError {
     Imbalance { partition: TopicPartition, consumed: u64 },
     #[error(transparent)]
     Outbox(#[from] OutboxError),
+    #[error(
+        "engagement.likes or engagement.comments was changed: what the store has counted so far comes from elsewhere. Put \
+         it back, or read the source again: nova rebuild (captures, and events that came over HTTP without Kafka: \
+         another --data directory)"
+    )]
+    Counted,
 }
 
 impl Recovery {
@@ -59,11 +66,15 @@ impl Recovery {
     ) -> Result<Recovery, RecoveryError> {
         let read = parts.store.read()?;
         let saved = Meta::load(&read)?;
-        let meta = saved.clone().unwrap_or_else(|| Meta {
+        let mut meta = saved.clone().unwrap_or_else(|| Meta {
             store_id: uuid::Uuid::new_v4().as_u64_pair().0,
             dedup_floor_ms: i64::MIN,
             ..Meta::default()
         });
+        let counted = [state_settings.likes, state_settings.comments];
+        if *meta.counted.get_or_insert(counted) != counted {
+            return Err(RecoveryError::Counted);
+        }
         told("loading the checkpoint");
         let mut state = load_state(&read, state_settings)?;
         let mut report = RecoveryReport { checkpoint_bytes: meta.checkpoint_bytes, ..RecoveryReport::default() };
@@ -167,7 +178,26 @@ impl Writer {
             }
             self.add_partition(partition, row);
         }
+        self.hold_halted();
         Ok(())
+    }
+
+    /// Partitions of halted tables stand still from the start, and say so before their next record.
+    fn hold_halted(&mut self) {
+        let (decoder, tables) = (&self.parts.decoder, &self.meta.tables);
+        for (partition, slot) in self.partitions.iter_mut().zip(0..) {
+            let table = decoder.table(&partition.name.topic);
+            let halt = table.and_then(|table| tables[table as usize].halt.as_deref());
+            if let Some(halt) = halt {
+                partition.hold = Some(halt.into());
+                self.parts.shared.order(Order::Hold { slot });
+            }
+        }
+        self.parts.shared.update(|statuses| {
+            for (status, partition) in statuses.iter_mut().zip(&self.partitions) {
+                status.hold.clone_from(&partition.hold);
+            }
+        });
     }
 
     pub(super) fn checkpoint_due(&self) -> bool {

@@ -1,10 +1,14 @@
 //! The Kafka source against librdkafka's broker in this process: positions, rebalances, and logs that are not the same.
 
+mod group;
+mod partitions;
+mod waits;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nova::app::{self, Running, Setup};
-use nova::event::TopicPartition;
+use nova::event::{Record, TopicPartition};
 use nova::pipeline::progress::{PartitionStatus, Shared};
 use nova::source::Progress as _;
 use nova::source::kafka::{KafkaSettings, KafkaSource, KafkaStatus, Producer};
@@ -22,9 +26,15 @@ const TOPIC: &str = "events";
 const PARTITIONS: i32 = 3;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn cluster() -> MockCluster<'static, DefaultProducerContext> {
+type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+fn cluster() -> Cluster {
+    cluster_with(TOPIC, PARTITIONS)
+}
+
+fn cluster_with(topic: &str, partitions: i32) -> Cluster {
     let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic(TOPIC, PARTITIONS, 1).unwrap();
+    cluster.create_topic(topic, partitions, 1).unwrap();
     cluster
 }
 
@@ -34,12 +44,16 @@ fn settings(brokers: &str) -> KafkaSettings {
 
 /// Client events of the mix from number `from` on, each on its partition.
 fn produce(brokers: &str, from: usize, count: usize) {
+    put(brokers, &support::events::mix((from + count) as u64, 5).0[from..]);
+}
+
+/// Produces records to their topics and partitions; the broker gives the offsets.
+fn put(brokers: &str, records: &[Record]) {
     let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
-    let (records, _) = support::events::mix((from + count) as u64, 5);
-    for record in &records[from..] {
-        let value = record.value.as_ref().unwrap();
-        let message: BaseRecord<'_, [u8], [u8]> =
-            BaseRecord::to(TOPIC).partition(record.partition).payload(&value[..]).timestamp(record.timestamp_ms);
+    for record in records {
+        let message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&record.topic).partition(record.partition);
+        let mut message = message.payload(record.value.as_ref().unwrap()).timestamp(record.timestamp_ms);
+        message.key = record.key.as_deref();
         producer.send(message).map_err(|(error, _)| error).unwrap();
         producer.poll(Duration::ZERO);
     }
@@ -53,9 +67,19 @@ fn start(backend: &Recorder, brokers: &str) -> (Running, Arc<Shared>, Arc<KafkaS
 }
 
 fn start_over(setup: Setup, opened: app::Opened, brokers: &str) -> (Running, Arc<Shared>, Arc<KafkaStatus>) {
+    follow(setup, opened, &settings(brokers), TOPIC)
+}
+
+/// Starts the batch loop over one topic.
+fn follow(
+    setup: Setup,
+    opened: app::Opened,
+    settings: &KafkaSettings,
+    topic: &str,
+) -> (Running, Arc<Shared>, Arc<KafkaStatus>) {
     let (shared, status) = (Arc::clone(&opened.shared), Arc::<KafkaStatus>::default());
-    let topics = [TOPIC.to_owned()];
-    let source = KafkaSource::new(&settings(brokers), &topics, Arc::clone(&shared) as _, Arc::clone(&status)).unwrap();
+    let topics = [topic.to_owned()];
+    let source = KafkaSource::new(settings, &topics, Arc::clone(&shared) as _, Arc::clone(&status)).unwrap();
     (opened.start(Box::new(source), &setup).unwrap(), shared, status)
 }
 
