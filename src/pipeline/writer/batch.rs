@@ -117,7 +117,11 @@ impl Writer {
             Body::Event(event, entry) => {
                 let name = &self.partitions[slot as usize].name;
                 let emit = self.emitted.get(name).is_none_or(|until| record.offset >= *until);
-                self.event(&event, entry, record.timestamp_ms, emit, read)?
+                // A key that arrived before the floor is forgotten: whether this is its second copy cannot be known.
+                match self.too_old(&event, &record) || record.timestamp_ms < self.meta.dedup_floor_ms {
+                    true => Fate::Outcome(Outcome::Late),
+                    false => self.event(&event, entry, record.timestamp_ms, emit, read)?,
+                }
             }
             Body::Ignore(_) => Fate::Outcome(Outcome::Ignored),
             Body::Dead(dead) => self.dead(slot, dead, &record),
@@ -269,7 +273,12 @@ impl Writer {
         self.hold(slot, reason);
     }
 
-    /// `emit`: the row goes to ClickHouse too.
+    /// Whether the event was late at its arrival.
+    pub(super) fn too_old(&self, event: &ClientEvent, record: &Record) -> bool {
+        record.timestamp_ms.saturating_sub(event.event_time_ms) > self.parts.settings.event_max_age_ms
+    }
+
+    /// An event that is not late. `emit`: the row goes to ClickHouse too.
     pub(super) fn event(
         &mut self,
         event: &ClientEvent,
@@ -278,17 +287,13 @@ impl Writer {
         emit: bool,
         read: &ReadTxn,
     ) -> Result<Fate, WriterError> {
-        // A key that arrived before the floor is forgotten: whether this is its second copy cannot be known.
-        let too_old = arrival_ms.saturating_sub(event.event_time_ms) > self.parts.settings.event_max_age_ms;
-        if too_old || arrival_ms < self.meta.dedup_floor_ms {
-            return Ok(Fate::Outcome(Outcome::Late));
-        }
         match self.dedup.check(entry, read)? {
             Seen::Duplicate => return Ok(Fate::Outcome(Outcome::Duplicate)),
             Seen::Conflict => return Ok(Fate::Conflict),
             Seen::New => {}
         }
-        self.dedup.insert(entry, arrival_ms);
+        // One that arrived before the floor is here by force, and remembered from now on.
+        self.dedup.insert(entry, arrival_ms.max(self.meta.dedup_floor_ms));
         let at_ms = event.event_time_ms.min(arrival_ms);
         let ClientEvent { user_id: user, post_id: post, action, dwell_ms, .. } = *event;
         self.journal.push(Step::Event { user, post, action, at_ms, dwell_ms });
