@@ -2,6 +2,7 @@
 
 mod group;
 mod partitions;
+mod real;
 mod waits;
 
 use std::sync::Arc;
@@ -11,13 +12,14 @@ use nova::app::{self, Running, Setup};
 use nova::event::{Record, TopicPartition};
 use nova::pipeline::progress::{PartitionStatus, Shared};
 use nova::source::Progress as _;
-use nova::source::kafka::{KafkaSettings, KafkaSource, KafkaStatus, Producer};
+use nova::source::kafka::{KafkaSettings, KafkaSource, KafkaStatus, ProduceError, Producer};
 use nova_storage::testing::Recorder;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::support::{self, store_over};
@@ -215,6 +217,9 @@ fn without_a_broker_nothing_is_accepted_and_with_one_what_was_accepted_is_there(
     let events = || (0..50u128).map(|n| (nova::event::Id::from_u128(n), "{}".into())).collect::<Vec<_>>();
     let nowhere = Producer::new(&settings("127.0.0.1:1"), TOPIC).unwrap();
     assert!(runtime.block_on(nowhere.append(events(), 1_795_132_800_000)).is_err());
+    // More than may wait, and more than a message may hold.
+    let many = (0..100_001u128).map(|n| (nova::event::Id::from_u128(n), "{}".into())).collect();
+    assert_eq!(runtime.block_on(nowhere.append(many, 1_795_132_800_000)), Err(ProduceError::Full));
     let cluster = cluster();
     let producer = Producer::new(&settings(&cluster.bootstrap_servers()), TOPIC).unwrap();
     runtime.block_on(producer.append(events(), 1_795_132_800_000)).unwrap();
@@ -223,8 +228,18 @@ fn without_a_broker_nothing_is_accepted_and_with_one_what_was_accepted_is_there(
         .set("group.id", "x")
         .create()
         .unwrap();
+    let large = vec![(nova::event::Id::from_u128(1), vec![b' '; 2 << 20].into())];
+    assert_eq!(runtime.block_on(producer.append(large, 1_795_132_800_000)), Err(ProduceError::TooLarge));
+    // Torture 48: too few replicas for a while is waited for, and for long is no acknowledgement.
+    let few = |times| {
+        let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
+        cluster.request_errors(RDKafkaApiKey::Produce, &vec![error; times]);
+        runtime.block_on(producer.append(events(), 1_795_132_800_000))
+    };
+    assert_eq!(few(3), Ok(()));
+    assert_eq!(few(10_000), Err(ProduceError::Unacknowledged));
     let high = |partition| consumer.fetch_watermarks(TOPIC, partition, PATIENCE).unwrap().1;
-    assert_eq!((0..PARTITIONS).map(high).sum::<i64>(), 50);
+    assert_eq!((0..PARTITIONS).map(high).sum::<i64>(), 100, "what was refused is not there");
 }
 
 #[test]

@@ -2,15 +2,13 @@
 
 use nova::event::{Id, Outcome, Table};
 use nova::pipeline::writer::{Command, CommandError, Message};
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
 
 use super::*;
 
 const USERS: &str = "cdc.users";
 
 /// A user's row as Debezium flattens it.
-fn user(partition: i32, number: u128, name: &str, lsn: Option<u64>) -> Record {
+pub(super) fn user(partition: i32, number: u128, name: &str, lsn: Option<u64>) -> Record {
     let id = Id::from_u128(number);
     let version = lsn.map_or(String::new(), |lsn| format!(r#","__deleted":"false","__lsn":{lsn}"#));
     Record {
@@ -25,7 +23,7 @@ fn user(partition: i32, number: u128, name: &str, lsn: Option<u64>) -> Record {
     }
 }
 
-fn resume(running: &Running) -> Result<(), CommandError> {
+pub(super) fn resume(running: &Running) -> Result<(), CommandError> {
     let (told, answer) = crossbeam_channel::bounded(1);
     let reply = Box::new(move |result| told.send(result).unwrap());
     let command = Command::Resume { table: Table::Users, truncate: None, actor: "test".to_owned(), reply };
@@ -162,36 +160,4 @@ fn a_repartitioned_table_without_lsn_is_not_resumed() {
     let (running, shared) = run_users(&image(&rebuilt), &two.bootstrap_servers());
     until("everything again", || consumed(&shared) == 11);
     stop(running, &shared);
-}
-
-/// The same against real Kafka, where there is one: partitions are added while nova reads.
-#[test]
-fn partitions_added_under_a_running_node_halt_the_table() {
-    let Ok(brokers) = std::env::var("NOVA_TEST_KAFKA") else {
-        eprintln!("skipped: NOVA_TEST_KAFKA is not set");
-        return;
-    };
-    let mut settings = settings(&brokers);
-    settings.group_id = format!("grown-{}", uuid::Uuid::new_v4());
-    let topic = format!("{}.users", settings.group_id);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
-    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-    let new = NewTopic::new(&topic, 1, TopicReplication::Fixed(1));
-    runtime.block_on(admin.create_topics(&[new], &options)).unwrap()[0].clone().unwrap();
-    let move_to = |record: Record| Record { topic: topic.as_str().into(), ..record };
-    put(&brokers, &(0..20).map(|n| move_to(user(0, n, "first", Some(100)))).collect::<Vec<_>>());
-    let (running, shared, status) = follow(support::setup("events"), open(&Recorder::new()), &settings, &topic);
-    until("the rows", || consumed(&shared) == 20);
-    runtime.block_on(admin.create_partitions(&[NewPartitions::new(&topic, 3)], &options)).unwrap()[0].clone().unwrap();
-    let assigned = || status.assigned() == 3;
-    until("the halt", || assigned() && shared.partitions().iter().any(|status| status.hold.is_some()));
-    put(&brokers, &(0..5).map(|n| move_to(user(2, n, "later", Some(200)))).collect::<Vec<_>>());
-    resume(&running).unwrap();
-    until("what was held", || consumed(&shared) == 25);
-    let whole = || status.watermarks().values().filter(|marks| marks.high >= 0).count() == 3;
-    until("the figures", || whole() && status.figures().received_messages >= 25);
-    stop(running, &shared);
-    runtime.block_on(admin.delete_topics(&[&topic], &options)).unwrap();
 }
