@@ -73,31 +73,6 @@ impl Writer {
         Ok(())
     }
 
-    /// A topic has so many partitions.
-    fn counted(&mut self, topic: &str, partitions: u32) {
-        let Some(table) = self.parts.decoder.table(topic) else { return };
-        let was_read = self.partitions.iter().any(|one| *one.name.topic == *topic && one.row.consumed > 0);
-        let meta = &mut self.meta.tables[table as usize];
-        meta.partitions_found = partitions;
-        if meta.partitions == 0 || !was_read {
-            meta.partitions = partitions;
-        } else if meta.halt.is_none()
-            && let Some(reason) = meta.repartitioned(table)
-        {
-            self.halt_table(table, &reason);
-        }
-    }
-
-    /// Takes no more changes of the table, from any of its partitions.
-    pub(super) fn halt_table(&mut self, table: Table, reason: &str) {
-        self.meta.tables[table as usize].halt = Some(reason.into());
-        for slot in 0..self.partitions.len() {
-            if self.parts.decoder.table(&self.partitions[slot].name.topic) == Some(table) {
-                self.hold(slot as u32, reason);
-            }
-        }
-    }
-
     /// Records of the local log become durable in the commit that consumes them.
     fn log_local(&self, items: &[Item], write: &WriteTxn) -> Result<(), WriterError> {
         for run in items.chunk_by(|a, b| a.slot == b.slot) {
@@ -265,12 +240,6 @@ impl Writer {
             *latest = (*latest).max(Some((epoch, lsn)));
         }
         Ok(())
-    }
-
-    /// Takes no more changes of the table; durable with the commit at hand.
-    fn halt(&mut self, table: Table, slot: u32, reason: String) {
-        self.meta.tables[table as usize].halt = Some(reason.as_str().into());
-        self.hold(slot, reason);
     }
 
     /// Whether the event was late at its arrival.

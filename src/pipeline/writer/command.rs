@@ -133,7 +133,7 @@ impl Writer {
             Command::Pause { table, actor, reply } => {
                 // A halt that is there already has the better reason.
                 if self.meta.tables[table as usize].halt.is_none() {
-                    self.halt_table(table, &format!("paused by {actor}"));
+                    self.halt_all(table, &format!("paused by {actor}"));
                 }
                 self.audit(&actor, "cdc-pause", table.name(), "", write)?;
                 Box::new(move || reply(()))
@@ -177,7 +177,7 @@ impl Writer {
         let next = meta.repartitioned(table);
         self.release_all();
         if let Some(reason) = next {
-            self.halt_table(table, &reason);
+            self.halt_all(table, &reason);
         }
         Ok(())
     }
@@ -198,15 +198,6 @@ impl Writer {
         partition.hold.get_or_insert_with(|| "seek".into());
         self.release(slot);
         Ok(())
-    }
-
-    /// A partition of a table that is still halted is held again by its next change.
-    fn release_all(&mut self) {
-        for slot in 0..self.partitions.len() as u32 {
-            if !self.partitions[slot as usize].fault {
-                self.release(slot);
-            }
-        }
     }
 
     fn replay_dead(

@@ -9,7 +9,6 @@ use crate::event::{Effect, Table, TopicPartition};
 use crate::pipeline::dedup::Dedup;
 use crate::pipeline::journal::{self, Step};
 use crate::pipeline::meta::Meta;
-use crate::pipeline::progress::Order;
 use crate::pipeline::rebuild;
 use crate::pipeline::rows::{Rows, StoredRow};
 use crate::source::local;
@@ -180,24 +179,6 @@ impl Writer {
         }
         self.hold_halted();
         Ok(())
-    }
-
-    /// Partitions of halted tables stand still from the start, and say so before their next record.
-    fn hold_halted(&mut self) {
-        let (decoder, tables) = (&self.parts.decoder, &self.meta.tables);
-        for (partition, slot) in self.partitions.iter_mut().zip(0..) {
-            let table = decoder.table(&partition.name.topic);
-            let halt = table.and_then(|table| tables[table as usize].halt.as_deref());
-            if let Some(halt) = halt {
-                partition.hold = Some(halt.into());
-                self.parts.shared.order(Order::Hold { slot });
-            }
-        }
-        self.parts.shared.update(|statuses| {
-            for (status, partition) in statuses.iter_mut().zip(&self.partitions) {
-                status.hold.clone_from(&partition.hold);
-            }
-        });
     }
 
     pub(super) fn checkpoint_due(&self) -> bool {
