@@ -19,6 +19,7 @@ use crate::decode::{RegistryError, SchemasError};
 use crate::http::KeyError;
 use crate::pipeline::QUEUE_MAX_MESSAGES;
 use crate::pipeline::ingest::{Ingest, IngestError};
+use crate::pipeline::meta::Meta;
 use crate::pipeline::progress::{PartitionStatus, Shared};
 use crate::pipeline::writer::{Message, Parts, Recovery, RecoveryError, RecoveryReport, Writer, WriterError};
 use crate::source::{Source, SourceError};
@@ -120,6 +121,13 @@ pub fn open_store(setup: &Setup, store: Store) -> Result<Opened, AppError> {
 
 pub fn store_path(data_dir: &Path) -> PathBuf {
     data_dir.join(STORE_FILE)
+}
+
+/// The id of the store in a data directory; `None` where there is none, or where it cannot be read now.
+pub fn store_id(data_dir: &Path) -> Option<u64> {
+    let path = store_path(data_dir);
+    let store = path.exists().then(|| Store::open(&path, &Options::default(), |_| {}).ok()).flatten()?;
+    Some(Meta::load(&store.read().ok()?).ok()??.store_id)
 }
 
 /// The two threads of the batch loop, running.

@@ -22,7 +22,7 @@ use crate::jobs::serving::Served;
 use crate::jobs::{self, Runner};
 use crate::pipeline::dead;
 use crate::pipeline::meta::Meta;
-use crate::source::kafka::{KafkaSource, KafkaStatus, Producer};
+use crate::source::kafka::{KafkaSource, KafkaStatus, Owner, Producer};
 use crate::source::local::{LOCAL_PARTITION, LocalSource};
 use crate::source::{Progress as _, Source};
 
@@ -141,7 +141,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     };
     let (rising, shown) = (Arc::clone(&served.rising), Arc::clone(&served.shown));
     let running = opened.start(source, setup)?;
-    let mut all = jobs::serving::jobs(&served);
+    let mut all = jobs::serving::jobs(&served, setup.trending_publish);
     if let Some(cache) = shared_cache(setup)? {
         all.push(jobs::serving::shared(&served, cache));
     }
@@ -201,8 +201,13 @@ fn source(setup: &Setup, opened: &mut Opened) -> Result<Feed, AppError> {
         return Ok(Feed { source: Box::new(source), log: Log::Local(log), kafka: None });
     };
     let mut settings = settings.clone();
+    settings.owner = Owner(opened.writer.store_id());
     // A copy of the store elsewhere has the same name, and the group lets only one of them in.
-    settings.instance_id.get_or_insert_with(|| format!("nova-{:016x}", opened.writer.store_id()));
+    settings.instance_id.get_or_insert_with(|| format!("nova-{}", settings.owner));
+    if setup.replica {
+        settings.group_id = format!("{}-replica-{}", settings.group_id, settings.owner);
+        tracing::info!(group = settings.group_id, "a replica: rows and shared lists are left to the primary");
+    }
     let status = Arc::<KafkaStatus>::default();
     let mut topics = table_topics(&setup.topics);
     topics.push(events.to_owned());

@@ -10,7 +10,7 @@ use crate::decode::{Decoder, FileSchemas, HttpSchemas, NoSchemas, RegistrySettin
 use crate::event::Table;
 use crate::http::EdgeSettings;
 use crate::pipeline::Settings;
-use crate::source::kafka::KafkaSettings;
+use crate::source::kafka::{KafkaSettings, Owner};
 use crate::state::StateSettings;
 use crate::warehouse::clickhouse::ClickHouseSettings;
 use crate::warehouse::sender::Pace;
@@ -29,12 +29,16 @@ pub struct Setup {
     pub placeholder: Option<String>,
     /// Where records come from; `None` is the local log.
     pub kafka: Option<KafkaSettings>,
+    /// Reads what another node reads, and leaves to that one what is done once.
+    pub replica: bool,
     /// Where rows go; `None` turns analytics off.
     pub clickhouse: Option<ClickHouseSettings>,
     pub pace: Pace,
     pub drain: Drain,
     /// Feeds fill places that no post fits against the rules of spacing.
     pub relaxed_spacing: bool,
+    /// How often trending is published.
+    pub trending_publish: Duration,
     /// Where trending is put for other readers.
     pub redis_url: Option<String>,
     pub edge: EdgeSettings,
@@ -62,10 +66,12 @@ impl Setup {
             schemas,
             placeholder: None,
             kafka: None,
+            replica: false,
             clickhouse: None,
             pace: Pace::default(),
             drain,
             relaxed_spacing: false,
+            trending_publish: Duration::from_millis(900),
             redis_url: None,
             edge: EdgeSettings::default(),
         }
@@ -79,10 +85,16 @@ impl Setup {
         setup.settings.dedup_horizon_ms = i64::from(config.dedup_horizon_hours) * 3_600_000;
         setup.settings.outbox_max_bytes = u64::from(config.clickhouse_outbox_max_mib) << 20;
         setup.edge = config.edge.clone();
-        setup.redis_url.clone_from(&config.redis_url);
+        setup.replica = config.kafka_replica;
         setup.relaxed_spacing = config.relaxed_spacing;
+        setup.trending_publish = Duration::from_millis(config.trending_publish_ms.into());
+        (setup.state.likes, setup.state.comments) = (config.likes, config.comments);
         setup.placeholder.clone_from(&config.placeholder);
-        setup.clickhouse = clickhouse(config);
+        // Rows and shared lists are the primary's to write.
+        if !setup.replica {
+            setup.redis_url.clone_from(&config.redis_url);
+            setup.clickhouse = clickhouse(config);
+        }
         setup
     }
 
@@ -133,6 +145,8 @@ pub fn kafka(config: &Config) -> Option<KafkaSettings> {
         brokers: config.kafka_brokers.clone()?,
         group_id: config.kafka_group_id.clone(),
         instance_id: config.kafka_instance_id.clone(),
+        owner: Owner::default(),
+        take_over: false,
         security: security.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect(),
     })
 }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::app::{self, AppError, Node, Setup};
 use crate::config::Config;
+use crate::decode::Topics;
 use crate::http;
 use crate::source::kafka::{KafkaSettings, topics};
 
@@ -19,10 +20,16 @@ pub(super) struct Args {
     /// Where to listen, over the configuration.
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// Take over a consumer group whose store is lost: every topic is read from the beginning.
+    #[arg(long)]
+    new_store: bool,
 }
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
-    let setup = Setup::serving(config)?;
+    let mut setup = Setup::serving(config)?;
+    if let Some(kafka) = &mut setup.kafka {
+        kafka.take_over = args.new_store;
+    }
     let scheme = if config.edge.tls_cert.is_some() { "https" } else { "http" };
     serve_setup(&setup, args.listen.unwrap_or(config.listen), |addr| {
         Ok(out::line(&format!("listening on {scheme}://{addr}"))?)
@@ -40,7 +47,7 @@ pub(super) fn serve_setup(
     let node = app::start_node(setup, opened, started.elapsed())?;
     let runtime = http::runtime()?;
     if let Some(settings) = setup.kafka.clone() {
-        runtime.spawn(make_topic(settings, setup.topics.events.clone()));
+        runtime.spawn(verify_topics(settings, setup.topics.clone(), setup.replica, setup.settings.dedup_horizon_ms));
     }
     let mut signals = runtime.block_on(async { Signals::new() })?;
     let served = match runtime.block_on(serve(listen, &node, ready, &mut signals)) {
@@ -91,13 +98,26 @@ enum Ended {
     AtOnce,
 }
 
-/// Makes the events topic where it is missing, for as long as it takes to reach a broker.
-async fn make_topic(settings: KafkaSettings, events: String) {
+/// Makes the events topic where it is missing, and says what is wrong with any; for as long as it takes to reach a
+/// broker.
+async fn verify_topics(settings: KafkaSettings, names: Topics, replica: bool, dedup_horizon_ms: i64) {
     const RETRY: std::time::Duration = std::time::Duration::from_secs(5);
+    let (tables, events) = (app::table_topics(&names), names.events);
     loop {
-        match topics::create_events(&settings, &events).await {
-            Ok(made) => return tracing::info!(topic = events, made, "the events topic is there"),
-            Err(error) => tracing::warn!(topic = events, "the events topic could not be made yet: {error}"),
+        // A replica makes nothing.
+        let made = if replica { Ok(false) } else { topics::create_events(&settings, &events).await };
+        let found = match made {
+            Ok(_) => topics::findings(&settings, &tables, &events, dedup_horizon_ms).await,
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(found) => {
+                for topics::TopicFinding { code, detail, remedy } in found {
+                    tracing::warn!(code, "{detail}; {remedy}");
+                }
+                return;
+            }
+            Err(error) => tracing::warn!("the topics could not be looked at yet: {error}"),
         }
         tokio::time::sleep(RETRY).await;
     }

@@ -8,6 +8,7 @@ use toml::Value;
 
 use crate::http::EdgeSettings;
 use crate::pipeline::TruncatePolicy;
+use crate::state::CountedFrom;
 
 /// What can be set; the units are in the names. `None` is unset.
 #[derive(Clone, PartialEq, Eq)]
@@ -17,6 +18,7 @@ pub struct Config {
     pub kafka_brokers: Option<String>,
     pub kafka_group_id: String,
     pub kafka_instance_id: Option<String>,
+    pub kafka_replica: bool,
     pub topic_prefix: String,
     pub events_topic: String,
     pub kafka_security_protocol: Option<String>,
@@ -39,6 +41,9 @@ pub struct Config {
     pub redis_url: Option<String>,
     pub dedup_horizon_hours: u16,
     pub relaxed_spacing: bool,
+    pub trending_publish_ms: u32,
+    pub likes: CountedFrom,
+    pub comments: CountedFrom,
     pub log_level: String,
     pub log_json: bool,
     pub edge: EdgeSettings,
@@ -52,6 +57,7 @@ impl Default for Config {
             kafka_brokers: None,
             kafka_group_id: "nova".to_owned(),
             kafka_instance_id: None,
+            kafka_replica: false,
             topic_prefix: "cdc".to_owned(),
             events_topic: "events".to_owned(),
             kafka_security_protocol: None,
@@ -74,6 +80,9 @@ impl Default for Config {
             redis_url: None,
             dedup_horizon_hours: 24,
             relaxed_spacing: false,
+            trending_publish_ms: 900,
+            likes: CountedFrom::Cdc,
+            comments: CountedFrom::Cdc,
             log_level: "warn".to_owned(),
             log_json: false,
             edge: EdgeSettings::default(),
@@ -186,6 +195,26 @@ macro_rules! number {
     };
 }
 
+/// What says that somebody liked or commented.
+macro_rules! counted {
+    ($key:literal, $member:ident, $help:literal) => {
+        Field {
+            section: "engagement",
+            key: $key,
+            help: $help,
+            set: |config, text| {
+                config.$member = match text {
+                    "cdc" => CountedFrom::Cdc,
+                    "events" => CountedFrom::Events,
+                    _ => return Err("expected cdc or events".to_owned()),
+                };
+                Ok(())
+            },
+            get: |config| Value::from(if config.$member == CountedFrom::Cdc { "cdc" } else { "events" }),
+        }
+    };
+}
+
 /// In the order of `nova config --default`; the keys of a section stand together.
 pub(super) const FIELDS: &[Field] = &[
     Field {
@@ -216,8 +245,18 @@ pub(super) const FIELDS: &[Field] = &[
         shown,
         "Bootstrap servers, host:port with commas. Unset: the local log."
     ),
-    text!("kafka", "group_id", kafka_group_id, "Consumer group. Another group makes this node a replica of its own."),
+    text!("kafka", "group_id", kafka_group_id, "Consumer group; it belongs to one store."),
     option!("kafka", "instance_id", kafka_instance_id, shown, "group.instance.id. Unset: made from the store's id."),
+    Field {
+        section: "kafka",
+        key: "replica",
+        help: "Reads what another node reads, in a group of its own made from group_id, and sends no rows: true or false.",
+        set: |config, text| {
+            config.kafka_replica = text.parse().map_err(|_| "expected true or false".to_owned())?;
+            Ok(())
+        },
+        get: |config| Value::from(config.kafka_replica),
+    },
     text!("kafka", "topic_prefix", topic_prefix, "Changes are on {prefix}.{table}."),
     text!("kafka", "events_topic", events_topic, "Client events."),
     option!(
@@ -313,6 +352,20 @@ pub(super) const FIELDS: &[Field] = &[
         },
         get: |config| Value::from(config.relaxed_spacing),
     },
+    number!(
+        "trending",
+        "publish_ms",
+        trending_publish_ms,
+        (100..=10_000u32),
+        "expected 100 to 10000",
+        "How often trending is published, milliseconds; 100 to 10000."
+    ),
+    counted!(
+        "likes",
+        likes,
+        "What counts a like: cdc, the rows of likes, or events, one per user and post. A change takes nova rebuild."
+    ),
+    counted!("comments", comments, "What counts a comment: cdc, or events, one per event. The same holds."),
     Field {
         section: "log",
         key: "level",

@@ -12,6 +12,7 @@ use base64::Engine;
 use super::RECORD_MAX_BYTES;
 use super::debezium::{Image, Message, Shape};
 use super::image::{ImageBuilder, Slot};
+use super::schema::Plan;
 use super::values::{Fault, Placeholder, Raw};
 use crate::event::{Id, Table};
 
@@ -87,6 +88,7 @@ pub(super) fn message(
     schema: &Schema,
     datum: &[u8],
     table: Table,
+    plan: &Plan,
     placeholder: &Placeholder,
 ) -> Result<Option<Message>, Fault> {
     let fields = match plain(value("value", schema, datum)?) {
@@ -96,21 +98,21 @@ pub(super) fn message(
     };
     let has = |name: &str| fields.iter().any(|(field, _)| field == name);
     if !has("id") && (has("op") || has("ts_ms")) {
-        return Ok(Some(envelope(fields, table, placeholder)));
+        return Ok(Some(envelope(fields, table, plan, placeholder)));
     }
     let mut message = Message::new(Shape::Flat);
     let mut image = ImageBuilder::new(table);
     for (name, value) in fields {
         match name.starts_with("__") {
             true => message.set_meta(&name, raw(&plain(value))),
-            false => column(&name, &plain(value), &mut image, placeholder),
+            false => column(plan.name(&name), &plain(value), &mut image, placeholder),
         }
     }
     message.image = Image::Row(image);
     Ok(Some(message))
 }
 
-fn envelope(fields: Vec<(String, Value)>, table: Table, placeholder: &Placeholder) -> Message {
+fn envelope(fields: Vec<(String, Value)>, table: Table, plan: &Plan, placeholder: &Placeholder) -> Message {
     let mut message = Message::new(Shape::Envelope);
     for (name, value) in fields {
         let value = plain(value);
@@ -128,7 +130,7 @@ fn envelope(fields: Vec<(String, Value)>, table: Table, placeholder: &Placeholde
             ("after", Value::Record(columns)) => {
                 let mut image = ImageBuilder::new(table);
                 for (name, value) in columns {
-                    column(name, inner(value), &mut image, placeholder);
+                    column(plan.name(name), inner(value), &mut image, placeholder);
                 }
                 message.image = Image::Row(image);
             }

@@ -7,6 +7,7 @@ mod facts;
 mod image;
 mod json;
 mod registry;
+mod schema;
 pub mod time;
 mod topics;
 mod values;
@@ -21,9 +22,11 @@ pub use self::registry::{
     FILE_SCHEMAS_MAX, FileSchemas, HttpSchemas, NoSchemas, RegistryError, RegistryHealth, RegistrySettings,
     SchemaLookup, Schemas, SchemasError,
 };
+pub use self::schema::SchemaMismatch;
 pub use self::topics::Topics;
 pub use self::values::{DEFAULT_PLACEHOLDER, DETAIL_MAX_BYTES};
 
+use self::schema::Plan;
 use self::topics::Route;
 use self::values::{Fault, Placeholder};
 use crate::event::{Change, ChangeBody, ClientEvent, Dead, Decoded, Format, Id, Ignored, Op, Record, Table, Wait};
@@ -69,6 +72,8 @@ pub struct Decoder {
     schemas: Arc<dyn Schemas>,
     placeholder: Placeholder,
     topics: FxHashMap<Arc<str>, Topic>,
+    /// What an id means never changes.
+    plans: FxHashMap<(u32, Table), Result<Arc<Plan>, SchemaMismatch>>,
 }
 
 impl Decoder {
@@ -79,6 +84,7 @@ impl Decoder {
             schemas,
             placeholder: Placeholder::new(DEFAULT_PLACEHOLDER),
             topics: FxHashMap::default(),
+            plans: FxHashMap::default(),
         }
     }
 
@@ -109,6 +115,19 @@ impl Decoder {
         }
     }
 
+    /// Whether anything of the topic can be read.
+    pub fn follows(&self, topic: &str) -> bool {
+        !matches!(self.names.route(topic), Route::Ignore(_))
+    }
+
+    /// The source table whose changes a topic holds.
+    pub fn table(&self, topic: &str) -> Option<Table> {
+        match self.names.route(topic) {
+            Route::Table(table) => Some(table),
+            Route::Events | Route::Ignore(_) => None,
+        }
+    }
+
     fn topic(&mut self, name: &Arc<str>) -> Topic {
         if let Some(topic) = self.topics.get(name) {
             return *topic;
@@ -126,7 +145,7 @@ impl Decoder {
         }
     }
 
-    fn read(&self, record: &Record, topic: Topic) -> Result<Fact, Stop> {
+    fn read(&mut self, record: &Record, topic: Topic) -> Result<Fact, Stop> {
         let table = match topic.route {
             Route::Ignore(kind) => return Ok(Fact::Ignore(kind)),
             Route::Table(table) => Some(table),
@@ -145,12 +164,13 @@ impl Decoder {
         }
     }
 
-    fn change(&self, record: &Record, table: Table, pinned: Option<Format>) -> Result<Fact, Stop> {
+    fn change(&mut self, record: &Record, table: Table, pinned: Option<Format>) -> Result<Fact, Stop> {
         let message = match record.value.as_deref() {
             None => None,
             Some(bytes) if avro::is_avro(bytes) => {
-                let (schema, datum) = self.schema("value", bytes)?;
-                avro::message(&schema, datum, table, &self.placeholder)?
+                let (id, schema, datum) = self.schema("value", bytes)?;
+                let plan = self.plan(id, &schema, table)?;
+                avro::message(&schema, datum, table, &plan, &self.placeholder)?
             }
             Some(bytes) => json::message(utf8("value", bytes)?, table, &self.placeholder)?,
         };
@@ -174,17 +194,26 @@ impl Decoder {
             return Err(Fault::new("missing-key", detail).into());
         };
         if avro::is_avro(bytes) {
-            let (schema, datum) = self.schema("key", bytes)?;
+            let (_, schema, datum) = self.schema("key", bytes)?;
             return Ok(avro::key(&schema, datum)?);
         }
         Ok(json::key(utf8("key", bytes)?)?)
     }
 
-    /// The writer's schema of an Avro key or value, and the datum.
-    fn schema<'a>(&self, what: &str, bytes: &'a [u8]) -> Result<(Arc<Schema>, &'a [u8]), Stop> {
+    /// How rows of the schema become the table's; a schema that cannot holds its partition until a person acts.
+    fn plan(&mut self, id: u32, schema: &Schema, table: Table) -> Result<Arc<Plan>, Stop> {
+        if self.plans.len() >= FILE_SCHEMAS_MAX {
+            self.plans.clear();
+        }
+        let plan = self.plans.entry((id, table)).or_insert_with(|| Plan::new(id, schema, table).map(Arc::new));
+        plan.clone().map_err(|mismatch| Stop::Wait(Wait { reason: "schema-mismatch", detail: mismatch.to_string() }))
+    }
+
+    /// The writer's schema of an Avro key or value with its id, and the datum.
+    fn schema<'a>(&self, what: &str, bytes: &'a [u8]) -> Result<(u32, Arc<Schema>, &'a [u8]), Stop> {
         let (id, datum) = avro::split(what, bytes)?;
         match self.schemas.schema(id) {
-            SchemaLookup::Found(schema) => Ok((schema, datum)),
+            SchemaLookup::Found(schema) => Ok((id, schema, datum)),
             SchemaLookup::Unknown => {
                 let detail = format!("the {what} names schema {id}, which neither the registry nor a schemas file has");
                 Err(Fault::new("unknown-schema-id", detail).into())

@@ -179,7 +179,7 @@ fn timestamp(column: &Column, micros: i64) -> Result<Cell, Fault> {
     }
 }
 
-const fn expected(kind: ColumnType) -> &'static str {
+pub(super) const fn expected(kind: ColumnType) -> &'static str {
     match kind {
         ColumnType::Uuid => "a UUID as string",
         ColumnType::Text => "a string",

@@ -14,7 +14,7 @@ use prometheus_client::registry::{Metric, Registry};
 
 use crate::event::Outcome;
 use crate::pipeline::writer::CommitFacts;
-use crate::source::kafka::KafkaStatus;
+use crate::source::kafka::{BrokerFigures, Figures, KafkaStatus};
 use crate::state::STRUCTURES;
 use crate::state::histogram::Histogram as Counts;
 use crate::warehouse::Target;
@@ -171,6 +171,8 @@ fn pipeline(edge: &Edge, to: &mut Registry) {
     whole(to, "nova_accounting_imbalance", "Partitions whose outcomes do not add up, always 0", imbalance);
     let held = partitions.iter().filter(|status| status.hold.is_some()).count();
     whole(to, "nova_partitions_held", "Partitions that wait for a person", held);
+    let help = "Partitions whose next record waits for the registry, or for a schema that fits";
+    whole(to, "nova_partitions_waiting", help, edge.shared.waits().len());
     one(to, "nova_commit_seconds", "Time of durable commits", observed.commit_seconds.clone());
     let help = "Time from a batch's begin in the writer until readers see it";
     one(to, "event_processing_duration_seconds", help, observed.processing_seconds.clone());
@@ -197,13 +199,12 @@ fn source(edge: &Edge, to: &mut Registry) {
             lag.push((name, 0.0));
             continue;
         };
-        let behind = (marks.high - status.row.next).max(0);
-        let age_ms = if behind > 0 { (now_ms - status.row.arrival_ms).max(0) } else { 0 };
+        let (behind, age_ms) = marks.lag(status.row.next, status.row.arrival_ms, now_ms);
         lag.push((name.clone(), age_ms as f64 / 1e3));
         records.push((name.clone(), behind as f64));
-        headroom.push((name, (status.row.next - marks.low.max(0)) as f64));
+        headroom.push((name, marks.headroom(status.row.next) as f64));
     }
-    gauges(to, "cdc_lag_seconds", "Age of the last record read, where more are there", lag);
+    gauges(to, "cdc_lag_seconds", "Age of the oldest record that was not read yet, at most", lag);
     gauges(to, "nova_lag_records", "Records that were not read yet", records);
     gauges(
         to,
@@ -215,6 +216,32 @@ fn source(edge: &Edge, to: &mut Registry) {
     total(to, "cdc_offset_commits", "Commits of the store's offsets to Kafka", commits);
     whole(to, "nova_partitions_assigned", "Partitions that this node reads", kafka.assigned());
     whole(to, "nova_kafka_up", "1 while a broker is connected", usize::from(kafka.up()));
+    consumer(&kafka.figures(), to);
+}
+
+/// librdkafka's statistics of the consumer.
+fn consumer(figures: &Figures, to: &mut Registry) {
+    total(to, "nova_kafka_sent_bytes", "Bytes of the consumer's requests", figures.sent_bytes);
+    total(to, "nova_kafka_received_bytes", "Bytes of the brokers' answers", figures.received_bytes);
+    total(to, "nova_kafka_received_messages", "Messages fetched", figures.received_messages);
+    total(to, "nova_kafka_rebalances", "Assignments and revocations of partitions", figures.rebalances);
+    whole(to, "nova_kafka_ahead_bytes", "Bytes fetched ahead of the pipeline", figures.ahead_bytes as usize);
+    let each = || figures.brokers.iter().map(|(id, one)| (labels([("broker", &id.to_string())]), one));
+    let up = each().map(|(name, one)| (name, f64::from(u8::from(one.up))));
+    gauges(to, "nova_kafka_broker_up", "1 while the broker is connected", up);
+    let quantile = |(mut name, one): (Labels, &BrokerFigures)| {
+        let mut last = name.clone();
+        name.push(("quantile", "0.5".to_owned()));
+        last.push(("quantile", "0.99".to_owned()));
+        [(name, one.rtt_p50_seconds), (last, one.rtt_p99_seconds)]
+    };
+    gauges(to, "nova_kafka_broker_rtt_seconds", "Time of requests to the broker", each().flat_map(quantile));
+    let throttle = each().map(|(name, one)| (name, one.throttle_seconds));
+    gauges(to, "nova_kafka_broker_throttle_seconds", "Longest delay for a quota of the broker", throttle);
+    let errors = each().map(|(name, one)| (name, one.errors));
+    counters(to, "nova_kafka_broker_errors", "Requests that failed or timed out", errors);
+    let disconnects = each().map(|(name, one)| (name, one.disconnects));
+    counters(to, "nova_kafka_broker_disconnects", "Connections that were lost", disconnects);
 }
 
 fn edge_counts(edge: &Edge, to: &mut Registry) {

@@ -128,6 +128,7 @@ pub(super) fn suggestions(edge: &Edge, query: &str, subject: &Subject) -> Result
 pub(super) fn ready(edge: &Edge) -> Response<Full<Bytes>> {
     let held = edge.shared.partitions().into_iter().filter_map(|status| Some((status.name, status.hold?)));
     let mut reasons: Vec<_> = held.map(|(name, reason)| format!("{name}: {reason}")).collect();
+    reasons.extend(edge.shared.waits().into_iter().map(|(name, reason)| format!("{name}: waits: {reason}")));
     if !edge.auth.ready() {
         reasons.push("auth: no key set yet".to_owned());
     }
@@ -141,6 +142,10 @@ pub(super) fn ready(edge: &Edge) -> Response<Full<Bytes>> {
         match (kafka.up(), kafka.assigned()) {
             (false, _) => reasons.push("kafka: no broker is connected".to_owned()),
             (true, 0) => reasons.push("kafka: no partition is assigned yet".to_owned()),
+            (true, assigned) if assigned < kafka.assignment().existing => reasons.push(format!(
+                "kafka: {assigned} of {} partitions are read here, the others by another member of the group",
+                kafka.assignment().existing
+            )),
             _ => {}
         }
     }

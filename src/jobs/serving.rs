@@ -15,9 +15,6 @@ use crate::state::State;
 
 use super::{CacheRefreshJob, JobError, Refreshing, computing};
 
-/// Publishes trending. With its jitter, and the time it takes, an event moves every window within 1.2 s of its commit;
-/// it only counts what changed, so that no window needs a slower tick.
-const TRENDING_TICK: Duration = Duration::from_millis(900);
 const FEED_TICK: Duration = Duration::from_secs(5);
 const RISING_TICK: Duration = Duration::from_secs(10);
 const SWEEP_TICK: Duration = Duration::from_secs(60);
@@ -107,13 +104,15 @@ pub fn shared(served: &Served, cache: Arc<dyn Cache>) -> Box<dyn CacheRefreshJob
     Box::new(Shared { trending: Arc::clone(&served.trending), cache })
 }
 
-/// Publishing trending, feeds of active users, who gained followers, and forgetting what expired.
-pub fn jobs(served: &Served) -> Vec<Box<dyn CacheRefreshJob>> {
+/// Publishing trending, feeds of active users, who gained followers, and forgetting what expired. `publish` is the tick of
+/// trending: it only counts what changed, so that no window needs a slower one. At 900 ms, with its jitter and the
+/// time it takes, an event moves every window within 1.2 s of its commit.
+pub fn jobs(served: &Served, publish: Duration) -> Vec<Box<dyn CacheRefreshJob>> {
     let job = |name, interval, work| -> Box<dyn CacheRefreshJob> {
         Box::new(Job { name, interval, served: served.clone(), work })
     };
     vec![
-        job("trending_publish", TRENDING_TICK, |served, now_ms| served.trending.refresh(now_ms)),
+        job("trending_publish", publish, |served, now_ms| served.trending.refresh(now_ms)),
         job(FEED_WARMUP, FEED_TICK, |served, now_ms| {
             let trending = served.trending.last(Window::Day);
             served.feeds.refresh(&served.state, &trending.numbers, now_ms, FEEDS_MAX);

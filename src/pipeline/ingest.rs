@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::decode::{Decoder, client};
-use crate::event::{Decoded, Record, TopicPartition};
+use crate::event::{Decoded, Record, TopicPartition, Wait};
 use crate::source::{Fault, PollLimits, Polled, Source, SourceError};
 
 use super::dedup::Entry;
@@ -40,7 +40,29 @@ struct Slot {
     held: bool,
     /// Waits for something outside; when to try again.
     retry_at: Option<Instant>,
+    /// What the record before waited for.
+    waits: Option<Arc<str>>,
     redelivered: u64,
+}
+
+impl Slot {
+    /// A record waits. The first attempt is silent: most often what is needed comes within a moment.
+    fn wait(&mut self, wait: Wait, offset: i64, shared: &Shared) {
+        let detail: Arc<str> = wait.detail.into();
+        if self.waits.is_some() {
+            shared.wait(&self.name, Some(Arc::clone(&detail)));
+        }
+        if self.waits.as_ref() != Some(&detail) {
+            tracing::warn!(partition = %self.name, offset, reason = wait.reason, "{detail}");
+            self.waits = Some(detail);
+        }
+    }
+
+    fn go_on(&mut self, shared: &Shared) {
+        if self.waits.take().is_some() {
+            shared.wait(&self.name, None);
+        }
+    }
 }
 
 /// See the module.
@@ -69,6 +91,7 @@ impl Ingest {
             rewind: status.rewind,
             held: false,
             retry_at: None,
+            waits: None,
             redelivered: 0,
         });
         let slots = slots.collect();
@@ -113,6 +136,7 @@ impl Ingest {
             self.fault(slot, reason)?;
         }
         batch.faults.append(&mut self.faults);
+        batch.counts = self.source.take_counts();
         for (slot, index) in self.slots.iter_mut().zip(0..) {
             if slot.redelivered > 0 {
                 batch.redelivered.push((index, std::mem::take(&mut slot.redelivered)));
@@ -137,8 +161,16 @@ impl Ingest {
     fn number(&mut self, name: TopicPartition, new: &mut Vec<TopicPartition>) -> u32 {
         *self.index.entry(name).or_insert_with_key(|name| {
             new.push(name.clone());
-            let (name, rewind) = (name.clone(), 0);
-            self.slots.push(Slot { name, next: 0, digest: 0, rewind, held: false, retry_at: None, redelivered: 0 });
+            self.slots.push(Slot {
+                name: name.clone(),
+                next: 0,
+                digest: 0,
+                rewind: 0,
+                held: false,
+                retry_at: None,
+                waits: None,
+                redelivered: 0,
+            });
             (self.slots.len() - 1) as u32
         })
     }
@@ -185,13 +217,14 @@ impl Ingest {
                 Decoded::Ignore(kind) => Body::Ignore(kind),
                 Decoded::Dead(dead) => Body::Dead(dead),
                 Decoded::Wait(wait) => {
-                    tracing::warn!(partition = %slot.name, offset = record.offset, reason = wait.reason, "{}", wait.detail);
                     slot.retry_at = Some(Instant::now() + WAIT_RETRY);
+                    slot.wait(wait, record.offset, &self.shared);
                     self.source.pause(&slot.name)?;
                     return Ok(None);
                 }
             },
         };
+        slot.go_on(&self.shared);
         slot.next = record.offset + 1;
         slot.digest = digest(&record);
         Ok(Some(Item { slot: number, rewind: slot.rewind, digest: slot.digest, record, body }))
@@ -210,6 +243,7 @@ impl Ingest {
                     let slot = &mut self.slots[slot as usize];
                     (slot.held, slot.next, slot.rewind, slot.digest) = (false, from, rewind, 0);
                     slot.retry_at = None;
+                    slot.go_on(&self.shared);
                     self.source.resume(&slot.name, from)?;
                 }
             }
@@ -230,8 +264,9 @@ impl Ingest {
 
     /// Blocks while the writer is behind; false when the process stops or the writer is gone.
     fn hand_over(&mut self, batch: Batch) -> bool {
-        let Batch { new_partitions, items, redelivered, faults } = &batch;
-        if items.is_empty() && redelivered.is_empty() && new_partitions.is_empty() && faults.is_empty() {
+        let Batch { new_partitions, items, redelivered, faults, counts } = &batch;
+        let told = !redelivered.is_empty() || !faults.is_empty() || !counts.is_empty();
+        if items.is_empty() && new_partitions.is_empty() && !told {
             return true;
         }
         self.shared.sent(batch.items.len());

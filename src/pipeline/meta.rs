@@ -5,10 +5,12 @@ use nova_storage::schema::META;
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 
 use crate::event::Table;
+use crate::state::CountedFrom;
 
 use super::TruncatePolicy;
 
-const META_VERSION: u8 = 1;
+/// Version 1 knew neither partitions nor what counts.
+const META_VERSION: u8 = 2;
 const KEY: &str = "writer";
 const WHAT: &str = "writer record";
 
@@ -23,12 +25,46 @@ pub struct TableMeta {
     pub halt: Option<Box<str>>,
     /// A person's decision about the truncate that halted the table: consumed by the next one.
     pub truncate_once: Option<TruncatePolicy>,
+    /// Partitions of the topic when it was read; 0 before anything of it was.
+    pub partitions: u32,
+    /// Partitions that the topic was found to have.
+    pub partitions_found: u32,
+    /// A change without an LSN was applied: such changes have no order across partitions.
+    pub without_lsn: bool,
 }
 
+/// How a halt over partitions begins.
+const REPARTITIONED: &str = "partitions:";
+
 impl TableMeta {
-    /// For a person: the table, its epoch, why it halted if it did.
+    /// For a person: the table, its epoch, why it halted if it did, the partitions of its topic.
     pub fn json(&self, table: Table) -> serde_json::Value {
-        serde_json::json!({ "table": table.name(), "epoch": self.epoch, "halted": self.halt.as_deref() })
+        let (epoch, halted, partitions) = (self.epoch, self.halt.as_deref(), self.partitions);
+        serde_json::json!({ "table": table.name(), "epoch": epoch, "halted": halted, "partitions": partitions })
+    }
+
+    /// Why the table must halt, where its topic has another number of partitions than was read: a key's changes are
+    /// in several partitions then, and come in any order.
+    pub fn repartitioned(&self, table: Table) -> Option<String> {
+        if self.partitions == self.partitions_found {
+            return None;
+        }
+        let way_out = match self.without_lsn {
+            false => format!("its changes carry the LSN, by which rows converge all the same: nova cdc resume {table}"),
+            true => "its changes carry no LSN, and nothing else tells which of two is later: give the topic a new \
+                     snapshot and read it with nova rebuild (docs/cdc.md)"
+                .to_owned(),
+        };
+        Some(format!(
+            "{REPARTITIONED} the topic of {table} has {} partitions and was read with {}: keys have moved between them; \
+             {way_out}",
+            self.partitions_found, self.partitions
+        ))
+    }
+
+    /// Whether it halted for that.
+    pub fn awaits_partitions(&self) -> bool {
+        self.halt.as_deref().is_some_and(|halt| halt.starts_with(REPARTITIONED))
     }
 }
 
@@ -47,6 +83,8 @@ pub struct Meta {
     pub dedup_floor_ms: i64,
     /// The next audit entry.
     pub audit_next: u64,
+    /// Where likes and comments are counted from; `None` before anything was.
+    pub counted: Option<[CountedFrom; 2]>,
     pub tables: [TableMeta; Table::ALL.len()],
 }
 
@@ -67,6 +105,8 @@ impl Meta {
         out.put_varint(self.checkpoint_bytes);
         out.put_zigzag(self.dedup_floor_ms);
         out.put_varint(self.audit_next);
+        let bit = |from: CountedFrom| u8::from(from == CountedFrom::Events);
+        out.put_u8(self.counted.map_or(0, |[likes, comments]| 1 + bit(likes) + 2 * bit(comments)));
         for table in &self.tables {
             out.put_varint(u64::from(table.epoch));
             match table.truncated {
@@ -79,12 +119,15 @@ impl Meta {
             }
             out.put_optional_bytes(table.halt.as_deref().map(str::as_bytes));
             out.put_u8(table.truncate_once.map_or(0, |policy| policy as u8 + 1));
+            out.put_varint(u64::from(table.partitions));
+            out.put_varint(u64::from(table.partitions_found));
+            out.put_u8(u8::from(table.without_lsn));
         }
         out
     }
 
     fn decode(bytes: &[u8]) -> Result<Meta, CodecError> {
-        let (mut reader, _) = Reader::versioned(WHAT, bytes, META_VERSION)?;
+        let (mut reader, version) = Reader::versioned(WHAT, bytes, META_VERSION)?;
         let mut meta = Meta {
             store_id: u64::from_le_bytes(reader.fixed()?),
             dead_next: reader.varint()?,
@@ -92,8 +135,17 @@ impl Meta {
             checkpoint_bytes: reader.varint()?,
             dedup_floor_ms: reader.zigzag()?,
             audit_next: reader.varint()?,
+            counted: Some([CountedFrom::Cdc; 2]),
             tables: Default::default(),
         };
+        if version > 1 {
+            let from = |bit: bool| if bit { CountedFrom::Events } else { CountedFrom::Cdc };
+            meta.counted = match reader.u8()? {
+                0 => None,
+                code @ 1..=4 => Some([from((code - 1) & 1 != 0), from((code - 1) & 2 != 0)]),
+                _ => return Err(CodecError::Invalid(WHAT)),
+            };
+        }
         for table in &mut meta.tables {
             let epoch =
                 |reader: &mut Reader<'_>| u16::try_from(reader.varint()?).map_err(|_| CodecError::Invalid(WHAT));
@@ -113,6 +165,10 @@ impl Meta {
                 3 => Some(TruncatePolicy::Ignore),
                 _ => return Err(CodecError::Invalid(WHAT)),
             };
+            if version > 1 {
+                (table.partitions, table.partitions_found) = (reader.varint_u32()?, reader.varint_u32()?);
+                table.without_lsn = reader.u8()? == 1;
+            }
         }
         reader.end()?;
         Ok(meta)
@@ -128,16 +184,23 @@ mod tests {
         #[test]
         fn it_round_trips(
             numbers: (u64, u64, u64, u64, i64, u64),
-            tables: [(u16, Option<(u16, u64)>, Option<String>); 5],
+            counted: Option<(bool, bool)>,
+            tables: [(u16, Option<(u16, u64)>, Option<String>, (u32, u32, bool)); 5],
         ) {
             let (store_id, dead_next, covered, checkpoint_bytes, dedup_floor_ms, audit_next) = numbers;
-            let tables = tables.map(|(epoch, truncated, halt)| TableMeta {
+            let tables = tables.map(|(epoch, truncated, halt, partitions)| TableMeta {
                 epoch,
                 truncated,
                 halt: halt.map(Into::into),
                 truncate_once: truncated.map(|_| TruncatePolicy::Apply),
+                partitions: partitions.0,
+                partitions_found: partitions.1,
+                without_lsn: partitions.2,
             });
-            let meta = Meta { store_id, dead_next, covered, checkpoint_bytes, dedup_floor_ms, audit_next, tables };
+            let from = |events| if events { CountedFrom::Events } else { CountedFrom::Cdc };
+            let counted = counted.map(|(likes, comments)| [from(likes), from(comments)]);
+            let meta =
+                Meta { store_id, dead_next, covered, checkpoint_bytes, dedup_floor_ms, audit_next, counted, tables };
             prop_assert_eq!(Meta::decode(&meta.encode()), Ok(meta));
         }
 

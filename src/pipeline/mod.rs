@@ -16,6 +16,7 @@ pub mod rows;
 pub mod writer;
 
 use crate::event::{Change, ClientEvent, Dead, Ignored, Record, TopicPartition};
+use crate::source::PartitionCount;
 
 use self::dedup::Entry;
 
@@ -53,6 +54,8 @@ pub struct Batch {
     pub redelivered: Vec<(u32, u64)>,
     /// Partitions whose log is not the one that was read, with the reason to hold them: (slot, reason).
     pub faults: Vec<(u32, String)>,
+    /// Topics whose partitions were counted.
+    pub counts: Vec<PartitionCount>,
 }
 
 /// What a truncate of a source table does.

@@ -1,6 +1,7 @@
 //! What the two threads of the batch loop, and everyone who watches them, share: positions and counts after the last
 //! commit, orders for ingest, and the wish to stop.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -53,9 +54,11 @@ struct Inner {
     partitions: Vec<PartitionStatus>,
     index: FxHashMap<TopicPartition, usize>,
     orders: Vec<Order>,
+    /// Partitions whose next record waits for something outside, and for what.
+    waits: BTreeMap<TopicPartition, Arc<str>>,
 }
 
-/// See the module. At most one order waits per partition and commit.
+/// See the module. At most two orders wait per partition and commit: a release, and a hold for another reason.
 #[derive(Debug, Default)]
 pub struct Shared {
     inner: Mutex<Inner>,
@@ -92,6 +95,20 @@ impl Shared {
 
     pub(super) fn take_orders(&self) -> Vec<Order> {
         std::mem::take(&mut self.inner.lock().orders)
+    }
+
+    /// The partition waits for this, or for nothing any more.
+    pub(super) fn wait(&self, name: &TopicPartition, reason: Option<Arc<str>>) {
+        let waits = &mut self.inner.lock().waits;
+        match reason {
+            Some(reason) => drop(waits.insert(name.clone(), reason)),
+            None => drop(waits.remove(name)),
+        }
+    }
+
+    /// Partitions that wait for something outside, with what it is, in words for a person.
+    pub fn waits(&self) -> Vec<(TopicPartition, Arc<str>)> {
+        self.inner.lock().waits.iter().map(|(name, reason)| (name.clone(), Arc::clone(reason))).collect()
     }
 
     pub(super) fn sent(&self, records: usize) {

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use crate::event::TopicPartition;
 
-use super::meta::Meta;
+use super::meta::{Meta, TableMeta};
 
 const KEY: &str = "emitted";
 const VERSION: u8 = 1;
@@ -52,8 +52,9 @@ pub fn rebuild(store: &Store) -> Result<usize, RebuildError> {
     let mut meta = Meta::load(&read)?.unwrap_or_default();
     let last = read.last(JOURNAL, |sequence, _| sequence)?.unwrap_or(0);
     (meta.covered, meta.checkpoint_bytes, meta.dedup_floor_ms) = (meta.covered.max(last), 0, i64::MIN);
+    meta.counted = None;
     for table in &mut meta.tables {
-        (table.truncated, table.halt, table.truncate_once) = (None, None, None);
+        *table = TableMeta { epoch: table.epoch, ..TableMeta::default() };
     }
     let write = store.write()?;
     write.clear(OFFSETS)?;

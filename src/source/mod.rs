@@ -4,6 +4,7 @@ pub mod capture;
 pub mod kafka;
 pub mod local;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{Record, TopicPartition};
@@ -44,6 +45,13 @@ pub enum SourceError {
     Broken { path: String, line: i64, source: std::io::Error },
     #[error("Kafka: {0}")]
     Kafka(String),
+    /// Another store's offsets are in our consumer group.
+    #[error(
+        "the consumer group {group} belongs to another store, {owner}: two stores would each get a part of the records. \
+         If that node runs, set kafka.replica = true here, or another kafka.group_id; if its store is lost, start this \
+         one with nova serve --new-store: it reads every topic from the beginning"
+    )]
+    Group { group: String, owner: String },
 }
 
 /// A partition whose log is not the one that the store has read: it is held until a person decides.
@@ -52,6 +60,13 @@ pub struct Fault {
     pub partition: TopicPartition,
     /// In words for that person.
     pub reason: String,
+}
+
+/// How many partitions a topic has now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionCount {
+    pub topic: Arc<str>,
+    pub partitions: u32,
 }
 
 /// A stream of records in offset order within each partition. May deliver an offset again; never leaves one out.
@@ -72,6 +87,11 @@ pub trait Source: Send {
 
     /// What is wrong with partitions since the last call.
     fn take_faults(&mut self) -> Vec<Fault> {
+        Vec::new()
+    }
+
+    /// What was counted since the last call, before any record of a partition that is new is polled.
+    fn take_counts(&mut self) -> Vec<PartitionCount> {
         Vec::new()
     }
 }

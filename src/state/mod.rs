@@ -14,6 +14,7 @@ pub mod posts;
 mod save;
 pub mod touches;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,17 +29,42 @@ use self::touches::Touches;
 
 pub const DAY_MS: i64 = 86_400_000;
 pub const MINUTE_MS: i64 = 60_000;
+/// What a like takes in a tree whose nodes are two thirds full.
+const LIKED_BYTES: usize = size_of::<(u32, u32)>() * 3 / 2;
+
+/// What says that somebody liked or commented. One of the two, so that nothing counts twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CountedFrom {
+    /// Rows of the source table; they leave again with their rows.
+    #[default]
+    Cdc,
+    /// Client events: one like per user and post, one comment per event.
+    Events,
+}
 
 /// What actions weigh, times ten (view 0.1, like 2, comment 3, share 5): integers, so that a replay gives the same bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateSettings {
     /// By [`Action`]; an impression weighs nothing.
     pub weights: [i64; 5],
+    pub likes: CountedFrom,
+    pub comments: CountedFrom,
 }
 
 impl Default for StateSettings {
     fn default() -> StateSettings {
-        StateSettings { weights: [0, 1, 20, 30, 50] }
+        StateSettings { weights: [0, 1, 20, 30, 50], likes: CountedFrom::Cdc, comments: CountedFrom::Cdc }
+    }
+}
+
+impl StateSettings {
+    /// Where an action is counted from.
+    fn source(&self, action: Action) -> CountedFrom {
+        match action {
+            Action::Like => self.likes,
+            Action::Comment => self.comments,
+            Action::Impression | Action::View | Action::Share => CountedFrom::Events,
+        }
     }
 }
 
@@ -62,6 +88,8 @@ pub struct State {
     pub touches: Touches,
     pub affinity: Affinity,
     pub daily: Daily,
+    /// Likes that client events told, as (post, user).
+    liked: BTreeSet<(u32, u32)>,
     /// See [`State::retractions`]; read without a lock on the state.
     retractions: Arc<AtomicU64>,
 }
@@ -78,6 +106,7 @@ impl State {
             touches: Touches::default(),
             affinity: Affinity::default(),
             daily: Daily::default(),
+            liked: BTreeSet::new(),
             retractions: Arc::default(),
         }
     }
@@ -134,16 +163,15 @@ impl State {
 
     fn event(&mut self, user: Id, post: Id, action: Action, at_ms: i64) {
         let (user, post) = (self.user(user), self.post(post));
-        match action {
-            Action::Impression => self.posts.count(post, action, at_ms, 1),
-            Action::View | Action::Share => {
-                if self.touches.counts(user, post, action, at_ms) {
-                    self.posts.count(post, action, at_ms, 1);
-                    self.weigh(user, post, action, at_ms, 1);
-                }
-            }
-            // One like is never counted twice: likes and comments count by their rows.
-            Action::Like | Action::Comment => {}
+        let counts = self.settings.source(action) == CountedFrom::Events
+            && match action {
+                Action::Impression | Action::Comment => true,
+                Action::View | Action::Share => self.touches.counts(user, post, action, at_ms),
+                Action::Like => self.liked.insert((post, user)),
+            };
+        if counts {
+            self.posts.count(post, action, at_ms, 1);
+            self.weigh(user, post, action, at_ms, 1);
         }
     }
 
@@ -204,6 +232,9 @@ impl State {
 
     /// A like's or comment's row came (+1) or went (−1).
     fn row(&mut self, user: Id, post: Id, action: Action, created_at_us: i64, sign: i32) {
+        if self.settings.source(action) == CountedFrom::Events {
+            return;
+        }
         let (user, post) = (self.user(user), self.post(post));
         let at_ms = created_at_us.div_euclid(1_000);
         self.posts.count(post, action, at_ms, sign);
@@ -212,6 +243,9 @@ impl State {
 
     fn weigh(&mut self, user: u32, post: u32, action: Action, at_ms: i64, sign: i32) {
         let weight = self.settings.weights[action as usize] * i64::from(sign);
+        if weight == 0 {
+            return;
+        }
         let day = at_ms.div_euclid(DAY_MS) as i32;
         match self.posts.author(post) {
             Some(author) => self.affinity.add(user, author, day, weight),
@@ -251,13 +285,14 @@ pub type BytesOf = fn(&State) -> usize;
 
 /// The structures of a state. Each is asked for under a lock of its own: all at once would hold up the
 /// writer, and every reader behind it.
-pub const STRUCTURES: [(&str, BytesOf); 6] = [
+pub const STRUCTURES: [(&str, BytesOf); 7] = [
     ("ids", |state| state.users.mem_bytes() + state.post_ids.mem_bytes()),
     ("users", State::users_bytes),
     ("graph", |state| state.graph.mem_bytes()),
     ("posts", |state| state.posts.mem_bytes()),
     ("touches", |state| state.touches.mem_bytes()),
     ("affinity", |state| state.affinity.mem_bytes()),
+    ("liked", |state| state.liked.len() * LIKED_BYTES),
 ];
 
 #[cfg(test)]

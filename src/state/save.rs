@@ -11,8 +11,8 @@ use super::posts::{Bucket, Post, PostRow};
 use super::touches::{SHARDS, Touch};
 use super::{State, StateSettings, UserRow};
 
-/// Version 1 had no daily figures, one map of touches, and folded all posts at once.
-const STATE_VERSION: u8 = 2;
+/// Version 1 had no daily figures, one map of touches, and folded all posts at once; version 2 no likes by events.
+const STATE_VERSION: u8 = 3;
 const WHAT: &str = "state checkpoint";
 const STRUCTURE: &str = "state";
 /// Bytes of one stored chunk.
@@ -28,6 +28,7 @@ impl State {
         self.save_touches(&mut out);
         self.save_affinity(&mut out);
         self.daily.save(&mut out);
+        self.save_liked(&mut out);
         for (chunk, number) in out.chunks(CHUNK_BYTES).zip(0..) {
             put(STRUCTURE, number, chunk);
         }
@@ -131,6 +132,14 @@ impl State {
         }
     }
 
+    fn save_liked(&self, out: &mut Vec<u8>) {
+        out.put_varint(self.liked.len() as u64);
+        for (post, user) in &self.liked {
+            out.put_varint(u64::from(*post));
+            out.put_varint(u64::from(*user));
+        }
+    }
+
     /// The inverse of [`State::save`]; the chunks in the order of their numbers.
     pub fn load(
         settings: StateSettings,
@@ -152,6 +161,12 @@ impl State {
         state.load_affinity(&mut reader)?;
         if version > 1 {
             state.daily = Daily::load(WHAT, &mut reader)?;
+        }
+        if version > 2 {
+            for _ in 0..reader.varint()? {
+                let like = (state.known_post(&mut reader)?, state.known_user(&mut reader)?);
+                state.liked.insert(like);
+            }
         }
         reader.end()?;
         Ok(state)

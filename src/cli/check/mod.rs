@@ -7,12 +7,14 @@ mod connector;
 use std::collections::BTreeMap;
 
 use http::Method;
+use rdkafka::error::KafkaError;
 use serde_json::{Value, json};
 
 use crate::app;
 use crate::config::Config;
 use crate::decode::Topics;
-use crate::source::kafka::topics;
+use crate::source::kafka::topics::{self, TopicFinding};
+use crate::source::kafka::{KafkaSettings, Owner};
 use crate::warehouse::clickhouse::ClickHouse;
 use crate::warehouse::lint::lint;
 
@@ -49,8 +51,7 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if let Some(settings) = app::kafka(config) {
         looked.push("kafka");
-        let tables = app::table_topics(&Topics { prefix: config.topic_prefix.clone(), ..Topics::default() });
-        match runtime.block_on(topics::findings(&settings, &tables, &config.events_topic)) {
+        match runtime.block_on(kafka(config, &settings)) {
             Ok(topics) => found.extend(topics.into_iter().map(|one| Finding::new(one.code, one.detail, one.remedy))),
             Err(error) => found.push(Finding::unreachable(
                 &format!("kafka.brokers {}", settings.brokers),
@@ -87,6 +88,18 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
         return Err(CliError::Usage("--compare needs clickhouse.url".to_owned()));
     }
     report(&found, &looked, as_json)
+}
+
+async fn kafka(config: &Config, settings: &KafkaSettings) -> Result<Vec<TopicFinding>, KafkaError> {
+    let mut names = app::table_topics(&Topics { prefix: config.topic_prefix.clone(), ..Topics::default() });
+    let horizon_ms = i64::from(config.dedup_horizon_hours) * 3_600_000;
+    let mut found = topics::findings(settings, &names, &config.events_topic, horizon_ms).await?;
+    // A replica's group is its own.
+    if !config.kafka_replica {
+        names.push(config.events_topic.clone());
+        found.extend(topics::group_findings(settings, &names, app::store_id(&config.data_dir).map(Owner))?);
+    }
+    Ok(found)
 }
 
 fn registry(config: &Config) -> Option<Finding> {

@@ -2,6 +2,7 @@
 
 mod captures;
 mod events;
+mod evolution;
 mod fuzz;
 mod garbage;
 mod registry;

@@ -6,7 +6,7 @@ use nova_storage::{ReadTxn, WriteTxn};
 use crate::decode::facts;
 use crate::event::{
     Change, ChangeBody, ClientEvent, DEAD_VALUE_MAX_BYTES, Dead, Effect, Facts, Id, Ignored, Op, Outcome, Record, Row,
-    Stage, Table,
+    Stage, Table, TopicPartition,
 };
 use crate::pipeline::apply::{Judgement, Written, judge, truncate_row};
 use crate::pipeline::dedup::{Entry, Seen};
@@ -14,6 +14,7 @@ use crate::pipeline::journal::Step;
 use crate::pipeline::rows::{StoredRow, Version};
 use crate::pipeline::{Batch, Body, Item, TruncatePolicy};
 
+use crate::source::PartitionCount;
 use crate::source::local::{self, Settled};
 use crate::warehouse::outbox::{DeadRow, Settled as Delivered};
 use crate::warehouse::rows::{self as warehouse_rows, EventRow, RowChange};
@@ -55,6 +56,9 @@ impl Writer {
             self.partitions[slot as usize].fault = true;
             self.hold(slot, reason);
         }
+        for PartitionCount { topic, partitions } in batch.counts {
+            self.counted(&topic, partitions);
+        }
         self.log_local(&batch.items, write)?;
         for item in batch.items {
             let partition = &self.partitions[item.slot as usize];
@@ -88,7 +92,11 @@ impl Writer {
             Body::Event(event, entry) => {
                 let name = &self.partitions[slot as usize].name;
                 let emit = self.emitted.get(name).is_none_or(|until| record.offset >= *until);
-                self.event(&event, entry, record.timestamp_ms, emit, read)?
+                // A key that arrived before the floor is forgotten: whether this is its second copy cannot be known.
+                match self.too_old(&event, &record) || record.timestamp_ms < self.meta.dedup_floor_ms {
+                    true => Fate::Outcome(Outcome::Late),
+                    false => self.event(&event, entry, record.timestamp_ms, emit, read)?,
+                }
             }
             Body::Ignore(_) => Fate::Outcome(Outcome::Ignored),
             Body::Dead(dead) => self.dead(slot, dead, &record),
@@ -147,13 +155,14 @@ impl Writer {
         read: &ReadTxn,
     ) -> Result<Result<Outcome, String>, WriterError> {
         let (table, key) = (change.table, change.key);
-        let told = (change.op, change.source_ts_us);
+        let (told, without_lsn) = ((change.op, change.source_ts_us), change.lsn.is_none());
         let meta = &self.meta.tables[table as usize];
         let judgement = self.rows.with(table, key, read, |stored| judge(change, offset, meta, stored))??;
         Ok(match judgement {
             Judgement::Skip(outcome) => Ok(outcome),
             Judgement::Halt(reason) => Err(reason),
             Judgement::Write(written) => {
+                self.meta.tables[table as usize].without_lsn |= without_lsn;
                 self.write_row(table, key, *written, told);
                 Ok(Outcome::Applied)
             }
@@ -233,13 +242,12 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes no more changes of the table; durable with the commit at hand.
-    fn halt(&mut self, table: Table, slot: u32, reason: String) {
-        self.meta.tables[table as usize].halt = Some(reason.as_str().into());
-        self.hold(slot, reason);
+    /// Whether the event was late at its arrival.
+    pub(super) fn too_old(&self, event: &ClientEvent, record: &Record) -> bool {
+        record.timestamp_ms.saturating_sub(event.event_time_ms) > self.parts.settings.event_max_age_ms
     }
 
-    /// `emit`: the row goes to ClickHouse too.
+    /// An event that is not late. `emit`: the row goes to ClickHouse too.
     pub(super) fn event(
         &mut self,
         event: &ClientEvent,
@@ -248,17 +256,13 @@ impl Writer {
         emit: bool,
         read: &ReadTxn,
     ) -> Result<Fate, WriterError> {
-        // A key that arrived before the floor is forgotten: whether this is its second copy cannot be known.
-        let too_old = arrival_ms.saturating_sub(event.event_time_ms) > self.parts.settings.event_max_age_ms;
-        if too_old || arrival_ms < self.meta.dedup_floor_ms {
-            return Ok(Fate::Outcome(Outcome::Late));
-        }
         match self.dedup.check(entry, read)? {
             Seen::Duplicate => return Ok(Fate::Outcome(Outcome::Duplicate)),
             Seen::Conflict => return Ok(Fate::Conflict),
             Seen::New => {}
         }
-        self.dedup.insert(entry, arrival_ms);
+        // One that arrived before the floor is here by force, and remembered from now on.
+        self.dedup.insert(entry, arrival_ms.max(self.meta.dedup_floor_ms));
         let at_ms = event.event_time_ms.min(arrival_ms);
         let ClientEvent { user_id: user, post_id: post, action, dwell_ms, .. } = *event;
         self.journal.push(Step::Event { user, post, action, at_ms, dwell_ms });
@@ -327,20 +331,22 @@ impl Writer {
             self.hold(slot, reason);
             return Fate::Held;
         }
-        let partition = &mut self.partitions[slot as usize];
-        partition.dead_in_a_row += 1;
-        let in_a_row = partition.dead_in_a_row;
-        if self.parts.settings.breaker_dead_in_a_row.is_some_and(|limit| in_a_row > limit) {
+        let name = self.partitions[slot as usize].name.clone();
+        // Of the whole topic: it is broken in all its partitions at once.
+        let of_topic = self.partitions.iter().filter(|partition| partition.name.topic == name.topic);
+        let in_a_row: u32 = of_topic.map(|partition| partition.dead_in_a_row).sum();
+        if self.parts.settings.breaker_dead_in_a_row.is_some_and(|limit| in_a_row >= limit) {
+            let TopicPartition { topic, partition } = &name;
             let reason = format!(
-                "topic-breaker: {} undecodable records in a row, the last because of {} ({}); repair the producer or \
-                 the connector, then start again",
-                in_a_row - 1,
-                dead.reason,
-                dead.detail
+                "topic-breaker: {in_a_row} undecodable records of {topic} in a row, the last because of {} ({}); repair the \
+                 producer or the connector, then start again; to give up records that stay undecodable: nova cdc seek \
+                 {topic} {partition} OFFSET",
+                dead.reason, dead.detail
             );
             self.hold(slot, reason);
             return Fate::Held;
         }
+        self.partitions[slot as usize].dead_in_a_row += 1;
         let letter = self.letter(dead, record);
         self.bury(letter);
         Fate::Outcome(Outcome::Dead)

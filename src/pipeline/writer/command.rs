@@ -1,7 +1,7 @@
 //! What people and the HTTP edge ask of the writer, each in the commit at hand and answered after it.
 
 use bytes::Bytes;
-use nova_storage::codec::{DeadLetter, Put};
+use nova_storage::codec::{DeadLetter, OffsetRow, Put};
 use nova_storage::schema::{AUDIT, DEAD, EDGE};
 use nova_storage::{ReadTxn, WriteTxn};
 
@@ -91,10 +91,12 @@ pub enum CommandError {
     BeyondHorizon(u64),
     #[error("table {0} would halt again: {1}")]
     Halted(Table, String),
-    #[error("{0} was never read; the reason for which a partition is held names it")]
+    #[error("{0} is none of the topics that nova reads: kafka.topic_prefix and kafka.events_topic say which those are")]
     NoSuchPartition(TopicPartition),
     #[error("{0} is not halted")]
     NotHalted(Table),
+    #[error("{0} cannot go on: {1}")]
+    NoOrder(Table, String),
 }
 
 impl Writer {
@@ -139,9 +141,10 @@ impl Writer {
                 Box::new(move || reply(result))
             }
             Command::Pause { table, actor, reply } => {
-                // Its next change holds the partition; a halt that is there already has the better reason.
-                let halt = &mut self.meta.tables[table as usize].halt;
-                halt.get_or_insert_with(|| format!("paused by {actor}").into());
+                // A halt that is there already has the better reason.
+                if self.meta.tables[table as usize].halt.is_none() {
+                    self.halt_all(table, &format!("paused by {actor}"));
+                }
                 self.audit(&actor, "cdc-pause", table.name(), "", write)?;
                 Box::new(move || reply(()))
             }
@@ -169,16 +172,35 @@ impl Writer {
 
     fn resume(&mut self, table: Table, truncate: Option<TruncatePolicy>) -> Result<(), CommandError> {
         let meta = &mut self.meta.tables[table as usize];
-        if meta.halt.take().is_none() {
-            return Err(CommandError::NotHalted(table));
+        let awaited = meta.awaits_partitions();
+        match meta.halt.take() {
+            None => return Err(CommandError::NotHalted(table)),
+            Some(halt) if awaited && meta.without_lsn => {
+                meta.halt = Some(halt.clone());
+                return Err(CommandError::NoOrder(table, halt.into()));
+            }
+            Some(_) => meta.truncate_once = truncate,
         }
-        meta.truncate_once = truncate;
+        if awaited {
+            meta.partitions = meta.partitions_found;
+        }
+        let next = meta.repartitioned(table);
         self.release_all();
+        if let Some(reason) = next {
+            self.halt_all(table, &reason);
+        }
         Ok(())
     }
 
     fn seek(&mut self, name: &TopicPartition, next: i64) -> Result<(), CommandError> {
-        let slot = *self.index.get(name).ok_or_else(|| CommandError::NoSuchPartition(name.clone()))?;
+        if !self.parts.decoder.follows(&name.topic) {
+            return Err(CommandError::NoSuchPartition(name.clone()));
+        }
+        let slot = self.index.get(name).copied().unwrap_or_else(|| {
+            // One that waits at its first record was never read.
+            self.add_partition(name.clone(), OffsetRow::default());
+            self.partitions.len() as u32 - 1
+        });
         let partition = &mut self.partitions[slot as usize];
         // The record before the new offset is not one that was read.
         (partition.row.next, partition.row.digest) = (next, 0);
@@ -186,15 +208,6 @@ impl Writer {
         partition.hold.get_or_insert_with(|| "seek".into());
         self.release(slot);
         Ok(())
-    }
-
-    /// A partition of a table that is still halted is held again by its next change.
-    fn release_all(&mut self) {
-        for slot in 0..self.partitions.len() as u32 {
-            if !self.partitions[slot as usize].fault {
-                self.release(slot);
-            }
-        }
     }
 
     fn replay_dead(
@@ -225,10 +238,12 @@ impl Writer {
                 }
                 let identity = client::dedup_key(event.user_id, event.event_id);
                 let entry = Entry::new(identity, client::payload_hash(&event));
-                let arrival_ms = record.timestamp_ms.max(self.meta.dedup_floor_ms);
-                match self.event(&event, entry, arrival_ms, true, read)? {
-                    Fate::Outcome(outcome) => Some(outcome),
-                    Fate::Conflict | Fate::Held => Some(Outcome::Duplicate),
+                match self.too_old(&event, &record) {
+                    true => Some(Outcome::Late),
+                    false => match self.event(&event, entry, record.timestamp_ms, true, read)? {
+                        Fate::Outcome(outcome) => Some(outcome),
+                        Fate::Conflict | Fate::Held => Some(Outcome::Duplicate),
+                    },
                 }
             }
             Decoded::Change(change) => {

@@ -6,6 +6,7 @@
 
 mod batch;
 mod command;
+mod hold;
 mod recover;
 
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use crate::warehouse::status::Status;
 
 use super::dedup::Dedup;
 use super::meta::{Meta, TableMeta};
-use super::progress::{Order, Shared};
+use super::progress::Shared;
 use super::rebuild::Emitted;
 use super::rows::Rows;
 use super::{Batch, QUEUE_MAX_MESSAGES, Settings, journal};
@@ -318,30 +319,6 @@ impl Writer {
         match (arrivals().min(), arrivals().max()) {
             (Some(slowest), Some(fastest)) => slowest.max(fastest - MAX_PARTITION_SKEW_MS),
             _ => i64::MIN,
-        }
-    }
-
-    /// Stops consuming a partition, with the reason for a person.
-    fn hold(&mut self, slot: u32, reason: impl Into<Arc<str>>) {
-        let partition = &mut self.partitions[slot as usize];
-        if partition.hold.is_none() {
-            let reason = reason.into();
-            tracing::error!(partition = %partition.name, next = partition.row.next, "held: {reason}");
-            partition.hold = Some(reason);
-            partition.touched = true;
-            self.parts.shared.order(Order::Hold { slot });
-        }
-    }
-
-    /// Goes on with a held partition, from the store's next offset.
-    fn release(&mut self, slot: u32) {
-        let partition = &mut self.partitions[slot as usize];
-        if partition.hold.take().is_some() {
-            partition.rewind += 1;
-            partition.dead_in_a_row = 0;
-            partition.touched = true;
-            let (from, rewind) = (partition.row.next, partition.rewind);
-            self.parts.shared.order(Order::Release { slot, from, rewind });
         }
     }
 

@@ -48,6 +48,12 @@ pub enum RecoveryError {
     Imbalance { partition: TopicPartition, consumed: u64 },
     #[error(transparent)]
     Outbox(#[from] OutboxError),
+    #[error(
+        "engagement.likes or engagement.comments was changed: what the store has counted so far comes from elsewhere. Put \
+         it back, or read the source again: nova rebuild (captures, and events that came over HTTP without Kafka: \
+         another --data directory)"
+    )]
+    Counted,
 }
 
 impl Recovery {
@@ -59,11 +65,15 @@ impl Recovery {
     ) -> Result<Recovery, RecoveryError> {
         let read = parts.store.read()?;
         let saved = Meta::load(&read)?;
-        let meta = saved.clone().unwrap_or_else(|| Meta {
+        let mut meta = saved.clone().unwrap_or_else(|| Meta {
             store_id: uuid::Uuid::new_v4().as_u64_pair().0,
             dedup_floor_ms: i64::MIN,
             ..Meta::default()
         });
+        let counted = [state_settings.likes, state_settings.comments];
+        if *meta.counted.get_or_insert(counted) != counted {
+            return Err(RecoveryError::Counted);
+        }
         told("loading the checkpoint");
         let mut state = load_state(&read, state_settings)?;
         let mut report = RecoveryReport { checkpoint_bytes: meta.checkpoint_bytes, ..RecoveryReport::default() };
@@ -167,6 +177,7 @@ impl Writer {
             }
             self.add_partition(partition, row);
         }
+        self.hold_halted();
         Ok(())
     }
 

@@ -14,32 +14,51 @@ use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::event::TopicPartition;
-use crate::source::{Fault, Progress};
+use crate::source::{Fault, PartitionCount, Progress, SourceError};
 
-use super::status::{KafkaStatus, Watermarks};
+use super::group::{self, Owner};
+use super::status::{Assignment, KafkaStatus, figures};
 
 /// How long a revocation waits for the commit of what was handed over.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
+const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct Inner {
     /// Assigned partitions and whether their log is not the one that the store knows.
     assigned: BTreeMap<TopicPartition, bool>,
+    /// Assigned since the last look: what ingest holds of them must be paused again.
+    fresh: Vec<TopicPartition>,
     revoked: Vec<TopicPartition>,
     faults: Vec<Fault>,
+    /// Partitions of each topic that exist, and what of that is news.
+    counts: BTreeMap<Arc<str>, u32>,
+    counted: Vec<PartitionCount>,
+    /// Set once the group is found to be another store's.
+    refused: Option<SourceError>,
+}
+
+/// What a source follows, and as whom.
+pub(super) struct Subject {
+    pub topics: Vec<String>,
+    pub group: String,
+    pub owner: Owner,
+    /// The group is ours from now on, whoever had it.
+    pub take_over: bool,
 }
 
 /// See the module.
 pub(super) struct Context {
+    subject: Subject,
     progress: Arc<dyn Progress>,
     status: Arc<KafkaStatus>,
     inner: Mutex<Inner>,
 }
 
 impl Context {
-    pub fn new(progress: Arc<dyn Progress>, status: Arc<KafkaStatus>) -> Context {
-        Context { progress, status, inner: Mutex::default() }
+    pub fn new(subject: Subject, progress: Arc<dyn Progress>, status: Arc<KafkaStatus>) -> Context {
+        Context { subject, progress, status, inner: Mutex::default() }
     }
 
     pub fn assigned(&self) -> Vec<TopicPartition> {
@@ -50,6 +69,18 @@ impl Context {
         self.inner.lock().assigned.iter().filter(|(_, faulty)| **faulty).map(|(name, _)| name.clone()).collect()
     }
 
+    pub fn take_fresh(&self) -> Vec<TopicPartition> {
+        std::mem::take(&mut self.inner.lock().fresh)
+    }
+
+    pub fn take_counts(&self) -> Vec<PartitionCount> {
+        std::mem::take(&mut self.inner.lock().counted)
+    }
+
+    pub fn take_refusal(&self) -> Option<SourceError> {
+        self.inner.lock().refused.take()
+    }
+
     pub fn take_revoked(&self) -> Vec<TopicPartition> {
         std::mem::take(&mut self.inner.lock().revoked)
     }
@@ -58,13 +89,15 @@ impl Context {
         std::mem::take(&mut self.inner.lock().faults)
     }
 
-    /// The store's next offsets, as a commit wants them. A partition that was never read has none.
+    /// The store's next offsets, signed, as a commit wants them. A partition that was never read has none.
     pub fn offsets(&self, partitions: &[TopicPartition]) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for name in partitions {
             if let Some(next) = self.progress.next_offset(name) {
-                // Refused only for a list that does not hold the partition.
-                let _ = list.add_partition_offset(&name.topic, name.partition, Offset::Offset(next));
+                let mut entry = list.add_partition(&name.topic, name.partition);
+                entry.set_metadata(self.subject.owner.mark());
+                // Refused only for an offset that is none.
+                let _ = entry.set_offset(Offset::Offset(next));
             }
         }
         list
@@ -105,6 +138,12 @@ impl Context {
     }
 
     fn assign(&self, consumer: &BaseConsumer<Context>, list: &mut TopicPartitionList) -> Result<(), KafkaError> {
+        let counts = self.count(consumer, list);
+        if let Err(error) = self.claim(consumer, &counts) {
+            self.inner.lock().refused = Some(error);
+            // Answered all the same, or the client could not leave the group.
+            return consumer.incremental_assign(&TopicPartitionList::new());
+        }
         let mut faults = Vec::new();
         for name in names(list) {
             let offset = self.start(consumer, &name).unwrap_or_else(|reason| {
@@ -112,13 +151,55 @@ impl Context {
                 Offset::End
             });
             list.set_partition_offset(&name.topic, name.partition, offset)?;
-            self.inner.lock().assigned.insert(name, false);
+            let mut inner = self.inner.lock();
+            inner.assigned.insert(name.clone(), false);
+            inner.fresh.push(name);
         }
         consumer.incremental_assign(list)?;
         for (name, reason) in faults {
             self.fault(consumer, name, reason);
         }
         Ok(())
+    }
+
+    /// Counts the partitions of every topic. Where the broker does not tell, an assigned one proves those before it.
+    fn count(&self, consumer: &BaseConsumer<Context>, list: &TopicPartitionList) -> BTreeMap<Arc<str>, u32> {
+        let assigned = names(list);
+        for topic in &self.subject.topics {
+            let told = consumer.fetch_metadata(Some(topic), METADATA_TIMEOUT);
+            let told = told.ok().and_then(|all| Some(all.topics().first()?.partitions().len() as u32)).unwrap_or(0);
+            let proven = assigned.iter().filter(|name| *name.topic == **topic).map(|name| name.partition as u32 + 1);
+            let partitions = proven.fold(told, u32::max);
+            if partitions > 0 {
+                let topic: Arc<str> = topic.as_str().into();
+                let mut inner = self.inner.lock();
+                inner.counts.insert(Arc::clone(&topic), partitions);
+                inner.counted.push(PartitionCount { topic, partitions });
+            }
+        }
+        self.inner.lock().counts.clone()
+    }
+
+    /// Refuses a group in which another store commits and this one never did.
+    fn claim(&self, consumer: &BaseConsumer<Context>, counts: &BTreeMap<Arc<str>, u32>) -> Result<(), SourceError> {
+        let owners = match group::owners(consumer, counts.iter().map(|(topic, count)| (&**topic, *count))) {
+            Ok(owners) => owners,
+            Err(error) => {
+                tracing::warn!("whose the consumer group is could not be asked: {error}");
+                return Ok(());
+            }
+        };
+        let Subject { group, owner, take_over, .. } = &self.subject;
+        match owners.iter().find(|other| *other != owner) {
+            Some(other) if !owners.contains(owner) && *take_over => {
+                tracing::warn!(group, "the group of another store, {other}, is taken over");
+                Ok(())
+            }
+            Some(other) if !owners.contains(owner) => {
+                Err(SourceError::Group { group: group.clone(), owner: other.to_string() })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn revoke(&self, consumer: &BaseConsumer<Context>, list: &TopicPartitionList) -> Result<(), KafkaError> {
@@ -188,15 +269,14 @@ impl ClientContext for Context {
 
     fn stats(&self, statistics: Statistics) {
         let assigned = self.assigned();
-        let mut seen = BTreeMap::new();
-        for name in &assigned {
-            let partition = statistics.topics.get(&*name.topic).and_then(|topic| topic.partitions.get(&name.partition));
-            if let Some(partition) = partition {
-                seen.insert(name.clone(), Watermarks { low: partition.lo_offset, high: partition.hi_offset });
-            }
-        }
-        let up = statistics.brokers.values().any(|broker| broker.state == "UP" && broker.nodeid >= 0);
-        self.status.told(seen, assigned.len(), up);
+        let existing = self.inner.lock().counts.values().map(|count| *count as usize).sum();
+        let seen = assigned.iter().filter_map(|name| {
+            let partition = statistics.topics.get(&*name.topic)?.partitions.get(&name.partition)?;
+            Some((name.clone(), (partition.lo_offset, partition.hi_offset), self.progress.next_offset(name)))
+        });
+        let seen: Vec<_> = seen.collect();
+        let assignment = Assignment { assigned: assigned.len(), existing };
+        self.status.told(seen, assignment, figures(&statistics), statistics.time.saturating_mul(1_000));
     }
 }
 

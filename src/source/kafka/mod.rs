@@ -2,6 +2,7 @@
 //! never exceeds the store's next offset (N4); on assignment the store decides where reading goes on.
 
 mod context;
+mod group;
 pub mod producer;
 mod status;
 pub mod topics;
@@ -18,11 +19,12 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::event::{Record, TIMESTAMP_MS_RANGE, TopicPartition};
 
-use super::{Fault, PollLimits, Polled, Progress, Source, SourceError};
+use super::{Fault, PartitionCount, PollLimits, Polled, Progress, Source, SourceError};
 
-use self::context::Context;
+use self::context::{Context, Subject};
+pub use self::group::Owner;
 pub use self::producer::{ProduceError, Producer};
-pub use self::status::{KafkaStatus, Watermarks};
+pub use self::status::{BrokerFigures, Figures, KafkaStatus, Watermarks};
 
 /// Messages that librdkafka fetches ahead, in kilobytes.
 const FETCH_AHEAD_MAX_KBYTES: u32 = 32 << 10;
@@ -40,6 +42,10 @@ pub struct KafkaSettings {
     pub group_id: String,
     /// Static membership: a restart takes its partitions back at once, and a copy of the store elsewhere is fenced.
     pub instance_id: Option<String>,
+    /// The store that commits to the group.
+    pub owner: Owner,
+    /// Takes a group over that another store committed to.
+    pub take_over: bool,
     /// librdkafka's names and values for SASL and TLS.
     pub security: Vec<(&'static str, String)>,
 }
@@ -102,7 +108,9 @@ impl KafkaSource {
         progress: Arc<dyn Progress>,
         status: Arc<KafkaStatus>,
     ) -> Result<KafkaSource, SourceError> {
-        let context = Context::new(progress, Arc::clone(&status));
+        let (group, owner, take_over) = (settings.group_id.clone(), settings.owner, settings.take_over);
+        let subject = Subject { topics: topics.to_vec(), group, owner, take_over };
+        let context = Context::new(subject, progress, Arc::clone(&status));
         let consumer: BaseConsumer<Context> = settings.consumer().create_with_context(context).map_err(failed)?;
         let topics: Vec<_> = topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(failed)?;
@@ -122,6 +130,9 @@ impl KafkaSource {
                 Some(Ok((record, message.payload_len() + message.key_len())))
             }
         };
+        if let Some(refusal) = self.consumer.context().take_refusal() {
+            return Err(refusal);
+        }
         match taken {
             None => Ok(None),
             Some(Ok((record, bytes))) => {
@@ -184,8 +195,15 @@ impl KafkaSource {
         list
     }
 
-    /// Drops what was polled of partitions that are no longer ours: another member may be given them.
+    /// Holds and drops what an assignment or a revocation changed: what was polled of partitions that are no longer ours
+    /// may be given to another member.
     fn fence(&mut self, from: usize, out: &mut Vec<Record>) {
+        // An assignment begins without pauses; what ingest holds stays held.
+        let fresh = self.consumer.context().take_fresh();
+        let held: Vec<_> = fresh.into_iter().filter(|name| self.idle || self.paused.contains(name)).collect();
+        if !held.is_empty() {
+            let _ = self.consumer.pause(&KafkaSource::list(&held));
+        }
         let revoked = self.consumer.context().take_revoked();
         if revoked.is_empty() {
             return;
@@ -259,6 +277,10 @@ impl Source for KafkaSource {
 
     fn take_faults(&mut self) -> Vec<Fault> {
         self.consumer.context().take_faults()
+    }
+
+    fn take_counts(&mut self) -> Vec<PartitionCount> {
+        self.consumer.context().take_counts()
     }
 }
 

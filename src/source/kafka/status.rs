@@ -1,48 +1,201 @@
 //! What is known of the brokers, for readiness and metrics.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
+use rdkafka::Statistics;
+use rdkafka::statistics::Window;
 
 use crate::event::TopicPartition;
 
-/// The first offset of a partition's log and the one after its last; −1 or less where it is not known.
+/// Brokers that have figures of their own; of a larger cluster those with the smallest ids.
+pub const BROKERS_MAX: usize = 32;
+
+/// What is known of an assigned partition's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watermarks {
+    /// The first offset and the one after the last; −1 or less where it is not known.
     pub low: i64,
     pub high: i64,
+    /// When everything had been read, last, epoch milliseconds: what is unread came after it.
+    pub caught_up_ms: Option<i64>,
+}
+
+impl Watermarks {
+    /// Records that were not read yet, and how old the oldest of them may be, milliseconds; `next` is the offset that
+    /// is read next, `arrival_ms` the arrival of the record before it.
+    pub fn lag(&self, next: i64, arrival_ms: i64, now_ms: i64) -> (i64, i64) {
+        let behind = (self.high - next).max(0);
+        let since_ms = self.caught_up_ms.map_or(arrival_ms, |caught_up_ms| caught_up_ms.max(arrival_ms));
+        (behind, if behind > 0 { (now_ms - since_ms).max(0) } else { 0 })
+    }
+
+    /// Records between what retention deletes next and what is read next: none left, and the next are lost.
+    pub fn headroom(&self, next: i64) -> i64 {
+        next - self.low.max(0)
+    }
+}
+
+/// How many of the existing partitions are read by this node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Assignment {
+    pub assigned: usize,
+    /// Partitions of the topics, 0 before they were counted.
+    pub existing: usize,
+}
+
+/// Of one broker.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct BrokerFigures {
+    pub up: bool,
+    /// Of requests within the last interval, seconds.
+    pub rtt_p50_seconds: f64,
+    pub rtt_p99_seconds: f64,
+    /// The broker's longest delay of an answer for a quota, within the last interval, seconds.
+    pub throttle_seconds: f64,
+    /// Failed or timed out requests.
+    pub errors: u64,
+    pub disconnects: u64,
+}
+
+/// The consumer's statistics that are exported.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Figures {
+    /// Whether any broker is connected.
+    pub up: bool,
+    pub sent_bytes: u64,
+    pub received_bytes: u64,
+    pub received_messages: u64,
+    pub rebalances: u64,
+    /// Bytes fetched ahead of ingest.
+    pub ahead_bytes: u64,
+    /// By broker id.
+    pub brokers: BTreeMap<i32, BrokerFigures>,
+}
+
+/// librdkafka's statistics, as far as they are exported.
+pub(super) fn figures(statistics: &Statistics) -> Figures {
+    let count = |number: i64| u64::try_from(number).unwrap_or(0);
+    let seconds = |window: &Option<Window>, value: fn(&Window) -> i64, unit: f64| {
+        window.as_ref().map_or(0.0, |window| value(window) as f64 * unit)
+    };
+    let mut brokers = BTreeMap::new();
+    for broker in statistics.brokers.values().filter(|broker| broker.nodeid >= 0) {
+        let figures = BrokerFigures {
+            up: broker.state == "UP",
+            rtt_p50_seconds: seconds(&broker.rtt, |rtt| rtt.p50, 1e-6),
+            rtt_p99_seconds: seconds(&broker.rtt, |rtt| rtt.p99, 1e-6),
+            throttle_seconds: seconds(&broker.throttle, |throttle| throttle.max, 1e-3),
+            errors: broker.txerrs + broker.rxerrs + broker.req_timeouts,
+            disconnects: count(broker.disconnects.unwrap_or(0)),
+        };
+        brokers.insert(broker.nodeid, figures);
+    }
+    let up = brokers.values().any(|broker| broker.up);
+    while brokers.len() > BROKERS_MAX {
+        brokers.pop_last();
+    }
+    let ahead = statistics.topics.values().flat_map(|topic| topic.partitions.values());
+    Figures {
+        up,
+        sent_bytes: count(statistics.tx_bytes),
+        received_bytes: count(statistics.rx_bytes),
+        received_messages: count(statistics.rxmsgs),
+        rebalances: statistics.cgrp.as_ref().map_or(0, |group| count(group.rebalance_cnt)),
+        ahead_bytes: ahead.map(|partition| partition.fetchq_size).sum(),
+        brokers,
+    }
+}
+
+#[derive(Debug, Default)]
+struct Told {
+    watermarks: BTreeMap<TopicPartition, Watermarks>,
+    assignment: Assignment,
+    figures: Figures,
 }
 
 /// Told by librdkafka once a second.
 #[derive(Debug, Default)]
 pub struct KafkaStatus {
-    watermarks: Mutex<BTreeMap<TopicPartition, Watermarks>>,
-    assigned: AtomicUsize,
-    up: AtomicBool,
+    told: Mutex<Told>,
     /// Commits of the store's offsets to the broker.
     pub commits: AtomicU64,
 }
 
+/// A partition, the bounds of its log, and the store's next offset.
+type Seen = (TopicPartition, (i64, i64), Option<i64>);
+
 impl KafkaStatus {
-    pub(super) fn told(&self, watermarks: BTreeMap<TopicPartition, Watermarks>, assigned: usize, up: bool) {
-        *self.watermarks.lock() = watermarks;
-        self.assigned.store(assigned, Ordering::Relaxed);
-        self.up.store(up, Ordering::Relaxed);
+    pub(super) fn told(&self, seen: Vec<Seen>, assignment: Assignment, figures: Figures, now_ms: i64) {
+        let mut told = self.told.lock();
+        let known = std::mem::take(&mut told.watermarks);
+        for (name, (low, high), next) in seen {
+            let before = known.get(&name).and_then(|marks| marks.caught_up_ms);
+            let caught_up = high >= 0 && next.unwrap_or(0) >= high;
+            let caught_up_ms = if caught_up { Some(now_ms) } else { before };
+            told.watermarks.insert(name, Watermarks { low, high, caught_up_ms });
+        }
+        (told.assignment, told.figures) = (assignment, figures);
     }
 
     /// Of every assigned partition.
     pub fn watermarks(&self) -> BTreeMap<TopicPartition, Watermarks> {
-        self.watermarks.lock().clone()
+        self.told.lock().watermarks.clone()
+    }
+
+    pub fn assignment(&self) -> Assignment {
+        self.told.lock().assignment
+    }
+
+    pub fn figures(&self) -> Figures {
+        self.told.lock().figures.clone()
     }
 
     /// Partitions that this node reads.
     pub fn assigned(&self) -> usize {
-        self.assigned.load(Ordering::Relaxed)
+        self.assignment().assigned
     }
 
     /// Whether a broker is connected.
     pub fn up(&self) -> bool {
-        self.up.load(Ordering::Relaxed)
+        self.told.lock().figures.up
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lag_in_time_counts_from_when_everything_had_been_read() {
+        let status = KafkaStatus::default();
+        let name = TopicPartition::new("cdc.posts", 0);
+        let tell = |high, next, now_ms| {
+            let seen = vec![(name.clone(), (0, high), next)];
+            status.told(seen, Assignment::default(), Figures::default(), now_ms);
+            status.watermarks()[&name]
+        };
+        // Never caught up: as old as the last record read.
+        assert_eq!(tell(10, Some(4), 100_000).lag(4, 70_000, 100_000), (6, 30_000));
+        assert_eq!(tell(10, Some(10), 101_000).lag(10, 90_000, 101_500), (0, 0));
+        // An hour of silence, then one record: it is new, whatever the one before it was.
+        tell(10, Some(10), 3_701_000);
+        assert_eq!(tell(11, Some(10), 3_702_000).lag(10, 90_000, 3_702_000), (1, 1_000));
+        // Not known yet.
+        let none = Watermarks { low: -1001, high: -1001, caught_up_ms: None };
+        assert_eq!((none.lag(5, 0, 9), none.headroom(5)), ((0, 0), 5));
+    }
+
+    #[test]
+    fn brokers_are_bounded_and_bootstrap_addresses_are_none() {
+        let mut statistics = Statistics::default();
+        for id in -2..100 {
+            let broker = rdkafka::statistics::Broker { nodeid: id, state: "UP".to_owned(), ..Default::default() };
+            statistics.brokers.insert(format!("b:{id}"), broker);
+        }
+        let figures = figures(&statistics);
+        assert_eq!(figures.brokers.len(), BROKERS_MAX);
+        assert_eq!(figures.brokers.keys().next(), Some(&0));
     }
 }

@@ -8,10 +8,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::KafkaSettings;
+use super::group::{self, Owner};
 
 /// Partitions of an events topic that nova makes.
 const EVENTS_PARTITIONS: i32 = 6;
-/// An events topic that forgets faster than this leaves no time to repair anything.
+/// A topic that forgets faster than this leaves no time to repair anything.
 const RETENTION_MIN_MS: i64 = 24 * 3_600_000;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -51,11 +52,38 @@ pub async fn delete(settings: &KafkaSettings, topic: &str) -> Result<(), KafkaEr
     }
 }
 
+/// Whose offsets are in the configured consumer group: by this store, where its id is known, and by others.
+pub fn group_findings(
+    settings: &KafkaSettings,
+    topics: &[String],
+    own: Option<Owner>,
+) -> Result<Vec<TopicFinding>, KafkaError> {
+    let consumer: BaseConsumer = settings.client().set("group.id", &settings.group_id).create()?;
+    let mut counts = Vec::new();
+    for topic in topics {
+        let told = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
+        counts.push((topic.as_str(), told.topics().first().map_or(0, |topic| topic.partitions().len() as u32)));
+    }
+    let owners = group::owners(&consumer, counts.into_iter())?;
+    let (group, stores) = (&settings.group_id, owners.iter().map(Owner::to_string).collect::<Vec<_>>().join(", "));
+    let remedy = "set kafka.replica = true, or another kafka.group_id, on all nodes but one; if the other store is lost: \
+                  nova serve --new-store";
+    let detail = match own {
+        Some(own) if !owners.is_empty() && !owners.contains(&own) => {
+            format!("the consumer group {group} belongs to another store ({stores}), and this one ({own}) is refused")
+        }
+        _ if owners.len() > 1 => format!("several stores ({stores}) commit to the consumer group {group}"),
+        _ => return Ok(Vec::new()),
+    };
+    Ok(vec![finding("group-taken", detail, remedy)])
+}
+
 /// Looks at every topic that nova reads. `tables` are the topics of the source tables.
 pub async fn findings(
     settings: &KafkaSettings,
     tables: &[String],
     events: &str,
+    dedup_horizon_ms: i64,
 ) -> Result<Vec<TopicFinding>, KafkaError> {
     let consumer: BaseConsumer = settings.client().set("group.id", &settings.group_id).create()?;
     let metadata = consumer.fetch_metadata(None, TIMEOUT)?;
@@ -80,20 +108,73 @@ pub async fn findings(
     for (name, config) in names.iter().zip(configs) {
         let config = config.map_err(KafkaError::AdminOp)?;
         let value = |key: &str| config.get(key).and_then(|entry| entry.value.clone()).unwrap_or_default();
-        let policy = value("cleanup.policy");
-        if *name == events && policy.contains("compact") {
-            let detail = format!("{name}: cleanup.policy is {policy}: compaction would drop events of the same user");
-            found.push(finding("events-compacted", detail, format!("set cleanup.policy=delete on {name}")));
-        }
-        let retention_ms: i64 = value("retention.ms").parse().unwrap_or(-1);
-        if !policy.contains("compact") && (0..RETENTION_MIN_MS).contains(&retention_ms) {
-            let detail = format!("{name}: retention.ms is {retention_ms}: a pause of that length loses records");
-            found.push(finding(
-                "retention-short",
-                detail,
-                format!("set retention.ms to {RETENTION_MIN_MS} or more on {name}"),
-            ));
-        }
+        let retention_ms = value("retention.ms").parse().unwrap_or(-1);
+        let horizon_ms = (*name == events).then_some(dedup_horizon_ms);
+        found.extend(policies(name, &value("cleanup.policy"), retention_ms, horizon_ms));
+    }
+    for topic in metadata.topics().iter().filter(|topic| names.contains(&topic.name())) {
+        let copies = topic.partitions().iter().map(|one| one.replicas().len()).min().unwrap_or(0);
+        found.extend(unreplicated(topic.name(), copies, metadata.brokers().len()));
     }
     Ok(found)
+}
+
+/// What the topic forgets. `horizon_ms` is how long the ids of its events are remembered, where it has events.
+fn policies(name: &str, policy: &str, retention_ms: i64, horizon_ms: Option<i64>) -> Vec<TopicFinding> {
+    let mut found = Vec::new();
+    if policy.contains("compact") {
+        let (code, why) = match horizon_ms {
+            Some(_) => ("events-compacted", "compaction drops earlier events of the same user"),
+            None => ("table-compacted", "a truncate has no key, which a compacted topic refuses; the connector fails"),
+        };
+        let detail = format!("{name}: cleanup.policy is {policy}: {why}");
+        found.push(finding(code, detail, format!("set cleanup.policy=delete on {name}")));
+    }
+    if policy.contains("delete") && retention_ms >= 0 {
+        let least_ms = horizon_ms.map_or(RETENTION_MIN_MS, |horizon_ms| horizon_ms.max(RETENTION_MIN_MS));
+        if retention_ms < least_ms {
+            let detail = match retention_ms < RETENTION_MIN_MS {
+                true => format!("{name}: retention.ms is {retention_ms}: a pause of that length loses records"),
+                false => format!(
+                    "{name}: retention.ms is {retention_ms}, less than dedup.horizon_hours: a rebuild cannot read all \
+                     events whose ids are remembered"
+                ),
+            };
+            found.push(finding("retention-short", detail, format!("set retention.ms to {least_ms} or more on {name}")));
+        }
+    }
+    found
+}
+
+/// One copy where there could be more.
+fn unreplicated(name: &str, copies: usize, brokers: usize) -> Option<TopicFinding> {
+    let detail =
+        format!("{name}: one copy of each record, on {brokers} brokers: a lost disk loses what was acknowledged");
+    let remedy = format!("reassign {name} with a replication factor of 3, and set min.insync.replicas=2");
+    (copies == 1 && brokers > 1).then(|| finding("unreplicated", detail, remedy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_way_to_forget_too_early_is_found() {
+        const HOUR_MS: i64 = 3_600_000;
+        let codes = |policy, retention_ms, horizon_ms| -> Vec<_> {
+            policies("t", policy, retention_ms, horizon_ms).iter().map(|found| found.code).collect()
+        };
+        let day = Some(24 * HOUR_MS);
+        assert_eq!(codes("delete", 24 * HOUR_MS, day), Vec::<&str>::new());
+        assert_eq!(codes("delete", -1, Some(720 * HOUR_MS)), Vec::<&str>::new());
+        assert_eq!(codes("delete", 24 * HOUR_MS, Some(48 * HOUR_MS)), ["retention-short"]);
+        assert_eq!(codes("delete", 48 * HOUR_MS, None), Vec::<&str>::new());
+        assert_eq!(codes("delete", HOUR_MS, None), ["retention-short"]);
+        assert_eq!(codes("compact", HOUR_MS, day), ["events-compacted"]);
+        assert_eq!(codes("compact,delete", HOUR_MS, None), ["table-compacted", "retention-short"]);
+        let text = policies("t", "delete", 24 * HOUR_MS, Some(48 * HOUR_MS)).remove(0);
+        assert!(text.detail.contains("dedup.horizon_hours") && text.remedy.contains("172800000"), "{text:?}");
+        assert_eq!([unreplicated("t", 1, 1), unreplicated("t", 3, 3)], [None, None]);
+        assert_eq!(unreplicated("t", 1, 3).unwrap().code, "unreplicated");
+    }
 }

@@ -1,19 +1,25 @@
 //! The Kafka source against librdkafka's broker in this process: positions, rebalances, and logs that are not the same.
 
+mod group;
+mod partitions;
+mod real;
+mod waits;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nova::app::{self, Running, Setup};
-use nova::event::TopicPartition;
+use nova::event::{Record, TopicPartition};
 use nova::pipeline::progress::{PartitionStatus, Shared};
 use nova::source::Progress as _;
-use nova::source::kafka::{KafkaSettings, KafkaSource, KafkaStatus, Producer};
+use nova::source::kafka::{KafkaSettings, KafkaSource, KafkaStatus, ProduceError, Producer};
 use nova_storage::testing::Recorder;
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::support::{self, store_over};
@@ -22,9 +28,15 @@ const TOPIC: &str = "events";
 const PARTITIONS: i32 = 3;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn cluster() -> MockCluster<'static, DefaultProducerContext> {
+type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+fn cluster() -> Cluster {
+    cluster_with(TOPIC, PARTITIONS)
+}
+
+fn cluster_with(topic: &str, partitions: i32) -> Cluster {
     let cluster = MockCluster::new(1).unwrap();
-    cluster.create_topic(TOPIC, PARTITIONS, 1).unwrap();
+    cluster.create_topic(topic, partitions, 1).unwrap();
     cluster
 }
 
@@ -34,12 +46,16 @@ fn settings(brokers: &str) -> KafkaSettings {
 
 /// Client events of the mix from number `from` on, each on its partition.
 fn produce(brokers: &str, from: usize, count: usize) {
+    put(brokers, &support::events::mix((from + count) as u64, 5).0[from..]);
+}
+
+/// Produces records to their topics and partitions; the broker gives the offsets.
+fn put(brokers: &str, records: &[Record]) {
     let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
-    let (records, _) = support::events::mix((from + count) as u64, 5);
-    for record in &records[from..] {
-        let value = record.value.as_ref().unwrap();
-        let message: BaseRecord<'_, [u8], [u8]> =
-            BaseRecord::to(TOPIC).partition(record.partition).payload(&value[..]).timestamp(record.timestamp_ms);
+    for record in records {
+        let message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&record.topic).partition(record.partition);
+        let mut message = message.payload(record.value.as_ref().unwrap()).timestamp(record.timestamp_ms);
+        message.key = record.key.as_deref();
         producer.send(message).map_err(|(error, _)| error).unwrap();
         producer.poll(Duration::ZERO);
     }
@@ -53,9 +69,19 @@ fn start(backend: &Recorder, brokers: &str) -> (Running, Arc<Shared>, Arc<KafkaS
 }
 
 fn start_over(setup: Setup, opened: app::Opened, brokers: &str) -> (Running, Arc<Shared>, Arc<KafkaStatus>) {
+    follow(setup, opened, &settings(brokers), TOPIC)
+}
+
+/// Starts the batch loop over one topic.
+fn follow(
+    setup: Setup,
+    opened: app::Opened,
+    settings: &KafkaSettings,
+    topic: &str,
+) -> (Running, Arc<Shared>, Arc<KafkaStatus>) {
     let (shared, status) = (Arc::clone(&opened.shared), Arc::<KafkaStatus>::default());
-    let topics = [TOPIC.to_owned()];
-    let source = KafkaSource::new(&settings(brokers), &topics, Arc::clone(&shared) as _, Arc::clone(&status)).unwrap();
+    let topics = [topic.to_owned()];
+    let source = KafkaSource::new(settings, &topics, Arc::clone(&shared) as _, Arc::clone(&status)).unwrap();
     (opened.start(Box::new(source), &setup).unwrap(), shared, status)
 }
 
@@ -191,6 +217,9 @@ fn without_a_broker_nothing_is_accepted_and_with_one_what_was_accepted_is_there(
     let events = || (0..50u128).map(|n| (nova::event::Id::from_u128(n), "{}".into())).collect::<Vec<_>>();
     let nowhere = Producer::new(&settings("127.0.0.1:1"), TOPIC).unwrap();
     assert!(runtime.block_on(nowhere.append(events(), 1_795_132_800_000)).is_err());
+    // More than may wait, and more than a message may hold.
+    let many = (0..100_001u128).map(|n| (nova::event::Id::from_u128(n), "{}".into())).collect();
+    assert_eq!(runtime.block_on(nowhere.append(many, 1_795_132_800_000)), Err(ProduceError::Full));
     let cluster = cluster();
     let producer = Producer::new(&settings(&cluster.bootstrap_servers()), TOPIC).unwrap();
     runtime.block_on(producer.append(events(), 1_795_132_800_000)).unwrap();
@@ -199,8 +228,18 @@ fn without_a_broker_nothing_is_accepted_and_with_one_what_was_accepted_is_there(
         .set("group.id", "x")
         .create()
         .unwrap();
+    let large = vec![(nova::event::Id::from_u128(1), vec![b' '; 2 << 20].into())];
+    assert_eq!(runtime.block_on(producer.append(large, 1_795_132_800_000)), Err(ProduceError::TooLarge));
+    // Torture 48: too few replicas for a while is waited for, and for long is no acknowledgement.
+    let few = |times| {
+        let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
+        cluster.request_errors(RDKafkaApiKey::Produce, &vec![error; times]);
+        runtime.block_on(producer.append(events(), 1_795_132_800_000))
+    };
+    assert_eq!(few(3), Ok(()));
+    assert_eq!(few(10_000), Err(ProduceError::Unacknowledged));
     let high = |partition| consumer.fetch_watermarks(TOPIC, partition, PATIENCE).unwrap().1;
-    assert_eq!((0..PARTITIONS).map(high).sum::<i64>(), 50);
+    assert_eq!((0..PARTITIONS).map(high).sum::<i64>(), 100, "what was refused is not there");
 }
 
 #[test]

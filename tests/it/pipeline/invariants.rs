@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nova::app;
-use nova::event::{Outcome, Record, Table, TopicPartition};
+use nova::event::{Action, Outcome, Record, Table, TopicPartition};
 use nova::pipeline::QUEUE_MAX_MESSAGES;
 use nova::pipeline::TruncatePolicy;
 use nova::pipeline::ingest::Ingest;
 use nova::pipeline::writer::{Command, Message};
 use nova::source::{PollLimits, Polled, Progress as _, Source, SourceError};
+use nova::state::CountedFrom;
 use nova_storage::testing::Recorder;
 
 use crate::support::events::mix;
@@ -149,6 +150,33 @@ fn an_event_older_than_a_day_at_its_arrival_is_late_and_one_from_the_future_coun
     assert_eq!(row.row.conflicts, 1, "the same id with another time is a conflict");
     let opened = app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
     assert!(opened.state.read().posts.counted(0, T / 60_000..T / 60_000 + 1)[1] == 1);
+}
+
+/// What has been counted comes from one source: a store is not opened with the other before it is rebuilt.
+#[test]
+fn likes_count_by_events_where_they_say_so_and_the_switch_is_not_turned_under_a_filled_store() {
+    const T: i64 = 1_795_132_800_000;
+    let like = |offset, id| {
+        let view = event(offset, T, T, id);
+        let value = String::from_utf8(view.value.unwrap().to_vec()).unwrap().replace("view", "like");
+        Record { value: Some(value.into()), ..view }
+    };
+    let mut setup = setup("events");
+    setup.state.likes = CountedFrom::Events;
+    let backend = Recorder::new();
+    // Another event of the same user and post, and the first one again.
+    let statuses = run(&setup, store_over(backend.clone()), vec![like(0, 1), like(1, 2), like(2, 1)]);
+    assert_eq!([statuses[0].count(Outcome::Applied), statuses[0].count(Outcome::Duplicate)], [2, 1]);
+    let image = || backend.image(backend.syncs(), 0);
+    let likes = |opened: &app::Opened| opened.state.read().posts.totals(0)[Action::Like as usize];
+    assert_eq!(likes(&app::open_store(&setup, store_over(image())).unwrap()), 1);
+    let mut other = setup;
+    other.state.likes = CountedFrom::Cdc;
+    let refused = app::open_store(&other, store_over(image())).map(drop).unwrap_err().to_string();
+    assert!(refused.contains("engagement.likes") && refused.contains("nova rebuild"), "{refused}");
+    let rebuilt = image();
+    nova::pipeline::rebuild::rebuild(&store_over(rebuilt.clone())).unwrap();
+    app::open_store(&other, store_over(rebuilt.image(rebuilt.syncs(), 0))).unwrap();
 }
 
 #[test]

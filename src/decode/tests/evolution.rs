@@ -1,0 +1,127 @@
+//! A source table changes its columns, and Avro schemas with it.
+
+use std::sync::Arc;
+
+use super::support::{KEY, change, record, topics};
+use crate::decode::{Decoder, FileSchemas};
+use crate::event::{Cell, ChangeBody, Decoded, Row, Wait};
+
+const LIKE: &str = "30000000-0000-4000-8000-000000000001";
+const USER: &str = "00000000-0000-4000-8000-000000000001";
+const POST: &str = "20000000-0000-4000-8000-000000000001";
+
+/// A value in Avro's binary form.
+enum Avro<'a> {
+    Text(&'a str),
+    Long(i64),
+    /// The branch of a union, and what is in it.
+    Branch(i64, Option<i64>),
+}
+
+fn long(value: i64, out: &mut Vec<u8>) {
+    let mut rest = (value << 1 ^ value >> 63) as u64;
+    while rest >= 0x80 {
+        out.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest as u8);
+}
+
+/// A message of schema 1.
+fn message(fields: &[Avro<'_>]) -> Vec<u8> {
+    let mut out = vec![0, 0, 0, 0, 1];
+    for field in fields {
+        match field {
+            Avro::Text(text) => {
+                long(text.len() as i64, &mut out);
+                out.extend_from_slice(text.as_bytes());
+            }
+            Avro::Long(value) => long(*value, &mut out),
+            Avro::Branch(branch, value) => {
+                long(*branch, &mut out);
+                value.iter().for_each(|value| long(*value, &mut out));
+            }
+        }
+    }
+    out
+}
+
+/// A row of likes with these fields behind its ids.
+fn schema(fields: &str) -> String {
+    let id = |name: &str| format!(r#"{{"name":"{name}","type":"string"}}"#);
+    let ids = ["id", "user_id", "post_id"].map(id).join(",");
+    format!(r#"{{"type":"record","name":"Value","fields":[{ids}{fields}]}}"#)
+}
+
+fn decode(schema: &str, value: &[u8]) -> Decoded {
+    let schemas = FileSchemas::parse(&format!(r#"{{"schemas":{{"1":{schema}}}}}"#)).unwrap();
+    Decoder::new(topics(), Arc::new(schemas)).decode(&record("cdc.likes", Some(KEY.as_bytes()), Some(value)))
+}
+
+fn like(fields: &str, values: Vec<Avro<'_>>) -> Decoded {
+    let mut all = vec![Avro::Text(LIKE), Avro::Text(USER), Avro::Text(POST)];
+    all.extend(values);
+    decode(&schema(fields), &message(&all))
+}
+
+fn row(decoded: Decoded) -> Row {
+    match change(decoded).body {
+        ChangeBody::Upsert(row) => row,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn columns_that_are_added_dropped_defaulted_or_renamed_are_read() {
+    let created_at = |row: &Row| row.cells[3].clone();
+    let known = r#",{"name":"created_at","type":["null","long"],"default":null}"#;
+    let at = || Avro::Branch(1, Some(7));
+    let plain = row(like(known, vec![at()]));
+    assert_eq!((created_at(&plain), plain.extra.as_deref()), (Cell::Micros(7), None));
+
+    let added = format!(r#"{known},{{"name":"weight","type":"long"}}"#);
+    let added = row(like(&added, vec![at(), Avro::Long(3)]));
+    assert_eq!((created_at(&added), added.extra.as_deref()), (Cell::Micros(7), Some(r#"{"weight":3}"#)));
+
+    assert_eq!(created_at(&row(like("", vec![]))), Cell::Missing, "dropped");
+
+    let defaulted = r#",{"name":"created_at","type":["long","null"],"default":0}"#;
+    assert_eq!(created_at(&row(like(defaulted, vec![Avro::Branch(0, Some(9))]))), Cell::Micros(9));
+    assert_eq!(created_at(&row(like(defaulted, vec![Avro::Branch(1, None)]))), Cell::Null, "null is not the default");
+
+    let renamed = r#",{"name":"liked_at","type":["null","long"],"aliases":["old","created_at"]}"#;
+    let renamed = row(like(renamed, vec![at()]));
+    assert_eq!((created_at(&renamed), renamed.extra.as_deref()), (Cell::Micros(7), None));
+
+    // Without an alias it is another column; beside its old name, too.
+    let other = row(like(r#",{"name":"liked_at","type":"long"}"#, vec![Avro::Long(7)]));
+    assert_eq!((created_at(&other), other.extra.as_deref()), (Cell::Missing, Some(r#"{"liked_at":7}"#)));
+    let beside = format!(r#"{known},{{"name":"liked_at","type":"long","aliases":["created_at"]}}"#);
+    let beside = row(like(&beside, vec![at(), Avro::Long(8)]));
+    assert_eq!((created_at(&beside), beside.extra.as_deref()), (Cell::Micros(7), Some(r#"{"liked_at":8}"#)));
+
+    // What must not get out stays inside under any name that says what it was.
+    let secret = r#",{"name":"mail","type":"string","aliases":["email"]}"#;
+    assert_eq!(row(like(secret, vec![Avro::Text("a@example.com")])).extra, None);
+}
+
+#[test]
+fn an_incompatible_schema_waits_for_a_person_and_says_schema_mismatch() {
+    let waits = |decoded: Decoded| match decoded {
+        Decoded::Wait(Wait { reason: "schema-mismatch", detail }) => detail,
+        other => panic!("{other:?}"),
+    };
+    for kind in [r#""string""#, r#"["null","boolean"]"#, r#"{"type":"int","logicalType":"date"}"#] {
+        let detail = waits(like(&format!(r#",{{"name":"created_at","type":{kind}}}"#), vec![Avro::Long(0)]));
+        for part in ["SchemaMismatch: schema 1", "likes.created_at", "microseconds", "nova cdc seek"] {
+            assert!(detail.contains(part), "{part} is not in {detail}");
+        }
+    }
+    // The row of an envelope, which `after` only names.
+    let value = schema(r#",{"name":"created_at","type":"string"}"#);
+    let envelope = format!(
+        r#"{{"type":"record","name":"Envelope","fields":[{{"name":"before","type":["null",{value}]}},{{"name":"after","type":["null","Value"]}},{{"name":"op","type":"string"}}]}}"#
+    );
+    let detail = waits(decode(&envelope, &message(&[Avro::Branch(0, None), Avro::Branch(0, None), Avro::Text("c")])));
+    assert!(detail.contains("likes.created_at"), "{detail}");
+}

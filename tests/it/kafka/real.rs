@@ -1,0 +1,139 @@
+//! What the broker in the process cannot do, against real Kafka where there is one.
+
+use nova_storage::testing::Recorder;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+
+use super::*;
+
+/// A topic of its own, and what is needed to torture it.
+struct Real {
+    settings: KafkaSettings,
+    topic: String,
+    admin: AdminClient<DefaultClientContext>,
+    options: AdminOptions,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Real {
+    /// `last` is the last part of the topic's name, which says what it holds.
+    fn topic(last: &str, partitions: i32) -> Option<Real> {
+        let Ok(brokers) = std::env::var("NOVA_TEST_KAFKA") else {
+            eprintln!("skipped: NOVA_TEST_KAFKA is not set");
+            return None;
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let group_id = format!("nova-test-{}", uuid::Uuid::new_v4());
+        let topic = format!("{group_id}.{last}");
+        let settings = KafkaSettings { group_id, ..settings(&brokers) };
+        let admin = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
+        let real = Real { settings, topic, admin, options, runtime };
+        real.create(partitions);
+        Some(real)
+    }
+
+    fn create(&self, partitions: i32) {
+        let new = NewTopic::new(&self.topic, partitions, TopicReplication::Fixed(1));
+        let made = self.runtime.block_on(self.admin.create_topics(&[new], &self.options)).unwrap();
+        assert!(made[0].is_ok(), "{made:?}");
+    }
+
+    fn grow(&self, partitions: usize) {
+        let more = NewPartitions::new(&self.topic, partitions);
+        let grown = self.runtime.block_on(self.admin.create_partitions(&[more], &self.options)).unwrap();
+        assert!(grown[0].is_ok(), "{grown:?}");
+    }
+
+    fn put(&self, records: impl IntoIterator<Item = Record>) {
+        let topic: Arc<str> = self.topic.as_str().into();
+        let moved = |record| Record { topic: Arc::clone(&topic), ..record };
+        put(&self.settings.brokers, &records.into_iter().map(moved).collect::<Vec<_>>());
+    }
+
+    fn follow(&self, backend: &Recorder, settings: &KafkaSettings) -> (Running, Arc<Shared>, Arc<KafkaStatus>) {
+        let setup = support::setup("events");
+        let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
+        follow(setup, opened, settings, &self.topic)
+    }
+}
+
+impl Drop for Real {
+    fn drop(&mut self) {
+        let _ = self.runtime.block_on(self.admin.delete_topics(&[&self.topic], &self.options));
+    }
+}
+
+fn stop(running: Running, shared: &Shared) {
+    shared.stop();
+    running.finish(|_| {}).unwrap();
+}
+
+fn held(shared: &Shared) -> Option<Arc<str>> {
+    shared.partitions().into_iter().find_map(|status| status.hold)
+}
+
+/// Torture 47, while nova reads.
+#[test]
+fn partitions_added_under_a_running_node_halt_the_table() {
+    let Some(real) = Real::topic("users", 1) else { return };
+    real.put((0..20).map(|n| partitions::user(0, n, "first", Some(100))));
+    let (running, shared, status) = real.follow(&Recorder::new(), &real.settings);
+    until("the rows", || consumed(&shared) == 20);
+    real.grow(3);
+    until("the halt", || status.assigned() == 3 && held(&shared).is_some());
+    real.put((0..5).map(|n| partitions::user(2, n, "later", Some(200))));
+    partitions::resume(&running).unwrap();
+    until("what was held", || consumed(&shared) == 25);
+    let known = || status.watermarks().values().filter(|marks| marks.high >= 0).count();
+    until("the figures", || known() == 3 && status.figures().received_messages >= 25);
+    for (name, marks) in status.watermarks() {
+        let next = shared.next_offset(&name).unwrap_or(0);
+        assert_eq!((marks.lag(next, 0, i64::MAX / 2), marks.headroom(next)), ((0, 0), next), "{name}");
+    }
+    let figures = status.figures();
+    assert!(figures.rebalances > 0 && figures.sent_bytes > 0 && figures.brokers.values().any(|broker| broker.up));
+    assert!(figures.brokers.values().any(|broker| broker.rtt_p99_seconds > 0.0), "{figures:?}");
+    stop(running, &shared);
+}
+
+/// Torture 43.
+#[test]
+fn what_retention_deleted_unread_is_told_and_never_stepped_over() {
+    let Some(real) = Real::topic("events", 1) else { return };
+    let (records, _) = support::events::mix(300, 5);
+    let log = |range: std::ops::Range<usize>| records[range].iter().map(|one| Record { partition: 0, ..one.clone() });
+    real.put(log(0..100));
+    let backend = Recorder::new();
+    let (running, shared, _) = real.follow(&backend, &real.settings);
+    until("the first records", || consumed(&shared) == 100);
+    stop(running, &shared);
+    real.put(log(100..300));
+    let mut until_offset = TopicPartitionList::new();
+    until_offset.add_partition_offset(&real.topic, 0, Offset::Offset(250)).unwrap();
+    real.runtime.block_on(real.admin.delete_records(&until_offset, &real.options)).unwrap();
+    let backend = backend.image(backend.syncs(), 0);
+    let (running, shared, _) = real.follow(&backend, &real.settings);
+    until("the hold", || held(&shared).is_some());
+    let reason = held(&shared).unwrap();
+    assert!(reason.starts_with("log-gap") && reason.contains("deleted 150 offsets"), "{reason}");
+    assert_eq!(consumed(&shared), 100);
+    stop(running, &shared);
+}
+
+/// Torture 15: a copy of the store on a second machine has the same name in the group, and one of the two ends.
+#[test]
+fn a_copy_of_the_store_is_fenced() {
+    let Some(real) = Real::topic("events", 2) else { return };
+    let (records, _) = support::events::mix(100, 5);
+    real.put(records.iter().map(|one| Record { partition: one.partition % 2, ..one.clone() }));
+    let settings = KafkaSettings { instance_id: Some("nova-1".to_owned()), ..real.settings.clone() };
+    let backend = Recorder::new();
+    let (first, shared, _) = real.follow(&backend, &settings);
+    until("the records", || consumed(&shared) == 100);
+    let (second, copied, status) = real.follow(&backend.image(backend.syncs(), 0), &settings);
+    let error = first.finish(|_| {}).map(drop).unwrap_err().to_string();
+    assert!(error.contains("fenced"), "{error}");
+    until("the copy to have the partitions", || status.assigned() == 2);
+    stop(second, &copied);
+}

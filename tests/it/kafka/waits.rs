@@ -1,0 +1,70 @@
+//! A partition whose records cannot be read now waits, says so, and others go on.
+
+use nova::decode::FileSchemas;
+use nova::pipeline::writer::{Command, Message};
+
+use super::*;
+
+const LIKES: &str = "cdc.likes";
+
+/// A topic whose schema writes a time as text.
+fn mismatched() -> Arc<FileSchemas> {
+    let field = |name: &str| format!(r#"{{"name":"{name}","type":"string"}}"#);
+    let fields = ["id", "user_id", "post_id", "created_at"].map(field).join(",");
+    let text = format!(r#"{{"schemas":{{"7":{{"type":"record","name":"Value","fields":[{fields}]}}}}}}"#);
+    Arc::new(FileSchemas::parse(&text).unwrap())
+}
+
+/// Torture 71: an incompatible schema stalls its topic, with a way on, and buries nothing.
+#[test]
+fn an_incompatible_schema_holds_up_its_topic_alone_until_a_person_seeks_over_it() {
+    let cluster = cluster();
+    cluster.create_topic(LIKES, 1, 1).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    let like = |value: Vec<u8>| Record {
+        topic: LIKES.into(),
+        partition: 0,
+        offset: 0,
+        timestamp_ms: support::events::BEGIN_MS,
+        key: Some(r#"{"id":"30000000-0000-4000-8000-000000000001"}"#.into()),
+        value: Some(value.into()),
+        headers: Vec::new(),
+        defect: None,
+    };
+    put(&brokers, &(0..200).map(|_| like(vec![0, 0, 0, 0, 7, 0])).collect::<Vec<_>>());
+    produce(&brokers, 0, 500);
+    let mut setup = support::setup("events");
+    setup.schemas = mismatched();
+    setup.settings.breaker_dead_in_a_row = Some(100);
+    let backend = Recorder::new();
+    let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
+    let (shared, status) = (Arc::clone(&opened.shared), Arc::<KafkaStatus>::default());
+    let topics = [TOPIC.to_owned(), LIKES.to_owned()];
+    let source = KafkaSource::new(&settings(&brokers), &topics, Arc::clone(&shared) as _, status).unwrap();
+    let running = opened.start(Box::new(source), &setup).unwrap();
+    until("the events", || consumed(&shared) == 500);
+    until("the wait to be told", || !shared.waits().is_empty());
+    let (name, reason) = shared.waits().remove(0);
+    assert_eq!(name, TopicPartition::new(LIKES, 0));
+    assert!(reason.starts_with("SchemaMismatch: schema 7 writes likes.created_at"), "{reason}");
+    shared.stop();
+    let statuses = running.finish(|_| {}).unwrap();
+    assert!(statuses.iter().all(|status| *status.name.topic == *TOPIC || status.row.consumed == 0));
+
+    // The records of that schema are given up; what comes after them is read.
+    put(&brokers, &[like(br#"{"id":"30000000-0000-4000-8000-000000000001","__deleted":"false","__lsn":5}"#.to_vec())]);
+    let image = backend.image(backend.syncs(), 0);
+    let mut opened = app::open_store(&setup, store_over(image)).unwrap();
+    let seek = |topic: &str, expected: bool| {
+        let (partition, actor) = (TopicPartition::new(topic, 0), "test".to_owned());
+        let reply = Box::new(move |result: Result<(), _>| assert_eq!(result.is_ok(), expected));
+        Message::Command(Command::Seek { partition, next: 200, actor, reply })
+    };
+    opened.writer.process(&mut vec![seek(LIKES, true), seek("orders", false)]).unwrap();
+    let again = KafkaSettings { group_id: "again".to_owned(), ..settings(&brokers) };
+    let (running, shared, _) = follow(setup, opened, &again, LIKES);
+    until("the like after them", || consumed(&shared) == 501);
+    assert!(shared.waits().is_empty());
+    shared.stop();
+    running.finish(|_| {}).unwrap();
+}

@@ -1,0 +1,250 @@
+//! What people do with dead letters, and what keeps their number bounded.
+
+use bytes::Bytes;
+use nova::app::{self, Opened, Setup};
+use nova::event::{Action, Id, Outcome, Record, Stage, Table};
+use nova::pipeline::dead;
+use nova::pipeline::writer::{Command, CommandError, Message, Replayed};
+use nova_storage::codec::DeadLetter;
+use nova_storage::schema::{AUDIT, DEAD};
+use nova_storage::testing::Recorder;
+
+use crate::support::{Listed, dump, run, setup, state_bytes, store_over};
+
+const T: i64 = 1_795_132_800_000;
+const HOUR_MS: i64 = 3_600_000;
+
+fn record(topic: &str, partition: i32, offset: i64, value: impl Into<Bytes>) -> Record {
+    Record {
+        topic: topic.into(),
+        partition,
+        offset,
+        timestamp_ms: T,
+        key: Some(format!(r#"{{"id":"{}"}}"#, Id::from_u128(7)).into()),
+        value: Some(value.into()),
+        headers: Vec::new(),
+        defect: None,
+    }
+}
+
+fn user(offset: i64, name: &str, lsn: u64) -> Record {
+    let id = Id::from_u128(7);
+    let value = format!(r#"{{"id":"{id}","username":"{name}","is_active":true,"__deleted":"false","__lsn":{lsn}}}"#);
+    record("cdc.users", 0, offset, value)
+}
+
+fn view(offset: i64, id: u128) -> Record {
+    let (event, user, post) = (Id::from_u128(id), Id::from_u128(1), Id::from_u128(2));
+    let value = format!(
+        r#"{{"event_id":"{event}","user_id":"{user}","post_id":"{post}","action":"impression","event_time":{T}}}"#
+    );
+    record("events", 0, offset, value)
+}
+
+/// A store with these records, and these dead letters whose cause has been repaired since.
+fn buried(records: Vec<Record>, letters: &[Record]) -> (Setup, Recorder) {
+    let (setup, backend) = (setup("letters"), Recorder::new());
+    run(&setup, store_over(backend.clone()), records);
+    let image = backend.image(backend.syncs(), 0);
+    bury(&image, letters);
+    (setup, image)
+}
+
+fn bury(image: &Recorder, letters: &[Record]) {
+    let store = store_over(image.clone());
+    let write = store.write().unwrap();
+    for (letter, id) in letters.iter().zip(0u64..) {
+        let letter = DeadLetter {
+            topic: letter.topic.to_string(),
+            partition: letter.partition,
+            offset: letter.offset,
+            timestamp_ms: letter.timestamp_ms,
+            stage: Stage::Decode.name().to_owned(),
+            reason: "malformed-json".to_owned(),
+            key: letter.key.as_ref().map(|key| key.to_vec()),
+            value: letter.value.as_ref().map(|value| value.to_vec()),
+            key_bytes: letter.key.as_ref().map_or(0, |key| key.len() as u64),
+            value_bytes: letter.value.as_ref().map_or(0, |value| value.len() as u64),
+            ..DeadLetter::default()
+        };
+        write.put(DEAD, id, &letter.encode()).unwrap();
+    }
+    write.commit().unwrap();
+}
+
+fn replay(opened: &mut Opened, ids: &[u64], force: bool) -> Vec<Result<Replayed, CommandError>> {
+    let (told, answer) = crossbeam_channel::bounded(1);
+    let reply = Box::new(move |results| told.send(results).unwrap());
+    let command = Command::ReplayDead { ids: ids.to_vec(), actor: "test".to_owned(), force, reply };
+    opened.writer.process(&mut vec![Message::Command(command)]).unwrap();
+    let results: Vec<(u64, _)> = answer.recv().unwrap();
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+fn waiting(opened: &Opened) -> usize {
+    dead::page(&opened.store.read().unwrap(), None, 1_000).unwrap().len()
+}
+
+fn impressions(opened: &Opened) -> i64 {
+    let state = opened.state.read();
+    state.post_ids.number(Id::from_u128(2)).map_or(0, |post| state.posts.totals(post)[Action::Impression as usize])
+}
+
+#[test]
+fn a_second_replay_finds_nothing_and_changes_nothing() {
+    let (setup, backend) = buried(vec![view(0, 1)], &[view(1, 2), view(2, 1)]);
+    let mut opened = app::open_store(&setup, store_over(backend)).unwrap();
+    let gone = |outcome| Ok(Replayed::Gone(outcome));
+    // Twice in one command, too.
+    let first = replay(&mut opened, &[0, 0, 1], false);
+    assert_eq!(first, [gone(Outcome::Applied), Err(CommandError::NoSuchLetter(0)), gone(Outcome::Duplicate)]);
+    let before = state_bytes(&opened);
+    assert_eq!((impressions(&opened), waiting(&opened)), (2, 0));
+    let again = replay(&mut opened, &[0, 1], false);
+    assert_eq!(again, [0, 1].map(|id| Err(CommandError::NoSuchLetter(id))));
+    assert_eq!(state_bytes(&opened), before);
+}
+
+#[test]
+fn a_replayed_change_that_is_older_than_the_row_is_stale() {
+    let (setup, backend) = buried(vec![user(5, "new", 90)], &[user(1, "old", 10)]);
+    let mut opened = app::open_store(&setup, store_over(backend)).unwrap();
+    assert_eq!(replay(&mut opened, &[0], false), [Ok(Replayed::Gone(Outcome::Stale))]);
+    let row = dump(&opened)[Table::Users as usize].remove(0);
+    assert!(row.contains(r#""new""#), "{row}");
+}
+
+#[test]
+fn an_event_from_before_the_dedup_horizon_is_replayed_only_by_force() {
+    // Ninety hours of events, a commit each: the ids of the first ones are forgotten.
+    let hours = (0..90i64).map(|hour| {
+        let (event, at_ms) = (view(hour, 100 + hour as u128), T + hour * HOUR_MS);
+        let value = String::from_utf8(event.value.unwrap().to_vec()).unwrap();
+        let value = value.replace(&T.to_string(), &at_ms.to_string());
+        Record { value: Some(value.into()), timestamp_ms: at_ms, ..view(hour, 0) }
+    });
+    let (setup, backend) = (setup("letters"), Recorder::new());
+    let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
+    let source = Listed::new(hours.collect(), 1);
+    opened.start(Box::new(source), &setup).unwrap().finish(|_| {}).unwrap();
+    let image = backend.image(backend.syncs(), 0);
+    bury(&image, &[view(200, 7), view(201, 7)]);
+    let mut opened = app::open_store(&setup, store_over(image)).unwrap();
+    let before = impressions(&opened);
+    let refused = replay(&mut opened, &[0], false);
+    assert_eq!(refused, [Err(CommandError::BeyondHorizon(0))]);
+    assert!(refused[0].as_ref().unwrap_err().to_string().contains("--force"));
+    assert_eq!((impressions(&opened), waiting(&opened)), (before, 2));
+    let forced = replay(&mut opened, &[0, 1], true);
+    assert_eq!(forced, [Outcome::Applied, Outcome::Duplicate].map(|outcome| Ok(Replayed::Gone(outcome))));
+    assert_eq!((impressions(&opened), waiting(&opened)), (before + 1, 0));
+}
+
+#[test]
+fn a_discard_is_kept_with_who_and_why() {
+    let (setup, backend) = buried(vec![view(0, 1)], &[view(1, 2)]);
+    let mut opened = app::open_store(&setup, store_over(backend)).unwrap();
+    let mut discard = |expected: bool| {
+        let reply = Box::new(move |result: Result<(), _>| assert_eq!(result.is_ok(), expected));
+        let (actor, reason) = ("ann".to_owned(), "test data".to_owned());
+        let command = Command::DiscardDead { id: 0, actor, reason, reply };
+        opened.writer.process(&mut vec![Message::Command(command)]).unwrap();
+    };
+    discard(true);
+    discard(false);
+    assert_eq!(waiting(&opened), 0);
+    let mut entries = Vec::new();
+    let read = opened.store.read().unwrap();
+    read.scan(AUDIT, 0u64.., |_, entry| {
+        entries.push(String::from_utf8_lossy(entry).into_owned());
+        true
+    })
+    .unwrap();
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    for part in ["ann", "dlq-discard", "test data"] {
+        assert!(entries[0].contains(part), "{part} is not in {entries:?}");
+    }
+}
+
+#[test]
+fn a_crash_in_mid_replay_leaves_a_letter_in_the_queue_or_applied_and_never_both() {
+    let letters: Vec<_> = (0..20).map(|n| view(1 + n, 10 + n as u128)).collect();
+    let (setup, backend) = buried(vec![view(0, 1)], &letters);
+    let mut opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
+    let before = backend.syncs();
+    for ids in [0..7, 7..13, 13..20u64] {
+        let results = replay(&mut opened, &ids.collect::<Vec<_>>(), false);
+        assert!(results.iter().all(|result| *result == Ok(Replayed::Gone(Outcome::Applied))));
+    }
+    drop(opened);
+    let mut seen = std::collections::BTreeSet::new();
+    for sync in before..=backend.syncs() {
+        for seed in 0..3 {
+            let opened = app::open_store(&setup, store_over(backend.image(sync, seed))).unwrap();
+            assert_eq!(impressions(&opened), 1 + 20 - waiting(&opened) as i64, "frozen at sync {sync}");
+            seen.insert(waiting(&opened));
+        }
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [0, 7, 13, 20]);
+}
+
+fn held<'s>(statuses: &'s [nova::pipeline::progress::PartitionStatus], topic: &str) -> Vec<&'s str> {
+    statuses.iter().filter(|one| *one.name.topic == *topic).filter_map(|one| one.hold.as_deref()).collect()
+}
+
+#[test]
+fn at_the_quota_of_dead_letters_only_partitions_that_add_to_them_stand_still() {
+    let mut setup = setup("letters");
+    setup.settings.dead_max_letters = 5;
+    let mut records: Vec<_> = (0..9).map(|offset| record("cdc.users", 0, offset, "?")).collect();
+    records.extend((0..9).map(|offset| view(offset, 1 + offset as u128)));
+    let backend = Recorder::new();
+    let statuses = run(&setup, store_over(backend.clone()), records);
+    let reasons = held(&statuses, "cdc.users");
+    assert!(reasons.len() == 1 && reasons[0].starts_with("dead-letter-quota: 5"), "{reasons:?}");
+    assert_eq!(statuses.iter().map(|status| status.count(Outcome::Dead)).sum::<u64>(), 5);
+    assert_eq!(statuses.iter().map(|status| status.count(Outcome::Applied)).sum::<u64>(), 9);
+    assert!(held(&statuses, "events").is_empty());
+}
+
+/// Torture 72: a topic that nobody can read any more stops as a whole, and the others go on.
+#[test]
+fn torture_72_a_broken_topic_buries_a_hundred_records_in_all_its_partitions_and_stops() {
+    let mut setup = setup("letters");
+    setup.settings.breaker_dead_in_a_row = Some(100);
+    let mut records = Vec::new();
+    for offset in 0..300 {
+        // Before the break each partition was well.
+        let broken =
+            |partition| if offset < 10 { user(0, "u", 5).value.unwrap() } else { format!("?{partition}").into() };
+        records.extend((0..3).map(|partition| record("cdc.users", partition, offset, broken(partition))));
+        records.push(view(offset, 1 + offset as u128));
+        // A bad event between good ones breaks nothing, however many there are.
+        let good = view(0, 5_000 + offset as u128).value.unwrap();
+        records.push(record("events", 1, offset, if offset % 3 == 0 { "?".into() } else { good }));
+    }
+    let backend = Recorder::new();
+    let statuses = run(&setup, store_over(backend.clone()), records.clone());
+    let dead = |topic: &str| -> u64 {
+        statuses.iter().filter(|one| *one.name.topic == *topic).map(|one| one.count(Outcome::Dead)).sum()
+    };
+    assert_eq!((dead("cdc.users"), dead("events")), (100, 100));
+    let reasons = held(&statuses, "cdc.users");
+    assert_eq!(reasons.len(), 3, "{reasons:?}");
+    assert!(reasons.iter().all(|reason| reason.starts_with("topic-breaker: 100") && reason.contains("nova cdc seek")));
+    assert!(held(&statuses, "events").is_empty());
+    assert_eq!(statuses.iter().map(|one| one.count(Outcome::Applied)).sum::<u64>(), 500 + 1);
+    // Repaired, it goes on where it stood; what stays undecodable is stepped over.
+    let image = backend.image(backend.syncs(), 0);
+    let mut opened = app::open_store(&setup, store_over(image.clone())).unwrap();
+    for partition in 0..3 {
+        let partition = nova::event::TopicPartition::new("cdc.users", partition);
+        let reply = Box::new(|result: Result<(), CommandError>| result.unwrap());
+        let command = Command::Seek { partition, next: 300, actor: "test".to_owned(), reply };
+        opened.writer.process(&mut vec![Message::Command(command)]).unwrap();
+    }
+    drop(opened);
+    let good: Vec<_> = (0..3).map(|n| Record { partition: n, ..user(300, "repaired", 9 + n as u64) }).collect();
+    let statuses = run(&setup, store_over(image.image(image.syncs(), 0)), good);
+    assert_eq!(statuses.iter().map(|one| one.count(Outcome::Applied)).sum::<u64>(), 3);
+}
