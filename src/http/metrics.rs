@@ -12,11 +12,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-use crate::event::Outcome;
+use crate::event::{Action, Outcome};
 use crate::pipeline::writer::CommitFacts;
 use crate::source::kafka::KafkaStatus;
 use crate::state::histogram::Histogram as Counts;
 use crate::warehouse::Target;
+use crate::warehouse::breaker::BreakerState;
 use crate::warehouse::status::Status as WarehouseStatus;
 
 use super::Edge;
@@ -81,6 +82,7 @@ pub(super) fn render(edge: &Edge) -> Result<String, fmt::Error> {
     edge_counts(edge, to);
     serving(edge, to);
     jobs(edge, to);
+    shared_cache(edge, to);
     warehouse(edge, to);
     let mut out = String::new();
     prometheus_client::encoding::text::encode(&mut out, &registry)?;
@@ -253,6 +255,21 @@ fn jobs(edge: &Edge, to: &mut Registry) {
     let parked =
         statuses.iter().map(|(job, status)| (labels([("job", job)]), f64::from(u8::from(status.parked.is_some()))));
     gauges(to, "nova_job_parked", "1 while a job keeps failing and is tried rarely", parked);
+    let retries = &edge.retries;
+    let results = [("healed", &retries.healed), ("kept", &retries.kept), ("waiting", &retries.waiting)];
+    let results = results.map(|(result, count)| (labels([("result", result)]), count.load(Ordering::Relaxed)));
+    let help = "Dead letters tried again by themselves: applied, dead as before, or not told yet";
+    counters(to, "nova_dlq_retries", help, results);
+}
+
+fn shared_cache(edge: &Edge, to: &mut Registry) {
+    let Some(shared) = &edge.shared_cache else { return };
+    let (counts, stats) = (shared.copies.counts(), shared.cache.stats());
+    whole(to, "nova_shared_copies", "Copies that the shared cache may hold, or that wait", counts.entries);
+    whole(to, "nova_shared_copies_waiting", "Copies to be made or deleted in the shared cache", counts.waiting);
+    let help = "Copies not made or deleted because too many are watched";
+    total(to, "nova_shared_copies_dropped", help, counts.dropped);
+    total(to, "nova_shared_cache_failures", "Times that the shared cache gave no answer", stats.server_failures);
 }
 
 fn warehouse(edge: &Edge, to: &mut Registry) {
@@ -295,6 +312,19 @@ fn warehouse(edge: &Edge, to: &mut Registry) {
         "How far the views' newest minute is behind their table's",
         status.views_staleness.clone(),
     );
-    let state = f64::from(status.breaker_state() as u8);
-    gauges(to, "circuit_breaker_state", "0 closed, 1 half-open, 2 open", [(labels([("target", "clickhouse")]), state)]);
+    if let Some(drift) = &edge.drift {
+        let found = *drift.lock();
+        let events =
+            Action::ALL.map(|action| (labels([("action", action.name())]), found.events[action as usize] as f64));
+        let help = "Events of two days that nova counted and the views did not; below 0 the other way";
+        gauges(to, "nova_views_drift_events", help, events);
+        let help = "Part of the views' 20 top posts of 24 h that nova's trending list lacks";
+        gauges(to, "nova_trending_drift_ratio", help, [(labels([("window", "24h")]), found.trending)]);
+    }
+    let mut breakers = vec![(labels([("target", "clickhouse")]), f64::from(status.breaker_state() as u8))];
+    if let Some(shared) = &edge.shared_cache {
+        let state = if shared.cache.stats().breaker_open { BreakerState::Open } else { BreakerState::Closed };
+        breakers.push((labels([("target", "redis")]), f64::from(state as u8)));
+    }
+    gauges(to, "circuit_breaker_state", "0 closed, 1 half-open, 2 open", breakers);
 }
