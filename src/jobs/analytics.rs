@@ -139,3 +139,108 @@ async fn trending(served: &Served, analytics: &dyn Analytics, now_ms: i64) -> Re
     let lacking = expected.iter().filter(|post| !ours.contains(post)).count();
     Ok(if expected.is_empty() { 0.0 } else { lacking as f64 / expected.len() as f64 })
 }
+
+#[cfg(test)]
+mod tests {
+    use parking_lot::RwLock;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::event::{Action, Effect, Facts, Id};
+    use crate::feed::trending::overrides::Overrides;
+    use crate::state::{MINUTE_MS, State, StateSettings};
+
+    const NOW_MS: i64 = 20_780 * DAY_MS + 3 * 3_600_000;
+
+    /// Views that answer what they are told; while they do, nova counts `meanwhile` more impressions.
+    struct Told {
+        events: Option<[i64; 5]>,
+        posts: Vec<Counted>,
+        waiting: i64,
+        meanwhile: i64,
+        state: Arc<RwLock<State>>,
+    }
+
+    impl Analytics for Told {
+        fn events(&self, hours: Range<i64>) -> Asked<[i64; 5]> {
+            assert_eq!(hours, 20_779 * 24..20_781 * 24);
+            (0..self.meanwhile).for_each(|n| impression(&self.state, 1_000 + n as u128, NOW_MS));
+            let answer = self.events.ok_or(JobError::Away("no answer".to_owned()));
+            Box::pin(async move { answer })
+        }
+        fn posts(&self, _window: Window, _minutes: Range<i64>, limit: usize) -> Asked<Vec<Counted>> {
+            let posts = self.posts.iter().take(limit).copied().collect();
+            Box::pin(async move { Ok(posts) })
+        }
+        fn waiting(&self) -> i64 {
+            self.waiting
+        }
+    }
+
+    fn impression(state: &RwLock<State>, user: u128, at_ms: i64) {
+        let (user, post) = (Id::from_u128(user), Id::from_u128(2));
+        state.write().apply(&Effect::Event { user, post, action: Action::Impression, at_ms, dwell_ms: 0 });
+    }
+
+    fn served() -> Served {
+        let state: Arc<RwLock<State>> = Arc::new(RwLock::new(State::new(StateSettings::default())));
+        let trending = Arc::new(Board::new(Arc::clone(&state), Overrides::default(), NOW_MS));
+        Served { state, trending, feeds: Arc::default(), rising: Arc::default(), shown: Arc::default() }
+    }
+
+    async fn compare(served: &Served, told: Told) -> (Result<(), JobError>, Found) {
+        let found = Arc::<Mutex<Found>>::default();
+        let job = Drift { served: served.clone(), analytics: Arc::new(told), found: Arc::clone(&found) };
+        let done = job.refresh(NOW_MS).await;
+        (done, *found.lock())
+    }
+
+    proptest! {
+        /// Nothing is told that rows on their way explain, and all of the rest.
+        #[test]
+        fn events_differ_only_by_what_is_not_on_its_way(
+            counted in 0i64..40, waiting in 0i64..10, meanwhile in 0i64..10, theirs in 0i64..60,
+        ) {
+            let served = served();
+            (0..counted).for_each(|n| impression(&served.state, n as u128, NOW_MS - (n % 2) * DAY_MS));
+            impression(&served.state, 77, NOW_MS - 2 * DAY_MS);
+            let told = Told {
+                events: Some([theirs, 0, 0, 0, 0]), posts: Vec::new(), waiting, meanwhile, state: Arc::clone(&served.state),
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let (done, found) = runtime.block_on(compare(&served, told));
+            prop_assert_eq!(done, Ok(()));
+            let expected = if theirs < counted - waiting {
+                counted - waiting - theirs
+            } else {
+                (counted + meanwhile - theirs).min(0)
+            };
+            prop_assert_eq!(found.events, [expected, 0, 0, 0, 0]);
+        }
+    }
+
+    #[tokio::test]
+    async fn trending_drifts_by_the_part_of_the_top_that_the_list_lacks() {
+        let served = served();
+        let post = |n: u128| Id::from_u128(3_000 + n);
+        for n in 0..8 {
+            let new = Some(Facts::Post { author: Id::from_u128(1), created_at_us: 0, published: n != 7 });
+            served.state.write().apply(&Effect::Row { key: post(n), old: None, new });
+        }
+        for n in 0..3 {
+            let (user, at_ms) = (Id::from_u128(9), NOW_MS - MINUTE_MS);
+            let share = Effect::Event { user, post: post(n), action: Action::Share, at_ms, dwell_ms: 0 };
+            served.state.write().apply(&share);
+        }
+        served.trending.refresh(NOW_MS);
+        served.trending.put_override(post(6), Some(Override::Block), NOW_MS);
+        // 0 to 2 are listed; 3 and 4 lack; 5 has no score, 6 is blocked, 7 hidden, 8 unknown.
+        let posts = (0..9).map(|n| (post(n), [1, i64::from(n != 5), 0, 0, 0])).collect();
+        let state = Arc::clone(&served.state);
+        let told = Told { events: Some([0, 0, 0, 0, 3]), posts, waiting: 0, meanwhile: 0, state };
+        assert_eq!(compare(&served, told).await, (Ok(()), Found { events: [0; 5], trending: 0.4 }));
+        let told = Told { events: None, posts: Vec::new(), waiting: 0, meanwhile: 0, state: Arc::clone(&served.state) };
+        let (done, found) = compare(&served, told).await;
+        assert_eq!((done, found), (Err(JobError::Away("no answer".to_owned())), Found::default()));
+    }
+}

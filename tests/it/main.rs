@@ -1,6 +1,7 @@
 //! Everything that tests nova from the outside of a module: one binary, so that it links once.
 
 mod api;
+mod jobs;
 mod kafka;
 mod layers;
 mod pipeline;

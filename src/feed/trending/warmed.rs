@@ -86,3 +86,123 @@ fn events_only(mut counts: [i64; 5]) -> [i64; 5] {
     counts[Action::Comment as usize] = 0;
     counts
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::super::publish::{Board, Published};
+    use super::super::rank;
+    use super::*;
+    use crate::event::{Effect, Facts};
+    use crate::state::StateSettings;
+
+    const NOW_MS: i64 = 1_795_000_000_000;
+    const POSTS: u8 = 6;
+
+    fn post(n: u8) -> Id {
+        Id::from_u128(2_000 + u128::from(n))
+    }
+
+    fn row(published: bool) -> Facts {
+        Facts::Post { author: Id::from_u128(1), created_at_us: 0, published }
+    }
+
+    fn share(user: usize, n: u8) -> Effect {
+        let user = Id::from_u128(5_000 + user as u128);
+        Effect::Event { user, post: post(n), action: Action::Share, at_ms: NOW_MS - MINUTE_MS, dwell_ms: 0 }
+    }
+
+    /// A board over posts of which nothing was counted here.
+    fn board() -> (Arc<RwLock<State>>, Board) {
+        let state: Arc<RwLock<State>> = Arc::new(RwLock::new(State::new(StateSettings::default())));
+        for n in 0..POSTS {
+            state.write().apply(&Effect::Row { key: post(n), old: None, new: Some(row(n > 0)) });
+        }
+        let board = Board::new(Arc::clone(&state), Overrides::default(), NOW_MS);
+        board.begin_warm(NOW_MS);
+        (state, board)
+    }
+
+    fn bytes(state: &State) -> Vec<u8> {
+        let mut out = Vec::new();
+        state.save(&mut |_, _, chunk| out.extend_from_slice(chunk));
+        out
+    }
+
+    fn listed(board: &Board) -> serde_json::Value {
+        serde_json::from_str(&board.page(Window::Hour, None, 200, NOW_MS).body).unwrap()
+    }
+
+    proptest! {
+        /// Shares were counted elsewhere; some of them come again, in any order. No post is ever shown with more than it
+        /// has, nor with less than either has counted, and in the end the bytes are those of the state alone.
+        #[test]
+        fn what_comes_again_is_never_counted_twice_and_the_own_list_takes_over(
+            shares in proptest::collection::vec(0u8..POSTS + 2, 1..60), ticks in proptest::collection::vec(any::<bool>(), 60),
+        ) {
+            let (state, board) = board();
+            let mut counted: Vec<Counted> = (0..POSTS + 2).map(|n| {
+                (post(n), [0, 0, 7, 7, shares.iter().filter(|share| **share == n).count() as i64])
+            }).collect();
+            counted.sort_by_key(|(_, counts)| std::cmp::Reverse(counts[Action::Share as usize]));
+            let before = bytes(&state.read());
+            board.warm(Window::Hour, counted.clone());
+            board.refresh(NOW_MS);
+            prop_assert_eq!(bytes(&state.read()), before, "nothing of it enters the state");
+            let mut own = [0i64; POSTS as usize + 2];
+            for (user, (share_of, tick)) in shares.iter().zip(ticks).enumerate() {
+                // Of unknown posts nothing is counted before their row comes.
+                state.write().apply(&share(user, *share_of));
+                own[usize::from(*share_of)] += 1;
+                if !tick {
+                    continue;
+                }
+                board.refresh(NOW_MS);
+                let list = listed(&board);
+                let warmed = list["degraded"][0] == "warmed";
+                for n in 0..POSTS + 2 {
+                    let of = |one: &&serde_json::Value| one["post_id"] == post(n).to_string();
+                    let shown = list["posts"].as_array().unwrap().iter().find(of).map_or(0, |one| one["shares"].as_i64().unwrap());
+                    let all = shares.iter().filter(|share| **share == n).count() as i64;
+                    let expected = if n == 0 || n >= POSTS { 0 } else if warmed { all } else { own[usize::from(n)] };
+                    prop_assert_eq!(shown, expected, "post {}", n);
+                }
+            }
+            board.warm(Window::Hour, counted);
+            // The views of what is hidden or unknown here may keep the window waiting: until its own length is over.
+            let over_ms = NOW_MS + 60 * MINUTE_MS;
+            board.refresh(over_ms);
+            prop_assert!(!board.warming().contains(&Window::Hour));
+            let expected = rank(&state.read(), Window::Hour, over_ms, &Overrides::default());
+            let expected = Published::new(&state.read(), expected).page(0, 200, |_| true).body;
+            prop_assert_eq!(board.page(Window::Hour, None, 200, over_ms).body, expected);
+        }
+    }
+
+    #[test]
+    fn n11_a_post_that_is_taken_back_leaves_a_warmed_list_at_the_next_read() {
+        let (state, board) = board();
+        board.warm(
+            Window::Hour,
+            vec![(post(1), [0, 9, 0, 0, 0]), (post(2), [0, 5, 0, 0, 0]), (post(0), [0, 3, 0, 0, 0])],
+        );
+        board.refresh(NOW_MS);
+        assert_eq!((listed(&board)["total_posts"].as_i64(), board.last(Window::Hour).numbers.len()), (Some(2), 2));
+        state.write().apply(&Effect::Row { key: post(1), old: Some(row(true)), new: None });
+        let list = listed(&board);
+        assert_eq!((list["total_posts"].as_i64(), &list["posts"][0]["views"]), (Some(1), &5.into()));
+    }
+
+    #[test]
+    fn views_that_counted_nothing_end_the_waiting_at_once() {
+        let (_, board) = board();
+        board.refresh(NOW_MS);
+        assert_eq!(board.warming().len(), 4, "no answer yet");
+        Window::ALL.into_iter().for_each(|window| board.warm(window, Vec::new()));
+        board.refresh(NOW_MS);
+        assert_eq!(board.warming(), []);
+    }
+}
