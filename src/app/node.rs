@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nova_storage::schema::EDGE;
+use nova_storage::schema::{DEAD, EDGE};
 use nova_storage::{ReadError, ReadTxn, Store};
 use serde_json::Value;
 
@@ -111,7 +111,8 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     gate.answers.load(edge_entries(&opened.store, idempotency::KIND)?.into_iter());
     let health = Arc::clone(&gate.limiter.health);
     let observed = Arc::new(Observed::default());
-    observed.recovery_seconds.set(recovery.as_secs_f64());
+    let dead_letters = opened.store.read()?.len(DEAD)?;
+    observed.recovered(recovery, dead_letters, opened.recovery.dedup_keys);
     let feeds = Arc::new(Snapshots::new(setup.relaxed_spacing));
     let (told, seen, clock) = (Arc::clone(&observed), Arc::clone(&feeds), setup.clock.clone());
     opened.writer.set_on_commit(Box::new(move |facts| {
@@ -171,6 +172,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         dismissals,
         shared_cache,
         drift,
+        schemas: Arc::clone(&setup.schemas),
         retries,
         writer,
         warehouse,

@@ -35,7 +35,7 @@ pub struct Setup {
     pub drain: Drain,
     /// Feeds fill places that no post fits against the rules of spacing.
     pub relaxed_spacing: bool,
-    /// Where trending is put for other readers.
+    /// Where feeds, suggestions and trending are copied for other readers.
     pub redis_url: Option<String>,
     pub edge: EdgeSettings,
 }

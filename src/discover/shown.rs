@@ -1,5 +1,5 @@
 //! Who was suggested to whom, and who followed then: the conversion of suggestions. A job keeps the days
-//! (`crate::jobs::figures`); whom to watch for a follow is forgotten with the process.
+//! (`jobs/figures.rs`); whom to watch for a follow is forgotten with the process.
 
 use std::collections::{BTreeMap, VecDeque};
 

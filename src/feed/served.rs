@@ -1,5 +1,5 @@
 //! What readers were given: since the start of the process, and by day (UTC). A job keeps the days
-//! (`crate::jobs::figures`), so that they survive a restart.
+//! (`jobs/figures.rs`), so that they survive a restart.
 
 use std::collections::BTreeMap;
 

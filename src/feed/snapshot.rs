@@ -386,7 +386,7 @@ fn cut_page(state: &State, number: u32, snapshot: Arc<Snapshot>, ask: &Ask<'_>) 
 }
 
 /// Changes with whom the user follows, and with what each of them posted or whether they are active.
-pub fn versions(state: &State, user: u32) -> u64 {
+fn versions(state: &State, user: u32) -> u64 {
     let mut hasher = FxHasher::default();
     hasher.write_u32(state.graph.version(user));
     for followee in state.graph.followees(user) {

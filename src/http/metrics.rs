@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -35,7 +36,7 @@ pub struct Observed {
     pub events_ingested: Counter,
     pub events_deduped: Counter,
     pub events_rejected: Counter,
-    pub recovery_seconds: Real,
+    recovery_seconds: Real,
     commit_seconds: Histogram,
     processing_seconds: Histogram,
     publish_ms: Real,
@@ -62,6 +63,13 @@ impl Default for Observed {
 }
 
 impl Observed {
+    /// The store was opened, and took so long to recover.
+    pub fn recovered(&self, took: Duration, dead_letters: u64, dedup_keys: u64) {
+        self.recovery_seconds.set(took.as_secs_f64());
+        self.dead_letters.set(dead_letters as i64);
+        self.dedup_keys.set(dedup_keys as i64);
+    }
+
     /// The writer has committed.
     pub fn committed(&self, facts: &CommitFacts) {
         self.commit_seconds.observe(facts.commit_ms / 1e3);
@@ -136,8 +144,8 @@ struct Seconds {
     unit: f64,
 }
 
-impl EncodeMetric for Seconds {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+impl Seconds {
+    fn put(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
         let mut below = 0;
         let mut buckets: Vec<(f64, u64)> = Vec::with_capacity(SECONDS.len() + 1);
         for bound in SECONDS {
@@ -152,6 +160,26 @@ impl EncodeMetric for Seconds {
             &buckets,
             None,
         )
+    }
+}
+
+impl EncodeMetric for Seconds {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        self.put(encoder)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
+
+/// The same of several things with labels.
+#[derive(Debug)]
+struct SecondsOf(Vec<(Labels, Seconds)>);
+
+impl EncodeMetric for SecondsOf {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        self.0.iter().try_for_each(|(labels, seconds)| seconds.put(encoder.encode_family(labels)?))
     }
 
     fn metric_type(&self) -> MetricType {
@@ -182,7 +210,8 @@ fn pipeline(edge: &Edge, to: &mut Registry) {
     let help = "Unchanged values that no stored row could fill, since the start";
     one(to, "nova_toast_unfilled", help, observed.toast_unfilled.clone());
     one(to, "nova_recovery_seconds", "Time that the last start took to recover", observed.recovery_seconds.clone());
-    let mem = edge.state.read().mem_bytes();
+    let mut mem = edge.state.read().mem_bytes();
+    mem.push(("snapshots", edge.feeds.mem_bytes()));
     let mem = mem.into_iter().map(|(structure, bytes)| (labels([("structure", structure)]), bytes as f64));
     gauges(to, "nova_mem_bytes", "Memory of each structure", mem);
 }
@@ -250,8 +279,9 @@ fn jobs(edge: &Edge, to: &mut Registry) {
         status.results().map(|(result, count)| (labels([("job", job), ("result", result)]), count))
     });
     counters(to, "job_refresh", "Refreshes of jobs, by how they ended", results.collect::<Vec<_>>());
-    let last = statuses.iter().map(|(job, status)| (labels([("job", job)]), status.last.as_secs_f64()));
-    gauges(to, "job_refresh_duration_seconds", "Time of the last refresh of a job", last);
+    let seconds = |counts: &Counts| Seconds { counts: counts.clone(), unit: 1e-6 };
+    let took = statuses.iter().map(|(job, status)| (labels([("job", job)]), seconds(&status.took_us)));
+    one(to, "job_refresh_duration_seconds", "Time of refreshes of jobs", SecondsOf(took.collect()));
     let parked =
         statuses.iter().map(|(job, status)| (labels([("job", job)]), f64::from(u8::from(status.parked.is_some()))));
     gauges(to, "nova_job_parked", "1 while a job keeps failing and is tried rarely", parked);
@@ -325,6 +355,9 @@ fn warehouse(edge: &Edge, to: &mut Registry) {
     if let Some(shared) = &edge.shared_cache {
         let state = if shared.cache.stats().breaker_open { BreakerState::Open } else { BreakerState::Closed };
         breakers.push((labels([("target", "redis")]), f64::from(state as u8)));
+    }
+    if let Some(state) = edge.schemas.breaker() {
+        breakers.push((labels([("target", "registry")]), f64::from(state as u8)));
     }
     gauges(to, "circuit_breaker_state", "0 closed, 1 half-open, 2 open", breakers);
 }

@@ -37,6 +37,7 @@ use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Clock;
+use crate::decode::Schemas;
 use crate::discover::dismissals::Dismissals;
 use crate::discover::rising::Rising;
 use crate::discover::shown::Shown;
@@ -92,6 +93,8 @@ pub struct Edge {
     pub shared_cache: Option<Arc<SharedCache>>,
     /// Set when rows go to ClickHouse: how its counts differ from nova's.
     pub drift: Option<Arc<Mutex<Found>>>,
+    /// Where the schemas of Avro records come from.
+    pub schemas: Arc<dyn Schemas>,
     /// Dead letters that were tried again.
     pub retries: Arc<Counts>,
     /// For what must be durable besides events.

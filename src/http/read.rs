@@ -94,14 +94,14 @@ pub(super) fn feed(edge: &Edge, query: &str, subject: &Subject) -> Result<Respon
     let late = || started.elapsed() > DEADLINE;
     let (user, trending) = (subject.user, &list.numbers);
     let page = edge.feeds.page(&edge.state, &Ask { user, algorithm, cursor, limit, now_ms, trending, late: &late });
+    if let Some(shared) = edge.shared_cache.as_ref().filter(|_| algorithm == Algorithm::Ranked && cursor.is_none()) {
+        shared.copies.read(Kind::Feed, user, now_ms);
+    }
     if page.due {
         edge.jobs.runner.wake(FEED_WARMUP);
     }
     let took = started.elapsed();
     edge.feeds.served.feed(now_ms, page.cache_hit, page.snapshot.cut(), took.as_micros() as u32);
-    if let Some(shared) = edge.shared_cache.as_ref().filter(|_| algorithm == Algorithm::Ranked && cursor.is_none()) {
-        shared.copies.read(Kind::Feed, user, now_ms);
-    }
     let shape = Shape { explain, hydrate, latency_ms: took.as_secs_f64() * 1e3 };
     let body = page_json(&page, subject.user, algorithm, &edge.cursor_key, &shape);
     Ok(server::json(StatusCode::OK, body))

@@ -16,7 +16,7 @@ use crate::discover::dismissals::Dismissals;
 use crate::discover::{self, SUGGESTIONS_MAX};
 use crate::event::Id;
 use crate::feed::page::{PAGE_MAX, Shape, page_json};
-use crate::feed::snapshot::{self, Algorithm, Ask};
+use crate::feed::snapshot::{Algorithm, Ask};
 use crate::feed::trending::{TRENDING_MAX, Window};
 use crate::state::State;
 
@@ -76,25 +76,32 @@ struct Entry {
 /// What a copy shows, as far as it may be taken back.
 #[derive(Debug)]
 enum Basis {
-    /// Of whom the user follows and what those posted, and the posts on the page.
-    Feed { versions: u64, posts: Box<[u32]> },
-    /// Of whom the user follows, and the suggested.
-    Suggestions { version: u32, users: Box<[u32]> },
+    /// Versions of whom the user follows and, summed up, of what those posted; the posts on the page.
+    Feed { follows: u32, posted: u64, posts: Box<[u32]> },
+    /// Version of whom the user follows; the suggested.
+    Suggestions { follows: u32, users: Box<[u32]> },
 }
 
 impl Basis {
     fn holds(&self, state: &State, user: Id) -> bool {
         let number = state.users.number(user).unwrap_or(u32::MAX);
         match self {
-            Basis::Feed { versions, posts } => {
-                snapshot::versions(state, number) == *versions && posts.iter().all(|post| state.visible(*post))
+            Basis::Feed { follows, posted: known, posts } => {
+                state.graph.version(number) == *follows
+                    && posted(state, number) == *known
+                    && posts.iter().all(|post| state.visible(*post))
             }
-            Basis::Suggestions { version, users } => {
+            Basis::Suggestions { follows, users } => {
                 let active = |user: &u32| state.user_rows[*user as usize].as_ref().is_some_and(|row| row.active);
-                state.graph.version(number) == *version && users.iter().all(active)
+                state.graph.version(number) == *follows && users.iter().all(active)
             }
         }
     }
+}
+
+/// Grows with what the user's followees post, and with whether they are active.
+fn posted(state: &State, user: u32) -> u64 {
+    state.graph.followees(user).iter().map(|followee| u64::from(state.posts.version(followee.user))).sum()
 }
 
 #[derive(Debug, Default)]
@@ -332,16 +339,17 @@ impl Publisher {
     fn feed(&self, user: Id, now_ms: i64) -> (String, Basis) {
         let Served { state, trending, feeds, .. } = &self.served;
         // Before the page: what changes from here on ends the copy.
-        let versions = {
+        let (follows, posted) = {
             let state = state.read();
-            snapshot::versions(&state, state.users.number(user).unwrap_or(u32::MAX))
+            let number = state.users.number(user).unwrap_or(u32::MAX);
+            (state.graph.version(number), posted(&state, number))
         };
         let (list, algorithm, late) = (trending.last(Window::Day), Algorithm::Ranked, || false);
         let (limit, trending) = (PAGE_MAX, &list.numbers);
         let page = feeds.page(state, &Ask { user, algorithm, cursor: None, limit, now_ms, trending, late: &late });
         let posts = page.places.iter().map(|place| page.snapshot.posts()[*place].number).collect();
         let shape = Shape { explain: false, hydrate: false, latency_ms: 0.0 };
-        (page_json(&page, user, algorithm, &self.cursor_key, &shape), Basis::Feed { versions, posts })
+        (page_json(&page, user, algorithm, &self.cursor_key, &shape), Basis::Feed { follows, posted, posts })
     }
 
     fn suggestions(&self, user: Id, now_ms: i64) -> (String, Basis) {
@@ -351,7 +359,7 @@ impl Publisher {
         let rising = || self.served.rising.list(&state, now_ms);
         let list = discover::suggest_with(&state, number, now_ms, SUGGESTIONS_MAX, &dismissed, rising);
         let users = list.iter().filter_map(|suggested| state.users.number(suggested.user)).collect();
-        (discover::json(&list, now_ms), Basis::Suggestions { version: state.graph.version(number), users })
+        (discover::json(&list, now_ms), Basis::Suggestions { follows: state.graph.version(number), users })
     }
 }
 

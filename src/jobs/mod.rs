@@ -23,6 +23,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::state::histogram::Histogram;
 
 use self::schedule::{Run, Schedule};
 
@@ -105,9 +106,9 @@ impl Ended {
 pub struct Status {
     /// Refreshes by how they ended: ok, error, timeout, panic, away.
     pub ended: [u64; 5],
-    /// Of all of them, and of the last.
+    /// How long all of them took together, and each, microseconds.
     pub total: Duration,
-    pub last: Duration,
+    pub took_us: Histogram,
     /// Why it is parked, if it is.
     pub parked: Option<String>,
 }
@@ -217,7 +218,7 @@ impl Slot {
         }
         status.ended[ended as usize] += 1;
         status.total += took;
-        status.last = took;
+        status.took_us.add(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
         status.parked = parked.then_some(why);
     }
 }
