@@ -39,7 +39,7 @@ pub struct Observed {
     recovery_seconds: Real,
     commit_seconds: Histogram,
     processing_seconds: Histogram,
-    publish_ms: Real,
+    publish_ms: Histogram,
     pub dead_letters: Gauge,
     dedup_keys: Gauge,
     toast_unfilled: Gauge,
@@ -54,7 +54,7 @@ impl Default for Observed {
             recovery_seconds: Real::default(),
             commit_seconds: Histogram::new(SECONDS),
             processing_seconds: Histogram::new(SECONDS),
-            publish_ms: Real::default(),
+            publish_ms: Histogram::new(SECONDS.map(|bound| bound * 1e3)),
             dead_letters: Gauge::default(),
             dedup_keys: Gauge::default(),
             toast_unfilled: Gauge::default(),
@@ -74,7 +74,9 @@ impl Observed {
     pub fn committed(&self, facts: &CommitFacts) {
         self.commit_seconds.observe(facts.commit_ms / 1e3);
         self.processing_seconds.observe(facts.process_ms / 1e3);
-        self.publish_ms.set(facts.publish_ms);
+        if facts.records > 0 {
+            self.publish_ms.observe(facts.publish_ms);
+        }
         self.dead_letters.set(facts.dead_letters as i64);
         self.dedup_keys.set(facts.dedup_keys as i64);
         self.toast_unfilled.set(facts.toast_unfilled as i64);
@@ -153,7 +155,7 @@ impl Seconds {
             buckets.push((bound, until - below));
             below = until;
         }
-        buckets.push((f64::MAX, self.counts.count() - below));
+        buckets.push((f64::INFINITY, self.counts.count() - below));
         encoder.encode_histogram::<NoLabelSet>(
             self.counts.sum() as f64 * self.unit,
             self.counts.count(),
@@ -203,7 +205,7 @@ fn pipeline(edge: &Edge, to: &mut Registry) {
     one(to, "nova_commit_seconds", "Time of durable commits", observed.commit_seconds.clone());
     let help = "Time from a batch's begin in the writer until readers see it";
     one(to, "event_processing_duration_seconds", help, observed.processing_seconds.clone());
-    let help = "Time from the last commit until readers saw it";
+    let help = "Time from a commit of records until no reader sees what was before it, milliseconds";
     one(to, "cache_invalidation_lag_ms", help, observed.publish_ms.clone());
     one(to, "nova_dlq_depth", "Dead letters that wait", observed.dead_letters.clone());
     one(to, "nova_dedup_keys", "Event ids that are remembered", observed.dedup_keys.clone());

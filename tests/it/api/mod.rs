@@ -4,6 +4,7 @@ pub mod client;
 mod edge;
 mod idempotent;
 mod limits;
+mod metrics;
 mod remote;
 mod revoked;
 mod routes;
