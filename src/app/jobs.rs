@@ -202,13 +202,18 @@ impl Letters for Queue {
     fn page(&self, after: Option<u64>, limit: usize) -> Result<Vec<Letter>, JobError> {
         let mut page = Vec::new();
         let read = self.store.read().map_err(unreadable)?;
-        let scanned = dead::each(&read, after, limit, |id, letter| {
-            let whole = letter.value.as_ref().map_or(0, Vec::len) as u64 == letter.value_bytes;
-            let (attempts, died_at_ms) = (letter.attempts, letter.died_at_ms);
-            page.push(Letter { id, reason: letter.reason, attempts, died_at_ms, whole });
-        });
-        scanned.map_err(unreadable)?;
-        Ok(page)
+        loop {
+            let (before, last) = (page.len(), page.last().map(|letter: &Letter| letter.id));
+            let scanned = dead::each(&read, last.or(after), limit - before, |id, letter| {
+                let whole = letter.value.as_ref().map_or(0, Vec::len) as u64 == letter.value_bytes;
+                let (attempts, died_at_ms) = (letter.attempts, letter.died_at_ms);
+                page.push(Letter { id, reason: letter.reason, attempts, died_at_ms, whole });
+            });
+            scanned.map_err(unreadable)?;
+            if page.len() == before {
+                return Ok(page);
+            }
+        }
     }
 
     fn retry(&self, ids: Vec<u64>) -> Result<Retried, JobError> {

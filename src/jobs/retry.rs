@@ -21,7 +21,7 @@ pub const ATTEMPTS_MAX: u32 = 12;
 /// No attempt after this: an event would be beyond the dedup horizon.
 const TRY_FOR_MS: i64 = DAY_MS;
 /// Letters of one refresh that are looked at, and that are tried.
-const LOOK_MAX: usize = 1_000;
+const LOOK_MAX: usize = 10_000;
 const RETRY_MAX: usize = 100;
 
 /// A dead letter, as far as a retry depends on it.
@@ -211,8 +211,8 @@ mod tests {
     #[tokio::test]
     async fn a_long_queue_is_looked_through_in_turns() {
         let queue = Arc::new(Queue::default());
-        (0..2_500).for_each(|id| queue.put(id, if id % 50 == 0 { "unknown-schema-id" } else { "malformed-json" }));
-        (3_000..3_250).for_each(|id| queue.put(id, "unknown-schema-id"));
+        (0..25_000).for_each(|id| queue.put(id, if id % 500 == 0 { "unknown-schema-id" } else { "malformed-json" }));
+        (30_000..30_250).for_each(|id| queue.put(id, "unknown-schema-id"));
         queue.known.store(true, Ordering::SeqCst);
         let job = DeadLetterRetry::new(Arc::clone(&queue) as _, Arc::default());
         for _ in 0..5 {
