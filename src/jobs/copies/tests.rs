@@ -1,4 +1,4 @@
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -21,17 +21,22 @@ fn post(n: u8) -> Id {
     Id::from_u128(1_000 + u128::from(n))
 }
 
-/// A server in the process that can be away.
+/// A server in the process that answers so many commands, and then is away.
 struct Server {
     kept: Embedded,
-    away: AtomicBool,
+    answers: AtomicUsize,
 }
+
+const ALWAYS: usize = usize::MAX;
+/// Those for the trending lists.
+const LISTS: usize = 4;
 
 impl Cache for Server {
     fn one(&self, command: &Command<'_>) -> Result<Reply, CacheError> {
-        match self.away.load(Ordering::SeqCst) {
-            true => Err(CacheError::Unavailable("away".to_owned())),
-            false => self.kept.one(command),
+        let one_less = |answers| if answers == ALWAYS { Some(ALWAYS) } else { usize::checked_sub(answers, 1) };
+        match self.answers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less) {
+            Ok(_) => self.kept.one(command),
+            Err(_) => Err(CacheError::Unavailable("away".to_owned())),
         }
     }
     fn scan(&self, namespace: &str, cursor: u64, pattern: &str, count: usize) -> Result<ScanPage, CacheError> {
@@ -57,7 +62,8 @@ impl World {
         let trending = Arc::new(Board::new(Arc::clone(&state), Overrides::default(), NOW_MS));
         let served = Served { state, trending, feeds: Arc::default(), rising: Arc::default(), shown: Arc::default() };
         let clock = Clock::manual(NOW_MS);
-        let server = Arc::new(Server { kept: Embedded::new(16 << 20, clock.clone()), away: AtomicBool::new(false) });
+        let server =
+            Arc::new(Server { kept: Embedded::new(16 << 20, clock.clone()), answers: AtomicUsize::new(ALWAYS) });
         let shared = Arc::new(SharedCache { cache: Arc::clone(&server) as _, copies: Copies::default() });
         World {
             publisher: Publisher { served, dismissals: Arc::default(), cursor_key: [7; 32], shared },
@@ -72,6 +78,10 @@ impl World {
 
     fn read(&self, kind: Kind, n: u8) {
         self.publisher.shared.copies.read(kind, user(n), self.clock.now_ms());
+    }
+
+    fn answers(&self, answers: usize) {
+        self.server.answers.store(answers, Ordering::SeqCst);
     }
 
     fn refresh(&self) -> Result<(), JobError> {
@@ -176,15 +186,18 @@ fn n11_a_copy_is_deleted_at_the_next_refresh_after_what_it_shows_was_taken_back(
 #[test]
 fn while_the_server_is_away_wishes_wait_and_are_done_when_it_is_back() {
     let world = small();
-    world.server.away.store(true, Ordering::SeqCst);
     world.read(Kind::Feed, 2);
     world.publisher.shared.copies.end(Kind::Feed, user(1));
-    for _ in 0..3 {
+    // Away before the lists, after them, and in the midst of the copies.
+    for answers in [0, LISTS, 0, LISTS] {
+        world.answers(answers);
         assert!(matches!(world.refresh(), Err(JobError::Away(_))));
+        assert_eq!(world.publisher.shared.copies.counts().waiting, 2);
+        assert!(world.found(Kind::Feed, 1).is_some(), "nobody can delete it now");
     }
-    assert_eq!(world.publisher.shared.copies.counts().waiting, 2);
-    assert!(world.found(Kind::Feed, 1).is_some(), "nobody can delete it now");
-    world.server.away.store(false, Ordering::SeqCst);
+    world.answers(LISTS + 1);
+    assert!(matches!(world.refresh(), Err(JobError::Away(_))));
+    world.answers(ALWAYS);
     world.refresh().unwrap();
     assert_eq!((world.found(Kind::Feed, 1), world.found(Kind::Feed, 2).is_some()), (None, true));
     world.clock.set(NOW_MS + 2 * TTL_MS);
@@ -250,10 +263,7 @@ proptest! {
                     world.read(kind, a);
                     reads.insert((a, b % 2));
                 }
-                9 => {
-                    let away = world.server.away.load(Ordering::SeqCst);
-                    world.server.away.store(!away, Ordering::SeqCst);
-                }
+                9 => world.answers(if b % 2 == 0 { ALWAYS } else { usize::from(a) }),
                 10 => {
                     world.clock.set(world.clock.now_ms() + i64::from(a) * 9_000);
                     // What was there when they read may have ended since.
