@@ -1,6 +1,7 @@
 //! The composition root: opens, recovers, wires, spawns, drains in order. `setup` is what a node is made from, `node`
 //! what serves; here is what every command shares.
 
+mod jobs;
 mod node;
 mod setup;
 

@@ -4,13 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nova_storage::schema::EDGE;
+use nova_storage::schema::{DEAD, EDGE};
 use nova_storage::{ReadError, ReadTxn, Store};
 use serde_json::Value;
 
-use crate::cache::Cache;
-#[cfg(feature = "redis-cache")]
-use crate::cache::Redis;
 use crate::discover::dismissals::{self, Dismissals};
 use crate::event::{Table, TopicPartition};
 use crate::feed::snapshot::Snapshots;
@@ -18,14 +15,16 @@ use crate::feed::trending::overrides::{self, Overrides};
 use crate::feed::trending::publish::Board;
 use crate::http::auth::revocation;
 use crate::http::{Auth, Edge, Gate, Log, Observed, Reads, Streams, idempotency};
+use crate::jobs::Runner;
 use crate::jobs::serving::Served;
-use crate::jobs::{self, Runner};
 use crate::pipeline::dead;
 use crate::pipeline::meta::Meta;
+use crate::pipeline::writer::RecoveryReport;
 use crate::source::kafka::{KafkaSource, KafkaStatus, Owner, Producer};
 use crate::source::local::{LOCAL_PARTITION, LocalSource};
 use crate::source::{Progress as _, Source};
 
+use super::jobs::{Jobs, Parts};
 use super::setup::{Setup, table_topics};
 use super::{AppError, Opened, Running};
 
@@ -36,10 +35,10 @@ pub fn load_dismissals(store: &Store) -> Result<Dismissals, ReadError> {
 }
 
 /// A name and its value.
-type Entry = (Vec<u8>, Vec<u8>);
+pub(super) type Entry = (Vec<u8>, Vec<u8>);
 
 /// What the edge's table has of one kind.
-fn edge_entries(store: &Store, kind: &str) -> Result<Vec<Entry>, ReadError> {
+pub(super) fn edge_entries(store: &Store, kind: &str) -> Result<Vec<Entry>, ReadError> {
     let mut entries = Vec::new();
     store.read()?.scan(EDGE, (kind, &[][..]).., |(found, name), value| {
         if found == kind {
@@ -112,7 +111,8 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     gate.answers.load(edge_entries(&opened.store, idempotency::KIND)?.into_iter());
     let health = Arc::clone(&gate.limiter.health);
     let observed = Arc::new(Observed::default());
-    observed.recovery_seconds.set(recovery.as_secs_f64());
+    let dead_letters = opened.store.read()?.len(DEAD)?;
+    observed.recovered(recovery, dead_letters, opened.recovery.dedup_keys);
     let feeds = Arc::new(Snapshots::new(setup.relaxed_spacing));
     let (told, seen, clock) = (Arc::clone(&observed), Arc::clone(&feeds), setup.clock.clone());
     opened.writer.set_on_commit(Box::new(move |facts| {
@@ -127,7 +127,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     if setup.clickhouse.is_none() {
         tracing::info!("clickhouse.url is not set: rows are not sent anywhere");
     }
-    let dismissals = load_dismissals(&opened.store)?;
+    let dismissals = Arc::new(load_dismissals(&opened.store)?);
     let overrides = load_overrides(&opened.store)?;
     let (state, shared, warehouse) = (Arc::clone(&opened.state), Arc::clone(&opened.shared), opened.warehouse.clone());
     let clock = setup.clock.clone();
@@ -140,14 +140,21 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         shown: Arc::default(),
     };
     let (rising, shown) = (Arc::clone(&served.rising), Arc::clone(&served.shown));
+    let (fresh, cursor_key) = (opened.recovery == RecoveryReport::default(), auth.secret("cursor"));
     let running = opened.start(source, setup)?;
-    let mut all = jobs::serving::jobs(&served, setup.trending_publish);
-    if let Some(cache) = shared_cache(setup)? {
-        all.push(jobs::serving::shared(&served, cache));
-    }
+    let Jobs { all, shared_cache, drift, retries } = Jobs::new(Parts {
+        setup,
+        served,
+        dismissals: &dismissals,
+        cursor_key,
+        store: &running.store,
+        writer: &running.inbox,
+        warehouse: warehouse.as_ref(),
+        fresh,
+    })?;
     let jobs = Runner::new(all, clock.clone(), clock.now_ms() as u64);
     let jobs = jobs.start().map_err(|source| AppError::Spawn { name: "jobs", source })?;
-    let (streams, cursor_key, writer) = (Streams::default(), auth.secret("cursor"), running.inbox.clone());
+    let (streams, writer) = (Streams::default(), running.inbox.clone());
     let edge = Edge {
         clock,
         state,
@@ -163,26 +170,16 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         jobs,
         cursor_key,
         dismissals,
+        shared_cache,
+        drift,
+        schemas: Arc::clone(&setup.schemas),
+        retries,
         writer,
         warehouse,
         kafka,
         gate,
     };
     Ok(Node { running, edge: Arc::new(edge) })
-}
-
-/// The cache that other readers share, where one is configured and built in.
-#[cfg(feature = "redis-cache")]
-fn shared_cache(setup: &Setup) -> Result<Option<Arc<dyn Cache>>, AppError> {
-    /// For the lists alone.
-    const STAND_IN_MAX_BYTES: usize = 8 << 20;
-    let Some(url) = &setup.redis_url else { return Ok(None) };
-    Ok(Some(Arc::new(Redis::new(url, STAND_IN_MAX_BYTES, setup.clock.clone())?)))
-}
-
-#[cfg(not(feature = "redis-cache"))]
-fn shared_cache(_setup: &Setup) -> Result<Option<Arc<dyn Cache>>, AppError> {
-    Ok(None)
 }
 
 /// Where records come from, and where the edge puts client events.

@@ -39,7 +39,7 @@ pub struct Setup {
     pub relaxed_spacing: bool,
     /// How often trending is published.
     pub trending_publish: Duration,
-    /// Where trending is put for other readers.
+    /// Where feeds, suggestions and trending are copied for other readers.
     pub redis_url: Option<String>,
     pub edge: EdgeSettings,
 }

@@ -318,7 +318,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field {
         section: "cache",
         key: "redis_url",
-        help: "Trending is put there too, for other readers: redis://host:port. Needs the feature redis-cache.",
+        help: "Feeds, suggestions and trending are copied there, for other readers: redis://host:port. Needs the feature redis-cache.",
         set: |config, text| {
             if !text.is_empty() && !text.starts_with("redis://") {
                 return Err("expected redis://host:port".to_owned());

@@ -20,6 +20,9 @@ pub const FOLLOWEES_MAX: usize = 200;
 pub const FOLLOWS_MAX: usize = 500;
 /// Followees named as evidence.
 pub const EVIDENCE_MAX: usize = 3;
+/// Suggestions of one answer.
+pub const SUGGESTIONS_MAX: usize = 100;
+
 /// Why somebody is suggested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {

@@ -1,18 +1,18 @@
-//! Who was suggested to whom, and who followed then: the conversion of suggestions, since the start of the process.
+//! Who was suggested to whom, and who followed then: the conversion of suggestions. A job keeps the days
+//! (`jobs/figures.rs`); whom to watch for a follow is forgotten with the process.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashSet;
 
+use crate::state::daily::DAYS_MAX;
 use crate::state::{DAY_MS, State};
 
 /// Pairs that are watched; the oldest make room and count as not followed.
 pub const PAIRS_MAX: usize = 100_000;
 /// A follow counts if it comes within this time.
 pub const WATCHED_MS: i64 = DAY_MS;
-/// Days that are kept.
-const DAYS_MAX: usize = 8;
 /// Pairs that are looked up under one lock of the state.
 const SLICE: usize = 1_024;
 
@@ -88,6 +88,16 @@ impl Shown {
         // What came meanwhile is younger.
         rest.append(&mut inner.watched);
         inner.watched = rest;
+    }
+
+    /// Puts a day back, before anything is suggested.
+    pub fn load(&self, day: i64, conversion: Conversion) {
+        self.0.lock().days.insert(day, conversion);
+    }
+
+    /// The days on which somebody was suggested, the oldest first.
+    pub fn days(&self) -> Vec<i64> {
+        self.0.lock().days.keys().copied().collect()
     }
 
     /// The day with the number of days since the epoch.

@@ -7,6 +7,9 @@ use crate::event::Id;
 use super::rank::{Ranked, item_json};
 use super::snapshot::{Algorithm, Page};
 
+/// Posts of one page.
+pub const PAGE_MAX: usize = 100;
+
 /// What varies between answers of one page.
 pub struct Shape {
     /// With `items`: the reasons of every post.

@@ -1,15 +1,14 @@
-//! What readers were given: counts of this process, the last days by day (UTC). What must survive a restart is in
-//! [`crate::state::daily`].
+//! What readers were given: since the start of the process, and by day (UTC). A job keeps the days
+//! (`jobs/figures.rs`), so that they survive a restart.
 
 use std::collections::BTreeMap;
 
+use nova_storage::codec::{CodecError, Put as _, Reader};
 use parking_lot::Mutex;
 
 use crate::state::DAY_MS;
+use crate::state::daily::DAYS_MAX;
 use crate::state::histogram::Histogram;
-
-/// Days that are kept.
-pub const DAYS_MAX: usize = 8;
 
 /// One day, or everything since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +30,24 @@ impl Counts {
     /// Part of the pages that came from a snapshot that was there.
     pub fn hit_rate(&self) -> f64 {
         if self.feeds == 0 { 0.0 } else { self.feed_hits as f64 / self.feeds as f64 }
+    }
+
+    pub fn save(&self, out: &mut Vec<u8>) {
+        [self.feeds, self.feed_hits, self.feeds_cut, self.relaxed].into_iter().for_each(|count| out.put_varint(count));
+        self.feed_us.save(out);
+        self.visible_ms.save(out);
+    }
+
+    /// The inverse of [`Counts::save`].
+    pub fn load(what: &'static str, reader: &mut Reader<'_>) -> Result<Counts, CodecError> {
+        Ok(Counts {
+            feeds: reader.varint()?,
+            feed_hits: reader.varint()?,
+            feeds_cut: reader.varint()?,
+            relaxed: reader.varint()?,
+            feed_us: Histogram::load(what, reader)?,
+            visible_ms: Histogram::load(what, reader)?,
+        })
     }
 }
 
@@ -80,6 +97,16 @@ impl Served {
 
     pub fn total(&self) -> Counts {
         self.0.lock().total.clone()
+    }
+
+    /// Puts a day back, before anything is served.
+    pub fn load(&self, day: i64, counts: Counts) {
+        self.0.lock().days.insert(day, counts);
+    }
+
+    /// The days of which something is known, the oldest first.
+    pub fn days(&self) -> Vec<i64> {
+        self.0.lock().days.keys().copied().collect()
     }
 
     /// The day with the number of days since the epoch.

@@ -8,6 +8,7 @@ use http_body_util::Full;
 
 use crate::discover::dismissals::{Dismissals, KIND, PER_USER_MAX};
 use crate::event::Id;
+use crate::jobs::copies::Kind;
 use crate::pipeline::writer::EdgeEntry;
 
 use super::auth::Subject;
@@ -30,6 +31,10 @@ pub(super) async fn dismiss(
     let name = Dismissals::name(subject.user, other);
     let entries = vec![EdgeEntry { kind: KIND, name, value: Some(ENTRY.to_vec()) }];
     let (memory, user) = (Arc::clone(edge), subject.user);
-    durable::put(edge, entries, None, move || memory.dismissals.put(user, other)).await?;
+    let then = move || {
+        memory.dismissals.put(user, other);
+        memory.end_copies(Kind::Suggestions, &[user]);
+    };
+    durable::put(edge, entries, None, then).await?;
     Ok(server::empty(StatusCode::NO_CONTENT))
 }

@@ -1,5 +1,5 @@
-//! `GET /api/v1/feed/metrics`: how a day went. Events, and what is counted from them, survive a restart; what this
-//! process served is counted since its start.
+//! `GET /api/v1/feed/metrics`: how a day went. Events are part of the state; what was served is kept by the job
+//! `figures_save`.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -12,12 +13,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-use crate::event::Outcome;
+use crate::event::{Action, Outcome};
 use crate::pipeline::writer::CommitFacts;
 use crate::source::kafka::{BrokerFigures, Figures, KafkaStatus};
 use crate::state::STRUCTURES;
 use crate::state::histogram::Histogram as Counts;
 use crate::warehouse::Target;
+use crate::warehouse::breaker::BreakerState;
 use crate::warehouse::status::Status as WarehouseStatus;
 
 use super::Edge;
@@ -35,10 +37,10 @@ pub struct Observed {
     pub events_ingested: Counter,
     pub events_deduped: Counter,
     pub events_rejected: Counter,
-    pub recovery_seconds: Real,
+    recovery_seconds: Real,
     commit_seconds: Histogram,
     processing_seconds: Histogram,
-    publish_ms: Real,
+    publish_ms: Histogram,
     pub dead_letters: Gauge,
     dedup_keys: Gauge,
     toast_unfilled: Gauge,
@@ -53,7 +55,7 @@ impl Default for Observed {
             recovery_seconds: Real::default(),
             commit_seconds: Histogram::new(SECONDS),
             processing_seconds: Histogram::new(SECONDS),
-            publish_ms: Real::default(),
+            publish_ms: Histogram::new(SECONDS.map(|bound| bound * 1e3)),
             dead_letters: Gauge::default(),
             dedup_keys: Gauge::default(),
             toast_unfilled: Gauge::default(),
@@ -62,11 +64,20 @@ impl Default for Observed {
 }
 
 impl Observed {
+    /// The store was opened, and took so long to recover.
+    pub fn recovered(&self, took: Duration, dead_letters: u64, dedup_keys: u64) {
+        self.recovery_seconds.set(took.as_secs_f64());
+        self.dead_letters.set(dead_letters as i64);
+        self.dedup_keys.set(dedup_keys as i64);
+    }
+
     /// The writer has committed.
     pub fn committed(&self, facts: &CommitFacts) {
         self.commit_seconds.observe(facts.commit_ms / 1e3);
         self.processing_seconds.observe(facts.process_ms / 1e3);
-        self.publish_ms.set(facts.publish_ms);
+        if facts.records > 0 {
+            self.publish_ms.observe(facts.publish_ms);
+        }
         self.dead_letters.set(facts.dead_letters as i64);
         self.dedup_keys.set(facts.dedup_keys as i64);
         self.toast_unfilled.set(facts.toast_unfilled as i64);
@@ -82,6 +93,7 @@ pub(super) fn render(edge: &Edge) -> Result<String, fmt::Error> {
     edge_counts(edge, to);
     serving(edge, to);
     jobs(edge, to);
+    shared_cache(edge, to);
     warehouse(edge, to);
     let mut out = String::new();
     prometheus_client::encoding::text::encode(&mut out, &registry)?;
@@ -135,8 +147,8 @@ struct Seconds {
     unit: f64,
 }
 
-impl EncodeMetric for Seconds {
-    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+impl Seconds {
+    fn put(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
         let mut below = 0;
         let mut buckets: Vec<(f64, u64)> = Vec::with_capacity(SECONDS.len() + 1);
         for bound in SECONDS {
@@ -151,6 +163,26 @@ impl EncodeMetric for Seconds {
             &buckets,
             None,
         )
+    }
+}
+
+impl EncodeMetric for Seconds {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        self.put(encoder)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
+}
+
+/// The same of several things with labels.
+#[derive(Debug)]
+struct SecondsOf(Vec<(Labels, Seconds)>);
+
+impl EncodeMetric for SecondsOf {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        self.0.iter().try_for_each(|(labels, seconds)| seconds.put(encoder.encode_family(labels)?))
     }
 
     fn metric_type(&self) -> MetricType {
@@ -176,14 +208,16 @@ fn pipeline(edge: &Edge, to: &mut Registry) {
     one(to, "nova_commit_seconds", "Time of durable commits", observed.commit_seconds.clone());
     let help = "Time from a batch's begin in the writer until readers see it";
     one(to, "event_processing_duration_seconds", help, observed.processing_seconds.clone());
-    let help = "Time from the last commit until readers saw it";
+    let help = "Time from a commit of records until no reader sees what was before it, milliseconds";
     one(to, "cache_invalidation_lag_ms", help, observed.publish_ms.clone());
     one(to, "nova_dlq_depth", "Dead letters that wait", observed.dead_letters.clone());
     one(to, "nova_dedup_keys", "Event ids that are remembered", observed.dedup_keys.clone());
     let help = "Unchanged values that no stored row could fill, since the start";
     one(to, "nova_toast_unfilled", help, observed.toast_unfilled.clone());
     one(to, "nova_recovery_seconds", "Time that the last start took to recover", observed.recovery_seconds.clone());
-    let mem = STRUCTURES.iter().map(|(name, bytes)| (labels([("structure", name)]), bytes(&edge.state.read()) as f64));
+    let mem = STRUCTURES.iter().map(|(name, bytes)| (*name, bytes(&edge.state.read())));
+    let mem = mem.chain([("snapshots", edge.feeds.mem_bytes())]);
+    let mem = mem.map(|(name, bytes)| (labels([("structure", name)]), bytes as f64));
     gauges(to, "nova_mem_bytes", "Memory of each structure", mem);
 }
 
@@ -275,11 +309,27 @@ fn jobs(edge: &Edge, to: &mut Registry) {
         status.results().map(|(result, count)| (labels([("job", job), ("result", result)]), count))
     });
     counters(to, "job_refresh", "Refreshes of jobs, by how they ended", results.collect::<Vec<_>>());
-    let last = statuses.iter().map(|(job, status)| (labels([("job", job)]), status.last.as_secs_f64()));
-    gauges(to, "job_refresh_duration_seconds", "Time of the last refresh of a job", last);
+    let seconds = |counts: &Counts| Seconds { counts: counts.clone(), unit: 1e-6 };
+    let took = statuses.iter().map(|(job, status)| (labels([("job", job)]), seconds(&status.took_us)));
+    one(to, "job_refresh_duration_seconds", "Time of refreshes of jobs", SecondsOf(took.collect()));
     let parked =
         statuses.iter().map(|(job, status)| (labels([("job", job)]), f64::from(u8::from(status.parked.is_some()))));
     gauges(to, "nova_job_parked", "1 while a job keeps failing and is tried rarely", parked);
+    let retries = &edge.retries;
+    let results = [("healed", &retries.healed), ("kept", &retries.kept), ("waiting", &retries.waiting)];
+    let results = results.map(|(result, count)| (labels([("result", result)]), count.load(Ordering::Relaxed)));
+    let help = "Dead letters tried again by themselves: applied, dead as before, or not told yet";
+    counters(to, "nova_dlq_retries", help, results);
+}
+
+fn shared_cache(edge: &Edge, to: &mut Registry) {
+    let Some(shared) = &edge.shared_cache else { return };
+    let (counts, stats) = (shared.copies.counts(), shared.cache.stats());
+    whole(to, "nova_shared_copies", "Copies that the shared cache may hold, or that wait", counts.entries);
+    whole(to, "nova_shared_copies_waiting", "Copies to be made or deleted in the shared cache", counts.waiting);
+    let help = "Copies not made or deleted because too many are watched";
+    total(to, "nova_shared_copies_dropped", help, counts.dropped);
+    total(to, "nova_shared_cache_failures", "Times that the shared cache gave no answer", stats.server_failures);
 }
 
 fn warehouse(edge: &Edge, to: &mut Registry) {
@@ -322,6 +372,22 @@ fn warehouse(edge: &Edge, to: &mut Registry) {
         "How far the views' newest minute is behind their table's",
         status.views_staleness.clone(),
     );
-    let state = f64::from(status.breaker_state() as u8);
-    gauges(to, "circuit_breaker_state", "0 closed, 1 half-open, 2 open", [(labels([("target", "clickhouse")]), state)]);
+    if let Some(drift) = &edge.drift {
+        let found = *drift.lock();
+        let events =
+            Action::ALL.map(|action| (labels([("action", action.name())]), found.events[action as usize] as f64));
+        let help = "Events of two days that nova counted and the views did not; below 0 the other way";
+        gauges(to, "nova_views_drift_events", help, events);
+        let help = "Part of the views' 20 top posts of 24 h that nova's trending list lacks";
+        gauges(to, "nova_trending_drift_ratio", help, [(labels([("window", "24h")]), found.trending)]);
+    }
+    let mut breakers = vec![(labels([("target", "clickhouse")]), f64::from(status.breaker_state() as u8))];
+    if let Some(shared) = &edge.shared_cache {
+        let state = if shared.cache.stats().breaker_open { BreakerState::Open } else { BreakerState::Closed };
+        breakers.push((labels([("target", "redis")]), f64::from(state as u8)));
+    }
+    if let Some(state) = edge.schemas.breaker() {
+        breakers.push((labels([("target", "registry")]), f64::from(state as u8)));
+    }
+    gauges(to, "circuit_breaker_state", "0 closed, 1 half-open, 2 open", breakers);
 }

@@ -38,15 +38,20 @@ mod workers;
 use std::sync::Arc;
 
 use crossbeam_channel::Sender;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::clock::Clock;
+use crate::decode::Schemas;
 use crate::discover::dismissals::Dismissals;
 use crate::discover::rising::Rising;
 use crate::discover::shown::Shown;
+use crate::event::Id;
 use crate::feed::snapshot::Snapshots;
 use crate::feed::trending::publish::Board;
 use crate::jobs::Jobs;
+use crate::jobs::analytics::Found;
+use crate::jobs::copies::{CACHE_PUBLISH, Kind, SharedCache};
+use crate::jobs::retry::Counts;
 use crate::pipeline::progress::Shared;
 use crate::pipeline::writer::Message;
 use crate::source::kafka::{KafkaStatus, Producer};
@@ -86,7 +91,15 @@ pub struct Edge {
     pub jobs: Jobs,
     /// Makes the MACs of cursors.
     pub cursor_key: [u8; 32],
-    pub dismissals: Dismissals,
+    pub dismissals: Arc<Dismissals>,
+    /// Set where other services read what is served here.
+    pub shared_cache: Option<Arc<SharedCache>>,
+    /// Set when rows go to ClickHouse: how its counts differ from nova's.
+    pub drift: Option<Arc<Mutex<Found>>>,
+    /// Where the schemas of Avro records come from.
+    pub schemas: Arc<dyn Schemas>,
+    /// Dead letters that were tried again.
+    pub retries: Arc<Counts>,
     /// For what must be durable besides events.
     pub writer: Sender<Message>,
     /// Set when rows go to ClickHouse.
@@ -94,4 +107,20 @@ pub struct Edge {
     /// Set when records come from Kafka.
     pub kafka: Option<Arc<KafkaStatus>>,
     pub gate: Gate,
+}
+
+impl Edge {
+    /// Forgets the snapshots of users, here and for those who read copies.
+    fn forget_feeds(&self, users: &[Id]) {
+        users.iter().for_each(|user| self.feeds.invalidate(*user));
+        self.end_copies(Kind::Feed, users);
+    }
+
+    /// Has copies of users deleted as soon as the job can.
+    fn end_copies(&self, kind: Kind, users: &[Id]) {
+        if let Some(shared) = &self.shared_cache {
+            users.iter().for_each(|user| shared.copies.end(kind, *user));
+            self.jobs.runner.wake(CACHE_PUBLISH);
+        }
+    }
 }

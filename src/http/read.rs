@@ -7,12 +7,13 @@ use http::header::{ETAG, IF_NONE_MATCH, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
-use crate::discover;
+use crate::discover::{self, SUGGESTIONS_MAX};
 use crate::feed::cursor::Cursor;
-use crate::feed::page::{Shape, page_json};
+use crate::feed::page::{PAGE_MAX, Shape, page_json};
 use crate::feed::snapshot::{Algorithm, Ask};
 use crate::feed::trending::publish::{TrendingPage, parse_cursor};
 use crate::feed::trending::{TRENDING_MAX, Window};
+use crate::jobs::copies::Kind;
 use crate::jobs::serving::FEED_WARMUP;
 
 use super::auth::Subject;
@@ -20,8 +21,6 @@ use super::error::{Problem, RETRY_AFTER_S};
 use super::{Edge, metrics, server};
 
 const LIMIT_DEFAULT: usize = 20;
-const SUGGESTIONS_MAX: usize = 100;
-const FEED_PAGE_MAX: usize = 100;
 /// A feed that takes longer asks no further source, and is ordered by time.
 const DEADLINE: Duration = Duration::from_millis(50);
 
@@ -79,7 +78,7 @@ pub(super) fn feed(edge: &Edge, query: &str, subject: &Subject) -> Result<Respon
         Some("1") => true,
         Some(_) => return Err(wrong("explain", "0 or 1")),
     };
-    let limit = limit(query, FEED_PAGE_MAX)?;
+    let limit = limit(query, PAGE_MAX)?;
     let decode = |text| Cursor::decode(text, subject.user, &edge.cursor_key).ok_or(Problem::InvalidCursor);
     let cursor = parameter(query, "cursor").filter(|text| !text.is_empty()).map(decode).transpose()?;
     if cursor.is_some_and(|cursor| cursor.algorithm != algorithm as u8) {
@@ -95,6 +94,9 @@ pub(super) fn feed(edge: &Edge, query: &str, subject: &Subject) -> Result<Respon
     let late = || started.elapsed() > DEADLINE;
     let (user, trending) = (subject.user, &list.numbers);
     let page = edge.feeds.page(&edge.state, &Ask { user, algorithm, cursor, limit, now_ms, trending, late: &late });
+    if let Some(shared) = edge.shared_cache.as_ref().filter(|_| algorithm == Algorithm::Ranked && cursor.is_none()) {
+        shared.copies.read(Kind::Feed, user, now_ms);
+    }
     if page.due {
         edge.jobs.runner.wake(FEED_WARMUP);
     }
@@ -107,7 +109,7 @@ pub(super) fn feed(edge: &Edge, query: &str, subject: &Subject) -> Result<Respon
 
 /// `POST /api/v1/feed/invalidate`: the caller's own feed.
 pub(super) fn invalidate(edge: &Edge, subject: &Subject) -> Response<Full<Bytes>> {
-    edge.feeds.invalidate(subject.user);
+    edge.forget_feeds(&[subject.user]);
     server::json(StatusCode::OK, r#"{"success":true}"#.to_owned())
 }
 
@@ -121,6 +123,9 @@ pub(super) fn suggestions(edge: &Edge, query: &str, subject: &Subject) -> Result
     let rising = || edge.rising.list(&state, now_ms);
     let list = discover::suggest_with(&state, user, now_ms, limit, &dismissed, rising);
     edge.shown.note(user, list.iter().filter_map(|suggested| state.users.number(suggested.user)), now_ms);
+    if let Some(shared) = &edge.shared_cache {
+        shared.copies.read(Kind::Suggestions, subject.user, now_ms);
+    }
     Ok(server::json(StatusCode::OK, discover::json(&list, now_ms)))
 }
 

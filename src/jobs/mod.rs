@@ -1,7 +1,15 @@
 //! Work that repeats: each job keeps something that is served fresh. A runner gives every job its own rhythm with
 //! jitter, wakes it early when asked, ends it when it takes too long, survives its panics, and tries again with backoff;
 //! a job that keeps failing is parked and shown. It reads no clock but tokio's, and the one it is given.
+//!
+//! `serving` has the jobs behind what is served, `copies` puts it into a cache that other services read, `analytics` asks
+//! ClickHouse, `figures` keeps what was served on each day, `retry` tries dead letters again. What a job needs of the
+//! store or of a server is a trait, which `app` fills.
 
+pub mod analytics;
+pub mod copies;
+pub mod figures;
+pub mod retry;
 mod schedule;
 pub mod serving;
 
@@ -15,8 +23,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::state::histogram::Histogram;
 
-use self::schedule::Schedule;
+use self::schedule::{Run, Schedule};
 
 /// How long a refresh may take, unless the job says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,8 +36,13 @@ const BLOCKING_MAX_THREADS: usize = 4;
 
 /// Why a refresh failed, in words for a person.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct JobError(pub String);
+pub enum JobError {
+    #[error("{0}")]
+    Failed(String),
+    /// A server that it needs does not answer: tried again with backoff, never parked.
+    #[error("{0}")]
+    Away(String),
+}
 
 /// One refresh on its way.
 pub type Refreshing = Pin<Box<dyn Future<Output = Result<(), JobError>> + Send>>;
@@ -46,13 +60,14 @@ pub trait CacheRefreshJob: Send + Sync {
     fn refresh(&self, now_ms: i64) -> Refreshing;
 }
 
-/// A refresh that computes, away from the thread that keeps time. One that takes too long is left alone, not ended.
-pub fn computing(work: impl FnOnce() + Send + 'static) -> Refreshing {
+/// A refresh that computes or waits, away from the thread that keeps time. One that takes too long is left alone, not
+/// ended.
+pub fn blocking(work: impl FnOnce() -> Result<(), JobError> + Send + 'static) -> Refreshing {
     Box::pin(async move {
         match tokio::task::spawn_blocking(work).await {
-            Ok(()) => Ok(()),
+            Ok(done) => done,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(error) => Err(JobError(error.to_string())),
+            Err(error) => Err(JobError::Failed(error.to_string())),
         }
     })
 }
@@ -64,27 +79,36 @@ enum Ended {
     Error = 1,
     Timeout = 2,
     Panic = 3,
+    Away = 4,
 }
 
 impl Status {
     /// Refreshes by how they ended.
-    pub fn results(&self) -> [(&'static str, u64); 4] {
+    pub fn results(&self) -> [(&'static str, u64); 5] {
         std::array::from_fn(|index| (Ended::NAMES[index], self.ended[index]))
     }
 }
 
 impl Ended {
-    const NAMES: [&'static str; 4] = ["ok", "error", "timeout", "panic"];
+    const NAMES: [&'static str; 5] = ["ok", "error", "timeout", "panic", "away"];
+
+    fn run(self) -> Run {
+        match self {
+            Ended::Ok => Run::Ok,
+            Ended::Away => Run::Away,
+            Ended::Error | Ended::Timeout | Ended::Panic => Run::Failed,
+        }
+    }
 }
 
 /// What is known of one job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Refreshes by how they ended: ok, error, timeout, panic.
-    pub ended: [u64; 4],
-    /// Of all of them, and of the last.
+    /// Refreshes by how they ended: ok, error, timeout, panic, away.
+    pub ended: [u64; 5],
+    /// How long all of them took together, and each, microseconds.
     pub total: Duration,
-    pub last: Duration,
+    pub took_us: Histogram,
     /// Why it is parked, if it is.
     pub parked: Option<String>,
 }
@@ -154,7 +178,8 @@ impl Runner {
                 }
                 done = tokio::time::timeout(slot.job.timeout(), &mut task) => match done {
                     Ok(Ok(Ok(()))) => (Ended::Ok, String::new()),
-                    Ok(Ok(Err(error))) => (Ended::Error, error.0),
+                    Ok(Ok(Err(JobError::Failed(why)))) => (Ended::Error, why),
+                    Ok(Ok(Err(JobError::Away(why)))) => (Ended::Away, why),
                     Ok(Err(error)) => (Ended::Panic, error.to_string()),
                     Err(_) => {
                         task.abort();
@@ -162,8 +187,8 @@ impl Runner {
                     }
                 }
             };
-            schedule.ended(started.elapsed(), ended == Ended::Ok);
-            slot.note(ended, began.elapsed(), schedule.parked().then_some(why));
+            schedule.ended(started.elapsed(), ended.run());
+            slot.note(ended, began.elapsed(), why, schedule.parked());
         }
     }
 
@@ -172,7 +197,7 @@ impl Runner {
         let runner = Arc::new(self);
         let (stop, stopped) = watch::channel(false);
         let mut builder = tokio::runtime::Builder::new_current_thread();
-        let runtime = builder.enable_time().max_blocking_threads(BLOCKING_MAX_THREADS).build()?;
+        let runtime = builder.enable_all().max_blocking_threads(BLOCKING_MAX_THREADS).build()?;
         let ran = Arc::clone(&runner);
         let thread = std::thread::Builder::new().name("jobs".to_owned()).spawn(move || {
             runtime.block_on(ran.run(stopped));
@@ -183,18 +208,18 @@ impl Runner {
 }
 
 impl Slot {
-    fn note(&self, ended: Ended, took: Duration, parked: Option<String>) {
+    fn note(&self, ended: Ended, took: Duration, why: String, parked: bool) {
         let (name, status) = (self.job.name(), &mut *self.status.lock());
-        if let (Some(why), None) = (&parked, &status.parked) {
-            tracing::error!(job = name, "parked, as it keeps failing: {why}");
-        }
         if ended != Ended::Ok {
-            tracing::warn!(job = name, result = Ended::NAMES[ended as usize], "a refresh failed");
+            tracing::warn!(job = name, result = Ended::NAMES[ended as usize], "a refresh failed: {why}");
+        }
+        if parked && status.parked.is_none() {
+            tracing::error!(job = name, "parked, as it keeps failing");
         }
         status.ended[ended as usize] += 1;
         status.total += took;
-        status.last = took;
-        status.parked = parked;
+        status.took_us.add(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
+        status.parked = parked.then_some(why);
     }
 }
 

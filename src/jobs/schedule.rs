@@ -15,6 +15,15 @@ pub(super) const PARK_AFTER: u32 = 8;
 /// Between tries of a parked job.
 pub(super) const PARKED: Duration = Duration::from_secs(600);
 
+/// How a refresh ended, as far as the next one depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Run {
+    Ok,
+    Failed,
+    /// What it needs is away: an outage parks nothing.
+    Away,
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
@@ -47,10 +56,14 @@ impl Schedule {
     }
 
     /// A refresh ended.
-    pub(super) fn ended(&mut self, at: Duration, ok: bool) {
+    pub(super) fn ended(&mut self, at: Duration, run: Run) {
         self.runs += 1;
         self.ended = Some(at);
-        self.failures = if ok { 0 } else { self.failures.saturating_add(1) };
+        self.failures = match run {
+            Run::Ok => 0,
+            Run::Failed => self.failures.saturating_add(1),
+            Run::Away => (self.failures + 1).min(PARK_AFTER - 1),
+        };
         let wait = match self.failures {
             0 => self.interval.mul_f64(0.9 + 0.2 * self.unit()),
             _ if self.parked() => PARKED,
@@ -79,15 +92,20 @@ mod tests {
         fn waits_keep_their_bounds_whatever_happens(
             seed: u64,
             interval_ms in 100u64..100_000,
-            runs in proptest::collection::vec((any::<bool>(), 0u64..5_000), 1..40),
+            runs in proptest::collection::vec((0usize..8, 0u64..5_000), 1..40),
         ) {
             let interval = Duration::from_millis(interval_ms);
             let mut schedule = Schedule::new(interval, seed);
             let mut in_a_row = 0;
-            for (ok, took_ms) in runs {
+            for (run, took_ms) in runs {
                 let at = schedule.due() + Duration::from_millis(took_ms);
-                schedule.ended(at, ok);
-                in_a_row = if ok { 0 } else { in_a_row + 1 };
+                let run = [Run::Ok, Run::Away].get(run).copied().unwrap_or(Run::Failed);
+                schedule.ended(at, run);
+                in_a_row = match run {
+                    Run::Ok => 0,
+                    Run::Failed => in_a_row + 1,
+                    Run::Away => (in_a_row + 1).min(PARK_AFTER - 1),
+                };
                 let wait = schedule.due() - at;
                 let (min, max) = match in_a_row {
                     0 => (interval.mul_f64(0.89), interval.mul_f64(1.11)),

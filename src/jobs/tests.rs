@@ -62,15 +62,16 @@ async fn a_job_runs_at_once_then_in_its_rhythm_and_early_when_woken() {
 #[tokio::test(start_paused = true)]
 async fn errors_panics_and_hangs_are_counted_and_the_job_goes_on() {
     let (runner, runs, _stop) = runner(Duration::from_secs(5), |run| match run {
-        0 => Box::pin(async { Err(JobError("no".to_owned())) }),
+        0 => Box::pin(async { Err(JobError::Failed("no".to_owned())) }),
         1 => Box::pin(async { panic!("on purpose") }),
         2 => Box::pin(std::future::pending()),
+        3 => Box::pin(async { Err(JobError::Away("no server".to_owned())) }),
         _ => Box::pin(async { Ok(()) }),
     });
     after(60).await;
     assert!(runs.load(Ordering::SeqCst) > 8);
     let status = runner.statuses()[0].1.clone();
-    assert_eq!(status.ended[1..], [1, 1, 1]);
+    assert_eq!(status.ended[1..], [1, 1, 1, 1]);
     assert!(status.ended[0] > 5 && status.parked.is_none());
     assert_eq!(status.results()[3], ("panic", 1));
 }
@@ -80,7 +81,7 @@ async fn a_job_that_keeps_failing_is_parked_shown_and_comes_back_when_woken() {
     let fails_until = 20;
     assert!(fails_until > schedule::PARK_AFTER);
     let (runner, runs, _stop) = runner(Duration::from_secs(1), |run| {
-        let done = if run < 20 { Err(JobError(format!("run {run}"))) } else { Ok(()) };
+        let done = if run < 20 { Err(JobError::Failed(format!("run {run}"))) } else { Ok(()) };
         Box::pin(async { done })
     });
     after(550).await;
@@ -93,6 +94,24 @@ async fn a_job_that_keeps_failing_is_parked_shown_and_comes_back_when_woken() {
     assert_eq!(runner.statuses()[0].1.parked, None);
     after(20).await;
     assert!(runs.load(Ordering::SeqCst) > 35, "in its rhythm again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_parks_nothing_and_is_over_within_a_minute_of_its_end() {
+    let (runner, runs, _stop) = runner(Duration::from_secs(1), |run| {
+        let done = if run < 100 { Err(JobError::Away("no server".to_owned())) } else { Ok(()) };
+        Box::pin(async { done })
+    });
+    let mut before = 0;
+    while runs.load(Ordering::SeqCst) < 100 {
+        after(60).await;
+        let now = runs.load(Ordering::SeqCst);
+        assert!(now > before, "tried within each minute");
+        before = now;
+        assert_eq!(runner.statuses()[0].1.parked, None);
+    }
+    after(60).await;
+    assert!(runner.statuses()[0].1.ended[0] > 0);
 }
 
 #[test]
@@ -109,9 +128,10 @@ fn a_thread_runs_the_jobs_until_their_owner_goes() {
         }
         fn refresh(&self, _now_ms: i64) -> Refreshing {
             let (told, runs) = (self.0.clone(), Arc::clone(&self.1));
-            computing(move || {
+            blocking(move || {
                 runs.fetch_add(1, Ordering::SeqCst);
                 let _ = told.try_send(());
+                Ok(())
             })
         }
     }
@@ -120,25 +140,4 @@ fn a_thread_runs_the_jobs_until_their_owner_goes() {
     drop(jobs);
     assert!(ran.iter().count() <= 100, "the job and its sender are gone");
     assert_eq!(Arc::strong_count(&runs), 1);
-}
-
-#[tokio::test]
-async fn what_is_published_is_put_under_the_keys_that_other_services_read() {
-    use crate::cache::{Cache, Embedded, Key};
-    use crate::feed::trending::overrides::Overrides;
-    use crate::feed::trending::publish::Board;
-
-    const NOW_MS: i64 = 1_795_500_000_000;
-    let state: Arc<parking_lot::RwLock<crate::state::State>> =
-        Arc::new(parking_lot::RwLock::new(crate::state::State::new(crate::state::StateSettings::default())));
-    let trending = Arc::new(Board::new(Arc::clone(&state), Overrides::default(), NOW_MS));
-    let served =
-        serving::Served { state, trending, feeds: Arc::default(), rising: Arc::default(), shown: Arc::default() };
-    let cache = Arc::new(Embedded::new(1 << 20, Clock::manual(NOW_MS)));
-    serving::shared(&served, Arc::clone(&cache) as _).refresh(NOW_MS).await.unwrap();
-    for window in ["1h", "6h", "24h", "7d"] {
-        let text = cache.get(Key::plain(&format!("nova:cache:trending:{window}"))).unwrap().unwrap();
-        let list: serde_json::Value = serde_json::from_slice(&text).unwrap();
-        assert_eq!((&list["window"], list["posts"].is_array()), (&window.into(), true));
-    }
 }

@@ -12,23 +12,32 @@ pub const PAGE_MAX_LETTERS: usize = 1_000;
 
 /// The letters with an id above `after`, oldest first, at most `limit` and [`PAGE_MAX_LETTERS`].
 pub fn page(read: &ReadTxn, after: Option<u64>, limit: usize) -> Result<Vec<(u64, DeadLetter)>, ReadError> {
-    let (mut letters, mut failed) = (Vec::new(), None);
-    let limit = limit.min(PAGE_MAX_LETTERS);
+    let mut letters = Vec::new();
+    each(read, after, limit, |id, letter| letters.push((id, letter)))?;
+    Ok(letters)
+}
+
+/// The same, told one by one: their bytes may be many.
+pub fn each(
+    read: &ReadTxn,
+    after: Option<u64>,
+    limit: usize,
+    mut told: impl FnMut(u64, DeadLetter),
+) -> Result<(), ReadError> {
+    let (mut left, mut failed) = (limit.min(PAGE_MAX_LETTERS), None);
     let from = after.map_or(0, |id| id.saturating_add(1));
     read.scan(DEAD, from.., |id, bytes| {
-        if letters.len() == limit {
+        if left == 0 {
             return false;
         }
+        left -= 1;
         match DeadLetter::decode(bytes) {
-            Ok(letter) => letters.push((id, letter)),
+            Ok(letter) => told(id, letter),
             Err(error) => failed = Some(error),
         }
         failed.is_none()
     })?;
-    match failed {
-        Some(error) => Err(error.into()),
-        None => Ok(letters),
-    }
+    failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// One letter.

@@ -79,12 +79,13 @@ impl Histogram {
         found.map(upper)
     }
 
-    pub(super) fn save(&self, out: &mut Vec<u8>) {
+    pub fn save(&self, out: &mut Vec<u8>) {
         out.put_varint(self.counts.len() as u64);
         self.counts.iter().for_each(|count| out.put_varint(*count));
     }
 
-    pub(super) fn load(what: &'static str, reader: &mut Reader<'_>) -> Result<Histogram, CodecError> {
+    /// The inverse of [`Histogram::save`].
+    pub fn load(what: &'static str, reader: &mut Reader<'_>) -> Result<Histogram, CodecError> {
         let len = reader.varint()?;
         if len > BUCKETS as u64 {
             return Err(CodecError::Invalid(what));

@@ -52,7 +52,7 @@ fn data_goes_one_way() {
         ("feed", &["feed", "state", "event", "clock"]),
         ("discover", &["discover", "state", "event"]),
         ("warehouse", &["warehouse", "event", "clock"]),
-        ("jobs", &["jobs", "cache", "feed", "discover", "state", "clock"]),
+        ("jobs", &["jobs", "cache", "feed", "discover", "state", "event", "clock"]),
         ("http/auth", &["event"]),
         ("http/limit", &["event"]),
     ];

@@ -2,6 +2,7 @@
 
 mod api;
 mod commands;
+mod jobs;
 mod kafka;
 mod layers;
 mod pipeline;

@@ -58,12 +58,13 @@ pub enum RegistryError {
 
 /// Whether the registry is being asked, for the metric `circuit_breaker_state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum RegistryHealth {
-    Closed,
+    Closed = 0,
+    /// Its time has come; the next lookup tries.
+    HalfOpen = 1,
     /// It failed five times in a row and is left alone until its time.
-    Open,
-    /// That time has come; the next lookup tries.
-    HalfOpen,
+    Open = 2,
 }
 
 type Now = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -141,6 +142,10 @@ impl HttpSchemas {
 }
 
 impl Schemas for HttpSchemas {
+    fn breaker(&self) -> Option<RegistryHealth> {
+        Some(self.health())
+    }
+
     fn schema(&self, id: u32) -> SchemaLookup {
         let now_ms = (self.now_ms)();
         let mut cache = self.shared.cache.lock();

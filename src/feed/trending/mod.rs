@@ -1,11 +1,13 @@
 //! Trending posts of a window, from the minutes in which posts counted actions.
 //!
 //! [`rank`] counts everything for any `now`: the command line and the tests. `tally` keeps the scores between ticks,
-//! `publish` makes the lists that HTTP serves, `overrides` is what operators say about posts. All give the same list.
+//! `publish` makes the lists that HTTP serves, `overrides` is what operators say about posts. All give the same list;
+//! only the first lists of a new store may be `warmed`.
 
 pub mod overrides;
 pub mod publish;
 mod tally;
+pub mod warmed;
 
 use std::cmp::Reverse;
 
@@ -98,6 +100,8 @@ pub struct Trending {
     pub generated_at_ms: i64,
     pub total: usize,
     pub entries: Vec<Entry>,
+    /// With counts that are not the state's; see `warmed`.
+    pub warmed: bool,
 }
 
 /// Ranks the visible posts with a positive score, and then does what the operators say.
@@ -110,7 +114,7 @@ pub fn rank(state: &State, window: Window, now_ms: i64, overrides: &Overrides) -
     let total = entries.len();
     entries.sort_unstable_by_key(Entry::order);
     entries.truncate(TRENDING_MAX + overrides.len());
-    let mut list = Trending { window, generated_at_ms: generated_at_ms(now_ms), total, entries };
+    let mut list = Trending { window, generated_at_ms: generated_at_ms(now_ms), total, entries, warmed: false };
     overrides.apply(state, &range, &mut list);
     list
 }

@@ -14,6 +14,7 @@ use crate::state::State;
 
 use super::overrides::{Override, Overrides};
 use super::tally::Tallies;
+use super::warmed::{Counted, Warmed};
 use super::{Entry, Trending, Window, generated_at_ms};
 
 /// Generations of one window that are kept for those who are on their way through their pages.
@@ -80,11 +81,12 @@ impl Published {
         };
         let at = jiff::Timestamp::from_millisecond(self.list.generated_at_ms).unwrap_or_default();
         let body = format!(
-            r#"{{"posts":[{}],"window":"{}","generated_at":"{at:.3}","total_posts":{},"generation":"{:016x}","cursor":{cursor}}}"#,
+            r#"{{"posts":[{}],"window":"{}","generated_at":"{at:.3}","total_posts":{},"generation":"{:016x}","cursor":{cursor}{}}}"#,
             posts.join(","),
             self.list.window.name(),
             self.list.total,
             self.generation,
+            if self.list.warmed { r#","degraded":["warmed"]"# } else { "" },
         );
         let etag = format!("\"{:016x}\"", xxhash_rust::xxh3::xxh3_64(body.as_bytes()));
         TrendingPage { etag, body }
@@ -142,12 +144,21 @@ impl std::fmt::Display for Tenths {
     }
 }
 
+/// What lists are made from, besides the state.
+#[derive(Default)]
+struct Maker {
+    tallies: Tallies,
+    overrides: Overrides,
+    /// Windows that wait for their own counts.
+    warmed: [Option<Warmed>; 4],
+}
+
 /// The current lists of all windows; see the module.
 pub struct Board {
     state: Arc<RwLock<State>>,
     retractions: Arc<AtomicU64>,
-    /// Whoever makes a list holds both.
-    maker: Mutex<(Tallies, Overrides)>,
+    /// Whoever makes a list holds it.
+    maker: Mutex<Maker>,
     current: [watch::Sender<Arc<Published>>; 4],
     /// Generations of which a cursor was given out, oldest first.
     kept: Mutex<[VecDeque<Arc<Published>>; 4]>,
@@ -156,10 +167,13 @@ pub struct Board {
 impl Board {
     pub fn new(state: Arc<RwLock<State>>, overrides: Overrides, now_ms: i64) -> Board {
         let retractions = state.read().retractions();
-        let empty = |window| Trending { window, generated_at_ms: i64::MIN, total: 0, entries: Vec::new() };
+        let empty = |window| {
+            let (generated_at_ms, entries) = (i64::MIN, Vec::new());
+            Trending { window, generated_at_ms, total: 0, entries, warmed: false }
+        };
         let current =
             Window::ALL.map(|window| watch::Sender::new(Arc::new(Published::with(Vec::new(), empty(window), 0))));
-        let maker = Mutex::new((Tallies::default(), overrides));
+        let maker = Mutex::new(Maker { overrides, ..Maker::default() });
         let board = Board { state, retractions, maker, current, kept: Mutex::default() };
         board.refresh(now_ms);
         board
@@ -199,21 +213,28 @@ impl Board {
             && known.list.generated_at_ms == generated_at_ms(now_ms)
     }
 
-    fn make(&self, (tallies, overrides): &mut (Tallies, Overrides), windows: &[Window], now_ms: i64) {
+    fn make(&self, maker: &mut Maker, windows: &[Window], now_ms: i64) {
         // Before anything is counted: what is taken back from here on makes the lists invalid.
         let retractions = self.retractions.load(Ordering::Acquire);
         // A panic leaves fresh ones behind, which count everything anew.
-        let mut used = std::mem::take(tallies);
+        let mut used = std::mem::take(&mut maker.tallies);
         used.update(&self.state, now_ms);
         for window in windows {
-            let list = used.rank(&self.state, *window, now_ms, overrides);
+            let mut list = used.rank(&self.state, *window, now_ms, &maker.overrides);
+            let warmed = &mut maker.warmed[*window as usize];
+            if warmed.as_ref().is_some_and(|warmed| warmed.over(&self.state.read(), &list, now_ms)) {
+                *warmed = None;
+            }
+            if let Some(warmed) = warmed {
+                list = warmed.list(&self.state, list, &maker.overrides, now_ms);
+            }
             let numbers = {
                 let state = self.state.read();
                 list.entries.iter().filter_map(|entry| state.post_ids.number(entry.post)).collect()
             };
             self.publish(Published::with(numbers, list, retractions));
         }
-        *tallies = used;
+        maker.tallies = used;
     }
 
     fn publish(&self, made: Published) {
@@ -262,13 +283,31 @@ impl Board {
     /// Sets or removes an override; it is in every list when this returns.
     pub fn put_override(&self, post: Id, what: Option<Override>, now_ms: i64) {
         let mut maker = self.maker.lock();
-        maker.1.put(post, what);
+        maker.overrides.put(post, what);
         self.make(&mut maker, &Window::ALL, now_ms);
         // Older generations do not know of it.
         self.kept.lock().iter_mut().for_each(VecDeque::clear);
     }
 
     pub fn overrides(&self) -> Overrides {
-        self.maker.lock().1.clone()
+        self.maker.lock().overrides.clone()
+    }
+
+    /// Every window waits for its own counts: the store has none yet.
+    pub fn begin_warm(&self, now_ms: i64) {
+        self.maker.lock().warmed = Window::ALL.map(|window| Some(Warmed::new(window, now_ms)));
+    }
+
+    /// The windows that still do.
+    pub fn warming(&self) -> Vec<Window> {
+        let maker = self.maker.lock();
+        Window::ALL.into_iter().filter(|window| maker.warmed[*window as usize].is_some()).collect()
+    }
+
+    /// What somebody else counted in a window, the highest score first; in the list from the next tick on.
+    pub fn warm(&self, window: Window, counted: Vec<Counted>) {
+        if let Some(warmed) = &mut self.maker.lock().warmed[window as usize] {
+            warmed.put(counted);
+        }
     }
 }

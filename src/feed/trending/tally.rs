@@ -134,7 +134,7 @@ impl Tallies {
         }
         entries.sort_unstable_by_key(Entry::order);
         let total = total - (best.len() - entries.len());
-        let mut ranked = Trending { window, generated_at_ms: generated_at_ms(now_ms), total, entries };
+        let mut ranked = Trending { window, generated_at_ms: generated_at_ms(now_ms), total, entries, warmed: false };
         overrides.apply(&state.read(), &list.range, &mut ranked);
         ranked
     }

@@ -68,7 +68,7 @@ async fn forget(edge: &Arc<Edge>, subject: &Subject, ask: Ask) -> Result<Respons
         return Err(wrong("user_ids", "1 to 5000 users"));
     }
     let users = names.iter().map(|name| user(name)).collect::<Result<Vec<_>, _>>()?;
-    users.iter().for_each(|user| edge.feeds.invalidate(*user));
+    edge.forget_feeds(&users);
     // A service does this all day; what people do is kept.
     if subject.has_role(ADMIN) {
         let (first, detail) = (users[0].to_string(), format!("{} users", users.len()));

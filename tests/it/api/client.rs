@@ -138,8 +138,13 @@ impl Live {
         let mut setup = Setup::new(dir.path(), Topics::default(), Arc::new(NoSchemas));
         setup.clock = Clock::manual(now_ms);
         setup.edge = settings;
-        let opened = app::open(&setup).unwrap();
-        let Node { running, edge } = app::start_node(&setup, opened, Duration::ZERO).unwrap();
+        Live::of(dir, &setup)
+    }
+
+    /// As a setup says, over its directory.
+    pub fn of(dir: tempfile::TempDir, setup: &Setup) -> Live {
+        let opened = app::open(setup).unwrap();
+        let Node { running, edge } = app::start_node(setup, opened, Duration::ZERO).unwrap();
         let (state, health) = (Arc::clone(&edge.state), Arc::clone(&edge.gate.limiter.health));
         let (stop, stopped) = watch::channel(false);
         let (told, addr) = std::sync::mpsc::sync_channel(1);

@@ -6,6 +6,7 @@ mod hostile;
 mod idempotent;
 mod lane;
 mod limits;
+mod metrics;
 mod remote;
 mod revoked;
 mod routes;

@@ -213,7 +213,16 @@ fn the_figures_of_a_day_come_from_its_events_and_survive_a_restart() {
     let live = Live::start_in(live.stop());
     let mut client = live.client();
     let again = client.get(&format!("/api/v1/feed/metrics?date={date}"), "").json();
-    for figure in ["impressions", "clicks", "ctr", "dwell_p50_ms", "dwell_p95_ms"] {
+    for figure in [
+        "impressions",
+        "clicks",
+        "ctr",
+        "dwell_p50_ms",
+        "dwell_p95_ms",
+        "feed_requests",
+        "hit_rate",
+        "event_visible_p95_ms",
+    ] {
         assert_eq!(again[figure], today[figure], "{figure}");
     }
     assert_eq!(client.get("/api/v1/feed/metrics?date=2020-01-01", "").json()["impressions"], 0);

@@ -1,0 +1,288 @@
+//! The jobs of a node, and what they need of its store and servers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+use nova_storage::{ReadError, Store};
+use parking_lot::Mutex;
+
+#[cfg(feature = "redis-cache")]
+use crate::cache::Redis;
+use crate::decode::{SchemaLookup, Schemas};
+use crate::discover::dismissals::Dismissals;
+use crate::event::Id;
+use crate::feed::trending::Window;
+use crate::feed::trending::warmed::Counted;
+use crate::jobs::analytics::{Analytics, Asked, Drift, Found, Warmup};
+#[cfg(feature = "redis-cache")]
+use crate::jobs::copies::Copies;
+use crate::jobs::copies::{Publisher, SharedCache};
+use crate::jobs::figures::{self, Change, Durable, Figures};
+use crate::jobs::retry::{Counts, DeadLetterRetry, Letter, Letters, Retried};
+use crate::jobs::serving::{self, Served};
+use crate::jobs::{CacheRefreshJob, JobError};
+use crate::pipeline::dead;
+use crate::pipeline::writer::{Command, CommandError, EdgeEntry, Message, Replayed};
+use crate::warehouse::Target;
+use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
+use crate::warehouse::status::Status as WarehouseStatus;
+use crate::warehouse::verdict::{Failure, Verdict, verdict};
+
+use super::AppError;
+use super::node::edge_entries;
+use super::setup::Setup;
+
+/// How long a job waits for the writer.
+const COMMIT_WAIT: Duration = Duration::from_secs(5);
+/// How long the end of the process waits for room in the writer's queue.
+const LEAVE_WAIT: Duration = Duration::from_secs(1);
+/// Less than a refresh may take: a server that is slow is away, and no job is parked for it.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(8);
+/// Codes of ClickHouse for a table or database that is not there yet.
+const NOT_MIGRATED: [u32; 2] = [60, 81];
+
+/// What the jobs work on.
+pub(super) struct Parts<'a> {
+    pub setup: &'a Setup,
+    pub served: Served,
+    pub dismissals: &'a Arc<Dismissals>,
+    pub cursor_key: [u8; 32],
+    pub store: &'a Arc<Store>,
+    pub writer: &'a Sender<Message>,
+    pub warehouse: Option<&'a Arc<WarehouseStatus>>,
+    /// Nothing was ever committed to the store.
+    pub fresh: bool,
+}
+
+/// The jobs, and what the edge shows of them.
+pub(super) struct Jobs {
+    pub all: Vec<Box<dyn CacheRefreshJob>>,
+    pub shared_cache: Option<Arc<SharedCache>>,
+    /// Set when rows go to ClickHouse.
+    pub drift: Option<Arc<Mutex<Found>>>,
+    pub retries: Arc<Counts>,
+}
+
+impl Jobs {
+    pub(super) fn new(parts: Parts<'_>) -> Result<Jobs, AppError> {
+        let Parts { setup, served, store, writer, .. } = parts;
+        let mut all = serving::jobs(&served, setup.trending_publish);
+        let shared_cache = shared_cache(setup)?;
+        if let Some(shared) = &shared_cache {
+            let (served, dismissals, shared) = (served.clone(), Arc::clone(parts.dismissals), Arc::clone(shared));
+            all.push(Box::new(Arc::new(Publisher { served, dismissals, cursor_key: parts.cursor_key, shared })));
+        }
+        let mut drift = None;
+        if let (Some(settings), Some(status)) = (&setup.clickhouse, parts.warehouse) {
+            let settings = ClickHouseSettings { timeout: QUERY_TIMEOUT.min(settings.timeout), ..settings.clone() };
+            let (clickhouse, status) = (ClickHouse::new(&settings), Arc::clone(status));
+            let analytics = Arc::new(Views { clickhouse, status, weights: setup.state.weights });
+            if parts.fresh {
+                served.trending.begin_warm(setup.clock.now_ms());
+                let (trending, analytics) = (Arc::clone(&served.trending), Arc::clone(&analytics));
+                all.push(Box::new(Warmup { trending, analytics }));
+            }
+            let found = Arc::<Mutex<Found>>::default();
+            all.push(Box::new(Drift { served: served.clone(), analytics, found: Arc::clone(&found) }));
+            drift = Some(found);
+        }
+        let retries = Arc::<Counts>::default();
+        let (schemas, writer) = (Arc::clone(&setup.schemas), writer.clone());
+        let letters = Arc::new(Queue { store: Arc::clone(store), schemas, writer: writer.clone() });
+        all.push(Box::new(DeadLetterRetry::new(letters, Arc::clone(&retries))));
+        let entries = edge_entries(store, figures::KIND)?.into_iter();
+        all.push(Box::new(Figures::load(served, Arc::new(EdgeTable(writer)), entries)));
+        Ok(Jobs { all, shared_cache, drift, retries })
+    }
+}
+
+/// The cache that other readers share, where one is configured and built in.
+#[cfg(feature = "redis-cache")]
+fn shared_cache(setup: &Setup) -> Result<Option<Arc<SharedCache>>, AppError> {
+    /// Nobody reads what is put there.
+    const STAND_IN_MAX_BYTES: usize = 8 << 20;
+    let Some(url) = &setup.redis_url else { return Ok(None) };
+    let cache = Arc::new(Redis::new(url, STAND_IN_MAX_BYTES, setup.clock.clone())?);
+    Ok(Some(Arc::new(SharedCache { cache, copies: Copies::default() })))
+}
+
+#[cfg(not(feature = "redis-cache"))]
+fn shared_cache(_setup: &Setup) -> Result<Option<Arc<SharedCache>>, AppError> {
+    Ok(None)
+}
+
+/// The materialised views.
+struct Views {
+    clickhouse: ClickHouse,
+    status: Arc<WarehouseStatus>,
+    weights: [i64; 5],
+}
+
+impl Views {
+    /// The rows of an answer; none where the views are not made yet.
+    fn ask(&self, sql: String) -> impl Future<Output = Result<Vec<Vec<String>>, JobError>> + Send + use<> {
+        let clickhouse = self.clickhouse.clone();
+        async move {
+            match clickhouse.rows(&sql).await {
+                Ok(rows) => Ok(rows),
+                Err(Failure::Refused { code: Some(code), .. }) if NOT_MIGRATED.contains(&code) => Ok(Vec::new()),
+                Err(failure) => Err(match verdict(&failure) {
+                    Verdict::Retry | Verdict::Ambiguous | Verdict::Overload => JobError::Away(failure.to_string()),
+                    Verdict::Stall | Verdict::Suspect | Verdict::Unknown => JobError::Failed(failure.to_string()),
+                }),
+            }
+        }
+    }
+}
+
+/// A condition on the views' buckets, by bounds in seconds.
+fn within(from_s: i64, to_s: i64) -> String {
+    format!("bucket >= toDateTime({}, 'UTC') AND bucket < toDateTime({}, 'UTC')", from_s.max(0), to_s.max(0))
+}
+
+fn count(row: &[String], field: usize) -> i64 {
+    row.get(field).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+impl Analytics for Views {
+    fn events(&self, hours: std::ops::Range<i64>) -> Asked<[i64; 5]> {
+        let rows = self.ask(format!(
+            "SELECT sum(impressions), sum(views), sum(likes), sum(comments), sum(shares) FROM post_metrics_1h WHERE {}",
+            within(hours.start * 3_600, hours.end * 3_600)
+        ));
+        Box::pin(async move {
+            let rows = rows.await?;
+            let row = rows.first().map_or(&[][..], Vec::as_slice);
+            Ok(std::array::from_fn(|action| count(row, action)))
+        })
+    }
+
+    fn posts(&self, window: Window, minutes: std::ops::Range<i64>, limit: usize) -> Asked<Vec<Counted>> {
+        // Minutes are kept for 35 days, but seven days of them are many.
+        let table = if window == Window::Week { "post_metrics_1h" } else { "post_metrics_1m" };
+        let [_, view, _, _, share] = self.weights;
+        let rows = self.ask(format!(
+            "SELECT toString(post_id), sum(impressions), sum(views), sum(shares) FROM {table} WHERE {} GROUP BY post_id \
+             ORDER BY {view} * sum(views) + {share} * sum(shares) DESC, post_id ASC LIMIT {limit}",
+            within(minutes.start * 60, minutes.end * 60)
+        ));
+        Box::pin(async move {
+            let post = |row: Vec<String>| {
+                let id = Id::parse(row.first()?.as_bytes()).ok()?;
+                Some((id, [count(&row, 1), count(&row, 2), 0, 0, count(&row, 3)]))
+            };
+            Ok(rows.await?.into_iter().filter_map(post).collect())
+        })
+    }
+
+    fn waiting(&self) -> i64 {
+        self.status.targets()[usize::from(Target::Events.number())].waiting_rows as i64
+    }
+}
+
+/// The dead letters of the store.
+struct Queue {
+    store: Arc<Store>,
+    schemas: Arc<dyn Schemas>,
+    writer: Sender<Message>,
+}
+
+fn unreadable(error: ReadError) -> JobError {
+    JobError::Failed(format!("the store cannot be read: {error}"))
+}
+
+/// The schema that an Avro datum names: magic byte 0, then its id, big endian.
+fn schema_id(bytes: Option<&Vec<u8>>) -> Option<u32> {
+    let (id, _) = bytes?.strip_prefix(&[0])?.split_first_chunk()?;
+    Some(u32::from_be_bytes(*id))
+}
+
+impl Letters for Queue {
+    fn page(&self, after: Option<u64>, limit: usize) -> Result<Vec<Letter>, JobError> {
+        let mut page = Vec::new();
+        let read = self.store.read().map_err(unreadable)?;
+        loop {
+            let (before, last) = (page.len(), page.last().map(|letter: &Letter| letter.id));
+            let scanned = dead::each(&read, last.or(after), limit - before, |id, letter| {
+                let whole = letter.value.as_ref().map_or(0, Vec::len) as u64 == letter.value_bytes;
+                let (attempts, died_at_ms) = (letter.attempts, letter.died_at_ms);
+                page.push(Letter { id, reason: letter.reason, attempts, died_at_ms, whole });
+            });
+            scanned.map_err(unreadable)?;
+            if page.len() == before {
+                return Ok(page);
+            }
+        }
+    }
+
+    fn retry(&self, ids: Vec<u64>) -> Result<Retried, JobError> {
+        let (mut done, mut ready) = (Retried::default(), Vec::new());
+        let read = self.store.read().map_err(unreadable)?;
+        for id in ids {
+            let Some(letter) = dead::get(&read, id).map_err(unreadable)? else { continue };
+            let schemas = [schema_id(letter.key.as_ref()), schema_id(letter.value.as_ref())];
+            // Asked for here: the writer then finds the answer, and waits for no registry.
+            let away = |schema| matches!(self.schemas.schema(schema), SchemaLookup::Unavailable(_));
+            match schemas.into_iter().flatten().any(away) {
+                true => done.waiting += 1,
+                false => ready.push(id),
+            }
+        }
+        drop(read);
+        if ready.is_empty() {
+            return Ok(done);
+        }
+        let results = command(&self.writer, |reply| Command::ReplayDead {
+            ids: ready,
+            actor: "the job dlq_retry".to_owned(),
+            force: false,
+            reply,
+        })?;
+        for (_, result) in results {
+            match result {
+                Ok(Replayed::Gone(_)) => done.healed += 1,
+                Ok(Replayed::StillDead) => done.kept += 1,
+                Err(CommandError::NoSuchLetter(_)) => {}
+                Err(_) => done.waiting += 1,
+            }
+        }
+        Ok(done)
+    }
+}
+
+/// The edge's table.
+struct EdgeTable(Sender<Message>);
+
+fn edge_command(changes: Vec<Change>, reply: crate::pipeline::writer::Reply<()>) -> Command {
+    let entry = |(name, value)| EdgeEntry { kind: figures::KIND, name, value };
+    Command::Edge { entries: changes.into_iter().map(entry).collect(), audit: None, reply }
+}
+
+impl Durable for EdgeTable {
+    fn put(&self, changes: Vec<Change>) -> Result<(), JobError> {
+        command(&self.0, |reply| edge_command(changes, reply))
+    }
+
+    fn leave(&self, changes: Vec<Change>) {
+        let message = Message::Command(edge_command(changes, Box::new(|()| {})));
+        if self.0.send_timeout(message, LEAVE_WAIT).is_err() {
+            tracing::warn!("the figures of the last minute are lost: the writer takes nothing more");
+        }
+    }
+}
+
+/// Has the writer do one command, and waits for its commit.
+fn command<T: Send + 'static>(
+    writer: &Sender<Message>,
+    make: impl FnOnce(crate::pipeline::writer::Reply<T>) -> Command,
+) -> Result<T, JobError> {
+    let behind = || JobError::Failed("the writer is behind".to_owned());
+    let (told, answer) = bounded(1);
+    let reply = Box::new(move |result| {
+        // The job may have given up.
+        let _ = told.send(result);
+    });
+    writer.send_timeout(Message::Command(make(reply)), COMMIT_WAIT).map_err(|_| behind())?;
+    answer.recv_timeout(COMMIT_WAIT).map_err(|_| behind())
+}

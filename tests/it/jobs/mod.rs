@@ -1,0 +1,39 @@
+//! Jobs of a node: with its store, and with real servers where there are some.
+
+mod analytics;
+mod retry;
+#[cfg(feature = "redis-cache")]
+mod shared_cache;
+
+use std::time::{Duration, Instant};
+
+use nova::app::{self, Node, Setup};
+use nova::jobs::Status;
+
+/// A node over the setup's directory; nobody listens.
+pub fn start(setup: &Setup) -> Node {
+    let opened = app::open(setup).unwrap();
+    app::start_node(setup, opened, Duration::ZERO).unwrap()
+}
+
+pub fn stop(node: Node) {
+    node.running.shared.stop();
+    drop(node.edge);
+    node.running.finish(|_| {}).unwrap();
+}
+
+/// Asks again and again until there is an answer.
+pub fn until<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = answer() {
+            return answer;
+        }
+        assert!(started.elapsed() < Duration::from_secs(60), "{what}: not within a minute");
+        std::thread::yield_now();
+    }
+}
+
+pub fn status(node: &Node, job: &str) -> Status {
+    node.edge.jobs.runner.statuses().into_iter().find(|(name, _)| *name == job).unwrap().1
+}
