@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::app;
+use crate::app::{self, AppError};
 use crate::config::Config;
 use crate::warehouse::clickhouse::ClickHouse;
 use crate::warehouse::migrate::{MIGRATIONS, migrate};
@@ -18,8 +18,9 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), CliError> {
     if args.dry_run {
+        let layout = app::layout(config);
         for migration in MIGRATIONS {
-            out::line(&format!("-- {}.sql\n{}", migration.name, migration.sql))?;
+            out::line(&format!("-- {}.sql\n{}", migration.name, layout.statement(migration.sql)))?;
         }
         return Ok(());
     }
@@ -27,7 +28,7 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
         CliError::Usage("clickhouse.url is not set; set it, or NOVA_CLICKHOUSE_URL, or print with --dry-run".to_owned())
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let applied = runtime.block_on(migrate(&ClickHouse::new(&settings)));
+    let applied = runtime.block_on(migrate(&ClickHouse::new(&settings).map_err(AppError::from)?));
     let applied = applied.map_err(|error| CliError::Failed(error.to_string()))?;
     if as_json {
         return Ok(out::line(&json!({ "database": settings.database, "applied": applied }).to_string())?);

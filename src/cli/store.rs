@@ -1,13 +1,17 @@
 //! `nova backup`, `nova restore`, `nova rebuild`: the store as a whole.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nova_storage::{Options, Store};
 use serde_json::json;
 
 use crate::app::{self, AppError};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::pipeline::rebuild::rebuild;
+use crate::pipeline::reconcile::{self, Report};
+use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 
 use super::remote::Remote;
 use super::{CliError, out};
@@ -27,6 +31,16 @@ pub(super) struct RestoreArgs {
     /// Also when there is a store; it is kept beside as nova.redb.before-restore.
     #[arg(long)]
     replace: bool,
+    /// Ask ClickHouse which events it has since the backup: their rows are not sent again.
+    #[arg(long)]
+    reconcile: bool,
+}
+
+#[derive(clap::Args)]
+pub(super) struct RebuildArgs {
+    /// Ask ClickHouse which events it has: of what is read again only the others are sent.
+    #[arg(long)]
+    reconcile: bool,
 }
 
 fn open(path: &Path) -> Result<Store, CliError> {
@@ -58,7 +72,8 @@ pub(super) fn backup(args: &BackupArgs, data: &Path) -> Result<(), CliError> {
     Ok(out::line(&format!("{} entries are in {}", entries, args.file.display()))?)
 }
 
-pub(super) fn restore(args: &RestoreArgs, data: &Path) -> Result<(), CliError> {
+pub(super) fn restore(args: &RestoreArgs, config: &Config) -> Result<(), CliError> {
+    let data = &config.data_dir;
     if !args.file.exists() {
         return Err(CliError::Failed(format!("there is no file {}", args.file.display())));
     }
@@ -72,20 +87,25 @@ pub(super) fn restore(args: &RestoreArgs, data: &Path) -> Result<(), CliError> {
             return Err(CliError::Failed(text.to_owned()));
         }
         drop(open(&path)?);
-        std::fs::rename(&path, path.with_extension("redb.before-restore"))?;
     }
     let aside = path.with_extension("redb.restoring");
     std::fs::copy(&args.file, &aside)?;
+    let report = args.reconcile.then(|| reconcile(&open(&aside)?, config, false)).transpose()?;
     std::fs::File::open(&aside)?.sync_all()?;
+    if path.exists() {
+        std::fs::rename(&path, path.with_extension("redb.before-restore"))?;
+    }
     std::fs::rename(&aside, &path)?;
     out::line(&format!("{} is the store of {}", args.file.display(), data.display()))?;
-    Ok(out::line(
-        "what was consumed after the backup is read again from Kafka; client events of that time whose rows ClickHouse \
-         has already may be there twice: see docs/operations.md before you start nova",
-    )?)
+    Ok(out::line(&match report {
+        Some(report) => told(&report),
+        None => "what was consumed after the backup is read again from Kafka; client events of that time whose rows \
+                 ClickHouse has already will be there twice: restore again with --reconcile, unless there are none"
+            .to_owned(),
+    })?)
 }
 
-pub(super) fn run_rebuild(config: &Config) -> Result<(), CliError> {
+pub(super) fn run_rebuild(args: &RebuildArgs, config: &Config) -> Result<(), CliError> {
     if config.kafka_brokers.is_none() {
         return Err(CliError::Usage(
             "there is no source to read again: kafka.brokers is not set. Captures can be replayed into another --data"
@@ -93,6 +113,30 @@ pub(super) fn run_rebuild(config: &Config) -> Result<(), CliError> {
         ));
     }
     let store = open(&existing(&config.data_dir)?)?;
-    let partitions = rebuild(&store).map_err(|error| CliError::Failed(error.to_string()))?;
+    let report = args.reconcile.then(|| reconcile(&store, config, true)).transpose()?;
+    let partitions = rebuild(&store, args.reconcile).map_err(|error| CliError::Failed(error.to_string()))?;
+    if let Some(report) = report {
+        out::line(&told(&report))?;
+    }
     Ok(out::line(&format!("{partitions} partitions are read from their beginning at the next start"))?)
+}
+
+fn reconcile(store: &Store, config: &Config, everything: bool) -> Result<Report, CliError> {
+    /// A table of years is read through without an index.
+    const TIMEOUT: Duration = Duration::from_secs(600);
+    let settings = app::clickhouse(config)
+        .ok_or_else(|| CliError::Usage("--reconcile asks ClickHouse, and clickhouse.url is not set".to_owned()))?;
+    let settings = ClickHouseSettings { timeout: TIMEOUT, ..settings };
+    let clickhouse = ClickHouse::new(&settings).map_err(AppError::from)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(reconcile::reconcile(store, &clickhouse, everything, Clock::System.now_ms()));
+    report.map_err(|error| CliError::Failed(format!("not reconciled, and nothing was replaced: {error}")))
+}
+
+fn told(report: &Report) -> String {
+    let Report { delivered, dropped, left } = report;
+    format!(
+        "ClickHouse has {delivered} events that may come again: they will be counted, and not sent. Of the outbox it has \
+         {dropped} rows, {left} wait"
+    )
 }

@@ -212,7 +212,7 @@ impl Task {
         match lint::schema_of(&parts.clickhouse, self.target).await {
             Ok(None) => Some(failure.to_string()),
             Ok(Some(finding)) => {
-                self.stall(Some(format!("{}; {}", finding.detail, finding.remedy)));
+                self.stall(Some(finding.to_string()));
                 self.rest().await;
                 None
             }
@@ -254,12 +254,8 @@ impl Task {
     async fn present(&self, piece: &Piece) -> Result<Present, Failure> {
         let parts = &self.shared.parts;
         let (store, batch) = (parts.store_id, piece.batch);
-        let kill = format!("KILL QUERY WHERE startsWith(query_id, 'nova-{store:016x}-{}-{batch}-') SYNC", self.target);
-        if let Err(failure @ (Failure::Unreachable(_) | Failure::Broken(_) | Failure::TimedOut)) =
-            parts.clickhouse.run(&kill).await
-        {
-            return Err(failure);
-        }
+        parts.clickhouse.end_inserts(&format!("nova-{store:016x}-{}-{batch}-", self.target)).await?;
+        parts.clickhouse.catch_up(self.target).await?;
         let sql = format!(
             "SELECT DISTINCT toString(event_id) FROM {} WHERE _nova_store = {store} AND _nova_batch = {batch}",
             self.target

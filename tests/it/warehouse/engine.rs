@@ -25,9 +25,11 @@ fn engine(test: &str) -> Option<(String, String, ClickHouse)> {
         database: database.clone(),
         user: None,
         password: None,
+        ca_file: None,
+        layout: Default::default(),
         timeout: Duration::from_secs(60),
     };
-    Some((url, database, ClickHouse::new(&settings)))
+    Some((url, database, ClickHouse::new(&settings).unwrap()))
 }
 
 fn ask(clickhouse: &ClickHouse, sql: &str) -> Vec<Vec<String>> {

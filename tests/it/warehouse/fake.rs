@@ -126,10 +126,11 @@ fn serve(stream: TcpStream, shared: &Mutex<Inner>) -> std::io::Result<()> {
         }
         let body = if chunked { dechunked(&mut reader)? } else { exact(&mut reader, length)? };
         let Some((status, answer)) = answer(&target, &body, shared) else { return Ok(()) };
-        let code = answer.strip_prefix("Code: ").and_then(|rest| rest.split('.').next()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&answer);
+        let code = text.strip_prefix("Code: ").and_then(|rest| rest.split('.').next()).unwrap_or_default();
         let mark = if code.is_empty() { String::new() } else { format!("X-ClickHouse-Exception-Code: {code}\r\n") };
         let head = format!("HTTP/1.1 {status} x\r\n{mark}Content-Length: {}\r\n\r\n", answer.len());
-        writer.write_all(&[head.as_bytes(), answer.as_bytes()].concat())?;
+        writer.write_all(&[head.as_bytes(), &answer].concat())?;
     }
 }
 
@@ -171,14 +172,15 @@ fn parameter(target: &str, name: &str) -> String {
 }
 
 /// The answer, or `None` to end the connection.
-fn answer(target: &str, body: &[u8], shared: &Mutex<Inner>) -> Option<(u16, String)> {
+fn answer(target: &str, body: &[u8], shared: &Mutex<Inner>) -> Option<(u16, Vec<u8>)> {
     let query = parameter(target, "query");
     if query.starts_with("INSERT INTO") {
         let table = query.split_whitespace().nth(2).unwrap().to_owned();
-        return insert(&mut shared.lock(), table, parameter(target, "insert_deduplication_token"), body);
+        let token = parameter(target, "insert_deduplication_token");
+        return insert(&mut shared.lock(), table, token, body).map(|(status, text)| (status, text.into_bytes()));
     }
     let sql = if query.is_empty() { String::from_utf8_lossy(body).into_owned() } else { query };
-    let lines = |lines: Vec<String>| Some((200, lines.join("")));
+    let lines = |lines: Vec<String>| Some((200, lines.concat().into_bytes()));
     let of =
         |target: Target| target.columns().into_iter().map(|(name, wire)| format!("{name}\t{}\n", wire.type_name()));
     if sql.contains("SELECT table, name, type FROM system.columns") {
@@ -206,7 +208,37 @@ fn answer(target: &str, body: &[u8], shared: &Mutex<Inner>) -> Option<(u16, Stri
         let of_batch = inner.rows("post_events").filter(|row| row[row.len() - 8..] == batch.to_le_bytes());
         return lines(of_batch.map(|row| format!("{}\n", rows::id(row))).collect());
     }
-    Some((200, String::new()))
+    if sql.contains("FROM post_events") && sql.contains("_nova_store = ") {
+        return Some((200, of_store(&sql, &shared.lock())));
+    }
+    Some((200, Vec::new()))
+}
+
+/// Questions about the rows of a store, by batch.
+fn of_store(sql: &str, inner: &Inner) -> Vec<u8> {
+    let after = |mark: &str| sql.split(mark).nth(1).and_then(|rest| rest.split([' ', ')']).next()?.parse::<u64>().ok());
+    let number = |row: &[u8], from_end: usize| {
+        let at = row.len() - from_end;
+        u64::from_le_bytes(row[at..at + 8].try_into().unwrap())
+    };
+    let store = after("_nova_store = ").unwrap();
+    let rows: Vec<_> = inner.rows("post_events").filter(|row| number(row, 16) == store).collect();
+    let later = || rows.iter().filter(|row| number(row, 8) >= after("_nova_batch >= ").unwrap());
+    if sql.contains("SELECT user_id, event_id, ingested_at") {
+        // The arrival is before store and batch.
+        return later()
+            .flat_map(|row| [&row[24..40], &row[..16], &row[row.len() - 24..row.len() - 16]].concat())
+            .collect();
+    }
+    if sql.contains("SELECT count(), max(_nova_batch)") {
+        let highest = rows.iter().map(|row| number(row, 8)).max().unwrap_or(0);
+        return format!("{}\t{highest}\t{}\n", rows.len(), later().count()).into_bytes();
+    }
+    assert!(sql.contains("SELECT DISTINCT _nova_batch"), "{sql}");
+    let asked = sql.split("_nova_batch IN (").nth(1).unwrap().split(')').next().unwrap();
+    let asked = asked.split(", ").map(|batch| batch.parse::<u64>().unwrap());
+    let there = asked.filter(|batch| rows.iter().any(|row| number(row, 8) == *batch));
+    there.map(|batch| format!("{batch}\n")).collect::<String>().into_bytes()
 }
 
 fn insert(inner: &mut Inner, table: String, token: String, body: &[u8]) -> Option<(u16, String)> {
