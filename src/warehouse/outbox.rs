@@ -32,7 +32,7 @@ pub const BATCH_MAX_AGE_BEHIND_MS: i64 = 30_000;
 /// Batches of a table beyond the durable acknowledgement: so many may be on their way, and more mean it is behind.
 pub const AHEAD_MAX_BATCHES: usize = 4;
 /// Batches that grow at once, of all tables and partition values; beyond it all are sealed.
-const OPEN_MAX: usize = 16;
+pub(super) const OPEN_MAX: usize = 16;
 const CHUNK_MAX_BYTES: usize = 256 << 10;
 const KEY: &str = "outbox";
 const CHUNK_VERSION: u8 = 1;

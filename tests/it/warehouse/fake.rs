@@ -21,6 +21,12 @@ pub enum Fault {
     CloseBefore,
     /// Stored, and the connection ends without an answer.
     FailAfterWrite,
+    /// Stored, and no answer comes before the client has had enough.
+    Hang,
+    /// Stored, and a view fails on the rows.
+    View,
+    /// The connection ends; the insert goes on, and stores after the next one, unless it is killed.
+    Zombie,
 }
 
 /// A row that the table's constraint refuses.
@@ -40,6 +46,14 @@ pub struct Inner {
     pub stored: Vec<Stored>,
     /// Numbers the moments of a run.
     pub now: Box<dyn Fn() -> usize + Send>,
+    /// Inserts that go on without their client: query id, table, token and rows.
+    zombies: Vec<(String, String, String, Vec<u8>)>,
+    /// Looks for the rows of a batch.
+    pub probes: usize,
+    /// The query strings of inserts.
+    pub targets: Vec<String>,
+    /// Answers that stand for others, by a part of the question.
+    pub answers: Vec<(&'static str, &'static str)>,
     /// Token and hash of the bytes of every insert, in the order of their arrival.
     pub inserts: Vec<(String, u128)>,
     window: VecDeque<(String, String)>,
@@ -75,6 +89,10 @@ impl Fake {
         let inner = Arc::new(Mutex::new(Inner {
             stored: Vec::new(),
             now: Box::new(|| 0),
+            zombies: Vec::new(),
+            probes: 0,
+            targets: Vec::new(),
+            answers: Vec::new(),
             inserts: Vec::new(),
             window: VecDeque::new(),
             window_max: 10_000,
@@ -126,6 +144,10 @@ fn serve(stream: TcpStream, shared: &Mutex<Inner>) -> std::io::Result<()> {
         }
         let body = if chunked { dechunked(&mut reader)? } else { exact(&mut reader, length)? };
         let Some((status, answer)) = answer(&target, &body, shared) else { return Ok(()) };
+        if status == HANGS {
+            let _ = reader.read_line(&mut String::new());
+            return Ok(());
+        }
         let text = String::from_utf8_lossy(&answer);
         let code = text.strip_prefix("Code: ").and_then(|rest| rest.split('.').next()).unwrap_or_default();
         let mark = if code.is_empty() { String::new() } else { format!("X-ClickHouse-Exception-Code: {code}\r\n") };
@@ -133,6 +155,9 @@ fn serve(stream: TcpStream, shared: &Mutex<Inner>) -> std::io::Result<()> {
         writer.write_all(&[head.as_bytes(), &answer].concat())?;
     }
 }
+
+/// Stands for no answer, on a connection that stays.
+const HANGS: u16 = 0;
 
 fn exact(reader: &mut impl std::io::Read, length: usize) -> std::io::Result<Vec<u8>> {
     let mut body = vec![0; length];
@@ -176,10 +201,19 @@ fn answer(target: &str, body: &[u8], shared: &Mutex<Inner>) -> Option<(u16, Vec<
     let query = parameter(target, "query");
     if query.starts_with("INSERT INTO") {
         let table = query.split_whitespace().nth(2).unwrap().to_owned();
-        let token = parameter(target, "insert_deduplication_token");
-        return insert(&mut shared.lock(), table, token, body).map(|(status, text)| (status, text.into_bytes()));
+        let mut inner = shared.lock();
+        inner.targets.push(target.to_owned());
+        let (token, id) = (parameter(target, "insert_deduplication_token"), parameter(target, "query_id"));
+        return insert(&mut inner, table, token, id, body).map(|(status, text)| (status, text.into_bytes()));
     }
     let sql = if query.is_empty() { String::from_utf8_lossy(body).into_owned() } else { query };
+    if let Some((_, answer)) = shared.lock().answers.iter().find(|(part, _)| sql.contains(part)) {
+        return Some((200, answer.as_bytes().to_vec()));
+    }
+    if let Some(prefix) = sql.strip_prefix("KILL QUERY WHERE startsWith(query_id, '") {
+        let prefix = prefix.split('\'').next().unwrap();
+        shared.lock().zombies.retain(|(id, ..)| !id.starts_with(prefix));
+    }
     let lines = |lines: Vec<String>| Some((200, lines.concat().into_bytes()));
     let of =
         |target: Target| target.columns().into_iter().map(|(name, wire)| format!("{name}\t{}\n", wire.type_name()));
@@ -202,7 +236,8 @@ fn answer(target: &str, body: &[u8], shared: &Mutex<Inner>) -> Option<(u16, Vec<
         return lines(names.map(row).collect());
     }
     if sql.contains("SELECT DISTINCT toString(event_id)") {
-        let inner = shared.lock();
+        let mut inner = shared.lock();
+        inner.probes += 1;
         let batch: u64 =
             sql.rsplit("_nova_batch = ").next().unwrap().split_whitespace().next().unwrap().parse().unwrap();
         let of_batch = inner.rows("post_events").filter(|row| row[row.len() - 8..] == batch.to_le_bytes());
@@ -241,14 +276,18 @@ fn of_store(sql: &str, inner: &Inner) -> Vec<u8> {
     there.map(|batch| format!("{batch}\n")).collect::<String>().into_bytes()
 }
 
-fn insert(inner: &mut Inner, table: String, token: String, body: &[u8]) -> Option<(u16, String)> {
+fn insert(inner: &mut Inner, table: String, token: String, id: String, body: &[u8]) -> Option<(u16, String)> {
     inner.inserts.push((token.clone(), xxhash_rust::xxh3::xxh3_128(body)));
     let fault = inner.script.pop_front().unwrap_or(inner.always);
     match fault {
         Some(Fault::Reject) => return Some((503, "no healthy upstream".to_owned())),
         Some(Fault::Code(code)) => return Some((500, format!("Code: {code}. DB::Exception: as the script says. (X)"))),
         Some(Fault::CloseBefore) => return None,
-        Some(Fault::FailAfterWrite) | None => {}
+        Some(Fault::Zombie) => {
+            inner.zombies.push((id, table, token, body.to_vec()));
+            return None;
+        }
+        Some(Fault::FailAfterWrite | Fault::Hang | Fault::View) | None => {}
     }
     let target = Target::ALL.into_iter().find(|one| one.name() == table).unwrap();
     let ranges = rows::split(target, body).unwrap();
@@ -257,14 +296,30 @@ fn insert(inner: &mut Inner, table: String, token: String, body: &[u8]) -> Optio
     {
         return Some((500, "Code: 469. DB::Exception: Constraint `c` is violated. (VIOLATED_CONSTRAINT)".to_owned()));
     }
-    let key = (table.clone(), token.clone());
-    if !inner.window.contains(&key) {
-        inner.window.push_back(key);
-        while inner.window.len() > inner.window_max {
-            inner.window.pop_front();
-        }
-        let (at, rows) = ((inner.now)(), ranges.into_iter().map(|range| body[range].to_vec()).collect());
-        inner.stored.push(Stored { at, table, token, rows });
+    store(inner, table, token, body);
+    for (_, table, token, body) in std::mem::take(&mut inner.zombies) {
+        store(inner, table, token, &body);
     }
-    (fault != Some(Fault::FailAfterWrite)).then(|| (200, String::new()))
+    match fault {
+        Some(Fault::FailAfterWrite) => None,
+        Some(Fault::Hang) => Some((HANGS, String::new())),
+        Some(Fault::View) => Some((500, "Code: 395. DB::Exception: no: while pushing to view nova.v. (X)".to_owned())),
+        _ => Some((200, String::new())),
+    }
+}
+
+/// Unless the window has the token.
+fn store(inner: &mut Inner, table: String, token: String, body: &[u8]) {
+    let key = (table.clone(), token.clone());
+    if inner.window.contains(&key) {
+        return;
+    }
+    inner.window.push_back(key);
+    while inner.window.len() > inner.window_max {
+        inner.window.pop_front();
+    }
+    let target = Target::ALL.into_iter().find(|one| one.name() == table).unwrap();
+    let ranges = rows::split(target, body).unwrap();
+    let (at, rows) = ((inner.now)(), ranges.into_iter().map(|range| body[range].to_vec()).collect());
+    inner.stored.push(Stored { at, table, token, rows });
 }
