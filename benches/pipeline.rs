@@ -95,6 +95,8 @@ fn run(records: Vec<Record>, outbox: bool) -> Duration {
         database: "nova".to_owned(),
         user: None,
         password: None,
+        ca_file: None,
+        layout: Default::default(),
         timeout: Duration::from_secs(1),
     });
     setup.drain = Drain { idle: Duration::ZERO, most: Duration::ZERO };

@@ -6,7 +6,7 @@
 //! `event` is the vocabulary. A `source` delivers records, `decode` types them, the `pipeline` commits everything a
 //! batch causes in one transaction and then applies its effects to `state`. `feed` and `discover` read the state, `jobs`
 //! keep what they make fresh, `http` serves it, the `warehouse` delivers every row to ClickHouse. `cache` speaks Redis, in
-//! the process or to a server. `app` wires it all, `cli` is what a person types, `config` and `clock` serve all.
+//! the process or to a server. `app` wires it all, `cli` is what a person types, `config`, `clock` and `tls` serve all.
 
 pub mod app;
 pub mod cache;
@@ -22,4 +22,5 @@ pub mod jobs;
 pub mod pipeline;
 pub mod source;
 pub mod state;
+pub mod tls;
 pub mod warehouse;

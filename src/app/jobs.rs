@@ -76,7 +76,7 @@ impl Jobs {
         let mut drift = None;
         if let (Some(settings), Some(status)) = (&setup.clickhouse, parts.warehouse) {
             let settings = ClickHouseSettings { timeout: QUERY_TIMEOUT.min(settings.timeout), ..settings.clone() };
-            let (clickhouse, status) = (ClickHouse::new(&settings), Arc::clone(status));
+            let (clickhouse, status) = (ClickHouse::new(&settings)?, Arc::clone(status));
             let analytics = Arc::new(Views { clickhouse, status, weights: setup.state.weights });
             if parts.fresh {
                 served.trending.begin_warm(setup.clock.now_ms());

@@ -25,12 +25,13 @@ use crate::pipeline::progress::{PartitionStatus, Shared};
 use crate::pipeline::writer::{Message, Parts, Recovery, RecoveryError, RecoveryReport, Writer, WriterError};
 use crate::source::{Source, SourceError};
 use crate::state::State;
+use crate::tls::TlsError;
 use crate::warehouse::clickhouse::ClickHouse;
 use crate::warehouse::sender::{Sender as Delivery, SenderParts};
 use crate::warehouse::status::Status as WarehouseStatus;
 
 pub use self::node::{Node, load_dismissals, load_overrides, start_node};
-pub use self::setup::{Drain, Setup, clickhouse, file_schemas, kafka, registry, table_topics};
+pub use self::setup::{Drain, Setup, clickhouse, file_schemas, kafka, layout, registry, table_topics};
 
 /// Name of the store within the data directory.
 pub const STORE_FILE: &str = "nova.redb";
@@ -64,6 +65,8 @@ pub enum AppError {
     Listen { addr: SocketAddr, source: std::io::Error },
     #[error("{0}")]
     Registry(#[from] RegistryError),
+    #[error("clickhouse: {0}")]
+    ClickHouse(#[from] TlsError),
     #[error("cache.redis_url: {0}")]
     Cache(#[from] CacheError),
     #[error("kafka: {0}")]
@@ -167,7 +170,7 @@ impl Opened {
         let inbox = inbox.clone();
         let parts = SenderParts {
             store: Arc::clone(&self.store),
-            clickhouse: ClickHouse::new(settings),
+            clickhouse: ClickHouse::new(settings)?,
             status: Arc::clone(status),
             clock: setup.clock.clone(),
             pace: setup.pace,

@@ -13,6 +13,7 @@ use crate::pipeline::Settings;
 use crate::source::kafka::{KafkaSettings, Owner};
 use crate::state::StateSettings;
 use crate::warehouse::clickhouse::ClickHouseSettings;
+use crate::warehouse::layout::Layout;
 use crate::warehouse::sender::Pace;
 
 use super::AppError;
@@ -128,8 +129,15 @@ pub fn clickhouse(config: &Config) -> Option<ClickHouseSettings> {
         database: config.clickhouse_database.clone(),
         user: config.clickhouse_user.clone(),
         password: config.clickhouse_password.clone(),
+        ca_file: config.clickhouse_ca_file.as_ref().map(PathBuf::from),
+        layout: layout(config),
         timeout: CLICKHOUSE_TIMEOUT,
     })
+}
+
+/// Where ClickHouse's tables live, as configured.
+pub fn layout(config: &Config) -> Layout {
+    Layout { replicated: config.clickhouse_replicated, cluster: config.clickhouse_cluster.clone() }
 }
 
 /// Kafka as configured.
@@ -156,7 +164,8 @@ pub fn registry(config: &Config) -> Result<Arc<dyn Schemas>, AppError> {
     let Some(url) = config.registry_url.clone() else { return Ok(Arc::new(NoSchemas)) };
     let password = config.registry_password.clone().unwrap_or_default();
     let basic_auth = config.registry_user.clone().map(|user| (user, password));
-    let settings = RegistrySettings { url, basic_auth, timeout: REGISTRY_TIMEOUT };
+    let ca_file = config.registry_ca_file.as_ref().map(PathBuf::from);
+    let settings = RegistrySettings { url, ca_file, basic_auth, timeout: REGISTRY_TIMEOUT };
     Ok(Arc::new(HttpSchemas::start(settings, || Clock::System.now_ms())?))
 }
 

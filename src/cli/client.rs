@@ -1,5 +1,6 @@
 //! A small HTTP client for commands that ask a running node, Connect or a registry.
 
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -10,6 +11,8 @@ use http::{Method, Request, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+
+use crate::tls::{self, causes};
 
 use super::CliError;
 
@@ -35,13 +38,20 @@ pub(super) enum Credentials<'a> {
     Basic(&'a str, &'a str),
 }
 
-/// Asks once; `body` is JSON.
-pub(super) fn ask(method: Method, url: &str, who: &Credentials<'_>, body: Option<String>) -> Result<Answer, CliError> {
+/// Asks once; `body` is JSON. `ca_file` has the authority of an `https://` address, where the machine does not know it.
+pub(super) fn ask(
+    method: Method,
+    url: &str,
+    who: &Credentials<'_>,
+    body: Option<String>,
+    ca_file: Option<&Path>,
+) -> Result<Answer, CliError> {
     let failed = |what: String| CliError::Failed(format!("{url}: {what}"));
     let uri: Uri = url.parse().map_err(|error| failed(format!("is not a URL: {error}")))?;
-    if uri.scheme_str() != Some("http") {
-        return Err(failed("expected http://host:port; put a TLS proxy in front for https://".to_owned()));
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(failed("expected http://host:port or https://host:port".to_owned()));
     }
+    let connector = tls::connector(url, ca_file).map_err(|error| failed(error.to_string()))?;
     let mut request = Request::builder().method(method).uri(uri).header(CONTENT_TYPE, "application/json");
     match who {
         Credentials::Nobody => {}
@@ -55,8 +65,9 @@ pub(super) fn ask(method: Method, url: &str, who: &Credentials<'_>, body: Option
     let request = request.map_err(|error| failed(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let asked = async {
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        let response = client.request(request).await.map_err(|error| failed(format!("cannot be reached: {error}")))?;
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let response = client.request(request).await;
+        let response = response.map_err(|error| failed(format!("cannot be reached: {}", causes(&error))))?;
         let status = response.status().as_u16();
         let body = Limited::new(response.into_body(), ANSWER_MAX_BYTES).collect().await;
         let body = body.map_err(|error| failed(error.to_string()))?.to_bytes();

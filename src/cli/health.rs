@@ -16,7 +16,8 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let url = args.url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
-    let answer = ask(Method::GET, &format!("{}/health/ready", url.trim_end_matches('/')), &Credentials::Nobody, None)?;
+    let answer =
+        ask(Method::GET, &format!("{}/health/ready", url.trim_end_matches('/')), &Credentials::Nobody, None, None)?;
     match answer.status {
         200 => Ok(out::line(&answer.text())?),
         status => Err(CliError::Failed(format!("{url} answers {status}: {}", answer.text()))),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::app;
+use crate::app::{self, AppError};
 use crate::config::Config;
 use crate::warehouse::clickhouse::ClickHouse;
 use crate::warehouse::migrate::{MIGRATIONS, migrate};
@@ -18,15 +18,17 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), CliError> {
     if args.dry_run {
-        let words: Vec<_> = MIGRATIONS.iter().map(|one| format!("-- {}.sql\n{}", one.name, one.sql)).collect();
-        let all: Vec<_> = MIGRATIONS.iter().map(|one| json!({ "name": one.name, "sql": one.sql })).collect();
+        let layout = app::layout(config);
+        let sql = || MIGRATIONS.iter().map(|one| (one.name, layout.statement(one.sql)));
+        let words: Vec<_> = sql().map(|(name, sql)| format!("-- {name}.sql\n{sql}")).collect();
+        let all: Vec<_> = sql().map(|(name, sql)| json!({ "name": name, "sql": sql })).collect();
         return Ok(out::done(as_json, &words.join("\n"), &all.into())?);
     }
     let settings = app::clickhouse(config).ok_or_else(|| {
         CliError::Usage("clickhouse.url is not set; set it, or NOVA_CLICKHOUSE_URL, or print with --dry-run".to_owned())
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let applied = runtime.block_on(migrate(&ClickHouse::new(&settings)));
+    let applied = runtime.block_on(migrate(&ClickHouse::new(&settings).map_err(AppError::from)?));
     let applied = applied.map_err(|error| CliError::Failed(error.to_string()))?;
     if as_json {
         return Ok(out::line(&json!({ "database": settings.database, "applied": applied }).to_string())?);

@@ -75,7 +75,7 @@ enum Command {
     /// Make a backup the store.
     Restore(store::RestoreArgs),
     /// Empty what is derived from the source, and read it from the beginning at the next start.
-    Rebuild,
+    Rebuild(store::RebuildArgs),
     /// Run the pipeline on a bundled real social data set and show what comes out.
     Demo(demo::Args),
     /// Measure this machine: a JSON line a figure.
@@ -131,8 +131,8 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args, &config, cli.json),
         Command::Health(args) => health::run(&args, &config),
         Command::Backup(args) => store::backup(&args, &config.data_dir, cli.json),
-        Command::Restore(args) => store::restore(&args, &config.data_dir, cli.json),
-        Command::Rebuild => store::run_rebuild(&config, cli.json),
+        Command::Restore(args) => store::restore(&args, &config, cli.json),
+        Command::Rebuild(args) => store::run_rebuild(&args, &config, cli.json),
         Command::Demo(args) => demo::run(&args, &config, cli.json),
         Command::Bench(args) => bench::run(&args, &config),
     };

@@ -65,7 +65,7 @@ impl Node {
 
     fn ask(&self, method: Method, path: &str, body: Option<String>) -> Result<Value, CliError> {
         let url = format!("{}/api/v1/admin/{path}", self.base);
-        let answer = ask(method, &url, &Credentials::Bearer(&self.token), body)?;
+        let answer = ask(method, &url, &Credentials::Bearer(&self.token), body, None)?;
         let value: Value = serde_json::from_slice(&answer.body)
             .map_err(|_| CliError::Failed(format!("{url} answers {} and no JSON", answer.status)))?;
         match answer.status {

@@ -1,13 +1,17 @@
 //! `nova backup`, `nova restore`, `nova rebuild`: the store as a whole.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nova_storage::{Options, Store};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::app::{self, AppError};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::pipeline::rebuild::rebuild;
+use crate::pipeline::reconcile::{self, Report};
+use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 
 use super::remote::Remote;
 use super::{CliError, out};
@@ -27,6 +31,16 @@ pub(super) struct RestoreArgs {
     /// Also when there is a store; it is kept beside as nova.redb.before-restore, which must not be there yet.
     #[arg(long)]
     replace: bool,
+    /// Ask ClickHouse which events it has since the backup: their rows are not sent again.
+    #[arg(long)]
+    reconcile: bool,
+}
+
+#[derive(clap::Args)]
+pub(super) struct RebuildArgs {
+    /// Ask ClickHouse which events it has: of what is read again only the others are sent.
+    #[arg(long)]
+    reconcile: bool,
 }
 
 fn open(path: &Path) -> Result<Store, CliError> {
@@ -73,7 +87,8 @@ fn copy(from: &Path, to: &Path) -> Result<(), CliError> {
     copied.map_err(|error| failed(&format!("cannot copy {} to", from.display()), to, &error))
 }
 
-pub(super) fn restore(args: &RestoreArgs, data: &Path, json: bool) -> Result<(), CliError> {
+pub(super) fn restore(args: &RestoreArgs, config: &Config, json: bool) -> Result<(), CliError> {
+    let data = &config.data_dir;
     if !args.file.exists() {
         return Err(CliError::Failed(format!("there is no file {}", args.file.display())));
     }
@@ -96,21 +111,26 @@ pub(super) fn restore(args: &RestoreArgs, data: &Path, json: bool) -> Result<(),
     // The backup may be the store that is about to be moved away, or on a disk that fails: first it is whole beside.
     let aside = path.with_extension("redb.restoring");
     copy(&args.file, &aside)?;
+    let report = args.reconcile.then(|| reconcile(&open(&aside)?, config, false)).transpose()?;
     let moved = |from: &Path, to: &Path| std::fs::rename(from, to).map_err(|error| failed("cannot make", to, &error));
     if path.exists() {
         moved(&path, &before)?;
     }
     moved(&aside, &path)?;
-    let words = format!(
-        "{} is the store of {}\nwhat was consumed after the backup is read again from Kafka; client events of that time \
-         whose rows ClickHouse has already may be there twice: see docs/operations.md before you start nova",
-        args.file.display(),
-        data.display()
+    let next = report.as_ref().map_or_else(
+        || {
+            "what was consumed after the backup is read again from Kafka; client events of that time whose rows ClickHouse \
+             has already will be there twice: restore again with --reconcile, unless there are none"
+                .to_owned()
+        },
+        told,
     );
-    Ok(out::done(json, &words, &json!({ "restored": args.file, "data": data }))?)
+    let words = format!("{} is the store of {}\n{next}", args.file.display(), data.display());
+    let reconciled = report.as_ref().map(figures);
+    Ok(out::done(json, &words, &json!({ "restored": args.file, "data": data, "reconciled": reconciled }))?)
 }
 
-pub(super) fn run_rebuild(config: &Config, json: bool) -> Result<(), CliError> {
+pub(super) fn run_rebuild(args: &RebuildArgs, config: &Config, json: bool) -> Result<(), CliError> {
     if config.kafka_brokers.is_none() {
         return Err(CliError::Usage(
             "there is no source to read again: kafka.brokers is not set. Captures can be replayed into another --data"
@@ -118,7 +138,35 @@ pub(super) fn run_rebuild(config: &Config, json: bool) -> Result<(), CliError> {
         ));
     }
     let store = open(&existing(&config.data_dir)?)?;
-    let partitions = rebuild(&store).map_err(|error| CliError::Failed(error.to_string()))?;
-    let words = format!("{partitions} partitions are read from their beginning at the next start");
-    Ok(out::done(json, &words, &json!({ "partitions": partitions }))?)
+    let report = args.reconcile.then(|| reconcile(&store, config, true)).transpose()?;
+    let partitions = rebuild(&store, args.reconcile).map_err(|error| CliError::Failed(error.to_string()))?;
+    let asked = report.as_ref().map_or_else(String::new, |report| format!("{}\n", told(report)));
+    let words = format!("{asked}{partitions} partitions are read from their beginning at the next start");
+    let reconciled = report.as_ref().map(figures);
+    Ok(out::done(json, &words, &json!({ "partitions": partitions, "reconciled": reconciled }))?)
+}
+
+fn reconcile(store: &Store, config: &Config, everything: bool) -> Result<Report, CliError> {
+    /// A table of years is read through without an index.
+    const TIMEOUT: Duration = Duration::from_secs(600);
+    let settings = app::clickhouse(config)
+        .ok_or_else(|| CliError::Usage("--reconcile asks ClickHouse, and clickhouse.url is not set".to_owned()))?;
+    let settings = ClickHouseSettings { timeout: TIMEOUT, ..settings };
+    let clickhouse = ClickHouse::new(&settings).map_err(AppError::from)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let report = runtime.block_on(reconcile::reconcile(store, &clickhouse, everything, Clock::System.now_ms()));
+    report.map_err(|error| CliError::Failed(format!("not reconciled, and nothing was replaced: {error}")))
+}
+
+fn told(report: &Report) -> String {
+    let Report { delivered, dropped, left } = report;
+    format!(
+        "ClickHouse has {delivered} events that may come again: they will be counted, and not sent. Of the outbox it has \
+         {dropped} rows, {left} wait"
+    )
+}
+
+fn figures(report: &Report) -> Value {
+    let Report { delivered, dropped, left } = report;
+    json!({ "delivered_events": delivered, "dropped_rows": dropped, "waiting_rows": left })
 }

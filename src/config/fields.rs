@@ -29,6 +29,7 @@ pub struct Config {
     pub registry_url: Option<String>,
     pub registry_user: Option<String>,
     pub registry_password: Option<String>,
+    pub registry_ca_file: Option<String>,
     pub truncate: TruncatePolicy,
     pub placeholder: Option<String>,
     pub connect_url: Option<String>,
@@ -37,6 +38,9 @@ pub struct Config {
     pub clickhouse_database: String,
     pub clickhouse_user: Option<String>,
     pub clickhouse_password: Option<String>,
+    pub clickhouse_ca_file: Option<String>,
+    pub clickhouse_replicated: bool,
+    pub clickhouse_cluster: Option<String>,
     pub clickhouse_outbox_max_mib: u32,
     pub redis_url: Option<String>,
     pub dedup_horizon_hours: u16,
@@ -68,6 +72,7 @@ impl Default for Config {
             registry_url: None,
             registry_user: None,
             registry_password: None,
+            registry_ca_file: None,
             truncate: TruncatePolicy::Quarantine,
             placeholder: None,
             connect_url: None,
@@ -76,6 +81,9 @@ impl Default for Config {
             clickhouse_database: "nova".to_owned(),
             clickhouse_user: None,
             clickhouse_password: None,
+            clickhouse_ca_file: None,
+            clickhouse_replicated: false,
+            clickhouse_cluster: None,
             clickhouse_outbox_max_mib: 8_192,
             redis_url: None,
             dedup_horizon_hours: 24,
@@ -273,6 +281,7 @@ pub(super) const FIELDS: &[Field] = &[
     address!("registry", "url", registry_url, "Schema Registry, for topics in Avro."),
     option!("registry", "user", registry_user, shown, "For basic authentication."),
     option!("registry", "password", registry_password, hidden, "For basic authentication."),
+    option!("registry", "ca_file", registry_ca_file, shown, "PEM file of its authority. Unset: the machine's."),
     Field {
         section: "cdc",
         key: "truncate",
@@ -307,6 +316,30 @@ pub(super) const FIELDS: &[Field] = &[
     text!("clickhouse", "database", clickhouse_database, "Made if it is missing."),
     option!("clickhouse", "user", clickhouse_user, shown, "Unset: ClickHouse's default user."),
     option!("clickhouse", "password", clickhouse_password, hidden, "Of that user."),
+    option!("clickhouse", "ca_file", clickhouse_ca_file, shown, "PEM file of its authority. Unset: the machine's."),
+    Field {
+        section: "clickhouse",
+        key: "replicated",
+        help: "Whether tables are made with Replicated engines: true or false. An existing database keeps its kind.",
+        set: |config, text| {
+            config.clickhouse_replicated = text.parse().map_err(|_| "expected true or false".to_owned())?;
+            Ok(())
+        },
+        get: |config| Value::from(config.clickhouse_replicated),
+    },
+    Field {
+        section: "clickhouse",
+        key: "cluster",
+        help: "Makes them ON CLUSTER of this name. Unset: on the server that is asked.",
+        set: |config, text| {
+            if text.contains(['\'', '\\']) {
+                return Err("expected the name of a cluster, without quotes".to_owned());
+            }
+            config.clickhouse_cluster = optional(text);
+            Ok(())
+        },
+        get: |config| shown(&config.clickhouse_cluster),
+    },
     number!(
         "clickhouse",
         "outbox_max_mib",

@@ -82,6 +82,9 @@ impl Config {
             }
         }
         problems.extend(config.edge.problems());
+        if config.clickhouse_cluster.is_some() && !config.clickhouse_replicated {
+            problems.push("clickhouse.cluster: needs clickhouse.replicated = true".to_owned());
+        }
         if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
     }
 
@@ -214,6 +217,15 @@ mod tests {
         for part in ["auth.jwks_file: is needed", "http.tls_cert: needs", "no path", "networks", "1 to 1000000"] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
+    }
+
+    #[test]
+    fn a_cluster_needs_replicated_tables_and_a_name_without_quotes() {
+        let cluster = ("NOVA_CLICKHOUSE_CLUSTER", "main");
+        let text = Config::from_parts("", env(&[cluster])).unwrap_err().to_string();
+        assert_eq!(text, "clickhouse.cluster: needs clickhouse.replicated = true");
+        assert!(Config::from_parts("", env(&[cluster, ("NOVA_CLICKHOUSE_REPLICATED", "true")])).is_ok());
+        assert!(Config::from_parts("", env(&[("NOVA_CLICKHOUSE_CLUSTER", "a' SYNC")])).is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `/metrics`: every figure that Prometheus reads, one function per group. Counters and histograms that move with
 //! requests live in [`Observed`]; what others know is read at the scrape. The names are those of `docs/operations.md`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -354,6 +355,11 @@ fn warehouse(edge: &Edge, to: &mut Registry) {
     gauges(to, "nova_outbox_oldest_seconds", help, each().map(|(name, one)| (name, age(one.oldest_ms))));
     let stalled = each().map(|(name, one)| (name, f64::from(u8::from(one.stalled.is_some()))));
     gauges(to, "nova_outbox_stalled", "1 while a table takes no rows before a person acts", stalled);
+    let mut findings = BTreeMap::<&str, f64>::new();
+    status.findings().iter().for_each(|finding| *findings.entry(finding.code).or_default() += 1.0);
+    let findings = findings.into_iter().map(|(code, count)| (labels([("code", code)]), count));
+    let help = "What is wrong with ClickHouse's tables, as nova check tells it, by the hourly look";
+    gauges(to, "nova_clickhouse_findings", help, findings);
     counters(
         to,
         "nova_outbox_acknowledged_rows",

@@ -156,11 +156,14 @@ pub(super) fn ready(edge: &Edge) -> Response<Full<Bytes>> {
     }
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let word = if reasons.is_empty() { "ready" } else { "not-ready" };
-    // Shown, but no reason to send the traffic elsewhere: what a job keeps fresh is also made at the read.
+    // Shown, but no reason to send the traffic elsewhere: what a job keeps fresh is also made at the read, and rows wait
+    // for ClickHouse.
     let jobs = edge.jobs.runner.statuses().into_iter();
     let parked: serde_json::Map<_, _> =
         jobs.filter_map(|(job, status)| Some((job.to_owned(), status.parked?.into()))).collect();
-    let body = serde_json::json!({ "status": word, "reasons": reasons, "parked_jobs": parked });
+    let clickhouse = edge.warehouse.as_ref().map(|status| status.complaints()).unwrap_or_default();
+    let body =
+        serde_json::json!({ "status": word, "reasons": reasons, "parked_jobs": parked, "clickhouse": clickhouse });
     let mut response = server::json(status, body.to_string());
     if status != StatusCode::OK {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));

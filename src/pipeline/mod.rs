@@ -2,7 +2,8 @@
 //! and puts everything that a batch causes into one commit; `progress` is what both, and everyone who watches, share.
 //!
 //! `apply` judges one change against its stored row, `rows`, `journal` and `dedup` are the structures behind it, `dead`
-//! reads the dead letters, `meta` is the writer's own small record.
+//! reads the dead letters, `meta` is the writer's own small record. `rebuild` and `reconcile` prepare a stopped store to be
+//! read again.
 
 pub mod apply;
 pub mod dead;
@@ -12,6 +13,7 @@ pub mod journal;
 pub mod meta;
 pub mod progress;
 pub mod rebuild;
+pub mod reconcile;
 pub mod rows;
 pub mod writer;
 

@@ -8,6 +8,7 @@ use rustc_hash::FxHashMap;
 
 use crate::event::TopicPartition;
 
+use super::dedup::DELIVERED_SEGMENT;
 use super::meta::{Meta, TableMeta};
 
 const KEY: &str = "emitted";
@@ -29,8 +30,9 @@ pub enum RebuildError {
 /// of the store: an event has one row there, however often it is read.
 pub type Emitted = FxHashMap<TopicPartition, i64>;
 
-/// In one commit; how many partitions will be read again.
-pub fn rebuild(store: &Store) -> Result<usize, RebuildError> {
+/// In one commit; how many partitions will be read again. `reconciled`: the events whose rows ClickHouse has are known one
+/// by one, and rows that it lost are sent again; else an event that was read before has its row.
+pub fn rebuild(store: &Store, reconciled: bool) -> Result<usize, RebuildError> {
     let read = store.read()?;
     let mut emitted = load(&read)?;
     let (mut partitions, mut failed) = (0, None);
@@ -49,6 +51,9 @@ pub fn rebuild(store: &Store) -> Result<usize, RebuildError> {
     if let Some(error) = failed {
         return Err(error.into());
     }
+    if reconciled {
+        emitted.clear();
+    }
     let mut meta = Meta::load(&read)?.unwrap_or_default();
     let last = read.last(JOURNAL, |sequence, _| sequence)?.unwrap_or(0);
     (meta.covered, meta.checkpoint_bytes, meta.dedup_floor_ms) = (meta.covered.max(last), 0, i64::MIN);
@@ -62,8 +67,9 @@ pub fn rebuild(store: &Store) -> Result<usize, RebuildError> {
     write.clear(JOURNAL)?;
     write.clear(CHECKPOINT)?;
     write.clear(DEDUP_OPEN)?;
-    write.clear(DEDUP_KEYS)?;
-    write.clear(DEDUP_SEGMENT)?;
+    // What is known to be delivered stays: it comes again.
+    write.remove_range(DEDUP_KEYS, ..(DELIVERED_SEGMENT, 0u32))?;
+    write.remove_range(DEDUP_SEGMENT, ..DELIVERED_SEGMENT)?;
     write.put(META, KEY, &encode(&emitted))?;
     meta.save(&write)?;
     write.commit()?;

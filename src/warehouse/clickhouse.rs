@@ -1,12 +1,18 @@
 //! The client: every insert with all its settings pinned, every answer as a [`Failure`] or none.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clickhouse::error::Error;
 use clickhouse::{Client, Compression};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::rt::TokioExecutor;
+
+use crate::tls::{self, TlsError, causes};
 
 use super::Target;
+use super::layout::Layout;
 use super::verdict::{Failure, code};
 
 /// Inserts are atomic and deduplicated only with these; defaults change between versions and profiles.
@@ -24,6 +30,8 @@ const INSERT_SETTINGS: [(&str, &str); 9] = [
 ];
 /// An answer to a question of ours is small.
 const ANSWER_MAX_BYTES: usize = 16 << 20;
+/// ClickHouse closes a connection that is idle for 3 s; one that is used just then would break off.
+const IDLE_MAX: Duration = Duration::from_secs(2);
 
 /// Where ClickHouse is and who asks.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,6 +41,9 @@ pub struct ClickHouseSettings {
     pub database: String,
     pub user: Option<String>,
     pub password: Option<String>,
+    /// PEM file of the authority of an `https://` address; `None` trusts the machine's.
+    pub ca_file: Option<PathBuf>,
+    pub layout: Layout,
     /// For one request, from the first byte to the answer.
     pub timeout: Duration,
 }
@@ -51,12 +62,15 @@ pub struct ClickHouse {
     bare: Client,
     client: Client,
     database: String,
+    layout: Layout,
     timeout: Duration,
 }
 
 impl ClickHouse {
-    pub fn new(settings: &ClickHouseSettings) -> ClickHouse {
-        let mut bare = Client::default().with_url(&settings.url).with_compression(Compression::None);
+    pub fn new(settings: &ClickHouseSettings) -> Result<ClickHouse, TlsError> {
+        let connector = tls::connector(&settings.url, settings.ca_file.as_deref())?;
+        let http = HttpClient::builder(TokioExecutor::new()).pool_idle_timeout(IDLE_MAX).build(connector);
+        let mut bare = Client::with_http_client(http).with_url(&settings.url).with_compression(Compression::None);
         if let Some(user) = &settings.user {
             bare = bare.with_user(user);
         }
@@ -64,11 +78,16 @@ impl ClickHouse {
             bare = bare.with_password(password);
         }
         let client = bare.clone().with_database(&settings.database);
-        ClickHouse { bare, client, database: settings.database.clone(), timeout: settings.timeout }
+        let ClickHouseSettings { database, layout, timeout, .. } = settings;
+        Ok(ClickHouse { bare, client, database: database.clone(), layout: layout.clone(), timeout: *timeout })
     }
 
     pub fn database(&self) -> &str {
         &self.database
+    }
+
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// Stores rows (RowBinary) under a deduplication token.
@@ -118,6 +137,46 @@ impl ClickHouse {
         Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
     }
 
+    /// Calls `each` for every row of `width` bytes (RowBinary) while the answer comes in, however long it is.
+    pub async fn fixed_rows<E: From<Failure>>(
+        &self,
+        sql: &str,
+        width: usize,
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut cursor = self.client.query_raw(sql).fetch_bytes("RowBinary").map_err(failure)?;
+        let mut rest: Vec<u8> = Vec::new();
+        loop {
+            let next = tokio::time::timeout(self.timeout, cursor.next()).await;
+            let Some(bytes) = next.map_err(|_| Failure::TimedOut)?.map_err(failure)? else { break };
+            rest.extend_from_slice(&bytes);
+            let whole = rest.len() - rest.len() % width;
+            rest[..whole].chunks_exact(width).try_for_each(&mut each)?;
+            rest.drain(..whole);
+        }
+        match rest.len() {
+            0 => Ok(()),
+            left => Err(Failure::Broken(format!("the answer ends {left} bytes into a row of {width}")).into()),
+        }
+    }
+
+    /// Ends this user's queries whose id begins so, and waits until they have ended.
+    pub async fn end_inserts(&self, id_prefix: &str) -> Result<(), Failure> {
+        let kill = format!("KILL QUERY{} WHERE startsWith(query_id, '{id_prefix}') SYNC", self.layout.on_cluster());
+        match self.run(&kill).await {
+            Err(failure @ (Failure::Unreachable(_) | Failure::Broken(_) | Failure::TimedOut)) => Err(failure),
+            Err(Failure::Refused { .. }) | Ok(()) => Ok(()),
+        }
+    }
+
+    /// Before a look at a replicated table: another replica may have taken the insert that is looked for.
+    pub async fn catch_up(&self, target: Target) -> Result<(), Failure> {
+        match self.layout.replicated {
+            true => self.run(&format!("SYSTEM SYNC REPLICA {target}")).await,
+            false => Ok(()),
+        }
+    }
+
     /// The first field of the first row as a number.
     pub async fn number(&self, sql: &str) -> Result<u64, Failure> {
         let rows = self.rows(sql).await?;
@@ -132,13 +191,13 @@ fn failure(error: Error) -> Failure {
         Error::TimedOut => Failure::TimedOut,
         Error::BadResponse(text) => Failure::Refused { code: code(&text), text },
         Error::Network(source) => {
-            let text = chain(&*source);
+            let text = causes(&*source);
             match connecting(&*source) {
                 true => Failure::Unreachable(text),
                 false => Failure::Broken(text),
             }
         }
-        other => Failure::Refused { code: code(&other.to_string()), text: chain(&other) },
+        other => Failure::Refused { code: code(&other.to_string()), text: causes(&other) },
     }
 }
 
@@ -146,14 +205,4 @@ fn failure(error: Error) -> Failure {
 fn connecting(error: &(dyn std::error::Error + 'static)) -> bool {
     let own = error.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect());
     own || error.source().is_some_and(connecting)
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text = format!("{text}: {error}");
-        next = error.source();
-    }
-    text
 }

@@ -1,27 +1,62 @@
 //! What in ClickHouse would lose or double rows: told at start, every hour, and by `nova check`.
 
+use std::collections::BTreeSet;
+use std::fmt;
+
 use super::clickhouse::ClickHouse;
+use super::outbox::Mark;
+use super::sender::SAFE_HORIZON_MS;
 use super::verdict::Failure;
 use super::{Target, Wire};
 
 /// A smaller window could forget a token before its batch is confirmed.
 pub const WINDOW_MIN: u64 = 1_000;
+/// A replicated table forgets tokens by time, too: not sooner than nova stops to rely on them, with as much again for the
+/// insert itself and clocks that differ.
+pub const WINDOW_MIN_S: u64 = 2 * SAFE_HORIZON_MS as u64 / 1_000;
 /// The tables that the views fill.
-const VIEW_TARGETS: [&str; 3] = ["post_metrics_1m", "post_metrics_1h", "user_author_90d"];
+pub const VIEW_TARGETS: [&str; 3] = ["post_metrics_1m", "post_metrics_1h", "user_author_90d"];
 /// Settings of an insert that a profile may forbid to change.
 const NEEDED: [(&str, &str); 3] =
     [("async_insert", "0"), ("insert_deduplicate", "1"), ("deduplicate_blocks_in_dependent_materialized_views", "1")];
 
+/// What takes no rows before a finding is repaired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stops {
+    Table(Target),
+    Everything,
+    /// What is wrong is past.
+    Nothing,
+}
+
+impl Stops {
+    pub fn stops(self, target: Target) -> bool {
+        match self {
+            Stops::Table(of) => of == target,
+            Stops::Everything => true,
+            Stops::Nothing => false,
+        }
+    }
+}
+
 /// Something that is wrong, and the way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The table that takes no rows before it is repaired; `None` concerns all.
-    pub target: Option<Target>,
+    pub stops: Stops,
     /// A short stable code.
     pub code: &'static str,
     pub detail: String,
     pub remedy: String,
 }
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.detail, self.remedy)
+    }
+}
+
+/// Code of a finding: a table is not there.
+pub const TABLE_MISSING: &str = "table-missing";
 
 /// Looks at every table that receives inserts.
 pub async fn lint(clickhouse: &ClickHouse) -> Result<Vec<Finding>, Failure> {
@@ -37,10 +72,10 @@ pub async fn lint(clickhouse: &ClickHouse) -> Result<Vec<Finding>, Failure> {
     let mut findings = Vec::new();
     for target in Target::ALL {
         let Some(table) = tables.iter().find(|row| row.first().is_some_and(|name| name == target.name())) else {
-            findings.push(missing(Some(target), target.name()));
+            findings.push(missing(Stops::Table(target), target.name()));
             continue;
         };
-        window(Some(target), table, &mut findings);
+        window(target, table, &mut findings);
         engine(target, table, &mut findings);
         let of = columns.iter().filter(|row| row.first().is_some_and(|name| name == target.name()));
         let of: Vec<_> = of.filter_map(|row| Some((row.get(1)?.as_str(), row.get(2)?.as_str()))).collect();
@@ -48,8 +83,8 @@ pub async fn lint(clickhouse: &ClickHouse) -> Result<Vec<Finding>, Failure> {
     }
     for name in VIEW_TARGETS {
         match tables.iter().find(|row| row.first().is_some_and(|known| known == name)) {
-            Some(table) => window(Some(Target::Events), table, &mut findings),
-            None => findings.push(missing(None, name)),
+            Some(table) => window(Target::Events, table, &mut findings),
+            None => findings.push(missing(Stops::Everything, name)),
         }
     }
     let names = NEEDED.map(|(name, _)| format!("'{name}'")).join(", ");
@@ -59,7 +94,7 @@ pub async fn lint(clickhouse: &ClickHouse) -> Result<Vec<Finding>, Failure> {
         let wanted = NEEDED.iter().find(|(known, _)| known == name).map_or("", |(_, wanted)| wanted);
         if readonly == "1" && value != wanted {
             findings.push(Finding {
-                target: None,
+                stops: Stops::Everything,
                 code: "setting-fixed",
                 detail: format!("{name} is {value} and this user may not change it"),
                 remedy: format!(
@@ -80,33 +115,75 @@ pub async fn schema_of(clickhouse: &ClickHouse, target: Target) -> Result<Option
     Ok(schema(target, &columns))
 }
 
-fn missing(target: Option<Target>, name: &str) -> Finding {
+/// Whether the table still has batches that it acknowledged: one of every hour of the last two days. Its highest batch
+/// would not tell: the next insert after a loss is higher than all before.
+pub async fn missing_batches(
+    clickhouse: &ClickHouse,
+    store_id: u64,
+    marks: &[Mark],
+) -> Result<Option<Finding>, Failure> {
+    if marks.is_empty() {
+        return Ok(None);
+    }
+    let list = |of: fn(&Mark) -> u64| marks.iter().map(|mark| of(mark).to_string()).collect::<Vec<_>>().join(", ");
+    let (batches, months) = (list(|mark| mark.batch), list(|mark| u64::from(mark.partition)));
+    let sql = format!(
+        "SELECT DISTINCT _nova_batch FROM {} WHERE _nova_store = {store_id} AND _nova_batch IN ({batches}) \
+         AND toYYYYMM(event_time) IN ({months})",
+        Target::Events
+    );
+    let found = clickhouse.rows(&sql).await?;
+    let found: BTreeSet<u64> = found.iter().filter_map(|row| row.first()?.parse().ok()).collect();
+    let gone: Vec<_> = marks.iter().filter(|mark| !found.contains(&mark.batch)).collect();
+    let Some(first) = gone.iter().min_by_key(|mark| mark.at_ms) else { return Ok(None) };
+    let since = jiff::Timestamp::from_millisecond(first.at_ms).map(|time| time.to_string()).unwrap_or_default();
+    Ok(Some(Finding {
+        stops: Stops::Nothing,
+        code: "batches-missing",
+        detail: format!(
+            "{}: {} of {} batches that were looked for are gone since they were acknowledged, the first of {since}",
+            Target::Events,
+            gone.len(),
+            marks.len()
+        ),
+        remedy:
+            "if ClickHouse was restored from a backup, stop nova and run nova rebuild --reconcile, which sends again \
+                 what is missing; if rows were deleted on purpose, this ends by itself within two days"
+                .to_owned(),
+    }))
+}
+
+fn missing(stops: Stops, name: &str) -> Finding {
     Finding {
-        target,
-        code: "table-missing",
+        stops,
+        code: TABLE_MISSING,
         detail: format!("there is no table {name}"),
         remedy: "run nova migrate; if it was dropped by hand, remove its line from schema_migrations first".to_owned(),
     }
 }
 
-fn window(target: Option<Target>, table: &[String], findings: &mut Vec<Finding>) {
+fn window(target: Target, table: &[String], findings: &mut Vec<Finding>) {
     let [name, engine, _, full] = table else { return };
-    let setting = match engine.starts_with("Replicated") || engine.starts_with("Shared") {
-        true => "replicated_deduplication_window",
-        false => "non_replicated_deduplication_window",
-    };
-    let value = full.split(&format!(" {setting} = ")).nth(1).map(|rest| {
-        rest.bytes().take_while(u8::is_ascii_digit).fold(0u64, |sum, digit| sum * 10 + u64::from(digit - b'0'))
-    });
-    // Replicated tables have a window unless it is taken away.
-    let enough = value.map_or(engine.starts_with("Replicated") || engine.starts_with("Shared"), |v| v >= WINDOW_MIN);
-    if !enough {
-        findings.push(Finding {
-            target,
-            code: "dedup-window",
-            detail: format!("{name}: {setting} is {}: a retried insert would be stored twice", value.unwrap_or(0)),
-            remedy: format!("ALTER TABLE {name} MODIFY SETTING {setting} = 10000"),
+    let mut least = |setting: &str, least: u64, wanted: u64, default: Option<u64>| {
+        let value = full.split(&format!(" {setting} = ")).nth(1).map(|rest| {
+            rest.bytes().take_while(u8::is_ascii_digit).fold(0u64, |sum, digit| sum * 10 + u64::from(digit - b'0'))
         });
+        let value = value.or(default).unwrap_or(0);
+        if value < least {
+            findings.push(Finding {
+                stops: Stops::Table(target),
+                code: "dedup-window",
+                detail: format!("{name}: {setting} is {value}: a retried insert could be stored twice"),
+                remedy: format!("ALTER TABLE {name} MODIFY SETTING {setting} = {wanted}"),
+            });
+        }
+    };
+    if engine.starts_with("Replicated") || engine.starts_with("Shared") {
+        // They have both windows unless they are taken away; no version's default is below these.
+        least("replicated_deduplication_window", WINDOW_MIN, 10_000, Some(WINDOW_MIN));
+        least("replicated_deduplication_window_seconds", WINDOW_MIN_S, 2 * WINDOW_MIN_S, Some(WINDOW_MIN_S));
+    } else {
+        least("non_replicated_deduplication_window", WINDOW_MIN, 10_000, None);
     }
 }
 
@@ -121,7 +198,7 @@ fn engine(target: Target, table: &[String], findings: &mut Vec<Finding>) {
     };
     if !fits {
         findings.push(Finding {
-            target: Some(target),
+            stops: Stops::Table(target),
             code: "engine",
             detail: format!("{name} has the engine {engine}, expected {wanted}"),
             remedy: format!("rename the table away, remove its line from schema_migrations, run nova migrate, and copy the rows back ({wanted})"),
@@ -129,7 +206,7 @@ fn engine(target: Target, table: &[String], findings: &mut Vec<Finding>) {
     }
     if matches!(target, Target::Rows(_)) && sorting_key != "id" {
         findings.push(Finding {
-            target: Some(target),
+            stops: Stops::Table(target),
             code: "sorting-key",
             detail: format!("{name} is ordered by ({sorting_key}): only rows with equal keys replace each other"),
             remedy: "make the table again with ORDER BY id".to_owned(),
@@ -147,7 +224,7 @@ fn schema(target: Target, columns: &[(&str, &str)]) -> Option<Finding> {
     };
     let problems: Vec<_> = target.columns().into_iter().filter_map(differs).collect();
     (!problems.is_empty()).then(|| Finding {
-        target: Some(target),
+        stops: Stops::Table(target),
         code: "columns",
         detail: format!("{target}: {}", problems.join("; ")),
         remedy: format!(
@@ -166,7 +243,7 @@ mod tests {
 
     fn of(target: Target, table: [&str; 4]) -> Vec<&'static str> {
         let mut findings = Vec::new();
-        window(Some(target), &row(table), &mut findings);
+        window(target, &row(table), &mut findings);
         engine(target, &row(table), &mut findings);
         findings.into_iter().map(|finding| finding.code).collect()
     }
@@ -185,6 +262,19 @@ mod tests {
         assert_eq!(of(likes, ["likes_cdc", "MergeTree", "id", &plain]), ["engine"]);
         let replicated = "ReplicatedReplacingMergeTree('/p', '{replica}', _version, _deleted) ORDER BY id";
         assert!(of(likes, ["likes_cdc", "ReplicatedReplacingMergeTree", "id", replicated]).is_empty());
+        for settings in
+            ["", " SETTINGS replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 7200"]
+        {
+            let full = format!("{replicated}{settings}");
+            assert!(of(likes, ["likes_cdc", "ReplicatedReplacingMergeTree", "id", &full]).is_empty(), "{settings}");
+        }
+        for taken in ["replicated_deduplication_window = 0", "replicated_deduplication_window_seconds = 600"] {
+            let full = format!("{replicated} SETTINGS index_granularity = 8192, {taken}");
+            assert_eq!(of(likes, ["likes_cdc", "ReplicatedReplacingMergeTree", "id", &full]), ["dedup-window"]);
+        }
+        // The window of the other kind of table does nothing here.
+        let other = format!("{replicated} SETTINGS non_replicated_deduplication_window = 0");
+        assert!(of(likes, ["likes_cdc", "ReplicatedReplacingMergeTree", "id", &other]).is_empty());
     }
 
     #[test]

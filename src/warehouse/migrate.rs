@@ -2,7 +2,9 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::Target;
 use super::clickhouse::ClickHouse;
+use super::lint::VIEW_TARGETS;
 use super::verdict::Failure;
 
 /// A numbered file of DDL. Applied files never change; what is new is a new file.
@@ -21,6 +23,7 @@ macro_rules! migrations {
 /// Every migration, in order.
 pub const MIGRATIONS: &[Migration] = migrations!["0001_post_events", "0002_cdc_tables", "0003_metrics"];
 
+/// Of each server its own, replicated or not: it tells what that server was given.
 const RECORD_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (name String, checksum String, \
     applied_at DateTime('UTC') DEFAULT now('UTC')) ENGINE = ReplacingMergeTree ORDER BY name";
 
@@ -34,6 +37,12 @@ pub enum MigrateError {
          is new into a new one"
     )]
     Changed(&'static str),
+    #[error(
+        "{table} has the engine {engine}, and clickhouse.replicated is {replicated}: set it to {}, or name another \
+         clickhouse.database. nova converts no tables; docs/clickhouse.md tells how it is done",
+        !.replicated
+    )]
+    OtherLayout { table: String, engine: String, replicated: bool },
 }
 
 impl Migration {
@@ -52,8 +61,10 @@ impl Migration {
 pub async fn migrate(clickhouse: &ClickHouse) -> Result<Vec<&'static str>, MigrateError> {
     let failed = |migration| move |failure| MigrateError::Failed { migration, failure };
     let database = clickhouse.database().replace('`', "");
-    let create = format!("CREATE DATABASE IF NOT EXISTS `{database}`");
+    let layout = clickhouse.layout();
+    let create = format!("CREATE DATABASE IF NOT EXISTS `{database}`{}", layout.on_cluster());
     clickhouse.run_bare(&create).await.map_err(failed("the database"))?;
+    same_layout(clickhouse).await?;
     clickhouse.run(RECORD_TABLE).await.map_err(failed("schema_migrations"))?;
     let known = clickhouse.rows("SELECT name, checksum FROM schema_migrations FINAL").await;
     let known = known.map_err(failed("schema_migrations"))?;
@@ -65,7 +76,7 @@ pub async fn migrate(clickhouse: &ClickHouse) -> Result<Vec<&'static str>, Migra
             None => {}
         }
         for statement in migration.statements() {
-            clickhouse.run(statement).await.map_err(failed(migration.name))?;
+            clickhouse.run(&layout.statement(statement)).await.map_err(failed(migration.name))?;
         }
         let (name, checksum) = (migration.name, migration.checksum());
         let record = format!("INSERT INTO schema_migrations (name, checksum) VALUES ('{name}', '{checksum}')");
@@ -73,6 +84,25 @@ pub async fn migrate(clickhouse: &ClickHouse) -> Result<Vec<&'static str>, Migra
         applied.push(migration.name);
     }
     Ok(applied)
+}
+
+/// Refuses tables that were made in another layout: half of the tables replicated would be neither.
+async fn same_layout(clickhouse: &ClickHouse) -> Result<(), MigrateError> {
+    let database = clickhouse.database().replace('\'', "");
+    let sql = format!("SELECT name, engine FROM system.tables WHERE database = '{database}'");
+    let rows = clickhouse.rows(&sql).await;
+    let rows = rows.map_err(|failure| MigrateError::Failed { migration: "the database", failure })?;
+    let ours =
+        |name: &String| VIEW_TARGETS.contains(&name.as_str()) || Target::ALL.iter().any(|one| one.name() == name);
+    let replicated = clickhouse.layout().replicated;
+    for row in rows {
+        let [table, engine, ..] = row.as_slice() else { continue };
+        // ClickHouse Cloud makes Shared… of both.
+        if ours(table) && !engine.starts_with("Shared") && engine.starts_with("Replicated") != replicated {
+            return Err(MigrateError::OtherLayout { table: table.clone(), engine: engine.clone(), replicated });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

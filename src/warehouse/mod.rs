@@ -4,11 +4,15 @@
 //! never change again, under a token that contains their hash (N8). The `sender` delivers sealed batches, one `task` a
 //! table: `clickhouse` is the client with its pinned settings, `verdict` says what an answer means, `bisect` finds the
 //! rows that a table refuses, the `breaker` leaves a server alone that is away. `status` is what all of them, and
-//! everyone who watches, share. `migrate` applies `clickhouse/*.sql`, `lint` tells what would lose or double rows.
+//! everyone who watches, share. `migrate` applies `clickhouse/*.sql`
+//! in the `layout` of one server or of a cluster, `lint` tells what would lose or double rows,
+//! `delivered` what a table has of a store.
 
 pub mod bisect;
 pub mod breaker;
 pub mod clickhouse;
+pub mod delivered;
+pub mod layout;
 pub mod lint;
 pub mod migrate;
 pub mod outbox;

@@ -1,5 +1,9 @@
 //! The writer's side of the warehouse: rows are collected in the commits that cause them, as chunks of batches, and a
-//! full or old batch is sealed: its bytes never change again (N8). A ledger balances at every commit (N3).
+//! full or old batch is sealed: its bytes never change again (N8). A `ledger` balances at every commit (N3). After a
+//! restore, `reconcile` takes out what ClickHouse has.
+
+mod ledger;
+mod reconcile;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +18,11 @@ use super::Target;
 use super::rows::{self, EventRow, RowChange};
 use super::status::{Status, TargetStatus};
 
+use self::ledger::{Ledger, Ledgers};
+
+pub use self::ledger::Mark;
+pub use self::reconcile::{ReconcileError, Reconciled};
+
 /// A batch is sealed at whichever comes first.
 pub const BATCH_MAX_ROWS: u32 = 50_000;
 pub const BATCH_MAX_BYTES: u64 = 16 << 20;
@@ -23,10 +32,10 @@ pub const BATCH_MAX_AGE_BEHIND_MS: i64 = 30_000;
 /// Batches of a table beyond the durable acknowledgement: so many may be on their way, and more mean it is behind.
 pub const AHEAD_MAX_BATCHES: usize = 4;
 /// Batches that grow at once, of all tables and partition values; beyond it all are sealed.
-const OPEN_MAX: usize = 16;
+pub(super) const OPEN_MAX: usize = 16;
 const CHUNK_MAX_BYTES: usize = 256 << 10;
 const KEY: &str = "outbox";
-const VERSION: u8 = 1;
+const CHUNK_VERSION: u8 = 1;
 const WHAT: &str = "outbox";
 
 /// What became of a sealed batch.
@@ -58,15 +67,6 @@ pub enum OutboxError {
     Imbalance { table: &'static str, emitted: u64, found: u64 },
 }
 
-/// Numbers of one table that outlive the process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Ledger {
-    next: u64,
-    emitted: u64,
-    acknowledged: u64,
-    dead: u64,
-}
-
 /// A batch that still grows.
 struct Open {
     batch: u64,
@@ -84,13 +84,14 @@ struct Open {
 struct Sealed {
     rows: u32,
     bytes: u64,
+    partition: u32,
     began_ms: i64,
 }
 
 /// See the module.
 pub struct Outbox {
     store_id: u64,
-    ledgers: [Ledger; Target::COUNT],
+    ledgers: Ledgers,
     open: Vec<(Target, Open)>,
     sealed: BTreeMap<(u8, u64), Sealed>,
     changed: bool,
@@ -100,14 +101,14 @@ pub struct Outbox {
 impl Outbox {
     /// The outbox as the last commit left it.
     pub fn load(read: &ReadTxn, store_id: u64, status: Arc<Status>) -> Result<Outbox, OutboxError> {
-        let (ledgers, unsealed) = read.get_with(META, KEY, decode)?.transpose()?.unwrap_or_default();
+        let (ledgers, unsealed) = read.get_with(META, KEY, ledger::decode)?.transpose()?.unwrap_or_default();
         let mut outbox =
             Outbox { store_id, ledgers, open: Vec::new(), sealed: BTreeMap::new(), changed: false, status };
         let mut failed = None;
         read.scan(OUTBOX_BATCH, (0u8, 0u64).., |key, bytes| match OutboxBatch::decode(bytes) {
             Ok(batch) => {
-                let OutboxBatch { rows, bytes, sealed_at_ms, .. } = batch;
-                outbox.sealed.insert(key, Sealed { rows, bytes, began_ms: sealed_at_ms });
+                let OutboxBatch { rows, bytes, partition, sealed_at_ms, .. } = batch;
+                outbox.sealed.insert(key, Sealed { rows, bytes, partition, began_ms: sealed_at_ms });
                 true
             }
             Err(error) => {
@@ -146,9 +147,7 @@ impl Outbox {
     fn open(&mut self, target: Target, partition: u32, now_ms: i64) -> &mut Open {
         let fits = |(of, open): &(Target, Open)| *of == target && open.partition == partition && !open.full();
         let index = self.open.iter().rposition(fits).unwrap_or_else(|| {
-            let ledger = &mut self.ledgers[usize::from(target.number())];
-            let batch = ledger.next;
-            ledger.next += 1;
+            let batch = self.ledgers.of(target).take_number();
             self.open.push((target, Open::new(batch, partition, now_ms)));
             self.open.len() - 1
         });
@@ -162,7 +161,7 @@ impl Outbox {
         if let Some((_, open)) = self.open.last_mut() {
             open.pending_rows += 1;
         }
-        self.ledgers[usize::from(target.number())].emitted += 1;
+        self.ledgers.of(target).emitted += 1;
         self.changed = true;
     }
 
@@ -194,7 +193,8 @@ impl Outbox {
         }
         self.open = left;
         if std::mem::take(&mut self.changed) {
-            write.put(META, KEY, &self.encode())?;
+            let open = self.open.iter().map(|(target, open)| (*target, open.batch));
+            write.put(META, KEY, &self.ledgers.encode(open))?;
         }
         Ok(())
     }
@@ -203,22 +203,32 @@ impl Outbox {
         let Open { batch, partition, rows, bytes, chunks, hash, began_ms, .. } = open;
         let sealed = OutboxBatch { rows, bytes, hash: hash.digest128(), chunks, partition, sealed_at_ms: now_ms };
         write.put(OUTBOX_BATCH, (target.number(), batch), &sealed.encode())?;
-        self.sealed.insert((target.number(), batch), Sealed { rows, bytes, began_ms });
+        self.sealed.insert((target.number(), batch), Sealed { rows, bytes, partition, began_ms });
         self.changed = true;
         Ok(())
     }
 
     /// Takes a delivered batch out, in the commit at hand; false when it is gone already.
-    pub fn settle(&mut self, settled: &Settled, write: &WriteTxn) -> Result<bool, WriteError> {
-        let key = (settled.target.number(), settled.batch);
-        let Some(sealed) = self.sealed.remove(&key) else { return Ok(false) };
-        write.remove(OUTBOX_BATCH, key)?;
-        write.remove_range(OUTBOX_SEGMENT, (key.0, key.1, 0)..=(key.0, key.1, u32::MAX))?;
-        let ledger = &mut self.ledgers[usize::from(key.0)];
-        ledger.acknowledged += u64::from(sealed.rows) - settled.dead.len() as u64;
-        ledger.dead += settled.dead.len() as u64;
+    pub fn settle(&mut self, settled: &Settled, write: &WriteTxn, now_ms: i64) -> Result<bool, WriteError> {
+        let Settled { target, batch, dead } = settled;
+        let Some(sealed) = self.remove(*target, *batch, write)? else { return Ok(false) };
+        let stored = u64::from(sealed.rows) - dead.len() as u64;
+        let ledger = self.ledgers.of(*target);
+        ledger.acknowledged += stored;
+        ledger.dead += dead.len() as u64;
+        if *target == Target::Events && stored > 0 {
+            self.ledgers.mark(Mark { batch: *batch, partition: sealed.partition, at_ms: now_ms });
+        }
         self.changed = true;
         Ok(true)
+    }
+
+    fn remove(&mut self, target: Target, batch: u64, write: &WriteTxn) -> Result<Option<Sealed>, WriteError> {
+        let key = (target.number(), batch);
+        let Some(sealed) = self.sealed.remove(&key) else { return Ok(None) };
+        write.remove(OUTBOX_BATCH, key)?;
+        write.remove_range(OUTBOX_SEGMENT, (key.0, key.1, 0)..=(key.0, key.1, u32::MAX))?;
+        Ok(Some(sealed))
     }
 
     /// N3: emitted = acknowledged + dead + waiting, for every table.
@@ -235,11 +245,11 @@ impl Outbox {
 
     /// After the commit: tells the sender and everyone who watches.
     pub fn publish(&self) {
-        self.status.committed(self.counts());
+        self.status.committed(self.counts(), self.ledgers.marks());
     }
 
     fn counts(&self) -> [TargetStatus; Target::COUNT] {
-        let mut counts = self.ledgers.each_ref().map(|ledger| TargetStatus {
+        let mut counts = self.ledgers.tables.each_ref().map(|ledger: &Ledger| TargetStatus {
             emitted: ledger.emitted,
             acknowledged: ledger.acknowledged,
             dead: ledger.dead,
@@ -258,41 +268,6 @@ impl Outbox {
         }
         counts
     }
-
-    fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION];
-        for ledger in &self.ledgers {
-            for number in [ledger.next, ledger.emitted, ledger.acknowledged, ledger.dead] {
-                out.put_varint(number);
-            }
-        }
-        out.put_varint(self.open.len() as u64);
-        for (target, open) in &self.open {
-            out.put_u8(target.number());
-            out.put_varint(open.batch);
-        }
-        out
-    }
-}
-
-type Saved = ([Ledger; Target::COUNT], Vec<(Target, u64)>);
-
-fn decode(bytes: &[u8]) -> Result<Saved, CodecError> {
-    let (mut reader, _) = Reader::versioned(WHAT, bytes, VERSION)?;
-    let mut ledgers: [Ledger; Target::COUNT] = Default::default();
-    for ledger in &mut ledgers {
-        let Ledger { next, emitted, acknowledged, dead } = ledger;
-        for number in [next, emitted, acknowledged, dead] {
-            *number = reader.varint()?;
-        }
-    }
-    let mut open = Vec::new();
-    for _ in 0..reader.varint()? {
-        let target = Target::ALL.get(usize::from(reader.u8()?)).ok_or(CodecError::Invalid(WHAT))?;
-        open.push((*target, reader.varint()?));
-    }
-    reader.end()?;
-    Ok((ledgers, open))
 }
 
 impl Open {
@@ -312,7 +287,7 @@ impl Open {
         self.rows += rows;
         for piece in pending.chunks(CHUNK_MAX_BYTES) {
             let mut chunk = Vec::with_capacity(piece.len() + 24);
-            chunk.put_u8(VERSION);
+            chunk.put_u8(CHUNK_VERSION);
             chunk.put_varint(u64::from(std::mem::take(&mut rows)));
             chunk.put_varint(u64::from(self.partition));
             chunk.put_zigzag(self.began_ms);
@@ -351,7 +326,7 @@ fn scan_chunks(read: &ReadTxn, target: Target, batch: u64, mut each: impl FnMut(
     let mut failed = None;
     read.scan(OUTBOX_SEGMENT, (number, batch, 0u32)..=(number, batch, u32::MAX), |_, bytes| {
         let chunk = || -> Result<Chunk<'_>, CodecError> {
-            let (mut reader, _) = Reader::versioned(WHAT, bytes, VERSION)?;
+            let (mut reader, _) = Reader::versioned(WHAT, bytes, CHUNK_VERSION)?;
             let (rows, partition, began_ms) = (reader.varint_u32()?, reader.varint_u32()?, reader.zigzag()?);
             Ok(Chunk { rows, partition, began_ms, rows_bytes: reader.rest() })
         };

@@ -2,7 +2,6 @@
 //! the table has them. What became of a batch is reported to the writer, who takes it out of the outbox in a commit; a
 //! crash between the two sends it again, and ClickHouse drops it by its token.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -26,6 +25,10 @@ use super::verdict::Failure;
 const LINT_EVERY: Duration = Duration::from_secs(3_600);
 const VIEWS_EVERY: Duration = Duration::from_secs(30);
 
+/// An insert whose end is not known, of a batch older than this, is looked for before it is sent again: the server may
+/// have forgotten its token.
+pub const SAFE_HORIZON_MS: i64 = 30 * 60_000;
+
 /// How fast the sender tries again.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
@@ -34,14 +37,13 @@ pub struct Pace {
     pub backoff_last_ms: u64,
     /// Between attempts on a table that stalls.
     pub stall_ms: u64,
-    /// An insert whose end is not known, of a batch older than this, is looked for before it is sent again: the server
-    /// may have forgotten its token.
+    /// See [`SAFE_HORIZON_MS`].
     pub safe_horizon_ms: i64,
 }
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace { backoff_first_ms: 200, backoff_last_ms: 30_000, stall_ms: 5_000, safe_horizon_ms: 30 * 60_000 }
+        Pace { backoff_first_ms: 200, backoff_last_ms: 30_000, stall_ms: 5_000, safe_horizon_ms: SAFE_HORIZON_MS }
     }
 }
 
@@ -92,16 +94,17 @@ impl Sender {
 pub(super) struct Shared {
     pub parts: SenderParts,
     prepared: OnceCell<()>,
-    findings: RefCell<Vec<Finding>>,
 }
 
 async fn run(parts: SenderParts, mut stopped: watch::Receiver<bool>) {
-    let shared = Rc::new(Shared { parts, prepared: OnceCell::new(), findings: RefCell::default() });
+    let shared = Rc::new(Shared { parts, prepared: OnceCell::new() });
     for target in Target::ALL {
         tokio::task::spawn_local(Task::new(Rc::clone(&shared), target).run());
     }
     let looking = Rc::clone(&shared);
     tokio::task::spawn_local(async move {
+        // Also with nothing to deliver: what is wrong is told at the start.
+        shared.prepare().await;
         loop {
             tokio::time::sleep(LINT_EVERY).await;
             shared.lint().await;
@@ -138,15 +141,27 @@ impl Shared {
     }
 
     pub async fn lint(&self) {
-        match lint::lint(&self.parts.clickhouse).await {
+        match self.look().await {
             Ok(findings) => {
-                for Finding { code, detail, remedy, .. } in &findings {
-                    tracing::warn!(code, "ClickHouse: {detail}; {remedy}");
+                // A table that stalls is looked at every few seconds.
+                if findings != self.parts.status.findings() {
+                    findings.iter().for_each(|finding| tracing::warn!(code = finding.code, "ClickHouse: {finding}"));
                 }
-                *self.findings.borrow_mut() = findings;
+                self.parts.status.set_findings(findings);
             }
             Err(failure) => tracing::warn!("ClickHouse could not be looked at: {failure}"),
         }
+    }
+
+    async fn look(&self) -> Result<Vec<Finding>, Failure> {
+        let SenderParts { clickhouse, status, store_id, .. } = &self.parts;
+        // Before the look: what is acknowledged meanwhile is not asked for.
+        let marks = status.marks();
+        let mut findings = lint::lint(clickhouse).await?;
+        if findings.iter().all(|finding| finding.code != lint::TABLE_MISSING) {
+            findings.extend(lint::missing_batches(clickhouse, *store_id, &marks).await?);
+        }
+        Ok(findings)
     }
 
     /// How far the newest minute of the materialised views is behind that of their table.
@@ -166,9 +181,8 @@ impl Shared {
 
     /// Why a table must not take rows, if it is so.
     pub fn refusal(&self, target: Target) -> Option<String> {
-        let findings = self.findings.borrow();
-        let finding = findings.iter().find(|finding| finding.target.is_none_or(|of| of == target))?;
-        Some(format!("{}; {}", finding.detail, finding.remedy))
+        let findings = self.parts.status.findings();
+        findings.into_iter().find(|finding| finding.stops.stops(target)).map(|finding| finding.to_string())
     }
 
     pub fn now_ms(&self) -> i64 {

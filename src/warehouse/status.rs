@@ -12,6 +12,8 @@ use tokio::sync::watch;
 
 use super::Target;
 use super::breaker::{Breaker, BreakerState};
+use super::lint::Finding;
+use super::outbox::Mark;
 
 /// One table as of the last commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +35,10 @@ struct Inner {
     targets: [TargetStatus; Target::COUNT],
     /// Why nothing at all is delivered: not reachable, not migrated.
     unprepared: Option<Arc<str>>,
+    /// Of the last look at the tables.
+    findings: Vec<Finding>,
+    /// Batches that `post_events` must have.
+    marks: Vec<Mark>,
 }
 
 /// See the module.
@@ -80,6 +86,31 @@ impl Status {
         self.inner.lock().unprepared.clone()
     }
 
+    pub fn findings(&self) -> Vec<Finding> {
+        self.inner.lock().findings.clone()
+    }
+
+    /// Batches that `post_events` must have.
+    pub fn marks(&self) -> Vec<Mark> {
+        self.inner.lock().marks.clone()
+    }
+
+    /// What a person should know, in words: why nothing is delivered, what is wrong with tables, which of them stall.
+    pub fn complaints(&self) -> Vec<String> {
+        let inner = self.inner.lock();
+        let mut complaints: Vec<_> =
+            inner.unprepared.iter().map(|reason| format!("nothing is delivered: {reason}")).collect();
+        complaints.extend(inner.findings.iter().map(Finding::to_string));
+        for (target, status) in Target::ALL.iter().zip(&inner.targets) {
+            // A finding that stops a table has been told.
+            if let Some(reason) = status.stalled.as_deref().filter(|reason| !complaints.iter().any(|one| one == reason))
+            {
+                complaints.push(format!("{target} stalls: {reason}"));
+            }
+        }
+        complaints
+    }
+
     /// Bytes of rows that wait for ClickHouse.
     pub fn waiting_bytes(&self) -> u64 {
         self.inner.lock().targets.iter().map(|target| target.waiting_bytes).sum()
@@ -112,8 +143,11 @@ impl Status {
     }
 
     /// After a commit: the counts of every table; stalls stay.
-    pub(super) fn committed(&self, counts: [TargetStatus; Target::COUNT]) {
+    pub(super) fn committed(&self, counts: [TargetStatus; Target::COUNT], marks: &[Mark]) {
         let mut inner = self.inner.lock();
+        if inner.marks != marks {
+            inner.marks = marks.to_vec();
+        }
         for (known, counts) in inner.targets.iter_mut().zip(counts) {
             let stalled = known.stalled.take();
             *known = TargetStatus { stalled, ..counts };
@@ -145,6 +179,10 @@ impl Status {
             }
             *known = reason;
         }
+    }
+
+    pub(super) fn set_findings(&self, findings: Vec<Finding>) {
+        self.inner.lock().findings = findings;
     }
 
     pub(super) fn asked(&self, took: Duration, failed: bool) {

@@ -13,7 +13,7 @@ use crate::event::Id;
 
 use super::bisect::{Isolated, isolate};
 use super::lint;
-use super::outbox::{self, AHEAD_MAX_BATCHES, DeadRow, Settled};
+use super::outbox::{self, AHEAD_MAX_BATCHES, DeadRow, OPEN_MAX, Settled};
 use super::sender::Shared;
 use super::verdict::{Failure, Verdict, row_hint, verdict};
 use super::{Target, rows};
@@ -27,7 +27,13 @@ pub(super) struct Task {
     target: Target,
     /// Batches that the writer was told of and has not taken out yet.
     reported: BTreeSet<u64>,
+    /// The batches that an earlier process may have sent: what it did with them is not known.
+    inherited: Option<BTreeSet<u64>>,
 }
+
+/// An earlier process was at most so far into what is sealed now: those ahead, the one on its way, and as many as were
+/// open before it and sealed after it.
+const INHERITED_MAX: usize = AHEAD_MAX_BATCHES + 1 + OPEN_MAX;
 
 /// Why a batch is left for now.
 enum Left {
@@ -37,7 +43,7 @@ enum Left {
 
 impl Task {
     pub fn new(shared: Rc<Shared>, target: Target) -> Task {
-        Task { shared, target, reported: BTreeSet::new() }
+        Task { shared, target, reported: BTreeSet::new(), inherited: None }
     }
 
     /// Runs until the writer is gone or the store cannot be read.
@@ -71,6 +77,10 @@ impl Task {
     /// The first batch that was not reported, while no more than [`AHEAD_MAX_BATCHES`] are.
     fn next(&mut self) -> Result<Option<(u64, OutboxBatch)>, outbox::OutboxError> {
         let read = self.shared.parts.store.read()?;
+        if self.inherited.is_none() {
+            let inherited = outbox::sealed(&read, self.target, INHERITED_MAX)?;
+            self.inherited = Some(inherited.into_iter().map(|(batch, _)| batch).collect());
+        }
         let found = outbox::sealed(&read, self.target, AHEAD_MAX_BATCHES + 1)?;
         self.reported.retain(|batch| found.iter().any(|(known, _)| known == batch));
         if self.reported.len() >= AHEAD_MAX_BATCHES {
@@ -136,14 +146,15 @@ impl Task {
         let token =
             format!("nova:{:016x}:{}:{}:{:032x}", parts.store_id, self.target, piece.batch, xxh3_128(&piece.rows));
         let (mut attempt, mut unknown) = (0u32, 0u32);
-        // What an earlier process did with an old batch is not known.
-        let mut doubt = self.old(piece);
+        let inherited = self.inherited.as_ref().is_some_and(|inherited| inherited.contains(&piece.batch));
+        // Since when it may be stored without our knowing.
+        let mut doubt_ms = inherited.then_some(piece.sealed_at_ms);
         loop {
             self.wait_for_leave().await;
-            if doubt && self.old(piece) {
+            if doubt_ms.is_some_and(|since_ms| self.forgotten(since_ms)) {
                 match self.present(piece).await {
                     Ok(Present::All) => return Ok(None),
-                    Ok(Present::None) => doubt = false,
+                    Ok(Present::None) => doubt_ms = None,
                     Ok(Present::Some(rest)) => return Box::pin(self.store(&Piece { rows: rest, ..*piece })).await,
                     Err(failure) => {
                         self.failed(&failure, piece.batch, attempt).await;
@@ -152,14 +163,8 @@ impl Task {
                     }
                 }
             }
-            let id = format!(
-                "nova-{:016x}-{}-{}-{attempt}-{}",
-                parts.store_id,
-                self.target,
-                piece.batch,
-                parts.clock.now_ms()
-            );
-            let started = Instant::now();
+            let (started, now_ms) = (Instant::now(), self.shared.now_ms());
+            let id = format!("nova-{:016x}-{}-{}-{attempt}-{now_ms}", parts.store_id, self.target, piece.batch);
             let result = parts.clickhouse.insert(self.target, piece.rows.clone(), &token, &id).await;
             parts.status.asked(started.elapsed(), result.is_err());
             let Err(failure) = result else {
@@ -167,6 +172,10 @@ impl Task {
                 self.stall(None);
                 return Ok(None);
             };
+            // Also a refusal can come after the rows: a proxy's, a view's, one of a replica that lost its Keeper.
+            if !matches!(failure, Failure::Unreachable(_)) {
+                doubt_ms.get_or_insert(now_ms);
+            }
             unknown += u32::from(verdict(&failure) == Verdict::Unknown);
             match verdict(&failure) {
                 Verdict::Suspect => {
@@ -179,10 +188,7 @@ impl Task {
                         return Ok(Some(words));
                     }
                 }
-                known => {
-                    doubt |= known == Verdict::Ambiguous;
-                    self.failed(&failure, piece.batch, attempt).await;
-                }
+                _ => self.failed(&failure, piece.batch, attempt).await,
             }
             attempt = attempt.saturating_add(1);
         }
@@ -212,7 +218,7 @@ impl Task {
         match lint::schema_of(&parts.clickhouse, self.target).await {
             Ok(None) => Some(failure.to_string()),
             Ok(Some(finding)) => {
-                self.stall(Some(format!("{}; {}", finding.detail, finding.remedy)));
+                self.stall(Some(finding.to_string()));
                 self.rest().await;
                 None
             }
@@ -244,22 +250,17 @@ impl Task {
         }
     }
 
-    /// Whether the server may have forgotten the tokens of the piece's time.
-    fn old(&self, piece: &Piece) -> bool {
-        self.target == Target::Events
-            && self.shared.now_ms() - piece.sealed_at_ms > self.shared.parts.pace.safe_horizon_ms
+    /// Whether the server may have forgotten the tokens of that time. Rows of the source converge without.
+    fn forgotten(&self, since_ms: i64) -> bool {
+        self.target == Target::Events && self.shared.now_ms() - since_ms > self.shared.parts.pace.safe_horizon_ms
     }
 
     /// Which of the rows are in the table, after whatever still runs on the batch was ended.
     async fn present(&self, piece: &Piece) -> Result<Present, Failure> {
         let parts = &self.shared.parts;
         let (store, batch) = (parts.store_id, piece.batch);
-        let kill = format!("KILL QUERY WHERE startsWith(query_id, 'nova-{store:016x}-{}-{batch}-') SYNC", self.target);
-        if let Err(failure @ (Failure::Unreachable(_) | Failure::Broken(_) | Failure::TimedOut)) =
-            parts.clickhouse.run(&kill).await
-        {
-            return Err(failure);
-        }
+        parts.clickhouse.end_inserts(&format!("nova-{store:016x}-{}-{batch}-", self.target)).await?;
+        parts.clickhouse.catch_up(self.target).await?;
         let sql = format!(
             "SELECT DISTINCT toString(event_id) FROM {} WHERE _nova_store = {store} AND _nova_batch = {batch}",
             self.target

@@ -47,7 +47,7 @@ pub fn verdict(failure: &Failure) -> Verdict {
         return Verdict::Stall;
     }
     match code {
-        159 | 164 | 202 | 203 | 209 | 210 | 242 | 285 | 425 | 999 => Verdict::Retry,
+        159 | 164 | 202 | 203 | 209 | 210 | 225 | 242 | 244 | 285 | 286 | 425 | 999 => Verdict::Retry,
         319 => Verdict::Ambiguous,
         241 | 252 | 439 => Verdict::Overload,
         16 | 20 | 60 | 81 | 192 | 193 | 194 | 497 | 516 => Verdict::Stall,
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn an_outage_is_never_suspect_and_a_data_error_never_retried_for_ever() {
-        for code in [159, 164, 202, 203, 209, 210, 242, 285, 425, 999] {
+        for code in [159, 164, 202, 203, 209, 210, 225, 242, 244, 285, 286, 425, 999] {
             assert_eq!(verdict(&refused(code, "")), Verdict::Retry, "{code}");
         }
         for code in [252, 241, 439] {

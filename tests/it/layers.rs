@@ -42,18 +42,19 @@ fn used(part: &str) -> Vec<(PathBuf, String)> {
 
 #[test]
 fn data_goes_one_way() {
-    let rules: [(&str, &[&str]); 12] = [
+    let rules: [(&str, &[&str]); 13] = [
         ("event", &[]),
         ("clock", &[]),
         ("cache", &["cache", "clock"]),
-        ("decode", &["decode", "event"]),
+        ("tls", &[]),
+        ("decode", &["decode", "event", "tls"]),
         ("source", &["source", "event"]),
         ("state", &["state", "event"]),
         ("feed", &["feed", "state", "event", "clock"]),
         ("discover", &["discover", "state", "event"]),
-        ("warehouse", &["warehouse", "event", "clock"]),
+        ("warehouse", &["warehouse", "event", "clock", "tls"]),
         ("jobs", &["jobs", "cache", "feed", "discover", "state", "event", "clock"]),
-        ("http/auth", &["event"]),
+        ("http/auth", &["event", "tls"]),
         ("http/limit", &["event"]),
     ];
     for (part, allowed) in rules {

@@ -9,4 +9,5 @@ mod pipeline;
 mod serving;
 mod stack;
 mod support;
+mod tls;
 mod warehouse;

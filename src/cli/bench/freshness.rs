@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args, config: &Config, report: &Report) -> Result<(), C
     // Names of its own everywhere: nothing of a running deployment is read or written.
     let own = format!("bench_{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
     let clickhouse = ClickHouseSettings { database: own.clone(), ..clickhouse };
-    let server = ClickHouse::new(&clickhouse);
+    let server = ClickHouse::new(&clickhouse).map_err(AppError::from)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(migrate(&server)).map_err(|error| CliError::Failed(format!("ClickHouse: {error}")))?;
     let mut kafka = app::kafka(config);
@@ -101,7 +101,8 @@ fn over(
     setup.clickhouse = Some(names.clickhouse.clone());
     setup.clock = Clock::shifted_to(social.end_ms());
     fill(&setup, Arc::clone(&social))?;
-    let stored = runtime.block_on(ClickHouse::new(&names.clickhouse).number("SELECT count() FROM post_events"));
+    let clickhouse = ClickHouse::new(&names.clickhouse).map_err(AppError::from)?;
+    let stored = runtime.block_on(clickhouse.number("SELECT count() FROM post_events"));
     let (stored, filled) = (stored.map_err(batch::failed)?, social.events.len());
     if stored != filled as u64 {
         // What comes later would be taken for the bench's own events.
@@ -113,7 +114,6 @@ fn over(
         setup.topics = Topics { prefix: names.own.to_owned(), events: names.own.to_owned(), last_part: false };
     }
     let node = Serving::start(&setup)?;
-    let clickhouse = ClickHouse::new(&names.clickhouse);
     let measured = runtime.block_on(measure(args, &node, &clickhouse, names.own, report));
     node.stop()?;
     measured

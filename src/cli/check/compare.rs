@@ -5,6 +5,7 @@ use crate::event::Table;
 use crate::pipeline::rows::StoredRow;
 use crate::warehouse::Target;
 use crate::warehouse::clickhouse::ClickHouse;
+use crate::warehouse::lint::missing_batches;
 
 use super::super::CliError;
 use super::Finding;
@@ -34,6 +35,10 @@ pub(super) async fn findings(opened: &Opened, clickhouse: &ClickHouse) -> Result
         }
     }
     let store = opened.writer.store_id();
+    let marks = opened.warehouse.as_ref().map(|status| status.marks()).unwrap_or_default();
+    let missing = missing_batches(clickhouse, store, &marks).await;
+    let missing = missing.map_err(|failure| CliError::Failed(failure.to_string()))?;
+    found.extend(missing.map(|one| Finding::new(one.code, one.detail, one.remedy)));
     let sql = format!("SELECT count() FROM {} WHERE _nova_store = {store}", Target::Events);
     let theirs = clickhouse.number(&sql).await.map_err(|failure| CliError::Failed(failure.to_string()))?;
     let events = opened.warehouse.as_ref().map(|status| status.targets()[usize::from(Target::Events.number())].clone());

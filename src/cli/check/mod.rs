@@ -5,12 +5,13 @@ mod compare;
 mod connector;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use http::Method;
 use rdkafka::error::KafkaError;
 use serde_json::{Value, json};
 
-use crate::app;
+use crate::app::{self, AppError};
 use crate::config::Config;
 use crate::decode::Topics;
 use crate::source::kafka::topics::{self, TopicFinding};
@@ -70,7 +71,7 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
     }
     if let Some(settings) = app::clickhouse(config) {
         looked.push("clickhouse");
-        let clickhouse = ClickHouse::new(&settings);
+        let clickhouse = ClickHouse::new(&settings).map_err(AppError::from)?;
         match runtime.block_on(lint(&clickhouse)) {
             Ok(lint) => found.extend(lint.into_iter().map(|one| Finding::new(one.code, one.detail, one.remedy))),
             Err(failure) => found.push(Finding::unreachable(
@@ -107,7 +108,7 @@ fn registry(config: &Config) -> Option<Finding> {
     let password = config.registry_password.as_deref().unwrap_or_default();
     let who = config.registry_user.as_deref().map_or(Credentials::Nobody, |user| Credentials::Basic(user, password));
     let remedy = "start the registry, or correct registry.url, user and password";
-    match ask(Method::GET, &url, &who, None) {
+    match ask(Method::GET, &url, &who, None, config.registry_ca_file.as_deref().map(Path::new)) {
         Ok(answer) if answer.status == 200 => None,
         Ok(answer) => Some(Finding::unreachable("registry.url", &format!("it answers {}", answer.status), remedy)),
         Err(error) => Some(Finding::unreachable("registry.url", &error.to_string(), remedy)),
@@ -118,7 +119,7 @@ fn running_connector(config: &Config) -> Vec<Finding> {
     let Some(url) = config.connect_url.as_deref() else { return Vec::new() };
     let name = &config.connector;
     let of = |what: &str| format!("{}/connectors/{name}/{what}", url.trim_end_matches('/'));
-    let get = |what: &str| ask(Method::GET, &of(what), &Credentials::Nobody, None);
+    let get = |what: &str| ask(Method::GET, &of(what), &Credentials::Nobody, None, None);
     let answer = match get("config") {
         Ok(answer) if answer.status == 200 => answer,
         Ok(answer) if answer.status == 404 => {

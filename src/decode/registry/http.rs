@@ -1,6 +1,7 @@
 //! A Confluent-compatible Schema Registry over HTTP. A thread of its own asks; decode looks into the cache and waits
 //! for a short while at most, so that a registry that is away holds up only the partitions that need it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::tls::{self, Connector, TlsError, causes};
 
 use super::{FILE_SCHEMAS_MAX, SchemaLookup, Schemas, parse_schema};
 
@@ -39,8 +41,10 @@ const NO_SUCH_SCHEMA: [i64; 2] = [40_403, 40_401];
 /// Where the registry is.
 #[derive(Clone)]
 pub struct RegistrySettings {
-    /// `http://host:port` with an optional path.
+    /// `http://host:port` or `https://host:port` with an optional path.
     pub url: String,
+    /// PEM file of the authority of an `https://` address; `None` trusts the machine's.
+    pub ca_file: Option<PathBuf>,
     /// User and password.
     pub basic_auth: Option<(String, String)>,
     /// For one request, connecting included.
@@ -50,8 +54,10 @@ pub struct RegistrySettings {
 /// Why a registry cannot be used as configured.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    #[error("registry.url: `{0}` is not an http:// address with a host; put a TLS proxy in front for https://")]
+    #[error("registry.url: `{0}` is not an http:// or https:// address with a host")]
     Url(String),
+    #[error("registry: {0}")]
+    Tls(#[from] TlsError),
     #[error("the registry's thread cannot start: {0}")]
     Thread(#[from] std::io::Error),
 }
@@ -247,6 +253,7 @@ fn serve(runtime: &tokio::runtime::Runtime, asker: &Asker, queue: &Receiver<u32>
 
 /// Asks the registry.
 struct Asker {
+    client: Client<Connector, Empty<Bytes>>,
     base: String,
     authorization: Option<String>,
     timeout: Duration,
@@ -256,7 +263,8 @@ impl Asker {
     fn new(settings: &RegistrySettings) -> Result<Asker, RegistryError> {
         let base = settings.url.trim_end_matches('/').to_owned();
         let usable = base.parse::<Uri>().is_ok_and(|uri| {
-            uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty()) && uri.query().is_none()
+            let asked = matches!(uri.scheme_str(), Some("http" | "https"));
+            asked && uri.host().is_some_and(|host| !host.is_empty()) && uri.query().is_none()
         });
         // What is between `//` and `@` would be a password in every message.
         if !usable || base.contains('@') {
@@ -266,7 +274,11 @@ impl Asker {
         let encode = |(user, password): &(String, String)| {
             format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))
         };
-        Ok(Asker { base, authorization: settings.basic_auth.as_ref().map(encode), timeout: settings.timeout })
+        let connector = tls::connector(&base, settings.ca_file.as_deref())?;
+        // One request in minutes: a connection that is kept would mostly be a dead one.
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
+        let authorization = settings.basic_auth.as_ref().map(encode);
+        Ok(Asker { client, base, authorization, timeout: settings.timeout })
     }
 
     async fn ask(&self, id: u32) -> Answer {
@@ -284,10 +296,8 @@ impl Asker {
             request = request.header(http::header::AUTHORIZATION, authorization);
         }
         let request = request.body(Empty::<Bytes>::new()).map_err(|error| error.to_string())?;
-        // One request in minutes: a connection that is kept would mostly be a dead one.
-        let client: Client<HttpConnector, Empty<Bytes>> =
-            Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(HttpConnector::new());
-        let answer = client.request(request).await.map_err(|error| format!("cannot be reached: {error}"))?;
+        let answer = self.client.request(request).await;
+        let answer = answer.map_err(|error| format!("cannot be reached: {}", causes(&error)))?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), BODY_MAX_BYTES).collect().await;
         let body = body.map_err(|error| format!("its answer broke off: {error}"))?.to_bytes();

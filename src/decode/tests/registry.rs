@@ -47,7 +47,8 @@ fn the_avro_capture_reads_the_same_through_a_registry() {
         (id.parse().unwrap(), register(address, &format!("decode-test-{id}"), schema))
     };
     let ids: FxHashMap<u32, u32> = file["schemas"].as_object().unwrap().iter().map(own).collect();
-    let settings = RegistrySettings { url: url.clone(), basic_auth: None, timeout: Duration::from_secs(5) };
+    let settings =
+        RegistrySettings { url: url.clone(), ca_file: None, basic_auth: None, timeout: Duration::from_secs(5) };
     let schemas = HttpSchemas::start(settings, || 0).unwrap();
     let mut through = Decoder::new(topics(), Arc::new(schemas));
     let mut from_file = avro_decoder();

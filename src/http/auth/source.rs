@@ -7,11 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
+
+use crate::tls::{self, Connector, causes};
 
 use super::Auth;
 use super::keys::{JWKS_MAX_BYTES, KeySet};
@@ -43,7 +42,7 @@ pub enum FetchError {
 /// Asks an address for a key set.
 pub(super) struct Fetch {
     uri: Uri,
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    client: Client<Connector, Empty<Bytes>>,
 }
 
 impl Fetch {
@@ -53,15 +52,7 @@ impl Fetch {
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
             return Err("expected http://host/path or https://host/path".to_owned());
         }
-        let builder = HttpsConnectorBuilder::new();
-        let builder = match uri.scheme_str() {
-            // Needs no authorities, and works on a machine without any.
-            Some("http") => builder.with_tls_config(no_authorities()?),
-            _ => builder
-                .with_provider_and_native_roots(aws_lc_rs::default_provider())
-                .map_err(|error| format!("no certificate authorities on this machine: {error}"))?,
-        };
-        let connector = builder.https_or_http().enable_http1().build();
+        let connector = tls::connector(url, None).map_err(|error| error.to_string())?;
         Ok(Fetch { uri, client: Client::builder(TokioExecutor::new()).build(connector) })
     }
 
@@ -70,10 +61,7 @@ impl Fetch {
     }
 
     async fn ask(&self) -> Result<KeySet, FetchError> {
-        let wrong = |error: &dyn std::error::Error| {
-            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-            FetchError::Request(format!("{error}{cause}"))
-        };
+        let wrong = |error: &(dyn std::error::Error + 'static)| FetchError::Request(causes(error));
         let request = Request::get(self.uri.clone()).header("accept", "application/json").body(Empty::new());
         let answer =
             self.client.request(request.map_err(|error| wrong(&error))?).await.map_err(|error| wrong(&error))?;
@@ -84,13 +72,6 @@ impl Fetch {
         let body = body.map_err(|error| FetchError::Request(error.to_string()))?.to_bytes();
         Ok(KeySet::parse(&String::from_utf8_lossy(&body))?)
     }
-}
-
-fn no_authorities() -> Result<tokio_rustls::rustls::ClientConfig, String> {
-    use tokio_rustls::rustls::{ClientConfig, RootCertStore};
-    let builder = ClientConfig::builder_with_provider(aws_lc_rs::default_provider().into());
-    let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;
-    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
 /// Reads a key set from a file.

@@ -9,24 +9,28 @@
 //! *The horizon is provable.* `floor_ms` is above the arrival of every entry that was ever dropped. An event's copies
 //! arrive no earlier than its time, so an event whose time is not below the floor has all its earlier copies' entries
 //! still here; one below it is `late`.
+//!
+//! *Delivered* events are another matter: their rows are in ClickHouse since a life of the store that was lost. They are
+//! new, and counted, but their rows are not sent again. They stand in segments of their own, under the same horizon.
 
 pub mod filter;
+mod sealed;
 
 use hashbrown::HashTable;
 use nova_storage::codec::{CodecError, Put, Reader};
-use nova_storage::schema::{DEDUP_KEYS, DEDUP_OPEN, DEDUP_SEGMENT};
+use nova_storage::schema::DEDUP_OPEN;
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 
-use filter::Filter;
+use sealed::Sealed;
 
 /// A segment is sealed at this many entries: with one more commit still within what a hash table of 2^19 slots takes
 /// before it would double (8.9 MB).
 pub const SEGMENT_MAX_KEYS: usize = (1 << 19) / 8 * 7 - (1 << 15);
 /// A segment is sealed when its entries' arrivals span this much, so that old ones can go in steps.
 pub const SEGMENT_MAX_MS: i64 = 3_600_000;
-/// Entries of one stored chunk: 64 KiB.
-const CHUNK_KEYS: usize = 4096;
 const SEGMENT_VERSION: u8 = 1;
+/// Segments of delivered events have numbers from here on.
+pub const DELIVERED_SEGMENT: u64 = 1 << 63;
 
 /// One accepted event: identity above, payload below.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,39 +91,21 @@ impl Open {
     }
 }
 
-#[derive(Debug)]
-struct Sealed {
-    segment: u64,
-    keys: u64,
-    max_ms: i64,
-    filter: Filter,
-    /// The first entry of each chunk.
-    index: Vec<Entry>,
-}
-
 /// All entries within the horizon.
 #[derive(Debug)]
 pub struct Dedup {
     open: Open,
     sealed: Vec<Sealed>,
+    delivered: Vec<Sealed>,
     floor_ms: i64,
 }
 
 impl Dedup {
     /// Loads what the store holds. `floor_ms` is the one of the last commit.
     pub fn load(read: &ReadTxn, floor_ms: i64) -> Result<Dedup, ReadError> {
-        let mut sealed: Vec<Sealed> = Vec::new();
+        let mut sealed = Sealed::load_all(read)?;
+        let delivered = sealed.split_off(sealed.partition_point(|one| one.segment < DELIVERED_SEGMENT));
         let mut failed = None;
-        read.scan(DEDUP_SEGMENT, 0u64.., |segment, bytes| match decode_segment(segment, bytes) {
-            Ok(found) => {
-                sealed.push(found);
-                true
-            }
-            Err(error) => {
-                failed = Some(error);
-                false
-            }
-        })?;
         let next = sealed.last().map_or(0, |last| last.segment + 1);
         let mut open = Open::new(next);
         read.scan(DEDUP_OPEN, (next, 0u64).., |(segment, sequence), bytes| {
@@ -135,7 +121,7 @@ impl Dedup {
         })?;
         match failed {
             Some(error) => Err(error.into()),
-            None => Ok(Dedup { open, sealed, floor_ms }),
+            None => Ok(Dedup { open, sealed, delivered, floor_ms }),
         }
     }
 
@@ -145,14 +131,22 @@ impl Dedup {
             return Ok(if *found == entry { Seen::Duplicate } else { Seen::Conflict });
         }
         for segment in self.sealed.iter().rev() {
-            if segment.filter.may_contain(entry.hash()) {
-                let seen = segment.look_up(entry, read)?;
-                if seen != Seen::New {
-                    return Ok(seen);
-                }
+            let seen = segment.look_up(entry, read)?;
+            if seen != Seen::New {
+                return Ok(seen);
             }
         }
         Ok(Seen::New)
+    }
+
+    /// Whether the event's row is in ClickHouse since before this life of the store.
+    pub fn delivered(&self, entry: Entry, read: &ReadTxn) -> Result<bool, ReadError> {
+        for segment in &self.delivered {
+            if segment.look_up(entry, read)? != Seen::New {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Adds an event that [`Dedup::check`] called new.
@@ -180,24 +174,8 @@ impl Dedup {
     fn seal(&mut self, write: &WriteTxn) -> Result<(), WriteError> {
         let next = Open::new(self.open.segment + 1);
         let open = std::mem::replace(&mut self.open, next);
-        let mut entries: Vec<Entry> = open.table.into_iter().collect();
-        entries.sort_unstable();
-        let mut filter = Filter::with_keys(entries.len());
-        let mut index = Vec::with_capacity(entries.len().div_ceil(CHUNK_KEYS));
-        for entry in &entries {
-            filter.insert(entry.hash());
-        }
-        for (number, chunk) in entries.chunks(CHUNK_KEYS).enumerate() {
-            index.push(chunk[0]);
-            let mut bytes = Vec::with_capacity(1 + chunk.len() * 16);
-            bytes.put_u8(SEGMENT_VERSION);
-            for entry in chunk {
-                bytes.put_fixed(&entry.0.to_be_bytes());
-            }
-            write.put(DEDUP_KEYS, (open.segment, number as u32), &bytes)?;
-        }
-        let sealed = Sealed { segment: open.segment, keys: entries.len() as u64, max_ms: open.max_ms, filter, index };
-        write.put(DEDUP_SEGMENT, sealed.segment, &encode_segment(&sealed))?;
+        let entries = open.table.into_iter().collect();
+        let sealed = Sealed::write(open.segment, entries, open.max_ms, write)?;
         write.remove_range(DEDUP_OPEN, ..(sealed.segment + 1, 0u64))?;
         self.sealed.push(sealed);
         Ok(())
@@ -205,17 +183,12 @@ impl Dedup {
 
     /// Drops segments whose every entry arrived before `bound_ms`, and raises the floor over them.
     fn drop_before(&mut self, write: &WriteTxn, bound_ms: i64) -> Result<(), WriteError> {
-        let mut kept = Vec::with_capacity(self.sealed.len());
-        for segment in self.sealed.drain(..) {
-            if segment.max_ms >= bound_ms {
-                kept.push(segment);
-                continue;
+        for segments in [&mut self.sealed, &mut self.delivered] {
+            for gone in segments.extract_if(.., |segment| segment.max_ms < bound_ms) {
+                self.floor_ms = self.floor_ms.max(gone.max_ms + 1);
+                gone.remove(write)?;
             }
-            self.floor_ms = self.floor_ms.max(segment.max_ms + 1);
-            write.remove(DEDUP_SEGMENT, segment.segment)?;
-            write.remove_range(DEDUP_KEYS, (segment.segment, 0u32)..(segment.segment + 1, 0u32))?;
         }
-        self.sealed = kept;
         Ok(())
     }
 
@@ -229,40 +202,40 @@ impl Dedup {
     }
 
     pub fn mem_bytes(&self) -> usize {
-        let sealed: usize = self.sealed.iter().map(|segment| segment.filter.bytes() + segment.index.len() * 16).sum();
+        let sealed: usize = self.sealed.iter().chain(&self.delivered).map(Sealed::mem_bytes).sum();
         sealed + self.open.table.capacity() * 17 + self.open.batch.capacity() * 16
     }
 }
 
-impl Sealed {
-    fn look_up(&self, entry: Entry, read: &ReadTxn) -> Result<Seen, ReadError> {
-        let after = self.index.partition_point(|first| *first < entry.floor());
-        // The event can be the first of a chunk or inside the one before it.
-        for chunk in [after.checked_sub(1), Some(after)].into_iter().flatten() {
-            if chunk >= self.index.len() {
-                continue;
-            }
-            let found = read.get_with(DEDUP_KEYS, (self.segment, chunk as u32), |bytes| find(bytes, entry))?;
-            match found.unwrap_or(Err(CodecError::Short("dedup chunk")))? {
-                Some(found) if found == entry => return Ok(Seen::Duplicate),
-                Some(_) => return Ok(Seen::Conflict),
-                None => {}
-            }
-        }
-        Ok(Seen::New)
-    }
+/// Stores what is delivered, in segments of bounded size, whatever the order in which it is told.
+pub struct DeliveredWriter {
+    entries: Vec<Entry>,
+    max_ms: i64,
+    next: u64,
 }
 
-/// Binary search for an entry of the same event in a stored chunk.
-fn find(bytes: &[u8], entry: Entry) -> Result<Option<Entry>, CodecError> {
-    let (mut reader, _) = Reader::versioned("dedup chunk", bytes, SEGMENT_VERSION)?;
-    let _ = &mut reader;
-    let (entries, rest) = bytes[1..].as_chunks::<16>();
-    if !rest.is_empty() {
-        return Err(CodecError::Trailing("dedup chunk"));
+impl DeliveredWriter {
+    /// Over what is there already.
+    pub fn new(read: &ReadTxn) -> Result<DeliveredWriter, ReadError> {
+        let last = Sealed::load_all(read)?.last().map_or(0, |last| last.segment + 1);
+        Ok(DeliveredWriter { entries: Vec::new(), max_ms: i64::MIN, next: last.max(DELIVERED_SEGMENT) })
     }
-    let at = entries.partition_point(|bytes| Entry(u128::from_be_bytes(*bytes)) < entry.floor());
-    Ok(entries.get(at).map(|bytes| Entry(u128::from_be_bytes(*bytes))).filter(|found| found.same_event(entry)))
+
+    pub fn insert(&mut self, entry: Entry, arrival_ms: i64, write: &WriteTxn) -> Result<(), WriteError> {
+        self.entries.push(entry);
+        self.max_ms = self.max_ms.max(arrival_ms);
+        if self.entries.len() >= SEGMENT_MAX_KEYS { self.seal(write) } else { Ok(()) }
+    }
+
+    pub fn finish(mut self, write: &WriteTxn) -> Result<(), WriteError> {
+        if self.entries.is_empty() { Ok(()) } else { self.seal(write) }
+    }
+
+    fn seal(&mut self, write: &WriteTxn) -> Result<(), WriteError> {
+        Sealed::write(self.next, std::mem::take(&mut self.entries), self.max_ms, write)?;
+        (self.next, self.max_ms) = (self.next + 1, i64::MIN);
+        Ok(())
+    }
 }
 
 fn encode_batch(open: &Open) -> Vec<u8> {
@@ -286,36 +259,6 @@ fn decode_batch(bytes: &[u8], open: &mut Open) -> Result<(), CodecError> {
     }
     open.min_ms = open.min_ms.min(min_ms);
     Ok(())
-}
-
-fn encode_segment(sealed: &Sealed) -> Vec<u8> {
-    let mut out = Vec::with_capacity(sealed.filter.bytes() + sealed.index.len() * 16 + 32);
-    out.put_u8(SEGMENT_VERSION);
-    out.put_varint(sealed.keys);
-    out.put_zigzag(sealed.max_ms);
-    out.put_varint(sealed.index.len() as u64);
-    for first in &sealed.index {
-        out.put_fixed(&first.0.to_be_bytes());
-    }
-    let mut filter = Vec::new();
-    sealed.filter.encode(&mut filter);
-    out.put_bytes(&filter);
-    out
-}
-
-fn decode_segment(segment: u64, bytes: &[u8]) -> Result<Sealed, CodecError> {
-    const WHAT: &str = "dedup segment";
-    let (mut reader, _) = Reader::versioned(WHAT, bytes, SEGMENT_VERSION)?;
-    let keys = reader.varint()?;
-    let max_ms = reader.zigzag()?;
-    let chunks = reader.varint()?;
-    let mut index = Vec::new();
-    for _ in 0..chunks {
-        index.push(Entry(u128::from_be_bytes(reader.fixed()?)));
-    }
-    let filter = Filter::decode(reader.bytes()?).ok_or(CodecError::Invalid(WHAT))?;
-    reader.end()?;
-    Ok(Sealed { segment, keys, max_ms, filter, index })
 }
 
 #[cfg(test)]
@@ -385,9 +328,9 @@ mod tests {
 
         #[test]
         fn malformed_segments_are_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-            let _ = decode_segment(0, &bytes);
+            let _ = sealed::decode(0, &bytes);
             let _ = decode_batch(&bytes, &mut Open::new(0));
-            let _ = find(&bytes, entry(1, 1));
+            let _ = sealed::find(&bytes, entry(1, 1));
         }
     }
 
@@ -434,5 +377,31 @@ mod tests {
         }
         assert_eq!(dedup.keys(), u64::from(many));
         assert!(dedup.mem_bytes() < 3 * many as usize, "{} bytes", dedup.mem_bytes());
+    }
+
+    #[test]
+    fn delivered_events_are_new_and_known_as_delivered_until_the_horizon_is_past() {
+        let store = store();
+        let (read, write) = (store.read().unwrap(), store.write().unwrap());
+        let mut writer = DeliveredWriter::new(&read).unwrap();
+        for id in 0..1_000 {
+            writer.insert(entry(id, 0), i64::from(id), &write).unwrap();
+        }
+        writer.finish(&write).unwrap();
+        write.commit().unwrap();
+        let mut dedup = Dedup::load(&store.read().unwrap(), 0).unwrap();
+        let read = store.read().unwrap();
+        for id in [0, 999] {
+            assert_eq!(dedup.check(entry(id, 1), &read).unwrap(), Seen::New);
+            assert!(dedup.delivered(entry(id, 1), &read).unwrap(), "whatever the payload");
+        }
+        assert!(!dedup.delivered(entry(1_000, 0), &read).unwrap());
+        assert_eq!((dedup.keys(), dedup.open.segment), (0, 0));
+        commit(&mut dedup, &store, HORIZON_MS + 999);
+        assert!(dedup.delivered(entry(7, 0), &store.read().unwrap()).unwrap());
+        commit(&mut dedup, &store, HORIZON_MS + 1_000);
+        assert!(!dedup.delivered(entry(7, 0), &store.read().unwrap()).unwrap());
+        assert_eq!(dedup.floor_ms(), 1_000, "what may still come of that time is late");
+        assert_eq!(Dedup::load(&store.read().unwrap(), 0).unwrap().delivered.len(), 0);
     }
 }

@@ -267,7 +267,7 @@ impl Writer {
         let ClientEvent { user_id: user, post_id: post, action, dwell_ms, .. } = *event;
         self.journal.push(Step::Event { user, post, action, at_ms, dwell_ms });
         self.effects.push(Effect::Event { user, post, action, at_ms, dwell_ms });
-        if emit && self.outbox.is_some() {
+        if emit && self.outbox.is_some() && !self.dedup.delivered(entry, read)? {
             let author = self.author(event, read)?;
             let row = EventRow { event, author, at_ms, arrival_ms, store: 0, batch: 0 };
             let now_ms = self.parts.clock.now_ms();
@@ -301,7 +301,7 @@ impl Writer {
     /// A batch of the outbox is in ClickHouse; rows that it refused become dead letters.
     pub(super) fn delivered(&mut self, delivered: &Delivered, write: &WriteTxn) -> Result<(), WriterError> {
         let Some(outbox) = &mut self.outbox else { return Ok(()) };
-        if !outbox.settle(delivered, write)? {
+        if !outbox.settle(delivered, write, self.parts.clock.now_ms())? {
             return Ok(());
         }
         for DeadRow { row, detail } in &delivered.dead {

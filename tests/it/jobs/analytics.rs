@@ -30,6 +30,11 @@ fn feed(setup: &Setup, records: Vec<Record>) {
     running.finish(|_| {}).unwrap();
 }
 
+fn settings(url: String, database: String, timeout: Duration) -> ClickHouseSettings {
+    let (user, password, ca_file, layout) = (None, None, None, Default::default());
+    ClickHouseSettings { url, database, user, password, ca_file, layout, timeout }
+}
+
 #[test]
 fn a_new_store_begins_with_the_lists_of_the_views_and_counts_agree_until_rows_are_lost() {
     let Ok(url) = std::env::var("NOVA_TEST_CLICKHOUSE") else {
@@ -37,8 +42,8 @@ fn a_new_store_begins_with_the_lists_of_the_views_and_counts_agree_until_rows_ar
         return;
     };
     let database = format!("nova_test_jobs_{:08x}", uuid::Uuid::new_v4().as_fields().0);
-    let settings = ClickHouseSettings { url, database, user: None, password: None, timeout: Duration::from_secs(60) };
-    let clickhouse = ClickHouse::new(&settings);
+    let settings = settings(url, database, Duration::from_secs(60));
+    let clickhouse = ClickHouse::new(&settings).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (records, expected) = mix(6_000, 77);
@@ -86,13 +91,7 @@ fn a_new_store_begins_with_the_lists_of_the_views_and_counts_agree_until_rows_ar
 fn a_server_that_is_away_fails_its_jobs_visibly_and_parks_none() {
     // A port that was just free: nobody listens there.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let settings = ClickHouseSettings {
-        url: format!("http://127.0.0.1:{port}"),
-        database: "nova".to_owned(),
-        user: None,
-        password: None,
-        timeout: Duration::from_secs(1),
-    };
+    let settings = settings(format!("http://127.0.0.1:{port}"), "nova".to_owned(), Duration::from_secs(1));
     let dir = tempfile::tempdir().unwrap();
     let mut setup = setup(&dir, &settings);
     setup.drain = app::Drain { idle: Duration::ZERO, most: Duration::ZERO };

@@ -21,6 +21,12 @@ pub enum Fault {
     CloseBefore,
     /// Stored, and the connection ends without an answer.
     FailAfterWrite,
+    /// Stored, and no answer comes before the client has had enough.
+    Hang,
+    /// Stored, and a view fails on the rows.
+    View,
+    /// The connection ends; the insert goes on, and stores after the next one, unless it is killed.
+    Zombie,
 }
 
 /// A row that the table's constraint refuses.
@@ -40,6 +46,14 @@ pub struct Inner {
     pub stored: Vec<Stored>,
     /// Numbers the moments of a run.
     pub now: Box<dyn Fn() -> usize + Send>,
+    /// Inserts that go on without their client: query id, table, token and rows.
+    zombies: Vec<(String, String, String, Vec<u8>)>,
+    /// Looks for the rows of a batch.
+    pub probes: usize,
+    /// The query strings of inserts.
+    pub targets: Vec<String>,
+    /// Answers that stand for others, by a part of the question.
+    pub answers: Vec<(&'static str, &'static str)>,
     /// Token and hash of the bytes of every insert, in the order of their arrival.
     pub inserts: Vec<(String, u128)>,
     window: VecDeque<(String, String)>,
@@ -75,6 +89,10 @@ impl Fake {
         let inner = Arc::new(Mutex::new(Inner {
             stored: Vec::new(),
             now: Box::new(|| 0),
+            zombies: Vec::new(),
+            probes: 0,
+            targets: Vec::new(),
+            answers: Vec::new(),
             inserts: Vec::new(),
             window: VecDeque::new(),
             window_max: 10_000,
@@ -126,12 +144,20 @@ fn serve(stream: TcpStream, shared: &Mutex<Inner>) -> std::io::Result<()> {
         }
         let body = if chunked { dechunked(&mut reader)? } else { exact(&mut reader, length)? };
         let Some((status, answer)) = answer(&target, &body, shared) else { return Ok(()) };
-        let code = answer.strip_prefix("Code: ").and_then(|rest| rest.split('.').next()).unwrap_or_default();
+        if status == HANGS {
+            let _ = reader.read_line(&mut String::new());
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&answer);
+        let code = text.strip_prefix("Code: ").and_then(|rest| rest.split('.').next()).unwrap_or_default();
         let mark = if code.is_empty() { String::new() } else { format!("X-ClickHouse-Exception-Code: {code}\r\n") };
         let head = format!("HTTP/1.1 {status} x\r\n{mark}Content-Length: {}\r\n\r\n", answer.len());
-        writer.write_all(&[head.as_bytes(), answer.as_bytes()].concat())?;
+        writer.write_all(&[head.as_bytes(), &answer].concat())?;
     }
 }
+
+/// Stands for no answer, on a connection that stays.
+const HANGS: u16 = 0;
 
 fn exact(reader: &mut impl std::io::Read, length: usize) -> std::io::Result<Vec<u8>> {
     let mut body = vec![0; length];
@@ -171,14 +197,24 @@ fn parameter(target: &str, name: &str) -> String {
 }
 
 /// The answer, or `None` to end the connection.
-fn answer(target: &str, body: &[u8], shared: &Mutex<Inner>) -> Option<(u16, String)> {
+fn answer(target: &str, body: &[u8], shared: &Mutex<Inner>) -> Option<(u16, Vec<u8>)> {
     let query = parameter(target, "query");
     if query.starts_with("INSERT INTO") {
         let table = query.split_whitespace().nth(2).unwrap().to_owned();
-        return insert(&mut shared.lock(), table, parameter(target, "insert_deduplication_token"), body);
+        let mut inner = shared.lock();
+        inner.targets.push(target.to_owned());
+        let (token, id) = (parameter(target, "insert_deduplication_token"), parameter(target, "query_id"));
+        return insert(&mut inner, table, token, id, body).map(|(status, text)| (status, text.into_bytes()));
     }
     let sql = if query.is_empty() { String::from_utf8_lossy(body).into_owned() } else { query };
-    let lines = |lines: Vec<String>| Some((200, lines.join("")));
+    if let Some((_, answer)) = shared.lock().answers.iter().find(|(part, _)| sql.contains(part)) {
+        return Some((200, answer.as_bytes().to_vec()));
+    }
+    if let Some(prefix) = sql.strip_prefix("KILL QUERY WHERE startsWith(query_id, '") {
+        let prefix = prefix.split('\'').next().unwrap();
+        shared.lock().zombies.retain(|(id, ..)| !id.starts_with(prefix));
+    }
+    let lines = |lines: Vec<String>| Some((200, lines.concat().into_bytes()));
     let of =
         |target: Target| target.columns().into_iter().map(|(name, wire)| format!("{name}\t{}\n", wire.type_name()));
     if sql.contains("SELECT table, name, type FROM system.columns") {
@@ -200,23 +236,58 @@ fn answer(target: &str, body: &[u8], shared: &Mutex<Inner>) -> Option<(u16, Stri
         return lines(names.map(row).collect());
     }
     if sql.contains("SELECT DISTINCT toString(event_id)") {
-        let inner = shared.lock();
+        let mut inner = shared.lock();
+        inner.probes += 1;
         let batch: u64 =
             sql.rsplit("_nova_batch = ").next().unwrap().split_whitespace().next().unwrap().parse().unwrap();
         let of_batch = inner.rows("post_events").filter(|row| row[row.len() - 8..] == batch.to_le_bytes());
         return lines(of_batch.map(|row| format!("{}\n", rows::id(row))).collect());
     }
-    Some((200, String::new()))
+    if sql.contains("FROM post_events") && sql.contains("_nova_store = ") {
+        return Some((200, of_store(&sql, &shared.lock())));
+    }
+    Some((200, Vec::new()))
 }
 
-fn insert(inner: &mut Inner, table: String, token: String, body: &[u8]) -> Option<(u16, String)> {
+/// Questions about the rows of a store, by batch.
+fn of_store(sql: &str, inner: &Inner) -> Vec<u8> {
+    let after = |mark: &str| sql.split(mark).nth(1).and_then(|rest| rest.split([' ', ')']).next()?.parse::<u64>().ok());
+    let number = |row: &[u8], from_end: usize| {
+        let at = row.len() - from_end;
+        u64::from_le_bytes(row[at..at + 8].try_into().unwrap())
+    };
+    let store = after("_nova_store = ").unwrap();
+    let rows: Vec<_> = inner.rows("post_events").filter(|row| number(row, 16) == store).collect();
+    let later = || rows.iter().filter(|row| number(row, 8) >= after("_nova_batch >= ").unwrap());
+    if sql.contains("SELECT user_id, event_id, ingested_at") {
+        // The arrival is before store and batch.
+        return later()
+            .flat_map(|row| [&row[24..40], &row[..16], &row[row.len() - 24..row.len() - 16]].concat())
+            .collect();
+    }
+    if sql.contains("SELECT count(), max(_nova_batch)") {
+        let highest = rows.iter().map(|row| number(row, 8)).max().unwrap_or(0);
+        return format!("{}\t{highest}\t{}\n", rows.len(), later().count()).into_bytes();
+    }
+    assert!(sql.contains("SELECT DISTINCT _nova_batch"), "{sql}");
+    let asked = sql.split("_nova_batch IN (").nth(1).unwrap().split(')').next().unwrap();
+    let asked = asked.split(", ").map(|batch| batch.parse::<u64>().unwrap());
+    let there = asked.filter(|batch| rows.iter().any(|row| number(row, 8) == *batch));
+    there.map(|batch| format!("{batch}\n")).collect::<String>().into_bytes()
+}
+
+fn insert(inner: &mut Inner, table: String, token: String, id: String, body: &[u8]) -> Option<(u16, String)> {
     inner.inserts.push((token.clone(), xxhash_rust::xxh3::xxh3_128(body)));
     let fault = inner.script.pop_front().unwrap_or(inner.always);
     match fault {
         Some(Fault::Reject) => return Some((503, "no healthy upstream".to_owned())),
         Some(Fault::Code(code)) => return Some((500, format!("Code: {code}. DB::Exception: as the script says. (X)"))),
         Some(Fault::CloseBefore) => return None,
-        Some(Fault::FailAfterWrite) | None => {}
+        Some(Fault::Zombie) => {
+            inner.zombies.push((id, table, token, body.to_vec()));
+            return None;
+        }
+        Some(Fault::FailAfterWrite | Fault::Hang | Fault::View) | None => {}
     }
     let target = Target::ALL.into_iter().find(|one| one.name() == table).unwrap();
     let ranges = rows::split(target, body).unwrap();
@@ -225,14 +296,30 @@ fn insert(inner: &mut Inner, table: String, token: String, body: &[u8]) -> Optio
     {
         return Some((500, "Code: 469. DB::Exception: Constraint `c` is violated. (VIOLATED_CONSTRAINT)".to_owned()));
     }
-    let key = (table.clone(), token.clone());
-    if !inner.window.contains(&key) {
-        inner.window.push_back(key);
-        while inner.window.len() > inner.window_max {
-            inner.window.pop_front();
-        }
-        let (at, rows) = ((inner.now)(), ranges.into_iter().map(|range| body[range].to_vec()).collect());
-        inner.stored.push(Stored { at, table, token, rows });
+    store(inner, table, token, body);
+    for (_, table, token, body) in std::mem::take(&mut inner.zombies) {
+        store(inner, table, token, &body);
     }
-    (fault != Some(Fault::FailAfterWrite)).then(|| (200, String::new()))
+    match fault {
+        Some(Fault::FailAfterWrite) => None,
+        Some(Fault::Hang) => Some((HANGS, String::new())),
+        Some(Fault::View) => Some((500, "Code: 395. DB::Exception: no: while pushing to view nova.v. (X)".to_owned())),
+        _ => Some((200, String::new())),
+    }
+}
+
+/// Unless the window has the token.
+fn store(inner: &mut Inner, table: String, token: String, body: &[u8]) {
+    let key = (table.clone(), token.clone());
+    if inner.window.contains(&key) {
+        return;
+    }
+    inner.window.push_back(key);
+    while inner.window.len() > inner.window_max {
+        inner.window.pop_front();
+    }
+    let target = Target::ALL.into_iter().find(|one| one.name() == table).unwrap();
+    let ranges = rows::split(target, body).unwrap();
+    let (at, rows) = ((inner.now)(), ranges.into_iter().map(|range| body[range].to_vec()).collect());
+    inner.stored.push(Stored { at, table, token, rows });
 }

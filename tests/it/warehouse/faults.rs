@@ -1,6 +1,8 @@
 //! Every fault by script, crashes between any two commits, poison, and a server that is away.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use nova::app;
 use nova::event::Id;
@@ -23,7 +25,7 @@ fn assert_exactly_once(fake: &Fake, applied: u64, what: &str) {
 
 #[test]
 fn n3_n9_every_scripted_fault_leaves_each_accepted_event_once_and_no_dead_letter() {
-    let scripts: [(&str, Vec<Option<Fault>>); 7] = [
+    let scripts: [(&str, Vec<Option<Fault>>); 10] = [
         ("reject", vec![Some(Fault::Reject); 3]),
         ("close before", vec![Some(Fault::CloseBefore); 3]),
         ("fail after write", vec![Some(Fault::FailAfterWrite); 3]),
@@ -31,11 +33,17 @@ fn n3_n9_every_scripted_fault_leaves_each_accepted_event_once_and_no_dead_letter
         ("outage codes", [159, 202, 209, 210, 425, 999].map(|code| Some(Fault::Code(code))).to_vec()),
         ("stall, then repaired", [60, 81, 16, 20, 497, 516, 192].map(|code| Some(Fault::Code(code))).to_vec()),
         ("unknown code, then fine", vec![Some(Fault::Code(4_711)); 3]),
+        ("no answer", vec![Some(Fault::Hang); 2]),
+        ("a view fails", vec![Some(Fault::View); 3]),
+        ("lands after the retry", vec![Some(Fault::Zombie); 3]),
     ];
     for (what, script) in scripts {
         let (fake, (records, applied)) = (Fake::start(), events(3_000, 11));
         fake.script(script);
-        let setup = setup("events", &fake.url, "nova");
+        let mut setup = setup("events", &fake.url, "nova");
+        if what == "no answer" {
+            setup.clickhouse.as_mut().unwrap().timeout = Duration::from_millis(300);
+        }
         let backend = Recorder::new();
         let dead = |statuses: &[PartitionStatus]| statuses.iter().map(|status| status.row.outcomes[5]).sum::<u64>();
         let statuses = run(&setup, store_over(backend.clone()), records);
@@ -96,6 +104,8 @@ fn poison_is_found_by_experiment_and_every_other_row_lands_once() {
     // About one in 500.
     let refuses = |row: &[u8]| xxhash_rust::xxh3::xxh3_64(&row[..16]).is_multiple_of(500);
     fake.inner.lock().refuses = Some(refuses);
+    // While it is away nothing is suspected.
+    fake.script(vec![Some(Fault::Reject); 6]);
     let backend = Recorder::new();
     run(&setup("events", &fake.url, "nova"), store_over(backend.clone()), records);
     let store = store_over(backend.image(backend.syncs(), 0));
@@ -115,16 +125,80 @@ fn poison_is_found_by_experiment_and_every_other_row_lands_once() {
     assert!(times(poison).values().all(|times| *times == 1), "a poison row is a dead letter once");
 }
 
+/// The server forgets tokens at once, and what is in doubt is looked for at once.
 #[test]
-fn rows_of_an_old_unconfirmed_batch_are_looked_for_before_they_are_sent_again() {
-    let (fake, (records, applied)) = (Fake::start(), events(500, 15));
-    // The server forgets tokens at once: only the look can tell.
-    fake.inner.lock().window_max = 0;
-    fake.script([Some(Fault::FailAfterWrite), Some(Fault::FailAfterWrite)]);
+fn n5_rows_of_an_unconfirmed_batch_are_looked_for_when_its_token_may_be_forgotten() {
+    for (what, fault, uncertain) in [
+        ("present", Fault::FailAfterWrite, true),
+        ("absent", Fault::CloseBefore, false),
+        ("still running", Fault::Zombie, false),
+        ("in the table and not in a view", Fault::View, true),
+        ("refused by a proxy", Fault::Reject, false),
+    ] {
+        let (fake, (records, applied)) = (Fake::start(), events(500, 15));
+        fake.inner.lock().window_max = 0;
+        fake.script([Some(fault), Some(fault)]);
+        let mut setup = setup("events", &fake.url, "nova");
+        setup.pace.safe_horizon_ms = -1;
+        let opened = app::open_store(&setup, store_over(Recorder::new())).unwrap();
+        let status = opened.warehouse.clone().unwrap();
+        let running = opened.start(Box::new(Listed::new(records, 700)), &setup).unwrap();
+        running.finish(|_| {}).unwrap();
+        assert_exactly_once(&fake, applied, what);
+        assert_eq!(status.uncertain_batches.load(Ordering::Relaxed) > 0, uncertain, "{what}");
+    }
+}
+
+/// A process ends with many sealed batches behind it: the next one looks for those only that were on their way.
+#[test]
+fn n5_of_what_an_earlier_process_left_only_the_head_is_looked_for() {
+    let (fake, (records, applied)) = (Fake::start(), events(2_000, 18));
+    fake.inner.lock().always = Some(Fault::Reject);
     let mut setup = setup("events", &fake.url, "nova");
+    setup.drain.idle = Duration::ZERO;
+    let backend = Recorder::new();
+    // Each run seals what it has taken.
+    for part in records.chunks(50) {
+        run(&setup, store_over(backend.clone()), part.to_vec());
+    }
+    let left = outbox::sealed(&store_over(backend.image(backend.syncs(), 0)).read().unwrap(), Target::Events, 1_000);
+    assert!(left.unwrap().len() >= 30);
+    {
+        let mut inner = fake.inner.lock();
+        (inner.always, inner.probes) = (None, 0);
+    }
     setup.pace.safe_horizon_ms = -1;
-    run(&setup, store_over(Recorder::new()), records);
-    assert_exactly_once(&fake, applied, "forgotten tokens");
+    setup.drain.idle = Duration::from_secs(60);
+    run(&setup, store_over(backend), Vec::new());
+    assert_exactly_once(&fake, applied, "after the outage");
+    let probes = fake.inner.lock().probes;
+    assert!((1..=21).contains(&probes), "{probes} batches were looked for");
+}
+
+/// Stored by a process that died, and forgotten by the server while nobody could reach it.
+#[test]
+fn n5_an_outage_that_outlasts_the_memory_of_tokens_doubles_nothing() {
+    let (fake, (records, applied)) = (Fake::start(), events(500, 19));
+    let mut setup = setup("events", &fake.url, "nova");
+    let backend = Recorder::new();
+    fake.inner.lock().always = Some(Fault::FailAfterWrite);
+    setup.drain.idle = Duration::ZERO;
+    run(&setup, store_over(backend.clone()), records);
+    assert!(!fake.ids("post_events").is_empty());
+    {
+        let mut inner = fake.inner.lock();
+        (inner.always, inner.window_max) = (Some(Fault::Reject), 0);
+    }
+    setup.drain.idle = Duration::from_secs(60);
+    let opened = app::open_store(&setup, store_over(backend)).unwrap();
+    let running = opened.start(Box::new(Listed::new(Vec::new(), 1)), &setup).unwrap();
+    while fake.inner.lock().inserts.len() < 4 {
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    setup.clock.set(setup.clock.now_ms() + nova::warehouse::sender::SAFE_HORIZON_MS + 1);
+    fake.inner.lock().always = None;
+    running.finish(|_| {}).unwrap();
+    assert_exactly_once(&fake, applied, "after the outage");
 }
 
 #[test]
@@ -197,4 +271,123 @@ fn a_full_outbox_pauses_consumption_and_goes_on_when_there_is_room() {
     running.finish(|_| drop(inbox.send(Message::Seal))).unwrap();
     assert_eq!(consumed(), 30_000);
     assert_exactly_once(&fake, applied, "after the pause");
+}
+
+#[test]
+fn a_batch_holds_rows_of_one_month() {
+    let fake = Fake::start();
+    let at = |time: &str| time.parse::<jiff::Timestamp>().unwrap().as_millisecond();
+    let edge_ms = at("2026-12-01T00:00:00Z");
+    let records: Vec<_> = (0..200)
+        .map(|n| {
+            let at_ms = edge_ms + if n % 2 == 0 { n } else { -n };
+            let value = format!(
+                r#"{{"event_id":"{}","user_id":"{}","post_id":"{}","action":"view","event_time":{at_ms}}}"#,
+                Id::from_u128(n as u128 + 1),
+                Id::from_u128(1),
+                Id::from_u128(2)
+            );
+            nova::event::Record {
+                topic: "events".into(),
+                partition: 0,
+                offset: n,
+                timestamp_ms: edge_ms + 1_000,
+                key: None,
+                value: Some(value.into()),
+                headers: Vec::new(),
+                defect: None,
+            }
+        })
+        .collect();
+    run(&setup("events", &fake.url, "nova"), store_over(Recorder::new()), records);
+    assert_exactly_once(&fake, 200, "two months");
+    for stored in &fake.inner.lock().stored {
+        let month = |row: &Vec<u8>| i64::from_le_bytes(row[16..24].try_into().unwrap()) >= edge_ms;
+        assert!(stored.rows.iter().all(|row| month(row) == month(&stored.rows[0])));
+    }
+}
+
+#[test]
+fn an_insert_pins_what_defaults_and_profiles_could_change() {
+    let (fake, (records, _)) = (Fake::start(), events(100, 20));
+    run(&setup("events", &fake.url, "nova"), store_over(Recorder::new()), records);
+    let inner = fake.inner.lock();
+    assert!(!inner.targets.is_empty());
+    for pinned in [
+        "async_insert=0",
+        "wait_end_of_query=1",
+        "insert_deduplicate=1",
+        "deduplicate_blocks_in_dependent_materialized_views=1",
+        "input_format_parallel_parsing=0",
+        "max_insert_threads=1",
+        "insert_deduplication_token=nova",
+        "event_id%2C+event_time%2C+user_id",
+    ] {
+        assert!(inner.targets.iter().all(|target| target.contains(pinned)), "{pinned}: {}", inner.targets[0]);
+    }
+}
+
+/// What the lint refuses takes no rows, is told also when there is nothing to deliver, and goes on once it is repaired.
+#[test]
+fn what_the_lint_refuses_is_told_at_the_start_and_waits_until_it_is_repaired() {
+    let fixed = ("FROM system.settings", "async_insert\t1\t1\n");
+    let window = (
+        "FROM system.tables",
+        "post_events\tMergeTree\tid\tMergeTree SETTINGS non_replicated_deduplication_window = 0\n",
+    );
+    for (answer, code, other) in [(fixed, "setting-fixed", None), (window, "dedup-window", Some("table-missing"))] {
+        let (fake, (records, applied)) = (Fake::start(), events(300, 21));
+        fake.inner.lock().answers.push(answer);
+        let setup = setup("events", &fake.url, "nova");
+        let backend = Recorder::new();
+        let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
+        let status = opened.warehouse.clone().unwrap();
+        let running = opened.start(Box::new(Listed::new(Vec::new(), 1)), &setup).unwrap();
+        while status.findings().is_empty() {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        let codes: std::collections::BTreeSet<_> = status.findings().iter().map(|finding| finding.code).collect();
+        assert_eq!(codes, [code].into_iter().chain(other).collect());
+        assert!(status.complaints()[0].contains("; "), "{:?}", status.complaints());
+        running.finish(|_| {}).unwrap();
+
+        let opened = app::open_store(&setup, store_over(backend)).unwrap();
+        let status = opened.warehouse.clone().unwrap();
+        let running = opened.start(Box::new(Listed::new(records, 700)), &setup).unwrap();
+        while status.targets()[usize::from(Target::Events.number())].stalled.is_none() {
+            running.inbox.send(Message::Seal).unwrap();
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        assert!(fake.inner.lock().inserts.is_empty(), "{code}: rows were sent");
+        fake.inner.lock().answers.clear();
+        running.finish(|_| {}).unwrap();
+        assert_exactly_once(&fake, applied, code);
+    }
+}
+
+/// What ten minutes of traffic left in the outbox, and the rate at which it came.
+#[test]
+fn what_a_long_outage_left_drains_at_five_times_the_rate_of_its_arrival() {
+    const RATE_PER_S: u64 = 100;
+    const OUTAGE_S: u64 = 600;
+    let (fake, (records, applied)) = (Fake::start(), events(RATE_PER_S * OUTAGE_S, 22));
+    fake.inner.lock().always = Some(Fault::Reject);
+    let setup = setup("events", &fake.url, "nova");
+    let opened = app::open_store(&setup, store_over(Recorder::new())).unwrap();
+    let (shared, status) = (std::sync::Arc::clone(&opened.shared), opened.warehouse.clone().unwrap());
+    let running = opened.start(Box::new(Listed::new(records, 200)), &setup).unwrap();
+    let consumed = || shared.partitions().iter().map(PartitionStatus::consumed).sum::<u64>();
+    while consumed() < RATE_PER_S * OUTAGE_S {
+        assert!(!shared.over_quota());
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    assert_eq!(status.waiting_rows(), applied);
+    fake.inner.lock().always = None;
+    let back = std::time::Instant::now();
+    running.finish(|_| {}).unwrap();
+    assert_exactly_once(&fake, applied, "after the outage");
+    // The shipped pace may be in its longest pause when the server comes back.
+    let longest_pause = Duration::from_millis(nova::warehouse::sender::Pace::default().backoff_last_ms);
+    let drained_per_s = applied as f64 / (back.elapsed() + longest_pause).as_secs_f64();
+    assert!(drained_per_s >= 5.0 * RATE_PER_S as f64, "{drained_per_s:.0} rows a second");
 }

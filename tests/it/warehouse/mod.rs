@@ -1,8 +1,9 @@
 //! Rows on their way into ClickHouse: against a scripted server of ours, and against the real engine where there is one.
 
 mod engine;
-mod fake;
+pub mod fake;
 mod faults;
+mod reconcile;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,6 +24,8 @@ fn setup(name: &str, url: &str, database: &str) -> Setup {
         database: database.to_owned(),
         user: None,
         password: None,
+        ca_file: None,
+        layout: Default::default(),
         timeout: Duration::from_secs(20),
     });
     setup.pace = Pace { backoff_first_ms: 1, backoff_last_ms: 20, stall_ms: 20, ..Pace::default() };

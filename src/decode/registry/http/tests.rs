@@ -48,6 +48,7 @@ fn schemas(url: &str) -> (HttpSchemas, Arc<AtomicI64>) {
     let theirs = Arc::clone(&now);
     let settings = RegistrySettings {
         url: url.to_owned(),
+        ca_file: None,
         basic_auth: Some(("nova".to_owned(), "secret".to_owned())),
         timeout: Duration::from_secs(5),
     };
@@ -140,8 +141,9 @@ fn nobody_there_is_unavailable() {
 
 #[test]
 fn an_address_that_cannot_work_is_refused_at_once_and_shows_no_password() {
-    for url in ["", "localhost:8081", "https://r:8081", "http://", "http://u:hunter2@r:8081", "http://r/?a=b"] {
-        let settings = RegistrySettings { url: url.to_owned(), basic_auth: None, timeout: Duration::from_secs(1) };
+    for url in ["", "localhost:8081", "ftp://r:8081", "http://", "https://u:hunter2@r:8081", "http://r/?a=b"] {
+        let timeout = Duration::from_secs(1);
+        let settings = RegistrySettings { url: url.to_owned(), ca_file: None, basic_auth: None, timeout };
         let error = HttpSchemas::start(settings, || 0).map(drop).unwrap_err().to_string();
         assert!(!error.contains("hunter2"), "{error}");
     }

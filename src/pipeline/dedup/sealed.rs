@@ -1,0 +1,131 @@
+//! A segment that takes no more entries: sorted on disk in chunks, a filter of 2 bytes a key and the first entry of each
+//! chunk in memory.
+
+use nova_storage::codec::{CodecError, Put, Reader};
+use nova_storage::schema::{DEDUP_KEYS, DEDUP_SEGMENT};
+use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
+
+use super::filter::Filter;
+use super::{Entry, SEGMENT_VERSION, Seen};
+
+/// Entries of one stored chunk: 64 KiB.
+const CHUNK_KEYS: usize = 4096;
+
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub segment: u64,
+    pub keys: u64,
+    /// The latest arrival of its entries, epoch milliseconds.
+    pub max_ms: i64,
+    filter: Filter,
+    /// The first entry of each chunk.
+    index: Vec<Entry>,
+}
+
+impl Sealed {
+    /// Sorts and stores the entries.
+    pub fn write(segment: u64, mut entries: Vec<Entry>, max_ms: i64, write: &WriteTxn) -> Result<Sealed, WriteError> {
+        entries.sort_unstable();
+        let mut filter = Filter::with_keys(entries.len());
+        let mut index = Vec::with_capacity(entries.len().div_ceil(CHUNK_KEYS));
+        for entry in &entries {
+            filter.insert(entry.hash());
+        }
+        for (number, chunk) in entries.chunks(CHUNK_KEYS).enumerate() {
+            index.push(chunk[0]);
+            let mut bytes = Vec::with_capacity(1 + chunk.len() * 16);
+            bytes.put_u8(SEGMENT_VERSION);
+            for entry in chunk {
+                bytes.put_fixed(&entry.0.to_be_bytes());
+            }
+            write.put(DEDUP_KEYS, (segment, number as u32), &bytes)?;
+        }
+        let sealed = Sealed { segment, keys: entries.len() as u64, max_ms, filter, index };
+        write.put(DEDUP_SEGMENT, segment, &sealed.encode())?;
+        Ok(sealed)
+    }
+
+    /// Every segment of the store, by number.
+    pub fn load_all(read: &ReadTxn) -> Result<Vec<Sealed>, ReadError> {
+        let (mut all, mut failed) = (Vec::new(), None);
+        read.scan(DEDUP_SEGMENT, 0u64.., |segment, bytes| {
+            match decode(segment, bytes) {
+                Ok(found) => all.push(found),
+                Err(error) => failed = Some(error),
+            }
+            failed.is_none()
+        })?;
+        failed.map_or(Ok(all), |error| Err(error.into()))
+    }
+
+    pub fn remove(&self, write: &WriteTxn) -> Result<(), WriteError> {
+        write.remove(DEDUP_SEGMENT, self.segment)?;
+        write.remove_range(DEDUP_KEYS, (self.segment, 0u32)..=(self.segment, u32::MAX))
+    }
+
+    pub fn look_up(&self, entry: Entry, read: &ReadTxn) -> Result<Seen, ReadError> {
+        if !self.filter.may_contain(entry.hash()) {
+            return Ok(Seen::New);
+        }
+        let after = self.index.partition_point(|first| *first < entry.floor());
+        // The event can be the first of a chunk or inside the one before it.
+        for chunk in [after.checked_sub(1), Some(after)].into_iter().flatten() {
+            if chunk >= self.index.len() {
+                continue;
+            }
+            let found = read.get_with(DEDUP_KEYS, (self.segment, chunk as u32), |bytes| find(bytes, entry))?;
+            match found.unwrap_or(Err(CodecError::Short("dedup chunk")))? {
+                Some(found) if found == entry => return Ok(Seen::Duplicate),
+                Some(_) => return Ok(Seen::Conflict),
+                None => {}
+            }
+        }
+        Ok(Seen::New)
+    }
+
+    pub fn mem_bytes(&self) -> usize {
+        self.filter.bytes() + self.index.len() * 16
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.mem_bytes() + 32);
+        out.put_u8(SEGMENT_VERSION);
+        out.put_varint(self.keys);
+        out.put_zigzag(self.max_ms);
+        out.put_varint(self.index.len() as u64);
+        for first in &self.index {
+            out.put_fixed(&first.0.to_be_bytes());
+        }
+        let mut filter = Vec::new();
+        self.filter.encode(&mut filter);
+        out.put_bytes(&filter);
+        out
+    }
+}
+
+/// Binary search for an entry of the same event in a stored chunk.
+pub(super) fn find(bytes: &[u8], entry: Entry) -> Result<Option<Entry>, CodecError> {
+    let (mut reader, _) = Reader::versioned("dedup chunk", bytes, SEGMENT_VERSION)?;
+    let _ = &mut reader;
+    let (entries, rest) = bytes[1..].as_chunks::<16>();
+    if !rest.is_empty() {
+        return Err(CodecError::Trailing("dedup chunk"));
+    }
+    let at = entries.partition_point(|bytes| Entry(u128::from_be_bytes(*bytes)) < entry.floor());
+    Ok(entries.get(at).map(|bytes| Entry(u128::from_be_bytes(*bytes))).filter(|found| found.same_event(entry)))
+}
+
+pub(super) fn decode(segment: u64, bytes: &[u8]) -> Result<Sealed, CodecError> {
+    const WHAT: &str = "dedup segment";
+    let (mut reader, _) = Reader::versioned(WHAT, bytes, SEGMENT_VERSION)?;
+    let keys = reader.varint()?;
+    let max_ms = reader.zigzag()?;
+    let chunks = reader.varint()?;
+    let mut index = Vec::new();
+    for _ in 0..chunks {
+        index.push(Entry(u128::from_be_bytes(reader.fixed()?)));
+    }
+    let filter = Filter::decode(reader.bytes()?).ok_or(CodecError::Invalid(WHAT))?;
+    reader.end()?;
+    Ok(Sealed { segment, keys, max_ms, filter, index })
+}

@@ -1,0 +1,112 @@
+//! Where the tables live: on one server, or as replicas of a cluster. The migrations are written for one server; here
+//! their statements become those of replicated tables.
+
+use super::sender::SAFE_HORIZON_MS;
+
+/// Path and name of a replica in Keeper. The server fills in its own macros.
+const REPLICA: &str = "'/clickhouse/tables/{shard}/{database}/{table}', '{replica}'";
+/// As the migrations write it, and its like in a replicated table. Keeper forgets tokens by number and by time: the time
+/// is well over what nova takes for safe.
+const WINDOW: &str = "non_replicated_deduplication_window = ";
+const REPLICATED_WINDOW: &str = "replicated_deduplication_window = ";
+const WINDOW_S: i64 = 4 * SAFE_HORIZON_MS / 1_000;
+
+/// See the module. The default is one server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// Tables have `Replicated…MergeTree` engines.
+    pub replicated: bool,
+    /// DDL runs `ON CLUSTER` of this name.
+    pub cluster: Option<String>,
+}
+
+impl Layout {
+    /// ` ON CLUSTER '…'`, or nothing.
+    pub fn on_cluster(&self) -> String {
+        self.cluster.as_ref().map(|name| format!(" ON CLUSTER '{name}'")).unwrap_or_default()
+    }
+
+    /// A statement of a migration as it is run.
+    pub fn statement(&self, sql: &str) -> String {
+        let lines: Vec<_> = sql.lines().map(|line| self.line(line)).collect();
+        lines.join("\n")
+    }
+
+    fn line(&self, line: &str) -> String {
+        const NEW: &str = " IF NOT EXISTS ";
+        if let Some((create, rest)) = line.split_once(NEW).filter(|_| line.starts_with("CREATE ")) {
+            let (name, rest) = rest.split_at(rest.find(' ').unwrap_or(rest.len()));
+            return format!("{create}{NEW}{name}{}{rest}", self.on_cluster());
+        }
+        if !self.replicated {
+            return line.to_owned();
+        }
+        if let Some(engine) = line.strip_prefix("ENGINE = ") {
+            return match engine.split_once('(') {
+                Some((name, arguments)) => format!("ENGINE = Replicated{name}({REPLICA}, {arguments}"),
+                None => format!("ENGINE = Replicated{engine}({REPLICA})"),
+            };
+        }
+        match line.split_once(WINDOW) {
+            Some((before, rest)) => {
+                format!("{before}{REPLICATED_WINDOW}{rest}, replicated_deduplication_window_seconds = {WINDOW_S}")
+            }
+            None => line.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::migrate::MIGRATIONS;
+    use super::*;
+
+    fn statements(layout: &Layout) -> Vec<(&'static str, String)> {
+        let all = MIGRATIONS.iter().flat_map(|migration| migration.statements());
+        all.map(|statement| (statement, layout.statement(statement))).collect()
+    }
+
+    #[test]
+    fn on_one_server_statements_are_run_as_they_are_written() {
+        for (written, run) in statements(&Layout::default()) {
+            assert_eq!(written, run);
+        }
+    }
+
+    #[test]
+    fn every_table_is_replicated_with_its_arguments_and_windows() {
+        let layout = Layout { replicated: true, cluster: None };
+        let mut tables = 0;
+        for (written, run) in statements(&layout) {
+            assert!(!run.contains("ON CLUSTER") && !run.contains("non_replicated"), "{run}");
+            if !written.contains("ENGINE = ") {
+                assert_eq!(written, run, "views hold no rows");
+                continue;
+            }
+            tables += 1;
+            let engine = |sql: &str| sql.lines().find_map(|line| Some(line.strip_prefix("ENGINE = ")?.to_owned()));
+            let (plain, replicated) = (engine(written).unwrap(), engine(&run).unwrap());
+            let (name, arguments) = plain.split_once('(').unwrap_or((&plain, ")"));
+            let comma = if arguments == ")" { "" } else { ", " };
+            let path = "'/clickhouse/tables/{shard}/{database}/{table}', '{replica}'";
+            assert_eq!(replicated, format!("Replicated{name}({path}{comma}{arguments}"));
+            let windows =
+                "SETTINGS replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 7200";
+            assert!(run.ends_with(windows), "{run}");
+        }
+        assert_eq!(tables, 9);
+    }
+
+    #[test]
+    fn on_a_cluster_every_statement_says_so_after_its_name() {
+        let layout = Layout { replicated: true, cluster: Some("{cluster}".to_owned()) };
+        for (written, run) in statements(&layout) {
+            let marks = run.matches(" ON CLUSTER '{cluster}'").count();
+            assert_eq!(marks, 1, "{run}");
+            let plain = Layout { replicated: true, cluster: None }.statement(written);
+            assert_eq!(run.replace(" ON CLUSTER '{cluster}'", ""), plain);
+        }
+        let view = layout.statement("CREATE MATERIALIZED VIEW IF NOT EXISTS a_mv TO a AS\nSELECT 1");
+        assert_eq!(view, "CREATE MATERIALIZED VIEW IF NOT EXISTS a_mv ON CLUSTER '{cluster}' TO a AS\nSELECT 1");
+    }
+}

@@ -1,0 +1,88 @@
+//! Takes out of the outbox what ClickHouse has already, since a life of the store that was lost.
+
+use nova_storage::codec::Put as _;
+use nova_storage::schema::{OUTBOX_BATCH, OUTBOX_SEGMENT};
+use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
+
+use crate::warehouse::Target;
+use crate::warehouse::delivered::Totals;
+use crate::warehouse::rows::{self, NotRows};
+
+use super::{Outbox, OutboxError, body};
+
+/// Why an outbox could not be reconciled; nothing was committed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error(transparent)]
+    NotRows(#[from] NotRows),
+}
+
+/// What became of the rows that waited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reconciled {
+    pub dropped: u64,
+    pub left: u64,
+}
+
+impl Outbox {
+    /// The first batch of `post_events` whose rows may be in ClickHouse without this store knowing.
+    pub fn unsettled_from(&self) -> u64 {
+        let sealed = self.sealed.keys().filter(|(number, _)| *number == Target::Events.number());
+        let open = self.open.iter().filter(|(target, _)| *target == Target::Events);
+        let waiting = sealed.map(|(_, batch)| *batch).chain(open.map(|(_, open)| open.batch)).min();
+        waiting.unwrap_or(self.ledgers.tables[usize::from(Target::Events.number())].next)
+    }
+
+    /// Puts the waiting rows of `post_events` that ClickHouse lacks into new batches, whose numbers no life of the store
+    /// has used, and drops the others. `totals` is what the table holds of this store: the ledger says so from now on.
+    pub fn reconcile(
+        &mut self,
+        read: &ReadTxn,
+        write: &WriteTxn,
+        totals: &Totals,
+        has: impl Fn(&[u8]) -> Result<bool, ReadError>,
+        now_ms: i64,
+    ) -> Result<Reconciled, ReconcileError> {
+        let number = Target::Events.number();
+        let sealed = self.sealed.range((number, 0)..=(number, u64::MAX));
+        let mut waiting: Vec<_> = sealed.map(|((_, batch), sealed)| (*batch, sealed.partition)).collect();
+        let open = self.open.extract_if(.., |(target, _)| *target == Target::Events);
+        waiting.extend(open.map(|(_, open)| (open.batch, open.partition)));
+        let ledger = self.ledgers.of(Target::Events);
+        ledger.next = ledger.next.max(totals.highest_batch.map_or(0, |highest| highest + 1));
+        let mut done = Reconciled::default();
+        for (batch, partition) in waiting {
+            let bytes = body(read, Target::Events, batch)?;
+            for range in rows::split(Target::Events, &bytes)? {
+                let row = &bytes[range];
+                if has(row)? {
+                    done.dropped += 1;
+                    continue;
+                }
+                let open = self.open(Target::Events, partition, now_ms);
+                open.pending.put_fixed(&row[..row.len() - 8]);
+                open.pending.put_fixed(&open.batch.to_le_bytes());
+                open.pending_rows += 1;
+                done.left += 1;
+            }
+            self.sealed.remove(&(number, batch));
+            write.remove(OUTBOX_BATCH, (number, batch))?;
+            write.remove_range(OUTBOX_SEGMENT, (number, batch, 0)..=(number, batch, u32::MAX))?;
+            self.write(write, now_ms, false)?;
+        }
+        let ledger = self.ledgers.of(Target::Events);
+        ledger.acknowledged = totals.rows;
+        ledger.emitted = totals.rows + ledger.dead + done.left;
+        self.ledgers.forget_marks();
+        self.changed = true;
+        self.write(write, now_ms, true)?;
+        self.check()?;
+        Ok(done)
+    }
+}

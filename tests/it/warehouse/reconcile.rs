@@ -1,0 +1,157 @@
+//! A store that ClickHouse is ahead of: restored from a backup of any moment, or made to read everything again.
+
+use nova::app::{self, Setup};
+use nova::clock::Clock;
+use nova::event::Record;
+use nova::pipeline::meta::Meta;
+use nova::pipeline::progress::PartitionStatus;
+use nova::pipeline::rebuild::rebuild;
+use nova::pipeline::reconcile::{Report, reconcile};
+use nova::pipeline::writer::Message;
+use nova::warehouse::Target;
+use nova::warehouse::clickhouse::ClickHouse;
+use nova::warehouse::lint::missing_batches;
+use nova_storage::testing::Recorder;
+
+use super::super::support::{Listed, run, state_bytes, store_over};
+use super::fake::{Fake, Fault};
+use super::{events, setup, times};
+
+fn asked(setup: &Setup, store: &nova_storage::Store, everything: bool) -> Report {
+    let clickhouse = ClickHouse::new(setup.clickhouse.as_ref().unwrap()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(reconcile(store, &clickhouse, everything, setup.clock.now_ms())).unwrap()
+}
+
+/// Runs with batches that are sealed all the time, so that commits, inserts and acknowledgements mix.
+fn run_in_small_batches(setup: &Setup, backend: Recorder, records: Vec<Record>) -> Vec<PartitionStatus> {
+    let opened = app::open_store(setup, store_over(backend)).unwrap();
+    let running = opened.start(Box::new(Listed::new(records, 60)), setup).unwrap();
+    let inbox = running.inbox.clone();
+    let sealer = std::thread::spawn(move || while inbox.send(Message::Seal).is_ok() {});
+    let statuses = running.finish(|_| {}).unwrap();
+    sealer.join().unwrap();
+    statuses
+}
+
+/// Fault 13: a backup of any moment, a server that has all that came after it and has forgotten every token.
+#[test]
+fn n3_n5_after_a_restore_of_any_moment_what_clickhouse_has_is_counted_and_not_sent_again() {
+    let (records, applied) = events(900, 31);
+    let fake = Fake::start();
+    fake.inner.lock().window_max = 0;
+    let setup = setup("events", &fake.url, "nova");
+    let backend = Recorder::new();
+    run_in_small_batches(&setup, backend.clone(), records.clone());
+    let whole = fake.inner.lock().stored.clone();
+    let memory = |backend: &Recorder| {
+        state_bytes(&app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap())
+    };
+    let (expected, syncs) = (memory(&backend), backend.syncs());
+    let (mut doubled_without, mut dropped) = (0, 0);
+    let committed = |sync: &usize| Meta::load(&store_over(backend.image(*sync, 1)).read().unwrap()).unwrap().is_some();
+    let first = (4..syncs).find(committed).unwrap();
+    for sync in (first..syncs).step_by((syncs / 20).max(1)) {
+        // As it is without the question.
+        fake.inner.lock().stored.clone_from(&whole);
+        run(&setup, store_over(backend.image(sync, 1)), records.clone());
+        doubled_without += times(fake.ids("post_events")).values().filter(|times| **times > 1).count();
+
+        fake.inner.lock().stored.clone_from(&whole);
+        let restored = backend.image(sync, 1);
+        let report = asked(&setup, &store_over(restored.clone()), false);
+        dropped += report.dropped;
+        let restored = restored.image(restored.syncs(), 0);
+        run(&setup, store_over(restored.clone()), records.clone());
+        let times = times(fake.ids("post_events"));
+        assert_eq!(times.len() as u64, applied, "sync {sync}");
+        assert!(times.values().all(|times| *times == 1), "sync {sync}: a row was sent again");
+        assert_eq!(memory(&restored), expected, "sync {sync}: an event was not counted, or twice");
+        let opened = app::open_store(&setup, store_over(restored.image(restored.syncs(), 0))).unwrap();
+        let events = &opened.warehouse.unwrap().targets()[usize::from(Target::Events.number())];
+        assert_eq!((events.emitted, events.acknowledged), (applied, applied), "sync {sync}: N3");
+    }
+    assert!(doubled_without > 0, "the test would not see doubled rows");
+    assert!(dropped > 0, "no backup had rows in its outbox that were delivered later");
+}
+
+/// What the lost life had sealed, and never got through, is sent.
+#[test]
+fn n5_after_a_restore_what_clickhouse_lacks_is_sent() {
+    let (records, applied) = events(900, 32);
+    let fake = Fake::start();
+    let setup = setup("events", &fake.url, "nova");
+    let backend = Recorder::new();
+    let mut half = 0;
+    for (part, number) in records.chunks(100).zip(0..) {
+        if number == 4 {
+            half = backend.syncs();
+        }
+        run(&setup, store_over(backend.clone()), part.to_vec());
+    }
+    let mut number = 0;
+    fake.inner.lock().stored.retain(|_| {
+        number += 1;
+        number <= 4 || number % 2 == 0
+    });
+    let restored = backend.image(half, 1);
+    let report = asked(&setup, &store_over(restored.clone()), false);
+    assert!(report.delivered > 0 && (fake.ids("post_events").len() as u64) < applied);
+    run(&setup, store_over(restored.image(restored.syncs(), 0)), records);
+    let times = times(fake.ids("post_events"));
+    assert!(times.len() as u64 == applied && times.values().all(|times| *times == 1));
+}
+
+/// Fault 36: a server that was restored from a backup is found out, also after it took new rows, and rebuilding with the
+/// question sends again what it lost, and nothing else.
+#[test]
+fn batches_that_a_restored_clickhouse_lacks_are_found_and_a_rebuild_sends_them_again() {
+    let (records, applied) = events(4_000, 33);
+    let fake = Fake::start();
+    let mut setup = setup("events", &fake.url, "nova");
+    setup.clock = Clock::manual(1_795_500_000_000);
+    let backend = Recorder::new();
+    for (part, hours) in records.chunks(1_000).zip(1..) {
+        run(&setup, store_over(backend.clone()), part.to_vec());
+        setup.clock.set(1_795_500_000_000 + hours * 3_600_000);
+    }
+    let finding = || {
+        let opened = app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
+        let clickhouse = ClickHouse::new(setup.clickhouse.as_ref().unwrap()).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let marks = opened.warehouse.as_ref().unwrap().marks();
+        assert_eq!(marks.len(), 4);
+        runtime.block_on(missing_batches(&clickhouse, opened.writer.store_id(), &marks)).unwrap()
+    };
+    assert_eq!(finding(), None);
+    // The third hour is lost, the fourth came after the loss.
+    let lost = fake.inner.lock().stored.remove(2).rows.len();
+    let found = finding().expect("a lost batch was not missed");
+    assert!(found.code == "batches-missing" && found.detail.contains("1 of 4"), "{found}");
+    let store = store_over(backend.image(backend.syncs(), 0));
+    let report = asked(&setup, &store, true);
+    assert_eq!(report.delivered, applied - lost as u64);
+    rebuild(&store, true).unwrap();
+    let opened = app::open_store(&setup, store).unwrap();
+    let running = opened.start(Box::new(Listed::new(records, 700)), &setup).unwrap();
+    running.finish(|_| {}).unwrap();
+    let times = times(fake.ids("post_events"));
+    assert!(times.len() as u64 == applied && times.values().all(|times| *times == 1));
+}
+
+#[test]
+fn a_store_is_not_reconciled_with_a_server_that_does_not_answer() {
+    let (records, _) = events(300, 34);
+    let fake = Fake::start();
+    fake.inner.lock().always = Some(Fault::Reject);
+    let mut setup = setup("events", &fake.url, "nova");
+    setup.drain.idle = std::time::Duration::ZERO;
+    let backend = Recorder::new();
+    run(&setup, store_over(backend.clone()), records);
+    setup.clickhouse.as_mut().unwrap().url = "http://127.0.0.1:1".to_owned();
+    let store = store_over(backend.image(backend.syncs(), 0));
+    let clickhouse = ClickHouse::new(setup.clickhouse.as_ref().unwrap()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let failed = runtime.block_on(reconcile(&store, &clickhouse, false, 0)).unwrap_err();
+    assert!(failed.to_string().starts_with("ClickHouse: not reached"), "{failed}");
+}
