@@ -87,6 +87,11 @@ impl Reads for StoreReads {
         Ok((file.display().to_string(), entries))
     }
 
+    fn disk_free_bytes(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(&self.data_dir).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
     fn tables(&self) -> Result<Vec<Value>, String> {
         let meta = Meta::load(&self.read()?).map_err(|error| error.to_string())?.unwrap_or_default();
         let tables = Table::ALL.iter().zip(&meta.tables);

@@ -45,16 +45,19 @@ macro_rules! optional {
     };
 }
 
-/// Requests a second.
-macro_rules! rate {
+/// A number of `[limits]` within bounds; a rate, in requests a second, where none are given.
+macro_rules! limit {
     ($key:literal, $member:ident, $help:literal) => {
+        limit!($key, $member, 1..=1_000_000, "expected 1 to 1000000", $help)
+    };
+    ($key:literal, $member:ident, $range:expr, $expected:literal, $help:literal) => {
         Field {
             section: "limits",
             key: $key,
             help: $help,
             set: |config, text| {
-                let rate = text.parse().ok().filter(|rate| (1..=1_000_000).contains(rate));
-                config.edge.limits.$member = rate.ok_or("expected 1 to 1000000")?;
+                let number = text.parse().ok().filter(|number| ($range).contains(number));
+                config.edge.limits.$member = number.ok_or($expected)?;
                 Ok(())
             },
             get: |config| Value::from(i64::from(config.edge.limits.$member)),
@@ -123,10 +126,24 @@ pub(super) const FIELDS: &[Field] = &[
         },
         get: |config| Value::from(config.edge.limits.enabled),
     },
-    rate!("feed_per_s", feed_per_s, "Feed pages; the roles service and admin have twenty times as many."),
-    rate!("trending_per_s", trending_per_s, "Trending lists."),
-    rate!("suggestions_per_s", suggestions_per_s, "Suggestions and dismissals."),
-    rate!("events_per_s", events_per_s, "Requests with events, of up to 100 each."),
-    rate!("admin_per_s", admin_per_s, "Admin requests."),
-    rate!("refused_per_s", refused_per_s, "Requests without a valid token where one is needed, by address."),
+    limit!("feed_per_s", feed_per_s, "Feed pages; the roles service and admin have twenty times as many."),
+    limit!("trending_per_s", trending_per_s, "Trending lists."),
+    limit!("suggestions_per_s", suggestions_per_s, "Suggestions and dismissals."),
+    limit!("events_per_s", events_per_s, "Requests with events, of up to 100 each."),
+    limit!("admin_per_s", admin_per_s, "Admin requests."),
+    limit!("refused_per_s", refused_per_s, "Requests without a valid token where one is needed, by address."),
+    limit!(
+        "lag_max_s",
+        lag_max_s,
+        1..=604_800,
+        "expected 1 to 604800",
+        "A node further behind its source is not ready; above 60 it grants fewer requests."
+    ),
+    limit!(
+        "disk_min_mib",
+        disk_min_mib,
+        0..=1_048_576,
+        "expected 0 to 1048576",
+        "A node with less room on the store's disk is not ready."
+    ),
 ];

@@ -17,6 +17,8 @@ pub trait Reads: Send + Sync {
     fn dead_letter(&self, id: u64) -> Result<Option<Value>, String>;
     /// Copies the last commit into a new file of this plain name, beside the store: where it is, and its entries.
     fn backup(&self, name: &str) -> Result<(String, u64), String>;
+    /// Room on the store's disk for this process; `None` where it cannot be told.
+    fn disk_free_bytes(&self) -> Option<u64>;
     /// Each source table: `table`, `epoch`, and `halted` with the reason or null.
     fn tables(&self) -> Result<Vec<Value>, String>;
 }

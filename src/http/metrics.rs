@@ -220,6 +220,8 @@ fn pipeline(edge: &Edge, to: &mut Registry) {
     let mem = mem.chain([("snapshots", edge.feeds.mem_bytes())]);
     let mem = mem.map(|(name, bytes)| (labels([("structure", name)]), bytes as f64));
     gauges(to, "nova_mem_bytes", "Memory of each structure", mem);
+    let free = edge.gate.reads.disk_free_bytes().unwrap_or(0);
+    whole(to, "nova_disk_free_bytes", "Room on the store's disk", usize::try_from(free).unwrap_or(usize::MAX));
 }
 
 fn source(edge: &Edge, to: &mut Registry) {

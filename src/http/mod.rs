@@ -25,6 +25,7 @@ mod overrides;
 mod patience;
 mod places;
 mod read;
+mod ready;
 mod request;
 mod route;
 mod server;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ETAG, IF_NONE_MATCH, RETRY_AFTER};
+use http::header::{ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
@@ -17,7 +17,7 @@ use crate::jobs::copies::Kind;
 use crate::jobs::serving::FEED_WARMUP;
 
 use super::auth::Subject;
-use super::error::{Problem, RETRY_AFTER_S};
+use super::error::Problem;
 use super::{Edge, metrics, server};
 
 const LIMIT_DEFAULT: usize = 20;
@@ -127,48 +127,6 @@ pub(super) fn suggestions(edge: &Edge, query: &str, subject: &Subject) -> Result
         shared.copies.read(Kind::Suggestions, subject.user, now_ms);
     }
     Ok(server::json(StatusCode::OK, discover::json(&list, now_ms)))
-}
-
-/// Ready once recovered, as long as no partition waits for a person and the process does not stop.
-pub(super) fn ready(edge: &Edge) -> Response<Full<Bytes>> {
-    let held = edge.shared.partitions().into_iter().filter_map(|status| Some((status.name, status.hold?)));
-    let mut reasons: Vec<_> = held.map(|(name, reason)| format!("{name}: {reason}")).collect();
-    reasons.extend(edge.shared.waits().into_iter().map(|(name, reason)| format!("{name}: waits: {reason}")));
-    if !edge.auth.ready() {
-        reasons.push("auth: no key set yet".to_owned());
-    }
-    if edge.shared.stopping() {
-        reasons.push("stopping".to_owned());
-    }
-    if edge.shared.over_quota() {
-        reasons.push("the outbox is full: consumption waits for ClickHouse".to_owned());
-    }
-    if let Some(kafka) = &edge.kafka {
-        match (kafka.up(), kafka.assigned()) {
-            (false, _) => reasons.push("kafka: no broker is connected".to_owned()),
-            (true, 0) => reasons.push("kafka: no partition is assigned yet".to_owned()),
-            (true, assigned) if assigned < kafka.assignment().existing => reasons.push(format!(
-                "kafka: {assigned} of {} partitions are read here, the others by another member of the group",
-                kafka.assignment().existing
-            )),
-            _ => {}
-        }
-    }
-    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let word = if reasons.is_empty() { "ready" } else { "not-ready" };
-    // Shown, but no reason to send the traffic elsewhere: what a job keeps fresh is also made at the read, and rows wait
-    // for ClickHouse.
-    let jobs = edge.jobs.runner.statuses().into_iter();
-    let parked: serde_json::Map<_, _> =
-        jobs.filter_map(|(job, status)| Some((job.to_owned(), status.parked?.into()))).collect();
-    let clickhouse = edge.warehouse.as_ref().map(|status| status.complaints()).unwrap_or_default();
-    let body =
-        serde_json::json!({ "status": word, "reasons": reasons, "parked_jobs": parked, "clickhouse": clickhouse });
-    let mut response = server::json(status, body.to_string());
-    if status != StatusCode::OK {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
-    }
-    response
 }
 
 pub(super) fn metrics(edge: &Edge) -> Result<Response<Full<Bytes>>, Problem> {

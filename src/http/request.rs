@@ -19,8 +19,8 @@ use super::limit::{Caller, Class, Decision, Verdict, client};
 use super::route::{ADMIN, ADMIN_OR_SERVICE, Access, Found, Operation, Route, Routes};
 use super::trace::{TRACEPARENT, Trace};
 use super::{
-    Body, Edge, admin, body, cors, dismiss, encoding, events, feed_metrics, idempotency, overrides, read, server,
-    stream,
+    Body, Edge, admin, body, cors, dismiss, encoding, events, feed_metrics, idempotency, overrides, read, ready,
+    server, stream,
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -191,7 +191,7 @@ fn anonymous(site: &Site, route: Route, head: &Parts) -> Answer {
     let edge = &site.edge;
     match route {
         Route::Live => Ok(server::json(StatusCode::OK, r#"{"status":"live"}"#.to_owned())),
-        Route::Ready => Ok(read::ready(edge)),
+        Route::Ready => Ok(ready::answer(edge)),
         Route::Metrics => read::metrics(edge),
         Route::FeedMetrics => feed_metrics::answer(edge, head.uri.query().unwrap_or_default()),
         Route::Jwks => Ok(server::json(StatusCode::OK, edge.auth.jwks().to_string())),

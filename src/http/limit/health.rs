@@ -7,6 +7,7 @@ pub const FACTOR_MIN: f64 = 0.1;
 /// Up to here a signal is healthy.
 const COMMIT_GOOD_MS: f64 = 100.0;
 const DELAY_GOOD_MS: f64 = 50.0;
+const LAG_GOOD_S: f64 = 60.0;
 const QUEUE_GOOD: f64 = 0.75;
 /// A commit's share in the running mean of their times, a second's in that of the queue: a queue that is full for a
 /// moment is how batches come, one that stays full is not.
@@ -21,15 +22,21 @@ pub struct Signals {
     pub queue: f64,
     /// How late the runtime wakes a timer.
     pub delay_ms: f64,
+    /// How old the oldest record is that was not read yet.
+    pub lag_s: f64,
 }
 
 /// The factor: 1 while every signal is good, then in inverse proportion to the worst; a full queue halves it.
 pub fn factor(signals: &Signals) -> f64 {
     let over = |value: f64, good: f64| if value > good { good / value } else { 1.0 };
     let queue = ((signals.queue - QUEUE_GOOD) / (1.0 - QUEUE_GOOD)).clamp(0.0, 1.0);
-    let worst =
-        over(signals.commit_ms, COMMIT_GOOD_MS).min(over(signals.delay_ms, DELAY_GOOD_MS)).min(1.0 - queue / 2.0);
-    worst.clamp(FACTOR_MIN, 1.0)
+    let all = [
+        over(signals.commit_ms, COMMIT_GOOD_MS),
+        over(signals.delay_ms, DELAY_GOOD_MS),
+        over(signals.lag_s, LAG_GOOD_S),
+        1.0 - queue / 2.0,
+    ];
+    all.into_iter().fold(1.0, f64::min).max(FACTOR_MIN)
 }
 
 /// The running signals and the factor that they make.
@@ -57,16 +64,17 @@ impl Health {
         self.commits.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Makes the factor anew, about once a second, from how full the queue is now and how late a timer was. A second without commits halves their mean: what was slow is over.
-    pub fn tick(&self, queue: f64, delay_ms: f64) {
+    /// Makes the factor anew, about once a second, from how full the queue is now, how late a timer was
+    /// and how far reading is behind. A second without commits halves their mean: what was slow is over.
+    pub fn tick(&self, queue: f64, delay_ms: f64, lag_s: f64) {
         let commits = self.commits.load(Ordering::Relaxed);
         if self.seen.swap(commits, Ordering::Relaxed) == commits {
             self.commit_ms.store((self.commit_ms() / 2.0).to_bits(), Ordering::Relaxed);
         }
         let queue = mix(&self.queue, queue);
-        let factor = factor(&Signals { commit_ms: self.commit_ms(), queue, delay_ms });
+        let factor = factor(&Signals { commit_ms: self.commit_ms(), queue, delay_ms, lag_s });
         if (factor < 1.0) != (self.factor() < 1.0) {
-            tracing::warn!(factor, commit_ms = self.commit_ms(), queue, delay_ms, "the health factor changed");
+            tracing::warn!(factor, commit_ms = self.commit_ms(), queue, delay_ms, lag_s, "the health factor changed");
         }
         self.factor.store(factor.to_bits(), Ordering::Relaxed);
     }
@@ -96,18 +104,20 @@ mod tests {
     proptest! {
         #[test]
         fn the_factor_is_in_its_range_and_falls_with_every_signal(
-            commit_ms in 0.0..1e6f64, queue in 0.0..1.0f64, delay_ms in 0.0..1e6f64, more in 1.0..10.0f64,
+            commit_ms in 0.0..1e6f64, queue in 0.0..1.0f64, delay_ms in 0.0..1e6f64, lag_s in 0.0..1e6f64,
+            more in 1.0..10.0f64,
         ) {
-            let signals = Signals { commit_ms, queue, delay_ms };
+            let signals = Signals { commit_ms, queue, delay_ms, lag_s };
             let now = factor(&signals);
             prop_assert!((FACTOR_MIN..=1.0).contains(&now));
             let worse = [
                 Signals { commit_ms: commit_ms * more, ..signals },
                 Signals { delay_ms: delay_ms * more, ..signals },
+                Signals { lag_s: lag_s * more, ..signals },
                 Signals { queue: (queue * more).min(1.0), ..signals },
             ];
             prop_assert!(worse.iter().all(|worse| factor(worse) <= now));
-            if commit_ms <= COMMIT_GOOD_MS && queue <= QUEUE_GOOD && delay_ms <= DELAY_GOOD_MS {
+            if commit_ms <= COMMIT_GOOD_MS && queue <= QUEUE_GOOD && delay_ms <= DELAY_GOOD_MS && lag_s <= LAG_GOOD_S {
                 prop_assert_eq!(now, 1.0);
             }
         }
@@ -117,9 +127,9 @@ mod tests {
     fn slow_commits_lower_the_factor_and_their_end_restores_it() {
         let health = Health::default();
         (0..50).for_each(|_| health.committed(400.0));
-        health.tick(0.0, 0.0);
+        health.tick(0.0, 0.0, 0.0);
         assert!((health.factor() - 0.25).abs() < 0.01, "{}", health.factor());
-        (0..4).for_each(|_| health.tick(0.0, 0.0));
+        (0..4).for_each(|_| health.tick(0.0, 0.0, 0.0));
         assert_eq!(health.factor(), 1.0);
     }
 
@@ -127,10 +137,10 @@ mod tests {
     fn a_queue_lowers_the_factor_when_it_stays_full_and_not_for_a_moment() {
         let health = Health::default();
         for tick in 0..40 {
-            health.tick(f64::from(tick % 2), 0.0);
+            health.tick(f64::from(tick % 2), 0.0, 0.0);
             assert_eq!(health.factor(), 1.0);
         }
-        (0..40).for_each(|_| health.tick(1.0, 0.0));
+        (0..40).for_each(|_| health.tick(1.0, 0.0, 0.0));
         assert!((health.factor() - 0.5).abs() < 0.01, "{}", health.factor());
     }
 }

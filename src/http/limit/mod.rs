@@ -61,7 +61,7 @@ impl Class {
     }
 }
 
-/// Requests a second and caller, by class.
+/// Requests a second and caller, by class, and how far the node may be from well before it is not ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitSettings {
     pub enabled: bool,
@@ -71,6 +71,10 @@ pub struct LimitSettings {
     pub events_per_s: u32,
     pub admin_per_s: u32,
     pub refused_per_s: u32,
+    /// A node that is further behind its source, seconds, is not ready.
+    pub lag_max_s: u32,
+    /// A node with less room on the store's disk, MiB, is not ready.
+    pub disk_min_mib: u32,
 }
 
 impl Default for LimitSettings {
@@ -84,6 +88,8 @@ impl Default for LimitSettings {
             events_per_s: 50,
             admin_per_s: 20,
             refused_per_s: 50,
+            lag_max_s: 300,
+            disk_min_mib: 512,
         }
     }
 }

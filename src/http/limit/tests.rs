@@ -40,7 +40,7 @@ proptest! {
         let (mut now_us, mut granted) = (0, Vec::new());
         for (step_us, queue) in steps {
             now_us += step_us;
-            limiter.health.tick(f64::from(queue) / 100.0, f64::from(queue));
+            limiter.health.tick(f64::from(queue) / 100.0, f64::from(queue), 0.0);
             if limiter.check(Class::Feed, user(1), now_us).unwrap().decision == Decision::Granted {
                 granted.push(now_us);
             }
@@ -53,7 +53,7 @@ proptest! {
         per_s in 1..40u32, waits in proptest::collection::vec(0..300_000u64, 1..100), delay_ms in 0..500u32,
     ) {
         let limiter = limiter(per_s);
-        limiter.health.tick(0.0, f64::from(delay_ms));
+        limiter.health.tick(0.0, f64::from(delay_ms), 0.0);
         let mut now_us = 0;
         for wait_us in waits {
             now_us += wait_us;
@@ -111,7 +111,7 @@ fn quota_and_health_are_never_mixed_up() {
     assert!(healthy[..20].iter().all(|decision| *decision == Decision::Granted));
     assert!(healthy[20..].iter().all(|decision| matches!(decision, Decision::OverQuota { .. })));
     // Unwell: who stays within the quota is only ever told that it is us; who does not, after that, that it is them.
-    limiter.health.tick(0.0, 500.0);
+    limiter.health.tick(0.0, 500.0, 0.0);
     let slow: Vec<_> = (0..100).map(|n| ask(user(2), n * 100_000)).collect();
     let shed = slow.iter().filter(|decision| matches!(decision, Decision::Shed { .. })).count();
     assert!((70..=95).contains(&shed), "{shed}");

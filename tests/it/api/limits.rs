@@ -77,7 +77,7 @@ fn when_nova_is_unwell_it_says_503_and_never_429_to_who_is_within_the_quota() {
     // Within the burst of 40; told anew each time, as the node measures itself every second.
     let answers: Vec<_> = (0..40)
         .map(|_| {
-            live.health.tick(0.0, 1_000.0);
+            live.health.tick(0.0, 1_000.0, 0.0);
             client.get("/api/v1/feed", &headers)
         })
         .collect();
@@ -137,4 +137,15 @@ fn p99_ms(live: &Live, headers: &str) -> f64 {
         .collect();
     times.sort_by(f64::total_cmp);
     times[98]
+}
+
+#[test]
+fn a_node_without_room_on_its_disk_is_not_ready_and_says_why() {
+    let limits = LimitSettings { disk_min_mib: 1_048_576 * 1_024, ..LimitSettings::default() };
+    let live = Live::with(EdgeSettings { limits, ..EdgeSettings::default() });
+    let answer = live.client().get("/health/ready", "");
+    let reason = answer.json()["reasons"][0].as_str().unwrap().to_owned();
+    assert_eq!(answer.status, 503);
+    assert!(reason.contains("disk") && reason.contains("limits.disk_min_mib"), "{reason}");
+    assert_eq!(Live::start().client().get("/health/ready", "").status, 200);
 }

@@ -1,0 +1,80 @@
+//! Whether traffic should come here: recovered, assigned, not too far behind, with room on the disk, and nothing waits
+//! for a person.
+
+use bytes::Bytes;
+use http::header::RETRY_AFTER;
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+
+use crate::pipeline::progress::PartitionStatus;
+
+use super::error::RETRY_AFTER_S;
+use super::{Edge, server};
+
+/// How old the oldest record may be that was not read yet, over all partitions, milliseconds.
+pub(super) fn lag_ms(edge: &Edge) -> i64 {
+    let Some(kafka) = &edge.kafka else { return 0 };
+    let (watermarks, now_ms) = (kafka.watermarks(), edge.clock.now_ms());
+    let lag = |status: &PartitionStatus| {
+        Some(watermarks.get(&status.name)?.lag(status.row.next, status.row.arrival_ms, now_ms).1)
+    };
+    edge.shared.partitions().iter().filter_map(lag).max().unwrap_or(0)
+}
+
+/// Every reason; none: ready.
+fn reasons(edge: &Edge) -> Vec<String> {
+    let held = edge.shared.partitions().into_iter().filter_map(|status| Some((status.name, status.hold?)));
+    let mut reasons: Vec<_> = held.map(|(name, reason)| format!("{name}: {reason}")).collect();
+    reasons.extend(edge.shared.waits().into_iter().map(|(name, reason)| format!("{name}: waits: {reason}")));
+    if !edge.auth.ready() {
+        reasons.push("auth: no key set yet".to_owned());
+    }
+    if edge.shared.stopping() {
+        reasons.push("stopping".to_owned());
+    }
+    if edge.shared.over_quota() {
+        reasons.push("the outbox is full: consumption waits for ClickHouse".to_owned());
+    }
+    if let Some(kafka) = &edge.kafka {
+        match (kafka.up(), kafka.assigned()) {
+            (false, _) => reasons.push("kafka: no broker is connected".to_owned()),
+            (true, 0) => reasons.push("kafka: no partition is assigned yet".to_owned()),
+            (true, assigned) if assigned < kafka.assignment().existing => reasons.push(format!(
+                "kafka: {assigned} of {} partitions are read here, the others by another member of the group",
+                kafka.assignment().existing
+            )),
+            _ => {}
+        }
+    }
+    let (limits, lag_s) = (edge.gate.limiter.settings(), lag_ms(edge) / 1_000);
+    if lag_s > i64::from(limits.lag_max_s) {
+        reasons.push(format!("{lag_s} s behind the source: it reads on (limits.lag_max_s {})", limits.lag_max_s));
+    }
+    if let Some(free_mib) = edge.gate.reads.disk_free_bytes().map(|bytes| bytes >> 20)
+        && free_mib < u64::from(limits.disk_min_mib)
+    {
+        let least = limits.disk_min_mib;
+        reasons.push(format!("{free_mib} MiB are free on the store's disk: make room (limits.disk_min_mib {least})"));
+    }
+    reasons
+}
+
+/// `GET /health/ready`.
+pub(super) fn answer(edge: &Edge) -> Response<Full<Bytes>> {
+    let reasons = reasons(edge);
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let word = if reasons.is_empty() { "ready" } else { "not-ready" };
+    // Shown, but no reason to send the traffic elsewhere: what a job keeps fresh is also made at the read, and rows wait
+    // for ClickHouse.
+    let jobs = edge.jobs.runner.statuses().into_iter();
+    let parked: serde_json::Map<_, _> =
+        jobs.filter_map(|(job, status)| Some((job.to_owned(), status.parked?.into()))).collect();
+    let clickhouse = edge.warehouse.as_ref().map(|status| status.complaints()).unwrap_or_default();
+    let body =
+        serde_json::json!({ "status": word, "reasons": reasons, "parked_jobs": parked, "clickhouse": clickhouse });
+    let mut response = server::json(status, body.to_string());
+    if status != StatusCode::OK {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+    }
+    response
+}
