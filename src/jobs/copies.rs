@@ -278,7 +278,7 @@ impl Publisher {
         let Publisher { served, shared, .. } = self;
         shared.copies.look(&served.state, now_ms);
         // Also the one try while the server is given a rest.
-        self.send(&[], &self.trending())?;
+        self.send(&[], &self.trending(now_ms))?;
         let mut left = REFRESH_MAX;
         while left > 0 {
             let taken = shared.copies.take(PIPELINE_MAX.min(left), now_ms);
@@ -299,9 +299,10 @@ impl Publisher {
         Ok(())
     }
 
-    fn trending(&self) -> Vec<(String, Option<Bytes>)> {
+    fn trending(&self, now_ms: i64) -> Vec<(String, Option<Bytes>)> {
         let list = |window: Window| {
-            let body = self.served.trending.last(window).page(0, TRENDING_MAX, |_| true).body;
+            // Not the last tick's, if something was taken back since.
+            let body = self.served.trending.get(window, now_ms).page(0, TRENDING_MAX, |_| true).body;
             (format!("nova:cache:trending:{}", window.name()), Some(body.into()))
         };
         Window::ALL.map(list).into()
