@@ -200,7 +200,8 @@ impl Copies {
         }
     }
 
-    /// Takes out what is to be done next. From here on the server may have a copy that is made.
+    /// Takes out what is to be done next. From here on the server may have a copy that is made, and may have none that is
+    /// deleted.
     fn take(&self, limit: usize, now_ms: i64) -> Vec<(Name, Next)> {
         let inner = &mut *self.inner.lock();
         let mut taken = Vec::new();
@@ -209,9 +210,8 @@ impl Copies {
         {
             let Some(entry) = inner.entries.get_mut(&name) else { continue };
             let next = std::mem::replace(&mut entry.next, Next::Nothing);
-            if next == Next::Put {
-                (entry.until_ms, entry.basis) = (now_ms + TTL_MS, None);
-            }
+            entry.until_ms = if next == Next::Put { now_ms + TTL_MS } else { i64::MIN };
+            entry.basis = None;
             taken.push((name, next));
         }
         taken
