@@ -200,7 +200,8 @@ impl Copies {
         }
     }
 
-    /// Takes out what is to be done next. From here on the server may have a copy that is made.
+    /// Takes out what is to be done next. From here on the server may have a copy that is made, and may have none that is
+    /// deleted.
     fn take(&self, limit: usize, now_ms: i64) -> Vec<(Name, Next)> {
         let inner = &mut *self.inner.lock();
         let mut taken = Vec::new();
@@ -209,9 +210,8 @@ impl Copies {
         {
             let Some(entry) = inner.entries.get_mut(&name) else { continue };
             let next = std::mem::replace(&mut entry.next, Next::Nothing);
-            if next == Next::Put {
-                (entry.until_ms, entry.basis) = (now_ms + TTL_MS, None);
-            }
+            entry.until_ms = if next == Next::Put { now_ms + TTL_MS } else { i64::MIN };
+            entry.basis = None;
             taken.push((name, next));
         }
         taken
@@ -278,7 +278,7 @@ impl Publisher {
         let Publisher { served, shared, .. } = self;
         shared.copies.look(&served.state, now_ms);
         // Also the one try while the server is given a rest.
-        self.send(&[], &self.trending())?;
+        self.send(&[], &self.trending(now_ms))?;
         let mut left = REFRESH_MAX;
         while left > 0 {
             let taken = shared.copies.take(PIPELINE_MAX.min(left), now_ms);
@@ -299,9 +299,10 @@ impl Publisher {
         Ok(())
     }
 
-    fn trending(&self) -> Vec<(String, Option<Bytes>)> {
+    fn trending(&self, now_ms: i64) -> Vec<(String, Option<Bytes>)> {
         let list = |window: Window| {
-            let body = self.served.trending.last(window).page(0, TRENDING_MAX, |_| true).body;
+            // Not the last tick's, if something was taken back since.
+            let body = self.served.trending.get(window, now_ms).page(0, TRENDING_MAX, |_| true).body;
             (format!("nova:cache:trending:{}", window.name()), Some(body.into()))
         };
         Window::ALL.map(list).into()

@@ -206,6 +206,27 @@ fn while_the_server_is_away_wishes_wait_and_are_done_when_it_is_back() {
 }
 
 #[test]
+fn who_reads_while_a_copy_is_deleted_gets_another_one() {
+    let world = small();
+    let copies = &world.publisher.shared.copies;
+    let name = (Kind::Feed, user(1));
+    copies.end(Kind::Feed, user(1));
+    for answered in [true, false] {
+        assert_eq!(copies.take(9, NOW_MS), [(name, Next::Delete)]);
+        world.read(Kind::Feed, 1);
+        if answered {
+            copies.done(name, None)
+        } else {
+            copies.failed(name, Next::Delete)
+        }
+        assert_eq!(copies.take(9, NOW_MS), [(name, Next::Put)], "answered: {answered}");
+        copies.end(Kind::Feed, user(1));
+        copies.done(name, Some(Basis::Feed { follows: 0, posted: 0, posts: Box::default() }));
+    }
+    assert_eq!(copies.take(9, NOW_MS), [(name, Next::Delete)], "ended while it was made");
+}
+
+#[test]
 fn n12_wishes_without_room_are_dropped_and_counted_and_room_comes_back() {
     let copies = Copies::default();
     let one = |n: usize| Id::from_u128(n as u128);

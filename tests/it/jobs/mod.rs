@@ -1,6 +1,7 @@
 //! Jobs of a node: with its store, and with real servers where there are some.
 
 mod analytics;
+mod figures;
 mod retry;
 #[cfg(feature = "redis-cache")]
 mod shared_cache;

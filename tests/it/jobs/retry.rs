@@ -61,6 +61,7 @@ fn records_of_a_schema_that_came_late_are_applied_by_themselves_and_poison_stays
     let node = start(&setup);
     until("the first look", || (status(&node, "dlq_retry").ended[0] > 0).then_some(()));
     assert_eq!(late.asked.load(Ordering::SeqCst), 0);
+    assert_eq!(node.edge.observed.dead_letters.get(), all as i64, "told before the first commit");
     stop(node);
     setup.clock.set(died_ms + 60_000);
     let node = start(&setup);
