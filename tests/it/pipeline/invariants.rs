@@ -73,6 +73,26 @@ fn n12_what_waits_for_the_writer_is_bounded() {
     assert_eq!(inbox.len(), QUEUE_MAX_MESSAGES);
 }
 
+/// The writer waited for its own write transaction, and the process never ended.
+#[test]
+fn a_writer_with_nothing_to_commit_makes_a_checkpoint_that_is_due_since_the_crash() {
+    let mut setup = setup("events");
+    let backend = Recorder::new();
+    let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
+    let source = Box::new(Listed::new(mix(500, 1).0, 500));
+    opened.start(source, &setup).unwrap().finish(|_| {}).unwrap();
+    setup.settings.checkpoint_min_bytes = 1;
+    // A crash at the latest moment at which there was a journal.
+    let crashed = |sync| app::open_store(&setup, store_over(backend.image(sync, 0))).unwrap();
+    let mut moments = (1..=backend.syncs()).rev().map(crashed);
+    let mut opened = moments.find(|opened| opened.recovery.journal_batches > 0).unwrap();
+    let (told, done) = crossbeam_channel::bounded(1);
+    std::thread::spawn(move || {
+        let _ = told.send(opened.writer.process(&mut vec![Message::Stop]).unwrap());
+    });
+    assert_eq!(done.recv_timeout(std::time::Duration::from_secs(60)), Ok(true), "the writer blocks itself");
+}
+
 /// What Debezium writes for a truncate, at the end of a partition of comments.
 fn truncate(records: &[Record]) -> Record {
     let last = records.iter().rfind(|record| record.topic.ends_with(".comments")).unwrap();
