@@ -182,7 +182,8 @@ fn n5_an_outage_that_outlasts_the_memory_of_tokens_doubles_nothing() {
     let mut setup = setup("events", &fake.url, "nova");
     let backend = Recorder::new();
     fake.inner.lock().always = Some(Fault::FailAfterWrite);
-    setup.drain.idle = Duration::ZERO;
+    // No insert succeeds, so this is how long the end waits: enough that one was tried.
+    setup.drain.idle = Duration::from_secs(2);
     run(&setup, store_over(backend.clone()), records);
     assert!(!fake.ids("post_events").is_empty());
     {
