@@ -154,6 +154,10 @@ fn open_error(path: &str, error: DatabaseError) -> OpenError {
     match error {
         DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path },
         DatabaseError::Storage(redb::StorageError::Corrupted(detail)) => OpenError::Damaged { path, detail },
+        // An empty file, or one that is no store at all.
+        DatabaseError::Storage(redb::StorageError::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+            OpenError::Damaged { path, detail: error.to_string() }
+        }
         other => OpenError::Io { path, detail: other.to_string() },
     }
 }

@@ -161,3 +161,18 @@ fn the_demo_of_few_users_does_not_get_in_the_way_of_the_whole_one() {
     assert_eq!((&other["applied"], &other["redelivered"]), (&other["consumed"], &Value::from(0)));
     assert_eq!(demo(&["--users", "20"])["redelivered"], few["consumed"]);
 }
+
+#[test]
+fn a_file_that_is_no_store_is_left_alone_and_told_with_the_way_out() {
+    for content in [&b""[..], &[7; 100_000]] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("nova.redb");
+        std::fs::write(&store, content).unwrap();
+        for args in [&["serve", "--listen", "127.0.0.1:0"][..], &["dump", "--table", "users"]] {
+            let output = nova(dir.path(), args);
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            assert!(told(&output).contains("restore a backup, or move the file away"), "{}", told(&output));
+        }
+        assert_eq!(std::fs::read(&store).unwrap(), content);
+    }
+}
