@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nova_storage::schema::EDGE;
 use nova_storage::{ReadError, ReadTxn, Store};
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::cache::Cache;
@@ -60,6 +61,8 @@ pub fn load_overrides(store: &Store) -> Result<Overrides, ReadError> {
 struct StoreReads {
     store: Arc<Store>,
     data_dir: PathBuf,
+    /// Held by the backup that is being made: a second one of its name would take its file away.
+    copying: Mutex<()>,
 }
 
 impl StoreReads {
@@ -80,6 +83,7 @@ impl Reads for StoreReads {
     }
 
     fn backup(&self, name: &str) -> Result<(String, u64), String> {
+        let Some(_one) = self.copying.try_lock() else { return Err("another backup is being made".to_owned()) };
         let dir = self.data_dir.join("backups");
         std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
         let dir = dir.canonicalize().map_err(|error| error.to_string())?;
@@ -107,7 +111,11 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     auth.revocations.load(edge_entries(&opened.store, revocation::KIND)?.into_iter());
     let gate = Gate::new(
         setup.edge.clone(),
-        Box::new(StoreReads { store: Arc::clone(&opened.store), data_dir: setup.data_dir.clone() }),
+        Box::new(StoreReads {
+            store: Arc::clone(&opened.store),
+            data_dir: setup.data_dir.clone(),
+            copying: Mutex::default(),
+        }),
     );
     gate.answers.load(edge_entries(&opened.store, idempotency::KIND)?.into_iter());
     let health = Arc::clone(&gate.limiter.health);
