@@ -21,8 +21,8 @@ use crate::http::auth::revocation;
 use crate::http::{Auth, Edge, Gate, Log, Observed, Reads, Streams, idempotency};
 use crate::jobs::serving::Served;
 use crate::jobs::{self, Runner};
-use crate::pipeline::dead;
 use crate::pipeline::meta::Meta;
+use crate::pipeline::{audit, dead};
 use crate::source::kafka::{KafkaSource, KafkaStatus, Producer};
 use crate::source::local::{LOCAL_PARTITION, LocalSource};
 use crate::source::{Progress as _, Source};
@@ -80,6 +80,11 @@ impl Reads for StoreReads {
     fn dead_letter(&self, id: u64) -> Result<Option<Value>, String> {
         let letter = dead::get(&self.read()?, id).map_err(|error| error.to_string())?;
         Ok(letter.map(|letter| dead::whole(id, &letter)))
+    }
+
+    fn audit(&self, after: Option<u64>, limit: usize) -> Result<Vec<Value>, String> {
+        let page = audit::page(&self.read()?, after, limit).map_err(|error| error.to_string())?;
+        Ok(page.iter().map(|(id, entry)| entry.json(*id)).collect())
     }
 
     fn backup(&self, name: &str) -> Result<(String, u64), String> {

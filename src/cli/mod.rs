@@ -1,5 +1,6 @@
 //! What a person types: one file per command.
 
+mod audit;
 mod bench;
 mod cdc;
 mod check;
@@ -64,6 +65,8 @@ enum Command {
     Cdc(cdc::Args),
     /// List, show, replay or discard dead letters.
     Dlq(dlq::Args),
+    /// Who did what to what: discards, revocations, overrides, decisions about halted tables.
+    Audit(audit::Args),
     /// Make ClickHouse's tables and views, or what is missing of them.
     Migrate(migrate::Args),
     /// What stands between this configuration and a pipeline that loses nothing.
@@ -127,6 +130,7 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(&args, &config, cli.json),
         Command::Cdc(args) => cdc::run(&args, &config, cli.json),
         Command::Dlq(args) => dlq::run(&args, &config, cli.json),
+        Command::Audit(args) => audit::run(&args, &config, cli.json),
         Command::Migrate(args) => migrate::run(&args, &config, cli.json),
         Command::Check(args) => check::run(&args, &config, cli.json),
         Command::Health(args) => health::run(&args, &config),

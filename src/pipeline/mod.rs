@@ -5,6 +5,7 @@
 //! reads the dead letters, `meta` is the writer's own small record.
 
 pub mod apply;
+pub mod audit;
 pub mod dead;
 pub mod dedup;
 pub mod ingest;
