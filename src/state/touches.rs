@@ -58,7 +58,8 @@ impl Touches {
         if touch.counted.iter().any(before) {
             return false;
         }
-        touch.counted.retain(|(_, counted_ms)| *counted_ms >= oldest_ms);
+        // By this user's time: whose partition lags may be days behind the latest.
+        touch.counted.retain(|(_, counted_ms)| *counted_ms >= at_ms - KEPT_MS);
         let place = touch.counted.partition_point(|(_, counted_ms)| *counted_ms <= at_ms);
         touch.counted.insert(place, (action, at_ms));
         if shard.map.len() >= shard.sweep_at.max(SWEEP_MIN_ENTRIES) {
@@ -98,5 +99,32 @@ impl Shard {
             !touch.counted.is_empty() || touch.viewed_ms.is_some_and(|viewed_ms| viewed_ms >= oldest_ms)
         });
         self.sweep_at = self.map.len() * 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HOUR_MS: i64 = DAY_MS / 24;
+
+    proptest! {
+        #[test]
+        fn a_view_counts_by_the_rule_however_far_ahead_others_are(
+            steps in proptest::collection::vec((0i64..9 * HOUR_MS, 0i64..=DAY_MS), 1..60),
+        ) {
+            let (mut touches, mut naive, mut arrival_ms) = (Touches::default(), Vec::<i64>::new(), 100 * DAY_MS);
+            for (later_ms, ago_ms) in steps {
+                arrival_ms += later_ms;
+                touches.counts(2, 1, Action::View, arrival_ms + 10 * DAY_MS);
+                let at_ms = arrival_ms - ago_ms;
+                let counts = !naive.iter().any(|before| *before <= at_ms && at_ms - before < DAY_MS);
+                if counts {
+                    naive.push(at_ms);
+                }
+                prop_assert_eq!(touches.counts(1, 1, Action::View, at_ms), counts);
+            }
+        }
     }
 }

@@ -112,7 +112,10 @@ impl Store {
         if path.exists() {
             return Err(CopyError::Exists { path: path.display().to_string() });
         }
-        let aside = path.with_extension("copying");
+        // A name of its own: copies of other names may be under way.
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(".copying");
+        let aside = std::path::PathBuf::from(aside);
         let io = |source: std::io::Error| CopyError::Io { path: aside.display().to_string(), source };
         match std::fs::remove_file(&aside) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
@@ -154,6 +157,10 @@ fn open_error(path: &str, error: DatabaseError) -> OpenError {
     match error {
         DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path },
         DatabaseError::Storage(redb::StorageError::Corrupted(detail)) => OpenError::Damaged { path, detail },
+        // An empty file, or one that is no store at all.
+        DatabaseError::Storage(redb::StorageError::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+            OpenError::Damaged { path, detail: error.to_string() }
+        }
         other => OpenError::Io { path, detail: other.to_string() },
     }
 }

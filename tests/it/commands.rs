@@ -49,6 +49,7 @@ fn with_json_every_report_is_one_json_document() {
         &["dlq", "show", "0"],
         &["dlq", "discard", "0", "--reason", "test"],
         &["cdc", "state"],
+        &["audit"],
         &["cdc", "seek", "cdc.users", "0", "1"],
         &["cdc", "epoch", "bump", "users"],
         &["dump", "--trending", "24h"],
@@ -160,4 +161,34 @@ fn the_demo_of_few_users_does_not_get_in_the_way_of_the_whole_one() {
     let other = demo(&["--users", "30"]);
     assert_eq!((&other["applied"], &other["redelivered"]), (&other["consumed"], &Value::from(0)));
     assert_eq!(demo(&["--users", "20"])["redelivered"], few["consumed"]);
+}
+
+#[test]
+fn a_file_that_is_no_store_is_left_alone_and_told_with_the_way_out() {
+    for content in [&b""[..], &[7; 100_000]] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = dir.path().join("nova.redb");
+        std::fs::write(&store, content).unwrap();
+        for args in [&["serve", "--listen", "127.0.0.1:0"][..], &["dump", "--table", "users"]] {
+            let output = nova(dir.path(), args);
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            assert!(told(&output).contains("restore a backup, or move the file away"), "{}", told(&output));
+        }
+        assert_eq!(std::fs::read(&store).unwrap(), content);
+    }
+}
+
+#[test]
+fn who_did_what_is_told_and_what_was_refused_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = stored(dir.path());
+    let done = |args: &[&str]| nova(&data, args).status.success();
+    assert!(done(&["dlq", "discard", "0", "--reason", "a test"]) && done(&["cdc", "epoch", "bump", "likes"]));
+    assert!(!done(&["cdc", "resume", "users"]) && !done(&["cdc", "seek", "cdc.nowhere", "0", "1"]));
+    let list: Value = serde_json::from_slice(&nova(&data, &["--json", "audit"]).stdout).unwrap();
+    let deeds: Vec<_> = list.as_array().unwrap().iter().map(|deed| [&deed["action"], &deed["subject"]]).collect();
+    assert_eq!(deeds, [["dlq-discard", "0"], ["cdc-epoch-bump", "likes"]]);
+    assert_eq!(list[0]["detail"], "a test");
+    let words = nova(&data, &["audit", "--after", "0"]).stdout;
+    assert!(String::from_utf8_lossy(&words).trim_end().ends_with("cdc-epoch-bump likes 1"), "{words:?}");
 }
