@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nova_storage::schema::{DEAD, EDGE};
 use nova_storage::{ReadError, ReadTxn, Store};
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::discover::dismissals::{self, Dismissals};
@@ -17,9 +18,9 @@ use crate::http::auth::revocation;
 use crate::http::{Auth, Edge, Gate, Log, Observed, Reads, Streams, idempotency};
 use crate::jobs::Runner;
 use crate::jobs::serving::Served;
-use crate::pipeline::dead;
 use crate::pipeline::meta::Meta;
 use crate::pipeline::writer::RecoveryReport;
+use crate::pipeline::{audit, dead};
 use crate::source::kafka::{KafkaSource, KafkaStatus, Owner, Producer};
 use crate::source::local::{LOCAL_PARTITION, LocalSource};
 use crate::source::{Progress as _, Source};
@@ -59,6 +60,8 @@ pub fn load_overrides(store: &Store) -> Result<Overrides, ReadError> {
 struct StoreReads {
     store: Arc<Store>,
     data_dir: PathBuf,
+    /// Held by the backup that is being made: a second one of its name would take its file away.
+    copying: Mutex<()>,
 }
 
 impl StoreReads {
@@ -78,7 +81,13 @@ impl Reads for StoreReads {
         Ok(letter.map(|letter| dead::whole(id, &letter)))
     }
 
+    fn audit(&self, after: Option<u64>, limit: usize) -> Result<Vec<Value>, String> {
+        let page = audit::page(&self.read()?, after, limit).map_err(|error| error.to_string())?;
+        Ok(page.iter().map(|(id, entry)| entry.json(*id)).collect())
+    }
+
     fn backup(&self, name: &str) -> Result<(String, u64), String> {
+        let Some(_one) = self.copying.try_lock() else { return Err("another backup is being made".to_owned()) };
         let dir = self.data_dir.join("backups");
         std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
         let dir = dir.canonicalize().map_err(|error| error.to_string())?;
@@ -111,7 +120,11 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     auth.revocations.load(edge_entries(&opened.store, revocation::KIND)?.into_iter());
     let gate = Gate::new(
         setup.edge.clone(),
-        Box::new(StoreReads { store: Arc::clone(&opened.store), data_dir: setup.data_dir.clone() }),
+        Box::new(StoreReads {
+            store: Arc::clone(&opened.store),
+            data_dir: setup.data_dir.clone(),
+            copying: Mutex::default(),
+        }),
     );
     gate.answers.load(edge_entries(&opened.store, idempotency::KIND)?.into_iter());
     let health = Arc::clone(&gate.limiter.health);

@@ -1,5 +1,6 @@
 //! What a person types: one file per command.
 
+mod audit;
 mod bench;
 mod cdc;
 mod check;
@@ -64,6 +65,8 @@ enum Command {
     Cdc(cdc::Args),
     /// List, show, replay or discard dead letters.
     Dlq(dlq::Args),
+    /// Who did what to what: discards, revocations, overrides, decisions about halted tables.
+    Audit(audit::Args),
     /// Make ClickHouse's tables and views, or what is missing of them.
     Migrate(migrate::Args),
     /// What stands between this configuration and a pipeline that loses nothing.
@@ -127,6 +130,7 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(&args, &config, cli.json),
         Command::Cdc(args) => cdc::run(&args, &config, cli.json),
         Command::Dlq(args) => dlq::run(&args, &config, cli.json),
+        Command::Audit(args) => audit::run(&args, &config, cli.json),
         Command::Migrate(args) => migrate::run(&args, &config, cli.json),
         Command::Check(args) => check::run(&args, &config, cli.json),
         Command::Health(args) => health::run(&args, &config),
@@ -153,4 +157,52 @@ fn init_log(config: &Config) {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     if config.log_json { log.json().init() } else { log.init() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENTS: [&str; 6] = [
+        include_str!("../../README.md"),
+        include_str!("../../docs/operations.md"),
+        include_str!("../../docs/quickstart.md"),
+        include_str!("../../docs/performance.md"),
+        include_str!("../../docs/clickhouse.md"),
+        include_str!("../../docs/kafka.md"),
+    ];
+
+    /// The words of a command line, without what stands before nova and after it. Quotes hold words together.
+    fn words(line: &str) -> Option<Vec<String>> {
+        let line = line.split(" #").next()?.trim().trim_end_matches(')');
+        let at = line.find("nova ").filter(|at| *at == 0 || line[..*at].ends_with(['(', ' ']))?;
+        let quoted = line[at..].split('"').enumerate().flat_map(|(place, part)| match place % 2 {
+            0 => part.split_whitespace().map(str::to_owned).collect(),
+            _ => vec![part.to_owned()],
+        });
+        Some(quoted.collect())
+    }
+
+    #[test]
+    fn every_command_line_in_the_documents_is_understood() {
+        let mut tried = 0;
+        for document in DOCUMENTS {
+            let blocks = document.split("```").skip(1).step_by(2);
+            for line in blocks.flat_map(str::lines).filter(|line| !line.contains("docker") && !line.contains('…')) {
+                let Some(words) = words(line) else { continue };
+                if let Err(error) = Cli::try_parse_from(&words) {
+                    panic!("{line}: {error}");
+                }
+                tried += 1;
+            }
+        }
+        assert!(tried >= 20, "{tried}");
+    }
+
+    #[test]
+    fn words_are_those_of_a_shell() {
+        let line = r#"TOKEN=$(NOVA_TOKEN=x nova dlq discard 17 --reason "test data")   # why"#;
+        assert_eq!(words(line).unwrap(), ["nova", "dlq", "discard", "17", "--reason", "test data"]);
+        assert_eq!(words("cargo run -- demo"), None);
+    }
 }

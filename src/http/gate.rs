@@ -15,6 +15,8 @@ pub trait Reads: Send + Sync {
     fn dead_letters(&self, after: Option<u64>, limit: usize) -> Result<Vec<Value>, String>;
     /// One of them with its bytes.
     fn dead_letter(&self, id: u64) -> Result<Option<Value>, String>;
+    /// Who did what, entries with ids above `after`, oldest first.
+    fn audit(&self, after: Option<u64>, limit: usize) -> Result<Vec<Value>, String>;
     /// Copies the last commit into a new file of this plain name, beside the store: where it is, and its entries.
     fn backup(&self, name: &str) -> Result<(String, u64), String>;
     /// Room on the store's disk for this process; `None` where it cannot be told.

@@ -134,6 +134,7 @@ fn member(route: Route, name: &str) -> Value {
         (Route::Trending, "posts") => list(trending_post()),
         (Route::Suggestions, "users") => list(suggested()),
         (Route::CacheInvalidate, "users") => json!({ "type": "integer" }),
+        (Route::Audit, "entries") => list(json!({ "type": "object" })),
         (_, "success" | "has_more" | "cache_hit" | "newer" | "enabled") => json!({ "type": "boolean" }),
         (
             _,

@@ -15,7 +15,7 @@ use crate::pipeline::writer::{Audit, EdgeEntry};
 
 use super::auth::Subject;
 use super::error::Problem;
-use super::{Edge, body, durable, server};
+use super::{Edge, admin, body, durable, server};
 
 /// `{"action": "block"}` or `{"action": "pin", "place": 1..200}`.
 pub(super) async fn put(
@@ -77,7 +77,7 @@ fn parse(post: &str) -> Result<Id, Problem> {
 async fn change(edge: &Arc<Edge>, subject: &Subject, post: Id, what: Option<Override>) -> Result<(), Problem> {
     let entry = EdgeEntry { kind: KIND, name: post.0.to_vec(), value: what.map(Override::encode) };
     let audit = Audit {
-        actor: subject.user.to_string(),
+        actor: admin::actor(subject),
         action: if what.is_some() { "trending-override" } else { "trending-override-removed" },
         subject: post.to_string(),
         detail: what.map(|what| one(post, what).to_string()).unwrap_or_default(),

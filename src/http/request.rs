@@ -228,6 +228,7 @@ async fn by_user(
         Route::Revocations => admin::list(edge, query),
         Route::Revoke => admin::revoke(edge, subject, headers, &body).await,
         Route::Unrevoke => admin::unrevoke(edge, subject, query).await,
+        Route::Audit => admin::audit(edge, query).await,
         Route::Dlq => admin::dead_letters(edge, query).await,
         Route::DlqLetter => admin::dead_letter(edge, name).await,
         Route::DlqReplay => admin::replay(edge, subject, headers, &body).await,

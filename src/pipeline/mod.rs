@@ -6,6 +6,7 @@
 //! read again.
 
 pub mod apply;
+pub mod audit;
 pub mod dead;
 pub mod dedup;
 pub mod ingest;

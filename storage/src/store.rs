@@ -112,7 +112,10 @@ impl Store {
         if path.exists() {
             return Err(CopyError::Exists { path: path.display().to_string() });
         }
-        let aside = path.with_extension("copying");
+        // A name of its own: copies of other names may be under way.
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(".copying");
+        let aside = std::path::PathBuf::from(aside);
         let io = |source: std::io::Error| CopyError::Io { path: aside.display().to_string(), source };
         match std::fs::remove_file(&aside) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),

@@ -49,6 +49,7 @@ fn with_json_every_report_is_one_json_document() {
         &["dlq", "show", "0"],
         &["dlq", "discard", "0", "--reason", "test"],
         &["cdc", "state"],
+        &["audit"],
         &["cdc", "seek", "cdc.users", "0", "1"],
         &["cdc", "epoch", "bump", "users"],
         &["dump", "--trending", "24h"],
@@ -175,4 +176,19 @@ fn a_file_that_is_no_store_is_left_alone_and_told_with_the_way_out() {
         }
         assert_eq!(std::fs::read(&store).unwrap(), content);
     }
+}
+
+#[test]
+fn who_did_what_is_told_and_what_was_refused_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = stored(dir.path());
+    let done = |args: &[&str]| nova(&data, args).status.success();
+    assert!(done(&["dlq", "discard", "0", "--reason", "a test"]) && done(&["cdc", "epoch", "bump", "likes"]));
+    assert!(!done(&["cdc", "resume", "users"]) && !done(&["cdc", "seek", "cdc.nowhere", "0", "1"]));
+    let list: Value = serde_json::from_slice(&nova(&data, &["--json", "audit"]).stdout).unwrap();
+    let deeds: Vec<_> = list.as_array().unwrap().iter().map(|deed| [&deed["action"], &deed["subject"]]).collect();
+    assert_eq!(deeds, [["dlq-discard", "0"], ["cdc-epoch-bump", "likes"]]);
+    assert_eq!(list[0]["detail"], "a test");
+    let words = nova(&data, &["audit", "--after", "0"]).stdout;
+    assert!(String::from_utf8_lossy(&words).trim_end().ends_with("cdc-epoch-bump likes 1"), "{words:?}");
 }

@@ -4,7 +4,9 @@ mod pipeline;
 mod revocations;
 mod users;
 
-pub(super) use self::pipeline::{backup, bump_epoch, cdc, dead_letter, dead_letters, discard, pause, replay, resume};
+pub(super) use self::pipeline::{
+    audit, backup, bump_epoch, cdc, dead_letter, dead_letters, discard, pause, replay, resume,
+};
 pub(super) use self::revocations::{list, revoke, unrevoke};
 pub(super) use self::users::{explain, invalidate, invalidate_cache, limits};
 
@@ -22,7 +24,7 @@ use super::read::parameter;
 use super::server;
 
 /// Who did it, as the audit names them.
-fn actor(subject: &Subject) -> String {
+pub(super) fn actor(subject: &Subject) -> String {
     format!("user {}", subject.user)
 }
 

@@ -18,8 +18,8 @@ use crate::pipeline::writer::{Command, CommandError, Replayed};
 
 use super::{actor, done, number, parse, wrong};
 
-/// Letters of one request.
-const LETTERS_MAX: usize = 1_000;
+/// Letters and entries of one request.
+const PAGE_MAX: usize = 1_000;
 
 /// Reads the store beside the runtime.
 async fn read<T: Send + 'static>(
@@ -34,12 +34,23 @@ async fn read<T: Send + 'static>(
     })
 }
 
-pub(in crate::http) async fn dead_letters(edge: &Arc<Edge>, query: &str) -> Result<Response<Full<Bytes>>, Problem> {
+/// `after` and `limit` of a listing.
+fn page(query: &str) -> Result<(Option<u64>, usize), Problem> {
     let limit = number(query, "limit", 100)? as usize;
-    if !(1..=LETTERS_MAX).contains(&limit) {
+    if !(1..=PAGE_MAX).contains(&limit) {
         return Err(wrong("limit", "1 to 1000"));
     }
-    let after = super::parameter(query, "after").map(|_| number(query, "after", 0)).transpose()?;
+    Ok((super::parameter(query, "after").map(|_| number(query, "after", 0)).transpose()?, limit))
+}
+
+pub(in crate::http) async fn audit(edge: &Arc<Edge>, query: &str) -> Result<Response<Full<Bytes>>, Problem> {
+    let (after, limit) = page(query)?;
+    let entries = read(edge, move |store| store.audit(after, limit)).await?;
+    Ok(server::json(StatusCode::OK, json!({ "entries": entries }).to_string()))
+}
+
+pub(in crate::http) async fn dead_letters(edge: &Arc<Edge>, query: &str) -> Result<Response<Full<Bytes>>, Problem> {
+    let (after, limit) = page(query)?;
     let letters = read(edge, move |store| store.dead_letters(after, limit)).await?;
     let total = edge.observed.dead_letters.get();
     Ok(server::json(StatusCode::OK, json!({ "letters": letters, "total": total }).to_string()))
@@ -65,7 +76,7 @@ pub(in crate::http) async fn replay(
         force: bool,
     }
     let Ask { ids, force } = parse(headers, body)?;
-    if !(1..=LETTERS_MAX).contains(&ids.len()) {
+    if !(1..=PAGE_MAX).contains(&ids.len()) {
         return Err(wrong("ids", "1 to 1000 ids"));
     }
     let make = |reply| Command::ReplayDead { ids, actor: actor(subject), force, reply };

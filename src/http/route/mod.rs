@@ -27,6 +27,7 @@ pub(super) enum Route {
     Revocations,
     Revoke,
     Unrevoke,
+    Audit,
     Dlq,
     DlqLetter,
     DlqReplay,

@@ -149,6 +149,13 @@ fn revocations(get: &Method, post: &Method, delete: &Method) -> Vec<Operation> {
 fn dead_letters(get: &Method, post: &Method) -> Vec<Operation> {
     use Operation as O;
     vec![
+        O::new(get.clone(), "/api/v1/admin/audit", Route::Audit, "Who did what to what, oldest first")
+            .admin()
+            .query([
+                parameter("limit", Kind::Integer { min: 1, max: 1_000 }, LIMIT_HELP),
+                parameter("after", Kind::Integer { min: 0, max: u64::MAX }, "Only later ids."),
+            ])
+            .answers(&[200, 400], &["entries"]),
         O::new(get.clone(), "/api/v1/admin/dlq", Route::Dlq, "Dead letters, oldest first")
             .admin()
             .query([

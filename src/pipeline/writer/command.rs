@@ -1,19 +1,18 @@
 //! What people and the HTTP edge ask of the writer, each in the commit at hand and answered after it.
 
 use bytes::Bytes;
-use nova_storage::codec::{DeadLetter, OffsetRow, Put};
+use nova_storage::codec::{DeadLetter, OffsetRow};
 use nova_storage::schema::{AUDIT, DEAD, EDGE};
 use nova_storage::{ReadTxn, WriteTxn};
 
 use crate::decode::client;
 use crate::event::{Decoded, Ignored, Outcome, Record, Stage, Table, TopicPartition};
 use crate::pipeline::TruncatePolicy;
+use crate::pipeline::audit::Entry as Deed;
 use crate::pipeline::dedup::Entry;
 
 use super::batch::Fate;
 use super::{Writer, WriterError};
-
-const AUDIT_VERSION: u8 = 1;
 
 /// How an answer is given, after the commit.
 pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
@@ -150,12 +149,17 @@ impl Writer {
             }
             Command::Resume { table, truncate, actor, reply } => {
                 let result = self.resume(table, truncate);
-                self.audit(&actor, "cdc-resume", table.name(), &format!("{truncate:?}"), write)?;
+                if result.is_ok() {
+                    let truncate = truncate.map_or(String::new(), |policy| format!("truncate {policy:?}"));
+                    self.audit(&actor, "cdc-resume", table.name(), &truncate, write)?;
+                }
                 Box::new(move || reply(result))
             }
             Command::Seek { partition, next, actor, reply } => {
                 let result = self.seek(&partition, next);
-                self.audit(&actor, "cdc-seek", &partition.to_string(), &next.to_string(), write)?;
+                if result.is_ok() {
+                    self.audit(&actor, "cdc-seek", &partition.to_string(), &next.to_string(), write)?;
+                }
                 Box::new(move || reply(result))
             }
             Command::BumpEpoch { table, actor, reply } => {
@@ -284,12 +288,9 @@ impl Writer {
         detail: &str,
         write: &WriteTxn,
     ) -> Result<(), WriterError> {
-        let mut out = vec![AUDIT_VERSION];
-        out.put_zigzag(self.parts.clock.now_ms());
-        for text in [actor, action, subject, detail] {
-            out.put_bytes(text.as_bytes());
-        }
-        write.put(AUDIT, self.meta.audit_next, &out)?;
+        let [actor, action, subject, detail] = [actor, action, subject, detail].map(str::to_owned);
+        let deed = Deed { at_ms: self.parts.clock.now_ms(), actor, action, subject, detail };
+        write.put(AUDIT, self.meta.audit_next, &deed.encode())?;
         self.meta.audit_next += 1;
         Ok(())
     }

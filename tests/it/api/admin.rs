@@ -2,6 +2,8 @@
 
 use nova::event::Id;
 use nova::http::EdgeSettings;
+use nova_storage::schema::EDGE;
+use nova_storage::{Options, Store};
 use serde_json::{Value, json};
 
 use super::client::{Answer, Client, Live};
@@ -38,6 +40,12 @@ fn dead_letters_are_listed_shown_replayed_and_discarded_on_a_running_node() {
     assert_eq!(post(&mut client, discard, &admin, &json!({ "id": ids[0], "reason": "test" })).status, 404);
     let left = client.get("/api/v1/admin/dlq", &admin).json();
     assert_eq!((left["letters"].as_array().unwrap().len(), &left["total"]), (2, &json!(2)));
+    let audit = client.get("/api/v1/admin/audit?limit=5", &admin).json();
+    assert_eq!(audit["entries"].as_array().unwrap().len(), 1, "{audit}");
+    assert_eq!([&audit["entries"][0]["action"], &audit["entries"][0]["subject"]], ["dlq-discard", &ids[0].to_string()]);
+    let user = Id::from_u128(1);
+    assert_eq!(audit["entries"][0]["actor"], format!("user {user}"));
+    assert_eq!(client.get("/api/v1/admin/audit", &live.role(user, "service")).status, 403);
 }
 
 #[test]
@@ -95,4 +103,46 @@ fn a_letter_of_a_topic_that_is_not_followed_any_more_stays() {
     assert_eq!(replayed["results"][0]["outcome"], "kept");
     assert!(replayed["results"][0]["detail"].as_str().unwrap().contains("kafka.topic_prefix"), "{replayed}");
     assert_eq!(client.get("/api/v1/admin/dlq", &admin).json()["total"], 1);
+}
+
+/// A store that takes a while to copy.
+fn large() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("nova.redb"), &Options::default(), |_| {}).unwrap();
+    let write = store.write().unwrap();
+    for number in 0..20_000u32 {
+        write.put(EDGE, ("test", &number.to_be_bytes()[..]), &[0; 1_000]).unwrap();
+    }
+    write.commit().unwrap();
+    dir
+}
+
+#[test]
+fn backups_that_are_asked_for_at_once_are_made_whole_or_refused() {
+    let live = Live::again(large(), EdgeSettings::default());
+    let admin = live.role(Id::from_u128(1), "admin");
+    let names = ["a.redb", "a.bak", "a.redb"];
+    let mut clients: Vec<_> = names.iter().map(|_| live.client()).collect();
+    for (client, name) in clients.iter_mut().zip(names) {
+        let body = json!({ "name": name }).to_string();
+        let head =
+            format!("POST /api/v1/admin/backup HTTP/1.1\r\nHost: x\r\n{admin}Content-Length: {}\r\n\r\n", body.len());
+        client.send((head + &body).as_bytes());
+    }
+    let mut statuses: Vec<_> = clients.iter_mut().map(|client| client.answer(false).status).collect();
+    let made = names.iter().zip(&statuses).find(|(_, status)| **status == 200).unwrap().0;
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 409, 409]);
+    let copy = Store::open(&live.dir.path().join("backups").join(made), &Options::default(), |_| {}).unwrap();
+    let mut entries = 0;
+    copy.read()
+        .unwrap()
+        .scan(EDGE, ("test", &[][..]).., |_, _| {
+            entries += 1;
+            true
+        })
+        .unwrap();
+    assert!(entries >= 20_000, "{entries}");
+    let left = std::fs::read_dir(live.dir.path().join("backups")).unwrap();
+    assert_eq!(left.count(), 1);
 }

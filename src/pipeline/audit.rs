@@ -1,0 +1,91 @@
+//! Who did what to what: written in the commit that does it, kept for ever. Only the writer adds to it.
+
+use nova_storage::codec::{CodecError, Put, Reader};
+use nova_storage::schema::AUDIT;
+use nova_storage::{ReadError, ReadTxn};
+use serde_json::{Value, json};
+
+use crate::clock::rfc3339;
+
+const VERSION: u8 = 1;
+/// Entries of one page: a listing never pins the file for long.
+pub const PAGE_MAX_ENTRIES: usize = 1_000;
+
+/// One deed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub at_ms: i64,
+    /// `user UUID`, or who sat at the command line.
+    pub actor: String,
+    /// What was done, such as `dlq-discard`.
+    pub action: String,
+    /// To what: an id, a table, a user.
+    pub subject: String,
+    /// Why, or with which settings; may be empty.
+    pub detail: String,
+}
+
+impl Entry {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        out.put_zigzag(self.at_ms);
+        for text in [&self.actor, &self.action, &self.subject, &self.detail] {
+            out.put_bytes(text.as_bytes());
+        }
+        out
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Entry, CodecError> {
+        let (mut reader, _) = Reader::versioned("audit entry", bytes, VERSION)?;
+        let at_ms = reader.zigzag()?;
+        let mut text = || Ok::<_, CodecError>(reader.text()?.to_owned());
+        let (actor, action, subject, detail) = (text()?, text()?, text()?, text()?);
+        reader.end()?;
+        Ok(Entry { at_ms, actor, action, subject, detail })
+    }
+
+    pub fn json(&self, id: u64) -> Value {
+        json!({
+            "id": id, "at": rfc3339(self.at_ms.saturating_mul(1_000)), "actor": self.actor, "action": self.action,
+            "subject": self.subject, "detail": self.detail,
+        })
+    }
+}
+
+/// The entries with an id above `after`, oldest first, at most `limit` and [`PAGE_MAX_ENTRIES`].
+pub fn page(read: &ReadTxn, after: Option<u64>, limit: usize) -> Result<Vec<(u64, Entry)>, ReadError> {
+    let (mut entries, mut failed) = (Vec::new(), None);
+    let limit = limit.min(PAGE_MAX_ENTRIES);
+    let from = after.map_or(0, |id| id.saturating_add(1));
+    read.scan(AUDIT, from.., |id, bytes| {
+        if entries.len() == limit {
+            return false;
+        }
+        match Entry::decode(bytes) {
+            Ok(entry) => entries.push((id, entry)),
+            Err(error) => failed = Some(error),
+        }
+        failed.is_none()
+    })?;
+    failed.map_or(Ok(entries), |error| Err(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn entries_read_back_and_malformed_ones_are_errors(
+            at_ms: i64, texts: [String; 4], junk: Vec<u8>, cut in 0usize..8,
+        ) {
+            let [actor, action, subject, detail] = texts;
+            let entry = Entry { at_ms, actor, action, subject, detail };
+            let bytes = entry.encode();
+            prop_assert_eq!(Entry::decode(&bytes), Ok(entry));
+            prop_assert!(Entry::decode(&bytes[..bytes.len() - 1 - cut % bytes.len()]).is_err());
+            let _ = Entry::decode(&junk);
+        }
+    }
+}
