@@ -166,6 +166,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         writer,
         warehouse,
         kafka,
+        schemas: Arc::clone(&setup.schemas),
         gate,
     };
     Ok(Node { running, edge: Arc::new(edge) })

@@ -90,7 +90,11 @@ pub(super) fn restore(args: &RestoreArgs, config: &Config) -> Result<(), CliErro
     }
     let aside = path.with_extension("redb.restoring");
     std::fs::copy(&args.file, &aside)?;
-    let report = args.reconcile.then(|| reconcile(&open(&aside)?, config, false)).transpose()?;
+    let report = args.reconcile.then(|| reconcile(&open(&aside)?, config, false)).transpose();
+    if report.is_err() {
+        std::fs::remove_file(&aside)?;
+    }
+    let report = report?;
     std::fs::File::open(&aside)?.sync_all()?;
     if path.exists() {
         std::fs::rename(&path, path.with_extension("redb.before-restore"))?;

@@ -14,6 +14,11 @@ pub use self::http::{HttpSchemas, RegistryError, RegistryHealth, RegistrySetting
 pub trait Schemas: Send + Sync {
     /// May take as long as the implementation's own timeout.
     fn schema(&self, id: u32) -> SchemaLookup;
+
+    /// Of a registry that may be away.
+    fn health(&self) -> Option<RegistryHealth> {
+        None
+    }
 }
 
 /// What is known of a schema id.

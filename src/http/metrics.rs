@@ -13,11 +13,13 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
+use crate::decode::RegistryHealth;
 use crate::event::Outcome;
 use crate::pipeline::writer::CommitFacts;
 use crate::source::kafka::KafkaStatus;
 use crate::state::histogram::Histogram as Counts;
 use crate::warehouse::Target;
+use crate::warehouse::breaker::BreakerState;
 use crate::warehouse::status::Status as WarehouseStatus;
 
 use super::Edge;
@@ -301,6 +303,15 @@ fn warehouse(edge: &Edge, to: &mut Registry) {
         "How far the views' newest minute is behind their table's",
         status.views_staleness.clone(),
     );
-    let state = f64::from(status.breaker_state() as u8);
-    gauges(to, "circuit_breaker_state", "0 closed, 1 half-open, 2 open", [(labels([("target", "clickhouse")]), state)]);
+    let mut breakers = vec![("clickhouse", status.breaker_state())];
+    breakers.extend(edge.schemas.health().map(|health| {
+        let state = match health {
+            RegistryHealth::Closed => BreakerState::Closed,
+            RegistryHealth::HalfOpen => BreakerState::HalfOpen,
+            RegistryHealth::Open => BreakerState::Open,
+        };
+        ("registry", state)
+    }));
+    let states = breakers.into_iter().map(|(target, state)| (labels([("target", target)]), f64::from(state as u8)));
+    gauges(to, "circuit_breaker_state", "0 closed, 1 half-open, 2 open", states);
 }

@@ -37,6 +37,7 @@ use crossbeam_channel::Sender;
 use parking_lot::RwLock;
 
 use crate::clock::Clock;
+use crate::decode::Schemas;
 use crate::discover::dismissals::Dismissals;
 use crate::discover::rising::Rising;
 use crate::discover::shown::Shown;
@@ -90,5 +91,7 @@ pub struct Edge {
     pub warehouse: Option<Arc<WarehouseStatus>>,
     /// Set when records come from Kafka.
     pub kafka: Option<Arc<KafkaStatus>>,
+    /// Where schemas of Avro records come from.
+    pub schemas: Arc<dyn Schemas>,
     pub gate: Gate,
 }

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 
 use super::Target;
 use super::clickhouse::ClickHouse;
-use super::lint::{self, Finding};
+use super::lint::{self, Finding, Stops};
 use super::migrate::{MigrateError, migrate};
 use super::outbox::Settled;
 use super::status::Status;
@@ -140,10 +140,29 @@ impl Shared {
         self.prepared.get_or_init(prepare).await;
     }
 
-    pub async fn lint(&self) {
-        match self.look().await {
+    /// Looks at everything: at the start and every hour.
+    async fn lint(&self) {
+        // Before the look: what is acknowledged meanwhile is not asked for.
+        let (store_id, marks) = (self.parts.store_id, self.parts.status.marks());
+        self.found(async |clickhouse| {
+            let mut findings = lint::lint(clickhouse).await?;
+            if findings.iter().all(|finding| finding.code != lint::TABLE_MISSING) {
+                findings.extend(lint::missing_batches(clickhouse, store_id, &marks).await?);
+            }
+            Ok(findings)
+        })
+        .await;
+    }
+
+    /// Looks at the tables only, every few seconds while one of them stalls.
+    pub async fn lint_tables(&self) {
+        let lasting = self.parts.status.findings().into_iter().filter(|finding| finding.stops == Stops::Nothing);
+        self.found(async |clickhouse| Ok(lint::lint(clickhouse).await?.into_iter().chain(lasting).collect())).await;
+    }
+
+    async fn found(&self, look: impl AsyncFnOnce(&ClickHouse) -> Result<Vec<Finding>, Failure>) {
+        match look(&self.parts.clickhouse).await {
             Ok(findings) => {
-                // A table that stalls is looked at every few seconds.
                 if findings != self.parts.status.findings() {
                     findings.iter().for_each(|finding| tracing::warn!(code = finding.code, "ClickHouse: {finding}"));
                 }
@@ -151,17 +170,6 @@ impl Shared {
             }
             Err(failure) => tracing::warn!("ClickHouse could not be looked at: {failure}"),
         }
-    }
-
-    async fn look(&self) -> Result<Vec<Finding>, Failure> {
-        let SenderParts { clickhouse, status, store_id, .. } = &self.parts;
-        // Before the look: what is acknowledged meanwhile is not asked for.
-        let marks = status.marks();
-        let mut findings = lint::lint(clickhouse).await?;
-        if findings.iter().all(|finding| finding.code != lint::TABLE_MISSING) {
-            findings.extend(lint::missing_batches(clickhouse, *store_id, &marks).await?);
-        }
-        Ok(findings)
     }
 
     /// How far the newest minute of the materialised views is behind that of their table.

@@ -135,15 +135,6 @@ impl HttpSchemas {
             .spawn(move || serve(&runtime, &asker, &queue, &theirs, &clock))?;
         Ok(HttpSchemas { shared, requests, now_ms })
     }
-
-    pub fn health(&self) -> RegistryHealth {
-        let cache = self.shared.cache.lock();
-        match cache.breaker.failures {
-            0..BREAKER_FAILURES => RegistryHealth::Closed,
-            _ if (self.now_ms)() < cache.breaker.retry_at_ms => RegistryHealth::Open,
-            _ => RegistryHealth::HalfOpen,
-        }
-    }
 }
 
 impl Schemas for HttpSchemas {
@@ -166,6 +157,15 @@ impl Schemas for HttpSchemas {
         let _ = self.shared.answered.wait_while_for(&mut cache, is_pending, LOOKUP_WAIT);
         let waiting = || SchemaLookup::Unavailable("it has been asked for".to_owned());
         cache.known(id, (self.now_ms)()).unwrap_or_else(waiting)
+    }
+
+    fn health(&self) -> Option<RegistryHealth> {
+        let cache = self.shared.cache.lock();
+        Some(match cache.breaker.failures {
+            0..BREAKER_FAILURES => RegistryHealth::Closed,
+            _ if (self.now_ms)() < cache.breaker.retry_at_ms => RegistryHealth::Open,
+            _ => RegistryHealth::HalfOpen,
+        })
     }
 }
 

@@ -128,6 +128,15 @@ fn batches_that_a_restored_clickhouse_lacks_are_found_and_a_rebuild_sends_them_a
     let lost = fake.inner.lock().stored.remove(2).rows.len();
     let found = finding().expect("a lost batch was not missed");
     assert!(found.code == "batches-missing" && found.detail.contains("1 of 4"), "{found}");
+    // A node tells it by itself, and goes on.
+    let opened = app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
+    let status = opened.warehouse.clone().unwrap();
+    let running = opened.start(Box::new(Listed::new(Vec::new(), 1)), &setup).unwrap();
+    while status.findings().is_empty() {
+        std::thread::park_timeout(std::time::Duration::from_millis(1));
+    }
+    assert_eq!(status.complaints(), [found.to_string()]);
+    running.finish(|_| {}).unwrap();
     let store = store_over(backend.image(backend.syncs(), 0));
     let report = asked(&setup, &store, true);
     assert_eq!(report.delivered, applied - lost as u64);
