@@ -183,8 +183,13 @@ fn n5_an_outage_that_outlasts_the_memory_of_tokens_doubles_nothing() {
     let backend = Recorder::new();
     fake.inner.lock().always = Some(Fault::FailAfterWrite);
     setup.drain.idle = Duration::ZERO;
-    run(&setup, store_over(backend.clone()), records);
-    assert!(!fake.ids("post_events").is_empty());
+    let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
+    let running = opened.start(Box::new(Listed::new(records, 700)), &setup).unwrap();
+    while fake.ids("post_events").is_empty() {
+        running.inbox.send(Message::Seal).unwrap();
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    running.finish(|_| {}).unwrap();
     {
         let mut inner = fake.inner.lock();
         (inner.always, inner.window_max) = (Some(Fault::Reject), 0);
