@@ -124,6 +124,8 @@ fn batches_that_a_restored_clickhouse_lacks_are_found_and_a_rebuild_sends_them_a
         runtime.block_on(missing_batches(&clickhouse, opened.writer.store_id(), &marks)).unwrap()
     };
     assert_eq!(finding(), None);
+    let store = store_over(backend.image(backend.syncs(), 0));
+    assert_eq!(asked(&setup, &store, true).delivered, applied);
     // The third hour is lost, the fourth came after the loss.
     let lost = fake.inner.lock().stored.remove(2).rows.len();
     let found = finding().expect("a lost batch was not missed");
@@ -137,7 +139,7 @@ fn batches_that_a_restored_clickhouse_lacks_are_found_and_a_rebuild_sends_them_a
     }
     assert_eq!(status.complaints(), [found.to_string()]);
     running.finish(|_| {}).unwrap();
-    let store = store_over(backend.image(backend.syncs(), 0));
+    // What the store learned before the loss is forgotten.
     let report = asked(&setup, &store, true);
     assert_eq!(report.delivered, applied - lost as u64);
     rebuild(&store, true).unwrap();
