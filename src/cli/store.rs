@@ -111,7 +111,11 @@ pub(super) fn restore(args: &RestoreArgs, config: &Config, json: bool) -> Result
     // The backup may be the store that is about to be moved away, or on a disk that fails: first it is whole beside.
     let aside = path.with_extension("redb.restoring");
     copy(&args.file, &aside)?;
-    let report = args.reconcile.then(|| reconcile(&open(&aside)?, config, false)).transpose()?;
+    let report = args.reconcile.then(|| reconcile(&open(&aside)?, config, false)).transpose();
+    if report.is_err() {
+        std::fs::remove_file(&aside)?;
+    }
+    let report = report?;
     let moved = |from: &Path, to: &Path| std::fs::rename(from, to).map_err(|error| failed("cannot make", to, &error));
     if path.exists() {
         moved(&path, &before)?;

@@ -71,6 +71,9 @@ pub async fn reconcile(
     let from_batch = if everything { 0 } else { load(&read)?.unsettled_from() };
     let totals = delivered::totals(clickhouse, store_id, from_batch).await?;
     let (mut writer, mut events) = (DeliveredWriter::new(&read)?, 0);
+    if everything {
+        writer.forget(&write)?;
+    }
     delivered::delivered(clickhouse, store_id, from_batch, |one| {
         events += 1;
         if events > DELIVERED_MAX_EVENTS {

@@ -49,7 +49,7 @@ impl Layout {
         }
         match line.split_once(WINDOW) {
             Some((before, rest)) => {
-                format!("{before}{REPLICATED_WINDOW}{rest}, replicated_deduplication_window_seconds = {WINDOW_S}")
+                format!("{before}replicated_deduplication_window_seconds = {WINDOW_S}, {REPLICATED_WINDOW}{rest}")
             }
             None => line.to_owned(),
         }
@@ -58,7 +58,7 @@ impl Layout {
 
 #[cfg(test)]
 mod tests {
-    use super::super::migrate::MIGRATIONS;
+    use super::super::migrate::{MIGRATIONS, Migration};
     use super::*;
 
     fn statements(layout: &Layout) -> Vec<(&'static str, String)> {
@@ -91,10 +91,16 @@ mod tests {
             let path = "'/clickhouse/tables/{shard}/{database}/{table}', '{replica}'";
             assert_eq!(replicated, format!("Replicated{name}({path}{comma}{arguments}"));
             let windows =
-                "SETTINGS replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 7200";
+                "SETTINGS replicated_deduplication_window_seconds = 7200, replicated_deduplication_window = 10000";
             assert!(run.ends_with(windows), "{run}");
         }
         assert_eq!(tables, 9);
+        // A whole file, as it is printed.
+        for migration in MIGRATIONS {
+            let printed = Migration { sql: layout.statement(migration.sql).leak(), ..*migration };
+            let run: Vec<_> = migration.statements().map(|statement| layout.statement(statement)).collect();
+            assert_eq!(printed.statements().collect::<Vec<_>>(), run);
+        }
     }
 
     #[test]

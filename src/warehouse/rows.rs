@@ -94,8 +94,13 @@ fn put_uuid(out: &mut Vec<u8>, id: Id) {
     out.put_fixed(&(value as u64).to_le_bytes());
 }
 
+/// A time as ClickHouse has it, epoch microseconds.
+pub fn stored_micros(micros: i64) -> i64 {
+    micros.clamp(MICROS_MIN, MICROS_MAX)
+}
+
 fn put_micros(out: &mut Vec<u8>, micros: i64) {
-    out.put_fixed(&micros.clamp(MICROS_MIN, MICROS_MAX).to_le_bytes());
+    out.put_fixed(&stored_micros(micros).to_le_bytes());
 }
 
 /// A cell that the stream did not convey is null, or its type's default.

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 
 use super::Target;
 use super::clickhouse::ClickHouse;
-use super::lint::{self, Finding};
+use super::lint::{self, Finding, Stops};
 use super::migrate::{MigrateError, migrate};
 use super::outbox::Settled;
 use super::status::Status;
@@ -107,7 +107,7 @@ async fn run(parts: SenderParts, mut stopped: watch::Receiver<bool>) {
         shared.prepare().await;
         loop {
             tokio::time::sleep(LINT_EVERY).await;
-            shared.lint().await;
+            let _ = shared.lint().await;
         }
     });
     tokio::task::spawn_local(async move {
@@ -135,33 +135,46 @@ impl Shared {
             }
             self.parts.status.set_unprepared(None);
             self.parts.status.answered();
-            self.lint().await;
+            // No row goes out before the look; a server that went away meanwhile has said nothing of its tables.
+            while matches!(self.lint().await, Err(Failure::Unreachable(_) | Failure::Broken(_) | Failure::TimedOut)) {
+                self.back_off(1, attempt).await;
+                attempt += 1;
+            }
         };
         self.prepared.get_or_init(prepare).await;
     }
 
-    pub async fn lint(&self) {
-        match self.look().await {
-            Ok(findings) => {
-                // A table that stalls is looked at every few seconds.
-                if findings != self.parts.status.findings() {
-                    findings.iter().for_each(|finding| tracing::warn!(code = finding.code, "ClickHouse: {finding}"));
-                }
-                self.parts.status.set_findings(findings);
+    /// Looks at everything: at the start and every hour.
+    async fn lint(&self) -> Result<(), Failure> {
+        // Before the look: what is acknowledged meanwhile is not asked for.
+        let (store_id, marks) = (self.parts.store_id, self.parts.status.marks());
+        self.found(async |clickhouse| {
+            let mut findings = lint::lint(clickhouse).await?;
+            if findings.iter().all(|finding| finding.code != lint::TABLE_MISSING) {
+                findings.extend(lint::missing_batches(clickhouse, store_id, &marks).await?);
             }
-            Err(failure) => tracing::warn!("ClickHouse could not be looked at: {failure}"),
-        }
+            Ok(findings)
+        })
+        .await
     }
 
-    async fn look(&self) -> Result<Vec<Finding>, Failure> {
-        let SenderParts { clickhouse, status, store_id, .. } = &self.parts;
-        // Before the look: what is acknowledged meanwhile is not asked for.
-        let marks = status.marks();
-        let mut findings = lint::lint(clickhouse).await?;
-        if findings.iter().all(|finding| finding.code != lint::TABLE_MISSING) {
-            findings.extend(lint::missing_batches(clickhouse, *store_id, &marks).await?);
+    /// Looks at the tables only, every few seconds while one of them stalls.
+    pub async fn lint_tables(&self) {
+        let lasting = self.parts.status.findings().into_iter().filter(|finding| finding.stops == Stops::Nothing);
+        let look = async |clickhouse: &_| Ok(lint::lint(clickhouse).await?.into_iter().chain(lasting).collect());
+        let _ = self.found(look).await;
+    }
+
+    /// Tells what a look found, or why there was none: then the last one holds.
+    async fn found(&self, look: impl AsyncFnOnce(&ClickHouse) -> Result<Vec<Finding>, Failure>) -> Result<(), Failure> {
+        let findings = look(&self.parts.clickhouse).await.inspect_err(|failure| {
+            tracing::warn!("ClickHouse could not be looked at: {failure}");
+        })?;
+        if findings != self.parts.status.findings() {
+            findings.iter().for_each(|finding| tracing::warn!(code = finding.code, "ClickHouse: {finding}"));
         }
-        Ok(findings)
+        self.parts.status.set_findings(findings);
+        Ok(())
     }
 
     /// How far the newest minute of the materialised views is behind that of their table.

@@ -95,17 +95,15 @@ impl Status {
         self.inner.lock().marks.clone()
     }
 
-    /// What a person should know, in words: why nothing is delivered, what is wrong with tables, which of them stall.
+    /// What a person should know, for anyone to read: the server's own words, which may hold rows, are in the log only.
     pub fn complaints(&self) -> Vec<String> {
         let inner = self.inner.lock();
-        let mut complaints: Vec<_> =
-            inner.unprepared.iter().map(|reason| format!("nothing is delivered: {reason}")).collect();
-        complaints.extend(inner.findings.iter().map(Finding::to_string));
+        let unprepared = inner.unprepared.iter().map(|_| "nothing is delivered yet: the log tells why".to_owned());
+        let mut complaints: Vec<_> = unprepared.chain(inner.findings.iter().map(Finding::to_string)).collect();
         for (target, status) in Target::ALL.iter().zip(&inner.targets) {
-            // A finding that stops a table has been told.
-            if let Some(reason) = status.stalled.as_deref().filter(|reason| !complaints.iter().any(|one| one == reason))
-            {
-                complaints.push(format!("{target} stalls: {reason}"));
+            let told = inner.findings.iter().any(|finding| finding.stops.stops(*target));
+            if status.stalled.is_some() && !told {
+                complaints.push(format!("{target} takes no rows: the log tells why"));
             }
         }
         complaints

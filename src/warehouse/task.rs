@@ -200,7 +200,7 @@ impl Task {
             if let Some(reason) = self.shared.refusal(self.target) {
                 self.stall(Some(reason));
                 self.rest().await;
-                self.shared.lint().await;
+                self.shared.lint_tables().await;
                 continue;
             }
             let wait_ms = self.shared.parts.status.admit();

@@ -13,6 +13,7 @@
 //! *Delivered* events are another matter: their rows are in ClickHouse since a life of the store that was lost. They are
 //! new, and counted, but their rows are not sent again. They stand in segments of their own, under the same horizon.
 
+mod delivered;
 pub mod filter;
 mod sealed;
 
@@ -22,6 +23,8 @@ use nova_storage::schema::DEDUP_OPEN;
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 
 use sealed::Sealed;
+
+pub use delivered::DeliveredWriter;
 
 /// A segment is sealed at this many entries: with one more commit still within what a hash table of 2^19 slots takes
 /// before it would double (8.9 MB).
@@ -209,37 +212,6 @@ impl Dedup {
     pub fn mem_bytes(&self) -> usize {
         let sealed: usize = self.sealed.iter().chain(&self.delivered).map(Sealed::mem_bytes).sum();
         sealed + self.open.table.capacity() * 17 + self.open.batch.capacity() * 16
-    }
-}
-
-/// Stores what is delivered, in segments of bounded size, whatever the order in which it is told.
-pub struct DeliveredWriter {
-    entries: Vec<Entry>,
-    max_ms: i64,
-    next: u64,
-}
-
-impl DeliveredWriter {
-    /// Over what is there already.
-    pub fn new(read: &ReadTxn) -> Result<DeliveredWriter, ReadError> {
-        let last = Sealed::load_all(read)?.last().map_or(0, |last| last.segment + 1);
-        Ok(DeliveredWriter { entries: Vec::new(), max_ms: i64::MIN, next: last.max(DELIVERED_SEGMENT) })
-    }
-
-    pub fn insert(&mut self, entry: Entry, arrival_ms: i64, write: &WriteTxn) -> Result<(), WriteError> {
-        self.entries.push(entry);
-        self.max_ms = self.max_ms.max(arrival_ms);
-        if self.entries.len() >= SEGMENT_MAX_KEYS { self.seal(write) } else { Ok(()) }
-    }
-
-    pub fn finish(mut self, write: &WriteTxn) -> Result<(), WriteError> {
-        if self.entries.is_empty() { Ok(()) } else { self.seal(write) }
-    }
-
-    fn seal(&mut self, write: &WriteTxn) -> Result<(), WriteError> {
-        Sealed::write(self.next, std::mem::take(&mut self.entries), self.max_ms, write)?;
-        (self.next, self.max_ms) = (self.next + 1, i64::MIN);
-        Ok(())
     }
 }
 

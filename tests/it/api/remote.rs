@@ -33,12 +33,25 @@ fn a_running_node_is_backed_up_and_the_copy_opens_as_a_store() {
     assert!(!done && text.contains("is there already"), "{text}");
     let restore = |args: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
-        command.arg("--data").arg(&data).args(["restore", name]).args(args).output().unwrap()
+        command
+            .arg("--data")
+            .arg(&data)
+            .args(["restore", name])
+            .args(args)
+            .env("NOVA_CLICKHOUSE_URL", "http://127.0.0.1:1");
+        command.output().unwrap()
     };
     assert!(restore(&[]).status.success());
     let refused = restore(&[]);
     assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("--replace"));
     assert!(restore(&["--replace"]).status.success());
+    // Who cannot be asked leaves everything as it is.
+    let before = data.join("nova.redb.before-restore");
+    std::fs::remove_file(&before).unwrap();
+    let away = restore(&["--replace", "--reconcile"]);
+    assert!(!away.status.success() && String::from_utf8_lossy(&away.stderr).contains("nothing was replaced"));
+    assert!(data.join("nova.redb").exists() && !before.exists());
+    assert!(!data.join("nova.redb.restoring").exists());
     // What was accepted before the backup is known to the copy.
     let again = tempfile::tempdir().unwrap();
     std::fs::copy(data.join("nova.redb"), again.path().join("nova.redb")).unwrap();

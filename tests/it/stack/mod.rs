@@ -5,5 +5,6 @@
 mod changes;
 mod client_events;
 mod freshness;
+mod restored;
 mod workload;
 mod world;

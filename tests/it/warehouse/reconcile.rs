@@ -124,11 +124,22 @@ fn batches_that_a_restored_clickhouse_lacks_are_found_and_a_rebuild_sends_them_a
         runtime.block_on(missing_batches(&clickhouse, opened.writer.store_id(), &marks)).unwrap()
     };
     assert_eq!(finding(), None);
+    let store = store_over(backend.image(backend.syncs(), 0));
+    assert_eq!(asked(&setup, &store, true).delivered, applied);
     // The third hour is lost, the fourth came after the loss.
     let lost = fake.inner.lock().stored.remove(2).rows.len();
     let found = finding().expect("a lost batch was not missed");
     assert!(found.code == "batches-missing" && found.detail.contains("1 of 4"), "{found}");
-    let store = store_over(backend.image(backend.syncs(), 0));
+    // A node tells it by itself, and goes on.
+    let opened = app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
+    let status = opened.warehouse.clone().unwrap();
+    let running = opened.start(Box::new(Listed::new(Vec::new(), 1)), &setup).unwrap();
+    while status.findings().is_empty() {
+        std::thread::park_timeout(std::time::Duration::from_millis(1));
+    }
+    assert_eq!(status.complaints(), [found.to_string()]);
+    running.finish(|_| {}).unwrap();
+    // What the store learned before the loss is forgotten.
     let report = asked(&setup, &store, true);
     assert_eq!(report.delivered, applied - lost as u64);
     rebuild(&store, true).unwrap();

@@ -1,0 +1,44 @@
+//! Writes the segments of delivered events.
+
+use nova_storage::schema::{DEDUP_KEYS, DEDUP_SEGMENT};
+use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
+
+use super::sealed::Sealed;
+use super::{DELIVERED_SEGMENT, Entry, SEGMENT_MAX_KEYS};
+
+/// Stores what is delivered, in segments of bounded size, whatever the order in which it is told.
+pub struct DeliveredWriter {
+    entries: Vec<Entry>,
+    max_ms: i64,
+    next: u64,
+}
+
+impl DeliveredWriter {
+    /// Over what is there already.
+    pub fn new(read: &ReadTxn) -> Result<DeliveredWriter, ReadError> {
+        let last = Sealed::load_all(read)?.last().map_or(0, |last| last.segment + 1);
+        Ok(DeliveredWriter { entries: Vec::new(), max_ms: i64::MIN, next: last.max(DELIVERED_SEGMENT) })
+    }
+
+    /// Forgets what is there already: the answer that comes is about everything.
+    pub fn forget(&mut self, write: &WriteTxn) -> Result<(), WriteError> {
+        write.remove_range(DEDUP_SEGMENT, DELIVERED_SEGMENT..)?;
+        write.remove_range(DEDUP_KEYS, (DELIVERED_SEGMENT, 0u32)..)
+    }
+
+    pub fn insert(&mut self, entry: Entry, arrival_ms: i64, write: &WriteTxn) -> Result<(), WriteError> {
+        self.entries.push(entry);
+        self.max_ms = self.max_ms.max(arrival_ms);
+        if self.entries.len() >= SEGMENT_MAX_KEYS { self.seal(write) } else { Ok(()) }
+    }
+
+    pub fn finish(mut self, write: &WriteTxn) -> Result<(), WriteError> {
+        if self.entries.is_empty() { Ok(()) } else { self.seal(write) }
+    }
+
+    fn seal(&mut self, write: &WriteTxn) -> Result<(), WriteError> {
+        Sealed::write(self.next, std::mem::take(&mut self.entries), self.max_ms, write)?;
+        (self.next, self.max_ms) = (self.next + 1, i64::MIN);
+        Ok(())
+    }
+}
