@@ -67,7 +67,7 @@ impl Recorder {
     }
 
     /// The file as a power loss right after the `sync`-th sync would leave it (0: before the first), as a new recorder.
-    /// What was written after it is kept or lost write by write: seed 0 loses all of it, another seed some of it.
+    /// What was written after it is kept, lost or torn write by write: seed 0 loses all of it, another seed some of it.
     pub fn image(&self, sync: usize, seed: u64) -> Recorder {
         let log = self.lock();
         let mut bytes = Vec::new();
@@ -89,12 +89,16 @@ impl Recorder {
                     let mut coin = random;
                     coin = (coin ^ (coin >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
                     coin = (coin ^ (coin >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-                    if durable || (seed != 0 && (coin ^ (coin >> 31)) & 1 == 1) {
-                        let end = *offset as usize + data.len();
+                    coin ^= coin >> 31;
+                    if durable || (seed != 0 && coin & 1 == 1) {
+                        // Of a torn write only the first part reached the disk.
+                        let torn = !durable && coin & 2 == 2;
+                        let kept = if torn { &data[..(coin >> 8) as usize % data.len().max(1)] } else { &data[..] };
+                        let end = *offset as usize + kept.len();
                         if bytes.len() < end {
                             bytes.resize(end, 0);
                         }
-                        bytes[*offset as usize..end].copy_from_slice(data);
+                        bytes[*offset as usize..end].copy_from_slice(kept);
                     }
                 }
             }

@@ -4,6 +4,7 @@ use nova::app::{self, Setup};
 use nova::event::Record;
 use nova::pipeline::progress::PartitionStatus;
 use nova_storage::testing::Recorder;
+use nova_storage::{Options, Store};
 
 use crate::support::events::mix;
 use crate::support::{capture, dump, run, setup, state_bytes, store_over};
@@ -69,6 +70,36 @@ fn n1_n2_n13_every_frozen_sync_recovers_a_whole_commit_and_goes_on_to_the_same_e
             assert_eq!(dump(&opened), end_rows, "after a crash at sync {sync}");
             assert_eq!(state_bytes(&opened), end_state, "after a crash at sync {sync}");
         }
+    }
+}
+
+/// Torture 11: a disk that cannot read what is remembered ends the process; what cannot be looked up is never new.
+#[test]
+fn a_dedup_page_that_cannot_be_read_ends_the_run_and_counts_nothing_twice() {
+    const HOUR_MS: i64 = 3_600_000;
+    let setup = setup("events");
+    // Six hours, so that most ids are in sealed segments, on disk alone.
+    let (mut records, _) = mix(3_000, 3);
+    for (record, number) in records.iter_mut().zip(0..) {
+        record.timestamp_ms += number * 6 * HOUR_MS / 3_000;
+    }
+    let backend = Recorder::new();
+    let source = |records| Box::new(crate::support::Listed::new(records, 100));
+    let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
+    let before = totals(&opened.start(source(records.clone()), &setup).unwrap().finish(|_| {}).unwrap());
+    // The same events once more, at new offsets, with a page cache that holds next to nothing.
+    let again: Vec<_> = records.iter().map(|one| Record { offset: one.offset + 1_000_000, ..one.clone() }).collect();
+    let options = Options { cache_bytes: 1 << 12, ..Options::default() };
+    for reads in [0, 3, 10, 30] {
+        let image = backend.image(backend.syncs(), 0);
+        let opened = app::open_store(&setup, Store::open_backend(image.clone(), &options).unwrap()).unwrap();
+        let state = state_bytes(&opened);
+        image.fail_reads_after(reads);
+        let ended = opened.start(source(again.clone()), &setup).unwrap().finish(|_| {});
+        assert!(ended.is_err(), "after {reads} reads");
+        let opened = app::open_store(&setup, store_over(image.image(image.syncs(), 0))).unwrap();
+        assert_eq!(totals(&opened.shared.partitions()), before);
+        assert_eq!(state_bytes(&opened), state);
     }
 }
 
