@@ -167,6 +167,27 @@ fn a_rebalance_in_mid_stream_drains_fences_and_loses_nothing() {
     assert_whole(&running.finish(|_| {}).unwrap(), 4_500);
 }
 
+/// Torture 42: the group has forgotten the member, as after a long standstill; its partitions are lost, and come back.
+#[test]
+fn lost_partitions_are_read_on_from_the_store_without_a_hole() {
+    let cluster = cluster();
+    let brokers = cluster.bootstrap_servers();
+    produce(&brokers, 0, 3_000);
+    let setup = support::setup("events");
+    let opened = app::open_store(&setup, store_over(Recorder::new())).unwrap();
+    let (running, shared, status) = start_over(setup, opened, &brokers);
+    until("the records", || consumed(&shared) == 3_000 && status.figures().rebalances == 1);
+    cluster.request_errors(RDKafkaApiKey::Heartbeat, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID]);
+    until("the loss", || status.figures().rebalances > 1);
+    produce(&brokers, 3_000, 1_500);
+    until("the rest", || consumed(&shared) == 4_500);
+    for (partition, offset) in committed(&brokers) {
+        assert!(offset <= shared.next_offset(&TopicPartition::new(TOPIC, partition)).unwrap());
+    }
+    shared.stop();
+    assert_whole(&running.finish(|_| {}).unwrap(), 4_500);
+}
+
 fn settings_of_another(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config
