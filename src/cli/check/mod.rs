@@ -3,13 +3,14 @@
 
 mod compare;
 mod connector;
+mod failure;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use http::Method;
 use rdkafka::error::KafkaError;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::app::{self, AppError};
 use crate::config::Config;
@@ -21,6 +22,8 @@ use crate::warehouse::lint::lint;
 
 use super::client::{Credentials, ask};
 use super::{CliError, out, stopped};
+
+use self::failure::CdcConnectorError;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -153,28 +156,9 @@ fn running_connector(config: &Config) -> Vec<Finding> {
     };
     let mut found = connector::findings(&running, &expected);
     if let Ok(status) = get("status") {
-        found.extend(failed_task(name, &status.text()));
+        found.extend(CdcConnectorError::of(name, &status.text()).map(|error| error.finding()));
     }
     found
-}
-
-fn failed_task(name: &str, status: &str) -> Option<Finding> {
-    let status: Value = serde_json::from_str(status).ok()?;
-    let state = |value: &Value| value["state"].as_str().unwrap_or_default().to_owned();
-    let tasks = status["tasks"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let failed = tasks.iter().find(|task| state(task) != "RUNNING");
-    let (whose, part) = match failed {
-        Some(task) => ("task", task),
-        None if state(&status["connector"]) != "RUNNING" => ("connector", &status["connector"]),
-        None => return None,
-    };
-    let trace = part["trace"].as_str().and_then(|trace| trace.lines().next()).unwrap_or("no trace");
-    let detail = format!("CdcConnectorError: the {whose} of {name} is {}: {trace}", state(part));
-    Some(Finding::new(
-        "connector-failed",
-        detail,
-        "repair the cause, then POST /connectors/…/restart?includeTasks=true",
-    ))
 }
 
 fn report(found: &[Finding], looked: &[&str], as_json: bool) -> Result<(), CliError> {
