@@ -78,7 +78,9 @@ fn held(shared: &Shared) -> Option<Arc<str>> {
 fn partitions_added_under_a_running_node_halt_the_table() {
     let Some(real) = Real::topic("users", 1) else { return };
     real.put((0..20).map(|n| partitions::user(0, n, "first", Some(100))));
-    let (running, shared, status) = real.follow(&Recorder::new(), &real.settings);
+    // A static member, as a node is.
+    let settings = KafkaSettings { instance_id: Some("nova-1".to_owned()), ..real.settings.clone() };
+    let (running, shared, status) = real.follow(&Recorder::new(), &settings);
     until("the rows", || consumed(&shared) == 20);
     real.grow(3);
     until("the halt", || status.assigned() == 3 && held(&shared).is_some());
