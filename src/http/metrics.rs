@@ -23,7 +23,7 @@ use crate::warehouse::Target;
 use crate::warehouse::breaker::BreakerState;
 use crate::warehouse::status::Status as WarehouseStatus;
 
-use super::Edge;
+use super::{Edge, Log};
 
 type Labels = Vec<(&'static str, String)>;
 type Real = Gauge<f64, AtomicU64>;
@@ -253,6 +253,8 @@ fn source(edge: &Edge, to: &mut Registry) {
     total(to, "cdc_offset_commits", "Commits of the store's offsets to Kafka", commits);
     whole(to, "nova_partitions_assigned", "Partitions that this node reads", kafka.assigned());
     whole(to, "nova_kafka_up", "1 while a broker is connected", usize::from(kafka.up()));
+    let producing = if let Log::Kafka(producer) = &edge.log { producer.waiting() } else { 0 };
+    whole(to, "nova_kafka_producing", "Client events that Kafka did not acknowledge yet", producing);
     consumer(&kafka.figures(), to);
 }
 

@@ -63,6 +63,11 @@ impl Producer {
         Ok(())
     }
 
+    /// Events that are on their way and not acknowledged.
+    pub fn waiting(&self) -> usize {
+        usize::try_from(self.inner.in_flight_count()).unwrap_or(0)
+    }
+
     /// Waits for what is on its way.
     pub fn flush(&self) {
         if let Err(error) = self.inner.flush(FLUSH_TIMEOUT) {
