@@ -16,6 +16,8 @@ enum Avro<'a> {
     Long(i64),
     /// The branch of a union, and what is in it.
     Branch(i64, Option<i64>),
+    Double(f64),
+    Bytes(&'a [u8]),
 }
 
 fn long(value: i64, out: &mut Vec<u8>) {
@@ -37,6 +39,11 @@ fn message(fields: &[Avro<'_>]) -> Vec<u8> {
                 out.extend_from_slice(text.as_bytes());
             }
             Avro::Long(value) => long(*value, &mut out),
+            Avro::Double(value) => out.extend_from_slice(&value.to_le_bytes()),
+            Avro::Bytes(bytes) => {
+                long(bytes.len() as i64, &mut out);
+                out.extend_from_slice(bytes);
+            }
             Avro::Branch(branch, value) => {
                 long(*branch, &mut out);
                 value.iter().for_each(|value| long(*value, &mut out));
@@ -103,6 +110,24 @@ fn columns_that_are_added_dropped_defaulted_or_renamed_are_read() {
     // What must not get out stays inside under any name that says what it was.
     let secret = r#",{"name":"mail","type":"string","aliases":["email"]}"#;
     assert_eq!(row(like(secret, vec![Avro::Text("a@example.com")])).extra, None);
+}
+
+/// Torture 70: what JSON has no number for is text or base64 in the column's JSON, and never rounded.
+#[test]
+fn values_of_added_columns_are_exact() {
+    let decimal = r#"{"type":"bytes","logicalType":"decimal","precision":20,"scale":0}"#;
+    for (kind, value, json) in [
+        (r#""double""#, Avro::Double(f64::NAN), r#""NaN""#),
+        (r#""double""#, Avro::Double(f64::NEG_INFINITY), r#""-inf""#),
+        (r#""double""#, Avro::Double(1e-30), "1e-30"),
+        (r#""long""#, Avro::Long(i64::MAX), "9223372036854775807"),
+        (r#""bytes""#, Avro::Bytes(&[0, 255]), r#""AP8=""#),
+        (decimal, Avro::Bytes(&[0x0d, 0xe0, 0xb6, 0xb3, 0xa7, 0x64, 0, 1]), r#""DeC2s6dkAAE=""#),
+        (r#"{"type":"long","logicalType":"timestamp-micros"}"#, Avro::Long(-1), "-1"),
+    ] {
+        let row = row(like(&format!(r#",{{"name":"more","type":{kind}}}"#), vec![value]));
+        assert_eq!(row.extra.as_deref(), Some(&*format!(r#"{{"more":{json}}}"#)), "{kind}");
+    }
 }
 
 #[test]
