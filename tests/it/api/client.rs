@@ -1,6 +1,6 @@
 //! A node over a socket, and a client that writes bytes.
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,10 +50,14 @@ impl Client {
 
     /// The next answer; `bodiless` for HEAD.
     pub fn answer(&mut self, bodiless: bool) -> Answer {
+        self.try_answer(bodiless).unwrap()
+    }
+
+    fn try_answer(&mut self, bodiless: bool) -> io::Result<Answer> {
         let mut head = Vec::new();
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") {
-            self.0.read_exact(&mut byte).unwrap();
+            self.0.read_exact(&mut byte)?;
             head.push(byte[0]);
         }
         let head = String::from_utf8(head).unwrap();
@@ -65,9 +69,9 @@ impl Client {
         if !bodiless && status != 304 {
             let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
             answer.body = vec![0; length];
-            self.0.read_exact(&mut answer.body).unwrap();
+            self.0.read_exact(&mut answer.body)?;
         }
-        answer
+        Ok(answer)
     }
 
     pub fn get(&mut self, path: &str, headers: &str) -> Answer {
@@ -81,10 +85,15 @@ impl Client {
 
     /// Any request with a body, perhaps an empty one.
     pub fn ask(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
+        self.try_ask(method, path, headers, body).unwrap()
+    }
+
+    /// The same of a server that may end at any moment.
+    pub fn try_ask(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> io::Result<Answer> {
         let length = body.len();
         let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\n\r\n");
-        self.send(&[head.as_bytes(), body].concat());
-        self.answer(method == "HEAD")
+        self.0.write_all(&[head.as_bytes(), body].concat())?;
+        self.try_answer(method == "HEAD")
     }
 }
 

@@ -4,7 +4,11 @@ use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use nova::app::{self, Setup};
+use nova::decode::{NoSchemas, Topics};
 use nova::event::Id;
 use serde_json::json;
 
@@ -28,17 +32,25 @@ fn signal(child: &Child, name: &str) {
     assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
 }
 
+/// Header lines of a user who posts events.
+fn headers(data: &Path) -> String {
+    let output = nova(data).args(["token", "--sub", &Id::from_u128(1).to_string()]).output().unwrap();
+    let token = String::from_utf8(output.stdout).unwrap();
+    format!("Content-Type: application/json\r\nAuthorization: Bearer {}\r\n", token.trim())
+}
+
+/// A request with 50 views, their ids from this number on.
+fn views(from: u128, now_ms: i64) -> Vec<u8> {
+    let event = |n: u128| json!({ "event_id": Id::from_u128(n).to_string(), "event_time": now_ms, "post_id": Id::from_u128(7).to_string(), "action": "view" });
+    json!({ "events": (from..from + 50).map(event).collect::<Vec<_>>() }).to_string().into_bytes()
+}
+
 #[test]
 fn accepted_events_survive_kill_9_and_sigterm_exits_0() {
     let dir = tempfile::tempdir().unwrap();
-    let output = nova(dir.path()).args(["token", "--sub", &Id::from_u128(1).to_string()]).output().unwrap();
-    let token = String::from_utf8(output.stdout).unwrap();
-    let headers = format!("Content-Type: application/json\r\nAuthorization: Bearer {}\r\n", token.trim());
+    let headers = headers(dir.path());
     let now_ms = nova::clock::Clock::System.now_ms();
-    let body = |from: u128| {
-        let event = |n: u128| json!({ "event_id": Id::from_u128(n).to_string(), "event_time": now_ms, "post_id": Id::from_u128(7).to_string(), "action": "view" });
-        json!({ "events": (from..from + 50).map(event).collect::<Vec<_>>() }).to_string().into_bytes()
-    };
+    let body = |from: u128| views(from, now_ms);
     for round in 0..4 {
         let (mut child, addr) = serve(dir.path());
         let mut client = Client::connect(addr);
@@ -55,6 +67,82 @@ fn accepted_events_survive_kill_9_and_sigterm_exits_0() {
             assert_eq!(child.wait().unwrap().code(), Some(0));
         }
     }
+}
+
+/// Asks until the server is gone; the numbers of the requests that were answered with 202.
+fn publish(addr: SocketAddr, headers: &str, first: u128, now_ms: i64, confirmed: &crossbeam_channel::Sender<u128>) {
+    let Ok(stream) = std::net::TcpStream::connect(addr) else { return };
+    let mut client = Client(stream);
+    for from in (first..).step_by(50) {
+        match client.try_ask("POST", "/api/v1/events", headers, &views(from, now_ms)) {
+            Ok(answer) if answer.status == 202 => confirmed.send(from).unwrap(),
+            Ok(answer) => assert!([429, 503].contains(&answer.status), "{answer:?}"),
+            Err(_) => return,
+        }
+    }
+}
+
+#[test]
+fn sigterm_under_load_ends_in_ten_seconds_and_keeps_every_202() {
+    let dir = tempfile::tempdir().unwrap();
+    let (headers, now_ms) = (headers(dir.path()), nova::clock::Clock::System.now_ms());
+    let (mut child, addr) = serve(dir.path());
+    let (confirmed, answers) = crossbeam_channel::unbounded();
+    let clients = (0..4u128).map(|number| {
+        let (headers, confirmed) = (headers.clone(), confirmed.clone());
+        std::thread::spawn(move || publish(addr, &headers, number << 64, now_ms, &confirmed))
+    });
+    let clients: Vec<_> = clients.collect();
+    drop(confirmed);
+    let mut kept: Vec<u128> = answers.iter().take(40).collect();
+    let told = Instant::now();
+    signal(&child, "-TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(10), "{:?}", told.elapsed());
+    clients.into_iter().for_each(|client| client.join().unwrap());
+    kept.extend(answers.iter());
+    let opened = app::open(&Setup::new(dir.path(), Topics::default(), Arc::new(NoSchemas))).unwrap();
+    assert_eq!(opened.recovery.journal_batches, 0, "the end wrote a checkpoint");
+    drop(opened);
+    let (mut child, addr) = serve(dir.path());
+    let mut client = Client::connect(addr);
+    for from in kept {
+        assert_eq!(client.post(&headers, &views(from, now_ms)).json()["deduped"], 50);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// How long a start may take after a crash: longer, and a loop of crashes would be an outage.
+const RECOVERY_MAX: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_loop_of_crashes_recovers_in_five_seconds_each_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let (headers, now_ms) = (headers(dir.path()), nova::clock::Clock::System.now_ms());
+    for round in 0..crashes() {
+        let started = Instant::now();
+        let (mut child, addr) = serve(dir.path());
+        assert!(started.elapsed() < RECOVERY_MAX, "{:?}", started.elapsed());
+        let mut client = Client::connect(addr);
+        for request in 0..20 {
+            let answer = client.post(&headers, &views((round * 20 + request) * 50, now_ms));
+            assert_eq!(answer.json()["accepted"], 50);
+        }
+        // The death is in the middle of something.
+        let (confirmed, answers) = crossbeam_channel::unbounded();
+        let (headers, first) = (headers.clone(), (round + 1) << 64);
+        let client = std::thread::spawn(move || publish(addr, &headers, first, now_ms, &confirmed));
+        answers.recv().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        client.join().unwrap();
+    }
+}
+
+/// `NOVA_TEST_KILLS` asks for more than a normal run.
+fn crashes() -> u128 {
+    std::env::var("NOVA_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(10)
 }
 
 #[test]
