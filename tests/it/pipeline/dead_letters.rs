@@ -1,6 +1,9 @@
 //! What people do with dead letters, and what keeps their number bounded.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use crossbeam_channel::TryRecvError;
 use nova::app::{self, Opened, Setup};
 use nova::event::{Action, Id, Outcome, Record, Stage, Table};
 use nova::pipeline::dead;
@@ -8,7 +11,9 @@ use nova::pipeline::writer::{Command, CommandError, Message, Replayed};
 use nova_storage::codec::DeadLetter;
 use nova_storage::schema::{AUDIT, DEAD};
 use nova_storage::testing::Recorder;
+use nova_storage::{Options, Store};
 
+use crate::support::events::mix;
 use crate::support::{Listed, dump, run, setup, state_bytes, store_over};
 
 const T: i64 = 1_795_132_800_000;
@@ -51,7 +56,10 @@ fn buried(records: Vec<Record>, letters: &[Record]) -> (Setup, Recorder) {
 }
 
 fn bury(image: &Recorder, letters: &[Record]) {
-    let store = store_over(image.clone());
+    bury_in(&store_over(image.clone()), letters);
+}
+
+fn bury_in(store: &Store, letters: &[Record]) {
     let write = store.write().unwrap();
     for (letter, id) in letters.iter().zip(0u64..) {
         let letter = DeadLetter {
@@ -247,4 +255,32 @@ fn torture_72_a_broken_topic_buries_a_hundred_records_in_all_its_partitions_and_
     let good: Vec<_> = (0..3).map(|n| Record { partition: n, ..user(300, "repaired", 9 + n as u64) }).collect();
     let statuses = run(&setup, store_over(image.image(image.syncs(), 0)), good);
     assert_eq!(statuses.iter().map(|one| one.count(Outcome::Applied)).sum::<u64>(), 3);
+}
+
+#[test]
+fn torture_17_a_listing_during_heavy_writes_leaves_the_file_bounded() {
+    let letters: Vec<Record> = (0..5_000).map(|offset| view(1_000_000 + offset, 7)).collect();
+    let file_bytes = |listing: bool| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nova.redb");
+        let setup = setup("letters");
+        let store = Store::open(&path, &Options::default(), |_| {}).unwrap();
+        bury_in(&store, &letters);
+        let opened = app::open_store(&setup, store).unwrap();
+        let store = Arc::clone(&opened.store);
+        let running = opened.start(Box::new(Listed::new(mix(30_000, 5).0, 100)), &setup).unwrap();
+        let (going, ended) = crossbeam_channel::bounded::<()>(0);
+        let reader = std::thread::spawn(move || {
+            let mut after = None;
+            while listing && ended.try_recv() == Err(TryRecvError::Empty) {
+                after = dead::page(&store.read().unwrap(), after, 1_000).unwrap().last().map(|(id, _)| *id);
+            }
+        });
+        running.finish(|_| {}).unwrap();
+        drop(going);
+        reader.join().unwrap();
+        std::fs::metadata(&path).unwrap().len()
+    };
+    let (alone, listed) = (file_bytes(false), file_bytes(true));
+    assert!(listed < 2 * alone, "{listed} bytes, and {alone} without a reader");
 }
