@@ -56,7 +56,12 @@ pub struct ClickHouse {
 
 impl ClickHouse {
     pub fn new(settings: &ClickHouseSettings) -> ClickHouse {
-        let mut bare = Client::default().with_url(&settings.url).with_compression(Compression::None);
+        ClickHouse::over(Client::default(), settings)
+    }
+
+    /// Over a client of the caller's, e.g. one whose connections stay within the process.
+    pub fn over(client: Client, settings: &ClickHouseSettings) -> ClickHouse {
+        let mut bare = client.with_url(&settings.url).with_compression(Compression::None);
         if let Some(user) = &settings.user {
             bare = bare.with_user(user);
         }

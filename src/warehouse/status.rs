@@ -43,7 +43,7 @@ pub struct Status {
     commits: watch::Sender<u64>,
     breaker: Mutex<Breaker>,
     /// The breaker's clock: wall time may stand still or go back.
-    born: Instant,
+    born: tokio::time::Instant,
     pub query_seconds: Histogram,
     pub query_errors: Counter,
     /// Of the last look at the materialised views: how long it took, and how far they are behind.
@@ -60,7 +60,7 @@ impl Default for Status {
             changed: Condvar::new(),
             commits: watch::Sender::new(0),
             breaker: Mutex::default(),
-            born: Instant::now(),
+            born: tokio::time::Instant::now(),
             query_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
             query_errors: Counter::default(),
             views_seconds: Gauge::default(),

@@ -56,6 +56,11 @@ impl Recorder {
         self.lock().syncs
     }
 
+    /// The length of the file.
+    pub fn bytes_len(&self) -> u64 {
+        self.lock().now.len() as u64
+    }
+
     /// After this many more writes, each fails as on a full disk.
     pub fn fail_writes_after(&self, writes: u32) {
         self.writes_left.store(i64::from(writes), Ordering::SeqCst);
@@ -123,7 +128,7 @@ impl Recorder {
 
 impl StorageBackend for Recorder {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.lock().now.len() as u64)
+        Ok(self.bytes_len())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {

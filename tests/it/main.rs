@@ -5,6 +5,7 @@ mod kafka;
 mod layers;
 mod pipeline;
 mod serving;
+mod sim;
 mod stack;
 mod support;
 mod warehouse;

@@ -6,12 +6,12 @@ use nova::app;
 use nova::event::Id;
 use nova::pipeline::progress::PartitionStatus;
 use nova::pipeline::writer::Message;
-use nova::warehouse::{Target, Wire, outbox};
+use nova::warehouse::{Target, outbox};
 use nova_storage::schema::DEAD;
 use nova_storage::testing::Recorder;
 
+use super::super::support::clickhouse::{Fake, Fault, version_at};
 use super::super::support::{Listed, capture, dump, run, store_over};
-use super::fake::{Fake, Fault};
 use super::{events, setup, times};
 
 /// The accepted ids once each, whatever else happened.
@@ -149,32 +149,6 @@ fn source_rows_reduce_to_the_tables_of_the_source() {
         let live = latest.values().filter(|(_, deleted)| *deleted == 0).count();
         assert_eq!(live, lines.len(), "{table}");
     }
-}
-
-/// Where `_version` lies in a row, whose `_deleted` follows it.
-fn version_at(target: Target, row: &[u8]) -> usize {
-    let mut at = 0;
-    let text = |at: usize| {
-        let end = row[at..].iter().position(|byte| byte & 0x80 == 0).unwrap();
-        let length = row[at..=at + end].iter().rev().fold(0, |sum, byte| sum << 7 | usize::from(byte & 0x7f));
-        end + 1 + length
-    };
-    for (name, wire) in target.columns() {
-        if name == "_version" {
-            break;
-        }
-        at += match (wire, row[at]) {
-            (Wire::NullableUuid | Wire::NullableText | Wire::NullableMicros, 1) => 1,
-            (Wire::NullableUuid, _) => 17,
-            (Wire::NullableMicros, _) => 9,
-            (Wire::NullableText, _) => 1 + text(at + 1),
-            (Wire::Uuid, _) => 16,
-            (Wire::Micros, _) => 8,
-            (Wire::Bool, _) => 1,
-            _ => text(at),
-        };
-    }
-    at
 }
 
 #[test]

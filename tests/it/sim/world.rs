@@ -1,0 +1,535 @@
+//! A run: the seed chooses the world, then step by step what happens in it; at the end the faults stop, and everything
+//! must come right by itself (halts that ask for a person get one).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nova::app::Setup;
+use nova::clock::Clock;
+use nova::decode::client;
+use nova::event::{ClientEvent, Table, TopicPartition};
+use nova::pipeline::TruncatePolicy;
+use nova::pipeline::meta::Meta;
+use nova::pipeline::writer::{Command, Message};
+use nova::source::local::Settled;
+use nova_storage::testing::Recorder;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::broker::{Broker, Rebalance};
+use super::clients::{Clients, Fate, refused};
+use super::network::{Server, Weather};
+use super::node::{EVENTS, Node};
+use super::product::{Message as Change, Product, Style, key_json};
+use crate::support::events::Rng;
+use crate::support::{setup, state_bytes, store_over};
+
+pub const BEGIN_MS: i64 = 1_795_132_800_000;
+const STEPS: u64 = 160;
+/// Steps without a fault within which everything must have come right.
+const HEALED_WITHIN: u64 = 3_000;
+
+/// What a record of a partition must become, besides being consumed.
+#[derive(Default)]
+pub struct Expected {
+    /// Records of each fate.
+    pub fates: [u64; 4],
+    /// Offsets that must be among the dead letters, and those that may be (conflicts, until they are replayed).
+    pub poison: Vec<i64>,
+    pub conflicts: Vec<i64>,
+}
+
+/// A request to the local log without an answer yet.
+pub struct Request {
+    pub user: u64,
+    pub events: Vec<ClientEvent>,
+    arrival_ms: i64,
+    pub answer: Option<oneshot::Receiver<Vec<Settled>>>,
+}
+
+pub struct World {
+    pub told: bool,
+    rng: Rng,
+    pub setup: Setup,
+    pub disk: Recorder,
+    pub server: Server,
+    pub broker: Arc<Mutex<Broker>>,
+    pub product: Product,
+    pub clients: Clients,
+    pub node: Node,
+    pub expected: BTreeMap<TopicPartition, Expected>,
+    pub requests: Vec<Request>,
+    pub replayed: bool,
+    /// The view may lack rows of so many batches: counted by processes that are gone.
+    pub uncertain: u64,
+    pub with_log: bool,
+    /// Client events may be refused by a constraint, which was changed meanwhile.
+    pub poison_rows: bool,
+    pub repaired: bool,
+    /// What [`World::check_server`] has looked at: inserts, and the events in them.
+    pub seen: (usize, std::collections::BTreeSet<super::clients::Key>),
+    partitions: [u64; 6],
+    began: Instant,
+    skew_ms: i64,
+    pub trace: xxhash_rust::xxh3::Xxh3,
+    pub lives: u64,
+}
+
+impl World {
+    /// In a tokio runtime with paused time.
+    pub fn new(seed: u64, told: bool) -> World {
+        let mut rng = Rng(seed ^ 0x5eed);
+        let mut setup = setup("envelope.jsonl");
+        setup.clock = Clock::manual(BEGIN_MS);
+        setup.settings.checkpoint_min_bytes = 500 << rng.below(10);
+        setup.settings.checkpoint_max_bytes = 1 << 20;
+        setup.settings.truncate = [TruncatePolicy::Apply, TruncatePolicy::Quarantine][rng.below(2) as usize];
+        if rng.below(4) == 0 {
+            setup.settings.outbox_max_bytes = 4_000 << rng.below(5);
+        }
+        setup.clickhouse = Some(nova::warehouse::clickhouse::ClickHouseSettings {
+            url: "http://clickhouse".to_owned(),
+            database: "nova".to_owned(),
+            user: None,
+            password: None,
+            timeout: Duration::from_secs(30),
+        });
+        let hour = 3_600_000;
+        let window_ms = [usize::MAX, hour, hour][rng.below(3) as usize];
+        let server = Server::start(rng.next(), window_ms, 1 << (10 + rng.below(14)));
+        let poison_rows = rng.below(3) == 0;
+        server.tables.lock().refuses = poison_rows.then_some(refused as fn(&[u8]) -> bool);
+        let style = Style::ALL[rng.below(6).saturating_sub(2) as usize];
+        let product = Product::new(rng.next(), style);
+        let clients = Clients::new(rng.next());
+        let (disk, broker) = (Recorder::new(), Arc::<Mutex<Broker>>::default());
+        let with_log = rng.below(3) == 0;
+        let partitions = [(); 6].map(|()| 1 + rng.below(3));
+        name_store(&disk, seed);
+        let node = Node::boot(&setup, &disk, &server, &broker, rng.next(), with_log);
+        let mut world = World {
+            told,
+            rng,
+            setup,
+            disk,
+            server,
+            broker,
+            product,
+            clients,
+            node,
+            expected: BTreeMap::new(),
+            requests: Vec::new(),
+            replayed: false,
+            uncertain: 0,
+            with_log,
+            poison_rows,
+            repaired: false,
+            seen: Default::default(),
+            partitions,
+            began: Instant::now(),
+            skew_ms: 0,
+            trace: xxhash_rust::xxh3::Xxh3::new(),
+            lives: 1,
+        };
+        world.tell(|| format!("style {style:?}, log {with_log}, poison {poison_rows}, window {window_ms} ms"));
+        world
+    }
+
+    pub fn tell(&mut self, what: impl Fn() -> String) {
+        let what = what();
+        self.trace.update(what.as_bytes());
+        if self.told {
+            eprintln!("{:>12} ms  {what}", self.began.elapsed().as_millis());
+        }
+    }
+
+    fn now_ms(&self) -> i64 {
+        BEGIN_MS + self.began.elapsed().as_millis() as i64
+    }
+
+    /// The whole run; the oracle looks after every commit and at the end.
+    pub async fn run(&mut self) {
+        for _ in 0..STEPS {
+            self.step().await;
+        }
+        self.heal().await;
+        self.check_end();
+    }
+
+    async fn step(&mut self) {
+        match self.rng.below(100) {
+            0..12 => self.change(),
+            12..27 => self.events(),
+            27..47 => self.node.ingest(),
+            47..67 => self.write(None),
+            67..69 => self.write(Some(Message::Seal)),
+            69..80 => self.wait(1, 200).await,
+            80..85 => self.wait(1_000, 40_000).await,
+            85 => self.wait_long().await,
+            86..89 => self.weather(),
+            89..91 => self.die(None),
+            91..93 => self.die_in_a_commit(),
+            93 => self.full_disk(),
+            94..96 => self.rebalance(),
+            96 => self.repeat(),
+            97 => self.oddity(),
+            98 => self.operator(),
+            _ => self.jump(),
+        }
+    }
+
+    async fn wait(&mut self, least_ms: u64, more_ms: u64) {
+        let ms = least_ms + self.rng.below(more_ms);
+        self.pass(ms).await;
+    }
+
+    /// Time passes for the delivery, the server and the clocks.
+    async fn pass(&mut self, ms: u64) {
+        self.tell(|| format!("{ms} ms pass"));
+        let mut left = ms;
+        while left > 0 {
+            let piece = left.min(if ms > 60_000 { 5_000 } else { 500 });
+            self.node.pass(Duration::from_millis(piece)).await;
+            self.setup.clock.set(self.now_ms() + self.skew_ms);
+            left -= piece;
+        }
+        self.check_server();
+    }
+
+    async fn wait_long(&mut self) {
+        let ms = match self.rng.below(8) {
+            0 if !self.with_log => 3_600_000 * (1 + self.rng.below(26)),
+            _ => 60_000 * (1 + self.rng.below(90)),
+        };
+        self.pass(ms).await;
+    }
+
+    fn weather(&mut self) {
+        let weather = match self.rng.below(9) {
+            0 | 1 => Weather::Fair,
+            2 | 3 => Weather::Down,
+            4..7 => Weather::Rough(10 + self.rng.below(80)),
+            7 => Weather::Code([60, 516, 241, 252, 210][self.rng.below(5) as usize]),
+            _ => Weather::ViewThrows,
+        };
+        self.tell(|| format!("ClickHouse: {weather:?}"));
+        self.server.set(weather);
+    }
+
+    /// What the product commits reaches the topics.
+    fn change(&mut self) {
+        let now_us = self.now_ms() * 1_000;
+        let messages = self.product.transactions(now_us);
+        self.tell(|| format!("{} changes", messages.len()));
+        self.append(messages);
+    }
+
+    fn append(&mut self, messages: Vec<Change>) {
+        for Change { table, key, value } in messages {
+            let number = key.map_or(0, |key| xxhash_rust::xxh3::xxh3_64(&key.0) % self.partitions[table as usize]);
+            let name = TopicPartition::new(format!("cdc.{table}"), number as i32);
+            let content = (key.map(|key| key_json(key).into()), value.map(Into::into));
+            self.put(&name, content);
+        }
+    }
+
+    fn put(&mut self, name: &TopicPartition, content: (Option<bytes::Bytes>, Option<bytes::Bytes>)) -> i64 {
+        let gap = if self.rng.below(12) == 0 { 1 + self.rng.below(4) as i64 } else { 0 };
+        let now_ms = self.now_ms();
+        self.expected.entry(name.clone()).or_default();
+        self.broker.lock().append(name, now_ms, content, gap)
+    }
+
+    /// Client events reach the topic, or the local log by way of a request.
+    fn events(&mut self) {
+        let (user, count) = (self.clients.pick_user(), 1 + self.rng.below(8));
+        if self.with_log && self.requests.iter().any(|request| request.user == user) {
+            return self.answers();
+        }
+        let now_ms = self.now_ms();
+        let events: Vec<_> = (0..count)
+            .map(|_| {
+                let post = self.product.some(Table::Posts);
+                self.clients.event(user, post, now_ms, (self.poison_rows, self.with_log))
+            })
+            .collect();
+        self.tell(|| format!("{count} events of user {user}"));
+        if self.with_log {
+            self.requests.push(Request { user, events, arrival_ms: now_ms, answer: None });
+            return self.answers();
+        }
+        let name = TopicPartition::new(EVENTS, (user % self.partitions[5]) as i32);
+        for event in events {
+            let offset = self.put(&name, (None, Some(client::encode(&event).into())));
+            let fate = self.clients.consumed(&event, now_ms);
+            let expected = self.expected.get_mut(&name).unwrap();
+            expected.fates[fate as usize] += 1;
+            if fate == Fate::Conflict {
+                expected.conflicts.push(offset);
+            }
+            // An answer that was lost is asked for again.
+            if self.rng.below(15) == 0 {
+                self.put(&name, (None, Some(client::encode(&event).into())));
+                let fate = self.clients.consumed(&event, now_ms);
+                let expected = self.expected.get_mut(&name).unwrap();
+                expected.fates[fate as usize] += 1;
+                if fate == Fate::Conflict {
+                    let last = self.broker.lock().logs[&name].last().unwrap().offset;
+                    self.expected.get_mut(&name).unwrap().conflicts.push(last);
+                }
+            }
+        }
+    }
+
+    /// Sends requests that have no answer on its way, and takes answers.
+    pub fn answers(&mut self) {
+        let now_ms = self.now_ms();
+        let mut left = Vec::new();
+        for mut request in std::mem::take(&mut self.requests) {
+            match request.answer.as_mut().map(oneshot::Receiver::try_recv) {
+                Some(Ok(settled)) => {
+                    assert_eq!(settled.len(), request.events.len());
+                    for event in &request.events {
+                        self.clients.consumed(event, request.arrival_ms);
+                    }
+                    continue;
+                }
+                Some(Err(oneshot::error::TryRecvError::Empty)) => {}
+                Some(Err(oneshot::error::TryRecvError::Closed)) | None => {
+                    let values = request.events.iter().map(|event| client::encode(event).into()).collect();
+                    request.answer = self.node.local.as_ref().unwrap().append(values, now_ms).ok();
+                }
+            }
+            left.push(request);
+        }
+        self.requests = left;
+    }
+
+    /// One commit, looked at.
+    fn write(&mut self, more: Option<Message>) {
+        let most = 1 + self.rng.below(4) as usize;
+        self.node.write(most, more).unwrap();
+        if self.with_log {
+            self.answers();
+        }
+        self.check_commit();
+    }
+
+    /// The process ends here; of what was written and not synced any part may be lost. `sync`: how many of the syncs
+    /// were done.
+    fn die(&mut self, sync: Option<usize>) {
+        let seed = if self.rng.below(3) == 0 { 0 } else { self.rng.next() };
+        let sync = sync.unwrap_or(self.disk.syncs());
+        self.tell(|| format!("death after sync {sync}"));
+        if sync < self.disk.syncs() {
+            // Answered in a commit that never was.
+            self.requests.iter_mut().for_each(|request| request.answer = None);
+        }
+        self.disk = self.disk.image(sync, seed);
+        self.uncertain += self.node.status.uncertain_batches.load(std::sync::atomic::Ordering::Relaxed);
+        let seed = self.rng.next();
+        self.node = Node::boot(&self.setup, &self.disk, &self.server, &self.broker, seed, self.with_log);
+        self.lives += 1;
+        self.check_recovery();
+        if self.with_log {
+            self.answers();
+        }
+    }
+
+    /// N1, N13: what is found after a crash between two syncs is the state before the commit, or after it.
+    fn die_in_a_commit(&mut self) {
+        let before = (self.node.memory(), self.disk.syncs());
+        let most = 1 + self.rng.below(4) as usize;
+        self.node.write(most, None).unwrap();
+        let after = (self.node.memory(), self.disk.syncs());
+        let sync = before.1 + self.rng.below((after.1 - before.1) as u64 + 1) as usize;
+        self.die(Some(sync));
+        let found = self.node.memory();
+        assert!(found == before.0 || found == after.0, "N13: recovery found a state that never was");
+    }
+
+    /// Writes fail from some moment on; the process ends, and starts when there is space again.
+    fn full_disk(&mut self) {
+        self.disk.fail_writes_after(self.rng.below(40) as u32);
+        let most = 1 + self.rng.below(4) as usize;
+        let ended = self.node.write(most, Some(Message::Seal));
+        self.tell(|| format!("full disk: {}", ended.is_err()));
+        self.die(None);
+    }
+
+    fn rebalance(&mut self) {
+        let mut broker = self.broker.lock();
+        let names: Vec<_> = broker.logs.keys().cloned().collect();
+        for name in names {
+            if self.rng.below(2) == 0 {
+                broker.orders.push(Rebalance::Revoked(name.clone()));
+                broker.orders.push(Rebalance::Assigned(name));
+            }
+        }
+        drop(broker);
+        self.tell(|| "rebalance".to_owned());
+        // Sometimes what was polled is committed first, as a drain does.
+        if self.rng.below(2) == 0 {
+            self.write(None);
+        }
+        self.node.ingest();
+    }
+
+    fn repeat(&mut self) {
+        let messages = self.product.repeated();
+        self.tell(|| format!("the connector repeats {}", messages.len()));
+        self.append(messages);
+    }
+
+    /// What does not come every day.
+    fn oddity(&mut self) {
+        let now_us = self.now_ms() * 1_000;
+        let kind = self.rng.below(8);
+        self.tell(|| format!("oddity {kind}"));
+        match kind {
+            0 => {
+                let messages = self.product.truncate(now_us);
+                self.append(messages);
+            }
+            1 => self.product.promote(now_us),
+            2 | 3 => {
+                let messages = self.product.snapshot(now_us);
+                self.append(messages);
+            }
+            4 => {
+                let topic = ["__debezium-heartbeat.cdc", "cdc.message", "cdc.transaction", "strange"];
+                let name = TopicPartition::new(topic[self.rng.below(4) as usize], 0);
+                self.put(&name, (None, Some("{\"ts_ms\":1}".into())));
+            }
+            5 => {
+                let (table, key, value) = self.product.poison();
+                let name = TopicPartition::new(format!("cdc.{table}"), 0);
+                let offset = self.put(&name, (key.map(Into::into), Some(value.into())));
+                self.expected.get_mut(&name).unwrap().poison.push(offset);
+            }
+            6 => self.repair(),
+            _ if self.with_log => {}
+            _ => {
+                let name = TopicPartition::new(EVENTS, 0);
+                let offset = self.put(&name, (None, Some("{\"user_id\":".into())));
+                self.expected.get_mut(&name).unwrap().poison.push(offset);
+            }
+        }
+    }
+
+    /// The constraint of `post_events` is taken away, or comes back.
+    fn repair(&mut self) {
+        if self.poison_rows {
+            self.repaired = true;
+            let refuses = &mut self.server.tables.lock().refuses;
+            *refuses = refuses.is_none().then_some(refused as fn(&[u8]) -> bool);
+        }
+    }
+
+    /// A person looks: goes on with what halted, replays dead letters, pauses a table.
+    fn operator(&mut self) {
+        match self.rng.below(3) {
+            0 => {
+                self.replayed = true;
+                self.tell(|| "dead letters are replayed".to_owned());
+                let read = self.node.opened.store.read().unwrap();
+                let ids = nova::pipeline::dead::page(&read, None, 1_000).unwrap().into_iter().map(|(id, _)| id);
+                let ids = ids.collect::<Vec<_>>();
+                drop(read);
+                let reply = Box::new(|_| ());
+                let command = Command::ReplayDead { ids, actor: "sim".to_owned(), force: false, reply };
+                self.write(Some(Message::Command(command)));
+            }
+            1 => {
+                let table = Table::ALL[self.rng.below(5) as usize];
+                self.tell(|| format!("{table} is paused"));
+                let command = Command::Pause { table, actor: "sim".to_owned(), reply: Box::new(|()| ()) };
+                self.write(Some(Message::Command(command)));
+            }
+            _ => self.release(),
+        }
+    }
+
+    /// Does what the reason of each halt asks for.
+    fn release(&mut self) {
+        for table in Table::ALL {
+            let Some(halt) = self.node.opened.writer.tables()[table as usize].halt.clone() else { continue };
+            self.tell(|| format!("{table} goes on: {halt}"));
+            let actor = "sim".to_owned();
+            let command = match halt.starts_with("lsn_regression") {
+                true => Command::BumpEpoch { table, actor, reply: Box::new(|_| ()) },
+                false => {
+                    let truncate = halt.starts_with("truncate").then_some(TruncatePolicy::Apply);
+                    Command::Resume { table, truncate, actor, reply: Box::new(|result| result.unwrap()) }
+                }
+            };
+            self.write(Some(Message::Command(command)));
+        }
+    }
+
+    /// The machine's wall clock is set; records come with the broker's.
+    fn jump(&mut self) {
+        self.skew_ms = self.rng.below(7_200_000) as i64 - 3_600_000;
+        let skew_ms = self.skew_ms;
+        self.tell(|| format!("the clock is {skew_ms} ms off"));
+        self.setup.clock.set(self.now_ms() + self.skew_ms);
+    }
+
+    /// No more faults: what is left must go through, in bounded time.
+    async fn heal(&mut self) {
+        self.tell(|| "no more faults".to_owned());
+        self.server.set(Weather::Fair);
+        for step in 0..HEALED_WITHIN {
+            self.node.ingest();
+            self.write((step % 8 == 0).then_some(Message::Seal));
+            self.release();
+            if self.settled() {
+                return;
+            }
+            self.pass(if step % 16 < 12 { 20 } else { 30_000 }).await;
+        }
+        panic!("liveness: not settled without faults: {:?}", self.unsettled());
+    }
+
+    fn settled(&self) -> bool {
+        self.unsettled().is_none()
+    }
+
+    fn unsettled(&self) -> Option<String> {
+        let broker = self.broker.lock();
+        for (name, log) in &broker.logs {
+            let end = log.last().map_or(0, |last| last.offset + 1);
+            let next = nova::source::Progress::next_offset(&*self.node.shared, name).unwrap_or(0);
+            if next < end {
+                return Some(format!("{name} is at {next} of {end}"));
+            }
+        }
+        let targets = self.node.status.targets();
+        (!self.node.idle() || !self.requests.is_empty() || self.server.haunted() || self.node.status.waiting_rows() > 0)
+            .then(|| format!("{} requests, {targets:?}", self.requests.len()))
+    }
+}
+
+/// The store's random name, from the seed: a run is repeatable.
+fn name_store(disk: &Recorder, seed: u64) {
+    let store = store_over(disk.clone());
+    let write = store.write().unwrap();
+    let meta = Meta { store_id: seed, dedup_floor_ms: i64::MIN, ..Meta::default() };
+    meta.save(&write).unwrap();
+    write.commit().unwrap();
+}
+
+impl World {
+    /// The bytes of the run: what happened, what is served, stored and delivered.
+    pub fn digest(&mut self) -> u128 {
+        self.trace.update(&state_bytes(&self.node.opened));
+        for stored in &self.server.tables.lock().stored {
+            self.trace.update(stored.token.as_bytes());
+            stored.rows.iter().for_each(|row| self.trace.update(row));
+        }
+        self.trace.update(&self.disk.syncs().to_le_bytes());
+        self.trace.digest128()
+    }
+}

@@ -1,0 +1,317 @@
+//! A ClickHouse that does as it is told: it keeps rows, remembers tokens in a window, and fails by script.
+
+use std::collections::VecDeque;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nova::event::Id;
+use nova::warehouse::{Target, Wire, rows};
+use parking_lot::Mutex;
+
+/// What becomes of one insert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A proxy's 503.
+    Reject,
+    /// ClickHouse's error with this code; nothing is stored.
+    Code(u32),
+    /// The connection ends before anything is stored.
+    CloseBefore,
+    /// Stored, and the connection ends without an answer.
+    FailAfterWrite,
+}
+
+/// A row that the table's constraint refuses.
+pub type Refuses = fn(&[u8]) -> bool;
+
+/// What one insert stored.
+#[derive(Clone)]
+pub struct Stored {
+    /// What [`Inner::now`] said when it arrived.
+    pub at: usize,
+    pub table: String,
+    pub token: String,
+    pub rows: Vec<Vec<u8>>,
+}
+
+pub struct Inner {
+    pub stored: Vec<Stored>,
+    /// Numbers the moments of a run.
+    pub now: Box<dyn Fn() -> usize + Send>,
+    /// Token and hash of the bytes of every insert, in the order of their arrival.
+    pub inserts: Vec<(String, u128)>,
+    window: Window,
+    /// Tokens that a table remembers, and for how many moments.
+    pub window_max: usize,
+    pub window_moments: usize,
+    pub script: VecDeque<Option<Fault>>,
+    /// For every insert that no script is left for.
+    pub always: Option<Fault>,
+    pub refuses: Option<Refuses>,
+    /// The materialised view of `post_events`: how many rows it counted, its own window, whether it throws.
+    pub viewed: usize,
+    view_window: Window,
+    pub view_throws: bool,
+    /// What `schema_migrations` holds.
+    migrations: Vec<String>,
+}
+
+/// (Table, token, moment), oldest first.
+type Window = VecDeque<(String, String, usize)>;
+
+pub struct Fake {
+    pub url: String,
+    pub inner: Arc<Mutex<Inner>>,
+}
+
+impl Default for Inner {
+    fn default() -> Inner {
+        Inner {
+            stored: Vec::new(),
+            now: Box::new(|| 0),
+            inserts: Vec::new(),
+            window: Window::new(),
+            window_max: 10_000,
+            window_moments: usize::MAX,
+            script: VecDeque::new(),
+            always: None,
+            refuses: None,
+            viewed: 0,
+            view_window: Window::new(),
+            view_throws: false,
+            migrations: Vec::new(),
+        }
+    }
+}
+
+impl Inner {
+    /// Has what another server had stored by that moment.
+    pub fn seed(&mut self, other: &Inner, until: usize) {
+        self.stored = other.stored.iter().filter(|stored| stored.at <= until).cloned().collect();
+        self.window = self.stored.iter().map(|one| (one.table.clone(), one.token.clone(), one.at)).collect();
+    }
+
+    pub fn rows(&self, table: &str) -> impl Iterator<Item = &Vec<u8>> {
+        self.stored.iter().filter(move |stored| stored.table == table).flat_map(|stored| &stored.rows)
+    }
+
+    /// Stores an insert unless its token is known, the view after its table; the refusal of a row or of the view.
+    pub fn store(&mut self, table: &str, token: &str, body: &[u8]) -> Result<(), String> {
+        let target = Target::ALL.into_iter().find(|one| one.name() == table).unwrap();
+        let ranges = rows::split(target, body).unwrap();
+        if let Some(refuses) = self.refuses
+            && ranges.iter().any(|range| refuses(&body[range.clone()]))
+        {
+            return Err("Code: 469. DB::Exception: Constraint `c` is violated. (VIOLATED_CONSTRAINT)".to_owned());
+        }
+        let (at, count) = ((self.now)(), ranges.len());
+        let (max, moments) = (self.window_max, self.window_moments);
+        if remember(&mut self.window, (table, token), at, max, moments) {
+            let rows = ranges.into_iter().map(|range| body[range].to_vec()).collect();
+            self.stored.push(Stored { at, table: table.to_owned(), token: token.to_owned(), rows });
+        }
+        if target != Target::Events {
+            return Ok(());
+        }
+        if self.view_throws {
+            return Err("Code: 469. DB::Exception: while pushing to view nova.post_metrics_1m_mv. (X)".to_owned());
+        }
+        if remember(&mut self.view_window, (table, token), at, max, moments) {
+            self.viewed += count;
+        }
+        Ok(())
+    }
+}
+
+/// True for a token that the window does not know.
+fn remember(window: &mut Window, (table, token): (&str, &str), at: usize, max: usize, moments: usize) -> bool {
+    window.retain(|(_, _, then)| at.saturating_sub(*then) <= moments);
+    if window.iter().any(|(of, known, _)| of == table && known == token) {
+        return false;
+    }
+    window.push_back((table.to_owned(), token.to_owned(), at));
+    while window.len() > max {
+        window.pop_front();
+    }
+    true
+}
+
+impl Fake {
+    pub fn start() -> Fake {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let inner = Arc::<Mutex<Inner>>::default();
+        let shared = Arc::clone(&inner);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let shared = Arc::clone(&shared);
+                std::thread::spawn(move || drop(serve(stream.unwrap(), &shared)));
+            }
+        });
+        Fake { url, inner }
+    }
+
+    pub fn script(&self, faults: impl IntoIterator<Item = Option<Fault>>) {
+        self.inner.lock().script = faults.into_iter().collect();
+    }
+
+    /// The ids of a table's rows, doubled ones doubled.
+    pub fn ids(&self, table: &str) -> Vec<Id> {
+        self.inner.lock().rows(table).map(|row| rows::id(row)).collect()
+    }
+}
+
+fn serve(mut stream: TcpStream, shared: &Mutex<Inner>) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let mut buffer = Vec::new();
+    loop {
+        let Some((length, target, body)) = request(&buffer) else {
+            let mut piece = vec![0; 64 << 10];
+            match stream.read(&mut piece)? {
+                0 => return Ok(()),
+                read => buffer.extend_from_slice(&piece[..read]),
+            }
+            continue;
+        };
+        buffer.drain(..length);
+        let Some((status, text)) = answer(&target, &body, shared) else { return Ok(()) };
+        stream.write_all(&response(status, &text))?;
+    }
+}
+
+/// The request that the buffer begins with, once it is whole: its length, its target and its body.
+pub fn request(buffer: &[u8]) -> Option<(usize, String, Vec<u8>)> {
+    let head_len = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4;
+    let head = std::str::from_utf8(&buffer[..head_len]).unwrap().to_lowercase();
+    let line = std::str::from_utf8(&buffer[..head_len]).unwrap().lines().next().unwrap();
+    let target = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let rest = &buffer[head_len..];
+    if !head.contains("\r\ntransfer-encoding: chunked\r\n") {
+        let length = head.split("\r\ncontent-length: ").nth(1).and_then(|rest| rest.lines().next());
+        let length: usize = length.map_or(0, |length| length.trim().parse().unwrap());
+        return Some((head_len + length, target, rest.get(..length)?.to_vec()));
+    }
+    let (mut chunks, mut at) = (Vec::new(), 0);
+    loop {
+        let line = rest[at..].windows(2).position(|bytes| bytes == b"\r\n")?;
+        let size = usize::from_str_radix(std::str::from_utf8(&rest[at..at + line]).unwrap().trim(), 16).unwrap();
+        at += line + 2;
+        chunks.push(rest.get(at..at + size + 2)?.get(..size)?);
+        at += size + 2;
+        if size == 0 {
+            return Some((head_len + at, target, chunks.concat()));
+        }
+    }
+}
+
+pub fn response(status: u16, text: &str) -> Vec<u8> {
+    let code = text.strip_prefix("Code: ").and_then(|rest| rest.split('.').next()).unwrap_or_default();
+    let mark = if code.is_empty() { String::new() } else { format!("X-ClickHouse-Exception-Code: {code}\r\n") };
+    let head = format!("HTTP/1.1 {status} x\r\n{mark}Content-Length: {}\r\n\r\n", text.len());
+    [head.as_bytes(), text.as_bytes()].concat()
+}
+
+pub fn parameter(target: &str, name: &str) -> String {
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    let pair = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let (mut out, mut bytes) = (Vec::new(), pair.unwrap_or_default().bytes());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'+' => out.push(b' '),
+            b'%' => {
+                let pair = [bytes.next().unwrap(), bytes.next().unwrap()];
+                out.push(u8::from_str_radix(std::str::from_utf8(&pair).unwrap(), 16).unwrap());
+            }
+            other => out.push(other),
+        }
+    }
+    String::from_utf8(out).unwrap()
+}
+
+/// The answer, or `None` to end the connection.
+pub fn answer(target: &str, body: &[u8], shared: &Mutex<Inner>) -> Option<(u16, String)> {
+    let query = parameter(target, "query");
+    if query.starts_with("INSERT INTO") {
+        let table = query.split_whitespace().nth(2).unwrap();
+        return insert(&mut shared.lock(), table, &parameter(target, "insert_deduplication_token"), body);
+    }
+    let sql = if query.is_empty() { String::from_utf8_lossy(body).into_owned() } else { query };
+    let lines = |lines: Vec<String>| Some((200, lines.join("")));
+    let of =
+        |target: Target| target.columns().into_iter().map(|(name, wire)| format!("{name}\t{}\n", wire.type_name()));
+    if sql.contains("SELECT table, name, type FROM system.columns") {
+        return lines(Target::ALL.iter().flat_map(|one| of(*one).map(move |line| format!("{one}\t{line}"))).collect());
+    }
+    if sql.contains("FROM system.columns") {
+        return lines(
+            Target::ALL.iter().filter(|one| sql.contains(&format!("'{one}'"))).flat_map(|one| of(*one)).collect(),
+        );
+    }
+    if sql.contains("FROM system.tables") {
+        let names =
+            Target::ALL.iter().map(|one| one.name()).chain(["post_metrics_1m", "post_metrics_1h", "user_author_90d"]);
+        let row = |name: &str| {
+            let engine = if name.ends_with("_cdc") { "ReplacingMergeTree" } else { "MergeTree" };
+            let full = format!("{engine}(_version, _deleted) SETTINGS non_replicated_deduplication_window = 10000");
+            format!("{name}\t{engine}\tid\t{full}\n")
+        };
+        return lines(names.map(row).collect());
+    }
+    if let Some((_, values)) = sql.split_once("INSERT INTO schema_migrations (name, checksum) VALUES ") {
+        let fields: Vec<_> = values.split('\'').collect();
+        shared.lock().migrations.push(format!("{}\t{}\n", fields[1], fields[3]));
+        return lines(Vec::new());
+    }
+    if sql.contains("FROM schema_migrations") {
+        return lines(shared.lock().migrations.clone());
+    }
+    if sql.contains("SELECT DISTINCT toString(event_id)") {
+        let inner = shared.lock();
+        let batch: u64 =
+            sql.rsplit("_nova_batch = ").next().unwrap().split_whitespace().next().unwrap().parse().unwrap();
+        let of_batch = inner.rows("post_events").filter(|row| row[row.len() - 8..] == batch.to_le_bytes());
+        return lines(of_batch.map(|row| format!("{}\n", rows::id(row))).collect());
+    }
+    Some((200, String::new()))
+}
+
+fn insert(inner: &mut Inner, table: &str, token: &str, body: &[u8]) -> Option<(u16, String)> {
+    inner.inserts.push((token.to_owned(), xxhash_rust::xxh3::xxh3_128(body)));
+    let fault = inner.script.pop_front().unwrap_or(inner.always);
+    match fault {
+        Some(Fault::Reject) => return Some((503, "no healthy upstream".to_owned())),
+        Some(Fault::Code(code)) => return Some((500, format!("Code: {code}. DB::Exception: as the script says. (X)"))),
+        Some(Fault::CloseBefore) => return None,
+        Some(Fault::FailAfterWrite) | None => {}
+    }
+    let stored = inner.store(table, token, body);
+    (fault != Some(Fault::FailAfterWrite)).then(|| stored.map_or_else(|text| (500, text), |()| (200, String::new())))
+}
+
+/// Where `_version` lies in a row, whose `_deleted` follows it.
+pub fn version_at(target: Target, row: &[u8]) -> usize {
+    let mut at = 0;
+    let text = |at: usize| {
+        let end = row[at..].iter().position(|byte| byte & 0x80 == 0).unwrap();
+        let length = row[at..=at + end].iter().rev().fold(0, |sum, byte| sum << 7 | usize::from(byte & 0x7f));
+        end + 1 + length
+    };
+    for (name, wire) in target.columns() {
+        if name == "_version" {
+            break;
+        }
+        at += match (wire, row[at]) {
+            (Wire::NullableUuid | Wire::NullableText | Wire::NullableMicros, 1) => 1,
+            (Wire::NullableUuid, _) => 17,
+            (Wire::NullableMicros, _) => 9,
+            (Wire::NullableText, _) => 1 + text(at + 1),
+            (Wire::Uuid, _) => 16,
+            (Wire::Micros, _) => 8,
+            (Wire::Bool, _) => 1,
+            _ => text(at),
+        };
+    }
+    at
+}
