@@ -41,7 +41,13 @@ pub fn judge(change: Change, offset: i64, table: &TableMeta, stored: Option<&[u8
     if tombstone && !stored.as_ref().is_some_and(|row| row.cells.is_some() && row.format == Format::FlatTombstone) {
         return Ok(Judgement::Skip(Outcome::Ignored));
     }
-    let lsn = change.lsn.or(stored.as_ref().map(|row| row.version.lsn)).unwrap_or(0);
+    let known = stored.as_ref().map(|row| row.version.lsn);
+    let lsn = match stored.as_ref().is_some_and(deleted_by_null) {
+        // A null value has no LSN: what comes after it is newer by its offset, also when the connector repeats both.
+        true => change.lsn.max(known),
+        false => change.lsn.or(known),
+    };
+    let lsn = lsn.unwrap_or(0);
     let version = Version { epoch: table.epoch, lsn, offset };
     let old = stored.as_ref().and_then(|row| row.cells).map(decode_cells).transpose()?;
     let (key, of) = (change.key, change.table);
@@ -70,13 +76,26 @@ pub fn judge(change: Change, offset: i64, table: &TableMeta, stored: Option<&[u8
     Ok(Judgement::Write(Box::new(Written { version, stored, old, new, unfilled })))
 }
 
-/// The bytes of a row that an applied truncate deletes.
-pub fn truncate_row(stored: &[u8], version: Version, source_ts_us: Option<i64>) -> Result<Option<Written>, CodecError> {
+/// What an applied truncate does to one row: `version` and time are the truncate's.
+pub fn truncate_row(
+    (table, key): (Table, Id),
+    stored: &[u8],
+    version: Version,
+    source_ts_us: Option<i64>,
+) -> Result<Judgement, CodecError> {
     let row = StoredRow::decode(stored)?;
-    let newer = (version.epoch, version.lsn) > (row.version.epoch, row.version.lsn);
-    let Some(old) = row.cells.filter(|_| newer).map(decode_cells).transpose()? else { return Ok(None) };
+    let Some(old) = row.cells.map(decode_cells).transpose()? else { return Ok(Judgement::Skip(Outcome::Stale)) };
+    match order(&version, Op::Truncate, source_ts_us, &row, false) {
+        Order::Newer if version.lsn > row.version.lsn || version.epoch > row.version.epoch => {}
+        Order::Newer | Order::Skip(_) => return Ok(Judgement::Skip(Outcome::Stale)),
+        Order::Regression => return Ok(Judgement::Halt(regression(&version, &row, key, table))),
+    }
     let stored = StoredRow { version, format: row.format, source_ts_us, cells: None }.encode();
-    Ok(Some(Written { version, stored, old: Some(old), new: None, unfilled: 0 }))
+    Ok(Judgement::Write(Box::new(Written { version, stored, old: Some(old), new: None, unfilled: 0 })))
+}
+
+fn deleted_by_null(row: &StoredRow<'_>) -> bool {
+    row.cells.is_none() && row.format == Format::FlatTombstone
 }
 
 fn truncated(change: &Change, table: &TableMeta) -> bool {
@@ -221,8 +240,33 @@ mod tests {
         let new = change(Some(101), 1, ChangeBody::Upsert(row("a")));
         assert!(matches!(judge(new, 1, &table, None).unwrap(), Judgement::Write(_)));
         let version = Version { epoch: 0, lsn: 101, offset: 3 };
-        assert!(truncate_row(&stored("a"), version, None).unwrap().is_some());
+        let row = (Table::Users, Id::NIL);
+        assert!(write(truncate_row(row, &stored("a"), version, None).unwrap()).new.is_none());
         let version = Version { epoch: 0, lsn: 99, offset: 3 };
-        assert!(truncate_row(&stored("a"), version, None).unwrap().is_none());
+        let older = truncate_row(row, &stored("a"), version, Some(49)).unwrap();
+        assert_eq!(older, Judgement::Skip(Outcome::Stale));
+    }
+
+    /// Found by the simulation: the rows stayed.
+    #[test]
+    fn a_truncate_of_a_source_whose_lsns_began_again_halts_the_table() {
+        let version = Version { epoch: 0, lsn: 5, offset: 8 };
+        let halted = truncate_row((Table::Users, Id::NIL), &stored("a"), version, Some(51)).unwrap();
+        assert!(matches!(halted, Judgement::Halt(words) if words.starts_with("lsn_regression")));
+    }
+
+    /// Found by the simulation: the insert was stale, and the update after it had holes.
+    #[test]
+    fn an_insert_after_a_repeated_null_value_brings_the_row_back() {
+        let bare = |lsn, body| Change { format: Format::FlatTombstone, ..change(Some(lsn), 50, body) };
+        let live = write(judged(bare(105, ChangeBody::Upsert(row("b"))), 7, None)).stored;
+        let null = Change { lsn: None, ..bare(0, ChangeBody::Tombstone) };
+        let gone = write(judged(null, 8, Some(&live)));
+        let back = write(judged(bare(104, ChangeBody::Upsert(row("a"))), 9, Some(&gone.stored)));
+        assert!(back.version > gone.version && back.new == Some(row("a")));
+        let mut holes = row("b");
+        holes.cells[1] = Cell::Unavailable;
+        let last = write(judged(bare(105, ChangeBody::Upsert(holes)), 10, Some(&back.stored)));
+        assert!(last.version > back.version && last.unfilled == 0);
     }
 }

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use nova_storage::codec::OutboxBatch;
+use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::event::Id;
@@ -15,7 +17,7 @@ use super::bisect::{Isolated, isolate};
 use super::lint;
 use super::outbox::{self, AHEAD_MAX_BATCHES, DeadRow, Settled};
 use super::sender::Shared;
-use super::verdict::{Failure, Verdict, row_hint, verdict};
+use super::verdict::{Failure, Verdict, may_be_stored, row_hint, verdict};
 use super::{Target, rows};
 
 /// Attempts with an unknown error code before its rows are looked at.
@@ -27,6 +29,8 @@ pub(super) struct Task {
     target: Target,
     /// Batches that the writer was told of and has not taken out yet.
     reported: BTreeSet<u64>,
+    /// An earlier process may have sent batches up to this one, whole or in pieces.
+    inherited: Option<u64>,
 }
 
 /// Why a batch is left for now.
@@ -37,15 +41,20 @@ enum Left {
 
 impl Task {
     pub fn new(shared: Rc<Shared>, target: Target) -> Task {
-        Task { shared, target, reported: BTreeSet::new() }
+        Task { shared, target, reported: BTreeSet::new(), inherited: None }
     }
 
     /// Runs until the writer is gone or the store cannot be read.
     pub async fn run(mut self) {
-        let mut commits = self.shared.parts.status.commits();
+        let status = Arc::clone(&self.shared.parts.status);
+        match self.sealed(AHEAD_MAX_BATCHES) {
+            Ok(found) => self.inherited = found.last().map(|(batch, _)| *batch),
+            Err(error) => return self.unreadable(&error),
+        }
         loop {
-            // Seen before the look, so that a commit after it wakes us.
-            commits.mark_unchanged();
+            // Listens before the look, so that a commit after it wakes us.
+            let mut commit = std::pin::pin!(status.next_commit());
+            commit.as_mut().enable();
             match self.next() {
                 Ok(Some((batch, sealed))) => {
                     self.shared.prepare().await;
@@ -55,23 +64,23 @@ impl Task {
                     }
                     self.reported.insert(batch);
                 }
-                Ok(None) => {
-                    if commits.changed().await.is_err() {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    self.stall(Some(format!("the outbox cannot be read: {error}")));
-                    return;
-                }
+                Ok(None) => commit.await,
+                Err(error) => return self.unreadable(&error),
             }
         }
     }
 
+    fn unreadable(&self, error: &outbox::OutboxError) {
+        self.stall(Some(format!("the outbox cannot be read: {error}")));
+    }
+
+    fn sealed(&self, limit: usize) -> Result<Vec<(u64, OutboxBatch)>, outbox::OutboxError> {
+        outbox::sealed(&self.shared.parts.store.read()?, self.target, limit)
+    }
+
     /// The first batch that was not reported, while no more than [`AHEAD_MAX_BATCHES`] are.
     fn next(&mut self) -> Result<Option<(u64, OutboxBatch)>, outbox::OutboxError> {
-        let read = self.shared.parts.store.read()?;
-        let found = outbox::sealed(&read, self.target, AHEAD_MAX_BATCHES + 1)?;
+        let found = self.sealed(AHEAD_MAX_BATCHES + 1)?;
         self.reported.retain(|batch| found.iter().any(|(known, _)| known == batch));
         if self.reported.len() >= AHEAD_MAX_BATCHES {
             return Ok(None);
@@ -87,30 +96,43 @@ impl Task {
             self.stall(Some(format!("the bytes of batch {batch} are damaged; restore a backup")));
             return std::future::pending().await;
         }
-        let whole = Piece { batch, rows: body.clone(), sealed_at_ms: sealed.sealed_at_ms };
-        let refused = match self.store(&whole).await? {
-            None => {
-                let dead = Vec::new();
-                return Ok(Settled { target: self.target, batch, dead });
+        let mut whole = Piece { batch, rows: body };
+        let delivered = |dead| Settled { target: self.target, batch, dead };
+        if self.target == Target::Events && self.inherited.is_some_and(|last| batch <= last) {
+            let age_ms = self.shared.now_ms() - sealed.sealed_at_ms;
+            let young = (0..=self.shared.parts.pace.safe_horizon_ms).contains(&age_ms);
+            match self.look(&whole).await {
+                // Sent again: the token drops the rows, and what a view did not get it gets now.
+                Present::All if young => {}
+                Present::All => {
+                    self.uncertain(batch);
+                    return Ok(delivered(Vec::new()));
+                }
+                Present::Some(rest) => {
+                    self.uncertain(batch);
+                    whole.rows = rest;
+                }
+                Present::None => {}
             }
-            Some(words) => words,
-        };
-        let dead = self.find_dead(&whole, refused).await?;
-        Ok(Settled { target: self.target, batch, dead })
+        }
+        match self.store(&whole).await? {
+            None => Ok(delivered(Vec::new())),
+            Some(words) => Ok(delivered(self.find_dead(whole, words).await?)),
+        }
     }
 
     /// The rows of a refused batch that are at fault; the others are stored when this returns.
-    async fn find_dead(&self, whole: &Piece, refused: String) -> Result<Vec<DeadRow>, Left> {
-        let Ok(ranges) = rows::split(self.target, &whole.rows) else {
-            self.stall(Some(format!("batch {} holds what are no rows; restore a backup", whole.batch)));
-            return std::future::pending().await;
-        };
+    async fn find_dead(&self, mut whole: Piece, refused: String) -> Result<Vec<DeadRow>, Left> {
         let mut hint = row_hint(&refused);
         loop {
+            let Ok(ranges) = rows::split(self.target, &whole.rows) else {
+                self.stall(Some(format!("batch {} holds what are no rows; restore a backup", whole.batch)));
+                return std::future::pending().await;
+            };
             let isolated = isolate(ranges.len(), hint, async |numbers: &[usize]| {
                 let mut bytes = Vec::new();
                 numbers.iter().for_each(|row| bytes.extend_from_slice(&whole.rows[ranges[*row].clone()]));
-                self.store(&Piece { rows: bytes.into(), ..*whole }).await
+                self.store(&Piece { rows: bytes.into(), batch: whole.batch }).await
             });
             match isolated.await? {
                 Isolated::Dead(dead) => {
@@ -125,6 +147,14 @@ impl Task {
                     self.stall(Some(format!("it refuses every row: {words}")));
                     hint = None;
                     self.rest().await;
+                    // Rows that were taken are there under the tokens of pieces that may not come again.
+                    if self.target == Target::Events {
+                        match self.look(&whole).await {
+                            Present::All => return Ok(Vec::new()),
+                            Present::Some(rest) => whole.rows = rest,
+                            Present::None => {}
+                        }
+                    }
                 }
             }
         }
@@ -136,19 +166,28 @@ impl Task {
         let token =
             format!("nova:{:016x}:{}:{}:{:032x}", parts.store_id, self.target, piece.batch, xxh3_128(&piece.rows));
         let (mut attempt, mut unknown) = (0u32, 0u32);
-        // What an earlier process did with an old batch is not known.
-        let mut doubt = self.old(piece);
+        // Since when the end of an attempt is not known, and whether it may still run.
+        let (mut doubt, mut running) = (None::<Instant>, false);
         loop {
             self.wait_for_leave().await;
-            if doubt && self.old(piece) {
-                match self.present(piece).await {
-                    Ok(Present::All) => return Ok(None),
-                    Ok(Present::None) => doubt = false,
-                    Ok(Present::Some(rest)) => return Box::pin(self.store(&Piece { rows: rest, ..*piece })).await,
-                    Err(failure) => {
-                        self.failed(&failure, piece.batch, attempt).await;
-                        attempt += 1;
-                        continue;
+            if let Some(since) = doubt {
+                if running && let Err(failure) = self.kill(piece.batch).await {
+                    self.failed(&failure, piece.batch, attempt).await;
+                    attempt = attempt.saturating_add(1);
+                    continue;
+                }
+                running = false;
+                if since.elapsed().as_millis() as i64 > parts.pace.safe_horizon_ms {
+                    match self.look(piece).await {
+                        Present::All => {
+                            self.uncertain(piece.batch);
+                            return Ok(None);
+                        }
+                        Present::None => doubt = None,
+                        Present::Some(rest) => {
+                            self.uncertain(piece.batch);
+                            return Box::pin(self.store(&Piece { rows: rest, ..*piece })).await;
+                        }
                     }
                 }
             }
@@ -180,7 +219,10 @@ impl Task {
                     }
                 }
                 known => {
-                    doubt |= known == Verdict::Ambiguous;
+                    if self.target == Target::Events && may_be_stored(&failure) {
+                        doubt = doubt.or(Some(started));
+                        running |= known == Verdict::Ambiguous;
+                    }
                     self.failed(&failure, piece.batch, attempt).await;
                 }
             }
@@ -244,46 +286,59 @@ impl Task {
         }
     }
 
-    /// Whether the server may have forgotten the tokens of the piece's time.
-    fn old(&self, piece: &Piece) -> bool {
-        self.target == Target::Events
-            && self.shared.now_ms() - piece.sealed_at_ms > self.shared.parts.pace.safe_horizon_ms
+    /// Ends whatever still runs on a batch: what lands after its token is forgotten would be there twice.
+    async fn kill(&self, batch: u64) -> Result<(), Failure> {
+        let store = self.shared.parts.store_id;
+        let kill = format!("KILL QUERY WHERE startsWith(query_id, 'nova-{store:016x}-{}-{batch}-') SYNC", self.target);
+        match self.shared.parts.clickhouse.run(&kill).await {
+            // Who may not kill goes by the token, or by a look.
+            Ok(()) | Err(Failure::Refused { code: Some(_), .. }) => Ok(()),
+            Err(failure) => Err(failure),
+        }
     }
 
-    /// Which of the rows are in the table, after whatever still runs on the batch was ended.
-    async fn present(&self, piece: &Piece) -> Result<Present, Failure> {
-        let parts = &self.shared.parts;
-        let (store, batch) = (parts.store_id, piece.batch);
-        let kill = format!("KILL QUERY WHERE startsWith(query_id, 'nova-{store:016x}-{}-{batch}-') SYNC", self.target);
-        if let Err(failure @ (Failure::Unreachable(_) | Failure::Broken(_) | Failure::TimedOut)) =
-            parts.clickhouse.run(&kill).await
-        {
-            return Err(failure);
+    /// Which of the rows are in the table, after whatever still runs on the batch was ended; asks until it is told.
+    async fn look(&self, piece: &Piece) -> Present {
+        let mut attempt = 0u32;
+        loop {
+            self.wait_for_leave().await;
+            match self.present(piece).await {
+                Ok(present) => return present,
+                Err(failure) => self.failed(&failure, piece.batch, attempt).await,
+            }
+            attempt = attempt.saturating_add(1);
         }
+    }
+
+    async fn present(&self, piece: &Piece) -> Result<Present, Failure> {
+        self.kill(piece.batch).await?;
+        let parts = &self.shared.parts;
+        // An event's id is its user's own.
         let sql = format!(
-            "SELECT DISTINCT toString(event_id) FROM {} WHERE _nova_store = {store} AND _nova_batch = {batch}",
-            self.target
+            "SELECT DISTINCT toString(event_id), toString(user_id) FROM {} WHERE _nova_store = {} AND _nova_batch = {}",
+            self.target, parts.store_id, piece.batch
         );
         let found = parts.clickhouse.rows(&sql).await?;
-        let found: BTreeSet<Id> = found.iter().filter_map(|row| Id::parse(row.first()?.as_bytes()).ok()).collect();
-        let ranges = rows::split(self.target, &piece.rows).unwrap_or_default();
+        let id = |text: Option<&String>| Id::parse(text?.as_bytes()).ok();
+        let found: BTreeSet<_> = found.iter().filter_map(|row| Some((id(row.first())?, id(row.get(1))?))).collect();
         let mut rest = Vec::new();
-        for range in &ranges {
-            let row = &piece.rows[range.clone()];
-            if !found.contains(&rows::id(row)) {
+        for range in rows::split(self.target, &piece.rows).unwrap_or_default() {
+            let row = &piece.rows[range];
+            if !found.contains(&rows::event_key(row)) {
                 rest.extend_from_slice(row);
             }
         }
-        if found.is_empty() || rest.len() == piece.rows.len() {
-            return Ok(Present::None);
-        }
-        tracing::warn!(
-            table = self.target.name(),
-            batch,
-            "found rows of an old batch whose insert was never confirmed"
-        );
-        parts.status.uncertain_batches.fetch_add(1, Ordering::Relaxed);
-        Ok(if rest.is_empty() { Present::All } else { Present::Some(rest.into()) })
+        Ok(match rest.len() {
+            0 => Present::All,
+            rest if rest == piece.rows.len() => Present::None,
+            _ => Present::Some(rest.into()),
+        })
+    }
+
+    /// Rows were found whose insert was never confirmed: whether the views have them is not known.
+    fn uncertain(&self, batch: u64) {
+        tracing::warn!(table = self.target.name(), batch, "found rows of a batch whose insert was never confirmed");
+        self.shared.parts.status.uncertain_batches.fetch_add(1, Ordering::Relaxed);
     }
 
     fn stall(&self, reason: Option<String>) {
@@ -299,7 +354,6 @@ impl Task {
 struct Piece {
     batch: u64,
     rows: Bytes,
-    sealed_at_ms: i64,
 }
 
 enum Present {

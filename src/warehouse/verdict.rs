@@ -34,6 +34,9 @@ pub enum Verdict {
     Unknown,
 }
 
+/// In the text of an error that a materialised view threw after its table had the rows.
+const IN_A_VIEW: &str = "while pushing to view";
+
 /// The table of `docs/clickhouse.md`.
 pub fn verdict(failure: &Failure) -> Verdict {
     let (code, text) = match failure {
@@ -43,7 +46,7 @@ pub fn verdict(failure: &Failure) -> Verdict {
         Failure::Refused { code: Some(code), text } => (*code, text),
     };
     // The base table may hold the rows already: looking for a bad one would insert the good ones again.
-    if text.contains("while pushing to view") {
+    if text.contains(IN_A_VIEW) {
         return Verdict::Stall;
     }
     match code {
@@ -54,6 +57,12 @@ pub fn verdict(failure: &Failure) -> Verdict {
         6 | 26 | 27 | 33 | 38 | 41 | 53 | 69 | 70 | 72 | 117 | 131 | 321 | 349 | 469 => Verdict::Suspect,
         _ => Verdict::Unknown,
     }
+}
+
+/// Whether the base table may hold the rows although no acknowledgement came.
+pub fn may_be_stored(failure: &Failure) -> bool {
+    let in_view = matches!(failure, Failure::Refused { text, .. } if text.contains(IN_A_VIEW));
+    in_view || verdict(failure) == Verdict::Ambiguous
 }
 
 /// ClickHouse's error code in an error text: `Code: 60. DB::Exception: …`.

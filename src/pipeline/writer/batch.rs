@@ -202,24 +202,37 @@ impl Writer {
                 Ok(Fate::Held)
             }
             TruncatePolicy::Apply => {
-                self.apply_truncate(change, offset, read)?;
+                if let Err(reason) = self.apply_truncate(change, offset, read)? {
+                    self.halt(table, slot, reason);
+                    return Ok(Fate::Held);
+                }
                 Ok(Fate::Outcome(Outcome::Applied))
             }
         }
     }
 
-    /// Deletes every row of the table that is older than the truncate.
-    pub(super) fn apply_truncate(&mut self, change: &Change, offset: i64, read: &ReadTxn) -> Result<(), WriterError> {
+    /// Deletes every row of the table that is older than the truncate; `Err` is the reason for which it must halt.
+    fn apply_truncate(
+        &mut self,
+        change: &Change,
+        offset: i64,
+        read: &ReadTxn,
+    ) -> Result<Result<(), String>, WriterError> {
         let table = change.table;
         let epoch = self.meta.tables[table as usize].epoch;
         let version = Version { epoch, lsn: change.lsn.unwrap_or(u64::MAX), offset };
-        let mut gone = Vec::new();
-        let mut failed = None;
-        self.rows.scan(table, read, |key, stored| match truncate_row(stored, version, change.source_ts_us) {
-            Ok(Some(written)) => gone.push((key, written)),
-            Ok(None) => {}
-            Err(error) => failed = Some(error),
+        let (mut gone, mut halt, mut failed) = (Vec::new(), None, None);
+        self.rows.scan(table, read, |key, stored| {
+            match truncate_row((table, key), stored, version, change.source_ts_us) {
+                Ok(Judgement::Write(written)) => gone.push((key, *written)),
+                Ok(Judgement::Skip(_)) => {}
+                Ok(Judgement::Halt(reason)) => halt = Some(reason),
+                Err(error) => failed = Some(error),
+            }
         })?;
+        if let Some(reason) = halt {
+            return Ok(Err(reason));
+        }
         if let Some(error) = failed {
             return Err(error.into());
         }
@@ -230,7 +243,7 @@ impl Writer {
             let latest = &mut self.meta.tables[table as usize].truncated;
             *latest = (*latest).max(Some((epoch, lsn)));
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Takes no more changes of the table; durable with the commit at hand.

@@ -209,6 +209,9 @@ impl Writer {
             }
             self.commit(write, &mut facts)?;
             self.publish(began, &mut facts);
+        } else {
+            // A checkpoint takes the one write transaction that there may be.
+            drop(write);
         }
         // Everything is durable and visible: now the callers may know.
         self.parts.shared.settled(facts.records);

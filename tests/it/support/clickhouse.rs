@@ -272,7 +272,8 @@ pub fn answer(target: &str, body: &[u8], shared: &Mutex<Inner>) -> Option<(u16, 
         let batch: u64 =
             sql.rsplit("_nova_batch = ").next().unwrap().split_whitespace().next().unwrap().parse().unwrap();
         let of_batch = inner.rows("post_events").filter(|row| row[row.len() - 8..] == batch.to_le_bytes());
-        return lines(of_batch.map(|row| format!("{}\n", rows::id(row))).collect());
+        let line = |row: &Vec<u8>| format!("{}\t{}\n", rows::id(row), rows::id(&row[24..40]));
+        return lines(of_batch.map(line).collect());
     }
     Some((200, String::new()))
 }
