@@ -10,7 +10,7 @@ use http_body_util::Full;
 use serde_json::{Map, Value, json};
 
 use crate::decode::client;
-use crate::event::{Id, Outcome};
+use crate::event::{EVENT_MAX_AHEAD_MS, Id, Outcome};
 use crate::source::kafka::ProduceError;
 use crate::source::local::Settled;
 
@@ -23,8 +23,6 @@ use super::{Edge, Log, server};
 pub const EVENTS_MAX: usize = 100;
 /// Bytes of a body, as sent and after inflation.
 pub const BODY_MAX_BYTES: usize = 256 << 10;
-/// An event's time may be so far ahead of ours.
-const AHEAD_MAX_MS: i64 = 5 * 60_000;
 const AGE_MAX_MS: i64 = 86_400_000;
 /// How long a request waits for its commit.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
@@ -182,7 +180,7 @@ fn value(
         Ok(event) => event,
         Err(dead) => return Ok(Err((dead.reason, dead.detail))),
     };
-    if !(now_ms - AGE_MAX_MS..=now_ms + AHEAD_MAX_MS).contains(&event.event_time_ms) {
+    if !(now_ms - AGE_MAX_MS..=now_ms + EVENT_MAX_AHEAD_MS).contains(&event.event_time_ms) {
         let detail = "event_time: must be within the last 24 hours, at most 5 minutes ahead".to_owned();
         return Ok(Err(("event-time-out-of-range", detail)));
     }

@@ -292,7 +292,10 @@ impl Task {
         let kill = format!("KILL QUERY WHERE startsWith(query_id, 'nova-{store:016x}-{}-{batch}-') SYNC", self.target);
         match self.shared.parts.clickhouse.run(&kill).await {
             // Who may not kill goes by the token, or by a look.
-            Ok(()) | Err(Failure::Refused { code: Some(_), .. }) => Ok(()),
+            Ok(()) | Err(Failure::Refused { code: Some(_), .. }) => {
+                self.shared.parts.status.answered();
+                Ok(())
+            }
             Err(failure) => Err(failure),
         }
     }
@@ -319,6 +322,7 @@ impl Task {
             self.target, parts.store_id, piece.batch
         );
         let found = parts.clickhouse.rows(&sql).await?;
+        parts.status.answered();
         let id = |text: Option<&String>| Id::parse(text?.as_bytes()).ok();
         let found: BTreeSet<_> = found.iter().filter_map(|row| Some((id(row.first())?, id(row.get(1))?))).collect();
         let mut rest = Vec::new();

@@ -8,7 +8,7 @@
 //!
 //! *The horizon is provable.* `floor_ms` is above the arrival of every entry that was ever dropped. An event's copies
 //! arrive no earlier than its time, so an event whose time is not below the floor has all its earlier copies' entries
-//! still here; one below it is `late`.
+//! still here; one below it is `late`. A client's clock may be ahead by a few minutes: entries are kept so much longer.
 
 pub mod filter;
 

@@ -11,6 +11,7 @@ use crate::event::{
 use crate::pipeline::apply::{Judgement, Written, judge, truncate_row};
 use crate::pipeline::dedup::{Entry, Seen};
 use crate::pipeline::journal::Step;
+use crate::pipeline::meta::Truncated;
 use crate::pipeline::rows::{StoredRow, Version};
 use crate::pipeline::{Batch, Body, Item, TruncatePolicy};
 
@@ -88,7 +89,10 @@ impl Writer {
             Body::Event(event, entry) => {
                 let name = &self.partitions[slot as usize].name;
                 let emit = self.emitted.get(name).is_none_or(|until| record.offset >= *until);
-                self.event(&event, entry, record.timestamp_ms, emit, read)?
+                match self.too_old(&event, &record) || self.forgotten(&event, &record) {
+                    true => Fate::Outcome(Outcome::Late),
+                    false => self.event(&event, entry, record.timestamp_ms, emit, read)?,
+                }
             }
             Body::Ignore(_) => Fate::Outcome(Outcome::Ignored),
             Body::Dead(dead) => self.dead(slot, dead, &record),
@@ -241,7 +245,7 @@ impl Writer {
         }
         if let Some(lsn) = change.lsn {
             let latest = &mut self.meta.tables[table as usize].truncated;
-            *latest = (*latest).max(Some((epoch, lsn)));
+            *latest = (*latest).max(Some(Truncated { epoch, lsn, source_ts_us: change.source_ts_us }));
         }
         Ok(Ok(()))
     }
@@ -252,7 +256,17 @@ impl Writer {
         self.hold(slot, reason);
     }
 
-    /// `emit`: the row goes to ClickHouse too.
+    /// Whether the event was late at its arrival.
+    pub(super) fn too_old(&self, event: &ClientEvent, record: &Record) -> bool {
+        record.timestamp_ms.saturating_sub(event.event_time_ms) > self.parts.settings.event_max_age_ms
+    }
+
+    /// Whether the event may be a copy of one whose key is forgotten: copies arrive no earlier than their time.
+    pub(super) fn forgotten(&self, event: &ClientEvent, record: &Record) -> bool {
+        event.event_time_ms.min(record.timestamp_ms) < self.meta.dedup_floor_ms
+    }
+
+    /// An event that is not late. `emit`: the row goes to ClickHouse too.
     pub(super) fn event(
         &mut self,
         event: &ClientEvent,
@@ -261,11 +275,6 @@ impl Writer {
         emit: bool,
         read: &ReadTxn,
     ) -> Result<Fate, WriterError> {
-        // A key that arrived before the floor is forgotten: whether this is its second copy cannot be known.
-        let too_old = arrival_ms.saturating_sub(event.event_time_ms) > self.parts.settings.event_max_age_ms;
-        if too_old || arrival_ms < self.meta.dedup_floor_ms {
-            return Ok(Fate::Outcome(Outcome::Late));
-        }
         match self.dedup.check(entry, read)? {
             Seen::Duplicate => return Ok(Fate::Outcome(Outcome::Duplicate)),
             Seen::Conflict => return Ok(Fate::Conflict),

@@ -2,7 +2,8 @@
 //! ours, with virtual time and every fault that the seed draws. `docs/testing.md` says what is simulated.
 //!
 //! `product` and `clients` are the model: what they commit and send must be what is found. `broker` is Kafka,
-//! `network` ClickHouse, `node` one life of the process, `world` the run, `oracle` what must hold.
+//! `network` ClickHouse, `node` one life of the process, `world` the run, `oracle` what must hold,
+//! `regressions` what the seeds have found, each as a story of its own.
 
 mod broker;
 mod clients;
@@ -10,12 +11,13 @@ mod network;
 mod node;
 mod oracle;
 mod product;
+mod regressions;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use world::World;
+use world::{Choices, World};
 
 /// Seeds of a plain run of the tests.
 const SEEDS: u64 = 300;
@@ -24,7 +26,7 @@ const THREADS: u64 = 2;
 fn run(seed: u64, told: bool) -> u128 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let mut world = World::new(seed, told);
+        let mut world = World::new(seed, Choices::drawn(seed), told);
         world.run().await;
         world.digest()
     })

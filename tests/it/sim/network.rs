@@ -32,6 +32,10 @@ pub enum Weather {
     Code(u32),
     /// The view throws after its table has the rows.
     ViewThrows,
+    /// Every insert is stored, and its connection ends without an answer.
+    Unanswered,
+    /// Every insert runs for so many milliseconds; nobody waits so long.
+    Slow(u64),
 }
 
 /// What becomes of one insert.
@@ -41,10 +45,15 @@ enum Fate {
     Proxy503,
     Code(u32),
     /// The connection ends before or after the rows are stored.
-    Broken { stored: bool },
+    Broken {
+        stored: bool,
+    },
     /// No answer; the rows are stored after so many milliseconds, unless the query is killed first. A proxy that holds
     /// the request back knows nothing of kills.
-    Zombie { after_ms: u64, in_proxy: bool },
+    Zombie {
+        after_ms: u64,
+        in_proxy: bool,
+    },
     Lost,
 }
 
@@ -66,17 +75,19 @@ pub struct Server {
     plan: Arc<Mutex<Plan>>,
     /// How long an insert that runs at the server may take, milliseconds.
     slowest_ms: u64,
+    /// Says what is asked and answered.
+    told: bool,
 }
 
 impl Server {
     /// `window_ms`: how long tokens are remembered. In a tokio runtime.
-    pub fn start(seed: u64, window_ms: usize, slowest_ms: u64) -> Server {
+    pub fn start(seed: u64, window_ms: usize, slowest_ms: u64, told: bool) -> Server {
         let began = Instant::now();
         let now = move || began.elapsed().as_millis() as usize;
         let mut tables = Inner::default();
         (tables.now, tables.window_moments) = (Box::new(now), window_ms);
         let plan = Plan { rng: Rng(seed), weather: Weather::Fair, running: Vec::new() };
-        Server { tables: Arc::new(Mutex::new(tables)), plan: Arc::new(Mutex::new(plan)), slowest_ms }
+        Server { tables: Arc::new(Mutex::new(tables)), plan: Arc::new(Mutex::new(plan)), slowest_ms, told }
     }
 
     pub fn client(&self) -> Client {
@@ -121,10 +132,18 @@ impl Server {
                 return Ok(());
             }
             let query = parameter(&target, "query");
+            let asked = if self.told { body.clone() } else { Vec::new() };
             let answered = match query.strip_prefix("INSERT INTO ") {
                 Some(rest) => self.insert(rest.split(' ').next().unwrap(), &target, body).await,
                 None => self.ask(&target, &body).await,
             };
+            if self.told {
+                let at_ms = (self.tables.lock().now)();
+                let asked = if query.is_empty() { String::from_utf8_lossy(&asked).into_owned() } else { query };
+                let asked = asked.split(" (").next().unwrap().replace('\n', " ");
+                let token = parameter(&target, "insert_deduplication_token");
+                eprintln!("{at_ms:>12} ms      {asked:.100} {token}: {answered:.100?}");
+            }
             let Some((status, text)) = answered else { return Ok(()) };
             stream.write_all(&response(status, &text)).await?;
         }
@@ -169,6 +188,8 @@ impl Server {
         let delay_ms = 1 + rng.below(30);
         let fate = match weather {
             Weather::Code(code) => Fate::Code(code),
+            Weather::Unanswered => Fate::Broken { stored: true },
+            Weather::Slow(after_ms) => Fate::Zombie { after_ms, in_proxy: false },
             Weather::Rough(percent) if rng.below(100) < percent => match rng.below(8) {
                 0 => Fate::Proxy503,
                 1 | 2 => Fate::Code(CODES[rng.below(CODES.len() as u64) as usize]),

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use nova::app::{self, Opened, Setup};
+use nova::event::TopicPartition;
 use nova::pipeline::QUEUE_MAX_MESSAGES;
 use nova::pipeline::ingest::Ingest;
 use nova::pipeline::progress::Shared;
 use nova::pipeline::writer::{Message, WriterError};
-use nova::source::local::{LOCAL_PARTITION, LocalHandle, LocalSource};
 use nova::source::Progress as _;
-use nova::event::TopicPartition;
+use nova::source::local::{LOCAL_PARTITION, LocalHandle, LocalSource};
 use nova::warehouse::clickhouse::ClickHouse;
 use nova::warehouse::outbox::Settled;
 use nova::warehouse::sender::{SenderParts, deliver};

@@ -53,7 +53,7 @@ impl World {
             }
             for row in &stored.rows {
                 let key = key_of(row);
-                let sent = self.with_log || self.clients.accepted.contains_key(&key);
+                let sent = self.choices.with_log || self.clients.accepted.contains_key(&key);
                 assert!(sent, "I2: {key:?} was never accepted");
                 assert!(self.seen.1.insert(key), "I2: {key:?} is stored twice, now by {}", stored.token);
             }

@@ -174,13 +174,9 @@ impl Product {
     /// Deletes a row after what refers to it, as foreign keys do.
     fn cascade(&mut self, ops: &mut Vec<Op>, table: Table, key: Id, others: &BTreeSet<Id>, own: &mut BTreeSet<Id>) {
         let columns: &[(Table, usize)] = match table {
-            Table::Users => &[
-                (Table::Follows, 1),
-                (Table::Follows, 2),
-                (Table::Likes, 1),
-                (Table::Comments, 2),
-                (Table::Posts, 1),
-            ],
+            Table::Users => {
+                &[(Table::Follows, 1), (Table::Follows, 2), (Table::Likes, 1), (Table::Comments, 2), (Table::Posts, 1)]
+            }
             Table::Posts => &[(Table::Likes, 2), (Table::Comments, 1)],
             _ => &[],
         };
@@ -261,7 +257,11 @@ impl Product {
             Some(row) => {
                 let letter = if before.is_some() { "u" } else { "c" };
                 let image = self.image(table, row, before.as_ref());
-                out.push(Message { table, key: Some(key), value: Some(self.upsert(image, letter, lsn, self.commit_us)) });
+                out.push(Message {
+                    table,
+                    key: Some(key),
+                    value: Some(self.upsert(image, letter, lsn, self.commit_us)),
+                });
             }
             None => {
                 if let Some(value) = self.delete(table, key, lsn) {
@@ -303,7 +303,8 @@ impl Product {
     fn flat_or_envelope(&self, mut image: Map<String, Value>, op: &str, lsn: u64, us: i64, deleted: &str) -> String {
         if self.style == Style::Envelope {
             let source = json!({"lsn": lsn, "ts_us": us, "snapshot": if op == "r" { "true" } else { "false" }});
-            return json!({"before": null, "after": image, "source": source, "op": op, "ts_ms": us / 1_000}).to_string();
+            return json!({"before": null, "after": image, "source": source, "op": op, "ts_ms": us / 1_000})
+                .to_string();
         }
         if self.style != Style::Bare {
             image.extend([

@@ -9,9 +9,9 @@ use nova::app::Setup;
 use nova::clock::Clock;
 use nova::decode::client;
 use nova::event::{ClientEvent, Table, TopicPartition};
-use nova::pipeline::TruncatePolicy;
 use nova::pipeline::meta::Meta;
 use nova::pipeline::writer::{Command, Message};
+use nova::pipeline::{Settings, TruncatePolicy};
 use nova::source::local::Settled;
 use nova_storage::testing::Recorder;
 use parking_lot::Mutex;
@@ -49,6 +49,59 @@ pub struct Request {
     pub answer: Option<oneshot::Receiver<Vec<Settled>>>,
 }
 
+/// What the world is like.
+#[derive(Clone, Debug)]
+pub struct Choices {
+    pub settings: Settings,
+    pub style: Style,
+    /// Client events come over the local log instead of Kafka.
+    pub with_log: bool,
+    /// A constraint of `post_events` refuses some of them.
+    pub poison_rows: bool,
+    /// How long ClickHouse remembers tokens, and the longest time of an insert that nobody waits for, milliseconds.
+    pub window_ms: usize,
+    pub slowest_ms: u64,
+    /// Of each table's topic, and of the client events'.
+    pub partitions: [u64; 6],
+}
+
+impl Choices {
+    /// Nothing special, tokens remembered for an hour.
+    pub fn plain() -> Choices {
+        Choices {
+            settings: Settings::default(),
+            style: Style::Envelope,
+            with_log: false,
+            poison_rows: false,
+            window_ms: 3_600_000,
+            slowest_ms: 3_600_000 * 3,
+            partitions: [1; 6],
+        }
+    }
+
+    pub fn drawn(seed: u64) -> Choices {
+        let mut rng = Rng(seed);
+        let mut choices = Choices::plain();
+        let settings = &mut choices.settings;
+        settings.checkpoint_min_bytes = 500 << rng.below(10);
+        settings.checkpoint_max_bytes = 1 << 20;
+        settings.truncate = [TruncatePolicy::Apply, TruncatePolicy::Quarantine][rng.below(2) as usize];
+        if rng.below(4) == 0 {
+            settings.outbox_max_bytes = 4_000 << rng.below(5);
+        }
+        if rng.below(3) == 0 {
+            choices.window_ms = usize::MAX;
+        }
+        choices.slowest_ms = 1 << (10 + rng.below(14));
+        choices.poison_rows = rng.below(3) == 0;
+        // The envelope more often than the others.
+        choices.style = Style::ALL[rng.below(6).saturating_sub(2) as usize];
+        choices.with_log = rng.below(3) == 0;
+        choices.partitions = [(); 6].map(|()| 1 + rng.below(3));
+        choices
+    }
+}
+
 pub struct World {
     pub told: bool,
     rng: Rng,
@@ -64,13 +117,11 @@ pub struct World {
     pub replayed: bool,
     /// The view may lack rows of so many batches: counted by processes that are gone.
     pub uncertain: u64,
-    pub with_log: bool,
-    /// Client events may be refused by a constraint, which was changed meanwhile.
-    pub poison_rows: bool,
+    pub choices: Choices,
+    /// The constraint on client events was changed meanwhile.
     pub repaired: bool,
     /// What [`World::check_server`] has looked at: inserts, and the events in them.
     pub seen: (usize, std::collections::BTreeSet<super::clients::Key>),
-    partitions: [u64; 6],
     began: Instant,
     skew_ms: i64,
     pub trace: xxhash_rust::xxh3::Xxh3,
@@ -78,17 +129,12 @@ pub struct World {
 }
 
 impl World {
-    /// In a tokio runtime with paused time.
-    pub fn new(seed: u64, told: bool) -> World {
+    /// In a tokio runtime with paused time. `told`: says on standard error what happens.
+    pub fn new(seed: u64, choices: Choices, told: bool) -> World {
         let mut rng = Rng(seed ^ 0x5eed);
         let mut setup = setup("envelope.jsonl");
         setup.clock = Clock::manual(BEGIN_MS);
-        setup.settings.checkpoint_min_bytes = 500 << rng.below(10);
-        setup.settings.checkpoint_max_bytes = 1 << 20;
-        setup.settings.truncate = [TruncatePolicy::Apply, TruncatePolicy::Quarantine][rng.below(2) as usize];
-        if rng.below(4) == 0 {
-            setup.settings.outbox_max_bytes = 4_000 << rng.below(5);
-        }
+        setup.settings = choices.settings.clone();
         setup.clickhouse = Some(nova::warehouse::clickhouse::ClickHouseSettings {
             url: "http://clickhouse".to_owned(),
             database: "nova".to_owned(),
@@ -96,19 +142,13 @@ impl World {
             password: None,
             timeout: Duration::from_secs(30),
         });
-        let hour = 3_600_000;
-        let window_ms = [usize::MAX, hour, hour][rng.below(3) as usize];
-        let server = Server::start(rng.next(), window_ms, 1 << (10 + rng.below(14)));
-        let poison_rows = rng.below(3) == 0;
-        server.tables.lock().refuses = poison_rows.then_some(refused as fn(&[u8]) -> bool);
-        let style = Style::ALL[rng.below(6).saturating_sub(2) as usize];
-        let product = Product::new(rng.next(), style);
+        let server = Server::start(rng.next(), choices.window_ms, choices.slowest_ms, told);
+        server.tables.lock().refuses = choices.poison_rows.then_some(refused as fn(&[u8]) -> bool);
+        let product = Product::new(rng.next(), choices.style);
         let clients = Clients::new(rng.next());
         let (disk, broker) = (Recorder::new(), Arc::<Mutex<Broker>>::default());
-        let with_log = rng.below(3) == 0;
-        let partitions = [(); 6].map(|()| 1 + rng.below(3));
         name_store(&disk, seed);
-        let node = Node::boot(&setup, &disk, &server, &broker, rng.next(), with_log);
+        let node = Node::boot(&setup, &disk, &server, &broker, rng.next(), choices.with_log);
         let mut world = World {
             told,
             rng,
@@ -123,17 +163,16 @@ impl World {
             requests: Vec::new(),
             replayed: false,
             uncertain: 0,
-            with_log,
-            poison_rows,
+            choices,
             repaired: false,
             seen: Default::default(),
-            partitions,
             began: Instant::now(),
             skew_ms: 0,
             trace: xxhash_rust::xxh3::Xxh3::new(),
             lives: 1,
         };
-        world.tell(|| format!("style {style:?}, log {with_log}, poison {poison_rows}, window {window_ms} ms"));
+        let choices = format!("{:?}", world.choices);
+        world.tell(|| choices.clone());
         world
     }
 
@@ -186,7 +225,7 @@ impl World {
     }
 
     /// Time passes for the delivery, the server and the clocks.
-    async fn pass(&mut self, ms: u64) {
+    pub async fn pass(&mut self, ms: u64) {
         self.tell(|| format!("{ms} ms pass"));
         let mut left = ms;
         while left > 0 {
@@ -200,7 +239,7 @@ impl World {
 
     async fn wait_long(&mut self) {
         let ms = match self.rng.below(8) {
-            0 if !self.with_log => 3_600_000 * (1 + self.rng.below(26)),
+            0 if !self.choices.with_log => 3_600_000 * (1 + self.rng.below(26)),
             _ => 60_000 * (1 + self.rng.below(90)),
         };
         self.pass(ms).await;
@@ -228,7 +267,8 @@ impl World {
 
     fn append(&mut self, messages: Vec<Change>) {
         for Change { table, key, value } in messages {
-            let number = key.map_or(0, |key| xxhash_rust::xxh3::xxh3_64(&key.0) % self.partitions[table as usize]);
+            let number =
+                key.map_or(0, |key| xxhash_rust::xxh3::xxh3_64(&key.0) % self.choices.partitions[table as usize]);
             let name = TopicPartition::new(format!("cdc.{table}"), number as i32);
             let content = (key.map(|key| key_json(key).into()), value.map(Into::into));
             self.put(&name, content);
@@ -245,22 +285,22 @@ impl World {
     /// Client events reach the topic, or the local log by way of a request.
     fn events(&mut self) {
         let (user, count) = (self.clients.pick_user(), 1 + self.rng.below(8));
-        if self.with_log && self.requests.iter().any(|request| request.user == user) {
+        if self.choices.with_log && self.requests.iter().any(|request| request.user == user) {
             return self.answers();
         }
         let now_ms = self.now_ms();
         let events: Vec<_> = (0..count)
             .map(|_| {
                 let post = self.product.some(Table::Posts);
-                self.clients.event(user, post, now_ms, (self.poison_rows, self.with_log))
+                self.clients.event(user, post, now_ms, (self.choices.poison_rows, self.choices.with_log))
             })
             .collect();
         self.tell(|| format!("{count} events of user {user}"));
-        if self.with_log {
+        if self.choices.with_log {
             self.requests.push(Request { user, events, arrival_ms: now_ms, answer: None });
             return self.answers();
         }
-        let name = TopicPartition::new(EVENTS, (user % self.partitions[5]) as i32);
+        let name = TopicPartition::new(EVENTS, (user % self.choices.partitions[5]) as i32);
         for event in events {
             let offset = self.put(&name, (None, Some(client::encode(&event).into())));
             let fate = self.clients.consumed(&event, now_ms);
@@ -308,10 +348,10 @@ impl World {
     }
 
     /// One commit, looked at.
-    fn write(&mut self, more: Option<Message>) {
+    pub fn write(&mut self, more: Option<Message>) {
         let most = 1 + self.rng.below(4) as usize;
         self.node.write(most, more).unwrap();
-        if self.with_log {
+        if self.choices.with_log {
             self.answers();
         }
         self.check_commit();
@@ -319,7 +359,7 @@ impl World {
 
     /// The process ends here; of what was written and not synced any part may be lost. `sync`: how many of the syncs
     /// were done.
-    fn die(&mut self, sync: Option<usize>) {
+    pub fn die(&mut self, sync: Option<usize>) {
         let seed = if self.rng.below(3) == 0 { 0 } else { self.rng.next() };
         let sync = sync.unwrap_or(self.disk.syncs());
         self.tell(|| format!("death after sync {sync}"));
@@ -330,10 +370,10 @@ impl World {
         self.disk = self.disk.image(sync, seed);
         self.uncertain += self.node.status.uncertain_batches.load(std::sync::atomic::Ordering::Relaxed);
         let seed = self.rng.next();
-        self.node = Node::boot(&self.setup, &self.disk, &self.server, &self.broker, seed, self.with_log);
+        self.node = Node::boot(&self.setup, &self.disk, &self.server, &self.broker, seed, self.choices.with_log);
         self.lives += 1;
         self.check_recovery();
-        if self.with_log {
+        if self.choices.with_log {
             self.answers();
         }
     }
@@ -410,7 +450,7 @@ impl World {
                 self.expected.get_mut(&name).unwrap().poison.push(offset);
             }
             6 => self.repair(),
-            _ if self.with_log => {}
+            _ if self.choices.with_log => {}
             _ => {
                 let name = TopicPartition::new(EVENTS, 0);
                 let offset = self.put(&name, (None, Some("{\"user_id\":".into())));
@@ -421,7 +461,7 @@ impl World {
 
     /// The constraint of `post_events` is taken away, or comes back.
     fn repair(&mut self) {
-        if self.poison_rows {
+        if self.choices.poison_rows {
             self.repaired = true;
             let refuses = &mut self.server.tables.lock().refuses;
             *refuses = refuses.is_none().then_some(refused as fn(&[u8]) -> bool);
@@ -471,14 +511,15 @@ impl World {
 
     /// The machine's wall clock is set; records come with the broker's.
     fn jump(&mut self) {
-        self.skew_ms = self.rng.below(7_200_000) as i64 - 3_600_000;
+        // A clock that is set back by more makes an old batch young: see docs/clickhouse.md.
+        self.skew_ms = self.rng.below(1_800_000) as i64 - 900_000;
         let skew_ms = self.skew_ms;
         self.tell(|| format!("the clock is {skew_ms} ms off"));
         self.setup.clock.set(self.now_ms() + self.skew_ms);
     }
 
     /// No more faults: what is left must go through, in bounded time.
-    async fn heal(&mut self) {
+    pub async fn heal(&mut self) {
         self.tell(|| "no more faults".to_owned());
         self.server.set(Weather::Fair);
         for step in 0..HEALED_WITHIN {
