@@ -72,6 +72,29 @@ fn n12_what_waits_for_the_writer_is_bounded() {
     assert_eq!(inbox.len(), QUEUE_MAX_MESSAGES);
 }
 
+/// Found by the simulation: the writer waited for its own write transaction, and the process never ended.
+#[test]
+fn a_writer_with_nothing_to_commit_makes_a_checkpoint_that_is_due_since_the_crash() {
+    let mut setup = setup("events");
+    let backend = Recorder::new();
+    let mut opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
+    let (out, inbox) = crossbeam_channel::bounded(QUEUE_MAX_MESSAGES);
+    let source = Box::new(Listed::new(mix(500, 1).0, 500));
+    let mut ingest = Ingest::new(source, setup.decoder(), Arc::clone(&opened.shared), out);
+    ingest.step().unwrap();
+    opened.writer.process(&mut inbox.try_iter().collect()).unwrap();
+    setup.settings.checkpoint_min_bytes = 1;
+    let mut opened = app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
+    assert!(opened.recovery.journal_bytes > 0);
+    let done = std::thread::spawn(move || opened.writer.process(&mut vec![Message::Stop]).unwrap());
+    let since = std::time::Instant::now();
+    while !done.is_finished() {
+        assert!(since.elapsed().as_secs() < 60, "the writer blocks itself");
+        std::thread::park_timeout(std::time::Duration::from_millis(1));
+    }
+    assert!(done.join().unwrap());
+}
+
 /// What Debezium writes for a truncate, at the end of a partition of comments.
 fn truncate(records: &[Record]) -> Record {
     let last = records.iter().rfind(|record| record.topic.ends_with(".comments")).unwrap();
