@@ -178,16 +178,9 @@ impl Task {
                 }
                 running = false;
                 if since.elapsed().as_millis() as i64 > parts.pace.safe_horizon_ms {
-                    match self.look(piece).await {
-                        Present::All => {
-                            self.uncertain(piece.batch);
-                            return Ok(None);
-                        }
-                        Present::None => doubt = None,
-                        Present::Some(rest) => {
-                            self.uncertain(piece.batch);
-                            return Box::pin(self.store(&Piece { rows: rest, ..*piece })).await;
-                        }
+                    match self.settle(piece).await {
+                        Some(settled) => return settled,
+                        None => doubt = None,
                     }
                 }
             }
@@ -206,27 +199,36 @@ impl Task {
                 self.stall(None);
                 return Ok(None);
             };
-            unknown += u32::from(verdict(&failure) == Verdict::Unknown);
-            match verdict(&failure) {
-                Verdict::Suspect => {
-                    if let Some(words) = self.suspect(&failure).await {
-                        return Ok(Some(words));
-                    }
+            let judged = verdict(&failure);
+            unknown += u32::from(judged == Verdict::Unknown);
+            let unknown_still = judged == Verdict::Unknown && unknown >= UNKNOWN_MAX_ATTEMPTS;
+            if judged == Verdict::Suspect || unknown_still {
+                if let Some(words) = self.suspect(&failure).await {
+                    // The table may have taken the rows before it began to refuse them.
+                    let settled = if doubt.is_some() { self.settle(piece).await } else { None };
+                    return settled.unwrap_or(Ok(Some(words)));
                 }
-                Verdict::Unknown if unknown >= UNKNOWN_MAX_ATTEMPTS => {
-                    if let Some(words) = self.suspect(&failure).await {
-                        return Ok(Some(words));
-                    }
+            } else {
+                if self.target == Target::Events && may_be_stored(&failure) {
+                    doubt = doubt.or(Some(started));
+                    running |= judged == Verdict::Ambiguous;
                 }
-                known => {
-                    if self.target == Target::Events && may_be_stored(&failure) {
-                        doubt = doubt.or(Some(started));
-                        running |= known == Verdict::Ambiguous;
-                    }
-                    self.failed(&failure, piece.batch, attempt).await;
-                }
+                self.failed(&failure, piece.batch, attempt).await;
             }
             attempt = attempt.saturating_add(1);
+        }
+    }
+
+    /// What becomes of a piece that may be stored; `None` when none of it is.
+    async fn settle(&self, piece: &Piece) -> Option<Result<Option<String>, Left>> {
+        let present = self.look(piece).await;
+        if !matches!(present, Present::None) {
+            self.uncertain(piece.batch);
+        }
+        match present {
+            Present::None => None,
+            Present::All => Some(Ok(None)),
+            Present::Some(rest) => Some(Box::pin(self.store(&Piece { rows: rest, ..*piece })).await),
         }
     }
 

@@ -56,9 +56,9 @@ impl Recorder {
         self.lock().syncs
     }
 
-    /// The length of the file.
-    pub fn bytes_len(&self) -> u64 {
-        self.lock().now.len() as u64
+    /// The file as a reader finds it.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.lock().now.clone()
     }
 
     /// After this many more writes, each fails as on a full disk.
@@ -128,7 +128,7 @@ impl Recorder {
 
 impl StorageBackend for Recorder {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.bytes_len())
+        Ok(self.lock().now.len() as u64)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {

@@ -73,21 +73,22 @@ struct Plan {
 pub struct Server {
     pub tables: Arc<Mutex<Inner>>,
     plan: Arc<Mutex<Plan>>,
-    /// How long an insert that runs at the server may take, milliseconds.
+    /// How long an insert that runs at the server may take, and how long a proxy may hold one back, milliseconds.
     slowest_ms: u64,
+    proxy_ms: u64,
     /// Says what is asked and answered.
     told: bool,
 }
 
 impl Server {
     /// `window_ms`: how long tokens are remembered. In a tokio runtime.
-    pub fn start(seed: u64, window_ms: usize, slowest_ms: u64, told: bool) -> Server {
+    pub fn start(seed: u64, window_ms: usize, (slowest_ms, proxy_ms): (u64, u64), told: bool) -> Server {
         let began = Instant::now();
         let now = move || began.elapsed().as_millis() as usize;
         let mut tables = Inner::default();
         (tables.now, tables.window_moments) = (Box::new(now), window_ms);
         let plan = Plan { rng: Rng(seed), weather: Weather::Fair, running: Vec::new() };
-        Server { tables: Arc::new(Mutex::new(tables)), plan: Arc::new(Mutex::new(plan)), slowest_ms, told }
+        Server { tables: Arc::new(Mutex::new(tables)), plan: Arc::new(Mutex::new(plan)), slowest_ms, proxy_ms, told }
     }
 
     pub fn client(&self) -> Client {
@@ -197,7 +198,7 @@ impl Server {
                 4 => Fate::Broken { stored: true },
                 5 => Fate::Lost,
                 // What a proxy holds back lands while the server still knows the token of the retry.
-                6 => Fate::Zombie { after_ms: rng.below(10 * 60_000), in_proxy: true },
+                6 if self.proxy_ms > 0 => Fate::Zombie { after_ms: rng.below(self.proxy_ms), in_proxy: true },
                 _ => Fate::Zombie { after_ms: rng.below(self.slowest_ms), in_proxy: false },
             },
             _ => Fate::Stored,

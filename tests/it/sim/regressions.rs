@@ -130,6 +130,27 @@ fn a_process_that_dies_among_pieces_of_a_batch_doubles_none_when_the_table_takes
 }
 
 #[test]
+fn rows_that_were_stored_without_an_answer_and_are_refused_now_are_not_sent_in_pieces() {
+    story(Choices { poison_rows: true, ..Choices::plain() }, async |world| {
+        world.server.tables.lock().refuses = None;
+        world.server.set(Weather::Unanswered);
+        for number in 1..9 {
+            world.arrives(
+                &ClientEvent { event_id: Id::from_u128(number << 16 | 0xdead), ..event(0, BEGIN_MS) },
+                BEGIN_MS,
+            );
+        }
+        world.write(Some(Message::Seal));
+        while world.server.tables.lock().stored.is_empty() {
+            world.node.pass(Duration::from_millis(1)).await;
+        }
+        world.server.tables.lock().refuses = Some(refused);
+        world.heal().await;
+        world.check_end();
+    });
+}
+
+#[test]
 fn a_table_that_refused_too_much_gets_what_it_lacks_once_it_is_repaired() {
     story(Choices { poison_rows: true, ..Choices::plain() }, async |world| {
         // More bad rows than are dead letters, and some good ones before them.
