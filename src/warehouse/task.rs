@@ -99,20 +99,21 @@ impl Task {
         let mut whole = Piece { batch, rows: body };
         let delivered = |dead| Settled { target: self.target, batch, dead };
         if self.target == Target::Events && self.inherited.is_some_and(|last| batch <= last) {
-            let age_ms = self.shared.now_ms() - sealed.sealed_at_ms;
-            let young = (0..=self.shared.parts.pace.safe_horizon_ms).contains(&age_ms);
-            match self.look(&whole).await {
-                // Sent again: the token drops the rows, and what a view did not get it gets now.
-                Present::All if young => {}
-                Present::All => {
-                    self.uncertain(batch);
-                    return Ok(delivered(Vec::new()));
-                }
+            // What still runs is left alone at first: the table may have the rows, and the views not yet.
+            let mut present = self.look(&whole, false).await;
+            if !matches!(present, Present::All) {
+                present = self.look(&whole, true).await;
+            }
+            match present {
+                Present::None => {}
                 Present::Some(rest) => {
                     self.uncertain(batch);
                     whole.rows = rest;
                 }
-                Present::None => {}
+                Present::All => {
+                    self.uncertain(batch);
+                    return Ok(delivered(Vec::new()));
+                }
             }
         }
         match self.store(&whole).await? {
@@ -149,7 +150,7 @@ impl Task {
                     self.rest().await;
                     // Rows that were taken are there under the tokens of pieces that may not come again.
                     if self.target == Target::Events {
-                        match self.look(&whole).await {
+                        match self.look(&whole, true).await {
                             Present::All => return Ok(Vec::new()),
                             Present::Some(rest) => whole.rows = rest,
                             Present::None => {}
@@ -221,7 +222,7 @@ impl Task {
 
     /// What becomes of a piece that may be stored; `None` when none of it is.
     async fn settle(&self, piece: &Piece) -> Option<Result<Option<String>, Left>> {
-        let present = self.look(piece).await;
+        let present = self.look(piece, true).await;
         if !matches!(present, Present::None) {
             self.uncertain(piece.batch);
         }
@@ -302,12 +303,12 @@ impl Task {
         }
     }
 
-    /// Which of the rows are in the table, after whatever still runs on the batch was ended; asks until it is told.
-    async fn look(&self, piece: &Piece) -> Present {
+    /// Which of the rows are in the table; asks until it is told. `end`: whatever still runs on the batch is ended before.
+    async fn look(&self, piece: &Piece, end: bool) -> Present {
         let mut attempt = 0u32;
         loop {
             self.wait_for_leave().await;
-            match self.present(piece).await {
+            match self.present(piece, end).await {
                 Ok(present) => return present,
                 Err(failure) => self.failed(&failure, piece.batch, attempt).await,
             }
@@ -315,8 +316,10 @@ impl Task {
         }
     }
 
-    async fn present(&self, piece: &Piece) -> Result<Present, Failure> {
-        self.kill(piece.batch).await?;
+    async fn present(&self, piece: &Piece, end: bool) -> Result<Present, Failure> {
+        if end {
+            self.kill(piece.batch).await?;
+        }
         let parts = &self.shared.parts;
         // An event's id is its user's own.
         let sql = format!(

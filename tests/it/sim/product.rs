@@ -50,6 +50,9 @@ struct Op {
     lsn: u64,
 }
 
+/// Its LSN, its time and the rows that it read.
+type Snapshot = (u64, i64, Vec<(Table, Id, Row)>);
+
 pub struct Product {
     rng: Rng,
     pub style: Style,
@@ -62,8 +65,8 @@ pub struct Product {
     made: u64,
     /// Every message since the connector's slot was made, in its order.
     history: Vec<Message>,
-    /// A snapshot that was read and is not written yet: its LSN, time and rows.
-    snapshot: Option<(u64, i64, Vec<(Table, Id, Row)>)>,
+    /// Read and not written yet.
+    snapshot: Option<Snapshot>,
 }
 
 impl Product {

@@ -124,6 +124,9 @@ fn a_process_that_dies_among_pieces_of_a_batch_doubles_none_when_the_table_takes
         // The constraint is taken away meanwhile.
         world.server.tables.lock().refuses = None;
         world.die(None);
+        world.pass(10_000).await;
+        // What became of the rest is lost as well.
+        world.die(None);
         world.heal().await;
         world.check_end();
     });

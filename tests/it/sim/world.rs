@@ -517,8 +517,7 @@ impl World {
 
     /// The machine's wall clock is set; records come with the broker's.
     fn jump(&mut self) {
-        // A clock that is set back by more makes an old batch young: see docs/clickhouse.md.
-        self.skew_ms = self.rng.below(1_800_000) as i64 - 900_000;
+        self.skew_ms = self.rng.below(7_200_000) as i64 - 3_600_000;
         let skew_ms = self.skew_ms;
         self.tell(|| format!("the clock is {skew_ms} ms off"));
         self.setup.clock.set(self.now_ms() + self.skew_ms);
