@@ -120,7 +120,12 @@ impl Dedup {
                 false
             }
         })?;
-        let next = sealed.last().map_or(0, |last| last.segment + 1);
+        let mut next = sealed.last().map_or(0, |last| last.segment + 1);
+        // Every sealed segment may be gone by the horizon: the open one keeps its number.
+        read.scan(DEDUP_OPEN, (next, 0u64).., |(segment, _), _| {
+            next = segment;
+            false
+        })?;
         let mut open = Open::new(next);
         read.scan(DEDUP_OPEN, (next, 0u64).., |(segment, sequence), bytes| {
             debug_assert_eq!(segment, next);
@@ -407,6 +412,27 @@ mod tests {
             }
         }
         assert!(dedup.keys() < 290, "old segments are dropped");
+    }
+
+    /// Found by the simulation: the open segment was loaded under the number 0, and its blobs stayed for ever.
+    #[test]
+    fn the_open_segment_keeps_its_number_when_every_sealed_one_is_gone() {
+        let store = store();
+        let mut dedup = Dedup::load(&store.read().unwrap(), 0).unwrap();
+        dedup.insert(entry(1, 0), 0);
+        dedup.insert(entry(2, 0), SEGMENT_MAX_MS);
+        commit(&mut dedup, &store, SEGMENT_MAX_MS);
+        let later_ms = HORIZON_MS + 2 * SEGMENT_MAX_MS;
+        for id in 3..6 {
+            dedup.insert(entry(id, 0), later_ms);
+            commit(&mut dedup, &store, later_ms);
+            dedup = Dedup::load(&store.read().unwrap(), dedup.floor_ms()).unwrap();
+            assert_eq!((dedup.open.segment, dedup.keys()), (1, u64::from(id) - 2));
+        }
+        dedup.insert(entry(6, 0), later_ms + SEGMENT_MAX_MS);
+        commit(&mut dedup, &store, later_ms);
+        let dedup = Dedup::load(&store.read().unwrap(), dedup.floor_ms()).unwrap();
+        assert_eq!((dedup.open.segment, dedup.keys()), (2, 4));
     }
 
     #[test]

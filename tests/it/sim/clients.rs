@@ -67,7 +67,10 @@ impl Clients {
         let mut event_id = Id::from_u128(id);
         // An id is the user's own: another user's event may have the same one.
         if self.rng.below(10) == 0 && !self.sent.is_empty() {
-            event_id = self.sent[self.rng.below(self.sent.len() as u64) as usize].event_id;
+            let other = self.sent[self.rng.below(self.sent.len() as u64) as usize].event_id;
+            if own.iter().all(|event| event.event_id != other) {
+                event_id = other;
+            }
         }
         let age_ms = match self.rng.below(12) {
             0 => DAY_MS + self.rng.below(1 << 30) as i64,

@@ -2,11 +2,13 @@
 //! ours, with virtual time and every fault that the seed draws. `docs/testing.md` says what is simulated.
 //!
 //! `product` and `clients` are the model: what they commit and send must be what is found. `broker` is Kafka,
-//! `network` ClickHouse, `node` one life of the process, `world` the run, `oracle` what must hold,
+//! `network` ClickHouse, `node` one life of the process, `world` the run with its `choices` and `faults`, `oracle` what must hold,
 //! `regressions` what the seeds have found, each as a story of its own.
 
 mod broker;
+mod choices;
 mod clients;
+mod faults;
 mod network;
 mod node;
 mod oracle;
@@ -17,7 +19,8 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use world::{Choices, World};
+use choices::Choices;
+use world::World;
 
 /// Seeds of a plain run of the tests.
 const SEEDS: u64 = 300;

@@ -58,7 +58,8 @@ impl World {
                 let key = key_of(row);
                 let sent = self.choices.with_log || self.clients.accepted.contains_key(&key);
                 assert!(sent, "I2: {key:?} was never accepted");
-                assert!(self.seen.1.insert(key), "I2: {key:?} is stored twice, now by {}", stored.token);
+                let at_ms = i64::from_le_bytes(row[16..24].try_into().unwrap());
+                assert!(self.seen.1.insert(key), "I2: {key:?} of {at_ms} is stored twice, now by {}", stored.token);
             }
         }
         self.seen.0 = tables.stored.len();

@@ -6,10 +6,11 @@ use nova::decode::client;
 use nova::event::{Action, ClientEvent, Id, TopicPartition};
 use nova::pipeline::writer::Message;
 
+use super::choices::Choices;
 use super::clients::{Clients, refused};
 use super::network::Weather;
 use super::node::EVENTS;
-use super::world::{BEGIN_MS, Choices, World};
+use super::world::{BEGIN_MS, World};
 
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;

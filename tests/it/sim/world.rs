@@ -10,19 +10,19 @@ use nova::clock::Clock;
 use nova::decode::client;
 use nova::event::{ClientEvent, Table, TopicPartition};
 use nova::pipeline::meta::Meta;
-use nova::pipeline::writer::{Command, Message};
-use nova::pipeline::{Settings, TruncatePolicy};
+use nova::pipeline::writer::Message;
 use nova::source::local::Settled;
 use nova_storage::testing::Recorder;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::broker::{Broker, Rebalance};
+use super::broker::Broker;
+use super::choices::Choices;
 use super::clients::{Clients, Fate, refused};
 use super::network::{Server, Weather};
 use super::node::{EVENTS, Node};
-use super::product::{Message as Change, Product, Style, key_json};
+use super::product::{Message as Change, Product, key_json};
 use crate::support::events::Rng;
 use crate::support::{setup, state_bytes, store_over};
 
@@ -50,62 +50,9 @@ pub struct Request {
     pub answer: Option<oneshot::Receiver<Vec<Settled>>>,
 }
 
-/// What the world is like.
-#[derive(Clone, Debug)]
-pub struct Choices {
-    pub settings: Settings,
-    pub style: Style,
-    /// Client events come over the local log instead of Kafka.
-    pub with_log: bool,
-    /// A constraint of `post_events` refuses some of them.
-    pub poison_rows: bool,
-    /// How long ClickHouse remembers tokens, and the longest time of an insert that nobody waits for, milliseconds.
-    pub window_ms: usize,
-    pub slowest_ms: u64,
-    /// Of each table's topic, and of the client events'.
-    pub partitions: [u64; 6],
-}
-
-impl Choices {
-    /// Nothing special, tokens remembered for an hour.
-    pub fn plain() -> Choices {
-        Choices {
-            settings: Settings::default(),
-            style: Style::Envelope,
-            with_log: false,
-            poison_rows: false,
-            window_ms: 3_600_000,
-            slowest_ms: 3_600_000 * 3,
-            partitions: [1; 6],
-        }
-    }
-
-    pub fn drawn(seed: u64) -> Choices {
-        let mut rng = Rng(seed);
-        let mut choices = Choices::plain();
-        let settings = &mut choices.settings;
-        settings.checkpoint_min_bytes = 500 << rng.below(10);
-        settings.checkpoint_max_bytes = 1 << 20;
-        settings.truncate = [TruncatePolicy::Apply, TruncatePolicy::Quarantine][rng.below(2) as usize];
-        if rng.below(4) == 0 {
-            settings.outbox_max_bytes = 4_000 << rng.below(5);
-        }
-        if rng.below(3) == 0 {
-            choices.window_ms = usize::MAX;
-        }
-        choices.slowest_ms = 1 << (10 + rng.below(14));
-        choices.poison_rows = rng.below(3) == 0;
-        // The envelope more often than the others.
-        choices.style = Style::ALL[rng.below(6).saturating_sub(2) as usize];
-        choices.with_log = rng.below(3) == 0;
-        choices.partitions = [(); 6].map(|()| 1 + rng.below(3));
-        choices
-    }
-}
-
 pub struct World {
     pub told: bool,
-    rng: Rng,
+    pub rng: Rng,
     pub setup: Setup,
     pub disk: Recorder,
     pub server: Server,
@@ -124,7 +71,7 @@ pub struct World {
     /// What [`World::check_server`] has looked at: inserts, and the events in them.
     pub seen: (usize, std::collections::BTreeSet<super::clients::Key>),
     began: Instant,
-    skew_ms: i64,
+    pub skew_ms: i64,
     pub trace: xxhash_rust::xxh3::Xxh3,
     pub lives: u64,
 }
@@ -187,7 +134,7 @@ impl World {
         }
     }
 
-    fn now_ms(&self) -> i64 {
+    pub fn now_ms(&self) -> i64 {
         BEGIN_MS + self.began.elapsed().as_millis() as i64
     }
 
@@ -248,18 +195,6 @@ impl World {
         self.pass(ms).await;
     }
 
-    fn weather(&mut self) {
-        let weather = match self.rng.below(9) {
-            0 | 1 => Weather::Fair,
-            2 | 3 => Weather::Down,
-            4..7 => Weather::Rough(10 + self.rng.below(80)),
-            7 => Weather::Code([60, 516, 241, 252, 210][self.rng.below(5) as usize]),
-            _ => Weather::ViewThrows,
-        };
-        self.tell(|| format!("ClickHouse: {weather:?}"));
-        self.server.set(weather);
-    }
-
     /// What the product commits reaches the topics.
     fn change(&mut self) {
         let now_us = self.now_ms() * 1_000;
@@ -268,7 +203,7 @@ impl World {
         self.append(messages);
     }
 
-    fn append(&mut self, messages: Vec<Change>) {
+    pub fn append(&mut self, messages: Vec<Change>) {
         for Change { table, key, value } in messages {
             let number =
                 key.map_or(0, |key| xxhash_rust::xxh3::xxh3_64(&key.0) % self.choices.partitions[table as usize]);
@@ -278,7 +213,7 @@ impl World {
         }
     }
 
-    fn put(&mut self, name: &TopicPartition, content: (Option<bytes::Bytes>, Option<bytes::Bytes>)) -> i64 {
+    pub fn put(&mut self, name: &TopicPartition, content: (Option<bytes::Bytes>, Option<bytes::Bytes>)) -> i64 {
         let gap = if self.rng.below(12) == 0 { 1 + self.rng.below(4) as i64 } else { 0 };
         let now_ms = self.now_ms();
         self.expected.entry(name.clone()).or_default();
@@ -358,169 +293,6 @@ impl World {
             self.answers();
         }
         self.check_commit();
-    }
-
-    /// The process ends here; of what was written and not synced any part may be lost. `sync`: how many of the syncs
-    /// were done.
-    pub fn die(&mut self, sync: Option<usize>) {
-        let seed = if self.rng.below(3) == 0 { 0 } else { self.rng.next() };
-        let sync = sync.unwrap_or(self.disk.syncs());
-        self.tell(|| format!("death after sync {sync}"));
-        if sync < self.disk.syncs() {
-            // Answered in a commit that never was.
-            self.requests.iter_mut().for_each(|request| request.answer = None);
-        }
-        self.disk = self.disk.image(sync, seed);
-        self.uncertain += self.node.status.uncertain_batches.load(std::sync::atomic::Ordering::Relaxed);
-        let seed = self.rng.next();
-        self.node = Node::boot(&self.setup, &self.disk, &self.server, &self.broker, seed, self.choices.with_log);
-        self.lives += 1;
-        self.check_recovery();
-        if self.choices.with_log {
-            self.answers();
-        }
-    }
-
-    /// N1, N13: what is found after a crash between two syncs is the state before the commit, or after it.
-    fn die_in_a_commit(&mut self) {
-        let before = (self.node.memory(), self.disk.syncs());
-        let most = 1 + self.rng.below(4) as usize;
-        self.node.write(most, None).unwrap();
-        let after = (self.node.memory(), self.disk.syncs());
-        let sync = before.1 + self.rng.below((after.1 - before.1) as u64 + 1) as usize;
-        self.die(Some(sync));
-        let found = self.node.memory();
-        assert!(found == before.0 || found == after.0, "N13: recovery found a state that never was");
-    }
-
-    /// Writes, or reads, fail from some moment on; the process ends, and starts when the disk is well again.
-    fn bad_disk(&mut self) {
-        match self.rng.below(3) {
-            0 => self.disk.fail_reads_after(self.rng.below(6) as u32),
-            _ => self.disk.fail_writes_after(self.rng.below(40) as u32),
-        }
-        let most = 1 + self.rng.below(4) as usize;
-        let ended = self.node.write(most, Some(Message::Seal));
-        self.tell(|| format!("bad disk: {}", ended.is_err()));
-        self.die(None);
-    }
-
-    fn rebalance(&mut self) {
-        let mut broker = self.broker.lock();
-        let names: Vec<_> = broker.logs.keys().cloned().collect();
-        for name in names {
-            if self.rng.below(2) == 0 {
-                broker.orders.push(Rebalance::Revoked(name.clone()));
-                broker.orders.push(Rebalance::Assigned(name));
-            }
-        }
-        drop(broker);
-        self.tell(|| "rebalance".to_owned());
-        // Sometimes what was polled is committed first, as a drain does.
-        if self.rng.below(2) == 0 {
-            self.write(None);
-        }
-        self.node.ingest();
-    }
-
-    fn repeat(&mut self) {
-        let messages = self.product.repeated();
-        self.tell(|| format!("the connector repeats {}", messages.len()));
-        self.append(messages);
-    }
-
-    /// What does not come every day.
-    fn oddity(&mut self) {
-        let now_us = self.now_ms() * 1_000;
-        let kind = self.rng.below(8);
-        self.tell(|| format!("oddity {kind}"));
-        match kind {
-            0 => {
-                let messages = self.product.truncate(now_us);
-                self.append(messages);
-            }
-            1 => self.product.promote(now_us),
-            2 | 3 => {
-                let messages = self.product.snapshot(now_us);
-                self.append(messages);
-            }
-            4 => {
-                let topic = ["__debezium-heartbeat.cdc", "cdc.message", "cdc.transaction", "strange"];
-                let name = TopicPartition::new(topic[self.rng.below(4) as usize], 0);
-                self.put(&name, (None, Some("{\"ts_ms\":1}".into())));
-            }
-            5 => {
-                let (table, key, value) = self.product.poison();
-                let name = TopicPartition::new(format!("cdc.{table}"), 0);
-                let offset = self.put(&name, (key.map(Into::into), Some(value.into())));
-                self.expected.get_mut(&name).unwrap().poison.push(offset);
-            }
-            6 => self.repair(),
-            _ if self.choices.with_log => {}
-            _ => {
-                let name = TopicPartition::new(EVENTS, 0);
-                let offset = self.put(&name, (None, Some("{\"user_id\":".into())));
-                self.expected.get_mut(&name).unwrap().poison.push(offset);
-            }
-        }
-    }
-
-    /// The constraint of `post_events` is taken away, or comes back.
-    fn repair(&mut self) {
-        if self.choices.poison_rows {
-            self.repaired = true;
-            let refuses = &mut self.server.tables.lock().refuses;
-            *refuses = refuses.is_none().then_some(refused as fn(&[u8]) -> bool);
-        }
-    }
-
-    /// A person looks: goes on with what halted, replays dead letters, pauses a table.
-    fn operator(&mut self) {
-        match self.rng.below(3) {
-            0 => {
-                self.replayed = true;
-                self.tell(|| "dead letters are replayed".to_owned());
-                let read = self.node.opened.store.read().unwrap();
-                let ids = nova::pipeline::dead::page(&read, None, 1_000).unwrap().into_iter().map(|(id, _)| id);
-                let ids = ids.collect::<Vec<_>>();
-                drop(read);
-                let reply = Box::new(|_| ());
-                let command = Command::ReplayDead { ids, actor: "sim".to_owned(), force: false, reply };
-                self.write(Some(Message::Command(command)));
-            }
-            1 => {
-                let table = Table::ALL[self.rng.below(5) as usize];
-                self.tell(|| format!("{table} is paused"));
-                let command = Command::Pause { table, actor: "sim".to_owned(), reply: Box::new(|()| ()) };
-                self.write(Some(Message::Command(command)));
-            }
-            _ => self.release(),
-        }
-    }
-
-    /// Does what the reason of each halt asks for.
-    fn release(&mut self) {
-        for table in Table::ALL {
-            let Some(halt) = self.node.opened.writer.tables()[table as usize].halt.clone() else { continue };
-            self.tell(|| format!("{table} goes on: {halt}"));
-            let actor = "sim".to_owned();
-            let command = match halt.starts_with("lsn_regression") {
-                true => Command::BumpEpoch { table, actor, reply: Box::new(|_| ()) },
-                false => {
-                    let truncate = halt.starts_with("truncate").then_some(TruncatePolicy::Apply);
-                    Command::Resume { table, truncate, actor, reply: Box::new(|result| result.unwrap()) }
-                }
-            };
-            self.write(Some(Message::Command(command)));
-        }
-    }
-
-    /// The machine's wall clock is set; records come with the broker's.
-    fn jump(&mut self) {
-        self.skew_ms = self.rng.below(7_200_000) as i64 - 3_600_000;
-        let skew_ms = self.skew_ms;
-        self.tell(|| format!("the clock is {skew_ms} ms off"));
-        self.setup.clock.set(self.now_ms() + self.skew_ms);
     }
 
     /// No more faults: what is left must go through, in bounded time.
