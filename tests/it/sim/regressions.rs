@@ -85,8 +85,8 @@ fn a_batch_that_an_earlier_process_sent_is_looked_for_once_its_token_may_be_forg
         world.batch(1..5);
         world.pass(1_000).await;
         assert_eq!(world.server.tables.lock().stored.len(), 1);
-        world.server.set(Weather::Down);
-        // Young when the next process begins, old when the server is back.
+        // Young when the next process begins, old when the server takes rows again.
+        world.server.set(Weather::Code(252));
         world.die(None);
         world.pass(2 * HOUR_MS).await;
         world.heal().await;
@@ -139,10 +139,9 @@ fn rows_that_were_stored_without_an_answer_and_are_refused_now_are_not_sent_in_p
         world.server.tables.lock().refuses = None;
         world.server.set(Weather::Unanswered);
         for number in 1..9 {
-            world.arrives(
-                &ClientEvent { event_id: Id::from_u128(number << 16 | 0xdead), ..event(0, BEGIN_MS) },
-                BEGIN_MS,
-            );
+            let poison = if number == 8 { 0xdead } else { 0 };
+            let event_id = Id::from_u128(number << 16 | poison);
+            world.arrives(&ClientEvent { event_id, ..event(number, BEGIN_MS) }, BEGIN_MS);
         }
         world.write(Some(Message::Seal));
         while world.server.tables.lock().stored.is_empty() {
