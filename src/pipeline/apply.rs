@@ -104,10 +104,13 @@ fn deleted_by_null(row: &StoredRow<'_>) -> bool {
     row.cells.is_none() && row.format == Format::FlatTombstone
 }
 
-/// The truncate that the change is older than.
+/// The truncate that the change is older than. One that comes after the epoch was raised may be from before: then the
+/// times tell.
 fn truncated(change: &Change, table: &TableMeta) -> Option<Truncated> {
-    let lsn = change.lsn?;
-    table.truncated.filter(|truncate| (table.epoch, lsn) < (truncate.epoch, truncate.lsn))
+    let (truncate, lsn) = (table.truncated?, change.lsn?);
+    let earlier = matches!((change.source_ts_us, truncate.source_ts_us), (Some(new), Some(old)) if new < old);
+    let below = (table.epoch, lsn) < (truncate.epoch, truncate.lsn);
+    (below || (table.epoch > truncate.epoch && earlier)).then_some(truncate)
 }
 
 enum Order {
@@ -262,6 +265,9 @@ mod tests {
         let table = TableMeta { truncated, ..TableMeta::default() };
         let new = change(Some(5), 41, ChangeBody::Upsert(row("a")));
         assert!(matches!(judge(new, 1, &table, None).unwrap(), Judgement::Halt(words) if words.contains("epoch bump")));
+        let bumped = TableMeta { epoch: 1, ..table.clone() };
+        let old = change(Some(99), 39, ChangeBody::Upsert(row("a")));
+        assert_eq!(judge(old, 1, &bumped, None).unwrap(), Judgement::Skip(Outcome::Stale));
         let (row, version) = ((Table::Users, Id::NIL), Version { epoch: 1, lsn: 5, offset: 8 });
         let kept = truncate_row(row, &stored("a"), version, Some(49)).unwrap();
         assert_eq!(kept, Judgement::Skip(Outcome::Stale));

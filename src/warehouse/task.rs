@@ -170,20 +170,20 @@ impl Task {
         // Since when the end of an attempt is not known, and whether it may still run.
         let (mut doubt, mut running) = (None::<Instant>, false);
         loop {
+            if doubt.is_some_and(|since| since.elapsed().as_millis() as i64 > parts.pace.safe_horizon_ms) {
+                match self.settle(piece).await {
+                    Some(settled) => return settled,
+                    None => (doubt, running) = (None, false),
+                }
+            }
             self.wait_for_leave().await;
-            if let Some(since) = doubt {
-                if running && let Err(failure) = self.kill(piece.batch).await {
+            if running {
+                if let Err(failure) = self.kill(piece.batch).await {
                     self.failed(&failure, piece.batch, attempt).await;
                     attempt = attempt.saturating_add(1);
                     continue;
                 }
                 running = false;
-                if since.elapsed().as_millis() as i64 > parts.pace.safe_horizon_ms {
-                    match self.settle(piece).await {
-                        Some(settled) => return settled,
-                        None => doubt = None,
-                    }
-                }
             }
             let id = format!(
                 "nova-{:016x}-{}-{}-{attempt}-{}",
@@ -233,7 +233,8 @@ impl Task {
         }
     }
 
-    /// Waits as long as the table is refused by the lint or the breaker is open.
+    /// Waits as long as the table is refused by the lint or the breaker is open. Who is let through asks the server next:
+    /// of a half-open breaker that is the one trial.
     async fn wait_for_leave(&self) {
         loop {
             if let Some(reason) = self.shared.refusal(self.target) {

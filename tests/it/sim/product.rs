@@ -67,6 +67,8 @@ pub struct Product {
     history: Vec<Message>,
     /// Read and not written yet.
     snapshot: Option<Snapshot>,
+    /// The LSNs began again.
+    promoted: bool,
 }
 
 impl Product {
@@ -75,7 +77,19 @@ impl Product {
         let (tombstones, unknown_column) = (rng.below(2) == 0, rng.below(3) == 0);
         let (tables, history) = Default::default();
         let lsn = 1 << 20;
-        Product { rng, style, tombstones, unknown_column, lsn, commit_us: 0, tables, made: 0, history, snapshot: None }
+        Product {
+            rng,
+            style,
+            tombstones,
+            unknown_column,
+            lsn,
+            commit_us: 0,
+            tables,
+            made: 0,
+            history,
+            snapshot: None,
+            promoted: false,
+        }
     }
 
     /// What one to three concurrent transactions write, in the order of their commits.
@@ -378,9 +392,10 @@ impl Product {
         messages
     }
 
-    /// Empties a table; only the envelope tells.
+    /// Empties a table; only the envelope tells. Not once the LSNs began again: a partition that is behind may then bring
+    /// rows from before, whose LSNs are higher.
     pub fn truncate(&mut self, now_us: i64) -> Vec<Message> {
-        if self.style != Style::Envelope {
+        if self.style != Style::Envelope || self.promoted {
             return Vec::new();
         }
         let table = Table::ALL[self.rng.below(5) as usize];
@@ -397,7 +412,7 @@ impl Product {
     /// Another server goes on in this one's place: its LSNs begin low, its times do not.
     pub fn promote(&mut self, now_us: i64) {
         if matches!(self.style, Style::Envelope | Style::Rewrite) {
-            (self.lsn, self.snapshot) = (1_000, None);
+            (self.lsn, self.snapshot, self.promoted) = (1_000, None, true);
             self.commit_us = now_us.max(self.commit_us + 1_000_000);
             // A new slot does not go back before it.
             self.history.clear();

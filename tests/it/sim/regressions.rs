@@ -202,6 +202,19 @@ fn a_look_is_an_answer_to_the_breaker() {
 }
 
 #[test]
+fn who_looks_before_sending_again_asks_the_breaker_once() {
+    story(Choices::plain(), async |world| {
+        world.server.set(Weather::ViewThrows);
+        world.batch(1..5);
+        world.pass(1_000).await;
+        world.server.set(Weather::Down);
+        world.pass(2 * HOUR_MS).await;
+        world.heal().await;
+        world.check_end();
+    });
+}
+
+#[test]
 fn an_event_ahead_of_its_arrival_counts_once_when_its_key_is_forgotten() {
     story(Choices::plain(), async |world| {
         let (hour, minute) = (HOUR_MS as i64, MINUTE_MS as i64);
