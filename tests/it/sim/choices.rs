@@ -53,7 +53,9 @@ impl Choices {
         // The envelope more often than the others.
         choices.style = Style::ALL[rng.below(6).saturating_sub(2) as usize];
         choices.with_log = rng.below(3) == 0;
-        choices.partitions = [(); 6].map(|()| 1 + rng.below(3));
+        if rng.below(4) > 0 {
+            choices.partitions = [(); 6].map(|()| 1 + rng.below(3));
+        }
         choices
     }
 }

@@ -50,6 +50,13 @@ struct Op {
     lsn: u64,
 }
 
+/// A table was truncated, or the LSNs began again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Upset {
+    Truncated,
+    Promoted,
+}
+
 /// Its LSN, its time and the rows that it read.
 type Snapshot = (u64, i64, Vec<(Table, Id, Row)>);
 
@@ -67,12 +74,15 @@ pub struct Product {
     history: Vec<Message>,
     /// Read and not written yet.
     snapshot: Option<Snapshot>,
-    /// The LSNs began again.
-    promoted: bool,
+    /// Every table's topic has one partition.
+    ordered: bool,
+    /// The last of what makes rows hard to order. Not both where a partition may be behind another: its rows from
+    /// before would come with higher LSNs than the truncate's, and only times would tell.
+    upset: Option<Upset>,
 }
 
 impl Product {
-    pub fn new(seed: u64, style: Style) -> Product {
+    pub fn new(seed: u64, style: Style, ordered: bool) -> Product {
         let mut rng = Rng(seed);
         let (tombstones, unknown_column) = (rng.below(2) == 0, rng.below(3) == 0);
         let (tables, history) = Default::default();
@@ -88,7 +98,8 @@ impl Product {
             made: 0,
             history,
             snapshot: None,
-            promoted: false,
+            ordered,
+            upset: None,
         }
     }
 
@@ -392,12 +403,12 @@ impl Product {
         messages
     }
 
-    /// Empties a table; only the envelope tells. Not once the LSNs began again: a partition that is behind may then bring
-    /// rows from before, whose LSNs are higher.
+    /// Empties a table; only the envelope tells.
     pub fn truncate(&mut self, now_us: i64) -> Vec<Message> {
-        if self.style != Style::Envelope || self.promoted {
+        if self.style != Style::Envelope || (self.upset == Some(Upset::Promoted) && !self.ordered) {
             return Vec::new();
         }
+        self.upset = Some(Upset::Truncated);
         let table = Table::ALL[self.rng.below(5) as usize];
         self.lsn += 8;
         self.commit_us = now_us.max(self.commit_us + 1);
@@ -411,8 +422,9 @@ impl Product {
 
     /// Another server goes on in this one's place: its LSNs begin low, its times do not.
     pub fn promote(&mut self, now_us: i64) {
-        if matches!(self.style, Style::Envelope | Style::Rewrite) {
-            (self.lsn, self.snapshot, self.promoted) = (1_000, None, true);
+        let alone = self.ordered || self.upset != Some(Upset::Truncated);
+        if alone && matches!(self.style, Style::Envelope | Style::Rewrite) {
+            (self.lsn, self.snapshot, self.upset) = (1_000, None, Some(Upset::Promoted));
             self.commit_us = now_us.max(self.commit_us + 1_000_000);
             // A new slot does not go back before it.
             self.history.clear();

@@ -94,7 +94,7 @@ impl World {
         let proxy_ms = if choices.poison_rows { 0 } else { 10 * 60_000 };
         let server = Server::start(rng.next(), choices.window_ms, (choices.slowest_ms, proxy_ms), told);
         server.tables.lock().refuses = choices.poison_rows.then_some(refused as fn(&[u8]) -> bool);
-        let product = Product::new(rng.next(), choices.style);
+        let product = Product::new(rng.next(), choices.style, choices.partitions[..5] == [1; 5]);
         let clients = Clients::new(rng.next());
         let (disk, broker) = (Recorder::new(), Arc::<Mutex<Broker>>::default());
         name_store(&disk, seed);
