@@ -10,8 +10,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::watch;
 
+use crate::breaker::BreakerState;
+
 use super::Target;
-use super::breaker::{Breaker, BreakerState};
+use super::breaker::Breaker;
 use super::lint::Finding;
 use super::outbox::Mark;
 
