@@ -19,8 +19,8 @@ use rustc_hash::FxHashMap;
 
 pub use self::facts::facts;
 pub use self::registry::{
-    FILE_SCHEMAS_MAX, FileSchemas, HttpSchemas, NoSchemas, RegistryError, RegistryHealth, RegistrySettings,
-    SchemaLookup, Schemas, SchemasError,
+    FILE_SCHEMAS_MAX, FileSchemas, HttpSchemas, NoSchemas, RegistryError, RegistrySettings, SchemaLookup, Schemas,
+    SchemasError,
 };
 pub use self::schema::SchemaMismatch;
 pub use self::topics::Topics;

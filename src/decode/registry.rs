@@ -8,7 +8,9 @@ use apache_avro::Schema;
 use apache_avro::schema::Name;
 use rustc_hash::FxHashMap;
 
-pub use self::http::{HttpSchemas, RegistryError, RegistryHealth, RegistrySettings};
+use crate::breaker::BreakerState;
+
+pub use self::http::{HttpSchemas, RegistryError, RegistrySettings};
 
 /// Where the schemas of Avro records come from.
 pub trait Schemas: Send + Sync {
@@ -16,7 +18,7 @@ pub trait Schemas: Send + Sync {
     fn schema(&self, id: u32) -> SchemaLookup;
 
     /// Whether a registry is being asked; `None` where there is none to ask.
-    fn breaker(&self) -> Option<RegistryHealth> {
+    fn breaker(&self) -> Option<BreakerState> {
         None
     }
 }

@@ -1,7 +1,9 @@
 //! `/metrics`: every figure that Prometheus reads, one function per group. Counters and histograms that move with
 //! requests live in [`Observed`]; what others know is read at the scrape. The names are those of `docs/operations.md`.
 
-use std::collections::BTreeMap;
+mod source;
+mod warehouse;
+
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,16 +16,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
-use crate::event::{Action, Outcome};
+use crate::event::Outcome;
 use crate::pipeline::writer::CommitFacts;
-use crate::source::kafka::{BrokerFigures, Figures, KafkaStatus};
 use crate::state::STRUCTURES;
 use crate::state::histogram::Histogram as Counts;
-use crate::warehouse::Target;
-use crate::warehouse::breaker::BreakerState;
-use crate::warehouse::status::Status as WarehouseStatus;
 
-use super::{Edge, Log};
+use super::Edge;
 
 type Labels = Vec<(&'static str, String)>;
 type Real = Gauge<f64, AtomicU64>;
@@ -90,12 +88,13 @@ pub(super) fn render(edge: &Edge) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     let to = &mut registry;
     pipeline(edge, to);
-    source(edge, to);
+    source::source(edge, to);
     edge_counts(edge, to);
     serving(edge, to);
     jobs(edge, to);
     shared_cache(edge, to);
-    warehouse(edge, to);
+    warehouse::warehouse(edge, to);
+    warehouse::breakers(edge, to);
     let mut out = String::new();
     prometheus_client::encoding::text::encode(&mut out, &registry)?;
     Ok(out)
@@ -224,65 +223,6 @@ fn pipeline(edge: &Edge, to: &mut Registry) {
     whole(to, "nova_disk_free_bytes", "Room on the store's disk", usize::try_from(free).unwrap_or(usize::MAX));
 }
 
-fn source(edge: &Edge, to: &mut Registry) {
-    // The local log is never behind: its records are consumed by the commit that makes them durable.
-    let (off, now_ms) = (KafkaStatus::default(), edge.clock.now_ms());
-    let kafka = edge.kafka.as_deref().unwrap_or(&off);
-    let watermarks = kafka.watermarks();
-    let (mut lag, mut records, mut headroom) = (Vec::new(), Vec::new(), Vec::new());
-    for status in edge.shared.partitions() {
-        let name = labels([("topic", &status.name.topic), ("partition", &status.name.partition.to_string())]);
-        let Some(marks) = watermarks.get(&status.name) else {
-            lag.push((name, 0.0));
-            continue;
-        };
-        let (behind, age_ms) = marks.lag(status.row.next, status.row.arrival_ms, now_ms);
-        lag.push((name.clone(), age_ms as f64 / 1e3));
-        records.push((name.clone(), behind as f64));
-        headroom.push((name, marks.headroom(status.row.next) as f64));
-    }
-    gauges(to, "cdc_lag_seconds", "Age of the oldest record that was not read yet, at most", lag);
-    gauges(to, "nova_lag_records", "Records that were not read yet", records);
-    gauges(
-        to,
-        "nova_retention_headroom_records",
-        "Records between what retention deletes next and what is read next",
-        headroom,
-    );
-    let commits = kafka.commits.load(Ordering::Relaxed);
-    total(to, "cdc_offset_commits", "Commits of the store's offsets to Kafka", commits);
-    whole(to, "nova_partitions_assigned", "Partitions that this node reads", kafka.assigned());
-    whole(to, "nova_kafka_up", "1 while a broker is connected", usize::from(kafka.up()));
-    let producing = if let Log::Kafka(producer) = &edge.log { producer.waiting() } else { 0 };
-    whole(to, "nova_kafka_producing", "Client events that Kafka did not acknowledge yet", producing);
-    consumer(&kafka.figures(), to);
-}
-
-/// librdkafka's statistics of the consumer.
-fn consumer(figures: &Figures, to: &mut Registry) {
-    total(to, "nova_kafka_sent_bytes", "Bytes of the consumer's requests", figures.sent_bytes);
-    total(to, "nova_kafka_received_bytes", "Bytes of the brokers' answers", figures.received_bytes);
-    total(to, "nova_kafka_received_messages", "Messages fetched", figures.received_messages);
-    total(to, "nova_kafka_rebalances", "Assignments and revocations of partitions", figures.rebalances);
-    whole(to, "nova_kafka_ahead_bytes", "Bytes fetched ahead of the pipeline", figures.ahead_bytes as usize);
-    let each = || figures.brokers.iter().map(|(id, one)| (labels([("broker", &id.to_string())]), one));
-    let up = each().map(|(name, one)| (name, f64::from(u8::from(one.up))));
-    gauges(to, "nova_kafka_broker_up", "1 while the broker is connected", up);
-    let quantile = |(mut name, one): (Labels, &BrokerFigures)| {
-        let mut last = name.clone();
-        name.push(("quantile", "0.5".to_owned()));
-        last.push(("quantile", "0.99".to_owned()));
-        [(name, one.rtt_p50_seconds), (last, one.rtt_p99_seconds)]
-    };
-    gauges(to, "nova_kafka_broker_rtt_seconds", "Time of requests to the broker", each().flat_map(quantile));
-    let throttle = each().map(|(name, one)| (name, one.throttle_seconds));
-    gauges(to, "nova_kafka_broker_throttle_seconds", "Longest delay for a quota of the broker", throttle);
-    let errors = each().map(|(name, one)| (name, one.errors));
-    counters(to, "nova_kafka_broker_errors", "Requests that failed or timed out", errors);
-    let disconnects = each().map(|(name, one)| (name, one.disconnects));
-    counters(to, "nova_kafka_broker_disconnects", "Connections that were lost", disconnects);
-}
-
 fn edge_counts(edge: &Edge, to: &mut Registry) {
     let observed = &edge.observed;
     one(to, "events_ingested", "Client events accepted over HTTP", observed.events_ingested.clone());
@@ -335,69 +275,4 @@ fn shared_cache(edge: &Edge, to: &mut Registry) {
     let help = "Copies not made or deleted because too many are watched";
     total(to, "nova_shared_copies_dropped", help, counts.dropped);
     total(to, "nova_shared_cache_failures", "Times that the shared cache gave no answer", stats.server_failures);
-}
-
-fn warehouse(edge: &Edge, to: &mut Registry) {
-    let off = WarehouseStatus::default();
-    let status = edge.warehouse.as_deref().unwrap_or(&off);
-    let (targets, now_ms) = (status.targets(), edge.clock.now_ms());
-    let each = || Target::ALL.iter().zip(&targets).map(|(target, counts)| (labels([("table", target.name())]), counts));
-    gauges(
-        to,
-        "nova_outbox_rows",
-        "Rows that wait for ClickHouse",
-        each().map(|(name, one)| (name, one.waiting_rows as f64)),
-    );
-    gauges(
-        to,
-        "nova_outbox_bytes",
-        "Bytes that wait for ClickHouse",
-        each().map(|(name, one)| (name, one.waiting_bytes as f64)),
-    );
-    let age = |oldest: Option<i64>| oldest.map_or(0.0, |oldest_ms| (now_ms - oldest_ms).max(0) as f64 / 1e3);
-    let help = "Age of the oldest row that waits for ClickHouse";
-    gauges(to, "nova_outbox_oldest_seconds", help, each().map(|(name, one)| (name, age(one.oldest_ms))));
-    let stalled = each().map(|(name, one)| (name, f64::from(u8::from(one.stalled.is_some()))));
-    gauges(to, "nova_outbox_stalled", "1 while a table takes no rows before a person acts", stalled);
-    let mut findings = BTreeMap::<&str, f64>::new();
-    status.findings().iter().for_each(|finding| *findings.entry(finding.code).or_default() += 1.0);
-    let findings = findings.into_iter().map(|(code, count)| (labels([("code", code)]), count));
-    let help = "What is wrong with ClickHouse's tables, as nova check tells it, by the hourly look";
-    gauges(to, "nova_clickhouse_findings", help, findings);
-    counters(
-        to,
-        "nova_outbox_acknowledged_rows",
-        "Rows that ClickHouse has",
-        each().map(|(name, one)| (name, one.acknowledged)),
-    );
-    one(to, "clickhouse_query_duration_seconds", "Time of inserts into ClickHouse", status.query_seconds.clone());
-    one(to, "clickhouse_query_errors", "Inserts that ClickHouse did not acknowledge", status.query_errors.clone());
-    let uncertain = status.uncertain_batches.load(Ordering::Relaxed);
-    let help = "Batches found in a table without an acknowledgement: the views may lack them";
-    total(to, "nova_uncertain_batches", help, uncertain);
-    one(to, "mv_refresh_duration_seconds", "Time of the look at the materialised views", status.views_seconds.clone());
-    one(
-        to,
-        "mv_staleness_seconds",
-        "How far the views' newest minute is behind their table's",
-        status.views_staleness.clone(),
-    );
-    if let Some(drift) = &edge.drift {
-        let found = *drift.lock();
-        let events =
-            Action::ALL.map(|action| (labels([("action", action.name())]), found.events[action as usize] as f64));
-        let help = "Events of two days that nova counted and the views did not; below 0 the other way";
-        gauges(to, "nova_views_drift_events", help, events);
-        let help = "Part of the views' 20 top posts of 24 h that nova's trending list lacks";
-        gauges(to, "nova_trending_drift_ratio", help, [(labels([("window", "24h")]), found.trending)]);
-    }
-    let mut breakers = vec![(labels([("target", "clickhouse")]), f64::from(status.breaker_state() as u8))];
-    if let Some(shared) = &edge.shared_cache {
-        let state = if shared.cache.stats().breaker_open { BreakerState::Open } else { BreakerState::Closed };
-        breakers.push((labels([("target", "redis")]), f64::from(state as u8)));
-    }
-    if let Some(state) = edge.schemas.breaker() {
-        breakers.push((labels([("target", "registry")]), f64::from(state as u8)));
-    }
-    gauges(to, "circuit_breaker_state", "0 closed, 1 half-open, 2 open", breakers);
 }

@@ -17,6 +17,7 @@ mod events;
 mod feed_metrics;
 mod gate;
 pub mod idempotency;
+mod lag;
 mod lane;
 pub mod limit;
 mod metrics;

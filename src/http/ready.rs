@@ -6,20 +6,8 @@ use http::header::RETRY_AFTER;
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
-use crate::pipeline::progress::PartitionStatus;
-
 use super::error::RETRY_AFTER_S;
-use super::{Edge, server};
-
-/// How old the oldest record may be that was not read yet, over all partitions, milliseconds.
-pub(super) fn lag_ms(edge: &Edge) -> i64 {
-    let Some(kafka) = &edge.kafka else { return 0 };
-    let (watermarks, now_ms) = (kafka.watermarks(), edge.clock.now_ms());
-    let lag = |status: &PartitionStatus| {
-        Some(watermarks.get(&status.name)?.lag(status.row.next, status.row.arrival_ms, now_ms).1)
-    };
-    edge.shared.partitions().iter().filter_map(lag).max().unwrap_or(0)
-}
+use super::{Edge, lag, server};
 
 /// Every reason; none: ready.
 fn reasons(edge: &Edge) -> Vec<String> {
@@ -46,7 +34,7 @@ fn reasons(edge: &Edge) -> Vec<String> {
             _ => {}
         }
     }
-    let (limits, lag_s) = (edge.gate.limiter.settings(), lag_ms(edge) / 1_000);
+    let (limits, lag_s) = (edge.gate.limiter.settings(), lag::oldest_ms(edge) / 1_000);
     if lag_s > i64::from(limits.lag_max_s) {
         reasons.push(format!("{lag_s} s behind the source: it reads on (limits.lag_max_s {})", limits.lag_max_s));
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::pipeline::writer::EdgeEntry;
 
 use super::auth::revocation;
-use super::{Edge, durable, ready};
+use super::{Edge, durable, lag};
 
 /// How often health is measured.
 const TICK: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ async fn beat(edge: &Arc<Edge>) {
         tokio::time::sleep(TICK).await;
         let delay = asleep.elapsed().saturating_sub(TICK);
         let queue = edge.writer.len() as f64 / edge.writer.capacity().unwrap_or(usize::MAX) as f64;
-        let lag_s = ready::lag_ms(edge) as f64 / 1e3;
+        let lag_s = lag::oldest_ms(edge) as f64 / 1e3;
         edge.gate.limiter.health.tick(queue, delay.as_secs_f64() * 1e3, lag_s);
         ticks = ticks.wrapping_add(1);
         if ticks.is_multiple_of(SWEEP_TICKS) {

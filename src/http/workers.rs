@@ -41,6 +41,7 @@ impl Workers {
             let (handle, (stop, stopped)) = (runtime.handle().clone(), oneshot::channel());
             let thread = std::thread::Builder::new().name(format!("http-{number}"));
             let thread = thread.spawn(move || {
+                in_batches();
                 // Dropped or sent, it is the end.
                 let _ = runtime.block_on(stopped);
                 runtime.shutdown_timeout(END_TIMEOUT);
@@ -72,3 +73,26 @@ impl Workers {
         }
     }
 }
+
+/// Puts the calling thread under `SCHED_BATCH`: where it shares a core it runs once who runs there waits or was there for
+/// its time, not at each packet, so that it finds more requests at once. A process that was given a nice value keeps
+/// that, and the usual policy: the two can only be set together.
+#[cfg(target_os = "linux")]
+fn in_batches() {
+    use thread_priority::unix::{NormalThreadSchedulePolicy::Batch, ThreadSchedulePolicy};
+    use thread_priority::unix::{set_thread_priority_and_policy, thread_native_id};
+    use thread_priority::{ThreadPriority, ThreadPriorityOsValue};
+
+    if rustix::process::getpriority_process(None) != Ok(0) {
+        return;
+    }
+    // As the nice value it is 0.
+    let unchanged = ThreadPriority::Os(ThreadPriorityOsValue::default());
+    let set = set_thread_priority_and_policy(thread_native_id(), unchanged, ThreadSchedulePolicy::Normal(Batch));
+    if let Err(error) = set {
+        tracing::debug!("a thread that serves connections is scheduled like any other: {error}");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn in_batches() {}

@@ -1,19 +1,12 @@
 //! A circuit breaker (M. Nygard, "Release It!"): closed, open after failures in a row, half-open for one trial. Open
 //! never means lost: the work waits.
 
+use crate::breaker::BreakerState;
+
 /// Failures in a row that open it.
 pub const FAILURES_MAX: u32 = 5;
 /// How long it stays open before one trial.
 pub const OPEN_MS: i64 = 1_000;
-
-/// What the metric `circuit_breaker_state` shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum BreakerState {
-    Closed = 0,
-    HalfOpen = 1,
-    Open = 2,
-}
 
 /// See the module. Time is an argument, milliseconds of a clock that never goes back.
 #[derive(Clone, Debug, Default)]

@@ -11,8 +11,10 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use crate::breaker::BreakerState;
+
 use super::Target;
-use super::breaker::{Breaker, BreakerState};
+use super::breaker::Breaker;
 use super::lint::Finding;
 use super::outbox::Mark;
 

@@ -42,19 +42,20 @@ fn used(part: &str) -> Vec<(PathBuf, String)> {
 
 #[test]
 fn data_goes_one_way() {
-    let rules: [(&str, &[&str]); 13] = [
+    let rules: [(&str, &[&str]); 14] = [
         ("event", &[]),
         ("clock", &[]),
+        ("breaker", &[]),
         ("cache", &["cache", "clock"]),
         ("tls", &[]),
-        ("decode", &["decode", "event", "tls"]),
+        ("decode", &["decode", "breaker", "event", "tls"]),
         ("source", &["source", "event"]),
         ("state", &["state", "event"]),
         ("feed", &["feed", "state", "event", "clock"]),
         ("discover", &["discover", "state", "event"]),
-        ("warehouse", &["warehouse", "event", "clock", "tls"]),
+        ("warehouse", &["warehouse", "breaker", "event", "clock", "tls"]),
         ("jobs", &["jobs", "cache", "feed", "discover", "state", "event", "clock"]),
-        ("http/auth", &["event", "tls"]),
+        ("http/auth", &["breaker", "event", "tls"]),
         ("http/limit", &["event"]),
     ];
     for (part, allowed) in rules {

@@ -15,6 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::breaker::BreakerState;
 use crate::tls::{self, Connector, TlsError, causes};
 
 use super::{FILE_SCHEMAS_MAX, SchemaLookup, Schemas, parse_schema};
@@ -60,17 +61,6 @@ pub enum RegistryError {
     Tls(#[from] TlsError),
     #[error("the registry's thread cannot start: {0}")]
     Thread(#[from] std::io::Error),
-}
-
-/// Whether the registry is being asked, for the metric `circuit_breaker_state`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum RegistryHealth {
-    Closed = 0,
-    /// Its time has come; the next lookup tries.
-    HalfOpen = 1,
-    /// It failed five times in a row and is left alone until its time.
-    Open = 2,
 }
 
 type Now = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -137,18 +127,18 @@ impl HttpSchemas {
         Ok(HttpSchemas { shared, requests, now_ms })
     }
 
-    pub fn health(&self) -> RegistryHealth {
+    pub fn health(&self) -> BreakerState {
         let cache = self.shared.cache.lock();
         match cache.breaker.failures {
-            0..BREAKER_FAILURES => RegistryHealth::Closed,
-            _ if (self.now_ms)() < cache.breaker.retry_at_ms => RegistryHealth::Open,
-            _ => RegistryHealth::HalfOpen,
+            0..BREAKER_FAILURES => BreakerState::Closed,
+            _ if (self.now_ms)() < cache.breaker.retry_at_ms => BreakerState::Open,
+            _ => BreakerState::HalfOpen,
         }
     }
 }
 
 impl Schemas for HttpSchemas {
-    fn breaker(&self) -> Option<RegistryHealth> {
+    fn breaker(&self) -> Option<BreakerState> {
         Some(self.health())
     }
 

@@ -20,6 +20,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 
+use crate::breaker::BreakerState;
 use crate::event::Id;
 
 use self::cache::TokenCache;
@@ -102,7 +103,7 @@ impl Verified {
 enum KeySource {
     Development,
     File { path: PathBuf, last: Mutex<String> },
-    Url { fetch: Box<Fetch>, wanted: Notify },
+    Url { fetch: Box<Fetch>, wanted: Notify, breaker: Mutex<BreakerState> },
 }
 
 /// Checks tokens; signs them with the development key.
@@ -139,7 +140,8 @@ impl Auth {
             }
             (None, Some(url)) => {
                 let fetch = Box::new(Fetch::new(url).map_err(KeyError::Url)?);
-                (KeySource::Url { fetch, wanted: Notify::new() }, KeySet::default())
+                let breaker = Mutex::new(BreakerState::Closed);
+                (KeySource::Url { fetch, wanted: Notify::new(), breaker }, KeySet::default())
             }
             (None, None) => {
                 let key = EncodingKey::from_ed_pem(&pem)?;
@@ -245,6 +247,14 @@ impl Auth {
     /// The public keys, for `/.well-known/jwks.json`.
     pub fn jwks(&self) -> Arc<str> {
         Arc::clone(&self.keys.read().text)
+    }
+
+    /// Whether `auth.jwks_url` is being asked; `None` where there is no address to ask.
+    pub fn breaker(&self) -> Option<BreakerState> {
+        match &self.source {
+            KeySource::Url { breaker, .. } => Some(*breaker.lock()),
+            KeySource::Development | KeySource::File { .. } => None,
+        }
     }
 
     /// Whether there is a key to check tokens with: not before the first answer of `auth.jwks_url`.

@@ -10,6 +10,7 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
+use crate::breaker::BreakerState;
 use crate::tls::{self, Connector, causes};
 
 use super::Auth;
@@ -92,11 +93,12 @@ impl Auth {
                     tracing::warn!("auth.jwks_file: {} {error}; the keys stay as they were", path.display());
                 }
             },
-            super::KeySource::Url { fetch, wanted } => {
+            super::KeySource::Url { fetch, wanted, breaker } => {
                 let mut backoff = BACKOFF_FIRST;
                 loop {
                     match fetch.get().await {
                         Ok(keys) => {
+                            *breaker.lock() = BreakerState::Closed;
                             self.replace(keys);
                             backoff = BACKOFF_FIRST;
                             tokio::time::sleep(FETCH_SOONEST).await;
@@ -105,7 +107,9 @@ impl Auth {
                         }
                         Err(error) => {
                             tracing::warn!("auth.jwks_url: {error}; the keys stay as they were");
+                            *breaker.lock() = BreakerState::Open;
                             tokio::time::sleep(backoff).await;
+                            *breaker.lock() = BreakerState::HalfOpen;
                             backoff = (backoff * 2).min(BACKOFF_LAST);
                         }
                     }

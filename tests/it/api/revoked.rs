@@ -146,4 +146,13 @@ fn tokens_of_a_configured_address_are_taken_and_the_development_key_is_not() {
     }
     assert_eq!(client.get("/api/v1/feed", &issuer.headers(Id::from_u128(1))).status, 200);
     assert_eq!(client.get("/api/v1/feed", &live.headers(Id::from_u128(1))).status, 401);
+    let shown = |client: &mut Client| String::from_utf8(client.get("/metrics", "").body).unwrap();
+    assert!(shown(&mut client).contains("circuit_breaker_state{target=\"jwks\"} 0"));
+    // An address that does not answer is told.
+    let keys = KeySettings { jwks_url: Some("http://127.0.0.1:1/keys".to_owned()), ..KeySettings::default() };
+    let live = Live::with(EdgeSettings { keys, ..EdgeSettings::default() });
+    let mut client = live.client();
+    while shown(&mut client).contains("circuit_breaker_state{target=\"jwks\"} 0") {
+        assert!(std::time::Instant::now() < until);
+    }
 }

@@ -69,6 +69,9 @@ fn accepted_events_survive_kill_9_and_sigterm_exits_0() {
     }
 }
 
+/// More than clients get before the end.
+const ANSWERS_MAX: usize = 1 << 16;
+
 /// Asks until the server is gone; the numbers of the requests that were answered with 202.
 fn publish(addr: SocketAddr, headers: &str, first: u128, now_ms: i64, confirmed: &crossbeam_channel::Sender<u128>) {
     let Ok(stream) = std::net::TcpStream::connect(addr) else { return };
@@ -87,7 +90,7 @@ fn sigterm_under_load_ends_in_ten_seconds_and_keeps_every_202() {
     let dir = tempfile::tempdir().unwrap();
     let (headers, now_ms) = (headers(dir.path()), nova::clock::Clock::System.now_ms());
     let (mut child, addr) = serve(dir.path());
-    let (confirmed, answers) = crossbeam_channel::unbounded();
+    let (confirmed, answers) = crossbeam_channel::bounded(ANSWERS_MAX);
     let clients = (0..4u128).map(|number| {
         let (headers, confirmed) = (headers.clone(), confirmed.clone());
         std::thread::spawn(move || publish(addr, &headers, number << 64, now_ms, &confirmed))
@@ -130,7 +133,7 @@ fn a_loop_of_crashes_recovers_in_five_seconds_each_time() {
             assert_eq!(answer.json()["accepted"], 50);
         }
         // The death is in the middle of something.
-        let (confirmed, answers) = crossbeam_channel::unbounded();
+        let (confirmed, answers) = crossbeam_channel::bounded(ANSWERS_MAX);
         let (headers, first) = (headers.clone(), (round + 1) << 64);
         let client = std::thread::spawn(move || publish(addr, &headers, first, now_ms, &confirmed));
         answers.recv().unwrap();

@@ -86,7 +86,7 @@ fn a_registry_that_fails_is_left_alone_for_a_while_and_nothing_is_unknown() {
     let fake = Fake::start(vec![(503, ""), (404, "<html>"), (401, ""), (500, MISSING), (200, "{}"), (200, LONG)]);
     let (schemas, now) = schemas(&fake.url);
     for (failure, pause_ms) in [200, 400, 800, 1_600, 3_200].into_iter().enumerate() {
-        assert_eq!(schemas.health(), RegistryHealth::Closed);
+        assert_eq!(schemas.health(), BreakerState::Closed);
         for _ in 0..3 {
             assert!(matches!(ask(&schemas, 7), SchemaLookup::Unavailable(_)));
         }
@@ -94,13 +94,13 @@ fn a_registry_that_fails_is_left_alone_for_a_while_and_nothing_is_unknown() {
         assert!(matches!(ask(&schemas, 7), SchemaLookup::Unavailable(_)));
         assert_eq!(fake.asked(), failure + 1);
         if failure == 4 {
-            assert_eq!(schemas.health(), RegistryHealth::Open);
+            assert_eq!(schemas.health(), BreakerState::Open);
         }
         now.fetch_add(1, Ordering::SeqCst);
     }
-    assert_eq!(schemas.health(), RegistryHealth::HalfOpen);
+    assert_eq!(schemas.health(), BreakerState::HalfOpen);
     assert!(matches!(ask(&schemas, 7), SchemaLookup::Found(_)));
-    assert_eq!(schemas.health(), RegistryHealth::Closed);
+    assert_eq!(schemas.health(), BreakerState::Closed);
 }
 
 #[test]
