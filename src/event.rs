@@ -26,6 +26,9 @@ pub struct Record {
 /// Timestamps that a record may carry: 1970 to 2100, epoch milliseconds.
 pub const TIMESTAMP_MS_RANGE: std::ops::Range<i64> = 0..4_102_444_800_000;
 
+/// A client event's time may be so far ahead of its arrival: clocks differ.
+pub const EVENT_MAX_AHEAD_MS: i64 = 5 * 60_000;
+
 /// A key or value longer than this is kept cut in the dead letters.
 pub const DEAD_VALUE_MAX_BYTES: usize = 1 << 20;
 

@@ -12,7 +12,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::decode::client;
-use crate::event::{Id, Outcome};
+use crate::event::{EVENT_MAX_AHEAD_MS, Id, Outcome};
 use crate::source::kafka::ProduceError;
 use crate::source::local::Settled;
 
@@ -25,8 +25,6 @@ use super::{Edge, Log, server};
 
 /// Events of one request.
 pub const EVENTS_MAX: usize = 100;
-/// An event's time may be so far ahead of ours.
-const AHEAD_MAX_MS: i64 = 5 * 60_000;
 const AGE_MAX_MS: i64 = 86_400_000;
 /// How long a request waits for its commit.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
@@ -179,7 +177,7 @@ fn value(
     if event.user_id != subject.user && !subject.has_role(ADMIN_OR_SERVICE) {
         return Err(Problem::SubjectMismatch);
     }
-    if !(now_ms - AGE_MAX_MS..=now_ms + AHEAD_MAX_MS).contains(&event.event_time_ms) {
+    if !(now_ms - AGE_MAX_MS..=now_ms + EVENT_MAX_AHEAD_MS).contains(&event.event_time_ms) {
         let detail = "event_time: must be within the last 24 hours, at most 5 minutes ahead".to_owned();
         return Ok(Err(("event-time-out-of-range", detail)));
     }

@@ -5,7 +5,7 @@ use nova_storage::codec::CodecError;
 
 use crate::event::{Cell, Change, ChangeBody, Format, Id, Op, Outcome, Row, Table};
 
-use super::meta::TableMeta;
+use super::meta::{TableMeta, Truncated};
 use super::rows::{StoredRow, Version, decode_cells, encode_cells};
 
 /// What becomes of a change.
@@ -34,14 +34,23 @@ pub struct Written {
 /// Judges an upsert, delete or tombstone (a truncate concerns the whole table: the writer's).
 pub fn judge(change: Change, offset: i64, table: &TableMeta, stored: Option<&[u8]>) -> Result<Judgement, CodecError> {
     let stored = stored.map(StoredRow::decode).transpose()?;
-    if truncated(&change, table) {
-        return Ok(Judgement::Skip(Outcome::Stale));
+    if let Some(truncate) = truncated(&change, table) {
+        return Ok(match began_again(change.op, change.source_ts_us, truncate.source_ts_us) {
+            true => Judgement::Halt(regression(change.lsn.unwrap_or(0), truncate.lsn, change.key, change.table)),
+            false => Judgement::Skip(Outcome::Stale),
+        });
     }
     let tombstone = matches!(change.body, ChangeBody::Tombstone);
     if tombstone && !stored.as_ref().is_some_and(|row| row.cells.is_some() && row.format == Format::FlatTombstone) {
         return Ok(Judgement::Skip(Outcome::Ignored));
     }
-    let lsn = change.lsn.or(stored.as_ref().map(|row| row.version.lsn)).unwrap_or(0);
+    let known = stored.as_ref().map(|row| row.version.lsn);
+    let lsn = match stored.as_ref().is_some_and(deleted_by_null) {
+        // A null value has no LSN: what comes after it is newer by its offset, also when the connector repeats both.
+        true => change.lsn.max(known),
+        false => change.lsn.or(known),
+    };
+    let lsn = lsn.unwrap_or(0);
     let version = Version { epoch: table.epoch, lsn, offset };
     let old = stored.as_ref().and_then(|row| row.cells).map(decode_cells).transpose()?;
     let (key, of) = (change.key, change.table);
@@ -56,7 +65,7 @@ pub fn judge(change: Change, offset: i64, table: &TableMeta, stored: Option<&[u8
         match order(&version, change.op, change.source_ts_us, row, old == new) {
             Order::Newer => {}
             Order::Skip(outcome) => return Ok(Judgement::Skip(outcome)),
-            Order::Regression => return Ok(Judgement::Halt(regression(&version, row, key, of))),
+            Order::Regression => return Ok(Judgement::Halt(regression(version.lsn, row.version.lsn, key, of))),
         }
     }
     // A tombstone record carries no format of its own.
@@ -70,20 +79,39 @@ pub fn judge(change: Change, offset: i64, table: &TableMeta, stored: Option<&[u8
     Ok(Judgement::Write(Box::new(Written { version, stored, old, new, unfilled })))
 }
 
-/// The bytes of a row that an applied truncate deletes.
-pub fn truncate_row(stored: &[u8], version: Version, source_ts_us: Option<i64>) -> Result<Option<Written>, CodecError> {
+/// What an applied truncate does to one row: `version` and time are the truncate's.
+pub fn truncate_row(
+    (table, key): (Table, Id),
+    stored: &[u8],
+    version: Version,
+    source_ts_us: Option<i64>,
+) -> Result<Judgement, CodecError> {
     let row = StoredRow::decode(stored)?;
-    let newer = (version.epoch, version.lsn) > (row.version.epoch, row.version.lsn);
-    let Some(old) = row.cells.filter(|_| newer).map(decode_cells).transpose()? else { return Ok(None) };
+    let Some(old) = row.cells.map(decode_cells).transpose()? else { return Ok(Judgement::Skip(Outcome::Stale)) };
+    // A row of the new epoch may have come before the epoch was raised: then the times tell.
+    let later = matches!((row.source_ts_us, source_ts_us), (Some(row), Some(truncate)) if row > truncate);
+    let of_earlier = version.epoch > row.version.epoch && !later;
+    let of_this = version.epoch == row.version.epoch && version.lsn > row.version.lsn;
+    match order(&version, Op::Truncate, source_ts_us, &row, false) {
+        Order::Newer if of_this || of_earlier => {}
+        Order::Newer | Order::Skip(_) => return Ok(Judgement::Skip(Outcome::Stale)),
+        Order::Regression => return Ok(Judgement::Halt(regression(version.lsn, row.version.lsn, key, table))),
+    }
     let stored = StoredRow { version, format: row.format, source_ts_us, cells: None }.encode();
-    Ok(Some(Written { version, stored, old: Some(old), new: None, unfilled: 0 }))
+    Ok(Judgement::Write(Box::new(Written { version, stored, old: Some(old), new: None, unfilled: 0 })))
 }
 
-fn truncated(change: &Change, table: &TableMeta) -> bool {
-    match (table.truncated, change.lsn) {
-        (Some((epoch, truncate)), Some(lsn)) => (table.epoch, lsn) < (epoch, truncate),
-        _ => false,
-    }
+fn deleted_by_null(row: &StoredRow<'_>) -> bool {
+    row.cells.is_none() && row.format == Format::FlatTombstone
+}
+
+/// The truncate that the change is older than. One that comes after the epoch was raised may be from before: then the
+/// times tell.
+fn truncated(change: &Change, table: &TableMeta) -> Option<Truncated> {
+    let (truncate, lsn) = (table.truncated?, change.lsn?);
+    let earlier = matches!((change.source_ts_us, truncate.source_ts_us), (Some(new), Some(old)) if new < old);
+    let below = (table.epoch, lsn) < (truncate.epoch, truncate.lsn);
+    (below || (table.epoch > truncate.epoch && earlier)).then_some(truncate)
 }
 
 enum Order {
@@ -101,19 +129,21 @@ fn order(version: &Version, op: Op, source_ts_us: Option<i64>, row: &StoredRow<'
         std::cmp::Ordering::Equal if same => Order::Skip(Outcome::Duplicate),
         std::cmp::Ordering::Equal if version.offset > row.version.offset => Order::Newer,
         std::cmp::Ordering::Equal => Order::Skip(Outcome::Stale),
-        std::cmp::Ordering::Less => match (source_ts_us, row.source_ts_us) {
-            (Some(new), Some(old)) if new > old && op != Op::Read => Order::Regression,
-            _ => Order::Skip(Outcome::Stale),
-        },
+        std::cmp::Ordering::Less if began_again(op, source_ts_us, row.source_ts_us) => Order::Regression,
+        std::cmp::Ordering::Less => Order::Skip(Outcome::Stale),
     }
 }
 
-fn regression(version: &Version, row: &StoredRow<'_>, key: Id, table: Table) -> String {
+/// Whether a change with a lower LSN has the later commit.
+fn began_again(op: Op, source_ts_us: Option<i64>, stored_ts_us: Option<i64>) -> bool {
+    op != Op::Read && matches!((source_ts_us, stored_ts_us), (Some(new), Some(old)) if new > old)
+}
+
+fn regression(lsn: u64, stored: u64, key: Id, table: Table) -> String {
     format!(
-        "lsn_regression: row {key} came with LSN {} below the stored {} although its commit is newer: the source's log \
+        "lsn_regression: row {key} came with LSN {lsn} below the stored {stored} although its commit is newer: the source's log \
          began again (a restored or promoted server). If that is so, raise the table's epoch and go on: \
-         nova cdc epoch bump {table}",
-        version.lsn, row.version.lsn
+         nova cdc epoch bump {table}"
     )
 }
 
@@ -215,14 +245,56 @@ mod tests {
 
     #[test]
     fn rows_from_before_an_applied_truncate_are_stale() {
-        let table = TableMeta { truncated: Some((0, 100)), ..TableMeta::default() };
+        let truncated = Some(Truncated { epoch: 0, lsn: 100, source_ts_us: Some(40) });
+        let table = TableMeta { truncated, ..TableMeta::default() };
         let old = change(Some(99), 1, ChangeBody::Upsert(row("a")));
         assert_eq!(judge(old, 1, &table, None).unwrap(), Judgement::Skip(Outcome::Stale));
         let new = change(Some(101), 1, ChangeBody::Upsert(row("a")));
         assert!(matches!(judge(new, 1, &table, None).unwrap(), Judgement::Write(_)));
         let version = Version { epoch: 0, lsn: 101, offset: 3 };
-        assert!(truncate_row(&stored("a"), version, None).unwrap().is_some());
+        let row = (Table::Users, Id::NIL);
+        assert!(write(truncate_row(row, &stored("a"), version, None).unwrap()).new.is_none());
         let version = Version { epoch: 0, lsn: 99, offset: 3 };
-        assert!(truncate_row(&stored("a"), version, None).unwrap().is_none());
+        let older = truncate_row(row, &stored("a"), version, Some(49)).unwrap();
+        assert_eq!(older, Judgement::Skip(Outcome::Stale));
+    }
+
+    /// Found by the simulation: new rows were stale, and a truncate took rows that were newer.
+    #[test]
+    fn rows_and_truncates_of_a_source_whose_lsns_began_again_are_told_by_their_times() {
+        let truncated = Some(Truncated { epoch: 0, lsn: 100, source_ts_us: Some(40) });
+        let table = TableMeta { truncated, ..TableMeta::default() };
+        let new = change(Some(5), 41, ChangeBody::Upsert(row("a")));
+        assert!(matches!(judge(new, 1, &table, None).unwrap(), Judgement::Halt(words) if words.contains("epoch bump")));
+        let bumped = TableMeta { epoch: 1, ..table.clone() };
+        let old = change(Some(99), 39, ChangeBody::Upsert(row("a")));
+        assert_eq!(judge(old, 1, &bumped, None).unwrap(), Judgement::Skip(Outcome::Stale));
+        let (row, version) = ((Table::Users, Id::NIL), Version { epoch: 1, lsn: 5, offset: 8 });
+        let kept = truncate_row(row, &stored("a"), version, Some(49)).unwrap();
+        assert_eq!(kept, Judgement::Skip(Outcome::Stale));
+        assert!(write(truncate_row(row, &stored("a"), version, Some(51)).unwrap()).new.is_none());
+    }
+
+    /// Found by the simulation: the rows stayed.
+    #[test]
+    fn a_truncate_of_a_source_whose_lsns_began_again_halts_the_table() {
+        let version = Version { epoch: 0, lsn: 5, offset: 8 };
+        let halted = truncate_row((Table::Users, Id::NIL), &stored("a"), version, Some(51)).unwrap();
+        assert!(matches!(halted, Judgement::Halt(words) if words.starts_with("lsn_regression")));
+    }
+
+    /// Found by the simulation: the insert was stale, and the update after it had holes.
+    #[test]
+    fn an_insert_after_a_repeated_null_value_brings_the_row_back() {
+        let bare = |lsn, body| Change { format: Format::FlatTombstone, ..change(Some(lsn), 50, body) };
+        let live = write(judged(bare(105, ChangeBody::Upsert(row("b"))), 7, None)).stored;
+        let null = Change { lsn: None, ..bare(0, ChangeBody::Tombstone) };
+        let gone = write(judged(null, 8, Some(&live)));
+        let back = write(judged(bare(104, ChangeBody::Upsert(row("a"))), 9, Some(&gone.stored)));
+        assert!(back.version > gone.version && back.new == Some(row("a")));
+        let mut holes = row("b");
+        holes.cells[1] = Cell::Unavailable;
+        let filled = judged(bare(105, ChangeBody::Upsert(holes)), 10, Some(&back.stored));
+        assert_eq!(filled, Judgement::Skip(Outcome::Duplicate), "its hole is filled from the row that is back");
     }
 }

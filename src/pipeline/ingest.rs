@@ -29,6 +29,16 @@ pub enum IngestError {
     Source(#[from] SourceError),
 }
 
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Polled,
+    /// The store takes nothing for now.
+    Paused,
+    /// The source is finished, or the writer is gone.
+    Ended,
+}
+
 /// What ingest knows of a partition.
 struct Slot {
     name: TopicPartition,
@@ -77,6 +87,8 @@ pub struct Ingest {
     /// The slot of the record before: records of one partition come in runs.
     last: Option<u32>,
     faults: Vec<(u32, String)>,
+    /// Of the poll at hand; empty between polls.
+    records: Vec<Record>,
 }
 
 impl Ingest {
@@ -96,30 +108,36 @@ impl Ingest {
         });
         let slots = slots.collect();
         let limits = PollLimits::default();
-        Ingest { source, decoder, shared, out, limits, slots, index, last: None, faults: Vec::new() }
+        let (faults, records) = (Vec::new(), Vec::new());
+        Ingest { source, decoder, shared, out, limits, slots, index, last: None, faults, records }
     }
 
     /// Runs until the source ends or the process stops.
     pub fn run(mut self) -> Result<(), IngestError> {
-        let mut records = Vec::new();
         while !self.shared.stopping() {
-            self.obey()?;
-            self.retry()?;
-            if self.shared.over_quota() {
-                self.source.idle()?;
-                self.shared.rest(self.limits.wait);
-                continue;
-            }
-            let polled = self.source.poll(&self.limits, &mut records)?;
-            let batch = self.batch(&mut records)?;
-            if !self.hand_over(batch) {
-                break;
-            }
-            if matches!(polled, Polled::End) && self.slots.iter().all(|slot| slot.retry_at.is_none()) {
-                break;
+            match self.step()? {
+                Step::Polled => {}
+                Step::Paused => self.shared.rest(self.limits.wait),
+                Step::Ended => break,
             }
         }
         Ok(())
+    }
+
+    /// One poll, and what it brought handed over.
+    pub fn step(&mut self) -> Result<Step, IngestError> {
+        self.obey()?;
+        self.retry()?;
+        if self.shared.over_quota() {
+            self.source.idle()?;
+            return Ok(Step::Paused);
+        }
+        let mut records = std::mem::take(&mut self.records);
+        let polled = self.source.poll(&self.limits, &mut records)?;
+        let batch = self.batch(&mut records)?;
+        self.records = records;
+        let ended = matches!(polled, Polled::End) && self.slots.iter().all(|slot| slot.retry_at.is_none());
+        Ok(if self.hand_over(batch) && !ended { Step::Polled } else { Step::Ended })
     }
 
     fn batch(&mut self, records: &mut Vec<Record>) -> Result<Batch, IngestError> {

@@ -14,13 +14,22 @@ const META_VERSION: u8 = 2;
 const KEY: &str = "writer";
 const WHAT: &str = "writer record";
 
+/// An applied truncate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Truncated {
+    pub epoch: u16,
+    pub lsn: u64,
+    /// Time of its commit, epoch microseconds; earlier versions did not keep it.
+    pub source_ts_us: Option<i64>,
+}
+
 /// What the writer remembers of a source table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableMeta {
     /// Raised by hand after the source's LSNs began again (`lsn_regression`).
     pub epoch: u16,
-    /// The latest applied truncate, as (epoch, LSN): rows older than it are gone, also those still on their way.
-    pub truncated: Option<(u16, u64)>,
+    /// The latest applied truncate: rows older than it are gone, also those still on their way.
+    pub truncated: Option<Truncated>,
     /// Why the table takes no more changes, in words for a person.
     pub halt: Option<Box<str>>,
     /// A person's decision about the truncate that halted the table: consumed by the next one.
@@ -111,10 +120,11 @@ impl Meta {
             out.put_varint(u64::from(table.epoch));
             match table.truncated {
                 None => out.put_u8(0),
-                Some((epoch, lsn)) => {
-                    out.put_u8(1);
+                Some(Truncated { epoch, lsn, source_ts_us }) => {
+                    out.put_u8(if source_ts_us.is_some() { 2 } else { 1 });
                     out.put_varint(u64::from(epoch));
                     out.put_varint(lsn);
+                    source_ts_us.into_iter().for_each(|ts_us| out.put_zigzag(ts_us));
                 }
             }
             out.put_optional_bytes(table.halt.as_deref().map(str::as_bytes));
@@ -152,7 +162,11 @@ impl Meta {
             table.epoch = epoch(&mut reader)?;
             table.truncated = match reader.u8()? {
                 0 => None,
-                1 => Some((epoch(&mut reader)?, reader.varint()?)),
+                1 => Some(Truncated { epoch: epoch(&mut reader)?, lsn: reader.varint()?, source_ts_us: None }),
+                2 => {
+                    let (epoch, lsn) = (epoch(&mut reader)?, reader.varint()?);
+                    Some(Truncated { epoch, lsn, source_ts_us: Some(reader.zigzag()?) })
+                }
                 _ => return Err(CodecError::Invalid(WHAT)),
             };
             if let Some(halt) = reader.optional_bytes()? {
@@ -185,12 +199,12 @@ mod tests {
         fn it_round_trips(
             numbers: (u64, u64, u64, u64, i64, u64),
             counted: Option<(bool, bool)>,
-            tables: [(u16, Option<(u16, u64)>, Option<String>, (u32, u32, bool)); 5],
+            tables: [(u16, Option<(u16, u64, Option<i64>)>, Option<String>, (u32, u32, bool)); 5],
         ) {
             let (store_id, dead_next, covered, checkpoint_bytes, dedup_floor_ms, audit_next) = numbers;
             let tables = tables.map(|(epoch, truncated, halt, partitions)| TableMeta {
                 epoch,
-                truncated,
+                truncated: truncated.map(|(epoch, lsn, source_ts_us)| Truncated { epoch, lsn, source_ts_us }),
                 halt: halt.map(Into::into),
                 truncate_once: truncated.map(|_| TruncatePolicy::Apply),
                 partitions: partitions.0,

@@ -70,7 +70,12 @@ impl ClickHouse {
     pub fn new(settings: &ClickHouseSettings) -> Result<ClickHouse, TlsError> {
         let connector = tls::connector(&settings.url, settings.ca_file.as_deref())?;
         let http = HttpClient::builder(TokioExecutor::new()).pool_idle_timeout(IDLE_MAX).build(connector);
-        let mut bare = Client::with_http_client(http).with_url(&settings.url).with_compression(Compression::None);
+        Ok(ClickHouse::over(Client::with_http_client(http), settings))
+    }
+
+    /// Over a client of the caller's, e.g. one whose connections stay within the process.
+    pub fn over(client: Client, settings: &ClickHouseSettings) -> ClickHouse {
+        let mut bare = client.with_url(&settings.url).with_compression(Compression::None);
         if let Some(user) = &settings.user {
             bare = bare.with_user(user);
         }
@@ -79,7 +84,7 @@ impl ClickHouse {
         }
         let client = bare.clone().with_database(&settings.database);
         let ClickHouseSettings { database, layout, timeout, .. } = settings;
-        Ok(ClickHouse { bare, client, database: database.clone(), layout: layout.clone(), timeout: *timeout })
+        ClickHouse { bare, client, database: database.clone(), layout: layout.clone(), timeout: *timeout }
     }
 
     pub fn database(&self) -> &str {

@@ -175,6 +175,14 @@ fn text_width(bytes: &[u8]) -> Result<usize, NotRows> {
     Err(NotRows)
 }
 
+/// Whose event a row of `post_events` is, which nova takes once: (event id, user id).
+pub fn event_key(row: &[u8]) -> (Id, Id) {
+    (id(row), id(row.get(EVENT_USER_AT..).unwrap_or_default()))
+}
+
+/// Where the user's id lies: after the event's id and its time.
+const EVENT_USER_AT: usize = 24;
+
 /// The id that a row begins with: the primary key, or the event's id.
 pub fn id(row: &[u8]) -> Id {
     let half = |at: usize| row.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);

@@ -73,7 +73,7 @@ impl Sender {
         let status = Arc::clone(&parts.status);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name("warehouse".to_owned());
-        let thread = thread.spawn(move || tokio::task::LocalSet::new().block_on(&runtime, run(parts, stopped)))?;
+        let thread = thread.spawn(move || tokio::task::LocalSet::new().block_on(&runtime, deliver(parts, stopped)))?;
         Ok(Sender { thread, stop, status })
     }
 
@@ -96,7 +96,8 @@ pub(super) struct Shared {
     prepared: OnceCell<()>,
 }
 
-async fn run(parts: SenderParts, mut stopped: watch::Receiver<bool>) {
+/// The delivery itself, within a [`tokio::task::LocalSet`], until it is told to stop.
+pub async fn deliver(parts: SenderParts, mut stopped: watch::Receiver<bool>) {
     let shared = Rc::new(Shared { parts, prepared: OnceCell::new() });
     for target in Target::ALL {
         tokio::task::spawn_local(Task::new(Rc::clone(&shared), target).run());

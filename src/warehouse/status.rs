@@ -8,7 +8,8 @@ use parking_lot::{Condvar, Mutex};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use tokio::sync::watch;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use crate::breaker::BreakerState;
 
@@ -48,10 +49,11 @@ struct Inner {
 pub struct Status {
     inner: Mutex<Inner>,
     changed: Condvar,
-    commits: watch::Sender<u64>,
+    /// Wakes in the order of waiting, so that a simulation is repeatable.
+    commits: Notify,
     breaker: Mutex<Breaker>,
     /// The breaker's clock: wall time may stand still or go back.
-    born: Instant,
+    born: tokio::time::Instant,
     pub query_seconds: Histogram,
     pub query_errors: Counter,
     /// Of the last look at the materialised views: how long it took, and how far they are behind.
@@ -66,9 +68,9 @@ impl Default for Status {
         Status {
             inner: Mutex::default(),
             changed: Condvar::new(),
-            commits: watch::Sender::new(0),
+            commits: Notify::new(),
             breaker: Mutex::default(),
-            born: Instant::now(),
+            born: tokio::time::Instant::now(),
             query_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
             query_errors: Counter::default(),
             views_seconds: Gauge::default(),
@@ -153,11 +155,12 @@ impl Status {
             *known = TargetStatus { stalled, ..counts };
         }
         self.changed.notify_all();
-        self.commits.send_modify(|commits| *commits += 1);
+        self.commits.notify_waiters();
     }
 
-    pub(super) fn commits(&self) -> watch::Receiver<u64> {
-        self.commits.subscribe()
+    /// Ends with the first commit after it is enabled.
+    pub(super) fn next_commit(&self) -> Notified<'_> {
+        self.commits.notified()
     }
 
     pub(super) fn stall(&self, target: Target, reason: Option<Arc<str>>) {

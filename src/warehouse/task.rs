@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use nova_storage::codec::OutboxBatch;
+use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::event::Id;
@@ -15,7 +17,7 @@ use super::bisect::{Isolated, isolate};
 use super::lint;
 use super::outbox::{self, AHEAD_MAX_BATCHES, DeadRow, OPEN_MAX, Settled};
 use super::sender::Shared;
-use super::verdict::{Failure, Verdict, row_hint, verdict};
+use super::verdict::{Failure, Verdict, may_be_stored, row_hint, verdict};
 use super::{Target, rows};
 
 /// Attempts with an unknown error code before its rows are looked at.
@@ -27,8 +29,8 @@ pub(super) struct Task {
     target: Target,
     /// Batches that the writer was told of and has not taken out yet.
     reported: BTreeSet<u64>,
-    /// The batches that an earlier process may have sent: what it did with them is not known.
-    inherited: Option<BTreeSet<u64>>,
+    /// The batches that an earlier process may have sent, whole or in pieces.
+    inherited: BTreeSet<u64>,
 }
 
 /// An earlier process was at most so far into what is sealed now: those ahead, the one on its way, and as many as were
@@ -43,15 +45,20 @@ enum Left {
 
 impl Task {
     pub fn new(shared: Rc<Shared>, target: Target) -> Task {
-        Task { shared, target, reported: BTreeSet::new(), inherited: None }
+        Task { shared, target, reported: BTreeSet::new(), inherited: BTreeSet::new() }
     }
 
     /// Runs until the writer is gone or the store cannot be read.
     pub async fn run(mut self) {
-        let mut commits = self.shared.parts.status.commits();
+        let status = Arc::clone(&self.shared.parts.status);
+        match self.sealed(INHERITED_MAX) {
+            Ok(found) => self.inherited = found.into_iter().map(|(batch, _)| batch).collect(),
+            Err(error) => return self.unreadable(&error),
+        }
         loop {
-            // Seen before the look, so that a commit after it wakes us.
-            commits.mark_unchanged();
+            // Listens before the look, so that a commit after it wakes us.
+            let mut commit = std::pin::pin!(status.next_commit());
+            commit.as_mut().enable();
             match self.next() {
                 Ok(Some((batch, sealed))) => {
                     self.shared.prepare().await;
@@ -61,27 +68,23 @@ impl Task {
                     }
                     self.reported.insert(batch);
                 }
-                Ok(None) => {
-                    if commits.changed().await.is_err() {
-                        return;
-                    }
-                }
-                Err(error) => {
-                    self.stall(Some(format!("the outbox cannot be read: {error}")));
-                    return;
-                }
+                Ok(None) => commit.await,
+                Err(error) => return self.unreadable(&error),
             }
         }
     }
 
+    fn unreadable(&self, error: &outbox::OutboxError) {
+        self.stall(Some(format!("the outbox cannot be read: {error}")));
+    }
+
+    fn sealed(&self, limit: usize) -> Result<Vec<(u64, OutboxBatch)>, outbox::OutboxError> {
+        outbox::sealed(&self.shared.parts.store.read()?, self.target, limit)
+    }
+
     /// The first batch that was not reported, while no more than [`AHEAD_MAX_BATCHES`] are.
     fn next(&mut self) -> Result<Option<(u64, OutboxBatch)>, outbox::OutboxError> {
-        let read = self.shared.parts.store.read()?;
-        if self.inherited.is_none() {
-            let inherited = outbox::sealed(&read, self.target, INHERITED_MAX)?;
-            self.inherited = Some(inherited.into_iter().map(|(batch, _)| batch).collect());
-        }
-        let found = outbox::sealed(&read, self.target, AHEAD_MAX_BATCHES + 1)?;
+        let found = self.sealed(AHEAD_MAX_BATCHES + 1)?;
         self.reported.retain(|batch| found.iter().any(|(known, _)| known == batch));
         if self.reported.len() >= AHEAD_MAX_BATCHES {
             return Ok(None);
@@ -97,30 +100,44 @@ impl Task {
             self.stall(Some(format!("the bytes of batch {batch} are damaged; restore a backup")));
             return std::future::pending().await;
         }
-        let whole = Piece { batch, rows: body.clone(), sealed_at_ms: sealed.sealed_at_ms };
-        let refused = match self.store(&whole).await? {
-            None => {
-                let dead = Vec::new();
-                return Ok(Settled { target: self.target, batch, dead });
+        let mut whole = Piece { batch, rows: body };
+        let delivered = |dead| Settled { target: self.target, batch, dead };
+        if self.target == Target::Events && self.inherited.contains(&batch) {
+            // What still runs is left alone at first: the table may have the rows, and the views not yet.
+            let mut present = self.look(&whole, false).await;
+            if !matches!(present, Present::All) {
+                present = self.look(&whole, true).await;
             }
-            Some(words) => words,
-        };
-        let dead = self.find_dead(&whole, refused).await?;
-        Ok(Settled { target: self.target, batch, dead })
+            match present {
+                Present::None => {}
+                Present::Some(rest) => {
+                    self.uncertain(batch);
+                    whole.rows = rest;
+                }
+                Present::All => {
+                    self.uncertain(batch);
+                    return Ok(delivered(Vec::new()));
+                }
+            }
+        }
+        match self.store(&whole).await? {
+            None => Ok(delivered(Vec::new())),
+            Some(words) => Ok(delivered(self.find_dead(whole, words).await?)),
+        }
     }
 
     /// The rows of a refused batch that are at fault; the others are stored when this returns.
-    async fn find_dead(&self, whole: &Piece, refused: String) -> Result<Vec<DeadRow>, Left> {
-        let Ok(ranges) = rows::split(self.target, &whole.rows) else {
-            self.stall(Some(format!("batch {} holds what are no rows; restore a backup", whole.batch)));
-            return std::future::pending().await;
-        };
+    async fn find_dead(&self, mut whole: Piece, refused: String) -> Result<Vec<DeadRow>, Left> {
         let mut hint = row_hint(&refused);
         loop {
+            let Ok(ranges) = rows::split(self.target, &whole.rows) else {
+                self.stall(Some(format!("batch {} holds what are no rows; restore a backup", whole.batch)));
+                return std::future::pending().await;
+            };
             let isolated = isolate(ranges.len(), hint, async |numbers: &[usize]| {
                 let mut bytes = Vec::new();
                 numbers.iter().for_each(|row| bytes.extend_from_slice(&whole.rows[ranges[*row].clone()]));
-                self.store(&Piece { rows: bytes.into(), ..*whole }).await
+                self.store(&Piece { rows: bytes.into(), batch: whole.batch }).await
             });
             match isolated.await? {
                 Isolated::Dead(dead) => {
@@ -135,6 +152,14 @@ impl Task {
                     self.stall(Some(format!("it refuses every row: {words}")));
                     hint = None;
                     self.rest().await;
+                    // Rows that were taken are there under the tokens of pieces that may not come again.
+                    if self.target == Target::Events {
+                        match self.look(&whole, true).await {
+                            Present::All => return Ok(Vec::new()),
+                            Present::Some(rest) => whole.rows = rest,
+                            Present::None => {}
+                        }
+                    }
                 }
             }
         }
@@ -146,22 +171,23 @@ impl Task {
         let token =
             format!("nova:{:016x}:{}:{}:{:032x}", parts.store_id, self.target, piece.batch, xxh3_128(&piece.rows));
         let (mut attempt, mut unknown) = (0u32, 0u32);
-        let inherited = self.inherited.as_ref().is_some_and(|inherited| inherited.contains(&piece.batch));
-        // Since when it may be stored without our knowing.
-        let mut doubt_ms = inherited.then_some(piece.sealed_at_ms);
+        // Since when the end of an attempt is not known, and whether it may still run.
+        let (mut doubt, mut running) = (None::<Instant>, false);
         loop {
-            self.wait_for_leave().await;
-            if doubt_ms.is_some_and(|since_ms| self.forgotten(since_ms)) {
-                match self.present(piece).await {
-                    Ok(Present::All) => return Ok(None),
-                    Ok(Present::None) => doubt_ms = None,
-                    Ok(Present::Some(rest)) => return Box::pin(self.store(&Piece { rows: rest, ..*piece })).await,
-                    Err(failure) => {
-                        self.failed(&failure, piece.batch, attempt).await;
-                        attempt += 1;
-                        continue;
-                    }
+            if doubt.is_some_and(|since| since.elapsed().as_millis() as i64 > parts.pace.safe_horizon_ms) {
+                match self.settle(piece).await {
+                    Some(settled) => return settled,
+                    None => (doubt, running) = (None, false),
                 }
+            }
+            self.wait_for_leave().await;
+            if running {
+                if let Err(failure) = self.kill(piece.batch).await {
+                    self.failed(&failure, piece.batch, attempt).await;
+                    attempt = attempt.saturating_add(1);
+                    continue;
+                }
+                running = false;
             }
             let (started, now_ms) = (Instant::now(), self.shared.now_ms());
             let id = format!("nova-{:016x}-{}-{}-{attempt}-{now_ms}", parts.store_id, self.target, piece.batch);
@@ -172,29 +198,41 @@ impl Task {
                 self.stall(None);
                 return Ok(None);
             };
-            // Also a refusal can come after the rows: a proxy's, a view's, one of a replica that lost its Keeper.
-            if !matches!(failure, Failure::Unreachable(_)) {
-                doubt_ms.get_or_insert(now_ms);
-            }
-            unknown += u32::from(verdict(&failure) == Verdict::Unknown);
-            match verdict(&failure) {
-                Verdict::Suspect => {
-                    if let Some(words) = self.suspect(&failure).await {
-                        return Ok(Some(words));
-                    }
+            let judged = verdict(&failure);
+            unknown += u32::from(judged == Verdict::Unknown);
+            let unknown_still = judged == Verdict::Unknown && unknown >= UNKNOWN_MAX_ATTEMPTS;
+            if judged == Verdict::Suspect || unknown_still {
+                if let Some(words) = self.suspect(&failure).await {
+                    // The table may have taken the rows before it began to refuse them.
+                    let settled = if doubt.is_some() { self.settle(piece).await } else { None };
+                    return settled.unwrap_or(Ok(Some(words)));
                 }
-                Verdict::Unknown if unknown >= UNKNOWN_MAX_ATTEMPTS => {
-                    if let Some(words) = self.suspect(&failure).await {
-                        return Ok(Some(words));
-                    }
+            } else {
+                if self.target == Target::Events && may_be_stored(&failure) {
+                    doubt = doubt.or(Some(started));
+                    running |= judged == Verdict::Ambiguous;
                 }
-                _ => self.failed(&failure, piece.batch, attempt).await,
+                self.failed(&failure, piece.batch, attempt).await;
             }
             attempt = attempt.saturating_add(1);
         }
     }
 
-    /// Waits as long as the table is refused by the lint or the breaker is open.
+    /// What becomes of a piece that may be stored; `None` when none of it is.
+    async fn settle(&self, piece: &Piece) -> Option<Result<Option<String>, Left>> {
+        let present = self.look(piece, true).await;
+        if !matches!(present, Present::None) {
+            self.uncertain(piece.batch);
+        }
+        match present {
+            Present::None => None,
+            Present::All => Some(Ok(None)),
+            Present::Some(rest) => Some(Box::pin(self.store(&Piece { rows: rest, ..*piece })).await),
+        }
+    }
+
+    /// Waits as long as the table is refused by the lint or the breaker is open. Who is let through asks the server next:
+    /// of a half-open breaker that is the one trial.
     async fn wait_for_leave(&self) {
         loop {
             if let Some(reason) = self.shared.refusal(self.target) {
@@ -250,41 +288,60 @@ impl Task {
         }
     }
 
-    /// Whether the server may have forgotten the tokens of that time. Rows of the source converge without.
-    fn forgotten(&self, since_ms: i64) -> bool {
-        self.target == Target::Events && self.shared.now_ms() - since_ms > self.shared.parts.pace.safe_horizon_ms
+    /// Ends whatever still runs on a batch: what lands after its token is forgotten would be there twice.
+    async fn kill(&self, batch: u64) -> Result<(), Failure> {
+        let parts = &self.shared.parts;
+        parts.clickhouse.end_inserts(&format!("nova-{:016x}-{}-{batch}-", parts.store_id, self.target)).await?;
+        parts.status.answered();
+        Ok(())
     }
 
-    /// Which of the rows are in the table, after whatever still runs on the batch was ended.
-    async fn present(&self, piece: &Piece) -> Result<Present, Failure> {
+    /// Which of the rows are in the table; asks until it is told. `end`: whatever still runs on the batch is ended before.
+    async fn look(&self, piece: &Piece, end: bool) -> Present {
+        let mut attempt = 0u32;
+        loop {
+            self.wait_for_leave().await;
+            match self.present(piece, end).await {
+                Ok(present) => return present,
+                Err(failure) => self.failed(&failure, piece.batch, attempt).await,
+            }
+            attempt = attempt.saturating_add(1);
+        }
+    }
+
+    async fn present(&self, piece: &Piece, end: bool) -> Result<Present, Failure> {
+        if end {
+            self.kill(piece.batch).await?;
+        }
         let parts = &self.shared.parts;
-        let (store, batch) = (parts.store_id, piece.batch);
-        parts.clickhouse.end_inserts(&format!("nova-{store:016x}-{}-{batch}-", self.target)).await?;
         parts.clickhouse.catch_up(self.target).await?;
+        // An event's id is its user's own.
         let sql = format!(
-            "SELECT DISTINCT toString(event_id) FROM {} WHERE _nova_store = {store} AND _nova_batch = {batch}",
-            self.target
+            "SELECT DISTINCT toString(event_id), toString(user_id) FROM {} WHERE _nova_store = {} AND _nova_batch = {}",
+            self.target, parts.store_id, piece.batch
         );
         let found = parts.clickhouse.rows(&sql).await?;
-        let found: BTreeSet<Id> = found.iter().filter_map(|row| Id::parse(row.first()?.as_bytes()).ok()).collect();
-        let ranges = rows::split(self.target, &piece.rows).unwrap_or_default();
+        parts.status.answered();
+        let id = |text: Option<&String>| Id::parse(text?.as_bytes()).ok();
+        let found: BTreeSet<_> = found.iter().filter_map(|row| Some((id(row.first())?, id(row.get(1))?))).collect();
         let mut rest = Vec::new();
-        for range in &ranges {
-            let row = &piece.rows[range.clone()];
-            if !found.contains(&rows::id(row)) {
+        for range in rows::split(self.target, &piece.rows).unwrap_or_default() {
+            let row = &piece.rows[range];
+            if !found.contains(&rows::event_key(row)) {
                 rest.extend_from_slice(row);
             }
         }
-        if found.is_empty() || rest.len() == piece.rows.len() {
-            return Ok(Present::None);
-        }
-        tracing::warn!(
-            table = self.target.name(),
-            batch,
-            "found rows of an old batch whose insert was never confirmed"
-        );
-        parts.status.uncertain_batches.fetch_add(1, Ordering::Relaxed);
-        Ok(if rest.is_empty() { Present::All } else { Present::Some(rest.into()) })
+        Ok(match rest.len() {
+            0 => Present::All,
+            rest if rest == piece.rows.len() => Present::None,
+            _ => Present::Some(rest.into()),
+        })
+    }
+
+    /// Rows were found whose insert was never confirmed: whether the views have them is not known.
+    fn uncertain(&self, batch: u64) {
+        tracing::warn!(table = self.target.name(), batch, "found rows of a batch whose insert was never confirmed");
+        self.shared.parts.status.uncertain_batches.fetch_add(1, Ordering::Relaxed);
     }
 
     fn stall(&self, reason: Option<String>) {
@@ -300,7 +357,6 @@ impl Task {
 struct Piece {
     batch: u64,
     rows: Bytes,
-    sealed_at_ms: i64,
 }
 
 enum Present {

@@ -56,6 +56,12 @@ pub fn verdict(failure: &Failure) -> Verdict {
     }
 }
 
+/// Whether the table may hold the rows although no acknowledgement came: also a refusal can come after them, a proxy's,
+/// a view's, one of a replica that lost its Keeper.
+pub fn may_be_stored(failure: &Failure) -> bool {
+    !matches!(failure, Failure::Unreachable(_))
+}
+
 /// ClickHouse's error code in an error text: `Code: 60. DB::Exception: …`.
 pub fn code(text: &str) -> Option<u32> {
     let rest = &text[text.find("Code: ")? + 6..];

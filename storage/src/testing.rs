@@ -56,6 +56,11 @@ impl Recorder {
         self.lock().syncs
     }
 
+    /// The file as a reader finds it.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.lock().now.clone()
+    }
+
     /// After this many more writes, each fails as on a full disk.
     pub fn fail_writes_after(&self, writes: u32) {
         self.writes_left.store(i64::from(writes), Ordering::SeqCst);

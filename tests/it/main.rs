@@ -7,6 +7,7 @@ mod kafka;
 mod layers;
 mod pipeline;
 mod serving;
+mod sim;
 mod stack;
 mod support;
 mod tls;

@@ -14,7 +14,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-use super::warehouse::fake::Fake;
+use crate::support::clickhouse::Fake;
 
 /// An authority's certificate in a file.
 struct Authority {

@@ -8,7 +8,7 @@
 //!
 //! *The horizon is provable.* `floor_ms` is above the arrival of every entry that was ever dropped. An event's copies
 //! arrive no earlier than its time, so an event whose time is not below the floor has all its earlier copies' entries
-//! still here; one below it is `late`.
+//! still here; one below it is `late`. A client's clock may be ahead by a few minutes: entries are kept so much longer.
 //!
 //! *Delivered* events are another matter: their rows are in ClickHouse since a life of the store that was lost. They are
 //! new, and counted, but their rows are not sent again. They stand in segments of their own, under the same horizon.
@@ -348,6 +348,10 @@ mod tests {
             dedup = Dedup::load(&store.read().unwrap(), dedup.floor_ms()).unwrap();
             assert_eq!((dedup.open.segment, dedup.keys()), (1, u64::from(id) - 2));
         }
+        dedup.insert(entry(6, 0), later_ms + SEGMENT_MAX_MS);
+        commit(&mut dedup, &store, later_ms);
+        let dedup = Dedup::load(&store.read().unwrap(), dedup.floor_ms()).unwrap();
+        assert_eq!((dedup.open.segment, dedup.keys()), (2, 4));
     }
 
     #[test]

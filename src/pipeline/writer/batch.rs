@@ -11,6 +11,7 @@ use crate::event::{
 use crate::pipeline::apply::{Judgement, Written, judge, truncate_row};
 use crate::pipeline::dedup::{Entry, Seen};
 use crate::pipeline::journal::Step;
+use crate::pipeline::meta::Truncated;
 use crate::pipeline::rows::{StoredRow, Version};
 use crate::pipeline::{Batch, Body, Item, TruncatePolicy};
 
@@ -92,8 +93,7 @@ impl Writer {
             Body::Event(event, entry) => {
                 let name = &self.partitions[slot as usize].name;
                 let emit = self.emitted.get(name).is_none_or(|until| record.offset >= *until);
-                // A key that arrived before the floor is forgotten: whether this is its second copy cannot be known.
-                match self.too_old(&event, &record) || record.timestamp_ms < self.meta.dedup_floor_ms {
+                match self.too_old(&event, &record) || self.forgotten(&event, &record) {
                     true => Fate::Outcome(Outcome::Late),
                     false => self.event(&event, entry, record.timestamp_ms, emit, read)?,
                 }
@@ -211,24 +211,37 @@ impl Writer {
                 Ok(Fate::Held)
             }
             TruncatePolicy::Apply => {
-                self.apply_truncate(change, offset, read)?;
+                if let Err(reason) = self.apply_truncate(change, offset, read)? {
+                    self.halt(table, slot, reason);
+                    return Ok(Fate::Held);
+                }
                 Ok(Fate::Outcome(Outcome::Applied))
             }
         }
     }
 
-    /// Deletes every row of the table that is older than the truncate.
-    pub(super) fn apply_truncate(&mut self, change: &Change, offset: i64, read: &ReadTxn) -> Result<(), WriterError> {
+    /// Deletes every row of the table that is older than the truncate; `Err` is the reason for which it must halt.
+    fn apply_truncate(
+        &mut self,
+        change: &Change,
+        offset: i64,
+        read: &ReadTxn,
+    ) -> Result<Result<(), String>, WriterError> {
         let table = change.table;
         let epoch = self.meta.tables[table as usize].epoch;
         let version = Version { epoch, lsn: change.lsn.unwrap_or(u64::MAX), offset };
-        let mut gone = Vec::new();
-        let mut failed = None;
-        self.rows.scan(table, read, |key, stored| match truncate_row(stored, version, change.source_ts_us) {
-            Ok(Some(written)) => gone.push((key, written)),
-            Ok(None) => {}
-            Err(error) => failed = Some(error),
+        let (mut gone, mut halt, mut failed) = (Vec::new(), None, None);
+        self.rows.scan(table, read, |key, stored| {
+            match truncate_row((table, key), stored, version, change.source_ts_us) {
+                Ok(Judgement::Write(written)) => gone.push((key, *written)),
+                Ok(Judgement::Skip(_)) => {}
+                Ok(Judgement::Halt(reason)) => halt = Some(reason),
+                Err(error) => failed = Some(error),
+            }
         })?;
+        if let Some(reason) = halt {
+            return Ok(Err(reason));
+        }
         if let Some(error) = failed {
             return Err(error.into());
         }
@@ -237,14 +250,19 @@ impl Writer {
         }
         if let Some(lsn) = change.lsn {
             let latest = &mut self.meta.tables[table as usize].truncated;
-            *latest = (*latest).max(Some((epoch, lsn)));
+            *latest = (*latest).max(Some(Truncated { epoch, lsn, source_ts_us: change.source_ts_us }));
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Whether the event was late at its arrival.
     pub(super) fn too_old(&self, event: &ClientEvent, record: &Record) -> bool {
         record.timestamp_ms.saturating_sub(event.event_time_ms) > self.parts.settings.event_max_age_ms
+    }
+
+    /// Whether the event may be a copy of one whose key is forgotten: copies arrive no earlier than their time.
+    pub(super) fn forgotten(&self, event: &ClientEvent, record: &Record) -> bool {
+        event.event_time_ms.min(record.timestamp_ms) < self.meta.dedup_floor_ms
     }
 
     /// An event that is not late. `emit`: the row goes to ClickHouse too.

@@ -237,14 +237,15 @@ impl Writer {
         let record = record(&letter);
         let outcome = match self.parts.decoder.decode(&record) {
             Decoded::Event(event) => {
-                if record.timestamp_ms < self.meta.dedup_floor_ms && !force {
+                if self.forgotten(&event, &record) && !force {
                     return Ok(Err(CommandError::BeyondHorizon(id)));
                 }
                 let identity = client::dedup_key(event.user_id, event.event_id);
                 let entry = Entry::new(identity, client::payload_hash(&event));
+                let arrival_ms = record.timestamp_ms.max(self.meta.dedup_floor_ms);
                 match self.too_old(&event, &record) {
                     true => Some(Outcome::Late),
-                    false => match self.event(&event, entry, record.timestamp_ms, true, read)? {
+                    false => match self.event(&event, entry, arrival_ms, true, read)? {
                         Fate::Outcome(outcome) => Some(outcome),
                         Fate::Conflict | Fate::Held => Some(Outcome::Duplicate),
                     },

@@ -21,7 +21,7 @@ use rustc_hash::FxHashMap;
 
 use crate::clock::Clock;
 use crate::decode::Decoder;
-use crate::event::{Effect, TopicPartition};
+use crate::event::{EVENT_MAX_AHEAD_MS, Effect, TopicPartition};
 use crate::source::local::{LOCAL_PARTITION, LocalAcks, Settled};
 use crate::state::State;
 use crate::warehouse::outbox::{Outbox, OutboxError, Settled as Delivered};
@@ -237,7 +237,8 @@ impl Writer {
         for (id, letter) in self.letters.drain(..) {
             write.put(DEAD, id, &letter.encode())?;
         }
-        self.dedup.commit(&write, self.watermark_ms(), self.parts.settings.dedup_horizon_ms)?;
+        let horizon_ms = self.parts.settings.dedup_horizon_ms + EVENT_MAX_AHEAD_MS;
+        self.dedup.commit(&write, self.watermark_ms(), horizon_ms)?;
         self.meta.dedup_floor_ms = self.dedup.floor_ms();
         for partition in self.partitions.iter().filter(|partition| partition.touched) {
             if !partition.row.balanced() {

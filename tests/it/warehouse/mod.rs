@@ -1,7 +1,6 @@
 //! Rows on their way into ClickHouse: against a scripted server of ours, and against the real engine where there is one.
 
 mod engine;
-pub mod fake;
 mod faults;
 mod reconcile;
 

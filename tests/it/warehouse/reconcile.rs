@@ -14,8 +14,8 @@ use nova::warehouse::lint::missing_batches;
 use nova_storage::testing::Recorder;
 
 use super::super::support::{Listed, run, state_bytes, store_over};
-use super::fake::{Fake, Fault};
 use super::{events, setup, times};
+use crate::support::clickhouse::{Fake, Fault};
 
 fn asked(setup: &Setup, store: &nova_storage::Store, everything: bool) -> Report {
     let clickhouse = ClickHouse::new(setup.clickhouse.as_ref().unwrap()).unwrap();

@@ -1,13 +1,13 @@
 //! A ClickHouse that does as it is told: it keeps rows, remembers tokens in a window, and fails by script.
 
-use std::collections::VecDeque;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::collections::{BTreeSet, VecDeque};
+use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nova::event::Id;
-use nova::warehouse::{Target, rows};
+use nova::warehouse::{Target, Wire, rows};
 use parking_lot::Mutex;
 
 /// What becomes of one insert.
@@ -48,58 +48,119 @@ pub struct Inner {
     pub now: Box<dyn Fn() -> usize + Send>,
     /// Inserts that go on without their client: query id, table, token and rows.
     zombies: Vec<(String, String, String, Vec<u8>)>,
-    /// Looks for the rows of a batch.
-    pub probes: usize,
+    /// The batches whose rows were looked for.
+    pub probes: BTreeSet<u64>,
     /// The query strings of inserts.
     pub targets: Vec<String>,
     /// Answers that stand for others, by a part of the question.
     pub answers: Vec<(&'static str, &'static str)>,
     /// Token and hash of the bytes of every insert, in the order of their arrival.
     pub inserts: Vec<(String, u128)>,
-    window: VecDeque<(String, String)>,
-    /// Tokens that a table remembers.
+    window: Window,
+    /// Tokens that a table remembers, and for how many moments.
     pub window_max: usize,
+    pub window_moments: usize,
     pub script: VecDeque<Option<Fault>>,
     /// For every insert that no script is left for.
     pub always: Option<Fault>,
     pub refuses: Option<Refuses>,
+    /// The materialised view of `post_events`: how many rows it counted, its own window, whether it throws.
+    pub viewed: usize,
+    view_window: Window,
+    pub view_throws: bool,
+    /// What `schema_migrations` holds.
+    migrations: Vec<String>,
 }
+
+/// (Table, token, moment), oldest first.
+type Window = VecDeque<(String, String, usize)>;
 
 pub struct Fake {
     pub url: String,
     pub inner: Arc<Mutex<Inner>>,
 }
 
+impl Default for Inner {
+    fn default() -> Inner {
+        Inner {
+            stored: Vec::new(),
+            now: Box::new(|| 0),
+            zombies: Vec::new(),
+            probes: BTreeSet::new(),
+            targets: Vec::new(),
+            answers: Vec::new(),
+            inserts: Vec::new(),
+            window: Window::new(),
+            window_max: 10_000,
+            window_moments: usize::MAX,
+            script: VecDeque::new(),
+            always: None,
+            refuses: None,
+            viewed: 0,
+            view_window: Window::new(),
+            view_throws: false,
+            migrations: Vec::new(),
+        }
+    }
+}
+
 impl Inner {
     /// Has what another server had stored by that moment.
     pub fn seed(&mut self, other: &Inner, until: usize) {
         self.stored = other.stored.iter().filter(|stored| stored.at <= until).cloned().collect();
-        self.window = self.stored.iter().map(|stored| (stored.table.clone(), stored.token.clone())).collect();
+        self.window = self.stored.iter().map(|one| (one.table.clone(), one.token.clone(), one.at)).collect();
     }
 
     pub fn rows(&self, table: &str) -> impl Iterator<Item = &Vec<u8>> {
         self.stored.iter().filter(move |stored| stored.table == table).flat_map(|stored| &stored.rows)
     }
+
+    /// Stores an insert unless its token is known, the view after its table; the refusal of a row or of the view.
+    pub fn store(&mut self, table: &str, token: &str, body: &[u8]) -> Result<(), String> {
+        let target = Target::ALL.into_iter().find(|one| one.name() == table).unwrap();
+        let ranges = rows::split(target, body).unwrap();
+        if let Some(refuses) = self.refuses
+            && ranges.iter().any(|range| refuses(&body[range.clone()]))
+        {
+            return Err("Code: 469. DB::Exception: Constraint `c` is violated. (VIOLATED_CONSTRAINT)".to_owned());
+        }
+        let (at, count) = ((self.now)(), ranges.len());
+        let (max, moments) = (self.window_max, self.window_moments);
+        if remember(&mut self.window, (table, token), at, max, moments) {
+            let rows = ranges.into_iter().map(|range| body[range].to_vec()).collect();
+            self.stored.push(Stored { at, table: table.to_owned(), token: token.to_owned(), rows });
+        }
+        if target != Target::Events {
+            return Ok(());
+        }
+        if self.view_throws {
+            return Err("Code: 469. DB::Exception: while pushing to view nova.post_metrics_1m_mv. (X)".to_owned());
+        }
+        if remember(&mut self.view_window, (table, token), at, max, moments) {
+            self.viewed += count;
+        }
+        Ok(())
+    }
+}
+
+/// True for a token that the window does not know.
+fn remember(window: &mut Window, (table, token): (&str, &str), at: usize, max: usize, moments: usize) -> bool {
+    window.retain(|(_, _, then)| at.saturating_sub(*then) <= moments);
+    if window.iter().any(|(of, known, _)| of == table && known == token) {
+        return false;
+    }
+    window.push_back((table.to_owned(), token.to_owned(), at));
+    while window.len() > max {
+        window.pop_front();
+    }
+    true
 }
 
 impl Fake {
     pub fn start() -> Fake {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let inner = Arc::new(Mutex::new(Inner {
-            stored: Vec::new(),
-            now: Box::new(|| 0),
-            zombies: Vec::new(),
-            probes: 0,
-            targets: Vec::new(),
-            answers: Vec::new(),
-            inserts: Vec::new(),
-            window: VecDeque::new(),
-            window_max: 10_000,
-            script: VecDeque::new(),
-            always: None,
-            refuses: None,
-        }));
+        let inner = Arc::<Mutex<Inner>>::default();
         let shared = Arc::clone(&inner);
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -120,66 +181,65 @@ impl Fake {
     }
 }
 
-fn serve(stream: TcpStream, shared: &Mutex<Inner>) -> std::io::Result<()> {
+fn serve(mut stream: TcpStream, shared: &Mutex<Inner>) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut writer = stream;
+    let mut buffer = Vec::new();
     loop {
-        let (mut line, mut chunked, mut length) = (String::new(), false, 0);
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        let target = line.split(' ').nth(1).unwrap_or_default().to_owned();
-        loop {
-            let mut header = String::new();
-            reader.read_line(&mut header)?;
-            let header = header.trim().to_lowercase();
-            if header.is_empty() {
-                break;
+        let Some((length, target, body)) = request(&buffer) else {
+            let mut piece = vec![0; 64 << 10];
+            match stream.read(&mut piece)? {
+                0 => return Ok(()),
+                read => buffer.extend_from_slice(&piece[..read]),
             }
-            chunked |= header == "transfer-encoding: chunked";
-            if let Some(value) = header.strip_prefix("content-length: ") {
-                length = value.parse().unwrap();
-            }
-        }
-        let body = if chunked { dechunked(&mut reader)? } else { exact(&mut reader, length)? };
+            continue;
+        };
+        buffer.drain(..length);
         let Some((status, answer)) = answer(&target, &body, shared) else { return Ok(()) };
         if status == HANGS {
-            let _ = reader.read_line(&mut String::new());
+            let _ = stream.read(&mut [0]);
             return Ok(());
         }
-        let text = String::from_utf8_lossy(&answer);
-        let code = text.strip_prefix("Code: ").and_then(|rest| rest.split('.').next()).unwrap_or_default();
-        let mark = if code.is_empty() { String::new() } else { format!("X-ClickHouse-Exception-Code: {code}\r\n") };
-        let head = format!("HTTP/1.1 {status} x\r\n{mark}Content-Length: {}\r\n\r\n", answer.len());
-        writer.write_all(&[head.as_bytes(), &answer].concat())?;
+        stream.write_all(&response(status, &answer))?;
     }
 }
 
 /// Stands for no answer, on a connection that stays.
 const HANGS: u16 = 0;
 
-fn exact(reader: &mut impl std::io::Read, length: usize) -> std::io::Result<Vec<u8>> {
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    Ok(body)
-}
-
-fn dechunked(reader: &mut BufReader<TcpStream>) -> std::io::Result<Vec<u8>> {
-    let mut body = Vec::new();
+/// The request that the buffer begins with, once it is whole: its length, its target and its body.
+pub fn request(buffer: &[u8]) -> Option<(usize, String, Vec<u8>)> {
+    let head_len = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4;
+    let head = std::str::from_utf8(&buffer[..head_len]).unwrap().to_lowercase();
+    let line = std::str::from_utf8(&buffer[..head_len]).unwrap().lines().next().unwrap();
+    let target = line.split(' ').nth(1).unwrap_or_default().to_owned();
+    let rest = &buffer[head_len..];
+    if !head.contains("\r\ntransfer-encoding: chunked\r\n") {
+        let length = head.split("\r\ncontent-length: ").nth(1).and_then(|rest| rest.lines().next());
+        let length: usize = length.map_or(0, |length| length.trim().parse().unwrap());
+        return Some((head_len + length, target, rest.get(..length)?.to_vec()));
+    }
+    let (mut chunks, mut at) = (Vec::new(), 0);
     loop {
-        let mut size = String::new();
-        reader.read_line(&mut size)?;
-        let size = usize::from_str_radix(size.trim(), 16).unwrap();
-        body.extend(exact(reader, size)?);
-        reader.read_line(&mut String::new())?;
+        let line = rest[at..].windows(2).position(|bytes| bytes == b"\r\n")?;
+        let size = usize::from_str_radix(std::str::from_utf8(&rest[at..at + line]).unwrap().trim(), 16).unwrap();
+        at += line + 2;
+        chunks.push(rest.get(at..at + size + 2)?.get(..size)?);
+        at += size + 2;
         if size == 0 {
-            return Ok(body);
+            return Some((head_len + at, target, chunks.concat()));
         }
     }
 }
 
-fn parameter(target: &str, name: &str) -> String {
+pub fn response(status: u16, answer: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(answer);
+    let code = text.strip_prefix("Code: ").and_then(|rest| rest.split('.').next()).unwrap_or_default();
+    let mark = if code.is_empty() { String::new() } else { format!("X-ClickHouse-Exception-Code: {code}\r\n") };
+    let head = format!("HTTP/1.1 {status} x\r\n{mark}Content-Length: {}\r\n\r\n", answer.len());
+    [head.as_bytes(), answer].concat()
+}
+
+pub fn parameter(target: &str, name: &str) -> String {
     let query = target.split_once('?').map_or("", |(_, query)| query);
     let pair = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
     let (mut out, mut bytes) = (Vec::new(), pair.unwrap_or_default().bytes());
@@ -197,14 +257,14 @@ fn parameter(target: &str, name: &str) -> String {
 }
 
 /// The answer, or `None` to end the connection.
-fn answer(target: &str, body: &[u8], shared: &Mutex<Inner>) -> Option<(u16, Vec<u8>)> {
+pub fn answer(target: &str, body: &[u8], shared: &Mutex<Inner>) -> Option<(u16, Vec<u8>)> {
     let query = parameter(target, "query");
     if query.starts_with("INSERT INTO") {
-        let table = query.split_whitespace().nth(2).unwrap().to_owned();
+        let table = query.split_whitespace().nth(2).unwrap();
         let mut inner = shared.lock();
         inner.targets.push(target.to_owned());
         let (token, id) = (parameter(target, "insert_deduplication_token"), parameter(target, "query_id"));
-        return insert(&mut inner, table, token, id, body).map(|(status, text)| (status, text.into_bytes()));
+        return insert(&mut inner, table, &token, id, body).map(|(status, text)| (status, text.into_bytes()));
     }
     let sql = if query.is_empty() { String::from_utf8_lossy(body).into_owned() } else { query };
     if let Some((_, answer)) = shared.lock().answers.iter().find(|(part, _)| sql.contains(part)) {
@@ -235,13 +295,22 @@ fn answer(target: &str, body: &[u8], shared: &Mutex<Inner>) -> Option<(u16, Vec<
         };
         return lines(names.map(row).collect());
     }
+    if let Some((_, values)) = sql.split_once("INSERT INTO schema_migrations (name, checksum) VALUES ") {
+        let fields: Vec<_> = values.split('\'').collect();
+        shared.lock().migrations.push(format!("{}\t{}\n", fields[1], fields[3]));
+        return lines(Vec::new());
+    }
+    if sql.contains("FROM schema_migrations") {
+        return lines(shared.lock().migrations.clone());
+    }
     if sql.contains("SELECT DISTINCT toString(event_id)") {
         let mut inner = shared.lock();
-        inner.probes += 1;
         let batch: u64 =
             sql.rsplit("_nova_batch = ").next().unwrap().split_whitespace().next().unwrap().parse().unwrap();
+        inner.probes.insert(batch);
         let of_batch = inner.rows("post_events").filter(|row| row[row.len() - 8..] == batch.to_le_bytes());
-        return lines(of_batch.map(|row| format!("{}\n", rows::id(row))).collect());
+        let line = |row: &Vec<u8>| format!("{}\t{}\n", rows::id(row), rows::id(&row[24..40]));
+        return lines(of_batch.map(line).collect());
     }
     if sql.contains("FROM post_events") && sql.contains("_nova_store = ") {
         return Some((200, of_store(&sql, &shared.lock())));
@@ -276,50 +345,57 @@ fn of_store(sql: &str, inner: &Inner) -> Vec<u8> {
     there.map(|batch| format!("{batch}\n")).collect::<String>().into_bytes()
 }
 
-fn insert(inner: &mut Inner, table: String, token: String, id: String, body: &[u8]) -> Option<(u16, String)> {
-    inner.inserts.push((token.clone(), xxhash_rust::xxh3::xxh3_128(body)));
+fn insert(inner: &mut Inner, table: &str, token: &str, id: String, body: &[u8]) -> Option<(u16, String)> {
+    inner.inserts.push((token.to_owned(), xxhash_rust::xxh3::xxh3_128(body)));
     let fault = inner.script.pop_front().unwrap_or(inner.always);
     match fault {
         Some(Fault::Reject) => return Some((503, "no healthy upstream".to_owned())),
         Some(Fault::Code(code)) => return Some((500, format!("Code: {code}. DB::Exception: as the script says. (X)"))),
         Some(Fault::CloseBefore) => return None,
         Some(Fault::Zombie) => {
-            inner.zombies.push((id, table, token, body.to_vec()));
+            inner.zombies.push((id, table.to_owned(), token.to_owned(), body.to_vec()));
             return None;
         }
         Some(Fault::FailAfterWrite | Fault::Hang | Fault::View) | None => {}
     }
-    let target = Target::ALL.into_iter().find(|one| one.name() == table).unwrap();
-    let ranges = rows::split(target, body).unwrap();
-    if let Some(refuses) = inner.refuses
-        && ranges.iter().any(|range| refuses(&body[range.clone()]))
-    {
-        return Some((500, "Code: 469. DB::Exception: Constraint `c` is violated. (VIOLATED_CONSTRAINT)".to_owned()));
-    }
-    store(inner, table, token, body);
+    let stored = inner.store(table, token, body);
     for (_, table, token, body) in std::mem::take(&mut inner.zombies) {
-        store(inner, table, token, &body);
+        // Nobody hears of its end.
+        let _ = inner.store(&table, &token, &body);
     }
-    match fault {
-        Some(Fault::FailAfterWrite) => None,
-        Some(Fault::Hang) => Some((HANGS, String::new())),
-        Some(Fault::View) => Some((500, "Code: 395. DB::Exception: no: while pushing to view nova.v. (X)".to_owned())),
-        _ => Some((200, String::new())),
+    match (fault, stored) {
+        (Some(Fault::FailAfterWrite), _) => None,
+        (Some(Fault::Hang), _) => Some((HANGS, String::new())),
+        (Some(Fault::View), _) => {
+            Some((500, "Code: 395. DB::Exception: no: while pushing to view nova.v. (X)".to_owned()))
+        }
+        (_, Err(text)) => Some((500, text)),
+        (_, Ok(())) => Some((200, String::new())),
     }
 }
 
-/// Unless the window has the token.
-fn store(inner: &mut Inner, table: String, token: String, body: &[u8]) {
-    let key = (table.clone(), token.clone());
-    if inner.window.contains(&key) {
-        return;
+/// Where `_version` lies in a row, whose `_deleted` follows it.
+pub fn version_at(target: Target, row: &[u8]) -> usize {
+    let mut at = 0;
+    let text = |at: usize| {
+        let end = row[at..].iter().position(|byte| byte & 0x80 == 0).unwrap();
+        let length = row[at..=at + end].iter().rev().fold(0, |sum, byte| sum << 7 | usize::from(byte & 0x7f));
+        end + 1 + length
+    };
+    for (name, wire) in target.columns() {
+        if name == "_version" {
+            break;
+        }
+        at += match (wire, row[at]) {
+            (Wire::NullableUuid | Wire::NullableText | Wire::NullableMicros, 1) => 1,
+            (Wire::NullableUuid, _) => 17,
+            (Wire::NullableMicros, _) => 9,
+            (Wire::NullableText, _) => 1 + text(at + 1),
+            (Wire::Uuid, _) => 16,
+            (Wire::Micros, _) => 8,
+            (Wire::Bool, _) => 1,
+            _ => text(at),
+        };
     }
-    inner.window.push_back(key);
-    while inner.window.len() > inner.window_max {
-        inner.window.pop_front();
-    }
-    let target = Target::ALL.into_iter().find(|one| one.name() == table).unwrap();
-    let ranges = rows::split(target, body).unwrap();
-    let (at, rows) = ((inner.now)(), ranges.into_iter().map(|range| body[range].to_vec()).collect());
-    inner.stored.push(Stored { at, table, token, rows });
+    at
 }

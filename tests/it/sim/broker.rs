@@ -1,0 +1,164 @@
+//! Kafka as far as a source can see it: logs with gaps, a consumer that may be given offsets again, partitions that
+//! come and go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use nova::event::{Record, TopicPartition};
+use nova::pipeline::progress::Shared;
+use nova::source::local::LocalSource;
+use nova::source::{PollLimits, Polled, Progress as _, Source, SourceError};
+use parking_lot::Mutex;
+
+use crate::support::events::Rng;
+
+/// What the group's coordinator tells the consumer with its next poll.
+#[derive(Clone, Debug)]
+pub enum Rebalance {
+    Revoked(TopicPartition),
+    Assigned(TopicPartition),
+}
+
+/// The logs, and what the group has committed.
+#[derive(Default)]
+pub struct Broker {
+    pub logs: BTreeMap<TopicPartition, Vec<Record>>,
+    pub committed: BTreeMap<TopicPartition, i64>,
+    pub orders: Vec<Rebalance>,
+    /// Of the group's one member.
+    pub assigned: BTreeSet<TopicPartition>,
+}
+
+impl Broker {
+    /// Appends a record `gap` offsets behind the last; its offset.
+    pub fn append(
+        &mut self,
+        name: &TopicPartition,
+        timestamp_ms: i64,
+        (key, value): (Option<Bytes>, Option<Bytes>),
+        gap: i64,
+    ) -> i64 {
+        if !self.logs.contains_key(name) {
+            self.orders.push(Rebalance::Assigned(name.clone()));
+        }
+        let log = self.logs.entry(name.clone()).or_default();
+        let offset = log.last().map_or(0, |last| last.offset + 1) + gap;
+        let (topic, partition) = (Arc::clone(&name.topic), name.partition);
+        log.push(Record { topic, partition, offset, timestamp_ms, key, value, headers: Vec::new(), defect: None });
+        offset
+    }
+
+    /// A member that died has nothing; the next one is given everything.
+    pub fn restart(&mut self) {
+        self.assigned.clear();
+        self.orders = self.logs.keys().cloned().map(Rebalance::Assigned).collect();
+    }
+}
+
+/// The consumer of one process.
+pub struct SimSource {
+    pub broker: Arc<Mutex<Broker>>,
+    pub progress: Arc<Shared>,
+    pub rng: Rng,
+    pub local: Option<LocalSource>,
+    positions: BTreeMap<TopicPartition, i64>,
+    paused: BTreeSet<TopicPartition>,
+}
+
+impl SimSource {
+    pub fn new(broker: Arc<Mutex<Broker>>, progress: Arc<Shared>, seed: u64, local: Option<LocalSource>) -> SimSource {
+        let (positions, paused) = Default::default();
+        SimSource { broker, progress, rng: Rng(seed), local, positions, paused }
+    }
+
+    /// As the Kafka source does it: the store says where to go on, one record earlier where that is possible; what was
+    /// polled of a revoked partition is dropped, and its commit is the store's offset.
+    fn rebalance(&mut self, out: &mut Vec<Record>) {
+        let mut broker = self.broker.lock();
+        for order in std::mem::take(&mut broker.orders) {
+            match order {
+                Rebalance::Assigned(name) => {
+                    let next = self.progress.next_offset(&name).unwrap_or(0);
+                    self.positions.insert(name.clone(), (next - 1).max(0));
+                    broker.assigned.insert(name);
+                }
+                Rebalance::Revoked(name) if broker.assigned.remove(&name) => {
+                    let next = self.progress.next_offset(&name);
+                    next.map(|next| broker.committed.insert(name.clone(), next));
+                    self.positions.remove(&name);
+                    self.paused.remove(&name);
+                    out.retain(|record| record.partition != name.partition || record.topic != name.topic);
+                }
+                Rebalance::Revoked(_) => {}
+            }
+        }
+    }
+
+    fn commit(&mut self) {
+        let mut broker = self.broker.lock();
+        for name in self.positions.keys() {
+            if let Some(next) = self.progress.next_offset(name) {
+                broker.committed.insert(name.clone(), next);
+            }
+        }
+    }
+
+    fn fetch(&mut self, out: &mut Vec<Record>) {
+        let broker = self.broker.lock();
+        for (name, position) in &mut self.positions {
+            if self.paused.contains(name) || self.rng.below(3) == 0 {
+                continue;
+            }
+            // Offsets that were delivered already may come once more.
+            if self.rng.below(20) == 0 {
+                *position = (*position - 1 - self.rng.below(5) as i64).max(0);
+            }
+            let log = &broker.logs[name];
+            let from = log.partition_point(|record| record.offset < *position);
+            let taken = log[from..].iter().take(self.rng.below(24) as usize);
+            out.extend(taken.cloned().inspect(|record| *position = record.offset + 1));
+        }
+    }
+}
+
+impl Source for SimSource {
+    fn poll(&mut self, limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError> {
+        // An order may come before or after the records of a poll.
+        if self.rng.below(2) == 0 {
+            self.rebalance(out);
+        }
+        self.fetch(out);
+        self.rebalance(out);
+        if self.rng.below(3) == 0 {
+            self.commit();
+        }
+        if let Some(local) = &mut self.local {
+            local.poll(&PollLimits { wait: Duration::ZERO, ..*limits }, out)?;
+        }
+        Ok(if out.is_empty() { Polled::Idle } else { Polled::Records })
+    }
+
+    fn pause(&mut self, partition: &TopicPartition) -> Result<(), SourceError> {
+        self.paused.insert(partition.clone());
+        Ok(())
+    }
+
+    fn resume(&mut self, partition: &TopicPartition, from: i64) -> Result<(), SourceError> {
+        self.paused.remove(partition);
+        if let Some(position) = self.positions.get_mut(partition) {
+            *position = from;
+        }
+        match &mut self.local {
+            Some(local) if partition.partition == nova::source::local::LOCAL_PARTITION => local.resume(partition, from),
+            _ => Ok(()),
+        }
+    }
+
+    fn idle(&mut self) -> Result<(), SourceError> {
+        self.rebalance(&mut Vec::new());
+        self.commit();
+        Ok(())
+    }
+}

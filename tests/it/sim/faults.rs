@@ -1,0 +1,188 @@
+//! The faults, and what a person does about some of them.
+
+use nova::event::{Table, TopicPartition};
+use nova::pipeline::TruncatePolicy;
+use nova::pipeline::writer::{Command, Message};
+
+use super::broker::Rebalance;
+use super::clients::refused;
+use super::network::Weather;
+use super::node::{EVENTS, Node};
+use super::world::World;
+
+impl World {
+    pub fn weather(&mut self) {
+        let weather = match self.rng.below(9) {
+            0 | 1 => Weather::Fair,
+            2 | 3 => Weather::Down,
+            4..7 => Weather::Rough(10 + self.rng.below(80)),
+            7 => Weather::Code([60, 516, 241, 252, 210][self.rng.below(5) as usize]),
+            _ => Weather::ViewThrows,
+        };
+        self.tell(|| format!("ClickHouse: {weather:?}"));
+        self.server.set(weather);
+    }
+
+    /// The process ends here; of what was written and not synced any part may be lost. `sync`: how many of the syncs
+    /// were done.
+    pub fn die(&mut self, sync: Option<usize>) {
+        let seed = if self.rng.below(3) == 0 { 0 } else { self.rng.next() };
+        let sync = sync.unwrap_or(self.disk.syncs());
+        self.tell(|| format!("death after sync {sync}"));
+        if sync < self.disk.syncs() {
+            // Answered in a commit that never was.
+            self.requests.iter_mut().for_each(|request| request.answer = None);
+        }
+        self.disk = self.disk.image(sync, seed);
+        self.uncertain += self.node.status.uncertain_batches.load(std::sync::atomic::Ordering::Relaxed);
+        let seed = self.rng.next();
+        self.node = Node::boot(&self.setup, &self.disk, &self.server, &self.broker, seed, self.choices.with_log);
+        self.lives += 1;
+        self.check_recovery();
+        if self.choices.with_log {
+            self.answers();
+        }
+    }
+
+    /// N1, N13: what is found after a crash between two syncs is the state before the commit, or after it.
+    pub fn die_in_a_commit(&mut self) {
+        let before = (self.node.memory(), self.disk.syncs());
+        let most = 1 + self.rng.below(4) as usize;
+        self.node.write(most, None).unwrap();
+        let after = (self.node.memory(), self.disk.syncs());
+        let sync = before.1 + self.rng.below((after.1 - before.1) as u64 + 1) as usize;
+        self.die(Some(sync));
+        let found = self.node.memory();
+        assert!(found == before.0 || found == after.0, "N13: recovery found a state that never was");
+    }
+
+    /// Writes, or reads, fail from some moment on; the process ends, and starts when the disk is well again.
+    pub fn bad_disk(&mut self) {
+        match self.rng.below(3) {
+            0 => self.disk.fail_reads_after(self.rng.below(6) as u32),
+            _ => self.disk.fail_writes_after(self.rng.below(40) as u32),
+        }
+        let most = 1 + self.rng.below(4) as usize;
+        let ended = self.node.write(most, Some(Message::Seal));
+        self.tell(|| format!("bad disk: {}", ended.is_err()));
+        self.die(None);
+    }
+
+    pub fn rebalance(&mut self) {
+        let mut broker = self.broker.lock();
+        let names: Vec<_> = broker.logs.keys().cloned().collect();
+        for name in names {
+            if self.rng.below(2) == 0 {
+                broker.orders.push(Rebalance::Revoked(name.clone()));
+                broker.orders.push(Rebalance::Assigned(name));
+            }
+        }
+        drop(broker);
+        self.tell(|| "rebalance".to_owned());
+        // Sometimes what was polled is committed first, as a drain does.
+        if self.rng.below(2) == 0 {
+            self.write(None);
+        }
+        self.node.ingest();
+    }
+
+    pub fn repeat(&mut self) {
+        let messages = self.product.repeated();
+        self.tell(|| format!("the connector repeats {}", messages.len()));
+        self.append(messages);
+    }
+
+    /// What does not come every day.
+    pub fn oddity(&mut self) {
+        let now_us = self.now_ms() * 1_000;
+        let kind = self.rng.below(8);
+        self.tell(|| format!("oddity {kind}"));
+        match kind {
+            0 => {
+                let messages = self.product.truncate(now_us);
+                self.append(messages);
+            }
+            1 => self.product.promote(now_us),
+            2 | 3 => {
+                let messages = self.product.snapshot(now_us);
+                self.append(messages);
+            }
+            4 => {
+                let topic = ["__debezium-heartbeat.cdc", "cdc.message", "cdc.transaction", "strange"];
+                let name = TopicPartition::new(topic[self.rng.below(4) as usize], 0);
+                self.put(&name, (None, Some("{\"ts_ms\":1}".into())));
+            }
+            5 => {
+                let (table, key, value) = self.product.poison();
+                let name = TopicPartition::new(format!("cdc.{table}"), 0);
+                let offset = self.put(&name, (key.map(Into::into), Some(value.into())));
+                self.expected.get_mut(&name).unwrap().poison.push(offset);
+            }
+            6 => self.repair(),
+            _ if self.choices.with_log => {}
+            _ => {
+                let name = TopicPartition::new(EVENTS, 0);
+                let offset = self.put(&name, (None, Some("{\"user_id\":".into())));
+                self.expected.get_mut(&name).unwrap().poison.push(offset);
+            }
+        }
+    }
+
+    /// The constraint of `post_events` is taken away, or comes back.
+    fn repair(&mut self) {
+        if self.choices.poison_rows {
+            self.repaired = true;
+            let refuses = &mut self.server.tables.lock().refuses;
+            *refuses = refuses.is_none().then_some(refused as fn(&[u8]) -> bool);
+        }
+    }
+
+    /// A person looks: goes on with what halted, replays dead letters, pauses a table.
+    pub fn operator(&mut self) {
+        match self.rng.below(3) {
+            0 => {
+                self.replayed = true;
+                self.tell(|| "dead letters are replayed".to_owned());
+                let read = self.node.opened.store.read().unwrap();
+                let ids = nova::pipeline::dead::page(&read, None, 1_000).unwrap().into_iter().map(|(id, _)| id);
+                let ids = ids.collect::<Vec<_>>();
+                drop(read);
+                let reply = Box::new(|_| ());
+                let command = Command::ReplayDead { ids, actor: "sim".to_owned(), force: false, reply };
+                self.write(Some(Message::Command(command)));
+            }
+            1 => {
+                let table = Table::ALL[self.rng.below(5) as usize];
+                self.tell(|| format!("{table} is paused"));
+                let command = Command::Pause { table, actor: "sim".to_owned(), reply: Box::new(|()| ()) };
+                self.write(Some(Message::Command(command)));
+            }
+            _ => self.release(),
+        }
+    }
+
+    /// Does what the reason of each halt asks for.
+    pub fn release(&mut self) {
+        for table in Table::ALL {
+            let Some(halt) = self.node.opened.writer.tables()[table as usize].halt.clone() else { continue };
+            self.tell(|| format!("{table} goes on: {halt}"));
+            let actor = "sim".to_owned();
+            let command = match halt.starts_with("lsn_regression") {
+                true => Command::BumpEpoch { table, actor, reply: Box::new(|_| ()) },
+                false => {
+                    let truncate = halt.starts_with("truncate").then_some(TruncatePolicy::Apply);
+                    Command::Resume { table, truncate, actor, reply: Box::new(|result| result.unwrap()) }
+                }
+            };
+            self.write(Some(Message::Command(command)));
+        }
+    }
+
+    /// The machine's wall clock is set; records come with the broker's.
+    pub fn jump(&mut self) {
+        self.skew_ms = self.rng.below(7_200_000) as i64 - 3_600_000;
+        let skew_ms = self.skew_ms;
+        self.tell(|| format!("the clock is {skew_ms} ms off"));
+        self.setup.clock.set(self.now_ms() + self.skew_ms);
+    }
+}

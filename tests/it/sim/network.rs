@@ -1,0 +1,295 @@
+//! ClickHouse within the process: the real client over streams in memory, a server that does what the seed says.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use clickhouse::Client;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf};
+use tokio::time::{Instant, sleep};
+
+use crate::support::clickhouse::{Inner, answer, parameter, request, response};
+use crate::support::events::Rng;
+
+const PIPE_BYTES: usize = 256 << 10;
+/// Codes of every kind of verdict that is no row's fault: retry, overload, stall, ambiguous, unknown.
+const CODES: [u32; 14] = [159, 202, 209, 210, 425, 999, 252, 241, 439, 60, 16, 516, 319, 4_711];
+
+/// What the server does for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weather {
+    Fair,
+    /// Connections are refused.
+    Down,
+    /// So many of a hundred inserts go wrong.
+    Rough(u64),
+    /// Every insert is answered with this code.
+    Code(u32),
+    /// The view throws after its table has the rows.
+    ViewThrows,
+    /// Every insert is stored, and its connection ends without an answer.
+    Unanswered,
+    /// Every insert runs for so many milliseconds; nobody waits so long.
+    Slow(u64),
+}
+
+/// What becomes of one insert.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Stored,
+    Proxy503,
+    Code(u32),
+    /// The connection ends before or after the rows are stored.
+    Broken {
+        stored: bool,
+    },
+    /// No answer; the rows are stored after so many milliseconds, unless the query is killed first. A proxy that holds
+    /// the request back knows nothing of kills.
+    Zombie {
+        after_ms: u64,
+        in_proxy: bool,
+    },
+    Lost,
+}
+
+struct Running {
+    query_id: String,
+    alive: Arc<Mutex<bool>>,
+}
+
+struct Plan {
+    rng: Rng,
+    weather: Weather,
+    running: Vec<Running>,
+}
+
+/// See the module.
+#[derive(Clone)]
+pub struct Server {
+    pub tables: Arc<Mutex<Inner>>,
+    plan: Arc<Mutex<Plan>>,
+    /// How long an insert that runs at the server may take, and how long a proxy may hold one back, milliseconds.
+    slowest_ms: u64,
+    proxy_ms: u64,
+    /// Says what is asked and answered.
+    told: bool,
+}
+
+impl Server {
+    /// `window_ms`: how long tokens are remembered. In a tokio runtime.
+    pub fn start(seed: u64, window_ms: usize, (slowest_ms, proxy_ms): (u64, u64), told: bool) -> Server {
+        let began = Instant::now();
+        let now = move || began.elapsed().as_millis() as usize;
+        let mut tables = Inner::default();
+        (tables.now, tables.window_moments) = (Box::new(now), window_ms);
+        let plan = Plan { rng: Rng(seed), weather: Weather::Fair, running: Vec::new() };
+        Server { tables: Arc::new(Mutex::new(tables)), plan: Arc::new(Mutex::new(plan)), slowest_ms, proxy_ms, told }
+    }
+
+    pub fn client(&self) -> Client {
+        let pool = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(self.clone());
+        Client::with_http_client(pool)
+    }
+
+    pub fn set(&self, weather: Weather) {
+        let mut plan = self.plan.lock();
+        plan.weather = weather;
+        self.tables.lock().view_throws = weather == Weather::ViewThrows;
+        if weather == Weather::Down {
+            // A killed server ends its queries; an insert is there whole or not at all.
+            plan.running.drain(..).for_each(|query| *query.alive.lock() = false);
+        }
+    }
+
+    /// Whether inserts still run that nobody waits for.
+    pub fn haunted(&self) -> bool {
+        let mut plan = self.plan.lock();
+        plan.running.retain(|query| *query.alive.lock());
+        !plan.running.is_empty()
+    }
+
+    fn down(&self) -> bool {
+        self.plan.lock().weather == Weather::Down
+    }
+
+    async fn serve(self, mut stream: DuplexStream) -> io::Result<()> {
+        let mut buffer = Vec::new();
+        loop {
+            let Some((length, target, body)) = request(&buffer) else {
+                let mut piece = [0; 16 << 10];
+                match stream.read(&mut piece).await? {
+                    0 => return Ok(()),
+                    read => buffer.extend_from_slice(&piece[..read]),
+                }
+                continue;
+            };
+            buffer.drain(..length);
+            if self.down() {
+                return Ok(());
+            }
+            let query = parameter(&target, "query");
+            let asked = if self.told { body.clone() } else { Vec::new() };
+            let answered = match query.strip_prefix("INSERT INTO ") {
+                Some(rest) => self
+                    .insert(rest.split(' ').next().unwrap(), &target, body)
+                    .await
+                    .map(|(status, text)| (status, text.into())),
+                None => self.ask(&target, &body).await,
+            };
+            if self.told {
+                let at_ms = (self.tables.lock().now)();
+                let asked = if query.is_empty() { String::from_utf8_lossy(&asked).into_owned() } else { query };
+                let asked = asked.split(" (").next().unwrap().replace('\n', " ");
+                let token = parameter(&target, "insert_deduplication_token");
+                let text = answered.as_ref().map(|(status, bytes)| (status, String::from_utf8_lossy(bytes)));
+                eprintln!("{at_ms:>12} ms      {asked:.100} {token}: {text:.100?}");
+            }
+            let Some((status, text)) = answered else { return Ok(()) };
+            stream.write_all(&response(status, &text)).await?;
+        }
+    }
+
+    async fn ask(&self, target: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
+        let sql = String::from_utf8_lossy(body).into_owned();
+        let (delay_ms, trouble) = {
+            let mut plan = self.plan.lock();
+            let rough = if let Weather::Rough(percent) = plan.weather { percent } else { 0 };
+            (1 + plan.rng.below(10), (plan.rng.below(100) < rough / 3).then(|| plan.rng.below(4)))
+        };
+        sleep(Duration::from_millis(delay_ms)).await;
+        match trouble {
+            Some(0) => return Some((503, "no healthy upstream".into())),
+            Some(1) => return None,
+            Some(2) => return Some((500, "Code: 202. DB::Exception: Too many simultaneous queries. (X)".into())),
+            Some(_) => {
+                sleep(Duration::from_secs(40)).await;
+                return None;
+            }
+            None => {}
+        }
+        if let Some((_, rest)) = sql.split_once("KILL QUERY WHERE startsWith(query_id, '") {
+            let prefix = rest.split('\'').next().unwrap();
+            self.plan.lock().running.retain(|query| {
+                let hit = query.query_id.starts_with(prefix);
+                if hit {
+                    *query.alive.lock() = false;
+                }
+                !hit
+            });
+            return Some((200, Vec::new()));
+        }
+        answer(target, body, &self.tables)
+    }
+
+    fn fate(&self) -> (u64, Fate) {
+        let mut plan = self.plan.lock();
+        let weather = plan.weather;
+        let rng = &mut plan.rng;
+        let delay_ms = 1 + rng.below(30);
+        let fate = match weather {
+            Weather::Code(code) => Fate::Code(code),
+            Weather::Unanswered => Fate::Broken { stored: true },
+            Weather::Slow(after_ms) => Fate::Zombie { after_ms, in_proxy: false },
+            Weather::Rough(percent) if rng.below(100) < percent => match rng.below(8) {
+                0 => Fate::Proxy503,
+                1 | 2 => Fate::Code(CODES[rng.below(CODES.len() as u64) as usize]),
+                3 => Fate::Broken { stored: false },
+                4 => Fate::Broken { stored: true },
+                5 => Fate::Lost,
+                // What a proxy holds back lands while the server still knows the token of the retry.
+                6 if self.proxy_ms > 0 => Fate::Zombie { after_ms: rng.below(self.proxy_ms), in_proxy: true },
+                _ => Fate::Zombie { after_ms: rng.below(self.slowest_ms), in_proxy: false },
+            },
+            _ => Fate::Stored,
+        };
+        (delay_ms, fate)
+    }
+
+    async fn insert(&self, table: &str, target: &str, body: Vec<u8>) -> Option<(u16, String)> {
+        let token = parameter(target, "insert_deduplication_token");
+        let (delay_ms, fate) = self.fate();
+        sleep(Duration::from_millis(delay_ms)).await;
+        let refused = |code| Some((500, format!("Code: {code}. DB::Exception: as the seed says. (X)")));
+        match fate {
+            Fate::Proxy503 => return Some((503, "no healthy upstream".to_owned())),
+            Fate::Code(code) => return refused(code),
+            Fate::Broken { stored: false } => return None,
+            Fate::Lost => {
+                sleep(Duration::from_secs(40)).await;
+                return None;
+            }
+            Fate::Zombie { after_ms, in_proxy } => {
+                let alive = Arc::new(Mutex::new(true));
+                let query_id = if in_proxy { String::new() } else { parameter(target, "query_id") };
+                self.plan.lock().running.push(Running { query_id, alive: Arc::clone(&alive) });
+                let (tables, table) = (Arc::clone(&self.tables), table.to_owned());
+                tokio::spawn(async move {
+                    sleep(Duration::from_millis(after_ms)).await;
+                    if std::mem::take(&mut *alive.lock()) {
+                        let _ = tables.lock().store(&table, &token, &body);
+                    }
+                });
+                sleep(Duration::from_secs(40)).await;
+                return None;
+            }
+            Fate::Stored | Fate::Broken { stored: true } => {}
+        }
+        let stored = self.tables.lock().store(table, &token, &body);
+        if matches!(fate, Fate::Broken { .. }) {
+            return None;
+        }
+        sleep(Duration::from_millis(delay_ms / 2)).await;
+        Some(stored.map_or_else(|text| (500, text), |()| (200, String::new())))
+    }
+}
+
+/// A connection's end of the client.
+pub struct Pipe(DuplexStream);
+
+impl tower_service::Service<hyper::Uri> for Server {
+    type Response = TokioIo<Pipe>;
+    type Error = io::Error;
+    type Future = std::future::Ready<io::Result<TokioIo<Pipe>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: hyper::Uri) -> Self::Future {
+        if self.down() {
+            return std::future::ready(Err(io::ErrorKind::ConnectionRefused.into()));
+        }
+        let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
+        tokio::spawn(self.clone().serve(theirs));
+        std::future::ready(Ok(TokioIo::new(Pipe(ours))))
+    }
+}
+
+impl Connection for Pipe {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl AsyncRead for Pipe {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, out)
+    }
+}
+
+impl AsyncWrite for Pipe {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

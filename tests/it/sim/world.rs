@@ -1,0 +1,355 @@
+//! A run: the seed chooses the world, then step by step what happens in it; at the end the faults stop, and everything
+//! must come right by itself (halts that ask for a person get one).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nova::app::Setup;
+use nova::clock::Clock;
+use nova::decode::client;
+use nova::event::{ClientEvent, Table, TopicPartition};
+use nova::pipeline::meta::Meta;
+use nova::pipeline::writer::Message;
+use nova::source::local::Settled;
+use nova_storage::testing::Recorder;
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::broker::Broker;
+use super::choices::Choices;
+use super::clients::{Clients, Fate, refused};
+use super::network::{Server, Weather};
+use super::node::{EVENTS, Node};
+use super::product::{Message as Change, Product, key_json};
+use crate::support::events::Rng;
+use crate::support::{setup, state_bytes, store_over};
+
+/// 22:00 of the last day of a month.
+pub const BEGIN_MS: i64 = 1_796_076_000_000;
+const STEPS: u64 = 160;
+/// Steps without a fault within which everything must have come right.
+const HEALED_WITHIN: u64 = 3_000;
+
+/// What a record of a partition must become, besides being consumed.
+#[derive(Default)]
+pub struct Expected {
+    /// Records of each fate.
+    pub fates: [u64; 4],
+    /// Offsets that must be among the dead letters, and those that may be (conflicts, until they are replayed).
+    pub poison: Vec<i64>,
+    pub conflicts: Vec<i64>,
+}
+
+/// A request to the local log without an answer yet.
+pub struct Request {
+    pub user: u64,
+    pub events: Vec<ClientEvent>,
+    arrival_ms: i64,
+    pub answer: Option<oneshot::Receiver<Vec<Settled>>>,
+}
+
+pub struct World {
+    pub told: bool,
+    pub rng: Rng,
+    pub setup: Setup,
+    pub disk: Recorder,
+    pub server: Server,
+    pub broker: Arc<Mutex<Broker>>,
+    pub product: Product,
+    pub clients: Clients,
+    pub node: Node,
+    pub expected: BTreeMap<TopicPartition, Expected>,
+    pub requests: Vec<Request>,
+    pub replayed: bool,
+    /// The view may lack rows of so many batches: counted by processes that are gone.
+    pub uncertain: u64,
+    pub choices: Choices,
+    /// The constraint on client events was changed meanwhile.
+    pub repaired: bool,
+    /// What [`World::check_server`] has looked at: inserts, and the events in them.
+    pub seen: (usize, std::collections::BTreeSet<super::clients::Key>),
+    began: Instant,
+    pub skew_ms: i64,
+    pub trace: xxhash_rust::xxh3::Xxh3,
+    pub lives: u64,
+}
+
+impl World {
+    /// In a tokio runtime with paused time. `told`: says on standard error what happens.
+    pub fn new(seed: u64, choices: Choices, told: bool) -> World {
+        let mut rng = Rng(seed ^ 0x5eed);
+        let mut setup = setup("envelope.jsonl");
+        setup.clock = Clock::manual(BEGIN_MS);
+        setup.settings = choices.settings.clone();
+        setup.clickhouse = Some(nova::warehouse::clickhouse::ClickHouseSettings {
+            url: "http://clickhouse".to_owned(),
+            database: "nova".to_owned(),
+            user: None,
+            password: None,
+            ca_file: None,
+            layout: Default::default(),
+            timeout: Duration::from_secs(30),
+        });
+        // See docs/testing.md for what is left out.
+        let proxy_ms = if choices.poison_rows { 0 } else { 10 * 60_000 };
+        let server = Server::start(rng.next(), choices.window_ms, (choices.slowest_ms, proxy_ms), told);
+        server.tables.lock().refuses = choices.poison_rows.then_some(refused as fn(&[u8]) -> bool);
+        let product = Product::new(rng.next(), choices.style, choices.partitions[..5] == [1; 5]);
+        let clients = Clients::new(rng.next());
+        let (disk, broker) = (Recorder::new(), Arc::<Mutex<Broker>>::default());
+        name_store(&disk, seed);
+        let node = Node::boot(&setup, &disk, &server, &broker, rng.next(), choices.with_log);
+        let mut world = World {
+            told,
+            rng,
+            setup,
+            disk,
+            server,
+            broker,
+            product,
+            clients,
+            node,
+            expected: BTreeMap::new(),
+            requests: Vec::new(),
+            replayed: false,
+            uncertain: 0,
+            choices,
+            repaired: false,
+            seen: Default::default(),
+            began: Instant::now(),
+            skew_ms: 0,
+            trace: xxhash_rust::xxh3::Xxh3::new(),
+            lives: 1,
+        };
+        let choices = format!("{:?}", world.choices);
+        world.tell(|| choices.clone());
+        world
+    }
+
+    pub fn tell(&mut self, what: impl Fn() -> String) {
+        let what = what();
+        self.trace.update(what.as_bytes());
+        if self.told {
+            eprintln!("{:>12} ms  {what}", self.began.elapsed().as_millis());
+        }
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        BEGIN_MS + self.began.elapsed().as_millis() as i64
+    }
+
+    /// The whole run; the oracle looks after every commit and at the end.
+    pub async fn run(&mut self) {
+        for _ in 0..STEPS {
+            self.step().await;
+        }
+        self.heal().await;
+        self.check_end();
+    }
+
+    async fn step(&mut self) {
+        match self.rng.below(100) {
+            0..12 => self.change(),
+            12..27 => self.events(),
+            27..47 => self.node.ingest(),
+            47..67 => self.write(None),
+            67..69 => self.write(Some(Message::Seal)),
+            69..80 => self.wait(1, 200).await,
+            80..85 => self.wait(1_000, 40_000).await,
+            85 => self.wait_long().await,
+            86..89 => self.weather(),
+            89..91 => self.die(None),
+            91..93 => self.die_in_a_commit(),
+            93 => self.bad_disk(),
+            94..96 => self.rebalance(),
+            96 => self.repeat(),
+            97 => self.oddity(),
+            98 => self.operator(),
+            _ => self.jump(),
+        }
+    }
+
+    async fn wait(&mut self, least_ms: u64, more_ms: u64) {
+        let ms = least_ms + self.rng.below(more_ms);
+        self.pass(ms).await;
+    }
+
+    /// Time passes for the delivery, the server and the clocks.
+    pub async fn pass(&mut self, ms: u64) {
+        self.tell(|| format!("{ms} ms pass"));
+        let mut left = ms;
+        while left > 0 {
+            let piece = left.min(if ms > 60_000 { 5_000 } else { 500 });
+            self.node.pass(Duration::from_millis(piece)).await;
+            self.setup.clock.set(self.now_ms() + self.skew_ms);
+            left -= piece;
+        }
+        self.check_server();
+    }
+
+    async fn wait_long(&mut self) {
+        let ms = match self.rng.below(8) {
+            0 if !self.choices.with_log => 3_600_000 * (1 + self.rng.below(26)),
+            _ => 60_000 * (1 + self.rng.below(90)),
+        };
+        self.pass(ms).await;
+    }
+
+    /// What the product commits reaches the topics.
+    fn change(&mut self) {
+        let now_us = self.now_ms() * 1_000;
+        let messages = self.product.transactions(now_us);
+        self.tell(|| format!("{} changes", messages.len()));
+        self.append(messages);
+    }
+
+    pub fn append(&mut self, messages: Vec<Change>) {
+        for Change { table, key, value } in messages {
+            let number =
+                key.map_or(0, |key| xxhash_rust::xxh3::xxh3_64(&key.0) % self.choices.partitions[table as usize]);
+            let name = TopicPartition::new(format!("cdc.{table}"), number as i32);
+            let content = (key.map(|key| key_json(key).into()), value.map(Into::into));
+            self.put(&name, content);
+        }
+    }
+
+    pub fn put(&mut self, name: &TopicPartition, content: (Option<bytes::Bytes>, Option<bytes::Bytes>)) -> i64 {
+        let gap = if self.rng.below(12) == 0 { 1 + self.rng.below(4) as i64 } else { 0 };
+        let now_ms = self.now_ms();
+        self.expected.entry(name.clone()).or_default();
+        self.broker.lock().append(name, now_ms, content, gap)
+    }
+
+    /// Client events reach the topic, or the local log by way of a request.
+    fn events(&mut self) {
+        let (user, count) = (self.clients.pick_user(), 1 + self.rng.below(8));
+        if self.choices.with_log && self.requests.iter().any(|request| request.user == user) {
+            return self.answers();
+        }
+        let now_ms = self.now_ms();
+        let events: Vec<_> = (0..count)
+            .map(|_| {
+                let post = self.product.some(Table::Posts);
+                self.clients.event(user, post, now_ms, (self.choices.poison_rows, self.choices.with_log))
+            })
+            .collect();
+        self.tell(|| format!("{count} events of user {user}"));
+        if self.choices.with_log {
+            self.requests.push(Request { user, events, arrival_ms: now_ms, answer: None });
+            return self.answers();
+        }
+        let name = TopicPartition::new(EVENTS, (user % self.choices.partitions[5]) as i32);
+        for event in events {
+            let offset = self.put(&name, (None, Some(client::encode(&event).into())));
+            let fate = self.clients.consumed(&event, now_ms);
+            let expected = self.expected.get_mut(&name).unwrap();
+            expected.fates[fate as usize] += 1;
+            if fate == Fate::Conflict {
+                expected.conflicts.push(offset);
+            }
+            // An answer that was lost is asked for again.
+            if self.rng.below(15) == 0 {
+                self.put(&name, (None, Some(client::encode(&event).into())));
+                let fate = self.clients.consumed(&event, now_ms);
+                let expected = self.expected.get_mut(&name).unwrap();
+                expected.fates[fate as usize] += 1;
+                if fate == Fate::Conflict {
+                    let last = self.broker.lock().logs[&name].last().unwrap().offset;
+                    self.expected.get_mut(&name).unwrap().conflicts.push(last);
+                }
+            }
+        }
+    }
+
+    /// Sends requests that have no answer on its way, and takes answers.
+    pub fn answers(&mut self) {
+        let now_ms = self.now_ms();
+        let mut left = Vec::new();
+        for mut request in std::mem::take(&mut self.requests) {
+            match request.answer.as_mut().map(oneshot::Receiver::try_recv) {
+                Some(Ok(settled)) => {
+                    assert_eq!(settled.len(), request.events.len());
+                    for event in &request.events {
+                        self.clients.consumed(event, request.arrival_ms);
+                    }
+                    continue;
+                }
+                Some(Err(oneshot::error::TryRecvError::Empty)) => {}
+                Some(Err(oneshot::error::TryRecvError::Closed)) | None => {
+                    let values = request.events.iter().map(|event| client::encode(event).into()).collect();
+                    request.answer = self.node.local.as_ref().unwrap().append(values, now_ms).ok();
+                }
+            }
+            left.push(request);
+        }
+        self.requests = left;
+    }
+
+    /// One commit, looked at.
+    pub fn write(&mut self, more: Option<Message>) {
+        let most = 1 + self.rng.below(4) as usize;
+        self.node.write(most, more).unwrap();
+        if self.choices.with_log {
+            self.answers();
+        }
+        self.check_commit();
+    }
+
+    /// No more faults: what is left must go through, in bounded time.
+    pub async fn heal(&mut self) {
+        self.tell(|| "no more faults".to_owned());
+        self.server.set(Weather::Fair);
+        for step in 0..HEALED_WITHIN {
+            self.node.ingest();
+            self.write((step % 8 == 0).then_some(Message::Seal));
+            self.release();
+            if self.settled() {
+                return;
+            }
+            self.pass(if step % 16 < 12 { 20 } else { 30_000 }).await;
+        }
+        panic!("liveness: not settled without faults: {:?}", self.unsettled());
+    }
+
+    fn settled(&self) -> bool {
+        self.unsettled().is_none()
+    }
+
+    fn unsettled(&self) -> Option<String> {
+        let broker = self.broker.lock();
+        for (name, log) in &broker.logs {
+            let end = log.last().map_or(0, |last| last.offset + 1);
+            let next = nova::source::Progress::next_offset(&*self.node.shared, name).unwrap_or(0);
+            if next < end {
+                return Some(format!("{name} is at {next} of {end}"));
+            }
+        }
+        let targets = self.node.status.targets();
+        (!self.node.idle() || !self.requests.is_empty() || self.server.haunted() || self.node.status.waiting_rows() > 0)
+            .then(|| format!("{} requests, {targets:?}", self.requests.len()))
+    }
+}
+
+/// The store's random name, from the seed: a run is repeatable.
+fn name_store(disk: &Recorder, seed: u64) {
+    let store = store_over(disk.clone());
+    let write = store.write().unwrap();
+    let meta = Meta { store_id: seed, dedup_floor_ms: i64::MIN, ..Meta::default() };
+    meta.save(&write).unwrap();
+    write.commit().unwrap();
+}
+
+impl World {
+    /// The bytes of the run: what happened, what is served, stored and delivered.
+    pub fn digest(&mut self) -> u128 {
+        self.trace.update(&state_bytes(&self.node.opened));
+        for stored in &self.server.tables.lock().stored {
+            self.trace.update(stored.token.as_bytes());
+            stored.rows.iter().for_each(|row| self.trace.update(row));
+        }
+        self.trace.update(&self.disk.syncs().to_le_bytes());
+        self.trace.digest128()
+    }
+}
