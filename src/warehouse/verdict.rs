@@ -38,8 +38,8 @@ pub enum Verdict {
 pub fn verdict(failure: &Failure) -> Verdict {
     let (code, text) = match failure {
         Failure::Unreachable(_) => return Verdict::Retry,
-        Failure::Broken(_) | Failure::TimedOut => return Verdict::Ambiguous,
-        Failure::Refused { code: None, .. } => return Verdict::Retry,
+        // A proxy answers for a server that may be at it still.
+        Failure::Broken(_) | Failure::TimedOut | Failure::Refused { code: None, .. } => return Verdict::Ambiguous,
         Failure::Refused { code: Some(code), text } => (*code, text),
     };
     // The base table may hold the rows already: looking for a bad one would insert the good ones again.
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(verdict(&Failure::TimedOut), Verdict::Ambiguous);
         assert_eq!(verdict(&Failure::Broken(String::new())), Verdict::Ambiguous);
         assert_eq!(verdict(&Failure::Unreachable(String::new())), Verdict::Retry);
-        assert_eq!(verdict(&Failure::Refused { code: None, text: "502 Bad Gateway".to_owned() }), Verdict::Retry);
+        assert_eq!(verdict(&Failure::Refused { code: None, text: "502 Bad Gateway".to_owned() }), Verdict::Ambiguous);
         assert_eq!(verdict(&refused(4_711, "")), Verdict::Unknown);
     }
 

@@ -34,8 +34,9 @@ pub enum Weather {
     ViewThrows,
     /// Every insert is stored, and its connection ends without an answer.
     Unanswered,
-    /// Every insert runs for so many milliseconds; nobody waits so long.
+    /// Every insert runs for so many milliseconds; nobody waits so long, or a proxy tells that it does not.
     Slow(u64),
+    GivenUp(u64),
 }
 
 /// What becomes of one insert.
@@ -48,11 +49,12 @@ enum Fate {
     Broken {
         stored: bool,
     },
-    /// No answer; the rows are stored after so many milliseconds, unless the query is killed first. A proxy that holds
-    /// the request back knows nothing of kills.
+    /// No answer, or a proxy's that has waited enough; the rows are stored after so many milliseconds, unless the query is
+    /// killed first. A proxy that holds the request back knows nothing of kills.
     Zombie {
         after_ms: u64,
         in_proxy: bool,
+        answered: bool,
     },
     Lost,
 }
@@ -194,7 +196,8 @@ impl Server {
         let fate = match weather {
             Weather::Code(code) => Fate::Code(code),
             Weather::Unanswered => Fate::Broken { stored: true },
-            Weather::Slow(after_ms) => Fate::Zombie { after_ms, in_proxy: false },
+            Weather::Slow(after_ms) => Fate::Zombie { after_ms, in_proxy: false, answered: false },
+            Weather::GivenUp(after_ms) => Fate::Zombie { after_ms, in_proxy: false, answered: true },
             Weather::Rough(percent) if rng.below(100) < percent => match rng.below(8) {
                 0 => Fate::Proxy503,
                 1 | 2 => Fate::Code(CODES[rng.below(CODES.len() as u64) as usize]),
@@ -202,8 +205,13 @@ impl Server {
                 4 => Fate::Broken { stored: true },
                 5 => Fate::Lost,
                 // What a proxy holds back lands while the server still knows the token of the retry.
-                6 if self.proxy_ms > 0 => Fate::Zombie { after_ms: rng.below(self.proxy_ms), in_proxy: true },
-                _ => Fate::Zombie { after_ms: rng.below(self.slowest_ms), in_proxy: false },
+                6 if self.proxy_ms > 0 => {
+                    Fate::Zombie { after_ms: rng.below(self.proxy_ms), in_proxy: true, answered: false }
+                }
+                _ => {
+                    let answered = rng.below(3) == 0;
+                    Fate::Zombie { after_ms: rng.below(self.slowest_ms), in_proxy: false, answered }
+                }
             },
             _ => Fate::Stored,
         };
@@ -223,7 +231,7 @@ impl Server {
                 sleep(Duration::from_secs(40)).await;
                 return None;
             }
-            Fate::Zombie { after_ms, in_proxy } => {
+            Fate::Zombie { after_ms, in_proxy, answered } => {
                 let alive = Arc::new(Mutex::new(true));
                 let query_id = if in_proxy { String::new() } else { parameter(target, "query_id") };
                 self.plan.lock().running.push(Running { query_id, alive: Arc::clone(&alive) });
@@ -234,6 +242,10 @@ impl Server {
                         let _ = tables.lock().store(&table, &token, &body);
                     }
                 });
+                if answered {
+                    sleep(Duration::from_secs(10)).await;
+                    return Some((504, "gateway timeout".to_owned()));
+                }
                 sleep(Duration::from_secs(40)).await;
                 return None;
             }

@@ -108,6 +108,20 @@ fn an_insert_that_still_runs_is_ended_before_its_batch_is_sent_again() {
     });
 }
 
+/// A proxy's answer was taken for the end of the insert, which landed after its token was forgotten.
+#[test]
+fn an_insert_that_a_proxy_gave_up_on_is_ended_before_its_batch_is_sent_again() {
+    story(Choices::plain(), async |world| {
+        world.server.set(Weather::GivenUp(2 * HOUR_MS));
+        world.batch(1..5);
+        world.pass(11_000).await;
+        world.server.set(Weather::Fair);
+        world.pass(3 * HOUR_MS).await;
+        world.heal().await;
+        world.check_end();
+    });
+}
+
 /// A refusal for now was taken for an answer, and the insert landed after its token was forgotten.
 #[test]
 fn inserts_have_ended_only_when_the_server_says_so() {
