@@ -103,12 +103,7 @@ impl Task {
         let (mut whole, mut taken) = (Piece { batch, rows: body }, false);
         let delivered = |dead| Settled { target: self.target, batch, dead };
         if self.target == Target::Events && self.inherited.contains(&batch) {
-            // What still runs is left alone at first: the table may have the rows, and the views not yet.
-            let mut present = self.look(&whole, false).await;
-            if !matches!(present, Present::All) {
-                present = self.look(&whole, true).await;
-            }
-            match present {
+            match self.look(&whole).await {
                 Present::None => {}
                 Present::Some(rest) => {
                     self.uncertain(batch);
@@ -155,7 +150,7 @@ impl Task {
                     self.rest().await;
                     // Rows that were taken are there under the tokens of pieces that may not come again.
                     if self.target == Target::Events {
-                        match self.look(&whole, true).await {
+                        match self.look(&whole).await {
                             Present::All => return Ok(Vec::new()),
                             Present::Some(rest) => (whole.rows, taken) = (rest, true),
                             Present::None => {}
@@ -221,7 +216,7 @@ impl Task {
 
     /// What becomes of a piece that may be stored; `None` when none of it is.
     async fn settle(&self, piece: &Piece) -> Option<Result<Option<String>, Left>> {
-        let present = self.look(piece, true).await;
+        let present = self.look(piece).await;
         if !matches!(present, Present::None) {
             self.uncertain(piece.batch);
         }
@@ -297,12 +292,14 @@ impl Task {
         Ok(())
     }
 
-    /// Which of the rows are in the table; asks until it is told. `end`: whatever still runs on the batch is ended before.
-    async fn look(&self, piece: &Piece, end: bool) -> Present {
+    /// Which of the rows are in the table, after whatever still runs on the batch was ended; asks until it is told. Also
+    /// where all are there another attempt may run on. (What is ended between the table and its views is counted as
+    /// uncertain.)
+    async fn look(&self, piece: &Piece) -> Present {
         let mut attempt = 0u32;
         loop {
             self.wait_for_leave().await;
-            match self.present(piece, end).await {
+            match self.present(piece).await {
                 Ok(present) => return present,
                 Err(failure) => self.failed(&failure, piece.batch, attempt).await,
             }
@@ -310,10 +307,8 @@ impl Task {
         }
     }
 
-    async fn present(&self, piece: &Piece, end: bool) -> Result<Present, Failure> {
-        if end {
-            self.kill(piece.batch).await?;
-        }
+    async fn present(&self, piece: &Piece) -> Result<Present, Failure> {
+        self.kill(piece.batch).await?;
         let parts = &self.shared.parts;
         parts.clickhouse.catch_up(self.target).await?;
         // An event's id is its user's own.

@@ -96,6 +96,25 @@ fn a_batch_that_an_earlier_process_sent_is_looked_for_once_its_token_may_be_forg
 }
 
 #[test]
+fn an_insert_of_an_earlier_process_that_still_runs_is_ended_also_where_its_rows_are_stored() {
+    story(Choices::plain(), async |world| {
+        world.server.set(Weather::Unanswered);
+        world.batch(1..5);
+        while world.server.tables.lock().stored.is_empty() {
+            world.node.pass(Duration::from_millis(1)).await;
+        }
+        world.server.set(Weather::Slow(2 * HOUR_MS));
+        world.pass(5_000).await;
+        assert!(world.server.haunted());
+        world.server.set(Weather::Fair);
+        world.die(None);
+        world.pass(3 * HOUR_MS).await;
+        world.heal().await;
+        world.check_end();
+    });
+}
+
+#[test]
 fn an_insert_that_still_runs_is_ended_before_its_batch_is_sent_again() {
     story(Choices::plain(), async |world| {
         world.server.set(Weather::Slow(2 * HOUR_MS));
