@@ -348,7 +348,7 @@ impl Publisher {
         let (list, algorithm, late) = (trending.last(Window::Day), Algorithm::Ranked, || false);
         let (limit, trending) = (PAGE_MAX, &list.numbers);
         let page = feeds.page(state, &Ask { user, algorithm, cursor: None, limit, now_ms, trending, late: &late });
-        let posts = page.places.iter().map(|place| page.snapshot.posts()[*place].number).collect();
+        let posts = page.cut.places.iter().map(|place| page.snapshot.posts()[*place].number).collect();
         let shape = Shape { explain: false, hydrate: false, latency_us: 0 };
         (page_json(&page, user, algorithm, &self.cursor_key, &shape), Basis::Feed { follows, posted, posts })
     }
