@@ -44,14 +44,10 @@ pub fn judge(change: Change, offset: i64, table: &TableMeta, stored: Option<&[u8
     if tombstone && !stored.as_ref().is_some_and(|row| row.cells.is_some() && row.format == Format::FlatTombstone) {
         return Ok(Judgement::Skip(Outcome::Ignored));
     }
-    let known = stored.as_ref().map(|row| row.version.lsn);
-    let lsn = match stored.as_ref().is_some_and(deleted_by_null) {
-        // A null value has no LSN: what comes after it is newer by its offset, also when the connector repeats both.
-        true => change.lsn.max(known),
-        false => change.lsn.or(known),
-    };
-    let lsn = lsn.unwrap_or(0);
-    let version = Version { epoch: table.epoch, lsn, offset };
+    let lsn = change.lsn.or(stored.as_ref().map(StoredRow::lsn)).unwrap_or(0);
+    // Whatever is newer has a higher version.
+    let least = stored.as_ref().filter(|row| row.version.epoch == table.epoch).map_or(0, |row| row.version.lsn);
+    let version = Version { epoch: table.epoch, lsn: lsn.max(least), offset };
     let old = stored.as_ref().and_then(|row| row.cells).map(decode_cells).transpose()?;
     let (key, of) = (change.key, change.table);
     let (new, unfilled) = match change.body {
@@ -62,10 +58,10 @@ pub fn judge(change: Change, offset: i64, table: &TableMeta, stored: Option<&[u8
         ChangeBody::Delete | ChangeBody::Tombstone | ChangeBody::Truncate => (None, 0),
     };
     if let Some(row) = &stored {
-        match order(&version, change.op, change.source_ts_us, row, old == new) {
+        match order(&Version { lsn, ..version }, change.op, change.source_ts_us, row, old == new) {
             Order::Newer => {}
             Order::Skip(outcome) => return Ok(Judgement::Skip(outcome)),
-            Order::Regression => return Ok(Judgement::Halt(regression(version.lsn, row.version.lsn, key, of))),
+            Order::Regression => return Ok(Judgement::Halt(regression(lsn, row.lsn(), key, of))),
         }
     }
     // A tombstone record carries no format of its own.
@@ -75,7 +71,8 @@ pub fn judge(change: Change, offset: i64, table: &TableMeta, stored: Option<&[u8
         encode_cells(row, &mut cells);
     }
     let cells = new.is_some().then_some(cells.as_slice());
-    let stored = StoredRow { version, format, source_ts_us: change.source_ts_us, cells }.encode();
+    let raised_from = (cells.is_some() && lsn < version.lsn).then_some(lsn);
+    let stored = StoredRow { version, format, raised_from, source_ts_us: change.source_ts_us, cells }.encode();
     Ok(Judgement::Write(Box::new(Written { version, stored, old, new, unfilled })))
 }
 
@@ -95,23 +92,23 @@ pub fn truncate_row(
     match order(&version, Op::Truncate, source_ts_us, &row, false) {
         Order::Newer if of_this || of_earlier => {}
         Order::Newer | Order::Skip(_) => return Ok(Judgement::Skip(Outcome::Stale)),
-        Order::Regression => return Ok(Judgement::Halt(regression(version.lsn, row.version.lsn, key, table))),
+        Order::Regression => return Ok(Judgement::Halt(regression(version.lsn, row.lsn(), key, table))),
     }
-    let stored = StoredRow { version, format: row.format, source_ts_us, cells: None }.encode();
+    let stored = StoredRow { version, format: row.format, raised_from: None, source_ts_us, cells: None }.encode();
     Ok(Judgement::Write(Box::new(Written { version, stored, old: Some(old), new: None, unfilled: 0 })))
-}
-
-fn deleted_by_null(row: &StoredRow<'_>) -> bool {
-    row.cells.is_none() && row.format == Format::FlatTombstone
 }
 
 /// The truncate that the change is older than. One that comes after the epoch was raised may be from before: then the
 /// times tell.
 fn truncated(change: &Change, table: &TableMeta) -> Option<Truncated> {
     let (truncate, lsn) = (table.truncated?, change.lsn?);
-    let earlier = matches!((change.source_ts_us, truncate.source_ts_us), (Some(new), Some(old)) if new < old);
     let below = (table.epoch, lsn) < (truncate.epoch, truncate.lsn);
-    (below || (table.epoch > truncate.epoch && earlier)).then_some(truncate)
+    let before = table.epoch > truncate.epoch && earlier(change.source_ts_us, truncate.source_ts_us);
+    (below || before).then_some(truncate)
+}
+
+fn earlier(source_ts_us: Option<i64>, than_us: Option<i64>) -> bool {
+    matches!((source_ts_us, than_us), (Some(new), Some(old)) if new < old)
 }
 
 enum Order {
@@ -122,12 +119,19 @@ enum Order {
 
 /// Orders a change against the stored row (N6). Of one key, LSN and time of commit rise together: a lower LSN with a
 /// later time means that the source's LSNs began again. A read (`r`) carries the time of the snapshot, not of a commit.
+/// Below a raised version the offset must be higher too: what was written there is what the connector repeats.
 fn order(version: &Version, op: Op, source_ts_us: Option<i64>, row: &StoredRow<'_>, same: bool) -> Order {
-    let of_lsn = |version: &Version| (version.epoch, version.lsn);
-    match of_lsn(version).cmp(&of_lsn(&row.version)) {
-        std::cmp::Ordering::Greater => Order::Newer,
+    // Of a key, only a read can be older than its place in the topic. Across epochs LSNs tell nothing.
+    if op == Op::Read && version.epoch > row.version.epoch && earlier(source_ts_us, row.source_ts_us) {
+        return Order::Skip(Outcome::Stale);
+    }
+    let later = version.offset > row.version.offset;
+    let repeated = version.epoch == row.version.epoch && version.lsn <= row.version.lsn;
+    match (version.epoch, version.lsn).cmp(&(row.version.epoch, row.lsn())) {
+        std::cmp::Ordering::Greater if later || !repeated => Order::Newer,
+        std::cmp::Ordering::Greater => Order::Skip(Outcome::Stale),
         std::cmp::Ordering::Equal if same => Order::Skip(Outcome::Duplicate),
-        std::cmp::Ordering::Equal if version.offset > row.version.offset => Order::Newer,
+        std::cmp::Ordering::Equal if later => Order::Newer,
         std::cmp::Ordering::Equal => Order::Skip(Outcome::Stale),
         std::cmp::Ordering::Less if began_again(op, source_ts_us, row.source_ts_us) => Order::Regression,
         std::cmp::Ordering::Less => Order::Skip(Outcome::Stale),
@@ -212,6 +216,19 @@ mod tests {
         assert!(matches!(judge(low, 8, &bumped, Some(&stored)).unwrap(), Judgement::Write(_)));
     }
 
+    /// Found by the simulation: a read from before, in a partition that was behind, took the place of what came after it.
+    #[test]
+    fn a_read_that_is_older_than_the_row_is_stale_after_an_epoch_bump_too() {
+        let (stored, bumped) = (stored("a"), TableMeta { epoch: 1, ..TableMeta::default() });
+        let read = |ts| Change { op: Op::Read, ..change(Some(90), ts, ChangeBody::Upsert(row("b"))) };
+        let stale = judge(read(49), 8, &bumped, Some(&stored)).unwrap();
+        assert_eq!(stale, Judgement::Skip(Outcome::Stale));
+        assert!(write(judge(read(51), 8, &bumped, Some(&stored)).unwrap()).new.is_some());
+        // Other changes come in their order.
+        let update = change(Some(90), 49, ChangeBody::Upsert(row("b")));
+        assert!(write(judge(update, 8, &bumped, Some(&stored)).unwrap()).new.is_some());
+    }
+
     #[test]
     fn an_unknown_delete_leaves_a_tombstone_that_stops_older_rows() {
         let gone = write(judged(change(Some(100), 50, ChangeBody::Delete), 7, None));
@@ -294,7 +311,36 @@ mod tests {
         assert!(back.version > gone.version && back.new == Some(row("a")));
         let mut holes = row("b");
         holes.cells[1] = Cell::Unavailable;
-        let filled = judged(bare(105, ChangeBody::Upsert(holes)), 10, Some(&back.stored));
-        assert_eq!(filled, Judgement::Skip(Outcome::Duplicate), "its hole is filled from the row that is back");
+        let filled = write(judged(bare(105, ChangeBody::Upsert(holes)), 10, Some(&back.stored)));
+        assert_eq!(
+            (filled.new, filled.version.lsn),
+            (Some(row("a")), 105),
+            "its hole is filled from the row that is back"
+        );
+    }
+
+    /// Found by the simulation: of two rows repeated after a null value the second was stale, or halted its table.
+    #[test]
+    fn rows_repeated_after_a_null_value_are_as_new_as_they_were_at_first() {
+        let flat = |lsn, ts, text| Change {
+            format: Format::FlatTombstone,
+            ..change(Some(lsn), ts, ChangeBody::Upsert(row(text)))
+        };
+        let null = || Change { format: Format::FlatTombstone, ..change(None, 0, ChangeBody::Tombstone) };
+        let live = write(judged(flat(130, 53, "c"), 9, None));
+        let gone = write(judged(null(), 10, Some(&live.stored)));
+        let first = write(judged(flat(120, 51, "a"), 11, Some(&gone.stored)));
+        let second = write(judged(flat(125, 52, "b"), 12, Some(&first.stored)));
+        let third = write(judged(flat(130, 53, "c"), 13, Some(&second.stored)));
+        let versions = [live.version, gone.version, first.version, second.version, third.version];
+        assert!(versions.is_sorted_by(|one, next| one < next), "{versions:?}");
+        assert_eq!(second.new, Some(row("b")));
+        // What comes late by another way is no part of it.
+        for (lsn, offset) in [(125, 13), (130, 7), (128, 7)] {
+            let stale = judged(flat(lsn, 52, "late"), offset, Some(&third.stored));
+            assert_eq!(stale, Judgement::Skip(Outcome::Stale), "{lsn} {offset}");
+        }
+        let dead = judged(flat(110, 50, "late"), 7, Some(&gone.stored));
+        assert_eq!(dead, Judgement::Skip(Outcome::Stale));
     }
 }

@@ -13,6 +13,7 @@ use crate::event::{Cell, Format, Id, Row, Table};
 
 const ROW_VERSION: u8 = 1;
 const LIVE: u8 = 0x80;
+const RAISED: u8 = 0x40;
 /// Bytes that the map spends on a changed row besides its own.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
 
@@ -38,6 +39,9 @@ impl Version {
 pub struct StoredRow<'a> {
     pub version: Version,
     pub format: Format,
+    /// The LSN that the record came with, where the version's was raised above it. A null value deletes, has no LSN, and can
+    /// be repeated by the connector: the older rows repeated after it have lower LSNs, and must have higher versions.
+    pub raised_from: Option<u64>,
     /// Time of the source's commit, epoch microseconds; `None` where the format does not carry it.
     pub source_ts_us: Option<i64>,
     /// The encoded cells; `None` is a tombstone.
@@ -48,9 +52,11 @@ impl<'a> StoredRow<'a> {
     pub fn encode(&self) -> Box<[u8]> {
         let mut out = Vec::with_capacity(32 + self.cells.map_or(0, <[u8]>::len));
         out.put_u8(ROW_VERSION);
-        out.put_u8(self.format as u8 | if self.cells.is_some() { LIVE } else { 0 });
+        let (live, raised) = (self.cells.is_some(), self.raised_from.is_some());
+        out.put_u8(self.format as u8 | if live { LIVE } else { 0 } | if raised { RAISED } else { 0 });
         out.put_varint(u64::from(self.version.epoch));
         out.put_varint(self.version.lsn);
+        self.raised_from.into_iter().for_each(|lsn| out.put_varint(lsn));
         out.put_zigzag(self.version.offset);
         // Zero is a time of its own, so absence takes a value that no commit has.
         out.put_zigzag(self.source_ts_us.unwrap_or(i64::MIN));
@@ -62,21 +68,31 @@ impl<'a> StoredRow<'a> {
         const WHAT: &str = "stored row";
         let (mut reader, _) = Reader::versioned(WHAT, bytes, ROW_VERSION)?;
         let flags = reader.u8()?;
-        let format = match flags & !LIVE {
+        let format = match flags & !(LIVE | RAISED) {
             0 => Format::Envelope,
             1 => Format::FlatRewrite,
             2 => Format::FlatTombstone,
             _ => return Err(CodecError::Invalid(WHAT)),
         };
         let epoch = u16::try_from(reader.varint()?).map_err(|_| CodecError::Invalid(WHAT))?;
-        let version = Version { epoch, lsn: reader.varint()?, offset: reader.zigzag()? };
+        let lsn = reader.varint()?;
+        let raised_from = if flags & RAISED != 0 { Some(reader.varint()?) } else { None };
+        let version = Version { epoch, lsn, offset: reader.zigzag()? };
         let source_ts_us = Some(reader.zigzag()?).filter(|ts| *ts != i64::MIN);
         let cells = reader.rest();
         let live = flags & LIVE != 0;
         if !live && !cells.is_empty() {
             return Err(CodecError::Trailing(WHAT));
         }
-        Ok(StoredRow { version, format, source_ts_us, cells: live.then_some(cells) })
+        Ok(StoredRow { version, format, raised_from, source_ts_us, cells: live.then_some(cells) })
+    }
+
+    /// The LSN that the next record is compared with; nothing is older than a null value that deleted.
+    pub fn lsn(&self) -> u64 {
+        match self.cells.is_none() && self.format == Format::FlatTombstone {
+            true => 0,
+            false => self.raised_from.unwrap_or(self.version.lsn),
+        }
     }
 
     pub fn row(&self) -> Result<Option<Row>, CodecError> {
@@ -248,13 +264,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rows_round_trip(row in rows(), epoch: u16, lsn: u64, offset: i64, ts in proptest::option::of(0i64..)) {
+        fn rows_round_trip(
+            row in rows(),
+            numbers: (u16, u64, i64),
+            raised_from: Option<u64>,
+            ts in proptest::option::of(0i64..),
+        ) {
             let mut cells = Vec::new();
             encode_cells(&row, &mut cells);
             prop_assert_eq!(decode_cells(&cells), Ok(row));
-            let version = Version { epoch, lsn, offset };
+            let version = Version { epoch: numbers.0, lsn: numbers.1, offset: numbers.2 };
             for cells in [None, Some(cells.as_slice())] {
-                let stored = StoredRow { version, format: Format::FlatRewrite, source_ts_us: ts, cells };
+                let format = Format::FlatRewrite;
+                let stored = StoredRow { version, format, raised_from, source_ts_us: ts, cells };
                 let bytes = stored.encode();
                 prop_assert_eq!(StoredRow::decode(&bytes), Ok(stored));
             }

@@ -16,13 +16,15 @@ pub enum Isolated {
 }
 
 /// `insert` stores the rows with these numbers together: `None` when they are stored, the server's words when it refuses
-/// them. A batch of `count` rows was refused as a whole before; `hint` is the row that the refusal pointed to.
+/// them. A batch of `count` rows was refused as a whole before; `hint` is the row that the refusal pointed to, `taken` says
+/// that the table took other rows of the batch, so that it does not refuse everything.
 pub async fn isolate<E>(
     count: usize,
     hint: Option<usize>,
+    taken: bool,
     mut insert: impl AsyncFnMut(&[usize]) -> Result<Option<String>, E>,
 ) -> Result<Isolated, E> {
-    let (mut dead, mut stored) = (Vec::new(), 0);
+    let (mut dead, mut stored) = (Vec::new(), usize::from(taken));
     let mut suspects: Vec<usize> = (0..count).collect();
     if let Some(hint) = hint.filter(|hint| *hint < count && count > 1) {
         match insert(&[hint]).await? {
@@ -84,8 +86,17 @@ mod tests {
     use std::convert::Infallible;
 
     fn run(count: usize, bad: &BTreeSet<usize>, hint: Option<usize>) -> (Isolated, Vec<usize>, usize) {
+        run_after(false, count, bad, hint)
+    }
+
+    fn run_after(
+        taken: bool,
+        count: usize,
+        bad: &BTreeSet<usize>,
+        hint: Option<usize>,
+    ) -> (Isolated, Vec<usize>, usize) {
         let (mut stored, mut inserts) = (Vec::new(), 0);
-        let done = isolate::<Infallible>(count, hint, async |rows: &[usize]| {
+        let done = isolate::<Infallible>(count, hint, taken, async |rows: &[usize]| {
             inserts += 1;
             if rows.iter().any(|row| bad.contains(row)) {
                 return Ok(Some("refused".to_owned()));
@@ -130,5 +141,12 @@ mod tests {
         let all: BTreeSet<usize> = (0..50_000).collect();
         let (done, stored, inserts) = run(50_000, &all, None);
         assert!(matches!(done, Isolated::Hopeless(_)) && stored.is_empty() && inserts < 200, "{inserts}");
+    }
+
+    #[test]
+    fn bad_rows_alone_are_dead_when_the_table_took_the_others_of_their_batch() {
+        let all: BTreeSet<usize> = (0..2 * HOPELESS_AFTER).collect();
+        let (done, stored, _) = run_after(true, all.len(), &all, None);
+        assert!(matches!(done, Isolated::Dead(dead) if dead.len() == all.len()) && stored.is_empty());
     }
 }

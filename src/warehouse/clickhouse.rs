@@ -13,7 +13,7 @@ use crate::tls::{self, TlsError, causes};
 
 use super::Target;
 use super::layout::Layout;
-use super::verdict::{Failure, code};
+use super::verdict::{Failure, code, may_not};
 
 /// Inserts are atomic and deduplicated only with these; defaults change between versions and profiles.
 const INSERT_SETTINGS: [(&str, &str); 9] = [
@@ -165,12 +165,12 @@ impl ClickHouse {
         }
     }
 
-    /// Ends this user's queries whose id begins so, and waits until they have ended.
+    /// Ends this user's queries whose id begins so, and waits until they have ended; leaves them alone where it may not.
     pub async fn end_inserts(&self, id_prefix: &str) -> Result<(), Failure> {
         let kill = format!("KILL QUERY{} WHERE startsWith(query_id, '{id_prefix}') SYNC", self.layout.on_cluster());
         match self.run(&kill).await {
-            Err(failure @ (Failure::Unreachable(_) | Failure::Broken(_) | Failure::TimedOut)) => Err(failure),
-            Err(Failure::Refused { .. }) | Ok(()) => Ok(()),
+            Err(failure) if may_not(&failure) => Ok(()),
+            ended => ended,
         }
     }
 

@@ -100,7 +100,7 @@ impl Task {
             self.stall(Some(format!("the bytes of batch {batch} are damaged; restore a backup")));
             return std::future::pending().await;
         }
-        let mut whole = Piece { batch, rows: body };
+        let (mut whole, mut taken) = (Piece { batch, rows: body }, false);
         let delivered = |dead| Settled { target: self.target, batch, dead };
         if self.target == Target::Events && self.inherited.contains(&batch) {
             // What still runs is left alone at first: the table may have the rows, and the views not yet.
@@ -112,7 +112,7 @@ impl Task {
                 Present::None => {}
                 Present::Some(rest) => {
                     self.uncertain(batch);
-                    whole.rows = rest;
+                    (whole.rows, taken) = (rest, true);
                 }
                 Present::All => {
                     self.uncertain(batch);
@@ -122,19 +122,20 @@ impl Task {
         }
         match self.store(&whole).await? {
             None => Ok(delivered(Vec::new())),
-            Some(words) => Ok(delivered(self.find_dead(whole, words).await?)),
+            Some(words) => Ok(delivered(self.find_dead(whole, taken, words).await?)),
         }
     }
 
-    /// The rows of a refused batch that are at fault; the others are stored when this returns.
-    async fn find_dead(&self, mut whole: Piece, refused: String) -> Result<Vec<DeadRow>, Left> {
+    /// The rows of a refused batch that are at fault; the others are stored when this returns. `taken`: some of the batch
+    /// were stored before.
+    async fn find_dead(&self, mut whole: Piece, mut taken: bool, refused: String) -> Result<Vec<DeadRow>, Left> {
         let mut hint = row_hint(&refused);
         loop {
             let Ok(ranges) = rows::split(self.target, &whole.rows) else {
                 self.stall(Some(format!("batch {} holds what are no rows; restore a backup", whole.batch)));
                 return std::future::pending().await;
             };
-            let isolated = isolate(ranges.len(), hint, async |numbers: &[usize]| {
+            let isolated = isolate(ranges.len(), hint, taken, async |numbers: &[usize]| {
                 let mut bytes = Vec::new();
                 numbers.iter().for_each(|row| bytes.extend_from_slice(&whole.rows[ranges[*row].clone()]));
                 self.store(&Piece { rows: bytes.into(), batch: whole.batch }).await
@@ -156,7 +157,7 @@ impl Task {
                     if self.target == Target::Events {
                         match self.look(&whole, true).await {
                             Present::All => return Ok(Vec::new()),
-                            Present::Some(rest) => whole.rows = rest,
+                            Present::Some(rest) => (whole.rows, taken) = (rest, true),
                             Present::None => {}
                         }
                     }

@@ -62,6 +62,11 @@ pub fn may_be_stored(failure: &Failure) -> bool {
     !matches!(failure, Failure::Unreachable(_))
 }
 
+/// Whether the user lacks the right to the statement: asking again gets no other answer.
+pub fn may_not(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refused { code: Some(164 | 497), .. })
+}
+
 /// ClickHouse's error code in an error text: `Code: 60. DB::Exception: …`.
 pub fn code(text: &str) -> Option<u32> {
     let rest = &text[text.find("Code: ")? + 6..];
@@ -106,6 +111,14 @@ mod tests {
         assert_eq!(verdict(&Failure::Unreachable(String::new())), Verdict::Retry);
         assert_eq!(verdict(&Failure::Refused { code: None, text: "502 Bad Gateway".to_owned() }), Verdict::Retry);
         assert_eq!(verdict(&refused(4_711, "")), Verdict::Unknown);
+    }
+
+    #[test]
+    fn only_a_lack_of_rights_is_no_outage() {
+        assert!(may_not(&refused(497, "")) && may_not(&refused(164, "")));
+        for passing in [refused(202, ""), Failure::Refused { code: None, text: String::new() }, Failure::TimedOut] {
+            assert!(!may_not(&passing), "{passing}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use nova::decode::client;
 use nova::event::{Action, ClientEvent, Id, TopicPartition};
 use nova::pipeline::writer::Message;
+use nova::warehouse::clickhouse::ClickHouse;
 
 use super::choices::Choices;
 use super::clients::{Clients, refused};
@@ -104,6 +105,21 @@ fn an_insert_that_still_runs_is_ended_before_its_batch_is_sent_again() {
         world.pass(3 * HOUR_MS).await;
         world.heal().await;
         world.check_end();
+    });
+}
+
+/// A refusal for now was taken for an answer, and the insert landed after its token was forgotten.
+#[test]
+fn inserts_have_ended_only_when_the_server_says_so() {
+    story(Choices::plain(), async |world| {
+        // Every question is refused, or not answered.
+        world.server.set(Weather::Rough(300));
+        let clickhouse = ClickHouse::over(world.server.client(), world.setup.clickhouse.as_ref().unwrap());
+        for _ in 0..20 {
+            assert!(clickhouse.end_inserts("nova-").await.is_err());
+        }
+        world.server.set(Weather::Fair);
+        clickhouse.end_inserts("nova-").await.unwrap();
     });
 }
 
