@@ -23,7 +23,8 @@ use super::cursor::Cursor;
 use super::rank::{self, Feed, Making, Ranked};
 use super::served::Served;
 
-use self::age::{Age, Versions, age};
+pub use self::age::Versions;
+use self::age::{Age, age};
 pub use self::cut::Cut;
 
 /// Memory of all snapshots; in each part of the users the one who was away longest makes room.

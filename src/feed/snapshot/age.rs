@@ -12,7 +12,7 @@ use super::{STALE_MS, Snapshot, TTL_MS};
 /// What a user's feed depends on, besides time. Each count only grows, and another set of followees is another
 /// `follows`: equal versions mean that nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Versions {
+pub struct Versions {
     /// Of whom the user follows.
     follows: u32,
     /// Of what those posted and whether they are active: the sum of their versions.
