@@ -2,7 +2,8 @@
 
 use toml::Value;
 
-use super::fields::{Field, filled};
+use super::fields::Field;
+use super::text::filled;
 
 /// A list: TOML's, or with commas, as the environment has it.
 fn list(text: &str) -> Result<Vec<String>, String> {

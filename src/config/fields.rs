@@ -10,6 +10,8 @@ use crate::http::EdgeSettings;
 use crate::pipeline::TruncatePolicy;
 use crate::state::CountedFrom;
 
+use super::text::{filled, hidden, optional, shown, url};
+
 /// What can be set; the units are in the names. `None` is unset.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Config {
@@ -112,33 +114,6 @@ pub(super) struct Field {
     pub help: &'static str,
     pub set: fn(&mut Config, &str) -> Result<(), String>,
     pub get: fn(&Config) -> Value,
-}
-
-pub(super) fn filled(text: &str) -> Result<String, String> {
-    if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
-}
-
-fn optional(text: &str) -> Option<String> {
-    (!text.is_empty()).then(|| text.to_owned())
-}
-
-fn url(text: &str) -> Result<Option<String>, String> {
-    let rest = text.strip_prefix("http://").or(text.strip_prefix("https://"));
-    match rest {
-        _ if text.is_empty() => Ok(None),
-        // What is printed must hold no password.
-        Some(rest) if !rest.split('/').next().unwrap_or_default().contains('@') => Ok(optional(text)),
-        Some(_) => Err("expected no name or password in it; they have settings of their own".to_owned()),
-        None => Err("expected http://host:port or https://host:port".to_owned()),
-    }
-}
-
-fn shown(value: &Option<String>) -> Value {
-    Value::from(value.as_deref().unwrap_or_default())
-}
-
-fn hidden(value: &Option<String>) -> Value {
-    Value::from(if value.is_some() { "***" } else { "" })
 }
 
 /// A text that must not be empty.

@@ -3,6 +3,7 @@
 
 mod edge;
 mod fields;
+mod text;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

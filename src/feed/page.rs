@@ -19,52 +19,67 @@ pub struct Shape {
     pub latency_us: u32,
 }
 
-/// Bytes of an answer without its posts, and of each post's id, its quotes and its comma.
-const HEAD_BYTES: usize = 420;
+/// Bytes of posts and cursor without the posts; of each post's id, its quotes and its comma; of all else.
+const TEXT_BYTES: usize = 110;
 const POST_BYTES: usize = 39;
+const REST_BYTES: usize = 240;
+/// Of the posts and cursor of the longest page.
+pub(super) const TEXT_MAX_BYTES: usize = TEXT_BYTES + PAGE_MAX * POST_BYTES;
 
-/// The answer; `key` makes the cursor's MAC. Written into one buffer: this is most of what a page from a snapshot costs.
+/// The answer; `key` makes the cursor's MAC, and is the same for all pages of a process: what it makes is kept.
 pub fn page_json(page: &Page, user: Id, algorithm: Algorithm, key: &[u8; 32], shape: &Shape) -> String {
-    let posts = page.places.iter().map(|place| (&page.snapshot.posts()[*place], place + 1));
-    let mut out = String::with_capacity(HEAD_BYTES + page.places.len() * POST_BYTES);
-    out.push_str("{\"posts\":[");
-    for (place, (post, _)) in posts.clone().enumerate() {
-        out.push_str(if place == 0 { "\"" } else { ",\"" });
-        post.post.write_to(&mut out);
-        out.push('"');
-    }
-    out.push_str("],\"cursor\":");
-    match page.cursor {
-        Some(cursor) => out.extend(["\"", &cursor.encode(user, key), "\""]),
-        None => out.push_str("null"),
-    }
+    let text = page.cut.text.get_or_init(|| text(page, user, key).into_boxed_str());
     let degraded = match (page.rebuilt, page.snapshot.cut()) {
         (true, true) => r#""snapshot_rebuilt","deadline""#,
         (true, false) => r#""snapshot_rebuilt""#,
         (false, true) => r#""deadline""#,
         (false, false) => "",
     };
-    // Writing to memory cannot fail.
-    let _ = write!(
-        out,
-        r#","has_more":{},"total_count":{},"cache_hit":{},"algorithm":"{}","latency_ms":{}.{:03},"snapshot":"{:016x}","as_of":"{}","newer":{},"degraded":[{degraded}]"#,
-        page.cursor.is_some(),
-        page.snapshot.posts().len(),
-        page.cache_hit,
-        algorithm.name(),
-        shape.latency_us / 1_000,
-        shape.latency_us % 1_000,
-        page.snapshot.id,
-        page.snapshot.as_of,
-        page.newer,
-    );
+    let (hit, name) = (if page.cache_hit { "true" } else { "false" }, algorithm.name());
+    let newer = if page.cut.newer { "true" } else { "false" };
+    let mut out = String::with_capacity(text.len() + REST_BYTES);
+    out.extend([text, r#","cache_hit":"#, hit, r#","algorithm":""#, name, r#"","latency_ms":"#]);
+    push_ms(shape.latency_us.into(), &mut out);
+    out.extend([",", &page.snapshot.text, r#","newer":"#, newer, r#","degraded":["#, degraded, "]"]);
     if shape.explain || shape.hydrate {
         let item = |(post, rank)| if shape.explain { item_json(post, rank) } else { plain_json(post, rank) };
-        let items: Vec<_> = posts.map(item).collect();
-        let _ = write!(out, r#","items":[{}]"#, items.join(","));
+        let items: Vec<_> = posts(page).map(item).collect();
+        out.extend([r#","items":["#, &items.join(","), "]"]);
     }
     out.push('}');
     out
+}
+
+/// The posts of a page, each with its rank.
+fn posts(page: &Page) -> impl Iterator<Item = (&Ranked, usize)> {
+    page.cut.places.iter().map(|place| (&page.snapshot.posts()[*place], place + 1))
+}
+
+/// What is the same in all answers of a page.
+fn text(page: &Page, user: Id, key: &[u8; 32]) -> String {
+    let mut out = String::with_capacity(TEXT_BYTES + page.cut.places.len() * POST_BYTES);
+    out.push_str("{\"posts\":[");
+    for (place, (post, _)) in posts(page).enumerate() {
+        out.push_str(if place == 0 { "\"" } else { ",\"" });
+        post.post.write_to(&mut out);
+        out.push('"');
+    }
+    out.push_str("],\"cursor\":");
+    match page.cut.cursor {
+        Some(cursor) => out.extend(["\"", &cursor.encode(user, key), "\""]),
+        None => out.push_str("null"),
+    }
+    let (more, total) = (page.cut.cursor.is_some(), page.snapshot.posts().len());
+    // Writing to memory cannot fail.
+    let _ = write!(out, r#","has_more":{more},"total_count":{total}"#);
+    out
+}
+
+/// Microseconds as milliseconds.
+pub(crate) fn push_ms(us: u64, out: &mut String) {
+    let (mut whole, mut part) = (itoa::Buffer::new(), itoa::Buffer::new());
+    // The thousand gives the leading zeros.
+    out.extend([whole.format(us / 1_000), ".", &part.format(1_000 + us % 1_000)[1..]]);
 }
 
 /// One post without its reasons.

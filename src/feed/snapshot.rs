@@ -5,6 +5,7 @@
 //! depends on changed, it goes on being served for [`STALE_MS`] and is asked to be made anew in the background.
 
 mod age;
+mod cut;
 
 use std::collections::VecDeque;
 use std::hash::Hasher as _;
@@ -22,7 +23,9 @@ use super::cursor::Cursor;
 use super::rank::{self, Feed, Making, Ranked};
 use super::served::Served;
 
-use self::age::{Age, Versions, age};
+pub use self::age::Versions;
+use self::age::{Age, age};
+pub use self::cut::Cut;
 
 /// Memory of all snapshots; in each part of the users the one who was away longest makes room.
 pub const SNAPSHOTS_MAX_BYTES: usize = 128 << 20;
@@ -62,12 +65,14 @@ impl Algorithm {
 pub struct Snapshot {
     pub id: u64,
     pub as_of_ms: i64,
-    /// The same as a text: pages repeat it.
-    pub as_of: String,
+    /// Both as an answer has them: pages repeat it.
+    pub(super) text: String,
     versions: Versions,
     feed: Feed,
     /// A page of it was given out.
     read: AtomicBool,
+    /// The page that was cut last.
+    last: Mutex<Option<Arc<Cut>>>,
 }
 
 impl Snapshot {
@@ -81,7 +86,7 @@ impl Snapshot {
     }
 
     fn bytes(&self) -> usize {
-        size_of::<Snapshot>() + self.feed.posts.capacity() * size_of::<Ranked>()
+        size_of::<Snapshot>() + self.feed.posts.capacity() * size_of::<Ranked>() + Cut::MAX_BYTES
     }
 }
 
@@ -98,16 +103,19 @@ pub struct Ask<'a> {
     pub late: &'a dyn Fn() -> bool,
 }
 
+impl Ask<'_> {
+    /// The place in the snapshot from which on posts are asked for.
+    fn start(&self) -> usize {
+        self.cursor.map_or(0, |cursor| cursor.position as usize)
+    }
+}
+
 /// One page.
 #[derive(Debug)]
 pub struct Page {
     pub snapshot: Arc<Snapshot>,
-    /// Places in the snapshot's posts.
-    pub places: Vec<usize>,
-    pub cursor: Option<Cursor>,
+    pub cut: Arc<Cut>,
     pub cache_hit: bool,
-    /// A new snapshot would differ: the reader may start again.
-    pub newer: bool,
     /// The cursor's snapshot is gone; this page is from another one.
     pub rebuilt: bool,
     /// A new snapshot should be made in the background: [`Snapshots::refresh`].
@@ -177,39 +185,37 @@ impl Snapshots {
             return page;
         }
         let making = Making { relaxed: self.relaxed_spacing, ..Making::of(ask) };
-        let number = number(&state, ask.user);
         let snapshot = self.make(&state, (ask.user, ask.algorithm), &making);
-        let page = cut_page(&state, number, snapshot, ask);
-        Page { cache_hit: false, rebuilt: ask.cursor.is_some(), ..page }
+        let cut = snapshot.cut_for(&state, ask);
+        snapshot.read.store(true, Ordering::Relaxed);
+        Page { snapshot, cut, cache_hit: false, rebuilt: ask.cursor.is_some(), due: false }
     }
 
     /// The page, if its snapshot is there and good enough.
     fn known(&self, state: &State, ask: &Ask<'_>) -> Option<Page> {
-        let number = number(state, ask.user);
-        let versions = Versions::of(state, number);
         let key = (ask.user, ask.algorithm);
         let part = self.part(ask.user);
-        let (snapshot, due) = {
+        let snapshot = {
             let mut inner = part.inner.lock();
             let kept = inner.kept.get_mut(&key)?;
             kept.read_ms = kept.read_ms.max(ask.now_ms);
-            match ask.cursor {
-                Some(cursor) => (Arc::clone(kept.snapshots.iter().find(|known| known.id == cursor.snapshot)?), false),
-                None => {
-                    let last = Arc::clone(kept.snapshots.back()?);
-                    match age(&last, ask.user, versions, ask.now_ms) {
-                        Age::Gone => return None,
-                        Age::Fresh => (last, false),
-                        Age::Due => {
-                            inner.want(key);
-                            (last, true)
-                        }
-                    }
-                }
+            Arc::clone(match ask.cursor {
+                Some(cursor) => kept.snapshots.iter().find(|known| known.id == cursor.snapshot)?,
+                None => kept.snapshots.back()?,
+            })
+        };
+        let cut = snapshot.cut_for(state, ask);
+        let age = if ask.cursor.is_some() { Age::Fresh } else { age(&snapshot, ask.user, cut.newer, ask.now_ms) };
+        let due = match age {
+            Age::Gone => return None,
+            Age::Fresh => false,
+            Age::Due => {
+                part.inner.lock().want(key);
+                true
             }
         };
-        let newer = snapshot.versions != versions;
-        Some(Page { due, newer, ..cut_page(state, number, snapshot, ask) })
+        snapshot.read.store(true, Ordering::Relaxed);
+        Some(Page { snapshot, cut, cache_hit: true, rebuilt: false, due })
     }
 
     fn make(&self, state: &State, key: Key, making: &Making<'_>) -> Arc<Snapshot> {
@@ -222,13 +228,15 @@ impl Snapshots {
         let mut hasher = FxHasher::default();
         hasher.write_i64(now_ms);
         feed.posts.iter().for_each(|post| hasher.write(&post.post.0));
+        let id = hasher.finish();
         let snapshot = Arc::new(Snapshot {
-            id: hasher.finish(),
+            id,
             as_of_ms: now_ms,
-            as_of: rfc3339(now_ms * 1_000),
+            text: format!(r#""snapshot":"{id:016x}","as_of":"{}""#, rfc3339(now_ms * 1_000)),
             versions: Versions::of(state, number),
             feed,
             read: AtomicBool::new(false),
+            last: Mutex::new(None),
         });
         let inner = &mut *self.part(key.0).inner.lock();
         let kept = inner.kept.entry(key).or_default();
@@ -265,7 +273,7 @@ impl Snapshots {
                 let state = state.read();
                 let versions = Versions::of(&state, number(&state, key.0));
                 let last = part.inner.lock().kept.get(&key).and_then(|kept| kept.snapshots.back().cloned());
-                if last.is_none_or(|last| age(&last, key.0, versions, now_ms) == Age::Fresh) {
+                if last.is_none_or(|last| age(&last, key.0, last.versions != versions, now_ms) == Age::Fresh) {
                     continue;
                 }
                 let making = Making { relaxed: self.relaxed_spacing, ..Making::strict(now_ms, trending) };
@@ -345,28 +353,6 @@ impl Inner {
 
 fn number(state: &State, user: Id) -> u32 {
     state.users.number(user).unwrap_or(u32::MAX)
-}
-
-fn cut_page(state: &State, number: u32, snapshot: Arc<Snapshot>, ask: &Ask<'_>) -> Page {
-    snapshot.read.store(true, Ordering::Relaxed);
-    let start = ask.cursor.map_or(0, |cursor| cursor.position as usize);
-    let left = (start..snapshot.posts().len()).filter(|at| shown(state, number, &snapshot.posts()[*at], ask.now_ms));
-    let mut places = Vec::with_capacity(ask.limit + 1);
-    places.extend(left.take(ask.limit + 1));
-    let more = places.len() > ask.limit;
-    places.truncate(ask.limit);
-    let next = places.last().map_or(start, |place| place + 1) as u32;
-    let cursor = more.then_some(Cursor { algorithm: ask.algorithm as u8, snapshot: snapshot.id, position: next });
-    Page { snapshot, places, cursor, cache_hit: true, newer: false, rebuilt: false, due: false }
-}
-
-/// Whether a post of a snapshot may still be shown: visible, not seen meanwhile, and not there only because of a follow
-/// that is gone.
-fn shown(state: &State, user: u32, post: &Ranked, now_ms: i64) -> bool {
-    let only_followed = post.sources.followed && !post.sources.trending && !post.sources.affinity;
-    state.visible(post.number)
-        && (!only_followed || state.graph.follows(user, post.author_number))
-        && !state.touches.seen(user, post.number, now_ms)
 }
 
 #[cfg(test)]

@@ -4,13 +4,16 @@
 //! good: there is one place for bodies, streams, upgrades and what is malformed.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    ACCEPT, ACCEPT_LANGUAGE, CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+};
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Empty;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
@@ -18,7 +21,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use super::body::Asked;
-use super::request::{self, Site};
+use super::request::{self, Own, Site};
 use super::server::{HEAD_MAX_BYTES, HEAD_TIMEOUT, HEADERS_MAX};
 use super::{Body, encoding, route};
 
@@ -26,6 +29,9 @@ use super::{Body, encoding, route};
 const READ_BYTES: usize = 4 << 10;
 /// Answers are written out from here on, though more requests wait; a connection keeps no larger buffer.
 const WRITE_MAX_BYTES: usize = 32 << 10;
+
+/// What clients send and no route reads: these are not copied.
+const UNREAD: [HeaderName; 6] = [HOST, USER_AGENT, ACCEPT, ACCEPT_LANGUAGE, CONNECTION, COOKIE];
 
 /// A stream that begins with what was read of it before.
 pub(super) struct Rest<S> {
@@ -50,8 +56,8 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             match parse(&read) {
                 Ok(Some((request, length))) => {
                     read.advance(length);
-                    let response = request::answer(site, peer, request.map(|()| Asked::Left(Empty::new()))).await;
-                    encode(response, date.at(site.edge.clock.day_ms()), &mut write);
+                    let answer = request::answer(site, peer, request.map(|()| Asked::Left(Empty::new()))).await;
+                    encode(answer, &mut date, &mut write);
                 }
                 Ok(None) => break false,
                 Err(Other) => break true,
@@ -106,9 +112,9 @@ fn parse(read: &[u8]) -> Result<Option<(Request<()>, usize)>, Other> {
     if read.is_empty() {
         return Ok(None);
     }
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut head = httparse::Request::new(&mut headers);
-    match head.parse(read) {
+    let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut head = httparse::Request::new(&mut []);
+    match head.parse_with_uninit_headers(read, &mut headers) {
         Ok(httparse::Status::Complete(length)) if length <= HEAD_MAX_BYTES => {
             Ok(Some((plain(&head).ok_or(Other)?, length)))
         }
@@ -133,20 +139,21 @@ fn plain(head: &httparse::Request<'_, '_>) -> Option<Request<()>> {
     *request.method_mut() = method;
     *request.uri_mut() = path.parse().ok()?;
     let headers = request.headers_mut();
-    headers.reserve(head.headers.len());
     for header in head.headers.iter() {
         let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
         let about_body = [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT, UPGRADE].contains(&name);
         if about_body || (name == CONNECTION && !header.value.eq_ignore_ascii_case(b"keep-alive")) {
             return None;
         }
-        headers.append(name, HeaderValue::from_bytes(header.value).ok()?);
+        if !UNREAD.contains(&name) {
+            headers.append(name, HeaderValue::from_bytes(header.value).ok()?);
+        }
     }
     Some(request)
 }
 
 /// Appends an answer in the form of RFC 9112. Only a stream has no length, and no route of the lane answers with one.
-fn encode(response: Response<Body>, date: &str, out: &mut Vec<u8>) {
+fn encode((response, own): (Response<Body>, Own), date: &mut Date, out: &mut Vec<u8>) {
     let (head, body) = response.into_parts();
     let body = match body {
         Body::Left(whole) => encoding::whole(&whole).unwrap_or_default(),
@@ -163,7 +170,8 @@ fn encode(response: Response<Body>, date: &str, out: &mut Vec<u8>) {
     if !bodiless && !head.headers.contains_key(CONTENT_LENGTH) {
         field(CONTENT_LENGTH.as_str(), itoa::Buffer::new().format(body.len()).as_bytes(), out);
     }
-    field("date", date.as_bytes(), out);
+    own.each(|name, value| field(name.as_str(), value.as_bytes(), out));
+    field("date", date.at(own.day_ms).as_bytes(), out);
     out.extend_from_slice(b"\r\n\r\n");
     out.extend_from_slice(&body);
 }

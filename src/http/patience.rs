@@ -13,26 +13,26 @@ use tokio::time::{Instant, Sleep};
 pub(super) struct Patient<S> {
     stream: S,
     patience: Duration,
-    /// When something moved last.
-    moved: Instant,
+    /// Since when nothing moves.
+    waits: Option<Instant>,
     timer: Pin<Box<Sleep>>,
 }
 
 impl<S> Patient<S> {
     pub fn new(stream: S, patience: Duration) -> Patient<S> {
-        Patient { stream, patience, moved: Instant::now(), timer: Box::pin(tokio::time::sleep(patience)) }
+        Patient { stream, patience, waits: None, timer: Box::pin(tokio::time::sleep(patience)) }
     }
 
     /// What became of an attempt: progress gives new patience, waiting uses it up.
     fn judge<T>(&mut self, attempt: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if attempt.is_ready() {
-            self.moved = Instant::now();
+            self.waits = None;
             return attempt;
         }
+        let until = *self.waits.get_or_insert_with(Instant::now) + self.patience;
         // The timer is set anew only when it ends, not at each progress.
         loop {
             ready!(self.timer.as_mut().poll(context));
-            let until = self.moved + self.patience;
             if self.timer.deadline() >= until {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }

@@ -63,9 +63,13 @@ pub(super) fn trending(edge: &Edge, query: &str, headers: &HeaderMap) -> Result<
     Ok(response)
 }
 
-/// `GET /api/v1/feed`.
-pub(super) fn feed(edge: &Edge, query: &str, subject: &Subject) -> Result<Response<Full<Bytes>>, Problem> {
-    let started = Instant::now();
+/// `GET /api/v1/feed`, of a request that was `started` then.
+pub(super) fn feed(
+    edge: &Edge,
+    query: &str,
+    subject: &Subject,
+    started: Instant,
+) -> Result<Response<Full<Bytes>>, Problem> {
     let wrong =
         |field, expected: &str| Problem::InvalidParameter { field, detail: format!("{field}: expected {expected}") };
     let algorithm = match parameter(query, "algo") {

@@ -1,6 +1,5 @@
 //! One request: found, allowed, handled, and what every answer carries.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,6 +10,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tracing::Instrument as _;
+
+use crate::feed::page::push_ms;
 
 use super::auth::Subject;
 use super::body::Asked;
@@ -37,18 +38,57 @@ pub(super) struct Site {
 
 type Answer = Result<Response<Full<Bytes>>, Problem>;
 
+/// Where a request came from, and when.
+struct Arrival {
+    peer: IpAddr,
+    started: Instant,
+    /// By the time of the day.
+    day_ms: i64,
+}
+
+/// What an answer says of its request alone: headers that stand in no map until they must.
+pub(super) struct Own {
+    /// When the request came, by the time of the day.
+    pub day_ms: i64,
+    request_id: RequestId,
+    trace: Trace,
+    took_us: u64,
+}
+
+impl Own {
+    /// Hands over each header.
+    pub fn each(&self, mut put: impl FnMut(HeaderName, &str)) {
+        let mut timing = "total;dur=".to_owned();
+        push_ms(self.took_us, &mut timing);
+        put(REQUEST_ID, self.request_id.text());
+        put(SERVER_TIMING, &timing);
+        put(TRACEPARENT, self.trace.text());
+    }
+}
+
+/// Answers a request of a connection from `peer`, also with the headers that are the request's own.
+pub(super) async fn answer_whole(site: &Site, peer: IpAddr, request: Request<Asked>) -> Response<Body> {
+    let (mut response, own) = answer(site, peer, request).await;
+    own.each(|name, value| {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            response.headers_mut().insert(name, value);
+        }
+    });
+    response
+}
+
 /// Answers a request of a connection from `peer`.
-pub(super) async fn answer(site: &Site, peer: IpAddr, request: Request<Asked>) -> Response<Body> {
-    let started = Instant::now();
+pub(super) async fn answer(site: &Site, peer: IpAddr, request: Request<Asked>) -> (Response<Body>, Own) {
+    let arrival = Arrival { peer, started: Instant::now(), day_ms: site.edge.clock.day_ms() };
     let (head, body) = request.into_parts();
-    let (request_id, trace) = (request_id(&head.headers, site.edge.clock.day_ms()), Trace::of(&head.headers));
+    let (request_id, trace) = (RequestId::of(&head.headers, arrival.day_ms), Trace::of(&head.headers));
     let span = tracing::info_span!(
-        "request", method = %head.method, path = head.uri.path(), request_id = request_id.as_ref(),
+        "request", method = %head.method, path = head.uri.path(), request_id = request_id.text(),
         trace_id = trace.trace_id(), span_id = trace.span_id(),
     );
     let mut verdict = None;
-    let handled = handle(site, peer, &head, body, &mut verdict).instrument(span).await;
-    let failed = |problem: Problem| problem.response(head.uri.path(), &request_id).map(Body::Left);
+    let handled = handle(site, &arrival, &head, body, &mut verdict).instrument(span).await;
+    let failed = |problem: Problem| problem.response(head.uri.path(), request_id.text()).map(Body::Left);
     let mut response = match handled.unwrap_or_else(failed).into_parts() {
         (parts, Body::Left(whole)) => {
             let response = Response::from_parts(parts, whole);
@@ -70,33 +110,43 @@ pub(super) async fn answer(site: &Site, peer: IpAddr, request: Request<Asked>) -
     if !origins.is_empty() {
         cors::write(cors::allowed(origins, &head.headers), headers);
     }
-    let took_us = started.elapsed().as_micros();
-    let timing = format!("total;dur={}.{:03}", took_us / 1_000, took_us % 1_000);
-    let own = [(REQUEST_ID, request_id.as_ref()), (SERVER_TIMING, &timing), (TRACEPARENT, trace.text())];
-    for (name, value) in own {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            headers.insert(name, value);
-        }
-    }
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    response
+    let took_us = arrival.started.elapsed().as_micros() as u64;
+    (response, Own { day_ms: arrival.day_ms, request_id, trace, took_us })
 }
 
-/// The caller's request id if it is a plain one, else a new one (a UUID of version 7).
-fn request_id(headers: &HeaderMap, now_ms: i64) -> Cow<'_, str> {
-    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
-    let plain =
-        |id: &&str| !id.is_empty() && id.len() <= REQUEST_ID_MAX_BYTES && id.bytes().all(|b| b.is_ascii_graphic());
-    let new = || {
-        let random: [u8; 10] = std::array::from_fn(|_| fastrand::u8(..));
-        uuid::Builder::from_unix_timestamp_millis(now_ms.max(0) as u64, &random).into_uuid()
-    };
-    given.filter(plain).map_or_else(|| new().to_string().into(), Cow::Borrowed)
+enum RequestId {
+    Given(HeaderValue),
+    New([u8; uuid::fmt::Hyphenated::LENGTH]),
+}
+
+impl RequestId {
+    /// The caller's if it is a plain one, else a new one (a UUID of version 7).
+    fn of(headers: &HeaderMap, now_ms: i64) -> RequestId {
+        let plain = |id: &&HeaderValue| {
+            (1..=REQUEST_ID_MAX_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        };
+        if let Some(given) = headers.get(REQUEST_ID).filter(plain) {
+            return RequestId::Given(given.clone());
+        }
+        let (mut random, mut text) = ([0; 10], [0; uuid::fmt::Hyphenated::LENGTH]);
+        fastrand::fill(&mut random);
+        let new = uuid::Builder::from_unix_timestamp_millis(now_ms.max(0) as u64, &random).into_uuid();
+        new.hyphenated().encode_lower(&mut text);
+        RequestId::New(text)
+    }
+
+    fn text(&self) -> &str {
+        match self {
+            RequestId::Given(given) => given.to_str().unwrap_or_default(),
+            RequestId::New(text) => std::str::from_utf8(text).unwrap_or_default(),
+        }
+    }
 }
 
 async fn handle(
     site: &Site,
-    peer: IpAddr,
+    arrival: &Arrival,
     head: &Parts,
     body: Asked,
     verdict: &mut Option<Verdict>,
@@ -115,17 +165,23 @@ async fn handle(
         Found::Methods(methods) => return Err(Problem::MethodNotAllowed { allow: methods }),
         Found::Operation(operation, name) => (operation, name.unwrap_or_default()),
     };
-    let subject = allowed(edge, operation, peer, &head.headers, verdict)?;
+    let query = head.uri.query().unwrap_or_default();
+    let subject = allowed(edge, operation, arrival, &head.headers, verdict)?;
     let whole = match subject {
         None if operation.route == Route::TrendingStream && head.method == Method::HEAD => {
             return Err(Problem::MethodNotAllowed { allow: "GET" });
         }
         None if operation.route == Route::TrendingStream => {
-            let address = client::address(peer, &head.headers, &edge.gate.settings.trusted_proxies);
-            return stream::open(edge, address, head.uri.query().unwrap_or_default());
+            let address = client::address(arrival.peer, &head.headers, &edge.gate.settings.trusted_proxies);
+            return stream::open(edge, address, query);
         }
         None => anonymous(site, operation.route, head),
-        Some(subject) => by_user(edge, operation, &subject, name, head, body).await,
+        Some(subject) => match operation.route {
+            Route::Feed => read::feed(edge, query, &subject, arrival.started),
+            Route::Suggestions => read::suggestions(edge, query, &subject),
+            // Boxed, as it holds the futures of all the others: reads would move some kilobytes about for nothing.
+            _ => Box::pin(by_user(edge, operation, &subject, name, head, body)).await,
+        },
     };
     Ok(whole?.map(Body::Left))
 }
@@ -134,15 +190,15 @@ async fn handle(
 fn allowed(
     edge: &Edge,
     operation: &Operation,
-    peer: IpAddr,
+    arrival: &Arrival,
     headers: &HeaderMap,
     verdict: &mut Option<Verdict>,
 ) -> Result<Option<Subject>, Problem> {
     if operation.access == Access::Anyone && operation.class.is_none() {
         return Ok(None);
     }
-    let address = || Caller::address(client::address(peer, headers, &edge.gate.settings.trusted_proxies));
-    let subject = subject(edge, headers);
+    let address = || Caller::address(client::address(arrival.peer, headers, &edge.gate.settings.trusted_proxies));
+    let subject = subject(edge, headers, arrival.day_ms);
     let caller = match &subject {
         Ok(subject) => Caller::User { id: subject.user, service: subject.has_role(ADMIN_OR_SERVICE) },
         Err(_) if operation.access == Access::Anyone => address(),
@@ -177,14 +233,14 @@ fn charge(edge: &Edge, class: Class, caller: Caller, verdict: &mut Option<Verdic
     }
 }
 
-fn subject(edge: &Edge, headers: &HeaderMap) -> Result<Subject, Problem> {
+fn subject(edge: &Edge, headers: &HeaderMap, day_ms: i64) -> Result<Subject, Problem> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return Err(Problem::InvalidToken) };
     let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Problem::InvalidToken)?;
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(Problem::InvalidToken);
     }
-    edge.auth.verify(token.trim(), edge.clock.day_ms()).ok_or(Problem::InvalidToken)
+    edge.auth.verify(token.trim(), day_ms).ok_or(Problem::InvalidToken)
 }
 
 fn anonymous(site: &Site, route: Route, head: &Parts) -> Answer {
@@ -201,7 +257,7 @@ fn anonymous(site: &Site, route: Route, head: &Parts) -> Answer {
     }
 }
 
-/// `name` is the part of the path that the route names.
+/// What needs a user and is no read of memory. `name` is the part of the path that the route names.
 async fn by_user(
     edge: &Arc<Edge>,
     operation: &Operation,
@@ -213,8 +269,6 @@ async fn by_user(
     let (headers, query) = (&head.headers, head.uri.query().unwrap_or_default());
     let body = if operation.body.is_empty() { Bytes::new() } else { body::whole(body).await? };
     match operation.route {
-        Route::Feed => read::feed(edge, query, subject),
-        Route::Suggestions => read::suggestions(edge, query, subject),
         Route::Dismiss => dismiss::dismiss(edge, subject, name).await,
         Route::Events => {
             let Some(key) = idempotency::Key::of(headers, subject.user)? else {
@@ -248,6 +302,8 @@ async fn by_user(
         | Route::Metrics
         | Route::Jwks
         | Route::OpenApi
+        | Route::Feed
+        | Route::Suggestions
         | Route::Trending
         | Route::TrendingStream
         | Route::FeedMetrics => Err(Problem::NotFound),

@@ -190,7 +190,7 @@ impl Connection {
         };
         let service = service_fn(move |request: Request<Incoming>| {
             let site = Arc::clone(&site);
-            async move { Ok::<_, Infallible>(request::answer(&site, peer, request.map(Asked::Right)).await) }
+            async move { Ok::<_, Infallible>(request::answer_whole(&site, peer, request.map(Asked::Right)).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

@@ -6,7 +6,7 @@ pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent"
 
 /// A trace and this request's place in it, as the text of a `traceparent` of version 00.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Trace(String);
+pub(super) struct Trace([u8; 55]);
 
 impl Trace {
     /// The trace of a request's `traceparent`; a new one where there is none, or none that is valid.
@@ -16,16 +16,21 @@ impl Trace {
             (Some(value), None) => value.to_str().ok().and_then(parse),
             _ => None,
         };
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        match one {
+            Some((trace_id, flags)) => {
+                text[3..35].copy_from_slice(trace_id.as_bytes());
+                text[53..].copy_from_slice(flags.as_bytes());
+            }
+            None => hex(fastrand::u128(1..), &mut text[3..35]),
+        }
         // Of this request; the caller's is its parent. All zeros would be invalid.
-        let span_id = fastrand::u64(1..);
-        Trace(match one {
-            Some((trace_id, flags)) => format!("00-{trace_id}-{span_id:016x}-{flags}"),
-            None => format!("00-{:032x}-{span_id:016x}-00", fastrand::u128(1..)),
-        })
+        hex(fastrand::u64(1..).into(), &mut text[36..52]);
+        Trace(text)
     }
 
     pub fn text(&self) -> &str {
-        &self.0
+        std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
     pub fn trace_id(&self) -> &str {
@@ -37,7 +42,14 @@ impl Trace {
     }
 
     fn part(&self, number: usize) -> &str {
-        self.0.split('-').nth(number).unwrap_or_default()
+        self.text().split('-').nth(number).unwrap_or_default()
+    }
+}
+
+/// Fills `out` with a number's last hexadecimal digits.
+fn hex(number: u128, out: &mut [u8]) {
+    for (place, digit) in out.iter_mut().rev().enumerate() {
+        *digit = b"0123456789abcdef"[(number >> (4 * place)) as usize % 16];
     }
 }
 

@@ -16,7 +16,7 @@ use crate::discover::dismissals::Dismissals;
 use crate::discover::{self, SUGGESTIONS_MAX};
 use crate::event::Id;
 use crate::feed::page::{PAGE_MAX, Shape, page_json};
-use crate::feed::snapshot::{Algorithm, Ask};
+use crate::feed::snapshot::{Algorithm, Ask, Versions};
 use crate::feed::trending::{TRENDING_MAX, Window};
 use crate::state::State;
 
@@ -76,8 +76,8 @@ struct Entry {
 /// What a copy shows, as far as it may be taken back.
 #[derive(Debug)]
 enum Basis {
-    /// Versions of whom the user follows and, summed up, of what those posted; the posts on the page.
-    Feed { follows: u32, posted: u64, posts: Box<[u32]> },
+    /// With the posts on the page.
+    Feed { versions: Versions, posts: Box<[u32]> },
     /// Version of whom the user follows; the suggested.
     Suggestions { follows: u32, users: Box<[u32]> },
 }
@@ -86,10 +86,8 @@ impl Basis {
     fn holds(&self, state: &State, user: Id) -> bool {
         let number = state.users.number(user).unwrap_or(u32::MAX);
         match self {
-            Basis::Feed { follows, posted: known, posts } => {
-                state.graph.version(number) == *follows
-                    && posted(state, number) == *known
-                    && posts.iter().all(|post| state.visible(*post))
+            Basis::Feed { versions, posts } => {
+                Versions::of(state, number) == *versions && posts.iter().all(|post| state.visible(*post))
             }
             Basis::Suggestions { follows, users } => {
                 let active = |user: &u32| state.user_rows[*user as usize].as_ref().is_some_and(|row| row.active);
@@ -97,11 +95,6 @@ impl Basis {
             }
         }
     }
-}
-
-/// Grows with what the user's followees post, and with whether they are active.
-fn posted(state: &State, user: u32) -> u64 {
-    state.graph.followees(user).iter().map(|followee| u64::from(state.posts.version(followee.user))).sum()
 }
 
 #[derive(Debug, Default)]
@@ -340,17 +333,16 @@ impl Publisher {
     fn feed(&self, user: Id, now_ms: i64) -> (String, Basis) {
         let Served { state, trending, feeds, .. } = &self.served;
         // Before the page: what changes from here on ends the copy.
-        let (follows, posted) = {
+        let versions = {
             let state = state.read();
-            let number = state.users.number(user).unwrap_or(u32::MAX);
-            (state.graph.version(number), posted(&state, number))
+            Versions::of(&state, state.users.number(user).unwrap_or(u32::MAX))
         };
         let (list, algorithm, late) = (trending.last(Window::Day), Algorithm::Ranked, || false);
         let (limit, trending) = (PAGE_MAX, &list.numbers);
         let page = feeds.page(state, &Ask { user, algorithm, cursor: None, limit, now_ms, trending, late: &late });
-        let posts = page.places.iter().map(|place| page.snapshot.posts()[*place].number).collect();
+        let posts = page.cut.places.iter().map(|place| page.snapshot.posts()[*place].number).collect();
         let shape = Shape { explain: false, hydrate: false, latency_us: 0 };
-        (page_json(&page, user, algorithm, &self.cursor_key, &shape), Basis::Feed { follows, posted, posts })
+        (page_json(&page, user, algorithm, &self.cursor_key, &shape), Basis::Feed { versions, posts })
     }
 
     fn suggestions(&self, user: Id, now_ms: i64) -> (String, Basis) {

@@ -90,6 +90,8 @@ pub struct State {
     pub daily: Daily,
     /// Likes that client events told, as (post, user).
     liked: BTreeSet<(u32, u32)>,
+    /// See [`State::changes`].
+    changes: u64,
     /// See [`State::retractions`]; read without a lock on the state.
     retractions: Arc<AtomicU64>,
 }
@@ -107,8 +109,14 @@ impl State {
             affinity: Affinity::default(),
             daily: Daily::default(),
             liked: BTreeSet::new(),
+            changes: 0,
             retractions: Arc::default(),
         }
+    }
+
+    /// Raised with every effect: while it is the same, only time can change what follows from the state. Not stored.
+    pub fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// A number that is raised when a post, a like or a comment goes or changes, or a user is deactivated: what was
@@ -140,6 +148,7 @@ impl State {
 
     /// Does one effect of a commit.
     pub fn apply(&mut self, effect: &Effect) {
+        self.changes += 1;
         match effect {
             Effect::Event { user, post, action, at_ms, dwell_ms } => {
                 self.daily.count(*action, *at_ms, *dwell_ms);

@@ -12,7 +12,7 @@ use super::{STALE_MS, Snapshot, TTL_MS};
 /// What a user's feed depends on, besides time. Each count only grows, and another set of followees is another
 /// `follows`: equal versions mean that nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Versions {
+pub struct Versions {
     /// Of whom the user follows.
     follows: u32,
     /// Of what those posted and whether they are active: the sum of their versions.
@@ -38,7 +38,7 @@ pub(super) enum Age {
 
 /// Whether a snapshot may be the first page. Jitter by user and snapshot, so that those who came together do not come
 /// back together: it lives for [`TTL_MS`] ±10 %, and from four fifths of that on a new one is asked for.
-pub(super) fn age(snapshot: &Snapshot, user: Id, versions: Versions, now_ms: i64) -> Age {
+pub(super) fn age(snapshot: &Snapshot, user: Id, newer: bool, now_ms: i64) -> Age {
     let jitter = |salt: u64, span_ms: i64| {
         let mut hasher = FxHasher::default();
         hasher.write(&user.0);
@@ -50,7 +50,7 @@ pub(super) fn age(snapshot: &Snapshot, user: Id, versions: Versions, now_ms: i64
     let age_ms = now_ms - snapshot.as_of_ms;
     // A seen post that may be shown again must not wait; a feed made in haste is for this page and those behind it.
     let over = snapshot.feed.seen_until_ms.is_some_and(|until_ms| now_ms >= until_ms) || snapshot.feed.cut;
-    if snapshot.versions != versions || over || !(0..ttl_ms + STALE_MS).contains(&age_ms) {
+    if newer || over || !(0..ttl_ms + STALE_MS).contains(&age_ms) {
         Age::Gone
     } else if age_ms >= early_ms {
         Age::Due

@@ -1,8 +1,11 @@
 use super::*;
 use crate::event::{Action, Effect, Facts};
+use crate::feed::page::{Shape, page_json};
 use crate::state::{DAY_MS, StateSettings};
 use proptest::prelude::*;
 
+const KEY: [u8; 32] = [7; 32];
+const SHAPE: Shape = Shape { explain: false, hydrate: false, latency_us: 12_034 };
 const NOW_MS: i64 = 1_795_132_800_000;
 
 fn id(kind: u128, n: u64) -> Id {
@@ -23,7 +26,7 @@ fn follow(n: u64) -> Facts {
 
 fn page_of(snapshots: &Snapshots, state: &RwLock<State>, ask: &Ask<'_>) -> (Page, Vec<Id>) {
     let page = snapshots.page(state, ask);
-    let ids = page.places.iter().map(|place| page.snapshot.posts()[*place].post).collect();
+    let ids = page.cut.places.iter().map(|place| page.snapshot.posts()[*place].post).collect();
     (page, ids)
 }
 
@@ -56,7 +59,7 @@ proptest! {
         loop {
             prop_assert!(ids.iter().all(|id| !gone.contains(id)), "N11: shown after it was gone");
             seen.extend(ids);
-            let Some(cursor) = page.cursor else { break };
+            let Some(cursor) = page.cut.cursor else { break };
             for (kind, n) in writes.by_ref().take(5) {
                 let state = &mut state.write();
                 match kind {
@@ -83,6 +86,40 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn a_page_that_was_kept_is_what_would_be_cut_anew(
+        steps in proptest::collection::vec((0u8..8, 1u64..12, -60_000i64..60_000), 1..40), limit in 1usize..6,
+    ) {
+        let (state, snapshots) = (world(), Snapshots::default());
+        let (first, _) = page_of(&snapshots, &state, &ask(Algorithm::Time, None, limit, NOW_MS));
+        for (kind, n, later_ms) in steps {
+            // Around the moment at which what was seen a day before comes back, in any order.
+            let at_ms = NOW_MS + later_ms;
+            let effect = match kind {
+                0 => Some(Effect::Row { key: id(2, n), old: Some(post(n, n)), new: None }),
+                1 => Some(Effect::Row { key: id(2, n), old: None, new: Some(post(n, n)) }),
+                2 => Some(Effect::Row { key: id(3, n), old: Some(follow(n)), new: None }),
+                3 => Some(Effect::Event {
+                    user: id(1, 0), post: id(2, n), action: Action::View, at_ms: at_ms - DAY_MS, dwell_ms: 0,
+                }),
+                _ => None,
+            };
+            effect.iter().for_each(|effect| state.write().apply(effect));
+            let cursor = Some(Cursor { position: 0, snapshot: first.snapshot.id, algorithm: 1 });
+            let ask = ask(Algorithm::Time, cursor.filter(|_| kind != 7), limit, at_ms);
+            let page = snapshots.page(&state, &ask);
+            let anew = page.snapshot.cut_anew(&state.read(), &ask, None);
+            let of = |cut: &Cut| (cut.places.clone(), cut.cursor, cut.newer);
+            prop_assert_eq!(of(&page.cut), of(&anew));
+            prop_assert_eq!(page_json(&page, ask.user, Algorithm::Time, &KEY, &SHAPE), {
+                let anew = Page { cut: Arc::new(anew), snapshot: Arc::clone(&page.snapshot), ..page };
+                page_json(&anew, ask.user, Algorithm::Time, &KEY, &SHAPE)
+            });
+        }
+    }
+}
+
 #[test]
 fn n11_an_unfollow_or_a_new_post_is_seen_at_the_next_first_page() {
     let (state, snapshots) = (world(), Snapshots::default());
@@ -106,8 +143,8 @@ fn a_cursor_whose_snapshot_is_gone_goes_on_in_a_new_one_and_says_so() {
     let (state, snapshots) = (world(), Snapshots::default());
     let (first, _) = page_of(&snapshots, &state, &ask(Algorithm::Ranked, None, 10, NOW_MS));
     let restarted = Snapshots::default();
-    let (next, _) = page_of(&restarted, &state, &ask(Algorithm::Ranked, first.cursor, 10, NOW_MS + 1));
-    assert!(next.rebuilt && next.places.first() == Some(&10));
+    let (next, _) = page_of(&restarted, &state, &ask(Algorithm::Ranked, first.cut.cursor, 10, NOW_MS + 1));
+    assert!(next.rebuilt && next.cut.places.first() == Some(&10));
 }
 
 #[test]
@@ -162,11 +199,11 @@ fn out_of_time_the_page_is_newest_first_and_the_next_one_whole_again() {
     let (state, snapshots) = (world(), Snapshots::default());
     let late = Ask { late: &|| true, ..ask(Algorithm::Ranked, None, 10, NOW_MS) };
     let (page, ids) = page_of(&snapshots, &state, &late);
-    assert!(page.snapshot.cut() && page.places.len() == 10);
+    assert!(page.snapshot.cut() && page.cut.places.len() == 10);
     let newest = page_of(&snapshots, &state, &ask(Algorithm::Time, None, 10, NOW_MS)).1;
     assert_eq!(ids, newest);
     // Its later pages are of the same snapshot.
-    let (next, _) = page_of(&snapshots, &state, &ask(Algorithm::Ranked, page.cursor, 10, NOW_MS + 1));
+    let (next, _) = page_of(&snapshots, &state, &ask(Algorithm::Ranked, page.cut.cursor, 10, NOW_MS + 1));
     assert!(next.cache_hit && next.snapshot.id == page.snapshot.id);
     let (whole, _) = page_of(&snapshots, &state, &ask(Algorithm::Ranked, None, 10, NOW_MS + 1));
     assert!(!whole.snapshot.cut() && !whole.cache_hit);

@@ -1,6 +1,7 @@
 //! What an admin does for users, and what the limits do to them.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, StatusCode};
@@ -81,7 +82,7 @@ async fn forget(edge: &Arc<Edge>, subject: &Subject, ask: Ask) -> Result<Respons
 /// A user's feed with the reasons of every post.
 pub(in crate::http) fn explain(edge: &Edge, name: &str, query: &str) -> Result<Response<Full<Bytes>>, Problem> {
     let subject = Subject { user: user(name)?, role: None };
-    read::feed(edge, &format!("explain=1&{query}"), &subject)
+    read::feed(edge, &format!("explain=1&{query}"), &subject, Instant::now())
 }
 
 /// What is granted, what was decided, how well nova is.

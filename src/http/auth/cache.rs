@@ -1,51 +1,90 @@
-//! Tokens whose signature was checked, by their hash: a second use costs a hash and a look-up. What can change since
-//! (time, revocation, the set of keys) is checked at every use by the owner.
+//! Tokens whose signature was checked: a second use costs a look-up. What can change since (time, revocation, the set of
+//! keys) is checked at every use by the owner.
+//!
+//! They are found by a fast hash with a secret seed, and compared whole: two tokens of one hash are never mixed up, they
+//! only push each other out.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::Verified;
 
-/// Tokens of one generation; at most twice as many are kept, at about 400 bytes each.
+/// Tokens of one generation; at most twice as many are kept, at about 400 bytes each besides their text.
 pub(super) const GENERATION_MAX_TOKENS: usize = 16_384;
-
-/// SHA-256 of a token.
-pub(super) type Digest = [u8; 32];
+/// Of their text.
+const GENERATION_MAX_BYTES: usize = GENERATION_MAX_TOKENS * 512;
 
 /// Two generations: when the young one is full it becomes the old one, and the old one goes.
-#[derive(Default)]
-pub(super) struct TokenCache(Mutex<Generations>);
+pub(super) struct TokenCache {
+    seed: u64,
+    generations: Mutex<Generations>,
+}
 
 #[derive(Default)]
 struct Generations {
-    young: FxHashMap<Digest, Arc<Verified>>,
-    old: FxHashMap<Digest, Arc<Verified>>,
+    young: Generation,
+    old: Generation,
+}
+
+#[derive(Default)]
+struct Generation {
+    tokens: FxHashMap<u64, Known>,
+    text_bytes: usize,
+}
+
+struct Known {
+    token: Box<str>,
+    verified: Arc<Verified>,
 }
 
 impl TokenCache {
-    pub fn get(&self, digest: &Digest) -> Option<Arc<Verified>> {
-        let mut all = self.0.lock();
-        if let Some(known) = all.young.get(digest) {
-            return Some(Arc::clone(known));
-        }
-        let known = all.old.remove(digest)?;
-        all.put(*digest, Arc::clone(&known));
-        Some(known)
+    /// With a seed that nobody else knows.
+    pub fn new(seed: u64) -> TokenCache {
+        TokenCache { seed, generations: Mutex::default() }
     }
 
-    pub fn put(&self, digest: Digest, verified: Arc<Verified>) {
-        self.0.lock().put(digest, verified);
+    pub fn get(&self, token: &str) -> Option<Arc<Verified>> {
+        let hash = self.hash(token);
+        let mut all = self.generations.lock();
+        if let Some(known) = all.young.tokens.get(&hash) {
+            return (*known.token == *token).then(|| Arc::clone(&known.verified));
+        }
+        let known = all.old.take(hash).filter(|known| *known.token == *token)?;
+        let verified = Arc::clone(&known.verified);
+        all.put(hash, known);
+        Some(verified)
+    }
+
+    pub fn put(&self, token: &str, verified: Arc<Verified>) {
+        let known = Known { token: token.into(), verified };
+        self.generations.lock().put(self.hash(token), known);
+    }
+
+    fn hash(&self, token: &str) -> u64 {
+        xxh3_64_with_seed(token.as_bytes(), self.seed)
     }
 }
 
 impl Generations {
-    fn put(&mut self, digest: Digest, verified: Arc<Verified>) {
-        if self.young.len() >= GENERATION_MAX_TOKENS {
+    fn put(&mut self, hash: u64, known: Known) {
+        if self.young.tokens.len() >= GENERATION_MAX_TOKENS || self.young.text_bytes >= GENERATION_MAX_BYTES {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(digest, verified);
+        // Another one of the same hash.
+        drop(self.young.take(hash));
+        self.young.text_bytes += known.token.len();
+        self.young.tokens.insert(hash, known);
+    }
+}
+
+impl Generation {
+    fn take(&mut self, hash: u64) -> Option<Known> {
+        let known = self.tokens.remove(&hash)?;
+        self.text_bytes -= known.token.len();
+        Some(known)
     }
 }
 
@@ -55,18 +94,31 @@ mod tests {
 
     #[test]
     fn the_cache_is_bounded_and_keeps_what_is_used() {
-        let cache = TokenCache::default();
-        let digest = |n: usize| {
-            let mut digest = [0; 32];
-            digest[..8].copy_from_slice(&n.to_le_bytes());
-            digest
-        };
         let verified = super::super::tests::verified();
-        for n in 0..5 * GENERATION_MAX_TOKENS {
-            cache.put(digest(n), Arc::clone(&verified));
-            assert!(cache.get(&digest(0)).is_some(), "used all the time, {n}");
+        for (length, most) in [(20, GENERATION_MAX_TOKENS), (8_192, GENERATION_MAX_BYTES / 8_192)] {
+            let cache = TokenCache::new(7);
+            let token = |n: usize| format!("{n:0length$}");
+            for n in 0..3 * most {
+                cache.put(&token(n), Arc::clone(&verified));
+                assert!(cache.get(&token(0)).is_some(), "used all the time, {n}");
+            }
+            let all = cache.generations.lock();
+            for generation in [&all.young, &all.old] {
+                assert!(generation.tokens.len() <= most);
+                let bytes: usize = generation.tokens.values().map(|known| known.token.len()).sum();
+                assert_eq!(generation.text_bytes, bytes);
+            }
         }
-        let all = cache.0.lock();
-        assert!(all.young.len() + all.old.len() <= 2 * GENERATION_MAX_TOKENS);
+    }
+
+    #[test]
+    fn another_token_of_the_same_hash_is_not_taken_for_it() {
+        let (cache, verified) = (TokenCache::new(7), super::super::tests::verified());
+        let known = |token: &str| Known { token: token.into(), verified: Arc::clone(&verified) };
+        cache.generations.lock().put(cache.hash("one"), known("other"));
+        assert!(cache.get("one").is_none());
+        cache.put("one", Arc::clone(&verified));
+        assert!(cache.get("one").is_some());
+        assert_eq!(cache.generations.lock().young.text_bytes, "one".len());
     }
 }

@@ -7,6 +7,7 @@ pub mod revocation;
 mod source;
 mod token;
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -161,7 +162,7 @@ impl Auth {
                 tracing::warn!("auth.{name} is not set: tokens for anyone else are taken too");
             }
         }
-        let (keys, cache) = (RwLock::new(Arc::new(keys)), TokenCache::default());
+        let (keys, cache) = (RwLock::new(Arc::new(keys)), TokenCache::new(RandomState::new().hash_one(root)));
         Ok(Auth { signing, source, keys, issuer, audience, cache, revocations: Arc::default(), root })
     }
 
@@ -180,9 +181,8 @@ impl Auth {
         if token.len() > token::TOKEN_MAX_BYTES {
             return None;
         }
-        let digest = Sha256::digest(token).into();
         let keys = Arc::clone(&self.keys.read());
-        let known = self.cache.get(&digest).filter(|known| keys.holds(&known.key));
+        let known = self.cache.get(token).filter(|known| keys.holds(&known.key));
         let verified = match known {
             Some(known) => known,
             None => {
@@ -190,7 +190,7 @@ impl Auth {
                 if !verified.in_time(now_ms) {
                     return None;
                 }
-                self.cache.put(digest, Arc::clone(&verified));
+                self.cache.put(token, Arc::clone(&verified));
                 verified
             }
         };

@@ -221,7 +221,7 @@ fn who_reads_while_a_copy_is_deleted_gets_another_one() {
         }
         assert_eq!(copies.take(9, NOW_MS), [(name, Next::Put)], "answered: {answered}");
         copies.end(Kind::Feed, user(1));
-        copies.done(name, Some(Basis::Feed { follows: 0, posted: 0, posts: Box::default() }));
+        copies.done(name, Some(Basis::Suggestions { follows: 0, users: Box::default() }));
     }
     assert_eq!(copies.take(9, NOW_MS), [(name, Next::Delete)], "ended while it was made");
 }

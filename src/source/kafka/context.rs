@@ -14,7 +14,7 @@ use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::event::TopicPartition;
-use crate::source::{Fault, PartitionCount, Progress, SourceError};
+use crate::source::{Fault, PartitionCount, Progress};
 
 use super::group::{self, Owner};
 use super::status::{Assignment, KafkaStatus, figures};
@@ -22,7 +22,6 @@ use super::status::{Assignment, KafkaStatus, figures};
 /// How long a revocation waits for the commit of what was handed over.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
-const METADATA_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct Inner {
@@ -35,30 +34,23 @@ struct Inner {
     /// Partitions of each topic that exist, and what of that is news.
     counts: BTreeMap<Arc<str>, u32>,
     counted: Vec<PartitionCount>,
-    /// Set once the group is found to be another store's.
-    refused: Option<SourceError>,
-}
-
-/// What a source follows, and as whom.
-pub(super) struct Subject {
-    pub topics: Vec<String>,
-    pub group: String,
-    pub owner: Owner,
-    /// The group is ours from now on, whoever had it.
-    pub take_over: bool,
+    /// Assignments so far.
+    assignments: u64,
 }
 
 /// See the module.
 pub(super) struct Context {
-    subject: Subject,
+    topics: Vec<String>,
+    /// Whose offsets are committed.
+    owner: Owner,
     progress: Arc<dyn Progress>,
     status: Arc<KafkaStatus>,
     inner: Mutex<Inner>,
 }
 
 impl Context {
-    pub fn new(subject: Subject, progress: Arc<dyn Progress>, status: Arc<KafkaStatus>) -> Context {
-        Context { subject, progress, status, inner: Mutex::default() }
+    pub fn new(topics: &[String], owner: Owner, progress: Arc<dyn Progress>, status: Arc<KafkaStatus>) -> Context {
+        Context { topics: topics.to_vec(), owner, progress, status, inner: Mutex::default() }
     }
 
     pub fn assigned(&self) -> Vec<TopicPartition> {
@@ -73,12 +65,16 @@ impl Context {
         std::mem::take(&mut self.inner.lock().fresh)
     }
 
-    pub fn take_counts(&self) -> Vec<PartitionCount> {
-        std::mem::take(&mut self.inner.lock().counted)
+    /// Assignments so far, and topics of which not every partition is assigned.
+    pub fn lacking(&self) -> (u64, Vec<String>) {
+        let inner = self.inner.lock();
+        let assigned = |topic: &str| inner.assigned.keys().filter(|name| *name.topic == *topic).count();
+        let lacking = inner.counts.iter().filter(|(topic, count)| assigned(topic) < **count as usize);
+        (inner.assignments, lacking.map(|(topic, _)| topic.to_string()).collect())
     }
 
-    pub fn take_refusal(&self) -> Option<SourceError> {
-        self.inner.lock().refused.take()
+    pub fn take_counts(&self) -> Vec<PartitionCount> {
+        std::mem::take(&mut self.inner.lock().counted)
     }
 
     pub fn take_revoked(&self) -> Vec<TopicPartition> {
@@ -95,7 +91,7 @@ impl Context {
         for name in partitions {
             if let Some(next) = self.progress.next_offset(name) {
                 let mut entry = list.add_partition(&name.topic, name.partition);
-                entry.set_metadata(self.subject.owner.mark());
+                entry.set_metadata(self.owner.mark());
                 // Refused only for an offset that is none.
                 let _ = entry.set_offset(Offset::Offset(next));
             }
@@ -138,12 +134,7 @@ impl Context {
     }
 
     fn assign(&self, consumer: &BaseConsumer<Context>, list: &mut TopicPartitionList) -> Result<(), KafkaError> {
-        let counts = self.count(consumer, list);
-        if let Err(error) = self.claim(consumer, &counts) {
-            self.inner.lock().refused = Some(error);
-            // Answered all the same, or the client could not leave the group.
-            return consumer.incremental_assign(&TopicPartitionList::new());
-        }
+        self.count(consumer, list);
         let mut faults = Vec::new();
         for name in names(list) {
             let offset = self.start(consumer, &name).unwrap_or_else(|reason| {
@@ -156,6 +147,7 @@ impl Context {
             inner.fresh.push(name);
         }
         consumer.incremental_assign(list)?;
+        self.inner.lock().assignments += 1;
         for (name, reason) in faults {
             self.fault(consumer, name, reason);
         }
@@ -163,42 +155,30 @@ impl Context {
     }
 
     /// Counts the partitions of every topic. Where the broker does not tell, an assigned one proves those before it.
-    fn count(&self, consumer: &BaseConsumer<Context>, list: &TopicPartitionList) -> BTreeMap<Arc<str>, u32> {
+    fn count(&self, consumer: &BaseConsumer<Context>, list: &TopicPartitionList) {
         let assigned = names(list);
-        for topic in &self.subject.topics {
-            let told = consumer.fetch_metadata(Some(topic), METADATA_TIMEOUT);
-            let told = told.ok().and_then(|all| Some(all.topics().first()?.partitions().len() as u32)).unwrap_or(0);
+        for topic in &self.topics {
+            let told = group::partitions(consumer, topic).unwrap_or(0);
             let proven = assigned.iter().filter(|name| *name.topic == **topic).map(|name| name.partition as u32 + 1);
-            let partitions = proven.fold(told, u32::max);
-            if partitions > 0 {
-                let topic: Arc<str> = topic.as_str().into();
-                let mut inner = self.inner.lock();
-                inner.counts.insert(Arc::clone(&topic), partitions);
-                inner.counted.push(PartitionCount { topic, partitions });
-            }
+            self.counted(topic, proven.fold(told, u32::max));
         }
-        self.inner.lock().counts.clone()
     }
 
-    /// Refuses a group in which another store commits and this one never did.
-    fn claim(&self, consumer: &BaseConsumer<Context>, counts: &BTreeMap<Arc<str>, u32>) -> Result<(), SourceError> {
-        let owners = match group::owners(consumer, counts.iter().map(|(topic, count)| (&**topic, *count))) {
-            Ok(owners) => owners,
-            Err(error) => {
-                tracing::warn!("whose the consumer group is could not be asked: {error}");
-                return Ok(());
+    /// The same between assignments; asks no further after the first that the broker does not tell.
+    pub fn count_again(&self, consumer: &BaseConsumer<Context>) -> Result<(), KafkaError> {
+        self.topics.iter().try_for_each(|topic| {
+            self.counted(topic, group::partitions(consumer, topic)?);
+            Ok(())
+        })
+    }
+
+    fn counted(&self, topic: &str, partitions: u32) {
+        if partitions > 0 {
+            let topic: Arc<str> = topic.into();
+            let mut inner = self.inner.lock();
+            if inner.counts.insert(Arc::clone(&topic), partitions) != Some(partitions) {
+                inner.counted.push(PartitionCount { topic, partitions });
             }
-        };
-        let Subject { group, owner, take_over, .. } = &self.subject;
-        match owners.iter().find(|other| *other != owner) {
-            Some(other) if !owners.contains(owner) && *take_over => {
-                tracing::warn!(group, "the group of another store, {other}, is taken over");
-                Ok(())
-            }
-            Some(other) if !owners.contains(owner) => {
-                Err(SourceError::Group { group: group.clone(), owner: other.to_string() })
-            }
-            _ => Ok(()),
         }
     }
 

@@ -9,7 +9,8 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// Of one request; a source that waits for its first broker is asked to stop in between.
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// Before the store's id in the metadata of a commit.
 const MARK: &str = "nova ";
 
@@ -35,20 +36,35 @@ impl fmt::Display for Owner {
     }
 }
 
-/// The stores whose offsets are in the consumer's group, for topics with their number of partitions.
-pub(super) fn owners<'t, C: ConsumerContext>(
+/// Partitions of a topic; 0 while there is none.
+pub(super) fn partitions<C: ConsumerContext>(consumer: &impl Consumer<C>, topic: &str) -> Result<u32, KafkaError> {
+    let told = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
+    Ok(told.topics().first().map_or(0, |topic| topic.partitions().len() as u32))
+}
+
+/// The stores whose offsets for these topics are in the consumer's group.
+pub(super) fn owners<C: ConsumerContext>(
     consumer: &impl Consumer<C>,
-    topics: impl Iterator<Item = (&'t str, u32)>,
+    topics: &[String],
 ) -> Result<BTreeSet<Owner>, KafkaError> {
     let mut list = TopicPartitionList::new();
-    for (topic, partitions) in topics.filter(|(_, partitions)| *partitions > 0) {
-        list.add_partition_range(topic, 0, partitions as i32 - 1);
+    for topic in topics {
+        let count = partitions(consumer, topic)?;
+        if count > 0 {
+            list.add_partition_range(topic, 0, count as i32 - 1);
+        }
     }
     if list.count() == 0 {
         return Ok(BTreeSet::new());
     }
     let committed = consumer.committed_offsets(list, TIMEOUT)?;
     Ok(committed.elements().iter().filter_map(|entry| Owner::of(entry.metadata())).collect())
+}
+
+/// Whether nobody else is in the group; not so where the broker does not tell.
+pub(super) fn alone<C: ConsumerContext>(consumer: &impl Consumer<C>, group: &str) -> bool {
+    let told = consumer.fetch_group_list(Some(group), TIMEOUT);
+    told.is_ok_and(|list| list.groups().iter().all(|group| group.members().len() <= 1))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 mod context;
 mod group;
+mod membership;
 pub mod producer;
 mod status;
 pub mod topics;
@@ -21,8 +22,9 @@ use crate::event::{Record, TIMESTAMP_MS_RANGE, TopicPartition};
 
 use super::{Fault, PartitionCount, PollLimits, Polled, Progress, Source, SourceError};
 
-use self::context::{Context, Subject};
+use self::context::Context;
 pub use self::group::Owner;
+use self::membership::Membership;
 pub use self::producer::{ProduceError, Producer};
 pub use self::status::{BrokerFigures, Figures, KafkaStatus, Watermarks};
 
@@ -88,6 +90,7 @@ impl KafkaSettings {
 /// See the module.
 pub struct KafkaSource {
     consumer: BaseConsumer<Context>,
+    membership: Membership,
     status: Arc<KafkaStatus>,
     commit_at: Instant,
     /// Everything is paused: the store takes no more for now.
@@ -101,22 +104,25 @@ pub struct KafkaSource {
 }
 
 impl KafkaSource {
-    /// Joins the group; no broker needs to be there yet.
+    /// Joins the group with the first poll that reaches a broker.
     pub fn new(
         settings: &KafkaSettings,
         topics: &[String],
         progress: Arc<dyn Progress>,
         status: Arc<KafkaStatus>,
     ) -> Result<KafkaSource, SourceError> {
-        let (group, owner, take_over) = (settings.group_id.clone(), settings.owner, settings.take_over);
-        let subject = Subject { topics: topics.to_vec(), group, owner, take_over };
-        let context = Context::new(subject, progress, Arc::clone(&status));
+        let context = Context::new(topics, settings.owner, progress, Arc::clone(&status));
         let consumer: BaseConsumer<Context> = settings.consumer().create_with_context(context).map_err(failed)?;
-        let topics: Vec<_> = topics.iter().map(String::as_str).collect();
-        consumer.subscribe(&topics).map_err(failed)?;
-        let (commit_at, topic) = (Instant::now() + COMMIT_EVERY, "".into());
-        let (idle, paused, complained) = (false, Vec::new(), Vec::new());
-        Ok(KafkaSource { consumer, status, commit_at, idle, paused, complained, topic })
+        Ok(KafkaSource {
+            consumer,
+            membership: Membership::new(settings, topics, Instant::now()),
+            status,
+            commit_at: Instant::now() + COMMIT_EVERY,
+            idle: false,
+            paused: Vec::new(),
+            complained: Vec::new(),
+            topic: "".into(),
+        })
     }
 
     /// One message, or what else the client has to tell.
@@ -130,9 +136,6 @@ impl KafkaSource {
                 Some(Ok((record, message.payload_len() + message.key_len())))
             }
         };
-        if let Some(refusal) = self.consumer.context().take_refusal() {
-            return Err(refusal);
-        }
         match taken {
             None => Ok(None),
             Some(Ok((record, bytes))) => {
@@ -220,6 +223,9 @@ impl KafkaSource {
 
 impl Source for KafkaSource {
     fn poll(&mut self, limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError> {
+        if let Err(error) = self.membership.keep(&self.consumer, Instant::now())? {
+            self.complain(error)?;
+        }
         if std::mem::take(&mut self.idle) {
             let held = self.consumer.context().faulty();
             let go_on: Vec<_> = self.consumer.context().assigned();

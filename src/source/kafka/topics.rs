@@ -59,12 +59,7 @@ pub fn group_findings(
     own: Option<Owner>,
 ) -> Result<Vec<TopicFinding>, KafkaError> {
     let consumer: BaseConsumer = settings.client().set("group.id", &settings.group_id).create()?;
-    let mut counts = Vec::new();
-    for topic in topics {
-        let told = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
-        counts.push((topic.as_str(), told.topics().first().map_or(0, |topic| topic.partitions().len() as u32)));
-    }
-    let owners = group::owners(&consumer, counts.into_iter())?;
+    let owners = group::owners(&consumer, topics)?;
     let (group, stores) = (&settings.group_id, owners.iter().map(Owner::to_string).collect::<Vec<_>>().join(", "));
     let remedy = "set kafka.replica = true, or another kafka.group_id, on all nodes but one; if the other store is lost: \
                   nova serve --new-store";

@@ -4,6 +4,8 @@ use nova_storage::testing::Recorder;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 
+use nova::source::kafka::Owner;
+
 use super::*;
 
 /// A topic of its own, and what is needed to torture it.
@@ -34,7 +36,11 @@ impl Real {
     }
 
     fn create(&self, partitions: i32) {
-        let new = NewTopic::new(&self.topic, partitions, TopicReplication::Fixed(1));
+        self.create_other(&self.topic, partitions);
+    }
+
+    fn create_other(&self, topic: &str, partitions: i32) {
+        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
         let made = self.runtime.block_on(self.admin.create_topics(&[new], &self.options)).unwrap();
         assert!(made[0].is_ok(), "{made:?}");
     }
@@ -99,6 +105,36 @@ fn partitions_added_under_a_running_node_halt_the_table() {
     stop(running, &shared);
 }
 
+/// A static member is given its former partitions at once, without a look at topics that came meanwhile.
+#[test]
+fn a_topic_that_was_made_while_nova_was_away_is_read_after_its_return() {
+    let Some(real) = Real::topic("events", 2) else { return };
+    let users = format!("{}.users", real.settings.group_id);
+    let (records, _) = support::events::mix(100, 5);
+    real.put(records.iter().map(|one| Record { partition: one.partition % 2, ..one.clone() }));
+    let settings = KafkaSettings { instance_id: Some("nova-1".to_owned()), ..real.settings.clone() };
+    let start = |backend: &Recorder| {
+        let setup = support::setup("events");
+        let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
+        let (shared, status) = (Arc::clone(&opened.shared), Arc::<KafkaStatus>::default());
+        let topics = [users.clone(), real.topic.clone()];
+        let source = KafkaSource::new(&settings, &topics, Arc::clone(&shared) as _, Arc::clone(&status)).unwrap();
+        (opened.start(Box::new(source), &setup).unwrap(), shared, status)
+    };
+    let backend = Recorder::new();
+    let (running, shared, _) = start(&backend);
+    until("the events", || consumed(&shared) == 100);
+    stop(running, &shared);
+    real.create_other(&users, 3);
+    let row = |n: u128| Record { topic: users.as_str().into(), ..partitions::user((n % 3) as i32, n, "u", Some(5)) };
+    put(&settings.brokers, &(0..30).map(row).collect::<Vec<_>>());
+    let (running, shared, status) = start(&backend.image(backend.syncs(), 0));
+    until("the rows", || consumed(&shared) == 130);
+    until("the figures", || status.assigned() == 5);
+    stop(running, &shared);
+    real.runtime.block_on(real.admin.delete_topics(&[&users], &real.options)).unwrap();
+}
+
 /// Torture 43.
 #[test]
 fn what_retention_deleted_unread_is_told_and_never_stepped_over() {
@@ -121,6 +157,26 @@ fn what_retention_deleted_unread_is_told_and_never_stepped_over() {
     assert!(reason.starts_with("log-gap") && reason.contains("deleted 150 offsets"), "{reason}");
     assert_eq!(consumed(&shared), 100);
     stop(running, &shared);
+}
+
+#[test]
+fn a_second_store_is_refused_before_it_takes_a_partition() {
+    let Some(real) = Real::topic("events", 2) else { return };
+    let (records, _) = support::events::mix(100, 5);
+    real.put(records.iter().map(|one| Record { partition: one.partition % 2, ..one.clone() }));
+    let of = |owner| KafkaSettings { owner: Owner(owner), ..real.settings.clone() };
+    let (first, shared, status) = real.follow(&Recorder::new(), &of(1));
+    until("the records", || consumed(&shared) == 100);
+    let commits = || status.commits.load(std::sync::atomic::Ordering::Relaxed);
+    let begun = commits();
+    until("its commits", || commits() > begun + 1);
+    let (second, ..) = real.follow(&Recorder::new(), &of(2));
+    let error = second.finish(|_| {}).map(drop).unwrap_err().to_string();
+    assert!(error.contains("belongs to another store, 0000000000000001"), "{error}");
+    let known = commits();
+    until("the first to go on", || commits() > known + 1);
+    assert_eq!((status.assigned(), status.figures().rebalances), (2, 1));
+    stop(first, &shared);
 }
 
 /// Torture 15: a copy of the store on a second machine has the same name in the group, and one of the two ends.

@@ -119,8 +119,8 @@ impl World {
             let before = self.told.lock().clone();
             let page = self.page(cursor, limit);
             pages += 1;
-            assert!(page.cursor.is_none_or(|next| cursor.is_none_or(|last| next.position > last.position)));
-            for place in &page.places {
+            assert!(page.cut.cursor.is_none_or(|next| cursor.is_none_or(|last| next.position > last.position)));
+            for place in &page.cut.places {
                 let post = &page.snapshot.posts()[*place];
                 assert!(!before.deleted.contains(&post.post), "N11: shown after it was deleted");
                 assert!(!before.seen.contains(&post.post), "shown after it was seen");
@@ -130,7 +130,7 @@ impl World {
                 seen.push(*place);
             }
             assert!(!page.rebuilt && cursor.is_none_or(|cursor| cursor.snapshot == page.snapshot.id));
-            match page.cursor {
+            match page.cut.cursor {
                 Some(next) => cursor = Some(next),
                 None => {
                     assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "N10: repeated");

@@ -1,0 +1,30 @@
+//! Values as texts, and back.
+
+use toml::Value;
+
+pub(super) fn filled(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+pub(super) fn optional(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+pub(super) fn url(text: &str) -> Result<Option<String>, String> {
+    let rest = text.strip_prefix("http://").or(text.strip_prefix("https://"));
+    match rest {
+        _ if text.is_empty() => Ok(None),
+        // What is printed must hold no password.
+        Some(rest) if !rest.split('/').next().unwrap_or_default().contains('@') => Ok(optional(text)),
+        Some(_) => Err("expected no name or password in it; they have settings of their own".to_owned()),
+        None => Err("expected http://host:port or https://host:port".to_owned()),
+    }
+}
+
+pub(super) fn shown(value: &Option<String>) -> Value {
+    Value::from(value.as_deref().unwrap_or_default())
+}
+
+pub(super) fn hidden(value: &Option<String>) -> Value {
+    Value::from(if value.is_some() { "***" } else { "" })
+}
