@@ -236,7 +236,7 @@ impl Letters for Queue {
         let results = command(&self.writer, |reply| Command::ReplayDead {
             ids: ready,
             actor: "the job dlq_retry".to_owned(),
-            force: false,
+            force: None,
             reply,
         })?;
         for (_, result) in results {

@@ -22,6 +22,7 @@ use crate::pipeline::QUEUE_MAX_MESSAGES;
 use crate::pipeline::ingest::{Ingest, IngestError};
 use crate::pipeline::meta::Meta;
 use crate::pipeline::progress::{PartitionStatus, Shared};
+use crate::pipeline::sent::SentError;
 use crate::pipeline::writer::{Message, Parts, Recovery, RecoveryError, RecoveryReport, Writer, WriterError};
 use crate::source::{Source, SourceError};
 use crate::state::State;
@@ -30,7 +31,7 @@ use crate::warehouse::clickhouse::ClickHouse;
 use crate::warehouse::sender::{Sender as Delivery, SenderParts};
 use crate::warehouse::status::Status as WarehouseStatus;
 
-pub use self::node::{Node, load_dismissals, load_overrides, start_node};
+pub use self::node::{Node, load_dismissals, load_overrides, sent, start_node};
 pub use self::setup::{Drain, Setup, clickhouse, file_schemas, kafka, layout, registry, table_topics};
 
 /// Name of the store within the data directory.
@@ -67,6 +68,10 @@ pub enum AppError {
     Registry(#[from] RegistryError),
     #[error("clickhouse: {0}")]
     ClickHouse(#[from] TlsError),
+    #[error("whether events were sent already cannot be asked, so none is replayed by force: {0}")]
+    Sent(#[from] SentError),
+    #[error("the runtime cannot start: {0}")]
+    Runtime(std::io::Error),
     #[error("cache.redis_url: {0}")]
     Cache(#[from] CacheError),
     #[error("kafka: {0}")]

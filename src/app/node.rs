@@ -1,5 +1,6 @@
 //! A node that serves: where its records come from, and what the edge needs.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use nova_storage::{ReadError, ReadTxn, Store};
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use crate::decode::Decoder;
 use crate::discover::dismissals::{self, Dismissals};
 use crate::event::{Table, TopicPartition};
 use crate::feed::snapshot::Snapshots;
@@ -20,10 +22,11 @@ use crate::jobs::Runner;
 use crate::jobs::serving::Served;
 use crate::pipeline::meta::Meta;
 use crate::pipeline::writer::RecoveryReport;
-use crate::pipeline::{audit, dead};
+use crate::pipeline::{audit, dead, sent};
 use crate::source::kafka::{KafkaSource, KafkaStatus, Owner, Producer};
 use crate::source::local::{LOCAL_PARTITION, LocalSource};
 use crate::source::{Progress as _, Source};
+use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 
 use super::jobs::{Jobs, Parts};
 use super::setup::{Setup, table_topics};
@@ -59,6 +62,8 @@ pub fn load_overrides(store: &Store) -> Result<Overrides, ReadError> {
 /// What an admin sees of the store.
 struct StoreReads {
     store: Arc<Store>,
+    decoder: Mutex<Decoder>,
+    clickhouse: Option<ClickHouseSettings>,
     data_dir: PathBuf,
     /// Held by the backup that is being made: a second one of its name would take its file away.
     copying: Mutex<()>,
@@ -79,6 +84,11 @@ impl Reads for StoreReads {
     fn dead_letter(&self, id: u64) -> Result<Option<Value>, String> {
         let letter = dead::get(&self.read()?, id).map_err(|error| error.to_string())?;
         Ok(letter.map(|letter| dead::whole(id, &letter)))
+    }
+
+    fn sent(&self, letters: &[u64]) -> Result<BTreeSet<u64>, String> {
+        sent(&self.store, &mut self.decoder.lock(), self.clickhouse.as_ref(), letters)
+            .map_err(|error| error.to_string())
     }
 
     fn audit(&self, after: Option<u64>, limit: usize) -> Result<Vec<Value>, String> {
@@ -108,6 +118,19 @@ impl Reads for StoreReads {
     }
 }
 
+/// Those of these dead letters whose event ClickHouse has, where there is one. Waits for its answer.
+pub fn sent(
+    store: &Store,
+    decoder: &mut Decoder,
+    clickhouse: Option<&ClickHouseSettings>,
+    letters: &[u64],
+) -> Result<BTreeSet<u64>, AppError> {
+    let Some(settings) = clickhouse else { return Ok(BTreeSet::new()) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Runtime)?;
+    let clickhouse = ClickHouse::new(settings)?;
+    Ok(runtime.block_on(sent::sent(store, decoder, &clickhouse, letters))?)
+}
+
 /// A node that serves: the batch loop, and what the edge needs.
 pub struct Node {
     pub running: Running,
@@ -122,6 +145,8 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         setup.edge.clone(),
         Box::new(StoreReads {
             store: Arc::clone(&opened.store),
+            decoder: Mutex::new(setup.decoder()),
+            clickhouse: setup.clickhouse.clone(),
             data_dir: setup.data_dir.clone(),
             copying: Mutex::default(),
         }),

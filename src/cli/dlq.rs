@@ -4,7 +4,7 @@ use clap::Subcommand;
 use nova_storage::codec::DeadLetter;
 use serde_json::{Value, json};
 
-use crate::app::{AppError, Opened};
+use crate::app::{self, AppError, Opened};
 use crate::config::Config;
 use crate::pipeline::dead;
 use crate::pipeline::writer::{Command as WriterCommand, Replayed};
@@ -37,7 +37,7 @@ enum Action {
         ids: Vec<u64>,
         #[arg(long, conflicts_with = "ids")]
         all: bool,
-        /// Also events from before the dedup horizon, which may have been applied meanwhile.
+        /// Also events from before the dedup horizon, unless ClickHouse has them.
         #[arg(long)]
         force: bool,
     },
@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
         Action::Replay { ids, all, force } => {
             let ids =
                 if *all { letters(&opened, usize::MAX)?.into_iter().map(|(id, _)| id).collect() } else { ids.clone() };
-            replay(opened, ids, *force, json)
+            replay(opened, config, ids, *force, json)
         }
         Action::Discard { id, reason } => discard(opened, *id, reason, json),
     }
@@ -171,7 +171,11 @@ fn show(opened: &Opened, id: u64) -> Result<(), CliError> {
     Ok(())
 }
 
-fn replay(opened: Opened, ids: Vec<u64>, force: bool, json: bool) -> Result<(), CliError> {
+fn replay(mut opened: Opened, config: &Config, ids: Vec<u64>, force: bool, json: bool) -> Result<(), CliError> {
+    let force = match force {
+        true => Some(app::sent(&opened.store, opened.writer.decoder(), app::clickhouse(config).as_ref(), &ids)?),
+        false => None,
+    };
     let make = |reply| WriterCommand::ReplayDead { ids, actor: actor(), force, reply };
     let results = command(opened, make)?;
     let mut refused = 0;

@@ -1,5 +1,6 @@
 //! What stands before the handlers, and what they need of the store without opening it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -15,6 +16,8 @@ pub trait Reads: Send + Sync {
     fn dead_letters(&self, after: Option<u64>, limit: usize) -> Result<Vec<Value>, String>;
     /// One of them with its bytes.
     fn dead_letter(&self, id: u64) -> Result<Option<Value>, String>;
+    /// Those of these dead letters whose event ClickHouse has; none where there is no ClickHouse. Waits for its answer.
+    fn sent(&self, letters: &[u64]) -> Result<BTreeSet<u64>, String>;
     /// Who did what, entries with ids above `after`, oldest first.
     fn audit(&self, after: Option<u64>, limit: usize) -> Result<Vec<Value>, String>;
     /// Copies the last commit into a new file of this plain name, beside the store: where it is, and its entries.

@@ -2,10 +2,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use nova_storage::codec::DeadLetter;
 use nova_storage::schema::DEAD;
 use nova_storage::{ReadError, ReadTxn};
 use serde_json::{Value, json};
+
+use crate::event::Record;
 
 /// Letters of one page: a listing never pins the file for long.
 pub const PAGE_MAX_LETTERS: usize = 1_000;
@@ -43,6 +46,20 @@ pub fn each(
 /// One letter.
 pub fn get(read: &ReadTxn, id: u64) -> Result<Option<DeadLetter>, ReadError> {
     Ok(read.get_with(DEAD, id, DeadLetter::decode)?.transpose()?)
+}
+
+/// The record that a dead letter was made from.
+pub fn record(letter: &DeadLetter) -> Record {
+    Record {
+        topic: letter.topic.as_str().into(),
+        partition: letter.partition,
+        offset: letter.offset,
+        timestamp_ms: letter.timestamp_ms,
+        key: letter.key.clone().map(Bytes::from),
+        value: letter.value.clone().map(Bytes::from),
+        headers: letter.headers.iter().map(|(name, value)| (name.as_str().into(), value.clone().into())).collect(),
+        defect: None,
+    }
 }
 
 /// A letter without its bytes, as it is listed.

@@ -2,7 +2,7 @@
 //! and puts everything that a batch causes into one commit; `progress` is what both, and everyone who watches, share.
 //!
 //! `apply` judges one change against its stored row, `rows`, `journal` and `dedup` are the structures behind it, `dead`
-//! reads the dead letters, `meta` is the writer's own small record. `rebuild` and `reconcile` prepare a stopped store to be
+//! reads the dead letters, `sent` asks ClickHouse for their events, `meta` is the writer's own small record. `rebuild` and `reconcile` prepare a stopped store to be
 //! read again.
 
 pub mod apply;
@@ -16,6 +16,7 @@ pub mod progress;
 pub mod rebuild;
 pub mod reconcile;
 pub mod rows;
+pub mod sent;
 pub mod writer;
 
 use crate::event::{Change, ClientEvent, Dead, Ignored, Record, TopicPartition};

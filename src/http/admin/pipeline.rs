@@ -79,6 +79,13 @@ pub(in crate::http) async fn replay(
     if !(1..=PAGE_MAX).contains(&ids.len()) {
         return Err(wrong("ids", "1 to 1000 ids"));
     }
+    let force = match force {
+        true => {
+            let letters = ids.clone();
+            Some(read(edge, move |store| Ok(store.sent(&letters))).await?.map_err(Problem::Conflict)?)
+        }
+        false => None,
+    };
     let make = |reply| Command::ReplayDead { ids, actor: actor(subject), force, reply };
     let results = durable::command(edge, make).await?;
     let shown = results.into_iter().map(|(id, result)| {

@@ -1,14 +1,16 @@
 //! What people and the HTTP edge ask of the writer, each in the commit at hand and answered after it.
 
-use bytes::Bytes;
+use std::collections::BTreeSet;
+
 use nova_storage::codec::{DeadLetter, OffsetRow};
 use nova_storage::schema::{AUDIT, DEAD, EDGE};
 use nova_storage::{ReadTxn, WriteTxn};
 
 use crate::decode::client;
-use crate::event::{Decoded, Ignored, Outcome, Record, Stage, Table, TopicPartition};
+use crate::event::{Decoded, Ignored, Outcome, Stage, Table, TopicPartition};
 use crate::pipeline::TruncatePolicy;
 use crate::pipeline::audit::Entry as Deed;
+use crate::pipeline::dead;
 use crate::pipeline::dedup::Entry;
 
 use super::batch::Fate;
@@ -22,7 +24,14 @@ pub enum Command {
     /// Puts and removes entries of the edge's table, with who did it where that is kept.
     Edge { entries: Vec<EdgeEntry>, audit: Option<Audit>, reply: Reply<()> },
     /// Decodes dead letters again and applies them; those that succeed are gone in the same commit.
-    ReplayDead { ids: Vec<u64>, actor: String, force: bool, reply: Reply<Vec<(u64, Result<Replayed, CommandError>)>> },
+    ReplayDead {
+        ids: Vec<u64>,
+        actor: String,
+        /// Also events from before the dedup horizon, without these letters, whose events were sent
+        /// (`pipeline/sent.rs`).
+        force: Option<BTreeSet<u64>>,
+        reply: Reply<Vec<(u64, Result<Replayed, CommandError>)>>,
+    },
     /// Removes a dead letter for ever.
     DiscardDead { id: u64, actor: String, reason: String, reply: Reply<Result<(), CommandError>> },
     /// Halts a table until it is resumed.
@@ -85,9 +94,11 @@ pub enum CommandError {
     NotFollowed(u64, String),
     #[error(
         "dead letter {0} is an event from before the dedup horizon: whether it was applied meanwhile is not known any \
-         more; look for its id in post_events, then replay it with --force"
+         more; --force looks for its id in post_events, and replays it if ClickHouse has none"
     )]
     BeyondHorizon(u64),
+    #[error("dead letter {0} is an event that post_events has already: discard it")]
+    Sent(u64),
     #[error("table {0} would halt again: {1}")]
     Halted(Table, String),
     #[error("{0} is none of the topics that nova reads: kafka.topic_prefix and kafka.events_topic say which those are")]
@@ -121,7 +132,7 @@ impl Writer {
             Command::ReplayDead { ids, actor, force, reply } => {
                 let mut results = Vec::with_capacity(ids.len());
                 for id in ids {
-                    let result = self.replay_dead(id, force, read, write)?;
+                    let result = self.replay_dead(id, force.as_ref(), read, write)?;
                     if let Ok(Replayed::Gone(outcome)) = result {
                         self.audit(&actor, "dlq-replay", &id.to_string(), outcome.name(), write)?;
                     }
@@ -217,7 +228,7 @@ impl Writer {
     fn replay_dead(
         &mut self,
         id: u64,
-        force: bool,
+        force: Option<&BTreeSet<u64>>,
         read: &ReadTxn,
         write: &WriteTxn,
     ) -> Result<Result<Replayed, CommandError>, WriterError> {
@@ -234,11 +245,15 @@ impl Writer {
         if letter.stage == Stage::Source.name() {
             return Ok(Err(CommandError::NotALine(id)));
         }
-        let record = record(&letter);
+        let record = dead::record(&letter);
         let outcome = match self.parts.decoder.decode(&record) {
             Decoded::Event(event) => {
-                if self.forgotten(&event, &record) && !force {
-                    return Ok(Err(CommandError::BeyondHorizon(id)));
+                if self.forgotten(&event, &record) {
+                    match force {
+                        None => return Ok(Err(CommandError::BeyondHorizon(id))),
+                        Some(sent) if sent.contains(&id) => return Ok(Err(CommandError::Sent(id))),
+                        Some(_) => {}
+                    }
                 }
                 let identity = client::dedup_key(event.user_id, event.event_id);
                 let entry = Entry::new(identity, client::payload_hash(&event));
@@ -294,19 +309,5 @@ impl Writer {
         write.put(AUDIT, self.meta.audit_next, &deed.encode())?;
         self.meta.audit_next += 1;
         Ok(())
-    }
-}
-
-/// The record that a dead letter was made from.
-fn record(letter: &DeadLetter) -> Record {
-    Record {
-        topic: letter.topic.as_str().into(),
-        partition: letter.partition,
-        offset: letter.offset,
-        timestamp_ms: letter.timestamp_ms,
-        key: letter.key.clone().map(Bytes::from),
-        value: letter.value.clone().map(Bytes::from),
-        headers: letter.headers.iter().map(|(name, value)| (name.as_str().into(), value.clone().into())).collect(),
-        defect: None,
     }
 }

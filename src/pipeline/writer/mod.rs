@@ -304,6 +304,11 @@ impl Writer {
         self.outbox.as_ref().is_some_and(|outbox| outbox.due(self.parts.clock.now_ms()))
     }
 
+    /// What dead letters are decoded with.
+    pub fn decoder(&mut self) -> &mut Decoder {
+        &mut self.parts.decoder
+    }
+
     /// Random, made with the store; part of every deduplication token.
     pub fn store_id(&self) -> u64 {
         self.meta.store_id

@@ -5,16 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use crossbeam_channel::TryRecvError;
 use nova::app::{self, Opened, Setup};
-use nova::event::{Action, Id, Outcome, Record, Stage, Table};
+use nova::event::{Action, Id, Outcome, Record, Table};
 use nova::pipeline::dead;
 use nova::pipeline::writer::{Command, CommandError, Message, Replayed};
-use nova_storage::codec::DeadLetter;
-use nova_storage::schema::{AUDIT, DEAD};
+use nova_storage::schema::AUDIT;
 use nova_storage::testing::Recorder;
 use nova_storage::{Options, Store};
 
 use crate::support::events::mix;
-use crate::support::{Listed, dump, run, setup, state_bytes, store_over};
+use crate::support::{self, Listed, dump, run, setup, state_bytes, store_over};
 
 const T: i64 = 1_795_132_800_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -56,33 +55,13 @@ fn buried(records: Vec<Record>, letters: &[Record]) -> (Setup, Recorder) {
 }
 
 fn bury(image: &Recorder, letters: &[Record]) {
-    bury_in(&store_over(image.clone()), letters);
+    support::bury(&store_over(image.clone()), letters);
 }
 
-fn bury_in(store: &Store, letters: &[Record]) {
-    let write = store.write().unwrap();
-    for (letter, id) in letters.iter().zip(0u64..) {
-        let letter = DeadLetter {
-            topic: letter.topic.to_string(),
-            partition: letter.partition,
-            offset: letter.offset,
-            timestamp_ms: letter.timestamp_ms,
-            stage: Stage::Decode.name().to_owned(),
-            reason: "malformed-json".to_owned(),
-            key: letter.key.as_ref().map(|key| key.to_vec()),
-            value: letter.value.as_ref().map(|value| value.to_vec()),
-            key_bytes: letter.key.as_ref().map_or(0, |key| key.len() as u64),
-            value_bytes: letter.value.as_ref().map_or(0, |value| value.len() as u64),
-            ..DeadLetter::default()
-        };
-        write.put(DEAD, id, &letter.encode()).unwrap();
-    }
-    write.commit().unwrap();
-}
-
-fn replay(opened: &mut Opened, ids: &[u64], force: bool) -> Vec<Result<Replayed, CommandError>> {
+fn replay(opened: &mut Opened, ids: &[u64], force: Option<&[u64]>) -> Vec<Result<Replayed, CommandError>> {
     let (told, answer) = crossbeam_channel::bounded(1);
     let reply = Box::new(move |results| told.send(results).unwrap());
+    let force = force.map(|sent| sent.iter().copied().collect());
     let command = Command::ReplayDead { ids: ids.to_vec(), actor: "test".to_owned(), force, reply };
     opened.writer.process(&mut vec![Message::Command(command)]).unwrap();
     let results: Vec<(u64, _)> = answer.recv().unwrap();
@@ -104,11 +83,11 @@ fn a_second_replay_finds_nothing_and_changes_nothing() {
     let mut opened = app::open_store(&setup, store_over(backend)).unwrap();
     let gone = |outcome| Ok(Replayed::Gone(outcome));
     // Twice in one command, too.
-    let first = replay(&mut opened, &[0, 0, 1], false);
+    let first = replay(&mut opened, &[0, 0, 1], None);
     assert_eq!(first, [gone(Outcome::Applied), Err(CommandError::NoSuchLetter(0)), gone(Outcome::Duplicate)]);
     let before = state_bytes(&opened);
     assert_eq!((impressions(&opened), waiting(&opened)), (2, 0));
-    let again = replay(&mut opened, &[0, 1], false);
+    let again = replay(&mut opened, &[0, 1], None);
     assert_eq!(again, [0, 1].map(|id| Err(CommandError::NoSuchLetter(id))));
     assert_eq!(state_bytes(&opened), before);
 }
@@ -117,7 +96,7 @@ fn a_second_replay_finds_nothing_and_changes_nothing() {
 fn a_replayed_change_that_is_older_than_the_row_is_stale() {
     let (setup, backend) = buried(vec![user(5, "new", 90)], &[user(1, "old", 10)]);
     let mut opened = app::open_store(&setup, store_over(backend)).unwrap();
-    assert_eq!(replay(&mut opened, &[0], false), [Ok(Replayed::Gone(Outcome::Stale))]);
+    assert_eq!(replay(&mut opened, &[0], None), [Ok(Replayed::Gone(Outcome::Stale))]);
     let row = dump(&opened)[Table::Users as usize].remove(0);
     assert!(row.contains(r#""new""#), "{row}");
 }
@@ -136,16 +115,18 @@ fn an_event_from_before_the_dedup_horizon_is_replayed_only_by_force() {
     let source = Listed::new(hours.collect(), 1);
     opened.start(Box::new(source), &setup).unwrap().finish(|_| {}).unwrap();
     let image = backend.image(backend.syncs(), 0);
-    bury(&image, &[view(200, 7), view(201, 7)]);
+    bury(&image, &[view(200, 7), view(201, 7), view(202, 8)]);
     let mut opened = app::open_store(&setup, store_over(image)).unwrap();
     let before = impressions(&opened);
-    let refused = replay(&mut opened, &[0], false);
+    let refused = replay(&mut opened, &[0], None);
     assert_eq!(refused, [Err(CommandError::BeyondHorizon(0))]);
     assert!(refused[0].as_ref().unwrap_err().to_string().contains("--force"));
-    assert_eq!((impressions(&opened), waiting(&opened)), (before, 2));
-    let forced = replay(&mut opened, &[0, 1], true);
-    assert_eq!(forced, [Outcome::Applied, Outcome::Duplicate].map(|outcome| Ok(Replayed::Gone(outcome))));
-    assert_eq!((impressions(&opened), waiting(&opened)), (before + 1, 0));
+    assert_eq!((impressions(&opened), waiting(&opened)), (before, 3));
+    let forced = replay(&mut opened, &[0, 1, 2], Some(&[2]));
+    assert_eq!(forced[..2], [Outcome::Applied, Outcome::Duplicate].map(|outcome| Ok(Replayed::Gone(outcome))));
+    assert_eq!((&forced[2], waiting(&opened)), (&Err(CommandError::Sent(2)), 1), "ClickHouse has it");
+    replay(&mut opened, &[2], Some(&[]));
+    assert_eq!((impressions(&opened), waiting(&opened)), (before + 2, 0));
 }
 
 #[test]
@@ -181,7 +162,7 @@ fn a_crash_in_mid_replay_leaves_a_letter_in_the_queue_or_applied_and_never_both(
     let mut opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
     let before = backend.syncs();
     for ids in [0..7, 7..13, 13..20u64] {
-        let results = replay(&mut opened, &ids.collect::<Vec<_>>(), false);
+        let results = replay(&mut opened, &ids.collect::<Vec<_>>(), None);
         assert!(results.iter().all(|result| *result == Ok(Replayed::Gone(Outcome::Applied))));
     }
     drop(opened);
@@ -265,7 +246,7 @@ fn torture_17_a_listing_during_heavy_writes_leaves_the_file_bounded() {
         let path = dir.path().join("nova.redb");
         let setup = setup("letters");
         let store = Store::open(&path, &Options::default(), |_| {}).unwrap();
-        bury_in(&store, &letters);
+        support::bury(&store, &letters);
         let opened = app::open_store(&setup, store).unwrap();
         let store = Arc::clone(&opened.store);
         let running = opened.start(Box::new(Listed::new(mix(30_000, 5).0, 100)), &setup).unwrap();

@@ -148,7 +148,7 @@ impl World {
                 let ids = ids.collect::<Vec<_>>();
                 drop(read);
                 let reply = Box::new(|_| ());
-                let command = Command::ReplayDead { ids, actor: "sim".to_owned(), force: false, reply };
+                let command = Command::ReplayDead { ids, actor: "sim".to_owned(), force: None, reply };
                 self.write(Some(Message::Command(command)));
             }
             1 => {

@@ -305,11 +305,15 @@ pub fn answer(target: &str, body: &[u8], shared: &Mutex<Inner>) -> Option<(u16, 
     }
     if sql.contains("SELECT DISTINCT toString(event_id)") {
         let mut inner = shared.lock();
+        let line = |row: &Vec<u8>| format!("{}\t{}\n", rows::id(row), rows::id(&row[24..40]));
+        if sql.contains("event_id IN (") {
+            let asked = |row: &&Vec<u8>| sql.contains(&format!("'{}'", rows::id(row)));
+            return lines(inner.rows("post_events").filter(asked).map(line).collect());
+        }
         let batch: u64 =
             sql.rsplit("_nova_batch = ").next().unwrap().split_whitespace().next().unwrap().parse().unwrap();
         inner.probes.insert(batch);
         let of_batch = inner.rows("post_events").filter(|row| row[row.len() - 8..] == batch.to_le_bytes());
-        let line = |row: &Vec<u8>| format!("{}\t{}\n", rows::id(row), rows::id(&row[24..40]));
         return lines(of_batch.map(line).collect());
     }
     if sql.contains("FROM post_events") && sql.contains("_nova_store = ") {

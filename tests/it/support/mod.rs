@@ -10,10 +10,12 @@ use std::sync::Arc;
 use nova::app::{self, Opened, Setup};
 use nova::clock::Clock;
 use nova::decode::{NoSchemas, Schemas, Topics};
-use nova::event::{Record, Table, TopicPartition};
+use nova::event::{Record, Stage, Table, TopicPartition};
 use nova::pipeline::progress::PartitionStatus;
 use nova::source::capture::{CaptureSource, schemas_path};
 use nova::source::{PollLimits, Polled, Source, SourceError};
+use nova_storage::codec::DeadLetter;
+use nova_storage::schema::DEAD;
 use nova_storage::testing::Recorder;
 use nova_storage::{Options, Store};
 
@@ -96,4 +98,26 @@ pub fn state_bytes(opened: &Opened) -> Vec<u8> {
     let mut out = Vec::new();
     opened.state.read().save(&mut |_, _, chunk| out.extend_from_slice(chunk));
     out
+}
+
+/// Puts records among the dead letters, as if their cause had been repaired since.
+pub fn bury(store: &Store, letters: &[Record]) {
+    let write = store.write().unwrap();
+    for (letter, id) in letters.iter().zip(0u64..) {
+        let letter = DeadLetter {
+            topic: letter.topic.to_string(),
+            partition: letter.partition,
+            offset: letter.offset,
+            timestamp_ms: letter.timestamp_ms,
+            stage: Stage::Decode.name().to_owned(),
+            reason: "malformed-json".to_owned(),
+            key: letter.key.as_ref().map(|key| key.to_vec()),
+            value: letter.value.as_ref().map(|value| value.to_vec()),
+            key_bytes: letter.key.as_ref().map_or(0, |key| key.len() as u64),
+            value_bytes: letter.value.as_ref().map_or(0, |value| value.len() as u64),
+            ..DeadLetter::default()
+        };
+        write.put(DEAD, id, &letter.encode()).unwrap();
+    }
+    write.commit().unwrap();
 }

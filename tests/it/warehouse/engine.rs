@@ -239,9 +239,13 @@ fn the_real_engine_tells_a_restored_store_what_it_has_and_a_lint_what_it_lost() 
     let report = on(reconcile(&store_over(restored.clone()), &clickhouse, false, 0)).unwrap();
     assert!(report.delivered > 0 && report.delivered < applied, "{report:?}");
     let restored = restored.image(restored.syncs(), 0);
-    run(&setup, store_over(restored.clone()), records);
+    run(&setup, store_over(restored.clone()), records.clone());
     let count = "SELECT count(), uniqExact(event_id) FROM post_events";
     assert_eq!(ask(&clickhouse, count), [[applied.to_string(), applied.to_string()]]);
+
+    let store = store_over(restored.image(restored.syncs(), 0));
+    let (ids, sent) = super::reconcile::letters(&setup, &store, records);
+    assert_eq!(app::sent(&store, &mut setup.decoder(), setup.clickhouse.as_ref(), &ids).unwrap(), sent);
 
     execute(&clickhouse, "TRUNCATE TABLE post_events");
     let found = on(missing_batches(&clickhouse, id, &known)).unwrap().unwrap();

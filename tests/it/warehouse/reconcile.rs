@@ -1,19 +1,21 @@
 //! A store that ClickHouse is ahead of: restored from a backup of any moment, or made to read everything again.
 
+use std::collections::BTreeSet;
+
 use nova::app::{self, Setup};
 use nova::clock::Clock;
-use nova::event::Record;
+use nova::event::{Decoded, Record};
 use nova::pipeline::meta::Meta;
 use nova::pipeline::progress::PartitionStatus;
 use nova::pipeline::rebuild::rebuild;
 use nova::pipeline::reconcile::{Report, reconcile};
 use nova::pipeline::writer::Message;
 use nova::warehouse::Target;
-use nova::warehouse::clickhouse::ClickHouse;
+use nova::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 use nova::warehouse::lint::missing_batches;
 use nova_storage::testing::Recorder;
 
-use super::super::support::{Listed, run, state_bytes, store_over};
+use super::super::support::{self, Listed, run, state_bytes, store_over};
 use super::{events, setup, times};
 use crate::support::clickhouse::{Fake, Fault};
 
@@ -165,4 +167,30 @@ fn a_store_is_not_reconciled_with_a_server_that_does_not_answer() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let failed = runtime.block_on(reconcile(&store, &clickhouse, false, 0)).unwrap_err();
     assert!(failed.to_string().starts_with("ClickHouse: not reached"), "{failed}");
+}
+
+/// Letters of events that nobody sent, of all these events, and of what is no event; which of them are sent.
+pub fn letters(setup: &Setup, store: &nova_storage::Store, records: Vec<Record>) -> (Vec<u64>, BTreeSet<u64>) {
+    let mut decoder = setup.decoder();
+    let mut letters = support::events::mix(40, 977).0;
+    let begin = letters.len() as u64;
+    letters.extend(records.into_iter().filter(|record| matches!(decoder.decode(record), Decoded::Event(_))));
+    let end = letters.len() as u64;
+    support::bury(store, &letters);
+    ((0..end + 1).collect(), (begin..end).collect())
+}
+
+#[test]
+fn a_replay_by_force_leaves_alone_what_clickhouse_has_and_everything_when_it_cannot_be_asked() {
+    let (records, _) = events(2_400, 31);
+    let fake = Fake::start();
+    let (setup, backend) = (setup("events", &fake.url, "nova"), Recorder::new());
+    run(&setup, store_over(backend.clone()), records.clone());
+    let store = store_over(backend.image(backend.syncs(), 0));
+    let (ids, expected) = letters(&setup, &store, records);
+    let asked = |settings| app::sent(&store, &mut setup.decoder(), settings, &ids);
+    assert_eq!(asked(setup.clickhouse.as_ref()).unwrap(), expected);
+    assert_eq!(asked(None).unwrap(), BTreeSet::new());
+    let away = ClickHouseSettings { url: "http://127.0.0.1:1".to_owned(), ..setup.clickhouse.clone().unwrap() };
+    assert!(asked(Some(&away)).unwrap_err().to_string().contains("none is replayed by force"));
 }
