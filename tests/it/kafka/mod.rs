@@ -175,7 +175,9 @@ fn lost_partitions_are_read_on_from_the_store_without_a_hole() {
     produce(&brokers, 0, 3_000);
     let setup = support::setup("events");
     let opened = app::open_store(&setup, store_over(Recorder::new())).unwrap();
-    let (running, shared, status) = start_over(setup, opened, &brokers);
+    // A static member, as a node is, waits for no session to end.
+    let settings = KafkaSettings { instance_id: Some("nova-1".to_owned()), ..settings(&brokers) };
+    let (running, shared, status) = follow(setup, opened, &settings, TOPIC);
     until("the records", || consumed(&shared) == 3_000 && status.figures().rebalances == 1);
     cluster.request_errors(RDKafkaApiKey::Heartbeat, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID]);
     until("the loss", || status.figures().rebalances > 1);
