@@ -21,7 +21,7 @@ use self::world::{LIKES, NOW_MS, Rng, USERS, id, like, percentiles, view, world}
 /// Users of one percentile run.
 const SAMPLE: usize = 20_000;
 /// Effects that the writer applies under one lock.
-const SLICE: usize = 64;
+const SLICE: usize = 32;
 
 fn each_user(name: &str, mut one: impl FnMut(u64)) {
     let mut rng = Rng(3);

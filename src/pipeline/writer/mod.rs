@@ -40,7 +40,7 @@ pub use self::recover::{Recovery, RecoveryError, RecoveryReport};
 /// The writer waits this long for work before it looks at its own deadlines.
 const IDLE_WAIT: Duration = Duration::from_millis(100);
 /// Effects applied to memory under one lock: readers wait for no more than this.
-const APPLY_SLICE: usize = 64;
+const APPLY_SLICE: usize = 32;
 
 /// What the writer is sent.
 pub enum Message {
