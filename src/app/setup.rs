@@ -12,7 +12,7 @@ use crate::http::EdgeSettings;
 use crate::pipeline::Settings;
 use crate::source::kafka::{KafkaSettings, Owner};
 use crate::state::StateSettings;
-use crate::warehouse::clickhouse::ClickHouseSettings;
+use crate::warehouse::clickhouse::{ClickHouseSettings, Password};
 use crate::warehouse::layout::Layout;
 use crate::warehouse::sender::Pace;
 
@@ -124,11 +124,12 @@ const REGISTRY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// ClickHouse as configured.
 pub fn clickhouse(config: &Config) -> Option<ClickHouseSettings> {
+    let file = config.clickhouse_password_file.as_ref().map(|path| Password::File(path.into()));
     Some(ClickHouseSettings {
         url: config.clickhouse_url.clone()?,
         database: config.clickhouse_database.clone(),
         user: config.clickhouse_user.clone(),
-        password: config.clickhouse_password.clone(),
+        password: config.clickhouse_password.clone().map(Password::Text).or(file),
         ca_file: config.clickhouse_ca_file.as_ref().map(PathBuf::from),
         layout: layout(config),
         timeout: CLICKHOUSE_TIMEOUT,

@@ -40,6 +40,7 @@ pub struct Config {
     pub clickhouse_database: String,
     pub clickhouse_user: Option<String>,
     pub clickhouse_password: Option<String>,
+    pub clickhouse_password_file: Option<String>,
     pub clickhouse_ca_file: Option<String>,
     pub clickhouse_replicated: bool,
     pub clickhouse_cluster: Option<String>,
@@ -83,6 +84,7 @@ impl Default for Config {
             clickhouse_database: "nova".to_owned(),
             clickhouse_user: None,
             clickhouse_password: None,
+            clickhouse_password_file: None,
             clickhouse_ca_file: None,
             clickhouse_replicated: false,
             clickhouse_cluster: None,
@@ -291,6 +293,13 @@ pub(super) const FIELDS: &[Field] = &[
     text!("clickhouse", "database", clickhouse_database, "Made if it is missing."),
     option!("clickhouse", "user", clickhouse_user, shown, "Unset: ClickHouse's default user."),
     option!("clickhouse", "password", clickhouse_password, hidden, "Of that user."),
+    option!(
+        "clickhouse",
+        "password_file",
+        clickhouse_password_file,
+        shown,
+        "Has it in its first line, instead; read for each request, so a rotated one needs no restart."
+    ),
     option!("clickhouse", "ca_file", clickhouse_ca_file, shown, "PEM file of its authority. Unset: the machine's."),
     Field {
         section: "clickhouse",

@@ -86,6 +86,9 @@ impl Config {
         if config.clickhouse_cluster.is_some() && !config.clickhouse_replicated {
             problems.push("clickhouse.cluster: needs clickhouse.replicated = true".to_owned());
         }
+        if config.clickhouse_password.is_some() && config.clickhouse_password_file.is_some() {
+            problems.push("clickhouse.password_file: stands for clickhouse.password; unset one of them".to_owned());
+        }
         if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
     }
 

@@ -33,6 +33,14 @@ const ANSWER_MAX_BYTES: usize = 16 << 20;
 /// ClickHouse closes a connection that is idle for 3 s; one that is used just then would break off.
 const IDLE_MAX: Duration = Duration::from_secs(2);
 
+/// How nova's user shows who it is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Password {
+    Text(String),
+    /// Its first line, read for each request: a rotated password needs no restart.
+    File(PathBuf),
+}
+
 /// Where ClickHouse is and who asks.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClickHouseSettings {
@@ -40,7 +48,7 @@ pub struct ClickHouseSettings {
     pub url: String,
     pub database: String,
     pub user: Option<String>,
-    pub password: Option<String>,
+    pub password: Option<Password>,
     /// PEM file of the authority of an `https://` address; `None` trusts the machine's.
     pub ca_file: Option<PathBuf>,
     pub layout: Layout,
@@ -61,6 +69,7 @@ pub struct ClickHouse {
     /// Without a database: it may not be there yet.
     bare: Client,
     client: Client,
+    password: Option<Password>,
     database: String,
     layout: Layout,
     timeout: Duration,
@@ -79,12 +88,25 @@ impl ClickHouse {
         if let Some(user) = &settings.user {
             bare = bare.with_user(user);
         }
-        if let Some(password) = &settings.password {
-            bare = bare.with_password(password);
-        }
         let client = bare.clone().with_database(&settings.database);
-        let ClickHouseSettings { database, layout, timeout, .. } = settings;
-        ClickHouse { bare, client, database: database.clone(), layout: layout.clone(), timeout: *timeout }
+        let ClickHouseSettings { password, database, layout, timeout, .. } = settings.clone();
+        ClickHouse { bare, client, password, database, layout, timeout }
+    }
+
+    /// The client with the password of this moment.
+    fn authenticated(&self, client: &Client) -> Result<Client, Failure> {
+        let client = client.clone();
+        match &self.password {
+            None => Ok(client),
+            Some(Password::Text(password)) => Ok(client.with_password(password)),
+            Some(Password::File(path)) => match std::fs::read_to_string(path) {
+                Ok(text) => Ok(client.with_password(text.lines().next().unwrap_or_default())),
+                // Nothing was asked, and is once the file is there.
+                Err(error) => {
+                    Err(Failure::Unreachable(format!("clickhouse.password_file {}: {error}", path.display())))
+                }
+            },
+        }
     }
 
     pub fn database(&self) -> &str {
@@ -99,7 +121,10 @@ impl ClickHouse {
     pub async fn insert(&self, target: Target, rows: Bytes, token: &str, query_id: &str) -> Result<(), Failure> {
         let columns: Vec<_> = target.columns().into_iter().map(|(name, _)| name).collect();
         let sql = format!("INSERT INTO {} ({}) FORMAT RowBinary", target.name(), columns.join(", "));
-        let mut insert = self.client.insert_formatted_with(sql).with_timeouts(Some(self.timeout), Some(self.timeout));
+        let mut insert = self
+            .authenticated(&self.client)?
+            .insert_formatted_with(sql)
+            .with_timeouts(Some(self.timeout), Some(self.timeout));
         for (name, value) in INSERT_SETTINGS {
             insert = insert.with_setting(name, value);
         }
@@ -119,14 +144,15 @@ impl ClickHouse {
     }
 
     async fn execute(&self, client: &Client, sql: &str) -> Result<(), Failure> {
-        let done = tokio::time::timeout(self.timeout, client.query_raw(sql).execute()).await;
+        let done = tokio::time::timeout(self.timeout, self.authenticated(client)?.query_raw(sql).execute()).await;
         done.map_err(|_| Failure::TimedOut)?.map_err(failure)
     }
 
     /// The answer's rows as text fields, for small answers without tabs in them.
     pub async fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>, Failure> {
         let read = async {
-            let mut cursor = self.client.query_raw(sql).fetch_bytes("TabSeparatedRaw").map_err(failure)?;
+            let mut cursor =
+                self.authenticated(&self.client)?.query_raw(sql).fetch_bytes("TabSeparatedRaw").map_err(failure)?;
             let mut out = Vec::new();
             while let Some(bytes) = cursor.next().await.map_err(failure)? {
                 if out.len() + bytes.len() > ANSWER_MAX_BYTES {
@@ -149,7 +175,7 @@ impl ClickHouse {
         width: usize,
         mut each: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut cursor = self.client.query_raw(sql).fetch_bytes("RowBinary").map_err(failure)?;
+        let mut cursor = self.authenticated(&self.client)?.query_raw(sql).fetch_bytes("RowBinary").map_err(failure)?;
         let mut rest: Vec<u8> = Vec::new();
         loop {
             let next = tokio::time::timeout(self.timeout, cursor.next()).await;

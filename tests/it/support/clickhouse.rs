@@ -64,6 +64,9 @@ pub struct Inner {
     /// For every insert that no script is left for.
     pub always: Option<Fault>,
     pub refuses: Option<Refuses>,
+    /// Asked of everyone, in lower case; how many did not have it.
+    pub password: Option<String>,
+    pub strangers: usize,
     /// The materialised view of `post_events`: how many rows it counted, its own window, whether it throws.
     pub viewed: usize,
     view_window: Window,
@@ -96,6 +99,8 @@ impl Default for Inner {
             script: VecDeque::new(),
             always: None,
             refuses: None,
+            password: None,
+            strangers: 0,
             viewed: 0,
             view_window: Window::new(),
             view_throws: false,
@@ -193,7 +198,21 @@ fn serve(mut stream: TcpStream, shared: &Mutex<Inner>) -> std::io::Result<()> {
             }
             continue;
         };
+        let head = String::from_utf8_lossy(&buffer[..length]).to_lowercase();
+        let stranger = shared
+            .lock()
+            .password
+            .as_ref()
+            .is_some_and(|password| !head.contains(&format!("\r\nx-clickhouse-key: {password}\r\n")));
         buffer.drain(..length);
+        if stranger {
+            shared.lock().strangers += 1;
+            stream.write_all(&response(
+                403,
+                b"Code: 516. DB::Exception: Authentication failed. (AUTHENTICATION_FAILED)",
+            ))?;
+            continue;
+        }
         let Some((status, answer)) = answer(&target, &body, shared) else { return Ok(()) };
         if status == HANGS {
             let _ = stream.read(&mut [0]);

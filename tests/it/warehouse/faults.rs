@@ -8,6 +8,7 @@ use nova::app;
 use nova::event::Id;
 use nova::pipeline::progress::PartitionStatus;
 use nova::pipeline::writer::Message;
+use nova::warehouse::clickhouse::Password;
 use nova::warehouse::{Target, outbox};
 use nova_storage::schema::DEAD;
 use nova_storage::testing::Recorder;
@@ -147,6 +148,28 @@ fn n5_rows_of_an_unconfirmed_batch_are_looked_for_when_its_token_may_be_forgotte
         assert_exactly_once(&fake, applied, what);
         assert_eq!(status.uncertain_batches.load(Ordering::Relaxed) > 0, uncertain, "{what}");
     }
+}
+
+/// Torture 29: the server has another password, and nova's file a little later.
+#[test]
+fn a_rotated_password_stalls_every_table_until_its_file_has_the_new_one() {
+    let (fake, (records, applied)) = (Fake::start(), events(500, 12));
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("password");
+    let mut setup = setup("events", &fake.url, "nova");
+    setup.clickhouse.as_mut().unwrap().password = Some(Password::File(file.clone()));
+    fake.inner.lock().password = Some("new".to_owned());
+    std::fs::write(&file, "old\n").unwrap();
+    let opened = app::open_store(&setup, store_over(Recorder::new())).unwrap();
+    let status = opened.warehouse.clone().unwrap();
+    let running = opened.start(Box::new(Listed::new(records, 700)), &setup).unwrap();
+    while status.complaints().is_empty() {
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    assert!(fake.ids("post_events").is_empty() && fake.inner.lock().strangers > 0);
+    std::fs::write(&file, "new\nwhat comes after the first line\n").unwrap();
+    running.finish(|_| {}).unwrap();
+    assert_exactly_once(&fake, applied, "with the new password");
 }
 
 /// A process ends with many sealed batches behind it: the next one looks for those only that were on their way.
