@@ -156,29 +156,26 @@ impl Context {
 
     /// Counts the partitions of every topic. Where the broker does not tell, an assigned one proves those before it.
     fn count(&self, consumer: &BaseConsumer<Context>, list: &TopicPartitionList) {
-        let assigned = names(list);
-        for topic in &self.topics {
-            let told = group::partitions(consumer, topic).unwrap_or(0);
-            let proven = assigned.iter().filter(|name| *name.topic == **topic).map(|name| name.partition as u32 + 1);
-            self.counted(topic, proven.fold(told, u32::max));
+        if let Err(error) = self.count_again(consumer) {
+            tracing::debug!("the partitions could not be counted: {error}");
+        }
+        for name in names(list) {
+            let (topic, partitions) = (Arc::clone(&name.topic), name.partition as u32 + 1);
+            let known = self.inner.lock().counts.get(&topic).copied().unwrap_or(0);
+            self.counted(PartitionCount { topic, partitions: partitions.max(known) });
         }
     }
 
-    /// The same between assignments; asks no further after the first that the broker does not tell.
+    /// The same between assignments.
     pub fn count_again(&self, consumer: &BaseConsumer<Context>) -> Result<(), KafkaError> {
-        self.topics.iter().try_for_each(|topic| {
-            self.counted(topic, group::partitions(consumer, topic)?);
-            Ok(())
-        })
+        group::partitions(consumer, &self.topics)?.into_iter().for_each(|count| self.counted(count));
+        Ok(())
     }
 
-    fn counted(&self, topic: &str, partitions: u32) {
-        if partitions > 0 {
-            let topic: Arc<str> = topic.into();
-            let mut inner = self.inner.lock();
-            if inner.counts.insert(Arc::clone(&topic), partitions) != Some(partitions) {
-                inner.counted.push(PartitionCount { topic, partitions });
-            }
+    fn counted(&self, count: PartitionCount) {
+        let mut inner = self.inner.lock();
+        if inner.counts.insert(Arc::clone(&count.topic), count.partitions) != Some(count.partitions) {
+            inner.counted.push(count);
         }
     }
 

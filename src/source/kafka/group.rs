@@ -9,6 +9,8 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 
+use crate::source::PartitionCount;
+
 /// Of one request; a source that waits for its first broker is asked to stop in between.
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// Before the store's id in the metadata of a commit.
@@ -36,10 +38,17 @@ impl fmt::Display for Owner {
     }
 }
 
-/// Partitions of a topic; 0 while there is none.
-pub(super) fn partitions<C: ConsumerContext>(consumer: &impl Consumer<C>, topic: &str) -> Result<u32, KafkaError> {
-    let told = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
-    Ok(told.topics().first().map_or(0, |topic| topic.partitions().len() as u32))
+/// How many partitions each of these topics has, without those that do not exist. One request for all topics of the
+/// cluster: asked for one that is missing, librdkafka waits for it until the timeout, and nothing is polled meanwhile.
+pub(super) fn partitions<C: ConsumerContext>(
+    consumer: &impl Consumer<C>,
+    topics: &[String],
+) -> Result<Vec<PartitionCount>, KafkaError> {
+    let told = consumer.fetch_metadata(None, TIMEOUT)?;
+    let ours = told.topics().iter().filter(|topic| topics.iter().any(|name| name == topic.name()));
+    let counts = ours.map(|topic| (topic.name(), topic.partitions().len() as u32));
+    let counts = counts.filter(|(_, partitions)| *partitions > 0);
+    Ok(counts.map(|(topic, partitions)| PartitionCount { topic: topic.into(), partitions }).collect())
 }
 
 /// The stores whose offsets for these topics are in the consumer's group.
@@ -48,11 +57,8 @@ pub(super) fn owners<C: ConsumerContext>(
     topics: &[String],
 ) -> Result<BTreeSet<Owner>, KafkaError> {
     let mut list = TopicPartitionList::new();
-    for topic in topics {
-        let count = partitions(consumer, topic)?;
-        if count > 0 {
-            list.add_partition_range(topic, 0, count as i32 - 1);
-        }
+    for PartitionCount { topic, partitions } in partitions(consumer, topics)? {
+        list.add_partition_range(&topic, 0, partitions as i32 - 1);
     }
     if list.count() == 0 {
         return Ok(BTreeSet::new());

@@ -16,7 +16,7 @@ use super::context::Context;
 use super::{KafkaSettings, failed, group};
 
 /// How often the partitions are counted.
-const COUNT_EVERY: Duration = Duration::from_secs(10);
+const COUNT_EVERY: Duration = Duration::from_secs(15);
 /// How long partitions may be missing before the group is joined again: a rebalance takes moments.
 const LACK_MAX: Duration = Duration::from_secs(3);
 const REJOIN_EVERY: Duration = Duration::from_secs(30);
