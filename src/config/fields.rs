@@ -1,113 +1,12 @@
 //! Every key: where it stands, what it means, how it is set and shown.
 
-use std::fmt;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-
 use toml::Value;
 
-use crate::http::EdgeSettings;
 use crate::pipeline::TruncatePolicy;
 use crate::state::CountedFrom;
 
+use super::settings::Config;
 use super::text::{filled, hidden, optional, shown, url};
-
-/// What can be set; the units are in the names. `None` is unset.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Config {
-    pub data_dir: PathBuf,
-    pub listen: SocketAddr,
-    pub kafka_brokers: Option<String>,
-    pub kafka_group_id: String,
-    pub kafka_instance_id: Option<String>,
-    pub kafka_replica: bool,
-    pub topic_prefix: String,
-    pub events_topic: String,
-    pub kafka_security_protocol: Option<String>,
-    pub kafka_sasl_mechanism: Option<String>,
-    pub kafka_sasl_username: Option<String>,
-    pub kafka_sasl_password: Option<String>,
-    pub kafka_ssl_ca_location: Option<String>,
-    pub registry_url: Option<String>,
-    pub registry_user: Option<String>,
-    pub registry_password: Option<String>,
-    pub registry_ca_file: Option<String>,
-    pub truncate: TruncatePolicy,
-    pub placeholder: Option<String>,
-    pub connect_url: Option<String>,
-    pub connector: String,
-    pub clickhouse_url: Option<String>,
-    pub clickhouse_database: String,
-    pub clickhouse_user: Option<String>,
-    pub clickhouse_password: Option<String>,
-    pub clickhouse_password_file: Option<String>,
-    pub clickhouse_ca_file: Option<String>,
-    pub clickhouse_replicated: bool,
-    pub clickhouse_cluster: Option<String>,
-    pub clickhouse_outbox_max_mib: u32,
-    pub redis_url: Option<String>,
-    pub dedup_horizon_hours: u16,
-    pub relaxed_spacing: bool,
-    pub trending_publish_ms: u32,
-    pub likes: CountedFrom,
-    pub comments: CountedFrom,
-    pub log_level: String,
-    pub log_json: bool,
-    pub edge: EdgeSettings,
-}
-
-impl Default for Config {
-    fn default() -> Config {
-        Config {
-            data_dir: "./nova-data".into(),
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            kafka_brokers: None,
-            kafka_group_id: "nova".to_owned(),
-            kafka_instance_id: None,
-            kafka_replica: false,
-            topic_prefix: "cdc".to_owned(),
-            events_topic: "events".to_owned(),
-            kafka_security_protocol: None,
-            kafka_sasl_mechanism: None,
-            kafka_sasl_username: None,
-            kafka_sasl_password: None,
-            kafka_ssl_ca_location: None,
-            registry_url: None,
-            registry_user: None,
-            registry_password: None,
-            registry_ca_file: None,
-            truncate: TruncatePolicy::Quarantine,
-            placeholder: None,
-            connect_url: None,
-            connector: "nova".to_owned(),
-            clickhouse_url: None,
-            clickhouse_database: "nova".to_owned(),
-            clickhouse_user: None,
-            clickhouse_password: None,
-            clickhouse_password_file: None,
-            clickhouse_ca_file: None,
-            clickhouse_replicated: false,
-            clickhouse_cluster: None,
-            clickhouse_outbox_max_mib: 8_192,
-            redis_url: None,
-            dedup_horizon_hours: 24,
-            relaxed_spacing: false,
-            trending_publish_ms: 900,
-            likes: CountedFrom::Cdc,
-            comments: CountedFrom::Cdc,
-            log_level: "warn".to_owned(),
-            log_json: false,
-            edge: EdgeSettings::default(),
-        }
-    }
-}
-
-/// As `nova config` prints it: secrets are nobody's to read.
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.json().to_string())
-    }
-}
 
 /// One key.
 pub(super) struct Field {
@@ -180,6 +79,21 @@ macro_rules! number {
     };
 }
 
+macro_rules! flag {
+    ($section:literal, $key:literal, $member:ident, $help:literal) => {
+        Field {
+            section: $section,
+            key: $key,
+            help: $help,
+            set: |config, text| {
+                config.$member = text.parse().map_err(|_| "expected true or false".to_owned())?;
+                Ok(())
+            },
+            get: |config| Value::from(config.$member),
+        }
+    };
+}
+
 /// What says that somebody liked or commented.
 macro_rules! counted {
     ($key:literal, $member:ident, $help:literal) => {
@@ -232,16 +146,12 @@ pub(super) const FIELDS: &[Field] = &[
     ),
     text!("kafka", "group_id", kafka_group_id, "Consumer group; it belongs to one store."),
     option!("kafka", "instance_id", kafka_instance_id, shown, "group.instance.id. Unset: made from the store's id."),
-    Field {
-        section: "kafka",
-        key: "replica",
-        help: "Reads what another node reads, in a group of its own made from group_id, and sends no rows: true or false.",
-        set: |config, text| {
-            config.kafka_replica = text.parse().map_err(|_| "expected true or false".to_owned())?;
-            Ok(())
-        },
-        get: |config| Value::from(config.kafka_replica),
-    },
+    flag!(
+        "kafka",
+        "replica",
+        kafka_replica,
+        "Reads what another node reads, in a group of its own made from group_id, and sends no rows: true or false."
+    ),
     text!("kafka", "topic_prefix", topic_prefix, "Changes are on {prefix}.{table}."),
     text!("kafka", "events_topic", events_topic, "Client events."),
     option!(
@@ -301,16 +211,12 @@ pub(super) const FIELDS: &[Field] = &[
         "Has it in its first line, instead; read for each request, so a rotated one needs no restart."
     ),
     option!("clickhouse", "ca_file", clickhouse_ca_file, shown, "PEM file of its authority. Unset: the machine's."),
-    Field {
-        section: "clickhouse",
-        key: "replicated",
-        help: "Whether tables are made with Replicated engines: true or false. An existing database keeps its kind.",
-        set: |config, text| {
-            config.clickhouse_replicated = text.parse().map_err(|_| "expected true or false".to_owned())?;
-            Ok(())
-        },
-        get: |config| Value::from(config.clickhouse_replicated),
-    },
+    flag!(
+        "clickhouse",
+        "replicated",
+        clickhouse_replicated,
+        "Whether tables are made with Replicated engines: true or false. An existing database keeps its kind."
+    ),
     Field {
         section: "clickhouse",
         key: "cluster",
@@ -359,16 +265,12 @@ pub(super) const FIELDS: &[Field] = &[
         "expected 24 to 720",
         "How long an event id is remembered; 24 to 720."
     ),
-    Field {
-        section: "feed",
-        key: "relaxed_spacing",
-        help: "Goes on against the rules of spacing where they would end a feed: true or false.",
-        set: |config, text| {
-            config.relaxed_spacing = text.parse().map_err(|_| "expected true or false".to_owned())?;
-            Ok(())
-        },
-        get: |config| Value::from(config.relaxed_spacing),
-    },
+    flag!(
+        "feed",
+        "relaxed_spacing",
+        relaxed_spacing,
+        "Goes on against the rules of spacing where they would end a feed: true or false."
+    ),
     number!(
         "trending",
         "publish_ms",

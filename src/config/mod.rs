@@ -3,6 +3,7 @@
 
 mod edge;
 mod fields;
+mod settings;
 mod text;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-pub use self::fields::Config;
+pub use self::settings::Config;
 
 use self::fields::{FIELDS, Field};
 
