@@ -12,6 +12,8 @@ use nova::decode::{NoSchemas, Topics};
 use nova::event::Id;
 use serde_json::json;
 
+use crate::support::asked;
+
 use super::client::Client;
 
 pub(super) fn nova(data: &Path) -> Command {
@@ -116,6 +118,8 @@ fn sigterm_under_load_ends_in_ten_seconds_and_keeps_every_202() {
     child.wait().unwrap();
 }
 
+/// Crashes of a normal run; `NOVA_TEST_KILLS` asks for more.
+const CRASHES: u64 = 10;
 /// How long a start may take after a crash: longer, and a loop of crashes would be an outage.
 const RECOVERY_MAX: Duration = Duration::from_secs(5);
 
@@ -123,7 +127,7 @@ const RECOVERY_MAX: Duration = Duration::from_secs(5);
 fn a_loop_of_crashes_recovers_in_five_seconds_each_time() {
     let dir = tempfile::tempdir().unwrap();
     let (headers, now_ms) = (headers(dir.path()), nova::clock::Clock::System.now_ms());
-    for round in 0..crashes() {
+    for round in 0..u128::from(asked("NOVA_TEST_KILLS").unwrap_or(CRASHES)) {
         let started = Instant::now();
         let (mut child, addr) = serve(dir.path());
         assert!(started.elapsed() < RECOVERY_MAX, "{:?}", started.elapsed());
@@ -141,11 +145,6 @@ fn a_loop_of_crashes_recovers_in_five_seconds_each_time() {
         child.wait().unwrap();
         client.join().unwrap();
     }
-}
-
-/// `NOVA_TEST_KILLS` asks for more than a normal run.
-fn crashes() -> u128 {
-    std::env::var("NOVA_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(10)
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::support::asked;
 use crate::support::events::{Rng, lines, mix};
 
 /// Kills of a normal run; `NOVA_TEST_KILLS` asks for more.
@@ -40,7 +41,7 @@ fn outcome(data: &Path) -> (String, usize, String) {
 
 #[test]
 fn n5_n13_kill_9_at_random_moments_changes_nothing() {
-    let kills = std::env::var("NOVA_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
+    let kills = asked("NOVA_TEST_KILLS").unwrap_or(KILLS);
     let dir = tempfile::tempdir().unwrap();
     let (records, expected) = mix(100_000, 11);
     let capture = dir.path().join("events.jsonl");

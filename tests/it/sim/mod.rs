@@ -22,6 +22,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use choices::Choices;
 use world::World;
 
+use crate::support::asked;
+
 /// Seeds of a plain run of the tests.
 const SEEDS: u64 = 120;
 const THREADS: u64 = 2;
@@ -35,17 +37,13 @@ fn run(seed: u64, told: bool) -> u128 {
     })
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
-}
-
 #[test]
 fn every_seed_comes_right_once_its_faults_end() {
-    if let Some(seed) = number("NOVA_TEST_SEED") {
+    if let Some(seed) = asked("NOVA_TEST_SEED") {
         run(seed, true);
         return;
     }
-    let (first, count) = (number("NOVA_TEST_FIRST_SEED").unwrap_or(1), number("NOVA_TEST_SEEDS").unwrap_or(SEEDS));
+    let (first, count) = (asked("NOVA_TEST_FIRST_SEED").unwrap_or(1), asked("NOVA_TEST_SEEDS").unwrap_or(SEEDS));
     let next = AtomicU64::new(first);
     let failed = AtomicU64::new(0);
     std::thread::scope(|scope| {

@@ -114,12 +114,12 @@ fn an_insert_of_an_earlier_process_that_still_runs_is_ended_also_where_its_rows_
     });
 }
 
-#[test]
-fn an_insert_that_still_runs_is_ended_before_its_batch_is_sent_again() {
+/// An insert runs on for longer than its token is remembered, and nova has an answer, or none, after so long.
+fn runs_on(weather: Weather, answered_ms: u64) {
     story(Choices::plain(), async |world| {
-        world.server.set(Weather::Slow(2 * HOUR_MS));
+        world.server.set(weather);
         world.batch(1..5);
-        world.pass(31_000).await;
+        world.pass(answered_ms).await;
         world.server.set(Weather::Fair);
         world.pass(3 * HOUR_MS).await;
         world.heal().await;
@@ -127,18 +127,15 @@ fn an_insert_that_still_runs_is_ended_before_its_batch_is_sent_again() {
     });
 }
 
+#[test]
+fn an_insert_that_still_runs_is_ended_before_its_batch_is_sent_again() {
+    runs_on(Weather::Slow(2 * HOUR_MS), 31_000);
+}
+
 /// A proxy's answer was taken for the end of the insert, which landed after its token was forgotten.
 #[test]
 fn an_insert_that_a_proxy_gave_up_on_is_ended_before_its_batch_is_sent_again() {
-    story(Choices::plain(), async |world| {
-        world.server.set(Weather::GivenUp(2 * HOUR_MS));
-        world.batch(1..5);
-        world.pass(11_000).await;
-        world.server.set(Weather::Fair);
-        world.pass(3 * HOUR_MS).await;
-        world.heal().await;
-        world.check_end();
-    });
+    runs_on(Weather::GivenUp(2 * HOUR_MS), 11_000);
 }
 
 /// A refusal for now was taken for an answer, and the insert landed after its token was forgotten.

@@ -1,5 +1,6 @@
 //! Source changes through everything, while everything is killed.
 
+use crate::support::asked;
 use crate::support::events::Rng;
 use crate::support::rows::compare;
 
@@ -11,7 +12,7 @@ const TRANSACTIONS: u64 = 900;
 const SESSIONS: u64 = 3;
 
 fn transactions() -> u64 {
-    std::env::var("NOVA_TEST_TRANSACTIONS").ok().and_then(|count| count.parse().ok()).unwrap_or(TRANSACTIONS)
+    asked("NOVA_TEST_TRANSACTIONS").unwrap_or(TRANSACTIONS)
 }
 
 /// A user who follows one author, and a post of theirs that is written last: when the feed has it, everything before it

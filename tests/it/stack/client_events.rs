@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use nova::event::Id;
 use serde_json::json;
 
+use crate::support::asked;
 use crate::support::events::Rng;
 
 use super::world::{Form, Servers, World, http, until};
@@ -16,7 +17,7 @@ const REQUEST: u64 = 100;
 #[test]
 fn every_accepted_event_is_in_post_events_exactly_once_through_kills() {
     let Some(servers) = Servers::find() else { return };
-    let count: u64 = std::env::var("NOVA_TEST_EVENTS").ok().and_then(|count| count.parse().ok()).unwrap_or(EVENTS);
+    let count = asked("NOVA_TEST_EVENTS").unwrap_or(EVENTS);
     let mut world = World::begin(servers, Form::Envelope);
     let user = Id::from_u128(7).to_string();
     let headers = format!("Authorization: Bearer {}\r\n", world.token(&user));

@@ -19,6 +19,11 @@ use nova_storage::schema::DEAD;
 use nova_storage::testing::Recorder;
 use nova_storage::{Options, Store};
 
+/// A number from the environment, where a run is asked to be longer than usual. Panics for what is no number.
+pub fn asked(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
+}
+
 pub fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cdc").join(name)
 }
