@@ -57,7 +57,8 @@ fn encoding(c: &mut Criterion) {
         b.iter(|| black_box(split(Target::Events, &batch).unwrap().len()));
     });
     let cells = [Cell::Uuid(Id::from_u128(1)), Cell::Uuid(Id::from_u128(2)), Cell::Uuid(Id::from_u128(3))];
-    let row = Row { cells: cells.into_iter().chain([Cell::Micros(NOW_MS * 1_000)]).collect(), extra: None };
+    let cells = cells.into_iter().chain([Cell::Micros(NOW_MS * 1_000)]).collect();
+    let row = Row { cells, extra: None, extra_unavailable: Box::default() };
     group.bench_function("likes_to_rowbinary", |b| {
         b.iter(|| {
             batch.clear();

@@ -158,7 +158,8 @@ pub enum Cell {
     /// The record did not carry the column.
     Missing,
     Null,
-    /// Debezium's placeholder for an unchanged out-of-line value: take it from the stored row.
+    /// The record says that the value did not change and does not repeat it (Debezium's placeholder for an out-of-line
+    /// value, or a header that names the column as unchanged): the value is the stored row's.
     Unavailable,
     Bool(bool),
     Uuid(Id),
@@ -174,8 +175,12 @@ pub enum Cell {
 pub struct Row {
     /// One cell per column of [`Table::columns`].
     pub cells: Box<[Cell]>,
-    /// Columns that the table's list does not name, as the text of one JSON object; `None` when there are none.
+    /// Columns that the table's list does not name, as the text of one JSON object, members sorted by name; `None` when
+    /// there are none.
     pub extra: Option<Box<str>>,
+    /// Unknown columns whose value the record does not repeat (a placeholder, or a header that names them as unchanged),
+    /// sorted: their values are those of the stored row. They are not members of `extra`.
+    pub extra_unavailable: Box<[Box<str>]>,
 }
 
 /// How a change was written on the wire. A null value means a delete only after a [`Format::FlatTombstone`] row.
@@ -220,10 +225,17 @@ pub struct Change {
     pub key: Id,
     pub op: Op,
     pub format: Format,
-    /// PostgreSQL's log sequence number; `None` where the format does not carry it.
+    /// PostgreSQL's log sequence number: of a read (`Op::Read`) where the log stood when the snapshot was taken, of every
+    /// other change where that change was written. `None` where the format does not carry it, and for the reads of
+    /// incremental snapshots, whose number is missing or another record's.
     pub lsn: Option<u64>,
     /// Time of the source's commit, epoch microseconds.
     pub source_ts_us: Option<i64>,
+    /// Of an upsert after a change of the primary key: the key that the row had (header `__debezium.oldkey`). Values that
+    /// the record does not repeat are that row's.
+    pub renamed_from: Option<Id>,
+    /// Of a delete that is a change of the primary key: the key that the row has now (header `__debezium.newkey`).
+    pub renamed_to: Option<Id>,
     pub body: ChangeBody,
 }
 

@@ -46,7 +46,8 @@ mod tests {
     fn jsonb_and_unknown_columns_stand_as_the_json_they_are() {
         let mut cells = vec![Cell::Null; Table::Posts.columns().len()];
         cells[4] = Cell::Json("{\"n\": 12345678901234567890123}".into());
-        let row = Row { cells: cells.into(), extra: Some("{\"big\":98765432109876543210,\"t\":\"é\\\"\"}".into()) };
+        let extra = Some("{\"big\":98765432109876543210,\"t\":\"é\\\"\"}".into());
+        let row = Row { cells: cells.into(), extra, extra_unavailable: Box::default() };
         let text = json(Table::Posts, &row);
         assert!(text.contains("\"image_sizes\":{\"n\": 12345678901234567890123}"), "{text}");
         assert!(text.ends_with("\"big\":98765432109876543210,\"t\":\"é\\\"\"}"), "{text}");

@@ -181,7 +181,10 @@ impl Message {
         };
         let source_ts_us = self.source_ts_us()?;
         let lsn = self.lsn;
-        let change = |key, body| Fact::Change(Change { table, key, op, format, lsn, source_ts_us, body });
+        let (renamed_from, renamed_to) = (None, None);
+        let change = |key, body| {
+            Fact::Change(Change { table, key, op, format, lsn, source_ts_us, renamed_from, renamed_to, body })
+        };
         match op {
             Op::Truncate => Ok(change(Id::NIL, ChangeBody::Truncate)),
             // The image of a delete is not the old row: it is not looked at, with any replica identity.

@@ -86,7 +86,7 @@ impl ImageBuilder {
         let extra = self.extra_json();
         match self.fault {
             Some(fault) => Err(fault),
-            None => Ok(Row { cells: self.cells, extra }),
+            None => Ok(Row { cells: self.cells, extra, extra_unavailable: Box::default() }),
         }
     }
 

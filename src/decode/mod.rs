@@ -184,6 +184,8 @@ impl Decoder {
             format: pinned.unwrap_or(Format::Envelope),
             lsn: None,
             source_ts_us: None,
+            renamed_from: None,
+            renamed_to: None,
             body: ChangeBody::Tombstone,
         }))
     }

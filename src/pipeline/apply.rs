@@ -15,8 +15,30 @@ pub enum Judgement {
     Write(Box<Written>),
     /// Duplicate, stale or ignored: nothing changes.
     Skip(Outcome),
-    /// The table takes no more changes until a person decides; in words for that person.
-    Halt(String),
+    /// The table takes no more changes until a person decides.
+    Halt(Regression),
+}
+
+/// A change of a row shows that the source's log began again: its LSN is below one of the row's, and it is no
+/// redelivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Regression {
+    pub table: Table,
+    pub key: Id,
+    pub lsn: u64,
+    pub stored_lsn: u64,
+}
+
+impl std::fmt::Display for Regression {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Regression { table, key, lsn, stored_lsn } = self;
+        write!(
+            f,
+            "lsn_regression: row {key} came with LSN {lsn} below the stored {stored_lsn} although its commit is newer: the \
+             source's log began again (a restored or promoted server). If that is so, raise the table's epoch and go on: \
+             nova cdc epoch bump {table}"
+        )
+    }
 }
 
 /// A change that takes effect.
@@ -143,12 +165,8 @@ fn began_again(op: Op, source_ts_us: Option<i64>, stored_ts_us: Option<i64>) -> 
     op != Op::Read && matches!((source_ts_us, stored_ts_us), (Some(new), Some(old)) if new > old)
 }
 
-fn regression(lsn: u64, stored: u64, key: Id, table: Table) -> String {
-    format!(
-        "lsn_regression: row {key} came with LSN {lsn} below the stored {stored} although its commit is newer: the source's log \
-         began again (a restored or promoted server). If that is so, raise the table's epoch and go on: \
-         nova cdc epoch bump {table}"
-    )
+fn regression(lsn: u64, stored_lsn: u64, key: Id, table: Table) -> Regression {
+    Regression { table, key, lsn, stored_lsn }
 }
 
 /// Takes columns that the record left out from the stored row; counts those that nothing can fill.
@@ -170,12 +188,23 @@ mod tests {
     use super::*;
 
     fn row(text: &str) -> Row {
-        Row { cells: Box::new([Cell::Uuid(Id::NIL), Cell::Text(text.into())]), extra: None }
+        let cells = Box::new([Cell::Uuid(Id::NIL), Cell::Text(text.into())]);
+        Row { cells, extra: None, extra_unavailable: Box::default() }
     }
 
     fn change(lsn: Option<u64>, ts: i64, body: ChangeBody) -> Change {
         let op = if body == ChangeBody::Delete { Op::Delete } else { Op::Update };
-        Change { table: Table::Users, key: Id::NIL, op, format: Format::Envelope, lsn, source_ts_us: Some(ts), body }
+        Change {
+            table: Table::Users,
+            key: Id::NIL,
+            op,
+            format: Format::Envelope,
+            lsn,
+            source_ts_us: Some(ts),
+            renamed_from: None,
+            renamed_to: None,
+            body,
+        }
     }
 
     fn judged(change: Change, offset: i64, stored: Option<&[u8]>) -> Judgement {
@@ -208,7 +237,7 @@ mod tests {
         let stored = stored("a");
         let mut low = change(Some(5), 51, ChangeBody::Upsert(row("b")));
         assert!(
-            matches!(judged(low.clone(), 8, Some(&stored)), Judgement::Halt(words) if words.contains("epoch bump"))
+            matches!(judged(low.clone(), 8, Some(&stored)), Judgement::Halt(halt) if halt.to_string().contains("epoch bump"))
         );
         low.op = Op::Read;
         assert_eq!(judged(low.clone(), 8, Some(&stored)), Judgement::Skip(Outcome::Stale));
@@ -282,7 +311,9 @@ mod tests {
         let truncated = Some(Truncated { epoch: 0, lsn: 100, source_ts_us: Some(40) });
         let table = TableMeta { truncated, ..TableMeta::default() };
         let new = change(Some(5), 41, ChangeBody::Upsert(row("a")));
-        assert!(matches!(judge(new, 1, &table, None).unwrap(), Judgement::Halt(words) if words.contains("epoch bump")));
+        assert!(
+            matches!(judge(new, 1, &table, None).unwrap(), Judgement::Halt(halt) if halt.to_string().contains("epoch bump"))
+        );
         let bumped = TableMeta { epoch: 1, ..table.clone() };
         let old = change(Some(99), 39, ChangeBody::Upsert(row("a")));
         assert_eq!(judge(old, 1, &bumped, None).unwrap(), Judgement::Skip(Outcome::Stale));
@@ -297,7 +328,7 @@ mod tests {
     fn a_truncate_of_a_source_whose_lsns_began_again_halts_the_table() {
         let version = Version { epoch: 0, lsn: 5, offset: 8 };
         let halted = truncate_row((Table::Users, Id::NIL), &stored("a"), version, Some(51)).unwrap();
-        assert!(matches!(halted, Judgement::Halt(words) if words.starts_with("lsn_regression")));
+        assert!(matches!(halted, Judgement::Halt(halt) if halt.to_string().starts_with("lsn_regression")));
     }
 
     /// Found by the simulation: the insert was stale, and the update after it had holes.

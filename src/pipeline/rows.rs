@@ -156,7 +156,7 @@ pub fn decode_cells(bytes: &[u8]) -> Result<Row, CodecError> {
         Some(bytes) => Some(std::str::from_utf8(bytes).map_err(|_| CodecError::Invalid(WHAT))?.into()),
     };
     reader.end()?;
-    Ok(Row { cells: cells.into_boxed_slice(), extra })
+    Ok(Row { cells: cells.into_boxed_slice(), extra, extra_unavailable: Box::default() })
 }
 
 /// Every row, changed or not.
@@ -258,8 +258,11 @@ mod tests {
             any::<String>().prop_map(|text| Cell::Text(text.into())),
             any::<String>().prop_map(|text| Cell::Json(text.into())),
         ];
-        (proptest::collection::vec(cell, 0..9), any::<Option<String>>())
-            .prop_map(|(cells, extra)| Row { cells: cells.into(), extra: extra.map(Into::into) })
+        (proptest::collection::vec(cell, 0..9), any::<Option<String>>()).prop_map(|(cells, extra)| Row {
+            cells: cells.into(),
+            extra: extra.map(Into::into),
+            extra_unavailable: Box::default(),
+        })
     }
 
     proptest! {

@@ -240,6 +240,7 @@ mod tests {
                 let row = cells.as_ref().map(|cells| Row {
                     cells: cells.iter().take(table.columns().len()).cloned().collect(),
                     extra: Some("{}".into()),
+                    extra_unavailable: Box::default(),
                 });
                 let change = RowChange {
                     table, key: Id::from_u128(*key), row: row.as_ref(), deleted: row.is_none(), op: Op::Update,

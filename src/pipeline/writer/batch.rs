@@ -160,7 +160,7 @@ impl Writer {
         let judgement = self.rows.with(table, key, read, |stored| judge(change, offset, meta, stored))??;
         Ok(match judgement {
             Judgement::Skip(outcome) => Ok(outcome),
-            Judgement::Halt(reason) => Err(reason),
+            Judgement::Halt(reason) => Err(reason.to_string()),
             Judgement::Write(written) => {
                 self.meta.tables[table as usize].without_lsn |= without_lsn;
                 self.write_row(table, key, *written, told);
@@ -235,7 +235,7 @@ impl Writer {
             match truncate_row((table, key), stored, version, change.source_ts_us) {
                 Ok(Judgement::Write(written)) => gone.push((key, *written)),
                 Ok(Judgement::Skip(_)) => {}
-                Ok(Judgement::Halt(reason)) => halt = Some(reason),
+                Ok(Judgement::Halt(reason)) => halt = Some(reason.to_string()),
                 Err(error) => failed = Some(error),
             }
         })?;

@@ -131,7 +131,7 @@ impl World {
             latest.retain(|_, (_, deleted, _)| *deleted == 0);
             assert!(latest.keys().eq(model.keys()), "I3: the keys of {table}_current");
             for (id, cells) in model {
-                let row = Row { cells: cells.clone().into(), extra: None };
+                let row = Row { cells: cells.clone().into(), extra: None, extra_unavailable: Box::default() };
                 let mut bytes = Vec::new();
                 let (row, deleted, op) = (Some(&row), false, Op::Create);
                 let change = RowChange { table, key: *id, row, deleted, op, version: 0, lsn: 0, source_ts_us: 0 };
