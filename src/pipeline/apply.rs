@@ -1,12 +1,16 @@
 //! What one change does to the row that is stored under its key. Pure: the writer brings the stored bytes and takes the
-//! judgement away. The rules are those of `docs/cdc.md`.
+//! judgement away. The rules are those of `docs/cdc.md`; `order` says which of two records is newer, `fill` where values
+//! come from that a record does not repeat.
 
 use nova_storage::codec::CodecError;
 
-use crate::event::{Cell, Change, ChangeBody, Format, Id, Op, Outcome, Row, Table};
+use crate::event::{Change, ChangeBody, Format, Id, Op, Outcome, Row, Table};
 
-use super::meta::{TableMeta, Truncated};
-use super::rows::{StoredRow, Version, decode_cells, encode_cells};
+use super::cells::{decode_cells, encode_cells};
+use super::fill::{Filled, Known, fill, refill};
+use super::meta::TableMeta;
+use super::order::{Incoming, Kind, Order, earlier, later};
+use super::stored::{Content, History, Place, ReadMark, Seen, StoredRow, Version};
 
 /// What becomes of a change.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,9 +38,9 @@ impl std::fmt::Display for Regression {
         let Regression { table, key, lsn, stored_lsn } = self;
         write!(
             f,
-            "lsn_regression: row {key} came with LSN {lsn} below the stored {stored_lsn} although its commit is newer: the \
-             source's log began again (a restored or promoted server). If that is so, raise the table's epoch and go on: \
-             nova cdc epoch bump {table}"
+            "lsn_regression: row {key} came with LSN {lsn} below the stored {stored_lsn}, and it is no change that was seen \
+             before: the source's log began again (a restored or promoted server). If that is so, raise the table's epoch \
+             and go on: nova cdc epoch bump {table}"
         )
     }
 }
@@ -45,147 +49,277 @@ impl std::fmt::Display for Regression {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Written {
     pub version: Version,
+    /// The record's own LSN; 0 where it has none.
+    pub lsn: u64,
     /// The bytes to store.
     pub stored: Box<[u8]>,
     pub old: Option<Row>,
     pub new: Option<Row>,
-    /// Columns that came as Debezium's placeholder and that no stored row could fill.
+    /// Values that the record did not repeat and that no stored row could fill.
     pub unfilled: u32,
 }
 
-/// Judges an upsert, delete or tombstone (a truncate concerns the whole table: the writer's).
-pub fn judge(change: Change, offset: i64, table: &TableMeta, stored: Option<&[u8]>) -> Result<Judgement, CodecError> {
+/// Judges an upsert, delete or tombstone (a truncate concerns the whole table: the writer's). `stored` is the row under
+/// the change's key, `renamed` the one under [`Change::renamed_from`].
+pub fn judge(
+    change: Change,
+    place: Place,
+    table: &TableMeta,
+    stored: Option<&[u8]>,
+    renamed: Option<&[u8]>,
+) -> Result<Judgement, CodecError> {
     let stored = stored.map(StoredRow::decode).transpose()?;
-    if let Some(truncate) = truncated(&change, table) {
-        return Ok(match began_again(change.op, change.source_ts_us, truncate.source_ts_us) {
-            true => Judgement::Halt(regression(change.lsn.unwrap_or(0), truncate.lsn, change.key, change.table)),
-            false => Judgement::Skip(Outcome::Stale),
-        });
+    if let Some(judgement) = before_truncate(&change, place, table) {
+        return Ok(judgement);
     }
     let tombstone = matches!(change.body, ChangeBody::Tombstone);
-    if tombstone && !stored.as_ref().is_some_and(|row| row.cells.is_some() && row.format == Format::FlatTombstone) {
+    if tombstone && !stored.as_ref().is_some_and(|row| row.live() && row.format == Format::FlatTombstone) {
         return Ok(Judgement::Skip(Outcome::Ignored));
     }
-    let lsn = change.lsn.or(stored.as_ref().map(StoredRow::lsn)).unwrap_or(0);
-    // Whatever is newer has a higher version.
-    let least = stored.as_ref().filter(|row| row.version.epoch == table.epoch).map_or(0, |row| row.version.lsn);
-    let version = Version { epoch: table.epoch, lsn: lsn.max(least), offset };
-    let old = stored.as_ref().and_then(|row| row.cells).map(decode_cells).transpose()?;
-    let (key, of) = (change.key, change.table);
-    let (new, unfilled) = match change.body {
-        ChangeBody::Upsert(row) => {
-            let (row, unfilled) = fill(row, old.as_ref());
-            (Some(row), unfilled)
-        }
-        ChangeBody::Delete | ChangeBody::Tombstone | ChangeBody::Truncate => (None, 0),
-    };
-    if let Some(row) = &stored {
-        match order(&Version { lsn, ..version }, change.op, change.source_ts_us, row, old == new) {
-            Order::Newer => {}
-            Order::Skip(outcome) => return Ok(Judgement::Skip(outcome)),
-            Order::Regression => return Ok(Judgement::Halt(regression(lsn, row.lsn(), key, of))),
-        }
-    }
+    let old = stored.as_ref().map(StoredRow::row).transpose()?.flatten();
+    let told = Told { lsn: change.lsn, ts_us: change.source_ts_us, op: change.op, place, epoch: table.epoch };
     // A tombstone record carries no format of its own.
     let format = if tombstone { Format::FlatTombstone } else { change.format };
-    let mut cells = Vec::new();
-    if let Some(row) = &new {
-        encode_cells(row, &mut cells);
-    }
-    let cells = new.is_some().then_some(cells.as_slice());
-    let raised_from = (cells.is_some() && lsn < version.lsn).then_some(lsn);
-    let stored = StoredRow { version, format, raised_from, source_ts_us: change.source_ts_us, cells }.encode();
-    Ok(Judgement::Write(Box::new(Written { version, stored, old, new, unfilled })))
-}
-
-/// What an applied truncate does to one row: `version` and time are the truncate's.
-pub fn truncate_row(
-    (table, key): (Table, Id),
-    stored: &[u8],
-    version: Version,
-    source_ts_us: Option<i64>,
-) -> Result<Judgement, CodecError> {
-    let row = StoredRow::decode(stored)?;
-    let Some(old) = row.cells.map(decode_cells).transpose()? else { return Ok(Judgement::Skip(Outcome::Stale)) };
-    // A row of the new epoch may have come before the epoch was raised: then the times tell.
-    let later = matches!((row.source_ts_us, source_ts_us), (Some(row), Some(truncate)) if row > truncate);
-    let of_earlier = version.epoch > row.version.epoch && !later;
-    let of_this = version.epoch == row.version.epoch && version.lsn > row.version.lsn;
-    match order(&version, Op::Truncate, source_ts_us, &row, false) {
-        Order::Newer if of_this || of_earlier => {}
-        Order::Newer | Order::Skip(_) => return Ok(Judgement::Skip(Outcome::Stale)),
-        Order::Regression => return Ok(Judgement::Halt(regression(version.lsn, row.lsn(), key, table))),
-    }
-    let stored = StoredRow { version, format: row.format, raised_from: None, source_ts_us, cells: None }.encode();
-    Ok(Judgement::Write(Box::new(Written { version, stored, old: Some(old), new: None, unfilled: 0 })))
-}
-
-/// The truncate that the change is older than. One that comes after the epoch was raised may be from before: then the
-/// times tell.
-fn truncated(change: &Change, table: &TableMeta) -> Option<Truncated> {
-    let (truncate, lsn) = (table.truncated?, change.lsn?);
-    let below = (table.epoch, lsn) < (truncate.epoch, truncate.lsn);
-    let before = table.epoch > truncate.epoch && earlier(change.source_ts_us, truncate.source_ts_us);
-    (below || before).then_some(truncate)
-}
-
-fn earlier(source_ts_us: Option<i64>, than_us: Option<i64>) -> bool {
-    matches!((source_ts_us, than_us), (Some(new), Some(old)) if new < old)
-}
-
-enum Order {
-    Newer,
-    Skip(Outcome),
-    Regression,
-}
-
-/// Orders a change against the stored row (N6). Of one key, LSN and time of commit rise together: a lower LSN with a
-/// later time means that the source's LSNs began again. A read (`r`) carries the time of the snapshot, not of a commit.
-/// Below a raised version the offset must be higher too: what was written there is what the connector repeats.
-fn order(version: &Version, op: Op, source_ts_us: Option<i64>, row: &StoredRow<'_>, same: bool) -> Order {
-    // Of a key, only a read can be older than its place in the topic. Across epochs LSNs tell nothing.
-    if op == Op::Read && version.epoch > row.version.epoch && earlier(source_ts_us, row.source_ts_us) {
-        return Order::Skip(Outcome::Stale);
-    }
-    let later = version.offset > row.version.offset;
-    let repeated = version.epoch == row.version.epoch && version.lsn <= row.version.lsn;
-    match (version.epoch, version.lsn).cmp(&(row.version.epoch, row.lsn())) {
-        std::cmp::Ordering::Greater if later || !repeated => Order::Newer,
-        std::cmp::Ordering::Greater => Order::Skip(Outcome::Stale),
-        std::cmp::Ordering::Equal if same => Order::Skip(Outcome::Duplicate),
-        std::cmp::Ordering::Equal if later => Order::Newer,
-        std::cmp::Ordering::Equal => Order::Skip(Outcome::Stale),
-        std::cmp::Ordering::Less if began_again(op, source_ts_us, row.source_ts_us) => Order::Regression,
-        std::cmp::Ordering::Less => Order::Skip(Outcome::Stale),
-    }
-}
-
-/// Whether a change with a lower LSN has the later commit.
-fn began_again(op: Op, source_ts_us: Option<i64>, stored_ts_us: Option<i64>) -> bool {
-    op != Op::Read && matches!((source_ts_us, stored_ts_us), (Some(new), Some(old)) if new > old)
-}
-
-fn regression(lsn: u64, stored_lsn: u64, key: Id, table: Table) -> Regression {
-    Regression { table, key, lsn, stored_lsn }
-}
-
-/// Takes columns that the record left out from the stored row; counts those that nothing can fill.
-fn fill(mut row: Row, stored: Option<&Row>) -> (Row, u32) {
-    let mut unfilled = 0;
-    for (index, cell) in row.cells.iter_mut().enumerate() {
-        if *cell == Cell::Unavailable {
-            match stored.and_then(|row| row.cells.get(index)) {
-                Some(known) if *known != Cell::Unavailable => *cell = known.clone(),
-                _ => unfilled += 1,
+    let (key, of, moved) = (change.key, change.table, change.renamed_to.is_some());
+    let new = match change.body {
+        ChangeBody::Upsert(row) => Some(filled(row, stored.as_ref().zip(old.as_ref()), renamed, change.lsn)?),
+        ChangeBody::Delete | ChangeBody::Tombstone | ChangeBody::Truncate => None,
+    };
+    if let Some(row) = &stored {
+        let kind = told.kind(new.is_some());
+        match told.incoming(kind, old.as_ref() == new.as_ref().map(|new| &new.row)).against(row) {
+            Order::Newer => {}
+            Order::Skip(Outcome::Stale) => return late(row, old, new, told.lsn),
+            Order::Skip(outcome) => return Ok(Judgement::Skip(outcome)),
+            Order::Regression { stored_lsn } => {
+                let lsn = change.lsn.unwrap_or(0);
+                return Ok(Judgement::Halt(Regression { table: of, key, lsn, stored_lsn }));
             }
         }
     }
-    (row, unfilled)
+    Ok(Judgement::Write(Box::new(told.written(stored.as_ref(), old, new, format, moved))))
+}
+
+/// What an applied truncate does to one row.
+pub fn truncate_row(
+    (table, key): (Table, Id),
+    stored: &[u8],
+    truncate: &Change,
+    place: Place,
+    epoch: u16,
+) -> Result<Judgement, CodecError> {
+    let row = StoredRow::decode(stored)?;
+    let Some(old) = row.row()? else { return Ok(Judgement::Skip(Outcome::Stale)) };
+    let told = Told { lsn: truncate.lsn, ts_us: truncate.source_ts_us, op: Op::Truncate, place, epoch };
+    match told.incoming(Kind::Truncate, false).against(&row) {
+        Order::Newer => Ok(Judgement::Write(Box::new(told.written(Some(&row), Some(old), None, row.format, false)))),
+        Order::Skip(_) => Ok(Judgement::Skip(Outcome::Stale)),
+        Order::Regression { stored_lsn } => {
+            let lsn = truncate.lsn.unwrap_or(0);
+            Ok(Judgement::Halt(Regression { table, key, lsn, stored_lsn }))
+        }
+    }
+}
+
+/// Gives the row under the new key the values of the row under the old one, whose last state is known by now: of a change
+/// of the key, the insert may come before the delete. `None`: there is nothing to give, or no row to take it yet.
+pub fn adopt(stored: &[u8], image: &Row, lsn: u64) -> Result<Option<Written>, CodecError> {
+    let row = StoredRow::decode(stored)?;
+    let Some(old) = row.row()? else { return Ok(None) };
+    let renamed = row.history.newest().is_some_and(|newest| newest.lsn >= lsn);
+    Ok(if renamed { refilled(&row, old, &Known { row: image, holes: &[], lsn }) } else { None })
+}
+
+/// Whether the row that a key was changed to stands already, so that the old key's image is not wanted any more.
+pub fn has_moved(stored: Option<&[u8]>, lsn: u64) -> Result<bool, CodecError> {
+    let row = stored.map(StoredRow::decode).transpose()?;
+    Ok(row.is_some_and(|row| row.history.newest().is_some_and(|newest| newest.lsn >= lsn)))
+}
+
+/// The tombstone without the image that it kept for the row under the new key.
+pub fn without_image(stored: &[u8]) -> Result<Option<Box<[u8]>>, CodecError> {
+    let row = StoredRow::decode(stored)?;
+    let moved = matches!(row.content, Content::Moved(_));
+    Ok(moved.then(|| StoredRow { content: Content::Gone, holes: Vec::new(), ..row }.encode()))
+}
+
+/// An older version came late. It changes nothing, unless the row has values that only an older version could tell.
+fn late(
+    row: &StoredRow<'_>,
+    old: Option<Row>,
+    late: Option<Filled>,
+    lsn: Option<u64>,
+) -> Result<Judgement, CodecError> {
+    let (Some(old), Some(late), Some(lsn)) = (old, late, lsn) else { return Ok(Judgement::Skip(Outcome::Stale)) };
+    let known = Known { row: &late.row, holes: &late.holes, lsn };
+    Ok(match refilled(row, old, &known) {
+        Some(written) => Judgement::Write(Box::new(written)),
+        None => Judgement::Skip(Outcome::Stale),
+    })
+}
+
+fn refilled(row: &StoredRow<'_>, old: Row, known: &Known<'_>) -> Option<Written> {
+    if row.holes.is_empty() {
+        return None;
+    }
+    let (mut new, mut holes) = (old.clone(), row.holes.clone());
+    if !refill(&mut new, &mut holes, known) || new == old {
+        return None;
+    }
+    let version = Version::default().above(row.version);
+    let mut cells = Vec::new();
+    encode_cells(&new, &mut cells);
+    let stored = StoredRow { version, holes, content: Content::Live(&cells), ..row.clone() }.encode();
+    let lsn = row.history.newest().map_or(0, |newest| newest.lsn);
+    Some(Written { version, lsn, stored, old: Some(old), new: Some(new), unfilled: 0 })
+}
+
+/// What an upsert does not repeat is the stored row's, or after a change of the key that of the row which had it.
+fn filled(
+    row: Row,
+    stored: Option<(&StoredRow<'_>, &Row)>,
+    renamed: Option<&[u8]>,
+    lsn: Option<u64>,
+) -> Result<Filled, CodecError> {
+    if let Some(renamed) = renamed.map(StoredRow::decode).transpose()? {
+        // The image that a delete left is that of its own LSN, which the insert shares.
+        let (image, lsn) = match renamed.content {
+            Content::Live(cells) => (decode_cells(cells)?, content_lsn(&renamed)),
+            Content::Moved(cells) => (decode_cells(cells)?, lsn.unwrap_or(0)),
+            Content::Gone => return Ok(fill(row, None)),
+        };
+        return Ok(fill(row, Some(&Known { row: &image, holes: &renamed.holes, lsn })));
+    }
+    Ok(match stored {
+        Some((stored, image)) => fill(row, Some(&Known { row: image, holes: &stored.holes, lsn: content_lsn(stored) })),
+        None => fill(row, None),
+    })
+}
+
+fn content_lsn(row: &StoredRow<'_>) -> u64 {
+    let newest = row.history.newest().map_or(0, |newest| newest.lsn);
+    row.read.map_or(newest, |read| read.lsn.unwrap_or(newest))
+}
+
+/// What a record tells besides the row.
+struct Told {
+    lsn: Option<u64>,
+    ts_us: Option<i64>,
+    op: Op,
+    place: Place,
+    epoch: u16,
+}
+
+impl Told {
+    fn kind(&self, upsert: bool) -> Kind {
+        match (self.op, upsert) {
+            (Op::Read, _) => Kind::Read,
+            (_, true) => Kind::Upsert,
+            (_, false) => Kind::Delete,
+        }
+    }
+
+    fn incoming(&self, kind: Kind, same: bool) -> Incoming {
+        let Told { lsn, ts_us, place, epoch, .. } = *self;
+        Incoming { kind, lsn, ts_us, place, epoch, same }
+    }
+
+    /// The row that the record leaves. `moved`: its image stays for the row under the new key.
+    fn written(
+        &self,
+        stored: Option<&StoredRow<'_>>,
+        old: Option<Row>,
+        new: Option<Filled>,
+        format: Format,
+        moved: bool,
+    ) -> Written {
+        let in_epoch = stored.filter(|row| row.version.epoch == self.epoch);
+        let lsn = self.lsn.unwrap_or_else(|| in_epoch.map_or(0, |row| row.version.lsn));
+        let version = Version { epoch: self.epoch, lsn, offset: self.place.offset };
+        let version = stored.map_or(version, |row| version.above(row.version));
+        let (history, read) = self.history(in_epoch, format, new.is_some());
+        let (mut cells, mut holes) = (Vec::new(), Vec::new());
+        if let Some(image) = new.as_ref().map(|new| &new.row).or(old.as_ref().filter(|_| moved)) {
+            encode_cells(image, &mut cells);
+        }
+        let content = match (&new, &old) {
+            (Some(new), _) => {
+                holes.clone_from(&new.holes);
+                Content::Live(&cells)
+            }
+            (None, Some(_)) if moved => {
+                holes = stored.map(|row| row.holes.clone()).unwrap_or_default();
+                Content::Moved(&cells)
+            }
+            (None, _) => Content::Gone,
+        };
+        let bytes = StoredRow { version, format, place: self.place, history, read, holes, content }.encode();
+        let unfilled = new.as_ref().map_or(0, |new| new.unfilled);
+        Written { version, lsn: self.lsn.unwrap_or(0), stored: bytes, old, new: new.map(|new| new.row), unfilled }
+    }
+
+    /// The versions that the stream has told, and whether the content is another's.
+    fn history(&self, stored: Option<&StoredRow<'_>>, format: Format, upsert: bool) -> (History, Option<ReadMark>) {
+        let mut history = stored.map(|row| row.history).unwrap_or_default();
+        let mark = Some(ReadMark { lsn: self.lsn, ts_us: self.ts_us });
+        match (self.op, self.lsn) {
+            (Op::Read, _) => (history, mark),
+            (_, None) => {
+                // A null value that deletes has no LSN. Where the connector repeats the rows before it, they are newer.
+                if !upsert && format == Format::FlatTombstone {
+                    history.forget();
+                }
+                (history, mark)
+            }
+            (op, Some(lsn)) => {
+                let version = Seen { lsn, ts_us: self.ts_us };
+                let Some(stored) = stored else { return (History::first(version, op == Op::Create), None) };
+                // What another partition still holds of the row may be older, and was not seen.
+                if self.place.elsewhere(&stored.place) {
+                    history.forget();
+                }
+                history.push(version);
+                (history, None)
+            }
+        }
+    }
+}
+
+/// Whether the change is from before the latest applied truncate.
+fn before_truncate(change: &Change, place: Place, table: &TableMeta) -> Option<Judgement> {
+    let truncate = table.truncated?;
+    let (before, after) = {
+        let (one, than) = (change.source_ts_us, truncate.source_ts_us);
+        (earlier(one, than), later(one, than))
+    };
+    if change.op == Op::Read {
+        let below = change.lsn.is_some_and(|lsn| (table.epoch, lsn) < (truncate.epoch, truncate.lsn));
+        let stale = before || (below && !after);
+        return stale.then_some(Judgement::Skip(Outcome::Stale));
+    }
+    let lsn = change.lsn?;
+    // In a later epoch, and in another partition of a log that began again, times tell.
+    let mixed = table.epoch > truncate.epoch || (table.epoch > 0 && truncate.elsewhere(place));
+    if mixed {
+        return before.then_some(Judgement::Skip(Outcome::Stale));
+    }
+    if lsn >= truncate.lsn {
+        return None;
+    }
+    Some(match after {
+        true => {
+            let (table, key) = (change.table, change.key);
+            Judgement::Halt(Regression { table, key, lsn, stored_lsn: truncate.lsn })
+        }
+        false => Judgement::Skip(Outcome::Stale),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Cell;
+    use crate::pipeline::meta::Truncated;
 
     fn row(text: &str) -> Row {
         let cells = Box::new([Cell::Uuid(Id::NIL), Cell::Text(text.into())]);
@@ -207,8 +341,12 @@ mod tests {
         }
     }
 
+    fn at(offset: i64) -> Place {
+        Place { partition: Some(0), offset }
+    }
+
     fn judged(change: Change, offset: i64, stored: Option<&[u8]>) -> Judgement {
-        judge(change, offset, &TableMeta::default(), stored).unwrap()
+        judge(change, at(offset), &TableMeta::default(), stored, None).unwrap()
     }
 
     fn write(judgement: Judgement) -> Written {
@@ -222,6 +360,12 @@ mod tests {
         write(judged(change(Some(100), 50, ChangeBody::Upsert(row(text))), 7, None)).stored
     }
 
+    /// A truncate's effect on the row `a`.
+    fn truncated_row(lsn: u64, offset: i64, ts: i64, epoch: u16) -> Judgement {
+        let truncate = Change { op: Op::Truncate, ..change(Some(lsn), ts, ChangeBody::Truncate) };
+        truncate_row((Table::Users, Id::NIL), &stored("a"), &truncate, at(offset), epoch).unwrap()
+    }
+
     #[test]
     fn an_older_lsn_is_stale_and_an_equal_one_goes_by_content_then_offset() {
         let stored = stored("a");
@@ -233,16 +377,106 @@ mod tests {
     }
 
     #[test]
-    fn a_lower_lsn_with_a_later_commit_halts_unless_it_is_a_snapshot_read() {
+    fn a_lower_lsn_with_a_later_commit_halts_and_a_read_with_one_is_the_newer_row() {
         let stored = stored("a");
         let mut low = change(Some(5), 51, ChangeBody::Upsert(row("b")));
         assert!(
             matches!(judged(low.clone(), 8, Some(&stored)), Judgement::Halt(halt) if halt.to_string().contains("epoch bump"))
         );
         low.op = Op::Read;
+        assert_eq!(write(judged(low.clone(), 8, Some(&stored))).new, Some(row("b")));
+        low.source_ts_us = Some(50);
         assert_eq!(judged(low.clone(), 8, Some(&stored)), Judgement::Skip(Outcome::Stale));
         let bumped = TableMeta { epoch: 1, ..TableMeta::default() };
-        assert!(matches!(judge(low, 8, &bumped, Some(&stored)).unwrap(), Judgement::Write(_)));
+        assert!(matches!(judge(low, at(8), &bumped, Some(&stored), None).unwrap(), Judgement::Write(_)));
+    }
+
+    #[test]
+    fn n6_a_change_below_a_read_that_stands_before_it_is_newer_and_has_the_higher_version() {
+        let read = |lsn| Change { op: Op::Read, ..change(lsn, 60, ChangeBody::Upsert(row("read"))) };
+        for lsn in [Some(1_000), None] {
+            let known = write(judged(read(lsn), 7, None));
+            // Committed before the read's time, and after it.
+            for ts in [55, 65] {
+                let open = write(judged(change(Some(900), ts, ChangeBody::Upsert(row("new"))), 8, Some(&known.stored)));
+                assert!(open.new == Some(row("new")) && open.version > known.version);
+                let gone = write(judged(change(Some(900), ts, ChangeBody::Delete), 8, Some(&known.stored)));
+                assert!(gone.new.is_none() && gone.version > known.version);
+            }
+        }
+    }
+
+    #[test]
+    fn a_redelivery_is_stale_whatever_the_servers_clock_did() {
+        let upsert = |lsn, ts, text| change(Some(lsn), ts, ChangeBody::Upsert(row(text)));
+        let first = write(judged(upsert(100, 50, "a"), 7, None));
+        let second = write(judged(upsert(200, 40, "b"), 8, Some(&first.stored)));
+        assert_eq!(judged(upsert(100, 50, "a"), 9, Some(&second.stored)), Judgement::Skip(Outcome::Stale));
+        assert_eq!(judged(upsert(200, 40, "b"), 10, Some(&second.stored)), Judgement::Skip(Outcome::Duplicate));
+    }
+
+    #[test]
+    fn a_log_that_began_again_is_told_by_what_was_not_seen_where_the_clock_is_behind() {
+        let create = Change { op: Op::Create, ..change(Some(5_000), 50, ChangeBody::Upsert(row("a"))) };
+        let created = write(judged(create, 7, None)).stored;
+        let other = change(Some(90), 40, ChangeBody::Upsert(row("b")));
+        assert!(matches!(judged(other.clone(), 8, Some(&created)), Judgement::Halt(_)));
+        // A row whose creation was not seen may have older versions, and a dead letter stands before the row.
+        assert_eq!(judged(other.clone(), 8, Some(&stored("a"))), Judgement::Skip(Outcome::Stale));
+        assert_eq!(judged(other, 6, Some(&created)), Judgement::Skip(Outcome::Stale));
+    }
+
+    #[test]
+    fn of_a_delete_and_an_insert_of_one_lsn_in_two_partitions_the_insert_is_later() {
+        let (delete, insert) = (
+            change(Some(100), 50, ChangeBody::Delete),
+            Change { op: Op::Create, ..change(Some(100), 50, ChangeBody::Upsert(row("new"))) },
+        );
+        let there = |offset| Place { partition: Some(1), offset };
+        let table = TableMeta::default();
+        let gone = write(judged(delete.clone(), 900, None)).stored;
+        assert!(write(judge(insert.clone(), there(3), &table, Some(&gone), None).unwrap()).new.is_some());
+        let live = write(judged(insert, 3, None)).stored;
+        let later = judge(delete, there(900), &table, Some(&live), None).unwrap();
+        assert_eq!(later, Judgement::Skip(Outcome::Stale));
+    }
+
+    #[test]
+    fn an_older_version_that_comes_late_fills_what_only_it_can_tell() {
+        let mut holes = row("x");
+        holes.cells[1] = Cell::Unavailable;
+        let update = Change { ..change(Some(300), 53, ChangeBody::Upsert(holes)) };
+        let known =
+            write(judge(update, Place { partition: Some(1), offset: 0 }, &TableMeta::default(), None, None).unwrap());
+        assert_eq!(known.unfilled, 1);
+        let older = |lsn, text| change(Some(lsn), 50, ChangeBody::Upsert(row(text)));
+        let first = write(judged(older(100, "first"), 4, Some(&known.stored)));
+        assert!(first.new == Some(row("first")) && first.version > known.version);
+        let second = write(judged(older(200, "second"), 5, Some(&first.stored)));
+        assert_eq!(second.new, Some(row("second")));
+        assert_eq!(judged(older(100, "first"), 6, Some(&second.stored)), Judgement::Skip(Outcome::Stale));
+    }
+
+    #[test]
+    fn a_changed_key_keeps_what_is_stored_out_of_line_whichever_record_comes_first() {
+        let mut holes = row("x");
+        holes.cells[1] = Cell::Unavailable;
+        let insert =
+            Change { op: Op::Create, renamed_from: Some(Id::NIL), ..change(Some(200), 60, ChangeBody::Upsert(holes)) };
+        let delete = Change { renamed_to: Some(Id::from_u128(9)), ..change(Some(200), 60, ChangeBody::Delete) };
+        let table = TableMeta::default();
+        let gone = write(judged(delete, 8, Some(&stored("long")))).stored;
+        assert_eq!(StoredRow::decode(&gone).unwrap().row(), Ok(None), "the image is no row");
+        let after = write(judge(insert.clone(), at(9), &table, None, Some(&gone)).unwrap());
+        assert_eq!((after.new, after.unfilled), (Some(row("long")), 0));
+        assert!(without_image(&gone).unwrap().is_some_and(|bare| without_image(&bare).unwrap().is_none()));
+        // The insert first, with a value of the old row that was not the last.
+        let early = write(judge(insert, at(9), &table, None, Some(&stored("old"))).unwrap());
+        assert_eq!(early.new, Some(row("old")));
+        assert!(has_moved(Some(&early.stored), 200).unwrap() && !has_moved(None, 200).unwrap());
+        let last = adopt(&early.stored, &row("long"), 200).unwrap().unwrap();
+        assert!(last.new == Some(row("long")) && last.version > early.version);
+        assert_eq!(adopt(&last.stored, &row("long"), 200), Ok(None));
     }
 
     /// Found by the simulation: a read from before, in a partition that was behind, took the place of what came after it.
@@ -250,12 +484,12 @@ mod tests {
     fn a_read_that_is_older_than_the_row_is_stale_after_an_epoch_bump_too() {
         let (stored, bumped) = (stored("a"), TableMeta { epoch: 1, ..TableMeta::default() });
         let read = |ts| Change { op: Op::Read, ..change(Some(90), ts, ChangeBody::Upsert(row("b"))) };
-        let stale = judge(read(49), 8, &bumped, Some(&stored)).unwrap();
+        let stale = judge(read(49), at(8), &bumped, Some(&stored), None).unwrap();
         assert_eq!(stale, Judgement::Skip(Outcome::Stale));
-        assert!(write(judge(read(51), 8, &bumped, Some(&stored)).unwrap()).new.is_some());
+        assert!(write(judge(read(51), at(8), &bumped, Some(&stored), None).unwrap()).new.is_some());
         // Other changes come in their order.
         let update = change(Some(90), 49, ChangeBody::Upsert(row("b")));
-        assert!(write(judge(update, 8, &bumped, Some(&stored)).unwrap()).new.is_some());
+        assert!(write(judge(update, at(8), &bumped, Some(&stored), None).unwrap()).new.is_some());
     }
 
     #[test]
@@ -291,43 +525,36 @@ mod tests {
 
     #[test]
     fn rows_from_before_an_applied_truncate_are_stale() {
-        let truncated = Some(Truncated { epoch: 0, lsn: 100, source_ts_us: Some(40) });
+        let truncated = Some(Truncated { epoch: 0, lsn: 100, source_ts_us: Some(40), partition: Some(0) });
         let table = TableMeta { truncated, ..TableMeta::default() };
         let old = change(Some(99), 1, ChangeBody::Upsert(row("a")));
-        assert_eq!(judge(old, 1, &table, None).unwrap(), Judgement::Skip(Outcome::Stale));
+        assert_eq!(judge(old, at(1), &table, None, None).unwrap(), Judgement::Skip(Outcome::Stale));
         let new = change(Some(101), 1, ChangeBody::Upsert(row("a")));
-        assert!(matches!(judge(new, 1, &table, None).unwrap(), Judgement::Write(_)));
-        let version = Version { epoch: 0, lsn: 101, offset: 3 };
-        let row = (Table::Users, Id::NIL);
-        assert!(write(truncate_row(row, &stored("a"), version, None).unwrap()).new.is_none());
-        let version = Version { epoch: 0, lsn: 99, offset: 3 };
-        let older = truncate_row(row, &stored("a"), version, Some(49)).unwrap();
-        assert_eq!(older, Judgement::Skip(Outcome::Stale));
+        assert!(matches!(judge(new, at(1), &table, None, None).unwrap(), Judgement::Write(_)));
+        assert!(write(truncated_row(101, 8, 60, 0)).new.is_none());
+        assert_eq!(truncated_row(99, 8, 49, 0), Judgement::Skip(Outcome::Stale));
     }
 
     /// Found by the simulation: new rows were stale, and a truncate took rows that were newer.
     #[test]
     fn rows_and_truncates_of_a_source_whose_lsns_began_again_are_told_by_their_times() {
-        let truncated = Some(Truncated { epoch: 0, lsn: 100, source_ts_us: Some(40) });
+        let truncated = Some(Truncated { epoch: 0, lsn: 100, source_ts_us: Some(40), partition: Some(0) });
         let table = TableMeta { truncated, ..TableMeta::default() };
         let new = change(Some(5), 41, ChangeBody::Upsert(row("a")));
         assert!(
-            matches!(judge(new, 1, &table, None).unwrap(), Judgement::Halt(halt) if halt.to_string().contains("epoch bump"))
+            matches!(judge(new, at(1), &table, None, None).unwrap(), Judgement::Halt(halt) if halt.to_string().contains("epoch bump"))
         );
         let bumped = TableMeta { epoch: 1, ..table.clone() };
         let old = change(Some(99), 39, ChangeBody::Upsert(row("a")));
-        assert_eq!(judge(old, 1, &bumped, None).unwrap(), Judgement::Skip(Outcome::Stale));
-        let (row, version) = ((Table::Users, Id::NIL), Version { epoch: 1, lsn: 5, offset: 8 });
-        let kept = truncate_row(row, &stored("a"), version, Some(49)).unwrap();
-        assert_eq!(kept, Judgement::Skip(Outcome::Stale));
-        assert!(write(truncate_row(row, &stored("a"), version, Some(51)).unwrap()).new.is_none());
+        assert_eq!(judge(old, at(1), &bumped, None, None).unwrap(), Judgement::Skip(Outcome::Stale));
+        assert_eq!(truncated_row(5, 8, 49, 1), Judgement::Skip(Outcome::Stale));
+        assert!(write(truncated_row(5, 8, 51, 1)).new.is_none());
     }
 
     /// Found by the simulation: the rows stayed.
     #[test]
     fn a_truncate_of_a_source_whose_lsns_began_again_halts_the_table() {
-        let version = Version { epoch: 0, lsn: 5, offset: 8 };
-        let halted = truncate_row((Table::Users, Id::NIL), &stored("a"), version, Some(51)).unwrap();
+        let halted = truncated_row(5, 8, 51, 0);
         assert!(matches!(halted, Judgement::Halt(halt) if halt.to_string().starts_with("lsn_regression")));
     }
 

@@ -8,6 +8,7 @@ use crate::event::Table;
 use crate::state::CountedFrom;
 
 use super::TruncatePolicy;
+use super::stored::Place;
 
 /// Version 1 knew neither partitions nor what counts.
 const META_VERSION: u8 = 2;
@@ -21,6 +22,15 @@ pub struct Truncated {
     pub lsn: u64,
     /// Time of its commit, epoch microseconds; earlier versions did not keep it.
     pub source_ts_us: Option<i64>,
+    /// Where its record stood; earlier versions did not keep it.
+    pub partition: Option<i32>,
+}
+
+impl Truncated {
+    /// Whether a record stands in another partition than the truncate did.
+    pub fn elsewhere(&self, place: Place) -> bool {
+        place.elsewhere(&Place { partition: self.partition, offset: 0 })
+    }
 }
 
 /// What the writer remembers of a source table.
@@ -120,11 +130,12 @@ impl Meta {
             out.put_varint(u64::from(table.epoch));
             match table.truncated {
                 None => out.put_u8(0),
-                Some(Truncated { epoch, lsn, source_ts_us }) => {
-                    out.put_u8(if source_ts_us.is_some() { 2 } else { 1 });
+                Some(Truncated { epoch, lsn, source_ts_us, partition }) => {
+                    out.put_u8(1 + u8::from(source_ts_us.is_some()) + 2 * u8::from(partition.is_some()));
                     out.put_varint(u64::from(epoch));
                     out.put_varint(lsn);
                     source_ts_us.into_iter().for_each(|ts_us| out.put_zigzag(ts_us));
+                    partition.into_iter().for_each(|partition| out.put_zigzag(i64::from(partition)));
                 }
             }
             out.put_optional_bytes(table.halt.as_deref().map(str::as_bytes));
@@ -162,10 +173,12 @@ impl Meta {
             table.epoch = epoch(&mut reader)?;
             table.truncated = match reader.u8()? {
                 0 => None,
-                1 => Some(Truncated { epoch: epoch(&mut reader)?, lsn: reader.varint()?, source_ts_us: None }),
-                2 => {
+                code @ 1..=4 => {
                     let (epoch, lsn) = (epoch(&mut reader)?, reader.varint()?);
-                    Some(Truncated { epoch, lsn, source_ts_us: Some(reader.zigzag()?) })
+                    let source_ts_us = if (code - 1) & 1 != 0 { Some(reader.zigzag()?) } else { None };
+                    let partition = if (code - 1) & 2 != 0 { Some(reader.zigzag()?) } else { None };
+                    let partition = partition.map(i32::try_from).transpose().map_err(|_| CodecError::Invalid(WHAT))?;
+                    Some(Truncated { epoch, lsn, source_ts_us, partition })
                 }
                 _ => return Err(CodecError::Invalid(WHAT)),
             };
@@ -204,7 +217,12 @@ mod tests {
             let (store_id, dead_next, covered, checkpoint_bytes, dedup_floor_ms, audit_next) = numbers;
             let tables = tables.map(|(epoch, truncated, halt, partitions)| TableMeta {
                 epoch,
-                truncated: truncated.map(|(epoch, lsn, source_ts_us)| Truncated { epoch, lsn, source_ts_us }),
+                truncated: truncated.map(|(epoch, lsn, source_ts_us)| Truncated {
+                    epoch,
+                    lsn,
+                    source_ts_us,
+                    partition: source_ts_us.map(|ts_us| ts_us as i32),
+                }),
                 halt: halt.map(Into::into),
                 truncate_once: truncated.map(|_| TruncatePolicy::Apply),
                 partitions: partitions.0,

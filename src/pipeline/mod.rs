@@ -1,22 +1,26 @@
 //! The batch loop. `ingest` (thread 1) polls a source and decodes; `writer` (thread 2) owns the only write transaction
 //! and puts everything that a batch causes into one commit; `progress` is what both, and everyone who watches, share.
 //!
-//! `apply` judges one change against its stored row, `rows`, `journal` and `dedup` are the structures behind it, `dead`
+//! `apply` judges one change against its stored row (`stored`, `cells`) by `order` and `fill`; `rows`, `journal` and `dedup` are the structures behind it, `dead`
 //! reads the dead letters, `sent` asks ClickHouse for their events, `meta` is the writer's own small record. `rebuild` and `reconcile` prepare a stopped store to be
 //! read again.
 
 pub mod apply;
 pub mod audit;
+pub mod cells;
 pub mod dead;
 pub mod dedup;
+mod fill;
 pub mod ingest;
 pub mod journal;
 pub mod meta;
+mod order;
 pub mod progress;
 pub mod rebuild;
 pub mod reconcile;
 pub mod rows;
 pub mod sent;
+pub mod stored;
 pub mod writer;
 
 use crate::event::{Change, ClientEvent, Dead, Ignored, Record, TopicPartition};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::app::Opened;
 use crate::event::{Cell, Table};
-use crate::pipeline::rows::StoredRow;
+use crate::pipeline::stored::StoredRow;
 use crate::warehouse::Target;
 use crate::warehouse::clickhouse::ClickHouse;
 use crate::warehouse::lint::missing_batches;

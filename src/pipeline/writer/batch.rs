@@ -8,11 +8,11 @@ use crate::event::{
     Change, ChangeBody, ClientEvent, DEAD_VALUE_MAX_BYTES, Dead, Effect, Facts, Id, Ignored, Op, Outcome, Record, Row,
     Stage, Table, TopicPartition,
 };
-use crate::pipeline::apply::{Judgement, Written, judge, truncate_row};
+use crate::pipeline::apply::{self, Judgement, Written, judge, truncate_row};
 use crate::pipeline::dedup::{Entry, Seen};
 use crate::pipeline::journal::Step;
 use crate::pipeline::meta::Truncated;
-use crate::pipeline::rows::{StoredRow, Version};
+use crate::pipeline::stored::{Place, StoredRow};
 use crate::pipeline::{Batch, Body, Item, TruncatePolicy};
 
 use crate::source::PartitionCount;
@@ -136,9 +136,9 @@ impl Writer {
             return Ok(Fate::Held);
         }
         if matches!(change.body, ChangeBody::Truncate) {
-            return self.truncate(slot, &change, record.offset, read);
+            return self.truncate(slot, &change, place(record), read);
         }
-        match self.judged(change, record.offset, read)? {
+        match self.judged(change, place(record), read)? {
             Ok(outcome) => Ok(Fate::Outcome(outcome)),
             Err(reason) => {
                 self.halt(table, slot, reason);
@@ -151,22 +151,67 @@ impl Writer {
     pub(super) fn judged(
         &mut self,
         change: Change,
-        offset: i64,
+        place: Place,
         read: &ReadTxn,
     ) -> Result<Result<Outcome, String>, WriterError> {
         let (table, key) = (change.table, change.key);
-        let (told, without_lsn) = ((change.op, change.source_ts_us), change.lsn.is_none());
+        let told = (change.op, change.source_ts_us);
+        let numbered = change.lsn.is_some() || change.op == Op::Read;
+        let renamed = (change.renamed_from, change.renamed_to);
         let meta = &self.meta.tables[table as usize];
-        let judgement = self.rows.with(table, key, read, |stored| judge(change, offset, meta, stored))??;
+        let before = match change.renamed_from {
+            Some(from) => self.rows.with(table, from, read, |stored| stored.map(<[u8]>::to_vec))?,
+            None => None,
+        };
+        let judged = |stored: Option<&[u8]>| judge(change, place, meta, stored, before.as_deref());
+        let judgement = self.rows.with(table, key, read, judged)??;
         Ok(match judgement {
             Judgement::Skip(outcome) => Ok(outcome),
             Judgement::Halt(reason) => Err(reason.to_string()),
             Judgement::Write(written) => {
-                self.meta.tables[table as usize].without_lsn |= without_lsn;
+                self.meta.tables[table as usize].without_lsn |= !numbered;
+                let (lsn, old) = (written.lsn, written.old.clone().filter(|_| renamed.1.is_some()));
                 self.write_row(table, key, *written, told);
+                match renamed {
+                    (_, Some(to)) => self.moved(table, (key, to), old, lsn, read)?,
+                    (Some(from), _) => self.drop_image(table, from, read)?,
+                    (None, None) => {}
+                }
                 Ok(Outcome::Applied)
             }
         })
+    }
+
+    /// After the delete of a changed key: the row under the new key, where it came before, takes the last values of the
+    /// old one; else the old one's tombstone has kept them for it.
+    fn moved(
+        &mut self,
+        table: Table,
+        (from, to): (Id, Id),
+        image: Option<Row>,
+        lsn: u64,
+        read: &ReadTxn,
+    ) -> Result<(), WriterError> {
+        let Some(image) = image else { return Ok(()) };
+        let taken = self.rows.with(table, to, read, |stored| apply::has_moved(stored, lsn))??;
+        if !taken {
+            return Ok(());
+        }
+        let adopt = |stored: Option<&[u8]>| stored.map_or(Ok(None), |stored| apply::adopt(stored, &image, lsn));
+        if let Some(written) = self.rows.with(table, to, read, adopt)?? {
+            self.write_row(table, to, written, (Op::Update, None));
+        }
+        self.drop_image(table, from, read)
+    }
+
+    /// Nobody wants the values any more that the tombstone of a changed key has kept.
+    fn drop_image(&mut self, table: Table, key: Id, read: &ReadTxn) -> Result<(), WriterError> {
+        let bare = |stored: Option<&[u8]>| stored.map_or(Ok(None), apply::without_image);
+        if let Some(stored) = self.rows.with(table, key, read, bare)?? {
+            self.journal.push(Step::Row { table, key, stored: &stored });
+            self.rows.put(table, key, stored);
+        }
+        Ok(())
     }
 
     /// `told` is the operation and the time of the source's commit, as the record had them.
@@ -184,7 +229,7 @@ impl Writer {
                 deleted: written.new.is_none(),
                 op: told.0,
                 version: written.version.number(),
-                lsn: written.version.lsn,
+                lsn: written.lsn,
                 source_ts_us: told.1.unwrap_or(0),
             };
             outbox.change(&change, self.parts.clock.now_ms());
@@ -194,7 +239,7 @@ impl Writer {
         self.rows.put(table, key, written.stored);
     }
 
-    fn truncate(&mut self, slot: u32, change: &Change, offset: i64, read: &ReadTxn) -> Result<Fate, WriterError> {
+    fn truncate(&mut self, slot: u32, change: &Change, place: Place, read: &ReadTxn) -> Result<Fate, WriterError> {
         let table = change.table;
         let decided = self.meta.tables[table as usize].truncate_once.take();
         match decided.unwrap_or(self.parts.settings.truncate) {
@@ -211,7 +256,7 @@ impl Writer {
                 Ok(Fate::Held)
             }
             TruncatePolicy::Apply => {
-                if let Err(reason) = self.apply_truncate(change, offset, read)? {
+                if let Err(reason) = self.apply_truncate(change, place, read)? {
                     self.halt(table, slot, reason);
                     return Ok(Fate::Held);
                 }
@@ -224,20 +269,17 @@ impl Writer {
     fn apply_truncate(
         &mut self,
         change: &Change,
-        offset: i64,
+        place: Place,
         read: &ReadTxn,
     ) -> Result<Result<(), String>, WriterError> {
         let table = change.table;
         let epoch = self.meta.tables[table as usize].epoch;
-        let version = Version { epoch, lsn: change.lsn.unwrap_or(u64::MAX), offset };
         let (mut gone, mut halt, mut failed) = (Vec::new(), None, None);
-        self.rows.scan(table, read, |key, stored| {
-            match truncate_row((table, key), stored, version, change.source_ts_us) {
-                Ok(Judgement::Write(written)) => gone.push((key, *written)),
-                Ok(Judgement::Skip(_)) => {}
-                Ok(Judgement::Halt(reason)) => halt = Some(reason.to_string()),
-                Err(error) => failed = Some(error),
-            }
+        self.rows.scan(table, read, |key, stored| match truncate_row((table, key), stored, change, place, epoch) {
+            Ok(Judgement::Write(written)) => gone.push((key, *written)),
+            Ok(Judgement::Skip(_)) => {}
+            Ok(Judgement::Halt(reason)) => halt = Some(reason.to_string()),
+            Err(error) => failed = Some(error),
         })?;
         if let Some(reason) = halt {
             return Ok(Err(reason));
@@ -250,7 +292,8 @@ impl Writer {
         }
         if let Some(lsn) = change.lsn {
             let latest = &mut self.meta.tables[table as usize].truncated;
-            *latest = (*latest).max(Some(Truncated { epoch, lsn, source_ts_us: change.source_ts_us }));
+            let truncated = Truncated { epoch, lsn, source_ts_us: change.source_ts_us, partition: place.partition };
+            *latest = (*latest).max(Some(truncated));
         }
         Ok(Ok(()))
     }
@@ -407,4 +450,8 @@ impl Writer {
             headers: record.headers.iter().map(|(name, value)| (name.to_string(), value.to_vec())).collect(),
         }
     }
+}
+
+pub(super) fn place(record: &Record) -> Place {
+    Place { partition: Some(record.partition), offset: record.offset }
 }

@@ -13,7 +13,7 @@ use crate::pipeline::audit::Entry as Deed;
 use crate::pipeline::dead;
 use crate::pipeline::dedup::Entry;
 
-use super::batch::Fate;
+use super::batch::{Fate, place};
 use super::{Writer, WriterError};
 
 /// How an answer is given, after the commit.
@@ -268,7 +268,7 @@ impl Writer {
             }
             Decoded::Change(change) => {
                 let table = change.table;
-                match self.judged(change, record.offset, read)? {
+                match self.judged(change, place(&record), read)? {
                     Ok(outcome) => Some(outcome),
                     Err(reason) => return Ok(Err(CommandError::Halted(table, reason))),
                 }

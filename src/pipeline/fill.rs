@@ -1,0 +1,142 @@
+//! Values that a record does not repeat, taken from where they are: the stored row, or the row that had the key before.
+//!
+//! An older version may come late (from another partition, or in the order of a rebuild) and be the one that the value
+//! is from. So a row remembers which of its values are another version's, and which version's: its holes.
+
+use crate::event::{Cell, Row};
+
+use super::stored::{EXTRA, Hole};
+
+/// A row whose values fill others'.
+pub struct Known<'a> {
+    pub row: &'a Row,
+    pub holes: &'a [Hole],
+    /// Of the row's own record; 0 where it has none.
+    pub lsn: u64,
+}
+
+impl Known<'_> {
+    /// LSN of the version that the column's value is from.
+    fn lsn_of(&self, column: u8) -> u64 {
+        self.holes.iter().find(|hole| hole.column == column).map_or(self.lsn, |hole| hole.lsn)
+    }
+}
+
+/// A row with its values, and what is not its own of them.
+pub struct Filled {
+    pub row: Row,
+    pub holes: Vec<Hole>,
+    /// Values that the record does not repeat and that nothing could fill.
+    pub unfilled: u32,
+}
+
+/// Fills what the record did not repeat, and keeps what it left out.
+pub fn fill(mut row: Row, from: Option<&Known<'_>>) -> Filled {
+    let (mut holes, mut unfilled, mut left_out) = (Vec::new(), 0, false);
+    for (cell, column) in row.cells.iter_mut().zip(0u8..) {
+        if !matches!(cell, Cell::Unavailable | Cell::Missing) {
+            continue;
+        }
+        left_out |= *cell == Cell::Missing;
+        let known = from.and_then(|from| Some((from.row.cells.get(usize::from(column))?, from.lsn_of(column))));
+        match known.filter(|(value, _)| !matches!(value, Cell::Unavailable | Cell::Missing)) {
+            Some((value, lsn)) => {
+                *cell = value.clone();
+                holes.push(Hole { column, lsn });
+            }
+            None => {
+                unfilled += u32::from(*cell == Cell::Unavailable);
+                holes.push(Hole { column, lsn: 0 });
+            }
+        }
+    }
+    if left_out || !row.extra_unavailable.is_empty() {
+        unfilled += fill_extra(&mut row, from, left_out, &mut holes);
+    }
+    Filled { row, holes, unfilled }
+}
+
+/// The unknown columns; those that are not named stay only where the record leaves out what did not change.
+fn fill_extra(row: &mut Row, from: Option<&Known<'_>>, left_out: bool, holes: &mut Vec<Hole>) -> u32 {
+    let mut own = members(row.extra.as_deref());
+    let known = from.map(|from| members(from.row.extra.as_deref())).unwrap_or_default();
+    let named = |name: &str| row.extra_unavailable.iter().any(|wanted| **wanted == *name);
+    let mut filled = false;
+    for (name, value) in known {
+        if !own.contains_key(&name) && (left_out || named(&name)) {
+            own.insert(name, value);
+            filled = true;
+        }
+    }
+    let unfilled = row.extra_unavailable.iter().filter(|name| !own.contains_key(&***name)).count();
+    if !row.extra_unavailable.is_empty() {
+        let lsn = from.filter(|_| unfilled == 0).map_or(0, |from| from.lsn_of(EXTRA));
+        holes.push(Hole { column: EXTRA, lsn });
+    }
+    if filled {
+        row.extra = Some(object(&own));
+    }
+    unfilled as u32
+}
+
+/// Puts values of an older version that came late into the holes that it is the better source of; whether there were
+/// any.
+pub fn refill(row: &mut Row, holes: &mut [Hole], late: &Known<'_>) -> bool {
+    let mut changed = false;
+    for hole in holes.iter_mut() {
+        let lsn = late.lsn_of(hole.column);
+        if lsn <= hole.lsn {
+            continue;
+        }
+        if hole.column == EXTRA {
+            if refill_extra(row, late) {
+                (hole.lsn, changed) = (lsn, true);
+            }
+            continue;
+        }
+        let column = usize::from(hole.column);
+        let (Some(cell), Some(value)) = (row.cells.get_mut(column), late.row.cells.get(column)) else { continue };
+        if !matches!(value, Cell::Unavailable | Cell::Missing) {
+            *cell = value.clone();
+            (hole.lsn, changed) = (lsn, true);
+        }
+    }
+    changed
+}
+
+fn refill_extra(row: &mut Row, late: &Known<'_>) -> bool {
+    let known = members(late.row.extra.as_deref());
+    let mut own = members(row.extra.as_deref());
+    let mut found = false;
+    for name in &row.extra_unavailable {
+        if let Some((name, value)) = known.get_key_value(&**name) {
+            own.insert(name.clone(), value);
+            found = true;
+        }
+    }
+    if found {
+        row.extra = Some(object(&own));
+    }
+    found
+}
+
+type Members<'a> = std::collections::BTreeMap<std::borrow::Cow<'a, str>, &'a serde_json::value::RawValue>;
+
+/// The members of the JSON object of unknown columns, which decode has made.
+fn members(extra: Option<&str>) -> Members<'_> {
+    extra.and_then(|extra| serde_json::from_str(extra).ok()).unwrap_or_default()
+}
+
+fn object(members: &Members<'_>) -> Box<str> {
+    let mut out = String::from("{");
+    for (name, value) in members {
+        if out.len() > 1 {
+            out.push(',');
+        }
+        out.push_str(&serde_json::Value::from(&**name).to_string());
+        out.push(':');
+        out.push_str(value.get());
+    }
+    out.push('}');
+    out.into_boxed_str()
+}

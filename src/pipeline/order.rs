@@ -1,0 +1,182 @@
+//! Which of two records of one key is newer (N6). Pure. The facts behind the rules are in `docs/cdc.md`.
+//!
+//! Among streamed changes of one key LSNs rise in the order of commits: row locks see to it. A read's LSN says where
+//! the log stood, not when the row was written: a change with a lower LSN may have been committed after the read. So
+//! streamed changes are ordered by their LSNs, and a read and a change by their places in the partition.
+
+use std::cmp::Ordering;
+
+use crate::event::Outcome;
+
+use super::stored::{Place, ReadMark, StoredRow};
+
+/// What is compared of a record.
+#[derive(Clone, Copy, Debug)]
+pub struct Incoming {
+    pub kind: Kind,
+    pub lsn: Option<u64>,
+    /// Time of the source's commit or read, epoch microseconds.
+    pub ts_us: Option<i64>,
+    pub place: Place,
+    /// Of the table at the record.
+    pub epoch: u16,
+    /// The row would be the stored one.
+    pub same: bool,
+}
+
+/// What a record is to the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Read,
+    Upsert,
+    Delete,
+    /// A truncate of the table: its place is not in the order of the row's key.
+    Truncate,
+}
+
+/// How a record stands to the stored row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Newer,
+    Skip(Outcome),
+    /// The record is of a log that began again; this is the LSN that the row has.
+    Regression {
+        stored_lsn: u64,
+    },
+}
+
+const STALE: Order = Order::Skip(Outcome::Stale);
+
+impl Incoming {
+    /// How the record stands to the stored row.
+    pub fn against(&self, row: &StoredRow<'_>) -> Order {
+        if self.epoch > row.version.epoch {
+            return self.against_earlier_epoch(row);
+        }
+        // LSNs of two logs may stand side by side in an epoch where one partition was behind when it was raised. Only
+        // records of one partition are in the order of their log.
+        if self.epoch > 0 && self.elsewhere(row) && self.ts_us != row.ts_us() && self.ts_us.is_some() {
+            return if earlier(self.ts_us, row.ts_us()) { STALE } else { self.newer() };
+        }
+        match (self.kind, self.lsn) {
+            (Kind::Read, _) => self.read(row),
+            (_, Some(lsn)) => self.streamed(lsn, row),
+            (_, None) => self.unnumbered(row),
+        }
+    }
+
+    /// LSNs of two epochs say nothing about each other. Of a key, changes come in their order; a snapshot that was read
+    /// before, or a truncate in another partition, is known by its time.
+    fn against_earlier_epoch(&self, row: &StoredRow<'_>) -> Order {
+        let in_order = matches!(self.kind, Kind::Upsert | Kind::Delete);
+        if !in_order && earlier(self.ts_us, row.ts_us()) { STALE } else { Order::Newer }
+    }
+
+    fn streamed(&self, lsn: u64, row: &StoredRow<'_>) -> Order {
+        let Some(newest) = row.history.newest() else { return self.against_read(row) };
+        match lsn.cmp(&newest.lsn) {
+            Ordering::Greater if row.read.is_some() => self.against_read(row),
+            Ordering::Greater => Order::Newer,
+            Ordering::Equal => self.equal(row),
+            Ordering::Less => self.below(lsn, newest.lsn, row),
+        }
+    }
+
+    /// The same LSN: the same change again, another change of the same statement, or the delete and the insert of a
+    /// changed key, of which the insert is later.
+    fn equal(&self, row: &StoredRow<'_>) -> Order {
+        if self.same {
+            return Order::Skip(Outcome::Duplicate);
+        }
+        match self.elsewhere(row) {
+            true if self.kind == Kind::Upsert && !row.live() => Order::Newer,
+            true => STALE,
+            false if self.behind(row) => Order::Newer,
+            false => STALE,
+        }
+    }
+
+    /// A lower LSN than that of the newest streamed version. A redelivery repeats what was seen; what was not seen is of
+    /// another log.
+    fn below(&self, lsn: u64, stored_lsn: u64, row: &StoredRow<'_>) -> Order {
+        let known = row.history.contains(lsn, self.ts_us);
+        if known || (!self.elsewhere(row) && !self.behind(row)) {
+            return STALE;
+        }
+        let unseen = later(self.ts_us, row.history.latest_us()) || (!self.elsewhere(row) && row.history.covers(lsn));
+        if unseen { Order::Regression { stored_lsn } } else { STALE }
+    }
+
+    /// A streamed change, where the content is a read's. It is taken also where it changes nothing: the row must know
+    /// that it was seen.
+    fn against_read(&self, row: &StoredRow<'_>) -> Order {
+        let read = row.read.unwrap_or_default();
+        let above = matches!((self.lsn, read.lsn), (Some(lsn), Some(read)) if lsn > read);
+        let newer = match self.elsewhere(row) {
+            true => above || !earlier_or_same(self.ts_us, read.ts_us),
+            false => above || self.behind(row),
+        };
+        if newer { Order::Newer } else { STALE }
+    }
+
+    fn read(&self, row: &StoredRow<'_>) -> Order {
+        let elsewhere = self.elsewhere(row);
+        let latest_us = row.history.latest_us().max(row.read.and_then(|read| read.ts_us));
+        let newer = match row.history.newest() {
+            // The reads of a snapshot that a running connector takes may carry the LSN of its slot's beginning.
+            Some(newest) if self.lsn.is_some_and(|lsn| lsn < newest.lsn) => {
+                !elsewhere && self.behind(row) && later(self.ts_us, latest_us)
+            }
+            _ if elsewhere => !earlier(self.ts_us, row.ts_us()),
+            _ => self.behind(row) && !self.older_read(row.read),
+        };
+        if newer { self.newer() } else { STALE }
+    }
+
+    /// An older snapshot than the stored one, by LSN and by time.
+    fn older_read(&self, stored: Option<ReadMark>) -> bool {
+        let Some(stored) = stored else { return false };
+        self.lsn < stored.lsn && self.lsn.is_some() && earlier(self.ts_us, stored.ts_us)
+    }
+
+    /// A change without an LSN.
+    fn unnumbered(&self, row: &StoredRow<'_>) -> Order {
+        let newer = match self.elsewhere(row) {
+            true => !earlier(self.ts_us, row.ts_us()),
+            false => self.behind(row),
+        };
+        match (self.same, newer) {
+            (true, _) => Order::Skip(Outcome::Duplicate),
+            (false, true) => Order::Newer,
+            (false, false) => STALE,
+        }
+    }
+
+    fn newer(&self) -> Order {
+        if self.same { Order::Skip(Outcome::Duplicate) } else { Order::Newer }
+    }
+
+    fn elsewhere(&self, row: &StoredRow<'_>) -> bool {
+        self.place.elsewhere(&row.place)
+    }
+
+    /// Meaningful within a partition.
+    fn behind(&self, row: &StoredRow<'_>) -> bool {
+        self.place.offset > row.place.offset
+    }
+}
+
+pub(super) fn earlier(one_us: Option<i64>, than_us: Option<i64>) -> bool {
+    matches!((one_us, than_us), (Some(one), Some(than)) if one < than)
+}
+
+fn earlier_or_same(one_us: Option<i64>, than_us: Option<i64>) -> bool {
+    matches!((one_us, than_us), (Some(one), Some(than)) if one <= than)
+}
+
+pub(super) fn later(one_us: Option<i64>, than_us: Option<i64>) -> bool {
+    earlier(than_us, one_us)
+}
+
+#[cfg(test)]
+mod tests;

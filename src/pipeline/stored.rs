@@ -1,0 +1,408 @@
+//! What is stored under a primary key: the row or its tombstone, which versions the stream has told, and where the
+//! content stands in its topic.
+//!
+//! What the stream said and what a read said are kept apart (N6): the LSN of a streamed change is where it was written,
+//! the LSN of a read is where the log stood. `order` compares them.
+
+use nova_storage::codec::{CodecError, Put, Reader};
+
+use crate::event::{Format, Row};
+
+use super::cells::decode_cells;
+
+/// Version 1 kept one LSN and one time, of a change or of a read, and no partition.
+const ROW_VERSION: u8 = 2;
+const WHAT: &str = "stored row";
+
+/// Streamed versions of a row that are remembered: a redelivery repeats them, a log that began again does not.
+pub const SEEN_MAX: usize = 4;
+
+const LIVE: u8 = 0x80;
+const MOVED: u8 = 0x40;
+const READ: u8 = 0x20;
+const COMPLETE: u8 = 0x10;
+const HOLES: u8 = 0x08;
+/// The place has another offset than the version.
+const PLACED: u8 = 0x04;
+const FORMAT: u8 = 0x03;
+/// Version 1.
+const RAISED: u8 = 0x40;
+/// What stands for a time that is not known: no commit has it.
+const NO_TIME: i64 = i64::MIN;
+
+/// The version of a row in ClickHouse: it rises with every write of the row, so the last write wins there too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Version {
+    pub epoch: u16,
+    /// 0 where the format carries none.
+    pub lsn: u64,
+    pub offset: i64,
+}
+
+impl Version {
+    /// One number of the same order: 16 bits of epoch, 64 of LSN, 48 of offset.
+    pub fn number(&self) -> u128 {
+        const OFFSET_MASK: i64 = (1 << 48) - 1;
+        u128::from(self.epoch) << 112 | u128::from(self.lsn) << 48 | (self.offset & OFFSET_MASK) as u128
+    }
+
+    /// This version, or the one above `stored` where this one is not above it.
+    pub fn above(self, stored: Version) -> Version {
+        if self > stored { self } else { Version { offset: stored.offset.saturating_add(1), ..stored } }
+    }
+}
+
+/// Where a record stands. Offsets of two partitions say nothing about each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Place {
+    /// `None` in rows that were written before partitions were kept.
+    pub partition: Option<i32>,
+    pub offset: i64,
+}
+
+impl Place {
+    /// Whether the record stands in another partition than the stored one.
+    pub fn elsewhere(&self, stored: &Place) -> bool {
+        matches!((self.partition, stored.partition), (Some(one), Some(other)) if one != other)
+    }
+}
+
+/// A version of a row that the stream has told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Seen {
+    pub lsn: u64,
+    /// Time of the commit, epoch microseconds.
+    pub ts_us: Option<i64>,
+}
+
+impl Seen {
+    /// Whether a record is this version again. Formats differ in the precision of the time.
+    fn is(&self, lsn: u64, ts_us: Option<i64>) -> bool {
+        let same_time = match (self.ts_us, ts_us) {
+            (Some(one), Some(other)) => one.div_euclid(1_000) == other.div_euclid(1_000),
+            _ => true,
+        };
+        self.lsn == lsn && same_time
+    }
+}
+
+/// The streamed versions of a row in one epoch, the newest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct History {
+    seen: [Seen; SEEN_MAX],
+    len: usize,
+    /// The oldest one is the row's creation: there is no other version.
+    complete: bool,
+    /// The latest commit of all versions, also of those that are forgotten.
+    latest_us: Option<i64>,
+}
+
+impl History {
+    pub fn newest(&self) -> Option<&Seen> {
+        self.versions().first()
+    }
+
+    pub fn versions(&self) -> &[Seen] {
+        &self.seen[..self.len]
+    }
+
+    pub fn latest_us(&self) -> Option<i64> {
+        self.latest_us
+    }
+
+    pub fn contains(&self, lsn: u64, ts_us: Option<i64>) -> bool {
+        self.versions().iter().any(|seen| seen.is(lsn, ts_us))
+    }
+
+    /// Whether every version with an LSN of `lsn` or above is remembered.
+    pub fn covers(&self, lsn: u64) -> bool {
+        self.complete || self.versions().last().is_some_and(|oldest| oldest.lsn < lsn)
+    }
+
+    /// The history of a row whose first streamed version this is.
+    pub fn first(version: Seen, created: bool) -> History {
+        let mut history = History { complete: created, ..History::default() };
+        history.push(version);
+        history
+    }
+
+    pub fn push(&mut self, version: Seen) {
+        self.latest_us = self.latest_us.max(version.ts_us);
+        if self.newest().is_some_and(|newest| newest.is(version.lsn, version.ts_us)) {
+            return;
+        }
+        if self.len == SEEN_MAX {
+            self.complete = false;
+        }
+        self.seen.copy_within(..SEEN_MAX - 1, 1);
+        self.seen[0] = version;
+        self.len = (self.len + 1).min(SEEN_MAX);
+    }
+
+    /// Forgets the versions and keeps the time: what comes next may be older than they are, or in another partition.
+    pub fn forget(&mut self) {
+        *self = History { latest_us: self.latest_us, ..History::default() };
+    }
+
+    fn encode(&self, version: &Version, out: &mut Vec<u8>) {
+        out.put_varint(self.len as u64);
+        let (mut lsn, mut ts_us) = (version.lsn, 0);
+        for seen in self.versions() {
+            out.put_zigzag(lsn.wrapping_sub(seen.lsn) as i64);
+            put_time(out, seen.ts_us.map(|at| at.wrapping_sub(ts_us)));
+            (lsn, ts_us) = (seen.lsn, seen.ts_us.unwrap_or(ts_us));
+        }
+        put_time(out, self.latest_us.map(|at| at.wrapping_sub(ts_us)));
+    }
+
+    fn decode(reader: &mut Reader<'_>, version: &Version, complete: bool) -> Result<History, CodecError> {
+        let len = usize::try_from(reader.varint()?).ok().filter(|len| *len <= SEEN_MAX);
+        let len = len.ok_or(CodecError::Invalid(WHAT))?;
+        let mut history = History { len, complete, ..History::default() };
+        let (mut lsn, mut ts_us) = (version.lsn, 0i64);
+        for seen in &mut history.seen[..len] {
+            seen.lsn = lsn.wrapping_sub(reader.zigzag()? as u64);
+            seen.ts_us = time(reader)?.map(|at| at.wrapping_add(ts_us));
+            (lsn, ts_us) = (seen.lsn, seen.ts_us.unwrap_or(ts_us));
+        }
+        history.latest_us = time(reader)?.map(|at| at.wrapping_add(ts_us));
+        Ok(history)
+    }
+}
+
+/// That the content is a read's, or of a change without an LSN, and not that of the newest streamed version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ReadMark {
+    pub lsn: Option<u64>,
+    /// Epoch microseconds.
+    pub ts_us: Option<i64>,
+}
+
+/// A column whose value the row's own record did not repeat: it is that of an older version, which may not be the one
+/// right before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hole {
+    /// Index into the table's columns; [`EXTRA`] for the unknown columns together.
+    pub column: u8,
+    /// LSN of the version that the value is from; 0 where there is no value.
+    pub lsn: u64,
+}
+
+/// The unknown columns, as a [`Hole`].
+pub const EXTRA: u8 = 31;
+
+/// The row that a key has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content<'a> {
+    /// The encoded cells.
+    Live(&'a [u8]),
+    Gone,
+    /// Gone: its key was changed, and the row under the new key may still want values of it.
+    Moved(&'a [u8]),
+}
+
+/// What is stored under a primary key, its cells still encoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRow<'a> {
+    pub version: Version,
+    pub format: Format,
+    /// Of the record that the content is from.
+    pub place: Place,
+    pub history: History,
+    pub read: Option<ReadMark>,
+    pub holes: Vec<Hole>,
+    pub content: Content<'a>,
+}
+
+impl<'a> StoredRow<'a> {
+    pub fn encode(&self) -> Box<[u8]> {
+        let (state, cells) = match self.content {
+            Content::Live(cells) => (LIVE, cells),
+            Content::Gone => (0, &[][..]),
+            Content::Moved(cells) => (MOVED, cells),
+        };
+        let placed = self.place.offset != self.version.offset;
+        let bit = |set: bool, bit: u8| if set { bit } else { 0 };
+        let flags = state
+            | self.format as u8
+            | bit(self.read.is_some(), READ)
+            | bit(self.history.complete, COMPLETE)
+            | bit(!self.holes.is_empty(), HOLES)
+            | bit(placed, PLACED);
+        let mut out = Vec::with_capacity(48 + cells.len());
+        out.put_u8(ROW_VERSION);
+        out.put_u8(flags);
+        out.put_varint(u64::from(self.version.epoch));
+        out.put_varint(self.version.lsn);
+        out.put_zigzag(self.version.offset);
+        if placed {
+            out.put_zigzag(self.place.offset);
+        }
+        out.put_varint(self.place.partition.map_or(0, |partition| u64::from(partition as u32) + 1));
+        self.history.encode(&self.version, &mut out);
+        if let Some(ReadMark { lsn, ts_us }) = self.read {
+            // 0 stands for none: no read has the highest LSN.
+            out.put_varint(lsn.map_or(0, |lsn| lsn.saturating_add(1)));
+            put_time(&mut out, ts_us);
+        }
+        if !self.holes.is_empty() {
+            out.put_varint(self.holes.len() as u64);
+            for Hole { column, lsn } in &self.holes {
+                out.put_u8(*column);
+                out.put_varint(*lsn);
+            }
+        }
+        out.put_fixed(cells);
+        out.into_boxed_slice()
+    }
+
+    pub fn decode(bytes: &'a [u8]) -> Result<StoredRow<'a>, CodecError> {
+        let (mut reader, version) = Reader::versioned(WHAT, bytes, ROW_VERSION)?;
+        let flags = reader.u8()?;
+        if version == 1 {
+            return StoredRow::decode_1(flags, reader);
+        }
+        let version = Version { epoch: epoch(&mut reader)?, lsn: reader.varint()?, offset: reader.zigzag()? };
+        let offset = if flags & PLACED != 0 { reader.zigzag()? } else { version.offset };
+        let partition = match reader.varint()? {
+            0 => None,
+            more => Some(u32::try_from(more - 1).map_err(|_| CodecError::Invalid(WHAT))? as i32),
+        };
+        let history = History::decode(&mut reader, &version, flags & COMPLETE != 0)?;
+        let read = match flags & READ != 0 {
+            true => Some(ReadMark { lsn: reader.varint()?.checked_sub(1), ts_us: time(&mut reader)? }),
+            false => None,
+        };
+        let mut holes = Vec::new();
+        if flags & HOLES != 0 {
+            for _ in 0..reader.varint()? {
+                holes.push(Hole { column: reader.u8()?, lsn: reader.varint()? });
+            }
+        }
+        let content = content(flags & (LIVE | MOVED), reader.rest())?;
+        let place = Place { partition, offset };
+        Ok(StoredRow { version, format: format(flags & FORMAT)?, place, history, read, holes, content })
+    }
+
+    /// Whether the LSN was a change's or a read's is not known: it counts as a change's.
+    fn decode_1(flags: u8, mut reader: Reader<'a>) -> Result<StoredRow<'a>, CodecError> {
+        let format = format(flags & !(LIVE | RAISED))?;
+        let (epoch, lsn) = (epoch(&mut reader)?, reader.varint()?);
+        let raised_from = if flags & RAISED != 0 { Some(reader.varint()?) } else { None };
+        let version = Version { epoch, lsn, offset: reader.zigzag()? };
+        let ts_us = time(&mut reader)?;
+        let content = content(flags & LIVE, reader.rest())?;
+        // Nothing is older than a null value that deleted; 0 was an LSN that is not known.
+        let null = content == Content::Gone && format == Format::FlatTombstone;
+        let lsn = Some(raised_from.unwrap_or(lsn)).filter(|lsn| *lsn != 0 && !null);
+        let mut history = History { latest_us: ts_us, ..History::default() };
+        lsn.into_iter().for_each(|lsn| history.push(Seen { lsn, ts_us }));
+        let read = if lsn.is_none() { Some(ReadMark { lsn: None, ts_us }) } else { None };
+        let place = Place { partition: None, offset: version.offset };
+        Ok(StoredRow { version, format, place, history, read, holes: Vec::new(), content })
+    }
+
+    /// Time of the content's commit or read, epoch microseconds.
+    pub fn ts_us(&self) -> Option<i64> {
+        match &self.read {
+            Some(read) => read.ts_us,
+            None => self.history.newest().and_then(|seen| seen.ts_us),
+        }
+    }
+
+    /// The live row.
+    pub fn row(&self) -> Result<Option<Row>, CodecError> {
+        match self.content {
+            Content::Live(cells) => decode_cells(cells).map(Some),
+            Content::Gone | Content::Moved(_) => Ok(None),
+        }
+    }
+
+    pub fn live(&self) -> bool {
+        matches!(self.content, Content::Live(_))
+    }
+}
+
+fn format(code: u8) -> Result<Format, CodecError> {
+    match code {
+        0 => Ok(Format::Envelope),
+        1 => Ok(Format::FlatRewrite),
+        2 => Ok(Format::FlatTombstone),
+        _ => Err(CodecError::Invalid(WHAT)),
+    }
+}
+
+fn content(state: u8, cells: &[u8]) -> Result<Content<'_>, CodecError> {
+    match state {
+        LIVE => Ok(Content::Live(cells)),
+        MOVED => Ok(Content::Moved(cells)),
+        0 if cells.is_empty() => Ok(Content::Gone),
+        0 => Err(CodecError::Trailing(WHAT)),
+        _ => Err(CodecError::Invalid(WHAT)),
+    }
+}
+
+fn epoch(reader: &mut Reader<'_>) -> Result<u16, CodecError> {
+    u16::try_from(reader.varint()?).map_err(|_| CodecError::Invalid(WHAT))
+}
+
+fn put_time(out: &mut Vec<u8>, at_us: Option<i64>) {
+    out.put_zigzag(at_us.unwrap_or(NO_TIME));
+}
+
+fn time(reader: &mut Reader<'_>) -> Result<Option<i64>, CodecError> {
+    Ok(Some(reader.zigzag()?).filter(|at| *at != NO_TIME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn time() -> impl Strategy<Value = Option<i64>> {
+        proptest::option::of(-(1i64 << 61)..1 << 61)
+    }
+
+    proptest! {
+        #[test]
+        fn stored_rows_round_trip(
+            numbers: (u16, u64, i64),
+            place: (Option<i32>, i64),
+            seen in proptest::collection::vec((any::<u64>(), time()), 0..6),
+            complete: bool,
+            read in proptest::option::of((proptest::option::of(0..u64::MAX), time())),
+            holes in proptest::collection::vec((any::<u8>(), any::<u64>()), 0..3),
+            state in 0u8..3,
+            cells in proptest::collection::vec(any::<u8>(), 0..20),
+        ) {
+            let mut history = History { complete, ..History::default() };
+            seen.into_iter().for_each(|(lsn, ts_us)| history.push(Seen { lsn, ts_us }));
+            let content = [Content::Gone, Content::Live(&cells), Content::Moved(&cells)][usize::from(state)];
+            let stored = StoredRow {
+                version: Version { epoch: numbers.0, lsn: numbers.1, offset: numbers.2 },
+                format: Format::FlatRewrite,
+                place: Place { partition: place.0, offset: place.1 },
+                history,
+                read: read.map(|(lsn, ts_us)| ReadMark { lsn, ts_us }),
+                holes: holes.into_iter().map(|(column, lsn)| Hole { column, lsn }).collect(),
+                content,
+            };
+            let bytes = stored.encode();
+            prop_assert_eq!(StoredRow::decode(&bytes), Ok(stored));
+        }
+    }
+
+    #[test]
+    fn rows_of_version_1_are_read_as_streamed() {
+        let mut bytes = vec![1, LIVE | 1];
+        bytes.put_varint(3);
+        bytes.put_varint(100);
+        bytes.put_zigzag(7);
+        bytes.put_zigzag(50);
+        bytes.put_fixed(b"cells");
+        let row = StoredRow::decode(&bytes).unwrap();
+        assert_eq!((row.version, row.format), (Version { epoch: 3, lsn: 100, offset: 7 }, Format::FlatRewrite));
+        assert_eq!(row.history.versions(), [Seen { lsn: 100, ts_us: Some(50) }]);
+        assert!(!row.history.covers(100) && row.content == Content::Live(b"cells") && row.read.is_none());
+    }
+}
