@@ -38,7 +38,7 @@ impl std::fmt::Display for Regression {
         let Regression { table, key, lsn, stored_lsn } = self;
         write!(
             f,
-            "lsn_regression: row {key} came with LSN {lsn} below the stored {stored_lsn}, and it is no change that was seen \
+            "lsn_regression: row {key} came with LSN {lsn} below the stored {stored_lsn} and is no change that was seen \
              before: the source's log began again (a restored or promoted server). If that is so, raise the table's epoch \
              and go on: nova cdc epoch bump {table}"
         )
