@@ -130,7 +130,13 @@ impl Incoming {
             _ if elsewhere => !earlier(self.ts_us, row.ts_us()),
             _ => self.behind(row) && !self.older_read(row.read),
         };
-        if newer { self.newer() } else { STALE }
+        let known = row.history.newest().map(|newest| newest.lsn).max(row.read.and_then(|read| read.lsn));
+        match newer {
+            // The same row at a later place of the log is a version of its own.
+            true if self.lsn > known => Order::Newer,
+            true => self.newer(),
+            false => STALE,
+        }
     }
 
     /// An older snapshot than the stored one, by LSN and by time.
