@@ -1,5 +1,7 @@
 //! How far each partition is behind its log.
 
+use std::collections::BTreeSet;
+
 use crate::event::TopicPartition;
 
 use super::Edge;
@@ -29,7 +31,32 @@ pub(super) fn of(edge: &Edge) -> Vec<(TopicPartition, Option<Lag>)> {
     partitions.collect()
 }
 
-/// How old the oldest record may be that was not read yet, over all partitions, milliseconds.
+/// How old the oldest record may be that was not read yet, milliseconds, over the partitions that are read. One that
+/// stands (for a person, for a registry, for an error) says nothing of how much the node can do; readiness names it.
 pub(super) fn oldest_ms(edge: &Edge) -> i64 {
-    of(edge).into_iter().filter_map(|(_, lag)| Some(lag?.age_ms)).max().unwrap_or(0)
+    let held = edge.shared.partitions().into_iter().filter(|status| status.hold.is_some()).map(|status| status.name);
+    let mut stands: BTreeSet<_> = held.chain(edge.shared.waits().into_iter().map(|(name, _)| name)).collect();
+    if let Some(kafka) = &edge.kafka {
+        stands.extend(kafka.stopped().into_keys());
+    }
+    oldest_of(of(edge), &stands)
+}
+
+fn oldest_of(lags: Vec<(TopicPartition, Option<Lag>)>, stands: &BTreeSet<TopicPartition>) -> i64 {
+    let read = lags.into_iter().filter(|(name, _)| !stands.contains(name));
+    read.filter_map(|(_, lag)| Some(lag?.age_ms)).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_that_stands_does_not_age_the_node() {
+        let name = |topic: &str| TopicPartition::new(topic, 0);
+        let lag = |age_ms| Some(Lag { records: 1, age_ms, headroom_records: 0 });
+        let lags = || vec![(name("events"), lag(2_000)), (name("cdc.posts"), lag(900_000)), (name("local"), None)];
+        assert_eq!(oldest_of(lags(), &BTreeSet::new()), 900_000);
+        assert_eq!(oldest_of(lags(), &BTreeSet::from([name("cdc.posts")])), 2_000);
+    }
 }

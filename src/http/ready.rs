@@ -33,6 +33,8 @@ fn reasons(edge: &Edge) -> Vec<String> {
             )),
             _ => {}
         }
+        reasons.extend(kafka.stopped().iter().map(|(name, stop)| stop.reason(name)));
+        reasons.extend(kafka.stalled().into_values());
     }
     let (limits, lag_s) = (edge.gate.limiter.settings(), lag::oldest_ms(edge) / 1_000);
     if lag_s > i64::from(limits.lag_max_s) {

@@ -189,6 +189,19 @@ impl Progress for Shared {
         (row.next > 0 || row.consumed > 0).then_some(row.next)
     }
 
+    fn knows_last(&self, partition: &TopicPartition) -> bool {
+        let inner = self.inner.lock();
+        inner.index.get(partition).is_some_and(|slot| inner.partitions[*slot].row.digest != 0)
+    }
+
+    fn handed_over(&self) -> u64 {
+        self.sent.load(Ordering::SeqCst)
+    }
+
+    fn is_settled(&self, handed_over: u64) -> bool {
+        self.settled.load(Ordering::SeqCst) >= handed_over
+    }
+
     fn drain(&self, timeout: Duration) -> bool {
         let target = self.sent.load(Ordering::SeqCst);
         let deadline = Instant::now() + timeout;

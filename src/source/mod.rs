@@ -101,6 +101,16 @@ pub trait Progress: Send + Sync {
     /// The next offset after the last commit; `None` for a partition that was never seen.
     fn next_offset(&self, partition: &TopicPartition) -> Option<i64>;
 
+    /// Whether the record before the next offset can be told from another one. Not so after a seek: reading begins
+    /// exactly at the next offset then.
+    fn knows_last(&self, partition: &TopicPartition) -> bool;
+
     /// Blocks until everything handed over before this call is committed; false on timeout.
     fn drain(&self, timeout: Duration) -> bool;
+
+    /// How many records were handed over so far.
+    fn handed_over(&self) -> u64;
+
+    /// Whether so many records, in the order of their hand-over, were settled.
+    fn is_settled(&self, handed_over: u64) -> bool;
 }

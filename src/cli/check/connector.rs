@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::{DROPPED_COLUMNS, Table};
+use crate::event::Table;
 
-use super::Finding;
+use super::{Finding, columns, flattened};
 
 /// What the connector is compared with.
 pub(super) struct Expected<'a> {
@@ -14,13 +14,13 @@ pub(super) struct Expected<'a> {
     pub registry: bool,
 }
 
-type Config = BTreeMap<String, String>;
+pub(super) type Config = BTreeMap<String, String>;
 
-fn value<'a>(config: &'a Config, key: &str) -> &'a str {
+pub(super) fn value<'a>(config: &'a Config, key: &str) -> &'a str {
     config.get(key).map_or("", String::as_str)
 }
 
-fn set(code: &'static str, config: &Config, key: &str, wanted: &str, reason: &str) -> Finding {
+pub(super) fn set(code: &'static str, config: &Config, key: &str, wanted: &str, reason: &str) -> Finding {
     let found = config.get(key).map_or("not set".to_owned(), |value| format!("{value:?}"));
     Finding::new(code, format!("{key} is {found}: {reason}"), format!("set {key} to {wanted}"))
 }
@@ -34,9 +34,11 @@ pub(super) fn findings(config: &Config, expected: &Expected<'_>) -> Vec<Finding>
         return found;
     }
     tables(config, &mut found);
+    columns::findings(config, &mut found);
+    identities(config, &mut found);
     routes(config, expected, &mut found);
     wire(config, expected, &mut found);
-    flattening(config, &mut found);
+    flattened::findings(config, &mut found);
     liveness(config, &mut found);
     found
 }
@@ -48,14 +50,6 @@ fn tables(config: &Config, found: &mut Vec<Finding>) {
     if !missing.is_empty() && !included.is_empty() {
         let reason = format!("{} would never arrive", missing.join(", "));
         found.push(set("table-missing", config, "table.include.list", "the five tables", &reason));
-    }
-    let excluded = value(config, "column.exclude.list");
-    let selected = value(config, "column.include.list");
-    let leaks = |column: &&&str| !excluded.contains(**column) && (selected.is_empty() || selected.contains(**column));
-    for column in DROPPED_COLUMNS.iter().filter(leaks) {
-        let wanted = "public.users.password_hash,public.users.email";
-        let reason = format!("users.{column} would be readable in Kafka");
-        found.push(set("private-column", config, "column.exclude.list", wanted, &reason));
     }
     if value(config, "publication.autocreate.mode") == "all_tables"
         || !config.contains_key("publication.autocreate.mode")
@@ -121,6 +115,10 @@ fn wire(config: &Config, expected: &Expected<'_>, found: &mut Vec<Finding>) {
         let reason = "a timestamp would be read a thousandfold wrong";
         found.push(set("time-precision", config, "time.precision.mode", "microseconds", reason));
     }
+    if value(config, "binary.handling.mode").starts_with("base64") {
+        let reason = "an unchanged large bytea arrives as null, which nobody can tell from a null";
+        found.push(set("binary-base64", config, "binary.handling.mode", "hex, or bytes", reason));
+    }
     if value(config, "tombstones.on.delete") == "false" {
         let reason = "a compacted topic would keep deleted rows for ever";
         found.push(set("tombstones", config, "tombstones.on.delete", "true", reason));
@@ -131,27 +129,24 @@ fn wire(config: &Config, expected: &Expected<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-fn flattening(config: &Config, found: &mut Vec<Finding>) {
-    for name in value(config, "transforms").split(',').map(str::trim) {
-        let own = |key: &str| config.get(&format!("transforms.{name}.{key}")).map_or("", String::as_str);
-        if !own("type").ends_with("ExtractNewRecordState") {
-            continue;
-        }
-        let fields = own("add.fields");
-        if !fields.split(',').any(|field| field.split(':').next().is_some_and(|name| name.trim().ends_with("lsn"))) {
-            let detail = format!("transforms.{name}.add.fields has no lsn: redelivered rows could win over later ones");
-            let remedy = format!("set transforms.{name}.add.fields to op,lsn,source.ts_us");
-            found.push(Finding::new("unwrap-without-lsn", detail, remedy));
-        }
-        if own("replace.null.with.default") != "false" {
-            let key = format!("transforms.{name}.replace.null.with.default");
-            let reason = "a NULL in a column with a default would arrive as the default";
-            found.push(set("null-default", config, &key, "false", reason));
-        }
-        if own("delete.tombstone.handling.mode") == "drop" || own("delete.handling.mode") == "drop" {
-            let key = format!("transforms.{name}.delete.tombstone.handling.mode");
-            found.push(set("deletes-dropped", config, &key, "rewrite", "deletes would never arrive"));
-        }
+/// What a record's key and the old row behind a delete are, as far as the connector says.
+fn identities(config: &Config, found: &mut Vec<Finding>) {
+    let autoset = value(config, "replica.identity.autoset.values");
+    let other = |entry: &&str| {
+        !matches!(entry.rsplit(':').next().map(str::trim), Some("DEFAULT" | "FULL" | "default" | "full" | "") | None)
+    };
+    if let Some(entry) = autoset.split(',').find(other) {
+        let reason = format!(
+            "{entry} makes deletes that do not name the row by its primary key; nova keeps such rows and writes a dead letter"
+        );
+        let wanted = "DEFAULT (or FULL) for each of the five tables";
+        found.push(set("replica-identity", config, "replica.identity.autoset.values", wanted, &reason));
+    }
+    if !value(config, "message.key.columns").is_empty() {
+        let reason = "a row whose key is not its primary key moves between partitions, and its delete may name nobody";
+        let remedy = "remove message.key.columns: the primary key is the default";
+        let detail = format!("message.key.columns is {:?}: {reason}", value(config, "message.key.columns"));
+        found.push(Finding::new("message-key", detail, remedy));
     }
 }
 
@@ -205,7 +200,7 @@ mod tests {
 
     #[test]
     fn each_seeded_misconfiguration_is_found() {
-        let seeds: [(&str, &str, Option<&str>, &str); 17] = [
+        let seeds: [(&str, &str, Option<&str>, &str); 24] = [
             (
                 "nova.json",
                 "table.include.list",
@@ -226,6 +221,23 @@ mod tests {
             ("nova.json", "poll.interval.ms", None, "slow-poll"),
             ("nova.json", "heartbeat.interval.ms", None, "no-heartbeat"),
             ("nova.json", "errors.tolerance", Some("all"), "errors-tolerated"),
+            ("nova.json", "binary.handling.mode", Some("base64"), "binary-base64"),
+            ("nova.json", "binary.handling.mode", Some("base64-url-safe"), "binary-base64"),
+            (
+                "nova.json",
+                "column.exclude.list",
+                Some("public.users.password_hash,public.users.email,public.posts.status"),
+                "column-excluded",
+            ),
+            (
+                "nova.json",
+                "replica.identity.autoset.values",
+                Some("public.posts:INDEX posts_other"),
+                "replica-identity",
+            ),
+            ("nova.json", "message.key.columns", Some("public.likes:user_id,post_id"), "message-key"),
+            ("nova-flat.json", "transforms.unwrap.add.fields.prefix", Some(""), "unwrap-without-lsn"),
+            ("nova-flat.json", "transforms.unwrap.add.fields.prefix", Some("_dbz_"), "unwrap-without-lsn"),
             ("nova-flat.json", "transforms.unwrap.add.fields", Some("op,source.ts_us"), "unwrap-without-lsn"),
             ("nova-flat.json", "transforms.unwrap.replace.null.with.default", None, "null-default"),
         ];

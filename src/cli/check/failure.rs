@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Finding;
 
 /// A part of the trace, and the way out. The first that is in it counts.
-const CAUSES: [(&str, &str); 12] = [
+const CAUSES: [(&str, &str); 14] = [
     (
         "is active for PID",
         "another connector, or this one's last life, has the slot: stop it, or wait; the task tries again",
@@ -21,10 +21,13 @@ const CAUSES: [(&str, &str); 12] = [
     ("wal_level", "set wal_level=logical in PostgreSQL and restart it"),
     ("authentication failed", "correct database.user and its password in Connect's environment"),
     ("permission denied", "give the connector's role its rights: docs/connector.md, \"With fewer rights\""),
+    ("RecordTooLargeException", TOO_LARGE),
+    ("MessageSizeTooLarge", TOO_LARGE),
     ("send callback", "a topic refuses a record: cleanup.policy must be delete, max.message.bytes large enough"),
     ("Schema Registry", "start the registry, or register a schema that it takes as compatible"),
     ("Connection", "start PostgreSQL, or correct database.hostname and database.port"),
 ];
+const TOO_LARGE: &str = "a row is larger than Kafka takes: docs/connector.md, \"Large values\"";
 const STOPPED: &str = "somebody stopped it";
 const SLOT_LOST: &str = "PostgreSQL dropped what the slot needed: docs/connector.md, \"When the slot is lost\"";
 
@@ -70,7 +73,7 @@ impl CdcConnectorError {
         let (remedy, name) = (self.remedy, &self.name);
         let remedy = match remedy == STOPPED {
             true => format!("{remedy}: PUT /connectors/{name}/resume"),
-            false => format!("{remedy}; then POST /connectors/{name}/restart?includeTasks=true"),
+            false => format!("{remedy}; then POST /connectors/{name}/restart?includeTasks=true&onlyFailed=true"),
         };
         Finding::new("connector-failed", self.to_string(), remedy)
     }

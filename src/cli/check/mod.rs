@@ -1,9 +1,11 @@
 //! `nova check`: what stands between this configuration and a pipeline that loses nothing, a line per finding with the
 //! way out. Reads only.
 
+mod columns;
 mod compare;
 mod connector;
 mod failure;
+mod flattened;
 
 use std::collections::BTreeMap;
 use std::path::Path;

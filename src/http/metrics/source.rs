@@ -30,6 +30,12 @@ pub(super) fn source(edge: &Edge, to: &mut Registry) {
     total(to, "cdc_offset_commits", "Commits of the store's offsets to Kafka", commits);
     whole(to, "nova_partitions_assigned", "Partitions that this node reads", kafka.assigned());
     whole(to, "nova_kafka_up", "1 while a broker is connected", usize::from(kafka.up()));
+    let stopped = kafka.stopped().into_iter().map(|(name, stop)| (name, stop.code()));
+    let stalled = kafka.stalled().into_keys().map(|name| (name, "Stalled".to_owned()));
+    let stands = stopped.chain(stalled).map(|(name, cause)| {
+        (labels([("topic", &name.topic), ("partition", &name.partition.to_string()), ("cause", &cause)]), 1.0)
+    });
+    gauges(to, "nova_partition_stopped", "1 while an error of the consumer stops the partition", stands);
     let producing = if let Log::Kafka(producer) = &edge.log { producer.waiting() } else { 0 };
     whole(to, "nova_kafka_producing", "Client events that Kafka did not acknowledge yet", producing);
     consumer(&kafka.figures(), to);

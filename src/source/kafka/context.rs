@@ -1,6 +1,6 @@
 //! What librdkafka calls back: assignments get the store's offsets, revocations are drained and then fenced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::event::TopicPartition;
 use crate::source::{Fault, PartitionCount, Progress};
 
 use super::group::{self, Owner};
+use super::identity::Identities;
 use super::status::{Assignment, KafkaStatus, figures};
 
 /// How long a revocation waits for the commit of what was handed over.
@@ -45,12 +46,29 @@ pub(super) struct Context {
     owner: Owner,
     progress: Arc<dyn Progress>,
     status: Arc<KafkaStatus>,
+    identities: Arc<Identities>,
     inner: Mutex<Inner>,
 }
 
 impl Context {
     pub fn new(topics: &[String], owner: Owner, progress: Arc<dyn Progress>, status: Arc<KafkaStatus>) -> Context {
-        Context { topics: topics.to_vec(), owner, progress, status, inner: Mutex::default() }
+        let (topics, identities) = (topics.to_vec(), Arc::default());
+        Context { topics, owner, progress, status, identities, inner: Mutex::default() }
+    }
+
+    /// For the client that follows: nothing is assigned yet, and what was not told is told by it.
+    pub fn successor(&self) -> Context {
+        let mut inner = self.inner.lock();
+        let (faults, counted) = (std::mem::take(&mut inner.faults), std::mem::take(&mut inner.counted));
+        let fresh = Inner { faults, counted, counts: inner.counts.clone(), ..Inner::default() };
+        Context {
+            topics: self.topics.clone(),
+            owner: self.owner,
+            progress: Arc::clone(&self.progress),
+            status: Arc::clone(&self.status),
+            identities: Arc::clone(&self.identities),
+            inner: Mutex::new(fresh),
+        }
     }
 
     pub fn assigned(&self) -> Vec<TopicPartition> {
@@ -103,22 +121,37 @@ impl Context {
     /// was committed proves that the log is the same.
     fn start(&self, consumer: &BaseConsumer<Context>, name: &TopicPartition) -> Result<Offset, String> {
         let Some(next) = self.progress.next_offset(name) else { return Ok(Offset::Beginning) };
-        let (low, high) = match consumer.fetch_watermarks(&name.topic, name.partition, WATERMARKS_TIMEOUT) {
-            Ok(watermarks) => watermarks,
+        let proof = self.progress.knows_last(name);
+        match consumer.fetch_watermarks(&name.topic, name.partition, WATERMARKS_TIMEOUT) {
+            Ok((low, high)) => judge(name, next, proof, low, high),
             Err(error) => {
+                // Where there is no such offset, the broker refuses it, and everything is judged again.
                 tracing::warn!(partition = %name, "the bounds of the log are not known: {error}");
-                return Ok(Offset::Offset(next));
+                Ok(Offset::Offset(if proof { next - 1 } else { next }))
             }
-        };
-        judge(name, next, low, high)
+        }
     }
 
-    /// After the broker refused an offset: which partition it was, nobody says, so each is looked at.
-    pub fn look_again(&self, consumer: &BaseConsumer<Context>) {
-        for name in self.assigned() {
-            if let Err(reason) = self.start(consumer, &name) {
+    /// Topics that were deleted and made again since the last call. What was read of them is held: it is of another log.
+    pub fn hold_made_again(&self, consumer: &BaseConsumer<Context>) -> BTreeSet<Arc<str>> {
+        let topics = self.identities.take_made_again();
+        for name in self.assigned().into_iter().filter(|name| topics.contains(&name.topic)) {
+            if let Some(next) = self.progress.next_offset(&name).filter(|next| *next > 0) {
+                let way_out = way_out(&name);
+                let reason = format!(
+                    "log-recreated: the topic of {name} was deleted and made again while it was read, the store had read \
+                     up to {next} of the log before; {way_out}"
+                );
                 self.fault(consumer, name, reason);
             }
+        }
+        topics
+    }
+
+    /// A person said where to go on.
+    pub fn accept(&self, name: &TopicPartition) {
+        if let Some(faulty) = self.inner.lock().assigned.get_mut(name) {
+            *faulty = false;
         }
     }
 
@@ -203,12 +236,16 @@ impl Context {
     }
 }
 
-/// Compares the bounds of a log with the store's next offset.
-fn judge(name: &TopicPartition, next: i64, low: i64, high: i64) -> Result<Offset, String> {
-    let way_out = format!(
+fn way_out(name: &TopicPartition) -> String {
+    format!(
         "to go on from what is there: nova cdc seek {} {} OFFSET; to read the source again: nova rebuild",
         name.topic, name.partition
-    );
+    )
+}
+
+/// Compares the bounds of a log with the store's next offset; `proof` tells whether the record before it is known.
+fn judge(name: &TopicPartition, next: i64, proof: bool, low: i64, high: i64) -> Result<Offset, String> {
+    let way_out = way_out(name);
     if high < next {
         return Err(format!(
             "log-recreated: the log of {name} ends at {high}, the store has read up to {next}: the topic was created \
@@ -222,7 +259,7 @@ fn judge(name: &TopicPartition, next: i64, low: i64, high: i64) -> Result<Offset
              that were never read; {way_out}"
         ));
     }
-    Ok(Offset::Offset(if low < next { next - 1 } else { next }))
+    Ok(Offset::Offset(if proof && low < next { next - 1 } else { next }))
 }
 
 fn names(list: &TopicPartitionList) -> Vec<TopicPartition> {
@@ -231,6 +268,10 @@ fn names(list: &TopicPartitionList) -> Vec<TopicPartition> {
 
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if matches!(level, RDKafkaLogLevel::Debug) {
+            // Asked for because of these lines only.
+            return self.identities.heard(message);
+        }
         match level {
             // A broker that is away is an error there, every second; the source says it, seldom.
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
@@ -249,7 +290,9 @@ impl ClientContext for Context {
         let existing = self.inner.lock().counts.values().map(|count| *count as usize).sum();
         let seen = assigned.iter().filter_map(|name| {
             let partition = statistics.topics.get(&*name.topic)?.partitions.get(&name.partition)?;
-            Some((name.clone(), (partition.lo_offset, partition.hi_offset), self.progress.next_offset(name)))
+            // Behind the last stable offset are records of open transactions: nobody is given them yet.
+            let high = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
+            Some((name.clone(), (partition.lo_offset, high), self.progress.next_offset(name)))
         });
         let seen: Vec<_> = seen.collect();
         let assignment = Assignment { assigned: assigned.len(), existing };
@@ -282,14 +325,15 @@ mod tests {
     #[test]
     fn a_log_that_is_not_the_known_one_is_never_read_on_silently() {
         let name = TopicPartition::new("cdc.posts", 2);
-        assert_eq!(judge(&name, 10, 0, 12), Ok(Offset::Offset(9)), "the committed record is looked at again");
-        assert_eq!(judge(&name, 10, 10, 12), Ok(Offset::Offset(10)), "it is gone by retention, nothing is lost");
-        assert_eq!(judge(&name, 0, 0, 0), Ok(Offset::Offset(0)));
-        let gap = judge(&name, 10, 15, 20).unwrap_err();
+        assert_eq!(judge(&name, 10, true, 0, 12), Ok(Offset::Offset(9)), "the committed record is looked at again");
+        assert_eq!(judge(&name, 10, false, 0, 12), Ok(Offset::Offset(10)), "a seek: nothing before it is read");
+        assert_eq!(judge(&name, 10, true, 10, 12), Ok(Offset::Offset(10)), "it is gone by retention, nothing is lost");
+        assert_eq!(judge(&name, 0, true, 0, 0), Ok(Offset::Offset(0)));
+        let gap = judge(&name, 10, true, 15, 20).unwrap_err();
         assert!(
             gap.starts_with("log-gap") && gap.contains("deleted 5 offsets") && gap.contains("nova cdc seek"),
             "{gap}"
         );
-        assert!(judge(&name, 10, 0, 9).unwrap_err().starts_with("log-recreated"));
+        assert!(judge(&name, 10, true, 0, 9).unwrap_err().starts_with("log-recreated"));
     }
 }

@@ -3,16 +3,20 @@
 
 mod context;
 mod group;
+mod identity;
 mod membership;
 pub mod producer;
 mod status;
+mod stops;
 pub mod topics;
+mod watch;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rdkafka::config::ClientConfig;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
@@ -27,6 +31,9 @@ pub use self::group::Owner;
 use self::membership::Membership;
 pub use self::producer::{ProduceError, Producer};
 pub use self::status::{BrokerFigures, Figures, KafkaStatus, Watermarks};
+pub use self::stops::Stop;
+use self::stops::Stops;
+use self::watch::Watch;
 
 /// Messages that librdkafka fetches ahead, in kilobytes.
 const FETCH_AHEAD_MAX_KBYTES: u32 = 32 << 10;
@@ -35,6 +42,10 @@ const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// The same complaint of the client is logged no more often than this.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
+/// How often the positions are noted.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// The client is begun again no more often than this.
+const RENEW_EVERY: Duration = Duration::from_secs(5);
 
 /// Which brokers, as whom, and how secured.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -64,7 +75,7 @@ impl KafkaSettings {
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers).set("client.id", "nova");
-        config.set("topic.metadata.refresh.interval.ms", "10000").set("allow.auto.create.topics", "false");
+        config.set("topic.metadata.refresh.interval.ms", "5000").set("allow.auto.create.topics", "false");
         config.set("reconnect.backoff.max.ms", "2000");
         for (name, value) in &self.security {
             config.set(*name, value);
@@ -83,15 +94,37 @@ impl KafkaSettings {
         config.set("enable.auto.offset.store", "false").set("partition.assignment.strategy", "cooperative-sticky");
         config.set("session.timeout.ms", "30000").set("statistics.interval.ms", "1000");
         config.set("queued.max.messages.kbytes", FETCH_AHEAD_MAX_KBYTES.to_string());
+        // Damage on the way or on the broker's disk is an error; librdkafka does not look unless it is asked to.
+        config.set("check.crcs", "true");
+        config.set("debug", identity::DEBUG).set_log_level(RDKafkaLogLevel::Debug);
         config
     }
 }
 
+/// What an error asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// The records of some partition cannot be read.
+    Examine,
+    /// A position is none of the log's: every partition begins again where the store is.
+    Renew,
+}
+
 /// See the module.
 pub struct KafkaSource {
+    settings: KafkaSettings,
+    topics: Vec<String>,
+    progress: Arc<dyn Progress>,
     consumer: BaseConsumer<Context>,
     membership: Membership,
     status: Arc<KafkaStatus>,
+    stops: Stops,
+    watch: Watch,
+    trouble: Option<Trouble>,
+    renew_at: Instant,
+    note_at: Instant,
+    /// Positions, and how many records had been handed over when they were noted.
+    noted: Option<(u64, BTreeMap<TopicPartition, i64>)>,
     commit_at: Instant,
     /// Everything is paused: the store takes no more for now.
     idle: bool,
@@ -111,13 +144,23 @@ impl KafkaSource {
         progress: Arc<dyn Progress>,
         status: Arc<KafkaStatus>,
     ) -> Result<KafkaSource, SourceError> {
-        let context = Context::new(topics, settings.owner, progress, Arc::clone(&status));
+        let context = Context::new(topics, settings.owner, Arc::clone(&progress), Arc::clone(&status));
         let consumer: BaseConsumer<Context> = settings.consumer().create_with_context(context).map_err(failed)?;
+        let now = Instant::now();
         Ok(KafkaSource {
+            settings: settings.clone(),
+            topics: topics.to_vec(),
+            progress,
             consumer,
-            membership: Membership::new(settings, topics, Instant::now()),
+            membership: Membership::new(settings, topics, now),
             status,
-            commit_at: Instant::now() + COMMIT_EVERY,
+            stops: Stops::new(settings, now),
+            watch: Watch::new(now),
+            trouble: None,
+            renew_at: now,
+            note_at: now,
+            noted: None,
+            commit_at: now + COMMIT_EVERY,
             idle: false,
             paused: Vec::new(),
             complained: Vec::new(),
@@ -153,11 +196,17 @@ impl KafkaSource {
         let code = match &error {
             KafkaError::PartitionEOF(_) => return Ok(()),
             KafkaError::MessageConsumptionFatal(_) => return Err(failed(error)),
-            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset) => {
-                self.consumer.context().look_again(&self.consumer);
-                RDKafkaErrorCode::AutoOffsetReset
+            KafkaError::MessageConsumption(code) => {
+                match code {
+                    RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::LogTruncation => {
+                        self.trouble = Some(Trouble::Renew);
+                    }
+                    code if stops::may_stop(*code) => self.trouble = self.trouble.or(Some(Trouble::Examine)),
+                    _ => {}
+                }
+                *code
             }
-            KafkaError::MessageConsumption(code) | KafkaError::Global(code) => *code,
+            KafkaError::Global(code) => *code,
             _ => RDKafkaErrorCode::Unknown,
         };
         if let Some((_, text)) = self.consumer.client().fatal_error() {
@@ -203,7 +252,8 @@ impl KafkaSource {
     fn fence(&mut self, from: usize, out: &mut Vec<Record>) {
         // An assignment begins without pauses; what ingest holds stays held.
         let fresh = self.consumer.context().take_fresh();
-        let held: Vec<_> = fresh.into_iter().filter(|name| self.idle || self.paused.contains(name)).collect();
+        let stands = |name: &TopicPartition| self.paused.contains(name) || self.stops.all().contains_key(name);
+        let held: Vec<_> = fresh.into_iter().filter(|name| self.idle || stands(name)).collect();
         if !held.is_empty() {
             let _ = self.consumer.pause(&KafkaSource::list(&held));
         }
@@ -218,21 +268,23 @@ impl KafkaSource {
             index <= from || !revoked.iter().any(gone)
         });
         self.paused.retain(|name| !revoked.contains(name));
+        let stood = revoked.iter().filter(|name| self.stops.forget(name)).count();
+        if stood > 0 {
+            self.status.set_stopped(self.stops.all());
+        }
     }
 }
 
 impl Source for KafkaSource {
     fn poll(&mut self, limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError> {
-        if let Err(error) = self.membership.keep(&self.consumer, Instant::now())? {
+        let now = Instant::now();
+        if let Err(error) = self.membership.keep(&self.consumer, now)? {
             self.complain(error)?;
         }
         if std::mem::take(&mut self.idle) {
-            let held = self.consumer.context().faulty();
-            let go_on: Vec<_> = self.consumer.context().assigned();
-            let go_on: Vec<_> =
-                go_on.into_iter().filter(|name| !self.paused.contains(name) && !held.contains(name)).collect();
-            self.consumer.resume(&KafkaSource::list(&go_on)).map_err(failed)?;
+            self.consumer.resume(&KafkaSource::list(&self.reading())).map_err(failed)?;
         }
+        self.look_after(now)?;
         let (from, mut bytes, mut wait) = (out.len(), 0, limits.wait);
         while out.len() - from < limits.max_records && bytes < limits.max_bytes {
             match self.take(wait, out)? {
@@ -242,6 +294,7 @@ impl Source for KafkaSource {
             wait = Duration::ZERO;
         }
         self.fence(from, out);
+        self.repair(from, out)?;
         self.commit();
         Ok(if out.len() > from { Polled::Records } else { Polled::Idle })
     }
@@ -260,6 +313,7 @@ impl Source for KafkaSource {
             self.seek(&name, record.offset)?;
         }
         self.fence(0, &mut Vec::new());
+        self.repair(0, &mut Vec::new())?;
         self.commit();
         Ok(())
     }
@@ -276,6 +330,10 @@ impl Source for KafkaSource {
 
     fn resume(&mut self, partition: &TopicPartition, from: i64) -> Result<(), SourceError> {
         self.paused.retain(|name| name != partition);
+        self.consumer.context().accept(partition);
+        if self.stops.forget(partition) {
+            self.status.set_stopped(self.stops.all());
+        }
         self.seek(partition, from)?;
         let _ = self.consumer.resume(&KafkaSource::list(std::slice::from_ref(partition)));
         Ok(())
@@ -290,10 +348,125 @@ impl Source for KafkaSource {
     }
 }
 
+/// What keeps partitions moving.
 impl KafkaSource {
+    /// Assigned partitions of which records come.
+    fn reading(&self) -> Vec<TopicPartition> {
+        let faulty = self.consumer.context().faulty();
+        let stands = |name: &TopicPartition| {
+            self.paused.contains(name) || self.stops.all().contains_key(name) || faulty.contains(name)
+        };
+        self.consumer.context().assigned().into_iter().filter(|name| !stands(name)).collect()
+    }
+
+    /// Where these partitions are read next, as far as the client knows: not before the first record after a seek.
+    fn positions(&self, names: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
+        let told = self.consumer.position().map_err(failed)?;
+        let entries = told.elements();
+        let known = entries.iter().filter_map(|entry| match entry.offset() {
+            Offset::Offset(offset) => Some((TopicPartition::new(entry.topic(), entry.partition()), offset)),
+            _ => None,
+        });
+        Ok(known.filter(|(name, _)| names.contains(name)).collect())
+    }
+
+    /// Before a poll: whatever was polled before is handed over, or its partition is paused.
+    fn look_after(&mut self, now: Instant) -> Result<(), SourceError> {
+        self.watch.polled(now);
+        if let Some((handed_over, read_to)) =
+            self.noted.take_if(|(handed_over, _)| self.progress.is_settled(*handed_over))
+        {
+            tracing::trace!(handed_over, "positions are committed");
+            self.status.set_read_to(read_to);
+        }
+        if now < self.note_at {
+            return Ok(());
+        }
+        self.note_at = now + NOTE_EVERY;
+        let names = self.reading();
+        let known = self.positions(&names)?;
+        let next =
+            |name: &TopicPartition| known.get(name).copied().or_else(|| self.progress.next_offset(name)).unwrap_or(0);
+        self.watch.moved(&names.iter().map(|name| (name.clone(), next(name))).collect(), now);
+        self.watch.ask(&self.consumer, now);
+        self.status.set_stalled(self.watch.stalled(now));
+        if self.watch.renew(now) {
+            self.trouble = Some(Trouble::Renew);
+        }
+        if self.noted.is_none() {
+            self.noted = Some((self.progress.handed_over(), known));
+        }
+        if let Some((name, offset)) = self.stops.retry(now).map_err(failed)? {
+            self.resume(&name, offset)?;
+        }
+        self.status.set_stopped(self.stops.all());
+        Ok(())
+    }
+
+    /// After a poll: does what errors asked for, and drops records of logs that are not the known ones.
+    fn repair(&mut self, from: usize, out: &mut Vec<Record>) -> Result<(), SourceError> {
+        let made_again = self.consumer.context().hold_made_again(&self.consumer);
+        if !made_again.is_empty() {
+            let mut index = 0;
+            out.retain(|record| {
+                index += 1;
+                index <= from || !made_again.contains(&record.topic)
+            });
+            // What librdkafka knew of the old topic (its leader's epoch above all) would stop the new one.
+            return self.renew();
+        }
+        match self.trouble.take() {
+            None => Ok(()),
+            Some(Trouble::Examine) => self.examine(),
+            Some(Trouble::Renew) if Instant::now() < self.renew_at => {
+                self.trouble = Some(Trouble::Renew);
+                Ok(())
+            }
+            Some(Trouble::Renew) => self.renew(),
+        }
+    }
+
+    /// After an error: stops the partitions whose next record cannot be read, and reads the others on behind the last
+    /// record that was taken. librdkafka may have passed over something.
+    fn examine(&mut self) -> Result<(), SourceError> {
+        let names = self.reading();
+        let known = self.positions(&names)?;
+        let begin = |name: &TopicPartition| {
+            let next = known.get(name).copied().or_else(|| self.progress.next_offset(name));
+            (name.clone(), next.map_or(Offset::Beginning, Offset::Offset))
+        };
+        let next: Vec<_> = names.iter().map(begin).collect();
+        let stopped = self.stops.examine(&next, Instant::now()).map_err(failed)?;
+        for name in &stopped {
+            let _ = self.consumer.pause(&KafkaSource::list(std::slice::from_ref(name)));
+        }
+        self.status.set_stopped(self.stops.all());
+        for (name, offset) in next.iter().filter(|(name, _)| !stopped.contains(name)) {
+            self.seek_to(name, *offset)?;
+        }
+        Ok(())
+    }
+
+    /// Begins again with another client; each partition is judged anew.
+    fn renew(&mut self) -> Result<(), SourceError> {
+        tracing::warn!("Kafka: the client is begun again");
+        let now = Instant::now();
+        (self.renew_at, self.trouble, self.noted) = (now + RENEW_EVERY, None, None);
+        let context = self.consumer.context().successor();
+        // The one before leaves when it is dropped, and commits.
+        self.consumer = self.settings.consumer().create_with_context(context).map_err(failed)?;
+        self.membership = Membership::new(&self.settings, &self.topics, now);
+        Ok(())
+    }
+
     fn seek(&mut self, partition: &TopicPartition, from: i64) -> Result<(), SourceError> {
+        self.noted = None;
+        self.seek_to(partition, Offset::Offset(from))
+    }
+
+    fn seek_to(&self, partition: &TopicPartition, from: Offset) -> Result<(), SourceError> {
         let TopicPartition { topic, partition: number } = partition;
-        match self.consumer.seek(topic, *number, Offset::Offset(from), SEEK_TIMEOUT) {
+        match self.consumer.seek(topic, *number, from, SEEK_TIMEOUT) {
             Ok(()) => Ok(()),
             // Not assigned at the moment: when it is, the store says where to begin.
             Err(KafkaError::Seek(_)) if !self.consumer.context().assigned().contains(partition) => Ok(()),

@@ -9,15 +9,21 @@ use rdkafka::statistics::Window;
 
 use crate::event::TopicPartition;
 
+use super::stops::Stop;
+
 /// Brokers that have figures of their own; of a larger cluster those with the smallest ids.
 pub const BROKERS_MAX: usize = 32;
 
 /// What is known of an assigned partition's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watermarks {
-    /// The first offset and the one after the last; −1 or less where it is not known.
+    /// The first offset and the one after the last that may be read (an open transaction's records may not); −1 or less
+    /// where it is not known.
     pub low: i64,
     pub high: i64,
+    /// Up to here nothing is unread: behind the last record there may be offsets that no consumer is given (the marker
+    /// at the end of a transaction, the records of one that was aborted). −1 where it is not known.
+    pub read_to: i64,
     /// When everything had been read, last, epoch milliseconds: what is unread came after it.
     pub caught_up_ms: Option<i64>,
 }
@@ -26,14 +32,14 @@ impl Watermarks {
     /// Records that were not read yet, and how old the oldest of them may be, milliseconds; `next` is the offset that
     /// is read next, `arrival_ms` the arrival of the record before it.
     pub fn lag(&self, next: i64, arrival_ms: i64, now_ms: i64) -> (i64, i64) {
-        let behind = (self.high - next).max(0);
+        let behind = (self.high - next.max(self.read_to)).max(0);
         let since_ms = self.caught_up_ms.map_or(arrival_ms, |caught_up_ms| caught_up_ms.max(arrival_ms));
         (behind, if behind > 0 { (now_ms - since_ms).max(0) } else { 0 })
     }
 
     /// Records between what retention deletes next and what is read next: none left, and the next are lost.
     pub fn headroom(&self, next: i64) -> i64 {
-        next - self.low.max(0)
+        next.max(self.read_to) - self.low.max(0)
     }
 }
 
@@ -111,6 +117,9 @@ pub(super) fn figures(statistics: &Statistics) -> Figures {
 #[derive(Debug, Default)]
 struct Told {
     watermarks: BTreeMap<TopicPartition, Watermarks>,
+    read_to: BTreeMap<TopicPartition, i64>,
+    stopped: BTreeMap<TopicPartition, Stop>,
+    stalled: BTreeMap<TopicPartition, String>,
     assignment: Assignment,
     figures: Figures,
 }
@@ -132,11 +141,39 @@ impl KafkaStatus {
         let known = std::mem::take(&mut told.watermarks);
         for (name, (low, high), next) in seen {
             let before = known.get(&name).and_then(|marks| marks.caught_up_ms);
-            let caught_up = high >= 0 && next.unwrap_or(0) >= high;
+            let read_to = told.read_to.get(&name).copied().unwrap_or(-1);
+            let caught_up = high >= 0 && next.unwrap_or(0).max(read_to) >= high;
             let caught_up_ms = if caught_up { Some(now_ms) } else { before };
-            told.watermarks.insert(name, Watermarks { low, high, caught_up_ms });
+            told.watermarks.insert(name, Watermarks { low, high, read_to, caught_up_ms });
         }
         (told.assignment, told.figures) = (assignment, figures);
+    }
+
+    /// Up to where nothing is unread, of the partitions where that is known.
+    pub(super) fn set_read_to(&self, read_to: BTreeMap<TopicPartition, i64>) {
+        let mut told = self.told.lock();
+        for (name, marks) in &mut told.watermarks {
+            marks.read_to = read_to.get(name).copied().unwrap_or(-1);
+        }
+        told.read_to = read_to;
+    }
+
+    pub(super) fn set_stopped(&self, stopped: &BTreeMap<TopicPartition, Stop>) {
+        self.told.lock().stopped.clone_from(stopped);
+    }
+
+    pub(super) fn set_stalled(&self, stalled: BTreeMap<TopicPartition, String>) {
+        self.told.lock().stalled = stalled;
+    }
+
+    /// Partitions that an error of the consumer stopped.
+    pub fn stopped(&self) -> BTreeMap<TopicPartition, Stop> {
+        self.told.lock().stopped.clone()
+    }
+
+    /// Partitions that have unread records and bring none, with what is known of them in words for a person.
+    pub fn stalled(&self) -> BTreeMap<TopicPartition, String> {
+        self.told.lock().stalled.clone()
     }
 
     /// Of every assigned partition.
@@ -183,8 +220,29 @@ mod tests {
         tell(10, Some(10), 3_701_000);
         assert_eq!(tell(11, Some(10), 3_702_000).lag(10, 90_000, 3_702_000), (1, 1_000));
         // Not known yet.
-        let none = Watermarks { low: -1001, high: -1001, caught_up_ms: None };
+        let none = Watermarks { low: -1001, high: -1001, read_to: -1, caught_up_ms: None };
         assert_eq!((none.lag(5, 0, 9), none.headroom(5)), ((0, 0), 5));
+    }
+
+    #[test]
+    fn offsets_that_no_consumer_is_given_are_not_unread() {
+        let status = KafkaStatus::default();
+        let name = TopicPartition::new("cdc.posts", 0);
+        let tell = |high, next, now_ms| {
+            let seen = vec![(name.clone(), (0, high), next)];
+            status.told(seen, Assignment::default(), Figures::default(), now_ms);
+        };
+        let lag = |next, now_ms| status.watermarks()[&name].lag(next, 1_000, now_ms);
+        tell(11, Some(10), 100_000);
+        assert_eq!(lag(10, 100_000), (1, 99_000), "the marker at offset 10 is not known to be one");
+        status.set_read_to(BTreeMap::from([(name.clone(), 11)]));
+        assert_eq!(lag(10, 200_000), (0, 0));
+        tell(11, Some(10), 300_000);
+        tell(13, Some(10), 301_000);
+        assert_eq!(lag(10, 301_500), (2, 1_500), "what is unread came after the last look");
+        // A seek: it is not known any more.
+        status.set_read_to(BTreeMap::new());
+        assert_eq!(lag(4, 301_500).0, 9);
     }
 
     #[test]

@@ -14,6 +14,10 @@ use super::group::{self, Owner};
 const EVENTS_PARTITIONS: i32 = 6;
 /// A topic that forgets faster than this leaves no time to repair anything.
 const RETENTION_MIN_MS: i64 = 24 * 3_600_000;
+/// A producer's clock may be so far ahead: Kafka's own bound since 4.0 (KIP-1030).
+const AHEAD_MAX_MS: i64 = 3_600_000;
+/// A bound under this refuses producers whose clocks merely differ, or whose record waited for a broker.
+const TIMESTAMP_BOUND_MIN_MS: i64 = 5 * 60_000;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Something that is wrong with a topic, and the way out.
@@ -94,6 +98,7 @@ pub async fn findings(
         found.push(finding("topic-missing", format!("there is no topic {events}"), remedy));
         return Ok(found);
     }
+    let codecs = codecs()?;
     let admin: AdminClient<DefaultClientContext> = settings.client().create()?;
     let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
     let mut names: Vec<&str> = tables.iter().map(String::as_str).filter(|name| exists(name)).collect();
@@ -106,6 +111,8 @@ pub async fn findings(
         let retention_ms = value("retention.ms").parse().unwrap_or(-1);
         let horizon_ms = (*name == events).then_some(dedup_horizon_ms);
         found.extend(policies(name, &value("cleanup.policy"), retention_ms, horizon_ms));
+        found.extend(timestamps(name, *name == events, &value));
+        found.extend(unreadable(name, &value("compression.type"), &codecs));
     }
     for topic in metadata.topics().iter().filter(|topic| names.contains(&topic.name())) {
         let copies = topic.partitions().iter().map(|one| one.replicas().len()).min().unwrap_or(0);
@@ -141,6 +148,55 @@ fn policies(name: &str, policy: &str, retention_ms: i64, horizon_ms: Option<i64>
     found
 }
 
+/// Whose clock a record's timestamp is. `value` is the topic's configuration; `events` tells that client events are in it,
+/// whose timestamps are their arrival.
+fn timestamps(name: &str, events: bool, value: &impl Fn(&str) -> String) -> Vec<TopicFinding> {
+    if value("message.timestamp.type") == "LogAppendTime" {
+        return Vec::new();
+    }
+    // Brokers before 3.6 have one bound for both directions; those before 4.0 set neither.
+    let bound = |key: &str| value(key).parse().or_else(|_| value("message.timestamp.difference.max.ms").parse());
+    let [before_ms, after_ms] = ["before", "after"].map(|side| {
+        let bound = bound(&format!("message.timestamp.{side}.max.ms"));
+        bound.unwrap_or(i64::MAX)
+    });
+    let mut found = Vec::new();
+    if events && after_ms > AHEAD_MAX_MS {
+        let detail = format!(
+            "{name}: message.timestamp.type is CreateTime and message.timestamp.after.max.ms {after_ms}: a producer \
+             whose clock is ahead dates its events into the future; nova takes them as of now, and retention keeps them"
+        );
+        let remedy = format!(
+            "set message.timestamp.type=LogAppendTime on {name}, or message.timestamp.after.max.ms={AHEAD_MAX_MS}"
+        );
+        found.push(finding("timestamps-open", detail, remedy));
+    }
+    for (side, bound_ms) in [("before", before_ms), ("after", after_ms)] {
+        if bound_ms < TIMESTAMP_BOUND_MIN_MS {
+            let key = format!("message.timestamp.{side}.max.ms");
+            let detail =
+                format!("{name}: {key} is {bound_ms}: the broker refuses records of a clock that differs more");
+            let remedy = format!("set {key}={AHEAD_MAX_MS} or message.timestamp.type=LogAppendTime on {name}");
+            found.push(finding("timestamps-tight", detail, remedy));
+        }
+    }
+    found
+}
+
+/// The codecs that this build reads.
+fn codecs() -> Result<String, KafkaError> {
+    rdkafka::ClientConfig::new().create_native_config()?.get("builtin.features")
+}
+
+/// A codec that the broker uses for the topic and this build does not know.
+fn unreadable(name: &str, compression: &str, codecs: &str) -> Option<TopicFinding> {
+    let known = matches!(compression, "" | "producer" | "uncompressed" | "none");
+    let known = known || codecs.split(',').any(|codec| codec == compression);
+    let detail = format!("{name}: compression.type is {compression}, which this build of nova cannot read");
+    let remedy = format!("set compression.type=lz4 on {name}, or build nova with its default features of librdkafka");
+    (!known).then(|| finding("codec-missing", detail, remedy))
+}
+
 /// One copy where there could be more.
 fn unreplicated(name: &str, copies: usize, brokers: usize) -> Option<TopicFinding> {
     let detail =
@@ -171,5 +227,31 @@ mod tests {
         assert!(text.detail.contains("dedup.horizon_hours") && text.remedy.contains("172800000"), "{text:?}");
         assert_eq!([unreplicated("t", 1, 1), unreplicated("t", 3, 3)], [None, None]);
         assert_eq!(unreplicated("t", 1, 3).unwrap().code, "unreplicated");
+    }
+    #[test]
+    fn a_topic_that_takes_any_clock_or_hardly_one_is_found() {
+        let codes = |events: bool, set: &[(&str, &str)]| -> Vec<_> {
+            let value = |key: &str| set.iter().find(|(name, _)| *name == key).map_or("", |(_, value)| value).to_owned();
+            timestamps("t", events, &value).iter().map(|found| found.code).collect()
+        };
+        let (after, before) = ("message.timestamp.after.max.ms", "message.timestamp.before.max.ms");
+        let unbounded = "9223372036854775807";
+        // Kafka 4's defaults, and those before.
+        assert_eq!(codes(true, &[(after, "3600000"), (before, unbounded)]), Vec::<&str>::new());
+        assert_eq!(codes(true, &[(after, unbounded), (before, unbounded)]), ["timestamps-open"]);
+        assert_eq!(codes(true, &[("message.timestamp.difference.max.ms", unbounded)]), ["timestamps-open"]);
+        assert_eq!(codes(true, &[]), ["timestamps-open"]);
+        assert_eq!(codes(false, &[(after, unbounded), (before, unbounded)]), Vec::<&str>::new());
+        assert_eq!(codes(false, &[(after, "1000"), (before, "0")]), ["timestamps-tight", "timestamps-tight"]);
+        assert_eq!(codes(true, &[("message.timestamp.type", "LogAppendTime"), (after, "0")]), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn every_codec_of_kafka_is_in_this_build() {
+        let codecs = codecs().unwrap();
+        for codec in ["gzip", "snappy", "lz4", "zstd", "producer", "uncompressed", ""] {
+            assert_eq!(unreadable("t", codec, &codecs), None, "{codec} is not in {codecs}");
+        }
+        assert_eq!(unreadable("t", "zstd", "gzip,lz4,snappy").unwrap().code, "codec-missing");
     }
 }

@@ -1,8 +1,10 @@
 //! The Kafka source against librdkafka's broker in this process: positions, rebalances, and logs that are not the same.
 
+mod corners;
 mod group;
 mod partitions;
 mod real;
+mod stops;
 mod waits;
 
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 use nova::app::{self, Running, Setup};
 use nova::event::{Record, TopicPartition};
 use nova::pipeline::progress::{PartitionStatus, Shared};
+use nova::pipeline::writer::{Command, Message};
 use nova::source::Progress as _;
 use nova::source::kafka::{KafkaSettings, KafkaSource, KafkaStatus, ProduceError, Producer};
 use nova_storage::testing::Recorder;
@@ -51,7 +54,20 @@ fn produce(brokers: &str, from: usize, count: usize) {
 
 /// Produces records to their topics and partitions; the broker gives the offsets.
 fn put(brokers: &str, records: &[Record]) {
-    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    put_with(brokers, records, &[]);
+}
+
+/// The same by a producer with these settings.
+fn put_with(brokers: &str, records: &[Record], settings: &[(&str, &str)]) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers);
+    settings.iter().for_each(|(name, value)| drop(config.set(*name, *value)));
+    let producer: BaseProducer = config.create().unwrap();
+    send(&producer, records);
+    producer.flush(PATIENCE).unwrap();
+}
+
+fn send(producer: &BaseProducer, records: &[Record]) {
     for record in records {
         let message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&record.topic).partition(record.partition);
         let mut message = message.payload(record.value.as_ref().unwrap()).timestamp(record.timestamp_ms);
@@ -59,7 +75,6 @@ fn put(brokers: &str, records: &[Record]) {
         producer.send(message).map_err(|(error, _)| error).unwrap();
         producer.poll(Duration::ZERO);
     }
-    producer.flush(PATIENCE).unwrap();
 }
 
 fn start(backend: &Recorder, brokers: &str) -> (Running, Arc<Shared>, Arc<KafkaStatus>) {
@@ -95,6 +110,15 @@ fn until(what: &str, mut done: impl FnMut() -> bool) {
 
 fn consumed(shared: &Shared) -> u64 {
     shared.partitions().iter().map(|status| status.row.consumed).sum()
+}
+
+/// Goes on at an offset, as `nova cdc seek` does.
+fn seek(running: &Running, partition: TopicPartition, next: i64) {
+    let (told, answer) = crossbeam_channel::bounded(1);
+    let reply = Box::new(move |result| told.send(result).unwrap());
+    let command = Command::Seek { partition, next, actor: "test".to_owned(), reply };
+    running.inbox.send(Message::Command(command)).unwrap();
+    answer.recv().unwrap().unwrap();
 }
 
 fn committed(brokers: &str) -> Vec<(i32, i64)> {

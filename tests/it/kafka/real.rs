@@ -9,9 +9,9 @@ use nova::source::kafka::Owner;
 use super::*;
 
 /// A topic of its own, and what is needed to torture it.
-struct Real {
-    settings: KafkaSettings,
-    topic: String,
+pub(super) struct Real {
+    pub settings: KafkaSettings,
+    pub topic: String,
     admin: AdminClient<DefaultClientContext>,
     options: AdminOptions,
     runtime: tokio::runtime::Runtime,
@@ -19,7 +19,12 @@ struct Real {
 
 impl Real {
     /// `last` is the last part of the topic's name, which says what it holds.
-    fn topic(last: &str, partitions: i32) -> Option<Real> {
+    pub fn topic(last: &str, partitions: i32) -> Option<Real> {
+        Real::topic_with(last, partitions, &[])
+    }
+
+    /// The same with settings of the topic.
+    pub fn topic_with(last: &str, partitions: i32, config: &[(&str, &str)]) -> Option<Real> {
         let Ok(brokers) = std::env::var("NOVA_TEST_KAFKA") else {
             eprintln!("skipped: NOVA_TEST_KAFKA is not set");
             return None;
@@ -31,18 +36,27 @@ impl Real {
         let admin = ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let real = Real { settings, topic, admin, options, runtime };
-        real.create(partitions);
+        let new = NewTopic::new(&real.topic, partitions, TopicReplication::Fixed(1));
+        real.make(config.iter().fold(new, |new, (name, value)| new.set(name, value)));
         Some(real)
     }
 
-    fn create(&self, partitions: i32) {
-        self.create_other(&self.topic, partitions);
+    fn create_other(&self, topic: &str, partitions: i32) {
+        self.make(NewTopic::new(topic, partitions, TopicReplication::Fixed(1)));
     }
 
-    fn create_other(&self, topic: &str, partitions: i32) {
-        let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    fn make(&self, new: NewTopic<'_>) {
         let made = self.runtime.block_on(self.admin.create_topics(&[new], &self.options)).unwrap();
         assert!(made[0].is_ok(), "{made:?}");
+    }
+
+    /// Deletes the topic and makes it again as soon as the broker lets it.
+    pub fn make_again(&self, partitions: i32) {
+        self.runtime.block_on(self.admin.delete_topics(&[&self.topic], &self.options)).unwrap();
+        until("the topic to be made again", || {
+            let new = NewTopic::new(&self.topic, partitions, TopicReplication::Fixed(1));
+            self.runtime.block_on(self.admin.create_topics(&[new], &self.options)).unwrap()[0].is_ok()
+        });
     }
 
     fn grow(&self, partitions: usize) {
@@ -51,13 +65,17 @@ impl Real {
         assert!(grown[0].is_ok(), "{grown:?}");
     }
 
-    fn put(&self, records: impl IntoIterator<Item = Record>) {
+    /// The records in this topic.
+    pub fn moved(&self, records: impl IntoIterator<Item = Record>) -> Vec<Record> {
         let topic: Arc<str> = self.topic.as_str().into();
-        let moved = |record| Record { topic: Arc::clone(&topic), ..record };
-        put(&self.settings.brokers, &records.into_iter().map(moved).collect::<Vec<_>>());
+        records.into_iter().map(|record| Record { topic: Arc::clone(&topic), ..record }).collect()
     }
 
-    fn follow(&self, backend: &Recorder, settings: &KafkaSettings) -> (Running, Arc<Shared>, Arc<KafkaStatus>) {
+    pub fn put(&self, records: impl IntoIterator<Item = Record>) {
+        put(&self.settings.brokers, &self.moved(records));
+    }
+
+    pub fn follow(&self, backend: &Recorder, settings: &KafkaSettings) -> (Running, Arc<Shared>, Arc<KafkaStatus>) {
         let setup = support::setup("events");
         let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
         follow(setup, opened, settings, &self.topic)
@@ -70,12 +88,12 @@ impl Drop for Real {
     }
 }
 
-fn stop(running: Running, shared: &Shared) {
+pub(super) fn stop(running: Running, shared: &Shared) {
     shared.stop();
     running.finish(|_| {}).unwrap();
 }
 
-fn held(shared: &Shared) -> Option<Arc<str>> {
+pub(super) fn held(shared: &Shared) -> Option<Arc<str>> {
     shared.partitions().into_iter().find_map(|status| status.hold)
 }
 

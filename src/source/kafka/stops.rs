@@ -1,0 +1,217 @@
+//! Partitions that an error of the consumer stopped.
+//!
+//! librdkafka's errors name no partition, and after some of them it goes on behind the batch that it could not read. So
+//! an error is followed by a look at each partition with a client of its own: whose next record cannot be read stands
+//! where it is, says why, and is tried again until it can be read, or a person says where to go on.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::{Offset, TopicPartitionList};
+
+use crate::event::TopicPartition;
+
+use super::KafkaSettings;
+
+/// How long a look may take: a fetch, and most often the client's connections.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often one of the partitions that stand is looked at again.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a partition stands, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    pub offset: i64,
+    pub cause: Code,
+}
+
+impl Stop {
+    /// The name of the cause in metrics.
+    pub fn code(&self) -> String {
+        format!("{:?}", self.cause)
+    }
+
+    fn way_out(&self) -> &'static str {
+        match self.cause {
+            Code::BadMessage | Code::InvalidMessage | Code::BadCompression | Code::NotImplemented => {
+                "the batch there is damaged, or of a form that this build does not know: repair it from another \
+                 replica; to go on behind it, losing its records"
+            }
+            Code::TopicAuthorizationFailed => "allow kafka.sasl_username to read the topic; to go on elsewhere",
+            Code::MessageSizeTooLarge | Code::InvalidMessageSize => {
+                "the batch there is larger than 1 GB: to go on behind it, losing its records"
+            }
+            _ => "look at the broker's log; it is tried again every few seconds. To go on elsewhere",
+        }
+    }
+
+    /// In words for a person.
+    pub fn reason(&self, name: &TopicPartition) -> String {
+        let Stop { offset, cause } = self;
+        let (way_out, topic, partition) = (self.way_out(), &name.topic, name.partition);
+        format!("{name}: stands at offset {offset}: {cause}: {way_out}: nova cdc seek {topic} {partition} OFFSET")
+    }
+}
+
+/// Whether an error may be about the records of a partition. The others are about the group or a connection, and
+/// librdkafka repairs what they say.
+pub(super) fn may_stop(code: Code) -> bool {
+    let others = [
+        Code::AllBrokersDown,
+        Code::Authentication,
+        Code::BrokerNotAvailable,
+        Code::BrokerTransportFailure,
+        Code::CoordinatorLoadInProgress,
+        Code::CoordinatorNotAvailable,
+        Code::GroupAuthorizationFailed,
+        Code::IllegalGeneration,
+        Code::LeaderNotAvailable,
+        Code::NetworkException,
+        Code::NotCoordinator,
+        Code::NotLeaderForPartition,
+        Code::OperationTimedOut,
+        Code::PollExceeded,
+        Code::RebalanceInProgress,
+        Code::RequestTimedOut,
+        Code::Resolve,
+        Code::SSL,
+        Code::UnknownGroup,
+        Code::UnknownMemberId,
+        Code::UnknownPartition,
+        Code::UnknownTopic,
+        Code::UnknownTopicOrPartition,
+        Code::WaitingForCoordinator,
+    ];
+    !others.contains(&code)
+}
+
+/// See the module.
+pub(super) struct Stops {
+    settings: KafkaSettings,
+    stopped: BTreeMap<TopicPartition, Stop>,
+    /// There while something stands.
+    client: Option<BaseConsumer>,
+    retry_at: Instant,
+    /// The partition that was looked at last.
+    last: Option<TopicPartition>,
+}
+
+impl Stops {
+    pub fn new(settings: &KafkaSettings, now: Instant) -> Stops {
+        Stops { settings: settings.clone(), stopped: BTreeMap::new(), client: None, retry_at: now, last: None }
+    }
+
+    pub fn all(&self) -> &BTreeMap<TopicPartition, Stop> {
+        &self.stopped
+    }
+
+    /// A person said where to go on, or the partition is another member's.
+    pub fn forget(&mut self, name: &TopicPartition) -> bool {
+        let forgotten = self.stopped.remove(name).is_some();
+        if self.stopped.is_empty() {
+            self.client = None;
+        }
+        forgotten
+    }
+
+    /// Looks at partitions by where each of them is read next; those that cannot be read are stopped, and returned.
+    pub fn examine(
+        &mut self,
+        next: &[(TopicPartition, Offset)],
+        now: Instant,
+    ) -> Result<Vec<TopicPartition>, KafkaError> {
+        self.retry_at = now + RETRY_EVERY;
+        let mut found = Vec::new();
+        for (name, offset) in next {
+            if let Err(cause) = self.look(name, *offset)? {
+                let stop = Stop { offset: offset.to_raw().unwrap_or(-1).max(0), cause };
+                tracing::error!(partition = %name, "stopped: {}", stop.reason(name));
+                self.stopped.insert(name.clone(), stop);
+                found.push(name.clone());
+            }
+        }
+        if self.stopped.is_empty() {
+            self.client = None;
+        }
+        Ok(found)
+    }
+
+    /// Now and then looks at one of the partitions that stand; it is returned, with its offset, when it can be read.
+    pub fn retry(&mut self, now: Instant) -> Result<Option<(TopicPartition, i64)>, KafkaError> {
+        if self.stopped.is_empty() || now < self.retry_at {
+            return Ok(None);
+        }
+        self.retry_at = now + RETRY_EVERY;
+        let after = self.last.as_ref();
+        let turn = self.stopped.iter().find(|(name, _)| after.is_none_or(|last| *name > last));
+        let Some((name, stop)) = turn.or(self.stopped.iter().next()) else { return Ok(None) };
+        let (name, offset) = (name.clone(), stop.offset);
+        let looked = self.look(&name, Offset::Offset(offset))?;
+        self.last = Some(name.clone());
+        match looked {
+            Ok(true) => {
+                self.forget(&name);
+                tracing::info!(partition = %name, offset, "the partition can be read again");
+                Ok(Some((name, offset)))
+            }
+            Ok(false) => Ok(None),
+            Err(cause) => {
+                self.stopped.insert(name, Stop { offset, cause });
+                Ok(None)
+            }
+        }
+    }
+
+    /// Reads one record: whether that was possible, or there was none; false where nobody answered; or the error.
+    fn look(&mut self, name: &TopicPartition, offset: Offset) -> Result<Result<bool, Code>, KafkaError> {
+        let client = match self.client.take() {
+            Some(client) => client,
+            None => client(&self.settings)?,
+        };
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(&name.topic, name.partition, offset)?;
+        client.assign(&list)?;
+        let begun = Instant::now();
+        let mut looked = Ok(false);
+        while let Some(left) = LOOK_TIMEOUT.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
+            looked = match client.poll(left) {
+                None => continue,
+                Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => Ok(true),
+                Some(Err(KafkaError::MessageConsumption(Code::AutoOffsetReset | Code::LogTruncation))) => Ok(false),
+                Some(Err(KafkaError::MessageConsumption(code))) if may_stop(code) => Err(code),
+                Some(Err(_)) => continue,
+            };
+            break;
+        }
+        self.client = Some(client);
+        Ok(looked)
+    }
+}
+
+/// A consumer that joins no group, commits nothing, and says when there is nothing to read.
+fn client(settings: &KafkaSettings) -> Result<BaseConsumer, KafkaError> {
+    let mut config = settings.client();
+    config.set("group.id", &settings.group_id).set("enable.auto.commit", "false");
+    config.set("auto.offset.reset", "error").set("enable.partition.eof", "true").set("check.crcs", "true");
+    config.set("fetch.wait.max.ms", "100").set("queued.min.messages", "1");
+    config.create()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_names_topic_partition_offset_cause_and_way_out() {
+        let name = TopicPartition::new("cdc.posts", 2);
+        let causes = [Code::BadMessage, Code::TopicAuthorizationFailed, Code::MessageSizeTooLarge, Code::Unknown];
+        for cause in causes {
+            let reason = Stop { offset: 41, cause }.reason(&name);
+            for part in [&name.to_string(), "offset 41", &cause.to_string(), "nova cdc seek cdc.posts 2 OFFSET"] {
+                assert!(reason.contains(part), "{part} is not in {reason}");
+            }
+        }
+    }
+}
