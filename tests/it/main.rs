@@ -9,6 +9,7 @@ mod pipeline;
 mod serving;
 mod sim;
 mod stack;
+mod stores;
 mod support;
 mod tls;
 mod warehouse;

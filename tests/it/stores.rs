@@ -1,0 +1,193 @@
+//! Stores that earlier versions made: each opens, answers as it did, delivers what waits under the columns that it was
+//! written with, and goes on. `tests/fixtures/stores/README.md` says how they were made; they are never made again.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nova::app::{self, Drain, Setup};
+use nova::clock::Clock;
+use nova::decode::{NoSchemas, Topics};
+use nova::event::{Outcome, Record, Table};
+use nova::pipeline::progress::PartitionStatus;
+use nova::pipeline::writer::{Command, Message};
+use nova::pipeline::{TruncatePolicy, dead};
+use nova::source::capture::CaptureSource;
+use nova::source::{PollLimits, Polled, Source as _};
+use nova::warehouse::clickhouse::ClickHouseSettings;
+use nova::warehouse::sender::Pace;
+use serde_json::Value;
+
+use crate::support::clickhouse::{Fake, parameter};
+use crate::support::{Listed, dump};
+
+const NOW_MS: i64 = 1_795_500_000_000;
+
+fn path(version: &str, name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/stores").join(version).join(name)
+}
+
+fn text(version: &str, name: &str) -> String {
+    std::fs::read_to_string(path(version, name)).unwrap()
+}
+
+fn records(version: &str, name: &str) -> Vec<Record> {
+    let mut source = CaptureSource::new(vec![path(version, name)]).unwrap();
+    let mut records = Vec::new();
+    while source.poll(&PollLimits::default(), &mut records).unwrap() != Polled::End {}
+    records
+}
+
+/// The store in a directory of its own.
+fn unpack(version: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let packed = std::fs::File::open(path(version, "nova.redb.gz")).unwrap();
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(packed).read_to_end(&mut bytes).unwrap();
+    std::fs::write(app::store_path(dir.path()), bytes).unwrap();
+    dir
+}
+
+fn setup(dir: &Path, url: &str) -> Setup {
+    let mut setup = Setup::new(dir, Topics { last_part: true, ..Topics::default() }, Arc::new(NoSchemas));
+    setup.clock = Clock::manual(NOW_MS);
+    setup.clickhouse = Some(ClickHouseSettings {
+        url: url.to_owned(),
+        database: "nova".to_owned(),
+        user: None,
+        password: None,
+        ca_file: None,
+        layout: Default::default(),
+        timeout: Duration::from_secs(20),
+    });
+    setup.pace = Pace { backoff_first_ms: 1, backoff_last_ms: 20, stall_ms: 20, ..Pace::default() };
+    setup.drain = Drain { idle: Duration::from_secs(60), most: Duration::from_secs(120) };
+    setup
+}
+
+fn run(setup: &Setup, records: Vec<Record>) -> Vec<PartitionStatus> {
+    let opened = app::open(setup).unwrap();
+    opened.start(Box::new(Listed::new(records, 7)), setup).unwrap().finish(|_| {}).unwrap()
+}
+
+/// Every stored row in the order of its arrival, by table: its columns by the names that its insert gave.
+fn delivered(fake: &Fake, types: &BTreeMap<String, String>) -> BTreeMap<String, Vec<String>> {
+    let inner = fake.inner.lock();
+    let mut tables = BTreeMap::<String, Vec<String>>::new();
+    for stored in &inner.stored {
+        let of = |target: &&String| parameter(target, "insert_deduplication_token") == stored.token;
+        let query = parameter(inner.targets.iter().find(of).unwrap(), "query");
+        let columns: Vec<_> = query.split(['(', ')']).nth(1).unwrap().split(", ").collect();
+        let body = stored.rows.concat();
+        let mut rest = body.as_slice();
+        while !rest.is_empty() {
+            let cell = |name: &&str| format!("{name}={}", cell(&types[&format!("{}.{name}", stored.table)], &mut rest));
+            let line = columns.iter().map(cell).collect::<Vec<_>>().join(" ");
+            tables.entry(stored.table.clone()).or_default().push(line);
+        }
+    }
+    tables
+}
+
+/// One value of RowBinary as text, by the type that `system.columns` prints.
+fn cell(kind: &str, rest: &mut &[u8]) -> String {
+    let mut take = |count: usize| {
+        let (head, tail) = rest.split_at(count);
+        *rest = tail;
+        head
+    };
+    if let Some(inner) = kind.strip_prefix("Nullable(").and_then(|kind| kind.strip_suffix(')')) {
+        return if take(1) == [1] { "NULL".to_owned() } else { cell(inner, rest) };
+    }
+    match kind {
+        "UUID" | "UInt128" => format!("{:032x}", u128::from_le_bytes(take(16).try_into().unwrap())),
+        "UInt64" => u64::from_le_bytes(take(8).try_into().unwrap()).to_string(),
+        "UInt32" => u32::from_le_bytes(take(4).try_into().unwrap()).to_string(),
+        "UInt8" | "Bool" => take(1)[0].to_string(),
+        "String" | "LowCardinality(String)" => {
+            let (mut length, mut shift) = (0usize, 0);
+            loop {
+                let byte = take(1)[0];
+                length |= usize::from(byte & 0x7f) << shift;
+                shift += 7;
+                if byte & 0x80 == 0 {
+                    break;
+                }
+            }
+            format!("{:?}", std::str::from_utf8(take(length)).unwrap())
+        }
+        time if time.starts_with("DateTime64") => i64::from_le_bytes(take(8).try_into().unwrap()).to_string(),
+        other => panic!("a type without a reader: {other}"),
+    }
+}
+
+/// `table.column<TAB>type`, as the tables of that version were.
+fn types(version: &str) -> BTreeMap<String, String> {
+    let pair = |line: &str| line.split_once('\t').map(|(name, kind)| (name.to_owned(), kind.to_owned()));
+    text(version, "columns.tsv").lines().filter_map(pair).collect()
+}
+
+#[test]
+fn a_store_of_version_0_1_0_answers_as_it_did() {
+    const VERSION: &str = "0.1.0";
+    let dir = unpack(VERSION);
+    let opened = app::open(&setup(dir.path(), "http://127.0.0.1:1")).unwrap();
+    for (table, lines) in Table::ALL.iter().zip(dump(&opened)) {
+        let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        assert_eq!(lines, text(VERSION, &format!("{table}.jsonl")), "{table}");
+    }
+    let letters = dead::page(&opened.store.read().unwrap(), None, 100).unwrap();
+    let letters: Vec<_> = letters.iter().map(|(id, letter)| dead::summary(*id, letter)).collect();
+    assert_eq!(Value::from(letters), serde_json::from_str::<Value>(&text(VERSION, "dead.json")).unwrap());
+    let state: Vec<Value> = serde_json::from_str(&text(VERSION, "state.json")).unwrap();
+    for ((table, meta), told) in Table::ALL.iter().zip(opened.writer.tables()).zip(state) {
+        assert_eq!(meta.json(*table), told, "{table}");
+    }
+    drop(opened);
+    let args = ["dump", "--trending", "24h", "--now", "2026-11-24T13:00:00Z"];
+    let mut nova = std::process::Command::new(env!("CARGO_BIN_EXE_nova"));
+    let output = nova.arg("--data").arg(dir.path()).args(args).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), text(VERSION, "trending.json"));
+}
+
+#[test]
+fn a_store_of_version_0_1_0_delivers_what_waits_and_goes_on() {
+    const VERSION: &str = "0.1.0";
+    let (dir, fake) = (unpack(VERSION), Fake::start());
+    let setup = setup(dir.path(), &fake.url);
+    // What waits goes out first, under the columns of its time.
+    run(&setup, Vec::new());
+    let waited: String = delivered(&fake, &types(VERSION))
+        .into_iter()
+        .flat_map(|(table, rows)| rows.into_iter().map(move |row| format!("{table} {row}\n")))
+        .collect();
+    assert_eq!(waited, text(VERSION, "outbox.txt"));
+    // What was read is known, ids too; what is new is applied, but for the tables that stand.
+    let all = || [records(VERSION, "first.jsonl"), records(VERSION, "rest.jsonl")].concat();
+    let count = |statuses: &[PartitionStatus], outcome| statuses.iter().map(|one| one.count(outcome)).sum::<u64>();
+    let statuses = run(&setup, all());
+    let held = |statuses: &[PartitionStatus]| statuses.iter().filter(|one| one.hold.is_some()).count();
+    assert_eq!((held(&statuses), count(&statuses, Outcome::Applied), count(&statuses, Outcome::Duplicate)), (7, 6, 1));
+    // People decide, and the rest comes.
+    let mut opened = app::open(&setup).unwrap();
+    let (actor, truncate) = (|| "test".to_owned(), Some(TruncatePolicy::Ignore));
+    let bump = Command::BumpEpoch { table: Table::Follows, actor: actor(), reply: Box::new(|_| ()) };
+    let resume = |table, truncate| {
+        let reply = Box::new(|result: Result<(), _>| result.unwrap());
+        Command::Resume { table, truncate, actor: actor(), reply }
+    };
+    let commands = [bump, resume(Table::Comments, None), resume(Table::Likes, truncate)];
+    let mut queue = commands.map(Message::Command).into_iter().chain([Message::Stop]).collect();
+    opened.writer.process(&mut queue).unwrap();
+    drop(opened);
+    let statuses = run(&setup, all());
+    // The truncate is ignored, the follow of the new log and a like behind the truncate are applied.
+    assert_eq!((held(&statuses), count(&statuses, Outcome::Applied), count(&statuses, Outcome::Ignored)), (0, 2, 1));
+    let rows = |table: &str| fake.inner.lock().rows(table).count();
+    let before = |table: &str| waited.lines().filter(|line| line.starts_with(table)).count();
+    let more = ["users_cdc", "posts_cdc", "follows_cdc", "comments_cdc", "likes_cdc", "post_events"]
+        .map(|table| rows(table) - before(table));
+    assert_eq!(more, [3, 2, 1, 0, 1, 1], "each new row goes to ClickHouse once");
+}
