@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use nova_storage::codec::CodecError;
 pub use nova_storage::id::{Id, TopicPartition};
 
 /// One record as a source delivers it, before anything is known about its content.
@@ -32,15 +33,14 @@ pub const EVENT_MAX_AHEAD_MS: i64 = 5 * 60_000;
 /// A key or value longer than this is kept cut in the dead letters.
 pub const DEAD_VALUE_MAX_BYTES: usize = 1 << 20;
 
-/// The five source tables.
+/// The five source tables, in the order of [`Table::ALL`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
 pub enum Table {
-    Users = 0,
-    Posts = 1,
-    Follows = 2,
-    Comments = 3,
-    Likes = 4,
+    Users,
+    Posts,
+    Follows,
+    Comments,
+    Likes,
 }
 
 /// How a column is typed at the source, and therefore in [`Cell`].
@@ -128,6 +128,23 @@ impl Table {
             Table::Comments => "comments",
             Table::Likes => "likes",
         }
+    }
+
+    /// Its number in the store. A number never changes and is never used again.
+    pub const fn number(self) -> u8 {
+        match self {
+            Table::Users => 0,
+            Table::Posts => 1,
+            Table::Follows => 2,
+            Table::Comments => 3,
+            Table::Likes => 4,
+        }
+    }
+
+    /// The table of a stored number.
+    pub fn numbered(number: u8) -> Result<Table, CodecError> {
+        let unknown = CodecError::Unknown { what: "source table", number: number.into() };
+        Table::ALL.into_iter().find(|table| table.number() == number).ok_or(unknown)
     }
 
     pub fn from_name(name: &str) -> Option<Table> {
@@ -261,6 +278,12 @@ impl Action {
             Action::Comment => "comment",
             Action::Share => "share",
         }
+    }
+
+    /// The action of a stored number: its discriminant, which never changes.
+    pub fn numbered(number: u8) -> Result<Action, CodecError> {
+        let unknown = CodecError::Unknown { what: "action", number: number.into() };
+        Action::ALL.into_iter().find(|action| *action as u8 == number).ok_or(unknown)
     }
 
     pub fn from_name(name: &str) -> Option<Action> {

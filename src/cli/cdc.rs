@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::event::{Table, TopicPartition};
-use crate::pipeline::TruncatePolicy;
-use crate::pipeline::writer::Command;
+use crate::pipeline::decided;
+use crate::pipeline::writer::{Command, CommandError};
 
 use super::stopped::{actor, command, open};
 use super::{CliError, out};
@@ -67,22 +67,21 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
                 return Ok(out::line(&Value::from(all).to_string())?);
             }
             for (table, meta) in tables {
-                let halt = meta.halt.as_deref().map_or_else(|| "goes on".to_owned(), |halt| format!("halted: {halt}"));
+                let halt = meta.halt.as_ref().map_or_else(|| "goes on".to_owned(), |halt| format!("halted: {halt}"));
                 out::line(&format!("{table:<9} epoch {}  {halt}", meta.epoch))?;
             }
             Ok(())
         }
         Action::Resume { table, truncate } => {
             let truncate = truncate.map(|decision| match decision {
-                Decision::Apply => TruncatePolicy::Apply,
-                Decision::Ignore => TruncatePolicy::Ignore,
+                Decision::Apply => decided::Decision::Apply,
+                Decision::Ignore => decided::Decision::Ignore,
             });
-            let halt = opened.writer.tables()[table as usize].halt.as_deref().unwrap_or_default();
-            if halt.starts_with("truncate") && truncate.is_none() {
-                return Err(CliError::Usage("a truncate halted the table: say --truncate apply or ignore".to_owned()));
-            }
             let result = command(opened, |reply| Command::Resume { table, truncate, actor: actor(), reply })?;
-            result.map_err(|error| CliError::Failed(error.to_string()))?;
+            result.map_err(|error| match error {
+                CommandError::Undecided(_) => CliError::Usage(format!("{error} (--truncate)")),
+                error => CliError::Failed(error.to_string()),
+            })?;
             let words = format!("{table} goes on at the next start");
             Ok(out::done(as_json, &words, &json!({ "table": table.name() }))?)
         }

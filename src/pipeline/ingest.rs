@@ -13,7 +13,8 @@ use crate::event::{Decoded, Record, TopicPartition, Wait};
 use crate::source::{Fault, PollLimits, Polled, Source, SourceError};
 
 use super::dedup::Entry;
-use super::progress::{Order, Shared};
+use super::halt::Hold;
+use super::progress::{Order, PartitionStatus, Shared, Slot};
 use super::writer::Message;
 use super::{Batch, Body, Item};
 
@@ -40,7 +41,8 @@ pub enum Step {
 }
 
 /// What ingest knows of a partition.
-struct Slot {
+struct Reading {
+    slot: Slot,
     name: TopicPartition,
     next: i64,
     /// Digest of the record at `next - 1`; 0 when unknown.
@@ -55,7 +57,11 @@ struct Slot {
     redelivered: u64,
 }
 
-impl Slot {
+impl Reading {
+    fn new(slot: Slot, name: TopicPartition) -> Reading {
+        Reading { slot, name, next: 0, digest: 0, rewind: 0, held: false, retry_at: None, waits: None, redelivered: 0 }
+    }
+
     /// A record waits. The first attempt is silent: most often what is needed comes within a moment.
     fn wait(&mut self, wait: Wait, offset: i64, shared: &Shared) {
         let detail: Arc<str> = wait.detail.into();
@@ -82,11 +88,14 @@ pub struct Ingest {
     shared: Arc<Shared>,
     out: Sender<Message>,
     limits: PollLimits,
-    slots: Vec<Slot>,
-    index: FxHashMap<TopicPartition, u32>,
+    /// By slot.
+    readings: Vec<Reading>,
+    index: FxHashMap<TopicPartition, Slot>,
     /// The slot of the record before: records of one partition come in runs.
-    last: Option<u32>,
-    faults: Vec<(u32, String)>,
+    last: Option<Slot>,
+    /// Partitions that the writer was told of.
+    told: usize,
+    faults: Vec<(Slot, Hold)>,
     /// Of the poll at hand; empty between polls.
     records: Vec<Record>,
 }
@@ -94,22 +103,16 @@ pub struct Ingest {
 impl Ingest {
     /// Begins where the store is. The writer's end of `out` must be running.
     pub fn new(source: Box<dyn Source>, decoder: Decoder, shared: Arc<Shared>, out: Sender<Message>) -> Ingest {
-        let known = shared.partitions();
-        let index = known.iter().zip(0..).map(|(status, slot)| (status.name.clone(), slot)).collect();
-        let slots = known.into_iter().map(|status| Slot {
-            name: status.name,
-            next: status.row.next,
-            digest: status.row.digest,
-            rewind: status.rewind,
-            held: false,
-            retry_at: None,
-            waits: None,
-            redelivered: 0,
-        });
-        let slots = slots.collect();
+        let index: FxHashMap<_, _> = shared.numbered_from(0).into_iter().map(|(slot, name)| (name, slot)).collect();
+        let reading = |status: PartitionStatus| {
+            let (next, digest, rewind) = (status.row.next, status.row.digest, status.rewind);
+            Reading { next, digest, rewind, ..Reading::new(index[&status.name], status.name) }
+        };
+        let readings: Vec<_> = shared.partitions().into_iter().take(index.len()).map(reading).collect();
+        let told = readings.len();
         let limits = PollLimits::default();
         let (faults, records) = (Vec::new(), Vec::new());
-        Ingest { source, decoder, shared, out, limits, slots, index, last: None, faults, records }
+        Ingest { source, decoder, shared, out, limits, readings, index, last: None, told, faults, records }
     }
 
     /// Runs until the source ends or the process stops.
@@ -136,7 +139,7 @@ impl Ingest {
         let polled = self.source.poll(&self.limits, &mut records)?;
         let batch = self.batch(&mut records)?;
         self.records = records;
-        let ended = matches!(polled, Polled::End) && self.slots.iter().all(|slot| slot.retry_at.is_none());
+        let ended = matches!(polled, Polled::End) && self.readings.iter().all(|reading| reading.retry_at.is_none());
         Ok(if self.hand_over(batch) && !ended { Step::Polled } else { Step::Ended })
     }
 
@@ -144,83 +147,74 @@ impl Ingest {
         let mut batch = Batch::default();
         batch.items.reserve(records.len());
         for record in records.drain(..) {
-            let slot = self.slot(&record, &mut batch.new_partitions);
+            let slot = self.slot(&record);
             if let Some(item) = self.item(slot, record)? {
                 batch.items.push(item);
             }
         }
         for Fault { partition, reason } in self.source.take_faults() {
-            let slot = self.number(partition, &mut batch.new_partitions);
-            self.fault(slot, reason)?;
+            let slot = self.number(partition);
+            self.fault(slot, Hold::Log(reason.into()))?;
         }
         batch.faults.append(&mut self.faults);
         batch.counts = self.source.take_counts();
-        for (slot, index) in self.slots.iter_mut().zip(0..) {
-            if slot.redelivered > 0 {
-                batch.redelivered.push((index, std::mem::take(&mut slot.redelivered)));
-            }
+        for reading in self.readings.iter_mut().filter(|reading| reading.redelivered > 0) {
+            batch.redelivered.push((reading.slot, std::mem::take(&mut reading.redelivered)));
         }
         Ok(batch)
     }
 
-    fn slot(&mut self, record: &Record, new: &mut Vec<TopicPartition>) -> u32 {
+    fn slot(&mut self, record: &Record) -> Slot {
         if let Some(last) = self.last {
-            let name = &self.slots[last as usize].name;
+            let name = &self.readings[last.index()].name;
             if name.partition == record.partition && name.topic == record.topic {
                 return last;
             }
         }
-        let name = TopicPartition { topic: Arc::clone(&record.topic), partition: record.partition };
-        let slot = self.number(name, new);
+        let slot = self.number(TopicPartition { topic: Arc::clone(&record.topic), partition: record.partition });
         self.last = Some(slot);
         slot
     }
 
-    fn number(&mut self, name: TopicPartition, new: &mut Vec<TopicPartition>) -> u32 {
-        *self.index.entry(name).or_insert_with_key(|name| {
-            new.push(name.clone());
-            self.slots.push(Slot {
-                name: name.clone(),
-                next: 0,
-                digest: 0,
-                rewind: 0,
-                held: false,
-                retry_at: None,
-                waits: None,
-                redelivered: 0,
-            });
-            (self.slots.len() - 1) as u32
-        })
+    fn number(&mut self, name: TopicPartition) -> Slot {
+        if let Some(slot) = self.index.get(&name) {
+            return *slot;
+        }
+        let slot = self.shared.slot(&name);
+        self.catch_up();
+        slot
+    }
+
+    /// Takes in partitions that were numbered since, by ingest or by the writer.
+    fn catch_up(&mut self) {
+        for (slot, name) in self.shared.numbered_from(self.readings.len()) {
+            self.index.insert(name.clone(), slot);
+            self.readings.push(Reading::new(slot, name));
+        }
     }
 
     /// Delivers no more of a partition; the writer holds it with the next batch.
-    fn fault(&mut self, number: u32, reason: String) -> Result<(), IngestError> {
-        let slot = &mut self.slots[number as usize];
-        slot.held = true;
-        self.source.pause(&slot.name)?;
-        self.faults.push((number, reason));
+    fn fault(&mut self, slot: Slot, hold: Hold) -> Result<(), IngestError> {
+        let reading = &mut self.readings[slot.index()];
+        reading.held = true;
+        self.source.pause(&reading.name)?;
+        self.faults.push((slot, hold));
         Ok(())
     }
 
     /// The record as the writer takes it; `None` for one that is committed already or must wait.
-    fn item(&mut self, number: u32, record: Record) -> Result<Option<Item>, IngestError> {
-        let slot = &mut self.slots[number as usize];
-        if slot.held || slot.retry_at.is_some() {
+    fn item(&mut self, slot: Slot, record: Record) -> Result<Option<Item>, IngestError> {
+        let reading = &mut self.readings[slot.index()];
+        if reading.held || reading.retry_at.is_some() {
             return Ok(None);
         }
-        if record.offset < slot.next {
-            if record.offset == slot.next - 1 && slot.digest != 0 && slot.digest != digest(&record) {
-                let (name, offset) = (&slot.name, record.offset);
-                let reason = format!(
-                    "log-recreated: the record at offset {offset} of {name} is not the one that was committed there: \
-                     the topic was created again, or this is another capture with the same names. Use another --data \
-                     directory for it; to go on all the same: nova cdc seek {} {} OFFSET",
-                    name.topic, name.partition
-                );
-                self.fault(number, reason)?;
+        if record.offset < reading.next {
+            if record.offset == reading.next - 1 && reading.digest != 0 && reading.digest != digest(&record) {
+                let hold = Hold::OtherRecord { partition: reading.name.clone(), offset: record.offset };
+                self.fault(slot, hold)?;
                 return Ok(None);
             }
-            slot.redelivered += 1;
+            reading.redelivered += 1;
             return Ok(None);
         }
         let body = match record.defect.clone() {
@@ -235,34 +229,36 @@ impl Ingest {
                 Decoded::Ignore(kind) => Body::Ignore(kind),
                 Decoded::Dead(dead) => Body::Dead(dead),
                 Decoded::Wait(wait) => {
-                    slot.retry_at = Some(Instant::now() + WAIT_RETRY);
-                    slot.wait(wait, record.offset, &self.shared);
-                    self.source.pause(&slot.name)?;
+                    reading.retry_at = Some(Instant::now() + WAIT_RETRY);
+                    reading.wait(wait, record.offset, &self.shared);
+                    self.source.pause(&reading.name)?;
                     return Ok(None);
                 }
             },
         };
-        slot.go_on(&self.shared);
-        slot.next = record.offset + 1;
-        slot.digest = digest(&record);
-        Ok(Some(Item { slot: number, rewind: slot.rewind, digest: slot.digest, record, body }))
+        reading.go_on(&self.shared);
+        reading.next = record.offset + 1;
+        reading.digest = digest(&record);
+        Ok(Some(Item { slot, rewind: reading.rewind, digest: reading.digest, record, body }))
     }
 
     /// Does what the writer ordered.
     fn obey(&mut self) -> Result<(), IngestError> {
-        for order in self.shared.take_orders() {
+        let orders = self.shared.take_orders();
+        self.catch_up();
+        for order in orders {
             match order {
                 Order::Hold { slot } => {
-                    let slot = &mut self.slots[slot as usize];
-                    slot.held = true;
-                    self.source.pause(&slot.name)?;
+                    let reading = &mut self.readings[slot.index()];
+                    reading.held = true;
+                    self.source.pause(&reading.name)?;
                 }
                 Order::Release { slot, from, rewind } => {
-                    let slot = &mut self.slots[slot as usize];
-                    (slot.held, slot.next, slot.rewind, slot.digest) = (false, from, rewind, 0);
-                    slot.retry_at = None;
-                    slot.go_on(&self.shared);
-                    self.source.resume(&slot.name, from)?;
+                    let reading = &mut self.readings[slot.index()];
+                    (reading.held, reading.next, reading.rewind, reading.digest) = (false, from, rewind, 0);
+                    reading.retry_at = None;
+                    reading.go_on(&self.shared);
+                    self.source.resume(&reading.name, from)?;
                 }
             }
         }
@@ -271,10 +267,10 @@ impl Ingest {
 
     fn retry(&mut self) -> Result<(), IngestError> {
         let now = Instant::now();
-        for slot in &mut self.slots {
-            if slot.retry_at.is_some_and(|at| at <= now) && !slot.held {
-                slot.retry_at = None;
-                self.source.resume(&slot.name, slot.next)?;
+        for reading in &mut self.readings {
+            if reading.retry_at.is_some_and(|at| at <= now) && !reading.held {
+                reading.retry_at = None;
+                self.source.resume(&reading.name, reading.next)?;
             }
         }
         Ok(())
@@ -282,11 +278,13 @@ impl Ingest {
 
     /// Blocks while the writer is behind; false when the process stops or the writer is gone.
     fn hand_over(&mut self, batch: Batch) -> bool {
-        let Batch { new_partitions, items, redelivered, faults, counts } = &batch;
-        let told = !redelivered.is_empty() || !faults.is_empty() || !counts.is_empty();
-        if items.is_empty() && new_partitions.is_empty() && !told {
+        let Batch { items, redelivered, faults, counts } = &batch;
+        let empty = items.is_empty() && redelivered.is_empty() && faults.is_empty() && counts.is_empty();
+        // A partition that waits at its first record is news, too.
+        if empty && self.told == self.readings.len() {
             return true;
         }
+        self.told = self.readings.len();
         self.shared.sent(batch.items.len());
         let mut message = Message::Batch(batch);
         loop {

@@ -1,4 +1,4 @@
-//! The writer's own record in `meta`: sequences, epochs, halts. One small blob, rewritten when it changed.
+//! The writer's own record in `meta`: sequences, epochs, halts, decisions. One small blob, rewritten when it changed.
 
 use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::META;
@@ -7,13 +7,17 @@ use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 use crate::event::Table;
 use crate::state::CountedFrom;
 
-use super::TruncatePolicy;
+use super::decided::{Decision, Seeks, Truncates};
+use super::halt::{Halt, Repartitioned};
 use super::stored::Place;
 
-/// Version 1 knew neither partitions nor what counts.
-const META_VERSION: u8 = 2;
+/// Version 1 knew neither partitions nor what counts. Up to version 2 there was one entry for each of the five tables of
+/// that time, without its number, halts were sentences, and no decision outlived its use.
+const META_VERSION: u8 = 3;
 const KEY: &str = "writer";
 const WHAT: &str = "writer record";
+/// The entries of versions 1 and 2, in their order.
+const TABLES_V2: [Table; 5] = [Table::Users, Table::Posts, Table::Follows, Table::Comments, Table::Likes];
 
 /// An applied truncate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,10 +44,10 @@ pub struct TableMeta {
     pub epoch: u16,
     /// The latest applied truncate: rows older than it are gone, also those still on their way.
     pub truncated: Option<Truncated>,
-    /// Why the table takes no more changes, in words for a person.
-    pub halt: Option<Box<str>>,
-    /// A person's decision about the truncate that halted the table: consumed by the next one.
-    pub truncate_once: Option<TruncatePolicy>,
+    /// Why the table takes no more changes.
+    pub halt: Option<Halt>,
+    /// What people decided about its truncates.
+    pub decided: Truncates,
     /// Partitions of the topic when it was read; 0 before anything of it was.
     pub partitions: u32,
     /// Partitions that the topic was found to have.
@@ -52,39 +56,88 @@ pub struct TableMeta {
     pub without_lsn: bool,
 }
 
-/// How a halt over partitions begins.
-const REPARTITIONED: &str = "partitions:";
-
 impl TableMeta {
     /// For a person: the table, its epoch, why it halted if it did, the partitions of its topic.
     pub fn json(&self, table: Table) -> serde_json::Value {
-        let (epoch, halted, partitions) = (self.epoch, self.halt.as_deref(), self.partitions);
+        let (epoch, partitions) = (self.epoch, self.partitions);
+        let halted = self.halt.as_ref().map(Halt::to_string);
         serde_json::json!({ "table": table.name(), "epoch": epoch, "halted": halted, "partitions": partitions })
     }
 
-    /// Why the table must halt, where its topic has another number of partitions than was read: a key's changes are
-    /// in several partitions then, and come in any order.
-    pub fn repartitioned(&self, table: Table) -> Option<String> {
-        if self.partitions == self.partitions_found {
-            return None;
-        }
-        let way_out = match self.without_lsn {
-            false => format!("its changes carry the LSN, by which rows converge all the same: nova cdc resume {table}"),
-            true => "its changes carry no LSN, and nothing else tells which of two is later: give the topic a new \
-                     snapshot and read it with nova rebuild (docs/cdc.md)"
-                .to_owned(),
-        };
-        Some(format!(
-            "{REPARTITIONED} the topic of {table} has {} partitions and was read with {}: keys have moved between them; \
-             {way_out}",
-            self.partitions_found, self.partitions
-        ))
+    /// Why the table must halt, where its topic has another number of partitions than was read.
+    pub fn repartitioned(&self, table: Table) -> Option<Repartitioned> {
+        let (read, found, ordered) = (self.partitions, self.partitions_found, !self.without_lsn);
+        (read != found).then_some(Repartitioned { table, read, found, ordered })
     }
 
-    /// Whether it halted for that.
-    pub fn awaits_partitions(&self) -> bool {
-        self.halt.as_deref().is_some_and(|halt| halt.starts_with(REPARTITIONED))
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.put_varint(u64::from(self.epoch));
+        match self.truncated {
+            None => out.put_u8(0),
+            Some(Truncated { epoch, lsn, source_ts_us, partition }) => {
+                out.put_u8(1 + u8::from(source_ts_us.is_some()) + 2 * u8::from(partition.is_some()));
+                out.put_varint(u64::from(epoch));
+                out.put_varint(lsn);
+                source_ts_us.into_iter().for_each(|ts_us| out.put_zigzag(ts_us));
+                partition.into_iter().for_each(|partition| out.put_zigzag(i64::from(partition)));
+            }
+        }
+        out.put_u8(u8::from(self.halt.is_some()));
+        self.halt.iter().for_each(|halt| halt.encode(&mut out));
+        self.decided.encode(&mut out);
+        out.put_varint(u64::from(self.partitions));
+        out.put_varint(u64::from(self.partitions_found));
+        out.put_u8(u8::from(self.without_lsn));
+        out
     }
+
+    fn decode(table: Table, reader: &mut Reader<'_>) -> Result<TableMeta, CodecError> {
+        let (epoch, truncated) = (small(reader)?, truncated(reader)?);
+        let halt = reader.flag()?.then(|| Halt::decode(table, reader)).transpose()?;
+        let decided = Truncates::decode(reader)?;
+        let (partitions, partitions_found) = (reader.varint_u32()?, reader.varint_u32()?);
+        let without_lsn = reader.flag()?;
+        Ok(TableMeta { epoch, truncated, halt, decided, partitions, partitions_found, without_lsn })
+    }
+
+    /// As versions 1 and 2 wrote it.
+    fn decode_v2(table: Table, reader: &mut Reader<'_>, version: u8) -> Result<TableMeta, CodecError> {
+        let mut meta = TableMeta { epoch: small(reader)?, truncated: truncated(reader)?, ..TableMeta::default() };
+        let words = reader.optional_bytes()?.map(std::str::from_utf8).transpose();
+        let words = words.map_err(|_| CodecError::Invalid(WHAT))?;
+        match reader.u8()? {
+            // 1 was a decision that nobody could make.
+            0 | 1 => {}
+            2 => meta.decided.decide(None, Decision::Apply),
+            3 => meta.decided.decide(None, Decision::Ignore),
+            _ => return Err(CodecError::Invalid(WHAT)),
+        }
+        if version > 1 {
+            (meta.partitions, meta.partitions_found) = (reader.varint_u32()?, reader.varint_u32()?);
+            meta.without_lsn = reader.flag()?;
+        }
+        let (read, found, ordered) = (meta.partitions, meta.partitions_found, !meta.without_lsn);
+        meta.halt = words.map(|words| Halt::of_words(table, words, read, found, ordered));
+        Ok(meta)
+    }
+}
+
+fn small(reader: &mut Reader<'_>) -> Result<u16, CodecError> {
+    u16::try_from(reader.varint()?).map_err(|_| CodecError::Invalid(WHAT))
+}
+
+fn truncated(reader: &mut Reader<'_>) -> Result<Option<Truncated>, CodecError> {
+    let known = match reader.u8()? {
+        0 => return Ok(None),
+        code @ 1..=4 => code - 1,
+        _ => return Err(CodecError::Invalid(WHAT)),
+    };
+    let (epoch, lsn) = (small(reader)?, reader.varint()?);
+    let source_ts_us = if known & 1 != 0 { Some(reader.zigzag()?) } else { None };
+    let partition = if known & 2 != 0 { Some(reader.zigzag()?) } else { None };
+    let partition = partition.map(i32::try_from).transpose().map_err(|_| CodecError::Invalid(WHAT))?;
+    Ok(Some(Truncated { epoch, lsn, source_ts_us, partition }))
 }
 
 /// See the module.
@@ -104,6 +157,9 @@ pub struct Meta {
     pub audit_next: u64,
     /// Where likes and comments are counted from; `None` before anything was.
     pub counted: Option<[CountedFrom; 2]>,
+    /// What people gave up of partitions.
+    pub seeks: Seeks,
+    /// In the order of [`Table::ALL`].
     pub tables: [TableMeta; Table::ALL.len()],
 }
 
@@ -126,23 +182,11 @@ impl Meta {
         out.put_varint(self.audit_next);
         let bit = |from: CountedFrom| u8::from(from == CountedFrom::Events);
         out.put_u8(self.counted.map_or(0, |[likes, comments]| 1 + bit(likes) + 2 * bit(comments)));
-        for table in &self.tables {
-            out.put_varint(u64::from(table.epoch));
-            match table.truncated {
-                None => out.put_u8(0),
-                Some(Truncated { epoch, lsn, source_ts_us, partition }) => {
-                    out.put_u8(1 + u8::from(source_ts_us.is_some()) + 2 * u8::from(partition.is_some()));
-                    out.put_varint(u64::from(epoch));
-                    out.put_varint(lsn);
-                    source_ts_us.into_iter().for_each(|ts_us| out.put_zigzag(ts_us));
-                    partition.into_iter().for_each(|partition| out.put_zigzag(i64::from(partition)));
-                }
-            }
-            out.put_optional_bytes(table.halt.as_deref().map(str::as_bytes));
-            out.put_u8(table.truncate_once.map_or(0, |policy| policy as u8 + 1));
-            out.put_varint(u64::from(table.partitions));
-            out.put_varint(u64::from(table.partitions_found));
-            out.put_u8(u8::from(table.without_lsn));
+        self.seeks.encode(&mut out);
+        out.put_varint(self.tables.len() as u64);
+        for (table, meta) in Table::ALL.iter().zip(&self.tables) {
+            out.put_u8(table.number());
+            out.put_bytes(&meta.encode());
         }
         out
     }
@@ -157,6 +201,7 @@ impl Meta {
             dedup_floor_ms: reader.zigzag()?,
             audit_next: reader.varint()?,
             counted: Some([CountedFrom::Cdc; 2]),
+            seeks: Seeks::default(),
             tables: Default::default(),
         };
         if version > 1 {
@@ -167,78 +212,34 @@ impl Meta {
                 _ => return Err(CodecError::Invalid(WHAT)),
             };
         }
-        for table in &mut meta.tables {
-            let epoch =
-                |reader: &mut Reader<'_>| u16::try_from(reader.varint()?).map_err(|_| CodecError::Invalid(WHAT));
-            table.epoch = epoch(&mut reader)?;
-            table.truncated = match reader.u8()? {
-                0 => None,
-                code @ 1..=4 => {
-                    let (epoch, lsn) = (epoch(&mut reader)?, reader.varint()?);
-                    let source_ts_us = if (code - 1) & 1 != 0 { Some(reader.zigzag()?) } else { None };
-                    let partition = if (code - 1) & 2 != 0 { Some(reader.zigzag()?) } else { None };
-                    let partition = partition.map(i32::try_from).transpose().map_err(|_| CodecError::Invalid(WHAT))?;
-                    Some(Truncated { epoch, lsn, source_ts_us, partition })
-                }
-                _ => return Err(CodecError::Invalid(WHAT)),
-            };
-            if let Some(halt) = reader.optional_bytes()? {
-                table.halt = Some(std::str::from_utf8(halt).map_err(|_| CodecError::Invalid(WHAT))?.into());
+        if version < 3 {
+            for table in TABLES_V2 {
+                meta.tables[table as usize] = TableMeta::decode_v2(table, &mut reader, version)?;
             }
-            table.truncate_once = match reader.u8()? {
-                0 => None,
-                1 => Some(TruncatePolicy::Quarantine),
-                2 => Some(TruncatePolicy::Apply),
-                3 => Some(TruncatePolicy::Ignore),
-                _ => return Err(CodecError::Invalid(WHAT)),
-            };
-            if version > 1 {
-                (table.partitions, table.partitions_found) = (reader.varint_u32()?, reader.varint_u32()?);
-                table.without_lsn = reader.u8()? == 1;
-            }
+        } else {
+            meta.seeks = Seeks::decode(&mut reader)?;
+            meta.decode_tables(&mut reader)?;
         }
         reader.end()?;
         Ok(meta)
     }
+
+    /// Numbers rise, so that no table comes twice.
+    fn decode_tables(&mut self, reader: &mut Reader<'_>) -> Result<(), CodecError> {
+        let mut last = None;
+        for _ in 0..reader.varint()? {
+            let number = reader.u8()?;
+            let table = Table::numbered(number)?;
+            if last.replace(number).is_some_and(|last| last >= number) {
+                return Err(CodecError::Invalid(WHAT));
+            }
+            let mut entry = Reader::new(WHAT, reader.bytes()?);
+            self.tables[table as usize] = TableMeta::decode(table, &mut entry)?;
+            entry.end()?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn it_round_trips(
-            numbers: (u64, u64, u64, u64, i64, u64),
-            counted: Option<(bool, bool)>,
-            tables: [(u16, Option<(u16, u64, Option<i64>)>, Option<String>, (u32, u32, bool)); 5],
-        ) {
-            let (store_id, dead_next, covered, checkpoint_bytes, dedup_floor_ms, audit_next) = numbers;
-            let tables = tables.map(|(epoch, truncated, halt, partitions)| TableMeta {
-                epoch,
-                truncated: truncated.map(|(epoch, lsn, source_ts_us)| Truncated {
-                    epoch,
-                    lsn,
-                    source_ts_us,
-                    partition: source_ts_us.map(|ts_us| ts_us as i32),
-                }),
-                halt: halt.map(Into::into),
-                truncate_once: truncated.map(|_| TruncatePolicy::Apply),
-                partitions: partitions.0,
-                partitions_found: partitions.1,
-                without_lsn: partitions.2,
-            });
-            let from = |events| if events { CountedFrom::Events } else { CountedFrom::Cdc };
-            let counted = counted.map(|(likes, comments)| [from(likes), from(comments)]);
-            let meta =
-                Meta { store_id, dead_next, covered, checkpoint_bytes, dedup_floor_ms, audit_next, counted, tables };
-            prop_assert_eq!(Meta::decode(&meta.encode()), Ok(meta));
-        }
-
-        #[test]
-        fn malformed_bytes_are_an_error_and_never_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-            let _ = Meta::decode(&bytes);
-        }
-    }
-}
+mod tests;

@@ -1,16 +1,19 @@
 //! The batch loop. `ingest` (thread 1) polls a source and decodes; `writer` (thread 2) owns the only write transaction
 //! and puts everything that a batch causes into one commit; `progress` is what both, and everyone who watches, share.
 //!
-//! `apply` judges one change against its stored row (`stored`, `cells`) by `order` and `fill`; `rows`, `journal` and `dedup` are the structures behind it, `dead`
-//! reads the dead letters, `sent` asks ClickHouse for their events, `meta` is the writer's own small record. `rebuild` and `reconcile` prepare a stopped store to be
-//! read again.
+//! `apply` judges one change against its stored row (`stored`, `cells`) by `order` and `fill`; `rows`, `journal` and `dedup`
+//! are the structures behind it, `dead` reads the dead letters, `halt` says why a table or a partition stands still, `decided`
+//! remembers what people decided about places in the log, `sent` asks ClickHouse for their events, `meta` is the writer's own
+//! small record. `rebuild` and `reconcile` prepare a stopped store to be read again.
 
 pub mod apply;
 pub mod audit;
 pub mod cells;
 pub mod dead;
+pub mod decided;
 pub mod dedup;
 mod fill;
+pub mod halt;
 pub mod ingest;
 pub mod journal;
 pub mod meta;
@@ -23,10 +26,13 @@ pub mod sent;
 pub mod stored;
 pub mod writer;
 
-use crate::event::{Change, ClientEvent, Dead, Ignored, Record, TopicPartition};
+use crate::event::{Change, ClientEvent, Dead, Ignored, Record};
 use crate::source::PartitionCount;
 
+use self::decided::Decision;
 use self::dedup::Entry;
+use self::halt::Hold;
+use self::progress::Slot;
 
 /// Batches that may wait between ingest and the writer.
 pub const QUEUE_MAX_MESSAGES: usize = 4;
@@ -34,8 +40,7 @@ pub const QUEUE_MAX_MESSAGES: usize = 4;
 /// A record on its way to the writer.
 #[derive(Debug)]
 pub struct Item {
-    /// The partition's number in this process.
-    pub slot: u32,
+    pub slot: Slot,
     /// How often the partition had been rewound when the record was polled: what was polled before a rewind is void.
     pub rewind: u32,
     pub digest: u64,
@@ -55,13 +60,11 @@ pub enum Body {
 /// What ingest hands over at once, in offset order within each partition.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Partitions seen for the first time; their slots follow the known ones.
-    pub new_partitions: Vec<TopicPartition>,
     pub items: Vec<Item>,
-    /// Records below the partition's next offset, dropped: (slot, how many).
-    pub redelivered: Vec<(u32, u64)>,
-    /// Partitions whose log is not the one that was read, with the reason to hold them: (slot, reason).
-    pub faults: Vec<(u32, String)>,
+    /// Records below the partition's next offset, dropped: how many.
+    pub redelivered: Vec<(Slot, u64)>,
+    /// Partitions whose log is not the one that was read.
+    pub faults: Vec<(Slot, Hold)>,
     /// Topics whose partitions were counted.
     pub counts: Vec<PartitionCount>,
 }
@@ -75,6 +78,15 @@ pub enum TruncatePolicy {
     /// Every row of the table is deleted.
     Apply,
     Ignore,
+}
+
+impl From<Decision> for TruncatePolicy {
+    fn from(decision: Decision) -> TruncatePolicy {
+        match decision {
+            Decision::Apply => TruncatePolicy::Apply,
+            Decision::Ignore => TruncatePolicy::Ignore,
+        }
+    }
 }
 
 /// How the pipeline behaves; the units are in the names.

@@ -1,5 +1,5 @@
-//! What the two threads of the batch loop, and everyone who watches them, share: positions and counts after the last
-//! commit, orders for ingest, and the wish to stop.
+//! What the two threads of the batch loop, and everyone who watches them, share: the numbers of the partitions, positions
+//! and counts after the last commit, orders for ingest, and the wish to stop.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,6 +12,18 @@ use rustc_hash::FxHashMap;
 
 use crate::event::{Outcome, TopicPartition};
 use crate::source::Progress;
+
+/// A partition's number in this process. [`Shared::slot`] is the one place that gives numbers; what each thread keeps by
+/// slot it extends with [`Shared::numbered_from`], so the same number is the same partition for everybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(u32);
+
+impl Slot {
+    /// Its place in a list of all partitions.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// One partition as of the last commit.
 #[derive(Clone, Debug)]
@@ -44,15 +56,16 @@ impl PartitionStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Deliver no more of the partition.
-    Hold { slot: u32 },
+    Hold { slot: Slot },
     /// Deliver again from the store's next offset, with this rewind number.
-    Release { slot: u32, from: i64, rewind: u32 },
+    Release { slot: Slot, from: i64, rewind: u32 },
 }
 
 #[derive(Debug, Default)]
 struct Inner {
+    /// By slot.
     partitions: Vec<PartitionStatus>,
-    index: FxHashMap<TopicPartition, usize>,
+    index: FxHashMap<TopicPartition, Slot>,
     orders: Vec<Order>,
     /// Partitions whose next record waits for something outside, and for what.
     waits: BTreeMap<TopicPartition, Arc<str>>,
@@ -76,12 +89,24 @@ impl Shared {
         self.inner.lock().partitions.clone()
     }
 
-    pub(super) fn add(&self, name: TopicPartition, row: OffsetRow) {
+    /// The partition's number; a new partition gets the next one.
+    pub fn slot(&self, name: &TopicPartition) -> Slot {
         let mut inner = self.inner.lock();
-        let slot = inner.partitions.len();
+        if let Some(slot) = inner.index.get(name) {
+            return *slot;
+        }
+        let slot = Slot(inner.partitions.len() as u32);
         inner.index.insert(name.clone(), slot);
-        let status = PartitionStatus { name, row, start: row, redelivered: 0, hold: None, rewind: 0 };
-        inner.partitions.push(status);
+        let (name, row) = (name.clone(), OffsetRow::default());
+        inner.partitions.push(PartitionStatus { name, row, start: row, redelivered: 0, hold: None, rewind: 0 });
+        slot
+    }
+
+    /// Partitions with their numbers, without the first `known`.
+    pub(super) fn numbered_from(&self, known: usize) -> Vec<(Slot, TopicPartition)> {
+        let inner = self.inner.lock();
+        let later = inner.partitions.iter().zip((0..).map(Slot)).skip(known);
+        later.map(|(status, slot)| (slot, status.name.clone())).collect()
     }
 
     /// Changes what is known of some partitions, after a commit.
@@ -159,7 +184,9 @@ impl Shared {
 impl Progress for Shared {
     fn next_offset(&self, partition: &TopicPartition) -> Option<i64> {
         let inner = self.inner.lock();
-        inner.index.get(partition).map(|slot| inner.partitions[*slot].row.next)
+        let row = inner.partitions[inner.index.get(partition)?.index()].row;
+        // One that is only numbered was never read: its log may begin anywhere.
+        (row.next > 0 || row.consumed > 0).then_some(row.next)
     }
 
     fn drain(&self, timeout: Duration) -> bool {

@@ -175,13 +175,17 @@ pub fn put_log<'a>(write: &WriteTxn, records: impl Iterator<Item = &'a Record>) 
     let (mut out, mut first) = (vec![LOG_VERSION], None);
     for record in records {
         first.get_or_insert((Arc::clone(&record.topic), record.offset));
-        out.put_zigzag(record.timestamp_ms);
-        out.put_bytes(record.value.as_deref().unwrap_or_default());
+        put_record(&mut out, record.timestamp_ms, record.value.as_deref().unwrap_or_default());
     }
     match first {
         Some((topic, offset)) => write.put(LOCAL_LOG, (&topic, offset), &out),
         None => Ok(()),
     }
+}
+
+fn put_record(out: &mut Vec<u8>, arrival_ms: i64, value: &[u8]) {
+    out.put_zigzag(arrival_ms);
+    out.put_bytes(value);
 }
 
 /// The (arrival, value) pairs of one entry of the log.
@@ -230,6 +234,7 @@ pub enum PruneError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nova_storage::testing::mutate::check_bytes;
     use proptest::prelude::*;
 
     const APPLIED: Settled = Settled { outcome: Outcome::Applied, conflict: false };
@@ -264,8 +269,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_malformed_log_is_an_error_and_never_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
-            let _ = read_log(&bytes);
+        fn a_mutated_log_is_an_error_or_records_with_these_bytes(records: Vec<(i64, Vec<u8>)>, seed: u64) {
+            let encode = |records: &Vec<(i64, Vec<u8>)>| {
+                let mut out = vec![LOG_VERSION];
+                records.iter().for_each(|(arrival_ms, value)| put_record(&mut out, *arrival_ms, value));
+                out
+            };
+            let decode = |bytes: &[u8]| {
+                Ok(read_log(bytes)?.into_iter().map(|(arrival_ms, value)| (arrival_ms, value.to_vec())).collect())
+            };
+            check_bytes(&encode(&records), seed, decode, encode);
         }
     }
 }

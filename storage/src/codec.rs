@@ -14,6 +14,9 @@ pub enum CodecError {
     Version { what: &'static str, found: u8, known: u8 },
     #[error("{0} holds an impossible value")]
     Invalid(&'static str),
+    /// A number that a later version gave a meaning.
+    #[error("{what} has the number {number}, which this build does not know: run the newer nova that wrote it")]
+    Unknown { what: &'static str, number: u64 },
     #[error("{0} has bytes left over")]
     Trailing(&'static str),
 }
@@ -103,10 +106,20 @@ impl<'a> Reader<'a> {
             }
             value |= part << shift;
             if byte & 0x80 == 0 {
-                return Ok(value);
+                // One value, one encoding: no zeros in front of it.
+                return if byte == 0 && shift > 0 { Err(CodecError::Invalid(self.what)) } else { Ok(value) };
             }
         }
         Err(CodecError::Invalid(self.what))
+    }
+
+    /// A byte that is 0 or 1.
+    pub fn flag(&mut self) -> Result<bool, CodecError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(CodecError::Invalid(self.what)),
+        }
     }
 
     pub fn varint_u32(&mut self) -> Result<u32, CodecError> {
@@ -143,11 +156,7 @@ impl<'a> Reader<'a> {
     }
 
     pub fn optional_bytes(&mut self) -> Result<Option<&'a [u8]>, CodecError> {
-        match self.u8()? {
-            0 => Ok(None),
-            1 => Ok(Some(self.bytes()?)),
-            _ => Err(CodecError::Invalid(self.what)),
-        }
+        self.flag()?.then(|| self.bytes()).transpose()
     }
 
     /// All that is left.
@@ -209,11 +218,7 @@ impl OffsetRow {
         let conflicts = reader.varint()?;
         let digest = u64::from_le_bytes(reader.fixed()?);
         let arrival_ms = reader.zigzag()?;
-        let carries_events = match reader.u8()? {
-            0 => false,
-            1 => true,
-            _ => return Err(CodecError::Invalid("offset row")),
-        };
+        let carries_events = reader.flag()?;
         reader.end()?;
         Ok(OffsetRow { next, consumed, outcomes, conflicts, digest, arrival_ms, carries_events })
     }

@@ -1,5 +1,8 @@
 //! Backends for crash and fault tests: one records every write and sync, so that a test can ask for the file as a
-//! crash at any moment would have left it; and it can fail writes, syncs and reads on demand.
+//! crash at any moment would have left it; and it can fail writes, syncs and reads on demand. `mutate` makes nearly valid
+//! bytes for tests of codecs.
+
+pub mod mutate;
 
 use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};

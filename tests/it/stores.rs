@@ -11,9 +11,10 @@ use nova::app::{self, Drain, Setup};
 use nova::clock::Clock;
 use nova::decode::{NoSchemas, Topics};
 use nova::event::{Outcome, Record, Table};
+use nova::pipeline::dead;
+use nova::pipeline::decided::Decision;
 use nova::pipeline::progress::PartitionStatus;
 use nova::pipeline::writer::{Command, Message};
-use nova::pipeline::{TruncatePolicy, dead};
 use nova::source::capture::CaptureSource;
 use nova::source::{PollLimits, Polled, Source as _};
 use nova::warehouse::clickhouse::ClickHouseSettings;
@@ -172,7 +173,7 @@ fn a_store_of_version_0_1_0_delivers_what_waits_and_goes_on() {
     assert_eq!((held(&statuses), count(&statuses, Outcome::Applied), count(&statuses, Outcome::Duplicate)), (7, 6, 1));
     // People decide, and the rest comes.
     let mut opened = app::open(&setup).unwrap();
-    let (actor, truncate) = (|| "test".to_owned(), Some(TruncatePolicy::Ignore));
+    let (actor, truncate) = (|| "test".to_owned(), Some(Decision::Ignore));
     let bump = Command::BumpEpoch { table: Table::Follows, actor: actor(), reply: Box::new(|_| ()) };
     let resume = |table, truncate| {
         let reply = Box::new(|result: Result<(), _>| result.unwrap());

@@ -13,7 +13,7 @@ use crate::http::auth::Subject;
 use crate::http::error::Problem;
 use crate::http::gate::Reads;
 use crate::http::{Edge, durable, server};
-use crate::pipeline::TruncatePolicy;
+use crate::pipeline::decided::Decision;
 use crate::pipeline::writer::{Command, CommandError, Replayed};
 
 use super::{actor, done, number, parse, wrong};
@@ -190,15 +190,10 @@ pub(in crate::http) async fn resume(
     let table = table(name)?;
     let truncate = match parse::<Ask>(headers, body)?.truncate.as_deref() {
         None => None,
-        Some("apply") => Some(TruncatePolicy::Apply),
-        Some("ignore") => Some(TruncatePolicy::Ignore),
+        Some("apply") => Some(Decision::Apply),
+        Some("ignore") => Some(Decision::Ignore),
         Some(_) => return Err(wrong("truncate", "apply or ignore")),
     };
-    let tables = read(edge, |store| store.tables()).await?;
-    let halt = tables.iter().find(|known| known["table"] == name).and_then(|known| known["halted"].as_str());
-    if truncate.is_none() && halt.is_some_and(|halt| halt.starts_with("truncate")) {
-        return Err(Problem::Conflict("a truncate halted the table: say truncate, apply or ignore".to_owned()));
-    }
     let make = |reply| Command::Resume { table, truncate, actor: actor(subject), reply };
     durable::command(edge, make).await?.map_err(refused)?;
     Ok(done(Value::Null))

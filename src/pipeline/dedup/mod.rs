@@ -230,6 +230,9 @@ fn encode_batch(open: &Open) -> Vec<u8> {
 fn decode_batch(bytes: &[u8], open: &mut Open) -> Result<(), CodecError> {
     let (mut reader, _) = Reader::versioned("dedup batch", bytes, SEGMENT_VERSION)?;
     let (min_ms, max_ms) = (reader.zigzag()?, reader.zigzag()?);
+    if min_ms > max_ms {
+        return Err(CodecError::Invalid("dedup batch"));
+    }
     while !reader.is_empty() {
         let entry = Entry(u128::from_be_bytes(reader.fixed()?));
         open.insert(entry, max_ms);
@@ -243,6 +246,7 @@ mod tests {
     use super::*;
     use nova_storage::Store;
     use nova_storage::testing::Recorder;
+    use nova_storage::testing::mutate::{check_bytes, mutated};
     use proptest::prelude::*;
     use std::collections::HashMap;
     use xxhash_rust::xxh3::xxh3_128;
@@ -304,10 +308,43 @@ mod tests {
         }
 
         #[test]
-        fn malformed_segments_are_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
-            let _ = sealed::decode(0, &bytes);
-            let _ = decode_batch(&bytes, &mut Open::new(0));
-            let _ = sealed::find(&bytes, entry(1, 1));
+        fn mutated_segments_are_errors_or_segments_with_these_bytes(
+            entries in proptest::collection::btree_map(any::<u32>(), any::<u64>(), 1..40), arrival_ms: i64, seed: u64,
+        ) {
+            let mut open = Open::new(0);
+            for (id, payload) in &entries {
+                open.insert(entry(*id, *payload), arrival_ms);
+                open.batch.push(entry(*id, *payload));
+            }
+            let batch = |bytes: &[u8]| {
+                let mut open = Open::new(0);
+                decode_batch(bytes, &mut open)?;
+                let (min_ms, max_ms) = (open.min_ms.min(arrival_ms), open.max_ms);
+                let entries = bytes[1..].to_vec();
+                Ok((min_ms <= max_ms || open.table.is_empty(), entries))
+            };
+            let again = |(_, entries): &(bool, Vec<u8>)| [&[SEGMENT_VERSION], entries.as_slice()].concat();
+            check_bytes(&encode_batch(&open), seed, batch, again);
+
+            let store = store();
+            let write = store.write().unwrap();
+            let all: Vec<_> = open.table.into_iter().collect();
+            let sealed = Sealed::write(7, all, arrival_ms, &write).unwrap();
+            write.commit().unwrap();
+            let stored = store.read().unwrap().get(nova_storage::schema::DEDUP_SEGMENT, 7).unwrap().unwrap();
+            let of = |bytes: &[u8]| sealed::decode(7, bytes).map(|sealed| sealed.encode());
+            check_bytes(&stored, seed, of, Vec::clone);
+            drop(sealed);
+
+            let chunk = store.read().unwrap().get(nova_storage::schema::DEDUP_KEYS, (7, 0)).unwrap().unwrap();
+            for (number, (id, payload)) in (0..).zip(&entries) {
+                let wanted = entry(*id, *payload);
+                prop_assert_eq!(sealed::find(&chunk, wanted), Ok(Some(wanted)));
+                let mutant = mutated(&chunk, seed.wrapping_add(number));
+                if let Ok(Some(found)) = sealed::find(&mutant, wanted) {
+                    prop_assert!(found.same_event(wanted));
+                }
+            }
         }
     }
 

@@ -87,7 +87,7 @@ impl Sealed {
         self.filter.bytes() + self.index.len() * 16
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.mem_bytes() + 32);
         out.put_u8(SEGMENT_VERSION);
         out.put_varint(self.keys);

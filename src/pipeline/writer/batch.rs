@@ -6,12 +6,15 @@ use nova_storage::{ReadTxn, WriteTxn};
 use crate::decode::facts;
 use crate::event::{
     Change, ChangeBody, ClientEvent, DEAD_VALUE_MAX_BYTES, Dead, Effect, Facts, Id, Ignored, Op, Outcome, Record, Row,
-    Stage, Table, TopicPartition,
+    Stage, Table,
 };
 use crate::pipeline::apply::{self, Judgement, Written, judge, truncate_row};
+use crate::pipeline::decided::Truncation;
 use crate::pipeline::dedup::{Entry, Seen};
+use crate::pipeline::halt::{Halt, Hold};
 use crate::pipeline::journal::Step;
 use crate::pipeline::meta::Truncated;
+use crate::pipeline::progress::Slot;
 use crate::pipeline::stored::{Place, StoredRow};
 use crate::pipeline::{Batch, Body, Item, TruncatePolicy};
 
@@ -45,24 +48,21 @@ impl Writer {
         write: &WriteTxn,
         facts: &mut CommitFacts,
     ) -> Result<(), WriterError> {
-        for name in batch.new_partitions {
-            self.add_partition(name, Default::default());
-        }
+        self.catch_up();
         for (slot, count) in batch.redelivered {
-            let partition = &mut self.partitions[slot as usize];
+            let partition = &mut self.partitions[slot.index()];
             partition.redelivered += count;
             partition.touched = true;
         }
-        for (slot, reason) in batch.faults {
-            self.partitions[slot as usize].fault = true;
-            self.hold(slot, reason);
+        for (slot, hold) in batch.faults {
+            self.hold(slot, hold);
         }
         for PartitionCount { topic, partitions } in batch.counts {
             self.counted(&topic, partitions);
         }
         self.log_local(&batch.items, write)?;
         for item in batch.items {
-            let partition = &self.partitions[item.slot as usize];
+            let partition = &self.partitions[item.slot.index()];
             if partition.hold.is_some() || partition.rewind != item.rewind {
                 continue;
             }
@@ -77,7 +77,7 @@ impl Writer {
     /// Records of the local log become durable in the commit that consumes them.
     fn log_local(&self, items: &[Item], write: &WriteTxn) -> Result<(), WriterError> {
         for run in items.chunk_by(|a, b| a.slot == b.slot) {
-            let partition = run.first().map(|item| &self.partitions[item.slot as usize]);
+            let partition = run.first().map(|item| &self.partitions[item.slot.index()]);
             if partition.is_some_and(Writer::is_local) {
                 local::put_log(write, run.iter().map(|item| &item.record))?;
             }
@@ -91,7 +91,7 @@ impl Writer {
         let fate = match body {
             Body::Change(change) => self.change(slot, change, &record, read)?,
             Body::Event(event, entry) => {
-                let name = &self.partitions[slot as usize].name;
+                let name = &self.partitions[slot.index()].name;
                 let emit = self.emitted.get(name).is_none_or(|until| record.offset >= *until);
                 match self.too_old(&event, &record) || self.forgotten(&event, &record) {
                     true => Fate::Outcome(Outcome::Late),
@@ -106,7 +106,7 @@ impl Writer {
             Fate::Outcome(outcome) => (outcome, false),
             Fate::Conflict => (Outcome::Duplicate, true),
         };
-        let partition = &mut self.partitions[slot as usize];
+        let partition = &mut self.partitions[slot.index()];
         let row = &mut partition.row;
         row.next = record.offset + 1;
         row.consumed += 1;
@@ -125,14 +125,17 @@ impl Writer {
         if conflict {
             self.sample_conflict(slot, &record);
         }
+        if !self.meta.seeks.is_empty() {
+            self.honour_seek(slot);
+        }
         Ok(())
     }
 
-    fn change(&mut self, slot: u32, change: Change, record: &Record, read: &ReadTxn) -> Result<Fate, WriterError> {
+    fn change(&mut self, slot: Slot, change: Change, record: &Record, read: &ReadTxn) -> Result<Fate, WriterError> {
         let table = change.table;
-        if let Some(reason) = &self.meta.tables[table as usize].halt {
-            let reason = reason.to_string();
-            self.hold(slot, reason);
+        if let Some(halt) = &self.meta.tables[table as usize].halt {
+            let hold = Hold::Table(halt.clone());
+            self.hold(slot, hold);
             return Ok(Fate::Held);
         }
         if matches!(change.body, ChangeBody::Truncate) {
@@ -140,20 +143,20 @@ impl Writer {
         }
         match self.judged(change, place(record), read)? {
             Ok(outcome) => Ok(Fate::Outcome(outcome)),
-            Err(reason) => {
-                self.halt(table, slot, reason);
+            Err(halt) => {
+                self.halt(table, slot, halt);
                 Ok(Fate::Held)
             }
         }
     }
 
-    /// Applies a change if it is newer; `Err` is the reason for which its table must halt.
+    /// Applies a change if it is newer; `Err`: its table must halt.
     pub(super) fn judged(
         &mut self,
         change: Change,
         place: Place,
         read: &ReadTxn,
-    ) -> Result<Result<Outcome, String>, WriterError> {
+    ) -> Result<Result<Outcome, Halt>, WriterError> {
         let (table, key) = (change.table, change.key);
         let told = (change.op, change.source_ts_us);
         let numbered = change.lsn.is_some() || change.op == Op::Read;
@@ -167,7 +170,7 @@ impl Writer {
         let judgement = self.rows.with(table, key, read, judged)??;
         Ok(match judgement {
             Judgement::Skip(outcome) => Ok(outcome),
-            Judgement::Halt(reason) => Err(reason.to_string()),
+            Judgement::Halt(regression) => Err(Halt::LsnRegression(regression)),
             Judgement::Write(written) => {
                 self.meta.tables[table as usize].without_lsn |= !numbered;
                 let (lsn, old) = (written.lsn, written.old.clone().filter(|_| renamed.1.is_some()));
@@ -239,25 +242,24 @@ impl Writer {
         self.rows.put(table, key, written.stored);
     }
 
-    fn truncate(&mut self, slot: u32, change: &Change, place: Place, read: &ReadTxn) -> Result<Fate, WriterError> {
+    fn truncate(&mut self, slot: Slot, change: &Change, place: Place, read: &ReadTxn) -> Result<Fate, WriterError> {
         let table = change.table;
-        let decided = self.meta.tables[table as usize].truncate_once.take();
-        match decided.unwrap_or(self.parts.settings.truncate) {
+        let partition = self.partitions[slot.index()].name.clone();
+        let (lsn, source_ts_us) = (change.lsn, change.source_ts_us);
+        let at = Truncation { partition, offset: place.offset, lsn, source_ts_us };
+        let decided = self.meta.tables[table as usize].decided.decided(&at);
+        match decided.map_or(self.parts.settings.truncate, TruncatePolicy::from) {
             TruncatePolicy::Ignore => {
                 tracing::warn!(%table, kind = ?Ignored::Truncate, "a truncate of the source table was ignored");
                 Ok(Fate::Outcome(Outcome::Ignored))
             }
             TruncatePolicy::Quarantine => {
-                let reason = format!(
-                    "truncate: the source truncated {table}. To delete its rows here too: nova cdc resume {table} \
-                     --truncate apply; to keep them: nova cdc resume {table} --truncate ignore"
-                );
-                self.halt(table, slot, reason);
+                self.halt(table, slot, Halt::Truncate { table, at: Some(at) });
                 Ok(Fate::Held)
             }
             TruncatePolicy::Apply => {
-                if let Err(reason) = self.apply_truncate(change, place, read)? {
-                    self.halt(table, slot, reason);
+                if let Err(halt) = self.apply_truncate(change, place, read)? {
+                    self.halt(table, slot, halt);
                     return Ok(Fate::Held);
                 }
                 Ok(Fate::Outcome(Outcome::Applied))
@@ -265,24 +267,24 @@ impl Writer {
         }
     }
 
-    /// Deletes every row of the table that is older than the truncate; `Err` is the reason for which it must halt.
+    /// Deletes every row of the table that is older than the truncate; `Err`: the table must halt.
     fn apply_truncate(
         &mut self,
         change: &Change,
         place: Place,
         read: &ReadTxn,
-    ) -> Result<Result<(), String>, WriterError> {
+    ) -> Result<Result<(), Halt>, WriterError> {
         let table = change.table;
         let epoch = self.meta.tables[table as usize].epoch;
         let (mut gone, mut halt, mut failed) = (Vec::new(), None, None);
         self.rows.scan(table, read, |key, stored| match truncate_row((table, key), stored, change, place, epoch) {
             Ok(Judgement::Write(written)) => gone.push((key, *written)),
             Ok(Judgement::Skip(_)) => {}
-            Ok(Judgement::Halt(reason)) => halt = Some(reason.to_string()),
+            Ok(Judgement::Halt(regression)) => halt = Some(Halt::LsnRegression(regression)),
             Err(error) => failed = Some(error),
         })?;
-        if let Some(reason) = halt {
-            return Ok(Err(reason));
+        if let Some(halt) = halt {
+            return Ok(Err(halt));
         }
         if let Some(error) = failed {
             return Err(error.into());
@@ -383,38 +385,28 @@ impl Writer {
         Ok(())
     }
 
-    fn dead(&mut self, slot: u32, dead: Dead, record: &Record) -> Fate {
+    fn dead(&mut self, slot: Slot, dead: Dead, record: &Record) -> Fate {
         if self.dead_letters >= self.parts.settings.dead_max_letters {
-            let reason = format!(
-                "dead-letter-quota: {} dead letters wait; replay or discard some (nova dlq list), then start again",
-                self.dead_letters
-            );
-            self.hold(slot, reason);
+            self.hold(slot, Hold::DeadLetterQuota { waiting: self.dead_letters });
             return Fate::Held;
         }
-        let name = self.partitions[slot as usize].name.clone();
+        let name = self.partitions[slot.index()].name.clone();
         // Of the whole topic: it is broken in all its partitions at once.
         let of_topic = self.partitions.iter().filter(|partition| partition.name.topic == name.topic);
         let in_a_row: u32 = of_topic.map(|partition| partition.dead_in_a_row).sum();
         if self.parts.settings.breaker_dead_in_a_row.is_some_and(|limit| in_a_row >= limit) {
-            let TopicPartition { topic, partition } = &name;
-            let reason = format!(
-                "topic-breaker: {in_a_row} undecodable records of {topic} in a row, the last because of {} ({}); repair the \
-                 producer or the connector, then start again; to give up records that stay undecodable: nova cdc seek \
-                 {topic} {partition} OFFSET",
-                dead.reason, dead.detail
-            );
-            self.hold(slot, reason);
+            let (reason, detail) = (dead.reason, dead.detail.into());
+            self.hold(slot, Hold::TopicBreaker { partition: name, in_a_row, reason, detail });
             return Fate::Held;
         }
-        self.partitions[slot as usize].dead_in_a_row += 1;
+        self.partitions[slot.index()].dead_in_a_row += 1;
         let letter = self.letter(dead, record);
         self.bury(letter);
         Fate::Outcome(Outcome::Dead)
     }
 
-    fn sample_conflict(&mut self, slot: u32, record: &Record) {
-        let count = self.partitions[slot as usize].row.conflicts;
+    fn sample_conflict(&mut self, slot: Slot, record: &Record) {
+        let count = self.partitions[slot.index()].row.conflicts;
         if count <= CONFLICT_SAMPLE_FIRST || count.is_multiple_of(CONFLICT_SAMPLE_EVERY) {
             let dead = Dead {
                 stage: Stage::Dedup,

@@ -1,17 +1,20 @@
 //! What people and the HTTP edge ask of the writer, each in the commit at hand and answered after it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use nova_storage::codec::{DeadLetter, OffsetRow};
+use nova_storage::codec::DeadLetter;
 use nova_storage::schema::{AUDIT, DEAD, EDGE};
 use nova_storage::{ReadTxn, WriteTxn};
 
 use crate::decode::client;
 use crate::event::{Decoded, Ignored, Outcome, Stage, Table, TopicPartition};
-use crate::pipeline::TruncatePolicy;
 use crate::pipeline::audit::Entry as Deed;
 use crate::pipeline::dead;
+use crate::pipeline::decided::{Decision, Seek};
 use crate::pipeline::dedup::Entry;
+use crate::pipeline::halt::{Halt, Hold};
+use crate::source::local::LOCAL_PARTITION;
 
 use super::batch::{Fate, place};
 use super::{Writer, WriterError};
@@ -36,9 +39,9 @@ pub enum Command {
     DiscardDead { id: u64, actor: String, reason: String, reply: Reply<Result<(), CommandError>> },
     /// Halts a table until it is resumed.
     Pause { table: Table, actor: String, reply: Reply<()> },
-    /// Goes on with a halted table.
-    Resume { table: Table, truncate: Option<TruncatePolicy>, actor: String, reply: Reply<Result<(), CommandError>> },
-    /// Goes on with a partition at another offset: what lies between is given up, or read again.
+    /// Goes on with a halted table; `truncate` says what becomes of the truncate that halted it.
+    Resume { table: Table, truncate: Option<Decision>, actor: String, reply: Reply<Result<(), CommandError>> },
+    /// Goes on with a partition at another offset, 0 to [`SEEK_MAX`]: what lies between is given up, or read again.
     Seek { partition: TopicPartition, next: i64, actor: String, reply: Reply<Result<(), CommandError>> },
     /// Raises the table's epoch after `lsn_regression`, and goes on.
     BumpEpoch { table: Table, actor: String, reply: Reply<u16> },
@@ -100,14 +103,33 @@ pub enum CommandError {
     #[error("dead letter {0} is an event that post_events has already: discard it")]
     Sent(u64),
     #[error("table {0} would halt again: {1}")]
-    Halted(Table, String),
+    Halted(Table, Box<Halt>),
     #[error("{0} is none of the topics that nova reads: kafka.topic_prefix and kafka.events_topic say which those are")]
     NoSuchPartition(TopicPartition),
     #[error("{0} is not halted")]
     NotHalted(Table),
     #[error("{0} cannot go on: {1}")]
-    NoOrder(Table, String),
+    NoOrder(Table, Box<Halt>),
+    #[error("a truncate halted {0}: say what becomes of its rows: truncate apply, or ignore")]
+    Undecided(Table),
+    #[error("truncate: no truncate halted {0}, so there is none to decide on; go on without it. It halted for: {1}")]
+    NoTruncate(Table, Box<Halt>),
+    #[error(
+        "partition: {0} is none: the numbers of a topic's partitions begin at 0 (nova cdc seek TOPIC PARTITION OFFSET)"
+    )]
+    Partition(i32),
+    #[error("partition: {partition} is not there: {topic} has {found}, whose numbers are 0 to {}", .found - 1)]
+    PartitionBeyond { topic: Arc<str>, partition: i32, found: u32 },
+    #[error("offset: {0} is none: give one from 0 to {SEEK_MAX}, the first that shall be read")]
+    Offset(i64),
+    #[error(
+        "offset: {next} is behind the end of the local log, which is never read again: what it took is committed. Give {end} or more"
+    )]
+    LocalOffset { next: i64, end: i64 },
 }
+
+/// The largest offset that a partition can be moved to: the version of a row holds 48 bits of it.
+pub const SEEK_MAX: i64 = (1 << 48) - 1;
 
 impl Writer {
     pub(super) fn command(
@@ -153,7 +175,7 @@ impl Writer {
             Command::Pause { table, actor, reply } => {
                 // A halt that is there already has the better reason.
                 if self.meta.tables[table as usize].halt.is_none() {
-                    self.halt_all(table, &format!("paused by {actor}"));
+                    self.halt_all(table, Halt::Paused { actor: actor.as_str().into() });
                 }
                 self.audit(&actor, "cdc-pause", table.name(), "", write)?;
                 Box::new(move || reply(()))
@@ -161,7 +183,7 @@ impl Writer {
             Command::Resume { table, truncate, actor, reply } => {
                 let result = self.resume(table, truncate);
                 if result.is_ok() {
-                    let truncate = truncate.map_or(String::new(), |policy| format!("truncate {policy:?}"));
+                    let truncate = truncate.map_or(String::new(), |decision| format!("truncate {decision}"));
                     self.audit(&actor, "cdc-resume", table.name(), &truncate, write)?;
                 }
                 Box::new(move || reply(result))
@@ -185,44 +207,66 @@ impl Writer {
         })
     }
 
-    fn resume(&mut self, table: Table, truncate: Option<TruncatePolicy>) -> Result<(), CommandError> {
+    fn resume(&mut self, table: Table, truncate: Option<Decision>) -> Result<(), CommandError> {
         let meta = &mut self.meta.tables[table as usize];
-        let awaited = meta.awaits_partitions();
-        match meta.halt.take() {
-            None => return Err(CommandError::NotHalted(table)),
-            Some(halt) if awaited && meta.without_lsn => {
-                meta.halt = Some(halt.clone());
-                return Err(CommandError::NoOrder(table, halt.into()));
+        let Some(halt) = &meta.halt else { return Err(CommandError::NotHalted(table)) };
+        match (halt, truncate) {
+            (Halt::Truncate { .. }, None) => return Err(CommandError::Undecided(table)),
+            (Halt::Truncate { at, .. }, Some(decision)) => meta.decided.decide(at.clone(), decision),
+            (halt, Some(_)) => return Err(CommandError::NoTruncate(table, halt.clone().into())),
+            (Halt::Partitions(_), None) if meta.without_lsn => {
+                return Err(CommandError::NoOrder(table, halt.clone().into()));
             }
-            Some(_) => meta.truncate_once = truncate,
+            (Halt::Partitions(_), None) => meta.partitions = meta.partitions_found,
+            (Halt::LsnRegression(_) | Halt::Paused { .. } | Halt::Other(_), None) => {}
         }
-        if awaited {
-            meta.partitions = meta.partitions_found;
-        }
+        meta.halt = None;
         let next = meta.repartitioned(table);
         self.release_all();
-        if let Some(reason) = next {
-            self.halt_all(table, &reason);
+        if let Some(repartitioned) = next {
+            self.halt_all(table, Halt::Partitions(repartitioned));
         }
         Ok(())
     }
 
     fn seek(&mut self, name: &TopicPartition, next: i64) -> Result<(), CommandError> {
-        if !self.parts.decoder.follows(&name.topic) {
+        self.check_seek(name, next)?;
+        let slot = self.parts.shared.slot(name);
+        self.catch_up();
+        let partition = &self.partitions[slot.index()];
+        if partition.hold.as_ref().is_some_and(Hold::needs_seek) {
+            // Of another log, which a rebuild reads from its beginning.
+            self.meta.seeks.forget(name);
+        } else {
+            let (from, digest) = (partition.row.next, partition.row.digest);
+            self.meta.seeks.decide(Seek { partition: name.clone(), from, to: next, digest });
+        }
+        self.go_to(slot, next);
+        Ok(())
+    }
+
+    fn check_seek(&self, name: &TopicPartition, next: i64) -> Result<(), CommandError> {
+        let TopicPartition { topic, partition } = name;
+        let known = self.partitions.iter().find(|one| one.name == *name);
+        if known.is_none() && !self.parts.decoder.follows(topic) {
             return Err(CommandError::NoSuchPartition(name.clone()));
         }
-        let slot = self.index.get(name).copied().unwrap_or_else(|| {
-            // One that waits at its first record was never read.
-            self.add_partition(name.clone(), OffsetRow::default());
-            self.partitions.len() as u32 - 1
-        });
-        let partition = &mut self.partitions[slot as usize];
-        // The record before the new offset is not one that was read.
-        (partition.row.next, partition.row.digest) = (next, 0);
-        (partition.fault, partition.touched) = (false, true);
-        partition.hold.get_or_insert_with(|| "seek".into());
-        self.release(slot);
-        Ok(())
+        let local = known.filter(|_| *partition == LOCAL_PARTITION);
+        if *partition < 0 && local.is_none() {
+            return Err(CommandError::Partition(*partition));
+        }
+        let found =
+            self.parts.decoder.table(topic).map_or(0, |table| self.meta.tables[table as usize].partitions_found);
+        if found > 0 && i64::from(*partition) >= i64::from(found) {
+            return Err(CommandError::PartitionBeyond { topic: Arc::clone(topic), partition: *partition, found });
+        }
+        if !(0..=SEEK_MAX).contains(&next) {
+            return Err(CommandError::Offset(next));
+        }
+        match local.map(|log| log.row.next) {
+            Some(end) if next < end => Err(CommandError::LocalOffset { next, end }),
+            _ => Ok(()),
+        }
     }
 
     fn replay_dead(
@@ -270,7 +314,7 @@ impl Writer {
                 let table = change.table;
                 match self.judged(change, place(&record), read)? {
                     Ok(outcome) => Some(outcome),
-                    Err(reason) => return Ok(Err(CommandError::Halted(table, reason))),
+                    Err(halt) => return Ok(Err(CommandError::Halted(table, halt.into()))),
                 }
             }
             // It was followed when it died, so it is not for nobody.

@@ -17,7 +17,6 @@ use nova_storage::codec::{DeadLetter, OffsetRow};
 use nova_storage::schema::{DEAD, JOURNAL, OFFSETS};
 use nova_storage::{ReadError, ReadTxn, Store, WriteError, WriteTxn};
 use parking_lot::{RwLock, RwLockWriteGuard};
-use rustc_hash::FxHashMap;
 
 use crate::clock::Clock;
 use crate::decode::Decoder;
@@ -28,6 +27,7 @@ use crate::warehouse::outbox::{Outbox, OutboxError, Settled as Delivered};
 use crate::warehouse::status::Status;
 
 use super::dedup::Dedup;
+use super::halt::Hold;
 use super::meta::{Meta, TableMeta};
 use super::progress::Shared;
 use super::rebuild::Emitted;
@@ -117,15 +117,28 @@ struct Partition {
     name: TopicPartition,
     row: OffsetRow,
     rewind: u32,
-    hold: Option<Arc<str>>,
-    /// Held because its log is another one: only a person's decision on the offset goes on.
-    fault: bool,
+    hold: Option<Hold>,
     dead_in_a_row: u32,
     /// Changed by the commit at hand.
     touched: bool,
     redelivered: u64,
     /// Of the local log: what became of the commit's records, for the callers that wait.
     settled: Vec<(i64, Settled)>,
+}
+
+impl Partition {
+    fn new(name: TopicPartition, row: OffsetRow) -> Partition {
+        Partition {
+            name,
+            row,
+            rewind: 0,
+            hold: None,
+            dead_in_a_row: 0,
+            touched: false,
+            redelivered: 0,
+            settled: Vec::new(),
+        }
+    }
 }
 
 /// See the module.
@@ -135,8 +148,8 @@ pub struct Writer {
     saved_meta: Meta,
     rows: Rows,
     dedup: Dedup,
+    /// By slot.
     partitions: Vec<Partition>,
-    index: FxHashMap<TopicPartition, u32>,
     journal: journal::Writer,
     journal_next: u64,
     /// Journal bytes since the last checkpoint.
@@ -277,7 +290,7 @@ impl Writer {
             for (status, partition) in statuses.iter_mut().zip(partitions.iter_mut()) {
                 if std::mem::take(&mut partition.touched) {
                     status.row = partition.row;
-                    status.hold.clone_from(&partition.hold);
+                    status.hold = partition.hold.as_ref().map(|hold| hold.to_string().into());
                     status.rewind = partition.rewind;
                     status.redelivered = partition.redelivered;
                 }
@@ -331,21 +344,12 @@ impl Writer {
         }
     }
 
-    fn add_partition(&mut self, name: TopicPartition, row: OffsetRow) {
-        let slot = self.partitions.len() as u32;
-        self.index.insert(name.clone(), slot);
-        self.parts.shared.add(name.clone(), row);
-        self.partitions.push(Partition {
-            name,
-            row,
-            rewind: 0,
-            hold: None,
-            fault: false,
-            dead_in_a_row: 0,
-            touched: false,
-            redelivered: 0,
-            settled: Vec::new(),
-        });
+    /// Takes in partitions that were numbered since, by ingest or by a seek.
+    fn catch_up(&mut self) {
+        for (slot, name) in self.parts.shared.numbered_from(self.partitions.len()) {
+            self.partitions.push(Partition::new(name, OffsetRow::default()));
+            self.honour_seek(slot);
+        }
     }
 
     /// What is known of each source table, in the order of [`crate::event::Table::ALL`].

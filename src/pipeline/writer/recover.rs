@@ -16,7 +16,7 @@ use crate::source::local;
 use crate::state::{State, StateSettings};
 use crate::warehouse::outbox::{Outbox, OutboxError};
 
-use super::{Parts, Writer, WriterError};
+use super::{Partition, Parts, Writer, WriterError};
 
 /// What recovery found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -95,7 +95,6 @@ impl Recovery {
             dedup,
             parts,
             partitions: Vec::new(),
-            index: Default::default(),
             journal: journal::Writer::default(),
             dead_letters,
             toast_unfilled: 0,
@@ -176,8 +175,14 @@ impl Writer {
             if !row.balanced() {
                 return Err(RecoveryError::Imbalance { partition, consumed: row.consumed });
             }
-            self.add_partition(partition, row);
+            self.parts.shared.slot(&partition);
+            self.partitions.push(Partition::new(partition, row));
         }
+        self.parts.shared.update(|statuses| {
+            for (status, partition) in statuses.iter_mut().zip(&self.partitions) {
+                (status.row, status.start) = (partition.row, partition.row);
+            }
+        });
         self.hold_halted();
         Ok(())
     }

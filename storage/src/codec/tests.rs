@@ -1,4 +1,5 @@
 use super::*;
+use crate::testing::mutate::check_bytes;
 use proptest::prelude::*;
 
 fn offset_rows() -> impl Strategy<Value = OffsetRow> {
@@ -37,6 +38,12 @@ fn letters() -> impl Strategy<Value = DeadLetter> {
     })
 }
 
+fn batches() -> impl Strategy<Value = OutboxBatch> {
+    any::<(u32, u64, u128, u32, u32, i64)>().prop_map(|(rows, bytes, hash, chunks, partition, sealed_at_ms)| {
+        OutboxBatch { rows, bytes, hash, chunks, partition, sealed_at_ms }
+    })
+}
+
 proptest! {
     #[test]
     fn offset_rows_round_trip(row in offset_rows()) {
@@ -49,8 +56,7 @@ proptest! {
     }
 
     #[test]
-    fn outbox_batches_round_trip(rows: u32, bytes: u64, hash: u128, chunks: u32, partition: u32, sealed_at_ms: i64) {
-        let batch = OutboxBatch { rows, bytes, hash, chunks, partition, sealed_at_ms };
+    fn outbox_batches_round_trip(batch in batches()) {
         prop_assert_eq!(OutboxBatch::decode(&batch.encode()), Ok(batch));
     }
 
@@ -66,10 +72,12 @@ proptest! {
     }
 
     #[test]
-    fn malformed_bytes_are_an_error_and_never_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = OffsetRow::decode(&bytes);
-        let _ = DeadLetter::decode(&bytes);
-        let _ = OutboxBatch::decode(&bytes);
+    fn mutated_values_are_errors_or_values_with_these_bytes(
+        row in offset_rows(), letter in letters(), batch in batches(), seed: u64,
+    ) {
+        check_bytes(&row.encode(), seed, OffsetRow::decode, OffsetRow::encode);
+        check_bytes(&letter.encode(), seed, DeadLetter::decode, DeadLetter::encode);
+        check_bytes(&batch.encode(), seed, OutboxBatch::decode, OutboxBatch::encode);
     }
 
     #[test]

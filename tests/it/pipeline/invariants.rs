@@ -7,6 +7,7 @@ use nova::app;
 use nova::event::{Action, Outcome, Record, Table, TopicPartition};
 use nova::pipeline::QUEUE_MAX_MESSAGES;
 use nova::pipeline::TruncatePolicy;
+use nova::pipeline::decided::Decision;
 use nova::pipeline::ingest::Ingest;
 use nova::pipeline::writer::{Command, Message};
 use nova::source::{PollLimits, Polled, Progress as _, Source, SourceError};
@@ -119,7 +120,7 @@ fn a_truncate_halts_its_table_until_somebody_decides() {
     assert!(!dump(&opened)[Table::Comments as usize].is_empty());
     let resume = Command::Resume {
         table: Table::Comments,
-        truncate: Some(TruncatePolicy::Apply),
+        truncate: Some(Decision::Apply),
         actor: "test".to_owned(),
         reply: Box::new(|result| result.unwrap()),
     };

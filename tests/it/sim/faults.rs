@@ -1,7 +1,7 @@
 //! The faults, and what a person does about some of them.
 
 use nova::event::{Table, TopicPartition};
-use nova::pipeline::TruncatePolicy;
+use nova::pipeline::decided::Decision;
 use nova::pipeline::writer::{Command, Message};
 
 use super::broker::Rebalance;
@@ -167,10 +167,10 @@ impl World {
             let Some(halt) = self.node.opened.writer.tables()[table as usize].halt.clone() else { continue };
             self.tell(|| format!("{table} goes on: {halt}"));
             let actor = "sim".to_owned();
-            let command = match halt.starts_with("lsn_regression") {
+            let command = match halt.needs_epoch() {
                 true => Command::BumpEpoch { table, actor, reply: Box::new(|_| ()) },
                 false => {
-                    let truncate = halt.starts_with("truncate").then_some(TruncatePolicy::Apply);
+                    let truncate = halt.needs_decision().then_some(Decision::Apply);
                     Command::Resume { table, truncate, actor, reply: Box::new(|result| result.unwrap()) }
                 }
             };

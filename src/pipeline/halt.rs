@@ -1,0 +1,273 @@
+//! Why something stands still: a table by a [`Halt`], which is stored and waits for a person, a partition by a [`Hold`],
+//! which lasts as long as its cause. Code compares values; the sentences are for people and are made here, each with the
+//! command to type.
+
+use std::fmt;
+
+use nova_storage::codec::{CodecError, Put, Reader};
+
+use crate::event::{Id, Table, TopicPartition};
+
+use super::apply::Regression;
+use super::decided::{Decision, Truncation};
+
+const WHAT: &str = "halt";
+
+/// Why a table takes no more changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// The source truncated the table. The truncate is not known where an earlier version of nova stored the halt.
+    Truncate { table: Table, at: Option<Truncation> },
+    /// The source's log began again.
+    LsnRegression(Regression),
+    /// The topic has another number of partitions than was read: a key's changes are in several partitions then, and come
+    /// in any order.
+    Partitions(Repartitioned),
+    /// By a person.
+    Paused { actor: Box<str> },
+    /// Words of an earlier version of nova that this one has no value for.
+    Other(Box<str>),
+}
+
+/// Another number of partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repartitioned {
+    pub table: Table,
+    pub read: u32,
+    pub found: u32,
+    /// Every change carried an LSN, by which rows converge all the same.
+    pub ordered: bool,
+}
+
+/// How each halt is stored. A number is never used again.
+const TRUNCATE: u8 = 1;
+const LSN_REGRESSION: u8 = 2;
+const PARTITIONS: u8 = 3;
+const PAUSED: u8 = 4;
+const OTHER: u8 = 5;
+
+impl Halt {
+    /// Whether a person must say what becomes of a truncate.
+    pub fn needs_decision(&self) -> bool {
+        matches!(self, Halt::Truncate { .. })
+    }
+
+    /// Whether going on is safe only in a new epoch.
+    pub fn needs_epoch(&self) -> bool {
+        matches!(self, Halt::LsnRegression(_))
+    }
+
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Halt::Truncate { at, .. } => {
+                out.put_u8(TRUNCATE);
+                out.put_u8(u8::from(at.is_some()));
+                at.iter().for_each(|at| at.encode(out));
+            }
+            Halt::LsnRegression(Regression { key, lsn, stored_lsn, .. }) => {
+                out.put_u8(LSN_REGRESSION);
+                out.put_id(*key);
+                out.put_varint(*lsn);
+                out.put_varint(*stored_lsn);
+            }
+            Halt::Partitions(Repartitioned { read, found, ordered, .. }) => {
+                out.put_u8(PARTITIONS);
+                out.put_varint(u64::from(*read));
+                out.put_varint(u64::from(*found));
+                out.put_u8(u8::from(*ordered));
+            }
+            Halt::Paused { actor } => {
+                out.put_u8(PAUSED);
+                out.put_bytes(actor.as_bytes());
+            }
+            Halt::Other(words) => {
+                out.put_u8(OTHER);
+                out.put_bytes(words.as_bytes());
+            }
+        }
+    }
+
+    /// Of the table under which it is stored.
+    pub fn decode(table: Table, reader: &mut Reader<'_>) -> Result<Halt, CodecError> {
+        Ok(match reader.u8()? {
+            TRUNCATE => {
+                let at = reader.flag()?.then(|| Truncation::decode(reader)).transpose()?;
+                Halt::Truncate { table, at }
+            }
+            LSN_REGRESSION => {
+                let (key, lsn, stored_lsn) = (reader.id()?, reader.varint()?, reader.varint()?);
+                Halt::LsnRegression(Regression { table, key, lsn, stored_lsn })
+            }
+            PARTITIONS => {
+                let (read, found, ordered) = (reader.varint_u32()?, reader.varint_u32()?, reader.flag()?);
+                Halt::Partitions(Repartitioned { table, read, found, ordered })
+            }
+            PAUSED => Halt::Paused { actor: reader.text()?.into() },
+            OTHER => Halt::Other(reader.text()?.into()),
+            number => return Err(CodecError::Unknown { what: WHAT, number: number.into() }),
+        })
+    }
+
+    /// The halt of a record whose version stored sentences: what they began with, and what they named.
+    pub fn of_words(table: Table, words: &str, read: u32, found: u32, ordered: bool) -> Halt {
+        if words.starts_with("truncate:") {
+            return Halt::Truncate { table, at: None };
+        }
+        if words.starts_with("partitions:") {
+            return Halt::Partitions(Repartitioned { table, read, found, ordered });
+        }
+        if let Some(actor) = words.strip_prefix("paused by ") {
+            return Halt::Paused { actor: actor.into() };
+        }
+        regression(table, words).unwrap_or_else(|| Halt::Other(words.into()))
+    }
+}
+
+/// `lsn_regression: row KEY came with LSN N below the stored N …`, as version 0.1.0 stored it.
+fn regression(table: Table, words: &str) -> Option<Halt> {
+    let (key, rest) = words.strip_prefix("lsn_regression: row ")?.split_once(" came with LSN ")?;
+    let (lsn, rest) = rest.split_once(" below the stored ")?;
+    let (stored_lsn, _) = rest.split_once(' ')?;
+    let key = Id::parse(key.as_bytes()).ok()?;
+    let (lsn, stored_lsn) = (lsn.parse().ok()?, stored_lsn.parse().ok()?);
+    Some(Halt::LsnRegression(Regression { table, key, lsn, stored_lsn }))
+}
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Halt::Truncate { table, at } => {
+                f.write_str("truncate: the source truncated ")?;
+                match at {
+                    Some(at) => write!(f, "{table} ({at})")?,
+                    None => write!(f, "{table}")?,
+                }
+                write!(
+                    f,
+                    ". To delete its rows here too: nova cdc resume {table} --truncate {}; to keep them: nova cdc resume \
+                     {table} --truncate {}",
+                    Decision::Apply,
+                    Decision::Ignore
+                )
+            }
+            Halt::LsnRegression(regression) => regression.fmt(f),
+            Halt::Partitions(repartitioned) => repartitioned.fmt(f),
+            Halt::Paused { actor } => write!(f, "paused by {actor}"),
+            Halt::Other(words) => f.write_str(words),
+        }
+    }
+}
+
+impl fmt::Display for Repartitioned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Repartitioned { table, read, found, ordered } = self;
+        write!(
+            f,
+            "partitions: the topic of {table} has {found} partitions and was read with {read}: keys have moved between \
+             them; "
+        )?;
+        match ordered {
+            true => {
+                write!(f, "its changes carry the LSN, by which rows converge all the same: nova cdc resume {table}")
+            }
+            false => f.write_str(
+                "its changes carry no LSN, and nothing else tells which of two is later: give the topic a new snapshot \
+                 and read it with nova rebuild (docs/cdc.md)",
+            ),
+        }
+    }
+}
+
+/// Why a partition is not consumed. A process begins without holds, but for those of halted tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Its table is halted.
+    Table(Halt),
+    /// The log at the source is not the one that was read, in the source's words.
+    Log(Box<str>),
+    /// The same, because another record stands where one was committed.
+    OtherRecord { partition: TopicPartition, offset: i64 },
+    /// More dead letters wait than may.
+    DeadLetterQuota { waiting: u64 },
+    /// So many records of its topic in a row could not be decoded, the last for this reason.
+    TopicBreaker { partition: TopicPartition, in_a_row: u32, reason: &'static str, detail: Box<str> },
+}
+
+impl Hold {
+    /// Whether only a person's decision on the offset releases the partition.
+    pub fn needs_seek(&self) -> bool {
+        matches!(self, Hold::Log(_) | Hold::OtherRecord { .. })
+    }
+}
+
+impl fmt::Display for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Hold::Table(halt) => halt.fmt(f),
+            Hold::Log(words) => f.write_str(words),
+            Hold::OtherRecord { partition: name, offset } => write!(
+                f,
+                "log-recreated: the record at offset {offset} of {name} is not the one that was committed there: the topic \
+                 was created again, or this is another capture with the same names. Use another --data directory for it; \
+                 to go on all the same: nova cdc seek {} {} OFFSET",
+                name.topic, name.partition
+            ),
+            Hold::DeadLetterQuota { waiting } => write!(
+                f,
+                "dead-letter-quota: {waiting} dead letters wait; replay or discard some (nova dlq list), then start again"
+            ),
+            Hold::TopicBreaker { partition: TopicPartition { topic, partition }, in_a_row, reason, detail } => write!(
+                f,
+                "topic-breaker: {in_a_row} undecodable records of {topic} in a row, the last because of {reason} \
+                 ({detail}); repair the producer or the connector, then start again; to give up records that stay \
+                 undecodable: nova cdc seek {topic} {partition} OFFSET"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The sentences that version 0.1.0 stored.
+    #[test]
+    fn words_of_the_first_version_become_values_and_unknown_ones_stay_words() {
+        let table = Table::Likes;
+        let key = Id::from_u128(7);
+        for (words, halt) in [
+            (
+                format!(
+                    "lsn_regression: row {key} came with LSN 5 below the stored 90 although its commit is newer: the source's \
+                     log began again (a restored or promoted server). If that is so, raise the table's epoch and go on: nova \
+                     cdc epoch bump likes"
+                ),
+                Halt::LsnRegression(Regression { table, key, lsn: 5, stored_lsn: 90 }),
+            ),
+            (
+                "partitions: the topic of likes has 3 partitions and was read with 2: keys have moved".to_owned(),
+                Halt::Partitions(Repartitioned { table, read: 2, found: 3, ordered: true }),
+            ),
+            ("paused by user 1".to_owned(), Halt::Paused { actor: "user 1".into() }),
+            ("truncate: the source truncated likes. To delete".to_owned(), Halt::Truncate { table, at: None }),
+            ("something new".to_owned(), Halt::Other("something new".into())),
+        ] {
+            assert_eq!(Halt::of_words(table, &words, 2, 3, true), halt, "{words}");
+        }
+        for words in ["", "lsn_regression: row x came", "lsn_regression: row 7 came with LSN a below the stored b "] {
+            assert_eq!(Halt::of_words(table, words, 0, 0, true), Halt::Other(words.into()));
+        }
+    }
+
+    #[test]
+    fn every_halt_that_waits_for_a_person_names_the_command() {
+        let table = Table::Posts;
+        let regression = Regression { table, key: Id::NIL, lsn: 1, stored_lsn: 2 };
+        assert!(Halt::LsnRegression(regression).to_string().contains("nova cdc epoch bump posts"));
+        let truncate = Halt::Truncate { table, at: None }.to_string();
+        assert!(truncate.contains("nova cdc resume posts --truncate apply") && truncate.contains("--truncate ignore"));
+        let repartitioned = |ordered| Halt::Partitions(Repartitioned { table, read: 1, found: 2, ordered }).to_string();
+        assert!(repartitioned(true).contains("nova cdc resume posts"));
+        assert!(repartitioned(false).contains("nova rebuild"));
+    }
+}

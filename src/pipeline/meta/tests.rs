@@ -1,0 +1,134 @@
+use super::*;
+use crate::event::{Id, TopicPartition};
+use crate::pipeline::apply::Regression;
+use crate::pipeline::decided::{Seek, Truncation};
+use nova_storage::testing::mutate::check_values;
+use proptest::prelude::*;
+
+fn partition() -> impl Strategy<Value = TopicPartition> {
+    ("[a-z.]{0,9}", any::<i32>()).prop_map(|(topic, partition)| TopicPartition::new(topic, partition))
+}
+
+fn truncation() -> impl Strategy<Value = Truncation> {
+    (partition(), any::<(i64, Option<u64>, Option<i64>)>())
+        .prop_map(|(partition, (offset, lsn, source_ts_us))| Truncation { partition, offset, lsn, source_ts_us })
+}
+
+fn halt(table: Table) -> impl Strategy<Value = Halt> {
+    prop_oneof![
+        proptest::option::of(truncation()).prop_map(move |at| Halt::Truncate { table, at }),
+        any::<(u128, u64, u64)>().prop_map(move |(key, lsn, stored_lsn)| {
+            Halt::LsnRegression(Regression { table, key: Id::from_u128(key), lsn, stored_lsn })
+        }),
+        any::<(u32, u32, bool)>().prop_map(move |(read, found, ordered)| Halt::Partitions(Repartitioned {
+            table,
+            read,
+            found,
+            ordered
+        })),
+        any::<String>().prop_map(|actor| Halt::Paused { actor: actor.into() }),
+        any::<String>().prop_map(|words| Halt::Other(words.into())),
+    ]
+}
+
+fn table_meta(table: Table) -> impl Strategy<Value = TableMeta> {
+    let decided = proptest::collection::vec((proptest::option::of(truncation()), any::<bool>()), 0..4);
+    let truncated = any::<Option<(u16, u64, Option<i64>, Option<i32>)>>();
+    (proptest::option::of(halt(table)), decided, truncated, any::<(u16, u32, u32, bool)>()).prop_map(
+        |(halt, list, truncated, (epoch, partitions, partitions_found, without_lsn))| {
+            let truncated = truncated
+                .map(|(epoch, lsn, source_ts_us, partition)| Truncated { epoch, lsn, source_ts_us, partition });
+            let mut decided = Truncates::default();
+            for (at, apply) in list {
+                decided.decide(at, if apply { Decision::Apply } else { Decision::Ignore });
+            }
+            TableMeta { epoch, truncated, halt, decided, partitions, partitions_found, without_lsn }
+        },
+    )
+}
+
+fn seeks() -> impl Strategy<Value = Seeks> {
+    let seek = (partition(), any::<(i64, i64, u64)>());
+    let seek = seek.prop_map(|(partition, (from, to, digest))| Seek { partition, from, to, digest });
+    proptest::collection::vec(seek, 0..6).prop_map(|list| {
+        let mut seeks = Seeks::default();
+        list.into_iter().for_each(|seek| seeks.decide(seek));
+        seeks
+    })
+}
+
+fn metas() -> impl Strategy<Value = Meta> {
+    let numbers = any::<(u64, u64, u64, u64, i64, u64)>();
+    let tables = Table::ALL.map(table_meta);
+    (numbers, any::<Option<(bool, bool)>>(), seeks(), tables).prop_map(|(numbers, counted, seeks, tables)| {
+        let (store_id, dead_next, covered, checkpoint_bytes, dedup_floor_ms, audit_next) = numbers;
+        let from = |events| if events { CountedFrom::Events } else { CountedFrom::Cdc };
+        let counted = counted.map(|(likes, comments)| [from(likes), from(comments)]);
+        Meta { store_id, dead_next, covered, checkpoint_bytes, dedup_floor_ms, audit_next, counted, seeks, tables }
+    })
+}
+
+proptest! {
+    #[test]
+    fn it_round_trips_and_mutants_are_errors_or_records(meta in metas(), seed: u64) {
+        prop_assert_eq!(Meta::decode(&meta.encode()), Ok(meta.clone()));
+        // A record may lack tables that a later version added.
+        check_values(&meta.encode(), seed, Meta::decode, Meta::encode);
+    }
+
+    /// A build with one more table, before it was added and after.
+    #[test]
+    fn a_record_with_fewer_tables_reads_and_one_with_more_names_the_way_out(meta in metas(), count in 0usize..5) {
+        let with = |entries: &[(u8, Vec<u8>)]| {
+            let whole = Meta { tables: Default::default(), ..meta.clone() }.encode();
+            let none = Meta::default().tables.map(|table| table.encode());
+            let tail = 1 + none.iter().map(|entry| 1 + 1 + entry.len()).sum::<usize>();
+            let mut bytes = whole[..whole.len() - tail].to_vec();
+            bytes.put_varint(entries.len() as u64);
+            for (number, entry) in entries {
+                bytes.put_u8(*number);
+                bytes.put_bytes(entry);
+            }
+            bytes
+        };
+        let entry = |table: Table| (table.number(), meta.tables[table as usize].encode());
+        let mut entries: Vec<_> = Table::ALL.into_iter().take(count).map(entry).collect();
+        let read = Meta::decode(&with(&entries)).unwrap();
+        prop_assert_eq!(&read.tables[..count], &meta.tables[..count]);
+        prop_assert!(read.tables[count..].iter().all(|table| *table == TableMeta::default()));
+        entries.push((200, b"of another shape".to_vec()));
+        let error = Meta::decode(&with(&entries)).unwrap_err();
+        prop_assert_eq!(&error, &CodecError::Unknown { what: "source table", number: 200 });
+        prop_assert!(error.to_string().contains("newer nova"));
+    }
+}
+
+/// Version 2 wrote one entry a table without numbers, and halts as sentences.
+#[test]
+fn a_record_of_version_2_keeps_its_halts_and_its_open_decision() {
+    let mut bytes = vec![2];
+    bytes.put_fixed(&7u64.to_le_bytes());
+    (0..3).for_each(|number| bytes.put_varint(number));
+    bytes.put_zigzag(-5);
+    bytes.put_varint(9);
+    bytes.put_u8(0);
+    for (number, words) in
+        [None, Some("truncate: the source truncated posts."), None, Some("new words"), None].into_iter().enumerate()
+    {
+        bytes.put_varint(number as u64);
+        bytes.put_u8(0);
+        bytes.put_optional_bytes(words.map(str::as_bytes));
+        bytes.put_u8(if number == 4 { 3 } else { 0 });
+        bytes.put_varint(2);
+        bytes.put_varint(3);
+        bytes.put_u8(1);
+    }
+    let meta = Meta::decode(&bytes).unwrap();
+    assert_eq!((meta.store_id, meta.audit_next, meta.dedup_floor_ms), (7, 9, -5));
+    assert_eq!(meta.tables.each_ref().map(|table| table.epoch), [0, 1, 2, 3, 4]);
+    let [_, posts, _, comments, likes] = &meta.tables;
+    assert_eq!(posts.halt, Some(Halt::Truncate { table: Table::Posts, at: None }));
+    assert_eq!(comments.halt, Some(Halt::Other("new words".into())));
+    let at = Truncation { partition: TopicPartition::new("cdc.likes", 0), offset: 3, lsn: None, source_ts_us: None };
+    assert_eq!(likes.decided.clone().decided(&at), Some(Decision::Ignore), "the next truncate, whichever it is");
+}
