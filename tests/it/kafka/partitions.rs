@@ -151,7 +151,10 @@ fn a_repartitioned_table_without_lsn_is_not_resumed() {
     let (running, shared) = run_users(&backend, &two.bootstrap_servers());
     until("the halt", || shared.partitions().iter().any(|status| status.hold.is_some()));
     let refused = resume(&running).unwrap_err();
-    assert!(matches!(&refused, CommandError::NoOrder(Table::Users, why) if why.to_string().contains("nova rebuild")), "{refused}");
+    assert!(
+        matches!(&refused, CommandError::NoOrder(Table::Users, why) if why.to_string().contains("nova rebuild")),
+        "{refused}"
+    );
     assert!(shared.partitions()[0].hold.is_some());
     stop(running, &shared);
     // Read again from a new snapshot, it goes on.
