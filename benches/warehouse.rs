@@ -54,7 +54,7 @@ fn encoding(c: &mut Criterion) {
         });
     });
     group.bench_function("a_batch_of_events_into_rows", |b| {
-        b.iter(|| black_box(split(Target::Events, &batch).unwrap().len()));
+        b.iter(|| black_box(split(Target::Events.columns(), &batch).unwrap().len()));
     });
     let cells = [Cell::Uuid(Id::from_u128(1)), Cell::Uuid(Id::from_u128(2)), Cell::Uuid(Id::from_u128(3))];
     let cells = cells.into_iter().chain([Cell::Micros(NOW_MS * 1_000)]).collect();

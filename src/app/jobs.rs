@@ -177,7 +177,7 @@ impl Analytics for Views {
     }
 
     fn waiting(&self) -> i64 {
-        self.status.targets()[usize::from(Target::Events.number())].waiting_rows as i64
+        self.status.targets()[Target::Events.index()].waiting_rows as i64
     }
 }
 

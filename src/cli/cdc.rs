@@ -3,9 +3,11 @@
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
+use crate::app::{self, Setup};
 use crate::config::Config;
 use crate::event::{Table, TopicPartition};
 use crate::pipeline::decided;
+use crate::pipeline::halt::Halt;
 use crate::pipeline::writer::{Command, CommandError};
 
 use super::stopped::{actor, command, open};
@@ -29,8 +31,15 @@ enum Action {
         #[arg(long, value_enum)]
         truncate: Option<Decision>,
     },
-    /// Go on with a partition whose log is not the one that was read, at this offset; what lies between is given up.
-    Seek { topic: String, partition: i32, offset: i64 },
+    /// Go on with a partition exactly at this offset: what lies between is given up, also after a rebuild, or read again.
+    #[command(allow_negative_numbers = true)]
+    Seek {
+        topic: String,
+        /// From 0 on; the local log is -1.
+        partition: i32,
+        /// The first that shall be read.
+        offset: i64,
+    },
     /// The LSNs of a restored or promoted source.
     Epoch {
         #[command(subcommand)]
@@ -87,6 +96,11 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
         }
         Action::Seek { ref topic, partition, offset } => {
             let name = TopicPartition::new(topic.as_str(), partition);
+            // Dead letters are found by the last part of a topic's name; a place in the log has one name.
+            let read = opened.shared.partitions().iter().any(|status| *status.name.topic == **topic);
+            if !read && !Setup::configured(config, app::registry(config)?).decoder().follows(topic) {
+                return Err(CliError::Failed(CommandError::NoSuchPartition(name).to_string()));
+            }
             let seek = |reply| Command::Seek { partition: name.clone(), next: offset, actor: actor(), reply };
             let result = command(opened, seek)?;
             result.map_err(|error| CliError::Failed(error.to_string()))?;
@@ -95,8 +109,12 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
             Ok(out::done(as_json, &words, &value)?)
         }
         Action::Epoch { action: Epoch::Bump { table } } => {
+            let undecided = opened.writer.tables()[table as usize].halt.clone().filter(Halt::needs_decision);
             let epoch = command(opened, |reply| Command::BumpEpoch { table, actor: actor(), reply })?;
-            let words = format!("{table} is in epoch {epoch} and goes on at the next start");
+            let words = match undecided {
+                None => format!("{table} is in epoch {epoch} and goes on at the next start"),
+                Some(halt) => format!("{table} is in epoch {epoch} and still halted: {halt}"),
+            };
             Ok(out::done(as_json, &words, &json!({ "table": table.name(), "epoch": epoch }))?)
         }
     }

@@ -291,6 +291,7 @@ async fn by_user(
         Route::CdcPause => admin::pause(edge, subject, name).await,
         Route::CdcResume => admin::resume(edge, subject, name, headers, &body).await,
         Route::CdcEpoch => admin::bump_epoch(edge, subject, name).await,
+        Route::CdcSeek => admin::seek(edge, subject, headers, &body).await,
         Route::ExplainFeed => admin::explain(edge, name, query),
         Route::Limits => Ok(admin::limits(edge)),
         Route::Backup => admin::backup(edge, headers, &body).await,

@@ -235,12 +235,24 @@ mod tests {
     fn words_of_the_first_version_become_values_and_unknown_ones_stay_words() {
         let table = Table::Likes;
         let key = Id::from_u128(7);
-        let regression = Halt::LsnRegression(Regression { table, key, lsn: 5, stored_lsn: 90 });
-        let repartitioned = Halt::Partitions(Repartitioned { table, read: 2, found: 3, ordered: true });
-        let paused = Halt::Paused { actor: "user 1".into() };
-        let truncate = Halt::Truncate { table, at: None };
-        for halt in [regression, repartitioned, paused, truncate, Halt::Other("something new".into())] {
-            assert_eq!(Halt::of_words(table, &halt.to_string(), 2, 3, true), halt, "{halt}");
+        for (words, halt) in [
+            (
+                format!(
+                    "lsn_regression: row {key} came with LSN 5 below the stored 90 although its commit is newer: the source's \
+                     log began again (a restored or promoted server). If that is so, raise the table's epoch and go on: nova \
+                     cdc epoch bump likes"
+                ),
+                Halt::LsnRegression(Regression { table, key, lsn: 5, stored_lsn: 90 }),
+            ),
+            (
+                "partitions: the topic of likes has 3 partitions and was read with 2: keys have moved".to_owned(),
+                Halt::Partitions(Repartitioned { table, read: 2, found: 3, ordered: true }),
+            ),
+            ("paused by user 1".to_owned(), Halt::Paused { actor: "user 1".into() }),
+            ("truncate: the source truncated likes. To delete".to_owned(), Halt::Truncate { table, at: None }),
+            ("something new".to_owned(), Halt::Other("something new".into())),
+        ] {
+            assert_eq!(Halt::of_words(table, &words, 2, 3, true), halt, "{words}");
         }
         for words in ["", "lsn_regression: row x came", "lsn_regression: row 7 came with LSN a below the stored b "] {
             assert_eq!(Halt::of_words(table, words, 0, 0, true), Halt::Other(words.into()));

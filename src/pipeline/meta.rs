@@ -134,8 +134,8 @@ fn truncated(reader: &mut Reader<'_>) -> Result<Option<Truncated>, CodecError> {
         _ => return Err(CodecError::Invalid(WHAT)),
     };
     let (epoch, lsn) = (small(reader)?, reader.varint()?);
-    let source_ts_us = (known & 1 != 0).then(|| reader.zigzag()).transpose()?;
-    let partition = (known & 2 != 0).then(|| reader.zigzag()).transpose()?;
+    let source_ts_us = if known & 1 != 0 { Some(reader.zigzag()?) } else { None };
+    let partition = if known & 2 != 0 { Some(reader.zigzag()?) } else { None };
     let partition = partition.map(i32::try_from).transpose().map_err(|_| CodecError::Invalid(WHAT))?;
     Ok(Some(Truncated { epoch, lsn, source_ts_us, partition }))
 }

@@ -1,11 +1,10 @@
 //! The batch loop. `ingest` (thread 1) polls a source and decodes; `writer` (thread 2) owns the only write transaction
 //! and puts everything that a batch causes into one commit; `progress` is what both, and everyone who watches, share.
 //!
-//! `apply` judges one change against its stored row (`stored`, `cells`) by `order` and `fill`; `rows`, `journal` and
-//! `dedup` are the structures behind it, `dead` reads the dead letters, `halt` says why a table or a partition stands
-//! still, `decided` remembers what people decided about places in the log, `sent` asks ClickHouse for their events, `meta`
-//! is the writer's own small record. `rebuild` and `reconcile` prepare a stopped store to be
-//! read again.
+//! `apply` judges one change against its stored row (`stored`, `cells`) by `order` and `fill`; `rows`, `journal` and `dedup`
+//! are the structures behind it, `dead` reads the dead letters, `halt` says why a table or a partition stands still, `decided`
+//! remembers what people decided about places in the log, `sent` asks ClickHouse for their events, `meta` is the writer's own
+//! small record. `rebuild` and `reconcile` prepare a stopped store to be read again.
 
 pub mod apply;
 pub mod audit;

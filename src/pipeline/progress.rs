@@ -191,7 +191,7 @@ impl Progress for Shared {
 
     fn knows_last(&self, partition: &TopicPartition) -> bool {
         let inner = self.inner.lock();
-        inner.index.get(partition).is_some_and(|slot| inner.partitions[*slot].row.digest != 0)
+        inner.index.get(partition).is_some_and(|slot| inner.partitions[slot.index()].row.digest != 0)
     }
 
     fn handed_over(&self) -> u64 {

@@ -12,6 +12,7 @@ use hyper_util::rt::TokioExecutor;
 use crate::tls::{self, TlsError, causes};
 
 use super::Target;
+use super::columns::Columns;
 use super::layout::Layout;
 use super::verdict::{Failure, code, may_not};
 
@@ -117,10 +118,16 @@ impl ClickHouse {
         &self.layout
     }
 
-    /// Stores rows (RowBinary) under a deduplication token.
-    pub async fn insert(&self, target: Target, rows: Bytes, token: &str, query_id: &str) -> Result<(), Failure> {
-        let columns: Vec<_> = target.columns().into_iter().map(|(name, _)| name).collect();
-        let sql = format!("INSERT INTO {} ({}) FORMAT RowBinary", target.name(), columns.join(", "));
+    /// Stores rows (RowBinary) that were written under these columns, under a deduplication token.
+    pub async fn insert(
+        &self,
+        target: Target,
+        columns: &Columns,
+        rows: Bytes,
+        token: &str,
+        query_id: &str,
+    ) -> Result<(), Failure> {
+        let sql = format!("INSERT INTO {target} ({}) FORMAT RowBinary", columns.names());
         let mut insert = self
             .authenticated(&self.client)?
             .insert_formatted_with(sql)

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::clickhouse::ClickHouse;
+use super::columns::Columns;
 use super::outbox::Mark;
 use super::sender::SAFE_HORIZON_MS;
 use super::verdict::Failure;
@@ -79,7 +80,7 @@ pub async fn lint(clickhouse: &ClickHouse) -> Result<Vec<Finding>, Failure> {
         engine(target, table, &mut findings);
         let of = columns.iter().filter(|row| row.first().is_some_and(|name| name == target.name()));
         let of: Vec<_> = of.filter_map(|row| Some((row.get(1)?.as_str(), row.get(2)?.as_str()))).collect();
-        findings.extend(schema(target, &of));
+        findings.extend(schema(target, target.columns(), &of));
     }
     for name in VIEW_TARGETS {
         match tables.iter().find(|row| row.first().is_some_and(|known| known == name)) {
@@ -106,13 +107,13 @@ pub async fn lint(clickhouse: &ClickHouse) -> Result<Vec<Finding>, Failure> {
     Ok(findings)
 }
 
-/// The columns of a table against what nova writes: `None` when every column is there with its type.
-pub async fn schema_of(clickhouse: &ClickHouse, target: Target) -> Result<Option<Finding>, Failure> {
+/// The columns of a table against those that rows were written under: `None` when every column is there with its type.
+pub async fn schema_of(clickhouse: &ClickHouse, target: Target, written: &Columns) -> Result<Option<Finding>, Failure> {
     let (database, table) = (clickhouse.database().replace('\'', ""), target.name());
     let sql = format!("SELECT name, type FROM system.columns WHERE database = '{database}' AND table = '{table}'");
     let rows = clickhouse.rows(&sql).await?;
     let columns: Vec<_> = rows.iter().filter_map(|row| Some((row.first()?.as_str(), row.get(1)?.as_str()))).collect();
-    Ok(schema(target, &columns))
+    Ok(schema(target, written, &columns))
 }
 
 /// Whether the table still has batches that it acknowledged: one of every hour of the last two days. Its highest batch
@@ -214,15 +215,15 @@ fn engine(target: Target, table: &[String], findings: &mut Vec<Finding>) {
     }
 }
 
-fn schema(target: Target, columns: &[(&str, &str)]) -> Option<Finding> {
-    let differs = |(name, wire): (&'static str, Wire)| {
+fn schema(target: Target, written: &Columns, columns: &[(&str, &str)]) -> Option<Finding> {
+    let differs = |(name, wire): (&str, Wire)| {
         let found = columns.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
         (found != Some(wire.type_name())).then(|| match found {
             Some(found) => format!("{name} is {found}, expected {}", wire.type_name()),
             None => format!("{name} ({}) is missing", wire.type_name()),
         })
     };
-    let problems: Vec<_> = target.columns().into_iter().filter_map(differs).collect();
+    let problems: Vec<_> = written.iter().filter_map(differs).collect();
     (!problems.is_empty()).then(|| Finding {
         stops: Stops::Table(target),
         code: "columns",
@@ -280,12 +281,12 @@ mod tests {
     #[test]
     fn columns_must_be_there_with_their_types_and_more_are_fine() {
         let mut columns: Vec<_> =
-            Target::Events.columns().into_iter().map(|(name, wire)| (name, wire.type_name())).collect();
+            Target::Events.columns().iter().map(|(name, wire)| (name, wire.type_name())).collect();
         columns.push(("ours", "String"));
-        assert_eq!(schema(Target::Events, &columns), None);
+        assert_eq!(schema(Target::Events, Target::Events.columns(), &columns), None);
         columns[1].1 = "DateTime('UTC')";
         columns.remove(0);
-        let finding = schema(Target::Events, &columns).unwrap();
+        let finding = schema(Target::Events, Target::Events.columns(), &columns).unwrap();
         assert!(
             finding.detail.contains("event_id (UUID) is missing") && finding.detail.contains("event_time is DateTime")
         );

@@ -5,12 +5,13 @@
 //! table: `clickhouse` is the client with its pinned settings, `verdict` says what an answer means, `bisect` finds the
 //! rows that a table refuses, the `breaker` leaves a server alone that is away. `status` is what all of them, and
 //! everyone who watches, share. `migrate` applies `clickhouse/*.sql`
-//! in the `layout` of one server or of a cluster, `lint` tells what would lose or double rows,
+//! in the `layout` of one server or of a cluster, `columns` says under which columns the rows of a batch were written, `lint` tells what would lose or double rows,
 //! `delivered` what a table has of a store.
 
 pub mod bisect;
 pub mod breaker;
 pub mod clickhouse;
+pub mod columns;
 pub mod delivered;
 pub mod layout;
 pub mod lint;
@@ -24,7 +25,11 @@ pub mod verdict;
 
 use std::fmt;
 
+use nova_storage::codec::CodecError;
+
 use crate::event::{ColumnType, Table};
+
+use self::columns::Columns;
 
 /// A table of ClickHouse that nova fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,6 +60,47 @@ pub enum Wire {
 }
 
 impl Wire {
+    pub const ALL: [Wire; 13] = [
+        Wire::Uuid,
+        Wire::NullableUuid,
+        Wire::Text,
+        Wire::NullableText,
+        Wire::Word,
+        Wire::Bool,
+        Wire::Micros,
+        Wire::NullableMicros,
+        Wire::Millis,
+        Wire::U8,
+        Wire::U32,
+        Wire::U64,
+        Wire::U128,
+    ];
+
+    /// Its number in the store. A number never changes and is never used again.
+    pub const fn number(self) -> u8 {
+        match self {
+            Wire::Uuid => 0,
+            Wire::NullableUuid => 1,
+            Wire::Text => 2,
+            Wire::NullableText => 3,
+            Wire::Word => 4,
+            Wire::Bool => 5,
+            Wire::Micros => 6,
+            Wire::NullableMicros => 7,
+            Wire::Millis => 8,
+            Wire::U8 => 9,
+            Wire::U32 => 10,
+            Wire::U64 => 11,
+            Wire::U128 => 12,
+        }
+    }
+
+    /// The type of a stored number.
+    pub fn numbered(number: u8) -> Result<Wire, CodecError> {
+        let unknown = CodecError::Unknown { what: "column type", number: number.into() };
+        Wire::ALL.into_iter().find(|wire| wire.number() == number).ok_or(unknown)
+    }
+
     /// The column's type in ClickHouse, as `system.columns` prints it.
     pub const fn type_name(self) -> &'static str {
         match self {
@@ -88,30 +134,6 @@ impl Wire {
     }
 }
 
-const EVENT_COLUMNS: [(&str, Wire); 12] = [
-    ("event_id", Wire::Uuid),
-    ("event_time", Wire::Millis),
-    ("user_id", Wire::Uuid),
-    ("post_id", Wire::Uuid),
-    ("author_id", Wire::Uuid),
-    ("action", Wire::Word),
-    ("dwell_ms", Wire::U32),
-    ("device", Wire::Word),
-    ("app_ver", Wire::Word),
-    ("ingested_at", Wire::Millis),
-    ("_nova_store", Wire::U64),
-    ("_nova_batch", Wire::U64),
-];
-
-const VERSION_COLUMNS: [(&str, Wire); 6] = [
-    ("_version", Wire::U128),
-    ("_deleted", Wire::U8),
-    ("_op", Wire::Word),
-    ("_lsn", Wire::U64),
-    ("_source_ts", Wire::Micros),
-    ("_extra", Wire::Text),
-];
-
 impl Target {
     pub const COUNT: usize = Table::ALL.len() + 1;
     pub const ALL: [Target; Target::COUNT] = [
@@ -123,11 +145,29 @@ impl Target {
         Target::Events,
     ];
 
-    /// Its number in the store: never changes.
+    /// Its number in the store. A number never changes and is never used again; the tables' own numbers go on at 6.
     pub const fn number(self) -> u8 {
         match self {
-            Target::Rows(table) => table as u8,
-            Target::Events => Table::ALL.len() as u8,
+            Target::Rows(Table::Users) => 0,
+            Target::Rows(Table::Posts) => 1,
+            Target::Rows(Table::Follows) => 2,
+            Target::Rows(Table::Comments) => 3,
+            Target::Rows(Table::Likes) => 4,
+            Target::Events => 5,
+        }
+    }
+
+    /// The table of a stored number.
+    pub fn numbered(number: u8) -> Result<Target, CodecError> {
+        let unknown = CodecError::Unknown { what: "ClickHouse table", number: number.into() };
+        Target::ALL.into_iter().find(|target| target.number() == number).ok_or(unknown)
+    }
+
+    /// Its place in [`Target::ALL`], in memory.
+    pub const fn index(self) -> usize {
+        match self {
+            Target::Rows(table) => table as usize,
+            Target::Events => Table::ALL.len(),
         }
     }
 
@@ -142,15 +182,9 @@ impl Target {
         }
     }
 
-    /// The columns of an insert, in their order on the wire.
-    pub fn columns(self) -> Vec<(&'static str, Wire)> {
-        match self {
-            Target::Events => EVENT_COLUMNS.to_vec(),
-            Target::Rows(table) => {
-                let own = table.columns().iter().map(|column| (column.name, Wire::of(column.kind, column.nullable)));
-                own.chain(VERSION_COLUMNS).collect()
-            }
-        }
+    /// The columns that this build writes, in their order on the wire.
+    pub fn columns(self) -> &'static Columns {
+        columns::current(self)
     }
 }
 

@@ -15,6 +15,7 @@ use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::Target;
+use super::columns::Columns;
 use super::rows::{self, EventRow, RowChange};
 use super::status::{Status, TargetStatus};
 
@@ -35,7 +36,8 @@ pub const AHEAD_MAX_BATCHES: usize = 4;
 pub(super) const OPEN_MAX: usize = 16;
 const CHUNK_MAX_BYTES: usize = 256 << 10;
 const KEY: &str = "outbox";
-const CHUNK_VERSION: u8 = 1;
+/// In version 2 the first chunk of a batch lists its columns; the other chunks have an empty list.
+const CHUNK_VERSION: u8 = 2;
 const WHAT: &str = "outbox";
 
 /// What became of a sealed batch.
@@ -70,6 +72,8 @@ pub enum OutboxError {
 /// A batch that still grows.
 struct Open {
     batch: u64,
+    /// What its rows are written under, from the first to the last.
+    columns: Columns,
     partition: u32,
     rows: u32,
     bytes: u64,
@@ -93,7 +97,7 @@ pub struct Outbox {
     store_id: u64,
     ledgers: Ledgers,
     open: Vec<(Target, Open)>,
-    sealed: BTreeMap<(u8, u64), Sealed>,
+    sealed: BTreeMap<(Target, u64), Sealed>,
     changed: bool,
     pub status: Arc<Status>,
 }
@@ -105,16 +109,16 @@ impl Outbox {
         let mut outbox =
             Outbox { store_id, ledgers, open: Vec::new(), sealed: BTreeMap::new(), changed: false, status };
         let mut failed = None;
-        read.scan(OUTBOX_BATCH, (0u8, 0u64).., |key, bytes| match OutboxBatch::decode(bytes) {
-            Ok(batch) => {
-                let OutboxBatch { rows, bytes, partition, sealed_at_ms, .. } = batch;
-                outbox.sealed.insert(key, Sealed { rows, bytes, partition, began_ms: sealed_at_ms });
-                true
+        read.scan(OUTBOX_BATCH, (0u8, 0u64).., |(number, batch), bytes| {
+            let sealed = Target::numbered(number).and_then(|target| Ok((target, OutboxBatch::decode(bytes)?)));
+            match sealed {
+                Ok((target, OutboxBatch { rows, bytes, partition, sealed_at_ms, .. })) => {
+                    let sealed = Sealed { rows, bytes, partition, began_ms: sealed_at_ms };
+                    outbox.sealed.insert((target, batch), sealed);
+                }
+                Err(error) => failed = Some(error),
             }
-            Err(error) => {
-                failed = Some(error);
-                false
-            }
+            failed.is_none()
         })?;
         if let Some(error) = failed {
             return Err(error.into());
@@ -130,7 +134,7 @@ impl Outbox {
     /// Takes the row of an accepted client event, whose author is given where it is known.
     pub fn event(&mut self, row: &EventRow<'_>, now_ms: i64) {
         let store = self.store_id;
-        let open = self.open(Target::Events, rows::month(row.at_ms), now_ms);
+        let open = self.open(Target::Events, Target::Events.columns(), rows::month(row.at_ms), now_ms);
         let row = EventRow { store, batch: open.batch, ..*row };
         rows::put_event(&mut open.pending, &row);
         self.pushed(Target::Events);
@@ -139,16 +143,18 @@ impl Outbox {
     /// Takes the row of an applied change.
     pub fn change(&mut self, change: &RowChange<'_>, now_ms: i64) {
         let target = Target::Rows(change.table);
-        rows::put_change(&mut self.open(target, 0, now_ms).pending, change);
+        rows::put_change(&mut self.open(target, target.columns(), 0, now_ms).pending, change);
         self.pushed(target);
     }
 
-    /// The batch that takes the next row, moved to the end.
-    fn open(&mut self, target: Target, partition: u32, now_ms: i64) -> &mut Open {
-        let fits = |(of, open): &(Target, Open)| *of == target && open.partition == partition && !open.full();
+    /// The batch that takes the next row of these columns, moved to the end.
+    fn open(&mut self, target: Target, columns: &Columns, partition: u32, now_ms: i64) -> &mut Open {
+        let fits = |(of, open): &(Target, Open)| {
+            *of == target && open.partition == partition && open.columns == *columns && !open.full()
+        };
         let index = self.open.iter().rposition(fits).unwrap_or_else(|| {
             let batch = self.ledgers.of(target).take_number();
-            self.open.push((target, Open::new(batch, partition, now_ms)));
+            self.open.push((target, Open::new(batch, columns.clone(), partition, now_ms)));
             self.open.len() - 1
         });
         let last = self.open.len() - 1;
@@ -171,8 +177,7 @@ impl Outbox {
     }
 
     fn ripe(&self, target: Target, open: &Open, now_ms: i64) -> bool {
-        let number = target.number();
-        let behind = self.sealed.range((number, 0)..=(number, u64::MAX)).take(AHEAD_MAX_BATCHES).count();
+        let behind = self.sealed.range((target, 0)..=(target, u64::MAX)).take(AHEAD_MAX_BATCHES).count();
         let age_ms = if behind < AHEAD_MAX_BATCHES { BATCH_MAX_AGE_MS } else { BATCH_MAX_AGE_BEHIND_MS };
         open.full() || now_ms - open.began_ms >= age_ms
     }
@@ -203,7 +208,7 @@ impl Outbox {
         let Open { batch, partition, rows, bytes, chunks, hash, began_ms, .. } = open;
         let sealed = OutboxBatch { rows, bytes, hash: hash.digest128(), chunks, partition, sealed_at_ms: now_ms };
         write.put(OUTBOX_BATCH, (target.number(), batch), &sealed.encode())?;
-        self.sealed.insert((target.number(), batch), Sealed { rows, bytes, partition, began_ms });
+        self.sealed.insert((target, batch), Sealed { rows, bytes, partition, began_ms });
         self.changed = true;
         Ok(())
     }
@@ -225,7 +230,7 @@ impl Outbox {
 
     fn remove(&mut self, target: Target, batch: u64, write: &WriteTxn) -> Result<Option<Sealed>, WriteError> {
         let key = (target.number(), batch);
-        let Some(sealed) = self.sealed.remove(&key) else { return Ok(None) };
+        let Some(sealed) = self.sealed.remove(&(target, batch)) else { return Ok(None) };
         write.remove(OUTBOX_BATCH, key)?;
         write.remove_range(OUTBOX_SEGMENT, (key.0, key.1, 0)..=(key.0, key.1, u32::MAX))?;
         Ok(Some(sealed))
@@ -255,25 +260,25 @@ impl Outbox {
             dead: ledger.dead,
             ..TargetStatus::default()
         });
-        let mut add = |number: u8, rows: u32, bytes: u64, began_ms: i64| {
-            let counts = &mut counts[usize::from(number)];
+        let mut add = |target: Target, rows: u32, bytes: u64, began_ms: i64| {
+            let counts = &mut counts[target.index()];
             counts.waiting_rows += u64::from(rows);
             counts.waiting_bytes += bytes;
             counts.oldest_ms = Some(counts.oldest_ms.map_or(began_ms, |oldest| oldest.min(began_ms)));
         };
-        self.sealed.iter().for_each(|((number, _), one)| add(*number, one.rows, one.bytes, one.began_ms));
+        self.sealed.iter().for_each(|((target, _), one)| add(*target, one.rows, one.bytes, one.began_ms));
         for (target, open) in &self.open {
             let (rows, bytes) = (open.rows + open.pending_rows, open.bytes + open.pending.len() as u64);
-            add(target.number(), rows, bytes, open.began_ms);
+            add(*target, rows, bytes, open.began_ms);
         }
         counts
     }
 }
 
 impl Open {
-    fn new(batch: u64, partition: u32, began_ms: i64) -> Open {
+    fn new(batch: u64, columns: Columns, partition: u32, began_ms: i64) -> Open {
         let (pending, hash) = (Vec::new(), Xxh3::new());
-        Open { batch, partition, rows: 0, bytes: 0, chunks: 0, hash, began_ms, pending, pending_rows: 0 }
+        Open { batch, columns, partition, rows: 0, bytes: 0, chunks: 0, hash, began_ms, pending, pending_rows: 0 }
     }
 
     fn full(&self) -> bool {
@@ -291,6 +296,10 @@ impl Open {
             chunk.put_varint(u64::from(std::mem::take(&mut rows)));
             chunk.put_varint(u64::from(self.partition));
             chunk.put_zigzag(self.began_ms);
+            match self.chunks {
+                0 => self.columns.encode(&mut chunk),
+                _ => chunk.put_varint(0),
+            }
             chunk.put_fixed(piece);
             write.put(OUTBOX_SEGMENT, (target.number(), self.batch, self.chunks), &chunk)?;
             self.chunks += 1;
@@ -303,8 +312,11 @@ impl Open {
 
 /// An open batch from its chunks, after a restart.
 fn reopen(read: &ReadTxn, target: Target, batch: u64) -> Result<Open, OutboxError> {
-    let mut open = Open::new(batch, 0, 0);
+    let mut open = Open::new(batch, target.columns().clone(), 0, 0);
     scan_chunks(read, target, batch, |chunk| {
+        if let Some(columns) = chunk.columns {
+            open.columns = columns;
+        }
         open.rows += chunk.rows;
         open.bytes += chunk.rows_bytes.len() as u64;
         open.chunks += 1;
@@ -318,20 +330,35 @@ struct Chunk<'a> {
     rows: u32,
     partition: u32,
     began_ms: i64,
+    /// Of the batch; only its first chunk has them.
+    columns: Option<Columns>,
     rows_bytes: &'a [u8],
+}
+
+impl<'a> Chunk<'a> {
+    fn decode(target: Target, bytes: &'a [u8]) -> Result<Chunk<'a>, CodecError> {
+        let (mut reader, version) = Reader::versioned(WHAT, bytes, CHUNK_VERSION)?;
+        let (rows, partition, began_ms) = (reader.varint_u32()?, reader.varint_u32()?, reader.zigzag()?);
+        let columns = match version {
+            1 => None,
+            _ => Columns::decode(target, &mut reader)?,
+        };
+        Ok(Chunk { rows, partition, began_ms, columns, rows_bytes: reader.rest() })
+    }
 }
 
 fn scan_chunks(read: &ReadTxn, target: Target, batch: u64, mut each: impl FnMut(Chunk<'_>)) -> Result<(), OutboxError> {
     let number = target.number();
-    let mut failed = None;
+    let (mut failed, mut first) = (None, true);
     read.scan(OUTBOX_SEGMENT, (number, batch, 0u32)..=(number, batch, u32::MAX), |_, bytes| {
-        let chunk = || -> Result<Chunk<'_>, CodecError> {
-            let (mut reader, _) = Reader::versioned(WHAT, bytes, CHUNK_VERSION)?;
-            let (rows, partition, began_ms) = (reader.varint_u32()?, reader.varint_u32()?, reader.zigzag()?);
-            Ok(Chunk { rows, partition, began_ms, rows_bytes: reader.rest() })
-        };
-        match chunk() {
-            Ok(chunk) => each(chunk),
+        match Chunk::decode(target, bytes) {
+            Ok(mut chunk) => {
+                // Version 1 kept no list: a batch that begins without one is of that time.
+                if std::mem::take(&mut first) {
+                    chunk.columns.get_or_insert_with(|| Columns::first(target));
+                }
+                each(chunk);
+            }
             Err(error) => failed = Some(error),
         }
         failed.is_none()
@@ -353,9 +380,20 @@ pub fn sealed(read: &ReadTxn, target: Target, limit: usize) -> Result<Vec<(u64, 
     failed.map_or(Ok(found), |error| Err(error.into()))
 }
 
-/// The bytes of a sealed batch.
-pub fn body(read: &ReadTxn, target: Target, batch: u64) -> Result<Bytes, OutboxError> {
-    let mut out = Vec::new();
-    scan_chunks(read, target, batch, |chunk| out.extend_from_slice(chunk.rows_bytes))?;
-    Ok(out.into())
+/// The rows of a batch, and what they were written under.
+pub struct Body {
+    pub columns: Columns,
+    pub rows: Bytes,
+}
+
+/// What a sealed batch holds.
+pub fn body(read: &ReadTxn, target: Target, batch: u64) -> Result<Body, OutboxError> {
+    let (mut columns, mut rows) = (Columns::first(target), Vec::new());
+    scan_chunks(read, target, batch, |chunk| {
+        if let Some(list) = chunk.columns {
+            columns = list;
+        }
+        rows.extend_from_slice(chunk.rows_bytes);
+    })?;
+    Ok(Body { columns, rows: rows.into() })
 }

@@ -6,6 +6,7 @@ use nova_storage::codec::Put;
 
 use crate::event::{Cell, ClientEvent, Id, Op, Row, Table};
 
+use super::columns::Columns;
 use super::{Target, Wire};
 
 /// What DateTime64 holds, epoch microseconds: 1900-01-01 to 2299-12-31. Infinities and times beyond become the bound.
@@ -42,11 +43,11 @@ pub struct EventRow<'a> {
 
 /// Appends a row of `{table}_cdc`.
 pub fn put_change(out: &mut Vec<u8>, change: &RowChange<'_>) {
-    let target = Target::Rows(change.table);
-    let columns = target.columns();
     put_uuid(out, change.key);
-    for (index, (_, wire)) in columns.iter().enumerate().take(change.table.columns().len()).skip(1) {
-        put_cell(out, *wire, change.row.and_then(|row| row.cells.get(index)).unwrap_or(&Cell::Missing));
+    for (index, (_, wire)) in
+        Target::Rows(change.table).columns().iter().enumerate().take(change.table.columns().len()).skip(1)
+    {
+        put_cell(out, wire, change.row.and_then(|row| row.cells.get(index)).unwrap_or(&Cell::Missing));
     }
     out.put_fixed(&change.version.to_le_bytes());
     out.put_u8(u8::from(change.deleted));
@@ -129,14 +130,13 @@ fn put_cell(out: &mut Vec<u8>, wire: Wire, cell: &Cell) {
 #[error("the batch's bytes are not rows of the table")]
 pub struct NotRows;
 
-/// Where each row of a batch lies.
-pub fn split(target: Target, bytes: &[u8]) -> Result<Vec<Range<usize>>, NotRows> {
-    let columns = target.columns();
+/// Where each row of a batch lies that was written under these columns.
+pub fn split(columns: &Columns, bytes: &[u8]) -> Result<Vec<Range<usize>>, NotRows> {
     let (mut rows, mut at) = (Vec::new(), 0);
     while at < bytes.len() {
         let start = at;
-        for (_, wire) in &columns {
-            at += width(*wire, bytes.get(at..).ok_or(NotRows)?)?;
+        for (_, wire) in columns.iter() {
+            at += width(wire, bytes.get(at..).ok_or(NotRows)?)?;
         }
         if at > bytes.len() {
             return Err(NotRows);
@@ -144,6 +144,19 @@ pub fn split(target: Target, bytes: &[u8]) -> Result<Vec<Range<usize>>, NotRows>
         rows.push(start..at);
     }
     Ok(rows)
+}
+
+/// Where a column lies in a row; `None` where the row has no such column.
+pub fn column(columns: &Columns, name: &str, row: &[u8]) -> Result<Option<Range<usize>>, NotRows> {
+    let mut at = 0;
+    for (known, wire) in columns.iter() {
+        let width = width(wire, row.get(at..).ok_or(NotRows)?)?;
+        if known == name {
+            return Ok(Some(at..at + width).filter(|range| range.end <= row.len()));
+        }
+        at += width;
+    }
+    Ok(None)
 }
 
 fn width(wire: Wire, bytes: &[u8]) -> Result<usize, NotRows> {
@@ -249,7 +262,7 @@ mod tests {
                 put_change(&mut bytes, &change);
                 ends.push(bytes.len());
             }
-            let split = split(Target::Rows(table), &bytes).unwrap();
+            let split = split(Target::Rows(table).columns(), &bytes).unwrap();
             prop_assert_eq!(split.iter().map(|range| range.end).collect::<Vec<_>>(), ends);
             for (range, (key, _, _)) in split.into_iter().zip(&rows) {
                 prop_assert_eq!(id(&bytes[range]), Id::from_u128(*key));
@@ -259,7 +272,7 @@ mod tests {
         #[test]
         fn damaged_rows_are_an_error_and_never_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             for target in Target::ALL {
-                let _ = split(target, &bytes);
+                let _ = split(target.columns(), &bytes);
             }
         }
     }
@@ -284,7 +297,7 @@ mod tests {
             bytes[..16],
             [0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0, 0xff, 0xee, 0xdd, 0xcc, 0xbb, 0xaa, 0x99, 0x88]
         );
-        assert_eq!(split(Target::Events, &bytes).unwrap().len(), 1);
+        assert_eq!(split(Target::Events.columns(), &bytes).unwrap().len(), 1);
         assert_eq!(event_and_user(&bytes), (event.event_id, event.user_id));
     }
 }

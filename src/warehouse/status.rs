@@ -164,7 +164,7 @@ impl Status {
     }
 
     pub(super) fn stall(&self, target: Target, reason: Option<Arc<str>>) {
-        let known = &mut self.inner.lock().targets[usize::from(target.number())].stalled;
+        let known = &mut self.inner.lock().targets[target.index()].stalled;
         if *known != reason {
             match &reason {
                 Some(reason) => tracing::error!(table = target.name(), "ClickHouse table stalls: {reason}"),

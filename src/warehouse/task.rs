@@ -14,8 +14,9 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::event::Id;
 
 use super::bisect::{Isolated, isolate};
+use super::columns::Columns;
 use super::lint;
-use super::outbox::{self, AHEAD_MAX_BATCHES, DeadRow, OPEN_MAX, Settled};
+use super::outbox::{self, AHEAD_MAX_BATCHES, Body, DeadRow, OPEN_MAX, Settled};
 use super::sender::Shared;
 use super::verdict::{Failure, Verdict, may_be_stored, row_hint, verdict};
 use super::{Target, rows};
@@ -94,13 +95,13 @@ impl Task {
 
     async fn deliver(&self, batch: u64, sealed: &OutboxBatch) -> Result<Settled, Left> {
         let read = self.shared.parts.store.read().map_err(|_| Left::Ended)?;
-        let body = outbox::body(&read, self.target, batch).map_err(|_| Left::Ended)?;
+        let Body { columns, rows: body } = outbox::body(&read, self.target, batch).map_err(|_| Left::Ended)?;
         drop(read);
         if xxh3_128(&body) != sealed.hash {
             self.stall(Some(format!("the bytes of batch {batch} are damaged; restore a backup")));
             return std::future::pending().await;
         }
-        let (mut whole, mut taken) = (Piece { batch, rows: body }, false);
+        let (mut whole, mut taken) = (Piece { batch, columns, rows: body }, false);
         let delivered = |dead| Settled { target: self.target, batch, dead };
         if self.target == Target::Events && self.inherited.contains(&batch) {
             match self.look(&whole).await {
@@ -126,14 +127,15 @@ impl Task {
     async fn find_dead(&self, mut whole: Piece, mut taken: bool, refused: String) -> Result<Vec<DeadRow>, Left> {
         let mut hint = row_hint(&refused);
         loop {
-            let Ok(ranges) = rows::split(self.target, &whole.rows) else {
+            let Ok(ranges) = rows::split(&whole.columns, &whole.rows) else {
                 self.stall(Some(format!("batch {} holds what are no rows; restore a backup", whole.batch)));
                 return std::future::pending().await;
             };
             let isolated = isolate(ranges.len(), hint, taken, async |numbers: &[usize]| {
                 let mut bytes = Vec::new();
                 numbers.iter().for_each(|row| bytes.extend_from_slice(&whole.rows[ranges[*row].clone()]));
-                self.store(&Piece { rows: bytes.into(), batch: whole.batch }).await
+                let columns = whole.columns.clone();
+                self.store(&Piece { rows: bytes.into(), columns, batch: whole.batch }).await
             });
             match isolated.await? {
                 Isolated::Dead(dead) => {
@@ -187,7 +189,7 @@ impl Task {
             }
             let (started, now_ms) = (Instant::now(), self.shared.now_ms());
             let id = format!("nova-{:016x}-{}-{}-{attempt}-{now_ms}", parts.store_id, self.target, piece.batch);
-            let result = parts.clickhouse.insert(self.target, piece.rows.clone(), &token, &id).await;
+            let result = parts.clickhouse.insert(self.target, &piece.columns, piece.rows.clone(), &token, &id).await;
             parts.status.asked(started.elapsed(), result.is_err());
             let Err(failure) = result else {
                 parts.status.answered();
@@ -198,7 +200,7 @@ impl Task {
             unknown += u32::from(judged == Verdict::Unknown);
             let unknown_still = judged == Verdict::Unknown && unknown >= UNKNOWN_MAX_ATTEMPTS;
             if judged == Verdict::Suspect || unknown_still {
-                if let Some(words) = self.suspect(&failure).await {
+                if let Some(words) = self.suspect(&piece.columns, &failure).await {
                     // The table may have taken the rows before it began to refuse them.
                     let settled = if doubt.is_some() { self.settle(piece).await } else { None };
                     return settled.unwrap_or(Ok(Some(words)));
@@ -223,7 +225,10 @@ impl Task {
         match present {
             Present::None => None,
             Present::All => Some(Ok(None)),
-            Present::Some(rest) => Some(Box::pin(self.store(&Piece { rows: rest, ..*piece })).await),
+            Present::Some(rest) => {
+                let rest = Piece { rows: rest, columns: piece.columns.clone(), batch: piece.batch };
+                Some(Box::pin(self.store(&rest)).await)
+            }
         }
     }
 
@@ -246,10 +251,10 @@ impl Task {
     }
 
     /// A refusal that rows may be the reason of: its words, unless the table itself is at fault.
-    async fn suspect(&self, failure: &Failure) -> Option<String> {
+    async fn suspect(&self, columns: &Columns, failure: &Failure) -> Option<String> {
         let parts = &self.shared.parts;
         parts.status.answered();
-        match lint::schema_of(&parts.clickhouse, self.target).await {
+        match lint::schema_of(&parts.clickhouse, self.target, columns).await {
             Ok(None) => Some(failure.to_string()),
             Ok(Some(finding)) => {
                 self.stall(Some(finding.to_string()));
@@ -321,7 +326,7 @@ impl Task {
         let id = |text: Option<&String>| Id::parse(text?.as_bytes()).ok();
         let found: BTreeSet<_> = found.iter().filter_map(|row| Some((id(row.first())?, id(row.get(1))?))).collect();
         let mut rest = Vec::new();
-        for range in rows::split(self.target, &piece.rows).unwrap_or_default() {
+        for range in rows::split(&piece.columns, &piece.rows).unwrap_or_default() {
             let row = &piece.rows[range];
             if !found.contains(&rows::event_key(row)) {
                 rest.extend_from_slice(row);
@@ -352,6 +357,7 @@ impl Task {
 /// Rows of one batch that are sent together.
 struct Piece {
     batch: u64,
+    columns: Columns,
     rows: Bytes,
 }
 

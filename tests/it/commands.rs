@@ -29,6 +29,26 @@ fn stored(dir: &Path) -> PathBuf {
     data
 }
 
+/// Each was taken once.
+#[test]
+fn a_seek_to_what_is_no_place_says_which_argument_is_wrong_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = stored(dir.path());
+    let audit = || String::from_utf8(nova(&data, &["audit"]).stdout).unwrap();
+    let before = audit();
+    for (args, words) in [
+        (["cdc.users", "0", "-5"], "offset: -5 is none"),
+        (["cdc.users", "0", "9223372036854775807"], "offset: 9223372036854775807 is none"),
+        (["cdc.users", "-7", "3"], "partition: -7 is none"),
+        (["other.users", "0", "3"], "kafka.topic_prefix"),
+        (["cdc.orders", "0", "3"], "kafka.topic_prefix"),
+    ] {
+        let output = nova(&data, &[&["cdc", "seek"][..], &args].concat());
+        assert!(output.status.code() == Some(1) && told(&output).contains(words), "{args:?}: {}", told(&output));
+    }
+    assert_eq!(audit(), before);
+}
+
 #[test]
 fn with_json_every_report_is_one_json_document() {
     let dir = tempfile::tempdir().unwrap();

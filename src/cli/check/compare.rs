@@ -42,7 +42,7 @@ pub(super) async fn findings(opened: &Opened, clickhouse: &ClickHouse) -> Result
     found.extend(missing.map(|one| Finding::new(one.code, one.detail, one.remedy)));
     let sql = format!("SELECT count() FROM {} WHERE _nova_store = {store}", Target::Events);
     let theirs = clickhouse.number(&sql).await.map_err(|failure| CliError::Failed(failure.to_string()))?;
-    let events = opened.warehouse.as_ref().map(|status| status.targets()[usize::from(Target::Events.number())].clone());
+    let events = opened.warehouse.as_ref().map(|status| status.targets()[Target::Events.index()].clone());
     let ours = events.map_or(0, |events| events.acknowledged);
     if ours != theirs {
         found.push(Finding::new(

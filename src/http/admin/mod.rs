@@ -5,7 +5,7 @@ mod revocations;
 mod users;
 
 pub(super) use self::pipeline::{
-    audit, backup, bump_epoch, cdc, dead_letter, dead_letters, discard, pause, replay, resume,
+    audit, backup, bump_epoch, cdc, dead_letter, dead_letters, discard, pause, replay, resume, seek,
 };
 pub(super) use self::revocations::{list, revoke, unrevoke};
 pub(super) use self::users::{explain, invalidate, invalidate_cache, limits};

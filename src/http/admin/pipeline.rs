@@ -8,7 +8,7 @@ use http_body_util::Full;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::event::Table;
+use crate::event::{Table, TopicPartition};
 use crate::http::auth::Subject;
 use crate::http::error::Problem;
 use crate::http::gate::Reads;
@@ -207,4 +207,30 @@ pub(in crate::http) async fn bump_epoch(
     let table = table(name)?;
     let epoch = durable::command(edge, |reply| Command::BumpEpoch { table, actor: actor(subject), reply }).await?;
     Ok(done(json!({ "epoch": epoch })))
+}
+
+pub(in crate::http) async fn seek(
+    edge: &Arc<Edge>,
+    subject: &Subject,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Response<Full<Bytes>>, Problem> {
+    #[derive(Deserialize)]
+    struct Ask {
+        topic: String,
+        partition: i32,
+        offset: i64,
+    }
+    let Ask { topic, partition, offset } = parse(headers, body)?;
+    let name = TopicPartition::new(topic.as_str(), partition);
+    let make = |reply| Command::Seek { partition: name, next: offset, actor: actor(subject), reply };
+    durable::command(edge, make).await?.map_err(|error| {
+        let field = match error {
+            CommandError::Offset(_) | CommandError::LocalOffset { .. } => "offset",
+            CommandError::Partition(_) | CommandError::PartitionBeyond { .. } => "partition",
+            _ => "topic",
+        };
+        Problem::InvalidParameter { field, detail: error.to_string() }
+    })?;
+    Ok(done(json!({ "topic": topic, "partition": partition, "next_offset": offset })))
 }

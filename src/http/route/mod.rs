@@ -36,6 +36,7 @@ pub(super) enum Route {
     CdcPause,
     CdcResume,
     CdcEpoch,
+    CdcSeek,
     CacheInvalidate,
     ExplainFeed,
     Limits,

@@ -2,6 +2,8 @@
 
 use http::Method;
 
+use crate::pipeline::writer::SEEK_MAX;
+
 use super::{Class, Kind, Operation, Parameter, Plane, Route, STREAM};
 
 const fn parameter(name: &'static str, kind: Kind, help: &'static str) -> Parameter {
@@ -204,6 +206,14 @@ fn tables(get: &Method, post: &Method) -> Vec<Operation> {
             .admin()
             .path_kind(TABLE)
             .answers(&[200, 404], &["success", "epoch"]),
+        O::new(post.clone(), "/api/v1/admin/cdc/seek", Route::CdcSeek, "Goes on with a partition at another offset")
+            .admin()
+            .body([
+                parameter("topic", Kind::Text, "Of a table, or of the events."),
+                parameter("partition", Kind::Integer { min: 0, max: i32::MAX as u64 }, "Of the topic."),
+                parameter("offset", Kind::Integer { min: 0, max: SEEK_MAX as u64 }, "The first that shall be read."),
+            ])
+            .answers(&[200, 400], &["success", "topic", "partition", "next_offset"]),
     ]
 }
 

@@ -33,14 +33,14 @@ fn halt(table: Table) -> impl Strategy<Value = Halt> {
 
 fn table_meta(table: Table) -> impl Strategy<Value = TableMeta> {
     let decided = proptest::collection::vec((proptest::option::of(truncation()), any::<bool>()), 0..4);
-    let truncated = any::<Option<(u16, u64, Option<i64>)>>();
+    let truncated = any::<Option<(u16, u64, Option<i64>, Option<i32>)>>();
     (proptest::option::of(halt(table)), decided, truncated, any::<(u16, u32, u32, bool)>()).prop_map(
         |(halt, list, truncated, (epoch, partitions, partitions_found, without_lsn))| {
-            let truncated = truncated.map(|(epoch, lsn, source_ts_us)| Truncated {
+            let truncated = truncated.map(|(epoch, lsn, source_ts_us, partition)| Truncated {
                 epoch,
                 lsn,
                 source_ts_us,
-                partition: source_ts_us.map(|ts_us| ts_us as i32),
+                partition,
             });
             let mut decided = Truncates::default();
             for (at, apply) in list {

@@ -245,7 +245,8 @@ impl Writer {
     fn truncate(&mut self, slot: Slot, change: &Change, place: Place, read: &ReadTxn) -> Result<Fate, WriterError> {
         let table = change.table;
         let partition = self.partitions[slot.index()].name.clone();
-        let at = Truncation { partition, offset: place.offset, lsn: change.lsn, source_ts_us: change.source_ts_us };
+        let (lsn, source_ts_us) = (change.lsn, change.source_ts_us);
+        let at = Truncation { partition, offset: place.offset, lsn, source_ts_us };
         let decided = self.meta.tables[table as usize].decided.decided(&at);
         match decided.map_or(self.parts.settings.truncate, TruncatePolicy::from) {
             TruncatePolicy::Ignore => {

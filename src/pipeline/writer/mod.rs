@@ -34,7 +34,7 @@ use super::rebuild::Emitted;
 use super::rows::Rows;
 use super::{Batch, QUEUE_MAX_MESSAGES, Settings, journal};
 
-pub use self::command::{Audit, Command, CommandError, EdgeEntry, Replayed, Reply};
+pub use self::command::{Audit, Command, CommandError, EdgeEntry, Replayed, Reply, SEEK_MAX};
 pub use self::recover::{Recovery, RecoveryError, RecoveryReport};
 
 /// The writer waits this long for work before it looks at its own deadlines.

@@ -1,6 +1,5 @@
 //! Takes out of the outbox what ClickHouse has already, since a life of the store that was lost.
 
-use nova_storage::codec::Put as _;
 use nova_storage::schema::{OUTBOX_BATCH, OUTBOX_SEGMENT};
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 
@@ -8,7 +7,10 @@ use crate::warehouse::Target;
 use crate::warehouse::delivered::Totals;
 use crate::warehouse::rows::{self, NotRows};
 
-use super::{Outbox, OutboxError, body};
+use super::{Body, Outbox, OutboxError, body};
+
+/// Says in which batch a row was sent.
+const BATCH_COLUMN: &str = "_nova_batch";
 
 /// Why an outbox could not be reconciled; nothing was committed.
 #[derive(Debug, thiserror::Error)]
@@ -33,10 +35,10 @@ pub struct Reconciled {
 impl Outbox {
     /// The first batch of `post_events` whose rows may be in ClickHouse without this store knowing.
     pub fn unsettled_from(&self) -> u64 {
-        let sealed = self.sealed.keys().filter(|(number, _)| *number == Target::Events.number());
+        let sealed = self.sealed.keys().filter(|(target, _)| *target == Target::Events);
         let open = self.open.iter().filter(|(target, _)| *target == Target::Events);
         let waiting = sealed.map(|(_, batch)| *batch).chain(open.map(|(_, open)| open.batch)).min();
-        waiting.unwrap_or(self.ledgers.tables[usize::from(Target::Events.number())].next)
+        waiting.unwrap_or(self.ledgers.tables[Target::Events.index()].next)
     }
 
     /// Puts the waiting rows of `post_events` that ClickHouse lacks into new batches, whose numbers no life of the store
@@ -50,7 +52,7 @@ impl Outbox {
         now_ms: i64,
     ) -> Result<Reconciled, ReconcileError> {
         let number = Target::Events.number();
-        let sealed = self.sealed.range((number, 0)..=(number, u64::MAX));
+        let sealed = self.sealed.range((Target::Events, 0)..=(Target::Events, u64::MAX));
         let mut waiting: Vec<_> = sealed.map(|((_, batch), sealed)| (*batch, sealed.partition)).collect();
         let open = self.open.extract_if(.., |(target, _)| *target == Target::Events);
         waiting.extend(open.map(|(_, open)| (open.batch, open.partition)));
@@ -58,20 +60,24 @@ impl Outbox {
         ledger.next = ledger.next.max(totals.highest_batch.map_or(0, |highest| highest + 1));
         let mut done = Reconciled::default();
         for (batch, partition) in waiting {
-            let bytes = body(read, Target::Events, batch)?;
-            for range in rows::split(Target::Events, &bytes)? {
+            let Body { columns, rows: bytes } = body(read, Target::Events, batch)?;
+            for range in rows::split(&columns, &bytes)? {
                 let row = &bytes[range];
                 if has(row)? {
                     done.dropped += 1;
                     continue;
                 }
-                let open = self.open(Target::Events, partition, now_ms);
-                open.pending.put_fixed(&row[..row.len() - 8]);
-                open.pending.put_fixed(&open.batch.to_le_bytes());
+                let number_at = rows::column(&columns, BATCH_COLUMN, row)?;
+                let open = self.open(Target::Events, &columns, partition, now_ms);
+                let begin = open.pending.len();
+                open.pending.extend_from_slice(row);
+                if let Some(at) = number_at {
+                    open.pending[begin..][at].copy_from_slice(&open.batch.to_le_bytes());
+                }
                 open.pending_rows += 1;
                 done.left += 1;
             }
-            self.sealed.remove(&(number, batch));
+            self.sealed.remove(&(Target::Events, batch));
             write.remove(OUTBOX_BATCH, (number, batch))?;
             write.remove_range(OUTBOX_SEGMENT, (number, batch, 0)..=(number, batch, u32::MAX))?;
             self.write(write, now_ms, false)?;

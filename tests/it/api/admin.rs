@@ -6,7 +6,7 @@ use nova_storage::schema::EDGE;
 use nova_storage::{Options, Store};
 use serde_json::{Value, json};
 
-use super::client::{Answer, Client, Live};
+use super::client::{Answer, Client, Live, NOW_MS};
 use super::serve::nova;
 
 fn post(client: &mut Client, path: &str, headers: &str, body: &Value) -> Answer {
@@ -63,6 +63,42 @@ fn a_table_is_paused_resumed_and_put_into_a_new_epoch() {
     assert_eq!((again.status, again.json()["error"].as_str()), (409, Some("conflict")));
     assert_eq!(client.ask("POST", "/api/v1/admin/cdc/posts/epoch", &admin, b"").json()["epoch"], 1);
     assert_eq!(post(&mut client, "/api/v1/admin/cdc/secrets/pause", &admin, &json!({})).status, 404);
+    let decided = post(&mut client, "/api/v1/admin/cdc/posts/resume", &admin, &json!({ "truncate": "apply" }));
+    assert_eq!(decided.status, 409, "a decision without a halt");
+}
+
+#[test]
+fn a_partition_is_moved_to_a_place_that_can_be() {
+    let live = Live::start();
+    let admin = live.role(Id::from_u128(1), "admin");
+    let mut client = live.client();
+    let mut seek = |topic: &str, partition: i64, offset: i64| {
+        let ask = json!({ "topic": topic, "partition": partition, "offset": offset });
+        let answer = post(&mut client, "/api/v1/admin/cdc/seek", &admin, &ask);
+        (answer.status, answer.json().to_string())
+    };
+    for (topic, partition, offset, field) in [
+        ("cdc.posts", -7, 3, "partition: -7 is none"),
+        ("cdc.posts", 0, -5, "offset: -5 is none"),
+        ("cdc.posts", 0, i64::MAX, "offset: 9223372036854775807 is none"),
+        ("cdc.orders", 0, 3, "kafka.topic_prefix"),
+    ] {
+        let (status, words) = seek(topic, partition, offset);
+        assert!(status == 400 && words.contains(field), "{status} {words}");
+    }
+    assert_eq!(seek("cdc.posts", 2, 7).0, 200);
+    let state = client.get("/api/v1/admin/cdc", &admin).json();
+    let moved = state["partitions"].as_array().unwrap().iter().find(|one| one["topic"] == "cdc.posts").unwrap();
+    assert_eq!((&moved["partition"], &moved["next_offset"]), (&json!(2), &json!(7)));
+    // The local log goes on where it was.
+    let own = live.headers(Id::from_u128(1));
+    let event = json!({ "events": [{
+        "event_id": Id::from_u128(9).to_string(), "event_time": NOW_MS, "post_id": Id::from_u128(7).to_string(), "action": "view",
+    }] });
+    assert_eq!(client.ask("POST", "/api/v1/events", &own, event.to_string().as_bytes()).status, 202);
+    let state = client.get("/api/v1/admin/cdc", &admin).json();
+    let log = state["partitions"].as_array().unwrap().iter().find(|one| one["topic"] == "events").unwrap();
+    assert_eq!(log["next_offset"], 1);
 }
 
 #[test]

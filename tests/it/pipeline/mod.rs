@@ -5,4 +5,5 @@ mod events;
 mod garbage;
 mod invariants;
 mod kill_9;
+mod places;
 mod source_faults;

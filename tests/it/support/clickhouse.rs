@@ -123,7 +123,7 @@ impl Inner {
     /// Stores an insert unless its token is known, the view after its table; the refusal of a row or of the view.
     pub fn store(&mut self, table: &str, token: &str, body: &[u8]) -> Result<(), String> {
         let target = Target::ALL.into_iter().find(|one| one.name() == table).unwrap();
-        let ranges = rows::split(target, body).unwrap();
+        let ranges = rows::split(target.columns(), body).unwrap();
         if let Some(refuses) = self.refuses
             && ranges.iter().any(|range| refuses(&body[range.clone()]))
         {
@@ -294,8 +294,7 @@ pub fn answer(target: &str, body: &[u8], shared: &Mutex<Inner>) -> Option<(u16, 
         shared.lock().zombies.retain(|(id, ..)| !id.starts_with(prefix));
     }
     let lines = |lines: Vec<String>| Some((200, lines.concat().into_bytes()));
-    let of =
-        |target: Target| target.columns().into_iter().map(|(name, wire)| format!("{name}\t{}\n", wire.type_name()));
+    let of = |target: Target| target.columns().iter().map(|(name, wire)| format!("{name}\t{}\n", wire.type_name()));
     if sql.contains("SELECT table, name, type FROM system.columns") {
         return lines(Target::ALL.iter().flat_map(|one| of(*one).map(move |line| format!("{one}\t{line}"))).collect());
     }
@@ -405,7 +404,7 @@ pub fn version_at(target: Target, row: &[u8]) -> usize {
         let length = row[at..=at + end].iter().rev().fold(0, |sum, byte| sum << 7 | usize::from(byte & 0x7f));
         end + 1 + length
     };
-    for (name, wire) in target.columns() {
+    for (name, wire) in target.columns().iter() {
         if name == "_version" {
             break;
         }

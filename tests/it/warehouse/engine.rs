@@ -165,7 +165,7 @@ fn stall(setup: &Setup, records: Vec<Record>, target: Target, reason: &str, repa
     let opened = app::open_store(setup, store_over(Recorder::new())).unwrap();
     let status = opened.warehouse.clone().unwrap();
     let running = opened.start(Box::new(Listed::new(records, 700)), setup).unwrap();
-    let number = usize::from(target.number());
+    let number = target.index();
     loop {
         running.inbox.send(Message::Seal).unwrap();
         let targets = status.targets();

@@ -353,7 +353,7 @@ fn what_the_lint_refuses_is_told_at_the_start_and_waits_until_it_is_repaired() {
         let opened = app::open_store(&setup, store_over(backend)).unwrap();
         let status = opened.warehouse.clone().unwrap();
         let running = opened.start(Box::new(Listed::new(records, 700)), &setup).unwrap();
-        while status.targets()[usize::from(Target::Events.number())].stalled.is_none() {
+        while status.targets()[Target::Events.index()].stalled.is_none() {
             running.inbox.send(Message::Seal).unwrap();
             std::thread::park_timeout(Duration::from_millis(1));
         }

@@ -70,7 +70,7 @@ fn n3_n5_after_a_restore_of_any_moment_what_clickhouse_has_is_counted_and_not_se
         assert!(times.values().all(|times| *times == 1), "sync {sync}: a row was sent again");
         assert_eq!(memory(&restored), expected, "sync {sync}: an event was not counted, or twice");
         let opened = app::open_store(&setup, store_over(restored.image(restored.syncs(), 0))).unwrap();
-        let events = &opened.warehouse.unwrap().targets()[usize::from(Target::Events.number())];
+        let events = &opened.warehouse.unwrap().targets()[Target::Events.index()];
         assert_eq!((events.emitted, events.acknowledged), (applied, applied), "sync {sync}: N3");
     }
     assert!(doubled_without > 0, "the test would not see doubled rows");

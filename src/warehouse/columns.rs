@@ -1,0 +1,214 @@
+//! The columns of an insert. A batch is sealed with the list that its rows were written under, and is inserted under that
+//! list however much later, and by whichever build.
+
+use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
+
+use nova_storage::codec::{CodecError, Put, Reader};
+
+use crate::event::Table;
+
+use super::{Target, Wire};
+
+/// Columns of one list.
+pub const COLUMNS_MAX: usize = 1_000;
+/// Bytes of a column's name; letters, digits and underscores.
+pub const NAME_MAX_BYTES: usize = 200;
+const WHAT: &str = "column list";
+
+/// Columns with their types, in their order on the wire. Clones share one list.
+#[derive(Clone, Debug, Eq)]
+pub struct Columns(Arc<[(Cow<'static, str>, Wire)]>);
+
+impl PartialEq for Columns {
+    fn eq(&self, other: &Columns) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Columns {
+    fn new(list: impl Iterator<Item = (&'static str, Wire)>) -> Columns {
+        Columns(list.map(|(name, wire)| (Cow::Borrowed(name), wire)).collect())
+    }
+
+    /// Names and types, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Wire)> {
+        self.0.iter().map(|(name, wire)| (&**name, *wire))
+    }
+
+    /// The names as an insert lists them.
+    pub fn names(&self) -> String {
+        self.iter().map(|(name, _)| name).collect::<Vec<_>>().join(", ")
+    }
+
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.put_varint(self.0.len() as u64);
+        for (name, wire) in self.iter() {
+            out.put_bytes(name.as_bytes());
+            out.put_u8(wire.number());
+        }
+    }
+
+    /// `None` for an empty list. One that this build writes itself is shared.
+    pub(super) fn decode(target: Target, reader: &mut Reader<'_>) -> Result<Option<Columns>, CodecError> {
+        let count = usize::try_from(reader.varint()?).unwrap_or(usize::MAX);
+        if count > COLUMNS_MAX {
+            return Err(CodecError::Invalid(WHAT));
+        }
+        let mut list = Vec::new();
+        for _ in 0..count {
+            let name = reader.text()?;
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+            if name.is_empty() || name.len() > NAME_MAX_BYTES || !name.bytes().all(plain) {
+                return Err(CodecError::Invalid(WHAT));
+            }
+            list.push((Cow::Owned(name.to_owned()), Wire::numbered(reader.u8()?)?));
+        }
+        let found = Columns(list.into());
+        Ok((count > 0).then(|| if found == *target.columns() { target.columns().clone() } else { found }))
+    }
+
+    /// Of batches that were begun by version 0.1.0, which kept no list.
+    pub(super) fn first(target: Target) -> Columns {
+        let version = FIRST_VERSION.iter().copied();
+        match target {
+            Target::Events => Columns::new(FIRST_EVENTS.iter().copied()),
+            Target::Rows(table) => Columns::new(first_rows(table).iter().copied().chain(version)),
+        }
+    }
+}
+
+static CURRENT: LazyLock<[Columns; Target::COUNT]> = LazyLock::new(|| {
+    Target::ALL.map(|target| match target {
+        Target::Events => Columns::new(EVENTS.iter().copied()),
+        Target::Rows(table) => {
+            let own = table.columns().iter().map(|column| (column.name, Wire::of(column.kind, column.nullable)));
+            Columns::new(own.chain(VERSION.iter().copied()))
+        }
+    })
+});
+
+/// The columns that this build writes.
+pub(super) fn current(target: Target) -> &'static Columns {
+    &CURRENT[target.index()]
+}
+
+const EVENTS: &[(&str, Wire)] = FIRST_EVENTS;
+const VERSION: &[(&str, Wire)] = FIRST_VERSION;
+
+const FIRST_EVENTS: &[(&str, Wire)] = &[
+    ("event_id", Wire::Uuid),
+    ("event_time", Wire::Millis),
+    ("user_id", Wire::Uuid),
+    ("post_id", Wire::Uuid),
+    ("author_id", Wire::Uuid),
+    ("action", Wire::Word),
+    ("dwell_ms", Wire::U32),
+    ("device", Wire::Word),
+    ("app_ver", Wire::Word),
+    ("ingested_at", Wire::Millis),
+    ("_nova_store", Wire::U64),
+    ("_nova_batch", Wire::U64),
+];
+
+const FIRST_VERSION: &[(&str, Wire)] = &[
+    ("_version", Wire::U128),
+    ("_deleted", Wire::U8),
+    ("_op", Wire::Word),
+    ("_lsn", Wire::U64),
+    ("_source_ts", Wire::Micros),
+    ("_extra", Wire::Text),
+];
+
+/// Never changes, whatever becomes of [`Table::columns`].
+fn first_rows(table: Table) -> &'static [(&'static str, Wire)] {
+    match table {
+        Table::Users => &[
+            ("id", Wire::Uuid),
+            ("username", Wire::Text),
+            ("email_verified", Wire::Bool),
+            ("is_active", Wire::Bool),
+            ("created_at", Wire::Micros),
+            ("updated_at", Wire::Micros),
+            ("deleted_at", Wire::NullableMicros),
+        ],
+        Table::Posts => &[
+            ("id", Wire::Uuid),
+            ("user_id", Wire::Uuid),
+            ("caption", Wire::NullableText),
+            ("image_key", Wire::Text),
+            ("image_sizes", Wire::NullableText),
+            ("status", Wire::Text),
+            ("created_at", Wire::Micros),
+            ("updated_at", Wire::Micros),
+            ("soft_delete", Wire::NullableMicros),
+        ],
+        Table::Follows => &[
+            ("id", Wire::Uuid),
+            ("follower_id", Wire::Uuid),
+            ("following_id", Wire::Uuid),
+            ("created_at", Wire::NullableMicros),
+        ],
+        Table::Comments => &[
+            ("id", Wire::Uuid),
+            ("post_id", Wire::Uuid),
+            ("user_id", Wire::Uuid),
+            ("content", Wire::Text),
+            ("parent_comment_id", Wire::NullableUuid),
+            ("created_at", Wire::NullableMicros),
+            ("updated_at", Wire::NullableMicros),
+            ("soft_delete", Wire::NullableMicros),
+        ],
+        Table::Likes => &[
+            ("id", Wire::Uuid),
+            ("user_id", Wire::Uuid),
+            ("post_id", Wire::Uuid),
+            ("created_at", Wire::NullableMicros),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nova_storage::testing::mutate::check_bytes;
+    use proptest::prelude::*;
+
+    fn lists() -> impl Strategy<Value = Columns> {
+        let column = ("[a-z_0-9]{1,9}", 0..Wire::ALL.len()).prop_map(|(name, wire)| (name.into(), Wire::ALL[wire]));
+        proptest::collection::vec(column, 1..20).prop_map(|list| Columns(list.into()))
+    }
+
+    proptest! {
+        #[test]
+        fn lists_round_trip_and_mutants_are_errors_or_lists_with_these_bytes(list in lists(), seed: u64) {
+            let decode = |bytes: &[u8]| {
+                let mut reader = Reader::new(WHAT, bytes);
+                let found = Columns::decode(Target::Events, &mut reader)?.ok_or(CodecError::Invalid(WHAT));
+                reader.end()?;
+                found
+            };
+            let encode = |list: &Columns| {
+                let mut out = Vec::new();
+                list.encode(&mut out);
+                out
+            };
+            prop_assert_eq!(decode(&encode(&list)), Ok(list.clone()));
+            check_bytes(&encode(&list), seed, decode, encode);
+        }
+    }
+
+    #[test]
+    fn a_list_of_this_build_is_shared_and_a_name_that_is_none_refused() {
+        for target in Target::ALL {
+            let mut out = Vec::new();
+            target.columns().encode(&mut out);
+            let found = Columns::decode(target, &mut Reader::new(WHAT, &out)).unwrap().unwrap();
+            assert!(Arc::ptr_eq(&found.0, &target.columns().0), "{target}");
+        }
+        let bad = Columns::new([("id) FORMAT Null --", Wire::Uuid)].into_iter());
+        let mut out = Vec::new();
+        bad.encode(&mut out);
+        assert!(Columns::decode(Target::Events, &mut Reader::new(WHAT, &out)).is_err());
+    }
+}
