@@ -1,5 +1,6 @@
 //! The jobs of a node, and what they need of its store and servers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,9 @@ use parking_lot::Mutex;
 
 #[cfg(feature = "redis-cache")]
 use crate::cache::Redis;
-use crate::decode::{SchemaLookup, Schemas};
+use crate::decode::{SchemaLookup, Schemas, Topics};
 use crate::discover::dismissals::Dismissals;
-use crate::event::Id;
+use crate::event::{Id, TopicPartition};
 use crate::feed::trending::Window;
 use crate::feed::trending::warmed::Counted;
 use crate::jobs::analytics::{Analytics, Asked, Drift, Found, Warmup};
@@ -19,11 +20,15 @@ use crate::jobs::analytics::{Analytics, Asked, Drift, Found, Warmup};
 use crate::jobs::copies::Copies;
 use crate::jobs::copies::{Publisher, SharedCache};
 use crate::jobs::figures::{self, Change, Durable, Figures};
+use crate::jobs::rebuilt::{Reach, RebuildEnd, Rebuilt};
 use crate::jobs::retry::{Counts, DeadLetterRetry, Letter, Letters, Retried};
 use crate::jobs::serving::{self, Served};
 use crate::jobs::{CacheRefreshJob, JobError};
-use crate::pipeline::dead;
+use crate::pipeline::progress::Shared;
 use crate::pipeline::writer::{Command, CommandError, EdgeEntry, Message, Replayed};
+use crate::pipeline::{dead, unread};
+use crate::source::Progress as _;
+use crate::source::kafka::KafkaStatus;
 use crate::warehouse::Target;
 use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 use crate::warehouse::status::Status as WarehouseStatus;
@@ -50,6 +55,9 @@ pub(super) struct Parts<'a> {
     pub cursor_key: [u8; 32],
     pub store: &'a Arc<Store>,
     pub writer: &'a Sender<Message>,
+    pub shared: &'a Arc<Shared>,
+    /// Set when changes come from Kafka.
+    pub kafka: Option<&'a Arc<KafkaStatus>>,
     pub warehouse: Option<&'a Arc<WarehouseStatus>>,
     /// Nothing was ever committed to the store.
     pub fresh: bool,
@@ -91,6 +99,17 @@ impl Jobs {
         let (schemas, writer) = (Arc::clone(&setup.schemas), writer.clone());
         let letters = Arc::new(Queue { store: Arc::clone(store), schemas, writer: writer.clone() });
         all.push(Box::new(DeadLetterRetry::new(letters, Arc::clone(&retries))));
+        if let Some(kafka) = parts.kafka {
+            let (store, shared, kafka) = (Arc::clone(store), Arc::clone(parts.shared), Arc::clone(kafka));
+            let topics = setup.topics.clone();
+            all.push(Box::new(RebuildEnd::new(Arc::new(Before {
+                store,
+                shared,
+                kafka,
+                topics,
+                writer: writer.clone(),
+            }))));
+        }
         let entries = edge_entries(store, figures::KIND)?.into_iter();
         all.push(Box::new(Figures::load(served, Arc::new(EdgeTable(writer)), entries)));
         Ok(Jobs { all, shared_cache, drift, retries })
@@ -248,6 +267,42 @@ impl Letters for Queue {
             }
         }
         Ok(done)
+    }
+}
+
+/// Rows of before a rebuild.
+struct Before {
+    store: Arc<Store>,
+    shared: Arc<Shared>,
+    kafka: Arc<KafkaStatus>,
+    topics: Topics,
+    writer: Sender<Message>,
+}
+
+impl Rebuilt for Before {
+    fn waiting(&self) -> Result<u64, JobError> {
+        self.store.read().and_then(|read| unread::waiting(&read)).map_err(unreadable)
+    }
+
+    fn reach(&self) -> Option<BTreeMap<TopicPartition, Reach>> {
+        let assignment = self.kafka.assignment();
+        let marks = self.kafka.watermarks();
+        let known = assignment.existing > 0 && assignment.assigned == assignment.existing;
+        if !known || marks.len() < assignment.existing || marks.values().any(|marks| marks.high < 0) {
+            return None;
+        }
+        let of_tables = marks.into_iter().filter(|(name, _)| self.topics.table(&name.topic).is_some());
+        let reach = of_tables.map(|(name, marks)| {
+            let next = self.shared.next_offset(&name).unwrap_or(0);
+            // A log that is empty has nothing to read.
+            let end = if marks.high == marks.low { 0 } else { marks.high };
+            (name, Reach { read_to: next.max(marks.read_to), end })
+        });
+        Some(reach.collect())
+    }
+
+    fn end(&self) -> Result<u64, JobError> {
+        command(&self.writer, |reply| Command::EndRebuild { reply })
     }
 }
 

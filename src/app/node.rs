@@ -192,6 +192,8 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         cursor_key,
         store: &running.store,
         writer: &running.inbox,
+        shared: &running.shared,
+        kafka: kafka.as_ref(),
         warehouse: warehouse.as_ref(),
         fresh,
     })?;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::app::{self, AppError};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::pipeline::rebuild::rebuild;
+use crate::pipeline::rebuild::{Known, rebuild};
 use crate::pipeline::reconcile::{self, Report};
 use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 
@@ -143,20 +143,37 @@ pub(super) fn run_rebuild(args: &RebuildArgs, config: &Config, json: bool) -> Re
     }
     let store = open(&existing(&config.data_dir)?)?;
     let report = args.reconcile.then(|| reconcile(&store, config, true)).transpose()?;
-    let partitions = rebuild(&store, args.reconcile).map_err(|error| CliError::Failed(error.to_string()))?;
+    let known = args.reconcile.then(|| known(config)).transpose()?;
+    let partitions = rebuild(&store, known.as_ref()).map_err(|error| CliError::Failed(error.to_string()))?;
     let asked = report.as_ref().map_or_else(String::new, |report| format!("{}\n", told(report)));
-    let words = format!("{asked}{partitions} partitions are read from their beginning at the next start");
+    let words = format!(
+        "{asked}{partitions} partitions are read from their beginning at the next start; when they were read to their end, \
+         rows that did not come again are deleted in ClickHouse"
+    );
     let reconciled = report.as_ref().map(figures);
     Ok(out::done(json, &words, &json!({ "partitions": partitions, "reconciled": reconciled }))?)
 }
 
-fn reconcile(store: &Store, config: &Config, everything: bool) -> Result<Report, CliError> {
-    /// A table of years is read through without an index.
-    const TIMEOUT: Duration = Duration::from_secs(600);
+/// A table of years is read through without an index.
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+fn clickhouse(config: &Config) -> Result<ClickHouse, CliError> {
     let settings = app::clickhouse(config)
         .ok_or_else(|| CliError::Usage("--reconcile asks ClickHouse, and clickhouse.url is not set".to_owned()))?;
     let settings = ClickHouseSettings { timeout: TIMEOUT, ..settings };
-    let clickhouse = ClickHouse::new(&settings).map_err(AppError::from)?;
+    Ok(ClickHouse::new(&settings).map_err(AppError::from)?)
+}
+
+/// What ClickHouse has of the source's tables.
+fn known(config: &Config) -> Result<Known, CliError> {
+    let clickhouse = clickhouse(config)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let known = runtime.block_on(reconcile::known(&clickhouse));
+    known.map_err(|error| CliError::Failed(format!("nothing was emptied: {error}")))
+}
+
+fn reconcile(store: &Store, config: &Config, everything: bool) -> Result<Report, CliError> {
+    let clickhouse = clickhouse(config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let report = runtime.block_on(reconcile::reconcile(store, &clickhouse, everything, Clock::System.now_ms()));
     report.map_err(|error| CliError::Failed(format!("not reconciled, and nothing was replaced: {error}")))

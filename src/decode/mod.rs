@@ -122,10 +122,7 @@ impl Decoder {
 
     /// The source table whose changes a topic holds.
     pub fn table(&self, topic: &str) -> Option<Table> {
-        match self.names.route(topic) {
-            Route::Table(table) => Some(table),
-            Route::Events | Route::Ignore(_) => None,
-        }
+        self.names.table(topic)
     }
 
     fn topic(&mut self, name: &Arc<str>) -> Topic {

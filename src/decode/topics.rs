@@ -28,6 +28,14 @@ pub(super) enum Route {
 }
 
 impl Topics {
+    /// The source table whose changes a topic holds.
+    pub fn table(&self, topic: &str) -> Option<Table> {
+        match self.route(topic) {
+            Route::Table(table) => Some(table),
+            Route::Events | Route::Ignore(_) => None,
+        }
+    }
+
     pub(super) fn route(&self, topic: &str) -> Route {
         if topic == self.events {
             return Route::Events;

@@ -77,7 +77,14 @@ pub fn judge(
         return Ok(Judgement::Skip(Outcome::Ignored));
     }
     let old = stored.as_ref().map(StoredRow::row).transpose()?.flatten();
-    let told = Told { lsn: change.lsn, ts_us: change.source_ts_us, op: change.op, place, epoch: table.epoch };
+    let told = Told {
+        lsn: change.lsn,
+        ts_us: change.source_ts_us,
+        op: change.op,
+        place,
+        epoch: table.epoch,
+        mixed: table.mixed(),
+    };
     // A tombstone record carries no format of its own.
     let format = if tombstone { Format::FlatTombstone } else { change.format };
     let (key, of, moved) = (change.key, change.table, change.renamed_to.is_some());
@@ -106,11 +113,12 @@ pub fn truncate_row(
     stored: &[u8],
     truncate: &Change,
     place: Place,
-    epoch: u16,
+    meta: &TableMeta,
 ) -> Result<Judgement, CodecError> {
     let row = StoredRow::decode(stored)?;
     let Some(old) = row.row()? else { return Ok(Judgement::Skip(Outcome::Stale)) };
-    let told = Told { lsn: truncate.lsn, ts_us: truncate.source_ts_us, op: Op::Truncate, place, epoch };
+    let (epoch, mixed) = (meta.epoch, meta.mixed());
+    let told = Told { lsn: truncate.lsn, ts_us: truncate.source_ts_us, op: Op::Truncate, place, epoch, mixed };
     match told.incoming(Kind::Truncate, false).against(&row) {
         Order::Newer => Ok(Judgement::Write(Box::new(told.written(Some(&row), Some(old), None, row.format, false)))),
         Order::Skip(_) => Ok(Judgement::Skip(Outcome::Stale)),
@@ -208,6 +216,7 @@ struct Told {
     op: Op,
     place: Place,
     epoch: u16,
+    mixed: bool,
 }
 
 impl Told {
@@ -220,8 +229,8 @@ impl Told {
     }
 
     fn incoming(&self, kind: Kind, same: bool) -> Incoming {
-        let Told { lsn, ts_us, place, epoch, .. } = *self;
-        Incoming { kind, lsn, ts_us, place, epoch, same }
+        let Told { lsn, ts_us, place, epoch, mixed, .. } = *self;
+        Incoming { kind, lsn, ts_us, place, epoch, mixed, same }
     }
 
     /// The row that the record leaves. `moved`: its image stays for the row under the new key.
@@ -299,7 +308,7 @@ fn before_truncate(change: &Change, place: Place, table: &TableMeta) -> Option<J
     }
     let lsn = change.lsn?;
     // In a later epoch, and in another partition of a log that began again, times tell.
-    let mixed = table.epoch > truncate.epoch || (table.epoch > 0 && truncate.elsewhere(place));
+    let mixed = table.epoch > truncate.epoch || (table.mixed() && truncate.elsewhere(place));
     if mixed {
         return before.then_some(Judgement::Skip(Outcome::Stale));
     }
@@ -363,7 +372,8 @@ mod tests {
     /// A truncate's effect on the row `a`.
     fn truncated_row(lsn: u64, offset: i64, ts: i64, epoch: u16) -> Judgement {
         let truncate = Change { op: Op::Truncate, ..change(Some(lsn), ts, ChangeBody::Truncate) };
-        truncate_row((Table::Users, Id::NIL), &stored("a"), &truncate, at(offset), epoch).unwrap()
+        let meta = TableMeta { epoch, ..TableMeta::default() };
+        truncate_row((Table::Users, Id::NIL), &stored("a"), &truncate, at(offset), &meta).unwrap()
     }
 
     #[test]

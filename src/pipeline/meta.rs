@@ -42,6 +42,9 @@ impl Truncated {
 pub struct TableMeta {
     /// Raised by hand after the source's LSNs began again (`lsn_regression`).
     pub epoch: u16,
+    /// The epoch at the last rebuild. Above it, a partition may still hold changes of the log before: where epochs were
+    /// raised by hand, the records of two partitions may be of two logs.
+    pub first_epoch: u16,
     /// The latest applied truncate: rows older than it are gone, also those still on their way.
     pub truncated: Option<Truncated>,
     /// Why the table takes no more changes.
@@ -57,6 +60,11 @@ pub struct TableMeta {
 }
 
 impl TableMeta {
+    /// Whether partitions may hold records of two logs whose LSNs say nothing about each other.
+    pub fn mixed(&self) -> bool {
+        self.epoch > self.first_epoch
+    }
+
     /// For a person: the table, its epoch, why it halted if it did, the partitions of its topic.
     pub fn json(&self, table: Table) -> serde_json::Value {
         let (epoch, partitions) = (self.epoch, self.partitions);
@@ -89,6 +97,7 @@ impl TableMeta {
         out.put_varint(u64::from(self.partitions));
         out.put_varint(u64::from(self.partitions_found));
         out.put_u8(u8::from(self.without_lsn));
+        out.put_varint(u64::from(self.first_epoch));
         out
     }
 
@@ -98,7 +107,8 @@ impl TableMeta {
         let decided = Truncates::decode(reader)?;
         let (partitions, partitions_found) = (reader.varint_u32()?, reader.varint_u32()?);
         let without_lsn = reader.flag()?;
-        Ok(TableMeta { epoch, truncated, halt, decided, partitions, partitions_found, without_lsn })
+        let first_epoch = small(reader)?;
+        Ok(TableMeta { epoch, first_epoch, truncated, halt, decided, partitions, partitions_found, without_lsn })
     }
 
     /// As versions 1 and 2 wrote it.

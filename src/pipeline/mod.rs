@@ -24,6 +24,7 @@ pub mod reconcile;
 pub mod rows;
 pub mod sent;
 pub mod stored;
+pub mod unread;
 pub mod writer;
 
 use crate::event::{Change, ClientEvent, Dead, Ignored, Record};

@@ -20,6 +20,8 @@ pub struct Incoming {
     pub place: Place,
     /// Of the table at the record.
     pub epoch: u16,
+    /// Records of two partitions may be of two logs: [`super::meta::TableMeta::mixed`].
+    pub mixed: bool,
     /// The row would be the stored one.
     pub same: bool,
 }
@@ -55,7 +57,7 @@ impl Incoming {
         }
         // LSNs of two logs may stand side by side in an epoch where one partition was behind when it was raised. Only
         // records of one partition are in the order of their log.
-        if self.epoch > 0 && self.elsewhere(row) && self.ts_us != row.ts_us() && self.ts_us.is_some() {
+        if self.mixed && self.elsewhere(row) && self.ts_us != row.ts_us() && self.ts_us.is_some() {
             return if earlier(self.ts_us, row.ts_us()) { STALE } else { self.newer() };
         }
         match (self.kind, self.lsn) {

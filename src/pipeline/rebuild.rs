@@ -7,10 +7,11 @@ use nova_storage::schema::{CHECKPOINT, DEDUP_KEYS, DEDUP_OPEN, DEDUP_SEGMENT, JO
 use nova_storage::{ReadError, ReadTxn, Store, WriteError};
 use rustc_hash::FxHashMap;
 
-use crate::event::TopicPartition;
+use crate::event::{Id, Table, TopicPartition};
 
 use super::dedup::DELIVERED_SEGMENT;
 use super::meta::{Meta, TableMeta};
+use super::unread;
 
 const KEY: &str = "emitted";
 const VERSION: u8 = 1;
@@ -25,15 +26,25 @@ pub enum RebuildError {
     Write(#[from] WriteError),
     #[error("a stored value cannot be read: {0}")]
     Codec(#[from] CodecError),
+    #[error("a table was rebuilt 65535 times, and its version has no room for another: begin with an empty ClickHouse")]
+    Epochs,
 }
 
 /// Partitions with client events, and the offset below which their rows were handed to ClickHouse by an earlier life
 /// of the store: an event has one row there, however often it is read.
 pub type Emitted = FxHashMap<TopicPartition, i64>;
 
-/// In one commit; how many partitions will be read again. `reconciled`: the events whose rows ClickHouse has are known one
+/// What ClickHouse has of the source's tables, asked of itself: of a store that is lost, or that it is ahead of.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The highest epoch of each table's versions, in the order of [`Table::ALL`].
+    pub epochs: [u16; Table::ALL.len()],
+    pub rows: Vec<(Table, Id)>,
+}
+
+/// In one commit; how many partitions will be read again. `known`: what ClickHouse was asked for; then the events whose rows ClickHouse has are known one
 /// by one, and rows that it lost are sent again; else an event that was read before has its row.
-pub fn rebuild(store: &Store, reconciled: bool) -> Result<usize, RebuildError> {
+pub fn rebuild(store: &Store, known: Option<&Known>) -> Result<usize, RebuildError> {
     let read = store.read()?;
     let mut emitted = load(&read)?;
     let (mut partitions, mut failed) = (0, None);
@@ -52,18 +63,25 @@ pub fn rebuild(store: &Store, reconciled: bool) -> Result<usize, RebuildError> {
     if let Some(error) = failed {
         return Err(error.into());
     }
-    if reconciled {
+    if known.is_some() {
         emitted.clear();
     }
     let mut meta = Meta::load(&read)?.unwrap_or_default();
     let last = read.last(JOURNAL, |sequence, _| sequence)?.unwrap_or(0);
     (meta.covered, meta.checkpoint_bytes, meta.dedup_floor_ms) = (meta.covered.max(last), 0, i64::MIN);
     meta.counted = None;
-    for table in &mut meta.tables {
+    for (table, number) in meta.tables.iter_mut().zip(0..) {
+        // Whatever ClickHouse has is older than what is read from now on.
+        let highest = known.map_or(0, |known| known.epochs[number]).max(table.epoch);
+        let epoch = highest.checked_add(1).ok_or(RebuildError::Epochs)?;
         let decided = std::mem::take(&mut table.decided);
-        *table = TableMeta { epoch: table.epoch, decided, ..TableMeta::default() };
+        *table = TableMeta { epoch, first_epoch: epoch, decided, ..TableMeta::default() };
     }
     let write = store.write()?;
+    unread::remember_all(&read, &write)?;
+    for (table, key) in known.iter().flat_map(|known| &known.rows) {
+        unread::remember(&write, *table, *key)?;
+    }
     write.clear(OFFSETS)?;
     write.clear(ROWS)?;
     write.clear(JOURNAL)?;

@@ -8,8 +8,9 @@
 use nova_storage::{ReadError, ReadTxn, Store, WriteError};
 
 use crate::decode::client::dedup_key;
-use crate::event::Id;
+use crate::event::{Id, Table};
 use crate::warehouse::clickhouse::ClickHouse;
+use crate::warehouse::current;
 use crate::warehouse::delivered;
 use crate::warehouse::outbox::{Outbox, OutboxError, ReconcileError as OutboxReconcileError, Reconciled};
 use crate::warehouse::rows;
@@ -17,9 +18,13 @@ use crate::warehouse::verdict::Failure;
 
 use super::dedup::{Dedup, DeliveredWriter, Entry};
 use super::meta::Meta;
+use super::rebuild::Known;
 
 /// Delivered events that a store takes: 1.6 GB on disk, 200 MB of filters in memory.
 pub const DELIVERED_MAX_EVENTS: u64 = 100_000_000;
+
+/// Rows of the source's tables that a rebuild asks ClickHouse for: 1.2 GB of memory.
+pub const KNOWN_MAX_ROWS: usize = 50_000_000;
 
 /// Why a store could not be reconciled.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +41,8 @@ pub enum ReconcileError {
     Empty,
     #[error("ClickHouse has more than {DELIVERED_MAX_EVENTS} events that this store does not know of")]
     TooMany,
+    #[error("ClickHouse has more than {KNOWN_MAX_ROWS} live rows of the source's tables")]
+    TooManyRows,
     #[error("ClickHouse told {events} events and had counted {counted}: is something still writing? Try again")]
     Cut { events: u64, counted: u64 },
 }
@@ -96,6 +103,20 @@ pub async fn reconcile(
     let Reconciled { dropped, left } = outbox.reconcile(&read, &write, &totals, has, now_ms)?;
     write.commit()?;
     Ok(Report { delivered: events, dropped, left })
+}
+
+/// What ClickHouse has of the source's tables, for a rebuild.
+pub async fn known(clickhouse: &ClickHouse) -> Result<Known, ReconcileError> {
+    let mut known = Known::default();
+    for (table, number) in Table::ALL.into_iter().zip(0..) {
+        known.epochs[number] = current::epoch(clickhouse, table).await?;
+        current::keys(clickhouse, table, |key| {
+            known.rows.push((table, key));
+            if known.rows.len() > KNOWN_MAX_ROWS { Err(ReconcileError::TooManyRows) } else { Ok(()) }
+        })
+        .await?;
+    }
+    Ok(known)
 }
 
 /// The payload is not compared: the row that ClickHouse has stays.

@@ -12,6 +12,7 @@ pub mod bisect;
 pub mod breaker;
 pub mod clickhouse;
 pub mod columns;
+pub mod current;
 pub mod delivered;
 pub mod layout;
 pub mod lint;

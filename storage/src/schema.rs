@@ -13,6 +13,9 @@ pub const META: Blobs<&str> = Blobs::new("meta");
 pub const OFFSETS: Blobs<(&str, i32)> = Blobs::new("offsets");
 /// (table, primary key) → the row's version, format and cells, or its tombstone; for ever; the writer at checkpoints.
 pub const ROWS: Blobs<(u8, &[u8; 16])> = Blobs::new("row");
+/// (table, primary key) → a version byte: rows that ClickHouse may have from before a rebuild; until the source was read to
+/// its end; the writer and `nova rebuild`.
+pub const UNREAD: Blobs<(u8, &[u8; 16])> = Blobs::new("unread");
 /// (topic, offset of the first) → the records of one commit; until consumed and older than its retention; the writer.
 pub const LOCAL_LOG: Blobs<(&str, i64)> = Blobs::new("local_log");
 /// sequence → the compact effects of one batch; until a checkpoint covers it; the writer.
@@ -43,7 +46,7 @@ pub const RETIRED: &[&str] = &[];
 macro_rules! for_each_table {
     (|$table:ident| $body:expr) => {{
         use $crate::schema::*;
-        $crate::schema::for_each_table!(@ $table $body; META OFFSETS ROWS LOCAL_LOG JOURNAL DEDUP_OPEN DEDUP_KEYS
+        $crate::schema::for_each_table!(@ $table $body; META OFFSETS ROWS UNREAD LOCAL_LOG JOURNAL DEDUP_OPEN DEDUP_KEYS
             DEDUP_SEGMENT CHECKPOINT OUTBOX_SEGMENT OUTBOX_BATCH DEAD AUDIT EDGE);
     }};
     (@ $table:ident $body:expr; $($name:ident)+) => {

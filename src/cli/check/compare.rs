@@ -77,7 +77,7 @@ fn differs(table: Table, ours: &Hours, theirs: &Hours) -> Option<Finding> {
             all.len()
         ),
         "if the outbox is empty, rows are from before clickhouse.url was set, or ClickHouse lost them: nova rebuild \
-         --reconcile sends every row of the source again",
+         --reconcile sends every row of the source again, and deletes for those that are not there any more",
     ))
 }
 

@@ -46,7 +46,16 @@ fn table_meta(table: Table) -> impl Strategy<Value = TableMeta> {
             for (at, apply) in list {
                 decided.decide(at, if apply { Decision::Apply } else { Decision::Ignore });
             }
-            TableMeta { epoch, truncated, halt, decided, partitions, partitions_found, without_lsn }
+            TableMeta {
+                epoch,
+                first_epoch: epoch / 2,
+                truncated,
+                halt,
+                decided,
+                partitions,
+                partitions_found,
+                without_lsn,
+            }
         },
     )
 }

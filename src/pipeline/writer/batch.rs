@@ -275,9 +275,10 @@ impl Writer {
         read: &ReadTxn,
     ) -> Result<Result<(), Halt>, WriterError> {
         let table = change.table;
-        let epoch = self.meta.tables[table as usize].epoch;
+        let meta = &self.meta.tables[table as usize];
+        let epoch = meta.epoch;
         let (mut gone, mut halt, mut failed) = (Vec::new(), None, None);
-        self.rows.scan(table, read, |key, stored| match truncate_row((table, key), stored, change, place, epoch) {
+        self.rows.scan(table, read, |key, stored| match truncate_row((table, key), stored, change, place, meta) {
             Ok(Judgement::Write(written)) => gone.push((key, *written)),
             Ok(Judgement::Skip(_)) => {}
             Ok(Judgement::Halt(regression)) => halt = Some(Halt::LsnRegression(regression)),

@@ -45,6 +45,9 @@ pub enum Command {
     Seek { partition: TopicPartition, next: i64, actor: String, reply: Reply<Result<(), CommandError>> },
     /// Raises the table's epoch after `lsn_regression`, and goes on.
     BumpEpoch { table: Table, actor: String, reply: Reply<u16> },
+    /// The source was read to its end after a rebuild: ClickHouse gets deletes for some of the rows that were not read
+    /// again. Answers how many wait.
+    EndRebuild { reply: Reply<u64> },
 }
 
 /// One entry of the edge's table.
@@ -139,6 +142,10 @@ impl Writer {
         write: &WriteTxn,
     ) -> Result<Box<dyn FnOnce()>, WriterError> {
         Ok(match command {
+            Command::EndRebuild { reply } => {
+                let waiting = self.end_rebuild(read, write)?;
+                Box::new(move || reply(waiting))
+            }
             Command::Edge { entries, audit, reply } => {
                 for EdgeEntry { kind, name, value } in entries {
                     match value {

@@ -6,6 +6,7 @@
 
 mod batch;
 mod command;
+mod ended;
 mod hold;
 mod recover;
 

@@ -311,7 +311,7 @@ fn a_rebuild_reads_everything_again_and_comes_to_the_same_state() {
     assert!(known.len() > 10);
     drop(before);
     let rebuilt = image(&backend);
-    assert_eq!(nova::pipeline::rebuild::rebuild(&store_over(rebuilt.clone()), false).unwrap(), 3);
+    assert_eq!(nova::pipeline::rebuild::rebuild(&store_over(rebuilt.clone()), None).unwrap(), 3);
     let rebuilt = image(&rebuilt);
     let opened = app::open_store(&support::setup("events"), store_over(rebuilt.clone())).unwrap();
     assert!(counts(&opened).is_empty(), "nothing was emptied");

@@ -159,7 +159,7 @@ fn a_repartitioned_table_without_lsn_is_not_resumed() {
     stop(running, &shared);
     // Read again from a new snapshot, it goes on.
     let rebuilt = image(&backend);
-    nova::pipeline::rebuild::rebuild(&store_over(rebuilt.clone()), false).unwrap();
+    nova::pipeline::rebuild::rebuild(&store_over(rebuilt.clone()), None).unwrap();
     let (running, shared) = run_users(&image(&rebuilt), &two.bootstrap_servers());
     until("everything again", || consumed(&shared) == 11);
     stop(running, &shared);

@@ -196,7 +196,7 @@ fn likes_count_by_events_where_they_say_so_and_the_switch_is_not_turned_under_a_
     let refused = app::open_store(&other, store_over(image())).map(drop).unwrap_err().to_string();
     assert!(refused.contains("engagement.likes") && refused.contains("nova rebuild"), "{refused}");
     let rebuilt = image();
-    nova::pipeline::rebuild::rebuild(&store_over(rebuilt.clone()), false).unwrap();
+    nova::pipeline::rebuild::rebuild(&store_over(rebuilt.clone()), None).unwrap();
     app::open_store(&other, store_over(rebuilt.image(rebuilt.syncs(), 0))).unwrap();
 }
 

@@ -257,20 +257,20 @@ fn a_stretch_that_was_given_up_is_passed_over_again_after_a_rebuild() {
     assert_eq!((stepped.held().len(), dump(&stepped.opened)[0].len()), (0, 7));
     drop(stepped);
     for _ in 0..2 {
-        rebuild(&store_over(backend.clone()), false).unwrap();
+        rebuild(&store_over(backend.clone()), None).unwrap();
         let mut stepped = Stepped::new(&setup, &backend, &logs);
         stepped.rest();
         assert_eq!((stepped.held(), dump(&stepped.opened)[0].len()), (Vec::new(), 7));
     }
     // In another log under that name nothing was given up.
     let other: Vec<_> = (0..17).map(|offset| Record { timestamp_ms: 1_795_000_000_000, ..good(offset) }).collect();
-    rebuild(&store_over(backend.clone()), false).unwrap();
+    rebuild(&store_over(backend.clone()), None).unwrap();
     let mut stepped = Stepped::new(&setup, &backend, &Logs::new(other));
     stepped.rest();
     assert_eq!(dump(&stepped.opened)[0].len(), 17);
     // Who goes back reads everything again.
     drop(stepped);
-    rebuild(&store_over(backend.clone()), false).unwrap();
+    rebuild(&store_over(backend.clone()), None).unwrap();
     let mut stepped = Stepped::new(&setup, &backend, &logs);
     stepped.rest();
     stepped.seek(&name, 0).unwrap();
@@ -308,7 +308,7 @@ fn a_decision_about_a_truncate_holds_again_after_a_rebuild() {
         stepped.rest();
         assert_eq!(dump(&stepped.opened)[0].len(), left);
         drop(stepped);
-        rebuild(&store_over(backend.clone()), false).unwrap();
+        rebuild(&store_over(backend.clone()), None).unwrap();
         let mut stepped = Stepped::new(&setup, &backend, &logs);
         stepped.rest();
         assert_eq!((stepped.held(), dump(&stepped.opened)[0].len()), (Vec::new(), left), "{decision}");

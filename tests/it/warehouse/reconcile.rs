@@ -144,7 +144,7 @@ fn batches_that_a_restored_clickhouse_lacks_are_found_and_a_rebuild_sends_them_a
     // What the store learned before the loss is forgotten.
     let report = asked(&setup, &store, true);
     assert_eq!(report.delivered, applied - lost as u64);
-    rebuild(&store, true).unwrap();
+    rebuild(&store, Some(&Default::default())).unwrap();
     let opened = app::open_store(&setup, store).unwrap();
     let running = opened.start(Box::new(Listed::new(records, 700)), &setup).unwrap();
     running.finish(|_| {}).unwrap();

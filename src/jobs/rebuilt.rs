@@ -1,0 +1,112 @@
+//! The end of a rebuild: when the source was read to the ends that its logs had, what is not there again is gone from the
+//! source, and ClickHouse is told.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::event::TopicPartition;
+
+use super::{CacheRefreshJob, JobError, Refreshing, blocking};
+
+const TICK: Duration = Duration::from_secs(5);
+/// Commands of one refresh.
+const COMMANDS_MAX: usize = 50;
+
+/// How far a partition was read, and where its log ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    pub read_to: i64,
+    pub end: i64,
+}
+
+/// What the job needs of the node. Each call blocks.
+pub trait Rebuilt: Send + Sync {
+    /// Rows of before the last rebuild that were not looked at yet.
+    fn waiting(&self) -> Result<u64, JobError>;
+    /// Of every partition that holds changes of tables; `None` while that is not known of each.
+    fn reach(&self) -> Option<BTreeMap<TopicPartition, Reach>>;
+    /// Looks at some of the rows; how many wait after that.
+    fn end(&self) -> Result<u64, JobError>;
+}
+
+/// See the module.
+pub struct RebuildEnd {
+    node: Arc<dyn Rebuilt>,
+    /// The ends of the logs at the first look: what is written later cannot keep the rebuild from its end.
+    ends: Arc<Mutex<BTreeMap<TopicPartition, i64>>>,
+}
+
+impl RebuildEnd {
+    pub fn new(node: Arc<dyn Rebuilt>) -> RebuildEnd {
+        RebuildEnd { node, ends: Arc::default() }
+    }
+}
+
+impl CacheRefreshJob for RebuildEnd {
+    fn name(&self) -> &'static str {
+        "rebuild_end"
+    }
+
+    fn interval(&self) -> Duration {
+        TICK
+    }
+
+    fn refresh(&self, _now_ms: i64) -> Refreshing {
+        let (node, ends) = (Arc::clone(&self.node), Arc::clone(&self.ends));
+        blocking(move || {
+            let mut ends = ends.lock();
+            let waiting = node.waiting()?;
+            if waiting == 0 {
+                return Ok(());
+            }
+            let Some(reach) = node.reach() else { return Ok(()) };
+            for (name, reach) in &reach {
+                ends.entry(name.clone()).or_insert(reach.end);
+            }
+            if !reached(&reach, &ends) {
+                return Ok(());
+            }
+            for _ in 0..COMMANDS_MAX {
+                if node.end()? == 0 {
+                    tracing::info!(
+                        rows = waiting,
+                        "the rebuild has ended: rows that were not read again are deleted in ClickHouse"
+                    );
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Whether something was read, and every log up to the end that it had.
+fn reached(reach: &BTreeMap<TopicPartition, Reach>, ends: &BTreeMap<TopicPartition, i64>) -> bool {
+    let read = |(name, end): (&TopicPartition, &i64)| reach.get(name).is_some_and(|reach| reach.read_to >= *end);
+    ends.values().any(|end| *end > 0) && ends.iter().all(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rebuild_ends_when_every_log_was_read_to_the_end_that_it_had() {
+        let name = |partition| TopicPartition::new("cdc.posts", partition);
+        let reach = |one: i64, other: i64| {
+            BTreeMap::from([
+                (name(0), Reach { read_to: one, end: one.max(7) }),
+                (name(1), Reach { read_to: other, end: 900 }),
+            ])
+        };
+        let ends = BTreeMap::from([(name(0), 5), (name(1), 3)]);
+        assert!(!reached(&reach(5, 2), &ends) && !reached(&reach(4, 3), &ends));
+        assert!(reached(&reach(5, 3), &ends), "what came later does not count");
+        assert!(!reached(&BTreeMap::from([(name(0), Reach { read_to: 5, end: 5 })]), &ends), "one is not assigned");
+        let empty = BTreeMap::from([(name(0), 0)]);
+        assert!(!reached(&reach(0, 0), &empty), "nothing was written yet: the snapshot is still to come");
+    }
+}

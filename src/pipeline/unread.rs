@@ -1,0 +1,67 @@
+//! The rows that a store had before a rebuild. Each that is read again is written again, in a higher epoch. When the source
+//! was read to its end, what was not read is gone from the source: ClickHouse gets a delete for it.
+
+use nova_storage::codec::CodecError;
+use nova_storage::schema::{JOURNAL, ROWS, UNREAD};
+use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
+
+use crate::event::{Id, Table};
+
+use super::journal::{self, Step};
+use super::rebuild::RebuildError;
+use super::stored::StoredRow;
+
+/// What stands under a key: nothing is told of the row, but the value of every table begins with a version.
+const VALUE: [u8; 1] = [1];
+
+/// Adds a row that ClickHouse may have.
+pub fn remember(write: &WriteTxn, table: Table, key: Id) -> Result<(), WriteError> {
+    write.put(UNREAD, (table.number(), &key.0), &VALUE)
+}
+
+/// Adds every row of a stopped store. One that the journal has may be deleted already: a delete too many changes nothing.
+pub fn remember_all(read: &ReadTxn, write: &WriteTxn) -> Result<(), RebuildError> {
+    let (mut keys, mut failed) = (Vec::new(), None);
+    read.scan(ROWS, (0u8, &[0u8; 16]).., |(number, key), bytes| {
+        match StoredRow::decode(bytes) {
+            Ok(row) if row.live() => keys.push((number, *key)),
+            Ok(_) => {}
+            Err(error) => failed = Some(error),
+        }
+        failed.is_none()
+    })?;
+    read.scan(JOURNAL, 0u64.., |_, blob| {
+        let done = journal::read(blob, |step| {
+            if let Step::Row { table, key, .. } = step {
+                keys.push((table.number(), key.0));
+            }
+            Ok::<_, CodecError>(())
+        });
+        failed = done.err();
+        failed.is_none()
+    })?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    keys.sort_unstable();
+    keys.dedup();
+    Ok(write.put_all(UNREAD, keys.iter().map(|(number, key)| ((*number, key), &VALUE[..])))?)
+}
+
+/// How many rows wait.
+pub fn waiting(read: &ReadTxn) -> Result<u64, ReadError> {
+    read.len(UNREAD)
+}
+
+/// The first rows that wait, at most `limit`.
+pub fn page(read: &ReadTxn, limit: usize) -> Result<Vec<(Table, Id)>, ReadError> {
+    let (mut page, mut failed) = (Vec::new(), None);
+    read.scan(UNREAD, (0u8, &[0u8; 16]).., |(number, key), _| {
+        match Table::numbered(number) {
+            Ok(table) => page.push((table, Id(*key))),
+            Err(error) => failed = Some(error),
+        }
+        failed.is_none() && page.len() < limit
+    })?;
+    failed.map_or(Ok(page), |error| Err(error.into()))
+}

@@ -1,0 +1,30 @@
+//! What ClickHouse has of the source's tables, asked of itself: for a rebuild after which it must equal the source.
+
+use crate::event::{Id, Table};
+
+use super::Target;
+use super::clickhouse::ClickHouse;
+use super::rows;
+use super::verdict::Failure;
+
+/// Bytes of a key in RowBinary.
+const WIDTH: usize = 16;
+
+/// The highest epoch of a table's versions (the upper 16 of 128 bits); 0 where it is empty.
+pub async fn epoch(clickhouse: &ClickHouse, table: Table) -> Result<u16, Failure> {
+    let target = Target::Rows(table);
+    clickhouse.catch_up(target).await?;
+    let sql = format!("SELECT toUInt64(bitShiftRight(max(_version), 112)) FROM {target}");
+    let epoch = clickhouse.number(&sql).await?;
+    u16::try_from(epoch).map_err(|_| Failure::Refused { code: None, text: format!("expected 16 bits, got {epoch}") })
+}
+
+/// Tells the key of every live row of a table, in no order, as the answer comes in.
+pub async fn keys<E: From<Failure>>(
+    clickhouse: &ClickHouse,
+    table: Table,
+    mut each: impl FnMut(Id) -> Result<(), E>,
+) -> Result<(), E> {
+    let sql = format!("SELECT id FROM {} FINAL WHERE _deleted = 0", Target::Rows(table));
+    clickhouse.fixed_rows(&sql, WIDTH, |row| each(rows::id(row))).await
+}
