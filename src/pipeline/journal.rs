@@ -29,7 +29,9 @@ pub enum Step<'a> {
         dwell_ms: u32,
     },
     /// The row that comes next is dated ahead of the clock, and counts at this time.
-    Dated { at_ms: i64 },
+    Dated {
+        at_ms: i64,
+    },
 }
 
 /// Hands over what a row's change does to memory; `dated_ms` is when it counts, if not at its own time.

@@ -196,7 +196,7 @@ impl Writer {
         let write = store.write()?;
         let mut facts = CommitFacts::default();
         let (mut barriers, mut replies) = (Vec::new(), Vec::new());
-        self.time.tick(self.parts.clock.now_ms());
+        self.tick();
         let (mut stop, mut work, mut seal) = (false, self.seal_due(), false);
         for message in queue.drain(..) {
             match message {
@@ -335,6 +335,13 @@ impl Writer {
         self.letters.push((self.meta.dead_next, letter));
         self.meta.dead_next += 1;
         self.dead_letters += 1;
+    }
+
+    /// Reads the clock for what follows. It may have been set since: no mark stays ahead of it.
+    fn tick(&mut self) {
+        self.time.tick(self.parts.clock.now_ms());
+        self.dedup.heal_floor(self.times());
+        self.meta.dedup_floor_ms = self.dedup.floor_ms();
     }
 
     /// The clocks of the dedup horizon.

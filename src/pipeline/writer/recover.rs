@@ -83,8 +83,7 @@ impl Recovery {
         let mut rows = Rows::default();
         replay_journal(&read, meta.covered, &mut rows, &mut state, &mut report)?;
         told("loading the dedup horizon");
-        let mut time = Timekeeper::new(parts.settings.time_of);
-        time.tick(parts.clock.now_ms());
+        let time = Timekeeper::new(parts.settings.time_of);
         let dedup = Dedup::load(&read, meta.dedup_floor_ms)?;
         report.dedup_keys = dedup.keys();
         let dead_letters = read.len(DEAD)?;
@@ -110,6 +109,7 @@ impl Recovery {
         if let Some(status) = writer.parts.warehouse.clone() {
             writer.outbox = Some(Outbox::load(&read, writer.meta.store_id, status)?);
         }
+        writer.tick();
         writer.load_offsets(&read)?;
         report.partitions = writer.partitions.len();
         Ok(Recovery { writer, report })
