@@ -9,7 +9,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use nova::app::{self, Drain, Setup};
 use nova::decode::{NoSchemas, Topics, client};
 use nova::event::{Action, ClientEvent, Id, Record, TopicPartition};
-use nova::pipeline::dedup::{Dedup, Entry};
+use nova::pipeline::dedup::{Dedup, Entry, Times};
 use nova::source::{PollLimits, Polled, Source, SourceError};
 use nova::warehouse::clickhouse::ClickHouseSettings;
 use nova_storage::{Options, Store};
@@ -135,7 +135,8 @@ fn recovery(c: &mut Criterion) {
         let write = store.write().unwrap();
         let arrival_ms = BEGIN_MS + batch as i64 * 60_000;
         (0..10_000).for_each(|n| dedup.insert(Entry::new(mixed(batch * 10_000 + n + 1), n), arrival_ms));
-        dedup.commit(&write, arrival_ms, 86_400_000).unwrap();
+        let times = Times { watermark_ms: arrival_ms, now_ms: arrival_ms, latest_ms: i64::MAX, horizon_ms: 86_400_000 };
+        dedup.commit(&write, times).unwrap();
         write.commit().unwrap();
     }
     let (keys, bytes) = (dedup.keys(), dedup.mem_bytes());

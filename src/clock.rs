@@ -52,22 +52,45 @@ impl Clock {
     }
 }
 
-/// RFC 3339 in UTC with microseconds; PostgreSQL's infinities by their names.
+/// A time as every answer writes it, epoch microseconds in: RFC 3339 in UTC with six digits for the years 0000 to 9999,
+/// beyond them ISO 8601's expanded year (a sign and at least four digits), and PostgreSQL's infinities by their names. `decode::time` reads all of it back.
 pub fn rfc3339(micros: i64) -> String {
     match micros {
-        i64::MAX => "infinity".to_owned(),
-        i64::MIN => "-infinity".to_owned(),
-        _ => match jiff::Timestamp::from_microsecond(micros) {
-            Ok(time) => format!("{time:.6}"),
-            // Beyond the year 9999: the number says at least which.
-            Err(_) => micros.to_string(),
-        },
+        i64::MAX => return "infinity".to_owned(),
+        i64::MIN => return "-infinity".to_owned(),
+        _ => {}
     }
+    let (seconds, micros) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
+    let (days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, day) = civil(days);
+    let year = match year {
+        0..=9_999 => format!("{year:04}"),
+        10_000.. => format!("+{year}"),
+        _ => format!("-{:04}", -year),
+    };
+    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+}
+
+/// Year, month and day of a number of days since 1970-01-01, in the proleptic Gregorian calendar: the inverse of
+/// `decode::time`'s count, for any year.
+fn civil(days: i64) -> (i64, i64, i64) {
+    // Eras of 400 years from the first of March of year 0, so that the leap day is the last of its year.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decode::time::parse_micros;
+    use proptest::prelude::*;
 
     #[test]
     fn times_have_six_digits_and_infinities_names() {
@@ -75,5 +98,34 @@ mod tests {
         assert_eq!(rfc3339(-1_000), "1969-12-31T23:59:59.999000Z");
         assert_eq!((rfc3339(i64::MAX).as_str(), rfc3339(i64::MIN).as_str()), ("infinity", "-infinity"));
         assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000000Z");
+    }
+    #[test]
+    fn the_ends_of_postgresqls_range_are_times() {
+        let cases = [
+            ("9999-12-31T23:59:59.999999Z", 253_402_300_799_999_999),
+            ("+10000-01-01T00:00:00.000000Z", 253_402_300_800_000_000),
+            ("0000-01-01T00:00:00.000000Z", -62_167_219_200_000_000),
+            ("-0001-12-31T23:59:59.999999Z", -62_167_219_200_000_001),
+            ("-0043-03-15T12:00:00.000000Z", -63_517_780_800_000_000),
+            ("+294246-12-31T23:59:59.999999Z", 9_223_371_244_799_999_999),
+            ("-4713-11-24T00:00:00.000000Z", -210_866_803_200_000_000),
+        ];
+        for (text, micros) in cases {
+            assert_eq!((rfc3339(micros).as_str(), parse_micros(text)), (text, Some(micros)));
+        }
+    }
+
+    proptest! {
+        /// Every number of microseconds is a text of its own that reads back, also where no calendar library goes.
+        #[test]
+        fn every_time_reads_back(micros: i64, shift in 0u32..64) {
+            let micros = micros >> shift;
+            prop_assert_eq!(parse_micros(&rfc3339(micros)), Some(micros));
+            // Years before 0 have another width there.
+            let other = jiff::Timestamp::from_microsecond(micros).map(|time| format!("{time:.6}"));
+            if let Some(text) = other.ok().filter(|text| !text.starts_with('-')) {
+                prop_assert_eq!(rfc3339(micros), text);
+            }
+        }
     }
 }

@@ -13,8 +13,8 @@ pub struct Record {
     pub topic: Arc<str>,
     pub partition: i32,
     pub offset: i64,
-    /// Arrival: the broker's or capture's timestamp, epoch milliseconds. Sources never deliver one outside
-    /// [`TIMESTAMP_MS_RANGE`].
+    /// What the log says, epoch milliseconds: the broker's time or the producer's, so any number; [`NO_TIMESTAMP`] where
+    /// the log says nothing. When the record arrived is for [`crate::arrival`] to say.
     pub timestamp_ms: i64,
     pub key: Option<Bytes>,
     pub value: Option<Bytes>,
@@ -24,7 +24,10 @@ pub struct Record {
     pub defect: Option<Dead>,
 }
 
-/// Timestamps that a record may carry: 1970 to 2100, epoch milliseconds.
+/// Kafka's number for a record without a timestamp.
+pub const NO_TIMESTAMP: i64 = -1;
+
+/// Times that can be meant: 1970 to 2100, epoch milliseconds.
 pub const TIMESTAMP_MS_RANGE: std::ops::Range<i64> = 0..4_102_444_800_000;
 
 /// A client event's time may be so far ahead of its arrival: clocks differ.
@@ -434,6 +437,17 @@ pub enum Facts {
     },
 }
 
+impl Facts {
+    /// What the row counts, and the time that it says, epoch microseconds; `None` of a row that counts nothing.
+    pub fn counted(&self) -> Option<(Action, i64)> {
+        match self {
+            Facts::Like { created_at_us, .. } => Some((Action::Like, *created_at_us)),
+            Facts::Comment { created_at_us, counts: true, .. } => Some((Action::Comment, *created_at_us)),
+            Facts::User { .. } | Facts::Post { .. } | Facts::Follow { .. } | Facts::Comment { .. } => None,
+        }
+    }
+}
+
 /// What a committed record does to memory. Transitions, never operation letters (N7): `old` and `new` are the live
 /// row before and after; `None` is absent. Applying the same effects in the same order gives the same state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -450,5 +464,11 @@ pub enum Effect {
         action: Action,
         at_ms: i64,
         dwell_ms: u32,
+    },
+    /// The like or comment that comes next under this key is dated ahead of the clock, and counts at `at_ms`.
+    Dated {
+        action: Action,
+        key: Id,
+        at_ms: i64,
     },
 }

@@ -3,13 +3,14 @@
 //!
 //! The modules, in the order that data takes:
 //!
-//! `event` is the vocabulary. A `source` delivers records, `decode` types them, the `pipeline` commits everything a
+//! `event` is the vocabulary. A `source` delivers records, `decode` types them, `arrival` says when they came, the `pipeline` commits everything a
 //! batch causes in one transaction and then applies its effects to `state`. `feed` and `discover` read the state, `jobs`
 //! keep what they make fresh, `http` serves it, the `warehouse` delivers every row to ClickHouse. `cache` speaks Redis, in
 //! the process or to a server. `app` wires it all, `cli` is what a person types, `config`, `clock`, `breaker` and
 //! `tls` serve all.
 
 pub mod app;
+pub mod arrival;
 pub mod breaker;
 pub mod cache;
 pub mod cli;

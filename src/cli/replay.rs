@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::ValueEnum;
 
 use crate::app::{self, Setup};
+use crate::arrival::TimeOf;
 use crate::config::Config;
 use crate::decode::{NoSchemas, Schemas};
 use crate::pipeline::TruncatePolicy;
@@ -59,6 +60,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
     let source = CaptureSource::new(args.files.clone()).map_err(app::AppError::from)?;
     let schemas = schemas(&args.files)?;
     let mut setup = Setup::configured(config, schemas);
+    setup.settings.time_of = TimeOf::File;
     setup.topics.last_part = matches!(args.topics, Matching::LastPart);
     if let Some(truncate) = args.truncate {
         setup.settings.truncate = match truncate {

@@ -81,7 +81,7 @@ pub fn terms(age_h: f64, engagement: f64, affinity: f64) -> [f64; 3] {
 }
 
 fn age_h(now_ms: i64, created_at_us: i64) -> f64 {
-    (now_ms * 1_000 - created_at_us).max(0) as f64 / 3.6e9
+    now_ms.saturating_mul(1_000).saturating_sub(created_at_us).max(0) as f64 / 3.6e9
 }
 
 /// A candidate while it is ranked: small, as hundreds are sorted and moved.

@@ -198,7 +198,7 @@ impl Snapshots {
         let snapshot = {
             let mut inner = part.inner.lock();
             let kept = inner.kept.get_mut(&key)?;
-            kept.read_ms = kept.read_ms.max(ask.now_ms);
+            kept.read_ms = ask.now_ms;
             Arc::clone(match ask.cursor {
                 Some(cursor) => kept.snapshots.iter().find(|known| known.id == cursor.snapshot)?,
                 None => kept.snapshots.back()?,
@@ -290,7 +290,7 @@ impl Snapshots {
         for part in &self.parts {
             let inner = &mut *part.inner.lock();
             inner.kept.retain(|_, kept| {
-                let keep = now_ms - kept.read_ms < ACTIVE_MS + TTL_MS;
+                let keep = lately(now_ms, kept.read_ms, ACTIVE_MS + TTL_MS);
                 if !keep {
                     gone += 1;
                     inner.bytes -= kept.snapshots.iter().map(|old| old.bytes()).sum::<usize>();
@@ -314,6 +314,11 @@ impl Snapshots {
     }
 }
 
+/// Whether it was within this time; not what is ahead of the clock, which was set back since.
+fn lately(now_ms: i64, at_ms: i64, within_ms: i64) -> bool {
+    now_ms.abs_diff(at_ms) < within_ms as u64
+}
+
 impl<'a> Making<'a> {
     fn of(ask: &Ask<'a>) -> Making<'a> {
         Making { now_ms: ask.now_ms, trending: ask.trending, relaxed: false, late: ask.late }
@@ -330,8 +335,8 @@ impl Inner {
     /// Who waits for a new snapshot, then who read lately.
     fn active(&mut self, now_ms: i64) -> Vec<Key> {
         let mut keys: Vec<Key> = self.due.drain(..).collect();
-        let lately = self.kept.iter().filter(|(_, kept)| now_ms - kept.read_ms < ACTIVE_MS);
-        let others: Vec<Key> = lately.map(|(key, _)| *key).filter(|key| !keys.contains(key)).collect();
+        let readers = self.kept.iter().filter(|(_, kept)| lately(now_ms, kept.read_ms, ACTIVE_MS));
+        let others: Vec<Key> = readers.map(|(key, _)| *key).filter(|key| !keys.contains(key)).collect();
         keys.extend(others);
         keys
     }

@@ -39,7 +39,8 @@ impl Letter {
     /// Whether an attempt is due.
     fn due(&self, now_ms: i64) -> bool {
         let wait_ms = BACKOFF_FIRST_MS << self.attempts.saturating_sub(1).min(ATTEMPTS_MAX);
-        let age_ms = now_ms - self.died_at_ms;
+        // One that died under a clock that was ahead is due at once.
+        let age_ms = if now_ms < self.died_at_ms { wait_ms } else { now_ms - self.died_at_ms };
         let heals = self.whole && HEALING.contains(&self.reason.as_str());
         heals && self.attempts < ATTEMPTS_MAX && (wait_ms..TRY_FOR_MS).contains(&age_ms)
     }

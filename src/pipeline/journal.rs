@@ -3,9 +3,12 @@
 
 use nova_storage::codec::{CodecError, Put, Reader};
 
-use crate::event::{Action, Id, Table};
+use crate::event::{Action, Effect, Facts, Id, Table};
 
-const JOURNAL_VERSION: u8 = 1;
+/// Version 1 had no dates.
+const JOURNAL_VERSION: u8 = 2;
+/// Tag of a date.
+const DATED_TAG: u8 = 15;
 /// Tags below this are the action of an event; at and above it, a row of the table with that number.
 const ROW_TAG: u8 = 16;
 
@@ -25,6 +28,27 @@ pub enum Step<'a> {
         at_ms: i64,
         dwell_ms: u32,
     },
+    /// The row that comes next is dated ahead of the clock, and counts at this time.
+    Dated {
+        at_ms: i64,
+    },
+}
+
+/// Hands over what a row's change does to memory; `dated_ms` is when it counts, if not at its own time.
+pub fn effects(
+    (key, old, new): (Id, Option<Facts>, Option<Facts>),
+    dated_ms: Option<i64>,
+    mut each: impl FnMut(Effect),
+) {
+    let Some(((action, _), at_ms)) = new.as_ref().and_then(Facts::counted).zip(dated_ms) else {
+        return each(Effect::Row { key, old, new });
+    };
+    // What the row counted before goes from the time at which it was counted.
+    if old.is_some() {
+        each(Effect::Row { key, old, new: None });
+    }
+    each(Effect::Dated { action, key, at_ms });
+    each(Effect::Row { key, old: None, new });
 }
 
 /// Builds the blob of one commit.
@@ -58,6 +82,10 @@ impl Writer {
                 self.bytes.put_varint(u64::from(dwell_ms));
                 self.last_ms = at_ms;
             }
+            Step::Dated { at_ms } => {
+                self.bytes.put_u8(DATED_TAG);
+                self.bytes.put_zigzag(at_ms);
+            }
         }
     }
 
@@ -79,6 +107,7 @@ pub fn read<'a, E: From<CodecError>>(
     while !reader.is_empty() {
         let tag = reader.u8()?;
         let step = match tag.checked_sub(ROW_TAG) {
+            None if tag == DATED_TAG => Step::Dated { at_ms: reader.zigzag()? },
             Some(number) => {
                 let table = Table::numbered(number)?;
                 Step::Row { table, key: reader.id()?, stored: reader.bytes()? }
@@ -98,7 +127,7 @@ pub fn read<'a, E: From<CodecError>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nova_storage::testing::mutate::check_bytes;
+    use nova_storage::testing::mutate::check_values;
     use proptest::prelude::*;
 
     /// A step that outlives its blob.
@@ -106,6 +135,7 @@ mod tests {
     enum Owned {
         Row(Table, Id, Vec<u8>),
         Event(Id, Id, Action, i64, u32),
+        Dated(i64),
     }
 
     impl Owned {
@@ -115,6 +145,7 @@ mod tests {
                 Step::Event { user, post, action, at_ms, dwell_ms } => {
                     Owned::Event(user, post, action, at_ms, dwell_ms)
                 }
+                Step::Dated { at_ms } => Owned::Dated(at_ms),
             }
         }
 
@@ -124,13 +155,15 @@ mod tests {
                 Owned::Event(user, post, action, at_ms, dwell_ms) => {
                     Step::Event { user: *user, post: *post, action: *action, at_ms: *at_ms, dwell_ms: *dwell_ms }
                 }
+                Owned::Dated(at_ms) => Step::Dated { at_ms: *at_ms },
             }
         }
     }
 
     fn steps() -> impl Strategy<Value = Vec<Owned>> {
-        let step = (0usize..5, any::<(u128, u128, i64, u32)>(), any::<Option<Vec<u8>>>());
+        let step = (0usize..6, any::<(u128, u128, i64, u32)>(), any::<Option<Vec<u8>>>());
         let step = step.prop_map(|(number, (a, b, at_ms, dwell_ms), row)| match row {
+            _ if number == 5 => Owned::Dated(at_ms),
             Some(stored) => Owned::Row(Table::ALL[number], Id::from_u128(a), stored),
             None => Owned::Event(Id::from_u128(a), Id::from_u128(b), Action::ALL[number], at_ms, dwell_ms),
         });
@@ -169,7 +202,7 @@ mod tests {
                 steps.iter().for_each(|step| writer.push(step.step()));
                 if steps.is_empty() { vec![JOURNAL_VERSION] } else { writer.take() }
             };
-            check_bytes(&blob, seed, decode, encode);
+            check_values(&blob, seed, decode, encode);
         }
     }
 }

@@ -27,6 +27,7 @@ pub mod stored;
 pub mod unread;
 pub mod writer;
 
+use crate::arrival::TimeOf;
 use crate::event::{Change, ClientEvent, Dead, Ignored, Record};
 use crate::source::PartitionCount;
 
@@ -93,6 +94,8 @@ impl From<Decision> for TruncatePolicy {
 /// How the pipeline behaves; the units are in the names.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Whose clock says when records arrived.
+    pub time_of: TimeOf,
     pub truncate: TruncatePolicy,
     /// How long an event id is remembered after its arrival.
     pub dedup_horizon_ms: i64,
@@ -116,6 +119,7 @@ impl Default for Settings {
     fn default() -> Settings {
         const HOUR_MS: i64 = 3_600_000;
         Settings {
+            time_of: TimeOf::default(),
             truncate: TruncatePolicy::default(),
             dedup_horizon_ms: 24 * HOUR_MS,
             event_max_age_ms: 24 * HOUR_MS,

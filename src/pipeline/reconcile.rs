@@ -77,7 +77,7 @@ pub async fn reconcile(
     let load = |read: &ReadTxn| Outbox::load(read, store_id, Default::default());
     let from_batch = if everything { 0 } else { load(&read)?.unsettled_from() };
     let totals = delivered::totals(clickhouse, store_id, from_batch).await?;
-    let (mut writer, mut events) = (DeliveredWriter::new(&read)?, 0);
+    let (mut writer, mut events) = (DeliveredWriter::new(&read, now_ms)?, 0);
     if everything {
         writer.forget(&write)?;
     }

@@ -13,7 +13,7 @@ use flate2::read::MultiGzDecoder;
 use rustc_hash::{FxHashMap, FxHashSet};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::event::{DEAD_VALUE_MAX_BYTES, Dead, Record, Stage, TopicPartition};
+use crate::event::{DEAD_VALUE_MAX_BYTES, Dead, NO_TIMESTAMP, Record, Stage, TopicPartition};
 
 use super::{PollLimits, Polled, Source, SourceError};
 
@@ -208,7 +208,7 @@ impl OpenFile {
             topic: Arc::clone(&self.defects),
             partition: 0,
             offset: number,
-            timestamp_ms: 0,
+            timestamp_ms: NO_TIMESTAMP,
             key: None,
             value: Some(Bytes::from(line)),
             headers: Vec::new(),

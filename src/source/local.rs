@@ -202,12 +202,18 @@ pub fn read_log(bytes: &[u8]) -> Result<Vec<(i64, &[u8])>, CodecError> {
     Ok(out)
 }
 
-/// Removes entries whose records all arrived before `keep_after_ms`.
-pub fn prune_log(read: &ReadTxn, write: &WriteTxn, keep_after_ms: i64) -> Result<(), PruneError> {
-    let (mut old, mut failed) = (Vec::new(), None);
+/// Removes entries whose records all arrived before the time to keep, or after `latest_ms` and before one of those: the
+/// clock was ahead then.
+pub fn prune_log(read: &ReadTxn, write: &WriteTxn, keep_after_ms: i64, latest_ms: i64) -> Result<(), PruneError> {
+    let (mut old, mut ahead, mut failed) = (Vec::new(), Vec::new(), None);
     read.scan(LOCAL_LOG, ("", i64::MIN).., |(topic, offset), bytes| match read_log(bytes) {
         Ok(records) if records.iter().all(|(arrival_ms, _)| *arrival_ms < keep_after_ms) => {
+            old.append(&mut ahead);
             old.push((topic.to_owned(), offset));
+            true
+        }
+        Ok(records) if records.iter().all(|(arrival_ms, _)| *arrival_ms > latest_ms) => {
+            ahead.push((topic.to_owned(), offset));
             true
         }
         // Arrivals rise: what follows is younger.

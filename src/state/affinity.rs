@@ -2,6 +2,8 @@
 
 use rustc_hash::FxHashMap;
 
+use super::late;
+
 /// Days that count, today included.
 pub const AFFINITY_DAYS: i32 = 90;
 /// Authors of one user; the one with the least weight makes room.
@@ -58,9 +60,12 @@ impl Affinity {
                 let new_author = cells[..at].last().is_none_or(|cell| cell.author != author)
                     && cells.get(at).is_none_or(|cell| cell.author != author);
                 cells.insert(at, Cell { author, day, weight });
-                let latest = cells.iter().map(|cell| cell.day).max().unwrap_or(day);
                 if new_author {
-                    cells.retain(|cell| latest - cell.day < AFFINITY_DAYS);
+                    if cells.iter().any(|cell| day.saturating_sub(cell.day) >= AFFINITY_DAYS) {
+                        let mut days: Vec<i32> = cells.iter().map(|cell| cell.day).collect();
+                        let today = late(&mut days).unwrap_or(day);
+                        cells.retain(|cell| today.saturating_sub(cell.day) < AFFINITY_DAYS);
+                    }
                     evict(cells);
                 }
             }

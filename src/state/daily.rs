@@ -30,17 +30,29 @@ pub struct Daily {
 impl Daily {
     pub(super) fn count(&mut self, action: Action, at_ms: i64, dwell_ms: u32) {
         let day = at_ms.div_euclid(DAY_MS) as i32;
-        if self.days.len() >= DAYS_MAX && !self.days.contains_key(&day) {
-            if self.days.first_key_value().is_some_and(|(oldest, _)| day < *oldest) {
-                return;
-            }
-            self.days.pop_first();
+        if self.days.len() >= DAYS_MAX && !self.days.contains_key(&day) && !self.make_room(day) {
+            return;
         }
         let entry = self.days.entry(day).or_default();
         entry.events[action as usize] += 1;
         if dwell_ms > 0 {
             entry.dwell_ms.add(dwell_ms);
         }
+    }
+
+    /// Drops the first or the last day, whichever is farther away: a last day that is months ahead was counted under a
+    /// wrong clock. False for a day that is older than all of them.
+    fn make_room(&mut self, day: i32) -> bool {
+        let ends = self.days.first_key_value().zip(self.days.last_key_value());
+        let Some((first, last)) = ends.map(|((first, _), (last, _))| (*first, *last)) else { return true };
+        if last.saturating_sub(day) > day.saturating_sub(first).max(DAYS_MAX as i32) {
+            self.days.pop_last();
+        } else if day < first {
+            return false;
+        } else {
+            self.days.pop_first();
+        }
+        true
     }
 
     /// The day with the number of days since the epoch; `None` if nothing happened or it is too long ago.

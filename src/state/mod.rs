@@ -18,6 +18,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustc_hash::FxHashMap;
+
 use crate::event::{Action, Effect, Facts, Id};
 
 use self::affinity::Affinity;
@@ -31,6 +33,18 @@ pub const DAY_MS: i64 = 86_400_000;
 pub const MINUTE_MS: i64 = 60_000;
 /// What a like takes in a tree whose nodes are two thirds full.
 const LIKED_BYTES: usize = size_of::<(u32, u32)>() * 3 / 2;
+
+/// What a dated row takes in a hash map that is two thirds full.
+const DATED_BYTES: usize = size_of::<((u8, Id), i64)>() * 3 / 2;
+/// Rows dated ahead of the clock that count at another time than their own; more count at their own.
+const DATED_MAX: usize = 1 << 20;
+
+/// How late it is by times of which some may be wrong, in either direction: a quarter of them is not earlier. Nothing
+/// that a few records claim moves it (N14), and what is forgotten by it is forgotten a little later.
+fn late<T: Ord + Copy>(times: &mut [T]) -> Option<T> {
+    let at = times.len().checked_sub(1)? * 3 / 4;
+    Some(*times.select_nth_unstable(at).1)
+}
 
 /// What says that somebody liked or commented. One of the two, so that nothing counts twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,6 +104,9 @@ pub struct State {
     pub daily: Daily,
     /// Likes that client events told, as (post, user).
     liked: BTreeSet<(u32, u32)>,
+    /// Likes and comments whose rows are dated ahead of the clock, by action and key: when they count, epoch
+    /// milliseconds.
+    dated: FxHashMap<(u8, Id), i64>,
     /// See [`State::changes`].
     changes: u64,
     /// See [`State::retractions`]; read without a lock on the state.
@@ -109,6 +126,7 @@ impl State {
             affinity: Affinity::default(),
             daily: Daily::default(),
             liked: BTreeSet::new(),
+            dated: FxHashMap::default(),
             changes: 0,
             retractions: Arc::default(),
         }
@@ -153,6 +171,11 @@ impl State {
             Effect::Event { user, post, action, at_ms, dwell_ms } => {
                 self.daily.count(*action, *at_ms, *dwell_ms);
                 self.event(*user, *post, *action, *at_ms);
+            }
+            Effect::Dated { action, key, at_ms } => {
+                if self.dated.len() < DATED_MAX {
+                    self.dated.insert((*action as u8, *key), *at_ms);
+                }
             }
             Effect::Row { key, old, new } => {
                 let taken =
@@ -202,9 +225,11 @@ impl State {
                 let (follower, followee) = (self.user(*follower), self.user(*followee));
                 self.graph.unfollow(follower, followee, *created_at_us);
             }
-            Facts::Like { user, post, created_at_us } => self.row(*user, *post, Action::Like, *created_at_us, -1),
+            Facts::Like { user, post, created_at_us } => {
+                self.row((*user, *post), (Action::Like, key), *created_at_us, -1);
+            }
             Facts::Comment { user, post, created_at_us, counts: true } => {
-                self.row(*user, *post, Action::Comment, *created_at_us, -1);
+                self.row((*user, *post), (Action::Comment, key), *created_at_us, -1);
             }
             Facts::Comment { .. } => {}
         }
@@ -231,21 +256,28 @@ impl State {
                 let (follower, followee) = (self.user(*follower), self.user(*followee));
                 self.graph.follow(follower, followee, *created_at_us);
             }
-            Facts::Like { user, post, created_at_us } => self.row(*user, *post, Action::Like, *created_at_us, 1),
+            Facts::Like { user, post, created_at_us } => {
+                self.row((*user, *post), (Action::Like, key), *created_at_us, 1);
+            }
             Facts::Comment { user, post, created_at_us, counts: true } => {
-                self.row(*user, *post, Action::Comment, *created_at_us, 1);
+                self.row((*user, *post), (Action::Comment, key), *created_at_us, 1);
             }
             Facts::Comment { .. } => {}
         }
     }
 
     /// A like's or comment's row came (+1) or went (−1).
-    fn row(&mut self, user: Id, post: Id, action: Action, created_at_us: i64, sign: i32) {
+    fn row(&mut self, (user, post): (Id, Id), (action, key): (Action, Id), created_at_us: i64, sign: i32) {
+        // One that goes takes its date with it.
+        let dated_ms = match sign {
+            1 => self.dated.get(&(action as u8, key)).copied(),
+            _ => self.dated.remove(&(action as u8, key)),
+        };
         if self.settings.source(action) == CountedFrom::Events {
             return;
         }
         let (user, post) = (self.user(user), self.post(post));
-        let at_ms = created_at_us.div_euclid(1_000);
+        let at_ms = dated_ms.unwrap_or_else(|| created_at_us.div_euclid(1_000));
         self.posts.count(post, action, at_ms, sign);
         self.weigh(user, post, action, at_ms, sign);
     }
@@ -294,7 +326,7 @@ pub type BytesOf = fn(&State) -> usize;
 
 /// The structures of a state. Each is asked for under a lock of its own: all at once would hold up the
 /// writer, and every reader behind it.
-pub const STRUCTURES: [(&str, BytesOf); 7] = [
+pub const STRUCTURES: [(&str, BytesOf); 8] = [
     ("ids", |state| state.users.mem_bytes() + state.post_ids.mem_bytes()),
     ("users", State::users_bytes),
     ("graph", |state| state.graph.mem_bytes()),
@@ -302,6 +334,7 @@ pub const STRUCTURES: [(&str, BytesOf); 7] = [
     ("touches", |state| state.touches.mem_bytes()),
     ("affinity", |state| state.affinity.mem_bytes()),
     ("liked", |state| state.liked.len() * LIKED_BYTES),
+    ("dated", |state| state.dated.len() * DATED_BYTES),
 ];
 
 #[cfg(test)]

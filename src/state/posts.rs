@@ -4,17 +4,19 @@ use parking_lot::Mutex;
 
 use crate::event::Action;
 
-use super::MINUTE_MS;
 use super::ids::Ids;
+use super::{MINUTE_MS, late};
 
 /// Minutes that are kept as they are; older ones are put together by the hour once there are too many.
-const FINE_MINUTES: i64 = 25 * 60;
+const FINE_MINUTES: i32 = 25 * 60;
 /// Buckets over all posts from which on older ones are put together: 64 MiB.
 const BUCKETS_MAX: usize = (64 << 20) / size_of::<Bucket>();
 /// Hours older than this are dropped then: no window reaches further.
-const KEPT_MINUTES: i64 = 8 * 24 * 60;
+const KEPT_MINUTES: i32 = 8 * 24 * 60;
 /// Counts of a round that are told one by one; of more, only the posts.
 const LOG_MAX: usize = 1 << 16;
+/// Buckets whose minutes say how late it is.
+const FOLD_SAMPLE_BUCKETS: usize = 1 << 16;
 /// Posts that are put together with each count, once there are too many: all at once would stop every reader.
 const FOLD_STEP: usize = 32;
 
@@ -81,8 +83,8 @@ pub struct Posts {
     pub(super) fold_at: usize,
     /// While they are put together: the next post.
     pub(super) folding: Option<usize>,
-    /// The latest minute counted.
-    pub(super) latest: i32,
+    /// While they are put together: the minute that counts as the latest.
+    pub(super) fold_from: i32,
     round: Round,
 }
 
@@ -163,7 +165,6 @@ impl Posts {
 
     pub(super) fn count(&mut self, post: u32, action: Action, at_ms: i64, sign: i32) {
         let minute = at_ms.div_euclid(MINUTE_MS).clamp(i32::MIN.into(), i32::MAX.into()) as i32;
-        self.latest = self.latest.max(minute);
         let times = self.posts[post as usize].times_counted.wrapping_add(1);
         self.posts[post as usize].times_counted = times;
         let (_, changes) = self.round.0.get_mut();
@@ -197,10 +198,12 @@ impl Posts {
     }
 
     /// Puts minutes of the next posts together that no fine window needs, and drops what no window needs.
-    fn fold(&mut self) {
-        let latest = i64::from(self.latest);
-        let (fine, kept) = ((latest - FINE_MINUTES) as i32, (latest - KEPT_MINUTES) as i32);
-        let from = self.folding.unwrap_or(0);
+    pub(super) fn fold(&mut self) {
+        let from = self.folding.unwrap_or_else(|| {
+            self.fold_from = self.late_minute();
+            0
+        });
+        let (fine, kept) = (self.fold_from.saturating_sub(FINE_MINUTES), self.fold_from.saturating_sub(KEPT_MINUTES));
         let to = (from + FOLD_STEP).min(self.posts.len());
         for post in &mut self.posts[from..to] {
             self.buckets -= post.buckets.len();
@@ -221,6 +224,14 @@ impl Posts {
             // Not again before it has grown by a quarter.
             self.fold_at = self.buckets + self.buckets / 4;
         }
+    }
+
+    /// A minute that some have reached and few are beyond; see [`super::late`].
+    pub(super) fn late_minute(&self) -> i32 {
+        let step = (self.buckets / FOLD_SAMPLE_BUCKETS).max(1);
+        let sample = self.posts.iter().flat_map(|post| &post.buckets).step_by(step);
+        let mut minutes: Vec<i32> = sample.map(|bucket| bucket.minute).collect();
+        late(&mut minutes).unwrap_or(i32::MIN)
     }
 
     pub fn row(&self, post: u32) -> Option<&PostRow> {

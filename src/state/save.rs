@@ -11,8 +11,9 @@ use super::posts::{Bucket, Post, PostRow};
 use super::touches::{SHARDS, Touch};
 use super::{State, StateSettings, UserRow};
 
-/// Version 1 had no daily figures, one map of touches, and folded all posts at once; version 2 no likes by events.
-const STATE_VERSION: u8 = 3;
+/// Version 1 had no daily figures, one map of touches, and folded all posts at once; version 2 no likes by events;
+/// version 3 no dated rows, and the latest times of all that had been counted.
+const STATE_VERSION: u8 = 4;
 const WHAT: &str = "state checkpoint";
 const STRUCTURE: &str = "state";
 /// Bytes of one stored chunk.
@@ -29,6 +30,7 @@ impl State {
         self.save_affinity(&mut out);
         self.daily.save(&mut out);
         self.save_liked(&mut out);
+        self.save_dated(&mut out);
         for (chunk, number) in out.chunks(CHUNK_BYTES).zip(0..) {
             put(STRUCTURE, number, chunk);
         }
@@ -72,7 +74,7 @@ impl State {
         self.posts.versions.iter().for_each(|version| out.put_varint(u64::from(*version)));
         out.put_varint(self.posts.fold_at as u64);
         out.put_varint(self.posts.folding.map_or(0, |next| next as u64 + 1));
-        out.put_zigzag(i64::from(self.posts.latest));
+        out.put_zigzag(i64::from(self.posts.fold_from));
         for post in &self.posts.posts {
             out.put_varint(post.author.map_or(0, |author| u64::from(author) + 1));
             match post.row {
@@ -92,7 +94,6 @@ impl State {
     }
 
     fn save_touches(&self, out: &mut Vec<u8>) {
-        out.put_zigzag(self.touches.latest_ms);
         self.touches.shards.iter().for_each(|shard| out.put_varint(shard.sweep_at as u64));
         let mut touches: Vec<_> = self.touches.shards.iter().flat_map(|shard| &shard.map).collect();
         touches.sort_unstable_by_key(|(key, _)| **key);
@@ -140,6 +141,17 @@ impl State {
         }
     }
 
+    fn save_dated(&self, out: &mut Vec<u8>) {
+        let mut dated: Vec<_> = self.dated.iter().collect();
+        dated.sort_unstable();
+        out.put_varint(dated.len() as u64);
+        for ((action, key), at_ms) in dated {
+            out.put_u8(*action);
+            out.put_id(*key);
+            out.put_zigzag(*at_ms);
+        }
+    }
+
     /// The inverse of [`State::save`]; the chunks in the order of their numbers.
     pub fn load(
         settings: StateSettings,
@@ -166,6 +178,12 @@ impl State {
             for _ in 0..reader.varint()? {
                 let like = (state.known_post(&mut reader)?, state.known_user(&mut reader)?);
                 state.liked.insert(like);
+            }
+        }
+        if version > 3 {
+            for _ in 0..reader.varint()? {
+                let key = (reader.u8()?, reader.id()?);
+                state.dated.insert(key, reader.zigzag()?);
             }
         }
         reader.end()?;
@@ -241,7 +259,9 @@ impl State {
             Some(next) if next >= self.post_ids.len() as u64 => return Err(CodecError::Invalid(WHAT)),
             next => next.map(|next| next as usize),
         };
-        self.posts.latest = small(reader.zigzag()?)?;
+        self.posts.fold_from = small(reader.zigzag()?)?;
+        // What was the latest time of all may be one that a single row claimed.
+        self.posts.folding = self.posts.folding.filter(|_| version > 3);
         for number in 0..self.post_ids.len() {
             let post = self.load_post(reader)?;
             self.posts.buckets += post.buckets.len();
@@ -288,7 +308,9 @@ impl State {
     }
 
     fn load_touches(&mut self, reader: &mut Reader<'_>, version: u8) -> Result<(), CodecError> {
-        self.touches.latest_ms = reader.zigzag()?;
+        if version < 4 {
+            reader.zigzag()?;
+        }
         // Version 1 had one map, and with it one number that says nothing of a shard.
         let kept = if version > 1 { SHARDS } else { 0 };
         if version == 1 {

@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use crate::event::Action;
 
-use super::DAY_MS;
+use super::{DAY_MS, late};
 
 /// Only the last of a user's views or shares of a post within this time before another counts.
 pub const REPEAT_MS: i64 = DAY_MS;
@@ -34,20 +34,17 @@ pub(super) struct Shard {
 #[derive(Clone, Debug)]
 pub struct Touches {
     pub(super) shards: Vec<Shard>,
-    pub(super) latest_ms: i64,
 }
 
 impl Default for Touches {
     fn default() -> Touches {
-        Touches { shards: vec![Shard::default(); SHARDS], latest_ms: 0 }
+        Touches { shards: vec![Shard::default(); SHARDS] }
     }
 }
 
 impl Touches {
     /// Notes a view or share; true if it counts: the user has no counted one of the post in the 24 hours up to it.
     pub(super) fn counts(&mut self, user: u32, post: u32, action: Action, at_ms: i64) -> bool {
-        self.latest_ms = self.latest_ms.max(at_ms);
-        let oldest_ms = self.latest_ms - KEPT_MS;
         let shard = &mut self.shards[user as usize % SHARDS];
         let touch = shard.map.entry((user, post)).or_default();
         if action == Action::View {
@@ -63,7 +60,7 @@ impl Touches {
         let place = touch.counted.partition_point(|(_, counted_ms)| *counted_ms <= at_ms);
         touch.counted.insert(place, (action, at_ms));
         if shard.map.len() >= shard.sweep_at.max(SWEEP_MIN_ENTRIES) {
-            shard.sweep(oldest_ms);
+            shard.sweep();
         }
         true
     }
@@ -93,7 +90,11 @@ impl Touches {
 }
 
 impl Shard {
-    fn sweep(&mut self, oldest_ms: i64) {
+    /// Forgets what is old by the times that the shard itself has; see [`super::late`].
+    fn sweep(&mut self) {
+        let last = |touch: &Touch| touch.viewed_ms.max(touch.counted.last().map(|(_, counted_ms)| *counted_ms));
+        let mut times: Vec<i64> = self.map.values().filter_map(last).collect();
+        let oldest_ms = late(&mut times).unwrap_or(i64::MIN).saturating_sub(KEPT_MS);
         self.map.retain(|_, touch| {
             touch.counted.retain(|(_, counted_ms)| *counted_ms >= oldest_ms);
             !touch.counted.is_empty() || touch.viewed_ms.is_some_and(|viewed_ms| viewed_ms >= oldest_ms)

@@ -179,7 +179,8 @@ impl Outbox {
     fn ripe(&self, target: Target, open: &Open, now_ms: i64) -> bool {
         let behind = self.sealed.range((target, 0)..=(target, u64::MAX)).take(AHEAD_MAX_BATCHES).count();
         let age_ms = if behind < AHEAD_MAX_BATCHES { BATCH_MAX_AGE_MS } else { BATCH_MAX_AGE_BEHIND_MS };
-        open.full() || now_ms - open.began_ms >= age_ms
+        // A clock that was set back makes no batch wait for it.
+        open.full() || !(0..age_ms).contains(&(now_ms - open.began_ms))
     }
 
     /// Puts what is new into the commit at hand, and seals what is full, old, or everything.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::app::{self, Setup};
+use crate::arrival::TimeOf;
 use crate::cli::CliError;
 use crate::config::Config;
 use crate::decode::{NoSchemas, Topics, client};
@@ -43,7 +44,8 @@ pub(super) fn run(args: &Args, config: &Config, report: &Report) -> Result<(), C
 /// Records a second.
 fn rate(config: &Config, records: Vec<Record>) -> Result<f64, CliError> {
     let scratch = Scratch::new(&config.data_dir)?;
-    let setup = Setup::new(scratch.path(), Topics::default(), Arc::new(NoSchemas));
+    let mut setup = Setup::new(scratch.path(), Topics::default(), Arc::new(NoSchemas));
+    setup.settings.time_of = TimeOf::File;
     let opened = app::open(&setup)?;
     let count = records.len();
     let started = Instant::now();

@@ -11,13 +11,15 @@ pub struct DeliveredWriter {
     entries: Vec<Entry>,
     max_ms: i64,
     next: u64,
+    /// The node's clock.
+    now_ms: i64,
 }
 
 impl DeliveredWriter {
     /// Over what is there already.
-    pub fn new(read: &ReadTxn) -> Result<DeliveredWriter, ReadError> {
+    pub fn new(read: &ReadTxn, now_ms: i64) -> Result<DeliveredWriter, ReadError> {
         let last = Sealed::load_all(read)?.last().map_or(0, |last| last.segment + 1);
-        Ok(DeliveredWriter { entries: Vec::new(), max_ms: i64::MIN, next: last.max(DELIVERED_SEGMENT) })
+        Ok(DeliveredWriter { entries: Vec::new(), max_ms: i64::MIN, next: last.max(DELIVERED_SEGMENT), now_ms })
     }
 
     /// Forgets what is there already: the answer that comes is about everything.
@@ -37,7 +39,7 @@ impl DeliveredWriter {
     }
 
     fn seal(&mut self, write: &WriteTxn) -> Result<(), WriteError> {
-        Sealed::write(self.next, std::mem::take(&mut self.entries), self.max_ms, write)?;
+        Sealed::write(self.next, std::mem::take(&mut self.entries), self.max_ms, self.now_ms, write)?;
         (self.next, self.max_ms) = (self.next + 1, i64::MIN);
         Ok(())
     }

@@ -10,6 +10,11 @@
 //! arrive no earlier than its time, so an event whose time is not below the floor has all its earlier copies' entries
 //! still here; one below it is `late`. A client's clock may be ahead by a few minutes: entries are kept so much longer.
 //!
+//! *No record moves the horizon* (N14). A segment goes when the horizon has passed twice: by arrivals, and by the node's
+//! own clock since it was sealed. A topic that is read from its beginning, or a capture, takes minutes whatever times it
+//! tells, so nothing of it is forgotten. Time in which nothing was sealed counts little ([`GAP_MAX_MS`]): the node was
+//! down, or its clock was set.
+//!
 //! *Delivered* events are another matter: their rows are in ClickHouse since a life of the store that was lost. They are
 //! new, and counted, but their rows are not sent again. They stand in segments of their own, under the same horizon.
 
@@ -29,9 +34,14 @@ pub use delivered::DeliveredWriter;
 /// A segment is sealed at this many entries: with one more commit still within what a hash table of 2^19 slots takes
 /// before it would double (8.9 MB).
 pub const SEGMENT_MAX_KEYS: usize = (1 << 19) / 8 * 7 - (1 << 15);
-/// A segment is sealed when its entries' arrivals span this much, so that old ones can go in steps.
+/// A segment is sealed when it has been open for this long by the node's clock, so that old ones can go in steps.
 pub const SEGMENT_MAX_MS: i64 = 3_600_000;
-const SEGMENT_VERSION: u8 = 1;
+/// The most that the time between two seals adds to the age of the segments before.
+pub const GAP_MAX_MS: i64 = 6 * SEGMENT_MAX_MS;
+/// Sealed segments that are kept by age: 118 million entries, 240 MB of filters. Of more, arrivals alone decide.
+pub const SEALED_MAX_SEGMENTS: usize = 256;
+/// Version 1 began with the earliest arrival instead of the node's clock.
+const BATCH_VERSION: u8 = 2;
 /// Segments of delivered events have numbers from here on.
 pub const DELIVERED_SEGMENT: u64 = 1 << 63;
 
@@ -59,6 +69,19 @@ impl Entry {
     }
 }
 
+/// The clocks of a commit.
+#[derive(Clone, Copy, Debug)]
+pub struct Times {
+    /// The arrival below which no partition will deliver any more, epoch milliseconds.
+    pub watermark_ms: i64,
+    /// The node's clock.
+    pub now_ms: i64,
+    /// The latest arrival that there can be.
+    pub latest_ms: i64,
+    /// How long an entry stays.
+    pub horizon_ms: i64,
+}
+
 /// What is known of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
@@ -73,8 +96,9 @@ pub enum Seen {
 struct Open {
     segment: u64,
     table: HashTable<Entry>,
-    /// Arrivals of its entries, epoch milliseconds; `min > max` while it is empty.
-    min_ms: i64,
+    /// When its first entry was committed, by the node's clock, epoch milliseconds; `None` while there is none.
+    opened_ms: Option<i64>,
+    /// The latest arrival of its entries.
     max_ms: i64,
     /// Sequence of the next batch blob.
     next_batch: u64,
@@ -84,13 +108,19 @@ struct Open {
 
 impl Open {
     fn new(segment: u64) -> Open {
-        Open { segment, table: HashTable::new(), min_ms: i64::MAX, max_ms: i64::MIN, next_batch: 0, batch: Vec::new() }
+        Open { segment, table: HashTable::new(), opened_ms: None, max_ms: i64::MIN, next_batch: 0, batch: Vec::new() }
     }
 
     fn insert(&mut self, entry: Entry, arrival_ms: i64) {
         self.table.insert_unique(entry.hash(), entry, |entry| entry.hash());
-        self.min_ms = self.min_ms.min(arrival_ms);
         self.max_ms = self.max_ms.max(arrival_ms);
+    }
+
+    /// How long it has been open; a clock that was set back begins again.
+    fn age_ms(&mut self, now_ms: i64) -> i64 {
+        let opened_ms = self.opened_ms.map_or(now_ms, |opened_ms| opened_ms.min(now_ms));
+        self.opened_ms = Some(opened_ms);
+        now_ms - opened_ms
     }
 }
 
@@ -163,41 +193,75 @@ impl Dedup {
         self.open.batch.push(entry);
     }
 
-    /// Writes the entries since the last commit, seals and drops what is due. `watermark_ms` is the arrival below
-    /// which no partition will deliver any more, `horizon_ms` how long an entry stays after it.
-    pub fn commit(&mut self, write: &WriteTxn, watermark_ms: i64, horizon_ms: i64) -> Result<(), WriteError> {
-        let full = self.open.table.len() >= SEGMENT_MAX_KEYS;
-        let old = self.open.max_ms.saturating_sub(self.open.min_ms) >= SEGMENT_MAX_MS;
-        if full || (old && !self.open.table.is_empty()) {
-            self.seal(write)?;
-        } else if !self.open.batch.is_empty() {
-            let blob = encode_batch(&self.open);
-            write.put(DEDUP_OPEN, (self.open.segment, self.open.next_batch), &blob)?;
-            self.open.next_batch += 1;
-            self.open.batch.clear();
+    /// Writes the entries since the last commit, seals and drops what is due.
+    pub fn commit(&mut self, write: &WriteTxn, times: Times) -> Result<(), WriteError> {
+        self.heal(write, times)?;
+        if !self.open.table.is_empty() {
+            let old = self.open.age_ms(times.now_ms) >= SEGMENT_MAX_MS;
+            if old || self.open.table.len() >= SEGMENT_MAX_KEYS {
+                self.seal(write, times.now_ms)?;
+            } else if !self.open.batch.is_empty() {
+                let blob = encode_batch(&self.open);
+                write.put(DEDUP_OPEN, (self.open.segment, self.open.next_batch), &blob)?;
+                self.open.next_batch += 1;
+                self.open.batch.clear();
+            }
         }
-        self.drop_before(write, watermark_ms.saturating_sub(horizon_ms))
+        self.drop_old(write, times)
     }
 
-    fn seal(&mut self, write: &WriteTxn) -> Result<(), WriteError> {
+    /// Brings a floor back that a wrong clock, or a record that was believed, has put into the future: to now and no
+    /// further, as which events of before are forgotten is not known any more.
+    pub fn heal_floor(&mut self, times: Times) {
+        if self.floor_ms > times.latest_ms {
+            self.floor_ms = times.now_ms;
+        }
+    }
+
+    /// The same for the arrivals of what is remembered: it stays as long as if it had arrived now.
+    fn heal(&mut self, write: &WriteTxn, times: Times) -> Result<(), WriteError> {
+        self.open.max_ms = self.open.max_ms.min(times.latest_ms);
+        for segment in self.sealed.iter_mut().chain(&mut self.delivered) {
+            segment.heal(times, write)?;
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self, write: &WriteTxn, now_ms: i64) -> Result<(), WriteError> {
         let next = Open::new(self.open.segment + 1);
         let open = std::mem::replace(&mut self.open, next);
         let entries = open.table.into_iter().collect();
-        let sealed = Sealed::write(open.segment, entries, open.max_ms, write)?;
+        let sealed = Sealed::write(open.segment, entries, open.max_ms, now_ms, write)?;
         write.remove_range(DEDUP_OPEN, ..(sealed.segment + 1, 0u64))?;
         self.sealed.push(sealed);
         Ok(())
     }
 
-    /// Drops segments whose every entry arrived before `bound_ms`, and raises the floor over them.
-    fn drop_before(&mut self, write: &WriteTxn, bound_ms: i64) -> Result<(), WriteError> {
-        for segments in [&mut self.sealed, &mut self.delivered] {
-            for gone in segments.extract_if(.., |segment| segment.max_ms < bound_ms) {
-                self.floor_ms = self.floor_ms.max(gone.max_ms + 1);
-                gone.remove(write)?;
-            }
+    /// Drops segments that are old by both clocks, and raises the floor over them.
+    fn drop_old(&mut self, write: &WriteTxn, times: Times) -> Result<(), WriteError> {
+        let bound_ms = times.watermark_ms.saturating_sub(times.horizon_ms);
+        let crowded = self.sealed.len().saturating_sub(SEALED_MAX_SEGMENTS);
+        let aged = self.aged(times.now_ms, times.horizon_ms).max(crowded);
+        let delivered = |one: &mut Sealed| {
+            one.max_ms < bound_ms && times.now_ms.saturating_sub(one.sealed_ms) >= times.horizon_ms
+        };
+        let known = self.sealed.extract_if(..aged, |one| one.max_ms < bound_ms);
+        for gone in known.chain(self.delivered.extract_if(.., delivered)) {
+            self.floor_ms = self.floor_ms.max(gone.max_ms + 1);
+            gone.remove(write)?;
         }
         Ok(())
+    }
+
+    /// How many of the first segments were sealed at least the horizon ago, gaps counted as [`GAP_MAX_MS`] at most.
+    fn aged(&self, now_ms: i64, horizon_ms: i64) -> usize {
+        let (mut age_ms, mut later_ms) = (0, now_ms);
+        let young = self.sealed.iter().rev().take_while(|segment| {
+            age_ms += later_ms.saturating_sub(segment.sealed_ms).clamp(0, GAP_MAX_MS);
+            later_ms = segment.sealed_ms;
+            age_ms < horizon_ms
+        });
+        self.sealed.len() - young.count()
     }
 
     /// An event with an earlier time than this cannot be told new.
@@ -217,9 +281,9 @@ impl Dedup {
 
 fn encode_batch(open: &Open) -> Vec<u8> {
     let mut out = Vec::with_capacity(32 + open.batch.len() * 16);
-    out.put_u8(SEGMENT_VERSION);
+    out.put_u8(BATCH_VERSION);
     // The segment's bounds so far are enough: they only serve to seal and drop it.
-    out.put_zigzag(open.min_ms);
+    out.put_zigzag(open.opened_ms.unwrap_or(i64::MAX));
     out.put_zigzag(open.max_ms);
     for entry in &open.batch {
         out.put_fixed(&entry.0.to_be_bytes());
@@ -228,215 +292,15 @@ fn encode_batch(open: &Open) -> Vec<u8> {
 }
 
 fn decode_batch(bytes: &[u8], open: &mut Open) -> Result<(), CodecError> {
-    let (mut reader, _) = Reader::versioned("dedup batch", bytes, SEGMENT_VERSION)?;
-    let (min_ms, max_ms) = (reader.zigzag()?, reader.zigzag()?);
-    if min_ms > max_ms {
-        return Err(CodecError::Invalid("dedup batch"));
-    }
+    let (mut reader, _) = Reader::versioned("dedup batch", bytes, BATCH_VERSION)?;
+    let (opened_ms, max_ms) = (reader.zigzag()?, reader.zigzag()?);
     while !reader.is_empty() {
         let entry = Entry(u128::from_be_bytes(reader.fixed()?));
         open.insert(entry, max_ms);
     }
-    open.min_ms = open.min_ms.min(min_ms);
+    open.opened_ms = Some(open.opened_ms.map_or(opened_ms, |known_ms| known_ms.min(opened_ms)));
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use nova_storage::Store;
-    use nova_storage::testing::Recorder;
-    use nova_storage::testing::mutate::{check_bytes, mutated};
-    use proptest::prelude::*;
-    use std::collections::HashMap;
-    use xxhash_rust::xxh3::xxh3_128;
-
-    const HORIZON_MS: i64 = 24 * 3_600_000;
-
-    fn store() -> Store {
-        Store::open_backend(Recorder::new(), &nova_storage::Options::default()).unwrap()
-    }
-
-    fn entry(id: u32, payload: u64) -> Entry {
-        Entry::new(xxh3_128(&id.to_le_bytes()), payload)
-    }
-
-    fn commit(dedup: &mut Dedup, store: &Store, watermark_ms: i64) {
-        let write = store.write().unwrap();
-        dedup.commit(&write, watermark_ms, HORIZON_MS).unwrap();
-        write.commit().unwrap();
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
-
-        /// Against a map: any ids and payloads, arrivals that jump, also back by an hour, segments sealed by age, restarts
-        /// anywhere.
-        #[test]
-        fn n5_an_id_is_new_once_within_the_horizon(
-            steps in proptest::collection::vec(
-                (0u32..40, 0u64..2, -1_800_000i64..7_200_000, any::<bool>(), 0u8..10), 1..200
-            ),
-        ) {
-            let store = store();
-            let mut dedup = Dedup::load(&store.read().unwrap(), 0).unwrap();
-            let mut model: HashMap<u32, u64> = HashMap::new();
-            let mut now_ms = 1_000_000_000;
-            for (id, payload, step_ms, flush, restart) in steps {
-                // Forth in small steps, back in large ones.
-                now_ms += if step_ms < 0 { step_ms * 2 } else { step_ms / 50 };
-                let seen = dedup.check(entry(id, payload), &store.read().unwrap()).unwrap();
-                let expected = match model.get(&id) {
-                    None => Seen::New,
-                    Some(first) if *first == payload => Seen::Duplicate,
-                    Some(_) => Seen::Conflict,
-                };
-                prop_assert_eq!(seen, expected);
-                if seen == Seen::New {
-                    dedup.insert(entry(id, payload), now_ms);
-                    model.insert(id, payload);
-                }
-                if flush || restart == 0 {
-                    commit(&mut dedup, &store, now_ms);
-                    prop_assert_eq!(dedup.keys(), model.len() as u64);
-                }
-                if restart == 0 {
-                    dedup = Dedup::load(&store.read().unwrap(), dedup.floor_ms()).unwrap();
-                    prop_assert_eq!(dedup.keys(), model.len() as u64);
-                }
-            }
-        }
-
-        #[test]
-        fn mutated_segments_are_errors_or_segments_with_these_bytes(
-            entries in proptest::collection::btree_map(any::<u32>(), any::<u64>(), 1..40), arrival_ms: i64, seed: u64,
-        ) {
-            let mut open = Open::new(0);
-            for (id, payload) in &entries {
-                open.insert(entry(*id, *payload), arrival_ms);
-                open.batch.push(entry(*id, *payload));
-            }
-            let batch = |bytes: &[u8]| {
-                let mut open = Open::new(0);
-                decode_batch(bytes, &mut open)?;
-                let (min_ms, max_ms) = (open.min_ms.min(arrival_ms), open.max_ms);
-                let entries = bytes[1..].to_vec();
-                Ok((min_ms <= max_ms || open.table.is_empty(), entries))
-            };
-            let again = |(_, entries): &(bool, Vec<u8>)| [&[SEGMENT_VERSION], entries.as_slice()].concat();
-            check_bytes(&encode_batch(&open), seed, batch, again);
-
-            let store = store();
-            let write = store.write().unwrap();
-            let all: Vec<_> = open.table.into_iter().collect();
-            let sealed = Sealed::write(7, all, arrival_ms, &write).unwrap();
-            write.commit().unwrap();
-            let stored = store.read().unwrap().get(nova_storage::schema::DEDUP_SEGMENT, 7).unwrap().unwrap();
-            let of = |bytes: &[u8]| sealed::decode(7, bytes).map(|sealed| sealed.encode());
-            check_bytes(&stored, seed, of, Vec::clone);
-            drop(sealed);
-
-            let chunk = store.read().unwrap().get(nova_storage::schema::DEDUP_KEYS, (7, 0)).unwrap().unwrap();
-            for (number, (id, payload)) in (0..).zip(&entries) {
-                let wanted = entry(*id, *payload);
-                prop_assert_eq!(sealed::find(&chunk, wanted), Ok(Some(wanted)));
-                let mutant = mutated(&chunk, seed.wrapping_add(number));
-                if let Ok(Some(found)) = sealed::find(&mutant, wanted) {
-                    prop_assert!(found.same_event(wanted));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_dropped_raises_the_floor_above_its_arrivals() {
-        let store = store();
-        let mut dedup = Dedup::load(&store.read().unwrap(), 0).unwrap();
-        for hour in 0..30i64 {
-            for id in 0..10 {
-                dedup.insert(entry(hour as u32 * 10 + id, 0), hour * SEGMENT_MAX_MS + i64::from(id) * 400_000);
-            }
-            commit(&mut dedup, &store, hour * SEGMENT_MAX_MS);
-        }
-        assert!(dedup.floor_ms() > 0 && dedup.floor_ms() <= 30 * SEGMENT_MAX_MS - HORIZON_MS);
-        let read = store.read().unwrap();
-        for hour in 0..30i64 {
-            for id in 0..10 {
-                let arrival_ms = hour * SEGMENT_MAX_MS + i64::from(id) * 400_000;
-                let seen = dedup.check(entry(hour as u32 * 10 + id as u32, 0), &read).unwrap();
-                assert!(seen == Seen::Duplicate || arrival_ms < dedup.floor_ms());
-            }
-        }
-        assert!(dedup.keys() < 290, "old segments are dropped");
-    }
-
-    /// The open segment was loaded under the number 0, and its blobs stayed for ever.
-    #[test]
-    fn the_open_segment_keeps_its_number_when_every_sealed_one_is_gone() {
-        let store = store();
-        let mut dedup = Dedup::load(&store.read().unwrap(), 0).unwrap();
-        dedup.insert(entry(1, 0), 0);
-        dedup.insert(entry(2, 0), SEGMENT_MAX_MS);
-        commit(&mut dedup, &store, SEGMENT_MAX_MS);
-        let later_ms = HORIZON_MS + 2 * SEGMENT_MAX_MS;
-        for id in 3..6 {
-            dedup.insert(entry(id, 0), later_ms);
-            commit(&mut dedup, &store, later_ms);
-            dedup = Dedup::load(&store.read().unwrap(), dedup.floor_ms()).unwrap();
-            assert_eq!((dedup.open.segment, dedup.keys()), (1, u64::from(id) - 2));
-        }
-        dedup.insert(entry(6, 0), later_ms + SEGMENT_MAX_MS);
-        commit(&mut dedup, &store, later_ms);
-        let dedup = Dedup::load(&store.read().unwrap(), dedup.floor_ms()).unwrap();
-        assert_eq!((dedup.open.segment, dedup.keys()), (2, 4));
-    }
-
-    #[test]
-    fn a_full_segment_is_sealed_and_found_again_with_its_conflicts() {
-        let store = store();
-        let mut dedup = Dedup::load(&store.read().unwrap(), 0).unwrap();
-        let many = SEGMENT_MAX_KEYS as u32 + 10;
-        for id in 0..many {
-            dedup.insert(entry(id, 7), 1);
-            if id % 50_000 == 49_999 || id + 1 == many {
-                commit(&mut dedup, &store, 1);
-            }
-        }
-        assert_eq!(dedup.sealed.len(), 1);
-        let dedup = Dedup::load(&store.read().unwrap(), 0).unwrap();
-        let read = store.read().unwrap();
-        for id in (0..many).step_by(997) {
-            assert_eq!(dedup.check(entry(id, 7), &read).unwrap(), Seen::Duplicate);
-            assert_eq!(dedup.check(entry(id, 8), &read).unwrap(), Seen::Conflict);
-            assert_eq!(dedup.check(entry(id + many, 7), &read).unwrap(), Seen::New);
-        }
-        assert_eq!(dedup.keys(), u64::from(many));
-        assert!(dedup.mem_bytes() < 3 * many as usize, "{} bytes", dedup.mem_bytes());
-    }
-
-    #[test]
-    fn delivered_events_are_new_and_known_as_delivered_until_the_horizon_is_past() {
-        let store = store();
-        let (read, write) = (store.read().unwrap(), store.write().unwrap());
-        let mut writer = DeliveredWriter::new(&read).unwrap();
-        for id in 0..1_000 {
-            writer.insert(entry(id, 0), i64::from(id), &write).unwrap();
-        }
-        writer.finish(&write).unwrap();
-        write.commit().unwrap();
-        let mut dedup = Dedup::load(&store.read().unwrap(), 0).unwrap();
-        let read = store.read().unwrap();
-        for id in [0, 999] {
-            assert_eq!(dedup.check(entry(id, 1), &read).unwrap(), Seen::New);
-            assert!(dedup.delivered(entry(id, 1), &read).unwrap(), "whatever the payload");
-        }
-        assert!(!dedup.delivered(entry(1_000, 0), &read).unwrap());
-        assert_eq!((dedup.keys(), dedup.open.segment), (0, 0));
-        commit(&mut dedup, &store, HORIZON_MS + 999);
-        assert!(dedup.delivered(entry(7, 0), &store.read().unwrap()).unwrap());
-        commit(&mut dedup, &store, HORIZON_MS + 1_000);
-        assert!(!dedup.delivered(entry(7, 0), &store.read().unwrap()).unwrap());
-        assert_eq!(dedup.floor_ms(), 1_000, "what may still come of that time is late");
-        assert_eq!(Dedup::load(&store.read().unwrap(), 0).unwrap().delivered.len(), 0);
-    }
-}
+mod tests;

@@ -6,8 +6,11 @@ use nova_storage::schema::{DEDUP_KEYS, DEDUP_SEGMENT};
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 
 use super::filter::Filter;
-use super::{Entry, SEGMENT_VERSION, Seen};
+use super::{Entry, Seen, Times};
 
+/// Version 1 had no time of its sealing.
+const SEGMENT_VERSION: u8 = 2;
+const CHUNK_VERSION: u8 = 1;
 /// Entries of one stored chunk: 64 KiB.
 const CHUNK_KEYS: usize = 4096;
 
@@ -17,6 +20,8 @@ pub(super) struct Sealed {
     pub keys: u64,
     /// The latest arrival of its entries, epoch milliseconds.
     pub max_ms: i64,
+    /// When it was sealed, by the node's clock.
+    pub sealed_ms: i64,
     filter: Filter,
     /// The first entry of each chunk.
     index: Vec<Entry>,
@@ -24,7 +29,13 @@ pub(super) struct Sealed {
 
 impl Sealed {
     /// Sorts and stores the entries.
-    pub fn write(segment: u64, mut entries: Vec<Entry>, max_ms: i64, write: &WriteTxn) -> Result<Sealed, WriteError> {
+    pub fn write(
+        segment: u64,
+        mut entries: Vec<Entry>,
+        max_ms: i64,
+        sealed_ms: i64,
+        write: &WriteTxn,
+    ) -> Result<Sealed, WriteError> {
         entries.sort_unstable();
         let mut filter = Filter::with_keys(entries.len());
         let mut index = Vec::with_capacity(entries.len().div_ceil(CHUNK_KEYS));
@@ -34,13 +45,13 @@ impl Sealed {
         for (number, chunk) in entries.chunks(CHUNK_KEYS).enumerate() {
             index.push(chunk[0]);
             let mut bytes = Vec::with_capacity(1 + chunk.len() * 16);
-            bytes.put_u8(SEGMENT_VERSION);
+            bytes.put_u8(CHUNK_VERSION);
             for entry in chunk {
                 bytes.put_fixed(&entry.0.to_be_bytes());
             }
             write.put(DEDUP_KEYS, (segment, number as u32), &bytes)?;
         }
-        let sealed = Sealed { segment, keys: entries.len() as u64, max_ms, filter, index };
+        let sealed = Sealed { segment, keys: entries.len() as u64, max_ms, sealed_ms, filter, index };
         write.put(DEDUP_SEGMENT, segment, &sealed.encode())?;
         Ok(sealed)
     }
@@ -56,6 +67,16 @@ impl Sealed {
             failed.is_none()
         })?;
         failed.map_or(Ok(all), |error| Err(error.into()))
+    }
+
+    /// Brings times of a clock that was ahead back to what there can be.
+    pub fn heal(&mut self, times: Times, write: &WriteTxn) -> Result<(), WriteError> {
+        if self.max_ms.max(self.sealed_ms) <= times.latest_ms {
+            return Ok(());
+        }
+        self.max_ms = self.max_ms.min(times.latest_ms);
+        self.sealed_ms = self.sealed_ms.min(times.now_ms);
+        write.put(DEDUP_SEGMENT, self.segment, &self.encode())
     }
 
     pub fn remove(&self, write: &WriteTxn) -> Result<(), WriteError> {
@@ -92,6 +113,7 @@ impl Sealed {
         out.put_u8(SEGMENT_VERSION);
         out.put_varint(self.keys);
         out.put_zigzag(self.max_ms);
+        out.put_zigzag(self.sealed_ms);
         out.put_varint(self.index.len() as u64);
         for first in &self.index {
             out.put_fixed(&first.0.to_be_bytes());
@@ -105,7 +127,7 @@ impl Sealed {
 
 /// Binary search for an entry of the same event in a stored chunk.
 pub(super) fn find(bytes: &[u8], entry: Entry) -> Result<Option<Entry>, CodecError> {
-    let (mut reader, _) = Reader::versioned("dedup chunk", bytes, SEGMENT_VERSION)?;
+    let (mut reader, _) = Reader::versioned("dedup chunk", bytes, CHUNK_VERSION)?;
     let _ = &mut reader;
     let (entries, rest) = bytes[1..].as_chunks::<16>();
     if !rest.is_empty() {
@@ -117,9 +139,10 @@ pub(super) fn find(bytes: &[u8], entry: Entry) -> Result<Option<Entry>, CodecErr
 
 pub(super) fn decode(segment: u64, bytes: &[u8]) -> Result<Sealed, CodecError> {
     const WHAT: &str = "dedup segment";
-    let (mut reader, _) = Reader::versioned(WHAT, bytes, SEGMENT_VERSION)?;
+    let (mut reader, version) = Reader::versioned(WHAT, bytes, SEGMENT_VERSION)?;
     let keys = reader.varint()?;
     let max_ms = reader.zigzag()?;
+    let sealed_ms = if version > 1 { reader.zigzag()? } else { max_ms };
     let chunks = reader.varint()?;
     let mut index = Vec::new();
     for _ in 0..chunks {
@@ -127,5 +150,5 @@ pub(super) fn decode(segment: u64, bytes: &[u8]) -> Result<Sealed, CodecError> {
     }
     let filter = Filter::decode(reader.bytes()?).ok_or(CodecError::Invalid(WHAT))?;
     reader.end()?;
-    Ok(Sealed { segment, keys, max_ms, filter, index })
+    Ok(Sealed { segment, keys, max_ms, sealed_ms, filter, index })
 }

@@ -3,6 +3,7 @@
 use nova_storage::codec::{CodecError, DeadLetter};
 use nova_storage::{ReadTxn, WriteTxn};
 
+use crate::arrival::Arrival;
 use crate::decode::facts;
 use crate::event::{
     Change, ChangeBody, ClientEvent, DEAD_VALUE_MAX_BYTES, Dead, Effect, Facts, Id, Ignored, Op, Outcome, Record, Row,
@@ -12,7 +13,7 @@ use crate::pipeline::apply::{self, Judgement, Written, judge, truncate_row};
 use crate::pipeline::decided::Truncation;
 use crate::pipeline::dedup::{Entry, Seen};
 use crate::pipeline::halt::{Halt, Hold};
-use crate::pipeline::journal::Step;
+use crate::pipeline::journal::{Step, effects};
 use crate::pipeline::meta::Truncated;
 use crate::pipeline::progress::Slot;
 use crate::pipeline::stored::{Place, StoredRow};
@@ -66,10 +67,12 @@ impl Writer {
             if partition.hold.is_some() || partition.rewind != item.rewind {
                 continue;
             }
-            let arrival_ms = item.record.timestamp_ms;
-            facts.oldest_arrival_ms = Some(facts.oldest_arrival_ms.map_or(arrival_ms, |old| old.min(arrival_ms)));
-            facts.newest_arrival_ms = Some(facts.newest_arrival_ms.map_or(arrival_ms, |new| new.max(arrival_ms)));
-            self.item(item, read)?;
+            let arrival = self.time.record(item.record.timestamp_ms);
+            if let Some(arrival_ms) = arrival.map(Arrival::ms) {
+                facts.oldest_arrival_ms = Some(facts.oldest_arrival_ms.map_or(arrival_ms, |old| old.min(arrival_ms)));
+                facts.newest_arrival_ms = Some(facts.newest_arrival_ms.map_or(arrival_ms, |new| new.max(arrival_ms)));
+            }
+            self.item(item, arrival, read)?;
         }
         Ok(())
     }
@@ -85,17 +88,18 @@ impl Writer {
         Ok(())
     }
 
-    fn item(&mut self, item: Item, read: &ReadTxn) -> Result<(), WriterError> {
+    fn item(&mut self, item: Item, arrival: Option<Arrival>, read: &ReadTxn) -> Result<(), WriterError> {
         let Item { slot, digest, record, body, .. } = item;
         let is_event = matches!(body, Body::Event(..));
         let fate = match body {
-            Body::Change(change) => self.change(slot, change, &record, read)?,
+            Body::Change(change) => self.change(slot, change, (&record, arrival), read)?,
             Body::Event(event, entry) => {
+                let arrival = self.time.event(arrival, event.event_time_ms);
                 let name = &self.partitions[slot.index()].name;
                 let emit = self.emitted.get(name).is_none_or(|until| record.offset >= *until);
-                match self.too_old(&event, &record) || self.forgotten(&event, &record) {
+                match self.too_old(&event, arrival) || self.forgotten(&event, arrival) {
                     true => Fate::Outcome(Outcome::Late),
-                    false => self.event(&event, entry, record.timestamp_ms, emit, read)?,
+                    false => self.event(&event, entry, arrival.ms(), emit, read)?,
                 }
             }
             Body::Ignore(_) => Fate::Outcome(Outcome::Ignored),
@@ -113,7 +117,7 @@ impl Writer {
         row.outcomes[outcome as usize] += 1;
         row.conflicts += u64::from(conflict);
         row.digest = digest;
-        row.arrival_ms = row.arrival_ms.max(record.timestamp_ms);
+        row.arrival_ms = arrival.map_or(row.arrival_ms, Arrival::ms);
         row.carries_events |= is_event;
         partition.touched = true;
         if outcome != Outcome::Dead {
@@ -131,7 +135,13 @@ impl Writer {
         Ok(())
     }
 
-    fn change(&mut self, slot: Slot, change: Change, record: &Record, read: &ReadTxn) -> Result<Fate, WriterError> {
+    fn change(
+        &mut self,
+        slot: Slot,
+        change: Change,
+        (record, arrival): (&Record, Option<Arrival>),
+        read: &ReadTxn,
+    ) -> Result<Fate, WriterError> {
         let table = change.table;
         if let Some(halt) = &self.meta.tables[table as usize].halt {
             let hold = Hold::Table(halt.clone());
@@ -141,7 +151,7 @@ impl Writer {
         if matches!(change.body, ChangeBody::Truncate) {
             return self.truncate(slot, &change, place(record), read);
         }
-        match self.judged(change, place(record), read)? {
+        match self.judged(change, place(record), arrival, read)? {
             Ok(outcome) => Ok(Fate::Outcome(outcome)),
             Err(halt) => {
                 self.halt(table, slot, halt);
@@ -155,6 +165,7 @@ impl Writer {
         &mut self,
         change: Change,
         place: Place,
+        arrival: Option<Arrival>,
         read: &ReadTxn,
     ) -> Result<Result<Outcome, Halt>, WriterError> {
         let (table, key) = (change.table, change.key);
@@ -174,7 +185,7 @@ impl Writer {
             Judgement::Write(written) => {
                 self.meta.tables[table as usize].without_lsn |= !numbered;
                 let (lsn, old) = (written.lsn, written.old.clone().filter(|_| renamed.1.is_some()));
-                self.write_row(table, key, *written, told);
+                self.write_row(table, key, *written, told, arrival);
                 match renamed {
                     (_, Some(to)) => self.moved(table, (key, to), old, lsn, read)?,
                     (Some(from), _) => self.drop_image(table, from, read)?,
@@ -202,7 +213,7 @@ impl Writer {
         }
         let adopt = |stored: Option<&[u8]>| stored.map_or(Ok(None), |stored| apply::adopt(stored, &image, lsn));
         if let Some(written) = self.rows.with(table, to, read, adopt)?? {
-            self.write_row(table, to, written, (Op::Update, None));
+            self.write_row(table, to, written, (Op::Update, None), None);
         }
         self.drop_image(table, from, read)
     }
@@ -218,11 +229,22 @@ impl Writer {
     }
 
     /// `told` is the operation and the time of the source's commit, as the record had them.
-    fn write_row(&mut self, table: Table, key: Id, written: Written, told: (Op, Option<i64>)) {
+    fn write_row(
+        &mut self,
+        table: Table,
+        key: Id,
+        written: Written,
+        told: (Op, Option<i64>),
+        arrival: Option<Arrival>,
+    ) {
         let of = |row: Option<&Row>| row.and_then(|row| facts(table, row));
         let (old, new) = (of(written.old.as_ref()), of(written.new.as_ref()));
         if old != new {
-            self.effects.push(Effect::Row { key, old, new });
+            let counted = new.as_ref().and_then(Facts::counted);
+            let ahead = counted.and_then(|(_, at_us)| self.time.ahead(arrival, at_us.div_euclid(1_000)));
+            let ahead = ahead.map(Arrival::ms);
+            ahead.into_iter().for_each(|at_ms| self.journal.push(Step::Dated { at_ms }));
+            effects((key, old, new), ahead, |effect| self.effects.push(effect));
         }
         if let Some(outbox) = &mut self.outbox {
             let change = RowChange {
@@ -291,7 +313,7 @@ impl Writer {
             return Err(error.into());
         }
         for (key, written) in gone {
-            self.write_row(table, key, written, (change.op, change.source_ts_us));
+            self.write_row(table, key, written, (change.op, change.source_ts_us), None);
         }
         if let Some(lsn) = change.lsn {
             let latest = &mut self.meta.tables[table as usize].truncated;
@@ -302,13 +324,13 @@ impl Writer {
     }
 
     /// Whether the event was late at its arrival.
-    pub(super) fn too_old(&self, event: &ClientEvent, record: &Record) -> bool {
-        record.timestamp_ms.saturating_sub(event.event_time_ms) > self.parts.settings.event_max_age_ms
+    pub(super) fn too_old(&self, event: &ClientEvent, arrival: Arrival) -> bool {
+        arrival.ms().saturating_sub(event.event_time_ms) > self.parts.settings.event_max_age_ms
     }
 
     /// Whether the event may be a copy of one whose key is forgotten: copies arrive no earlier than their time.
-    pub(super) fn forgotten(&self, event: &ClientEvent, record: &Record) -> bool {
-        event.event_time_ms.min(record.timestamp_ms) < self.meta.dedup_floor_ms
+    pub(super) fn forgotten(&self, event: &ClientEvent, arrival: Arrival) -> bool {
+        event.event_time_ms.min(arrival.ms()) < self.meta.dedup_floor_ms
     }
 
     /// An event that is not late. `emit`: the row goes to ClickHouse too.

@@ -297,9 +297,11 @@ impl Writer {
             return Ok(Err(CommandError::NotALine(id)));
         }
         let record = dead::record(&letter);
+        let arrival = self.time.record(record.timestamp_ms);
         let outcome = match self.parts.decoder.decode(&record) {
             Decoded::Event(event) => {
-                if self.forgotten(&event, &record) {
+                let arrival = self.time.event(arrival, event.event_time_ms);
+                if self.forgotten(&event, arrival) {
                     match force {
                         None => return Ok(Err(CommandError::BeyondHorizon(id))),
                         Some(sent) if sent.contains(&id) => return Ok(Err(CommandError::Sent(id))),
@@ -308,8 +310,8 @@ impl Writer {
                 }
                 let identity = client::dedup_key(event.user_id, event.event_id);
                 let entry = Entry::new(identity, client::payload_hash(&event));
-                let arrival_ms = record.timestamp_ms.max(self.meta.dedup_floor_ms);
-                match self.too_old(&event, &record) {
+                let arrival_ms = arrival.ms().max(self.meta.dedup_floor_ms);
+                match self.too_old(&event, arrival) {
                     true => Some(Outcome::Late),
                     false => match self.event(&event, entry, arrival_ms, true, read)? {
                         Fate::Outcome(outcome) => Some(outcome),
@@ -319,7 +321,7 @@ impl Writer {
             }
             Decoded::Change(change) => {
                 let table = change.table;
-                match self.judged(change, place(&record), read)? {
+                match self.judged(change, place(&record), arrival, read)? {
                     Ok(outcome) => Some(outcome),
                     Err(halt) => return Ok(Err(CommandError::Halted(table, halt.into()))),
                 }

@@ -19,6 +19,7 @@ use nova_storage::schema::{DEAD, JOURNAL, OFFSETS};
 use nova_storage::{ReadError, ReadTxn, Store, WriteError, WriteTxn};
 use parking_lot::{RwLock, RwLockWriteGuard};
 
+use crate::arrival::Timekeeper;
 use crate::clock::Clock;
 use crate::decode::Decoder;
 use crate::event::{EVENT_MAX_AHEAD_MS, Effect, TopicPartition};
@@ -27,7 +28,7 @@ use crate::state::State;
 use crate::warehouse::outbox::{Outbox, OutboxError, Settled as Delivered};
 use crate::warehouse::status::Status;
 
-use super::dedup::Dedup;
+use super::dedup::{Dedup, Times};
 use super::halt::Hold;
 use super::meta::{Meta, TableMeta};
 use super::progress::Shared;
@@ -149,6 +150,8 @@ pub struct Writer {
     saved_meta: Meta,
     rows: Rows,
     dedup: Dedup,
+    /// Says when records arrived.
+    time: Timekeeper,
     /// By slot.
     partitions: Vec<Partition>,
     journal: journal::Writer,
@@ -194,6 +197,7 @@ impl Writer {
         let write = store.write()?;
         let mut facts = CommitFacts::default();
         let (mut barriers, mut replies) = (Vec::new(), Vec::new());
+        self.tick();
         let (mut stop, mut work, mut seal) = (false, self.seal_due(), false);
         for message in queue.drain(..) {
             match message {
@@ -251,8 +255,7 @@ impl Writer {
         for (id, letter) in self.letters.drain(..) {
             write.put(DEAD, id, &letter.encode())?;
         }
-        let horizon_ms = self.parts.settings.dedup_horizon_ms + EVENT_MAX_AHEAD_MS;
-        self.dedup.commit(&write, self.watermark_ms(), horizon_ms)?;
+        self.dedup.commit(&write, self.times())?;
         self.meta.dedup_floor_ms = self.dedup.floor_ms();
         for partition in self.partitions.iter().filter(|partition| partition.touched) {
             if !partition.row.balanced() {
@@ -335,10 +338,29 @@ impl Writer {
         self.dead_letters += 1;
     }
 
-    /// The arrival time up to which every partition with events has been read. One that is far behind holds the dedup
-    /// horizon, but for no longer than [`MAX_PARTITION_SKEW_MS`].
+    /// Reads the clock for what follows. It may have been set since: no mark stays ahead of it.
+    fn tick(&mut self) {
+        self.time.tick(self.parts.clock.now_ms());
+        self.dedup.heal_floor(self.times());
+        self.meta.dedup_floor_ms = self.dedup.floor_ms();
+    }
+
+    /// The clocks of the dedup horizon.
+    fn times(&self) -> Times {
+        Times {
+            watermark_ms: self.watermark_ms(),
+            now_ms: self.parts.clock.now_ms(),
+            latest_ms: self.time.bound(i64::MAX),
+            horizon_ms: self.parts.settings.dedup_horizon_ms + EVENT_MAX_AHEAD_MS,
+        }
+    }
+
+    /// The arrival time up to which every partition with events has been read, as far as the clock allows. One that is
+    /// far behind holds the dedup horizon, but for no longer than [`MAX_PARTITION_SKEW_MS`].
     fn watermark_ms(&self) -> i64 {
-        let arrivals = || self.partitions.iter().filter(|p| p.row.carries_events).map(|p| p.row.arrival_ms);
+        let latest_ms = self.time.mark_max_ms();
+        let with_events = || self.partitions.iter().filter(|partition| partition.row.carries_events);
+        let arrivals = || with_events().map(|partition| partition.row.arrival_ms.min(latest_ms));
         match (arrivals().min(), arrivals().max()) {
             (Some(slowest), Some(fastest)) => slowest.max(fastest - MAX_PARTITION_SKEW_MS),
             _ => i64::MIN,

@@ -4,6 +4,7 @@ use nova_storage::codec::{CodecError, OffsetRow};
 use nova_storage::schema::{CHECKPOINT, DEAD, JOURNAL, OFFSETS};
 use nova_storage::{ReadError, ReadTxn, WriteError};
 
+use crate::arrival::{CLOCK_MAX_SKEW_MS, Timekeeper};
 use crate::decode::facts;
 use crate::event::{Effect, Table, TopicPartition};
 use crate::pipeline::dedup::Dedup;
@@ -82,6 +83,7 @@ impl Recovery {
         let mut rows = Rows::default();
         replay_journal(&read, meta.covered, &mut rows, &mut state, &mut report)?;
         told("loading the dedup horizon");
+        let time = Timekeeper::new(parts.settings.time_of);
         let dedup = Dedup::load(&read, meta.dedup_floor_ms)?;
         report.dedup_keys = dedup.keys();
         let dead_letters = read.len(DEAD)?;
@@ -94,6 +96,7 @@ impl Recovery {
             rows,
             dedup,
             parts,
+            time,
             partitions: Vec::new(),
             journal: journal::Writer::default(),
             dead_letters,
@@ -106,6 +109,7 @@ impl Recovery {
         if let Some(status) = writer.parts.warehouse.clone() {
             writer.outbox = Some(Outbox::load(&read, writer.meta.store_id, status)?);
         }
+        writer.tick();
         writer.load_offsets(&read)?;
         report.partitions = writer.partitions.len();
         Ok(Recovery { writer, report })
@@ -131,19 +135,27 @@ fn replay_journal(
     state: &mut State,
     report: &mut RecoveryReport,
 ) -> Result<(), RecoveryError> {
-    let mut failed = None;
+    let (mut failed, mut dated_ms) = (None, None);
     read.scan(JOURNAL, covered + 1.., |_, blob| {
         report.journal_batches += 1;
         report.journal_bytes += blob.len() as u64;
-        let done = journal::read(blob, |step| replay_step(step, read, rows, state));
+        let done = journal::read(blob, |step| replay_step(step, &mut dated_ms, read, rows, state));
         failed = done.err();
         failed.is_none()
     })?;
     failed.map_or(Ok(()), Err)
 }
 
-fn replay_step(step: Step<'_>, read: &ReadTxn, rows: &mut Rows, state: &mut State) -> Result<(), RecoveryError> {
+/// `dated_ms` is what the step before said of this one.
+fn replay_step(
+    step: Step<'_>,
+    dated_ms: &mut Option<i64>,
+    read: &ReadTxn,
+    rows: &mut Rows,
+    state: &mut State,
+) -> Result<(), RecoveryError> {
     match step {
+        Step::Dated { at_ms } => *dated_ms = Some(at_ms),
         Step::Event { user, post, action, at_ms, dwell_ms } => {
             state.apply(&Effect::Event { user, post, action, at_ms, dwell_ms });
         }
@@ -154,8 +166,9 @@ fn replay_step(step: Step<'_>, read: &ReadTxn, rows: &mut Rows, state: &mut Stat
             };
             let old = rows.with(table, key, read, of)??;
             let new = of(Some(stored))?;
+            let dated_ms = dated_ms.take();
             if old != new {
-                state.apply(&Effect::Row { key, old, new });
+                journal::effects((key, old, new), dated_ms, |effect| state.apply(&effect));
             }
             rows.put(table, key, stored.into());
         }
@@ -171,7 +184,8 @@ impl Writer {
             true
         })?;
         for (partition, row) in found {
-            let row = row?;
+            let mut row = row?;
+            row.arrival_ms = self.time.bound(row.arrival_ms);
             if !row.balanced() {
                 return Err(RecoveryError::Imbalance { partition, consumed: row.consumed });
             }
@@ -213,8 +227,9 @@ impl Writer {
         self.meta.covered = self.journal_next - 1;
         self.meta.checkpoint_bytes = bytes;
         write.remove_range(JOURNAL, ..=self.meta.covered)?;
-        let keep_after_ms = self.parts.clock.now_ms() - self.parts.settings.local_retention_ms;
-        local::prune_log(&read, &write, keep_after_ms)?;
+        let now_ms = self.parts.clock.now_ms();
+        let keep_after_ms = now_ms - self.parts.settings.local_retention_ms;
+        local::prune_log(&read, &write, keep_after_ms, now_ms.saturating_add(CLOCK_MAX_SKEW_MS))?;
         self.meta.save(&write)?;
         write.commit()?;
         self.saved_meta.clone_from(&self.meta);

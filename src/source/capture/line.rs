@@ -10,7 +10,7 @@ use rustc_hash::FxHashSet;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::event::{Record, TIMESTAMP_MS_RANGE};
+use crate::event::{NO_TIMESTAMP, Record};
 
 /// Distinct topic names that a capture may have; more are not shared in memory.
 const TOPICS_MAX: usize = 4_096;
@@ -21,7 +21,8 @@ struct Line<'a> {
     topic: Cow<'a, str>,
     partition: i32,
     offset: i64,
-    timestamp_ms: i64,
+    #[serde(default)]
+    timestamp_ms: Option<i64>,
     #[serde(borrow, default)]
     key: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
@@ -38,9 +39,6 @@ struct Line<'a> {
 /// Reads a line; `Err` says what is wrong with it.
 pub(super) fn parse(bytes: &[u8], topics: &mut FxHashSet<Arc<str>>) -> Result<Record, String> {
     let line: Line<'_> = serde_json::from_slice(bytes).map_err(|error| told(bytes, &error))?;
-    if !TIMESTAMP_MS_RANGE.contains(&line.timestamp_ms) {
-        return Err(format!("timestamp_ms: {} is not between 1970 and 2100", line.timestamp_ms));
-    }
     if line.offset < 0 || line.offset == i64::MAX {
         return Err(format!("offset: {} is not a Kafka offset", line.offset));
     }
@@ -54,7 +52,7 @@ pub(super) fn parse(bytes: &[u8], topics: &mut FxHashSet<Arc<str>>) -> Result<Re
         topic: shared(&line.topic, topics),
         partition: line.partition,
         offset: line.offset,
-        timestamp_ms: line.timestamp_ms,
+        timestamp_ms: line.timestamp_ms.unwrap_or(NO_TIMESTAMP),
         key: payload("key_b64", line.key, line.key_b64)?,
         value: payload("value_b64", line.value, line.value_b64)?,
         headers: headers(line.headers),
@@ -68,7 +66,7 @@ const MEMBERS: [Member; 9] = [
     ("topic", "a string", Value::is_string),
     ("partition", "a number of 32 bits", |value| value.as_i64().is_some_and(|number| i32::try_from(number).is_ok())),
     ("offset", "a whole number", Value::is_i64),
-    ("timestamp_ms", "a whole number", Value::is_i64),
+    ("timestamp_ms", "a whole number or null", |value| value.is_i64() || value.is_null()),
     ("key", TEXT, text),
     ("value", TEXT, text),
     ("key_b64", TEXT, text),

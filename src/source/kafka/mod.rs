@@ -22,7 +22,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::event::{Record, TIMESTAMP_MS_RANGE, TopicPartition};
+use crate::event::{NO_TIMESTAMP, Record, TopicPartition};
 
 use super::{Fault, PartitionCount, PollLimits, Polled, Progress, Source, SourceError};
 
@@ -484,12 +484,11 @@ fn record(message: &BorrowedMessage<'_>, topic: &mut Arc<str>) -> Record {
         let value = |bytes: Option<&[u8]>| Bytes::copy_from_slice(bytes.unwrap_or_default());
         headers.iter().map(|header| (header.key.into(), value(header.value))).collect()
     });
-    let (first, last) = (TIMESTAMP_MS_RANGE.start, TIMESTAMP_MS_RANGE.end - 1);
     Record {
         topic: Arc::clone(topic),
         partition: message.partition(),
         offset: message.offset(),
-        timestamp_ms: message.timestamp().to_millis().unwrap_or(0).clamp(first, last),
+        timestamp_ms: message.timestamp().to_millis().unwrap_or(NO_TIMESTAMP),
         key: message.key().map(Bytes::copy_from_slice),
         value: message.payload().map(Bytes::copy_from_slice),
         headers,

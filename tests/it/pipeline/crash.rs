@@ -84,7 +84,7 @@ fn a_dedup_page_that_cannot_be_read_ends_the_run_and_counts_nothing_twice() {
         record.timestamp_ms += number * 6 * HOUR_MS / 3_000;
     }
     let backend = Recorder::new();
-    let source = |records| Box::new(crate::support::Listed::new(records, 100));
+    let source = |records| Box::new(crate::support::Listed::live(records, 100, &setup.clock));
     let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
     let before = totals(&opened.start(source(records.clone()), &setup).unwrap().finish(|_| {}).unwrap());
     // The same events once more, at new offsets, with a page cache that holds next to nothing.

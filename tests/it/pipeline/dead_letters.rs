@@ -112,7 +112,7 @@ fn an_event_from_before_the_dedup_horizon_is_replayed_only_by_force() {
     });
     let (setup, backend) = (setup("letters"), Recorder::new());
     let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
-    let source = Listed::new(hours.collect(), 1);
+    let source = Listed::live(hours.collect(), 1, &setup.clock);
     opened.start(Box::new(source), &setup).unwrap().finish(|_| {}).unwrap();
     let image = backend.image(backend.syncs(), 0);
     bury(&image, &[view(200, 7), view(201, 7), view(202, 8)]);

@@ -1,4 +1,5 @@
 mod captures;
+mod clocks;
 mod crash;
 mod dead_letters;
 mod events;

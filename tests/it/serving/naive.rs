@@ -55,6 +55,8 @@ impl Naive {
                     times.push(*at_ms);
                 }
             }
+            // No row of these worlds is dated ahead.
+            Effect::Dated { .. } => {}
         }
     }
 

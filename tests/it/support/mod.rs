@@ -57,11 +57,18 @@ pub struct Listed {
     records: std::vec::IntoIter<Record>,
     /// Records of one poll.
     step: usize,
+    /// Shows the time of the latest record that was polled.
+    clock: Option<Clock>,
 }
 
 impl Listed {
     pub fn new(records: Vec<Record>, step: usize) -> Listed {
-        Listed { records: records.into_iter(), step }
+        Listed { records: records.into_iter(), step, clock: None }
+    }
+
+    /// Records that are read as they come: the clock is never behind them.
+    pub fn live(records: Vec<Record>, step: usize, clock: &Clock) -> Listed {
+        Listed { clock: Some(clock.clone()), ..Listed::new(records, step) }
     }
 }
 
@@ -69,6 +76,9 @@ impl Source for Listed {
     fn poll(&mut self, _limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError> {
         let before = out.len();
         out.extend(self.records.by_ref().take(self.step));
+        if let (Some(clock), Some(last)) = (&self.clock, out.last()) {
+            clock.set(last.timestamp_ms);
+        }
         Ok(if out.len() == before { Polled::End } else { Polled::Records })
     }
     fn pause(&mut self, _partition: &TopicPartition) -> Result<(), SourceError> {

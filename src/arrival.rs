@@ -1,0 +1,215 @@
+//! When a record arrived: made here for every source, from what the log says and from a clock that nobody outside can
+//! move (N14, `docs/cdc.md`, "Clocks").
+//!
+//! The log's time is the producer's unless the topic says otherwise (KIP-32), and brokers before 4.0 take any (KIP-937).
+//! A node believes it up to its own clock. A replay has no clock of its own: the file may be older than the node, or
+//! from another node's future. There the time of the records themselves is the clock.
+
+use crate::event::{EVENT_MAX_AHEAD_MS, TIMESTAMP_MS_RANGE};
+
+/// How far the clock of a producer, a broker or PostgreSQL may be ahead of the node's, or behind it.
+pub const CLOCK_MAX_SKEW_MS: i64 = 3_600_000;
+/// How far the log's time may be behind the time of an event that it carries, before the log's clock is the wrong one.
+pub const LOG_MAX_BEHIND_MS: i64 = 48 * 3_600_000;
+/// Records of a file whose times are within this of its clock agree with it.
+const FILE_MAX_STEP_MS: i64 = 48 * 3_600_000;
+/// A file's clock follows its records at once where they agree with it, else after this many more that do not agree
+/// than that do.
+const FILE_STRANGERS_MAX: u32 = 32;
+
+/// When a record or an event arrived, epoch milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Arrival(i64);
+
+impl Arrival {
+    pub fn ms(self) -> i64 {
+        self.0
+    }
+}
+
+/// Which clock is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum TimeOf {
+    /// The node's own: records are read as they come.
+    #[default]
+    Node,
+    /// The records': a capture is read again.
+    File,
+}
+
+/// Says when records arrived, in the order of the log.
+#[derive(Clone, Debug)]
+pub struct Timekeeper {
+    of: TimeOf,
+    /// The node's clock as of the last [`Timekeeper::tick`], or the file's; `None` before the first.
+    now_ms: Option<i64>,
+    /// Records of a file that did not agree with its clock, less those that did.
+    strangers: u32,
+}
+
+impl Timekeeper {
+    pub fn new(of: TimeOf) -> Timekeeper {
+        Timekeeper { of, now_ms: None, strangers: 0 }
+    }
+
+    /// Tells the node's clock, which may have been set back.
+    pub fn tick(&mut self, now_ms: i64) {
+        if self.of == TimeOf::Node {
+            self.now_ms = Some(now_ms);
+        }
+    }
+
+    /// When the next record arrived, by what the log says of it; `None` where the log says nothing that can be believed:
+    /// no time, one before 1970, or one that the clock has not reached.
+    pub fn record(&mut self, log_ms: i64) -> Option<Arrival> {
+        let believed = match self.of {
+            TimeOf::Node => log_ms > 0 && log_ms <= self.bound(i64::MAX),
+            TimeOf::File => log_ms > 0 && TIMESTAMP_MS_RANGE.contains(&log_ms),
+        };
+        if believed && self.of == TimeOf::File {
+            self.follow(log_ms);
+        }
+        believed.then_some(Arrival(log_ms))
+    }
+
+    fn follow(&mut self, log_ms: i64) {
+        match self.now_ms {
+            Some(now_ms) if now_ms.abs_diff(log_ms) > FILE_MAX_STEP_MS as u64 => {
+                self.strangers += 1;
+                if self.strangers >= FILE_STRANGERS_MAX {
+                    (self.now_ms, self.strangers) = (Some(log_ms), 0);
+                }
+            }
+            _ => (self.now_ms, self.strangers) = (Some(log_ms), self.strangers.saturating_sub(1)),
+        }
+    }
+
+    /// When an event arrived that a record carries. Without a time of the log the event arrived when it happened, and so
+    /// it did where the log's time is days before the event's although the event's is not of the future: nothing is
+    /// written down before it happens.
+    pub fn event(&self, record: Option<Arrival>, event_time_ms: i64) -> Arrival {
+        let now_ms = self.now_ms.unwrap_or(event_time_ms);
+        match record {
+            Some(arrival)
+                if event_time_ms.saturating_sub(arrival.0) <= LOG_MAX_BEHIND_MS
+                    || event_time_ms > now_ms.saturating_add(EVENT_MAX_AHEAD_MS) =>
+            {
+                arrival
+            }
+            _ => Arrival(event_time_ms.min(now_ms)),
+        }
+    }
+
+    /// The time at which a row counts that is dated `dated_ms`, if that is ahead of its record's arrival, or of the clock
+    /// where the record has none; `None` where the row counts at its own time.
+    pub fn ahead(&self, record: Option<Arrival>, dated_ms: i64) -> Option<Arrival> {
+        let latest_ms = record.map(Arrival::ms).or(self.now_ms)?;
+        (dated_ms > latest_ms.saturating_add(CLOCK_MAX_SKEW_MS)).then_some(Arrival(latest_ms))
+    }
+
+    /// A stored time that may be of a clock that was wrong: brought back to what the clock can have seen.
+    pub fn bound(&self, at_ms: i64) -> i64 {
+        match (self.of, self.now_ms) {
+            (TimeOf::Node, Some(now_ms)) => at_ms.min(now_ms.saturating_add(CLOCK_MAX_SKEW_MS)),
+            _ => at_ms,
+        }
+    }
+
+    /// The latest time below which everything may be taken for read: whoever is behind the node's clock by the allowed
+    /// skew is not behind this.
+    pub fn mark_max_ms(&self) -> i64 {
+        match (self.of, self.now_ms) {
+            (TimeOf::Node, Some(now_ms)) => now_ms.saturating_sub(CLOCK_MAX_SKEW_MS),
+            _ => i64::MAX,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::NO_TIMESTAMP;
+    use proptest::prelude::*;
+
+    const NOW_MS: i64 = 1_795_000_000_000;
+    const DAY_MS: i64 = 86_400_000;
+
+    fn node() -> Timekeeper {
+        let mut time = Timekeeper::new(TimeOf::Node);
+        time.tick(NOW_MS);
+        time
+    }
+
+    /// A file whose clock stands at [`NOW_MS`].
+    fn file() -> Timekeeper {
+        let mut time = Timekeeper::new(TimeOf::File);
+        (0..FILE_STRANGERS_MAX).for_each(|_| assert!(time.record(NOW_MS).is_some()));
+        time
+    }
+
+    #[test]
+    fn no_time_a_future_one_and_one_of_years_ago_leave_an_event_at_its_own_time() {
+        let event_ms = NOW_MS - 3 * 3_600_000;
+        for mut time in [node(), file()] {
+            for log_ms in [NO_TIMESTAMP, 0, i64::MIN, i64::MAX, NOW_MS - 4_000 * DAY_MS] {
+                let logged = time.record(log_ms);
+                assert_eq!(time.event(logged, event_ms).ms(), event_ms, "{log_ms}");
+            }
+            let logged = time.record(NOW_MS - 1);
+            assert_eq!(time.event(logged, event_ms).ms(), NOW_MS - 1);
+            assert_eq!(time.event(logged, NOW_MS + 900 * DAY_MS).ms(), NOW_MS - 1, "the client is ahead");
+            assert_eq!(time.event(None, NOW_MS + 900 * DAY_MS).ms(), NOW_MS - i64::from(time.of == TimeOf::File));
+        }
+    }
+
+    #[test]
+    fn a_row_dated_ahead_counts_at_its_arrival_and_without_one_at_the_clock() {
+        let (time, arrival) = (node(), Some(Arrival(NOW_MS - DAY_MS)));
+        assert_eq!(time.ahead(arrival, NOW_MS), arrival);
+        assert_eq!(time.ahead(None, i64::MAX), Some(Arrival(NOW_MS)));
+        assert_eq!(time.ahead(None, NOW_MS + CLOCK_MAX_SKEW_MS), None);
+        assert_eq!(time.ahead(arrival, i64::MIN), None);
+        assert_eq!(Timekeeper::new(TimeOf::File).ahead(None, i64::MAX), None);
+    }
+
+    #[test]
+    fn a_files_clock_follows_a_gap_and_is_not_moved_by_a_few_strangers() {
+        let mut time = file();
+        for _ in 0..10 {
+            for _ in 1..FILE_STRANGERS_MAX / 2 {
+                time.record(NOW_MS + 400 * DAY_MS);
+            }
+            (0..FILE_STRANGERS_MAX).for_each(|_| assert!(time.record(NOW_MS).is_some()));
+            assert_eq!(time.now_ms, Some(NOW_MS));
+        }
+        (0..FILE_STRANGERS_MAX).for_each(|_| assert!(time.record(NOW_MS + 3 * DAY_MS).is_some()));
+        assert_eq!(time.now_ms, Some(NOW_MS + 3 * DAY_MS));
+    }
+
+    proptest! {
+        /// N14: whatever the log and the event say, nothing of a node arrives later than its clock and the skew, and no
+        /// mark is above its clock.
+        #[test]
+        fn n14_no_arrival_is_beyond_the_nodes_clock(log_ms: i64, event_ms: i64, dated_ms: i64, stored_ms: i64) {
+            let mut time = node();
+            let latest_ms = NOW_MS + CLOCK_MAX_SKEW_MS;
+            let logged = time.record(log_ms);
+            prop_assert!(logged.is_none_or(|arrival| arrival.ms() <= latest_ms));
+            prop_assert!(time.event(logged, event_ms).ms() <= latest_ms);
+            prop_assert!(time.ahead(logged, dated_ms).is_none_or(|arrival| arrival.ms() <= latest_ms));
+            prop_assert!(time.bound(stored_ms) <= latest_ms && time.bound(stored_ms) <= stored_ms);
+            prop_assert!(time.mark_max_ms() < NOW_MS);
+        }
+
+        /// A log whose clock is right, or off by less than the skew, is believed to the millisecond.
+        #[test]
+        fn an_honest_arrival_is_what_the_log_says(
+            ago_ms in -CLOCK_MAX_SKEW_MS..400 * DAY_MS, before_ms in -EVENT_MAX_AHEAD_MS..2 * DAY_MS,
+        ) {
+            let mut time = node();
+            let log_ms = NOW_MS - ago_ms;
+            let logged = time.record(log_ms);
+            prop_assert_eq!(time.event(logged, log_ms - before_ms).ms(), log_ms);
+        }
+    }
+}
