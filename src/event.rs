@@ -14,7 +14,7 @@ pub struct Record {
     pub partition: i32,
     pub offset: i64,
     /// What the log says, epoch milliseconds: the broker's time or the producer's, so any number; [`NO_TIMESTAMP`] where
-    /// the log says nothing. When the record arrived is for [`crate::arrival`] to say.
+    /// the log says nothing. When the record arrived is for `arrival` to say.
     pub timestamp_ms: i64,
     pub key: Option<Bytes>,
     pub value: Option<Bytes>,
