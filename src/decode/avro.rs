@@ -10,15 +10,17 @@ use apache_avro::types::Value;
 use base64::Engine;
 
 use super::RECORD_MAX_BYTES;
-use super::debezium::{Image, Message, Shape};
+use super::debezium::{Image, Kind, Message, Shape, Top};
 use super::image::{ImageBuilder, Slot};
+use super::placeholder::Placeholder;
 use super::schema::Plan;
-use super::values::{Fault, Placeholder, Raw};
+use super::units::Unit;
+use super::values::{Fault, Raw};
 use crate::event::{Id, Table};
 
 /// The first byte of the wire format.
 const MAGIC: u8 = 0;
-const HEADER_BYTES: usize = 5;
+pub(super) const HEADER_BYTES: usize = 5;
 
 pub(super) fn is_avro(bytes: &[u8]) -> bool {
     bytes.first() == Some(&MAGIC)
@@ -76,11 +78,14 @@ pub(super) fn key(schema: &Schema, datum: &[u8]) -> Result<Id, Fault> {
         Value::Record(fields) => fields.into_iter().find(|(name, _)| name == "id").map(|(_, id)| plain(id)),
         other => Some(other),
     };
-    match id.as_ref().map(raw) {
-        Some(Raw::Text(text)) => Id::parse(text.as_bytes()).map_err(|_| Fault::invalid("key.id", "not a UUID")),
-        None | Some(Raw::Null) => Err(Fault::new("missing-key", "the Kafka key has no `id`, which is the primary key")),
-        Some(raw) => Err(Fault::wrong_type("key.id", "a UUID as string", &raw)),
-    }
+    super::values::key_id(id.as_ref().map(raw))
+}
+
+/// The strings of a list; `None` for anything else.
+pub(super) fn names(schema: &Schema, datum: &[u8]) -> Option<Vec<String>> {
+    let Value::Array(items) = plain(value("header", schema, datum).ok()?) else { return None };
+    let text = |item| if let Value::String(text) = plain(item) { Some(text) } else { None };
+    items.into_iter().map(text).collect()
 }
 
 /// Reads a value; `None` is Avro's null.
@@ -96,9 +101,12 @@ pub(super) fn message(
         Value::Record(fields) => fields,
         _ => return Err(Fault::new("unrecognised-shape", "an Avro value that is no record")),
     };
-    let has = |name: &str| fields.iter().any(|(field, _)| field == name);
-    if !has("id") && (has("op") || has("ts_ms")) {
-        return Ok(Some(envelope(fields, table, plan, placeholder)));
+    let mut top = Top::default();
+    for (name, value) in &fields {
+        top.member(name, Kind::from(&raw(inner(value))));
+    }
+    if top.is_envelope() || !top.id && (top.op || top.time) {
+        return Ok(Some(envelope(top, fields, table, plan, placeholder)));
     }
     let mut message = Message::new(Shape::Flat);
     let mut image = ImageBuilder::new(table);
@@ -112,17 +120,14 @@ pub(super) fn message(
     Ok(Some(message))
 }
 
-fn envelope(fields: Vec<(String, Value)>, table: Table, plan: &Plan, placeholder: &Placeholder) -> Message {
+fn envelope(top: Top, fields: Vec<(String, Value)>, table: Table, plan: &Plan, placeholder: &Placeholder) -> Message {
     let mut message = Message::new(Shape::Envelope);
+    message.top = top;
     for (name, value) in fields {
         let value = plain(value);
         match (&*name, &value) {
-            ("op", value) => {
-                message.change = true;
-                message.set_op("op", raw(value));
-            }
+            ("op", value) => message.set_op("op", raw(value)),
             ("source", Value::Record(members)) => {
-                message.change = true;
                 for (name, value) in members {
                     message.set_source(name, raw(inner(value)));
                 }
@@ -136,7 +141,6 @@ fn envelope(fields: Vec<(String, Value)>, table: Table, plan: &Plan, placeholder
             }
             ("after", Value::Null) => message.image = Image::Null,
             ("after", value) => message.image = Image::Not(raw(value).kind()),
-            ("ts_ms", _) => message.heartbeat = true,
             _ => {}
         }
     }
@@ -145,9 +149,9 @@ fn envelope(fields: Vec<(String, Value)>, table: Table, plan: &Plan, placeholder
 
 fn column(name: &str, value: &Value, image: &mut ImageBuilder, placeholder: &Placeholder) {
     match image.slot(name) {
-        Slot::Column(index) => image.set(index, raw(value), placeholder),
+        Slot::Column(index) => image.set(index, raw(value), unit(value), placeholder),
         Slot::Dropped => {}
-        Slot::Extra => image.extra(name, &to_json(value).to_string()),
+        Slot::Extra => image.extra(name, &to_json(value).to_string(), placeholder),
     }
 }
 
@@ -165,6 +169,17 @@ fn inner(value: &Value) -> &Value {
     }
 }
 
+/// What the logical type says of an integer.
+fn unit(value: &Value) -> Unit {
+    match value {
+        Value::TimestampMillis(_) | Value::LocalTimestampMillis(_) => Unit::Millis,
+        Value::TimestampMicros(_) | Value::LocalTimestampMicros(_) => Unit::Micros,
+        Value::TimestampNanos(_) | Value::LocalTimestampNanos(_) => Unit::Nanos,
+        Value::Date(_) | Value::TimeMillis(_) | Value::TimeMicros(_) => Unit::Other,
+        _ => Unit::Unstated,
+    }
+}
+
 fn raw(value: &Value) -> Raw<'_> {
     match value {
         Value::Null => Raw::Null,
@@ -172,15 +187,12 @@ fn raw(value: &Value) -> Raw<'_> {
         Value::Int(value) | Value::Date(value) | Value::TimeMillis(value) => Raw::Int(i64::from(*value)),
         Value::Long(value)
         | Value::TimeMicros(value)
+        | Value::TimestampMillis(value)
         | Value::TimestampMicros(value)
-        | Value::LocalTimestampMicros(value) => Raw::Int(*value),
-        Value::TimestampMillis(value) | Value::LocalTimestampMillis(value) => {
-            value.checked_mul(1_000).map_or(Raw::TooLarge, Raw::Int)
-        }
-        // Exact, or not taken.
-        Value::TimestampNanos(value) | Value::LocalTimestampNanos(value) if value % 1_000 == 0 => {
-            Raw::Int(value / 1_000)
-        }
+        | Value::TimestampNanos(value)
+        | Value::LocalTimestampMillis(value)
+        | Value::LocalTimestampMicros(value)
+        | Value::LocalTimestampNanos(value) => Raw::Int(*value),
         Value::String(text) | Value::Enum(_, text) => Raw::Text(Cow::Borrowed(text)),
         Value::Uuid(id) => Raw::Text(Cow::Owned(id.to_string())),
         Value::Bytes(_) | Value::Fixed(..) | Value::Decimal(_) | Value::BigDecimal(_) | Value::Duration(_) => {
@@ -215,8 +227,6 @@ fn to_json(value: &Value) -> serde_json::Value {
         Value::Record(members) => {
             Json::Object(members.iter().map(|(name, value)| (name.clone(), to_json(value))).collect())
         }
-        Value::TimestampMillis(value) | Value::LocalTimestampMillis(value) => Json::from(*value),
-        Value::TimestampNanos(value) | Value::LocalTimestampNanos(value) => Json::from(*value),
         value => match raw(value) {
             Raw::Int(value) => Json::from(value),
             Raw::Text(text) => Json::from(&*text),

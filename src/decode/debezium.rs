@@ -1,9 +1,11 @@
 //! What a Debezium message asks for, whichever encoding it came in.
 
+use super::headers::Headers;
 use super::image::ImageBuilder;
+use super::schema::SchemaMismatch;
 use super::values::{Fault, Raw};
 use super::{Fact, Stop};
-use crate::event::{Cell, Change, ChangeBody, Format, Id, Ignored, Op, Row, Table};
+use crate::event::{Cell, Change, ChangeBody, Format, Id, Ignored, Op, Row, Table, Wait};
 
 /// How the columns are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,24 +39,101 @@ pub(super) enum Image {
     Not(&'static str),
 }
 
+/// Which members that make a shape are there at the top, whatever is beside them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Top {
+    /// `op`, a string.
+    pub op: bool,
+    /// `before` or `after`.
+    pub image: bool,
+    /// `source`, an object.
+    pub source: bool,
+    /// `schema`, an object or null.
+    pub schema: bool,
+    /// `payload`, an object or null.
+    pub payload: bool,
+    /// `id`, which flattened rows have.
+    pub id: bool,
+    /// `ts_ms`, all that a heartbeat has, in one unit or several.
+    pub time: bool,
+    /// A member that is none of these.
+    pub other: bool,
+}
+
+impl Top {
+    /// Two of the three members that only Debezium's envelope has together.
+    pub fn is_envelope(self) -> bool {
+        u8::from(self.op) + u8::from(self.image) + u8::from(self.source) >= 2
+    }
+
+    fn is_wrapper(self) -> bool {
+        self.schema && self.payload
+    }
+
+    /// `{"ts_ms": …}` and nothing else.
+    fn is_heartbeat(self) -> bool {
+        self.time && !(self.op || self.image || self.source || self.schema || self.payload || self.id || self.other)
+    }
+
+    pub fn member(&mut self, name: &str, kind: Kind) {
+        match name {
+            "op" if kind == Kind::Text => self.op = true,
+            "before" | "after" => self.image |= matches!(kind, Kind::Object | Kind::Null),
+            "source" if kind == Kind::Object => self.source = true,
+            "schema" if matches!(kind, Kind::Object | Kind::Null) => self.schema = true,
+            "payload" if matches!(kind, Kind::Object | Kind::Null) => self.payload = true,
+            "id" => self.id = true,
+            "ts_ms" | "ts_us" | "ts_ns" => self.time |= name == "ts_ms",
+            _ => self.other = true,
+        }
+    }
+}
+
+/// The kind of a value, as far as a shape depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Null,
+    Text,
+    Object,
+    Other,
+}
+
+impl From<&Raw<'_>> for Kind {
+    fn from(raw: &Raw<'_>) -> Kind {
+        match raw {
+            Raw::Null => Kind::Null,
+            Raw::Text(_) => Kind::Text,
+            Raw::Object => Kind::Object,
+            _ => Kind::Other,
+        }
+    }
+}
+
+/// What a message is.
+enum Form {
+    Change(Op, Format),
+    Ignore(Ignored),
+}
+
 /// The members that matter, read but not yet judged.
 #[derive(Debug)]
 pub(super) struct Message {
     pub shape: Shape,
+    pub top: Top,
     /// `op` or `__op`: the letter, or 0 for a string that is none; `None` where it is absent or null.
     pub op: Option<u8>,
     pub image: Image,
     /// `__deleted`.
     pub deleted: Option<bool>,
+    /// Of an Avro value: its schema's id, and why its rows cannot be the table's.
+    pub schema: Option<(u32, Option<SchemaMismatch>)>,
     lsn: Option<u64>,
     ts_us: Option<i64>,
     ts_ms: Option<i64>,
-    /// A top-level `id`: no envelope has one, every flattened row does.
-    pub top_id: bool,
-    /// `source` or `op` was there: a heartbeat has neither.
-    pub change: bool,
-    /// A top-level `ts_ms`: all that a heartbeat has.
-    pub heartbeat: bool,
+    /// The table that the record says it is of, where it is one of nova's.
+    table: Option<Table>,
+    /// `source.snapshot` is `incremental`.
+    incremental: bool,
     fault: Option<Fault>,
 }
 
@@ -62,29 +141,32 @@ impl Message {
     pub fn new(shape: Shape) -> Message {
         Message {
             shape,
+            top: Top::default(),
             op: None,
             image: Image::Absent,
             deleted: None,
+            schema: None,
             lsn: None,
             ts_us: None,
             ts_ms: None,
-            top_id: false,
-            change: false,
-            heartbeat: false,
+            table: None,
+            incremental: false,
             fault: None,
         }
     }
 
     /// The shape that the message has after all, where its first member misled.
     pub fn conflict(&self) -> Option<Shape> {
-        match (self.shape, &self.image) {
-            (Shape::Envelope | Shape::Wrapped, _) if self.top_id => Some(Shape::Flat),
-            (Shape::Flat, Image::Row(image)) if !image.has_columns() && image.has_extra("op") => Some(Shape::Envelope),
-            (Shape::Flat, Image::Row(image)) if !image.has_columns() && image.has_extra("payload") => {
-                Some(Shape::Wrapped)
-            }
-            _ => None,
-        }
+        let row = matches!(&self.image, Image::Row(image) if image.has_columns());
+        let shape = match self.top {
+            top if top.is_envelope() => Shape::Envelope,
+            top if top.is_wrapper() => Shape::Wrapped,
+            top if top.id || self.shape == Shape::Flat && row => Shape::Flat,
+            top if top.op => Shape::Envelope,
+            top if top.payload => Shape::Wrapped,
+            _ => self.shape,
+        };
+        (shape != self.shape).then_some(shape)
     }
 
     pub fn fail(&mut self, fault: Fault) {
@@ -108,6 +190,8 @@ impl Message {
             "lsn" => self.set_lsn("source.lsn", raw),
             "ts_us" => self.set_ts_us("source.ts_us", raw),
             "ts_ms" => self.set_ts_ms("source.ts_ms", raw),
+            "table" => self.set_table(&raw),
+            "snapshot" => self.set_snapshot(&raw),
             _ => {}
         }
     }
@@ -120,8 +204,20 @@ impl Message {
             "__lsn" | "__source_lsn" => self.set_lsn(name, raw),
             "__source_ts_us" => self.set_ts_us(name, raw),
             "__source_ts_ms" => self.set_ts_ms(name, raw),
+            "__table" | "__source_table" => self.set_table(&raw),
+            "__snapshot" | "__source_snapshot" => self.set_snapshot(&raw),
             _ => {}
         }
+    }
+
+    fn set_table(&mut self, raw: &Raw<'_>) {
+        if let Raw::Text(name) = raw {
+            self.table = Table::from_name(name);
+        }
+    }
+
+    fn set_snapshot(&mut self, raw: &Raw<'_>) {
+        self.incremental = matches!(raw, Raw::Text(kind) if kind == "incremental");
     }
 
     fn set_deleted(&mut self, raw: Raw<'_>) {
@@ -137,7 +233,7 @@ impl Message {
         match raw {
             Raw::Null => {}
             Raw::Int(lsn) if lsn >= 0 => self.lsn = Some(lsn.unsigned_abs()),
-            raw => self.fail(Fault::wrong_type(name, "a log sequence number as integer", &raw)),
+            raw => self.fail(Fault::wrong_type(name, "a log sequence number, an integer from 0 to 2^63 - 1", &raw)),
         }
     }
 
@@ -158,43 +254,68 @@ impl Message {
     }
 
     /// What the message asks for. `key` reads the Kafka key, and is called only when the message needs one.
-    pub fn interpret(mut self, table: Table, key: impl FnOnce() -> Result<Id, Stop>) -> Result<Fact, Stop> {
-        if let Some(fault) = self.fault.take() {
-            return Err(fault.into());
-        }
-        let (op, format) = match self.shape {
-            Shape::Flat if matches!(&self.image, Image::Row(image) if image.is_transaction_marker()) => {
-                return Ok(Fact::Ignore(Ignored::TransactionMarker));
-            }
-            Shape::Flat => self.flat()?,
-            Shape::Envelope | Shape::Wrapped if !self.change => {
-                // `{"ts_ms": …}` and nothing else.
-                return match self.heartbeat {
-                    true => Ok(Fact::Ignore(Ignored::Heartbeat)),
-                    false => Err(Fault::new("unrecognised-shape", "neither a Debezium envelope nor a row").into()),
-                };
-            }
-            Shape::Envelope | Shape::Wrapped => match self.op {
-                Some(b'm') => return Ok(Fact::Ignore(Ignored::Message)),
-                letter => (operation(letter)?, Format::Envelope),
-            },
+    pub fn interpret(
+        mut self,
+        table: Table,
+        headers: &Headers,
+        key: impl FnOnce(bool) -> Result<Id, Stop>,
+    ) -> Result<Fact, Stop> {
+        let (op, format) = match self.form()? {
+            Form::Change(op, format) => (op, format),
+            Form::Ignore(kind) => return Ok(Fact::Ignore(kind)),
         };
+        self.same_table(table)?;
         let source_ts_us = self.source_ts_us()?;
-        let lsn = self.lsn;
-        let (renamed_from, renamed_to) = (None, None);
+        // The number of such a read is missing, or that of another record (debezium/debezium#3765).
+        let lsn = self.lsn.filter(|_| !(self.incremental && op == Op::Read));
         let change = |key, body| {
+            let renamed_from = headers.old_key.filter(|_| matches!(body, ChangeBody::Upsert(_)));
+            let renamed_to = headers.new_key.filter(|_| body == ChangeBody::Delete);
             Fact::Change(Change { table, key, op, format, lsn, source_ts_us, renamed_from, renamed_to, body })
         };
         match op {
             Op::Truncate => Ok(change(Id::NIL, ChangeBody::Truncate)),
             // The image of a delete is not the old row: it is not looked at, with any replica identity.
-            Op::Delete => Ok(change(key()?, ChangeBody::Delete)),
+            Op::Delete => Ok(change(key(true)?, ChangeBody::Delete)),
             Op::Read | Op::Create | Op::Update | Op::Unknown => {
-                let row = self.row()?;
-                let key = key()?;
+                let row = self.row(table, headers)?;
+                let key = key(false)?;
                 same_key(&row, key)?;
                 Ok(change(key, ChangeBody::Upsert(row)))
             }
+        }
+    }
+
+    fn form(&mut self) -> Result<Form, Fault> {
+        let is_envelope = self.shape != Shape::Flat;
+        let is_message = is_envelope && self.op == Some(b'm');
+        if is_envelope && !is_message && !self.top.is_envelope() {
+            return match self.top.is_heartbeat() {
+                true => Ok(Form::Ignore(Ignored::Heartbeat)),
+                false => Err(Fault::new("unrecognised-shape", "neither a Debezium envelope nor a row")),
+            };
+        }
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        match &self.image {
+            _ if is_message => Ok(Form::Ignore(Ignored::Message)),
+            _ if is_envelope => Ok(Form::Change(operation(self.op)?, Format::Envelope)),
+            Image::Row(image) if image.is_transaction_marker() => Ok(Form::Ignore(Ignored::TransactionMarker)),
+            _ => self.flat().map(|(op, format)| Form::Change(op, format)),
+        }
+    }
+
+    fn same_table(&self, table: Table) -> Result<(), Fault> {
+        match self.table {
+            Some(other) if other != table => {
+                let detail = format!(
+                    "the record says that it is of table `{other}`, and its topic holds `{table}`: correct the routing \
+                     of the connector (transforms), then read the records again from the right topic"
+                );
+                Err(Fault::new("other-table", detail))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -221,19 +342,44 @@ impl Message {
         }
     }
 
-    fn row(&mut self) -> Result<Row, Fault> {
-        match std::mem::replace(&mut self.image, Image::Absent) {
-            Image::Row(image) if !image.has_columns() => Err(Fault::new(
-                "unrecognised-shape",
-                "no member is a column of the table: neither a Debezium envelope nor a row",
-            )),
-            Image::Row(image) => image.finish(),
+    fn row(&mut self, table: Table, headers: &Headers) -> Result<Row, Stop> {
+        let (schema, mismatch) = match self.schema.take() {
+            Some((id, mismatch)) => (Some(id), mismatch),
+            None => (None, None),
+        };
+        let read = match std::mem::replace(&mut self.image, Image::Absent) {
+            Image::Row(mut image) => {
+                image.left_out(headers);
+                image.finish()
+            }
             Image::Absent | Image::Null => {
                 Err(Fault::new("missing-after", "an insert, update or read needs `after`, and it is null or absent"))
             }
             Image::Not(kind) => Err(Fault::new("wrong-type", format!("`after`: expected an object, got {kind}"))),
+        };
+        match (read, mismatch, schema) {
+            // What is no row at all stays dead; each row of the schema would be refused.
+            (Err(fault), Some(_), _) if fault.reason == "unrecognised-shape" => Err(fault.into()),
+            (_, Some(mismatch), _) => Err(waits(&mismatch)),
+            (Err(fault), None, _) => Err(fault.into()),
+            (Ok((row, missing)), None, _) if missing.is_empty() => Ok(row),
+            (Ok((_, missing)), None, Some(id)) => Err(waits(&SchemaMismatch::missing(id, table, &missing))),
+            (Ok((_, missing)), None, None) => Err(lacks(table, &missing).into()),
         }
     }
+}
+
+fn waits(mismatch: &SchemaMismatch) -> Stop {
+    Stop::Wait(Wait { reason: "schema-mismatch", detail: mismatch.to_string() })
+}
+
+fn lacks(table: Table, missing: &[&str]) -> Fault {
+    let detail = format!(
+        "SchemaMismatch: the row has no {table}.{}, which takes no null. Give the column its name back at the source, or set \
+         drop.fields.header.name where a transform leaves columns out; then run nova cdc resnapshot {table}",
+        missing.join(", ")
+    );
+    Fault::new("schema-mismatch", detail)
 }
 
 fn operation(letter: Option<u8>) -> Result<Op, Fault> {

@@ -1,7 +1,10 @@
 //! Collects the columns of one row image, in whatever order and encoding they come.
 
-use super::values::{self, Fault, Placeholder, Raw};
-use crate::event::{Cell, DROPPED_COLUMNS, Row, Table};
+use super::placeholder::Placeholder;
+use super::units::Unit;
+use super::values::{self, Fault, Raw};
+use super::{headers::Headers, private};
+use crate::event::{Cell, Row, Table};
 
 /// Where a column of the wire belongs.
 pub(super) enum Slot {
@@ -23,13 +26,26 @@ pub(super) struct ImageBuilder {
     /// Bit per column that was set.
     seen: u32,
     extra: Vec<(Box<str>, Box<str>)>,
+    /// Unknown columns that hold the placeholder.
+    unavailable: Vec<Box<str>>,
+    /// Unknown columns that a header names, some of which the image may have.
+    named: Vec<Box<str>>,
     fault: Option<Fault>,
 }
 
 impl ImageBuilder {
     pub fn new(table: Table) -> ImageBuilder {
         let cells = vec![Cell::Missing; table.columns().len()].into_boxed_slice();
-        ImageBuilder { table, cells, next: 0, seen: 0, extra: Vec::new(), fault: None }
+        ImageBuilder {
+            table,
+            cells,
+            next: 0,
+            seen: 0,
+            extra: Vec::new(),
+            unavailable: Vec::new(),
+            named: Vec::new(),
+            fault: None,
+        }
     }
 
     pub fn slot(&mut self, name: &str) -> Slot {
@@ -41,28 +57,28 @@ impl ImageBuilder {
                 return Slot::Column(index);
             }
         }
-        if DROPPED_COLUMNS.iter().any(|dropped| dropped.eq_ignore_ascii_case(name)) {
-            Slot::Dropped
-        } else {
-            Slot::Extra
-        }
+        if private::column(name).is_some() { Slot::Dropped } else { Slot::Extra }
     }
 
-    pub fn set(&mut self, index: usize, raw: Raw<'_>, placeholder: &Placeholder) {
+    pub fn set(&mut self, index: usize, raw: Raw<'_>, unit: Unit, placeholder: &Placeholder) {
         let column = &self.table.columns()[index];
         if self.seen & 1 << index != 0 {
             return self.fail(Fault::duplicate(column.name));
         }
         self.seen |= 1 << index;
-        match values::cell(column, raw, placeholder) {
+        match values::cell(column, raw, unit, placeholder) {
             Ok(cell) => self.cells[index] = cell,
             Err(fault) => self.fail(fault),
         }
     }
 
-    /// `json` is the text of one JSON value.
-    pub fn extra(&mut self, name: &str, json: &str) {
-        self.extra.push((name.into(), json.into()));
+    /// A column that the table's list does not name; `json` is the text of one JSON value.
+    pub fn extra(&mut self, name: &str, json: &str, placeholder: &Placeholder) {
+        if placeholder.is_json(json) {
+            return self.unavailable.push(name.into());
+        }
+        let json = private::purge(json).map_or_else(|| json.into(), String::into_boxed_str);
+        self.extra.push((name.into(), json));
     }
 
     pub fn fail(&mut self, fault: Fault) {
@@ -82,33 +98,75 @@ impl ImageBuilder {
         self.fault.is_some() && self.has_extra("event_count") && self.has_extra("data_collections")
     }
 
-    pub fn finish(mut self) -> Result<Row, Fault> {
-        let extra = self.extra_json();
-        match self.fault {
-            Some(fault) => Err(fault),
-            None => Ok(Row { cells: self.cells, extra, extra_unavailable: Box::default() }),
+    /// Takes what the headers say of columns that are left out: a list that names one says that it did not change.
+    pub fn left_out(&mut self, headers: &Headers) {
+        for name in &headers.named {
+            match self.slot(name) {
+                Slot::Column(index) if self.seen & 1 << index == 0 => {
+                    self.seen |= 1 << index;
+                    self.cells[index] = Cell::Unavailable;
+                }
+                Slot::Extra => self.named.push(name.clone()),
+                Slot::Column(_) | Slot::Dropped => {}
+            }
         }
     }
 
-    fn extra_json(&mut self) -> Option<Box<str>> {
-        if self.extra.is_empty() {
-            return None;
-        }
-        let mut extra = std::mem::take(&mut self.extra);
-        extra.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut out = String::from("{");
-        for (index, (name, json)) in extra.iter().enumerate() {
-            if index > 0 {
-                if extra[index - 1].0 == *name {
-                    self.fail(Fault::duplicate(name));
-                }
-                out.push(',');
+    /// The row, with the columns that it lacks although they do not take null.
+    pub fn finish(mut self) -> Result<(Row, Vec<&'static str>), Fault> {
+        let (extra, extra_unavailable) = self.unknown();
+        let id_alone = self.seen & !1 == 0;
+        match self.fault {
+            // Any object may have an `id`; its value tells nothing of a row then.
+            Some(fault) if !id_alone || fault.reason == "duplicate-field" => return Err(fault),
+            _ if id_alone => {
+                let detail = "no member but `id` is a column of the table: neither a Debezium envelope nor a row";
+                return Err(Fault::new("unrecognised-shape", detail));
             }
-            out.push_str(&serde_json::Value::from(&**name).to_string());
-            out.push(':');
-            out.push_str(json);
+            _ => {}
         }
-        out.push('}');
-        Some(out.into_boxed_str())
+        let columns = self.table.columns().iter().enumerate();
+        let missing = columns.filter(|(index, column)| self.seen & 1 << index == 0 && !column.nullable);
+        let missing = missing.map(|(_, column)| column.name).collect();
+        Ok((Row { cells: self.cells, extra, extra_unavailable }, missing))
     }
+
+    /// Both kinds of unknown columns, each in the order of their names.
+    fn unknown(&mut self) -> (Option<Box<str>>, Box<[Box<str>]>) {
+        let mut extra = std::mem::take(&mut self.extra);
+        let mut unavailable = std::mem::take(&mut self.unavailable);
+        extra.sort_by(|a, b| a.0.cmp(&b.0));
+        unavailable.sort();
+        let has_value = |name: &str| extra.binary_search_by(|(extra, _)| (**extra).cmp(name)).is_ok();
+        let values = extra.windows(2).find(|pair| pair[0].0 == pair[1].0).map(|pair| &pair[0].0);
+        let placeholders = || unavailable.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| &pair[0]);
+        let twice = values.or_else(placeholders).or_else(|| unavailable.iter().find(|name| has_value(name)));
+        if let Some(name) = twice {
+            self.fault.get_or_insert(Fault::duplicate(name));
+        }
+        if !self.named.is_empty() {
+            unavailable.extend(std::mem::take(&mut self.named).into_iter().filter(|name| !has_value(name)));
+            unavailable.sort();
+            unavailable.dedup();
+        }
+        (object(&extra), unavailable.into_boxed_slice())
+    }
+}
+
+/// The text of a JSON object; `None` without members.
+fn object(members: &[(Box<str>, Box<str>)]) -> Option<Box<str>> {
+    if members.is_empty() {
+        return None;
+    }
+    let mut out = String::from("{");
+    for (index, (name, json)) in members.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        out.push_str(&serde_json::Value::from(&**name).to_string());
+        out.push(':');
+        out.push_str(json);
+    }
+    out.push('}');
+    Some(out.into_boxed_str())
 }

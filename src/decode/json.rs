@@ -6,40 +6,56 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::debezium::{Image, Message, Shape};
+use super::debezium::{Image, Kind, Message, Shape};
 use super::image::{ImageBuilder, Slot};
-use super::values::{Fault, Placeholder, Raw};
+use super::placeholder::Placeholder;
+use super::units::{KnownUnits, Units};
+use super::values::{Fault, Raw};
 use crate::event::{Id, Table};
 
-/// Reads a value; `None` is the literal `null`, which some converters write for a null value.
-pub(super) fn message(text: &str, table: Table, placeholder: &Placeholder) -> Result<Option<Message>, Fault> {
-    message_within(text, table, placeholder, false)
+/// What each message is read with.
+pub(super) struct Context<'c> {
+    pub table: Table,
+    pub placeholder: &'c Placeholder,
+    pub units: &'c mut KnownUnits,
 }
 
-fn message_within(
-    text: &str,
-    table: Table,
-    placeholder: &Placeholder,
-    wrapped: bool,
-) -> Result<Option<Message>, Fault> {
+/// Reads a value; `None` is the literal `null`, which some converters write for a null value.
+pub(super) fn message(text: &str, context: &mut Context<'_>) -> Result<Option<Message>, Fault> {
+    message_within(text, context, None)
+}
+
+/// `stated` is what the schema around the message states, if there is one.
+fn message_within(text: &str, context: &mut Context<'_>, stated: Option<Units>) -> Result<Option<Message>, Fault> {
     if is_null(text) {
         return Ok(None);
     }
     object("value", text)?;
-    let mut reader = Reader { table, placeholder, forced: None };
-    let (mut message, mut payload) = read(text, reader)?;
+    let (table, placeholder) = (context.table, context.placeholder);
+    let mut reader = Reader { table, placeholder, units: stated.unwrap_or_default(), forced: None };
+    let (mut message, mut wrapper) = read(text, reader)?;
     if let Some(shape) = message.conflict() {
         reader.forced = Some(shape);
-        (message, payload) = read(text, reader)?;
+        (message, wrapper) = read(text, reader)?;
     }
-    match (message.shape, payload) {
-        (Shape::Wrapped, Some(payload)) if !wrapped => message_within(payload.get(), table, placeholder, true),
+    match (message.shape, wrapper.payload) {
+        (Shape::Wrapped, Some(payload)) if stated.is_none() => {
+            let units = wrapper.schema.map_or(Units::default(), |schema| context.units.of(schema.get(), table));
+            message_within(payload.get(), context, Some(units))
+        }
         (Shape::Wrapped, _) => Err(Fault::new("unrecognised-shape", "a `schema` without a `payload` that is a change")),
         _ => Ok(Some(message)),
     }
 }
 
-fn read<'a>(text: &'a str, reader: Reader<'_>) -> Result<(Message, Option<&'a RawValue>), Fault> {
+/// What `{"schema": …, "payload": …}` holds.
+#[derive(Clone, Copy, Default)]
+struct Wrapper<'a> {
+    schema: Option<&'a RawValue>,
+    payload: Option<&'a RawValue>,
+}
+
+fn read<'a>(text: &'a str, reader: Reader<'_>) -> Result<(Message, Wrapper<'a>), Fault> {
     let mut json = serde_json::Deserializer::from_str(text);
     let read = reader.deserialize(&mut json).and_then(|read| json.end().map(|()| read));
     read.map_err(|error| malformed("value", &error))
@@ -79,11 +95,7 @@ pub(super) fn key(text: &str) -> Result<Id, Fault> {
     if let (None, Some(inner)) = (&raw, payload) {
         raw = key_member(inner.get(), &mut None)?;
     }
-    match raw {
-        Some(Raw::Text(text)) => Id::parse(text.as_bytes()).map_err(|_| Fault::invalid("key.id", "not a UUID")),
-        None | Some(Raw::Null) => Err(Fault::new("missing-key", "the Kafka key has no `id`, which is the primary key")),
-        Some(raw) => Err(Fault::wrong_type("key.id", "a UUID as string", &raw)),
-    }
+    super::values::key_id(raw)
 }
 
 fn key_member<'a>(text: &'a str, payload: &mut Option<&'a RawValue>) -> Result<Option<Raw<'a>>, Fault> {
@@ -242,38 +254,48 @@ impl<'de, T: ReadObject<'de>> Visitor<'de> for ObjectOr<T> {
 struct Reader<'c> {
     table: Table,
     placeholder: &'c Placeholder,
+    units: Units,
     /// The shape, where the first member misled.
     forced: Option<Shape>,
 }
 
 impl<'de> DeserializeSeed<'de> for Reader<'_> {
-    type Value = (Message, Option<&'de RawValue>);
+    type Value = (Message, Wrapper<'de>);
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
         json.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for Reader<'_> {
-    type Value = (Message, Option<&'de RawValue>);
+    type Value = (Message, Wrapper<'de>);
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let Some(mut name) = map.next_key_seed(Name)? else {
-            return Ok((Message::new(Shape::Envelope), None));
+            return Ok((Message::new(Shape::Envelope), Wrapper::default()));
         };
         let mut message = Message::new(self.forced.unwrap_or_else(|| Shape::of_first(&name)));
-        let mut payload = None;
+        let mut wrapper = Wrapper::default();
         let mut image = ImageBuilder::new(self.table);
         loop {
             match message.shape {
                 Shape::Envelope => self.envelope_member(&name, &mut message, &mut map)?,
                 Shape::Flat if name.starts_with("__") => message.set_meta(&name, map.next_value_seed(RawSeed)?),
-                Shape::Flat => self.column(&name, &mut image, &mut map)?,
-                Shape::Wrapped if name == "payload" => payload = Some(map.next_value()?),
+                Shape::Flat => {
+                    message.top.id |= name == "id";
+                    if let Some(kind) = self.column(&name, &mut image, &mut map)? {
+                        message.top.member(&name, kind);
+                    }
+                }
                 Shape::Wrapped => {
-                    message.top_id |= name == "id";
-                    map.next_value::<IgnoredAny>()?;
+                    let value: &RawValue = map.next_value()?;
+                    message.top.member(&name, kind(value));
+                    match &*name {
+                        "schema" => wrapper.schema = Some(value),
+                        "payload" => wrapper.payload = Some(value),
+                        _ => {}
+                    }
                 }
             }
             match map.next_key_seed(Name)? {
@@ -284,7 +306,16 @@ impl<'de> Visitor<'de> for Reader<'_> {
         if message.shape == Shape::Flat {
             message.image = Image::Row(image);
         }
-        Ok((message, payload))
+        Ok((message, wrapper))
+    }
+}
+
+fn kind(value: &RawValue) -> Kind {
+    match value.get().as_bytes().first() {
+        Some(b'{') => Kind::Object,
+        Some(b'"') => Kind::Text,
+        Some(b'n') => Kind::Null,
+        _ => Kind::Other,
     }
 }
 
@@ -301,31 +332,41 @@ impl<'c> Reader<'c> {
                     message.fail(Fault::duplicate("after"));
                 }
                 message.image = map.next_value_seed(ImageSeed(self))?;
+                message.top.image |= !matches!(message.image, Image::Not(_));
             }
-            "source" => {
-                message.change = true;
-                map.next_value_seed(SourceSeed(message))?;
-            }
+            "source" => message.top.source |= map.next_value_seed(SourceSeed(message))?,
             "op" => {
-                message.change = true;
-                message.set_op("op", map.next_value_seed(RawSeed)?);
+                let raw = map.next_value_seed(RawSeed)?;
+                message.top.member("op", Kind::from(&raw));
+                message.set_op("op", raw);
             }
             _ => {
-                message.top_id |= name == "id";
-                message.heartbeat |= name == "ts_ms";
-                map.next_value::<IgnoredAny>()?;
+                let raw = map.next_value_seed(RawSeed)?;
+                message.top.member(name, Kind::from(&raw));
             }
         }
         Ok(())
     }
 
-    fn column<'de, A: MapAccess<'de>>(self, name: &str, image: &mut ImageBuilder, map: &mut A) -> Result<(), A::Error> {
+    /// Reads a column; the kind of its value where the table has no such column.
+    fn column<'de, A: MapAccess<'de>>(
+        self,
+        name: &str,
+        image: &mut ImageBuilder,
+        map: &mut A,
+    ) -> Result<Option<Kind>, A::Error> {
         match image.slot(name) {
-            Slot::Column(index) => image.set(index, map.next_value_seed(RawSeed)?, self.placeholder),
-            Slot::Dropped => drop(map.next_value::<IgnoredAny>()?),
-            Slot::Extra => image.extra(name, map.next_value::<&RawValue>()?.get()),
+            Slot::Column(index) => {
+                image.set(index, map.next_value_seed(RawSeed)?, self.units.of(index), self.placeholder);
+                Ok(None)
+            }
+            Slot::Dropped => map.next_value::<IgnoredAny>().map(|_| None),
+            Slot::Extra => {
+                let value: &RawValue = map.next_value()?;
+                image.extra(name, value.get(), self.placeholder);
+                Ok(Some(kind(value)))
+            }
         }
-        Ok(())
     }
 }
 
@@ -343,7 +384,7 @@ impl<'de> ReadObject<'de> for ImageSeed<'_> {
     fn object<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut image = ImageBuilder::new(self.0.table);
         while let Some(name) = map.next_key_seed(Name)? {
-            self.0.column(&name, &mut image, &mut map)?;
+            let _ = self.0.column(&name, &mut image, &mut map)?;
         }
         Ok(Image::Row(image))
     }
@@ -355,26 +396,30 @@ impl<'de> ReadObject<'de> for ImageSeed<'_> {
 struct SourceSeed<'m>(&'m mut Message);
 
 impl<'de> DeserializeSeed<'de> for SourceSeed<'_> {
-    type Value = ();
+    /// Whether it is an object.
+    type Value = bool;
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
         json.deserialize_any(ObjectOr(self))
     }
 }
 
 impl<'de> ReadObject<'de> for SourceSeed<'_> {
-    type Value = ();
+    type Value = bool;
     fn object<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         while let Some(name) = map.next_key_seed(Name)? {
             match &*name {
-                "lsn" | "ts_us" | "ts_ms" => self.0.set_source(&name, map.next_value_seed(RawSeed)?),
+                "lsn" | "ts_us" | "ts_ms" | "table" | "snapshot" => {
+                    self.0.set_source(&name, map.next_value_seed(RawSeed)?);
+                }
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        Ok(())
+        Ok(true)
     }
     fn other(self, raw: Raw<'de>) -> Self::Value {
         if raw != Raw::Null {
             self.0.fail(Fault::wrong_type("source", "an object", &raw));
         }
+        false
     }
 }

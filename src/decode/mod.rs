@@ -4,31 +4,41 @@ mod avro;
 pub mod client;
 mod debezium;
 mod facts;
+mod headers;
 mod image;
 mod json;
+mod placeholder;
+mod private;
 mod registry;
 mod schema;
 pub mod time;
 mod topics;
+mod units;
 mod values;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use apache_avro::Schema;
 use rustc_hash::FxHashMap;
 
 pub use self::facts::facts;
+pub use self::placeholder::DEFAULT_PLACEHOLDER;
 pub use self::registry::{
     FILE_SCHEMAS_MAX, FileSchemas, HttpSchemas, NoSchemas, RegistryError, RegistrySettings, SchemaLookup, Schemas,
     SchemasError,
 };
 pub use self::schema::SchemaMismatch;
 pub use self::topics::Topics;
-pub use self::values::{DEFAULT_PLACEHOLDER, DETAIL_MAX_BYTES};
+pub use self::values::DETAIL_MAX_BYTES;
 
+use self::debezium::Message;
+use self::headers::Headers;
+use self::placeholder::Placeholder;
 use self::schema::Plan;
 use self::topics::Route;
-use self::values::{Fault, Placeholder};
+use self::units::KnownUnits;
+use self::values::Fault;
 use crate::event::{Change, ChangeBody, ClientEvent, Dead, Decoded, Format, Id, Ignored, Op, Record, Table, Wait};
 
 /// A longer key or value is dead unread. Kafka's own limit is 1 MiB by default.
@@ -71,6 +81,7 @@ pub struct Decoder {
     names: Topics,
     schemas: Arc<dyn Schemas>,
     placeholder: Placeholder,
+    units: KnownUnits,
     topics: FxHashMap<Arc<str>, Topic>,
     /// What an id means never changes.
     plans: FxHashMap<(u32, Table), Result<Arc<Plan>, SchemaMismatch>>,
@@ -83,6 +94,7 @@ impl Decoder {
             names: topics,
             schemas,
             placeholder: Placeholder::new(DEFAULT_PLACEHOLDER),
+            units: KnownUnits::default(),
             topics: FxHashMap::default(),
             plans: FxHashMap::default(),
         }
@@ -164,19 +176,20 @@ impl Decoder {
     fn change(&mut self, record: &Record, table: Table, pinned: Option<Format>) -> Result<Fact, Stop> {
         let message = match record.value.as_deref() {
             None => None,
-            Some(bytes) if avro::is_avro(bytes) => {
-                let (id, schema, datum) = self.schema("value", bytes)?;
-                let plan = self.plan(id, &schema, table)?;
-                avro::message(&schema, datum, table, &plan, &self.placeholder)?
+            Some(bytes) if avro::is_avro(bytes) => self.avro_message(bytes, table)?,
+            Some(bytes) => {
+                let mut context = json::Context { table, placeholder: &self.placeholder, units: &mut self.units };
+                json::message(utf8("value", bytes)?, &mut context)?
             }
-            Some(bytes) => json::message(utf8("value", bytes)?, table, &self.placeholder)?,
         };
         if let Some(message) = message {
-            return message.interpret(table, || self.key(record, table));
+            return message.interpret(table, &self.headers(record), |delete| self.key(record, table, delete));
         }
+        // Behind a delete that the value told, a null value says nothing.
+        let deletes = !matches!(pinned, Some(Format::Envelope | Format::FlatRewrite));
         Ok(Fact::Change(Change {
             table,
-            key: self.key(record, table)?,
+            key: self.key(record, table, deletes)?,
             op: Op::Delete,
             format: pinned.unwrap_or(Format::Envelope),
             lsn: None,
@@ -187,32 +200,103 @@ impl Decoder {
         }))
     }
 
-    fn key(&self, record: &Record, table: Table) -> Result<Id, Stop> {
+    fn avro_message(&mut self, bytes: &[u8], table: Table) -> Result<Option<Message>, Stop> {
+        let (id, datum) = avro::split("value", bytes)?;
+        if private::is_blank(datum) {
+            let detail = "the value of this dead letter was overwritten, because it held private members that Avro does not \
+                          tell apart; read the record again from Kafka: nova cdc seek";
+            return Err(Fault::new("masked-value", detail).into());
+        }
+        let schema = self.schema("value", id)?;
+        let plan = self.plan(id, &schema, table);
+        let none = Plan::default();
+        let mut message = avro::message(&schema, datum, table, plan.as_deref().unwrap_or(&none), &self.placeholder)?;
+        if let Some(message) = &mut message {
+            message.schema = Some((id, plan.err()));
+        }
+        Ok(message)
+    }
+
+    /// What the headers say. Most records have none, or only such as no list begins like.
+    fn headers(&self, record: &Record) -> Headers {
+        let mut headers = Headers::default();
+        for (name, value) in &record.headers {
+            match &**name {
+                headers::OLD_KEY => headers.old_key = self.header_id(value),
+                headers::NEW_KEY => headers.new_key = self.header_id(value),
+                _ => match value.first() {
+                    Some(b'[' | b'{') => headers.list_text(value),
+                    Some(_) if avro::is_avro(value) => {
+                        let names = self.header_schema(value).and_then(|(schema, datum)| avro::names(&schema, datum));
+                        headers.list(names.unwrap_or_default());
+                    }
+                    _ => {}
+                },
+            }
+        }
+        headers
+    }
+
+    fn header_id(&self, value: &[u8]) -> Option<Id> {
+        match avro::is_avro(value) {
+            true => self.header_schema(value).and_then(|(schema, datum)| avro::key(&schema, datum).ok()),
+            false => headers::id(value),
+        }
+    }
+
+    /// A header that cannot be read says nothing.
+    fn header_schema<'a>(&self, value: &'a [u8]) -> Option<(Arc<Schema>, &'a [u8])> {
+        let (id, datum) = avro::split("header", value).ok()?;
+        Some((self.schema("header", id).ok()?, datum))
+    }
+
+    /// The key; a `delete` must name somebody.
+    fn key(&self, record: &Record, table: Table, delete: bool) -> Result<Id, Stop> {
         let Some(bytes) = record.key.as_deref().filter(|bytes| !bytes.is_empty()) else {
             let detail = format!("no Kafka key, and it alone says which row of {table} is meant");
             return Err(Fault::new("missing-key", detail).into());
         };
-        if avro::is_avro(bytes) {
-            let (_, schema, datum) = self.schema("key", bytes)?;
-            return Ok(avro::key(&schema, datum)?);
+        let key = match avro::is_avro(bytes) {
+            true => {
+                let (id, datum) = avro::split("key", bytes)?;
+                avro::key(&*self.schema("key", id)?, datum)?
+            }
+            false => json::key(utf8("key", bytes)?)?,
+        };
+        match delete && key == Id::NIL {
+            true => Err(values::nil_key("is the nil UUID").into()),
+            false => Ok(key),
         }
-        Ok(json::key(utf8("key", bytes)?)?)
     }
 
-    /// How rows of the schema become the table's; a schema that cannot holds its partition until a person acts.
-    fn plan(&mut self, id: u32, schema: &Schema, table: Table) -> Result<Arc<Plan>, Stop> {
+    /// The bytes of a record as a dead letter keeps them: as long as they were, without the values of private members.
+    pub fn mask<'b>(&self, topic: &str, bytes: &'b [u8]) -> Cow<'b, [u8]> {
+        match avro::split("letter", bytes) {
+            Ok((id, _)) if self.may_hold_private(topic, id) => Cow::Owned(private::blank(bytes)),
+            _ => private::mask(bytes),
+        }
+    }
+
+    /// Whether an Avro datum may hold what is private: its schema says so, or the table where there is no schema.
+    fn may_hold_private(&self, topic: &str, schema: u32) -> bool {
+        match self.schemas.schema(schema) {
+            SchemaLookup::Found(schema) => schema::is_private(&schema),
+            _ => self.table(topic).is_some_and(private::of),
+        }
+    }
+
+    /// How rows of the schema become the table's, or why they cannot.
+    fn plan(&mut self, id: u32, schema: &Schema, table: Table) -> Result<Arc<Plan>, SchemaMismatch> {
         if self.plans.len() >= FILE_SCHEMAS_MAX {
             self.plans.clear();
         }
-        let plan = self.plans.entry((id, table)).or_insert_with(|| Plan::new(id, schema, table).map(Arc::new));
-        plan.clone().map_err(|mismatch| Stop::Wait(Wait { reason: "schema-mismatch", detail: mismatch.to_string() }))
+        self.plans.entry((id, table)).or_insert_with(|| Plan::new(id, schema, table).map(Arc::new)).clone()
     }
 
-    /// The writer's schema of an Avro key or value with its id, and the datum.
-    fn schema<'a>(&self, what: &str, bytes: &'a [u8]) -> Result<(u32, Arc<Schema>, &'a [u8]), Stop> {
-        let (id, datum) = avro::split(what, bytes)?;
+    /// The writer's schema of an Avro key or value.
+    fn schema(&self, what: &str, id: u32) -> Result<Arc<Schema>, Stop> {
         match self.schemas.schema(id) {
-            SchemaLookup::Found(schema) => Ok((id, schema, datum)),
+            SchemaLookup::Found(schema) => Ok(schema),
             SchemaLookup::Unknown => {
                 let detail = format!("the {what} names schema {id}, which neither the registry nor a schemas file has");
                 Err(Fault::new("unknown-schema-id", detail).into())

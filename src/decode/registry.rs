@@ -96,10 +96,44 @@ impl Schemas for FileSchemas {
 
 /// Refuses recursive schemas: no table has one, and a datum of one could be as deep as it is long.
 fn parse_schema(schema: &serde_json::Value) -> Result<Schema, String> {
-    let schema = Schema::parse(schema).map_err(|error| error.to_string())?;
+    let mut schema = schema.clone();
+    state_units(&mut schema);
+    let schema = Schema::parse(&schema).map_err(|error| error.to_string())?;
     match is_recursive(&schema, &mut Vec::new()) {
         true => Err("it is recursive, which no row of a table is".to_owned()),
         false => Ok(schema),
+    }
+}
+
+/// Confluent's converter writes Debezium's types of time as a plain number with `connect.name`: the logical type of the
+/// same unit stands for it, which reading keeps.
+fn state_units(schema: &mut serde_json::Value) {
+    use serde_json::Value;
+    match schema {
+        Value::Array(variants) => variants.iter_mut().for_each(state_units),
+        Value::Object(members) => {
+            let number = matches!(members.get("type").and_then(Value::as_str), Some("int" | "long"));
+            let name = members.get("connect.name").and_then(Value::as_str);
+            let stated = name.filter(|_| number && !members.contains_key("logicalType")).and_then(logical_type);
+            if let Some(logical) = stated {
+                members.insert("logicalType".to_owned(), logical.into());
+            }
+            members.values_mut().filter(|value| value.is_object() || value.is_array()).for_each(state_units);
+        }
+        _ => {}
+    }
+}
+
+/// The logical type of Avro for a type of Debezium or Connect.
+fn logical_type(connect_name: &str) -> Option<&'static str> {
+    match connect_name {
+        "io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp" => Some("timestamp-millis"),
+        "io.debezium.time.MicroTimestamp" => Some("timestamp-micros"),
+        "io.debezium.time.NanoTimestamp" => Some("timestamp-nanos"),
+        "io.debezium.time.Date" | "org.apache.kafka.connect.data.Date" => Some("date"),
+        "io.debezium.time.Time" | "org.apache.kafka.connect.data.Time" => Some("time-millis"),
+        "io.debezium.time.MicroTime" | "io.debezium.time.NanoTime" => Some("time-micros"),
+        _ => None,
     }
 }
 

@@ -4,20 +4,30 @@
 use apache_avro::Schema;
 use apache_avro::schema::RecordField;
 
-use crate::event::{Column, ColumnType, DROPPED_COLUMNS, Table};
+use super::private;
+use crate::event::{Column, ColumnType, Table};
 
-/// A schema whose column no value of the table's column can come from: each of its records would be refused.
+/// A schema whose rows cannot be the table's: each of its records would be refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "SchemaMismatch: schema {id} writes {table}.{column} as {found}, nova reads {expected}. Run a nova that knows the new \
-     type; or give the column its old type back, and give up the records of this schema with nova cdc seek"
-)]
-pub struct SchemaMismatch {
-    pub id: u32,
-    pub table: Table,
-    pub column: &'static str,
-    pub found: String,
-    pub expected: &'static str,
+pub enum SchemaMismatch {
+    /// No value of the table's column can come from the type.
+    #[error(
+        "SchemaMismatch: schema {id} writes {table}.{column} as {found}, nova reads {expected}. Run a nova that knows the \
+         new type; or give the column its old type back, and give up the records of this schema with nova cdc seek"
+    )]
+    Type { id: u32, table: Table, column: &'static str, found: String, expected: &'static str },
+    /// Columns that do not take null are not there.
+    #[error(
+        "SchemaMismatch: schema {id} has no {table}.{columns}, which does not take null. Give the column its name back, or \
+         run a nova that knows the new one; give up the records of this schema with nova cdc seek"
+    )]
+    Missing { id: u32, table: Table, columns: String },
+}
+
+impl SchemaMismatch {
+    pub(super) fn missing(id: u32, table: Table, columns: &[&str]) -> SchemaMismatch {
+        SchemaMismatch::Missing { id, table, columns: columns.join(", ") }
+    }
 }
 
 /// How the fields of one schema become columns of one table.
@@ -36,7 +46,9 @@ impl Plan {
             let known = known(table, &field.name);
             let by_alias =
                 || field.aliases.iter().find_map(|alias| self::known(table, alias).filter(|name| !written(name)));
-            let Some(name) = known.or_else(by_alias) else { continue };
+            // What was private stays so, under any name.
+            let private = || field.aliases.iter().find_map(|alias| private::column(alias));
+            let Some(name) = known.or_else(private).or_else(by_alias) else { continue };
             if known.is_none() {
                 plan.renamed.push((field.name.as_str().into(), name));
             }
@@ -44,7 +56,7 @@ impl Plan {
                 && !reads(column, &field.schema)
             {
                 let (column, expected) = (column.name, super::values::expected(column.kind));
-                return Err(SchemaMismatch { id, table, column, found: shown(&field.schema), expected });
+                return Err(SchemaMismatch::Type { id, table, column, found: shown(&field.schema), expected });
             }
         }
         Ok(plan)
@@ -58,19 +70,31 @@ impl Plan {
 
 /// The name as nova has it, also of a column that it drops.
 fn known(table: Table, name: &str) -> Option<&'static str> {
-    let mut columns = table.columns().iter().map(|column| column.name).chain(DROPPED_COLUMNS.iter().copied());
-    columns.find(|column| *column == name)
+    let column = table.columns().iter().map(|column| column.name).find(|column| *column == name);
+    column.or_else(|| private::column(name))
 }
 
 /// The fields of the row itself.
 fn row(schema: &Schema) -> &[RecordField] {
     let Schema::Record(top) = schema else { return &[] };
-    if top.fields.iter().any(|field| field.name == "id") {
-        return &top.fields;
-    }
     // `after` may only name the record that `before` wrote out.
     let images = top.fields.iter().filter(|field| field.name == "before" || field.name == "after");
-    images.filter_map(|field| record(&field.schema)).next().unwrap_or(&[])
+    images.filter_map(|field| record(&field.schema)).next().unwrap_or(&top.fields)
+}
+
+/// Whether a schema writes a private member anywhere.
+pub(super) fn is_private(schema: &Schema) -> bool {
+    match schema {
+        Schema::Record(record) => record.fields.iter().any(|field| {
+            let mut names = field.aliases.iter().chain([&field.name]);
+            names.any(|name| private::column(name).is_some()) || is_private(&field.schema)
+        }),
+        Schema::Union(union) => union.variants().iter().any(is_private),
+        Schema::Array(array) => is_private(&array.items),
+        // The names in a map are data.
+        Schema::Map(_) => true,
+        _ => false,
+    }
 }
 
 fn record(schema: &Schema) -> Option<&[RecordField]> {
@@ -91,21 +115,25 @@ fn reads(column: &Column, schema: &Schema) -> bool {
             values.peek().is_none() || values.any(|variant| reads(column, variant))
         }
         (ColumnType::Bool, schema) => matches!(schema, Schema::Boolean),
-        (ColumnType::Timestamp, schema) => matches!(
-            schema,
-            Schema::Int
-                | Schema::Long
-                | Schema::TimestampMillis
-                | Schema::TimestampMicros
-                | Schema::TimestampNanos
-                | Schema::LocalTimestampMillis
-                | Schema::LocalTimestampMicros
-                | Schema::LocalTimestampNanos
-        ),
+        (ColumnType::Timestamp, schema) => matches!(schema, Schema::Int | Schema::Long) || is_timestamp(schema),
+        (ColumnType::TimestampTz, schema) if is_timestamp(schema) => true,
         (ColumnType::Uuid | ColumnType::Text | ColumnType::Json | ColumnType::TimestampTz, schema) => {
             matches!(schema, Schema::String | Schema::Uuid(_) | Schema::Enum(_))
         }
     }
+}
+
+/// Whether the schema states the unit of a point in time.
+fn is_timestamp(schema: &Schema) -> bool {
+    matches!(
+        schema,
+        Schema::TimestampMillis
+            | Schema::TimestampMicros
+            | Schema::TimestampNanos
+            | Schema::LocalTimestampMillis
+            | Schema::LocalTimestampMicros
+            | Schema::LocalTimestampNanos
+    )
 }
 
 /// The type in its own words, cut.

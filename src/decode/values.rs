@@ -1,23 +1,27 @@
 //! From a value as any encoding writes it to the typed cell of a column.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
-use base64::Engine;
 use serde::de::IgnoredAny;
 
-use super::time;
+use super::placeholder::Placeholder;
+use super::units::Unit;
+use super::{private, time};
 use crate::event::{Cell, Column, ColumnType, Dead, Id, Stage};
 
 /// What a dead letter's detail is cut to.
 pub const DETAIL_MAX_BYTES: usize = 300;
 
-/// Debezium's default for `unavailable.value.placeholder`.
-pub const DEFAULT_PLACEHOLDER: &str = "__debezium_unavailable_value";
-
 /// What Debezium writes in a `timestamp` column for `infinity` and `-infinity`.
 const TIMESTAMP_INFINITY: i64 = 9_223_372_036_825_200_000;
 const TIMESTAMP_NEGATIVE_INFINITY: i64 = -9_223_372_036_832_400_000;
+
+/// The first moment that PostgreSQL stores, 4714-11-24 BC, in epoch microseconds.
+const TIMESTAMP_MIN: i64 = -210_866_803_200_000_000;
+
+/// What becomes of the two as 64-bit nanoseconds, which Debezium did not check: seconds around 1970.
+const NANOS_OF_OVERFLOW: [i64; 2] =
+    [TIMESTAMP_INFINITY.wrapping_mul(1_000), TIMESTAMP_NEGATIVE_INFINITY.wrapping_mul(1_000)];
 
 /// A scalar as it came, borrowed from the record where it can be. Objects and arrays are skipped by the reader: no
 /// column of a table is one.
@@ -40,6 +44,7 @@ impl Raw<'_> {
         match self {
             Raw::Null => "null",
             Raw::Bool(_) => "a boolean",
+            Raw::Int(..0) => "a negative integer",
             Raw::Int(_) => "an integer",
             Raw::TooLarge => "an integer beyond 64 bits",
             Raw::Float => "a number that is not an integer",
@@ -101,72 +106,37 @@ fn bounded(mut detail: String) -> String {
     detail
 }
 
-/// What Debezium writes for an unchanged value that is stored out of line, in each form it takes.
-#[derive(Clone, Debug)]
-pub(super) struct Placeholder {
-    text: Arc<str>,
-    base64: Arc<str>,
-}
-
-impl Placeholder {
-    /// `setting` is the connector's `unavailable.value.placeholder`, with its `hex:` form.
-    pub fn new(setting: &str) -> Placeholder {
-        let text = setting.strip_prefix("hex:").and_then(from_hex).unwrap_or_else(|| setting.to_owned());
-        let base64 = base64::engine::general_purpose::STANDARD.encode(text.as_bytes());
-        Placeholder { text: text.into(), base64: base64.into() }
-    }
-
-    fn is_text(&self, value: &str) -> bool {
-        *value == *self.text
-    }
-
-    fn is_bytes(&self, value: &str) -> bool {
-        *value == *self.base64
-    }
-}
-
-fn from_hex(digits: &str) -> Option<String> {
-    let digits: Vec<u32> = digits.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
-    let bytes: Vec<u8> =
-        digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | *digit as u8)).collect();
-    String::from_utf8(bytes).ok()
-}
-
-/// The typed cell of `column`, or why the value cannot be one.
-pub(super) fn cell(column: &Column, raw: Raw<'_>, placeholder: &Placeholder) -> Result<Cell, Fault> {
+/// The typed cell of `column`, or why the value cannot be one. `unit` is what the record states of it.
+pub(super) fn cell(column: &Column, raw: Raw<'_>, unit: Unit, placeholder: &Placeholder) -> Result<Cell, Fault> {
     match (column.kind, raw) {
         (_, Raw::Null) if column.nullable => Ok(Cell::Null),
         (_, Raw::Null) => {
             Err(Fault::new("null-value", format!("`{}` is null, and the column does not take null", column.name)))
         }
         (ColumnType::Bool, Raw::Bool(value)) => Ok(Cell::Bool(value)),
-        (ColumnType::Timestamp, Raw::Int(micros)) => timestamp(column, micros),
-        (ColumnType::Text, Raw::Text(text)) if placeholder.is_text(&text) => Ok(Cell::Unavailable),
+        (ColumnType::Timestamp, Raw::Int(micros)) if unit == Unit::Unstated => timestamp(column, micros),
+        (ColumnType::Timestamp | ColumnType::TimestampTz, Raw::Int(value)) if unit != Unit::Unstated => {
+            stated(column, value, unit)
+        }
+        // No column but these two types is stored out of line, and yet a transform may make text of another.
+        (_, Raw::Text(text)) if placeholder.is_text(&text) => Ok(Cell::Unavailable),
         (ColumnType::Text, Raw::Text(text)) => Ok(Cell::Text(text.into())),
         (ColumnType::Uuid, Raw::Text(text)) => match Id::parse(text.as_bytes()) {
             Ok(id) => Ok(Cell::Uuid(id)),
-            Err(_) => unless_placeholder(column, &text, placeholder, "not a UUID"),
+            Err(_) => Err(Fault::invalid(column.name, "not a UUID")),
         },
-        (ColumnType::TimestampTz, Raw::Text(text)) => match time::parse_micros(&text) {
-            Some(micros) => Ok(Cell::Micros(micros)),
-            None => unless_placeholder(
-                column,
-                &text,
-                placeholder,
-                "not an ISO 8601 time with offset that is exact in microseconds",
-            ),
+        (ColumnType::TimestampTz, Raw::Text(text)) => Ok(Cell::Micros(zoned(column, &text)?)),
+        (ColumnType::Timestamp, Raw::Text(text)) if unit == Unit::Iso => match zoned(column, &text)? {
+            micros @ (i64::MIN | i64::MAX) => Ok(Cell::Micros(micros)),
+            micros => timestamp(column, micros),
         },
         (ColumnType::Json, Raw::Text(text)) => match serde_json::from_str::<IgnoredAny>(&text) {
-            Ok(_) => Ok(Cell::Json(text.into())),
+            Ok(_) => Ok(Cell::Json(private::purge(&text).map_or_else(|| text.into(), String::into_boxed_str))),
             Err(_) if placeholder.is_bytes(&text) => Ok(Cell::Unavailable),
-            Err(_) => unless_placeholder(column, &text, placeholder, "not the text of a JSON value"),
+            Err(_) => Err(Fault::invalid(column.name, "not the text of a JSON value")),
         },
         (_, raw) => Err(Fault::wrong_type(column.name, expected(column.kind), &raw)),
     }
-}
-
-fn unless_placeholder(column: &Column, text: &str, placeholder: &Placeholder, what: &str) -> Result<Cell, Fault> {
-    if placeholder.is_text(text) { Ok(Cell::Unavailable) } else { Err(Fault::invalid(column.name, what)) }
 }
 
 fn timestamp(column: &Column, micros: i64) -> Result<Cell, Fault> {
@@ -176,6 +146,60 @@ fn timestamp(column: &Column, micros: i64) -> Result<Cell, Fault> {
         // Both stand for infinity in a cell, and no column can hold them.
         i64::MIN | i64::MAX => Err(Fault::invalid(column.name, "microseconds outside what PostgreSQL stores")),
         micros => Ok(Cell::Micros(micros)),
+    }
+}
+
+/// The primary key by the `id` in a Kafka key.
+pub(super) fn key_id(id: Option<Raw<'_>>) -> Result<Id, Fault> {
+    match id {
+        Some(Raw::Text(text)) if text.is_empty() => Err(nil_key("is empty")),
+        Some(Raw::Text(text)) => Id::parse(text.as_bytes()).map_err(|_| Fault::invalid("key.id", "not a UUID")),
+        None | Some(Raw::Null) => Err(Fault::new("missing-key", "the Kafka key has no `id`, which is the primary key")),
+        Some(raw) => Err(Fault::wrong_type("key.id", "a UUID as string", &raw)),
+    }
+}
+
+/// A key whose `id` is what Debezium writes for a column that it does not know.
+pub(super) fn nil_key(what: &str) -> Fault {
+    let detail = format!(
+        "the `id` of the Kafka key {what} and names no row: the table's REPLICA IDENTITY is another index. Run ALTER TABLE … \
+         REPLICA IDENTITY DEFAULT at the source, then nova cdc resnapshot, which removes what was deleted"
+    );
+    Fault::new("nil-key", detail)
+}
+
+fn zoned(column: &Column, text: &str) -> Result<i64, Fault> {
+    let what = "not an ISO 8601 time with offset that is exact in microseconds";
+    time::parse_micros(text).ok_or_else(|| Fault::invalid(column.name, what))
+}
+
+/// A time in the unit that the record states.
+fn stated(column: &Column, value: i64, unit: Unit) -> Result<Cell, Fault> {
+    let invalid = |what: &str| Err(Fault::invalid(column.name, what));
+    let micros = match unit {
+        // Both infinities of a driver that gives milliseconds, which no time of PostgreSQL reaches.
+        Unit::Millis if matches!(value, TIMESTAMP_INFINITY | TIMESTAMP_NEGATIVE_INFINITY) => Some(value),
+        Unit::Millis => value.checked_mul(1_000),
+        Unit::Micros => Some(value),
+        Unit::Nanos if NANOS_OF_OVERFLOW.contains(&value) => {
+            return invalid("nanoseconds that `infinity` becomes when they overflow, and that a time may have");
+        }
+        // An overflow almost never leaves whole microseconds, and PostgreSQL has no others.
+        Unit::Nanos => match value % 1_000 {
+            0 => Some(value / 1_000),
+            _ => return invalid("nanoseconds that are no whole microseconds: a time before 1677 or after 2262"),
+        },
+        Unit::Iso => return invalid("an integer, and the record states that it is ISO 8601 text"),
+        Unit::Other | Unit::Unstated => {
+            return invalid("the record states a type that is no timestamp, such as a date or a time of day");
+        }
+    };
+    match micros {
+        Some(micros) if micros >= TIMESTAMP_MIN || micros == TIMESTAMP_NEGATIVE_INFINITY => timestamp(column, micros),
+        _ => invalid(match unit {
+            Unit::Millis => "milliseconds, as the record states, outside what PostgreSQL stores",
+            _ => "microseconds, as the record states, outside what PostgreSQL stores",
+        }),
     }
 }
 

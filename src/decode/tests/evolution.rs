@@ -142,6 +142,13 @@ fn an_incompatible_schema_waits_for_a_person_and_says_schema_mismatch() {
             assert!(detail.contains(part), "{part} is not in {detail}");
         }
     }
+    // A column that takes no null is gone.
+    let (gone, id) = (
+        r#"{"type":"record","name":"Value","fields":[{"name":"id","type":"string"},{"name":"user_id","type":"string"}]}"#,
+        LIKE,
+    );
+    let detail = waits(decode(gone, &message(&[Avro::Text(id), Avro::Text(USER)])));
+    assert!(detail.starts_with("SchemaMismatch: schema 1 has no likes.post_id"), "{detail}");
     // The row of an envelope, which `after` only names.
     let value = schema(r#",{"name":"created_at","type":"string"}"#);
     let envelope = format!(
@@ -149,4 +156,29 @@ fn an_incompatible_schema_waits_for_a_person_and_says_schema_mismatch() {
     );
     let detail = waits(decode(&envelope, &message(&[Avro::Branch(0, None), Avro::Branch(0, None), Avro::Text("c")])));
     assert!(detail.contains("likes.created_at"), "{detail}");
+}
+
+/// A record that says it is another table's, or that is no row, is dead: the schema of the topic's table is well.
+#[test]
+fn a_schema_of_something_else_is_no_mismatch() {
+    let text = |name: &str| format!(r#"{{"name":"{name}","type":"string"}}"#);
+    let after = format!(r#"{{"type":"record","name":"Value","fields":[{},{}]}}"#, text("id"), text("created_at"));
+    let source = format!(r#"{{"type":"record","name":"Source","fields":[{}]}}"#, text("table"));
+    let envelope = format!(
+        r#"{{"type":"record","name":"Envelope","fields":[{{"name":"after","type":["null",{after}]}},{{"name":"source","type":{source}}},{}]}}"#,
+        text("op")
+    );
+    let told = |table: &str, op: &str| {
+        let mut value = message(&[Avro::Branch(1, None), Avro::Text(LIKE), Avro::Text("x")]);
+        value.extend_from_slice(&message(&[Avro::Text(table), Avro::Text(op)])[5..]);
+        decode(&envelope, &value)
+    };
+    assert!(matches!(told("likes", "c"), Decoded::Wait(_)));
+    assert!(matches!(told("likes", "d"), Decoded::Change(_)), "a delete needs no columns");
+    for op in ["c", "d"] {
+        assert_eq!(super::support::dead(told("posts", op)).0, "other-table");
+    }
+    let foreign = format!(r#"{{"type":"record","name":"Event","fields":[{},{}]}}"#, text("id"), text("data"));
+    let foreign = decode(&foreign, &message(&[Avro::Text(LIKE), Avro::Text("x")]));
+    assert_eq!(super::support::dead(foreign).0, "unrecognised-shape");
 }

@@ -43,9 +43,15 @@ fn record_of(line: &Value) -> Record {
         timestamp_ms: line["timestamp_ms"].as_i64().unwrap(),
         key: bytes("key"),
         value: bytes("value"),
-        headers: Vec::new(),
+        headers: headers(&line["headers"]),
         defect: None,
     }
+}
+
+/// A flat list: name, value, name, value.
+fn headers(list: &Value) -> Vec<(Box<str>, Bytes)> {
+    let parts: Vec<&str> = list.as_array().into_iter().flatten().map(|part| part.as_str().unwrap()).collect();
+    parts.chunks_exact(2).map(|pair| (pair[0].into(), Bytes::copy_from_slice(pair[1].as_bytes()))).collect()
 }
 
 pub fn topics() -> Topics {

@@ -1,0 +1,124 @@
+//! What Debezium writes for an unchanged value that is stored out of line, in each form that its PostgreSQL connector
+//! and the converters behind it give the setting `unavailable.value.placeholder` (`UnchangedToastedPlaceholder` and
+//! `PostgresValueConverter` of Debezium 3.6; arrays of other numbers: debezium/debezium#7815).
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
+use md5::{Digest, Md5};
+use serde_json::Value;
+
+/// Debezium's default for `unavailable.value.placeholder`.
+pub const DEFAULT_PLACEHOLDER: &str = "__debezium_unavailable_value";
+
+/// Bytes of JSON that one byte of the placeholder takes at most: in an hstore that is written as JSON text, it stands
+/// there twice, as an escape of six bytes whose backslash is escaped.
+const JSON_MAX_BYTES_A_BYTE: usize = 16;
+/// Bytes of JSON around it, and of a UUID.
+const JSON_MAX_BYTES_AROUND: usize = 128;
+/// A UUID stands for the placeholder in an array of UUIDs, however long the placeholder is.
+const UUID_BYTES: usize = 36;
+
+/// The placeholder of a connector.
+#[derive(Clone, Debug)]
+pub(super) struct Placeholder {
+    bytes: Box<[u8]>,
+    text: Box<str>,
+    /// What a converter or `binary.handling.mode` makes of the bytes.
+    encoded: [Box<str>; 4],
+    uuid: Box<str>,
+}
+
+impl Placeholder {
+    /// `setting` is the connector's `unavailable.value.placeholder`, with its `hex:` form.
+    pub fn new(setting: &str) -> Placeholder {
+        let bytes = setting.strip_prefix("hex:").and_then(from_hex).unwrap_or_else(|| setting.as_bytes().to_vec());
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let encoded = [STANDARD.encode(&bytes), URL_SAFE.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes), hex];
+        Placeholder {
+            text: String::from_utf8_lossy(&bytes).into(),
+            encoded: encoded.map(String::into_boxed_str),
+            uuid: name_uuid(&bytes).into(),
+            bytes: bytes.into(),
+        }
+    }
+
+    pub fn is_text(&self, value: &str) -> bool {
+        *value == *self.text
+    }
+
+    /// Whether it is the placeholder of a `bytea`, as text.
+    pub fn is_bytes(&self, value: &str) -> bool {
+        self.encoded.iter().any(|encoded| **encoded == *value)
+    }
+
+    /// Whether the text of one JSON value is the placeholder of a column of any type.
+    pub fn is_json(&self, json: &str) -> bool {
+        let longest = JSON_MAX_BYTES_A_BYTE * self.bytes.len() + JSON_MAX_BYTES_AROUND;
+        if json.len() < self.bytes.len().min(UUID_BYTES) || json.len() > longest {
+            return false;
+        }
+        let first = json.as_bytes().first();
+        if let (Some(b'"'), false) = (first, json.contains('\\')) {
+            let text = &json[1..json.len() - 1];
+            return self.is_text(text) || self.is_bytes(text);
+        }
+        matches!(first, Some(b'"' | b'[' | b'{')) && serde_json::from_str(json).is_ok_and(|value| self.is_value(&value))
+    }
+
+    fn is_value(&self, value: &Value) -> bool {
+        match value {
+            Value::String(text) => {
+                self.is_text(text)
+                    || self.is_bytes(text)
+                    || text.starts_with('{') && serde_json::from_str(text).is_ok_and(|map| self.is_map(&map))
+            }
+            Value::Array(items) => match items.as_slice() {
+                [Value::String(text)] => self.is_text(text) || self.is_bytes(text) || **text == *self.uuid,
+                // A map as a list of pairs, or of records with `key` and `value`.
+                [Value::Array(pair)] => pair.len() == 2 && pair.iter().all(|part| self.is_string(part)),
+                [map @ Value::Object(_)] => self.is_map(map),
+                items => self.is_numbers(items),
+            },
+            map => self.is_map(map),
+        }
+    }
+
+    fn is_string(&self, value: &Value) -> bool {
+        value.as_str().is_some_and(|text| self.is_text(text))
+    }
+
+    fn is_map(&self, value: &Value) -> bool {
+        let Value::Object(members) = value else { return false };
+        match members.len() {
+            1 => members.iter().all(|(name, value)| self.is_text(name) && self.is_string(value)),
+            2 => ["key", "value"].iter().all(|name| members.get(*name).is_some_and(|value| self.is_string(value))),
+            _ => false,
+        }
+    }
+
+    /// One number a byte. Java's bytes are signed; decimals come as text or as their bytes in base64.
+    fn is_numbers(&self, items: &[Value]) -> bool {
+        let is_byte = |(item, byte): (&Value, &u8)| match item {
+            Value::Number(number) => number.as_f64().is_some_and(|number| is_number(number, *byte)),
+            Value::String(text) => {
+                text.parse().is_ok_and(|number| is_number(number, *byte)) || *text == STANDARD.encode([*byte])
+            }
+            _ => false,
+        };
+        !items.is_empty() && items.len() == self.bytes.len() && items.iter().zip(&*self.bytes).all(is_byte)
+    }
+}
+
+fn is_number(number: f64, byte: u8) -> bool {
+    number == f64::from(byte) || number == f64::from(byte.cast_signed())
+}
+
+/// Java's `UUID.nameUUIDFromBytes`: version 3 without a namespace.
+fn name_uuid(bytes: &[u8]) -> String {
+    uuid::Builder::from_md5_bytes(Md5::digest(bytes).into()).into_uuid().to_string()
+}
+
+fn from_hex(digits: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = digits.chars().map(|digit| digit.to_digit(16)?.try_into().ok()).collect::<Option<_>>()?;
+    Some(digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect())
+}

@@ -1,0 +1,91 @@
+//! Private members in the text of a JSON value that is known to be well formed: one pass, without recursion.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// What stands in a text, by byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A private member, from its name's quote to the end of its value.
+    Member { start: usize, value: Range<usize> },
+    /// A string literal, quotes included, whose content may be JSON text.
+    Text(Range<usize>),
+}
+
+/// What is found, in the order of the text; nothing lies within another.
+pub(super) fn find(json: &str) -> Vec<Found> {
+    let bytes = json.as_bytes();
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(start) = memchr::memchr(b'"', &bytes[at..]).map(|offset| at + offset) {
+        let end = string_end(bytes, start);
+        let colon = space(bytes, end);
+        if bytes.get(colon) != Some(&b':') {
+            if may_be_json(&bytes[start..end]) {
+                found.push(Found::Text(start..end));
+            }
+            at = end;
+            continue;
+        }
+        at = space(bytes, colon + 1);
+        if super::column(&name(&json[start..end])).is_some() {
+            let value = at..value_end(bytes, at);
+            at = value.end;
+            found.push(Found::Member { start, value });
+        }
+    }
+    found
+}
+
+/// The first byte from `at` on that is no white space.
+pub(super) fn space(bytes: &[u8], at: usize) -> usize {
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).count()
+}
+
+/// Only escapes, white space or an opening sign come before JSON text.
+fn may_be_json(literal: &[u8]) -> bool {
+    matches!(literal.get(1), Some(b'{' | b'[' | b'\\' | b' ' | b'\t' | b'\r' | b'\n'))
+}
+
+fn name(literal: &str) -> Cow<'_, str> {
+    match literal.contains('\\') {
+        true => serde_json::from_str(literal).map_or(Cow::Borrowed(literal), Cow::Owned),
+        false => Cow::Borrowed(literal.trim_matches('"')),
+    }
+}
+
+/// Behind the closing quote of the string that opens at `start`.
+fn string_end(bytes: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    while let Some(offset) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
+        at += offset;
+        match bytes[at] {
+            b'"' => return at + 1,
+            _ => at += 2,
+        }
+    }
+    bytes.len()
+}
+
+fn value_end(bytes: &[u8], start: usize) -> usize {
+    let (mut at, mut depth) = (start, 0usize);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                at = string_end(bytes, at);
+                if depth == 0 {
+                    return at;
+                }
+                continue;
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' if depth <= 1 => return at + depth,
+            b'}' | b']' => depth -= 1,
+            b',' | b' ' | b'\t' | b'\r' | b'\n' if depth == 0 => return at,
+            _ => {}
+        }
+        at += 1;
+    }
+    bytes.len()
+}
