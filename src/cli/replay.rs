@@ -78,7 +78,15 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
         out::line(&report::json(&statuses)?)?;
     } else {
         report::table(&statuses)?;
-        let dead = report::totals(&statuses).dead;
+        let totals = report::totals(&statuses);
+        if totals.unfilled > 0 {
+            out::line(&format!(
+                "{} values came as placeholders, and no stored row had them: they are printed as null until a record brings \
+                 them",
+                totals.unfilled
+            ))?;
+        }
+        let dead = totals.dead;
         if dead > 0 {
             out::line(&format!("{dead} records are dead letters: nova --data {} dlq list", config.data_dir.display()))?;
         }

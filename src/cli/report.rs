@@ -18,6 +18,8 @@ pub(super) struct Counts {
     pub(super) dead: u64,
     redelivered: u64,
     conflicts: u64,
+    /// Values that their records did not repeat and that no stored row had.
+    pub(super) unfilled: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,6 +50,7 @@ fn counts(status: &PartitionStatus) -> Counts {
         dead: status.count(Outcome::Dead),
         redelivered: status.redelivered,
         conflicts: status.row.conflicts - status.start.conflicts,
+        unfilled: status.unfilled,
     }
 }
 
@@ -62,6 +65,7 @@ pub(super) fn totals(statuses: &[PartitionStatus]) -> Counts {
         dead: sum.dead + next.dead,
         redelivered: sum.redelivered + next.redelivered,
         conflicts: sum.conflicts + next.conflicts,
+        unfilled: sum.unfilled + next.unfilled,
     })
 }
 

@@ -47,6 +47,9 @@ pub const RECORD_MAX_BYTES: usize = 16 << 20;
 /// The most topics whose route and format are remembered; further ones are routed anew each time.
 pub const TOPICS_MAX: usize = 4_096;
 
+/// The reason of a record whose schema nobody knows.
+const UNKNOWN_SCHEMA: &str = "unknown-schema-id";
+
 /// What a record says when it says something.
 #[derive(Debug)]
 enum Fact {
@@ -207,7 +210,7 @@ impl Decoder {
                           tell apart; read the record again from Kafka: nova cdc seek";
             return Err(Fault::new("masked-value", detail).into());
         }
-        let schema = self.schema("value", id)?;
+        let schema = self.schema("value", id).map_err(|stop| self.waits_if_private(stop, table))?;
         let plan = self.plan(id, &schema, table);
         let none = Plan::default();
         let mut message = avro::message(&schema, datum, table, plan.as_deref().unwrap_or(&none), &self.placeholder)?;
@@ -293,13 +296,30 @@ impl Decoder {
         self.plans.entry((id, table)).or_insert_with(|| Plan::new(id, schema, table).map(Arc::new)).clone()
     }
 
+    /// A dead letter of a table with private columns loses the bytes that nobody can read: where a registry may learn the
+    /// schema yet, the partition waits for it instead.
+    fn waits_if_private(&self, stop: Stop, table: Table) -> Stop {
+        match stop {
+            Stop::Dead(Fault { reason: UNKNOWN_SCHEMA, detail })
+                if private::of(table) && self.schemas.breaker().is_some() =>
+            {
+                let detail = format!(
+                    "{detail}: a record of {table} is not put aside unread, because it may hold private columns. Register \
+                     the schema, or give the record up with nova cdc seek"
+                );
+                Stop::Wait(Wait { reason: "schema-unavailable", detail })
+            }
+            stop => stop,
+        }
+    }
+
     /// The writer's schema of an Avro key or value.
     fn schema(&self, what: &str, id: u32) -> Result<Arc<Schema>, Stop> {
         match self.schemas.schema(id) {
             SchemaLookup::Found(schema) => Ok(schema),
             SchemaLookup::Unknown => {
                 let detail = format!("the {what} names schema {id}, which neither the registry nor a schemas file has");
-                Err(Fault::new("unknown-schema-id", detail).into())
+                Err(Fault::new(UNKNOWN_SCHEMA, detail).into())
             }
             SchemaLookup::Unusable(detail) => {
                 let detail = format!("schema {id} of the {what} cannot be used: {detail}");

@@ -34,6 +34,8 @@ pub struct PartitionStatus {
     pub start: OffsetRow,
     /// Records of this run below the next offset.
     pub redelivered: u64,
+    /// Values of this run that their records did not repeat and that no stored row had.
+    pub unfilled: u64,
     /// Why the partition is held, in words for a person.
     pub hold: Option<Arc<str>>,
     /// How often it was rewound; see [`super::Item::rewind`].
@@ -98,7 +100,15 @@ impl Shared {
         let slot = Slot(inner.partitions.len() as u32);
         inner.index.insert(name.clone(), slot);
         let (name, row) = (name.clone(), OffsetRow::default());
-        inner.partitions.push(PartitionStatus { name, row, start: row, redelivered: 0, hold: None, rewind: 0 });
+        inner.partitions.push(PartitionStatus {
+            name,
+            row,
+            start: row,
+            redelivered: 0,
+            unfilled: 0,
+            hold: None,
+            rewind: 0,
+        });
         slot
     }
 

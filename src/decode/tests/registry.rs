@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
 
-use super::support::{avro_decoder, capture, text, topics};
-use crate::decode::{Decoder, HttpSchemas, RegistrySettings};
+use super::support::{avro_decoder, capture, record, text, topics};
+use crate::breaker::BreakerState;
+use crate::decode::{Decoder, HttpSchemas, RegistrySettings, SchemaLookup, Schemas};
 use crate::event::{Decoded, Record};
 
 /// Registers a schema under a subject of its own and returns the id that it got.
@@ -62,4 +63,27 @@ fn the_avro_capture_reads_the_same_through_a_registry() {
         }
         assert_eq!(decoded, from_file.decode(&record));
     }
+}
+
+/// A registry that answers, and knows no schema.
+struct Empty;
+
+impl Schemas for Empty {
+    fn schema(&self, _: u32) -> SchemaLookup {
+        SchemaLookup::Unknown
+    }
+
+    fn breaker(&self) -> Option<BreakerState> {
+        Some(BreakerState::Closed)
+    }
+}
+
+/// Found by `dlq_retry`: what a letter of `users` keeps of a record that nobody can read is no record any more.
+#[test]
+fn a_record_of_users_waits_for_its_schema_and_others_are_put_aside() {
+    let mut decoder = Decoder::new(topics(), Arc::new(Empty));
+    let key = br#"{"id":"00000000-0000-4000-8000-000000000001"}"#;
+    let record = |topic: &str| record(topic, Some(key), Some(&[0, 0, 0, 0, 9, 2]));
+    assert!(matches!(decoder.decode(&record("cdc.users")), Decoded::Wait(wait) if wait.detail.contains("schema 9")));
+    assert!(matches!(decoder.decode(&record("cdc.likes")), Decoded::Dead(dead) if dead.reason == "unknown-schema-id"));
 }

@@ -242,9 +242,8 @@ impl Dedup {
         let bound_ms = times.watermark_ms.saturating_sub(times.horizon_ms);
         let crowded = self.sealed.len().saturating_sub(SEALED_MAX_SEGMENTS);
         let aged = self.aged(times.now_ms, times.horizon_ms).max(crowded);
-        let delivered = |one: &mut Sealed| {
-            one.max_ms < bound_ms && times.now_ms.saturating_sub(one.sealed_ms) >= times.horizon_ms
-        };
+        let delivered =
+            |one: &mut Sealed| one.max_ms < bound_ms && times.now_ms.saturating_sub(one.sealed_ms) >= times.horizon_ms;
         let known = self.sealed.extract_if(..aged, |one| one.max_ms < bound_ms);
         for gone in known.chain(self.delivered.extract_if(.., delivered)) {
             self.floor_ms = self.floor_ms.max(gone.max_ms + 1);

@@ -91,6 +91,7 @@ impl Writer {
     fn item(&mut self, item: Item, arrival: Option<Arrival>, read: &ReadTxn) -> Result<(), WriterError> {
         let Item { slot, digest, record, body, .. } = item;
         let is_event = matches!(body, Body::Event(..));
+        let unfilled_before = self.toast_unfilled;
         let fate = match body {
             Body::Change(change) => self.change(slot, change, (&record, arrival), read)?,
             Body::Event(event, entry) => {
@@ -111,6 +112,7 @@ impl Writer {
             Fate::Conflict => (Outcome::Duplicate, true),
         };
         let partition = &mut self.partitions[slot.index()];
+        partition.unfilled += self.toast_unfilled - unfilled_before;
         let row = &mut partition.row;
         row.next = record.offset + 1;
         row.consumed += 1;

@@ -124,6 +124,7 @@ struct Partition {
     /// Changed by the commit at hand.
     touched: bool,
     redelivered: u64,
+    unfilled: u64,
     /// Of the local log: what became of the commit's records, for the callers that wait.
     settled: Vec<(i64, Settled)>,
 }
@@ -138,6 +139,7 @@ impl Partition {
             dead_in_a_row: 0,
             touched: false,
             redelivered: 0,
+            unfilled: 0,
             settled: Vec::new(),
         }
     }
@@ -296,7 +298,7 @@ impl Writer {
                     status.row = partition.row;
                     status.hold = partition.hold.as_ref().map(|hold| hold.to_string().into());
                     status.rewind = partition.rewind;
-                    status.redelivered = partition.redelivered;
+                    (status.redelivered, status.unfilled) = (partition.redelivered, partition.unfilled);
                 }
             }
         });

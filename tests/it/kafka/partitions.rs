@@ -17,7 +17,7 @@ pub(super) fn user(partition: i32, number: u128, name: &str, lsn: Option<u64>) -
         offset: 0,
         timestamp_ms: support::events::BEGIN_MS,
         key: Some(format!(r#"{{"id":"{id}"}}"#).into()),
-        value: Some(format!(r#"{{"id":"{id}","username":"{name}","is_active":true{version}}}"#).into()),
+        value: Some(format!(r#"{{"id":"{id}","username":"{name}",{}{version}}}"#, support::rows::USER_COLUMNS).into()),
         headers: Vec::new(),
         defect: None,
     }

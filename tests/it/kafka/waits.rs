@@ -6,6 +6,9 @@ use nova::pipeline::writer::{Command, Message};
 use super::*;
 
 const LIKES: &str = "cdc.likes";
+const REPAIRED: &[u8] =
+    br#"{"id":"30000000-0000-4000-8000-000000000001","user_id":"00000000-0000-4000-8000-000000000001",
+    "post_id":"20000000-0000-4000-8000-000000000001","created_at":1795132800000000,"__deleted":"false","__lsn":5}"#;
 
 /// A topic whose schema writes a time as text.
 fn mismatched() -> Arc<FileSchemas> {
@@ -31,7 +34,10 @@ fn an_incompatible_schema_holds_up_its_topic_alone_until_a_person_seeks_over_it(
         headers: Vec::new(),
         defect: None,
     };
-    put(&brokers, &(0..200).map(|_| like(vec![0, 0, 0, 0, 7, 0])).collect::<Vec<_>>());
+    let texts = [&b"30000000-0000-4000-8000-000000000001"[..]; 4];
+    let datum = texts.iter().flat_map(|text| [&[2 * text.len() as u8], *text].concat());
+    let row: Vec<u8> = [0, 0, 0, 0, 7].into_iter().chain(datum).collect();
+    put(&brokers, &(0..200).map(|_| like(row.clone())).collect::<Vec<_>>());
     produce(&brokers, 0, 500);
     let mut setup = support::setup("events");
     setup.schemas = mismatched();
@@ -52,7 +58,7 @@ fn an_incompatible_schema_holds_up_its_topic_alone_until_a_person_seeks_over_it(
     assert!(statuses.iter().all(|status| *status.name.topic == *TOPIC || status.row.consumed == 0));
 
     // The records of that schema are given up; what comes after them is read.
-    put(&brokers, &[like(br#"{"id":"30000000-0000-4000-8000-000000000001","__deleted":"false","__lsn":5}"#.to_vec())]);
+    put(&brokers, &[like(REPAIRED.to_vec())]);
     let image = backend.image(backend.syncs(), 0);
     let mut opened = app::open_store(&setup, store_over(image)).unwrap();
     let seek = |topic: &str, expected: bool| {

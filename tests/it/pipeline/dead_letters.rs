@@ -33,7 +33,8 @@ fn record(topic: &str, partition: i32, offset: i64, value: impl Into<Bytes>) -> 
 
 fn user(offset: i64, name: &str, lsn: u64) -> Record {
     let id = Id::from_u128(7);
-    let value = format!(r#"{{"id":"{id}","username":"{name}","is_active":true,"__deleted":"false","__lsn":{lsn}}}"#);
+    let times = support::rows::USER_COLUMNS;
+    let value = format!(r#"{{"id":"{id}","username":"{name}",{times},"__deleted":"false","__lsn":{lsn}}}"#);
     record("cdc.users", 0, offset, value)
 }
 

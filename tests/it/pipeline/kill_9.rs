@@ -111,7 +111,8 @@ fn a_halted_table_is_told_and_resumed_on_the_command_line() {
         })
     };
     let id = nova::event::Id::from_u128(9);
-    let row = format!(r#"{{"id":"{id}","username":"u","__deleted":"false","__lsn":5}}"#);
+    let columns = crate::support::rows::USER_COLUMNS;
+    let row = format!(r#"{{"id":"{id}","username":"u",{columns},"__deleted":"false","__lsn":5}}"#);
     let key = format!(r#"{{"id":"{id}"}}"#);
     let truncate = r#"{"before":null,"after":null,"source":{"lsn":9},"op":"t"}"#;
     std::fs::write(&capture, format!("{}\n{}\n", line(0, Some(&key), &row), line(1, None, truncate))).unwrap();

@@ -140,7 +140,8 @@ fn record(topic: &str, partition: i32, offset: i64, key: Option<String>, value: 
 
 fn user(number: u64, lsn: u64) -> (Option<String>, String) {
     let id = nova::event::Id::from_u128(number.into());
-    let row = format!(r#"{{"id":"{id}","username":"u{number}","__deleted":"false","__lsn":{lsn}}}"#);
+    let columns = crate::support::rows::USER_COLUMNS;
+    let row = format!(r#"{{"id":"{id}","username":"u{number}",{columns},"__deleted":"false","__lsn":{lsn}}}"#);
     (Some(format!(r#"{{"id":"{id}"}}"#)), row)
 }
 

@@ -58,3 +58,9 @@ pub fn compare(dumped: &[Vec<String>], expected: &BTreeMap<String, Vec<BTreeMap<
     }
     excused
 }
+
+/// What a user has besides `id` and `username`, as members of a JSON object.
+pub const USER_COLUMNS: &str = concat!(
+    r#""email_verified":true,"is_active":true,"created_at":"2026-11-20T09:00:00Z","#,
+    r#""updated_at":"2026-11-20T09:00:00Z","deleted_at":null"#
+);
