@@ -15,7 +15,7 @@ fn events(range: std::ops::Range<usize>) -> Vec<Record> {
 
 /// Unread records and their age, of the first partition; a store that never read it is at 0.
 fn lag(real: &Real, shared: &Shared, status: &KafkaStatus) -> Option<(i64, i64)> {
-    let name = TopicPartition::new(&real.topic, 0);
+    let name = TopicPartition::new(real.topic.as_str(), 0);
     let marks = *status.watermarks().get(&name)?;
     (marks.high > 0).then(|| marks.lag(shared.next_offset(&name).unwrap_or(0), 0, i64::MAX / 2))
 }
@@ -59,7 +59,7 @@ fn a_topic_that_is_made_again_under_a_running_node_is_held_and_read_after_the_de
         assert!(reason.starts_with("log-recreated") && reason.contains("nova cdc seek"), "{reason}");
         assert!(reason.contains(&format!("up to {next}")), "{reason}");
         assert_eq!(consumed(&shared), read, "nothing of the new log is read");
-        seek(&running, TopicPartition::new(&real.topic, 0), 0);
+        seek(&running, TopicPartition::new(real.topic.as_str(), 0), 0);
         real.put(events(2_000..2_010));
         (read, next) = (read + length as u64 + 10, length + 10);
         until("the new log", || consumed(&shared) == read);
@@ -94,7 +94,11 @@ fn a_transactions_markers_and_aborted_records_are_not_unread() {
         until("nothing unread", || high(status) == end && lag(&real, shared, status) == Some((0, 0)));
     };
     done(11, &shared, &status);
-    assert_eq!(shared.next_offset(&TopicPartition::new(&real.topic, 0)), Some(10), "the marker is at offset 10");
+    assert_eq!(
+        shared.next_offset(&TopicPartition::new(real.topic.as_str(), 0)),
+        Some(10),
+        "the marker is at offset 10"
+    );
     transaction(events(10..15), false);
     done(17, &shared, &status);
     assert_eq!(consumed(&shared), 10);
@@ -102,7 +106,7 @@ fn a_transactions_markers_and_aborted_records_are_not_unread() {
     // The next start knows it as well, and so does one whose last record is not known.
     let (running, shared, status) = real.follow(&backend.image(backend.syncs(), 0), &real.settings);
     done(17, &shared, &status);
-    seek(&running, TopicPartition::new(&real.topic, 0), 16);
+    seek(&running, TopicPartition::new(real.topic.as_str(), 0), 16);
     done(17, &shared, &status);
     transaction(events(15..20), true);
     until("the records behind", || consumed(&shared) == 15);
