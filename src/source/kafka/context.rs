@@ -132,17 +132,22 @@ impl Context {
         }
     }
 
-    /// Topics that were deleted and made again since the last call. What was read of them is held: it is of another log.
-    pub fn hold_made_again(&self, consumer: &BaseConsumer<Context>) -> BTreeSet<Arc<str>> {
+    /// Topics that were deleted and made again since the last call. What was read of them is held, whether it is assigned
+    /// now or not: it is of another log.
+    pub fn hold_made_again(&self) -> BTreeSet<Arc<str>> {
         let topics = self.identities.take_made_again();
-        for name in self.assigned().into_iter().filter(|name| topics.contains(&name.topic)) {
-            if let Some(next) = self.progress.next_offset(&name).filter(|next| *next > 0) {
-                let way_out = way_out(&name);
-                let reason = format!(
-                    "log-recreated: the topic of {name} was deleted and made again while it was read, the store had read \
-                     up to {next} of the log before; {way_out}"
-                );
-                self.fault(consumer, name, reason);
+        for topic in &topics {
+            let mut inner = self.inner.lock();
+            let partitions = inner.counts.get(topic).copied().unwrap_or(0) as i32;
+            for partition in (0..partitions).map(|partition| TopicPartition::new(Arc::clone(topic), partition)) {
+                if let Some(next) = self.progress.next_offset(&partition).filter(|next| *next > 0) {
+                    let way_out = way_out(&partition);
+                    let reason = format!(
+                        "log-recreated: the topic of {partition} was deleted and made again while it was read, the store had \
+                         read up to {next} of the log before; {way_out}"
+                    );
+                    inner.faults.push(Fault { partition, reason });
+                }
             }
         }
         topics

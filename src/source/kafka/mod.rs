@@ -9,6 +9,7 @@ pub mod producer;
 mod status;
 mod stops;
 pub mod topics;
+mod upkeep;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -16,11 +17,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use rdkafka::TopicPartitionList;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
-use rdkafka::{Offset, TopicPartitionList};
 
 use crate::event::{NO_TIMESTAMP, Record, TopicPartition};
 
@@ -33,19 +34,15 @@ pub use self::producer::{ProduceError, Producer};
 pub use self::status::{BrokerFigures, Figures, KafkaStatus, Watermarks};
 pub use self::stops::Stop;
 use self::stops::Stops;
+use self::upkeep::Trouble;
 use self::watch::Watch;
 
 /// Messages that librdkafka fetches ahead, in kilobytes.
 const FETCH_AHEAD_MAX_KBYTES: u32 = 32 << 10;
-const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the store's offsets are committed to the broker.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// The same complaint of the client is logged no more often than this.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
-/// How often the positions are noted.
-const NOTE_EVERY: Duration = Duration::from_secs(1);
-/// The client is begun again no more often than this.
-const RENEW_EVERY: Duration = Duration::from_secs(5);
 
 /// Which brokers, as whom, and how secured.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -99,15 +96,6 @@ impl KafkaSettings {
         config.set("debug", identity::DEBUG).set_log_level(RDKafkaLogLevel::Debug);
         config
     }
-}
-
-/// What an error asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
-    /// The records of some partition cannot be read.
-    Examine,
-    /// A position is none of the log's: every partition begins again where the store is.
-    Renew,
 }
 
 /// See the module.
@@ -310,7 +298,7 @@ impl Source for KafkaSource {
         self.take(Duration::ZERO, &mut none)?;
         for record in none {
             let name = TopicPartition { topic: record.topic, partition: record.partition };
-            self.seek(&name, record.offset)?;
+            self.seek(&name, record.offset);
         }
         self.fence(0, &mut Vec::new());
         self.repair(0, &mut Vec::new())?;
@@ -334,7 +322,7 @@ impl Source for KafkaSource {
         if self.stops.forget(partition) {
             self.status.set_stopped(self.stops.all());
         }
-        self.seek(partition, from)?;
+        self.seek(partition, from);
         let _ = self.consumer.resume(&KafkaSource::list(std::slice::from_ref(partition)));
         Ok(())
     }
@@ -345,133 +333,6 @@ impl Source for KafkaSource {
 
     fn take_counts(&mut self) -> Vec<PartitionCount> {
         self.consumer.context().take_counts()
-    }
-}
-
-/// What keeps partitions moving.
-impl KafkaSource {
-    /// Assigned partitions of which records come.
-    fn reading(&self) -> Vec<TopicPartition> {
-        let faulty = self.consumer.context().faulty();
-        let stands = |name: &TopicPartition| {
-            self.paused.contains(name) || self.stops.all().contains_key(name) || faulty.contains(name)
-        };
-        self.consumer.context().assigned().into_iter().filter(|name| !stands(name)).collect()
-    }
-
-    /// Where these partitions are read next, as far as the client knows: not before the first record after a seek.
-    fn positions(&self, names: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>, SourceError> {
-        let told = self.consumer.position().map_err(failed)?;
-        let entries = told.elements();
-        let known = entries.iter().filter_map(|entry| match entry.offset() {
-            Offset::Offset(offset) => Some((TopicPartition::new(entry.topic(), entry.partition()), offset)),
-            _ => None,
-        });
-        Ok(known.filter(|(name, _)| names.contains(name)).collect())
-    }
-
-    /// Before a poll: whatever was polled before is handed over, or its partition is paused.
-    fn look_after(&mut self, now: Instant) -> Result<(), SourceError> {
-        self.watch.polled(now);
-        if let Some((handed_over, read_to)) =
-            self.noted.take_if(|(handed_over, _)| self.progress.is_settled(*handed_over))
-        {
-            tracing::trace!(handed_over, "positions are committed");
-            self.status.set_read_to(read_to);
-        }
-        if now < self.note_at {
-            return Ok(());
-        }
-        self.note_at = now + NOTE_EVERY;
-        let names = self.reading();
-        let known = self.positions(&names)?;
-        let next =
-            |name: &TopicPartition| known.get(name).copied().or_else(|| self.progress.next_offset(name)).unwrap_or(0);
-        self.watch.moved(&names.iter().map(|name| (name.clone(), next(name))).collect(), now);
-        self.watch.ask(&self.consumer, now);
-        self.status.set_stalled(self.watch.stalled(now));
-        if self.watch.renew(now) {
-            self.trouble = Some(Trouble::Renew);
-        }
-        if self.noted.is_none() {
-            self.noted = Some((self.progress.handed_over(), known));
-        }
-        if let Some((name, offset)) = self.stops.retry(now).map_err(failed)? {
-            self.resume(&name, offset)?;
-        }
-        self.status.set_stopped(self.stops.all());
-        Ok(())
-    }
-
-    /// After a poll: does what errors asked for, and drops records of logs that are not the known ones.
-    fn repair(&mut self, from: usize, out: &mut Vec<Record>) -> Result<(), SourceError> {
-        let made_again = self.consumer.context().hold_made_again(&self.consumer);
-        if !made_again.is_empty() {
-            let mut index = 0;
-            out.retain(|record| {
-                index += 1;
-                index <= from || !made_again.contains(&record.topic)
-            });
-            // What librdkafka knew of the old topic (its leader's epoch above all) would stop the new one.
-            return self.renew();
-        }
-        match self.trouble.take() {
-            None => Ok(()),
-            Some(Trouble::Examine) => self.examine(),
-            Some(Trouble::Renew) if Instant::now() < self.renew_at => {
-                self.trouble = Some(Trouble::Renew);
-                Ok(())
-            }
-            Some(Trouble::Renew) => self.renew(),
-        }
-    }
-
-    /// After an error: stops the partitions whose next record cannot be read, and reads the others on behind the last
-    /// record that was taken. librdkafka may have passed over something.
-    fn examine(&mut self) -> Result<(), SourceError> {
-        let names = self.reading();
-        let known = self.positions(&names)?;
-        let begin = |name: &TopicPartition| {
-            let next = known.get(name).copied().or_else(|| self.progress.next_offset(name));
-            (name.clone(), next.map_or(Offset::Beginning, Offset::Offset))
-        };
-        let next: Vec<_> = names.iter().map(begin).collect();
-        let stopped = self.stops.examine(&next, Instant::now()).map_err(failed)?;
-        for name in &stopped {
-            let _ = self.consumer.pause(&KafkaSource::list(std::slice::from_ref(name)));
-        }
-        self.status.set_stopped(self.stops.all());
-        for (name, offset) in next.iter().filter(|(name, _)| !stopped.contains(name)) {
-            self.seek_to(name, *offset)?;
-        }
-        Ok(())
-    }
-
-    /// Begins again with another client; each partition is judged anew.
-    fn renew(&mut self) -> Result<(), SourceError> {
-        tracing::warn!("Kafka: the client is begun again");
-        let now = Instant::now();
-        (self.renew_at, self.trouble, self.noted) = (now + RENEW_EVERY, None, None);
-        let context = self.consumer.context().successor();
-        // The one before leaves when it is dropped, and commits.
-        self.consumer = self.settings.consumer().create_with_context(context).map_err(failed)?;
-        self.membership = Membership::new(&self.settings, &self.topics, now);
-        Ok(())
-    }
-
-    fn seek(&mut self, partition: &TopicPartition, from: i64) -> Result<(), SourceError> {
-        self.noted = None;
-        self.seek_to(partition, Offset::Offset(from))
-    }
-
-    fn seek_to(&self, partition: &TopicPartition, from: Offset) -> Result<(), SourceError> {
-        let TopicPartition { topic, partition: number } = partition;
-        match self.consumer.seek(topic, *number, from, SEEK_TIMEOUT) {
-            Ok(()) => Ok(()),
-            // Not assigned at the moment: when it is, the store says where to begin.
-            Err(KafkaError::Seek(_)) if !self.consumer.context().assigned().contains(partition) => Ok(()),
-            Err(error) => Err(failed(error)),
-        }
     }
 }
 

@@ -1,0 +1,159 @@
+//! What keeps partitions moving: positions are noted, errors are followed by a look, and what librdkafka cannot repair is
+//! repaired by another client.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::Offset;
+use rdkafka::consumer::Consumer as _;
+
+use crate::event::{Record, TopicPartition};
+use crate::source::{Source as _, SourceError};
+
+use super::membership::Membership;
+use super::{KafkaSource, failed};
+
+const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the positions are noted.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// The client is begun again no more often than this.
+const RENEW_EVERY: Duration = Duration::from_secs(5);
+
+/// What an error asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The records of some partition cannot be read.
+    Examine,
+    /// A position is none of the log's: every partition begins again where the store is.
+    Renew,
+}
+
+/// What keeps partitions moving.
+impl KafkaSource {
+    /// Assigned partitions of which records come.
+    pub(super) fn reading(&self) -> Vec<TopicPartition> {
+        let faulty = self.consumer.context().faulty();
+        let stands = |name: &TopicPartition| {
+            self.paused.contains(name) || self.stops.all().contains_key(name) || faulty.contains(name)
+        };
+        self.consumer.context().assigned().into_iter().filter(|name| !stands(name)).collect()
+    }
+
+    /// Where these partitions are read next, as far as the client knows: not before the first record after a seek.
+    fn positions(&self, names: &[TopicPartition]) -> BTreeMap<TopicPartition, i64> {
+        let Ok(told) = self.consumer.position() else { return BTreeMap::new() };
+        let entries = told.elements();
+        let known = entries.iter().filter_map(|entry| match entry.offset() {
+            Offset::Offset(offset) => Some((TopicPartition::new(entry.topic(), entry.partition()), offset)),
+            _ => None,
+        });
+        known.filter(|(name, _)| names.contains(name)).collect()
+    }
+
+    /// Before a poll: whatever was polled before is handed over, or its partition is paused.
+    pub(super) fn look_after(&mut self, now: Instant) -> Result<(), SourceError> {
+        self.watch.polled(now);
+        if let Some((handed_over, read_to)) =
+            self.noted.take_if(|(handed_over, _)| self.progress.is_settled(*handed_over))
+        {
+            tracing::trace!(handed_over, "positions are committed");
+            self.status.set_read_to(read_to);
+        }
+        if now < self.note_at {
+            return Ok(());
+        }
+        self.note_at = now + NOTE_EVERY;
+        let names = self.reading();
+        let known = self.positions(&names);
+        let next =
+            |name: &TopicPartition| known.get(name).copied().or_else(|| self.progress.next_offset(name)).unwrap_or(0);
+        self.watch.moved(&names.iter().map(|name| (name.clone(), next(name))).collect(), now);
+        self.watch.ask(&self.consumer, now);
+        self.status.set_stalled(self.watch.stalled(now));
+        if self.watch.renew(now) {
+            self.trouble = Some(Trouble::Renew);
+        }
+        if self.noted.is_none() {
+            self.noted = Some((self.progress.handed_over(), known));
+        }
+        if let Some((name, offset)) = self.stops.retry(now).map_err(failed)?
+            && !self.paused.contains(&name)
+        {
+            self.resume(&name, offset)?;
+        }
+        self.status.set_stopped(self.stops.all());
+        Ok(())
+    }
+
+    /// After a poll: does what errors asked for, and drops records of logs that are not the known ones.
+    pub(super) fn repair(&mut self, from: usize, out: &mut Vec<Record>) -> Result<(), SourceError> {
+        let made_again = self.consumer.context().hold_made_again();
+        if !made_again.is_empty() {
+            let mut index = 0;
+            out.retain(|record| {
+                index += 1;
+                index <= from || !made_again.contains(&record.topic)
+            });
+            // What librdkafka knew of the old topic (its leader's epoch above all) would stop the new one.
+            return self.renew();
+        }
+        match self.trouble.take() {
+            None => Ok(()),
+            Some(Trouble::Examine) => self.examine(),
+            Some(Trouble::Renew) if Instant::now() < self.renew_at => {
+                self.trouble = Some(Trouble::Renew);
+                Ok(())
+            }
+            Some(Trouble::Renew) => self.renew(),
+        }
+    }
+
+    /// After an error: stops the partitions whose next record cannot be read, and reads the others on behind the last
+    /// record that was taken. librdkafka may have passed over something.
+    fn examine(&mut self) -> Result<(), SourceError> {
+        let names = self.reading();
+        let known = self.positions(&names);
+        let begin = |name: &TopicPartition| {
+            let next = known.get(name).copied().or_else(|| self.progress.next_offset(name));
+            (name.clone(), next.map_or(Offset::Beginning, Offset::Offset))
+        };
+        let next: Vec<_> = names.iter().map(begin).collect();
+        let stopped = self.stops.examine(&next, Instant::now()).map_err(failed)?;
+        for name in &stopped {
+            let _ = self.consumer.pause(&KafkaSource::list(std::slice::from_ref(name)));
+        }
+        self.status.set_stopped(self.stops.all());
+        for (name, offset) in next.iter().filter(|(name, _)| !stopped.contains(name)) {
+            self.seek_to(name, *offset);
+        }
+        Ok(())
+    }
+
+    /// Begins again with another client; each partition is judged anew.
+    fn renew(&mut self) -> Result<(), SourceError> {
+        tracing::warn!("Kafka: the client is begun again");
+        let now = Instant::now();
+        (self.renew_at, self.trouble, self.noted) = (now + RENEW_EVERY, None, None);
+        let context = self.consumer.context().successor();
+        // The one before leaves when it is dropped, and commits.
+        self.consumer = self.settings.consumer().create_with_context(context).map_err(failed)?;
+        self.membership = Membership::new(&self.settings, &self.topics, now);
+        Ok(())
+    }
+
+    pub(super) fn seek(&mut self, partition: &TopicPartition, from: i64) {
+        self.noted = None;
+        self.seek_to(partition, Offset::Offset(from));
+    }
+
+    fn seek_to(&mut self, partition: &TopicPartition, from: Offset) {
+        let sought = self.consumer.seek(&partition.topic, partition.partition, from, SEEK_TIMEOUT);
+        // Not assigned at the moment: when it is, the store says where to begin.
+        if let Err(error) = sought
+            && self.consumer.context().assigned().contains(partition)
+        {
+            tracing::warn!(%partition, "Kafka: {error}");
+            self.trouble = Some(Trouble::Renew);
+        }
+    }
+}
