@@ -62,10 +62,14 @@ impl World {
             0 => self.disk.fail_reads_after(self.rng.below(6) as u32),
             _ => self.disk.fail_writes_after(self.rng.below(40) as u32),
         }
+        let before = self.node.memory();
         let most = 1 + self.rng.below(4) as usize;
         let ended = self.node.write(most, Some(Message::Seal));
         self.tell(|| format!("bad disk: {}", ended.is_err()));
+        let shown = self.node.memory();
         self.die(None);
+        let fine = shown == before || shown == self.node.memory();
+        assert!(fine, "N4: readers saw a commit that never was");
     }
 
     pub fn rebalance(&mut self) {
