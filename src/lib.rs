@@ -7,7 +7,7 @@
 //! batch causes in one transaction and then applies its effects to `state`. `feed` and `discover` read the state, `jobs`
 //! keep what they make fresh, `http` serves it, the `warehouse` delivers every row to ClickHouse. `cache` speaks Redis, in
 //! the process or to a server. `app` wires it all, `cli` is what a person types, `config`, `clock`, `breaker` and
-//! `tls` serve all.
+//! `tls` serve all; `mutant` holds the faults that tests put in.
 
 pub mod app;
 pub mod arrival;
@@ -22,6 +22,7 @@ pub mod event;
 pub mod feed;
 pub mod http;
 pub mod jobs;
+pub mod mutant;
 pub mod pipeline;
 pub mod source;
 pub mod state;

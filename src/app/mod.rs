@@ -180,7 +180,7 @@ impl Opened {
             clock: setup.clock.clone(),
             pace: setup.pace,
             store_id: self.writer.store_id(),
-            report: Box::new(move |settled| inbox.send(Message::Delivered(settled)).is_ok()),
+            report: Box::new(move |report| inbox.send(Message::Delivered(report)).is_ok()),
         };
         let started = Delivery::start(parts);
         Ok(Some(started.map_err(|source| AppError::Spawn { name: "warehouse", source })?))

@@ -3,9 +3,10 @@
 //! restore, `reconcile` takes out what ClickHouse has.
 
 mod ledger;
+mod pieces;
 mod reconcile;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use super::status::{Status, TargetStatus};
 use self::ledger::{Ledger, Ledgers};
 
 pub use self::ledger::Mark;
+pub use self::pieces::pieces;
 pub use self::reconcile::{ReconcileError, Reconciled};
 
 /// A batch is sealed at whichever comes first.
@@ -39,6 +41,14 @@ const KEY: &str = "outbox";
 /// In version 2 the first chunk of a batch lists its columns; the other chunks have an empty list.
 const CHUNK_VERSION: u8 = 2;
 const WHAT: &str = "outbox";
+
+/// What the delivery tells the writer.
+#[derive(Clone, Debug)]
+pub enum Report {
+    /// A batch of client events goes out in pieces from now on. The first one waits until that is durable.
+    InPieces { batch: u64 },
+    Settled(Settled),
+}
 
 /// What became of a sealed batch.
 #[derive(Clone, Debug)]
@@ -98,6 +108,7 @@ pub struct Outbox {
     ledgers: Ledgers,
     open: Vec<(Target, Open)>,
     sealed: BTreeMap<(Target, u64), Sealed>,
+    pieces: BTreeSet<u64>,
     changed: bool,
     pub status: Arc<Status>,
 }
@@ -106,8 +117,8 @@ impl Outbox {
     /// The outbox as the last commit left it.
     pub fn load(read: &ReadTxn, store_id: u64, status: Arc<Status>) -> Result<Outbox, OutboxError> {
         let (ledgers, unsealed) = read.get_with(META, KEY, ledger::decode)?.transpose()?.unwrap_or_default();
-        let mut outbox =
-            Outbox { store_id, ledgers, open: Vec::new(), sealed: BTreeMap::new(), changed: false, status };
+        let (open, sealed, pieces) = (Vec::new(), BTreeMap::new(), pieces::pieces(read)?);
+        let mut outbox = Outbox { store_id, ledgers, open, sealed, pieces, changed: false, status };
         let mut failed = None;
         read.scan(OUTBOX_BATCH, (0u8, 0u64).., |(number, batch), bytes| {
             let sealed = Target::numbered(number).and_then(|target| Ok((target, OutboxBatch::decode(bytes)?)));
@@ -229,10 +240,21 @@ impl Outbox {
         Ok(true)
     }
 
+    /// Writes down that a batch of client events goes out in pieces.
+    pub fn in_pieces(&mut self, batch: u64, write: &WriteTxn) -> Result<(), WriteError> {
+        if self.sealed.contains_key(&(Target::Events, batch)) && self.pieces.insert(batch) {
+            pieces::save(&self.pieces, write)?;
+        }
+        Ok(())
+    }
+
     fn remove(&mut self, target: Target, batch: u64, write: &WriteTxn) -> Result<Option<Sealed>, WriteError> {
         let key = (target.number(), batch);
         let Some(sealed) = self.sealed.remove(&(target, batch)) else { return Ok(None) };
         write.remove(OUTBOX_BATCH, key)?;
+        if target == Target::Events && self.pieces.remove(&batch) {
+            pieces::save(&self.pieces, write)?;
+        }
         write.remove_range(OUTBOX_SEGMENT, (key.0, key.1, 0)..=(key.0, key.1, u32::MAX))?;
         Ok(Some(sealed))
     }

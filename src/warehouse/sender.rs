@@ -17,7 +17,7 @@ use super::Target;
 use super::clickhouse::ClickHouse;
 use super::lint::{self, Finding, Stops};
 use super::migrate::{MigrateError, migrate};
-use super::outbox::Settled;
+use super::outbox::Report;
 use super::status::Status;
 use super::task::Task;
 use super::verdict::Failure;
@@ -29,6 +29,11 @@ const VIEWS_EVERY: Duration = Duration::from_secs(30);
 /// have forgotten its token.
 pub const SAFE_HORIZON_MS: i64 = 30 * 60_000;
 
+/// A proxy between nova and ClickHouse holds an insert back for no longer. Before rows go out in other pieces than they
+/// did, every attempt without an answer is older: what lands later has another token than the pieces, and would be there
+/// twice if the table took it.
+pub const HELD_MAX_MS: u64 = 15 * 60_000;
+
 /// How fast the sender tries again.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
@@ -39,11 +44,19 @@ pub struct Pace {
     pub stall_ms: u64,
     /// See [`SAFE_HORIZON_MS`].
     pub safe_horizon_ms: i64,
+    /// See [`HELD_MAX_MS`].
+    pub held_max_ms: u64,
 }
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace { backoff_first_ms: 200, backoff_last_ms: 30_000, stall_ms: 5_000, safe_horizon_ms: SAFE_HORIZON_MS }
+        Pace {
+            backoff_first_ms: 200,
+            backoff_last_ms: 30_000,
+            stall_ms: 5_000,
+            safe_horizon_ms: SAFE_HORIZON_MS,
+            held_max_ms: HELD_MAX_MS,
+        }
     }
 }
 
@@ -56,8 +69,8 @@ pub struct SenderParts {
     pub pace: Pace,
     /// Of the store: part of every token.
     pub store_id: u64,
-    /// Hands a settled batch to the writer; false when it is gone.
-    pub report: Box<dyn Fn(Settled) -> bool + Send>,
+    /// Tells the writer; false when it is gone.
+    pub report: Box<dyn Fn(Report) -> bool + Send>,
 }
 
 /// The running thread.

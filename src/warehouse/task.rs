@@ -1,5 +1,6 @@
 //! The delivery of one table's sealed batches.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,11 +13,12 @@ use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::event::Id;
+use crate::mutant::{self, Mutant};
 
 use super::bisect::{Isolated, isolate};
 use super::columns::Columns;
 use super::lint;
-use super::outbox::{self, AHEAD_MAX_BATCHES, Body, DeadRow, OPEN_MAX, Settled};
+use super::outbox::{self, AHEAD_MAX_BATCHES, Body, DeadRow, OPEN_MAX, Report, Settled};
 use super::sender::Shared;
 use super::verdict::{Failure, Verdict, may_be_stored, row_hint, verdict};
 use super::{Target, rows};
@@ -32,6 +34,9 @@ pub(super) struct Task {
     reported: BTreeSet<u64>,
     /// The batches that an earlier process may have sent, whole or in pieces.
     inherited: BTreeSet<u64>,
+    began: Instant,
+    /// The last attempt on the batch at hand that nobody answered: it may land still.
+    silent: Cell<Option<Instant>>,
 }
 
 /// An earlier process was at most so far into what is sealed now: those ahead, the one on its way, and as many as were
@@ -46,7 +51,8 @@ enum Left {
 
 impl Task {
     pub fn new(shared: Rc<Shared>, target: Target) -> Task {
-        Task { shared, target, reported: BTreeSet::new(), inherited: BTreeSet::new() }
+        let (reported, inherited) = Default::default();
+        Task { shared, target, reported, inherited, began: Instant::now(), silent: Cell::new(None) }
     }
 
     /// Runs until the writer is gone or the store cannot be read.
@@ -64,7 +70,7 @@ impl Task {
                 Ok(Some((batch, sealed))) => {
                     self.shared.prepare().await;
                     let Ok(settled) = self.deliver(batch, &sealed).await else { return };
-                    if !(self.shared.parts.report)(settled) {
+                    if !(self.shared.parts.report)(Report::Settled(settled)) {
                         return;
                     }
                     self.reported.insert(batch);
@@ -96,6 +102,7 @@ impl Task {
     async fn deliver(&self, batch: u64, sealed: &OutboxBatch) -> Result<Settled, Left> {
         let read = self.shared.parts.store.read().map_err(|_| Left::Ended)?;
         let Body { columns, rows: body } = outbox::body(&read, self.target, batch).map_err(|_| Left::Ended)?;
+        let in_pieces = self.target == Target::Events && self.in_pieces(batch)?;
         drop(read);
         if xxh3_128(&body) != sealed.hash {
             self.stall(Some(format!("the bytes of batch {batch} are damaged; restore a backup")));
@@ -103,7 +110,12 @@ impl Task {
         }
         let (mut whole, mut taken) = (Piece { batch, columns, rows: body }, false);
         let delivered = |dead| Settled { target: self.target, batch, dead };
-        if self.target == Target::Events && self.inherited.contains(&batch) {
+        let inherited = self.target == Target::Events && self.inherited.contains(&batch);
+        self.silent.set(inherited.then_some(self.began));
+        if in_pieces && !mutant::is(Mutant::ForgetPieces) {
+            self.outlast().await;
+        }
+        if inherited && !mutant::is(Mutant::SkipLook) {
             match self.look(&whole).await {
                 Present::None => {}
                 Present::Some(rest) => {
@@ -126,6 +138,17 @@ impl Task {
     /// were stored before.
     async fn find_dead(&self, mut whole: Piece, mut taken: bool, refused: String) -> Result<Vec<DeadRow>, Left> {
         let mut hint = row_hint(&refused);
+        // What went out before under another token has landed by now, if it ever does.
+        if self.silent.get().is_some() {
+            match self.look(&whole).await {
+                Present::None => {}
+                Present::Some(rest) => (whole.rows, taken, hint) = (rest, true, None),
+                Present::All => return Ok(Vec::new()),
+            }
+        }
+        if self.target == Target::Events {
+            self.mark_pieces(whole.batch).await?;
+        }
         loop {
             let Ok(ranges) = rows::split(&whole.columns, &whole.rows) else {
                 self.stall(Some(format!("batch {} holds what are no rows; restore a backup", whole.batch)));
@@ -163,6 +186,30 @@ impl Task {
         }
     }
 
+    fn in_pieces(&self, batch: u64) -> Result<bool, Left> {
+        let read = self.shared.parts.store.read().map_err(|_| Left::Ended)?;
+        Ok(outbox::pieces(&read).map_err(|_| Left::Ended)?.contains(&batch))
+    }
+
+    /// Returns once it is durable that the batch goes out in pieces.
+    async fn mark_pieces(&self, batch: u64) -> Result<(), Left> {
+        let parts = &self.shared.parts;
+        if self.in_pieces(batch)? {
+            return Ok(());
+        }
+        if !(parts.report)(Report::InPieces { batch }) {
+            return Err(Left::Ended);
+        }
+        loop {
+            let mut commit = std::pin::pin!(parts.status.next_commit());
+            commit.as_mut().enable();
+            if self.in_pieces(batch)? {
+                return Ok(());
+            }
+            commit.await;
+        }
+    }
+
     /// Sends a piece until it is stored (`None`) or refused for its content (the server's words).
     async fn store(&self, piece: &Piece) -> Result<Option<String>, Left> {
         let parts = &self.shared.parts;
@@ -189,7 +236,8 @@ impl Task {
             }
             let (started, now_ms) = (Instant::now(), self.shared.now_ms());
             let id = format!("nova-{:016x}-{}-{}-{attempt}-{now_ms}", parts.store_id, self.target, piece.batch);
-            let result = parts.clickhouse.insert(self.target, &piece.columns, piece.rows.clone(), &token, &id).await;
+            let token = if mutant::is(Mutant::SkipToken) { &id } else { &token };
+            let result = parts.clickhouse.insert(self.target, &piece.columns, piece.rows.clone(), token, &id).await;
             parts.status.asked(started.elapsed(), result.is_err());
             let Err(failure) = result else {
                 parts.status.answered();
@@ -197,10 +245,14 @@ impl Task {
                 return Ok(None);
             };
             let judged = verdict(&failure);
+            if mutant::is(Mutant::BelieveSilence) && judged == Verdict::Ambiguous {
+                return Ok(None);
+            }
             unknown += u32::from(judged == Verdict::Unknown);
             let unknown_still = judged == Verdict::Unknown && unknown >= UNKNOWN_MAX_ATTEMPTS;
             if judged == Verdict::Suspect || unknown_still {
                 if let Some(words) = self.suspect(&piece.columns, &failure).await {
+                    self.outlast().await;
                     // The table may have taken the rows before it began to refuse them.
                     let settled = if doubt.is_some() { self.settle(piece).await } else { None };
                     return settled.unwrap_or(Ok(Some(words)));
@@ -208,11 +260,21 @@ impl Task {
             } else {
                 if self.target == Target::Events && may_be_stored(&failure) {
                     doubt = doubt.or(Some(started));
-                    running |= judged == Verdict::Ambiguous;
+                    if judged == Verdict::Ambiguous {
+                        running = true;
+                        self.silent.set(Some(Instant::now()));
+                    }
                 }
                 self.failed(&failure, piece.batch, attempt).await;
             }
             attempt = attempt.saturating_add(1);
+        }
+    }
+
+    /// Waits until no attempt without an answer can land any more.
+    async fn outlast(&self) {
+        if let Some(last) = self.silent.get() {
+            tokio::time::sleep_until(last + Duration::from_millis(self.shared.parts.pace.held_max_ms)).await;
         }
     }
 
@@ -292,6 +354,9 @@ impl Task {
     /// Ends whatever still runs on a batch: what lands after its token is forgotten would be there twice.
     async fn kill(&self, batch: u64) -> Result<(), Failure> {
         let parts = &self.shared.parts;
+        if mutant::is(Mutant::LeaveRunning) {
+            return Ok(());
+        }
         parts.clickhouse.end_inserts(&format!("nova-{:016x}-{}-{batch}-", parts.store_id, self.target)).await?;
         parts.status.answered();
         Ok(())

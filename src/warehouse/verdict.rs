@@ -1,6 +1,8 @@
 //! What ClickHouse's answer to an insert means. One function decides, so that the table of `docs/clickhouse.md` is one
 //! place in the code.
 
+use crate::mutant::{self, Mutant};
+
 /// How an insert ended without an acknowledgement.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
@@ -47,6 +49,7 @@ pub fn verdict(failure: &Failure) -> Verdict {
         return Verdict::Stall;
     }
     match code {
+        202 if mutant::is(Mutant::BlameRows) => Verdict::Suspect,
         159 | 164 | 202 | 203 | 209 | 210 | 225 | 242 | 244 | 285 | 286 | 425 | 999 => Verdict::Retry,
         319 => Verdict::Ambiguous,
         241 | 252 | 439 => Verdict::Overload,

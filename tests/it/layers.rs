@@ -42,18 +42,19 @@ fn used(part: &str) -> Vec<(PathBuf, String)> {
 
 #[test]
 fn data_goes_one_way() {
-    let rules: [(&str, &[&str]); 14] = [
+    let rules: [(&str, &[&str]); 15] = [
         ("event", &[]),
+        ("mutant", &[]),
         ("clock", &[]),
         ("breaker", &[]),
         ("cache", &["cache", "clock"]),
         ("tls", &[]),
-        ("decode", &["decode", "breaker", "event", "tls"]),
-        ("source", &["source", "event"]),
-        ("state", &["state", "event"]),
+        ("decode", &["decode", "breaker", "event", "mutant", "tls"]),
+        ("source", &["source", "event", "mutant"]),
+        ("state", &["state", "event", "mutant"]),
         ("feed", &["feed", "state", "event", "clock"]),
         ("discover", &["discover", "state", "event"]),
-        ("warehouse", &["warehouse", "breaker", "event", "clock", "tls"]),
+        ("warehouse", &["warehouse", "breaker", "event", "clock", "mutant", "tls"]),
         ("jobs", &["jobs", "cache", "feed", "discover", "state", "event", "clock"]),
         ("http/auth", &["breaker", "event", "tls"]),
         ("http/limit", &["event"]),

@@ -21,7 +21,7 @@ use crate::pipeline::{Batch, Body, Item, TruncatePolicy};
 
 use crate::source::PartitionCount;
 use crate::source::local::{self, Settled};
-use crate::warehouse::outbox::{DeadRow, Settled as Delivered};
+use crate::warehouse::outbox::{DeadRow, Report};
 use crate::warehouse::rows::{self as warehouse_rows, EventRow, RowChange};
 
 use super::{CommitFacts, Writer, WriterError};
@@ -386,9 +386,13 @@ impl Writer {
         })
     }
 
-    /// A batch of the outbox is in ClickHouse; rows that it refused become dead letters.
-    pub(super) fn delivered(&mut self, delivered: &Delivered, write: &WriteTxn) -> Result<(), WriterError> {
+    /// A batch of the outbox goes out in pieces, or is in ClickHouse; rows that it refused become dead letters.
+    pub(super) fn delivered(&mut self, report: &Report, write: &WriteTxn) -> Result<(), WriterError> {
         let Some(outbox) = &mut self.outbox else { return Ok(()) };
+        let delivered = match report {
+            Report::InPieces { batch } => return Ok(outbox.in_pieces(*batch, write)?),
+            Report::Settled(settled) => settled,
+        };
         if !outbox.settle(delivered, write, self.parts.clock.now_ms())? {
             return Ok(());
         }

@@ -25,7 +25,7 @@ use crate::decode::Decoder;
 use crate::event::{EVENT_MAX_AHEAD_MS, Effect, TopicPartition};
 use crate::source::local::{LOCAL_PARTITION, LocalAcks, Settled};
 use crate::state::State;
-use crate::warehouse::outbox::{Outbox, OutboxError, Settled as Delivered};
+use crate::warehouse::outbox::{Outbox, OutboxError, Report};
 use crate::warehouse::status::Status;
 
 use super::dedup::{Dedup, Times};
@@ -48,8 +48,8 @@ const APPLY_SLICE: usize = 32;
 pub enum Message {
     Batch(Batch),
     Command(Command),
-    /// ClickHouse has a batch of the outbox.
-    Delivered(Delivered),
+    /// How a batch of the outbox is delivered, or that ClickHouse has it.
+    Delivered(Report),
     /// Seals every batch of the outbox, full or not.
     Seal,
     /// Answers when everything sent before is committed and visible.
@@ -212,9 +212,9 @@ impl Writer {
                     work = true;
                     replies.push(self.command(command, &read, &write)?);
                 }
-                Message::Delivered(delivered) => {
+                Message::Delivered(report) => {
                     work = true;
-                    self.delivered(&delivered, &write)?;
+                    self.delivered(&report, &write)?;
                 }
                 Message::Seal => (work, seal) = (true, true),
                 Message::Barrier(reply) => barriers.push(reply),

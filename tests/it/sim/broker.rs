@@ -21,6 +21,21 @@ pub enum Rebalance {
     Assigned(TopicPartition),
 }
 
+/// What a producer writes.
+#[derive(Clone, Debug, Default)]
+pub struct Content {
+    pub key: Option<Bytes>,
+    pub value: Option<Bytes>,
+    pub headers: Vec<(Box<str>, Bytes)>,
+}
+
+impl Content {
+    /// A value without a key.
+    pub fn of(value: impl Into<Bytes>) -> Content {
+        Content { value: Some(value.into()), ..Content::default() }
+    }
+}
+
 /// The logs, and what the group has committed.
 #[derive(Default)]
 pub struct Broker {
@@ -37,7 +52,7 @@ impl Broker {
         &mut self,
         name: &TopicPartition,
         timestamp_ms: i64,
-        (key, value): (Option<Bytes>, Option<Bytes>),
+        Content { key, value, headers }: Content,
         gap: i64,
     ) -> i64 {
         if !self.logs.contains_key(name) {
@@ -46,7 +61,7 @@ impl Broker {
         let log = self.logs.entry(name.clone()).or_default();
         let offset = log.last().map_or(0, |last| last.offset + 1) + gap;
         let (topic, partition) = (Arc::clone(&name.topic), name.partition);
-        log.push(Record { topic, partition, offset, timestamp_ms, key, value, headers: Vec::new(), defect: None });
+        log.push(Record { topic, partition, offset, timestamp_ms, key, value, headers, defect: None });
         offset
     }
 

@@ -1,6 +1,6 @@
 //! The clients of the product: the events that they send, and what must become of each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nova::event::{Action, ClientEvent, Id};
 
@@ -27,6 +27,8 @@ pub struct Clients {
     rng: Rng,
     sent: Vec<ClientEvent>,
     pub accepted: BTreeMap<Key, ClientEvent>,
+    /// Events that are accepted or late, by the clock at their reading.
+    pub either: BTreeSet<Key>,
     /// Counted views and shares by (user, post, action).
     counted: BTreeMap<(Id, Id, u8), Vec<i64>>,
     /// By post: impressions, views, shares that count.
@@ -36,8 +38,8 @@ pub struct Clients {
 
 impl Clients {
     pub fn new(seed: u64) -> Clients {
-        let (sent, accepted, counted, counts) = Default::default();
-        Clients { rng: Rng(seed), sent, accepted, counted, counts, made: 0 }
+        let (sent, accepted, either, counted, counts) = Default::default();
+        Clients { rng: Rng(seed), sent, accepted, either, counted, counts, made: 0 }
     }
 
     pub fn user(number: u64) -> Id {
@@ -90,6 +92,24 @@ impl Clients {
             app_ver: "1.0".into(),
         };
         self.sent.push(event.clone());
+        event
+    }
+
+    /// An event of a device whose clock, and whose producer's, is ahead. It counts nothing: likes are counted from rows.
+    pub fn event_ahead(&mut self, number: u64, post: Id, now_ms: i64, ahead_ms: i64) -> ClientEvent {
+        self.made += 1;
+        let event = ClientEvent {
+            event_id: Id::from_u128(u128::from(self.rng.next()) << 64 | u128::from(self.made) << 16),
+            user_id: Clients::user(number),
+            post_id: post,
+            author_id: None,
+            action: Action::Like,
+            event_time_ms: now_ms + if self.rng.below(2) == 0 { ahead_ms } else { 0 },
+            dwell_ms: 0,
+            device: "ios:1".into(),
+            app_ver: "1.0".into(),
+        };
+        self.either.insert((event.user_id, event.event_id));
         event
     }
 

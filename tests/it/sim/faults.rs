@@ -4,7 +4,7 @@ use nova::event::{Table, TopicPartition};
 use nova::pipeline::decided::Decision;
 use nova::pipeline::writer::{Command, Message};
 
-use super::broker::Rebalance;
+use super::broker::{Content, Rebalance};
 use super::clients::refused;
 use super::network::Weather;
 use super::node::{EVENTS, Node};
@@ -62,10 +62,14 @@ impl World {
             0 => self.disk.fail_reads_after(self.rng.below(6) as u32),
             _ => self.disk.fail_writes_after(self.rng.below(40) as u32),
         }
+        let before = self.node.memory();
         let most = 1 + self.rng.below(4) as usize;
         let ended = self.node.write(most, Some(Message::Seal));
         self.tell(|| format!("bad disk: {}", ended.is_err()));
+        let shown = self.node.memory();
         self.die(None);
+        let fine = shown == before || shown == self.node.memory();
+        assert!(fine, "N4: readers saw a commit that never was");
     }
 
     pub fn rebalance(&mut self) {
@@ -87,42 +91,50 @@ impl World {
     }
 
     pub fn repeat(&mut self) {
-        let messages = self.product.repeated();
-        self.tell(|| format!("the connector repeats {}", messages.len()));
+        let now_us = self.now_ms() * 1_000;
+        let messages = match self.choices.kinds.produced_again && self.rng.below(3) == 0 {
+            true => self.product.produced_again(),
+            false => self.product.restart(now_us),
+        };
+        self.tell(|| format!("the connector begins again and writes {}", messages.len()));
         self.append(messages);
     }
 
     /// What does not come every day.
     pub fn oddity(&mut self) {
         let now_us = self.now_ms() * 1_000;
-        let kind = self.rng.below(8);
+        let kind = self.rng.below(10);
         self.tell(|| format!("oddity {kind}"));
         match kind {
             0 => {
                 let messages = self.product.truncate(now_us);
                 self.append(messages);
             }
-            1 => self.product.promote(now_us),
-            2 | 3 => {
+            1 => {
+                let messages = self.product.promote(now_us);
+                self.append(messages);
+            }
+            8 => self.product.set_clocks(),
+            2 | 3 | 9 => {
                 let messages = self.product.snapshot(now_us);
                 self.append(messages);
             }
             4 => {
                 let topic = ["__debezium-heartbeat.cdc", "cdc.message", "cdc.transaction", "strange"];
                 let name = TopicPartition::new(topic[self.rng.below(4) as usize], 0);
-                self.put(&name, (None, Some("{\"ts_ms\":1}".into())));
+                self.put(&name, Content::of("{\"ts_ms\":1}"));
             }
             5 => {
                 let (table, key, value) = self.product.poison();
                 let name = TopicPartition::new(format!("cdc.{table}"), 0);
-                let offset = self.put(&name, (key.map(Into::into), Some(value.into())));
+                let offset = self.put(&name, Content { key: key.map(Into::into), ..Content::of(value) });
                 self.expected.get_mut(&name).unwrap().poison.push(offset);
             }
             6 => self.repair(),
             _ if self.choices.with_log => {}
             _ => {
                 let name = TopicPartition::new(EVENTS, 0);
-                let offset = self.put(&name, (None, Some("{\"user_id\":".into())));
+                let offset = self.put(&name, Content::of("{\"user_id\":"));
                 self.expected.get_mut(&name).unwrap().poison.push(offset);
             }
         }
@@ -168,6 +180,7 @@ impl World {
             self.tell(|| format!("{table} goes on: {halt}"));
             let actor = "sim".to_owned();
             let command = match halt.needs_epoch() {
+                true if !self.product.promoted => panic!("I9: {table} halts though its LSNs never began again: {halt}"),
                 true => Command::BumpEpoch { table, actor, reply: Box::new(|_| ()) },
                 false => {
                     let truncate = halt.needs_decision().then_some(Decision::Apply);

@@ -3,12 +3,13 @@
 //!
 //! `product` and `clients` are the model: what they commit and send must be what is found. `broker` is Kafka,
 //! `network` ClickHouse, `node` one life of the process, `world` the run with its `choices` and `faults`, `oracle` what must hold,
-//! `regressions` what the seeds have found, each as a story of its own.
+//! `regressions` what the seeds have found, each as a story of its own, `mutants` whether the seeds find faults that are put in.
 
 mod broker;
 mod choices;
 mod clients;
 mod faults;
+mod mutants;
 mod network;
 mod node;
 mod oracle;

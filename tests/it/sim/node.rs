@@ -15,7 +15,7 @@ use nova::pipeline::writer::{Message, WriterError};
 use nova::source::Progress as _;
 use nova::source::local::{LOCAL_PARTITION, LocalHandle, LocalSource};
 use nova::warehouse::clickhouse::ClickHouse;
-use nova::warehouse::outbox::Settled;
+use nova::warehouse::outbox::Report;
 use nova::warehouse::sender::{SenderParts, deliver};
 use nova::warehouse::status::Status;
 use nova_storage::testing::Recorder;
@@ -36,7 +36,7 @@ pub struct Node {
     pub local: Option<LocalHandle>,
     ingest: Ingest,
     inbox: Receiver<Message>,
-    delivered: Arc<Mutex<VecDeque<Settled>>>,
+    delivered: Arc<Mutex<VecDeque<Report>>>,
     tasks: LocalSet,
     _stop: watch::Sender<bool>,
 }
@@ -64,7 +64,7 @@ impl Node {
         let source = SimSource::new(Arc::clone(broker), Arc::clone(&shared), seed, source);
         let (out, inbox) = crossbeam_channel::bounded(QUEUE_MAX_MESSAGES);
         let ingest = Ingest::new(Box::new(source), setup.decoder(), Arc::clone(&shared), out);
-        let delivered = Arc::<Mutex<VecDeque<Settled>>>::default();
+        let delivered = Arc::<Mutex<VecDeque<Report>>>::default();
         let reported = Arc::clone(&delivered);
         let parts = SenderParts {
             store: Arc::clone(&opened.store),
@@ -73,8 +73,8 @@ impl Node {
             clock: setup.clock.clone(),
             pace: setup.pace,
             store_id: opened.writer.store_id(),
-            report: Box::new(move |settled| {
-                reported.lock().push_back(settled);
+            report: Box::new(move |report| {
+                reported.lock().push_back(report);
                 true
             }),
         };

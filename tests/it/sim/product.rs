@@ -1,14 +1,24 @@
-//! The product: PostgreSQL with its five tables, and Debezium behind it. What it commits is the model.
+//! The product: PostgreSQL with its five tables, and Debezium behind it. What it has committed is the model.
+//!
+//! This file holds the rows and what a transaction does to them; `log` gives the LSNs, the locks and the order of commits,
+//! `connector` reads that log, `snapshot` reads the tables, and `writing` makes the messages.
 
 mod connector;
+mod log;
+mod poison;
+mod snapshot;
+mod writing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use nova::event::{Cell, ColumnType, Id, Table};
 
+use self::log::{Committed, Transaction};
+use self::snapshot::{Late, Snapshot};
+use super::choices::Kinds;
 use crate::support::events::Rng;
 
-pub use connector::key_json;
+pub use writing::{Message, key_json};
 
 /// How the connector writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,120 +34,115 @@ pub enum Style {
 
 impl Style {
     pub const ALL: [Style; 4] = [Style::Envelope, Style::Rewrite, Style::Tombstone, Style::Bare];
+
+    /// Whether every change carries its LSN, deletes too.
+    pub fn numbered(self) -> bool {
+        matches!(self, Style::Envelope | Style::Rewrite)
+    }
 }
 
-/// One message of the connector, for the topic of its table.
-#[derive(Clone, Debug)]
-pub struct Message {
-    pub table: Table,
-    /// `None` for a truncate.
-    pub key: Option<Id>,
-    pub value: Option<String>,
-}
+/// One cell per column of the table, and one of the column `lang` where the product has it.
+pub type Row = Vec<Cell>;
+pub type Tables = [BTreeMap<Id, Row>; 5];
 
-type Row = Vec<Cell>;
+/// What an update does not repeat besides what is stored out of line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LeftOut {
+    Nothing,
+    /// Unchanged columns, which a header names.
+    Named,
+    /// Unchanged nullable columns, and nobody says so.
+    Silently,
+}
 
 /// A change within a transaction.
+#[derive(Clone, Debug)]
 struct Op {
     table: Table,
     key: Id,
     before: Option<Row>,
     after: Option<Row>,
+    /// The primary key after (of a delete) or before (of an insert) it was changed.
+    renamed: Option<Id>,
+    /// The row whose out-of-line values are not repeated.
+    base: Option<Row>,
+    left_out: LeftOut,
     /// Written with the LSN of the change before it: one statement.
     same_lsn: bool,
     lsn: u64,
 }
 
-/// A table was truncated, or the LSNs began again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Upset {
-    Truncated,
-    Promoted,
-}
-
-/// Its LSN, its time and the rows that it read.
-type Snapshot = (u64, i64, Vec<(Table, Id, Row)>);
-
 pub struct Product {
     rng: Rng,
     pub style: Style,
+    kinds: Kinds,
     tombstones: bool,
+    /// There is a column `lang`, which nova does not know.
     unknown_column: bool,
+    /// Where the log stands.
     lsn: u64,
-    /// Time of the last commit, epoch microseconds.
+    /// Time of the last commit by the server's clock, epoch microseconds.
     commit_us: i64,
-    pub tables: [BTreeMap<Id, Row>; 5],
+    /// How far the clocks of the server and of the connector are off, microseconds.
+    server_us: i64,
+    connector_us: i64,
+    /// What was committed.
+    pub tables: Tables,
+    /// What was written, whether it is committed or not.
+    latest: Tables,
+    open: Vec<Transaction>,
     made: u64,
-    /// Every message since the connector's slot was made, in its order.
-    history: Vec<Message>,
-    /// Read and not written yet.
+    /// What the connector's slot holds, in the order of commits; `None` before there is a slot.
+    stream: Option<Vec<Committed>>,
+    /// So much of the stream has the connector written; it may go back.
+    written: usize,
     snapshot: Option<Snapshot>,
+    late: Option<Late>,
+    /// The last messages that were produced.
+    sent: Vec<Message>,
+    /// How often the database was looked at without a slot.
+    unseen: u64,
+    /// The LSNs began again.
+    pub promoted: bool,
+    pub truncated: bool,
     /// Every table's topic has one partition.
     ordered: bool,
-    /// The last of what makes rows hard to order. Not both where a partition may be behind another: its rows from
-    /// before would come with higher LSNs than the truncate's, and only times would tell.
-    upset: Option<Upset>,
 }
 
 impl Product {
-    pub fn new(seed: u64, style: Style, ordered: bool) -> Product {
+    pub fn new(seed: u64, style: Style, kinds: Kinds, ordered: bool) -> Product {
         let mut rng = Rng(seed);
         let (tombstones, unknown_column) = (rng.below(2) == 0, rng.below(3) == 0);
-        let (tables, history) = Default::default();
-        let lsn = 1 << 20;
+        let (tables, latest, open, sent) = Default::default();
+        let stream = (!kinds.initial).then(Vec::new);
         Product {
             rng,
             style,
+            kinds,
             tombstones,
             unknown_column,
-            lsn,
+            lsn: 1 << 20,
             commit_us: 0,
+            server_us: 0,
+            connector_us: 0,
             tables,
+            latest,
+            open,
             made: 0,
-            history,
+            stream,
+            written: 0,
             snapshot: None,
+            late: None,
+            sent,
+            unseen: 0,
+            promoted: false,
+            truncated: false,
             ordered,
-            upset: None,
         }
     }
 
-    /// What one to three concurrent transactions write, in the order of their commits.
-    pub fn transactions(&mut self, now_us: i64) -> Vec<Message> {
-        let mut touched = BTreeSet::new();
-        let count = 1 + self.rng.below(3);
-        let mut open: Vec<Vec<Op>> = (0..count).map(|_| self.transaction(now_us, &mut touched)).collect();
-        // LSNs are given when a change is written, records come in the order of commits.
-        let mut at = vec![0; open.len()];
-        while let Some(pick) = self.pick_unwritten(&open, &at) {
-            let op = &mut open[pick][at[pick]];
-            if !op.same_lsn {
-                self.lsn += 8 + self.rng.below(100);
-            }
-            op.lsn = self.lsn;
-            at[pick] += 1;
-        }
-        let mut messages = Vec::new();
-        for ops in open {
-            self.commit_us = now_us.max(self.commit_us + 1);
-            ops.into_iter().for_each(|op| self.write(op, &mut messages));
-        }
-        self.history.extend_from_slice(&messages);
-        messages
-    }
-
-    /// A transaction with changes left; one whose next change shares the LSN before it goes on at once.
-    fn pick_unwritten(&mut self, open: &[Vec<Op>], at: &[usize]) -> Option<usize> {
-        let left: Vec<_> = (0..open.len()).filter(|one| at[*one] < open[*one].len()).collect();
-        let joined = left.iter().find(|one| open[**one][at[**one]].same_lsn);
-        match (joined, left.len()) {
-            (Some(one), _) => Some(*one),
-            (None, 0) => None,
-            (None, count) => Some(left[self.rng.below(count as u64) as usize]),
-        }
-    }
-
-    /// Changes `tables` and says how; no row of another open transaction is touched.
-    fn transaction(&mut self, now_us: i64, others: &mut BTreeSet<Id>) -> Vec<Op> {
+    /// A new transaction, not yet in the log. It leaves rows alone that others have locked.
+    fn transaction(&mut self, now_us: i64, others: &BTreeSet<Id>) -> Transaction {
         let (mut ops, mut own) = (Vec::new(), BTreeSet::new());
         for _ in 0..1 + self.rng.below(6) {
             let table = Table::ALL[self.rng.below(5) as usize];
@@ -177,24 +182,34 @@ impl Product {
                 }
             }
         }
-        others.extend(own);
-        ops
+        Transaction { ops, written: 0, keys: own }
     }
 
     fn put(&mut self, ops: &mut Vec<Op>, table: Table, key: Id, after: Option<Row>, same_lsn: bool) {
-        let rows = &mut self.tables[table as usize];
+        let rows = &mut self.latest[table as usize];
         let before = match &after {
             Some(row) => rows.insert(key, row.clone()),
             None => rows.remove(&key),
         };
-        ops.push(Op { table, key, before, after, same_lsn, lsn: 0 });
+        let update = self.kinds.left_out && before.is_some() && after.is_some();
+        let left_out = match if update { self.rng.below(4) } else { 3 } {
+            0 => LeftOut::Named,
+            1 => LeftOut::Silently,
+            _ => LeftOut::Nothing,
+        };
+        let base = before.clone();
+        ops.push(Op { table, key, before, after, renamed: None, base, left_out, same_lsn, lsn: 0 });
     }
 
     fn rename(&mut self, ops: &mut Vec<Op>, table: Table, from: Id, to: Id) {
-        let mut row = self.tables[table as usize][&from].clone();
+        let mut row = self.latest[table as usize][&from].clone();
+        let base = self.kinds.renamed.then(|| row.clone());
         self.put(ops, table, from, None, false);
         row[0] = Cell::Uuid(to);
         self.put(ops, table, to, Some(row), true);
+        if let [.., old, new] = ops.as_mut_slice() {
+            (old.renamed, new.renamed, new.base) = (Some(to), Some(from), base);
+        }
     }
 
     /// Deletes a row after what refers to it, as foreign keys do.
@@ -208,7 +223,7 @@ impl Product {
         };
         for (child, column) in columns {
             let of = |row: &Row| row[*column] == Cell::Uuid(key);
-            let rows = self.tables[*child as usize].iter().filter(|(_, row)| of(row)).map(|(id, _)| *id);
+            let rows = self.latest[*child as usize].iter().filter(|(_, row)| of(row)).map(|(id, _)| *id);
             for id in rows.collect::<Vec<_>>() {
                 if !others.contains(&id) {
                     self.cascade(ops, *child, id, others, own);
@@ -225,7 +240,7 @@ impl Product {
     }
 
     fn existing(&mut self, table: Table, others: &BTreeSet<Id>) -> Option<Id> {
-        let free: Vec<_> = self.tables[table as usize].keys().filter(|id| !others.contains(id)).copied().collect();
+        let free: Vec<_> = self.latest[table as usize].keys().filter(|id| !others.contains(id)).copied().collect();
         (!free.is_empty()).then(|| free[self.rng.below(free.len() as u64) as usize])
     }
 
@@ -258,6 +273,10 @@ impl Product {
                 (ColumnType::Json, _) => Cell::Json(format!("{{\"w\":\"{}\"}}", self.text()).into()),
             };
         }
+        if self.unknown_column {
+            let lang = if self.kinds.unknown_values { self.text() } else { "en".to_owned() };
+            row.push(Cell::Text(lang.into()));
+        }
         row
     }
 
@@ -267,7 +286,7 @@ impl Product {
     }
 
     fn changed(&mut self, table: Table, key: Id, now_us: i64) -> Row {
-        let mut row = self.tables[table as usize][&key].clone();
+        let mut row = self.latest[table as usize][&key].clone();
         let new = self.row(table, key, now_us);
         for (index, cell) in new.into_iter().enumerate().skip(1) {
             if self.rng.below(3) == 0 {

@@ -7,6 +7,7 @@ use nova::event::{Action, ClientEvent, Id, TopicPartition};
 use nova::pipeline::writer::Message;
 use nova::warehouse::clickhouse::ClickHouse;
 
+use super::broker::Content;
 use super::choices::Choices;
 use super::clients::{Clients, refused};
 use super::network::Weather;
@@ -44,7 +45,7 @@ impl World {
     /// The event arrives at the topic at that time, and is committed.
     fn arrives(&mut self, event: &ClientEvent, arrival_ms: i64) {
         let name = TopicPartition::new(EVENTS, 0);
-        let content = (None, Some(client::encode(event).into()));
+        let content = Content::of(client::encode(event));
         self.broker.lock().append(&name, arrival_ms, content, 0);
         let fate = self.clients.consumed(event, arrival_ms);
         self.expected.entry(name).or_default().fates[fate as usize] += 1;
@@ -210,7 +211,7 @@ fn a_table_that_refused_too_much_gets_what_it_lacks_once_it_is_repaired() {
             if number > 20 {
                 event.event_id = Id::from_u128(number << 16 | 0xdead);
             }
-            let content = (None, Some(client::encode(&event).into()));
+            let content = Content::of(client::encode(&event));
             world.broker.lock().append(&name, BEGIN_MS, content, 0);
             let fate = world.clients.consumed(&event, BEGIN_MS);
             world.expected.entry(name.clone()).or_default().fates[fate as usize] += 1;

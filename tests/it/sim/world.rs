@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::broker::Broker;
+use super::broker::{Broker, Content};
 use super::choices::Choices;
 use super::clients::{Clients, Fate, refused};
 use super::network::{Server, Weather};
@@ -37,6 +37,8 @@ const HEALED_WITHIN: u64 = 3_000;
 pub struct Expected {
     /// Records of each fate.
     pub fates: [u64; 4],
+    /// Events that are accepted or late.
+    pub either: u64,
     /// Offsets that must be among the dead letters, and those that may be (conflicts, until they are replayed).
     pub poison: Vec<i64>,
     pub conflicts: Vec<i64>,
@@ -93,10 +95,11 @@ impl World {
             timeout: Duration::from_secs(30),
         });
         // See docs/testing.md for what is left out.
-        let proxy_ms = if choices.poison_rows { 0 } else { 10 * 60_000 };
+        let proxy_ms = if choices.poison_rows && !choices.kinds.held_pieces { 0 } else { 10 * 60_000 };
         let server = Server::start(rng.next(), choices.window_ms, (choices.slowest_ms, proxy_ms), told);
         server.tables.lock().refuses = choices.poison_rows.then_some(refused as fn(&[u8]) -> bool);
-        let product = Product::new(rng.next(), choices.style, choices.partitions[..5] == [1; 5]);
+        let ordered = choices.partitions[..5] == [1; 5];
+        let product = Product::new(rng.next(), choices.style, choices.kinds, ordered);
         let clients = Clients::new(rng.next());
         let (disk, broker) = (Recorder::new(), Arc::<Mutex<Broker>>::default());
         name_store(&disk, seed);
@@ -200,26 +203,44 @@ impl World {
     /// What the product commits reaches the topics.
     fn change(&mut self) {
         let now_us = self.now_ms() * 1_000;
-        let messages = self.product.transactions(now_us);
+        let messages = self.product.change(now_us);
         self.tell(|| format!("{} changes", messages.len()));
         self.append(messages);
     }
 
     pub fn append(&mut self, messages: Vec<Change>) {
-        for Change { table, key, value } in messages {
-            let number =
-                key.map_or(0, |key| xxhash_rust::xxh3::xxh3_64(&key.0) % self.choices.partitions[table as usize]);
+        for Change { table, key, value, headers } in messages {
+            let partitions = self.choices.partitions[table as usize];
+            let key = key.map(key_json);
+            let number = match &key {
+                Some(key) => xxhash_rust::xxh3::xxh3_64(key) % partitions,
+                None => self.rng.below(partitions),
+            };
             let name = TopicPartition::new(format!("cdc.{table}"), number as i32);
-            let content = (key.map(|key| key_json(key).into()), value.map(Into::into));
-            self.put(&name, content);
+            self.put(&name, Content { key: key.map(Into::into), value: value.map(Into::into), headers });
         }
     }
 
-    pub fn put(&mut self, name: &TopicPartition, content: (Option<bytes::Bytes>, Option<bytes::Bytes>)) -> i64 {
+    pub fn put(&mut self, name: &TopicPartition, content: Content) -> i64 {
+        let stamp_ms = self.stamp();
+        self.put_at(name, stamp_ms, content)
+    }
+
+    /// The broker's time, or that of a producer whose clock is ahead.
+    fn stamp(&mut self) -> i64 {
+        let ahead = self.choices.kinds.stamps && self.rng.below(200) == 0;
+        self.now_ms() + if ahead { self.ahead_ms() } else { 0 }
+    }
+
+    /// An hour to half a century.
+    fn ahead_ms(&mut self) -> i64 {
+        3_600_000 * (1 + self.rng.below(24) as i64) << self.rng.below(15)
+    }
+
+    fn put_at(&mut self, name: &TopicPartition, stamp_ms: i64, content: Content) -> i64 {
         let gap = if self.rng.below(12) == 0 { 1 + self.rng.below(4) as i64 } else { 0 };
-        let now_ms = self.now_ms();
         self.expected.entry(name.clone()).or_default();
-        self.broker.lock().append(name, now_ms, content, gap)
+        self.broker.lock().append(name, stamp_ms, content, gap)
     }
 
     /// Client events reach the topic, or the local log by way of a request.
@@ -241,8 +262,11 @@ impl World {
             return self.answers();
         }
         let name = TopicPartition::new(EVENTS, (user % self.choices.partitions[5]) as i32);
+        if self.choices.kinds.stamps && self.rng.below(20) == 0 {
+            self.event_ahead(&name, user);
+        }
         for event in events {
-            let offset = self.put(&name, (None, Some(client::encode(&event).into())));
+            let offset = self.put_at(&name, now_ms, Content::of(client::encode(&event)));
             let fate = self.clients.consumed(&event, now_ms);
             let expected = self.expected.get_mut(&name).unwrap();
             expected.fates[fate as usize] += 1;
@@ -251,7 +275,7 @@ impl World {
             }
             // An answer that was lost is asked for again.
             if self.rng.below(15) == 0 {
-                self.put(&name, (None, Some(client::encode(&event).into())));
+                self.put_at(&name, now_ms, Content::of(client::encode(&event)));
                 let fate = self.clients.consumed(&event, now_ms);
                 let expected = self.expected.get_mut(&name).unwrap();
                 expected.fates[fate as usize] += 1;
@@ -261,6 +285,15 @@ impl World {
                 }
             }
         }
+    }
+
+    /// An event whose producer's clock is ahead: by nova's clock at its reading it is accepted or late.
+    fn event_ahead(&mut self, name: &TopicPartition, user: u64) {
+        let post = self.product.some(Table::Posts);
+        let (now_ms, ahead_ms) = (self.now_ms(), self.ahead_ms());
+        let event = self.clients.event_ahead(user, post, now_ms, ahead_ms);
+        self.put_at(name, now_ms + ahead_ms, Content::of(client::encode(&event)));
+        self.expected.get_mut(name).unwrap().either += 1;
     }
 
     /// Sends requests that have no answer on its way, and takes answers.
@@ -301,6 +334,9 @@ impl World {
     pub async fn heal(&mut self) {
         self.tell(|| "no more faults".to_owned());
         self.server.set(Weather::Fair);
+        let now_us = self.now_ms() * 1_000;
+        let messages = self.product.finish(now_us);
+        self.append(messages);
         for step in 0..HEALED_WITHIN {
             self.node.ingest();
             self.write((step % 8 == 0).then_some(Message::Seal));

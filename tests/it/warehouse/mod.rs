@@ -27,7 +27,7 @@ fn setup(name: &str, url: &str, database: &str) -> Setup {
         layout: Default::default(),
         timeout: Duration::from_secs(20),
     });
-    setup.pace = Pace { backoff_first_ms: 1, backoff_last_ms: 20, stall_ms: 20, ..Pace::default() };
+    setup.pace = Pace { backoff_first_ms: 1, backoff_last_ms: 20, stall_ms: 20, held_max_ms: 100, ..Pace::default() };
     setup.drain = Drain { idle: Duration::from_secs(60), most: Duration::from_secs(120) };
     setup
 }

@@ -1,0 +1,35 @@
+//! The batches of client events that go out in pieces, because the table refused some of their rows. That is written down
+//! before the first piece goes out: a process that finds it waits until no piece of an earlier one can land any more.
+
+use std::collections::BTreeSet;
+
+use nova_storage::codec::{CodecError, Put, Reader};
+use nova_storage::schema::META;
+use nova_storage::{ReadTxn, WriteError, WriteTxn};
+
+use super::OutboxError;
+
+const KEY: &str = "outbox-pieces";
+const VERSION: u8 = 1;
+
+/// The numbers of these batches.
+pub fn pieces(read: &ReadTxn) -> Result<BTreeSet<u64>, OutboxError> {
+    Ok(read.get_with(META, KEY, decode)?.transpose()?.unwrap_or_default())
+}
+
+pub(super) fn save(batches: &BTreeSet<u64>, write: &WriteTxn) -> Result<(), WriteError> {
+    let mut out = vec![VERSION];
+    out.put_varint(batches.len() as u64);
+    batches.iter().for_each(|batch| out.put_varint(*batch));
+    write.put(META, KEY, &out)
+}
+
+fn decode(bytes: &[u8]) -> Result<BTreeSet<u64>, CodecError> {
+    let (mut reader, _) = Reader::versioned("batches in pieces", bytes, VERSION)?;
+    let mut batches = BTreeSet::new();
+    for _ in 0..reader.varint()? {
+        batches.insert(reader.varint()?);
+    }
+    reader.end()?;
+    Ok(batches)
+}

@@ -1,0 +1,134 @@
+//! PostgreSQL's log: transactions that may stay open, LSNs in the order of writing, changes in the order of commits.
+
+use std::collections::BTreeSet;
+
+use nova::event::{Id, Table};
+
+use super::{Op, Product};
+
+/// How far a clock may be set, microseconds.
+const CLOCK_MAX_US: u64 = 2 * 3_600_000_000;
+
+/// What a transaction does, and how much of it is in the log.
+pub(super) struct Transaction {
+    pub ops: Vec<Op>,
+    pub written: usize,
+    /// The rows that it has locked.
+    pub keys: BTreeSet<Id>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum What {
+    Row(Op),
+    Truncate { table: Table, lsn: u64 },
+}
+
+/// A change as a slot gives it.
+#[derive(Clone, Debug)]
+pub(super) struct Committed {
+    pub what: What,
+    /// By the server's clock, epoch microseconds.
+    pub us: i64,
+}
+
+impl Product {
+    /// Concurrent transactions begin, write and commit; some stay open where that kind is drawn.
+    pub(super) fn work(&mut self, now_us: i64) {
+        for _ in 0..1 + self.rng.below(3) {
+            let locked = self.open.iter().flat_map(|open| &open.keys).copied().collect();
+            let transaction = self.transaction(now_us, &locked);
+            self.open.push(transaction);
+        }
+        self.write_log(false);
+        let mut at = 0;
+        while let Some(open) = self.open.get(at) {
+            if open.written < open.ops.len() || (self.kinds.open && self.rng.below(3) == 0) {
+                at += 1;
+            } else {
+                let open = self.open.remove(at);
+                self.commit(open, now_us);
+            }
+        }
+    }
+
+    /// Nothing stays open.
+    pub(super) fn commit_all(&mut self, now_us: i64) {
+        self.write_log(true);
+        for open in std::mem::take(&mut self.open) {
+            self.commit(open, now_us);
+        }
+        assert!(self.latest == self.tables, "the model's own rows differ");
+    }
+
+    /// LSNs are given when a change is written, whoever commits first.
+    fn write_log(&mut self, all: bool) {
+        while let Some((pick, joined)) = self.pick_unwritten() {
+            if self.kinds.open && !all && !joined && self.rng.below(8) == 0 {
+                return;
+            }
+            if !joined {
+                self.lsn += 8 + self.rng.below(100);
+            }
+            let open = &mut self.open[pick];
+            open.ops[open.written].lsn = self.lsn;
+            open.written += 1;
+        }
+    }
+
+    /// A transaction with changes left; one whose next change shares the LSN before it comes at once.
+    fn pick_unwritten(&mut self) -> Option<(usize, bool)> {
+        let next = |one: usize| self.open[one].ops.get(self.open[one].written);
+        let left: Vec<_> = (0..self.open.len()).filter(|one| next(*one).is_some()).collect();
+        let joined = left.iter().find(|one| next(**one).is_some_and(|op| op.same_lsn));
+        match (joined, left.len() as u64) {
+            (Some(one), _) => Some((*one, true)),
+            (None, 0) => None,
+            (None, count) => Some((left[self.rng.below(count) as usize], false)),
+        }
+    }
+
+    fn commit(&mut self, transaction: Transaction, now_us: i64) {
+        let us = self.commit_time(now_us);
+        for op in transaction.ops {
+            let rows = &mut self.tables[op.table as usize];
+            match &op.after {
+                Some(row) => rows.insert(op.key, row.clone()),
+                None => rows.remove(&op.key),
+            };
+            self.stream(Committed { what: What::Row(op), us });
+        }
+    }
+
+    /// The server's clock; commits follow one another unless it is set.
+    fn commit_time(&mut self, now_us: i64) -> i64 {
+        let now_us = now_us + self.server_us;
+        self.commit_us = if self.kinds.clocks { now_us } else { now_us.max(self.commit_us + 1) };
+        self.commit_us
+    }
+
+    fn stream(&mut self, committed: Committed) {
+        if let Some(stream) = &mut self.stream {
+            stream.push(committed);
+        }
+    }
+
+    /// Empties a table that nobody else works on.
+    pub(super) fn truncate_table(&mut self, table: Table, now_us: i64) {
+        if self.open.iter().any(|open| open.ops.iter().any(|op| op.table == table)) {
+            return;
+        }
+        self.lsn += 8;
+        self.tables[table as usize].clear();
+        self.latest[table as usize].clear();
+        let us = self.commit_time(now_us);
+        self.stream(Committed { what: What::Truncate { table, lsn: self.lsn }, us });
+    }
+
+    /// The clocks of the server and of the connector are set.
+    pub fn set_clocks(&mut self) {
+        if self.kinds.clocks {
+            self.server_us = self.rng.below(2 * CLOCK_MAX_US) as i64 - CLOCK_MAX_US as i64;
+            self.connector_us = self.rng.below(CLOCK_MAX_US) as i64 - CLOCK_MAX_US as i64 / 2;
+        }
+    }
+}
