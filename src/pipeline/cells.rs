@@ -72,6 +72,7 @@ pub fn decode_cells(bytes: &[u8]) -> Result<Row, CodecError> {
 mod tests {
     use super::*;
     use crate::event::Id;
+    use nova_storage::testing::mutate::check_bytes;
     use proptest::prelude::*;
 
     fn rows() -> impl Strategy<Value = Row> {
@@ -95,10 +96,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cells_round_trip(row in rows()) {
-            let mut cells = Vec::new();
-            encode_cells(&row, &mut cells);
-            prop_assert_eq!(decode_cells(&cells), Ok(row));
+        fn cells_round_trip_and_mutants_are_errors_or_cells_with_these_bytes(row in rows(), seed: u64) {
+            let encode = |row: &Row| {
+                let mut cells = Vec::new();
+                encode_cells(row, &mut cells);
+                cells
+            };
+            prop_assert_eq!(decode_cells(&encode(&row)), Ok(row.clone()));
+            check_bytes(&encode(&row), seed, decode_cells, encode);
         }
     }
 }

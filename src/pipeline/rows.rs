@@ -33,7 +33,8 @@ impl Rows {
             return Ok(read(Some(bytes)));
         }
         let mut read = Some(read);
-        let found = stored.get_with(ROWS, (table as u8, &key.0), |bytes| read.take().map(|read| read(Some(bytes))))?;
+        let found =
+            stored.get_with(ROWS, (table.number(), &key.0), |bytes| read.take().map(|read| read(Some(bytes))))?;
         match (found.flatten(), read) {
             (Some(result), _) => Ok(result),
             (None, Some(read)) => Ok(read(None)),
@@ -63,7 +64,7 @@ impl Rows {
     pub fn flush(&self, write: &WriteTxn) -> Result<(), WriteError> {
         let mut sorted: Vec<_> = self.changed.iter().collect();
         sorted.sort_unstable_by_key(|(key, _)| **key);
-        write.put_all(ROWS, sorted.into_iter().map(|((table, id), bytes)| ((*table as u8, &id.0), &**bytes)))
+        write.put_all(ROWS, sorted.into_iter().map(|((table, id), bytes)| ((table.number(), &id.0), &**bytes)))
     }
 
     pub fn flushed(&mut self) {
@@ -76,7 +77,7 @@ impl Rows {
         let mut changed: Vec<_> = self.changed.iter().filter(|((of, _), _)| *of == table).collect();
         changed.sort_unstable_by_key(|((_, id), _)| *id);
         let mut changed = changed.into_iter().peekable();
-        let bounds = (table as u8, &[0u8; 16])..=(table as u8, &[0xff; 16]);
+        let bounds = (table.number(), &[0u8; 16])..=(table.number(), &[0xff; 16]);
         stored.scan(ROWS, bounds, |(_, key), bytes| {
             let key = Id(*key);
             while let Some(((_, id), newer)) = changed.next_if(|((_, id), _)| *id < key) {

@@ -27,7 +27,7 @@ impl PartialEq for Columns {
 }
 
 impl Columns {
-    fn new(list: impl Iterator<Item = (&'static str, Wire)>) -> Columns {
+    pub(super) fn new(list: impl Iterator<Item = (&'static str, Wire)>) -> Columns {
         Columns(list.map(|(name, wire)| (Cow::Borrowed(name), wire)).collect())
     }
 

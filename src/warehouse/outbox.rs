@@ -420,3 +420,6 @@ pub fn body(read: &ReadTxn, target: Target, batch: u64) -> Result<Body, OutboxEr
     })?;
     Ok(Body { columns, rows: rows.into() })
 }
+
+#[cfg(test)]
+mod tests;

@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// How many outcomes a record can have; the order is the caller's.
+/// How many outcomes a record can have. Their numbers are the caller's, and never change.
 pub const OUTCOMES: usize = 6;
 
 /// What is known of one topic-partition: the position and what became of every record before it.
@@ -191,12 +191,15 @@ pub struct OffsetRow {
 }
 
 impl OffsetRow {
-    const VERSION: u8 = 1;
+    /// Version 1 did not say how many outcomes it has: six.
+    const VERSION: u8 = 2;
+    const OUTCOMES_V1: u64 = 6;
 
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![Self::VERSION];
         out.put_zigzag(self.next);
         out.put_varint(self.consumed);
+        out.put_varint(OUTCOMES as u64);
         for count in self.outcomes {
             out.put_varint(count);
         }
@@ -208,12 +211,13 @@ impl OffsetRow {
     }
 
     pub fn decode(bytes: &[u8]) -> Result<OffsetRow, CodecError> {
-        let (mut reader, _) = Reader::versioned("offset row", bytes, Self::VERSION)?;
+        let (mut reader, version) = Reader::versioned("offset row", bytes, Self::VERSION)?;
         let next = reader.zigzag()?;
         let consumed = reader.varint()?;
         let mut outcomes = [0; OUTCOMES];
-        for count in &mut outcomes {
-            *count = reader.varint()?;
+        for number in 0..if version == 1 { Self::OUTCOMES_V1 } else { reader.varint()? } {
+            let known = usize::try_from(number).ok().and_then(|number| outcomes.get_mut(number));
+            *known.ok_or(CodecError::Unknown { what: "record outcome", number })? = reader.varint()?;
         }
         let conflicts = reader.varint()?;
         let digest = u64::from_le_bytes(reader.fixed()?);

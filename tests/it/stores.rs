@@ -13,6 +13,7 @@ use nova::decode::{NoSchemas, Topics};
 use nova::event::{Outcome, Record, Table};
 use nova::pipeline::dead;
 use nova::pipeline::decided::Decision;
+use nova::pipeline::halt::Halt;
 use nova::pipeline::progress::PartitionStatus;
 use nova::pipeline::writer::{Command, Message};
 use nova::source::capture::CaptureSource;
@@ -144,7 +145,15 @@ fn a_store_of_version_0_1_0_answers_as_it_did() {
     assert_eq!(Value::from(letters), serde_json::from_str::<Value>(&text(VERSION, "dead.json")).unwrap());
     let state: Vec<Value> = serde_json::from_str(&text(VERSION, "state.json")).unwrap();
     for ((table, meta), told) in Table::ALL.iter().zip(opened.writer.tables()).zip(state) {
-        assert_eq!(meta.json(*table), told, "{table}");
+        // Sentences may become better; what halted a table stays, and so does what it is waiting for.
+        let code =
+            |state: &Value| state["halted"].as_str().map(|words| words.split([':', ' ']).next().unwrap().to_owned());
+        let now = meta.json(*table);
+        assert_eq!(code(&now), code(&told), "{now} {told}");
+        for member in ["table", "epoch", "partitions"] {
+            assert_eq!(now[member], told[member], "{now} {told}");
+        }
+        assert!(!matches!(meta.halt, Some(Halt::Other(_))), "{now} is only words");
     }
     drop(opened);
     let args = ["dump", "--trending", "24h", "--now", "2026-11-24T13:00:00Z"];
