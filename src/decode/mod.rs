@@ -198,7 +198,7 @@ impl Decoder {
             lsn: None,
             source_ts_us: None,
             renamed_from: None,
-            renamed_to: None,
+            renamed_to: self.headers(record).new_key,
             body: ChangeBody::Tombstone,
         }))
     }

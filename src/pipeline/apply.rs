@@ -7,10 +7,10 @@ use nova_storage::codec::CodecError;
 use crate::event::{Change, ChangeBody, Format, Id, Op, Outcome, Row, Table};
 
 use super::cells::{decode_cells, encode_cells};
-use super::fill::{Filled, Known, fill, refill};
+use super::fill::{Filled, Known, fill, refill, unfilled};
 use super::meta::TableMeta;
 use super::order::{Incoming, Kind, Order, earlier, later};
-use super::stored::{Content, History, Place, ReadMark, Seen, StoredRow, Version};
+use super::stored::{Content, History, Hole, Place, ReadMark, Seen, StoredRow, Version};
 
 /// What becomes of a change.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,9 +87,9 @@ pub fn judge(
     };
     // A tombstone record carries no format of its own.
     let format = if tombstone { Format::FlatTombstone } else { change.format };
-    let (key, of, moved) = (change.key, change.table, change.renamed_to.is_some());
+    let (key, of, moved) = (change.key, change.table, change.renamed_to);
     let new = match change.body {
-        ChangeBody::Upsert(row) => Some(filled(row, stored.as_ref().zip(old.as_ref()), renamed, change.lsn)?),
+        ChangeBody::Upsert(row) => Some(filled(row, stored.as_ref(), renamed, change.lsn)?),
         ChangeBody::Delete | ChangeBody::Tombstone | ChangeBody::Truncate => None,
     };
     if let Some(row) = &stored {
@@ -120,7 +120,7 @@ pub fn truncate_row(
     let (epoch, mixed) = (meta.epoch, meta.mixed());
     let told = Told { lsn: truncate.lsn, ts_us: truncate.source_ts_us, op: Op::Truncate, place, epoch, mixed };
     match told.incoming(Kind::Truncate, false).against(&row) {
-        Order::Newer => Ok(Judgement::Write(Box::new(told.written(Some(&row), Some(old), None, row.format, false)))),
+        Order::Newer => Ok(Judgement::Write(Box::new(told.written(Some(&row), Some(old), None, row.format, None)))),
         Order::Skip(_) => Ok(Judgement::Skip(Outcome::Stale)),
         Order::Regression { stored_lsn } => {
             let lsn = truncate.lsn.unwrap_or(0);
@@ -141,14 +141,28 @@ pub fn adopt(stored: &[u8], image: &Row, lsn: u64) -> Result<Option<Written>, Co
 /// Whether the row that a key was changed to stands already, so that the old key's image is not wanted any more.
 pub fn has_moved(stored: Option<&[u8]>, lsn: u64) -> Result<bool, CodecError> {
     let row = stored.map(StoredRow::decode).transpose()?;
-    Ok(row.is_some_and(|row| row.history.newest().is_some_and(|newest| newest.lsn >= lsn)))
+    // A null value that deletes has no LSN.
+    let stands =
+        |row: StoredRow<'_>| row.history.newest().is_some_and(|newest| newest.lsn >= lsn) && (lsn > 0 || row.live());
+    Ok(row.is_some_and(stands))
+}
+
+/// The key that the row was changed to, if it is gone for that.
+pub fn moved_to(stored: Option<&[u8]>) -> Result<Option<Id>, CodecError> {
+    let row = stored.map(StoredRow::decode).transpose()?;
+    Ok(row.and_then(|row| if let Content::Moved { to, .. } = row.content { Some(to) } else { None }))
 }
 
 /// The tombstone without the image that it kept for the row under the new key.
 pub fn without_image(stored: &[u8]) -> Result<Option<Box<[u8]>>, CodecError> {
     let row = StoredRow::decode(stored)?;
-    let moved = matches!(row.content, Content::Moved(_));
-    Ok(moved.then(|| StoredRow { content: Content::Gone, holes: Vec::new(), ..row }.encode()))
+    Ok(match row.content {
+        Content::Moved { to, cells } if !cells.is_empty() => {
+            let content = Content::Moved { to, cells: &[] };
+            Some(StoredRow { content, holes: Vec::new(), ..row }.encode())
+        }
+        _ => None,
+    })
 }
 
 /// An older version came late. It changes nothing, unless the row has values that only an older version could tell.
@@ -182,26 +196,49 @@ fn refilled(row: &StoredRow<'_>, old: Row, known: &Known<'_>) -> Option<Written>
     Some(Written { version, lsn, stored, old: Some(old), new: Some(new), unfilled: 0 })
 }
 
-/// What an upsert does not repeat is the stored row's, or after a change of the key that of the row which had it.
+/// What an upsert does not repeat is the stored row's, or after a change of the key that of the row which had it. A row
+/// whose key was changed there and back finds its own image where the other row is not read yet.
 fn filled(
     row: Row,
-    stored: Option<(&StoredRow<'_>, &Row)>,
+    stored: Option<&StoredRow<'_>>,
     renamed: Option<&[u8]>,
     lsn: Option<u64>,
 ) -> Result<Filled, CodecError> {
-    if let Some(renamed) = renamed.map(StoredRow::decode).transpose()? {
-        // The image that a delete left is that of its own LSN, which the insert shares.
-        let (image, lsn) = match renamed.content {
-            Content::Live(cells) => (decode_cells(cells)?, content_lsn(&renamed)),
-            Content::Moved(cells) => (decode_cells(cells)?, lsn.unwrap_or(0)),
-            Content::Gone => return Ok(fill(row, None)),
-        };
-        return Ok(fill(row, Some(&Known { row: &image, holes: &renamed.holes, lsn })));
+    let renamed = renamed.map(StoredRow::decode).transpose()?;
+    // The image that a delete left is that of its own LSN, which the insert shares.
+    let first = renamed.as_ref().map(|row| Source::of(row, lsn)).transpose()?.flatten();
+    let second = stored.map(|row| Source::of(row, None)).transpose()?.flatten();
+    let known = first.as_ref().map(Source::known);
+    let Some(own) = second.as_ref().map(Source::known) else { return Ok(fill(row, known.as_ref())) };
+    let Some(known) = known else { return Ok(fill(row, Some(&own))) };
+    let mut filled = fill(row, Some(&known));
+    if filled.unfilled > 0 && refill(&mut filled.row, &mut filled.holes, &own) {
+        filled.unfilled = unfilled(&filled.row);
     }
-    Ok(match stored {
-        Some((stored, image)) => fill(row, Some(&Known { row: image, holes: &stored.holes, lsn: content_lsn(stored) })),
-        None => fill(row, None),
-    })
+    Ok(filled)
+}
+
+/// A stored row or image that may know values.
+struct Source<'a> {
+    image: Row,
+    holes: &'a [Hole],
+    lsn: u64,
+}
+
+impl<'a> Source<'a> {
+    /// `deleted` is the LSN of the delete that left an image.
+    fn of(row: &'a StoredRow<'_>, deleted: Option<u64>) -> Result<Option<Source<'a>>, CodecError> {
+        let (cells, lsn) = match row.content {
+            Content::Live(cells) => (cells, content_lsn(row)),
+            Content::Moved { cells, .. } if !cells.is_empty() => (cells, deleted.unwrap_or_else(|| content_lsn(row))),
+            Content::Moved { .. } | Content::Gone => return Ok(None),
+        };
+        Ok(Some(Source { image: decode_cells(cells)?, holes: &row.holes, lsn }))
+    }
+
+    fn known(&self) -> Known<'_> {
+        Known { row: &self.image, holes: self.holes, lsn: self.lsn }
+    }
 }
 
 fn content_lsn(row: &StoredRow<'_>) -> u64 {
@@ -233,14 +270,14 @@ impl Told {
         Incoming { kind, lsn, ts_us, place, epoch, mixed, same }
     }
 
-    /// The row that the record leaves. `moved`: its image stays for the row under the new key.
+    /// The row that the record leaves. `moved`: the key that it has now; its image stays for the row there.
     fn written(
         &self,
         stored: Option<&StoredRow<'_>>,
         old: Option<Row>,
         new: Option<Filled>,
         format: Format,
-        moved: bool,
+        moved: Option<Id>,
     ) -> Written {
         let in_epoch = stored.filter(|row| row.version.epoch == self.epoch);
         let lsn = self.lsn.unwrap_or_else(|| in_epoch.map_or(0, |row| row.version.lsn));
@@ -248,19 +285,19 @@ impl Told {
         let version = stored.map_or(version, |row| version.above(row.version));
         let (history, read) = self.history(in_epoch, format, new.is_some());
         let (mut cells, mut holes) = (Vec::new(), Vec::new());
-        if let Some(image) = new.as_ref().map(|new| &new.row).or(old.as_ref().filter(|_| moved)) {
+        if let Some(image) = new.as_ref().map(|new| &new.row).or(old.as_ref().filter(|_| moved.is_some())) {
             encode_cells(image, &mut cells);
         }
-        let content = match (&new, &old) {
+        let content = match (&new, moved) {
             (Some(new), _) => {
                 holes.clone_from(&new.holes);
                 Content::Live(&cells)
             }
-            (None, Some(_)) if moved => {
-                holes = stored.map(|row| row.holes.clone()).unwrap_or_default();
-                Content::Moved(&cells)
+            (None, Some(to)) => {
+                holes = stored.filter(|row| row.live()).map(|row| row.holes.clone()).unwrap_or_default();
+                Content::Moved { to, cells: &cells }
             }
-            (None, _) => Content::Gone,
+            (None, None) => Content::Gone,
         };
         let bytes = StoredRow { version, format, place: self.place, history, read, holes, content }.encode();
         let unfilled = new.as_ref().map_or(0, |new| new.unfilled);

@@ -32,51 +32,55 @@ pub struct Filled {
 
 /// Fills what the record did not repeat, and keeps what it left out.
 pub fn fill(mut row: Row, from: Option<&Known<'_>>) -> Filled {
-    let (mut holes, mut unfilled, mut left_out) = (Vec::new(), 0, false);
+    let mut holes = Vec::new();
     for (cell, column) in row.cells.iter_mut().zip(0u8..) {
         if !matches!(cell, Cell::Unavailable | Cell::Missing) {
             continue;
         }
-        left_out |= *cell == Cell::Missing;
         let known = from.and_then(|from| Some((from.row.cells.get(usize::from(column))?, from.lsn_of(column))));
         match known.filter(|(value, _)| !matches!(value, Cell::Unavailable | Cell::Missing)) {
             Some((value, lsn)) => {
                 *cell = value.clone();
                 holes.push(Hole { column, lsn });
             }
-            None => {
-                unfilled += u32::from(*cell == Cell::Unavailable);
-                holes.push(Hole { column, lsn: 0 });
-            }
+            None => holes.push(Hole { column, lsn: 0 }),
         }
     }
-    if left_out || !row.extra_unavailable.is_empty() {
-        unfilled += fill_extra(&mut row, from, left_out, &mut holes);
+    let known = from.is_some_and(|from| from.row.extra.is_some() && from.row.extra != row.extra);
+    if known || !row.extra_unavailable.is_empty() {
+        fill_extra(&mut row, from, &mut holes);
     }
+    let unfilled = if holes.is_empty() { 0 } else { unfilled(&row) };
     Filled { row, holes, unfilled }
 }
 
-/// The unknown columns; those that are not named stay only where the record leaves out what did not change.
-fn fill_extra(row: &mut Row, from: Option<&Known<'_>>, left_out: bool, holes: &mut Vec<Hole>) -> u32 {
+/// Values that the record does not repeat and that nothing has filled.
+pub fn unfilled(row: &Row) -> u32 {
+    let cells = row.cells.iter().filter(|cell| **cell == Cell::Unavailable).count();
+    let own = members(if row.extra_unavailable.is_empty() { None } else { row.extra.as_deref() });
+    let names = row.extra_unavailable.iter().filter(|name| !own.contains_key(&***name)).count();
+    (cells + names) as u32
+}
+
+/// The unknown columns: one that is left out keeps its value.
+fn fill_extra(row: &mut Row, from: Option<&Known<'_>>, holes: &mut Vec<Hole>) {
     let mut own = members(row.extra.as_deref());
     let known = from.map(|from| members(from.row.extra.as_deref())).unwrap_or_default();
-    let named = |name: &str| row.extra_unavailable.iter().any(|wanted| **wanted == *name);
     let mut filled = false;
     for (name, value) in known {
-        if !own.contains_key(&name) && (left_out || named(&name)) {
+        if !own.contains_key(&name) {
             own.insert(name, value);
             filled = true;
         }
     }
-    let unfilled = row.extra_unavailable.iter().filter(|name| !own.contains_key(&***name)).count();
     if !row.extra_unavailable.is_empty() {
-        let lsn = from.filter(|_| unfilled == 0).map_or(0, |from| from.lsn_of(EXTRA));
+        let all = row.extra_unavailable.iter().all(|name| own.contains_key(&**name));
+        let lsn = from.filter(|_| all).map_or(0, |from| from.lsn_of(EXTRA));
         holes.push(Hole { column: EXTRA, lsn });
     }
     if filled {
         row.extra = Some(object(&own));
     }
-    unfilled as u32
 }
 
 /// Puts values of an older version that came late into the holes that it is the better source of; whether there were

@@ -6,7 +6,7 @@
 
 use nova_storage::codec::{CodecError, Put, Reader};
 
-use crate::event::{Format, Row};
+use crate::event::{Format, Id, Row};
 
 use super::cells::decode_cells;
 
@@ -197,8 +197,12 @@ pub enum Content<'a> {
     /// The encoded cells.
     Live(&'a [u8]),
     Gone,
-    /// Gone: its key was changed, and the row under the new key may still want values of it.
-    Moved(&'a [u8]),
+    /// Gone: its key was changed to this one. The encoded cells stay until the row under the new key has what it wants of
+    /// them, and are empty after that.
+    Moved {
+        to: Id,
+        cells: &'a [u8],
+    },
 }
 
 /// What is stored under a primary key, its cells still encoded.
@@ -216,10 +220,10 @@ pub struct StoredRow<'a> {
 
 impl<'a> StoredRow<'a> {
     pub fn encode(&self) -> Box<[u8]> {
-        let (state, cells) = match self.content {
-            Content::Live(cells) => (LIVE, cells),
-            Content::Gone => (0, &[][..]),
-            Content::Moved(cells) => (MOVED, cells),
+        let (state, to, cells) = match self.content {
+            Content::Live(cells) => (LIVE, None, cells),
+            Content::Gone => (0, None, &[][..]),
+            Content::Moved { to, cells } => (MOVED, Some(to), cells),
         };
         let placed = self.place.offset != self.version.offset;
         let bit = |set: bool, bit: u8| if set { bit } else { 0 };
@@ -252,6 +256,7 @@ impl<'a> StoredRow<'a> {
                 out.put_varint(*lsn);
             }
         }
+        to.into_iter().for_each(|to| out.put_id(to));
         out.put_fixed(cells);
         out.into_boxed_slice()
     }
@@ -279,7 +284,7 @@ impl<'a> StoredRow<'a> {
                 holes.push(Hole { column: reader.u8()?, lsn: reader.varint()? });
             }
         }
-        let content = content(flags & (LIVE | MOVED), reader.rest())?;
+        let content = content(flags & (LIVE | MOVED), reader)?;
         let place = Place { partition, offset };
         Ok(StoredRow { version, format: format(flags & FORMAT)?, place, history, read, holes, content })
     }
@@ -291,7 +296,7 @@ impl<'a> StoredRow<'a> {
         let raised_from = if flags & RAISED != 0 { Some(reader.varint()?) } else { None };
         let version = Version { epoch, lsn, offset: reader.zigzag()? };
         let ts_us = time(&mut reader)?;
-        let content = content(flags & LIVE, reader.rest())?;
+        let content = content(flags & LIVE, reader)?;
         // Nothing is older than a null value that deleted; 0 was an LSN that is not known.
         let null = content == Content::Gone && format == Format::FlatTombstone;
         let lsn = Some(raised_from.unwrap_or(lsn)).filter(|lsn| *lsn != 0 && !null);
@@ -314,7 +319,7 @@ impl<'a> StoredRow<'a> {
     pub fn row(&self) -> Result<Option<Row>, CodecError> {
         match self.content {
             Content::Live(cells) => decode_cells(cells).map(Some),
-            Content::Gone | Content::Moved(_) => Ok(None),
+            Content::Gone | Content::Moved { .. } => Ok(None),
         }
     }
 
@@ -332,11 +337,11 @@ fn format(code: u8) -> Result<Format, CodecError> {
     }
 }
 
-fn content(state: u8, cells: &[u8]) -> Result<Content<'_>, CodecError> {
+fn content(state: u8, mut reader: Reader<'_>) -> Result<Content<'_>, CodecError> {
     match state {
-        LIVE => Ok(Content::Live(cells)),
-        MOVED => Ok(Content::Moved(cells)),
-        0 if cells.is_empty() => Ok(Content::Gone),
+        LIVE => Ok(Content::Live(reader.rest())),
+        MOVED => Ok(Content::Moved { to: reader.id()?, cells: reader.rest() }),
+        0 if reader.is_empty() => Ok(Content::Gone),
         0 => Err(CodecError::Trailing(WHAT)),
         _ => Err(CodecError::Invalid(WHAT)),
     }
@@ -379,7 +384,8 @@ mod tests {
         ) {
             let mut history = History { complete, ..History::default() };
             seen.into_iter().for_each(|(lsn, ts_us)| history.push(Seen { lsn, ts_us }));
-            let content = [Content::Gone, Content::Live(&cells), Content::Moved(&cells)][usize::from(state)];
+            let moved = Content::Moved { to: Id::from_u128(7), cells: &cells };
+            let content = [Content::Gone, Content::Live(&cells), moved][usize::from(state)];
             let stored = StoredRow {
                 version: Version { epoch: numbers.0, lsn: numbers.1, offset: numbers.2 },
                 format: Format::FlatRewrite,

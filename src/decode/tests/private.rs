@@ -88,7 +88,7 @@ fn a_mask_keeps_the_length_and_the_form() {
         (r#"{"id":1,"email":tr"#, r#"{"id":1,"email":"""#),
         (r#"{"x":"{\"email\":\"m\\\"e\",\"b\":1}"#, r#"{"x":"{\"email\":\"******\",\"b\":1}"#),
         (r#"{"x":"{\u0022email\u0022:\u0022me\u0022"#, r#"{"x":"{\u0022email\u0022:\u0022**\u0022"#),
-        (r#"Struct{id=1,email=a,b,name=c}"#, r#"Struct{id=1,email=**********"#),
+        (r#"Struct{id=1,email=a,b,name=c}"#, r#"Struct{id=1,email=***********"#),
         (r#""email"=>"a", "b"=>"c","#, r#""email"=>"*", "b"=>"c","#),
         (r#"{'email': 'a'}"#, r#"{'email': ****"#),
     ] {

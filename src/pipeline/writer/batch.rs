@@ -29,6 +29,8 @@ use super::{CommitFacts, Writer, WriterError};
 /// Conflicts of a partition that all go to the dead letters; of later ones every [`CONFLICT_SAMPLE_EVERY`]th.
 const CONFLICT_SAMPLE_FIRST: u64 = 1_000;
 const CONFLICT_SAMPLE_EVERY: u64 = 1_000;
+/// Changes of a row's key that are followed to the row which wants its values.
+const MOVES_MAX: usize = 8;
 /// Detail of a dead letter, cut beyond this.
 const DETAIL_MAX_BYTES: usize = 1_000;
 
@@ -173,7 +175,9 @@ impl Writer {
         let (table, key) = (change.table, change.key);
         let told = (change.op, change.source_ts_us);
         let numbered = change.lsn.is_some() || change.op == Op::Read;
-        let renamed = (change.renamed_from, change.renamed_to);
+        // A key of several columns may change and keep the row's id: then the tombstone keeps the image for itself.
+        let other = |id: Option<Id>| id.filter(|id| *id != key);
+        let renamed = (other(change.renamed_from), other(change.renamed_to));
         let meta = &self.meta.tables[table as usize];
         let before = match change.renamed_from {
             Some(from) => self.rows.with(table, from, read, |stored| stored.map(<[u8]>::to_vec))?,
@@ -214,8 +218,19 @@ impl Writer {
             return Ok(());
         }
         let adopt = |stored: Option<&[u8]>| stored.map_or(Ok(None), |stored| apply::adopt(stored, &image, lsn));
-        if let Some(written) = self.rows.with(table, to, read, adopt)?? {
-            self.write_row(table, to, written, (Op::Update, None), None);
+        let mut heir = to;
+        for _ in 0..MOVES_MAX {
+            if let Some(written) = self.rows.with(table, heir, read, adopt)?? {
+                self.write_row(table, heir, written, (Op::Update, None), None);
+                break;
+            }
+            // Its key was changed once more.
+            match self.rows.with(table, heir, read, apply::moved_to)?? {
+                // Changed there and back: the row comes again under this key, and wants its own image.
+                Some(next) if next == from => return Ok(()),
+                Some(next) => heir = next,
+                None => break,
+            }
         }
         self.drop_image(table, from, read)
     }
