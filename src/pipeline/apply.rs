@@ -138,6 +138,22 @@ pub fn adopt(stored: &[u8], image: &Row, lsn: u64) -> Result<Option<Written>, Co
     Ok(if renamed { refilled(&row, old, &Known { row: image, holes: &[], lsn }) } else { None })
 }
 
+/// The same for the image of a row whose key was changed once more; the bytes to store.
+pub fn adopt_image(stored: &[u8], image: &Row, lsn: u64) -> Result<Option<Box<[u8]>>, CodecError> {
+    let row = StoredRow::decode(stored)?;
+    let Content::Moved { to, cells } = row.content else { return Ok(None) };
+    if cells.is_empty() || row.holes.is_empty() {
+        return Ok(None);
+    }
+    let (mut kept, mut holes) = (decode_cells(cells)?, row.holes.clone());
+    if !refill(&mut kept, &mut holes, &Known { row: image, holes: &[], lsn }) {
+        return Ok(None);
+    }
+    let mut cells = Vec::new();
+    encode_cells(&kept, &mut cells);
+    Ok(Some(StoredRow { holes, content: Content::Moved { to, cells: &cells }, ..row }.encode()))
+}
+
 /// Whether the row that a key was changed to stands already, so that the old key's image is not wanted any more.
 pub fn has_moved(stored: Option<&[u8]>, lsn: u64) -> Result<bool, CodecError> {
     let row = stored.map(StoredRow::decode).transpose()?;
@@ -212,7 +228,7 @@ fn filled(
     let Some(own) = second.as_ref().map(Source::known) else { return Ok(fill(row, known.as_ref())) };
     let Some(known) = known else { return Ok(fill(row, Some(&own))) };
     let mut filled = fill(row, Some(&known));
-    if filled.unfilled > 0 && refill(&mut filled.row, &mut filled.holes, &own) {
+    if refill(&mut filled.row, &mut filled.holes, &own) {
         filled.unfilled = unfilled(&filled.row);
     }
     Ok(filled)

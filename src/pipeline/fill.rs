@@ -16,9 +16,9 @@ pub struct Known<'a> {
 }
 
 impl Known<'_> {
-    /// LSN of the version that the column's value is from.
+    /// LSN of the version that the column's value is from; without LSNs 1, which is above that of no value.
     fn lsn_of(&self, column: u8) -> u64 {
-        self.holes.iter().find(|hole| hole.column == column).map_or(self.lsn, |hole| hole.lsn)
+        self.holes.iter().find(|hole| hole.column == column).map_or(self.lsn, |hole| hole.lsn).max(1)
     }
 }
 

@@ -225,12 +225,16 @@ impl Writer {
                 break;
             }
             // Its key was changed once more.
-            match self.rows.with(table, heir, read, apply::moved_to)?? {
-                // Changed there and back: the row comes again under this key, and wants its own image.
-                Some(next) if next == from => return Ok(()),
-                Some(next) => heir = next,
-                None => break,
+            let Some(next) = self.rows.with(table, heir, read, apply::moved_to)?? else { break };
+            // Changed there and back: the row comes again under this key, and wants its own image.
+            if next == from {
+                let kept = |stored: Option<&[u8]>| stored.map_or(Ok(None), |one| apply::adopt_image(one, &image, lsn));
+                if let Some(stored) = self.rows.with(table, heir, read, kept)?? {
+                    self.store_quietly(table, heir, stored);
+                }
+                return Ok(());
             }
+            heir = next;
         }
         self.drop_image(table, from, read)
     }
@@ -239,10 +243,15 @@ impl Writer {
     fn drop_image(&mut self, table: Table, key: Id, read: &ReadTxn) -> Result<(), WriterError> {
         let bare = |stored: Option<&[u8]>| stored.map_or(Ok(None), apply::without_image);
         if let Some(stored) = self.rows.with(table, key, read, bare)?? {
-            self.journal.push(Step::Row { table, key, stored: &stored });
-            self.rows.put(table, key, stored);
+            self.store_quietly(table, key, stored);
         }
         Ok(())
+    }
+
+    /// Stores a tombstone whose row is gone as before.
+    fn store_quietly(&mut self, table: Table, key: Id, stored: Box<[u8]>) {
+        self.journal.push(Step::Row { table, key, stored: &stored });
+        self.rows.put(table, key, stored);
     }
 
     /// `told` is the operation and the time of the source's commit, as the record had them.
