@@ -124,37 +124,6 @@ impl World {
             self.node.opened.writer.dump(table, each).unwrap();
             let count = table.columns().len();
             let known = |row: &Vec<Cell>| (row[..count].to_vec(), self.product.extra(row));
-            for id in found.keys().chain(model_keys(&self.product.tables[table as usize])) {
-                let text = id.to_string();
-                let wanted2 = self.product.tables[table as usize].get(id);
-                let same = found.get(id).map(|one| format!("{:?}", one.0))
-                    == wanted2.map(|_| found.get(id).map(|one| format!("{:?}", one.0)).unwrap_or_default());
-                let _ = same;
-                if found.get(id).is_some_and(|one| one.0.contains(&Cell::Unavailable))
-                    || found.get(id).is_some_and(|one| one.1.is_none())
-                        && std::env::var("DBGX").is_ok_and(|x| x == text)
-                {
-                    eprintln!("DEBUG {id} of {table}");
-                    for (name, log) in &self.broker.lock().logs {
-                        for record in log {
-                            let hit = |bytes: &[u8]| memchr::memmem::find(bytes, text.as_bytes()).is_some();
-                            if record.key.as_deref().is_some_and(hit) || record.headers.iter().any(|h| hit(&h.1)) {
-                                eprintln!(
-                                    "{name}@{} key {:?} h {:?} {}",
-                                    record.offset,
-                                    record.key,
-                                    record.headers,
-                                    String::from_utf8_lossy(record.value.as_deref().unwrap_or(b"null"))
-                                        .chars()
-                                        .take(900)
-                                        .collect::<String>()
-                                );
-                            }
-                        }
-                    }
-                    break;
-                }
-            }
             same_rows(table, &found, &model.iter().map(|(id, row)| (*id, known(row))).collect());
             let target = Target::Rows(table);
             let mut latest = BTreeMap::<Id, (u128, u8, &[u8], &[u8])>::new();
@@ -197,8 +166,7 @@ impl World {
         assert!(stored.is_disjoint(&refused_keys), "I2: a row is stored and a dead letter");
         let found: BTreeSet<_> = stored.union(&refused_keys).copied().collect();
         let wanted: BTreeSet<_> = self.clients.accepted.keys().copied().collect();
-        let odd: Vec<_> =
-            found.symmetric_difference(&wanted).filter(|key| !self.clients.either.contains(key)).collect();
+        let odd: Vec<_> = found.symmetric_difference(&wanted).filter(|key| !self.clients.either.contains(key)).collect();
         assert!(odd.is_empty(), "I2: stored or accepted alone: {odd:?}");
         let viewed = self.server.tables.lock().viewed;
         let now = self.node.status.uncertain_batches.load(std::sync::atomic::Ordering::Relaxed);
@@ -289,8 +257,4 @@ fn same_rows(table: Table, found: &Found, wanted: &Found) {
 
 fn id(cell: &Cell) -> Id {
     if let Cell::Uuid(id) = cell { *id } else { Id::NIL }
-}
-
-fn model_keys<T>(rows: &BTreeMap<Id, T>) -> impl Iterator<Item = &Id> {
-    rows.keys()
 }
