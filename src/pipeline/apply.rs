@@ -158,8 +158,10 @@ pub fn adopt_image(stored: &[u8], image: &Row, lsn: u64) -> Result<Option<Box<[u
 pub fn has_moved(stored: Option<&[u8]>, lsn: u64) -> Result<bool, CodecError> {
     let row = stored.map(StoredRow::decode).transpose()?;
     // A null value that deletes has no LSN.
-    let stands =
-        |row: StoredRow<'_>| row.history.newest().is_some_and(|newest| newest.lsn >= lsn) && (lsn > 0 || row.live());
+    let stands = |row: StoredRow<'_>| match lsn {
+        0 => row.content != Content::Gone,
+        lsn => row.history.newest().is_some_and(|newest| newest.lsn >= lsn),
+    };
     Ok(row.is_some_and(stands))
 }
 

@@ -105,7 +105,9 @@ impl Incoming {
         if known || (!self.elsewhere(row) && !self.behind(row)) {
             return STALE;
         }
-        let unseen = later(self.ts_us, row.history.latest_us()) || (!self.elsewhere(row) && row.history.covers(lsn));
+        // A truncate is none of the row's versions.
+        let covered = self.kind != Kind::Truncate && !self.elsewhere(row) && row.history.covers(lsn);
+        let unseen = covered || later(self.ts_us, row.history.latest_us());
         if unseen { Order::Regression { stored_lsn } } else { STALE }
     }
 

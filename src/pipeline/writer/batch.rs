@@ -218,20 +218,20 @@ impl Writer {
             return Ok(());
         }
         let adopt = |stored: Option<&[u8]>| stored.map_or(Ok(None), |stored| apply::adopt(stored, &image, lsn));
+        let keep = |stored: Option<&[u8]>| stored.map_or(Ok(None), |one| apply::adopt_image(one, &image, lsn));
         let mut heir = to;
         for _ in 0..MOVES_MAX {
             if let Some(written) = self.rows.with(table, heir, read, adopt)?? {
                 self.write_row(table, heir, written, (Op::Update, None), None);
                 break;
             }
-            // Its key was changed once more.
+            // Its key was changed once more: what comes under the next key takes the values from there.
             let Some(next) = self.rows.with(table, heir, read, apply::moved_to)?? else { break };
-            // Changed there and back: the row comes again under this key, and wants its own image.
-            if next == from {
-                let kept = |stored: Option<&[u8]>| stored.map_or(Ok(None), |one| apply::adopt_image(one, &image, lsn));
-                if let Some(stored) = self.rows.with(table, heir, read, kept)?? {
-                    self.store_quietly(table, heir, stored);
-                }
+            if let Some(stored) = self.rows.with(table, heir, read, keep)?? {
+                self.store_quietly(table, heir, stored);
+            }
+            // Changed there and back, the row comes again under this key. Without an LSN it may be the change before.
+            if next == from || lsn == 0 {
                 return Ok(());
             }
             heir = next;
@@ -325,6 +325,15 @@ impl Writer {
         let table = change.table;
         let meta = &self.meta.tables[table as usize];
         let epoch = meta.epoch;
+        // Told again: what it deletes is gone, and what is there is newer.
+        let known = |truncated: Truncated| {
+            truncated.epoch == epoch
+                && change.lsn.is_some_and(|lsn| lsn <= truncated.lsn)
+                && change.source_ts_us <= truncated.source_ts_us
+        };
+        if meta.truncated.is_some_and(known) {
+            return Ok(Ok(()));
+        }
         let (mut gone, mut halt, mut failed) = (Vec::new(), None, None);
         self.rows.scan(table, read, |key, stored| match truncate_row((table, key), stored, change, place, meta) {
             Ok(Judgement::Write(written)) => gone.push((key, *written)),
