@@ -19,16 +19,55 @@ pub enum Mutant {
     BlameRows,
     /// A process does not wait for what an earlier one sent in pieces.
     ForgetPieces,
+    /// Rows that ClickHouse has are not counted.
+    SkipLedger,
+    /// Kafka is told of offsets before the store has them.
+    CommitEarly,
+    /// Readers see the effects of a commit before it is durable.
+    ShowEarly,
+    /// What a deleted row was is taken from the record, which does not know.
+    TrustBefore,
+    /// A read's LSN counts as that of a streamed change.
+    ReadsAreChanges,
+    /// Whether a change was seen before is told by its time alone.
+    TellByClock,
+    /// Offsets of two partitions are compared.
+    CompareOffsets,
+    /// Values that a record does not repeat are not filled.
+    KeepPlaceholders,
+    /// Columns that a record leaves out are lost.
+    NullLeftOut,
+    /// After a change of the key nobody looks at the row that had it.
+    ForgetOldKey,
+    /// A null value deletes in every format.
+    NullDeletes,
+    /// The epoch is not raised when a person asks for it.
+    KeepEpoch,
+    /// Every time that a record carries moves nova's marks.
+    BelieveTimes,
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 6] = [
+    pub const ALL: [Mutant; 19] = [
         Mutant::SkipToken,
         Mutant::SkipLook,
         Mutant::BelieveSilence,
         Mutant::LeaveRunning,
         Mutant::BlameRows,
         Mutant::ForgetPieces,
+        Mutant::SkipLedger,
+        Mutant::CommitEarly,
+        Mutant::ShowEarly,
+        Mutant::TrustBefore,
+        Mutant::ReadsAreChanges,
+        Mutant::TellByClock,
+        Mutant::CompareOffsets,
+        Mutant::KeepPlaceholders,
+        Mutant::NullLeftOut,
+        Mutant::ForgetOldKey,
+        Mutant::NullDeletes,
+        Mutant::KeepEpoch,
+        Mutant::BelieveTimes,
     ];
 }
 

@@ -4,7 +4,8 @@
 
 use nova_storage::codec::CodecError;
 
-use crate::event::{Change, ChangeBody, Format, Id, Op, Outcome, Row, Table};
+use crate::event::{Cell, Change, ChangeBody, Format, Id, Op, Outcome, Row, Table};
+use crate::mutant::{self, Mutant};
 
 use super::cells::{decode_cells, encode_cells};
 use super::fill::{Filled, Known, fill, refill, unfilled};
@@ -73,7 +74,10 @@ pub fn judge(
         return Ok(judgement);
     }
     let tombstone = matches!(change.body, ChangeBody::Tombstone);
-    if tombstone && !stored.as_ref().is_some_and(|row| row.live() && row.format == Format::FlatTombstone) {
+    if tombstone
+        && !mutant::is(Mutant::NullDeletes)
+        && !stored.as_ref().is_some_and(|row| row.live() && row.format == Format::FlatTombstone)
+    {
         return Ok(Judgement::Skip(Outcome::Ignored));
     }
     let old = stored.as_ref().map(StoredRow::row).transpose()?.flatten();
@@ -89,7 +93,7 @@ pub fn judge(
     let format = if tombstone { Format::FlatTombstone } else { change.format };
     let (key, of, moved) = (change.key, change.table, change.renamed_to);
     let new = match change.body {
-        ChangeBody::Upsert(row) => Some(filled(row, stored.as_ref(), renamed, change.lsn)?),
+        ChangeBody::Upsert(row) => Some(filled(row, (stored.as_ref(), old.as_ref()), renamed, change.lsn)?),
         ChangeBody::Delete | ChangeBody::Tombstone | ChangeBody::Truncate => None,
     };
     if let Some(row) = &stored {
@@ -218,11 +222,16 @@ fn refilled(row: &StoredRow<'_>, old: Row, known: &Known<'_>) -> Option<Written>
 /// whose key was changed there and back finds its own image where the other row is not read yet.
 fn filled(
     row: Row,
-    stored: Option<&StoredRow<'_>>,
+    (stored, old): (Option<&StoredRow<'_>>, Option<&Row>),
     renamed: Option<&[u8]>,
     lsn: Option<u64>,
 ) -> Result<Filled, CodecError> {
-    let renamed = renamed.map(StoredRow::decode).transpose()?;
+    let whole = |cell: &Cell| !matches!(cell, Cell::Unavailable | Cell::Missing);
+    if row.extra_unavailable.is_empty() && row.cells.iter().all(whole) {
+        let own = old.map(|image| Known { row: image, holes: &[], lsn: 0 });
+        return Ok(fill(row, own.as_ref()));
+    }
+    let renamed = renamed.filter(|_| !mutant::is(Mutant::ForgetOldKey)).map(StoredRow::decode).transpose()?;
     // The image that a delete left is that of its own LSN, which the insert shares.
     let first = renamed.as_ref().map(|row| Source::of(row, lsn)).transpose()?.flatten();
     let second = stored.map(|row| Source::of(row, None)).transpose()?.flatten();
@@ -327,7 +336,7 @@ impl Told {
         let mut history = stored.map(|row| row.history).unwrap_or_default();
         let mark = Some(ReadMark { lsn: self.lsn, ts_us: self.ts_us });
         match (self.op, self.lsn) {
-            (Op::Read, _) => (history, mark),
+            (Op::Read, lsn) if lsn.is_none() || !mutant::is(Mutant::ReadsAreChanges) => (history, mark),
             (_, None) => {
                 // A null value that deletes has no LSN. Where the connector repeats the rows before it, they are newer.
                 if !upsert && format == Format::FlatTombstone {
@@ -382,7 +391,6 @@ fn before_truncate(change: &Change, place: Place, table: &TableMeta) -> Option<J
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Cell;
     use crate::pipeline::meta::Truncated;
 
     fn row(text: &str) -> Row {

@@ -4,6 +4,7 @@
 //! is from. So a row remembers which of its values are another version's, and which version's: its holes.
 
 use crate::event::{Cell, Row};
+use crate::mutant::{self, Mutant};
 
 use super::stored::{EXTRA, Hole};
 
@@ -32,9 +33,13 @@ pub struct Filled {
 
 /// Fills what the record did not repeat, and keeps what it left out.
 pub fn fill(mut row: Row, from: Option<&Known<'_>>) -> Filled {
+    let from = from.filter(|_| !mutant::is(Mutant::KeepPlaceholders));
     let mut holes = Vec::new();
     for (cell, column) in row.cells.iter_mut().zip(0u8..) {
         if !matches!(cell, Cell::Unavailable | Cell::Missing) {
+            continue;
+        }
+        if *cell == Cell::Missing && mutant::is(Mutant::NullLeftOut) {
             continue;
         }
         let known = from.and_then(|from| Some((from.row.cells.get(usize::from(column))?, from.lsn_of(column))));

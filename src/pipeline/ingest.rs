@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::decode::{Decoder, client};
 use crate::event::{Decoded, Record, TIMESTAMP_MS_RANGE, TopicPartition, Wait};
+use crate::mutant::{self, Mutant};
 use crate::source::{Fault, PollLimits, Polled, Source, SourceError};
 
 use super::dedup::Entry;
@@ -286,6 +287,11 @@ impl Ingest {
         }
         self.told = self.readings.len();
         self.shared.sent(batch.items.len());
+        if mutant::is(Mutant::CommitEarly) {
+            let last = |item: &Item| (item.slot, item.record.offset + 1);
+            self.shared
+                .update(|all| batch.items.iter().map(last).for_each(|(slot, next)| all[slot.index()].row.next = next));
+        }
         let mut message = Message::Batch(batch);
         loop {
             match self.out.send_timeout(message, SEND_CHECK) {

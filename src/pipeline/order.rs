@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 
 use crate::event::Outcome;
+use crate::mutant::{self, Mutant};
 
 use super::stored::{Place, ReadMark, StoredRow};
 
@@ -101,7 +102,7 @@ impl Incoming {
     /// A lower LSN than that of the newest streamed version. A redelivery repeats what was seen; what was not seen is of
     /// another log.
     fn below(&self, lsn: u64, stored_lsn: u64, row: &StoredRow<'_>) -> Order {
-        let known = row.history.contains(lsn, self.ts_us);
+        let known = row.history.contains(lsn, self.ts_us) && !mutant::is(Mutant::TellByClock);
         if known || (!self.elsewhere(row) && !self.behind(row)) {
             return STALE;
         }
@@ -167,7 +168,7 @@ impl Incoming {
     }
 
     fn elsewhere(&self, row: &StoredRow<'_>) -> bool {
-        self.place.elsewhere(&row.place)
+        self.place.elsewhere(&row.place) && !mutant::is(Mutant::CompareOffsets)
     }
 
     /// Meaningful within a partition.

@@ -15,6 +15,8 @@ use nova_storage::schema::{META, OUTBOX_BATCH, OUTBOX_SEGMENT};
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::mutant::{self, Mutant};
+
 use super::Target;
 use super::columns::Columns;
 use super::rows::{self, EventRow, RowChange};
@@ -233,7 +235,7 @@ impl Outbox {
         let Some(sealed) = self.remove(*target, *batch, write)? else { return Ok(false) };
         let stored = u64::from(sealed.rows) - dead.len() as u64;
         let ledger = self.ledgers.of(*target);
-        ledger.acknowledged += stored;
+        ledger.acknowledged += if mutant::is(Mutant::SkipLedger) { 0 } else { stored };
         ledger.dead += dead.len() as u64;
         if *target == Target::Events && stored > 0 {
             self.ledgers.mark(Mark { batch: *batch, partition: sealed.partition, at_ms: now_ms });

@@ -9,6 +9,7 @@ use crate::event::{
     Change, ChangeBody, ClientEvent, DEAD_VALUE_MAX_BYTES, Dead, Effect, Facts, Id, Ignored, Op, Outcome, Record, Row,
     Stage, Table,
 };
+use crate::mutant::{self, Mutant};
 use crate::pipeline::apply::{self, Judgement, Written, judge, truncate_row};
 use crate::pipeline::decided::Truncation;
 use crate::pipeline::dedup::{Entry, Seen};
@@ -264,7 +265,10 @@ impl Writer {
         arrival: Option<Arrival>,
     ) {
         let of = |row: Option<&Row>| row.and_then(|row| facts(table, row));
-        let (old, new) = (of(written.old.as_ref()), of(written.new.as_ref()));
+        let (mut old, new) = (of(written.old.as_ref()), of(written.new.as_ref()));
+        if mutant::is(Mutant::TrustBefore) && new.is_none() {
+            old = None;
+        }
         if old != new {
             let counted = new.as_ref().and_then(Facts::counted);
             let ahead = counted.and_then(|(_, at_us)| self.time.ahead(arrival, at_us.div_euclid(1_000)));

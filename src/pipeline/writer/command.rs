@@ -9,6 +9,7 @@ use nova_storage::{ReadTxn, WriteTxn};
 
 use crate::decode::client;
 use crate::event::{Decoded, Ignored, Outcome, Stage, Table, TopicPartition};
+use crate::mutant::{self, Mutant};
 use crate::pipeline::audit::Entry as Deed;
 use crate::pipeline::dead;
 use crate::pipeline::decided::{Decision, Seek};
@@ -204,7 +205,7 @@ impl Writer {
             }
             Command::BumpEpoch { table, actor, reply } => {
                 let meta = &mut self.meta.tables[table as usize];
-                meta.epoch = meta.epoch.saturating_add(1);
+                meta.epoch = meta.epoch.saturating_add(u16::from(!mutant::is(Mutant::KeepEpoch)));
                 let epoch = meta.epoch;
                 self.audit(&actor, "cdc-epoch-bump", table.name(), &epoch.to_string(), write)?;
                 // A table that was not halted simply has a new epoch.

@@ -23,6 +23,7 @@ use crate::arrival::Timekeeper;
 use crate::clock::Clock;
 use crate::decode::Decoder;
 use crate::event::{EVENT_MAX_AHEAD_MS, Effect, TopicPartition};
+use crate::mutant::{self, Mutant};
 use crate::source::local::{LOCAL_PARTITION, LocalAcks, Settled};
 use crate::state::State;
 use crate::warehouse::outbox::{Outbox, OutboxError, Report};
@@ -248,6 +249,9 @@ impl Writer {
 
     fn commit(&mut self, write: WriteTxn, facts: &mut CommitFacts) -> Result<(), WriterError> {
         let started = std::time::Instant::now();
+        if mutant::is(Mutant::ShowEarly) {
+            self.effects.drain(..).for_each(|effect| self.parts.state.write().apply(&effect));
+        }
         if !self.journal.is_empty() {
             let blob = self.journal.take();
             write.put(JOURNAL, self.journal_next, &blob)?;

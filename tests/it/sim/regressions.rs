@@ -102,6 +102,7 @@ fn an_insert_of_an_earlier_process_that_still_runs_is_ended_also_where_its_rows_
         world.server.set(Weather::Unanswered);
         world.batch(1..5);
         while world.server.tables.lock().stored.is_empty() {
+            world.write(None);
             world.node.pass(Duration::from_millis(1)).await;
         }
         world.server.set(Weather::Slow(2 * HOUR_MS));
@@ -166,6 +167,7 @@ fn a_process_that_dies_among_pieces_of_a_batch_doubles_none_when_the_table_takes
         }
         world.write(Some(Message::Seal));
         while world.server.tables.lock().stored.is_empty() {
+            world.write(None);
             world.node.pass(Duration::from_millis(1)).await;
         }
         assert!(world.server.tables.lock().stored[0].rows.len() < 8);
@@ -192,6 +194,7 @@ fn rows_that_were_stored_without_an_answer_and_are_refused_now_are_not_sent_in_p
         }
         world.write(Some(Message::Seal));
         while world.server.tables.lock().stored.is_empty() {
+            world.write(None);
             world.node.pass(Duration::from_millis(1)).await;
         }
         world.server.tables.lock().refuses = Some(refused);
@@ -223,6 +226,7 @@ fn a_table_that_refused_too_much_gets_what_it_lacks_once_it_is_repaired() {
         world.write(Some(Message::Seal));
         let stalled = |world: &World| world.node.status.targets()[5].stalled.is_some();
         while !stalled(world) {
+            world.write(None);
             world.node.pass(Duration::from_millis(100)).await;
         }
         assert!(world.server.tables.lock().rows("post_events").all(|row| !refused(row)));

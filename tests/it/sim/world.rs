@@ -96,6 +96,10 @@ impl World {
         });
         // See docs/testing.md for what is left out.
         let proxy_ms = if choices.poison_rows && !choices.kinds.held_pieces { 0 } else { 10 * 60_000 };
+        if proxy_ms == 0 {
+            // No proxy holds anything back: there is nothing to outlast.
+            setup.pace.held_max_ms = 0;
+        }
         let server = Server::start(rng.next(), choices.window_ms, (choices.slowest_ms, proxy_ms), told);
         server.tables.lock().refuses = choices.poison_rows.then_some(refused as fn(&[u8]) -> bool);
         let ordered = choices.partitions[..5] == [1; 5];
