@@ -46,7 +46,9 @@ const WHAT: &str = "outbox";
 #[derive(Clone, Debug)]
 pub enum Report {
     /// A batch of client events goes out in pieces from now on. The first one waits until that is durable.
-    InPieces { batch: u64 },
+    InPieces {
+        batch: u64,
+    },
     Settled(Settled),
 }
 

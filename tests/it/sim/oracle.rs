@@ -166,7 +166,8 @@ impl World {
         assert!(stored.is_disjoint(&refused_keys), "I2: a row is stored and a dead letter");
         let found: BTreeSet<_> = stored.union(&refused_keys).copied().collect();
         let wanted: BTreeSet<_> = self.clients.accepted.keys().copied().collect();
-        let odd: Vec<_> = found.symmetric_difference(&wanted).filter(|key| !self.clients.either.contains(key)).collect();
+        let odd: Vec<_> =
+            found.symmetric_difference(&wanted).filter(|key| !self.clients.either.contains(key)).collect();
         assert!(odd.is_empty(), "I2: stored or accepted alone: {odd:?}");
         let viewed = self.server.tables.lock().viewed;
         let now = self.node.status.uncertain_batches.load(std::sync::atomic::Ordering::Relaxed);
