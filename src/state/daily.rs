@@ -69,12 +69,13 @@ impl Daily {
         }
     }
 
-    pub(super) fn load(what: &'static str, reader: &mut Reader<'_>) -> Result<Daily, CodecError> {
+    /// `actions`: how many were counted of each day.
+    pub(super) fn load(what: &'static str, reader: &mut Reader<'_>, actions: usize) -> Result<Daily, CodecError> {
         let mut daily = Daily::default();
         for _ in 0..reader.varint()? {
             let day = i32::try_from(reader.zigzag()?).map_err(|_| CodecError::Invalid(what))?;
             let mut entry = Day::default();
-            for count in &mut entry.events {
+            for count in entry.events.iter_mut().take(actions) {
                 *count = reader.varint()?;
             }
             entry.dwell_ms = Histogram::load(what, reader)?;

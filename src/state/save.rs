@@ -12,17 +12,38 @@ use super::touches::{SHARDS, Touch};
 use super::{State, StateSettings, UserRow};
 
 /// Version 1 had no daily figures, one map of touches, and folded all posts at once; version 2 no likes by events;
-/// version 3 no dated rows, and the latest times of all that had been counted.
+/// version 3 no dated rows, the latest times of all that had been counted, and not how many actions and shards there were.
 const STATE_VERSION: u8 = 4;
+const LENGTHS_V3: Lengths = Lengths { actions: 5, shards: 512 };
 const WHAT: &str = "state checkpoint";
 const STRUCTURE: &str = "state";
 /// Bytes of one stored chunk.
 const CHUNK_BYTES: usize = 1 << 18;
 
+/// How long the lists are that have one entry for each of something that nova knows.
+#[derive(Clone, Copy)]
+struct Lengths {
+    actions: usize,
+    shards: usize,
+}
+
+impl Lengths {
+    fn load(reader: &mut Reader<'_>) -> Result<Lengths, CodecError> {
+        let (actions, shards) = (reader.varint()?, reader.varint()?);
+        if actions > Action::ALL.len() as u64 {
+            return Err(CodecError::Unknown { what: "action", number: actions - 1 });
+        }
+        let shards = usize::try_from(shards).map_err(|_| CodecError::Invalid(WHAT))?;
+        Ok(Lengths { actions: actions as usize, shards })
+    }
+}
+
 impl State {
     /// Hands the state over in chunks: structure, number, bytes.
     pub fn save(&self, put: &mut dyn FnMut(&'static str, u32, &[u8])) {
         let mut out = vec![STATE_VERSION];
+        out.put_varint(Action::ALL.len() as u64);
+        out.put_varint(SHARDS as u64);
         self.save_rows(&mut out);
         self.save_graph(&mut out);
         self.save_posts(&mut out);
@@ -158,21 +179,22 @@ impl State {
         chunks: impl Iterator<Item = (String, u32, Vec<u8>)>,
     ) -> Result<State, CodecError> {
         let mut bytes = Vec::new();
-        for (structure, number, chunk) in chunks {
-            if structure != STRUCTURE || number as usize != bytes.len() / CHUNK_BYTES {
+        for ((structure, number, chunk), expected) in chunks.zip(0..) {
+            if structure != STRUCTURE || number != expected {
                 return Err(CodecError::Invalid(WHAT));
             }
             bytes.extend_from_slice(&chunk);
         }
         let (mut reader, version) = Reader::versioned(WHAT, &bytes, STATE_VERSION)?;
+        let lengths = if version > 3 { Lengths::load(&mut reader)? } else { LENGTHS_V3 };
         let mut state = State::new(settings);
         state.load_rows(&mut reader)?;
         state.load_graph(&mut reader)?;
-        state.load_posts(&mut reader, version)?;
-        state.load_touches(&mut reader, version)?;
+        state.load_posts(&mut reader, version, lengths)?;
+        state.load_touches(&mut reader, version, lengths)?;
         state.load_affinity(&mut reader)?;
         if version > 1 {
-            state.daily = Daily::load(WHAT, &mut reader)?;
+            state.daily = Daily::load(WHAT, &mut reader, lengths.actions)?;
         }
         if version > 2 {
             for _ in 0..reader.varint()? {
@@ -249,7 +271,7 @@ impl State {
         Ok(())
     }
 
-    fn load_posts(&mut self, reader: &mut Reader<'_>, version: u8) -> Result<(), CodecError> {
+    fn load_posts(&mut self, reader: &mut Reader<'_>, version: u8, lengths: Lengths) -> Result<(), CodecError> {
         for version in &mut self.posts.versions {
             *version = reader.varint_u32()?;
         }
@@ -263,7 +285,7 @@ impl State {
         // What was the latest time of all may be one that a single row claimed.
         self.posts.folding = self.posts.folding.filter(|_| version > 3);
         for number in 0..self.post_ids.len() {
-            let post = self.load_post(reader)?;
+            let post = self.load_post(reader, lengths)?;
             self.posts.buckets += post.buckets.len();
             if let Some(row) = post.row {
                 self.posts.by_author[row.author as usize].push(number as u32);
@@ -280,7 +302,7 @@ impl State {
         Ok(())
     }
 
-    fn load_post(&self, reader: &mut Reader<'_>) -> Result<Post, CodecError> {
+    fn load_post(&self, reader: &mut Reader<'_>, lengths: Lengths) -> Result<Post, CodecError> {
         let mut post = Post::default();
         post.author = match reader.varint()?.checked_sub(1) {
             None => None,
@@ -294,12 +316,12 @@ impl State {
             }
             _ => return Err(CodecError::Invalid(WHAT)),
         };
-        for total in &mut post.totals {
+        for total in post.totals.iter_mut().take(lengths.actions) {
             *total = reader.zigzag()?;
         }
         for _ in 0..reader.varint()? {
             let mut bucket = Bucket { minute: small(reader.zigzag()?)?, counts: [0; 5] };
-            for count in &mut bucket.counts {
+            for count in bucket.counts.iter_mut().take(lengths.actions) {
                 *count = small(reader.zigzag()?)?;
             }
             post.buckets.push(bucket);
@@ -307,25 +329,25 @@ impl State {
         Ok(post)
     }
 
-    fn load_touches(&mut self, reader: &mut Reader<'_>, version: u8) -> Result<(), CodecError> {
+    fn load_touches(&mut self, reader: &mut Reader<'_>, version: u8, lengths: Lengths) -> Result<(), CodecError> {
         if version < 4 {
             reader.zigzag()?;
         }
-        // Version 1 had one map, and with it one number that says nothing of a shard.
-        let kept = if version > 1 { SHARDS } else { 0 };
-        if version == 1 {
-            reader.varint()?;
-        }
-        for shard in &mut self.touches.shards[..kept] {
-            shard.sweep_at = usize::try_from(reader.varint()?).map_err(|_| CodecError::Invalid(WHAT))?;
+        // Version 1 had one map, and with it one number that says nothing of a shard. What another number of shards says,
+        // says nothing of these either: a shard without it is swept sooner.
+        for number in 0..if version > 1 { lengths.shards } else { 1 } {
+            let sweep_at = usize::try_from(reader.varint()?).map_err(|_| CodecError::Invalid(WHAT))?;
+            if version > 1 && lengths.shards == SHARDS {
+                self.touches.shards[number].sweep_at = sweep_at;
+            }
         }
         for _ in 0..reader.varint()? {
             let key = (self.known_user(reader)?, self.known_post(reader)?);
             let viewed_ms = Some(reader.zigzag()?).filter(|viewed_ms| *viewed_ms != i64::MIN);
             let mut counted = Vec::new();
             for _ in 0..reader.varint()? {
-                let action = Action::ALL.get(usize::from(reader.u8()?)).ok_or(CodecError::Invalid(WHAT))?;
-                counted.push((*action, reader.zigzag()?));
+                let action = Action::numbered(reader.u8()?)?;
+                counted.push((action, reader.zigzag()?));
             }
             self.touches.shards[key.0 as usize % SHARDS].map.insert(key, Touch { viewed_ms, counted });
         }

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use nova_storage::testing::mutate::check_values;
 use proptest::prelude::*;
 
 use super::*;
@@ -185,12 +186,27 @@ proptest! {
     }
 
     #[test]
-    fn malformed_checkpoints_are_an_error_and_never_a_panic(chunk in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let mut chunk = chunk;
-        if let Some(first) = chunk.first_mut() {
-            *first = 1 + *first % 3;
-        }
-        let _ = State::load(StateSettings::default(), [("state".to_owned(), 0, chunk)].into_iter());
+    fn mutated_checkpoints_are_errors_or_states_that_read_back(steps in steps(), settings in settings(), seed: u64) {
+        let (mut state, mut rows) = (State::new(settings.clone()), BTreeMap::new());
+        effects(&steps, &mut rows).iter().for_each(|effect| state.apply(effect));
+        let whole = |state: &State| bytes(state).into_iter().flat_map(|(_, _, chunk)| chunk).collect::<Vec<_>>();
+        let read = |bytes: &[u8]| {
+            let chunks = [("state".to_owned(), 0, bytes.to_vec())];
+            Ok(whole(&State::load(settings.clone(), chunks.into_iter())?))
+        };
+        check_values(&whole(&state), seed, read, Vec::clone);
+    }
+
+    /// A build with one more action reads what this one wrote, and this one says that it cannot read the other's.
+    #[test]
+    fn a_checkpoint_with_an_unknown_action_names_the_way_out(steps in steps()) {
+        let (mut state, mut rows) = (State::new(StateSettings::default()), BTreeMap::new());
+        effects(&steps, &mut rows).iter().for_each(|effect| state.apply(effect));
+        let mut chunks = bytes(&state);
+        prop_assert_eq!(chunks[0].2[1], Action::ALL.len() as u8);
+        chunks[0].2[1] += 1;
+        let error = State::load(StateSettings::default(), chunks.into_iter()).unwrap_err();
+        prop_assert_eq!(error, nova_storage::codec::CodecError::Unknown { what: "action", number: 5 });
     }
 
     /// Old minutes are put together a few posts at a time: no window of `now` tells, and a restart in between goes on.
