@@ -11,15 +11,19 @@ use super::{THREADS, run};
 /// A mutant that so many seeds let pass is not noticed.
 const SEEDS: u64 = 1_000;
 
-/// The first seed that notices the mutant.
+/// Seeds that notice a mutant, tried first: the search takes minutes.
+const KNOWN: [u64; 10] = [1, 2, 3, 4, 6, 11, 13, 21, 93, 1];
+
+/// The first seed that notices the mutant, and passes without it.
 fn caught(mutant: Mutant) -> Option<u64> {
-    let notices = |seed: &u64| {
-        switch(Some(mutant));
-        let ended = catch_unwind(AssertUnwindSafe(|| run(*seed, false)));
+    let fails = |seed: u64, mutant: Option<Mutant>| {
+        switch(mutant);
+        let ended = catch_unwind(AssertUnwindSafe(|| run(seed, false)));
         switch(None);
         ended.is_err()
     };
-    (1..=SEEDS).find(notices)
+    let notices = |seed: &u64| fails(*seed, Some(mutant)) && !fails(*seed, None);
+    KNOWN.into_iter().chain(1..=SEEDS).find(notices)
 }
 
 #[test]
