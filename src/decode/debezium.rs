@@ -126,7 +126,7 @@ pub(super) struct Message {
     /// `__deleted`.
     pub deleted: Option<bool>,
     /// Of an Avro value: its schema's id, and why its rows cannot be the table's.
-    pub schema: Option<(u32, Option<SchemaMismatch>)>,
+    pub schema: Option<(u32, Option<Box<SchemaMismatch>>)>,
     lsn: Option<u64>,
     ts_us: Option<i64>,
     ts_ms: Option<i64>,

@@ -277,17 +277,12 @@ impl<'de> Visitor<'de> for Reader<'_> {
         };
         let mut message = Message::new(self.forced.unwrap_or_else(|| Shape::of_first(&name)));
         let mut wrapper = Wrapper::default();
-        let mut image = ImageBuilder::new(self.table);
+        if message.shape == Shape::Flat {
+            message.image = Image::Row(self.flat(name, &mut message, map)?);
+            return Ok((message, wrapper));
+        }
         loop {
             match message.shape {
-                Shape::Envelope => self.envelope_member(&name, &mut message, &mut map)?,
-                Shape::Flat if name.starts_with("__") => message.set_meta(&name, map.next_value_seed(RawSeed)?),
-                Shape::Flat => {
-                    message.top.id |= name == "id";
-                    if let Some(kind) = self.column(&name, &mut image, &mut map)? {
-                        message.top.member(&name, kind);
-                    }
-                }
                 Shape::Wrapped => {
                     let value: &RawValue = map.next_value()?;
                     message.top.member(&name, kind(value));
@@ -297,16 +292,13 @@ impl<'de> Visitor<'de> for Reader<'_> {
                         _ => {}
                     }
                 }
+                _ => self.envelope_member(&name, &mut message, &mut map)?,
             }
             match map.next_key_seed(Name)? {
                 Some(next) => name = next,
-                None => break,
+                None => return Ok((message, wrapper)),
             }
         }
-        if message.shape == Shape::Flat {
-            message.image = Image::Row(image);
-        }
-        Ok((message, wrapper))
     }
 }
 
@@ -320,6 +312,30 @@ fn kind(value: &RawValue) -> Kind {
 }
 
 impl<'c> Reader<'c> {
+    /// The columns at the top and the `__*` members between them; `name` is the first.
+    fn flat<'de, A: MapAccess<'de>>(
+        self,
+        mut name: Cow<'de, str>,
+        message: &mut Message,
+        mut map: A,
+    ) -> Result<ImageBuilder, A::Error> {
+        let mut image = ImageBuilder::new(self.table);
+        loop {
+            if name.starts_with("__") {
+                message.set_meta(&name, map.next_value_seed(RawSeed)?);
+            } else {
+                message.top.id |= name == "id";
+                if let Some(kind) = self.column(&name, &mut image, &mut map)? {
+                    message.top.member(&name, kind);
+                }
+            }
+            match map.next_key_seed(Name)? {
+                Some(next) => name = next,
+                None => return Ok(image),
+            }
+        }
+    }
+
     fn envelope_member<'de, A: MapAccess<'de>>(
         self,
         name: &str,
@@ -341,8 +357,8 @@ impl<'c> Reader<'c> {
                 message.set_op("op", raw);
             }
             _ => {
-                let raw = map.next_value_seed(RawSeed)?;
-                message.top.member(name, Kind::from(&raw));
+                let value: &RawValue = map.next_value()?;
+                message.top.member(name, kind(value));
             }
         }
         Ok(())

@@ -215,7 +215,7 @@ impl Decoder {
         let none = Plan::default();
         let mut message = avro::message(&schema, datum, table, plan.as_deref().unwrap_or(&none), &self.placeholder)?;
         if let Some(message) = &mut message {
-            message.schema = Some((id, plan.err()));
+            message.schema = Some((id, plan.err().map(Box::new)));
         }
         Ok(message)
     }
