@@ -67,10 +67,10 @@ pub(super) fn owners<C: ConsumerContext>(
     Ok(committed.elements().iter().filter_map(|entry| Owner::of(entry.metadata())).collect())
 }
 
-/// Whether nobody else is in the group; not so where the broker does not tell.
-pub(super) fn alone<C: ConsumerContext>(consumer: &impl Consumer<C>, group: &str) -> bool {
-    let told = consumer.fetch_group_list(Some(group), TIMEOUT);
-    told.is_ok_and(|list| list.groups().iter().all(|group| group.members().len() <= 1))
+/// Whether nobody else is in the group.
+pub(super) fn alone<C: ConsumerContext>(consumer: &impl Consumer<C>, group: &str) -> Result<bool, KafkaError> {
+    let told = consumer.fetch_group_list(Some(group), TIMEOUT)?;
+    Ok(told.groups().iter().all(|group| group.members().len() <= 1))
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@ const COUNT_EVERY: Duration = Duration::from_secs(15);
 /// How long partitions may be missing before the group is joined again: a rebalance takes moments.
 const LACK_MAX: Duration = Duration::from_secs(3);
 const REJOIN_EVERY: Duration = Duration::from_secs(30);
+/// After this a request that a broker did not answer in time is made again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -41,12 +43,21 @@ pub(super) struct Membership {
     state: State,
     count_at: Instant,
     rejoin_at: Instant,
+    /// Assignments at the last look.
+    assignments: u64,
 }
 
 impl Membership {
     pub fn new(settings: &KafkaSettings, topics: &[String], now: Instant) -> Membership {
         let (settings, topics) = (settings.clone(), topics.to_vec());
-        Membership { settings, topics, state: State::Outside, count_at: now + COUNT_EVERY, rejoin_at: now }
+        Membership {
+            settings,
+            topics,
+            state: State::Outside,
+            count_at: now + COUNT_EVERY,
+            rejoin_at: now,
+            assignments: 0,
+        }
     }
 
     /// Does what is due. `Ok(Err(…))` is what the client complains of; it is tried again.
@@ -59,12 +70,17 @@ impl Membership {
             return self.join(consumer);
         }
         if now >= self.count_at {
-            self.count_at = now + COUNT_EVERY;
             if let Err(error) = consumer.context().count_again(consumer) {
+                self.count_at = now + RETRY_AFTER;
                 return Ok(Err(error));
             }
+            self.count_at = now + COUNT_EVERY;
         }
         let (assignments, lacking) = consumer.context().lacking();
+        if assignments != self.assignments {
+            // Counted with the assignment, too, unless the broker was too busy to say.
+            (self.assignments, self.count_at) = (assignments, self.count_at.min(now + RETRY_AFTER));
+        }
         match self.state {
             State::Narrowed { assignments: before } if assignments > before => {
                 subscribe(consumer, &self.topics)?;
@@ -73,8 +89,16 @@ impl Membership {
             State::Member { .. } if lacking.is_empty() => self.state = State::Member { lacking_since: None },
             State::Member { lacking_since: None } => self.state = State::Member { lacking_since: Some(now) },
             State::Member { lacking_since: Some(since) } if now >= self.rejoin_at.max(since + LACK_MAX) => {
-                self.rejoin_at = now + REJOIN_EVERY;
-                self.narrow(consumer, &lacking, assignments)?;
+                match group::alone(consumer, &self.settings.group_id) {
+                    Ok(alone) => {
+                        self.rejoin_at = now + REJOIN_EVERY;
+                        self.narrow(consumer, alone, &lacking, assignments)?;
+                    }
+                    Err(error) => {
+                        self.rejoin_at = now + RETRY_AFTER;
+                        return Ok(Err(error));
+                    }
+                }
             }
             State::Outside | State::Member { .. } | State::Narrowed { .. } => {}
         }
@@ -104,12 +128,13 @@ impl Membership {
     fn narrow(
         &mut self,
         consumer: &BaseConsumer<Context>,
+        alone: bool,
         lacking: &[String],
         assignments: u64,
     ) -> Result<(), SourceError> {
         let rest: Vec<_> = self.topics.iter().filter(|topic| !lacking.contains(topic)).cloned().collect();
         let rest = if rest.is_empty() { self.topics[..1].to_vec() } else { rest };
-        if rest.len() < self.topics.len() && group::alone(consumer, &self.settings.group_id) {
+        if rest.len() < self.topics.len() && alone {
             tracing::info!(?lacking, "the group is joined again for partitions that are not assigned");
             subscribe(consumer, &rest)?;
             self.state = State::Narrowed { assignments };

@@ -119,9 +119,13 @@ fn a_transactions_markers_and_aborted_records_are_not_unread() {
 fn a_value_over_the_limit_of_nova_is_a_dead_letter_and_not_the_end() {
     const MIB: usize = 1 << 20;
     let Some(real) = Real::topic_with("users", 1, &[("max.message.bytes", "34603008")]) else { return };
-    let user = |caption: usize| partitions::user(0, 1, &"x".repeat(caption), Some(caption as u64));
+    let user = |bytes: usize, lsn| partitions::user(0, 1, &"x".repeat(bytes), Some(lsn));
     let producer = [("message.max.bytes", "33554432"), ("compression.type", "lz4"), ("message.timeout.ms", "60000")];
-    put_with(&real.settings.brokers, &real.moved([user(15 * MIB), user(20 * MIB), user(31 * MIB), user(9)]), &producer);
+    put_with(
+        &real.settings.brokers,
+        &real.moved([user(15 * MIB, 1), user(20 * MIB, 2), user(31 * MIB, 3), user(9, 4)]),
+        &producer,
+    );
     let backend = Recorder::new();
     let (running, shared, _) = real.follow(&backend, &real.settings);
     until("all four", || consumed(&shared) == 4);

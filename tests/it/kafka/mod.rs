@@ -61,7 +61,9 @@ fn put(brokers: &str, records: &[Record]) {
 fn put_with(brokers: &str, records: &[Record], settings: &[(&str, &str)]) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers);
-    settings.iter().for_each(|(name, value)| drop(config.set(*name, *value)));
+    for (name, value) in settings {
+        config.set(*name, *value);
+    }
     let producer: BaseProducer = config.create().unwrap();
     send(&producer, records);
     producer.flush(PATIENCE).unwrap();

@@ -57,6 +57,10 @@ impl Real {
             let new = NewTopic::new(&self.topic, partitions, TopicReplication::Fixed(1));
             self.runtime.block_on(self.admin.create_topics(&[new], &self.options)).unwrap()[0].is_ok()
         });
+        // For a moment the broker takes records for the log that is deleted.
+        let client: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", &self.settings.brokers).create().unwrap();
+        until("the new log", || client.fetch_watermarks(&self.topic, 0, PATIENCE).is_ok_and(|bounds| bounds == (0, 0)));
     }
 
     fn grow(&self, partitions: usize) {
