@@ -6,7 +6,6 @@
 //! from another node's future. There the time of the records themselves is the clock.
 
 use crate::event::{EVENT_MAX_AHEAD_MS, TIMESTAMP_MS_RANGE};
-use crate::mutant::{self, Mutant};
 
 /// How far the clock of a producer, a broker or PostgreSQL may be ahead of the node's, or behind it.
 pub const CLOCK_MAX_SKEW_MS: i64 = 3_600_000;
@@ -111,7 +110,6 @@ impl Timekeeper {
     /// A stored time that may be of a clock that was wrong: brought back to what the clock can have seen.
     pub fn bound(&self, at_ms: i64) -> i64 {
         match (self.of, self.now_ms) {
-            _ if mutant::is(Mutant::BelieveTimes) => at_ms,
             (TimeOf::Node, Some(now_ms)) => at_ms.min(now_ms.saturating_add(CLOCK_MAX_SKEW_MS)),
             _ => at_ms,
         }
@@ -121,7 +119,6 @@ impl Timekeeper {
     /// skew is not behind this.
     pub fn mark_max_ms(&self) -> i64 {
         match (self.of, self.now_ms) {
-            _ if mutant::is(Mutant::BelieveTimes) => i64::MAX,
             (TimeOf::Node, Some(now_ms)) => now_ms.saturating_sub(CLOCK_MAX_SKEW_MS),
             _ => i64::MAX,
         }

@@ -17,8 +17,6 @@ pub enum Mutant {
     LeaveRunning,
     /// A refusal that is an outage counts as one of a row.
     BlameRows,
-    /// A process does not wait for what an earlier one sent in pieces.
-    ForgetPieces,
     /// Rows that ClickHouse has are not counted.
     SkipLedger,
     /// Kafka is told of offsets before the store has them.
@@ -43,32 +41,6 @@ pub enum Mutant {
     NullDeletes,
     /// The epoch is not raised when a person asks for it.
     KeepEpoch,
-    /// Every time that a record carries moves nova's marks.
-    BelieveTimes,
-}
-
-impl Mutant {
-    pub const ALL: [Mutant; 19] = [
-        Mutant::SkipToken,
-        Mutant::SkipLook,
-        Mutant::BelieveSilence,
-        Mutant::LeaveRunning,
-        Mutant::BlameRows,
-        Mutant::ForgetPieces,
-        Mutant::SkipLedger,
-        Mutant::CommitEarly,
-        Mutant::ShowEarly,
-        Mutant::TrustBefore,
-        Mutant::ReadsAreChanges,
-        Mutant::TellByClock,
-        Mutant::CompareOffsets,
-        Mutant::KeepPlaceholders,
-        Mutant::NullLeftOut,
-        Mutant::ForgetOldKey,
-        Mutant::NullDeletes,
-        Mutant::KeepEpoch,
-        Mutant::BelieveTimes,
-    ];
 }
 
 #[cfg(debug_assertions)]

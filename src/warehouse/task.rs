@@ -112,7 +112,7 @@ impl Task {
         let delivered = |dead| Settled { target: self.target, batch, dead };
         let inherited = self.target == Target::Events && self.inherited.contains(&batch);
         self.silent.set(inherited.then_some(self.began));
-        if in_pieces && !mutant::is(Mutant::ForgetPieces) {
+        if in_pieces {
             self.outlast().await;
         }
         if inherited && !mutant::is(Mutant::SkipLook) {

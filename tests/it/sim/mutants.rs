@@ -8,22 +8,41 @@ use parking_lot::Mutex;
 
 use super::{THREADS, run};
 
+/// The first seed that notices each mutant. Where the simulation draws something else than it did, a seed may pass: then
+/// the search begins again.
+const CAUGHT: [(Mutant, u64); 17] = [
+    (Mutant::LeaveRunning, 93),
+    (Mutant::BlameRows, 231),
+    (Mutant::KeepEpoch, 21),
+    (Mutant::SkipToken, 2),
+    (Mutant::SkipLook, 2),
+    (Mutant::BelieveSilence, 3),
+    (Mutant::SkipLedger, 1),
+    (Mutant::CommitEarly, 3),
+    (Mutant::ShowEarly, 6),
+    (Mutant::TrustBefore, 1),
+    (Mutant::ReadsAreChanges, 13),
+    (Mutant::TellByClock, 1),
+    (Mutant::CompareOffsets, 2),
+    (Mutant::KeepPlaceholders, 1),
+    (Mutant::NullLeftOut, 3),
+    (Mutant::ForgetOldKey, 4),
+    (Mutant::NullDeletes, 11),
+];
 /// A mutant that so many seeds let pass is not noticed.
 const SEEDS: u64 = 1_000;
 
-/// Seeds that notice a mutant, tried first: the search takes minutes.
-const KNOWN: [u64; 10] = [1, 2, 3, 4, 6, 11, 13, 21, 93, 1];
+fn fails(seed: u64, mutant: Option<Mutant>) -> bool {
+    switch(mutant);
+    let ended = catch_unwind(AssertUnwindSafe(|| run(seed, false)));
+    switch(None);
+    ended.is_err()
+}
 
-/// The first seed that notices the mutant, and passes without it.
-fn caught(mutant: Mutant) -> Option<u64> {
-    let fails = |seed: u64, mutant: Option<Mutant>| {
-        switch(mutant);
-        let ended = catch_unwind(AssertUnwindSafe(|| run(seed, false)));
-        switch(None);
-        ended.is_err()
-    };
+/// The first seed that fails with the mutant and passes without it.
+fn caught(mutant: Mutant, known: u64) -> Option<u64> {
     let notices = |seed: &u64| fails(*seed, Some(mutant)) && !fails(*seed, None);
-    KNOWN.into_iter().chain(1..=SEEDS).find(notices)
+    std::iter::once(known).chain(1..=SEEDS).find(notices)
 }
 
 #[test]
@@ -32,8 +51,8 @@ fn every_mutant_is_caught() {
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
-                while let Some(mutant) = Mutant::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    match caught(*mutant) {
+                while let Some((mutant, known)) = CAUGHT.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    match caught(*mutant, *known) {
                         Some(seed) => eprintln!("{mutant:?} is caught by seed {seed}"),
                         None => passed.lock().push(*mutant),
                     }
