@@ -55,28 +55,7 @@ impl Kinds {
             held_pieces: draw(),
         };
         // Where deletes carry no LSN, a delete and an insert in two partitions have no order.
-        Kinds { moving: kinds.moving && style.numbered(), ..kinds }.only_repaired()
-    }
-
-    /// Switches off what nova still gets wrong.
-    fn only_repaired(self) -> Kinds {
-        let Ok(only) = std::env::var("KINDS") else { return self };
-        let on = |name: &str| only.split(',').any(|one| one == name);
-        Kinds {
-            initial: self.initial && on("initial"),
-            open: self.open && on("open"),
-            snapshots: self.snapshots && on("snapshots"),
-            clocks: self.clocks && on("clocks"),
-            stamps: self.stamps && on("stamps"),
-            strangers: self.strangers && on("strangers"),
-            left_out: self.left_out && on("left_out"),
-            renamed: self.renamed && on("renamed"),
-            unknown_values: self.unknown_values && on("unknown_values"),
-            moving: self.moving && on("moving"),
-            produced_again: self.produced_again && on("produced_again"),
-            upset_twice: self.upset_twice && on("upset_twice"),
-            held_pieces: self.held_pieces && on("held_pieces"),
-        }
+        Kinds { moving: kinds.moving && style.numbered(), ..kinds }
     }
 }
 
