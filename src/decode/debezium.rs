@@ -225,7 +225,7 @@ impl Message {
             Raw::Bool(deleted) => Some(deleted),
             Raw::Text(text) if text == "true" => Some(true),
             Raw::Text(text) if text == "false" => Some(false),
-            raw => return self.fail(Fault::wrong_type("__deleted", "true or false", &raw)),
+            raw => return self.fail(Fault::wrong_type("__deleted", "true or false, or the text of one", &raw)),
         };
     }
 

@@ -27,6 +27,9 @@ fn check(decoder: &mut Decoder, record: &Record) {
         }
     }
     assert_eq!(decoder.decode(record), first);
+    for bytes in record.key.iter().chain(&record.value).chain(record.headers.iter().map(|(_, value)| value)) {
+        assert_eq!(decoder.mask(&record.topic, bytes).len(), bytes.len());
+    }
 }
 
 proptest! {
@@ -68,11 +71,27 @@ impl Random {
 /// Bytes that mean something in JSON, Avro or UTF-8.
 const TELLING: &[u8] = b"\"{}[],:0-9en\\\0\x80\xff";
 
+/// Members, values and lists that mean something to the decoder.
+const PARTS: [&str; 12] = [
+    r#""email":"a","#,
+    r#""password_hash":{"x":[1]},"#,
+    r#""more":"__debezium_unavailable_value","#,
+    r#""more":{"__debezium_unavailable_value":"__debezium_unavailable_value"},"#,
+    r#"{"schema":{"fields":[{"field":"created_at","name":"io.debezium.time.NanoTimestamp"}]},"payload":"#,
+    r#""op":"c","source":{"table":"posts","snapshot":"incremental","lsn":-1},"#,
+    r#""after":{"id":""},"#,
+    r#""\u0065mail\":\"{\"email\":1"#,
+    r#"["id","status","body"]"#,
+    "[id, status]",
+    "00000000-0000-0000-0000-000000000000",
+    r#"{"id":"30000000-0000-4000-8000-000000000001"}"#,
+];
+
 fn mutate(bytes: &Bytes, other: &Bytes, random: &mut Random) -> Bytes {
     let mut out = bytes.to_vec();
     for _ in 0..=random.below(3) {
         let at = random.below(out.len());
-        match random.below(7) {
+        match random.below(9) {
             0 if !out.is_empty() => out[at] ^= 1 << random.below(8),
             1 if !out.is_empty() => out[at] = TELLING[random.below(TELLING.len())],
             2 => out.truncate(at),
@@ -86,6 +105,7 @@ fn mutate(bytes: &Bytes, other: &Bytes, random: &mut Random) -> Bytes {
                 let to = (at + random.below(32)).min(out.len());
                 out.extend_from_within(at..to);
             }
+            6 | 7 => drop(out.splice(at..at, PARTS[random.below(PARTS.len())].bytes())),
             _ => out.insert(at, random.next() as u8),
         }
     }
@@ -95,8 +115,16 @@ fn mutate(bytes: &Bytes, other: &Bytes, random: &mut Random) -> Bytes {
 #[test]
 fn mutated_captures_never_panic() {
     let rounds = std::env::var("NOVA_FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
-    let names =
-        ["envelope.jsonl", "envelope-schemas.jsonl", "flat-rewrite.jsonl", "envelope-avro.jsonl", "side-topics.jsonl"];
+    let names = [
+        "envelope.jsonl",
+        "envelope-schemas.jsonl",
+        "flat-rewrite.jsonl",
+        "envelope-avro.jsonl",
+        "side-topics.jsonl",
+        "forms.jsonl",
+        "connect-times.jsonl",
+        "left-out.jsonl",
+    ];
     let mut corpus: Vec<Record> = names.into_iter().flat_map(capture).collect();
     let event = br#"{"event_id":"495e64e4-e518-53e1-8bfe-45cb68649960","user_id":"e98a160c-f09e-5ab3-ae8d-ae1c0c20645e","post_id":"83038a40-b296-5882-8774-10ea48545388","author_id":"7e3e2cdc-12a0-5429-9c2f-95de63da5720","action":"view","dwell_ms":1831,"event_time":1795132800000,"device":"web","app_ver":"1"}"#;
     corpus.push(record("events", None, Some(event)));
@@ -112,6 +140,11 @@ fn mutated_captures_never_panic() {
         let donor = other.value.as_ref().unwrap_or(&empty);
         if random.below(3) == 0 {
             record.key = record.key.map(|key| mutate(&key, donor, &mut random));
+        }
+        if random.below(8) == 0 {
+            let name = ["Unchanged", "__debezium.oldkey", "__debezium.newkey"][random.below(3)];
+            let list = Bytes::from_static(PARTS[random.below(PARTS.len())].as_bytes());
+            record.headers.push((name.into(), mutate(&list, donor, &mut random)));
         }
         record.value = record.value.map(|value| mutate(&value, donor, &mut random));
         check(&mut decoder, &record);

@@ -3,6 +3,7 @@
 mod captures;
 mod events;
 mod evolution;
+mod forms;
 mod fuzz;
 mod garbage;
 mod private;
