@@ -3,6 +3,8 @@
 //! An older version may come late (from another partition, or in the order of a rebuild) and be the one that the value
 //! is from. So a row remembers which of its values are another version's, and which version's: its holes.
 
+use std::collections::btree_map::Entry;
+
 use crate::event::{Cell, Row};
 use crate::mutant::{self, Mutant};
 
@@ -73,8 +75,8 @@ fn fill_extra(row: &mut Row, from: Option<&Known<'_>>, holes: &mut Vec<Hole>) {
     let known = from.map(|from| members(from.row.extra.as_deref())).unwrap_or_default();
     let mut filled = false;
     for (name, value) in known {
-        if !own.contains_key(&name) {
-            own.insert(name, value);
+        if let Entry::Vacant(free) = own.entry(name) {
+            free.insert(value);
             filled = true;
         }
     }
