@@ -238,7 +238,7 @@ impl World {
 
     /// An hour to half a century.
     fn ahead_ms(&mut self) -> i64 {
-        3_600_000 * (1 + self.rng.below(24) as i64) << self.rng.below(15)
+        (3_600_000 * (1 + self.rng.below(24) as i64)) << self.rng.below(15)
     }
 
     fn put_at(&mut self, name: &TopicPartition, stamp_ms: i64, content: Content) -> i64 {
