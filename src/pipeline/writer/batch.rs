@@ -10,7 +10,7 @@ use crate::event::{
     Stage, Table,
 };
 use crate::mutant::{self, Mutant};
-use crate::pipeline::apply::{self, Judgement, Written, judge, truncate_row};
+use crate::pipeline::apply::{Judgement, Written, judge, truncate_row};
 use crate::pipeline::decided::Truncation;
 use crate::pipeline::dedup::{Entry, Seen};
 use crate::pipeline::halt::{Halt, Hold};
@@ -30,8 +30,6 @@ use super::{CommitFacts, Writer, WriterError};
 /// Conflicts of a partition that all go to the dead letters; of later ones every [`CONFLICT_SAMPLE_EVERY`]th.
 const CONFLICT_SAMPLE_FIRST: u64 = 1_000;
 const CONFLICT_SAMPLE_EVERY: u64 = 1_000;
-/// Changes of a row's key that are followed to the row which wants its values.
-const MOVES_MAX: usize = 8;
 /// Detail of a dead letter, cut beyond this.
 const DETAIL_MAX_BYTES: usize = 1_000;
 
@@ -203,60 +201,8 @@ impl Writer {
         })
     }
 
-    /// After the delete of a changed key: the row under the new key, where it came before, takes the last values of the
-    /// old one; else the old one's tombstone has kept them for it.
-    fn moved(
-        &mut self,
-        table: Table,
-        (from, to): (Id, Id),
-        image: Option<Row>,
-        lsn: u64,
-        read: &ReadTxn,
-    ) -> Result<(), WriterError> {
-        let Some(image) = image else { return Ok(()) };
-        let taken = self.rows.with(table, to, read, |stored| apply::has_moved(stored, lsn))??;
-        if !taken {
-            return Ok(());
-        }
-        let adopt = |stored: Option<&[u8]>| stored.map_or(Ok(None), |stored| apply::adopt(stored, &image, lsn));
-        let keep = |stored: Option<&[u8]>| stored.map_or(Ok(None), |one| apply::adopt_image(one, &image, lsn));
-        let mut heir = to;
-        for _ in 0..MOVES_MAX {
-            if let Some(written) = self.rows.with(table, heir, read, adopt)?? {
-                self.write_row(table, heir, written, (Op::Update, None), None);
-                break;
-            }
-            // Its key was changed once more: what comes under the next key takes the values from there.
-            let Some(next) = self.rows.with(table, heir, read, apply::moved_to)?? else { break };
-            if let Some(stored) = self.rows.with(table, heir, read, keep)?? {
-                self.store_quietly(table, heir, stored);
-            }
-            // Changed there and back, the row comes again under this key. Without an LSN it may be the change before.
-            if next == from || lsn == 0 {
-                return Ok(());
-            }
-            heir = next;
-        }
-        self.drop_image(table, from, read)
-    }
-
-    /// Nobody wants the values any more that the tombstone of a changed key has kept.
-    fn drop_image(&mut self, table: Table, key: Id, read: &ReadTxn) -> Result<(), WriterError> {
-        let bare = |stored: Option<&[u8]>| stored.map_or(Ok(None), apply::without_image);
-        if let Some(stored) = self.rows.with(table, key, read, bare)?? {
-            self.store_quietly(table, key, stored);
-        }
-        Ok(())
-    }
-
-    /// Stores a tombstone whose row is gone as before.
-    fn store_quietly(&mut self, table: Table, key: Id, stored: Box<[u8]>) {
-        self.journal.push(Step::Row { table, key, stored: &stored });
-        self.rows.put(table, key, stored);
-    }
-
     /// `told` is the operation and the time of the source's commit, as the record had them.
-    fn write_row(
+    pub(super) fn write_row(
         &mut self,
         table: Table,
         key: Id,

@@ -8,6 +8,7 @@ mod batch;
 mod command;
 mod ended;
 mod hold;
+mod moved;
 mod recover;
 
 use std::sync::Arc;

@@ -1,0 +1,280 @@
+use super::*;
+use crate::pipeline::meta::Truncated;
+
+fn row(text: &str) -> Row {
+    let cells = Box::new([Cell::Uuid(Id::NIL), Cell::Text(text.into())]);
+    Row { cells, extra: None, extra_unavailable: Box::default() }
+}
+
+fn change(lsn: Option<u64>, ts: i64, body: ChangeBody) -> Change {
+    let op = if body == ChangeBody::Delete { Op::Delete } else { Op::Update };
+    Change {
+        table: Table::Users,
+        key: Id::NIL,
+        op,
+        format: Format::Envelope,
+        lsn,
+        source_ts_us: Some(ts),
+        renamed_from: None,
+        renamed_to: None,
+        body,
+    }
+}
+
+fn at(offset: i64) -> Place {
+    Place { partition: Some(0), offset }
+}
+
+fn judged(change: Change, offset: i64, stored: Option<&[u8]>) -> Judgement {
+    judge(change, at(offset), &TableMeta::default(), stored, None).unwrap()
+}
+
+fn write(judgement: Judgement) -> Written {
+    match judgement {
+        Judgement::Write(written) => *written,
+        other => panic!("expected a write, got {other:?}"),
+    }
+}
+
+fn stored(text: &str) -> Box<[u8]> {
+    write(judged(change(Some(100), 50, ChangeBody::Upsert(row(text))), 7, None)).stored
+}
+
+/// A truncate's effect on the row `a`.
+fn truncated_row(lsn: u64, offset: i64, ts: i64, epoch: u16) -> Judgement {
+    let truncate = Change { op: Op::Truncate, ..change(Some(lsn), ts, ChangeBody::Truncate) };
+    let meta = TableMeta { epoch, ..TableMeta::default() };
+    truncate_row((Table::Users, Id::NIL), &stored("a"), &truncate, at(offset), &meta).unwrap()
+}
+
+#[test]
+fn an_older_lsn_is_stale_and_an_equal_one_goes_by_content_then_offset() {
+    let stored = stored("a");
+    let upsert = |lsn, text| change(Some(lsn), 50, ChangeBody::Upsert(row(text)));
+    assert_eq!(judged(upsert(99, "b"), 8, Some(&stored)), Judgement::Skip(Outcome::Stale));
+    assert_eq!(judged(upsert(100, "a"), 8, Some(&stored)), Judgement::Skip(Outcome::Duplicate));
+    assert_eq!(judged(upsert(100, "b"), 6, Some(&stored)), Judgement::Skip(Outcome::Stale));
+    assert_eq!(write(judged(upsert(100, "b"), 8, Some(&stored))).old, Some(row("a")));
+}
+
+#[test]
+fn a_lower_lsn_with_a_later_commit_halts_and_a_read_with_one_is_the_newer_row() {
+    let stored = stored("a");
+    let mut low = change(Some(5), 51, ChangeBody::Upsert(row("b")));
+    assert!(
+        matches!(judged(low.clone(), 8, Some(&stored)), Judgement::Halt(halt) if halt.to_string().contains("epoch bump"))
+    );
+    low.op = Op::Read;
+    assert_eq!(write(judged(low.clone(), 8, Some(&stored))).new, Some(row("b")));
+    low.source_ts_us = Some(50);
+    assert_eq!(judged(low.clone(), 8, Some(&stored)), Judgement::Skip(Outcome::Stale));
+    let bumped = TableMeta { epoch: 1, ..TableMeta::default() };
+    assert!(matches!(judge(low, at(8), &bumped, Some(&stored), None).unwrap(), Judgement::Write(_)));
+}
+
+#[test]
+fn n6_a_change_below_a_read_that_stands_before_it_is_newer_and_has_the_higher_version() {
+    let read = |lsn| Change { op: Op::Read, ..change(lsn, 60, ChangeBody::Upsert(row("read"))) };
+    for lsn in [Some(1_000), None] {
+        let known = write(judged(read(lsn), 7, None));
+        // Committed before the read's time, and after it.
+        for ts in [55, 65] {
+            let open = write(judged(change(Some(900), ts, ChangeBody::Upsert(row("new"))), 8, Some(&known.stored)));
+            assert!(open.new == Some(row("new")) && open.version > known.version);
+            let gone = write(judged(change(Some(900), ts, ChangeBody::Delete), 8, Some(&known.stored)));
+            assert!(gone.new.is_none() && gone.version > known.version);
+        }
+    }
+}
+
+#[test]
+fn a_redelivery_is_stale_whatever_the_servers_clock_did() {
+    let upsert = |lsn, ts, text| change(Some(lsn), ts, ChangeBody::Upsert(row(text)));
+    let first = write(judged(upsert(100, 50, "a"), 7, None));
+    let second = write(judged(upsert(200, 40, "b"), 8, Some(&first.stored)));
+    assert_eq!(judged(upsert(100, 50, "a"), 9, Some(&second.stored)), Judgement::Skip(Outcome::Stale));
+    assert_eq!(judged(upsert(200, 40, "b"), 10, Some(&second.stored)), Judgement::Skip(Outcome::Duplicate));
+}
+
+#[test]
+fn a_log_that_began_again_is_told_by_what_was_not_seen_where_the_clock_is_behind() {
+    let create = Change { op: Op::Create, ..change(Some(5_000), 50, ChangeBody::Upsert(row("a"))) };
+    let created = write(judged(create, 7, None)).stored;
+    let other = change(Some(90), 40, ChangeBody::Upsert(row("b")));
+    assert!(matches!(judged(other.clone(), 8, Some(&created)), Judgement::Halt(_)));
+    // A row whose creation was not seen may have older versions, and a dead letter stands before the row.
+    assert_eq!(judged(other.clone(), 8, Some(&stored("a"))), Judgement::Skip(Outcome::Stale));
+    assert_eq!(judged(other, 6, Some(&created)), Judgement::Skip(Outcome::Stale));
+}
+
+#[test]
+fn of_a_delete_and_an_insert_of_one_lsn_in_two_partitions_the_insert_is_later() {
+    let (delete, insert) = (
+        change(Some(100), 50, ChangeBody::Delete),
+        Change { op: Op::Create, ..change(Some(100), 50, ChangeBody::Upsert(row("new"))) },
+    );
+    let there = |offset| Place { partition: Some(1), offset };
+    let table = TableMeta::default();
+    let gone = write(judged(delete.clone(), 900, None)).stored;
+    assert!(write(judge(insert.clone(), there(3), &table, Some(&gone), None).unwrap()).new.is_some());
+    let live = write(judged(insert, 3, None)).stored;
+    let later = judge(delete, there(900), &table, Some(&live), None).unwrap();
+    assert_eq!(later, Judgement::Skip(Outcome::Stale));
+}
+
+#[test]
+fn an_older_version_that_comes_late_fills_what_only_it_can_tell() {
+    let mut holes = row("x");
+    holes.cells[1] = Cell::Unavailable;
+    let update = Change { ..change(Some(300), 53, ChangeBody::Upsert(holes)) };
+    let known =
+        write(judge(update, Place { partition: Some(1), offset: 0 }, &TableMeta::default(), None, None).unwrap());
+    assert_eq!(known.unfilled, 1);
+    let older = |lsn, text| change(Some(lsn), 50, ChangeBody::Upsert(row(text)));
+    let first = write(judged(older(100, "first"), 4, Some(&known.stored)));
+    assert!(first.new == Some(row("first")) && first.version > known.version);
+    let second = write(judged(older(200, "second"), 5, Some(&first.stored)));
+    assert_eq!(second.new, Some(row("second")));
+    assert_eq!(judged(older(100, "first"), 6, Some(&second.stored)), Judgement::Skip(Outcome::Stale));
+}
+
+#[test]
+fn a_changed_key_keeps_what_is_stored_out_of_line_whichever_record_comes_first() {
+    let mut holes = row("x");
+    holes.cells[1] = Cell::Unavailable;
+    let insert =
+        Change { op: Op::Create, renamed_from: Some(Id::NIL), ..change(Some(200), 60, ChangeBody::Upsert(holes)) };
+    let delete = Change { renamed_to: Some(Id::from_u128(9)), ..change(Some(200), 60, ChangeBody::Delete) };
+    let table = TableMeta::default();
+    let gone = write(judged(delete, 8, Some(&stored("long")))).stored;
+    assert_eq!(StoredRow::decode(&gone).unwrap().row(), Ok(None), "the image is no row");
+    let after = write(judge(insert.clone(), at(9), &table, None, Some(&gone)).unwrap());
+    assert_eq!((after.new, after.unfilled), (Some(row("long")), 0));
+    assert!(without_image(&gone).unwrap().is_some_and(|bare| without_image(&bare).unwrap().is_none()));
+    // The insert first, with a value of the old row that was not the last.
+    let early = write(judge(insert, at(9), &table, None, Some(&stored("old"))).unwrap());
+    assert_eq!(early.new, Some(row("old")));
+    assert!(has_moved(Some(&early.stored), 200).unwrap() && !has_moved(None, 200).unwrap());
+    let last = adopt(&early.stored, &row("long"), 200).unwrap().unwrap();
+    assert!(last.new == Some(row("long")) && last.version > early.version);
+    assert_eq!(adopt(&last.stored, &row("long"), 200), Ok(None));
+}
+
+/// Found by the simulation: a read from before, in a partition that was behind, took the place of what came after it.
+#[test]
+fn a_read_that_is_older_than_the_row_is_stale_after_an_epoch_bump_too() {
+    let (stored, bumped) = (stored("a"), TableMeta { epoch: 1, ..TableMeta::default() });
+    let read = |ts| Change { op: Op::Read, ..change(Some(90), ts, ChangeBody::Upsert(row("b"))) };
+    let stale = judge(read(49), at(8), &bumped, Some(&stored), None).unwrap();
+    assert_eq!(stale, Judgement::Skip(Outcome::Stale));
+    assert!(write(judge(read(51), at(8), &bumped, Some(&stored), None).unwrap()).new.is_some());
+    // Other changes come in their order.
+    let update = change(Some(90), 49, ChangeBody::Upsert(row("b")));
+    assert!(write(judge(update, at(8), &bumped, Some(&stored), None).unwrap()).new.is_some());
+}
+
+#[test]
+fn an_unknown_delete_leaves_a_tombstone_that_stops_older_rows() {
+    let gone = write(judged(change(Some(100), 50, ChangeBody::Delete), 7, None));
+    assert_eq!((gone.old, gone.new), (None, None));
+    let older = change(Some(90), 40, ChangeBody::Upsert(row("a")));
+    assert_eq!(judged(older, 8, Some(&gone.stored)), Judgement::Skip(Outcome::Stale));
+}
+
+#[test]
+fn a_null_value_deletes_only_in_a_flattened_topic_without_deleted_flags() {
+    let tombstone = || change(None, 60, ChangeBody::Tombstone);
+    assert_eq!(judged(tombstone(), 8, None), Judgement::Skip(Outcome::Ignored));
+    assert_eq!(judged(tombstone(), 8, Some(&stored("a"))), Judgement::Skip(Outcome::Ignored));
+    let mut bare = change(None, 50, ChangeBody::Upsert(row("a")));
+    bare.format = Format::FlatTombstone;
+    let bare = write(judged(bare, 7, None)).stored;
+    let gone = write(judged(tombstone(), 8, Some(&bare)));
+    assert_eq!((gone.old, gone.new), (Some(row("a")), None));
+    assert_eq!(judged(tombstone(), 9, Some(&gone.stored)), Judgement::Skip(Outcome::Ignored));
+}
+
+#[test]
+fn placeholders_are_filled_from_the_stored_row_and_counted_where_there_is_none() {
+    let mut holes = row("x");
+    holes.cells[1] = Cell::Unavailable;
+    let update = || change(Some(101), 51, ChangeBody::Upsert(holes.clone()));
+    let filled = write(judged(update(), 8, Some(&stored("a"))));
+    assert_eq!((filled.new, filled.unfilled), (Some(row("a")), 0));
+    assert_eq!(write(judged(update(), 8, None)).unfilled, 1);
+}
+
+#[test]
+fn rows_from_before_an_applied_truncate_are_stale() {
+    let truncated = Some(Truncated { epoch: 0, lsn: 100, source_ts_us: Some(40), partition: Some(0) });
+    let table = TableMeta { truncated, ..TableMeta::default() };
+    let old = change(Some(99), 1, ChangeBody::Upsert(row("a")));
+    assert_eq!(judge(old, at(1), &table, None, None).unwrap(), Judgement::Skip(Outcome::Stale));
+    let new = change(Some(101), 1, ChangeBody::Upsert(row("a")));
+    assert!(matches!(judge(new, at(1), &table, None, None).unwrap(), Judgement::Write(_)));
+    assert!(write(truncated_row(101, 8, 60, 0)).new.is_none());
+    assert_eq!(truncated_row(99, 8, 49, 0), Judgement::Skip(Outcome::Stale));
+}
+
+/// Found by the simulation: new rows were stale, and a truncate took rows that were newer.
+#[test]
+fn rows_and_truncates_of_a_source_whose_lsns_began_again_are_told_by_their_times() {
+    let truncated = Some(Truncated { epoch: 0, lsn: 100, source_ts_us: Some(40), partition: Some(0) });
+    let table = TableMeta { truncated, ..TableMeta::default() };
+    let new = change(Some(5), 41, ChangeBody::Upsert(row("a")));
+    assert!(
+        matches!(judge(new, at(1), &table, None, None).unwrap(), Judgement::Halt(halt) if halt.to_string().contains("epoch bump"))
+    );
+    let bumped = TableMeta { epoch: 1, ..table.clone() };
+    let old = change(Some(99), 39, ChangeBody::Upsert(row("a")));
+    assert_eq!(judge(old, at(1), &bumped, None, None).unwrap(), Judgement::Skip(Outcome::Stale));
+    assert_eq!(truncated_row(5, 8, 49, 1), Judgement::Skip(Outcome::Stale));
+    assert!(write(truncated_row(5, 8, 51, 1)).new.is_none());
+}
+
+/// Found by the simulation: the rows stayed.
+#[test]
+fn a_truncate_of_a_source_whose_lsns_began_again_halts_the_table() {
+    let halted = truncated_row(5, 8, 51, 0);
+    assert!(matches!(halted, Judgement::Halt(halt) if halt.to_string().starts_with("lsn_regression")));
+}
+
+/// Found by the simulation: the insert was stale, and the update after it had holes.
+#[test]
+fn an_insert_after_a_repeated_null_value_brings_the_row_back() {
+    let bare = |lsn, body| Change { format: Format::FlatTombstone, ..change(Some(lsn), 50, body) };
+    let live = write(judged(bare(105, ChangeBody::Upsert(row("b"))), 7, None)).stored;
+    let null = Change { lsn: None, ..bare(0, ChangeBody::Tombstone) };
+    let gone = write(judged(null, 8, Some(&live)));
+    let back = write(judged(bare(104, ChangeBody::Upsert(row("a"))), 9, Some(&gone.stored)));
+    assert!(back.version > gone.version && back.new == Some(row("a")));
+    let mut holes = row("b");
+    holes.cells[1] = Cell::Unavailable;
+    let filled = write(judged(bare(105, ChangeBody::Upsert(holes)), 10, Some(&back.stored)));
+    assert_eq!((filled.new, filled.version.lsn), (Some(row("a")), 105), "its hole is filled from the row that is back");
+}
+
+/// Found by the simulation: of two rows repeated after a null value the second was stale, or halted its table.
+#[test]
+fn rows_repeated_after_a_null_value_are_as_new_as_they_were_at_first() {
+    let flat = |lsn, ts, text| Change {
+        format: Format::FlatTombstone,
+        ..change(Some(lsn), ts, ChangeBody::Upsert(row(text)))
+    };
+    let null = || Change { format: Format::FlatTombstone, ..change(None, 0, ChangeBody::Tombstone) };
+    let live = write(judged(flat(130, 53, "c"), 9, None));
+    let gone = write(judged(null(), 10, Some(&live.stored)));
+    let first = write(judged(flat(120, 51, "a"), 11, Some(&gone.stored)));
+    let second = write(judged(flat(125, 52, "b"), 12, Some(&first.stored)));
+    let third = write(judged(flat(130, 53, "c"), 13, Some(&second.stored)));
+    let versions = [live.version, gone.version, first.version, second.version, third.version];
+    assert!(versions.is_sorted_by(|one, next| one < next), "{versions:?}");
+    assert_eq!(second.new, Some(row("b")));
+    // What comes late by another way is no part of it.
+    for (lsn, offset) in [(125, 13), (130, 7), (128, 7)] {
+        let stale = judged(flat(lsn, 52, "late"), offset, Some(&third.stored));
+        assert_eq!(stale, Judgement::Skip(Outcome::Stale), "{lsn} {offset}");
+    }
+    let dead = judged(flat(110, 50, "late"), 7, Some(&gone.stored));
+    assert_eq!(dead, Judgement::Skip(Outcome::Stale));
+}
