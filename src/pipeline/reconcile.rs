@@ -97,7 +97,7 @@ pub async fn reconcile(
     let (read, write) = (store.read()?, store.write()?);
     let (dedup, mut outbox) = (Dedup::load(&read, i64::MIN)?, load(&read)?);
     let has = |row: &[u8]| {
-        let (event, user) = rows::event_and_user(row);
+        let (event, user) = rows::event_key(row);
         dedup.delivered(entry(user, event), &read)
     };
     let Reconciled { dropped, left } = outbox.reconcile(&read, &write, &totals, has, now_ms)?;

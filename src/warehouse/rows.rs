@@ -202,11 +202,6 @@ pub fn id(row: &[u8]) -> Id {
     Id::from_u128(u128::from(half(0)) << 64 | u128::from(half(8)))
 }
 
-/// Event and user of a row of `post_events`: its first columns are both ids with the time, 8 bytes, between them.
-pub fn event_and_user(row: &[u8]) -> (Id, Id) {
-    (id(row), id(row.get(24..).unwrap_or_default()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,6 +293,6 @@ mod tests {
             [0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0, 0xff, 0xee, 0xdd, 0xcc, 0xbb, 0xaa, 0x99, 0x88]
         );
         assert_eq!(split(Target::Events.columns(), &bytes).unwrap().len(), 1);
-        assert_eq!(event_and_user(&bytes), (event.event_id, event.user_id));
+        assert_eq!(event_key(&bytes), (event.event_id, event.user_id));
     }
 }

@@ -189,7 +189,7 @@ impl Writer {
             Judgement::Halt(regression) => Err(Halt::LsnRegression(regression)),
             Judgement::Write(written) => {
                 self.meta.tables[table as usize].without_lsn |= !numbered;
-                let (lsn, old) = (written.lsn, written.old.clone().filter(|_| renamed.1.is_some()));
+                let (lsn, old) = (written.lsn, renamed.1.and_then(|_| written.old.clone()));
                 self.write_row(table, key, *written, told, arrival);
                 match renamed {
                     (_, Some(to)) => self.moved(table, (key, to), old, lsn, read)?,
