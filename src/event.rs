@@ -21,7 +21,7 @@ pub struct Record {
     pub headers: Vec<(Box<str>, Bytes)>,
     /// Set when the source itself could not read the record (a capture line that is not JSON); goes to the dead
     /// letters with `value` holding what was there (bounded by [`DEAD_VALUE_MAX_BYTES`]).
-    pub defect: Option<Dead>,
+    pub defect: Option<Box<Dead>>,
 }
 
 /// Kafka's number for a record without a timestamp.
@@ -251,12 +251,35 @@ pub struct Change {
     pub lsn: Option<u64>,
     /// Time of the source's commit, epoch microseconds.
     pub source_ts_us: Option<i64>,
-    /// Of an upsert after a change of the primary key: the key that the row had (header `__debezium.oldkey`). Values that
-    /// the record does not repeat are that row's.
-    pub renamed_from: Option<Id>,
-    /// Of a delete that is a change of the primary key: the key that the row has now (header `__debezium.newkey`).
-    pub renamed_to: Option<Id>,
+    /// Rare, so it is kept apart: a record on its way is moved often.
+    pub renamed: Option<Box<Renamed>>,
     pub body: ChangeBody,
+}
+
+/// The other key of a row whose primary key was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renamed {
+    /// Of an upsert: the key that the row had (header `__debezium.oldkey`). Values that the record does not repeat are that
+    /// row's.
+    From(Id),
+    /// Of a delete: the key that the row has now (header `__debezium.newkey`).
+    To(Id),
+}
+
+impl Change {
+    pub fn renamed_from(&self) -> Option<Id> {
+        match self.renamed.as_deref() {
+            Some(Renamed::From(key)) => Some(*key),
+            _ => None,
+        }
+    }
+
+    pub fn renamed_to(&self) -> Option<Id> {
+        match self.renamed.as_deref() {
+            Some(Renamed::To(key)) => Some(*key),
+            _ => None,
+        }
+    }
 }
 
 /// What a user did to a post.

@@ -5,7 +5,7 @@ use super::image::ImageBuilder;
 use super::schema::SchemaMismatch;
 use super::values::{Fault, Raw};
 use super::{Fact, Stop};
-use crate::event::{Cell, Change, ChangeBody, Format, Id, Ignored, Op, Row, Table, Wait};
+use crate::event::{Cell, Change, ChangeBody, Format, Id, Ignored, Op, Renamed, Row, Table, Wait};
 
 /// How the columns are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,9 +269,12 @@ impl Message {
         // The number of such a read is missing, or that of another record (debezium/debezium#3765).
         let lsn = self.lsn.filter(|_| !(self.incremental && op == Op::Read));
         let change = |key, body| {
-            let renamed_from = headers.old_key.filter(|_| matches!(body, ChangeBody::Upsert(_)));
-            let renamed_to = headers.new_key.filter(|_| body == ChangeBody::Delete);
-            Fact::Change(Change { table, key, op, format, lsn, source_ts_us, renamed_from, renamed_to, body })
+            let renamed = match &body {
+                ChangeBody::Upsert(_) => headers.old_key.map(Renamed::From),
+                ChangeBody::Delete => headers.new_key.map(Renamed::To),
+                ChangeBody::Tombstone | ChangeBody::Truncate => None,
+            };
+            Fact::Change(Change { table, key, op, format, lsn, source_ts_us, renamed: renamed.map(Box::new), body })
         };
         match op {
             Op::Truncate => Ok(change(Id::NIL, ChangeBody::Truncate)),

@@ -39,7 +39,9 @@ use self::schema::Plan;
 use self::topics::Route;
 use self::units::KnownUnits;
 use self::values::Fault;
-use crate::event::{Change, ChangeBody, ClientEvent, Dead, Decoded, Format, Id, Ignored, Op, Record, Table, Wait};
+use crate::event::{
+    Change, ChangeBody, ClientEvent, Dead, Decoded, Format, Id, Ignored, Op, Record, Renamed, Table, Wait,
+};
 
 /// A longer key or value is dead unread. Kafka's own limit is 1 MiB by default.
 pub const RECORD_MAX_BYTES: usize = 16 << 20;
@@ -113,7 +115,7 @@ impl Decoder {
     /// its topic had last.
     pub fn decode(&mut self, record: &Record) -> Decoded {
         if let Some(defect) = &record.defect {
-            return Decoded::Dead(defect.clone());
+            return Decoded::Dead((**defect).clone());
         }
         let topic = self.topic(&record.topic);
         match self.read(record, topic) {
@@ -197,8 +199,7 @@ impl Decoder {
             format: pinned.unwrap_or(Format::Envelope),
             lsn: None,
             source_ts_us: None,
-            renamed_from: None,
-            renamed_to: self.headers(record).new_key,
+            renamed: self.headers(record).new_key.map(|key| Box::new(Renamed::To(key))),
             body: ChangeBody::Tombstone,
         }))
     }

@@ -61,7 +61,7 @@ pub struct Written {
 }
 
 /// Judges an upsert, delete or tombstone (a truncate concerns the whole table: the writer's). `stored` is the row under
-/// the change's key, `renamed` the one under [`Change::renamed_from`].
+/// the change's key, `renamed` the one under [`Change::renamed_from()`].
 pub fn judge(
     change: Change,
     place: Place,
@@ -91,7 +91,7 @@ pub fn judge(
     };
     // A tombstone record carries no format of its own.
     let format = if tombstone { Format::FlatTombstone } else { change.format };
-    let (key, of, moved) = (change.key, change.table, change.renamed_to);
+    let (key, of, moved) = (change.key, change.table, change.renamed_to());
     let new = match change.body {
         ChangeBody::Upsert(row) => Some(filled(row, (stored.as_ref(), old.as_ref()), renamed, change.lsn)?),
         ChangeBody::Delete | ChangeBody::Tombstone | ChangeBody::Truncate => None,

@@ -218,8 +218,8 @@ impl Ingest {
             reading.redelivered += 1;
             return Ok(None);
         }
-        let body = match record.defect.clone() {
-            Some(dead) => Body::Dead(dead),
+        let body = match record.defect.as_deref() {
+            Some(dead) => Body::Dead(dead.clone()),
             None => match self.decoder.decode(&record) {
                 Decoded::Change(change) => Body::Change(change),
                 Decoded::Event(event) => {

@@ -212,7 +212,7 @@ impl OpenFile {
             key: None,
             value: Some(Bytes::from(line)),
             headers: Vec::new(),
-            defect: Some(dead),
+            defect: Some(Box::new(dead)),
         }
     }
 }

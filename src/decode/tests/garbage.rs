@@ -69,6 +69,6 @@ fn a_detail_is_bounded_and_a_record_too() {
 #[test]
 fn what_the_source_could_not_read_stays_dead_for_its_reason() {
     let defect = Dead { stage: Stage::Source, reason: "malformed-line", detail: "line 4".to_owned() };
-    let broken = Record { defect: Some(defect.clone()), ..record("cdc.likes", None, None) };
+    let broken = Record { defect: Some(Box::new(defect.clone())), ..record("cdc.likes", None, None) };
     assert_eq!(decoder().decode(&broken), Decoded::Dead(defect));
 }

@@ -198,7 +198,7 @@ fn the_headers_of_a_changed_key_are_read_in_each_form() {
     let told = |value: &Value, headers: &[(&str, &str)]| {
         let post = record("cdc.posts", Some(KEY.as_bytes()), Some(value.to_string().as_bytes()));
         let change = change(decoder().decode(&with_headers(post, headers)));
-        (change.renamed_from, change.renamed_to)
+        (change.renamed_from(), change.renamed_to())
     };
     let envelope = json!({"before": null, "after": post(), "source": {}, "op": "c"});
     for form in &forms {

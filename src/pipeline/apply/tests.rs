@@ -1,4 +1,5 @@
 use super::*;
+use crate::event::Renamed;
 use crate::pipeline::meta::Truncated;
 
 fn row(text: &str) -> Row {
@@ -15,8 +16,7 @@ fn change(lsn: Option<u64>, ts: i64, body: ChangeBody) -> Change {
         format: Format::Envelope,
         lsn,
         source_ts_us: Some(ts),
-        renamed_from: None,
-        renamed_to: None,
+        renamed: None,
         body,
     }
 }
@@ -142,9 +142,13 @@ fn an_older_version_that_comes_late_fills_what_only_it_can_tell() {
 fn a_changed_key_keeps_what_is_stored_out_of_line_whichever_record_comes_first() {
     let mut holes = row("x");
     holes.cells[1] = Cell::Unavailable;
-    let insert =
-        Change { op: Op::Create, renamed_from: Some(Id::NIL), ..change(Some(200), 60, ChangeBody::Upsert(holes)) };
-    let delete = Change { renamed_to: Some(Id::from_u128(9)), ..change(Some(200), 60, ChangeBody::Delete) };
+    let insert = Change {
+        op: Op::Create,
+        renamed: Some(Box::new(Renamed::From(Id::NIL))),
+        ..change(Some(200), 60, ChangeBody::Upsert(holes))
+    };
+    let delete =
+        Change { renamed: Some(Box::new(Renamed::To(Id::from_u128(9)))), ..change(Some(200), 60, ChangeBody::Delete) };
     let table = TableMeta::default();
     let gone = write(judged(delete, 8, Some(&stored("long")))).stored;
     assert_eq!(StoredRow::decode(&gone).unwrap().row(), Ok(None), "the image is no row");

@@ -183,8 +183,7 @@ fn change(key: u8, op: Op, lsn: Option<u64>, ts_us: i64, body: ChangeBody) -> Ch
         format: Format::Envelope,
         lsn,
         source_ts_us: Some(ts_us),
-        renamed_from: None,
-        renamed_to: None,
+        renamed: None,
         body,
     }
 }

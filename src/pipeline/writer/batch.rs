@@ -176,9 +176,9 @@ impl Writer {
         let numbered = change.lsn.is_some() || change.op == Op::Read;
         // A key of several columns may change and keep the row's id: then the tombstone keeps the image for itself.
         let other = |id: Option<Id>| id.filter(|id| *id != key);
-        let renamed = (other(change.renamed_from), other(change.renamed_to));
+        let renamed = (other(change.renamed_from()), other(change.renamed_to()));
         let meta = &self.meta.tables[table as usize];
-        let before = match change.renamed_from {
+        let before = match change.renamed_from() {
             Some(from) => self.rows.with(table, from, read, |stored| stored.map(<[u8]>::to_vec))?,
             None => None,
         };
