@@ -1,12 +1,15 @@
 //! What one change does to the row that is stored under its key. Pure: the writer brings the stored bytes and takes the
 //! judgement away. The rules are those of `docs/cdc.md`; `order` says which of two records is newer, `fill` where values
-//! come from that a record does not repeat.
+//! come from that a record does not repeat, `renamed` what a change of a row's key gives to the row under the new one.
+
+pub mod renamed;
 
 use nova_storage::codec::CodecError;
 
 use crate::event::{Cell, Change, ChangeBody, Format, Id, Op, Outcome, Row, Table};
 use crate::mutant::{self, Mutant};
 
+use self::renamed::Image;
 use super::cells::{decode_cells, encode_cells};
 use super::fill::{Filled, Known, fill, refill, unfilled};
 use super::meta::TableMeta;
@@ -58,6 +61,8 @@ pub struct Written {
     pub new: Option<Row>,
     /// Values that the record did not repeat and that no stored row could fill.
     pub unfilled: u32,
+    /// Of a delete that is a change of the key: what the row under the new key may want.
+    pub image: Option<Box<Image>>,
 }
 
 /// Judges an upsert, delete or tombstone (a truncate concerns the whole table: the writer's). `stored` is the row under
@@ -93,7 +98,7 @@ pub fn judge(
     let format = if tombstone { Format::FlatTombstone } else { change.format };
     let (key, of, moved) = (change.key, change.table, change.renamed_to());
     let new = match change.body {
-        ChangeBody::Upsert(row) => Some(filled(row, (stored.as_ref(), old.as_ref()), renamed, change.lsn)?),
+        ChangeBody::Upsert(row) => Some(filled(row, (stored.as_ref(), old.as_ref()), renamed, table.epoch)?),
         ChangeBody::Delete | ChangeBody::Tombstone | ChangeBody::Truncate => None,
     };
     if let Some(row) = &stored {
@@ -133,60 +138,6 @@ pub fn truncate_row(
     }
 }
 
-/// Gives the row under the new key the values of the row under the old one, whose last state is known by now: of a change
-/// of the key, the insert may come before the delete. `None`: there is nothing to give, or no row to take it yet.
-pub fn adopt(stored: &[u8], image: &Row, lsn: u64) -> Result<Option<Written>, CodecError> {
-    let row = StoredRow::decode(stored)?;
-    let Some(old) = row.row()? else { return Ok(None) };
-    let renamed = row.history.newest().is_some_and(|newest| newest.lsn >= lsn);
-    Ok(if renamed { refilled(&row, old, &Known { row: image, holes: &[], lsn }) } else { None })
-}
-
-/// The same for the image of a row whose key was changed once more; the bytes to store.
-pub fn adopt_image(stored: &[u8], image: &Row, lsn: u64) -> Result<Option<Box<[u8]>>, CodecError> {
-    let row = StoredRow::decode(stored)?;
-    let Content::Moved { to, cells } = row.content else { return Ok(None) };
-    if cells.is_empty() || row.holes.is_empty() {
-        return Ok(None);
-    }
-    let (mut kept, mut holes) = (decode_cells(cells)?, row.holes.clone());
-    if !refill(&mut kept, &mut holes, &Known { row: image, holes: &[], lsn }) {
-        return Ok(None);
-    }
-    let mut cells = Vec::new();
-    encode_cells(&kept, &mut cells);
-    Ok(Some(StoredRow { holes, content: Content::Moved { to, cells: &cells }, ..row }.encode()))
-}
-
-/// Whether the row that a key was changed to stands already, so that the old key's image is not wanted any more.
-pub fn has_moved(stored: Option<&[u8]>, lsn: u64) -> Result<bool, CodecError> {
-    let row = stored.map(StoredRow::decode).transpose()?;
-    // A null value that deletes has no LSN.
-    let stands = |row: StoredRow<'_>| match lsn {
-        0 => row.content != Content::Gone,
-        lsn => row.history.newest().is_some_and(|newest| newest.lsn >= lsn),
-    };
-    Ok(row.is_some_and(stands))
-}
-
-/// The key that the row was changed to, if it is gone for that.
-pub fn moved_to(stored: Option<&[u8]>) -> Result<Option<Id>, CodecError> {
-    let row = stored.map(StoredRow::decode).transpose()?;
-    Ok(row.and_then(|row| if let Content::Moved { to, .. } = row.content { Some(to) } else { None }))
-}
-
-/// The tombstone without the image that it kept for the row under the new key.
-pub fn without_image(stored: &[u8]) -> Result<Option<Box<[u8]>>, CodecError> {
-    let row = StoredRow::decode(stored)?;
-    Ok(match row.content {
-        Content::Moved { to, cells } if !cells.is_empty() => {
-            let content = Content::Moved { to, cells: &[] };
-            Some(StoredRow { content, holes: Vec::new(), ..row }.encode())
-        }
-        _ => None,
-    })
-}
-
 /// An older version came late. It changes nothing, unless the row has values that only an older version could tell.
 fn late(
     row: &StoredRow<'_>,
@@ -215,7 +166,7 @@ fn refilled(row: &StoredRow<'_>, old: Row, known: &Known<'_>) -> Option<Written>
     encode_cells(&new, &mut cells);
     let stored = StoredRow { version, holes, content: Content::Live(&cells), ..row.clone() }.encode();
     let lsn = row.history.newest().map_or(0, |newest| newest.lsn);
-    Some(Written { version, lsn, stored, old: Some(old), new: Some(new), unfilled: 0 })
+    Some(Written { version, lsn, stored, old: Some(old), new: Some(new), unfilled: 0, image: None })
 }
 
 /// What an upsert does not repeat is the stored row's, or after a change of the key that of the row which had it. A row
@@ -224,7 +175,7 @@ fn filled(
     row: Row,
     (stored, old): (Option<&StoredRow<'_>>, Option<&Row>),
     renamed: Option<&[u8]>,
-    lsn: Option<u64>,
+    epoch: u16,
 ) -> Result<Filled, CodecError> {
     let whole = |cell: &Cell| !matches!(cell, Cell::Unavailable | Cell::Missing);
     if row.extra_unavailable.is_empty() && row.cells.iter().all(whole) {
@@ -232,9 +183,8 @@ fn filled(
         return Ok(fill(row, own.as_ref()));
     }
     let renamed = renamed.filter(|_| !mutant::is(Mutant::ForgetOldKey)).map(StoredRow::decode).transpose()?;
-    // The image that a delete left is that of its own LSN, which the insert shares.
-    let first = renamed.as_ref().map(|row| Source::of(row, lsn)).transpose()?.flatten();
-    let second = stored.map(|row| Source::of(row, None)).transpose()?.flatten();
+    let first = renamed.as_ref().map(|row| Source::of(row, epoch)).transpose()?.flatten();
+    let second = stored.map(|row| Source::of(row, epoch)).transpose()?.flatten();
     let known = first.as_ref().map(Source::known);
     let Some(own) = second.as_ref().map(Source::known) else { return Ok(fill(row, known.as_ref())) };
     let Some(known) = known else { return Ok(fill(row, Some(&own))) };
@@ -253,14 +203,14 @@ struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// `deleted` is the LSN of the delete that left an image.
-    fn of(row: &'a StoredRow<'_>, deleted: Option<u64>) -> Result<Option<Source<'a>>, CodecError> {
-        let (cells, lsn) = match row.content {
-            Content::Live(cells) => (cells, content_lsn(row)),
-            Content::Moved { cells, .. } if !cells.is_empty() => (cells, deleted.unwrap_or_else(|| content_lsn(row))),
+    fn of(row: &'a StoredRow<'_>, epoch: u16) -> Result<Option<Source<'a>>, CodecError> {
+        let cells = match row.content {
+            Content::Live(cells) => cells,
+            Content::Moved { cells, .. } if !cells.is_empty() => cells,
             Content::Moved { .. } | Content::Gone => return Ok(None),
         };
-        Ok(Some(Source { image: decode_cells(cells)?, holes: &row.holes, lsn }))
+        let (lsn, holes) = values_of(row, epoch);
+        Ok(Some(Source { image: decode_cells(cells)?, holes, lsn }))
     }
 
     fn known(&self) -> Known<'_> {
@@ -268,9 +218,15 @@ impl<'a> Source<'a> {
     }
 }
 
-fn content_lsn(row: &StoredRow<'_>) -> u64 {
-    let newest = row.history.newest().map_or(0, |newest| newest.lsn);
-    row.read.map_or(newest, |read| read.lsn.unwrap_or(newest))
+/// LSN of the version that the row's values are from, and which are of other versions. LSNs of an earlier epoch say
+/// nothing in this one: its values are older than all of this one's.
+fn values_of<'a>(row: &'a StoredRow<'_>, epoch: u16) -> (u64, &'a [Hole]) {
+    if row.version.epoch != epoch {
+        return (0, &[]);
+    }
+    // A null value that deleted has no LSN, and forgot those before it.
+    let newest = row.history.newest().map_or(row.version.lsn, |newest| newest.lsn);
+    (row.read.map_or(newest, |read| read.lsn.unwrap_or(newest)), &row.holes)
 }
 
 /// What a record tells besides the row.
@@ -328,7 +284,24 @@ impl Told {
         };
         let bytes = StoredRow { version, format, place: self.place, history, read, holes, content }.encode();
         let unfilled = new.as_ref().map_or(0, |new| new.unfilled);
-        Written { version, lsn: self.lsn.unwrap_or(0), stored: bytes, old, new: new.map(|new| new.row), unfilled }
+        let image = match (stored, &old, &new, moved) {
+            (Some(stored), Some(old), None, Some(_)) => Some(Box::new(self.image(stored, old))),
+            _ => None,
+        };
+        let (lsn, new) = (self.lsn.unwrap_or(0), new.map(|new| new.row));
+        Written { version, lsn, stored: bytes, old, new, unfilled, image }
+    }
+
+    /// What a delete that is a change of the key leaves of the row.
+    fn image(&self, stored: &StoredRow<'_>, old: &Row) -> Image {
+        let (lsn, holes) = values_of(stored, self.epoch);
+        Image {
+            row: old.clone(),
+            holes: holes.to_vec(),
+            lsn: self.lsn.unwrap_or(lsn),
+            delete: Version { epoch: self.epoch, lsn: self.lsn.unwrap_or(0), offset: self.place.offset },
+            ts_us: self.ts_us,
+        }
     }
 
     /// The versions that the stream has told, and whether the content is another's.

@@ -1,3 +1,4 @@
+use super::renamed::without_image;
 use super::*;
 use crate::event::Renamed;
 use crate::pipeline::meta::Truncated;
@@ -150,18 +151,44 @@ fn a_changed_key_keeps_what_is_stored_out_of_line_whichever_record_comes_first()
     let delete =
         Change { renamed: Some(Box::new(Renamed::To(Id::from_u128(9)))), ..change(Some(200), 60, ChangeBody::Delete) };
     let table = TableMeta::default();
-    let gone = write(judged(delete, 8, Some(&stored("long")))).stored;
+    let deleted = write(judged(delete, 8, Some(&stored("long"))));
+    let (gone, image) = (deleted.stored, deleted.image.unwrap());
     assert_eq!(StoredRow::decode(&gone).unwrap().row(), Ok(None), "the image is no row");
     let after = write(judge(insert.clone(), at(9), &table, None, Some(&gone)).unwrap());
     assert_eq!((after.new, after.unfilled), (Some(row("long")), 0));
-    assert!(without_image(&gone).unwrap().is_some_and(|bare| without_image(&bare).unwrap().is_none()));
+    let heir = Id::from_u128(9);
+    let bare = without_image(&gone, heir, 200).unwrap().unwrap();
+    assert!(without_image(&bare, heir, 200).unwrap().is_none());
+    assert!(without_image(&gone, heir, 199).unwrap().is_none(), "an earlier change to the same key takes nothing away");
+    assert!(without_image(&gone, Id::NIL, 200).unwrap().is_none(), "nor one to another key");
     // The insert first, with a value of the old row that was not the last.
     let early = write(judge(insert, at(9), &table, None, Some(&stored("old"))).unwrap());
     assert_eq!(early.new, Some(row("old")));
-    assert!(has_moved(Some(&early.stored), 200).unwrap() && !has_moved(None, 200).unwrap());
-    let last = adopt(&early.stored, &row("long"), 200).unwrap().unwrap();
+    assert!(image.has_heir(Some(&early.stored)).unwrap() && !image.has_heir(None).unwrap());
+    let last = image.adopted(&early.stored).unwrap().unwrap();
     assert!(last.new == Some(row("long")) && last.version > early.version);
-    assert_eq!(adopt(&last.stored, &row("long"), 200), Ok(None));
+    assert_eq!(image.adopted(&last.stored), Ok(None));
+}
+
+/// Found by the simulation: the image of an earlier change of the key was taken for the last one.
+#[test]
+fn an_image_of_an_earlier_change_of_the_key_is_as_old_as_that_change() {
+    let unrepeated = || {
+        let mut row = row("x");
+        row.cells[1] = Cell::Unavailable;
+        ChangeBody::Upsert(row)
+    };
+    let to = |key| Some(Box::new(Renamed::To(Id::from_u128(key))));
+    let first = Change { renamed: to(7), ..change(Some(150), 60, ChangeBody::Delete) };
+    let gone = write(judged(first, 8, Some(&stored("first")))).stored;
+    // The key came back with another value and was changed again, which is not read yet.
+    let insert = Change { renamed: Some(Box::new(Renamed::From(Id::NIL))), ..change(Some(300), 90, unrepeated()) };
+    let heir = write(judge(insert, at(9), &TableMeta::default(), None, Some(&gone)).unwrap());
+    assert_eq!(heir.new, Some(row("first")));
+    let back = write(judged(change(Some(200), 70, ChangeBody::Upsert(row("second"))), 9, Some(&gone)));
+    let second = Change { renamed: to(9), ..change(Some(300), 90, ChangeBody::Delete) };
+    let image = write(judged(second, 10, Some(&back.stored))).image.unwrap();
+    assert_eq!(image.adopted(&heir.stored).unwrap().unwrap().new, Some(row("second")));
 }
 
 /// Found by the simulation: a read from before, in a partition that was behind, took the place of what came after it.

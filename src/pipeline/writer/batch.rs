@@ -189,11 +189,12 @@ impl Writer {
             Judgement::Halt(regression) => Err(Halt::LsnRegression(regression)),
             Judgement::Write(written) => {
                 self.meta.tables[table as usize].without_lsn |= !numbered;
-                let (lsn, old) = (written.lsn, renamed.1.and_then(|_| written.old.clone()));
-                self.write_row(table, key, *written, told, arrival);
+                let mut written = *written;
+                let (lsn, image) = (written.lsn, written.image.take());
+                self.write_row(table, key, written, told, arrival);
                 match renamed {
-                    (_, Some(to)) => self.moved(table, (key, to), old, lsn, read)?,
-                    (Some(from), _) => self.drop_image(table, from, read)?,
+                    (_, Some(to)) => self.moved(table, (key, to), image, read)?,
+                    (Some(from), _) => self.drop_image(table, (from, key), lsn, read)?,
                     (None, None) => {}
                 }
                 Ok(Outcome::Applied)

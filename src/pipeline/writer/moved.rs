@@ -2,8 +2,8 @@
 
 use nova_storage::ReadTxn;
 
-use crate::event::{Id, Op, Row, Table};
-use crate::pipeline::apply;
+use crate::event::{Id, Op, Table};
+use crate::pipeline::apply::renamed::{self, Image};
 use crate::pipeline::journal::Step;
 
 use super::{Writer, WriterError};
@@ -18,17 +18,16 @@ impl Writer {
         &mut self,
         table: Table,
         (from, to): (Id, Id),
-        image: Option<Row>,
-        lsn: u64,
+        image: Option<Box<Image>>,
         read: &ReadTxn,
     ) -> Result<(), WriterError> {
         let Some(image) = image else { return Ok(()) };
-        let taken = self.rows.with(table, to, read, |stored| apply::has_moved(stored, lsn))??;
+        let taken = self.rows.with(table, to, read, |stored| image.has_heir(stored))??;
         if !taken {
             return Ok(());
         }
-        let adopt = |stored: Option<&[u8]>| stored.map_or(Ok(None), |stored| apply::adopt(stored, &image, lsn));
-        let keep = |stored: Option<&[u8]>| stored.map_or(Ok(None), |one| apply::adopt_image(one, &image, lsn));
+        let adopt = |stored: Option<&[u8]>| stored.map_or(Ok(None), |stored| image.adopted(stored));
+        let keep = |stored: Option<&[u8]>| stored.map_or(Ok(None), |stored| image.adopted_by_image(stored));
         let mut heir = to;
         for _ in 0..MOVES_MAX {
             if let Some(written) = self.rows.with(table, heir, read, adopt)?? {
@@ -36,24 +35,33 @@ impl Writer {
                 break;
             }
             // Its key was changed once more: what comes under the next key takes the values from there.
-            let Some(next) = self.rows.with(table, heir, read, apply::moved_to)?? else { break };
+            let Some(next) = self.rows.with(table, heir, read, renamed::moved_to)?? else { break };
             if let Some(stored) = self.rows.with(table, heir, read, keep)?? {
                 self.store_quietly(table, heir, stored);
             }
             // Changed there and back, the row comes again under this key. Without an LSN it may be the change before.
-            if next == from || lsn == 0 {
+            if next == from || image.delete.lsn == 0 {
                 return Ok(());
             }
             heir = next;
         }
-        self.drop_image(table, from, read)
+        self.drop_image(table, (from, to), image.delete.lsn, read)
     }
 
-    /// Nobody wants the values any more that the tombstone of a changed key has kept.
-    pub(super) fn drop_image(&mut self, table: Table, key: Id, read: &ReadTxn) -> Result<(), WriterError> {
-        let bare = |stored: Option<&[u8]>| stored.map_or(Ok(None), apply::without_image);
-        if let Some(stored) = self.rows.with(table, key, read, bare)?? {
-            self.store_quietly(table, key, stored);
+    /// The row under the key `to` has the values that the tombstone of `from` kept for it. `lsn` is that of the change.
+    pub(super) fn drop_image(
+        &mut self,
+        table: Table,
+        (from, to): (Id, Id),
+        lsn: u64,
+        read: &ReadTxn,
+    ) -> Result<(), WriterError> {
+        let bare = |stored: Option<&[u8]>| match stored {
+            Some(stored) => renamed::without_image(stored, to, lsn),
+            None => Ok(None),
+        };
+        if let Some(stored) = self.rows.with(table, from, read, bare)?? {
+            self.store_quietly(table, from, stored);
         }
         Ok(())
     }

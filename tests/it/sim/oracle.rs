@@ -124,7 +124,11 @@ impl World {
             self.node.opened.writer.dump(table, each).unwrap();
             let count = table.columns().len();
             let known = |row: &Vec<Cell>| (row[..count].to_vec(), self.product.extra(row));
-            same_rows(table, &found, &model.iter().map(|(id, row)| (*id, known(row))).collect());
+            let mut wanted: Found = model.iter().map(|(id, row)| (*id, known(row))).collect();
+            if self.product.unnumbered_moves() {
+                forget_unfilled(&found, &mut wanted);
+            }
+            same_rows(table, &found, &wanted);
             let target = Target::Rows(table);
             let mut latest = BTreeMap::<Id, (u128, u8, &[u8], &[u8])>::new();
             for row in tables.rows(target.name()) {
@@ -138,10 +142,9 @@ impl World {
             }
             latest.retain(|_, (_, deleted, ..)| *deleted == 0);
             assert!(latest.keys().eq(model.keys()), "I3: the keys of {table}_current");
-            for (id, cells) in model {
-                let (cells, extra) = known(cells);
-                let extra = extra.map(String::into_boxed_str);
-                let row = Row { cells: cells.into(), extra, extra_unavailable: Box::default() };
+            for (id, (cells, extra)) in &wanted {
+                let (cells, extra) = (cells.as_slice().into(), extra.as_deref().map(Box::from));
+                let row = Row { cells, extra, extra_unavailable: Box::default() };
                 let mut bytes = Vec::new();
                 let (row, deleted, op) = (Some(&row), false, Op::Create);
                 let change = RowChange { table, key: *id, row, deleted, op, version: 0, lsn: 0, source_ts_us: 0 };
@@ -249,6 +252,19 @@ impl World {
 }
 
 type Found = BTreeMap<Id, (Vec<Cell>, Option<String>)>;
+
+/// Without any LSN nothing says whose values a changed key wants of a partition that was behind: nova says that it does
+/// not know them, and never takes another's.
+fn forget_unfilled(found: &Found, wanted: &mut Found) {
+    for (id, (cells, extra)) in wanted {
+        let Some((known, known_extra)) = found.get(id) else { continue };
+        let unknown = cells.iter_mut().zip(known).filter(|(_, known)| **known == Cell::Unavailable);
+        unknown.for_each(|(cell, _)| *cell = Cell::Unavailable);
+        if known_extra.is_none() {
+            *extra = None;
+        }
+    }
+}
 
 fn same_rows(table: Table, found: &Found, wanted: &Found) {
     for id in found.keys().chain(wanted.keys()) {

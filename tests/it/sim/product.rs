@@ -141,6 +141,11 @@ impl Product {
         }
     }
 
+    /// Whether keys change from one partition to another while nothing carries an LSN.
+    pub fn unnumbered_moves(&self) -> bool {
+        self.style == Style::Bare && self.kinds.renamed && !self.ordered
+    }
+
     /// A new transaction, not yet in the log. It leaves rows alone that others have locked.
     fn transaction(&mut self, now_us: i64, others: &BTreeSet<Id>) -> Transaction {
         let (mut ops, mut own) = (Vec::new(), BTreeSet::new());
