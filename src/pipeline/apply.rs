@@ -98,7 +98,9 @@ pub fn judge(
     let format = if tombstone { Format::FlatTombstone } else { change.format };
     let (key, of, moved) = (change.key, change.table, change.renamed_to());
     let new = match change.body {
-        ChangeBody::Upsert(row) => Some(filled(row, (stored.as_ref(), old.as_ref()), renamed, table.epoch)?),
+        ChangeBody::Upsert(row) => {
+            Some(filled(row, (stored.as_ref(), old.as_ref()), renamed, (key, change.lsn.is_some(), table.epoch))?)
+        }
         ChangeBody::Delete | ChangeBody::Tombstone | ChangeBody::Truncate => None,
     };
     if let Some(row) = &stored {
@@ -170,12 +172,13 @@ fn refilled(row: &StoredRow<'_>, old: Row, known: &Known<'_>) -> Option<Written>
 }
 
 /// What an upsert does not repeat is the stored row's, or after a change of the key that of the row which had it. A row
-/// whose key was changed there and back finds its own image where the other row is not read yet.
+/// whose key was changed there and back finds its own image where the other row is not read yet. `key` is the upsert's,
+/// `numbered` whether it has an LSN.
 fn filled(
     row: Row,
     (stored, old): (Option<&StoredRow<'_>>, Option<&Row>),
     renamed: Option<&[u8]>,
-    epoch: u16,
+    (key, numbered, epoch): (Id, bool, u16),
 ) -> Result<Filled, CodecError> {
     let whole = |cell: &Cell| !matches!(cell, Cell::Unavailable | Cell::Missing);
     if row.extra_unavailable.is_empty() && row.cells.iter().all(whole) {
@@ -183,6 +186,8 @@ fn filled(
         return Ok(fill(row, own.as_ref()));
     }
     let renamed = renamed.filter(|_| !mutant::is(Mutant::ForgetOldKey)).map(StoredRow::decode).transpose()?;
+    // Without LSNs a row that still lives, or moved to another key, may have other values by the time of the change.
+    let renamed = renamed.filter(|row| numbered || matches!(row.content, Content::Moved { to, .. } if to == key));
     let first = renamed.as_ref().map(|row| Source::of(row, epoch)).transpose()?.flatten();
     let second = stored.map(|row| Source::of(row, epoch)).transpose()?.flatten();
     let known = first.as_ref().map(Source::known);

@@ -55,7 +55,10 @@ impl Kinds {
             held_pieces: draw(),
         };
         // Where deletes carry no LSN, a delete and an insert in two partitions have no order.
-        Kinds { moving: kinds.moving && style.numbered(), ..kinds }
+        let moving = kinds.moving && style.numbered();
+        // A row that a transaction moves while a snapshot reads it: in the old partition the read comes after the insert.
+        let open = kinds.open && !(moving && (kinds.initial || kinds.snapshots));
+        Kinds { moving, open, ..kinds }
     }
 }
 
