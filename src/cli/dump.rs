@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::discover;
 use crate::event::{Id, Table};
 use crate::feed::page::{Shape, page_json};
+use crate::feed::shown;
 use crate::feed::snapshot::{Algorithm, Ask, Snapshots};
 use crate::feed::trending::publish::Published;
 use crate::feed::trending::{self, TRENDING_MAX, Window};
@@ -78,7 +79,8 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     if let Some(user) = args.feed {
         let key = Auth::open(&config.data_dir).map_err(AppError::from)?.secret("cursor");
         let (trending, algorithm) = (list(Window::Day).numbers, Algorithm::Ranked);
-        let ask = Ask { user, algorithm, cursor: None, limit, now_ms, trending: &trending, late: &|| false };
+        let shown = &shown::NOTHING;
+        let ask = Ask { user, algorithm, cursor: None, shown, limit, now_ms, trending: &trending, late: &|| false };
         let page = Snapshots::default().page(&opened.state, &ask);
         let shape = Shape { explain: true, hydrate: false, latency_us: 0 };
         writeln!(out, "{}", page_json(&page, user, algorithm, &key, &shape))?;

@@ -1,4 +1,4 @@
-//! Where a reader is in a snapshot: opaque text with a MAC, bound to the user.
+//! Where a reader is in a snapshot and what the reader has been shown: opaque text with a MAC, bound to the user.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -6,9 +6,15 @@ use sha2::{Digest as _, Sha256};
 
 use crate::event::Id;
 
-const VERSION: u8 = 1;
-const BODY_BYTES: usize = 14;
+use super::shown::{SHOWN_MAX_BYTES, Shown};
+
+/// Version 1 did not tell what was shown.
+const VERSION: u8 = 2;
+/// Without what was shown.
+const PLACE_BYTES: usize = 14;
 const MAC_BYTES: usize = 16;
+/// Of the longest text.
+pub const CURSOR_MAX_BYTES: usize = (PLACE_BYTES + SHOWN_MAX_BYTES + MAC_BYTES) * 4 / 3 + 4;
 
 /// The next place of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,31 +25,39 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    pub fn encode(&self, user: Id, key: &[u8; 32]) -> String {
+    /// `shown`: what stands before the place, in this snapshot and in those that it continues.
+    pub fn encode(&self, shown: &Shown, user: Id, key: &[u8; 32]) -> String {
         let mut bytes = vec![VERSION, self.algorithm];
         bytes.extend_from_slice(&self.snapshot.to_be_bytes());
         bytes.extend_from_slice(&self.position.to_be_bytes());
+        shown.encode(&mut bytes);
         let mac = mac(&bytes, user, key);
         bytes.extend_from_slice(&mac);
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
     /// `None` for anything that [`Cursor::encode`] did not make for this user.
-    pub fn decode(text: &str, user: Id, key: &[u8; 32]) -> Option<Cursor> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let bytes: &[u8; BODY_BYTES + MAC_BYTES] = bytes.as_slice().try_into().ok()?;
-        let (body, given) = bytes.split_at(BODY_BYTES);
-        // Compared without a shortcut: the time must not tell how much was right.
-        let differs = mac(body, user, key).iter().zip(given).fold(0, |sum, (a, b)| sum | (a ^ b));
-        if differs != 0 || body[0] != VERSION {
+    pub fn decode(text: &str, user: Id, key: &[u8; 32]) -> Option<(Cursor, Shown)> {
+        if text.len() > CURSOR_MAX_BYTES {
             return None;
         }
-        let (snapshot, position) = body[2..].split_first_chunk::<8>()?;
-        Some(Cursor {
-            algorithm: body[1],
-            snapshot: u64::from_be_bytes(*snapshot),
-            position: u32::from_be_bytes(position.try_into().ok()?),
-        })
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (body, given) = bytes.split_at_checked(bytes.len().checked_sub(MAC_BYTES)?)?;
+        // Compared without a shortcut: the time must not tell how much was right.
+        let differs = mac(body, user, key).iter().zip(given).fold(0, |sum, (a, b)| sum | (a ^ b));
+        if differs != 0 {
+            return None;
+        }
+        let ([version, algorithm], rest) = body.split_first_chunk::<2>()?;
+        let (snapshot, rest) = rest.split_first_chunk::<8>()?;
+        let (position, shown) = rest.split_first_chunk::<4>()?;
+        let shown = match *version {
+            VERSION => Shown::decode(shown)?,
+            1 if shown.is_empty() => Shown::default(),
+            _ => return None,
+        };
+        let (snapshot, position) = (u64::from_be_bytes(*snapshot), u32::from_be_bytes(*position));
+        Some((Cursor { algorithm: *algorithm, snapshot, position }, shown))
     }
 }
 
@@ -69,13 +83,17 @@ mod tests {
     proptest! {
         #[test]
         fn a_cursor_is_read_only_by_whom_it_was_made_for(
-            algorithm: u8, snapshot: u64, position: u32, user: u128, flip in 0usize..240, key: [u8; 32],
+            algorithm: u8, snapshot: u64, position: u32, user: u128, flip: prop::sample::Index, key: [u8; 32],
+            posts in proptest::collection::vec(any::<u128>(), 0..300),
         ) {
+            let shown = Shown::default().and(posts.into_iter().map(Id::from_u128));
             let (user, cursor) = (Id::from_u128(user), Cursor { algorithm, snapshot, position });
-            let text = cursor.encode(user, &key);
-            prop_assert_eq!(Cursor::decode(&text, user, &key), Some(cursor));
+            let text = cursor.encode(&shown, user, &key);
+            prop_assert!(text.len() <= CURSOR_MAX_BYTES);
+            prop_assert_eq!(Cursor::decode(&text, user, &key), Some((cursor, shown)));
             prop_assert_eq!(Cursor::decode(&text, Id::from_u128(user.as_u128() ^ 1), &key), None);
             let mut bytes = URL_SAFE_NO_PAD.decode(&text).unwrap();
+            let flip = flip.index(bytes.len() * 8);
             bytes[flip / 8] ^= 1 << (flip % 8);
             prop_assert_eq!(Cursor::decode(&URL_SAFE_NO_PAD.encode(bytes), user, &key), None);
         }
@@ -84,5 +102,17 @@ mod tests {
         fn any_text_is_refused_without_a_panic(text in ".{0,60}") {
             prop_assert_eq!(Cursor::decode(&text, Id::NIL, &[0; 32]), None);
         }
+    }
+
+    #[test]
+    fn a_cursor_of_version_1_is_read_and_tells_nothing_of_what_was_shown() {
+        let (user, key) = (Id::from_u128(5), [7; 32]);
+        let mut bytes = vec![1, 0];
+        bytes.extend_from_slice(&9u64.to_be_bytes());
+        bytes.extend_from_slice(&40u32.to_be_bytes());
+        let mac = mac(&bytes, user, &key);
+        bytes.extend_from_slice(&mac);
+        let cursor = Cursor { algorithm: 0, snapshot: 9, position: 40 };
+        assert_eq!(Cursor::decode(&URL_SAFE_NO_PAD.encode(bytes), user, &key), Some((cursor, Shown::default())));
     }
 }

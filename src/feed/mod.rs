@@ -5,5 +5,6 @@ pub mod cursor;
 pub mod page;
 pub mod rank;
 pub mod served;
+pub mod shown;
 pub mod snapshot;
 pub mod trending;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::event::Id;
 
+use super::cursor::CURSOR_MAX_BYTES;
 use super::rank::{Ranked, item_json};
 use super::snapshot::{Algorithm, Page};
 
@@ -19,12 +20,12 @@ pub struct Shape {
     pub latency_us: u32,
 }
 
-/// Bytes of posts and cursor without the posts; of each post's id, its quotes and its comma; of all else.
+/// Bytes of posts and cursor without either; of each post's id, its quotes and its comma; of all else.
 const TEXT_BYTES: usize = 110;
 const POST_BYTES: usize = 39;
 const REST_BYTES: usize = 240;
 /// Of the posts and cursor of the longest page.
-pub(super) const TEXT_MAX_BYTES: usize = TEXT_BYTES + PAGE_MAX * POST_BYTES;
+pub(super) const TEXT_MAX_BYTES: usize = TEXT_BYTES + CURSOR_MAX_BYTES + PAGE_MAX * POST_BYTES;
 
 /// The answer; `key` makes the cursor's MAC, and is the same for all pages of a process: what it makes is kept.
 pub fn page_json(page: &Page, user: Id, algorithm: Algorithm, key: &[u8; 32], shape: &Shape) -> String {
@@ -50,14 +51,17 @@ pub fn page_json(page: &Page, user: Id, algorithm: Algorithm, key: &[u8; 32], sh
     out
 }
 
-/// The posts of a page, each with its rank.
+/// The posts of a page, each with its rank among all that the reader is shown.
 fn posts(page: &Page) -> impl Iterator<Item = (&Ranked, usize)> {
-    page.cut.places.iter().map(|place| (&page.snapshot.posts()[*place], place + 1))
+    let before = page.snapshot.shown.len();
+    page.cut.places.iter().map(move |place| (&page.snapshot.posts()[*place], before + place + 1))
 }
 
 /// What is the same in all answers of a page.
 fn text(page: &Page, user: Id, key: &[u8; 32]) -> String {
-    let mut out = String::with_capacity(TEXT_BYTES + page.cut.places.len() * POST_BYTES);
+    let cursor = page.cut.cursor.map(|cursor| cursor.encode(&page.snapshot.shown_before(cursor.position), user, key));
+    let cursor_bytes = cursor.as_ref().map_or(0, String::len);
+    let mut out = String::with_capacity(TEXT_BYTES + cursor_bytes + page.cut.places.len() * POST_BYTES);
     out.push_str("{\"posts\":[");
     for (place, (post, _)) in posts(page).enumerate() {
         out.push_str(if place == 0 { "\"" } else { ",\"" });
@@ -65,11 +69,11 @@ fn text(page: &Page, user: Id, key: &[u8; 32]) -> String {
         out.push('"');
     }
     out.push_str("],\"cursor\":");
-    match page.cut.cursor {
-        Some(cursor) => out.extend(["\"", &cursor.encode(user, key), "\""]),
+    match &cursor {
+        Some(cursor) => out.extend(["\"", cursor, "\""]),
         None => out.push_str("null"),
     }
-    let (more, total) = (page.cut.cursor.is_some(), page.snapshot.posts().len());
+    let (more, total) = (cursor.is_some(), page.snapshot.shown.len() + page.snapshot.posts().len());
     // Writing to memory cannot fail.
     let _ = write!(out, r#","has_more":{more},"total_count":{total}"#);
     out

@@ -5,7 +5,8 @@ use rustc_hash::FxHashMap;
 use crate::event::Id;
 use crate::state::{DAY_MS, State};
 
-use super::candidates::{Sources, collect};
+use super::candidates::{Candidates, Sources, collect};
+use super::shown::{self, Shown};
 
 /// Posts of one feed.
 pub const FEED_MAX: usize = 300;
@@ -63,6 +64,8 @@ pub struct Making<'a> {
     pub trending: &'a [u32],
     /// Fills a place that no post fits with the best remaining one, instead of ending the list there.
     pub relaxed: bool,
+    /// Posts that are left out: the reader had them.
+    pub shown: &'a Shown,
     /// Whether it takes too long; asked between sources.
     pub late: &'a dyn Fn() -> bool,
 }
@@ -70,7 +73,7 @@ pub struct Making<'a> {
 impl<'a> Making<'a> {
     /// By the rules, without haste.
     pub fn strict(now_ms: i64, trending: &'a [u32]) -> Making<'a> {
-        Making { now_ms, trending, relaxed: false, late: &|| false }
+        Making { now_ms, trending, relaxed: false, shown: &shown::NOTHING, late: &|| false }
     }
 }
 
@@ -98,7 +101,8 @@ struct Scored {
 /// The feed of a user: candidates by score, then smallest id, then spaced.
 pub fn feed(state: &State, user: u32, making: &Making<'_>) -> Feed {
     let now_ms = making.now_ms;
-    let candidates = collect(state, user, now_ms, making.trending, making.late);
+    let mut candidates = collect(state, user, now_ms, making.trending, making.late);
+    leave_out(state, &mut candidates, making.shown);
     let seen_until_ms = candidates.seen_until_ms;
     if candidates.cut {
         let posts = newest(state, now_ms, &candidates.posts);
@@ -137,10 +141,17 @@ pub fn feed(state: &State, user: u32, making: &Making<'_>) -> Feed {
 }
 
 /// The newest posts of at most 72 hours by followees, newest first, then smallest id: `algo=time`.
-pub fn by_time(state: &State, user: u32, now_ms: i64) -> Feed {
-    let candidates = collect(state, user, now_ms, &[], &|| false);
+pub fn by_time(state: &State, user: u32, now_ms: i64, shown: &Shown) -> Feed {
+    let mut candidates = collect(state, user, now_ms, &[], &|| false);
+    leave_out(state, &mut candidates, shown);
     let posts = newest(state, now_ms, &candidates.posts);
     Feed { posts, seen_until_ms: candidates.seen_until_ms, cut: false, relaxed: 0 }
+}
+
+fn leave_out(state: &State, candidates: &mut Candidates, shown: &Shown) {
+    if !shown.is_empty() {
+        candidates.posts.retain(|(number, _)| !shown.contains(state.post_ids.id(*number)));
+    }
 }
 
 fn newest(state: &State, now_ms: i64, candidates: &[(u32, Sources)]) -> Vec<Ranked> {

@@ -1,5 +1,6 @@
 //! Immutable feeds of users, and pages of them. A page is a stretch of one snapshot, so pages never repeat a post and
-//! never leave one out (N10); whatever may not be shown any more is left out when a page is read (N11).
+//! never leave one out (N10); whatever may not be shown any more is left out when a page is read (N11). Where the snapshot
+//! of a cursor is gone, a new one continues it: of the posts that the cursor's reader was not shown.
 //!
 //! One computation at a time makes a user's snapshot (single flight); while it is only too old, but nothing that it
 //! depends on changed, it goes on being served for [`STALE_MS`] and is asked to be made anew in the background.
@@ -10,7 +11,7 @@ mod cut;
 use std::collections::VecDeque;
 use std::hash::Hasher as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHasher};
@@ -22,6 +23,7 @@ use crate::state::State;
 use super::cursor::Cursor;
 use super::rank::{self, Feed, Making, Ranked};
 use super::served::Served;
+use super::shown::Shown;
 
 pub use self::age::Versions;
 use self::age::{Age, age};
@@ -29,8 +31,10 @@ pub use self::cut::Cut;
 
 /// Memory of all snapshots; in each part of the users the one who was away longest makes room.
 pub const SNAPSHOTS_MAX_BYTES: usize = 128 << 20;
-/// Snapshots of one user and algorithm: readers may be in an older one.
-pub const PER_USER_MAX: usize = 3;
+/// Snapshots of one user and algorithm: readers are in older ones.
+pub const PER_USER_MAX: usize = 8;
+/// What no reader has asked for yet.
+const NEVER: i64 = i64::MIN;
 /// A snapshot is to be made anew after this, a tenth more or less.
 pub const TTL_MS: i64 = 120_000;
 /// So much longer it is served while a new one is made.
@@ -69,8 +73,13 @@ pub struct Snapshot {
     pub(super) text: String,
     versions: Versions,
     feed: Feed,
-    /// A page of it was given out.
-    read: AtomicBool,
+    /// What its reader had been shown before; nothing of a snapshot that begins with the first page.
+    pub(super) shown: Shown,
+    /// The place that it continues, of a snapshot that is gone.
+    continues: Option<Cursor>,
+    /// When a page of it was last given out, and one behind its first, epoch milliseconds; [`NEVER`] before that.
+    read_ms: AtomicI64,
+    paged_ms: AtomicI64,
     /// The page that was cut last.
     last: Mutex<Option<Arc<Cut>>>,
 }
@@ -85,8 +94,23 @@ impl Snapshot {
         self.feed.cut
     }
 
+    /// What a reader who is at this place has been shown.
+    pub(super) fn shown_before(&self, position: u32) -> Shown {
+        self.shown.and(self.posts().iter().take(position as usize).map(|post| post.post))
+    }
+
+    fn was_read(&self, ask: &Ask<'_>) {
+        self.read_ms.store(ask.now_ms, Ordering::Relaxed);
+        if ask.cursor.is_some() {
+            self.paged_ms.store(ask.now_ms, Ordering::Relaxed);
+        }
+    }
+
     fn bytes(&self) -> usize {
-        size_of::<Snapshot>() + self.feed.posts.capacity() * size_of::<Ranked>() + Cut::MAX_BYTES
+        size_of::<Snapshot>()
+            + self.shown.len() * size_of::<u32>()
+            + self.feed.posts.capacity() * size_of::<Ranked>()
+            + Cut::MAX_BYTES
     }
 }
 
@@ -95,19 +119,14 @@ pub struct Ask<'a> {
     pub user: Id,
     pub algorithm: Algorithm,
     pub cursor: Option<Cursor>,
+    /// What the cursor says that its reader has been shown.
+    pub shown: &'a Shown,
     pub limit: usize,
     pub now_ms: i64,
     /// The posts of trending 24 h.
     pub trending: &'a [u32],
     /// Whether the answer takes too long.
     pub late: &'a dyn Fn() -> bool,
-}
-
-impl Ask<'_> {
-    /// The place in the snapshot from which on posts are asked for.
-    fn start(&self) -> usize {
-        self.cursor.map_or(0, |cursor| cursor.position as usize)
-    }
 }
 
 /// One page.
@@ -130,6 +149,29 @@ struct Kept {
     snapshots: VecDeque<Arc<Snapshot>>,
     /// When a page was last asked for.
     read_ms: i64,
+}
+
+impl Kept {
+    /// The snapshot of first pages.
+    fn newest(&self) -> Option<&Arc<Snapshot>> {
+        self.snapshots.iter().rev().find(|known| known.continues.is_none())
+    }
+
+    /// The snapshot of a cursor, or the one that continues it.
+    fn at(&self, cursor: Cursor) -> Option<&Arc<Snapshot>> {
+        let own = self.snapshots.iter().find(|known| known.id == cursor.snapshot);
+        own.or_else(|| self.snapshots.iter().find(|known| known.continues == Some(cursor)))
+    }
+
+    /// Makes room: first goes what nobody pages in, then what was paged in the longest ago. The snapshot of first pages
+    /// stays, and so does `made`, which was made right now.
+    fn drop_one(&mut self, made: &Arc<Snapshot>) -> Option<Arc<Snapshot>> {
+        let newest = self.newest().map(|newest| newest.id);
+        let old = self.snapshots.iter().enumerate().filter(|(_, old)| Some(old.id) != newest && old.id != made.id);
+        let used = |old: &Snapshot| (old.paged_ms.load(Ordering::Relaxed), old.read_ms.load(Ordering::Relaxed));
+        let (at, _) = old.min_by_key(|(_, old)| used(old))?;
+        self.snapshots.remove(at)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -185,9 +227,9 @@ impl Snapshots {
             return page;
         }
         let making = Making { relaxed: self.relaxed_spacing, ..Making::of(ask) };
-        let snapshot = self.make(&state, (ask.user, ask.algorithm), &making);
+        let snapshot = self.make(&state, (ask.user, ask.algorithm), &making, ask.cursor);
         let cut = snapshot.cut_for(&state, ask);
-        snapshot.read.store(true, Ordering::Relaxed);
+        snapshot.was_read(ask);
         Page { snapshot, cut, cache_hit: false, rebuilt: ask.cursor.is_some(), due: false }
     }
 
@@ -200,8 +242,8 @@ impl Snapshots {
             let kept = inner.kept.get_mut(&key)?;
             kept.read_ms = ask.now_ms;
             Arc::clone(match ask.cursor {
-                Some(cursor) => kept.snapshots.iter().find(|known| known.id == cursor.snapshot)?,
-                None => kept.snapshots.back()?,
+                Some(cursor) => kept.at(cursor)?,
+                None => kept.newest()?,
             })
         };
         let cut = snapshot.cut_for(state, ask);
@@ -214,19 +256,21 @@ impl Snapshots {
                 true
             }
         };
-        snapshot.read.store(true, Ordering::Relaxed);
-        Some(Page { snapshot, cut, cache_hit: true, rebuilt: false, due })
+        snapshot.was_read(ask);
+        let rebuilt = ask.cursor.is_some() && ask.cursor == snapshot.continues;
+        Some(Page { snapshot, cut, cache_hit: true, rebuilt, due })
     }
 
-    fn make(&self, state: &State, key: Key, making: &Making<'_>) -> Arc<Snapshot> {
+    fn make(&self, state: &State, key: Key, making: &Making<'_>, continues: Option<Cursor>) -> Arc<Snapshot> {
         let (number, now_ms) = (number(state, key.0), making.now_ms);
         let feed = match key.1 {
             Algorithm::Ranked => rank::feed(state, number, making),
-            Algorithm::Time => rank::by_time(state, number, now_ms),
+            Algorithm::Time => rank::by_time(state, number, now_ms, making.shown),
         };
         self.served.relaxed(now_ms, feed.relaxed);
         let mut hasher = FxHasher::default();
         hasher.write_i64(now_ms);
+        continues.iter().for_each(|cursor| hasher.write_u64(cursor.snapshot ^ u64::from(cursor.position)));
         feed.posts.iter().for_each(|post| hasher.write(&post.post.0));
         let id = hasher.finish();
         let snapshot = Arc::new(Snapshot {
@@ -235,7 +279,10 @@ impl Snapshots {
             text: format!(r#""snapshot":"{id:016x}","as_of":"{}""#, rfc3339(now_ms * 1_000)),
             versions: Versions::of(state, number),
             feed,
-            read: AtomicBool::new(false),
+            shown: making.shown.clone(),
+            continues,
+            read_ms: AtomicI64::new(NEVER),
+            paged_ms: AtomicI64::new(NEVER),
             last: Mutex::new(None),
         });
         let inner = &mut *self.part(key.0).inner.lock();
@@ -244,16 +291,17 @@ impl Snapshots {
             kept.read_ms = now_ms;
         }
         // One that nobody read makes room first: somebody may be in the others.
-        if let Some(unread) = kept.snapshots.pop_back_if(|last| !last.read.load(Ordering::Relaxed)) {
+        let unread = |last: &mut Arc<Snapshot>| last.read_ms.load(Ordering::Relaxed) == NEVER;
+        if let Some(unread) = kept.snapshots.pop_back_if(unread) {
             inner.bytes -= unread.bytes();
         }
         // The same feed made twice in a millisecond is one.
-        if kept.snapshots.back().is_none_or(|last| last.id != snapshot.id) {
+        if kept.snapshots.iter().all(|known| known.id != snapshot.id) {
             inner.bytes += snapshot.bytes();
             kept.snapshots.push_back(Arc::clone(&snapshot));
         }
         if kept.snapshots.len() > PER_USER_MAX {
-            inner.bytes -= kept.snapshots.pop_front().map_or(0, |old| old.bytes());
+            inner.bytes -= kept.drop_one(&snapshot).map_or(0, |old| old.bytes());
         }
         inner.make_room(key);
         snapshot
@@ -272,12 +320,12 @@ impl Snapshots {
                 let _flight = part.flight.lock();
                 let state = state.read();
                 let versions = Versions::of(&state, number(&state, key.0));
-                let last = part.inner.lock().kept.get(&key).and_then(|kept| kept.snapshots.back().cloned());
+                let last = part.inner.lock().kept.get(&key).and_then(|kept| kept.newest().cloned());
                 if last.is_none_or(|last| age(&last, key.0, last.versions != versions, now_ms) == Age::Fresh) {
                     continue;
                 }
                 let making = Making { relaxed: self.relaxed_spacing, ..Making::strict(now_ms, trending) };
-                self.make(&state, key, &making);
+                self.make(&state, key, &making, None);
                 made += 1;
             }
         }
@@ -321,7 +369,7 @@ fn lately(now_ms: i64, at_ms: i64, within_ms: i64) -> bool {
 
 impl<'a> Making<'a> {
     fn of(ask: &Ask<'a>) -> Making<'a> {
-        Making { now_ms: ask.now_ms, trending: ask.trending, relaxed: false, late: ask.late }
+        Making { now_ms: ask.now_ms, trending: ask.trending, relaxed: false, shown: ask.shown, late: ask.late }
     }
 }
 

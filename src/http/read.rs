@@ -10,6 +10,7 @@ use http_body_util::Full;
 use crate::discover::{self, SUGGESTIONS_MAX};
 use crate::feed::cursor::Cursor;
 use crate::feed::page::{PAGE_MAX, Shape, page_json};
+use crate::feed::shown;
 use crate::feed::snapshot::{Algorithm, Ask};
 use crate::feed::trending::publish::{TrendingPage, parse_cursor};
 use crate::feed::trending::{TRENDING_MAX, Window};
@@ -85,6 +86,8 @@ pub(super) fn feed(
     let limit = limit(query, PAGE_MAX)?;
     let decode = |text| Cursor::decode(text, subject.user, &edge.cursor_key).ok_or(Problem::InvalidCursor);
     let cursor = parameter(query, "cursor").filter(|text| !text.is_empty()).map(decode).transpose()?;
+    let (cursor, shown) = cursor.unzip();
+    let shown = shown.as_ref().unwrap_or(&shown::NOTHING);
     if cursor.is_some_and(|cursor| cursor.algorithm != algorithm as u8) {
         return Err(Problem::InvalidCursor);
     }
@@ -97,7 +100,8 @@ pub(super) fn feed(
     let list = edge.trending.last(Window::Day);
     let late = || started.elapsed() > DEADLINE;
     let (user, trending) = (subject.user, &list.numbers);
-    let page = edge.feeds.page(&edge.state, &Ask { user, algorithm, cursor, limit, now_ms, trending, late: &late });
+    let ask = Ask { user, algorithm, cursor, shown, limit, now_ms, trending, late: &late };
+    let page = edge.feeds.page(&edge.state, &ask);
     if let Some(shared) = edge.shared_cache.as_ref().filter(|_| algorithm == Algorithm::Ranked && cursor.is_none()) {
         shared.copies.read(Kind::Feed, user, now_ms);
     }

@@ -16,6 +16,7 @@ use crate::discover::dismissals::Dismissals;
 use crate::discover::{self, SUGGESTIONS_MAX};
 use crate::event::Id;
 use crate::feed::page::{PAGE_MAX, Shape, page_json};
+use crate::feed::shown;
 use crate::feed::snapshot::{Algorithm, Ask, Versions};
 use crate::feed::trending::{TRENDING_MAX, Window};
 use crate::state::State;
@@ -339,7 +340,9 @@ impl Publisher {
         };
         let (list, algorithm, late) = (trending.last(Window::Day), Algorithm::Ranked, || false);
         let (limit, trending) = (PAGE_MAX, &list.numbers);
-        let page = feeds.page(state, &Ask { user, algorithm, cursor: None, limit, now_ms, trending, late: &late });
+        let shown = &shown::NOTHING;
+        let page =
+            feeds.page(state, &Ask { user, algorithm, cursor: None, shown, limit, now_ms, trending, late: &late });
         let posts = page.cut.places.iter().map(|place| page.snapshot.posts()[*place].number).collect();
         let shape = Shape { explain: false, hydrate: false, latency_us: 0 };
         (page_json(&page, user, algorithm, &self.cursor_key, &shape), Basis::Feed { versions, posts })

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use crate::feed::cursor::Cursor;
 use crate::feed::page::{PAGE_MAX, TEXT_MAX_BYTES};
 use crate::feed::rank::Ranked;
+use crate::feed::shown::SHOWN_MAX;
 use crate::state::State;
 
 use super::age::Versions;
@@ -35,16 +36,22 @@ impl Cut {
     /// Of the longest page.
     pub(super) const MAX_BYTES: usize = size_of::<Cut>() + (PAGE_MAX + 1) * size_of::<usize>() + TEXT_MAX_BYTES;
 
-    fn answers(&self, state: &State, ask: &Ask<'_>) -> bool {
-        (self.start, self.limit, self.changes) == (ask.start(), ask.limit, state.changes())
+    fn answers(&self, state: &State, ask: &Ask<'_>, start: usize) -> bool {
+        (self.start, self.limit, self.changes) == (start, ask.limit, state.changes())
             && self.times_ms.contains(&ask.now_ms)
     }
 }
 
 impl Snapshot {
+    /// The place from which on posts are asked for: that of a cursor of another snapshot is this one's beginning, which
+    /// continues that one.
+    fn start(&self, ask: &Ask<'_>) -> usize {
+        ask.cursor.filter(|cursor| cursor.snapshot == self.id).map_or(0, |cursor| cursor.position as usize)
+    }
+
     pub(super) fn cut_for(&self, state: &State, ask: &Ask<'_>) -> Arc<Cut> {
         let mut last = self.last.lock();
-        if let Some(last) = last.as_ref().filter(|last| last.answers(state, ask)) {
+        if let Some(last) = last.as_ref().filter(|last| last.answers(state, ask, self.start(ask))) {
             return Arc::clone(last);
         }
         let cut = Arc::new(self.cut_anew(state, ask, last.as_deref()));
@@ -54,7 +61,7 @@ impl Snapshot {
 
     /// `last` lends its text if it shows the same.
     pub(super) fn cut_anew(&self, state: &State, ask: &Ask<'_>, last: Option<&Cut>) -> Cut {
-        let (number, start) = (number(state, ask.user), ask.start());
+        let (number, start) = (number(state, ask.user), self.start(ask));
         let (mut places, mut until_ms) = (Vec::with_capacity(ask.limit + 1), i64::MAX);
         for (at, post) in self.posts().iter().enumerate().skip(start) {
             match hidden_until_ms(state, number, post, ask.now_ms) {
@@ -67,7 +74,9 @@ impl Snapshot {
         }
         let more = places.len() > ask.limit;
         places.truncate(ask.limit);
-        let position = places.last().map_or(start, |place| place + 1) as u32;
+        let position = places.last().map_or(start, |place| place + 1);
+        let more = more && self.shown.len() + position <= SHOWN_MAX;
+        let position = position as u32;
         let cursor = more.then_some(Cursor { algorithm: ask.algorithm as u8, snapshot: self.id, position });
         let same = last.filter(|last| (&last.places, last.cursor) == (&places, cursor));
         Cut {

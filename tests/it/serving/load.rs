@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nova::event::{Action, Effect, Facts, Id};
 use nova::feed::cursor::Cursor;
+use nova::feed::shown::NOTHING;
 use nova::feed::snapshot::{Algorithm, Ask, Page, Snapshots};
 use nova::feed::trending::overrides::Overrides;
 use nova::feed::trending::publish::Board;
@@ -109,7 +110,9 @@ impl World {
     fn page(&self, cursor: Option<Cursor>, limit: usize) -> Page {
         let trending = self.board.get(Window::Day, T0_MS);
         let (user, algorithm, trending) = (id(1, 0), Algorithm::Ranked, &trending.numbers);
-        self.feeds.page(&self.state, &Ask { user, algorithm, cursor, limit, now_ms: T0_MS, trending, late: &|| false })
+        let shown = &NOTHING;
+        let ask = Ask { user, algorithm, cursor, shown, limit, now_ms: T0_MS, trending, late: &|| false };
+        self.feeds.page(&self.state, &ask)
     }
 
     /// Walks all pages once; returns how many there were.
