@@ -161,6 +161,8 @@ fn init_log(config: &Config) {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
 
     const DOCUMENTS: [&str; 6] = [
@@ -197,6 +199,41 @@ mod tests {
             }
         }
         assert!(tried >= 20, "{tried}");
+    }
+
+    /// Errors advised `resnapshot` of `nova cdc`, which was no command.
+    #[test]
+    fn every_subcommand_that_errors_comments_and_documents_name_exists() {
+        let groups: Vec<_> = Cli::command().get_subcommands().filter(|one| one.has_subcommands()).cloned().collect();
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut paths = vec![root.join("src"), root.join("docs"), root.join("README.md")];
+        let mut named = 0;
+        while let Some(path) = paths.pop() {
+            if path.is_dir() {
+                paths.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+                continue;
+            }
+            let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
+            for (at, before) in text.match_indices("nova ") {
+                let mut words =
+                    text[at + before.len()..].split_whitespace().filter(|word| !["\\", "///", "//!"].contains(word));
+                let Some(group) = words.next().and_then(|name| groups.iter().find(|one| one.get_name() == name)) else {
+                    continue;
+                };
+                let word = words.next().unwrap_or_default();
+                let name = word.split(|c: char| !c.is_ascii_lowercase() && c != '-').next().unwrap_or_default();
+                if !name.is_empty() {
+                    assert!(
+                        group.find_subcommand(name).is_some(),
+                        "{}: nova {} {name}",
+                        path.display(),
+                        group.get_name()
+                    );
+                    named += 1;
+                }
+            }
+        }
+        assert!(named >= 20, "{named}");
     }
 
     #[test]

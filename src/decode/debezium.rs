@@ -379,7 +379,8 @@ fn waits(mismatch: &SchemaMismatch) -> Stop {
 fn lacks(table: Table, missing: &[&str]) -> Fault {
     let detail = format!(
         "SchemaMismatch: the row has no {table}.{}, which takes no null. Give the column its name back at the source, or set \
-         drop.fields.header.name where a transform leaves columns out; then run nova cdc resnapshot {table}",
+         drop.fields.header.name where a transform leaves columns out. Then have the rows sent again: \
+         UPDATE {table} SET id = id WHERE …",
         missing.join(", ")
     );
     Fault::new("schema-mismatch", detail)

@@ -163,7 +163,8 @@ pub(super) fn key_id(id: Option<Raw<'_>>) -> Result<Id, Fault> {
 pub(super) fn nil_key(what: &str) -> Fault {
     let detail = format!(
         "the `id` of the Kafka key {what} and names no row: the table's REPLICA IDENTITY is another index. Run ALTER TABLE … \
-         REPLICA IDENTITY DEFAULT at the source, then nova cdc resnapshot, which removes what was deleted"
+         REPLICA IDENTITY DEFAULT at the source. The deleted row is still here: only a new snapshot removes it \
+         (docs/connector.md, When the slot is lost)"
     );
     Fault::new("nil-key", detail)
 }

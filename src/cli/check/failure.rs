@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Finding;
 
 /// A part of the trace, and the way out. The first that is in it counts.
-const CAUSES: [(&str, &str); 14] = [
+const CAUSES: [(&str, &str); 15] = [
     (
         "is active for PID",
         "another connector, or this one's last life, has the slot: stop it, or wait; the task tries again",
@@ -13,6 +13,8 @@ const CAUSES: [(&str, &str); 14] = [
     ("can no longer get changes from replication slot", SLOT_LOST),
     ("has been invalidated", SLOT_LOST),
     ("requested WAL segment", SLOT_LOST),
+    // Debezium's own words, which go on to advise `when_needed`.
+    ("no longer available on the server", SLOT_LOST),
     (
         "replication slot",
         "look at pg_replication_slots; if the slot is gone: docs/connector.md, \"When the slot is lost\"",
@@ -29,7 +31,8 @@ const CAUSES: [(&str, &str); 14] = [
 ];
 const TOO_LARGE: &str = "a row is larger than Kafka takes: docs/connector.md, \"Large values\"";
 const STOPPED: &str = "somebody stopped it";
-const SLOT_LOST: &str = "PostgreSQL dropped what the slot needed: docs/connector.md, \"When the slot is lost\"";
+const SLOT_LOST: &str = "the slot, or what it needed, is gone: begin again as docs/connector.md says, \"When the slot is lost\". \
+                         With snapshot.mode=when_needed rows that were deleted since would stay";
 
 /// What Connect says of a part that is not running.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,9 +74,11 @@ impl CdcConnectorError {
 
     pub fn finding(&self) -> Finding {
         let (remedy, name) = (self.remedy, &self.name);
-        let remedy = match remedy == STOPPED {
-            true => format!("{remedy}: PUT /connectors/{name}/resume"),
-            false => format!("{remedy}; then POST /connectors/{name}/restart?includeTasks=true&onlyFailed=true"),
+        let remedy = match remedy {
+            STOPPED => format!("{remedy}: PUT /connectors/{name}/resume"),
+            // A restart would not help: the connector is a new one.
+            SLOT_LOST => remedy.to_owned(),
+            _ => format!("{remedy}; then POST /connectors/{name}/restart?includeTasks=true&onlyFailed=true"),
         };
         Finding::new("connector-failed", self.to_string(), remedy)
     }
@@ -93,7 +98,6 @@ mod tests {
     fn what_failed_is_told_with_its_innermost_cause_and_the_way_out() {
         let outer = "org.apache.kafka.connect.errors.ConnectException: An exception occurred\n\tat x.y\n";
         for (cause, remedy) in [
-            (r#"ERROR: can no longer get changes from replication slot "nova""#, "When the slot is lost"),
             (r#"ERROR: replication slot "nova" is active for PID 42"#, "has the slot"),
             (r#"ERROR: replication slot "nova" does not exist"#, "pg_replication_slots"),
             (r#"ERROR: publication "nova" does not exist"#, "make the publication"),
@@ -107,6 +111,14 @@ mod tests {
             assert_eq!(code, "connector-failed");
             assert_eq!(detail, format!("CdcConnectorError: the task of nova is FAILED: Caused by: {cause}"));
             assert!(told.contains(remedy) && told.contains("/connectors/nova/restart"), "{cause}: {told}");
+        }
+        for cause in [
+            r#"ERROR: can no longer get changes from replication slot "nova""#,
+            "Debezium is trying to read change stream starting at LSN{0/16FD91C0}, but this is no longer available on \
+             the server. Reconfigure the connector to use a snapshot mode when needed.",
+        ] {
+            let told = failed(&format!("{outer}Caused by: {cause}")).finding().remedy;
+            assert!(told.contains("When the slot is lost") && !told.contains("/restart"), "{cause}: {told}");
         }
         let unrecoverable = failed(
             "org.apache.kafka.connect.errors.ConnectException: Unrecoverable exception from producer send callback",
