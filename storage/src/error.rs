@@ -1,6 +1,8 @@
-//! One error per verb: opening, reading, writing.
+//! One error per verb: opening, reading, writing, copying. Damage is one error in each of them.
 
+use crate::check::CheckError;
 use crate::codec::CodecError;
+use crate::guard::Panicked;
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -15,9 +17,22 @@ pub enum OpenError {
     Io { path: String, detail: String },
 }
 
+impl OpenError {
+    pub(crate) fn of(path: &str, error: CheckError) -> OpenError {
+        let path = path.to_owned();
+        match error {
+            CheckError::Damaged(detail) => OpenError::Damaged { path, detail },
+            CheckError::InUse => OpenError::InUse { path },
+            CheckError::Io(detail) => OpenError::Io { path, detail },
+        }
+    }
+}
+
 /// Why a read failed. The store must not be used further: an answer from it could be wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
+    #[error("the store is damaged ({0}): stop nova, then restore a backup, or move the file away and rebuild")]
+    Damaged(String),
     #[error("reading the store failed: {0}")]
     Storage(String),
     #[error("a stored value cannot be read: {0}")]
@@ -27,6 +42,8 @@ pub enum ReadError {
 /// Why a write or commit failed. Nothing of the transaction is durable; the process must end.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
+    #[error("the store is damaged ({0}): restore a backup, or move the file away and rebuild")]
+    Damaged(String),
     #[error("writing the store failed: {0}; free disk space or check the disk, then start again: nothing is lost")]
     Storage(String),
 }
@@ -48,9 +65,17 @@ pub enum CopyError {
 
 macro_rules! storage_errors {
     ($target:ident: $($source:ty),+) => {
+        impl From<Panicked> for $target {
+            fn from(panicked: Panicked) -> $target {
+                $target::Damaged(panicked.to_string())
+            }
+        }
         $(impl From<$source> for $target {
             fn from(error: $source) -> $target {
-                $target::Storage(error.to_string())
+                match redb::Error::from(error) {
+                    redb::Error::Corrupted(detail) => $target::Damaged(detail),
+                    other => $target::Storage(other.to_string()),
+                }
             }
         })+
     };

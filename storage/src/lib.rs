@@ -3,13 +3,27 @@
 //!
 //! `id` names things, `schema` lists the tables, `codec` writes and reads their values, `store` opens the file and
 //! begins transactions, `error` says what can go wrong with each verb, `testing` crashes and breaks it on purpose.
+//!
+//! Damage is found in three places: `check` looks at every page, `mark` knows which commits were durable, `guard` makes
+//! panics of redb errors. `disk` is the file as redb uses it, `file` makes files, `copy` copies a store, `seal` is a
+//! backup's manifest.
 
+mod check;
 pub mod codec;
+mod copy;
+mod disk;
 pub mod error;
+pub mod file;
+mod guard;
 pub mod id;
+mod mark;
 pub mod schema;
+pub mod seal;
 pub mod store;
 pub mod testing;
 
+pub use check::Checked;
+pub use copy::{Copied, remove_leftovers};
 pub use error::{CopyError, OpenError, ReadError, WriteError};
-pub use store::{Options, ReadTxn, Store, WriteTxn};
+pub use seal::{SealError, Sealed, verify_seal};
+pub use store::{Options, ReadTxn, Store, WriteTxn, verify};

@@ -1,16 +1,25 @@
 //! The file and its transactions: a few verbs over the tables of [`crate::schema`].
 
 use std::borrow::Borrow;
+use std::fs::{File, OpenOptions};
 use std::ops::RangeBounds;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use redb::backends::FileBackend;
 use redb::{
-    Builder, Database, DatabaseError, Durability, Key, ReadTransaction, ReadableDatabase, ReadableTable,
-    ReadableTableMetadata, StorageBackend, WriteTransaction,
+    Builder, Database, Durability, Key, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    StorageBackend, WriteTransaction,
 };
 
-use crate::error::{CopyError, OpenError, ReadError, WriteError};
+use crate::check::{self, CheckError, Checked};
+use crate::disk::{Backend, Disk};
+use crate::error::{OpenError, ReadError, WriteError};
+use crate::file::{Aside, ReadOnly};
+use crate::guard::{Panicked, guarded};
 use crate::schema::{self, Blobs, META};
+use crate::seal;
 
 /// The format this build writes; an older file is read, a newer one refused.
 pub const FORMAT: u8 = 1;
@@ -21,148 +30,186 @@ const FORMAT_KEY: &str = "format";
 pub struct Options {
     /// redb's page cache. Serving is from our own memory, so it stays small.
     pub cache_bytes: usize,
-    /// Whether each commit saves what makes opening after a crash instant, at the price of a second sync.
-    pub quick_repair: bool,
+    /// How long a store that was closed in order is checked before its first read; `None` is to the end. After a crash
+    /// every page is checked, however long that takes.
+    pub check: Option<Duration>,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { cache_bytes: 48 << 20, quick_repair: false }
+        Options { cache_bytes: 48 << 20, check: Some(Duration::from_secs(2)) }
     }
 }
 
 /// The one file of a nova node. One process at a time, one write transaction at a time.
 pub struct Store {
-    database: Database,
-    quick_repair: bool,
+    /// Taken when the store is dropped.
+    database: Option<Database>,
+    disk: Arc<Disk>,
+    name: String,
+    checked: Checked,
+}
+
+/// Calls redb, and makes a panic of redb an error.
+fn guard<T, E: From<Panicked>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    guarded(work)?
+}
+
+impl From<Panicked> for CheckError {
+    fn from(panicked: Panicked) -> CheckError {
+        CheckError::Damaged(panicked.to_string())
+    }
 }
 
 impl Store {
-    /// Opens or creates the file. `progress` is told how far a repair after a crash is, 0 to 1.
+    /// Opens or creates the file. A damaged one is refused. `progress` is told how far the repair after a crash is, 0 to 1.
     pub fn open(path: &Path, options: &Options, progress: impl Fn(f64) + 'static) -> Result<Store, OpenError> {
         let name = path.display().to_string();
+        let io = |error: std::io::Error| OpenError::Io { path: name.clone(), detail: error.to_string() };
         if !path.exists() {
             // A file that a crash left half-created would be refused later: create it aside, then rename.
-            let aside = path.with_extension("redb.new");
-            let io = |error: std::io::Error| OpenError::Io { path: name.clone(), detail: error.to_string() };
-            let database = Builder::new().create(&aside).map_err(|error| open_error(&name, error))?;
-            drop(Store::prepare(database, options, &name)?);
-            std::fs::rename(&aside, path).map_err(io)?;
-            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                std::fs::File::open(parent).and_then(|dir| dir.sync_all()).map_err(io)?;
-            }
+            let (aside, file) = Aside::new(path, ".new").map_err(io)?;
+            drop(Store::create(file, &name)?);
+            aside.place(path).map_err(io)?;
         }
+        let bytes = ReadOnly::open(path).map_err(io)?;
+        let of = |error| OpenError::of(&name, error);
+        let clean = check::is_clean(&bytes).map_err(of)?;
+        let checked = match clean {
+            true => {
+                let (began, bound) = (Instant::now(), options.check);
+                let late = move || bound.is_some_and(|bound| began.elapsed() >= bound);
+                check::check(bytes, late).map_err(of)?
+            }
+            // redb checks every page itself.
+            false => Checked::Whole,
+        };
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
         let mut builder = Builder::new();
-        builder.set_cache_size(options.cache_bytes);
+        builder.set_cache_size(options.cache_bytes).set_check_integrity_on_open(!clean);
         builder.set_repair_callback(move |session| progress(session.progress()));
-        let database = builder.open(path).map_err(|error| open_error(&name, error))?;
-        Store::prepare(database, options, &name)
+        let store = Store::over(&builder, backend(file, &name)?, &name, checked)?;
+        seal::erase(&store.disk).map_err(io)?;
+        Ok(store)
     }
 
     /// Opens over a backend of the caller's: memory, or one that injects faults.
     pub fn open_backend(backend: impl StorageBackend, options: &Options) -> Result<Store, OpenError> {
         let mut builder = Builder::new();
         builder.set_cache_size(options.cache_bytes);
-        let name = "(backend)";
-        let database = builder.create_with_backend(backend).map_err(|error| open_error(name, error))?;
-        Store::prepare(database, options, name)
+        Store::over(&builder, backend, "(backend)", Checked::Stopped)
     }
 
-    fn prepare(database: Database, options: &Options, path: &str) -> Result<Store, OpenError> {
-        let store = Store { database, quick_repair: options.quick_repair };
-        let io = |detail: String| OpenError::Io { path: path.to_owned(), detail };
-        // A new file has no table yet.
-        let known = store.read().map_err(|e| io(e.to_string()))?.get(META, FORMAT_KEY).unwrap_or(None);
-        match known.as_deref() {
-            Some([found]) if *found <= FORMAT => {}
-            Some(found) => {
-                let found = found.first().copied().unwrap_or(u8::MAX);
-                return Err(OpenError::Format { path: path.to_owned(), found, known: FORMAT });
-            }
-            None => {
-                let write = store.write().map_err(|e| io(e.to_string()))?;
-                schema::create_all(&write.txn).map_err(|e| io(e.to_string()))?;
-                write.put(META, FORMAT_KEY, &[FORMAT]).map_err(|e| io(e.to_string()))?;
-                write.commit().map_err(|e| io(e.to_string()))?;
-            }
-        }
+    /// A new store in an empty file.
+    pub(crate) fn create(file: File, name: &str) -> Result<Store, OpenError> {
+        Store::over(&Builder::new(), backend(file, name)?, name, Checked::Whole)
+    }
+
+    fn over(builder: &Builder, backend: impl StorageBackend, name: &str, checked: Checked) -> Result<Store, OpenError> {
+        let disk = Disk::new(backend);
+        let of = |error| OpenError::of(name, error);
+        let database = guard(|| {
+            let database = builder.create_with_backend(Backend(Arc::clone(&disk))).map_err(CheckError::of)?;
+            let commits = check::commits(&database)?;
+            // Before anything is written: a file whose commits are all gone looks like a new one.
+            check::durable(disk.mark(), commits)?;
+            disk.set_commits(commits);
+            Ok(database)
+        });
+        let store = Store { database: Some(database.map_err(of)?), disk, name: name.to_owned(), checked };
+        store.prepare()?;
         Ok(store)
     }
 
+    fn prepare(&self) -> Result<(), OpenError> {
+        let known = match self.read().and_then(|read| read.get(META, FORMAT_KEY)) {
+            Ok(known) => known,
+            // A new file has no table yet.
+            Err(ReadError::Storage(_)) if self.disk.commits() == 0 => None,
+            Err(error) => return Err(self.unreadable(error)),
+        };
+        match known.as_deref() {
+            Some([found]) if *found <= FORMAT => Ok(()),
+            Some(found) => {
+                let found = found.first().copied().unwrap_or(u8::MAX);
+                Err(OpenError::Format { path: self.name.clone(), found, known: FORMAT })
+            }
+            None => self.write().and_then(WriteTxn::begin_store).map_err(|error| match error {
+                WriteError::Damaged(detail) => OpenError::Damaged { path: self.name.clone(), detail },
+                WriteError::Storage(detail) => OpenError::Io { path: self.name.clone(), detail },
+            }),
+        }
+    }
+
+    fn unreadable(&self, error: ReadError) -> OpenError {
+        let path = self.name.clone();
+        match error {
+            ReadError::Damaged(detail) => OpenError::Damaged { path, detail },
+            error => OpenError::Io { path, detail: error.to_string() },
+        }
+    }
+
     pub fn read(&self) -> Result<ReadTxn, ReadError> {
-        Ok(ReadTxn { txn: self.database.begin_read()? })
+        guard(|| Ok(ReadTxn { txn: self.open_database()?.begin_read()? }))
     }
 
     /// Begins the write transaction; blocks while another one is open.
     pub fn write(&self) -> Result<WriteTxn, WriteError> {
-        let mut txn = self.database.begin_write()?;
-        txn.set_durability(Durability::Immediate)?;
-        txn.set_quick_repair(self.quick_repair);
-        Ok(WriteTxn { txn })
+        guard(|| {
+            let database = self.database.as_ref().ok_or_else(|| WriteError::Storage(CLOSED.to_owned()))?;
+            let mut txn = database.begin_write()?;
+            txn.set_durability(Durability::Immediate)?;
+            Ok(WriteTxn { txn: Some(txn), disk: Arc::clone(&self.disk) })
+        })
     }
-}
 
-/// Entries copied in one write transaction.
-const COPY_ENTRIES: usize = 20_000;
+    fn open_database(&self) -> Result<&Database, ReadError> {
+        self.database.as_ref().ok_or_else(|| ReadError::Storage(CLOSED.to_owned()))
+    }
 
-impl Store {
-    /// Writes the last commit into a new file: a consistent copy, also while the store is written. Returns how many
-    /// entries it has. The file must not be there yet, and is there whole or not at all.
-    pub fn copy_to(&self, path: &Path) -> Result<u64, CopyError> {
-        if path.exists() {
-            return Err(CopyError::Exists { path: path.display().to_string() });
-        }
-        // A name of its own: copies of other names may be under way.
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(".copying");
-        let aside = std::path::PathBuf::from(aside);
-        let io = |source: std::io::Error| CopyError::Io { path: aside.display().to_string(), source };
-        match std::fs::remove_file(&aside) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error)),
-            _ => {}
-        }
-        let copied = {
-            let copy = Store::open(&aside, &Options::default(), |_| {})?;
-            let read = self.read()?;
-            let mut copied = 0;
-            schema::for_each_table!(|table| copied += copy_table(&read, &copy, table)?);
-            copied
+    /// Whether every page was checked when the store was opened.
+    pub fn checked(&self) -> bool {
+        self.checked == Checked::Whole
+    }
+
+    /// Checks every page of the last commit while the store is used, until `stop` says so. Gives up where too much is
+    /// written at the same time.
+    pub fn check(&self, stop: impl Fn() -> bool + Clone + Send + Sync + 'static) -> Result<Checked, OpenError> {
+        let once = || {
+            let frozen = self.disk.freeze().map_err(|error| CheckError::Io(error.to_string()))?;
+            check::check(frozen, stop.clone())
         };
-        std::fs::rename(&aside, path).map_err(io)?;
-        Ok(copied)
+        // A write that was under way when the file froze may show half: damage shows again.
+        let found = match once() {
+            Err(CheckError::Damaged(_)) => once(),
+            found => found,
+        };
+        found.map_err(|error| OpenError::of(&self.name, error))
     }
 }
 
-fn copy_table<K: Key + 'static>(read: &ReadTxn, copy: &Store, table: Blobs<K>) -> Result<u64, CopyError> {
-    let from = read.txn.open_table(table).map_err(ReadError::from)?;
-    let mut entries = from.range::<K::SelfType<'_>>(..).map_err(ReadError::from)?.peekable();
-    let mut copied = 0;
-    while entries.peek().is_some() {
-        let write = copy.write()?;
-        {
-            let mut to = write.txn.open_table(table).map_err(WriteError::from)?;
-            for entry in entries.by_ref().take(COPY_ENTRIES) {
-                let (key, value) = entry.map_err(ReadError::from)?;
-                to.insert(key.value(), value.value()).map_err(WriteError::from)?;
-                copied += 1;
-            }
-        }
-        write.commit()?;
-    }
-    Ok(copied)
+/// A file of this process alone, as redb's backend.
+fn backend(file: File, name: &str) -> Result<FileBackend, OpenError> {
+    FileBackend::new(file).map_err(|error| OpenError::of(name, CheckError::of(error)))
 }
 
-fn open_error(path: &str, error: DatabaseError) -> OpenError {
-    let path = path.to_owned();
-    match error {
-        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path },
-        DatabaseError::Storage(redb::StorageError::Corrupted(detail)) => OpenError::Damaged { path, detail },
-        // An empty file, or one that is no store at all.
-        DatabaseError::Storage(redb::StorageError::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
-            OpenError::Damaged { path, detail: error.to_string() }
-        }
-        other => OpenError::Io { path, detail: other.to_string() },
+/// Nothing uses a store while it is dropped.
+const CLOSED: &str = "the store is closed";
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let database = self.database.take();
+        // Closing a damaged store may panic; the next start finds the damage.
+        let _ = guarded(|| drop(database));
     }
+}
+
+/// Checks every page of a file, to the end; the file is not changed. Refused while a process has it open as a store.
+pub fn verify(path: &Path) -> Result<(), OpenError> {
+    let name = path.display().to_string();
+    let bytes =
+        ReadOnly::open(path).map_err(|error| OpenError::Io { path: name.clone(), detail: error.to_string() })?;
+    check::check(bytes, || false).map(drop).map_err(|error| OpenError::of(&name, error))
 }
 
 /// A consistent view of the last commit. Long ones pin pages: page through large tables.
@@ -186,7 +233,7 @@ impl ReadTxn {
         key: K::SelfType<'k>,
         read: impl FnOnce(&[u8]) -> T,
     ) -> Result<Option<T>, ReadError> {
-        Ok(self.txn.open_table(table)?.get(key)?.map(|guard| read(guard.value())))
+        guard(|| Ok(self.txn.open_table(table)?.get(key)?.map(|guard| read(guard.value()))))
     }
 
     /// Calls `each` for every entry of the range in key order until it answers false.
@@ -196,13 +243,15 @@ impl ReadTxn {
         range: impl RangeBounds<R> + 'r,
         mut each: impl FnMut(K::SelfType<'_>, &[u8]) -> bool,
     ) -> Result<(), ReadError> {
-        for entry in self.txn.open_table(table)?.range::<R>(range)? {
-            let (key, value) = entry?;
-            if !each(key.value(), value.value()) {
-                break;
+        guard(|| {
+            for entry in self.txn.open_table(table)?.range::<R>(range)? {
+                let (key, value) = entry?;
+                if !each(key.value(), value.value()) {
+                    break;
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// The entry with the largest key.
@@ -211,29 +260,44 @@ impl ReadTxn {
         table: Blobs<K>,
         read: impl FnOnce(K::SelfType<'_>, &[u8]) -> T,
     ) -> Result<Option<T>, ReadError> {
-        Ok(self.txn.open_table(table)?.last()?.map(|(key, value)| read(key.value(), value.value())))
+        guard(|| Ok(self.txn.open_table(table)?.last()?.map(|(key, value)| read(key.value(), value.value()))))
     }
 
     /// How many entries the table has.
     pub fn len<K: Key + 'static>(&self, table: Blobs<K>) -> Result<u64, ReadError> {
-        Ok(self.txn.open_table(table)?.len()?)
+        guard(|| Ok(self.txn.open_table(table)?.len()?))
     }
 }
 
 /// The write transaction. Dropped without a commit, it leaves no trace.
 pub struct WriteTxn {
-    txn: WriteTransaction,
+    /// Taken by the commit.
+    txn: Option<WriteTransaction>,
+    disk: Arc<Disk>,
 }
 
 impl WriteTxn {
+    fn open(&self) -> Result<&WriteTransaction, WriteError> {
+        self.txn.as_ref().ok_or_else(|| WriteError::Storage("the transaction has ended".to_owned()))
+    }
+
+    /// Writes what every store has.
+    fn begin_store(self) -> Result<(), WriteError> {
+        guard(|| -> Result<(), WriteError> { Ok(schema::create_all(self.open()?)?) })?;
+        self.put(META, FORMAT_KEY, &[FORMAT])?;
+        self.commit()
+    }
+
     pub fn put<'k, K: Key + 'static>(
         &self,
         table: Blobs<K>,
         key: K::SelfType<'k>,
         value: &[u8],
     ) -> Result<(), WriteError> {
-        self.txn.open_table(table)?.insert(key, value)?;
-        Ok(())
+        guard(|| {
+            self.open()?.open_table(table)?.insert(key, value)?;
+            Ok(())
+        })
     }
 
     /// Puts many; fastest in key order.
@@ -242,15 +306,17 @@ impl WriteTxn {
         table: Blobs<K>,
         entries: impl Iterator<Item = (K::SelfType<'k>, &'k [u8])>,
     ) -> Result<(), WriteError> {
-        let mut table = self.txn.open_table(table)?;
-        for (key, value) in entries {
-            table.insert(key, value)?;
-        }
-        Ok(())
+        guard(|| {
+            let mut table = self.open()?.open_table(table)?;
+            for (key, value) in entries {
+                table.insert(key, value)?;
+            }
+            Ok(())
+        })
     }
 
     pub fn remove<'k, K: Key + 'static>(&self, table: Blobs<K>, key: K::SelfType<'k>) -> Result<bool, WriteError> {
-        Ok(self.txn.open_table(table)?.remove(key)?.is_some())
+        guard(|| Ok(self.open()?.open_table(table)?.remove(key)?.is_some()))
     }
 
     /// Removes every entry of the range.
@@ -259,131 +325,68 @@ impl WriteTxn {
         table: Blobs<K>,
         range: impl RangeBounds<R> + 'r,
     ) -> Result<(), WriteError> {
-        self.txn.open_table(table)?.retain_in::<R, _>(range, |_, _| false)?;
-        Ok(())
+        guard(|| Ok(self.open()?.open_table(table)?.retain_in::<R, _>(range, |_, _| false)?))
     }
 
     /// Removes every entry of the table.
     pub fn clear<K: Key + 'static>(&self, table: Blobs<K>) -> Result<(), WriteError> {
-        self.txn.delete_table(table)?;
-        self.txn.open_table(table)?;
-        Ok(())
+        guard(|| {
+            let txn = self.open()?;
+            txn.delete_table(table)?;
+            txn.open_table(table)?;
+            Ok(())
+        })
     }
 
     /// Makes everything durable at once, or nothing.
-    pub fn commit(self) -> Result<(), WriteError> {
-        self.txn.commit()?;
+    pub fn commit(mut self) -> Result<(), WriteError> {
+        let number = self.disk.commits() + 1;
+        self.put(META, check::COMMITS_KEY, &check::commits_value(number))?;
+        let txn = self.txn.take();
+        guard(|| -> Result<(), WriteError> { txn.map_or(Ok(()), |txn| Ok(txn.commit()?)) })?;
+        self.disk.set_commits(number);
+        self.disk.set_mark(number);
         Ok(())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::schema::{JOURNAL, ROWS};
-    use crate::testing::Recorder;
-
-    fn memory() -> Store {
-        Store::open_backend(redb::backends::InMemoryBackend::new(), &Options::default()).unwrap()
-    }
-
-    #[test]
-    fn a_dropped_transaction_leaves_no_trace() {
-        let store = memory();
-        store.write().unwrap().put(JOURNAL, 1, b"x").unwrap();
-        assert_eq!(store.read().unwrap().get(JOURNAL, 1).unwrap(), None);
-    }
-
-    #[test]
-    fn ranges_are_scanned_in_key_order_and_removed() {
-        let store = memory();
-        let write = store.write().unwrap();
-        for key in [3u64, 1, 2, 9] {
-            write.put(JOURNAL, key, &[key as u8]).unwrap();
-        }
-        write.commit().unwrap();
-        let write = store.write().unwrap();
-        write.remove_range(JOURNAL, ..=2u64).unwrap();
-        write.commit().unwrap();
-        let mut seen = Vec::new();
-        let read = store.read().unwrap();
-        read.scan(JOURNAL, 0u64.., |key, value| {
-            seen.push((key, value.to_vec()));
-            true
-        })
-        .unwrap();
-        assert_eq!(seen, [(3, vec![3]), (9, vec![9])]);
-        assert_eq!(read.last(JOURNAL, |key, _| key).unwrap(), Some(9));
-        assert_eq!(read.len(JOURNAL).unwrap(), 2);
-    }
-
-    #[test]
-    fn a_second_process_is_told_that_the_store_is_in_use() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("nova.redb");
-        let _first = Store::open(&path, &Options::default(), |_| {}).unwrap();
-        let second = Store::open(&path, &Options::default(), |_| {});
-        assert!(matches!(second, Err(OpenError::InUse { .. })));
-    }
-
-    #[test]
-    fn a_newer_format_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("nova.redb");
-        let store = Store::open(&path, &Options::default(), |_| {}).unwrap();
-        let write = store.write().unwrap();
-        write.put(META, FORMAT_KEY, &[FORMAT + 1]).unwrap();
-        write.commit().unwrap();
-        drop(store);
-        assert!(matches!(Store::open(&path, &Options::default(), |_| {}), Err(OpenError::Format { .. })));
-    }
-
-    #[test]
-    fn every_sync_is_a_state_that_opens_with_whole_commits_only() {
-        let recorder = Recorder::new();
-        let store = Store::open_backend(recorder.clone(), &Options::default()).unwrap();
-        let created = recorder.syncs();
-        for round in 0u64..12 {
-            let write = store.write().unwrap();
-            for key in 0..4u64 {
-                write.put(JOURNAL, round * 4 + key, &[round as u8; 500]).unwrap();
-                write.put(ROWS, (0, &[key as u8; 16]), &[round as u8]).unwrap();
-            }
-            write.commit().unwrap();
-        }
-        drop(store);
-        for sync in created..recorder.syncs() {
-            for seed in 0..3 {
-                let image = recorder.image(sync, seed);
-                let store = Store::open_backend(image, &Options::default()).unwrap();
-                let read = store.read().unwrap();
-                let entries = read.len(JOURNAL).unwrap();
-                assert_eq!(entries % 4, 0, "half a commit survived at sync {sync}");
-                if entries > 0 {
-                    let round = (entries / 4 - 1) as u8;
-                    assert_eq!(read.get(ROWS, (0, &[1; 16])).unwrap(), Some(vec![round]));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_full_disk_fails_the_commit_and_keeps_what_was() {
-        let recorder = Recorder::new();
-        let store = Store::open_backend(recorder.clone(), &Options::default()).unwrap();
-        let write = store.write().unwrap();
-        write.put(JOURNAL, 1, b"kept").unwrap();
-        write.commit().unwrap();
-        recorder.fail_writes_after(0);
-        let failed = store.write().and_then(|write| {
-            write.put(JOURNAL, 2, &[0; 1 << 20])?;
-            write.commit()
-        });
-        assert!(failed.is_err());
-        drop(store);
-        let store = Store::open_backend(recorder.image(recorder.syncs(), 0), &Options::default()).unwrap();
-        let read = store.read().unwrap();
-        assert_eq!(read.get(JOURNAL, 1).unwrap().as_deref(), Some(&b"kept"[..]));
-        assert_eq!(read.get(JOURNAL, 2).unwrap(), None);
+impl Drop for WriteTxn {
+    fn drop(&mut self) {
+        let txn = self.txn.take();
+        // Whatever went wrong before is told already.
+        let _ = guarded(|| drop(txn));
     }
 }
+
+/// Entries that a copy moves in one write transaction.
+const COPY_ENTRIES: usize = 20_000;
+
+/// Copies the entries of every table; how many there are.
+pub(crate) fn copy_entries(read: &ReadTxn, copy: &Store) -> Result<u64, crate::CopyError> {
+    let mut copied = 0;
+    schema::for_each_table!(|table| copied += copy_table(read, copy, table)?);
+    Ok(copied)
+}
+
+fn copy_table<K: Key + 'static>(read: &ReadTxn, copy: &Store, table: Blobs<K>) -> Result<u64, crate::CopyError> {
+    let from = guard(|| read.txn.open_table(table).map_err(ReadError::from))?;
+    let mut entries = guard(|| from.range::<K::SelfType<'_>>(..).map_err(ReadError::from))?.peekable();
+    let mut copied = 0;
+    while guard(|| Ok::<_, ReadError>(entries.peek().is_some()))? {
+        let write = copy.write()?;
+        guard(|| -> Result<(), WriteError> {
+            let mut to = write.open()?.open_table(table)?;
+            for entry in entries.by_ref().take(COPY_ENTRIES) {
+                let (key, value) = entry?;
+                to.insert(key.value(), value.value())?;
+                copied += 1;
+            }
+            Ok(())
+        })?;
+        write.commit()?;
+    }
+    Ok(copied)
+}
+
+#[cfg(test)]
+mod tests;

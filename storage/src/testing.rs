@@ -64,6 +64,13 @@ impl Recorder {
         self.lock().now.clone()
     }
 
+    /// Flips bits of one byte, as a disk may.
+    pub fn flip(&self, at: usize, bits: u8) {
+        if let Some(byte) = self.lock().now.get_mut(at) {
+            *byte ^= bits;
+        }
+    }
+
     /// After this many more writes, each fails as on a full disk.
     pub fn fail_writes_after(&self, writes: u32) {
         self.writes_left.store(i64::from(writes), Ordering::SeqCst);

@@ -1,0 +1,263 @@
+//! Whether a file is what redb wrote: every page of the last commit against its checksum, and the number of the last
+//! commit against the mark. The check is redb's own (`set_check_integrity_on_open`). It repairs and commits; here it does
+//! so over a view that keeps what is written in memory, so that the file is never changed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use redb::{BackendError, Builder, Database, DatabaseError, ReadableDatabase, StorageBackend, StorageError};
+
+use crate::guard::guarded;
+use crate::mark::{self, MARK_AT, MARK_BYTES, PAGE_BYTES};
+use crate::schema::META;
+
+/// redb's page cache during a check.
+const CACHE_BYTES: usize = 16 << 20;
+/// What every file of redb begins with.
+const MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
+const NO_STORE: &str = "it does not begin as a store does";
+/// In `meta`: how many commits there were. A version byte, then the number, little endian.
+pub(crate) const COMMITS_KEY: &str = "commits";
+const COMMITS_VERSION: u8 = 1;
+
+/// Bytes that do not change while they are looked at.
+pub(crate) trait Bytes: fmt::Debug + Send + Sync + 'static {
+    fn len(&self) -> io::Result<u64>;
+    /// [`io::ErrorKind::Interrupted`] says that the bytes of that moment are lost.
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
+    /// Whether no other process writes the file; holds that until [`Bytes::unlock`].
+    fn lock(&self) -> Result<bool, BackendError>;
+    fn unlock(&self) -> io::Result<()>;
+}
+
+/// How a check ended that found nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checked {
+    /// Every page was looked at.
+    Whole,
+    /// It was told to stop before the end.
+    Stopped,
+}
+
+/// Why a check could not say that the file is whole.
+#[derive(Debug)]
+pub(crate) enum CheckError {
+    Damaged(String),
+    InUse,
+    Io(String),
+}
+
+impl CheckError {
+    /// What redb says when it opens a file.
+    pub fn of(error: DatabaseError) -> CheckError {
+        match error {
+            DatabaseError::DatabaseAlreadyOpen => CheckError::InUse,
+            DatabaseError::Storage(StorageError::Corrupted(detail)) => CheckError::Damaged(detail),
+            // An empty file, one that is no store at all, and one that ends too early.
+            DatabaseError::Storage(StorageError::Io(error))
+                if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+            {
+                CheckError::Damaged(error.to_string())
+            }
+            other => CheckError::Io(other.to_string()),
+        }
+    }
+}
+
+/// Whether the file begins as redb's do. redb would take an empty one for a new store.
+fn is_store(bytes: &dyn Bytes) -> bool {
+    let mut first = [0; MAGIC.len()];
+    bytes.read(0, &mut first).is_ok() && first == MAGIC
+}
+
+/// Where redb notes whether the file was closed in order, and the bit that says it was not (`GOD_BYTE_OFFSET` and
+/// `RECOVERY_REQUIRED` in redb's `header.rs`).
+const STATE_AT: u64 = MAGIC.len() as u64;
+const NOT_CLOSED: u8 = 2;
+
+/// Whether the last process closed the file in order.
+pub(crate) fn is_clean(bytes: &dyn Bytes) -> Result<bool, CheckError> {
+    let mut state = [0];
+    if !is_store(bytes) || bytes.read(STATE_AT, &mut state).is_err() {
+        return Err(CheckError::Damaged(NO_STORE.to_owned()));
+    }
+    Ok(state[0] & NOT_CLOSED == 0)
+}
+
+/// Looks at every page, until `stop` says so.
+pub(crate) fn check(bytes: impl Bytes, stop: impl Fn() -> bool + Send + Sync + 'static) -> Result<Checked, CheckError> {
+    if !is_store(&bytes) {
+        return Err(CheckError::Damaged(NO_STORE.to_owned()));
+    }
+    let stopped = Arc::new(AtomicBool::new(false));
+    let mut first = [0; MARK_BYTES];
+    let mark = bytes.read(MARK_AT as u64, &mut first).ok().and_then(|()| mark::decode(&first));
+    let view = View {
+        len: Mutex::new(bytes.len().map_err(|error| CheckError::Io(error.to_string()))?),
+        base: Box::new(bytes),
+        written: Mutex::default(),
+        stop: Box::new(stop),
+        stopped: Arc::clone(&stopped),
+    };
+    let checked = guarded(|| {
+        let mut builder = Builder::new();
+        builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
+        let database = builder.create_with_backend(view).map_err(CheckError::of)?;
+        durable(mark, commits(&database)?)
+    });
+    match checked {
+        // Whatever redb made of a read that was refused.
+        _ if stopped.load(Ordering::Relaxed) => Ok(Checked::Stopped),
+        Ok(checked) => checked.map(|()| Checked::Whole),
+        Err(panicked) => Err(CheckError::Damaged(panicked.to_string())),
+    }
+}
+
+/// A commit that was durable must not be gone.
+pub(crate) fn durable(mark: Option<u64>, commits: u64) -> Result<(), CheckError> {
+    match mark {
+        Some(mark) if commits < mark => {
+            let detail = format!("its pages are those of commit {commits}, and commit {mark} was durable");
+            Err(CheckError::Damaged(detail))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What `meta` says of so many commits.
+pub(crate) fn commits_value(commits: u64) -> [u8; 9] {
+    let mut value = [COMMITS_VERSION; 9];
+    value[1..].copy_from_slice(&commits.to_le_bytes());
+    value
+}
+
+/// How many commits the file has; none before the first, and in one of an earlier version.
+pub(crate) fn commits(database: &Database) -> Result<u64, CheckError> {
+    let damaged = |error: redb::Error| match error {
+        redb::Error::Io(error) => CheckError::Io(error.to_string()),
+        error => CheckError::Damaged(error.to_string()),
+    };
+    let read = database.begin_read().map_err(|error| damaged(error.into()))?;
+    let table = match read.open_table(META) {
+        Ok(table) => table,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(0),
+        Err(error) => return Err(damaged(error.into())),
+    };
+    let value = redb::ReadableTable::get(&table, COMMITS_KEY).map_err(|error| damaged(error.into()))?;
+    Ok(value.map_or(0, |value| match value.value() {
+        [COMMITS_VERSION, number @ ..] => number.try_into().map_or(0, u64::from_le_bytes),
+        _ => 0,
+    }))
+}
+
+/// The bytes, and over them what redb wrote.
+struct View {
+    base: Box<dyn Bytes>,
+    len: Mutex<u64>,
+    /// Whole pages by their number.
+    written: Mutex<BTreeMap<u64, Box<[u8]>>>,
+    stop: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Set once a read was refused.
+    stopped: Arc<AtomicBool>,
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("View").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The numbers of the pages that a stretch touches.
+fn pages(offset: u64, length: usize) -> std::ops::Range<u64> {
+    let page_bytes = PAGE_BYTES as u64;
+    offset / page_bytes..(offset + length as u64).div_ceil(page_bytes)
+}
+
+impl View {
+    fn refuse(&self) -> io::Error {
+        self.stopped.store(true, Ordering::Relaxed);
+        io::Error::other("the check was stopped")
+    }
+
+    /// Reads below what was written; zeros behind the end of the file.
+    fn read_base(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let inside = self.base.len()?.saturating_sub(offset).min(out.len() as u64) as usize;
+        out[inside..].fill(0);
+        self.base.read(offset, &mut out[..inside]).map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted => self.refuse(),
+            _ => error,
+        })
+    }
+}
+
+impl StorageBackend for View {
+    fn len(&self) -> io::Result<u64> {
+        Ok(*lock(&self.len))
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if (self.stop)() {
+            return Err(self.refuse());
+        }
+        if offset.checked_add(out.len() as u64).is_none_or(|end| end > *lock(&self.len)) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.read_base(offset, out)?;
+        for (page, bytes) in lock(&self.written).range(pages(offset, out.len())) {
+            let start = page * PAGE_BYTES as u64;
+            let (from, to) = (start.max(offset), (start + PAGE_BYTES as u64).min(offset + out.len() as u64));
+            let source = &bytes[(from - start) as usize..(to - start) as usize];
+            out[(from - offset) as usize..(to - offset) as usize].copy_from_slice(source);
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        *lock(&self.len) = len;
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut written = lock(&self.written);
+        for page in pages(offset, data.len()) {
+            let start = page * PAGE_BYTES as u64;
+            let mut bytes = match written.remove(&page) {
+                Some(bytes) => bytes,
+                None => {
+                    let mut bytes = vec![0; PAGE_BYTES].into_boxed_slice();
+                    self.read_base(start, &mut bytes)?;
+                    bytes
+                }
+            };
+            let (from, to) = (start.max(offset), (start + PAGE_BYTES as u64).min(offset + data.len() as u64));
+            let target = &mut bytes[(from - start) as usize..(to - start) as usize];
+            target.copy_from_slice(&data[(from - offset) as usize..(to - offset) as usize]);
+            written.insert(page, bytes);
+        }
+        Ok(())
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.base.unlock()
+    }
+
+    fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        self.base.lock()
+    }
+
+    fn unlock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        self.base.unlock().map_err(BackendError::Io)
+    }
+}

@@ -1,0 +1,95 @@
+//! Copies of a store: a backup with its seal, and the store written anew without what was removed.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::check::Checked;
+use crate::error::CopyError;
+use crate::file::Aside;
+use crate::seal::{self, Sealed};
+use crate::store::{self, Store};
+
+/// A copy that was made.
+#[derive(Debug)]
+pub struct Copied {
+    pub entries: u64,
+    pub bytes: u64,
+    /// Whether every page of the original was checked before it was copied. Not, where too much was written meanwhile.
+    pub checked: bool,
+    pub seal: Sealed,
+}
+
+/// Pieces of a file that is overwritten.
+const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+
+impl Store {
+    /// Writes the last commit into a new file: a consistent copy, also while the store is written. Both are checked, and
+    /// the copy is sealed with what `manifest` makes of its entries. The file must not be there yet, and is there whole or
+    /// not at all.
+    pub fn copy_to(&self, path: &Path, manifest: impl FnOnce(u64) -> Vec<u8>) -> Result<Copied, CopyError> {
+        if path.symlink_metadata().is_ok() {
+            return Err(CopyError::Exists { path: path.display().to_string() });
+        }
+        // Copying damaged pages would give them good checksums.
+        let checked = self.check(|| false)? == Checked::Whole;
+        let io = |source: io::Error| CopyError::Io { path: path.display().to_string(), source };
+        let (aside, entries) = self.copy_aside(path, ".copying")?;
+        let seal = seal::seal(aside.path(), &manifest(entries)).map_err(io)?;
+        let bytes = aside.path().metadata().map_err(io)?.len();
+        aside.place(path).map_err(io)?;
+        Ok(Copied { entries, bytes, checked, seal })
+    }
+
+    fn copy_aside(&self, path: &Path, ending: &str) -> Result<(Aside, u64), CopyError> {
+        let io = |source: io::Error| CopyError::Io { path: path.display().to_string(), source };
+        let (aside, file) = Aside::new(path, ending).map_err(io)?;
+        let entries = {
+            let copy = Store::create(file, &aside.path().display().to_string())?;
+            store::copy_entries(&self.read()?, &copy)?
+        };
+        store::verify(aside.path())?;
+        Ok((aside, entries))
+    }
+
+    /// Writes the store anew, without the pages that hold what was removed, and overwrites the old file with zeros. Returns
+    /// the bytes before and after.
+    pub fn compact(self, path: &Path) -> Result<(u64, u64), CopyError> {
+        let io = |source: io::Error| CopyError::Io { path: path.display().to_string(), source };
+        self.check(|| false)?;
+        let (aside, _) = self.copy_aside(path, ".compacting")?;
+        // Closed in order first: it is the store until the rename.
+        drop(self);
+        let mut old = OpenOptions::new().write(true).open(path).map_err(io)?;
+        let (before, after) = (old.metadata().map_err(io)?.len(), aside.path().metadata().map_err(io)?.len());
+        aside.place(path).map_err(io)?;
+        overwrite(&mut old, before).map_err(io)?;
+        Ok((before, after))
+    }
+}
+
+fn overwrite(file: &mut File, bytes: u64) -> io::Result<()> {
+    let mut left = bytes;
+    while left > 0 {
+        let piece = left.min(ZEROS.len() as u64) as usize;
+        file.write_all(&ZEROS[..piece])?;
+        left -= piece as u64;
+    }
+    file.sync_all()
+}
+
+/// What a killed process may leave beside a store, by the end of its name.
+const LEFTOVERS: [&str; 4] = [".new", ".restoring", ".compacting", ".copying"];
+
+/// Removes what killed processes left of `path`'s own name, and copies that were being made in `backups`. The caller has the
+/// store open. Links are removed, not their targets. Returns the names.
+pub fn remove_leftovers(path: &Path, backups: &Path) -> Vec<PathBuf> {
+    let beside = LEFTOVERS.iter().map(|ending| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    });
+    let copies = std::fs::read_dir(backups).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let copies = copies.filter(|path| path.extension().is_some_and(|ending| ending == "copying"));
+    beside.chain(copies).filter(|path| std::fs::remove_file(path).is_ok()).collect()
+}

@@ -1,0 +1,222 @@
+//! The file as redb uses it: every read and write passes here. It sets the mark ([`crate::mark`]), and it can freeze: a
+//! check then sees the file as it stands at one moment, while redb writes on.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use redb::{BackendError, StorageBackend};
+
+use crate::check::Bytes;
+use crate::mark::{self, MARK_AT, MARK_BYTES, PAGE_BYTES};
+
+/// What pages that are overwritten during a check may take in memory; with more the check gives up.
+const KEPT_MAX_BYTES: usize = 64 << 20;
+
+/// Pages as they were when the file froze.
+#[derive(Debug)]
+struct Kept {
+    /// Length of the file then.
+    len: u64,
+    /// The former bytes of pages that were written since, by their number.
+    pages: BTreeMap<u64, Box<[u8]>>,
+    /// Set when a page of that moment is lost.
+    lost: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    inner: Box<dyn StorageBackend>,
+    frozen: AtomicBool,
+    kept: Mutex<Option<Kept>>,
+    /// Commits that the file has.
+    commits: AtomicU64,
+}
+
+impl Disk {
+    pub fn new(inner: impl StorageBackend) -> Arc<Disk> {
+        Arc::new(Disk {
+            inner: Box::new(inner),
+            frozen: AtomicBool::new(false),
+            kept: Mutex::default(),
+            commits: AtomicU64::new(0),
+        })
+    }
+
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Acquire)
+    }
+
+    pub fn set_commits(&self, commits: u64) {
+        self.commits.store(commits, Ordering::Release);
+    }
+
+    /// Commits that are known to be durable; `None` where no mark says so.
+    pub fn mark(&self) -> Option<u64> {
+        let mut bytes = [0; MARK_BYTES];
+        self.inner.read(MARK_AT as u64, &mut bytes).ok()?;
+        mark::decode(&bytes)
+    }
+
+    /// A mark that cannot be written stays an older one, which is true as well.
+    pub fn set_mark(&self, commits: u64) {
+        let _ = self.overwrite(MARK_AT as u64, &mark::encode(commits));
+    }
+
+    /// Writes beside redb's header.
+    pub fn overwrite(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.keep(offset, bytes.len())?;
+        self.inner.write(offset, bytes)
+    }
+
+    pub fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.inner.read(offset, out)
+    }
+
+    /// The file as it is now, for as long as what is returned lives; one at a time.
+    pub fn freeze(self: &Arc<Disk>) -> io::Result<Frozen> {
+        let mut kept = self.kept();
+        if kept.is_some() {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another check is running"));
+        }
+        *kept = Some(Kept { len: self.inner.len()?, pages: BTreeMap::new(), lost: false });
+        self.frozen.store(true, Ordering::Release);
+        Ok(Frozen(Arc::clone(self)))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers pages before they are written over, while the file is frozen.
+    fn keep(&self, offset: u64, length: usize) -> io::Result<()> {
+        if !self.frozen.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut kept = self.kept();
+        let Some(kept) = kept.as_mut().filter(|kept| !kept.lost) else { return Ok(()) };
+        let page_bytes = PAGE_BYTES as u64;
+        for page in offset / page_bytes..(offset + length as u64).div_ceil(page_bytes) {
+            let start = page * page_bytes;
+            if start >= kept.len || kept.pages.contains_key(&page) {
+                continue;
+            }
+            if kept.pages.len() * PAGE_BYTES >= KEPT_MAX_BYTES {
+                kept.lost = true;
+                kept.pages.clear();
+                return Ok(());
+            }
+            let mut bytes = vec![0; PAGE_BYTES.min((kept.len - start) as usize)].into_boxed_slice();
+            self.inner.read(start, &mut bytes)?;
+            kept.pages.insert(page, bytes);
+        }
+        Ok(())
+    }
+}
+
+/// The disk as redb's backend.
+#[derive(Debug)]
+pub(crate) struct Backend(pub Arc<Disk>);
+
+impl StorageBackend for Backend {
+    fn len(&self) -> io::Result<u64> {
+        self.0.inner.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.inner.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        if let Some(kept) = self.0.kept().as_mut() {
+            kept.lost |= len < kept.len;
+        }
+        self.0.inner.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.inner.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.overwrite(offset, data)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.0.inner.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.0.inner.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.0.inner.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.0.inner.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.0.inner.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.0.inner.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.0.inner.query_lock_range(start, end)
+    }
+}
+
+/// The file at one moment. The disk thaws when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Frozen(Arc<Disk>);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.0.frozen.store(false, Ordering::Release);
+        *self.0.kept() = None;
+    }
+}
+
+impl Bytes for Frozen {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.kept().as_ref().map_or(0, |kept| kept.len))
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let read = self.0.inner.read(offset, out);
+        // Looked at after the read: a page that was written before or during it was kept before that.
+        let kept = self.0.kept();
+        let kept = kept.as_ref().filter(|kept| !kept.lost);
+        let kept =
+            kept.ok_or_else(|| io::Error::new(io::ErrorKind::Interrupted, "too much was written during the check"))?;
+        read?;
+        let page_bytes = PAGE_BYTES as u64;
+        let end = offset + out.len() as u64;
+        for (page, bytes) in kept.pages.range(offset / page_bytes..end.div_ceil(page_bytes)) {
+            let start = page * page_bytes;
+            let (from, to) = (start.max(offset), (start + bytes.len() as u64).min(end));
+            if from < to {
+                let source = &bytes[(from - start) as usize..(to - start) as usize];
+                out[(from - offset) as usize..(to - offset) as usize].copy_from_slice(source);
+            }
+        }
+        Ok(())
+    }
+
+    /// redb holds the file already.
+    fn lock(&self) -> Result<bool, BackendError> {
+        Ok(true)
+    }
+
+    fn unlock(&self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+//! The seal of a backup: in the first page, beside redb's header (`mark` tells why that is free), its manifest and the
+//! SHA-256 of the whole file, in which the 32 bytes of the hash itself count as zeros. The backup stays one file that
+//! opens as a store; the first write to it breaks the seal, so opening it as a store removes it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::disk::Disk;
+use crate::mark::PAGE_BYTES;
+
+/// Where the seal begins: 8 bytes of [`MAGIC`], 32 of the hash, 2 of the manifest's length (little endian), the manifest.
+const SEAL_AT: usize = 2_048;
+const MAGIC: [u8; 8] = *b"novaseal";
+const HASH_BYTES: usize = 32;
+const HEAD_BYTES: usize = MAGIC.len() + HASH_BYTES + 2;
+/// The most that a manifest may take.
+pub const MANIFEST_MAX_BYTES: usize = PAGE_BYTES - SEAL_AT - HEAD_BYTES;
+/// Bytes of one read while hashing.
+const PIECE_BYTES: usize = 1 << 18;
+
+/// What a seal says, and that the file is as it was sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    pub manifest: Vec<u8>,
+    pub sha256: [u8; HASH_BYTES],
+}
+
+/// Why a backup is not what was made.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    #[error(
+        "it has the SHA-256 {found}, and its manifest says {sealed}: it was changed or damaged after it was made; take another backup"
+    )]
+    Differs { found: String, sealed: String },
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// As hexadecimal text.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The hash of the file, the stored one left out.
+fn hash(file: &File) -> io::Result<[u8; HASH_BYTES]> {
+    let hash_at = SEAL_AT + MAGIC.len();
+    let (mut hash, mut at, mut reader) = (Sha256::new(), 0, file);
+    let mut piece = vec![0; PIECE_BYTES];
+    io::Seek::seek(&mut reader, io::SeekFrom::Start(0))?;
+    loop {
+        let read = reader.read(&mut piece)?;
+        if read == 0 {
+            return Ok(hash.finalize().into());
+        }
+        let stored = hash_at.clamp(at, at + read)..(hash_at + HASH_BYTES).clamp(at, at + read);
+        piece[stored.start - at..stored.end - at].fill(0);
+        hash.update(&piece[..read]);
+        at += read;
+    }
+}
+
+/// Seals a file that nobody has open.
+pub(crate) fn seal(path: &Path, manifest: &[u8]) -> io::Result<Sealed> {
+    if manifest.len() > MANIFEST_MAX_BYTES {
+        let text = format!("the manifest has {} bytes, at most {MANIFEST_MAX_BYTES} fit", manifest.len());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut head = vec![0; HEAD_BYTES];
+    head[..MAGIC.len()].copy_from_slice(&MAGIC);
+    head[HEAD_BYTES - 2..].copy_from_slice(&(manifest.len() as u16).to_le_bytes());
+    file.write_all_at(&head, SEAL_AT as u64)?;
+    file.write_all_at(manifest, (SEAL_AT + HEAD_BYTES) as u64)?;
+    let sha256 = hash(&file)?;
+    file.write_all_at(&sha256, (SEAL_AT + MAGIC.len()) as u64)?;
+    file.sync_all()?;
+    Ok(Sealed { manifest: manifest.to_vec(), sha256 })
+}
+
+/// Reads the whole file; `None` where it has no seal: it was made by an earlier version, or opened as a store since.
+pub fn verify_seal(path: &Path) -> Result<Option<Sealed>, SealError> {
+    let file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no plain file").into());
+    }
+    let mut seal = vec![0; PAGE_BYTES - SEAL_AT];
+    let sealed = file.read_exact_at(&mut seal, SEAL_AT as u64).is_ok() && seal.starts_with(&MAGIC);
+    if !sealed {
+        return Ok(None);
+    }
+    let found = hash(&file)?;
+    let stored = &seal[MAGIC.len()..MAGIC.len() + HASH_BYTES];
+    if stored != found {
+        return Err(SealError::Differs { found: hex(&found), sealed: hex(stored) });
+    }
+    let length = usize::from(u16::from_le_bytes([seal[HEAD_BYTES - 2], seal[HEAD_BYTES - 1]]));
+    let manifest = seal.get(HEAD_BYTES..HEAD_BYTES + length).unwrap_or_default().to_vec();
+    Ok(Some(Sealed { manifest, sha256: found }))
+}
+
+/// Removes the seal of a file that is written from now on.
+pub(crate) fn erase(disk: &Disk) -> io::Result<()> {
+    let mut magic = [0; MAGIC.len()];
+    disk.read_at(SEAL_AT as u64, &mut magic)?;
+    if magic == MAGIC { disk.overwrite(SEAL_AT as u64, &[0; PAGE_BYTES - SEAL_AT]) } else { Ok(()) }
+}
