@@ -1,9 +1,12 @@
 //! The composition root: opens, recovers, wires, spawns, drains in order. `setup` is what a node is made from, `node`
-//! what serves; here is what every command shares.
+//! what serves, `store_check` looks at a large store beside serving, `backups` makes and notes copies; here is what every
+//! command shares.
 
+pub mod backups;
 mod jobs;
 mod node;
 mod setup;
+mod store_check;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +20,7 @@ use parking_lot::RwLock;
 
 use crate::cache::CacheError;
 use crate::decode::{RegistryError, SchemasError};
+use crate::files;
 use crate::http::KeyError;
 use crate::pipeline::QUEUE_MAX_MESSAGES;
 use crate::pipeline::ingest::{Ingest, IngestError};
@@ -33,6 +37,7 @@ use crate::warehouse::status::Status as WarehouseStatus;
 
 pub use self::node::{Node, load_dismissals, load_overrides, sent, start_node};
 pub use self::setup::{Drain, Setup, clickhouse, file_schemas, kafka, layout, registry, table_topics};
+pub use self::store_check::{CheckState, StoreCheck};
 
 /// Name of the store within the data directory.
 pub const STORE_FILE: &str = "nova.redb";
@@ -87,22 +92,33 @@ pub struct Opened {
     pub shared: Arc<Shared>,
     pub writer: Writer,
     pub recovery: RecoveryReport,
+    pub check: Arc<StoreCheck>,
     /// Set when rows go to ClickHouse.
     pub warehouse: Option<Arc<WarehouseStatus>>,
 }
 
 /// Opens the store of a data directory and brings memory to its last commit.
 pub fn open(setup: &Setup) -> Result<Opened, AppError> {
-    std::fs::create_dir_all(&setup.data_dir)
-        .map_err(|source| AppError::DataDir { path: setup.data_dir.clone(), source })?;
+    make_data_dir(&setup.data_dir)?;
     let told = |fraction: f64| tracing::info!(percent = (fraction * 100.0) as u32, "repairing the store after a crash");
-    let store = Store::open(&store_path(&setup.data_dir), &Options::default(), told)?;
+    let path = store_path(&setup.data_dir);
+    let store = Store::open(&path, &Options::default(), told)?;
+    for left in nova_storage::remove_leftovers(&path, &setup.data_dir.join(backups::BACKUPS_DIR)) {
+        tracing::warn!("{} was left by a command that was killed: removed", left.display());
+    }
+    backups::close_files(&setup.data_dir);
     open_store(setup, store)
+}
+
+/// Makes the data directory, for its owner alone.
+pub fn make_data_dir(data_dir: &Path) -> Result<(), AppError> {
+    files::private_dir(data_dir).map_err(|source| AppError::DataDir { path: data_dir.to_owned(), source })
 }
 
 /// The same over a store that is open already.
 pub fn open_store(setup: &Setup, store: Store) -> Result<Opened, AppError> {
     let store = Arc::new(store);
+    let check = Arc::new(StoreCheck::new(&store));
     let state = Arc::new(RwLock::new(State::new(setup.state.clone())));
     let shared = Arc::new(Shared::default());
     let warehouse = setup.clickhouse.as_ref().map(|_| Arc::<WarehouseStatus>::default());
@@ -125,7 +141,7 @@ pub fn open_store(setup: &Setup, store: Store) -> Result<Opened, AppError> {
         checkpoint_bytes = report.checkpoint_bytes,
         "recovered"
     );
-    Ok(Opened { store, state, shared, writer, recovery: report, warehouse })
+    Ok(Opened { store, state, shared, writer, recovery: report, check, warehouse })
 }
 
 pub fn store_path(data_dir: &Path) -> PathBuf {
@@ -150,6 +166,8 @@ pub struct Running {
     /// Closed when ingest has ended.
     ended: Receiver<()>,
     delivery: Option<Delivery>,
+    check: Arc<StoreCheck>,
+    checking: Option<JoinHandle<()>>,
     drain: Drain,
 }
 
@@ -159,6 +177,7 @@ impl Opened {
         let (inbox, messages) = bounded(QUEUE_MAX_MESSAGES);
         let ingest = Ingest::new(source, setup.decoder(), Arc::clone(&self.shared), inbox.clone());
         let delivery = self.delivery(setup, &inbox)?;
+        let checking = self.check.start(&self.store)?;
         let writer = self.writer;
         let writer = spawn("writer", move || writer.run(&messages))?;
         let (alive, ended) = bounded::<()>(0);
@@ -166,8 +185,8 @@ impl Opened {
             let _alive = alive;
             ingest.run()
         })?;
-        let (shared, state, store, drain) = (self.shared, self.state, self.store, setup.drain);
-        Ok(Running { shared, state, store, inbox, writer, ingest, ended, delivery, drain })
+        let (shared, state, store, check, drain) = (self.shared, self.state, self.store, self.check, setup.drain);
+        Ok(Running { shared, state, store, inbox, writer, ingest, ended, delivery, check, checking, drain })
     }
 
     fn delivery(&self, setup: &Setup, inbox: &Sender<Message>) -> Result<Option<Delivery>, AppError> {
@@ -196,10 +215,11 @@ fn spawn<T: Send + 'static>(
 }
 
 impl Running {
-    /// Whether both threads run.
+    /// Whether both threads run, and the store is as it was written.
     pub fn alive(&self) -> bool {
         let delivers = self.delivery.as_ref().is_none_or(Delivery::alive);
-        !self.writer.is_finished() && !self.ingest.is_finished() && delivers
+        let whole = self.check.state() != CheckState::Damaged;
+        whole && !self.writer.is_finished() && !self.ingest.is_finished() && delivers
     }
 
     /// Waits for the source's end, telling `tick` the positions now and then, and for both threads.
@@ -207,7 +227,7 @@ impl Running {
         const TICK: Duration = Duration::from_millis(100);
         while self.ended.recv_timeout(TICK) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
             tick(&self.shared.partitions());
-            if self.writer.is_finished() {
+            if self.writer.is_finished() || self.check.state() == CheckState::Damaged {
                 self.shared.stop();
             }
         }
@@ -225,6 +245,7 @@ impl Running {
         let _ = self.inbox.send(Message::Stop);
         self.writer.join().map_err(|_| AppError::Panicked("writer"))??;
         ingested?;
+        self.check.end(self.checking)?;
         let partitions = self.shared.partitions();
         tick(&partitions);
         Ok(partitions)

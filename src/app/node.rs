@@ -6,18 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nova_storage::schema::{DEAD, EDGE};
+use nova_storage::seal::hex;
 use nova_storage::{ReadError, ReadTxn, Store};
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use crate::clock::Clock;
 use crate::decode::Decoder;
 use crate::discover::dismissals::{self, Dismissals};
 use crate::event::{Table, TopicPartition};
 use crate::feed::snapshot::Snapshots;
 use crate::feed::trending::overrides::{self, Overrides};
 use crate::feed::trending::publish::Board;
+use crate::files;
 use crate::http::auth::revocation;
-use crate::http::{Auth, Edge, Gate, Log, Observed, Reads, Streams, idempotency};
+use crate::http::{Auth, BackupMade, BackupTimes, Edge, Gate, Log, Observed, Reads, Streams, idempotency};
 use crate::jobs::Runner;
 use crate::jobs::serving::Served;
 use crate::pipeline::meta::Meta;
@@ -30,7 +33,7 @@ use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 
 use super::jobs::{Jobs, Parts};
 use super::setup::{Setup, table_topics};
-use super::{AppError, Opened, Running};
+use super::{AppError, Opened, Running, StoreCheck, backups};
 
 /// The dismissals of a store.
 pub fn load_dismissals(store: &Store) -> Result<Dismissals, ReadError> {
@@ -65,6 +68,8 @@ struct StoreReads {
     decoder: Mutex<Decoder>,
     clickhouse: Option<ClickHouseSettings>,
     data_dir: PathBuf,
+    clock: Clock,
+    check: Arc<StoreCheck>,
     /// Held by the backup that is being made: a second one of its name would take its file away.
     copying: Mutex<()>,
 }
@@ -96,14 +101,25 @@ impl Reads for StoreReads {
         Ok(page.iter().map(|(id, entry)| entry.json(*id)).collect())
     }
 
-    fn backup(&self, name: &str) -> Result<(String, u64), String> {
+    fn backup(&self, name: &str) -> Result<BackupMade, String> {
         let Some(_one) = self.copying.try_lock() else { return Err("another backup is being made".to_owned()) };
-        let dir = self.data_dir.join("backups");
-        std::fs::create_dir_all(&dir).map_err(|error| error.to_string())?;
+        let dir = self.data_dir.join(backups::BACKUPS_DIR);
+        files::private_dir(&dir).map_err(|error| error.to_string())?;
         let dir = dir.canonicalize().map_err(|error| error.to_string())?;
         let file = dir.join(name);
-        let entries = self.store.copy_to(&file).map_err(|error| error.to_string())?;
-        Ok((file.display().to_string(), entries))
+        let copied = backups::make(&self.store, &self.data_dir, &file, self.clock.now_ms());
+        let copied = copied.map_err(|error| error.to_string())?;
+        let (entries, sha256) = (copied.entries, hex(&copied.seal.sha256));
+        Ok(BackupMade { file: file.display().to_string(), entries, sha256 })
+    }
+
+    fn backup_times(&self) -> Option<BackupTimes> {
+        let backups::Latest { made_at_ms, verified_at_ms, .. } = backups::latest(&self.data_dir)?;
+        Some(BackupTimes { made_at_ms, verified_at_ms })
+    }
+
+    fn store_check(&self) -> &'static str {
+        self.check.state().name()
     }
 
     fn disk_free_bytes(&self) -> Option<u64> {
@@ -148,6 +164,8 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
             decoder: Mutex::new(setup.decoder()),
             clickhouse: setup.clickhouse.clone(),
             data_dir: setup.data_dir.clone(),
+            clock: setup.clock.clone(),
+            check: Arc::clone(&opened.check),
             copying: Mutex::default(),
         }),
     );

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::decode::{Decoder, FileSchemas, HttpSchemas, NoSchemas, RegistrySettings, Schemas, Topics};
+use crate::decode::{Decoder, FileSchemas, HttpSchemas, KeepUnknown, NoSchemas, RegistrySettings, Schemas, Topics};
 use crate::event::Table;
 use crate::http::EdgeSettings;
 use crate::pipeline::Settings;
@@ -28,6 +28,8 @@ pub struct Setup {
     pub schemas: Arc<dyn Schemas>,
     /// The connector's placeholder for unchanged values, where it is not Debezium's own.
     pub placeholder: Option<String>,
+    /// Which columns are kept that nova does not know.
+    pub keep_unknown: KeepUnknown,
     /// Where records come from; `None` is the local log.
     pub kafka: Option<KafkaSettings>,
     /// Reads what another node reads, and leaves to that one what is done once.
@@ -66,6 +68,7 @@ impl Setup {
             topics,
             schemas,
             placeholder: None,
+            keep_unknown: KeepUnknown::default(),
             kafka: None,
             replica: false,
             clickhouse: None,
@@ -91,6 +94,7 @@ impl Setup {
         setup.trending_publish = Duration::from_millis(config.trending_publish_ms.into());
         (setup.state.likes, setup.state.comments) = (config.likes, config.comments);
         setup.placeholder.clone_from(&config.placeholder);
+        setup.keep_unknown.clone_from(&config.keep_unknown);
         // Rows and shared lists are the primary's to write.
         if !setup.replica {
             setup.redis_url.clone_from(&config.redis_url);
@@ -109,7 +113,7 @@ impl Setup {
     }
 
     pub fn decoder(&self) -> Decoder {
-        let decoder = Decoder::new(self.topics.clone(), Arc::clone(&self.schemas));
+        let decoder = Decoder::new(self.topics.clone(), Arc::clone(&self.schemas)).with_kept(self.keep_unknown.clone());
         match &self.placeholder {
             Some(placeholder) => decoder.with_placeholder(placeholder),
             None => decoder,

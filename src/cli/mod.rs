@@ -1,6 +1,7 @@
 //! What a person types: one file per command.
 
 mod audit;
+mod backup;
 mod bench;
 mod cdc;
 mod check;
@@ -73,10 +74,12 @@ enum Command {
     Check(check::Args),
     /// Whether a running node is ready.
     Health(health::Args),
-    /// Copy the store, of a stopped node or, with --url, of a running one.
-    Backup(store::BackupArgs),
+    /// Copy the store, of a stopped node or, with --url, of a running one; or verify such a copy.
+    Backup(backup::BackupArgs),
     /// Make a backup the store.
-    Restore(store::RestoreArgs),
+    Restore(backup::RestoreArgs),
+    /// Check the store's pages, or write it anew.
+    Store(store::StoreArgs),
     /// Empty what is derived from the source, and read it from the beginning at the next start.
     Rebuild(store::RebuildArgs),
     /// Run the pipeline on a bundled real social data set and show what comes out.
@@ -134,8 +137,9 @@ pub fn main() -> ExitCode {
         Command::Migrate(args) => migrate::run(&args, &config, cli.json),
         Command::Check(args) => check::run(&args, &config, cli.json),
         Command::Health(args) => health::run(&args, &config),
-        Command::Backup(args) => store::backup(&args, &config.data_dir, cli.json),
-        Command::Restore(args) => store::restore(&args, &config, cli.json),
+        Command::Backup(args) => backup::backup(&args, &config.data_dir, cli.json),
+        Command::Restore(args) => backup::restore(&args, &config, cli.json),
+        Command::Store(args) => store::run_store(&args, &config.data_dir, cli.json),
         Command::Rebuild(args) => store::run_rebuild(&args, &config, cli.json),
         Command::Demo(args) => demo::run(&args, &config, cli.json),
         Command::Bench(args) => bench::run(&args, &config),

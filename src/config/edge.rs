@@ -3,28 +3,11 @@
 use toml::Value;
 
 use super::fields::Field;
-use super::text::filled;
-
-/// A list: TOML's, or with commas, as the environment has it.
-fn list(text: &str) -> Result<Vec<String>, String> {
-    let items: Vec<String> = if text.trim_start().starts_with('[') {
-        let wrong = || "expected a list of texts".to_owned();
-        let table: toml::Table = format!("list = {text}").parse().map_err(|_| wrong())?;
-        let items = table.get("list").and_then(Value::as_array).ok_or_else(wrong)?;
-        items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect::<Result<_, _>>()?
-    } else {
-        text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
-    };
-    Ok(items)
-}
+use super::text::{filled, list, texts};
 
 fn origin(text: &str) -> bool {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     text == "*" || rest.is_some_and(|rest| !rest.is_empty() && !rest.contains('/'))
-}
-
-fn texts(items: impl Iterator<Item = String>) -> Value {
-    Value::Array(items.map(Value::String).collect())
 }
 
 /// A text or path that may be unset.

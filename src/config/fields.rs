@@ -2,11 +2,12 @@
 
 use toml::Value;
 
+use crate::decode::KeepUnknown;
 use crate::pipeline::TruncatePolicy;
 use crate::state::CountedFrom;
 
 use super::settings::Config;
-use super::text::{filled, hidden, optional, shown, url};
+use super::text::{filled, hidden, list, optional, shown, texts, url};
 
 /// One key.
 pub(super) struct Field {
@@ -197,6 +198,16 @@ pub(super) const FIELDS: &[Field] = &[
         shown,
         "The connector's unavailable.value.placeholder. Unset: Debezium's."
     ),
+    Field {
+        section: "cdc",
+        key: "keep_unknown",
+        help: "Columns that nova does not know and keeps: all of a table, such as posts, or one, such as users.locale.",
+        set: |config, text| {
+            config.keep_unknown = KeepUnknown::parse(&list(text)?)?;
+            Ok(())
+        },
+        get: |config| texts(config.keep_unknown.entries()),
+    },
     address!("cdc", "connect_url", connect_url, "Kafka Connect's REST API, for nova check."),
     text!("cdc", "connector", connector, "The connector's name there."),
     address!("clickhouse", "url", clickhouse_url, "HTTP interface of ClickHouse. Unset: analytics are off."),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::decode::KeepUnknown;
 use crate::http::EdgeSettings;
 use crate::pipeline::TruncatePolicy;
 use crate::state::CountedFrom;
@@ -30,6 +31,7 @@ pub struct Config {
     pub registry_ca_file: Option<String>,
     pub truncate: TruncatePolicy,
     pub placeholder: Option<String>,
+    pub keep_unknown: KeepUnknown,
     pub connect_url: Option<String>,
     pub connector: String,
     pub clickhouse_url: Option<String>,
@@ -74,6 +76,7 @@ impl Default for Config {
             registry_ca_file: None,
             truncate: TruncatePolicy::Quarantine,
             placeholder: None,
+            keep_unknown: KeepUnknown::default(),
             connect_url: None,
             connector: "nova".to_owned(),
             clickhouse_url: None,

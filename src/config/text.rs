@@ -28,3 +28,20 @@ pub(super) fn shown(value: &Option<String>) -> Value {
 pub(super) fn hidden(value: &Option<String>) -> Value {
     Value::from(if value.is_some() { "***" } else { "" })
 }
+
+/// A list: TOML's, or with commas, as the environment has it.
+pub(super) fn list(text: &str) -> Result<Vec<String>, String> {
+    let items: Vec<String> = if text.trim_start().starts_with('[') {
+        let wrong = || "expected a list of texts".to_owned();
+        let table: toml::Table = format!("list = {text}").parse().map_err(|_| wrong())?;
+        let items = table.get("list").and_then(Value::as_array).ok_or_else(wrong)?;
+        items.iter().map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong)).collect::<Result<_, _>>()?
+    } else {
+        text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
+    };
+    Ok(items)
+}
+
+pub(super) fn texts(items: impl Iterator<Item = String>) -> Value {
+    Value::Array(items.map(Value::String).collect())
+}

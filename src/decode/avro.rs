@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use apache_avro::Schema;
 use apache_avro::reader::datum::GenericDatumReader;
@@ -12,6 +13,7 @@ use base64::Engine;
 use super::RECORD_MAX_BYTES;
 use super::debezium::{Image, Kind, Message, Shape, Top};
 use super::image::{ImageBuilder, Slot};
+use super::kept::KeepUnknown;
 use super::placeholder::Placeholder;
 use super::schema::Plan;
 use super::units::Unit;
@@ -88,14 +90,17 @@ pub(super) fn names(schema: &Schema, datum: &[u8]) -> Option<Vec<String>> {
     items.into_iter().map(text).collect()
 }
 
+/// What the values of one schema are read with.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'c> {
+    pub table: Table,
+    pub plan: &'c Plan,
+    pub placeholder: &'c Placeholder,
+    pub keep: &'c Arc<KeepUnknown>,
+}
+
 /// Reads a value; `None` is Avro's null.
-pub(super) fn message(
-    schema: &Schema,
-    datum: &[u8],
-    table: Table,
-    plan: &Plan,
-    placeholder: &Placeholder,
-) -> Result<Option<Message>, Fault> {
+pub(super) fn message(schema: &Schema, datum: &[u8], context: &Context<'_>) -> Result<Option<Message>, Fault> {
     let fields = match plain(value("value", schema, datum)?) {
         Value::Null => return Ok(None),
         Value::Record(fields) => fields,
@@ -106,21 +111,21 @@ pub(super) fn message(
         top.member(name, Kind::from(&raw(inner(value))));
     }
     if top.is_envelope() || !top.id && (top.op || top.time) {
-        return Ok(Some(envelope(top, fields, table, plan, placeholder)));
+        return Ok(Some(envelope(top, fields, context)));
     }
     let mut message = Message::new(Shape::Flat);
-    let mut image = ImageBuilder::new(table);
+    let mut image = ImageBuilder::new(context.table, context.keep);
     for (name, value) in fields {
         match name.starts_with("__") {
             true => message.set_meta(&name, raw(&plain(value))),
-            false => column(plan.name(&name), &plain(value), &mut image, placeholder),
+            false => column(&name, &plain(value), &mut image, context),
         }
     }
     message.image = Image::Row(image);
     Ok(Some(message))
 }
 
-fn envelope(top: Top, fields: Vec<(String, Value)>, table: Table, plan: &Plan, placeholder: &Placeholder) -> Message {
+fn envelope(top: Top, fields: Vec<(String, Value)>, context: &Context<'_>) -> Message {
     let mut message = Message::new(Shape::Envelope);
     message.top = top;
     for (name, value) in fields {
@@ -133,9 +138,9 @@ fn envelope(top: Top, fields: Vec<(String, Value)>, table: Table, plan: &Plan, p
                 }
             }
             ("after", Value::Record(columns)) => {
-                let mut image = ImageBuilder::new(table);
+                let mut image = ImageBuilder::new(context.table, context.keep);
                 for (name, value) in columns {
-                    column(plan.name(name), inner(value), &mut image, placeholder);
+                    column(name, inner(value), &mut image, context);
                 }
                 message.image = Image::Row(image);
             }
@@ -147,7 +152,8 @@ fn envelope(top: Top, fields: Vec<(String, Value)>, table: Table, plan: &Plan, p
     message
 }
 
-fn column(name: &str, value: &Value, image: &mut ImageBuilder, placeholder: &Placeholder) {
+fn column(field: &str, value: &Value, image: &mut ImageBuilder, context: &Context<'_>) {
+    let (name, placeholder) = (context.plan.name(field), context.placeholder);
     match image.slot(name) {
         Slot::Column(index) => image.set(index, raw(value), unit(value), placeholder),
         Slot::Dropped => {}

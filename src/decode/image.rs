@@ -1,5 +1,8 @@
 //! Collects the columns of one row image, in whatever order and encoding they come.
 
+use std::sync::Arc;
+
+use super::kept::KeepUnknown;
 use super::placeholder::Placeholder;
 use super::units::Unit;
 use super::values::{self, Fault, Raw};
@@ -30,11 +33,17 @@ pub(super) struct ImageBuilder {
     unavailable: Vec<Box<str>>,
     /// Unknown columns that a header names, some of which the image may have.
     named: Vec<Box<str>>,
+    keep: Arc<KeepUnknown>,
+    /// Bit per member of [`MARKER`] that came.
+    marker: u8,
     fault: Option<Fault>,
 }
 
+/// Members of Debezium's transaction markers (`BEGIN` and `END`).
+const MARKER: [&str; 2] = ["event_count", "data_collections"];
+
 impl ImageBuilder {
-    pub fn new(table: Table) -> ImageBuilder {
+    pub fn new(table: Table, keep: &Arc<KeepUnknown>) -> ImageBuilder {
         let cells = vec![Cell::Missing; table.columns().len()].into_boxed_slice();
         ImageBuilder {
             table,
@@ -44,6 +53,8 @@ impl ImageBuilder {
             extra: Vec::new(),
             unavailable: Vec::new(),
             named: Vec::new(),
+            keep: Arc::clone(keep),
+            marker: 0,
             fault: None,
         }
     }
@@ -74,6 +85,12 @@ impl ImageBuilder {
 
     /// A column that the table's list does not name; `json` is the text of one JSON value.
     pub fn extra(&mut self, name: &str, json: &str, placeholder: &Placeholder) {
+        if let Some(member) = MARKER.iter().position(|member| *member == name) {
+            self.marker |= 1 << member;
+        }
+        if !self.keep.keeps(self.table, name) {
+            return;
+        }
         if placeholder.is_json(json) {
             return self.unavailable.push(name.into());
         }
@@ -89,13 +106,9 @@ impl ImageBuilder {
         self.seen != 0
     }
 
-    pub fn has_extra(&self, name: &str) -> bool {
-        self.extra.iter().any(|(extra, _)| **extra == *name)
-    }
-
     /// The shape of Debezium's transaction markers; their `id` is no UUID.
     pub fn is_transaction_marker(&self) -> bool {
-        self.fault.is_some() && self.has_extra("event_count") && self.has_extra("data_collections")
+        self.fault.is_some() && self.marker == 0b11
     }
 
     /// Takes what the headers say of columns that are left out: a list that names one says that it did not change.
@@ -106,8 +119,8 @@ impl ImageBuilder {
                     self.seen |= 1 << index;
                     self.cells[index] = Cell::Unavailable;
                 }
-                Slot::Extra => self.named.push(name.clone()),
-                Slot::Column(_) | Slot::Dropped => {}
+                Slot::Extra if self.keep.keeps(self.table, name) => self.named.push(name.clone()),
+                Slot::Column(_) | Slot::Dropped | Slot::Extra => {}
             }
         }
     }

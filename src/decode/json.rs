@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::debezium::{Image, Kind, Message, Shape};
 use super::image::{ImageBuilder, Slot};
+use super::kept::KeepUnknown;
 use super::placeholder::Placeholder;
 use super::units::{KnownUnits, Units};
 use super::values::{Fault, Raw};
@@ -17,6 +19,7 @@ use crate::event::{Id, Table};
 pub(super) struct Context<'c> {
     pub table: Table,
     pub placeholder: &'c Placeholder,
+    pub keep: &'c Arc<KeepUnknown>,
     pub units: &'c mut KnownUnits,
 }
 
@@ -31,8 +34,8 @@ fn message_within(text: &str, context: &mut Context<'_>, stated: Option<Units>) 
         return Ok(None);
     }
     object("value", text)?;
-    let (table, placeholder) = (context.table, context.placeholder);
-    let mut reader = Reader { table, placeholder, units: stated.unwrap_or_default(), forced: None };
+    let (table, placeholder, keep) = (context.table, context.placeholder, context.keep);
+    let mut reader = Reader { table, placeholder, keep, units: stated.unwrap_or_default(), forced: None };
     let (mut message, mut wrapper) = read(text, reader)?;
     if let Some(shape) = message.conflict() {
         reader.forced = Some(shape);
@@ -254,6 +257,7 @@ impl<'de, T: ReadObject<'de>> Visitor<'de> for ObjectOr<T> {
 struct Reader<'c> {
     table: Table,
     placeholder: &'c Placeholder,
+    keep: &'c Arc<KeepUnknown>,
     units: Units,
     /// The shape, where the first member misled.
     forced: Option<Shape>,
@@ -319,7 +323,7 @@ impl<'c> Reader<'c> {
         message: &mut Message,
         mut map: A,
     ) -> Result<ImageBuilder, A::Error> {
-        let mut image = ImageBuilder::new(self.table);
+        let mut image = ImageBuilder::new(self.table, self.keep);
         loop {
             if name.starts_with("__") {
                 message.set_meta(&name, map.next_value_seed(RawSeed)?);
@@ -398,7 +402,7 @@ impl<'de> DeserializeSeed<'de> for ImageSeed<'_> {
 impl<'de> ReadObject<'de> for ImageSeed<'_> {
     type Value = Image;
     fn object<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut image = ImageBuilder::new(self.0.table);
+        let mut image = ImageBuilder::new(self.0.table, self.0.keep);
         while let Some(name) = map.next_key_seed(Name)? {
             let _ = self.0.column(&name, &mut image, &mut map)?;
         }

@@ -7,6 +7,7 @@ mod facts;
 mod headers;
 mod image;
 mod json;
+mod kept;
 mod placeholder;
 mod private;
 mod registry;
@@ -23,6 +24,7 @@ use apache_avro::Schema;
 use rustc_hash::FxHashMap;
 
 pub use self::facts::facts;
+pub use self::kept::KeepUnknown;
 pub use self::placeholder::DEFAULT_PLACEHOLDER;
 pub use self::registry::{
     FILE_SCHEMAS_MAX, FileSchemas, HttpSchemas, NoSchemas, RegistryError, RegistrySettings, SchemaLookup, Schemas,
@@ -86,6 +88,7 @@ pub struct Decoder {
     names: Topics,
     schemas: Arc<dyn Schemas>,
     placeholder: Placeholder,
+    keep: Arc<KeepUnknown>,
     units: KnownUnits,
     topics: FxHashMap<Arc<str>, Topic>,
     /// What an id means never changes.
@@ -99,6 +102,7 @@ impl Decoder {
             names: topics,
             schemas,
             placeholder: Placeholder::new(DEFAULT_PLACEHOLDER),
+            keep: KeepUnknown::shared_default(),
             units: KnownUnits::default(),
             topics: FxHashMap::default(),
             plans: FxHashMap::default(),
@@ -108,6 +112,12 @@ impl Decoder {
     /// `placeholder` is the connector's `unavailable.value.placeholder`, its `hex:` form included.
     pub fn with_placeholder(mut self, placeholder: &str) -> Decoder {
         self.placeholder = Placeholder::new(placeholder);
+        self
+    }
+
+    /// Which columns are kept that nova does not know.
+    pub fn with_kept(mut self, keep: KeepUnknown) -> Decoder {
+        self.keep = Arc::new(keep);
         self
     }
 
@@ -183,7 +193,8 @@ impl Decoder {
             None => None,
             Some(bytes) if avro::is_avro(bytes) => self.avro_message(bytes, table)?,
             Some(bytes) => {
-                let mut context = json::Context { table, placeholder: &self.placeholder, units: &mut self.units };
+                let (placeholder, keep) = (&self.placeholder, &self.keep);
+                let mut context = json::Context { table, placeholder, keep, units: &mut self.units };
                 json::message(utf8("value", bytes)?, &mut context)?
             }
         };
@@ -214,7 +225,9 @@ impl Decoder {
         let schema = self.schema("value", id).map_err(|stop| self.waits_if_private(stop, table))?;
         let plan = self.plan(id, &schema, table);
         let none = Plan::default();
-        let mut message = avro::message(&schema, datum, table, plan.as_deref().unwrap_or(&none), &self.placeholder)?;
+        let (placeholder, keep) = (&self.placeholder, &self.keep);
+        let context = avro::Context { table, plan: plan.as_deref().unwrap_or(&none), placeholder, keep };
+        let mut message = avro::message(&schema, datum, &context)?;
         if let Some(message) = &mut message {
             message.schema = Some((id, plan.err().map(Box::new)));
         }
@@ -294,7 +307,7 @@ impl Decoder {
         if self.plans.len() >= FILE_SCHEMAS_MAX {
             self.plans.clear();
         }
-        self.plans.entry((id, table)).or_insert_with(|| Plan::new(id, schema, table).map(Arc::new)).clone()
+        self.plans.entry((id, table)).or_insert_with(|| Plan::new(id, schema, table, &self.keep).map(Arc::new)).clone()
     }
 
     /// A dead letter of a table with private columns loses the bytes that nobody can read: where a registry may learn the

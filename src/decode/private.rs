@@ -33,6 +33,11 @@ pub(super) const fn of(table: Table) -> bool {
     matches!(table, Table::Users)
 }
 
+/// Whether two names differ only in letter case and in signs between letters.
+pub(super) fn same_letters(name: &str, other: &str) -> bool {
+    letters(name).eq(letters(other))
+}
+
 fn letters(name: &str) -> impl Iterator<Item = u8> {
     let counts = |byte: &u8| !matches!(byte, b'_' | b'-' | b' ');
     name.bytes().filter(counts).map(|byte| byte.to_ascii_lowercase())

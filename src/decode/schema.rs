@@ -4,6 +4,7 @@
 use apache_avro::Schema;
 use apache_avro::schema::RecordField;
 
+use super::kept::KeepUnknown;
 use super::private;
 use crate::event::{Column, ColumnType, Table};
 
@@ -34,11 +35,11 @@ impl SchemaMismatch {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     /// Fields with another name than their column, which is an alias of theirs.
-    renamed: Vec<(Box<str>, &'static str)>,
+    renamed: Vec<(Box<str>, Box<str>)>,
 }
 
 impl Plan {
-    pub fn new(id: u32, schema: &Schema, table: Table) -> Result<Plan, SchemaMismatch> {
+    pub fn new(id: u32, schema: &Schema, table: Table, keep: &KeepUnknown) -> Result<Plan, SchemaMismatch> {
         let mut plan = Plan::default();
         let fields = row(schema);
         let written = |name: &str| fields.iter().any(|field| field.name == name);
@@ -48,9 +49,16 @@ impl Plan {
                 || field.aliases.iter().find_map(|alias| self::known(table, alias).filter(|name| !written(name)));
             // What was private stays so, under any name.
             let private = || field.aliases.iter().find_map(|alias| private::column(alias));
-            let Some(name) = known.or_else(private).or_else(by_alias) else { continue };
+            let Some(name) = known.or_else(private).or_else(by_alias) else {
+                // A column that is kept by name is kept under another one, too.
+                let kept = field.aliases.iter().find(|alias| keep.keeps(table, alias));
+                if let Some(alias) = kept.filter(|_| !keep.keeps(table, &field.name)) {
+                    plan.renamed.push((field.name.as_str().into(), alias.as_str().into()));
+                }
+                continue;
+            };
             if known.is_none() {
-                plan.renamed.push((field.name.as_str().into(), name));
+                plan.renamed.push((field.name.as_str().into(), name.into()));
             }
             if let Some(column) = table.columns().iter().find(|column| column.name == name)
                 && !reads(column, &field.schema)
@@ -63,7 +71,7 @@ impl Plan {
     }
 
     /// The column's name.
-    pub fn name<'n>(&self, field: &'n str) -> &'n str {
+    pub fn name<'n>(&'n self, field: &'n str) -> &'n str {
         self.renamed.iter().find(|(name, _)| **name == *field).map_or(field, |(_, column)| column)
     }
 }

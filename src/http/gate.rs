@@ -10,6 +10,22 @@ use super::limit::Limiter;
 use super::limit::health::Health;
 use super::settings::EdgeSettings;
 
+/// A backup that was made.
+pub struct BackupMade {
+    /// Where it is, on the machine of the node.
+    pub file: String,
+    pub entries: u64,
+    /// Of its manifest, in hexadecimal digits.
+    pub sha256: String,
+}
+
+/// The latest backup, epoch milliseconds.
+pub struct BackupTimes {
+    pub made_at_ms: i64,
+    /// When its bytes were last compared with its manifest.
+    pub verified_at_ms: i64,
+}
+
 /// What an admin may see of the store; whoever composes the node reads it.
 pub trait Reads: Send + Sync {
     /// Dead letters with ids above `after`, oldest first, without their bytes.
@@ -20,8 +36,12 @@ pub trait Reads: Send + Sync {
     fn sent(&self, letters: &[u64]) -> Result<BTreeSet<u64>, String>;
     /// Who did what, entries with ids above `after`, oldest first.
     fn audit(&self, after: Option<u64>, limit: usize) -> Result<Vec<Value>, String>;
-    /// Copies the last commit into a new file of this plain name, beside the store: where it is, and its entries.
-    fn backup(&self, name: &str) -> Result<(String, u64), String>;
+    /// Copies the last commit into a new file of this plain name, beside the store.
+    fn backup(&self, name: &str) -> Result<BackupMade, String>;
+    /// `None` before the first backup.
+    fn backup_times(&self) -> Option<BackupTimes>;
+    /// How far the check of the store's pages is: `ok`, `running`, `unfinished` or `damaged`.
+    fn store_check(&self) -> &'static str;
     /// Room on the store's disk for this process; `None` where it cannot be told.
     fn disk_free_bytes(&self) -> Option<u64>;
     /// Each source table: `table`, `epoch`, and `halted` with the reason or null.

@@ -2,6 +2,7 @@
 //! requests live in [`Observed`]; what others know is read at the scrape. The names are those of `docs/operations.md`.
 
 mod source;
+mod store;
 mod warehouse;
 
 use std::fmt;
@@ -89,6 +90,7 @@ pub(super) fn render(edge: &Edge) -> Result<String, fmt::Error> {
     let to = &mut registry;
     pipeline(edge, to);
     source::source(edge, to);
+    store::store(edge, to);
     edge_counts(edge, to);
     serving(edge, to);
     jobs(edge, to);

@@ -64,7 +64,7 @@ use crate::warehouse::status::Status as WarehouseStatus;
 pub use self::auth::{Auth, KeyError};
 pub use self::stream::Streams;
 
-pub use self::gate::{Gate, Reads};
+pub use self::gate::{BackupMade, BackupTimes, Gate, Reads};
 pub use self::metrics::Observed;
 pub use self::server::{Server, bind, bind_admin, runtime};
 pub use self::settings::{EdgeSettings, KeySettings};

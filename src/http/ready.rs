@@ -36,6 +36,9 @@ fn reasons(edge: &Edge) -> Vec<String> {
         reasons.extend(kafka.stopped().iter().map(|(name, stop)| stop.reason(name)));
         reasons.extend(kafka.stalled().into_values());
     }
+    if edge.gate.reads.store_check() == "damaged" {
+        reasons.push("store: damaged: the process ends; restore a backup".to_owned());
+    }
     let (limits, lag_s) = (edge.gate.limiter.settings(), lag::oldest_ms(edge) / 1_000);
     if lag_s > i64::from(limits.lag_max_s) {
         reasons.push(format!("{lag_s} s behind the source: it reads on (limits.lag_max_s {})", limits.lag_max_s));
@@ -60,8 +63,10 @@ pub(super) fn answer(edge: &Edge) -> Response<Full<Bytes>> {
     let parked: serde_json::Map<_, _> =
         jobs.filter_map(|(job, status)| Some((job.to_owned(), status.parked?.into()))).collect();
     let clickhouse = edge.warehouse.as_ref().map(|status| status.complaints()).unwrap_or_default();
-    let body =
-        serde_json::json!({ "status": word, "reasons": reasons, "parked_jobs": parked, "clickhouse": clickhouse });
+    let body = serde_json::json!({
+        "status": word, "reasons": reasons, "parked_jobs": parked, "clickhouse": clickhouse,
+        "store_check": edge.gate.reads.store_check(),
+    });
     let mut response = server::json(status, body.to_string());
     if status != StatusCode::OK {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));

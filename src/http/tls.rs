@@ -20,6 +20,7 @@ pub(super) fn acceptor(cert: &Path, key: &Path) -> io::Result<TlsAcceptor> {
     if chain.is_empty() {
         return Err(wrong("http.tls_cert", cert, &"has no certificate"));
     }
+    crate::files::check_private_key(key).map_err(|error| wrong("http.tls_key", key, &error))?;
     let secret = PrivateKeyDer::from_pem_file(key).map_err(|error| wrong("http.tls_key", key, &error))?;
     let builder = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into());
     let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;

@@ -5,10 +5,10 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::check::Checked;
-use crate::error::CopyError;
+use crate::error::{CopyError, ReadError};
 use crate::file::Aside;
 use crate::seal::{self, Sealed};
-use crate::store::{self, Store};
+use crate::store::{self, ReadTxn, Store};
 
 /// A copy that was made.
 #[derive(Debug)]
@@ -25,31 +25,42 @@ const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 impl Store {
     /// Writes the last commit into a new file: a consistent copy, also while the store is written. Both are checked, and
-    /// the copy is sealed with what `manifest` makes of its entries. The file must not be there yet, and is there whole or
-    /// not at all.
-    pub fn copy_to(&self, path: &Path, manifest: impl FnOnce(u64) -> Vec<u8>) -> Result<Copied, CopyError> {
+    /// the copy is sealed with what `manifest` makes of it and of the number of its entries. The file must not be there
+    /// yet, and is there whole or not at all.
+    pub fn copy_to(
+        &self,
+        path: &Path,
+        manifest: impl FnOnce(&ReadTxn, u64) -> Result<Vec<u8>, ReadError>,
+    ) -> Result<Copied, CopyError> {
         if path.symlink_metadata().is_ok() {
             return Err(CopyError::Exists { path: path.display().to_string() });
         }
         // Copying damaged pages would give them good checksums.
         let checked = self.check(|| false)? == Checked::Whole;
         let io = |source: io::Error| CopyError::Io { path: path.display().to_string(), source };
-        let (aside, entries) = self.copy_aside(path, ".copying")?;
-        let seal = seal::seal(aside.path(), &manifest(entries)).map_err(io)?;
+        let (aside, (entries, manifest)) =
+            self.copy_aside(path, ".copying", |copy, entries| Ok((entries, manifest(&copy.read()?, entries)?)))?;
+        let seal = seal::seal(aside.path(), &manifest).map_err(io)?;
         let bytes = aside.path().metadata().map_err(io)?.len();
         aside.place(path).map_err(io)?;
         Ok(Copied { entries, bytes, checked, seal })
     }
 
-    fn copy_aside(&self, path: &Path, ending: &str) -> Result<(Aside, u64), CopyError> {
+    /// A whole copy beside `path`, and what `told` makes of it and of the number of its entries.
+    fn copy_aside<T>(
+        &self,
+        path: &Path,
+        ending: &str,
+        told: impl FnOnce(&Store, u64) -> Result<T, ReadError>,
+    ) -> Result<(Aside, T), CopyError> {
         let io = |source: io::Error| CopyError::Io { path: path.display().to_string(), source };
         let (aside, file) = Aside::new(path, ending).map_err(io)?;
-        let entries = {
-            let copy = Store::create(file, &aside.path().display().to_string())?;
-            store::copy_entries(&self.read()?, &copy)?
-        };
+        let copy = Store::create(file, &aside.path().display().to_string())?;
+        let entries = store::copy_entries(&self.read()?, &copy)?;
+        let told = told(&copy, entries)?;
+        drop(copy);
         store::verify(aside.path())?;
-        Ok((aside, entries))
+        Ok((aside, told))
     }
 
     /// Writes the store anew, without the pages that hold what was removed, and overwrites the old file with zeros. Returns
@@ -57,7 +68,7 @@ impl Store {
     pub fn compact(self, path: &Path) -> Result<(u64, u64), CopyError> {
         let io = |source: io::Error| CopyError::Io { path: path.display().to_string(), source };
         self.check(|| false)?;
-        let (aside, _) = self.copy_aside(path, ".compacting")?;
+        let (aside, ()) = self.copy_aside(path, ".compacting", |_, _| Ok(()))?;
         // Closed in order first: it is the store until the rename.
         drop(self);
         let mut old = OpenOptions::new().write(true).open(path).map_err(io)?;

@@ -97,7 +97,7 @@ impl Store {
     pub fn open_backend(backend: impl StorageBackend, options: &Options) -> Result<Store, OpenError> {
         let mut builder = Builder::new();
         builder.set_cache_size(options.cache_bytes);
-        Store::over(&builder, backend, "(backend)", Checked::Stopped)
+        Store::over(&builder, backend, "(backend)", Checked::Whole)
     }
 
     /// A new store in an empty file.

@@ -2,6 +2,7 @@
 
 mod api;
 mod commands;
+mod damage;
 mod jobs;
 mod kafka;
 mod layers;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::support::{KEY, change, record, topics};
-use crate::decode::{Decoder, FileSchemas};
+use crate::decode::{Decoder, FileSchemas, KeepUnknown};
 use crate::event::{Cell, ChangeBody, Decoded, Row, Wait};
 
 const LIKE: &str = "30000000-0000-4000-8000-000000000001";
@@ -110,6 +110,22 @@ fn columns_that_are_added_dropped_defaulted_or_renamed_are_read() {
     // What must not get out stays inside under any name that says what it was.
     let secret = r#",{"name":"mail","type":"string","aliases":["email"]}"#;
     assert_eq!(row(like(secret, vec![Avro::Text("a@example.com")])).extra, None);
+}
+
+/// A column that is kept by name stays so when its field has another name.
+#[test]
+fn a_column_is_kept_by_an_alias_of_its_field() {
+    let keep = |entry: &str| KeepUnknown::parse(&[entry.to_owned()]).unwrap();
+    let fields = r#",{"name":"importance","type":"long","aliases":["Weight"]}"#;
+    let read = |keep: KeepUnknown| {
+        let schemas = FileSchemas::parse(&format!(r#"{{"schemas":{{"1":{}}}}}"#, schema(fields))).unwrap();
+        let value = message(&[Avro::Text(LIKE), Avro::Text(USER), Avro::Text(POST), Avro::Long(3)]);
+        let record = record("cdc.likes", Some(KEY.as_bytes()), Some(&value));
+        row(Decoder::new(topics(), Arc::new(schemas)).with_kept(keep).decode(&record)).extra
+    };
+    assert_eq!(read(keep("likes.weight")).as_deref(), Some(r#"{"Weight":3}"#));
+    assert_eq!(read(keep("likes.importance")).as_deref(), Some(r#"{"importance":3}"#));
+    assert_eq!(read(keep("likes.other")), None);
 }
 
 /// Torture 70: what JSON has no number for is text or base64 in the column's JSON, and never rounded.

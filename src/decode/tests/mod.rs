@@ -6,6 +6,7 @@ mod evolution;
 mod forms;
 mod fuzz;
 mod garbage;
+mod kept;
 mod private;
 mod registry;
 mod rules;

@@ -158,8 +158,8 @@ pub(in crate::http) async fn backup(
     let edge = Arc::clone(edge);
     let copied = tokio::task::spawn_blocking(move || edge.gate.reads.backup(&name)).await;
     let copied = copied.unwrap_or_else(|error| Err(error.to_string()));
-    let (file, entries) = copied.map_err(Problem::Conflict)?;
-    Ok(done(json!({ "file": file, "entries": entries })))
+    let made = copied.map_err(Problem::Conflict)?;
+    Ok(done(json!({ "file": made.file, "entries": made.entries, "sha256": made.sha256 })))
 }
 
 fn table(name: &str) -> Result<Table, Problem> {

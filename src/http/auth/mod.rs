@@ -267,9 +267,10 @@ fn own_key(data_dir: &Path) -> Result<Vec<u8>, KeyError> {
     let path = data_dir.join(KEY_FILE);
     let io = |source| KeyError::Io { path: path.display().to_string(), source };
     if !path.exists() {
-        std::fs::create_dir_all(data_dir).map_err(io)?;
+        crate::files::private_dir(data_dir).map_err(io)?;
         make_key(&path).map_err(io)?;
     }
+    crate::files::check_private_key(&path).map_err(io)?;
     std::fs::read(&path).map_err(io)
 }
 

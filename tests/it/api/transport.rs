@@ -64,7 +64,7 @@ fn over_tls_the_api_is_the_same_and_without_it_nothing_is_said() {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
     std::fs::write(&cert, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    nova_storage::file::create_new(&key).unwrap().write_all(made.signing_key.serialize_pem().as_bytes()).unwrap();
     let live = Live::with(EdgeSettings { tls_cert: Some(cert), tls_key: Some(key), ..EdgeSettings::default() });
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();

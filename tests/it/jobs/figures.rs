@@ -34,7 +34,7 @@ fn what_was_saved_survives_a_crash_and_what_came_since_a_stop() {
     until("the second", || (status(&node, "figures_save").ended[0] > 1).then_some(()));
     served.feed(NOW_MS, true, false, 5);
     // As a crash leaves it: nothing of the end is in the copy.
-    node.running.store.copy_to(&second.path().join(nova::app::STORE_FILE)).unwrap();
+    node.running.store.copy_to(&second.path().join(nova::app::STORE_FILE), |_, _| Ok(Vec::new())).unwrap();
     stop(node);
     assert_eq!(pages(&at(&second)), (10, 7, 1, 2));
     assert_eq!(pages(&at(&first)), (11, 8, 1, 2));

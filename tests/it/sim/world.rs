@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nova::app::Setup;
 use nova::clock::Clock;
-use nova::decode::client;
+use nova::decode::{KeepUnknown, client};
 use nova::event::{ClientEvent, Table, TopicPartition};
 use nova::pipeline::meta::Meta;
 use nova::pipeline::writer::Message;
@@ -85,6 +85,8 @@ impl World {
         let mut setup = setup("envelope.jsonl");
         setup.clock = Clock::manual(BEGIN_MS);
         setup.settings = choices.settings.clone();
+        // The column that nova does not know is in every table.
+        setup.keep_unknown = KeepUnknown::parse(&Table::ALL.map(|table| table.name().to_owned())).unwrap();
         setup.clickhouse = Some(nova::warehouse::clickhouse::ClickHouseSettings {
             url: "http://clickhouse".to_owned(),
             database: "nova".to_owned(),

@@ -1,0 +1,122 @@
+//! Backups: their manifest, and the note of the latest one, which the metrics tell of.
+
+use std::path::{Path, PathBuf};
+
+use nova_storage::codec::OffsetRow;
+use nova_storage::file::Aside;
+use nova_storage::schema::OFFSETS;
+use nova_storage::seal::{MANIFEST_MAX_BYTES, hex};
+use nova_storage::store::FORMAT;
+use nova_storage::{Copied, CopyError, ReadError, ReadTxn, SealError, Sealed, Store, verify_seal};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::files;
+
+/// Within the data directory: copies that a running node made.
+pub const BACKUPS_DIR: &str = "backups";
+/// Within the data directory: the latest backup.
+const NOTE_FILE: &str = "backup.json";
+
+/// The latest backup of a store. Times are epoch milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latest {
+    pub sha256: String,
+    pub made_at_ms: i64,
+    pub verified_at_ms: i64,
+}
+
+/// Makes a backup, and notes it in the data directory.
+pub fn make(store: &Store, data_dir: &Path, file: &Path, now_ms: i64) -> Result<Copied, CopyError> {
+    let copied = store.copy_to(file, |copy, entries| manifest(copy, entries, now_ms))?;
+    if !copied.checked {
+        tracing::warn!("{}: too much was written to check the store before the copy", file.display());
+    }
+    let (sha256, made_at_ms) = (hex(&copied.seal.sha256), now_ms);
+    note(data_dir, &Latest { sha256, made_at_ms, verified_at_ms: now_ms });
+    Ok(copied)
+}
+
+/// What a manifest says: who made the backup and when, the store's format, entries and positions. More partitions than
+/// fit are left out and counted.
+fn manifest(copy: &ReadTxn, entries: u64, now_ms: i64) -> Result<Vec<u8>, ReadError> {
+    let mut positions = Vec::new();
+    copy.scan(OFFSETS, ("", i32::MIN).., |(topic, partition), value| {
+        let next = OffsetRow::decode(value).map(|row| row.next);
+        positions.push(next.map(|next| json!([topic, partition, next])));
+        true
+    })?;
+    let mut positions = positions.into_iter().collect::<Result<Vec<Value>, _>>()?;
+    let all = positions.len();
+    loop {
+        let bytes = json!({
+            "nova": env!("CARGO_PKG_VERSION"), "format": FORMAT, "made_at_ms": now_ms, "entries": entries,
+            "positions": positions, "positions_left_out": all - positions.len(),
+        });
+        let bytes = bytes.to_string().into_bytes();
+        if bytes.len() <= MANIFEST_MAX_BYTES || positions.is_empty() {
+            return Ok(bytes);
+        }
+        positions.truncate(positions.len() / 2);
+    }
+}
+
+/// A manifest as a person asks for it: with the hash; null for a backup without one.
+pub fn shown(sealed: Option<&Sealed>) -> Value {
+    let Some(sealed) = sealed else { return Value::Null };
+    let mut manifest = serde_json::from_slice(&sealed.manifest).unwrap_or_else(|_| json!({}));
+    manifest["sha256"] = hex(&sealed.sha256).into();
+    manifest
+}
+
+/// Reads a whole backup and compares it with its manifest, if it has one; notes it where it is the latest of the store.
+pub fn verify(data_dir: &Path, file: &Path, now_ms: i64) -> Result<Option<Sealed>, SealError> {
+    let sealed = verify_seal(file)?;
+    if let (Some(sealed), Some(latest)) = (&sealed, latest(data_dir))
+        && latest.sha256 == hex(&sealed.sha256)
+    {
+        note(data_dir, &Latest { verified_at_ms: now_ms, ..latest });
+    }
+    Ok(sealed)
+}
+
+/// The latest backup that was noted; `None` before the first.
+pub fn latest(data_dir: &Path) -> Option<Latest> {
+    serde_json::from_slice(&std::fs::read(data_dir.join(NOTE_FILE)).ok()?).ok()
+}
+
+/// The backup is made, noted or not.
+fn note(data_dir: &Path, latest: &Latest) {
+    let path = data_dir.join(NOTE_FILE);
+    let write = || {
+        let (aside, mut file) = Aside::new(&path, ".new")?;
+        serde_json::to_writer(&mut file, latest)?;
+        aside.place(&path)
+    };
+    if let Err(error) = write() {
+        tracing::warn!("the backup is not noted in {}: {error}", path.display());
+    }
+}
+
+/// Files of the data directory that only nova makes, by the begin of their names.
+const OWN_FILES: [&str; 4] = [super::STORE_FILE, crate::http::auth::KEY_FILE, NOTE_FILE, BACKUPS_DIR];
+
+/// Closes what others could read. A directory that holds other files as well is somebody's own, and only told.
+pub fn close_files(data_dir: &Path) {
+    let entries = |dir: &Path| -> Vec<PathBuf> {
+        std::fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
+    };
+    let own = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        OWN_FILES.iter().any(|own| name.starts_with(own))
+    };
+    let found = entries(data_dir);
+    let (ours, others): (Vec<_>, Vec<_>) = found.into_iter().partition(own);
+    match others.is_empty() {
+        true => files::close(data_dir),
+        false => tracing::debug!("{} holds other files, too: its mode stays as it is", data_dir.display()),
+    }
+    // The key is checked, not closed: where others could read it, a person must know.
+    let ours = ours.into_iter().filter(|path| !path.ends_with(crate::http::auth::KEY_FILE));
+    ours.chain(entries(&data_dir.join(BACKUPS_DIR))).for_each(|path| files::close(&path));
+}

@@ -1,0 +1,102 @@
+//! Which columns are kept that nova does not know: an allow-list. Of `users` there is by default only what every profile
+//! shows, because a column that is new there may be private, and nobody says so in a record.
+
+use std::sync::LazyLock;
+
+use super::private;
+use crate::event::Table;
+
+/// Tables whose unknown columns are kept where nothing else is configured.
+const TABLES_BY_DEFAULT: [Table; 4] = [Table::Posts, Table::Follows, Table::Comments, Table::Likes];
+/// Columns of `users` that are kept there: what people write about themselves for everybody.
+const USERS_BY_DEFAULT: [&str; 1] = ["bio"];
+
+/// See the module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeepUnknown {
+    /// By table: whether all of them are kept.
+    tables: [bool; Table::ALL.len()],
+    /// Single columns of other tables.
+    columns: Vec<(Table, Box<str>)>,
+}
+
+impl Default for KeepUnknown {
+    fn default() -> KeepUnknown {
+        let mut tables = [false; Table::ALL.len()];
+        TABLES_BY_DEFAULT.iter().for_each(|table| tables[*table as usize] = true);
+        KeepUnknown { tables, columns: USERS_BY_DEFAULT.map(|column| (Table::Users, column.into())).to_vec() }
+    }
+}
+
+impl KeepUnknown {
+    /// From entries `TABLE` (all its unknown columns) and `TABLE.COLUMN` (that one).
+    pub fn parse(entries: &[String]) -> Result<KeepUnknown, String> {
+        let mut kept = KeepUnknown { tables: [false; Table::ALL.len()], columns: Vec::new() };
+        for entry in entries {
+            let (table, column) = entry.split_once('.').map_or((entry.as_str(), None), |(t, c)| (t, Some(c)));
+            let table = Table::from_name(&table.to_lowercase())
+                .ok_or("expected tables (users, posts, follows, comments, likes) or columns such as users.locale")?;
+            match column {
+                None => kept.tables[table as usize] = true,
+                Some("") => return Err("expected a column's name behind the dot, such as users.locale".to_owned()),
+                Some(column) if private::column(column).is_some() => {
+                    return Err(format!("expected no private column: {column} is never kept"));
+                }
+                Some(column) => kept.columns.push((table, column.into())),
+            }
+        }
+        Ok(kept)
+    }
+
+    /// The entries, as they are configured.
+    pub fn entries(&self) -> impl Iterator<Item = String> {
+        let tables =
+            Table::ALL.into_iter().filter(|table| self.tables[*table as usize]).map(|table| table.name().into());
+        tables.chain(self.columns.iter().map(|(table, column)| format!("{table}.{column}")))
+    }
+
+    /// Whether a column is kept that the table's list does not name. Letter case and signs between letters do not count.
+    pub(super) fn keeps(&self, table: Table, column: &str) -> bool {
+        self.tables[table as usize]
+            || self.columns.iter().any(|(of, name)| *of == table && private::same_letters(name, column))
+    }
+
+    /// What holds where nothing is configured.
+    pub(super) fn shared_default() -> std::sync::Arc<KeepUnknown> {
+        static DEFAULT: LazyLock<std::sync::Arc<KeepUnknown>> = LazyLock::new(Default::default);
+        std::sync::Arc::clone(&DEFAULT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(entries: &[&str]) -> Result<KeepUnknown, String> {
+        KeepUnknown::parse(&entries.iter().map(|entry| (*entry).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn columns_of_users_are_kept_by_name_only_in_any_case() {
+        let default = KeepUnknown::default();
+        for private in ["phone", "Phone", "totp_secret", "TOTPSecret", "locale"] {
+            assert!(!default.keeps(Table::Users, private) && default.keeps(Table::Posts, private), "{private}");
+        }
+        assert_eq!(parse(&["posts", "follows", "comments", "likes", "users.bio"]), Ok(default));
+        let some = parse(&["USERS.Display_Name", "likes"]).unwrap();
+        for name in ["display_name", "DISPLAY_NAME", "displayName", "Display-Name"] {
+            assert!(some.keeps(Table::Users, name), "{name}");
+        }
+        assert!(!some.keeps(Table::Users, "display") && !some.keeps(Table::Posts, "display_name"));
+        assert!(!parse(&[]).unwrap().keeps(Table::Posts, "locale"));
+    }
+
+    #[test]
+    fn entries_read_back_and_wrong_ones_name_what_is_expected() {
+        let some = parse(&["likes", "users.locale", "posts.lang"]).unwrap();
+        assert_eq!(KeepUnknown::parse(&some.entries().collect::<Vec<_>>()), Ok(some));
+        for wrong in ["", "people", "users.", "users.email", "users.PasswordHash"] {
+            assert!(parse(&[wrong]).unwrap_err().starts_with("expected "), "{wrong}");
+        }
+    }
+}
