@@ -98,7 +98,7 @@ fn a_damaged_backup_is_not_restored_and_a_damaged_store_answers_nothing() {
     assert!(std::fs::read(data.join("nova.redb")).unwrap() == damaged, "a damaged store was written to");
     // The way out.
     done(&data, &["restore", name, "--replace"]);
-    assert!(done(&data, &["dlq", "show", "1"]).contains("something to find"));
+    assert!(done(&data, &["dlq", "show", "0"]).contains("something to find"));
     assert!(done(&data, &["store", "verify"]).contains("is whole"));
 }
 
@@ -110,7 +110,7 @@ fn a_backup_of_an_earlier_nova_is_restored_after_a_check_of_its_pages() {
     std::fs::copy(data.join("nova.redb"), &old).unwrap();
     let restored = dir.path().join("restored");
     assert!(done(&restored, &["restore", old.to_str().unwrap()]).contains("has no manifest"));
-    assert!(done(&restored, &["dlq", "show", "1"]).contains("an old letter"));
+    assert!(done(&restored, &["dlq", "show", "0"]).contains("an old letter"));
     flip(&old, b"an old letter");
     refused(&dir.path().join("again"), &["restore", old.to_str().unwrap()], "is damaged");
 }
@@ -122,7 +122,7 @@ fn what_was_discarded_is_nowhere_in_the_file_after_compaction() {
     let data = store(dir.path(), WORDS);
     let holds = || std::fs::read(data.join("nova.redb")).unwrap().windows(WORDS.len()).any(|w| w == WORDS.as_bytes());
     assert!(holds());
-    done(&data, &["dlq", "discard", "1", "--reason", "test"]);
+    done(&data, &["dlq", "discard", "0", "--reason", "test"]);
     done(&data, &["store", "compact"]);
     assert!(!holds());
     assert!(done(&data, &["audit"]).contains("test"), "the audit is kept");
