@@ -21,7 +21,7 @@ pub struct Copied {
 }
 
 /// Pieces of a file that is overwritten.
-const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 impl Store {
     /// Writes the last commit into a new file: a consistent copy, also while the store is written. Both are checked, and
