@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::support::{KEY, avro_decoder, capture, change, dead, decode, decoder, record, text, topics};
-use crate::decode::{Decoder, FileSchemas, SchemaLookup, Schemas, SchemasError};
+use crate::decode::{Decoder, FileSchemas, KeepUnknown, SchemaLookup, Schemas, SchemasError};
 use crate::event::{Cell, ChangeBody, Column, Decoded, Format, Id, Ignored, Op, Row, Table, Wait};
 
 fn like(members: &str) -> String {
@@ -144,7 +144,8 @@ fn unknown_columns_are_kept_word_for_word_and_dropped_ones_nowhere() {
     let user = r#"{"id":"30000000-0000-4000-8000-000000000001","email":"a@example.com","username":"u","password_hash":"hunter2",
         "zeta":{"b":1,"a":[1.0,1e2]},"Email":"b@example.com","email_verified":false,"is_active":true,"alpha":123456789012345678901234567890,
         "created_at":"2026-11-20T09:00:00Z","updated_at":"2026-11-20T09:00:00Z","deleted_at":null,"q\"":"\ud83d\udc4d"}"#;
-    let row = row(decode("cdc.users", user));
+    let all = KeepUnknown::parse(&["users".to_owned()]).unwrap();
+    let row = row(decoder().with_kept(all).decode(&record("cdc.users", Some(KEY.as_bytes()), Some(user.as_bytes()))));
     let extra = r#"{"alpha":123456789012345678901234567890,"q\"":"\ud83d\udc4d","zeta":{"b":1,"a":[1.0,1e2]}}"#;
     assert_eq!(row.extra.as_deref(), Some(extra));
     let broken = user.replace(r#""is_active":true"#, r#""is_active":"hunter2""#);
