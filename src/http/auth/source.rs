@@ -10,9 +10,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use parking_lot::Mutex;
 
-use crate::http::settings::KeySettings;
 use crate::tls::{self, Connector, causes};
 
+use super::super::settings::KeySettings;
 use super::KeyError;
 use super::keys::{JWKS_MAX_BYTES, KeySet, KeySetError};
 

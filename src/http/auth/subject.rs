@@ -85,6 +85,9 @@ mod tests {
         // PostgreSQL: select uuid_generate_v5(uuid_ns_url(), 'https://clerk.example#user_2abc')
         let known = user(Some("https://clerk.example"), "user_2abc");
         assert_eq!(known.to_string(), "e8b60071-9f38-5c40-be36-b2305c7e7517");
+        assert!(
+            include_str!("../../../docs/api.md").contains(&format!("'https://clerk.example#user_2abc');  -- {known}"))
+        );
         assert_eq!(user(None, "www.example.com").to_string(), "b63cdfa4-3df9-568e-97ae-006c5b8fd652");
         let id = "3304d920-ce8c-5112-bf24-27a6f99f1ebf";
         for form in [id.to_owned(), id.to_uppercase(), id.replace('-', "")] {
