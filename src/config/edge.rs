@@ -95,11 +95,42 @@ pub(super) const FIELDS: &[Field] = &[
         "auth",
         "jwks_file",
         keys.jwks_file,
-        "JSON Web Key Set of the issuer of tokens, read again when it changes. All four unset: the development key."
+        "JSON Web Key Set of the issuer of tokens, read again when it changes. Nothing of [auth] set: the development key."
     ),
     optional!("auth", "jwks_url", keys.jwks_url, "The same from an address, instead."),
-    optional!("auth", "issuer", keys.issuer, "What iss of a token must be."),
-    optional!("auth", "audience", keys.audience, "What aud of a token must have."),
+    optional!(
+        "auth",
+        "hs256_secret_file",
+        keys.hs256_secret_file,
+        "File (mode 0600) of a secret of at least 32 bytes, for tokens of HS256, instead."
+    ),
+    optional!(
+        "auth",
+        "issuer",
+        keys.issuer,
+        "What iss of a token must be, or * for any. To be set where there is a key set."
+    ),
+    Field {
+        section: "auth",
+        key: "audience",
+        help: "One or several, one of which aud of a token must have, or * for any. To be set where there is a key set.",
+        set: |config, text| {
+            let names = list(text)?;
+            if names.iter().any(String::is_empty) {
+                return Err("expected texts that are not empty".to_owned());
+            }
+            config.edge.keys.audience = names;
+            Ok(())
+        },
+        get: |config| texts(config.edge.keys.audience.iter().cloned()),
+    },
+    optional!("auth", "subject_claim", keys.subject_claim, "The claim that names the user. Unset: sub."),
+    optional!(
+        "auth",
+        "require_typ",
+        keys.require_typ,
+        "The only typ that a token may have, such as at+jwt. Unset: JWT, at+jwt, or none."
+    ),
     Field {
         section: "limits",
         key: "enabled",

@@ -211,6 +211,17 @@ mod tests {
         assert_eq!(config.edge.trusted_proxies.len(), 2);
         assert!(!config.edge.limits.enabled && !config.edge.keys.development());
         assert_eq!(Config::from_parts(&config.file(), env(&[])), Ok(config.clone()));
+        for (given, expected) in [("nova", vec!["nova"]), ("a, b", vec!["a", "b"]), ("*", vec!["*"]), ("", vec![])] {
+            let config = Config::from_parts("", env(&[environment[1], ("NOVA_AUTH_AUDIENCE", given)])).unwrap();
+            assert_eq!(config.edge.keys.audience, expected);
+        }
+        let list = Config::from_parts("[auth]\naudience = [\"a\", \"b\"]\njwks_file = \"/k\"\n", env(&[])).unwrap();
+        assert_eq!(list.edge.keys.audience, ["a", "b"]);
+        let both = [environment[1], ("NOVA_AUTH_HS256_SECRET_FILE", "/secret")];
+        let text = Config::from_parts("[auth]\naudience = [\"\"]\n", env(&both)).unwrap_err().to_string();
+        assert!(
+            text.contains("auth.audience: expected texts") && text.contains("auth.hs256_secret_file: stands beside")
+        );
         let wrong = [
             ("NOVA_AUTH_ISSUER", "me"),
             ("NOVA_HTTP_TLS_CERT", "/cert"),

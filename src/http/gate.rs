@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use serde_json::Value;
 
+use super::admin::Refusals;
 use super::idempotency::Answers;
 use super::limit::Limiter;
 use super::limit::health::Health;
@@ -56,11 +58,20 @@ pub struct Gate {
     pub reads: Box<dyn Reads>,
     /// Held by a change of the revocations from its reading to its commit: none forgets another.
     pub changes: Arc<tokio::sync::Mutex<()>>,
+    /// Admin requests that were refused lately.
+    pub(super) refusals: Mutex<Refusals>,
 }
 
 impl Gate {
     pub fn new(settings: EdgeSettings, reads: Box<dyn Reads>) -> Gate {
         let limiter = Limiter::new(settings.limits.clone(), Arc::<Health>::default());
-        Gate { settings, limiter, answers: Answers::default(), reads, changes: Arc::default() }
+        Gate {
+            settings,
+            limiter,
+            answers: Answers::default(),
+            reads,
+            changes: Arc::default(),
+            refusals: Mutex::default(),
+        }
     }
 }

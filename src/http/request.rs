@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 
 use crate::feed::page::push_ms;
 
-use super::auth::Subject;
+use super::auth::{Reason, Refusal, Roles, Subject};
 use super::body::Asked;
 use super::error::Problem;
 use super::limit::{Caller, Class, Decision, Verdict, client};
@@ -166,7 +166,19 @@ async fn handle(
         Found::Operation(operation, name) => (operation, name.unwrap_or_default()),
     };
     let query = head.uri.query().unwrap_or_default();
-    let subject = allowed(edge, operation, arrival, &head.headers, verdict)?;
+    let subject = match operation {
+        Operation { access: Access::Anyone, class: None, .. } => None,
+        _ => {
+            let asker = asker(edge, operation.access, &head.headers, arrival.day_ms).await;
+            let caller = caller(edge, arrival, &head.headers, asker.as_ref().ok());
+            let allowed = allowed(edge, operation, caller, asker, verdict);
+            let refused = matches!(allowed, Err(Problem::InvalidToken | Problem::InsufficientScope(_)));
+            if refused && operation.access == Access::Admin {
+                Box::pin(admin::refused(edge, caller, &head.method, operation.path)).await;
+            }
+            allowed?
+        }
+    };
     let whole = match subject {
         None if operation.route == Route::TrendingStream && head.method == Method::HEAD => {
             return Err(Problem::MethodNotAllowed { allow: "GET" });
@@ -177,8 +189,14 @@ async fn handle(
         }
         None => anonymous(site, operation.route, head),
         Some(subject) => match operation.route {
-            Route::Feed => read::feed(edge, query, &subject, arrival.started),
-            Route::Suggestions => read::suggestions(edge, query, &subject),
+            Route::Feed => {
+                let whose = whose(edge, &subject, query, "feed-read").await?;
+                read::feed(edge, query, &whose, arrival.started)
+            }
+            Route::Suggestions => {
+                let whose = whose(edge, &subject, query, "suggestions-read").await?;
+                read::suggestions(edge, query, &whose)
+            }
             // Boxed, as it holds the futures of all the others: reads would move some kilobytes about for nothing.
             _ => Box::pin(by_user(edge, operation, &subject, name, head, body)).await,
         },
@@ -186,36 +204,35 @@ async fn handle(
     Ok(whole?.map(Body::Left))
 }
 
+/// Whose quota a request takes from.
+fn caller(edge: &Edge, arrival: &Arrival, headers: &HeaderMap, asker: Option<&Subject>) -> Caller {
+    match asker {
+        Some(subject) => Caller::User { id: subject.user, service: subject.has_role(ADMIN_OR_SERVICE) },
+        None => Caller::address(client::address(arrival.peer, headers, &edge.gate.settings.trusted_proxies)),
+    }
+}
+
 /// Who asks, if the operation wants to know, may, and is within the quota.
 fn allowed(
     edge: &Edge,
     operation: &Operation,
-    arrival: &Arrival,
-    headers: &HeaderMap,
+    caller: Caller,
+    asker: Result<Subject, Refusal>,
     verdict: &mut Option<Verdict>,
 ) -> Result<Option<Subject>, Problem> {
-    if operation.access == Access::Anyone && operation.class.is_none() {
-        return Ok(None);
-    }
-    let address = || Caller::address(client::address(arrival.peer, headers, &edge.gate.settings.trusted_proxies));
-    let subject = subject(edge, headers, arrival.day_ms);
-    let caller = match &subject {
-        Ok(subject) => Caller::User { id: subject.user, service: subject.has_role(ADMIN_OR_SERVICE) },
-        Err(_) if operation.access == Access::Anyone => address(),
-        Err(_) => {
-            charge(edge, Class::Refused, address(), verdict)?;
-            return Err(Problem::InvalidToken);
-        }
-    };
-    if let Some(class) = operation.class {
+    let refused = asker.is_err() && operation.access != Access::Anyone;
+    if let Some(class) = if refused { Some(Class::Refused) } else { operation.class } {
         charge(edge, class, caller, verdict)?;
     }
     match operation.access {
         Access::Anyone => Ok(None),
-        Access::Admin if subject.as_ref().is_ok_and(|subject| !subject.has_role(ADMIN)) => {
+        Access::Admin if asker.as_ref().is_ok_and(|subject| !subject.has_role(ADMIN)) => {
             Err(Problem::InsufficientScope(ADMIN))
         }
-        Access::User | Access::Admin => subject.map(Some),
+        Access::User | Access::Admin => asker.map(Some).map_err(|refusal| match refusal.reason {
+            Reason::KeysAway => Problem::Unavailable("the keys of the tokens' issuer cannot be had just now"),
+            _ => Problem::InvalidToken,
+        }),
     }
 }
 
@@ -233,14 +250,43 @@ fn charge(edge: &Edge, class: Class, caller: Caller, verdict: &mut Option<Verdic
     }
 }
 
-fn subject(edge: &Edge, headers: &HeaderMap, day_ms: i64) -> Result<Subject, Problem> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return Err(Problem::InvalidToken) };
-    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Problem::InvalidToken)?;
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Problem::InvalidToken);
+/// Whose token the request has. One that no known key fits waits for a look at the keys where a token is needed.
+async fn asker(edge: &Edge, access: Access, headers: &HeaderMap, day_ms: i64) -> Result<Subject, Refusal> {
+    let asker = match bearer(headers) {
+        Some(token) if access == Access::Anyone => edge.auth.verify(token, day_ms),
+        Some(token) => edge.auth.verify_or_look(token, day_ms).await,
+        None => Err(Reason::Missing.into()),
+    };
+    if let Err(refusal) = &asker
+        && (access != Access::Anyone || refusal.reason != Reason::Missing)
+    {
+        edge.auth.refused.note(refusal);
     }
-    edge.auth.verify(token.trim(), day_ms).ok_or(Problem::InvalidToken)
+    asker
+}
+
+/// Whose answer is asked for: the caller's own, or with `user_id` that of the user for whom a service asks. An admin's
+/// look at another user's goes into the audit.
+async fn whose(edge: &Arc<Edge>, subject: &Subject, query: &str, action: &'static str) -> Result<Subject, Problem> {
+    let Some(name) = read::parameter(query, "user_id") else { return Ok(*subject) };
+    let whose = Subject { user: admin::user(name)?, roles: Roles::default() };
+    if whose.user != subject.user {
+        if !subject.has_role(ADMIN_OR_SERVICE) {
+            return Err(Problem::SubjectMismatch);
+        }
+        if subject.has_role(ADMIN) {
+            Box::pin(admin::looked(edge, subject, action, whose.user.to_string())).await?;
+        }
+    }
+    Ok(whose)
+}
+
+/// The token of the one `Authorization: Bearer` (RFC 6750 §2.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 fn anonymous(site: &Site, route: Route, head: &Parts) -> Answer {
@@ -284,7 +330,7 @@ async fn by_user(
         Route::Unrevoke => admin::unrevoke(edge, subject, query).await,
         Route::Audit => admin::audit(edge, query).await,
         Route::Dlq => admin::dead_letters(edge, query).await,
-        Route::DlqLetter => admin::dead_letter(edge, name).await,
+        Route::DlqLetter => admin::dead_letter(edge, subject, name).await,
         Route::DlqReplay => admin::replay(edge, subject, headers, &body).await,
         Route::DlqDiscard => admin::discard(edge, subject, headers, &body).await,
         Route::Cdc => admin::cdc(edge).await,
@@ -292,9 +338,9 @@ async fn by_user(
         Route::CdcResume => admin::resume(edge, subject, name, headers, &body).await,
         Route::CdcEpoch => admin::bump_epoch(edge, subject, name).await,
         Route::CdcSeek => admin::seek(edge, subject, headers, &body).await,
-        Route::ExplainFeed => admin::explain(edge, name, query),
+        Route::ExplainFeed => admin::explain(edge, subject, name, query).await,
         Route::Limits => Ok(admin::limits(edge)),
-        Route::Backup => admin::backup(edge, headers, &body).await,
+        Route::Backup => admin::backup(edge, subject, headers, &body).await,
         Route::Overrides => Ok(overrides::list(edge)),
         Route::Override => overrides::put(edge, subject, name, headers, &body).await,
         Route::Unoverride => overrides::remove(edge, subject, name).await,

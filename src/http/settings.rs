@@ -23,19 +23,46 @@ pub struct EdgeSettings {
     pub limits: LimitSettings,
 }
 
+/// Of `auth.issuer` and `auth.audience`: whoever the key set signs for.
+pub const ANY: &str = "*";
+
 /// Whose tokens are valid.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeySettings {
     pub jwks_file: Option<PathBuf>,
     pub jwks_url: Option<String>,
+    pub hs256_secret_file: Option<PathBuf>,
+    /// Or [`ANY`].
     pub issuer: Option<String>,
-    pub audience: Option<String>,
+    /// One of them has to be the token's, or [`ANY`].
+    pub audience: Vec<String>,
+    /// The claim that names the user; unset: `sub`.
+    pub subject_claim: Option<String>,
+    /// The only `typ` that is accepted.
+    pub require_typ: Option<String>,
 }
 
 impl KeySettings {
     /// Whether only the development key is used.
     pub fn development(&self) -> bool {
         *self == KeySettings::default()
+    }
+
+    /// What is not checked of the tokens of a key set although nobody said so: an issuer signs for other applications
+    /// too. A shared secret is for one application.
+    pub fn unchecked(&self) -> Vec<String> {
+        let set = self.jwks_file.is_some() || self.jwks_url.is_some();
+        let said = [
+            ("auth.issuer", "any issuer", self.issuer.is_some()),
+            ("auth.audience", "any application", !self.audience.is_empty()),
+        ];
+        let unset = said.into_iter().filter(|(.., said)| set && !said);
+        let told = unset.map(|(key, whose, _)| {
+            format!(
+                "{key} is not set: tokens of the key set for {whose} are taken; set it, or to \"{ANY}\" to have it so"
+            )
+        });
+        told.collect()
     }
 }
 
@@ -50,8 +77,12 @@ impl EdgeSettings {
         if keys.jwks_file.is_some() && keys.jwks_url.is_some() {
             problems.push("auth.jwks_url: stands beside auth.jwks_file; leave one out".to_owned());
         }
-        if !keys.development() && keys.jwks_file.is_none() && keys.jwks_url.is_none() {
-            let problem = "auth.jwks_file: is needed, or auth.jwks_url, where auth.issuer or auth.audience is set";
+        let set = keys.jwks_file.is_some() || keys.jwks_url.is_some();
+        if set && keys.hs256_secret_file.is_some() {
+            problems.push("auth.hs256_secret_file: stands beside a key set; leave one out".to_owned());
+        }
+        if !keys.development() && !set && keys.hs256_secret_file.is_none() {
+            let problem = "auth.jwks_file: is needed, or auth.jwks_url or auth.hs256_secret_file, where another setting of [auth] is made";
             problems.push(problem.to_owned());
         }
         problems

@@ -6,6 +6,7 @@ mod compare;
 mod connector;
 mod failure;
 mod flattened;
+mod keys;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -65,6 +66,10 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
                 "start Kafka, or correct kafka.brokers and its security settings",
             )),
         }
+    }
+    if !config.edge.keys.development() {
+        looked.push("tokens");
+        found.extend(keys::findings(&config.edge.keys));
     }
     if config.registry_url.is_some() {
         looked.push("registry");

@@ -1,14 +1,17 @@
-//! `/api/v1/admin/…`: for people with the role admin. Every change names who made it in the audit, in its own commit.
+//! `/api/v1/admin/…`: for people with the role admin. Every change names who made it in the audit, in its own
+//! commit; so do looks at what is somebody's own, and refusals.
 
 mod pipeline;
 mod revocations;
 mod users;
+mod watched;
 
 pub(super) use self::pipeline::{
     audit, backup, bump_epoch, cdc, dead_letter, dead_letters, discard, pause, replay, resume, seek,
 };
 pub(super) use self::revocations::{list, revoke, unrevoke};
 pub(super) use self::users::{explain, invalidate, invalidate_cache, limits};
+pub(super) use self::watched::{Refusals, looked, refused};
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -36,7 +39,7 @@ fn number(query: &str, name: &'static str, default: u64) -> Result<u64, Problem>
     parameter(query, name).map_or(Ok(default), |text| text.parse().map_err(|_| wrong(name, "a number")))
 }
 
-fn user(text: &str) -> Result<Id, Problem> {
+pub(super) fn user(text: &str) -> Result<Id, Problem> {
     Id::parse(text.as_bytes())
         .map_err(|error| Problem::InvalidParameter { field: "user_id", detail: format!("user_id: {error}") })
 }

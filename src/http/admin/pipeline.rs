@@ -16,7 +16,7 @@ use crate::http::{Edge, durable, server};
 use crate::pipeline::decided::Decision;
 use crate::pipeline::writer::{Command, CommandError, Replayed};
 
-use super::{actor, done, number, parse, wrong};
+use super::{actor, done, looked, number, parse, wrong};
 
 /// Letters and entries of one request.
 const PAGE_MAX: usize = 1_000;
@@ -56,9 +56,14 @@ pub(in crate::http) async fn dead_letters(edge: &Arc<Edge>, query: &str) -> Resu
     Ok(server::json(StatusCode::OK, json!({ "letters": letters, "total": total }).to_string()))
 }
 
-pub(in crate::http) async fn dead_letter(edge: &Arc<Edge>, id: &str) -> Result<Response<Full<Bytes>>, Problem> {
-    let id = id.parse().map_err(|_| Problem::NotFound)?;
+pub(in crate::http) async fn dead_letter(
+    edge: &Arc<Edge>,
+    subject: &Subject,
+    id: &str,
+) -> Result<Response<Full<Bytes>>, Problem> {
+    let id: u64 = id.parse().map_err(|_| Problem::NotFound)?;
     let letter = read(edge, move |store| store.dead_letter(id)).await?.ok_or(Problem::NotFound)?;
+    looked(edge, subject, "dlq-read", id.to_string()).await?;
     Ok(server::json(StatusCode::OK, letter.to_string()))
 }
 
@@ -141,6 +146,7 @@ pub(in crate::http) async fn cdc(edge: &Arc<Edge>) -> Result<Response<Full<Bytes
 /// A copy of the store under a plain name, beside it.
 pub(in crate::http) async fn backup(
     edge: &Arc<Edge>,
+    subject: &Subject,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Response<Full<Bytes>>, Problem> {
@@ -155,6 +161,7 @@ pub(in crate::http) async fn backup(
     if name.is_empty() || name.len() > NAME_MAX_BYTES || name.starts_with('.') || !name.bytes().all(plain) {
         return Err(wrong("name", "1 to 100 letters, digits, dots, dashes and underscores"));
     }
+    looked(edge, subject, "backup", name.clone()).await?;
     let edge = Arc::clone(edge);
     let copied = tokio::task::spawn_blocking(move || edge.gate.reads.backup(&name)).await;
     let copied = copied.unwrap_or_else(|error| Err(error.to_string()));

@@ -21,6 +21,8 @@ use super::{actor, number, parse, user, wrong};
 const PAGE_MAX: u64 = 1_000;
 /// Rules without an end, and those that take every token.
 const ALWAYS: i64 = i64::MAX;
+/// Numbers that are taken for milliseconds: from March 1973, which as seconds is the year 5138, to the year 9999.
+const EPOCH_MS: std::ops::Range<i64> = 100_000_000_000..253_402_300_800_000;
 
 #[derive(Deserialize)]
 struct Ask {
@@ -46,14 +48,21 @@ fn target(jti: Option<String>, user_id: Option<String>, key_id: Option<String>) 
     }
 }
 
-/// RFC 3339, or epoch milliseconds.
+/// RFC 3339, or epoch milliseconds. A number of seconds would be a time in 1970, and a rule that does nothing.
 fn time_ms(value: &Value, field: &'static str) -> Result<i64, Problem> {
     let time = match value {
-        Value::Number(number) => number.as_i64(),
+        Value::Number(number) => whole(number).filter(|ms| EPOCH_MS.contains(ms)),
         Value::String(text) => text.parse().ok().map(|time: jiff::Timestamp| time.as_millisecond()),
         _ => None,
     };
-    time.filter(|time| *time >= 0).ok_or_else(|| wrong(field, "a time: RFC 3339 or epoch milliseconds"))
+    let expected = "a time: RFC 3339, or epoch milliseconds (not seconds)";
+    time.filter(|time| *time >= 0).ok_or_else(|| wrong(field, expected))
+}
+
+/// A whole number, which JSON may write with a fraction of zero.
+fn whole(number: &serde_json::Number) -> Option<i64> {
+    let real = || number.as_f64().filter(|real| real.fract() == 0.0 && EPOCH_MS.contains(&(*real as i64)));
+    number.as_i64().or_else(|| real().map(|real| real as i64))
 }
 
 fn shown(target: &Target, rule: &Rule) -> Value {
@@ -76,12 +85,14 @@ pub(in crate::http) async fn revoke(
     let target = target(ask.jti, ask.user_id, ask.key_id)?;
     let before_ms = match (&target, &ask.before) {
         (Target::User(_), Some(time)) => time_ms(time, "before")?,
-        // A token of this very millisecond too.
-        (Target::User(_), None) => edge.clock.day_ms() + 1,
+        (Target::User(_), None) => edge.clock.day_ms(),
         (_, Some(_)) => return Err(wrong("before", "it with user_id only")),
         (_, None) => ALWAYS,
     };
     let expires_ms = ask.expires_at.map_or(Ok(ALWAYS), |time| time_ms(&time, "expires_at"))?;
+    if expires_ms <= edge.clock.day_ms() {
+        return Err(wrong("expires_at", "a time to come: a rule that has expired does nothing"));
+    }
     let changing = Arc::clone(&edge.gate.changes).lock_owned().await;
     let (rule, room) = edge.auth.revocations.with(&target, Rule { before_ms, expires_ms });
     if !room {

@@ -9,14 +9,14 @@ use http_body_util::Full;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::http::auth::Subject;
+use crate::http::auth::{Roles, Subject};
 use crate::http::error::Problem;
 use crate::http::limit::Class;
 use crate::http::route::{ADMIN, ADMIN_OR_SERVICE};
 use crate::http::{Edge, durable, read, server};
 use crate::pipeline::writer::Audit;
 
-use super::{actor, done, parse, user, wrong};
+use super::{actor, done, looked, parse, user, wrong};
 
 /// Users of one request.
 const USERS_MAX: usize = 5_000;
@@ -80,9 +80,17 @@ async fn forget(edge: &Arc<Edge>, subject: &Subject, ask: Ask) -> Result<Respons
 }
 
 /// A user's feed with the reasons of every post.
-pub(in crate::http) fn explain(edge: &Edge, name: &str, query: &str) -> Result<Response<Full<Bytes>>, Problem> {
-    let subject = Subject { user: user(name)?, role: None };
-    read::feed(edge, &format!("explain=1&{query}"), &subject, Instant::now())
+pub(in crate::http) async fn explain(
+    edge: &Arc<Edge>,
+    subject: &Subject,
+    name: &str,
+    query: &str,
+) -> Result<Response<Full<Bytes>>, Problem> {
+    let whose = Subject { user: user(name)?, roles: Roles::default() };
+    if whose.user != subject.user {
+        looked(edge, subject, "feed-explain", whose.user.to_string()).await?;
+    }
+    read::feed(edge, &format!("explain=1&{query}"), &whose, Instant::now())
 }
 
 /// What is granted, what was decided, how well nova is.

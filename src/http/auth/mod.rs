@@ -1,39 +1,54 @@
-//! Bearer tokens: JWTs (RFC 7519, RFC 8725) of the development key, which lives beside the store, or of a configured
-//! key set. The algorithm is the key's, whatever a token says.
+//! Bearer tokens: JWTs (RFC 7519, RFC 8725) of the development key, which lives beside the store, of a configured key
+//! set, or of a shared secret. The algorithm is the key's, whatever a token says.
 
 mod cache;
+mod jwk;
+mod keep;
 mod keys;
+mod refusal;
 pub mod revocation;
 mod source;
+mod subject;
 mod token;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::jwk::{Jwk, ThumbprintHash};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::Notify;
 
-use crate::breaker::BreakerState;
 use crate::event::Id;
 
 use self::cache::TokenCache;
-use self::keys::{Key, KeySet, KeySetError, algorithm_name};
+use self::jwk::Key;
+use self::keep::Keeper;
+use self::keys::{KeySet, KeySetError};
+use self::refusal::shown;
 use self::revocation::Revocations;
-use self::source::Fetch;
-use super::settings::KeySettings;
+use self::source::KeySource;
+use super::server::HEAD_MAX_BYTES;
+use super::settings::{ANY, KeySettings};
+
+pub use self::refusal::{Reason, Refusal, Refused};
+pub use self::source::odd_keys;
+pub use self::subject::{Roles, Subject};
 
 /// File of the development key within the data directory.
 pub const KEY_FILE: &str = "dev-key.pem";
 const ISSUER: &str = "nova-dev";
 const AUDIENCE: &str = "nova";
+/// The claim that names the user where none is configured.
+const SUBJECT_CLAIM: &str = "sub";
+/// A longer token is not looked at; the head of a request takes no longer one.
+const TOKEN_MAX_BYTES: usize = HEAD_MAX_BYTES;
 /// Clocks of issuer and verifier may differ so much.
 const LEEWAY_MS: i64 = 30_000;
 /// RFC 8410: an Ed25519 private key in PKCS #8 is this and 32 random bytes.
@@ -52,19 +67,6 @@ struct Minted<'a> {
     jti: String,
 }
 
-/// Who asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subject {
-    pub user: Id,
-    pub role: Option<String>,
-}
-
-impl Subject {
-    pub fn has_role(&self, roles: &[&str]) -> bool {
-        self.role.as_deref().is_some_and(|role| roles.contains(&role))
-    }
-}
-
 /// Why no token can be signed or checked.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -74,8 +76,8 @@ pub enum KeyError {
     Key(#[from] jsonwebtoken::errors::Error),
     #[error("the development key cannot be used: {0}; remove it to have a new one made")]
     Own(#[from] KeySetError),
-    #[error("auth.jwks_file: {path}: {detail}")]
-    File { path: String, detail: String },
+    #[error("auth.{setting}: {path}: {detail}")]
+    File { setting: &'static str, path: String, detail: String },
     #[error("auth.jwks_url: {0}")]
     Url(String),
     #[error("tokens come from the configured issuer: nova signs its own only while no auth.* setting is made")]
@@ -94,17 +96,12 @@ pub(super) struct Verified {
 }
 
 impl Verified {
-    fn in_time(&self, now_ms: i64) -> bool {
-        let begun = self.not_before_ms.max(self.issued_ms) <= now_ms + LEEWAY_MS;
-        begun && now_ms < self.expires_ms + LEEWAY_MS
+    fn in_time(&self, now_ms: i64) -> Result<(), Reason> {
+        if self.not_before_ms.max(self.issued_ms) > now_ms + LEEWAY_MS {
+            return Err(Reason::NotYetValid);
+        }
+        if now_ms >= self.expires_ms + LEEWAY_MS { Err(Reason::Expired) } else { Ok(()) }
     }
-}
-
-/// Where the keys come from.
-enum KeySource {
-    Development,
-    File { path: PathBuf, last: Mutex<String> },
-    Url { fetch: Box<Fetch>, wanted: Notify, breaker: Mutex<BreakerState> },
 }
 
 /// Checks tokens; signs them with the development key.
@@ -113,11 +110,18 @@ pub struct Auth {
     signing: Option<(EncodingKey, String)>,
     source: KeySource,
     keys: RwLock<Arc<KeySet>>,
+    keeper: Keeper,
+    /// `None`: any.
     issuer: Option<String>,
-    audience: Option<String>,
+    /// Empty: any.
+    audience: Vec<String>,
+    subject_claim: String,
+    require_typ: Option<String>,
     cache: TokenCache,
     /// Shared with the writer's answers: a rule holds from its commit on.
     pub revocations: Arc<Revocations>,
+    /// Requests that were refused for their token.
+    pub refused: Refused,
     /// Of the key file: other secrets are derived from it.
     root: [u8; 32],
 }
@@ -132,38 +136,41 @@ impl Auth {
     pub fn configured(data_dir: &Path, settings: &KeySettings) -> Result<Auth, KeyError> {
         let pem = own_key(data_dir)?;
         let root = Sha256::digest(&pem).into();
-        let (mut signing, mut issuer, mut audience) = (None, settings.issuer.clone(), settings.audience.clone());
-        let (source, keys) = match (&settings.jwks_file, &settings.jwks_url) {
-            (Some(path), _) => {
-                let wrong = |detail| KeyError::File { path: path.display().to_string(), detail };
-                let (text, keys) = source::read(path).map_err(wrong)?;
-                (KeySource::File { path: path.clone(), last: Mutex::new(text) }, keys)
-            }
-            (None, Some(url)) => {
-                let fetch = Box::new(Fetch::new(url).map_err(KeyError::Url)?);
-                let breaker = Mutex::new(BreakerState::Closed);
-                (KeySource::Url { fetch, wanted: Notify::new(), breaker }, KeySet::default())
-            }
-            (None, None) => {
-                let key = EncodingKey::from_ed_pem(&pem)?;
-                let mut jwk = Jwk::from_encoding_key(&key, Algorithm::EdDSA)?;
-                // Another key has another id: revoking a key does not lock out the one after it.
-                let id = format!("dev-{}", &jwk.thumbprint(ThumbprintHash::SHA256)?[..8]);
-                jwk.common.key_id = Some(id.clone());
-                let keys = KeySet::parse(&serde_json::json!({ "keys": [jwk] }).to_string())?;
+        let named = |name: &&String| *name != ANY;
+        let mut issuer = settings.issuer.as_ref().filter(named).cloned();
+        let mut audience: Vec<_> = settings.audience.iter().filter(named).cloned().collect();
+        if settings.audience.iter().any(|name| name == ANY) {
+            audience.clear();
+        }
+        let mut signing = None;
+        let (source, keys) = match KeySource::configured(settings)? {
+            Some(source) => source,
+            None => {
+                let (key, id, keys) = development(&pem)?;
                 signing = Some((key, id));
                 issuer = Some(ISSUER.to_owned());
-                audience = Some(AUDIENCE.to_owned());
+                audience = vec![AUDIENCE.to_owned()];
                 (KeySource::Development, keys)
             }
         };
-        for (name, value) in [("issuer", &issuer), ("audience", &audience)] {
-            if value.is_none() {
-                tracing::warn!("auth.{name} is not set: tokens for anyone else are taken too");
-            }
+        for unset in settings.unchecked() {
+            tracing::warn!("{unset}");
         }
-        let (keys, cache) = (RwLock::new(Arc::new(keys)), TokenCache::new(RandomState::new().hash_one(root)));
-        Ok(Auth { signing, source, keys, issuer, audience, cache, revocations: Arc::default(), root })
+        keys.left_out.iter().for_each(|odd| tracing::warn!("the key set: {odd}; it is left out"));
+        Ok(Auth {
+            signing,
+            source,
+            keys: RwLock::new(Arc::new(keys)),
+            keeper: Keeper::default(),
+            issuer,
+            audience,
+            subject_claim: settings.subject_claim.clone().unwrap_or_else(|| SUBJECT_CLAIM.to_owned()),
+            require_typ: settings.require_typ.clone(),
+            cache: TokenCache::new(RandomState::new().hash_one(root)),
+            revocations: Arc::default(),
+            refused: Refused::default(),
+            root,
+        })
     }
 
     /// A token for a user, signed with the development key.
@@ -176,10 +183,10 @@ impl Auth {
         Ok(jsonwebtoken::encode(&header, &claims, key)?)
     }
 
-    /// Who a token is for at this time; `None` for any that is not valid, without a reason.
-    pub fn verify(&self, token: &str, now_ms: i64) -> Option<Subject> {
-        if token.len() > token::TOKEN_MAX_BYTES {
-            return None;
+    /// Who a token is for at this time, as far as the keys that are known now can tell.
+    pub fn verify(&self, token: &str, now_ms: i64) -> Result<Subject, Refusal> {
+        if token.len() > TOKEN_MAX_BYTES {
+            return Err(Refusal::new(Reason::Malformed, format!("it is longer than {TOKEN_MAX_BYTES} bytes")));
         }
         let keys = Arc::clone(&self.keys.read());
         let known = self.cache.get(token).filter(|known| keys.holds(&known.key));
@@ -187,41 +194,50 @@ impl Auth {
             Some(known) => known,
             None => {
                 let verified = Arc::new(self.check(token, &keys)?);
-                if !verified.in_time(now_ms) {
-                    return None;
-                }
+                verified.in_time(now_ms)?;
                 self.cache.put(token, Arc::clone(&verified));
                 verified
             }
         };
-        let valid = verified.in_time(now_ms) && !self.revocations.take(&verified, now_ms);
-        valid.then(|| verified.subject.clone())
+        verified.in_time(now_ms)?;
+        if self.revocations.take(&verified, now_ms) {
+            return Err(Reason::Revoked.into());
+        }
+        Ok(verified.subject)
     }
 
     /// Everything that does not change with time.
-    fn check(&self, token: &str, keys: &KeySet) -> Option<Verified> {
-        let token = token::split(token)?;
-        let Some(key) = keys.get(&token.kid) else {
-            if let KeySource::Url { wanted, .. } = &self.source {
-                wanted.notify_one();
-            }
-            return None;
-        };
-        if token.alg != algorithm_name(key.algorithm) {
-            return None;
-        }
+    fn check(&self, token: &str, keys: &KeySet) -> Result<Verified, Refusal> {
+        let token = token::split(token, self.require_typ.as_deref())?;
+        let kid = token.kid.as_deref();
         let message = token.message.as_bytes();
-        if !jsonwebtoken::crypto::verify(token.signature, message, &key.key, key.algorithm).ok()? {
-            return None;
+        let signed = |key: &&&Arc<Key>| {
+            jsonwebtoken::crypto::verify(token.signature, message, &key.key, key.algorithm).unwrap_or(false)
+        };
+        let candidates = keys.candidates(kid, &token.alg);
+        let Some(key) = candidates.iter().find(signed) else {
+            // A key without an id may be another one by now.
+            let look = !keys.names(kid);
+            let reason = match candidates.is_empty() {
+                false => Reason::Signature,
+                true if look => Reason::UnknownKey,
+                true => Reason::Algorithm,
+            };
+            let (kid, alg) = (kid.map_or("none".to_owned(), shown), shown(&token.alg));
+            return Err(Refusal { look, ..Refusal::new(reason, format!("its kid is {kid}, its alg {alg}")) });
+        };
+        let (claims, subject) = token::claims(token.payload, &self.subject_claim)?;
+        if self.issuer.is_some() && claims.iss != self.issuer {
+            let found = claims.iss.as_deref().map_or("missing".to_owned(), shown);
+            return Err(Refusal::new(Reason::Issuer, format!("its iss is {found}, not auth.issuer")));
         }
-        let claims = token::claims(token.payload)?;
-        let issued_here = self.issuer.is_none() || claims.iss == self.issuer;
-        let for_us = |name: &String| claims.aud.as_ref().is_some_and(|aud| aud.contains(name));
-        if !issued_here || !self.audience.as_ref().is_none_or(for_us) {
-            return None;
+        let found = claims.aud.as_ref().map_or(&[][..], token::Audience::names);
+        if !self.audience.is_empty() && !found.iter().any(|name| self.audience.contains(name)) {
+            let first = found.first().map_or("missing".to_owned(), |name| shown(name));
+            return Err(Refusal::new(Reason::Audience, format!("its aud is {first}, none of auth.audience")));
         }
-        Some(Verified {
-            subject: Subject { user: Id::parse(claims.sub.as_bytes()).ok()?, role: claims.role },
+        Ok(Verified {
+            subject: Subject { user: self.user(claims.iss.as_deref(), subject)?, roles: claims.role },
             key: Arc::clone(key),
             jti: claims.jti,
             issued_ms: claims.iat.unwrap_or(0) * 1_000,
@@ -230,12 +246,16 @@ impl Auth {
         })
     }
 
-    /// Puts another key set in force; tokens of keys that are gone are refused from now on.
-    fn replace(&self, keys: KeySet) {
-        let mut current = self.keys.write();
-        if current.text != keys.text {
-            tracing::info!("the key set changed");
-            *current = Arc::new(keys);
+    /// The user that the subject's claim names. `sub` is a text (RFC 7519 §4.1.2); other claims may be whole numbers.
+    fn user(&self, issuer: Option<&str>, subject: Option<Value>) -> Result<Id, Refusal> {
+        let claim = &self.subject_claim;
+        match subject {
+            Some(Value::String(text)) if !text.is_empty() => Ok(subject::user(issuer, &text)),
+            Some(Value::Number(number)) if claim != SUBJECT_CLAIM && !number.is_f64() => {
+                Ok(subject::user(issuer, &number.to_string()))
+            }
+            Some(_) => Err(Refusal::new(Reason::Subject, format!("its {claim} is no text, or an empty one"))),
+            None => Err(Refusal::new(Reason::Subject, format!("it has no {claim}"))),
         }
     }
 
@@ -249,18 +269,21 @@ impl Auth {
         Arc::clone(&self.keys.read().text)
     }
 
-    /// Whether `auth.jwks_url` is being asked; `None` where there is no address to ask.
-    pub fn breaker(&self) -> Option<BreakerState> {
-        match &self.source {
-            KeySource::Url { breaker, .. } => Some(*breaker.lock()),
-            KeySource::Development | KeySource::File { .. } => None,
-        }
-    }
-
     /// Whether there is a key to check tokens with: not before the first answer of `auth.jwks_url`.
     pub fn ready(&self) -> bool {
         !self.keys.read().text.is_empty()
     }
+}
+
+/// The development key, its id, and the set of its public half.
+fn development(pem: &[u8]) -> Result<(EncodingKey, String, KeySet), KeyError> {
+    let key = EncodingKey::from_ed_pem(pem)?;
+    let mut jwk = Jwk::from_encoding_key(&key, Algorithm::EdDSA)?;
+    // Another key has another id: revoking a key does not lock out the one after it.
+    let id = format!("dev-{}", &jwk.thumbprint(ThumbprintHash::SHA256)?[..8]);
+    jwk.common.key_id = Some(id.clone());
+    let keys = KeySet::parse(&serde_json::json!({ "keys": [jwk] }).to_string())?;
+    Ok((key, id, keys))
 }
 
 fn own_key(data_dir: &Path) -> Result<Vec<u8>, KeyError> {

@@ -33,13 +33,18 @@ pub enum Target {
 /// Since when and until when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Tokens issued before it are invalid, epoch milliseconds; [`i64::MAX`] where all are.
+    /// Tokens issued before it, or in its very second, are invalid; epoch milliseconds, [`i64::MAX`] where all are.
     pub before_ms: i64,
     /// The rule is dropped then; [`i64::MAX`]: never.
     pub expires_ms: i64,
 }
 
 impl Rule {
+    /// Whether a token issued then is one of those; `iat` counts in seconds.
+    fn takes(self, issued_ms: i64) -> bool {
+        issued_ms.div_euclid(1_000) <= self.before_ms.div_euclid(1_000)
+    }
+
     /// Of several rules for one target the strictest wins.
     fn strictest(self, other: Rule) -> Rule {
         Rule { before_ms: self.before_ms.max(other.before_ms), expires_ms: self.expires_ms.max(other.expires_ms) }
@@ -161,7 +166,7 @@ impl Revocations {
         let by_token = token.jti.as_ref().and_then(|id| rules.tokens.get(id));
         let by_user = rules.users.get(&token.subject.user);
         let found = [by_token, by_user, rules.keys.get(&token.key.id)].into_iter().flatten();
-        found.into_iter().any(|rule| rule.expires_ms > now_ms && token.issued_ms < rule.before_ms)
+        found.into_iter().any(|rule| rule.expires_ms > now_ms && rule.takes(token.issued_ms))
     }
 
     /// Every rule, in the order of the targets.

@@ -1,7 +1,6 @@
-//! Where a key set comes from: a file that is read again when it changed, or an address that is asked now and then.
-//! What was good last is kept when a reload fails.
+//! Where keys come from: a file that is read again when it changed, or an address that is asked now and then.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,23 +8,19 @@ use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use parking_lot::Mutex;
 
-use crate::breaker::BreakerState;
 use crate::tls::{self, Connector, causes};
 
-use super::Auth;
-use super::keys::{JWKS_MAX_BYTES, KeySet};
+use super::super::settings::KeySettings;
+use super::KeyError;
+use super::keys::{JWKS_MAX_BYTES, KeySet, KeySetError};
 
 /// One request, connecting included.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often an address is asked while it answers.
-const FETCH_EVERY: Duration = Duration::from_secs(300);
-/// How soon it is asked again when a token names a key that is not known.
-const FETCH_SOONEST: Duration = Duration::from_secs(10);
-const BACKOFF_FIRST: Duration = Duration::from_secs(1);
-const BACKOFF_LAST: Duration = Duration::from_secs(60);
-/// How often a file is looked at.
-const FILE_EVERY: Duration = Duration::from_secs(2);
+/// Permissions of a secret's file that others than its owner have.
+#[cfg(unix)]
+const OTHERS: u32 = 0o077;
 
 /// Why no new key set could be had.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +32,111 @@ pub enum FetchError {
     #[error("answered {0}")]
     Status(StatusCode),
     #[error(transparent)]
-    KeySet(#[from] super::keys::KeySetError),
+    KeySet(#[from] KeySetError),
+}
+
+/// Where the keys come from.
+pub(super) enum KeySource {
+    Development,
+    File(KeyFile),
+    Url(Box<Fetch>),
+}
+
+impl KeySource {
+    /// The configured one with its first keys, if there is one; an address has none before it is asked.
+    pub fn configured(settings: &KeySettings) -> Result<Option<(KeySource, KeySet)>, KeyError> {
+        let file = match (&settings.jwks_file, &settings.hs256_secret_file) {
+            (Some(path), _) => Some(KeyFile::new(path, "jwks_file", false)),
+            (None, Some(path)) => Some(KeyFile::new(path, "hs256_secret_file", true)),
+            (None, None) => None,
+        };
+        if let Some(file) = file {
+            let wrong =
+                |detail| KeyError::File { setting: file.setting, path: file.path.display().to_string(), detail };
+            let keys = file.read().map_err(wrong)?.unwrap_or_default();
+            return Ok(Some((KeySource::File(file), keys)));
+        }
+        let Some(url) = &settings.jwks_url else { return Ok(None) };
+        let fetch = Fetch::new(url).map_err(KeyError::Url)?;
+        Ok(Some((KeySource::Url(Box::new(fetch)), KeySet::default())))
+    }
+}
+
+/// What is odd about the configured keys, for `nova check`: members of the set that are left out. Fails where there are
+/// no keys to use. Waits for the answer of an address.
+pub fn odd_keys(settings: &KeySettings) -> Result<Vec<String>, String> {
+    let keys = match KeySource::configured(settings).map_err(|error| error.to_string())? {
+        Some((KeySource::Url(fetch), _)) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let fetched = runtime.map_err(|error| error.to_string())?.block_on(fetch.get());
+            fetched.map_err(|error| format!("auth.jwks_url: {error}"))?
+        }
+        Some((_, keys)) => keys,
+        None => KeySet::default(),
+    };
+    Ok(keys.left_out)
+}
+
+/// A file with a key set, or with a secret.
+pub(super) struct KeyFile {
+    path: PathBuf,
+    /// Of `[auth]`.
+    pub setting: &'static str,
+    secret: bool,
+    /// What was read last, good or bad.
+    last: Mutex<Vec<u8>>,
+    /// What was said last of a bad one.
+    complaint: Mutex<String>,
+}
+
+impl KeyFile {
+    fn new(path: &Path, setting: &'static str, secret: bool) -> KeyFile {
+        KeyFile { path: path.to_owned(), setting, secret, last: Mutex::default(), complaint: Mutex::default() }
+    }
+
+    /// Its keys; `None` where the file is as it was.
+    pub fn read(&self) -> Result<Option<KeySet>, String> {
+        let bytes = std::fs::read(&self.path).map_err(|error| error.to_string())?;
+        if *self.last.lock() == bytes {
+            return Ok(None);
+        }
+        self.last.lock().clone_from(&bytes);
+        let keys = match self.secret {
+            true => self.check_mode().and_then(|()| KeySet::secret(&bytes).map_err(|error| error.to_string())),
+            false => {
+                let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
+                KeySet::parse(&text).map_err(|error| error.to_string())
+            }
+        };
+        keys.map(Some)
+    }
+
+    /// Whether this was not said just before.
+    pub fn complains(&self, detail: &str) -> bool {
+        let mut last = self.complaint.lock();
+        let new = *last != detail;
+        detail.clone_into(&mut last);
+        new
+    }
+
+    /// Whoever reads a shared secret signs tokens with it.
+    #[cfg(unix)]
+    fn check_mode(&self) -> Result<(), String> {
+        let metadata = std::fs::metadata(&self.path).map_err(|error| error.to_string())?;
+        let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
+        match mode & OTHERS {
+            0 => Ok(()),
+            _ => Err(format!(
+                "has the mode {mode:04o}: others than its owner can use it; chmod 600 {}",
+                self.path.display()
+            )),
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn check_mode(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// Asks an address for a key set.
@@ -72,65 +171,5 @@ impl Fetch {
         let body = Limited::new(answer.into_body(), JWKS_MAX_BYTES).collect().await;
         let body = body.map_err(|error| FetchError::Request(error.to_string()))?.to_bytes();
         Ok(KeySet::parse(&String::from_utf8_lossy(&body))?)
-    }
-}
-
-/// Reads a key set from a file.
-pub(super) fn read(path: &Path) -> Result<(String, KeySet), String> {
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    let keys = KeySet::parse(&text).map_err(|error| error.to_string())?;
-    Ok((text, keys))
-}
-
-impl Auth {
-    /// Keeps the key set fresh; never ends where there is one to keep.
-    pub async fn keep_keys(&self) {
-        match &self.source {
-            super::KeySource::Development => {}
-            super::KeySource::File { path, .. } => loop {
-                tokio::time::sleep(FILE_EVERY).await;
-                if let Err(error) = self.reload_file() {
-                    tracing::warn!("auth.jwks_file: {} {error}; the keys stay as they were", path.display());
-                }
-            },
-            super::KeySource::Url { fetch, wanted, breaker } => {
-                let mut backoff = BACKOFF_FIRST;
-                loop {
-                    match fetch.get().await {
-                        Ok(keys) => {
-                            *breaker.lock() = BreakerState::Closed;
-                            self.replace(keys);
-                            backoff = BACKOFF_FIRST;
-                            tokio::time::sleep(FETCH_SOONEST).await;
-                            // A new key shows itself by its first token.
-                            let _ = tokio::time::timeout(FETCH_EVERY - FETCH_SOONEST, wanted.notified()).await;
-                        }
-                        Err(error) => {
-                            tracing::warn!("auth.jwks_url: {error}; the keys stay as they were");
-                            *breaker.lock() = BreakerState::Open;
-                            tokio::time::sleep(backoff).await;
-                            *breaker.lock() = BreakerState::HalfOpen;
-                            backoff = (backoff * 2).min(BACKOFF_LAST);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Takes a changed file over; true when it did.
-    pub fn reload_file(&self) -> Result<bool, String> {
-        let super::KeySource::File { path, last } = &self.source else { return Ok(false) };
-        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-        let mut last = last.lock();
-        if *last == text {
-            return Ok(false);
-        }
-        // Also a bad file is complained about once only.
-        let keys = KeySet::parse(&text);
-        *last = text;
-        drop(last);
-        self.replace(keys.map_err(|error| error.to_string())?);
-        Ok(true)
     }
 }

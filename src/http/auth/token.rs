@@ -1,44 +1,94 @@
 //! The outside of a token: its header and claims (RFC 7515, RFC 7519), read strictly. Nothing here trusts them.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::de::{Error as _, IgnoredAny};
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
-/// A longer token is not looked at.
-pub(super) const TOKEN_MAX_BYTES: usize = 8_192;
+use super::refusal::{Reason, Refusal, shown};
+use super::subject::Roles;
+
 /// The end of the year 9999; a later time is a mistake or an attack.
 const LATEST_S: f64 = 253_402_300_799.0;
-/// Values of `typ` that mean a JWT (RFC 7519 §5.1, RFC 9068 §2.1).
-const TYPES: [&str; 2] = ["jwt", "at+jwt"];
+/// Characters of what serde says of a token that cannot be read.
+const DETAIL_MAX_CHARS: usize = 120;
+/// Values of `typ` that mean a JWT (RFC 7519 §5.1, RFC 9068 §2.1), without `application/`.
+const TYPES: [&str; 2] = ["JWT", "at+jwt"];
+/// What a `typ` without a slash leaves out (RFC 7515 §4.1.9).
+const MEDIA_TYPE_PREFIX: &str = "application/";
 
 /// A token in its parts.
 pub(super) struct Token<'t> {
     pub alg: String,
-    pub kid: String,
+    pub kid: Option<String>,
     /// What is signed: header and claims as they were sent.
     pub message: &'t str,
     pub payload: &'t str,
     pub signature: &'t str,
 }
 
-/// A header has no member that points to another key or asks for more than a signature: RFC 8725 §3.1, §3.10.
-/// `x5t` only names a certificate, and is not used.
+/// Members that nova does not understand are passed over (RFC 7515 §4). Those listed here besides the first three make
+/// the token refused, whatever their value: `crit`, as nova understands no extension; those that bring a key along or
+/// point to one (RFC 8725 §3.10); those of another encoding of the payload (RFC 7516, RFC 7797).
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Header {
     alg: String,
-    kid: String,
+    kid: Option<String>,
     typ: Option<String>,
-    #[serde(rename = "x5t")]
-    _thumbprint: Option<IgnoredAny>,
+    #[serde(default)]
+    crit: Present,
+    #[serde(default)]
+    jku: Present,
+    #[serde(default)]
+    jwk: Present,
+    #[serde(default)]
+    x5u: Present,
+    #[serde(default)]
+    x5c: Present,
+    #[serde(default)]
+    b64: Present,
+    #[serde(default)]
+    enc: Present,
+    #[serde(default)]
+    zip: Present,
 }
 
-/// What a token says; members that nova does not know are passed over, those that it knows stand once.
+impl Header {
+    /// The member for which the token is refused.
+    fn refused(&self) -> Option<&'static str> {
+        let members = [
+            ("crit", &self.crit),
+            ("jku", &self.jku),
+            ("jwk", &self.jwk),
+            ("x5u", &self.x5u),
+            ("x5c", &self.x5c),
+            ("b64", &self.b64),
+            ("enc", &self.enc),
+            ("zip", &self.zip),
+        ];
+        members.into_iter().find_map(|(name, member)| member.0.then_some(name))
+    }
+}
+
+/// Whether a member is there, whatever its value.
+#[derive(Default)]
+struct Present(bool);
+
+impl<'de> Deserialize<'de> for Present {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Present, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Present(true))
+    }
+}
+
+/// What a token says besides its subject. Members that nova does not know are passed over, those that it knows stand
+/// once.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Claims {
-    pub sub: String,
-    pub role: Option<String>,
+    #[serde(default)]
+    pub role: Roles,
     pub iss: Option<String>,
     pub aud: Option<Audience>,
     #[serde(default, deserialize_with = "optional_date")]
@@ -59,35 +109,110 @@ pub(super) enum Audience {
 }
 
 impl Audience {
-    pub fn contains(&self, name: &str) -> bool {
+    pub fn names(&self) -> &[String] {
         match self {
-            Audience::One(one) => one == name,
-            Audience::Several(all) => all.iter().any(|one| one == name),
+            Audience::One(one) => std::slice::from_ref(one),
+            Audience::Several(all) => all,
         }
     }
 }
 
-/// Three parts and a plain header, or nothing.
-pub(super) fn split(token: &str) -> Option<Token<'_>> {
-    if token.len() > TOKEN_MAX_BYTES {
-        return None;
-    }
-    let (message, signature) = token.rsplit_once('.')?;
-    let (header, payload) = message.split_once('.')?;
+/// Three parts and a header for nova, whose `typ` is the required one, or else one that means a JWT.
+pub(super) fn split<'t>(token: &'t str, require_typ: Option<&str>) -> Result<Token<'t>, Refusal> {
+    let malformed = |detail: &str| Refusal::new(Reason::Malformed, detail);
+    let (message, signature) = token.rsplit_once('.').ok_or_else(|| malformed("it has no dot"))?;
+    let (header, payload) = message.split_once('.').ok_or_else(|| malformed("it has one dot"))?;
     if payload.contains('.') || signature.is_empty() {
-        return None;
+        return Err(malformed("it is not three parts of base64url"));
     }
-    let header: Header = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
-    let known = |typ: &str| TYPES.iter().any(|known| typ.eq_ignore_ascii_case(known));
-    if !header.typ.as_deref().is_none_or(known) {
-        return None;
+    let header: Header = object(header).map_err(|detail| malformed(&format!("its header: {detail}")))?;
+    if let Some(name) = header.refused() {
+        return Err(Refusal::new(Reason::Header, format!("its header has {name}")));
     }
-    Some(Token { alg: header.alg, kid: header.kid, message, payload, signature })
+    check_typ(header.typ.as_deref(), require_typ)?;
+    Ok(Token { alg: header.alg, kid: header.kid, message, payload, signature })
 }
 
-/// The claims of a payload whose signature was checked.
-pub(super) fn claims(payload: &str) -> Option<Claims> {
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()
+fn check_typ(typ: Option<&str>, required: Option<&str>) -> Result<(), Refusal> {
+    let same = |typ: &str, known: &str| media_type(typ).eq_ignore_ascii_case(media_type(known));
+    let fits = match (typ, required) {
+        (Some(typ), Some(required)) => same(typ, required),
+        (Some(typ), None) => TYPES.iter().any(|known| same(typ, known)),
+        (None, required) => required.is_none(),
+    };
+    if fits {
+        return Ok(());
+    }
+    let expected = required.unwrap_or("JWT or at+jwt");
+    Err(Refusal::new(Reason::Typ, format!("its typ is {}, not {expected}", shown(typ.unwrap_or_default()))))
+}
+
+/// A media type without `application/`.
+fn media_type(typ: &str) -> &str {
+    match typ.get(..MEDIA_TYPE_PREFIX.len()) {
+        Some(prefix) if prefix.eq_ignore_ascii_case(MEDIA_TYPE_PREFIX) => &typ[MEDIA_TYPE_PREFIX.len()..],
+        _ => typ,
+    }
+}
+
+/// The claims of a payload whose signature was checked, and the value of the member that names the subject.
+pub(super) fn claims(payload: &str, subject: &str) -> Result<(Claims, Option<Value>), Refusal> {
+    let wrong = |detail: String| Refusal::new(Reason::Claims, format!("its claims: {detail}"));
+    let claims = object(payload).map_err(wrong)?;
+    let named = decoded(payload).and_then(|bytes| {
+        let mut reader = serde_json::Deserializer::from_slice(&bytes);
+        Member(subject).deserialize(&mut reader).map_err(|error| cut(&error))
+    });
+    Ok((claims, named.map_err(wrong)?))
+}
+
+fn decoded(part: &str) -> Result<Vec<u8>, String> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| "not base64url".to_owned())
+}
+
+/// Reads an object (RFC 7515 §5.2): the members of a struct would also be taken from an array.
+fn object<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, String> {
+    let bytes = decoded(part)?;
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err("not a JSON object".to_owned());
+    }
+    serde_json::from_slice(&bytes).map_err(|error| cut(&error))
+}
+
+/// What serde says; it quotes values of the token, however long they are.
+fn cut(error: &serde_json::Error) -> String {
+    error.to_string().chars().take(DETAIL_MAX_CHARS).collect()
+}
+
+/// One member of an object, by its name; it stands once.
+struct Member<'n>(&'n str);
+
+impl<'de> DeserializeSeed<'de> for Member<'_> {
+    type Value = Option<Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Option<Value>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Member<'_> {
+    type Value = Option<Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Option<Value>, A::Error> {
+        let mut found = None;
+        while let Some(name) = members.next_key::<String>()? {
+            if name != self.0 {
+                members.next_value::<IgnoredAny>()?;
+            } else if found.replace(members.next_value()?).is_some() {
+                return Err(A::Error::custom(format_args!("{} stands twice", self.0)));
+            }
+        }
+        Ok(found)
+    }
 }
 
 /// A NumericDate: seconds, perhaps with a fraction, which is cut.

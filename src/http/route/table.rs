@@ -11,6 +11,8 @@ const fn parameter(name: &'static str, kind: Kind, help: &'static str) -> Parame
 }
 
 const LIMIT_HELP: &str = "How many.";
+const FOR_USER: Parameter =
+    parameter("user_id", Kind::Uuid, "Whose; another user's needs the role service or admin. Left out: one's own.");
 const REVOKED: [Parameter; 3] = [
     parameter("jti", Kind::Text, "The id of a token."),
     parameter("user_id", Kind::Uuid, "All tokens of a user issued before a time."),
@@ -55,8 +57,9 @@ pub(super) fn operations() -> Vec<Operation> {
                 parameter("cursor", Kind::Text, "The place where the page begins."),
                 parameter("hydrate", Kind::Flag, "With authors and ages."),
                 parameter("explain", Kind::Flag, "With the reasons."),
+                FOR_USER,
             ])
-            .answers(&[200, 400], FEED),
+            .answers(&[200, 400, 403], FEED),
         O::new(post.clone(), "/api/v1/feed/invalidate", Route::Invalidate, "Forgets snapshots of feeds")
             .user(Class::Feed)
             .body([
@@ -85,8 +88,8 @@ pub(super) fn operations() -> Vec<Operation> {
             .answers(&[200, 400], DAY),
         O::new(get.clone(), "/api/v1/discover/suggested-users", Route::Suggestions, "Whom to follow")
             .user(Class::Suggestions)
-            .query([parameter("limit", Kind::Integer { min: 1, max: 100 }, LIMIT_HELP)])
-            .answers(&[200, 400], &["users", "total_suggestions", "generated_at", "cache_hit"]),
+            .query([parameter("limit", Kind::Integer { min: 1, max: 100 }, LIMIT_HELP), FOR_USER])
+            .answers(&[200, 400, 403], &["users", "total_suggestions", "generated_at", "cache_hit"]),
         O::new(
             delete.clone(),
             "/api/v1/discover/suggested-users/{user_id}",

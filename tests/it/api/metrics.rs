@@ -73,9 +73,21 @@ fn every_metric_has_help_and_a_type_and_every_histogram_ends_at_infinity_with_it
     for (name, kind) in PRODUCT {
         assert_eq!(families.get(name).map(|family| family.kind.as_str()), Some(kind), "{name}");
     }
-    let known: BTreeSet<_> =
-        ["topic", "partition", "outcome", "structure", "class", "decision", "job", "result", "table", "target", "le"]
-            .into();
+    let known: BTreeSet<_> = [
+        "topic",
+        "partition",
+        "outcome",
+        "structure",
+        "class",
+        "decision",
+        "job",
+        "result",
+        "table",
+        "target",
+        "reason",
+        "le",
+    ]
+    .into();
     for (name, Family { kind, help, samples }) in &families {
         assert!(!kind.is_empty() && help.len() > 10, "{name}: {help}");
         assert!(samples.len() <= 500, "{name} has {} series", samples.len());

@@ -4,6 +4,7 @@ pub mod client;
 mod edge;
 mod hostile;
 mod idempotent;
+mod issuers;
 mod lane;
 mod limits;
 mod metrics;

@@ -41,7 +41,7 @@ fn a_revocation_holds_when_the_call_returns_and_after_a_restart() {
     assert_eq!(by_user.status, 201);
     assert_eq!([&one, &two, &other].map(|token| feed(&mut client, token)), [401, 401, 200]);
     // A weaker rule for the same user changes nothing.
-    let weaker = revoke(&mut client, json!({ "user_id": user.to_string(), "before": 5 }));
+    let weaker = revoke(&mut client, json!({ "user_id": user.to_string(), "before": NOW_MS - 60_000 }));
     assert_eq!(weaker.json()["before"], by_user.json()["before"]);
     assert_eq!(feed(&mut client, &two), 401);
     let later = live.auth.mint(user, None, NOW_MS + 1_000, 60).unwrap();
@@ -105,9 +105,22 @@ fn only_an_admin_revokes_and_a_wrong_rule_is_refused() {
         json!({ "user_id": "nobody" }),
         json!({ "user_id": Id::NIL.to_string(), "before": "yesterday" }),
         json!({ "jti": "x", "expires_at": -1 }),
+        // Seconds are not milliseconds, and what has expired does nothing.
+        json!({ "user_id": Id::NIL.to_string(), "before": NOW_MS / 1_000 }),
+        json!({ "user_id": Id::NIL.to_string(), "before": NOW_MS * 1_000 }),
+        json!({ "user_id": Id::NIL.to_string(), "before": NOW_MS as f64 + 0.5 }),
+        json!({ "jti": "x", "expires_at": NOW_MS / 1_000 + 3_600 }),
+        json!({ "jti": "x", "expires_at": NOW_MS - 1 }),
+        json!({ "key_id": "x", "expires_at": NOW_MS }),
+        json!({ "jti": "x", "expires_at": "2020-01-01T00:00:00Z" }),
     ] {
         let answer = client.ask("POST", REVOCATIONS, &admin, wrong.to_string().as_bytes());
         assert_eq!((answer.status, answer.json()["error"].as_str()), (400, Some("invalid-parameter")), "{wrong}");
+    }
+    for right in
+        [json!({ "jti": "x", "expires_at": NOW_MS + 1 }), json!({ "jti": "y", "expires_at": (NOW_MS + 1) as f64 })]
+    {
+        assert_eq!(client.ask("POST", REVOCATIONS, &admin, right.to_string().as_bytes()).status, 201, "{right}");
     }
 }
 
@@ -134,7 +147,7 @@ fn tokens_of_a_configured_address_are_taken_and_the_development_key_is_not() {
     let keys = KeySettings {
         jwks_url: Some(format!("http://{}/keys", key_server(keys))),
         issuer: Some("nova-dev".to_owned()),
-        audience: Some("nova".to_owned()),
+        audience: vec!["nova".to_owned()],
         ..KeySettings::default()
     };
     let live = Live::with(EdgeSettings { keys, ..EdgeSettings::default() });

@@ -148,6 +148,27 @@ fn a_loop_of_crashes_recovers_in_five_seconds_each_time() {
 }
 
 #[test]
+fn check_tells_what_of_tokens_is_not_checked_and_which_keys_are_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = dir.path().join("keys.json");
+    let good = r#"{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    let check = |set: &str, more: &[(&str, &str)]| {
+        std::fs::write(&keys, format!(r#"{{"keys":[{set}]}}"#)).unwrap();
+        let mut command = nova(dir.path());
+        command.args(["--json", "check"]).env("NOVA_AUTH_JWKS_FILE", &keys).envs(more.iter().copied());
+        let report: serde_json::Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
+        let codes = report["findings"].as_array().unwrap().iter().map(|one| one["code"].as_str().unwrap().to_owned());
+        codes.collect::<Vec<_>>()
+    };
+    let said = [("NOVA_AUTH_ISSUER", "https://id.example"), ("NOVA_AUTH_AUDIENCE", "*")];
+    assert_eq!(check(good, &said), Vec::<String>::new());
+    assert_eq!(check(good, &said[..1]), ["token-unchecked"]);
+    assert_eq!(check(good, &[]), ["token-unchecked", "token-unchecked"]);
+    assert_eq!(check(&format!(r#"{good},{{"kty":"AKP"}}"#), &said), ["key-left-out"]);
+    assert_eq!(check("", &said), ["keys-unusable"]);
+}
+
+#[test]
 fn where_another_issuer_is_configured_nova_signs_nothing_and_wants_its_keys_before_it_listens() {
     let dir = tempfile::tempdir().unwrap();
     let keys = dir.path().join("keys.json");

@@ -1,0 +1,22 @@
+//! Whose tokens are taken: the configured keys, and what is not checked.
+
+use crate::http::KeySettings;
+use crate::http::auth::odd_keys;
+
+use super::Finding;
+
+/// What is wrong with the settings of `[auth]`. Asks an address for its key set.
+pub(super) fn findings(settings: &KeySettings) -> Vec<Finding> {
+    let unchecked = settings.unchecked().into_iter();
+    let mut found: Vec<_> = unchecked
+        .map(|detail| Finding::new("token-unchecked", detail, "ask your issuer what iss and aud its tokens have"))
+        .collect();
+    match odd_keys(settings) {
+        Ok(odd) => found.extend(odd.into_iter().map(|odd| {
+            let remedy = "its tokens get 401; where nobody signs with it, nothing is to be done";
+            Finding::new("key-left-out", format!("the key set: {odd}"), remedy)
+        })),
+        Err(why) => found.push(Finding::new("keys-unusable", why, "correct it, or what it names")),
+    }
+    found
+}

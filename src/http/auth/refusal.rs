@@ -1,0 +1,152 @@
+//! Why a token is refused: for the operator, never for the client.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Characters of a token's own text in a line of the log.
+const SHOWN_MAX_CHARS: usize = 64;
+
+/// The kinds of reasons, which are the values of a metric's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// There is no `Authorization: Bearer`, or more than one.
+    Missing,
+    /// The text is not a JWT in compact form.
+    Malformed,
+    /// The header asks for what nova does not do, or brings a key along.
+    Header,
+    /// `typ` names something that is not accepted.
+    Typ,
+    /// `alg` is not the algorithm of the key.
+    Algorithm,
+    /// No key of the set has the token's `kid`.
+    UnknownKey,
+    /// The key set could not be fetched, so that nobody knows whether it has the key.
+    KeysAway,
+    Signature,
+    /// A claim is missing, has another type than RFC 7519 says, or stands twice.
+    Claims,
+    Issuer,
+    Audience,
+    Subject,
+    NotYetValid,
+    Expired,
+    Revoked,
+}
+
+impl Reason {
+    pub const ALL: [Reason; 15] = [
+        Reason::Missing,
+        Reason::Malformed,
+        Reason::Header,
+        Reason::Typ,
+        Reason::Algorithm,
+        Reason::UnknownKey,
+        Reason::KeysAway,
+        Reason::Signature,
+        Reason::Claims,
+        Reason::Issuer,
+        Reason::Audience,
+        Reason::Subject,
+        Reason::NotYetValid,
+        Reason::Expired,
+        Reason::Revoked,
+    ];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Reason::Missing => "missing",
+            Reason::Malformed => "malformed",
+            Reason::Header => "header",
+            Reason::Typ => "typ",
+            Reason::Algorithm => "algorithm",
+            Reason::UnknownKey => "unknown_key",
+            Reason::KeysAway => "keys_away",
+            Reason::Signature => "signature",
+            Reason::Claims => "claims",
+            Reason::Issuer => "issuer",
+            Reason::Audience => "audience",
+            Reason::Subject => "subject",
+            Reason::NotYetValid => "not_yet_valid",
+            Reason::Expired => "expired",
+            Reason::Revoked => "revoked",
+        }
+    }
+}
+
+/// One refusal; the detail is for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub reason: Reason,
+    pub detail: String,
+    /// Whether a newer key set may take the token.
+    pub look: bool,
+}
+
+impl Refusal {
+    pub(super) fn new(reason: Reason, detail: impl Into<String>) -> Refusal {
+        Refusal { reason, detail: detail.into(), look: false }
+    }
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Refusal {
+        Refusal::new(reason, String::new())
+    }
+}
+
+/// A token's own text, quoted and cut: whoever made the token chose it.
+pub(super) fn shown(text: &str) -> String {
+    let mut cut: String = text.chars().take(SHOWN_MAX_CHARS).collect();
+    if cut.len() < text.len() {
+        cut.push('…');
+    }
+    format!("{cut:?}")
+}
+
+/// Refused requests by reason, since the start.
+#[derive(Default)]
+pub struct Refused([AtomicU64; Reason::ALL.len()]);
+
+impl Refused {
+    /// Counts a refusal, and tells it at level debug.
+    pub fn note(&self, refusal: &Refusal) {
+        self.0[refusal.reason as usize].fetch_add(1, Ordering::Relaxed);
+        tracing::debug!(reason = refusal.reason.name(), "a token was refused: {}", refusal.detail);
+    }
+
+    pub fn all(&self) -> impl Iterator<Item = (Reason, u64)> {
+        Reason::ALL.into_iter().zip(&self.0).map(|(reason, count)| (reason, count.load(Ordering::Relaxed)))
+    }
+}
+
+impl fmt::Debug for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.all()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_name_and_a_count_of_its_own() {
+        let refused = Refused::default();
+        for (place, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, place);
+            (0..=place).for_each(|_| refused.note(&reason.into()));
+        }
+        for (place, (_, count)) in refused.all().enumerate() {
+            assert_eq!(count, place as u64 + 1);
+        }
+        let names: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.name()).collect();
+        assert_eq!(names.len(), Reason::ALL.len());
+    }
+
+    #[test]
+    fn text_of_a_token_is_cut_and_cannot_forge_a_line_of_the_log() {
+        assert_eq!(shown("a\nb"), r#""a\nb""#);
+        assert!(shown(&"é".repeat(10_000)).chars().count() < 70);
+    }
+}

@@ -1,0 +1,112 @@
+//! Who a token is for: the user's id, and nova's roles.
+
+use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::event::Id;
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subject {
+    pub user: Id,
+    pub roles: Roles,
+}
+
+impl Subject {
+    pub fn has_role(&self, roles: &[&str]) -> bool {
+        roles.iter().any(|role| self.roles.has(role))
+    }
+}
+
+/// Those of nova's roles that a token names; the roles of other applications mean nothing here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Roles {
+    pub admin: bool,
+    pub service: bool,
+}
+
+impl Roles {
+    /// The roles that `names` has.
+    pub fn of<'n>(names: impl IntoIterator<Item = &'n str>) -> Roles {
+        let mut roles = Roles::default();
+        for name in names {
+            roles.admin |= name == "admin";
+            roles.service |= name == "service";
+        }
+        roles
+    }
+
+    fn has(self, name: &str) -> bool {
+        (self.admin && name == "admin") || (self.service && name == "service")
+    }
+}
+
+/// A text or a list of texts. Issuers put values of other kinds under this name as well, which give no role.
+impl<'de> Deserialize<'de> for Roles {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Roles, D::Error> {
+        Ok(match Value::deserialize(deserializer)? {
+            Value::String(name) => Roles::of([name.as_str()]),
+            Value::Array(names) => Roles::of(names.iter().filter_map(Value::as_str)),
+            _ => Roles::default(),
+        })
+    }
+}
+
+/// The user of a subject: the UUID that it is, or else the name-based UUID (RFC 9562 §5.5, version 5) of its issuer and
+/// itself. The namespace is that of URLs; the name is `iss`, `#` and the subject, or the subject alone where the token
+/// has no `iss`. `docs/api.md` has the same rule for SQL.
+pub(super) fn user(issuer: Option<&str>, subject: &str) -> Id {
+    if let Ok(id) = Id::parse(subject.as_bytes()) {
+        return id;
+    }
+    let mut hash = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
+    hash.update(Uuid::NAMESPACE_URL.as_bytes());
+    if let Some(issuer) = issuer {
+        hash.update(issuer.as_bytes());
+        hash.update(b"#");
+    }
+    hash.update(subject.as_bytes());
+    let mut bytes = [0; 16];
+    // A SHA-1 has 20 bytes; the UUID takes the first 16.
+    for (byte, hashed) in bytes.iter_mut().zip(hash.finish().as_ref()) {
+        *byte = *hashed;
+    }
+    Id(uuid::Builder::from_sha1_bytes(bytes).into_uuid().into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_that_is_no_uuid_has_the_name_based_uuid_of_the_documented_rule() {
+        // PostgreSQL: select uuid_generate_v5(uuid_ns_url(), 'https://clerk.example#user_2abc')
+        let known = user(Some("https://clerk.example"), "user_2abc");
+        assert_eq!(known.to_string(), "e8b60071-9f38-5c40-be36-b2305c7e7517");
+        assert!(
+            include_str!("../../../docs/api.md").contains(&format!("'https://clerk.example#user_2abc');  -- {known}"))
+        );
+        assert_eq!(user(None, "www.example.com").to_string(), "b63cdfa4-3df9-568e-97ae-006c5b8fd652");
+        let id = "3304d920-ce8c-5112-bf24-27a6f99f1ebf";
+        for form in [id.to_owned(), id.to_uppercase(), id.replace('-', "")] {
+            assert_eq!(user(Some("https://any.example"), &form).to_string(), id);
+        }
+        assert_ne!(user(Some("https://other.example"), "user_2abc"), known);
+        assert_ne!(user(Some("https://clerk.example"), "user_2abd"), known);
+    }
+
+    #[test]
+    fn only_the_roles_of_nova_count_in_whatever_form_they_come() {
+        let read = |json: &str| serde_json::from_str::<Roles>(json).unwrap();
+        for json in ["null", "5", "true", "{\"admin\":true}", "\"authenticated\"", "\"Admin\"", "[]", "[[\"admin\"]]"] {
+            assert_eq!(read(json), Roles::default(), "{json}");
+        }
+        assert_eq!(read("\"admin\""), Roles { admin: true, service: false });
+        assert_eq!(read("[\"user\",7,\"service\"]"), Roles { admin: false, service: true });
+        let both = Subject { user: Id::NIL, roles: read("[\"admin\",\"service\"]") };
+        assert!(both.has_role(&["admin"]) && both.has_role(&["service"]) && !both.has_role(&[]));
+        assert!(!both.has_role(&["owner"]));
+    }
+}
