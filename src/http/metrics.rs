@@ -2,6 +2,7 @@
 //! requests live in [`Observed`]; what others know is read at the scrape. The names are those of `docs/operations.md`.
 
 mod source;
+mod text;
 mod warehouse;
 
 use std::fmt;
@@ -22,6 +23,8 @@ use crate::state::STRUCTURES;
 use crate::state::histogram::Histogram as Counts;
 
 use super::Edge;
+
+pub(super) use self::text::Scrapes;
 
 type Labels = Vec<(&'static str, String)>;
 type Real = Gauge<f64, AtomicU64>;
@@ -84,7 +87,7 @@ impl Observed {
 }
 
 /// The OpenMetrics text of everything.
-pub(super) fn render(edge: &Edge) -> Result<String, fmt::Error> {
+fn render(edge: &Edge) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     let to = &mut registry;
     pipeline(edge, to);
