@@ -12,11 +12,13 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
+use crate::bounded::{Bound, Bounded};
+
 /// A connection that is kept tells so soon that the other side has gone.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Connects to `http://` and `https://` addresses.
-pub type Connector = HttpsConnector<HttpConnector>;
+/// Connects to `http://` and `https://` addresses; no answer is longer than it may be.
+pub type Connector = Bounded<HttpsConnector<HttpConnector>>;
 
 /// Why no connection could be checked.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +33,7 @@ pub enum TlsError {
 
 /// A connector for an address. The certificate of an `https://` one must be signed by an authority of `ca_file` (PEM),
 /// without that by one of the machine's.
-pub fn connector(url: &str, ca_file: Option<&Path>) -> Result<Connector, TlsError> {
+pub fn connector(url: &str, ca_file: Option<&Path>, bound: Bound) -> Result<Connector, TlsError> {
     let provider = aws_lc_rs::default_provider();
     let builder = HttpsConnectorBuilder::new();
     let builder = match ca_file {
@@ -48,7 +50,7 @@ pub fn connector(url: &str, ca_file: Option<&Path>) -> Result<Connector, TlsErro
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_keepalive(Some(TCP_KEEPALIVE));
-    Ok(builder.https_or_http().enable_http1().wrap_connector(http))
+    Ok(Bounded::new(builder.https_or_http().enable_http1().wrap_connector(http), bound))
 }
 
 fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
@@ -75,6 +77,8 @@ pub fn causes(error: &(dyn Error + 'static)) -> String {
 mod tests {
     use super::*;
 
+    const BOUND: Bound = Bound::Each(1);
+
     #[test]
     fn a_file_without_a_certificate_is_refused_with_its_name() {
         let dir = tempfile::tempdir().unwrap();
@@ -83,9 +87,9 @@ mod tests {
             if let Some(content) = content {
                 std::fs::write(&path, content).unwrap();
             }
-            let error = connector("https://localhost", Some(&path)).map(drop).unwrap_err().to_string();
+            let error = connector("https://localhost", Some(&path), BOUND).map(drop).unwrap_err().to_string();
             assert!(error.starts_with("ca_file: ") && error.contains("ca.pem"), "{error}");
         }
-        assert!(connector("http://localhost", None).is_ok());
+        assert!(connector("http://localhost", None, BOUND).is_ok());
     }
 }

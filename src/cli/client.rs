@@ -8,10 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{Method, Request, Uri};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
+use crate::bounded::Bound;
 use crate::tls::{self, causes};
 
 use super::CliError;
@@ -51,7 +52,8 @@ pub(super) fn ask(
     if !matches!(uri.scheme_str(), Some("http" | "https")) {
         return Err(failed("expected http://host:port or https://host:port".to_owned()));
     }
-    let connector = tls::connector(url, ca_file).map_err(|error| failed(error.to_string()))?;
+    let connector =
+        tls::connector(url, ca_file, Bound::Each(ANSWER_MAX_BYTES)).map_err(|error| failed(error.to_string()))?;
     let mut request = Request::builder().method(method).uri(uri).header(CONTENT_TYPE, "application/json");
     match who {
         Credentials::Nobody => {}
@@ -69,8 +71,7 @@ pub(super) fn ask(
         let response = client.request(request).await;
         let response = response.map_err(|error| failed(format!("cannot be reached: {}", causes(&error))))?;
         let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), ANSWER_MAX_BYTES).collect().await;
-        let body = body.map_err(|error| failed(error.to_string()))?.to_bytes();
+        let body = response.into_body().collect().await.map_err(|error| failed(causes(&error)))?.to_bytes();
         Ok(Answer { status, body })
     };
     let answer = runtime.block_on(async { tokio::time::timeout(TIMEOUT, asked).await });

@@ -3,12 +3,8 @@
 use toml::Value;
 
 use super::fields::Field;
+use super::origin;
 use super::text::{filled, list, texts};
-
-fn origin(text: &str) -> bool {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    text == "*" || rest.is_some_and(|rest| !rest.is_empty() && !rest.contains('/'))
-}
 
 /// A text or path that may be unset.
 macro_rules! optional {
@@ -66,12 +62,10 @@ pub(super) const FIELDS: &[Field] = &[
     Field {
         section: "http",
         key: "cors_origins",
-        help: "Origins whose pages may call from a browser, such as https://app.example, or *.",
+        help: "Origins whose pages may call, as a browser or web view sends them, such as https://app.example, or *.",
         set: |config, text| {
             let origins = list(text)?;
-            if !origins.iter().all(|one| origin(one)) {
-                return Err("expected origins: scheme and host, no path".to_owned());
-            }
+            origins.iter().try_for_each(|one| origin::check(one))?;
             config.edge.cors_origins = origins;
             Ok(())
         },
@@ -80,7 +74,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field {
         section: "http",
         key: "trusted_proxies",
-        help: "Addresses or networks whose X-Forwarded-For is believed, such as 10.0.0.0/8.",
+        help: "Addresses or networks whose X-Forwarded-For or Forwarded is believed, such as 10.0.0.0/8.",
         set: |config, text| {
             let net = |one: &String| {
                 let address = one.parse::<std::net::IpAddr>().map(Into::into);
@@ -90,6 +84,17 @@ pub(super) const FIELDS: &[Field] = &[
             Ok(())
         },
         get: |config| texts(config.edge.trusted_proxies.iter().map(ToString::to_string)),
+    },
+    Field {
+        section: "http",
+        key: "idle_timeout_s",
+        help: "How long a connection without a request is kept: longer than a proxy in front keeps its side.",
+        set: |config, text| {
+            let number = text.parse().ok().filter(|number| (1..=3_600).contains(number));
+            config.edge.idle_timeout_s = number.ok_or("expected 1 to 3600")?;
+            Ok(())
+        },
+        get: |config| Value::from(i64::from(config.edge.idle_timeout_s)),
     },
     optional!(
         "auth",
@@ -146,6 +151,8 @@ pub(super) const FIELDS: &[Field] = &[
     limit!("suggestions_per_s", suggestions_per_s, "Suggestions and dismissals."),
     limit!("events_per_s", events_per_s, "Requests with events, of up to 100 each."),
     limit!("admin_per_s", admin_per_s, "Admin requests."),
+    limit!("public_per_s", public_per_s, "Metrics, the key set and the description of the API."),
+    limit!("probes_per_s", probes_per_s, "Requests for health, by address."),
     limit!("refused_per_s", refused_per_s, "Requests without a valid token where one is needed, by address."),
     limit!(
         "lag_max_s",

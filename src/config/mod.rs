@@ -3,6 +3,7 @@
 
 mod edge;
 mod fields;
+mod origin;
 mod settings;
 mod text;
 
@@ -230,7 +231,7 @@ mod tests {
             ("NOVA_LIMITS_FEED_PER_S", "0"),
         ];
         let text = Config::from_parts("", env(&wrong)).unwrap_err().to_string();
-        for part in ["auth.jwks_file: is needed", "http.tls_cert: needs", "no path", "networks", "1 to 1000000"] {
+        for part in ["auth.jwks_file: is needed", "http.tls_cert: needs", "write that", "networks", "1 to 1000000"] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
     }

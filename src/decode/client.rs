@@ -4,17 +4,18 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::json::{self, Name, RawSeed};
 use super::time;
 use super::values::{Fault, Raw};
+use super::whole::whole_number;
 use crate::event::{Action, ClientEvent, Dead, Id, Record, TIMESTAMP_MS_RANGE};
 
-/// The longest `device` and `app_ver`.
-pub const DEVICE_MAX_BYTES: usize = 64;
-pub const APP_VER_MAX_BYTES: usize = 64;
-
+/// The longest `device` and `app_ver`, in Unicode code points, as `maxLength` counts (JSON Schema 2020-12 §6.3.1).
+pub const DEVICE_MAX_CHARS: usize = 64;
+pub const APP_VER_MAX_CHARS: usize = 64;
 /// Reads one event as `docs/api.md` describes it. It is `user`'s where it names nobody; `fallback_id` makes the id of one
 /// that has none.
 pub fn parse(text: &str, user: Id, fallback_id: impl FnOnce() -> Id) -> Result<ClientEvent, Dead> {
@@ -28,6 +29,9 @@ pub(super) fn read(text: &str, user: Option<Id>, fallback_id: impl FnOnce() -> I
     let read = (&mut members).deserialize(&mut json).and_then(|()| json.end());
     read.map_err(|error| json::malformed("event", &error))?;
     members.user_id = members.user_id.or(user);
+    if members.fractions != 0 {
+        members.read_fractions(text)?;
+    }
     members.finish(fallback_id)
 }
 
@@ -104,6 +108,9 @@ fn member(out: &mut Vec<u8>, before: &str, value: &[u8], after: &str) {
 const NAMES: [&str; 9] =
     ["event_id", "user_id", "post_id", "author_id", "action", "event_time", "dwell_ms", "device", "app_ver"];
 
+const EVENT_TIME: usize = 5;
+const DWELL_MS: usize = 6;
+
 #[derive(Default)]
 struct Members {
     event_id: Option<Id>,
@@ -117,6 +124,8 @@ struct Members {
     app_ver: Box<str>,
     /// Bit per member that was there.
     seen: u16,
+    /// Bit per number that is written with a fraction or an exponent: an integer by its digits, perhaps.
+    fractions: u16,
     fault: Option<Fault>,
 }
 
@@ -135,16 +144,45 @@ impl Members {
             return Ok(());
         }
         let name = NAMES[index];
+        if matches!(raw, Raw::Float) && [EVENT_TIME, DWELL_MS].contains(&index) {
+            self.fractions |= 1 << index;
+            return Ok(());
+        }
         match index {
             0 => self.event_id = Some(id(name, raw)?),
             1 => self.user_id = Some(id(name, raw)?),
             2 => self.post_id = Some(id(name, raw)?),
             3 => self.author_id = Some(id(name, raw)?),
             4 => self.action = Some(action(raw)?),
-            5 => self.event_time_ms = Some(event_time_ms(raw)?),
-            6 => self.dwell_ms = dwell_ms(raw)?,
-            7 => self.device = text(name, raw, DEVICE_MAX_BYTES)?.into(),
-            _ => self.app_ver = text(name, raw, APP_VER_MAX_BYTES)?.into(),
+            EVENT_TIME => self.event_time_ms = Some(event_time_ms(raw)?),
+            DWELL_MS => self.dwell_ms = dwell_ms(raw)?,
+            7 => self.device = text(name, raw, DEVICE_MAX_CHARS)?.into(),
+            _ => self.app_ver = text(name, raw, APP_VER_MAX_CHARS)?.into(),
+        }
+        Ok(())
+    }
+
+    /// Reads numbers with a fraction or an exponent from their digits: nearly nobody writes them.
+    fn read_fractions(&mut self, text: &str) -> Result<(), Fault> {
+        #[derive(serde::Deserialize)]
+        struct Numbers<'a> {
+            #[serde(borrow)]
+            event_time: Option<&'a RawValue>,
+            #[serde(borrow)]
+            dwell_ms: Option<&'a RawValue>,
+        }
+        let Numbers { event_time, dwell_ms } =
+            serde_json::from_str(text).map_err(|error| json::malformed("event", &error))?;
+        for (index, number) in [(EVENT_TIME, event_time), (DWELL_MS, dwell_ms)] {
+            let Some(number) = number.filter(|_| self.fractions & 1 << index != 0) else { continue };
+            let raw = whole_number(number.get()).map_or(Raw::Float, Raw::Int);
+            let set = match index {
+                EVENT_TIME => event_time_ms(raw).map(|millis| self.event_time_ms = Some(millis)),
+                _ => self::dwell_ms(raw).map(|millis| self.dwell_ms = millis),
+            };
+            if let Err(fault) = set {
+                self.fault.get_or_insert(fault);
+            }
         }
         Ok(())
     }
@@ -234,12 +272,13 @@ fn dwell_ms(raw: Raw<'_>) -> Result<u32, Fault> {
     }
 }
 
-fn text<'a>(name: &str, raw: Raw<'a>, max_bytes: usize) -> Result<Cow<'a, str>, Fault> {
+fn text<'a>(name: &str, raw: Raw<'a>, max_chars: usize) -> Result<Cow<'a, str>, Fault> {
     match raw {
-        Raw::Text(text) if text.len() <= max_bytes => Ok(text),
+        // No text has more code points than bytes.
+        Raw::Text(text) if text.len() <= max_chars || text.chars().count() <= max_chars => Ok(text),
         Raw::Text(text) => {
-            let bytes = text.len();
-            Err(Fault::new("too-long", format!("`{name}` has {bytes} bytes, at most {max_bytes} are taken")))
+            let chars = text.chars().count();
+            Err(Fault::new("too-long", format!("`{name}` has {chars} characters, at most {max_chars} are taken")))
         }
         raw => Err(Fault::wrong_type(name, "a string", &raw)),
     }

@@ -16,6 +16,7 @@ pub mod time;
 mod topics;
 mod units;
 mod values;
+pub(crate) mod whole;
 
 use std::borrow::Cow;
 use std::sync::Arc;

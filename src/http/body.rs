@@ -1,15 +1,20 @@
 //! The body of a request: read whole within its limits, and as JSON.
 
+use std::io::Read as _;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body_util::{BodyExt as _, Either, Empty, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use super::error::Problem;
+use crate::decode::whole::whole_number;
 
 /// Bytes of a body, as sent and after inflation.
 pub const BODY_MAX_BYTES: usize = 256 << 10;
@@ -18,8 +23,33 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// The body of a request: none, or what hyper reads.
 pub(super) type Asked = Either<Empty<Bytes>, Incoming>;
 
-/// Reads a body. One that says it is too large is refused before it is sent.
-pub(super) async fn whole(body: Asked) -> Result<Bytes, Problem> {
+/// Reads the content of a body: what its content coding is undone of. One that says it is too large is refused before
+/// it is sent.
+pub(super) async fn content(headers: &HeaderMap, body: Asked) -> Result<Bytes, Problem> {
+    inflated(headers, whole(body).await?)
+}
+
+/// The content of a body in gzip, of one or several members (RFC 1952 §2.2). Names of codings are in any letter case,
+/// and x-gzip is gzip (RFC 9110 §8.4.1).
+fn inflated(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Problem> {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter().map(|coding| coding.as_bytes().to_ascii_lowercase());
+    match (codings.next().as_deref(), codings.next()) {
+        (None | Some(b"identity"), None) => Ok(body),
+        (Some(b"gzip" | b"x-gzip"), None) => {
+            let mut out = Vec::new();
+            let limited = MultiGzDecoder::new(&body[..]).take(BODY_MAX_BYTES as u64 + 1);
+            let read = std::io::BufReader::new(limited).read_to_end(&mut out);
+            read.map_err(|error| Problem::MalformedJson(format!("the body is not gzip: {error}")))?;
+            if out.len() > BODY_MAX_BYTES {
+                return Err(Problem::TooLarge { detail: format!("at most {BODY_MAX_BYTES} bytes after inflation") });
+            }
+            Ok(out.into())
+        }
+        _ => Err(Problem::UnsupportedMediaType("Content-Encoding: gzip or identity".to_owned())),
+    }
+}
+
+async fn whole(body: Asked) -> Result<Bytes, Problem> {
     let too_large = || Problem::TooLarge { detail: format!("a body of at most {BODY_MAX_BYTES} bytes") };
     if body.size_hint().lower() > BODY_MAX_BYTES as u64 {
         return Err(too_large());
@@ -56,4 +86,102 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(headers: &HeaderMap, body: &'a [u8])
     }
     must_be_json(headers)?;
     object(body)
+}
+
+/// An integer as JSON Schema has it (2020-12 §6.1.1): also one that is written with a fraction of zero or an exponent,
+/// such as `5400.0` or `1e3`.
+pub(super) fn integer<'de, T: TryFrom<i64>, D: Deserializer<'de>>(json: D) -> Result<T, D::Error> {
+    Whole::deserialize(json).map(|whole| whole.0)
+}
+
+/// The same, where the member may be null.
+pub(super) fn maybe_integer<'de, T: TryFrom<i64>, D: Deserializer<'de>>(json: D) -> Result<Option<T>, D::Error> {
+    Ok(Option::<Whole<T>>::deserialize(json)?.map(|whole| whole.0))
+}
+
+/// The same, of a list.
+pub(super) fn integers<'de, T: TryFrom<i64>, D: Deserializer<'de>>(json: D) -> Result<Vec<T>, D::Error> {
+    Ok(Vec::<Whole<T>>::deserialize(json)?.into_iter().map(|whole| whole.0).collect())
+}
+
+struct Whole<T>(T);
+
+impl<'de, T: TryFrom<i64>> Deserialize<'de> for Whole<T> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Whole<T>, D::Error> {
+        let number = <&RawValue>::deserialize(json)?;
+        let fits = whole_number(number.get()).and_then(|whole| T::try_from(whole).ok());
+        fits.map(Whole).ok_or_else(|| D::Error::custom("expected an integer, and one that fits"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use proptest::prelude::*;
+    use std::io::Write as _;
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(bytes).unwrap();
+        gzip.finish().unwrap()
+    }
+
+    fn headers(codings: &[&'static str]) -> HeaderMap {
+        codings.iter().map(|coding| (CONTENT_ENCODING, http::HeaderValue::from_static(coding))).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_in_any_number_of_members_is_its_content(
+            parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 1..6),
+        ) {
+            let sent: Vec<u8> = parts.iter().flat_map(|part| gzip(part)).collect();
+            let content = inflated(&headers(&["X-GZIP"]), sent.into());
+            prop_assert_eq!(content.unwrap(), parts.concat());
+        }
+
+        #[test]
+        fn an_integer_is_one_however_it_is_written(number in -1_000_000_000_000_000i64..=1_000_000_000_000_000) {
+            #[derive(Deserialize)]
+            struct One {
+                #[serde(deserialize_with = "integer")]
+                n: i64,
+            }
+            for written in [format!("{number}"), format!("{number}.0"), format!("{number}.000000"), format!("{number}00E-2")] {
+                let one: One = object(format!(r#"{{"n":{written}}}"#).as_bytes()).unwrap();
+                prop_assert_eq!(one.n, number);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_integer_or_does_not_fit_is_refused() {
+        #[derive(Debug, Deserialize)]
+        struct One {
+            #[serde(default, deserialize_with = "maybe_integer")]
+            n: Option<u8>,
+        }
+        let read = |text: &str| object::<One>(text.as_bytes()).map(|one| one.n);
+        assert_eq!((read(r#"{"n":null}"#), read("{}"), read(r#"{"n":2.55e2}"#)), (Ok(None), Ok(None), Ok(Some(255))));
+        for bad in ["256", "-1", "1.5", "1e999", "\"1\"", "1e300", "[]"] {
+            assert!(read(&format!(r#"{{"n":{bad}}}"#)).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn gzip_has_a_bound_an_end_and_one_layer() {
+        let gz = headers(&["gzip"]);
+        let members = [gzip(&vec![b' '; BODY_MAX_BYTES]), gzip(b" ")].concat();
+        assert!(matches!(inflated(&gz, members.into()), Err(Problem::TooLarge { .. })));
+        for bad in [gzip(b"{}")[..12].to_vec(), [gzip(b"{}"), b"x".repeat(20)].concat(), b"{}".to_vec()] {
+            assert!(matches!(inflated(&gz, bad.into()), Err(Problem::MalformedJson(_))));
+        }
+        for codings in [&["gzip", "gzip"][..], &["gzip, gzip"], &["br"], &["identity", "gzip"]] {
+            let answer = inflated(&headers(codings), gzip(b"{}").into());
+            assert!(matches!(answer, Err(Problem::UnsupportedMediaType(_))), "{codings:?}");
+        }
+        assert_eq!(inflated(&headers(&["Identity"]), Bytes::from_static(b"{}")), Ok(Bytes::from_static(b"{}")));
+    }
 }

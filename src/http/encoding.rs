@@ -1,19 +1,23 @@
-//! Answers in gzip, for who takes it.
+//! Answers in gzip for whoever takes it, and none for whoever has it.
 
+use std::collections::VecDeque;
 use std::io::Write as _;
 
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, VARY};
-use http::{HeaderMap, HeaderValue, Response};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
+use parking_lot::Mutex;
 
 /// Shorter bodies go out as they are.
 const COMPRESS_FROM_BYTES: usize = 1_024;
+/// Compressed bodies that are kept, of up to some 10 KiB.
+const COMPRESSED_MAX: usize = 64;
 
 /// Whether `Accept-Encoding` takes gzip (RFC 9110 §12.5.3).
-pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
+fn accepts_gzip(headers: &HeaderMap) -> bool {
     let items = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     let mut any = false;
     for item in items.flat_map(|value| value.split(',')) {
@@ -29,31 +33,84 @@ pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
     any
 }
 
-/// Compresses a long text body. Its ETag turns weak: the bytes are others, what they say is the same.
-pub(super) fn gzip(response: Response<Full<Bytes>>, accepted: bool) -> Response<Full<Bytes>> {
-    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let text = kind.starts_with("application/") || kind.starts_with("text/plain");
-    let (mut head, body) = response.into_parts();
-    let Some(bytes) = whole(&body).filter(|bytes| text && bytes.len() >= COMPRESS_FROM_BYTES) else {
-        return Response::from_parts(head, body);
-    };
-    head.headers.append(VARY, HeaderValue::from_static("accept-encoding"));
-    if !accepted {
-        // An encoder clears some 300 KiB when it is made, which costs as much as the rest of a request.
-        return Response::from_parts(head, body);
+/// A body in gzip that was made beforehand; it stands beside the body among the extensions of an answer.
+#[derive(Clone)]
+pub(super) struct Gzipped(Bytes);
+
+/// Compresses what many will get.
+pub(super) fn compressed(bytes: &[u8]) -> Gzipped {
+    // Writing to memory cannot fail; what is empty is not sent.
+    Gzipped(gzip(bytes, Compression::best()).unwrap_or_default())
+}
+
+fn gzip(bytes: &[u8], level: Compression) -> Option<Bytes> {
+    let mut gzip = GzEncoder::new(Vec::with_capacity(bytes.len() / 2), level);
+    gzip.write_all(bytes).and_then(|()| gzip.finish()).ok().map(Bytes::from)
+}
+
+/// What was compressed last of bodies with an ETag, which names their bytes.
+#[derive(Default)]
+pub(super) struct Compressed(Mutex<VecDeque<(HeaderValue, Bytes)>>);
+
+impl Compressed {
+    /// The gzip of a body that this ETag names.
+    fn of(&self, etag: &HeaderValue, body: &[u8]) -> Option<Bytes> {
+        let known = self.0.lock().iter().find(|(known, _)| known == etag).map(|(_, gzip)| gzip.clone());
+        if known.is_some() {
+            return known;
+        }
+        let made = gzip(body, Compression::fast())?;
+        let mut kept = self.0.lock();
+        kept.truncate(COMPRESSED_MAX - 1);
+        kept.push_front((etag.clone(), made.clone()));
+        Some(made)
     }
-    let mut gzip = GzEncoder::new(Vec::with_capacity(bytes.len() / 2), Compression::fast());
-    // Writing to memory cannot fail.
-    let Ok(out) = gzip.write_all(&bytes).and_then(|()| gzip.finish()) else {
-        return Response::from_parts(head, body);
+}
+
+/// Compresses a long text body for whoever takes it, and answers 304 to whoever has it (RFC 9110 §13.1.2), with the
+/// `Vary` and `ETag` of the 200. The ETag of what is compressed turns weak: the bytes are others, what they say is the
+/// same.
+pub(super) fn finish(response: Response<Full<Bytes>>, request: &HeaderMap, kept: &Compressed) -> Response<Full<Bytes>> {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let text = ["application/", "text/plain"].iter().any(|prefix| kind.starts_with(prefix));
+    let (mut head, body) = response.into_parts();
+    let long = whole(&body).filter(|bytes| text && bytes.len() >= COMPRESS_FROM_BYTES);
+    if long.is_some() {
+        head.headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    let long = long.filter(|_| accepts_gzip(request));
+    let etag = head.headers.get(ETAG).cloned();
+    if let Some(etag) = &etag {
+        if head.status == StatusCode::OK && knows(request, etag) {
+            head.status = StatusCode::NOT_MODIFIED;
+        }
+        let weak = etag.to_str().ok().filter(|etag| long.is_some() && !etag.starts_with("W/"));
+        if let Some(weak) = weak.and_then(|tag| HeaderValue::from_str(&format!("W/{tag}")).ok()) {
+            head.headers.insert(ETAG, weak);
+        }
+        if head.status == StatusCode::NOT_MODIFIED {
+            head.headers.remove(CONTENT_TYPE);
+            return Response::from_parts(head, Full::default());
+        }
+    }
+    // An encoder clears some 300 KiB when it is made, which costs as much as the rest of a request.
+    let made = |bytes: Bytes| match (head.extensions.remove::<Gzipped>(), etag) {
+        (Some(Gzipped(made)), _) => Some(made).filter(|made| !made.is_empty()),
+        (None, Some(etag)) => kept.of(&etag, &bytes),
+        (None, None) => gzip(&bytes, Compression::fast()),
     };
+    let Some(out) = long.and_then(made) else { return Response::from_parts(head, body) };
     head.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     head.headers.remove(CONTENT_LENGTH);
-    let weak = head.headers.get(ETAG).and_then(|tag| tag.to_str().ok()).filter(|tag| !tag.starts_with("W/"));
-    if let Some(weak) = weak.and_then(|tag| HeaderValue::from_str(&format!("W/{tag}")).ok()) {
-        head.headers.insert(ETAG, weak);
-    }
-    Response::from_parts(head, Full::new(out.into()))
+    Response::from_parts(head, Full::new(out))
+}
+
+/// Whether `If-None-Match` names this ETag, compared weakly.
+fn knows(request: &HeaderMap, etag: &HeaderValue) -> bool {
+    let opaque = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
+    let etag = opaque(etag.as_bytes());
+    let known = request.get_all(IF_NONE_MATCH).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    known.map(<[u8]>::trim_ascii).any(|tag| tag == b"*" || opaque(tag) == etag)
 }
 
 /// The bytes of a body that is there at once.
@@ -89,5 +146,58 @@ mod tests {
             assert_eq!(accepts_gzip(&headers), expected, "{value}");
         }
         assert!(!accepts_gzip(&HeaderMap::new()));
+    }
+
+    /// The headers of an answer with an ETag and a long body, to a request with these.
+    fn answered(request: &[(&'static str, &str)], length: usize) -> (StatusCode, HeaderMap, usize) {
+        let mut response = crate::http::server::json(StatusCode::OK, "x".repeat(length));
+        response.headers_mut().insert(ETAG, HeaderValue::from_static("\"tag\""));
+        let request =
+            request.iter().map(|(name, value)| (name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap()));
+        let (head, body) = finish(response, &request.collect(), &Compressed::default()).into_parts();
+        (head.status, head.headers, whole(&body).map_or(0, |body| body.len()))
+    }
+
+    #[test]
+    fn a_304_has_the_vary_and_the_etag_of_the_200() {
+        for length in [10, COMPRESS_FROM_BYTES] {
+            for coding in ["identity", "gzip"] {
+                let (status, full, _) = answered(&[("accept-encoding", coding)], length);
+                assert_eq!(status, StatusCode::OK);
+                for tag in ["\"tag\"", "W/\"tag\"", "*", "\"other\", W/\"tag\""] {
+                    let (status, short, left) =
+                        answered(&[("accept-encoding", coding), ("if-none-match", tag)], length);
+                    assert_eq!((status, left), (StatusCode::NOT_MODIFIED, 0), "{tag}");
+                    for name in [ETAG, VARY] {
+                        assert_eq!(short.get(&name), full.get(&name), "{name} {coding} {length}");
+                    }
+                    assert!(short.get(CONTENT_TYPE).is_none() && short.get(CONTENT_ENCODING).is_none());
+                }
+                assert_eq!(answered(&[("if-none-match", "\"tag2\"")], length).0, StatusCode::OK);
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_compressed_beforehand_is_what_goes_out() {
+        let text = "what many ask for ".repeat(200);
+        let made = compressed(text.as_bytes());
+        let mut response = crate::http::server::json(StatusCode::OK, text);
+        response.extensions_mut().insert(made.clone());
+        let request = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("gzip"))]);
+        assert_eq!(whole(finish(response, &request, &Compressed::default()).body()).unwrap(), made.0);
+    }
+
+    #[test]
+    fn a_body_is_compressed_once_for_its_etag_and_old_ones_make_room() {
+        let kept = Compressed::default();
+        let tag = |number: usize| HeaderValue::from_str(&format!("\"{number}\"")).unwrap();
+        let first = kept.of(&tag(0), b"first").unwrap();
+        // The second body is not looked at.
+        assert_eq!(kept.of(&tag(0), b"other").unwrap(), first);
+        assert_ne!(kept.of(&tag(1), b"other").unwrap(), first);
+        (2..COMPRESSED_MAX + 2).for_each(|number| drop(kept.of(&tag(number), b"more")));
+        assert_eq!(kept.0.lock().len(), COMPRESSED_MAX);
+        assert_ne!(kept.of(&tag(0), b"other").unwrap(), first);
     }
 }

@@ -14,6 +14,10 @@ pub(super) enum Problem {
         detail: String,
     },
     MalformedJson(String),
+    /// Of the request's head.
+    MalformedRequest(&'static str),
+    /// The body comes in a transfer coding besides chunked.
+    UnknownTransferCoding,
     InvalidCursor,
     /// Never says why.
     InvalidToken,
@@ -64,6 +68,15 @@ impl Problem {
                 let detail = "cursor: is not one that was given to this user; start without one".to_owned();
                 (StatusCode::BAD_REQUEST, "invalid-cursor", "No such cursor", detail, Some("cursor"))
             }
+            Problem::MalformedRequest(detail) => {
+                let title = "The request is malformed";
+                (StatusCode::BAD_REQUEST, "malformed-request", title, (*detail).to_owned(), None)
+            }
+            Problem::UnknownTransferCoding => {
+                let detail = "Transfer-Encoding: send chunked or nothing; Content-Encoding may be gzip".to_owned();
+                let title = "Unknown transfer coding";
+                (StatusCode::NOT_IMPLEMENTED, "unknown-transfer-coding", title, detail, None)
+            }
             Problem::MalformedJson(detail) => {
                 (StatusCode::BAD_REQUEST, "malformed-json", "The body is not the expected JSON", detail.clone(), None)
             }
@@ -103,7 +116,10 @@ impl Problem {
                 (StatusCode::CONFLICT, "idempotency-conflict", "On its way", detail, Some("idempotency-key"))
             }
             Problem::IdempotencyMismatch => {
-                let detail = "this key was used for another body; take a new key".to_owned();
+                let detail =
+                    "this key was used for another body; a new key is for new events only: what the first body had \
+                              would be counted again where its events have no event_id"
+                        .to_owned();
                 let field = Some("idempotency-key");
                 (StatusCode::UNPROCESSABLE_ENTITY, "idempotency-mismatch", "Another body", detail, field)
             }

@@ -10,7 +10,7 @@ use crate::event::Action;
 use crate::state::DAY_MS;
 
 use super::error::Problem;
-use super::{Edge, read, server};
+use super::{Edge, percent, server};
 
 /// A part of a whole with four digits; 0 of nothing.
 fn rate(part: u64, whole: u64) -> f64 {
@@ -19,7 +19,7 @@ fn rate(part: u64, whole: u64) -> f64 {
 
 pub(super) fn answer(edge: &Edge, query: &str) -> Result<Response<Full<Bytes>>, Problem> {
     let now_ms = edge.clock.now_ms();
-    let day = match read::parameter(query, "date").filter(|text| !text.is_empty()) {
+    let day = match percent::parameter(query, "date")?.filter(|text| !text.is_empty()) {
         None => now_ms.div_euclid(DAY_MS),
         Some(text) => {
             // Longer ones have a sign.

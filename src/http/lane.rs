@@ -18,20 +18,30 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Empty;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::sync::watch;
-use tokio::time::{Instant, Sleep};
 
 use super::body::Asked;
+use super::connection::{HEAD_MAX_BYTES, HEADERS_MAX};
+use super::patience::Patient;
 use super::request::{self, Own, Site};
-use super::server::{HEAD_MAX_BYTES, HEAD_TIMEOUT, HEADERS_MAX};
-use super::{Body, encoding, route};
+use super::{Body, encoding, host, percent, route};
 
 /// Room that is made for what comes.
 const READ_BYTES: usize = 4 << 10;
 /// Answers are written out from here on, though more requests wait; a connection keeps no larger buffer.
 const WRITE_MAX_BYTES: usize = 32 << 10;
 
-/// What clients send and no route reads: these are not copied.
+/// Requests of one connection that are answered before others of the thread have their turn.
+const TURN_REQUESTS: usize = 8;
+
+/// What clients send and no route reads: these are not copied. [`ACCEPT`] is read by one route.
 const UNREAD: [HeaderName; 6] = [HOST, USER_AGENT, ACCEPT, ACCEPT_LANGUAGE, CONNECTION, COOKIE];
+
+/// What a client of HTTP/2 sends first (RFC 9113 §3.4); with prior knowledge it comes without a word before.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The head of a frame (RFC 9113 §4.1): its length, type, flags and stream.
+const FRAME_HEAD_BYTES: usize = 9;
+/// The type of the frame that must follow the preface, for the stream 0.
+const SETTINGS: u8 = 4;
 
 /// A stream that begins with what was read of it before.
 pub(super) struct Rest<S> {
@@ -39,61 +49,118 @@ pub(super) struct Rest<S> {
     stream: S,
 }
 
-/// Serves a connection until it ends (`None`) or is hyper's. Fails as the stream does, or when a request's head is not
-/// there in time.
+impl<S> Rest<S> {
+    /// A stream of which nothing was read.
+    pub fn unread(stream: S) -> Rest<S> {
+        Rest { read: Bytes::new(), stream }
+    }
+}
+
+/// What becomes of a connection after the lane.
+pub(super) enum After<S> {
+    Ended,
+    /// It goes on as HTTP/1.1.
+    Http1(Rest<S>),
+    /// It began as HTTP/2.
+    Http2(Rest<S>),
+}
+
+/// Serves a connection until it ends or is hyper's. Fails as the stream does; a wait that is over ends it in order.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
-    mut stream: S,
+    mut stream: Patient<S>,
     peer: IpAddr,
     site: &Site,
     mut stop: watch::Receiver<bool>,
-) -> io::Result<Option<Rest<S>>> {
+) -> io::Result<After<Patient<S>>> {
     let (mut read, mut write, mut date) = (BytesMut::new(), Vec::new(), Date::default());
     let mut stopped = pin!(stop.wait_for(|stop| *stop));
-    let mut timer = pin!(tokio::time::sleep(HEAD_TIMEOUT));
-    let mut head_by = timer.deadline();
+    let mut first = true;
     loop {
-        let over = loop {
-            match parse(&read) {
-                Ok(Some((request, length))) => {
-                    read.advance(length);
-                    let answer = request::answer(site, peer, request.map(|()| Asked::Left(Empty::new()))).await;
-                    encode(answer, &mut date, &mut write);
+        match preface(&read) {
+            Preface::Whole if first => return Ok(After::Http2(Rest { read: read.freeze(), stream })),
+            Preface::Part if first => {}
+            // An answer in frames would mean nothing to whoever speaks something else (RFC 9113 §3.4).
+            Preface::Broken if first => return Ok(After::Ended),
+            _ => {
+                let answered = answer(&mut stream, &mut read, (&mut write, &mut date), (site, peer)).await?;
+                first &= !answered.any;
+                if answered.over {
+                    return Ok(After::Http1(Rest { read: read.freeze(), stream }));
                 }
-                Ok(None) => break false,
-                Err(Other) => break true,
             }
-            if write.len() >= WRITE_MAX_BYTES {
-                flush(&mut stream, &mut write).await?;
-            }
-        };
-        if !write.is_empty() {
-            flush(&mut stream, &mut write).await?;
-            head_by = Instant::now() + HEAD_TIMEOUT;
-        }
-        if over {
-            return Ok(Some(Rest { read: read.freeze(), stream }));
         }
         read.reserve(READ_BYTES);
         let more = tokio::select! {
             biased;
             more = stream.read_buf(&mut read) => more?,
             _ = &mut stopped => 0,
-            () = until(timer.as_mut(), head_by) => return Err(io::ErrorKind::TimedOut.into()),
         };
         if more == 0 {
-            return Ok(None);
+            stream.shutdown().await?;
+            return Ok(After::Ended);
         }
     }
 }
 
-/// Ends at `by`. The timer is set anew only when it ends, not for each request.
-async fn until(mut timer: Pin<&mut Sleep>, by: Instant) {
-    loop {
-        timer.as_mut().await;
-        if timer.deadline() >= by {
-            return;
+/// What became of the requests that were there.
+struct Answered {
+    any: bool,
+    /// The next one is not for the lane.
+    over: bool,
+}
+
+/// Answers every whole request that was read.
+async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: &mut Patient<S>,
+    read: &mut BytesMut,
+    (write, date): (&mut Vec<u8>, &mut Date),
+    (site, peer): (&Site, IpAddr),
+) -> io::Result<Answered> {
+    let mut turn = 0;
+    let over = loop {
+        match parse(read) {
+            Ok(Some((request, length))) => {
+                read.advance(length);
+                let answer = request::answer(site, peer, request.map(|()| Asked::Left(Empty::new())), None).await;
+                encode(answer, date, write);
+            }
+            Ok(None) => break false,
+            Err(Other) => break true,
         }
-        timer.as_mut().reset(by);
+        if write.len() >= WRITE_MAX_BYTES {
+            flush(stream, write).await?;
+        }
+        turn += 1;
+        if turn % TURN_REQUESTS == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    if !write.is_empty() {
+        flush(stream, write).await?;
+    }
+    if turn > 0 {
+        stream.answered(!read.is_empty());
+    }
+    Ok(Answered { any: turn > 0, over })
+}
+
+enum Preface {
+    No,
+    Part,
+    Whole,
+    /// No settings follow.
+    Broken,
+}
+
+/// Whether what was read is the begin of HTTP/2.
+fn preface(read: &[u8]) -> Preface {
+    let Some(frame) = read.strip_prefix(PREFACE) else {
+        return if !read.is_empty() && PREFACE.starts_with(read) { Preface::Part } else { Preface::No };
+    };
+    match frame.first_chunk::<FRAME_HEAD_BYTES>() {
+        None => Preface::Part,
+        Some([_, _, _, SETTINGS, _, 0, 0, 0, 0]) => Preface::Whole,
+        Some(_) => Preface::Broken,
     }
 }
 
@@ -131,23 +198,34 @@ fn plain(head: &httparse::Request<'_, '_>) -> Option<Request<()>> {
         _ => return None,
     };
     // Of HTTP/1.1, in origin-form (RFC 9112 §3.2.1).
-    let path = head.path.filter(|path| head.version == Some(1) && path.starts_with('/'))?;
-    if path.split('?').next() == Some(route::STREAM) {
+    let target = head.path.filter(|path| head.version == Some(1) && path.starts_with('/'))?;
+    let path = percent::path(target.split('?').next().unwrap_or_default()).ok()?;
+    if path == route::STREAM {
         return None;
     }
     let mut request = Request::new(());
     *request.method_mut() = method;
-    *request.uri_mut() = path.parse().ok()?;
+    *request.uri_mut() = target.parse().ok()?;
     let headers = request.headers_mut();
+    let mut hosts = 0;
     for header in head.headers.iter() {
         let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
         let about_body = [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT, UPGRADE].contains(&name);
         if about_body || (name == CONNECTION && !header.value.eq_ignore_ascii_case(b"keep-alive")) {
             return None;
         }
-        if !UNREAD.contains(&name) {
+        if name == HOST {
+            hosts += 1;
+            if !host::is_host(header.value) {
+                return None;
+            }
+        }
+        if !UNREAD.contains(&name) || (name == ACCEPT && path == route::METRICS) {
             headers.append(name, HeaderValue::from_bytes(header.value).ok()?);
         }
+    }
+    if hosts != 1 {
+        return None;
     }
     Some(request)
 }

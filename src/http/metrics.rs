@@ -3,6 +3,7 @@
 
 mod source;
 mod store;
+mod text;
 mod warehouse;
 
 use std::fmt;
@@ -23,6 +24,8 @@ use crate::state::STRUCTURES;
 use crate::state::histogram::Histogram as Counts;
 
 use super::Edge;
+
+pub(super) use self::text::Scrapes;
 
 type Labels = Vec<(&'static str, String)>;
 type Real = Gauge<f64, AtomicU64>;
@@ -85,7 +88,7 @@ impl Observed {
 }
 
 /// The OpenMetrics text of everything.
-pub(super) fn render(edge: &Edge) -> Result<String, fmt::Error> {
+fn render(edge: &Edge) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     let to = &mut registry;
     pipeline(edge, to);

@@ -1,13 +1,14 @@
 //! The edge: hyper, one route table, bearer tokens, limits, problem details. It reads memory and appends to a log; it
 //! never opens a transaction.
 //!
-//! `server` takes connections, `workers` serve them, in the short `lane` or by hyper, `request` brings a request to its handler and its answer back, `route` says what there
+//! `server` takes connections, `workers` serve them (`connection`), in the short `lane` or by hyper, `request` brings a request to its handler and its answer back, `route` says what there
 //! is and who may. `auth`, `limit`, `idempotency`, `cors`, `trace` and `encoding` each know one thing of a request;
 //! `durable` waits for the writer, `upkeep` forgets what has expired.
 
 mod admin;
 pub mod auth;
 mod body;
+mod connection;
 mod cors;
 mod dismiss;
 mod durable;
@@ -16,6 +17,7 @@ mod error;
 mod events;
 mod feed_metrics;
 mod gate;
+mod host;
 pub mod idempotency;
 mod lag;
 mod lane;
@@ -24,6 +26,7 @@ mod metrics;
 mod openapi;
 mod overrides;
 mod patience;
+mod percent;
 mod places;
 mod read;
 mod ready;
@@ -31,7 +34,10 @@ mod request;
 mod route;
 mod server;
 mod settings;
+mod shared;
 pub mod stream;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod trace;
 mod upkeep;

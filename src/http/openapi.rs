@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use crate::decode::client::{APP_VER_MAX_BYTES, DEVICE_MAX_BYTES};
+use crate::decode::client::{APP_VER_MAX_CHARS, DEVICE_MAX_CHARS};
 use crate::event::Action;
 
 use super::events::EVENTS_MAX;
@@ -116,7 +116,7 @@ fn event() -> Value {
             "event_time": { "type": ["string", "integer"], "description": "RFC 3339, or epoch milliseconds." },
             "action": { "type": "string", "enum": actions },
             "dwell_ms": { "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX },
-            "device": text(DEVICE_MAX_BYTES), "app_ver": text(APP_VER_MAX_BYTES),
+            "device": text(DEVICE_MAX_CHARS), "app_ver": text(APP_VER_MAX_CHARS),
         },
     })
 }

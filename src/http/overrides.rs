@@ -28,6 +28,7 @@ pub(super) async fn put(
     #[derive(Deserialize)]
     struct Ask {
         action: Option<String>,
+        #[serde(default, deserialize_with = "body::maybe_integer")]
         place: Option<u64>,
     }
     let post = parse(post)?;

@@ -1,10 +1,11 @@
 //! Routes that read memory.
 
+use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ETAG, IF_NONE_MATCH};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::header::{CACHE_CONTROL, ETAG};
+use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
 use crate::discover::{self, SUGGESTIONS_MAX};
@@ -19,47 +20,37 @@ use crate::jobs::serving::FEED_WARMUP;
 
 use super::auth::Subject;
 use super::error::Problem;
-use super::{Edge, metrics, server};
+use super::percent::parameter;
+use super::{Edge, server};
 
 const LIMIT_DEFAULT: usize = 20;
 /// A feed that takes longer asks no further source, and is ordered by time.
 const DEADLINE: Duration = Duration::from_millis(50);
 
-/// The value of a query parameter, without percent-decoding: no value of ours needs it.
-pub(super) fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
-    query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
-}
-
 pub(super) fn limit(query: &str, max: usize) -> Result<usize, Problem> {
-    let Some(text) = parameter(query, "limit") else { return Ok(LIMIT_DEFAULT.min(max)) };
+    let Some(text) = parameter(query, "limit")? else { return Ok(LIMIT_DEFAULT.min(max)) };
     let limit = text.parse().ok().filter(|limit| (1..=max).contains(limit));
     limit.ok_or_else(|| Problem::InvalidParameter { field: "limit", detail: format!("limit: expected 1 to {max}") })
 }
 
 pub(super) fn window(query: &str) -> Result<Window, Problem> {
-    Window::from_name(parameter(query, "window").unwrap_or("24h")).ok_or_else(|| {
+    let name = parameter(query, "window")?;
+    Window::from_name(name.as_deref().unwrap_or("24h")).ok_or_else(|| {
         let detail = "window: expected 1h, 6h, 24h or 7d".to_owned();
         Problem::InvalidParameter { field: "window", detail }
     })
 }
 
-/// `GET /api/v1/feed/trending`.
-pub(super) fn trending(edge: &Edge, query: &str, headers: &HeaderMap) -> Result<Response<Full<Bytes>>, Problem> {
+/// `GET /api/v1/feed/trending`. A cache may keep the list, and asks each time whether it is still good.
+pub(super) fn trending(edge: &Edge, query: &str) -> Result<Response<Full<Bytes>>, Problem> {
     let (window, limit) = (window(query)?, limit(query, TRENDING_MAX)?);
-    let cursor = parameter(query, "cursor").filter(|text| !text.is_empty());
-    let cursor = cursor.map(|text| parse_cursor(text).ok_or(Problem::InvalidCursor)).transpose()?;
+    let cursor = parameter(query, "cursor")?.filter(|text| !text.is_empty());
+    let cursor = cursor.map(|text| parse_cursor(&text).ok_or(Problem::InvalidCursor)).transpose()?;
     let TrendingPage { etag, body } = edge.trending.page(window, cursor, limit, edge.clock.now_ms());
-    let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-    let matches = known.flat_map(|value| value.split(',')).any(|tag| {
-        let tag = tag.trim();
-        tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag
-    });
-    let mut response = match matches {
-        true => server::empty(StatusCode::NOT_MODIFIED),
-        false => server::json(StatusCode::OK, body),
-    };
+    let mut response = server::json(StatusCode::OK, body);
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         response.headers_mut().insert(ETAG, etag);
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     }
     Ok(response)
 }
@@ -73,25 +64,26 @@ pub(super) fn feed(
 ) -> Result<Response<Full<Bytes>>, Problem> {
     let wrong =
         |field, expected: &str| Problem::InvalidParameter { field, detail: format!("{field}: expected {expected}") };
-    let algorithm = match parameter(query, "algo") {
+    let algorithm = match parameter(query, "algo")?.as_deref() {
         None | Some("ch") => Algorithm::Ranked,
         Some("time") => Algorithm::Time,
         Some(_) => return Err(wrong("algo", "ch or time")),
     };
-    let explain = match parameter(query, "explain") {
+    let explain = match parameter(query, "explain")?.as_deref() {
         None | Some("0") => false,
         Some("1") => true,
         Some(_) => return Err(wrong("explain", "0 or 1")),
     };
     let limit = limit(query, PAGE_MAX)?;
-    let decode = |text| Cursor::decode(text, subject.user, &edge.cursor_key).ok_or(Problem::InvalidCursor);
-    let cursor = parameter(query, "cursor").filter(|text| !text.is_empty()).map(decode).transpose()?;
+    let decode =
+        |text: Cow<'_, str>| Cursor::decode(&text, subject.user, &edge.cursor_key).ok_or(Problem::InvalidCursor);
+    let cursor = parameter(query, "cursor")?.filter(|text| !text.is_empty()).map(decode).transpose()?;
     let (cursor, shown) = cursor.unzip();
     let shown = shown.as_ref().unwrap_or(&shown::NOTHING);
     if cursor.is_some_and(|cursor| cursor.algorithm != algorithm as u8) {
         return Err(Problem::InvalidCursor);
     }
-    let hydrate = match parameter(query, "hydrate") {
+    let hydrate = match parameter(query, "hydrate")?.as_deref() {
         None | Some("0") => false,
         Some("1") => true,
         Some(_) => return Err(wrong("hydrate", "0 or 1")),
@@ -135,9 +127,4 @@ pub(super) fn suggestions(edge: &Edge, query: &str, subject: &Subject) -> Result
         shared.copies.read(Kind::Suggestions, subject.user, now_ms);
     }
     Ok(server::json(StatusCode::OK, discover::json(&list, now_ms)))
-}
-
-pub(super) fn metrics(edge: &Edge) -> Result<Response<Full<Bytes>>, Problem> {
-    let text = metrics::render(edge).map_err(|_| Problem::Unavailable("the metrics cannot be written"))?;
-    Ok(server::text("application/openmetrics-text; version=1.0.0; charset=utf-8", text))
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH};
+use http::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use tracing::Instrument as _;
 
@@ -15,13 +15,16 @@ use crate::feed::page::push_ms;
 
 use super::auth::{Reason, Refusal, Roles, Subject};
 use super::body::Asked;
+use super::encoding::Compressed;
 use super::error::Problem;
 use super::limit::{Caller, Class, Decision, Verdict, client};
+use super::metrics::Scrapes;
 use super::route::{ADMIN, ADMIN_OR_SERVICE, Access, Found, Operation, Route, Routes};
+use super::shared::{Kept, Shared};
 use super::trace::{TRACEPARENT, Trace};
 use super::{
-    Body, Edge, admin, body, cors, dismiss, encoding, events, feed_metrics, idempotency, overrides, read, ready,
-    server, stream,
+    Body, Edge, admin, body, cors, dismiss, encoding, events, feed_metrics, host, idempotency, openapi, overrides,
+    percent, read, ready, server, stream,
 };
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -31,9 +34,25 @@ const REQUEST_ID_MAX_BYTES: usize = 128;
 /// What a listener serves.
 pub(super) struct Site {
     pub edge: Arc<Edge>,
-    pub routes: Routes,
-    /// `/openapi.json`.
-    pub openapi: String,
+    routes: Routes,
+    openapi: Shared,
+    jwks: Kept<String>,
+    compressed: Compressed,
+    scrapes: Scrapes,
+}
+
+impl Site {
+    pub fn new(edge: Arc<Edge>, routes: Routes) -> Site {
+        let openapi = Shared::new("application/json", openapi::document(&routes).to_string());
+        Site {
+            edge,
+            routes,
+            openapi,
+            jwks: Kept::default(),
+            compressed: Compressed::default(),
+            scrapes: Scrapes::default(),
+        }
+    }
 }
 
 type Answer = Result<Response<Full<Bytes>>, Problem>;
@@ -60,25 +79,38 @@ impl Own {
     pub fn each(&self, mut put: impl FnMut(HeaderName, &str)) {
         let mut timing = "total;dur=".to_owned();
         push_ms(self.took_us, &mut timing);
+        // No browser is to guess another type than the one that is said.
+        put(X_CONTENT_TYPE_OPTIONS, "nosniff");
         put(REQUEST_ID, self.request_id.text());
         put(SERVER_TIMING, &timing);
         put(TRACEPARENT, self.trace.text());
     }
 }
 
-/// Answers a request of a connection from `peer`, also with the headers that are the request's own.
+/// Answers a request of hyper's from `peer`, also with the headers that are the request's own. What the lane takes has
+/// passed [`host::check`] there.
 pub(super) async fn answer_whole(site: &Site, peer: IpAddr, request: Request<Asked>) -> Response<Body> {
-    let (mut response, own) = answer(site, peer, request).await;
+    let (version, refused) = (request.version(), host::check(request.version(), request.headers()).err());
+    let ends = refused == Some(Problem::UnknownTransferCoding) && version < Version::HTTP_2;
+    let (mut response, own) = answer(site, peer, request, refused).await;
     own.each(|name, value| {
         if let Ok(value) = HeaderValue::from_str(value) {
             response.headers_mut().insert(name, value);
         }
     });
+    if ends {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 
-/// Answers a request of a connection from `peer`.
-pub(super) async fn answer(site: &Site, peer: IpAddr, request: Request<Asked>) -> (Response<Body>, Own) {
+/// Answers a request of a connection from `peer`; one that was `refused` by its head is not looked at.
+pub(super) async fn answer(
+    site: &Site,
+    peer: IpAddr,
+    request: Request<Asked>,
+    refused: Option<Problem>,
+) -> (Response<Body>, Own) {
     let arrival = Arrival { peer, started: Instant::now(), day_ms: site.edge.clock.day_ms() };
     let (head, body) = request.into_parts();
     let (request_id, trace) = (RequestId::of(&head.headers, arrival.day_ms), Trace::of(&head.headers));
@@ -87,12 +119,14 @@ pub(super) async fn answer(site: &Site, peer: IpAddr, request: Request<Asked>) -
         trace_id = trace.trace_id(), span_id = trace.span_id(),
     );
     let mut verdict = None;
-    let handled = handle(site, &arrival, &head, body, &mut verdict).instrument(span).await;
+    let handled = match refused {
+        Some(problem) => Err(problem),
+        None => handle(site, &arrival, &head, body, &mut verdict).instrument(span).await,
+    };
     let failed = |problem: Problem| problem.response(head.uri.path(), request_id.text()).map(Body::Left);
     let mut response = match handled.unwrap_or_else(failed).into_parts() {
         (parts, Body::Left(whole)) => {
-            let response = Response::from_parts(parts, whole);
-            encoding::gzip(response, encoding::accepts_gzip(&head.headers)).map(Body::Left)
+            encoding::finish(Response::from_parts(parts, whole), &head.headers, &site.compressed).map(Body::Left)
         }
         // Events go out as they come.
         (parts, events) => Response::from_parts(parts, events),
@@ -100,7 +134,9 @@ pub(super) async fn answer(site: &Site, peer: IpAddr, request: Request<Asked>) -
     if head.method == Method::HEAD {
         let length = hyper::body::Body::size_hint(response.body()).exact().unwrap_or(0);
         *response.body_mut() = Body::Left(Full::default());
-        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        if response.status() != StatusCode::NOT_MODIFIED {
+            response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
     }
     let headers = response.headers_mut();
     if let Some(verdict) = verdict {
@@ -152,18 +188,19 @@ async fn handle(
     verdict: &mut Option<Verdict>,
 ) -> Result<Response<Body>, Problem> {
     let edge = &site.edge;
-    let (operation, name) = match site.routes.find(&head.method, head.uri.path()) {
+    let path = percent::path(head.uri.path())?;
+    let (operation, name) = match site.routes.find(&head.method, &path) {
         Found::Nothing => return Err(Problem::NotFound),
         Found::Methods(methods) if !edge.gate.settings.cors_origins.is_empty() => {
             let asks = cors::preflight(&head.method, &head.headers);
             return if asks {
-                Ok(cors::answer(methods).map(Body::Left))
+                Ok(cors::answer(methods, &head.headers).map(Body::Left))
             } else {
                 Err(Problem::MethodNotAllowed { allow: methods })
             };
         }
         Found::Methods(methods) => return Err(Problem::MethodNotAllowed { allow: methods }),
-        Found::Operation(operation, name) => (operation, name.unwrap_or_default()),
+        Found::Operation(operation, name) => (operation, percent::segment(name.unwrap_or_default())?),
     };
     let query = head.uri.query().unwrap_or_default();
     let subject = match operation {
@@ -198,7 +235,7 @@ async fn handle(
                 read::suggestions(edge, query, &whose)
             }
             // Boxed, as it holds the futures of all the others: reads would move some kilobytes about for nothing.
-            _ => Box::pin(by_user(edge, operation, &subject, name, head, body)).await,
+            _ => Box::pin(by_user(edge, operation, &subject, &name, head, body)).await,
         },
     };
     Ok(whole?.map(Body::Left))
@@ -268,8 +305,8 @@ async fn asker(edge: &Edge, access: Access, headers: &HeaderMap, day_ms: i64) ->
 /// Whose answer is asked for: the caller's own, or with `user_id` that of the user for whom a service asks. An admin's
 /// look at another user's goes into the audit.
 async fn whose(edge: &Arc<Edge>, subject: &Subject, query: &str, action: &'static str) -> Result<Subject, Problem> {
-    let Some(name) = read::parameter(query, "user_id") else { return Ok(*subject) };
-    let whose = Subject { user: admin::user(name)?, roles: Roles::default() };
+    let Some(name) = percent::parameter(query, "user_id")? else { return Ok(*subject) };
+    let whose = Subject { user: admin::user(&name)?, roles: Roles::default() };
     if whose.user != subject.user {
         if !subject.has_role(ADMIN_OR_SERVICE) {
             return Err(Problem::SubjectMismatch);
@@ -294,11 +331,14 @@ fn anonymous(site: &Site, route: Route, head: &Parts) -> Answer {
     match route {
         Route::Live => Ok(server::json(StatusCode::OK, r#"{"status":"live"}"#.to_owned())),
         Route::Ready => Ok(ready::answer(edge)),
-        Route::Metrics => read::metrics(edge),
+        Route::Metrics => site.scrapes.answer(edge, &head.headers),
         Route::FeedMetrics => feed_metrics::answer(edge, head.uri.query().unwrap_or_default()),
-        Route::Jwks => Ok(server::json(StatusCode::OK, edge.auth.jwks().to_string())),
-        Route::OpenApi => Ok(server::json(StatusCode::OK, site.openapi.clone())),
-        Route::Trending => read::trending(edge, head.uri.query().unwrap_or_default(), &head.headers),
+        Route::Jwks => {
+            let make = |text: &String| Ok(Shared::new("application/json", text.clone()));
+            site.jwks.get(edge.auth.jwks().to_string(), make).map(|jwks| jwks.cacheable())
+        }
+        Route::OpenApi => Ok(site.openapi.cacheable()),
+        Route::Trending => read::trending(edge, head.uri.query().unwrap_or_default()),
         _ => Err(Problem::InvalidToken),
     }
 }
@@ -313,7 +353,7 @@ async fn by_user(
     body: Asked,
 ) -> Answer {
     let (headers, query) = (&head.headers, head.uri.query().unwrap_or_default());
-    let body = if operation.body.is_empty() { Bytes::new() } else { body::whole(body).await? };
+    let body = if operation.body.is_empty() { Bytes::new() } else { body::content(headers, body).await? };
     match operation.route {
         Route::Dismiss => dismiss::dismiss(edge, subject, name).await,
         Route::Events => {

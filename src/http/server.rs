@@ -1,47 +1,37 @@
-//! Listeners and connections.
+//! Listeners: who may connect, and the end of it all.
 
-use std::convert::Infallible;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
-use super::body::Asked;
-use super::patience::Patient;
+use super::connection::Connection;
+use super::patience::Idle;
 use super::places::Places;
-use super::request::{self, Site};
+use super::request::Site;
 use super::route::{Plane, Routes};
 use super::workers::Workers;
-use super::{Edge, lane, openapi, tls, upkeep};
+use super::{Edge, tls, upkeep};
 
 /// Connections at once; more wait in the kernel's backlog.
 pub const CONNECTIONS_MAX: usize = 4_096;
 /// Of them, those of one address that is not a trusted proxy; more are closed at once.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 1_024;
-pub(super) const HEADERS_MAX: usize = 64;
-/// Head of a request.
-pub(super) const HEAD_MAX_BYTES: usize = 16 << 10;
-/// For the head of a request, also of the next one on a connection that is kept.
-pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-const TLS_TIMEOUT: Duration = Duration::from_secs(10);
-/// A connection on which nothing moves for so long is closed.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// An address with more connections that is not a trusted proxy keeps an idle one for a short time only.
+pub const CONNECTIONS_KEPT_PER_ADDRESS: usize = 64;
+/// With more connections in all, nobody but a trusted proxy keeps an idle one for longer.
+pub const CONNECTIONS_KEPT: usize = CONNECTIONS_MAX / 2;
 /// How long requests in flight may take once the process stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -88,10 +78,9 @@ async fn listen(
         _ => None,
     };
     let routes = Routes::new(plane).map_err(io::Error::other)?;
-    let openapi = openapi::document(&routes).to_string();
     let listener = TcpListener::bind(addr).await?;
     let workers = Workers::start(threads)?;
-    Ok(Server { listener, site: Arc::new(Site { edge, routes, openapi }), tls, workers, upkeep })
+    Ok(Server { listener, site: Arc::new(Site::new(edge, routes)), tls, workers, upkeep })
 }
 
 impl Server {
@@ -126,10 +115,18 @@ impl Server {
             let proxy = trusted.iter().any(|net| net.contains(&peer.to_canonical()));
             let most = if proxy { CONNECTIONS_MAX } else { CONNECTIONS_PER_ADDRESS_MAX };
             let Some(place) = addresses.enter(peer, most) else { continue };
+            let counts = (Arc::clone(&connections), addresses.clone());
+            let crowd = move || {
+                let (all, own) = (CONNECTIONS_MAX - counts.0.available_permits(), counts.1.count(peer));
+                !proxy && (all > CONNECTIONS_KEPT || own > CONNECTIONS_KEPT_PER_ADDRESS)
+            };
+            let settings = &self.site.edge.gate.settings;
+            let idle = Idle { time: Duration::from_secs(settings.idle_timeout_s.into()), crowd: Box::new(crowd) };
             let connection = Connection {
                 peer,
                 tls: self.tls.clone(),
                 site: Arc::clone(&self.site),
+                idle,
                 stop: stop.clone(),
                 watcher: graceful.watcher(),
             };
@@ -152,66 +149,13 @@ impl Server {
     }
 }
 
-/// What a connection is served with.
-struct Connection {
-    peer: IpAddr,
-    tls: Option<TlsAcceptor>,
-    site: Arc<Site>,
-    stop: watch::Receiver<bool>,
-    /// Held until the connection ends: who drains waits for it.
-    watcher: Watcher,
-}
-
-impl Connection {
-    async fn serve(mut self, stream: std::net::TcpStream) {
-        // Small answers must not wait for more.
-        let _ = stream.set_nodelay(true);
-        let stream = match TcpStream::from_std(stream) {
-            Ok(stream) => stream,
-            Err(error) => return tracing::warn!("connection: {error}"),
-        };
-        match self.tls.take() {
-            None => self.serve_plain(stream).await,
-            Some(acceptor) => match tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => self.serve_plain(stream).await,
-                Ok(Err(error)) => tracing::debug!("TLS: {error}"),
-                Err(_) => tracing::debug!("TLS: no handshake in time"),
-            },
-        }
-    }
-
-    /// In the short lane as long as that goes, then by hyper.
-    async fn serve_plain<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
-        let Connection { peer, site, stop, watcher, .. } = self;
-        let rest = match lane::serve(Patient::new(stream, IDLE_TIMEOUT), peer, &site, stop).await {
-            Ok(Some(rest)) => rest,
-            Ok(None) => return,
-            Err(error) => return tracing::debug!("connection: {error}"),
-        };
-        let service = service_fn(move |request: Request<Incoming>| {
-            let site = Arc::clone(&site);
-            async move { Ok::<_, Infallible>(request::answer_whole(&site, peer, request.map(Asked::Right)).await) }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(HEAD_MAX_BYTES)
-            .max_headers(HEADERS_MAX)
-            .serve_connection(TokioIo::new(rest), service);
-        if let Err(error) = watcher.watch(connection).await {
-            tracing::debug!("connection: {error}");
-        }
-    }
-}
-
 pub(super) fn json(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    let mut response = text("application/json", body);
-    *response.status_mut() = status;
-    response
+    bytes(status, "application/json", body.into())
 }
 
-pub(super) fn text(kind: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
+pub(super) fn bytes(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::limit::LimitSettings;
 
 /// See the module. The default is one plain listener, the development key, and limits that only abuse meets.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeSettings {
     /// Where `/metrics` and the admin routes are, and nowhere else; unset: with the API.
     pub admin_listen: Option<SocketAddr>,
@@ -17,14 +17,35 @@ pub struct EdgeSettings {
     pub tls_key: Option<PathBuf>,
     /// Origins that browsers may call from, or `*`.
     pub cors_origins: Vec<String>,
-    /// Whose `X-Forwarded-For` is believed.
+    /// Whose `X-Forwarded-For` or `Forwarded` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// How long a connection without a request is kept, seconds.
+    pub idle_timeout_s: u32,
     pub keys: KeySettings,
     pub limits: LimitSettings,
 }
 
 /// Of `auth.issuer` and `auth.audience`: whoever the key set signs for.
 pub const ANY: &str = "*";
+
+/// Longer than what is in front keeps its side of a connection: AWS, Azure and nginx 60 s. Whoever closes first must be
+/// the one that asks, else a request meets a closed connection.
+pub const IDLE_TIMEOUT_DEFAULT_S: u32 = 75;
+
+impl Default for EdgeSettings {
+    fn default() -> EdgeSettings {
+        EdgeSettings {
+            admin_listen: None,
+            tls_cert: None,
+            tls_key: None,
+            cors_origins: Vec::new(),
+            trusted_proxies: Vec::new(),
+            idle_timeout_s: IDLE_TIMEOUT_DEFAULT_S,
+            keys: KeySettings::default(),
+            limits: LimitSettings::default(),
+        }
+    }
+}
 
 /// Whose tokens are valid.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,7 +10,11 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// Takes connections with the certificate chain and key of two PEM files: TLS 1.2 and 1.3, HTTP/1.1.
+/// The names of protocols in ALPN (RFC 7301, RFC 9113 §3.1).
+pub(super) const HTTP_2: &[u8] = b"h2";
+const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// Takes connections with the certificate chain and key of two PEM files: TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
 pub(super) fn acceptor(cert: &Path, key: &Path) -> io::Result<TlsAcceptor> {
     let wrong = |name: &str, path: &Path, error: &dyn std::fmt::Display| {
         io::Error::new(io::ErrorKind::InvalidInput, format!("{name}: {}: {error}", path.display()))
@@ -26,6 +30,6 @@ pub(super) fn acceptor(cert: &Path, key: &Path) -> io::Result<TlsAcceptor> {
     let builder = builder.with_safe_default_protocol_versions().map_err(io::Error::other)?;
     let config = builder.with_no_client_auth().with_single_cert(chain, secret);
     let mut config = config.map_err(|error| wrong("http.tls_cert", cert, &error))?;
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![HTTP_2.to_vec(), HTTP_1_1.to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -197,8 +197,8 @@ impl State {
         let (user, post) = (self.user(user), self.post(post));
         let counts = self.settings.source(action) == CountedFrom::Events
             && match action {
-                Action::Impression | Action::Comment => true,
-                Action::View | Action::Share => self.touches.counts(user, post, action, at_ms),
+                Action::Comment => true,
+                Action::Impression | Action::View | Action::Share => self.touches.counts(user, post, action, at_ms),
                 Action::Like => self.liked.insert((post, user)),
             };
         if counts {

@@ -1,4 +1,4 @@
-//! What a user did to a post, and when: whether a view or share counts, and whether a post was seen.
+//! What a user did to a post, and when: whether an impression, a view or a share counts, and whether a post was seen.
 //!
 //! In shards by user: one map would stop every reader for 100 ms when it grows or is swept (`docs/performance.md`).
 
@@ -8,7 +8,7 @@ use crate::event::Action;
 
 use super::{DAY_MS, late};
 
-/// Only the last of a user's views or shares of a post within this time before another counts.
+/// Only one of a user's impressions, views or shares of a post within this time counts, of each.
 pub const REPEAT_MS: i64 = DAY_MS;
 /// No event that is accepted is older than a day at its arrival, so no counted one older than this matters.
 const KEPT_MS: i64 = 3 * DAY_MS;
@@ -21,7 +21,7 @@ const SWEEP_MIN_ENTRIES: usize = (1 << 16) / SHARDS;
 pub(super) struct Touch {
     /// The latest view, counted or not.
     pub(super) viewed_ms: Option<i64>,
-    /// Counted views and shares, oldest first.
+    /// Counted impressions, views and shares, oldest first.
     pub(super) counted: Vec<(Action, i64)>,
 }
 
@@ -43,7 +43,7 @@ impl Default for Touches {
 }
 
 impl Touches {
-    /// Notes a view or share; true if it counts: the user has no counted one of the post in the 24 hours up to it.
+    /// Notes an impression, view or share; true if it counts: the user has no counted one of the post in the 24 hours up to it.
     pub(super) fn counts(&mut self, user: u32, post: u32, action: Action, at_ms: i64) -> bool {
         let shard = &mut self.shards[user as usize % SHARDS];
         let touch = shard.map.entry((user, post)).or_default();

@@ -9,6 +9,7 @@ use clickhouse::{Client, Compression};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::rt::TokioExecutor;
 
+use crate::bounded::Bound;
 use crate::tls::{self, TlsError, causes};
 
 use super::Target;
@@ -29,6 +30,8 @@ const INSERT_SETTINGS: [(&str, &str); 9] = [
     ("materialized_views_ignore_errors", "0"),
     ("insert_null_as_default", "0"),
 ];
+/// The text of a refusal; the client reads it whole.
+const REFUSAL_MAX_BYTES: usize = 1 << 20;
 /// An answer to a question of ours is small.
 const ANSWER_MAX_BYTES: usize = 16 << 20;
 /// ClickHouse closes a connection that is idle for 3 s; one that is used just then would break off.
@@ -78,7 +81,7 @@ pub struct ClickHouse {
 
 impl ClickHouse {
     pub fn new(settings: &ClickHouseSettings) -> Result<ClickHouse, TlsError> {
-        let connector = tls::connector(&settings.url, settings.ca_file.as_deref())?;
+        let connector = tls::connector(&settings.url, settings.ca_file.as_deref(), Bound::Refusals(REFUSAL_MAX_BYTES))?;
         let http = HttpClient::builder(TokioExecutor::new()).pool_idle_timeout(IDLE_MAX).build(connector);
         Ok(ClickHouse::over(Client::with_http_client(http), settings))
     }

@@ -9,12 +9,13 @@ use base64::Engine;
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 use http::{Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::bounded::Bound;
 use crate::breaker::BreakerState;
 use crate::tls::{self, Connector, TlsError, causes};
 
@@ -264,7 +265,7 @@ impl Asker {
         let encode = |(user, password): &(String, String)| {
             format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))
         };
-        let connector = tls::connector(&base, settings.ca_file.as_deref())?;
+        let connector = tls::connector(&base, settings.ca_file.as_deref(), Bound::Each(BODY_MAX_BYTES))?;
         // One request in minutes: a connection that is kept would mostly be a dead one.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
         let authorization = settings.basic_auth.as_ref().map(encode);
@@ -289,8 +290,8 @@ impl Asker {
         let answer = self.client.request(request).await;
         let answer = answer.map_err(|error| format!("cannot be reached: {}", causes(&error)))?;
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), BODY_MAX_BYTES).collect().await;
-        let body = body.map_err(|error| format!("its answer broke off: {error}"))?.to_bytes();
+        let body = answer.into_body().collect().await;
+        let body = body.map_err(|error| format!("its answer broke off: {}", causes(&error)))?.to_bytes();
         judge(status, &body)
     }
 }

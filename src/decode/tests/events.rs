@@ -47,7 +47,7 @@ fn an_event_without_an_id_gets_one_that_only_its_place_decides() {
 
 #[test]
 fn what_is_no_event_is_dead_with_its_reason() {
-    let long = "x".repeat(client::DEVICE_MAX_BYTES + 1);
+    let long = "x".repeat(client::DEVICE_MAX_CHARS + 1);
     let cases = [
         (with("").replace("view", "dance"), "unknown-action", "action"),
         (with("").replace(r#""view""#, "3"), "wrong-type", "action"),
@@ -71,6 +71,28 @@ fn what_is_no_event_is_dead_with_its_reason() {
     }
     let Decoded::Dead(none) = decoder().decode(&record("events", None, None)) else { panic!("not dead") };
     assert_eq!((none.stage, none.reason), (Stage::Decode, "missing-value"));
+}
+
+#[test]
+fn integers_and_lengths_are_what_the_schema_says() {
+    for (written, read) in
+        [("5400.0", 5_400), ("1e3", 1_000), ("5.4E3", 5_400), ("-0", 0), ("-0.0", 0), ("4294967295.000", u32::MAX)]
+    {
+        assert_eq!(event(&with(&format!(r#","dwell_ms":{written}"#))).dwell_ms, read, "{written}");
+    }
+    let at = |written: &str| event(&with("").replace("1795132800000", written)).event_time_ms;
+    for written in ["1795132800000.0", "1795132800000.000000", "1.7951328e12", "17951328E5"] {
+        assert_eq!(at(written), 1_795_132_800_000, "{written}");
+    }
+    for (bad, reason) in [("5400.5", "wrong-type"), ("4294967296.0", "invalid-value"), ("1e300", "wrong-type")] {
+        assert_eq!(dead(decode(&with(&format!(r#","dwell_ms":{bad}"#)))).0, reason, "{bad}");
+    }
+    // Code points, whatever they take in UTF-8 or UTF-16.
+    for one in ["x", "é", "世", "😀"] {
+        let text = |chars: usize| with(&format!(r#","device":"{}""#, one.repeat(chars)));
+        assert_eq!(event(&text(client::DEVICE_MAX_CHARS)).device.chars().count(), client::DEVICE_MAX_CHARS);
+        assert_eq!(dead(decode(&text(client::DEVICE_MAX_CHARS + 1))).0, "too-long");
+    }
 }
 
 fn any_event() -> impl Strategy<Value = ClientEvent> {

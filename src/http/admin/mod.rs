@@ -23,7 +23,7 @@ use crate::event::Id;
 use super::auth::Subject;
 use super::body::parse;
 use super::error::Problem;
-use super::read::parameter;
+use super::percent::parameter;
 use super::server;
 
 /// Who did it, as the audit names them.
@@ -36,7 +36,7 @@ fn wrong(field: &'static str, expected: &str) -> Problem {
 }
 
 fn number(query: &str, name: &'static str, default: u64) -> Result<u64, Problem> {
-    parameter(query, name).map_or(Ok(default), |text| text.parse().map_err(|_| wrong(name, "a number")))
+    parameter(query, name)?.map_or(Ok(default), |text| text.parse().map_err(|_| wrong(name, "a number")))
 }
 
 pub(super) fn user(text: &str) -> Result<Id, Problem> {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::event::{Table, TopicPartition};
 use crate::http::auth::Subject;
+use crate::http::body::{integer, integers};
 use crate::http::error::Problem;
 use crate::http::gate::Reads;
 use crate::http::{Edge, durable, server};
@@ -40,7 +41,7 @@ fn page(query: &str) -> Result<(Option<u64>, usize), Problem> {
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(wrong("limit", "1 to 1000"));
     }
-    Ok((super::parameter(query, "after").map(|_| number(query, "after", 0)).transpose()?, limit))
+    Ok((super::parameter(query, "after")?.map(|_| number(query, "after", 0)).transpose()?, limit))
 }
 
 pub(in crate::http) async fn audit(edge: &Arc<Edge>, query: &str) -> Result<Response<Full<Bytes>>, Problem> {
@@ -75,7 +76,7 @@ pub(in crate::http) async fn replay(
 ) -> Result<Response<Full<Bytes>>, Problem> {
     #[derive(Deserialize)]
     struct Ask {
-        #[serde(default)]
+        #[serde(default, deserialize_with = "integers")]
         ids: Vec<u64>,
         #[serde(default)]
         force: bool,
@@ -112,6 +113,7 @@ pub(in crate::http) async fn discard(
 ) -> Result<Response<Full<Bytes>>, Problem> {
     #[derive(Deserialize)]
     struct Ask {
+        #[serde(deserialize_with = "integer")]
         id: u64,
         reason: String,
     }
@@ -225,7 +227,9 @@ pub(in crate::http) async fn seek(
     #[derive(Deserialize)]
     struct Ask {
         topic: String,
+        #[serde(deserialize_with = "integer")]
         partition: i32,
+        #[serde(deserialize_with = "integer")]
         offset: i64,
     }
     let Ask { topic, partition, offset } = parse(headers, body)?;

@@ -34,7 +34,7 @@ use self::keys::{KeySet, KeySetError};
 use self::refusal::shown;
 use self::revocation::Revocations;
 use self::source::KeySource;
-use super::server::HEAD_MAX_BYTES;
+use super::connection::HEAD_MAX_BYTES;
 use super::settings::{ANY, KeySettings};
 
 pub use self::refusal::{Reason, Refusal, Refused};

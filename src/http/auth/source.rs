@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use parking_lot::Mutex;
 
+use crate::bounded::Bound;
 use crate::tls::{self, Connector, causes};
 
 use super::super::settings::KeySettings;
@@ -152,7 +153,7 @@ impl Fetch {
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
             return Err("expected http://host/path or https://host/path".to_owned());
         }
-        let connector = tls::connector(url, None).map_err(|error| error.to_string())?;
+        let connector = tls::connector(url, None, Bound::Each(JWKS_MAX_BYTES)).map_err(|error| error.to_string())?;
         Ok(Fetch { uri, client: Client::builder(TokioExecutor::new()).build(connector) })
     }
 
@@ -168,8 +169,7 @@ impl Fetch {
         if answer.status() != StatusCode::OK {
             return Err(FetchError::Status(answer.status()));
         }
-        let body = Limited::new(answer.into_body(), JWKS_MAX_BYTES).collect().await;
-        let body = body.map_err(|error| FetchError::Request(error.to_string()))?.to_bytes();
+        let body = answer.into_body().collect().await.map_err(|error| wrong(&error))?.to_bytes();
         Ok(KeySet::parse(&String::from_utf8_lossy(&body))?)
     }
 }

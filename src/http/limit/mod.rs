@@ -41,13 +41,25 @@ pub enum Class {
     Suggestions,
     Events,
     Admin,
+    /// What anybody may ask for: metrics, the key set, the description of the API.
+    Public,
+    /// Health.
+    Probes,
     /// Requests with a token that is not valid, by address.
     Refused,
 }
 
 impl Class {
-    pub const ALL: [Class; 6] =
-        [Class::Feed, Class::Trending, Class::Suggestions, Class::Events, Class::Admin, Class::Refused];
+    pub const ALL: [Class; 8] = [
+        Class::Feed,
+        Class::Trending,
+        Class::Suggestions,
+        Class::Events,
+        Class::Admin,
+        Class::Public,
+        Class::Probes,
+        Class::Refused,
+    ];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -56,6 +68,8 @@ impl Class {
             Class::Suggestions => "suggestions",
             Class::Events => "events",
             Class::Admin => "admin",
+            Class::Public => "public",
+            Class::Probes => "probes",
             Class::Refused => "refused",
         }
     }
@@ -70,6 +84,8 @@ pub struct LimitSettings {
     pub suggestions_per_s: u32,
     pub events_per_s: u32,
     pub admin_per_s: u32,
+    pub public_per_s: u32,
+    pub probes_per_s: u32,
     pub refused_per_s: u32,
     /// A node that is further behind its source, seconds, is not ready.
     pub lag_max_s: u32,
@@ -87,6 +103,10 @@ impl Default for LimitSettings {
             suggestions_per_s: 50,
             events_per_s: 50,
             admin_per_s: 20,
+            // Scrapes and clients that are generated come now and then.
+            public_per_s: 50,
+            // Cheap, and a load balancer that gets 429 takes the node out.
+            probes_per_s: 1_000,
             refused_per_s: 50,
             lag_max_s: 300,
             disk_min_mib: 512,
@@ -103,6 +123,8 @@ impl LimitSettings {
             Class::Suggestions => self.suggestions_per_s,
             Class::Events => self.events_per_s,
             Class::Admin => self.admin_per_s,
+            Class::Public => self.public_per_s,
+            Class::Probes => self.probes_per_s,
             Class::Refused => self.refused_per_s,
         }
     }
@@ -121,13 +143,7 @@ pub enum Caller {
 
 impl Caller {
     pub fn address(address: IpAddr) -> Caller {
-        Caller::Address(match address {
-            IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-                Some(v4) => IpAddr::V4(v4),
-                None => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
-            },
-            v4 @ IpAddr::V4(_) => v4,
-        })
+        Caller::Address(client::network(address))
     }
 }
 

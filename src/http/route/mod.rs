@@ -58,6 +58,8 @@ pub(super) enum Access {
 
 /// The path of the route that answers with a stream.
 pub(super) const STREAM: &str = "/api/v1/feed/trending/stream";
+/// The path of the route that answers by `Accept`.
+pub(super) const METRICS: &str = "/metrics";
 
 pub(super) const ADMIN: &[&str] = &["admin"];
 pub(super) const ADMIN_OR_SERVICE: &[&str] = &["admin", "service"];
@@ -169,6 +171,8 @@ impl Operation {
     /// Every status that the operation may answer.
     pub fn all_statuses(&self) -> Vec<u16> {
         let mut all = self.statuses.to_vec();
+        // What is wrong with its head, or with its percent-encoding.
+        all.push(400);
         match self.access {
             Access::Anyone => {}
             Access::User => all.push(401),

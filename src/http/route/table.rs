@@ -4,7 +4,7 @@ use http::Method;
 
 use crate::pipeline::writer::SEEK_MAX;
 
-use super::{Class, Kind, Operation, Parameter, Plane, Route, STREAM};
+use super::{Class, Kind, METRICS, Operation, Parameter, Plane, Route, STREAM};
 
 const fn parameter(name: &'static str, kind: Kind, help: &'static str) -> Parameter {
     Parameter { name, kind, help }
@@ -102,19 +102,24 @@ pub(super) fn operations() -> Vec<Operation> {
             .user(Class::Events)
             .body([parameter("events", Kind::Events, "1 to 100.")])
             .answers(&[202, 403, 409, 422], EVENTS),
-        O::new(get.clone(), "/metrics", Route::Metrics, "Prometheus text").on(Plane::Admin),
-        O::new(get.clone(), "/.well-known/jwks.json", Route::Jwks, "Public keys of tokens").answers(&[200], &["keys"]),
+        O::new(get.clone(), METRICS, Route::Metrics, "Prometheus text, or OpenMetrics by Accept")
+            .class(Class::Public)
+            .on(Plane::Admin),
+        O::new(get.clone(), "/.well-known/jwks.json", Route::Jwks, "Public keys of tokens")
+            .class(Class::Public)
+            .answers(&[200, 304], &["keys"]),
         O::new(get.clone(), "/openapi.json", Route::OpenApi, "This document")
+            .class(Class::Public)
             .on(Plane::Both)
-            .answers(&[200], &["openapi", "info", "paths"]),
+            .answers(&[200, 304], &["openapi", "info", "paths"]),
     ];
     for path in ["/health", "/health/ready", "/api/v1/health", "/api/v1/health/ready"] {
         let ready = O::new(get.clone(), path, Route::Ready, "Whether requests are served, and if not, why");
-        all.push(ready.on(Plane::Both).answers(&[200, 503], &["status", "reasons"]));
+        all.push(ready.class(Class::Probes).on(Plane::Both).answers(&[200, 503], &["status", "reasons"]));
     }
     for path in ["/health/live", "/api/v1/health/live"] {
         let live = O::new(get.clone(), path, Route::Live, "Whether the process runs");
-        all.push(live.on(Plane::Both).answers(&[200], &["status"]));
+        all.push(live.class(Class::Probes).on(Plane::Both).answers(&[200], &["status"]));
     }
     all.extend(revocations(&get, &post, &delete));
     all.extend(dead_letters(&get, &post));

@@ -138,7 +138,7 @@ fn bad_requests_get_the_problem_that_names_them() {
         (b"{".to_vec(), 400, "malformed-json"),
         (b"{\"events\":5}".to_vec(), 400, "malformed-json"),
         (body(&[]), 400, "invalid-parameter"),
-        (body(&[json!(7)]), 400, "invalid-parameter"),
+        (b"{\"events\":null}".to_vec(), 400, "malformed-json"),
         (body(&vec![event(1, "view"); 101]), 413, "batch-too-large"),
     ] {
         let answer = client.post(&headers, &sent);
@@ -154,6 +154,22 @@ fn bad_requests_get_the_problem_that_names_them() {
     assert_eq!(client.get("/api/v1/feed/trending?window=2h", "").json()["field"], "window");
     assert_eq!(client.get("/api/v1/feed/trending?limit=0", "").json()["field"], "limit");
     assert_eq!(client.get("/api/v1/discover/suggested-users", "").status, 401);
+}
+
+#[test]
+fn an_event_that_is_none_is_refused_alone() {
+    let live = Live::start();
+    let headers = live.headers(Id::from_u128(1));
+    let odd =
+        [json!(null), json!(7), json!("x"), json!([]), json!([event(3, "view")]), json!({}), json!(true), json!(1.5)];
+    let mut events = vec![event(1, "view")];
+    events.extend(odd.iter().cloned());
+    events.push(event(2, "share"));
+    let answer = live.client().post(&headers, &body(&events)).json();
+    assert_eq!((&answer["accepted"], &answer["rejected"]), (&json!(2), &json!(odd.len())), "{answer}");
+    let places: Vec<_> =
+        answer["results"].as_array().unwrap().iter().map(|result| result["i"].as_u64().unwrap()).collect();
+    assert_eq!(places, (1..=odd.len() as u64).collect::<Vec<_>>());
 }
 
 #[test]

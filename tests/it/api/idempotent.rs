@@ -50,6 +50,30 @@ fn a_repeated_request_gets_the_same_bytes_and_counts_once_also_after_a_restart()
 }
 
 #[test]
+fn a_repeated_request_is_the_same_however_its_content_is_compressed() {
+    let live = Live::start();
+    let headers = format!("{}Idempotency-Key: k\r\n", live.headers(Id::from_u128(1)));
+    let zipped = format!("{headers}Content-Encoding: gzip\r\n");
+    // The time in the head of a gzip differs, and so may the level and the number of members.
+    let gzip = |content: &[u8], mtime: u32, level: u32| {
+        let builder = flate2::GzBuilder::new().mtime(mtime);
+        let mut gzip = builder.write(Vec::new(), flate2::Compression::new(level));
+        std::io::Write::write_all(&mut gzip, content).unwrap();
+        gzip.finish().unwrap()
+    };
+    let content = body(7);
+    let first = live.client().post(&zipped, &gzip(&content, 1, 1));
+    assert_eq!(first.json()["accepted"], 1);
+    let members = [gzip(&content[..9], 3, 1), gzip(&content[9..], 4, 9)].concat();
+    for (headers, sent) in [(&zipped, gzip(&content, 2, 9)), (&zipped, members), (&headers, content)] {
+        let again = live.client().post(headers, &sent);
+        assert_eq!((again.status, again.header("idempotent-replayed")), (202, Some("true")));
+        assert_eq!(again.body, first.body);
+    }
+    assert_eq!(error(&live.client().post(&zipped, &gzip(&body(8), 1, 1))), (422, json!("idempotency-mismatch")));
+}
+
+#[test]
 fn while_a_request_is_on_its_way_its_repetition_is_told_so() {
     let live = Live::start();
     let headers = format!("{}Idempotency-Key: k\r\n", live.headers(Id::from_u128(1)));

@@ -111,7 +111,9 @@ fn what_is_malformed_or_too_large_gets_hypers_answer_and_the_end() {
 #[test]
 fn http_1_0_and_connection_close_end_the_connection() {
     let live = Live::start();
-    for sent in ["GET /health/live HTTP/1.0\r\n\r\n", "GET /health/live HTTP/1.1\r\nConnection: close\r\n\r\n"] {
+    for sent in
+        ["GET /health/live HTTP/1.0\r\n\r\n", "GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"]
+    {
         let mut client = live.client();
         client.send(sent.as_bytes());
         assert_eq!(client.answer(false).status, 200);

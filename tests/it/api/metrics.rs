@@ -69,7 +69,8 @@ fn every_metric_has_help_and_a_type_and_every_histogram_ends_at_infinity_with_it
     let event = json!({ "event_time": NOW_MS, "post_id": Id::from_u128(7).to_string(), "action": "view" });
     assert_eq!(client.post(&headers, json!({ "events": [event] }).to_string().as_bytes()).status, 202);
     (0..3).for_each(|_| assert_eq!(client.get("/api/v1/feed", &headers).status, 200));
-    let families = parse(&String::from_utf8(client.get("/metrics", "").body).unwrap());
+    let families =
+        parse(&String::from_utf8(client.get("/metrics", "Accept: application/openmetrics-text\r\n").body).unwrap());
     for (name, kind) in PRODUCT {
         assert_eq!(families.get(name).map(|family| family.kind.as_str()), Some(kind), "{name}");
     }

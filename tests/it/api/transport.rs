@@ -59,6 +59,47 @@ fn browsers_may_call_from_configured_origins_only() {
 }
 
 #[test]
+fn what_is_public_may_be_kept_by_caches_and_every_answer_says_nosniff() {
+    let live = Live::start();
+    let mut client = live.client();
+    for (path, control) in [
+        ("/api/v1/feed/trending", "no-cache"),
+        ("/.well-known/jwks.json", "public, max-age=60"),
+        ("/openapi.json", "public, max-age=60"),
+    ] {
+        for coding in ["", "Accept-Encoding: gzip\r\n"] {
+            let full = client.get(path, coding);
+            assert_eq!((full.status, full.header("cache-control")), (200, Some(control)), "{path}");
+            let etag = full.header("etag").unwrap();
+            let known = client.get(path, &format!("{coding}If-None-Match: {etag}\r\n"));
+            assert_eq!((known.status, known.body.len()), (304, 0), "{path}");
+            for name in ["etag", "vary", "cache-control"] {
+                assert_eq!(known.header(name), full.header(name), "{path} {name}");
+            }
+        }
+    }
+    for path in ["/health/live", "/metrics", "/nowhere", "/api/v1/feed", "/api/v1/feed/trending?window=2h"] {
+        let answer = client.get(path, "");
+        assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
+        assert_eq!(answer.header("cache-control"), Some("no-store"), "{path}");
+    }
+}
+
+#[test]
+fn anonymous_routes_have_a_quota_by_address_and_what_is_written_is_written_once_a_second() {
+    let mut settings = EdgeSettings::default();
+    settings.limits.public_per_s = 1;
+    let live = Live::with(settings);
+    for path in ["/metrics", "/openapi.json", "/.well-known/jwks.json"] {
+        let mut client = live.client();
+        let statuses: Vec<_> = (0..20).map(|_| client.get(path, "").status).collect();
+        assert!(statuses.contains(&429), "{path}: {statuses:?}");
+        // Health has a quota of its own, so that nobody else's load takes the node out.
+        assert_eq!(client.get("/health/live", "").status, 200);
+    }
+}
+
+#[test]
 fn over_tls_the_api_is_the_same_and_without_it_nothing_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
@@ -71,9 +112,20 @@ fn over_tls_the_api_is_the_same_and_without_it_nothing_is_said() {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
     let config = config.with_root_certificates(roots).with_no_client_auth();
-    let name = "localhost".try_into().unwrap();
-    let session = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
-    let mut stream = rustls::StreamOwned::new(session, live.client().0);
+    let connect = |protocols: &[&[u8]]| {
+        let mut config = config.clone();
+        config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        let session = rustls::ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+        rustls::StreamOwned::new(session, live.client().0)
+    };
+    // HTTP/2 for whoever names it: after the preface and empty settings come nova's settings.
+    let mut stream = connect(&[b"h2", b"http/1.1"]);
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    let mut frame = [0; 9];
+    stream.read_exact(&mut frame).unwrap();
+    assert_eq!((stream.conn.alpn_protocol(), frame[3]), (Some(&b"h2"[..]), 4));
+    assert_eq!(status(&mut connect(&[b"http/1.1"])), "HTTP/1.1 200");
+    let mut stream = connect(&[]);
     stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     let _ = stream.read_to_string(&mut answer);
@@ -83,6 +135,13 @@ fn over_tls_the_api_is_the_same_and_without_it_nothing_is_said() {
     let mut rest = Vec::new();
     let _ = plain.0.read_to_end(&mut rest);
     assert!(!rest.starts_with(b"HTTP/"));
+}
+
+fn status(stream: &mut (impl std::io::Read + std::io::Write)) -> String {
+    stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut line = [0; 12];
+    stream.read_exact(&mut line).unwrap();
+    String::from_utf8(line.to_vec()).unwrap()
 }
 
 #[test]

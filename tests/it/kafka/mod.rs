@@ -304,13 +304,10 @@ fn a_rebuild_reads_everything_again_and_comes_to_the_same_state() {
     running.finish(|_| {}).unwrap();
     let image = |backend: &Recorder| backend.image(backend.syncs(), 0);
     let before = app::open_store(&support::setup("events"), store_over(image(&backend))).unwrap();
-    // Impressions: what a second view counts depends on the order in which partitions come.
-    let counts = |opened: &app::Opened| -> std::collections::BTreeMap<_, _> {
-        let state = opened.state.read();
-        state.post_ids.all().iter().zip(0..).map(|(id, post)| (*id, state.posts.totals(post)[0])).collect()
-    };
+    // Events: which of a user's two views of a post counts depends on the order in which partitions come.
+    let counts = |opened: &app::Opened| support::events::days(&opened.state.read());
     let known = counts(&before);
-    assert!(known.len() > 10);
+    assert!(!known.is_empty());
     drop(before);
     let rebuilt = image(&backend);
     assert_eq!(nova::pipeline::rebuild::rebuild(&store_over(rebuilt.clone()), None).unwrap(), 3);

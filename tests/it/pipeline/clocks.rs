@@ -36,8 +36,9 @@ fn record(topic: &str, partition: i32, timestamp_ms: i64, key: Option<Id>, value
     }
 }
 
+/// An impression of a user of its own, so that it counts.
 fn event(partition: i32, timestamp_ms: i64, event_time_ms: i64, id: u128, post: u128) -> Record {
-    let (event_id, user_id, post_id) = (Id::from_u128(id), Id::from_u128(id % 50 + 1), Id::from_u128(post));
+    let (event_id, user_id, post_id) = (Id::from_u128(id), Id::from_u128((1 << 64) + id), Id::from_u128(post));
     let value = json!({
         "event_id": event_id.to_string(), "user_id": user_id.to_string(), "post_id": post_id.to_string(),
         "action": "impression", "event_time": event_time_ms,
@@ -45,7 +46,7 @@ fn event(partition: i32, timestamp_ms: i64, event_time_ms: i64, id: u128, post: 
     record("events", partition, timestamp_ms, None, value)
 }
 
-/// A view of its own user, so that it counts in trending.
+/// A view, which counts in trending.
 fn view(timestamp_ms: i64, event_time_ms: i64, id: u128, post: u128) -> Record {
     let mut record = event(0, timestamp_ms, event_time_ms, id, post);
     let text = String::from_utf8(record.value.unwrap().to_vec()).unwrap().replace("impression", "view");

@@ -38,8 +38,9 @@ fn user(offset: i64, name: &str, lsn: u64) -> Record {
     record("cdc.users", 0, offset, value)
 }
 
+/// An impression of a user of its own, so that it counts.
 fn view(offset: i64, id: u128) -> Record {
-    let (event, user, post) = (Id::from_u128(id), Id::from_u128(1), Id::from_u128(2));
+    let (event, user, post) = (Id::from_u128(id), Id::from_u128((1 << 64) + id), Id::from_u128(2));
     let value = format!(
         r#"{{"event_id":"{event}","user_id":"{user}","post_id":"{post}","action":"impression","event_time":{T}}}"#
     );

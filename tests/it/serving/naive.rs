@@ -14,7 +14,7 @@ pub struct Naive {
     rows: BTreeMap<Id, Facts>,
     /// Who wrote a post, also after it is gone: what was done on it stays the author's.
     authors: BTreeMap<Id, Id>,
-    /// Views and shares that count, impressions, with their times.
+    /// Impressions, views and shares that count, with their times.
     counted: BTreeMap<(Id, Id, u8), Vec<i64>>,
     views: BTreeMap<(Id, Id), Vec<i64>>,
 }
@@ -47,8 +47,9 @@ impl Naive {
                 }
                 let times = self.counted.entry((*user, *post, *action as u8)).or_default();
                 let counts = match action {
-                    Action::Impression => true,
-                    Action::View | Action::Share => !times.iter().any(|at| *at <= *at_ms && at_ms - at < DAY_MS),
+                    Action::Impression | Action::View | Action::Share => {
+                        !times.iter().any(|at| *at <= *at_ms && at_ms - at < DAY_MS)
+                    }
                     Action::Like | Action::Comment => false,
                 };
                 if counts {

@@ -29,7 +29,7 @@ pub struct Clients {
     pub accepted: BTreeMap<Key, ClientEvent>,
     /// Events that are accepted or late, by the clock at their reading.
     pub either: BTreeSet<Key>,
-    /// Counted views and shares by (user, post, action).
+    /// Counted impressions, views and shares by (user, post, action).
     counted: BTreeMap<(Id, Id, u8), Vec<i64>>,
     /// By post: impressions, views, shares that count.
     pub counts: BTreeMap<Id, [i64; 3]>,
@@ -133,7 +133,7 @@ impl Clients {
         };
         let counted = self.counted.entry((event.user_id, event.post_id, event.action as u8)).or_default();
         let before = |then: &i64| *then <= at_ms && at_ms - then < DAY_MS;
-        if event.action == Action::Impression || !counted.iter().any(before) {
+        if !counted.iter().any(before) {
             counted.push(at_ms);
             self.counts.entry(event.post_id).or_default()[index] += 1;
         }

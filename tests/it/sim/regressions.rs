@@ -26,12 +26,12 @@ fn story(choices: Choices, tell: impl AsyncFnOnce(&mut World)) {
     });
 }
 
-/// An event that becomes true now or `ahead_ms` later.
+/// An impression of a post of its own, so that it counts.
 fn event(number: u128, at_ms: i64) -> ClientEvent {
     ClientEvent {
         event_id: Id::from_u128(number << 16),
         user_id: Clients::user(1),
-        post_id: Id::from_u128(2),
+        post_id: Id::from_u128(number << 8),
         author_id: None,
         action: Action::Impression,
         event_time_ms: at_ms,

@@ -112,3 +112,8 @@ pub fn lines(records: &[Record]) -> String {
     }
     out
 }
+
+/// How many events of each action were counted by day, whoever sent them, and in whichever order partitions came.
+pub fn days(state: &nova::state::State) -> BTreeMap<i32, [u64; 5]> {
+    (0..100_000).filter_map(|day| Some((day, state.daily.day(day)?.events))).collect()
+}

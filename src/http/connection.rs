@@ -1,0 +1,224 @@
+//! One connection: TLS where it is configured, then the read lane, hyper's HTTP/1.1 or hyper's HTTP/2.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::Watcher;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use super::body::Asked;
+use super::lane::{After, Rest};
+use super::patience::{Idle, Pace, Patient, Phase, STALL_TIMEOUT};
+use super::request::{self, Site};
+use super::{Body, lane, tls};
+
+pub(super) const HEADERS_MAX: usize = 64;
+/// Head of a request.
+pub(super) const HEAD_MAX_BYTES: usize = 16 << 10;
+const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Requests that a connection of HTTP/2 has open at once.
+const STREAMS_MAX: u32 = 100;
+/// Of them, those that their client gave up before they were looked at; with more the connection ends (CVE-2023-44487).
+const RESETS_MAX: usize = 20;
+/// Streams that nova reset because of what their client sent; with more the connection ends (CVE-2025-8671).
+const OWN_RESETS_MAX: usize = 100;
+/// Bytes of answers that one stream may have waiting.
+const SEND_MAX_BYTES: usize = 64 << 10;
+/// Bytes of bodies that a client may send ahead, of a stream and of a connection: a body has at most 256 KiB.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
+
+/// What a connection is served with.
+pub(super) struct Connection {
+    pub peer: IpAddr,
+    pub tls: Option<TlsAcceptor>,
+    pub site: Arc<Site>,
+    pub idle: Idle,
+    pub stop: watch::Receiver<bool>,
+    /// Held until the connection ends: who drains waits for it.
+    pub watcher: Watcher,
+}
+
+impl Connection {
+    pub async fn serve(mut self, stream: std::net::TcpStream) {
+        // Small answers must not wait for more.
+        let _ = stream.set_nodelay(true);
+        ends_when_deaf(&stream);
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!("connection: {error}"),
+        };
+        match self.tls.take() {
+            None => self.serve_plain(stream).await,
+            Some(acceptor) => match tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) => {
+                    let Connection { peer, site, idle, stop, watcher, .. } = self;
+                    let pace = Pace::default();
+                    let stream = Rest::unread(Patient::new(stream, pace.clone(), idle));
+                    serve_http2(stream, Served { peer, site, pace }, stop, watcher).await;
+                }
+                Ok(Ok(stream)) => self.serve_plain(stream).await,
+                Ok(Err(error)) => tracing::debug!("TLS: {error}"),
+                Err(_) => tracing::debug!("TLS: no handshake in time"),
+            },
+        }
+    }
+
+    /// In the short lane as long as that goes, then by hyper.
+    pub async fn serve_plain<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
+        let Connection { peer, site, idle, stop, watcher, .. } = self;
+        let pace = Pace::default();
+        let stream = Patient::new(stream, pace.clone(), idle);
+        let after = lane::serve(stream, peer, &site, stop.clone()).await;
+        let served = Served { peer, site, pace };
+        match after {
+            Ok(After::Ended) => {}
+            Ok(After::Http1(rest)) => serve_http1(rest, served, watcher).await,
+            Ok(After::Http2(rest)) => serve_http2(rest, served, stop, watcher).await,
+            Err(error) => tracing::debug!("connection: {error}"),
+        }
+    }
+}
+
+/// Has the kernel end a connection whose client takes nothing of what is sent: also when all of that fits into buffers,
+/// so that no write waits.
+#[cfg(target_os = "linux")]
+fn ends_when_deaf(stream: &std::net::TcpStream) {
+    let timeout_ms = STALL_TIMEOUT.as_millis() as u32;
+    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, timeout_ms) {
+        tracing::debug!("a client that takes nothing is noticed late: {error}");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn ends_when_deaf(_: &std::net::TcpStream) {}
+
+/// What hyper's requests are answered with.
+#[derive(Clone)]
+struct Served {
+    peer: IpAddr,
+    site: Arc<Site>,
+    pace: Pace,
+}
+
+impl Served {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        request::answer_whole(&self.site, self.peer, request.map(Asked::Right)).await
+    }
+}
+
+async fn serve_http1<S>(stream: Rest<Patient<S>>, served: Served, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |request| {
+        let served = served.clone();
+        served.pace.set(Phase::Busy);
+        async move {
+            let response = served.answer(request).await;
+            // A stream goes on: it has its pings.
+            if matches!(response.body(), Body::Left(_)) {
+                served.pace.set(Phase::Idle);
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    // The stream itself knows how long a head and the next request may take.
+    let connection = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_buf_size(HEAD_MAX_BYTES)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!("connection: {error}");
+    }
+}
+
+/// Requests of one connection that are open.
+#[derive(Clone, Default)]
+struct Open(Arc<AtomicUsize>);
+
+/// One of them, until it is dropped.
+struct OpenOne(Open, Pace);
+
+impl Open {
+    fn one(&self, pace: &Pace) -> OpenOne {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        pace.set(Phase::Busy);
+        OpenOne(self.clone(), pace.clone())
+    }
+}
+
+impl OpenOne {
+    /// A stream goes on, with its pings: from now on the connection ends when nothing moves.
+    fn stays(self) {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for OpenOne {
+    fn drop(&mut self) {
+        if self.0.0.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.1.set(Phase::Quiet);
+        }
+    }
+}
+
+async fn serve_http2<S>(stream: Rest<Patient<S>>, served: Served, mut stop: watch::Receiver<bool>, _watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let pace = served.pace.clone();
+    pace.set(Phase::Quiet);
+    let open = Open::default();
+    let service = service_fn(move |request| {
+        let (served, one) = (served.clone(), open.one(&served.pace));
+        async move {
+            let response = served.answer(request).await;
+            if matches!(response.body(), Body::Right(_)) {
+                one.stays();
+            }
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .max_local_error_reset_streams(OWN_RESETS_MAX)
+        .max_header_list_size(HEAD_MAX_BYTES as u32)
+        .max_send_buf_size(SEND_MAX_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let stopped = async { drop(stop.wait_for(|stop| *stop).await) };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = stopped => None,
+        () = pace.quiet() => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("connection: {error}");
+    }
+}

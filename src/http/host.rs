@@ -1,0 +1,92 @@
+//! What a request must say of its receiver and of how its body is framed before it is looked at (RFC 9112 §3.2, §6.1).
+
+use http::header::{HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, Version};
+
+use super::error::Problem;
+
+/// Refuses a request without a `Host`, with several or with one that is none, and a body in a transfer coding besides
+/// chunked, which nobody here decodes. HTTP/2 has `:authority` instead and no transfer codings.
+pub(super) fn check(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
+    let mut hosts = headers.get_all(HOST).iter();
+    let (host, more) = (hosts.next(), hosts.next());
+    let detail = match host {
+        None if version == Version::HTTP_11 => "Host: is missing; send one",
+        _ if more.is_some() => "Host: is there more than once; send one",
+        Some(host) if !is_host(host.as_bytes()) => "Host: expected a host and perhaps a port",
+        _ => return codings(headers),
+    };
+    Err(Problem::MalformedRequest(detail))
+}
+
+/// Where chunked is not the last coding, hyper answers 400: the end of the body is not known (RFC 9112 §6.3).
+fn codings(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(only), None) if only.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Problem::UnknownTransferCoding),
+    }
+}
+
+/// Whether a value is `uri-host [":" port]` (RFC 3986 §3.2.2). It may be empty: a target can have no authority.
+pub(super) fn is_host(value: &[u8]) -> bool {
+    let (host, port) = match value {
+        [b'[', rest @ ..] => match rest.iter().position(|byte| *byte == b']') {
+            Some(end) => (&rest[..end], &rest[end + 1..]),
+            None => return false,
+        },
+        _ => value.split_at(value.iter().position(|byte| *byte == b':').unwrap_or(value.len())),
+    };
+    let literal = value.first() == Some(&b'[');
+    let of_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(byte);
+    let named = host.iter().all(|byte| of_name(byte) || (literal && *byte == b':'));
+    let ported = port.is_empty() || (port[0] == b':' && port[1..].iter().all(u8::is_ascii_digit));
+    named && ported && !(literal && host.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        lines.iter().map(|(name, value)| (name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_perhaps_a_port() {
+        for good in
+            ["", "x", "a.example:80", "localhost:", "127.0.0.1:8080", "[::1]", "[2001:db8::1]:443", "a_b", "%41"]
+        {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in
+            ["a b", "a/b", "a:b", "a:1:2", "u@h", "::1", "[::1", "[]", "[::1]x", "a,b\"", "h\\", "é", "a?b", "a#b"]
+        {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn http_1_1_needs_one_host_and_knows_chunked_only() {
+        let status = |version, lines: &[_]| match check(version, &headers(lines)) {
+            Ok(()) => 200,
+            Err(Problem::MalformedRequest(_)) => 400,
+            Err(_) => 501,
+        };
+        for (version, lines, expected) in [
+            (Version::HTTP_11, &[("host", "x")][..], 200),
+            (Version::HTTP_11, &[], 400),
+            (Version::HTTP_10, &[], 200),
+            (Version::HTTP_2, &[], 200),
+            (Version::HTTP_10, &[("host", "x"), ("host", "x")], 400),
+            (Version::HTTP_11, &[("host", "x"), ("host", "y")], 400),
+            (Version::HTTP_11, &[("host", "a b")], 400),
+            (Version::HTTP_11, &[("host", "x"), ("transfer-encoding", "Chunked")], 200),
+            (Version::HTTP_11, &[("host", "x"), ("transfer-encoding", "gzip, chunked")], 501),
+            (Version::HTTP_11, &[("host", "x"), ("transfer-encoding", "gzip"), ("transfer-encoding", "chunked")], 501),
+        ] {
+            assert_eq!(status(version, lines), expected, "{version:?} {lines:?}");
+        }
+    }
+}

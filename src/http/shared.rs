@@ -1,0 +1,90 @@
+//! Bodies that many ask for: made once, compressed once, kept for as long as they are good.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, ETAG};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use parking_lot::Mutex;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::encoding::{self, Gzipped};
+use super::server;
+
+/// How long `/openapi.json` and the key set may be taken from a cache without a question.
+const SHORT: HeaderValue = HeaderValue::from_static("public, max-age=60");
+
+/// A body, also in gzip.
+#[derive(Clone)]
+pub(super) struct Shared {
+    kind: &'static str,
+    plain: Bytes,
+    gzip: Gzipped,
+}
+
+impl Shared {
+    pub fn new(kind: &'static str, text: String) -> Shared {
+        let plain = Bytes::from(text);
+        Shared { kind, gzip: encoding::compressed(&plain), plain }
+    }
+
+    /// The answer, compressed already for whoever takes that.
+    pub fn response(&self) -> Response<Full<Bytes>> {
+        let mut response = server::bytes(StatusCode::OK, self.kind, self.plain.clone());
+        response.extensions_mut().insert(self.gzip.clone());
+        response
+    }
+
+    /// The same, for caches: they may answer with it for a minute, and then ask whether it is still good.
+    pub fn cacheable(&self) -> Response<Full<Bytes>> {
+        let mut response = self.response();
+        if let Ok(etag) = HeaderValue::from_str(&format!("\"{:016x}\"", xxh3_64(&self.plain))) {
+            response.headers_mut().insert(ETAG, etag);
+        }
+        response.headers_mut().insert(CACHE_CONTROL, SHORT);
+        response
+    }
+}
+
+/// A body that is kept while its mark is the same, such as the time in whole seconds or the text itself.
+pub(super) struct Kept<M>(Mutex<Option<(M, Shared)>>);
+
+impl<M> Default for Kept<M> {
+    fn default() -> Kept<M> {
+        Kept(Mutex::new(None))
+    }
+}
+
+impl<M: PartialEq> Kept<M> {
+    /// What is kept under this mark, or what `make` makes. Others wait for it, so that it is made once.
+    pub fn get<E>(&self, mark: M, make: impl FnOnce(&M) -> Result<Shared, E>) -> Result<Shared, E> {
+        let mut kept = self.0.lock();
+        if let Some((_, shared)) = kept.as_ref().filter(|(known, _)| *known == mark) {
+            return Ok(shared.clone());
+        }
+        let shared = make(&mark)?;
+        *kept = Some((mark, shared.clone()));
+        Ok(shared)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_made_once_for_each_mark() {
+        let (kept, mut made) = (Kept::default(), 0);
+        for mark in [1, 1, 2, 2, 2, 1] {
+            let mut make = |mark: &i32| {
+                made += 1;
+                Ok::<_, ()>(Shared::new("text/plain", format!("body of {mark}")))
+            };
+            let body = kept.get(mark, &mut make).unwrap().plain;
+            assert_eq!(body, format!("body of {mark}"));
+        }
+        assert_eq!(made, 3);
+        let kept = Kept::default();
+        assert!(kept.get(1, |_| Err("not now")).is_err());
+        assert!(kept.get(1, |_| Ok::<_, ()>(Shared::new("text/plain", String::new()))).is_ok());
+    }
+}
