@@ -12,8 +12,8 @@ const CHECK_STATES: [&str; 4] = ["ok", "running", "unfinished", "damaged"];
 pub(super) fn store(edge: &Edge, to: &mut Registry) {
     let (reads, now_ms) = (&edge.gate.reads, edge.clock.now_ms());
     let state = reads.store_check();
-    let states = CHECK_STATES.map(|one| (labels([("state", one)]), f64::from(u8::from(one == state))));
-    gauges(to, "nova_store_check", "1 for the state of the check of the store's pages at the start", states);
+    let states = CHECK_STATES.map(|one| (labels([("result", one)]), f64::from(u8::from(one == state))));
+    gauges(to, "nova_store_check", "1 for how far the check of the store's pages is", states);
     let Some(times) = reads.backup_times() else { return };
     let age = |at_ms: i64| [(Vec::new(), (now_ms - at_ms).max(0) as f64 / 1e3)];
     let help = "Age of the latest backup; not there before the first";
