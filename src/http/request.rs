@@ -36,7 +36,7 @@ pub(super) struct Site {
     pub edge: Arc<Edge>,
     routes: Routes,
     openapi: Shared,
-    jwks: Kept<String>,
+    jwks: Kept<Arc<str>>,
     compressed: Compressed,
     scrapes: Scrapes,
 }
@@ -334,8 +334,8 @@ fn anonymous(site: &Site, route: Route, head: &Parts) -> Answer {
         Route::Metrics => site.scrapes.answer(edge, &head.headers),
         Route::FeedMetrics => feed_metrics::answer(edge, head.uri.query().unwrap_or_default()),
         Route::Jwks => {
-            let make = |text: &String| Ok(Shared::new("application/json", text.clone()));
-            site.jwks.get(edge.auth.jwks().to_string(), make).map(|jwks| jwks.cacheable())
+            let make = |text: &Arc<str>| Ok(Shared::new("application/json", text.to_string()));
+            site.jwks.get(edge.auth.jwks(), make).map(|jwks| jwks.cacheable())
         }
         Route::OpenApi => Ok(site.openapi.cacheable()),
         Route::Trending => read::trending(edge, head.uri.query().unwrap_or_default()),
