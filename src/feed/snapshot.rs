@@ -11,7 +11,7 @@ mod cut;
 use std::collections::VecDeque;
 use std::hash::Hasher as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHasher};
@@ -33,8 +33,8 @@ pub use self::cut::Cut;
 pub const SNAPSHOTS_MAX_BYTES: usize = 128 << 20;
 /// Snapshots of one user and algorithm: readers are in older ones.
 pub const PER_USER_MAX: usize = 8;
-/// What no reader has asked for yet.
-const NEVER: i64 = i64::MIN;
+/// So many of them stay because somebody has just looked at them, and may turn the page.
+const RECENT: usize = 3;
 /// A snapshot is to be made anew after this, a tenth more or less.
 pub const TTL_MS: i64 = 120_000;
 /// So much longer it is served while a new one is made.
@@ -77,9 +77,10 @@ pub struct Snapshot {
     pub(super) shown: Shown,
     /// The place that it continues, of a snapshot that is gone.
     continues: Option<Cursor>,
-    /// When a page of it was last given out, and one behind its first, epoch milliseconds; [`NEVER`] before that.
-    read_ms: AtomicI64,
-    paged_ms: AtomicI64,
+    /// When a page of it was last given out, as the number of a page; 0 before that.
+    used: AtomicU64,
+    /// A page behind its first was given out.
+    paged: AtomicBool,
     /// The page that was cut last.
     last: Mutex<Option<Arc<Cut>>>,
 }
@@ -99,10 +100,10 @@ impl Snapshot {
         self.shown.and(self.posts().iter().take(position as usize).map(|post| post.post))
     }
 
-    fn was_read(&self, ask: &Ask<'_>) {
-        self.read_ms.store(ask.now_ms, Ordering::Relaxed);
+    fn was_read(&self, page: u64, ask: &Ask<'_>) {
+        self.used.store(page, Ordering::Relaxed);
         if ask.cursor.is_some() {
-            self.paged_ms.store(ask.now_ms, Ordering::Relaxed);
+            self.paged.store(true, Ordering::Relaxed);
         }
     }
 
@@ -163,14 +164,17 @@ impl Kept {
         own.or_else(|| self.snapshots.iter().find(|known| known.continues == Some(cursor)))
     }
 
-    /// Makes room: first goes what nobody pages in, then what was paged in the longest ago. The snapshot of first pages
-    /// stays, and so does `made`, which was made right now.
+    /// Makes room: first goes what nobody pages in and nobody has just looked at, then what was used the longest ago. The
+    /// snapshot of first pages stays, and so does `made`, which was made right now.
     fn drop_one(&mut self, made: &Arc<Snapshot>) -> Option<Arc<Snapshot>> {
         let newest = self.newest().map(|newest| newest.id);
         let old = self.snapshots.iter().enumerate().filter(|(_, old)| Some(old.id) != newest && old.id != made.id);
-        let used = |old: &Snapshot| (old.paged_ms.load(Ordering::Relaxed), old.read_ms.load(Ordering::Relaxed));
-        let (at, _) = old.min_by_key(|(_, old)| used(old))?;
-        self.snapshots.remove(at)
+        let mut old: Vec<_> = old.map(|(at, old)| (old.used.load(Ordering::Relaxed), at)).collect();
+        old.sort_unstable();
+        let unpaged = |(_, at): &&(u64, usize)| !self.snapshots[*at].paged.load(Ordering::Relaxed);
+        let idle = old.iter().take(old.len().saturating_sub(RECENT)).find(unpaged);
+        let (_, at) = idle.or(old.first())?;
+        self.snapshots.remove(*at)
     }
 }
 
@@ -194,6 +198,8 @@ pub struct Snapshots {
     parts: Vec<Part>,
     /// Fills places that no post fits; see [`Making::relaxed`].
     relaxed_spacing: bool,
+    /// Pages that were given out.
+    pages: AtomicU64,
     pub served: Served,
 }
 
@@ -206,7 +212,11 @@ impl Default for Snapshots {
 impl Snapshots {
     pub fn new(relaxed_spacing: bool) -> Snapshots {
         let parts = std::iter::repeat_with(Part::default).take(PARTS).collect();
-        Snapshots { parts, relaxed_spacing, served: Served::default() }
+        Snapshots { parts, relaxed_spacing, pages: AtomicU64::new(0), served: Served::default() }
+    }
+
+    fn page_number(&self) -> u64 {
+        self.pages.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     fn part(&self, user: Id) -> &Part {
@@ -229,7 +239,7 @@ impl Snapshots {
         let making = Making { relaxed: self.relaxed_spacing, ..Making::of(ask) };
         let snapshot = self.make(&state, (ask.user, ask.algorithm), &making, ask.cursor);
         let cut = snapshot.cut_for(&state, ask);
-        snapshot.was_read(ask);
+        snapshot.was_read(self.page_number(), ask);
         Page { snapshot, cut, cache_hit: false, rebuilt: ask.cursor.is_some(), due: false }
     }
 
@@ -256,7 +266,7 @@ impl Snapshots {
                 true
             }
         };
-        snapshot.was_read(ask);
+        snapshot.was_read(self.page_number(), ask);
         let rebuilt = ask.cursor.is_some() && ask.cursor == snapshot.continues;
         Some(Page { snapshot, cut, cache_hit: true, rebuilt, due })
     }
@@ -281,8 +291,8 @@ impl Snapshots {
             feed,
             shown: making.shown.clone(),
             continues,
-            read_ms: AtomicI64::new(NEVER),
-            paged_ms: AtomicI64::new(NEVER),
+            used: AtomicU64::new(0),
+            paged: AtomicBool::new(false),
             last: Mutex::new(None),
         });
         let inner = &mut *self.part(key.0).inner.lock();
@@ -291,7 +301,7 @@ impl Snapshots {
             kept.read_ms = now_ms;
         }
         // One that nobody read makes room first: somebody may be in the others.
-        let unread = |last: &mut Arc<Snapshot>| last.read_ms.load(Ordering::Relaxed) == NEVER;
+        let unread = |last: &mut Arc<Snapshot>| last.used.load(Ordering::Relaxed) == 0;
         if let Some(unread) = kept.snapshots.pop_back_if(unread) {
             inner.bytes -= unread.bytes();
         }
