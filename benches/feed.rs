@@ -12,6 +12,7 @@ use nova::discover;
 use nova::discover::rising::Rising;
 use nova::feed::candidates;
 use nova::feed::rank::{self, Making};
+use nova::feed::shown::NOTHING;
 use nova::feed::snapshot::{Algorithm, Ask, Snapshots};
 use nova::state::{STRUCTURES, State};
 use parking_lot::{RwLock, RwLockWriteGuard};
@@ -60,7 +61,8 @@ fn pages(c: &mut Criterion, state: &RwLock<State>) {
     let hit = |user| {
         let (algorithm, trending) = (Algorithm::Ranked, &trending);
         let user = id(1, user);
-        let ask = Ask { user, algorithm, cursor: None, limit: 20, now_ms: NOW_MS, trending, late: &|| false };
+        let shown = &NOTHING;
+        let ask = Ask { user, algorithm, cursor: None, shown, limit: 20, now_ms: NOW_MS, trending, late: &|| false };
         snapshots.page(state, &ask)
     };
     (0..1_000).for_each(|user| drop(hit(user)));
