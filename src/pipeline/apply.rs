@@ -148,7 +148,7 @@ fn late(
     lsn: Option<u64>,
 ) -> Result<Judgement, CodecError> {
     let (Some(old), Some(late), Some(lsn)) = (old, late, lsn) else { return Ok(Judgement::Skip(Outcome::Stale)) };
-    let known = Known { row: &late.row, holes: &late.holes, lsn };
+    let known = Known { row: &late.row, holes: &late.holes, lsn, after_epoch: false };
     Ok(match refilled(row, old, &known) {
         Some(written) => Judgement::Write(Box::new(written)),
         None => Judgement::Skip(Outcome::Stale),
@@ -182,7 +182,7 @@ fn filled(
 ) -> Result<Filled, CodecError> {
     let whole = |cell: &Cell| !matches!(cell, Cell::Unavailable | Cell::Missing);
     if row.extra_unavailable.is_empty() && row.cells.iter().all(whole) {
-        let own = old.map(|image| Known { row: image, holes: &[], lsn: 0 });
+        let own = old.map(|image| Known { row: image, holes: &[], lsn: 0, after_epoch: false });
         return Ok(fill(row, own.as_ref()));
     }
     let renamed = renamed.filter(|_| !mutant::is(Mutant::ForgetOldKey)).map(StoredRow::decode).transpose()?;
@@ -219,7 +219,7 @@ impl<'a> Source<'a> {
     }
 
     fn known(&self) -> Known<'_> {
-        Known { row: &self.image, holes: self.holes, lsn: self.lsn }
+        Known { row: &self.image, holes: self.holes, lsn: self.lsn, after_epoch: true }
     }
 }
 

@@ -16,12 +16,17 @@ pub struct Known<'a> {
     pub holes: &'a [Hole],
     /// Of the row's own record; 0 where it has none.
     pub lsn: u64,
+    /// Whether the values are newer than those that another row has of an earlier epoch.
+    pub after_epoch: bool,
 }
 
+/// LSN of a value that has none, or one of an earlier epoch: above that of no value, below all others.
+const EARLIER: u64 = 1;
+
 impl Known<'_> {
-    /// LSN of the version that the column's value is from; without LSNs 1, which is above that of no value.
+    /// LSN of the version that the column's value is from.
     fn lsn_of(&self, column: u8) -> u64 {
-        self.holes.iter().find(|hole| hole.column == column).map_or(self.lsn, |hole| hole.lsn).max(1)
+        self.holes.iter().find(|hole| hole.column == column).map_or(self.lsn, |hole| hole.lsn).max(EARLIER)
     }
 }
 
@@ -96,7 +101,7 @@ pub fn refill(row: &mut Row, holes: &mut [Hole], late: &Known<'_>) -> bool {
     let mut changed = false;
     for hole in holes.iter_mut() {
         let lsn = late.lsn_of(hole.column);
-        if lsn <= hole.lsn {
+        if lsn <= hole.lsn || (hole.lsn == EARLIER && !late.after_epoch) {
             continue;
         }
         if hole.column == EXTRA {

@@ -24,8 +24,11 @@ pub struct Image {
 }
 
 impl Image {
-    fn known(&self) -> Known<'_> {
-        Known { row: &self.row, holes: &self.holes, lsn: self.lsn }
+    /// `heir` is the row that may want the values. A value that it has of an earlier epoch may be newer than the image,
+    /// where the row is not known to have come with this change.
+    fn known(&self, heir: &StoredRow<'_>) -> Known<'_> {
+        let after_epoch = heir.history.contains(self.delete.lsn, self.ts_us);
+        Known { row: &self.row, holes: &self.holes, lsn: self.lsn, after_epoch }
     }
 
     /// Whether a stored row is that of the new key after the change, or a later one, so that the image is not wanted for
@@ -55,7 +58,7 @@ impl Image {
         // Without any LSN nothing says whose values the row wants.
         let numbered = row.history.newest().is_some();
         let Some(old) = row.row()?.filter(|_| numbered && self.stands_in(&row)) else { return Ok(None) };
-        Ok(refilled(&row, old, &self.known()))
+        Ok(refilled(&row, old, &self.known(&row)))
     }
 
     /// The same for the image of a row whose key was changed once more; the bytes to store.
@@ -66,7 +69,7 @@ impl Image {
             return Ok(None);
         }
         let (mut kept, mut holes) = (decode_cells(cells)?, row.holes.clone());
-        if !refill(&mut kept, &mut holes, &self.known()) {
+        if !refill(&mut kept, &mut holes, &self.known(&row)) {
             return Ok(None);
         }
         let mut cells = Vec::new();

@@ -191,6 +191,22 @@ fn an_image_of_an_earlier_change_of_the_key_is_as_old_as_that_change() {
     assert_eq!(image.adopted(&heir.stored).unwrap().unwrap().new, Some(row("second")));
 }
 
+/// Found by the simulation: the image of a change that was read late replaced what an earlier epoch had told after it.
+#[test]
+fn an_image_does_not_replace_a_value_of_an_earlier_epoch_in_a_row_that_did_not_come_with_its_change() {
+    let bumped = TableMeta { epoch: 1, ..TableMeta::default() };
+    let before = write(judged(change(Some(135), 60, ChangeBody::Upsert(row("second"))), 8, Some(&stored("first"))));
+    let mut unrepeated = row("x");
+    unrepeated.cells[1] = Cell::Unavailable;
+    let update = change(Some(396), 90, ChangeBody::Upsert(unrepeated));
+    let heir = write(judge(update, at(9), &bumped, Some(&before.stored), None).unwrap());
+    assert_eq!(heir.new, Some(row("second")));
+    let to = Some(Box::new(Renamed::To(Id::from_u128(9))));
+    let delete = Change { renamed: to, ..change(Some(110), 50, ChangeBody::Delete) };
+    let image = write(judge(delete, at(3), &bumped, Some(&stored("first")), None).unwrap()).image.unwrap();
+    assert_eq!(image.adopted(&heir.stored), Ok(None));
+}
+
 /// Found by the simulation: a read from before, in a partition that was behind, took the place of what came after it.
 #[test]
 fn a_read_that_is_older_than_the_row_is_stale_after_an_epoch_bump_too() {
