@@ -259,10 +259,10 @@ pub struct Change {
 /// The other key of a row whose primary key was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renamed {
-    /// Of an upsert: the key that the row had (header `__debezium.oldkey`). Values that the record does not repeat are that
-    /// row's.
+    /// An upsert names the key that the row had (header `__debezium.oldkey`). The row under that key has the values that
+    /// the record does not repeat.
     From(Id),
-    /// Of a delete: the key that the row has now (header `__debezium.newkey`).
+    /// A delete names the key that the row has now (header `__debezium.newkey`).
     To(Id),
 }
 

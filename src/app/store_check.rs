@@ -46,7 +46,7 @@ pub struct StoreCheck {
 }
 
 impl StoreCheck {
-    /// Of a store that was just opened.
+    /// Takes over the check of a store that was just opened.
     pub fn new(store: &Store) -> StoreCheck {
         let state = if store.checked() { CheckState::Ok } else { CheckState::Running };
         StoreCheck { state: AtomicU8::new(state as u8), stop: AtomicBool::new(false), damage: Mutex::default() }
@@ -56,7 +56,7 @@ impl StoreCheck {
         CheckState::ALL[usize::from(self.state.load(Ordering::Acquire)) % CheckState::ALL.len()]
     }
 
-    /// Goes on with the check on a thread of its own, where there is something left to check.
+    /// Checks the pages that are left, on a thread of its own; `None` where no page is left.
     pub fn start(self: &Arc<StoreCheck>, store: &Arc<Store>) -> Result<Option<JoinHandle<()>>, AppError> {
         if self.state() != CheckState::Running {
             return Ok(None);

@@ -73,7 +73,7 @@ fn of_running(node: &Node, args: &BackupArgs, data: &Path, json: bool) -> Result
     let is_it = sealed
         .is_some_and(|sealed| Some(nova_storage::seal::hex(&sealed.sha256).as_str()) == answer["sha256"].as_str());
     if !is_it {
-        // Of a node on another machine, or of another data directory.
+        // The node runs on another machine, or over another data directory.
         let told: String = answer["file"].as_str().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
         return made(entries, Path::new(&told), " of that node", json);
     }

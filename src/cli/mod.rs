@@ -78,7 +78,7 @@ enum Command {
     Backup(backup::BackupArgs),
     /// Make a backup the store.
     Restore(backup::RestoreArgs),
-    /// Check the store's pages, or write it anew.
+    /// Check the pages of the store, or compact the store.
     Store(store::StoreArgs),
     /// Empty what is derived from the source, and read it from the beginning at the next start.
     Rebuild(store::RebuildArgs),

@@ -25,7 +25,8 @@ pub(super) struct StoreArgs {
 enum Action {
     /// Check every page of the stopped store, without changing it.
     Verify,
-    /// Write the stopped store anew, smaller and without what was removed; the old file is overwritten. Needs room for both.
+    /// Copy the stopped store into a smaller file, without what was removed, and overwrite the old file. Needs room for
+    /// both files.
     Compact,
 }
 

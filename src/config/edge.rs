@@ -25,23 +25,30 @@ macro_rules! optional {
     };
 }
 
+/// A number within bounds.
+macro_rules! number {
+    ($section:literal, $key:literal, $($member:ident).+, $range:expr, $expected:literal, $help:literal) => {
+        Field {
+            section: $section,
+            key: $key,
+            help: $help,
+            set: |config, text| {
+                let number = text.parse().ok().filter(|number| ($range).contains(number));
+                config.edge.$($member).+ = number.ok_or($expected)?;
+                Ok(())
+            },
+            get: |config| Value::from(i64::from(config.edge.$($member).+)),
+        }
+    };
+}
+
 /// A number of `[limits]` within bounds; a rate, in requests a second, where none are given.
 macro_rules! limit {
     ($key:literal, $member:ident, $help:literal) => {
         limit!($key, $member, 1..=1_000_000, "expected 1 to 1000000", $help)
     };
     ($key:literal, $member:ident, $range:expr, $expected:literal, $help:literal) => {
-        Field {
-            section: "limits",
-            key: $key,
-            help: $help,
-            set: |config, text| {
-                let number = text.parse().ok().filter(|number| ($range).contains(number));
-                config.edge.limits.$member = number.ok_or($expected)?;
-                Ok(())
-            },
-            get: |config| Value::from(i64::from(config.edge.limits.$member)),
-        }
+        number!("limits", $key, limits.$member, $range, $expected, $help)
     };
 }
 
@@ -85,17 +92,14 @@ pub(super) const FIELDS: &[Field] = &[
         },
         get: |config| texts(config.edge.trusted_proxies.iter().map(ToString::to_string)),
     },
-    Field {
-        section: "http",
-        key: "idle_timeout_s",
-        help: "How long a connection without a request is kept: longer than a proxy in front keeps its side.",
-        set: |config, text| {
-            let number = text.parse().ok().filter(|number| (1..=3_600).contains(number));
-            config.edge.idle_timeout_s = number.ok_or("expected 1 to 3600")?;
-            Ok(())
-        },
-        get: |config| Value::from(i64::from(config.edge.idle_timeout_s)),
-    },
+    number!(
+        "http",
+        "idle_timeout_s",
+        idle_timeout_s,
+        1..=3_600,
+        "expected 1 to 3600",
+        "How long a connection without a request is kept: longer than a proxy in front keeps its side."
+    ),
     optional!(
         "auth",
         "jwks_file",

@@ -13,7 +13,7 @@ const VERSION: u8 = 2;
 /// Without what was shown.
 const PLACE_BYTES: usize = 14;
 const MAC_BYTES: usize = 16;
-/// Of the longest text.
+/// The longest text of a cursor has so many bytes at most.
 pub const CURSOR_MAX_BYTES: usize = (PLACE_BYTES + SHOWN_MAX_BYTES + MAC_BYTES) * 4 / 3 + 4;
 
 /// The next place of a snapshot.

@@ -61,7 +61,7 @@ pub struct Written {
     pub new: Option<Row>,
     /// Values that the record did not repeat and that no stored row could fill.
     pub unfilled: u32,
-    /// Of a delete that is a change of the key: what the row under the new key may want.
+    /// What the row under the new key may want, where the change is the delete of a changed key.
     pub image: Option<Box<Image>>,
 }
 
@@ -223,8 +223,8 @@ impl<'a> Source<'a> {
     }
 }
 
-/// LSN of the version that the row's values are from, and which are of other versions. LSNs of an earlier epoch say
-/// nothing in this one: its values are older than all of this one's.
+/// LSN of the version that the row's values are from, and the values that are of other versions. LSNs of an earlier epoch
+/// cannot be compared with those of this one: such values have the LSN 0 and no version of their own.
 fn values_of<'a>(row: &'a StoredRow<'_>, epoch: u16) -> (u64, &'a [Hole]) {
     if row.version.epoch != epoch {
         return (0, &[]);
@@ -304,7 +304,8 @@ impl Told {
             row: old.clone(),
             holes: holes.to_vec(),
             lsn: self.lsn.unwrap_or(lsn),
-            delete: Version { epoch: self.epoch, lsn: self.lsn.unwrap_or(0), offset: self.place.offset },
+            epoch: self.epoch,
+            delete_lsn: self.lsn.unwrap_or(0),
             ts_us: self.ts_us,
         }
     }

@@ -13,7 +13,7 @@ const CAUSES: [(&str, &str); 15] = [
     ("can no longer get changes from replication slot", SLOT_LOST),
     ("has been invalidated", SLOT_LOST),
     ("requested WAL segment", SLOT_LOST),
-    // Debezium's own words, which go on to advise `when_needed`.
+    // These are Debezium's words. The same message advises `when_needed`.
     ("no longer available on the server", SLOT_LOST),
     (
         "replication slot",

@@ -6,7 +6,7 @@ use nova_storage::codec::CodecError;
 use crate::event::{Id, Row};
 use crate::pipeline::cells::{decode_cells, encode_cells};
 use crate::pipeline::fill::{Known, refill};
-use crate::pipeline::stored::{Content, Hole, StoredRow, Version};
+use crate::pipeline::stored::{Content, Hole, StoredRow};
 
 use super::{Written, refilled};
 
@@ -17,8 +17,10 @@ pub struct Image {
     pub holes: Vec<Hole>,
     /// LSN of the version that the values are from; 0 where it is not known.
     pub lsn: u64,
-    /// Of the delete; its LSN is 0 where the record had none.
-    pub delete: Version,
+    /// The table's epoch when the delete was applied.
+    pub epoch: u16,
+    /// LSN of the delete; 0 where the record had none.
+    pub delete_lsn: u64,
     /// Time of the delete's commit, epoch microseconds.
     pub ts_us: Option<i64>,
 }
@@ -27,19 +29,18 @@ impl Image {
     /// `heir` is the row that may want the values. A value that it has of an earlier epoch may be newer than the image,
     /// where the row is not known to have come with this change.
     fn known(&self, heir: &StoredRow<'_>) -> Known<'_> {
-        let after_epoch = heir.history.contains(self.delete.lsn, self.ts_us);
+        let after_epoch = heir.history.contains(self.delete_lsn, self.ts_us);
         Known { row: &self.row, holes: &self.holes, lsn: self.lsn, after_epoch }
     }
 
     /// Whether a stored row is that of the new key after the change, or a later one, so that the image is not wanted for
     /// one that comes.
     fn stands_in(&self, row: &StoredRow<'_>) -> bool {
-        let Version { epoch, lsn, .. } = self.delete;
-        if row.version.epoch != epoch {
+        if row.version.epoch != self.epoch {
             return self.ts_us.is_some() && row.history.latest_us() >= self.ts_us;
         }
         // A null value that deletes has no LSN.
-        match lsn {
+        match self.delete_lsn {
             0 => row.content != Content::Gone,
             lsn => row.history.newest().is_some_and(|newest| newest.lsn >= lsn),
         }

@@ -40,12 +40,12 @@ impl Writer {
                 self.store_quietly(table, heir, stored);
             }
             // Changed there and back, the row comes again under this key. Without an LSN it may be the change before.
-            if next == from || image.delete.lsn == 0 {
+            if next == from || image.delete_lsn == 0 {
                 return Ok(());
             }
             heir = next;
         }
-        self.drop_image(table, (from, to), image.delete.lsn, read)
+        self.drop_image(table, (from, to), image.delete_lsn, read)
     }
 
     /// The row under the key `to` has the values that the tombstone of `from` kept for it. `lsn` is that of the change.
