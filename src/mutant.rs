@@ -41,6 +41,8 @@ pub enum Mutant {
     NullDeletes,
     /// The epoch is not raised when a person asks for it.
     KeepEpoch,
+    /// Rows that only an interrupted first snapshot has read stay.
+    KeepUnread,
 }
 
 #[cfg(debug_assertions)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
@@ -20,10 +21,12 @@ use crate::jobs::analytics::{Analytics, Asked, Drift, Found, Warmup};
 use crate::jobs::copies::Copies;
 use crate::jobs::copies::{Publisher, SharedCache};
 use crate::jobs::figures::{self, Change, Durable, Figures};
-use crate::jobs::rebuilt::{Reach, RebuildEnd, Rebuilt};
+use crate::jobs::rebuilt::{Reach, ReadToEnd, UntilRead};
 use crate::jobs::retry::{Counts, DeadLetterRetry, Letter, Letters, Retried};
 use crate::jobs::serving::{self, Served};
 use crate::jobs::{CacheRefreshJob, JobError};
+use crate::pipeline::first::Repeated;
+use crate::pipeline::meta::Meta;
 use crate::pipeline::progress::Shared;
 use crate::pipeline::writer::{Command, CommandError, EdgeEntry, Message, Replayed};
 use crate::pipeline::{dead, unread};
@@ -102,13 +105,9 @@ impl Jobs {
         if let Some(kafka) = parts.kafka {
             let (store, shared, kafka) = (Arc::clone(store), Arc::clone(parts.shared), Arc::clone(kafka));
             let topics = setup.topics.clone();
-            all.push(Box::new(RebuildEnd::new(Arc::new(Before {
-                store,
-                shared,
-                kafka,
-                topics,
-                writer: writer.clone(),
-            }))));
+            let logs = Arc::new(Logs { store, shared, kafka, topics, writer: writer.clone() });
+            all.push(Box::new(ReadToEnd::new(Arc::new(Rebuild(Arc::clone(&logs))))));
+            all.push(Box::new(ReadToEnd::new(Arc::new(FirstSnapshot { logs, said: AtomicBool::new(false) }))));
         }
         let entries = edge_entries(store, figures::KIND)?.into_iter();
         all.push(Box::new(Figures::load(served, Arc::new(EdgeTable(writer)), entries)));
@@ -270,8 +269,8 @@ impl Letters for Queue {
     }
 }
 
-/// Rows of before a rebuild.
-struct Before {
+/// The logs that hold changes of tables, and how far they were read.
+struct Logs {
     store: Arc<Store>,
     shared: Arc<Shared>,
     kafka: Arc<KafkaStatus>,
@@ -279,11 +278,7 @@ struct Before {
     writer: Sender<Message>,
 }
 
-impl Rebuilt for Before {
-    fn waiting(&self) -> Result<u64, JobError> {
-        self.store.read().and_then(|read| unread::waiting(&read)).map_err(unreadable)
-    }
-
+impl Logs {
     fn reach(&self) -> Option<BTreeMap<TopicPartition, Reach>> {
         let assignment = self.kafka.assignment();
         let marks = self.kafka.watermarks();
@@ -300,10 +295,69 @@ impl Rebuilt for Before {
         });
         Some(reach.collect())
     }
+}
+
+/// Rows of before a rebuild.
+struct Rebuild(Arc<Logs>);
+
+impl UntilRead for Rebuild {
+    fn name(&self) -> &'static str {
+        "rebuild_end"
+    }
+
+    fn waiting(&self) -> Result<u64, JobError> {
+        self.0.store.read().and_then(|read| unread::waiting(&read)).map_err(unreadable)
+    }
+
+    fn reach(&self) -> Option<BTreeMap<TopicPartition, Reach>> {
+        self.0.reach()
+    }
 
     fn end(&self) -> Result<u64, JobError> {
-        command(&self.writer, |reply| Command::EndRebuild { reply })
+        command(&self.0.writer, |reply| Command::EndRebuild { reply })
     }
+
+    fn ended(&self, waited: u64) {
+        tracing::info!(rows = waited, "the rebuild has ended: rows that were not read again are deleted in ClickHouse");
+    }
+}
+
+/// A first snapshot that the connector took again.
+struct FirstSnapshot {
+    logs: Arc<Logs>,
+    /// That it cannot be told from another one was said.
+    said: AtomicBool,
+}
+
+impl UntilRead for FirstSnapshot {
+    fn name(&self) -> &'static str {
+        "first_snapshot_end"
+    }
+
+    fn waiting(&self) -> Result<u64, JobError> {
+        let meta = self.logs.store.read().and_then(|read| Meta::load(&read)).map_err(unreadable)?;
+        match meta.map_or(Repeated::No, |meta| meta.repeated()) {
+            Repeated::No => Ok(0),
+            Repeated::By(_) => Ok(1),
+            Repeated::InPart => {
+                if !self.said.swap(true, Ordering::Relaxed) {
+                    tracing::warn!("{}", Repeated::IN_PART);
+                }
+                Ok(0)
+            }
+        }
+    }
+
+    fn reach(&self) -> Option<BTreeMap<TopicPartition, Reach>> {
+        self.logs.reach()
+    }
+
+    fn end(&self) -> Result<u64, JobError> {
+        command(&self.logs.writer, |reply| Command::EndFirstSnapshot { reply }).map(|_| 0)
+    }
+
+    /// The writer has said how many rows were deleted.
+    fn ended(&self, _: u64) {}
 }
 
 /// The edge's table.

@@ -27,7 +27,7 @@ use crate::pipeline::ingest::{Ingest, IngestError};
 use crate::pipeline::meta::Meta;
 use crate::pipeline::progress::{PartitionStatus, Shared};
 use crate::pipeline::sent::SentError;
-use crate::pipeline::writer::{Message, Parts, Recovery, RecoveryError, RecoveryReport, Writer, WriterError};
+use crate::pipeline::writer::{Command, Message, Parts, Recovery, RecoveryError, RecoveryReport, Writer, WriterError};
 use crate::source::{Source, SourceError};
 use crate::state::State;
 use crate::tls::TlsError;
@@ -232,6 +232,10 @@ impl Running {
             }
         }
         let ingested = self.ingest.join().map_err(|_| AppError::Panicked("ingest"))?;
+        if ingested.is_ok() && !self.shared.stopping() {
+            // The source was read to its end, as a capture is.
+            let _ = self.inbox.send(Message::Command(Command::EndFirstSnapshot { reply: Box::new(|_| ()) }));
+        }
         if let Some(delivery) = self.delivery {
             let _ = self.inbox.send(Message::Seal);
             let (told, sealed) = bounded(1);

@@ -1,5 +1,5 @@
-//! The end of a rebuild: when the source was read to the ends that its logs had, what is not there again is gone from the
-//! source, and ClickHouse is told.
+//! The ends that the source's logs must be read to: of a rebuild, after which what did not come again is gone from the source,
+//! and of a first snapshot that the connector took again, after which the same holds for what only the earlier one has read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,32 +22,36 @@ pub struct Reach {
     pub end: i64,
 }
 
-/// What the job needs of the node. Each call blocks.
-pub trait Rebuilt: Send + Sync {
-    /// Rows of before the last rebuild that were not looked at yet.
+/// What waits for the ends, and what the job needs of the node. Each call blocks.
+pub trait UntilRead: Send + Sync {
+    /// The job's name.
+    fn name(&self) -> &'static str;
+    /// What waits to be looked at: rows, or 1 where they are not counted.
     fn waiting(&self) -> Result<u64, JobError>;
     /// Of every partition that holds changes of tables; `None` while that is not known of each.
     fn reach(&self) -> Option<BTreeMap<TopicPartition, Reach>>;
-    /// Looks at some of the rows; how many wait after that.
+    /// Looks at some of it; how much waits after that.
     fn end(&self) -> Result<u64, JobError>;
+    /// Said when nothing waits any more.
+    fn ended(&self, waited: u64);
 }
 
 /// See the module.
-pub struct RebuildEnd {
-    node: Arc<dyn Rebuilt>,
-    /// The ends of the logs at the first look: what is written later cannot keep the rebuild from its end.
+pub struct ReadToEnd {
+    node: Arc<dyn UntilRead>,
+    /// The ends of the logs at the first look: what is written later cannot keep the job from its end.
     ends: Arc<Mutex<BTreeMap<TopicPartition, i64>>>,
 }
 
-impl RebuildEnd {
-    pub fn new(node: Arc<dyn Rebuilt>) -> RebuildEnd {
-        RebuildEnd { node, ends: Arc::default() }
+impl ReadToEnd {
+    pub fn new(node: Arc<dyn UntilRead>) -> ReadToEnd {
+        ReadToEnd { node, ends: Arc::default() }
     }
 }
 
-impl CacheRefreshJob for RebuildEnd {
+impl CacheRefreshJob for ReadToEnd {
     fn name(&self) -> &'static str {
-        "rebuild_end"
+        self.node.name()
     }
 
     fn interval(&self) -> Duration {
@@ -60,6 +64,7 @@ impl CacheRefreshJob for RebuildEnd {
             let mut ends = ends.lock();
             let waiting = node.waiting()?;
             if waiting == 0 {
+                ends.clear();
                 return Ok(());
             }
             let Some(reach) = node.reach() else { return Ok(()) };
@@ -71,10 +76,7 @@ impl CacheRefreshJob for RebuildEnd {
             }
             for _ in 0..COMMANDS_MAX {
                 if node.end()? == 0 {
-                    tracing::info!(
-                        rows = waiting,
-                        "the rebuild has ended: rows that were not read again are deleted in ClickHouse"
-                    );
+                    node.ended(waiting);
                     break;
                 }
             }

@@ -8,12 +8,14 @@ use crate::event::Table;
 use crate::state::CountedFrom;
 
 use super::decided::{Decision, Seeks, Truncates};
+use super::first::{FirstReads, Repeated};
 use super::halt::{Halt, Repartitioned};
 use super::stored::Place;
 
 /// Version 1 knew neither partitions nor what counts. Up to version 2 there was one entry for each of the five tables of
-/// that time, without its number, halts were sentences, and no decision outlived its use.
-const META_VERSION: u8 = 3;
+/// that time, without its number, halts were sentences, and no decision outlived its use. Version 3 did not follow the reads of
+/// first snapshots.
+const META_VERSION: u8 = 4;
 const KEY: &str = "writer";
 const WHAT: &str = "writer record";
 /// The entries of versions 1 and 2, in their order.
@@ -57,6 +59,8 @@ pub struct TableMeta {
     pub partitions_found: u32,
     /// A change without an LSN was applied: such changes have no order across partitions.
     pub without_lsn: bool,
+    /// The reads that stand before its first streamed changes.
+    pub first: FirstReads,
 }
 
 impl TableMeta {
@@ -98,22 +102,25 @@ impl TableMeta {
         out.put_varint(u64::from(self.partitions_found));
         out.put_u8(u8::from(self.without_lsn));
         out.put_varint(u64::from(self.first_epoch));
+        self.first.encode(&mut out);
         out
     }
 
-    fn decode(table: Table, reader: &mut Reader<'_>) -> Result<TableMeta, CodecError> {
+    fn decode(table: Table, reader: &mut Reader<'_>, version: u8) -> Result<TableMeta, CodecError> {
         let (epoch, truncated) = (small(reader)?, truncated(reader)?);
         let halt = reader.flag()?.then(|| Halt::decode(table, reader)).transpose()?;
         let decided = Truncates::decode(reader)?;
         let (partitions, partitions_found) = (reader.varint_u32()?, reader.varint_u32()?);
         let without_lsn = reader.flag()?;
         let first_epoch = small(reader)?;
-        Ok(TableMeta { epoch, first_epoch, truncated, halt, decided, partitions, partitions_found, without_lsn })
+        let first = if version < 4 { FirstReads::unknown() } else { FirstReads::decode(reader)? };
+        Ok(TableMeta { epoch, first_epoch, truncated, halt, decided, partitions, partitions_found, without_lsn, first })
     }
 
     /// As versions 1 and 2 wrote it.
     fn decode_v2(table: Table, reader: &mut Reader<'_>, version: u8) -> Result<TableMeta, CodecError> {
-        let mut meta = TableMeta { epoch: small(reader)?, truncated: truncated(reader)?, ..TableMeta::default() };
+        let (epoch, truncated) = (small(reader)?, truncated(reader)?);
+        let mut meta = TableMeta { epoch, truncated, first: FirstReads::unknown(), ..TableMeta::default() };
         let words = reader.optional_bytes()?.map(std::str::from_utf8).transpose();
         let words = words.map_err(|_| CodecError::Invalid(WHAT))?;
         match reader.u8()? {
@@ -174,6 +181,11 @@ pub struct Meta {
 }
 
 impl Meta {
+    /// Whether the first snapshot was taken again.
+    pub fn repeated(&self) -> Repeated {
+        FirstReads::repeated(self.tables.iter().map(|table| &table.first))
+    }
+
     pub fn load(read: &ReadTxn) -> Result<Option<Meta>, ReadError> {
         Ok(read.get_with(META, KEY, Meta::decode)?.transpose()?)
     }
@@ -228,14 +240,14 @@ impl Meta {
             }
         } else {
             meta.seeks = Seeks::decode(&mut reader)?;
-            meta.decode_tables(&mut reader)?;
+            meta.decode_tables(&mut reader, version)?;
         }
         reader.end()?;
         Ok(meta)
     }
 
     /// Numbers rise, so that no table comes twice.
-    fn decode_tables(&mut self, reader: &mut Reader<'_>) -> Result<(), CodecError> {
+    fn decode_tables(&mut self, reader: &mut Reader<'_>, version: u8) -> Result<(), CodecError> {
         let mut last = None;
         for _ in 0..reader.varint()? {
             let number = reader.u8()?;
@@ -244,7 +256,7 @@ impl Meta {
                 return Err(CodecError::Invalid(WHAT));
             }
             let mut entry = Reader::new(WHAT, reader.bytes()?);
-            self.tables[table as usize] = TableMeta::decode(table, &mut entry)?;
+            self.tables[table as usize] = TableMeta::decode(table, &mut entry, version)?;
             entry.end()?;
         }
         Ok(())

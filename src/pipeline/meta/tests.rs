@@ -55,9 +55,18 @@ fn table_meta(table: Table) -> impl Strategy<Value = TableMeta> {
                 partitions,
                 partitions_found,
                 without_lsn,
+                first: first(partitions_found),
             }
         },
     )
+}
+
+/// Some that differ.
+fn first(number: u32) -> FirstReads {
+    let mut first = FirstReads::default();
+    (0..number % 5).for_each(|partition| first.read(partition as i32, u64::from(number)));
+    (0..number % 3).for_each(|partition| first.streamed(partition as i32));
+    first
 }
 
 fn seeks() -> impl Strategy<Value = Seeks> {
@@ -114,6 +123,27 @@ proptest! {
         prop_assert_eq!(&error, &CodecError::Unknown { what: "source table", number: 200 });
         prop_assert!(error.to_string().contains("newer nova"));
     }
+}
+
+/// Version 3 did not follow the reads of first snapshots: of its stores nothing is known of them.
+#[test]
+fn a_record_of_version_3_follows_no_first_reads() {
+    let mut meta = Meta { store_id: 7, audit_next: 9, ..Meta::default() };
+    for (table, epoch) in meta.tables.iter_mut().zip(0..) {
+        (table.epoch, table.partitions, table.partitions_found) = (epoch, 3, 3);
+    }
+    let mut bytes = meta.encode();
+    let mut older = Vec::new();
+    let entries: Vec<_> = meta.tables.iter().map(TableMeta::encode).collect();
+    bytes.truncate(bytes.len() - entries.iter().map(|entry| 2 + entry.len()).sum::<usize>());
+    FirstReads::default().encode(&mut older);
+    for (table, entry) in Table::ALL.iter().zip(&entries) {
+        bytes.put_u8(table.number());
+        bytes.put_bytes(&entry[..entry.len() - older.len()]);
+    }
+    bytes[0] = 3;
+    meta.tables.iter_mut().for_each(|table| table.first = FirstReads::unknown());
+    assert_eq!(Meta::decode(&bytes), Ok(meta));
 }
 
 /// Version 2 wrote one entry a table without numbers, and halts as sentences.

@@ -151,6 +151,7 @@ impl Writer {
             self.hold(slot, hold);
             return Ok(Fate::Held);
         }
+        self.follow_first(&change, record.partition);
         if matches!(change.body, ChangeBody::Truncate) {
             return self.truncate(slot, &change, place(record), read);
         }
@@ -200,6 +201,17 @@ impl Writer {
                 Ok(Outcome::Applied)
             }
         })
+    }
+
+    /// Follows the reads that stand before a partition's first streamed change.
+    fn follow_first(&mut self, change: &Change, partition: i32) {
+        let first = &mut self.meta.tables[change.table as usize].first;
+        match (change.op, change.lsn) {
+            (Op::Read, Some(lsn)) => first.read(partition, lsn),
+            // A read of an incremental snapshot stands in the stream, but nothing says that it does.
+            (Op::Read | Op::Unknown, None) => {}
+            _ => first.streamed(partition),
+        }
     }
 
     /// `told` is the operation and the time of the source's commit, as the record had them.

@@ -49,6 +49,8 @@ pub enum Command {
     /// The source was read to its end after a rebuild: ClickHouse gets deletes for some of the rows that were not read
     /// again. Answers how many wait.
     EndRebuild { reply: Reply<u64> },
+    /// The source was read to its end after a first snapshot that was taken again. Answers how many rows were deleted.
+    EndFirstSnapshot { reply: Reply<u64> },
 }
 
 /// One entry of the edge's table.
@@ -146,6 +148,10 @@ impl Writer {
             Command::EndRebuild { reply } => {
                 let waiting = self.end_rebuild(read, write)?;
                 Box::new(move || reply(waiting))
+            }
+            Command::EndFirstSnapshot { reply } => {
+                let deleted = self.end_first_snapshot(read)?;
+                Box::new(move || reply(deleted))
             }
             Command::Edge { entries, audit, reply } => {
                 for EdgeEntry { kind, name, value } in entries {

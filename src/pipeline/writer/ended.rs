@@ -1,9 +1,12 @@
-//! The end of a rebuild, in the writer's commits.
+//! The end of a rebuild, and that of a first snapshot that was taken again, in the writer's commits.
 
 use nova_storage::schema::UNREAD;
 use nova_storage::{ReadTxn, WriteTxn};
 
-use crate::event::Op;
+use crate::event::{Op, Table};
+use crate::mutant::{self, Mutant};
+use crate::pipeline::apply::unread_row;
+use crate::pipeline::first::Repeated;
 use crate::pipeline::stored::Version;
 use crate::pipeline::unread;
 use crate::warehouse::rows::RowChange;
@@ -37,5 +40,38 @@ impl Writer {
             write.remove(UNREAD, (table.number(), &key.0))?;
         }
         Ok(unread::waiting(read)?.saturating_sub(page.len() as u64))
+    }
+
+    /// Deletes the rows that an earlier first snapshot has read and the completed one has not; how many they were. Only
+    /// when every partition was read to the end that it had when the snapshot was seen to be complete.
+    pub(super) fn end_first_snapshot(&mut self, read: &ReadTxn) -> Result<u64, WriterError> {
+        let Repeated::By(lsn) = self.meta.repeated() else { return Ok(0) };
+        // What stands behind a hold was not read.
+        if self.partitions.iter().any(|partition| partition.hold.is_some()) || mutant::is(Mutant::KeepUnread) {
+            return Ok(0);
+        }
+        let mut deleted = 0;
+        for table in Table::ALL {
+            let meta = &self.meta.tables[table as usize];
+            let (mut gone, mut failed) = (Vec::new(), None);
+            self.rows.scan(table, read, |key, stored| match unread_row(stored, lsn, meta) {
+                Ok(written) => gone.extend(written.map(|written| (key, written))),
+                Err(error) => failed = Some(error),
+            })?;
+            if let Some(error) = failed {
+                return Err(error.into());
+            }
+            deleted += gone.len() as u64;
+            for (key, written) in gone {
+                self.write_row(table, key, written, (Op::Delete, None), None);
+            }
+        }
+        self.meta.tables.iter_mut().for_each(|table| table.first.end());
+        tracing::info!(
+            rows = deleted,
+            lsn,
+            "the connector took its first snapshot again: rows that were deleted between the two are deleted here, too"
+        );
+        Ok(deleted)
     }
 }

@@ -10,7 +10,7 @@ use nova::clock::Clock;
 use nova::decode::{KeepUnknown, client};
 use nova::event::{ClientEvent, Table, TopicPartition};
 use nova::pipeline::meta::Meta;
-use nova::pipeline::writer::Message;
+use nova::pipeline::writer::{Command, Message};
 use nova::source::local::Settled;
 use nova_storage::testing::Recorder;
 use parking_lot::Mutex;
@@ -204,6 +204,17 @@ impl World {
             _ => 60_000 * (1 + self.rng.below(90)),
         };
         self.pass(ms).await;
+        self.end_first_snapshot();
+    }
+
+    /// The job that waits until everything is read; whether it was.
+    fn end_first_snapshot(&mut self) -> bool {
+        let read = self.unread().is_none();
+        if read {
+            let command = Command::EndFirstSnapshot { reply: Box::new(|_| ()) };
+            self.write(Some(Message::Command(command)));
+        }
+        read
     }
 
     /// What the product commits reaches the topics.
@@ -343,11 +354,12 @@ impl World {
         let now_us = self.now_ms() * 1_000;
         let messages = self.product.finish(now_us);
         self.append(messages);
+        let mut ended = false;
         for step in 0..HEALED_WITHIN {
             self.node.ingest();
             self.write((step % 8 == 0).then_some(Message::Seal));
             self.release();
-            if self.settled() {
+            if self.settled() && std::mem::replace(&mut ended, self.end_first_snapshot()) && self.settled() {
                 return;
             }
             self.pass(if step % 16 < 12 { 20 } else { 30_000 }).await;
@@ -359,7 +371,7 @@ impl World {
         self.unsettled().is_none()
     }
 
-    fn unsettled(&self) -> Option<String> {
+    fn unread(&self) -> Option<String> {
         let broker = self.broker.lock();
         for (name, log) in &broker.logs {
             let end = log.last().map_or(0, |last| last.offset + 1);
@@ -367,6 +379,14 @@ impl World {
             if next < end {
                 return Some(format!("{name} is at {next} of {end}"));
             }
+        }
+        None
+    }
+
+    fn unsettled(&self) -> Option<String> {
+        let unread = self.unread();
+        if unread.is_some() {
+            return unread;
         }
         let targets = self.node.status.targets();
         (!self.node.idle() || !self.requests.is_empty() || self.server.haunted() || self.node.status.waiting_rows() > 0)

@@ -2,7 +2,6 @@
 
 use nova::event::Table;
 
-use super::snapshot::Snapshot;
 use super::{Message, Product, Style};
 
 /// Messages that a producer may write a second time.
@@ -31,6 +30,9 @@ impl Product {
         let end = stream.len();
         let mut out = Vec::new();
         if self.snapshot.is_some() && !self.read_some(&mut out) {
+            if self.rng.below(3) == 0 {
+                self.snapshot_again(now_us);
+            }
             return self.produce(out);
         }
         // It may be behind the log.
@@ -68,17 +70,29 @@ impl Product {
         self.produce(out)
     }
 
-    /// The connector begins again at an earlier point of the stream and writes everything from there once more. A
-    /// snapshot that was not finished is taken again; the stream begins behind it, where the slot began.
+    /// The connector begins again at an earlier point of the stream and writes everything from there once more.
     pub fn restart(&mut self, now_us: i64) -> Vec<Message> {
-        match self.snapshot.take() {
-            Some(Snapshot { initial: true, .. }) => self.begin_snapshot(now_us, true),
-            _ => {
-                let most = if self.rng.below(8) == 0 { self.written as u64 } else { BACK_MAX.min(self.written as u64) };
-                self.written -= self.rng.below(most + 1) as usize;
-            }
+        if !self.snapshot_again(now_us) {
+            self.snapshot = None;
+            let most = if self.rng.below(8) == 0 { self.written as u64 } else { BACK_MAX.min(self.written as u64) };
+            self.written -= self.rng.below(most + 1) as usize;
         }
         self.connect(now_us)
+    }
+
+    /// A restarted connector takes a first snapshot again that was not finished. The stream begins at the new one's point:
+    /// what was committed between the two is in neither. False where no first snapshot was under way.
+    fn snapshot_again(&mut self, now_us: i64) -> bool {
+        if !self.snapshot.as_ref().is_some_and(|snapshot| snapshot.initial) {
+            return false;
+        }
+        self.begin_snapshot(now_us, true);
+        // Where nothing tells a read from a change, a table was emptied, or changes stand before both, nobody can see it.
+        let emptied = self.tables.iter().any(|rows| rows.is_empty());
+        if self.style != Style::Bare && !emptied && !self.promoted {
+            self.written = self.stream.as_ref().map_or(0, Vec::len);
+        }
+        true
     }
 
     /// A producer that had no answer writes its last messages again.

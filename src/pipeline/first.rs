@@ -1,0 +1,172 @@
+//! The first snapshot, where the connector was stopped in the middle and took it again.
+//!
+//! A connector that was killed in its first snapshot reads everything once more, and streams from the new snapshot's point
+//! on (seen with Debezium 3.6). A row that was deleted between the two snapshots has a read in the topics, and no delete.
+//! Such a row is known by its reads alone: the LSN of its only read is that of a snapshot which was taken again. This is
+//! told by the order within each partition, and by no clock: in a partition, reads of two LSNs come without a streamed
+//! change between them.
+//!
+//! A snapshot that somebody asks for with a signal looks the same, where nothing was streamed before it. Therefore rows
+//! are deleted only where the later snapshot has reads of every table that the earlier one has.
+
+use nova_storage::codec::{CodecError, Put, Reader};
+
+const WHAT: &str = "first snapshot";
+/// Partitions of a table, and snapshots of it, that are followed; of a table with more, nothing is deleted.
+const PARTITIONS_MAX: usize = 4_096;
+const SNAPSHOTS_MAX: usize = 64;
+
+/// What is known of a partition of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Known {
+    partition: i32,
+    /// LSN of its last read that stands before every streamed change; 0 before there is one.
+    lsn: u64,
+    /// It has a streamed change.
+    streamed: bool,
+}
+
+/// The reads of a table that stand before its first streamed changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FirstReads {
+    /// By partition.
+    partitions: Vec<Known>,
+    /// The LSNs of the reads, rising; the last one is that of the snapshot which was completed.
+    lsns: Vec<u64>,
+    /// LSN of the last read that stands behind a streamed change, or whose LSN is below that of a read before it: it
+    /// belongs to no first snapshot.
+    other: Option<u64>,
+    /// Nothing more is followed.
+    over: bool,
+}
+
+/// What a look at all tables says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeated {
+    /// No first snapshot was taken twice, or its end was not seen yet.
+    No,
+    /// The snapshot with this LSN was read to its end, and is not the first one.
+    By(u64),
+    /// As far as one can see it was; but the later snapshot has no read of some table that the earlier one has.
+    InPart,
+}
+
+impl Repeated {
+    /// What [`Repeated::InPart`] means, for a person.
+    pub const IN_PART: &str = "reads of two snapshots came before any change, and the later one has no read of some table: if \
+         a signal asked for it, nothing is wrong; if the connector was stopped in its first snapshot, rows that were deleted \
+         between the two may still be here: read the tables into new topics (docs/connector.md, \"When the slot is lost\")";
+}
+
+impl FirstReads {
+    /// A read of a snapshot.
+    pub fn read(&mut self, partition: i32, lsn: u64) {
+        if self.over {
+            return;
+        }
+        match self.partitions.binary_search_by_key(&partition, |known| known.partition) {
+            Ok(at) => match &mut self.partitions[at] {
+                known if known.lsn == lsn => return,
+                known if known.streamed || lsn < known.lsn => {
+                    self.other = Some(lsn);
+                    return;
+                }
+                known => known.lsn = lsn,
+            },
+            Err(at) => self.partitions.insert(at, Known { partition, lsn, streamed: false }),
+        }
+        if let Err(at) = self.lsns.binary_search(&lsn) {
+            self.lsns.insert(at, lsn);
+        }
+        if self.partitions.len() > PARTITIONS_MAX || self.lsns.len() > SNAPSHOTS_MAX {
+            self.end();
+        }
+    }
+
+    /// A streamed change.
+    pub fn streamed(&mut self, partition: i32) {
+        if self.over {
+            return;
+        }
+        match self.partitions.binary_search_by_key(&partition, |known| known.partition) {
+            Ok(at) => self.partitions[at].streamed = true,
+            Err(at) => self.partitions.insert(at, Known { partition, lsn: 0, streamed: true }),
+        }
+        if self.partitions.len() > PARTITIONS_MAX {
+            self.end();
+        }
+    }
+
+    /// Those of a store that did not follow them.
+    pub fn unknown() -> FirstReads {
+        FirstReads { over: true, ..FirstReads::default() }
+    }
+
+    /// Follows nothing more.
+    pub fn end(&mut self) {
+        *self = FirstReads::unknown();
+    }
+
+    /// Whether a row whose only read has this LSN was not read again by the snapshot with the LSN `by`.
+    pub fn left_out(&self, lsn: u64, by: u64) -> bool {
+        lsn < by && self.lsns.binary_search(&lsn).is_ok()
+    }
+
+    /// Looks at the reads of all tables.
+    pub fn repeated<'a>(tables: impl Iterator<Item = &'a FirstReads> + Clone) -> Repeated {
+        let streamed = |table: &FirstReads| table.partitions.iter().any(|known| known.streamed);
+        let over = tables.clone().any(|table| table.over);
+        // Changes are streamed only after the snapshot was read to its end.
+        if over || !tables.clone().any(|table| table.lsns.len() > 1) || !tables.clone().any(streamed) {
+            return Repeated::No;
+        }
+        let read = tables.clone().filter_map(|table| table.lsns.last());
+        let Some(by) = read.clone().max() else { return Repeated::No };
+        if tables.filter_map(|table| table.other).any(|other| other == *by) {
+            return Repeated::No;
+        }
+        if read.min() == Some(by) { Repeated::By(*by) } else { Repeated::InPart }
+    }
+
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_u8(u8::from(self.over) + 2 * u8::from(self.other.is_some()));
+        self.other.iter().for_each(|lsn| out.put_varint(*lsn));
+        out.put_varint(self.lsns.len() as u64);
+        self.lsns.iter().for_each(|lsn| out.put_varint(*lsn));
+        out.put_varint(self.partitions.len() as u64);
+        for Known { partition, lsn, streamed } in &self.partitions {
+            out.put_zigzag(i64::from(*partition));
+            out.put_varint(*lsn);
+            out.put_u8(u8::from(*streamed));
+        }
+    }
+
+    pub fn decode(reader: &mut Reader<'_>) -> Result<FirstReads, CodecError> {
+        let invalid = || CodecError::Invalid(WHAT);
+        let flags = reader.u8()?;
+        if flags > 3 {
+            return Err(invalid());
+        }
+        let other = if flags & 2 != 0 { Some(reader.varint()?) } else { None };
+        let mut reads = FirstReads { over: flags & 1 != 0, other, ..FirstReads::default() };
+        for _ in 0..reader.varint()? {
+            let lsn = reader.varint()?;
+            if reads.lsns.last().is_some_and(|last| *last >= lsn) {
+                return Err(invalid());
+            }
+            reads.lsns.push(lsn);
+        }
+        for _ in 0..reader.varint()? {
+            let partition = i32::try_from(reader.zigzag()?).map_err(|_| invalid())?;
+            if reads.partitions.last().is_some_and(|last| last.partition >= partition) {
+                return Err(invalid());
+            }
+            let (lsn, streamed) = (reader.varint()?, reader.flag()?);
+            reads.partitions.push(Known { partition, lsn, streamed });
+        }
+        Ok(reads)
+    }
+}
+
+#[cfg(test)]
+mod tests;
