@@ -67,7 +67,7 @@ impl Writer {
             }
         }
         self.meta.tables.iter_mut().for_each(|table| table.first.end());
-        tracing::info!(
+        tracing::warn!(
             rows = deleted,
             lsn,
             "the connector took its first snapshot again: rows that were deleted between the two are deleted here, too"

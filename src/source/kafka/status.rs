@@ -26,14 +26,18 @@ pub struct Watermarks {
     pub read_to: i64,
     /// When everything had been read, last, epoch milliseconds: what is unread came after it.
     pub caught_up_ms: Option<i64>,
+    /// When this process learned of the partition, epoch milliseconds.
+    pub seen_ms: i64,
 }
 
 impl Watermarks {
     /// Records that were not read yet, and how old the oldest of them may be, milliseconds; `next` is the offset that
-    /// is read next, `arrival_ms` the arrival of the record before it.
+    /// is read next, `arrival_ms` the arrival of the record before it, 0 where there is none.
     pub fn lag(&self, next: i64, arrival_ms: i64, now_ms: i64) -> (i64, i64) {
         let behind = (self.high - next.max(self.read_to)).max(0);
-        let since_ms = self.caught_up_ms.map_or(arrival_ms, |caught_up_ms| caught_up_ms.max(arrival_ms));
+        // How old the first record of a log is nobody knows before it is read.
+        let read_ms = if arrival_ms > 0 { arrival_ms } else { self.seen_ms };
+        let since_ms = self.caught_up_ms.map_or(read_ms, |caught_up_ms| caught_up_ms.max(arrival_ms));
         (behind, if behind > 0 { (now_ms - since_ms).max(0) } else { 0 })
     }
 
@@ -140,11 +144,12 @@ impl KafkaStatus {
         let mut told = self.told.lock();
         let known = std::mem::take(&mut told.watermarks);
         for (name, (low, high), next) in seen {
-            let before = known.get(&name).and_then(|marks| marks.caught_up_ms);
+            let before = known.get(&name);
+            let seen_ms = before.map_or(now_ms, |marks| marks.seen_ms);
             let read_to = told.read_to.get(&name).copied().unwrap_or(-1);
             let caught_up = high >= 0 && next.unwrap_or(0).max(read_to) >= high;
-            let caught_up_ms = if caught_up { Some(now_ms) } else { before };
-            told.watermarks.insert(name, Watermarks { low, high, read_to, caught_up_ms });
+            let caught_up_ms = if caught_up { Some(now_ms) } else { before.and_then(|marks| marks.caught_up_ms) };
+            told.watermarks.insert(name, Watermarks { low, high, read_to, caught_up_ms, seen_ms });
         }
         (told.assignment, told.figures) = (assignment, figures);
     }
@@ -220,8 +225,20 @@ mod tests {
         tell(10, Some(10), 3_701_000);
         assert_eq!(tell(11, Some(10), 3_702_000).lag(10, 90_000, 3_702_000), (1, 1_000));
         // Not known yet.
-        let none = Watermarks { low: -1001, high: -1001, read_to: -1, caught_up_ms: None };
+        let none = Watermarks { low: -1001, high: -1001, read_to: -1, caught_up_ms: None, seen_ms: 0 };
         assert_eq!((none.lag(5, 0, 9), none.headroom(5)), ((0, 0), 5));
+    }
+
+    /// At the first start over topics that exist nothing was read: that is no lag of half a century, for which feeds are refused.
+    #[test]
+    fn a_log_of_which_nothing_was_read_is_as_old_as_it_is_known() {
+        let status = KafkaStatus::default();
+        let name = TopicPartition::new("cdc.posts", 0);
+        for now_ms in [1_795_000_000_000, 1_795_000_004_000] {
+            let seen = vec![(name.clone(), (0, 10), None)];
+            status.told(seen, Assignment::default(), Figures::default(), now_ms);
+        }
+        assert_eq!(status.watermarks()[&name].lag(0, 0, 1_795_000_005_000), (10, 5_000));
     }
 
     #[test]

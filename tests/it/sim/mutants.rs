@@ -28,7 +28,7 @@ const CAUGHT: [(Mutant, u64); 18] = [
     (Mutant::NullLeftOut, 3),
     (Mutant::ForgetOldKey, 4),
     (Mutant::NullDeletes, 11),
-    (Mutant::KeepUnread, 26),
+    (Mutant::KeepUnread, 37),
 ];
 /// A mutant that so many seeds let pass is not noticed.
 const SEEDS: u64 = 1_000;
