@@ -1,0 +1,59 @@
+//! The headers of answers.
+
+use serde_json::{Map, Value, json};
+
+use crate::http::route::Operation;
+
+/// What an answer is, as far as its headers go.
+#[derive(Clone, Copy)]
+pub(super) enum Said {
+    Answer(u16),
+    /// 304.
+    Unchanged,
+    Problem(u16),
+}
+
+/// Name, key of the component, what it says, type, whether it is always there.
+type Header = (&'static str, &'static str, &'static str, &'static str, bool);
+
+const ALL: [Header; 11] = [
+    ("X-Request-ID", "RequestId", "The caller's, or one of nova's making; the log names it.", "string", true),
+    ("traceparent", "Trace", "W3C Trace Context.", "string", true),
+    ("Server-Timing", "Timing", "`total;dur=` and milliseconds.", "string", true),
+    ("Cache-Control", "Caching", "Whether a cache may keep the answer.", "string", true),
+    ("RateLimit-Policy", "QuotaPolicy", "What is granted: `\"class\";q=requests;w=seconds`.", "string", false),
+    ("RateLimit", "Quota", "What is left: `\"class\";r=requests;t=seconds`.", "string", false),
+    ("ETag", "Tag", "Names the content, for If-None-Match.", "string", true),
+    ("Retry-After", "RetryAfter", "Seconds after which to ask again.", "integer", true),
+    ("WWW-Authenticate", "Challenge", "What kind of token is needed.", "string", true),
+    ("Idempotent-Replayed", "Replayed", "`true` where the answer is that of an earlier request.", "string", false),
+    ("Vary", "Vary", "What of the request the answer depends on.", "string", false),
+];
+
+/// Each header as a component.
+pub(super) fn components() -> Value {
+    let each = ALL.iter().map(|(_, key, help, kind, required)| {
+        let header = json!({ "description": help, "required": required, "schema": { "type": kind } });
+        ((*key).to_owned(), header)
+    });
+    Value::Object(each.collect())
+}
+
+/// The headers of one answer of an operation.
+pub(super) fn of(operation: &Operation, said: Said) -> Value {
+    let here = |name: &str| match (name, said) {
+        ("X-Request-ID" | "traceparent" | "Server-Timing" | "Cache-Control", _) => true,
+        ("RateLimit-Policy" | "RateLimit", _) => operation.class.is_some(),
+        ("ETag", Said::Answer(_) | Said::Unchanged) => operation.etag,
+        ("Vary", Said::Answer(_) | Said::Unchanged) => true,
+        ("Retry-After", Said::Problem(409 | 429 | 503)) => true,
+        ("Retry-After", Said::Answer(503)) => true,
+        ("WWW-Authenticate", Said::Problem(401)) => true,
+        ("Idempotent-Replayed", Said::Answer(_)) => operation.headers.iter().any(|one| one.name == "Idempotency-Key"),
+        _ => false,
+    };
+    let here = ALL.iter().filter(|(name, ..)| here(name));
+    let named =
+        here.map(|(name, key, ..)| ((*name).to_owned(), json!({ "$ref": format!("#/components/headers/{key}") })));
+    Value::Object(named.collect::<Map<_, _>>())
+}
