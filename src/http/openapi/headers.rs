@@ -4,15 +4,6 @@ use serde_json::{Map, Value, json};
 
 use crate::http::route::Operation;
 
-/// What an answer is, as far as its headers go.
-#[derive(Clone, Copy)]
-pub(super) enum Said {
-    Answer(u16),
-    /// 304.
-    Unchanged,
-    Problem(u16),
-}
-
 /// Name, key of the component, what it says, type, whether it is always there.
 type Header = (&'static str, &'static str, &'static str, &'static str, bool);
 
@@ -39,20 +30,33 @@ pub(super) fn components() -> Value {
     Value::Object(each.collect())
 }
 
+/// Of every answer: hyper's and the lane's alike.
+const COMMON: [&str; 6] =
+    ["X-Request-ID", "traceparent", "Server-Timing", "Cache-Control", "RateLimit-Policy", "RateLimit"];
+
 /// The headers of one answer of an operation.
-pub(super) fn of(operation: &Operation, said: Said) -> Value {
-    let here = |name: &str| match (name, said) {
-        ("X-Request-ID" | "traceparent" | "Server-Timing" | "Cache-Control", _) => true,
-        ("RateLimit-Policy" | "RateLimit", _) => operation.class.is_some(),
-        ("ETag", Said::Answer(_) | Said::Unchanged) => operation.etag,
-        ("Vary", Said::Answer(_) | Said::Unchanged) => true,
-        ("Retry-After", Said::Problem(409 | 429 | 503)) => true,
-        ("Retry-After", Said::Answer(503)) => true,
-        ("WWW-Authenticate", Said::Problem(401)) => true,
-        ("Idempotent-Replayed", Said::Answer(_)) => operation.headers.iter().any(|one| one.name == "Idempotency-Key"),
+pub(super) fn of_answer(operation: &Operation, status: u16) -> Value {
+    let replays = operation.headers.iter().any(|one| one.name == "Idempotency-Key");
+    named(|name| match name {
+        "ETag" => operation.etag,
+        "Vary" => true,
+        "Retry-After" => status == 503,
+        "Idempotent-Replayed" => replays,
         _ => false,
-    };
-    let here = ALL.iter().filter(|(name, ..)| here(name));
+    })
+}
+
+/// The headers of a problem.
+pub(super) fn of_problem(status: u16) -> Value {
+    named(|name| match name {
+        "Retry-After" => matches!(status, 429 | 503),
+        "WWW-Authenticate" => status == 401,
+        _ => false,
+    })
+}
+
+fn named(besides: impl Fn(&str) -> bool) -> Value {
+    let here = ALL.iter().filter(|(name, ..)| COMMON.contains(name) || besides(name));
     let named =
         here.map(|(name, key, ..)| ((*name).to_owned(), json!({ "$ref": format!("#/components/headers/{key}") })));
     Value::Object(named.collect::<Map<_, _>>())

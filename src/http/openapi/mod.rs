@@ -3,12 +3,13 @@
 mod headers;
 mod schemas;
 
+use std::collections::BTreeSet;
+
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::route::{Access, Content, Kind, Operation, Parameter, Routes, Tag};
 
-use self::headers::Said;
 use self::schemas::Schemas;
 
 /// The media type of problems (RFC 9457).
@@ -21,6 +22,7 @@ pub(super) fn document(routes: &Routes) -> Value {
         let path = paths.entry(operation.path).or_insert_with(|| json!({}));
         path[operation.method.as_str().to_lowercase()] = described(operation, &mut schemas);
     }
+    let problems = problems(routes, &mut schemas);
     let used = |tag: &Tag| routes.operations().any(|operation| operation.tag == *tag);
     let tags = Tag::ALL.into_iter().filter(used).map(|tag| {
         let (name, help) = tag.told();
@@ -44,6 +46,7 @@ pub(super) fn document(routes: &Routes) -> Value {
                 "description": "A JWT of the configured issuer, in Authorization: Bearer.",
             } },
             "headers": headers::components(),
+            "responses": problems,
             "schemas": schemas.components(),
         },
     })
@@ -102,25 +105,42 @@ fn schema(kind: Kind) -> Value {
 
 fn responses(operation: &Operation, schemas: &mut Schemas) -> Value {
     let mut out = Map::new();
-    let mut put = |status: u16, headers: Value, content: Option<Value>| {
-        let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
-        let mut answer = json!({ "description": reason.unwrap_or_default(), "headers": headers });
-        if let Some(content) = content {
+    for status in operation.status {
+        let mut answer = json!({ "description": reason(*status), "headers": headers::of_answer(operation, *status) });
+        if let Some(content) = content(operation, schemas) {
             answer["content"] = content;
         }
         out.insert(status.to_string(), answer);
-    };
-    for status in operation.status {
-        put(*status, headers::of(operation, Said::Answer(*status)), content(operation, schemas));
     }
     if operation.etag {
-        put(304, headers::of(operation, Said::Unchanged), None);
+        let answer = json!({ "description": reason(304), "headers": headers::of_answer(operation, 304) });
+        out.insert("304".to_owned(), answer);
     }
     for status in operation.problems() {
-        let content = json!({ PROBLEM: { "schema": schemas.problem() } });
-        put(status, headers::of(operation, Said::Problem(status)), Some(content));
+        let name = format!("#/components/responses/{}", named(status));
+        out.insert(status.to_string(), json!({ "$ref": name }));
     }
     Value::Object(out)
+}
+
+/// The problems of all operations.
+fn problems(routes: &Routes, schemas: &mut Schemas) -> Value {
+    let statuses: BTreeSet<u16> = routes.operations().flat_map(Operation::problems).collect();
+    let each = statuses.into_iter().map(|status| {
+        let content = json!({ PROBLEM: { "schema": schemas.problem() } });
+        let headers = headers::of_problem(status);
+        (named(status), json!({ "description": reason(status), "headers": headers, "content": content }))
+    });
+    Value::Object(each.collect())
+}
+
+fn reason(status: u16) -> &'static str {
+    StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default()
+}
+
+/// The reason as a name: `BadRequest`.
+fn named(status: u16) -> String {
+    reason(status).chars().filter(char::is_ascii_alphanumeric).collect()
 }
 
 fn content(operation: &Operation, schemas: &mut Schemas) -> Option<Value> {

@@ -1,9 +1,9 @@
 //! The schemas of requests and answers, made from their types and named as components.
 
 use schemars::generate::{Contract, SchemaSettings};
-use schemars::transform::RecursiveTransform;
+use schemars::transform::{RecursiveTransform, Transform as _};
 use schemars::{Schema, SchemaGenerator};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::http::error::ProblemDetails;
 use crate::http::route::Form;
@@ -47,31 +47,63 @@ impl Schemas {
     pub fn components(mut self) -> Value {
         let mut all = self.requests.take_definitions(true);
         let mut answers = self.answers.take_definitions(true);
-        for schema in all.values_mut() {
-            transform(schema, plain);
-        }
-        for schema in answers.values_mut() {
-            transform(schema, plain);
-            transform(schema, left_out);
-        }
+        all.values_mut().for_each(|schema| transform(schema, &[bounded, plain, enumerated]));
+        answers.values_mut().for_each(|schema| transform(schema, &[plain, enumerated, left_out]));
         all.extend(answers);
         Value::Object(all)
     }
 }
 
-fn transform(value: &mut Value, step: fn(&mut Schema)) {
-    use schemars::transform::Transform as _;
-    if let Ok(schema) = value.try_into() {
-        RecursiveTransform(step).transform(schema);
+fn transform(value: &mut Value, steps: &[fn(&mut Schema)]) {
+    let Ok(schema) = <&mut Schema>::try_from(value) else { return };
+    for step in steps {
+        RecursiveTransform(*step).transform(schema);
     }
 }
 
-/// Formats of Rust's types mean nothing to clients; the bounds say it.
+/// What fits into Rust's integers, where no narrower bound is said. A number of a request is read as an `i64` first.
+fn bounded(schema: &mut Schema) {
+    let (min, max) = match schema.get("format").and_then(Value::as_str) {
+        Some("uint32") => (0, i64::from(u32::MAX)),
+        Some("int32") => (i32::MIN.into(), i32::MAX.into()),
+        Some("uint64" | "uint") => (0, i64::MAX),
+        _ => return,
+    };
+    for (name, bound) in [("minimum", min), ("maximum", max)] {
+        if schema.get(name).is_none() {
+            schema.insert(name.to_owned(), bound.into());
+        }
+    }
+}
+
+/// Formats of Rust's types mean nothing to clients, and neither do the lines of its comments. A default that is nothing
+/// says nothing.
 fn plain(schema: &mut Schema) {
     let rust = |format: &str| ["int", "uint", "double", "float"].iter().any(|begin| format.starts_with(begin));
     if schema.get("format").and_then(Value::as_str).is_some_and(rust) {
         schema.remove("format");
     }
+    if let Some(Value::String(text)) = schema.get_mut("description") {
+        *text = text.replace('\n', " ");
+    }
+    let nothing = |default: &Value| default.is_null() || *default == json!("") || *default == json!([]);
+    if schema.get("default").is_some_and(nothing) {
+        schema.remove("default");
+    }
+}
+
+/// Words of an enumeration stand in one list, also where some of them have descriptions.
+fn enumerated(schema: &mut Schema) {
+    let words = |one: &Value| match (&one["const"], &one["enum"]) {
+        (word @ Value::String(_), _) => Some(vec![word.clone()]),
+        (_, Value::Array(words)) => Some(words.clone()),
+        _ => None,
+    };
+    let Some(Value::Array(all)) = schema.get("oneOf") else { return };
+    let Some(words) = all.iter().map(words).collect::<Option<Vec<_>>>() else { return };
+    schema.remove("oneOf");
+    schema.insert("type".to_owned(), "string".into());
+    schema.insert("enum".to_owned(), words.concat().into());
 }
 
 /// An answer has a member that is null, or leaves it out, and never one or the other: what may be left out is not null.

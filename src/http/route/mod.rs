@@ -5,6 +5,8 @@ mod admin;
 mod call;
 mod operation;
 mod public;
+#[cfg(test)]
+mod tests;
 
 use http::Method;
 use matchit::Router;
