@@ -21,7 +21,7 @@ use parking_lot::RwLock;
 use crate::cache::CacheError;
 use crate::decode::{RegistryError, SchemasError};
 use crate::files;
-use crate::http::KeyError;
+use crate::http::{CheckState, KeyError};
 use crate::pipeline::QUEUE_MAX_MESSAGES;
 use crate::pipeline::ingest::{Ingest, IngestError};
 use crate::pipeline::meta::Meta;
@@ -37,7 +37,7 @@ use crate::warehouse::status::Status as WarehouseStatus;
 
 pub use self::node::{Node, load_dismissals, load_overrides, sent, start_node};
 pub use self::setup::{Drain, Setup, clickhouse, file_schemas, kafka, layout, registry, table_topics};
-pub use self::store_check::{CheckState, StoreCheck};
+pub use self::store_check::StoreCheck;
 
 /// Name of the store within the data directory.
 pub const STORE_FILE: &str = "nova.redb";

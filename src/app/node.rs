@@ -9,7 +9,6 @@ use nova_storage::schema::{DEAD, EDGE};
 use nova_storage::seal::hex;
 use nova_storage::{ReadError, ReadTxn, Store};
 use parking_lot::Mutex;
-use serde_json::Value;
 
 use crate::clock::Clock;
 use crate::decode::Decoder;
@@ -20,10 +19,13 @@ use crate::feed::trending::overrides::{self, Overrides};
 use crate::feed::trending::publish::Board;
 use crate::files;
 use crate::http::auth::revocation;
-use crate::http::{Auth, BackupMade, BackupTimes, Edge, Gate, Log, Observed, Reads, Streams, idempotency};
+use crate::http::{
+    Auth, BackupFailed, BackupMade, BackupTimes, Cause, CheckState, Control, Durable, Edge, Gate, Intake, Log,
+    Observed, ReadFailed, Reads, Serving, Streams, Watch, idempotency,
+};
 use crate::jobs::Runner;
 use crate::jobs::serving::Served;
-use crate::pipeline::meta::Meta;
+use crate::pipeline::meta::{Meta, TableTold};
 use crate::pipeline::writer::RecoveryReport;
 use crate::pipeline::{audit, dead, sent};
 use crate::source::kafka::{KafkaSource, KafkaStatus, Owner, Producer};
@@ -74,41 +76,45 @@ struct StoreReads {
     copying: Mutex<()>,
 }
 
+/// What went wrong, for the edge.
+fn cause(error: impl Into<Cause>) -> Cause {
+    error.into()
+}
+
 impl StoreReads {
-    fn read(&self) -> Result<ReadTxn, String> {
-        self.store.read().map_err(|error| error.to_string())
+    fn read(&self) -> Result<ReadTxn, Cause> {
+        self.store.read().map_err(cause)
     }
 }
 
 impl Reads for StoreReads {
-    fn dead_letters(&self, after: Option<u64>, limit: usize) -> Result<Vec<Value>, String> {
-        let page = dead::page(&self.read()?, after, limit).map_err(|error| error.to_string())?;
+    fn dead_letters(&self, after: Option<u64>, limit: usize) -> Result<Vec<dead::Summary>, ReadFailed> {
+        let page = dead::page(&self.read()?, after, limit).map_err(cause)?;
         Ok(page.iter().map(|(id, letter)| dead::summary(*id, letter)).collect())
     }
 
-    fn dead_letter(&self, id: u64) -> Result<Option<Value>, String> {
-        let letter = dead::get(&self.read()?, id).map_err(|error| error.to_string())?;
+    fn dead_letter(&self, id: u64) -> Result<Option<dead::Whole>, ReadFailed> {
+        let letter = dead::get(&self.read()?, id).map_err(cause)?;
         Ok(letter.map(|letter| dead::whole(id, &letter)))
     }
 
-    fn sent(&self, letters: &[u64]) -> Result<BTreeSet<u64>, String> {
-        sent(&self.store, &mut self.decoder.lock(), self.clickhouse.as_ref(), letters)
-            .map_err(|error| error.to_string())
+    fn sent(&self, letters: &[u64]) -> Result<BTreeSet<u64>, ReadFailed> {
+        let found = sent(&self.store, &mut self.decoder.lock(), self.clickhouse.as_ref(), letters);
+        Ok(found.map_err(cause)?)
     }
 
-    fn audit(&self, after: Option<u64>, limit: usize) -> Result<Vec<Value>, String> {
-        let page = audit::page(&self.read()?, after, limit).map_err(|error| error.to_string())?;
-        Ok(page.iter().map(|(id, entry)| entry.json(*id)).collect())
+    fn audit(&self, after: Option<u64>, limit: usize) -> Result<Vec<audit::Listed>, ReadFailed> {
+        let page = audit::page(&self.read()?, after, limit).map_err(cause)?;
+        Ok(page.iter().map(|(id, entry)| entry.listed(*id)).collect())
     }
 
-    fn backup(&self, name: &str) -> Result<BackupMade, String> {
-        let Some(_one) = self.copying.try_lock() else { return Err("another backup is being made".to_owned()) };
+    fn backup(&self, name: &str) -> Result<BackupMade, BackupFailed> {
+        let Some(_one) = self.copying.try_lock() else { return Err(BackupFailed::Busy) };
         let dir = self.data_dir.join(backups::BACKUPS_DIR);
-        files::private_dir(&dir).map_err(|error| error.to_string())?;
-        let dir = dir.canonicalize().map_err(|error| error.to_string())?;
+        files::private_dir(&dir).map_err(cause)?;
+        let dir = dir.canonicalize().map_err(cause)?;
         let file = dir.join(name);
-        let copied = backups::make(&self.store, &self.data_dir, &file, self.clock.now_ms());
-        let copied = copied.map_err(|error| error.to_string())?;
+        let copied = backups::make(&self.store, &self.data_dir, &file, self.clock.now_ms()).map_err(cause)?;
         let (entries, sha256) = (copied.entries, hex(&copied.seal.sha256));
         Ok(BackupMade { file: file.display().to_string(), entries, sha256 })
     }
@@ -118,8 +124,8 @@ impl Reads for StoreReads {
         Some(BackupTimes { made_at_ms, verified_at_ms })
     }
 
-    fn store_check(&self) -> &'static str {
-        self.check.state().name()
+    fn store_check(&self) -> CheckState {
+        self.check.state()
     }
 
     fn disk_free_bytes(&self) -> Option<u64> {
@@ -127,10 +133,10 @@ impl Reads for StoreReads {
         Some(disk.f_bavail.saturating_mul(disk.f_frsize))
     }
 
-    fn tables(&self) -> Result<Vec<Value>, String> {
-        let meta = Meta::load(&self.read()?).map_err(|error| error.to_string())?.unwrap_or_default();
+    fn tables(&self) -> Result<Vec<TableTold>, ReadFailed> {
+        let meta = Meta::load(&self.read()?).map_err(cause)?.unwrap_or_default();
         let tables = Table::ALL.iter().zip(&meta.tables);
-        Ok(tables.map(|(table, meta)| meta.json(*table)).collect())
+        Ok(tables.map(|(table, meta)| meta.told(*table)).collect())
     }
 }
 
@@ -157,19 +163,18 @@ pub struct Node {
 pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Result<Node, AppError> {
     let auth = Auth::configured(&setup.data_dir, &setup.edge.keys)?;
     auth.revocations.load(edge_entries(&opened.store, revocation::KIND)?.into_iter());
-    let gate = Gate::new(
-        setup.edge.clone(),
-        Box::new(StoreReads {
-            store: Arc::clone(&opened.store),
-            decoder: Mutex::new(setup.decoder()),
-            clickhouse: setup.clickhouse.clone(),
-            data_dir: setup.data_dir.clone(),
-            clock: setup.clock.clone(),
-            check: Arc::clone(&opened.check),
-            copying: Mutex::default(),
-        }),
-    );
-    gate.answers.load(edge_entries(&opened.store, idempotency::KIND)?.into_iter());
+    let gate = Gate::new(setup.edge.clone());
+    let reads = Box::new(StoreReads {
+        store: Arc::clone(&opened.store),
+        decoder: Mutex::new(setup.decoder()),
+        clickhouse: setup.clickhouse.clone(),
+        data_dir: setup.data_dir.clone(),
+        clock: setup.clock.clone(),
+        check: Arc::clone(&opened.check),
+        copying: Mutex::default(),
+    });
+    let answers = idempotency::Answers::default();
+    answers.load(edge_entries(&opened.store, idempotency::KIND)?.into_iter());
     let health = Arc::clone(&gate.limiter.health);
     let observed = Arc::new(Observed::default());
     let dead_letters = opened.store.read()?.len(DEAD)?;
@@ -217,31 +222,35 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     })?;
     let jobs = Runner::new(all, clock.clone(), clock.now_ms() as u64);
     let jobs = jobs.start().map_err(|source| AppError::Spawn { name: "jobs", source })?;
-    let (streams, writer) = (Streams::default(), running.inbox.clone());
-    let edge = Edge {
-        clock,
+    let durable = Durable::new(running.inbox.clone());
+    let serving = Serving {
+        clock: clock.clone(),
         state,
-        shared,
-        log,
-        auth,
-        observed,
         feeds,
         trending,
         rising,
         shown,
-        streams,
-        jobs,
-        cursor_key,
         dismissals,
+        streams: Streams::default(),
+        cursor_key,
         shared_cache,
-        drift,
-        schemas: Arc::clone(&setup.schemas),
-        retries,
-        writer,
-        warehouse,
-        kafka,
-        gate,
+        runner: Arc::clone(&jobs.runner),
+        durable: durable.clone(),
     };
+    let seen = (Arc::clone(&shared), Arc::clone(&observed));
+    let control = Control::new(clock.clone(), reads, seen, Arc::clone(&auth.revocations), durable.clone());
+    let intake = Intake {
+        clock: clock.clone(),
+        log,
+        shared: Arc::clone(&shared),
+        observed: Arc::clone(&observed),
+        answers,
+        durable,
+    };
+    let schemas = Arc::clone(&setup.schemas);
+    let watch = Watch { clock: clock.clone(), shared, observed, jobs, retries, schemas, kafka, warehouse, drift };
+    let (serving, intake, control) = (Arc::new(serving), Arc::new(intake), Arc::new(control));
+    let edge = Edge { clock, auth, gate, serving, intake, control, watch };
     Ok(Node { running, edge: Arc::new(edge) })
 }
 

@@ -7,35 +7,12 @@ use std::thread::JoinHandle;
 use nova_storage::{Checked, OpenError, Store};
 use parking_lot::Mutex;
 
+use crate::http::CheckState;
+
 use super::{AppError, spawn};
 
 /// Attempts where too much is written during the check.
 const ATTEMPTS: u32 = 3;
-
-/// What is known of the store's pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum CheckState {
-    /// Every page was as it was written.
-    Ok = 0,
-    Running = 1,
-    /// Too much was written for a check beside it.
-    Unfinished = 2,
-    Damaged = 3,
-}
-
-impl CheckState {
-    const ALL: [CheckState; 4] = [CheckState::Ok, CheckState::Running, CheckState::Unfinished, CheckState::Damaged];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            CheckState::Ok => "ok",
-            CheckState::Running => "running",
-            CheckState::Unfinished => "unfinished",
-            CheckState::Damaged => "damaged",
-        }
-    }
-}
 
 /// See the module.
 #[derive(Debug)]

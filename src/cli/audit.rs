@@ -1,6 +1,6 @@
 //! `nova audit`: who did what to what, of a stopped store or of a running node.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::app::AppError;
 use crate::config::Config;
@@ -31,7 +31,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
             all(args.after, |after| {
                 let read = opened.store.read().map_err(AppError::from)?;
                 let page = audit::page(&read, after, PAGE_MAX_ENTRIES).map_err(AppError::from)?;
-                Ok(page.iter().map(|(id, entry)| entry.json(*id)).collect())
+                Ok(page.iter().map(|(id, entry)| json!(entry.listed(*id))).collect())
             })?
         }
     };

@@ -1,7 +1,7 @@
 //! `nova cdc`: source tables that halted, and how they go on. On a stopped store.
 
 use clap::{Subcommand, ValueEnum};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::app::{self, Setup};
 use crate::config::Config;
@@ -72,8 +72,8 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
         Action::State => {
             let tables = Table::ALL.iter().zip(opened.writer.tables());
             if as_json {
-                let all: Vec<_> = tables.map(|(table, meta)| meta.json(*table)).collect();
-                return Ok(out::line(&Value::from(all).to_string())?);
+                let all: Vec<_> = tables.map(|(table, meta)| meta.told(*table)).collect();
+                return Ok(out::line(&json!(all).to_string())?);
             }
             for (table, meta) in tables {
                 let halt = meta.halt.as_ref().map_or_else(|| "goes on".to_owned(), |halt| format!("halted: {halt}"));

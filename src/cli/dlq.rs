@@ -151,7 +151,7 @@ fn list(opened: &Opened, limit: usize, json: bool) -> Result<(), CliError> {
     let letters = letters(opened, limit)?;
     if json {
         let all: Vec<_> = letters.iter().map(|(id, letter)| dead::summary(*id, letter)).collect();
-        return Ok(out::line(&Value::from(all).to_string())?);
+        return Ok(out::line(&json!(all).to_string())?);
     }
     for (id, letter) in &letters {
         let DeadLetter { topic, partition, offset, stage, reason, detail, .. } = letter;
@@ -167,7 +167,7 @@ fn show(opened: &Opened, id: u64) -> Result<(), CliError> {
     let Some(letter) = letter else {
         return Err(CliError::Failed(format!("there is no dead letter {id}; nova dlq list shows those that wait")));
     };
-    out::line(&format!("{:#}", dead::whole(id, &letter)))?;
+    out::line(&format!("{:#}", json!(dead::whole(id, &letter))))?;
     Ok(())
 }
 

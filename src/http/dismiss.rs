@@ -2,39 +2,34 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{Response, StatusCode};
-use http_body_util::Full;
+use http::StatusCode;
 
 use crate::discover::dismissals::{Dismissals, KIND, PER_USER_MAX};
 use crate::event::Id;
 use crate::jobs::copies::Kind;
 use crate::pipeline::writer::EdgeEntry;
 
-use super::auth::Subject;
 use super::error::Problem;
-use super::{Edge, durable, server};
+use super::route::{Answer, UserCall};
+use super::{Serving, server};
 
 /// The value of an entry: its version.
 const ENTRY: [u8; 1] = [1];
 
-pub(super) async fn dismiss(
-    edge: &Arc<Edge>,
-    subject: &Subject,
-    other: &str,
-) -> Result<Response<Full<Bytes>>, Problem> {
-    let other = Id::parse(other.as_bytes())
+pub(super) async fn dismiss(serving: &Arc<Serving>, call: UserCall<'_>) -> Answer {
+    let subject = &call.subject;
+    let other = Id::parse(call.call.name.as_bytes())
         .map_err(|error| Problem::InvalidParameter { field: "user_id", detail: format!("user_id: {error}") })?;
-    if !edge.dismissals.has_room(subject.user) {
+    if !serving.dismissals.has_room(subject.user) {
         return Err(Problem::TooLarge { detail: format!("at most {PER_USER_MAX} people can be dismissed") });
     }
     let name = Dismissals::name(subject.user, other);
     let entries = vec![EdgeEntry { kind: KIND, name, value: Some(ENTRY.to_vec()) }];
-    let (memory, user) = (Arc::clone(edge), subject.user);
+    let (memory, user) = (Arc::clone(serving), subject.user);
     let then = move || {
         memory.dismissals.put(user, other);
         memory.end_copies(Kind::Suggestions, &[user]);
     };
-    durable::put(edge, entries, None, then).await?;
+    serving.durable.put(entries, None, then).await?;
     Ok(server::empty(StatusCode::NO_CONTENT))
 }

@@ -7,47 +7,63 @@ use tokio::sync::oneshot;
 
 use crate::pipeline::writer::{Audit, Command, EdgeEntry, Message, Reply};
 
-use super::Edge;
 use super::error::Problem;
 
 /// How long a request waits for the writer.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
 
-/// Has the writer do one command, and waits until it is committed.
-pub(super) async fn command<T: Send + 'static>(
-    edge: &Edge,
-    make: impl FnOnce(Reply<T>) -> Command,
-) -> Result<T, Problem> {
-    let (reply, answer) = oneshot::channel();
-    let told = Box::new(move |result| {
-        // The caller may have gone.
-        let _ = reply.send(result);
-    });
-    send(edge.writer.clone(), Message::Command(make(told))).await?;
-    let late = Problem::Unavailable("the commit takes too long");
-    tokio::time::timeout(COMMIT_WAIT, answer).await.map_err(|_| late)?.map_err(|_| Problem::Unavailable("stopping"))
-}
+/// The way to the writer's thread.
+#[derive(Clone)]
+pub struct Durable(Sender<Message>);
 
-/// Puts and removes entries of the edge's table. `then` runs right after the commit, also when the caller has gone
-/// meanwhile: memory and store agree.
-pub(super) async fn put(
-    edge: &Edge,
-    entries: Vec<EdgeEntry>,
-    audit: Option<Audit>,
-    then: impl FnOnce() + Send + 'static,
-) -> Result<(), Problem> {
-    let make = |reply: Reply<()>| {
-        let reply = Box::new(move |()| {
-            then();
-            reply(());
+impl Durable {
+    /// By the writer's queue.
+    pub fn new(writer: Sender<Message>) -> Durable {
+        Durable(writer)
+    }
+
+    /// How much of the writer's queue is taken, from 0 to 1.
+    pub(super) fn filled(&self) -> f64 {
+        self.0.len() as f64 / self.0.capacity().unwrap_or(usize::MAX) as f64
+    }
+
+    /// Has the writer do one command, and waits until it is committed.
+    pub(super) async fn command<T: Send + 'static>(
+        &self,
+        make: impl FnOnce(Reply<T>) -> Command,
+    ) -> Result<T, Problem> {
+        let (reply, answer) = oneshot::channel();
+        let told = Box::new(move |result| {
+            // The caller may have gone.
+            let _ = reply.send(result);
         });
-        Command::Edge { entries, audit, reply }
-    };
-    command(edge, make).await
-}
+        self.send(Message::Command(make(told))).await?;
+        let late = Problem::Unavailable("the commit takes too long");
+        tokio::time::timeout(COMMIT_WAIT, answer).await.map_err(|_| late)?.map_err(|_| Problem::Unavailable("stopping"))
+    }
 
-/// The queue is short and the writer may be behind: waits beside the runtime.
-async fn send(writer: Sender<Message>, message: Message) -> Result<(), Problem> {
-    let sent = tokio::task::spawn_blocking(move || writer.send_timeout(message, COMMIT_WAIT).is_ok()).await;
-    if matches!(sent, Ok(true)) { Ok(()) } else { Err(Problem::Unavailable("the writer is behind")) }
+    /// Puts and removes entries of the edge's table. `then` runs right after the commit, on the writer's thread, also
+    /// when the caller has gone: memory and store agree.
+    pub(super) async fn put(
+        &self,
+        entries: Vec<EdgeEntry>,
+        audit: Option<Audit>,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<(), Problem> {
+        let make = |reply: Reply<()>| {
+            let reply = Box::new(move |()| {
+                then();
+                reply(());
+            });
+            Command::Edge { entries, audit, reply }
+        };
+        self.command(make).await
+    }
+
+    /// The queue is short and the writer may be behind: waits beside the runtime.
+    async fn send(&self, message: Message) -> Result<(), Problem> {
+        let writer = self.0.clone();
+        let sent = tokio::task::spawn_blocking(move || writer.send_timeout(message, COMMIT_WAIT).is_ok()).await;
+        if matches!(sent, Ok(true)) { Ok(()) } else { Err(Problem::Unavailable("the writer is behind")) }
+    }
 }

@@ -4,7 +4,11 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
+use schemars::JsonSchema;
+use serde::Serialize;
 use serde_json::json;
+
+use crate::schema::example;
 
 /// What can go wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +57,33 @@ pub(super) enum Problem {
     Shed {
         retry_after_s: u64,
     },
+}
+
+/// What went wrong (RFC 9457), with the older members `error` and `message`.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem", example = example(r#"{
+    "type": "urn:nova:problem:invalid-parameter", "title": "A parameter does not fit", "status": 400,
+    "detail": "limit: expected 1 to 100", "instance": "/api/v1/feed", "error": "invalid-parameter",
+    "message": "limit: expected 1 to 100", "field": "limit", "retry_after": null,
+    "request_id": "0193a5f0-c2d1-7e2c-9f0e-5b0f6f2f8f3d"
+}"#))]
+pub(super) struct ProblemDetails<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    /// The path of the request.
+    instance: &'a str,
+    /// The last part of `type`.
+    error: &'a str,
+    /// As `detail`.
+    message: &'a str,
+    /// The parameter or member that is wrong.
+    field: Option<&'a str>,
+    /// Seconds, as the header `Retry-After`.
+    retry_after: Option<u64>,
+    request_id: &'a str,
 }
 
 /// Seconds after which a caller may try again where nothing better is known.
@@ -152,12 +183,19 @@ impl Problem {
             Problem::QuotaExceeded { retry_after_s } | Problem::Shed { retry_after_s } => Some(*retry_after_s),
             _ => None,
         };
-        let body = json!({
-            "type": format!("urn:nova:problem:{kind}"), "title": title, "status": status.as_u16(), "detail": detail,
-            "instance": instance, "error": kind, "message": detail, "field": field, "retry_after": retry_after,
-            "request_id": request_id,
-        });
-        let mut response = Response::new(Full::new(body.to_string().into()));
+        let body = ProblemDetails {
+            kind: format!("urn:nova:problem:{kind}"),
+            title,
+            status: status.as_u16(),
+            detail: &detail,
+            instance,
+            error: kind,
+            message: &detail,
+            field,
+            retry_after,
+            request_id,
+        };
+        let mut response = Response::new(Full::new(json!(body).to_string().into()));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -1,12 +1,11 @@
 //! `POST /api/v1/events`: validated here, durable before the 202.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
-use http_body_util::Full;
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
 
 use crate::decode::client;
@@ -17,9 +16,10 @@ use crate::source::local::Settled;
 use super::auth::Subject;
 use super::body;
 use super::error::Problem;
-use super::idempotency::Key;
-use super::route::ADMIN_OR_SERVICE;
-use super::{Edge, Log, server};
+use super::idempotency::{self, Key};
+use super::route::{ADMIN_OR_SERVICE, Answer, UserCall};
+use super::shapes::{EventsTaken, NotAccepted};
+use super::{Intake, Log, server};
 
 /// Events of one request.
 pub const EVENTS_MAX: usize = 100;
@@ -38,17 +38,21 @@ struct Refused {
     detail: String,
 }
 
-pub(super) async fn publish(
-    edge: &Edge,
-    subject: &Subject,
-    headers: &HeaderMap,
-    key: Option<Key>,
-    body: Bytes,
-) -> Result<Response<Full<Bytes>>, Problem> {
+/// Reads the body, and answers once for an idempotency key.
+pub(super) async fn take(intake: &Arc<Intake>, mut call: UserCall<'_>) -> Answer {
+    let (body, headers, subject) = (call.content().await?, call.call.headers, &call.subject);
+    let Some(key) = Key::of(headers, subject.user)? else {
+        return publish(intake, subject, headers, None, body).await;
+    };
+    let work = publish(intake, subject, headers, Some(key), body.clone());
+    idempotency::once(intake, key, &body, work).await
+}
+
+async fn publish(intake: &Intake, subject: &Subject, headers: &HeaderMap, key: Option<Key>, body: Bytes) -> Answer {
     let started = Instant::now();
     body::must_be_json(headers)?;
     let items = items(&body)?;
-    let (received, now_ms) = (items.len(), edge.clock.now_ms());
+    let (received, now_ms) = (items.len(), intake.clock.now_ms());
     let (mut events, mut places, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for (index, item) in items.into_iter().enumerate() {
         let own_id = key.map(|key| key.event_id(index));
@@ -63,7 +67,7 @@ pub(super) async fn publish(
     let rejected = refused.len();
     let (mut accepted, mut deduped) = (0, 0);
     if !events.is_empty() {
-        for (settled, index) in append(edge, events, now_ms).await?.into_iter().zip(places) {
+        for (settled, index) in append(intake, events, now_ms).await?.into_iter().zip(places) {
             match settled.outcome {
                 Outcome::Applied => accepted += 1,
                 _ => {
@@ -75,25 +79,30 @@ pub(super) async fn publish(
         }
     }
     refused.sort_by_key(|refused| refused.index);
-    edge.observed.events_ingested.inc_by(accepted as u64);
-    edge.observed.events_deduped.inc_by(deduped as u64);
-    edge.observed.events_rejected.inc_by(rejected as u64);
+    intake.observed.events_ingested.inc_by(accepted as u64);
+    intake.observed.events_deduped.inc_by(deduped as u64);
+    intake.observed.events_rejected.inc_by(rejected as u64);
     let results = refused.into_iter().map(|refused| {
         let Refused { index, status, code, detail } = refused;
-        json!({ "i": index, "status": status, "code": code, "detail": detail })
+        NotAccepted { i: index, status, code, detail }
     });
-    let answer = json!({
-        "success": rejected == 0, "received": received, "accepted": accepted, "deduped": deduped,
-        "rejected": rejected, "count": accepted, "latency_ms": started.elapsed().as_secs_f64() * 1e3,
-        "results": results.collect::<Vec<_>>(),
-    });
-    Ok(server::json(StatusCode::ACCEPTED, answer.to_string()))
+    let taken = EventsTaken {
+        success: rejected == 0,
+        received,
+        accepted,
+        deduped,
+        rejected,
+        count: accepted,
+        latency_ms: started.elapsed().as_secs_f64() * 1e3,
+        results: results.collect(),
+    };
+    Ok(server::object(StatusCode::ACCEPTED, &taken))
 }
 
 /// Makes events durable, and says what is known of each: over Kafka the pipeline has the last word.
-async fn append(edge: &Edge, events: Vec<(Id, Bytes)>, now_ms: i64) -> Result<Vec<Settled>, Problem> {
-    match &edge.log {
-        Log::Local(_) if edge.shared.over_quota() => Err(Problem::Unavailable("the outbox is full")),
+async fn append(intake: &Intake, events: Vec<(Id, Bytes)>, now_ms: i64) -> Result<Vec<Settled>, Problem> {
+    match &intake.log {
+        Log::Local(_) if intake.shared.over_quota() => Err(Problem::Unavailable("the outbox is full")),
         Log::Local(log) => {
             let values = events.into_iter().map(|(_, value)| value).collect();
             let answer = log.append(values, now_ms).map_err(|_| Problem::Unavailable("ingestion is behind"))?;

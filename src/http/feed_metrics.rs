@@ -1,24 +1,23 @@
 //! `GET /api/v1/feed/metrics`: how a day went. Events are part of the state; what was served is kept by the job
 //! `figures_save`.
 
-use bytes::Bytes;
-use http::{Response, StatusCode};
-use http_body_util::Full;
-use serde_json::json;
+use http::StatusCode;
 
 use crate::event::Action;
 use crate::state::DAY_MS;
 
 use super::error::Problem;
-use super::{Edge, percent, server};
+use super::route::Answer;
+use super::shapes::DayFigures;
+use super::{Serving, percent, server};
 
 /// A part of a whole with four digits; 0 of nothing.
 fn rate(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { (part as f64 / whole as f64 * 1e4).round() / 1e4 }
 }
 
-pub(super) fn answer(edge: &Edge, query: &str) -> Result<Response<Full<Bytes>>, Problem> {
-    let now_ms = edge.clock.now_ms();
+pub(super) fn answer(serving: &Serving, query: &str) -> Answer {
+    let now_ms = serving.clock.now_ms();
     let day = match percent::parameter(query, "date")?.filter(|text| !text.is_empty()) {
         None => now_ms.div_euclid(DAY_MS),
         Some(text) => {
@@ -28,25 +27,26 @@ pub(super) fn answer(edge: &Edge, query: &str) -> Result<Response<Full<Bytes>>, 
             begin.ok_or_else(wrong)?.as_millisecond().div_euclid(DAY_MS)
         }
     };
-    edge.shown.settle(&edge.state, now_ms);
-    let events = i32::try_from(day).ok().and_then(|day| edge.state.read().daily.day(day).cloned()).unwrap_or_default();
-    let (served, suggestions) = (edge.feeds.served.day(day).unwrap_or_default(), edge.shown.day(day));
+    serving.shown.settle(&serving.state, now_ms);
+    let events =
+        i32::try_from(day).ok().and_then(|day| serving.state.read().daily.day(day).cloned()).unwrap_or_default();
+    let (served, suggestions) = (serving.feeds.served.day(day).unwrap_or_default(), serving.shown.day(day));
     let count = |action: Action| events.events[action as usize];
     let date = jiff::Timestamp::from_millisecond(day * DAY_MS).unwrap_or_default();
-    let answer = json!({
-        "date": date.to_string().get(..10),
-        "impressions": count(Action::Impression),
-        "clicks": count(Action::View),
-        "ctr": rate(count(Action::View), count(Action::Impression)),
-        "shares": count(Action::Share),
-        "dwell_p50_ms": events.dwell_ms.percentile(50),
-        "dwell_p95_ms": events.dwell_ms.percentile(95),
-        "suggested": suggestions.suggested,
-        "suggested_followed": suggestions.followed,
-        "suggestion_conversion": rate(suggestions.followed, suggestions.suggested),
-        "feed_requests": served.feeds,
-        "hit_rate": rate(served.feed_hits, served.feeds),
-        "event_visible_p95_ms": served.visible_ms.percentile(95),
-    });
-    Ok(server::json(StatusCode::OK, answer.to_string()))
+    let figures = DayFigures {
+        date: date.strftime("%Y-%m-%d").to_string(),
+        impressions: count(Action::Impression),
+        clicks: count(Action::View),
+        ctr: rate(count(Action::View), count(Action::Impression)),
+        shares: count(Action::Share),
+        dwell_p50_ms: events.dwell_ms.percentile(50),
+        dwell_p95_ms: events.dwell_ms.percentile(95),
+        suggested: suggestions.suggested,
+        suggested_followed: suggestions.followed,
+        suggestion_conversion: rate(suggestions.followed, suggestions.suggested),
+        feed_requests: served.feeds,
+        hit_rate: rate(served.feed_hits, served.feeds),
+        event_visible_p95_ms: served.visible_ms.percentile(95),
+    };
+    Ok(server::object(StatusCode::OK, &figures))
 }

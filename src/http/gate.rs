@@ -1,16 +1,17 @@
 //! What stands before the handlers, and what they need of the store without opening it.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-use serde_json::Value;
+use crate::pipeline::audit::Listed;
+use crate::pipeline::dead::{Summary, Whole};
+use crate::pipeline::meta::TableTold;
 
-use super::admin::Refusals;
-use super::idempotency::Answers;
 use super::limit::Limiter;
 use super::limit::health::Health;
 use super::settings::EdgeSettings;
+use super::shapes::CheckState;
 
 /// A backup that was made.
 pub struct BackupMade {
@@ -28,50 +29,54 @@ pub struct BackupTimes {
     pub verified_at_ms: i64,
 }
 
+/// What went wrong where the edge does not look: in the store, on the disk, in ClickHouse.
+pub type Cause = Box<dyn Error + Send + Sync>;
+
+/// Why the store, or what ClickHouse has of it, could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct ReadFailed(#[from] pub Cause);
+
+/// Why there is no backup.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupFailed {
+    #[error("another backup is being made")]
+    Busy,
+    #[error(transparent)]
+    Copy(#[from] Cause),
+}
+
 /// What an admin may see of the store; whoever composes the node reads it.
 pub trait Reads: Send + Sync {
     /// Dead letters with ids above `after`, oldest first, without their bytes.
-    fn dead_letters(&self, after: Option<u64>, limit: usize) -> Result<Vec<Value>, String>;
+    fn dead_letters(&self, after: Option<u64>, limit: usize) -> Result<Vec<Summary>, ReadFailed>;
     /// One of them with its bytes.
-    fn dead_letter(&self, id: u64) -> Result<Option<Value>, String>;
+    fn dead_letter(&self, id: u64) -> Result<Option<Whole>, ReadFailed>;
     /// Those of these dead letters whose event ClickHouse has; none where there is no ClickHouse. Waits for its answer.
-    fn sent(&self, letters: &[u64]) -> Result<BTreeSet<u64>, String>;
+    fn sent(&self, letters: &[u64]) -> Result<BTreeSet<u64>, ReadFailed>;
     /// Who did what, entries with ids above `after`, oldest first.
-    fn audit(&self, after: Option<u64>, limit: usize) -> Result<Vec<Value>, String>;
+    fn audit(&self, after: Option<u64>, limit: usize) -> Result<Vec<Listed>, ReadFailed>;
     /// Copies the last commit into a new file of this plain name, beside the store.
-    fn backup(&self, name: &str) -> Result<BackupMade, String>;
+    fn backup(&self, name: &str) -> Result<BackupMade, BackupFailed>;
     /// `None` before the first backup.
     fn backup_times(&self) -> Option<BackupTimes>;
-    /// How far the check of the store's pages is: `ok`, `running`, `unfinished` or `damaged`.
-    fn store_check(&self) -> &'static str;
+    /// How far the check of the store's pages is.
+    fn store_check(&self) -> CheckState;
     /// Room on the store's disk for this process; `None` where it cannot be told.
     fn disk_free_bytes(&self) -> Option<u64>;
-    /// Each source table: `table`, `epoch`, and `halted` with the reason or null.
-    fn tables(&self) -> Result<Vec<Value>, String>;
+    /// Each source table.
+    fn tables(&self) -> Result<Vec<TableTold>, ReadFailed>;
 }
 
-/// See the module.
+/// What every request passes.
 pub struct Gate {
     pub settings: EdgeSettings,
     pub limiter: Limiter,
-    pub answers: Answers,
-    pub reads: Box<dyn Reads>,
-    /// Held by a change of the revocations from its reading to its commit: none forgets another.
-    pub changes: Arc<tokio::sync::Mutex<()>>,
-    /// Admin requests that were refused lately.
-    pub(super) refusals: Mutex<Refusals>,
 }
 
 impl Gate {
-    pub fn new(settings: EdgeSettings, reads: Box<dyn Reads>) -> Gate {
+    pub fn new(settings: EdgeSettings) -> Gate {
         let limiter = Limiter::new(settings.limits.clone(), Arc::<Health>::default());
-        Gate {
-            settings,
-            limiter,
-            answers: Answers::default(),
-            reads,
-            changes: Arc::default(),
-            refusals: Mutex::default(),
-        }
+        Gate { settings, limiter }
     }
 }

@@ -17,7 +17,7 @@ use crate::event::Id;
 use crate::pipeline::writer::EdgeEntry;
 
 use super::error::Problem;
-use super::{Edge, durable, encoding, server};
+use super::{Intake, encoding, server};
 
 /// Kind of the entries in the edge's table; their name is the user's id and a hash of the key.
 pub const KIND: &str = "idempotency";
@@ -163,14 +163,14 @@ enum Turn {
 
 /// A request on its way; gone without an answer, its key is free again.
 struct OnItsWay {
-    edge: Arc<Edge>,
+    intake: Arc<Intake>,
     key: Key,
     request: [u8; 32],
 }
 
 impl Drop for OnItsWay {
     fn drop(&mut self) {
-        let mut inner = self.edge.gate.answers.0.lock();
+        let mut inner = self.intake.answers.0.lock();
         if matches!(inner.states.get(&self.key), Some(State::OnItsWay(_))) {
             inner.states.remove(&self.key);
         }
@@ -192,7 +192,7 @@ impl Answers {
         known.into_iter().for_each(|(key, given)| inner.keep(key, given));
     }
 
-    fn begin(&self, edge: &Arc<Edge>, key: Key, request: [u8; 32], now_ms: i64) -> Result<Turn, Problem> {
+    fn begin(&self, intake: &Arc<Intake>, key: Key, request: [u8; 32], now_ms: i64) -> Result<Turn, Problem> {
         let mut inner = self.0.lock();
         match inner.states.get(&key) {
             Some(State::OnItsWay(known)) if *known == request => return Err(Problem::IdempotencyConflict),
@@ -205,7 +205,7 @@ impl Answers {
             None => {}
         }
         inner.states.insert(key, State::OnItsWay(request));
-        Ok(Turn::Go(OnItsWay { edge: Arc::clone(edge), key, request }))
+        Ok(Turn::Go(OnItsWay { intake: Arc::clone(intake), key, request }))
     }
 
     /// Takes expired answers out of memory; their entries in the edge's table.
@@ -228,13 +228,13 @@ impl Answers {
 /// Runs `work` once for a key and body; repeats get the same answer. Only success is remembered: a request that was
 /// refused changed nothing.
 pub(super) async fn once(
-    edge: &Arc<Edge>,
+    intake: &Arc<Intake>,
     key: Key,
     body: &[u8],
     work: impl Future<Output = Result<Response<Full<Bytes>>, Problem>>,
 ) -> Result<Response<Full<Bytes>>, Problem> {
-    let now_ms = edge.clock.now_ms();
-    let turn = edge.gate.answers.begin(edge, key, Sha256::digest(body).into(), now_ms)?;
+    let now_ms = intake.clock.now_ms();
+    let turn = intake.answers.begin(intake, key, Sha256::digest(body).into(), now_ms)?;
     let on_its_way = match turn {
         Turn::Answered(response) => return Ok(response),
         Turn::Go(on_its_way) => on_its_way,
@@ -247,12 +247,12 @@ pub(super) async fn once(
     if bytes.len() <= ANSWER_MAX_BYTES {
         let status = response.status().as_u16();
         let given = Given { request: on_its_way.request, expires_ms: now_ms + KEEP_MS, status, body: bytes };
-        let surplus = edge.gate.answers.0.lock().surplus(key.user);
+        let surplus = intake.answers.0.lock().surplus(key.user);
         let mut entries: Vec<_> =
             surplus.iter().map(|old| EdgeEntry { kind: KIND, name: old.name(), value: None }).collect();
         entries.push(EdgeEntry { kind: KIND, name: key.name(), value: Some(given.encode()) });
-        let kept = durable::put(edge, entries, None, move || {
-            let mut inner = on_its_way.edge.gate.answers.0.lock();
+        let kept = intake.durable.put(entries, None, move || {
+            let mut inner = on_its_way.intake.answers.0.lock();
             surplus.iter().for_each(|old| inner.drop_key(old));
             inner.keep(key, given);
         });

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::event::TopicPartition;
 
-use super::Edge;
+use super::Watch;
 
 /// Of one partition in Kafka.
 pub(super) struct Lag {
@@ -17,10 +17,10 @@ pub(super) struct Lag {
 }
 
 /// Of every partition; `None` where Kafka has not told its end, and for the local log.
-pub(super) fn of(edge: &Edge) -> Vec<(TopicPartition, Option<Lag>)> {
-    let watermarks = edge.kafka.as_ref().map(|kafka| kafka.watermarks()).unwrap_or_default();
-    let now_ms = edge.clock.now_ms();
-    let partitions = edge.shared.partitions().into_iter().map(|status| {
+pub(super) fn of(watch: &Watch) -> Vec<(TopicPartition, Option<Lag>)> {
+    let watermarks = watch.kafka.as_ref().map(|kafka| kafka.watermarks()).unwrap_or_default();
+    let now_ms = watch.clock.now_ms();
+    let partitions = watch.shared.partitions().into_iter().map(|status| {
         let (name, row) = (status.name, status.row);
         let lag = watermarks.get(&name).map(|marks| {
             let (records, age_ms) = marks.lag(row.next, row.arrival_ms, now_ms);
@@ -33,13 +33,13 @@ pub(super) fn of(edge: &Edge) -> Vec<(TopicPartition, Option<Lag>)> {
 
 /// How old the oldest record may be that was not read yet, milliseconds, over the partitions that are read. One that
 /// stands (for a person, for a registry, for an error) says nothing of how much the node can do; readiness names it.
-pub(super) fn oldest_ms(edge: &Edge) -> i64 {
-    let held = edge.shared.partitions().into_iter().filter(|status| status.hold.is_some()).map(|status| status.name);
-    let mut stands: BTreeSet<_> = held.chain(edge.shared.waits().into_iter().map(|(name, _)| name)).collect();
-    if let Some(kafka) = &edge.kafka {
+pub(super) fn oldest_ms(watch: &Watch) -> i64 {
+    let held = watch.shared.partitions().into_iter().filter(|status| status.hold.is_some()).map(|status| status.name);
+    let mut stands: BTreeSet<_> = held.chain(watch.shared.waits().into_iter().map(|(name, _)| name)).collect();
+    if let Some(kafka) = &watch.kafka {
         stands.extend(kafka.stopped().into_keys());
     }
-    oldest_of(of(edge), &stands)
+    oldest_of(of(watch), &stands)
 }
 
 fn oldest_of(lags: Vec<(TopicPartition, Option<Lag>)>, stands: &BTreeSet<TopicPartition>) -> i64 {

@@ -23,9 +23,9 @@ use crate::pipeline::writer::CommitFacts;
 use crate::state::STRUCTURES;
 use crate::state::histogram::Histogram as Counts;
 
-use super::Edge;
+use super::{Edge, Serving, Watch};
 
-pub(super) use self::text::Scrapes;
+pub(super) use self::text::{CLASSIC, OPENMETRICS, Scrapes};
 
 type Labels = Vec<(&'static str, String)>;
 type Real = Gauge<f64, AtomicU64>;
@@ -92,13 +92,13 @@ fn render(edge: &Edge) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     let to = &mut registry;
     pipeline(edge, to);
-    source::source(edge, to);
-    store::store(edge, to);
+    source::source(&edge.watch, &edge.intake.log, to);
+    store::store(&edge.control, to);
     edge_counts(edge, to);
-    serving(edge, to);
-    jobs(edge, to);
-    shared_cache(edge, to);
-    warehouse::warehouse(edge, to);
+    feeds(&edge.serving, to);
+    jobs(&edge.watch, to);
+    shared_cache(&edge.serving, to);
+    warehouse::warehouse(&edge.watch, to);
     warehouse::breakers(edge, to);
     let mut out = String::new();
     prometheus_client::encoding::text::encode(&mut out, &registry)?;
@@ -196,7 +196,7 @@ impl EncodeMetric for SecondsOf {
 }
 
 fn pipeline(edge: &Edge, to: &mut Registry) {
-    let (observed, partitions) = (&edge.observed, edge.shared.partitions());
+    let (observed, partitions) = (&edge.watch.observed, edge.watch.shared.partitions());
     let by_outcome = partitions.iter().flat_map(|status| {
         let topic = &*status.name.topic;
         Outcome::ALL.map(|outcome| {
@@ -209,7 +209,7 @@ fn pipeline(edge: &Edge, to: &mut Registry) {
     let held = partitions.iter().filter(|status| status.hold.is_some()).count();
     whole(to, "nova_partitions_held", "Partitions that wait for a person", held);
     let help = "Partitions whose next record waits for the registry, or for a schema that fits";
-    whole(to, "nova_partitions_waiting", help, edge.shared.waits().len());
+    whole(to, "nova_partitions_waiting", help, edge.watch.shared.waits().len());
     one(to, "nova_commit_seconds", "Time of durable commits", observed.commit_seconds.clone());
     let help = "Time from a batch's begin in the writer until readers see it";
     one(to, "event_processing_duration_seconds", help, observed.processing_seconds.clone());
@@ -220,16 +220,16 @@ fn pipeline(edge: &Edge, to: &mut Registry) {
     let help = "Unchanged values that no stored row could fill, since the start";
     one(to, "nova_toast_unfilled", help, observed.toast_unfilled.clone());
     one(to, "nova_recovery_seconds", "Time that the last start took to recover", observed.recovery_seconds.clone());
-    let mem = STRUCTURES.iter().map(|(name, bytes)| (*name, bytes(&edge.state.read())));
-    let mem = mem.chain([("snapshots", edge.feeds.mem_bytes())]);
+    let mem = STRUCTURES.iter().map(|(name, bytes)| (*name, bytes(&edge.serving.state.read())));
+    let mem = mem.chain([("snapshots", edge.serving.feeds.mem_bytes())]);
     let mem = mem.map(|(name, bytes)| (labels([("structure", name)]), bytes as f64));
     gauges(to, "nova_mem_bytes", "Memory of each structure", mem);
-    let free = edge.gate.reads.disk_free_bytes().unwrap_or(0);
+    let free = edge.control.reads.disk_free_bytes().unwrap_or(0);
     whole(to, "nova_disk_free_bytes", "Room on the store's disk", usize::try_from(free).unwrap_or(usize::MAX));
 }
 
 fn edge_counts(edge: &Edge, to: &mut Registry) {
-    let observed = &edge.observed;
+    let observed = &edge.watch.observed;
     one(to, "events_ingested", "Client events accepted over HTTP", observed.events_ingested.clone());
     one(to, "events_deduped", "Client events over HTTP whose id was known", observed.events_deduped.clone());
     let decisions = edge.gate.limiter.decisions.all();
@@ -241,8 +241,8 @@ fn edge_counts(edge: &Edge, to: &mut Registry) {
     one(to, "nova_events_rejected", "Client events over HTTP that were refused", observed.events_rejected.clone());
 }
 
-fn serving(edge: &Edge, to: &mut Registry) {
-    let counts = edge.feeds.served.total();
+fn feeds(serving: &Serving, to: &mut Registry) {
+    let counts = serving.feeds.served.total();
     total(to, "feed_requests", "Feed pages that were answered", counts.feeds);
     let ratio = Real::default();
     ratio.set(counts.hit_rate());
@@ -255,8 +255,8 @@ fn serving(edge: &Edge, to: &mut Registry) {
     one(to, "nova_event_visible_seconds", help, Seconds { counts: counts.visible_ms, unit: 1e-3 });
 }
 
-fn jobs(edge: &Edge, to: &mut Registry) {
-    let statuses = edge.jobs.runner.statuses();
+fn jobs(watch: &Watch, to: &mut Registry) {
+    let statuses = watch.jobs.runner.statuses();
     let results = statuses.iter().flat_map(|(job, status)| {
         status.results().map(|(result, count)| (labels([("job", job), ("result", result)]), count))
     });
@@ -267,15 +267,15 @@ fn jobs(edge: &Edge, to: &mut Registry) {
     let parked =
         statuses.iter().map(|(job, status)| (labels([("job", job)]), f64::from(u8::from(status.parked.is_some()))));
     gauges(to, "nova_job_parked", "1 while a job keeps failing and is tried rarely", parked);
-    let retries = &edge.retries;
+    let retries = &watch.retries;
     let results = [("healed", &retries.healed), ("kept", &retries.kept), ("waiting", &retries.waiting)];
     let results = results.map(|(result, count)| (labels([("result", result)]), count.load(Ordering::Relaxed)));
     let help = "Dead letters tried again by themselves: applied, dead as before, or not told yet";
     counters(to, "nova_dlq_retries", help, results);
 }
 
-fn shared_cache(edge: &Edge, to: &mut Registry) {
-    let Some(shared) = &edge.shared_cache else { return };
+fn shared_cache(serving: &Serving, to: &mut Registry) {
+    let Some(shared) = &serving.shared_cache else { return };
     let (counts, stats) = (shared.copies.counts(), shared.cache.stats());
     whole(to, "nova_shared_copies", "Copies that the shared cache may hold, or that wait", counts.entries);
     whole(to, "nova_shared_copies_waiting", "Copies to be made or deleted in the shared cache", counts.waiting);

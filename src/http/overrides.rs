@@ -3,36 +3,45 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body_util::Full;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::event::Id;
 use crate::feed::trending::TRENDING_MAX;
 use crate::feed::trending::overrides::{KIND, OVERRIDES_MAX, Override};
 use crate::pipeline::writer::{Audit, EdgeEntry};
+use crate::schema::{Uuid, example};
 
 use super::auth::Subject;
 use super::error::Problem;
-use super::{Edge, admin, body, durable, server};
+use super::route::{Answer, UserCall};
+use super::shapes::{OverrideAction, TrendingOverride, TrendingOverrides};
+use super::{Serving, admin, body, server};
+
+/// What is to be said about a post.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(
+    rename = "OverrideRequest",
+    extend("required" = ["action"]),
+    example = example(r#"{ "action": "pin", "place": 3 }"#)
+)]
+pub(super) struct Overriding {
+    #[schemars(with = "OverrideAction")]
+    action: Option<String>,
+    /// Of a pinned post.
+    #[serde(default, deserialize_with = "body::maybe_integer")]
+    #[schemars(range(min = 1, max = TRENDING_MAX))]
+    place: Option<u64>,
+}
 
 /// `{"action": "block"}` or `{"action": "pin", "place": 1..200}`.
-pub(super) async fn put(
-    edge: &Arc<Edge>,
-    subject: &Subject,
-    post: &str,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Response<Full<Bytes>>, Problem> {
-    #[derive(Deserialize)]
-    struct Ask {
-        action: Option<String>,
-        #[serde(default, deserialize_with = "body::maybe_integer")]
-        place: Option<u64>,
-    }
-    let post = parse(post)?;
-    let Ask { action, place } = body::parse(headers, body)?;
+pub(super) async fn put(serving: &Arc<Serving>, mut call: UserCall<'_>) -> Answer {
+    let body = call.content().await?;
+    let post = parse(call.call.name)?;
+    let Overriding { action, place } = body::parse(call.call.headers, &body)?;
     let what = match action.as_deref() {
         Some("block") => Override::Block,
         Some("pin") => place.and_then(Override::pin).ok_or_else(|| {
@@ -44,30 +53,31 @@ pub(super) async fn put(
             return Err(Problem::InvalidParameter { field: "action", detail });
         }
     };
-    let known = edge.trending.overrides();
+    let known = serving.trending.overrides();
     if known.get(post).is_none() && known.len() >= OVERRIDES_MAX {
         return Err(Problem::TooLarge { detail: format!("at most {OVERRIDES_MAX} posts can have an override") });
     }
-    change(edge, subject, post, Some(what)).await?;
-    Ok(server::json(StatusCode::OK, one(post, what).to_string()))
+    change(serving, &call.subject, post, Some(what)).await?;
+    Ok(server::object(StatusCode::OK, &one(post, what)))
 }
 
-pub(super) async fn remove(edge: &Arc<Edge>, subject: &Subject, post: &str) -> Result<Response<Full<Bytes>>, Problem> {
-    change(edge, subject, parse(post)?, None).await?;
+pub(super) async fn remove(serving: &Arc<Serving>, call: UserCall<'_>) -> Answer {
+    change(serving, &call.subject, parse(call.call.name)?, None).await?;
     Ok(server::empty(StatusCode::NO_CONTENT))
 }
 
 /// Every override.
-pub(super) fn list(edge: &Edge) -> Response<Full<Bytes>> {
-    let all: Vec<_> = edge.trending.overrides().all().map(|(post, what)| one(post, what)).collect();
-    server::json(StatusCode::OK, json!({ "overrides": all }).to_string())
+pub(super) fn list(serving: &Serving) -> Response<Full<Bytes>> {
+    let overrides = serving.trending.overrides().all().map(|(post, what)| one(post, what)).collect();
+    server::object(StatusCode::OK, &TrendingOverrides { overrides })
 }
 
-fn one(post: Id, what: Override) -> Value {
-    match what {
-        Override::Block => json!({ "post_id": post.to_string(), "action": "block" }),
-        Override::Pin { place } => json!({ "post_id": post.to_string(), "action": "pin", "place": place }),
-    }
+fn one(post: Id, what: Override) -> TrendingOverride {
+    let (action, place) = match what {
+        Override::Block => (OverrideAction::Block, None),
+        Override::Pin { place } => (OverrideAction::Pin, Some(place.into())),
+    };
+    TrendingOverride { post_id: Uuid(post), action, place }
 }
 
 fn parse(post: &str) -> Result<Id, Problem> {
@@ -75,15 +85,15 @@ fn parse(post: &str) -> Result<Id, Problem> {
         .map_err(|error| Problem::InvalidParameter { field: "post", detail: format!("post: {error}") })
 }
 
-async fn change(edge: &Arc<Edge>, subject: &Subject, post: Id, what: Option<Override>) -> Result<(), Problem> {
+async fn change(serving: &Arc<Serving>, subject: &Subject, post: Id, what: Option<Override>) -> Result<(), Problem> {
     let entry = EdgeEntry { kind: KIND, name: post.0.to_vec(), value: what.map(Override::encode) };
     let audit = Audit {
         actor: admin::actor(subject),
         action: if what.is_some() { "trending-override" } else { "trending-override-removed" },
         subject: post.to_string(),
-        detail: what.map(|what| one(post, what).to_string()).unwrap_or_default(),
+        detail: what.map(|what| json!(one(post, what)).to_string()).unwrap_or_default(),
     };
-    let memory = Arc::clone(edge);
+    let memory = Arc::clone(serving);
     let then = move || memory.trending.put_override(post, what, memory.clock.now_ms());
-    durable::put(edge, vec![entry], Some(audit), then).await
+    serving.durable.put(vec![entry], Some(audit), then).await
 }

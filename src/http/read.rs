@@ -21,7 +21,8 @@ use crate::jobs::serving::FEED_WARMUP;
 use super::auth::Subject;
 use super::error::Problem;
 use super::percent::parameter;
-use super::{Edge, server};
+use super::shapes::Forgotten;
+use super::{Serving, server};
 
 const LIMIT_DEFAULT: usize = 20;
 /// A feed that takes longer asks no further source, and is ordered by time.
@@ -42,11 +43,11 @@ pub(super) fn window(query: &str) -> Result<Window, Problem> {
 }
 
 /// `GET /api/v1/feed/trending`. A cache may keep the list, and asks each time whether it is still good.
-pub(super) fn trending(edge: &Edge, query: &str) -> Result<Response<Full<Bytes>>, Problem> {
+pub(super) fn trending(serving: &Serving, query: &str) -> Result<Response<Full<Bytes>>, Problem> {
     let (window, limit) = (window(query)?, limit(query, TRENDING_MAX)?);
     let cursor = parameter(query, "cursor")?.filter(|text| !text.is_empty());
     let cursor = cursor.map(|text| parse_cursor(&text).ok_or(Problem::InvalidCursor)).transpose()?;
-    let TrendingPage { etag, body } = edge.trending.page(window, cursor, limit, edge.clock.now_ms());
+    let TrendingPage { etag, body } = serving.trending.page(window, cursor, limit, serving.clock.now_ms());
     let mut response = server::json(StatusCode::OK, body);
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         response.headers_mut().insert(ETAG, etag);
@@ -57,7 +58,7 @@ pub(super) fn trending(edge: &Edge, query: &str) -> Result<Response<Full<Bytes>>
 
 /// `GET /api/v1/feed`, of a request that was `started` then.
 pub(super) fn feed(
-    edge: &Edge,
+    serving: &Serving,
     query: &str,
     subject: &Subject,
     started: Instant,
@@ -76,7 +77,7 @@ pub(super) fn feed(
     };
     let limit = limit(query, PAGE_MAX)?;
     let decode =
-        |text: Cow<'_, str>| Cursor::decode(&text, subject.user, &edge.cursor_key).ok_or(Problem::InvalidCursor);
+        |text: Cow<'_, str>| Cursor::decode(&text, subject.user, &serving.cursor_key).ok_or(Problem::InvalidCursor);
     let cursor = parameter(query, "cursor")?.filter(|text| !text.is_empty()).map(decode).transpose()?;
     let (cursor, shown) = cursor.unzip();
     let shown = shown.as_ref().unwrap_or(&shown::NOTHING);
@@ -88,42 +89,42 @@ pub(super) fn feed(
         Some("1") => true,
         Some(_) => return Err(wrong("hydrate", "0 or 1")),
     };
-    let now_ms = edge.clock.now_ms();
-    let list = edge.trending.last(Window::Day);
+    let now_ms = serving.clock.now_ms();
+    let list = serving.trending.last(Window::Day);
     let late = || started.elapsed() > DEADLINE;
     let (user, trending) = (subject.user, &list.numbers);
     let ask = Ask { user, algorithm, cursor, shown, limit, now_ms, trending, late: &late };
-    let page = edge.feeds.page(&edge.state, &ask);
-    if let Some(shared) = edge.shared_cache.as_ref().filter(|_| algorithm == Algorithm::Ranked && cursor.is_none()) {
+    let page = serving.feeds.page(&serving.state, &ask);
+    if let Some(shared) = serving.shared_cache.as_ref().filter(|_| algorithm == Algorithm::Ranked && cursor.is_none()) {
         shared.copies.read(Kind::Feed, user, now_ms);
     }
     if page.due {
-        edge.jobs.runner.wake(FEED_WARMUP);
+        serving.runner.wake(FEED_WARMUP);
     }
     let latency_us = started.elapsed().as_micros() as u32;
-    edge.feeds.served.feed(now_ms, page.cache_hit, page.snapshot.cut(), latency_us);
+    serving.feeds.served.feed(now_ms, page.cache_hit, page.snapshot.cut(), latency_us);
     let shape = Shape { explain, hydrate, latency_us };
-    let body = page_json(&page, subject.user, algorithm, &edge.cursor_key, &shape);
+    let body = page_json(&page, subject.user, algorithm, &serving.cursor_key, &shape);
     Ok(server::json(StatusCode::OK, body))
 }
 
 /// `POST /api/v1/feed/invalidate`: the caller's own feed.
-pub(super) fn invalidate(edge: &Edge, subject: &Subject) -> Response<Full<Bytes>> {
-    edge.forget_feeds(&[subject.user]);
-    server::json(StatusCode::OK, r#"{"success":true}"#.to_owned())
+pub(super) fn invalidate(serving: &Serving, subject: &Subject) -> Response<Full<Bytes>> {
+    serving.forget_feeds(&[subject.user]);
+    server::object(StatusCode::OK, &Forgotten { success: true, users: None })
 }
 
 /// `GET /api/v1/discover/suggested-users`.
-pub(super) fn suggestions(edge: &Edge, query: &str, subject: &Subject) -> Result<Response<Full<Bytes>>, Problem> {
+pub(super) fn suggestions(serving: &Serving, query: &str, subject: &Subject) -> Result<Response<Full<Bytes>>, Problem> {
     let limit = limit(query, SUGGESTIONS_MAX)?;
-    let now_ms = edge.clock.now_ms();
-    let state = edge.state.read();
+    let now_ms = serving.clock.now_ms();
+    let state = serving.state.read();
     let user = state.users.number(subject.user).unwrap_or(u32::MAX);
-    let dismissed = edge.dismissals.of(subject.user, &state);
-    let rising = || edge.rising.list(&state, now_ms);
+    let dismissed = serving.dismissals.of(subject.user, &state);
+    let rising = || serving.rising.list(&state, now_ms);
     let list = discover::suggest_with(&state, user, now_ms, limit, &dismissed, rising);
-    edge.shown.note(user, list.iter().filter_map(|suggested| state.users.number(suggested.user)), now_ms);
-    if let Some(shared) = &edge.shared_cache {
+    serving.shown.note(user, list.iter().filter_map(|suggested| state.users.number(suggested.user)), now_ms);
+    if let Some(shared) = &serving.shared_cache {
         shared.copies.read(Kind::Suggestions, subject.user, now_ms);
     }
     Ok(server::json(StatusCode::OK, discover::json(&list, now_ms)))

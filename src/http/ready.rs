@@ -1,29 +1,29 @@
 //! Whether traffic should come here: recovered, assigned, not too far behind, with room on the disk, and nothing waits
 //! for a person.
 
-use bytes::Bytes;
 use http::header::RETRY_AFTER;
-use http::{HeaderValue, Response, StatusCode};
-use http_body_util::Full;
+use http::{HeaderValue, StatusCode};
 
 use super::error::RETRY_AFTER_S;
+use super::route::Answer;
+use super::shapes::{CheckState, Liveness, Readiness};
 use super::{Edge, lag, server};
 
 /// Every reason; none: ready.
 fn reasons(edge: &Edge) -> Vec<String> {
-    let held = edge.shared.partitions().into_iter().filter_map(|status| Some((status.name, status.hold?)));
+    let held = edge.watch.shared.partitions().into_iter().filter_map(|status| Some((status.name, status.hold?)));
     let mut reasons: Vec<_> = held.map(|(name, reason)| format!("{name}: {reason}")).collect();
-    reasons.extend(edge.shared.waits().into_iter().map(|(name, reason)| format!("{name}: waits: {reason}")));
+    reasons.extend(edge.watch.shared.waits().into_iter().map(|(name, reason)| format!("{name}: waits: {reason}")));
     if !edge.auth.ready() {
         reasons.push("auth: no key set yet".to_owned());
     }
-    if edge.shared.stopping() {
+    if edge.watch.shared.stopping() {
         reasons.push("stopping".to_owned());
     }
-    if edge.shared.over_quota() {
+    if edge.watch.shared.over_quota() {
         reasons.push("the outbox is full: consumption waits for ClickHouse".to_owned());
     }
-    if let Some(kafka) = &edge.kafka {
+    if let Some(kafka) = &edge.watch.kafka {
         match (kafka.up(), kafka.assigned()) {
             (false, _) => reasons.push("kafka: no broker is connected".to_owned()),
             (true, 0) => reasons.push("kafka: no partition is assigned yet".to_owned()),
@@ -36,14 +36,14 @@ fn reasons(edge: &Edge) -> Vec<String> {
         reasons.extend(kafka.stopped().iter().map(|(name, stop)| stop.reason(name)));
         reasons.extend(kafka.stalled().into_values());
     }
-    if edge.gate.reads.store_check() == "damaged" {
+    if edge.control.reads.store_check() == CheckState::Damaged {
         reasons.push("store: damaged: the process ends; restore a backup".to_owned());
     }
-    let (limits, lag_s) = (edge.gate.limiter.settings(), lag::oldest_ms(edge) / 1_000);
+    let (limits, lag_s) = (edge.gate.limiter.settings(), lag::oldest_ms(&edge.watch) / 1_000);
     if lag_s > i64::from(limits.lag_max_s) {
         reasons.push(format!("{lag_s} s behind the source: it reads on (limits.lag_max_s {})", limits.lag_max_s));
     }
-    if let Some(free_mib) = edge.gate.reads.disk_free_bytes().map(|bytes| bytes >> 20)
+    if let Some(free_mib) = edge.control.reads.disk_free_bytes().map(|bytes| bytes >> 20)
         && free_mib < u64::from(limits.disk_min_mib)
     {
         let least = limits.disk_min_mib;
@@ -52,24 +52,28 @@ fn reasons(edge: &Edge) -> Vec<String> {
     reasons
 }
 
+/// `GET /health/live`.
+pub(super) fn live() -> Answer {
+    Ok(server::object(StatusCode::OK, &Liveness { status: "live" }))
+}
+
 /// `GET /health/ready`.
-pub(super) fn answer(edge: &Edge) -> Response<Full<Bytes>> {
+pub(super) fn answer(edge: &Edge) -> Answer {
     let reasons = reasons(edge);
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let word = if reasons.is_empty() { "ready" } else { "not-ready" };
     // Shown, but no reason to send the traffic elsewhere: what a job keeps fresh is also made at the read, and rows wait
     // for ClickHouse.
-    let jobs = edge.jobs.runner.statuses().into_iter();
-    let parked: serde_json::Map<_, _> =
-        jobs.filter_map(|(job, status)| Some((job.to_owned(), status.parked?.into()))).collect();
-    let clickhouse = edge.warehouse.as_ref().map(|status| status.complaints()).unwrap_or_default();
-    let body = serde_json::json!({
-        "status": word, "reasons": reasons, "parked_jobs": parked, "clickhouse": clickhouse,
-        "store_check": edge.gate.reads.store_check(),
-    });
-    let mut response = server::json(status, body.to_string());
+    let jobs = edge.watch.jobs.runner.statuses().into_iter();
+    let readiness = Readiness {
+        status: if reasons.is_empty() { "ready" } else { "not-ready" },
+        reasons,
+        parked_jobs: jobs.filter_map(|(job, status)| Some((job.to_owned(), status.parked?))).collect(),
+        clickhouse: edge.watch.warehouse.as_ref().map(|status| status.complaints()).unwrap_or_default(),
+        store_check: edge.control.reads.store_check(),
+    };
+    let mut response = server::object(status, &readiness);
     if status != StatusCode::OK {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
     }
-    response
+    Ok(response)
 }

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use http::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
@@ -19,13 +18,10 @@ use super::encoding::Compressed;
 use super::error::Problem;
 use super::limit::{Caller, Class, Decision, Verdict, client};
 use super::metrics::Scrapes;
-use super::route::{ADMIN, ADMIN_OR_SERVICE, Access, Found, Operation, Route, Routes};
+use super::route::{ADMIN, ADMIN_OR_SERVICE, Access, Answer, Call, Found, Handler, Operation, Routes, UserCall};
 use super::shared::{Kept, Shared};
 use super::trace::{TRACEPARENT, Trace};
-use super::{
-    Body, Edge, admin, body, cors, dismiss, encoding, events, feed_metrics, host, idempotency, openapi, overrides,
-    percent, read, ready, server, stream,
-};
+use super::{Body, Edge, admin, cors, encoding, host, openapi, percent};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -35,10 +31,10 @@ const REQUEST_ID_MAX_BYTES: usize = 128;
 pub(super) struct Site {
     pub edge: Arc<Edge>,
     routes: Routes,
-    openapi: Shared,
+    pub openapi: Shared,
     jwks: Kept<Arc<str>>,
     compressed: Compressed,
-    scrapes: Scrapes,
+    pub scrapes: Scrapes,
 }
 
 impl Site {
@@ -53,9 +49,13 @@ impl Site {
             scrapes: Scrapes::default(),
         }
     }
-}
 
-type Answer = Result<Response<Full<Bytes>>, Problem>;
+    /// `GET /.well-known/jwks.json`.
+    pub fn key_set(&self) -> Answer {
+        let make = |text: &Arc<str>| Ok(Shared::new("application/json", text.to_string()));
+        self.jwks.get(self.edge.auth.jwks(), make).map(|jwks| jwks.cacheable())
+    }
+}
 
 /// Where a request came from, and when.
 struct Arrival {
@@ -202,41 +202,42 @@ async fn handle(
         Found::Methods(methods) => return Err(Problem::MethodNotAllowed { allow: methods }),
         Found::Operation(operation, name) => (operation, percent::segment(name.unwrap_or_default())?),
     };
-    let query = head.uri.query().unwrap_or_default();
-    let subject = match operation {
-        Operation { access: Access::Anyone, class: None, .. } => None,
-        _ => {
-            let asker = asker(edge, operation.access, &head.headers, arrival.day_ms).await;
-            let caller = caller(edge, arrival, &head.headers, asker.as_ref().ok());
-            let allowed = allowed(edge, operation, caller, asker, verdict);
-            let refused = matches!(allowed, Err(Problem::InvalidToken | Problem::InsufficientScope(_)));
-            if refused && operation.access == Access::Admin {
-                Box::pin(admin::refused(edge, caller, &head.method, operation.path)).await;
-            }
-            allowed?
-        }
+    let call = Call {
+        site,
+        headers: &head.headers,
+        query: head.uri.query().unwrap_or_default(),
+        name: &name,
+        peer: arrival.peer,
+        started: arrival.started,
     };
-    let whole = match subject {
-        None if operation.route == Route::TrendingStream && head.method == Method::HEAD => {
+    let access = operation.access();
+    let asker = match operation.class {
+        // Nobody counts it, so nobody needs to know who asks.
+        None if access == Access::Anyone => Err(Reason::Missing.into()),
+        _ => asker(edge, access, &head.headers, arrival.day_ms).await,
+    };
+    let caller = caller(edge, arrival, &head.headers, asker.as_ref().ok());
+    let allowed = allowed(edge, operation, caller, asker, verdict);
+    let refused = matches!(allowed, Err(Problem::InvalidToken | Problem::InsufficientScope(_)));
+    if refused && access == Access::Admin {
+        Box::pin(admin::refused(&edge.control, caller, &head.method, operation.path)).await;
+    }
+    let subject = allowed?;
+    let whole = match (operation.handler, subject) {
+        (Handler::Anyone(answer), _) => answer(&call),
+        (Handler::Stream(_), _) if head.method == Method::HEAD => {
             return Err(Problem::MethodNotAllowed { allow: "GET" });
         }
-        None if operation.route == Route::TrendingStream => {
-            let address = client::address(arrival.peer, &head.headers, &edge.gate.settings.trusted_proxies);
-            return stream::open(edge, address, query);
+        (Handler::Stream(open), _) => {
+            return open(&call, client::address(call.peer, call.headers, &edge.gate.settings.trusted_proxies));
         }
-        None => anonymous(site, operation.route, head),
-        Some(subject) => match operation.route {
-            Route::Feed => {
-                let whose = whose(edge, &subject, query, "feed-read").await?;
-                read::feed(edge, query, &whose, arrival.started)
-            }
-            Route::Suggestions => {
-                let whose = whose(edge, &subject, query, "suggestions-read").await?;
-                read::suggestions(edge, query, &whose)
-            }
-            // Boxed, as it holds the futures of all the others: reads would move some kilobytes about for nothing.
-            _ => Box::pin(by_user(edge, operation, &subject, &name, head, body)).await,
-        },
+        (Handler::Whose { looked, answer }, Some(subject)) => {
+            answer(&call, &whose(edge, &subject, call.query, looked).await?)
+        }
+        (Handler::User(answer) | Handler::Admin(answer), Some(subject)) => {
+            answer(UserCall { call, subject, body }).await
+        }
+        (_, None) => Err(Problem::InvalidToken),
     };
     Ok(whole?.map(Body::Left))
 }
@@ -257,11 +258,11 @@ fn allowed(
     asker: Result<Subject, Refusal>,
     verdict: &mut Option<Verdict>,
 ) -> Result<Option<Subject>, Problem> {
-    let refused = asker.is_err() && operation.access != Access::Anyone;
+    let refused = asker.is_err() && operation.access() != Access::Anyone;
     if let Some(class) = if refused { Some(Class::Refused) } else { operation.class } {
         charge(edge, class, caller, verdict)?;
     }
-    match operation.access {
+    match operation.access() {
         Access::Anyone => Ok(None),
         Access::Admin if asker.as_ref().is_ok_and(|subject| !subject.has_role(ADMIN)) => {
             Err(Problem::InsufficientScope(ADMIN))
@@ -312,7 +313,7 @@ async fn whose(edge: &Arc<Edge>, subject: &Subject, query: &str, action: &'stati
             return Err(Problem::SubjectMismatch);
         }
         if subject.has_role(ADMIN) {
-            Box::pin(admin::looked(edge, subject, action, whose.user.to_string())).await?;
+            Box::pin(admin::looked(&edge.serving.durable, subject, action, whose.user.to_string())).await?;
         }
     }
     Ok(whose)
@@ -324,75 +325,4 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-fn anonymous(site: &Site, route: Route, head: &Parts) -> Answer {
-    let edge = &site.edge;
-    match route {
-        Route::Live => Ok(server::json(StatusCode::OK, r#"{"status":"live"}"#.to_owned())),
-        Route::Ready => Ok(ready::answer(edge)),
-        Route::Metrics => site.scrapes.answer(edge, &head.headers),
-        Route::FeedMetrics => feed_metrics::answer(edge, head.uri.query().unwrap_or_default()),
-        Route::Jwks => {
-            let make = |text: &Arc<str>| Ok(Shared::new("application/json", text.to_string()));
-            site.jwks.get(edge.auth.jwks(), make).map(|jwks| jwks.cacheable())
-        }
-        Route::OpenApi => Ok(site.openapi.cacheable()),
-        Route::Trending => read::trending(edge, head.uri.query().unwrap_or_default()),
-        _ => Err(Problem::InvalidToken),
-    }
-}
-
-/// What needs a user and is no read of memory. `name` is the part of the path that the route names.
-async fn by_user(
-    edge: &Arc<Edge>,
-    operation: &Operation,
-    subject: &Subject,
-    name: &str,
-    head: &Parts,
-    body: Asked,
-) -> Answer {
-    let (headers, query) = (&head.headers, head.uri.query().unwrap_or_default());
-    let body = if operation.body.is_empty() { Bytes::new() } else { body::content(headers, body).await? };
-    match operation.route {
-        Route::Dismiss => dismiss::dismiss(edge, subject, name).await,
-        Route::Events => {
-            let Some(key) = idempotency::Key::of(headers, subject.user)? else {
-                return events::publish(edge, subject, headers, None, body).await;
-            };
-            let work = events::publish(edge, subject, headers, Some(key), body.clone());
-            idempotency::once(edge, key, &body, work).await
-        }
-        Route::Invalidate => admin::invalidate(edge, subject, headers, &body).await,
-        Route::CacheInvalidate => admin::invalidate_cache(edge, subject, headers, &body).await,
-        Route::Revocations => admin::list(edge, query),
-        Route::Revoke => admin::revoke(edge, subject, headers, &body).await,
-        Route::Unrevoke => admin::unrevoke(edge, subject, query).await,
-        Route::Audit => admin::audit(edge, query).await,
-        Route::Dlq => admin::dead_letters(edge, query).await,
-        Route::DlqLetter => admin::dead_letter(edge, subject, name).await,
-        Route::DlqReplay => admin::replay(edge, subject, headers, &body).await,
-        Route::DlqDiscard => admin::discard(edge, subject, headers, &body).await,
-        Route::Cdc => admin::cdc(edge).await,
-        Route::CdcPause => admin::pause(edge, subject, name).await,
-        Route::CdcResume => admin::resume(edge, subject, name, headers, &body).await,
-        Route::CdcEpoch => admin::bump_epoch(edge, subject, name).await,
-        Route::CdcSeek => admin::seek(edge, subject, headers, &body).await,
-        Route::ExplainFeed => admin::explain(edge, subject, name, query).await,
-        Route::Limits => Ok(admin::limits(edge)),
-        Route::Backup => admin::backup(edge, subject, headers, &body).await,
-        Route::Overrides => Ok(overrides::list(edge)),
-        Route::Override => overrides::put(edge, subject, name, headers, &body).await,
-        Route::Unoverride => overrides::remove(edge, subject, name).await,
-        Route::Live
-        | Route::Ready
-        | Route::Metrics
-        | Route::Jwks
-        | Route::OpenApi
-        | Route::Feed
-        | Route::Suggestions
-        | Route::Trending
-        | Route::TrendingStream
-        | Route::FeedMetrics => Err(Problem::NotFound),
-    }
 }

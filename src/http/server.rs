@@ -11,6 +11,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use hyper_util::server::graceful::GracefulShutdown;
+use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
@@ -136,7 +137,7 @@ impl Server {
             });
         }
         drop(self.listener);
-        self.site.edge.streams.close();
+        self.site.edge.serving.streams.close();
         if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }
@@ -151,6 +152,11 @@ impl Server {
 
 pub(super) fn json(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     bytes(status, "application/json", body.into())
+}
+
+/// An object; its members stand in the order of the alphabet.
+pub(super) fn object(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
+    json(status, serde_json::json!(value).to_string())
 }
 
 pub(super) fn bytes(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full<Bytes>> {

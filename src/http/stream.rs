@@ -23,7 +23,7 @@ use crate::feed::trending::{TRENDING_MAX, Window};
 
 use super::error::Problem;
 use super::places::{Place, Places};
-use super::{Body, Edge, read};
+use super::{Body, Serving, read};
 
 /// Clients at once.
 pub const STREAMS_MAX: usize = 256;
@@ -78,15 +78,15 @@ impl hyper::body::Body for Events {
     }
 }
 
-pub(super) fn open(edge: &Edge, address: IpAddr, query: &str) -> Result<Response<Body>, Problem> {
+pub(super) fn open(serving: &Serving, address: IpAddr, query: &str) -> Result<Response<Body>, Problem> {
     let (window, limit) = (read::window(query)?, read::limit(query, TRENDING_MAX)?);
-    let streams = &edge.streams;
+    let streams = &serving.streams;
     let too_many = || Problem::TooManyStreams { most: STREAMS_PER_ADDRESS_MAX };
     let place = streams.addresses.enter(address, STREAMS_PER_ADDRESS_MAX).ok_or_else(too_many)?;
     let full = Problem::Unavailable("too many streams are open");
     let permit = Arc::clone(&streams.free).try_acquire_owned().map_err(|_| full)?;
     let (sender, events) = mpsc::channel(QUEUE_MAX_EVENTS);
-    let (trending, clock) = (Arc::clone(&edge.trending), edge.clock.clone());
+    let (trending, clock) = (Arc::clone(&serving.trending), serving.clock.clone());
     let stream = Stream { trending, clock, window, limit, sender, _held: (place, permit) };
     tokio::spawn(stream.run(streams.closed.subscribe()));
     let mut response = Response::new(Body::Right(Events(events)));

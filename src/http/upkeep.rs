@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::pipeline::writer::EdgeEntry;
 
 use super::auth::revocation;
-use super::{Edge, durable, lag};
+use super::{Edge, lag};
 
 /// How often health is measured.
 const TICK: Duration = Duration::from_secs(1);
@@ -26,8 +26,8 @@ async fn beat(edge: &Arc<Edge>) {
         let asleep = Instant::now();
         tokio::time::sleep(TICK).await;
         let delay = asleep.elapsed().saturating_sub(TICK);
-        let queue = edge.writer.len() as f64 / edge.writer.capacity().unwrap_or(usize::MAX) as f64;
-        let lag_s = lag::oldest_ms(edge) as f64 / 1e3;
+        let queue = edge.control.durable.filled();
+        let lag_s = lag::oldest_ms(&edge.watch) as f64 / 1e3;
         edge.gate.limiter.health.tick(queue, delay.as_secs_f64() * 1e3, lag_s);
         ticks = ticks.wrapping_add(1);
         if ticks.is_multiple_of(SWEEP_TICKS) {
@@ -39,16 +39,16 @@ async fn beat(edge: &Arc<Edge>) {
 /// Forgets callers, rules and answers whose time is over.
 pub(super) async fn sweep(edge: &Arc<Edge>) {
     edge.gate.limiter.sweep(edge.gate.limiter.now_us());
-    let changing = Arc::clone(&edge.gate.changes).lock_owned().await;
+    let changing = Arc::clone(&edge.control.changes).lock_owned().await;
     let rules = edge.auth.revocations.expired(edge.clock.day_ms(), SWEEP_MAX);
     let removed = |kind: &'static str, name| EdgeEntry { kind, name, value: None };
     let mut entries: Vec<_> = rules.iter().map(|rule| removed(revocation::KIND, rule.name())).collect();
-    entries.extend(edge.gate.answers.expire(edge.clock.now_ms(), SWEEP_MAX));
+    entries.extend(edge.intake.answers.expire(edge.clock.now_ms(), SWEEP_MAX));
     if entries.is_empty() {
         return;
     }
     let revocations = Arc::clone(&edge.auth.revocations);
-    let forgotten = durable::put(edge, entries, None, move || {
+    let forgotten = edge.control.durable.put(entries, None, move || {
         for rule in &rules {
             revocations.remove(rule);
         }
@@ -93,7 +93,7 @@ mod tests {
                 let (name, value) = (target.name(), Some(rule.encode()));
                 let entry = EdgeEntry { kind: revocation::KIND, name, value };
                 let revocations = Arc::clone(&first.edge.auth.revocations);
-                durable::put(&first.edge, vec![entry], None, move || revocations.put(target, rule)).await.unwrap();
+                first.edge.control.durable.put(vec![entry], None, move || revocations.put(target, rule)).await.unwrap();
             }
             clock.set(3_000);
             sweep(&first.edge).await;

@@ -3,7 +3,8 @@
 use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::AUDIT;
 use nova_storage::{ReadError, ReadTxn};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::clock::rfc3339;
 
@@ -44,12 +45,31 @@ impl Entry {
         Ok(Entry { at_ms, actor, action, subject, detail })
     }
 
-    pub fn json(&self, id: u64) -> Value {
-        json!({
-            "id": id, "at": rfc3339(self.at_ms.saturating_mul(1_000)), "actor": self.actor, "action": self.action,
-            "subject": self.subject, "detail": self.detail,
-        })
+    /// As it is listed under its id.
+    pub fn listed(&self, id: u64) -> Listed {
+        let Entry { at_ms, actor, action, subject, detail } = self.clone();
+        Listed { id, at: rfc3339(at_ms.saturating_mul(1_000)), actor, action, subject, detail }
     }
+}
+
+/// One deed, as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "AuditEntry", example = crate::schema::example(r#"{
+    "id": 3, "at": "2026-11-24T06:00:00.000000Z", "actor": "user 1b4e28ba-2fa1-4d3b-a3f5-ef19b5a7633b",
+    "action": "dlq-discard", "subject": "7", "detail": "a test record"
+}"#))]
+pub struct Listed {
+    pub id: u64,
+    #[schemars(extend("format" = "date-time"))]
+    pub at: String,
+    /// `user UUID`, or who sat at the command line.
+    pub actor: String,
+    /// What was done.
+    pub action: String,
+    /// To what: an id, a table, a user.
+    pub subject: String,
+    /// Why, or with which settings; may be empty.
+    pub detail: String,
 }
 
 /// The entries with an id above `after`, oldest first, at most `limit` and [`PAGE_MAX_ENTRIES`].

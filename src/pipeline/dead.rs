@@ -6,7 +6,8 @@ use bytes::Bytes;
 use nova_storage::codec::DeadLetter;
 use nova_storage::schema::DEAD;
 use nova_storage::{ReadError, ReadTxn};
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::event::Record;
 
@@ -62,27 +63,85 @@ pub fn record(letter: &DeadLetter) -> Record {
     }
 }
 
-/// A letter without its bytes, as it is listed.
-pub fn summary(id: u64, letter: &DeadLetter) -> Value {
-    json!({
-        "id": id, "topic": letter.topic, "partition": letter.partition, "offset": letter.offset,
-        "timestamp_ms": letter.timestamp_ms, "stage": letter.stage, "reason": letter.reason,
-        "detail": letter.detail, "attempts": letter.attempts,
-        "key_bytes": letter.key_bytes, "value_bytes": letter.value_bytes,
-    })
+/// A dead letter without its bytes, as it is listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "DeadLetter", example = crate::schema::example(r#"{
+    "id": 7, "topic": "cdc.posts", "partition": 0, "offset": 4711, "timestamp_ms": 1795500000000, "stage": "decode",
+    "reason": "malformed-json", "detail": "expected value at line 1 column 1", "attempts": 1, "key_bytes": 45,
+    "value_bytes": 12
+}"#))]
+pub struct Summary {
+    pub id: u64,
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    /// Arrival of the record, epoch milliseconds.
+    pub timestamp_ms: i64,
+    /// What refused the record.
+    pub stage: String,
+    /// Why, for a machine.
+    pub reason: String,
+    /// Why, for a person.
+    pub detail: String,
+    pub attempts: u32,
+    /// Sizes before any cut.
+    pub key_bytes: u64,
+    pub value_bytes: u64,
 }
 
-/// A letter with its bytes, in Base64 and as text.
-pub fn whole(id: u64, letter: &DeadLetter) -> Value {
-    let bytes = |bytes: &Option<Vec<u8>>| match bytes {
-        None => Value::Null,
-        Some(bytes) => json!({ "base64": STANDARD.encode(bytes), "text": String::from_utf8_lossy(bytes) }),
-    };
-    let mut all = summary(id, letter);
-    all["died_at_ms"] = letter.died_at_ms.into();
-    all["key"] = bytes(&letter.key);
-    all["value"] = bytes(&letter.value);
-    let headers = letter.headers.iter().map(|(name, value)| json!([name, String::from_utf8_lossy(value)]));
-    all["headers"] = Value::from(headers.collect::<Vec<_>>());
-    all
+/// A dead letter with its bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "DeadLetterWithBytes", example = crate::schema::example(r#"{
+    "id": 7, "topic": "cdc.posts", "partition": 0, "offset": 4711, "timestamp_ms": 1795500000000, "stage": "decode",
+    "reason": "malformed-json", "detail": "expected value at line 1 column 1", "attempts": 1, "key_bytes": 2,
+    "value_bytes": 8, "died_at_ms": 1795500000125, "key": null,
+    "value": { "base64": "bm8ganNvbg==", "text": "no json" }, "headers": [["source", "a"]]
+}"#))]
+pub struct Whole {
+    #[serde(flatten)]
+    pub summary: Summary,
+    /// When it was put here, epoch milliseconds.
+    pub died_at_ms: i64,
+    pub key: Option<Shown>,
+    pub value: Option<Shown>,
+    /// Name and value of each.
+    pub headers: Vec<(String, String)>,
+}
+
+/// Bytes in Base64, and as text with U+FFFD for what is not UTF-8.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Bytes")]
+pub struct Shown {
+    pub base64: String,
+    pub text: String,
+}
+
+/// A letter without its bytes.
+pub fn summary(id: u64, letter: &DeadLetter) -> Summary {
+    Summary {
+        id,
+        topic: letter.topic.clone(),
+        partition: letter.partition,
+        offset: letter.offset,
+        timestamp_ms: letter.timestamp_ms,
+        stage: letter.stage.clone(),
+        reason: letter.reason.clone(),
+        detail: letter.detail.clone(),
+        attempts: letter.attempts,
+        key_bytes: letter.key_bytes,
+        value_bytes: letter.value_bytes,
+    }
+}
+
+/// A letter with its bytes.
+pub fn whole(id: u64, letter: &DeadLetter) -> Whole {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let shown = |bytes: &Vec<u8>| Shown { base64: STANDARD.encode(bytes), text: text(bytes) };
+    Whole {
+        summary: summary(id, letter),
+        died_at_ms: letter.died_at_ms,
+        key: letter.key.as_ref().map(shown),
+        value: letter.value.as_ref().map(shown),
+        headers: letter.headers.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
+    }
 }

@@ -63,17 +63,29 @@ pub struct TableMeta {
     pub first: FirstReads,
 }
 
+/// A source table, for a person.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+#[schemars(rename = "SourceTable")]
+pub struct TableTold {
+    pub table: &'static str,
+    /// Raised by hand after the source's LSNs began again.
+    pub epoch: u16,
+    /// Why it takes no more changes, if it does not.
+    pub halted: Option<String>,
+    /// Of its topic; 0 before anything of it was read.
+    pub partitions: u32,
+}
+
 impl TableMeta {
     /// Whether partitions may hold records of two logs whose LSNs say nothing about each other.
     pub fn mixed(&self) -> bool {
         self.epoch > self.first_epoch
     }
 
-    /// For a person: the table, its epoch, why it halted if it did, the partitions of its topic.
-    pub fn json(&self, table: Table) -> serde_json::Value {
-        let (epoch, partitions) = (self.epoch, self.partitions);
+    /// What a person is told of a table.
+    pub fn told(&self, table: Table) -> TableTold {
         let halted = self.halt.as_ref().map(Halt::to_string);
-        serde_json::json!({ "table": table.name(), "epoch": epoch, "halted": halted, "partitions": partitions })
+        TableTold { table: table.name(), epoch: self.epoch, halted, partitions: self.partitions }
     }
 
     /// Why the table must halt, where its topic has another number of partitions than was read.

@@ -142,13 +142,13 @@ fn a_store_of_version_0_1_0_answers_as_it_did() {
     }
     let letters = dead::page(&opened.store.read().unwrap(), None, 100).unwrap();
     let letters: Vec<_> = letters.iter().map(|(id, letter)| dead::summary(*id, letter)).collect();
-    assert_eq!(Value::from(letters), serde_json::from_str::<Value>(&text(VERSION, "dead.json")).unwrap());
+    assert_eq!(serde_json::json!(letters), serde_json::from_str::<Value>(&text(VERSION, "dead.json")).unwrap());
     let state: Vec<Value> = serde_json::from_str(&text(VERSION, "state.json")).unwrap();
     for ((table, meta), told) in Table::ALL.iter().zip(opened.writer.tables()).zip(state) {
         // Sentences may become better; what halted a table stays, and so does what it is waiting for.
         let code =
             |state: &Value| state["halted"].as_str().map(|words| words.split([':', ' ']).next().unwrap().to_owned());
-        let now = meta.json(*table);
+        let now = serde_json::json!(meta.told(*table));
         assert_eq!(code(&now), code(&told), "{now} {told}");
         for member in ["table", "epoch", "partitions"] {
             assert_eq!(now[member], told[member], "{now} {told}");

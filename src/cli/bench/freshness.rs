@@ -266,12 +266,13 @@ impl Bench<'_> {
 
     /// What publishing trending has cost so far.
     fn publishing(&self) -> Status {
-        let statuses = self.node.edge.jobs.runner.statuses();
+        let statuses = self.node.edge.watch.jobs.runner.statuses();
         statuses.into_iter().find(|(name, _)| *name == "trending_publish").map(|(_, status)| status).unwrap_or_default()
     }
 
     async fn tell(&self, before: Status, report: &Report) -> Result<(), CliError> {
-        let log = if self.node.edge.kafka.is_some() { "events through Kafka" } else { "events through the local log" };
+        let log =
+            if self.node.edge.watch.kafka.is_some() { "events through Kafka" } else { "events through the local log" };
         let member = |side| move |sent: &Sent| if side == 0 { sent.ours } else { sent.batch };
         for (side, what) in ["ours: from the 202 to trending", "batch: from the 202 to trending"].iter().enumerate() {
             let sent = self.sent.borrow();

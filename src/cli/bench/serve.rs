@@ -75,9 +75,9 @@ fn measure(
         }
         None => Vec::new(),
     };
-    let before = node.edge.feeds.served.total();
+    let before = node.edge.serving.feeds.served.total();
     let done = rounds(args, &targets);
-    let after = node.edge.feeds.served.total();
+    let after = node.edge.serving.feeds.served.total();
     if let Some(addr) = redis {
         forget(&runtime, addr, &keys);
     }

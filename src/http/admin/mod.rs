@@ -1,22 +1,21 @@
 //! `/api/v1/admin/…`: for people with the role admin. Every change names who made it in the audit, in its own
 //! commit; so do looks at what is somebody's own, and refusals.
 
-mod pipeline;
+mod letters;
 mod revocations;
+mod source;
+mod store;
 mod users;
 mod watched;
 
-pub(super) use self::pipeline::{
-    audit, backup, bump_epoch, cdc, dead_letter, dead_letters, discard, pause, replay, resume, seek,
-};
-pub(super) use self::revocations::{list, revoke, unrevoke};
-pub(super) use self::users::{explain, invalidate, invalidate_cache, limits};
+pub(super) use self::letters::{Discarding, Replaying, audit, dead_letter, dead_letters, discard, replay};
+pub(super) use self::revocations::{Revoke, list, revoke, unrevoke};
+pub(super) use self::source::{Resuming, Seeking, bump_epoch, cdc, pause, resume, seek};
+pub(super) use self::store::{BackingUp, backup};
+pub(super) use self::users::{Forget, ForgetUsers, explain, invalidate, invalidate_cache, limits};
 pub(super) use self::watched::{Refusals, looked, refused};
 
-use bytes::Bytes;
-use http::{Response, StatusCode};
-use http_body_util::Full;
-use serde_json::{Value, json};
+use http::StatusCode;
 
 use crate::event::Id;
 
@@ -24,7 +23,9 @@ use super::auth::Subject;
 use super::body::parse;
 use super::error::Problem;
 use super::percent::parameter;
+use super::route::Answer;
 use super::server;
+use super::shapes::Done;
 
 /// Who did it, as the audit names them.
 pub(super) fn actor(subject: &Subject) -> String {
@@ -44,10 +45,6 @@ pub(super) fn user(text: &str) -> Result<Id, Problem> {
         .map_err(|error| Problem::InvalidParameter { field: "user_id", detail: format!("user_id: {error}") })
 }
 
-fn done(extra: Value) -> Response<Full<Bytes>> {
-    let mut body = json!({ "success": true });
-    if let (Value::Object(members), Value::Object(extra)) = (&mut body, extra) {
-        members.extend(extra);
-    }
-    server::json(StatusCode::OK, body.to_string())
+fn done() -> Answer {
+    Ok(server::object(StatusCode::OK, &Done { success: true }))
 }

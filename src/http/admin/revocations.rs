@@ -3,19 +3,21 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
-use http_body_util::Full;
+use http::StatusCode;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::clock::rfc3339;
-use crate::http::auth::Subject;
 use crate::http::auth::revocation::{KIND, NAME_MAX_BYTES, REVOCATIONS_MAX, Rule, Target};
+use crate::http::edge::Control;
 use crate::http::error::Problem;
 use crate::http::percent::parameter;
-use crate::http::{Edge, durable, server};
+use crate::http::route::{Answer, UserCall};
+use crate::http::server;
+use crate::http::shapes::{Revocation, Revocations, RevokedBy};
 use crate::pipeline::writer::{Audit, EdgeEntry};
+use crate::schema::{Time, Uuid, example};
 
 use super::{actor, number, parse, user, wrong};
 
@@ -25,13 +27,29 @@ const ALWAYS: i64 = i64::MAX;
 /// Numbers that are taken for milliseconds: from March 1973, which as seconds is the year 5138, to the year 9999.
 const EPOCH_MS: std::ops::Range<i64> = 100_000_000_000..253_402_300_800_000;
 
-#[derive(Deserialize)]
-struct Ask {
+/// One of `jti`, `user_id` and `key_id` says what is revoked. Times are RFC 3339, or epoch milliseconds.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(
+    rename = "RevokeRequest",
+    example = example(r#"{ "user_id": "921cad1a-b3e2-5377-a326-6b2c8273740b", "reason": "a lost phone" }"#)
+)]
+pub(in crate::http) struct Revoke {
+    /// The id of a token.
+    #[schemars(length(min = 1, max = NAME_MAX_BYTES))]
     jti: Option<String>,
+    /// All tokens of a user issued before a time.
+    #[schemars(with = "Option<Uuid>")]
     user_id: Option<String>,
+    /// All tokens of a key.
+    #[schemars(length(min = 1, max = NAME_MAX_BYTES))]
     key_id: Option<String>,
+    /// With `user_id`: issued before this time; left out, now.
+    #[schemars(with = "Option<Time>")]
     before: Option<Value>,
+    /// When the rule may be dropped, a time to come; left out, never.
+    #[schemars(with = "Option<Time>")]
     expires_at: Option<Value>,
+    /// For the audit.
     #[serde(default)]
     reason: String,
 }
@@ -66,81 +84,79 @@ fn whole(number: &serde_json::Number) -> Option<i64> {
     number.as_i64().or_else(|| real().map(|real| real as i64))
 }
 
-fn shown(target: &Target, rule: &Rule) -> Value {
+fn shown(target: &Target, rule: &Rule) -> Revocation {
     let (kind, id) = match target {
-        Target::Token(id) => ("jti", id.clone()),
-        Target::User(user) => ("user_id", user.to_string()),
-        Target::Key(id) => ("key_id", id.clone()),
+        Target::Token(id) => (RevokedBy::Jti, id.clone()),
+        Target::User(user) => (RevokedBy::UserId, user.to_string()),
+        Target::Key(id) => (RevokedBy::KeyId, id.clone()),
     };
-    let time = |ms: i64| if ms == ALWAYS { Value::Null } else { rfc3339(ms.saturating_mul(1_000)).into() };
-    json!({ "kind": kind, "id": id, "before": time(rule.before_ms), "expires_at": time(rule.expires_ms) })
+    let time = |ms: i64| (ms != ALWAYS).then(|| rfc3339(ms.saturating_mul(1_000)));
+    Revocation { kind, id, before: time(rule.before_ms), expires_at: time(rule.expires_ms) }
 }
 
-pub(in crate::http) async fn revoke(
-    edge: &Arc<Edge>,
-    subject: &Subject,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Response<Full<Bytes>>, Problem> {
-    let ask: Ask = parse(headers, body)?;
+pub(in crate::http) async fn revoke(control: &Arc<Control>, mut call: UserCall<'_>) -> Answer {
+    let body = call.content().await?;
+    let ask: Revoke = parse(call.call.headers, &body)?;
     let target = target(ask.jti, ask.user_id, ask.key_id)?;
     let before_ms = match (&target, &ask.before) {
         (Target::User(_), Some(time)) => time_ms(time, "before")?,
-        (Target::User(_), None) => edge.clock.day_ms(),
+        (Target::User(_), None) => control.clock.day_ms(),
         (_, Some(_)) => return Err(wrong("before", "it with user_id only")),
         (_, None) => ALWAYS,
     };
     let expires_ms = ask.expires_at.map_or(Ok(ALWAYS), |time| time_ms(&time, "expires_at"))?;
-    if expires_ms <= edge.clock.day_ms() {
+    if expires_ms <= control.clock.day_ms() {
         return Err(wrong("expires_at", "a time to come: a rule that has expired does nothing"));
     }
-    let changing = Arc::clone(&edge.gate.changes).lock_owned().await;
-    let (rule, room) = edge.auth.revocations.with(&target, Rule { before_ms, expires_ms });
+    let changing = Arc::clone(&control.changes).lock_owned().await;
+    let (rule, room) = control.revocations.with(&target, Rule { before_ms, expires_ms });
     if !room {
         return Err(Problem::TooLarge { detail: format!("at most {REVOCATIONS_MAX} revocations") });
     }
     let answer = shown(&target, &rule);
     let entries = vec![EdgeEntry { kind: KIND, name: target.name(), value: Some(rule.encode()) }];
-    let audit = Audit { actor: actor(subject), action: "revoke", subject: answer.to_string(), detail: ask.reason };
-    let revocations = Arc::clone(&edge.auth.revocations);
-    durable::put(edge, entries, Some(audit), move || {
-        revocations.put(target, rule);
-        drop(changing);
-    })
-    .await?;
-    Ok(server::json(StatusCode::CREATED, answer.to_string()))
+    let audit =
+        Audit { actor: actor(&call.subject), action: "revoke", subject: json!(answer).to_string(), detail: ask.reason };
+    let revocations = Arc::clone(&control.revocations);
+    control
+        .durable
+        .put(entries, Some(audit), move || {
+            revocations.put(target, rule);
+            drop(changing);
+        })
+        .await?;
+    Ok(server::object(StatusCode::CREATED, &answer))
 }
 
-pub(in crate::http) async fn unrevoke(
-    edge: &Arc<Edge>,
-    subject: &Subject,
-    query: &str,
-) -> Result<Response<Full<Bytes>>, Problem> {
-    let given = |name| parameter(query, name).map(|text| text.map(Cow::into_owned));
+pub(in crate::http) async fn unrevoke(control: &Arc<Control>, call: UserCall<'_>) -> Answer {
+    let given = |name| parameter(call.call.query, name).map(|text| text.map(Cow::into_owned));
     let target = target(given("jti")?, given("user_id")?, given("key_id")?)?;
-    let changing = Arc::clone(&edge.gate.changes).lock_owned().await;
-    if edge.auth.revocations.get(&target).is_none() {
+    let changing = Arc::clone(&control.changes).lock_owned().await;
+    if control.revocations.get(&target).is_none() {
         return Err(Problem::NotFound);
     }
     let entries = vec![EdgeEntry { kind: KIND, name: target.name(), value: None }];
-    let audit = Audit { actor: actor(subject), action: "unrevoke", subject: format!("{target:?}"), ..Audit::default() };
-    let revocations = Arc::clone(&edge.auth.revocations);
-    durable::put(edge, entries, Some(audit), move || {
-        revocations.remove(&target);
-        drop(changing);
-    })
-    .await?;
+    let audit =
+        Audit { actor: actor(&call.subject), action: "unrevoke", subject: format!("{target:?}"), ..Audit::default() };
+    let revocations = Arc::clone(&control.revocations);
+    control
+        .durable
+        .put(entries, Some(audit), move || {
+            revocations.remove(&target);
+            drop(changing);
+        })
+        .await?;
     Ok(server::empty(StatusCode::NO_CONTENT))
 }
 
-pub(in crate::http) fn list(edge: &Edge, query: &str) -> Result<Response<Full<Bytes>>, Problem> {
+pub(in crate::http) fn list(control: &Control, query: &str) -> Answer {
     let limit = number(query, "limit", 100)?;
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(wrong("limit", "1 to 1000"));
     }
     let offset = number(query, "offset", 0)? as usize;
-    let all = edge.auth.revocations.all();
+    let all = control.revocations.all();
     let page = all.iter().skip(offset).take(limit as usize).map(|(target, rule)| shown(target, rule));
-    let body = json!({ "revocations": page.collect::<Vec<_>>(), "total": all.len() });
-    Ok(server::json(StatusCode::OK, body.to_string()))
+    let revocations = page.collect();
+    Ok(server::object(StatusCode::OK, &Revocations { revocations, total: all.len() }))
 }

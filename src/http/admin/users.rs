@@ -4,109 +4,112 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body_util::Full;
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::json;
 
 use crate::http::auth::{Roles, Subject};
+use crate::http::edge::Serving;
 use crate::http::error::Problem;
-use crate::http::limit::Class;
-use crate::http::route::{ADMIN, ADMIN_OR_SERVICE};
-use crate::http::{Edge, durable, read, server};
+use crate::http::limit::{Class, Limiter};
+use crate::http::route::{ADMIN, ADMIN_OR_SERVICE, Answer, UserCall};
+use crate::http::shapes::{ClassState, Forgotten, HealthState, LimitsState, Scope};
+use crate::http::{read, server};
 use crate::pipeline::writer::Audit;
+use crate::schema::{Uuid, example};
 
-use super::{actor, done, looked, parse, user, wrong};
+use super::{actor, looked, parse, user, wrong};
 
 /// Users of one request.
 const USERS_MAX: usize = 5_000;
 
-/// Users whose cached answers are to be forgotten.
-#[derive(Deserialize)]
-struct Ask {
+/// Users whose snapshots are to be forgotten; without them the caller's own.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ForgetRequest", example = example(r#"{ "scope": "feed" }"#))]
+pub(in crate::http) struct Forget {
+    /// Need the role admin or service.
+    #[schemars(with = "Option<Vec<Uuid>>", length(min = 1, max = USERS_MAX))]
     user_ids: Option<Vec<String>>,
+    #[schemars(with = "Option<Scope>")]
+    scope: Option<String>,
+}
+
+/// Users of whom what is cached is to be forgotten.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(
+    rename = "ForgetUsersRequest",
+    extend("required" = ["user_ids"]),
+    example = example(r#"{ "user_ids": ["921cad1a-b3e2-5377-a326-6b2c8273740b"], "scope": "feed" }"#)
+)]
+pub(in crate::http) struct ForgetUsers {
+    #[schemars(with = "Vec<Uuid>", length(min = 1, max = USERS_MAX))]
+    user_ids: Option<Vec<String>>,
+    #[schemars(with = "Option<Scope>")]
     scope: Option<String>,
 }
 
 /// `POST /api/v1/feed/invalidate`: one's own feed; others' for the roles admin and service.
-pub(in crate::http) async fn invalidate(
-    edge: &Arc<Edge>,
-    subject: &Subject,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Response<Full<Bytes>>, Problem> {
-    let ask: Ask = parse(headers, body)?;
-    if ask.user_ids.is_some() && !subject.has_role(ADMIN_OR_SERVICE) {
+pub(in crate::http) async fn invalidate(serving: &Arc<Serving>, mut call: UserCall<'_>) -> Answer {
+    let body = call.content().await?;
+    let Forget { user_ids, scope } = parse(call.call.headers, &body)?;
+    let Some(user_ids) = user_ids else {
+        check_scope(scope.as_deref())?;
+        return Ok(read::invalidate(serving, &call.subject));
+    };
+    if !call.subject.has_role(ADMIN_OR_SERVICE) {
         return Err(Problem::InsufficientScope(ADMIN_OR_SERVICE));
     }
-    match ask {
-        Ask { user_ids: None, scope } => {
-            check_scope(scope.as_deref())?;
-            Ok(read::invalidate(edge, subject))
-        }
-        ask => forget(edge, subject, ask).await,
-    }
+    forget(serving, &call.subject, &user_ids, scope.as_deref()).await
 }
 
 /// `POST /api/v1/admin/cache/invalidate`.
-pub(in crate::http) async fn invalidate_cache(
-    edge: &Arc<Edge>,
-    subject: &Subject,
-    headers: &HeaderMap,
-    body: &[u8],
-) -> Result<Response<Full<Bytes>>, Problem> {
-    forget(edge, subject, parse(headers, body)?).await
+pub(in crate::http) async fn invalidate_cache(serving: &Arc<Serving>, mut call: UserCall<'_>) -> Answer {
+    let body = call.content().await?;
+    let ForgetUsers { user_ids, scope } = parse(call.call.headers, &body)?;
+    forget(serving, &call.subject, &user_ids.unwrap_or_default(), scope.as_deref()).await
 }
 
 fn check_scope(scope: Option<&str>) -> Result<(), Problem> {
     if scope.is_none_or(|scope| scope == "feed") { Ok(()) } else { Err(wrong("scope", "feed")) }
 }
 
-async fn forget(edge: &Arc<Edge>, subject: &Subject, ask: Ask) -> Result<Response<Full<Bytes>>, Problem> {
-    check_scope(ask.scope.as_deref())?;
-    let names = ask.user_ids.unwrap_or_default();
-    if !(1..=USERS_MAX).contains(&names.len()) {
+async fn forget(serving: &Serving, subject: &Subject, user_ids: &[String], scope: Option<&str>) -> Answer {
+    check_scope(scope)?;
+    if !(1..=USERS_MAX).contains(&user_ids.len()) {
         return Err(wrong("user_ids", "1 to 5000 users"));
     }
-    let users = names.iter().map(|name| user(name)).collect::<Result<Vec<_>, _>>()?;
-    edge.forget_feeds(&users);
+    let users = user_ids.iter().map(|name| user(name)).collect::<Result<Vec<_>, _>>()?;
+    serving.forget_feeds(&users);
     // A service does this all day; what people do is kept.
     if subject.has_role(ADMIN) {
         let (first, detail) = (users[0].to_string(), format!("{} users", users.len()));
         let audit = Audit { actor: actor(subject), action: "feed-invalidate", subject: first, detail };
-        durable::put(edge, Vec::new(), Some(audit), || {}).await?;
+        serving.durable.put(Vec::new(), Some(audit), || {}).await?;
     }
-    Ok(done(json!({ "users": users.len() })))
+    Ok(server::object(StatusCode::OK, &Forgotten { success: true, users: Some(users.len()) }))
 }
 
 /// A user's feed with the reasons of every post.
-pub(in crate::http) async fn explain(
-    edge: &Arc<Edge>,
-    subject: &Subject,
-    name: &str,
-    query: &str,
-) -> Result<Response<Full<Bytes>>, Problem> {
-    let whose = Subject { user: user(name)?, roles: Roles::default() };
-    if whose.user != subject.user {
-        looked(edge, subject, "feed-explain", whose.user.to_string()).await?;
+pub(in crate::http) async fn explain(serving: &Serving, call: UserCall<'_>) -> Answer {
+    let whose = Subject { user: user(call.call.name)?, roles: Roles::default() };
+    if whose.user != call.subject.user {
+        looked(&serving.durable, &call.subject, "feed-explain", whose.user.to_string()).await?;
     }
-    read::feed(edge, &format!("explain=1&{query}"), &whose, Instant::now())
+    read::feed(serving, &format!("explain=1&{}", call.call.query), &whose, Instant::now())
 }
 
 /// What is granted, what was decided, how well nova is.
-pub(in crate::http) fn limits(edge: &Edge) -> Response<Full<Bytes>> {
-    let limiter = &edge.gate.limiter;
-    let mut classes = Vec::new();
-    for class in Class::ALL {
-        let mut one = json!({ "class": class.name(), "per_s": limiter.settings().per_s(class) });
-        for (_, decision, count) in limiter.decisions.all().filter(|(name, ..)| *name == class.name()) {
-            one[decision] = count.into();
-        }
-        classes.push(one);
-    }
-    let health = json!({ "factor": limiter.health.factor(), "commit_ms": limiter.health.commit_ms() });
-    let body = json!({
-        "enabled": limiter.settings().enabled, "health": health, "callers": limiter.callers(), "classes": classes,
+pub(in crate::http) fn limits(limiter: &Limiter) -> Response<Full<Bytes>> {
+    let classes = Class::ALL.map(|class| {
+        let [granted, over_quota, shed] = limiter.decisions.of(class);
+        ClassState { class: class.name(), per_s: limiter.settings().per_s(class), granted, over_quota, shed }
     });
-    server::json(StatusCode::OK, body.to_string())
+    let state = LimitsState {
+        enabled: limiter.settings().enabled,
+        health: HealthState { factor: limiter.health.factor(), commit_ms: limiter.health.commit_ms() },
+        callers: limiter.callers(),
+        classes: classes.into(),
+    };
+    server::object(StatusCode::OK, &state)
 }

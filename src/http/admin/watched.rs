@@ -1,14 +1,13 @@
 //! What the audit keeps of requests that change nothing: an admin's looks at what is somebody's own, and refusals.
 
-use std::sync::Arc;
-
 use http::Method;
 use rustc_hash::FxHashSet;
 
 use crate::http::auth::Subject;
+use crate::http::durable::Durable;
+use crate::http::edge::Control;
 use crate::http::error::Problem;
 use crate::http::limit::Caller;
-use crate::http::{Edge, durable};
 use crate::pipeline::writer::Audit;
 
 use super::actor;
@@ -20,18 +19,18 @@ const KEPT_MAX: usize = 64;
 
 /// A look by an admin. It is in the audit before the answer goes out.
 pub(in crate::http) async fn looked(
-    edge: &Arc<Edge>,
+    durable: &Durable,
     subject: &Subject,
     action: &'static str,
     at: String,
 ) -> Result<(), Problem> {
     let audit = Audit { actor: actor(subject), action, subject: at, ..Audit::default() };
-    durable::put(edge, Vec::new(), Some(audit), || {}).await
+    durable.put(Vec::new(), Some(audit), || {}).await
 }
 
 /// A refused admin request.
-pub(in crate::http) async fn refused(edge: &Arc<Edge>, caller: Caller, method: &Method, path: &'static str) {
-    if !edge.gate.refusals.lock().keeps(edge.clock.day_ms(), caller, method, path) {
+pub(in crate::http) async fn refused(control: &Control, caller: Caller, method: &Method, path: &'static str) {
+    if !control.refusals.lock().keeps(control.clock.day_ms(), caller, method, path) {
         return;
     }
     let actor = match caller {
@@ -40,7 +39,7 @@ pub(in crate::http) async fn refused(edge: &Arc<Edge>, caller: Caller, method: &
     };
     let audit = Audit { actor, action: "refused", subject: format!("{method} {path}"), ..Audit::default() };
     // The refusal stands also where it cannot be kept.
-    if durable::put(edge, Vec::new(), Some(audit), || {}).await.is_err() {
+    if control.durable.put(Vec::new(), Some(audit), || {}).await.is_err() {
         tracing::warn!("a refused admin request is not in the audit: the writer is behind");
     }
 }

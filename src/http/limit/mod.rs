@@ -258,9 +258,14 @@ impl Decisions {
     /// (class, decision, count) for `rate_limit_total{class,decision}`.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + '_ {
         Class::ALL.into_iter().flat_map(move |class| {
-            let counts = Decisions::NAMES.iter().zip(&self.0[class as usize]);
-            counts.map(move |(name, count)| (class.name(), *name, count.load(Ordering::Relaxed)))
+            let counts = Decisions::NAMES.into_iter().zip(self.of(class));
+            counts.map(move |(name, count)| (class.name(), name, count))
         })
+    }
+
+    /// Requests of a class that were granted, over the caller's quota, and shed.
+    pub fn of(&self, class: Class) -> [u64; 3] {
+        self.0[class as usize].each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 }
 

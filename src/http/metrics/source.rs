@@ -4,13 +4,13 @@ use std::sync::atomic::Ordering;
 
 use prometheus_client::registry::Registry;
 
-use crate::http::{Edge, Log, lag};
+use crate::http::{Log, Watch, lag};
 use crate::source::kafka::{BrokerFigures, Figures, KafkaStatus};
 
 use super::{Labels, counters, gauges, labels, total, whole};
 
-pub(super) fn source(edge: &Edge, to: &mut Registry) {
-    let lags = lag::of(edge);
+pub(super) fn source(watch: &Watch, log: &Log, to: &mut Registry) {
+    let lags = lag::of(watch);
     let each = || {
         lags.iter()
             .map(|(name, lag)| (labels([("topic", &name.topic), ("partition", &name.partition.to_string())]), lag))
@@ -25,7 +25,7 @@ pub(super) fn source(edge: &Edge, to: &mut Registry) {
     let headroom = known().map(|(name, lag)| (name, lag.headroom_records as f64));
     gauges(to, "nova_retention_headroom_records", help, headroom);
     let off = KafkaStatus::default();
-    let kafka = edge.kafka.as_deref().unwrap_or(&off);
+    let kafka = watch.kafka.as_deref().unwrap_or(&off);
     let commits = kafka.commits.load(Ordering::Relaxed);
     total(to, "cdc_offset_commits", "Commits of the store's offsets to Kafka", commits);
     whole(to, "nova_partitions_assigned", "Partitions that this node reads", kafka.assigned());
@@ -36,7 +36,7 @@ pub(super) fn source(edge: &Edge, to: &mut Registry) {
         (labels([("topic", &name.topic), ("partition", &name.partition.to_string()), ("cause", &cause)]), 1.0)
     });
     gauges(to, "nova_partition_stopped", "1 while an error of the consumer stops the partition", stands);
-    let producing = if let Log::Kafka(producer) = &edge.log { producer.waiting() } else { 0 };
+    let producing = if let Log::Kafka(producer) = log { producer.waiting() } else { 0 };
     whole(to, "nova_kafka_producing", "Client events that Kafka did not acknowledge yet", producing);
     consumer(&kafka.figures(), to);
 }

@@ -2,17 +2,14 @@
 
 use prometheus_client::registry::Registry;
 
-use crate::http::Edge;
+use crate::http::{CheckState, Control};
 
 use super::{gauges, labels};
 
-/// States of the check, each a label.
-const CHECK_STATES: [&str; 4] = ["ok", "running", "unfinished", "damaged"];
-
-pub(super) fn store(edge: &Edge, to: &mut Registry) {
-    let (reads, now_ms) = (&edge.gate.reads, edge.clock.now_ms());
+pub(super) fn store(control: &Control, to: &mut Registry) {
+    let (reads, now_ms) = (&control.reads, control.clock.now_ms());
     let state = reads.store_check();
-    let states = CHECK_STATES.map(|one| (labels([("result", one)]), f64::from(u8::from(one == state))));
+    let states = CheckState::ALL.map(|one| (labels([("result", one.name())]), f64::from(u8::from(one == state))));
     gauges(to, "nova_store_check", "1 for how far the check of the store's pages is", states);
     let Some(times) = reads.backup_times() else { return };
     let age = |at_ms: i64| [(Vec::new(), (now_ms - at_ms).max(0) as f64 / 1e3)];

@@ -9,8 +9,8 @@ use crate::http::Edge;
 use crate::http::error::Problem;
 use crate::http::shared::{Kept, Shared};
 
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(in crate::http) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(in crate::http) const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// How long what was written is given to whoever asks, microseconds.
 const KEPT_US: u64 = 1_000_000;
 

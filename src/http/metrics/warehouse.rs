@@ -7,16 +7,16 @@ use prometheus_client::registry::Registry;
 
 use crate::breaker::BreakerState;
 use crate::event::Action;
-use crate::http::Edge;
+use crate::http::{Edge, Watch};
 use crate::warehouse::Target;
 use crate::warehouse::status::Status as WarehouseStatus;
 
 use super::{counters, gauges, labels, one, total};
 
-pub(super) fn warehouse(edge: &Edge, to: &mut Registry) {
+pub(super) fn warehouse(watch: &Watch, to: &mut Registry) {
     let off = WarehouseStatus::default();
-    let status = edge.warehouse.as_deref().unwrap_or(&off);
-    let (targets, now_ms) = (status.targets(), edge.clock.now_ms());
+    let status = watch.warehouse.as_deref().unwrap_or(&off);
+    let (targets, now_ms) = (status.targets(), watch.clock.now_ms());
     let each = || Target::ALL.iter().zip(&targets).map(|(target, counts)| (labels([("table", target.name())]), counts));
     gauges(
         to,
@@ -58,7 +58,7 @@ pub(super) fn warehouse(edge: &Edge, to: &mut Registry) {
         "How far the views' newest minute is behind their table's",
         status.views_staleness.clone(),
     );
-    if let Some(drift) = &edge.drift {
+    if let Some(drift) = &watch.drift {
         let found = *drift.lock();
         let events =
             Action::ALL.map(|action| (labels([("action", action.name())]), found.events[action as usize] as f64));
@@ -71,14 +71,17 @@ pub(super) fn warehouse(edge: &Edge, to: &mut Registry) {
 
 /// The state of each remote's breaker.
 pub(super) fn breakers(edge: &Edge, to: &mut Registry) {
-    let redis = edge.shared_cache.as_ref().map(|shared| match shared.cache.stats().breaker_open {
+    let redis = edge.serving.shared_cache.as_ref().map(|shared| match shared.cache.stats().breaker_open {
         true => BreakerState::Open,
         false => BreakerState::Closed,
     });
     let states = [
-        ("clickhouse", Some(edge.warehouse.as_ref().map_or(BreakerState::Closed, |status| status.breaker_state()))),
+        (
+            "clickhouse",
+            Some(edge.watch.warehouse.as_ref().map_or(BreakerState::Closed, |status| status.breaker_state())),
+        ),
         ("redis", redis),
-        ("registry", edge.schemas.breaker()),
+        ("registry", edge.watch.schemas.breaker()),
         ("jwks", edge.auth.breaker()),
     ];
     let states = states.into_iter().filter_map(|(target, state)| Some((labels([("target", target)]), state? as u8)));

@@ -53,7 +53,7 @@ impl World {
             let facts =
                 Facts::Post { author: Id::from_u128(2), created_at_us: (NOW_MS - number) * 1_000, published: true };
             let row = Effect::Row { key: Id::from_u128(100 + number as u128), old: None, new: Some(facts) };
-            node.edge.state.write().apply(&row);
+            node.edge.serving.state.write().apply(&row);
         }
         let site = Arc::new(Site::new(Arc::clone(&node.edge), Routes::new(None).unwrap()));
         let (graceful, stop) = (GracefulShutdown::new(), watch::Sender::new(false));

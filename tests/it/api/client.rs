@@ -154,7 +154,7 @@ impl Live {
     pub fn of(dir: tempfile::TempDir, setup: &Setup) -> Live {
         let opened = app::open(setup).unwrap();
         let Node { running, edge } = app::start_node(setup, opened, Duration::ZERO).unwrap();
-        let (state, health) = (Arc::clone(&edge.state), Arc::clone(&edge.gate.limiter.health));
+        let (state, health) = (Arc::clone(&edge.serving.state), Arc::clone(&edge.gate.limiter.health));
         let (stop, stopped) = watch::channel(false);
         let (told, addr) = std::sync::mpsc::sync_channel(1);
         let thread = std::thread::spawn(move || {

@@ -41,56 +41,168 @@ fn requests(live: &Live) -> Vec<(String, &'static str, &'static [u8])> {
     all
 }
 
-fn documented(operation: &Value) -> BTreeSet<u16> {
-    operation["responses"].as_object().unwrap().keys().map(|status| status.parse().unwrap()).collect()
-}
+/// What the document says, with its references followed.
+struct Document(Value);
 
-fn check(operation: &Value, what: &str, answer: &Answer) {
-    assert!(documented(operation).contains(&answer.status), "{what} answers {}: {answer:?}", answer.status);
-    let content = &operation["responses"][answer.status.to_string()]["content"];
-    let kind = answer.header("content-type").unwrap_or_default();
-    match content.as_object().and_then(|content| content.iter().next()) {
-        None => assert!(answer.body.is_empty() || answer.status == 200, "{what} {answer:?}"),
-        Some((documented, content)) => {
-            assert_eq!(kind, documented, "{what} {answer:?}");
-            let body = answer.json();
-            conforms(&content["schema"], &body, what);
+impl Document {
+    fn followed<'d>(&'d self, value: &'d Value) -> &'d Value {
+        match value["$ref"].as_str() {
+            Some(name) => {
+                let found = self.0.pointer(name.strip_prefix('#').unwrap());
+                found.unwrap_or_else(|| panic!("{name} is nowhere"))
+            }
+            None => value,
+        }
+    }
+
+    /// An answer of an operation has a status, headers and a body that are documented.
+    fn check(&self, operation: &Value, what: &str, answer: &Answer) {
+        let documented = &operation["responses"][answer.status.to_string()];
+        assert!(!documented.is_null(), "{what} answers {}: {answer:?}", answer.status);
+        let documented = self.followed(documented);
+        for (name, header) in documented["headers"].as_object().unwrap() {
+            let header = self.followed(header);
+            match answer.header(&name.to_lowercase()) {
+                Some(value) if header["schema"]["type"] == "integer" => {
+                    assert!(value.parse::<u64>().is_ok(), "{value}")
+                }
+                Some(_) => {}
+                None => assert!(header["required"] == false, "{what} has no {name}: {answer:?}"),
+            }
+        }
+        let kind = answer.header("content-type").unwrap_or_default();
+        let Some(content) = documented["content"].as_object() else {
+            return assert!(answer.body.is_empty(), "{what} {answer:?}");
+        };
+        let content = content.get(kind).unwrap_or_else(|| panic!("{what} is {kind}: {answer:?}"));
+        if kind.contains("json") {
+            self.conforms(&content["schema"], &answer.json(), what);
+        }
+    }
+
+    /// The part of JSON Schema (2020-12) that the document uses; another keyword is an error. Members that are not
+    /// described are errors too, where the schema does not allow them.
+    fn conforms(&self, schema: &Value, value: &Value, what: &str) {
+        let schema = self.followed(schema);
+        let fits = |kind: &str| match kind {
+            "null" => value.is_null(),
+            "boolean" => value.is_boolean(),
+            "number" => value.is_number(),
+            "integer" => value.is_i64() || value.is_u64(),
+            "string" => value.is_string(),
+            "array" => value.is_array(),
+            "object" => value.is_object(),
+            other => panic!("{other} is no type"),
+        };
+        let length =
+            value.as_str().map_or(0, |text| text.chars().count()).max(value.as_array().map_or(0, Vec::len)) as u64;
+        for (keyword, said) in schema.as_object().unwrap() {
+            let fine = match keyword.as_str() {
+                "description" | "examples" | "default" => true,
+                "pattern" => true,
+                "type" => {
+                    said.as_str().is_some_and(fits)
+                        || said.as_array().is_some_and(|all| all.iter().any(|kind| fits(kind.as_str().unwrap())))
+                }
+                "enum" => said.as_array().unwrap().contains(value),
+                "minimum" => value.is_null() || value.as_f64().unwrap() >= said.as_f64().unwrap(),
+                "maximum" => value.is_null() || value.as_f64().unwrap() <= said.as_f64().unwrap(),
+                "minLength" | "minItems" => value.is_null() || length >= said.as_u64().unwrap(),
+                "maxLength" | "maxItems" => value.is_null() || length <= said.as_u64().unwrap(),
+                "format" => value.as_str().is_none_or(|text| match said.as_str().unwrap() {
+                    "uuid" => text.parse::<Id>().is_ok(),
+                    "date-time" => text.parse::<jiff::Timestamp>().is_ok(),
+                    "date" => text.parse::<jiff::civil::Date>().is_ok(),
+                    other => panic!("{other} is no format"),
+                }),
+                "anyOf" => said.as_array().unwrap().iter().any(|one| self.fits(one, value)),
+                "required" => said.as_array().unwrap().iter().all(|name| value.get(name.as_str().unwrap()).is_some()),
+                "properties" | "additionalProperties" => true,
+                "items" => {
+                    value.as_array().into_iter().flatten().for_each(|one| self.conforms(said, one, what));
+                    true
+                }
+                "prefixItems" => {
+                    let each = said.as_array().unwrap().iter().zip(value.as_array().unwrap());
+                    each.for_each(|(schema, one)| self.conforms(schema, one, what));
+                    true
+                }
+                other => panic!("{what}: {other} is not looked at"),
+            };
+            assert!(fine, "{what}: {keyword} {said} does not fit {value}");
+        }
+        if !value.is_object() {
+            return;
+        }
+        for (name, value) in value.as_object().unwrap() {
+            match (&schema["properties"][name], &schema["additionalProperties"]) {
+                (Value::Null, Value::Null) if schema.get("type").is_none() => {}
+                (Value::Null, Value::Null | Value::Bool(false)) => panic!("{what}: {name} is not described: {schema}"),
+                (Value::Null, Value::Bool(true)) => {}
+                (Value::Null, others) => self.conforms(others, value, what),
+                (member, _) => self.conforms(member, value, what),
+            }
+        }
+    }
+
+    fn fits(&self, schema: &Value, value: &Value) -> bool {
+        let checked = std::panic::AssertUnwindSafe(|| self.conforms(schema, value, ""));
+        std::panic::catch_unwind(checked).is_ok()
+    }
+
+    /// Every schema of the document, with where it is.
+    fn schemas<'d>(value: &'d Value, at: String, out: &mut Vec<(String, &'d Value)>) {
+        for (name, inner) in value.as_object().into_iter().flatten() {
+            let at = format!("{at}/{name}");
+            if name == "schema" {
+                out.push((at.clone(), inner));
+            }
+            // Examples are no schemas.
+            if !["examples", "example"].contains(&name.as_str()) {
+                Document::schemas(inner, at, out);
+            }
+        }
+        for (place, inner) in value.as_array().into_iter().flatten().enumerate() {
+            Document::schemas(inner, format!("{at}/{place}"), out);
         }
     }
 }
 
-/// The part of JSON Schema that the document uses.
-fn conforms(schema: &Value, value: &Value, what: &str) {
-    let kind = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(number) if number.is_f64() => "number",
-        Value::Number(_) => "integer",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    let is = |known: &Value| known == kind || (known == "number" && kind == "integer");
-    let types = &schema["type"];
-    let fits = types.is_null() || is(types) || types.as_array().is_some_and(|types| types.iter().any(is));
-    assert!(fits, "{what}: {value} is not {schema}");
-    if let (Some("uuid"), Some(text)) = (schema["format"].as_str(), value.as_str()) {
-        assert!(text.parse::<Id>().is_ok(), "{what}: {value}");
+fn arrays_have_items(schema: &Value, what: &str) {
+    let kinds = &schema["type"];
+    if kinds == "array" || kinds.as_array().is_some_and(|kinds| kinds.contains(&"array".into())) {
+        assert!(schema["items"].is_object() || schema["prefixItems"].is_array(), "{what}: {schema}");
     }
-    if let (Some("date-time"), Some(text)) = (schema["format"].as_str(), value.as_str()) {
-        assert!(text.parse::<jiff::Timestamp>().is_ok(), "{what}: {value}");
+    let inner =
+        schema.as_object().into_iter().flatten().filter(|(name, _)| *name != "examples").map(|(_, inner)| inner);
+    inner.chain(schema.as_array().into_iter().flatten()).for_each(|inner| arrays_have_items(inner, what));
+}
+
+#[test]
+fn each_object_is_a_component_each_array_has_items_and_each_example_fits() {
+    let live = Live::start_in(tempfile::tempdir().unwrap());
+    let document = Document(live.client().get("/openapi.json", "").json());
+    let mut inline = Vec::new();
+    Document::schemas(&document.0["paths"], String::new(), &mut inline);
+    assert!(inline.len() > 60, "{}", inline.len());
+    for (at, schema) in &inline {
+        assert!(schema["$ref"].is_string() || !["object", "array"].contains(&schema["type"].as_str().unwrap()), "{at}");
+        document.followed(schema);
     }
-    for member in schema["required"].as_array().into_iter().flatten() {
-        assert!(value.get(member.as_str().unwrap()).is_some(), "{what} lacks {member}: {value}");
-    }
-    for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
-        if let Some(value) = value.get(name) {
-            conforms(schema, value, what);
+    let components = document.0["components"]["schemas"].as_object().unwrap();
+    let mut examples = 0;
+    for (name, schema) in components {
+        arrays_have_items(schema, name);
+        for example in schema["examples"].as_array().into_iter().flatten() {
+            document.conforms(schema, example, name);
+            examples += 1;
         }
     }
-    for value in value.as_array().into_iter().flatten() {
-        conforms(&schema["items"], value, what);
+    let bodies = inline.iter().filter(|(at, _)| at.contains("application~1json") || at.contains("application/json"));
+    for (at, schema) in bodies {
+        assert!(document.followed(schema)["examples"][0].is_object(), "{at} has no example");
     }
+    assert!(examples >= 25, "{examples}");
 }
 
 #[test]
@@ -100,10 +212,10 @@ fn every_route_answers_what_the_document_says_and_nothing_else() {
     edge::world(&live);
     trending::world(&live);
     trending::until_shown(&mut live.client(), trending::post(29));
-    let document = live.client().get("/openapi.json", "").json();
-    assert_eq!(document["openapi"], "3.1.0");
+    let document = Document(live.client().get("/openapi.json", "").json());
+    assert_eq!(document.0["openapi"], "3.1.0");
     let (mut operations, mut seen) = (BTreeSet::new(), 0);
-    for (path, methods) in document["paths"].as_object().unwrap() {
+    for (path, methods) in document.0["paths"].as_object().unwrap() {
         let (user, post) = (Id::from_u128(5).to_string(), Id::from_u128(6).to_string());
         let concrete = path.replace("{user_id}", &user).replace("{post}", &post);
         let concrete = concrete.replace("{table}", "posts").replace("{id}", "3");
@@ -121,7 +233,7 @@ fn every_route_answers_what_the_document_says_and_nothing_else() {
             for (headers, query, body) in requests(&live) {
                 let what = format!("{method} {path}{query} {}", String::from_utf8_lossy(body));
                 let answer = client.ask(method, &format!("{concrete}{query}"), &headers, body);
-                check(operation, &what, &answer);
+                document.check(operation, &what, &answer);
                 // A refused body may end the connection.
                 client = live.client();
                 seen += 1;
@@ -130,7 +242,6 @@ fn every_route_answers_what_the_document_says_and_nothing_else() {
         }
     }
     assert!(operations.len() >= 25 && seen > 500, "{} operations, {seen} requests", operations.len());
-    assert!(document["components"]["schemas"]["Problem"]["properties"]["retry_after"].is_object());
 }
 
 /// HEAD is GET without the body; a stream has no end, so there is none of it.

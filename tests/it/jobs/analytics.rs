@@ -52,17 +52,18 @@ fn a_new_store_begins_with_the_lists_of_the_views_and_counts_agree_until_rows_ar
     // The same store as a node: every event is there.
     let node = start(&setup(&first, &settings));
     until("a comparison", || (status(&node, "views_drift").ended[0] > 0).then_some(()));
-    assert_eq!(node.edge.drift.as_ref().unwrap().lock().events, [0; 5]);
-    assert!(node.edge.trending.warming().is_empty(), "a store that has counted begins with its own");
+    assert_eq!(node.edge.watch.drift.as_ref().unwrap().lock().events, [0; 5]);
+    assert!(node.edge.serving.trending.warming().is_empty(), "a store that has counted begins with its own");
     stop(node);
 
     // A new store knows the posts' rows, and nobody's views.
     let node = start(&setup(&second, &settings));
     for post in posts() {
         let row = Facts::Post { author: Id::from_u128(9), created_at_us: BEGIN_MS * 1_000, published: true };
-        node.edge.state.write().apply(&Effect::Row { key: post, old: None, new: Some(row) });
+        node.edge.serving.state.write().apply(&Effect::Row { key: post, old: None, new: Some(row) });
     }
-    let list = until("a warmed list", || Some(node.edge.trending.last(Window::Day)).filter(|last| last.list.warmed));
+    let list =
+        until("a warmed list", || Some(node.edge.serving.trending.last(Window::Day)).filter(|last| last.list.warmed));
     let count = |post: Id, action: Action| expected.accepted.get(&(post, action as u8)).map_or(0, |n| *n as i64);
     assert_eq!(list.list.entries.len(), 100);
     for entry in &list.list.entries {
@@ -70,7 +71,7 @@ fn a_new_store_begins_with_the_lists_of_the_views_and_counts_agree_until_rows_ar
         assert_eq!((entry.score, entry.counts[Action::View as usize]), (views + 50 * shares, views));
     }
     until("a comparison", || (status(&node, "views_drift").ended[0] > 0).then_some(()));
-    let drift = node.edge.drift.as_ref().unwrap().lock().events;
+    let drift = node.edge.watch.drift.as_ref().unwrap().lock().events;
     let all = Action::ALL.map(|action| -posts().map(|post| count(post, action)).sum::<i64>());
     assert_eq!(drift, all, "the views have what this store has not counted yet");
     stop(node);
@@ -82,7 +83,7 @@ fn a_new_store_begins_with_the_lists_of_the_views_and_counts_agree_until_rows_ar
     runtime.block_on(clickhouse.run("TRUNCATE TABLE post_metrics_1h")).unwrap();
     let node = start(&setup_again);
     until("a comparison", || (status(&node, "views_drift").ended[0] > 0).then_some(()));
-    assert_eq!(node.edge.drift.as_ref().unwrap().lock().events, all.map(|count| -count), "lost rows are told");
+    assert_eq!(node.edge.watch.drift.as_ref().unwrap().lock().events, all.map(|count| -count), "lost rows are told");
     stop(node);
     runtime.block_on(clickhouse.run_bare(&format!("DROP DATABASE {}", clickhouse.database()))).unwrap();
 }
@@ -100,6 +101,6 @@ fn a_server_that_is_away_fails_its_jobs_visibly_and_parks_none() {
         until(job, || (status(&node, job).results()[4].1 > 0).then_some(()));
         assert_eq!(status(&node, job).parked, None);
     }
-    assert!(!node.edge.trending.last(Window::Day).list.warmed);
+    assert!(!node.edge.serving.trending.last(Window::Day).list.warmed);
     stop(node);
 }

@@ -19,18 +19,18 @@ fn what_was_saved_survives_a_crash_and_what_came_since_a_stop() {
     };
     let pages = |setup: &Setup| {
         let node = start(setup);
-        let counts = node.edge.feeds.served.day(NOW_MS / DAY_MS).unwrap_or_default();
-        let suggested = node.edge.shown.day(NOW_MS / DAY_MS).suggested;
+        let counts = node.edge.serving.feeds.served.day(NOW_MS / DAY_MS).unwrap_or_default();
+        let suggested = node.edge.serving.shown.day(NOW_MS / DAY_MS).suggested;
         stop(node);
         (counts.feeds, counts.feed_hits, counts.visible_ms.count(), suggested)
     };
     let node = start(&at(&first));
     until("the first save", || (status(&node, "figures_save").ended[0] > 0).then_some(()));
-    let served = &node.edge.feeds.served;
+    let served = &node.edge.serving.feeds.served;
     (0..10).for_each(|n| served.feed(NOW_MS, n > 2, false, 5));
     served.visible(NOW_MS, 40);
-    node.edge.shown.note(1, [2, 3].into_iter(), NOW_MS);
-    node.edge.jobs.runner.wake("figures_save");
+    node.edge.serving.shown.note(1, [2, 3].into_iter(), NOW_MS);
+    node.edge.watch.jobs.runner.wake("figures_save");
     until("the second", || (status(&node, "figures_save").ended[0] > 1).then_some(()));
     served.feed(NOW_MS, true, false, 5);
     // As a crash leaves it: nothing of the end is in the copy.

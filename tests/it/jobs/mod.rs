@@ -36,5 +36,5 @@ pub fn until<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
 }
 
 pub fn status(node: &Node, job: &str) -> Status {
-    node.edge.jobs.runner.statuses().into_iter().find(|(name, _)| *name == job).unwrap().1
+    node.edge.watch.jobs.runner.statuses().into_iter().find(|(name, _)| *name == job).unwrap().1
 }

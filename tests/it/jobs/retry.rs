@@ -64,18 +64,18 @@ fn records_of_a_schema_that_came_late_are_applied_by_themselves_and_poison_stays
     let node = start(&setup);
     until("the first look", || (status(&node, "dlq_retry").ended[0] > 0).then_some(()));
     assert_eq!(late.asked.load(Ordering::SeqCst), 0);
-    assert_eq!(node.edge.observed.dead_letters.get(), all as i64, "told before the first commit");
+    assert_eq!(node.edge.watch.observed.dead_letters.get(), all as i64, "told before the first commit");
     stop(node);
     setup.clock.set(died_ms + 60_000);
     let node = start(&setup);
     until("a look", || (status(&node, "dlq_retry").ended[0] > 0).then_some(()));
-    assert_eq!(node.edge.retries.waiting.load(Ordering::Relaxed), all - 1);
+    assert_eq!(node.edge.watch.retries.waiting.load(Ordering::Relaxed), all - 1);
     assert!(letters(&node.running.store).iter().all(|(_, letter)| letter.attempts == 1));
     stop(node);
 
     late.state.store(KNOWN, Ordering::SeqCst);
     let node = start(&setup);
-    until("healed", || (node.edge.retries.healed.load(Ordering::Relaxed) == all - 1).then_some(()));
+    until("healed", || (node.edge.watch.retries.healed.load(Ordering::Relaxed) == all - 1).then_some(()));
     stop(node);
     let opened = app::open(&setup).unwrap();
     let left = letters(&opened.store);

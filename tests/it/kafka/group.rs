@@ -81,7 +81,7 @@ fn stop(node: Node) {
 }
 
 fn counted(node: &Node) -> BTreeMap<i32, [u64; 5]> {
-    support::events::days(&node.edge.state.read())
+    support::events::days(&node.edge.serving.state.read())
 }
 
 #[test]
@@ -94,10 +94,10 @@ fn a_replica_reads_everything_in_a_group_of_its_own_and_its_callers_events_reach
     produce(&brokers, 0, 1_000);
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let (primary, replica) = (node(dirs[0].path(), &brokers, false), node(dirs[1].path(), &brokers, true));
-    let have = |node: &Node, count| consumed(&node.edge.shared) == count;
+    let have = |node: &Node, count| consumed(&node.edge.watch.shared) == count;
     until("both to have everything", || have(&primary, 1_000) && have(&replica, 1_000));
     // An event that a caller of the replica sent.
-    let Log::Kafka(log) = &replica.edge.log else { panic!("not Kafka") };
+    let Log::Kafka(log) = &replica.edge.intake.log else { panic!("not Kafka") };
     let (events, _) = support::events::mix(1_200, 5);
     let event = events[1_100].value.clone().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,0 +1,118 @@
+//! Dead letters and the audit of a running node.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::http::body::{integer, integers};
+use crate::http::edge::Control;
+use crate::http::error::Problem;
+use crate::http::route::{Answer, UserCall};
+use crate::http::server;
+use crate::http::shapes::{AuditPage, DeadLetters, Replay, Replays};
+use crate::pipeline::writer::{Command, CommandError, Replayed};
+use crate::schema::example;
+
+use super::store::{blocking, read};
+use super::{actor, done, looked, number, parameter, parse, wrong};
+
+/// Letters and entries of one request.
+const PAGE_MAX: usize = 1_000;
+
+/// Dead letters to be applied again.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ReplayRequest", extend("required" = ["ids"]), example = example(r#"{ "ids": [7] }"#))]
+pub(in crate::http) struct Replaying {
+    #[serde(default, deserialize_with = "integers")]
+    #[schemars(length(min = 1, max = PAGE_MAX))]
+    ids: Vec<u64>,
+    /// Also events from before the dedup horizon.
+    #[serde(default)]
+    force: bool,
+}
+
+/// A dead letter to be removed for ever.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "DiscardRequest", example = example(r#"{ "id": 7, "reason": "a test record" }"#))]
+pub(in crate::http) struct Discarding {
+    #[serde(deserialize_with = "integer")]
+    id: u64,
+    /// Why; kept.
+    #[schemars(length(min = 1))]
+    reason: String,
+}
+
+/// `after` and `limit` of a listing.
+fn page(query: &str) -> Result<(Option<u64>, usize), Problem> {
+    let limit = number(query, "limit", 100)? as usize;
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(wrong("limit", "1 to 1000"));
+    }
+    Ok((parameter(query, "after")?.map(|_| number(query, "after", 0)).transpose()?, limit))
+}
+
+pub(in crate::http) async fn audit(control: &Arc<Control>, call: UserCall<'_>) -> Answer {
+    let (after, limit) = page(call.call.query)?;
+    let entries = read(control, move |store| store.audit(after, limit)).await?;
+    Ok(server::object(StatusCode::OK, &AuditPage { entries }))
+}
+
+pub(in crate::http) async fn dead_letters(control: &Arc<Control>, call: UserCall<'_>) -> Answer {
+    let (after, limit) = page(call.call.query)?;
+    let letters = read(control, move |store| store.dead_letters(after, limit)).await?;
+    Ok(server::object(StatusCode::OK, &DeadLetters { letters, total: control.observed.dead_letters.get() }))
+}
+
+pub(in crate::http) async fn dead_letter(control: &Arc<Control>, call: UserCall<'_>) -> Answer {
+    let id: u64 = call.call.name.parse().map_err(|_| Problem::NotFound)?;
+    let letter = read(control, move |store| store.dead_letter(id)).await?.ok_or(Problem::NotFound)?;
+    looked(&control.durable, &call.subject, "dlq-read", id.to_string()).await?;
+    Ok(server::object(StatusCode::OK, &letter))
+}
+
+pub(in crate::http) async fn replay(control: &Arc<Control>, mut call: UserCall<'_>) -> Answer {
+    let body = call.content().await?;
+    let Replaying { ids, force } = parse(call.call.headers, &body)?;
+    if !(1..=PAGE_MAX).contains(&ids.len()) {
+        return Err(wrong("ids", "1 to 1000 ids"));
+    }
+    let force = if force { Some(sent(control, ids.clone()).await?) } else { None };
+    let make = |reply| Command::ReplayDead { ids, actor: actor(&call.subject), force, reply };
+    let results = control.durable.command(make).await?;
+    let results = results.into_iter().map(|(id, result)| {
+        let (outcome, detail) = match result {
+            Ok(Replayed::Gone(outcome)) => (outcome.name(), String::new()),
+            Ok(Replayed::StillDead) => ("kept", "still cannot be decoded".to_owned()),
+            Err(error) => ("kept", error.to_string()),
+        };
+        Replay { id, outcome, detail }
+    });
+    Ok(server::object(StatusCode::OK, &Replays { results: results.collect() }))
+}
+
+/// Those of these dead letters whose event ClickHouse has. Where it does not say, none can be forced.
+async fn sent(control: &Arc<Control>, letters: Vec<u64>) -> Result<BTreeSet<u64>, Problem> {
+    let found = blocking(control, move |store| store.sent(&letters)).await?;
+    found.map_err(|error| Problem::Conflict(error.to_string()))
+}
+
+pub(in crate::http) async fn discard(control: &Arc<Control>, mut call: UserCall<'_>) -> Answer {
+    let body = call.content().await?;
+    let Discarding { id, reason } = parse(call.call.headers, &body)?;
+    if reason.is_empty() {
+        return Err(wrong("reason", "why, in words"));
+    }
+    let make = |reply| Command::DiscardDead { id, actor: actor(&call.subject), reason, reply };
+    control.durable.command(make).await?.map_err(refused)?;
+    done()
+}
+
+pub(super) fn refused(error: CommandError) -> Problem {
+    match error {
+        CommandError::NoSuchLetter(_) => Problem::NotFound,
+        other => Problem::Conflict(other.to_string()),
+    }
+}

@@ -1,0 +1,108 @@
+//! Source tables and partitions of a running node.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::event::{Table, TopicPartition};
+use crate::http::body::integer;
+use crate::http::edge::Control;
+use crate::http::error::Problem;
+use crate::http::route::{Answer, UserCall};
+use crate::http::server;
+use crate::http::shapes::{EpochRaised, PartitionTold, Sought, SourceState, TruncateDecision};
+use crate::pipeline::decided::Decision;
+use crate::pipeline::writer::{Command, CommandError, SEEK_MAX};
+use crate::schema::example;
+
+use super::letters::refused;
+use super::store::read;
+use super::{actor, done, parse, wrong};
+
+/// How a halted table goes on.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ResumeRequest", example = example(r#"{ "truncate": "apply" }"#))]
+pub(in crate::http) struct Resuming {
+    /// What the truncate that halted it does.
+    #[schemars(with = "Option<TruncateDecision>")]
+    truncate: Option<String>,
+}
+
+/// Where a partition goes on.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(
+    rename = "SeekRequest",
+    example = example(r#"{ "topic": "cdc.posts", "partition": 0, "offset": 4711 }"#)
+)]
+pub(in crate::http) struct Seeking {
+    /// Of a table, or of the events.
+    topic: String,
+    #[serde(deserialize_with = "integer")]
+    #[schemars(range(min = 0))]
+    partition: i32,
+    /// The first that shall be read.
+    #[serde(deserialize_with = "integer")]
+    #[schemars(range(min = 0, max = SEEK_MAX))]
+    offset: i64,
+}
+
+pub(in crate::http) async fn cdc(control: &Arc<Control>, _: UserCall<'_>) -> Answer {
+    let tables = read(control, |store| store.tables()).await?;
+    let partitions = control.shared.partitions().into_iter().map(|status| PartitionTold {
+        topic: status.name.topic.to_string(),
+        partition: status.name.partition,
+        next_offset: status.row.next,
+        consumed: status.row.consumed,
+        held: status.hold.map(|hold| hold.to_string()),
+    });
+    Ok(server::object(StatusCode::OK, &SourceState { tables, partitions: partitions.collect() }))
+}
+
+fn table(name: &str) -> Result<Table, Problem> {
+    Table::from_name(name).ok_or(Problem::NotFound)
+}
+
+pub(in crate::http) async fn pause(control: &Arc<Control>, call: UserCall<'_>) -> Answer {
+    let table = table(call.call.name)?;
+    control.durable.command(|reply| Command::Pause { table, actor: actor(&call.subject), reply }).await?;
+    done()
+}
+
+pub(in crate::http) async fn resume(control: &Arc<Control>, mut call: UserCall<'_>) -> Answer {
+    let body = call.content().await?;
+    let table = table(call.call.name)?;
+    let truncate = match parse::<Resuming>(call.call.headers, &body)?.truncate.as_deref() {
+        None => None,
+        Some("apply") => Some(Decision::Apply),
+        Some("ignore") => Some(Decision::Ignore),
+        Some(_) => return Err(wrong("truncate", "apply or ignore")),
+    };
+    let make = |reply| Command::Resume { table, truncate, actor: actor(&call.subject), reply };
+    control.durable.command(make).await?.map_err(refused)?;
+    done()
+}
+
+pub(in crate::http) async fn bump_epoch(control: &Arc<Control>, call: UserCall<'_>) -> Answer {
+    let table = table(call.call.name)?;
+    let make = |reply| Command::BumpEpoch { table, actor: actor(&call.subject), reply };
+    let epoch = control.durable.command(make).await?;
+    Ok(server::object(StatusCode::OK, &EpochRaised { success: true, epoch }))
+}
+
+pub(in crate::http) async fn seek(control: &Arc<Control>, mut call: UserCall<'_>) -> Answer {
+    let body = call.content().await?;
+    let Seeking { topic, partition, offset } = parse(call.call.headers, &body)?;
+    let name = TopicPartition::new(topic.as_str(), partition);
+    let make = |reply| Command::Seek { partition: name, next: offset, actor: actor(&call.subject), reply };
+    control.durable.command(make).await?.map_err(|error| {
+        let field = match error {
+            CommandError::Offset(_) | CommandError::LocalOffset { .. } => "offset",
+            CommandError::Partition(_) | CommandError::PartitionBeyond { .. } => "partition",
+            _ => "topic",
+        };
+        Problem::InvalidParameter { field, detail: error.to_string() }
+    })?;
+    Ok(server::object(StatusCode::OK, &Sought { success: true, topic, partition, next_offset: offset }))
+}

@@ -1,0 +1,141 @@
+//! What the handlers work with, divided by what they do.
+
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::clock::Clock;
+use crate::decode::Schemas;
+use crate::discover::dismissals::Dismissals;
+use crate::discover::rising::Rising;
+use crate::discover::shown::Shown;
+use crate::event::Id;
+use crate::feed::snapshot::Snapshots;
+use crate::feed::trending::publish::Board;
+use crate::jobs::analytics::Found;
+use crate::jobs::copies::{CACHE_PUBLISH, Kind, SharedCache};
+use crate::jobs::retry::Counts;
+use crate::jobs::{Jobs, Runner};
+use crate::pipeline::progress::Shared;
+use crate::source::kafka::{KafkaStatus, Producer};
+use crate::source::local::LocalHandle;
+use crate::state::State;
+use crate::warehouse::status::Status as WarehouseStatus;
+
+use super::admin::Refusals;
+use super::auth::Auth;
+use super::auth::revocation::Revocations;
+use super::durable::Durable;
+use super::gate::{Gate, Reads};
+use super::idempotency::Answers;
+use super::metrics::Observed;
+use super::stream::Streams;
+
+/// What a request passes, and what answers it.
+pub struct Edge {
+    pub clock: Clock,
+    pub auth: Auth,
+    pub gate: Gate,
+    pub serving: Arc<Serving>,
+    pub intake: Arc<Intake>,
+    pub control: Arc<Control>,
+    pub watch: Watch,
+}
+
+/// Feeds, trending and suggestions: what is read from memory, and what readers say about it.
+pub struct Serving {
+    pub clock: Clock,
+    pub state: Arc<RwLock<State>>,
+    pub feeds: Arc<Snapshots>,
+    pub trending: Arc<Board>,
+    pub rising: Arc<Rising>,
+    pub shown: Arc<Shown>,
+    pub dismissals: Arc<Dismissals>,
+    pub streams: Streams,
+    /// Makes the MACs of cursors.
+    pub cursor_key: [u8; 32],
+    /// Set where other services read what is served here.
+    pub shared_cache: Option<Arc<SharedCache>>,
+    /// Woken for what a read finds missing.
+    pub runner: Arc<Runner>,
+    pub durable: Durable,
+}
+
+impl Serving {
+    /// Forgets the snapshots of users, here and for those who read copies.
+    pub(super) fn forget_feeds(&self, users: &[Id]) {
+        users.iter().for_each(|user| self.feeds.invalidate(*user));
+        self.end_copies(Kind::Feed, users);
+    }
+
+    /// Has copies of users deleted as soon as the job can.
+    pub(super) fn end_copies(&self, kind: Kind, users: &[Id]) {
+        if let Some(shared) = &self.shared_cache {
+            users.iter().for_each(|user| shared.copies.end(kind, *user));
+            self.runner.wake(CACHE_PUBLISH);
+        }
+    }
+}
+
+/// Where client events are made durable.
+pub enum Log {
+    Local(LocalHandle),
+    Kafka(Producer),
+}
+
+/// Client events.
+pub struct Intake {
+    pub clock: Clock,
+    pub log: Log,
+    /// Tells whether the outbox takes more.
+    pub shared: Arc<Shared>,
+    pub observed: Arc<Observed>,
+    /// Of requests with an idempotency key.
+    pub answers: Answers,
+    pub durable: Durable,
+}
+
+/// What people with the role admin look at and decide.
+pub struct Control {
+    pub clock: Clock,
+    pub reads: Box<dyn Reads>,
+    pub shared: Arc<Shared>,
+    pub observed: Arc<Observed>,
+    pub revocations: Arc<Revocations>,
+    /// Held by a change of the revocations from its reading to its commit: none forgets another.
+    pub(super) changes: Arc<tokio::sync::Mutex<()>>,
+    /// Admin requests that were refused lately.
+    pub(super) refusals: Mutex<Refusals>,
+    pub durable: Durable,
+}
+
+impl Control {
+    pub fn new(
+        clock: Clock,
+        reads: Box<dyn Reads>,
+        (shared, observed): (Arc<Shared>, Arc<Observed>),
+        revocations: Arc<Revocations>,
+        durable: Durable,
+    ) -> Control {
+        let (changes, refusals) = (Arc::default(), Mutex::default());
+        Control { clock, reads, shared, observed, revocations, changes, refusals, durable }
+    }
+}
+
+/// What readiness and metrics tell of the other threads.
+pub struct Watch {
+    pub clock: Clock,
+    pub shared: Arc<Shared>,
+    pub observed: Arc<Observed>,
+    pub jobs: Jobs,
+    /// Dead letters that were tried again.
+    pub retries: Arc<Counts>,
+    /// Where the schemas of Avro records come from.
+    pub schemas: Arc<dyn Schemas>,
+    /// Set when records come from Kafka.
+    pub kafka: Option<Arc<KafkaStatus>>,
+    /// Set when rows go to ClickHouse.
+    pub warehouse: Option<Arc<WarehouseStatus>>,
+    /// Set when rows go to ClickHouse: how its counts differ from nova's.
+    pub drift: Option<Arc<Mutex<Found>>>,
+}

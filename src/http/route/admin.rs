@@ -1,0 +1,171 @@
+//! The rows of what people with the role admin look at and decide.
+
+use http::Method;
+
+use crate::http::shapes::{
+    AuditPage, BackedUp, DeadLetters, Done, EpochRaised, FeedPage, Forgotten, LimitsState, Replays, Revocation,
+    Revocations, Sought, SourceState, TrendingOverride, TrendingOverrides,
+};
+use crate::http::{admin, overrides};
+use crate::pipeline::dead::Whole;
+
+use super::{Content, Handler, Kind, Operation as O, Parameter, Tag};
+
+pub(super) const fn parameter(name: &'static str, kind: Kind, help: &'static str) -> Parameter {
+    Parameter { name, kind, help }
+}
+
+pub(super) const ALGORITHM: Parameter =
+    parameter("algo", Kind::OneOf(&["ch", "time"]), "Ranked, or newest first; ranked where it is left out.");
+/// Of a listing.
+const LIMIT: Parameter =
+    parameter("limit", Kind::Integer { min: 1, max: 1_000 }, "How many; 100 where it is left out.");
+const AFTER: Parameter = parameter("after", Kind::Integer { min: 0, max: u64::MAX }, "Only later ids.");
+const TABLE: Kind = Kind::OneOf(&["users", "posts", "follows", "comments", "likes"]);
+
+pub(super) fn operations() -> Vec<O> {
+    let mut all = revocations();
+    all.extend(dead_letters());
+    all.extend(source());
+    all.extend(users());
+    all.extend(overrides());
+    all
+}
+
+fn revocations() -> Vec<O> {
+    const PATH: &str = "/api/v1/admin/revocations";
+    const NAME_MAX: usize = 256;
+    let list = Handler::Admin(|call| Box::pin(async move { admin::list(&call.edge().control, call.call.query) }));
+    let revoke = Handler::Admin(|call| Box::pin(admin::revoke(&call.edge().control, call)));
+    let unrevoke = Handler::Admin(|call| Box::pin(admin::unrevoke(&call.edge().control, call)));
+    vec![
+        O::new("listRevocations", (Method::GET, PATH), Tag::Tokens, "Rules that end tokens early", list)
+            .query([
+                LIMIT,
+                parameter("offset", Kind::Integer { min: 0, max: 100_000 }, "How many are left out before."),
+            ])
+            .answers::<Revocations>(&[200]),
+        O::new("revokeTokens", (Method::POST, PATH), Tag::Tokens, "Revokes a token, a user's tokens, or a key", revoke)
+            .needs::<admin::Revoke>()
+            .answers::<Revocation>(&[201]),
+        O::new("removeRevocation", (Method::DELETE, PATH), Tag::Tokens, "Takes a rule back", unrevoke)
+            .query([
+                parameter("jti", Kind::Text(NAME_MAX), "The id of a token."),
+                parameter("user_id", Kind::Uuid, "All tokens of a user issued before a time."),
+                parameter("key_id", Kind::Text(NAME_MAX), "All tokens of a key."),
+            ])
+            .content(&[204], Content::Nothing)
+            .also(&[404]),
+    ]
+}
+
+fn dead_letters() -> Vec<O> {
+    let audit = Handler::Admin(|call| Box::pin(admin::audit(&call.edge().control, call)));
+    let list = Handler::Admin(|call| Box::pin(admin::dead_letters(&call.edge().control, call)));
+    let one = Handler::Admin(|call| Box::pin(admin::dead_letter(&call.edge().control, call)));
+    let replay = Handler::Admin(|call| Box::pin(admin::replay(&call.edge().control, call)));
+    let discard = Handler::Admin(|call| Box::pin(admin::discard(&call.edge().control, call)));
+    let (letter, replays) = ("/api/v1/admin/dlq/{id}", "/api/v1/admin/dlq/replay");
+    let discards = "/api/v1/admin/dlq/discard";
+    vec![
+        O::new("listAudit", (Method::GET, "/api/v1/admin/audit"), Tag::Store, "Who did what, oldest first", audit)
+            .query([LIMIT, AFTER])
+            .answers::<AuditPage>(&[200]),
+        O::new(
+            "listDeadLetters",
+            (Method::GET, "/api/v1/admin/dlq"),
+            Tag::DeadLetters,
+            "Dead letters, oldest first",
+            list,
+        )
+        .query([LIMIT, AFTER])
+        .answers::<DeadLetters>(&[200]),
+        O::new("getDeadLetter", (Method::GET, letter), Tag::DeadLetters, "One dead letter with its bytes", one)
+            .path_kind(Kind::Integer { min: 0, max: u64::MAX })
+            .answers::<Whole>(&[200])
+            .also(&[404]),
+        O::new("replayDeadLetters", (Method::POST, replays), Tag::DeadLetters, "Applies dead letters again", replay)
+            .needs::<admin::Replaying>()
+            .answers::<Replays>(&[200])
+            .also(&[409]),
+        O::new("discardDeadLetter", (Method::POST, discards), Tag::DeadLetters, "Removes one for ever", discard)
+            .needs::<admin::Discarding>()
+            .answers::<Done>(&[200])
+            .also(&[404, 409]),
+    ]
+}
+
+fn source() -> Vec<O> {
+    let state = Handler::Admin(|call| Box::pin(admin::cdc(&call.edge().control, call)));
+    let pause = Handler::Admin(|call| Box::pin(admin::pause(&call.edge().control, call)));
+    let resume = Handler::Admin(|call| Box::pin(admin::resume(&call.edge().control, call)));
+    let epoch = Handler::Admin(|call| Box::pin(admin::bump_epoch(&call.edge().control, call)));
+    let seek = Handler::Admin(|call| Box::pin(admin::seek(&call.edge().control, call)));
+    let post = |path| (Method::POST, path);
+    let (pauses, resumes) = (post("/api/v1/admin/cdc/{table}/pause"), post("/api/v1/admin/cdc/{table}/resume"));
+    let (epochs, seeks) = (post("/api/v1/admin/cdc/{table}/epoch"), post("/api/v1/admin/cdc/seek"));
+    vec![
+        O::new("getSourceState", (Method::GET, "/api/v1/admin/cdc"), Tag::Source, "Tables and partitions", state)
+            .answers::<SourceState>(&[200]),
+        O::new("pauseTable", pauses, Tag::Source, "Halts a table", pause)
+            .path_kind(TABLE)
+            .answers::<Done>(&[200])
+            .also(&[404]),
+        O::new("resumeTable", resumes, Tag::Source, "Goes on with a halted table", resume)
+            .path_kind(TABLE)
+            .reads::<admin::Resuming>()
+            .answers::<Done>(&[200])
+            .also(&[404, 409]),
+        O::new("raiseEpoch", epochs, Tag::Source, "Takes later changes as newer", epoch)
+            .path_kind(TABLE)
+            .answers::<EpochRaised>(&[200])
+            .also(&[404]),
+        O::new("seekPartition", seeks, Tag::Source, "Goes on with a partition at another offset", seek)
+            .needs::<admin::Seeking>()
+            .answers::<Sought>(&[200]),
+    ]
+}
+
+fn users() -> Vec<O> {
+    let forget = Handler::Admin(|call| Box::pin(admin::invalidate_cache(&call.edge().serving, call)));
+    let explain = Handler::Admin(|call| Box::pin(admin::explain(&call.edge().serving, call)));
+    let limits = Handler::Admin(|call| Box::pin(async move { Ok(admin::limits(&call.edge().gate.limiter)) }));
+    let backup = Handler::Admin(|call| Box::pin(admin::backup(&call.edge().control, call)));
+    let caches = (Method::POST, "/api/v1/admin/cache/invalidate");
+    let explained = (Method::GET, "/api/v1/admin/users/{user_id}/explain-feed");
+    let backups = (Method::POST, "/api/v1/admin/backup");
+    vec![
+        O::new("invalidateCache", caches, Tag::Feed, "Forgets what is cached of users", forget)
+            .needs::<admin::ForgetUsers>()
+            .answers::<Forgotten>(&[200]),
+        O::new("explainFeed", explained, Tag::Feed, "A user's feed with reasons", explain)
+            .query([
+                ALGORITHM,
+                parameter("limit", Kind::Integer { min: 1, max: 100 }, "How many; 20 where it is left out."),
+            ])
+            .answers::<FeedPage>(&[200]),
+        O::new("createBackup", backups, Tag::Store, "Copies the store into a file beside it", backup)
+            .needs::<admin::BackingUp>()
+            .answers::<BackedUp>(&[200])
+            .also(&[409]),
+        O::new("getLimits", (Method::GET, "/api/v1/admin/limits"), Tag::Node, "Quotas, decisions, and health", limits)
+            .answers::<LimitsState>(&[200]),
+    ]
+}
+
+fn overrides() -> Vec<O> {
+    const ALL: &str = "/api/v1/admin/trending/overrides";
+    const ONE: &str = "/api/v1/admin/trending/overrides/{post}";
+    let list = Handler::Admin(|call| Box::pin(async move { Ok(overrides::list(&call.edge().serving)) }));
+    let put = Handler::Admin(|call| Box::pin(overrides::put(&call.edge().serving, call)));
+    let remove = Handler::Admin(|call| Box::pin(overrides::remove(&call.edge().serving, call)));
+    vec![
+        O::new("listOverrides", (Method::GET, ALL), Tag::Trending, "What operators say about posts", list)
+            .answers::<TrendingOverrides>(&[200]),
+        O::new("putOverride", (Method::PUT, ONE), Tag::Trending, "Pins or blocks a post", put)
+            .needs::<overrides::Overriding>()
+            .answers::<TrendingOverride>(&[200]),
+        O::new("removeOverride", (Method::DELETE, ONE), Tag::Trending, "Takes an override back", remove)
+            .content(&[204], Content::Nothing),
+    ]
+}

@@ -1,0 +1,270 @@
+//! One row of the table.
+
+use std::net::IpAddr;
+
+use http::{Method, Response};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use crate::http::Body;
+use crate::http::auth::Subject;
+use crate::http::error::Problem;
+use crate::http::limit::Class;
+
+use super::{Answer, Call, UserCall, Waits};
+
+/// Who may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Access {
+    Anyone,
+    /// Whoever has a valid token.
+    User,
+    /// Whose token has the role admin.
+    Admin,
+}
+
+/// What answers, and with it who may ask.
+#[derive(Clone, Copy)]
+pub(in crate::http) enum Handler {
+    /// Anyone, at once.
+    Anyone(fn(&Call<'_>) -> Answer),
+    /// Anyone, with a stream.
+    Stream(fn(&Call<'_>, IpAddr) -> Result<Response<Body>, Problem>),
+    /// A user, at once, of the own or, with `user_id` and the role, of another user's memory. The audit names an admin's
+    /// look by `looked`.
+    Whose { looked: &'static str, answer: fn(&Call<'_>, &Subject) -> Answer },
+    /// A user, after a wait for a body, the store or the writer.
+    User(for<'a> fn(UserCall<'a>) -> Waits<'a>),
+    /// The same, for the role admin.
+    Admin(for<'a> fn(UserCall<'a>) -> Waits<'a>),
+}
+
+/// Where an operation is when the admin listener is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Plane {
+    Api,
+    Admin,
+    Both,
+}
+
+/// What operations are grouped by in the document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::http) enum Tag {
+    Feed,
+    Trending,
+    Discover,
+    Events,
+    Node,
+    Tokens,
+    DeadLetters,
+    Source,
+    Store,
+}
+
+impl Tag {
+    pub const ALL: [Tag; 9] = [
+        Tag::Feed,
+        Tag::Trending,
+        Tag::Discover,
+        Tag::Events,
+        Tag::Node,
+        Tag::Tokens,
+        Tag::DeadLetters,
+        Tag::Source,
+        Tag::Store,
+    ];
+
+    /// Its name, and what it says.
+    pub const fn told(self) -> (&'static str, &'static str) {
+        match self {
+            Tag::Feed => ("feed", "Feeds of users."),
+            Tag::Trending => ("trending", "What trends, for everybody."),
+            Tag::Discover => ("discover", "Whom to follow."),
+            Tag::Events => ("events", "What users did."),
+            Tag::Node => ("node", "How the node is."),
+            Tag::Tokens => ("tokens", "Keys, and rules that end tokens early."),
+            Tag::DeadLetters => ("dead-letters", "Records that could not be applied."),
+            Tag::Source => ("source", "Source tables and partitions."),
+            Tag::Store => ("store", "The store, and what was done to it."),
+        }
+    }
+}
+
+/// A parameter of the query or the head: its name, its allowed values, what it says.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::http) struct Parameter {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub help: &'static str,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(in crate::http) enum Kind {
+    /// Of at most so many characters.
+    Text(usize),
+    Uuid,
+    /// `YYYY-MM-DD`.
+    Date,
+    Integer {
+        min: u64,
+        max: u64,
+    },
+    OneOf(&'static [&'static str]),
+    /// 0 or 1.
+    Flag,
+}
+
+/// Makes the schema of a type.
+pub(in crate::http) type Form = fn(&mut SchemaGenerator) -> Schema;
+
+/// The schema of `T`.
+pub(in crate::http) fn form<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    generator.subschema_for::<T>()
+}
+
+/// What an answer carries.
+#[derive(Clone, Copy)]
+pub(in crate::http) enum Content {
+    Nothing,
+    Json(Form),
+    /// A text in one of these media types.
+    Text(&'static [&'static str]),
+    /// Server-sent events, each with the form of its data.
+    Events(&'static [(&'static str, Form)]),
+}
+
+/// One method of one path.
+#[derive(Clone)]
+pub(in crate::http) struct Operation {
+    /// A verb and a noun; clients name their methods by it, so it never changes.
+    pub id: &'static str,
+    pub tag: Tag,
+    pub method: Method,
+    pub path: &'static str,
+    pub summary: &'static str,
+    pub handler: Handler,
+    pub class: Option<Class>,
+    pub plane: Plane,
+    /// Of the part of the path in braces.
+    pub path_kind: Kind,
+    pub query: Vec<Parameter>,
+    pub headers: Vec<Parameter>,
+    /// Of a JSON body; `None` where none is read.
+    pub body: Option<Form>,
+    /// The body must be there: a member of it is required.
+    pub body_required: bool,
+    /// Statuses with the content.
+    pub status: &'static [u16],
+    pub content: Content,
+    /// A cache may keep the answer, and asks whether it is still good.
+    pub etag: bool,
+    /// Statuses of problems, besides those that follow from the rest: see [`Operation::problems`].
+    pub also: &'static [u16],
+}
+
+impl Operation {
+    pub fn new(
+        id: &'static str,
+        (method, path): (Method, &'static str),
+        tag: Tag,
+        summary: &'static str,
+        handler: Handler,
+    ) -> Operation {
+        let admin = matches!(handler, Handler::Admin(_));
+        Operation {
+            id,
+            tag,
+            method,
+            path,
+            summary,
+            handler,
+            class: admin.then_some(Class::Admin),
+            plane: if admin { Plane::Admin } else { Plane::Api },
+            path_kind: Kind::Uuid,
+            query: Vec::new(),
+            headers: Vec::new(),
+            body: None,
+            body_required: false,
+            status: &[200],
+            content: Content::Nothing,
+            etag: false,
+            also: &[],
+        }
+    }
+
+    pub fn class(self, class: Class) -> Operation {
+        Operation { class: Some(class), ..self }
+    }
+
+    pub fn on(self, plane: Plane) -> Operation {
+        Operation { plane, ..self }
+    }
+
+    pub fn path_kind(self, path_kind: Kind) -> Operation {
+        Operation { path_kind, ..self }
+    }
+
+    pub fn query<const N: usize>(self, query: [Parameter; N]) -> Operation {
+        Operation { query: query.to_vec(), ..self }
+    }
+
+    pub fn header(self, name: &'static str, kind: Kind, help: &'static str) -> Operation {
+        Operation { headers: vec![Parameter { name, kind, help }], ..self }
+    }
+
+    /// Reads a body that may be left out.
+    pub fn reads<T: JsonSchema>(self) -> Operation {
+        Operation { body: Some(form::<T>), ..self }
+    }
+
+    /// Reads a body that must be there.
+    pub fn needs<T: JsonSchema>(self) -> Operation {
+        Operation { body: Some(form::<T>), body_required: true, ..self }
+    }
+
+    /// Answers with an object.
+    pub fn answers<T: JsonSchema>(self, status: &'static [u16]) -> Operation {
+        self.content(status, Content::Json(form::<T>))
+    }
+
+    pub fn content(self, status: &'static [u16], content: Content) -> Operation {
+        Operation { status, content, ..self }
+    }
+
+    pub fn etag(self) -> Operation {
+        Operation { etag: true, ..self }
+    }
+
+    pub fn also(self, also: &'static [u16]) -> Operation {
+        Operation { also, ..self }
+    }
+
+    pub fn access(&self) -> Access {
+        match self.handler {
+            Handler::Anyone(_) | Handler::Stream(_) => Access::Anyone,
+            Handler::Whose { .. } | Handler::User(_) => Access::User,
+            Handler::Admin(_) => Access::Admin,
+        }
+    }
+
+    /// Every status of a problem that the operation may answer with.
+    pub fn problems(&self) -> Vec<u16> {
+        let mut all = self.also.to_vec();
+        // What is wrong with its head, or with its percent-encoding.
+        all.extend([400, 501]);
+        all.extend(match self.access() {
+            Access::Anyone => &[][..],
+            Access::User => &[401],
+            Access::Admin => &[401, 403],
+        });
+        if self.body.is_some() {
+            all.extend([408, 413, 415]);
+        }
+        if self.class.is_some() {
+            all.extend([429, 503]);
+        }
+        all.retain(|status| !self.status.contains(status));
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}

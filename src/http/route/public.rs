@@ -1,0 +1,171 @@
+//! The rows of what users and their applications ask for, and of what everybody may know of the node.
+
+use http::Method;
+
+use crate::http::limit::Class;
+use crate::http::shapes::{
+    ApiDescription, ClientEvents, DayFigures, EventsTaken, FeedPage, Forgotten, KeySet, Liveness, Readiness,
+    Suggestions, TrendingDiff, TrendingPage,
+};
+use crate::http::{admin, dismiss, events, feed_metrics, metrics, read, ready, stream};
+
+use super::operation::form;
+use super::{Content, Handler, Kind, Operation as O, Parameter, Plane, Tag};
+
+/// The path of the operation that answers with a stream.
+pub(in crate::http) const STREAM: &str = "/api/v1/feed/trending/stream";
+/// The path of the operation that answers by `Accept`.
+pub(in crate::http) const METRICS: &str = "/metrics";
+
+/// Of a cursor, characters.
+const CURSOR_MAX: usize = 2_000;
+const WINDOW: Parameter = super::admin::parameter(
+    "window",
+    Kind::OneOf(&["1h", "6h", "24h", "7d"]),
+    "How far back; 24h where it is left out.",
+);
+const CURSOR: Parameter =
+    super::admin::parameter("cursor", Kind::Text(CURSOR_MAX), "The place where the page begins, from the page before.");
+const FOR_USER: Parameter = super::admin::parameter(
+    "user_id",
+    Kind::Uuid,
+    "Whose; another user's needs the role service or admin. Left out: one's own.",
+);
+
+const fn limit(max: u64) -> Parameter {
+    super::admin::parameter("limit", Kind::Integer { min: 1, max }, "How many; 20 where it is left out.")
+}
+
+/// In the order of the documentation.
+pub(super) fn operations() -> Vec<O> {
+    let mut all = vec![feed(), invalidate()];
+    all.extend(trending());
+    all.extend(discover());
+    all.push(events());
+    all.extend(known());
+    all.extend(health());
+    all
+}
+
+fn feed() -> O {
+    let answer = Handler::Whose {
+        looked: "feed-read",
+        answer: |call, whose| read::feed(&call.edge().serving, call.query, whose, call.started),
+    };
+    O::new("getFeed", (Method::GET, "/api/v1/feed"), Tag::Feed, "A page of one's own feed", answer)
+        .class(Class::Feed)
+        .query([
+            super::admin::ALGORITHM,
+            limit(100),
+            CURSOR,
+            super::admin::parameter("hydrate", Kind::Flag, "With authors and ages."),
+            super::admin::parameter("explain", Kind::Flag, "With the reasons."),
+            FOR_USER,
+        ])
+        .answers::<FeedPage>(&[200])
+        .also(&[403])
+}
+
+fn invalidate() -> O {
+    let handler = Handler::User(|call| Box::pin(admin::invalidate(&call.edge().serving, call)));
+    let place = (Method::POST, "/api/v1/feed/invalidate");
+    O::new("invalidateFeed", place, Tag::Feed, "Forgets snapshots of feeds", handler)
+        .class(Class::Feed)
+        .reads::<admin::Forget>()
+        .answers::<Forgotten>(&[200])
+        .also(&[403])
+}
+
+fn trending() -> [O; 3] {
+    let list = Handler::Anyone(|call| read::trending(&call.edge().serving, call.query));
+    let events = Handler::Stream(|call, address| stream::open(&call.edge().serving, address, call.query));
+    let day = Handler::Anyone(|call| feed_metrics::answer(&call.edge().serving, call.query));
+    [
+        O::new("getTrending", (Method::GET, "/api/v1/feed/trending"), Tag::Trending, "What trends", list)
+            .class(Class::Trending)
+            .query([WINDOW, limit(200), CURSOR])
+            .answers::<TrendingPage>(&[200])
+            .etag(),
+        O::new("streamTrending", (Method::GET, STREAM), Tag::Trending, "What trends, as server-sent events", events)
+            .class(Class::Trending)
+            .query([WINDOW, limit(200)])
+            .content(&[200], Content::Events(&[("snapshot", form::<TrendingPage>), ("diff", form::<TrendingDiff>)])),
+        O::new("getFeedMetrics", (Method::GET, "/api/v1/feed/metrics"), Tag::Feed, "How a day went", day)
+            .class(Class::Trending)
+            .query([super::admin::parameter("date", Kind::Date, "In UTC; today where it is left out.")])
+            .answers::<DayFigures>(&[200]),
+    ]
+}
+
+fn discover() -> [O; 2] {
+    let list = Handler::Whose {
+        looked: "suggestions-read",
+        answer: |call, whose| read::suggestions(&call.edge().serving, call.query, whose),
+    };
+    let dismiss = Handler::User(|call| Box::pin(dismiss::dismiss(&call.edge().serving, call)));
+    let path = "/api/v1/discover/suggested-users";
+    let dismissed = (Method::DELETE, "/api/v1/discover/suggested-users/{user_id}");
+    [
+        O::new("getSuggestedUsers", (Method::GET, path), Tag::Discover, "Whom to follow", list)
+            .class(Class::Suggestions)
+            .query([limit(100), FOR_USER])
+            .answers::<Suggestions>(&[200])
+            .also(&[403]),
+        O::new("dismissSuggestedUser", dismissed, Tag::Discover, "Never suggests a person again", dismiss)
+            .class(Class::Suggestions)
+            .content(&[204], Content::Nothing)
+            .also(&[413]),
+    ]
+}
+
+fn events() -> O {
+    let handler = Handler::User(|call| Box::pin(events::take(&call.edge().intake, call)));
+    let place = (Method::POST, "/api/v1/events");
+    O::new("postEvents", place, Tag::Events, "Client events, durable before the answer", handler)
+        .class(Class::Events)
+        .header("Idempotency-Key", Kind::Text(128), "The same key and content get the same answer for 24 hours.")
+        .needs::<ClientEvents>()
+        .answers::<EventsTaken>(&[202])
+        .also(&[403, 409, 422])
+}
+
+/// What everybody may know of the node.
+fn known() -> [O; 3] {
+    let text = Handler::Anyone(|call| call.site.scrapes.answer(call.edge(), call.headers));
+    let keys = Handler::Anyone(|call| call.site.key_set());
+    let document = Handler::Anyone(|call| Ok(call.site.openapi.cacheable()));
+    [
+        O::new("getMetrics", (Method::GET, METRICS), Tag::Node, "Prometheus text, or OpenMetrics by Accept", text)
+            .class(Class::Public)
+            .on(Plane::Admin)
+            .content(&[200], Content::Text(&[metrics::CLASSIC, metrics::OPENMETRICS])),
+        O::new("getKeySet", (Method::GET, "/.well-known/jwks.json"), Tag::Tokens, "Public keys of tokens", keys)
+            .class(Class::Public)
+            .answers::<KeySet>(&[200])
+            .etag(),
+        O::new("getOpenApi", (Method::GET, "/openapi.json"), Tag::Node, "This document", document)
+            .class(Class::Public)
+            .on(Plane::Both)
+            .answers::<ApiDescription>(&[200])
+            .etag(),
+    ]
+}
+
+fn health() -> Vec<O> {
+    let is_ready = Handler::Anyone(|call| ready::answer(call.edge()));
+    let is_live = Handler::Anyone(|_| ready::live());
+    let ready = [
+        ("getHealth", "/health"),
+        ("getReadiness", "/health/ready"),
+        ("getApiHealth", "/api/v1/health"),
+        ("getApiReadiness", "/api/v1/health/ready"),
+    ];
+    let ready = ready.map(|(id, path)| {
+        O::new(id, (Method::GET, path), Tag::Node, "Whether requests are served, and if not, why", is_ready)
+            .answers::<Readiness>(&[200, 503])
+    });
+    let live = [("getLiveness", "/health/live"), ("getApiLiveness", "/api/v1/health/live")].map(|(id, path)| {
+        O::new(id, (Method::GET, path), Tag::Node, "Whether the process runs", is_live).answers::<Liveness>(&[200])
+    });
+    ready.into_iter().chain(live).map(|one| one.class(Class::Probes).on(Plane::Both)).collect()
+}

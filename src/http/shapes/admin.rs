@@ -1,0 +1,191 @@
+//! Answers to people with the role admin.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::pipeline::audit::Listed;
+use crate::pipeline::dead::Summary;
+use crate::pipeline::meta::TableTold;
+use crate::schema::{Uuid, example};
+
+/// A rule that ends tokens early.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{
+    "kind": "user_id", "id": "921cad1a-b3e2-5377-a326-6b2c8273740b", "before": "2026-11-24T06:00:00.000000Z",
+    "expires_at": null
+}"#))]
+pub struct Revocation {
+    pub kind: RevokedBy,
+    pub id: String,
+    /// Tokens issued before this time; null: all.
+    #[schemars(extend("format" = "date-time"))]
+    pub before: Option<String>,
+    /// When the rule is dropped; null: never.
+    #[schemars(extend("format" = "date-time"))]
+    pub expires_at: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RevokedBy {
+    Jti,
+    UserId,
+    KeyId,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{ "revocations": [], "total": 0 }"#))]
+pub struct Revocations {
+    pub revocations: Vec<Revocation>,
+    /// Of all pages.
+    pub total: usize,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{ "entries": [] }"#))]
+pub struct AuditPage {
+    pub entries: Vec<Listed>,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{ "letters": [], "total": 0 }"#))]
+pub struct DeadLetters {
+    pub letters: Vec<Summary>,
+    /// Of all pages.
+    pub total: i64,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{ "results": [{ "id": 7, "outcome": "applied", "detail": "" }] }"#))]
+pub struct Replays {
+    pub results: Vec<Replay>,
+}
+
+/// What became of a dead letter.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Replay {
+    pub id: u64,
+    /// `kept`, or the outcome of the record.
+    pub outcome: &'static str,
+    pub detail: String,
+}
+
+/// Source tables and partitions.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{
+    "tables": [{ "table": "posts", "epoch": 0, "halted": null, "partitions": 1 }],
+    "partitions": [{ "topic": "cdc.posts", "partition": 0, "next_offset": 4711, "consumed": 4711, "held": null }]
+}"#))]
+pub struct SourceState {
+    pub tables: Vec<TableTold>,
+    pub partitions: Vec<PartitionTold>,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "SourcePartition")]
+pub struct PartitionTold {
+    pub topic: String,
+    pub partition: i32,
+    /// The first offset that was not consumed.
+    pub next_offset: i64,
+    pub consumed: u64,
+    /// Why it waits for a person, if it does.
+    pub held: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{ "success": true, "epoch": 1 }"#))]
+pub struct EpochRaised {
+    pub success: bool,
+    pub epoch: u16,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{ "success": true, "topic": "cdc.posts", "partition": 0, "next_offset": 4711 }"#))]
+pub struct Sought {
+    pub success: bool,
+    pub topic: String,
+    pub partition: i32,
+    pub next_offset: i64,
+}
+
+/// What an operator says about a post.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{
+    "post_id": "6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d", "action": "pin", "place": 3
+}"#))]
+pub struct TrendingOverride {
+    pub post_id: Uuid,
+    pub action: OverrideAction,
+    /// Of a pinned post, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OverrideAction {
+    Pin,
+    Block,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{ "overrides": [] }"#))]
+pub struct TrendingOverrides {
+    pub overrides: Vec<TrendingOverride>,
+}
+
+/// A copy of the store was made.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{
+    "success": true, "file": "/var/lib/nova/backups/monday", "entries": 90112,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+}"#))]
+pub struct BackedUp {
+    pub success: bool,
+    /// Where it is, on the machine of the node.
+    pub file: String,
+    pub entries: u64,
+    /// Of its manifest, in hexadecimal digits.
+    pub sha256: String,
+}
+
+/// Quotas, decisions, and nova's health.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{
+    "enabled": true, "health": { "factor": 1.0, "commit_ms": 1.4 }, "callers": 3,
+    "classes": [{ "class": "feed", "per_s": 100, "granted": 812, "over_quota": 0, "shed": 0 }]
+}"#))]
+pub struct LimitsState {
+    pub enabled: bool,
+    pub health: HealthState,
+    /// Callers that are remembered.
+    pub callers: usize,
+    pub classes: Vec<ClassState>,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct HealthState {
+    /// What part of everyone's rate is granted.
+    pub factor: f64,
+    /// Of the mean commit.
+    pub commit_ms: f64,
+}
+
+/// A class of requests: what each caller is granted a second, and how many requests had which decision.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ClassState {
+    pub class: &'static str,
+    pub per_s: u32,
+    pub granted: u64,
+    pub over_quota: u64,
+    pub shed: u64,
+}
+
+/// What the truncate that halted a table does: it empties the table, or nothing.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TruncateDecision {
+    Apply,
+    Ignore,
+}

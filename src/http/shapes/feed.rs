@@ -1,0 +1,117 @@
+//! Pages of feeds.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::schema::{Uuid, example};
+
+/// A page of a feed.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{
+    "posts": ["6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d", "0c9b3f1e-7d55-5a35-8a53-8f3b1f3a4c11"],
+    "cursor": "AQAAAAAAAAB7", "has_more": true, "total_count": 214, "cache_hit": true, "algorithm": "ch",
+    "latency_ms": 0.041, "snapshot": "00000193a5f0c2d1", "as_of": "2026-11-24T06:00:00.000000Z", "newer": false,
+    "degraded": []
+}"#))]
+pub struct FeedPage {
+    pub posts: Vec<Uuid>,
+    /// Where the next page begins; null after the last one.
+    pub cursor: Option<String>,
+    pub has_more: bool,
+    /// Posts of all pages.
+    pub total_count: u32,
+    /// Whether the page is from a snapshot that was there.
+    pub cache_hit: bool,
+    pub algorithm: Algorithm,
+    /// Milliseconds that the page took.
+    pub latency_ms: f64,
+    /// Names the snapshot that the page is from.
+    pub snapshot: String,
+    /// When the snapshot was made.
+    #[schemars(extend("format" = "date-time"))]
+    pub as_of: String,
+    /// A new first page would differ.
+    pub newer: bool,
+    pub degraded: Vec<Degraded>,
+    /// With `hydrate` or `explain`: each post of the page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<Vec<FeedItem>>,
+}
+
+/// How a feed is ordered: ranked, or newest first.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Algorithm {
+    Ch,
+    Time,
+}
+
+/// What is not as usual: the snapshot was gone and made again without what the reader was shown; the page took too long
+/// and is by followees only, newest first.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Degraded {
+    SnapshotRebuilt,
+    Deadline,
+}
+
+/// A post of a page. The members from `rank_before_spacing` on come with `explain`; `age_h` comes with `hydrate` alone.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{
+    "post_id": "6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d", "author_id": "3304d920-ce8c-5112-bf24-27a6f99f1ebf", "rank": 1,
+    "rank_before_spacing": 1, "score": 0.712345, "sources": ["followed", "trending"],
+    "features": { "age_h": 1.25, "engagement": 3.5, "affinity": 2.0 },
+    "terms": { "recency": 0.6, "engagement": 0.1, "affinity": 0.012345 }
+}"#))]
+pub struct FeedItem {
+    pub post_id: Uuid,
+    pub author_id: Uuid,
+    /// Among all that the reader is shown, from 1.
+    pub rank: u32,
+    /// Hours since the post was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_h: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank_before_spacing: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<f64>,
+    /// What brought the post here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sources: Option<Vec<FeedSource>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub features: Option<Features>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub terms: Option<Terms>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FeedSource {
+    Followed,
+    Trending,
+    Affinity,
+}
+
+/// What a post's score is made from.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct Features {
+    /// Hours.
+    pub age_h: f64,
+    pub engagement: f64,
+    pub affinity: f64,
+}
+
+/// The parts of a post's score.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct Terms {
+    pub recency: f64,
+    pub engagement: f64,
+    pub affinity: f64,
+}
+
+/// What of a user is forgotten: the snapshots of the feed.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    Feed,
+}

@@ -1,0 +1,14 @@
+//! The shapes of answers, as `/openapi.json` describes them, and of client events. Answers of the hot paths are written by hand elsewhere
+//! (`feed/page.rs`, `feed/trending/publish.rs`, `discover`); a test holds them to these shapes.
+
+mod admin;
+mod events;
+mod feed;
+mod lists;
+mod node;
+
+pub use self::admin::*;
+pub use self::events::*;
+pub use self::feed::*;
+pub use self::lists::*;
+pub use self::node::*;

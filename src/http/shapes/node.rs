@@ -1,0 +1,137 @@
+//! What became of client events, and what a node tells of itself.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::schema::example;
+
+/// What became of client events. All counts are of this request.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{
+    "success": true, "received": 2, "accepted": 1, "deduped": 1, "rejected": 0, "count": 1, "latency_ms": 2.4,
+    "results": [{ "i": 1, "status": "deduped", "code": "duplicate", "detail": "" }]
+}"#))]
+pub struct EventsTaken {
+    /// No event was rejected.
+    pub success: bool,
+    pub received: usize,
+    pub accepted: usize,
+    /// Known already.
+    pub deduped: usize,
+    pub rejected: usize,
+    /// As `accepted`.
+    pub count: usize,
+    pub latency_ms: f64,
+    /// What was not accepted.
+    pub results: Vec<NotAccepted>,
+}
+
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct NotAccepted {
+    /// The event's place in the request, from 0.
+    pub i: usize,
+    /// `deduped` or `rejected`.
+    pub status: &'static str,
+    /// Why, for a machine.
+    pub code: &'static str,
+    /// Why, for a person.
+    pub detail: String,
+}
+
+/// The process runs.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{ "status": "live" }"#))]
+pub struct Liveness {
+    pub status: &'static str,
+}
+
+/// Whether requests are served.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{
+    "status": "ready", "reasons": [], "parked_jobs": {}, "clickhouse": [], "store_check": "ok"
+}"#))]
+pub struct Readiness {
+    /// `ready` or `not-ready`.
+    pub status: &'static str,
+    /// Why not.
+    pub reasons: Vec<String>,
+    /// Jobs that keep failing, each with the last error.
+    pub parked_jobs: BTreeMap<String, String>,
+    /// What is wrong with ClickHouse.
+    pub clickhouse: Vec<String>,
+    /// How far the check of the store's pages is.
+    pub store_check: CheckState,
+}
+
+/// What is known of the store's pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub enum CheckState {
+    /// Every page was as it was written.
+    Ok = 0,
+    Running = 1,
+    /// Too much was written for a check beside it.
+    Unfinished = 2,
+    Damaged = 3,
+}
+
+impl CheckState {
+    pub const ALL: [CheckState; 4] = [CheckState::Ok, CheckState::Running, CheckState::Unfinished, CheckState::Damaged];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            CheckState::Ok => "ok",
+            CheckState::Running => "running",
+            CheckState::Unfinished => "unfinished",
+            CheckState::Damaged => "damaged",
+        }
+    }
+}
+
+/// Public keys (RFC 7517).
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{
+    "keys": [{ "alg": "EdDSA", "crv": "Ed25519", "kid": "dev-qUtkNnl2", "kty": "OKP", "use": "sig", "x": "-cseVC_XmyEx" }]
+}"#))]
+pub struct KeySet {
+    pub keys: Vec<Jwk>,
+}
+
+/// A public key; which members it has follows from `kty`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Jwk {
+    pub kty: String,
+    #[serde(flatten)]
+    pub members: BTreeMap<String, serde_json::Value>,
+}
+
+/// An OpenAPI document.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{ "openapi": "3.1.0", "info": { "title": "nova", "version": "0.1.0" }, "paths": {} }"#))]
+pub struct ApiDescription {
+    pub openapi: String,
+    pub info: BTreeMap<String, serde_json::Value>,
+    pub paths: BTreeMap<String, serde_json::Value>,
+    #[serde(flatten)]
+    pub members: BTreeMap<String, serde_json::Value>,
+}
+
+/// Snapshots were forgotten.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{ "success": true, "users": 2 }"#))]
+pub struct Forgotten {
+    pub success: bool,
+    /// How many users were named; not there for one's own feed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users: Option<usize>,
+}
+
+/// It is done.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{ "success": true }"#))]
+pub struct Done {
+    pub success: bool,
+}
