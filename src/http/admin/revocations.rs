@@ -15,7 +15,7 @@ use crate::http::error::Problem;
 use crate::http::percent::parameter;
 use crate::http::route::{Answer, UserCall};
 use crate::http::server;
-use crate::http::shapes::{Revocation, Revocations, RevokedBy};
+use crate::http::shapes::{Revocation, RevocationPage, RevokedBy};
 use crate::pipeline::writer::{Audit, EdgeEntry};
 use crate::schema::{Time, Uuid, example};
 
@@ -158,5 +158,5 @@ pub(in crate::http) fn list(control: &Control, query: &str) -> Answer {
     let all = control.revocations.all();
     let page = all.iter().skip(offset).take(limit as usize).map(|(target, rule)| shown(target, rule));
     let revocations = page.collect();
-    Ok(server::object(StatusCode::OK, &Revocations { revocations, total: all.len() }))
+    Ok(server::object(StatusCode::OK, &RevocationPage { revocations, total: all.len() }))
 }

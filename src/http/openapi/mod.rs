@@ -65,7 +65,7 @@ fn described(operation: &Operation, schemas: &mut Schemas) -> Value {
     parameters.extend(given(&operation.headers, "header"));
     if operation.etag {
         let help = "The ETag of an answer that the caller has.";
-        parameters.push(parameter("If-None-Match", "header", Kind::Text(HEADER_MAX), help));
+        parameters.push(parameter("If-None-Match", "header", Kind::Text { min: 0, max: HEADER_MAX }, help));
     }
     if !parameters.is_empty() {
         out["parameters"] = parameters.into();
@@ -94,9 +94,11 @@ fn parameter(name: &str, place: &str, kind: Kind, help: &str) -> Value {
 
 fn schema(kind: Kind) -> Value {
     match kind {
-        Kind::Text(max) => json!({ "type": "string", "minLength": 1, "maxLength": max }),
+        Kind::Text { min, max } => json!({ "type": "string", "minLength": min, "maxLength": max }),
         Kind::Uuid => json!({ "type": "string", "format": "uuid" }),
-        Kind::Date => json!({ "type": "string", "format": "date" }),
+        Kind::Date => {
+            json!({ "anyOf": [{ "type": "string", "format": "date" }, { "type": "string", "maxLength": 0 }] })
+        }
         Kind::Integer { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::OneOf(values) => json!({ "type": "string", "enum": values }),
         Kind::Flag => json!({ "type": "integer", "enum": [0, 1] }),

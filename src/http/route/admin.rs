@@ -4,7 +4,7 @@ use http::Method;
 
 use crate::http::shapes::{
     AuditPage, BackedUp, DeadLetters, Done, EpochRaised, FeedPage, Forgotten, LimitsState, Replays, Revocation,
-    Revocations, Sought, SourceState, TrendingOverride, TrendingOverrides,
+    RevocationPage, Sought, SourceState, TrendingOverride, TrendingOverrides,
 };
 use crate::http::{admin, overrides};
 use crate::pipeline::dead::Whole;
@@ -34,7 +34,7 @@ pub(super) fn operations() -> Vec<O> {
 
 fn revocations() -> Vec<O> {
     const PATH: &str = "/api/v1/admin/revocations";
-    const NAME_MAX: usize = 256;
+    const NAME: Kind = Kind::Text { min: 1, max: 256 };
     let list = Handler::Admin(|call| Box::pin(async move { admin::list(&call.edge().control, call.call.query) }));
     let revoke = Handler::Admin(|call| Box::pin(admin::revoke(&call.edge().control, call)));
     let unrevoke = Handler::Admin(|call| Box::pin(admin::unrevoke(&call.edge().control, call)));
@@ -44,15 +44,15 @@ fn revocations() -> Vec<O> {
                 LIMIT,
                 parameter("offset", Kind::Integer { min: 0, max: 100_000 }, "How many are left out before."),
             ])
-            .answers::<Revocations>(&[200]),
+            .answers::<RevocationPage>(&[200]),
         O::new("revokeTokens", (Method::POST, PATH), Tag::Tokens, "Revokes a token, a user's tokens, or a key", revoke)
             .needs::<admin::Revoke>()
             .answers::<Revocation>(&[201]),
         O::new("removeRevocation", (Method::DELETE, PATH), Tag::Tokens, "Takes a rule back", unrevoke)
             .query([
-                parameter("jti", Kind::Text(NAME_MAX), "The id of a token."),
+                parameter("jti", NAME, "The id of a token."),
                 parameter("user_id", Kind::Uuid, "All tokens of a user issued before a time."),
-                parameter("key_id", Kind::Text(NAME_MAX), "All tokens of a key."),
+                parameter("key_id", NAME, "All tokens of a key."),
             ])
             .content(&[204], Content::Nothing)
             .also(&[404]),

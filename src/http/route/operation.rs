@@ -99,10 +99,13 @@ pub(in crate::http) struct Parameter {
 
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) enum Kind {
-    /// Of at most so many characters.
-    Text(usize),
+    /// Of so many characters.
+    Text {
+        min: usize,
+        max: usize,
+    },
     Uuid,
-    /// `YYYY-MM-DD`.
+    /// `YYYY-MM-DD`, or nothing, as if it were left out.
     Date,
     Integer {
         min: u64,

@@ -24,8 +24,11 @@ const WINDOW: Parameter = super::admin::parameter(
     Kind::OneOf(&["1h", "6h", "24h", "7d"]),
     "How far back; 24h where it is left out.",
 );
-const CURSOR: Parameter =
-    super::admin::parameter("cursor", Kind::Text(CURSOR_MAX), "The place where the page begins, from the page before.");
+const CURSOR: Parameter = super::admin::parameter(
+    "cursor",
+    Kind::Text { min: 0, max: CURSOR_MAX },
+    "The place where the page begins, from the page before.",
+);
 const FOR_USER: Parameter = super::admin::parameter(
     "user_id",
     Kind::Uuid,
@@ -123,7 +126,11 @@ fn events() -> O {
     let place = (Method::POST, "/api/v1/events");
     O::new("postEvents", place, Tag::Events, "Client events, durable before the answer", handler)
         .class(Class::Events)
-        .header("Idempotency-Key", Kind::Text(128), "The same key and content get the same answer for 24 hours.")
+        .header(
+            "Idempotency-Key",
+            Kind::Text { min: 1, max: 128 },
+            "The same key and content get the same answer for 24 hours.",
+        )
         .needs::<ClientEvents>()
         .answers::<EventsTaken>(&[202])
         .also(&[403, 409, 422])

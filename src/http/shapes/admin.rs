@@ -35,7 +35,7 @@ pub enum RevokedBy {
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{ "revocations": [], "total": 0 }"#))]
-pub struct Revocations {
+pub struct RevocationPage {
     pub revocations: Vec<Revocation>,
     /// Of all pages.
     pub total: usize,
