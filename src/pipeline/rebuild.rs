@@ -51,7 +51,7 @@ pub fn rebuild(store: &Store, known: Option<&Known>) -> Result<usize, RebuildErr
     read.scan(OFFSETS, ("", i32::MIN).., |(topic, partition), bytes| {
         partitions += 1;
         match OffsetRow::decode(bytes) {
-            Ok(row) if row.carries_events => {
+            Ok((row, _)) if row.carries_events => {
                 let until = emitted.entry(TopicPartition::new(topic, partition)).or_default();
                 *until = (*until).max(row.next);
             }

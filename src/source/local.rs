@@ -135,6 +135,8 @@ impl LocalSource {
                 value: Some(value),
                 headers: Vec::new(),
                 defect: None,
+                origin: None,
+                lsn_delta: 0,
             });
             self.next += 1;
         }

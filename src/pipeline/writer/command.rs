@@ -329,7 +329,7 @@ impl Writer {
             }
             // It was followed when it died, so it is not for nobody.
             Decoded::Ignore(Ignored::UnknownTopic) => return Ok(Err(CommandError::NotFollowed(id, letter.topic))),
-            Decoded::Ignore(_) => Some(Outcome::Ignored),
+            Decoded::Ignore(_) | Decoded::Snapshot(_) => Some(Outcome::Ignored),
             Decoded::Dead(_) | Decoded::Wait(_) => None,
         };
         Ok(Ok(match outcome {
