@@ -29,6 +29,7 @@ use crate::pipeline::writer::{Command, CommandError, EdgeEntry, Message, Replaye
 use crate::pipeline::{dead, unread};
 use crate::source::Progress as _;
 use crate::source::kafka::KafkaStatus;
+use crate::source::postgres::status::{PostgresStatus, State, View};
 use crate::warehouse::Target;
 use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 use crate::warehouse::status::Status as WarehouseStatus;
@@ -58,6 +59,8 @@ pub(super) struct Parts<'a> {
     pub shared: &'a Arc<Shared>,
     /// Set when changes come from Kafka.
     pub kafka: Option<&'a Arc<KafkaStatus>>,
+    /// Set when changes come from PostgreSQL itself.
+    pub postgres: Option<&'a Arc<PostgresStatus>>,
     pub warehouse: Option<&'a Arc<WarehouseStatus>>,
     /// Nothing was ever committed to the store.
     pub fresh: bool,
@@ -99,16 +102,14 @@ impl Jobs {
         let (schemas, writer) = (Arc::clone(&setup.schemas), writer.clone());
         let letters = Arc::new(Queue { store: Arc::clone(store), schemas, writer: writer.clone() });
         all.push(Box::new(DeadLetterRetry::new(letters, Arc::clone(&retries))));
-        if let Some(kafka) = parts.kafka {
-            let (store, shared, kafka) = (Arc::clone(store), Arc::clone(parts.shared), Arc::clone(kafka));
-            let topics = setup.topics.clone();
-            all.push(Box::new(RebuildEnd::new(Arc::new(Before {
-                store,
-                shared,
-                kafka,
-                topics,
-                writer: writer.clone(),
-            }))));
+        let logs = match (parts.postgres, parts.kafka) {
+            (Some(postgres), _) => Some(Logs::Slot(Arc::clone(postgres))),
+            (None, Some(kafka)) => Some(Logs::Topics(Arc::clone(kafka), setup.topics.clone())),
+            (None, None) => None,
+        };
+        if let Some(logs) = logs {
+            let (store, shared) = (Arc::clone(store), Arc::clone(parts.shared));
+            all.push(Box::new(RebuildEnd::new(Arc::new(Before { store, shared, logs, writer: writer.clone() }))));
         }
         let entries = edge_entries(store, figures::KIND)?.into_iter();
         all.push(Box::new(Figures::load(served, Arc::new(EdgeTable(writer)), entries)));
@@ -274,9 +275,14 @@ impl Letters for Queue {
 struct Before {
     store: Arc<Store>,
     shared: Arc<Shared>,
-    kafka: Arc<KafkaStatus>,
-    topics: Topics,
+    logs: Logs,
     writer: Sender<Message>,
+}
+
+/// Where changes are read from.
+enum Logs {
+    Topics(Arc<KafkaStatus>, Topics),
+    Slot(Arc<PostgresStatus>),
 }
 
 impl Rebuilt for Before {
@@ -285,13 +291,17 @@ impl Rebuilt for Before {
     }
 
     fn reach(&self) -> Option<BTreeMap<TopicPartition, Reach>> {
-        let assignment = self.kafka.assignment();
-        let marks = self.kafka.watermarks();
+        let (kafka, topics) = match &self.logs {
+            Logs::Topics(kafka, topics) => (kafka, topics),
+            Logs::Slot(postgres) => return read_whole(&postgres.view()),
+        };
+        let assignment = kafka.assignment();
+        let marks = kafka.watermarks();
         let known = assignment.existing > 0 && assignment.assigned == assignment.existing;
         if !known || marks.len() < assignment.existing || marks.values().any(|marks| marks.high < 0) {
             return None;
         }
-        let of_tables = marks.into_iter().filter(|(name, _)| self.topics.table(&name.topic).is_some());
+        let of_tables = marks.into_iter().filter(|(name, _)| topics.table(&name.topic).is_some());
         let reach = of_tables.map(|(name, marks)| {
             let next = self.shared.next_offset(&name).unwrap_or(0);
             // A log that is empty has nothing to read.
@@ -304,6 +314,12 @@ impl Rebuilt for Before {
     fn end(&self) -> Result<u64, JobError> {
         command(&self.writer, |reply| Command::EndRebuild { reply })
     }
+}
+
+/// A slot is read to its end when its snapshot is committed: behind it there are changes only.
+fn read_whole(view: &View) -> Option<BTreeMap<TopicPartition, Reach>> {
+    let whole = view.state == State::Streaming && view.committed_lsn > 0;
+    whole.then(|| BTreeMap::from([(TopicPartition::new("pg", 0), Reach { read_to: 1, end: 1 })]))
 }
 
 /// The edge's table.

@@ -32,6 +32,7 @@ use rustc_hash::FxHashMap;
 pub use self::facts::facts;
 pub use self::kept::KeepUnknown;
 pub use self::placeholder::DEFAULT_PLACEHOLDER;
+pub use self::private::is_private;
 pub use self::registry::{
     FILE_SCHEMAS_MAX, FileSchemas, HttpSchemas, NoSchemas, RegistryError, RegistrySettings, SchemaLookup, Schemas,
     SchemasError,

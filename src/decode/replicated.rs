@@ -11,7 +11,8 @@ use super::pgtext::{self, Form};
 use super::values::{Fault, nil_key};
 use super::{Decoder, Fact, KeepUnknown, RECORD_MAX_BYTES, Stop, debezium, private};
 use crate::event::{
-    Cell, Change, ChangeBody, Column, Format, Id, Ignored, Op, Origin, OriginKind, Record, Relation, Renamed, Row, Table,
+    Cell, Change, ChangeBody, Column, Format, Id, Ignored, Op, Origin, OriginKind, Record, Relation, Renamed, Row,
+    Table,
 };
 
 /// Relations whose plan is kept. A session has five; dead letters may bring older ones.

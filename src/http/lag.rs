@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::event::TopicPartition;
+use crate::source::postgres::status::State;
 
 use super::Edge;
 
@@ -39,7 +40,12 @@ pub(super) fn oldest_ms(edge: &Edge) -> i64 {
     if let Some(kafka) = &edge.kafka {
         stands.extend(kafka.stopped().into_keys());
     }
-    oldest_of(of(edge), &stands)
+    let slot_ms = edge.postgres.as_ref().map_or(0, |postgres| {
+        let view = postgres.view();
+        // What stands for a person or a server says nothing of how much the node can do.
+        if view.state == State::Streaming { view.lag_ms(edge.clock.now_ms()) } else { 0 }
+    });
+    oldest_of(of(edge), &stands).max(slot_ms)
 }
 
 fn oldest_of(lags: Vec<(TopicPartition, Option<Lag>)>, stands: &BTreeSet<TopicPartition>) -> i64 {

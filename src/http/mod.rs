@@ -64,6 +64,7 @@ use crate::pipeline::progress::Shared;
 use crate::pipeline::writer::Message;
 use crate::source::kafka::{KafkaStatus, Producer};
 use crate::source::local::LocalHandle;
+use crate::source::postgres::status::PostgresStatus;
 use crate::state::State;
 use crate::warehouse::status::Status as WarehouseStatus;
 
@@ -114,6 +115,8 @@ pub struct Edge {
     pub warehouse: Option<Arc<WarehouseStatus>>,
     /// Set when records come from Kafka.
     pub kafka: Option<Arc<KafkaStatus>>,
+    /// Set when changes come from PostgreSQL itself.
+    pub postgres: Option<Arc<PostgresStatus>>,
     pub gate: Gate,
 }
 

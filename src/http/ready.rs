@@ -36,6 +36,9 @@ fn reasons(edge: &Edge) -> Vec<String> {
         reasons.extend(kafka.stopped().iter().map(|(name, stop)| stop.reason(name)));
         reasons.extend(kafka.stalled().into_values());
     }
+    if let Some(postgres) = &edge.postgres {
+        reasons.extend(postgres.view().reason());
+    }
     if edge.gate.reads.store_check() == "damaged" {
         reasons.push("store: damaged: the process ends; restore a backup".to_owned());
     }

@@ -378,6 +378,7 @@ async fn by_user(
         Route::CdcResume => admin::resume(edge, subject, name, headers, &body).await,
         Route::CdcEpoch => admin::bump_epoch(edge, subject, name).await,
         Route::CdcSeek => admin::seek(edge, subject, headers, &body).await,
+        Route::CdcResnapshot => admin::resnapshot(edge, subject, headers, &body).await,
         Route::ExplainFeed => admin::explain(edge, subject, name, query).await,
         Route::Limits => Ok(admin::limits(edge)),
         Route::Backup => admin::backup(edge, subject, headers, &body).await,

@@ -1,7 +1,7 @@
 //! Where records come from. Each source is owned by the ingest thread and polled by it.
 
-pub mod capture;
 pub mod both;
+pub mod capture;
 pub mod kafka;
 pub mod local;
 pub mod postgres;
@@ -119,6 +119,11 @@ pub trait Source: Send {
     /// partition is held.
     fn renumber(&mut self, _partition: &TopicPartition, _next: i64) -> Result<bool, SourceError> {
         Ok(false)
+    }
+
+    /// Rings this bell when there is something to poll, and says true; false of a source that cannot.
+    fn ring_at(&mut self, _bell: &Arc<both::Bell>) -> bool {
+        false
     }
 }
 

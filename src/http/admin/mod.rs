@@ -7,7 +7,7 @@ mod users;
 mod watched;
 
 pub(super) use self::pipeline::{
-    audit, backup, bump_epoch, cdc, dead_letter, dead_letters, discard, pause, replay, resume, seek,
+    audit, backup, bump_epoch, cdc, dead_letter, dead_letters, discard, pause, replay, resnapshot, resume, seek,
 };
 pub(super) use self::revocations::{list, revoke, unrevoke};
 pub(super) use self::users::{explain, invalidate, invalidate_cache, limits};

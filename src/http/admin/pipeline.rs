@@ -8,7 +8,7 @@ use http_body_util::Full;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::event::{Table, TopicPartition};
+use crate::event::{Table, Tables, TopicPartition};
 use crate::http::auth::Subject;
 use crate::http::body::{integer, integers};
 use crate::http::error::Problem;
@@ -244,4 +244,30 @@ pub(in crate::http) async fn seek(
         Problem::InvalidParameter { field, detail: error.to_string() }
     })?;
     Ok(done(json!({ "topic": topic, "partition": partition, "next_offset": offset })))
+}
+
+/// Tables are read again from PostgreSQL itself.
+pub(in crate::http) async fn resnapshot(
+    edge: &Arc<Edge>,
+    subject: &Subject,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Response<Full<Bytes>>, Problem> {
+    #[derive(Deserialize)]
+    struct Ask {
+        #[serde(default)]
+        tables: String,
+    }
+    let Ask { tables } = parse(headers, body)?;
+    let named = tables.split_whitespace().map(Table::from_name).collect::<Option<Tables>>();
+    let named = named.ok_or_else(|| wrong("tables", "names of tables: users, posts, follows, comments, likes"))?;
+    let tables = if named.is_empty() { Tables::ALL } else { named };
+    let Some(partition) = edge.postgres.as_ref().map(|postgres| postgres.partition().clone()) else {
+        return Err(Problem::Conflict(
+            "changes do not come from PostgreSQL itself here: postgres.url is not set".to_owned(),
+        ));
+    };
+    durable::command(edge, |reply| Command::Resnapshot { partition, tables, actor: actor(subject), reply }).await?;
+    let names: Vec<_> = tables.iter().map(Table::name).collect();
+    Ok(done(json!({ "tables": names })))
 }

@@ -37,6 +37,7 @@ pub(super) enum Route {
     CdcResume,
     CdcEpoch,
     CdcSeek,
+    CdcResnapshot,
     CacheInvalidate,
     ExplainFeed,
     Limits,

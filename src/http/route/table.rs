@@ -222,6 +222,15 @@ fn tables(get: &Method, post: &Method) -> Vec<Operation> {
                 parameter("offset", Kind::Integer { min: 0, max: SEEK_MAX as u64 }, "The first that shall be read."),
             ])
             .answers(&[200, 400], &["success", "topic", "partition", "next_offset"]),
+        O::new(
+            post.clone(),
+            "/api/v1/admin/cdc/resnapshot",
+            Route::CdcResnapshot,
+            "Reads tables again from PostgreSQL, whatever became of the slot, while old rows are served",
+        )
+        .admin()
+        .body([parameter("tables", Kind::Text, "Their names with spaces. Left out: all, with a new slot.")])
+        .answers(&[200, 400, 409], &["success", "tables"]),
     ]
 }
 
