@@ -53,7 +53,7 @@ fn data_goes_one_way() {
         ("tls", &["bounded"]),
         ("decode", &["decode", "bounded", "breaker", "event", "mutant", "tls"]),
         // What comes from PostgreSQL is numbered by the first layer of its messages.
-        ("source", &["source", "event", "decode", "tls"]),
+        ("source", &["source", "clock", "event", "decode", "tls"]),
         ("state", &["state", "event"]),
         ("feed", &["feed", "state", "event", "clock"]),
         ("discover", &["discover", "state", "event"]),

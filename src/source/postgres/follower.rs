@@ -67,6 +67,8 @@ pub struct Follower<S: Server> {
     last: Option<Position>,
     /// The position that the session at hand began from.
     begun: Option<Position>,
+    /// The offset after the last record that was handed over in this generation.
+    handed_over: i64,
     generation: u64,
 }
 
@@ -79,7 +81,19 @@ impl<S: Server> Follower<S> {
         status: Arc<PostgresStatus>,
     ) -> Follower<S> {
         let (clock, partition) = (server.clock(), super::link::partition(&settings.slot));
-        Follower { server, clock, link, progress, partition, settings, status, last: None, begun: None, generation: 0 }
+        Follower {
+            server,
+            clock,
+            link,
+            progress,
+            partition,
+            settings,
+            status,
+            last: None,
+            begun: None,
+            handed_over: 0,
+            generation: 0,
+        }
     }
 
     /// Until the link is closed by ingest's side.
@@ -124,7 +138,7 @@ impl<S: Server> Follower<S> {
         self.generation = generation;
         match order {
             None => {}
-            Some(Order::Restart) => self.last = None,
+            Some(Order::Restart) => (self.last, self.handed_over) = (None, 0),
             Some(Order::Renumber { next }) => {
                 self.last = self.begun.take().map(|begun| Position { offset: next, ..begun });
             }
@@ -221,9 +235,9 @@ impl<S: Server> Follower<S> {
         position.filter(|position| position.phase == Phase::Stream).map_or(0, |position| position.end_lsn)
     }
 
-    /// The offset of the next record that the store does not have.
+    /// The offset of the next record that is new: neither the store nor ingest has it.
     fn next_offset(&self) -> i64 {
-        self.progress.next_offset(&self.partition).unwrap_or(0)
+        self.progress.next_offset(&self.partition).unwrap_or(0).max(self.handed_over)
     }
 
     async fn forked(&mut self, position: &Position, seen: &Seen) -> Result<bool, Failure> {
@@ -265,8 +279,13 @@ impl<S: Server> Follower<S> {
         if let Some(position) = position {
             self.last = Some(position.clone());
         }
-        self.link.push(self.generation, chunk);
+        self.push(chunk);
         Ok(())
+    }
+
+    fn push(&mut self, chunk: Chunk) {
+        self.handed_over = chunk.records.last().map_or(self.handed_over, |last| last.offset + 1);
+        self.link.push(self.generation, chunk);
     }
 
     fn still_wanted(&self) -> Result<(), Ended> {

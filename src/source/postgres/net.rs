@@ -7,11 +7,13 @@ mod stream;
 mod tls;
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationConfig};
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config};
+
+use crate::clock::Clock as WallClock;
 
 use super::server::{Clock, Failure, Made, Server};
 use super::slot::{Published, Seen, branch_of, parse_lsn};
@@ -273,7 +275,7 @@ impl Server for NetServer {
     type Copy = TableCopy;
 
     fn clock(&self) -> SystemClock {
-        SystemClock(Instant::now())
+        SystemClock(Instant::now(), WallClock::System)
     }
 
     async fn look(&mut self) -> Result<Seen, Failure> {
@@ -362,7 +364,7 @@ impl Server for NetServer {
 
 /// The machine's clocks.
 #[derive(Clone)]
-pub struct SystemClock(Instant);
+pub struct SystemClock(Instant, WallClock);
 
 impl Clock for SystemClock {
     fn elapsed(&self) -> Duration {
@@ -370,8 +372,7 @@ impl Clock for SystemClock {
     }
 
     fn now_ms(&self) -> i64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        self.1.now_ms()
     }
 
     async fn sleep(&self, wait: Duration) {

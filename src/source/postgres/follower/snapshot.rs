@@ -40,8 +40,7 @@ impl<S: Server> Follower<S> {
         let published: Tables = tables.iter().filter(|table| seen.published(*table).is_some()).collect();
         PostgresStatus::count(&self.status.snapshots, 1);
         self.status.set(State::Snapshot(Snapshot::default()));
-        let offset = self.last.as_ref().map_or_else(|| self.next_offset(), |last| last.offset).max(self.next_offset());
-        let mut position = Position { offset, ..position };
+        let mut position = Position { offset: self.next_offset(), ..position };
         // Before there is a slot the store must know that it is nova's own: after a crash it is dropped.
         match all {
             true => position.phase = Phase::Snapshot,

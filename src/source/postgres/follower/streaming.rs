@@ -129,7 +129,7 @@ impl<S: Server> Follower<S> {
             chunk.cookie = Some(self.cookie(&position));
             self.last = Some(position);
         }
-        self.link.push(self.generation, chunk);
+        self.push(chunk);
     }
 
     /// Tells the server what the store has, and everybody how far that is from the end.
