@@ -38,6 +38,9 @@ fn reasons(edge: &Edge) -> Vec<String> {
     }
     if let Some(postgres) = &edge.postgres {
         reasons.extend(postgres.view().reason());
+        if edge.shared.sweeping() {
+            reasons.push("postgres: rows that the snapshot did not read are being deleted".to_owned());
+        }
     }
     if edge.gate.reads.store_check() == "damaged" {
         reasons.push("store: damaged: the process ends; restore a backup".to_owned());

@@ -86,6 +86,7 @@ pub struct Shared {
     changed: Condvar,
     stopping: AtomicBool,
     over_quota: AtomicBool,
+    sweeping: AtomicBool,
 }
 
 impl Shared {
@@ -180,6 +181,15 @@ impl Shared {
                 false => tracing::info!("the outbox has room again: consumption goes on"),
             }
         }
+    }
+
+    /// Rows that a snapshot did not read are still to be deleted.
+    pub fn sweeping(&self) -> bool {
+        self.sweeping.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_sweeping(&self, sweeping: bool) {
+        self.sweeping.store(sweeping, Ordering::Relaxed);
     }
 
     /// Waits for a commit, or the wish to stop, or this long.

@@ -326,6 +326,7 @@ impl Writer {
                 }
             }
         });
+        self.parts.shared.set_sweeping(!self.sweeps.is_empty());
         self.orders.drain(..).for_each(|order| self.parts.shared.order(order));
         if let Some(local) = &self.parts.local {
             for partition in self.partitions.iter_mut().filter(|partition| !partition.settled.is_empty()) {

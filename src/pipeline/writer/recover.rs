@@ -205,6 +205,7 @@ impl Writer {
                 status.cookie = Arc::clone(&partition.cookie);
             }
         });
+        self.parts.shared.set_sweeping(!self.sweeps.is_empty());
         self.hold_halted();
         Ok(())
     }

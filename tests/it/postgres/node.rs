@@ -73,7 +73,6 @@ pub struct Node {
     pub opened: Opened,
     pub pg: Arc<Mutex<Pg>>,
     pub status: Arc<PostgresStatus>,
-    pub link: Arc<Link>,
     ingest: Ingest,
     inbox: Receiver<Message>,
     follower: Pin<Box<dyn Future<Output = ()>>>,
@@ -96,7 +95,7 @@ impl Node {
         let follower =
             Follower::new(server, Arc::clone(&link), Arc::clone(&opened.shared) as _, settings, Arc::clone(&status));
         let (pg, clock) = (Arc::clone(pg), setup.clock.clone());
-        Node { opened, pg, status, link, ingest, inbox, follower: Box::pin(follower.run()), ended: false, clock }
+        Node { opened, pg, status, ingest, inbox, follower: Box::pin(follower.run()), ended: false, clock }
     }
 
     pub fn follow(&mut self) {
