@@ -4,6 +4,7 @@
 mod decode;
 mod faults;
 mod node;
+mod parity;
 mod pgoutput;
 mod random;
 mod real;
