@@ -51,6 +51,8 @@ fn record(topic: &str, key: Option<Bytes>, value: Option<Bytes>) -> Record {
         value,
         headers: Vec::new(),
         defect: None,
+        origin: None,
+        lsn_delta: 0,
     }
 }
 

@@ -49,6 +49,8 @@ fn record(topic: &Arc<str>, offset: usize, key: Option<String>, value: Vec<u8>) 
         value: Some(value.into()),
         headers: Vec::new(),
         defect: None,
+        origin: None,
+        lsn_delta: 0,
     }
 }
 

@@ -1,11 +1,15 @@
 //! The vocabulary: what a source delivers, what decode makes of it, what became of it. No I/O, no clock.
 
+mod origin;
+
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use nova_storage::codec::CodecError;
 pub use nova_storage::id::{Id, TopicPartition};
+
+pub use self::origin::{Origin, OriginKind, Relation, SnapshotMark, Tables, WireColumn};
 
 /// One record as a source delivers it, before anything is known about its content.
 #[derive(Clone, Debug)]
@@ -22,6 +26,20 @@ pub struct Record {
     /// Set when the source itself could not read the record (a capture line that is not JSON); goes to the dead
     /// letters with `value` holding what was there (bounded by [`DEAD_VALUE_MAX_BYTES`]).
     pub defect: Option<Box<Dead>>,
+    /// Set for what comes from PostgreSQL directly: then `value` is as `origin` says, and there are no key and no headers.
+    pub origin: Option<Arc<Origin>>,
+    /// What `origin` lacks of the record's LSN.
+    pub lsn_delta: u32,
+}
+
+// A record on its way is moved often.
+const _: () = assert!(size_of::<Record>() <= 144);
+
+impl Record {
+    /// The LSN of a record that has an [`Origin`].
+    pub fn lsn(&self) -> Option<u64> {
+        Some(self.origin.as_ref()?.base_lsn.saturating_add(u64::from(self.lsn_delta)))
+    }
 }
 
 /// Kafka's number for a record without a timestamp.
@@ -346,6 +364,8 @@ pub enum Ignored {
     UnknownTopic,
     /// A truncate under the policy `ignore`.
     Truncate,
+    /// The begin or the end of a snapshot that is read directly.
+    SnapshotMark,
 }
 
 /// A record that can never be applied: why, in words for a person.
@@ -393,6 +413,7 @@ pub enum Decoded {
     Change(Change),
     Event(ClientEvent),
     Ignore(Ignored),
+    Snapshot(SnapshotMark),
     Dead(Dead),
     Wait(Wait),
 }

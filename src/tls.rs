@@ -53,7 +53,8 @@ pub fn connector(url: &str, ca_file: Option<&Path>, bound: Bound) -> Result<Conn
     Ok(Bounded::new(builder.https_or_http().enable_http1().wrap_connector(http), bound))
 }
 
-fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
+/// The authorities of a PEM file.
+pub fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
     let wrong = |detail: String| TlsError::File { path: path.to_owned(), detail };
     let mut roots = RootCertStore::empty();
     for cert in CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))? {

@@ -42,7 +42,7 @@ pub fn make(store: &Store, data_dir: &Path, file: &Path, now_ms: i64) -> Result<
 fn manifest(copy: &ReadTxn, entries: u64, now_ms: i64) -> Result<Vec<u8>, ReadError> {
     let mut positions = Vec::new();
     copy.scan(OFFSETS, ("", i32::MIN).., |(topic, partition), value| {
-        let next = OffsetRow::decode(value).map(|row| row.next);
+        let next = OffsetRow::decode(value).map(|(row, _)| row.next);
         positions.push(next.map(|next| json!([topic, partition, next])));
         true
     })?;

@@ -32,6 +32,7 @@ use crate::pipeline::writer::{Command, CommandError, EdgeEntry, Message, Replaye
 use crate::pipeline::{dead, unread};
 use crate::source::Progress as _;
 use crate::source::kafka::KafkaStatus;
+use crate::source::postgres::status::{PostgresStatus, State, View};
 use crate::warehouse::Target;
 use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 use crate::warehouse::status::Status as WarehouseStatus;
@@ -61,6 +62,8 @@ pub(super) struct Parts<'a> {
     pub shared: &'a Arc<Shared>,
     /// Set when changes come from Kafka.
     pub kafka: Option<&'a Arc<KafkaStatus>>,
+    /// Set when changes come from PostgreSQL itself.
+    pub postgres: Option<&'a Arc<PostgresStatus>>,
     pub warehouse: Option<&'a Arc<WarehouseStatus>>,
     /// Nothing was ever committed to the store.
     pub fresh: bool,
@@ -102,10 +105,14 @@ impl Jobs {
         let (schemas, writer) = (Arc::clone(&setup.schemas), writer.clone());
         let letters = Arc::new(Queue { store: Arc::clone(store), schemas, writer: writer.clone() });
         all.push(Box::new(DeadLetterRetry::new(letters, Arc::clone(&retries))));
-        if let Some(kafka) = parts.kafka {
-            let (store, shared, kafka) = (Arc::clone(store), Arc::clone(parts.shared), Arc::clone(kafka));
-            let topics = setup.topics.clone();
-            let logs = Arc::new(Logs { store, shared, kafka, topics, writer: writer.clone() });
+        let read_from = match (parts.postgres, parts.kafka) {
+            (Some(postgres), _) => Some(ReadFrom::Slot(Arc::clone(postgres))),
+            (None, Some(kafka)) => Some(ReadFrom::Topics(Arc::clone(kafka), setup.topics.clone())),
+            (None, None) => None,
+        };
+        if let Some(from) = read_from {
+            let (store, shared) = (Arc::clone(store), Arc::clone(parts.shared));
+            let logs = Arc::new(Logs { store, shared, from, writer: writer.clone() });
             all.push(Box::new(ReadToEnd::new(Arc::new(Rebuild(Arc::clone(&logs))))));
             all.push(Box::new(ReadToEnd::new(Arc::new(FirstSnapshot { logs, said: AtomicBool::new(false) }))));
         }
@@ -273,20 +280,29 @@ impl Letters for Queue {
 struct Logs {
     store: Arc<Store>,
     shared: Arc<Shared>,
-    kafka: Arc<KafkaStatus>,
-    topics: Topics,
+    from: ReadFrom,
     writer: Sender<Message>,
+}
+
+/// Where changes are read from.
+enum ReadFrom {
+    Topics(Arc<KafkaStatus>, Topics),
+    Slot(Arc<PostgresStatus>),
 }
 
 impl Logs {
     fn reach(&self) -> Option<BTreeMap<TopicPartition, Reach>> {
-        let assignment = self.kafka.assignment();
-        let marks = self.kafka.watermarks();
+        let (kafka, topics) = match &self.from {
+            ReadFrom::Topics(kafka, topics) => (kafka, topics),
+            ReadFrom::Slot(postgres) => return read_whole(&postgres.view()),
+        };
+        let assignment = kafka.assignment();
+        let marks = kafka.watermarks();
         let known = assignment.existing > 0 && assignment.assigned == assignment.existing;
         if !known || marks.len() < assignment.existing || marks.values().any(|marks| marks.high < 0) {
             return None;
         }
-        let of_tables = marks.into_iter().filter(|(name, _)| self.topics.table(&name.topic).is_some());
+        let of_tables = marks.into_iter().filter(|(name, _)| topics.table(&name.topic).is_some());
         let reach = of_tables.map(|(name, marks)| {
             let next = self.shared.next_offset(&name).unwrap_or(0);
             // A log that is empty has nothing to read.
@@ -358,6 +374,12 @@ impl UntilRead for FirstSnapshot {
 
     /// The writer has said how many rows were deleted.
     fn ended(&self, _: u64) {}
+}
+
+/// A slot is read to its end when its snapshot is committed: behind it there are changes only.
+fn read_whole(view: &View) -> Option<BTreeMap<TopicPartition, Reach>> {
+    let whole = view.state == State::Streaming && view.committed_lsn > 0;
+    whole.then(|| BTreeMap::from([(TopicPartition::new("pg", 0), Reach { read_to: 1, end: 1 })]))
 }
 
 /// The edge's table.

@@ -28,6 +28,7 @@ use crate::pipeline::meta::Meta;
 use crate::pipeline::progress::{PartitionStatus, Shared};
 use crate::pipeline::sent::SentError;
 use crate::pipeline::writer::{Command, Message, Parts, Recovery, RecoveryError, RecoveryReport, Writer, WriterError};
+use crate::source::postgres::session::Session;
 use crate::source::{Source, SourceError};
 use crate::state::State;
 use crate::tls::TlsError;
@@ -36,7 +37,7 @@ use crate::warehouse::sender::{Sender as Delivery, SenderParts};
 use crate::warehouse::status::Status as WarehouseStatus;
 
 pub use self::node::{Node, load_dismissals, load_overrides, sent, start_node};
-pub use self::setup::{Drain, Setup, clickhouse, file_schemas, kafka, layout, registry, table_topics};
+pub use self::setup::{Drain, Setup, clickhouse, file_schemas, kafka, layout, postgres, registry, table_topics};
 pub use self::store_check::StoreCheck;
 
 /// Name of the store within the data directory.
@@ -169,6 +170,8 @@ pub struct Running {
     check: Arc<StoreCheck>,
     checking: Option<JoinHandle<()>>,
     drain: Drain,
+    /// Told of the last commit before the end.
+    session: Option<Session>,
 }
 
 impl Opened {
@@ -186,7 +189,8 @@ impl Opened {
             ingest.run()
         })?;
         let (shared, state, store, check, drain) = (self.shared, self.state, self.store, self.check, setup.drain);
-        Ok(Running { shared, state, store, inbox, writer, ingest, ended, delivery, check, checking, drain })
+        let session = None;
+        Ok(Running { shared, state, store, inbox, writer, ingest, ended, delivery, check, checking, drain, session })
     }
 
     fn delivery(&self, setup: &Setup, inbox: &Sender<Message>) -> Result<Option<Delivery>, AppError> {
@@ -215,6 +219,11 @@ fn spawn<T: Send + 'static>(
 }
 
 impl Running {
+    /// The session with PostgreSQL ends after the last commit, of which it tells the server.
+    fn ends_with(&mut self, session: Option<Session>) {
+        self.session = session;
+    }
+
     /// Whether both threads run, and the store is as it was written.
     pub fn alive(&self) -> bool {
         let delivers = self.delivery.as_ref().is_none_or(Delivery::alive);
@@ -248,6 +257,7 @@ impl Running {
         // A writer that has ended tells why when it is joined.
         let _ = self.inbox.send(Message::Stop);
         self.writer.join().map_err(|_| AppError::Panicked("writer"))??;
+        self.session.into_iter().for_each(Session::end);
         ingested?;
         self.check.end(self.checking)?;
         let partitions = self.shared.partitions();

@@ -28,8 +28,11 @@ use crate::jobs::serving::Served;
 use crate::pipeline::meta::{Meta, TableTold};
 use crate::pipeline::writer::RecoveryReport;
 use crate::pipeline::{audit, dead, sent};
+use crate::source::both::Both;
 use crate::source::kafka::{KafkaSource, KafkaStatus, Owner, Producer};
 use crate::source::local::{LOCAL_PARTITION, LocalSource};
+use crate::source::postgres::link;
+use crate::source::postgres::session::Session;
 use crate::source::{Progress as _, Source};
 use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 
@@ -189,7 +192,8 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
             seen.served.visible(now_ms, now_ms - arrival_ms);
         }
     }));
-    let Feed { source, log, kafka } = source(setup, &mut opened)?;
+    let Feed { source, log, kafka, session } = source(setup, &mut opened)?;
+    let postgres = session.as_ref().map(|session| Arc::clone(&session.status));
     if setup.clickhouse.is_none() {
         tracing::info!("clickhouse.url is not set: rows are not sent anywhere");
     }
@@ -207,7 +211,8 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     };
     let (rising, shown) = (Arc::clone(&served.rising), Arc::clone(&served.shown));
     let (fresh, cursor_key) = (opened.recovery == RecoveryReport::default(), auth.secret("cursor"));
-    let running = opened.start(source, setup)?;
+    let mut running = opened.start(source, setup)?;
+    running.ends_with(session);
     let Jobs { all, shared_cache, drift, retries } = Jobs::new(Parts {
         setup,
         served,
@@ -217,6 +222,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         writer: &running.inbox,
         shared: &running.shared,
         kafka: kafka.as_ref(),
+        postgres: postgres.as_ref(),
         warehouse: warehouse.as_ref(),
         fresh,
     })?;
@@ -238,7 +244,9 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         durable: durable.clone(),
     };
     let seen = (Arc::clone(&shared), Arc::clone(&observed));
-    let control = Control::new(clock.clone(), reads, seen, Arc::clone(&auth.revocations), durable.clone());
+    let slot = postgres.as_ref().map(|postgres| postgres.partition().clone());
+    let mut control = Control::new(clock.clone(), reads, seen, Arc::clone(&auth.revocations), durable.clone());
+    control.slot = slot;
     let intake = Intake {
         clock: clock.clone(),
         log,
@@ -248,7 +256,8 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         durable,
     };
     let schemas = Arc::clone(&setup.schemas);
-    let watch = Watch { clock: clock.clone(), shared, observed, jobs, retries, schemas, kafka, warehouse, drift };
+    let watch =
+        Watch { clock: clock.clone(), shared, observed, jobs, retries, schemas, kafka, postgres, warehouse, drift };
     let (serving, intake, control) = (Arc::new(serving), Arc::new(intake), Arc::new(control));
     let edge = Edge { clock, auth, gate, serving, intake, control, watch };
     Ok(Node { running, edge: Arc::new(edge) })
@@ -259,15 +268,28 @@ struct Feed {
     source: Box<dyn Source>,
     log: Log,
     kafka: Option<Arc<KafkaStatus>>,
+    session: Option<Session>,
 }
 
+/// Changes from PostgreSQL itself stand beside the source of client events, where that is configured.
 fn source(setup: &Setup, opened: &mut Opened) -> Result<Feed, AppError> {
+    let feed = events(setup, opened)?;
+    let Some(settings) = &setup.postgres else { return Ok(feed) };
+    let partition = link::partition(&settings.follow.slot);
+    let started = Session::start(settings.clone(), Arc::clone(&opened.shared) as _);
+    let (session, changes) = started.map_err(|source| AppError::Spawn { name: "postgres", source })?;
+    let source = Box::new(Both::new(Box::new(changes), partition, feed.source));
+    Ok(Feed { source, session: Some(session), ..feed })
+}
+
+/// The source of client events, and with Kafka alone of the changes, too.
+fn events(setup: &Setup, opened: &mut Opened) -> Result<Feed, AppError> {
     let events = setup.topics.events.as_str();
     let Some(settings) = &setup.kafka else {
         let next = opened.shared.next_offset(&TopicPartition::new(events, LOCAL_PARTITION)).unwrap_or(0);
         let (source, log, acks) = LocalSource::new(events, next);
         opened.writer.set_local(acks);
-        return Ok(Feed { source: Box::new(source), log: Log::Local(log), kafka: None });
+        return Ok(Feed { source: Box::new(source), log: Log::Local(log), kafka: None, session: None });
     };
     let mut settings = settings.clone();
     settings.owner = Owner(opened.writer.store_id());
@@ -278,9 +300,9 @@ fn source(setup: &Setup, opened: &mut Opened) -> Result<Feed, AppError> {
         tracing::info!(group = settings.group_id, "a replica: rows and shared lists are left to the primary");
     }
     let status = Arc::<KafkaStatus>::default();
-    let mut topics = table_topics(&setup.topics);
+    let mut topics = if setup.postgres.is_some() { Vec::new() } else { table_topics(&setup.topics) };
     topics.push(events.to_owned());
     let source = KafkaSource::new(&settings, &topics, Arc::clone(&opened.shared) as _, Arc::clone(&status))?;
     let log = Log::Kafka(Producer::new(&settings, events)?);
-    Ok(Feed { source: Box::new(source), log, kafka: Some(status) })
+    Ok(Feed { source: Box::new(source), log, kafka: Some(status), session: None })
 }

@@ -11,6 +11,9 @@ use crate::event::Table;
 use crate::http::EdgeSettings;
 use crate::pipeline::Settings;
 use crate::source::kafka::{KafkaSettings, Owner};
+use crate::source::postgres::follower::FollowSettings;
+use crate::source::postgres::net::ConnectSettings;
+use crate::source::postgres::session::PostgresSettings;
 use crate::state::StateSettings;
 use crate::warehouse::clickhouse::{ClickHouseSettings, Password};
 use crate::warehouse::layout::Layout;
@@ -32,6 +35,8 @@ pub struct Setup {
     pub keep_unknown: KeepUnknown,
     /// Where records come from; `None` is the local log.
     pub kafka: Option<KafkaSettings>,
+    /// Where changes come from, where they come from PostgreSQL itself; then Kafka has only client events.
+    pub postgres: Option<PostgresSettings>,
     /// Reads what another node reads, and leaves to that one what is done once.
     pub replica: bool,
     /// Where rows go; `None` turns analytics off.
@@ -70,6 +75,7 @@ impl Setup {
             placeholder: None,
             keep_unknown: KeepUnknown::default(),
             kafka: None,
+            postgres: None,
             replica: false,
             clickhouse: None,
             pace: Pace::default(),
@@ -108,6 +114,7 @@ impl Setup {
         let mut setup = Setup::configured(config, registry(config)?);
         setup.settings.breaker_dead_in_a_row = Some(BREAKER_DEAD_IN_A_ROW);
         setup.kafka = kafka(config);
+        setup.postgres = postgres(config);
         setup.drain = Drain { idle: Duration::from_secs(2), most: Duration::from_secs(5) };
         Ok(setup)
     }
@@ -161,6 +168,28 @@ pub fn kafka(config: &Config) -> Option<KafkaSettings> {
         owner: Owner::default(),
         take_over: false,
         security: security.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect(),
+    })
+}
+
+/// PostgreSQL as configured.
+pub fn postgres(config: &Config) -> Option<PostgresSettings> {
+    let (slot, publication) = (config.postgres_slot.clone(), config.postgres_publication.clone());
+    Some(PostgresSettings {
+        connect: ConnectSettings {
+            url: config.postgres_url.clone()?,
+            password_file: config.postgres_password_file.as_ref().map(PathBuf::from),
+            ssl_mode: config.postgres_ssl_mode,
+            ca_file: config.postgres_ca_file.as_ref().map(PathBuf::from),
+            slot: slot.clone(),
+            publication: publication.clone(),
+            failover: config.postgres_failover,
+        },
+        follow: FollowSettings {
+            slot,
+            publication,
+            resnapshot: config.postgres_resnapshot,
+            max_held_wal_mib: config.postgres_max_held_wal_mib,
+        },
     })
 }
 

@@ -5,11 +5,13 @@ use serde_json::json;
 
 use crate::app::{self, Setup};
 use crate::config::Config;
-use crate::event::{Table, TopicPartition};
+use crate::event::{Table, Tables, TopicPartition};
 use crate::pipeline::decided;
 use crate::pipeline::halt::Halt;
 use crate::pipeline::writer::{Command, CommandError};
+use crate::source::postgres::link;
 
+use super::remote::Remote;
 use super::stopped::{actor, command, open};
 use super::{CliError, out};
 
@@ -40,6 +42,14 @@ enum Action {
         /// The first that shall be read.
         offset: i64,
     },
+    /// Read tables again from PostgreSQL itself (postgres.url), whatever became of the slot; without names all, with a new
+    /// slot. Rows that are there are served until then; those that were not read are deleted at the end.
+    Resnapshot {
+        #[arg(value_parser = table)]
+        tables: Vec<Table>,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// The LSNs of a restored or promoted source.
     Epoch {
         #[command(subcommand)]
@@ -62,13 +72,38 @@ enum Decision {
     Ignore,
 }
 
+/// On a running node where one is named, else on the stopped store, whose next start reads.
+fn resnapshot(tables: &[Table], remote: &Remote, config: &Config, as_json: bool) -> Result<(), CliError> {
+    let asked: Tables = tables.iter().copied().collect();
+    let tables = if asked.is_empty() { Tables::ALL } else { asked };
+    let names: Vec<_> = tables.iter().map(Table::name).collect();
+    let value = json!({ "tables": names });
+    if let Some(node) = remote.node(&config.data_dir)? {
+        let body = if tables == Tables::ALL { json!({}) } else { json!({ "tables": names.join(" ") }) };
+        node.post("cdc/resnapshot", &body)?;
+        return Ok(out::done(as_json, &format!("{} are read again", names.join(", ")), &value)?);
+    }
+    let Some(settings) = app::postgres(config) else {
+        let text = "changes do not come from PostgreSQL itself: postgres.url is not set";
+        return Err(CliError::Failed(text.to_owned()));
+    };
+    let partition = link::partition(&settings.follow.slot);
+    command(open(config)?, |reply| Command::Resnapshot { partition, tables, actor: actor(), reply })?;
+    Ok(out::done(as_json, &format!("{} are read again at the next start", names.join(", ")), &value)?)
+}
+
 pub(super) fn table(name: &str) -> Result<Table, String> {
     Table::from_name(name).ok_or_else(|| "expected users, posts, follows, comments or likes".to_owned())
 }
 
 pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), CliError> {
+    if let Action::Resnapshot { tables, remote } = &args.action {
+        return resnapshot(tables, remote, config, as_json);
+    }
     let opened = open(config)?;
     match args.action {
+        // Done above.
+        Action::Resnapshot { .. } => Ok(()),
         Action::State => {
             let tables = Table::ALL.iter().zip(opened.writer.tables());
             if as_json {

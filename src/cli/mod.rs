@@ -157,7 +157,7 @@ pub fn main() -> ExitCode {
 
 fn init_log(config: &Config) {
     let log = tracing_subscriber::fmt()
-        .with_env_filter(format!("{},rdkafka=off,librdkafka=off", config.log_level))
+        .with_env_filter(format!("{},rdkafka=off,librdkafka=off,pgwire_replication=off", config.log_level))
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     if config.log_json { log.json().init() } else { log.init() }

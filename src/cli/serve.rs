@@ -23,9 +23,17 @@ pub(super) struct Args {
     /// Take over a consumer group whose store is lost: every topic is read from the beginning.
     #[arg(long)]
     new_store: bool,
+    /// Follow this PostgreSQL directly, over postgres.url: postgres://user:password@host:port/database.
+    #[arg(long, value_name = "URL")]
+    postgres: Option<String>,
 }
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+    let mut config = config.clone();
+    if let Some(url) = &args.postgres {
+        config.set_postgres(url).map_err(|problem| CliError::Usage(format!("--postgres: {problem}")))?;
+    }
+    let config = &config;
     let mut setup = Setup::serving(config)?;
     if let Some(kafka) = &mut setup.kafka {
         kafka.take_over = args.new_store;
@@ -47,7 +55,9 @@ pub(super) fn serve_setup(
     let node = app::start_node(setup, opened, started.elapsed())?;
     let runtime = http::runtime()?;
     if let Some(settings) = setup.kafka.clone() {
-        runtime.spawn(verify_topics(settings, setup.topics.clone(), setup.replica, setup.settings.dedup_horizon_ms));
+        let horizon_ms = setup.settings.dedup_horizon_ms;
+        let tables = if setup.postgres.is_some() { Vec::new() } else { app::table_topics(&setup.topics) };
+        runtime.spawn(verify_topics(settings, tables, setup.topics.clone(), setup.replica, horizon_ms));
     }
     let mut signals = runtime.block_on(async { Signals::new() })?;
     let served = match runtime.block_on(serve(listen, &node, ready, &mut signals)) {
@@ -100,9 +110,15 @@ enum Ended {
 
 /// Makes the events topic where it is missing, and says what is wrong with any; for as long as it takes to reach a
 /// broker.
-async fn verify_topics(settings: KafkaSettings, names: Topics, replica: bool, dedup_horizon_ms: i64) {
+async fn verify_topics(
+    settings: KafkaSettings,
+    tables: Vec<String>,
+    names: Topics,
+    replica: bool,
+    dedup_horizon_ms: i64,
+) {
     const RETRY: std::time::Duration = std::time::Duration::from_secs(5);
-    let (tables, events) = (app::table_topics(&names), names.events);
+    let events = names.events;
     loop {
         // A replica makes nothing.
         let made = if replica { Ok(false) } else { topics::create_events(&settings, &events).await };

@@ -4,6 +4,7 @@
 mod edge;
 mod fields;
 mod origin;
+mod postgres;
 mod settings;
 mod text;
 
@@ -25,7 +26,7 @@ const OTHER_VARIABLES: [&str; 3] = ["NOVA_TEST_", "NOVA_FUZZ_", "NOVA_TOKEN"];
 
 /// Every key, those of a section together, in the order in which the sections first come.
 fn fields() -> Vec<&'static Field> {
-    let mut all: Vec<_> = FIELDS.iter().chain(edge::FIELDS).collect();
+    let mut all: Vec<_> = FIELDS.iter().chain(edge::FIELDS).chain(postgres::FIELDS).collect();
     let sections: Vec<_> = all.iter().map(|field| field.section).collect();
     all.sort_by_key(|field| sections.iter().position(|section| *section == field.section));
     all
@@ -85,6 +86,9 @@ impl Config {
             }
         }
         problems.extend(config.edge.problems());
+        if config.postgres_url.is_some() && config.kafka_replica {
+            problems.push("kafka.replica: stands beside postgres.url; a second node has a slot of its own".to_owned());
+        }
         if config.clickhouse_cluster.is_some() && !config.clickhouse_replicated {
             problems.push("clickhouse.cluster: needs clickhouse.replicated = true".to_owned());
         }
@@ -112,6 +116,11 @@ impl Config {
                 Err(format!("there is no such setting; the sections are {}", sections.join(", ")))
             }
         }
+    }
+
+    /// Sets `postgres.url`.
+    pub fn set_postgres(&mut self, url: &str) -> Result<(), String> {
+        self.set("postgres.url", url)
     }
 
     /// The configuration as a file that [`Config::load`] reads back, each key with what it means.
@@ -247,7 +256,8 @@ mod tests {
 
     #[test]
     fn secrets_are_never_printed() {
-        let file = "[clickhouse]\nurl = \"http://h:8123\"\npassword = \"hunter2\"\n";
+        let file = "[clickhouse]\nurl = \"http://h:8123\"\npassword = \"hunter2\"\n\
+                    [postgres]\nurl = \"postgres://me:hunter9@h/app?sslmode=disable\"\n";
         let config = Config::from_parts(file, env(&[("NOVA_KAFKA_SASL_PASSWORD", "hunter3")])).unwrap();
         assert_eq!(config.clickhouse_password.as_deref(), Some("hunter2"));
         for text in [config.file(), config.json().to_string(), format!("{config:?}")] {
@@ -257,6 +267,8 @@ mod tests {
             ("NOVA_CLICKHOUSE_URL", "http://me:hunter4@h:8123"),
             ("NOVA_REGISTRY_URL", "https://me:hunter5@h/"),
             ("NOVA_CACHE_REDIS_URL", "http://:hunter6@h"),
+            ("NOVA_POSTGRES_URL", "mysql://me:hunter7@h/app"),
+            ("NOVA_POSTGRES_URL", "postgres://me:hunter8@h:port/app"),
         ];
         for leak in leaks {
             let text = Config::from_parts("", env(&[leak])).unwrap_err().to_string();

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use crate::decode::KeepUnknown;
 use crate::http::EdgeSettings;
 use crate::pipeline::TruncatePolicy;
+use crate::source::postgres::net::SslMode;
 use crate::state::CountedFrom;
 
 /// What can be set; the units are in the names. `None` is unset.
@@ -25,6 +26,16 @@ pub struct Config {
     pub kafka_sasl_username: Option<String>,
     pub kafka_sasl_password: Option<String>,
     pub kafka_ssl_ca_location: Option<String>,
+    pub postgres_url: Option<String>,
+    pub postgres_password_file: Option<String>,
+    pub postgres_ssl_mode: SslMode,
+    pub postgres_ca_file: Option<String>,
+    pub postgres_slot: String,
+    pub postgres_publication: String,
+    pub postgres_failover: bool,
+    /// Reads everything again where the slot is lost.
+    pub postgres_resnapshot: bool,
+    pub postgres_max_held_wal_mib: u32,
     pub registry_url: Option<String>,
     pub registry_user: Option<String>,
     pub registry_password: Option<String>,
@@ -70,6 +81,15 @@ impl Default for Config {
             kafka_sasl_username: None,
             kafka_sasl_password: None,
             kafka_ssl_ca_location: None,
+            postgres_url: None,
+            postgres_password_file: None,
+            postgres_ssl_mode: SslMode::Prefer,
+            postgres_ca_file: None,
+            postgres_slot: "nova".to_owned(),
+            postgres_publication: "nova".to_owned(),
+            postgres_failover: true,
+            postgres_resnapshot: false,
+            postgres_max_held_wal_mib: 0,
             registry_url: None,
             registry_user: None,
             registry_password: None,

@@ -376,7 +376,7 @@ fn waits(mismatch: &SchemaMismatch) -> Stop {
     Stop::Wait(Wait { reason: "schema-mismatch", detail: mismatch.to_string() })
 }
 
-fn lacks(table: Table, missing: &[&str]) -> Fault {
+pub(super) fn lacks(table: Table, missing: &[&str]) -> Fault {
     let detail = format!(
         "SchemaMismatch: the row has no {table}.{}, which takes no null. Give the column its name back at the source, or set \
          drop.fields.header.name where a transform leaves columns out. Then have the rows sent again: \

@@ -167,7 +167,7 @@ impl ImageBuilder {
 }
 
 /// The text of a JSON object; `None` without members.
-fn object(members: &[(Box<str>, Box<str>)]) -> Option<Box<str>> {
+pub(super) fn object<N: AsRef<str>, V: AsRef<str>>(members: &[(N, V)]) -> Option<Box<str>> {
     if members.is_empty() {
         return None;
     }
@@ -176,9 +176,9 @@ fn object(members: &[(Box<str>, Box<str>)]) -> Option<Box<str>> {
         if index > 0 {
             out.push(',');
         }
-        out.push_str(&serde_json::Value::from(&**name).to_string());
+        out.push_str(&serde_json::Value::from(name.as_ref()).to_string());
         out.push(':');
-        out.push_str(json);
+        out.push_str(json.as_ref());
     }
     out.push('}');
     Some(out.into_boxed_str())

@@ -2,15 +2,20 @@
 
 mod avro;
 pub mod client;
+mod copy;
 mod debezium;
 mod facts;
 mod headers;
 mod image;
 mod json;
 mod kept;
+pub mod origin;
+pub mod pgoutput;
+mod pgtext;
 mod placeholder;
 mod private;
 mod registry;
+mod replicated;
 mod schema;
 pub mod time;
 mod topics;
@@ -27,10 +32,12 @@ use rustc_hash::FxHashMap;
 pub use self::facts::facts;
 pub use self::kept::KeepUnknown;
 pub use self::placeholder::DEFAULT_PLACEHOLDER;
+pub use self::private::is_private;
 pub use self::registry::{
     FILE_SCHEMAS_MAX, FileSchemas, HttpSchemas, NoSchemas, RegistryError, RegistrySettings, SchemaLookup, Schemas,
     SchemasError,
 };
+pub use self::replicated::changes_key;
 pub use self::schema::SchemaMismatch;
 pub use self::topics::Topics;
 pub use self::values::DETAIL_MAX_BYTES;
@@ -43,7 +50,7 @@ use self::topics::Route;
 use self::units::KnownUnits;
 use self::values::Fault;
 use crate::event::{
-    Change, ChangeBody, ClientEvent, Dead, Decoded, Format, Id, Ignored, Op, Record, Renamed, Table, Wait,
+    Change, ChangeBody, ClientEvent, Dead, Decoded, Format, Id, Ignored, Op, Record, Renamed, SnapshotMark, Table, Wait,
 };
 
 /// A longer key or value is dead unread. Kafka's own limit is 1 MiB by default.
@@ -61,6 +68,7 @@ enum Fact {
     Change(Change),
     Event(ClientEvent),
     Ignore(Ignored),
+    Snapshot(SnapshotMark),
 }
 
 /// Why a record says nothing.
@@ -94,6 +102,8 @@ pub struct Decoder {
     topics: FxHashMap<Arc<str>, Topic>,
     /// What an id means never changes.
     plans: FxHashMap<(u32, Table), Result<Arc<Plan>, SchemaMismatch>>,
+    /// Of the relations that PostgreSQL itself described.
+    replicas: Vec<replicated::Plan>,
 }
 
 impl Decoder {
@@ -107,6 +117,7 @@ impl Decoder {
             units: KnownUnits::default(),
             topics: FxHashMap::default(),
             plans: FxHashMap::default(),
+            replicas: Vec::new(),
         }
     }
 
@@ -128,16 +139,24 @@ impl Decoder {
         if let Some(defect) = &record.defect {
             return Decoded::Dead((**defect).clone());
         }
-        let topic = self.topic(&record.topic);
-        match self.read(record, topic) {
-            Ok(Fact::Change(change)) => {
-                if topic.format != Some(change.format) {
+        let read = match &record.origin {
+            Some(origin) => self.replicated(record, origin),
+            None => {
+                let topic = self.topic(&record.topic);
+                let read = self.read(record, topic);
+                if let Ok(Fact::Change(change)) = &read
+                    && topic.format != Some(change.format)
+                {
                     self.pin(&record.topic, change.format);
                 }
-                Decoded::Change(change)
+                read
             }
+        };
+        match read {
+            Ok(Fact::Change(change)) => Decoded::Change(change),
             Ok(Fact::Event(event)) => Decoded::Event(event),
             Ok(Fact::Ignore(kind)) => Decoded::Ignore(kind),
+            Ok(Fact::Snapshot(mark)) => Decoded::Snapshot(mark),
             Err(Stop::Dead(fault)) => Decoded::Dead(Dead::from(fault)),
             Err(Stop::Wait(wait)) => Decoded::Wait(wait),
         }

@@ -28,6 +28,11 @@ pub(super) fn column(name: &str) -> Option<&'static str> {
     })
 }
 
+/// Whether values of a column of this name are never kept, and need not be asked for.
+pub fn is_private(column: &str) -> bool {
+    self::column(column).is_some()
+}
+
 /// Whether rows of the table have private columns at the source.
 pub(super) const fn of(table: Table) -> bool {
     matches!(table, Table::Users)

@@ -14,6 +14,38 @@ pub fn parse_micros(text: &str) -> Option<i64> {
     (below_micros == 0 && micros != i64::MAX && micros != i64::MIN).then_some(micros)
 }
 
+/// Epoch microseconds of a time as PostgreSQL prints it with `DateStyle` ISO and `TimeZone` UTC: `2026-11-20 09:00:00.5+00`
+/// of a `timestamptz` (`zoned`), without the offset of a `timestamp`, `12345-01-01 …`, `0044-03-15 … BC`, and the infinities
+/// as in [`parse_micros`]. `None` for anything else.
+pub fn parse_postgres(text: &str, zoned: bool) -> Option<i64> {
+    match text {
+        "infinity" => return Some(i64::MAX),
+        "-infinity" => return Some(i64::MIN),
+        _ => {}
+    }
+    let (text, before_christ) = text.strip_suffix(" BC").map_or((text, false), |text| (text, true));
+    let mut scan = Scan { rest: text.as_bytes() };
+    let count = scan.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if !(4..=6).contains(&count) {
+        return None;
+    }
+    // The year before 1 is 1 BC, and 0 in the proleptic calendar.
+    let year = match (scan.digits(count)?, before_christ) {
+        (0, _) => return None,
+        (year, true) => 1 - year,
+        (year, false) => year,
+    };
+    let (micros, below_micros) = scan.moment(year, zoned)?;
+    (below_micros == 0 && micros != i64::MAX && micros != i64::MIN).then_some(micros)
+}
+
+/// Days since 1970-01-01 of a `date` as PostgreSQL prints it; `None` for an infinity and anything else.
+pub(super) fn parse_postgres_date(text: &str) -> Option<i64> {
+    let (day, before_christ) = text.strip_suffix(" BC").map_or((text, ""), |text| (text, " BC"));
+    let midnight = parse_postgres(&format!("{day} 00:00:00{before_christ}"), false)?;
+    Some(midnight.div_euclid(86_400_000_000)).filter(|_| !text.ends_with("infinity"))
+}
+
 /// Epoch milliseconds, cut towards the past; up to nine fractional digits.
 pub fn parse_millis(text: &str) -> Option<i64> {
     let (micros, _) = parse(text)?;
@@ -24,30 +56,7 @@ pub fn parse_millis(text: &str) -> Option<i64> {
 fn parse(text: &str) -> Option<(i64, u32)> {
     let mut scan = Scan { rest: text.as_bytes() };
     let year = scan.year()?;
-    scan.one(b"-")?;
-    let month = scan.digits(2)?;
-    scan.one(b"-")?;
-    let day = scan.digits(2)?;
-    scan.one(b"Tt ")?;
-    let hour = scan.digits(2)?;
-    scan.one(b":")?;
-    let minute = scan.digits(2)?;
-    scan.one(b":")?;
-    let second = scan.digits(2)?;
-    if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
-        return None;
-    }
-    if hour > 23 || minute > 59 || second > 59 {
-        return None;
-    }
-    let nanos = scan.fraction()?;
-    let offset_s = scan.offset()?;
-    if !scan.rest.is_empty() {
-        return None;
-    }
-    let seconds = days_from_civil(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second - offset_s;
-    let micros = i128::from(seconds) * 1_000_000 + i128::from(nanos / 1_000);
-    Some((i64::try_from(micros).ok()?, nanos % 1_000))
+    scan.moment(year, true)
 }
 
 struct Scan<'a> {
@@ -55,6 +64,34 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
+    /// What stands behind the year, to the end: whole microseconds and the nanoseconds below them.
+    fn moment(&mut self, year: i64, zoned: bool) -> Option<(i64, u32)> {
+        self.one(b"-")?;
+        let month = self.digits(2)?;
+        self.one(b"-")?;
+        let day = self.digits(2)?;
+        self.one(b"Tt ")?;
+        let hour = self.digits(2)?;
+        self.one(b":")?;
+        let minute = self.digits(2)?;
+        self.one(b":")?;
+        let second = self.digits(2)?;
+        if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
+            return None;
+        }
+        if hour > 23 || minute > 59 || second > 59 {
+            return None;
+        }
+        let nanos = self.fraction()?;
+        let offset_s = if zoned { self.offset()? } else { 0 };
+        if !self.rest.is_empty() {
+            return None;
+        }
+        let seconds = days_from_civil(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second - offset_s;
+        let micros = i128::from(seconds) * 1_000_000 + i128::from(nanos / 1_000);
+        Some((i64::try_from(micros).ok()?, nanos % 1_000))
+    }
+
     fn one(&mut self, of: &[u8]) -> Option<u8> {
         let (first, rest) = self.rest.split_first()?;
         if !of.contains(first) {
@@ -179,7 +216,43 @@ mod tests {
         assert_eq!(parse_millis("1969-12-31T23:59:59.9999999Z"), Some(-1));
     }
 
+    #[test]
+    fn what_postgresql_prints() {
+        let cases = [
+            ("2026-11-20 09:00:00.5+00", true, Some(1_795_165_200_500_000)),
+            ("2026-11-20 09:00:00.5", false, Some(1_795_165_200_500_000)),
+            ("1970-01-01 00:00:00+00", true, Some(0)),
+            ("10000-01-01 00:00:00+00", true, Some(253_402_300_800_000_000)),
+            // PostgreSQL's last time is beyond 64 bits of microseconds since 1970.
+            ("294276-12-31 23:59:59.999999", false, None),
+            ("0002-12-31 00:00:00+00 BC", true, Some(-62_167_305_600_000_000)),
+            ("4714-11-24 00:00:00 BC", false, Some(-210_866_803_200_000_000)),
+            ("infinity", true, Some(i64::MAX)),
+            ("-infinity", false, Some(i64::MIN)),
+            ("0000-01-01 00:00:00", false, None),
+            ("2026-11-20 09:00:00", true, None),
+            ("2026-11-20 09:00:00+00", false, None),
+            ("2026-02-30 09:00:00", false, None),
+            ("26-11-20 09:00:00", false, None),
+            (" BC", false, None),
+        ];
+        for (text, zoned, expected) in cases {
+            assert_eq!(parse_postgres(text, zoned), expected, "{text}");
+        }
+        assert_eq!(parse_postgres_date("1970-01-02"), Some(1));
+        assert_eq!(parse_postgres_date("0001-12-31 BC"), Some(-719_163));
+        assert_eq!((parse_postgres_date("infinity"), parse_postgres_date("x")), (None, None));
+    }
+
     proptest! {
+        #[test]
+        fn a_time_of_postgresql_is_that_of_jiff(micros in -62_135_596_800_000_000i64..253_402_207_200_000_000) {
+            let stamp = jiff::Timestamp::from_microsecond(micros).unwrap();
+            let text = stamp.strftime("%Y-%m-%d %H:%M:%S%.6f").to_string();
+            prop_assert_eq!(parse_postgres(&text, false), Some(micros));
+            prop_assert_eq!(parse_postgres(&(text + "+00"), true), Some(micros));
+        }
+
         #[test]
         fn agrees_with_jiff(micros in -377_000_000_000_000_000i64..253_000_000_000_000_000, offset_s in -86_000i32..86_000) {
             let stamp = jiff::Timestamp::from_microsecond(micros).unwrap();
@@ -191,7 +264,8 @@ mod tests {
 
         #[test]
         fn any_text_is_a_time_or_none(text in ".{0,40}") {
-            let _ = (parse_micros(&text), parse_millis(&text));
+            let _ = (parse_micros(&text), parse_millis(&text), parse_postgres_date(&text));
+            let _ = (parse_postgres(&text, false), parse_postgres(&text, true));
         }
     }
 }

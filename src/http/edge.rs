@@ -9,7 +9,7 @@ use crate::decode::Schemas;
 use crate::discover::dismissals::Dismissals;
 use crate::discover::rising::Rising;
 use crate::discover::shown::Shown;
-use crate::event::Id;
+use crate::event::{Id, TopicPartition};
 use crate::feed::snapshot::Snapshots;
 use crate::feed::trending::publish::Board;
 use crate::jobs::analytics::Found;
@@ -19,6 +19,7 @@ use crate::jobs::{Jobs, Runner};
 use crate::pipeline::progress::Shared;
 use crate::source::kafka::{KafkaStatus, Producer};
 use crate::source::local::LocalHandle;
+use crate::source::postgres::status::PostgresStatus;
 use crate::state::State;
 use crate::warehouse::status::Status as WarehouseStatus;
 
@@ -107,6 +108,8 @@ pub struct Control {
     /// Admin requests that were refused lately.
     pub(super) refusals: Mutex<Refusals>,
     pub durable: Durable,
+    /// The partition of PostgreSQL's changes, set when they come from there.
+    pub slot: Option<TopicPartition>,
 }
 
 impl Control {
@@ -118,7 +121,7 @@ impl Control {
         durable: Durable,
     ) -> Control {
         let (changes, refusals) = (Arc::default(), Mutex::default());
-        Control { clock, reads, shared, observed, revocations, changes, refusals, durable }
+        Control { clock, reads, shared, observed, revocations, changes, refusals, durable, slot: None }
     }
 }
 
@@ -134,6 +137,8 @@ pub struct Watch {
     pub schemas: Arc<dyn Schemas>,
     /// Set when records come from Kafka.
     pub kafka: Option<Arc<KafkaStatus>>,
+    /// Set when changes come from PostgreSQL itself.
+    pub postgres: Option<Arc<PostgresStatus>>,
     /// Set when rows go to ClickHouse.
     pub warehouse: Option<Arc<WarehouseStatus>>,
     /// Set when rows go to ClickHouse: how its counts differ from nova's.

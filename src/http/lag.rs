@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::event::TopicPartition;
+use crate::source::postgres::status::State;
 
 use super::Watch;
 
@@ -39,7 +40,12 @@ pub(super) fn oldest_ms(watch: &Watch) -> i64 {
     if let Some(kafka) = &watch.kafka {
         stands.extend(kafka.stopped().into_keys());
     }
-    oldest_of(of(watch), &stands)
+    let slot_ms = watch.postgres.as_ref().map_or(0, |postgres| {
+        let view = postgres.view();
+        // What stands for a person or a server says nothing of how much the node can do.
+        if view.state == State::Streaming { view.lag_ms(watch.clock.now_ms()) } else { 0 }
+    });
+    oldest_of(of(watch), &stands).max(slot_ms)
 }
 
 fn oldest_of(lags: Vec<(TopicPartition, Option<Lag>)>, stands: &BTreeSet<TopicPartition>) -> i64 {

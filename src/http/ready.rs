@@ -36,6 +36,12 @@ fn reasons(edge: &Edge) -> Vec<String> {
         reasons.extend(kafka.stopped().iter().map(|(name, stop)| stop.reason(name)));
         reasons.extend(kafka.stalled().into_values());
     }
+    if let Some(postgres) = &edge.watch.postgres {
+        reasons.extend(postgres.view().reason());
+        if edge.watch.shared.sweeping() {
+            reasons.push("postgres: rows that the snapshot did not read are being deleted".to_owned());
+        }
+    }
     if edge.control.reads.store_check() == CheckState::Damaged {
         reasons.push("store: damaged: the process ends; restore a backup".to_owned());
     }

@@ -3,6 +3,7 @@
 //! come from that a record does not repeat, `renamed` what a change of a row's key gives to the row under the new one.
 
 pub mod renamed;
+pub mod swept;
 
 use nova_storage::codec::CodecError;
 

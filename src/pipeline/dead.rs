@@ -1,5 +1,7 @@
 //! Reading the dead letters. Only the writer changes them.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -9,6 +11,7 @@ use nova_storage::{ReadError, ReadTxn};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::decode::origin::{self, ORIGIN_HEADER};
 use crate::event::Record;
 
 /// Letters of one page: a listing never pins the file for long.
@@ -51,6 +54,9 @@ pub fn get(read: &ReadTxn, id: u64) -> Result<Option<DeadLetter>, ReadError> {
 
 /// The record that a dead letter was made from.
 pub fn record(letter: &DeadLetter) -> Record {
+    let (origins, headers): (Vec<_>, Vec<_>) = letter.headers.iter().partition(|(name, _)| name == ORIGIN_HEADER);
+    // One that cannot be read is left out: the record then is of a topic that nobody follows.
+    let origin = origins.first().and_then(|(_, bytes)| origin::decode(bytes).ok()).map(Arc::new);
     Record {
         topic: letter.topic.as_str().into(),
         partition: letter.partition,
@@ -58,8 +64,10 @@ pub fn record(letter: &DeadLetter) -> Record {
         timestamp_ms: letter.timestamp_ms,
         key: letter.key.clone().map(Bytes::from),
         value: letter.value.clone().map(Bytes::from),
-        headers: letter.headers.iter().map(|(name, value)| (name.as_str().into(), value.clone().into())).collect(),
+        headers: headers.into_iter().map(|(name, value)| (name.as_str().into(), value.clone().into())).collect(),
         defect: None,
+        origin,
+        lsn_delta: 0,
     }
 }
 

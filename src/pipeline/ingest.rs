@@ -56,11 +56,24 @@ struct Reading {
     /// What the record before waited for.
     waits: Option<Arc<str>>,
     redelivered: u64,
+    /// What is left of the poll at hand is numbered as the source does no more.
+    void: bool,
 }
 
 impl Reading {
     fn new(slot: Slot, name: TopicPartition) -> Reading {
-        Reading { slot, name, next: 0, digest: 0, rewind: 0, held: false, retry_at: None, waits: None, redelivered: 0 }
+        Reading {
+            slot,
+            name,
+            next: 0,
+            digest: 0,
+            rewind: 0,
+            held: false,
+            retry_at: None,
+            waits: None,
+            redelivered: 0,
+            void: false,
+        }
     }
 
     /// A record waits. The first attempt is silent: most often what is needed comes within a moment.
@@ -147,12 +160,22 @@ impl Ingest {
     fn batch(&mut self, records: &mut Vec<Record>) -> Result<Batch, IngestError> {
         let mut batch = Batch::default();
         batch.items.reserve(records.len());
+        // Asked for before the records are looked at: a source that numbers again has no position for these.
+        let cookies = self.source.take_cookies();
         for record in records.drain(..) {
             let slot = self.slot(&record);
             if let Some(item) = self.item(slot, record)? {
                 batch.items.push(item);
             }
         }
+        for cookie in cookies {
+            let slot = self.number(cookie.partition.clone());
+            let reading = &self.readings[slot.index()];
+            if !reading.held && !reading.void && reading.retry_at.is_none() && cookie.offset <= reading.next {
+                batch.cookies.push((slot, reading.rewind, cookie));
+            }
+        }
+        self.readings.iter_mut().for_each(|reading| reading.void = false);
         for Fault { partition, reason } in self.source.take_faults() {
             let slot = self.number(partition);
             self.fault(slot, Hold::Log(reason.into()))?;
@@ -206,11 +229,15 @@ impl Ingest {
     /// The record as the writer takes it; `None` for one that is committed already or must wait.
     fn item(&mut self, slot: Slot, record: Record) -> Result<Option<Item>, IngestError> {
         let reading = &mut self.readings[slot.index()];
-        if reading.held || reading.retry_at.is_some() {
+        if reading.held || reading.void || reading.retry_at.is_some() {
             return Ok(None);
         }
         if record.offset < reading.next {
             if record.offset == reading.next - 1 && reading.digest != 0 && reading.digest != digest(&record) {
+                if self.source.renumber(&reading.name, reading.next)? {
+                    (reading.void, reading.digest) = (true, 0);
+                    return Ok(None);
+                }
                 let hold = Hold::OtherRecord { partition: reading.name.clone(), offset: record.offset };
                 self.fault(slot, hold)?;
                 return Ok(None);
@@ -228,6 +255,7 @@ impl Ingest {
                     Body::Event(event, Entry::new(identity, payload))
                 }
                 Decoded::Ignore(kind) => Body::Ignore(kind),
+                Decoded::Snapshot(mark) => Body::Snapshot(mark),
                 Decoded::Dead(dead) => Body::Dead(dead),
                 Decoded::Wait(wait) => {
                     reading.retry_at = Some(Instant::now() + WAIT_RETRY);
@@ -279,8 +307,9 @@ impl Ingest {
 
     /// Blocks while the writer is behind; false when the process stops or the writer is gone.
     fn hand_over(&mut self, batch: Batch) -> bool {
-        let Batch { items, redelivered, faults, counts } = &batch;
-        let empty = items.is_empty() && redelivered.is_empty() && faults.is_empty() && counts.is_empty();
+        let Batch { items, redelivered, faults, counts, cookies } = &batch;
+        let nothing = items.is_empty() && redelivered.is_empty() && faults.is_empty();
+        let empty = nothing && counts.is_empty() && cookies.is_empty();
         // A partition that waits at its first record is news, too.
         if empty && self.told == self.readings.len() {
             return true;

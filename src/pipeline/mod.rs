@@ -25,12 +25,13 @@ pub mod reconcile;
 pub mod rows;
 pub mod sent;
 pub mod stored;
+pub mod sweep;
 pub mod unread;
 pub mod writer;
 
 use crate::arrival::TimeOf;
-use crate::event::{Change, ClientEvent, Dead, Ignored, Record};
-use crate::source::PartitionCount;
+use crate::event::{Change, ClientEvent, Dead, Ignored, Record, SnapshotMark};
+use crate::source::{Cookie, PartitionCount};
 
 use self::decided::Decision;
 use self::dedup::Entry;
@@ -57,6 +58,7 @@ pub enum Body {
     Change(Change),
     Event(ClientEvent, Entry),
     Ignore(Ignored),
+    Snapshot(SnapshotMark),
     Dead(Dead),
 }
 
@@ -70,6 +72,8 @@ pub struct Batch {
     pub faults: Vec<(Slot, Hold)>,
     /// Topics whose partitions were counted.
     pub counts: Vec<PartitionCount>,
+    /// Positions that sources keep for themselves, with the rewind number of their partition.
+    pub cookies: Vec<(Slot, u32, Cookie)>,
 }
 
 /// What a truncate of a source table does.

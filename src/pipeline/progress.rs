@@ -32,6 +32,8 @@ pub struct PartitionStatus {
     pub row: OffsetRow,
     /// The row when this process opened the store: the difference is what this run did.
     pub start: OffsetRow,
+    /// The source's own position; empty where it has none.
+    pub cookie: Arc<[u8]>,
     /// Records of this run below the next offset.
     pub redelivered: u64,
     /// Values of this run that their records did not repeat and that no stored row had.
@@ -73,7 +75,8 @@ struct Inner {
     waits: BTreeMap<TopicPartition, Arc<str>>,
 }
 
-/// See the module. At most two orders wait per partition and commit: a release, and a hold for another reason.
+/// See the module. Orders are given after the commit that they belong to, so that ingest finds what it obeys to. At most
+/// two wait per partition and commit: a release, and a hold for another reason.
 #[derive(Debug, Default)]
 pub struct Shared {
     inner: Mutex<Inner>,
@@ -83,6 +86,7 @@ pub struct Shared {
     changed: Condvar,
     stopping: AtomicBool,
     over_quota: AtomicBool,
+    sweeping: AtomicBool,
 }
 
 impl Shared {
@@ -104,6 +108,7 @@ impl Shared {
             name,
             row,
             start: row,
+            cookie: Arc::default(),
             redelivered: 0,
             unfilled: 0,
             hold: None,
@@ -178,6 +183,15 @@ impl Shared {
         }
     }
 
+    /// Rows that a snapshot did not read are still to be deleted.
+    pub fn sweeping(&self) -> bool {
+        self.sweeping.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_sweeping(&self, sweeping: bool) {
+        self.sweeping.store(sweeping, Ordering::Relaxed);
+    }
+
     /// Waits for a commit, or the wish to stop, or this long.
     pub(super) fn rest(&self, most: Duration) {
         let mut inner = self.inner.lock();
@@ -197,6 +211,12 @@ impl Progress for Shared {
         let row = inner.partitions[inner.index.get(partition)?.index()].row;
         // One that is only numbered was never read: its log may begin anywhere.
         (row.next > 0 || row.consumed > 0).then_some(row.next)
+    }
+
+    fn cookie(&self, partition: &TopicPartition) -> Option<Arc<[u8]>> {
+        let inner = self.inner.lock();
+        let cookie = &inner.partitions[inner.index.get(partition)?.index()].cookie;
+        (!cookie.is_empty()).then(|| Arc::clone(cookie))
     }
 
     fn knows_last(&self, partition: &TopicPartition) -> bool {

@@ -7,7 +7,8 @@ use nova_storage::schema::{CHECKPOINT, DEDUP_KEYS, DEDUP_OPEN, DEDUP_SEGMENT, JO
 use nova_storage::{ReadError, ReadTxn, Store, WriteError};
 use rustc_hash::FxHashMap;
 
-use crate::event::{Id, Table, TopicPartition};
+use crate::event::{Id, Table, Tables, TopicPartition};
+use crate::source::postgres::position;
 
 use super::dedup::DELIVERED_SEGMENT;
 use super::meta::{Meta, TableMeta};
@@ -47,11 +48,17 @@ pub struct Known {
 pub fn rebuild(store: &Store, known: Option<&Known>) -> Result<usize, RebuildError> {
     let read = store.read()?;
     let mut emitted = load(&read)?;
-    let (mut partitions, mut failed) = (0, None);
+    let (mut partitions, mut failed, mut cookies) = (0, None, Vec::new());
     read.scan(OFFSETS, ("", i32::MIN).., |(topic, partition), bytes| {
         partitions += 1;
-        match OffsetRow::decode(bytes) {
-            Ok(row) if row.carries_events => {
+        let decoded = OffsetRow::decode(bytes);
+        if let Ok((_, cookie)) = &decoded
+            && !cookie.is_empty()
+        {
+            cookies.push((topic.to_owned(), partition, position::again(cookie, Tables::ALL)));
+        }
+        match decoded {
+            Ok((row, _)) if row.carries_events => {
                 let until = emitted.entry(TopicPartition::new(topic, partition)).or_default();
                 *until = (*until).max(row.next);
             }
@@ -83,6 +90,10 @@ pub fn rebuild(store: &Store, known: Option<&Known>) -> Result<usize, RebuildErr
         unread::remember(&write, *table, *key)?;
     }
     write.clear(OFFSETS)?;
+    // That a slot is nova's own is not forgotten.
+    for (topic, partition, cookie) in cookies {
+        write.put(OFFSETS, (&*topic, partition), &OffsetRow::default().encode(&cookie))?;
+    }
     write.clear(ROWS)?;
     write.clear(JOURNAL)?;
     write.clear(CHECKPOINT)?;

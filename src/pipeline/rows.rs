@@ -72,6 +72,17 @@ impl Rows {
         self.changed_bytes = 0;
     }
 
+    /// Whether any row of the table is there, a tombstone included.
+    pub fn any(&self, table: Table, stored: &ReadTxn) -> Result<bool, ReadError> {
+        let mut found = self.changed.keys().any(|(of, _)| *of == table);
+        let bounds = (table.number(), &[0u8; 16])..=(table.number(), &[0xff; 16]);
+        stored.scan(ROWS, bounds, |_, _| {
+            found = true;
+            false
+        })?;
+        Ok(found)
+    }
+
     /// Calls `each` for every row of the table, tombstones included, in key order.
     pub fn scan(&self, table: Table, stored: &ReadTxn, mut each: impl FnMut(Id, &[u8])) -> Result<(), ReadError> {
         let mut changed: Vec<_> = self.changed.iter().filter(|((of, _), _)| *of == table).collect();

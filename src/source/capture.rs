@@ -213,6 +213,8 @@ impl OpenFile {
             value: Some(Bytes::from(line)),
             headers: Vec::new(),
             defect: Some(Box::new(dead)),
+            origin: None,
+            lsn_delta: 0,
         }
     }
 }

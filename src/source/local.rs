@@ -2,8 +2,8 @@
 //! becomes durable in the very commit that consumes it. Callers are answered after that commit, with its outcomes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::event::{Outcome, Record, TopicPartition};
 
+use super::both::Bell;
 use super::{PollLimits, Polled, Source, SourceError};
 
 /// The partition of the local log: one that no broker and no capture has.
@@ -49,6 +50,8 @@ struct Append {
 pub struct LocalHandle {
     queue: Sender<Append>,
     waiting_bytes: Arc<AtomicUsize>,
+    /// Set where the source is polled beside another one.
+    bell: Arc<OnceLock<Arc<Bell>>>,
 }
 
 impl LocalHandle {
@@ -65,6 +68,7 @@ impl LocalHandle {
             self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
             Full
         })?;
+        self.bell.get().into_iter().for_each(|bell| bell.ring());
         Ok(answer)
     }
 }
@@ -110,6 +114,7 @@ pub struct LocalSource {
     next: i64,
     queue: Receiver<Append>,
     acks: LocalAcks,
+    bell: Arc<OnceLock<Arc<Bell>>>,
 }
 
 impl LocalSource {
@@ -118,8 +123,9 @@ impl LocalSource {
         let (sender, queue) = bounded(QUEUE_MAX_REQUESTS);
         let waiting_bytes = Arc::<AtomicUsize>::default();
         let acks = LocalAcks { pending: Arc::default(), waiting_bytes: Arc::clone(&waiting_bytes) };
-        let source = LocalSource { topic: topic.into(), next, queue, acks: acks.clone() };
-        (source, LocalHandle { queue: sender, waiting_bytes }, acks)
+        let bell = Arc::<OnceLock<_>>::default();
+        let source = LocalSource { topic: topic.into(), next, queue, acks: acks.clone(), bell: Arc::clone(&bell) };
+        (source, LocalHandle { queue: sender, waiting_bytes, bell }, acks)
     }
 
     fn take(&mut self, append: Append, out: &mut Vec<Record>) -> usize {
@@ -135,6 +141,8 @@ impl LocalSource {
                 value: Some(value),
                 headers: Vec::new(),
                 defect: None,
+                origin: None,
+                lsn_delta: 0,
             });
             self.next += 1;
         }
@@ -146,7 +154,9 @@ impl LocalSource {
 
 impl Source for LocalSource {
     fn poll(&mut self, limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError> {
-        let Ok(first) = self.queue.recv_timeout(limits.wait) else { return Ok(Polled::Idle) };
+        let first =
+            if limits.wait.is_zero() { self.queue.try_recv().ok() } else { self.queue.recv_timeout(limits.wait).ok() };
+        let Some(first) = first else { return Ok(Polled::Idle) };
         let before = out.len();
         let mut bytes = self.take(first, out);
         while out.len() - before < limits.max_records && bytes < limits.max_bytes {
@@ -154,6 +164,10 @@ impl Source for LocalSource {
             bytes += self.take(next, out);
         }
         Ok(Polled::Records)
+    }
+
+    fn ring_at(&mut self, bell: &Arc<Bell>) -> bool {
+        self.bell.set(Arc::clone(bell)).is_ok()
     }
 
     // What was polled before a pause cannot be delivered again: its callers are told that it failed.

@@ -1,8 +1,10 @@
 //! Where records come from. Each source is owned by the ingest thread and polled by it.
 
+pub mod both;
 pub mod capture;
 pub mod kafka;
 pub mod local;
+pub mod postgres;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +47,8 @@ pub enum SourceError {
     Broken { path: String, line: i64, source: std::io::Error },
     #[error("Kafka: {0}")]
     Kafka(String),
+    #[error("postgres: {0}")]
+    Postgres(String),
     /// Another store's offsets are in our consumer group.
     #[error(
         "the consumer group {group} belongs to another store, {owner}: two stores would each get a part of the records. \
@@ -67,6 +71,16 @@ pub struct Fault {
 pub struct PartitionCount {
     pub topic: Arc<str>,
     pub partitions: u32,
+}
+
+/// A position in a source's own terms, which the store keeps beside the offset and never reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cookie {
+    pub partition: TopicPartition,
+    /// It holds from this next offset on: it is stored when every record before that was consumed.
+    pub offset: i64,
+    /// At most [`nova_storage::codec::COOKIE_MAX_BYTES`].
+    pub bytes: Arc<[u8]>,
 }
 
 /// A stream of records in offset order within each partition. May deliver an offset again; never leaves one out.
@@ -94,6 +108,23 @@ pub trait Source: Send {
     fn take_counts(&mut self) -> Vec<PartitionCount> {
         Vec::new()
     }
+
+    /// The newest positions that belong to what was polled so far.
+    fn take_cookies(&mut self) -> Vec<Cookie> {
+        Vec::new()
+    }
+
+    /// Another record stands where the store has read one, at the offset before `next`. A source that can numbers what it
+    /// delivers again from `next` on and says true; what it has delivered since its last position is void then. Else the
+    /// partition is held.
+    fn renumber(&mut self, _partition: &TopicPartition, _next: i64) -> Result<bool, SourceError> {
+        Ok(false)
+    }
+
+    /// Rings this bell when there is something to poll, and says true; false of a source that cannot.
+    fn ring_at(&mut self, _bell: &Arc<both::Bell>) -> bool {
+        false
+    }
 }
 
 /// What a source may know of the store.
@@ -104,6 +135,9 @@ pub trait Progress: Send + Sync {
     /// Whether the record before the next offset can be told from another one. Not so after a seek: reading begins
     /// exactly at the next offset then.
     fn knows_last(&self, partition: &TopicPartition) -> bool;
+
+    /// The source's own position as of the last commit; `None` where the store has none.
+    fn cookie(&self, partition: &TopicPartition) -> Option<Arc<[u8]>>;
 
     /// Blocks until everything handed over before this call is committed; false on timeout.
     fn drain(&self, timeout: Duration) -> bool;

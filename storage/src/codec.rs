@@ -173,7 +173,11 @@ impl<'a> Reader<'a> {
 /// How many outcomes a record can have. Their numbers are the caller's, and never change.
 pub const OUTCOMES: usize = 6;
 
-/// What is known of one topic-partition: the position and what became of every record before it.
+/// The most bytes of a source's own position in an offset row.
+pub const COOKIE_MAX_BYTES: usize = 4 << 10;
+
+/// What is known of one topic-partition: the position and what became of every record before it. In the store the
+/// source's own position, its cookie, follows: bytes that only the source reads, empty where it has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OffsetRow {
     /// The next offset to read.
@@ -191,11 +195,12 @@ pub struct OffsetRow {
 }
 
 impl OffsetRow {
-    /// Version 1 did not say how many outcomes it has: six.
-    const VERSION: u8 = 2;
+    /// Version 1 did not say how many outcomes it has: six. Version 2 had no cookie.
+    const VERSION: u8 = 3;
     const OUTCOMES_V1: u64 = 6;
 
-    pub fn encode(&self) -> Vec<u8> {
+    /// `cookie` has at most [`COOKIE_MAX_BYTES`]: the writer refuses a longer one.
+    pub fn encode(&self, cookie: &[u8]) -> Vec<u8> {
         let mut out = vec![Self::VERSION];
         out.put_zigzag(self.next);
         out.put_varint(self.consumed);
@@ -207,10 +212,12 @@ impl OffsetRow {
         out.put_fixed(&self.digest.to_le_bytes());
         out.put_zigzag(self.arrival_ms);
         out.put_u8(u8::from(self.carries_events));
+        out.put_bytes(cookie);
         out
     }
 
-    pub fn decode(bytes: &[u8]) -> Result<OffsetRow, CodecError> {
+    /// The row and its cookie.
+    pub fn decode(bytes: &[u8]) -> Result<(OffsetRow, &[u8]), CodecError> {
         let (mut reader, version) = Reader::versioned("offset row", bytes, Self::VERSION)?;
         let next = reader.zigzag()?;
         let consumed = reader.varint()?;
@@ -223,8 +230,13 @@ impl OffsetRow {
         let digest = u64::from_le_bytes(reader.fixed()?);
         let arrival_ms = reader.zigzag()?;
         let carries_events = reader.flag()?;
+        let cookie = if version < 3 { &[] } else { reader.bytes()? };
+        if cookie.len() > COOKIE_MAX_BYTES {
+            return Err(CodecError::Invalid("offset row"));
+        }
         reader.end()?;
-        Ok(OffsetRow { next, consumed, outcomes, conflicts, digest, arrival_ms, carries_events })
+        let row = OffsetRow { next, consumed, outcomes, conflicts, digest, arrival_ms, carries_events };
+        Ok((row, cookie))
     }
 
     /// N2: every consumed record has exactly one outcome.

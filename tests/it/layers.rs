@@ -52,7 +52,8 @@ fn data_goes_one_way() {
         ("bounded", &[]),
         ("tls", &["bounded"]),
         ("decode", &["decode", "bounded", "breaker", "event", "mutant", "tls"]),
-        ("source", &["source", "event"]),
+        // What comes from PostgreSQL is numbered by the first layer of its messages.
+        ("source", &["source", "clock", "event", "decode", "tls"]),
         ("state", &["state", "event"]),
         ("feed", &["feed", "state", "event", "clock"]),
         ("discover", &["discover", "state", "event"]),

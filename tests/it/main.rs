@@ -7,6 +7,7 @@ mod jobs;
 mod kafka;
 mod layers;
 mod pipeline;
+mod postgres;
 mod serving;
 mod sim;
 mod stack;

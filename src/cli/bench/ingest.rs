@@ -100,6 +100,8 @@ fn record(topic: &Arc<str>, n: usize, key: Option<String>, value: Vec<u8>) -> Re
         value: Some(value.into()),
         headers: Vec::new(),
         defect: None,
+        origin: None,
+        lsn_delta: 0,
     }
 }
 

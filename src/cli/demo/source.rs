@@ -65,7 +65,18 @@ impl DemoSource {
             Step::Event(index) => self.event(index),
         };
         let (key, value, headers) = (Some(key), Some(value), Vec::new());
-        Record { topic, partition: 0, offset, timestamp_ms, key, value, headers, defect: None }
+        Record {
+            topic,
+            partition: 0,
+            offset,
+            timestamp_ms,
+            key,
+            value,
+            headers,
+            defect: None,
+            origin: None,
+            lsn_delta: 0,
+        }
     }
 
     fn event(&self, index: u32) -> (i64, Bytes, Bytes) {

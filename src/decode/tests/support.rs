@@ -45,6 +45,8 @@ fn record_of(line: &Value) -> Record {
         value: bytes("value"),
         headers: headers(&line["headers"]),
         defect: None,
+        origin: None,
+        lsn_delta: 0,
     }
 }
 
@@ -85,6 +87,8 @@ pub fn record(topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> Record {
         value: value.map(Bytes::copy_from_slice),
         headers: Vec::new(),
         defect: None,
+        origin: None,
+        lsn_delta: 0,
     }
 }
 

@@ -6,13 +6,13 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::event::{Table, TopicPartition};
+use crate::event::{Table, Tables, TopicPartition};
 use crate::http::body::integer;
 use crate::http::edge::Control;
 use crate::http::error::Problem;
 use crate::http::route::{Answer, UserCall};
 use crate::http::server;
-use crate::http::shapes::{EpochRaised, PartitionTold, Sought, SourceState, TruncateDecision};
+use crate::http::shapes::{EpochRaised, PartitionTold, Sought, SourceState, TablesRead, TruncateDecision};
 use crate::pipeline::decided::Decision;
 use crate::pipeline::writer::{Command, CommandError, SEEK_MAX};
 use crate::schema::example;
@@ -46,6 +46,33 @@ pub(in crate::http) struct Seeking {
     #[serde(deserialize_with = "integer")]
     #[schemars(range(min = 0, max = SEEK_MAX))]
     offset: i64,
+}
+
+/// Which tables are read again.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "ResnapshotRequest", example = example(r#"{ "tables": "posts likes" }"#))]
+pub(in crate::http) struct Resnapshotting {
+    /// Their names with spaces. Left out: all, with a new slot.
+    #[serde(default)]
+    tables: String,
+}
+
+/// Tables are read again from PostgreSQL itself.
+pub(in crate::http) async fn resnapshot(control: &Arc<Control>, mut call: UserCall<'_>) -> Answer {
+    let body = call.content().await?;
+    let Resnapshotting { tables } = parse(call.call.headers, &body)?;
+    let named = tables.split_whitespace().map(Table::from_name).collect::<Option<Tables>>();
+    let named = named.ok_or_else(|| wrong("tables", "names of tables: users, posts, follows, comments, likes"))?;
+    let tables = if named.is_empty() { Tables::ALL } else { named };
+    let Some(partition) = control.slot.clone() else {
+        return Err(Problem::Conflict(
+            "changes do not come from PostgreSQL itself here: postgres.url is not set".to_owned(),
+        ));
+    };
+    let make = |reply| Command::Resnapshot { partition, tables, actor: actor(&call.subject), reply };
+    control.durable.command(make).await?;
+    let tables = tables.iter().map(Table::name).collect();
+    Ok(server::object(StatusCode::OK, &TablesRead { success: true, tables }))
 }
 
 pub(in crate::http) async fn cdc(control: &Arc<Control>, _: UserCall<'_>) -> Answer {

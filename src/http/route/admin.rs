@@ -4,7 +4,7 @@ use http::Method;
 
 use crate::http::shapes::{
     AuditPage, BackedUp, DeadLetters, Done, EpochRaised, FeedPage, Forgotten, LimitsState, Replays, Revocation,
-    RevocationPage, Sought, SourceState, TrendingOverride, TrendingOverrides,
+    RevocationPage, Sought, SourceState, TablesRead, TrendingOverride, TrendingOverrides,
 };
 use crate::http::{admin, overrides};
 use crate::pipeline::dead::Whole;
@@ -101,7 +101,9 @@ fn source() -> Vec<O> {
     let resume = Handler::Admin(|call| Box::pin(admin::resume(&call.edge().control, call)));
     let epoch = Handler::Admin(|call| Box::pin(admin::bump_epoch(&call.edge().control, call)));
     let seek = Handler::Admin(|call| Box::pin(admin::seek(&call.edge().control, call)));
+    let resnapshot = Handler::Admin(|call| Box::pin(admin::resnapshot(&call.edge().control, call)));
     let post = |path| (Method::POST, path);
+    let resnapshots = post("/api/v1/admin/cdc/resnapshot");
     let (pauses, resumes) = (post("/api/v1/admin/cdc/{table}/pause"), post("/api/v1/admin/cdc/{table}/resume"));
     let (epochs, seeks) = (post("/api/v1/admin/cdc/{table}/epoch"), post("/api/v1/admin/cdc/seek"));
     vec![
@@ -123,6 +125,10 @@ fn source() -> Vec<O> {
         O::new("seekPartition", seeks, Tag::Source, "Goes on with a partition at another offset", seek)
             .needs::<admin::Seeking>()
             .answers::<Sought>(&[200]),
+        O::new("resnapshotTables", resnapshots, Tag::Source, "Reads tables again from PostgreSQL", resnapshot)
+            .reads::<admin::Resnapshotting>()
+            .answers::<TablesRead>(&[200])
+            .also(&[409]),
     ]
 }
 

@@ -109,6 +109,14 @@ pub struct Sought {
     pub next_offset: i64,
 }
 
+/// The tables that are read again.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{ "success": true, "tables": ["posts", "likes"] }"#))]
+pub struct TablesRead {
+    pub success: bool,
+    pub tables: Vec<&'static str>,
+}
+
 /// What an operator says about a post.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{

@@ -5,6 +5,7 @@ use nova_storage::{ReadTxn, WriteTxn};
 
 use crate::arrival::Arrival;
 use crate::decode::facts;
+use crate::decode::origin::{self, ORIGIN_HEADER};
 use crate::event::{
     Change, ChangeBody, ClientEvent, DEAD_VALUE_MAX_BYTES, Dead, Effect, Facts, Id, Ignored, Op, Outcome, Record, Row,
     Stage, Table,
@@ -75,6 +76,9 @@ impl Writer {
             }
             self.item(item, arrival, read)?;
         }
+        for (slot, rewind, cookie) in batch.cookies {
+            self.keep(slot, rewind, cookie);
+        }
         Ok(())
     }
 
@@ -105,6 +109,7 @@ impl Writer {
                 }
             }
             Body::Ignore(_) => Fate::Outcome(Outcome::Ignored),
+            Body::Snapshot(mark) => self.snapshot(mark, &record, read)?,
             Body::Dead(dead) => self.dead(slot, dead, &record),
         };
         let (outcome, conflict) = match fate {
@@ -402,6 +407,8 @@ impl Writer {
                 value: Some(row.clone()),
                 headers: Vec::new(),
                 defect: None,
+                origin: None,
+                lsn_delta: 0,
             };
             let dead = Dead { stage: Stage::Warehouse, reason: "row-refused", detail: detail.clone() };
             let letter = self.letter(dead, &record);
@@ -450,6 +457,16 @@ impl Writer {
             (bytes, true) => self.parts.decoder.mask(&record.topic, bytes).into_owned(),
             (bytes, false) => bytes.to_vec(),
         };
+        let replicated = |bytes: &bytes::Bytes, origin| {
+            let bytes = &bytes[..bytes.len().min(DEAD_VALUE_MAX_BYTES)];
+            self.parts.decoder.mask_replicated(origin, bytes).into_owned()
+        };
+        let value = match (&record.value, &record.origin) {
+            (Some(value), Some(origin)) => Some(replicated(value, origin)),
+            (value, _) => value.as_ref().map(kept),
+        };
+        let origin = origin::encode(record).map(|bytes| (ORIGIN_HEADER.to_owned(), bytes));
+        let headers = record.headers.iter().map(|(name, value)| (name.to_string(), kept(value)));
         let length = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
         let mut detail = dead.detail;
         if detail.len() > DETAIL_MAX_BYTES {
@@ -466,14 +483,19 @@ impl Writer {
             detail,
             attempts: 1,
             key: record.key.as_ref().map(kept),
-            value: record.value.as_ref().map(kept),
+            value,
             key_bytes: length(&record.key),
             value_bytes: length(&record.value),
-            headers: record.headers.iter().map(|(name, value)| (name.to_string(), kept(value))).collect(),
+            headers: headers.chain(origin).collect(),
         }
     }
 }
 
 pub(super) fn place(record: &Record) -> Place {
-    Place { partition: Some(record.partition), offset: record.offset }
+    // A row that came over Kafka stands elsewhere: offsets of the two say nothing about each other.
+    let partition = if record.origin.is_some() { REPLICATION_PLACE } else { record.partition };
+    Place { partition: Some(partition), offset: record.offset }
 }
+
+/// The partition in the place of a row that PostgreSQL itself told: one that no broker and no local log has.
+const REPLICATION_PLACE: i32 = -2;

@@ -8,7 +8,7 @@ use nova_storage::schema::{AUDIT, DEAD, EDGE};
 use nova_storage::{ReadTxn, WriteTxn};
 
 use crate::decode::client;
-use crate::event::{Decoded, Ignored, Outcome, Stage, Table, TopicPartition};
+use crate::event::{Decoded, Ignored, Outcome, Stage, Table, Tables, TopicPartition};
 use crate::mutant::{self, Mutant};
 use crate::pipeline::audit::Entry as Deed;
 use crate::pipeline::dead;
@@ -16,6 +16,7 @@ use crate::pipeline::decided::{Decision, Seek};
 use crate::pipeline::dedup::Entry;
 use crate::pipeline::halt::{Halt, Hold};
 use crate::source::local::LOCAL_PARTITION;
+use crate::source::postgres::position;
 
 use super::batch::{Fate, place};
 use super::{Writer, WriterError};
@@ -44,6 +45,8 @@ pub enum Command {
     Resume { table: Table, truncate: Option<Decision>, actor: String, reply: Reply<Result<(), CommandError>> },
     /// Goes on with a partition at another offset, 0 to [`SEEK_MAX`]: what lies between is given up, or read again.
     Seek { partition: TopicPartition, next: i64, actor: String, reply: Reply<Result<(), CommandError>> },
+    /// Has tables read again from PostgreSQL itself; all of them with a new slot.
+    Resnapshot { partition: TopicPartition, tables: Tables, actor: String, reply: Reply<()> },
     /// Raises the table's epoch after `lsn_regression`, and goes on.
     BumpEpoch { table: Table, actor: String, reply: Reply<u16> },
     /// The source was read to its end after a rebuild: ClickHouse gets deletes for some of the rows that were not read
@@ -209,6 +212,12 @@ impl Writer {
                 }
                 Box::new(move || reply(result))
             }
+            Command::Resnapshot { partition, tables, actor, reply } => {
+                self.restart(&partition, |cookie| position::again(cookie, tables));
+                let names = tables.iter().map(Table::name).collect::<Vec<_>>().join(" ");
+                self.audit(&actor, "cdc-resnapshot", &partition.to_string(), &names, write)?;
+                Box::new(move || reply(()))
+            }
             Command::BumpEpoch { table, actor, reply } => {
                 let meta = &mut self.meta.tables[table as usize];
                 meta.epoch = meta.epoch.saturating_add(u16::from(!mutant::is(Mutant::KeepEpoch)));
@@ -335,7 +344,7 @@ impl Writer {
             }
             // It was followed when it died, so it is not for nobody.
             Decoded::Ignore(Ignored::UnknownTopic) => return Ok(Err(CommandError::NotFollowed(id, letter.topic))),
-            Decoded::Ignore(_) => Some(Outcome::Ignored),
+            Decoded::Ignore(_) | Decoded::Snapshot(_) => Some(Outcome::Ignored),
             Decoded::Dead(_) | Decoded::Wait(_) => None,
         };
         Ok(Ok(match outcome {

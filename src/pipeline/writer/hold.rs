@@ -45,7 +45,7 @@ impl Writer {
             tracing::error!(partition = %partition.name, next = partition.row.next, "held: {hold}");
             partition.hold = Some(hold);
             partition.touched = true;
-            self.parts.shared.order(Order::Hold { slot });
+            self.orders.push(Order::Hold { slot });
         }
     }
 
@@ -57,7 +57,7 @@ impl Writer {
         partition.dead_in_a_row = 0;
         partition.touched = true;
         let (from, rewind) = (partition.row.next, partition.rewind);
-        self.parts.shared.order(Order::Release { slot, from, rewind });
+        self.orders.push(Order::Release { slot, from, rewind });
     }
 
     /// A partition of a table that is still halted is held again by its next change.

@@ -10,6 +10,7 @@ mod ended;
 mod hold;
 mod moved;
 mod recover;
+mod snapshot;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use parking_lot::{RwLock, RwLockWriteGuard};
 use crate::arrival::Timekeeper;
 use crate::clock::Clock;
 use crate::decode::Decoder;
-use crate::event::{EVENT_MAX_AHEAD_MS, Effect, TopicPartition};
+use crate::event::{EVENT_MAX_AHEAD_MS, Effect, Table, TopicPartition};
 use crate::mutant::{self, Mutant};
 use crate::source::local::{LOCAL_PARTITION, LocalAcks, Settled};
 use crate::state::State;
@@ -33,9 +34,10 @@ use crate::warehouse::status::Status;
 use super::dedup::{Dedup, Times};
 use super::halt::Hold;
 use super::meta::{Meta, TableMeta};
-use super::progress::Shared;
+use super::progress::{Order, Shared};
 use super::rebuild::Emitted;
 use super::rows::Rows;
+use super::sweep::Sweeps;
 use super::{Batch, QUEUE_MAX_MESSAGES, Settings, journal};
 
 pub use self::command::{Audit, Command, CommandError, EdgeEntry, Replayed, Reply, SEEK_MAX};
@@ -78,6 +80,8 @@ pub enum WriterError {
     Imbalance { partition: TopicPartition, consumed: u64 },
     #[error(transparent)]
     Outbox(#[from] OutboxError),
+    #[error("{0} was read directly 65535 times, and its version has no room for another: begin with another store")]
+    Epochs(Table),
 }
 
 /// What one commit did, for metrics.
@@ -120,6 +124,8 @@ pub struct Parts {
 struct Partition {
     name: TopicPartition,
     row: OffsetRow,
+    /// The source's own position.
+    cookie: Arc<[u8]>,
     rewind: u32,
     hold: Option<Hold>,
     dead_in_a_row: u32,
@@ -132,10 +138,11 @@ struct Partition {
 }
 
 impl Partition {
-    fn new(name: TopicPartition, row: OffsetRow) -> Partition {
+    fn new(name: TopicPartition, row: OffsetRow, cookie: &[u8]) -> Partition {
         Partition {
             name,
             row,
+            cookie: cookie.into(),
             rewind: 0,
             hold: None,
             dead_in_a_row: 0,
@@ -170,6 +177,12 @@ pub struct Writer {
     outbox: Option<Outbox>,
     /// Client events below these offsets have their rows since before a rebuild.
     emitted: Emitted,
+    /// For ingest, after the commit at hand.
+    orders: Vec<Order>,
+    /// Tables whose rows of an earlier epoch are gone from the source.
+    sweeps: Sweeps,
+    /// By the commit at hand.
+    sweeps_changed: bool,
 }
 
 impl Writer {
@@ -177,13 +190,14 @@ impl Writer {
     pub fn run(mut self, inbox: &Receiver<Message>) -> Result<(), WriterError> {
         let mut queue = Vec::new();
         loop {
-            match inbox.recv_timeout(IDLE_WAIT) {
+            let wait = if self.sweeps.is_empty() { IDLE_WAIT } else { Duration::ZERO };
+            match inbox.recv_timeout(wait) {
                 Ok(message) => {
                     queue.push(message);
                     // Group commit: what is there already goes along.
                     queue.extend(inbox.try_iter().take(QUEUE_MAX_MESSAGES - 1));
                 }
-                Err(RecvTimeoutError::Timeout) if !self.seal_due() => continue,
+                Err(RecvTimeoutError::Timeout) if !self.seal_due() && self.sweeps.is_empty() => continue,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => queue.push(Message::Stop),
             }
@@ -202,7 +216,7 @@ impl Writer {
         let mut facts = CommitFacts::default();
         let (mut barriers, mut replies) = (Vec::new(), Vec::new());
         self.tick();
-        let (mut stop, mut work, mut seal) = (false, self.seal_due(), false);
+        let (mut stop, mut work, mut seal) = (false, self.seal_due() || !self.sweeps.is_empty(), false);
         for message in queue.drain(..) {
             match message {
                 Message::Batch(batch) => {
@@ -223,6 +237,9 @@ impl Writer {
                 Message::Stop => stop = true,
             }
         }
+        if work {
+            self.sweep(&read, &write)?;
+        }
         // What was collected is sealed before the end, so that it can be delivered without this process.
         seal |= stop;
         if work || (seal && self.outbox.is_some()) {
@@ -241,6 +258,7 @@ impl Writer {
         replies.into_iter().for_each(|reply| reply());
         if self.checkpoint_due() {
             self.checkpoint()?;
+            self.sweeps.checkpointed();
         }
         barriers.into_iter().for_each(|reply| {
             let _ = reply.send(());
@@ -270,7 +288,7 @@ impl Writer {
                 return Err(WriterError::Imbalance { partition, consumed });
             }
             let name = &partition.name;
-            write.put(OFFSETS, (&*name.topic, name.partition), &partition.row.encode())?;
+            write.put(OFFSETS, (&*name.topic, name.partition), &partition.row.encode(&partition.cookie))?;
         }
         if self.meta != self.saved_meta {
             self.meta.save(&write)?;
@@ -301,12 +319,15 @@ impl Writer {
             for (status, partition) in statuses.iter_mut().zip(partitions.iter_mut()) {
                 if std::mem::take(&mut partition.touched) {
                     status.row = partition.row;
+                    status.cookie = Arc::clone(&partition.cookie);
                     status.hold = partition.hold.as_ref().map(|hold| hold.to_string().into());
                     status.rewind = partition.rewind;
                     (status.redelivered, status.unfilled) = (partition.redelivered, partition.unfilled);
                 }
             }
         });
+        self.parts.shared.set_sweeping(!self.sweeps.is_empty());
+        self.orders.drain(..).for_each(|order| self.parts.shared.order(order));
         if let Some(local) = &self.parts.local {
             for partition in self.partitions.iter_mut().filter(|partition| !partition.settled.is_empty()) {
                 local.committed(&partition.settled);
@@ -377,7 +398,7 @@ impl Writer {
     /// Takes in partitions that were numbered since, by ingest or by a seek.
     fn catch_up(&mut self) {
         for (slot, name) in self.parts.shared.numbered_from(self.partitions.len()) {
-            self.partitions.push(Partition::new(name, OffsetRow::default()));
+            self.partitions.push(Partition::new(name, OffsetRow::default(), &[]));
             self.honour_seek(slot);
         }
     }

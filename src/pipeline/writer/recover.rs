@@ -1,5 +1,7 @@
 //! Checkpoint and recovery: load the checkpoint, do the journal after it again, and memory is what it was (N13).
 
+use std::sync::Arc;
+
 use nova_storage::codec::{CodecError, OffsetRow};
 use nova_storage::schema::{CHECKPOINT, DEAD, JOURNAL, OFFSETS};
 use nova_storage::{ReadError, ReadTxn, WriteError};
@@ -13,6 +15,7 @@ use crate::pipeline::meta::Meta;
 use crate::pipeline::rebuild;
 use crate::pipeline::rows::Rows;
 use crate::pipeline::stored::StoredRow;
+use crate::pipeline::sweep::Sweeps;
 use crate::source::local;
 use crate::state::{State, StateSettings};
 use crate::warehouse::outbox::{Outbox, OutboxError};
@@ -105,6 +108,9 @@ impl Recovery {
             letters: Vec::new(),
             outbox: None,
             emitted: rebuild::load(&read)?,
+            orders: Vec::new(),
+            sweeps: Sweeps::load(&read)?,
+            sweeps_changed: false,
         };
         if let Some(status) = writer.parts.warehouse.clone() {
             writer.outbox = Some(Outbox::load(&read, writer.meta.store_id, status)?);
@@ -180,23 +186,26 @@ impl Writer {
     fn load_offsets(&mut self, read: &ReadTxn) -> Result<(), RecoveryError> {
         let mut found = Vec::new();
         read.scan(OFFSETS, ("", i32::MIN).., |(topic, partition), bytes| {
-            found.push((TopicPartition::new(topic, partition), OffsetRow::decode(bytes)));
+            let decoded = OffsetRow::decode(bytes).map(|(row, cookie)| (row, cookie.to_vec()));
+            found.push((TopicPartition::new(topic, partition), decoded));
             true
         })?;
-        for (partition, row) in found {
-            let mut row = row?;
+        for (partition, decoded) in found {
+            let (mut row, cookie) = decoded?;
             row.arrival_ms = self.time.bound(row.arrival_ms);
             if !row.balanced() {
                 return Err(RecoveryError::Imbalance { partition, consumed: row.consumed });
             }
             self.parts.shared.slot(&partition);
-            self.partitions.push(Partition::new(partition, row));
+            self.partitions.push(Partition::new(partition, row, &cookie));
         }
         self.parts.shared.update(|statuses| {
             for (status, partition) in statuses.iter_mut().zip(&self.partitions) {
                 (status.row, status.start) = (partition.row, partition.row);
+                status.cookie = Arc::clone(&partition.cookie);
             }
         });
+        self.parts.shared.set_sweeping(!self.sweeps.is_empty());
         self.hold_halted();
         Ok(())
     }
@@ -206,6 +215,7 @@ impl Writer {
         let (min, max) = (settings.checkpoint_min_bytes, settings.checkpoint_max_bytes);
         self.journal_bytes >= (self.meta.checkpoint_bytes / 2).clamp(min, max)
             || self.rows.changed_bytes() as u64 >= max
+            || self.sweeps.wants_checkpoint()
     }
 
     /// Writes memory and the changed rows, and drops the journal that they cover.

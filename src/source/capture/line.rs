@@ -57,6 +57,8 @@ pub(super) fn parse(bytes: &[u8], topics: &mut FxHashSet<Arc<str>>) -> Result<Re
         value: payload("value_b64", line.value, line.value_b64)?,
         headers: headers(line.headers),
         defect: None,
+        origin: None,
+        lsn_delta: 0,
     })
 }
 

@@ -354,6 +354,8 @@ fn record(message: &BorrowedMessage<'_>, topic: &mut Arc<str>) -> Record {
         value: message.payload().map(Bytes::copy_from_slice),
         headers,
         defect: None,
+        origin: None,
+        lsn_delta: 0,
     }
 }
 

@@ -46,8 +46,9 @@ fn batches() -> impl Strategy<Value = OutboxBatch> {
 
 proptest! {
     #[test]
-    fn offset_rows_round_trip(row in offset_rows()) {
-        prop_assert_eq!(OffsetRow::decode(&row.encode()), Ok(row));
+    fn offset_rows_round_trip(row in offset_rows(), cookie in prop::collection::vec(any::<u8>(), 0..COOKIE_MAX_BYTES)) {
+        let bytes = row.encode(&cookie);
+        prop_assert_eq!(OffsetRow::decode(&bytes), Ok((row, &cookie[..])));
     }
 
     #[test]
@@ -73,10 +74,11 @@ proptest! {
 
     #[test]
     fn mutated_values_are_errors_or_values_with_these_bytes(
-        row in offset_rows(), letter in letters(), batch in batches(), seed: u64,
+        row in offset_rows(), cookie: Vec<u8>, letter in letters(), batch in batches(), seed: u64,
     ) {
-        // One may lack outcomes that a later version added.
-        check_values(&row.encode(), seed, OffsetRow::decode, OffsetRow::encode);
+        // One may lack outcomes that a later version added, or be of a version without a cookie.
+        let decode = |bytes: &[u8]| OffsetRow::decode(bytes).map(|(row, cookie)| (row, cookie.to_vec()));
+        check_values(&row.encode(&cookie), seed, decode, |(row, cookie)| row.encode(cookie));
         check_bytes(&letter.encode(), seed, DeadLetter::decode, DeadLetter::encode);
         check_bytes(&batch.encode(), seed, OutboxBatch::decode, OutboxBatch::encode);
     }
@@ -89,15 +91,41 @@ proptest! {
 }
 
 #[test]
-fn an_offset_row_of_version_1_reads_and_one_with_an_unknown_outcome_names_the_way_out() {
+fn an_offset_row_of_earlier_versions_reads_and_one_with_an_unknown_outcome_names_the_way_out() {
     let row = OffsetRow { next: 7, consumed: 3, outcomes: [1, 0, 2, 0, 0, 0], ..OffsetRow::default() };
-    let bytes = row.encode();
-    let first = [&[1], &bytes[1..3], &bytes[4..]].concat();
-    assert_eq!(OffsetRow::decode(&first), Ok(row));
+    let bytes = row.encode(&[]);
+    let without_cookie = &bytes[..bytes.len() - 1];
+    let second = [&[2], &without_cookie[1..]].concat();
+    assert_eq!(OffsetRow::decode(&second), Ok((row, &[][..])));
+    let first = [&[1], &without_cookie[1..3], &without_cookie[4..]].concat();
+    assert_eq!(OffsetRow::decode(&first), Ok((row, &[][..])));
     let more = [&bytes[..3], &[7], &bytes[4..10], &[9], &bytes[10..]].concat();
     let error = OffsetRow::decode(&more).unwrap_err();
     assert_eq!(error, CodecError::Unknown { what: "record outcome", number: 6 });
     assert!(error.to_string().contains("newer nova"));
+}
+
+/// As the version before wrote it, byte for byte.
+#[test]
+fn a_stored_offset_row_of_version_2_reads() {
+    let stored = [2, 14, 3, 6, 1, 0, 2, 0, 0, 0, 0, 8, 7, 6, 5, 4, 3, 2, 1, 18, 1];
+    let row = OffsetRow {
+        next: 7,
+        consumed: 3,
+        outcomes: [1, 0, 2, 0, 0, 0],
+        conflicts: 0,
+        digest: 0x0102_0304_0506_0708,
+        arrival_ms: 9,
+        carries_events: true,
+    };
+    assert_eq!(OffsetRow::decode(&stored), Ok((row, &[][..])));
+}
+
+#[test]
+fn a_cookie_beyond_its_bound_is_an_error() {
+    let row = OffsetRow::default();
+    assert!(OffsetRow::decode(&row.encode(&[7; COOKIE_MAX_BYTES])).is_ok());
+    assert!(OffsetRow::decode(&row.encode(&[7; COOKIE_MAX_BYTES + 1])).is_err());
 }
 
 #[test]

@@ -264,8 +264,18 @@ fn stored() -> (tempfile::TempDir, i64) {
         let value = nova::decode::client::encode(&event).into();
         let topic = "events".into();
         let (key, headers, offset) = (None, Vec::new(), n as i64);
-        let record =
-            Record { topic, partition: 0, offset, timestamp_ms: at_ms, key, value: Some(value), headers, defect: None };
+        let record = Record {
+            topic,
+            partition: 0,
+            offset,
+            timestamp_ms: at_ms,
+            key,
+            value: Some(value),
+            headers,
+            defect: None,
+            origin: None,
+            lsn_delta: 0,
+        };
         records.push(record);
     }
     opened.start(Box::new(Listed::new(records, 100)), &setup).unwrap().finish(|_| {}).unwrap();

@@ -20,6 +20,8 @@ pub(super) fn user(partition: i32, number: u128, name: &str, lsn: Option<u64>) -
         value: Some(format!(r#"{{"id":"{id}","username":"{name}",{}{version}}}"#, support::rows::USER_COLUMNS).into()),
         headers: Vec::new(),
         defect: None,
+        origin: None,
+        lsn_delta: 0,
     }
 }
 

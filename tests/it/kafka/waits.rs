@@ -33,6 +33,8 @@ fn an_incompatible_schema_holds_up_its_topic_alone_until_a_person_seeks_over_it(
         value: Some(value.into()),
         headers: Vec::new(),
         defect: None,
+        origin: None,
+        lsn_delta: 0,
     };
     let texts = [&b"30000000-0000-4000-8000-000000000001"[..]; 4];
     let datum = texts.iter().flat_map(|text| [&[2 * text.len() as u8], *text].concat());

@@ -33,6 +33,8 @@ fn record(topic: &str, partition: i32, timestamp_ms: i64, key: Option<Id>, value
         value: Some(value.to_string().into()),
         headers: Vec::new(),
         defect: None,
+        origin: None,
+        lsn_delta: 0,
     }
 }
 

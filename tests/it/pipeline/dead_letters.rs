@@ -28,6 +28,8 @@ fn record(topic: &str, partition: i32, offset: i64, value: impl Into<Bytes>) -> 
         value: Some(value.into()),
         headers: Vec::new(),
         defect: None,
+        origin: None,
+        lsn_delta: 0,
     }
 }
 

@@ -150,6 +150,8 @@ fn event(offset: i64, arrival_ms: i64, event_time_ms: i64, id: u128) -> Record {
         value: Some(value.into()),
         headers: Vec::new(),
         defect: None,
+        origin: None,
+        lsn_delta: 0,
     }
 }
 

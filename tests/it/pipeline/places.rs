@@ -135,6 +135,8 @@ fn record(topic: &str, partition: i32, offset: i64, key: Option<String>, value: 
         value: Some(value.into()),
         headers: Vec::new(),
         defect: None,
+        origin: None,
+        lsn_delta: 0,
     }
 }
 

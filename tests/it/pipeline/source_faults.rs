@@ -38,6 +38,8 @@ impl Source {
             value: value.map(Into::into),
             headers: Vec::new(),
             defect: None,
+            origin: None,
+            lsn_delta: 0,
         });
     }
 

@@ -61,7 +61,18 @@ impl Broker {
         let log = self.logs.entry(name.clone()).or_default();
         let offset = log.last().map_or(0, |last| last.offset + 1) + gap;
         let (topic, partition) = (Arc::clone(&name.topic), name.partition);
-        log.push(Record { topic, partition, offset, timestamp_ms, key, value, headers, defect: None });
+        log.push(Record {
+            topic,
+            partition,
+            offset,
+            timestamp_ms,
+            key,
+            value,
+            headers,
+            defect: None,
+            origin: None,
+            lsn_delta: 0,
+        });
         offset
     }
 

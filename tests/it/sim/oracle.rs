@@ -25,8 +25,8 @@ impl World {
     pub fn check_commit(&self) {
         let read = self.node.opened.store.read().unwrap();
         for (name, committed) in &self.broker.lock().committed {
-            let row = read.get_with(OFFSETS, (&*name.topic, name.partition), OffsetRow::decode).unwrap();
-            let next = row.map_or(0, |row| row.unwrap().next);
+            let next_of = |bytes: &[u8]| OffsetRow::decode(bytes).unwrap().0.next;
+            let next = read.get_with(OFFSETS, (&*name.topic, name.partition), next_of).unwrap().unwrap_or(0);
             assert!(*committed <= next, "I7: {name} is committed at {committed}, the store has {next}");
         }
         for status in self.node.shared.partitions() {

@@ -6,5 +6,5 @@ mod changes;
 mod client_events;
 mod freshness;
 mod restored;
-mod workload;
-mod world;
+pub mod workload;
+pub mod world;

@@ -87,6 +87,8 @@ pub fn mix(count: u64, seed: u64) -> (Vec<Record>, Expected) {
             value: Some(value.into()),
             headers: Vec::new(),
             defect: None,
+            origin: None,
+            lsn_delta: 0,
         });
         // Gaps are legal: transaction markers, compaction.
         offsets[partition] += 1 + i64::from(rng.below(50) == 0);

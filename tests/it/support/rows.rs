@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use nova::decode::time;
 use nova::event::{ColumnType, DROPPED_COLUMNS, Table};
 use serde_json::Value;
 
@@ -14,9 +15,12 @@ fn normal(table: Table, column: &str, value: &Value) -> Value {
     let kind = table.columns().iter().find(|known| known.name == column).map(|known| known.kind);
     match (kind, value.as_str()) {
         (Some(ColumnType::TimestampTz | ColumnType::Timestamp), Some(text)) if !text.contains("infinity") => {
-            let zoned = text.ends_with('Z') || text.contains('+');
+            let zoned = text.ends_with('Z') || text.contains("+0");
             let text = if zoned { text.to_owned() } else { format!("{text}Z") };
-            Value::from(text.parse::<jiff::Timestamp>().unwrap().as_microsecond())
+            let in_range = text.parse::<jiff::Timestamp>().ok().map(|stamp| stamp.as_microsecond());
+            // Years beyond 9999, and before Christ as PostgreSQL has them.
+            let micros = in_range.or_else(|| time::parse_micros(&text)).or_else(|| time::parse_postgres(&text, true));
+            Value::from(micros.unwrap_or_else(|| panic!("{text} is no time")))
         }
         _ => value.clone(),
     }

@@ -295,6 +295,8 @@ fn a_batch_holds_rows_of_one_month() {
                 value: Some(value.into()),
                 headers: Vec::new(),
                 defect: None,
+                origin: None,
+                lsn_delta: 0,
             }
         })
         .collect();

@@ -1,0 +1,185 @@
+//! The keys of `[postgres]`.
+
+use toml::Value;
+
+use super::fields::Field;
+use super::settings::Config;
+use super::text::{optional, shown};
+use crate::source::postgres::net::SslMode;
+
+/// PostgreSQL's names have at most so many bytes.
+const NAME_MAX_BYTES: usize = 63;
+
+/// A name that goes into commands as it is.
+fn name(text: &str) -> Result<String, String> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    match (1..=NAME_MAX_BYTES).contains(&text.len()) && text.bytes().all(plain) {
+        true => Ok(text.to_owned()),
+        false => Err("expected 1 to 63 lower case letters, digits and underscores".to_owned()),
+    }
+}
+
+/// An address as libpq takes it, whose own words are not shown where it is wrong: it may hold a password.
+fn address(text: &str) -> Result<Option<String>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let expected = || "expected postgres://user@host:port/database, several hosts with commas".to_owned();
+    if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
+        return Err(expected());
+    }
+    let config: tokio_postgres::Config = text.parse().map_err(|_| expected())?;
+    match config.get_user().is_some() && !config.get_hosts().is_empty() {
+        true => Ok(optional(text)),
+        false => Err(expected()),
+    }
+}
+
+/// The address without its password.
+fn masked(config: &Config) -> Value {
+    let Some(url) = config.postgres_url.as_deref() else { return Value::from("") };
+    let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", url));
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let masked = match authority.rsplit_once('@') {
+        Some((user, hosts)) => match user.split_once(':') {
+            Some((user, _)) => format!("{user}:***@{hosts}"),
+            None => authority.to_owned(),
+        },
+        None => authority.to_owned(),
+    };
+    // A password may stand among the parameters, too.
+    let path = match path.split_once('?') {
+        Some((path, parameters)) if parameters.contains("password") => format!("{path}?***"),
+        _ => path.to_owned(),
+    };
+    Value::from(format!("{scheme}://{masked}{path}"))
+}
+
+pub(super) const FIELDS: &[Field] = &[
+    Field {
+        section: "postgres",
+        key: "url",
+        help: "PostgreSQL directly, without Debezium and Kafka: postgres://user@host:port/database. Unset: changes from Kafka.",
+        set: |config, text| {
+            config.postgres_url = address(text)?;
+            Ok(())
+        },
+        get: masked,
+    },
+    Field {
+        section: "postgres",
+        key: "password_file",
+        help: "Has the password in its first line; read for each connection, so a rotated one needs no restart.",
+        set: |config, text| {
+            config.postgres_password_file = optional(text);
+            Ok(())
+        },
+        get: |config| shown(&config.postgres_password_file),
+    },
+    Field {
+        section: "postgres",
+        key: "ssl_mode",
+        help: "disable, prefer, require, verify-ca or verify-full, as libpq has them.",
+        set: |config, text| {
+            let modes = || SslMode::ALL.map(SslMode::name).join(", ");
+            config.postgres_ssl_mode =
+                SslMode::from_name(text).ok_or_else(|| format!("expected one of {}", modes()))?;
+            Ok(())
+        },
+        get: |config| Value::from(config.postgres_ssl_mode.name()),
+    },
+    Field {
+        section: "postgres",
+        key: "ca_file",
+        help: "PEM file of the server's certificate authority. Unset: Mozilla's list.",
+        set: |config, text| {
+            config.postgres_ca_file = optional(text);
+            Ok(())
+        },
+        get: |config| shown(&config.postgres_ca_file),
+    },
+    Field {
+        section: "postgres",
+        key: "slot",
+        help: "Replication slot; it belongs to one store, which makes it.",
+        set: |config, text| {
+            config.postgres_slot = name(text)?;
+            Ok(())
+        },
+        get: |config| Value::from(config.postgres_slot.as_str()),
+    },
+    Field {
+        section: "postgres",
+        key: "publication",
+        help: "What the slot sends: the tables users, posts, follows, comments and likes.",
+        set: |config, text| {
+            config.postgres_publication = name(text)?;
+            Ok(())
+        },
+        get: |config| Value::from(config.postgres_publication.as_str()),
+    },
+    Field {
+        section: "postgres",
+        key: "failover",
+        help: "The slot is kept by standbys that synchronise slots, from PostgreSQL 17 on: true or false.",
+        set: |config, text| {
+            config.postgres_failover = text.parse().map_err(|_| "expected true or false".to_owned())?;
+            Ok(())
+        },
+        get: |config| Value::from(config.postgres_failover),
+    },
+    Field {
+        section: "postgres",
+        key: "on_slot_lost",
+        help: "halt: a person decides (nova cdc resnapshot); resnapshot: all is read again, at most three times an hour.",
+        set: |config, text| {
+            config.postgres_resnapshot = match text {
+                "halt" => false,
+                "resnapshot" => true,
+                _ => return Err("expected halt or resnapshot".to_owned()),
+            };
+            Ok(())
+        },
+        get: |config| Value::from(if config.postgres_resnapshot { "resnapshot" } else { "halt" }),
+    },
+    Field {
+        section: "postgres",
+        key: "max_held_wal_mib",
+        help: "The slot is dropped when the server keeps more of its log for it; then all is to be read again. 0: no limit.",
+        set: |config, text| {
+            config.postgres_max_held_wal_mib =
+                text.parse().ok().filter(|mib| *mib <= 1_048_576).ok_or("expected 0 to 1048576")?;
+            Ok(())
+        },
+        get: |config| Value::from(i64::from(config.postgres_max_held_wal_mib)),
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_into_commands_and_are_plain() {
+        assert_eq!(name("nova_2"), Ok("nova_2".to_owned()));
+        for wrong in ["", "Nova", "a b", "a,b", "a'b", "a-b", &"a".repeat(64)] {
+            assert!(name(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_masked_wherever_it_stands_in_the_address() {
+        for (url, expected) in [
+            ("postgres://me:secret@h:1,i:2/app", "postgres://me:***@h:1,i:2/app"),
+            ("postgres://me@h/app?sslmode=disable", "postgres://me@h/app?sslmode=disable"),
+            ("postgresql://me@h/app?password=secret", "postgresql://me@h/app?***"),
+            ("postgres://me:se:cr@et@h/app", "postgres://me:***@h/app"),
+        ] {
+            let config = Config { postgres_url: Some(url.to_owned()), ..Config::default() };
+            assert_eq!(masked(&config).as_str(), Some(expected));
+        }
+        for wrong in ["h", "mysql://me@h/app", "postgres://h/app", "postgres://me@h:port/app"] {
+            assert!(address(wrong).is_err(), "{wrong}");
+        }
+    }
+}

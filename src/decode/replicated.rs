@@ -1,0 +1,334 @@
+//! Records that come from PostgreSQL directly: a message of `pgoutput` or a line of COPY, and the relation that it is of,
+//! mean exactly what Debezium's record of the same change means.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::copy;
+use super::image::object;
+use super::pgoutput::{self, Malformed, Message, Tuple, Value};
+use super::pgtext::{self, Form};
+use super::values::{Fault, nil_key};
+use super::{Decoder, Fact, KeepUnknown, RECORD_MAX_BYTES, Stop, debezium, private};
+use crate::event::{
+    Cell, Change, ChangeBody, Column, Format, Id, Ignored, Op, Origin, OriginKind, Record, Relation, Renamed, Row,
+    Table,
+};
+
+/// Relations whose plan is kept. A session has five; dead letters may bring older ones.
+const PLANS_MAX: usize = 32;
+
+/// The name of the primary key, the first column of every table.
+const KEY: &str = "id";
+
+/// Where a column of the wire belongs.
+#[derive(Clone, Debug)]
+enum Slot {
+    /// A column of the table, by its index, and how its values are printed.
+    Column(usize, Form),
+    /// Kept under its name.
+    Extra(Box<str>, Form),
+    /// Private, or not on the list of what is kept.
+    Dropped,
+}
+
+/// How the values of a relation become a row: made once for each description of it.
+#[derive(Debug)]
+pub(super) struct Plan {
+    relation: Arc<Relation>,
+    table: Table,
+    slots: Box<[Slot]>,
+    /// Index of the primary key on the wire.
+    key: Option<usize>,
+    /// Columns that take no null and are not there.
+    missing: Vec<&'static str>,
+}
+
+impl Plan {
+    fn new(relation: &Arc<Relation>, table: Table, keep: &KeepUnknown) -> Plan {
+        let mut seen = 0u32;
+        let columns = table.columns();
+        let slot = |column: &crate::event::WireColumn| {
+            let form = Form::of(column.type_oid);
+            match columns.iter().position(|known| known.name == &*column.name) {
+                Some(index) => {
+                    seen |= 1 << index;
+                    Slot::Column(index, form)
+                }
+                None if private::column(&column.name).is_some() || !keep.keeps(table, &column.name) => Slot::Dropped,
+                None => Slot::Extra(column.name.clone(), form),
+            }
+        };
+        let slots = relation.columns.iter().map(slot).collect();
+        let absent = |(index, column): &(usize, &Column)| seen & 1 << index == 0 && !column.nullable;
+        let missing = columns.iter().enumerate().filter(absent).map(|(_, column)| column.name).collect();
+        let key = relation.columns.iter().position(|column| &*column.name == KEY);
+        Plan { relation: Arc::clone(relation), table, slots, key, missing }
+    }
+
+    /// The row of these values, and its key.
+    fn row<'a>(&self, mut values: impl Iterator<Item = Field<'a>>) -> Result<(Id, Row), Fault> {
+        if !self.missing.is_empty() {
+            return Err(debezium::lacks(self.table, &self.missing));
+        }
+        let columns = self.table.columns();
+        let mut cells: Box<[Cell]> = vec![Cell::Missing; columns.len()].into();
+        let (mut extra, mut unavailable) = (Vec::new(), Vec::new());
+        for slot in &self.slots {
+            let value = values.next().ok_or_else(|| other_columns(&self.relation, "fewer"))?;
+            match slot {
+                Slot::Column(index, form) => cells[*index] = cell(&columns[*index], *form, &value)?,
+                Slot::Extra(name, form) => match value {
+                    Field::Null => extra.push((&**name, "null".to_owned())),
+                    Field::Unchanged => unavailable.push(name.clone()),
+                    Field::Text(bytes) => {
+                        let json = pgtext::json(*form, pgtext::utf8(name, &bytes)?);
+                        extra.push((&**name, private::purge(&json).unwrap_or(json)));
+                    }
+                    Field::Binary => return Err(binary(name)),
+                },
+                Slot::Dropped => {}
+            }
+        }
+        if values.next().is_some() {
+            return Err(other_columns(&self.relation, "more"));
+        }
+        extra.sort();
+        unavailable.sort();
+        let key = match cells.first() {
+            Some(Cell::Uuid(key)) => *key,
+            _ => return Err(unidentified(&self.relation)),
+        };
+        Ok((key, Row { cells, extra: object(&extra), extra_unavailable: unavailable.into() }))
+    }
+
+    /// The primary key in the tuple of the row before.
+    fn key_of(&self, tuple: Tuple<'_>) -> Result<Id, Fault> {
+        let value = self.key.and_then(|index| tuple.values().nth(index));
+        match value {
+            // The columns outside of the identity are written as null.
+            None | Some(Value::Null) => Err(nil_key("is not in the message")),
+            Some(Value::Text(bytes)) => match Id::parse(bytes) {
+                Ok(Id::NIL) => Err(nil_key("is the nil UUID")),
+                Ok(key) => Ok(key),
+                Err(_) => Err(Fault::invalid(KEY, "not a UUID")),
+            },
+            Some(Value::Unchanged) => Err(unidentified(&self.relation)),
+            Some(Value::Binary) => Err(binary(KEY)),
+        }
+    }
+}
+
+/// A value of a row, however it was written.
+enum Field<'a> {
+    Null,
+    Unchanged,
+    Text(Cow<'a, [u8]>),
+    Binary,
+}
+
+impl<'a> From<Value<'a>> for Field<'a> {
+    fn from(value: Value<'a>) -> Field<'a> {
+        match value {
+            Value::Null => Field::Null,
+            Value::Unchanged => Field::Unchanged,
+            Value::Text(bytes) => Field::Text(Cow::Borrowed(bytes)),
+            Value::Binary => Field::Binary,
+        }
+    }
+}
+
+fn cell(column: &Column, form: Form, value: &Field<'_>) -> Result<Cell, Fault> {
+    match value {
+        Field::Text(bytes) => pgtext::cell(column, form, bytes),
+        Field::Unchanged => Ok(Cell::Unavailable),
+        Field::Null if column.nullable => Ok(Cell::Null),
+        Field::Null => {
+            let detail = format!("`{}` is null, and the column does not take null", column.name);
+            Err(Fault::new("null-value", detail))
+        }
+        Field::Binary => Err(binary(column.name)),
+    }
+}
+
+fn binary(column: &str) -> Fault {
+    Fault::invalid(column, "in binary format, and nova asks PostgreSQL for text")
+}
+
+fn other_columns(relation: &Relation, how: &str) -> Fault {
+    let (name, described) = (&relation.name, relation.columns.len());
+    let detail = format!("the row has {how} values than the {described} columns that the server described {name} with");
+    Fault::new("malformed-message", detail)
+}
+
+/// A key that is stored out of line comes without its value and without the old row.
+fn unidentified(relation: &Relation) -> Fault {
+    let detail = format!(
+        "`{KEY}` of {}.{} is not in the message, so that the row is not known: it must be the primary key and a uuid",
+        relation.namespace, relation.name
+    );
+    Fault::new("unidentified-row", detail)
+}
+
+impl From<Malformed> for Fault {
+    fn from(malformed: Malformed) -> Fault {
+        Fault::new("malformed-message", malformed.to_string())
+    }
+}
+
+/// Whether a message is an update that changes the primary key: it is then told as a delete and an insert, as Debezium
+/// does. A message that cannot be read is no such update.
+pub fn changes_key(relation: &Relation, bytes: &[u8]) -> bool {
+    const AFTER_OID: usize = 5;
+    // Most updates tell nothing of the row before.
+    if bytes.first() != Some(&b'U') || bytes.get(AFTER_OID) == Some(&b'N') {
+        return false;
+    }
+    let Some(index) = relation.columns.iter().position(|column| &*column.name == KEY) else { return false };
+    let Ok(Message::Update { old: Some(old), new, .. }) = pgoutput::message(bytes) else { return false };
+    match (old.tuple.values().nth(index), new.values().nth(index)) {
+        (Some(Value::Text(old)), Some(Value::Text(new))) => old != new,
+        _ => false,
+    }
+}
+
+impl Decoder {
+    /// Says what a record with an origin is.
+    pub(super) fn replicated(&mut self, record: &Record, origin: &Origin) -> Result<Fact, Stop> {
+        let relation = match &origin.kind {
+            OriginKind::Commit => return Ok(Fact::Ignore(Ignored::TransactionMarker)),
+            OriginKind::Message => return Ok(Fact::Ignore(Ignored::Message)),
+            OriginKind::Snapshot(mark) => return Ok(Fact::Snapshot(*mark)),
+            OriginKind::Change(relation)
+            | OriginKind::OldKey(relation)
+            | OriginKind::NewKey(relation)
+            | OriginKind::Truncate(relation)
+            | OriginKind::Copied(relation) => relation,
+        };
+        let Some(table) = Table::from_name(&relation.name) else { return Ok(Fact::Ignore(Ignored::UnknownTopic)) };
+        let bytes = record.value.as_deref().unwrap_or_default();
+        if bytes.len() > RECORD_MAX_BYTES {
+            let detail = format!("the value has {} bytes, at most {RECORD_MAX_BYTES} are read", bytes.len());
+            return Err(Fault::new("too-long", detail).into());
+        }
+        let change = |(key, op, renamed, body): Told| Change {
+            table,
+            key,
+            op,
+            format: Format::Envelope,
+            lsn: record.lsn(),
+            source_ts_us: Some(origin.commit_us),
+            renamed: renamed.map(Box::new),
+            body,
+        };
+        if let OriginKind::Truncate(_) = origin.kind {
+            return Ok(Fact::Change(change((Id::NIL, Op::Truncate, None, ChangeBody::Truncate))));
+        }
+        let told = told(self.replica_plan(relation, table), &origin.kind, bytes)?;
+        Ok(Fact::Change(change(told)))
+    }
+
+    fn replica_plan(&mut self, relation: &Arc<Relation>, table: Table) -> &Plan {
+        let known = self.replicas.iter().position(|plan| Arc::ptr_eq(&plan.relation, relation));
+        let index = known.unwrap_or_else(|| {
+            if self.replicas.len() >= PLANS_MAX {
+                self.replicas.remove(0);
+            }
+            self.replicas.push(Plan::new(relation, table, &self.keep));
+            self.replicas.len() - 1
+        });
+        &self.replicas[index]
+    }
+
+    /// A value as a dead letter keeps it: as long as it was, without the values of private columns. One that cannot be read
+    /// is overwritten whole where the table has private columns.
+    pub fn mask_replicated<'b>(&self, origin: &Origin, bytes: &'b [u8]) -> Cow<'b, [u8]> {
+        let Some(relation) = origin.kind.relation() else { return Cow::Borrowed(bytes) };
+        let table = Table::from_name(&relation.name);
+        let values = match (&origin.kind, pgoutput::message(bytes)) {
+            (OriginKind::Copied(_), _) => copied_ranges(bytes, relation),
+            (_, Ok(message)) => message_ranges(bytes, &message, relation),
+            (_, Err(_)) if table.is_some_and(private::of) => vec![0..bytes.len()],
+            (_, Err(_)) => Vec::new(),
+        };
+        if values.is_empty() {
+            return private::mask(bytes);
+        }
+        let mut masked = bytes.to_vec();
+        values.into_iter().for_each(|range| masked[range].fill(MASK));
+        Cow::Owned(private::mask(&masked).into_owned())
+    }
+}
+
+const MASK: u8 = b'*';
+
+/// What a change of a row asks for.
+type Told = (Id, Op, Option<Renamed>, ChangeBody);
+
+fn told(plan: &Plan, kind: &OriginKind, bytes: &[u8]) -> Result<Told, Fault> {
+    if let OriginKind::Copied(_) = kind {
+        let (key, row) = plan.row(copy::fields(bytes).map(|field| field.map_or(Field::Null, Field::Text)))?;
+        return Ok((key, Op::Read, None, ChangeBody::Upsert(row)));
+    }
+    let upsert = |new: Tuple<'_>, op, renamed| {
+        let (key, row) = plan.row(new.values().map(Field::from))?;
+        Ok((key, op, renamed, ChangeBody::Upsert(row)))
+    };
+    let (oid, told) = match (pgoutput::message(bytes)?, kind) {
+        (Message::Insert { oid, new }, OriginKind::Change(_)) => (oid, upsert(new, Op::Create, None)),
+        (Message::Update { oid, new, .. }, OriginKind::Change(_)) => (oid, upsert(new, Op::Update, None)),
+        (Message::Delete { oid, old }, OriginKind::Change(_)) => {
+            (oid, plan.key_of(old.tuple).map(|key| (key, Op::Delete, None, ChangeBody::Delete)))
+        }
+        (Message::Update { oid, old: Some(old), new }, OriginKind::OldKey(_)) => {
+            let (from, to) = (plan.key_of(old.tuple)?, plan.key_of(new)?);
+            (oid, Ok((from, Op::Delete, Some(Renamed::To(to)), ChangeBody::Delete)))
+        }
+        (Message::Update { oid, old: Some(old), new }, OriginKind::NewKey(_)) => {
+            let from = plan.key_of(old.tuple)?;
+            (oid, upsert(new, Op::Create, Some(Renamed::From(from))))
+        }
+        _ => return Err(Fault::new("malformed-message", "the message is another one than its record says")),
+    };
+    if oid != plan.relation.oid {
+        let detail = format!("the message is of relation {oid}, and its record of {}", plan.relation.oid);
+        return Err(Fault::new("malformed-message", detail));
+    }
+    told
+}
+
+/// Where the values of private columns stand in a message.
+fn message_ranges(bytes: &[u8], message: &Message<'_>, relation: &Relation) -> Vec<std::ops::Range<usize>> {
+    let tuples = match message {
+        Message::Insert { new, .. } => [Some(*new), None],
+        Message::Update { old, new, .. } => [Some(*new), old.map(|old| old.tuple)],
+        Message::Delete { old, .. } => [Some(old.tuple), None],
+        _ => [None, None],
+    };
+    let mut ranges = Vec::new();
+    for tuple in tuples.into_iter().flatten() {
+        for (value, column) in tuple.values().zip(&relation.columns) {
+            if let Value::Text(text) = value
+                && private::column(&column.name).is_some()
+            {
+                // The value is borrowed from the message.
+                let start = text.as_ptr().addr() - bytes.as_ptr().addr();
+                ranges.push(start..start + text.len());
+            }
+        }
+    }
+    ranges
+}
+
+/// The same in a line of COPY.
+fn copied_ranges(bytes: &[u8], relation: &Relation) -> Vec<std::ops::Range<usize>> {
+    let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let (mut ranges, mut start) = (Vec::new(), 0);
+    for (field, column) in line.split(|byte| *byte == b'\t').zip(&relation.columns) {
+        if private::column(&column.name).is_some() {
+            ranges.push(start..start + field.len());
+        }
+        start += field.len() + 1;
+    }
+    ranges
+}

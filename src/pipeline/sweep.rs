@@ -1,0 +1,192 @@
+//! The end of a snapshot that is read directly: rows that were stored before it and were not read are gone from the source.
+//! Their versions are of an earlier epoch, because the snapshot's begin raised it. The writer deletes them a page a commit;
+//! how far it is stands in the store, so that a crash only interrupts it.
+
+use nova_storage::codec::{CodecError, Put, Reader};
+use nova_storage::schema::{META, ROWS};
+use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
+
+use crate::event::{Id, Table, Tables};
+
+use super::stored::StoredRow;
+
+/// Rows that one commit looks at.
+pub const PAGE_MAX_ROWS: usize = 20_000;
+/// Rows that one commit deletes.
+pub const PAGE_MAX_GONE: usize = 5_000;
+
+const KEY: &str = "sweeps";
+const VERSION: u8 = 1;
+const WHAT: &str = "sweeps of tables";
+
+/// What is left to do of one table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sweep {
+    pub table: Table,
+    /// Rows of an earlier one are gone.
+    pub epoch: u16,
+    /// The last key that was looked at.
+    pub after: Option<Id>,
+    /// Where the log stood when the snapshot was taken.
+    pub lsn: u64,
+    /// Time of the snapshot, epoch microseconds.
+    pub ts_us: i64,
+    /// Place of the record that ended the snapshot.
+    pub partition: i32,
+    pub offset: i64,
+}
+
+/// The sweeps that are not done yet, at most one a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sweeps {
+    list: Vec<Sweep>,
+    /// Rows are looked at in the store alone, so that all of the earlier epoch must be there first.
+    unready: bool,
+    /// Tables whose snapshot has begun, and that had rows before.
+    reading: Tables,
+}
+
+impl Sweeps {
+    /// Those of a store that was opened.
+    pub fn load(read: &ReadTxn) -> Result<Sweeps, ReadError> {
+        let list = read.get_with(META, KEY, decode)?.transpose()?.unwrap_or_default();
+        Ok(Sweeps { unready: !list.is_empty(), list, reading: Tables::NONE })
+    }
+
+    pub fn save(&self, write: &WriteTxn) -> Result<(), WriteError> {
+        if self.list.is_empty() {
+            return write.remove(META, KEY).map(drop);
+        }
+        write.put(META, KEY, &encode(&self.list))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// A snapshot of the table begins; `had_rows`: rows of an earlier epoch are stored.
+    pub fn begin(&mut self, table: Table, had_rows: bool) {
+        self.list.retain(|sweep| sweep.table != table);
+        let one = Tables::NONE.with(table);
+        self.reading = if had_rows { self.reading.union(one) } else { self.reading.without(one) };
+    }
+
+    /// The snapshot of the sweep's table was read to its end.
+    pub fn end(&mut self, sweep: Sweep) {
+        if self.reading.contains(sweep.table) {
+            self.reading = self.reading.without(Tables::NONE.with(sweep.table));
+            self.list.push(sweep);
+            self.unready = true;
+        }
+    }
+
+    pub fn wants_checkpoint(&self) -> bool {
+        self.unready
+    }
+
+    pub fn checkpointed(&mut self) {
+        self.unready = false;
+    }
+
+    /// What is to do next; `None` before the checkpoint.
+    pub fn next(&self) -> Option<Sweep> {
+        self.list.first().copied().filter(|_| !self.unready)
+    }
+
+    /// The first sweep is done up to a key, or wholly.
+    pub fn done(&mut self, page: &Page) {
+        match (page.last, self.list.first_mut()) {
+            (Some(last), Some(first)) => first.after = Some(last),
+            (None, Some(_)) => drop(self.list.remove(0)),
+            (_, None) => {}
+        }
+    }
+}
+
+/// Some rows of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Keys whose stored row lives and is of an earlier epoch.
+    pub old: Vec<Id>,
+    /// The last key that was looked at; `None`: there are no more.
+    pub last: Option<Id>,
+}
+
+/// The next rows of a sweep, as the last checkpoint left them.
+pub fn page(read: &ReadTxn, sweep: &Sweep) -> Result<Page, ReadError> {
+    let (mut page, mut seen, mut failed) = (Page::default(), 0, None);
+    let from = sweep.after.map_or([0; 16], |after| after.0);
+    let range = (sweep.table.number(), &from)..=(sweep.table.number(), &[0xff; 16]);
+    read.scan(ROWS, range, |(_, key), bytes| {
+        let key = Id(*key);
+        if Some(key) == sweep.after {
+            return true;
+        }
+        match StoredRow::decode(bytes) {
+            Ok(row) if row.live() && row.version.epoch < sweep.epoch => page.old.push(key),
+            Ok(_) => {}
+            Err(error) => failed = Some(error),
+        }
+        seen += 1;
+        page.last = Some(key);
+        failed.is_none() && seen < PAGE_MAX_ROWS && page.old.len() < PAGE_MAX_GONE
+    })?;
+    if seen < PAGE_MAX_ROWS && page.old.len() < PAGE_MAX_GONE {
+        page.last = None;
+    }
+    failed.map_or(Ok(page), |error| Err(error.into()))
+}
+
+fn encode(list: &[Sweep]) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    for Sweep { table, epoch, after, lsn, ts_us, partition, offset } in list {
+        out.put_u8(table.number());
+        out.put_varint(u64::from(*epoch));
+        out.put_optional_bytes(after.as_ref().map(|id| &id.0[..]));
+        out.put_varint(*lsn);
+        out.put_zigzag(*ts_us);
+        out.put_zigzag(i64::from(*partition));
+        out.put_zigzag(*offset);
+    }
+    out
+}
+
+fn decode(bytes: &[u8]) -> Result<Vec<Sweep>, CodecError> {
+    let invalid = || CodecError::Invalid(WHAT);
+    let (mut reader, _) = Reader::versioned(WHAT, bytes, VERSION)?;
+    let mut list: Vec<Sweep> = Vec::new();
+    while !reader.is_empty() {
+        let table = Table::numbered(reader.u8()?)?;
+        let epoch = u16::try_from(reader.varint()?).map_err(|_| invalid())?;
+        let after = reader.optional_bytes()?.map(|id| id.try_into().map(Id).map_err(|_| invalid())).transpose()?;
+        let (lsn, ts_us) = (reader.varint()?, reader.zigzag()?);
+        let partition = i32::try_from(reader.zigzag()?).map_err(|_| invalid())?;
+        if list.iter().any(|sweep| sweep.table == table) {
+            return Err(invalid());
+        }
+        list.push(Sweep { table, epoch, after, lsn, ts_us, partition, offset: reader.zigzag()? });
+    }
+    Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nova_storage::testing::mutate::check_bytes;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn sweeps_read_back_and_mutants_are_errors_or_sweeps(
+            numbers: [(u16, Option<u128>, u64, i64, i32, i64); 5], count in 1usize..=5, seed: u64,
+        ) {
+            let sweep = |(table, (epoch, after, lsn, ts_us, partition, offset)): (Table, _)| {
+                Sweep { table, epoch, after: Option::map(after, Id::from_u128), lsn, ts_us, partition, offset }
+            };
+            let list: Vec<_> = Table::ALL.into_iter().zip(numbers).take(count).map(sweep).collect();
+            let bytes = encode(&list);
+            prop_assert_eq!(decode(&bytes), Ok(list));
+            check_bytes(&bytes, seed, decode, |list| encode(list));
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Two sources in one node: changes from PostgreSQL, and client events from the local log or from Kafka. Each keeps its
+//! partitions, positions and accounting; ingest sees one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::event::{Record, TopicPartition};
+
+use super::{Cookie, Fault, PartitionCount, PollLimits, Polled, Source, SourceError};
+
+/// A source that cannot ring is looked at this often while there is nothing else to do.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+/// Rung by sources that have something, so that one thread can wait for both.
+#[derive(Debug, Default)]
+pub struct Bell {
+    rung: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Bell {
+    pub fn ring(&self) {
+        *self.rung.lock() = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until somebody has rung since the last call, or this long.
+    pub fn wait(&self, most: Duration) {
+        let deadline = Instant::now() + most;
+        let mut rung = self.rung.lock();
+        while !*rung && !self.changed.wait_until(&mut rung, deadline).timed_out() {}
+        *rung = false;
+    }
+}
+
+/// See the module.
+pub struct Both {
+    changes: Box<dyn Source>,
+    /// The one partition of `changes`; all others are of `events`.
+    partition: TopicPartition,
+    events: Box<dyn Source>,
+    bell: Arc<Bell>,
+    /// The longest wait without a look at both.
+    look_every: Duration,
+}
+
+impl Both {
+    pub fn new(mut changes: Box<dyn Source>, partition: TopicPartition, mut events: Box<dyn Source>) -> Both {
+        let bell = Arc::<Bell>::default();
+        let rings = changes.ring_at(&bell) & events.ring_at(&bell);
+        let look_every = if rings { Duration::MAX } else { LOOK_EVERY };
+        Both { changes, partition, events, bell, look_every }
+    }
+
+    fn of(&mut self, partition: &TopicPartition) -> &mut dyn Source {
+        if *partition == self.partition { &mut *self.changes } else { &mut *self.events }
+    }
+}
+
+impl Source for Both {
+    fn poll(&mut self, limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError> {
+        let before = out.len();
+        let half = PollLimits { max_records: limits.max_records / 2, wait: Duration::ZERO, ..*limits };
+        let deadline = Instant::now() + limits.wait;
+        loop {
+            let polled = [self.changes.poll(&half, out)?, self.events.poll(&half, out)?];
+            if out.len() > before {
+                return Ok(Polled::Records);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match polled {
+                [Polled::End, Polled::End] => return Ok(Polled::End),
+                _ if left.is_zero() => return Ok(Polled::Idle),
+                _ => self.bell.wait(left.min(self.look_every)),
+            }
+        }
+    }
+
+    fn pause(&mut self, partition: &TopicPartition) -> Result<(), SourceError> {
+        self.of(partition).pause(partition)
+    }
+
+    fn resume(&mut self, partition: &TopicPartition, from: i64) -> Result<(), SourceError> {
+        self.of(partition).resume(partition, from)
+    }
+
+    fn idle(&mut self) -> Result<(), SourceError> {
+        self.changes.idle()?;
+        self.events.idle()
+    }
+
+    fn take_faults(&mut self) -> Vec<Fault> {
+        let mut faults = self.changes.take_faults();
+        faults.append(&mut self.events.take_faults());
+        faults
+    }
+
+    fn take_counts(&mut self) -> Vec<PartitionCount> {
+        let mut counts = self.changes.take_counts();
+        counts.append(&mut self.events.take_counts());
+        counts
+    }
+
+    fn take_cookies(&mut self) -> Vec<Cookie> {
+        let mut cookies = self.changes.take_cookies();
+        cookies.append(&mut self.events.take_cookies());
+        cookies
+    }
+
+    fn renumber(&mut self, partition: &TopicPartition, next: i64) -> Result<bool, SourceError> {
+        self.of(partition).renumber(partition, next)
+    }
+}

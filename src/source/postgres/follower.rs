@@ -1,0 +1,333 @@
+//! Follows a slot: compares what the server has with the store's position, reads a snapshot where one is needed, streams,
+//! and acknowledges what the store has committed, never more. One task on the session's thread; it shares the link with
+//! ingest. All input and output, time included, goes through [`Server`].
+
+mod snapshot;
+mod streaming;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::{Table, Tables, TopicPartition};
+use crate::source::{Cookie, Fault, Progress};
+
+use super::link::{Chunk, Link, Order};
+use super::position::{Phase, Position};
+use super::server::{Clock as _, Failure, Server};
+use super::slot::{Finding, Seen, Verdict, judge, unfit};
+use super::status::{PostgresStatus, State};
+
+/// How often the slot and the publication are looked at.
+pub const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// The pause after the first failure; each further one doubles it, up to [`RETRY_MAX`].
+const RETRY_MIN: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(10);
+/// How often a commit is looked for that something waits for.
+const COMMIT_LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// What is followed, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FollowSettings {
+    pub slot: String,
+    pub publication: String,
+    /// Without a person's order, where the slot is lost: at most three times an hour.
+    pub resnapshot: bool,
+    /// The slot is given up when the server keeps more than this for it, MiB; 0 is no limit.
+    pub max_held_wal_mib: u32,
+}
+
+/// Why a session ended.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Ingest asked for another beginning, or the process ends.
+    Void,
+    Failed(Failure),
+    /// Something at the server is to be corrected.
+    Unfit(Finding),
+    /// A person decides.
+    Stopped(Finding),
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Ended {
+        Ended::Failed(failure)
+    }
+}
+
+/// See the module.
+pub struct Follower<S: Server> {
+    server: S,
+    clock: S::Clock,
+    link: Arc<Link>,
+    progress: Arc<dyn Progress>,
+    partition: TopicPartition,
+    settings: FollowSettings,
+    status: Arc<PostgresStatus>,
+    /// The newest position that was handed over; `None`: the store's counts.
+    last: Option<Position>,
+    /// The position that the session at hand began from.
+    begun: Option<Position>,
+    /// The offset after the last record that was handed over in this generation.
+    handed_over: i64,
+    generation: u64,
+}
+
+impl<S: Server> Follower<S> {
+    pub fn new(
+        server: S,
+        link: Arc<Link>,
+        progress: Arc<dyn Progress>,
+        settings: FollowSettings,
+        status: Arc<PostgresStatus>,
+    ) -> Follower<S> {
+        let (clock, partition) = (server.clock(), super::link::partition(&settings.slot));
+        Follower {
+            server,
+            clock,
+            link,
+            progress,
+            partition,
+            settings,
+            status,
+            last: None,
+            begun: None,
+            handed_over: 0,
+            generation: 0,
+        }
+    }
+
+    /// Until the link is closed by ingest's side.
+    pub async fn run(mut self) {
+        let mut retry = RETRY_MIN;
+        while !self.link.is_closing() {
+            self.obey();
+            let began = self.clock.elapsed();
+            let wait = match self.session().await {
+                Err(Ended::Void) | Ok(()) => continue,
+                Err(Ended::Failed(failure)) => {
+                    // A session that held for some time was none of a series of failures.
+                    retry = if self.clock.elapsed() - began > RETRY_MAX { RETRY_MIN } else { retry };
+                    tracing::warn!("postgres: {failure}; tried again in {} ms", retry.as_millis());
+                    PostgresStatus::count(&self.status.reconnects, 1);
+                    self.status.set(State::Away(failure.to_string()));
+                    retry = (retry * 2).min(RETRY_MAX);
+                    retry / 2
+                }
+                Err(Ended::Unfit(finding)) => {
+                    tracing::warn!("postgres: {finding}");
+                    self.status.set(State::Unfit(finding));
+                    LOOK_EVERY
+                }
+                Err(Ended::Stopped(finding)) => {
+                    let fault = Fault { partition: self.partition.clone(), reason: finding.to_string() };
+                    self.status.set(State::Stopped(finding));
+                    self.link.fault(self.generation, fault);
+                    self.stand().await;
+                    continue;
+                }
+            };
+            self.pause(wait).await;
+        }
+        self.status.set(State::Closed);
+        self.link.close();
+    }
+
+    /// Takes ingest's order, if there is one.
+    fn obey(&mut self) {
+        let (generation, order) = self.link.begin();
+        self.generation = generation;
+        match order {
+            None => {}
+            Some(Order::Restart) => (self.last, self.handed_over) = (None, 0),
+            Some(Order::Renumber { next }) => {
+                self.last = self.begun.take().map(|begun| Position { offset: next, ..begun });
+            }
+        }
+    }
+
+    /// Waits for a person, and looks now and then how much the server keeps for the slot.
+    async fn stand(&mut self) {
+        while self.link.is_current(self.generation) {
+            if let Ok(seen) = self.server.look().await {
+                self.saw(&seen);
+                let active = seen.slot.as_ref().is_none_or(|slot| slot.active_pid.is_some());
+                if !active && let Some(finding) = too_much_held(&seen, &self.settings) {
+                    tracing::error!("postgres: {finding}");
+                    if let Err(failure) = self.server.drop_slot().await {
+                        tracing::error!("postgres: the slot cannot be dropped: {failure}");
+                    }
+                }
+            }
+            self.pause(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until the link wants something, or this long.
+    async fn pause(&self, wait: Duration) {
+        let slept = self.clock.sleep(wait);
+        tokio::pin!(slept);
+        while self.link.is_current(self.generation) {
+            tokio::select! {
+                biased;
+                () = &mut slept => return,
+                () = self.link.woken.notified() => {}
+            }
+        }
+    }
+
+    /// One connection to the server, from the look at it to its end.
+    async fn session(&mut self) -> Result<(), Ended> {
+        let seen = self.server.look().await?;
+        self.saw(&seen);
+        if let Some(finding) = unfit(&seen, &self.settings.slot, &self.settings.publication) {
+            return Err(Ended::Unfit(finding));
+        }
+        let position = self.position()?;
+        let forked = match &position {
+            Some(position) => self.forked(position, &seen).await?,
+            None => false,
+        };
+        let position = match judge(position.as_ref(), &seen, forked, &self.settings.slot) {
+            Verdict::Stop(finding) => self.repair(position, &seen, finding).await?,
+            Verdict::Snapshot => self.snapshot(position.unwrap_or_default(), &seen, Tables::ALL).await?,
+            Verdict::GoOn { wanted } => {
+                let position = Position { timeline: seen.timeline, ..position.unwrap_or_default() };
+                match wanted.is_empty() {
+                    true => position,
+                    false => self.snapshot(position, &seen, wanted).await?,
+                }
+            }
+        };
+        self.stream(position, &seen).await
+    }
+
+    /// What the setting says where the position cannot be gone on with.
+    async fn repair(&mut self, position: Option<Position>, seen: &Seen, finding: Finding) -> Result<Position, Ended> {
+        if !self.settings.resnapshot || finding.repair.is_empty() {
+            return Err(Ended::Stopped(finding));
+        }
+        let mut position = position.unwrap_or_default();
+        if !position.begin_automatic(self.clock.now_ms()) {
+            return Err(Ended::Stopped(finding));
+        }
+        tracing::error!("postgres: {finding}. All of it is read again (postgres.on_slot_lost)");
+        self.snapshot(position, seen, finding.repair).await
+    }
+
+    /// The newest position that was handed over, or else the store's.
+    fn position(&self) -> Result<Option<Position>, Ended> {
+        if self.last.is_some() {
+            return Ok(self.last.clone());
+        }
+        let Some(cookie) = self.progress.cookie(&self.partition) else { return Ok(None) };
+        let position = Position::decode(&cookie).map_err(|error| {
+            let (detail, remedy) =
+                (format!("the store's position: {error}"), "Or read all tables again: nova cdc resnapshot");
+            Ended::Stopped(Finding { code: "pg-position", detail, remedy: remedy.to_owned(), repair: Tables::NONE })
+        })?;
+        // What was consumed behind it comes again with the same numbers.
+        Ok(Some(position))
+    }
+
+    /// Where the store is; 0 where it is before the end of a first snapshot, of which nothing may be acknowledged.
+    fn committed_lsn(&self) -> u64 {
+        let position = self.progress.cookie(&self.partition).and_then(|cookie| Position::decode(&cookie).ok());
+        position.filter(|position| position.phase == Phase::Stream).map_or(0, |position| position.end_lsn)
+    }
+
+    /// The offset of the next record that is new: neither the store nor ingest has it.
+    fn next_offset(&self) -> i64 {
+        self.progress.next_offset(&self.partition).unwrap_or(0).max(self.handed_over)
+    }
+
+    async fn forked(&mut self, position: &Position, seen: &Seen) -> Result<bool, Failure> {
+        let same = position.timeline == seen.timeline || position.phase == Phase::Snapshot;
+        if same || position.system_id != seen.system_id {
+            return Ok(false);
+        }
+        if seen.timeline < position.timeline {
+            return Ok(true);
+        }
+        let branched_at = self.server.branched_at(position.timeline, seen.timeline).await?;
+        Ok(branched_at.is_none_or(|branched_at| position.end_lsn > branched_at))
+    }
+
+    fn saw(&self, seen: &Seen) {
+        let (committed_lsn, now_ms) = (self.committed_lsn(), self.clock.now_ms());
+        self.status.update(|view| {
+            view.seen = seen.clone();
+            view.server_lsn = view.server_lsn.max(seen.flush_lsn);
+            view.committed_lsn = committed_lsn;
+            if committed_lsn >= view.server_lsn {
+                view.caught_up_ms = now_ms;
+            }
+        });
+    }
+
+    /// A position as the batch of its records carries it.
+    fn cookie(&self, position: &Position) -> Cookie {
+        Cookie { partition: self.partition.clone(), offset: position.offset, bytes: position.encode().into() }
+    }
+
+    /// Hands over, when there is room, and remembers the position.
+    async fn hand_over(&mut self, chunk: Chunk, position: Option<&Position>) -> Result<(), Ended> {
+        while !self.link.has_room() {
+            self.still_wanted()?;
+            self.link.woken.notified().await;
+        }
+        self.still_wanted()?;
+        if let Some(position) = position {
+            self.last = Some(position.clone());
+        }
+        self.push(chunk);
+        Ok(())
+    }
+
+    fn push(&mut self, chunk: Chunk) {
+        self.handed_over = chunk.records.last().map_or(self.handed_over, |last| last.offset + 1);
+        self.link.push(self.generation, chunk);
+    }
+
+    fn still_wanted(&self) -> Result<(), Ended> {
+        if self.link.is_current(self.generation) { Ok(()) } else { Err(Ended::Void) }
+    }
+
+    /// Puts a position into the store, and waits for the commit.
+    async fn commit(&mut self, position: &Position) -> Result<(), Ended> {
+        let cookie = self.cookie(position);
+        let bytes = Arc::clone(&cookie.bytes);
+        let chunk = Chunk { records: Vec::new(), cookie: Some(cookie) };
+        self.hand_over(chunk, Some(position)).await?;
+        while self.progress.cookie(&self.partition).as_ref() != Some(&bytes) {
+            self.still_wanted()?;
+            self.clock.sleep(COMMIT_LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+}
+
+/// More of the log than may be kept for the slot: their disk comes first, and nova gives the slot up.
+fn too_much_held(seen: &Seen, settings: &FollowSettings) -> Option<Finding> {
+    /// Said from this part of the limit on, percent.
+    const WARN_PERCENT: u64 = 80;
+    let limit_mib = u64::from(settings.max_held_wal_mib);
+    let held_mib = seen.slot.as_ref()?.held_bytes(seen.flush_lsn) >> 20;
+    if limit_mib == 0 || held_mib * 100 < limit_mib * WARN_PERCENT {
+        return None;
+    }
+    if held_mib < limit_mib {
+        let slot = &settings.slot;
+        tracing::error!(slot, held_mib, limit_mib, "the server keeps much of its log for the slot");
+        return None;
+    }
+    let detail =
+        format!("the server keeps {held_mib} MiB of its log for the slot {}, at most {limit_mib} may", settings.slot);
+    let remedy =
+        "nova drops the slot (postgres.max_held_wal_mib). To read all tables again: nova cdc resnapshot".to_owned();
+    Some(Finding { code: "pg-held-wal", detail, remedy, repair: Tables::ALL })
+}
+
+/// The schema of each followed table, in the order of [`Table::ALL`].
+fn namespaces(seen: &Seen) -> [Option<String>; Table::ALL.len()] {
+    Table::ALL.map(|table| seen.published(table).map(|published| published.namespace.clone()))
+}

@@ -1,0 +1,249 @@
+//! The stream of a slot, from START_REPLICATION to the end of the session.
+
+use std::time::Duration;
+
+use crate::source::postgres::link::Chunk;
+use crate::source::postgres::numbering::Numbering;
+use crate::source::postgres::position::Position;
+use crate::source::postgres::server::{Clock as _, Event, Failure, Server, Stream as _};
+use crate::source::postgres::slot::{Seen, Verdict, judge, lsn_text, unfit};
+use crate::source::postgres::status::{PostgresStatus, State};
+
+use super::{Ended, Follower, LOOK_EVERY, namespaces};
+
+/// How often commits are acknowledged and deadlines looked at.
+const TICK: Duration = Duration::from_millis(50);
+/// How often a place of the log is committed up to which nothing was to be sent.
+const IDLE_EVERY: Duration = Duration::from_secs(10);
+/// The server says something at least every half of `wal_sender_timeout`, which the session sets to half of this: a session
+/// that brings nothing for so long is dead.
+pub const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Events that are taken in one go before anything else is looked at.
+const RUN_MAX_EVENTS: usize = 512;
+/// A chunk is handed over when it has so many records or bytes, or when nothing more is there at once.
+const CHUNK_MAX_RECORDS: usize = 1_024;
+const CHUNK_MAX_BYTES: usize = 1 << 20;
+/// How long the end waits for the last feedback to be sent, and then to be seen at the server.
+const FAREWELL_MAX: Duration = Duration::from_secs(3);
+
+/// What is collected for ingest.
+#[derive(Default)]
+struct Pending {
+    chunk: Chunk,
+    bytes: usize,
+    /// Set where a transaction has ended since the last hand-over.
+    position: Option<Position>,
+}
+
+impl Pending {
+    fn is_empty(&self) -> bool {
+        self.chunk.records.is_empty() && self.position.is_none()
+    }
+
+    fn is_full(&self) -> bool {
+        self.chunk.records.len() >= CHUNK_MAX_RECORDS || self.bytes >= CHUNK_MAX_BYTES
+    }
+}
+
+impl<S: Server> Follower<S> {
+    /// Reads on from a position.
+    pub(super) async fn stream(&mut self, position: Position, seen: &Seen) -> Result<(), Ended> {
+        let stream = self.server.start(position.end_lsn, self.committed_lsn()).await?;
+        tracing::info!(
+            slot = self.settings.slot,
+            from = lsn_text(position.end_lsn),
+            offset = position.offset,
+            "postgres: streaming"
+        );
+        self.begun = Some(position.clone());
+        self.last = Some(position.clone());
+        self.status.set(State::Streaming);
+        let numbering = Numbering::new(self.partition.clone(), position.offset, namespaces(seen));
+        let mut reading = Reading { stream, numbering, position, pending: Pending::default(), idle_lsn: 0 };
+        let ended = self.read_on(&mut reading).await;
+        let Reading { stream, .. } = reading;
+        if self.link.is_closing() {
+            self.farewell(stream).await;
+            return Ok(());
+        }
+        stream.close().await;
+        ended
+    }
+
+    async fn read_on(&mut self, reading: &mut Reading<S::Stream>) -> Result<(), Ended> {
+        let clock = self.clock.clone();
+        let (mut heard, mut idled, mut looked) = (clock.elapsed(), clock.elapsed(), clock.elapsed());
+        loop {
+            let room = self.link.has_room();
+            if !room {
+                // Nobody listens now: the silence is ours.
+                heard = clock.elapsed();
+            }
+            tokio::select! {
+                biased;
+                event = reading.stream.next(), if room => {
+                    reading.take(event?)?;
+                    heard = clock.elapsed();
+                    self.take_more(reading)?;
+                }
+                () = std::future::ready(()), if !reading.pending.is_empty() => self.flush(reading),
+                () = self.link.woken.notified() => {}
+                () = clock.sleep(TICK) => {}
+            }
+            self.still_wanted()?;
+            if reading.pending.is_full() {
+                self.flush(reading);
+            }
+            self.acknowledge(reading);
+            if clock.elapsed() - heard >= SILENCE_MAX {
+                PostgresStatus::count(&self.status.stalls, 1);
+                let silence_s = SILENCE_MAX.as_secs();
+                return Err(Failure::Away(format!("the stream brought nothing for {silence_s} s")).into());
+            }
+            if clock.elapsed() - idled >= IDLE_EVERY && reading.is_idle() {
+                idled = clock.elapsed();
+                reading.stand_at_idle();
+            }
+            if clock.elapsed() - looked >= LOOK_EVERY {
+                looked = clock.elapsed();
+                self.look_again(&reading.position).await?;
+            }
+        }
+    }
+
+    /// What is there already, without a look at anything else.
+    fn take_more(&self, reading: &mut Reading<S::Stream>) -> Result<(), Ended> {
+        for _ in 0..RUN_MAX_EVENTS {
+            if reading.pending.is_full() {
+                break;
+            }
+            let Some(event) = reading.stream.next_at_once() else { break };
+            reading.take(event?)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, reading: &mut Reading<S::Stream>) {
+        let Pending { mut chunk, position, .. } = std::mem::take(&mut reading.pending);
+        if let Some(position) = position {
+            chunk.cookie = Some(self.cookie(&position));
+            self.last = Some(position);
+        }
+        self.push(chunk);
+    }
+
+    /// Tells the server what the store has, and everybody how far that is from the end.
+    fn acknowledge(&self, reading: &mut Reading<S::Stream>) {
+        let (committed_lsn, now_ms) = (self.committed_lsn(), self.clock.now_ms());
+        reading.stream.acknowledge(committed_lsn);
+        let (told_lsn, idle_lsn, end_lsn) = (reading.stream.told(), reading.idle_lsn, reading.position.end_lsn);
+        // Up to there nothing was to be sent, or everything that was sent is committed.
+        let nothing_waits = committed_lsn >= end_lsn && !reading.numbering.is_open();
+        self.status.update(|view| {
+            view.server_lsn = view.server_lsn.max(end_lsn).max(idle_lsn);
+            (view.committed_lsn, view.told_lsn) = (committed_lsn, told_lsn);
+            if nothing_waits {
+                view.committed_lsn = committed_lsn.max(idle_lsn);
+            }
+            if view.committed_lsn >= view.server_lsn {
+                view.caught_up_ms = now_ms;
+            }
+        });
+    }
+
+    /// The slot and the publication, while the stream runs. A look that fails says nothing of the stream.
+    async fn look_again(&mut self, position: &Position) -> Result<(), Ended> {
+        let seen = match self.server.look().await {
+            Ok(seen) => seen,
+            Err(failure) => {
+                tracing::warn!("postgres: the slot cannot be looked at: {failure}");
+                return Ok(());
+            }
+        };
+        self.saw(&seen);
+        if let Some(finding) = unfit(&seen, &self.settings.slot, &self.settings.publication) {
+            return Err(Ended::Unfit(finding));
+        }
+        // Acknowledged is only what the store has: what is compared is not older than that.
+        let held = Position { end_lsn: position.end_lsn.max(self.committed_lsn()), ..position.clone() };
+        if let Verdict::Stop(finding) = judge(Some(&held), &seen, false, &self.settings.slot) {
+            // Where the setting repairs it, the next session does.
+            return Err(if self.settings.resnapshot { Ended::Void } else { Ended::Stopped(finding) });
+        }
+        match super::too_much_held(&seen, &self.settings) {
+            Some(finding) => Err(Ended::Stopped(finding)),
+            None => Ok(()),
+        }
+    }
+
+    /// The last feedback is sent, and seen at the server, before the connection is closed.
+    async fn farewell(&mut self, mut stream: S::Stream) {
+        let committed_lsn = self.committed_lsn();
+        stream.acknowledge(committed_lsn);
+        let deadline = self.clock.elapsed() + FAREWELL_MAX;
+        let mut seen_lsn = 0;
+        while self.clock.elapsed() < deadline && (stream.told() < committed_lsn || seen_lsn < committed_lsn) {
+            tokio::select! {
+                biased;
+                // What still comes is not taken any more, but a keepalive wants its answer.
+                _ = stream.next() => {}
+                () = self.clock.sleep(TICK) => {}
+            }
+            if stream.told() >= committed_lsn
+                && let Ok(seen) = self.server.look().await
+            {
+                seen_lsn = seen.slot.and_then(|slot| slot.confirmed_lsn).unwrap_or(0);
+            }
+        }
+        if seen_lsn < committed_lsn {
+            tracing::warn!("postgres: the server has not confirmed the last position; it sends some changes again");
+        }
+        stream.close().await;
+    }
+}
+
+/// What the loop holds between two events.
+struct Reading<T> {
+    stream: T,
+    numbering: Numbering,
+    /// End of the last whole transaction that was taken.
+    position: Position,
+    pending: Pending,
+    /// Everything before this was sent, by the server's word.
+    idle_lsn: u64,
+}
+
+impl<T> Reading<T> {
+    fn take(&mut self, event: Event) -> Result<(), Failure> {
+        if let Event::Change { message, .. } | Event::Message { content: message, .. } = &event {
+            self.pending.bytes += message.len();
+        }
+        let told = match event {
+            Event::Commit { end_lsn, .. } => Some(end_lsn),
+            Event::KeepAlive { wal_end } => {
+                self.idle_lsn = self.idle_lsn.max(wal_end);
+                None
+            }
+            Event::Begin { .. } | Event::Change { .. } | Event::Message { .. } => None,
+        };
+        self.numbering.take(event, &mut self.pending.chunk.records)?;
+        if let Some(end_lsn) = told {
+            self.position.end_lsn = end_lsn;
+            self.position.offset = self.numbering.next();
+            self.pending.position = Some(self.position.clone());
+        }
+        Ok(())
+    }
+
+    /// Whether the log has gone on without anything to send.
+    fn is_idle(&self) -> bool {
+        self.idle_lsn > self.position.end_lsn && !self.numbering.is_open() && self.pending.is_empty()
+    }
+
+    /// The place up to which nothing was to be sent is the position: it is committed, and only then acknowledged.
+    fn stand_at_idle(&mut self) {
+        self.position.end_lsn = self.idle_lsn;
+        self.position.offset = self.numbering.next();
+        self.pending.position = Some(self.position.clone());
+    }
+}

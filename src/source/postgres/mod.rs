@@ -1,0 +1,96 @@
+//! PostgreSQL directly: the logical replication stream of one slot as the one partition `pg.{slot}` 0. The session has a thread
+//! and a runtime of its own (`session`), where the follower (`follower`) compares (`slot`), reads a snapshot, streams and
+//! acknowledges over a `server`, which `net` is. It hands numbered records (`numbering`) over a bounded `link`; ingest polls
+//! this source as any other. The `position` is committed with the effects of what stands before it, and nothing behind the
+//! store's is ever acknowledged.
+
+pub mod follower;
+pub mod link;
+pub mod net;
+pub mod numbering;
+pub mod position;
+pub mod server;
+pub mod session;
+pub mod slot;
+pub mod status;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::{Record, TopicPartition};
+
+use super::both::Bell;
+use super::{Cookie, Fault, PollLimits, Polled, Source, SourceError};
+
+use self::link::{Link, Order};
+
+/// See the module.
+pub struct PostgresSource {
+    link: Arc<Link>,
+    partition: TopicPartition,
+    cookie: Option<Cookie>,
+}
+
+impl PostgresSource {
+    /// Reads what a session puts into the link.
+    pub fn new(link: Arc<Link>, slot: &str) -> PostgresSource {
+        PostgresSource { link, partition: link::partition(slot), cookie: None }
+    }
+}
+
+impl Source for PostgresSource {
+    fn poll(&mut self, limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError> {
+        let (before, mut bytes, mut wait) = (out.len(), 0, limits.wait);
+        while out.len() - before < limits.max_records && bytes < limits.max_bytes {
+            let Some(chunk) = self.link.pop(wait) else { break };
+            wait = Duration::ZERO;
+            bytes +=
+                chunk.records.iter().map(|record| record.value.as_ref().map_or(0, bytes::Bytes::len)).sum::<usize>();
+            out.extend(chunk.records);
+            self.cookie = chunk.cookie.or(self.cookie.take());
+        }
+        if out.len() == before && self.cookie.is_none() && self.link.is_closed() {
+            return Err(SourceError::Postgres("the session's thread ended unexpectedly".to_owned()));
+        }
+        Ok(if out.len() > before { Polled::Records } else { Polled::Idle })
+    }
+
+    fn pause(&mut self, partition: &TopicPartition) -> Result<(), SourceError> {
+        if *partition == self.partition {
+            self.link.pause();
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self, partition: &TopicPartition, _from: i64) -> Result<(), SourceError> {
+        // What the store has already comes again from the last position on, and is dropped by its number.
+        if *partition == self.partition {
+            self.cookie = None;
+            self.link.restart(Order::Restart);
+        }
+        Ok(())
+    }
+
+    fn take_faults(&mut self) -> Vec<Fault> {
+        self.link.take_faults()
+    }
+
+    fn take_cookies(&mut self) -> Vec<Cookie> {
+        self.cookie.take().into_iter().collect()
+    }
+
+    fn renumber(&mut self, partition: &TopicPartition, next: i64) -> Result<bool, SourceError> {
+        let ours = *partition == self.partition;
+        if ours {
+            tracing::warn!(%partition, next, "what comes again is numbered otherwise than before: it is numbered on");
+            self.cookie = None;
+            self.link.restart(Order::Renumber { next });
+        }
+        Ok(ours)
+    }
+
+    fn ring_at(&mut self, bell: &Arc<Bell>) -> bool {
+        self.link.ring_at(bell);
+        true
+    }
+}

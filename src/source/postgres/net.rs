@@ -1,0 +1,474 @@
+//! A real server: SQL and COPY over `tokio-postgres`, the replication stream over `pgwire-replication`. Lives on the
+//! session's thread, with its runtime.
+
+mod catalogue;
+mod copy;
+mod stream;
+mod tls;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationConfig};
+use tokio_postgres::config::Host;
+use tokio_postgres::{Client, Config};
+
+use crate::clock::Clock as WallClock;
+
+use super::server::{Clock, Failure, Made, Server};
+use super::slot::{Published, Seen, branch_of, parse_lsn};
+
+use self::copy::TableCopy;
+use self::stream::SlotStream;
+pub use self::tls::SslMode;
+use self::tls::{Tls, replication_tls};
+
+/// A connection that is not there after this is given up.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// An answer about the server, the slot or the publication.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// How often it is asked who keeps a slot from being made.
+const BLOCKED_EVERY: Duration = Duration::from_secs(5);
+const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
+/// A broken connection is told by the system after this.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long PostgreSQL's own keepalives may stay away: half of the silence that ends a session.
+const WAL_SENDER_TIMEOUT_S: u64 = 30;
+/// The longest message of the stream, a change of one row.
+const MESSAGE_MAX_BYTES: usize = 64 << 20;
+/// How often the server is told what the store has.
+const STATUS_EVERY: Duration = Duration::from_millis(500);
+/// Events that wait between the connection and the follower.
+const EVENTS_MAX: usize = 8_192;
+
+/// Where the server is, and as whom.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ConnectSettings {
+    /// `postgres://user:password@host:port,host:port/database?…`, as libpq takes it.
+    pub url: String,
+    /// Has the password in its first line; read for each connection.
+    pub password_file: Option<PathBuf>,
+    pub ssl_mode: SslMode,
+    /// PEM file of the server's certificate authority. Without one: Mozilla's list.
+    pub ca_file: Option<PathBuf>,
+    pub slot: String,
+    pub publication: String,
+    /// A slot that a standby keeps, too, from PostgreSQL 17 on.
+    pub failover: bool,
+}
+
+/// Credentials are nobody's to read.
+impl std::fmt::Debug for ConnectSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ConnectSettings({}, {})", self.slot, self.publication)
+    }
+}
+
+/// What keeps the text of values the same on every server, and sessions from being ended for their age.
+fn session_options() -> String {
+    let pinned = [
+        "datestyle=ISO",
+        "timezone=UTC",
+        "intervalstyle=postgres",
+        "extra_float_digits=1",
+        "bytea_output=hex",
+        "client_encoding=UTF8",
+        "statement_timeout=0",
+        "lock_timeout=0",
+        "idle_session_timeout=0",
+        "idle_in_transaction_session_timeout=0",
+        // Whatever a role has set: what is read is what is there.
+        "row_security=off",
+        "search_path=pg_catalog",
+    ];
+    let mut options: Vec<_> = pinned.iter().map(|one| format!("-c {one}")).collect();
+    options.push(format!("-c wal_sender_timeout={WAL_SENDER_TIMEOUT_S}s"));
+    options.join(" ")
+}
+
+/// One host of the address, with which everything is done until it fails.
+#[derive(Clone)]
+struct Target {
+    config: Config,
+    host: String,
+    port: u16,
+    password: String,
+}
+
+/// See the module.
+pub struct NetServer {
+    settings: ConnectSettings,
+    target: Option<Target>,
+    sql: Option<Client>,
+    /// Holds an open snapshot.
+    reading: Option<Client>,
+    /// A temporary slot lasts as long as its session.
+    keeper: Option<ReplicationClient>,
+    version: u32,
+}
+
+impl NetServer {
+    pub fn new(settings: ConnectSettings) -> NetServer {
+        NetServer { settings, target: None, sql: None, reading: None, keeper: None, version: 0 }
+    }
+
+    /// The hosts of the address, each by itself.
+    fn targets(&self) -> Result<Vec<Target>, Failure> {
+        let wrong = |detail: String| Failure::Wrong(format!("postgres.url: {detail}"));
+        let all: Config = self.settings.url.parse().map_err(|error: tokio_postgres::Error| {
+            // The error's own words may hold a part of the address.
+            wrong(format!("expected postgres://user@host:port/database ({})", cause(&error)))
+        })?;
+        let password = match &self.settings.password_file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| Failure::Wrong(format!("postgres.password_file: {}: {error}", path.display())))?;
+                text.lines().next().unwrap_or_default().to_owned()
+            }
+            None => String::from_utf8_lossy(all.get_password().unwrap_or_default()).into_owned(),
+        };
+        let user = all.get_user().ok_or_else(|| wrong("names no user".to_owned()))?.to_owned();
+        let database = all.get_dbname().unwrap_or(&user).to_owned();
+        let ports = all.get_ports();
+        let target = |(index, host): (usize, &Host)| {
+            let port = ports.get(index).or(ports.first()).copied().unwrap_or(5_432);
+            let mut config = Config::new();
+            let host = match host {
+                Host::Tcp(name) => {
+                    config.host(name.as_str());
+                    name.clone()
+                }
+                Host::Unix(path) => {
+                    config.host_path(path);
+                    path.display().to_string()
+                }
+            };
+            config.port(port).user(user.as_str()).dbname(database.as_str()).options(session_options());
+            config.application_name("nova").connect_timeout(CONNECT_MAX);
+            config.keepalives_idle(TCP_KEEPALIVE).tcp_user_timeout(TCP_USER_TIMEOUT);
+            if !password.is_empty() {
+                config.password(password.as_bytes());
+            }
+            Target { config, host, port, password: password.clone() }
+        };
+        let targets: Vec<_> = all.get_hosts().iter().enumerate().map(target).collect();
+        if targets.is_empty() { Err(wrong("names no host".to_owned())) } else { Ok(targets) }
+    }
+
+    /// Connects to the first host that is a primary; to a standby where there is none, so that it can be said.
+    async fn connect(&mut self) -> Result<(), Failure> {
+        (self.sql, self.target) = (None, None);
+        let tls = Tls::new(self.settings.ssl_mode, self.settings.ca_file.as_deref())?;
+        let (mut last, mut standby) = (None, None);
+        for target in self.targets()? {
+            match self.open(&target, &tls).await {
+                Ok((client, false)) => {
+                    (self.sql, self.target) = (Some(client), Some(target));
+                    return Ok(());
+                }
+                Ok((client, true)) => standby = Some((client, target)),
+                Err(failure) => last = Some(failure),
+            }
+        }
+        match (standby, last) {
+            (Some((client, target)), _) => {
+                (self.sql, self.target) = (Some(client), Some(target));
+                Ok(())
+            }
+            (None, last) => Err(last.unwrap_or_else(|| Failure::Away("no host".to_owned()))),
+        }
+    }
+
+    /// A connection, and whether it is to a standby.
+    async fn open(&self, target: &Target, tls: &Tls) -> Result<(Client, bool), Failure> {
+        let client = tls.connect(&target.config, &target.host).await.map_err(|error| hinted(error, target))?;
+        let row = within(client.query_one("SELECT pg_is_in_recovery()", &[])).await?;
+        Ok((client, row.get(0)))
+    }
+
+    async fn sql(&mut self) -> Result<&Client, Failure> {
+        if self.sql.as_ref().is_none_or(Client::is_closed) {
+            self.connect().await?;
+        }
+        self.sql.as_ref().ok_or_else(|| Failure::Away("not connected".to_owned()))
+    }
+
+    fn replication(&self) -> Result<ReplicationConfig, Failure> {
+        let target = self.target.as_ref().ok_or_else(|| Failure::Away("not connected".to_owned()))?;
+        let ConnectSettings { slot, publication, ssl_mode, ca_file, .. } = &self.settings;
+        let config = &target.config;
+        let (user, database) = (config.get_user().unwrap_or_default(), config.get_dbname().unwrap_or_default());
+        let config = ReplicationConfig::new(
+            target.host.as_str(),
+            user,
+            target.password.as_str(),
+            database,
+            slot.as_str(),
+            publication.as_str(),
+        );
+        let unix = target.host.starts_with('/');
+        let tls = replication_tls(if unix { SslMode::Disable } else { *ssl_mode }, ca_file.clone());
+        Ok(config
+            .with_port(target.port)
+            .with_tls(tls)
+            .with_options(session_options())
+            .with_application_name("nova")
+            .with_max_message_size(MESSAGE_MAX_BYTES)
+            .with_status_interval(STATUS_EVERY)
+            // The server asks when it has waited; a wake-up of our own would keep it from that.
+            .with_wakeup_interval(Duration::from_secs(3_600))
+            .with_buffer_size(EVENTS_MAX))
+    }
+
+    /// A replication session to the same server as the SQL connection, before it streams.
+    async fn gated(&self, config: ReplicationConfig, seen_system_id: u64) -> Result<ReplicationClient, Failure> {
+        let connected = tokio::time::timeout(CONNECT_MAX, async {
+            let mut client = ReplicationClient::connect_gated(config).await?;
+            let identity = client.identify_system().await?;
+            Ok::<_, PgWireError>((client, identity))
+        });
+        let (client, identity) = connected
+            .await
+            .map_err(|_| Failure::Away("the replication session does not answer".to_owned()))?
+            .map_err(refused)?;
+        if identity.system_id.parse() != Ok(seen_system_id) {
+            let text = "the address leads to several servers: name the primary alone in postgres.url";
+            return Err(Failure::Away(text.to_owned()));
+        }
+        Ok(client)
+    }
+
+    async fn system_id(&mut self) -> Result<u64, Failure> {
+        let client = self.sql().await?;
+        let row = within(client.query_one("SELECT system_identifier::text FROM pg_control_system()", &[])).await?;
+        row.get::<_, &str>(0).parse().map_err(|_| Failure::Away("no system identifier".to_owned()))
+    }
+
+    async fn made(&mut self, client: &mut ReplicationClient, temporary: bool) -> Result<(u64, String), Failure> {
+        let name = if temporary { temporary_slot(&self.settings.slot) } else { self.settings.slot.clone() };
+        let kind = if temporary { "TEMPORARY " } else { "" };
+        let failover =
+            if !temporary && self.settings.failover && self.version >= 17_00_00 { ", FAILOVER true" } else { "" };
+        let sql = format!("CREATE_REPLICATION_SLOT {name} {kind}LOGICAL pgoutput (SNAPSHOT 'export'{failover})");
+        let rows = client.simple_query(&sql).await.map_err(refused)?;
+        let text = |index: usize| {
+            let value = rows.first().and_then(|row| row.get(index)?.as_ref());
+            value.map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        };
+        match (text(1).and_then(|lsn| parse_lsn(&lsn)), text(2)) {
+            (Some(consistent_lsn), Some(snapshot)) => Ok((consistent_lsn, snapshot)),
+            _ => Err(Failure::Away("the server made a slot and did not say where".to_owned())),
+        }
+    }
+}
+
+/// The slot of a snapshot of some tables. The name is at most 63 bytes.
+fn temporary_slot(slot: &str) -> String {
+    const SUFFIX: &str = "_tables";
+    let kept = slot.len().min(63 - SUFFIX.len());
+    format!("{}{SUFFIX}", &slot[..kept])
+}
+
+impl Server for NetServer {
+    type Clock = SystemClock;
+    type Stream = SlotStream;
+    type Copy = TableCopy;
+
+    fn clock(&self) -> SystemClock {
+        SystemClock(Instant::now(), WallClock::System)
+    }
+
+    async fn look(&mut self) -> Result<Seen, Failure> {
+        let (slot, publication) = (self.settings.slot.clone(), self.settings.publication.clone());
+        let seen = within_all(catalogue::look(self.sql().await?, &slot, &publication)).await;
+        if seen.is_err() {
+            self.sql = None;
+        }
+        let seen = seen?;
+        self.version = seen.version;
+        Ok(seen)
+    }
+
+    async fn branched_at(&mut self, timeline: u32, of: u32) -> Result<Option<u64>, Failure> {
+        let system_id = self.system_id().await?;
+        let mut client = self.gated(self.replication()?, system_id).await?;
+        let history = client.timeline_history(of).await.map_err(refused)?;
+        Ok(branch_of(&String::from_utf8_lossy(&history.content), timeline))
+    }
+
+    async fn drop_slot(&mut self) -> Result<(), Failure> {
+        let slot = self.settings.slot.clone();
+        let client = self.sql().await?;
+        let sql = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1";
+        within(client.query(sql, &[&slot])).await.map(drop)
+    }
+
+    async fn make_slot(&mut self, temporary: bool, told: impl Fn(String)) -> Result<Made, Failure> {
+        let system_id = self.system_id().await?;
+        let mut client = self.gated(self.replication()?, system_id).await?;
+        let watch = self.target.clone();
+        let (tls, settings) =
+            (Tls::new(self.settings.ssl_mode, self.settings.ca_file.as_deref())?, self.settings.clone());
+        let watching = async {
+            let Some(target) = watch else { return std::future::pending().await };
+            loop {
+                tokio::time::sleep(BLOCKED_EVERY).await;
+                let other = NetServer::new(settings.clone());
+                if let Ok((sql, _)) = other.open(&target, &tls).await {
+                    told(catalogue::blockers(&sql).await);
+                }
+            }
+        };
+        let (consistent_lsn, snapshot) = tokio::select! {
+            made = self.made(&mut client, temporary) => made?,
+            () = watching => return Err(Failure::Away("not connected".to_owned())),
+        };
+        let Some(target) = self.target.clone() else { return Err(Failure::Away("not connected".to_owned())) };
+        let tls = Tls::new(self.settings.ssl_mode, self.settings.ca_file.as_deref())?;
+        let (reading, _) = self.open(&target, &tls).await?;
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{}'",
+            snapshot.replace('\'', "''")
+        );
+        within(reading.batch_execute(&begin)).await?;
+        let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8";
+        let at_us = within(reading.query_one(sql, &[])).await?.get(0);
+        self.reading = Some(reading);
+        // The snapshot lives in the transaction that took it; only a temporary slot needs its session.
+        self.keeper = temporary.then_some(client);
+        Ok(Made { consistent_lsn, at_us })
+    }
+
+    async fn copy(&mut self, table: &Published) -> Result<TableCopy, Failure> {
+        let client = self.reading.as_ref().ok_or_else(|| Failure::Away("no snapshot is open".to_owned()))?;
+        TableCopy::begin(client, table).await
+    }
+
+    async fn end_snapshot(&mut self) {
+        // Both connections end.
+        (self.reading, self.keeper) = (None, None);
+    }
+
+    async fn start(&mut self, from: u64, acknowledged: u64) -> Result<SlotStream, Failure> {
+        let system_id = self.system_id().await?;
+        let config = self.replication()?.with_start_lsn(Lsn::from_u64(from)).with_ack_lsn(Lsn::from_u64(acknowledged));
+        let mut client = self.gated(config, system_id).await?;
+        let started = tokio::time::timeout(CONNECT_MAX, async {
+            client.start().await?;
+            client.wait_started().await
+        });
+        started.await.map_err(|_| Failure::Away("the slot does not start".to_owned()))?.map_err(refused)?;
+        Ok(SlotStream::new(client))
+    }
+}
+
+/// The machine's clocks.
+#[derive(Clone)]
+pub struct SystemClock(Instant, WallClock);
+
+impl Clock for SystemClock {
+    fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.1.now_ms()
+    }
+
+    async fn sleep(&self, wait: Duration) {
+        tokio::time::sleep(wait).await;
+    }
+}
+
+async fn within<T>(answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Failure> {
+    within_all(async { answer.await.map_err(|error| failed(&error)) }).await
+}
+
+async fn within_all<T>(answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let late = || Failure::Away(format!("no answer within {} s", ANSWER_MAX.as_secs()));
+    tokio::time::timeout(ANSWER_MAX, answer).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// The innermost words of an error.
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text = error.to_string();
+        next = error.source();
+    }
+    text
+}
+
+fn failed(error: &tokio_postgres::Error) -> Failure {
+    match error.as_db_error() {
+        Some(db) => Failure::Refused { code: db.code().code().to_owned(), text: db.message().to_owned() },
+        None => Failure::Away(cause(error)),
+    }
+}
+
+/// A connection that was refused, with what most often helps.
+fn hinted(failure: Failure, target: &Target) -> Failure {
+    let place = format!("{}:{}", target.host, target.port);
+    match failure {
+        Failure::Away(text) if target.host.ends_with(".supabase.co") => Failure::Away(format!(
+            "{place}: {text}. The direct host of Supabase has an IPv6 address only, and its pooler passes no replication: \
+             give this machine IPv6, or order the IPv4 add-on"
+        )),
+        Failure::Away(text) => Failure::Away(format!("{place}: {text}")),
+        other => other,
+    }
+}
+
+/// An error of the replication session; its text ends with the SQLSTATE where the server told one.
+fn refused(error: PgWireError) -> Failure {
+    match error {
+        PgWireError::Server(text) => {
+            let code = text.rsplit_once("SQLSTATE ").map_or("", |(_, rest)| rest.trim_end_matches(')')).to_owned();
+            let code = if code.len() == 5 { code } else { String::new() };
+            let pooler = text.contains("replication") && (text.contains("unsupported") || code == "08P01");
+            let hint = match pooler {
+                true => {
+                    ". A pooler (PgBouncer, Supabase's) passes no replication: name the server itself in postgres.url"
+                }
+                false => "",
+            };
+            Failure::Refused { code, text: format!("{text}{hint}") }
+        }
+        PgWireError::Auth(text) => Failure::Wrong(format!("the replication session: {text}")),
+        PgWireError::MessageTooLarge { payload_bytes, .. } => Failure::Wrong(format!(
+            "a change has {payload_bytes} bytes, and at most {MESSAGE_MAX_BYTES} are read: leave its column out of the \
+             publication"
+        )),
+        other => Failure::Away(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_host_of_an_address_is_a_target_with_its_port() {
+        let url = "postgres://me:secret@one:1,two:2/app?sslmode=disable".to_owned();
+        let server = NetServer::new(ConnectSettings { url, ..ConnectSettings::default() });
+        let targets = server.targets().unwrap();
+        let places: Vec<_> = targets.iter().map(|target| (target.host.as_str(), target.port)).collect();
+        assert_eq!(places, [("one", 1), ("two", 2)]);
+        assert_eq!(targets[0].password, "secret");
+        for wrong in ["", "postgres://me@/", "mysql://me:hunter2@h/d"] {
+            let server = NetServer::new(ConnectSettings { url: wrong.to_owned(), ..ConnectSettings::default() });
+            if let Err(failure) = server.targets() {
+                assert!(failure.to_string().starts_with("postgres.url: ") && !failure.to_string().contains("hunter2"));
+            }
+        }
+    }
+
+    #[test]
+    fn sqlstates_are_found_in_the_words_of_the_replication_session() {
+        let error = PgWireError::Server("replication slot \"nova\" is active for PID 7 (SQLSTATE 55006)".to_owned());
+        assert!(refused(error).is_in_use());
+        assert_eq!(temporary_slot("nova"), "nova_tables");
+        assert_eq!(temporary_slot(&"a".repeat(63)).len(), 63);
+    }
+}

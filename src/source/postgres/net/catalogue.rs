@@ -1,0 +1,152 @@
+//! What the catalogue says of the server, the slot and the publication: three queries, the same for every version from 15
+//! on. Columns that later versions added are read from the row as JSON.
+
+use serde_json::Value;
+use tokio_postgres::{Client, Row};
+
+use crate::event::Table;
+use crate::source::postgres::server::Failure;
+use crate::source::postgres::slot::{Publication, Published, Seen, SlotRow, parse_lsn};
+
+use super::failed;
+
+/// A role on Amazon RDS replicates by membership.
+const SERVER: &str = "
+SELECT current_setting('server_version_num')::int4, pg_is_in_recovery(),
+       coalesce(current_setting('effective_wal_level', true), current_setting('wal_level')),
+       (SELECT system_identifier::text FROM pg_control_system()),
+       CASE WHEN NOT pg_is_in_recovery() THEN substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END,
+       CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_flush_lsn()::text END,
+       current_database()::text,
+       (SELECT bool_or(r.rolsuper OR r.rolreplication) FROM pg_roles r
+         WHERE r.rolname = current_user
+            OR (r.rolname = 'rds_replication' AND pg_has_role(current_user, r.oid, 'member')))";
+
+const SLOT: &str = "SELECT to_jsonb(s)::text FROM pg_replication_slots s WHERE s.slot_name = $1";
+
+const PUBLICATION: &str = "
+SELECT oid::int8, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, xmin::text
+  FROM pg_publication WHERE pubname = $1";
+
+/// Published tables that have the name of one that nova follows, or are a partition of such a one. A membership is the row
+/// of the table or of its schema, and the publication itself: each is another row after it was taken out and put back.
+const TABLES: &str = "
+SELECT c.oid::int8, t.schemaname::text, t.tablename::text, c.relkind = 'p', c.relispartition,
+       (SELECT r.relname::text FROM pg_class r WHERE r.oid = pg_partition_root(c.oid)),
+       t.rowfilter, c.relreplident::text,
+       EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary),
+       c.reltuples::int8,
+       coalesce((SELECT string_agg(m.oid::text || '.' || m.xmin::text, ',' ORDER BY m.oid) FROM pg_publication_rel m
+                  WHERE m.prpubid = p.oid AND m.prrelid = c.oid), '')
+         || '/' || coalesce((SELECT m.oid::text || '.' || m.xmin::text FROM pg_publication_namespace m
+                  WHERE m.pnpubid = p.oid AND m.pnnspid = c.relnamespace), ''),
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(a.attname, a.atttypid::int8) ORDER BY a.attnum), '[]')::text
+          FROM pg_attribute a
+         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+           AND a.attname = ANY (t.attnames))
+  FROM pg_publication p
+  JOIN pg_publication_tables t ON t.pubname = p.pubname
+  JOIN pg_namespace n ON n.nspname = t.schemaname
+  JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = t.tablename
+ WHERE p.pubname = $1
+   AND (c.relname = ANY ($2) OR (SELECT r.relname FROM pg_class r WHERE r.oid = pg_partition_root(c.oid)) = ANY ($2))
+ ORDER BY t.schemaname, t.tablename";
+
+/// Transactions that a new slot waits for, oldest first, prepared ones among them.
+const BLOCKERS: &str = "
+SELECT 'process ' || pid || ' (' || coalesce(application_name, '') || ', ' || usename || ') since ' || xact_start
+  FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
+UNION ALL
+SELECT 'the prepared transaction ' || gid || ' since ' || prepared FROM pg_prepared_xacts
+LIMIT 5";
+
+pub(super) async fn look(client: &Client, slot: &str, publication: &str) -> Result<Seen, Failure> {
+    let failed = |error: tokio_postgres::Error| failed(&error);
+    let server = client.query_one(SERVER, &[]).await.map_err(failed)?;
+    let timeline = server.get::<_, Option<&str>>(4).and_then(|hex| u32::from_str_radix(hex, 16).ok());
+    let mut seen = Seen {
+        version: u32::try_from(server.get::<_, i32>(0)).unwrap_or(0),
+        in_recovery: server.get(1),
+        wal_level: server.get::<_, Option<String>>(2).unwrap_or_default(),
+        system_id: server.get::<_, &str>(3).parse().map_err(|_| missing("system identifier"))?,
+        timeline: timeline.unwrap_or(0),
+        flush_lsn: server.get::<_, Option<&str>>(5).and_then(parse_lsn).unwrap_or(0),
+        database: server.get(6),
+        may_replicate: server.get::<_, Option<bool>>(7).unwrap_or(false),
+        ..Seen::default()
+    };
+    if let Some(row) = client.query_opt(SLOT, &[&slot]).await.map_err(failed)? {
+        let text: &str = row.get(0);
+        seen.slot = Some(slot_row(&serde_json::from_str(text).map_err(|_| missing("slot"))?));
+    }
+    let Some(row) = client.query_opt(PUBLICATION, &[&publication]).await.map_err(failed)? else { return Ok(seen) };
+    let (oid, written): (i64, &str) = (row.get(0), row.get(6));
+    seen.publication = Some(Publication {
+        oid: u32::try_from(oid).unwrap_or(0),
+        inserts: row.get(1),
+        updates: row.get(2),
+        deletes: row.get(3),
+        truncates: row.get(4),
+        via_root: row.get(5),
+    });
+    let names: Vec<_> = Table::ALL.iter().map(|table| table.name()).collect();
+    let rows = client.query(TABLES, &[&publication, &names]).await.map_err(failed)?;
+    seen.tables = rows.iter().map(|row| published(row, &format!("{oid}.{written}"))).collect::<Result<_, _>>()?;
+    Ok(seen)
+}
+
+fn missing(what: &str) -> Failure {
+    Failure::Away(format!("the server told no {what}"))
+}
+
+fn slot_row(row: &Value) -> SlotRow {
+    let text = |name: &str| row.get(name).and_then(Value::as_str);
+    let owned = |name| text(name).unwrap_or_default().to_owned();
+    let lsn = |name| text(name).and_then(parse_lsn);
+    // Before version 17 a conflict with recovery has a column of its own.
+    let conflicting = row.get("conflicting").and_then(Value::as_bool).unwrap_or(false).then_some("rows_removed");
+    SlotRow {
+        plugin: owned("plugin"),
+        database: owned("database"),
+        logical: text("slot_type") == Some("logical"),
+        active_pid: row.get("active_pid").and_then(Value::as_i64),
+        restart_lsn: lsn("restart_lsn"),
+        confirmed_lsn: lsn("confirmed_flush_lsn"),
+        wal_status: owned("wal_status"),
+        safe_wal_bytes: row.get("safe_wal_size").and_then(Value::as_i64),
+        invalidation: text("invalidation_reason").or(conflicting).map(str::to_owned),
+        failover: row.get("failover").and_then(Value::as_bool).unwrap_or(false),
+    }
+}
+
+fn published(row: &Row, publication: &str) -> Result<Published, Failure> {
+    let oid: i64 = row.get(0);
+    let (name, root): (String, Option<String>) = (row.get(2), row.get(5));
+    let is_partition: bool = row.get(4);
+    let table = Table::from_name(&name);
+    // A partition comes under its own name where the publication does not name its root.
+    let is_leaf = is_partition && root.as_deref() != Some(&name);
+    let columns: Vec<(String, u32)> = serde_json::from_str(row.get(11)).map_err(|_| missing("columns"))?;
+    let membership: &str = row.get(10);
+    Ok(Published {
+        table: table.or(root.as_deref().and_then(Table::from_name)),
+        oid: u32::try_from(oid).unwrap_or(0),
+        namespace: row.get(1),
+        name,
+        partitioned: row.get(3),
+        is_leaf,
+        columns,
+        filter: row.get(6),
+        replica_identity: row.get::<_, &str>(7).chars().next().unwrap_or('d'),
+        has_primary_key: row.get(8),
+        estimated_rows: row.get(9),
+        membership: format!("{publication}/{membership}"),
+    })
+}
+
+/// In words for a person; empty where nobody blocks, or where nobody can be asked.
+pub(super) async fn blockers(client: &Client) -> String {
+    let Ok(rows) = client.query(BLOCKERS, &[]).await else { return String::new() };
+    let texts: Vec<String> = rows.iter().filter_map(|row| row.get::<_, Option<String>>(0)).collect();
+    texts.join("; ")
+}

@@ -1,0 +1,176 @@
+//! Where nova is in the log of a PostgreSQL server, as the store keeps it beside the partition's next offset: in the same
+//! commit as the effects of everything before it.
+
+use nova_storage::codec::{COOKIE_MAX_BYTES, CodecError, Put, Reader};
+
+use crate::event::{Table, Tables};
+
+const VERSION: u8 = 1;
+const WHAT: &str = "position in PostgreSQL's log";
+/// Snapshots without a person's order that are remembered: no more than these are made within [`AUTOMATIC_WITHIN_MS`].
+pub const AUTOMATIC_MAX: usize = 3;
+pub const AUTOMATIC_WITHIN_MS: i64 = 3_600_000;
+
+/// What is to be done with the slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// All tables are to be read, from a slot that is yet to be made. One that is there is nova's own, of an attempt
+    /// before, and is dropped.
+    #[default]
+    Snapshot,
+    /// The slot is read on.
+    Stream,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    pub phase: Phase,
+    /// `system_identifier` of the server, and its timeline.
+    pub system_id: u64,
+    pub timeline: u32,
+    /// End of the last whole transaction, or a later place up to which nothing was to be sent.
+    pub end_lsn: u64,
+    /// The offset of the record that comes next.
+    pub offset: i64,
+    /// How each table is published ([`super::slot::Published::identity`]), in the order of [`Table::ALL`]; 0 where it was not
+    /// when the position was taken, so that its rows are not known.
+    pub published: [u64; Table::ALL.len()],
+    /// Tables that are to be read again, by a person's order.
+    pub wanted: Tables,
+    /// When the last snapshots without such an order began, epoch milliseconds.
+    pub automatic_ms: Vec<i64>,
+}
+
+impl Position {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        out.put_u8(match self.phase {
+            Phase::Snapshot => 0,
+            Phase::Stream => 1,
+        });
+        out.put_fixed(&self.system_id.to_le_bytes());
+        out.put_varint(u64::from(self.timeline));
+        out.put_varint(self.end_lsn);
+        out.put_zigzag(self.offset);
+        out.put_varint(self.published.len() as u64);
+        for (table, identity) in Table::ALL.iter().zip(&self.published) {
+            out.put_u8(table.number());
+            out.put_fixed(&identity.to_le_bytes());
+        }
+        out.put_u8(self.wanted.bits());
+        out.put_varint(self.automatic_ms.len() as u64);
+        self.automatic_ms.iter().for_each(|at_ms| out.put_zigzag(*at_ms));
+        debug_assert!(out.len() <= COOKIE_MAX_BYTES);
+        out
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Position, CodecError> {
+        let invalid = || CodecError::Invalid(WHAT);
+        let (mut reader, _) = Reader::versioned(WHAT, bytes, VERSION)?;
+        let phase = match reader.u8()? {
+            0 => Phase::Snapshot,
+            1 => Phase::Stream,
+            number => return Err(CodecError::Unknown { what: WHAT, number: number.into() }),
+        };
+        let mut position = Position {
+            phase,
+            system_id: u64::from_le_bytes(reader.fixed()?),
+            timeline: reader.varint_u32()?,
+            end_lsn: reader.varint()?,
+            offset: reader.zigzag()?,
+            ..Position::default()
+        };
+        let mut last = None;
+        for _ in 0..reader.varint()? {
+            let number = reader.u8()?;
+            let table = Table::numbered(number)?;
+            // Numbers rise, so that no table comes twice.
+            if last.replace(number).is_some_and(|last| last >= number) {
+                return Err(invalid());
+            }
+            position.published[table as usize] = u64::from_le_bytes(reader.fixed()?);
+        }
+        position.wanted = Tables::from_bits(reader.u8()?).ok_or_else(invalid)?;
+        for _ in 0..reader.varint()? {
+            if position.automatic_ms.len() >= AUTOMATIC_MAX {
+                return Err(invalid());
+            }
+            position.automatic_ms.push(reader.zigzag()?);
+        }
+        reader.end()?;
+        Ok(position)
+    }
+
+    /// Notes that a snapshot begins without a person's order; false where too many did within the hour before.
+    pub fn begin_automatic(&mut self, now_ms: i64) -> bool {
+        self.automatic_ms.retain(|at_ms| (0..AUTOMATIC_WITHIN_MS).contains(&now_ms.saturating_sub(*at_ms)));
+        let allowed = self.automatic_ms.len() < AUTOMATIC_MAX;
+        if allowed {
+            self.automatic_ms.push(now_ms);
+        }
+        allowed
+    }
+}
+
+/// The position that makes nova read these tables again, or all of them with a new slot where `tables` is
+/// [`Tables::ALL`]. One that cannot be read is replaced by the begin of everything.
+pub fn again(bytes: &[u8], tables: Tables) -> Vec<u8> {
+    let mut position = Position::decode(bytes).unwrap_or_default();
+    match tables == Tables::ALL {
+        true => position = Position { phase: Phase::Snapshot, offset: position.offset, ..Position::default() },
+        false => position.wanted = position.wanted.union(tables),
+    }
+    position.encode()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nova_storage::testing::mutate::check_values;
+    use proptest::prelude::*;
+
+    fn positions() -> impl Strategy<Value = Position> {
+        let numbers = (any::<bool>(), any::<u64>(), any::<u32>(), any::<u64>(), any::<i64>());
+        let more = (any::<[u64; 5]>(), 0u8..32, prop::collection::vec(any::<i64>(), 0..=AUTOMATIC_MAX));
+        (numbers, more).prop_map(
+            |((streams, system_id, timeline, end_lsn, offset), (published, wanted, automatic_ms))| {
+                let phase = if streams { Phase::Stream } else { Phase::Snapshot };
+                let wanted = Tables::from_bits(wanted).unwrap();
+                Position { phase, system_id, timeline, end_lsn, offset, published, wanted, automatic_ms }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn positions_read_back_and_mutants_are_errors_or_positions(position in positions(), seed: u64) {
+            let bytes = position.encode();
+            prop_assert_eq!(Position::decode(&bytes), Ok(position));
+            // One may lack tables that a later version added.
+            check_values(&bytes, seed, Position::decode, Position::encode);
+        }
+
+        #[test]
+        fn what_is_to_be_read_again_is_added_and_everything_begins_anew_at_the_same_offset(position in positions(), bits in 0u8..31) {
+            let some = Tables::from_bits(bits).unwrap();
+            let one = Position::decode(&again(&position.encode(), some)).unwrap();
+            let expected = Position { wanted: position.wanted.union(some), ..position.clone() };
+            prop_assert_eq!(one, expected);
+            let all = Position::decode(&again(&position.encode(), Tables::ALL)).unwrap();
+            prop_assert_eq!(all, Position { offset: position.offset, ..Position::default() });
+        }
+    }
+
+    #[test]
+    fn three_snapshots_an_hour_begin_without_an_order() {
+        let mut position = Position::default();
+        for at_ms in [0, 1, 2] {
+            assert!(position.begin_automatic(at_ms));
+        }
+        assert!(!position.begin_automatic(AUTOMATIC_WITHIN_MS - 1));
+        assert!(position.begin_automatic(AUTOMATIC_WITHIN_MS) && !position.begin_automatic(AUTOMATIC_WITHIN_MS));
+        // A clock that was set back counts nothing.
+        assert!(position.begin_automatic(-1));
+    }
+}

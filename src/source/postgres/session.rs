@@ -1,0 +1,72 @@
+//! The thread of the session, with a runtime of its own: ingest and the writer may stand for minutes, and the server is
+//! answered all the same.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::source::Progress;
+
+use super::PostgresSource;
+use super::follower::{FollowSettings, Follower};
+use super::link::Link;
+use super::net::{ConnectSettings, NetServer};
+use super::status::PostgresStatus;
+
+/// How long the end of the process waits for the last feedback.
+const END_MAX: Duration = Duration::from_secs(10);
+
+/// What is followed, and how it is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PostgresSettings {
+    pub connect: ConnectSettings,
+    pub follow: FollowSettings,
+}
+
+/// A running session.
+pub struct Session {
+    link: Arc<Link>,
+    pub status: Arc<PostgresStatus>,
+    thread: JoinHandle<()>,
+}
+
+impl Session {
+    /// Starts the thread, and gives the source that ingest polls.
+    pub fn start(
+        settings: PostgresSettings,
+        progress: Arc<dyn Progress>,
+    ) -> std::io::Result<(Session, PostgresSource)> {
+        let (link, status) = (Arc::<Link>::default(), Arc::new(PostgresStatus::new(&settings.follow.slot)));
+        let source = PostgresSource::new(Arc::clone(&link), &settings.follow.slot);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (shared, seen) = (Arc::clone(&link), Arc::clone(&status));
+        let thread = std::thread::Builder::new().name("postgres".to_owned()).spawn(move || {
+            let closing = Closing(Arc::clone(&shared));
+            let follower = Follower::new(NetServer::new(settings.connect), shared, progress, settings.follow, seen);
+            runtime.block_on(follower.run());
+            drop(closing);
+        })?;
+        Ok((Session { link, status, thread }, source))
+    }
+
+    /// After the last commit: the server is told of it, and the connection is closed.
+    pub fn end(self) {
+        if self.link.end(END_MAX) {
+            // A panic of the thread was told by the panic hook.
+            let _ = self.thread.join();
+        } else {
+            tracing::warn!(
+                "postgres: the session does not end; the server sends some changes again after the next start"
+            );
+        }
+    }
+}
+
+/// Tells ingest when the thread ends in whatever way.
+struct Closing(Arc<Link>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}

@@ -1,0 +1,141 @@
+//! What people and metrics see of the source. Written by the session's thread; readers hold the lock for a copy.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::event::TopicPartition;
+
+use super::slot::{Finding, Seen};
+
+/// How the source stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// Nothing was tried yet.
+    #[default]
+    Starting,
+    /// The server cannot be reached or refuses; tried again.
+    Away(String),
+    /// Something at the server is to be corrected; looked at again.
+    Unfit(Finding),
+    /// A snapshot is read.
+    Snapshot(Snapshot),
+    /// The slot is read on.
+    Streaming,
+    /// A person decides.
+    Stopped(Finding),
+    /// The process ends.
+    Closed,
+}
+
+/// How far a snapshot is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The table at hand; empty before the first.
+    pub table: &'static str,
+    pub rows: u64,
+    /// By the server's statistics, over all tables; 0 where they say nothing.
+    pub estimated_rows: u64,
+    /// Whole rows a second, since the first.
+    pub rows_per_s: u64,
+    /// By these two; `None` before the first row.
+    pub left_s: Option<u64>,
+    /// Who keeps it from beginning.
+    pub blocked: String,
+}
+
+/// What is known at a moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    pub state: State,
+    /// The last look.
+    pub seen: Seen,
+    /// The end of the server's log, as far as it has told.
+    pub server_lsn: u64,
+    /// Up to where the store has everything; 0 before the first position.
+    pub committed_lsn: u64,
+    /// What the server was told last.
+    pub told_lsn: u64,
+    /// When the store last had everything that the server had told, epoch milliseconds; 0 before.
+    pub caught_up_ms: i64,
+}
+
+impl View {
+    /// Bytes of the log between the store and its end.
+    pub fn lag_bytes(&self) -> u64 {
+        self.server_lsn.saturating_sub(self.committed_lsn)
+    }
+
+    /// How old the oldest change may be that the store does not have, milliseconds.
+    pub fn lag_ms(&self, now_ms: i64) -> i64 {
+        match self.state {
+            State::Streaming if self.committed_lsn >= self.server_lsn => 0,
+            _ if self.caught_up_ms == 0 => 0,
+            _ => now_ms.saturating_sub(self.caught_up_ms).max(0),
+        }
+    }
+
+    /// Why traffic should not come here, in words for a person; `None`: the stream is read. A held partition says its own
+    /// reason besides.
+    pub fn reason(&self) -> Option<String> {
+        match &self.state {
+            State::Starting => Some("postgres: not connected yet".to_owned()),
+            State::Away(text) => Some(format!("postgres: {text}")),
+            State::Unfit(finding) | State::Stopped(finding) => Some(format!("postgres: {finding}")),
+            State::Snapshot(Snapshot { blocked, .. }) if !blocked.is_empty() => {
+                Some(format!("postgres: the snapshot waits for transactions that are open: {blocked}"))
+            }
+            State::Snapshot(Snapshot { table, rows, estimated_rows, .. }) => {
+                Some(format!("postgres: the snapshot is read: {rows} rows of about {estimated_rows}, now {table}"))
+            }
+            State::Streaming => None,
+            State::Closed => Some("postgres: closed".to_owned()),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct PostgresStatus {
+    partition: TopicPartition,
+    view: Mutex<View>,
+    pub reconnects: AtomicU64,
+    /// Sessions that were ended because nothing came, not even a keepalive.
+    pub stalls: AtomicU64,
+    pub snapshot_rows: AtomicU64,
+    pub snapshots: AtomicU64,
+}
+
+impl PostgresStatus {
+    pub fn new(slot: &str) -> PostgresStatus {
+        PostgresStatus {
+            partition: super::link::partition(slot),
+            view: Mutex::default(),
+            reconnects: AtomicU64::new(0),
+            stalls: AtomicU64::new(0),
+            snapshot_rows: AtomicU64::new(0),
+            snapshots: AtomicU64::new(0),
+        }
+    }
+
+    /// The one partition of the slot.
+    pub fn partition(&self) -> &TopicPartition {
+        &self.partition
+    }
+
+    pub fn view(&self) -> View {
+        self.view.lock().clone()
+    }
+
+    pub(super) fn set(&self, state: State) {
+        self.view.lock().state = state;
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut View)) {
+        change(&mut self.view.lock());
+    }
+
+    pub(super) fn count(counter: &AtomicU64, by: u64) {
+        counter.fetch_add(by, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,12 @@
+//! PostgreSQL directly: the follower over a double of the server (`walsender`), stepped by hand with the real ingest and
+//! writer, and nova as a process over a real server. The numbers in names are those of public faults of other systems.
+
+mod decode;
+mod faults;
+mod node;
+mod parity;
+mod pgoutput;
+mod random;
+mod real;
+mod rows;
+mod walsender;

@@ -1,0 +1,292 @@
+//! A database with a publication, and a nova that follows it, with names of their own.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nova::source::postgres::link;
+use nova::source::postgres::position::Position;
+use nova::source::postgres::slot::parse_lsn;
+use nova_storage::codec::OffsetRow;
+use nova_storage::schema::OFFSETS;
+use nova_storage::{Options, Store};
+use parking_lot::Mutex;
+use postgres::{Client as Postgres, NoTls};
+use serde_json::Value;
+
+use crate::stack::world::{http, nap, until};
+
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What is published: neither `password_hash` nor `email`.
+const PUBLISHED: &str = "users (id, username, email_verified, is_active, created_at, updated_at, deleted_at), posts, follows, \
+                         comments, likes";
+
+pub struct Place {
+    server: String,
+    /// Of the database, the slot and the publication.
+    pub name: String,
+    dir: tempfile::TempDir,
+    node: Option<(Child, String)>,
+    sentinels: std::cell::Cell<u32>,
+}
+
+impl Place {
+    /// The tables and the publication are there; `None` without a server.
+    pub fn begin() -> Option<Place> {
+        let server = std::env::var("NOVA_TEST_POSTGRES").unwrap_or_default();
+        if server.is_empty() {
+            eprintln!("skipped: NOVA_TEST_POSTGRES is not set");
+            return None;
+        }
+        let name = format!("nova{:08x}", uuid::Uuid::new_v4().as_fields().0);
+        let mut admin = Postgres::connect(&server, NoTls).unwrap();
+        admin.batch_execute(&format!("CREATE DATABASE {name}")).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place { server, name, dir, node: None, sentinels: std::cell::Cell::new(0) };
+        place.run(include_str!("../../../../deploy/postgres/10-schema.sql"));
+        place.run(&format!("CREATE PUBLICATION {} FOR TABLE {PUBLISHED}", place.name));
+        Some(place)
+    }
+
+    fn database(&self) -> String {
+        let (server, _) = self.server.rsplit_once('/').unwrap();
+        format!("{server}/{}", self.name)
+    }
+
+    pub fn sql(&self) -> Postgres {
+        Postgres::connect(&self.database(), NoTls).unwrap()
+    }
+
+    pub fn run(&self, sql: &str) {
+        self.sql().batch_execute(sql).unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+    }
+
+    pub fn nova(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
+        command.arg("--data").arg(self.dir.path()).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());
+        command.env("NOVA_POSTGRES_URL", self.database()).env("NOVA_LOG_LEVEL", "info");
+        command.env("NOVA_POSTGRES_SLOT", &self.name).env("NOVA_POSTGRES_PUBLICATION", &self.name);
+        command.env("NOVA_LIMITS_ENABLED", "false");
+        command
+    }
+
+    pub fn start(&mut self) {
+        self.start_over(&self.database());
+    }
+
+    pub fn start_over(&mut self, url: &str) {
+        let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
+        let mut command = self.nova();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--postgres", url]).env("NOVA_POSTGRES_SSL_MODE", "disable");
+        let mut child = command.stderr(log).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{}", self.log()));
+        self.node = Some((child, url.to_owned()));
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    pub fn url(&self) -> &str {
+        &self.node.as_ref().unwrap().1
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        let (mut child, _) = self.node.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// SIGTERM, and the end.
+    pub fn stop(&mut self) {
+        let (mut child, _) = self.node.take().unwrap();
+        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{}", self.log());
+    }
+
+    pub fn ready(&self) -> String {
+        http("GET", &format!("{}/health/ready", self.url()), "", "").map(|(_, body)| body).unwrap_or_default()
+    }
+
+    fn token(&self, user: &str) -> String {
+        let output = self.nova().args(["token", "--sub", user]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// The posts of a user's feed, newest first.
+    pub fn feed(&self, user: &str) -> Vec<String> {
+        let headers = format!("Authorization: Bearer {}\r\n", self.token(user));
+        let answer = http("GET", &format!("{}/api/v1/feed?algo=time&limit=100", self.url()), &headers, "");
+        let Some((200, body)) = answer else { return Vec::new() };
+        let feed: Value = serde_json::from_str(&body).unwrap();
+        feed["posts"].as_array().unwrap().iter().map(|post| post.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// A reader, and a post of theirs to come that is written last: when the feed has it, everything before it has arrived.
+    pub fn sentinel(&self) -> (String, String) {
+        let number = self.sentinels.replace(self.sentinels.get() + 1);
+        // Its key is within every filter that a test sets.
+        let row = self.sql().query_one(
+            &format!(
+                "WITH a AS (INSERT INTO users (email, username, password_hash) VALUES ('sa{number}', 'sa{number}', 'x') RETURNING id),
+                      b AS (INSERT INTO users (email, username, password_hash) VALUES ('sb{number}', 'sb{number}', 'x') RETURNING id),
+                      f AS (INSERT INTO follows (follower_id, following_id) SELECT a.id, b.id FROM a, b),
+                      p AS (INSERT INTO posts (id, user_id, image_key, status)
+                            SELECT ('f' || substr(gen_random_uuid()::text, 2))::uuid, id, 'k', 'published' FROM b RETURNING id)
+                 SELECT a.id::text, p.id::text FROM a, p"
+            ),
+            &[],
+        );
+        let row = row.unwrap();
+        let (user, post): (String, String) = (row.get(0), row.get(1));
+        until("the sentinel in the feed", || self.feed(&user).contains(&post));
+        (user, post)
+    }
+
+    pub fn source_rows(&self) -> BTreeMap<String, Vec<BTreeMap<String, Value>>> {
+        let mut sql = self.sql();
+        let rows = |table: &nova::event::Table| {
+            let columns: Vec<_> = table.columns().iter().map(|column| column.name).collect();
+            let select =
+                format!("SELECT row_to_json(t)::text FROM (SELECT {} FROM {table}) t ORDER BY id", columns.join(", "));
+            sql.batch_execute("SET timezone = 'UTC'").unwrap();
+            let rows = sql.query(&select, &[]).unwrap();
+            let rows = rows.iter().map(|row| serde_json::from_str(row.get::<_, &str>(0)).unwrap()).collect();
+            (table.name().to_owned(), rows)
+        };
+        nova::event::Table::ALL.iter().map(rows).collect()
+    }
+
+    /// What `nova dump` prints of every table, of the stopped node.
+    pub fn dumped(&self) -> Vec<Vec<String>> {
+        let dump = |table: &nova::event::Table| {
+            let output = self.nova().args(["dump", "--table", table.name()]).output().unwrap();
+            assert!(output.status.success());
+            String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+        };
+        nova::event::Table::ALL.iter().map(dump).collect()
+    }
+
+    /// `confirmed_flush_lsn` of the slot.
+    pub fn confirmed(&self) -> Option<u64> {
+        let sql = "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = $1";
+        let row = self.sql().query_opt(sql, &[&self.name]).unwrap()?;
+        parse_lsn(row.get::<_, Option<&str>>(0)?)
+    }
+
+    /// The position of the stopped store, where it has one.
+    pub fn committed(&self) -> Option<u64> {
+        let path = self.dir.path().join("nova.redb");
+        let store = Store::open(&path, &Options::default(), |_| {}).unwrap();
+        let name = link::partition(&self.name);
+        let read = store.read().unwrap();
+        let cookie = |bytes: &[u8]| OffsetRow::decode(bytes).unwrap().1.to_vec();
+        let cookie = read.get_with(OFFSETS, (&*name.topic, name.partition), cookie).unwrap()?;
+        let position = Position::decode(&cookie).unwrap();
+        // Of a snapshot that is not read yet nothing is acknowledged; the slot stands where it was made.
+        match position.phase {
+            nova::source::postgres::position::Phase::Stream => Some(position.end_lsn),
+            nova::source::postgres::position::Phase::Snapshot => Some(u64::MAX),
+        }
+    }
+
+    /// Bytes of the log that the server keeps for the slot.
+    pub fn held_bytes(&self) -> i64 {
+        let sql = "SELECT pg_wal_lsn_diff(pg_current_wal_flush_lsn(), restart_lsn)::int8 FROM pg_replication_slots
+                   WHERE slot_name = $1";
+        // The restart position moves with the records of running transactions that the server writes now and then.
+        self.run("CHECKPOINT");
+        self.sql().query_one(sql, &[&self.name]).unwrap().get(0)
+    }
+
+    /// The server ends the replication session.
+    pub fn end_sessions(&self) {
+        self.run(
+            "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots
+             WHERE slot_name = current_database() AND active_pid IS NOT NULL",
+        );
+        until("the slot to be free", || {
+            let sql = "SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1 AND active_pid IS NULL";
+            let free: i64 = self.sql().query_one(sql, &[&self.name]).unwrap().get(0);
+            free == 1
+        });
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some((child, _)) = &mut self.node {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("nova's log:\n{}", self.log().lines().rev().take(40).collect::<Vec<_>>().join("\n"));
+        }
+        let Ok(mut admin) = Postgres::connect(&self.server, NoTls) else { return };
+        for _ in 0..50 {
+            let dropped = admin.batch_execute(&format!(
+                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{}'",
+                self.name
+            ));
+            if dropped.is_ok() {
+                break;
+            }
+            nap(200);
+        }
+        let _ = admin.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name));
+    }
+}
+
+/// Hears every byte between nova and the server.
+pub struct Tap {
+    port: u16,
+    heard: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Tap {
+    pub fn to(place: &Place) -> Tap {
+        let (_, rest) = place.server.rsplit_once('@').unwrap();
+        let server = rest.split('/').next().unwrap().to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (port, heard) = (listener.local_addr().unwrap().port(), Arc::<Mutex<Vec<u8>>>::default());
+        let all = Arc::clone(&heard);
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, server) = (client.unwrap(), TcpStream::connect(&server).unwrap());
+                for (from, to) in [(&client, &server), (&server, &client)] {
+                    let (from, to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    let heard = Arc::clone(&all);
+                    std::thread::spawn(move || pipe(from, to, &heard));
+                }
+            }
+        });
+        Tap { port, heard }
+    }
+
+    pub fn url(&self, place: &Place) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{}", self.port, place.name)
+    }
+
+    pub fn bytes(&self) -> Vec<u8> {
+        self.heard.lock().clone()
+    }
+}
+
+fn pipe(mut from: TcpStream, mut to: TcpStream, heard: &Mutex<Vec<u8>>) {
+    let mut buffer = [0; 16 << 10];
+    while let Ok(count) = from.read(&mut buffer) {
+        heard.lock().extend_from_slice(&buffer[..count]);
+        if count == 0 || to.write_all(&buffer[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
