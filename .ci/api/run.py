@@ -9,6 +9,7 @@ A step whose tools cannot be fetched says why and is skipped; every other failur
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -215,4 +216,6 @@ def main(nova: str) -> None:
         shutil.rmtree(made)
 
 
+# Whoever ends this ends what it started.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 main(*sys.argv[1:])
