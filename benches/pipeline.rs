@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use nova::app::{self, Drain, Setup};
 use nova::decode::{NoSchemas, Topics, client};
-use nova::event::{Action, ClientEvent, Id, Record, TopicPartition};
+use nova::event::{Action, ClientEvent, Id, Record, Table, TopicPartition};
 use nova::pipeline::dedup::{Dedup, Entry, Times};
+use nova::source::postgres::link;
+use nova::source::postgres::numbering::Numbering;
+use nova::source::postgres::server::Event;
 use nova::source::{PollLimits, Polled, Source, SourceError};
 use nova::warehouse::clickhouse::ClickHouseSettings;
 use nova_storage::{Options, Store};
@@ -33,6 +36,57 @@ impl Source for Listed {
     fn resume(&mut self, _partition: &TopicPartition, _from: i64) -> Result<(), SourceError> {
         Ok(())
     }
+}
+
+/// A recorded replication stream, numbered as it is polled.
+struct Stream(std::vec::IntoIter<Event>, Numbering);
+
+impl Source for Stream {
+    fn poll(&mut self, limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError> {
+        let before = out.len();
+        while out.len() - before < limits.max_records {
+            let Some(event) = self.0.next() else { break };
+            self.1.take(event, out).map_err(|failure| SourceError::Postgres(failure.to_string()))?;
+        }
+        Ok(if out.len() == before { Polled::End } else { Polled::Records })
+    }
+    fn pause(&mut self, _partition: &TopicPartition) -> Result<(), SourceError> {
+        Ok(())
+    }
+    fn resume(&mut self, _partition: &TopicPartition, _from: i64) -> Result<(), SourceError> {
+        Ok(())
+    }
+}
+
+/// Likes as messages of pgoutput, each a row of its own, in transactions of a hundred.
+fn replicated() -> Vec<Event> {
+    const OF_ONE_TRANSACTION: usize = 100;
+    let columns: [(&str, u32); 4] = [("id", 2_950), ("user_id", 2_950), ("post_id", 2_950), ("created_at", 1_114)];
+    let mut described = [&b"R"[..], &7u32.to_be_bytes(), b"public\0likes\0d", &4u16.to_be_bytes()].concat();
+    for (name, type_oid) in columns {
+        described.extend([b"\0", name.as_bytes(), b"\0", &type_oid.to_be_bytes(), &(-1i32).to_be_bytes()].concat());
+    }
+    let mut events = vec![Event::Change { lsn: 0, message: described.into() }];
+    for n in 0..LIKES {
+        let us = (BEGIN_MS + n as i64 / 10) * 1_000;
+        let lsn = 26_947_152 + n as u64 * 56;
+        if n % OF_ONE_TRANSACTION == 0 {
+            events.push(Event::Begin { commit_lsn: lsn, commit_us: us });
+        }
+        let id = Id::from_u128(mixed(n as u64 + (1 << 43))).to_string();
+        let user = Id::from_u128(mixed(n as u64 % 20_000 + (1 << 40))).to_string();
+        let post = Id::from_u128(mixed((n as u64 * 7) % 5_000 + (1 << 41))).to_string();
+        let at = format!("2026-11-20 09:{:02}:{:02}.{:06}", n / 60 % 60, n % 60, n);
+        let mut message = [&b"I"[..], &7u32.to_be_bytes(), b"N", &4u16.to_be_bytes()].concat();
+        for value in [id, user, post, at] {
+            message.extend([b"t", &(value.len() as u32).to_be_bytes()[..], value.as_bytes()].concat());
+        }
+        events.push(Event::Change { lsn, message: message.into() });
+        if n % OF_ONE_TRANSACTION == OF_ONE_TRANSACTION - 1 {
+            events.push(Event::Commit { lsn: lsn + 40, end_lsn: lsn + 48 });
+        }
+    }
+    events
 }
 
 fn mixed(value: u64) -> u128 {
@@ -89,7 +143,7 @@ fn likes() -> Vec<Record> {
 }
 
 /// `outbox`: rows are collected for a ClickHouse that is away.
-fn run(records: Vec<Record>, outbox: bool) -> Duration {
+fn run(source: Box<dyn Source>, outbox: bool) -> Duration {
     let dir = tempfile::tempdir().unwrap();
     let mut setup = Setup::new(dir.path(), Topics::default(), Arc::new(NoSchemas));
     setup.clickhouse = outbox.then(|| ClickHouseSettings {
@@ -104,10 +158,12 @@ fn run(records: Vec<Record>, outbox: bool) -> Duration {
     setup.drain = Drain { idle: Duration::ZERO, most: Duration::ZERO };
     let opened = app::open(&setup).unwrap();
     let started = Instant::now();
-    let running = opened.start(Box::new(Listed(records.into_iter())), &setup).unwrap();
+    let running = opened.start(source, &setup).unwrap();
     let statuses = running.finish(|_| {}).unwrap();
     let elapsed = started.elapsed();
-    assert!(statuses.iter().all(|status| status.row.outcomes[0] == status.row.consumed));
+    // Every record is applied, but for the ends of transactions.
+    assert!(statuses.iter().all(|status| status.row.outcomes[0] + status.row.outcomes[3] == status.row.consumed));
+    assert!(statuses.iter().all(|status| status.row.outcomes[0] >= LIKES as u64));
     elapsed
 }
 
@@ -122,7 +178,17 @@ fn ingestion(c: &mut Criterion) {
         ("cdc_envelope_likes_and_outbox", &likes, true),
     ] {
         group.throughput(Throughput::Elements(records.len() as u64));
-        group.bench_function(name, |b| b.iter_custom(|times| (0..times).map(|_| run(records.clone(), outbox)).sum()));
+        let source = || Box::new(Listed(records.clone().into_iter()));
+        group.bench_function(name, |b| b.iter_custom(|times| (0..times).map(|_| run(source(), outbox)).sum()));
+    }
+    let stream = replicated();
+    group.throughput(Throughput::Elements(LIKES as u64));
+    let source = || {
+        let followed = Table::ALL.map(|_| Some("public".to_owned()));
+        Box::new(Stream(stream.clone().into_iter(), Numbering::new(link::partition("nova"), 0, followed)))
+    };
+    for (name, outbox) in [("pgoutput_likes", false), ("pgoutput_likes_and_outbox", true)] {
+        group.bench_function(name, |b| b.iter_custom(|times| (0..times).map(|_| run(source(), outbox)).sum()));
     }
     group.finish();
 }

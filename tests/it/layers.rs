@@ -76,6 +76,19 @@ fn data_goes_one_way() {
     }
 }
 
+/// A configuration without a named provider takes the process's, which the replication session sets to its own.
+#[test]
+fn every_tls_configuration_names_its_provider() {
+    let mut paths = Vec::new();
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut paths);
+    for path in paths {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for unnamed in ["ClientConfig::builder()", "ServerConfig::builder()", "with_native_roots("] {
+            assert!(!text.contains(unnamed), "{}: {unnamed}", path.display());
+        }
+    }
+}
+
 #[test]
 fn storage_knows_nothing_of_nova_and_http_opens_no_transaction() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -47,7 +47,7 @@ impl Numbering {
     /// Appends the records of an event.
     pub fn take(&mut self, event: Event, out: &mut Vec<Record>) -> Result<(), Failure> {
         match event {
-            Event::Begin { commit_us } => {
+            Event::Begin { commit_us, .. } => {
                 (self.commit_us, self.open) = (commit_us, true);
                 self.origins.clear();
             }

@@ -31,6 +31,10 @@ pub struct Position {
     pub timeline: u32,
     /// End of the last whole transaction, or a later place up to which nothing was to be sent.
     pub end_lsn: u64,
+    /// LSN and time (epoch microseconds) of the commit of the last transaction that had something for nova; 0 before one.
+    /// Where the slot is older than the position, it is read again, and tells whether the log is the one that was read.
+    pub commit_lsn: u64,
+    pub commit_us: i64,
     /// The offset of the record that comes next.
     pub offset: i64,
     /// How each table is published ([`super::slot::Published::identity`]), in the order of [`Table::ALL`]; 0 where it was not
@@ -52,6 +56,8 @@ impl Position {
         out.put_fixed(&self.system_id.to_le_bytes());
         out.put_varint(u64::from(self.timeline));
         out.put_varint(self.end_lsn);
+        out.put_varint(self.commit_lsn);
+        out.put_zigzag(self.commit_us);
         out.put_zigzag(self.offset);
         out.put_varint(self.published.len() as u64);
         for (table, identity) in Table::ALL.iter().zip(&self.published) {
@@ -78,6 +84,8 @@ impl Position {
             system_id: u64::from_le_bytes(reader.fixed()?),
             timeline: reader.varint_u32()?,
             end_lsn: reader.varint()?,
+            commit_lsn: reader.varint()?,
+            commit_us: reader.zigzag()?,
             offset: reader.zigzag()?,
             ..Position::default()
         };
@@ -133,13 +141,24 @@ mod tests {
     fn positions() -> impl Strategy<Value = Position> {
         let numbers = (any::<bool>(), any::<u64>(), any::<u32>(), any::<u64>(), any::<i64>());
         let more = (any::<[u64; 5]>(), 0u8..32, prop::collection::vec(any::<i64>(), 0..=AUTOMATIC_MAX));
-        (numbers, more).prop_map(
-            |((streams, system_id, timeline, end_lsn, offset), (published, wanted, automatic_ms))| {
-                let phase = if streams { Phase::Stream } else { Phase::Snapshot };
-                let wanted = Tables::from_bits(wanted).unwrap();
-                Position { phase, system_id, timeline, end_lsn, offset, published, wanted, automatic_ms }
-            },
-        )
+        let commits = any::<(u64, i64)>();
+        (numbers, more, commits).prop_map(|(numbers, (published, wanted, automatic_ms), (commit_lsn, commit_us))| {
+            let (streams, system_id, timeline, end_lsn, offset) = numbers;
+            let phase = if streams { Phase::Stream } else { Phase::Snapshot };
+            let wanted = Tables::from_bits(wanted).unwrap();
+            Position {
+                phase,
+                system_id,
+                timeline,
+                end_lsn,
+                commit_lsn,
+                commit_us,
+                offset,
+                published,
+                wanted,
+                automatic_ms,
+            }
+        })
     }
 
     proptest! {

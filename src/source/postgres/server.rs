@@ -80,6 +80,8 @@ pub trait Copy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     Begin {
+        /// LSN of the commit.
+        commit_lsn: u64,
         commit_us: i64,
     },
     /// Any other message of pgoutput than Begin, Commit and Message.

@@ -293,6 +293,10 @@ pub fn judge(position: Option<&Position>, seen: &Seen, forked: bool, slot: &str)
             ),
         );
     }
+    if position.end_lsn > seen.flush_lsn {
+        let what = format!("the server's log ends at {}", lsn_text(seen.flush_lsn));
+        return Verdict::Stop(other_log(&what, position));
+    }
     let Some(row) = &seen.slot else {
         return stop("pg-slot-lost", format!("the slot {slot} is gone"));
     };
@@ -315,6 +319,17 @@ pub fn judge(position: Option<&Position>, seen: &Seen, forked: bool, slot: &str)
         );
     }
     membership(position, seen)
+}
+
+/// The server is the same, and its log is another one than was read: a copy of it from before was put back.
+pub fn other_log(what: &str, position: &Position) -> Finding {
+    let detail = format!(
+        "{what}, and the store has read up to {}: the server was restored from a copy without changes that nova has",
+        lsn_text(position.end_lsn)
+    );
+    let remedy =
+        "To read all tables again, with a new slot, while nova goes on serving: nova cdc resnapshot".to_owned();
+    Finding { code: "pg-behind", detail, remedy, repair: Tables::ALL }
 }
 
 /// A slot that is not nova's is never dropped without a person's order.

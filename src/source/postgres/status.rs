@@ -3,10 +3,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 
 use crate::event::TopicPartition;
 
-use super::slot::{Finding, Seen};
+use super::slot::{Finding, Seen, lsn_text};
 
 /// How the source stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,13 +67,37 @@ impl View {
         self.server_lsn.saturating_sub(self.committed_lsn)
     }
 
-    /// How old the oldest change may be that the store does not have, milliseconds.
-    pub fn lag_ms(&self, now_ms: i64) -> i64 {
-        match self.state {
-            State::Streaming if self.committed_lsn >= self.server_lsn => 0,
-            _ if self.caught_up_ms == 0 => 0,
-            _ => now_ms.saturating_sub(self.caught_up_ms).max(0),
-        }
+    /// How old the oldest change may be that the store does not have, milliseconds. `arrival_ms`: when the last one was
+    /// committed at the server that the store has.
+    pub fn lag_ms(&self, arrival_ms: i64, now_ms: i64) -> i64 {
+        let since_ms = match (self.committed_lsn, self.caught_up_ms) {
+            (committed_lsn, _) if committed_lsn >= self.server_lsn => now_ms,
+            (_, 0) if arrival_ms > 0 => arrival_ms,
+            (_, 0) => now_ms,
+            (_, caught_up_ms) => caught_up_ms,
+        };
+        now_ms.saturating_sub(since_ms).max(0)
+    }
+
+    /// For a person: `state`, `reason`, positions as PostgreSQL prints them, bytes.
+    pub fn json(&self) -> Value {
+        let state = match &self.state {
+            State::Starting => "starting",
+            State::Away(_) => "away",
+            State::Unfit(_) => "unfit",
+            State::Snapshot(_) => "snapshot",
+            State::Streaming => "streaming",
+            State::Stopped(_) => "stopped",
+            State::Closed => "closed",
+        };
+        let slot = self.seen.slot.as_ref();
+        json!({
+            "state": state, "reason": self.reason(), "server_lsn": lsn_text(self.server_lsn),
+            "committed_lsn": lsn_text(self.committed_lsn), "told_lsn": lsn_text(self.told_lsn),
+            "lag_bytes": self.lag_bytes(), "held_bytes": slot.map(|slot| slot.held_bytes(self.seen.flush_lsn)),
+            "safe_bytes": slot.and_then(|slot| slot.safe_wal_bytes), "timeline": self.seen.timeline,
+            "system_id": self.seen.system_id.to_string(),
+        })
     }
 
     /// Why traffic should not come here, in words for a person; `None`: the stream is read. A held partition says its own

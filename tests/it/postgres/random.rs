@@ -27,7 +27,7 @@ struct Weather {
 }
 
 fn disaster(rng: &mut Rng, pg: &mut Pg) {
-    match rng.below(7) {
+    match rng.below(8) {
         0 => {
             pg.disconnect();
             pg.slot = None;
@@ -62,6 +62,13 @@ fn disaster(rng: &mut Rng, pg: &mut Pg) {
             let at = pg.log.iter().rev().nth(rng.below(4) as usize).map_or(0, |one| one.end_lsn);
             let keep = rng.below(2) == 0;
             pg.promote(at, keep);
+        }
+        6 => {
+            let at = pg.log.iter().rev().nth(1 + rng.below(4) as usize).map_or(0x100_0000, |one| one.end_lsn);
+            pg.restore(at);
+            // Its time goes on, too.
+            pg.now += std::time::Duration::from_millis(7);
+            (0..rng.below(12)).for_each(|_| pg.commit(&transaction(rng, 4, 30)));
         }
         _ => pg.system_id += 1,
     }

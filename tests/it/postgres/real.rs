@@ -1,6 +1,8 @@
 //! nova as a process over a real server (`NOVA_TEST_POSTGRES`), in a database of its own.
 
+mod cluster;
 mod place;
+mod servers;
 
 use std::time::{Duration, Instant};
 

@@ -219,6 +219,16 @@ impl Pg {
         }
     }
 
+    /// A cold copy of the server from before is put back: its log goes on from there, on the same timeline.
+    pub fn restore(&mut self, lsn: u64) {
+        self.crash();
+        self.rewind(lsn);
+        self.lsn = lsn + 8;
+        if let Some(slot) = &mut self.slot {
+            (slot.confirmed, slot.saved) = (slot.confirmed.min(lsn), slot.saved.min(lsn));
+        }
+    }
+
     /// Forgets what was committed behind a place of the log.
     fn rewind(&mut self, lsn: u64) {
         self.log.retain(|one| one.end_lsn <= lsn);
@@ -501,7 +511,7 @@ impl DoubleStream {
         };
         if self.within == 0 {
             self.within = 1;
-            return Some(Ok(Event::Begin { commit_us: one.commit_us }));
+            return Some(Ok(Event::Begin { commit_lsn: one.commit_lsn, commit_us: one.commit_us }));
         }
         while let Some((lsn, table, message)) = one.changes.get(self.within - 1) {
             if pg.members[*table as usize].is_none() {

@@ -195,6 +195,8 @@ fn read_to_its_end(
         timeline: seen.timeline,
         // The stream goes on where it stood; only a new slot begins at the snapshot.
         end_lsn: if all { made.consistent_lsn } else { position.end_lsn },
+        commit_lsn: if all { 0 } else { position.commit_lsn },
+        commit_us: if all { 0 } else { position.commit_us },
         offset,
         published,
         wanted: if all { Tables::NONE } else { position.wanted.without(tables) },

@@ -6,7 +6,7 @@ use crate::source::postgres::link::Chunk;
 use crate::source::postgres::numbering::Numbering;
 use crate::source::postgres::position::Position;
 use crate::source::postgres::server::{Clock as _, Event, Failure, Server, Stream as _};
-use crate::source::postgres::slot::{Seen, Verdict, judge, lsn_text, unfit};
+use crate::source::postgres::slot::{Seen, Verdict, judge, lsn_text, other_log, unfit};
 use crate::source::postgres::status::{PostgresStatus, State};
 
 use super::{Ended, Follower, LOOK_EVERY, namespaces};
@@ -48,10 +48,14 @@ impl Pending {
 impl<S: Server> Follower<S> {
     /// Reads on from a position.
     pub(super) async fn stream(&mut self, position: Position, seen: &Seen) -> Result<(), Ended> {
-        let stream = self.server.start(position.end_lsn, self.committed_lsn()).await?;
+        // A slot that is older than the position sends the last transaction again: it must be the one that was read.
+        let confirmed_lsn = seen.slot.as_ref().and_then(|slot| slot.confirmed_lsn).unwrap_or(u64::MAX);
+        let checks = position.commit_lsn > 0 && confirmed_lsn <= position.commit_lsn;
+        let from = if checks { position.commit_lsn } else { position.end_lsn };
+        let stream = self.server.start(from, self.committed_lsn()).await?;
         tracing::info!(
             slot = self.settings.slot,
-            from = lsn_text(position.end_lsn),
+            from = lsn_text(from),
             offset = position.offset,
             "postgres: streaming"
         );
@@ -59,7 +63,9 @@ impl<S: Server> Follower<S> {
         self.last = Some(position.clone());
         self.status.set(State::Streaming);
         let numbering = Numbering::new(self.partition.clone(), position.offset, namespaces(seen));
-        let mut reading = Reading { stream, numbering, position, pending: Pending::default(), idle_lsn: 0 };
+        let known = if checks { Known::Expected } else { Known::Not };
+        let pending = Pending::default();
+        let mut reading = Reading { stream, numbering, position, pending, idle_lsn: 0, begun: (0, 0), known };
         let ended = self.read_on(&mut reading).await;
         let Reading { stream, .. } = reading;
         if self.link.is_closing() {
@@ -211,10 +217,29 @@ struct Reading<T> {
     pending: Pending,
     /// Everything before this was sent, by the server's word.
     idle_lsn: u64,
+    /// LSN and time of the commit of the transaction at hand.
+    begun: (u64, i64),
+    known: Known,
+}
+
+/// Whether the transaction at hand is one that was read before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    Not,
+    /// The next one is to be the last that was read.
+    Expected,
+    /// It is, and nothing of it is taken.
+    Passing,
 }
 
 impl<T> Reading<T> {
-    fn take(&mut self, event: Event) -> Result<(), Failure> {
+    fn take(&mut self, event: Event) -> Result<(), Ended> {
+        if self.known != Known::Not && self.passes(&event)? {
+            return Ok(());
+        }
+        if let Event::Begin { commit_lsn, commit_us } = event {
+            self.begun = (commit_lsn, commit_us);
+        }
         if let Event::Change { message, .. } | Event::Message { content: message, .. } = &event {
             self.pending.bytes += message.len();
         }
@@ -229,15 +254,41 @@ impl<T> Reading<T> {
         self.numbering.take(event, &mut self.pending.chunk.records)?;
         if let Some(end_lsn) = told {
             self.position.end_lsn = end_lsn;
+            (self.position.commit_lsn, self.position.commit_us) = self.begun;
             self.position.offset = self.numbering.next();
             self.pending.position = Some(self.position.clone());
         }
         Ok(())
     }
 
+    /// Passes over the last transaction that was read; where another one stands, the log is another one.
+    fn passes(&mut self, event: &Event) -> Result<bool, Ended> {
+        match event {
+            Event::Begin { commit_lsn, commit_us } => {
+                if (*commit_lsn, *commit_us) != (self.position.commit_lsn, self.position.commit_us) {
+                    let what = format!("the server has another transaction at {}", lsn_text(*commit_lsn));
+                    return Err(Ended::Stopped(other_log(&what, &self.position)));
+                }
+                self.known = Known::Passing;
+                Ok(true)
+            }
+            Event::Commit { .. } if self.known == Known::Passing => {
+                self.known = Known::Not;
+                Ok(true)
+            }
+            // A relation is described once in a session.
+            Event::Change { message, .. } => Ok(message.first() != Some(&b'R')),
+            Event::Commit { .. } | Event::Message { .. } => Ok(true),
+            Event::KeepAlive { .. } => Ok(false),
+        }
+    }
+
     /// Whether the log has gone on without anything to send.
     fn is_idle(&self) -> bool {
-        self.idle_lsn > self.position.end_lsn && !self.numbering.is_open() && self.pending.is_empty()
+        self.known == Known::Not
+            && self.idle_lsn > self.position.end_lsn
+            && !self.numbering.is_open()
+            && self.pending.is_empty()
     }
 
     /// The place up to which nothing was to be sent is the position: it is committed, and only then acknowledged.

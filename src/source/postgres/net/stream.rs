@@ -28,8 +28,9 @@ impl SlotStream {
 
 fn event(event: ReplicationEvent) -> Event {
     match event {
-        ReplicationEvent::Begin { commit_time_micros, .. } => {
-            Event::Begin { commit_us: commit_time_micros.saturating_add(EPOCH_OFFSET_US) }
+        ReplicationEvent::Begin { final_lsn, commit_time_micros, .. } => {
+            let commit_us = commit_time_micros.saturating_add(EPOCH_OFFSET_US);
+            Event::Begin { commit_lsn: final_lsn.as_u64(), commit_us }
         }
         ReplicationEvent::XLogData { wal_start, data, .. } => Event::Change { lsn: wal_start.as_u64(), message: data },
         ReplicationEvent::Commit { lsn, end_lsn, .. } => Event::Commit { lsn: lsn.as_u64(), end_lsn: end_lsn.as_u64() },

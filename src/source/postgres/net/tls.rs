@@ -167,3 +167,19 @@ impl ServerCertVerifier for Named {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The replication session installs its own provider for the process.
+    #[test]
+    fn tls_of_novas_own_is_aws_lc_whatever_the_process_has_as_its_default() {
+        let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
+        for mode in SslMode::ALL.into_iter().filter(|mode| *mode != SslMode::Disable) {
+            let tls = Tls::new(mode, None).unwrap();
+            let shown = format!("{:?}", tls.config.unwrap().crypto_provider().secure_random);
+            assert!(shown.to_lowercase().contains("aws"), "{mode:?}: {shown}");
+        }
+    }
+}

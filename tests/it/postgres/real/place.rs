@@ -32,6 +32,7 @@ pub struct Place {
     dir: tempfile::TempDir,
     node: Option<(Child, String)>,
     sentinels: std::cell::Cell<u32>,
+    more: Vec<(&'static str, &'static str)>,
 }
 
 impl Place {
@@ -42,17 +43,28 @@ impl Place {
             eprintln!("skipped: NOVA_TEST_POSTGRES is not set");
             return None;
         }
+        Some(Place::at(server))
+    }
+
+    /// In the database of an address a database of its own is made.
+    pub fn at(server: String) -> Place {
         let name = format!("nova{:08x}", uuid::Uuid::new_v4().as_fields().0);
         let mut admin = Postgres::connect(&server, NoTls).unwrap();
         admin.batch_execute(&format!("CREATE DATABASE {name}")).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let place = Place { server, name, dir, node: None, sentinels: std::cell::Cell::new(0) };
+        let (sentinels, more) = (std::cell::Cell::new(0), Vec::new());
+        let place = Place { server, name, dir, node: None, sentinels, more };
         place.run(include_str!("../../../../deploy/postgres/10-schema.sql"));
         place.run(&format!("CREATE PUBLICATION {} FOR TABLE {PUBLISHED}", place.name));
-        Some(place)
+        place
     }
 
-    fn database(&self) -> String {
+    /// One more variable of nova's environment.
+    pub fn set(&mut self, name: &'static str, value: &'static str) {
+        self.more.push((name, value));
+    }
+
+    pub fn database(&self) -> String {
         let (server, _) = self.server.rsplit_once('/').unwrap();
         format!("{server}/{}", self.name)
     }
@@ -71,7 +83,7 @@ impl Place {
         command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());
         command.env("NOVA_POSTGRES_URL", self.database()).env("NOVA_LOG_LEVEL", "info");
         command.env("NOVA_POSTGRES_SLOT", &self.name).env("NOVA_POSTGRES_PUBLICATION", &self.name);
-        command.env("NOVA_LIMITS_ENABLED", "false");
+        command.env("NOVA_LIMITS_ENABLED", "false").envs(self.more.iter().copied());
         command
     }
 

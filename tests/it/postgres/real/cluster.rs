@@ -1,0 +1,119 @@
+//! A PostgreSQL server of a test's own, which it may kill, limit and restore. The programs are those of the newest version in
+//! `/usr/lib/postgresql`, or of the directory in `NOVA_TEST_PG_BIN`.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+pub struct Cluster {
+    bin: PathBuf,
+    data: PathBuf,
+    port: u16,
+    _dir: tempfile::TempDir,
+}
+
+/// A directory with `initdb` and `postgres`.
+fn programs() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("NOVA_TEST_PG_BIN") {
+        return Some(named.into());
+    }
+    let found =
+        std::fs::read_dir("/usr/lib/postgresql").ok()?.filter_map(Result::ok).map(|entry| entry.path().join("bin"));
+    found.filter(|path| path.join("initdb").exists()).max()
+}
+
+impl Cluster {
+    /// `None` where there is no PostgreSQL, or where tests with real servers are not asked for.
+    pub fn begin(settings: &[&str]) -> Option<Cluster> {
+        if std::env::var("NOVA_TEST_POSTGRES").unwrap_or_default().is_empty() {
+            eprintln!("skipped: NOVA_TEST_POSTGRES is not set");
+            return None;
+        }
+        let Some(bin) = programs() else {
+            eprintln!("skipped: no PostgreSQL in /usr/lib/postgresql, and NOVA_TEST_PG_BIN is not set");
+            return None;
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let cluster = Cluster { bin, data: dir.path().join("data"), port, _dir: dir };
+        // The server refuses to run as root.
+        cluster.shell(&format!("mkdir -p {0} && chmod 700 {0}", cluster.data.display()), true);
+        cluster.run("initdb", &format!("-D {} -A trust -U postgres --no-sync", cluster.data.display()));
+        let own = [
+            "wal_level=logical".to_owned(),
+            format!("port={port}"),
+            "listen_addresses='127.0.0.1'".to_owned(),
+            "unix_socket_directories=''".to_owned(),
+            "max_wal_senders=10".to_owned(),
+        ];
+        let lines: Vec<_> = own.into_iter().chain(settings.iter().map(|one| (*one).to_owned())).collect();
+        let conf = cluster.data.join("postgresql.conf");
+        let text = std::fs::read_to_string(&conf).unwrap();
+        std::fs::write(&conf, format!("{text}\n{}\n", lines.join("\n"))).unwrap();
+        cluster.start();
+        Some(cluster)
+    }
+
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    pub fn start(&self) {
+        let (data, log) = (self.data.display(), self.data.join("server.log"));
+        self.run("pg_ctl", &format!("-D {data} -l {} -w -t 60 start >/dev/null", log.display()));
+    }
+
+    /// `kill -9` of the whole server.
+    pub fn kill(&self) {
+        let pid = std::fs::read_to_string(self.data.join("postmaster.pid")).unwrap();
+        let pid = pid.lines().next().unwrap().to_owned();
+        // The children see that the postmaster is gone and end; the next start waits for them.
+        self.shell(&format!("pkill -9 -P {pid}; kill -9 {pid}; for i in $(seq 100); do kill -0 {pid} 2>/dev/null || break; sleep 0.05; done"), false);
+        let _ = std::fs::remove_file(self.data.join("postmaster.pid"));
+    }
+
+    pub fn stop(&self) {
+        self.run("pg_ctl", &format!("-D {} -m immediate -w stop >/dev/null", self.data.display()));
+    }
+
+    fn run(&self, program: &str, arguments: &str) {
+        assert!(self.shell(&format!("{}/{program} {arguments}", self.bin.display()), false), "{program} {arguments}");
+    }
+
+    /// As the user `postgres` where this is root.
+    fn shell(&self, command: &str, owner: bool) -> bool {
+        let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
+        let mut shell = match root && !owner {
+            true => {
+                let mut su = Command::new("su");
+                su.args(["postgres", "-s", "/bin/bash", "-c", command]);
+                su
+            }
+            false => {
+                let mut bash = Command::new("bash");
+                bash.args(["-c", command]);
+                bash
+            }
+        };
+        let done = shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success();
+        if owner && root {
+            let dir = self.data.parent().unwrap();
+            let chown = format!("chown -R postgres {0} && chmod 755 {0}", dir.display());
+            assert!(Command::new("bash").args(["-c", &chown]).status().unwrap().success());
+        }
+        done
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if self.data.join("postmaster.pid").exists() {
+            let command = format!("{}/pg_ctl -D {} -m immediate stop", self.bin.display(), self.data.display());
+            self.shell(&command, false);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What happens to the server itself: it is killed, gives up the slot, is restored, asks for TLS.
+
+use crate::stack::workload::session;
+use crate::stack::world::{nap, until};
+use crate::support::asked;
+use crate::support::events::Rng;
+
+use super::cluster::Cluster;
+use super::ends_equal;
+use super::place::Place;
+
+/// Transactions of all sessions; `NOVA_TEST_TRANSACTIONS` asks for more.
+const TRANSACTIONS: u64 = 400;
+
+/// A session that connects again when the server is killed under it.
+fn stubborn(url: &str, number: u64, count: u64) {
+    let mut left = count;
+    while left > 0 {
+        let Ok(mut sql) = postgres::Client::connect(url, postgres::NoTls) else {
+            nap(50);
+            continue;
+        };
+        let part = left.min(20);
+        let worked =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| session(&mut sql, number * 1_000 + left, part)));
+        if worked.is_ok() {
+            left -= part;
+        }
+    }
+}
+
+#[test]
+fn a_workload_with_kill_9_of_nova_and_of_postgresql_ends_equal() {
+    let Some(cluster) = Cluster::begin(&["checkpoint_timeout=30s"]) else { return };
+    let mut place = Place::at(cluster.url());
+    place.start();
+    let count = asked("NOVA_TEST_TRANSACTIONS").unwrap_or(TRANSACTIONS) / 2;
+    let hook = std::panic::take_hook();
+    // A server that is killed makes sessions panic, which begin again.
+    std::panic::set_hook(Box::new(|_| {}));
+    let workers: Vec<_> = (0..2)
+        .map(|number| {
+            let url = place.database();
+            std::thread::spawn(move || stubborn(&url, number, count))
+        })
+        .collect();
+    let mut rng = Rng(3);
+    for _ in 0..6 {
+        nap(400 + rng.below(900));
+        match rng.below(2) {
+            0 => {
+                cluster.kill();
+                cluster.start();
+            }
+            _ => {
+                place.kill();
+                let (confirmed, committed) = (place.confirmed(), place.committed());
+                assert!(confirmed <= committed, "the slot is at {confirmed:?}, the store at {committed:?}");
+                place.start();
+            }
+        }
+    }
+    workers.into_iter().for_each(|worker| worker.join().unwrap());
+    std::panic::set_hook(hook);
+    ends_equal(&mut place);
+}
+
+#[test]
+fn p10_a_slot_that_the_server_gave_up_is_said_and_everything_is_read_again_where_that_is_set() {
+    let limits = ["max_slot_wal_keep_size=32MB", "max_wal_size=64MB", "min_wal_size=32MB", "wal_keep_size=0"];
+    let Some(cluster) = Cluster::begin(&limits) else { return };
+    let mut place = Place::at(cluster.url());
+    session(&mut place.sql(), 1, 40);
+    place.start();
+    place.sentinel();
+    place.stop();
+    // More of the log than the server keeps.
+    place.run("CREATE TABLE foreign_rows (text text)");
+    for _ in 0..8 {
+        place.run("INSERT INTO foreign_rows SELECT repeat(md5(i::text), 30) FROM generate_series(1, 20000) i; TRUNCATE foreign_rows");
+        place.run("SELECT pg_switch_wal()");
+        place.run("CHECKPOINT");
+    }
+    place.run("DELETE FROM likes");
+    session(&mut place.sql(), 2, 40);
+    place.start();
+    until("the reason", || place.ready().contains("pg-slot-lost"));
+    assert!(place.ready().contains("nova cdc resnapshot"), "{}", place.ready());
+    place.stop();
+    place.set("NOVA_POSTGRES_ON_SLOT_LOST", "resnapshot");
+    place.start();
+    ends_equal(&mut place);
+}
+
+#[test]
+fn p4_p22_a_server_that_was_restored_from_a_backup_is_another_timeline_or_behind() {
+    let Some(cluster) = Cluster::begin(&[]) else { return };
+    let mut place = Place::at(cluster.url());
+    session(&mut place.sql(), 1, 40);
+    place.start();
+    place.sentinel();
+    place.stop();
+    // A cold copy of the server, with the slot in it.
+    cluster.stop();
+    let copy = cluster.data().with_file_name("copy");
+    let copied = std::process::Command::new("cp").arg("-a").arg(cluster.data()).arg(&copy).status().unwrap();
+    assert!(copied.success());
+    cluster.start();
+    place.start();
+    session(&mut place.sql(), 2, 60);
+    place.sentinel();
+    place.stop();
+    cluster.stop();
+    std::fs::remove_dir_all(cluster.data()).unwrap();
+    std::fs::rename(&copy, cluster.data()).unwrap();
+    cluster.start();
+    // The restored server has other changes where nova has those that are lost.
+    session(&mut place.sql(), 3, 200);
+    place.start();
+    until("the reason", || place.ready().contains("pg-behind"));
+    let output = place.nova().args(["cdc", "resnapshot", "--url", place.url()]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ends_equal(&mut place);
+}
