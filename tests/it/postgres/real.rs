@@ -98,15 +98,22 @@ fn a_slot_that_was_dropped_is_said_within_ten_seconds_and_one_command_ends_equal
     let Some(mut place) = Place::begin() else { return };
     session(&mut place.sql(), 1, 60);
     place.start();
-    let (reader, post) = place.sentinel();
     session(&mut place.sql(), 2, 30);
+    // Nothing that follows touches it.
+    let (reader, post) = place.sentinel();
     place.end_sessions();
     place.run(
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = current_database()",
     );
     let begun = Instant::now();
-    session(&mut place.sql(), 3, 60);
-    place.run("DELETE FROM likes WHERE id IN (SELECT id FROM likes ORDER BY id LIMIT 5)");
+    place.run(
+        "DELETE FROM likes WHERE id IN (SELECT id FROM likes ORDER BY id LIMIT 5);
+         DELETE FROM comments;
+         INSERT INTO users (email, username, password_hash) SELECT 'n' || i, 'n' || i, 'x' FROM generate_series(1, 50) i;
+         INSERT INTO likes (user_id, post_id) SELECT u.id, p.id FROM users u, posts p WHERE u.username LIKE 'n%' LIMIT 90
+           ON CONFLICT DO NOTHING;
+         UPDATE users SET id = gen_random_uuid() WHERE username LIKE 'n1%' AND id NOT IN (SELECT user_id FROM likes)",
+    );
     until("the reason", || place.ready().contains("pg-slot-lost"));
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     assert!(place.ready().contains("nova cdc resnapshot"));
