@@ -105,14 +105,14 @@ impl Jobs {
         let (schemas, writer) = (Arc::clone(&setup.schemas), writer.clone());
         let letters = Arc::new(Queue { store: Arc::clone(store), schemas, writer: writer.clone() });
         all.push(Box::new(DeadLetterRetry::new(letters, Arc::clone(&retries))));
-        let read_from = match (parts.postgres, parts.kafka) {
-            (Some(postgres), _) => Some(ReadFrom::Slot(Arc::clone(postgres))),
-            (None, Some(kafka)) => Some(ReadFrom::Topics(Arc::clone(kafka), setup.topics.clone())),
+        let ends = match (parts.postgres, parts.kafka) {
+            (Some(postgres), _) => Some(Ends::Slot(Arc::clone(postgres))),
+            (None, Some(kafka)) => Some(Ends::Topics(Arc::clone(kafka), setup.topics.clone())),
             (None, None) => None,
         };
-        if let Some(from) = read_from {
+        if let Some(ends) = ends {
             let (store, shared) = (Arc::clone(store), Arc::clone(parts.shared));
-            let logs = Arc::new(Logs { store, shared, from, writer: writer.clone() });
+            let logs = Arc::new(Logs { store, shared, ends, writer: writer.clone() });
             all.push(Box::new(ReadToEnd::new(Arc::new(Rebuild(Arc::clone(&logs))))));
             all.push(Box::new(ReadToEnd::new(Arc::new(FirstSnapshot { logs, said: AtomicBool::new(false) }))));
         }
@@ -280,21 +280,21 @@ impl Letters for Queue {
 struct Logs {
     store: Arc<Store>,
     shared: Arc<Shared>,
-    from: ReadFrom,
+    ends: Ends,
     writer: Sender<Message>,
 }
 
-/// Where changes are read from.
-enum ReadFrom {
+/// What tells where they end.
+enum Ends {
     Topics(Arc<KafkaStatus>, Topics),
     Slot(Arc<PostgresStatus>),
 }
 
 impl Logs {
     fn reach(&self) -> Option<BTreeMap<TopicPartition, Reach>> {
-        let (kafka, topics) = match &self.from {
-            ReadFrom::Topics(kafka, topics) => (kafka, topics),
-            ReadFrom::Slot(postgres) => return read_whole(&postgres.view()),
+        let (kafka, topics) = match &self.ends {
+            Ends::Topics(kafka, topics) => (kafka, topics),
+            Ends::Slot(postgres) => return read_whole(&postgres.view()),
         };
         let assignment = kafka.assignment();
         let marks = kafka.watermarks();

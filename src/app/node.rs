@@ -244,9 +244,8 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         durable: durable.clone(),
     };
     let seen = (Arc::clone(&shared), Arc::clone(&observed));
-    let slot = postgres.as_ref().map(|postgres| postgres.partition().clone());
-    let mut control = Control::new(clock.clone(), reads, seen, Arc::clone(&auth.revocations), durable.clone());
-    control.slot = slot;
+    let revocations = Arc::clone(&auth.revocations);
+    let control = Control::new(clock.clone(), reads, seen, revocations, postgres.clone(), durable.clone());
     let intake = Intake {
         clock: clock.clone(),
         log,

@@ -79,7 +79,7 @@ fn resnapshot(tables: &[Table], remote: &Remote, config: &Config, as_json: bool)
     let names: Vec<_> = tables.iter().map(Table::name).collect();
     let value = json!({ "tables": names });
     if let Some(node) = remote.node(&config.data_dir)? {
-        let body = if tables == Tables::ALL { json!({}) } else { json!({ "tables": names.join(" ") }) };
+        let body = if tables == Tables::ALL { json!({}) } else { json!({ "tables": names }) };
         node.post("cdc/resnapshot", &body)?;
         return Ok(out::done(as_json, &format!("{} are read again", names.join(", ")), &value)?);
     }

@@ -9,7 +9,7 @@ use crate::decode::Schemas;
 use crate::discover::dismissals::Dismissals;
 use crate::discover::rising::Rising;
 use crate::discover::shown::Shown;
-use crate::event::{Id, TopicPartition};
+use crate::event::Id;
 use crate::feed::snapshot::Snapshots;
 use crate::feed::trending::publish::Board;
 use crate::jobs::analytics::Found;
@@ -103,13 +103,13 @@ pub struct Control {
     pub shared: Arc<Shared>,
     pub observed: Arc<Observed>,
     pub revocations: Arc<Revocations>,
+    /// Set when changes come from PostgreSQL itself.
+    pub postgres: Option<Arc<PostgresStatus>>,
     /// Held by a change of the revocations from its reading to its commit: none forgets another.
     pub(super) changes: Arc<tokio::sync::Mutex<()>>,
     /// Admin requests that were refused lately.
     pub(super) refusals: Mutex<Refusals>,
     pub durable: Durable,
-    /// The partition of PostgreSQL's changes, set when they come from there.
-    pub slot: Option<TopicPartition>,
 }
 
 impl Control {
@@ -118,10 +118,11 @@ impl Control {
         reads: Box<dyn Reads>,
         (shared, observed): (Arc<Shared>, Arc<Observed>),
         revocations: Arc<Revocations>,
+        postgres: Option<Arc<PostgresStatus>>,
         durable: Durable,
     ) -> Control {
         let (changes, refusals) = (Arc::default(), Mutex::default());
-        Control { clock, reads, shared, observed, revocations, changes, refusals, durable, slot: None }
+        Control { clock, reads, shared, observed, revocations, postgres, changes, refusals, durable }
     }
 }
 

@@ -7,26 +7,32 @@ use crate::source::postgres::status::State;
 
 use super::Watch;
 
-/// Of one partition in Kafka.
+/// Of one partition in Kafka, or of the slot.
 pub(super) struct Lag {
-    /// Records that were not read yet.
-    pub records: i64,
+    /// Records that were not read yet; `None` of a slot, whose log is counted in bytes.
+    pub records: Option<i64>,
     /// How old the oldest of them may be.
     pub age_ms: i64,
     /// Records between what retention deletes next and what is read next.
-    pub headroom_records: i64,
+    pub headroom_records: Option<i64>,
 }
 
-/// Of every partition; `None` where Kafka has not told its end, and for the local log.
+/// Of every partition; `None` where Kafka or PostgreSQL has not told its end, and for the local log.
 pub(super) fn of(watch: &Watch) -> Vec<(TopicPartition, Option<Lag>)> {
     let watermarks = watch.kafka.as_ref().map(|kafka| kafka.watermarks()).unwrap_or_default();
     let now_ms = watch.clock.now_ms();
+    let slot = watch.postgres.as_ref().map(|postgres| (postgres.partition().clone(), postgres.view()));
     let partitions = watch.shared.partitions().into_iter().map(|status| {
         let (name, row) = (status.name, status.row);
         let lag = watermarks.get(&name).map(|marks| {
             let (records, age_ms) = marks.lag(row.next, row.arrival_ms, now_ms);
-            Lag { records, age_ms, headroom_records: marks.headroom(row.next) }
+            Lag { records: Some(records), age_ms, headroom_records: Some(marks.headroom(row.next)) }
         });
+        let of_slot = slot.as_ref().filter(|(of, _)| *of == name).map(|(_, view)| {
+            let age_ms = view.lag_ms(row.arrival_ms, now_ms);
+            Lag { records: None, age_ms, headroom_records: None }
+        });
+        let lag = lag.or(of_slot);
         (name, lag)
     });
     partitions.collect()
@@ -40,12 +46,10 @@ pub(super) fn oldest_ms(watch: &Watch) -> i64 {
     if let Some(kafka) = &watch.kafka {
         stands.extend(kafka.stopped().into_keys());
     }
-    let slot_ms = watch.postgres.as_ref().map_or(0, |postgres| {
-        let view = postgres.view();
-        // What stands for a person or a server says nothing of how much the node can do.
-        if view.state == State::Streaming { view.lag_ms(watch.clock.now_ms()) } else { 0 }
-    });
-    oldest_of(of(watch), &stands).max(slot_ms)
+    if let Some(postgres) = watch.postgres.as_ref().filter(|postgres| postgres.view().state != State::Streaming) {
+        stands.insert(postgres.partition().clone());
+    }
+    oldest_of(of(watch), &stands)
 }
 
 fn oldest_of(lags: Vec<(TopicPartition, Option<Lag>)>, stands: &BTreeSet<TopicPartition>) -> i64 {
@@ -60,7 +64,7 @@ mod tests {
     #[test]
     fn a_partition_that_stands_does_not_age_the_node() {
         let name = |topic: &str| TopicPartition::new(topic, 0);
-        let lag = |age_ms| Some(Lag { records: 1, age_ms, headroom_records: 0 });
+        let lag = |age_ms| Some(Lag { records: Some(1), age_ms, headroom_records: Some(0) });
         let lags = || vec![(name("events"), lag(2_000)), (name("cdc.posts"), lag(900_000)), (name("local"), None)];
         assert_eq!(oldest_of(lags(), &BTreeSet::new()), 900_000);
         assert_eq!(oldest_of(lags(), &BTreeSet::from([name("cdc.posts")])), 2_000);

@@ -12,10 +12,14 @@ use crate::http::edge::Control;
 use crate::http::error::Problem;
 use crate::http::route::{Answer, UserCall};
 use crate::http::server;
-use crate::http::shapes::{EpochRaised, PartitionTold, Sought, SourceState, TablesRead, TruncateDecision};
+use crate::http::shapes::{
+    EpochRaised, PartitionTold, ReadAgain, SlotTold, Sought, SourceState, TableName, TruncateDecision,
+};
 use crate::pipeline::decided::Decision;
 use crate::pipeline::writer::{Command, CommandError, SEEK_MAX};
 use crate::schema::example;
+use crate::source::postgres::slot::lsn_text;
+use crate::source::postgres::status::View;
 
 use super::letters::refused;
 use super::store::read;
@@ -48,31 +52,14 @@ pub(in crate::http) struct Seeking {
     offset: i64,
 }
 
-/// Which tables are read again.
+/// What is read again from PostgreSQL itself.
 #[derive(Deserialize, JsonSchema)]
-#[schemars(rename = "ResnapshotRequest", example = example(r#"{ "tables": "posts likes" }"#))]
+#[schemars(rename = "ResnapshotRequest", example = example(r#"{ "tables": ["posts"] }"#))]
 pub(in crate::http) struct Resnapshotting {
-    /// Their names with spaces. Left out: all, with a new slot.
+    /// Left out: all of them, with a new slot.
     #[serde(default)]
-    tables: String,
-}
-
-/// Tables are read again from PostgreSQL itself.
-pub(in crate::http) async fn resnapshot(control: &Arc<Control>, mut call: UserCall<'_>) -> Answer {
-    let body = call.content().await?;
-    let Resnapshotting { tables } = parse(call.call.headers, &body)?;
-    let named = tables.split_whitespace().map(Table::from_name).collect::<Option<Tables>>();
-    let named = named.ok_or_else(|| wrong("tables", "names of tables: users, posts, follows, comments, likes"))?;
-    let tables = if named.is_empty() { Tables::ALL } else { named };
-    let Some(partition) = control.slot.clone() else {
-        return Err(Problem::Conflict(
-            "changes do not come from PostgreSQL itself here: postgres.url is not set".to_owned(),
-        ));
-    };
-    let make = |reply| Command::Resnapshot { partition, tables, actor: actor(&call.subject), reply };
-    control.durable.command(make).await?;
-    let tables = tables.iter().map(Table::name).collect();
-    Ok(server::object(StatusCode::OK, &TablesRead { success: true, tables }))
+    #[schemars(with = "Vec<TableName>")]
+    tables: Vec<String>,
 }
 
 pub(in crate::http) async fn cdc(control: &Arc<Control>, _: UserCall<'_>) -> Answer {
@@ -84,7 +71,22 @@ pub(in crate::http) async fn cdc(control: &Arc<Control>, _: UserCall<'_>) -> Ans
         consumed: status.row.consumed,
         held: status.hold.map(|hold| hold.to_string()),
     });
-    Ok(server::object(StatusCode::OK, &SourceState { tables, partitions: partitions.collect() }))
+    let slot = control.postgres.as_ref().map(|postgres| slot(&postgres.view()));
+    Ok(server::object(StatusCode::OK, &SourceState { tables, partitions: partitions.collect(), slot }))
+}
+
+fn slot(view: &View) -> SlotTold {
+    let slot = view.seen.slot.as_ref();
+    SlotTold {
+        state: view.state.name(),
+        reason: view.reason(),
+        server_lsn: lsn_text(view.server_lsn),
+        committed_lsn: lsn_text(view.committed_lsn),
+        told_lsn: lsn_text(view.told_lsn),
+        lag_bytes: view.lag_bytes(),
+        held_bytes: slot.map(|slot| slot.held_bytes(view.seen.flush_lsn)),
+        safe_bytes: slot.and_then(|slot| slot.safe_wal_bytes),
+    }
 }
 
 fn table(name: &str) -> Result<Table, Problem> {
@@ -132,4 +134,20 @@ pub(in crate::http) async fn seek(control: &Arc<Control>, mut call: UserCall<'_>
         Problem::InvalidParameter { field, detail: error.to_string() }
     })?;
     Ok(server::object(StatusCode::OK, &Sought { success: true, topic, partition, next_offset: offset }))
+}
+
+pub(in crate::http) async fn resnapshot(control: &Arc<Control>, mut call: UserCall<'_>) -> Answer {
+    let body = call.content().await?;
+    let Resnapshotting { tables } = parse(call.call.headers, &body)?;
+    let named = tables.iter().map(|name| Table::from_name(name)).collect::<Option<Tables>>();
+    let named = named.ok_or_else(|| wrong("tables", "names of tables: users, posts, follows, comments, likes"))?;
+    let tables = if named.is_empty() { Tables::ALL } else { named };
+    let Some(partition) = control.postgres.as_ref().map(|postgres| postgres.partition().clone()) else {
+        let detail = "changes do not come from PostgreSQL itself here: postgres.url is not set";
+        return Err(Problem::Conflict(detail.to_owned()));
+    };
+    let make = |reply| Command::Resnapshot { partition, tables, actor: actor(&call.subject), reply };
+    control.durable.command(make).await?;
+    let tables = tables.iter().map(Table::name).collect();
+    Ok(server::object(StatusCode::OK, &ReadAgain { success: true, tables }))
 }

@@ -19,10 +19,10 @@ pub(super) fn source(watch: &Watch, log: &Log, to: &mut Registry) {
     // The local log is never behind: its records are consumed by the commit that makes them durable.
     let ages = each().map(|(name, lag)| (name, lag.as_ref().map_or(0.0, |lag| lag.age_ms as f64 / 1e3)));
     gauges(to, "cdc_lag_seconds", "Age of the oldest record that was not read yet, at most", ages);
-    let records = known().map(|(name, lag)| (name, lag.records as f64));
+    let records = known().filter_map(|(name, lag)| Some((name, lag.records? as f64)));
     gauges(to, "nova_lag_records", "Records that were not read yet", records);
     let help = "Records between what retention deletes next and what is read next";
-    let headroom = known().map(|(name, lag)| (name, lag.headroom_records as f64));
+    let headroom = known().filter_map(|(name, lag)| Some((name, lag.headroom_records? as f64)));
     gauges(to, "nova_retention_headroom_records", help, headroom);
     let off = KafkaStatus::default();
     let kafka = watch.kafka.as_deref().unwrap_or(&off);

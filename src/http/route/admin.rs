@@ -3,8 +3,8 @@
 use http::Method;
 
 use crate::http::shapes::{
-    AuditPage, BackedUp, DeadLetters, Done, EpochRaised, FeedPage, Forgotten, LimitsState, Replays, Revocation,
-    RevocationPage, Sought, SourceState, TablesRead, TrendingOverride, TrendingOverrides,
+    AuditPage, BackedUp, DeadLetters, Done, EpochRaised, FeedPage, Forgotten, LimitsState, ReadAgain, Replays,
+    Revocation, RevocationPage, Sought, SourceState, TrendingOverride, TrendingOverrides,
 };
 use crate::http::{admin, overrides};
 use crate::pipeline::dead::Whole;
@@ -101,11 +101,11 @@ fn source() -> Vec<O> {
     let resume = Handler::Admin(|call| Box::pin(admin::resume(&call.edge().control, call)));
     let epoch = Handler::Admin(|call| Box::pin(admin::bump_epoch(&call.edge().control, call)));
     let seek = Handler::Admin(|call| Box::pin(admin::seek(&call.edge().control, call)));
-    let resnapshot = Handler::Admin(|call| Box::pin(admin::resnapshot(&call.edge().control, call)));
+    let again = Handler::Admin(|call| Box::pin(admin::resnapshot(&call.edge().control, call)));
     let post = |path| (Method::POST, path);
-    let resnapshots = post("/api/v1/admin/cdc/resnapshot");
     let (pauses, resumes) = (post("/api/v1/admin/cdc/{table}/pause"), post("/api/v1/admin/cdc/{table}/resume"));
     let (epochs, seeks) = (post("/api/v1/admin/cdc/{table}/epoch"), post("/api/v1/admin/cdc/seek"));
+    let snapshots = post("/api/v1/admin/cdc/resnapshot");
     vec![
         O::new("getSourceState", (Method::GET, "/api/v1/admin/cdc"), Tag::Source, "Tables and partitions", state)
             .answers::<SourceState>(&[200]),
@@ -125,9 +125,9 @@ fn source() -> Vec<O> {
         O::new("seekPartition", seeks, Tag::Source, "Goes on with a partition at another offset", seek)
             .needs::<admin::Seeking>()
             .answers::<Sought>(&[200]),
-        O::new("resnapshotTables", resnapshots, Tag::Source, "Reads tables again from PostgreSQL", resnapshot)
+        O::new("resnapshotTables", snapshots, Tag::Source, "Reads tables again from PostgreSQL itself", again)
             .reads::<admin::Resnapshotting>()
-            .answers::<TablesRead>(&[200])
+            .answers::<ReadAgain>(&[200])
             .also(&[409]),
     ]
 }

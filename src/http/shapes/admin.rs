@@ -74,11 +74,44 @@ pub struct Replay {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "tables": [{ "table": "posts", "epoch": 0, "halted": null, "partitions": 1 }],
-    "partitions": [{ "topic": "cdc.posts", "partition": 0, "next_offset": 4711, "consumed": 4711, "held": null }]
+    "partitions": [{ "topic": "cdc.posts", "partition": 0, "next_offset": 4711, "consumed": 4711, "held": null }],
+    "slot": null
 }"#))]
 pub struct SourceState {
     pub tables: Vec<TableTold>,
     pub partitions: Vec<PartitionTold>,
+    /// Where changes come from PostgreSQL itself.
+    pub slot: Option<SlotTold>,
+}
+
+/// The replication slot; places in the log as PostgreSQL prints them.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ReplicationSlot")]
+pub struct SlotTold {
+    /// `starting`, `away`, `unfit`, `snapshot`, `streaming`, `stopped` or `closed`.
+    pub state: &'static str,
+    /// Why it does not stream, if it does not.
+    pub reason: Option<String>,
+    /// The end of the server's log, as far as it has told.
+    pub server_lsn: String,
+    /// Up to where the store has everything.
+    pub committed_lsn: String,
+    /// What the server was told last.
+    pub told_lsn: String,
+    /// Between the two ends.
+    pub lag_bytes: u64,
+    /// What the server keeps of its log for the slot.
+    pub held_bytes: Option<u64>,
+    /// What is left of that before the server gives the slot up, where it has a limit.
+    pub safe_bytes: Option<i64>,
+}
+
+/// Which tables are read again.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{ "success": true, "tables": ["posts"] }"#))]
+pub struct ReadAgain {
+    pub success: bool,
+    pub tables: Vec<&'static str>,
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -107,14 +140,6 @@ pub struct Sought {
     pub topic: String,
     pub partition: i32,
     pub next_offset: i64,
-}
-
-/// The tables that are read again.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-#[schemars(example = example(r#"{ "success": true, "tables": ["posts", "likes"] }"#))]
-pub struct TablesRead {
-    pub success: bool,
-    pub tables: Vec<&'static str>,
 }
 
 /// What an operator says about a post.
@@ -188,6 +213,17 @@ pub struct ClassState {
     pub granted: u64,
     pub over_quota: u64,
     pub shed: u64,
+}
+
+/// A source table.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TableName {
+    Users,
+    Posts,
+    Follows,
+    Comments,
+    Likes,
 }
 
 /// What the truncate that halted a table does: it empties the table, or nothing.

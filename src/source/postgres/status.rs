@@ -3,11 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 
 use crate::event::TopicPartition;
 
-use super::slot::{Finding, Seen, lsn_text};
+use super::slot::{Finding, Seen};
 
 /// How the source stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +26,21 @@ pub enum State {
     Stopped(Finding),
     /// The process ends.
     Closed,
+}
+
+impl State {
+    /// A word for it.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            State::Starting => "starting",
+            State::Away(_) => "away",
+            State::Unfit(_) => "unfit",
+            State::Snapshot(_) => "snapshot",
+            State::Streaming => "streaming",
+            State::Stopped(_) => "stopped",
+            State::Closed => "closed",
+        }
+    }
 }
 
 /// How far a snapshot is.
@@ -77,27 +91,6 @@ impl View {
             (_, caught_up_ms) => caught_up_ms,
         };
         now_ms.saturating_sub(since_ms).max(0)
-    }
-
-    /// For a person: `state`, `reason`, positions as PostgreSQL prints them, bytes.
-    pub fn json(&self) -> Value {
-        let state = match &self.state {
-            State::Starting => "starting",
-            State::Away(_) => "away",
-            State::Unfit(_) => "unfit",
-            State::Snapshot(_) => "snapshot",
-            State::Streaming => "streaming",
-            State::Stopped(_) => "stopped",
-            State::Closed => "closed",
-        };
-        let slot = self.seen.slot.as_ref();
-        json!({
-            "state": state, "reason": self.reason(), "server_lsn": lsn_text(self.server_lsn),
-            "committed_lsn": lsn_text(self.committed_lsn), "told_lsn": lsn_text(self.told_lsn),
-            "lag_bytes": self.lag_bytes(), "held_bytes": slot.map(|slot| slot.held_bytes(self.seen.flush_lsn)),
-            "safe_bytes": slot.and_then(|slot| slot.safe_wal_bytes), "timeline": self.seen.timeline,
-            "system_id": self.seen.system_id.to_string(),
-        })
     }
 
     /// Why traffic should not come here, in words for a person; `None`: the stream is read. A held partition says its own
