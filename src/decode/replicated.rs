@@ -248,7 +248,7 @@ impl Decoder {
         let values = match (&origin.kind, pgoutput::message(bytes)) {
             (OriginKind::Copied(_), _) => copied_ranges(bytes, relation),
             (_, Ok(message)) => message_ranges(bytes, &message, relation),
-            (_, Err(_)) if table.is_some_and(private::of) => vec![0..bytes.len()],
+            (_, Err(_)) if table.is_some_and(private::of) => std::iter::once(0..bytes.len()).collect(),
             (_, Err(_)) => Vec::new(),
         };
         if values.is_empty() {
