@@ -209,7 +209,8 @@ fn p7_a_table_that_leaves_the_publication_is_said_within_ten_seconds() {
 
 #[test]
 fn p8_p14_a_publication_that_cannot_be_followed_is_refused_until_it_is_corrected() {
-    let wrong: [(&str, fn(&mut Pg)); 4] = [
+    type Spoil = fn(&mut Pg);
+    let wrong: [(&str, Spoil); 4] = [
         ("pg-publication-leaf", |pg| pg.leaf = true),
         ("pg-publication-no-deletes", |pg| pg.publication.as_mut().unwrap().deletes = false),
         ("pg-publication-empty", |pg| pg.members = [None; 5]),

@@ -127,7 +127,10 @@ fn through_debezium(world: &World, placeholder: &str, last: &str) -> Told {
     told
 }
 
-fn own_slot(world: &World) -> (Session, Box<dyn FnMut(&str) -> Told>) {
+/// Reads on until the sentinel of this name was told.
+type ReadOn = Box<dyn FnMut(&str) -> Told>;
+
+fn own_slot(world: &World) -> (Session, ReadOn) {
     let (server, _) = world.servers.postgres.rsplit_once('/').unwrap();
     let (slot, publication) = (format!("{}_own", world.name), format!("{}_own", world.name));
     world
