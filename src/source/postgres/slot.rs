@@ -180,9 +180,9 @@ fn unpublished(seen: &Seen, slot: &str, publication: &str) -> Option<Finding> {
             Some(_) => format!(
                 "Make it: CREATE PUBLICATION {publication} FOR TABLE {}; then a slot that is younger than it: nova cdc \
                  resnapshot (it drops the slot {slot})",
-                names.join(", ")
+                followed()
             ),
-            None => format!("Make it: CREATE PUBLICATION {publication} FOR TABLE {}", names.join(", ")),
+            None => format!("Make it: CREATE PUBLICATION {publication} FOR TABLE {}", followed()),
         };
         return finding("pg-publication-missing", detail, remedy);
     };
@@ -195,7 +195,7 @@ fn unpublished(seen: &Seen, slot: &str, publication: &str) -> Option<Finding> {
         Table::ALL.iter().filter(|table| seen.published(**table).is_none()).map(|table| table.name()).collect();
     if missing.len() == Table::ALL.len() {
         let detail = format!("the publication {publication} has none of the tables {}", names.join(", "));
-        let remedy = format!("ALTER PUBLICATION {publication} ADD TABLE {}", names.join(", "));
+        let remedy = format!("ALTER PUBLICATION {publication} ADD TABLE {}", followed());
         return finding("pg-publication-empty", detail, remedy);
     }
     if let Some(table) = Table::ALL
@@ -214,6 +214,19 @@ fn unpublished(seen: &Seen, slot: &str, publication: &str) -> Option<Finding> {
         return finding("pg-publication-no-deletes", detail, remedy);
     }
     uncovered(seen, publication)
+}
+
+/// The followed tables as a publication names them. Of users only the columns that nova keeps leave the server, so that
+/// private ones do not (column lists: PostgreSQL 15 and later).
+fn followed() -> String {
+    let table = |table: &Table| match table {
+        Table::Users => {
+            let columns: Vec<_> = table.columns().iter().map(|column| column.name).collect();
+            format!("{table} ({})", columns.join(", "))
+        }
+        _ => table.name().to_owned(),
+    };
+    Table::ALL.iter().map(table).collect::<Vec<_>>().join(", ")
 }
 
 /// A table whose published columns lack some that nova needs.
