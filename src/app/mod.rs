@@ -5,6 +5,7 @@
 pub mod backups;
 mod jobs;
 mod node;
+mod reads;
 mod setup;
 mod store_check;
 
@@ -36,7 +37,8 @@ use crate::warehouse::clickhouse::ClickHouse;
 use crate::warehouse::sender::{Sender as Delivery, SenderParts};
 use crate::warehouse::status::Status as WarehouseStatus;
 
-pub use self::node::{Node, load_dismissals, load_overrides, sent, start_node};
+pub use self::node::{Node, load_dismissals, load_overrides, start_node};
+pub use self::reads::sent;
 pub use self::setup::{Drain, Setup, clickhouse, file_schemas, kafka, layout, postgres, registry, table_topics};
 pub use self::store_check::StoreCheck;
 

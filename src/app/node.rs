@@ -1,44 +1,33 @@
 //! A node that serves: where its records come from, and what the edge needs.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nova_storage::schema::{DEAD, EDGE};
-use nova_storage::seal::hex;
-use nova_storage::{ReadError, ReadTxn, Store};
-use parking_lot::Mutex;
+use nova_storage::{ReadError, Store};
 
-use crate::clock::Clock;
-use crate::decode::Decoder;
 use crate::discover::dismissals::{self, Dismissals};
-use crate::event::{Table, TopicPartition};
+use crate::event::TopicPartition;
 use crate::feed::snapshot::Snapshots;
 use crate::feed::trending::overrides::{self, Overrides};
 use crate::feed::trending::publish::Board;
-use crate::files;
 use crate::http::auth::revocation;
-use crate::http::{
-    Auth, BackupFailed, BackupMade, BackupTimes, Cause, CheckState, Control, Durable, Edge, Gate, Intake, Log,
-    Observed, ReadFailed, Reads, Serving, Streams, Watch, idempotency,
-};
+use crate::http::limit::health::Health;
+use crate::http::{Auth, Control, Durable, Edge, Gate, Intake, Log, Observed, Serving, Streams, Watch, idempotency};
 use crate::jobs::Runner;
 use crate::jobs::serving::Served;
-use crate::pipeline::meta::{Meta, TableTold};
 use crate::pipeline::writer::RecoveryReport;
-use crate::pipeline::{audit, dead, sent};
 use crate::source::both::Both;
 use crate::source::kafka::{KafkaSource, KafkaStatus, Owner, Producer};
 use crate::source::local::{LOCAL_PARTITION, LocalSource};
 use crate::source::postgres::link;
 use crate::source::postgres::session::Session;
 use crate::source::{Progress as _, Source};
-use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 
 use super::jobs::{Jobs, Parts};
+use super::reads::StoreReads;
 use super::setup::{Setup, table_topics};
-use super::{AppError, Opened, Running, StoreCheck, backups};
+use super::{AppError, Opened, Running};
 
 /// The dismissals of a store.
 pub fn load_dismissals(store: &Store) -> Result<Dismissals, ReadError> {
@@ -67,95 +56,6 @@ pub fn load_overrides(store: &Store) -> Result<Overrides, ReadError> {
     Ok(Overrides::load(entries.iter().map(|(name, value)| (&name[..], &value[..]))))
 }
 
-/// What an admin sees of the store.
-struct StoreReads {
-    store: Arc<Store>,
-    decoder: Mutex<Decoder>,
-    clickhouse: Option<ClickHouseSettings>,
-    data_dir: PathBuf,
-    clock: Clock,
-    check: Arc<StoreCheck>,
-    /// Held by the backup that is being made: a second one of its name would take its file away.
-    copying: Mutex<()>,
-}
-
-/// What went wrong, for the edge.
-fn cause(error: impl Into<Cause>) -> Cause {
-    error.into()
-}
-
-impl StoreReads {
-    fn read(&self) -> Result<ReadTxn, Cause> {
-        self.store.read().map_err(cause)
-    }
-}
-
-impl Reads for StoreReads {
-    fn dead_letters(&self, after: Option<u64>, limit: usize) -> Result<Vec<dead::Summary>, ReadFailed> {
-        let page = dead::page(&self.read()?, after, limit).map_err(cause)?;
-        Ok(page.iter().map(|(id, letter)| dead::summary(*id, letter)).collect())
-    }
-
-    fn dead_letter(&self, id: u64) -> Result<Option<dead::Whole>, ReadFailed> {
-        let letter = dead::get(&self.read()?, id).map_err(cause)?;
-        Ok(letter.map(|letter| dead::whole(id, &letter)))
-    }
-
-    fn sent(&self, letters: &[u64]) -> Result<BTreeSet<u64>, ReadFailed> {
-        let found = sent(&self.store, &mut self.decoder.lock(), self.clickhouse.as_ref(), letters);
-        Ok(found.map_err(cause)?)
-    }
-
-    fn audit(&self, after: Option<u64>, limit: usize) -> Result<Vec<audit::Listed>, ReadFailed> {
-        let page = audit::page(&self.read()?, after, limit).map_err(cause)?;
-        Ok(page.iter().map(|(id, entry)| entry.listed(*id)).collect())
-    }
-
-    fn backup(&self, name: &str) -> Result<BackupMade, BackupFailed> {
-        let Some(_one) = self.copying.try_lock() else { return Err(BackupFailed::Busy) };
-        let dir = self.data_dir.join(backups::BACKUPS_DIR);
-        files::private_dir(&dir).map_err(cause)?;
-        let dir = dir.canonicalize().map_err(cause)?;
-        let file = dir.join(name);
-        let copied = backups::make(&self.store, &self.data_dir, &file, self.clock.now_ms()).map_err(cause)?;
-        let (entries, sha256) = (copied.entries, hex(&copied.seal.sha256));
-        Ok(BackupMade { file: file.display().to_string(), entries, sha256 })
-    }
-
-    fn backup_times(&self) -> Option<BackupTimes> {
-        let backups::Latest { made_at_ms, verified_at_ms, .. } = backups::latest(&self.data_dir)?;
-        Some(BackupTimes { made_at_ms, verified_at_ms })
-    }
-
-    fn store_check(&self) -> CheckState {
-        self.check.state()
-    }
-
-    fn disk_free_bytes(&self) -> Option<u64> {
-        let disk = rustix::fs::statvfs(&self.data_dir).ok()?;
-        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
-    }
-
-    fn tables(&self) -> Result<Vec<TableTold>, ReadFailed> {
-        let meta = Meta::load(&self.read()?).map_err(cause)?.unwrap_or_default();
-        let tables = Table::ALL.iter().zip(&meta.tables);
-        Ok(tables.map(|(table, meta)| meta.told(*table)).collect())
-    }
-}
-
-/// Those of these dead letters whose event ClickHouse has, where there is one. Waits for its answer.
-pub fn sent(
-    store: &Store,
-    decoder: &mut Decoder,
-    clickhouse: Option<&ClickHouseSettings>,
-    letters: &[u64],
-) -> Result<BTreeSet<u64>, AppError> {
-    let Some(settings) = clickhouse else { return Ok(BTreeSet::new()) };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Runtime)?;
-    let clickhouse = ClickHouse::new(settings)?;
-    Ok(runtime.block_on(sent::sent(store, decoder, &clickhouse, letters))?)
-}
-
 /// A node that serves: the batch loop, and what the edge needs.
 pub struct Node {
     pub running: Running,
@@ -167,15 +67,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     let auth = Auth::configured(&setup.data_dir, &setup.edge.keys)?;
     auth.revocations.load(edge_entries(&opened.store, revocation::KIND)?.into_iter());
     let gate = Gate::new(setup.edge.clone());
-    let reads = Box::new(StoreReads {
-        store: Arc::clone(&opened.store),
-        decoder: Mutex::new(setup.decoder()),
-        clickhouse: setup.clickhouse.clone(),
-        data_dir: setup.data_dir.clone(),
-        clock: setup.clock.clone(),
-        check: Arc::clone(&opened.check),
-        copying: Mutex::default(),
-    });
+    let reads = Box::new(StoreReads::new(setup, &opened));
     let answers = idempotency::Answers::default();
     answers.load(edge_entries(&opened.store, idempotency::KIND)?.into_iter());
     let health = Arc::clone(&gate.limiter.health);
@@ -183,15 +75,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     let dead_letters = opened.store.read()?.len(DEAD)?;
     observed.recovered(recovery, dead_letters, opened.recovery.dedup_keys);
     let feeds = Arc::new(Snapshots::new(setup.relaxed_spacing));
-    let (told, seen, clock) = (Arc::clone(&observed), Arc::clone(&feeds), setup.clock.clone());
-    opened.writer.set_on_commit(Box::new(move |facts| {
-        health.committed(facts.commit_ms);
-        told.committed(facts);
-        if let Some(arrival_ms) = facts.oldest_arrival_ms {
-            let now_ms = clock.now_ms();
-            seen.served.visible(now_ms, now_ms - arrival_ms);
-        }
-    }));
+    tell_commits(&mut opened, setup, health, Arc::clone(&observed), Arc::clone(&feeds));
     let Feed { source, log, kafka, session } = source(setup, &mut opened)?;
     let postgres = session.as_ref().map(|session| Arc::clone(&session.status));
     if setup.clickhouse.is_none() {
@@ -260,6 +144,25 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     let (serving, intake, control) = (Arc::new(serving), Arc::new(intake), Arc::new(control));
     let edge = Edge { clock, auth, gate, serving, intake, control, watch };
     Ok(Node { running, edge: Arc::new(edge) })
+}
+
+/// Has the writer tell its commits to limits, metrics and the figures of the day. It does so on its own thread.
+fn tell_commits(
+    opened: &mut Opened,
+    setup: &Setup,
+    health: Arc<Health>,
+    observed: Arc<Observed>,
+    feeds: Arc<Snapshots>,
+) {
+    let clock = setup.clock.clone();
+    opened.writer.set_on_commit(Box::new(move |facts| {
+        health.committed(facts.commit_ms);
+        observed.committed(facts);
+        if let Some(arrival_ms) = facts.oldest_arrival_ms {
+            let now_ms = clock.now_ms();
+            feeds.served.visible(now_ms, now_ms - arrival_ms);
+        }
+    }));
 }
 
 /// Where records come from, and where the edge puts client events.

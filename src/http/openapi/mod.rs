@@ -65,7 +65,7 @@ fn described(operation: &Operation, schemas: &mut Schemas) -> Value {
     parameters.extend(given(&operation.headers, "header"));
     if operation.etag {
         let help = "The ETag of an answer that the caller has.";
-        parameters.push(parameter("If-None-Match", "header", Kind::Text { min: 0, max: HEADER_MAX }, help));
+        parameters.push(parameter("If-None-Match", "header", Kind::Line, help));
     }
     if !parameters.is_empty() {
         out["parameters"] = parameters.into();
@@ -83,9 +83,6 @@ fn described(operation: &Operation, schemas: &mut Schemas) -> Value {
     out
 }
 
-/// Characters of a header that a caller may choose.
-const HEADER_MAX: usize = 256;
-
 fn parameter(name: &str, place: &str, kind: Kind, help: &str) -> Value {
     json!({
         "name": name, "in": place, "required": place == "path", "description": help, "schema": schema(kind),
@@ -94,6 +91,7 @@ fn parameter(name: &str, place: &str, kind: Kind, help: &str) -> Value {
 
 fn schema(kind: Kind) -> Value {
     match kind {
+        Kind::Line => json!({ "type": "string" }),
         Kind::Text { min, max } => json!({ "type": "string", "minLength": min, "maxLength": max }),
         Kind::Uuid => json!({ "type": "string", "format": "uuid" }),
         Kind::Date => {

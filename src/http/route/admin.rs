@@ -42,7 +42,7 @@ fn revocations() -> Vec<O> {
         O::new("listRevocations", (Method::GET, PATH), Tag::Tokens, "Rules that end tokens early", list)
             .query([
                 LIMIT,
-                parameter("offset", Kind::Integer { min: 0, max: 100_000 }, "How many are left out before."),
+                parameter("offset", Kind::Integer { min: 0, max: u64::MAX }, "How many are left out before."),
             ])
             .answers::<RevocationPage>(&[200]),
         O::new("revokeTokens", (Method::POST, PATH), Tag::Tokens, "Revokes a token, a user's tokens, or a key", revoke)

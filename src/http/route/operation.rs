@@ -99,6 +99,8 @@ pub(in crate::http) struct Parameter {
 
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) enum Kind {
+    /// Of any length that fits into a head.
+    Line,
     /// Of so many characters.
     Text {
         min: usize,
