@@ -12,6 +12,8 @@ use super::route::{Access, Content, Kind, Operation, Parameter, Routes, Tag};
 
 use self::schemas::Schemas;
 
+/// The status of what hyper answers by itself.
+const HEAD_TOO_LONG: u16 = 431;
 /// The media type of problems (RFC 9457).
 const PROBLEM: &str = "application/problem+json";
 
@@ -92,6 +94,7 @@ fn parameter(name: &str, place: &str, kind: Kind, help: &str) -> Value {
 fn schema(kind: Kind) -> Value {
     match kind {
         Kind::Line => json!({ "type": "string" }),
+        Kind::Cursor(max) => json!({ "type": "string", "maxLength": max, "pattern": "^[A-Za-z0-9_-]*$" }),
         Kind::Text { min, max } => json!({ "type": "string", "minLength": min, "maxLength": max }),
         Kind::Uuid => json!({ "type": "string", "format": "uuid" }),
         Kind::Date => {
@@ -120,6 +123,8 @@ fn responses(operation: &Operation, schemas: &mut Schemas) -> Value {
         let name = format!("#/components/responses/{}", named(status));
         out.insert(status.to_string(), json!({ "$ref": name }));
     }
+    let too_long = format!("#/components/responses/{}", named(HEAD_TOO_LONG));
+    out.insert(HEAD_TOO_LONG.to_string(), json!({ "$ref": too_long }));
     Value::Object(out)
 }
 
@@ -131,7 +136,9 @@ fn problems(routes: &Routes, schemas: &mut Schemas) -> Value {
         let headers = headers::of_problem(status);
         (named(status), json!({ "description": reason(status), "headers": headers, "content": content }))
     });
-    Value::Object(each.collect())
+    // Such a head is not read, so nobody knows what it asks for.
+    let too_long = json!({ "description": "The head is longer than 16 KiB, or has more than 64 fields." });
+    Value::Object(each.chain([(named(HEAD_TOO_LONG), too_long)]).collect())
 }
 
 fn reason(status: u16) -> &'static str {

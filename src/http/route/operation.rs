@@ -101,6 +101,8 @@ pub(in crate::http) struct Parameter {
 pub(in crate::http) enum Kind {
     /// Of any length that fits into a head.
     Line,
+    /// A place in a list, of at most so many letters and digits of Base64 in its form for addresses (RFC 4648 §5).
+    Cursor(usize),
     /// Of so many characters.
     Text {
         min: usize,

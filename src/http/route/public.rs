@@ -26,7 +26,7 @@ const WINDOW: Parameter = super::admin::parameter(
 );
 const CURSOR: Parameter = super::admin::parameter(
     "cursor",
-    Kind::Text { min: 0, max: CURSOR_MAX },
+    Kind::Cursor(CURSOR_MAX),
     "The place where the page begins, from the page before.",
 );
 const FOR_USER: Parameter = super::admin::parameter(

@@ -60,7 +60,7 @@ impl Document {
         let documented = &operation["responses"][answer.status.to_string()];
         assert!(!documented.is_null(), "{what} answers {}: {answer:?}", answer.status);
         let documented = self.followed(documented);
-        for (name, header) in documented["headers"].as_object().unwrap() {
+        for (name, header) in documented["headers"].as_object().into_iter().flatten() {
             let header = self.followed(header);
             match answer.header(&name.to_lowercase()) {
                 Some(value) if header["schema"]["type"] == "integer" => {
