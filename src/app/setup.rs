@@ -12,7 +12,7 @@ use crate::http::EdgeSettings;
 use crate::pipeline::Settings;
 use crate::source::kafka::{KafkaSettings, Owner};
 use crate::source::postgres::follower::FollowSettings;
-use crate::source::postgres::net::ConnectSettings;
+use crate::source::postgres::net::{ConnectSettings, split_ssl_mode};
 use crate::source::postgres::session::PostgresSettings;
 use crate::state::StateSettings;
 use crate::warehouse::clickhouse::{ClickHouseSettings, Password};
@@ -174,11 +174,12 @@ pub fn kafka(config: &Config) -> Option<KafkaSettings> {
 /// PostgreSQL as configured.
 pub fn postgres(config: &Config) -> Option<PostgresSettings> {
     let (slot, publication) = (config.postgres_slot.clone(), config.postgres_publication.clone());
+    let (url, ssl_mode) = split_ssl_mode(config.postgres_url.as_deref()?)?;
     Some(PostgresSettings {
         connect: ConnectSettings {
-            url: config.postgres_url.clone()?,
+            url,
             password_file: config.postgres_password_file.as_ref().map(PathBuf::from),
-            ssl_mode: config.postgres_ssl_mode,
+            ssl_mode: ssl_mode.unwrap_or(config.postgres_ssl_mode),
             ca_file: config.postgres_ca_file.as_ref().map(PathBuf::from),
             slot: slot.clone(),
             publication: publication.clone(),

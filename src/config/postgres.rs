@@ -5,7 +5,7 @@ use toml::Value;
 use super::fields::Field;
 use super::settings::Config;
 use super::text::{optional, shown};
-use crate::source::postgres::net::SslMode;
+use crate::source::postgres::net::{SslMode, split_ssl_mode};
 
 /// PostgreSQL's names have at most so many bytes.
 const NAME_MAX_BYTES: usize = 63;
@@ -28,7 +28,9 @@ fn address(text: &str) -> Result<Option<String>, String> {
     if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
         return Err(expected());
     }
-    let config: tokio_postgres::Config = text.parse().map_err(|_| expected())?;
+    let modes = || format!("expected a sslmode of {}", SslMode::ALL.map(SslMode::name).join(", "));
+    let (plain, _) = split_ssl_mode(text).ok_or_else(modes)?;
+    let config: tokio_postgres::Config = plain.parse().map_err(|_| expected())?;
     match config.get_user().is_some() && !config.get_hosts().is_empty() {
         true => Ok(optional(text)),
         false => Err(expected()),
@@ -79,7 +81,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field {
         section: "postgres",
         key: "ssl_mode",
-        help: "disable, prefer, require, verify-ca or verify-full, as libpq has them.",
+        help: "disable, prefer, require, verify-ca or verify-full, as libpq has them; sslmode in the url stands over it.",
         set: |config, text| {
             let modes = || SslMode::ALL.map(SslMode::name).join(", ");
             config.postgres_ssl_mode =
@@ -178,7 +180,14 @@ mod tests {
             let config = Config { postgres_url: Some(url.to_owned()), ..Config::default() };
             assert_eq!(masked(&config).as_str(), Some(expected));
         }
-        for wrong in ["h", "mysql://me@h/app", "postgres://h/app", "postgres://me@h:port/app"] {
+        assert!(address("postgres://me@h/app?sslmode=verify-full").is_ok());
+        for wrong in [
+            "h",
+            "postgres://me@h/app?sslmode=maybe",
+            "mysql://me@h/app",
+            "postgres://h/app",
+            "postgres://me@h:port/app",
+        ] {
             assert!(address(wrong).is_err(), "{wrong}");
         }
     }

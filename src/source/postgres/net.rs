@@ -4,14 +4,14 @@
 mod catalogue;
 mod copy;
 mod stream;
+mod target;
 mod tls;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationConfig};
-use tokio_postgres::config::Host;
-use tokio_postgres::{Client, Config};
+use tokio_postgres::Client;
 
 use crate::clock::Clock as WallClock;
 
@@ -20,6 +20,8 @@ use super::slot::{Published, Seen, branch_of, parse_lsn};
 
 use self::copy::TableCopy;
 use self::stream::SlotStream;
+pub use self::target::split_ssl_mode;
+use self::target::{Target, hinted, session_options, targets};
 pub use self::tls::SslMode;
 use self::tls::{Tls, replication_tls};
 
@@ -29,11 +31,6 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// How often it is asked who keeps a slot from being made.
 const BLOCKED_EVERY: Duration = Duration::from_secs(5);
-const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
-/// A broken connection is told by the system after this.
-const TCP_USER_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long PostgreSQL's own keepalives may stay away: half of the silence that ends a session.
-const WAL_SENDER_TIMEOUT_S: u64 = 30;
 /// The longest message of the stream, a change of one row.
 const MESSAGE_MAX_BYTES: usize = 64 << 20;
 /// How often the server is told what the store has.
@@ -64,37 +61,6 @@ impl std::fmt::Debug for ConnectSettings {
     }
 }
 
-/// What keeps the text of values the same on every server, and sessions from being ended for their age.
-fn session_options() -> String {
-    let pinned = [
-        "datestyle=ISO",
-        "timezone=UTC",
-        "intervalstyle=postgres",
-        "extra_float_digits=1",
-        "bytea_output=hex",
-        "client_encoding=UTF8",
-        "statement_timeout=0",
-        "lock_timeout=0",
-        "idle_session_timeout=0",
-        "idle_in_transaction_session_timeout=0",
-        // Whatever a role has set: what is read is what is there.
-        "row_security=off",
-        "search_path=pg_catalog",
-    ];
-    let mut options: Vec<_> = pinned.iter().map(|one| format!("-c {one}")).collect();
-    options.push(format!("-c wal_sender_timeout={WAL_SENDER_TIMEOUT_S}s"));
-    options.join(" ")
-}
-
-/// One host of the address, with which everything is done until it fails.
-#[derive(Clone)]
-struct Target {
-    config: Config,
-    host: String,
-    port: u16,
-    password: String,
-}
-
 /// See the module.
 pub struct NetServer {
     settings: ConnectSettings,
@@ -112,55 +78,12 @@ impl NetServer {
         NetServer { settings, target: None, sql: None, reading: None, keeper: None, version: 0 }
     }
 
-    /// The hosts of the address, each by itself.
-    fn targets(&self) -> Result<Vec<Target>, Failure> {
-        let wrong = |detail: String| Failure::Wrong(format!("postgres.url: {detail}"));
-        let all: Config = self.settings.url.parse().map_err(|error: tokio_postgres::Error| {
-            // The error's own words may hold a part of the address.
-            wrong(format!("expected postgres://user@host:port/database ({})", cause(&error)))
-        })?;
-        let password = match &self.settings.password_file {
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .map_err(|error| Failure::Wrong(format!("postgres.password_file: {}: {error}", path.display())))?;
-                text.lines().next().unwrap_or_default().to_owned()
-            }
-            None => String::from_utf8_lossy(all.get_password().unwrap_or_default()).into_owned(),
-        };
-        let user = all.get_user().ok_or_else(|| wrong("names no user".to_owned()))?.to_owned();
-        let database = all.get_dbname().unwrap_or(&user).to_owned();
-        let ports = all.get_ports();
-        let target = |(index, host): (usize, &Host)| {
-            let port = ports.get(index).or(ports.first()).copied().unwrap_or(5_432);
-            let mut config = Config::new();
-            let host = match host {
-                Host::Tcp(name) => {
-                    config.host(name.as_str());
-                    name.clone()
-                }
-                Host::Unix(path) => {
-                    config.host_path(path);
-                    path.display().to_string()
-                }
-            };
-            config.port(port).user(user.as_str()).dbname(database.as_str()).options(session_options());
-            config.application_name("nova").connect_timeout(CONNECT_MAX);
-            config.keepalives_idle(TCP_KEEPALIVE).tcp_user_timeout(TCP_USER_TIMEOUT);
-            if !password.is_empty() {
-                config.password(password.as_bytes());
-            }
-            Target { config, host, port, password: password.clone() }
-        };
-        let targets: Vec<_> = all.get_hosts().iter().enumerate().map(target).collect();
-        if targets.is_empty() { Err(wrong("names no host".to_owned())) } else { Ok(targets) }
-    }
-
     /// Connects to the first host that is a primary; to a standby where there is none, so that it can be said.
     async fn connect(&mut self) -> Result<(), Failure> {
         (self.sql, self.target) = (None, None);
         let tls = Tls::new(self.settings.ssl_mode, self.settings.ca_file.as_deref())?;
         let (mut last, mut standby) = (None, None);
-        for target in self.targets()? {
+        for target in targets(&self.settings)? {
             match self.open(&target, &tls).await {
                 Ok((client, false)) => {
                     (self.sql, self.target) = (Some(client), Some(target));
@@ -407,19 +330,6 @@ fn failed(error: &tokio_postgres::Error) -> Failure {
     }
 }
 
-/// A connection that was refused, with what most often helps.
-fn hinted(failure: Failure, target: &Target) -> Failure {
-    let place = format!("{}:{}", target.host, target.port);
-    match failure {
-        Failure::Away(text) if target.host.ends_with(".supabase.co") => Failure::Away(format!(
-            "{place}: {text}. The direct host of Supabase has an IPv6 address only, and its pooler passes no replication: \
-             give this machine IPv6, or order the IPv4 add-on"
-        )),
-        Failure::Away(text) => Failure::Away(format!("{place}: {text}")),
-        other => other,
-    }
-}
-
 /// An error of the replication session; its text ends with the SQLSTATE where the server told one.
 fn refused(error: PgWireError) -> Failure {
     match error {
@@ -447,22 +357,6 @@ fn refused(error: PgWireError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn each_host_of_an_address_is_a_target_with_its_port() {
-        let url = "postgres://me:secret@one:1,two:2/app?sslmode=disable".to_owned();
-        let server = NetServer::new(ConnectSettings { url, ..ConnectSettings::default() });
-        let targets = server.targets().unwrap();
-        let places: Vec<_> = targets.iter().map(|target| (target.host.as_str(), target.port)).collect();
-        assert_eq!(places, [("one", 1), ("two", 2)]);
-        assert_eq!(targets[0].password, "secret");
-        for wrong in ["", "postgres://me@/", "mysql://me:hunter2@h/d"] {
-            let server = NetServer::new(ConnectSettings { url: wrong.to_owned(), ..ConnectSettings::default() });
-            if let Err(failure) = server.targets() {
-                assert!(failure.to_string().starts_with("postgres.url: ") && !failure.to_string().contains("hunter2"));
-            }
-        }
-    }
 
     #[test]
     fn sqlstates_are_found_in_the_words_of_the_replication_session() {

@@ -1,0 +1,146 @@
+//! The hosts of an address, as whom, and with which settings of the session.
+
+use std::time::Duration;
+
+use tokio_postgres::Config;
+use tokio_postgres::config::Host;
+
+use crate::source::postgres::server::Failure;
+
+use super::{CONNECT_MAX, ConnectSettings, SslMode};
+
+const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
+/// A broken connection is told by the system after this.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long PostgreSQL's own keepalives may stay away: half of the silence that ends a session.
+const WAL_SENDER_TIMEOUT_S: u64 = 30;
+
+/// What keeps the text of values the same on every server, and sessions from being ended for their age.
+pub(super) fn session_options() -> String {
+    let pinned = [
+        "datestyle=ISO",
+        "timezone=UTC",
+        "intervalstyle=postgres",
+        "extra_float_digits=1",
+        "bytea_output=hex",
+        "client_encoding=UTF8",
+        "statement_timeout=0",
+        "lock_timeout=0",
+        "idle_session_timeout=0",
+        "idle_in_transaction_session_timeout=0",
+        // Whatever a role has set: what is read is what is there.
+        "row_security=off",
+        "search_path=pg_catalog",
+    ];
+    let mut options: Vec<_> = pinned.iter().map(|one| format!("-c {one}")).collect();
+    options.push(format!("-c wal_sender_timeout={WAL_SENDER_TIMEOUT_S}s"));
+    options.join(" ")
+}
+
+/// One host of the address, with which everything is done until it fails.
+#[derive(Clone)]
+pub(super) struct Target {
+    pub config: Config,
+    pub host: String,
+    pub port: u16,
+    pub password: String,
+}
+
+/// An address without its parameter `sslmode`, and what that says: addresses of managed servers have one. `None`: it names
+/// no mode of libpq.
+pub fn split_ssl_mode(url: &str) -> Option<(String, Option<SslMode>)> {
+    let Some((place, parameters)) = url.split_once('?') else { return Some((url.to_owned(), None)) };
+    let (modes, others): (Vec<_>, Vec<_>) = parameters.split('&').partition(|one| one.starts_with("sslmode="));
+    let mode = match modes.last().and_then(|mode| mode.split_once('=')) {
+        Some((_, name)) => Some(SslMode::from_name(name)?),
+        None => None,
+    };
+    let others = others.join("&");
+    Some((if others.is_empty() { place.to_owned() } else { format!("{place}?{others}") }, mode))
+}
+
+/// The hosts of the address, each by itself.
+pub(super) fn targets(settings: &ConnectSettings) -> Result<Vec<Target>, Failure> {
+    let wrong = |detail: String| Failure::Wrong(format!("postgres.url: {detail}"));
+    // The error's own words may hold a part of the address.
+    let all: Config =
+        settings.url.parse().map_err(|_| wrong("expected postgres://user@host:port/database".to_owned()))?;
+    let password = match &settings.password_file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| Failure::Wrong(format!("postgres.password_file: {}: {error}", path.display())))?;
+            text.lines().next().unwrap_or_default().to_owned()
+        }
+        None => String::from_utf8_lossy(all.get_password().unwrap_or_default()).into_owned(),
+    };
+    let user = all.get_user().ok_or_else(|| wrong("names no user".to_owned()))?.to_owned();
+    let database = all.get_dbname().unwrap_or(&user).to_owned();
+    let ports = all.get_ports();
+    let target = |(index, host): (usize, &Host)| {
+        let port = ports.get(index).or(ports.first()).copied().unwrap_or(5_432);
+        let mut config = Config::new();
+        let host = match host {
+            Host::Tcp(name) => {
+                config.host(name.as_str());
+                name.clone()
+            }
+            Host::Unix(path) => {
+                config.host_path(path);
+                path.display().to_string()
+            }
+        };
+        config.port(port).user(user.as_str()).dbname(database.as_str()).options(session_options());
+        config.application_name("nova").connect_timeout(CONNECT_MAX);
+        config.keepalives_idle(TCP_KEEPALIVE).tcp_user_timeout(TCP_USER_TIMEOUT);
+        if !password.is_empty() {
+            config.password(password.as_bytes());
+        }
+        Target { config, host, port, password: password.clone() }
+    };
+    let targets: Vec<_> = all.get_hosts().iter().enumerate().map(target).collect();
+    if targets.is_empty() { Err(wrong("names no host".to_owned())) } else { Ok(targets) }
+}
+
+/// A connection that was refused, with what most often helps.
+pub(super) fn hinted(failure: Failure, target: &Target) -> Failure {
+    let place = format!("{}:{}", target.host, target.port);
+    match failure {
+        Failure::Away(text) if target.host.ends_with(".supabase.co") => Failure::Away(format!(
+            "{place}: {text}. The direct host of Supabase has an IPv6 address only, and its pooler passes no replication: \
+             give this machine IPv6, or order the IPv4 add-on"
+        )),
+        Failure::Away(text) => Failure::Away(format!("{place}: {text}")),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_host_of_an_address_is_a_target_with_its_port() {
+        let url = "postgres://me:secret@one:1,two:2/app?sslmode=disable".to_owned();
+        let server = ConnectSettings { url, ..ConnectSettings::default() };
+        let targets = targets(&server).unwrap();
+        let places: Vec<_> = targets.iter().map(|target| (target.host.as_str(), target.port)).collect();
+        assert_eq!(places, [("one", 1), ("two", 2)]);
+        assert_eq!(targets[0].password, "secret");
+        let split = |url: &str| split_ssl_mode(url);
+        assert_eq!(
+            split("postgres://h/d?a=b&sslmode=require&c=d"),
+            Some(("postgres://h/d?a=b&c=d".into(), Some(SslMode::Require)))
+        );
+        assert_eq!(
+            split("postgres://h/d?sslmode=verify-full"),
+            Some(("postgres://h/d".into(), Some(SslMode::VerifyFull)))
+        );
+        assert_eq!((split("postgres://h/d?sslmode=no"), split("h").unwrap().1), (None, None));
+        for wrong in ["", "postgres://me@/", "mysql://me:hunter2@h/d"] {
+            let server = ConnectSettings { url: wrong.to_owned(), ..ConnectSettings::default() };
+            if let Err(failure) = targets(&server) {
+                assert!(failure.to_string().starts_with("postgres.url: ") && !failure.to_string().contains("hunter2"));
+            }
+        }
+    }
+}
