@@ -1,8 +1,7 @@
 //! The jobs of a node, and what they need of its store and servers.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
@@ -11,9 +10,9 @@ use parking_lot::Mutex;
 
 #[cfg(feature = "redis-cache")]
 use crate::cache::Redis;
-use crate::decode::{SchemaLookup, Schemas, Topics};
+use crate::decode::{SchemaLookup, Schemas};
 use crate::discover::dismissals::Dismissals;
-use crate::event::{Id, TopicPartition};
+use crate::event::Id;
 use crate::feed::trending::Window;
 use crate::feed::trending::warmed::Counted;
 use crate::jobs::analytics::{Analytics, Asked, Drift, Found, Warmup};
@@ -21,24 +20,22 @@ use crate::jobs::analytics::{Analytics, Asked, Drift, Found, Warmup};
 use crate::jobs::copies::Copies;
 use crate::jobs::copies::{Publisher, SharedCache};
 use crate::jobs::figures::{self, Change, Durable, Figures};
-use crate::jobs::rebuilt::{Reach, ReadToEnd, UntilRead};
+use crate::jobs::rebuilt::ReadToEnd;
 use crate::jobs::retry::{Counts, DeadLetterRetry, Letter, Letters, Retried};
 use crate::jobs::serving::{self, Served};
 use crate::jobs::{CacheRefreshJob, JobError};
-use crate::pipeline::first::Repeated;
-use crate::pipeline::meta::Meta;
+use crate::pipeline::dead;
 use crate::pipeline::progress::Shared;
 use crate::pipeline::writer::{Command, CommandError, EdgeEntry, Message, Replayed};
-use crate::pipeline::{dead, unread};
-use crate::source::Progress as _;
 use crate::source::kafka::KafkaStatus;
-use crate::source::postgres::status::{PostgresStatus, State, View};
+use crate::source::postgres::status::PostgresStatus;
 use crate::warehouse::Target;
 use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 use crate::warehouse::status::Status as WarehouseStatus;
 use crate::warehouse::verdict::{Failure, Verdict, verdict};
 
 use super::AppError;
+use super::logs::{Ends, FirstSnapshot, Logs, Rebuild};
 use super::node::edge_entries;
 use super::setup::Setup;
 
@@ -213,7 +210,7 @@ struct Queue {
     writer: Sender<Message>,
 }
 
-fn unreadable(error: ReadError) -> JobError {
+pub(super) fn unreadable(error: ReadError) -> JobError {
     JobError::Failed(format!("the store cannot be read: {error}"))
 }
 
@@ -276,112 +273,6 @@ impl Letters for Queue {
     }
 }
 
-/// The logs that hold changes of tables, and how far they were read.
-struct Logs {
-    store: Arc<Store>,
-    shared: Arc<Shared>,
-    ends: Ends,
-    writer: Sender<Message>,
-}
-
-/// What tells where they end.
-enum Ends {
-    Topics(Arc<KafkaStatus>, Topics),
-    Slot(Arc<PostgresStatus>),
-}
-
-impl Logs {
-    fn reach(&self) -> Option<BTreeMap<TopicPartition, Reach>> {
-        let (kafka, topics) = match &self.ends {
-            Ends::Topics(kafka, topics) => (kafka, topics),
-            Ends::Slot(postgres) => return read_whole(&postgres.view()),
-        };
-        let assignment = kafka.assignment();
-        let marks = kafka.watermarks();
-        let known = assignment.existing > 0 && assignment.assigned == assignment.existing;
-        if !known || marks.len() < assignment.existing || marks.values().any(|marks| marks.high < 0) {
-            return None;
-        }
-        let of_tables = marks.into_iter().filter(|(name, _)| topics.table(&name.topic).is_some());
-        let reach = of_tables.map(|(name, marks)| {
-            let next = self.shared.next_offset(&name).unwrap_or(0);
-            // A log that is empty has nothing to read.
-            let end = if marks.high == marks.low { 0 } else { marks.high };
-            (name, Reach { read_to: next.max(marks.read_to), end })
-        });
-        Some(reach.collect())
-    }
-}
-
-/// Rows of before a rebuild.
-struct Rebuild(Arc<Logs>);
-
-impl UntilRead for Rebuild {
-    fn name(&self) -> &'static str {
-        "rebuild_end"
-    }
-
-    fn waiting(&self) -> Result<u64, JobError> {
-        self.0.store.read().and_then(|read| unread::waiting(&read)).map_err(unreadable)
-    }
-
-    fn reach(&self) -> Option<BTreeMap<TopicPartition, Reach>> {
-        self.0.reach()
-    }
-
-    fn end(&self) -> Result<u64, JobError> {
-        command(&self.0.writer, |reply| Command::EndRebuild { reply })
-    }
-
-    fn ended(&self, waited: u64) {
-        tracing::info!(rows = waited, "the rebuild has ended: rows that were not read again are deleted in ClickHouse");
-    }
-}
-
-/// A first snapshot that the connector took again.
-struct FirstSnapshot {
-    logs: Arc<Logs>,
-    /// That it cannot be told from another one was said.
-    said: AtomicBool,
-}
-
-impl UntilRead for FirstSnapshot {
-    fn name(&self) -> &'static str {
-        "first_snapshot_end"
-    }
-
-    fn waiting(&self) -> Result<u64, JobError> {
-        let meta = self.logs.store.read().and_then(|read| Meta::load(&read)).map_err(unreadable)?;
-        match meta.map_or(Repeated::No, |meta| meta.repeated()) {
-            Repeated::No => Ok(0),
-            Repeated::By(_) => Ok(1),
-            Repeated::InPart => {
-                if !self.said.swap(true, Ordering::Relaxed) {
-                    tracing::warn!("{}", Repeated::IN_PART);
-                }
-                Ok(0)
-            }
-        }
-    }
-
-    fn reach(&self) -> Option<BTreeMap<TopicPartition, Reach>> {
-        self.logs.reach()
-    }
-
-    fn end(&self) -> Result<u64, JobError> {
-        command(&self.logs.writer, |reply| Command::EndFirstSnapshot { reply }).map(|_| 0)
-    }
-
-    /// The writer has said how many rows were deleted.
-    fn ended(&self, _: u64) {}
-}
-
-/// A slot is read to its end when its snapshot is committed: behind it there are changes only.
-fn read_whole(view: &View) -> Option<BTreeMap<TopicPartition, Reach>> {
-    let whole = view.state == State::Streaming && view.committed_lsn > 0;
-    whole.then(|| BTreeMap::from([(TopicPartition::new("pg", 0), Reach { read_to: 1, end: 1 })]))
-}
-
 /// The edge's table.
 struct EdgeTable(Sender<Message>);
 
@@ -404,7 +295,7 @@ impl Durable for EdgeTable {
 }
 
 /// Has the writer do one command, and waits for its commit.
-fn command<T: Send + 'static>(
+pub(super) fn command<T: Send + 'static>(
     writer: &Sender<Message>,
     make: impl FnOnce(crate::pipeline::writer::Reply<T>) -> Command,
 ) -> Result<T, JobError> {

@@ -4,6 +4,7 @@
 
 pub mod backups;
 mod jobs;
+mod logs;
 mod node;
 mod reads;
 mod setup;

@@ -141,21 +141,6 @@ pub fn truncate_row(
     }
 }
 
-/// What the end of a first snapshot that was taken again does to one row: nothing but its read by an earlier one is known
-/// of it, so it is deleted at the source. `by`: the LSN of the snapshot that was completed. `None`: it stays.
-pub fn unread_row(stored: &[u8], by: u64, meta: &TableMeta) -> Result<Option<Written>, CodecError> {
-    let row = StoredRow::decode(stored)?;
-    let told = row.history.newest().is_some() || row.history.latest_us().is_some();
-    let read = row.read.filter(|_| row.live() && !told && row.version.epoch == meta.epoch);
-    let Some(ReadMark { lsn: Some(lsn), ts_us }) = read else { return Ok(None) };
-    if !meta.first.left_out(lsn, by) {
-        return Ok(None);
-    }
-    let (place, epoch, mixed) = (row.place, meta.epoch, meta.mixed());
-    let told = Told { lsn: Some(by), ts_us, op: Op::Read, place, epoch, mixed };
-    Ok(Some(told.written(Some(&row), row.row()?, None, row.format, None)))
-}
-
 /// An older version came late. It changes nothing, unless the row has values that only an older version could tell.
 fn late(
     row: &StoredRow<'_>,

@@ -18,7 +18,7 @@ use crate::http::shapes::{
 use crate::pipeline::decided::Decision;
 use crate::pipeline::writer::{Command, CommandError, SEEK_MAX};
 use crate::schema::example;
-use crate::source::postgres::slot::lsn_text;
+use crate::source::postgres::lsn::lsn_text;
 use crate::source::postgres::status::View;
 
 use super::letters::refused;

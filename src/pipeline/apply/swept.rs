@@ -3,7 +3,8 @@
 use nova_storage::codec::CodecError;
 
 use crate::event::Op;
-use crate::pipeline::stored::{Place, StoredRow};
+use crate::pipeline::meta::TableMeta;
+use crate::pipeline::stored::{Place, ReadMark, StoredRow};
 use crate::pipeline::sweep::Sweep;
 
 use super::{Told, Written};
@@ -20,4 +21,19 @@ pub fn swept_row(stored: &[u8], sweep: &Sweep) -> Result<Option<Written>, CodecE
     let (lsn, ts_us) = (Some(sweep.lsn), Some(sweep.ts_us));
     let told = Told { lsn, ts_us, op: Op::Read, place, epoch: sweep.epoch, mixed: false };
     Ok(Some(told.written(Some(&row), Some(old), None, row.format, None)))
+}
+
+/// What the end of a first snapshot that was taken again does to one row: nothing but its read by an earlier one is known
+/// of it, so it is deleted at the source. `by`: the LSN of the snapshot that was completed. `None`: it stays.
+pub fn unread_row(stored: &[u8], by: u64, meta: &TableMeta) -> Result<Option<Written>, CodecError> {
+    let row = StoredRow::decode(stored)?;
+    let told = row.history.newest().is_some() || row.history.latest_us().is_some();
+    let read = row.read.filter(|_| row.live() && !told && row.version.epoch == meta.epoch);
+    let Some(ReadMark { lsn: Some(lsn), ts_us }) = read else { return Ok(None) };
+    if !meta.first.left_out(lsn, by) {
+        return Ok(None);
+    }
+    let (place, epoch, mixed) = (row.place, meta.epoch, meta.mixed());
+    let told = Told { lsn: Some(by), ts_us, op: Op::Read, place, epoch, mixed };
+    Ok(Some(told.written(Some(&row), row.row()?, None, row.format, None)))
 }

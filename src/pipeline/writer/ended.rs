@@ -5,7 +5,7 @@ use nova_storage::{ReadTxn, WriteTxn};
 
 use crate::event::{Op, Table};
 use crate::mutant::{self, Mutant};
-use crate::pipeline::apply::unread_row;
+use crate::pipeline::apply::swept::unread_row;
 use crate::pipeline::first::Repeated;
 use crate::pipeline::stored::Version;
 use crate::pipeline::unread;

@@ -6,6 +6,7 @@
 
 pub mod follower;
 pub mod link;
+pub mod lsn;
 pub mod net;
 pub mod numbering;
 pub mod position;

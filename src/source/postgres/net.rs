@@ -15,8 +15,9 @@ use tokio_postgres::Client;
 
 use crate::clock::Clock as WallClock;
 
+use super::lsn::{branch_of, parse_lsn};
 use super::server::{Clock, Failure, Made, Server};
-use super::slot::{Published, Seen, branch_of, parse_lsn};
+use super::slot::{Published, Seen};
 
 use self::copy::TableCopy;
 use self::stream::SlotStream;

@@ -5,6 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::event::{Table, Tables};
 
+use super::lsn::lsn_text;
 use super::position::{Phase, Position};
 
 /// The oldest version that nova follows: column lists of publications begin there.
@@ -379,26 +380,4 @@ pub fn membership(position: &Position, seen: &Seen) -> Verdict {
     };
     let repair = if away.is_empty() { repaired } else { Tables::NONE };
     Verdict::Stop(Finding { code: "pg-publication-changed", detail, remedy, repair })
-}
-
-/// An LSN as PostgreSQL prints it.
-pub fn lsn_text(lsn: u64) -> String {
-    format!("{:X}/{:X}", lsn >> 32, lsn & 0xffff_ffff)
-}
-
-/// The LSN of such a text.
-pub fn parse_lsn(text: &str) -> Option<u64> {
-    let (high, low) = text.split_once('/')?;
-    let part = |digits: &str| u32::from_str_radix(digits, 16).ok().map(u64::from);
-    Some(part(high)? << 32 | part(low)?)
-}
-
-/// Where a history of timelines says that `timeline` ended, or an earlier one that it continues ("Timelines" in
-/// PostgreSQL's manual: lines of number, LSN, reason).
-pub fn branch_of(history: &str, timeline: u32) -> Option<u64> {
-    history.lines().find_map(|line| {
-        let mut words = line.split_whitespace();
-        let number: u32 = words.next()?.parse().ok()?;
-        (number == timeline).then(|| words.next().and_then(parse_lsn)).flatten()
-    })
 }

@@ -271,6 +271,21 @@ impl World {
     }
 }
 
+/// Drops a test's database and the slot of the same name, of which PostgreSQL allows a few only.
+pub fn drop_database(server: &str, name: &str) {
+    let Ok(mut admin) = Postgres::connect(server, NoTls) else { return };
+    for _ in 0..50 {
+        let dropped = admin.batch_execute(&format!(
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{name}'"
+        ));
+        if dropped.is_ok() {
+            break;
+        }
+        nap(200);
+    }
+    let _ = admin.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)"));
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         if let Some((child, _)) = &mut self.node {
@@ -283,18 +298,7 @@ impl Drop for World {
         }
         // PostgreSQL allows a few slots only.
         let _ = http("DELETE", &format!("{}/connectors/{}", self.servers.connect, self.name), "", "");
-        let Ok(mut admin) = Postgres::connect(&self.servers.postgres, NoTls) else { return };
-        for _ in 0..50 {
-            let dropped = admin.batch_execute(&format!(
-                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{}'",
-                self.name
-            ));
-            if dropped.is_ok() {
-                break;
-            }
-            nap(200);
-        }
-        let _ = admin.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name));
+        drop_database(&self.servers.postgres, &self.name);
         let _ = http("POST", &self.servers.clickhouse, "", &format!("DROP DATABASE IF EXISTS {}", self.name));
     }
 }

@@ -8,10 +8,11 @@ use bytes::{Bytes, BytesMut};
 
 use crate::event::{Origin, OriginKind, Record, SnapshotMark, Table, Tables};
 use crate::source::postgres::link::Chunk;
+use crate::source::postgres::lsn::lsn_text;
 use crate::source::postgres::numbering::Numbering;
 use crate::source::postgres::position::{Phase, Position};
 use crate::source::postgres::server::{Clock as _, Copy as _, Failure, Made, Server};
-use crate::source::postgres::slot::{Finding, Published, Seen, lsn_text, unfit};
+use crate::source::postgres::slot::{Finding, Published, Seen, unfit};
 use crate::source::postgres::status::{PostgresStatus, Snapshot, State};
 
 use super::{Ended, Follower, LOOK_EVERY};

@@ -5,8 +5,9 @@ use serde_json::Value;
 use tokio_postgres::{Client, Row};
 
 use crate::event::Table;
+use crate::source::postgres::lsn::parse_lsn;
 use crate::source::postgres::server::Failure;
-use crate::source::postgres::slot::{Publication, Published, Seen, SlotRow, parse_lsn};
+use crate::source::postgres::slot::{Publication, Published, Seen, SlotRow};
 
 use super::failed;
 

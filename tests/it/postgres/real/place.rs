@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nova::source::postgres::link;
+use nova::source::postgres::lsn::parse_lsn;
 use nova::source::postgres::position::Position;
-use nova::source::postgres::slot::parse_lsn;
 use nova_storage::codec::OffsetRow;
 use nova_storage::schema::OFFSETS;
 use nova_storage::{Options, Store};
@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use postgres::{Client as Postgres, NoTls};
 use serde_json::Value;
 
-use crate::stack::world::{http, nap, until};
+use crate::stack::world::{drop_database, http, until};
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -242,18 +242,7 @@ impl Drop for Place {
         if std::thread::panicking() {
             eprintln!("nova's log:\n{}", self.log().lines().rev().take(40).collect::<Vec<_>>().join("\n"));
         }
-        let Ok(mut admin) = Postgres::connect(&self.server, NoTls) else { return };
-        for _ in 0..50 {
-            let dropped = admin.batch_execute(&format!(
-                "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{}'",
-                self.name
-            ));
-            if dropped.is_ok() {
-                break;
-            }
-            nap(200);
-        }
-        let _ = admin.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name));
+        drop_database(&self.server, &self.name);
     }
 }
 

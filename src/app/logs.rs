@@ -1,0 +1,129 @@
+//! The jobs that wait until the logs of the tables' changes are read to the ends that they have.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::Sender;
+use nova_storage::Store;
+
+use crate::decode::Topics;
+use crate::event::TopicPartition;
+use crate::jobs::JobError;
+use crate::jobs::rebuilt::{Reach, UntilRead};
+use crate::pipeline::first::Repeated;
+use crate::pipeline::meta::Meta;
+use crate::pipeline::progress::Shared;
+use crate::pipeline::unread;
+use crate::pipeline::writer::{Command, Message};
+use crate::source::Progress as _;
+use crate::source::kafka::KafkaStatus;
+use crate::source::postgres::status::{PostgresStatus, State, View};
+
+use super::jobs::{command, unreadable};
+
+/// The logs that hold changes of tables, and how far they were read.
+pub(super) struct Logs {
+    pub store: Arc<Store>,
+    pub shared: Arc<Shared>,
+    pub ends: Ends,
+    pub writer: Sender<Message>,
+}
+
+/// What tells where they end.
+pub(super) enum Ends {
+    Topics(Arc<KafkaStatus>, Topics),
+    Slot(Arc<PostgresStatus>),
+}
+
+impl Logs {
+    fn reach(&self) -> Option<BTreeMap<TopicPartition, Reach>> {
+        let (kafka, topics) = match &self.ends {
+            Ends::Topics(kafka, topics) => (kafka, topics),
+            Ends::Slot(postgres) => return read_whole(&postgres.view()),
+        };
+        let assignment = kafka.assignment();
+        let marks = kafka.watermarks();
+        let known = assignment.existing > 0 && assignment.assigned == assignment.existing;
+        if !known || marks.len() < assignment.existing || marks.values().any(|marks| marks.high < 0) {
+            return None;
+        }
+        let of_tables = marks.into_iter().filter(|(name, _)| topics.table(&name.topic).is_some());
+        let reach = of_tables.map(|(name, marks)| {
+            let next = self.shared.next_offset(&name).unwrap_or(0);
+            // A log that is empty has nothing to read.
+            let end = if marks.high == marks.low { 0 } else { marks.high };
+            (name, Reach { read_to: next.max(marks.read_to), end })
+        });
+        Some(reach.collect())
+    }
+}
+
+/// Rows of before a rebuild.
+pub(super) struct Rebuild(pub Arc<Logs>);
+
+impl UntilRead for Rebuild {
+    fn name(&self) -> &'static str {
+        "rebuild_end"
+    }
+
+    fn waiting(&self) -> Result<u64, JobError> {
+        self.0.store.read().and_then(|read| unread::waiting(&read)).map_err(unreadable)
+    }
+
+    fn reach(&self) -> Option<BTreeMap<TopicPartition, Reach>> {
+        self.0.reach()
+    }
+
+    fn end(&self) -> Result<u64, JobError> {
+        command(&self.0.writer, |reply| Command::EndRebuild { reply })
+    }
+
+    fn ended(&self, waited: u64) {
+        tracing::info!(rows = waited, "the rebuild has ended: rows that were not read again are deleted in ClickHouse");
+    }
+}
+
+/// A first snapshot that the connector took again.
+pub(super) struct FirstSnapshot {
+    pub logs: Arc<Logs>,
+    /// That it cannot be told from another one was said.
+    pub said: AtomicBool,
+}
+
+impl UntilRead for FirstSnapshot {
+    fn name(&self) -> &'static str {
+        "first_snapshot_end"
+    }
+
+    fn waiting(&self) -> Result<u64, JobError> {
+        let meta = self.logs.store.read().and_then(|read| Meta::load(&read)).map_err(unreadable)?;
+        match meta.map_or(Repeated::No, |meta| meta.repeated()) {
+            Repeated::No => Ok(0),
+            Repeated::By(_) => Ok(1),
+            Repeated::InPart => {
+                if !self.said.swap(true, Ordering::Relaxed) {
+                    tracing::warn!("{}", Repeated::IN_PART);
+                }
+                Ok(0)
+            }
+        }
+    }
+
+    fn reach(&self) -> Option<BTreeMap<TopicPartition, Reach>> {
+        self.logs.reach()
+    }
+
+    fn end(&self) -> Result<u64, JobError> {
+        command(&self.logs.writer, |reply| Command::EndFirstSnapshot { reply }).map(|_| 0)
+    }
+
+    /// The writer has said how many rows were deleted.
+    fn ended(&self, _: u64) {}
+}
+
+/// A slot is read to its end when its snapshot is committed: behind it there are changes only.
+fn read_whole(view: &View) -> Option<BTreeMap<TopicPartition, Reach>> {
+    let whole = view.state == State::Streaming && view.committed_lsn > 0;
+    whole.then(|| BTreeMap::from([(TopicPartition::new("pg", 0), Reach { read_to: 1, end: 1 })]))
+}
