@@ -252,14 +252,15 @@ pub(super) const FIELDS: &[Field] = &[
     Field {
         section: "cache",
         key: "redis_url",
-        help: "Feeds, suggestions and trending are copied there, for other readers: redis://host:port. Needs the feature redis-cache.",
+        help: "Feeds, suggestions and trending are copied there, for other readers: redis://host:port.",
         set: |config, text| {
             if !text.is_empty() && !text.starts_with("redis://") {
                 return Err("expected redis://host:port".to_owned());
             }
             if !text.is_empty() && cfg!(not(feature = "redis-cache")) {
                 return Err(
-                    "expected none: this nova was built without it; build with --features redis-cache".to_owned()
+                    "expected none: this nova was built with --no-default-features; add --features redis-cache"
+                        .to_owned(),
                 );
             }
             config.redis_url = optional(text);

@@ -314,6 +314,13 @@ impl Writer {
         self.effects.clear();
         facts.publish_ms = committed.elapsed().as_secs_f64() * 1e3;
         facts.process_ms = began.elapsed().as_secs_f64() * 1e3;
+        // Before the positions: whoever sees a record consumed sees the rows that it left to deliver.
+        if let Some(outbox) = &self.outbox {
+            outbox.publish();
+            let (bytes, most) = (outbox.status.waiting_bytes(), self.parts.settings.outbox_max_bytes);
+            let over = if self.parts.shared.over_quota() { bytes > most / 10 * 9 } else { bytes > most };
+            self.parts.shared.set_over_quota(over);
+        }
         let partitions = &mut self.partitions;
         self.parts.shared.update(|statuses| {
             for (status, partition) in statuses.iter_mut().zip(partitions.iter_mut()) {
@@ -333,12 +340,6 @@ impl Writer {
                 local.committed(&partition.settled);
                 partition.settled.clear();
             }
-        }
-        if let Some(outbox) = &self.outbox {
-            outbox.publish();
-            let (bytes, most) = (outbox.status.waiting_bytes(), self.parts.settings.outbox_max_bytes);
-            let over = if self.parts.shared.over_quota() { bytes > most / 10 * 9 } else { bytes > most };
-            self.parts.shared.set_over_quota(over);
         }
         if let Some(on_commit) = &mut self.parts.on_commit {
             on_commit(facts);
