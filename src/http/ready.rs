@@ -58,6 +58,17 @@ fn reasons(edge: &Edge) -> Vec<String> {
     reasons
 }
 
+/// Empty where none waits.
+fn dead_letters(edge: &Edge) -> Vec<String> {
+    let waiting = edge.watch.shared.dead_letters();
+    if waiting == 0 {
+        return Vec::new();
+    }
+    let last = edge.watch.shared.partitions().into_iter();
+    let last = last.filter_map(|status| Some(format!("{}: {}", status.name, status.last_dead?)));
+    std::iter::once(format!("dead letters that wait: {waiting}; nova dlq list")).chain(last).collect()
+}
+
 /// `GET /health/live`.
 pub(super) fn live() -> Answer {
     Ok(server::object(StatusCode::OK, &Liveness { status: "live" }))
@@ -74,6 +85,7 @@ pub(super) fn answer(edge: &Edge) -> Answer {
         status: if reasons.is_empty() { "ready" } else { "not-ready" },
         reasons,
         parked_jobs: jobs.filter_map(|(job, status)| Some((job.to_owned(), status.parked?))).collect(),
+        dead_letters: dead_letters(edge),
         clickhouse: edge.watch.warehouse.as_ref().map(|status| status.complaints()).unwrap_or_default(),
         store_check: edge.control.reads.store_check(),
     };

@@ -40,8 +40,30 @@ pub struct PartitionStatus {
     pub unfilled: u64,
     /// Why the partition is held, in words for a person.
     pub hold: Option<Arc<str>>,
+    pub last_dead: Option<Arc<LastDead>>,
     /// How often it was rewound; see [`super::Item::rewind`].
     pub rewind: u32,
+}
+
+/// The last record of a partition that this run put aside.
+#[derive(Clone, Debug)]
+pub struct LastDead {
+    /// The letter's.
+    pub id: u64,
+    pub offset: i64,
+    /// For a machine, and for a person.
+    pub reason: &'static str,
+    pub detail: String,
+}
+
+impl std::fmt::Display for LastDead {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let LastDead { id, offset, reason, detail } = self;
+        write!(
+            out,
+            "offset {offset}: {reason}: {detail}; nova dlq show {id}; once it is repaired, nova dlq replay {id}"
+        )
+    }
 }
 
 impl PartitionStatus {
@@ -87,6 +109,7 @@ pub struct Shared {
     stopping: AtomicBool,
     over_quota: AtomicBool,
     sweeping: AtomicBool,
+    dead_letters: AtomicU64,
 }
 
 impl Shared {
@@ -112,6 +135,7 @@ impl Shared {
             redelivered: 0,
             unfilled: 0,
             hold: None,
+            last_dead: None,
             rewind: 0,
         });
         slot
@@ -190,6 +214,15 @@ impl Shared {
 
     pub(super) fn set_sweeping(&self, sweeping: bool) {
         self.sweeping.store(sweeping, Ordering::Relaxed);
+    }
+
+    /// Dead letters that wait for a person, of every run.
+    pub fn dead_letters(&self) -> u64 {
+        self.dead_letters.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_dead_letters(&self, waiting: u64) {
+        self.dead_letters.store(waiting, Ordering::Relaxed);
     }
 
     /// Waits for a commit, or the wish to stop, or this long.

@@ -50,7 +50,8 @@ pub struct Liveness {
 /// Whether requests are served.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
-    "status": "ready", "reasons": [], "parked_jobs": {}, "clickhouse": [], "store_check": "ok"
+    "status": "ready", "reasons": [], "parked_jobs": {}, "clickhouse": [], "dead_letters": [],
+    "store_check": "ok"
 }"#))]
 pub struct Readiness {
     /// `ready` or `not-ready`.
@@ -61,6 +62,8 @@ pub struct Readiness {
     pub parked_jobs: BTreeMap<String, String>,
     /// What is wrong with ClickHouse.
     pub clickhouse: Vec<String>,
+    /// How many records are put aside, and the last of each partition.
+    pub dead_letters: Vec<String>,
     /// How far the check of the store's pages is.
     pub store_check: CheckState,
 }

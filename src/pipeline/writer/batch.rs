@@ -1,14 +1,12 @@
 //! What each record of a batch causes.
 
-use nova_storage::codec::{CodecError, DeadLetter};
+use nova_storage::codec::CodecError;
 use nova_storage::{ReadTxn, WriteTxn};
 
 use crate::arrival::Arrival;
 use crate::decode::facts;
-use crate::decode::origin::{self, ORIGIN_HEADER};
 use crate::event::{
-    Change, ChangeBody, ClientEvent, DEAD_VALUE_MAX_BYTES, Dead, Effect, Facts, Id, Ignored, Op, Outcome, Record, Row,
-    Stage, Table,
+    Change, ChangeBody, ClientEvent, Dead, Effect, Facts, Id, Ignored, Op, Outcome, Record, Row, Stage, Table,
 };
 use crate::mutant::{self, Mutant};
 use crate::pipeline::apply::{Judgement, Written, judge, truncate_row};
@@ -27,12 +25,6 @@ use crate::warehouse::outbox::{DeadRow, Report};
 use crate::warehouse::rows::{self as warehouse_rows, EventRow, RowChange};
 
 use super::{CommitFacts, Writer, WriterError};
-
-/// Conflicts of a partition that all go to the dead letters; of later ones every [`CONFLICT_SAMPLE_EVERY`]th.
-const CONFLICT_SAMPLE_FIRST: u64 = 1_000;
-const CONFLICT_SAMPLE_EVERY: u64 = 1_000;
-/// Detail of a dead letter, cut beyond this.
-const DETAIL_MAX_BYTES: usize = 1_000;
 
 /// What became of a record, or that it was not consumed.
 pub(super) enum Fate {
@@ -415,79 +407,6 @@ impl Writer {
             self.bury(letter);
         }
         Ok(())
-    }
-
-    fn dead(&mut self, slot: Slot, dead: Dead, record: &Record) -> Fate {
-        if self.dead_letters >= self.parts.settings.dead_max_letters {
-            self.hold(slot, Hold::DeadLetterQuota { waiting: self.dead_letters });
-            return Fate::Held;
-        }
-        let name = self.partitions[slot.index()].name.clone();
-        // Of the whole topic: it is broken in all its partitions at once.
-        let of_topic = self.partitions.iter().filter(|partition| partition.name.topic == name.topic);
-        let in_a_row: u32 = of_topic.map(|partition| partition.dead_in_a_row).sum();
-        if self.parts.settings.breaker_dead_in_a_row.is_some_and(|limit| in_a_row >= limit) {
-            let (reason, detail) = (dead.reason, dead.detail.into());
-            self.hold(slot, Hold::TopicBreaker { partition: name, in_a_row, reason, detail });
-            return Fate::Held;
-        }
-        self.partitions[slot.index()].dead_in_a_row += 1;
-        let letter = self.letter(dead, record);
-        self.bury(letter);
-        Fate::Outcome(Outcome::Dead)
-    }
-
-    fn sample_conflict(&mut self, slot: Slot, record: &Record) {
-        let count = self.partitions[slot.index()].row.conflicts;
-        if count <= CONFLICT_SAMPLE_FIRST || count.is_multiple_of(CONFLICT_SAMPLE_EVERY) {
-            let dead = Dead {
-                stage: Stage::Dedup,
-                reason: "conflict",
-                detail: "event_id: known with another payload; the first one was kept".to_owned(),
-            };
-            let letter = self.letter(dead, record);
-            self.bury(letter);
-        }
-    }
-
-    fn letter(&self, dead: Dead, record: &Record) -> DeadLetter {
-        // A row that ClickHouse refused is nova's own encoding, which holds nothing private.
-        let masks = dead.stage != Stage::Warehouse;
-        let kept = |bytes: &bytes::Bytes| match (&bytes[..bytes.len().min(DEAD_VALUE_MAX_BYTES)], masks) {
-            (bytes, true) => self.parts.decoder.mask(&record.topic, bytes).into_owned(),
-            (bytes, false) => bytes.to_vec(),
-        };
-        let replicated = |bytes: &bytes::Bytes, origin| {
-            let bytes = &bytes[..bytes.len().min(DEAD_VALUE_MAX_BYTES)];
-            self.parts.decoder.mask_replicated(origin, bytes).into_owned()
-        };
-        let value = match (&record.value, &record.origin) {
-            (Some(value), Some(origin)) => Some(replicated(value, origin)),
-            (value, _) => value.as_ref().map(kept),
-        };
-        let origin = origin::encode(record).map(|bytes| (ORIGIN_HEADER.to_owned(), bytes));
-        let headers = record.headers.iter().map(|(name, value)| (name.to_string(), kept(value)));
-        let length = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
-        let mut detail = dead.detail;
-        if detail.len() > DETAIL_MAX_BYTES {
-            detail.truncate(detail.floor_char_boundary(DETAIL_MAX_BYTES));
-        }
-        DeadLetter {
-            topic: record.topic.to_string(),
-            partition: record.partition,
-            offset: record.offset,
-            timestamp_ms: record.timestamp_ms,
-            died_at_ms: self.parts.clock.now_ms(),
-            stage: dead.stage.name().to_owned(),
-            reason: dead.reason.to_owned(),
-            detail,
-            attempts: 1,
-            key: record.key.as_ref().map(kept),
-            value,
-            key_bytes: length(&record.key),
-            value_bytes: length(&record.value),
-            headers: headers.chain(origin).collect(),
-        }
     }
 }
 

@@ -181,7 +181,7 @@ impl Writer {
             }
             Command::DiscardDead { id, actor, reason, reply } => {
                 let result = if write.remove(DEAD, id)? {
-                    self.dead_letters -= 1;
+                    self.unbury(id);
                     self.audit(&actor, "dlq-discard", &id.to_string(), &reason, write)?;
                     Ok(())
                 } else {
@@ -353,7 +353,7 @@ impl Writer {
                 if !write.remove(DEAD, id)? {
                     return Ok(Err(CommandError::NoSuchLetter(id)));
                 }
-                self.dead_letters -= 1;
+                self.unbury(id);
                 Replayed::Gone(outcome)
             }
             None => {

@@ -8,6 +8,7 @@ mod batch;
 mod command;
 mod ended;
 mod hold;
+mod letters;
 mod moved;
 mod recover;
 mod snapshot;
@@ -129,6 +130,9 @@ struct Partition {
     rewind: u32,
     hold: Option<Hold>,
     dead_in_a_row: u32,
+    last_dead: Option<Arc<LastDead>>,
+    /// Reasons that the log told of.
+    told: Vec<&'static str>,
     /// Changed by the commit at hand.
     touched: bool,
     redelivered: u64,
@@ -146,6 +150,8 @@ impl Partition {
             rewind: 0,
             hold: None,
             dead_in_a_row: 0,
+            last_dead: None,
+            told: Vec::new(),
             touched: false,
             redelivered: 0,
             unfilled: 0,
@@ -329,10 +335,12 @@ impl Writer {
                     status.cookie = Arc::clone(&partition.cookie);
                     status.hold = partition.hold.as_ref().map(|hold| hold.to_string().into());
                     status.rewind = partition.rewind;
+                    status.last_dead.clone_from(&partition.last_dead);
                     (status.redelivered, status.unfilled) = (partition.redelivered, partition.unfilled);
                 }
             }
         });
+        self.parts.shared.set_dead_letters(self.dead_letters);
         self.parts.shared.set_sweeping(!self.sweeps.is_empty());
         self.orders.drain(..).for_each(|order| self.parts.shared.order(order));
         if let Some(local) = &self.parts.local {
@@ -358,13 +366,6 @@ impl Writer {
     /// Random, made with the store; part of every deduplication token.
     pub fn store_id(&self) -> u64 {
         self.meta.store_id
-    }
-
-    /// Gives a dead letter its id and puts it into the commit at hand.
-    fn bury(&mut self, letter: DeadLetter) {
-        self.letters.push((self.meta.dead_next, letter));
-        self.meta.dead_next += 1;
-        self.dead_letters += 1;
     }
 
     /// Reads the clock for what follows. It may have been set since: no mark stays ahead of it.

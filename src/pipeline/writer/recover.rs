@@ -90,6 +90,7 @@ impl Recovery {
         let dedup = Dedup::load(&read, meta.dedup_floor_ms)?;
         report.dedup_keys = dedup.keys();
         let dead_letters = read.len(DEAD)?;
+        parts.shared.set_dead_letters(dead_letters);
         *parts.state.write() = state;
         let mut writer = Writer {
             saved_meta: saved.unwrap_or_default(),

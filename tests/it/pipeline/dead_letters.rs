@@ -1,10 +1,13 @@
 //! What people do with dead letters, and what keeps their number bounded.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::TryRecvError;
 use nova::app::{self, Opened, Setup};
+use nova::clock::Clock;
+use nova::decode::{NoSchemas, Topics};
 use nova::event::{Action, Id, Outcome, Record, Table};
 use nova::pipeline::dead;
 use nova::pipeline::writer::{Command, CommandError, Message, Replayed};
@@ -12,6 +15,7 @@ use nova_storage::schema::AUDIT;
 use nova_storage::testing::Recorder;
 use nova_storage::{Options, Store};
 
+use crate::api::client::Live;
 use crate::support::events::mix;
 use crate::support::{self, Listed, dump, run, setup, state_bytes, store_over};
 
@@ -240,6 +244,49 @@ fn torture_72_a_broken_topic_buries_a_hundred_records_in_all_its_partitions_and_
     let good: Vec<_> = (0..3).map(|n| Record { partition: n, ..user(300, "repaired", 9 + n as u64) }).collect();
     let statuses = run(&setup, store_over(image.image(image.syncs(), 0)), good);
     assert_eq!(statuses.iter().map(|one| one.count(Outcome::Applied)).sum::<u64>(), 3);
+}
+
+/// A column that is NOT NULL and gone is a person's to see, within seconds and with its name.
+#[test]
+fn what_is_put_aside_is_told_with_its_cause_and_its_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let topics = Topics { last_part: true, ..Topics::default() };
+    let mut setup = Setup::new(dir.path(), topics, Arc::new(NoSchemas));
+    setup.clock = Clock::manual(T);
+    let nameless = |offset: i64| {
+        let (id, times) = (Id::from_u128(7), support::rows::USER_COLUMNS);
+        record(
+            "cdc.users",
+            0,
+            offset,
+            format!(r#"{{"id":"{id}",{times},"__deleted":"false","__lsn":{}}}"#, 20 + offset),
+        )
+    };
+    let opened = app::open(&setup).unwrap();
+    let shared = Arc::clone(&opened.shared);
+    let records = vec![user(0, "a", 10), nameless(1), nameless(2)];
+    let running = opened.start(Box::new(Listed::new(records, 10)), &setup).unwrap();
+    let told = |letters: u64| {
+        while shared.dead_letters() != letters {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        shared.partitions()[0].last_dead.as_ref().map(|last| last.to_string())
+    };
+    let last = told(2).unwrap();
+    for part in ["offset 2: schema-mismatch: ", "users.username", "nova dlq show 1", "nova dlq replay 1"] {
+        assert!(last.contains(part), "{part}: {last}");
+    }
+    let (reply, answer) = crossbeam_channel::bounded(1);
+    let reply = Box::new(move |result| reply.send(result).unwrap());
+    let command = Command::DiscardDead { id: 1, actor: "test".to_owned(), reason: "a test".to_owned(), reply };
+    running.inbox.send(Message::Command(command)).unwrap();
+    assert_eq!((answer.recv().unwrap(), told(1)), (Ok(()), None));
+    running.finish(|_| {}).unwrap();
+
+    let live = Live::of(dir, &setup);
+    let answer = live.client().get("/health/ready", "");
+    let expected = serde_json::json!(["dead letters that wait: 1; nova dlq list"]);
+    assert_eq!((answer.status, &answer.json()["dead_letters"]), (200, &expected));
 }
 
 #[test]

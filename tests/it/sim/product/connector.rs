@@ -90,7 +90,8 @@ impl Product {
         // Where nothing tells a read from a change, a table was emptied, or changes stand before both, nobody can see it.
         let emptied = self.tables.iter().any(|rows| rows.is_empty());
         if self.style != Style::Bare && !emptied && !self.promoted {
-            self.written = self.stream.as_ref().map_or(0, Vec::len);
+            // Nor does the connector go back before it.
+            (self.stream, self.written) = (Some(Vec::new()), 0);
         }
         true
     }
