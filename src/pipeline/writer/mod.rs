@@ -35,7 +35,7 @@ use crate::warehouse::status::Status;
 use super::dedup::{Dedup, Times};
 use super::halt::Hold;
 use super::meta::{Meta, TableMeta};
-use super::progress::{Order, Shared};
+use super::progress::{LastDead, Order, Shared};
 use super::rebuild::Emitted;
 use super::rows::Rows;
 use super::sweep::Sweeps;

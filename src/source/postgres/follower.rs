@@ -14,7 +14,7 @@ use crate::source::{Cookie, Fault, Progress};
 use super::link::{Chunk, Link, Order};
 use super::position::{Phase, Position};
 use super::server::{Clock as _, Failure, Server};
-use super::slot::{Finding, Seen, Verdict, judge, unfit};
+use super::slot::{Finding, OTHER_LOG, Seen, Verdict, judge, unfit};
 use super::status::{PostgresStatus, State};
 
 /// How often the slot and the publication are looked at.
@@ -198,7 +198,14 @@ impl<S: Server> Follower<S> {
                 }
             }
         };
-        self.stream(position, &seen).await
+        match self.stream(position.clone(), &seen).await {
+            // Only the stream tells whether the log is the one that was read.
+            Err(Ended::Stopped(finding)) if finding.code == OTHER_LOG => {
+                let position = self.repair(Some(position), &seen, finding).await?;
+                self.stream(position, &seen).await
+            }
+            ended => ended,
+        }
     }
 
     /// What the setting says where the position cannot be gone on with.

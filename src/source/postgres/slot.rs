@@ -335,6 +335,9 @@ pub fn judge(position: Option<&Position>, seen: &Seen, forked: bool, slot: &str)
     membership(position, seen)
 }
 
+/// The code of [`other_log`].
+pub const OTHER_LOG: &str = "pg-behind";
+
 /// The server is the same, and its log is another one than was read: a copy of it from before was put back.
 pub fn other_log(what: &str, position: &Position) -> Finding {
     let detail = format!(
@@ -343,7 +346,7 @@ pub fn other_log(what: &str, position: &Position) -> Finding {
     );
     let remedy =
         "To read all tables again, with a new slot, while nova goes on serving: nova cdc resnapshot".to_owned();
-    Finding { code: "pg-behind", detail, remedy, repair: Tables::ALL }
+    Finding { code: OTHER_LOG, detail, remedy, repair: Tables::ALL }
 }
 
 /// A slot that is not nova's is never dropped without a person's order.

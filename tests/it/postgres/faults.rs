@@ -427,6 +427,28 @@ fn p22_a_promoted_standby_is_gone_on_with_only_where_nothing_was_lost() {
 }
 
 #[test]
+fn p4_a_server_that_was_put_back_from_a_copy_is_told_by_its_log() {
+    for resnapshot in [false, true] {
+        let (pg, _, mut node) = following(resnapshot);
+        let copied = pg.lock().log.last().unwrap().end_lsn;
+        some(&pg, 2);
+        node.catch_up();
+        // Its log is already longer than what nova has read of the other one.
+        pg.lock().restore(copied);
+        pg.lock().now += STEP;
+        fill(&mut pg.lock(), &mut Rng(40), 60);
+        assert!(pg.lock().lsn > node.position().unwrap().end_lsn);
+        if !resnapshot {
+            node.until("the halt", |node| node.stopped().is_some());
+            assert_eq!(node.stopped(), Some("pg-behind"));
+            node.resnapshot(Tables::ALL);
+        }
+        node.catch_up();
+        node.check_equal();
+    }
+}
+
+#[test]
 fn another_database_is_said_and_read_after_the_command() {
     let (pg, _, mut node) = following(false);
     let mut other = Pg::default();

@@ -193,7 +193,7 @@ impl<S: Server> Follower<S> {
             tokio::select! {
                 biased;
                 // What still comes is not taken any more, but a keepalive wants its answer.
-                _ = stream.next() => {}
+                told = stream.next() => if told.is_err() { break },
                 () = self.clock.sleep(TICK) => {}
             }
             if stream.told() >= committed_lsn
