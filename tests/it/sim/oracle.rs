@@ -125,7 +125,7 @@ impl World {
             let count = table.columns().len();
             let known = |row: &Vec<Cell>| (row[..count].to_vec(), self.product.extra(row));
             let mut wanted: Found = model.iter().map(|(id, row)| (*id, known(row))).collect();
-            if self.product.unnumbered_moves() {
+            if self.product.values_get_lost() {
                 forget_unfilled(&found, &mut wanted);
             }
             same_rows(table, &found, &wanted);
@@ -253,8 +253,8 @@ impl World {
 
 type Found = BTreeMap<Id, (Vec<Cell>, Option<String>)>;
 
-/// Without any LSN nothing says whose values a changed key wants of a partition that was behind: nova says that it does
-/// not know them, and never takes another's.
+/// Where nothing says whose values a changed key wants of a partition that was behind, nova says that it does not know
+/// them, and never takes another's.
 fn forget_unfilled(found: &Found, wanted: &mut Found) {
     for (id, (cells, extra)) in wanted {
         let Some((known, known_extra)) = found.get(id) else { continue };

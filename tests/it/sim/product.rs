@@ -141,9 +141,11 @@ impl Product {
         }
     }
 
-    /// Whether keys change from one partition to another while nothing carries an LSN.
-    pub fn unnumbered_moves(&self) -> bool {
-        self.style == Style::Bare && self.kinds.renamed && !self.ordered
+    /// Whether nova may find no source for a value that a changed key does not repeat: between two partitions a delete
+    /// without an LSN names no version, and a row that moves may be followed by its own older versions.
+    pub fn values_get_lost(&self) -> bool {
+        let unnamed = !self.style.numbered() || self.kinds.moving;
+        unnamed && self.kinds.renamed && !self.ordered
     }
 
     /// A new transaction, not yet in the log. It leaves rows alone that others have locked.
