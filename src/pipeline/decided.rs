@@ -1,14 +1,16 @@
 //! What people decided about places in the log, remembered for a rebuild: when the same truncate or the same records come
-//! again, the decision holds again. Both lists are bounded; the oldest decision goes first.
+//! again, the decision holds again. Every list is bounded; the oldest decision goes first.
 
 use std::fmt;
 
 use nova_storage::codec::{CodecError, Put, Reader};
 
-use crate::event::TopicPartition;
+use crate::event::{Id, TopicPartition};
 
 /// Decided truncates that are remembered of one table.
 pub const TRUNCATES_MAX: usize = 64;
+/// Decided beginnings of another log that are remembered of one table.
+pub const RESTARTS_MAX: usize = 64;
 /// Decided seeks that are remembered of all partitions.
 pub const SEEKS_MAX: usize = 256;
 
@@ -135,6 +137,47 @@ impl Truncates {
             list.push((at, decision));
         }
         Ok(Truncates(list))
+    }
+}
+
+/// The changes at which a person said that the source's log began again, each by its row's key and its LSN, in the order
+/// of the decisions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Restarts(Vec<(Id, u64)>);
+
+impl Restarts {
+    pub fn decide(&mut self, key: Id, lsn: u64) {
+        if self.decided(key, lsn) {
+            return;
+        }
+        if self.0.len() >= RESTARTS_MAX {
+            self.0.remove(0);
+        }
+        self.0.push((key, lsn));
+    }
+
+    pub fn decided(&self, key: Id, lsn: u64) -> bool {
+        self.0.contains(&(key, lsn))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.put_varint(self.0.len() as u64);
+        for (key, lsn) in &self.0 {
+            out.put_id(*key);
+            out.put_varint(*lsn);
+        }
+    }
+
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Restarts, CodecError> {
+        let mut list = Vec::new();
+        for _ in 0..bounded(reader, RESTARTS_MAX)? {
+            list.push((reader.id()?, reader.varint()?));
+        }
+        Ok(Restarts(list))
     }
 }
 

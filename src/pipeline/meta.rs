@@ -7,7 +7,7 @@ use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 use crate::event::Table;
 use crate::state::CountedFrom;
 
-use super::decided::{Decision, Seeks, Truncates};
+use super::decided::{Decision, Restarts, Seeks, Truncates};
 use super::first::{FirstReads, Repeated};
 use super::halt::{Halt, Repartitioned};
 use super::stored::Place;
@@ -61,6 +61,8 @@ pub struct TableMeta {
     pub without_lsn: bool,
     /// The reads that stand before its first streamed changes.
     pub first: FirstReads,
+    /// Where people said that the source's log began again.
+    pub restarts: Restarts,
 }
 
 /// A source table, for a person.
@@ -115,6 +117,7 @@ impl TableMeta {
         out.put_u8(u8::from(self.without_lsn));
         out.put_varint(u64::from(self.first_epoch));
         self.first.encode(&mut out);
+        self.restarts.encode(&mut out);
         out
     }
 
@@ -125,8 +128,22 @@ impl TableMeta {
         let (partitions, partitions_found) = (reader.varint_u32()?, reader.varint_u32()?);
         let without_lsn = reader.flag()?;
         let first_epoch = small(reader)?;
-        let first = if version < 4 { FirstReads::unknown() } else { FirstReads::decode(reader)? };
-        Ok(TableMeta { epoch, first_epoch, truncated, halt, decided, partitions, partitions_found, without_lsn, first })
+        let (first, restarts) = match version {
+            ..4 => (FirstReads::unknown(), Restarts::default()),
+            _ => (FirstReads::decode(reader)?, Restarts::decode(reader)?),
+        };
+        Ok(TableMeta {
+            epoch,
+            first_epoch,
+            truncated,
+            halt,
+            decided,
+            partitions,
+            partitions_found,
+            without_lsn,
+            first,
+            restarts,
+        })
     }
 
     /// As versions 1 and 2 wrote it.

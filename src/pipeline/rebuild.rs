@@ -81,8 +81,8 @@ pub fn rebuild(store: &Store, known: Option<&Known>) -> Result<usize, RebuildErr
         // Whatever ClickHouse has is older than what is read from now on.
         let highest = known.map_or(0, |known| known.epochs[number]).max(table.epoch);
         let epoch = highest.checked_add(1).ok_or(RebuildError::Epochs)?;
-        let decided = std::mem::take(&mut table.decided);
-        *table = TableMeta { epoch, first_epoch: epoch, decided, ..TableMeta::default() };
+        let (decided, restarts) = (std::mem::take(&mut table.decided), std::mem::take(&mut table.restarts));
+        *table = TableMeta { epoch, first_epoch: epoch, decided, restarts, ..TableMeta::default() };
     }
     let write = store.write()?;
     unread::remember_all(&read, &write)?;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::event::{Id, TopicPartition};
 use crate::pipeline::apply::Regression;
-use crate::pipeline::decided::{Seek, Truncation};
+use crate::pipeline::decided::{Restarts, Seek, Truncation};
 use nova_storage::testing::mutate::check_values;
 use proptest::prelude::*;
 
@@ -56,6 +56,7 @@ fn table_meta(table: Table) -> impl Strategy<Value = TableMeta> {
                 partitions_found,
                 without_lsn,
                 first: first(partitions_found),
+                restarts: restarts(partitions),
             }
         },
     )
@@ -67,6 +68,13 @@ fn first(number: u32) -> FirstReads {
     (0..number % 5).for_each(|partition| first.read(partition as i32, u64::from(number)));
     (0..number % 3).for_each(|partition| first.streamed(partition as i32));
     first
+}
+
+/// Some that differ.
+fn restarts(number: u32) -> Restarts {
+    let mut restarts = Restarts::default();
+    (0..number % 4).for_each(|each| restarts.decide(Id::from_u128(each.into()), number.into()));
+    restarts
 }
 
 fn seeks() -> impl Strategy<Value = Seeks> {
@@ -137,6 +145,7 @@ fn a_record_of_version_3_follows_no_first_reads() {
     let entries: Vec<_> = meta.tables.iter().map(TableMeta::encode).collect();
     bytes.truncate(bytes.len() - entries.iter().map(|entry| 2 + entry.len()).sum::<usize>());
     FirstReads::default().encode(&mut older);
+    Restarts::default().encode(&mut older);
     for (table, entry) in Table::ALL.iter().zip(&entries) {
         bytes.put_u8(table.number());
         bytes.put_bytes(&entry[..entry.len() - older.len()]);

@@ -9,7 +9,7 @@ use crate::event::{
     Change, ChangeBody, ClientEvent, Dead, Effect, Facts, Id, Ignored, Op, Outcome, Record, Row, Stage, Table,
 };
 use crate::mutant::{self, Mutant};
-use crate::pipeline::apply::{Judgement, Written, judge, truncate_row};
+use crate::pipeline::apply::{Judgement, Regression, Written, judge, truncate_row};
 use crate::pipeline::decided::Truncation;
 use crate::pipeline::dedup::{Entry, Seen};
 use crate::pipeline::halt::{Halt, Hold};
@@ -176,6 +176,7 @@ impl Writer {
         let other = |id: Option<Id>| id.filter(|id| *id != key);
         let renamed = (other(change.renamed_from()), other(change.renamed_to()));
         let meta = &self.meta.tables[table as usize];
+        let again = (!meta.restarts.is_empty()).then(|| change.clone());
         let before = match change.renamed_from() {
             Some(from) => self.rows.with(table, from, read, |stored| stored.map(<[u8]>::to_vec))?,
             None => None,
@@ -184,6 +185,15 @@ impl Writer {
         let judgement = self.rows.with(table, key, read, judged)??;
         Ok(match judgement {
             Judgement::Skip(outcome) => Ok(outcome),
+            Judgement::Halt(Regression { lsn, .. })
+                if meta.restarts.decided(key, lsn)
+                    && let Some(change) = again =>
+            {
+                // No change is a regression to a row of an earlier epoch: this is done once.
+                let epoch = self.raise_epoch(table);
+                tracing::warn!("{table}: the source's log began again at LSN {lsn}, as decided before: epoch {epoch}");
+                return self.judged(change, place, arrival, read);
+            }
             Judgement::Halt(regression) => Err(Halt::LsnRegression(regression)),
             Judgement::Write(written) => {
                 self.meta.tables[table as usize].without_lsn |= !numbered;

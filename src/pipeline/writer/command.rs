@@ -10,6 +10,7 @@ use nova_storage::{ReadTxn, WriteTxn};
 use crate::decode::client;
 use crate::event::{Decoded, Ignored, Outcome, Stage, Table, Tables, TopicPartition};
 use crate::mutant::{self, Mutant};
+use crate::pipeline::apply::Regression;
 use crate::pipeline::audit::Entry as Deed;
 use crate::pipeline::dead;
 use crate::pipeline::decided::{Decision, Seek};
@@ -219,15 +220,24 @@ impl Writer {
                 Box::new(move || reply(()))
             }
             Command::BumpEpoch { table, actor, reply } => {
+                let epoch = self.raise_epoch(table);
                 let meta = &mut self.meta.tables[table as usize];
-                meta.epoch = meta.epoch.saturating_add(u16::from(!mutant::is(Mutant::KeepEpoch)));
-                let epoch = meta.epoch;
+                if let Some(Halt::LsnRegression(Regression { key, lsn, .. })) = meta.halt {
+                    meta.restarts.decide(key, lsn);
+                }
                 self.audit(&actor, "cdc-epoch-bump", table.name(), &epoch.to_string(), write)?;
                 // A table that was not halted simply has a new epoch.
                 drop(self.resume(table, None));
                 Box::new(move || reply(epoch))
             }
         })
+    }
+
+    /// Of the two logs whose LSNs say nothing about each other, the records from now on are the later one's.
+    pub(super) fn raise_epoch(&mut self, table: Table) -> u16 {
+        let meta = &mut self.meta.tables[table as usize];
+        meta.epoch = meta.epoch.saturating_add(u16::from(!mutant::is(Mutant::KeepEpoch)));
+        meta.epoch
     }
 
     fn resume(&mut self, table: Table, truncate: Option<Decision>) -> Result<(), CommandError> {

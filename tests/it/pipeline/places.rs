@@ -324,6 +324,35 @@ fn a_decision_about_a_truncate_holds_again_after_a_rebuild() {
     }
 }
 
+/// A table halted again where a person had said that the source's log began again, after each rebuild.
+#[test]
+fn a_decision_about_a_log_that_began_again_holds_again_after_a_rebuild() {
+    let change = |offset: i64, op: &str, lsn: u64| {
+        let (key, row) = user(0, lsn);
+        let ts_ms = 1_795_132_800_000 + offset;
+        let value = format!(r#"{{"before":null,"after":{row},"source":{{"lsn":{lsn},"ts_ms":{ts_ms}}},"op":"{op}"}}"#);
+        record("cdc.users", 0, offset, key, value)
+    };
+    let setup = setup("rows");
+    let records = vec![change(0, "c", 900), change(1, "u", 950), change(2, "u", 10), change(3, "u", 20)];
+    let (backend, logs) = (Recorder::new(), Logs::new(records));
+    let mut stepped = Stepped::new(&setup, &backend, &logs);
+    stepped.rest();
+    assert!(stepped.held()[0].contains("lsn_regression"), "{:?}", stepped.held());
+    let reply = Box::new(|_| ());
+    stepped.write(Some(Command::BumpEpoch { table: Table::Users, actor: "test".to_owned(), reply }));
+    stepped.rest();
+    let rows = dump(&stepped.opened)[0].clone();
+    assert_eq!((stepped.held(), rows.len()), (Vec::new(), 1));
+    drop(stepped);
+    for _ in 0..2 {
+        rebuild(&store_over(backend.clone()), None).unwrap();
+        let mut stepped = Stepped::new(&setup, &backend, &logs);
+        stepped.rest();
+        assert_eq!((stepped.held(), dump(&stepped.opened)[0].clone()), (Vec::new(), rows.clone()));
+    }
+}
+
 #[test]
 fn a_decision_is_asked_for_truncates_alone() {
     let (setup, logs) = (setup("rows"), Logs::new(six()));
