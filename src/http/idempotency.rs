@@ -266,6 +266,9 @@ pub(super) async fn once(
 
 #[cfg(test)]
 mod tests {
+    use nova_storage::codec::CodecError;
+    use nova_storage::testing::mutate::check_bytes;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -308,6 +311,17 @@ mod tests {
             let given = Given { request, expires_ms, status, body: body.into() };
             prop_assert_eq!(Given::decode(&given.encode()), Some(given));
             Answers::default().load([(junk.clone(), junk)].into_iter());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn mutants_of_a_given_answer_are_errors_or_answers(
+            request: [u8; 32], expires_ms: i64, status: u16, body: Vec<u8>, seed: u64,
+        ) {
+            let given = Given { request, expires_ms, status, body: body.into() };
+            let read = |bytes: &[u8]| Given::decode(bytes).ok_or(CodecError::Invalid("answer"));
+            check_bytes(&given.encode(), seed, read, Given::encode);
         }
     }
 }

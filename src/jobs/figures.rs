@@ -154,6 +154,7 @@ fn decode(value: &[u8]) -> Result<(Counts, Conversion), CodecError> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use nova_storage::testing::mutate::check_values;
     use parking_lot::RwLock;
     use proptest::prelude::*;
 
@@ -257,6 +258,14 @@ mod tests {
             let store = Arc::new(Store::default());
             store.entries.lock().insert(name, value);
             drop(figures(&store));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn mutants_of_saved_figures_are_errors_or_figures(suggested: u64, followed: u64, seed: u64) {
+            let bytes = encode(&Counts::default(), Conversion { suggested, followed });
+            check_values(&bytes, seed, decode, |(counts, conversion)| encode(counts, *conversion));
         }
     }
 }

@@ -190,6 +190,9 @@ impl Revocations {
 
 #[cfg(test)]
 mod tests {
+    use nova_storage::codec::CodecError;
+    use nova_storage::testing::mutate::check_bytes;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -230,6 +233,14 @@ mod tests {
         #[test]
         fn malformed_entries_are_passed_over(name: Vec<u8>, value: Vec<u8>) {
             Revocations::default().load([(name, value)].into_iter());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn mutants_of_a_rule_are_errors_or_rules(before_ms: i64, expires_ms: i64, seed: u64) {
+            let read = |bytes: &[u8]| Rule::decode(bytes).ok_or(CodecError::Invalid("rule"));
+            check_bytes(&Rule { before_ms, expires_ms }.encode(), seed, read, |rule| rule.encode());
         }
     }
 }

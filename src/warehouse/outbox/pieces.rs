@@ -18,10 +18,14 @@ pub fn pieces(read: &ReadTxn) -> Result<BTreeSet<u64>, OutboxError> {
 }
 
 pub(super) fn save(batches: &BTreeSet<u64>, write: &WriteTxn) -> Result<(), WriteError> {
+    write.put(META, KEY, &encode(batches))
+}
+
+fn encode(batches: &BTreeSet<u64>) -> Vec<u8> {
     let mut out = vec![VERSION];
     out.put_varint(batches.len() as u64);
     batches.iter().for_each(|batch| out.put_varint(*batch));
-    write.put(META, KEY, &out)
+    out
 }
 
 fn decode(bytes: &[u8]) -> Result<BTreeSet<u64>, CodecError> {
@@ -32,4 +36,19 @@ fn decode(bytes: &[u8]) -> Result<BTreeSet<u64>, CodecError> {
     }
     reader.end()?;
     Ok(batches)
+}
+
+#[cfg(test)]
+mod tests {
+    use nova_storage::testing::mutate::check_values;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn mutants_are_errors_or_batches(batches: BTreeSet<u64>, seed: u64) {
+            check_values(&encode(&batches), seed, decode, encode);
+        }
+    }
 }
