@@ -4,8 +4,8 @@ use nova_storage::codec::{CodecError, DeadLetter};
 use nova_storage::{ReadTxn, WriteTxn};
 
 use crate::arrival::Arrival;
-use crate::decode::facts;
 use crate::decode::origin::{self, ORIGIN_HEADER};
+use crate::decode::{Part, facts};
 use crate::event::{
     Change, ChangeBody, ClientEvent, DEAD_VALUE_MAX_BYTES, Dead, Effect, Facts, Id, Ignored, Op, Outcome, Record, Row,
     Stage, Table,
@@ -453,8 +453,9 @@ impl Writer {
     fn letter(&self, dead: Dead, record: &Record) -> DeadLetter {
         // A row that ClickHouse refused is nova's own encoding, which holds nothing private.
         let masks = dead.stage != Stage::Warehouse;
-        let kept = |bytes: &bytes::Bytes| match (&bytes[..bytes.len().min(DEAD_VALUE_MAX_BYTES)], masks) {
-            (bytes, true) => self.parts.decoder.mask(&record.topic, bytes).into_owned(),
+        let kept = |part: Part<'_>, bytes: &bytes::Bytes| match (&bytes[..bytes.len().min(DEAD_VALUE_MAX_BYTES)], masks)
+        {
+            (bytes, true) => self.parts.decoder.mask(&record.topic, part, bytes).into_owned(),
             (bytes, false) => bytes.to_vec(),
         };
         let replicated = |bytes: &bytes::Bytes, origin| {
@@ -463,10 +464,10 @@ impl Writer {
         };
         let value = match (&record.value, &record.origin) {
             (Some(value), Some(origin)) => Some(replicated(value, origin)),
-            (value, _) => value.as_ref().map(kept),
+            (value, _) => value.as_ref().map(|value| kept(Part::Value, value)),
         };
         let origin = origin::encode(record).map(|bytes| (ORIGIN_HEADER.to_owned(), bytes));
-        let headers = record.headers.iter().map(|(name, value)| (name.to_string(), kept(value)));
+        let headers = record.headers.iter().map(|(name, value)| (name.to_string(), kept(Part::Header(name), value)));
         let length = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
         let mut detail = dead.detail;
         if detail.len() > DETAIL_MAX_BYTES {
@@ -482,7 +483,7 @@ impl Writer {
             reason: dead.reason.to_owned(),
             detail,
             attempts: 1,
-            key: record.key.as_ref().map(kept),
+            key: record.key.as_ref().map(|key| kept(Part::Key, key)),
             value,
             key_bytes: length(&record.key),
             value_bytes: length(&record.value),
