@@ -24,6 +24,9 @@ pub struct Latest {
     pub sha256: String,
     pub made_at_ms: i64,
     pub verified_at_ms: i64,
+    /// A backup was verified since then, and was not what was made.
+    #[serde(default)]
+    pub verify_failed: bool,
 }
 
 /// Makes a backup, and notes it in the data directory.
@@ -33,7 +36,7 @@ pub fn make(store: &Store, data_dir: &Path, file: &Path, now_ms: i64) -> Result<
         tracing::warn!("{}: too much was written to check the store before the copy", file.display());
     }
     let (sha256, made_at_ms) = (hex(&copied.seal.sha256), now_ms);
-    note(data_dir, &Latest { sha256, made_at_ms, verified_at_ms: now_ms });
+    note(data_dir, &Latest { sha256, made_at_ms, verified_at_ms: now_ms, verify_failed: false });
     Ok(copied)
 }
 
@@ -75,9 +78,16 @@ pub fn verify(data_dir: &Path, file: &Path, now_ms: i64) -> Result<Option<Sealed
     if let (Some(sealed), Some(latest)) = (&sealed, latest(data_dir))
         && latest.sha256 == hex(&sealed.sha256)
     {
-        note(data_dir, &Latest { verified_at_ms: now_ms, ..latest });
+        note(data_dir, &Latest { verified_at_ms: now_ms, verify_failed: false, ..latest });
     }
     Ok(sealed)
+}
+
+/// Notes that a backup was not what was made. Which one it was cannot be told: its hash is another one.
+pub fn verify_failed(data_dir: &Path) {
+    if let Some(latest) = latest(data_dir) {
+        note(data_dir, &Latest { verify_failed: true, ..latest });
+    }
 }
 
 /// The latest backup that was noted; `None` before the first.

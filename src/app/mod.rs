@@ -171,7 +171,6 @@ pub struct Running {
     ended: Receiver<()>,
     delivery: Option<Delivery>,
     check: Arc<StoreCheck>,
-    checking: Option<JoinHandle<()>>,
     drain: Drain,
     /// Told of the last commit before the end.
     session: Option<Session>,
@@ -183,7 +182,7 @@ impl Opened {
         let (inbox, messages) = bounded(QUEUE_MAX_MESSAGES);
         let ingest = Ingest::new(source, setup.decoder(), Arc::clone(&self.shared), inbox.clone());
         let delivery = self.delivery(setup, &inbox)?;
-        let checking = self.check.start(&self.store)?;
+        self.check.start()?;
         let writer = self.writer;
         let writer = spawn("writer", move || writer.run(&messages))?;
         let (alive, ended) = bounded::<()>(0);
@@ -193,7 +192,7 @@ impl Opened {
         })?;
         let (shared, state, store, check, drain) = (self.shared, self.state, self.store, self.check, setup.drain);
         let session = None;
-        Ok(Running { shared, state, store, inbox, writer, ingest, ended, delivery, check, checking, drain, session })
+        Ok(Running { shared, state, store, inbox, writer, ingest, ended, delivery, check, drain, session })
     }
 
     fn delivery(&self, setup: &Setup, inbox: &Sender<Message>) -> Result<Option<Delivery>, AppError> {
@@ -262,7 +261,7 @@ impl Running {
         self.writer.join().map_err(|_| AppError::Panicked("writer"))??;
         self.session.into_iter().for_each(Session::end);
         ingested?;
-        self.check.end(self.checking)?;
+        self.check.end()?;
         let partitions = self.shared.partitions();
         tick(&partitions);
         Ok(partitions)

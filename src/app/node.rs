@@ -12,7 +12,6 @@ use crate::feed::snapshot::Snapshots;
 use crate::feed::trending::overrides::{self, Overrides};
 use crate::feed::trending::publish::Board;
 use crate::http::auth::revocation;
-use crate::http::limit::health::Health;
 use crate::http::{Auth, Control, Durable, Edge, Gate, Intake, Log, Observed, Serving, Streams, Watch, idempotency};
 use crate::jobs::Runner;
 use crate::jobs::serving::Served;
@@ -68,32 +67,20 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     auth.revocations.load(edge_entries(&opened.store, revocation::KIND)?.into_iter());
     let gate = Gate::new(setup.edge.clone());
     let reads = Box::new(StoreReads::new(setup, &opened));
-    let answers = idempotency::Answers::default();
-    answers.load(edge_entries(&opened.store, idempotency::KIND)?.into_iter());
-    let health = Arc::clone(&gate.limiter.health);
-    let observed = Arc::new(Observed::default());
-    let dead_letters = opened.store.read()?.len(DEAD)?;
-    observed.recovered(recovery, dead_letters, opened.recovery.dedup_keys);
+    let answers = load_answers(&opened.store)?;
+    let observed = recovered(&opened, recovery)?;
     let feeds = Arc::new(Snapshots::new(setup.relaxed_spacing));
-    tell_commits(&mut opened, setup, health, Arc::clone(&observed), Arc::clone(&feeds));
+    tell_commits(&mut opened, setup, &gate, &observed, &feeds);
     let Feed { source, log, kafka, session } = source(setup, &mut opened)?;
     let postgres = session.as_ref().map(|session| Arc::clone(&session.status));
     if setup.clickhouse.is_none() {
         tracing::info!("clickhouse.url is not set: rows are not sent anywhere");
     }
     let dismissals = Arc::new(load_dismissals(&opened.store)?);
-    let overrides = load_overrides(&opened.store)?;
     let (state, shared, warehouse) = (Arc::clone(&opened.state), Arc::clone(&opened.shared), opened.warehouse.clone());
     let clock = setup.clock.clone();
-    let trending = Arc::new(Board::new(Arc::clone(&state), overrides, clock.now_ms()));
-    let served = Served {
-        state: Arc::clone(&state),
-        trending: Arc::clone(&trending),
-        feeds: Arc::clone(&feeds),
-        rising: Arc::default(),
-        shown: Arc::default(),
-    };
-    let (rising, shown) = (Arc::clone(&served.rising), Arc::clone(&served.shown));
+    let served = served(&opened, Arc::clone(&feeds), clock.now_ms())?;
+    let Served { trending, rising, shown, .. } = served.clone();
     let (fresh, cursor_key) = (opened.recovery == RecoveryReport::default(), auth.secret("cursor"));
     let mut running = opened.start(source, setup)?;
     running.ends_with(session);
@@ -110,8 +97,8 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         warehouse: warehouse.as_ref(),
         fresh,
     })?;
-    let jobs = Runner::new(all, clock.clone(), clock.now_ms() as u64);
-    let jobs = jobs.start().map_err(|source| AppError::Spawn { name: "jobs", source })?;
+    let jobs = Runner::new(all, clock.clone(), clock.now_ms() as u64).start();
+    let jobs = jobs.map_err(|source| AppError::Spawn { name: "jobs", source })?;
     let durable = Durable::new(running.inbox.clone());
     let serving = Serving {
         clock: clock.clone(),
@@ -146,15 +133,37 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     Ok(Node { running, edge: Arc::new(edge) })
 }
 
+/// Answers to requests with an idempotency key, as a store holds them.
+fn load_answers(store: &Store) -> Result<idempotency::Answers, ReadError> {
+    let answers = idempotency::Answers::default();
+    answers.load(edge_entries(store, idempotency::KIND)?.into_iter());
+    Ok(answers)
+}
+
+/// What the metrics tell of the start.
+fn recovered(opened: &Opened, took: Duration) -> Result<Arc<Observed>, ReadError> {
+    let observed = Arc::new(Observed::default());
+    let dead_letters = opened.store.read()?.len(DEAD)?;
+    observed.recovered(took, dead_letters, opened.recovery.dedup_keys);
+    Ok(observed)
+}
+
+/// What readers are served, and jobs keep fresh.
+fn served(opened: &Opened, feeds: Arc<Snapshots>, now_ms: i64) -> Result<Served, ReadError> {
+    let overrides = load_overrides(&opened.store)?;
+    Ok(Served {
+        state: Arc::clone(&opened.state),
+        trending: Arc::new(Board::new(Arc::clone(&opened.state), overrides, now_ms)),
+        feeds,
+        rising: Arc::default(),
+        shown: Arc::default(),
+    })
+}
+
 /// Has the writer tell its commits to limits, metrics and the figures of the day. It does so on its own thread.
-fn tell_commits(
-    opened: &mut Opened,
-    setup: &Setup,
-    health: Arc<Health>,
-    observed: Arc<Observed>,
-    feeds: Arc<Snapshots>,
-) {
+fn tell_commits(opened: &mut Opened, setup: &Setup, gate: &Gate, observed: &Arc<Observed>, feeds: &Arc<Snapshots>) {
     let clock = setup.clock.clone();
+    let (health, observed, feeds) = (Arc::clone(&gate.limiter.health), Arc::clone(observed), Arc::clone(feeds));
     opened.writer.set_on_commit(Box::new(move |facts| {
         health.committed(facts.commit_ms);
         observed.committed(facts);

@@ -3,22 +3,27 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nova_storage::seal::hex;
-use nova_storage::{ReadTxn, Store};
+use nova_storage::{CopyError, OpenError, ReadTxn, Store};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::decode::Decoder;
 use crate::event::Table;
 use crate::files;
-use crate::http::{BackupFailed, BackupMade, BackupTimes, Cause, CheckState, ReadFailed, Reads};
+use crate::http::{BackupFailed, BackupMade, BackupTimes, Cause, CheckState, ReadFailed, Reads, StoreChecked};
 use crate::pipeline::meta::{Meta, TableTold};
 use crate::pipeline::{audit, dead, sent};
 use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 
 use super::setup::Setup;
-use super::{AppError, Opened, StoreCheck, backups};
+use super::{AppError, Opened, StoreCheck, backups, store_path};
+
+/// How long a backup waits for a check of the store's pages.
+const CHECK_WAIT: Duration = Duration::from_secs(10);
 
 /// What an admin sees of the store.
 pub(super) struct StoreReads {
@@ -82,18 +87,49 @@ impl Reads for StoreReads {
         files::private_dir(&dir).map_err(cause)?;
         let dir = dir.canonicalize().map_err(cause)?;
         let file = dir.join(name);
-        let copied = backups::make(&self.store, &self.data_dir, &file, self.clock.now_ms()).map_err(cause)?;
+        let Some(_alone) = self.check.alone(CHECK_WAIT) else {
+            return Err(BackupFailed::Checking { left_s: self.check.left_s() });
+        };
+        let copied = backups::make(&self.store, &self.data_dir, &file, self.clock.now_ms()).map_err(|error| {
+            let text = error.to_string();
+            if let CopyError::Open(error @ OpenError::Damaged { .. }) = error {
+                self.check.damaged(error);
+            }
+            cause(text)
+        })?;
         let (entries, sha256) = (copied.entries, hex(&copied.seal.sha256));
         Ok(BackupMade { file: file.display().to_string(), entries, sha256 })
     }
 
     fn backup_times(&self) -> Option<BackupTimes> {
-        let backups::Latest { made_at_ms, verified_at_ms, .. } = backups::latest(&self.data_dir)?;
-        Some(BackupTimes { made_at_ms, verified_at_ms })
+        let backups::Latest { made_at_ms, verified_at_ms, verify_failed, .. } = backups::latest(&self.data_dir)?;
+        Some(BackupTimes { made_at_ms, verified_at_ms, verify_failed })
     }
 
     fn store_check(&self) -> CheckState {
         self.check.state()
+    }
+
+    fn store_checks(&self) -> watch::Receiver<CheckState> {
+        self.check.states()
+    }
+
+    fn store_checked(&self) -> StoreChecked {
+        let (check, bytes) = (self.check.state(), self.store.bytes());
+        StoreChecked {
+            store: store_path(&self.data_dir).display().to_string(),
+            check,
+            bytes,
+            checked_bytes: match check {
+                CheckState::Ok => bytes,
+                _ => self.check.read_bytes().min(bytes),
+            },
+            detail: self.check.damage(),
+        }
+    }
+
+    fn check_store(&self) -> Result<(), ReadFailed> {
+        Ok(self.check.again().map_err(cause)?)
     }
 
     fn disk_free_bytes(&self) -> Option<u64> {

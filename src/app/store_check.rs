@@ -1,11 +1,14 @@
-//! The check of a store that is too large to be checked to its end before the first read: the rest of it beside serving.
+//! The check of the store's pages beside serving: what the start left unchecked of a large store, and what an admin asks
+//! for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use nova_storage::{Checked, OpenError, Store};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::watch;
 
 use crate::http::CheckState;
 
@@ -13,59 +16,148 @@ use super::{AppError, spawn};
 
 /// Attempts where too much is written during the check.
 const ATTEMPTS: u32 = 3;
+/// How often a check that waits for a backup looks whether it is to stop.
+const STOP_LOOK: Duration = Duration::from_millis(100);
+/// Of the time that is left of a check, as it is told.
+const LEFT_MAX_S: u64 = 3_600;
 
 /// See the module.
-#[derive(Debug)]
 pub struct StoreCheck {
-    state: AtomicU8,
+    store: Arc<Store>,
+    state: watch::Sender<CheckState>,
     stop: AtomicBool,
+    /// What was read in this attempt.
+    read_bytes: AtomicU64,
     damage: Mutex<Option<OpenError>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Held by whatever looks at every page: a check, or a backup.
+    looking: Mutex<()>,
+    began: Mutex<Instant>,
 }
 
 impl StoreCheck {
     /// Takes over the check of a store that was just opened.
-    pub fn new(store: &Store) -> StoreCheck {
+    pub fn new(store: &Arc<Store>) -> StoreCheck {
         let state = if store.checked() { CheckState::Ok } else { CheckState::Running };
-        StoreCheck { state: AtomicU8::new(state as u8), stop: AtomicBool::new(false), damage: Mutex::default() }
+        StoreCheck {
+            store: Arc::clone(store),
+            state: watch::Sender::new(state),
+            stop: AtomicBool::new(false),
+            read_bytes: AtomicU64::new(0),
+            damage: Mutex::default(),
+            thread: Mutex::default(),
+            looking: Mutex::default(),
+            began: Mutex::new(Instant::now()),
+        }
     }
 
     pub fn state(&self) -> CheckState {
-        CheckState::ALL[usize::from(self.state.load(Ordering::Acquire)) % CheckState::ALL.len()]
+        *self.state.borrow()
     }
 
-    /// Checks the pages that are left, on a thread of its own; `None` where no page is left.
-    pub fn start(self: &Arc<StoreCheck>, store: &Arc<Store>) -> Result<Option<JoinHandle<()>>, AppError> {
-        if self.state() != CheckState::Running {
-            return Ok(None);
+    /// Tells each change of the state.
+    pub fn states(&self) -> watch::Receiver<CheckState> {
+        self.state.subscribe()
+    }
+
+    /// What was read of the pages in this check.
+    pub fn read_bytes(&self) -> u64 {
+        self.read_bytes.load(Ordering::Relaxed)
+    }
+
+    /// What is wrong with the store, if a check found damage.
+    pub fn damage(&self) -> Option<String> {
+        self.damage.lock().as_ref().map(ToString::to_string)
+    }
+
+    /// Checks the pages that the start left, on a thread of its own.
+    pub fn start(self: &Arc<StoreCheck>) -> Result<(), AppError> {
+        if self.state() == CheckState::Running { self.spawn(&mut self.thread.lock()) } else { Ok(()) }
+    }
+
+    /// Checks every page once more, unless a check is running or found damage.
+    pub fn again(self: &Arc<StoreCheck>) -> Result<(), AppError> {
+        let mut thread = self.thread.lock();
+        if matches!(self.state(), CheckState::Running | CheckState::Damaged) || self.stop.load(Ordering::Relaxed) {
+            return Ok(());
         }
-        let (check, store) = (Arc::clone(self), Arc::clone(store));
-        spawn("store-check", move || check.run(&store)).map(Some)
+        self.spawn(&mut thread)
     }
 
-    fn run(self: &Arc<StoreCheck>, store: &Store) {
+    fn spawn(self: &Arc<StoreCheck>, thread: &mut Option<JoinHandle<()>>) -> Result<(), AppError> {
+        let (check, before) = (Arc::clone(self), self.state());
+        self.read_bytes.store(0, Ordering::Relaxed);
+        *self.began.lock() = Instant::now();
+        self.state.send_replace(CheckState::Running);
+        match spawn("store-check", move || check.run()) {
+            Ok(spawned) => {
+                *thread = Some(spawned);
+                Ok(())
+            }
+            Err(error) => {
+                self.state.send_replace(before);
+                Err(error)
+            }
+        }
+    }
+
+    /// Keeps others from looking at every page; `None` where the check that runs has not ended within `wait`.
+    pub fn alone(&self, wait: Duration) -> Option<MutexGuard<'_, ()>> {
+        self.looking.try_lock_for(wait)
+    }
+
+    /// About how long the check that runs still takes, seconds.
+    pub fn left_s(&self) -> u64 {
+        let (read, all) = (self.read_bytes(), self.store.bytes());
+        let elapsed_s = self.began.lock().elapsed().as_secs();
+        let left_s = all.saturating_sub(read).saturating_mul(elapsed_s).checked_div(read).unwrap_or(LEFT_MAX_S);
+        left_s.clamp(1, LEFT_MAX_S)
+    }
+
+    fn run(self: &Arc<StoreCheck>) {
+        let _looking = loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            if let Some(looking) = self.alone(STOP_LOOK) {
+                break looking;
+            }
+        };
         for _ in 0..ATTEMPTS {
             let check = Arc::clone(self);
-            match store.check(move || check.stop.load(Ordering::Relaxed)) {
-                Ok(Checked::Whole) => return self.state.store(CheckState::Ok as u8, Ordering::Release),
+            self.read_bytes.store(0, Ordering::Relaxed);
+            let read = move |bytes: usize| {
+                check.read_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+                check.stop.load(Ordering::Relaxed)
+            };
+            match self.store.check(read) {
+                Ok(Checked::Whole) => {
+                    self.state.send_replace(CheckState::Ok);
+                    return;
+                }
                 Ok(Checked::Stopped) if self.stop.load(Ordering::Relaxed) => return,
                 Ok(Checked::Stopped) => {}
-                Err(error @ OpenError::Damaged { .. }) => {
-                    *self.damage.lock() = Some(error);
-                    return self.state.store(CheckState::Damaged as u8, Ordering::Release);
-                }
+                Err(error @ OpenError::Damaged { .. }) => return self.damaged(error),
                 // A disk that cannot be read is not known to hold other bytes; the writer will meet it, too.
                 Err(error) => tracing::error!("the store cannot be checked: {error}"),
             }
         }
-        self.state.store(CheckState::Unfinished as u8, Ordering::Release);
+        self.state.send_replace(CheckState::Unfinished);
         tracing::warn!(
             "too much was written to check the store beside it: nova store verify, or nova backup, checks it"
         );
     }
 
+    /// Ends the node, which may not answer from such a store.
+    pub fn damaged(&self, error: OpenError) {
+        *self.damage.lock() = Some(error);
+        self.state.send_replace(CheckState::Damaged);
+    }
+
     /// Ends the check; the damage that it found, if it did.
-    pub fn end(&self, thread: Option<JoinHandle<()>>) -> Result<(), OpenError> {
+    pub fn end(&self) -> Result<(), OpenError> {
         self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.lock().take();
         if let Some(thread) = thread {
             // A panic of the thread was told by the panic hook.
             let _ = thread.join();

@@ -111,10 +111,14 @@ fn verified(file: &Path, data: &Path) -> Result<Verified, CliError> {
     if !file.exists() {
         return Err(CliError::Failed(format!("there is no file {shown}")));
     }
-    let sealed = backups::verify(data, file, Clock::System.now_ms());
-    let sealed =
-        sealed.map_err(|error| CliError::Failed(format!("{shown} is not the backup that was made: {error}")))?;
-    nova_storage::verify(file).map_err(AppError::from)?;
+    let sealed = backups::verify(data, file, Clock::System.now_ms()).map_err(|error| {
+        backups::verify_failed(data);
+        CliError::Failed(format!("{shown} is not the backup that was made: {error}"))
+    })?;
+    nova_storage::verify(file).map_err(|error| {
+        backups::verify_failed(data);
+        AppError::from(error)
+    })?;
     let value = backups::shown(sealed.as_ref());
     let words = match sealed {
         Some(_) => {

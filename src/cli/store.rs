@@ -13,6 +13,7 @@ use crate::pipeline::rebuild::{Known, rebuild};
 use crate::pipeline::reconcile::{self, Report};
 use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 
+use super::remote::{Node, Remote};
 use super::{CliError, out};
 
 #[derive(clap::Args)]
@@ -21,10 +22,16 @@ pub(super) struct StoreArgs {
     action: Action,
 }
 
+/// How long a node is asked to wait with its answer, seconds; less than the client waits.
+const CHECK_WAIT_S: u64 = 20;
+
 #[derive(clap::Subcommand)]
 enum Action {
-    /// Check every page of the stopped store, without changing it.
-    Verify,
+    /// Check every page of the store, without changing it: of a stopped node or, with --url, of a running one.
+    Verify {
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Copy the stopped store into a smaller file, without what was removed, and overwrite the old file. Needs room for
     /// both files.
     Compact,
@@ -51,20 +58,49 @@ pub(super) fn failed(what: &str, path: &Path, error: &std::io::Error) -> CliErro
 }
 
 pub(super) fn run_store(args: &StoreArgs, data: &Path, json: bool) -> Result<(), CliError> {
-    let path = existing(data)?;
-    match args.action {
-        Action::Verify => {
+    match &args.action {
+        Action::Verify { remote } => {
+            if let Some(node) = remote.node(data)? {
+                return of_running(&node, json);
+            }
+            let path = existing(data)?;
             nova_storage::verify(&path).map_err(AppError::from)?;
-            let bytes = path.metadata()?.len();
-            let words = format!("{} is whole: every page of its {bytes} bytes is as it was written", path.display());
-            Ok(out::done(json, &words, &json!({ "store": path, "bytes": bytes, "whole": true }))?)
+            whole(&path.display().to_string(), path.metadata()?.len(), json)
         }
         Action::Compact => {
+            let path = existing(data)?;
             let compacted = open(&path)?.compact(&path);
             let (before, after) = compacted.map_err(|error| CliError::Failed(error.to_string()))?;
             let words = format!("{} has {after} bytes, {before} before; the old file is overwritten", path.display());
             Ok(out::done(json, &words, &json!({ "store": path, "bytes": after, "bytes_before": before }))?)
         }
+    }
+}
+
+fn whole(store: &str, bytes: u64, json: bool) -> Result<(), CliError> {
+    let words = format!("{store} is whole: every page of its {bytes} bytes is as it was written");
+    Ok(out::done(json, &words, &json!({ "store": store, "bytes": bytes, "whole": true }))?)
+}
+
+/// A running node checks its own store; it is asked until it has done so.
+fn of_running(node: &Node, json: bool) -> Result<(), CliError> {
+    let path = format!("store/verify?wait_s={CHECK_WAIT_S}");
+    let mut answer = node.post(&path, &json!({}))?;
+    loop {
+        let bytes = answer["bytes"].as_u64().unwrap_or_default();
+        let shown = |member: &str| -> String {
+            answer[member].as_str().unwrap_or_default().chars().filter(|c| !c.is_control()).collect()
+        };
+        match answer["check"].as_str() {
+            Some("ok") => return whole(&shown("store"), bytes, json),
+            Some("damaged") => return Err(CliError::Failed(shown("detail"))),
+            Some("running") => out::complain(&format!("{} of {bytes} bytes are checked", answer["checked_bytes"])),
+            _ => {
+                let text = "too much was written during the check: ask again when less is, or stop the node and leave out --url";
+                return Err(CliError::Failed(format!("{} is not checked: {text}", shown("store"))));
+            }
+        }
+        answer = node.get(&path)?;
     }
 }
 

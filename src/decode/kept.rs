@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use super::private;
+use super::private::shown::Shown;
 use crate::event::Table;
 
 /// Tables whose unknown columns are kept where nothing else is configured.
@@ -59,6 +60,17 @@ impl KeepUnknown {
     pub(super) fn keeps(&self, table: Table, column: &str) -> bool {
         self.tables[table as usize]
             || self.columns.iter().any(|(of, name)| *of == table && private::same_letters(name, column))
+    }
+
+    /// What a dead letter shows of a column: of a table with private columns what nova reads or keeps.
+    pub(super) fn shown(&self, table: Table, column: &str) -> Shown {
+        let read = || table.columns().iter().any(|known| private::same_letters(known.name, column));
+        match private::column(column) {
+            Some(_) => Shown::Nothing,
+            None if read() => Shown::Scalar,
+            None if self.keeps(table, column) => Shown::All,
+            None => Shown::Nothing,
+        }
     }
 
     /// What holds where nothing is configured.

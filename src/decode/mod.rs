@@ -9,6 +9,7 @@ mod headers;
 mod image;
 mod json;
 mod kept;
+mod letter;
 pub mod origin;
 pub mod pgoutput;
 mod pgtext;
@@ -23,7 +24,6 @@ mod units;
 mod values;
 pub(crate) mod whole;
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use apache_avro::Schema;
@@ -31,6 +31,7 @@ use rustc_hash::FxHashMap;
 
 pub use self::facts::facts;
 pub use self::kept::KeepUnknown;
+pub use self::letter::Part;
 pub use self::placeholder::DEFAULT_PLACEHOLDER;
 pub use self::private::is_private;
 pub use self::registry::{
@@ -303,22 +304,6 @@ impl Decoder {
         match delete && key == Id::NIL {
             true => Err(values::nil_key("is the nil UUID").into()),
             false => Ok(key),
-        }
-    }
-
-    /// The bytes of a record as a dead letter keeps them: as long as they were, without the values of private members.
-    pub fn mask<'b>(&self, topic: &str, bytes: &'b [u8]) -> Cow<'b, [u8]> {
-        match avro::split("letter", bytes) {
-            Ok((id, _)) if self.may_hold_private(topic, id) => Cow::Owned(private::blank(bytes)),
-            _ => private::mask(bytes),
-        }
-    }
-
-    /// Whether an Avro datum may hold what is private: its schema says so, or the table where there is no schema.
-    fn may_hold_private(&self, topic: &str, schema: u32) -> bool {
-        match self.schemas.schema(schema) {
-            SchemaLookup::Found(schema) => schema::is_private(&schema),
-            _ => self.table(topic).is_some_and(private::of),
         }
     }
 

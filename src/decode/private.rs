@@ -2,8 +2,9 @@
 //! stand and however they are written.
 
 mod broken;
-mod mask;
+pub(super) mod mask;
 mod scan;
+pub(super) mod shown;
 
 use std::borrow::Cow;
 
@@ -106,6 +107,6 @@ fn masked(text: &str) -> Option<String> {
     }
 }
 
-fn is_json(text: &str) -> bool {
+pub(super) fn is_json(text: &str) -> bool {
     text.trim_ascii_start().starts_with(['{', '[', '"']) && serde_json::from_str::<IgnoredAny>(text).is_ok()
 }

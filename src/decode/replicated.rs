@@ -2,12 +2,14 @@
 //! mean exactly what Debezium's record of the same change means.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::copy;
 use super::image::object;
 use super::pgoutput::{self, Malformed, Message, Tuple, Value};
 use super::pgtext::{self, Form};
+use super::private::shown::Shown;
 use super::values::{Fault, nil_key};
 use super::{Decoder, Fact, KeepUnknown, RECORD_MAX_BYTES, Stop, debezium, private};
 use crate::event::{
@@ -240,15 +242,25 @@ impl Decoder {
         &self.replicas[index]
     }
 
-    /// A value as a dead letter keeps it: as long as it was, without the values of private columns. One that cannot be read
-    /// is overwritten whole where the table has private columns.
+    /// A value as a dead letter keeps it: as long as it was, without the values of private columns. Of a table that has
+    /// such columns only those are shown which nova reads or keeps, and one that cannot be read is overwritten whole.
     pub fn mask_replicated<'b>(&self, origin: &Origin, bytes: &'b [u8]) -> Cow<'b, [u8]> {
         let Some(relation) = origin.kind.relation() else { return Cow::Borrowed(bytes) };
-        let table = Table::from_name(&relation.name);
+        let table = Table::from_name(&relation.name).filter(|table| private::of(*table));
+        let columns = relation.columns.iter().map(|column| match table {
+            Some(table) => self.keep.shown(table, &column.name) != Shown::Nothing,
+            None => private::column(&column.name).is_none(),
+        });
+        // What is behind the columns that the relation has is not known.
+        let shown = columns.chain(std::iter::repeat(table.is_none()));
         let values = match (&origin.kind, pgoutput::message(bytes)) {
-            (OriginKind::Copied(_), _) => copied_ranges(bytes, relation),
-            (_, Ok(message)) => message_ranges(bytes, &message, relation),
-            (_, Err(_)) if table.is_some_and(private::of) => std::iter::once(0..bytes.len()).collect(),
+            (OriginKind::Copied(_), _) => copied_ranges(bytes, shown),
+            (_, Ok(message)) => match message_ranges(bytes, &message, shown) {
+                Some(values) => values,
+                None if table.is_some() => std::iter::once(0..bytes.len()).collect(),
+                None => Vec::new(),
+            },
+            (_, Err(_)) if table.is_some() => std::iter::once(0..bytes.len()).collect(),
             (_, Err(_)) => Vec::new(),
         };
         if values.is_empty() {
@@ -297,35 +309,43 @@ fn told(plan: &Plan, kind: &OriginKind, bytes: &[u8]) -> Result<Told, Fault> {
     told
 }
 
-/// Where the values of private columns stand in a message.
-fn message_ranges(bytes: &[u8], message: &Message<'_>, relation: &Relation) -> Vec<std::ops::Range<usize>> {
+/// Where the values stand in a message that are not shown; `None` where it is no change of a row.
+fn message_ranges(
+    bytes: &[u8],
+    message: &Message<'_>,
+    shown: impl Iterator<Item = bool> + Clone,
+) -> Option<Vec<Range<usize>>> {
     let tuples = match message {
         Message::Insert { new, .. } => [Some(*new), None],
         Message::Update { old, new, .. } => [Some(*new), old.map(|old| old.tuple)],
         Message::Delete { old, .. } => [Some(old.tuple), None],
-        _ => [None, None],
+        Message::Truncate { .. } => [None, None],
+        _ => return None,
     };
     let mut ranges = Vec::new();
     for tuple in tuples.into_iter().flatten() {
-        for (value, column) in tuple.values().zip(&relation.columns) {
-            if let Value::Text(text) = value
-                && private::column(&column.name).is_some()
-            {
-                // The value is borrowed from the message.
-                let start = text.as_ptr().addr() - bytes.as_ptr().addr();
-                ranges.push(start..start + text.len());
+        for (value, shown) in tuple.values().zip(shown.clone()) {
+            match value {
+                Value::Text(text) if !shown => {
+                    // The value is borrowed from the message.
+                    let start = text.as_ptr().addr() - bytes.as_ptr().addr();
+                    ranges.push(start..start + text.len());
+                }
+                // Where it stands is not kept, because nova does not ask for the binary format.
+                Value::Binary if !shown => return Some(std::iter::once(0..bytes.len()).collect()),
+                Value::Text(_) | Value::Binary | Value::Null | Value::Unchanged => {}
             }
         }
     }
-    ranges
+    Some(ranges)
 }
 
 /// The same in a line of COPY.
-fn copied_ranges(bytes: &[u8], relation: &Relation) -> Vec<std::ops::Range<usize>> {
+fn copied_ranges(bytes: &[u8], shown: impl Iterator<Item = bool>) -> Vec<Range<usize>> {
     let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let (mut ranges, mut start) = (Vec::new(), 0);
-    for (field, column) in line.split(|byte| *byte == b'\t').zip(&relation.columns) {
-        if private::column(&column.name).is_some() {
+    for (field, shown) in line.split(|byte| *byte == b'\t').zip(shown) {
+        if !shown {
             ranges.push(start..start + field.len());
         }
         start += field.len() + 1;

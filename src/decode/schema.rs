@@ -6,6 +6,7 @@ use apache_avro::schema::RecordField;
 
 use super::kept::KeepUnknown;
 use super::private;
+use super::private::shown::{Columns, Place, Shown, member};
 use crate::event::{Column, ColumnType, Table};
 
 /// A schema whose rows cannot be the table's: each of its records would be refused.
@@ -103,6 +104,45 @@ pub(super) fn is_private(schema: &Schema) -> bool {
         Schema::Map(_) => true,
         _ => false,
     }
+}
+
+/// Whether a schema writes anything at this place that a dead letter does not show.
+pub(super) fn hides(schema: &Schema, place: Place, columns: Columns<'_>) -> bool {
+    match schema {
+        Schema::Record(record) => record.fields.iter().any(|field| {
+            let names = field.aliases.iter().chain([&field.name]);
+            if names.clone().any(|name| private::column(name).is_some()) {
+                return true;
+            }
+            let shown = names.map(|name| member(place, name, columns)).find(|shown| *shown != Shown::Nothing);
+            match shown.unwrap_or(Shown::Nothing) {
+                Shown::Nothing => true,
+                Shown::Scalar => !is_scalar(&field.schema),
+                Shown::Within(place) => hides(&field.schema, place, columns),
+                Shown::All => is_private(&field.schema),
+            }
+        }),
+        Schema::Union(union) => union.variants().iter().any(|variant| hides(variant, place, columns)),
+        Schema::Array(array) => hides(&array.items, place, columns),
+        Schema::Null => false,
+        // `after` names the record that `before` wrote out.
+        Schema::Ref { .. } => place != Place::Row,
+        _ => true,
+    }
+}
+
+/// Whether a value of the schema is neither an object nor an array.
+fn is_scalar(schema: &Schema) -> bool {
+    match schema {
+        Schema::Union(union) => union.variants().iter().all(is_scalar),
+        Schema::Record(_) | Schema::Array(_) | Schema::Map(_) | Schema::Ref { .. } => false,
+        _ => true,
+    }
+}
+
+/// Whether a value of the schema is a text.
+pub(super) fn is_text(schema: &Schema) -> bool {
+    matches!(schema, Schema::String | Schema::Uuid(_))
 }
 
 fn record(schema: &Schema) -> Option<&[RecordField]> {

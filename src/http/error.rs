@@ -53,7 +53,12 @@ pub(super) enum Problem {
     },
     /// Our health, not the caller's quota.
     Unavailable(&'static str),
-    /// The same, where it is known for how long.
+    /// The same, where it is known what for and for how long.
+    Busy {
+        detail: String,
+        retry_after_s: u64,
+    },
+    /// The same for requests of any kind.
     Shed {
         retry_after_s: u64,
     },
@@ -167,6 +172,9 @@ impl Problem {
                 let detail = "nova takes fewer requests for now".to_owned();
                 (StatusCode::SERVICE_UNAVAILABLE, "temporary-reduced-capacity", "Not now", detail, None)
             }
+            Problem::Busy { detail, .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, "temporary-reduced-capacity", "Not now", detail.clone(), None)
+            }
             Problem::Unavailable(reason) => {
                 let title = "Not now";
                 (StatusCode::SERVICE_UNAVAILABLE, "temporary-reduced-capacity", title, (*reason).to_owned(), None)
@@ -180,7 +188,9 @@ impl Problem {
             Problem::Unavailable(_) | Problem::IdempotencyConflict | Problem::TooManyStreams { .. } => {
                 Some(RETRY_AFTER_S)
             }
-            Problem::QuotaExceeded { retry_after_s } | Problem::Shed { retry_after_s } => Some(*retry_after_s),
+            Problem::QuotaExceeded { retry_after_s }
+            | Problem::Busy { retry_after_s, .. }
+            | Problem::Shed { retry_after_s } => Some(*retry_after_s),
             _ => None,
         };
         let body = ProblemDetails {

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::pipeline::audit::Listed;
 use crate::pipeline::dead::{Summary, Whole};
 use crate::pipeline::meta::TableTold;
@@ -11,7 +13,7 @@ use crate::pipeline::meta::TableTold;
 use super::limit::Limiter;
 use super::limit::health::Health;
 use super::settings::EdgeSettings;
-use super::shapes::CheckState;
+use super::shapes::{CheckState, StoreChecked};
 
 /// A backup that was made.
 pub struct BackupMade {
@@ -27,6 +29,8 @@ pub struct BackupTimes {
     pub made_at_ms: i64,
     /// When its bytes were last compared with its manifest.
     pub verified_at_ms: i64,
+    /// A backup was verified since, and was not what was made.
+    pub verify_failed: bool,
 }
 
 /// What went wrong where the edge does not look: in the store, on the disk, in ClickHouse.
@@ -42,6 +46,8 @@ pub struct ReadFailed(#[from] pub Cause);
 pub enum BackupFailed {
     #[error("another backup is being made")]
     Busy,
+    #[error("the store's pages are being checked; ask again in about {left_s} s")]
+    Checking { left_s: u64 },
     #[error(transparent)]
     Copy(#[from] Cause),
 }
@@ -62,6 +68,12 @@ pub trait Reads: Send + Sync {
     fn backup_times(&self) -> Option<BackupTimes>;
     /// How far the check of the store's pages is.
     fn store_check(&self) -> CheckState;
+    /// Tells each change of that.
+    fn store_checks(&self) -> watch::Receiver<CheckState>;
+    /// The same with figures.
+    fn store_checked(&self) -> StoreChecked;
+    /// Begins a check of every page beside the writer, unless one is running or found damage.
+    fn check_store(&self) -> Result<(), ReadFailed>;
     /// Room on the store's disk for this process; `None` where it cannot be told.
     fn disk_free_bytes(&self) -> Option<u64>;
     /// Each source table.

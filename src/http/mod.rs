@@ -52,7 +52,7 @@ pub use self::gate::{BackupFailed, BackupMade, BackupTimes, Cause, Gate, ReadFai
 pub use self::metrics::Observed;
 pub use self::server::{Server, bind, bind_admin, runtime};
 pub use self::settings::{EdgeSettings, KeySettings};
-pub use self::shapes::CheckState;
+pub use self::shapes::{CheckState, StoreChecked};
 pub use self::stream::Streams;
 
 /// A body: whole, or events as they come.

@@ -50,8 +50,12 @@ impl Site {
         }
     }
 
-    /// `GET /.well-known/jwks.json`.
+    /// `GET /.well-known/jwks.json`. Before the first answer of `auth.jwks_url` nobody knows the keys: an empty set would
+    /// say that there are none.
     pub fn key_set(&self) -> Answer {
+        if !self.edge.auth.ready() {
+            return Err(Problem::Unavailable("the key set of auth.jwks_url was not answered yet"));
+        }
         let make = |text: &Arc<str>| Ok(Shared::new("application/json", text.to_string()));
         self.jwks.get(self.edge.auth.jwks(), make).map(|jwks| jwks.cacheable())
     }

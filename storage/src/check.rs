@@ -88,8 +88,11 @@ pub(crate) fn is_clean(bytes: &dyn Bytes) -> Result<bool, CheckError> {
     Ok(state[0] & NOT_CLOSED == 0)
 }
 
-/// Looks at every page, until `stop` says so.
-pub(crate) fn check(bytes: impl Bytes, stop: impl Fn() -> bool + Send + Sync + 'static) -> Result<Checked, CheckError> {
+/// Looks at every page, until `stop` says so. It is told the bytes of each read before the read.
+pub(crate) fn check(
+    bytes: impl Bytes,
+    stop: impl Fn(usize) -> bool + Send + Sync + 'static,
+) -> Result<Checked, CheckError> {
     if !is_store(&bytes) {
         return Err(CheckError::Damaged(NO_STORE.to_owned()));
     }
@@ -160,7 +163,7 @@ struct View {
     len: Mutex<u64>,
     /// Whole pages by their number.
     written: Mutex<BTreeMap<u64, Box<[u8]>>>,
-    stop: Box<dyn Fn() -> bool + Send + Sync>,
+    stop: Box<dyn Fn(usize) -> bool + Send + Sync>,
     /// Set once a read was refused.
     stopped: Arc<AtomicBool>,
 }
@@ -204,7 +207,7 @@ impl StorageBackend for View {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        if (self.stop)() {
+        if (self.stop)(out.len()) {
             return Err(self.refuse());
         }
         if offset.checked_add(out.len() as u64).is_none_or(|end| end > *lock(&self.len)) {

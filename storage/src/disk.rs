@@ -72,6 +72,10 @@ impl Disk {
         self.inner.write(offset, bytes)
     }
 
+    pub fn bytes(&self) -> u64 {
+        self.inner.len().unwrap_or_default()
+    }
+
     pub fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.inner.read(offset, out)
     }

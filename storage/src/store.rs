@@ -78,7 +78,7 @@ impl Store {
         let checked = match clean {
             true => {
                 let (began, bound) = (Instant::now(), options.check);
-                let late = move || bound.is_some_and(|bound| began.elapsed() >= bound);
+                let late = move |_| bound.is_some_and(|bound| began.elapsed() >= bound);
                 check::check(bytes, late).map_err(of)?
             }
             // redb checks every page itself.
@@ -172,9 +172,14 @@ impl Store {
         self.checked == Checked::Whole
     }
 
-    /// Checks every page of the last commit while the store is used, until `stop` says so. Gives up where too much is
-    /// written at the same time.
-    pub fn check(&self, stop: impl Fn() -> bool + Clone + Send + Sync + 'static) -> Result<Checked, OpenError> {
+    /// The length of the file; 0 where it cannot be told.
+    pub fn bytes(&self) -> u64 {
+        self.disk.bytes()
+    }
+
+    /// Checks every page of the last commit while the store is used, until `stop` says so; it is told the bytes of each
+    /// read before the read. Gives up where too much is written at the same time. One check at a time.
+    pub fn check(&self, stop: impl Fn(usize) -> bool + Clone + Send + Sync + 'static) -> Result<Checked, OpenError> {
         let once = || {
             let frozen = self.disk.freeze().map_err(|error| CheckError::Io(error.to_string()))?;
             check::check(frozen, stop.clone())
@@ -209,7 +214,7 @@ pub fn verify(path: &Path) -> Result<(), OpenError> {
     let name = path.display().to_string();
     let bytes =
         ReadOnly::open(path).map_err(|error| OpenError::Io { path: name.clone(), detail: error.to_string() })?;
-    check::check(bytes, || false).map(drop).map_err(|error| OpenError::of(&name, error))
+    check::check(bytes, |_| false).map(drop).map_err(|error| OpenError::of(&name, error))
 }
 
 /// A consistent view of the last commit. Long ones pin pages: page through large tables.

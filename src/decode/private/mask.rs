@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::{NESTED_MAX, broken, is_json, scan};
 use crate::decode::avro::HEADER_BYTES;
 
-const STAR: u8 = b'*';
+pub(in crate::decode) const STAR: u8 = b'*';
 
 /// What to overwrite.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ fn within(literal: &str, depth: usize, start: usize, fills: &mut Vec<Fill>) {
 
 /// The content of a string literal, and where each byte of it, and its end, stands in the literal. Characters beyond
 /// ASCII that are escaped read as `?`: no sign of JSON and no private name is one.
-fn unescaped(literal: &str) -> (Vec<u8>, Vec<usize>) {
+pub(super) fn unescaped(literal: &str) -> (Vec<u8>, Vec<usize>) {
     let bytes = literal.as_bytes();
     let end = bytes.len().saturating_sub(1);
     let (mut text, mut places) = (Vec::with_capacity(end), Vec::with_capacity(end));

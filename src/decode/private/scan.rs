@@ -48,7 +48,7 @@ fn may_be_json(literal: &[u8]) -> bool {
     matches!(literal.get(1), Some(b'{' | b'[' | b'\\' | b' ' | b'\t' | b'\r' | b'\n'))
 }
 
-fn name(literal: &str) -> Cow<'_, str> {
+pub(super) fn name(literal: &str) -> Cow<'_, str> {
     match literal.contains('\\') {
         true => serde_json::from_str(literal).map_or(Cow::Borrowed(literal), Cow::Owned),
         false => Cow::Borrowed(literal.trim_matches('"')),
@@ -56,7 +56,7 @@ fn name(literal: &str) -> Cow<'_, str> {
 }
 
 /// Behind the closing quote of the string that opens at `start`.
-fn string_end(bytes: &[u8], start: usize) -> usize {
+pub(super) fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(offset) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
         at += offset;
@@ -68,7 +68,7 @@ fn string_end(bytes: &[u8], start: usize) -> usize {
     bytes.len()
 }
 
-fn value_end(bytes: &[u8], start: usize) -> usize {
+pub(super) fn value_end(bytes: &[u8], start: usize) -> usize {
     let (mut at, mut depth) = (start, 0usize);
     while let Some(byte) = bytes.get(at) {
         match byte {

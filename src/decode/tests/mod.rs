@@ -7,6 +7,7 @@ mod forms;
 mod fuzz;
 mod garbage;
 mod kept;
+mod letters;
 mod private;
 mod registry;
 mod rules;

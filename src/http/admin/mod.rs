@@ -11,7 +11,7 @@ mod watched;
 pub(super) use self::letters::{Discarding, Replaying, audit, dead_letter, dead_letters, discard, replay};
 pub(super) use self::revocations::{Revoke, list, revoke, unrevoke};
 pub(super) use self::source::{Resnapshotting, Resuming, Seeking, bump_epoch, cdc, pause, resnapshot, resume, seek};
-pub(super) use self::store::{BackingUp, backup};
+pub(super) use self::store::{BackingUp, CHECK_WAIT_MAX_S, backup, checked, verify};
 pub(super) use self::users::{Forget, ForgetUsers, explain, invalidate, invalidate_cache, limits};
 pub(super) use self::watched::{Refusals, looked, refused};
 

@@ -1,6 +1,7 @@
 //! Reads of the store beside the runtime, and copies of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use schemars::JsonSchema;
@@ -8,16 +9,18 @@ use serde::Deserialize;
 
 use crate::http::edge::Control;
 use crate::http::error::Problem;
-use crate::http::gate::{BackupMade, ReadFailed, Reads};
+use crate::http::gate::{BackupFailed, BackupMade, ReadFailed, Reads};
 use crate::http::route::{Answer, UserCall};
 use crate::http::server;
-use crate::http::shapes::BackedUp;
+use crate::http::shapes::{BackedUp, CheckState};
 use crate::schema::example;
 
-use super::{looked, parse, wrong};
+use super::{looked, number, parse, wrong};
 
 /// Of a backup's name.
 const NAME_MAX_BYTES: usize = 100;
+/// How long an answer waits for the end of a check, seconds.
+pub(in crate::http) const CHECK_WAIT_MAX_S: u64 = 25;
 
 /// Does what takes a while on a thread for such work.
 pub(super) async fn blocking<T: Send + 'static>(
@@ -63,6 +66,36 @@ pub(in crate::http) async fn backup(control: &Arc<Control>, mut call: UserCall<'
     }
     looked(&control.durable, &call.subject, "backup", name.clone()).await?;
     let made = blocking(control, move |store| store.backup(&name)).await?;
-    let BackupMade { file, entries, sha256 } = made.map_err(|error| Problem::Conflict(error.to_string()))?;
+    let BackupMade { file, entries, sha256 } = made.map_err(|error| match error {
+        BackupFailed::Checking { left_s } => Problem::Busy { detail: error.to_string(), retry_after_s: left_s },
+        _ => Problem::Conflict(error.to_string()),
+    })?;
     Ok(server::object(StatusCode::OK, &BackedUp { success: true, file, entries, sha256 }))
+}
+
+/// Begins a check of every page, and tells how far it is: at its end, or after `wait_s`.
+pub(in crate::http) async fn verify(control: &Arc<Control>, call: UserCall<'_>) -> Answer {
+    let wait = wait(call.call.query)?;
+    looked(&control.durable, &call.subject, "store-verify", String::new()).await?;
+    read(control, |store| store.check_store()).await?;
+    told(control, wait).await
+}
+
+/// How far the check is: at its end, or after `wait_s`.
+pub(in crate::http) async fn checked(control: &Arc<Control>, call: UserCall<'_>) -> Answer {
+    told(control, wait(call.call.query)?).await
+}
+
+fn wait(query: &str) -> Result<Duration, Problem> {
+    match number(query, "wait_s", 0)? {
+        seconds @ 0..=CHECK_WAIT_MAX_S => Ok(Duration::from_secs(seconds)),
+        _ => Err(wrong("wait_s", "0 to 25")),
+    }
+}
+
+async fn told(control: &Arc<Control>, wait: Duration) -> Answer {
+    let mut states = control.reads.store_checks();
+    // At the end of the time, too, the answer is how far the check is.
+    let _ = tokio::time::timeout(wait, states.wait_for(|state| *state != CheckState::Running)).await;
+    Ok(server::object(StatusCode::OK, &control.reads.store_checked()))
 }

@@ -17,4 +17,6 @@ pub(super) fn store(control: &Control, to: &mut Registry) {
     gauges(to, "nova_backup_age_seconds", help, age(times.made_at_ms));
     let help = "Time since the latest backup was last compared with its manifest";
     gauges(to, "nova_backup_verified_age_seconds", help, age(times.verified_at_ms));
+    let help = "1 where the last nova backup --verify found a backup that is not what was made";
+    gauges(to, "nova_backup_verify_failed", help, [(Vec::new(), f64::from(u8::from(times.verify_failed)))]);
 }

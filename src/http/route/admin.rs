@@ -4,16 +4,13 @@ use http::Method;
 
 use crate::http::shapes::{
     AuditPage, BackedUp, DeadLetters, Done, EpochRaised, FeedPage, Forgotten, LimitsState, ReadAgain, Replays,
-    Revocation, RevocationPage, Sought, SourceState, TrendingOverride, TrendingOverrides,
+    Revocation, RevocationPage, Sought, SourceState, StoreChecked, TrendingOverride, TrendingOverrides,
 };
 use crate::http::{admin, overrides};
 use crate::pipeline::dead::Whole;
 
+use super::operation::parameter;
 use super::{Content, Handler, Kind, Operation as O, Parameter, Tag};
-
-pub(super) const fn parameter(name: &'static str, kind: Kind, help: &'static str) -> Parameter {
-    Parameter { name, kind, help }
-}
 
 pub(super) const ALGORITHM: Parameter =
     parameter("algo", Kind::OneOf(&["ch", "time"]), "Ranked, or newest first; ranked where it is left out.");
@@ -28,6 +25,7 @@ pub(super) fn operations() -> Vec<O> {
     all.extend(dead_letters());
     all.extend(source());
     all.extend(users());
+    all.extend(store());
     all.extend(overrides());
     all
 }
@@ -136,10 +134,8 @@ fn users() -> Vec<O> {
     let forget = Handler::Admin(|call| Box::pin(admin::invalidate_cache(&call.edge().serving, call)));
     let explain = Handler::Admin(|call| Box::pin(admin::explain(&call.edge().serving, call)));
     let limits = Handler::Admin(|call| Box::pin(async move { Ok(admin::limits(&call.edge().gate.limiter)) }));
-    let backup = Handler::Admin(|call| Box::pin(admin::backup(&call.edge().control, call)));
     let caches = (Method::POST, "/api/v1/admin/cache/invalidate");
     let explained = (Method::GET, "/api/v1/admin/users/{user_id}/explain-feed");
-    let backups = (Method::POST, "/api/v1/admin/backup");
     vec![
         O::new("invalidateCache", caches, Tag::Feed, "Forgets what is cached of users", forget)
             .needs::<admin::ForgetUsers>()
@@ -150,12 +146,33 @@ fn users() -> Vec<O> {
                 parameter("limit", Kind::Integer { min: 1, max: 100 }, "How many; 20 where it is left out."),
             ])
             .answers::<FeedPage>(&[200]),
+        O::new("getLimits", (Method::GET, "/api/v1/admin/limits"), Tag::Node, "Quotas, decisions, and health", limits)
+            .answers::<LimitsState>(&[200]),
+    ]
+}
+
+fn store() -> Vec<O> {
+    const WAIT: Parameter = parameter(
+        "wait_s",
+        Kind::Integer { min: 0, max: admin::CHECK_WAIT_MAX_S },
+        "How long the answer waits for the end of the check; 0 where it is left out.",
+    );
+    let backup = Handler::Admin(|call| Box::pin(admin::backup(&call.edge().control, call)));
+    let verify = Handler::Admin(|call| Box::pin(admin::verify(&call.edge().control, call)));
+    let checked = Handler::Admin(|call| Box::pin(admin::checked(&call.edge().control, call)));
+    let backups = (Method::POST, "/api/v1/admin/backup");
+    let path = "/api/v1/admin/store/verify";
+    vec![
         O::new("createBackup", backups, Tag::Store, "Copies the store into a file beside it", backup)
             .needs::<admin::BackingUp>()
             .answers::<BackedUp>(&[200])
             .also(&[409]),
-        O::new("getLimits", (Method::GET, "/api/v1/admin/limits"), Tag::Node, "Quotas, decisions, and health", limits)
-            .answers::<LimitsState>(&[200]),
+        O::new("verifyStore", (Method::POST, path), Tag::Store, "Checks every page of the store", verify)
+            .query([WAIT])
+            .answers::<StoreChecked>(&[200]),
+        O::new("getStoreCheck", (Method::GET, path), Tag::Store, "How far the check of the store is", checked)
+            .query([WAIT])
+            .answers::<StoreChecked>(&[200]),
     ]
 }
 

@@ -139,6 +139,10 @@ pub(in crate::http) enum Content {
     Events(&'static [(&'static str, Form)]),
 }
 
+pub(super) const fn parameter(name: &'static str, kind: Kind, help: &'static str) -> Parameter {
+    Parameter { name, kind, help }
+}
+
 /// One method of one path.
 #[derive(Clone)]
 pub(in crate::http) struct Operation {

@@ -9,7 +9,7 @@ use crate::http::shapes::{
 };
 use crate::http::{admin, dismiss, events, feed_metrics, metrics, read, ready, stream};
 
-use super::operation::form;
+use super::operation::{form, parameter};
 use super::{Content, Handler, Kind, Operation as O, Parameter, Plane, Tag};
 
 /// The path of the operation that answers with a stream.
@@ -19,24 +19,15 @@ pub(in crate::http) const METRICS: &str = "/metrics";
 
 /// Of a cursor, characters.
 const CURSOR_MAX: usize = 2_000;
-const WINDOW: Parameter = super::admin::parameter(
-    "window",
-    Kind::OneOf(&["1h", "6h", "24h", "7d"]),
-    "How far back; 24h where it is left out.",
-);
-const CURSOR: Parameter = super::admin::parameter(
-    "cursor",
-    Kind::Cursor(CURSOR_MAX),
-    "The place where the page begins, from the page before.",
-);
-const FOR_USER: Parameter = super::admin::parameter(
-    "user_id",
-    Kind::Uuid,
-    "Whose; another user's needs the role service or admin. Left out: one's own.",
-);
+const WINDOW: Parameter =
+    parameter("window", Kind::OneOf(&["1h", "6h", "24h", "7d"]), "How far back; 24h where it is left out.");
+const CURSOR: Parameter =
+    parameter("cursor", Kind::Cursor(CURSOR_MAX), "The place where the page begins, from the page before.");
+const FOR_USER: Parameter =
+    parameter("user_id", Kind::Uuid, "Whose; another user's needs the role service or admin. Left out: one's own.");
 
 const fn limit(max: u64) -> Parameter {
-    super::admin::parameter("limit", Kind::Integer { min: 1, max }, "How many; 20 where it is left out.")
+    parameter("limit", Kind::Integer { min: 1, max }, "How many; 20 where it is left out.")
 }
 
 /// In the order of the documentation.
@@ -61,8 +52,8 @@ fn feed() -> O {
             super::admin::ALGORITHM,
             limit(100),
             CURSOR,
-            super::admin::parameter("hydrate", Kind::Flag, "With authors and ages."),
-            super::admin::parameter("explain", Kind::Flag, "With the reasons."),
+            parameter("hydrate", Kind::Flag, "With authors and ages."),
+            parameter("explain", Kind::Flag, "With the reasons."),
             FOR_USER,
         ])
         .answers::<FeedPage>(&[200])
@@ -95,7 +86,7 @@ fn trending() -> [O; 3] {
             .content(&[200], Content::Events(&[("snapshot", form::<TrendingPage>), ("diff", form::<TrendingDiff>)])),
         O::new("getFeedMetrics", (Method::GET, "/api/v1/feed/metrics"), Tag::Feed, "How a day went", day)
             .class(Class::Trending)
-            .query([super::admin::parameter("date", Kind::Date, "In UTC; today where it is left out.")])
+            .query([parameter("date", Kind::Date, "In UTC; today where it is left out.")])
             .answers::<DayFigures>(&[200]),
     ]
 }

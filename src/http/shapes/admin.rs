@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::CheckState;
 use crate::pipeline::audit::Listed;
 use crate::pipeline::dead::Summary;
 use crate::pipeline::meta::TableTold;
@@ -166,6 +167,22 @@ pub enum OverrideAction {
 #[schemars(example = example(r#"{ "overrides": [] }"#))]
 pub struct TrendingOverrides {
     pub overrides: Vec<TrendingOverride>,
+}
+
+/// How far the check of the store's pages is.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "StoreCheck", example = example(r#"{
+    "store": "/var/lib/nova/nova.redb", "check": "running", "bytes": 52428800, "checked_bytes": 13107200, "detail": null
+}"#))]
+pub struct StoreChecked {
+    /// Where the store is, on the machine of the node.
+    pub store: String,
+    pub check: CheckState,
+    /// Of the file.
+    pub bytes: u64,
+    pub checked_bytes: u64,
+    /// What is wrong with a damaged store.
+    pub detail: Option<String>,
 }
 
 /// A copy of the store was made.

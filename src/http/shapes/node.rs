@@ -71,14 +71,13 @@ pub struct Readiness {
 /// What is known of the store's pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[repr(u8)]
 pub enum CheckState {
     /// Every page was as it was written.
-    Ok = 0,
-    Running = 1,
+    Ok,
+    Running,
     /// Too much was written for a check beside it.
-    Unfinished = 2,
-    Damaged = 3,
+    Unfinished,
+    Damaged,
 }
 
 impl CheckState {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use nova_storage::codec::DeadLetter;
 
+use crate::decode::Part;
 use crate::decode::origin::{self, ORIGIN_HEADER};
 use crate::event::{DEAD_VALUE_MAX_BYTES, Dead, Outcome, Record, Stage};
 use crate::pipeline::halt::Hold;
@@ -65,8 +66,9 @@ impl Writer {
     pub(super) fn letter(&self, dead: Dead, record: &Record) -> DeadLetter {
         // A row that ClickHouse refused is nova's own encoding, which holds nothing private.
         let masks = dead.stage != Stage::Warehouse;
-        let kept = |bytes: &bytes::Bytes| match (&bytes[..bytes.len().min(DEAD_VALUE_MAX_BYTES)], masks) {
-            (bytes, true) => self.parts.decoder.mask(&record.topic, bytes).into_owned(),
+        let kept = |part: Part<'_>, bytes: &bytes::Bytes| match (&bytes[..bytes.len().min(DEAD_VALUE_MAX_BYTES)], masks)
+        {
+            (bytes, true) => self.parts.decoder.mask(&record.topic, part, bytes).into_owned(),
             (bytes, false) => bytes.to_vec(),
         };
         let replicated = |bytes: &bytes::Bytes, origin| {
@@ -75,10 +77,10 @@ impl Writer {
         };
         let value = match (&record.value, &record.origin) {
             (Some(value), Some(origin)) => Some(replicated(value, origin)),
-            (value, _) => value.as_ref().map(kept),
+            (value, _) => value.as_ref().map(|value| kept(Part::Value, value)),
         };
         let origin = origin::encode(record).map(|bytes| (ORIGIN_HEADER.to_owned(), bytes));
-        let headers = record.headers.iter().map(|(name, value)| (name.to_string(), kept(value)));
+        let headers = record.headers.iter().map(|(name, value)| (name.to_string(), kept(Part::Header(name), value)));
         let length = |bytes: &Option<bytes::Bytes>| bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
         let mut detail = dead.detail;
         if detail.len() > DETAIL_MAX_BYTES {
@@ -94,7 +96,7 @@ impl Writer {
             reason: dead.reason.to_owned(),
             detail,
             attempts: 1,
-            key: record.key.as_ref().map(kept),
+            key: record.key.as_ref().map(|key| kept(Part::Key, key)),
             value,
             key_bytes: length(&record.key),
             value_bytes: length(&record.value),

@@ -246,22 +246,22 @@ fn a_store_is_checked_while_it_is_written() {
         let writing = threads.spawn(|| fill(&store, 8..60));
         let mut checks = 0;
         while !writing.is_finished() || checks == 0 {
-            assert_eq!(store.check(|| false).unwrap(), Checked::Whole);
+            assert_eq!(store.check(|_| false).unwrap(), Checked::Whole);
             checks += 1;
         }
     });
-    assert_eq!(store.check(|| true).unwrap(), Checked::Stopped);
+    assert_eq!(store.check(|_| true).unwrap(), Checked::Stopped);
     // Damage that came while the store was open is found, too.
     let bytes = recorder.bytes();
 
     let mut found = false;
     for page in 1..bytes.len() / 4_096 {
         recorder.flip(page * 4_096 + 2, 1);
-        found |= matches!(store.check(|| false), Err(OpenError::Damaged { .. }));
+        found |= matches!(store.check(|_| false), Err(OpenError::Damaged { .. }));
         recorder.flip(page * 4_096 + 2, 1);
     }
     assert!(found);
-    assert_eq!(store.check(|| false).unwrap(), Checked::Whole);
+    assert_eq!(store.check(|_| false).unwrap(), Checked::Whole);
 }
 
 #[test]

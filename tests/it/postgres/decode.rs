@@ -205,13 +205,15 @@ proptest! {
 
     /// A dead letter is as long as the message, and has no value of a private column wherever it stands.
     #[test]
-    fn dead_letters_have_no_private_values(secret in "[a-z]{6,40}", public in "[A-Z]{6,20}", at in 0usize..4, copied: bool) {
-        let mut columns = vec![("id", 2_950), ("username", 25), ("email", 25), ("password_hash", 25), ("extra", 25)];
-        let mut values = vec![text(key(1)), text(public.clone()), text(secret.clone()), text(secret.clone()),
+    fn dead_letters_have_no_private_values(secret in "[a-z]{6,40}", public in "[A-Z]{6,20}", at in 0usize..4, copied: bool, more: bool) {
+        let mut columns = vec![("id", 2_950), ("username", 25), ("email", 25), ("password_hash", 25), ("phone", 25), ("bio", 25)];
+        let mut values = vec![text(key(1)), text(public.clone()), text(secret.clone()), text(secret.clone()), text(secret.clone()),
             text(format!("{{\"passwordHash\": \"{secret}\"}}"))];
         columns.rotate_left(at);
         values.rotate_left(at);
         let relation = with_columns(Table::Users, &columns);
+        // More values than the relation has columns.
+        values.extend(more.then(|| text(secret.clone())));
         let (kind, bytes) = match copied {
             true => (OriginKind::Copied(Arc::clone(&relation)), pgoutput::line(&values)),
             false => (OriginKind::Change(Arc::clone(&relation)), pgoutput::update(relation.oid, Some((b'O', &values)), &values)),

@@ -1,0 +1,106 @@
+//! The bytes of a record as a dead letter keeps them: as long as they were, without private values, so that what can be
+//! applied later replays as it would have been applied.
+
+use std::borrow::Cow;
+
+use super::private::mask::STAR;
+use super::private::shown::{self, Place, Shown};
+use super::{Decoder, SchemaLookup, avro, headers, json, private, schema};
+use crate::event::{Id, Table};
+
+/// Names of headers that Debezium writes begin so.
+const DEBEZIUM: &[u8] = b"__debezium.";
+
+/// Which bytes of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part<'n> {
+    Key,
+    Value,
+    /// With its name.
+    Header(&'n str),
+}
+
+impl Decoder {
+    /// See the module. Of a table with private columns only that is shown which nova reads or keeps, and Debezium's own
+    /// members.
+    pub fn mask<'b>(&self, topic: &str, part: Part<'_>, bytes: &'b [u8]) -> Cow<'b, [u8]> {
+        let table = self.table(topic).filter(|table| private::of(*table));
+        match (avro::split("letter", bytes), table) {
+            (Ok((id, datum)), _) => match self.may_hold_private((id, datum), part, table) {
+                true => Cow::Owned(private::blank(bytes)),
+                false => Cow::Borrowed(bytes),
+            },
+            (Err(_), None) => private::mask(bytes),
+            (Err(_), Some(table)) => match part {
+                Part::Key if is_id(bytes) => Cow::Borrowed(bytes),
+                Part::Key | Part::Value => self.shown(table, Place::Top, bytes),
+                Part::Header(name) => self.header(table, name, bytes),
+            },
+        }
+    }
+
+    fn header<'b>(&self, table: Table, name: &str, bytes: &'b [u8]) -> Cow<'b, [u8]> {
+        let is_column = |name: &str| self.keep.shown(table, name) != Shown::Nothing;
+        let key = matches!(name, headers::OLD_KEY | headers::NEW_KEY);
+        // Any other header may be a copy of a column, or a list of names.
+        let known = key || name.as_bytes().starts_with(DEBEZIUM) || is_column(name);
+        let place = if known { Place::Top } else { Place::Names };
+        match bytes.first() {
+            _ if key && is_id(bytes) => Cow::Borrowed(bytes),
+            Some(b'{') => self.shown(table, place, bytes),
+            Some(b'[') if private::is_json(&String::from_utf8_lossy(bytes)) => self.shown(table, place, bytes),
+            // As StringConverter writes a list of names, and a key.
+            Some(b'[') => pieces(bytes, b"[],", is_column),
+            _ if key => pieces(bytes, b"{},", |piece| {
+                piece == "Struct" || piece.strip_prefix("id=").is_some_and(|id| Id::parse(id.as_bytes()).is_ok())
+            }),
+            _ if known => private::mask(bytes),
+            _ => shown::all(bytes),
+        }
+    }
+
+    /// What is shown of a JSON text, without the private members of columns that are kept.
+    fn shown<'b>(&self, table: Table, place: Place, bytes: &'b [u8]) -> Cow<'b, [u8]> {
+        match shown::mask(bytes, place, &|name| self.keep.shown(table, name)) {
+            Cow::Borrowed(bytes) => private::mask(bytes),
+            Cow::Owned(masked) => Cow::Owned(private::mask(&masked).into_owned()),
+        }
+    }
+
+    /// Whether an Avro datum may hold what is private: its schema says so, or the table where there is no schema.
+    fn may_hold_private(&self, (schema, datum): (u32, &[u8]), part: Part<'_>, table: Option<Table>) -> bool {
+        let (schema, table) = match (self.schemas.schema(schema), table) {
+            (SchemaLookup::Found(schema), Some(table)) => (schema, table),
+            (SchemaLookup::Found(schema), None) => return schema::is_private(&schema),
+            (_, table) => return table.is_some(),
+        };
+        let columns = |name: &str| self.keep.shown(table, name);
+        let plain = match part {
+            Part::Key => schema::is_text(&schema) && avro::key(&schema, datum).is_ok(),
+            Part::Header(headers::OLD_KEY | headers::NEW_KEY) => {
+                schema::is_text(&schema) && avro::key(&schema, datum).is_ok()
+            }
+            Part::Header(_) => avro::names(&schema, datum)
+                .is_some_and(|names| names.iter().all(|name| columns(name) != Shown::Nothing)),
+            Part::Value => false,
+        };
+        !plain && schema::hides(&schema, Place::Top, &columns)
+    }
+}
+
+/// Whether the bytes are a UUID, bare or as a JSON string: a key without a name.
+fn is_id(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    Id::parse(text.trim_ascii().as_bytes()).is_ok() || text.starts_with('"') && json::key(text).is_ok()
+}
+
+/// Overwrites the pieces between separators that are not shown.
+fn pieces<'b>(bytes: &'b [u8], separators: &[u8], shows: impl Fn(&str) -> bool) -> Cow<'b, [u8]> {
+    let mut out = bytes.to_vec();
+    for piece in out.split_mut(|byte| separators.contains(byte)) {
+        if !std::str::from_utf8(piece).is_ok_and(|piece| shows(piece.trim_ascii())) {
+            piece.fill(STAR);
+        }
+    }
+    Cow::Owned(out)
+}
