@@ -6,6 +6,8 @@ used; schemathesis asks every operation what the document allows and what it doe
 A step whose tools cannot be fetched says why and is skipped; every other failure ends with 1.
 """
 
+import http.client
+import http.server
 import json
 import os
 import shutil
@@ -14,8 +16,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
+import uuid
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -29,8 +33,14 @@ POSTS = 40
 START_S = 60
 FETCH_S = 300
 STEP_S = 300
-# A stream has no end. Whoever revokes tokens with the identifiers that nova gives revokes the run's own.
-LEFT_OUT = ["streamTrending", "revokeTokens"]
+# A stream has no end, and whoever revokes tokens with the identifiers that nova gives revokes the run's own: both are asked
+# alone, the stream through a relay that cuts it behind its first event, revocations with a token of their own.
+ALONE = ["streamTrending", "revokeTokens"]
+ALONE_S = 15
+
+
+# Of one connection (RFC 9110 §7.6.1), and the length, which the relay writes itself.
+HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host"}
 
 
 class Missing(Exception):
@@ -118,12 +128,57 @@ def world() -> list[str]:
     return records
 
 
+class Relay:
+    """Hands requests on, and ends a stream of events behind its first event."""
+
+    def __init__(self, to: str) -> None:
+        target = to.removeprefix("http://")
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                onward = http.client.HTTPConnection(target, timeout=30)
+                headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP}
+                onward.request(self.command, self.path, self.rfile.read(length) or None, headers)
+                answer = onward.getresponse()
+                body = b""
+                if answer.headers.get_content_type() == "text/event-stream":
+                    while not body.endswith(b"\n\n"):
+                        body += answer.readline()
+                else:
+                    body = answer.read()
+                self.send_response_only(answer.status)
+                for name, value in answer.getheaders():
+                    if name.lower() not in HOP:
+                        self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(body)
+                onward.close()
+
+            do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = do_TRACE = do_QUERY = do_GET
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self.server.shutdown()
+
+
 class Node:
     """A nova that serves a small world."""
 
     def __init__(self, nova: str) -> None:
         self.dir = Path(tempfile.mkdtemp(prefix="nova-api-"))
-        data = ["--data", str(self.dir / "store")]
+        self.nova, self.data = nova, ["--data", str(self.dir / "store")]
+        data = self.data
         capture = self.dir / "world.jsonl"
         capture.write_text("\n".join(world()) + "\n")
         run(nova, "replay", capture, *data)
@@ -191,15 +246,25 @@ def python(node: Node, made: Path) -> None:
 def fuzz(node: Node, made: Path) -> None:
     programs = python_tools()
     made.mkdir()
-    left_out = [part for name in LEFT_OUT for part in ("--exclude-operation-id", name)]
-    told = run(
-        programs / "schemathesis", "--config-file", HERE / "schemathesis.toml", "run", f"{node.url}/openapi.json",
-        "-H", f"Authorization: Bearer {node.admin}", "--max-time", FUZZ_S, "--seed", FUZZ_SEED, "--no-shrink", "--warnings", "off",
-        *left_out, cwd=made, seconds=FUZZ_S + STEP_S,
-    )
-    if not node.ready():
-        raise SystemExit("nova does not serve any more")
-    print("\n".join(line for line in told.splitlines() if "generated" in line or "Tested:" in line))
+
+    def ask(url: str, token: str, seconds: int, *which: str) -> None:
+        told = run(
+            programs / "schemathesis", "--config-file", HERE / "schemathesis.toml", "run", f"{url}/openapi.json",
+            "--url", url, "-H", f"Authorization: Bearer {token}", "--max-time", seconds, "--seed", FUZZ_SEED, "--no-shrink",
+            "--warnings", "off", *which, cwd=made, seconds=seconds + STEP_S,
+        )
+        if not node.ready():
+            raise SystemExit("nova does not serve any more")
+        print("\n".join(line for line in told.splitlines() if "generated" in line or "Tested:" in line))
+
+    ask(node.url, node.admin, FUZZ_S, *(part for name in ALONE for part in ("--exclude-operation-id", name)))
+    relay = Relay(node.url)
+    try:
+        ask(relay.url, node.token, ALONE_S, "--include-operation-id", "streamTrending")
+    finally:
+        relay.stop()
+    own = run(node.nova, "token", "--sub", uuid.uuid4(), "--role", "admin", *node.data).strip()
+    ask(node.url, own, ALONE_S, "--include-operation-id", "revokeTokens")
 
 
 def main(nova: str) -> None:

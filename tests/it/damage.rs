@@ -1,13 +1,14 @@
 //! A store or backup that is damaged, links in its directory, files that others may read: with the real binary.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
 fn nova(data: &Path, args: &[&str]) -> Output {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nova"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
     command.arg("--data").arg(data).args(args).output().unwrap()
 }
 
@@ -47,14 +48,14 @@ fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Flips a bit in each page that holds the words.
+/// Flips a bit in each page that holds the words, where it stands: a process may have the file open.
 fn flip(file: &Path, words: &[u8]) {
-    let mut bytes = std::fs::read(file).unwrap();
+    let bytes = std::fs::read(file).unwrap();
     let places: Vec<usize> =
         bytes.windows(words.len()).enumerate().filter(|(_, w)| *w == words).map(|(at, _)| at).collect();
     assert!(!places.is_empty());
-    places.into_iter().for_each(|at| bytes[at] ^= 1);
-    std::fs::write(file, bytes).unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+    places.into_iter().for_each(|at| file.write_all_at(&[bytes[at] ^ 1], at as u64).unwrap());
 }
 
 #[test]
@@ -80,7 +81,15 @@ fn a_damaged_backup_is_not_restored_and_a_damaged_store_answers_nothing() {
         refused(&data, &["backup", name, "--verify"], "is not the backup that was made");
         assert!(!restored.join("nova.redb").exists());
     }
+    // What the metrics tell.
+    let failed = || {
+        let note: Value = serde_json::from_slice(&std::fs::read(data.join("backup.json")).unwrap()).unwrap();
+        note["verify_failed"].as_bool().unwrap()
+    };
+    assert!(failed());
     std::fs::write(&backup, &whole).unwrap();
+    done(&data, &["backup", name, "--verify"]);
+    assert!(!failed());
     flip(&data.join("nova.redb"), b"something to find");
     let damaged = std::fs::read(data.join("nova.redb")).unwrap();
     for args in [
@@ -100,6 +109,25 @@ fn a_damaged_backup_is_not_restored_and_a_damaged_store_answers_nothing() {
     done(&data, &["restore", name, "--replace"]);
     assert!(done(&data, &["dlq", "show", "0"]).contains("something to find"));
     assert!(done(&data, &["store", "verify"]).contains("is whole"));
+}
+
+/// What the disk changes under a running node is found when somebody asks, in the words of `store verify`, and ends it.
+#[test]
+fn a_running_node_that_verifies_a_damaged_store_says_so_and_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = store(dir.path(), "a letter on a bad disk");
+    let mut serve = Command::new(env!("CARGO_BIN_EXE_nova"));
+    serve.arg("--data").arg(&data).args(["serve", "--listen", "127.0.0.1:0"]);
+    let mut serve = serve.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(serve.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let url = line.trim().rsplit(' ').next().unwrap();
+    assert!(done(&data, &["store", "verify", "--url", url]).contains("is whole: every page of its "));
+    flip(&data.join("nova.redb"), b"a letter on a bad disk");
+    let args = ["store", "verify", "--url", url];
+    refused(&data, &args, &format!("the store {} is damaged", data.join("nova.redb").display()));
+    assert_eq!(serve.wait().unwrap().code(), Some(1));
+    refused(&data, &["store", "verify"], &format!("the store {} is damaged", data.join("nova.redb").display()));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Dead letters of a table with private columns: no byte of a private value in them, whatever the shape, and what can be
 //! applied later is applied as before.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -36,8 +38,12 @@ const CAPTURES: [&str; 7] = [
     "forms.jsonl",
 ];
 
-fn users() -> Vec<Record> {
-    CAPTURES.iter().flat_map(|name| capture(name)).filter(|record| record.topic.ends_with("users")).collect()
+fn users() -> &'static [Record] {
+    static USERS: LazyLock<Vec<Record>> = LazyLock::new(|| {
+        let all = CAPTURES.iter().flat_map(|name| capture(name));
+        all.filter(|record| record.topic.ends_with("users")).collect()
+    });
+    &USERS
 }
 
 /// The record as its dead letter has it.
@@ -91,11 +97,11 @@ fn secrets() -> impl Strategy<Value = Value> {
 fn a_letter_of_users_replays_as_the_record_in_each_form() {
     let mut replayed = 0;
     for record in users() {
-        let letter = letter(&avro_decoder(), &record);
+        let letter = letter(&avro_decoder(), record);
         let (mut once, mut again) = (avro_decoder(), avro_decoder());
         let is_blank = record.value != letter.value && record.value.as_ref().is_some_and(|value| value[0] == 0);
         if !is_blank {
-            assert_eq!(once.decode(&record), again.decode(&letter), "{record:?}");
+            assert_eq!(once.decode(record), again.decode(&letter), "{record:?}");
             replayed += 1;
         }
     }
@@ -108,7 +114,7 @@ proptest! {
         which in 0..1_000usize, at in 0..12usize, name in proptest::sample::select(&NAMES[..]), secret in secrets(),
         texts in any::<bool>(), escaped in any::<bool>(), cut in proptest::option::of(0.0..1.0f64),
     ) {
-        let all: Vec<_> = users().into_iter().filter(|record| record.value.as_ref().is_some_and(|value| value[0] == b'{')).collect();
+        let all: Vec<_> = users().iter().filter(|record| record.value.as_ref().is_some_and(|value| value[0] == b'{')).collect();
         let mut record = all[which % all.len()].clone();
         let with = |bytes: &Bytes, at: usize| {
             let mut value: Value = serde_json::from_slice(bytes).ok()?;
@@ -117,9 +123,10 @@ proptest! {
                 *after = Value::from(after.to_string());
             }
             let text = value.to_string();
-            Some(Bytes::from(if escaped { text.replace('p', r"\u0070").replace('t', r"\u0074") } else { text }))
+            let hidden = ["phone", "totp", "after", "user"].map(|part| (part, format!("\\u{:04x}{}", part.as_bytes()[0], &part[1..])));
+            let text = hidden.iter().filter(|_| escaped).fold(text, |text, (part, escape)| text.replace(part, escape));
+            Some(Bytes::from(text))
         };
-        // Escapes stand in names and texts only; `true` is no text.
         let Some(value) = record.value.as_ref().and_then(|value| with(value, at)) else { return Ok(()) };
         record.value = Some(value);
         if let Some(key) = record.key.as_ref().and_then(|key| with(key, at % 2)) {

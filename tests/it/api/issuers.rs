@@ -159,6 +159,11 @@ fn while_the_issuer_is_away_an_unknown_key_is_nobodys_fault_and_nobody_waits_for
     assert_eq!((answer.status, answer.json()["error"].as_str()), (503, Some("temporary-reduced-capacity")));
     assert!(answer.header("retry-after").is_some());
     assert!(refused(&mut live.client(), "keys_away") >= 1);
+    // Nobody knows the keys: neither is the answer empty, nor does it say that there are none.
+    let answer = live.client().get("/.well-known/jwks.json", "");
+    assert_eq!((answer.status, answer.header("cache-control")), (503, Some("no-store")));
+    assert!(answer.header("retry-after").is_some());
+    assert!(answer.json()["detail"].as_str().unwrap().contains("auth.jwks_url"));
 }
 
 #[test]

@@ -59,6 +59,32 @@ fn a_running_node_is_backed_up_and_the_copy_opens_as_a_store() {
     assert_eq!(copy.client().post(&copy.headers(user), event.to_string().as_bytes()).json()["deduped"], 1);
 }
 
+/// A node that serves while a flipped bit is found: it answers, and ends.
+#[test]
+fn a_running_node_verifies_its_own_store_with_the_words_of_the_command() {
+    let live = Live::start();
+    let (done, text) = nova(&live, &["store", "verify", "--json"]);
+    assert!(done, "{text}");
+    let told: Value = serde_json::from_str(&text).unwrap();
+    let file = live.dir.path().join("nova.redb");
+    let bytes = file.metadata().unwrap().len();
+    assert_eq!(told, json!({ "store": file, "bytes": bytes, "whole": true }));
+    let (done, text) = nova(&live, &["store", "verify"]);
+    assert!(done && text.contains(&format!("is whole: every page of its {bytes} bytes")), "{text}");
+    let admin = live.role(Id::NIL, "admin");
+    let asked = |method, path: &str| live.client().ask(method, path, &admin, b"");
+    assert_eq!(asked("GET", "/api/v1/admin/store/verify").json()["check"], "ok");
+    for path in ["/api/v1/admin/store/verify?wait_s=26", "/api/v1/admin/store/verify?wait_s=x"] {
+        assert_eq!(asked("GET", path).status, 400, "{path}");
+        assert_eq!(asked("POST", path).status, 400, "{path}");
+    }
+    let user = live.headers(Id::from_u128(1));
+    assert_eq!(live.client().ask("POST", "/api/v1/admin/store/verify", &user, b"").status, 403);
+    let audit = asked("GET", "/api/v1/admin/audit").json();
+    let checks = audit["entries"].as_array().unwrap().iter().filter(|entry| entry["action"] == "store-verify");
+    assert_eq!(checks.count(), 2);
+}
+
 #[test]
 fn dead_letters_of_a_running_node_are_listed_and_discarded_by_its_address() {
     let live = Live::start();
