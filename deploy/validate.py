@@ -69,6 +69,14 @@ def compose(placeholder: str) -> None:
     for path in [ROOT / "docker-compose.yml", *DEPLOY.rglob("*.yml")]:
         yaml.safe_load(path.read_text())
     services = yaml.safe_load(text)["services"]
+    plain = {name for name, service in services.items() if not service.get("profiles")}
+    check(plain == {"postgres", "nova"}, f"docker-compose.yml: without a profile it starts {sorted(plain)}")
+    for name, service in services.items():
+        needed = service.get("depends_on", {})
+        for other, how in needed.items():
+            missing = set(service.get("profiles", [None])) - set(services[other].get("profiles", [None]))
+            free = not services[other].get("profiles") or how.get("required") is False
+            check(free or not missing, f"docker-compose.yml: {name} needs {other}, which its profiles do not start")
     once = {"connector", "migrate", "avro-converter"}
     for name, service in services.items():
         check("restart" in service, f"docker-compose.yml: {name} has no restart policy")

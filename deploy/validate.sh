@@ -23,7 +23,7 @@ run() { # what, command...
 have() { command -v "$1" >/dev/null 2>&1; }
 
 # Empty stands for no profile.
-profiles=("" redis registry observability)
+profiles=("" clickhouse kafka registry redis observability clickhouse,kafka clickhouse,registry,redis,observability)
 compose=()
 if docker compose version >/dev/null 2>&1; then
     compose=(docker compose)

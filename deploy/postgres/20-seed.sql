@@ -1,4 +1,4 @@
--- Five people, who follows whom, three posts, a comment and a like: they arrive as Debezium's first snapshot (op r). Posts are dated
+-- Five people, who follows whom, three posts, a comment and a like: they arrive in the first snapshot. Posts are dated
 -- relative to now, because a feed reaches back 72 hours.
 INSERT INTO users (id, email, username, password_hash)
 SELECT ('00000000-0000-4000-8000-' || lpad(i::text, 12, '0'))::uuid, 'user' || i || '@example.com', 'user_' || i, 'not-a-hash'

@@ -10,9 +10,11 @@ mod config;
 mod demo;
 mod dlq;
 mod dump;
+mod followed;
 mod health;
 mod migrate;
 mod out;
+mod postgres;
 mod remote;
 mod replay;
 mod report;
@@ -64,6 +66,8 @@ enum Command {
     Config(config::Args),
     /// Source tables that halted, and how they go on.
     Cdc(cdc::Args),
+    /// PostgreSQL followed directly: set it up, look at the slot, drop it.
+    Postgres(postgres::Args),
     /// List, show, replay or discard dead letters.
     Dlq(dlq::Args),
     /// Who did what to what: discards, revocations, overrides, decisions about halted tables.
@@ -132,6 +136,7 @@ pub fn main() -> ExitCode {
         Command::Dump(args) => dump::run(&args, &config),
         Command::Config(args) => config::run(&args, &config, cli.json),
         Command::Cdc(args) => cdc::run(&args, &config, cli.json),
+        Command::Postgres(args) => postgres::run(&args, &config, cli.json),
         Command::Dlq(args) => dlq::run(&args, &config, cli.json),
         Command::Audit(args) => audit::run(&args, &config, cli.json),
         Command::Migrate(args) => migrate::run(&args, &config, cli.json),

@@ -37,7 +37,11 @@ pub(super) struct Node {
 impl Remote {
     /// The node, if one is named.
     pub fn node(&self, data: &Path) -> Result<Option<Node>, CliError> {
-        let Some(url) = &self.url else { return Ok(None) };
+        self.url.as_ref().map(|url| self.at(url, data)).transpose()
+    }
+
+    /// The node at an address.
+    pub fn at(&self, url: &str, data: &Path) -> Result<Node, CliError> {
         let token = match &self.token {
             Some(token) => token.clone(),
             None if data.join(KEY_FILE).exists() => {
@@ -50,7 +54,7 @@ impl Remote {
                 return Err(CliError::Usage(text.to_owned()));
             }
         };
-        Ok(Some(Node { base: url.trim_end_matches('/').to_owned(), token }))
+        Ok(Node { base: url.trim_end_matches('/').to_owned(), token })
     }
 }
 

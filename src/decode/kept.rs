@@ -57,7 +57,7 @@ impl KeepUnknown {
     }
 
     /// Whether a column is kept that the table's list does not name. Letter case and signs between letters do not count.
-    pub(super) fn keeps(&self, table: Table, column: &str) -> bool {
+    pub fn keeps(&self, table: Table, column: &str) -> bool {
         self.tables[table as usize]
             || self.columns.iter().any(|(of, name)| *of == table && private::same_letters(name, column))
     }

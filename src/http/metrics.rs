@@ -1,6 +1,7 @@
 //! `/metrics`: every figure that Prometheus reads, one function per group. Counters and histograms that move with
 //! requests live in [`Observed`]; what others know is read at the scrape. The names are those of `docs/operations.md`.
 
+mod postgres;
 mod source;
 mod store;
 mod text;
@@ -93,6 +94,7 @@ fn render(edge: &Edge) -> Result<String, fmt::Error> {
     let to = &mut registry;
     pipeline(edge, to);
     source::source(&edge.watch, &edge.intake.log, to);
+    postgres::postgres(&edge.watch, to);
     store::store(&edge.control, to);
     edge_counts(edge, to);
     feeds(&edge.serving, to);

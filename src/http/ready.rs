@@ -4,6 +4,8 @@
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 
+use crate::source::postgres::status::View;
+
 use super::error::RETRY_AFTER_S;
 use super::route::Answer;
 use super::shapes::{CheckState, Liveness, Readiness};
@@ -69,6 +71,11 @@ fn dead_letters(edge: &Edge) -> Vec<String> {
     std::iter::once(format!("dead letters that wait: {waiting}; nova dlq list")).chain(last).collect()
 }
 
+/// What does not keep nova from reading.
+fn warnings(view: &View) -> Vec<String> {
+    view.warnings.iter().map(ToString::to_string).collect()
+}
+
 /// `GET /health/live`.
 pub(super) fn live() -> Answer {
     Ok(server::object(StatusCode::OK, &Liveness { status: "live" }))
@@ -87,6 +94,7 @@ pub(super) fn answer(edge: &Edge) -> Answer {
         parked_jobs: jobs.filter_map(|(job, status)| Some((job.to_owned(), status.parked?))).collect(),
         dead_letters: dead_letters(edge),
         clickhouse: edge.watch.warehouse.as_ref().map(|status| status.complaints()).unwrap_or_default(),
+        postgres: edge.watch.postgres.as_ref().map(|status| warnings(&status.view())).unwrap_or_default(),
         store_check: edge.control.reads.store_check(),
     };
     let mut response = server::object(status, &readiness);

@@ -17,6 +17,9 @@ use super::meta::TableMeta;
 use super::order::{Incoming, Kind, Order, earlier, later};
 use super::stored::{Content, History, Hole, Place, ReadMark, Seen, StoredRow, Version};
 
+/// Most rows are smaller: their cells are encoded without growing the buffer.
+const CELLS_TYPICAL_BYTES: usize = 256;
+
 /// What becomes of a change.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Judgement {
@@ -273,7 +276,7 @@ impl Told {
         let version = Version { epoch: self.epoch, lsn, offset: self.place.offset };
         let version = stored.map_or(version, |row| version.above(row.version));
         let (history, read) = self.history(in_epoch, format, new.is_some());
-        let (mut cells, mut holes) = (Vec::new(), Vec::new());
+        let (mut cells, mut holes) = (Vec::with_capacity(CELLS_TYPICAL_BYTES), Vec::new());
         if let Some(image) = new.as_ref().map(|new| &new.row).or(old.as_ref().filter(|_| moved.is_some())) {
             encode_cells(image, &mut cells);
         }

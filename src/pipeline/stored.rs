@@ -13,6 +13,8 @@ use super::cells::decode_cells;
 /// Version 1 kept one LSN and one time, of a change or of a read, and no partition.
 const ROW_VERSION: u8 = 2;
 const WHAT: &str = "stored row";
+/// What stands before the cells, mostly.
+const HEAD_TYPICAL_BYTES: usize = 64;
 
 /// Streamed versions of a row that are remembered: a redelivery repeats them, a log that began again does not.
 pub const SEEN_MAX: usize = 4;
@@ -233,7 +235,7 @@ impl<'a> StoredRow<'a> {
             | bit(self.history.complete, COMPLETE)
             | bit(!self.holes.is_empty(), HOLES)
             | bit(placed, PLACED);
-        let mut out = Vec::with_capacity(48 + cells.len());
+        let mut out = Vec::with_capacity(HEAD_TYPICAL_BYTES);
         out.put_u8(ROW_VERSION);
         out.put_u8(flags);
         out.put_varint(u64::from(self.version.epoch));
@@ -257,8 +259,11 @@ impl<'a> StoredRow<'a> {
             }
         }
         to.into_iter().for_each(|to| out.put_id(to));
-        out.put_fixed(cells);
-        out.into_boxed_slice()
+        // One allocation of the row's size: to shrink a larger one leaves the allocator a piece for each row.
+        let mut row = Vec::with_capacity(out.len() + cells.len());
+        row.put_fixed(&out);
+        row.put_fixed(cells);
+        row.into_boxed_slice()
     }
 
     pub fn decode(bytes: &'a [u8]) -> Result<StoredRow<'a>, CodecError> {

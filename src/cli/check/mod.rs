@@ -7,6 +7,7 @@ mod connector;
 mod failure;
 mod flattened;
 mod keys;
+mod postgres;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -66,6 +67,10 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
                 "start Kafka, or correct kafka.brokers and its security settings",
             )),
         }
+    }
+    if let Some(settings) = app::postgres(config) {
+        looked.push("postgres");
+        found.extend(runtime.block_on(postgres::findings(&settings)));
     }
     if !config.edge.keys.development() {
         looked.push("tokens");

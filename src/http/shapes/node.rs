@@ -50,7 +50,7 @@ pub struct Liveness {
 /// Whether requests are served.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
-    "status": "ready", "reasons": [], "parked_jobs": {}, "clickhouse": [], "dead_letters": [],
+    "status": "ready", "reasons": [], "parked_jobs": {}, "clickhouse": [], "dead_letters": [], "postgres": [],
     "store_check": "ok"
 }"#))]
 pub struct Readiness {
@@ -64,6 +64,8 @@ pub struct Readiness {
     pub clickhouse: Vec<String>,
     /// How many records are put aside, and the last of each partition.
     pub dead_letters: Vec<String>,
+    /// What is wrong at PostgreSQL and does not keep nova from reading.
+    pub postgres: Vec<String>,
     /// How far the check of the store's pages is.
     pub store_check: CheckState,
 }

@@ -11,10 +11,12 @@ use std::time::Duration;
 use crate::event::{Table, Tables, TopicPartition};
 use crate::source::{Cookie, Fault, Progress};
 
+use super::finding::{Code, Finding};
+use super::fitness::{self, unfit};
 use super::link::{Chunk, Link, Order};
 use super::position::{Phase, Position};
 use super::server::{Clock as _, Failure, Server};
-use super::slot::{Finding, OTHER_LOG, Seen, Verdict, judge, unfit};
+use super::slot::{Seen, Verdict, judge};
 use super::status::{PostgresStatus, State};
 
 /// How often the slot and the publication are looked at.
@@ -50,7 +52,11 @@ pub(super) enum Ended {
 
 impl From<Failure> for Ended {
     fn from(failure: Failure) -> Ended {
-        Ended::Failed(failure)
+        match failure {
+            Failure::Found(finding) if finding.repair.is_empty() => Ended::Unfit(*finding),
+            Failure::Found(finding) => Ended::Stopped(*finding),
+            failure => Ended::Failed(failure),
+        }
     }
 }
 
@@ -109,7 +115,7 @@ impl<S: Server> Follower<S> {
                     retry = if self.clock.elapsed() - began > RETRY_MAX { RETRY_MIN } else { retry };
                     tracing::warn!("postgres: {failure}; tried again in {} ms", retry.as_millis());
                     PostgresStatus::count(&self.status.reconnects, 1);
-                    self.status.set(State::Away(failure.to_string()));
+                    self.status.set(State::Away(failure.finding()));
                     retry = (retry * 2).min(RETRY_MAX);
                     retry / 2
                 }
@@ -200,7 +206,7 @@ impl<S: Server> Follower<S> {
         };
         match self.stream(position.clone(), &seen).await {
             // Only the stream tells whether the log is the one that was read.
-            Err(Ended::Stopped(finding)) if finding.code == OTHER_LOG => {
+            Err(Ended::Stopped(finding)) if finding.code == Code::Behind => {
                 let position = self.repair(Some(position), &seen, finding).await?;
                 self.stream(position, &seen).await
             }
@@ -228,9 +234,8 @@ impl<S: Server> Follower<S> {
         }
         let Some(cookie) = self.progress.cookie(&self.partition) else { return Ok(None) };
         let position = Position::decode(&cookie).map_err(|error| {
-            let (detail, remedy) =
-                (format!("the store's position: {error}"), "Or read all tables again: nova cdc resnapshot");
-            Ended::Stopped(Finding { code: "pg-position", detail, remedy: remedy.to_owned(), repair: Tables::NONE })
+            let detail = format!("the store's position: {error}");
+            Ended::Stopped(Finding::new(Code::Position, detail, "Or read all tables again: nova cdc resnapshot"))
         })?;
         // What was consumed behind it comes again with the same numbers.
         Ok(Some(position))
@@ -261,14 +266,18 @@ impl<S: Server> Follower<S> {
 
     fn saw(&self, seen: &Seen) {
         let (committed_lsn, now_ms) = (self.committed_lsn(), self.clock.now_ms());
+        let mut found = fitness::findings(seen, &self.settings.slot, &self.settings.publication);
+        let mut new = Vec::new();
         self.status.update(|view| {
             view.seen = seen.clone();
+            new = view.warn(std::mem::take(&mut found));
             view.server_lsn = view.server_lsn.max(seen.flush_lsn);
             view.committed_lsn = committed_lsn;
             if committed_lsn >= view.server_lsn {
                 view.caught_up_ms = now_ms;
             }
         });
+        new.iter().for_each(|finding| tracing::warn!("postgres: {finding}"));
     }
 
     /// A position as the batch of its records carries it.
@@ -329,9 +338,8 @@ fn too_much_held(seen: &Seen, settings: &FollowSettings) -> Option<Finding> {
     }
     let detail =
         format!("the server keeps {held_mib} MiB of its log for the slot {}, at most {limit_mib} may", settings.slot);
-    let remedy =
-        "nova drops the slot (postgres.max_held_wal_mib). To read all tables again: nova cdc resnapshot".to_owned();
-    Some(Finding { code: "pg-held-wal", detail, remedy, repair: Tables::ALL })
+    let remedy = "nova drops the slot (postgres.max_held_wal_mib). To read all tables again: nova cdc resnapshot";
+    Some(Finding::new(Code::HeldWal, detail, remedy).repaired_by(Tables::ALL))
 }
 
 /// The schema of each followed table, in the order of [`Table::ALL`].

@@ -4,14 +4,19 @@
 //! this source as any other. The `position` is committed with the effects of what stands before it, and nothing behind the
 //! store's is ever acknowledged.
 
+pub mod finding;
+pub mod fitness;
 pub mod follower;
+pub mod hazards;
 pub mod link;
 pub mod lsn;
 pub mod net;
 pub mod numbering;
 pub mod position;
+pub mod publication;
 pub mod server;
 pub mod session;
+pub mod setup;
 pub mod slot;
 pub mod status;
 

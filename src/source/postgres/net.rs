@@ -3,6 +3,8 @@
 
 mod catalogue;
 mod copy;
+mod errors;
+mod setup;
 mod stream;
 mod target;
 mod tls;
@@ -20,9 +22,11 @@ use super::server::{Clock, Failure, Made, Server};
 use super::slot::{Published, Seen};
 
 use self::copy::TableCopy;
+use self::errors::{failed, hinted, refused};
+pub use self::setup::Administrator;
 use self::stream::SlotStream;
-pub use self::target::split_ssl_mode;
-use self::target::{Target, hinted, session_options, targets};
+use self::target::{Target, session_options, targets};
+pub use self::target::{role_of, split_ssl_mode, verifier};
 pub use self::tls::SslMode;
 use self::tls::{Tls, replication_tls};
 
@@ -105,7 +109,10 @@ impl NetServer {
 
     /// A connection, and whether it is to a standby.
     async fn open(&self, target: &Target, tls: &Tls) -> Result<(Client, bool), Failure> {
-        let client = tls.connect(&target.config, &target.host).await.map_err(|error| hinted(error, target))?;
+        let client = match tls.connect(&target.config, &target.host).await {
+            Ok(client) => client,
+            Err(failure) => return Err(hinted(failure, target).await),
+        };
         let row = within(client.query_one("SELECT pg_is_in_recovery()", &[])).await?;
         Ok((client, row.get(0)))
     }
@@ -160,6 +167,12 @@ impl NetServer {
             return Err(Failure::Away(text.to_owned()));
         }
         Ok(client)
+    }
+
+    /// Whether a replication session can be had: a pooler or a rule of `pg_hba.conf` may pass SQL alone.
+    pub async fn try_replication(&mut self) -> Result<(), Failure> {
+        let system_id = self.system_id().await?;
+        self.gated(self.replication()?, system_id).await.map(drop)
     }
 
     async fn system_id(&mut self) -> Result<u64, Failure> {
@@ -313,56 +326,12 @@ async fn within_all<T>(answer: impl Future<Output = Result<T, Failure>>) -> Resu
     tokio::time::timeout(ANSWER_MAX, answer).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// The innermost words of an error.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        text = error.to_string();
-        next = error.source();
-    }
-    text
-}
-
-fn failed(error: &tokio_postgres::Error) -> Failure {
-    match error.as_db_error() {
-        Some(db) => Failure::Refused { code: db.code().code().to_owned(), text: db.message().to_owned() },
-        None => Failure::Away(cause(error)),
-    }
-}
-
-/// An error of the replication session; its text ends with the SQLSTATE where the server told one.
-fn refused(error: PgWireError) -> Failure {
-    match error {
-        PgWireError::Server(text) => {
-            let code = text.rsplit_once("SQLSTATE ").map_or("", |(_, rest)| rest.trim_end_matches(')')).to_owned();
-            let code = if code.len() == 5 { code } else { String::new() };
-            let pooler = text.contains("replication") && (text.contains("unsupported") || code == "08P01");
-            let hint = match pooler {
-                true => {
-                    ". A pooler (PgBouncer, Supabase's) passes no replication: name the server itself in postgres.url"
-                }
-                false => "",
-            };
-            Failure::Refused { code, text: format!("{text}{hint}") }
-        }
-        PgWireError::Auth(text) => Failure::Wrong(format!("the replication session: {text}")),
-        PgWireError::MessageTooLarge { payload_bytes, .. } => Failure::Wrong(format!(
-            "a change has {payload_bytes} bytes, and at most {MESSAGE_MAX_BYTES} are read: leave its column out of the \
-             publication"
-        )),
-        other => Failure::Away(other.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sqlstates_are_found_in_the_words_of_the_replication_session() {
-        let error = PgWireError::Server("replication slot \"nova\" is active for PID 7 (SQLSTATE 55006)".to_owned());
-        assert!(refused(error).is_in_use());
+    fn the_name_of_a_temporary_slot_fits() {
         assert_eq!(temporary_slot("nova"), "nova_tables");
         assert_eq!(temporary_slot(&"a".repeat(63)).len(), 63);
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::event::Relation;
 
+use super::finding::{Code, Finding};
 use super::slot::{Published, Seen};
 
 /// A server, connected or to be connected when it is asked.
@@ -125,11 +126,41 @@ pub enum Failure {
     /// Something is to be corrected first.
     #[error("{0}")]
     Wrong(String),
+    /// The same, of the kinds that have a code.
+    #[error("{0}")]
+    Found(Box<Finding>),
+}
+
+impl From<Finding> for Failure {
+    fn from(finding: Finding) -> Failure {
+        Failure::Found(Box::new(finding))
+    }
 }
 
 impl Failure {
     /// Whether the server said that the slot is used by another session (55006).
     pub fn is_in_use(&self) -> bool {
         matches!(self, Failure::Refused { code, .. } if code == "55006")
+    }
+
+    /// With its code, as people are told.
+    pub fn finding(&self) -> Finding {
+        match self {
+            Failure::Found(finding) => (**finding).clone(),
+            failure if failure.is_in_use() => {
+                let remedy = "Stop the other reader, or give nova a slot of its own: postgres.slot. A session of nova's own \
+                              that broke ends by itself within a minute";
+                Finding::new(Code::SlotInUse, failure.to_string(), remedy)
+            }
+            Failure::Away(text) => {
+                let remedy = "Start the server, or correct host and port in postgres.url; nova tries again";
+                Finding::new(Code::Unreachable, text.as_str(), remedy)
+            }
+            Failure::Refused { text, .. } | Failure::Wrong(text) => Finding::new(
+                Code::Refused,
+                text.as_str(),
+                "Correct that at the server, or postgres.url; nova tries again",
+            ),
+        }
     }
 }

@@ -1,15 +1,13 @@
-//! What is known of the server, the slot and the publication, and what it means for a position: pure. `nova check`, the
-//! status command and the follower ask the same.
+//! What is known of the server, the slot and the publication, and what it means for a position: pure. What is wrong whatever
+//! the position is, `fitness` says.
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::event::{Table, Tables};
 
+use super::finding::{Code, Finding};
 use super::lsn::lsn_text;
 use super::position::{Phase, Position};
-
-/// The oldest version that nova follows: column lists of publications begin there.
-pub const VERSION_MIN: u32 = 15_00_00;
 
 /// A server as it was seen at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +29,63 @@ pub struct Seen {
     pub publication: Option<Publication>,
     /// What is published of the tables that nova follows, partitions of theirs included.
     pub tables: Vec<Published>,
+    pub limits: Limits,
+}
+
+/// Settings of the server that a slot depends on, and how much of them is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// As whom nova is connected.
+    pub role: String,
+    /// `max_slot_wal_keep_size`; -1 is no limit.
+    pub keep_mib: i64,
+    /// `idle_replication_slot_timeout`, from PostgreSQL 18 on; 0 is none.
+    pub idle_timeout_s: i64,
+    pub slots: Used,
+    pub senders: Used,
+    /// `logical_decoding_work_mem`.
+    pub work_mem_bytes: i64,
+    /// Whether a standby follows this server, as far as it can be seen.
+    pub has_standby: bool,
+    /// The oldest transaction that has written something, or is prepared.
+    pub oldest: Option<OpenTransaction>,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        let plenty = Used { used: 0, most: 10 };
+        Limits {
+            role: String::new(),
+            keep_mib: 8 << 10,
+            idle_timeout_s: 0,
+            slots: plenty,
+            senders: plenty,
+            work_mem_bytes: 64 << 20,
+            has_standby: false,
+            oldest: None,
+        }
+    }
+}
+
+/// How many there are, and may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    pub used: i64,
+    pub most: i64,
+}
+
+impl Used {
+    pub const fn is_full(self) -> bool {
+        self.used >= self.most
+    }
+}
+
+/// A transaction that is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenTransaction {
+    /// In words.
+    pub who: String,
+    pub age_s: i64,
 }
 
 /// A row of `pg_replication_slots`.
@@ -40,6 +95,8 @@ pub struct SlotRow {
     pub database: String,
     pub logical: bool,
     pub active_pid: Option<i64>,
+    /// `application_name` and address of who reads it.
+    pub active_by: String,
     pub restart_lsn: Option<u64>,
     pub confirmed_lsn: Option<u64>,
     /// `reserved`, `extended`, `unreserved` or `lost`.
@@ -49,6 +106,8 @@ pub struct SlotRow {
     /// Why the server gave it up, from PostgreSQL 17 on.
     pub invalidation: Option<String>,
     pub failover: bool,
+    /// Bytes of transactions that did not fit into `logical_decoding_work_mem` and went through the server's disk.
+    pub spilled_bytes: i64,
 }
 
 impl SlotRow {
@@ -78,6 +137,10 @@ pub struct Publication {
     pub deletes: bool,
     pub truncates: bool,
     pub via_root: bool,
+    /// It has every table of the database, so that none has a column list.
+    pub all_tables: bool,
+    /// Its row was written by a transaction after those that the slot still needs.
+    pub is_younger: bool,
 }
 
 /// A published table.
@@ -98,11 +161,23 @@ pub struct Published {
     /// `pg_class.relreplident`: `d`, `i`, `f` or `n`.
     pub replica_identity: char,
     pub has_primary_key: bool,
+    /// The columns of the replica identity.
+    pub identity_columns: Vec<IdentityColumn>,
+    /// Published columns that the role may not read.
+    pub unreadable: Vec<String>,
     /// `pg_class.reltuples`; negative where it is not known.
     pub estimated_rows: i64,
     /// Of the rows of `pg_publication_rel` and `pg_publication`, and when those were written: another one means that
     /// the table was away for a time.
     pub membership: String,
+}
+
+/// A column of a replica identity.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IdentityColumn {
+    pub name: String,
+    pub generated: bool,
+    pub published: bool,
 }
 
 impl Published {
@@ -125,135 +200,9 @@ impl Seen {
     }
 }
 
-/// Something that keeps nova from reading on: a stable code, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    pub code: &'static str,
-    pub detail: String,
-    pub remedy: String,
-    /// Tables that are to be read again; [`Tables::ALL`] with a new slot. None where that repairs nothing, or where only a
-    /// person may say so.
-    pub repair: Tables,
-}
-
-impl std::fmt::Display for Finding {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}. {}", self.code, self.detail, self.remedy)
-    }
-}
-
-/// What is wrong with the server or the publication, whatever the store has: it goes away when it is corrected.
-pub fn unfit(seen: &Seen, slot: &str, publication: &str) -> Option<Finding> {
-    let finding = |code, detail: String, remedy: String| Some(Finding { code, detail, remedy, repair: Tables::NONE });
-    if seen.version < VERSION_MIN {
-        let detail = format!("the server has version {}", seen.version);
-        return finding("pg-version", detail, "nova follows PostgreSQL 15 and later".to_owned());
-    }
-    if seen.in_recovery {
-        let detail = "the server is a standby".to_owned();
-        return finding(
-            "pg-standby",
-            detail,
-            "Name the primary in postgres.url, or every host of the cluster".to_owned(),
-        );
-    }
-    if seen.wal_level != "logical" {
-        let detail = format!("wal_level is {}", seen.wal_level);
-        let remedy = "Set wal_level = logical in postgresql.conf and restart the server; managed services have a switch \
-                      for it (rds.logical_replication, cloudsql.logical_decoding)";
-        return finding("pg-wal-level", detail, remedy.to_owned());
-    }
-    if !seen.may_replicate {
-        let detail = "the role may not replicate".to_owned();
-        let remedy = "ALTER ROLE … REPLICATION; on Amazon RDS GRANT rds_replication TO …";
-        return finding("pg-no-replication-right", detail, remedy.to_owned());
-    }
-    unpublished(seen, slot, publication)
-}
-
-fn unpublished(seen: &Seen, slot: &str, publication: &str) -> Option<Finding> {
-    let finding = |code, detail: String, remedy: String| Some(Finding { code, detail, remedy, repair: Tables::NONE });
-    let names: Vec<_> = Table::ALL.iter().map(|table| table.name()).collect();
-    let Some(row) = &seen.publication else {
-        let detail = format!("there is no publication {publication} in the database {}", seen.database);
-        let remedy = match seen.slot {
-            // PostgreSQL looks a publication up as of the log's place, which is before a publication that is younger.
-            Some(_) => format!(
-                "Make it: CREATE PUBLICATION {publication} FOR TABLE {}; then a slot that is younger than it: nova cdc \
-                 resnapshot (it drops the slot {slot})",
-                followed()
-            ),
-            None => format!("Make it: CREATE PUBLICATION {publication} FOR TABLE {}", followed()),
-        };
-        return finding("pg-publication-missing", detail, remedy);
-    };
-    if let Some(leaf) = seen.tables.iter().find(|one| one.is_leaf) {
-        let detail = format!("changes of the partition {}.{} come under its own name", leaf.namespace, leaf.name);
-        let remedy = format!("ALTER PUBLICATION {publication} SET (publish_via_partition_root = true)");
-        return finding("pg-publication-leaf", detail, remedy);
-    }
-    let missing: Vec<_> =
-        Table::ALL.iter().filter(|table| seen.published(**table).is_none()).map(|table| table.name()).collect();
-    if missing.len() == Table::ALL.len() {
-        let detail = format!("the publication {publication} has none of the tables {}", names.join(", "));
-        let remedy = format!("ALTER PUBLICATION {publication} ADD TABLE {}", followed());
-        return finding("pg-publication-empty", detail, remedy);
-    }
-    if let Some(table) = Table::ALL
-        .into_iter()
-        .find(|table| seen.tables.iter().filter(|one| one.table == Some(*table) && !one.is_leaf).count() > 1)
-    {
-        let detail = format!("the publication {publication} has several tables {table}, in different schemas");
-        let remedy = format!("Leave one of them: ALTER PUBLICATION {publication} DROP TABLE …");
-        return finding("pg-publication-ambiguous", detail, remedy);
-    }
-    let silent = [("insert", row.inserts), ("update", row.updates), ("delete", row.deletes)];
-    let silent: Vec<_> = silent.iter().filter(|(_, publishes)| !publishes).map(|(name, _)| *name).collect();
-    if !silent.is_empty() {
-        let detail = format!("the publication {publication} does not publish: {}", silent.join(", "));
-        let remedy = format!("ALTER PUBLICATION {publication} SET (publish = 'insert, update, delete, truncate')");
-        return finding("pg-publication-no-deletes", detail, remedy);
-    }
-    uncovered(seen, publication)
-}
-
-/// The followed tables as a publication names them. Of users only the columns that nova keeps leave the server, so that
-/// private ones do not (column lists: PostgreSQL 15 and later).
-fn followed() -> String {
-    let table = |table: &Table| match table {
-        Table::Users => {
-            let columns: Vec<_> = table.columns().iter().map(|column| column.name).collect();
-            format!("{table} ({})", columns.join(", "))
-        }
-        _ => table.name().to_owned(),
-    };
-    Table::ALL.iter().map(table).collect::<Vec<_>>().join(", ")
-}
-
-/// A table whose published columns lack some that nova needs.
-fn uncovered(seen: &Seen, publication: &str) -> Option<Finding> {
-    for table in Table::ALL {
-        let Some(published) = seen.published(table) else { continue };
-        let lacks = |name: &str| !published.columns.iter().any(|(known, _)| known == name);
-        let missing: Vec<_> = table
-            .columns()
-            .iter()
-            .filter(|column| !column.nullable && lacks(column.name))
-            .map(|one| one.name)
-            .collect();
-        if !missing.is_empty() {
-            let detail = format!("the publication {publication} leaves out {table}.{}", missing.join(", "));
-            let columns: Vec<_> = table.columns().iter().map(|column| column.name).collect();
-            let remedy = format!(
-                "Add them to the column list of the table (ALTER PUBLICATION {publication} SET TABLE … names all tables \
-                 again); nova needs {table} ({})",
-                columns.join(", ")
-            );
-            return Some(Finding { code: "pg-publication-columns", detail, remedy, repair: Tables::NONE });
-        }
-    }
-    None
-}
+/// What repairs every position that does not fit.
+pub const ALL_AGAIN: &str =
+    "To read all tables again, with a new slot, while nova goes on serving: nova cdc resnapshot";
 
 /// What to do about a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -266,15 +215,11 @@ pub enum Verdict {
     Stop(Finding),
 }
 
-/// Compares a position with what was seen, where [`unfit`] found nothing. The store's position alone decides: a slot that
+/// Compares a position with what was seen, where [`super::fitness::unfit`] found nothing. The store's position alone decides: a slot that
 /// is ahead of it has passed over changes that nova does not have. `forked`: the server's timeline left that of the position
 /// before it.
 pub fn judge(position: Option<&Position>, seen: &Seen, forked: bool, slot: &str) -> Verdict {
-    let stop = |code, detail: String| {
-        let remedy =
-            "To read all tables again, with a new slot, while nova goes on serving: nova cdc resnapshot".to_owned();
-        Verdict::Stop(Finding { code, detail, remedy, repair: Tables::ALL })
-    };
+    let stop = |code, detail: String| Verdict::Stop(Finding::new(code, detail, ALL_AGAIN).repaired_by(Tables::ALL));
     let Some(position) = position else {
         return match &seen.slot {
             None => Verdict::Snapshot,
@@ -288,7 +233,7 @@ pub fn judge(position: Option<&Position>, seen: &Seen, forked: bool, slot: &str)
     }
     if position.system_id != seen.system_id {
         return stop(
-            "pg-other-system",
+            Code::OtherSystem,
             format!(
                 "the server has the system identifier {}, and the store has followed {}: it is another database",
                 seen.system_id, position.system_id
@@ -297,7 +242,7 @@ pub fn judge(position: Option<&Position>, seen: &Seen, forked: bool, slot: &str)
     }
     if forked {
         return stop(
-            "pg-timeline",
+            Code::Timeline,
             format!(
                 "the server is on timeline {}, which left timeline {} before the store's position {}: it was restored or \
                  promoted without changes that nova has",
@@ -312,18 +257,18 @@ pub fn judge(position: Option<&Position>, seen: &Seen, forked: bool, slot: &str)
         return Verdict::Stop(other_log(&what, position));
     }
     let Some(row) = &seen.slot else {
-        return stop("pg-slot-lost", format!("the slot {slot} is gone"));
+        return stop(Code::SlotLost, format!("the slot {slot} is gone"));
     };
     if !row.logical || row.plugin != "pgoutput" || row.database != seen.database {
         let (database, plugin) = (&row.database, &row.plugin);
         return foreign(format!("the slot {slot} is one of the database {database} and the plugin {plugin}"));
     }
     if let Some(reason) = row.lost() {
-        return stop("pg-slot-lost", format!("the server has given up the slot {slot}: {reason}"));
+        return stop(Code::SlotLost, format!("the server has given up the slot {slot}: {reason}"));
     }
     if let Some(confirmed_lsn) = row.confirmed_lsn.filter(|confirmed_lsn| *confirmed_lsn > position.end_lsn) {
         return stop(
-            "pg-slot-ahead",
+            Code::SlotAhead,
             format!(
                 "the slot {slot} is at {}, ahead of the store's position {}: it was moved or made again by somebody else, or \
                  the store is a restored one",
@@ -335,25 +280,20 @@ pub fn judge(position: Option<&Position>, seen: &Seen, forked: bool, slot: &str)
     membership(position, seen)
 }
 
-/// The code of [`other_log`].
-pub const OTHER_LOG: &str = "pg-behind";
-
 /// The server is the same, and its log is another one than was read: a copy of it from before was put back.
 pub fn other_log(what: &str, position: &Position) -> Finding {
     let detail = format!(
         "{what}, and the store has read up to {}: the server was restored from a copy without changes that nova has",
         lsn_text(position.end_lsn)
     );
-    let remedy =
-        "To read all tables again, with a new slot, while nova goes on serving: nova cdc resnapshot".to_owned();
-    Finding { code: OTHER_LOG, detail, remedy, repair: Tables::ALL }
+    Finding::new(Code::Behind, detail, ALL_AGAIN).repaired_by(Tables::ALL)
 }
 
 /// A slot that is not nova's is never dropped without a person's order.
 fn foreign(detail: String) -> Verdict {
     let remedy = "Give nova a slot of its own: postgres.slot. To drop this one, make it again and read all tables, while nova \
                   goes on serving: nova cdc resnapshot";
-    Verdict::Stop(Finding { code: "pg-slot-foreign", detail, remedy: remedy.to_owned(), repair: Tables::NONE })
+    Verdict::Stop(Finding::new(Code::SlotForeign, detail, remedy))
 }
 
 /// Tables that were published otherwise when the position was taken.
@@ -382,5 +322,5 @@ pub fn membership(position: &Position, seen: &Seen) -> Verdict {
         ),
     };
     let repair = if away.is_empty() { repaired } else { Tables::NONE };
-    Verdict::Stop(Finding { code: "pg-publication-changed", detail, remedy, repair })
+    Verdict::Stop(Finding::new(Code::PublicationChanged, detail, remedy).repaired_by(repair))
 }

@@ -6,7 +6,8 @@ use parking_lot::Mutex;
 
 use crate::event::TopicPartition;
 
-use super::slot::{Finding, Seen};
+use super::finding::{Effect, Finding};
+use super::slot::Seen;
 
 /// How the source stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,7 +16,7 @@ pub enum State {
     #[default]
     Starting,
     /// The server cannot be reached or refuses; tried again.
-    Away(String),
+    Away(Finding),
     /// Something at the server is to be corrected; looked at again.
     Unfit(Finding),
     /// A snapshot is read.
@@ -65,6 +66,8 @@ pub struct View {
     pub state: State,
     /// The last look.
     pub seen: Seen,
+    /// What it found that does not stop nova.
+    pub warnings: Vec<Finding>,
     /// The end of the server's log, as far as it has told.
     pub server_lsn: u64,
     /// Up to where the store has everything; 0 before the first position.
@@ -93,13 +96,31 @@ impl View {
         now_ms.saturating_sub(since_ms).max(0)
     }
 
+    /// What stops nova, and what does not.
+    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
+        let stops = match &self.state {
+            State::Away(finding) | State::Unfit(finding) | State::Stopped(finding) => Some(finding),
+            State::Starting | State::Snapshot(_) | State::Streaming | State::Closed => None,
+        };
+        stops.into_iter().chain(&self.warnings)
+    }
+
+    /// Takes the warnings of a look; those that are new are given back.
+    pub(super) fn warn(&mut self, found: Vec<Finding>) -> Vec<Finding> {
+        let found = found.into_iter().filter(|finding| finding.code.effect() == Effect::Warns);
+        let before = std::mem::replace(&mut self.warnings, found.collect());
+        let known = |finding: &&Finding| !before.iter().any(|other| other.code == finding.code);
+        self.warnings.iter().filter(known).cloned().collect()
+    }
+
     /// Why traffic should not come here, in words for a person; `None`: the stream is read. A held partition says its own
     /// reason besides.
     pub fn reason(&self) -> Option<String> {
         match &self.state {
             State::Starting => Some("postgres: not connected yet".to_owned()),
-            State::Away(text) => Some(format!("postgres: {text}")),
-            State::Unfit(finding) | State::Stopped(finding) => Some(format!("postgres: {finding}")),
+            State::Away(finding) | State::Unfit(finding) | State::Stopped(finding) => {
+                Some(format!("postgres: {finding}"))
+            }
             State::Snapshot(Snapshot { blocked, .. }) if !blocked.is_empty() => {
                 Some(format!("postgres: the snapshot waits for transactions that are open: {blocked}"))
             }

@@ -223,7 +223,7 @@ fn p8_p14_a_publication_that_cannot_be_followed_is_refused_until_it_is_corrected
         let mut node = Node::boot(&Recorder::new(), &pg, settings());
         node.steps(50);
         let unfit = |node: &Node| match node.view().state {
-            State::Unfit(finding) => finding.code,
+            State::Unfit(finding) => finding.code.name(),
             other => panic!("{other:?}"),
         };
         assert_eq!(unfit(&node), code);
@@ -237,7 +237,7 @@ fn p8_p14_a_publication_that_cannot_be_followed_is_refused_until_it_is_corrected
         spoil(&mut pg.lock());
         node.steps(120);
         match node.view().state {
-            State::Unfit(finding) => assert_eq!(finding.code, code),
+            State::Unfit(finding) => assert_eq!(finding.code.name(), code),
             other => panic!("{code}: {other:?}"),
         }
     }

@@ -185,7 +185,7 @@ impl Node {
     /// The code of what stopped it.
     pub fn stopped(&self) -> Option<&'static str> {
         match self.view().state {
-            State::Stopped(finding) => Some(finding.code),
+            State::Stopped(finding) => Some(finding.code.name()),
             _ => None,
         }
     }

@@ -1,6 +1,7 @@
 //! nova as a process over a real server (`NOVA_TEST_POSTGRES`), in a database of its own.
 
 mod cluster;
+mod operator;
 mod place;
 mod servers;
 

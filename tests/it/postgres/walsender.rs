@@ -94,6 +94,7 @@ impl Default for Pg {
                 deletes: true,
                 truncates: true,
                 via_root: true,
+                ..Publication::default()
             }),
             members: [Some(1), Some(2), Some(3), Some(4), Some(5)],
             leaf: false,

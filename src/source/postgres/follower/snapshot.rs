@@ -7,12 +7,15 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use crate::event::{Origin, OriginKind, Record, SnapshotMark, Table, Tables};
+use crate::source::postgres::finding::{Code, Finding};
+use crate::source::postgres::fitness::unfit;
+use crate::source::postgres::hazards;
 use crate::source::postgres::link::Chunk;
 use crate::source::postgres::lsn::lsn_text;
 use crate::source::postgres::numbering::Numbering;
 use crate::source::postgres::position::{Phase, Position};
 use crate::source::postgres::server::{Clock as _, Copy as _, Failure, Made, Server};
-use crate::source::postgres::slot::{Finding, Published, Seen, unfit};
+use crate::source::postgres::slot::{Published, Seen};
 use crate::source::postgres::status::{PostgresStatus, Snapshot, State};
 
 use super::{Ended, Follower, LOOK_EVERY};
@@ -39,6 +42,7 @@ impl<S: Server> Follower<S> {
     ) -> Result<Position, Ended> {
         let all = tables == Tables::ALL;
         let published: Tables = tables.iter().filter(|table| seen.published(*table).is_some()).collect();
+        self.can_copy(seen, published)?;
         PostgresStatus::count(&self.status.snapshots, 1);
         self.status.set(State::Snapshot(Snapshot::default()));
         let mut position = Position { offset: self.next_offset(), ..position };
@@ -64,6 +68,7 @@ impl<S: Server> Follower<S> {
         self.server.end_snapshot().await;
         copied?;
         let after = self.server.look().await?;
+        self.saw(&after);
         self.same_publication(seen, &after, published)?;
         let position = read_to_its_end(position, &after, (all, published), made, numbering.next());
         let mark = Origin {
@@ -78,6 +83,15 @@ impl<S: Server> Follower<S> {
         self.hand_over(Chunk { records, cookie }, Some(&position)).await?;
         tracing::info!(slot = self.settings.slot, "postgres: the snapshot was read");
         Ok(position)
+    }
+
+    /// The server has room for the slot, and the role may read the rows: nothing is begun before.
+    fn can_copy(&self, seen: &Seen, tables: Tables) -> Result<(), Ended> {
+        let unreadable = |table: Table| hazards::unreadable(seen.published(table)?, &seen.limits.role);
+        match hazards::no_room(seen).or_else(|| tables.iter().find_map(unreadable)) {
+            Some(finding) => Err(Ended::Unfit(finding)),
+            None => Ok(()),
+        }
     }
 
     /// What came or went while the snapshot was read is not known of it.
@@ -174,8 +188,8 @@ impl<S: Server> Follower<S> {
             "{} MiB of the log are left before the server gives up the slot, and the snapshot is not read yet",
             safe_bytes >> 20
         );
-        let remedy = "Raise max_slot_wal_keep_size, then: nova cdc resnapshot".to_owned();
-        Err(Ended::Stopped(Finding { code: "pg-keep-size", detail, remedy, repair: Tables::NONE }))
+        let remedy = "Raise max_slot_wal_keep_size, then: nova cdc resnapshot";
+        Err(Ended::Stopped(Finding::new(Code::KeepSize, detail, remedy)))
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use crate::source::postgres::fitness::unfit;
 use crate::source::postgres::link::Chunk;
 use crate::source::postgres::lsn::lsn_text;
 use crate::source::postgres::numbering::Numbering;
 use crate::source::postgres::position::Position;
 use crate::source::postgres::server::{Clock as _, Event, Failure, Server, Stream as _};
-use crate::source::postgres::slot::{Seen, Verdict, judge, other_log, unfit};
+use crate::source::postgres::slot::{Seen, Verdict, judge, other_log};
 use crate::source::postgres::status::{PostgresStatus, State};
 
 use super::{Ended, Follower, LOOK_EVERY, namespaces};

@@ -1,13 +1,16 @@
-//! What the catalogue says of the server, the slot and the publication: three queries, the same for every version from 15
+//! What the catalogue says of the server, the slot and the publication: a few queries, the same for every version from 15
 //! on. Columns that later versions added are read from the row as JSON.
 
 use serde_json::Value;
 use tokio_postgres::{Client, Row};
 
+use crate::decode::is_private;
 use crate::event::Table;
 use crate::source::postgres::lsn::parse_lsn;
 use crate::source::postgres::server::Failure;
-use crate::source::postgres::slot::{Publication, Published, Seen, SlotRow};
+use crate::source::postgres::slot::{
+    IdentityColumn, Limits, OpenTransaction, Publication, Published, Seen, SlotRow, Used,
+};
 
 use super::failed;
 
@@ -23,11 +26,45 @@ SELECT current_setting('server_version_num')::int4, pg_is_in_recovery(),
          WHERE r.rolname = current_user
             OR (r.rolname = 'rds_replication' AND pg_has_role(current_user, r.oid, 'member')))";
 
-const SLOT: &str = "SELECT to_jsonb(s)::text FROM pg_replication_slots s WHERE s.slot_name = $1";
+/// What others do is seen as far as the role may: of a session that is not its own it may not know since when it runs. A
+/// standby is who follows the log itself, or has a slot for that.
+const LIMITS: &str = "
+SELECT current_user::text,
+       (SELECT setting::int8 FROM pg_settings WHERE name = 'max_slot_wal_keep_size'),
+       coalesce((SELECT setting::int8 * CASE unit WHEN 'min' THEN 60 ELSE 1 END FROM pg_settings
+                  WHERE name = 'idle_replication_slot_timeout'), 0),
+       current_setting('max_replication_slots')::int8, (SELECT count(*) FROM pg_replication_slots),
+       current_setting('max_wal_senders')::int8, (SELECT count(*) FROM pg_stat_replication),
+       pg_size_bytes(current_setting('logical_decoding_work_mem')),
+       EXISTS (SELECT FROM pg_replication_slots WHERE slot_type = 'physical')
+         OR EXISTS (SELECT FROM pg_stat_replication r
+                     WHERE NOT EXISTS (SELECT FROM pg_replication_slots s WHERE s.active_pid = r.pid)
+                       AND r.application_name NOT IN ('nova', 'pg_basebackup'))";
 
+/// The oldest transaction that has written, prepared ones among them.
+const OLDEST: &str = "
+SELECT who, extract(epoch FROM clock_timestamp() - since)::int8 FROM (
+  SELECT 'process ' || pid || ' (' || coalesce(application_name, '') || ', ' || coalesce(usename, '') || ')' AS who,
+         xact_start AS since
+    FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
+  UNION ALL
+  SELECT 'the prepared transaction ' || gid, prepared FROM pg_prepared_xacts) t
+ ORDER BY since LIMIT 1";
+
+const SLOT: &str = "
+SELECT to_jsonb(s)::text, coalesce(t.spill_bytes, 0),
+       (SELECT concat_ws(', ', nullif(a.application_name, ''), a.usename, a.client_addr::text)
+          FROM pg_stat_activity a WHERE a.pid = s.active_pid)
+  FROM pg_replication_slots s LEFT JOIN pg_stat_replication_slots t ON t.slot_name = s.slot_name
+ WHERE s.slot_name = $1";
+
+/// Younger than a slot that nobody reads: while one is read, its oldest transaction follows with a delay.
 const PUBLICATION: &str = "
-SELECT oid::int8, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, xmin::text
-  FROM pg_publication WHERE pubname = $1";
+SELECT oid::int8, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, xmin::text, puballtables,
+       coalesce((SELECT age(p.xmin) < age(s.catalog_xmin) FROM pg_replication_slots s
+                  WHERE s.slot_name = $2 AND s.active_pid IS NULL AND s.catalog_xmin IS NOT NULL
+                    AND s.database = current_database()), false)
+  FROM pg_publication p WHERE pubname = $1";
 
 /// Published tables that have the name of one that nova follows, or are a partition of such a one. A membership is the row
 /// of the table or of its schema, and the publication itself: each is another row after it was taken out and put back.
@@ -44,7 +81,20 @@ SELECT c.oid::int8, t.schemaname::text, t.tablename::text, c.relkind = 'p', c.re
        (SELECT coalesce(jsonb_agg(jsonb_build_array(a.attname, a.atttypid::int8) ORDER BY a.attnum), '[]')::text
           FROM pg_attribute a
          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
-           AND a.attname = ANY (t.attnames))
+           AND a.attname = ANY (t.attnames)),
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(a.attname, a.attgenerated <> '', a.attname = ANY (t.attnames))
+                                  ORDER BY a.attnum), '[]')::text
+          FROM pg_attribute a
+         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+           AND (c.relreplident = 'f' OR a.attnum = ANY (
+                 SELECT unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) FROM pg_index i
+                  WHERE i.indrelid = c.oid
+                    AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident END))),
+       (SELECT coalesce(jsonb_agg(a.attname ORDER BY a.attnum), '[]')::text
+          FROM pg_attribute a
+         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+           AND a.attname = ANY (t.attnames)
+           AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_column_privilege(c.oid, a.attnum, 'SELECT')))
   FROM pg_publication p
   JOIN pg_publication_tables t ON t.pubname = p.pubname
   JOIN pg_namespace n ON n.nspname = t.schemaname
@@ -74,13 +124,18 @@ pub(super) async fn look(client: &Client, slot: &str, publication: &str) -> Resu
         flush_lsn: server.get::<_, Option<&str>>(5).and_then(parse_lsn).unwrap_or(0),
         database: server.get(6),
         may_replicate: server.get::<_, Option<bool>>(7).unwrap_or(false),
+        limits: limits(client).await?,
         ..Seen::default()
     };
     if let Some(row) = client.query_opt(SLOT, &[&slot]).await.map_err(failed)? {
         let text: &str = row.get(0);
-        seen.slot = Some(slot_row(&serde_json::from_str(text).map_err(|_| missing("slot"))?));
+        let slot = slot_row(&serde_json::from_str(text).map_err(|_| missing("slot"))?);
+        let active_by = row.get::<_, Option<String>>(2).unwrap_or_default();
+        seen.slot = Some(SlotRow { spilled_bytes: row.get(1), active_by, ..slot });
     }
-    let Some(row) = client.query_opt(PUBLICATION, &[&publication]).await.map_err(failed)? else { return Ok(seen) };
+    let Some(row) = client.query_opt(PUBLICATION, &[&publication, &slot]).await.map_err(failed)? else {
+        return Ok(seen);
+    };
     let (oid, written): (i64, &str) = (row.get(0), row.get(6));
     seen.publication = Some(Publication {
         oid: u32::try_from(oid).unwrap_or(0),
@@ -89,11 +144,28 @@ pub(super) async fn look(client: &Client, slot: &str, publication: &str) -> Resu
         deletes: row.get(3),
         truncates: row.get(4),
         via_root: row.get(5),
+        all_tables: row.get(7),
+        is_younger: row.get(8),
     });
     let names: Vec<_> = Table::ALL.iter().map(|table| table.name()).collect();
     let rows = client.query(TABLES, &[&publication, &names]).await.map_err(failed)?;
     seen.tables = rows.iter().map(|row| published(row, &format!("{oid}.{written}"))).collect::<Result<_, _>>()?;
     Ok(seen)
+}
+
+async fn limits(client: &Client) -> Result<Limits, Failure> {
+    let row = client.query_one(LIMITS, &[]).await.map_err(|error| failed(&error))?;
+    let oldest = client.query_opt(OLDEST, &[]).await.map_err(|error| failed(&error))?;
+    Ok(Limits {
+        role: row.get(0),
+        keep_mib: row.get::<_, Option<i64>>(1).unwrap_or(-1),
+        idle_timeout_s: row.get(2),
+        slots: Used { most: row.get(3), used: row.get(4) },
+        senders: Used { most: row.get(5), used: row.get(6) },
+        work_mem_bytes: row.get(7),
+        has_standby: row.get(8),
+        oldest: oldest.map(|row| OpenTransaction { who: row.get(0), age_s: row.get(1) }),
+    })
 }
 
 fn missing(what: &str) -> Failure {
@@ -117,6 +189,7 @@ fn slot_row(row: &Value) -> SlotRow {
         safe_wal_bytes: row.get("safe_wal_size").and_then(Value::as_i64),
         invalidation: text("invalidation_reason").or(conflicting).map(str::to_owned),
         failover: row.get("failover").and_then(Value::as_bool).unwrap_or(false),
+        ..SlotRow::default()
     }
 }
 
@@ -128,6 +201,9 @@ fn published(row: &Row, publication: &str) -> Result<Published, Failure> {
     // A partition comes under its own name where the publication does not name its root.
     let is_leaf = is_partition && root.as_deref() != Some(&name);
     let columns: Vec<(String, u32)> = serde_json::from_str(row.get(11)).map_err(|_| missing("columns"))?;
+    let identity: Vec<(String, bool, bool)> = serde_json::from_str(row.get(12)).map_err(|_| missing("identity"))?;
+    let column = |(name, generated, published)| IdentityColumn { name, generated, published };
+    let unreadable: Vec<String> = serde_json::from_str(row.get(13)).map_err(|_| missing("privileges"))?;
     let membership: &str = row.get(10);
     Ok(Published {
         table: table.or(root.as_deref().and_then(Table::from_name)),
@@ -140,6 +216,9 @@ fn published(row: &Row, publication: &str) -> Result<Published, Failure> {
         filter: row.get(6),
         replica_identity: row.get::<_, &str>(7).chars().next().unwrap_or('d'),
         has_primary_key: row.get(8),
+        identity_columns: identity.into_iter().map(column).collect(),
+        // COPY does not ask for those.
+        unreadable: unreadable.into_iter().filter(|name| !is_private(name)).collect(),
         estimated_rows: row.get(9),
         membership: format!("{publication}/{membership}"),
     })

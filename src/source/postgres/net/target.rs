@@ -59,6 +59,19 @@ pub fn split_ssl_mode(url: &str) -> Option<(String, Option<SslMode>)> {
     Some((if others.is_empty() { place.to_owned() } else { format!("{place}?{others}") }, mode))
 }
 
+/// As whom an address connects.
+pub fn role_of(url: &str) -> Option<String> {
+    let config: Config = url.parse().ok()?;
+    config.get_user().map(str::to_owned)
+}
+
+/// What PostgreSQL stores of the configured password (SCRAM-SHA-256), so that the password itself is in no statement;
+/// `None` where none is configured.
+pub fn verifier(settings: &ConnectSettings) -> Result<Option<String>, Failure> {
+    let password = targets(settings)?.into_iter().next().map(|target| target.password).unwrap_or_default();
+    Ok((!password.is_empty()).then(|| postgres_protocol::password::scram_sha_256(password.as_bytes())))
+}
+
 /// The hosts of the address, each by itself.
 pub(super) fn targets(settings: &ConnectSettings) -> Result<Vec<Target>, Failure> {
     let wrong = |detail: String| Failure::Wrong(format!("postgres.url: {detail}"));
@@ -99,19 +112,6 @@ pub(super) fn targets(settings: &ConnectSettings) -> Result<Vec<Target>, Failure
     };
     let targets: Vec<_> = all.get_hosts().iter().enumerate().map(target).collect();
     if targets.is_empty() { Err(wrong("names no host".to_owned())) } else { Ok(targets) }
-}
-
-/// A connection that was refused, with what most often helps.
-pub(super) fn hinted(failure: Failure, target: &Target) -> Failure {
-    let place = format!("{}:{}", target.host, target.port);
-    match failure {
-        Failure::Away(text) if target.host.ends_with(".supabase.co") => Failure::Away(format!(
-            "{place}: {text}. The direct host of Supabase has an IPv6 address only, and its pooler passes no replication: \
-             give this machine IPv6, or order the IPv4 add-on"
-        )),
-        Failure::Away(text) => Failure::Away(format!("{place}: {text}")),
-        other => other,
-    }
 }
 
 #[cfg(test)]

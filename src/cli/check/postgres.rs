@@ -1,0 +1,31 @@
+//! PostgreSQL itself: the findings of `/health/ready`, and whether a replication session can be had.
+
+use crate::source::postgres::finding;
+use crate::source::postgres::fitness;
+use crate::source::postgres::net::NetServer;
+use crate::source::postgres::server::Server as _;
+use crate::source::postgres::session::PostgresSettings;
+
+use super::Finding;
+
+pub(super) async fn findings(settings: &PostgresSettings) -> Vec<Finding> {
+    let mut server = NetServer::new(settings.connect.clone());
+    let mut found = match server.look().await {
+        Ok(seen) => fitness::findings(&seen, &settings.follow.slot, &settings.follow.publication),
+        Err(failure) => return vec![told(failure.finding())],
+    };
+    // What stops nova is told above, and a role without the right gets no session.
+    if !found.iter().any(|one| one.code == finding::Code::NoReplicationRight)
+        && let Err(failure) = server.try_replication().await
+    {
+        let failed = failure.finding();
+        if !found.iter().any(|one| one.code == failed.code) {
+            found.insert(0, failed);
+        }
+    }
+    found.into_iter().map(told).collect()
+}
+
+fn told(finding: finding::Finding) -> Finding {
+    Finding::new(finding.code.name(), finding.detail, finding.remedy)
+}

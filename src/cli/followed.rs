@@ -1,0 +1,100 @@
+//! Where the store stands in PostgreSQL's log, beside a node that runs as well.
+
+use nova_storage::codec::OffsetRow;
+use nova_storage::schema::OFFSETS;
+use nova_storage::{OpenError, Options, Store};
+use serde_json::{Value, json};
+
+use crate::app::{self, AppError};
+use crate::config::Config;
+use crate::source::postgres::link;
+use crate::source::postgres::lsn::{lsn_text, parse_lsn};
+use crate::source::postgres::position::{Phase, Position};
+
+use super::CliError;
+use super::remote::{Node, Remote};
+
+/// Whose word it is.
+pub(super) enum Followed {
+    /// Of the stopped store; `None` where there is none, or where it does not follow the slot.
+    Store(Option<Box<Position>>),
+    /// Of the node that has the store.
+    Node { state: String, reason: Option<String>, committed_lsn: u64 },
+}
+
+impl Followed {
+    pub fn words(&self) -> String {
+        match self {
+            Followed::Store(None) => "there is none here that follows the slot".to_owned(),
+            Followed::Store(Some(position)) => match position.phase {
+                Phase::Snapshot => "a stopped one, which reads all tables at the next start".to_owned(),
+                Phase::Stream => format!("a stopped one, which has everything up to {}", lsn_text(position.end_lsn)),
+            },
+            Followed::Node { state, reason, committed_lsn } => {
+                let reason = reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
+                format!("of a running node, {state}{reason}, which has everything up to {}", lsn_text(*committed_lsn))
+            }
+        }
+    }
+
+    pub fn document(&self) -> Value {
+        match self {
+            Followed::Store(None) => Value::Null,
+            Followed::Store(Some(position)) => {
+                json!({ "running": false, "snapshot": position.phase == Phase::Snapshot, "lsn": lsn_text(position.end_lsn) })
+            }
+            Followed::Node { state, reason, committed_lsn } => {
+                json!({ "running": true, "state": state, "reason": reason, "lsn": lsn_text(*committed_lsn) })
+            }
+        }
+    }
+}
+
+/// Of the node that is named, else of the store in the data directory; where a node has that, it is asked.
+pub(super) fn followed(slot: &str, remote: &Remote, config: &Config) -> Result<Followed, CliError> {
+    if let Some(node) = remote.node(&config.data_dir)? {
+        return of_node(&node);
+    }
+    let path = app::store_path(&config.data_dir);
+    if !path.exists() {
+        return Ok(Followed::Store(None));
+    }
+    match Store::open(&path, &Options::default(), |_| {}) {
+        Ok(store) => of_store(&store, slot),
+        Err(OpenError::InUse { .. }) => {
+            let scheme = if config.edge.tls_cert.is_some() { "https" } else { "http" };
+            let listen = config.edge.admin_listen.unwrap_or(config.listen);
+            of_node(&remote.at(&format!("{scheme}://{listen}"), &config.data_dir)?).map_err(|error| {
+                CliError::Failed(format!(
+                    "a running node has the store, and its place cannot be asked: {error}. Say --url"
+                ))
+            })
+        }
+        Err(error) => Err(AppError::from(error).into()),
+    }
+}
+
+fn of_store(store: &Store, slot: &str) -> Result<Followed, CliError> {
+    let name = link::partition(slot);
+    let read = store.read().map_err(AppError::from)?;
+    let cookie = |bytes: &[u8]| OffsetRow::decode(bytes).map(|(_, cookie)| cookie.to_vec());
+    let cookie = read.get_with(OFFSETS, (&*name.topic, name.partition), cookie).map_err(AppError::from)?;
+    let cookie = cookie.transpose().map_err(|error| CliError::Failed(format!("the store's position: {error}")))?;
+    let Some(cookie) = cookie.filter(|cookie| !cookie.is_empty()) else { return Ok(Followed::Store(None)) };
+    let position =
+        Position::decode(&cookie).map_err(|error| CliError::Failed(format!("the store's position: {error}")))?;
+    Ok(Followed::Store(Some(Box::new(position))))
+}
+
+fn of_node(node: &Node) -> Result<Followed, CliError> {
+    let state = node.get("cdc")?;
+    let slot = &state["slot"];
+    let Some(name) = slot["state"].as_str() else {
+        return Err(CliError::Failed("the node does not follow PostgreSQL itself".to_owned()));
+    };
+    Ok(Followed::Node {
+        state: name.to_owned(),
+        reason: slot["reason"].as_str().map(str::to_owned),
+        committed_lsn: slot["committed_lsn"].as_str().and_then(parse_lsn).unwrap_or(0),
+    })
+}

@@ -1,0 +1,61 @@
+//! `nova postgres`: what an operator of the direct source does at the server itself. The slot and the publication are looked at
+//! there; where the store stands, a stopped store says, or the node that has it.
+
+mod drop_slot;
+mod setup;
+mod status;
+
+use clap::Subcommand;
+use tokio::runtime::Runtime;
+
+use crate::app;
+use crate::config::Config;
+use crate::source::postgres::session::PostgresSettings;
+
+use super::CliError;
+use super::remote::Remote;
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Role, rights and publication that nova needs, and a proof that the application's own UPDATE and DELETE still work.
+    /// Printed, if nothing else is said.
+    Setup(setup::Args),
+    /// Slot, publication, settings of the server, and what is wrong with them. Exit code 1: nova cannot read on.
+    Status {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Drop nova's replication slot, before nova is given up.
+    DropSlot {
+        /// Also where the store still follows the slot: it has to read all tables again then.
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), CliError> {
+    match &args.action {
+        Action::Setup(args) => setup::run(args, config, as_json),
+        Action::Status { remote } => status::run(remote, config, as_json),
+        Action::DropSlot { force, remote } => drop_slot::run(*force, remote, config, as_json),
+    }
+}
+
+/// What is followed, as configured.
+fn settings(config: &Config) -> Result<PostgresSettings, CliError> {
+    app::postgres(config).ok_or_else(|| {
+        CliError::Usage("changes do not come from PostgreSQL itself: set postgres.url, or NOVA_POSTGRES_URL".to_owned())
+    })
+}
+
+fn runtime() -> Result<Runtime, CliError> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}

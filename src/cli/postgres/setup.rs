@@ -1,0 +1,162 @@
+//! `nova postgres setup`.
+
+use serde_json::json;
+
+use crate::app;
+use crate::config::Config;
+use crate::event::{Table, Tables};
+use crate::source::postgres::finding::Finding;
+use crate::source::postgres::fitness;
+use crate::source::postgres::net::{Administrator, ConnectSettings, role_of, split_ssl_mode, verifier};
+use crate::source::postgres::setup::{self, DEFAULT_SCHEMA, Plan, Wanted};
+
+use super::runtime;
+use crate::cli::{CliError, out};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Print the statements. With --url those that lack there; without one all, for the tables of deploy/postgres.
+    #[arg(long, conflicts_with = "apply")]
+    print: bool,
+    /// Run them, in one transaction. What is there already stays as it is.
+    #[arg(long)]
+    apply: bool,
+    /// As an administrator who owns the tables: postgres://user:password@host:port/database. Else postgres.url is taken.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Where the tables are.
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_SCHEMA)]
+    schema: String,
+    /// As whom nova connects. The user of postgres.url, else nova.
+    #[arg(long, value_name = "NAME")]
+    role: Option<String>,
+}
+
+pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), CliError> {
+    let nova = app::postgres(config).map(|settings| settings.connect);
+    let role = args.role.clone().or_else(|| role_of(&nova.as_ref()?.url));
+    let wanted = Wanted {
+        role: role.unwrap_or_else(|| "nova".to_owned()),
+        publication: config.postgres_publication.clone(),
+        schema: args.schema.clone(),
+        keep_unknown: config.keep_unknown.clone(),
+    };
+    if !args.apply && args.url.is_none() {
+        return print(&wanted, &setup::by_default(&wanted), as_json);
+    }
+    let administrator = administrator(args, config, nova.as_ref())?;
+    let runtime = runtime()?;
+    let connected = runtime.block_on(async {
+        let connected = Administrator::connect(administrator).await?;
+        let existing = connected.existing(&wanted).await?;
+        Ok((connected, existing))
+    });
+    let (connected, existing) = connected
+        .map_err(|failure: crate::source::postgres::server::Failure| CliError::Failed(failure.finding().to_string()))?;
+    // Of a role that is made: that of postgres.url, never in clear to the server.
+    let verifier = match (&existing.role, &nova) {
+        (None, Some(nova)) => verifier(nova).map_err(|failure| CliError::Failed(failure.to_string()))?,
+        _ => None,
+    };
+    let plan = setup::plan(&wanted, &existing, verifier.as_deref()).map_err(|found| undecided(&found))?;
+    if !args.apply {
+        return print(&wanted, &plan, as_json);
+    }
+    let applied = runtime.block_on(connected.apply(&wanted, &plan));
+    applied
+        .map_err(|refused| CliError::Failed(format!("nothing was changed: {refused}{}", advice(&refused.statement))))?;
+    let after = runtime.block_on(connected.existing(&wanted));
+    let after = after.map_err(|failure| CliError::Failed(failure.finding().to_string()))?;
+    let found = fitness::findings(&after.seen, &config.postgres_slot, &wanted.publication);
+    told(&wanted, &plan, &found, verifier.is_none() && existing.role.is_none(), as_json)
+}
+
+fn administrator(args: &Args, config: &Config, nova: Option<&ConnectSettings>) -> Result<ConnectSettings, CliError> {
+    let Some(url) = &args.url else {
+        return nova.cloned().ok_or_else(|| {
+            CliError::Usage(
+                "say --url: an administrator's address, postgres://user:password@host:port/database".to_owned(),
+            )
+        });
+    };
+    let (url, mode) =
+        split_ssl_mode(url).ok_or_else(|| CliError::Usage("--url: expected a sslmode of libpq".to_owned()))?;
+    let settings = nova.cloned().unwrap_or_default();
+    Ok(ConnectSettings {
+        url,
+        password_file: None,
+        ssl_mode: mode.unwrap_or(config.postgres_ssl_mode),
+        ca_file: config.postgres_ca_file.as_ref().map(Into::into),
+        slot: config.postgres_slot.clone(),
+        publication: config.postgres_publication.clone(),
+        ..settings
+    })
+}
+
+fn undecided(found: &[Finding]) -> CliError {
+    let lines: Vec<_> = found.iter().map(|finding| format!("\n  {finding}")).collect();
+    CliError::Failed(format!("nothing was changed, somebody has to decide first:{}", lines.concat()))
+}
+
+/// What a refused statement most often wants.
+fn advice(statement: &str) -> &'static str {
+    match statement {
+        _ if statement.starts_with("UPDATE") || statement.starts_with("DELETE") => {
+            ". The application's own statement would fail like this once the table is published"
+        }
+        _ if statement.contains("ROLE") || statement.contains("rds_replication") => {
+            ". Who makes roles and gives REPLICATION at a managed service: nova postgres setup --print"
+        }
+        _ if statement.contains("PUBLICATION") => {
+            ". It takes the owner of the tables, who may also CREATE in the database"
+        }
+        _ => "",
+    }
+}
+
+fn print(wanted: &Wanted, plan: &Plan, as_json: bool) -> Result<(), CliError> {
+    if as_json {
+        return Ok(out::line(&report(wanted, plan, &[], false).to_string())?);
+    }
+    Ok(out::line(setup::script(wanted, plan).trim_end())?)
+}
+
+fn report(wanted: &Wanted, plan: &Plan, found: &[Finding], applied: bool) -> serde_json::Value {
+    let statements: Vec<_> = plan.steps.iter().map(|step| step.shown.as_str()).collect();
+    let findings: Vec<_> = found.iter().map(super::status::finding).collect();
+    json!({
+        "role": wanted.role,
+        "publication": wanted.publication,
+        "statements": statements,
+        "probes": plan.probes,
+        "applied": applied,
+        "changed": applied && !plan.steps.is_empty(),
+        "findings": findings,
+    })
+}
+
+fn told(wanted: &Wanted, plan: &Plan, found: &[Finding], no_password: bool, as_json: bool) -> Result<(), CliError> {
+    if as_json {
+        return Ok(out::line(&report(wanted, plan, found, true).to_string())?);
+    }
+    for step in &plan.steps {
+        out::line(&format!("{};", step.shown))?;
+    }
+    out::line(match plan.steps.is_empty() {
+        true => "Everything was there: nothing was changed.",
+        false => "Done, in one transaction.",
+    })?;
+    out::line("The application's own UPDATE and DELETE work on every table that is published.")?;
+    if no_password {
+        let role = &wanted.role;
+        out::line(&format!("The role {role} has no password yet: in psql, \\password {role}"))?;
+    }
+    if plan.read_again != Tables::NONE {
+        let names: Vec<_> = plan.read_again.iter().map(Table::name).collect();
+        out::line(&format!("Where nova follows them already: nova cdc resnapshot {}", names.join(" ")))?;
+    }
+    for finding in found {
+        out::line(&finding.to_string())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! What may be wrong with a server, a slot or a publication: the one table of codes. `/health/ready`, `/metrics`,
+//! `nova check` and `nova postgres status` say them; `docs/postgres.md` has a row for each.
+
+use crate::event::Tables;
+
+/// What a finding does to nova.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// nova does not read on while it stands, and is not ready.
+    Stops,
+    /// nova reads on; somebody should look.
+    Warns,
+}
+
+/// Which finding it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Code {
+    Unreachable,
+    Refused,
+    Pooler,
+    Version,
+    MinorVersion,
+    Standby,
+    WalLevel,
+    NoReplicationRight,
+    NoTableRight,
+    SlotsFull,
+    SendersFull,
+    PublicationMissing,
+    PublicationYounger,
+    PublicationLeaf,
+    PublicationEmpty,
+    PublicationIncomplete,
+    PublicationAmbiguous,
+    PublicationNoDeletes,
+    PublicationColumns,
+    PublicationChanged,
+    PrivateColumns,
+    NoReplicaIdentity,
+    IdentityUncovered,
+    GeneratedIdentity,
+    SlotLost,
+    SlotAhead,
+    SlotForeign,
+    SlotInUse,
+    OtherSystem,
+    Timeline,
+    Behind,
+    Position,
+    HeldWal,
+    KeepSize,
+    IdleTimeout,
+    NoFailover,
+    Spilling,
+    OldTransaction,
+}
+
+/// Every code with its name and effect, in the order of [`Code`].
+pub const TABLE: [(Code, &str, Effect); 38] = [
+    (Code::Unreachable, "pg-unreachable", Effect::Stops),
+    (Code::Refused, "pg-refused", Effect::Stops),
+    (Code::Pooler, "pg-pooler", Effect::Stops),
+    (Code::Version, "pg-version", Effect::Stops),
+    (Code::MinorVersion, "pg-minor-version", Effect::Warns),
+    (Code::Standby, "pg-standby", Effect::Stops),
+    (Code::WalLevel, "pg-wal-level", Effect::Stops),
+    (Code::NoReplicationRight, "pg-no-replication-right", Effect::Stops),
+    // Where rows are to be copied, it stops.
+    (Code::NoTableRight, "pg-no-table-right", Effect::Warns),
+    // Where a slot is to be made, it stops.
+    (Code::SlotsFull, "pg-slots-full", Effect::Warns),
+    (Code::SendersFull, "pg-senders-full", Effect::Warns),
+    (Code::PublicationMissing, "pg-publication-missing", Effect::Stops),
+    // Where the server cannot find it, it stops.
+    (Code::PublicationYounger, "pg-publication-younger", Effect::Warns),
+    (Code::PublicationLeaf, "pg-publication-leaf", Effect::Stops),
+    (Code::PublicationEmpty, "pg-publication-empty", Effect::Stops),
+    (Code::PublicationIncomplete, "pg-publication-incomplete", Effect::Warns),
+    (Code::PublicationAmbiguous, "pg-publication-ambiguous", Effect::Stops),
+    (Code::PublicationNoDeletes, "pg-publication-no-deletes", Effect::Stops),
+    (Code::PublicationColumns, "pg-publication-columns", Effect::Stops),
+    (Code::PublicationChanged, "pg-publication-changed", Effect::Stops),
+    (Code::PrivateColumns, "pg-private-columns", Effect::Warns),
+    (Code::NoReplicaIdentity, "pg-no-replica-identity", Effect::Warns),
+    (Code::IdentityUncovered, "pg-identity-uncovered", Effect::Warns),
+    (Code::GeneratedIdentity, "pg-generated-identity", Effect::Warns),
+    (Code::SlotLost, "pg-slot-lost", Effect::Stops),
+    (Code::SlotAhead, "pg-slot-ahead", Effect::Stops),
+    (Code::SlotForeign, "pg-slot-foreign", Effect::Stops),
+    (Code::SlotInUse, "pg-slot-in-use", Effect::Stops),
+    (Code::OtherSystem, "pg-other-system", Effect::Stops),
+    (Code::Timeline, "pg-timeline", Effect::Stops),
+    (Code::Behind, "pg-behind", Effect::Stops),
+    (Code::Position, "pg-position", Effect::Stops),
+    (Code::HeldWal, "pg-held-wal", Effect::Stops),
+    // While a snapshot uses it up, it stops.
+    (Code::KeepSize, "pg-keep-size", Effect::Warns),
+    (Code::IdleTimeout, "pg-idle-timeout", Effect::Warns),
+    (Code::NoFailover, "pg-no-failover", Effect::Warns),
+    (Code::Spilling, "pg-spilling", Effect::Warns),
+    (Code::OldTransaction, "pg-old-transaction", Effect::Warns),
+];
+
+impl Code {
+    /// As it is printed; stable.
+    pub const fn name(self) -> &'static str {
+        TABLE[self as usize].1
+    }
+
+    /// What it does where the server is looked at.
+    pub const fn effect(self) -> Effect {
+        TABLE[self as usize].2
+    }
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Something that is wrong: a code, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub code: Code,
+    pub detail: String,
+    pub remedy: String,
+    /// Tables that are to be read again; [`Tables::ALL`] with a new slot. None where that repairs nothing, or where only a
+    /// person may say so.
+    pub repair: Tables,
+}
+
+impl Finding {
+    /// One that reading tables again does not repair.
+    pub fn new(code: Code, detail: impl Into<String>, remedy: impl Into<String>) -> Finding {
+        Finding { code, detail: detail.into(), remedy: remedy.into(), repair: Tables::NONE }
+    }
+
+    /// One that reading these tables again repairs.
+    pub fn repaired_by(self, repair: Tables) -> Finding {
+        Finding { repair, ..self }
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}. {}", self.code, self.detail, self.remedy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOCUMENT: &str = include_str!("../../../docs/postgres.md");
+
+    #[test]
+    fn each_code_is_at_its_place_has_a_name_of_its_own_and_a_row_in_the_document() {
+        for (place, (code, name, _)) in TABLE.iter().enumerate() {
+            assert_eq!((*code as usize, code.name()), (place, *name));
+            assert_eq!(TABLE.iter().filter(|(_, other, _)| other == name).count(), 1, "{name}");
+            let rows = DOCUMENT.lines().filter(|line| line.starts_with(&format!("| `{name}` |"))).count();
+            assert_eq!(rows, 1, "docs/postgres.md has no row of its own for {name}");
+        }
+    }
+
+    #[test]
+    fn the_document_has_no_code_that_is_none() {
+        let rows = DOCUMENT.lines().filter_map(|line| line.strip_prefix("| `pg-")?.split('`').next());
+        for name in rows {
+            let name = format!("pg-{name}");
+            assert!(TABLE.iter().any(|(_, known, _)| *known == name), "{name}");
+        }
+    }
+}

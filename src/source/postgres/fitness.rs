@@ -1,0 +1,150 @@
+//! What is wrong with the server or the publication, whatever the store has: it goes away when it is corrected. Pure; the
+//! follower, `nova check` and `nova postgres` ask the same.
+
+use crate::event::{Table, Tables};
+
+use super::finding::{Code, Effect, Finding};
+use super::publication::{self, Listed};
+use super::slot::Seen;
+use super::{hazards, publication::create};
+
+/// The oldest version that nova follows: column lists of publications begin there.
+pub const VERSION_MIN: u32 = 15_00_00;
+
+/// Everything that is wrong, what stops nova first.
+pub fn findings(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
+    let mut found = of_server(seen);
+    found.extend(of_publication(seen, slot, publication));
+    found.extend(hazards::findings(seen, slot, publication));
+    found.sort_by_key(|finding| finding.code.effect() == Effect::Warns);
+    found
+}
+
+/// The first thing that keeps nova from reading.
+pub fn unfit(seen: &Seen, slot: &str, publication: &str) -> Option<Finding> {
+    findings(seen, slot, publication).into_iter().find(|finding| finding.code.effect() == Effect::Stops)
+}
+
+fn of_server(seen: &Seen) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if seen.version < VERSION_MIN {
+        let detail = format!("the server has version {}", version(seen.version));
+        found.push(Finding::new(Code::Version, detail, "nova follows PostgreSQL 15 and later"));
+    }
+    if seen.in_recovery {
+        let remedy = "Name the primary in postgres.url, or every host of the cluster";
+        found.push(Finding::new(Code::Standby, "the server is a standby", remedy));
+    }
+    if seen.wal_level != "logical" {
+        let detail = format!("wal_level is {}", seen.wal_level);
+        let remedy = "Set it and restart the server: ALTER SYSTEM SET wal_level = logical; managed services have a switch \
+                      for it (rds.logical_replication, cloudsql.logical_decoding, on Neon and Azure a setting of the console)";
+        found.push(Finding::new(Code::WalLevel, detail, remedy));
+    }
+    if !seen.may_replicate {
+        found.push(no_replication_right(&seen.limits.role));
+    }
+    found
+}
+
+/// Which right is missing, and who gives it.
+pub fn no_replication_right(role: &str) -> Finding {
+    let role = if role.is_empty() { "nova" } else { role };
+    let name = publication::quoted(role);
+    let remedy = format!("ALTER ROLE {name} REPLICATION; on Amazon RDS and Aurora: GRANT rds_replication TO {name}");
+    Finding::new(Code::NoReplicationRight, format!("the role {role} may not replicate"), remedy)
+}
+
+/// `180006` is 18.6.
+pub fn version(number: u32) -> String {
+    format!("{}.{}", number / 10_000, number % 10_000)
+}
+
+fn of_publication(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
+    let Some(row) = &seen.publication else { return vec![missing(seen, slot, publication)] };
+    let mut found = Vec::new();
+    if let Some(leaf) = seen.tables.iter().find(|one| one.is_leaf) {
+        let detail = format!("changes of the partition {}.{} come under its own name", leaf.namespace, leaf.name);
+        found.push(Finding::new(Code::PublicationLeaf, detail, publication::via_root(publication)));
+    }
+    let lacks: Tables = Table::ALL.into_iter().filter(|table| seen.published(*table).is_none()).collect();
+    let names = || lacks.iter().map(Table::name).collect::<Vec<_>>().join(", ");
+    let listed: Vec<_> = lacks.iter().map(Listed::by_default).collect();
+    if lacks == Tables::ALL {
+        let detail = format!("the publication {publication} has none of the tables {}", names());
+        found.push(Finding::new(Code::PublicationEmpty, detail, publication::add(publication, &listed)));
+    } else if !lacks.is_empty() {
+        let detail = format!("the publication {publication} lacks {}: nova knows nothing of their rows", names());
+        found.push(Finding::new(Code::PublicationIncomplete, detail, publication::add(publication, &listed)));
+    }
+    let several =
+        |table: &Table| seen.tables.iter().filter(|one| one.table == Some(*table) && !one.is_leaf).count() > 1;
+    if let Some(table) = Table::ALL.into_iter().find(several) {
+        let detail = format!("the publication {publication} has several tables {table}, in different schemas");
+        let remedy = format!("Leave one of them: ALTER PUBLICATION {publication} DROP TABLE …");
+        found.push(Finding::new(Code::PublicationAmbiguous, detail, remedy));
+    }
+    let silent = [("insert", row.inserts), ("update", row.updates), ("delete", row.deletes)];
+    let silent: Vec<_> = silent.iter().filter(|(_, publishes)| !publishes).map(|(name, _)| *name).collect();
+    if !silent.is_empty() {
+        let detail = format!("the publication {publication} does not publish: {}", silent.join(", "));
+        found.push(Finding::new(Code::PublicationNoDeletes, detail, publication::publish_all(publication)));
+    }
+    found.extend(Table::ALL.into_iter().filter_map(|table| uncovered(seen, table, publication)));
+    found
+}
+
+fn missing(seen: &Seen, slot: &str, publication: &str) -> Finding {
+    let detail = format!("there is no publication {publication} in the database {}", seen.database);
+    let statement = create(publication, &publication::by_default(), false);
+    let remedy = match seen.slot {
+        // PostgreSQL looks a publication up as of the log's place, which is before a publication that is younger.
+        Some(_) => format!(
+            "Make it: {statement}; then a slot that is younger than it: nova cdc resnapshot (it drops the slot {slot})"
+        ),
+        None => format!("Make it: {statement}; nova postgres setup prints it with role and grants"),
+    };
+    Finding::new(Code::PublicationMissing, detail, remedy)
+}
+
+/// A table whose published columns lack some that nova needs.
+fn uncovered(seen: &Seen, table: Table, publication: &str) -> Option<Finding> {
+    let published = seen.published(table)?;
+    let lacks = |name: &str| !published.columns.iter().any(|(known, _)| known == name);
+    let columns = table.columns();
+    let missing: Vec<_> =
+        columns.iter().filter(|column| !column.nullable && lacks(column.name)).map(|one| one.name).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let detail = format!("the publication {publication} leaves out {table}.{}", missing.join(", "));
+    let columns: Vec<_> = columns.iter().map(|column| column.name).collect();
+    let remedy = format!(
+        "Add them to the column list of the table (ALTER PUBLICATION {publication} SET TABLE … names all tables again); \
+         nova needs {table} ({})",
+        columns.join(", ")
+    );
+    Some(Finding::new(Code::PublicationColumns, detail, remedy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_publication_is_proposed_by_the_statement_of_setup() {
+        let seen =
+            Seen { version: VERSION_MIN, wal_level: "logical".to_owned(), may_replicate: true, ..Seen::default() };
+        let found = unfit(&seen, "nova", "feeds").unwrap();
+        assert_eq!(found.code, Code::PublicationMissing);
+        assert!(found.remedy.contains(&create("feeds", &publication::by_default(), false)), "{found}");
+        assert!(!found.remedy.contains("password_hash") && !found.remedy.contains("email,"));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_said_and_what_stops_nova_comes_first() {
+        let codes: Vec<_> = findings(&Seen::default(), "nova", "nova").iter().map(|one| one.code).collect();
+        assert_eq!(codes[..4], [Code::Version, Code::WalLevel, Code::NoReplicationRight, Code::PublicationMissing]);
+        assert_eq!((version(18_00_06), version(15_00_18)), ("18.6".to_owned(), "15.18".to_owned()));
+    }
+}

@@ -1,0 +1,226 @@
+//! What does not stop nova and will hurt somebody: a disk that fills, a slot that is lost when nova stands, an UPDATE of the
+//! application that PostgreSQL refuses.
+
+use crate::event::Table;
+
+use super::finding::{Code, Finding};
+use super::fitness::version;
+use super::publication::{self, Listed, quoted};
+use super::slot::{Published, Seen};
+
+/// `max_slot_wal_keep_size` below this is used up by one bulk load, MiB.
+const KEEP_MIN_MIB: i64 = 1_024;
+/// A transaction that is open for longer holds back the slot's restart position and the begin of a snapshot, seconds.
+const OLD_TRANSACTION_S: i64 = 300;
+/// So many times `logical_decoding_work_mem` went through the server's disk.
+const SPILLED_TIMES: i64 = 4;
+/// Major version and the first minor version without defects in logical decoding that lose changes (PostgreSQL's release
+/// notes of 2025-05-08, "Fix data loss in logical replication") or exhaust memory (2025-08-14, "Fix re-distribution of
+/// invalidation messages").
+const MINOR_MIN: [(u32, u32, u32); 3] = [(15, 13, 14), (16, 9, 10), (17, 5, 6)];
+
+pub fn findings(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
+    let mut found: Vec<_> = minor_version(seen).into_iter().collect();
+    found.extend(no_room(seen));
+    found.extend(seen.publication.iter().filter(|row| row.is_younger).map(|_| younger(publication)));
+    found.extend(of_limits(seen, slot));
+    found.extend(of_slot(seen, slot));
+    for published in seen.tables.iter().filter(|one| !one.is_leaf) {
+        found.extend(of_table(published, seen.version, publication));
+        found.extend(unreadable(published, &seen.limits.role));
+    }
+    found
+}
+
+fn minor_version(seen: &Seen) -> Option<Finding> {
+    let (major, minor) = (seen.version / 10_000, seen.version % 10_000);
+    let (_, no_loss, no_bloat) = MINOR_MIN.into_iter().find(|(known, ..)| *known == major)?;
+    let what = match minor {
+        _ if minor < no_loss => "may lose changes in logical decoding while a publication or a type is altered",
+        _ if minor < no_bloat => "may use up memory in logical decoding while publications are altered",
+        _ => return None,
+    };
+    let detail = format!("PostgreSQL {} {what}", version(seen.version));
+    Some(Finding::new(Code::MinorVersion, detail, format!("Update the server to {major}.{no_bloat} or later")))
+}
+
+/// What the server has no room for, where nova would need it next: a slot to be made, a session.
+pub fn no_room(seen: &Seen) -> Option<Finding> {
+    let slot_is_read = seen.slot.as_ref().is_some_and(|slot| slot.active_pid.is_some());
+    if seen.slot.is_none() && seen.limits.slots.is_full() {
+        return Some(slots_full());
+    }
+    (!slot_is_read && seen.limits.senders.is_full()).then(senders_full)
+}
+
+pub fn slots_full() -> Finding {
+    let detail = "all replication slots of the server are in use (max_replication_slots)";
+    let remedy = "Drop one that nobody reads (SELECT slot_name, active FROM pg_replication_slots), or raise \
+                  max_replication_slots and restart the server";
+    Finding::new(Code::SlotsFull, detail, remedy)
+}
+
+pub fn senders_full() -> Finding {
+    let detail = "all replication sessions of the server are in use (max_wal_senders)";
+    let remedy = "End one that nobody needs (SELECT pid, application_name FROM pg_stat_replication), or raise \
+                  max_wal_senders and restart the server";
+    Finding::new(Code::SendersFull, detail, remedy)
+}
+
+/// PostgreSQL looks the publication up as of the place of the log that the slot is at.
+pub fn younger(publication: &str) -> Finding {
+    let detail = format!(
+        "the publication {publication} was made or altered after changes that the slot still has to read; where it did not \
+         exist, PostgreSQL 15 to 17 end the stream, and 18 sends nothing"
+    );
+    let remedy = "Where the stream does not go on, a slot that is younger than the publication: nova cdc resnapshot";
+    Finding::new(Code::PublicationYounger, detail, remedy)
+}
+
+fn of_limits(seen: &Seen, slot: &str) -> Vec<Finding> {
+    let (limits, mut found) = (&seen.limits, Vec::new());
+    let keep = "ALTER SYSTEM SET max_slot_wal_keep_size = '8GB'; SELECT pg_reload_conf()";
+    match limits.keep_mib {
+        ..0 => {
+            let detail =
+                "max_slot_wal_keep_size is -1: while nova does not read, the server's disk fills without a limit";
+            found.push(Finding::new(Code::KeepSize, detail, format!("Set a limit that the disk has room for: {keep}")));
+        }
+        mib @ 0..KEEP_MIN_MIB => {
+            let detail = format!("max_slot_wal_keep_size is {mib} MiB: a short stop of nova loses the slot {slot}");
+            found.push(Finding::new(Code::KeepSize, detail, format!("Set more: {keep}")));
+        }
+        KEEP_MIN_MIB.. => {}
+    }
+    if limits.idle_timeout_s > 0 {
+        let hours = limits.idle_timeout_s as f64 / 3_600.0;
+        let detail = format!(
+            "idle_replication_slot_timeout is {} s: the slot {slot} is lost when nova stands for {hours:.1} hours",
+            limits.idle_timeout_s
+        );
+        let remedy = "ALTER SYSTEM SET idle_replication_slot_timeout = 0; SELECT pg_reload_conf(), or never stop nova for so \
+                      long";
+        found.push(Finding::new(Code::IdleTimeout, detail, remedy));
+    }
+    if let Some(oldest) = limits.oldest.as_ref().filter(|oldest| oldest.age_s >= OLD_TRANSACTION_S) {
+        let detail = format!(
+            "a transaction is open for {} s: {}; the server keeps its log from there on, and a snapshot waits for its end",
+            oldest.age_s, oldest.who
+        );
+        let remedy =
+            "End it: COMMIT or ROLLBACK in its session, SELECT pg_terminate_backend(pid), or ROLLBACK PREPARED";
+        found.push(Finding::new(Code::OldTransaction, detail, remedy));
+    }
+    found
+}
+
+fn of_slot(seen: &Seen, slot: &str) -> Vec<Finding> {
+    let Some(row) = &seen.slot else { return Vec::new() };
+    let mut found = Vec::new();
+    if seen.version >= 17_00_00 && seen.limits.has_standby && !row.failover {
+        let detail = format!("a standby follows the server, and the slot {slot} is not one that it keeps");
+        let remedy = "Stop nova, then in a replication session (psql \"… replication=database\"): ALTER_REPLICATION_SLOT … \
+                      (FAILOVER true); docs/postgres.md, \"Standbys\". Else a promotion needs nova cdc resnapshot";
+        found.push(Finding::new(Code::NoFailover, detail, remedy));
+    }
+    let most = seen.limits.work_mem_bytes.saturating_mul(SPILLED_TIMES);
+    if row.spilled_bytes >= most && most > 0 {
+        let detail = format!(
+            "{} MiB of transactions went through the server's disk, as logical_decoding_work_mem is {} kB",
+            row.spilled_bytes >> 20,
+            seen.limits.work_mem_bytes >> 10
+        );
+        let remedy = format!(
+            "ALTER SYSTEM SET logical_decoding_work_mem = '256MB'; SELECT pg_reload_conf(); then SELECT \
+             pg_stat_reset_replication_slot('{slot}')"
+        );
+        found.push(Finding::new(Code::Spilling, detail, remedy));
+    }
+    found
+}
+
+/// What makes PostgreSQL refuse the application's own UPDATE and DELETE, or lets more leave the server than nova keeps.
+fn of_table(published: &Published, server: u32, publication: &str) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let name = format!("{}.{}", quoted(&published.namespace), quoted(&published.name));
+    let has_identity = match published.replica_identity {
+        'n' => false,
+        'd' => published.has_primary_key,
+        'i' => !published.identity_columns.is_empty(),
+        _ => true,
+    };
+    if !has_identity {
+        let detail = format!("{name} has no replica identity: PostgreSQL refuses the application's UPDATE and DELETE");
+        let remedy = format!(
+            "ALTER TABLE {name} ADD PRIMARY KEY (id), or take it out: ALTER PUBLICATION {publication} DROP TABLE {name}"
+        );
+        found.push(Finding::new(Code::NoReplicaIdentity, detail, remedy));
+    }
+    let lacks = |generated: bool| {
+        let columns = published.identity_columns.iter();
+        let columns = columns.filter(move |one| !one.published && one.generated == generated);
+        columns.map(|one| one.name.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let uncovered = lacks(false);
+    if !uncovered.is_empty() {
+        let detail = format!(
+            "the column list of {name} leaves out {uncovered} of its replica identity: PostgreSQL refuses the application's \
+             UPDATE and DELETE"
+        );
+        let remedy = match published.replica_identity {
+            'f' => format!(
+                "A column list and REPLICA IDENTITY FULL exclude each other: ALTER TABLE {name} REPLICA IDENTITY DEFAULT"
+            ),
+            _ => format!("Add them to the list: ALTER PUBLICATION {publication} SET TABLE … names all tables again"),
+        };
+        found.push(Finding::new(Code::IdentityUncovered, detail, remedy));
+    }
+    let generated = lacks(true);
+    if !generated.is_empty() && server >= 18_00_00 {
+        let detail = format!(
+            "the replica identity of {name} has the generated columns {generated}, which are not published: PostgreSQL \
+             refuses the application's UPDATE and DELETE"
+        );
+        let remedy = format!(
+            "ALTER TABLE {name} REPLICA IDENTITY DEFAULT, or ALTER PUBLICATION {publication} SET (publish_generated_columns \
+             = stored)"
+        );
+        found.push(Finding::new(Code::GeneratedIdentity, detail, remedy));
+    }
+    found.extend(private(published, publication));
+    found
+}
+
+fn private(published: &Published, publication: &str) -> Option<Finding> {
+    let columns = published.columns.iter().map(|(name, _)| name.as_str());
+    let columns: Vec<_> = columns.filter(|name| crate::decode::is_private(name)).collect();
+    if columns.is_empty() {
+        return None;
+    }
+    let name = format!("{}.{}", published.namespace, published.name);
+    let detail = format!("{name} is published with {}: nova drops them, and they leave the server", columns.join(", "));
+    let table = published.table.unwrap_or(Table::Users);
+    let listed = Listed { schema: Some(published.namespace.clone()), ..Listed::by_default(table) };
+    let again = publication::add(publication, std::slice::from_ref(&listed));
+    let remedy = format!("{}; {again}; then nova cdc resnapshot {table}", publication::remove(publication, &listed));
+    Some(Finding::new(Code::PrivateColumns, detail, remedy))
+}
+
+/// What the role may not read, where rows are to be copied.
+pub fn unreadable(published: &Published, role: &str) -> Option<Finding> {
+    if published.unreadable.is_empty() {
+        return None;
+    }
+    let name = format!("{}.{}", quoted(&published.namespace), quoted(&published.name));
+    let role = if role.is_empty() { "nova" } else { role };
+    let columns: Vec<_> = published.unreadable.iter().map(|name| quoted(name)).collect();
+    let detail = format!("the role {role} may not read {name} ({})", columns.join(", "));
+    let schema = quoted(&published.namespace);
+    let role = quoted(role);
+    let remedy =
+        format!("GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT ({}) ON {name} TO {role}", columns.join(", "));
+    Some(Finding::new(Code::NoTableRight, detail, remedy))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+use crate::event::Tables;
+use crate::source::postgres::finding::Effect;
+use crate::source::postgres::fitness::{findings, unfit};
+use crate::source::postgres::slot::{IdentityColumn, OpenTransaction, Publication, SlotRow, Used};
+
+use super::*;
+
+/// A server with nothing to say about.
+fn fit() -> Seen {
+    let published = |table: Table| Published {
+        table: Some(table),
+        namespace: "public".to_owned(),
+        name: table.name().to_owned(),
+        columns: table.columns().iter().map(|column| (column.name.to_owned(), 25)).collect(),
+        replica_identity: 'd',
+        has_primary_key: true,
+        identity_columns: vec![IdentityColumn { name: "id".to_owned(), generated: false, published: true }],
+        ..Published::default()
+    };
+    let slot =
+        SlotRow { active_pid: Some(7), wal_status: "reserved".to_owned(), restart_lsn: Some(1), ..SlotRow::default() };
+    Seen {
+        version: 18_00_06,
+        wal_level: "logical".to_owned(),
+        may_replicate: true,
+        slot: Some(slot),
+        publication: Some(Publication { inserts: true, updates: true, deletes: true, ..Publication::default() }),
+        tables: Table::ALL.map(published).to_vec(),
+        ..Seen::default()
+    }
+}
+
+type Spoil = fn(&mut Seen);
+
+const SPOILS: &[(Code, Spoil)] = &[
+    (Code::MinorVersion, |seen| seen.version = 15_00_12),
+    (Code::MinorVersion, |seen| seen.version = 16_00_09),
+    (Code::MinorVersion, |seen| seen.version = 17_00_05),
+    (Code::SlotsFull, |seen| (seen.slot, seen.limits.slots) = (None, Used { used: 2, most: 2 })),
+    (Code::SendersFull, |seen| {
+        seen.slot.as_mut().unwrap().active_pid = None;
+        seen.limits.senders = Used { used: 3, most: 3 };
+    }),
+    (Code::PublicationYounger, |seen| seen.publication.as_mut().unwrap().is_younger = true),
+    (Code::PublicationIncomplete, |seen| drop(seen.tables.pop())),
+    (Code::NoTableRight, |seen| seen.tables[1].unreadable = vec!["caption".to_owned()]),
+    (Code::PrivateColumns, |seen| seen.tables[0].columns.push(("Password_Hash".to_owned(), 25))),
+    (Code::NoReplicaIdentity, |seen| seen.tables[1].has_primary_key = false),
+    (Code::NoReplicaIdentity, |seen| seen.tables[1].replica_identity = 'n'),
+    (Code::NoReplicaIdentity, |seen| {
+        seen.tables[1].replica_identity = 'i';
+        seen.tables[1].identity_columns.clear();
+    }),
+    (Code::IdentityUncovered, |seen| seen.tables[0].identity_columns[0].published = false),
+    (Code::GeneratedIdentity, |seen| {
+        let column = IdentityColumn { name: "sum".to_owned(), generated: true, published: false };
+        seen.tables[1].replica_identity = 'f';
+        seen.tables[1].identity_columns.push(column);
+    }),
+    (Code::KeepSize, |seen| seen.limits.keep_mib = -1),
+    (Code::KeepSize, |seen| seen.limits.keep_mib = 0),
+    (Code::KeepSize, |seen| seen.limits.keep_mib = 1_023),
+    (Code::IdleTimeout, |seen| seen.limits.idle_timeout_s = 3_600),
+    (Code::NoFailover, |seen| seen.limits.has_standby = true),
+    (Code::Spilling, |seen| seen.slot.as_mut().unwrap().spilled_bytes = 256 << 20),
+    (Code::OldTransaction, |seen| {
+        seen.limits.oldest = Some(OpenTransaction { who: "process 7".to_owned(), age_s: OLD_TRANSACTION_S });
+    }),
+];
+
+#[test]
+fn each_hazard_is_said_alone_with_a_way_out_and_stops_nothing() {
+    assert_eq!(findings(&fit(), "nova", "nova"), []);
+    for (code, spoil) in SPOILS {
+        let mut seen = fit();
+        spoil(&mut seen);
+        let found = findings(&seen, "nova", "nova");
+        assert_eq!(found.iter().map(|one| one.code).collect::<Vec<_>>(), [*code]);
+        assert!(found[0].remedy.len() > 20 && found[0].repair == Tables::NONE, "{}", found[0]);
+        assert_eq!((code.effect(), unfit(&seen, "nova", "nova")), (Effect::Warns, None));
+    }
+}
+
+#[test]
+fn every_code_that_warns_has_a_case_here() {
+    use crate::source::postgres::finding::TABLE;
+    let cased = |code: &Code| SPOILS.iter().any(|(spoiled, _)| spoiled == code);
+    let warns = TABLE.iter().filter(|(_, _, effect)| *effect == Effect::Warns);
+    let lacks: Vec<_> = warns.filter(|(code, ..)| !cased(code)).collect();
+    assert!(lacks.is_empty(), "{lacks:?}");
+}
+
+#[test]
+fn what_is_right_at_its_border_is_not_said() {
+    let right: &[Spoil] = &[
+        |seen| seen.version = 15_00_14,
+        |seen| seen.version = 16_00_10,
+        |seen| seen.version = 17_00_06,
+        // The slot is there: nothing is to be made.
+        |seen| seen.limits.slots = Used { used: 2, most: 2 },
+        // One of them is nova's.
+        |seen| seen.limits.senders = Used { used: 3, most: 3 },
+        |seen| seen.limits.keep_mib = KEEP_MIN_MIB,
+        |seen| seen.slot.as_mut().unwrap().spilled_bytes = (256 << 20) - 1,
+        |seen| (seen.version, seen.limits.has_standby) = (16_00_12, true),
+        |seen| (seen.limits.has_standby, seen.slot.as_mut().unwrap().failover) = (true, true),
+        // Generated columns are no part of what is compared before version 18.
+        |seen| {
+            seen.version = 17_00_10;
+            let column = IdentityColumn { name: "sum".to_owned(), generated: true, published: false };
+            seen.tables[1].identity_columns.push(column);
+        },
+    ];
+    for spoil in right {
+        let mut seen = fit();
+        spoil(&mut seen);
+        assert_eq!(findings(&seen, "nova", "nova"), []);
+    }
+}

@@ -1,0 +1,140 @@
+//! An administrator's connection, for `nova postgres setup`: what is there, and the statements that lack, in one transaction.
+
+use tokio_postgres::{Client, Row};
+
+use crate::event::Table;
+use crate::source::postgres::publication::quoted;
+use crate::source::postgres::server::Failure;
+use crate::source::postgres::setup::{Existing, Plan, Role, SourceColumn, SourceTable, Wanted};
+
+use super::{ConnectSettings, NetServer, catalogue, failed, within, within_all};
+
+/// A table that another session has locked for longer is left for another time.
+const LOCK_MAX: &str = "SET LOCAL lock_timeout = '5s'";
+
+const ROLE: &str = "
+SELECT r.rolcanlogin, r.rolsuper, r.rolbypassrls,
+       r.rolreplication OR EXISTS (SELECT FROM pg_roles m WHERE m.rolname = 'rds_replication'
+                                                            AND pg_has_role(r.oid, m.oid, 'member'))
+  FROM pg_roles r WHERE r.rolname = $1";
+
+/// A role that is yet to be made has the rights of everybody.
+const RIGHTS: &str = "
+SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_replication'),
+       has_database_privilege(w.name, current_database(), 'CONNECT'),
+       coalesce((SELECT has_schema_privilege(w.name, n.oid, 'USAGE') FROM pg_namespace n WHERE n.nspname = $2), false)
+  FROM (SELECT coalesce((SELECT rolname::text FROM pg_roles WHERE rolname = $1), 'public') AS name) w";
+
+const TABLES: &str = "
+SELECT c.relname::text, c.relkind = 'p', c.relreplident::text, c.relrowsecurity,
+       (SELECT jsonb_agg(jsonb_build_array(
+                 a.attname, a.attgenerated <> '', a.attgenerated = '' AND a.attidentity <> 'a',
+                 c.relreplident = 'f' OR a.attnum = ANY (
+                   SELECT unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) FROM pg_index i
+                    WHERE i.indrelid = c.oid
+                      AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident END),
+                 has_column_privilege(w.name, c.oid, a.attnum, 'SELECT')) ORDER BY a.attnum)::text
+          FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
+  FROM (SELECT coalesce((SELECT rolname::text FROM pg_roles WHERE rolname = $1), 'public') AS name) w,
+       pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = $2 AND c.relname = ANY ($3) AND c.relkind IN ('r', 'p') AND NOT c.relispartition";
+
+/// See the module.
+pub struct Administrator {
+    client: Client,
+    settings: ConnectSettings,
+}
+
+/// Which statement the server refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{failure}, at: {statement}")]
+pub struct Refused {
+    pub statement: String,
+    pub failure: Failure,
+}
+
+impl Administrator {
+    pub async fn connect(settings: ConnectSettings) -> Result<Administrator, Failure> {
+        let mut server = NetServer::new(settings.clone());
+        server.connect().await?;
+        let client = server.sql.ok_or_else(|| Failure::Away("not connected".to_owned()))?;
+        Ok(Administrator { client, settings })
+    }
+
+    /// What is there, as the transaction at hand sees it.
+    pub async fn existing(&self, wanted: &Wanted) -> Result<Existing, Failure> {
+        let client = &self.client;
+        let (slot, names) = (&self.settings.slot, Table::ALL.map(Table::name).to_vec());
+        let role = within(client.query_opt(ROLE, &[&wanted.role])).await?;
+        let rights = within(client.query_one(RIGHTS, &[&wanted.role, &wanted.schema])).await?;
+        let rows = within(client.query(TABLES, &[&wanted.role, &wanted.schema, &names])).await?;
+        let mut tables: Vec<_> = rows.iter().map(table).collect::<Result<_, _>>()?;
+        tables.sort_by_key(|one| one.table as usize);
+        let seen = within_all(catalogue::look(client, slot, &wanted.publication)).await?;
+        Ok(Existing {
+            role: role.map(|row| Role {
+                may_login: row.get(0),
+                is_superuser: row.get(1),
+                bypasses_rls: row.get(2),
+                may_replicate: row.get(3),
+            }),
+            has_rds_replication: rights.get(0),
+            may_connect: rights.get(1),
+            may_use_schema: rights.get(2),
+            tables,
+            seen,
+        })
+    }
+
+    /// Runs a plan as a whole or not at all; one that changes nothing is proved all the same.
+    pub async fn apply(&self, wanted: &Wanted, plan: &Plan) -> Result<(), Refused> {
+        self.run("BEGIN", "BEGIN").await?;
+        let done = self.within_transaction(wanted, plan).await;
+        let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        let ended = self.run(end, end).await;
+        done.and(ended)
+    }
+
+    async fn within_transaction(&self, wanted: &Wanted, plan: &Plan) -> Result<(), Refused> {
+        self.run(LOCK_MAX, LOCK_MAX).await?;
+        for step in &plan.steps {
+            self.run(&step.sql, &step.shown).await?;
+        }
+        self.run("SAVEPOINT probe", "SAVEPOINT probe").await?;
+        // Triggers of the application find what they name as they do in its own sessions.
+        let schema = quoted(&wanted.schema);
+        let settings = format!("SET LOCAL search_path = {schema}, \"$user\", public; SET LOCAL row_security = on");
+        self.run(&settings, &settings).await?;
+        for probe in &plan.probes {
+            self.run(probe, probe).await?;
+        }
+        self.run("ROLLBACK TO SAVEPOINT probe", "ROLLBACK TO SAVEPOINT probe").await
+    }
+
+    async fn run(&self, sql: &str, shown: &str) -> Result<(), Refused> {
+        let done = within_all(async { self.client.batch_execute(sql).await.map_err(|error| failed(&error)) }).await;
+        done.map_err(|failure| Refused { statement: shown.to_owned(), failure })
+    }
+}
+
+fn table(row: &Row) -> Result<SourceTable, Failure> {
+    let missing = |what: &str| Failure::Away(format!("the server told no {what}"));
+    let name: &str = row.get(0);
+    let columns: Option<&str> = row.get(4);
+    let columns: Vec<(String, bool, bool, bool, bool)> =
+        serde_json::from_str(columns.unwrap_or("[]")).map_err(|_| missing("columns"))?;
+    let column = |(name, generated, settable, in_identity, readable)| SourceColumn {
+        name,
+        generated,
+        settable,
+        in_identity,
+        readable,
+    };
+    Ok(SourceTable {
+        table: Table::from_name(name).ok_or_else(|| missing("table"))?,
+        partitioned: row.get(1),
+        replica_identity: row.get::<_, &str>(2).chars().next().unwrap_or('d'),
+        has_rls: row.get(3),
+        columns: columns.into_iter().map(column).collect(),
+    })
+}

@@ -1,0 +1,348 @@
+//! What a database needs before nova follows it: a role, rights, a publication. Pure: from what is there to the statements
+//! that lack; none where nothing does. `net::Administrator` asks and runs them, `nova postgres setup` prints them.
+
+use crate::decode::{KeepUnknown, is_private};
+use crate::event::{Table, Tables};
+
+use super::finding::{Code, Finding};
+use super::publication::{self, Listed, quoted};
+use super::slot::Seen;
+
+/// What shall be there in the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// As whom nova connects.
+    pub role: String,
+    pub publication: String,
+    pub schema: String,
+    /// Which columns of `users` are followed besides those that nova knows.
+    pub keep_unknown: KeepUnknown,
+}
+
+/// What is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Existing {
+    pub role: Option<Role>,
+    /// Amazon RDS and Aurora give the right to replicate by membership in `rds_replication`.
+    pub has_rds_replication: bool,
+    /// The role, or everybody, may connect to the database, and use the schema.
+    pub may_connect: bool,
+    pub may_use_schema: bool,
+    pub tables: Vec<SourceTable>,
+    pub seen: Seen,
+}
+
+/// A row of `pg_roles`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Role {
+    pub may_login: bool,
+    pub is_superuser: bool,
+    /// By the attribute, or by membership.
+    pub may_replicate: bool,
+    pub bypasses_rls: bool,
+}
+
+/// A table that nova would follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceTable {
+    pub table: Table,
+    pub partitioned: bool,
+    /// `pg_class.relreplident`.
+    pub replica_identity: char,
+    /// Row-level security is on.
+    pub has_rls: bool,
+    pub columns: Vec<SourceColumn>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceColumn {
+    pub name: String,
+    /// PostgreSQL computes it (`GENERATED ALWAYS AS (…)`).
+    pub generated: bool,
+    /// An UPDATE may set it to itself.
+    pub settable: bool,
+    /// Of the replica identity.
+    pub in_identity: bool,
+    /// The role may read it.
+    pub readable: bool,
+}
+
+/// A statement, as it is run; `shown` differs where it has a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub sql: String,
+    pub shown: String,
+}
+
+impl From<String> for Step {
+    fn from(sql: String) -> Step {
+        Step { shown: sql.clone(), sql }
+    }
+}
+
+/// What is to be run, in one transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// None: everything is there.
+    pub steps: Vec<Step>,
+    /// Fail where PostgreSQL would refuse the application's own statements. They touch no row, and what triggers of
+    /// statements do is taken back.
+    pub probes: Vec<String>,
+    /// Tables that are to be read again where nova follows them already.
+    pub read_again: Tables,
+}
+
+/// `verifier`: what PostgreSQL stores of the password of a role that is made (SCRAM-SHA-256). Fails with everything that a
+/// person has to decide first; nothing is changed then.
+pub fn plan(wanted: &Wanted, existing: &Existing, verifier: Option<&str>) -> Result<Plan, Vec<Finding>> {
+    let mut plan = Plan { steps: role(wanted, existing, verifier), ..Plan::default() };
+    let (mut wrong, mut listed) = (absent(wanted, existing), Vec::new());
+    for table in &existing.tables {
+        match listing(wanted, table) {
+            Ok(one) => {
+                plan.steps.extend(grant(wanted, table, &one).map(Step::from));
+                listed.push(one);
+            }
+            Err(finding) => wrong.push(finding),
+        }
+    }
+    wrong.extend(published(wanted, existing, &listed, &mut plan));
+    plan.probes = existing.tables.iter().zip(&listed).flat_map(|(table, one)| probes(table, one)).collect();
+    if wrong.is_empty() { Ok(plan) } else { Err(wrong) }
+}
+
+fn role(wanted: &Wanted, existing: &Existing, verifier: Option<&str>) -> Vec<Step> {
+    let (name, mut steps) = (quoted(&wanted.role), Vec::new());
+    let attribute = if existing.has_rds_replication { "" } else { " REPLICATION" };
+    let role = match existing.role {
+        Some(role) => role,
+        None => {
+            let statement = format!("CREATE ROLE {name} LOGIN{attribute}");
+            steps.push(match verifier {
+                Some(verifier) => Step {
+                    sql: format!("{statement} PASSWORD '{verifier}'"),
+                    shown: format!("{statement} PASSWORD '…'"),
+                },
+                None => statement.into(),
+            });
+            Role { may_login: true, may_replicate: !existing.has_rds_replication, ..Role::default() }
+        }
+    };
+    if !role.may_login {
+        steps.push(format!("ALTER ROLE {name} LOGIN").into());
+    }
+    if !role.may_replicate && !role.is_superuser {
+        steps.push(match existing.has_rds_replication {
+            true => format!("GRANT rds_replication TO {name}").into(),
+            false => format!("ALTER ROLE {name} REPLICATION").into(),
+        });
+    }
+    // What is streamed knows no policies: a copy with them would have fewer rows.
+    if existing.tables.iter().any(|table| table.has_rls) && !role.bypasses_rls && !role.is_superuser {
+        steps.push(format!("ALTER ROLE {name} BYPASSRLS").into());
+    }
+    if !existing.may_connect {
+        steps.push(format!("GRANT CONNECT ON DATABASE {} TO {name}", quoted(&existing.seen.database)).into());
+    }
+    if !existing.may_use_schema {
+        steps.push(format!("GRANT USAGE ON SCHEMA {} TO {name}", quoted(&wanted.schema)).into());
+    }
+    steps
+}
+
+/// Tables and columns that are not there, without which nova makes no feed.
+fn absent(wanted: &Wanted, existing: &Existing) -> Vec<Finding> {
+    let schema = &wanted.schema;
+    let mut wrong = Vec::new();
+    for table in Table::ALL {
+        let Some(found) = existing.tables.iter().find(|one| one.table == table) else {
+            let detail = format!("there is no table {schema}.{table} in the database {}", existing.seen.database);
+            wrong.push(Finding::new(
+                Code::PublicationIncomplete,
+                detail,
+                "Say --schema, or make the table or a view's table: docs/postgres.md",
+            ));
+            continue;
+        };
+        let has = |name: &str| found.columns.iter().any(|column| column.name == name);
+        let lacks = table.columns().iter().filter(|column| !column.nullable && !has(column.name));
+        let lacks: Vec<_> = lacks.map(|column| column.name).collect();
+        if !lacks.is_empty() {
+            let detail = format!("the table {schema}.{table} lacks {}", lacks.join(", "));
+            wrong.push(Finding::new(
+                Code::PublicationColumns,
+                detail,
+                "nova needs them: deploy/postgres/10-schema.sql",
+            ));
+        }
+    }
+    wrong
+}
+
+/// How a table is to be published: whole, or without its private columns.
+fn listing(wanted: &Wanted, table: &SourceTable) -> Result<Listed, Finding> {
+    let name = format!("{}.{}", quoted(&wanted.schema), table.table);
+    let identity: Vec<_> = table.columns.iter().filter(|column| column.in_identity).collect();
+    if identity.is_empty() {
+        let detail = format!(
+            "{name} has no primary key or other replica identity: once it is published, PostgreSQL refuses the \
+             application's UPDATE and DELETE"
+        );
+        return Err(Finding::new(Code::NoReplicaIdentity, detail, format!("ALTER TABLE {name} ADD PRIMARY KEY (id)")));
+    }
+    let sent = table.columns.iter().filter(|column| !column.generated);
+    let known = |name: &str| table.table.columns().iter().any(|column| column.name == name);
+    let is_followed = |name: &str| match table.table {
+        Table::Users => known(name) || wanted.keep_unknown.keeps(Table::Users, name),
+        _ => true,
+    };
+    let columns = sent.filter(|one| (is_followed(&one.name) || one.in_identity) && !is_private(&one.name));
+    let columns: Vec<_> = columns.map(|column| column.name.clone()).collect();
+    let whole = table.table != Table::Users && !table.columns.iter().any(|column| is_private(&column.name));
+    let listed =
+        Listed { table: table.table, schema: Some(wanted.schema.clone()), columns: (!whole).then_some(columns) };
+    let covered = |column: &&&SourceColumn| match &listed.columns {
+        Some(columns) => columns.contains(&column.name),
+        None => !column.generated,
+    };
+    let uncovered: Vec<_> = identity.iter().filter(|column| !covered(column)).collect();
+    let left_out = uncovered.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
+    // Before version 18 a generated column of a whole table is no part of what PostgreSQL compares; a proof follows.
+    if listed.columns.is_none() || uncovered.is_empty() {
+        return Ok(listed);
+    }
+    let detail = format!(
+        "{name} is to be published without its private columns, and its replica identity has {left_out}: PostgreSQL would \
+         refuse the application's UPDATE and DELETE"
+    );
+    let remedy = match table.replica_identity {
+        'f' => format!("nova needs no REPLICA IDENTITY FULL: ALTER TABLE {name} REPLICA IDENTITY DEFAULT"),
+        _ => format!("Give {name} a replica identity without them: ALTER TABLE {name} REPLICA IDENTITY USING INDEX …"),
+    };
+    Err(Finding::new(Code::IdentityUncovered, detail, remedy))
+}
+
+/// The right to read what is published of a table, where it lacks.
+fn grant(wanted: &Wanted, table: &SourceTable, listed: &Listed) -> Option<String> {
+    let is_listed = |column: &&SourceColumn| match &listed.columns {
+        Some(columns) => columns.contains(&column.name),
+        None => !column.generated,
+    };
+    let lacks = table.columns.iter().filter(is_listed).any(|column| !column.readable);
+    lacks.then(|| format!("GRANT SELECT{} ON {} TO {}", listed.list(), listed.name(), quoted(&wanted.role)))
+}
+
+/// Makes the publication, or adds what it lacks. What else it has stays.
+fn published(wanted: &Wanted, existing: &Existing, listed: &[Listed], plan: &mut Plan) -> Vec<Finding> {
+    let (publication, seen) = (wanted.publication.as_str(), &existing.seen);
+    let partitioned = existing.tables.iter().any(|table| table.partitioned);
+    let Some(row) = &seen.publication else {
+        plan.steps.push(publication::create(publication, listed, partitioned).into());
+        return Vec::new();
+    };
+    let mut wrong = Vec::new();
+    if !(row.inserts && row.updates && row.deletes) {
+        plan.steps.push(publication::publish_all(publication).into());
+    }
+    if partitioned && !row.via_root {
+        plan.steps.push(publication::via_root(publication).into());
+    }
+    for one in listed {
+        let Some(published) = seen.tables.iter().find(|other| other.table == Some(one.table) && !other.is_leaf) else {
+            plan.steps.push(publication::add(publication, std::slice::from_ref(one)).into());
+            continue;
+        };
+        if published.namespace != wanted.schema {
+            let detail = format!(
+                "the publication {publication} has {}.{}, and not that of the schema {}",
+                published.namespace, one.table, wanted.schema
+            );
+            wrong.push(Finding::new(
+                Code::PublicationAmbiguous,
+                detail,
+                "Say --schema, or name another publication: postgres.publication",
+            ));
+            continue;
+        }
+        let has = |name: &str| published.columns.iter().any(|(known, _)| known == name);
+        let lacks = one.columns.iter().flatten().any(|name| !has(name))
+            || one.table.columns().iter().any(|column| !column.nullable && !has(column.name));
+        let leaks = published.columns.iter().any(|(name, _)| is_private(name));
+        if (lacks || leaks) && row.all_tables {
+            let detail = format!("the publication {publication} is FOR ALL TABLES, which takes no column lists");
+            wrong.push(Finding::new(Code::PrivateColumns, detail, "Give nova one of its own: postgres.publication"));
+        } else if lacks || leaks {
+            plan.steps.push(publication::remove(publication, one).into());
+            plan.steps.push(publication::add(publication, std::slice::from_ref(one)).into());
+            plan.read_again = plan.read_again.union([one.table].into_iter().collect());
+        }
+    }
+    wrong
+}
+
+fn probes(table: &SourceTable, listed: &Listed) -> [String; 2] {
+    let name = listed.name();
+    let column = table.columns.iter().find(|column| column.settable).map_or("id", |column| column.name.as_str());
+    let column = quoted(column);
+    [format!("UPDATE {name} SET {column} = {column} WHERE false"), format!("DELETE FROM {name} WHERE false")]
+}
+
+/// The statements as text that psql runs.
+pub fn script(wanted: &Wanted, plan: &Plan) -> String {
+    let name = quoted(&wanted.role);
+    let mut text = format!(
+        "-- What nova needs in this database. Run it as an administrator: as a whole or not at all. The server needs\n\
+         -- wal_level = logical (ALTER SYSTEM SET wal_level = logical, and a restart; managed services have a switch for it).\n\
+         -- Who may not give REPLICATION:\n\
+         --   Amazon RDS and Aurora   leave it out below, and GRANT rds_replication TO {name};\n\
+         --   Cloud SQL, AlloyDB      as the user postgres, after cloudsql.logical_decoding (alloydb.logical_decoding) = on\n\
+         --   Azure                   as the server's administrator, with wal_level LOGICAL in its parameters\n\
+         --   Supabase                as postgres, over the direct host, not over the pooler\n\
+         --   Neon                    make the role in the console, and leave the line out; logical replication is a switch there\n\
+         BEGIN;\n"
+    );
+    for Step { shown, .. } in &plan.steps {
+        text.push_str(&format!("{shown};\n"));
+        if shown.starts_with("CREATE ROLE") {
+            text.push_str(&format!("-- Then give it a password, in psql: \\password {name}\n"));
+        }
+    }
+    if plan.steps.is_empty() {
+        text.push_str("-- Everything is there.\n");
+    }
+    text.push_str(
+        "-- The application's own UPDATE and DELETE must still work: these fail if not, and then nothing of this is done.\n\
+         SAVEPOINT probe;\n",
+    );
+    plan.probes.iter().for_each(|probe| text.push_str(&format!("{probe};\n")));
+    text.push_str("ROLLBACK TO SAVEPOINT probe;\nCOMMIT;\n");
+    text
+}
+
+/// Without a look at a server: the tables as `deploy/postgres/10-schema.sql` has them.
+pub fn by_default(wanted: &Wanted) -> Plan {
+    let listed: Vec<_> = Table::ALL
+        .map(|table| {
+            let schema = (wanted.schema != DEFAULT_SCHEMA).then(|| wanted.schema.clone());
+            Listed { schema, ..Listed::by_default(table) }
+        })
+        .to_vec();
+    let name = quoted(&wanted.role);
+    let mut steps = vec![
+        format!("CREATE ROLE {name} LOGIN REPLICATION"),
+        format!("GRANT USAGE ON SCHEMA {} TO {name}", quoted(&wanted.schema)),
+    ];
+    steps.extend(listed.iter().map(|one| format!("GRANT SELECT{} ON {} TO {name}", one.list(), one.name())));
+    steps.push(publication::create(&wanted.publication, &listed, false));
+    let probes = listed.iter().flat_map(|one| {
+        let name = one.name();
+        [format!("UPDATE {name} SET id = id WHERE false"), format!("DELETE FROM {name} WHERE false")]
+    });
+    Plan { steps: steps.into_iter().map(Step::from).collect(), probes: probes.collect(), read_again: Tables::NONE }
+}
+
+/// Where tables are looked for if nothing else is said.
+pub const DEFAULT_SCHEMA: &str = "public";
+
+#[cfg(test)]
+mod tests;
