@@ -260,7 +260,9 @@ def fuzz(node: Node, made: Path) -> None:
     ask(node.url, node.admin, FUZZ_S, *(part for name in ALONE for part in ("--exclude-operation-id", name)))
     relay = Relay(node.url)
     try:
-        ask(relay.url, node.token, ALONE_S, "--include-operation-id", "streamTrending")
+        # The schema is of the whole body, which is a text; schemathesis holds each event to it.
+        unchecked = ("--exclude-checks", "response_schema_conformance")
+        ask(relay.url, node.token, ALONE_S, "--include-operation-id", "streamTrending", *unchecked)
     finally:
         relay.stop()
     own = run(node.nova, "token", "--sub", uuid.uuid4(), "--role", "admin", *node.data).strip()

@@ -44,6 +44,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
 /// What a connection is served with.
 pub(super) struct Connection {
     pub peer: IpAddr,
+    pub pace: Pace,
     pub tls: Option<TlsAcceptor>,
     pub site: Arc<Site>,
     pub idle: Idle,
@@ -65,8 +66,7 @@ impl Connection {
             None => self.serve_plain(stream).await,
             Some(acceptor) => match tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) => {
-                    let Connection { peer, site, idle, stop, watcher, .. } = self;
-                    let pace = Pace::default();
+                    let Connection { peer, pace, site, idle, stop, watcher, .. } = self;
                     let stream = Rest::unread(Patient::new(stream, pace.clone(), idle));
                     serve_http2(stream, Served { peer, site, pace }, stop, watcher).await;
                 }
@@ -79,8 +79,7 @@ impl Connection {
 
     /// In the short lane as long as that goes, then by hyper.
     pub async fn serve_plain<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
-        let Connection { peer, site, idle, stop, watcher, .. } = self;
-        let pace = Pace::default();
+        let Connection { peer, pace, site, idle, stop, watcher, .. } = self;
         let stream = Patient::new(stream, pace.clone(), idle);
         let after = lane::serve(stream, peer, &site, stop.clone()).await;
         let served = Served { peer, site, pace };

@@ -10,6 +10,7 @@ pub mod auth;
 mod body;
 mod connection;
 mod cors;
+mod crowd;
 mod dismiss;
 mod durable;
 mod edge;

@@ -84,25 +84,29 @@ pub(super) struct Patient<S> {
     idle: Idle,
     /// Since when is waited.
     waits: Option<Instant>,
+    /// Whether there was a crowd since then: those of it that end first would keep the others.
+    crowded: bool,
     timer: Pin<Box<Sleep>>,
 }
 
 impl<S> Patient<S> {
     pub fn new(stream: S, pace: Pace, idle: Idle) -> Patient<S> {
-        Patient { stream, pace, idle, waits: None, timer: Box::pin(tokio::time::sleep(HEAD_TIMEOUT)) }
+        Patient { stream, pace, idle, waits: None, crowded: false, timer: Box::pin(tokio::time::sleep(HEAD_TIMEOUT)) }
     }
 
     /// A request was answered: waits for the next one, of which a part may be there.
     pub fn answered(&mut self, part: bool) {
         self.waits = None;
+        self.crowded = false;
         self.pace.set(if part { Phase::Head } else { Phase::Idle });
     }
 
-    fn patience(&self, phase: Phase) -> Duration {
+    fn patience(&mut self, phase: Phase) -> Duration {
+        self.crowded |= matches!(phase, Phase::Idle | Phase::Quiet) && (self.idle.crowd)();
         match phase {
             Phase::New | Phase::Head => HEAD_TIMEOUT,
             Phase::Busy => STALL_TIMEOUT,
-            Phase::Idle | Phase::Quiet if (self.idle.crowd)() => self.idle.time.min(HEAD_TIMEOUT),
+            Phase::Idle | Phase::Quiet if self.crowded => self.idle.time.min(HEAD_TIMEOUT),
             Phase::Idle | Phase::Quiet => self.idle.time,
         }
     }
@@ -112,6 +116,7 @@ impl<S> Patient<S> {
         // A head has its whole time only once, however many pieces it comes in.
         if self.pace.phase() != Phase::Head {
             self.waits = waits;
+            self.crowded = false;
         }
     }
 
@@ -265,6 +270,22 @@ mod tests {
             };
             let (took, ()) = tokio::join!(waited(&mut near), comes);
             assert!(took <= Duration::from_secs(41), "{took:?}");
+        });
+    }
+
+    /// The connections that ended first made the crowd of a thousand one of fifty, which were then kept.
+    #[test]
+    fn a_crowd_that_ends_first_keeps_nobody() {
+        paused(async {
+            let crowd = Arc::new(AtomicBool::new(true));
+            let (mut near, _far, pace) = patient(&crowd);
+            pace.set(Phase::Idle);
+            let ends = async {
+                tokio::time::advance(Duration::from_secs(5)).await;
+                crowd.store(false, Ordering::Relaxed);
+            };
+            let (took, ()) = tokio::join!(waited(&mut near), ends);
+            assert!(took <= HEAD_TIMEOUT + Duration::from_millis(5), "{took:?}");
         });
     }
 

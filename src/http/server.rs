@@ -1,7 +1,7 @@
 //! Listeners: who may connect, and the end of it all.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,15 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::connection::Connection;
-use super::patience::Idle;
+use super::crowd::{Crowd, Guest};
+use super::patience::{Idle, Pace};
 use super::places::Places;
 use super::request::Site;
 use super::route::{Plane, Routes};
 use super::workers::Workers;
 use super::{Edge, tls, upkeep};
 
-/// Connections at once; more wait in the kernel's backlog.
+/// Connections at once. With the last place taken, some that are only waited for give way, see [`Crowd`].
 pub const CONNECTIONS_MAX: usize = 4_096;
 /// Of them, those of one address that is not a trusted proxy; more are closed at once.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 1_024;
@@ -89,10 +90,21 @@ impl Server {
         self.listener.local_addr()
     }
 
+    /// How long a connection is kept without a request.
+    fn idle(&self, connections: &Arc<Semaphore>, addresses: &Places, (peer, proxy): (IpAddr, bool)) -> Idle {
+        let (connections, addresses) = (Arc::clone(connections), addresses.clone());
+        let crowd = move || {
+            let (all, own) = (CONNECTIONS_MAX - connections.available_permits(), addresses.count(peer));
+            !proxy && (all > CONNECTIONS_KEPT || own > CONNECTIONS_KEPT_PER_ADDRESS)
+        };
+        let time = Duration::from_secs(self.site.edge.gate.settings.idle_timeout_s.into());
+        Idle { time, crowd: Box::new(crowd) }
+    }
+
     /// Serves until `stop` turns true, then lets requests in flight finish.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let addresses = Places::default();
+        let (addresses, open) = (Places::default(), Crowd::default());
         let graceful = GracefulShutdown::new();
         let upkeep = self.upkeep.then(|| tokio::spawn(upkeep::run(Arc::clone(&self.site.edge))));
         loop {
@@ -116,24 +128,24 @@ impl Server {
             let proxy = trusted.iter().any(|net| net.contains(&peer.to_canonical()));
             let most = if proxy { CONNECTIONS_MAX } else { CONNECTIONS_PER_ADDRESS_MAX };
             let Some(place) = addresses.enter(peer, most) else { continue };
-            let counts = (Arc::clone(&connections), addresses.clone());
-            let crowd = move || {
-                let (all, own) = (CONNECTIONS_MAX - counts.0.available_permits(), counts.1.count(peer));
-                !proxy && (all > CONNECTIONS_KEPT || own > CONNECTIONS_KEPT_PER_ADDRESS)
-            };
-            let settings = &self.site.edge.gate.settings;
-            let idle = Idle { time: Duration::from_secs(settings.idle_timeout_s.into()), crowd: Box::new(crowd) };
+            let pace = Pace::default();
+            // A trusted proxy's belong to many.
+            let guest = (!proxy).then(|| open.enter(peer, &pace));
+            if connections.available_permits() == 0 {
+                open.give_way();
+            }
             let connection = Connection {
                 peer,
+                pace,
                 tls: self.tls.clone(),
                 site: Arc::clone(&self.site),
-                idle,
+                idle: self.idle(&connections, &addresses, (peer, proxy)),
                 stop: stop.clone(),
                 watcher: graceful.watcher(),
             };
             self.workers.spawn(async move {
-                connection.serve(stream).await;
-                drop((permit, place));
+                serve(connection, stream, guest.as_ref()).await;
+                drop((permit, place, guest));
             });
         }
         drop(self.listener);
@@ -147,6 +159,16 @@ impl Server {
             let _ = upkeep.await;
         }
         self.workers.stop();
+    }
+}
+
+/// Serves the connection, unless it has to give way while it is only waited for.
+async fn serve(connection: Connection, stream: std::net::TcpStream, guest: Option<&Guest>) {
+    let Some(guest) = guest else { return connection.serve(stream).await };
+    tokio::select! {
+        biased;
+        () = connection.serve(stream) => {}
+        () = guest.leaves() => {}
     }
 }
 

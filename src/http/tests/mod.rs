@@ -20,7 +20,7 @@ use crate::decode::{NoSchemas, Topics};
 use crate::event::{Effect, Facts, Id};
 
 use super::connection::Connection;
-use super::patience::Idle;
+use super::patience::{Idle, Pace};
 use super::request::Site;
 use super::route::Routes;
 use super::settings::IDLE_TIMEOUT_DEFAULT_S;
@@ -64,6 +64,7 @@ impl World {
     fn connect(&self) -> DuplexStream {
         let (near, far) = tokio::io::duplex(1 << 20);
         let connection = Connection {
+            pace: Pace::default(),
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             tls: None,
             site: Arc::clone(&self.site),
