@@ -188,7 +188,10 @@ impl Walk<'_> {
         let json = std::str::from_utf8(&text).ok().filter(|text| self.depth < NESTED_MAX && is_json(text));
         let Some(json) = json else {
             let is_column = std::str::from_utf8(&text).is_ok_and(|text| (self.columns)(text) != Shown::Nothing);
-            return if is_column { () } else { self.hide(literal) };
+            if !is_column {
+                self.hide(literal);
+            }
+            return;
         };
         let mut fills = Vec::new();
         let mut walk = Walk { json, columns: self.columns, depth: self.depth + 1, level: 0, fills: &mut fills };
