@@ -1,5 +1,4 @@
 -- The five tables that nova follows; other columns may be added, these must stay. Runs once, when the volume is empty.
-CREATE EXTENSION IF NOT EXISTS pgcrypto;
 CREATE TABLE users (
   id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
   email varchar(255) NOT NULL UNIQUE,
