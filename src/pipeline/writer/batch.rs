@@ -9,7 +9,7 @@ use crate::event::{
     Change, ChangeBody, ClientEvent, Dead, Effect, Facts, Id, Ignored, Op, Outcome, Record, Row, Stage, Table,
 };
 use crate::mutant::{self, Mutant};
-use crate::pipeline::apply::{Judgement, Regression, Written, judge, truncate_row};
+use crate::pipeline::apply::{Judgement, Written, judge, truncate_row};
 use crate::pipeline::decided::Truncation;
 use crate::pipeline::dedup::{Entry, Seen};
 use crate::pipeline::halt::{Halt, Hold};
@@ -185,16 +185,17 @@ impl Writer {
         let judgement = self.rows.with(table, key, read, judged)??;
         Ok(match judgement {
             Judgement::Skip(outcome) => Ok(outcome),
-            Judgement::Halt(Regression { lsn, .. })
-                if meta.restarts.decided(key, lsn)
-                    && let Some(change) = again =>
-            {
-                // No change is a regression to a row of an earlier epoch: this is done once.
-                let epoch = self.raise_epoch(table);
-                tracing::warn!("{table}: the source's log began again at LSN {lsn}, as decided before: epoch {epoch}");
-                return self.judged(change, place, arrival, read);
-            }
-            Judgement::Halt(regression) => Err(Halt::LsnRegression(regression)),
+            Judgement::Halt(regression) => match again.filter(|_| meta.restarts.decided(key, regression.lsn)) {
+                Some(change) if self.raise_epoch(table).is_some() => {
+                    let lsn = regression.lsn;
+                    tracing::warn!(
+                        "{table}: the source's log began again at LSN {lsn}, as decided before: a new epoch"
+                    );
+                    // Once: no change is a regression to a row of an earlier epoch.
+                    return self.judged(change, place, arrival, read);
+                }
+                _ => Err(Halt::LsnRegression(regression)),
+            },
             Judgement::Write(written) => {
                 self.meta.tables[table as usize].without_lsn |= !numbered;
                 let mut written = *written;

@@ -220,8 +220,9 @@ impl Writer {
                 Box::new(move || reply(()))
             }
             Command::BumpEpoch { table, actor, reply } => {
-                let epoch = self.raise_epoch(table);
+                let raised = self.raise_epoch(table);
                 let meta = &mut self.meta.tables[table as usize];
+                let epoch = raised.unwrap_or(meta.epoch);
                 if let Some(Halt::LsnRegression(Regression { key, lsn, .. })) = meta.halt {
                     meta.restarts.decide(key, lsn);
                 }
@@ -233,11 +234,13 @@ impl Writer {
         })
     }
 
-    /// Of the two logs whose LSNs say nothing about each other, the records from now on are the later one's.
-    pub(super) fn raise_epoch(&mut self, table: Table) -> u16 {
+    /// Of two logs whose LSNs say nothing about each other, the records from now on are the later one's. `None`: there is no
+    /// higher epoch.
+    pub(super) fn raise_epoch(&mut self, table: Table) -> Option<u16> {
         let meta = &mut self.meta.tables[table as usize];
-        meta.epoch = meta.epoch.saturating_add(u16::from(!mutant::is(Mutant::KeepEpoch)));
-        meta.epoch
+        let raised = meta.epoch.checked_add(1).filter(|_| !mutant::is(Mutant::KeepEpoch))?;
+        meta.epoch = raised;
+        Some(raised)
     }
 
     fn resume(&mut self, table: Table, truncate: Option<Decision>) -> Result<(), CommandError> {

@@ -22,7 +22,7 @@ use crate::stack::world::{drop_database, http, until};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What is published: neither `password_hash` nor `email`.
-const PUBLISHED: &str = "users (id, username, email_verified, is_active, created_at, updated_at, deleted_at), posts, follows, \
+pub const PUBLISHED: &str = "users (id, username, email_verified, is_active, created_at, updated_at, deleted_at), posts, follows, \
                          comments, likes";
 
 pub struct Place {

@@ -7,7 +7,7 @@ use crate::support::events::Rng;
 
 use super::cluster::Cluster;
 use super::ends_equal;
-use super::place::Place;
+use super::place::{PUBLISHED, Place};
 
 /// Transactions of all sessions; `NOVA_TEST_TRANSACTIONS` asks for more.
 const TRANSACTIONS: u64 = 400;
@@ -118,6 +118,55 @@ fn p4_p22_a_server_that_was_restored_from_a_backup_is_another_timeline_or_behind
     session(&mut place.sql(), 3, 200);
     place.start();
     until("the reason", || place.ready().contains("pg-behind"));
+    let output = place.nova().args(["cdc", "resnapshot", "--url", place.url()]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    ends_equal(&mut place);
+}
+
+/// On a server that recovered, the place of the replayed log stands for ever: what is held back goes by the flushed log.
+#[test]
+fn p12_what_is_held_back_goes_by_the_flushed_log_of_a_server_that_recovered() {
+    const FOREIGN_BYTES: i64 = 4 << 20;
+    let Some(cluster) = Cluster::begin(&[]) else { return };
+    let mut place = Place::at(cluster.url());
+    place.start();
+    place.sentinel();
+    cluster.kill();
+    cluster.start();
+    place.sentinel();
+    place.stop();
+    place.run("CREATE TABLE foreign_rows (text text)");
+    place.run("INSERT INTO foreign_rows SELECT repeat(md5(i::text), 30) FROM generate_series(1, 10000) i");
+    let behind = "SELECT (pg_current_wal_flush_lsn() - pg_last_wal_replay_lsn())::int8";
+    let behind_bytes: Option<i64> = place.sql().query_one(behind, &[]).unwrap().get(0);
+    assert!(behind_bytes > Some(FOREIGN_BYTES), "the server is no example of the fault: {behind_bytes:?}");
+    let output = place.nova().args(["--json", "postgres", "status"]).output().unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let held = status["slot"]["state"]["retained_bytes"].as_i64().unwrap();
+    assert!(held > FOREIGN_BYTES, "{status}");
+    ends_equal({
+        place.start();
+        &mut place
+    });
+}
+
+/// Changes from before a publication that was made again are decoded without it: nova says so, or follows all of them.
+#[test]
+fn p13_a_publication_that_is_younger_than_the_slot_loses_nothing_in_silence() {
+    let Some(cluster) = Cluster::begin(&[]) else { return };
+    let mut place = Place::at(cluster.url());
+    session(&mut place.sql(), 1, 40);
+    place.start();
+    place.sentinel();
+    place.stop();
+    place.run(&format!("DROP PUBLICATION {}", place.name));
+    session(&mut place.sql(), 2, 40);
+    place.run("DELETE FROM likes");
+    place.run(&format!("CREATE PUBLICATION {} FOR TABLE {PUBLISHED}", place.name));
+    session(&mut place.sql(), 3, 40);
+    place.start();
+    let stopped = || place.ready().contains("\"not-ready\"") && place.ready().contains("pg-");
+    until("the reason", stopped);
     let output = place.nova().args(["cdc", "resnapshot", "--url", place.url()]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     ends_equal(&mut place);
