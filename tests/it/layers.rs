@@ -106,6 +106,8 @@ fn storage_knows_nothing_of_nova_and_http_opens_no_transaction() {
     files(&root.join("src/http"), &mut paths);
     for path in &paths {
         let text = std::fs::read_to_string(path).unwrap();
-        assert!(!text.contains("nova_storage") && !text.contains("WriteTxn"), "{}", path.display());
+        // Tests hold codecs against mutants, which storage makes.
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        assert!(!code.contains("nova_storage") && !code.contains("WriteTxn"), "{}", path.display());
     }
 }
