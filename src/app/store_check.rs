@@ -18,7 +18,7 @@ use super::{AppError, spawn};
 const ATTEMPTS: u32 = 3;
 /// How often a check that waits for a backup looks whether it is to stop.
 const STOP_LOOK: Duration = Duration::from_millis(100);
-/// Of the time that is left of a check, as it is told.
+/// The longest time that nova says is left of a check.
 const LEFT_MAX_S: u64 = 3_600;
 
 /// See the module.

@@ -16,9 +16,9 @@ use super::remote::{Node, Remote};
 
 /// Whose word it is.
 pub(super) enum Followed {
-    /// Of the stopped store; `None` where there is none, or where it does not follow the slot.
+    /// The stopped store says so; `None` where there is no store, or where it does not follow the slot.
     Store(Option<Box<Position>>),
-    /// Of the node that has the store.
+    /// The node that has the store says so.
     Node { state: String, reason: Option<String>, committed_lsn: u64 },
 }
 
@@ -50,7 +50,7 @@ impl Followed {
     }
 }
 
-/// Of the node that is named, else of the store in the data directory; where a node has that, it is asked.
+/// Asks the node that is named, or the node that has the store of the data directory; else reads the store.
 pub(super) fn followed(slot: &str, remote: &Remote, config: &Config) -> Result<Followed, CliError> {
     if let Some(node) = remote.node(&config.data_dir)? {
         return of_node(&node);

@@ -76,8 +76,7 @@ impl Decoder {
         };
         let columns = |name: &str| self.keep.shown(table, name);
         let plain = match part {
-            Part::Key => schema::is_text(&schema) && avro::key(&schema, datum).is_ok(),
-            Part::Header(headers::OLD_KEY | headers::NEW_KEY) => {
+            Part::Key | Part::Header(headers::OLD_KEY | headers::NEW_KEY) => {
                 schema::is_text(&schema) && avro::key(&schema, datum).is_ok()
             }
             Part::Header(_) => avro::names(&schema, datum)

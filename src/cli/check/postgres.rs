@@ -14,7 +14,7 @@ pub(super) async fn findings(settings: &PostgresSettings) -> Vec<Finding> {
         Ok(seen) => fitness::findings(&seen, &settings.follow.slot, &settings.follow.publication),
         Err(failure) => return vec![told(failure.finding())],
     };
-    // What stops nova is told above, and a role without the right gets no session.
+    // A role without the right gets no session, and the findings say that already.
     if !found.iter().any(|one| one.code == finding::Code::NoReplicationRight)
         && let Err(failure) = server.try_replication().await
     {

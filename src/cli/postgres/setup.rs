@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
     });
     let (connected, existing) = connected
         .map_err(|failure: crate::source::postgres::server::Failure| CliError::Failed(failure.finding().to_string()))?;
-    // Of a role that is made: that of postgres.url, never in clear to the server.
+    // A new role gets the password of postgres.url, as a verifier: the server never sees the password itself.
     let verifier = match (&existing.role, &nova) {
         (None, Some(nova)) => verifier(nova).map_err(|failure| CliError::Failed(failure.to_string()))?,
         _ => None,

@@ -126,8 +126,9 @@ pub(in crate::decode) fn all(bytes: &[u8]) -> Cow<'_, [u8]> {
 struct Walk<'w> {
     json: &'w str,
     columns: Columns<'w>,
-    /// Of strings, and of objects and arrays in this text.
+    /// How many strings of JSON text stand around this text.
     depth: usize,
+    /// How many objects and arrays of this text are open.
     level: usize,
     fills: &'w mut Vec<Fill>,
 }

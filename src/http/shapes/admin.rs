@@ -178,7 +178,7 @@ pub struct StoreChecked {
     /// Where the store is, on the machine of the node.
     pub store: String,
     pub check: CheckState,
-    /// Of the file.
+    /// The size of the file.
     pub bytes: u64,
     pub checked_bytes: u64,
     /// What is wrong with a damaged store.

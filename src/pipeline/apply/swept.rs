@@ -23,8 +23,8 @@ pub fn swept_row(stored: &[u8], sweep: &Sweep) -> Result<Option<Written>, CodecE
     Ok(Some(told.written(Some(&row), Some(old), None, row.format, None)))
 }
 
-/// What the end of a first snapshot that was taken again does to one row: nothing but its read by an earlier one is known
-/// of it, so it is deleted at the source. `by`: the LSN of the snapshot that was completed. `None`: it stays.
+/// The delete of a row that only an earlier attempt at a first snapshot has read: the completed one, whose LSN is `by`, did
+/// not find it, so the source has deleted it. `None`: the row stays.
 pub fn unread_row(stored: &[u8], by: u64, meta: &TableMeta) -> Result<Option<Written>, CodecError> {
     let row = StoredRow::decode(stored)?;
     let told = row.history.newest().is_some() || row.history.latest_us().is_some();

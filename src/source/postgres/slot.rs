@@ -215,9 +215,9 @@ pub enum Verdict {
     Stop(Finding),
 }
 
-/// Compares a position with what was seen, where [`super::fitness::unfit`] found nothing. The store's position alone decides: a slot that
-/// is ahead of it has passed over changes that nova does not have. `forked`: the server's timeline left that of the position
-/// before it.
+/// Compares a position with what was seen, where [`super::fitness::unfit`] found nothing. The store's position alone
+/// decides: a slot that is ahead of it has passed over changes that nova does not have. `forked`: the server's timeline left
+/// that of the position before it.
 pub fn judge(position: Option<&Position>, seen: &Seen, forked: bool, slot: &str) -> Verdict {
     let stop = |code, detail: String| Verdict::Stop(Finding::new(code, detail, ALL_AGAIN).repaired_by(Tables::ALL));
     let Some(position) = position else {

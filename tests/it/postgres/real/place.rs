@@ -124,6 +124,12 @@ impl Place {
         assert_eq!(child.wait().unwrap().code(), Some(0), "{}", self.log());
     }
 
+    /// The command that reads everything again, on the running node.
+    pub fn resnapshot(&self) {
+        let output = self.nova().args(["cdc", "resnapshot", "--url", self.url()]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     pub fn ready(&self) -> String {
         http("GET", &format!("{}/health/ready", self.url()), "", "").map(|(_, body)| body).unwrap_or_default()
     }
