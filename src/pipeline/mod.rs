@@ -13,6 +13,7 @@ pub mod dead;
 pub mod decided;
 pub mod dedup;
 mod fill;
+mod filter;
 pub mod first;
 pub mod halt;
 pub mod ingest;

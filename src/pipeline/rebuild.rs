@@ -3,7 +3,7 @@
 //! about truncates and about stretches of the log, which holds again when they come again.
 
 use nova_storage::codec::{CodecError, OffsetRow, Put, Reader};
-use nova_storage::schema::{CHECKPOINT, DEDUP_KEYS, DEDUP_OPEN, DEDUP_SEGMENT, JOURNAL, META, OFFSETS, ROWS};
+use nova_storage::schema::{CHECKPOINT, DEDUP_KEYS, DEDUP_OPEN, DEDUP_SEGMENT, JOURNAL, META, OFFSETS};
 use nova_storage::{ReadError, ReadTxn, Store, WriteError};
 use rustc_hash::FxHashMap;
 
@@ -12,7 +12,7 @@ use crate::source::postgres::position;
 
 use super::dedup::DELIVERED_SEGMENT;
 use super::meta::{Meta, TableMeta};
-use super::unread;
+use super::{rows, unread};
 
 const KEY: &str = "emitted";
 const VERSION: u8 = 1;
@@ -94,7 +94,7 @@ pub fn rebuild(store: &Store, known: Option<&Known>) -> Result<usize, RebuildErr
     for (topic, partition, cookie) in cookies {
         write.put(OFFSETS, (&*topic, partition), &OffsetRow::default().encode(&cookie))?;
     }
-    write.clear(ROWS)?;
+    rows::clear(&write)?;
     write.clear(JOURNAL)?;
     write.clear(CHECKPOINT)?;
     write.clear(DEDUP_OPEN)?;

@@ -3,11 +3,12 @@
 //! how far it is stands in the store, so that a crash only interrupts it.
 
 use nova_storage::codec::{CodecError, Put, Reader};
-use nova_storage::schema::{META, ROWS};
+use nova_storage::schema::META;
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 
 use crate::event::{Id, Table, Tables};
 
+use super::rows::Rows;
 use super::stored::StoredRow;
 
 /// Rows that one commit looks at.
@@ -113,12 +114,9 @@ pub struct Page {
 }
 
 /// The next rows of a sweep, as the last checkpoint left them.
-pub fn page(read: &ReadTxn, sweep: &Sweep) -> Result<Page, ReadError> {
+pub fn page(rows: &Rows, read: &ReadTxn, sweep: &Sweep) -> Result<Page, ReadError> {
     let (mut page, mut seen, mut failed) = (Page::default(), 0, None);
-    let from = sweep.after.map_or([0; 16], |after| after.0);
-    let range = (sweep.table.number(), &from)..=(sweep.table.number(), &[0xff; 16]);
-    read.scan(ROWS, range, |(_, key), bytes| {
-        let key = Id(*key);
+    rows.scan_stored(sweep.table, sweep.after.unwrap_or(Id([0; 16])), read, |key, bytes| {
         if Some(key) == sweep.after {
             return true;
         }

@@ -2,13 +2,14 @@
 //! was read to its end, what was not read is gone from the source: ClickHouse gets a delete for it.
 
 use nova_storage::codec::CodecError;
-use nova_storage::schema::{JOURNAL, ROWS, UNREAD};
+use nova_storage::schema::{JOURNAL, UNREAD};
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 
 use crate::event::{Id, Table};
 
 use super::journal::{self, Step};
 use super::rebuild::RebuildError;
+use super::rows;
 use super::stored::StoredRow;
 
 /// What stands under a key: nothing is told of the row, but the value of every table begins with a version.
@@ -22,13 +23,11 @@ pub fn remember(write: &WriteTxn, table: Table, key: Id) -> Result<(), WriteErro
 /// Adds every row of a stopped store. One that the journal has may be deleted already: a delete too many changes nothing.
 pub fn remember_all(read: &ReadTxn, write: &WriteTxn) -> Result<(), RebuildError> {
     let (mut keys, mut failed) = (Vec::new(), None);
-    read.scan(ROWS, (0u8, &[0u8; 16]).., |(number, key), bytes| {
-        match StoredRow::decode(bytes) {
-            Ok(row) if row.live() => keys.push((number, *key)),
-            Ok(_) => {}
-            Err(error) => failed = Some(error),
+    rows::scan_all(read, |number, key, bytes| {
+        if StoredRow::decode(bytes)?.live() {
+            keys.push((number, key.0));
         }
-        failed.is_none()
+        Ok(())
     })?;
     read.scan(JOURNAL, 0u64.., |_, blob| {
         let done = journal::read(blob, |step| {

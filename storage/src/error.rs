@@ -48,6 +48,23 @@ pub enum WriteError {
     Storage(String),
 }
 
+impl From<CodecError> for WriteError {
+    fn from(error: CodecError) -> WriteError {
+        WriteError::Damaged(error.to_string())
+    }
+}
+
+/// What is written may follow from what is read.
+impl From<ReadError> for WriteError {
+    fn from(error: ReadError) -> WriteError {
+        match error {
+            ReadError::Damaged(detail) => WriteError::Damaged(detail),
+            ReadError::Storage(detail) => WriteError::Storage(detail),
+            ReadError::Codec(error) => error.into(),
+        }
+    }
+}
+
 /// Why a store could not be copied.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {

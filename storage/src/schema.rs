@@ -11,7 +11,12 @@ pub type Blobs<K> = TableDefinition<'static, K, &'static [u8]>;
 pub const META: Blobs<&str> = Blobs::new("meta");
 /// (topic, partition) → [`crate::codec::OffsetRow`]; for ever; the writer.
 pub const OFFSETS: Blobs<(&str, i32)> = Blobs::new("offsets");
-/// (table, primary key) → the row's version, format and cells, or its tombstone; for ever; the writer at checkpoints.
+/// (segment, block) → sorted rows: primary key and the row's version, format and cells, or its tombstone; until the segment
+/// is merged; the writer.
+pub const ROW_BLOCK: Blobs<(u64, u32)> = Blobs::new("row_block");
+/// segment → the run that it is of, first keys and filter; until it is merged; the writer.
+pub const ROW_SEGMENT: Blobs<u64> = Blobs::new("row_segment");
+/// (table, primary key) → a row as format 1 stored it; until it is brought over to [`ROW_BLOCK`]; the writer at its start.
 pub const ROWS: Blobs<(u8, &[u8; 16])> = Blobs::new("row");
 /// (table, primary key) → a version byte: rows that ClickHouse may have from before a rebuild; until the source was read to
 /// its end; the writer and `nova rebuild`.
@@ -46,7 +51,7 @@ pub const RETIRED: &[&str] = &[];
 macro_rules! for_each_table {
     (|$table:ident| $body:expr) => {{
         use $crate::schema::*;
-        $crate::schema::for_each_table!(@ $table $body; META OFFSETS ROWS UNREAD LOCAL_LOG JOURNAL DEDUP_OPEN DEDUP_KEYS
+        $crate::schema::for_each_table!(@ $table $body; META OFFSETS ROW_BLOCK ROW_SEGMENT ROWS UNREAD LOCAL_LOG JOURNAL DEDUP_OPEN DEDUP_KEYS
             DEDUP_SEGMENT CHECKPOINT OUTBOX_SEGMENT OUTBOX_BATCH DEAD AUDIT EDGE);
     }};
     (@ $table:ident $body:expr; $($name:ident)+) => {

@@ -22,7 +22,7 @@ use crate::schema::{self, Blobs, META};
 use crate::seal;
 
 /// The format this build writes; an older file is read, a newer one refused.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
 const FORMAT_KEY: &str = "format";
 
 /// How a store is opened.
@@ -129,12 +129,13 @@ impl Store {
             Err(error) => return Err(self.unreadable(error)),
         };
         match known.as_deref() {
-            Some([found]) if *found <= FORMAT => Ok(()),
-            Some(found) => {
+            Some([FORMAT]) => Ok(()),
+            Some(found) if !matches!(found, [found] if *found < FORMAT) => {
                 let found = found.first().copied().unwrap_or(u8::MAX);
                 Err(OpenError::Format { path: self.name.clone(), found, known: FORMAT })
             }
-            None => self.write().and_then(WriteTxn::begin_store).map_err(|error| match error {
+            // New, or of an earlier format, which lacks tables.
+            _ => self.write().and_then(WriteTxn::begin_store).map_err(|error| match error {
                 WriteError::Damaged(detail) => OpenError::Damaged { path: self.name.clone(), detail },
                 WriteError::Storage(detail) => OpenError::Io { path: self.name.clone(), detail },
             }),

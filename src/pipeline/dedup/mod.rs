@@ -19,7 +19,6 @@
 //! new, and counted, but their rows are not sent again. They stand in segments of their own, under the same horizon.
 
 mod delivered;
-pub mod filter;
 mod sealed;
 
 use hashbrown::HashTable;

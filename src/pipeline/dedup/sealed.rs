@@ -5,8 +5,8 @@ use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::{DEDUP_KEYS, DEDUP_SEGMENT};
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 
-use super::filter::Filter;
 use super::{Entry, Seen, Times};
+use crate::pipeline::filter::Filter;
 
 /// Version 1 had no time of its sealing.
 const SEGMENT_VERSION: u8 = 2;

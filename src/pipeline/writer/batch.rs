@@ -101,7 +101,7 @@ impl Writer {
                 }
             }
             Body::Ignore(_) => Fate::Outcome(Outcome::Ignored),
-            Body::Snapshot(mark) => self.snapshot(mark, &record, read)?,
+            Body::Snapshot(mark) => self.snapshot(mark, &record)?,
             Body::Dead(dead) => self.dead(slot, dead, &record),
         };
         let (outcome, conflict) = match fate {

@@ -253,6 +253,7 @@ impl Writer {
                 outbox.write(&write, self.parts.clock.now_ms(), seal)?;
                 outbox.check()?;
             }
+            self.rows.merge(&read, &write)?;
             self.commit(write, &mut facts)?;
             self.publish(began, &mut facts);
         } else {

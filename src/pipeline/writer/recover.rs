@@ -13,7 +13,7 @@ use crate::pipeline::dedup::Dedup;
 use crate::pipeline::journal::{self, Step};
 use crate::pipeline::meta::Meta;
 use crate::pipeline::rebuild;
-use crate::pipeline::rows::Rows;
+use crate::pipeline::rows::{Rows, bring_over};
 use crate::pipeline::stored::StoredRow;
 use crate::pipeline::sweep::Sweeps;
 use crate::source::local;
@@ -68,6 +68,8 @@ impl Recovery {
         state_settings: StateSettings,
         mut told: impl FnMut(&str),
     ) -> Result<Recovery, RecoveryError> {
+        told("bringing the rows of format 1 over");
+        bring_over(&parts.store)?;
         let read = parts.store.read()?;
         let saved = Meta::load(&read)?;
         let mut meta = saved.clone().unwrap_or_else(|| Meta {
@@ -83,7 +85,7 @@ impl Recovery {
         let mut state = load_state(&read, state_settings)?;
         let mut report = RecoveryReport { checkpoint_bytes: meta.checkpoint_bytes, ..RecoveryReport::default() };
         told("applying the journal");
-        let mut rows = Rows::default();
+        let mut rows = Rows::load(&read)?;
         replay_journal(&read, meta.covered, &mut rows, &mut state, &mut report)?;
         told("loading the dedup horizon");
         let time = Timekeeper::new(parts.settings.time_of);

@@ -42,16 +42,11 @@ impl Writer {
     }
 
     /// A snapshot begins or has ended.
-    pub(super) fn snapshot(
-        &mut self,
-        mark: SnapshotMark,
-        record: &Record,
-        read: &ReadTxn,
-    ) -> Result<Fate, WriterError> {
+    pub(super) fn snapshot(&mut self, mark: SnapshotMark, record: &Record) -> Result<Fate, WriterError> {
         match mark {
             SnapshotMark::Begin(tables) => {
                 for table in tables.iter() {
-                    self.begin_snapshot(table, read)?;
+                    self.begin_snapshot(table)?;
                 }
             }
             SnapshotMark::End(tables) => {
@@ -69,8 +64,8 @@ impl Writer {
     }
 
     /// Whatever is read from now on is newer than all rows before, whichever server and log they are of.
-    fn begin_snapshot(&mut self, table: Table, read: &ReadTxn) -> Result<(), WriterError> {
-        let had_rows = self.rows.any(table, read)?;
+    fn begin_snapshot(&mut self, table: Table) -> Result<(), WriterError> {
+        let had_rows = self.rows.any(table);
         self.sweeps.begin(table, had_rows);
         let meta = &mut self.meta.tables[table as usize];
         if had_rows {
@@ -87,7 +82,7 @@ impl Writer {
     /// Deletes some of the rows that the last snapshot did not read.
     pub(super) fn sweep(&mut self, read: &ReadTxn, write: &WriteTxn) -> Result<(), WriterError> {
         if let Some(sweep) = self.sweeps.next() {
-            let page = sweep::page(read, &sweep)?;
+            let page = sweep::page(&self.rows, read, &sweep)?;
             for key in &page.old {
                 let swept = |stored: Option<&[u8]>| stored.map_or(Ok(None), |stored| swept_row(stored, &sweep));
                 if let Some(written) = self.rows.with(sweep.table, *key, read, swept)?? {

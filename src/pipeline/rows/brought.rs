@@ -1,0 +1,73 @@
+//! Rows of a store of format 1, which stood one by one under their keys: brought over once, at the first start, some
+//! megabytes a commit. A crash only interrupts it: what a commit brings over it removes from where it stood.
+
+use nova_storage::schema::ROWS;
+use nova_storage::{ReadError, Store, WriteError};
+
+use crate::event::Id;
+
+use super::Key;
+use super::runs::Runs;
+
+/// Bytes of rows that one commit brings over.
+const PAGE_MAX_BYTES: usize = 16 << 20;
+
+/// How many rows were brought over.
+pub fn bring_over(store: &Store) -> Result<u64, WriteError> {
+    let mut brought = 0;
+    loop {
+        let read = store.read()?;
+        let page = page(&read)?;
+        let Some((last, _)) = page.last() else { return Ok(brought) };
+        let write = store.write()?;
+        let mut runs = Runs::load(&read)?;
+        runs.bring(page.iter().map(|(key, row)| (*key, &row[..])), &write)?;
+        write.remove_range(ROWS, (0u8, &[0u8; 16])..=(last.0, &last.1.0))?;
+        write.commit()?;
+        brought += page.len() as u64;
+    }
+}
+
+/// The first rows.
+fn page(read: &nova_storage::ReadTxn) -> Result<Vec<(Key, Box<[u8]>)>, ReadError> {
+    let (mut page, mut bytes) = (Vec::new(), 0);
+    read.scan(ROWS, (0u8, &[0u8; 16]).., |(table, id), row| {
+        page.push(((table, Id(*id)), row.into()));
+        bytes += row.len();
+        bytes < PAGE_MAX_BYTES
+    })?;
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Rows;
+    use super::*;
+    use crate::event::Table;
+    use nova_storage::Options;
+    use nova_storage::testing::Recorder;
+
+    #[test]
+    fn rows_of_format_1_are_brought_over_and_newer_ones_win() {
+        let store = Store::open_backend(Recorder::new(), &Options::default()).unwrap();
+        let id = |number: u32| Id::from_u128(u128::from(number) * 0x9e37_79b9_7f4a_7c15);
+        let mut keys: Vec<Id> = (0..30_000).map(id).collect();
+        keys.sort_unstable();
+        let write = store.write().unwrap();
+        let row = vec![7; 1_000];
+        write.put_all(ROWS, keys.iter().map(|key| ((Table::Likes.number(), &key.0), &row[..]))).unwrap();
+        write.commit().unwrap();
+        assert_eq!(bring_over(&store).unwrap(), 30_000);
+        assert_eq!(bring_over(&store).unwrap(), 0);
+        let mut rows = Rows::load(&store.read().unwrap()).unwrap();
+        rows.put(Table::Likes, keys[0], Box::new([8]));
+        let write = store.write().unwrap();
+        rows.flush(&write).unwrap();
+        write.commit().unwrap();
+        let rows = Rows::load(&store.read().unwrap()).unwrap();
+        let mut seen = Vec::new();
+        rows.scan(Table::Likes, &store.read().unwrap(), |key, row| seen.push((key, row[0]))).unwrap();
+        let expected = keys.iter().enumerate().map(|(at, key)| (*key, if at == 0 { 8 } else { 7 }));
+        assert_eq!(seen, expected.collect::<Vec<_>>());
+    }
+}

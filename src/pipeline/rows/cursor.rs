@@ -1,0 +1,114 @@
+//! Rows of several runs in the order of their keys; of one key the newest.
+
+use std::collections::VecDeque;
+
+use nova_storage::codec::CodecError;
+use nova_storage::schema::ROW_BLOCK;
+use nova_storage::{ReadError, ReadTxn};
+
+use super::Key;
+use super::block::Block;
+use super::segment::Segment;
+
+const WHAT: &str = "run of rows";
+
+/// Reads one run from a key on, a block at a time. It keeps no transaction, because segments never change; it must not
+/// outlive those that it has not read.
+#[derive(Debug, Default)]
+struct Cursor {
+    /// Segments and blocks that come next.
+    rest: VecDeque<(u64, u32)>,
+    block: Vec<u8>,
+    at: usize,
+    /// The key at `at`; `None` at the end.
+    head: Option<Key>,
+}
+
+impl Cursor {
+    fn open<'s>(segments: impl Iterator<Item = &'s Segment>, from: Key, read: &ReadTxn) -> Result<Cursor, ReadError> {
+        let mut cursor = Cursor::default();
+        for segment in segments.filter(|segment| segment.last >= from) {
+            let blocks = segment.block_of(from)..segment.blocks();
+            cursor.rest.extend(blocks.map(|block| (segment.number, block)));
+        }
+        cursor.next_block(read)?;
+        while cursor.head.is_some_and(|head| head < from) {
+            cursor.advance(read)?;
+        }
+        Ok(cursor)
+    }
+
+    fn next_block(&mut self, read: &ReadTxn) -> Result<(), ReadError> {
+        self.head = None;
+        let Some(next) = self.rest.pop_front() else { return Ok(()) };
+        let block = &mut self.block;
+        let copied = read.get_with(ROW_BLOCK, next, |bytes| {
+            block.clear();
+            block.extend_from_slice(bytes);
+        })?;
+        copied.ok_or(CodecError::Short(WHAT))?;
+        self.at = 0;
+        self.head = Some(Block::read(&self.block)?.row(0)?.0);
+        Ok(())
+    }
+
+    fn row(&self) -> Result<(Key, &[u8]), CodecError> {
+        Block::read(&self.block)?.row(self.at)
+    }
+
+    fn advance(&mut self, read: &ReadTxn) -> Result<(), ReadError> {
+        let before = self.head;
+        self.at += 1;
+        let block = Block::read(&self.block)?;
+        if self.at < block.len() {
+            self.head = Some(block.row(self.at)?.0);
+        } else {
+            self.next_block(read)?;
+        }
+        if self.head.is_some() && self.head <= before {
+            return Err(CodecError::Invalid(WHAT).into());
+        }
+        Ok(())
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Merged {
+    /// Newest first.
+    cursors: Vec<Cursor>,
+}
+
+impl Merged {
+    /// Adds a run that is older than those before, from a key on.
+    pub fn add<'s>(
+        &mut self,
+        segments: impl Iterator<Item = &'s Segment>,
+        from: Key,
+        read: &ReadTxn,
+    ) -> Result<(), ReadError> {
+        self.cursors.push(Cursor::open(segments, from, read)?);
+        Ok(())
+    }
+
+    /// The next row, and the cursor that it stands at.
+    fn least(&self) -> Option<(Key, usize)> {
+        let heads = self.cursors.iter().enumerate().filter_map(|(at, cursor)| cursor.head.map(|head| (head, at)));
+        heads.min()
+    }
+
+    pub fn row(&self) -> Result<Option<(Key, &[u8])>, CodecError> {
+        self.least().map(|(_, at)| self.cursors[at].row()).transpose()
+    }
+
+    /// Goes on to the next key.
+    pub fn advance(&mut self, read: &ReadTxn) -> Result<(), ReadError> {
+        let Some((key, first)) = self.least() else { return Ok(()) };
+        for cursor in &mut self.cursors[first..] {
+            if cursor.head == Some(key) {
+                cursor.advance(read)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,196 @@
+//! The stored row of each primary key, and where it is now: in memory if it changed since the last checkpoint, else in
+//! the store. The journal makes a change durable; a checkpoint writes the changed rows in key order as a new run (`runs`:
+//! `segment`s of `block`s), and what was written is merged as much as is written anew. So the writer never looks for the place
+//! of a row on disk: with random keys that would write a page for each row.
+
+mod block;
+mod brought;
+mod cursor;
+mod runs;
+mod segment;
+
+use std::collections::hash_map::Entry as MapEntry;
+
+use nova_storage::schema::{META, ROW_BLOCK, ROW_SEGMENT, ROWS};
+use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
+use rustc_hash::FxHashMap;
+
+use crate::event::{Id, Table};
+
+pub use self::brought::bring_over;
+use self::cursor::Merged;
+use self::runs::{MERGES_KEY, Runs};
+
+/// Table number and primary key: the order of rows in the store.
+type Key = (u8, Id);
+
+/// Bytes that the map spends on a changed row besides its own.
+const ENTRY_OVERHEAD_BYTES: usize = 64;
+/// So many bytes are merged for each byte that changes, in percent: a merge is done before the next one can begin.
+const MERGE_PERCENT: u64 = 125;
+/// Where more runs than this stand, each byte that changes has [`MERGE_CROWDED`] times as many merged.
+const RUNS_CROWDED: usize = 48;
+const MERGE_CROWDED: u64 = 4;
+
+/// Every row, changed or not.
+#[derive(Debug, Default)]
+pub struct Rows {
+    changed: FxHashMap<(Table, Id), Box<[u8]>>,
+    changed_bytes: usize,
+    runs: Runs,
+    /// Bytes that are still to be merged.
+    owed_bytes: u64,
+}
+
+impl Rows {
+    pub fn load(read: &ReadTxn) -> Result<Rows, ReadError> {
+        Ok(Rows { runs: Runs::load(read)?, ..Rows::default() })
+    }
+
+    /// Hands the stored bytes of a key to `read`; `stored` sees the last commit.
+    pub fn with<T>(
+        &self,
+        table: Table,
+        key: Id,
+        stored: &ReadTxn,
+        read: impl FnOnce(Option<&[u8]>) -> T,
+    ) -> Result<T, ReadError> {
+        if let Some(bytes) = self.changed.get(&(table, key)) {
+            return Ok(read(Some(bytes)));
+        }
+        let mut read = Some(read);
+        let found = self.runs.look_up((table.number(), key), stored, &mut read)?;
+        match (found, read) {
+            (Some(result), _) => Ok(result),
+            (None, Some(read)) => Ok(read(None)),
+            // `look_up` either calls its closure or leaves it.
+            (None, None) => unreachable!("a present value was not handed on"),
+        }
+    }
+
+    pub fn put(&mut self, table: Table, key: Id, bytes: Box<[u8]>) {
+        let new = bytes.len() + ENTRY_OVERHEAD_BYTES;
+        self.owed_bytes += bytes.len() as u64 * MERGE_PERCENT / 100;
+        let old = match self.changed.entry((table, key)) {
+            MapEntry::Occupied(mut slot) => slot.insert(bytes).len() + ENTRY_OVERHEAD_BYTES,
+            MapEntry::Vacant(slot) => {
+                slot.insert(bytes);
+                0
+            }
+        };
+        self.changed_bytes = self.changed_bytes + new - old;
+    }
+
+    /// Bytes of rows that wait for a checkpoint.
+    pub fn changed_bytes(&self) -> usize {
+        self.changed_bytes
+    }
+
+    /// Bytes of the rows in the store, and in how many runs they stand.
+    pub fn stored(&self) -> (u64, usize) {
+        (self.runs.bytes(), self.runs.len())
+    }
+
+    /// What is in memory to find them, and what changed.
+    pub fn mem_bytes(&self) -> usize {
+        self.runs.mem_bytes() + self.changed_bytes
+    }
+
+    /// Writes the changed rows in key order; after the commit, [`Rows::flushed`].
+    pub fn flush(&mut self, write: &WriteTxn) -> Result<(), WriteError> {
+        let mut sorted: Vec<_> =
+            self.changed.iter().map(|((table, id), bytes)| ((table.number(), *id), &**bytes)).collect();
+        sorted.sort_unstable_by_key(|(key, _)| *key);
+        self.runs.flush(sorted.into_iter(), write)
+    }
+
+    pub fn flushed(&mut self) {
+        self.changed = FxHashMap::default();
+        self.changed_bytes = 0;
+    }
+
+    /// Merges runs as far as the changes since the last call pay for it: an idle node merges nothing. `read` sees the last
+    /// commit; nothing may be looked up before the next one.
+    pub fn merge(&mut self, read: &ReadTxn, write: &WriteTxn) -> Result<(), WriteError> {
+        if self.owed_bytes == 0 || !self.runs.merging() {
+            self.owed_bytes = 0;
+            return Ok(());
+        }
+        let rate = if self.runs.len() > RUNS_CROWDED { MERGE_CROWDED } else { 1 };
+        let merged = self.runs.merge(read, write, self.owed_bytes.saturating_mul(rate))?;
+        self.owed_bytes = self.owed_bytes.saturating_sub(merged / rate);
+        Ok(())
+    }
+
+    /// Whether any row of the table is there, a tombstone included.
+    pub fn any(&self, table: Table) -> bool {
+        self.changed.keys().any(|(of, _)| *of == table) || self.runs.has_table(table.number())
+    }
+
+    /// Calls `each` for every row of the table, tombstones included, in key order.
+    pub fn scan(&self, table: Table, stored: &ReadTxn, mut each: impl FnMut(Id, &[u8])) -> Result<(), ReadError> {
+        let mut changed: Vec<_> = self.changed.iter().filter(|((of, _), _)| *of == table).collect();
+        changed.sort_unstable_by_key(|((_, id), _)| *id);
+        let mut changed = changed.into_iter().peekable();
+        self.scan_stored(table, Id([0; 16]), stored, |key, bytes| {
+            while let Some(((_, id), newer)) = changed.next_if(|((_, id), _)| *id < key) {
+                each(*id, newer);
+            }
+            match changed.next_if(|((_, id), _)| *id == key) {
+                Some((_, newer)) => each(key, newer),
+                None => each(key, bytes),
+            }
+            true
+        })?;
+        changed.for_each(|((_, id), newer)| each(*id, newer));
+        Ok(())
+    }
+
+    /// Calls `each` for the rows of the table from a key on, as the last checkpoint left them, until it answers false.
+    pub fn scan_stored(
+        &self,
+        table: Table,
+        from: Id,
+        stored: &ReadTxn,
+        mut each: impl FnMut(Id, &[u8]) -> bool,
+    ) -> Result<(), ReadError> {
+        let mut rows = self.runs.rows((table.number(), from), stored)?;
+        while let Some(((of, id), bytes)) = rows.row()? {
+            if of != table.number() || !each(id, bytes) {
+                break;
+            }
+            rows.advance(stored)?;
+        }
+        Ok(())
+    }
+}
+
+/// Calls `each` for every row of a store that no writer has open, as its last checkpoint left them, whatever its format.
+pub fn scan_all(
+    read: &ReadTxn,
+    mut each: impl FnMut(u8, Id, &[u8]) -> Result<(), nova_storage::codec::CodecError>,
+) -> Result<(), ReadError> {
+    let mut failed = None;
+    read.scan(ROWS, (0u8, &[0u8; 16]).., |(table, key), bytes| {
+        failed = each(table, Id(*key), bytes).err();
+        failed.is_none()
+    })?;
+    failed.map_or(Ok(()), Err)?;
+    let mut rows: Merged = Runs::load(read)?.rows((0, Id([0; 16])), read)?;
+    while let Some(((table, id), bytes)) = rows.row()? {
+        each(table, id, bytes)?;
+        rows.advance(read)?;
+    }
+    Ok(())
+}
+
+/// Removes every row of a store that no writer has open.
+pub fn clear(write: &WriteTxn) -> Result<(), WriteError> {
+    write.clear(ROWS)?;
+    write.clear(ROW_BLOCK)?;
+    write.clear(ROW_SEGMENT)?;
+    write.remove(META, MERGES_KEY).map(drop)
+}
+
+#[cfg(test)]
+mod tests;

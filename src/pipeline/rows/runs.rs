@@ -1,0 +1,386 @@
+//! The rows in the store: sorted runs, each newer than the next, and what merges them.
+//!
+//! A flush adds a run. Once [`MERGE_RUNS`] runs of about one size stand together, they become one, a segment at a time:
+//! what is merged up to a key leaves the old runs in the same commit, so that a crash only interrupts a merge, and no row
+//! is stored twice for longer than a segment takes. A row is written again once each time that the runs have become
+//! [`MERGE_RUNS`] times as large.
+
+use nova_storage::codec::{CodecError, Put, Reader};
+use nova_storage::schema::META;
+use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
+
+use crate::event::Id;
+
+use super::Key;
+use super::block::BLOCK_MAX_BYTES;
+use super::cursor::Merged;
+use super::segment::{Home, SEGMENT_MAX_BLOCKS, Segment, SegmentWriter, hash};
+
+/// Runs of about one size that become one.
+pub const MERGE_RUNS: usize = 16;
+/// Runs up to this size are about one size; each next size is [`MERGE_RUNS`] times as large.
+const FIRST_TIER_BYTES: u64 = 128 << 20;
+pub const MERGES_KEY: &str = "row_merges";
+/// What is merged at once.
+pub const SEGMENT_BYTES: u64 = (SEGMENT_MAX_BLOCKS * BLOCK_MAX_BYTES) as u64;
+const MERGES_VERSION: u8 = 1;
+const WHAT: &str = "runs of rows";
+const LEAST: Key = (0, Id([0; 16]));
+
+/// Rows of one flush, or of several merged.
+#[derive(Debug)]
+pub struct Run {
+    number: u64,
+    /// The number of the last flush that it holds rows of: of two runs, the one with the higher is newer.
+    pub newest: u64,
+    /// In the order of their keys; with none, the run is gone.
+    segments: Vec<Segment>,
+    /// The first key of each segment.
+    firsts: Vec<Key>,
+    /// Of all segments.
+    bytes: u64,
+    /// Rows up to and with this key are in the run that it is merged into.
+    merged: Option<Key>,
+}
+
+impl Run {
+    fn new(home: Home) -> Run {
+        let (segments, firsts) = (Vec::new(), Vec::new());
+        Run { number: home.run, newest: home.newest, segments, firsts, bytes: 0, merged: None }
+    }
+
+    fn push(&mut self, segment: Segment) -> Result<(), CodecError> {
+        if self.segments.last().is_some_and(|last| last.last >= segment.first()) {
+            return Err(CodecError::Invalid(WHAT));
+        }
+        self.firsts.push(segment.first());
+        self.bytes += segment.bytes;
+        self.segments.push(segment);
+        Ok(())
+    }
+
+    /// Removes segments that have no key above `done`.
+    fn drop_upto(&mut self, done: Option<Key>, write: &WriteTxn) -> Result<(), WriteError> {
+        let gone = self.segments.partition_point(|segment| Some(segment.last) <= done);
+        self.firsts.drain(..gone);
+        for segment in self.segments.drain(..gone) {
+            self.bytes -= segment.bytes;
+            segment.remove(write)?;
+        }
+        Ok(())
+    }
+
+    fn tier(&self) -> u32 {
+        let (mut tier, mut most) = (0, FIRST_TIER_BYTES);
+        while self.bytes > most {
+            tier += 1;
+            most = most.saturating_mul(MERGE_RUNS as u64);
+        }
+        tier
+    }
+
+    fn segment_of(&self, key: Key, hash: u64) -> Option<&Segment> {
+        if self.merged.is_some_and(|merged| key <= merged) {
+            return None;
+        }
+        let at = self.firsts.partition_point(|first| *first <= key).checked_sub(1)?;
+        self.segments.get(at).filter(|segment| key <= segment.last && segment.may_contain(hash))
+    }
+}
+
+/// Runs that stand together and become one.
+#[derive(Debug)]
+struct Merge {
+    /// From `newest` of the oldest to that of the newest run that goes.
+    range: std::ops::RangeInclusive<u64>,
+    /// Number of the run that comes.
+    into: u64,
+    /// The last key that is merged.
+    done: Option<Key>,
+    /// Where it stands; opened again after a start.
+    rows: Option<Merged>,
+    ended: bool,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Runs {
+    /// Newest first; a run that comes stands beside those that it replaces.
+    list: Vec<Run>,
+    merges: Vec<Merge>,
+    next_run: u64,
+    next_flush: u64,
+    next_segment: u64,
+}
+
+impl Runs {
+    pub fn load(read: &ReadTxn) -> Result<Runs, ReadError> {
+        let mut runs = Runs::default();
+        let mut all = Segment::load_all(read)?;
+        all.sort_by_key(|(_, segment)| segment.first());
+        for (home, segment) in all {
+            runs.next_segment = runs.next_segment.max(segment.number + 1);
+            runs.push(home, segment)?;
+        }
+        for merge in read.get_with(META, MERGES_KEY, decode_merges)?.transpose()?.unwrap_or_default() {
+            runs.next_run = runs.next_run.max(merge.into + 1);
+            runs.next_flush = runs.next_flush.max(merge.range.end() + 1);
+            runs.mark(&merge);
+            runs.merges.push(merge);
+        }
+        Ok(runs)
+    }
+
+    /// Rows are merged up to `merge.done`: the old runs are not asked for them any more.
+    fn mark(&mut self, merge: &Merge) {
+        for run in &mut self.list {
+            if run.number != merge.into && merge.range.contains(&run.newest) {
+                run.merged = merge.done;
+            }
+        }
+    }
+
+    fn push(&mut self, home: Home, segment: Segment) -> Result<(), CodecError> {
+        self.next_run = self.next_run.max(home.run + 1);
+        self.next_flush = self.next_flush.max(home.newest + 1);
+        let run = match self.list.iter().position(|run| run.number == home.run) {
+            Some(at) => &mut self.list[at],
+            None => {
+                let at = self.list.partition_point(|run| (run.newest, run.number) > (home.newest, home.run));
+                self.list.insert(at, Run::new(home));
+                &mut self.list[at]
+            }
+        };
+        run.push(segment)
+    }
+
+    /// How many runs there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Bytes of all blocks; a row that several runs hold counts several times.
+    pub fn bytes(&self) -> u64 {
+        self.list.iter().map(|run| run.bytes).sum()
+    }
+
+    pub fn mem_bytes(&self) -> usize {
+        let segments = self.list.iter().flat_map(|run| &run.segments);
+        segments.map(|segment| segment.mem_bytes() + size_of::<Segment>() + size_of::<Key>()).sum()
+    }
+
+    pub fn has_table(&self, table: u8) -> bool {
+        self.list.iter().flat_map(|run| &run.segments).any(|segment| segment.has_table(table))
+    }
+
+    /// Hands the newest row to `found`; leaves `found` where there is none. `read` sees the last commit.
+    pub fn look_up<T, F: FnOnce(Option<&[u8]>) -> T>(
+        &self,
+        key: Key,
+        read: &ReadTxn,
+        found: &mut Option<F>,
+    ) -> Result<Option<T>, ReadError> {
+        let hash = hash(key);
+        for segment in self.list.iter().filter_map(|run| run.segment_of(key, hash)) {
+            if let Some(answer) = segment.look_up(key, read, found)? {
+                return Ok(Some(answer));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Every row from a key on, in the order of the keys.
+    pub fn rows(&self, from: Key, read: &ReadTxn) -> Result<Merged, ReadError> {
+        let mut rows = Merged::default();
+        for run in &self.list {
+            let from = run.merged.map_or(from, |merged| from.max(after(merged)));
+            rows.add(run.segments.iter(), from, read)?;
+        }
+        Ok(rows)
+    }
+
+    /// Writes a run that is newer than all, of rows in the order of their keys.
+    pub fn flush<'r>(
+        &mut self,
+        rows: impl Iterator<Item = (Key, &'r [u8])>,
+        write: &WriteTxn,
+    ) -> Result<(), WriteError> {
+        self.write_run(rows, Home { run: self.next_run, newest: self.next_flush }, write)
+    }
+
+    /// Writes more of the run that holds the rows of format 1 and is older than all.
+    pub fn bring<'r>(
+        &mut self,
+        rows: impl Iterator<Item = (Key, &'r [u8])>,
+        write: &WriteTxn,
+    ) -> Result<(), WriteError> {
+        self.write_run(rows, Home { run: 0, newest: 0 }, write)
+    }
+
+    fn write_run<'r>(
+        &mut self,
+        rows: impl Iterator<Item = (Key, &'r [u8])>,
+        home: Home,
+        write: &WriteTxn,
+    ) -> Result<(), WriteError> {
+        let mut writer = self.segment(write);
+        for (key, row) in rows {
+            if writer.is_full_for(key, row) {
+                let full = std::mem::replace(&mut writer, self.segment(write));
+                self.keep(full, home)?;
+            }
+            writer.push(key, row)?;
+        }
+        self.keep(writer, home)
+    }
+
+    fn segment<'w>(&mut self, write: &'w WriteTxn) -> SegmentWriter<'w> {
+        self.next_segment += 1;
+        SegmentWriter::new(write, self.next_segment - 1)
+    }
+
+    fn keep(&mut self, writer: SegmentWriter<'_>, home: Home) -> Result<(), WriteError> {
+        if let Some(segment) = writer.end(home)? {
+            self.push(home, segment)?;
+        }
+        Ok(())
+    }
+
+    /// Whether there is something to merge.
+    pub fn merging(&mut self) -> bool {
+        self.begin_merge();
+        !self.merges.is_empty()
+    }
+
+    /// Begins a merge where enough runs of about one size stand together that are in none.
+    fn begin_merge(&mut self) {
+        let free = |run: &&Run| !self.merges.iter().any(|merge| merge.range.contains(&run.newest));
+        let tiers: Vec<u32> = self.list.iter().take_while(free).map(Run::tier).collect();
+        let highest = tiers.iter().max().copied();
+        for tier in 0..=highest.unwrap_or(0) {
+            let count = tiers.iter().take_while(|of| **of <= tier).count();
+            if count >= MERGE_RUNS {
+                let range = self.list[count - 1].newest..=self.list[0].newest;
+                self.merges.push(Merge { range, into: self.next_run, done: None, rows: None, ended: false });
+                self.next_run += 1;
+                return;
+            }
+        }
+    }
+
+    /// Merges segments of each merge while `most_bytes` are left; the bytes that were written of one merge. `read` sees the
+    /// last commit.
+    pub fn merge(&mut self, read: &ReadTxn, write: &WriteTxn, most_bytes: u64) -> Result<u64, WriteError> {
+        let (mut most, mut merges) = (0, std::mem::take(&mut self.merges));
+        for merge in &mut merges {
+            let mut bytes = 0;
+            // Not before a whole segment is due.
+            while bytes + SEGMENT_BYTES <= most_bytes {
+                bytes += self.step(merge, read, write)?;
+                if merge.ended {
+                    break;
+                }
+            }
+            most = most.max(bytes);
+        }
+        if most == 0 {
+            self.merges = merges;
+            return Ok(0);
+        }
+        merges.retain(|merge| !merge.ended);
+        self.merges = merges;
+        match self.merges.is_empty() {
+            true => write.remove(META, MERGES_KEY).map(drop)?,
+            false => write.put(META, MERGES_KEY, &encode_merges(&self.merges))?,
+        }
+        Ok(most)
+    }
+
+    /// Merges one segment.
+    fn step(&mut self, merge: &mut Merge, read: &ReadTxn, write: &WriteTxn) -> Result<u64, WriteError> {
+        let mut rows = match merge.rows.take() {
+            Some(rows) => rows,
+            None => self.inputs(merge, read)?,
+        };
+        let home = Home { run: merge.into, newest: *merge.range.end() };
+        let mut writer = self.segment(write);
+        loop {
+            let Some((key, row)) = rows.row()? else {
+                merge.ended = true;
+                break;
+            };
+            if writer.is_full_for(key, row) {
+                break;
+            }
+            writer.push(key, row)?;
+            merge.done = Some(key);
+            rows.advance(read)?;
+        }
+        let before = self.bytes();
+        self.keep(writer, home)?;
+        let bytes = self.bytes() - before;
+        self.mark(merge);
+        self.drop_merged(merge, write)?;
+        merge.rows = Some(rows);
+        Ok(bytes)
+    }
+
+    fn inputs(&self, merge: &Merge, read: &ReadTxn) -> Result<Merged, ReadError> {
+        let mut rows = Merged::default();
+        let from = merge.done.map_or(LEAST, after);
+        for run in self.list.iter().filter(|run| run.number != merge.into && merge.range.contains(&run.newest)) {
+            rows.add(run.segments.iter(), from, read)?;
+        }
+        Ok(rows)
+    }
+
+    /// Removes segments of which every row is merged.
+    fn drop_merged(&mut self, merge: &Merge, write: &WriteTxn) -> Result<(), WriteError> {
+        for run in &mut self.list {
+            if run.number != merge.into && merge.range.contains(&run.newest) {
+                run.drop_upto(merge.done, write)?;
+            }
+        }
+        self.list.retain(|run| !run.segments.is_empty());
+        Ok(())
+    }
+}
+
+/// The next key.
+pub fn after((table, id): Key) -> Key {
+    let (id, carried) = u128::from_be_bytes(id.0).overflowing_add(1);
+    (table.saturating_add(u8::from(carried)), Id(id.to_be_bytes()))
+}
+
+fn encode_merges(merges: &[Merge]) -> Vec<u8> {
+    let mut out = vec![MERGES_VERSION];
+    for merge in merges {
+        out.put_varint(*merge.range.start());
+        out.put_varint(*merge.range.end());
+        out.put_varint(merge.into);
+        out.put_u8(u8::from(merge.done.is_some()));
+        if let Some((table, id)) = &merge.done {
+            out.put_u8(*table);
+            out.put_id(*id);
+        }
+    }
+    out
+}
+
+fn decode_merges(bytes: &[u8]) -> Result<Vec<Merge>, CodecError> {
+    let (mut reader, _) = Reader::versioned(WHAT, bytes, MERGES_VERSION)?;
+    let mut merges = Vec::new();
+    while !reader.is_empty() {
+        let range = reader.varint()?..=reader.varint()?;
+        if range.is_empty() {
+            return Err(CodecError::Invalid(WHAT));
+        }
+        let into = reader.varint()?;
+        let done = if reader.flag()? { Some((reader.u8()?, Id(reader.fixed()?))) } else { None };
+        merges.push(Merge { range, into, done, rows: None, ended: false });
+    }
+    Ok(merges)
+}
+
+#[cfg(test)]
+mod tests;
