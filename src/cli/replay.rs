@@ -61,6 +61,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
     let schemas = schemas(&args.files)?;
     let mut setup = Setup::configured(config, schemas);
     setup.settings.time_of = TimeOf::File;
+    setup.settings.for_load();
     setup.topics.last_part = matches!(args.topics, Matching::LastPart);
     if let Some(truncate) = args.truncate {
         setup.settings.truncate = match truncate {

@@ -1,7 +1,8 @@
-//! The journal: what each commit since the last checkpoint did, one blob a commit, in order. Recovery loads the
+//! The journal: what each commit since the last checkpoint did, in one blob or several, in order. Recovery loads the
 //! checkpoint and does it again.
 
 use nova_storage::codec::{CodecError, Put, Reader};
+use nova_storage::schema::fits_page;
 
 use crate::event::{Action, Effect, Facts, Id, Table};
 
@@ -51,20 +52,26 @@ pub fn effects(
     each(Effect::Row { key, old: None, new });
 }
 
-/// Builds the blob of one commit.
+/// A step that would make a blob longer begins the next one.
+const BLOB_MAX_BYTES: usize = fits_page(64 << 10);
+/// What a step takes at most besides the bytes of its row.
+const STEP_MAX_BYTES: usize = 64;
+
+/// Builds the blobs of one commit.
 #[derive(Debug, Default)]
 pub struct Writer {
+    full: Vec<Vec<u8>>,
     bytes: Vec<u8>,
     /// Times are written as differences.
     last_ms: i64,
 }
 
 impl Writer {
-    pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
     pub fn push(&mut self, step: Step<'_>) {
+        let more = if let Step::Row { stored, .. } = step { stored.len() } else { 0 };
+        if !self.bytes.is_empty() && self.bytes.len() + more + STEP_MAX_BYTES > BLOB_MAX_BYTES {
+            self.end_blob();
+        }
         if self.bytes.is_empty() {
             self.bytes.put_u8(JOURNAL_VERSION);
         }
@@ -89,10 +96,17 @@ impl Writer {
         }
     }
 
-    /// The blob; the writer starts the next one.
-    pub fn take(&mut self) -> Vec<u8> {
+    fn end_blob(&mut self) {
         self.last_ms = 0;
-        std::mem::take(&mut self.bytes)
+        self.full.push(std::mem::take(&mut self.bytes));
+    }
+
+    /// The blobs; the writer starts the next commit.
+    pub fn take(&mut self) -> Vec<Vec<u8>> {
+        if !self.bytes.is_empty() {
+            self.end_blob();
+        }
+        std::mem::take(&mut self.full)
     }
 }
 
@@ -174,7 +188,7 @@ mod tests {
         steps().prop_map(|steps| {
             let mut writer = Writer::default();
             steps.iter().for_each(|step| writer.push(step.step()));
-            writer.take()
+            writer.take().concat()
         })
     }
 
@@ -183,11 +197,33 @@ mod tests {
         fn steps_round_trip(steps in steps()) {
             let mut writer = Writer::default();
             steps.iter().for_each(|step| writer.push(step.step()));
-            let blob = writer.take();
+            let blob = writer.take().concat();
             let mut seen = Vec::new();
             read::<CodecError>(&blob, |step| { seen.push(Owned::of(step)); Ok(()) }).unwrap();
             prop_assert_eq!(seen, steps);
-            prop_assert!(writer.is_empty());
+            prop_assert!(writer.take().is_empty());
+        }
+
+        #[test]
+        fn a_long_commit_is_several_blobs_that_fit_a_page(lengths in proptest::collection::vec(0usize..9_000, 0..60)) {
+            let mut writer = Writer::default();
+            let step = |at: usize, stored| Step::Row { table: Table::Posts, key: Id::from_u128(at as u128), stored };
+            let rows: Vec<Vec<u8>> = lengths.iter().map(|length| vec![7; *length]).collect();
+            for (at, row) in rows.iter().enumerate() {
+                writer.push(Step::Dated { at_ms: -1 });
+                writer.push(step(at, row));
+            }
+            let blobs = writer.take();
+            prop_assert!(blobs.iter().all(|blob| blob.len() <= BLOB_MAX_BYTES));
+            // No blob but the last has room for another row.
+            prop_assert!(blobs.iter().rev().skip(1).all(|blob| blob.len() > BLOB_MAX_BYTES - 9_000 - STEP_MAX_BYTES));
+            let mut seen = Vec::new();
+            for blob in &blobs {
+                read::<CodecError>(blob, |step| { seen.push(Owned::of(step)); Ok(()) }).unwrap();
+            }
+            seen.retain(|step| !matches!(step, Owned::Dated(_)));
+            let expected: Vec<_> = rows.iter().enumerate().map(|(at, row)| Owned::of(step(at, row))).collect();
+            prop_assert_eq!(seen, expected);
         }
 
         #[test]
@@ -200,7 +236,7 @@ mod tests {
             let encode = |steps: &Vec<Owned>| {
                 let mut writer = Writer::default();
                 steps.iter().for_each(|step| writer.push(step.step()));
-                if steps.is_empty() { vec![JOURNAL_VERSION] } else { writer.take() }
+                if steps.is_empty() { vec![JOURNAL_VERSION] } else { writer.take().concat() }
             };
             check_values(&blob, seed, decode, encode);
         }

@@ -121,6 +121,16 @@ pub struct Settings {
     pub outbox_max_bytes: u64,
 }
 
+/// A load's checkpoint is due at this many bytes: a third as often as at most while serving, for 200 MB more memory.
+const LOAD_CHECKPOINT_BYTES: u64 = 192 << 20;
+
+impl Settings {
+    /// For a load that nobody waits for: fewer checkpoints, and longer runs of rows, which are merged less often.
+    pub fn for_load(&mut self) {
+        (self.checkpoint_min_bytes, self.checkpoint_max_bytes) = (LOAD_CHECKPOINT_BYTES, LOAD_CHECKPOINT_BYTES);
+    }
+}
+
 impl Default for Settings {
     fn default() -> Settings {
         const HOUR_MS: i64 = 3_600_000;

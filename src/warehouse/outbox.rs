@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use nova_storage::codec::{CodecError, OutboxBatch, Put, Reader};
-use nova_storage::schema::{META, OUTBOX_BATCH, OUTBOX_SEGMENT};
+use nova_storage::schema::{META, OUTBOX_BATCH, OUTBOX_SEGMENT, fits_page};
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -38,7 +38,7 @@ pub const BATCH_MAX_AGE_BEHIND_MS: i64 = 30_000;
 pub const AHEAD_MAX_BATCHES: usize = 4;
 /// Batches that grow at once, of all tables and partition values; beyond it all are sealed.
 pub(super) const OPEN_MAX: usize = 16;
-const CHUNK_MAX_BYTES: usize = 256 << 10;
+const CHUNK_MAX_BYTES: usize = fits_page(256 << 10);
 const KEY: &str = "outbox";
 /// In version 2 the first chunk of a batch lists its columns; the other chunks have an empty list.
 const CHUNK_VERSION: u8 = 2;

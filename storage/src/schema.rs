@@ -44,6 +44,12 @@ pub const AUDIT: Blobs<u64> = Blobs::new("audit");
 /// (kind, name) → bytes of the HTTP edge: revocations, idempotency keys, overrides, dismissals; the writer.
 pub const EDGE: Blobs<(&str, &[u8])> = Blobs::new("edge");
 
+/// The longest value that fits a page of so many bytes, a power of two, beside its key and what redb and the caller put
+/// around it. redb rounds a page up to the next power of two and writes all of it: one byte more costs twice as much.
+pub const fn fits_page(page_bytes: usize) -> usize {
+    page_bytes - 1024
+}
+
 /// Names that earlier versions used. Reserved.
 pub const RETIRED: &[&str] = &[];
 

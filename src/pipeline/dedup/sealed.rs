@@ -2,7 +2,7 @@
 //! chunk in memory.
 
 use nova_storage::codec::{CodecError, Put, Reader};
-use nova_storage::schema::{DEDUP_KEYS, DEDUP_SEGMENT};
+use nova_storage::schema::{DEDUP_KEYS, DEDUP_SEGMENT, fits_page};
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 
 use super::{Entry, Seen, Times};
@@ -11,8 +11,8 @@ use crate::pipeline::filter::Filter;
 /// Version 1 had no time of its sealing.
 const SEGMENT_VERSION: u8 = 2;
 const CHUNK_VERSION: u8 = 1;
-/// Entries of one stored chunk: 64 KiB.
-const CHUNK_KEYS: usize = 4096;
+/// Entries of one stored chunk.
+const CHUNK_KEYS: usize = fits_page(64 << 10) / 16;
 
 #[derive(Debug)]
 pub(super) struct Sealed {

@@ -4,6 +4,7 @@
 //! `version, table, count (u16), count × key (16), count × end (u32), rows`; integers little-endian, ends from the first row.
 
 use nova_storage::codec::CodecError;
+use nova_storage::schema::fits_page;
 
 use crate::event::Id;
 
@@ -14,8 +15,8 @@ const WHAT: &str = "block of rows";
 const HEAD_BYTES: usize = 4;
 /// What one row takes besides its own bytes.
 const ENTRY_BYTES: usize = 16 + 4;
-/// A block and what redb adds to it fit one page of 16 KiB. A larger row is a block by itself.
-pub const BLOCK_MAX_BYTES: usize = (16 << 10) - 128;
+/// A larger row is a block by itself.
+pub const BLOCK_MAX_BYTES: usize = fits_page(16 << 10);
 
 /// A stored block.
 #[derive(Clone, Copy, Debug)]

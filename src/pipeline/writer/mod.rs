@@ -278,8 +278,7 @@ impl Writer {
         if mutant::is(Mutant::ShowEarly) {
             self.effects.drain(..).for_each(|effect| self.parts.state.write().apply(&effect));
         }
-        if !self.journal.is_empty() {
-            let blob = self.journal.take();
+        for blob in self.journal.take() {
             write.put(JOURNAL, self.journal_next, &blob)?;
             self.journal_next += 1;
             self.journal_bytes += blob.len() as u64;
