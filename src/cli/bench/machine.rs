@@ -22,6 +22,21 @@ impl Machine {
     }
 }
 
+/// Bytes that this process has had written to file systems; `None` where the system does not tell.
+pub(super) fn written_bytes() -> Option<u64> {
+    field(&std::fs::read_to_string("/proc/self/io").ok()?, "write_bytes")?.parse().ok()
+}
+
+/// Memory of this process that is not swapped out; `None` where the system does not tell.
+pub(super) fn resident_bytes() -> Option<u64> {
+    let kib: u64 = field(&std::fs::read_to_string("/proc/self/status").ok()?, "VmRSS")?
+        .trim_end_matches("kB")
+        .trim()
+        .parse()
+        .ok()?;
+    Some(kib << 10)
+}
+
 /// The first value of a name in the lines `name : value` of proc(5).
 fn field(text: &str, name: &str) -> Option<String> {
     let pair = |line: &str| line.split_once(':').map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()));

@@ -2,12 +2,14 @@
 
 mod batch;
 mod freshness;
+mod growth;
 mod ingest;
 mod load;
 mod machine;
 mod node;
 mod redis;
 mod serve;
+mod world;
 
 use serde::Serialize;
 
@@ -28,6 +30,8 @@ enum Subject {
     Ingest(ingest::Args),
     /// Requests over sockets to a node with the bundled data set.
     Serve(serve::Args),
+    /// Worlds of several sizes: loading, disk, memory, starting again, serving.
+    Growth(growth::Args),
     /// From an event's 202 to trending, beside a query over ClickHouse every minute.
     Freshness(freshness::Args),
 }
@@ -37,6 +41,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     match &args.subject {
         Subject::Ingest(args) => ingest::run(args, config, &Report { subject: "ingest", machine }),
         Subject::Serve(args) => serve::run(args, config, &Report { subject: "serve", machine }),
+        Subject::Growth(args) => growth::run(args, config, &Report { subject: "growth", machine }),
         Subject::Freshness(args) => freshness::run(args, config, &Report { subject: "freshness", machine }),
     }
 }

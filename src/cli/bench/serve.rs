@@ -186,11 +186,11 @@ fn gets(addr: SocketAddr, keys: &[String]) -> Arc<Target> {
 }
 
 /// The same requests, again and again.
-fn listed(requests: Vec<Vec<u8>>) -> Requests {
+pub(super) fn listed(requests: Vec<Vec<u8>>) -> Requests {
     Box::new(move |n, out| out.extend_from_slice(&requests[n as usize % requests.len()]))
 }
 
-fn get_request(path: &str, token: &str) -> Vec<u8> {
+pub(super) fn get_request(path: &str, token: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: nova\r\nAuthorization: Bearer {token}\r\n\r\n").into_bytes()
 }
 
