@@ -47,6 +47,10 @@ pub struct Observed {
     publish_ms: Histogram,
     pub dead_letters: Gauge,
     dedup_keys: Gauge,
+    rows_mem_bytes: Gauge,
+    dedup_mem_bytes: Gauge,
+    rows_bytes: Gauge,
+    rows_runs: Gauge,
     toast_unfilled: Gauge,
 }
 
@@ -62,6 +66,10 @@ impl Default for Observed {
             publish_ms: Histogram::new(SECONDS.map(|bound| bound * 1e3)),
             dead_letters: Gauge::default(),
             dedup_keys: Gauge::default(),
+            rows_mem_bytes: Gauge::default(),
+            dedup_mem_bytes: Gauge::default(),
+            rows_bytes: Gauge::default(),
+            rows_runs: Gauge::default(),
             toast_unfilled: Gauge::default(),
         }
     }
@@ -84,6 +92,10 @@ impl Observed {
         }
         self.dead_letters.set(facts.dead_letters as i64);
         self.dedup_keys.set(facts.dedup_keys as i64);
+        self.rows_mem_bytes.set(facts.rows_mem_bytes as i64);
+        self.dedup_mem_bytes.set(facts.dedup_mem_bytes as i64);
+        self.rows_bytes.set(facts.rows_bytes as i64);
+        self.rows_runs.set(facts.rows_runs as i64);
         self.toast_unfilled.set(facts.toast_unfilled as i64);
     }
 }
@@ -219,11 +231,15 @@ fn pipeline(edge: &Edge, to: &mut Registry) {
     one(to, "cache_invalidation_lag_ms", help, observed.publish_ms.clone());
     one(to, "nova_dlq_depth", "Dead letters that wait", observed.dead_letters.clone());
     one(to, "nova_dedup_keys", "Event ids that are remembered", observed.dedup_keys.clone());
+    one(to, "nova_rows_bytes", "Stored rows, without what the store adds", observed.rows_bytes.clone());
+    one(to, "nova_rows_runs", "Sorted runs in which stored rows stand", observed.rows_runs.clone());
     let help = "Unchanged values that no stored row could fill, since the start";
     one(to, "nova_toast_unfilled", help, observed.toast_unfilled.clone());
     one(to, "nova_recovery_seconds", "Time that the last start took to recover", observed.recovery_seconds.clone());
     let mem = STRUCTURES.iter().map(|(name, bytes)| (*name, bytes(&edge.serving.state.read())));
     let mem = mem.chain([("snapshots", edge.serving.feeds.mem_bytes())]);
+    let of_writer = [("rows", &observed.rows_mem_bytes), ("dedup", &observed.dedup_mem_bytes)];
+    let mem = mem.chain(of_writer.map(|(name, gauge)| (name, gauge.get().max(0) as usize)));
     let mem = mem.map(|(name, bytes)| (labels([("structure", name)]), bytes as f64));
     gauges(to, "nova_mem_bytes", "Memory of each structure", mem);
     let free = edge.control.reads.disk_free_bytes().unwrap_or(0);

@@ -96,6 +96,12 @@ pub struct CommitFacts {
     pub records: usize,
     pub dead_letters: u64,
     pub dedup_keys: u64,
+    /// Of the index of stored rows and the changed rows, and of the dedup set.
+    pub rows_mem_bytes: usize,
+    pub dedup_mem_bytes: usize,
+    /// Bytes of stored rows, and the sorted runs in which they stand.
+    pub rows_bytes: u64,
+    pub rows_runs: usize,
     pub toast_unfilled: u64,
     /// Arrival of the oldest and newest record of the commit, epoch milliseconds.
     pub oldest_arrival_ms: Option<i64>,
@@ -304,6 +310,8 @@ impl Writer {
         facts.commit_ms = started.elapsed().as_secs_f64() * 1e3;
         facts.dead_letters = self.dead_letters;
         facts.dedup_keys = self.dedup.keys();
+        (facts.rows_mem_bytes, facts.dedup_mem_bytes) = (self.rows.mem_bytes(), self.dedup.mem_bytes());
+        (facts.rows_bytes, facts.rows_runs) = self.rows.stored();
         facts.toast_unfilled = self.toast_unfilled;
         Ok(())
     }
