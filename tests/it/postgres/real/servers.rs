@@ -33,6 +33,7 @@ fn stubborn(url: &str, number: u64, count: u64) {
 fn a_workload_with_kill_9_of_nova_and_of_postgresql_ends_equal() {
     let Some(cluster) = Cluster::begin(&["checkpoint_timeout=30s"]) else { return };
     let mut place = Place::at(cluster.url());
+    place.send_to_clickhouse();
     place.start();
     let count = asked("NOVA_TEST_TRANSACTIONS").unwrap_or(TRANSACTIONS) / 2;
     let hook = std::panic::take_hook();
