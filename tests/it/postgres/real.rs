@@ -1,11 +1,13 @@
 //! nova as a process over a real server (`NOVA_TEST_POSTGRES`), in a database of its own.
 
 mod cluster;
+mod letters;
 mod moves;
 mod operator;
 mod place;
 mod servers;
 mod tls;
+mod told;
 
 use std::time::{Duration, Instant};
 

@@ -72,6 +72,13 @@ impl Place {
         Place { server, name, slot, data: data.to_owned(), own: None, node: None, sentinels, more, clickhouse: None }
     }
 
+    /// The same database, of which nothing was read yet.
+    pub fn fresh(&self, data: &Path) -> Place {
+        let mut fresh = Place::beside(&self.server, &self.name, &self.slot, data);
+        fresh.set("NOVA_POSTGRES_SLOT", format!("{}_fresh", self.slot));
+        fresh
+    }
+
     /// One more variable of nova's environment.
     pub fn set(&mut self, name: &'static str, value: impl Into<String>) {
         self.more.insert(name, value.into());
@@ -144,6 +151,10 @@ impl Place {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let url = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("{}", self.log()));
         self.node = Some((child, url.to_owned()));
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.data.join("nova.redb")
     }
 
     fn log(&self) -> String {
@@ -251,8 +262,7 @@ impl Place {
 
     /// The position of the stopped store, where it has one.
     pub fn committed(&self) -> Option<u64> {
-        let path = self.data.join("nova.redb");
-        let store = Store::open(&path, &Options::default(), |_| {}).unwrap();
+        let store = Store::open(&self.store(), &Options::default(), |_| {}).unwrap();
         let name = link::partition(&self.slot);
         let read = store.read().unwrap();
         let cookie = |bytes: &[u8]| OffsetRow::decode(bytes).unwrap().1.to_vec();
