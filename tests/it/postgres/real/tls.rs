@@ -38,7 +38,9 @@ fn verify_full_follows_over_tls_and_takes_neither_another_name_nor_another_autho
     let Some(cluster) = Cluster::begin(&["max_slot_wal_keep_size=8GB"]) else { return };
     let (authority, other) = (Authority::new(), Authority::new());
     let (certificate, key) = authority.certify("localhost");
-    cluster.speak_tls(&certificate.pem(), &key.serialize_pem(), ROLE);
+    if !cluster.speak_tls(&certificate.pem(), &key.serialize_pem(), ROLE) {
+        return;
+    }
     let mut place = Place::at(cluster.url());
     place.run(&format!("CREATE ROLE {ROLE} LOGIN REPLICATION; GRANT pg_read_all_data TO {ROLE}"));
     let (known, unknown) = (Some(&*authority.file), Some(&*other.file));
@@ -75,7 +77,7 @@ fn verify_full_follows_over_tls_and_takes_neither_another_name_nor_another_autho
     ends_equal(&mut place);
     // An address by its number is checked, too.
     let (certificate, key) = authority.certify("127.0.0.1");
-    cluster.speak_tls(&certificate.pem(), &key.serialize_pem(), ROLE);
+    assert!(cluster.speak_tls(&certificate.pem(), &key.serialize_pem(), ROLE));
     assert_eq!(found(&place, "127.0.0.1", "verify-full", known), None);
     place.start_over(&address(&place, "127.0.0.1"));
     session(&mut place.sql(), 3, 40);
