@@ -42,8 +42,6 @@ const MESSAGE_MAX_BYTES: usize = 64 << 20;
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 /// Events that wait between the connection and the follower.
 const EVENTS_MAX: usize = 8_192;
-/// Memory of the server's that a snapshot may take to sort a table.
-const SORT_MEMORY_MIB: u32 = 64;
 
 /// Where the server is, and as whom.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -266,10 +264,8 @@ impl Server for NetServer {
         let Some(target) = self.target.clone() else { return Err(Failure::Away("not connected".to_owned())) };
         let tls = Tls::new(self.settings.ssl_mode, self.settings.ca_file.as_deref())?;
         let (reading, _) = self.open(&target, &tls).await?;
-        // In the order of an index rows are fetched one by one from all over the table; a sort reads it once.
         let begin = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{}'; \
-             SET LOCAL work_mem = '{SORT_MEMORY_MIB}MB'; SET LOCAL enable_indexscan = off",
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{}'",
             snapshot.replace('\'', "''")
         );
         within(reading.batch_execute(&begin)).await?;

@@ -13,12 +13,6 @@ use crate::source::postgres::slot::Published;
 
 use super::failed;
 
-/// A table up to this size is read in the order of its key: rows that come so cost nova a third of what they cost otherwise.
-/// The server sorts them, with temporary files of about the table's size.
-const SORTED_MAX_BYTES: i64 = 2 << 30;
-/// The name of the primary key, the first column of every table.
-const KEY: &str = "id";
-
 /// See the module.
 pub struct TableCopy {
     relation: Relation,
@@ -33,37 +27,21 @@ impl TableCopy {
         let columns = wanted.map(|(name, type_oid)| WireColumn { name: name.as_str().into(), type_oid: *type_oid });
         let (namespace, name) = (table.namespace.as_str().into(), table.name.as_str().into());
         let relation = Relation { oid: table.oid, namespace, name, columns: columns.collect() };
-        let sql = statement(table, &relation, is_sortable(client, table.oid).await?);
+        let sql = statement(table, &relation);
         let rows = client.copy_out(&sql).await.map_err(|error| failed(&error))?;
         Ok(TableCopy { relation, rows: Box::pin(rows) })
     }
 }
 
-/// Whether the server is to sort a table, its partitions together.
-async fn is_sortable(client: &Client, oid: u32) -> Result<bool, Failure> {
-    let sql = "SELECT coalesce(sum(pg_relation_size(relid)), 0)::int8,
-                      (SELECT setting::int8 FROM pg_settings WHERE name = 'temp_file_limit')
-               FROM pg_partition_tree($1::oid)";
-    let row = client.query_one(sql, &[&oid]).await.map_err(|error| failed(&error))?;
-    let (bytes, limit_kib): (i64, Option<i64>) = (row.get(0), row.get(1));
-    // -1 is no limit. What is sorted has its own overhead.
-    let allowed = limit_kib.filter(|kib| *kib >= 0).map_or(i64::MAX, |kib| kib.saturating_mul(1_024) / 2);
-    Ok(bytes <= SORTED_MAX_BYTES.min(allowed))
-}
-
-fn statement(table: &Published, relation: &Relation, sorted: bool) -> String {
+fn statement(table: &Published, relation: &Relation) -> String {
     let names: Vec<_> = relation.columns.iter().map(|column| quoted(&column.name)).collect();
     let (columns, of) = (names.join(", "), format!("{}.{}", quoted(&table.namespace), quoted(&table.name)));
-    let sorted = sorted && relation.columns.iter().any(|column| &*column.name == KEY);
-    // The stream never tells of rows outside of the filter.
-    let filter = table.filter.as_ref().map_or_else(String::new, |filter| format!(" WHERE {filter}"));
-    match sorted {
-        true => format!("COPY (SELECT {columns} FROM {of}{filter} ORDER BY {}) TO STDOUT", quoted(KEY)),
+    match &table.filter {
         // COPY of a partitioned table needs a query.
-        false if table.partitioned || table.filter.is_some() => {
-            format!("COPY (SELECT {columns} FROM {of}{filter}) TO STDOUT")
-        }
-        false => format!("COPY {of} ({columns}) TO STDOUT"),
+        None if !table.partitioned => format!("COPY {of} ({columns}) TO STDOUT"),
+        None => format!("COPY (SELECT {columns} FROM {of}) TO STDOUT"),
+        // The stream never tells of rows outside of the filter.
+        Some(filter) => format!("COPY (SELECT {columns} FROM {of} WHERE {filter}) TO STDOUT"),
     }
 }
 
@@ -98,20 +76,11 @@ mod tests {
         };
         let mut table =
             Published { namespace: "Odd\"one".to_owned(), name: "posts".to_owned(), ..Published::default() };
-        assert_eq!(
-            statement(&table, &relation(&["id", "x y"]), false),
-            r#"COPY "Odd""one"."posts" ("id", "x y") TO STDOUT"#
-        );
+        assert_eq!(statement(&table, &relation(&["id", "x y"])), r#"COPY "Odd""one"."posts" ("id", "x y") TO STDOUT"#);
         table.filter = Some("(id > 5)".to_owned());
         let filtered = r#"COPY (SELECT "id" FROM "Odd""one"."posts" WHERE (id > 5)) TO STDOUT"#;
-        assert_eq!(statement(&table, &relation(&["id"]), false), filtered);
-        let sorted = r#"COPY (SELECT "id" FROM "Odd""one"."posts" WHERE (id > 5) ORDER BY "id") TO STDOUT"#;
-        assert_eq!(statement(&table, &relation(&["id"]), true), sorted);
-        assert_eq!(statement(&table, &relation(&["x"]), true), statement(&table, &relation(&["x"]), false));
+        assert_eq!(statement(&table, &relation(&["id"])), filtered);
         (table.filter, table.partitioned) = (None, true);
-        assert_eq!(
-            statement(&table, &relation(&["id"]), false),
-            r#"COPY (SELECT "id" FROM "Odd""one"."posts") TO STDOUT"#
-        );
+        assert_eq!(statement(&table, &relation(&["id"])), r#"COPY (SELECT "id" FROM "Odd""one"."posts") TO STDOUT"#);
     }
 }
