@@ -9,61 +9,40 @@ use std::time::Duration;
 use nova::decode::{HttpSchemas, RegistrySettings, SchemaLookup, Schemas as _};
 use nova::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 use nova::warehouse::verdict::Failure;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
+use crate::support::authority::Authority;
 use crate::support::clickhouse::Fake;
 
-/// An authority's certificate in a file.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-    file: PathBuf,
-    _dir: tempfile::TempDir,
-}
-
-impl Authority {
-    fn new() -> Authority {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("ca.pem");
-        std::fs::write(&file, issuer.pem()).unwrap();
-        Authority { issuer, file, _dir: dir }
-    }
-
-    /// The address of a TLS front to a plain server, with a certificate for localhost.
-    fn front(&self, to: SocketAddr) -> String {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        let cert = params.signed_by(&key, &self.issuer).unwrap();
-        let config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into());
-        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let config = config.with_single_cert(vec![cert.der().clone()], key).unwrap();
-        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                loop {
-                    let (stream, _) = listener.accept().await.unwrap();
-                    let acceptor = acceptor.clone();
-                    tokio::spawn(async move {
-                        let Ok(mut outside) = acceptor.accept(stream).await else { return };
-                        let mut inside = tokio::net::TcpStream::connect(to).await.unwrap();
-                        let _ = tokio::io::copy_bidirectional(&mut outside, &mut inside).await;
-                    });
-                }
-            });
+/// The address of a TLS front to a plain server, with a certificate for localhost.
+fn front(authority: &Authority, to: SocketAddr) -> String {
+    let (cert, key) = authority.certify("localhost");
+    let config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into());
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = config.with_single_cert(vec![cert.der().clone()], key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let Ok(mut outside) = acceptor.accept(stream).await else { return };
+                    let mut inside = tokio::net::TcpStream::connect(to).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut outside, &mut inside).await;
+                });
+            }
         });
-        format!("https://localhost:{port}")
-    }
+    });
+    format!("https://localhost:{port}")
 }
 
 fn clickhouse(url: &str, ca_file: Option<PathBuf>) -> Result<u64, Failure> {
@@ -84,7 +63,7 @@ fn clickhouse(url: &str, ca_file: Option<PathBuf>) -> Result<u64, Failure> {
 #[test]
 fn clickhouse_is_asked_over_tls_when_its_authority_is_known_and_refused_otherwise() {
     let (authority, other, fake) = (Authority::new(), Authority::new(), Fake::start());
-    let url = authority.front(fake.url.strip_prefix("http://").unwrap().parse().unwrap());
+    let url = front(&authority, fake.url.strip_prefix("http://").unwrap().parse().unwrap());
     assert_eq!(clickhouse(&url, Some(authority.file.clone())), Ok(12));
     assert_eq!(clickhouse(&fake.url, None), Ok(12), "plain http");
     for wrong in [Some(other.file.clone()), None] {
@@ -129,7 +108,7 @@ fn schema(url: &str, ca_file: Option<PathBuf>) -> SchemaLookup {
 #[test]
 fn the_registry_is_asked_over_tls_when_its_authority_is_known_and_waited_for_otherwise() {
     let (authority, other, plain) = (Authority::new(), Authority::new(), registry());
-    let url = authority.front(plain);
+    let url = front(&authority, plain);
     assert!(matches!(schema(&url, Some(authority.file.clone())), SchemaLookup::Found(_)));
     assert!(matches!(schema(&format!("http://{plain}"), None), SchemaLookup::Found(_)), "plain http");
     for wrong in [Some(other.file.clone()), None] {

@@ -8,7 +8,10 @@ use crate::arrival::TimeOf;
 use crate::cli::CliError;
 use crate::config::Config;
 use crate::decode::{NoSchemas, Topics, client};
-use crate::event::{Action, ClientEvent, Id, Record, TopicPartition};
+use crate::event::{Action, ClientEvent, Id, Record, Table, TopicPartition};
+use crate::source::postgres::link;
+use crate::source::postgres::numbering::Numbering;
+use crate::source::postgres::server::Event;
 use crate::source::{PollLimits, Polled, Source, SourceError};
 
 use super::node::Scratch;
@@ -33,23 +36,39 @@ pub(super) fn run(args: &Args, config: &Config, report: &Report) -> Result<(), C
         ("likes in Debezium's envelope, bytes to durable commit", likes),
     ] {
         let records = make(count);
-        let bytes: usize = records.iter().filter_map(|record| record.value.as_ref()).map(|value| value.len()).sum();
-        let rates = (0..RUNS).map(|_| rate(config, records.clone())).collect::<Result<Vec<_>, _>>()?;
-        report.line(what, median(rates), "records/s", Some(NOTE))?;
-        report.line(&format!("{what}: size of a record"), bytes as f64 / count as f64, "bytes", None)?;
+        let bytes = records.iter().filter_map(|record| record.value.as_ref()).map(|value| value.len()).sum();
+        measured(report, what, (count, bytes), || rate(config, Listed(records.clone().into_iter()), count))?;
     }
+    let stream = replicated(count);
+    let bytes =
+        stream.iter().map(|event| if let Event::Change { message, .. } = event { message.len() } else { 0 }).sum();
+    measured(report, "likes in a recorded replication stream, bytes to durable commit", (count, bytes), || {
+        let followed = Table::ALL.map(|_| Some(NAMESPACE.to_owned()));
+        let numbering = Numbering::new(link::partition("bench"), 0, followed);
+        rate(config, Replicated(stream.clone().into_iter(), numbering), count)
+    })
+}
+
+fn measured(
+    report: &Report,
+    what: &str,
+    (count, bytes): (usize, usize),
+    run: impl Fn() -> Result<f64, CliError>,
+) -> Result<(), CliError> {
+    let rates = (0..RUNS).map(|_| run()).collect::<Result<Vec<_>, _>>()?;
+    report.line(what, median(rates), "records/s", Some(NOTE))?;
+    report.line(&format!("{what}: size of a record"), bytes as f64 / count as f64, "bytes", None)?;
     Ok(())
 }
 
-/// Records a second.
-fn rate(config: &Config, records: Vec<Record>) -> Result<f64, CliError> {
+/// Records a second, of a source with so many.
+fn rate(config: &Config, source: impl Source + 'static, count: usize) -> Result<f64, CliError> {
     let scratch = Scratch::new(&config.data_dir)?;
     let mut setup = Setup::new(scratch.path(), Topics::default(), Arc::new(NoSchemas));
     setup.settings.time_of = TimeOf::File;
     let opened = app::open(&setup)?;
-    let count = records.len();
     let started = Instant::now();
-    let statuses = opened.start(Box::new(Listed(records.into_iter())), &setup)?.finish(|_| {})?;
+    let statuses = opened.start(Box::new(source), &setup)?.finish(|_| {})?;
     let elapsed = started.elapsed();
     let applied: u64 = statuses.iter().map(|status| status.row.outcomes[0]).sum();
     if applied != count as u64 {
@@ -65,6 +84,28 @@ impl Source for Listed {
     fn poll(&mut self, limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError> {
         let before = out.len();
         out.extend(self.0.by_ref().take(limits.max_records));
+        Ok(if out.len() == before { Polled::End } else { Polled::Records })
+    }
+
+    fn pause(&mut self, _partition: &TopicPartition) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    fn resume(&mut self, _partition: &TopicPartition, _from: i64) -> Result<(), SourceError> {
+        Ok(())
+    }
+}
+
+/// A replication stream from memory, numbered as it is polled.
+struct Replicated(std::vec::IntoIter<Event>, Numbering);
+
+impl Source for Replicated {
+    fn poll(&mut self, limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError> {
+        let before = out.len();
+        while out.len() - before < limits.max_records {
+            let Some(event) = self.0.next() else { break };
+            self.1.take(event, out).map_err(|failure| SourceError::Postgres(failure.to_string()))?;
+        }
         Ok(if out.len() == before { Polled::End } else { Polled::Records })
     }
 
@@ -135,4 +176,36 @@ fn likes(count: usize) -> Vec<Record> {
         record(&topic, n, Some(format!(r#"{{"id":"{id}"}}"#)), value.into_bytes())
     };
     (0..count).map(like).collect()
+}
+
+const NAMESPACE: &str = "public";
+
+/// Likes as messages of `pgoutput`, each a row of its own, in transactions of a hundred.
+fn replicated(count: usize) -> Vec<Event> {
+    const OF_ONE_TRANSACTION: usize = 100;
+    /// Type OIDs: uuid, and timestamp.
+    const COLUMNS: [(&str, u32); 4] = [("id", 2_950), ("user_id", 2_950), ("post_id", 2_950), ("created_at", 1_114)];
+    let begin = [&b"R"[..], &7u32.to_be_bytes(), NAMESPACE.as_bytes(), b"\0likes\0d", &4u16.to_be_bytes()];
+    let mut described = begin.concat();
+    for (name, type_oid) in COLUMNS {
+        described.extend([b"\0", name.as_bytes(), b"\0", &type_oid.to_be_bytes(), &(-1i32).to_be_bytes()].concat());
+    }
+    let mut events = vec![Event::Change { lsn: 0, message: described.into() }];
+    for n in 0..count {
+        let (commit_us, lsn) = ((BEGIN_MS + n as i64 / 10) * 1_000, 26_947_152 + n as u64 * 56);
+        if n % OF_ONE_TRANSACTION == 0 {
+            events.push(Event::Begin { commit_lsn: lsn, commit_us });
+        }
+        let at = format!("2026-11-20 09:{:02}:{:02}.{:06}", n / 60 % 60, n % 60, n % 1_000_000);
+        let values = [mixed(n as u64 + (1 << 43)).to_string(), user(n).to_string(), post(n).to_string(), at];
+        let mut message = [&b"I"[..], &7u32.to_be_bytes(), b"N", &4u16.to_be_bytes()].concat();
+        for value in values {
+            message.extend([b"t", &(value.len() as u32).to_be_bytes()[..], value.as_bytes()].concat());
+        }
+        events.push(Event::Change { lsn, message: message.into() });
+        if n % OF_ONE_TRANSACTION == OF_ONE_TRANSACTION - 1 || n + 1 == count {
+            events.push(Event::Commit { lsn: lsn + 40, end_lsn: lsn + 48 });
+        }
+    }
+    events
 }

@@ -138,7 +138,8 @@ impl NetServer {
             publication.as_str(),
         );
         let unix = target.host.starts_with('/');
-        let tls = replication_tls(if unix { SslMode::Disable } else { *ssl_mode }, ca_file.clone());
+        let mode = if unix { SslMode::Disable } else { *ssl_mode };
+        let tls = replication_tls(mode, ca_file.clone(), &target.host);
         Ok(config
             .with_port(target.port)
             .with_tls(tls)

@@ -1,9 +1,13 @@
 //! nova as a process over a real server (`NOVA_TEST_POSTGRES`), in a database of its own.
 
 mod cluster;
+mod letters;
+mod moves;
 mod operator;
 mod place;
 mod servers;
+mod tls;
+mod told;
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +18,7 @@ use crate::stack::workload::session;
 use crate::stack::world::{nap, until};
 use crate::support::asked;
 use crate::support::events::Rng;
-use crate::support::rows::compare;
+use crate::support::rows::{compare, compare_current};
 
 use self::place::{PATIENCE, Place, Tap};
 
@@ -24,17 +28,24 @@ const SESSIONS: u64 = 3;
 /// WAL of other tables, MiB; `NOVA_TEST_FOREIGN_MIB` asks for more.
 const FOREIGN_MIB: u64 = 192;
 
-/// Waits until nova has what was committed before, stops it, and compares every table.
+/// Waits until nova has what was committed before, stops it, and compares every table, ClickHouse's views too where rows go
+/// there.
 fn ends_equal(place: &mut Place) {
     place.sentinel();
     until("the rows that were not read to go", || place.ready().contains("\"ready\""));
+    place.sent();
     place.stop();
-    assert_eq!(compare(&place.dumped(), &place.source_rows()), 0);
+    let dumped = place.dumped();
+    assert_eq!(compare(&dumped, &place.source_rows()), 0);
+    if let Some(ask) = place.warehouse() {
+        compare_current(&dumped, ask);
+    }
 }
 
 #[test]
 fn a_workload_with_kill_9_of_nova_ends_equal_to_postgresql() {
     let Some(mut place) = Place::begin() else { return };
+    place.send_to_clickhouse();
     place.start();
     let count = asked("NOVA_TEST_TRANSACTIONS").unwrap_or(TRANSACTIONS) / SESSIONS;
     let workers: Vec<_> = (0..SESSIONS)

@@ -182,9 +182,14 @@ impl World {
 
     /// Starts the node on a free port, the same after the first start.
     pub fn start(&mut self) {
+        self.start_as(self.nova());
+    }
+
+    /// The same with another configuration.
+    pub fn start_as(&mut self, mut nova: Command) {
         let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
         let listen = self.node.take().map_or("127.0.0.1:0".to_owned(), |(_, url)| url.replace("http://", ""));
-        let mut child = self.nova().args(["serve", "--listen", &listen]).stderr(log).spawn().unwrap();
+        let mut child = nova.args(["serve", "--listen", &listen]).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let Some(url) = line.trim().strip_prefix("listening on ") else {
@@ -271,12 +276,12 @@ impl World {
     }
 }
 
-/// Drops a test's database and the slot of the same name, of which PostgreSQL allows a few only.
+/// Drops a test's database and its slots, of which PostgreSQL allows a few only.
 pub fn drop_database(server: &str, name: &str) {
     let Ok(mut admin) = Postgres::connect(server, NoTls) else { return };
     for _ in 0..50 {
         let dropped = admin.batch_execute(&format!(
-            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '{name}'"
+            "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '{name}'"
         ));
         if dropped.is_ok() {
             break;

@@ -12,8 +12,8 @@ use nova::warehouse::layout::Layout;
 use nova::warehouse::lint::{lint, missing_batches};
 use nova::warehouse::migrate::{MIGRATIONS, migrate};
 use nova_storage::testing::Recorder;
-use serde_json::Value;
 
+use super::super::support::rows::compare_current;
 use super::super::support::{self, Listed, capture, dump, run, store_over};
 use super::{events, setup};
 
@@ -131,24 +131,7 @@ fn the_real_engines_current_views_equal_the_dump_row_by_row() {
     let mut plain = support::setup(name);
     plain.settings.truncate = nova::pipeline::TruncatePolicy::Apply;
     let opened = app::open_store(&plain, store_over(backend.image(backend.syncs(), 0))).unwrap();
-    for (table, lines) in Table::ALL.iter().zip(dump(&opened)) {
-        let names: Vec<_> = table.columns().iter().map(|column| column.name).collect();
-        let rows = ask(
-            &clickhouse,
-            &format!(
-                "SELECT {} FROM {table}_current ORDER BY toString(id) FORMAT JSONCompactEachRow",
-                names.join(", ")
-            ),
-        );
-        let found: Vec<Vec<Value>> = rows.iter().map(|row| serde_json::from_str(&row.join("\t")).unwrap()).collect();
-        assert_eq!(found.len(), lines.len(), "{table}");
-        for (found, line) in found.iter().zip(&lines) {
-            let row: Value = serde_json::from_str(line).unwrap();
-            for (name, value) in names.iter().zip(found) {
-                assert_eq!(plainly(value), plainly(&row[*name]), "{table}.{name} of {}", row["id"]);
-            }
-        }
-    }
+    compare_current(&dump(&opened), |sql| ask(&clickhouse, sql).iter().map(|row| row.join("\t")).collect());
     drop_database(&clickhouse);
 }
 
@@ -251,13 +234,4 @@ fn the_real_engine_tells_a_restored_store_what_it_has_and_a_lint_what_it_lost() 
     let found = on(missing_batches(&clickhouse, id, &known)).unwrap().unwrap();
     assert_eq!(found.code, "batches-missing");
     drop_database(&clickhouse);
-}
-
-/// Times and booleans in one spelling.
-fn plainly(value: &Value) -> String {
-    match value {
-        Value::Null => "null".to_owned(),
-        Value::String(text) => text.trim_end_matches('Z').replace('T', " "),
-        other => other.to_string(),
-    }
 }

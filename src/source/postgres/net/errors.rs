@@ -43,6 +43,11 @@ pub(super) fn refused(error: PgWireError) -> Failure {
             "a change has {payload_bytes} bytes, and at most {MESSAGE_MAX_BYTES} are read: leave its column out of the \
              publication"
         )),
+        // Its library compares the name in every mode that checks a certificate.
+        PgWireError::Tls(text) if text.contains("not valid for name") => Failure::Away(format!(
+            "the replication session: {text}. Name the host in postgres.url as the certificate does, with ssl_mode \
+             verify-ca, too"
+        )),
         other => Failure::Away(other.to_string()),
     }
 }

@@ -54,8 +54,8 @@ impl SslMode {
     }
 }
 
-/// Of the replication session.
-pub(super) fn replication_tls(mode: SslMode, ca_file: Option<PathBuf>) -> TlsConfig {
+/// Of the replication session to a host.
+pub(super) fn replication_tls(mode: SslMode, ca_file: Option<PathBuf>, host: &str) -> TlsConfig {
     let mode = match mode {
         SslMode::Disable => ReplicationSslMode::Disable,
         SslMode::Prefer => ReplicationSslMode::Prefer,
@@ -63,7 +63,8 @@ pub(super) fn replication_tls(mode: SslMode, ca_file: Option<PathBuf>) -> TlsCon
         SslMode::VerifyCa => ReplicationSslMode::VerifyCa,
         SslMode::VerifyFull => ReplicationSslMode::VerifyFull,
     };
-    TlsConfig { mode, ca_pem_path: ca_file, ..TlsConfig::default() }
+    // Unless the name is given here, it checks no certificate of an address by its number.
+    TlsConfig { mode, ca_pem_path: ca_file, sni_hostname: Some(host.to_owned()), ..TlsConfig::default() }
 }
 
 /// Of the SQL connections.

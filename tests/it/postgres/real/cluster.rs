@@ -80,6 +80,28 @@ impl Cluster {
         self.run("pg_ctl", &format!("-D {} -m immediate -w stop >/dev/null", self.data.display()));
     }
 
+    /// Takes connections over TLS, too, with a certificate and its key in PEM; of this role it takes no others. False for
+    /// programs that were built without TLS.
+    pub fn speak_tls(&self, certificate: &str, key: &str, role: &str) -> bool {
+        let library = format!("{}/postgres -D {} -C ssl_library | grep -q .", self.bin.display(), self.data.display());
+        if !self.shell(&library, false) {
+            eprintln!("skipped: {} has no TLS", self.bin.display());
+            return false;
+        }
+        let (conf, rules) = (self.data.join("postgresql.conf"), self.data.join("pg_hba.conf"));
+        let text = std::fs::read_to_string(&conf).unwrap();
+        std::fs::write(&conf, format!("{text}\nssl=on\n")).unwrap();
+        let others = std::fs::read_to_string(&rules).unwrap();
+        let own = format!("hostssl all {role} 127.0.0.1/32 trust\nhost all {role} 127.0.0.1/32 reject\n");
+        std::fs::write(&rules, own + &others).unwrap();
+        std::fs::write(self.data.join("server.crt"), certificate).unwrap();
+        std::fs::write(self.data.join("server.key"), key).unwrap();
+        assert!(self.shell(&format!("chmod 600 {}/server.key", self.data.display()), true));
+        self.stop();
+        self.start();
+        true
+    }
+
     fn run(&self, program: &str, arguments: &str) {
         assert!(self.shell(&format!("{}/{program} {arguments}", self.bin.display()), false), "{program} {arguments}");
     }

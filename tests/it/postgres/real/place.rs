@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,12 +28,17 @@ pub const PUBLISHED: &str = "users (id, username, email_verified, is_active, cre
 
 pub struct Place {
     server: String,
-    /// Of the database, the slot and the publication.
+    /// Of the database, and of the slot and the publication where they are this place's alone.
     pub name: String,
-    dir: tempfile::TempDir,
+    slot: String,
+    data: PathBuf,
+    /// The database and the directory of the store are this place's own.
+    own: Option<tempfile::TempDir>,
     node: Option<(Child, String)>,
     sentinels: std::cell::Cell<u32>,
-    more: Vec<(&'static str, &'static str)>,
+    more: BTreeMap<&'static str, String>,
+    /// The address of ClickHouse, where nova sends rows into a database of this place's name.
+    clickhouse: Option<String>,
 }
 
 impl Place {
@@ -52,16 +58,61 @@ impl Place {
         let mut admin = Postgres::connect(&server, NoTls).unwrap();
         admin.batch_execute(&format!("CREATE DATABASE {name}")).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let (sentinels, more) = (std::cell::Cell::new(0), Vec::new());
-        let place = Place { server, name, dir, node: None, sentinels, more };
+        let mut place = Place::beside(&server, &name, &name, dir.path());
+        place.own = Some(dir);
         place.run(include_str!("../../../../deploy/postgres/10-schema.sql"));
         place.run(&format!("CREATE PUBLICATION {} FOR TABLE {PUBLISHED}", place.name));
         place
     }
 
+    /// A store in a directory over a database and a publication that are there: what is in them stays.
+    pub fn beside(server: &str, name: &str, slot: &str, data: &Path) -> Place {
+        let (server, name, slot) = (server.to_owned(), name.to_owned(), slot.to_owned());
+        let (sentinels, more) = (std::cell::Cell::new(0), BTreeMap::new());
+        Place { server, name, slot, data: data.to_owned(), own: None, node: None, sentinels, more, clickhouse: None }
+    }
+
+    /// The same database, of which nothing was read yet.
+    pub fn fresh(&self, data: &Path) -> Place {
+        let mut fresh = Place::beside(&self.server, &self.name, &self.slot, data);
+        fresh.set("NOVA_POSTGRES_SLOT", format!("{}_fresh", self.slot));
+        fresh
+    }
+
     /// One more variable of nova's environment.
-    pub fn set(&mut self, name: &'static str, value: &'static str) {
-        self.more.push((name, value));
+    pub fn set(&mut self, name: &'static str, value: impl Into<String>) {
+        self.more.insert(name, value.into());
+    }
+
+    /// Rows go to the real ClickHouse besides, where `NOVA_TEST_CLICKHOUSE` names one.
+    pub fn send_to_clickhouse(&mut self) {
+        let url = std::env::var("NOVA_TEST_CLICKHOUSE").unwrap_or_default();
+        if url.is_empty() {
+            eprintln!("skipped: ClickHouse's rows are not compared: NOVA_TEST_CLICKHOUSE is not set");
+            return;
+        }
+        self.set("NOVA_CLICKHOUSE_URL", url.clone());
+        self.set("NOVA_CLICKHOUSE_DATABASE", self.name.clone());
+        self.clickhouse = Some(url);
+    }
+
+    /// Waits until no row waits for ClickHouse, where rows go there.
+    pub fn sent(&self) {
+        let waits = |line: &str| line.starts_with("nova_outbox_rows{") && !line.ends_with(" 0.0");
+        until("the rows to be in ClickHouse", || {
+            let (_, metrics) = http("GET", &format!("{}/metrics", self.url()), "", "").unwrap_or_default();
+            metrics.contains("nova_outbox_rows{") && !metrics.lines().any(waits)
+        });
+    }
+
+    /// Asks ClickHouse, which answers in lines; `None` where rows do not go there.
+    pub fn warehouse(&self) -> Option<impl Fn(&str) -> Vec<String>> {
+        let url = format!("{}/?database={}", self.clickhouse.as_ref()?, self.name);
+        Some(move |sql: &str| {
+            let (status, body) = http("POST", &url, "", sql).unwrap();
+            assert_eq!(status, 200, "{sql}: {body}");
+            body.lines().map(str::to_owned).collect()
+        })
     }
 
     pub fn database(&self) -> String {
@@ -79,11 +130,11 @@ impl Place {
 
     pub fn nova(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
-        command.arg("--data").arg(self.dir.path()).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.arg("--data").arg(&self.data).stdin(Stdio::null()).stdout(Stdio::piped());
         command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());
         command.env("NOVA_POSTGRES_URL", self.database()).env("NOVA_LOG_LEVEL", "info");
-        command.env("NOVA_POSTGRES_SLOT", &self.name).env("NOVA_POSTGRES_PUBLICATION", &self.name);
-        command.env("NOVA_LIMITS_ENABLED", "false").envs(self.more.iter().copied());
+        command.env("NOVA_POSTGRES_SLOT", &self.slot).env("NOVA_POSTGRES_PUBLICATION", &self.slot);
+        command.env("NOVA_LIMITS_ENABLED", "false").env("NOVA_POSTGRES_SSL_MODE", "disable").envs(&self.more);
         command
     }
 
@@ -92,9 +143,9 @@ impl Place {
     }
 
     pub fn start_over(&mut self, url: &str) {
-        let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
+        let log = std::fs::File::options().create(true).append(true).open(self.data.join("log")).unwrap();
         let mut command = self.nova();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--postgres", url]).env("NOVA_POSTGRES_SSL_MODE", "disable");
+        command.args(["serve", "--listen", "127.0.0.1:0", "--postgres", url]);
         let mut child = command.stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -102,8 +153,12 @@ impl Place {
         self.node = Some((child, url.to_owned()));
     }
 
+    pub fn store(&self) -> PathBuf {
+        self.data.join("nova.redb")
+    }
+
     fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+        std::fs::read_to_string(self.data.join("log")).unwrap_or_default()
     }
 
     pub fn url(&self) -> &str {
@@ -150,6 +205,13 @@ impl Place {
 
     /// A reader, and a post of theirs to come that is written last: when the feed has it, everything before it has arrived.
     pub fn sentinel(&self) -> (String, String) {
+        let (user, post) = self.plant();
+        until("the sentinel in the feed", || self.feed(&user).contains(&post));
+        (user, post)
+    }
+
+    /// Writes a reader, and a post that their feed will have.
+    pub fn plant(&self) -> (String, String) {
         let number = self.sentinels.replace(self.sentinels.get() + 1);
         // Its key is within every filter that a test sets.
         let row = self.sql().query_one(
@@ -164,9 +226,7 @@ impl Place {
             &[],
         );
         let row = row.unwrap();
-        let (user, post): (String, String) = (row.get(0), row.get(1));
-        until("the sentinel in the feed", || self.feed(&user).contains(&post));
-        (user, post)
+        (row.get(0), row.get(1))
     }
 
     pub fn source_rows(&self) -> BTreeMap<String, Vec<BTreeMap<String, Value>>> {
@@ -196,15 +256,14 @@ impl Place {
     /// `confirmed_flush_lsn` of the slot.
     pub fn confirmed(&self) -> Option<u64> {
         let sql = "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = $1";
-        let row = self.sql().query_opt(sql, &[&self.name]).unwrap()?;
+        let row = self.sql().query_opt(sql, &[&self.slot]).unwrap()?;
         parse_lsn(row.get::<_, Option<&str>>(0)?)
     }
 
     /// The position of the stopped store, where it has one.
     pub fn committed(&self) -> Option<u64> {
-        let path = self.dir.path().join("nova.redb");
-        let store = Store::open(&path, &Options::default(), |_| {}).unwrap();
-        let name = link::partition(&self.name);
+        let store = Store::open(&self.store(), &Options::default(), |_| {}).unwrap();
+        let name = link::partition(&self.slot);
         let read = store.read().unwrap();
         let cookie = |bytes: &[u8]| OffsetRow::decode(bytes).unwrap().1.to_vec();
         let cookie = read.get_with(OFFSETS, (&*name.topic, name.partition), cookie).unwrap()?;
@@ -222,7 +281,7 @@ impl Place {
                    WHERE slot_name = $1";
         // The restart position moves with the records of running transactions that the server writes now and then.
         self.run("CHECKPOINT");
-        self.sql().query_one(sql, &[&self.name]).unwrap().get(0)
+        self.sql().query_one(sql, &[&self.slot]).unwrap().get(0)
     }
 
     /// The server ends the replication session.
@@ -233,7 +292,7 @@ impl Place {
         );
         until("the slot to be free", || {
             let sql = "SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1 AND active_pid IS NULL";
-            let free: i64 = self.sql().query_one(sql, &[&self.name]).unwrap().get(0);
+            let free: i64 = self.sql().query_one(sql, &[&self.slot]).unwrap().get(0);
             free == 1
         });
     }
@@ -248,7 +307,13 @@ impl Drop for Place {
         if std::thread::panicking() {
             eprintln!("nova's log:\n{}", self.log().lines().rev().take(40).collect::<Vec<_>>().join("\n"));
         }
+        if self.own.is_none() {
+            return;
+        }
         drop_database(&self.server, &self.name);
+        if let Some(url) = &self.clickhouse {
+            let _ = http("POST", url, "", &format!("DROP DATABASE IF EXISTS {}", self.name));
+        }
     }
 }
 

@@ -12,6 +12,9 @@ use super::place::{PUBLISHED, Place};
 /// Transactions of all sessions; `NOVA_TEST_TRANSACTIONS` asks for more.
 const TRANSACTIONS: u64 = 400;
 
+/// Kills of one or the other: so many in any case, and more while the sessions work.
+const KILLS: std::ops::Range<u32> = 6..60;
+
 /// A session that connects again when the server is killed under it.
 fn stubborn(url: &str, number: u64, count: u64) {
     let mut left = count;
@@ -33,6 +36,7 @@ fn stubborn(url: &str, number: u64, count: u64) {
 fn a_workload_with_kill_9_of_nova_and_of_postgresql_ends_equal() {
     let Some(cluster) = Cluster::begin(&["checkpoint_timeout=30s"]) else { return };
     let mut place = Place::at(cluster.url());
+    place.send_to_clickhouse();
     place.start();
     let count = asked("NOVA_TEST_TRANSACTIONS").unwrap_or(TRANSACTIONS) / 2;
     let hook = std::panic::take_hook();
@@ -45,7 +49,10 @@ fn a_workload_with_kill_9_of_nova_and_of_postgresql_ends_equal() {
         })
         .collect();
     let mut rng = Rng(3);
-    for _ in 0..6 {
+    for number in 0..KILLS.end {
+        if number >= KILLS.start && workers.iter().all(std::thread::JoinHandle::is_finished) {
+            break;
+        }
         nap(400 + rng.below(900));
         match rng.below(2) {
             0 => {
