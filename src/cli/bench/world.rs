@@ -41,6 +41,11 @@ pub(super) fn post(number: u64) -> Id {
     mixed(number + (1 << 41))
 }
 
+fn rfc3339(ms: i64) -> jiff::Timestamp {
+    // Times of the world are within jiff's range.
+    jiff::Timestamp::from_millisecond(ms).unwrap_or_default()
+}
+
 /// The world as a source that ends.
 pub(super) struct World {
     users: u64,
@@ -97,9 +102,9 @@ impl World {
             ),
             Kind::Post => {
                 let author = user(self.uniform(users));
-                let created_us = (BEGIN_MS - self.rng.i64(0..71 * HOUR_MS)) * 1_000;
+                let created = rfc3339(BEGIN_MS - self.rng.i64(0..71 * HOUR_MS));
                 format!(
-                    r#"{{"id":"{id}","user_id":"{author}","caption":"post {}","image_key":"k","image_sizes":null,"status":"published","created_at":{created_us},"updated_at":{created_us},"soft_delete":null"#,
+                    r#"{{"id":"{id}","user_id":"{author}","caption":"post {}","image_key":"k","image_sizes":null,"status":"published","created_at":"{created}","updated_at":"{created}","soft_delete":null"#,
                     self.next
                 )
             }

@@ -2,7 +2,7 @@
 //! megabytes a commit. A crash only interrupts it: what a commit brings over it removes from where it stood.
 
 use nova_storage::schema::ROWS;
-use nova_storage::{ReadError, Store, WriteError};
+use nova_storage::{ReadError, ReadTxn, Store, WriteError};
 
 use crate::event::Id;
 
@@ -11,6 +11,8 @@ use super::runs::Runs;
 
 /// Bytes of rows that one commit brings over.
 const PAGE_MAX_BYTES: usize = 16 << 20;
+
+type Page = Vec<(Key, Box<[u8]>)>;
 
 /// How many rows were brought over.
 pub fn bring_over(store: &Store) -> Result<u64, WriteError> {
@@ -29,7 +31,7 @@ pub fn bring_over(store: &Store) -> Result<u64, WriteError> {
 }
 
 /// The first rows.
-fn page(read: &nova_storage::ReadTxn) -> Result<Vec<(Key, Box<[u8]>)>, ReadError> {
+fn page(read: &ReadTxn) -> Result<Page, ReadError> {
     let (mut page, mut bytes) = (Vec::new(), 0);
     read.scan(ROWS, (0u8, &[0u8; 16]).., |(table, id), row| {
         page.push(((table, Id(*id)), row.into()));
