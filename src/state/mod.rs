@@ -6,10 +6,14 @@
 //! each day. `save` writes it all down.
 
 pub mod affinity;
+mod blocks;
+mod chunks;
 pub mod daily;
 pub mod graph;
 pub mod histogram;
 pub mod ids;
+mod minutes;
+mod packed;
 pub mod posts;
 mod save;
 pub mod touches;
@@ -23,6 +27,7 @@ use rustc_hash::FxHashMap;
 use crate::event::{Action, Effect, Facts, Id};
 
 use self::affinity::Affinity;
+use self::chunks::{ALLOCATED_BYTES, Chunks};
 use self::daily::Daily;
 use self::graph::Graph;
 use self::ids::Ids;
@@ -87,7 +92,19 @@ impl StateSettings {
 pub struct UserRow {
     pub username: Box<str>,
     pub active: bool,
-    pub created_at_us: i64,
+}
+
+/// Users whose rows are in one chunk.
+const ROWS: usize = 256;
+
+/// Rows of some users.
+#[derive(Clone, Debug)]
+struct UserRows([Option<UserRow>; ROWS]);
+
+impl Default for UserRows {
+    fn default() -> UserRows {
+        UserRows(std::array::from_fn(|_| None))
+    }
 }
 
 /// See the module.
@@ -95,7 +112,7 @@ pub struct UserRow {
 pub struct State {
     settings: StateSettings,
     pub users: Ids,
-    pub user_rows: Vec<Option<UserRow>>,
+    user_rows: Chunks<UserRows>,
     pub post_ids: Ids,
     pub graph: Graph,
     pub posts: Posts,
@@ -118,7 +135,7 @@ impl State {
         State {
             settings,
             users: Ids::default(),
-            user_rows: Vec::new(),
+            user_rows: Chunks::default(),
             post_ids: Ids::default(),
             graph: Graph::default(),
             posts: Posts::default(),
@@ -149,13 +166,23 @@ impl State {
 
     fn user(&mut self, id: Id) -> u32 {
         let user = self.users.intern(id);
-        if self.user_rows.len() < self.users.len() {
-            self.user_rows.resize(self.users.len(), None);
+        if user as usize + 1 == self.users.len() {
+            self.user_rows.grow(self.users.len().div_ceil(ROWS));
             self.graph.grow(self.users.len());
             self.posts.grow_authors(self.users.len());
+            self.touches.grow(self.users.len());
             self.affinity.grow(self.users.len());
         }
         user
+    }
+
+    /// A user's row; `None` before it came and after it went.
+    pub fn user_row(&self, user: u32) -> Option<&UserRow> {
+        self.user_rows.get(user as usize / ROWS)?.0[user as usize % ROWS].as_ref()
+    }
+
+    fn set_user_row(&mut self, user: u32, row: Option<UserRow>) {
+        self.user_rows.change(user as usize / ROWS).0[user as usize % ROWS] = row;
     }
 
     fn post(&mut self, id: Id) -> u32 {
@@ -213,7 +240,7 @@ impl State {
             Facts::User { .. } => {
                 let user = self.user(key);
                 if !replaced {
-                    self.user_rows[user as usize] = None;
+                    self.set_user_row(user, None);
                 }
                 self.posts.author_changed(user);
             }
@@ -237,10 +264,9 @@ impl State {
 
     fn enter(&mut self, key: Id, new: &Facts) {
         match new {
-            Facts::User { username, active, created_at_us } => {
+            Facts::User { username, active, .. } => {
                 let user = self.user(key);
-                let row = UserRow { username: username.clone(), active: *active, created_at_us: *created_at_us };
-                self.user_rows[user as usize] = Some(row);
+                self.set_user_row(user, Some(UserRow { username: username.clone(), active: *active }));
                 self.posts.author_changed(user);
             }
             Facts::Post { author, created_at_us, published } => {
@@ -298,7 +324,7 @@ impl State {
     /// whose own row has not come yet counts as active.
     pub fn visible(&self, post: u32) -> bool {
         let Some(row) = self.posts.row(post) else { return false };
-        row.published && self.user_rows[row.author as usize].as_ref().is_none_or(|user| user.active)
+        row.published && self.user_row(row.author).is_none_or(|user| user.active)
     }
 
     /// Everything a post has counted so far, weighed, times ten.
@@ -316,8 +342,9 @@ impl State {
     }
 
     fn users_bytes(&self) -> usize {
-        let names: usize = self.user_rows.iter().flatten().map(|row| row.username.len()).sum();
-        self.user_rows.capacity() * size_of::<Option<UserRow>>() + names
+        let rows = self.user_rows.iter().flat_map(|rows| &rows.0).flatten();
+        let names: usize = rows.map(|row| row.username.len() + ALLOCATED_BYTES).sum();
+        self.user_rows.mem_bytes() + names
     }
 }
 

@@ -4,12 +4,14 @@ use nova_storage::codec::{CodecError, Put, Reader};
 
 use crate::event::{Action, Id};
 
-use super::affinity::Cell;
+use super::affinity::{self, Cell, Weights};
+use super::blocks::Blocks;
 use super::daily::Daily;
-use super::graph::Followee;
-use super::posts::{Bucket, Post, PostRow};
-use super::touches::{SHARDS, Touch};
-use super::{State, StateSettings, UserRow};
+use super::minutes::{Minutes, entries_of};
+use super::packed::Entry;
+use super::posts::{Post, PostRow, Totals, author_place};
+use super::touches::{self, AT_MAX_MS, AT_MIN_MS, Kind, Touch};
+use super::{State, StateSettings, UserRow, graph};
 
 /// Version 1 had no daily figures, one map of touches, and folded all posts at once; version 2 no likes by events;
 /// version 3 no dated rows, the latest times of all that had been counted, and not how many actions and shards there were.
@@ -43,7 +45,7 @@ impl State {
     pub fn save(&self, put: &mut dyn FnMut(&'static str, u32, &[u8])) {
         let mut out = vec![STATE_VERSION];
         out.put_varint(Action::ALL.len() as u64);
-        out.put_varint(SHARDS as u64);
+        out.put_varint(self.touches.chunks.len() as u64);
         self.save_rows(&mut out);
         self.save_graph(&mut out);
         self.save_posts(&mut out);
@@ -57,31 +59,36 @@ impl State {
         }
     }
 
+    fn all_users(&self) -> std::ops::Range<u32> {
+        0..self.users.len() as u32
+    }
+
     fn save_rows(&self, out: &mut Vec<u8>) {
         out.put_varint(self.users.len() as u64);
-        for (id, row) in self.users.all().iter().zip(&self.user_rows) {
-            out.put_id(*id);
-            out.put_optional_bytes(row.as_ref().map(|row| row.username.as_bytes()));
+        for (id, user) in self.users.all().zip(0..) {
+            let row = self.user_row(user);
+            out.put_id(id);
+            out.put_optional_bytes(row.map(|row| row.username.as_bytes()));
             if let Some(row) = row {
                 out.put_u8(u8::from(row.active));
-                out.put_zigzag(row.created_at_us);
+                // Earlier versions kept the row's time.
+                out.put_zigzag(0);
             }
         }
         out.put_varint(self.post_ids.len() as u64);
-        self.post_ids.all().iter().for_each(|id| out.put_id(*id));
+        self.post_ids.all().for_each(|id| out.put_id(id));
     }
 
     fn save_graph(&self, out: &mut Vec<u8>) {
-        for (list, version) in self.graph.out.iter().zip(&self.graph.versions) {
-            out.put_varint(u64::from(*version));
-            out.put_varint(list.len() as u64);
-            for followee in list {
+        for user in self.all_users() {
+            out.put_varint(u64::from(self.graph.version(user)));
+            out.put_varint(self.graph.followees_len(user) as u64);
+            for followee in self.graph.followees(user) {
                 out.put_varint(u64::from(followee.user));
                 out.put_zigzag(followee.since_us);
             }
         }
-        let mut more: Vec<_> = self.graph.more.iter().collect();
-        more.sort_unstable();
+        let more: Vec<_> = self.graph.following.iter().flat_map(|chunk| &chunk.more).collect();
         out.put_varint(more.len() as u64);
         for ((from, to), times) in more {
             out.put_varint(u64::from(*from));
@@ -92,11 +99,11 @@ impl State {
     }
 
     fn save_posts(&self, out: &mut Vec<u8>) {
-        self.posts.versions.iter().for_each(|version| out.put_varint(u64::from(*version)));
+        self.all_users().for_each(|user| out.put_varint(u64::from(self.posts.version(user))));
         out.put_varint(self.posts.fold_at as u64);
         out.put_varint(self.posts.folding.map_or(0, |next| next as u64 + 1));
         out.put_zigzag(i64::from(self.posts.fold_from));
-        for post in &self.posts.posts {
+        for post in self.posts.chunks.iter().flat_map(|chunk| &chunk.list).take(self.posts.len()) {
             out.put_varint(post.author.map_or(0, |author| u64::from(author) + 1));
             match post.row {
                 None => out.put_u8(0),
@@ -105,34 +112,48 @@ impl State {
                     out.put_zigzag(row.created_at_us);
                 }
             }
-            post.totals.iter().for_each(|total| out.put_zigzag(*total));
-            out.put_varint(post.buckets.len() as u64);
-            for bucket in &post.buckets {
-                out.put_zigzag(i64::from(bucket.minute));
-                bucket.counts.iter().for_each(|count| out.put_zigzag(i64::from(*count)));
+            post.totals.counts().iter().for_each(|total| out.put_zigzag(*total));
+            let entries: Vec<_> = post.minutes.entries().collect();
+            let buckets: Vec<_> = entries.chunk_by(|a, b| a.minute() == b.minute()).collect();
+            out.put_varint(buckets.len() as u64);
+            for bucket in buckets {
+                out.put_zigzag(i64::from(bucket[0].minute()));
+                let mut counts = [0; 5];
+                bucket.iter().for_each(|entry| counts[entry.action()] += entry.count());
+                counts.iter().for_each(|count| out.put_zigzag(*count));
             }
         }
     }
 
     fn save_touches(&self, out: &mut Vec<u8>) {
-        self.touches.shards.iter().for_each(|shard| out.put_varint(shard.sweep_at as u64));
-        let mut touches: Vec<_> = self.touches.shards.iter().flat_map(|shard| &shard.map).collect();
-        touches.sort_unstable_by_key(|(key, _)| **key);
-        out.put_varint(touches.len() as u64);
-        for ((user, post), touch) in touches {
-            out.put_varint(u64::from(*user));
-            out.put_varint(u64::from(*post));
-            out.put_zigzag(touch.viewed_ms.unwrap_or(i64::MIN));
-            out.put_varint(touch.counted.len() as u64);
-            for (action, at_ms) in &touch.counted {
-                out.put_u8(*action as u8);
-                out.put_zigzag(*at_ms);
+        self.touches.chunks.iter().for_each(|users| out.put_varint(u64::from(users.sweep_at)));
+        let lists = self.touches.chunks.iter().flat_map(|users| &users.lists).zip(0u64..);
+        let mut touches = Vec::new();
+        let mut len = 0u64;
+        for (list, user) in lists {
+            let all: Vec<Touch> = list.entries().collect();
+            for group in all.chunk_by(|a, b| a.post() == b.post()) {
+                len += 1;
+                touches.put_varint(user);
+                touches.put_varint(u64::from(group[0].post()));
+                let views = group.iter().filter(|touch| matches!(touch.kind(), Kind::View | Kind::Viewed));
+                touches.put_zigzag(views.last().map_or(i64::MIN, |touch| touch.at_ms()));
+                let counted: Vec<_> =
+                    group.iter().filter_map(|touch| Some((touch.kind().action()?, touch.at_ms()))).collect();
+                touches.put_varint(counted.len() as u64);
+                for (action, at_ms) in counted {
+                    touches.put_u8(action as u8);
+                    touches.put_zigzag(at_ms);
+                }
             }
         }
+        out.put_varint(len);
+        out.put_fixed(&touches);
     }
 
     fn save_affinity(&self, out: &mut Vec<u8>) {
-        for cells in &self.affinity.users {
+        for weights in self.affinity.users.iter().flat_map(|users| &users.list).take(self.users.len()) {
+            let cells = weights.cells();
             out.put_varint(cells.len() as u64);
             for cell in cells {
                 out.put_varint(u64::from(cell.author));
@@ -140,8 +161,7 @@ impl State {
                 out.put_zigzag(cell.weight);
             }
         }
-        let mut pending: Vec<_> = self.affinity.pending.iter().collect();
-        pending.sort_unstable();
+        let pending: Vec<_> = self.affinity.pending.iter().flatten().collect();
         out.put_varint(pending.len() as u64);
         for (post, list) in pending {
             out.put_varint(u64::from(*post));
@@ -218,8 +238,8 @@ impl State {
             if let Some(username) = reader.optional_bytes()? {
                 let username = std::str::from_utf8(username).map_err(|_| CodecError::Invalid(WHAT))?.into();
                 let active = reader.u8()? == 1;
-                let row = UserRow { username, active, created_at_us: reader.zigzag()? };
-                self.user_rows[user as usize] = Some(row);
+                reader.zigzag()?;
+                self.set_user_row(user, Some(UserRow { username, active }));
             }
         }
         for number in 0..reader.varint()? {
@@ -247,18 +267,19 @@ impl State {
     }
 
     fn load_graph(&mut self, reader: &mut Reader<'_>) -> Result<(), CodecError> {
-        for user in 0..self.users.len() {
-            self.graph.versions[user] = reader.varint_u32()?;
+        for user in self.all_users() {
+            let version = reader.varint_u32()?;
+            let mut list: Vec<Entry> = Vec::new();
             for _ in 0..reader.varint()? {
-                let followee = Followee { user: self.known_user(reader)?, since_us: reader.zigzag()? };
-                if self.graph.out[user].last().is_some_and(|last| last.user >= followee.user) {
+                let followee = (self.known_user(reader)?, reader.zigzag()?);
+                if list.last().is_some_and(|last| last.0 >= followee.0) {
                     return Err(CodecError::Invalid(WHAT));
                 }
-                self.graph.out[user].push(followee);
-                self.graph.follows += 1;
-                // Users come in order, so followers are sorted.
-                self.graph.followers[followee.user as usize].push(user as u32);
+                list.push(followee);
             }
+            let (chunk, at) = graph::place(user);
+            let following = self.graph.following.change(chunk);
+            (following.versions[at], following.lists[at]) = (version, Blocks::packed(&list));
         }
         for _ in 0..reader.varint()? {
             let pair = (self.known_user(reader)?, self.known_user(reader)?);
@@ -266,14 +287,17 @@ impl State {
             for _ in 0..reader.varint()? {
                 times.push(reader.zigzag()?);
             }
-            self.graph.more.insert(pair, times);
+            times.sort_unstable();
+            self.graph.following.change(graph::place(pair.0).0).more.insert(pair, times);
         }
+        self.graph.invert(self.users.len());
         Ok(())
     }
 
     fn load_posts(&mut self, reader: &mut Reader<'_>, version: u8, lengths: Lengths) -> Result<(), CodecError> {
-        for version in &mut self.posts.versions {
-            *version = reader.varint_u32()?;
+        for user in self.all_users() {
+            let (chunk, at) = author_place(user);
+            self.posts.authors.change(chunk).versions[at] = reader.varint_u32()?;
         }
         self.posts.fold_at = usize::try_from(reader.varint()?).map_err(|_| CodecError::Invalid(WHAT))?;
         let folding = if version > 1 { reader.varint()? } else { 0 };
@@ -284,21 +308,11 @@ impl State {
         self.posts.fold_from = small(reader.zigzag()?)?;
         // What was the latest time of all may be one that a single row claimed.
         self.posts.folding = self.posts.folding.filter(|_| version > 3);
-        for number in 0..self.post_ids.len() {
+        for number in 0..self.post_ids.len() as u32 {
             let post = self.load_post(reader, lengths)?;
-            self.posts.buckets += post.buckets.len();
-            if let Some(row) = post.row {
-                self.posts.by_author[row.author as usize].push(number as u32);
-            }
-            self.posts.posts[number] = post;
+            *self.posts.change(number) = post;
         }
-        let (posts, ids) = (&self.posts.posts, &self.post_ids);
-        for list in &mut self.posts.by_author {
-            list.sort_unstable_by_key(|post| {
-                let created_at_us = posts[*post as usize].row.map_or(i64::MIN, |row| row.created_at_us);
-                (std::cmp::Reverse(created_at_us), ids.id(*post))
-            });
-        }
+        self.posts.index(&self.post_ids);
         Ok(())
     }
 
@@ -316,16 +330,23 @@ impl State {
             }
             _ => return Err(CodecError::Invalid(WHAT)),
         };
-        for total in post.totals.iter_mut().take(lengths.actions) {
+        let mut totals = [0; 5];
+        for total in totals.iter_mut().take(lengths.actions) {
             *total = reader.zigzag()?;
         }
+        post.totals = Totals::of(totals);
+        let mut entries = Vec::new();
         for _ in 0..reader.varint()? {
-            let mut bucket = Bucket { minute: small(reader.zigzag()?)?, counts: [0; 5] };
-            for count in bucket.counts.iter_mut().take(lengths.actions) {
-                *count = small(reader.zigzag()?)?;
+            let minute = small(reader.zigzag()?)?;
+            if entries.last().is_some_and(|last: &super::minutes::Entry| last.minute() >= minute) {
+                return Err(CodecError::Invalid(WHAT));
             }
-            post.buckets.push(bucket);
+            for action in 0..lengths.actions {
+                let count = small(reader.zigzag()?)?;
+                entries.extend(entries_of(minute, action, count.into()));
+            }
         }
+        post.minutes = Minutes::sorted(&entries);
         Ok(post)
     }
 
@@ -336,31 +357,40 @@ impl State {
         // Version 1 had one map, and with it one number that says nothing of a shard. What another number of shards says,
         // says nothing of these either: a shard without it is swept sooner.
         for number in 0..if version > 1 { lengths.shards } else { 1 } {
-            let sweep_at = usize::try_from(reader.varint()?).map_err(|_| CodecError::Invalid(WHAT))?;
-            if version > 1 && lengths.shards == SHARDS {
-                self.touches.shards[number].sweep_at = sweep_at;
+            let sweep_at = u32::try_from(reader.varint()?).map_err(|_| CodecError::Invalid(WHAT))?;
+            if version > 1 && lengths.shards == self.touches.chunks.len() {
+                self.touches.chunks.change(number).sweep_at = sweep_at;
             }
         }
+        let mut lists: Vec<Vec<Touch>> = vec![Vec::new(); self.users.len()];
         for _ in 0..reader.varint()? {
-            let key = (self.known_user(reader)?, self.known_post(reader)?);
-            let viewed_ms = Some(reader.zigzag()?).filter(|viewed_ms| *viewed_ms != i64::MIN);
-            let mut counted = Vec::new();
-            for _ in 0..reader.varint()? {
-                let action = Action::numbered(reader.u8()?)?;
-                counted.push((action, reader.zigzag()?));
-            }
-            self.touches.shards[key.0 as usize % SHARDS].map.insert(key, Touch { viewed_ms, counted });
+            let (user, post) = (self.known_user(reader)?, self.known_post(reader)?);
+            load_touch(post, reader, &mut lists[user as usize])?;
+        }
+        for (mut list, user) in lists.into_iter().zip(0..) {
+            list.sort_unstable();
+            list.dedup();
+            let (chunk, at) = touches::place(user);
+            let users = self.touches.chunks.change(chunk);
+            users.lists[at] = touches::List::sorted(&list);
+            users.len += list.len() as u32;
         }
         Ok(())
     }
 
     fn load_affinity(&mut self, reader: &mut Reader<'_>) -> Result<(), CodecError> {
-        for user in 0..self.users.len() {
+        for user in self.all_users() {
+            let mut cells: Vec<Cell> = Vec::new();
             for _ in 0..reader.varint()? {
                 let author = self.known_user(reader)?;
                 let cell = Cell { author, day: small(reader.zigzag()?)?, weight: reader.zigzag()? };
-                self.affinity.users[user].push(cell);
+                if cells.last().is_some_and(|last| (last.author, last.day) >= (cell.author, cell.day)) {
+                    return Err(CodecError::Invalid(WHAT));
+                }
+                cells.push(cell);
             }
+            let (chunk, at) = affinity::place(user);
+            self.affinity.users.change(chunk).list[at] = Weights::of(&cells);
         }
         for _ in 0..reader.varint()? {
             let post = self.known_post(reader)?;
@@ -368,8 +398,7 @@ impl State {
             for _ in 0..reader.varint()? {
                 list.push((self.known_user(reader)?, small(reader.zigzag()?)?, reader.zigzag()?));
             }
-            self.affinity.pending_len += list.len();
-            self.affinity.pending.insert(post, list);
+            self.affinity.pend_all(post, list);
         }
         Ok(())
     }
@@ -377,4 +406,26 @@ impl State {
 
 fn small(value: i64) -> Result<i32, CodecError> {
     i32::try_from(value).map_err(|_| CodecError::Invalid(WHAT))
+}
+
+/// What a user did to one post: when it was last viewed, and what counted.
+fn load_touch(post: u32, reader: &mut Reader<'_>, list: &mut Vec<Touch>) -> Result<(), CodecError> {
+    let at = |at_ms: i64, kind| match at_ms {
+        AT_MIN_MS..=AT_MAX_MS => Ok(Touch::new(post, at_ms, kind)),
+        _ => Err(CodecError::Invalid(WHAT)),
+    };
+    let viewed_ms = Some(reader.zigzag()?).filter(|viewed_ms| *viewed_ms != i64::MIN);
+    let mut latest_ms = None;
+    for _ in 0..reader.varint()? {
+        let kind = Kind::of(Action::numbered(reader.u8()?)?).ok_or(CodecError::Invalid(WHAT))?;
+        let touch = at(reader.zigzag()?, kind)?;
+        if kind == Kind::View {
+            latest_ms = latest_ms.max(Some(touch.at_ms()));
+        }
+        list.push(touch);
+    }
+    if let Some(viewed_ms) = viewed_ms.filter(|viewed_ms| Some(*viewed_ms) > latest_ms) {
+        list.push(at(viewed_ms, Kind::Viewed)?);
+    }
+    Ok(())
 }
