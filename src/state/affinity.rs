@@ -73,6 +73,10 @@ impl Weights {
         Weights { small, large: (!large.is_empty()).then(|| Box::new(large)) }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.small.len() + self.large.as_ref().map_or(0, |cells| cells.len())
+    }
+
     /// Every cell, sorted.
     pub(super) fn cells(&self) -> Vec<Cell> {
         let mut cells: Vec<Cell> = self.small.iter().map(|cell| cell.cell()).collect();

@@ -3,14 +3,24 @@
 
 use std::sync::Arc;
 
+/// One chunk.
+#[derive(Clone, Debug)]
+struct Chunk<C> {
+    content: Arc<C>,
+    /// What [`Chunks::now`] was when it last changed.
+    changed: u64,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Chunks<C> {
-    list: Vec<Arc<C>>,
+    list: Vec<Chunk<C>>,
+    /// What a change is noted as: [`super::State::changes`].
+    now: u64,
 }
 
 impl<C> Default for Chunks<C> {
     fn default() -> Chunks<C> {
-        Chunks { list: Vec::new() }
+        Chunks { list: Vec::new(), now: 0 }
     }
 }
 
@@ -18,8 +28,19 @@ impl<C: Clone + Default> Chunks<C> {
     /// So many chunks, at least.
     pub(super) fn grow(&mut self, count: usize) {
         if self.list.len() < count {
-            self.list.resize_with(count, Arc::default);
+            let changed = self.now;
+            self.list.resize_with(count, || Chunk { content: Arc::default(), changed });
         }
+    }
+
+    /// From here on changes are noted as `now`.
+    pub(super) fn stamp(&mut self, now: u64) {
+        self.now = now;
+    }
+
+    /// What changed last was noted as.
+    pub(super) fn changed(&self, number: usize) -> u64 {
+        self.list.get(number).map_or(0, |chunk| chunk.changed)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -27,21 +48,29 @@ impl<C: Clone + Default> Chunks<C> {
     }
 
     pub(super) fn get(&self, number: usize) -> Option<&C> {
-        self.list.get(number).map(Arc::as_ref)
+        self.list.get(number).map(|chunk| chunk.content.as_ref())
     }
 
     /// The chunk, to be changed; it is there.
     pub(super) fn change(&mut self, number: usize) -> &mut C {
-        Arc::make_mut(&mut self.list[number])
+        let chunk = &mut self.list[number];
+        chunk.changed = self.now;
+        Arc::make_mut(&mut chunk.content)
+    }
+
+    /// A chunk as it was read back: nothing has changed it.
+    pub(super) fn put(&mut self, number: usize, content: C) {
+        self.grow(number + 1);
+        self.list[number].content = Arc::new(content);
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &C> {
-        self.list.iter().map(Arc::as_ref)
+        self.list.iter().map(|chunk| chunk.content.as_ref())
     }
 
     /// What the chunks themselves take, without what they point to.
     pub(super) fn mem_bytes(&self) -> usize {
-        self.list.capacity() * size_of::<Arc<C>>() + self.list.len() * (size_of::<C>() + ARC_BYTES)
+        self.list.capacity() * size_of::<Chunk<C>>() + self.list.len() * (size_of::<C>() + ARC_BYTES)
     }
 }
 

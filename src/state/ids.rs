@@ -71,6 +71,29 @@ impl Ids {
         number
     }
 
+    /// The table of ids that were read back; `None` if one is there twice, or a chunk before the last is not full.
+    pub(super) fn of(ids: Chunks<Vec<Id>>) -> Option<Ids> {
+        let mut all = Ids { ids: Chunks::default(), ..Ids::default() };
+        let len: usize = ids.iter().map(Vec::len).sum();
+        let full =
+            (0..ids.len()).all(|chunk| ids.get(chunk).is_some_and(|list| list.len() == IDS.min(len - chunk * IDS)));
+        if !full {
+            return None;
+        }
+        (all.ids, all.len) = (ids, len);
+        for number in 0..len as u32 {
+            let hashed = hash(all.id(number));
+            let id = all.id(number);
+            if all.number(id).is_some() {
+                return None;
+            }
+            let table = Arc::make_mut(&mut all.numbers[shard(hashed)]);
+            let ids = &all.ids;
+            table.insert_unique(hashed, number, |number| hash(id_in(ids, *number)));
+        }
+        Some(all)
+    }
+
     pub fn number(&self, id: Id) -> Option<u32> {
         let hashed = hash(id);
         self.numbers[shard(hashed)].find(hashed, |number| id_in(&self.ids, *number) == id).copied()

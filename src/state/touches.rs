@@ -77,11 +77,18 @@ impl Touch {
         }
     }
 
+    /// The inverse of [`Touch::word`]; `None` of more than 48 bits.
+    pub(super) fn of_word(post: u32, word: u64) -> Option<Touch> {
+        let at_ms = i64::try_from(word >> 2).ok()? + AT_MIN_MS;
+        (at_ms <= AT_MAX_MS).then(|| Touch::new(post, at_ms, Kind::ALL[(word & 3) as usize]))
+    }
+
     pub(super) fn post(self) -> u32 {
         u32::from(self.post[0]) << 16 | u32::from(self.post[1])
     }
 
-    fn word(self) -> u64 {
+    /// Time and kind, 48 bits.
+    pub(super) fn word(self) -> u64 {
         self.word.iter().fold(0, |word, part| word << 16 | u64::from(*part))
     }
 
