@@ -73,7 +73,7 @@ pub fn suggest_with(
     let allowed = |other: u32| {
         other != user
             && !dismissed.contains(&other)
-            && state.user_rows[other as usize].as_ref().is_some_and(|row| row.active)
+            && state.user_row(other).is_some_and(|row| row.active)
             && !state.graph.follows(user, other)
     };
     let today = now_ms.div_euclid(DAY_MS) as i32;
@@ -85,7 +85,7 @@ pub fn suggest_with(
         }
     };
     if out.len() < limit {
-        let mut fans: Vec<_> = state.graph.followers(user).iter().map(|other| by_followers(state, *other)).collect();
+        let mut fans: Vec<_> = state.graph.followers(user).map(|other| by_followers(state, other)).collect();
         fans.sort_unstable();
         fans.into_iter().for_each(|(_, _, other)| add(&mut out, other, Reason::FollowsYou, 0));
     }
@@ -94,7 +94,7 @@ pub fn suggest_with(
     }
     let finish = |found: Found| Suggestion {
         user: state.users.id(found.other),
-        username: state.user_rows[found.other as usize].as_ref().map_or("".into(), |row| row.username.clone()),
+        username: state.user_row(found.other).map_or("".into(), |row| row.username.clone()),
         reason: found.reason,
         score: found.score,
         mutual: found.mutual,
@@ -115,7 +115,7 @@ struct Found {
 
 /// Sorts those with most followers first, then by smallest id.
 fn by_followers(state: &State, other: u32) -> (Reverse<usize>, Id, u32) {
-    (Reverse(state.graph.followers(other).len()), state.users.id(other), other)
+    (Reverse(state.graph.followers_len(other)), state.users.id(other), other)
 }
 
 /// The best of those whom followees follow.
@@ -124,13 +124,14 @@ fn mutual(state: &State, user: u32, today: i32, limit: usize, allowed: &impl Fn(
     // Everybody whom they follow, with who does, by their places: sorted, the same person stands together.
     let mut pairs: Vec<(u32, u32)> = Vec::new();
     for (followee, place) in read.iter().zip(0..) {
-        let mut follows = std::borrow::Cow::Borrowed(state.graph.followees(*followee));
-        if follows.len() > FOLLOWS_MAX {
-            let all = follows.to_mut();
-            all.sort_unstable_by_key(|f| (Reverse(f.since_us), state.users.id(f.user)));
-            all.truncate(FOLLOWS_MAX);
+        let follows = state.graph.followees(*followee);
+        if state.graph.followees_len(*followee) <= FOLLOWS_MAX {
+            pairs.extend(follows.map(|other| (other.user, place)));
+            continue;
         }
-        pairs.extend(follows.iter().map(|other| (other.user, place)));
+        let mut latest: Vec<_> = follows.map(|f| (Reverse(f.since_us), state.users.id(f.user), f.user)).collect();
+        latest.select_nth_unstable(FOLLOWS_MAX);
+        pairs.extend(latest[..FOLLOWS_MAX].iter().map(|(.., other)| (*other, place)));
     }
     pairs.sort_unstable();
     let mut groups: Vec<&[(u32, u32)]> = pairs.chunk_by(|a, b| a.0 == b.0).collect();
@@ -163,7 +164,7 @@ fn mutual(state: &State, user: u32, today: i32, limit: usize, allowed: &impl Fn(
 fn followees_read(state: &State, user: u32, today: i32) -> Vec<u32> {
     let weights: FxHashMap<u32, i64> = state.affinity.authors(user, today).into_iter().collect();
     let weight = |other: u32| weights.get(&other).copied().unwrap_or(0);
-    let keyed = state.graph.followees(user).iter();
+    let keyed = state.graph.followees(user);
     let mut read: Vec<_> =
         keyed.map(|f| (Reverse(weight(f.user)), Reverse(f.since_us), state.users.id(f.user), f.user)).collect();
     read.sort_unstable();

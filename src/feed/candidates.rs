@@ -86,8 +86,7 @@ fn recent(state: &State, author: u32, now_ms: i64) -> impl Iterator<Item = (i64,
 
 /// The newest posts over all followees: a merge of lists that are newest first each.
 fn followed(state: &State, user: u32, now_ms: i64) -> Vec<u32> {
-    let mut lists: Vec<_> =
-        state.graph.followees(user).iter().map(|followee| recent(state, followee.user, now_ms)).collect();
+    let mut lists: Vec<_> = state.graph.followees(user).map(|followee| recent(state, followee.user, now_ms)).collect();
     let mut heads: BinaryHeap<(i64, Reverse<Id>, u32, usize)> = BinaryHeap::new();
     let head = |(created_us, post): (i64, u32), list| (created_us, Reverse(state.post_ids.id(post)), post, list);
     for (list, posts) in lists.iter_mut().enumerate() {

@@ -91,7 +91,7 @@ impl Basis {
                 Versions::of(state, number) == *versions && posts.iter().all(|post| state.visible(*post))
             }
             Basis::Suggestions { follows, users } => {
-                let active = |user: &u32| state.user_rows[*user as usize].as_ref().is_some_and(|row| row.active);
+                let active = |user: &u32| state.user_row(*user).is_some_and(|row| row.active);
                 state.graph.version(number) == *follows && users.iter().all(active)
             }
         }

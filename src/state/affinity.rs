@@ -1,7 +1,8 @@
 //! What a user's counted actions on an author's posts weigh, by day, for 90 days.
 
-use rustc_hash::FxHashMap;
+use std::collections::BTreeMap;
 
+use super::chunks::{ALLOCATED_BYTES, Chunks, allocated, give_back, insert};
 use super::late;
 
 /// Days that count, today included.
@@ -10,6 +11,12 @@ pub const AFFINITY_DAYS: i32 = 90;
 pub const AUTHORS_MAX: usize = 256;
 /// Actions on posts whose row has not come yet, over all posts; more are not attributed.
 const PENDING_MAX: usize = 1 << 20;
+/// Users of one chunk.
+pub(super) const USERS: usize = 64;
+/// Posts whose pending actions are in one chunk.
+pub(super) const PENDING_POSTS: usize = 1 << 12;
+/// The first bits of a weight that is kept in 16.
+const WEIGHT_BIAS: i64 = 1 << 15;
 
 /// A day's weight of one author, times ten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,77 +27,236 @@ pub(super) struct Cell {
     pub(super) weight: i64,
 }
 
+/// A cell in eight bytes: author, 16 bits of the day, 16 bits of the weight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Small(u64);
+
+impl Small {
+    fn new(cell: Cell) -> Option<Small> {
+        let day = u16::try_from(cell.day).ok()?;
+        let weight = u16::try_from(cell.weight.checked_add(WEIGHT_BIAS)?).ok()?;
+        Some(Small(u64::from(cell.author) << 32 | u64::from(day) << 16 | u64::from(weight)))
+    }
+
+    fn author(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    fn day(self) -> i32 {
+        i32::from((self.0 >> 16) as u16)
+    }
+
+    fn cell(self) -> Cell {
+        Cell { author: self.author(), day: self.day(), weight: i64::from(self.0 as u16) - WEIGHT_BIAS }
+    }
+}
+
+/// What one user's actions weigh.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Weights {
+    /// Sorted by author, then day.
+    small: Vec<Small>,
+    /// What does not fit there, in the same order; rare.
+    large: Option<Box<Vec<Cell>>>,
+}
+
+impl Weights {
+    pub(super) fn of(cells: &[Cell]) -> Weights {
+        let (mut small, mut large) = (Vec::with_capacity(cells.len()), Vec::new());
+        for cell in cells {
+            match Small::new(*cell) {
+                Some(cell) => small.push(cell),
+                None => large.push(*cell),
+            }
+        }
+        small.shrink_to_fit();
+        Weights { small, large: (!large.is_empty()).then(|| Box::new(large)) }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.small.len() + self.large.as_ref().map_or(0, |cells| cells.len())
+    }
+
+    /// Every cell, sorted.
+    pub(super) fn cells(&self) -> Vec<Cell> {
+        let mut cells: Vec<Cell> = self.small.iter().map(|cell| cell.cell()).collect();
+        if let Some(large) = &self.large {
+            cells.extend_from_slice(large);
+            cells.sort_unstable();
+        }
+        cells
+    }
+
+    /// Adds where nothing has to make room and everything fits; false if it is not so simple.
+    fn add(&mut self, new: Cell) -> bool {
+        let cells = &mut self.small;
+        let Some(small) = Small::new(new).filter(|_| self.large.is_none()) else { return false };
+        let at = cells.partition_point(|cell| (cell.author(), cell.day()) < (new.author, new.day));
+        if let Some(known) =
+            cells.get(at).map(|cell| cell.cell()).filter(|cell| (cell.author, cell.day) == (new.author, new.day))
+        {
+            let Some(sum) = Small::new(Cell { weight: known.weight.saturating_add(new.weight), ..known }) else {
+                return false;
+            };
+            if sum.cell().weight == 0 {
+                cells.remove(at);
+                give_back(cells);
+            } else {
+                cells[at] = sum;
+            }
+            return true;
+        }
+        let beside = [at.checked_sub(1).and_then(|before| cells.get(before)), cells.get(at)];
+        let known_author = beside.into_iter().flatten().any(|cell| cell.author() == new.author);
+        let room = cells.len() < AUTHORS_MAX && !cells.iter().any(|cell| old(cell.day(), new.day));
+        if !known_author && !room {
+            return false;
+        }
+        insert(cells, at, small);
+        true
+    }
+
+    fn weight(&self, author: u32, days: std::ops::RangeInclusive<i32>) -> i64 {
+        let from = self.small.partition_point(|cell| cell.author() < author);
+        let small = self.small[from..].iter().take_while(|cell| cell.author() == author).map(|cell| cell.cell());
+        let large = self.large.iter().flat_map(|cells| cells.iter().copied()).filter(|cell| cell.author == author);
+        small.chain(large).filter(|cell| days.contains(&cell.day)).map(|cell| cell.weight).sum()
+    }
+}
+
+/// Whether a day is too long before another.
+fn old(day: i32, today: i32) -> bool {
+    today.saturating_sub(day) >= AFFINITY_DAYS
+}
+
+/// The days that count on `today`.
+fn counting(today: i32) -> std::ops::RangeInclusive<i32> {
+    today.saturating_sub(AFFINITY_DAYS - 1)..=today
+}
+
+/// Actions on a post whose row has not come: (user, day, weight).
+pub(super) type Pending = Vec<(u32, i32, i64)>;
+
+#[derive(Clone, Debug)]
+pub(super) struct Users {
+    pub(super) list: [Weights; USERS],
+}
+
+impl Default for Users {
+    fn default() -> Users {
+        Users { list: std::array::from_fn(|_| Weights::default()) }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Affinity {
-    /// By user: sorted by author, then day.
-    pub(super) users: Vec<Vec<Cell>>,
-    /// By post: (user, day, weight).
-    pub(super) pending: FxHashMap<u32, Vec<(u32, i32, i64)>>,
+    pub(super) users: Chunks<Users>,
+    /// By post.
+    pub(super) pending: Chunks<BTreeMap<u32, Pending>>,
     pub(super) pending_len: usize,
+}
+
+/// Which chunk a user is in, and where.
+pub(super) fn place(user: u32) -> (usize, usize) {
+    (user as usize / USERS, user as usize % USERS)
 }
 
 impl Affinity {
     pub(super) fn grow(&mut self, users: usize) {
-        self.users.resize(users, Vec::new());
+        self.users.grow(users.div_ceil(USERS));
     }
 
     pub(super) fn pend(&mut self, post: u32, user: u32, day: i32, weight: i64) {
         if self.pending_len < PENDING_MAX {
-            self.pending.entry(post).or_default().push((user, day, weight));
+            let chunk = post as usize / PENDING_POSTS;
+            self.pending.grow(chunk + 1);
+            self.pending.change(chunk).entry(post).or_default().push((user, day, weight));
             self.pending_len += 1;
         }
     }
 
-    pub(super) fn take_pending(&mut self, post: u32) -> Vec<(u32, i32, i64)> {
-        let pending = self.pending.remove(&post).unwrap_or_default();
+    /// What came before the row of a post; of a checkpoint.
+    pub(super) fn pend_all(&mut self, post: u32, pending: Pending) {
+        let chunk = post as usize / PENDING_POSTS;
+        self.pending.grow(chunk + 1);
+        self.pending_len += pending.len();
+        let replaced = self.pending.change(chunk).insert(post, pending);
+        self.pending_len -= replaced.map_or(0, |pending| pending.len());
+    }
+
+    pub(super) fn take_pending(&mut self, post: u32) -> Pending {
+        let chunk = post as usize / PENDING_POSTS;
+        if self.pending.get(chunk).is_none_or(|posts| !posts.contains_key(&post)) {
+            return Pending::new();
+        }
+        let pending = self.pending.change(chunk).remove(&post).unwrap_or_default();
         self.pending_len -= pending.len();
         pending
     }
 
     pub(super) fn add(&mut self, user: u32, author: u32, day: i32, weight: i64) {
-        let cells = &mut self.users[user as usize];
-        match cells.binary_search_by_key(&(author, day), |cell| (cell.author, cell.day)) {
-            Ok(at) => {
-                cells[at].weight += weight;
-                if cells[at].weight == 0 {
-                    cells.remove(at);
-                }
-            }
-            Err(at) => {
-                let new_author = cells[..at].last().is_none_or(|cell| cell.author != author)
-                    && cells.get(at).is_none_or(|cell| cell.author != author);
-                cells.insert(at, Cell { author, day, weight });
-                if new_author {
-                    if cells.iter().any(|cell| day.saturating_sub(cell.day) >= AFFINITY_DAYS) {
-                        let mut days: Vec<i32> = cells.iter().map(|cell| cell.day).collect();
-                        let today = late(&mut days).unwrap_or(day);
-                        cells.retain(|cell| today.saturating_sub(cell.day) < AFFINITY_DAYS);
-                    }
-                    evict(cells);
-                }
-            }
+        let (chunk, at) = place(user);
+        let (weights, new) = (&mut self.users.change(chunk).list[at], Cell { author, day, weight });
+        if !weights.add(new) {
+            let mut cells = weights.cells();
+            add(&mut cells, new);
+            *weights = Weights::of(&cells);
         }
+    }
+
+    fn of(&self, user: u32) -> Option<&Weights> {
+        let (chunk, at) = place(user);
+        Some(&self.users.get(chunk)?.list[at])
     }
 
     /// What the user's actions on the author weigh on `today` (days since the epoch), times ten.
     pub fn weight(&self, user: u32, author: u32, today: i32) -> i64 {
-        let cells = self.users.get(user as usize).map_or(&[][..], Vec::as_slice);
-        let from = cells.partition_point(|cell| cell.author < author);
-        let days = today - AFFINITY_DAYS..=today;
-        let of = cells[from..].iter().take_while(|cell| cell.author == author);
-        of.filter(|cell| cell.day > *days.start() && cell.day <= *days.end()).map(|cell| cell.weight).sum()
+        self.of(user).map_or(0, |weights| weights.weight(author, counting(today)))
     }
 
     /// The user's authors with a positive weight, in the order of their numbers.
     pub fn authors(&self, user: u32, today: i32) -> Vec<(u32, i64)> {
-        let cells = self.users.get(user as usize).map_or(&[][..], Vec::as_slice);
-        let groups = cells.chunk_by(|a, b| a.author == b.author).map(|group| group[0].author);
-        groups.map(|author| (author, self.weight(user, author, today))).filter(|(_, weight)| *weight > 0).collect()
+        let Some(weights) = self.of(user) else { return Vec::new() };
+        let (cells, days) = (weights.cells(), counting(today));
+        let groups = cells.chunk_by(|a, b| a.author == b.author);
+        let sums = groups.map(|group| {
+            let counting = group.iter().filter(|cell| days.contains(&cell.day));
+            (group[0].author, counting.map(|cell| cell.weight).sum())
+        });
+        sums.filter(|(_, weight)| *weight > 0).collect()
     }
 
     pub fn mem_bytes(&self) -> usize {
-        let cells: usize = self.users.iter().map(|list| list.capacity() * size_of::<Cell>()).sum();
-        cells + self.users.capacity() * size_of::<Vec<Cell>>() + self.pending_len * 16
+        let large = |cells: &Vec<Cell>| allocated(cells) + size_of::<Vec<Cell>>() + ALLOCATED_BYTES;
+        let weights = |weights: &Weights| allocated(&weights.small) + weights.large.as_deref().map_or(0, large);
+        let users = self.users.iter().flat_map(|users| &users.list).map(weights).sum::<usize>();
+        users + self.users.mem_bytes() + self.pending_len * size_of::<(u32, i32, i64)>() * 2
+    }
+}
+
+/// Adds to the cells of a user, which make room where they have to.
+fn add(cells: &mut Vec<Cell>, new: Cell) {
+    let Cell { author, day, weight } = new;
+    match cells.binary_search_by_key(&(author, day), |cell| (cell.author, cell.day)) {
+        Ok(at) => {
+            cells[at].weight = cells[at].weight.saturating_add(weight);
+            if cells[at].weight == 0 {
+                cells.remove(at);
+            }
+        }
+        Err(at) => {
+            let new_author = cells[..at].last().is_none_or(|cell| cell.author != author)
+                && cells.get(at).is_none_or(|cell| cell.author != author);
+            cells.insert(at, new);
+            if new_author {
+                if cells.iter().any(|cell| old(cell.day, day)) {
+                    let mut days: Vec<i32> = cells.iter().map(|cell| cell.day).collect();
+                    let today = late(&mut days).unwrap_or(day);
+                    cells.retain(|cell| !old(cell.day, today));
+                }
+                evict(cells);
+            }
+        }
     }
 }
 
@@ -106,6 +272,35 @@ fn evict(cells: &mut Vec<Cell>) {
         let least = weights.into_iter().min_by_key(|(weight, author)| (*weight, std::cmp::Reverse(*author)));
         if let Some((_, author)) = least {
             cells.retain(|cell| cell.author != author);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Small cells and large ones together are what one list of cells is.
+        #[test]
+        fn packed_weights_are_what_a_list_of_cells_is(
+            steps in proptest::collection::vec((0u32..300, prop_oneof![8 => 20_000i32..20_120, 1 => any::<i32>()], prop_oneof![8 => -50i64..50, 1 => any::<i32>().prop_map(i64::from)]), 0..600),
+        ) {
+            let (mut affinity, mut naive) = (Affinity::default(), Vec::new());
+            affinity.grow(1);
+            for (author, day, weight) in steps {
+                let weight = if weight == 0 { 1 } else { weight };
+                affinity.add(0, author, day, weight);
+                add(&mut naive, Cell { author, day, weight });
+            }
+            let weights = affinity.of(0).unwrap();
+            prop_assert_eq!(&weights.cells(), &naive);
+            for author in 0..300 {
+                let of = |cell: &&Cell| cell.author == author && (20_030..20_120).contains(&cell.day);
+                let sum: i64 = naive.iter().filter(of).map(|cell| cell.weight).sum();
+                prop_assert_eq!(affinity.weight(0, author, 20_119), sum);
+            }
         }
     }
 }

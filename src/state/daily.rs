@@ -7,6 +7,7 @@ use nova_storage::codec::{CodecError, Put, Reader};
 use crate::event::Action;
 
 use super::DAY_MS;
+use super::chunks::Chunks;
 use super::histogram::Histogram;
 
 /// Days that are kept, the latest ones.
@@ -21,19 +22,42 @@ pub struct Day {
     pub dwell_ms: Histogram,
 }
 
+/// By days since the epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Days(BTreeMap<i32, Day>);
+
+#[derive(Clone, Debug)]
 pub struct Daily {
-    /// By days since the epoch.
-    days: BTreeMap<i32, Day>,
+    /// One.
+    pub(super) chunks: Chunks<Days>,
+}
+
+impl Default for Daily {
+    fn default() -> Daily {
+        let mut chunks = Chunks::default();
+        chunks.grow(1);
+        Daily { chunks }
+    }
 }
 
 impl Daily {
     pub(super) fn count(&mut self, action: Action, at_ms: i64, dwell_ms: u32) {
+        self.chunks.change(0).count(action, at_ms, dwell_ms);
+    }
+
+    /// The day with the number of days since the epoch; `None` if nothing happened or it is too long ago.
+    pub fn day(&self, day: i32) -> Option<&Day> {
+        self.chunks.get(0)?.0.get(&day)
+    }
+}
+
+impl Days {
+    fn count(&mut self, action: Action, at_ms: i64, dwell_ms: u32) {
         let day = at_ms.div_euclid(DAY_MS) as i32;
-        if self.days.len() >= DAYS_MAX && !self.days.contains_key(&day) && !self.make_room(day) {
+        if self.0.len() >= DAYS_MAX && !self.0.contains_key(&day) && !self.make_room(day) {
             return;
         }
-        let entry = self.days.entry(day).or_default();
+        let entry = self.0.entry(day).or_default();
         entry.events[action as usize] += 1;
         if dwell_ms > 0 {
             entry.dwell_ms.add(dwell_ms);
@@ -43,26 +67,21 @@ impl Daily {
     /// Drops the first or the last day, whichever is farther away: a last day that is months ahead was counted under a
     /// wrong clock. False for a day that is older than all of them.
     fn make_room(&mut self, day: i32) -> bool {
-        let ends = self.days.first_key_value().zip(self.days.last_key_value());
+        let ends = self.0.first_key_value().zip(self.0.last_key_value());
         let Some((first, last)) = ends.map(|((first, _), (last, _))| (*first, *last)) else { return true };
         if last.saturating_sub(day) > day.saturating_sub(first).max(DAYS_MAX as i32) {
-            self.days.pop_last();
+            self.0.pop_last();
         } else if day < first {
             return false;
         } else {
-            self.days.pop_first();
+            self.0.pop_first();
         }
         true
     }
 
-    /// The day with the number of days since the epoch; `None` if nothing happened or it is too long ago.
-    pub fn day(&self, day: i32) -> Option<&Day> {
-        self.days.get(&day)
-    }
-
     pub(super) fn save(&self, out: &mut Vec<u8>) {
-        out.put_varint(self.days.len() as u64);
-        for (day, entry) in &self.days {
+        out.put_varint(self.0.len() as u64);
+        for (day, entry) in &self.0 {
             out.put_zigzag(i64::from(*day));
             entry.events.iter().for_each(|count| out.put_varint(*count));
             entry.dwell_ms.save(out);
@@ -70,8 +89,8 @@ impl Daily {
     }
 
     /// `actions`: how many were counted of each day.
-    pub(super) fn load(what: &'static str, reader: &mut Reader<'_>, actions: usize) -> Result<Daily, CodecError> {
-        let mut daily = Daily::default();
+    pub(super) fn load(what: &'static str, reader: &mut Reader<'_>, actions: usize) -> Result<Days, CodecError> {
+        let mut days = Days::default();
         for _ in 0..reader.varint()? {
             let day = i32::try_from(reader.zigzag()?).map_err(|_| CodecError::Invalid(what))?;
             let mut entry = Day::default();
@@ -79,8 +98,8 @@ impl Daily {
                 *count = reader.varint()?;
             }
             entry.dwell_ms = Histogram::load(what, reader)?;
-            daily.days.insert(day, entry);
+            days.0.insert(day, entry);
         }
-        Ok(daily)
+        Ok(days)
     }
 }

@@ -6,38 +6,37 @@
 //! each day. `save` writes it all down.
 
 pub mod affinity;
+mod blocks;
+mod chunks;
 pub mod daily;
 pub mod graph;
 pub mod histogram;
 pub mod ids;
+mod minutes;
+mod packed;
 pub mod posts;
 mod save;
+mod sets;
 pub mod touches;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use rustc_hash::FxHashMap;
 
 use crate::event::{Action, Effect, Facts, Id};
 
 use self::affinity::Affinity;
+use self::chunks::{ALLOCATED_BYTES, Chunks};
 use self::daily::Daily;
 use self::graph::Graph;
 use self::ids::Ids;
 use self::posts::{PostRow, Posts};
+use self::save::Meta;
+pub use self::save::StateChunk;
+use self::sets::{Dated, Liked};
 use self::touches::Touches;
 
 pub const DAY_MS: i64 = 86_400_000;
 pub const MINUTE_MS: i64 = 60_000;
-/// What a like takes in a tree whose nodes are two thirds full.
-const LIKED_BYTES: usize = size_of::<(u32, u32)>() * 3 / 2;
-
-/// What a dated row takes in a hash map that is two thirds full.
-const DATED_BYTES: usize = size_of::<((u8, Id), i64)>() * 3 / 2;
-/// Rows dated ahead of the clock that count at another time than their own; more count at their own.
-const DATED_MAX: usize = 1 << 20;
 
 /// How late it is by times of which some may be wrong, in either direction: a quarter of them is not earlier. Nothing
 /// that a few records claim moves it (N14), and what is forgotten by it is forgotten a little later.
@@ -87,7 +86,19 @@ impl StateSettings {
 pub struct UserRow {
     pub username: Box<str>,
     pub active: bool,
-    pub created_at_us: i64,
+}
+
+/// Users whose rows are in one chunk.
+const ROWS: usize = 256;
+
+/// Rows of some users.
+#[derive(Clone, Debug)]
+struct UserRows([Option<UserRow>; ROWS]);
+
+impl Default for UserRows {
+    fn default() -> UserRows {
+        UserRows(std::array::from_fn(|_| None))
+    }
 }
 
 /// See the module.
@@ -95,18 +106,17 @@ pub struct UserRow {
 pub struct State {
     settings: StateSettings,
     pub users: Ids,
-    pub user_rows: Vec<Option<UserRow>>,
+    user_rows: Chunks<UserRows>,
     pub post_ids: Ids,
     pub graph: Graph,
     pub posts: Posts,
     pub touches: Touches,
     pub affinity: Affinity,
     pub daily: Daily,
-    /// Likes that client events told, as (post, user).
-    liked: BTreeSet<(u32, u32)>,
-    /// Likes and comments whose rows are dated ahead of the clock, by action and key: when they count, epoch
-    /// milliseconds.
-    dated: FxHashMap<(u8, Id), i64>,
+    liked: Liked,
+    dated: Dated,
+    /// What `changes` was when [`State::meta`] last changed.
+    meta_changed: u64,
     /// See [`State::changes`].
     changes: u64,
     /// See [`State::retractions`]; read without a lock on the state.
@@ -118,15 +128,16 @@ impl State {
         State {
             settings,
             users: Ids::default(),
-            user_rows: Vec::new(),
+            user_rows: Chunks::default(),
             post_ids: Ids::default(),
             graph: Graph::default(),
             posts: Posts::default(),
             touches: Touches::default(),
             affinity: Affinity::default(),
             daily: Daily::default(),
-            liked: BTreeSet::new(),
-            dated: FxHashMap::default(),
+            liked: Liked::default(),
+            dated: Dated::default(),
+            meta_changed: 0,
             changes: 0,
             retractions: Arc::default(),
         }
@@ -149,13 +160,23 @@ impl State {
 
     fn user(&mut self, id: Id) -> u32 {
         let user = self.users.intern(id);
-        if self.user_rows.len() < self.users.len() {
-            self.user_rows.resize(self.users.len(), None);
+        if user as usize + 1 == self.users.len() {
+            self.user_rows.grow(self.users.len().div_ceil(ROWS));
             self.graph.grow(self.users.len());
             self.posts.grow_authors(self.users.len());
+            self.touches.grow(self.users.len());
             self.affinity.grow(self.users.len());
         }
         user
+    }
+
+    /// A user's row; `None` before it came and after it went.
+    pub fn user_row(&self, user: u32) -> Option<&UserRow> {
+        self.user_rows.get(user as usize / ROWS)?.0[user as usize % ROWS].as_ref()
+    }
+
+    fn set_user_row(&mut self, user: u32, row: Option<UserRow>) {
+        self.user_rows.change(user as usize / ROWS).0[user as usize % ROWS] = row;
     }
 
     fn post(&mut self, id: Id) -> u32 {
@@ -167,15 +188,50 @@ impl State {
     /// Does one effect of a commit.
     pub fn apply(&mut self, effect: &Effect) {
         self.changes += 1;
+        self.stamp();
+        let meta = self.meta();
+        self.take(effect);
+        if self.meta() != meta {
+            self.meta_changed = self.changes;
+        }
+    }
+
+    /// From here on chunks that change note so.
+    fn stamp(&mut self) {
+        let now = self.changes;
+        self.users.ids.stamp(now);
+        self.user_rows.stamp(now);
+        self.post_ids.ids.stamp(now);
+        self.graph.following.stamp(now);
+        self.posts.chunks.stamp(now);
+        self.posts.authors.stamp(now);
+        self.touches.chunks.stamp(now);
+        self.affinity.users.stamp(now);
+        self.affinity.pending.stamp(now);
+        self.daily.chunks.stamp(now);
+        self.liked.chunks.stamp(now);
+        self.dated.chunks.stamp(now);
+    }
+
+    /// What is not of one chunk.
+    fn meta(&self) -> Meta {
+        Meta {
+            users: self.users.len(),
+            posts: self.post_ids.len(),
+            fold_at: self.posts.fold_at,
+            folding: self.posts.folding,
+            fold_from: self.posts.fold_from,
+        }
+    }
+
+    fn take(&mut self, effect: &Effect) {
         match effect {
             Effect::Event { user, post, action, at_ms, dwell_ms } => {
                 self.daily.count(*action, *at_ms, *dwell_ms);
                 self.event(*user, *post, *action, *at_ms);
             }
             Effect::Dated { action, key, at_ms } => {
-                if self.dated.len() < DATED_MAX {
-                    self.dated.insert((*action as u8, *key), *at_ms);
-                }
+                self.dated.insert(*action, *key, *at_ms);
             }
             Effect::Row { key, old, new } => {
                 let taken =
@@ -199,7 +255,7 @@ impl State {
             && match action {
                 Action::Comment => true,
                 Action::Impression | Action::View | Action::Share => self.touches.counts(user, post, action, at_ms),
-                Action::Like => self.liked.insert((post, user)),
+                Action::Like => self.liked.insert(post, user),
             };
         if counts {
             self.posts.count(post, action, at_ms, 1);
@@ -213,7 +269,7 @@ impl State {
             Facts::User { .. } => {
                 let user = self.user(key);
                 if !replaced {
-                    self.user_rows[user as usize] = None;
+                    self.set_user_row(user, None);
                 }
                 self.posts.author_changed(user);
             }
@@ -237,10 +293,9 @@ impl State {
 
     fn enter(&mut self, key: Id, new: &Facts) {
         match new {
-            Facts::User { username, active, created_at_us } => {
+            Facts::User { username, active, .. } => {
                 let user = self.user(key);
-                let row = UserRow { username: username.clone(), active: *active, created_at_us: *created_at_us };
-                self.user_rows[user as usize] = Some(row);
+                self.set_user_row(user, Some(UserRow { username: username.clone(), active: *active }));
                 self.posts.author_changed(user);
             }
             Facts::Post { author, created_at_us, published } => {
@@ -270,8 +325,8 @@ impl State {
     fn row(&mut self, (user, post): (Id, Id), (action, key): (Action, Id), created_at_us: i64, sign: i32) {
         // One that goes takes its date with it.
         let dated_ms = match sign {
-            1 => self.dated.get(&(action as u8, key)).copied(),
-            _ => self.dated.remove(&(action as u8, key)),
+            1 => self.dated.get(action, key),
+            _ => self.dated.remove(action, key),
         };
         if self.settings.source(action) == CountedFrom::Events {
             return;
@@ -298,7 +353,7 @@ impl State {
     /// whose own row has not come yet counts as active.
     pub fn visible(&self, post: u32) -> bool {
         let Some(row) = self.posts.row(post) else { return false };
-        row.published && self.user_rows[row.author as usize].as_ref().is_none_or(|user| user.active)
+        row.published && self.user_row(row.author).is_none_or(|user| user.active)
     }
 
     /// Everything a post has counted so far, weighed, times ten.
@@ -316,8 +371,9 @@ impl State {
     }
 
     fn users_bytes(&self) -> usize {
-        let names: usize = self.user_rows.iter().flatten().map(|row| row.username.len()).sum();
-        self.user_rows.capacity() * size_of::<Option<UserRow>>() + names
+        let rows = self.user_rows.iter().flat_map(|rows| &rows.0).flatten();
+        let names: usize = rows.map(|row| row.username.len() + ALLOCATED_BYTES).sum();
+        self.user_rows.mem_bytes() + names
     }
 }
 
@@ -333,8 +389,8 @@ pub const STRUCTURES: [(&str, BytesOf); 8] = [
     ("posts", |state| state.posts.mem_bytes()),
     ("touches", |state| state.touches.mem_bytes()),
     ("affinity", |state| state.affinity.mem_bytes()),
-    ("liked", |state| state.liked.len() * LIKED_BYTES),
-    ("dated", |state| state.dated.len() * DATED_BYTES),
+    ("liked", |state| state.liked.mem_bytes()),
+    ("dated", |state| state.dated.mem_bytes()),
 ];
 
 #[cfg(test)]

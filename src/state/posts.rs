@@ -4,21 +4,27 @@ use parking_lot::Mutex;
 
 use crate::event::Action;
 
+use super::chunks::{ALLOCATED_BYTES, Chunks, allocated, give_back, insert};
 use super::ids::Ids;
+use super::minutes::{Entry, Minutes, folded};
 use super::{MINUTE_MS, late};
 
 /// Minutes that are kept as they are; older ones are put together by the hour once there are too many.
 const FINE_MINUTES: i32 = 25 * 60;
-/// Buckets over all posts from which on older ones are put together: 64 MiB.
-const BUCKETS_MAX: usize = (64 << 20) / size_of::<Bucket>();
+/// Entries over all posts from which on older ones are put together: 64 MiB.
+const ENTRIES_MAX: usize = (64 << 20) / size_of::<Entry>();
 /// Hours older than this are dropped then: no window reaches further.
 const KEPT_MINUTES: i32 = 8 * 24 * 60;
 /// Counts of a round that are told one by one; of more, only the posts.
 const LOG_MAX: usize = 1 << 16;
-/// Buckets whose minutes say how late it is.
-const FOLD_SAMPLE_BUCKETS: usize = 1 << 16;
+/// Entries whose minutes say how late it is.
+const FOLD_SAMPLE_ENTRIES: usize = 1 << 16;
 /// Posts that are put together with each count, once there are too many: all at once would stop every reader.
 const FOLD_STEP: usize = 32;
+/// Posts of one chunk.
+pub(super) const POSTS: usize = 64;
+/// Authors of one chunk.
+pub(super) const AUTHORS: usize = 256;
 
 /// A post's row, as far as it is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,14 +32,6 @@ pub struct PostRow {
     pub author: u32,
     pub created_at_us: i64,
     pub published: bool,
-}
-
-/// What a post counted in one minute, by [`Action`]. Rows that left may make a count negative for a while.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bucket {
-    /// Epoch minutes.
-    pub minute: i32,
-    pub counts: [i32; 5],
 }
 
 /// One count of a post.
@@ -57,29 +55,97 @@ pub struct Changes {
     pub counted: Vec<Counted>,
 }
 
-#[derive(Clone, Debug, Default)]
+/// What a post has counted, by [`Action`]: in 32 bits while that is enough.
+#[derive(Clone, Debug)]
+pub(super) enum Totals {
+    Small([i32; 5]),
+    Large(Box<[i64; 5]>),
+}
+
+impl Totals {
+    pub(super) fn of(counts: [i64; 5]) -> Totals {
+        let small = counts.map(|count| i32::try_from(count).ok());
+        match small {
+            [Some(a), Some(b), Some(c), Some(d), Some(e)] => Totals::Small([a, b, c, d, e]),
+            _ => Totals::Large(Box::new(counts)),
+        }
+    }
+
+    pub(super) fn counts(&self) -> [i64; 5] {
+        match self {
+            Totals::Small(counts) => counts.map(i64::from),
+            Totals::Large(counts) => **counts,
+        }
+    }
+
+    fn add(&mut self, action: Action, sign: i32) {
+        if let Totals::Small(counts) = self
+            && let Some(sum) = counts[action as usize].checked_add(sign)
+        {
+            counts[action as usize] = sum;
+            return;
+        }
+        let mut counts = self.counts();
+        counts[action as usize] = counts[action as usize].saturating_add(sign.into());
+        *self = Totals::of(counts);
+    }
+}
+
+#[derive(Clone, Debug)]
 pub(super) struct Post {
     pub(super) row: Option<PostRow>,
     /// Kept when the row goes: what it counted remains the author's.
     pub(super) author: Option<u32>,
-    pub(super) totals: [i64; 5],
-    /// Sorted by minute.
-    pub(super) buckets: Vec<Bucket>,
+    pub(super) totals: Totals,
+    pub(super) minutes: Minutes,
     /// The round in whose changes it already is.
     changed_in: u32,
     /// How often it counted since the start of the process, modulo 2^32.
     times_counted: u32,
 }
 
+impl Default for Post {
+    fn default() -> Post {
+        let totals = Totals::Small([0; 5]);
+        Post { row: None, author: None, totals, minutes: Minutes::default(), changed_in: 0, times_counted: 0 }
+    }
+}
+
+/// Some posts.
+#[derive(Clone, Debug)]
+pub(super) struct PostChunk {
+    pub(super) list: [Post; POSTS],
+}
+
+impl Default for PostChunk {
+    fn default() -> PostChunk {
+        PostChunk { list: std::array::from_fn(|_| Post::default()) }
+    }
+}
+
+/// What some users posted.
+#[derive(Clone, Debug)]
+pub(super) struct Authors {
+    /// The user's posts, newest first, then by id.
+    pub(super) lists: [Vec<u32>; AUTHORS],
+    /// Raised when the author or one of the posts changes.
+    pub(super) versions: [u32; AUTHORS],
+}
+
+impl Default for Authors {
+    fn default() -> Authors {
+        Authors { lists: std::array::from_fn(|_| Vec::new()), versions: [0; AUTHORS] }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Posts {
-    pub(super) posts: Vec<Post>,
-    /// By user: the user's posts, newest first, then by id.
-    pub(super) by_author: Vec<Vec<u32>>,
-    /// By user: raised when the author or one of the posts changes.
-    pub(super) versions: Vec<u32>,
-    pub(super) buckets: usize,
-    /// At how many buckets they are put together next.
+    pub(super) chunks: Chunks<PostChunk>,
+    pub(super) len: usize,
+    pub(super) authors: Chunks<Authors>,
+    /// Entries of minutes over all posts.
+    pub(super) entries: usize,
+    /// At how many entries they are put together next.
     pub(super) fold_at: usize,
     /// While they are put together: the next post.
     pub(super) folding: Option<usize>,
@@ -99,22 +165,38 @@ impl Clone for Round {
     }
 }
 
+impl Round {
+    /// Notes that the post must be counted anew.
+    fn mark(&mut self, number: u32, post: &mut Post) {
+        let (round, changes) = self.0.get_mut();
+        // Posts begin with round 0, so rounds begin with 1.
+        if post.changed_in != *round + 1 {
+            post.changed_in = *round + 1;
+            changes.posts.push(number);
+        }
+    }
+}
+
+/// Which chunk an author is in, and where.
+pub(super) fn author_place(user: u32) -> (usize, usize) {
+    (user as usize / AUTHORS, user as usize % AUTHORS)
+}
+
 impl Posts {
     pub(super) fn grow(&mut self, posts: usize) {
-        if self.posts.len() < posts {
-            self.posts.resize_with(posts, Post::default);
+        if self.len < posts {
+            self.len = posts;
+            self.chunks.grow(posts.div_ceil(POSTS));
         }
     }
 
-    /// Notes that the post must be counted anew.
-    fn mark(&mut self, post: u32) {
-        let (round, changes) = self.round.0.get_mut();
-        // Posts begin with round 0, so rounds begin with 1.
-        let mark = &mut self.posts[post as usize].changed_in;
-        if *mark != *round + 1 {
-            *mark = *round + 1;
-            changes.posts.push(post);
-        }
+    fn get(&self, post: u32) -> Option<&Post> {
+        self.chunks.get(post as usize / POSTS).map(|chunk| &chunk.list[post as usize % POSTS])
+    }
+
+    /// A post that is there.
+    pub(super) fn change(&mut self, post: u32) -> &mut Post {
+        &mut self.chunks.change(post as usize / POSTS).list[post as usize % POSTS]
     }
 
     /// What changed since the last call.
@@ -126,73 +208,68 @@ impl Posts {
 
     /// How often the post counted something, modulo 2^32: tells which of [`Changes::counted`] a count of it holds.
     pub fn times_counted(&self, post: u32) -> u32 {
-        self.posts.get(post as usize).map_or(0, |post| post.times_counted)
+        self.get(post).map_or(0, |post| post.times_counted)
     }
 
     pub(super) fn grow_authors(&mut self, users: usize) {
-        self.by_author.resize(users, Vec::new());
-        self.versions.resize(users, 0);
+        self.authors.grow(users.div_ceil(AUTHORS));
     }
 
     pub(super) fn put(&mut self, post: u32, row: PostRow, ids: &Ids) {
-        self.posts[post as usize].row = Some(row);
-        self.posts[post as usize].author = Some(row.author);
-        let order = |post: &u32| (std::cmp::Reverse(self.created_at_us(*post)), ids.id(*post));
-        let place = order(&post);
-        let at = self.by_author[row.author as usize].partition_point(|other| order(other) < place);
-        let list = &mut self.by_author[row.author as usize];
-        if list.get(at) != Some(&post) {
-            list.insert(at, post);
+        let changed = &mut self.chunks.change(post as usize / POSTS).list[post as usize % POSTS];
+        (changed.row, changed.author) = (Some(row), Some(row.author));
+        self.round.mark(post, changed);
+        let order = |post: u32| (std::cmp::Reverse(self.created_at_us(post)), ids.id(post));
+        let place = order(post);
+        let (chunk, author) = author_place(row.author);
+        let list = self.authors.get(chunk).map_or(&[][..], |authors| &authors.lists[author]);
+        let at = list.partition_point(|other| order(*other) < place);
+        let known = list.get(at) == Some(&post);
+        let authors = self.authors.change(chunk);
+        if !known {
+            insert(&mut authors.lists[author], at, post);
         }
-        self.versions[row.author as usize] += 1;
-        self.mark(post);
+        authors.versions[author] += 1;
     }
 
     pub(super) fn remove(&mut self, post: u32, author: u32) {
-        self.by_author[author as usize].retain(|other| *other != post);
-        self.posts[post as usize].row = None;
-        self.versions[author as usize] += 1;
-        self.mark(post);
+        let (chunk, at) = author_place(author);
+        let authors = self.authors.change(chunk);
+        authors.lists[at].retain(|other| *other != post);
+        give_back(&mut authors.lists[at]);
+        authors.versions[at] += 1;
+        let changed = &mut self.chunks.change(post as usize / POSTS).list[post as usize % POSTS];
+        changed.row = None;
+        self.round.mark(post, changed);
     }
 
     /// The author was activated, deactivated, renamed: the posts' visibility may have changed.
     pub(super) fn author_changed(&mut self, user: u32) {
-        self.versions[user as usize] += 1;
-        for at in 0..self.by_author[user as usize].len() {
-            self.mark(self.by_author[user as usize][at]);
+        let (chunk, author) = author_place(user);
+        let authors = self.authors.change(chunk);
+        authors.versions[author] += 1;
+        for post in &authors.lists[author] {
+            let changed = &mut self.chunks.change(*post as usize / POSTS).list[*post as usize % POSTS];
+            self.round.mark(*post, changed);
         }
     }
 
     pub(super) fn count(&mut self, post: u32, action: Action, at_ms: i64, sign: i32) {
         let minute = at_ms.div_euclid(MINUTE_MS).clamp(i32::MIN.into(), i32::MAX.into()) as i32;
-        let times = self.posts[post as usize].times_counted.wrapping_add(1);
-        self.posts[post as usize].times_counted = times;
+        let counted = &mut self.chunks.change(post as usize / POSTS).list[post as usize % POSTS];
+        let times = counted.times_counted.wrapping_add(1);
+        counted.times_counted = times;
         let (_, changes) = self.round.0.get_mut();
         if changes.counted.len() < LOG_MAX {
             changes.counted.push(Counted { post, minute, action, sign: sign as i8, times });
         } else {
-            self.mark(post);
+            self.round.mark(post, counted);
         }
-        let post = &mut self.posts[post as usize];
-        post.totals[action as usize] += i64::from(sign);
-        let list = &mut post.buckets;
-        // Mostly the last one.
-        let at = match list.last() {
-            Some(last) if last.minute == minute => list.len() - 1,
-            Some(last) if last.minute < minute => list.len(),
-            _ => list.partition_point(|bucket| bucket.minute < minute),
-        };
-        if list.get(at).is_none_or(|bucket| bucket.minute != minute) {
-            list.insert(at, Bucket { minute, counts: [0; 5] });
-            self.buckets += 1;
-        }
-        let bucket = &mut list[at];
-        bucket.counts[action as usize] += sign;
-        if bucket.counts == [0; 5] {
-            list.remove(at);
-            self.buckets -= 1;
-        }
-        if self.folding.is_some() || self.buckets >= self.fold_at.max(BUCKETS_MAX) {
+        counted.totals.add(action, sign);
+        let before = counted.minutes.len();
+        counted.minutes.count(minute, action, sign);
+        self.entries = self.entries + counted.minutes.len() - before;
+        if self.folding.is_some() || self.entries >= self.fold_at.max(ENTRIES_MAX) {
             self.fold();
         }
     }
@@ -204,38 +281,53 @@ impl Posts {
             0
         });
         let (fine, kept) = (self.fold_from.saturating_sub(FINE_MINUTES), self.fold_from.saturating_sub(KEPT_MINUTES));
-        let to = (from + FOLD_STEP).min(self.posts.len());
-        for post in &mut self.posts[from..to] {
-            self.buckets -= post.buckets.len();
-            post.buckets.retain(|bucket| bucket.minute >= kept);
-            post.buckets.dedup_by(|next, first| {
-                let same = next.minute < fine && next.minute.div_euclid(60) == first.minute.div_euclid(60);
-                if same {
-                    first.minute = first.minute.div_euclid(60) * 60;
-                    first.counts.iter_mut().zip(next.counts).for_each(|(sum, count)| *sum += count);
-                }
-                same
-            });
-            post.buckets.shrink_to_fit();
-            self.buckets += post.buckets.len();
+        let to = (from + FOLD_STEP).min(self.len);
+        for post in from as u32..to as u32 {
+            let folded = self.get(post).and_then(|post| Some((post.minutes.len(), folded(&post.minutes, fine, kept)?)));
+            if let Some((before, minutes)) = folded {
+                self.entries = self.entries + minutes.len() - before;
+                self.change(post).minutes = minutes;
+            }
         }
-        self.folding = (to < self.posts.len()).then_some(to);
+        self.folding = (to < self.len).then_some(to);
         if self.folding.is_none() {
             // Not again before it has grown by a quarter.
-            self.fold_at = self.buckets + self.buckets / 4;
+            self.fold_at = self.entries + self.entries / 4;
         }
     }
 
     /// A minute that some have reached and few are beyond; see [`super::late`].
     pub(super) fn late_minute(&self) -> i32 {
-        let step = (self.buckets / FOLD_SAMPLE_BUCKETS).max(1);
-        let sample = self.posts.iter().flat_map(|post| &post.buckets).step_by(step);
-        let mut minutes: Vec<i32> = sample.map(|bucket| bucket.minute).collect();
+        let step = (self.entries / FOLD_SAMPLE_ENTRIES).max(1);
+        let posts = self.chunks.iter().flat_map(|chunk| &chunk.list);
+        let (mut minutes, mut next) = (Vec::new(), 0);
+        for block in posts.flat_map(|post| post.minutes.iter()) {
+            while let Some(entry) = block.get(next) {
+                minutes.push(entry.minute());
+                next += step;
+            }
+            next -= block.len();
+        }
         late(&mut minutes).unwrap_or(i32::MIN)
     }
 
-    pub fn row(&self, post: u32) -> Option<&PostRow> {
-        self.posts.get(post as usize)?.row.as_ref()
+    /// Counts entries and lists the posts of each author, from the posts.
+    pub(super) fn index(&mut self, ids: &Ids) {
+        let mut rows = Vec::new();
+        self.entries = 0;
+        for (post, number) in self.chunks.iter().flat_map(|chunk| &chunk.list).zip(0u32..) {
+            self.entries += post.minutes.len();
+            rows.extend(post.row.map(|row| (row.author, std::cmp::Reverse(row.created_at_us), ids.id(number), number)));
+        }
+        rows.sort_unstable();
+        for of in rows.chunk_by(|a, b| a.0 == b.0) {
+            let (chunk, at) = author_place(of[0].0);
+            self.authors.change(chunk).lists[at] = of.iter().map(|(.., post)| *post).collect();
+        }
+    }
+
+    pub fn row(&self, post: u32) -> Option<PostRow> {
+        self.get(post)?.row
     }
 
     fn created_at_us(&self, post: u32) -> i64 {
@@ -244,20 +336,18 @@ impl Posts {
 
     /// Who wrote it, also after its row is gone; `None` before the row came.
     pub fn author(&self, post: u32) -> Option<u32> {
-        self.posts.get(post as usize)?.author
+        self.get(post)?.author
     }
 
     pub fn totals(&self, post: u32) -> [i64; 5] {
-        self.posts.get(post as usize).map_or([0; 5], |post| post.totals)
+        self.get(post).map_or([0; 5], |post| post.totals.counts())
     }
 
     /// What the post counted in minutes of the range.
     pub fn counted(&self, post: u32, minutes: std::ops::Range<i64>) -> [i64; 5] {
         let mut sum = [0; 5];
-        let list = self.posts.get(post as usize).map_or(&[][..], |post| &post.buckets);
-        let from = list.partition_point(|bucket| i64::from(bucket.minute) < minutes.start);
-        for bucket in list[from..].iter().take_while(|bucket| i64::from(bucket.minute) < minutes.end) {
-            sum.iter_mut().zip(bucket.counts).for_each(|(sum, count): (&mut i64, i32)| *sum += i64::from(count));
+        for entry in self.get(post).into_iter().flat_map(|post| post.minutes.within(&minutes)) {
+            sum[entry.action()] += entry.count();
         }
         sum
     }
@@ -269,54 +359,53 @@ impl Posts {
         ranges: &[std::ops::Range<i64>; N],
         weights: &[i64; 5],
     ) -> [i64; N] {
-        let list = self.posts.get(post as usize).map_or(&[][..], |post| &post.buckets);
-        let at = |minute: i64| list.partition_point(|bucket| i64::from(bucket.minute) < minute);
-        let places: [(usize, usize); N] = std::array::from_fn(|index| (at(ranges[index].start), at(ranges[index].end)));
-        let mut cuts: Vec<usize> = places.iter().flat_map(|(from, to)| [*from, *to]).collect();
-        cuts.sort_unstable();
-        cuts.dedup();
-        // What is weighed up to each cut.
-        let (mut sums, mut last) = (Vec::with_capacity(cuts.len()), 0);
-        for (index, cut) in cuts.iter().enumerate() {
-            let from = if index == 0 { *cut } else { cuts[index - 1] };
-            let mut counts = [0i64; 5];
-            for bucket in &list[from..*cut] {
-                counts.iter_mut().zip(bucket.counts).for_each(|(sum, count)| *sum += i64::from(count));
+        let mut sums = [0; N];
+        let start = ranges.iter().map(|range| range.start).min().unwrap_or_default();
+        let end = ranges.iter().map(|range| range.end).max().unwrap_or_default();
+        for entry in self.get(post).into_iter().flat_map(|post| post.minutes.within(&(start..end))) {
+            let (minute, weight) = (i64::from(entry.minute()), entry.count() * weights[entry.action()]);
+            for (sum, range) in sums.iter_mut().zip(ranges) {
+                *sum += if range.contains(&minute) { weight } else { 0 };
             }
-            last += counts.iter().zip(weights).map(|(count, weight)| count * weight).sum::<i64>();
-            sums.push(last);
         }
-        let upto = |place: usize| cuts.binary_search(&place).map_or(0, |at| sums[at]);
-        places.map(|(from, to)| upto(to) - upto(from))
+        sums
     }
 
     /// The latest epoch minute in which the post counted something.
     pub fn last_minute(&self, post: u32) -> Option<i64> {
-        self.posts.get(post as usize)?.buckets.last().map(|bucket| bucket.minute.into())
+        self.get(post)?.minutes.last_minute().map(i64::from)
     }
 
     /// The author's posts, newest first, then by id.
     pub fn of_author(&self, user: u32) -> &[u32] {
-        self.by_author.get(user as usize).map_or(&[], Vec::as_slice)
+        let (chunk, at) = author_place(user);
+        self.authors.get(chunk).map_or(&[], |authors| &authors.lists[at])
     }
 
     /// Changes with the author and with each of the author's posts.
     pub fn version(&self, user: u32) -> u32 {
-        self.versions.get(user as usize).copied().unwrap_or(0)
+        let (chunk, at) = author_place(user);
+        self.authors.get(chunk).map_or(0, |authors| authors.versions[at])
     }
 
     pub fn len(&self) -> usize {
-        self.posts.len()
+        self.len
     }
 
     pub fn is_empty(&self) -> bool {
-        self.posts.is_empty()
+        self.len == 0
     }
 
     pub fn mem_bytes(&self) -> usize {
-        let buckets: usize = self.posts.iter().map(|post| post.buckets.capacity() * size_of::<Bucket>()).sum();
-        let lists: usize = self.by_author.iter().map(|list| list.capacity() * 4 + size_of::<Vec<u32>>()).sum();
-        let changes = self.round.0.lock().1.posts.capacity();
-        self.posts.capacity() * size_of::<Post>() + buckets + lists + (self.versions.capacity() + changes) * 4
+        let large = |post: &Post| match post.totals {
+            Totals::Small(_) => 0,
+            Totals::Large(_) => size_of::<[i64; 5]>() + ALLOCATED_BYTES,
+        };
+        let posts = self.chunks.iter().flat_map(|chunk| &chunk.list);
+        let minutes: usize = posts.map(|post| post.minutes.mem_bytes() + large(post)).sum();
+        let lists: usize = self.authors.iter().flat_map(|authors| &authors.lists).map(allocated).sum();
+        let round = self.round.0.lock();
+        let changes = allocated(&round.1.posts) + allocated(&round.1.counted);
+        minutes + lists + changes + self.chunks.mem_bytes() + self.authors.mem_bytes()
     }
 }

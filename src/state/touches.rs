@@ -1,73 +1,182 @@
 //! What a user did to a post, and when: whether an impression, a view or a share counts, and whether a post was seen.
 //!
-//! In shards by user: one map would stop every reader for 100 ms when it grows or is swept (`docs/performance.md`).
-
-use rustc_hash::FxHashMap;
+//! Per user a sorted sequence of ten bytes each. In chunks by user, which are swept one by one: all at once would stop every
+//! reader for 100 ms (`docs/performance.md`).
 
 use crate::event::Action;
 
+use super::blocks::{Blocks, Item};
+use super::chunks::Chunks;
 use super::{DAY_MS, late};
 
 /// Only one of a user's impressions, views or shares of a post within this time counts, of each.
 pub const REPEAT_MS: i64 = DAY_MS;
 /// No event that is accepted is older than a day at its arrival, so no counted one older than this matters.
 const KEPT_MS: i64 = 3 * DAY_MS;
-pub(super) const SHARDS: usize = 512;
-/// Entries of a shard from which on old ones are swept: a sweep each time their number has doubled.
-const SWEEP_MIN_ENTRIES: usize = (1 << 16) / SHARDS;
+/// Users of one chunk.
+pub(super) const USERS: usize = 64;
+/// Touches of a chunk from which on old ones are swept: a sweep each time their number has doubled.
+const SWEEP_MIN_ENTRIES: u32 = 256;
+/// Times as they are kept: 46 bits, so 1 100 years to either side of 1970. No clock accepts an event beyond; one that
+/// came nevertheless would count as the last that can be told.
+pub(super) const AT_MAX_MS: i64 = (1 << 45) - 1;
+pub(super) const AT_MIN_MS: i64 = -(1 << 45);
 
-/// One user and post. Times are epoch milliseconds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What happened. A view that counts also is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// The latest view, where no counted one is as late.
+    Viewed,
+    Impression,
+    View,
+    Share,
+}
+
+impl Kind {
+    const ALL: [Kind; 4] = [Kind::Viewed, Kind::Impression, Kind::View, Kind::Share];
+
+    /// A counted action; likes and comments are not kept here.
+    pub(super) fn of(action: Action) -> Option<Kind> {
+        match action {
+            Action::Impression => Some(Kind::Impression),
+            Action::View => Some(Kind::View),
+            Action::Share => Some(Kind::Share),
+            Action::Like | Action::Comment => None,
+        }
+    }
+
+    /// The counted action; `None` of a view that does not count.
+    pub(super) fn action(self) -> Option<Action> {
+        match self {
+            Kind::Viewed => None,
+            Kind::Impression => Some(Action::Impression),
+            Kind::View => Some(Action::View),
+            Kind::Share => Some(Action::Share),
+        }
+    }
+
+    fn is_view(self) -> bool {
+        matches!(self, Kind::Viewed | Kind::View)
+    }
+}
+
+/// Post, then time, then kind, the most significant bits first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Touch {
-    /// The latest view, counted or not.
-    pub(super) viewed_ms: Option<i64>,
-    /// Counted impressions, views and shares, oldest first.
-    pub(super) counted: Vec<(Action, i64)>,
+    post: [u16; 2],
+    word: [u16; 3],
+}
+
+impl Touch {
+    pub(super) fn new(post: u32, at_ms: i64, kind: Kind) -> Touch {
+        let at = (at_ms.clamp(AT_MIN_MS, AT_MAX_MS) - AT_MIN_MS) as u64;
+        let word = at << 2 | kind as u64;
+        Touch {
+            post: [(post >> 16) as u16, post as u16],
+            word: [(word >> 32) as u16, (word >> 16) as u16, word as u16],
+        }
+    }
+
+    /// The inverse of [`Touch::word`]; `None` of more than 48 bits.
+    pub(super) fn of_word(post: u32, word: u64) -> Option<Touch> {
+        let at_ms = i64::try_from(word >> 2).ok()? + AT_MIN_MS;
+        (at_ms <= AT_MAX_MS).then(|| Touch::new(post, at_ms, Kind::ALL[(word & 3) as usize]))
+    }
+
+    pub(super) fn post(self) -> u32 {
+        u32::from(self.post[0]) << 16 | u32::from(self.post[1])
+    }
+
+    /// Time and kind, 48 bits.
+    pub(super) fn word(self) -> u64 {
+        self.word.iter().fold(0, |word, part| word << 16 | u64::from(*part))
+    }
+
+    pub(super) fn at_ms(self) -> i64 {
+        (self.word() >> 2) as i64 + AT_MIN_MS
+    }
+
+    pub(super) fn kind(self) -> Kind {
+        Kind::ALL[(self.word() & 3) as usize]
+    }
+}
+
+impl Item for Touch {}
+
+pub(super) type List = Blocks<Vec<Touch>>;
+
+/// What some users did.
+#[derive(Clone, Debug)]
+pub(super) struct Users {
+    pub(super) lists: [List; USERS],
+    /// Touches of all of them.
+    pub(super) len: u32,
+    pub(super) sweep_at: u32,
+}
+
+impl Default for Users {
+    fn default() -> Users {
+        Users { lists: std::array::from_fn(|_| List::default()), len: 0, sweep_at: 0 }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shard {
-    pub(super) map: FxHashMap<(u32, u32), Touch>,
-    pub(super) sweep_at: usize,
-}
-
-#[derive(Clone, Debug)]
 pub struct Touches {
-    pub(super) shards: Vec<Shard>,
+    pub(super) chunks: Chunks<Users>,
 }
 
-impl Default for Touches {
-    fn default() -> Touches {
-        Touches { shards: vec![Shard::default(); SHARDS] }
-    }
+/// The touches of a post.
+fn of_post(list: &List, post: u32) -> impl Iterator<Item = Touch> {
+    list.entries_from(Touch::new(post, AT_MIN_MS, Kind::Viewed)).take_while(move |touch| touch.post() == post)
+}
+
+/// When the user last viewed the post, epoch milliseconds.
+fn viewed_ms(list: &List, post: u32) -> Option<i64> {
+    of_post(list, post).filter(|touch| touch.kind().is_view()).last().map(Touch::at_ms)
+}
+
+/// Which chunk a user is in, and where.
+pub(super) fn place(user: u32) -> (usize, usize) {
+    (user as usize / USERS, user as usize % USERS)
 }
 
 impl Touches {
-    /// Notes an impression, view or share; true if it counts: the user has no counted one of the post in the 24 hours up to it.
-    pub(super) fn counts(&mut self, user: u32, post: u32, action: Action, at_ms: i64) -> bool {
-        let shard = &mut self.shards[user as usize % SHARDS];
-        let touch = shard.map.entry((user, post)).or_default();
-        if action == Action::View {
-            touch.viewed_ms = touch.viewed_ms.max(Some(at_ms));
-        }
-        let before =
-            |(of, counted_ms): &(Action, i64)| *of == action && *counted_ms <= at_ms && at_ms - counted_ms < REPEAT_MS;
-        if touch.counted.iter().any(before) {
-            return false;
-        }
-        // By this user's time: whose partition lags may be days behind the latest.
-        touch.counted.retain(|(_, counted_ms)| *counted_ms >= at_ms - KEPT_MS);
-        let place = touch.counted.partition_point(|(_, counted_ms)| *counted_ms <= at_ms);
-        touch.counted.insert(place, (action, at_ms));
-        if shard.map.len() >= shard.sweep_at.max(SWEEP_MIN_ENTRIES) {
-            shard.sweep();
-        }
-        true
+    pub(super) fn grow(&mut self, users: usize) {
+        self.chunks.grow(users.div_ceil(USERS));
     }
 
-    /// When the user last viewed the post, epoch milliseconds.
-    fn viewed_ms(&self, user: u32, post: u32) -> Option<i64> {
-        self.shards[user as usize % SHARDS].map.get(&(user, post))?.viewed_ms
+    /// Notes an impression, view or share; true if it counts: the user has no counted one of the post in the 24 hours up to it.
+    pub(super) fn counts(&mut self, user: u32, post: u32, action: Action, at_ms: i64) -> bool {
+        let Some(kind) = Kind::of(action) else { return false };
+        let (chunk, at) = place(user);
+        let list = self.chunks.get(chunk).map(|users| &users.lists[at]);
+        let new = Touch::new(post, at_ms, kind);
+        if list.is_none_or(|list| of_post(list, post).next().is_none()) {
+            let users = self.chunks.change(chunk);
+            users.lists[at].insert(new);
+            users.grown(1);
+            return true;
+        }
+        let from = Touch::new(post, at_ms.saturating_sub(REPEAT_MS - 1), Kind::Viewed);
+        let before = list.into_iter().flat_map(|list| list.entries_from(from)).take_while(|touch| *touch <= new);
+        let repeated = before.into_iter().any(|touch| touch.kind() == kind);
+        let viewed_before_ms = list.and_then(|list| viewed_ms(list, post));
+        if repeated && (kind != Kind::View || viewed_before_ms.is_some_and(|before_ms| before_ms >= new.at_ms())) {
+            return false;
+        }
+        let viewed_ms = if kind == Kind::View { viewed_before_ms.max(Some(new.at_ms())) } else { viewed_before_ms };
+        let users = self.chunks.change(chunk);
+        let list = &mut users.lists[at];
+        let len = list.len();
+        if !repeated {
+            // By this user's time: whose partition lags may be days behind the latest.
+            forget(list, post, at_ms.saturating_sub(KEPT_MS));
+            list.insert(new);
+        }
+        tell_viewed(list, post, viewed_ms);
+        let grown = list.len() as i32 - len as i32;
+        users.grown(grown);
+        !repeated
     }
 
     /// Whether the user viewed the post in the 24 hours up to `now_ms`, to the second.
@@ -77,45 +186,138 @@ impl Touches {
 
     /// If the post is seen at `now_ms`: the first moment at which it is not any more.
     pub fn seen_until_ms(&self, user: u32, post: u32, now_ms: i64) -> Option<i64> {
-        let viewed_s = self.viewed_ms(user, post)?.div_euclid(1_000);
+        let (chunk, at) = place(user);
+        let viewed_s = viewed_ms(&self.chunks.get(chunk)?.lists[at], post)?.div_euclid(1_000);
         let until_ms = (viewed_s + REPEAT_MS / 1_000) * 1_000;
         (now_ms < until_ms).then_some(until_ms)
     }
 
     pub fn mem_bytes(&self) -> usize {
-        let shard =
-            |shard: &Shard| shard.map.capacity() * (size_of::<((u32, u32), Touch)>() + 1) + shard.map.len() * 32;
-        self.shards.iter().map(shard).sum()
+        let users = |users: &Users| users.lists.iter().map(Blocks::mem_bytes).sum::<usize>();
+        self.chunks.iter().map(users).sum::<usize>() + self.chunks.mem_bytes()
     }
 }
 
-impl Shard {
-    /// Forgets what is old by the times that the shard itself has; see [`super::late`].
+/// Forgets what counted of a post before `oldest_ms`.
+fn forget(list: &mut List, post: u32, oldest_ms: i64) {
+    loop {
+        let old = of_post(list, post)
+            .take_while(|touch| touch.at_ms() < oldest_ms)
+            .find(|touch| touch.kind() != Kind::Viewed);
+        let Some(old) = old else { return };
+        list.remove(old);
+    }
+}
+
+/// Keeps the latest view of a post, where no counted one says it.
+fn tell_viewed(list: &mut List, post: u32, viewed_ms: Option<i64>) {
+    let Some(viewed_ms) = viewed_ms else { return };
+    let (mut told, mut other) = (false, None);
+    for touch in of_post(list, post) {
+        match touch.kind() {
+            Kind::View => told |= touch.at_ms() == viewed_ms,
+            Kind::Viewed => other = Some(touch),
+            Kind::Impression | Kind::Share => {}
+        }
+    }
+    if let Some(other) = other.filter(|other| told || other.at_ms() != viewed_ms) {
+        list.remove(other);
+    }
+    let viewed = Touch::new(post, viewed_ms, Kind::Viewed);
+    if !told && other != Some(viewed) {
+        list.insert(viewed);
+    }
+}
+
+impl Users {
+    /// There are so many touches more.
+    fn grown(&mut self, touches: i32) {
+        self.len = self.len.saturating_add_signed(touches);
+        if self.len >= self.sweep_at.max(SWEEP_MIN_ENTRIES) {
+            self.sweep();
+        }
+    }
+
+    /// Forgets what is old by the times that the chunk itself has; see [`super::late`].
     fn sweep(&mut self) {
-        let last = |touch: &Touch| touch.viewed_ms.max(touch.counted.last().map(|(_, counted_ms)| *counted_ms));
-        let mut times: Vec<i64> = self.map.values().filter_map(last).collect();
+        let touches = self.lists.iter().flat_map(Blocks::entries);
+        let mut times: Vec<i64> = touches.map(Touch::at_ms).collect();
         let oldest_ms = late(&mut times).unwrap_or(i64::MIN).saturating_sub(KEPT_MS);
-        self.map.retain(|_, touch| {
-            touch.counted.retain(|(_, counted_ms)| *counted_ms >= oldest_ms);
-            !touch.counted.is_empty() || touch.viewed_ms.is_some_and(|viewed_ms| viewed_ms >= oldest_ms)
-        });
-        self.sweep_at = self.map.len() * 2;
+        self.len = 0;
+        for list in &mut self.lists {
+            if list.entries().any(|touch| touch.at_ms() < oldest_ms) {
+                let kept: Vec<Touch> = list.entries().filter(|touch| touch.at_ms() >= oldest_ms).collect();
+                *list = List::sorted(&kept);
+            }
+            self.len += list.len() as u32;
+        }
+        self.sweep_at = self.len.saturating_mul(2);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use proptest::prelude::*;
 
     const HOUR_MS: i64 = DAY_MS / 24;
 
+    /// What a user did to a post, told plainly.
+    #[derive(Default)]
+    struct Plain {
+        viewed_ms: Option<i64>,
+        counted: Vec<(Action, i64)>,
+    }
+
     proptest! {
+        /// Two users, posts enough for several blocks, every action, times in any order within two days: nothing of it is
+        /// old enough to be forgotten.
+        #[test]
+        fn touches_are_what_plain_lists_say(
+            many in 0u32..3_000,
+            steps in proptest::collection::vec((0u32..2, 0u32..8, 0usize..3, 0i64..48 * 60), 1..200),
+        ) {
+            let (mut touches, mut plain) = (Touches::default(), BTreeMap::<(u32, u32), Plain>::new());
+            touches.grow(2);
+            for post in 0..many {
+                prop_assert!(touches.counts(0, 100 + post * 7, Action::View, 0));
+            }
+            let actions = [Action::Impression, Action::View, Action::Share];
+            for (user, post, action, minutes) in steps {
+                // Some among the many, some before and some behind them.
+                let (post, at_ms, action) = (post * 2_000, minutes * 60_000, actions[action]);
+                let known = plain.entry((user, post)).or_default();
+                if (100..100 + many * 7).contains(&post) && user == 0 && (post - 100) % 7 == 0 && known.counted.is_empty() {
+                    (known.viewed_ms, known.counted) = (Some(0), vec![(Action::View, 0)]);
+                }
+                let before = |(of, ms): &(Action, i64)| *of == action && *ms <= at_ms && at_ms - ms < REPEAT_MS;
+                let counts = !known.counted.iter().any(before);
+                if counts {
+                    known.counted.push((action, at_ms));
+                }
+                if action == Action::View {
+                    known.viewed_ms = known.viewed_ms.max(Some(at_ms));
+                }
+                prop_assert_eq!(touches.counts(user, post, action, at_ms), counts);
+                for ((user, post), known) in &plain {
+                    let until_ms = known.viewed_ms.map(|ms| ms + REPEAT_MS).filter(|until_ms| at_ms < *until_ms);
+                    prop_assert_eq!(touches.seen_until_ms(*user, *post, at_ms), until_ms);
+                }
+            }
+            let users = touches.chunks.get(0).unwrap();
+            let lists: Vec<Touch> = users.lists.iter().flat_map(Blocks::entries).collect();
+            prop_assert_eq!(users.len as usize, lists.len());
+            prop_assert!(users.lists[0].entries().is_sorted());
+        }
+
         #[test]
         fn a_view_counts_by_the_rule_however_far_ahead_others_are(
             steps in proptest::collection::vec((0i64..9 * HOUR_MS, 0i64..=DAY_MS), 1..60),
         ) {
             let (mut touches, mut naive, mut arrival_ms) = (Touches::default(), Vec::<i64>::new(), 100 * DAY_MS);
+            touches.grow(3);
             for (later_ms, ago_ms) in steps {
                 arrival_ms += later_ms;
                 touches.counts(2, 1, Action::View, arrival_ms + 10 * DAY_MS);

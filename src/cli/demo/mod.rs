@@ -120,9 +120,9 @@ fn go_on(mut setup: Setup, listen: SocketAddr, person: Id, end_ms: i64) -> Resul
 
 /// The feed of the user who follows most people, with its reasons, and whom that user could follow.
 fn show_person(state: &State, now_ms: i64, data_dir: &Path) -> Result<Option<Id>, CliError> {
-    let follows = |user: &u32| state.graph.followees(*user).len();
+    let follows = |user: &u32| state.graph.followees_len(*user);
     let Some(user) = (0..state.users.len() as u32).max_by_key(follows) else { return Ok(None) };
-    let name = state.user_rows[user as usize].as_ref().map_or("", |row| &row.username);
+    let name = state.user_row(user).map_or("", |row| &row.username);
     let id = state.users.id(user);
     out::line(&format!("\nthe feed of {name}"))?;
     let trending = candidates::trending_posts(state, now_ms);

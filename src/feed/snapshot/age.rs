@@ -21,7 +21,7 @@ pub struct Versions {
 
 impl Versions {
     pub fn of(state: &State, user: u32) -> Versions {
-        let followees = state.graph.followees(user).iter();
+        let followees = state.graph.followees(user);
         let posted = followees.map(|followee| u64::from(state.posts.version(followee.user))).sum();
         Versions { follows: state.graph.version(user), posted }
     }

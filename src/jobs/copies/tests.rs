@@ -307,7 +307,7 @@ proptest! {
                             let other = Id::parse(one["user_id"].as_str().unwrap().as_bytes()).unwrap();
                             let other = state.users.number(other).unwrap();
                             prop_assert!(!state.graph.follows(number, other));
-                            prop_assert!(state.user_rows[other as usize].as_ref().unwrap().active);
+                            prop_assert!(state.user_row(other).unwrap().active);
                             prop_assert!(!world.publisher.dismissals.of(user(n), &state).contains(&other));
                         }
                     }

@@ -247,7 +247,7 @@ fn stored() -> (tempfile::TempDir, i64) {
     let at_ms = records.iter().map(|record| record.timestamp_ms).max().unwrap();
     let setup = Setup { data_dir: dir.path().to_owned(), ..setup };
     let opened = app::open(&setup).unwrap();
-    let posts = opened.state.read().post_ids.all().to_vec();
+    let posts = opened.state.read().post_ids.all().collect::<Vec<_>>();
     records.clear();
     for (post, n) in posts.iter().flat_map(|post| [post; 3]).zip(0..) {
         let event = ClientEvent {

@@ -195,9 +195,9 @@ impl World {
             count(*post, Action::Share, *shares);
         }
         for (number, id) in (0..).zip(state.post_ids.all()) {
-            let wanted = counts.remove(id).unwrap_or_default();
+            let wanted = counts.remove(&id).unwrap_or_default();
             assert_eq!(state.posts.totals(number), wanted, "I4: post {id}");
-            let post = product.tables[Table::Posts as usize].get(id);
+            let post = product.tables[Table::Posts as usize].get(&id);
             let visible = post.is_some_and(|row| {
                 let author = product.tables[Table::Users as usize].get(&self::id(&row[1]));
                 let active = author.is_none_or(|user| user[3] == Cell::Bool(true) && user[6] == Cell::Null);

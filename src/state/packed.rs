@@ -1,0 +1,467 @@
+//! Sorted numbers in few bytes: the distance to the number before as a varint. With each, if `TIMED`, a time: its distance
+//! to the block's earliest, in the largest unit that loses nothing, in as many bytes as the largest takes; none at all
+//! where all times are equal.
+
+use super::blocks::{Block, Blocks, Span};
+use super::chunks::{ALLOCATED_BYTES, SPARE_PART};
+
+/// Microseconds of the units of times.
+pub(super) const UNITS_US: [u64; 3] = [1, 1_000, 1_000_000];
+/// The earliest time stands behind the others.
+const BASE_BYTES: usize = size_of::<i64>();
+/// What a block grows by, at least.
+const SPARE_MIN_BYTES: usize = 8;
+
+/// A number and its time, epoch microseconds.
+pub(super) type Entry = (u32, i64);
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Packed<const TIMED: bool> {
+    /// Distances; times; the base.
+    bytes: Vec<u8>,
+    len: u16,
+    /// Bytes of one time.
+    width: u8,
+    /// Which of [`UNITS_US`].
+    unit: u8,
+}
+
+/// Where a number is or would be.
+struct Place {
+    index: usize,
+    /// The bytes of the distance that stands there.
+    at: std::ops::Range<usize>,
+    /// What the distance counts from.
+    floor: u64,
+    /// The number that stands there, the first that is not below the one looked for.
+    number: Option<u32>,
+}
+
+/// Reads a varint that this wrote.
+#[inline]
+fn varint(bytes: &[u8], at: &mut usize) -> u64 {
+    // Most distances take one or two bytes.
+    if let Some([first, second, ..]) = bytes.get(*at..) {
+        if *first < 0x80 {
+            *at += 1;
+            return u64::from(*first);
+        }
+        if *second < 0x80 {
+            *at += 2;
+            return u64::from(*first & 0x7f) | u64::from(*second) << 7;
+        }
+    }
+    let (mut value, mut shift) = (0, 0u32);
+    while let Some(byte) = bytes.get(*at) {
+        *at += 1;
+        value |= u64::from(byte & 0x7f) << shift;
+        if *byte < 0x80 {
+            break;
+        }
+        shift = (shift + 7).min(35);
+    }
+    value
+}
+
+/// Bytes of a varint that were put together on the stack.
+#[derive(Default)]
+struct Small {
+    bytes: [u8; 10],
+    len: usize,
+}
+
+impl Small {
+    fn put(&mut self, mut value: u64) {
+        while let Some(byte) = self.bytes.get_mut(self.len) {
+            self.len += 1;
+            if value < 0x80 {
+                *byte = value as u8;
+                return;
+            }
+            *byte = value as u8 | 0x80;
+            value >>= 7;
+        }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Puts `new` in the place of a range.
+fn replace(bytes: &mut Vec<u8>, range: std::ops::Range<usize>, new: &[u8]) {
+    let (old_len, len) = (bytes.len(), bytes.len() + new.len() - range.len());
+    let behind = range.start + new.len();
+    if len > old_len {
+        if len > bytes.capacity() {
+            bytes.reserve_exact((len - old_len).max(old_len / SPARE_PART).max(SPARE_MIN_BYTES));
+        }
+        bytes.resize(len, 0);
+    }
+    bytes.copy_within(range.end..old_len, behind);
+    bytes.truncate(len);
+    bytes[range.start..behind].copy_from_slice(new);
+}
+
+impl<const TIMED: bool> Packed<TIMED> {
+    /// A block of sorted entries, at most [`Block::MAX`].
+    pub(super) fn of(entries: &[Entry]) -> Packed<TIMED> {
+        let mut block = Packed { bytes: Vec::new(), len: entries.len() as u16, width: 0, unit: 0 };
+        let mut bytes = Vec::with_capacity(entries.len() * 3 + BASE_BYTES);
+        let mut floor = 0;
+        for (number, _) in entries {
+            let mut small = Small::default();
+            small.put(u64::from(*number) - floor);
+            bytes.extend_from_slice(small.as_slice());
+            floor = u64::from(*number) + 1;
+        }
+        block.bytes = bytes;
+        if TIMED && !entries.is_empty() {
+            block.put_times(entries.iter().map(|(_, since_us)| *since_us));
+        }
+        block.bytes.shrink_to_fit();
+        block
+    }
+
+    /// Writes the times behind the distances.
+    fn put_times(&mut self, times: impl Iterator<Item = i64> + Clone) {
+        let base_us = times.clone().min().unwrap_or_default();
+        let after = |time: i64| time.wrapping_sub(base_us) as u64;
+        let whole = |unit: u64| times.clone().all(|time| after(time).is_multiple_of(unit));
+        let unit = (0..UNITS_US.len()).rev().find(|unit| whole(UNITS_US[*unit])).unwrap_or_default();
+        let most = times.clone().map(|time| after(time) / UNITS_US[unit]).max().unwrap_or_default();
+        self.unit = unit as u8;
+        self.width = (u64::BITS - most.leading_zeros()).div_ceil(8) as u8;
+        for time in times {
+            let value = after(time) / UNITS_US[unit];
+            self.bytes.extend_from_slice(&value.to_le_bytes()[..self.width.into()]);
+        }
+        self.bytes.extend_from_slice(&base_us.to_le_bytes());
+    }
+
+    /// Where the times begin.
+    fn times_at(&self) -> usize {
+        if !TIMED || self.len == 0 {
+            return self.bytes.len();
+        }
+        self.bytes.len().saturating_sub(BASE_BYTES + usize::from(self.len) * usize::from(self.width))
+    }
+
+    fn base_us(&self) -> i64 {
+        self.bytes.last_chunk().map_or(0, |base| i64::from_le_bytes(*base))
+    }
+
+    /// How a time is written here, if it can be.
+    fn code(&self, since_us: i64) -> Option<u64> {
+        let (base_us, unit) = (self.base_us(), UNITS_US[usize::from(self.unit)]);
+        let after = since_us.wrapping_sub(base_us) as u64;
+        let fits = since_us >= base_us && after.is_multiple_of(unit);
+        let value = after / unit;
+        (fits && (self.width >= 8 || value >> (8 * self.width) == 0)).then_some(value)
+    }
+
+    fn seek(&self, target: u32) -> Place {
+        let (mut end, mut floor) = (0, 0);
+        for index in 0..usize::from(self.len) {
+            let start = end;
+            let number = floor + varint(&self.bytes, &mut end);
+            if number >= u64::from(target) {
+                return Place { index, at: start..end, floor, number: Some(number as u32) };
+            }
+            floor = number + 1;
+        }
+        Place { index: self.len.into(), at: end..end, floor, number: None }
+    }
+
+    pub(super) fn contains(&self, number: u32) -> bool {
+        self.seek(number).number == Some(number)
+    }
+
+    /// The time of a number that is there.
+    pub(super) fn time(&self, number: u32) -> Option<i64> {
+        let place = self.seek(number);
+        (place.number == Some(number)).then(|| self.entries_at(place.index).1)
+    }
+
+    /// The time with an index.
+    fn entries_at(&self, index: usize) -> (usize, i64) {
+        let width = usize::from(self.width);
+        let at = self.times_at() + index * width;
+        let mut value = [0; 8];
+        if let Some(bytes) = self.bytes.get(at..at + width) {
+            value[..width].copy_from_slice(bytes);
+        }
+        let after = u64::from_le_bytes(value).wrapping_mul(UNITS_US[usize::from(self.unit)]);
+        (at, self.base_us().wrapping_add(after as i64))
+    }
+
+    /// Puts a number in; false if it is there.
+    pub(super) fn insert(&mut self, number: u32, since_us: i64) -> bool {
+        let place = self.seek(number);
+        if place.number == Some(number) {
+            return false;
+        }
+        if TIMED && (self.len == 0 || self.code(since_us).is_none()) {
+            let mut entries: Vec<Entry> = self.iter().collect();
+            entries.insert(place.index, (number, since_us));
+            *self = Packed::of(&entries);
+            return true;
+        }
+        if let Some(value) = self.code(since_us).filter(|_| TIMED) {
+            let at = self.times_at() + place.index * usize::from(self.width);
+            replace(&mut self.bytes, at..at, &value.to_le_bytes()[..self.width.into()]);
+        }
+        let mut distances = Small::default();
+        distances.put(u64::from(number) - place.floor);
+        if let Some(next) = place.number {
+            distances.put(u64::from(next - number - 1));
+        }
+        replace(&mut self.bytes, place.at, distances.as_slice());
+        self.len += 1;
+        true
+    }
+
+    /// Takes a number out; false if it is not there.
+    pub(super) fn remove(&mut self, number: u32) -> bool {
+        let place = self.seek(number);
+        if place.number != Some(number) {
+            return false;
+        }
+        if self.len == 1 {
+            *self = Packed::default();
+            return true;
+        }
+        if TIMED {
+            let (at, _) = self.entries_at(place.index);
+            replace(&mut self.bytes, at..at + usize::from(self.width), &[]);
+        }
+        let (mut end, mut distance) = (place.at.end, Small::default());
+        if place.index + 1 < usize::from(self.len) {
+            let next = u64::from(number) + 1 + varint(&self.bytes, &mut end);
+            distance.put(next - place.floor);
+        }
+        replace(&mut self.bytes, place.at.start..end, distance.as_slice());
+        self.len -= 1;
+        super::chunks::give_back(&mut self.bytes);
+        true
+    }
+
+    /// Changes the time of a number that is there.
+    pub(super) fn set_time(&mut self, number: u32, since_us: i64) {
+        let place = self.seek(number);
+        if place.number != Some(number) {
+            return;
+        }
+        match self.code(since_us) {
+            Some(value) => {
+                let (at, _) = self.entries_at(place.index);
+                let width = usize::from(self.width);
+                self.bytes[at..at + width].copy_from_slice(&value.to_le_bytes()[..width]);
+            }
+            None => {
+                let mut entries: Vec<Entry> = self.iter().collect();
+                entries[place.index].1 = since_us;
+                *self = Packed::of(&entries);
+            }
+        }
+    }
+
+    /// The entries in order; the time of an untimed one is 0.
+    pub(super) fn iter(&self) -> Iter<'_> {
+        let times = if TIMED { &self.bytes[self.times_at()..] } else { &[] };
+        Iter {
+            distances: &self.bytes,
+            at: 0,
+            floor: 0,
+            left: self.len.into(),
+            times,
+            width: self.width.into(),
+            unit_us: UNITS_US[usize::from(self.unit)],
+            base_us: if TIMED { self.base_us() } else { 0 },
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Iter<'a> {
+    distances: &'a [u8],
+    at: usize,
+    floor: u64,
+    left: usize,
+    times: &'a [u8],
+    width: usize,
+    unit_us: u64,
+    base_us: i64,
+}
+
+impl Iterator for Iter<'_> {
+    type Item = Entry;
+
+    #[inline]
+    fn next(&mut self) -> Option<Entry> {
+        self.left = self.left.checked_sub(1)?;
+        let number = self.floor + varint(self.distances, &mut self.at);
+        self.floor = number + 1;
+        if self.width == 0 {
+            return Some((number as u32, self.base_us));
+        }
+        let mut value = [0; 8];
+        if let Some((time, rest)) = self.times.split_at_checked(self.width) {
+            value[..self.width].copy_from_slice(time);
+            self.times = rest;
+        }
+        let after = u64::from_le_bytes(value).wrapping_mul(self.unit_us);
+        Some((number as u32, self.base_us.wrapping_add(after as i64)))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl Iter<'_> {
+    const EMPTY: Iter<'static> =
+        Iter { distances: &[], at: 0, floor: 0, left: 0, times: &[], width: 0, unit_us: 1, base_us: 0 };
+}
+
+/// The entries of every block, in order.
+#[derive(Clone, Debug)]
+pub(super) struct Numbers<'a, const TIMED: bool> {
+    front: Iter<'a>,
+    rest: Span<'a, Packed<TIMED>>,
+}
+
+impl<const TIMED: bool> Iterator for Numbers<'_, TIMED> {
+    type Item = Entry;
+
+    #[inline]
+    fn next(&mut self) -> Option<Entry> {
+        loop {
+            if let Some(entry) = self.front.next() {
+                return Some(entry);
+            }
+            self.front = self.rest.next()?.iter();
+        }
+    }
+}
+
+impl<const TIMED: bool> Block for Packed<TIMED> {
+    type Key = u32;
+    const MAX: usize = 128;
+
+    fn len(&self) -> usize {
+        self.len.into()
+    }
+
+    fn first(&self) -> Option<u32> {
+        self.iter().next().map(|(number, _)| number)
+    }
+
+    fn split(&mut self) -> Self {
+        let entries: Vec<Entry> = self.iter().collect();
+        let (lower, upper) = entries.split_at(entries.len() / 2);
+        *self = Packed::of(lower);
+        Packed::of(upper)
+    }
+
+    fn append(&mut self, next: &Self) {
+        let entries: Vec<Entry> = self.iter().chain(next.iter()).collect();
+        *self = Packed::of(&entries);
+    }
+
+    fn mem_bytes(&self) -> usize {
+        super::chunks::allocated(&self.bytes)
+    }
+}
+
+impl<const TIMED: bool> Blocks<Packed<TIMED>> {
+    /// A sequence of sorted entries.
+    pub(super) fn packed(entries: &[Entry]) -> Blocks<Packed<TIMED>> {
+        let max = <Packed<TIMED> as Block>::MAX;
+        let part = if entries.len() <= max { max } else { max * 3 / 4 };
+        Blocks::of(entries.chunks(part).map(Packed::of).collect())
+    }
+
+    pub(super) fn contains(&self, number: u32) -> bool {
+        self.find(number).is_some_and(|block| block.contains(number))
+    }
+
+    pub(super) fn time(&self, number: u32) -> Option<i64> {
+        self.find(number)?.time(number)
+    }
+
+    pub(super) fn numbers(&self) -> Numbers<'_, TIMED> {
+        let mut rest = self.iter();
+        Numbers { front: rest.next().map_or(Iter::EMPTY, Packed::iter), rest }
+    }
+}
+
+/// Lists are many, and most are one block.
+const _: () = assert!(size_of::<Blocks<Packed<true>>>() == 32 && ALLOCATED_BYTES > 0);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Times as they come: equal ones, whole seconds, and any.
+    fn time() -> impl Strategy<Value = i64> {
+        prop_oneof![4 => Just(7i64), 4 => (0i64..1_000).prop_map(|s| s * 1_000_000), 2 => 0i64..1_000_000, 1 => any::<i64>()]
+    }
+
+    fn number() -> impl Strategy<Value = u32> {
+        prop_oneof![6 => 0u32..2_000, 2 => 0u32..2_000_000, 1 => any::<u32>()]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// Whatever is put in, changed and taken out, in one block or many: what a map holds.
+        #[test]
+        fn a_packed_list_is_what_a_map_is(
+            first in proptest::collection::btree_map(number(), time(), 0..1_000),
+            steps in proptest::collection::vec((0u8..4, number(), time()), 0..1_500),
+        ) {
+            let mut naive: BTreeMap<u32, i64> = first;
+            let start: Vec<Entry> = naive.iter().map(|(number, time)| (*number, *time)).collect();
+            let mut timed = Blocks::<Packed<true>>::packed(&start);
+            let mut plain = Blocks::<Packed<false>>::packed(&start);
+            for (step, number, time) in steps {
+                // Half of what goes is what is there.
+                let there = naive.range(number..).next().map_or(number, |(number, _)| *number);
+                match step {
+                    0 | 1 => {
+                        let new = !naive.contains_key(&number);
+                        prop_assert_eq!(timed.change(number, |block| block.insert(number, time)), new);
+                        prop_assert_eq!(plain.change(number, |block| block.insert(number, 0)), new);
+                        naive.entry(number).or_insert(time);
+                    }
+                    2 => {
+                        let gone = naive.remove(&there).is_some();
+                        prop_assert_eq!(timed.change(there, |block| block.remove(there)), gone);
+                        prop_assert_eq!(plain.change(there, |block| block.remove(there)), gone);
+                    }
+                    _ => {
+                        timed.change(there, |block| block.set_time(there, time));
+                        naive.entry(there).and_modify(|known| *known = time);
+                    }
+                }
+                prop_assert_eq!(timed.time(there), naive.get(&there).copied());
+                prop_assert_eq!(plain.contains(number), naive.contains_key(&number));
+            }
+            prop_assert_eq!((timed.len(), plain.len()), (naive.len(), naive.len()));
+            prop_assert!(timed.numbers().eq(naive.iter().map(|(number, time)| (*number, *time))));
+            prop_assert!(plain.numbers().map(|(number, _)| number).eq(naive.keys().copied()));
+        }
+    }
+
+    #[test]
+    fn a_time_that_all_share_takes_no_byte_and_a_second_takes_one() {
+        let block = |step: i64| {
+            Packed::<true>::of(&(0..100).map(|n| (n, 1_794_000_000_000_000 + i64::from(n) * step)).collect::<Vec<_>>())
+        };
+        assert_eq!(block(0).bytes.len(), 100 + BASE_BYTES);
+        assert_eq!(block(1_000_000).bytes.len(), 200 + BASE_BYTES);
+    }
+}

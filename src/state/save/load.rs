@@ -1,0 +1,256 @@
+//! Reads chunks back, on every core: each by itself, then what follows from all.
+
+use std::collections::BTreeMap;
+
+use nova_storage::codec::{CodecError, Reader};
+
+use crate::event::{Action, Id};
+use crate::state::affinity::{self, Pending};
+use crate::state::chunks::Chunks;
+use crate::state::daily::Days;
+use crate::state::graph::{self, Following};
+use crate::state::ids::{self, Ids};
+use crate::state::posts::{self, Authors, PostChunk};
+use crate::state::sets::{self, DATED_CHUNKS, DatedRows, Likers};
+use crate::state::touches;
+use crate::state::{ROWS, State, StateSettings, UserRows};
+
+use super::codec::{Head, Piece};
+use super::{Meta, PIECE_BITS, PIECES_MAX, Refs, STATE_VERSION, WHAT, old};
+
+/// Chunks that wait for one thread.
+const WAITING_MAX: usize = 4;
+/// Threads that read chunks.
+const THREADS_MAX: usize = 8;
+
+type Stored = (String, u32, Vec<u8>);
+
+/// Pieces of one structure: number, of how many, content.
+type Parts<C> = Vec<(u32, u64, C)>;
+
+/// What was read so far, by one thread.
+#[derive(Default)]
+struct Read {
+    refs: Refs,
+    meta: Option<Meta>,
+    user_ids: Parts<Vec<Id>>,
+    users: Parts<UserRows>,
+    post_ids: Parts<Vec<Id>>,
+    posts: Parts<PostChunk>,
+    authors: Parts<Authors>,
+    follows: Parts<Following>,
+    touches: Parts<touches::Users>,
+    affinity: Parts<affinity::Users>,
+    pending: Parts<BTreeMap<u32, Pending>>,
+    liked: Parts<Likers>,
+    dated: Parts<DatedRows>,
+    daily: Parts<Days>,
+}
+
+impl Read {
+    fn chunk(&mut self, (structure, number, bytes): &Stored) -> Result<(), CodecError> {
+        let (mut reader, version) = Reader::versioned(WHAT, bytes, STATE_VERSION)?;
+        if version < STATE_VERSION {
+            return Err(CodecError::Invalid(WHAT));
+        }
+        let actions = reader.varint()?;
+        if actions > Action::ALL.len() as u64 {
+            return Err(CodecError::Unknown { what: "action", number: actions - 1 });
+        }
+        let pieces = reader.varint()?;
+        if pieces == 0 || pieces > PIECES_MAX as u64 {
+            return Err(CodecError::Invalid(WHAT));
+        }
+        let at = (*number, pieces, actions as usize);
+        match structure.as_str() {
+            "meta" => {
+                self.meta = Some(Meta::read(&mut reader)?);
+                reader.end()
+            }
+            "user_ids" => part(&mut self.user_ids, at, reader, &mut self.refs),
+            "users" => part(&mut self.users, at, reader, &mut self.refs),
+            "post_ids" => part(&mut self.post_ids, at, reader, &mut self.refs),
+            "posts" => part(&mut self.posts, at, reader, &mut self.refs),
+            "authors" => part(&mut self.authors, at, reader, &mut self.refs),
+            "follows" => part(&mut self.follows, at, reader, &mut self.refs),
+            "touches" => part(&mut self.touches, at, reader, &mut self.refs),
+            "affinity" => part(&mut self.affinity, at, reader, &mut self.refs),
+            "pending" => part(&mut self.pending, at, reader, &mut self.refs),
+            "liked" => part(&mut self.liked, at, reader, &mut self.refs),
+            "dated" => part(&mut self.dated, at, reader, &mut self.refs),
+            "daily" => part(&mut self.daily, at, reader, &mut self.refs),
+            _ => Err(CodecError::Invalid(WHAT)),
+        }
+    }
+
+    fn merge(&mut self, other: Read) {
+        self.refs.merge(other.refs);
+        self.meta = self.meta.or(other.meta);
+        self.user_ids.extend(other.user_ids);
+        self.users.extend(other.users);
+        self.post_ids.extend(other.post_ids);
+        self.posts.extend(other.posts);
+        self.authors.extend(other.authors);
+        self.follows.extend(other.follows);
+        self.touches.extend(other.touches);
+        self.affinity.extend(other.affinity);
+        self.pending.extend(other.pending);
+        self.liked.extend(other.liked);
+        self.dated.extend(other.dated);
+        self.daily.extend(other.daily);
+    }
+
+    fn state(self, settings: StateSettings) -> Result<State, CodecError> {
+        let invalid = CodecError::Invalid(WHAT);
+        let meta = self.meta.ok_or(invalid.clone())?;
+        let (users, posts) = (meta.users, meta.posts);
+        if self.refs.users > users as u64 || self.refs.posts > posts as u64 {
+            return Err(invalid);
+        }
+        let mut state = State::new(settings);
+        let (mut user_ids, mut post_ids) = (Chunks::default(), Chunks::default());
+        install(&mut user_ids, self.user_ids, Some((users, ids::IDS)))?;
+        install(&mut post_ids, self.post_ids, Some((posts, ids::IDS)))?;
+        install(&mut state.user_rows, self.users, Some((users, ROWS)))?;
+        install(&mut state.posts.chunks, self.posts, Some((posts, posts::POSTS)))?;
+        install(&mut state.posts.authors, self.authors, Some((users, posts::AUTHORS)))?;
+        install(&mut state.graph.following, self.follows, Some((users, graph::USERS)))?;
+        install(&mut state.touches.chunks, self.touches, Some((users, touches::USERS)))?;
+        install(&mut state.affinity.users, self.affinity, Some((users, affinity::USERS)))?;
+        install(&mut state.affinity.pending, self.pending, None)?;
+        install(&mut state.liked.chunks, self.liked, None)?;
+        install(&mut state.dated.chunks, self.dated, None)?;
+        install(&mut state.daily.chunks, self.daily, Some((1, 1)))?;
+        let fits = |chunks: usize, size: usize| chunks <= posts.div_ceil(size);
+        let sparse = fits(state.affinity.pending.len(), affinity::PENDING_POSTS)
+            && fits(state.liked.chunks.len(), sets::POSTS)
+            && state.dated.chunks.len() <= DATED_CHUNKS;
+        if !sparse || meta.folding.is_some_and(|next| next >= posts) {
+            return Err(invalid);
+        }
+        state.affinity.pending_len = state.affinity.pending.iter().flat_map(BTreeMap::values).map(Vec::len).sum();
+        state.dated.len = state.dated.chunks.iter().map(BTreeMap::len).sum();
+        state.posts.len = posts;
+        (state.posts.fold_at, state.posts.folding, state.posts.fold_from) =
+            (meta.fold_at, meta.folding, meta.fold_from);
+        let (known_users, known_posts) = derive(&mut state, (user_ids, post_ids), users)?;
+        if (known_users.len(), known_posts.len()) != (users, posts) {
+            return Err(invalid);
+        }
+        (state.users, state.post_ids) = (known_users, known_posts);
+        state.posts.index(&state.post_ids);
+        Ok(state)
+    }
+}
+
+/// What follows from the chunks: who follows whom the other way, and the numbers of ids.
+fn derive(
+    state: &mut State,
+    (user_ids, post_ids): (Chunks<Vec<Id>>, Chunks<Vec<Id>>),
+    users: usize,
+) -> Result<(Ids, Ids), CodecError> {
+    state.graph.grow(users);
+    let graph = &mut state.graph;
+    std::thread::scope(|scope| {
+        let known = scope.spawn(|| Some((Ids::of(user_ids)?, Ids::of(post_ids)?)));
+        graph.invert(users);
+        known.join().ok().flatten().ok_or(CodecError::Invalid(WHAT))
+    })
+}
+
+fn part<C: Piece>(
+    parts: &mut Parts<C>,
+    (number, pieces, actions): (u32, u64, usize),
+    mut reader: Reader<'_>,
+    refs: &mut Refs,
+) -> Result<(), CodecError> {
+    let head = Head { chunk: number >> PIECE_BITS, first: number as usize % PIECES_MAX == 0, actions };
+    let content = C::read(head, &mut reader, refs)?;
+    reader.end()?;
+    parts.push((number, pieces, content));
+    Ok(())
+}
+
+/// Puts pieces together. `all`: of how many things these are the chunks, and how many one has; then none may be missing.
+fn install<C: Piece>(
+    chunks: &mut Chunks<C>,
+    mut parts: Parts<C>,
+    all: Option<(usize, usize)>,
+) -> Result<(), CodecError> {
+    let invalid = CodecError::Invalid(WHAT);
+    parts.sort_unstable_by_key(|(number, ..)| *number);
+    let mut parts = parts.into_iter().peekable();
+    let mut next = 0;
+    while let Some((number, pieces, mut content)) = parts.next() {
+        let chunk = number >> PIECE_BITS;
+        if number as usize % PIECES_MAX != 0 || chunk != next {
+            return Err(invalid);
+        }
+        let mut have = 1;
+        while let Some((number, of, more)) = parts.next_if(|(number, ..)| number >> PIECE_BITS == chunk) {
+            // What the chunk had when it was longer may still be stored.
+            if u64::from(number) % (PIECES_MAX as u64) < pieces {
+                if of != pieces {
+                    return Err(invalid);
+                }
+                content.append(more)?;
+                have += 1;
+            }
+        }
+        if have != pieces {
+            return Err(invalid);
+        }
+        if let Some((all, size)) = all
+            && content.slots() > all.saturating_sub(chunk as usize * size)
+        {
+            return Err(invalid);
+        }
+        chunks.put(chunk as usize, content);
+        next += 1;
+    }
+    match all {
+        Some((all, size)) if next as usize != all.div_ceil(size) => Err(invalid),
+        _ => Ok(()),
+    }
+}
+
+impl State {
+    /// The inverse of [`State::save`]; the chunks in any order, those of version 4 and before in the order of their
+    /// numbers. Takes as many threads as there are cores, at most [`THREADS_MAX`].
+    ///
+    /// # Errors
+    /// If a chunk cannot be read, is missing, or refers to what is not there.
+    pub fn load(settings: StateSettings, chunks: impl Iterator<Item = Stored>) -> Result<State, CodecError> {
+        let mut chunks = chunks.peekable();
+        if chunks.peek().is_some_and(|(structure, ..)| structure == old::STRUCTURE) {
+            return State::load_old(settings, chunks);
+        }
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let (sender, receiver) = crossbeam_channel::bounded::<Stored>(threads * WAITING_MAX);
+        let read = std::thread::scope(|scope| {
+            let readers: Vec<_> = (0..threads)
+                .map(|_| {
+                    let receiver = receiver.clone();
+                    scope.spawn(move || {
+                        let mut read = Read::default();
+                        receiver.iter().try_for_each(|stored| read.chunk(&stored)).map(|()| read)
+                    })
+                })
+                .collect();
+            // A thread that fails stops receiving; once all have, sending fails.
+            drop(receiver);
+            for stored in chunks {
+                if sender.send(stored).is_err() {
+                    break;
+                }
+            }
+            drop(sender);
+            let mut all = Read::default();
+            for reader in readers {
+                all.merge(reader.join().map_err(|_| CodecError::Invalid(WHAT))??);
+            }
+            Ok::<Read, CodecError>(all)
+        })?;
+        read.state(settings)
+    }
+}
