@@ -195,7 +195,7 @@ pub struct Meta {
     pub dead_next: u64,
     /// The last journal sequence that the checkpoint covers.
     pub covered: u64,
-    /// Size of the last checkpoint.
+    /// What the last checkpoint wrote of the state.
     pub checkpoint_bytes: u64,
     /// No dedup key that arrived before this is known any more, epoch milliseconds.
     pub dedup_floor_ms: i64,

@@ -16,6 +16,9 @@ use super::{ROWS, State, affinity, graph, ids, posts, sets, touches};
 
 use self::codec::Piece;
 
+/// The one structure of versions up to 4.
+pub use self::old::STRUCTURE as STREAM;
+
 /// Up to version 4 the state was one stream that was cut anywhere: `old` reads it.
 const STATE_VERSION: u8 = 5;
 const WHAT: &str = "state checkpoint";

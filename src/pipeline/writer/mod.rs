@@ -183,6 +183,10 @@ pub struct Writer {
     journal_bytes: u64,
     dead_letters: u64,
     toast_unfilled: u64,
+    /// What [`State::changes`] was at the last checkpoint.
+    saved_changes: u64,
+    /// The next checkpoint writes every chunk of the state.
+    whole_next: bool,
     /// Effects of the commit at hand.
     effects: Vec<Effect>,
     letters: Vec<(u64, DeadLetter)>,

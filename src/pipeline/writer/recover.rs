@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nova_storage::codec::{CodecError, OffsetRow};
 use nova_storage::schema::{CHECKPOINT, DEAD, JOURNAL, OFFSETS};
-use nova_storage::{ReadError, ReadTxn, WriteError};
+use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 
 use crate::arrival::{CLOCK_MAX_SKEW_MS, Timekeeper};
 use crate::decode::facts;
@@ -17,7 +17,7 @@ use crate::pipeline::rows::{Rows, bring_over};
 use crate::pipeline::stored::StoredRow;
 use crate::pipeline::sweep::Sweeps;
 use crate::source::local;
-use crate::state::{State, StateSettings};
+use crate::state::{STREAM, State, StateSettings};
 use crate::warehouse::outbox::{Outbox, OutboxError};
 
 use super::{Partition, Parts, Writer, WriterError};
@@ -82,7 +82,7 @@ impl Recovery {
             return Err(RecoveryError::Counted);
         }
         told("loading the checkpoint");
-        let mut state = load_state(&read, state_settings)?;
+        let Loaded { mut state, whole_next } = load_state(&read, state_settings)?;
         let mut report = RecoveryReport { checkpoint_bytes: meta.checkpoint_bytes, ..RecoveryReport::default() };
         told("applying the journal");
         let mut rows = Rows::load(&read)?;
@@ -107,6 +107,8 @@ impl Recovery {
             journal: journal::Writer::default(),
             dead_letters,
             toast_unfilled: 0,
+            saved_changes: 0,
+            whole_next,
             effects: Vec::new(),
             letters: Vec::new(),
             outbox: None,
@@ -125,16 +127,22 @@ impl Recovery {
     }
 }
 
-fn load_state(read: &ReadTxn, settings: StateSettings) -> Result<State, RecoveryError> {
+/// The state as the last checkpoint has it.
+struct Loaded {
+    state: State,
+    /// The next checkpoint writes every chunk: there is none, or those of an earlier format must go.
+    whole_next: bool,
+}
+
+fn load_state(read: &ReadTxn, settings: StateSettings) -> Result<Loaded, RecoveryError> {
     let mut chunks = Vec::new();
     read.scan(CHECKPOINT, ("", 0u32).., |(structure, chunk), bytes| {
         chunks.push((structure.to_owned(), chunk, bytes.to_vec()));
         true
     })?;
-    if chunks.is_empty() {
-        return Ok(State::new(settings));
-    }
-    Ok(State::load(settings, chunks.into_iter())?)
+    let whole_next = chunks.is_empty() || chunks.iter().any(|(structure, _, _)| structure == STREAM);
+    let state = if chunks.is_empty() { State::new(settings) } else { State::load(settings, chunks.into_iter())? };
+    Ok(Loaded { state, whole_next })
 }
 
 fn replay_journal(
@@ -221,24 +229,13 @@ impl Writer {
             || self.sweeps.wants_checkpoint()
     }
 
-    /// Writes memory and the changed rows, and drops the journal that they cover.
+    /// Writes what changed of memory and of the rows since the last checkpoint, and drops the journal that it covers.
     pub fn checkpoint(&mut self) -> Result<(), WriterError> {
         let read = self.read()?;
         let write = self.parts.store.write()?;
         self.rows.flush(&write)?;
-        write.clear(CHECKPOINT)?;
-        let (mut bytes, mut failed) = (0u64, None);
-        self.parts.state.read().save(&mut |structure, chunk, data| {
-            if failed.is_none() {
-                bytes += data.len() as u64;
-                failed = write.put(CHECKPOINT, (structure, chunk), data).err();
-            }
-        });
-        if let Some(error) = failed {
-            return Err(error.into());
-        }
+        let changes = self.save_state(&write)?;
         self.meta.covered = self.journal_next - 1;
-        self.meta.checkpoint_bytes = bytes;
         write.remove_range(JOURNAL, ..=self.meta.covered)?;
         let now_ms = self.parts.clock.now_ms();
         let keep_after_ms = now_ms - self.parts.settings.local_retention_ms;
@@ -246,9 +243,28 @@ impl Writer {
         self.meta.save(&write)?;
         write.commit()?;
         self.saved_meta.clone_from(&self.meta);
+        (self.saved_changes, self.whole_next) = (changes, false);
         self.rows.flushed();
         self.journal_bytes = 0;
         Ok(())
+    }
+
+    /// Writes the chunks of the state that changed since the last checkpoint; how often the state had changed. This thread
+    /// is the only one that changes it, and readers go on beside.
+    fn save_state(&mut self, write: &WriteTxn) -> Result<u64, WriterError> {
+        let state = self.parts.state.read();
+        if self.whole_next {
+            write.clear(CHECKPOINT)?;
+        }
+        let (mut bytes, mut out) = (0, Vec::new());
+        for chunk in state.chunks().filter(|chunk| self.whole_next || chunk.changed > self.saved_changes) {
+            out.clear();
+            state.encode_chunk(chunk.structure, chunk.number, &mut out);
+            write.put(CHECKPOINT, (chunk.structure, chunk.number), &out)?;
+            bytes += out.len() as u64;
+        }
+        self.meta.checkpoint_bytes = bytes;
+        Ok(state.changes())
     }
 
     /// Calls `each` for every stored row of a table, tombstones included, in key order.

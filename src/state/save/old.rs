@@ -19,7 +19,7 @@ use super::{WHAT, small};
 /// version 3 no dated rows, the latest times of all that had been counted, and not how many actions and shards there were.
 const VERSION: u8 = 4;
 const LENGTHS_V3: Lengths = Lengths { actions: 5, shards: 512 };
-pub(super) const STRUCTURE: &str = "state";
+pub const STRUCTURE: &str = "state";
 
 /// How long the lists are that have one entry for each of something that nova knows.
 #[derive(Clone, Copy)]
