@@ -45,16 +45,6 @@ impl Kind {
         }
     }
 
-    /// The counted action; `None` of a view that does not count.
-    pub(super) fn action(self) -> Option<Action> {
-        match self {
-            Kind::Viewed => None,
-            Kind::Impression => Some(Action::Impression),
-            Kind::View => Some(Action::View),
-            Kind::Share => Some(Action::Share),
-        }
-    }
-
     fn is_view(self) -> bool {
         matches!(self, Kind::Viewed | Kind::View)
     }
