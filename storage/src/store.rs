@@ -37,7 +37,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Options {
-        Options { cache_bytes: 48 << 20, check: Some(Duration::from_secs(2)) }
+        Options { cache_bytes: 48 << 20, check: Some(Duration::from_millis(500)) }
     }
 }
 

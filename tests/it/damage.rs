@@ -67,7 +67,11 @@ fn a_damaged_backup_is_not_restored_and_a_damaged_store_answers_nothing() {
     done(&data, &["backup", name]);
     let shown: Value = serde_json::from_str(&done(&data, &["backup", name, "--verify", "--json"])).unwrap();
     let manifest = &shown["manifest"];
-    assert_eq!((shown["whole"].as_bool(), manifest["format"].as_u64()), (Some(true), Some(1)), "{shown}");
+    assert_eq!(
+        (shown["whole"].as_bool(), manifest["format"].as_u64()),
+        (Some(true), Some(u64::from(nova_storage::store::FORMAT))),
+        "{shown}"
+    );
     assert_eq!(manifest["positions"], serde_json::json!([["cdc.posts", 0, 1]]));
     assert_eq!(manifest["sha256"].as_str().unwrap().len(), 64);
     // Bits of a page that redb's checksums cover, and of one that only the hash covers.

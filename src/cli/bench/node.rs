@@ -20,8 +20,7 @@ pub(super) struct Scratch(PathBuf);
 impl Scratch {
     pub(super) fn new(data_dir: &Path) -> Result<Scratch, CliError> {
         let path = data_dir.join(format!("bench-{}", uuid::Uuid::new_v4().simple()));
-        std::fs::create_dir_all(&path)
-            .map_err(|source| CliError::App(AppError::DataDir { path: path.clone(), source }))?;
+        app::make_data_dir(&path)?;
         Ok(Scratch(path))
     }
 

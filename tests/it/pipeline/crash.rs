@@ -1,10 +1,15 @@
 //! The disk frozen at each sync of a run: what recovers must be a whole prefix, and must go on to the same end.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use nova::app::{self, Setup};
 use nova::event::Record;
 use nova::pipeline::progress::PartitionStatus;
+use nova_storage::schema::CHECKPOINT;
 use nova_storage::testing::Recorder;
 use nova_storage::{Options, Store};
+
+use serde_json::Value;
 
 use crate::support::events::mix;
 use crate::support::{capture, dump, run, setup, state_bytes, store_over};
@@ -58,9 +63,14 @@ fn n1_n2_n13_every_frozen_sync_recovers_a_whole_commit_and_goes_on_to_the_same_e
         let first = state_bytes(&opened);
         drop(opened);
         // N13: recovering again, and from a checkpoint made of it, gives the same bytes.
-        let mut opened = app::open_store(&setup, store_over(image.image(image.syncs(), 0))).unwrap();
+        let again = image.image(image.syncs(), 0);
+        let mut opened = app::open_store(&setup, store_over(again.clone())).unwrap();
         assert_eq!(state_bytes(&opened), first, "recovery at sync {sync} is not repeatable");
         opened.writer.checkpoint().unwrap();
+        drop(opened);
+        let opened = app::open_store(&setup, store_over(again.image(again.syncs(), 0))).unwrap();
+        assert_eq!(opened.recovery.journal_batches, 0);
+        assert_eq!(state_bytes(&opened), first, "a checkpoint of what sync {sync} left is something else");
         drop(opened);
         if sync % 9 == 0 {
             let image = backend.image(sync, sync as u64);
@@ -70,6 +80,49 @@ fn n1_n2_n13_every_frozen_sync_recovers_a_whole_commit_and_goes_on_to_the_same_e
             assert_eq!(dump(&opened), end_rows, "after a crash at sync {sync}");
             assert_eq!(state_bytes(&opened), end_state, "after a crash at sync {sync}");
         }
+    }
+}
+
+/// The checkpoint's chunks, by structure and number.
+fn chunks(backend: &Recorder) -> BTreeMap<(String, u32), Vec<u8>> {
+    let store = store_over(backend.image(backend.syncs(), 0));
+    let mut chunks = BTreeMap::new();
+    let all = store.read().unwrap();
+    all.scan(CHECKPOINT, ("", 0u32).., |(structure, number), bytes| {
+        chunks.insert((structure.to_owned(), number), bytes.to_vec());
+        true
+    })
+    .unwrap();
+    chunks
+}
+
+#[test]
+fn a_checkpoint_rewrites_only_chunks_that_changed() {
+    let (setup, mut records) = world();
+    let last = records.iter().rposition(|record| &*record.topic == "events").unwrap();
+    let mut event = records.remove(last);
+    // One that is new, in the place of the last one.
+    let of_events = records.iter().filter(|record| record.topic == event.topic);
+    let valid = of_events.filter_map(|record| serde_json::from_slice::<Value>(record.value.as_ref()?).ok());
+    let mut value = valid.filter(|value| value["event_id"].is_string()).last().unwrap();
+    value["event_id"] = "01890a5d-ac96-774b-bcce-b302099a8057".into();
+    event.value = Some(value.to_string().into());
+    let backend = Recorder::new();
+    run(&setup, store_over(backend.clone()), records);
+    let before = chunks(&backend);
+    let backend = backend.image(backend.syncs(), 0);
+    run(&setup, store_over(backend.clone()), Vec::new());
+    assert_eq!(chunks(&backend), before, "nothing happened");
+    run(&setup, store_over(backend.clone()), vec![event]);
+    let after = chunks(&backend);
+    let changed: BTreeSet<&str> = after
+        .iter()
+        .filter(|(key, bytes)| before.get(key) != Some(bytes))
+        .map(|((structure, _), _)| &**structure)
+        .collect();
+    assert!(changed.contains("daily"), "{changed:?}");
+    for structure in ["users", "follows", "authors", "liked", "dated"] {
+        assert!(!changed.contains(structure), "{changed:?}");
     }
 }
 
