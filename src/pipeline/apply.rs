@@ -2,17 +2,19 @@
 //! judgement away. The rules are those of `docs/cdc.md`; `order` says which of two records is newer, `fill` where values
 //! come from that a record does not repeat, `renamed` what a change of a row's key gives to the row under the new one.
 
+mod filled;
 pub mod renamed;
 pub mod swept;
 
 use nova_storage::codec::CodecError;
 
-use crate::event::{Cell, Change, ChangeBody, Format, Id, Op, Outcome, Row, Table};
+use crate::event::{Change, ChangeBody, Format, Id, Op, Outcome, Row, Table};
 use crate::mutant::{self, Mutant};
 
-use self::renamed::Image;
-use super::cells::{decode_cells, encode_cells};
-use super::fill::{Filled, Known, fill, refill, unfilled};
+use self::filled::{filled, values_of};
+use self::renamed::{Image, Late};
+use super::cells::encode_cells;
+use super::fill::{Filled, Known, dated, refill};
 use super::meta::TableMeta;
 use super::order::{Incoming, Kind, Order, earlier, later};
 use super::stored::{Content, History, Hole, Place, ReadMark, Seen, StoredRow, Version};
@@ -27,6 +29,8 @@ pub enum Judgement {
     Write(Box<Written>),
     /// Duplicate, stale or ignored: nothing changes.
     Skip(Outcome),
+    /// Stale, of a row that has another key by now: the row under that key may want what the record tells.
+    Late(Box<Late>),
     /// The table takes no more changes until a person decides.
     Halt(Regression),
 }
@@ -101,9 +105,11 @@ pub fn judge(
     // A tombstone record carries no format of its own.
     let format = if tombstone { Format::FlatTombstone } else { change.format };
     let (key, of, moved) = (change.key, change.table, change.renamed_to());
+    // A key of several columns may change and keep the row's id: then the values are those that are stored under it.
+    let renamed = renamed.filter(|_| change.renamed_from() != Some(key));
     let new = match change.body {
         ChangeBody::Upsert(row) => {
-            Some(filled(row, (stored.as_ref(), old.as_ref()), renamed, (key, change.lsn.is_some(), table.epoch))?)
+            Some(filled(row, (stored.as_ref(), old.as_ref()), renamed, (key, change.lsn, table.epoch))?)
         }
         ChangeBody::Delete | ChangeBody::Tombstone | ChangeBody::Truncate => None,
     };
@@ -111,7 +117,9 @@ pub fn judge(
         let kind = told.kind(new.is_some());
         match told.incoming(kind, old.as_ref() == new.as_ref().map(|new| &new.row)).against(row) {
             Order::Newer => {}
-            Order::Skip(Outcome::Stale) => return late(row, old, new, told.lsn),
+            Order::Skip(Outcome::Stale) => {
+                return late(row, old, new, told.lsn.filter(|_| row.version.epoch == told.epoch));
+            }
             Order::Skip(outcome) => return Ok(Judgement::Skip(outcome)),
             Order::Regression { stored_lsn } => {
                 let lsn = change.lsn.unwrap_or(0);
@@ -119,6 +127,7 @@ pub fn judge(
             }
         }
     }
+    let moved = moved.map(|to| (to, of));
     Ok(Judgement::Write(Box::new(told.written(stored.as_ref(), old, new, format, moved))))
 }
 
@@ -151,8 +160,12 @@ fn late(
     late: Option<Filled>,
     lsn: Option<u64>,
 ) -> Result<Judgement, CodecError> {
-    let (Some(old), Some(late), Some(lsn)) = (old, late, lsn) else { return Ok(Judgement::Skip(Outcome::Stale)) };
-    let known = Known { row: &late.row, holes: &late.holes, lsn, after_epoch: false };
+    let (Some(late), Some(lsn)) = (late, lsn) else { return Ok(Judgement::Skip(Outcome::Stale)) };
+    let known = Known { row: &late.row, holes: &late.holes, lsn, after_epoch: false, again: false };
+    let Some(old) = old else {
+        let late = Late::of(row, &known)?;
+        return Ok(late.map_or(Judgement::Skip(Outcome::Stale), |late| Judgement::Late(Box::new(late))));
+    };
     Ok(match refilled(row, old, &known) {
         Some(written) => Judgement::Write(Box::new(written)),
         None => Judgement::Skip(Outcome::Stale),
@@ -173,69 +186,6 @@ fn refilled(row: &StoredRow<'_>, old: Row, known: &Known<'_>) -> Option<Written>
     let stored = StoredRow { version, holes, content: Content::Live(&cells), ..row.clone() }.encode();
     let lsn = row.history.newest().map_or(0, |newest| newest.lsn);
     Some(Written { version, lsn, stored, old: Some(old), new: Some(new), unfilled: 0, image: None })
-}
-
-/// What an upsert does not repeat is the stored row's, or after a change of the key that of the row which had it. A row
-/// whose key was changed there and back finds its own image where the other row is not read yet. `key` is the upsert's,
-/// `numbered` whether it has an LSN.
-fn filled(
-    row: Row,
-    (stored, old): (Option<&StoredRow<'_>>, Option<&Row>),
-    renamed: Option<&[u8]>,
-    (key, numbered, epoch): (Id, bool, u16),
-) -> Result<Filled, CodecError> {
-    let whole = |cell: &Cell| !matches!(cell, Cell::Unavailable | Cell::Missing);
-    if row.extra_unavailable.is_empty() && row.cells.iter().all(whole) {
-        let own = old.map(|image| Known { row: image, holes: &[], lsn: 0, after_epoch: false });
-        return Ok(fill(row, own.as_ref()));
-    }
-    let renamed = renamed.filter(|_| !mutant::is(Mutant::ForgetOldKey)).map(StoredRow::decode).transpose()?;
-    // Without LSNs a row that still lives, or moved to another key, may have other values by the time of the change.
-    let renamed = renamed.filter(|row| numbered || matches!(row.content, Content::Moved { to, .. } if to == key));
-    let first = renamed.as_ref().map(|row| Source::of(row, epoch)).transpose()?.flatten();
-    let second = stored.map(|row| Source::of(row, epoch)).transpose()?.flatten();
-    let known = first.as_ref().map(Source::known);
-    let Some(own) = second.as_ref().map(Source::known) else { return Ok(fill(row, known.as_ref())) };
-    let Some(known) = known else { return Ok(fill(row, Some(&own))) };
-    let mut filled = fill(row, Some(&known));
-    if refill(&mut filled.row, &mut filled.holes, &own) {
-        filled.unfilled = unfilled(&filled.row);
-    }
-    Ok(filled)
-}
-
-/// A stored row or image that may know values.
-struct Source<'a> {
-    image: Row,
-    holes: &'a [Hole],
-    lsn: u64,
-}
-
-impl<'a> Source<'a> {
-    fn of(row: &'a StoredRow<'_>, epoch: u16) -> Result<Option<Source<'a>>, CodecError> {
-        let cells = match row.content {
-            Content::Live(cells) => cells,
-            Content::Moved { cells, .. } if !cells.is_empty() => cells,
-            Content::Moved { .. } | Content::Gone => return Ok(None),
-        };
-        let (lsn, holes) = values_of(row, epoch);
-        Ok(Some(Source { image: decode_cells(cells)?, holes, lsn }))
-    }
-
-    fn known(&self) -> Known<'_> {
-        Known { row: &self.image, holes: self.holes, lsn: self.lsn, after_epoch: true }
-    }
-}
-
-/// LSN of the version that the row's values are from, and the values that are of other versions. LSNs of an earlier epoch
-/// cannot be compared with those of this one: such values have the LSN 0 and no version of their own.
-fn values_of<'a>(row: &'a StoredRow<'_>, epoch: u16) -> (u64, &'a [Hole]) {
-    if row.version.epoch != epoch {
-        return (0, &[]);
-    }
-    // A null value that deleted has no LSN, and forgot those before it.
-    let newest = row.history.newest().map_or(row.version.lsn, |newest| newest.lsn);
-    (row.read.map_or(newest, |read| read.lsn.unwrap_or(newest)), &row.holes)
 }
 
 /// What a record tells besides the row.
@@ -262,20 +212,20 @@ impl Told {
         Incoming { kind, lsn, ts_us, place, epoch, mixed, same }
     }
 
-    /// The row that the record leaves. `moved`: the key that it has now; its image stays for the row there.
+    /// The row that the record leaves. `moved`: the key that it has now, and its table; its image stays for the row there.
     fn written(
         &self,
         stored: Option<&StoredRow<'_>>,
         old: Option<Row>,
         new: Option<Filled>,
         format: Format,
-        moved: Option<Id>,
+        moved: Option<(Id, Table)>,
     ) -> Written {
         let in_epoch = stored.filter(|row| row.version.epoch == self.epoch);
         let lsn = self.lsn.unwrap_or_else(|| in_epoch.map_or(0, |row| row.version.lsn));
         let version = Version { epoch: self.epoch, lsn, offset: self.place.offset };
         let version = stored.map_or(version, |row| version.above(row.version));
-        let (history, read) = self.history(in_epoch, format, new.is_some());
+        let (history, read) = self.history(stored, format, new.is_some());
         let (mut cells, mut holes) = (Vec::with_capacity(CELLS_TYPICAL_BYTES), Vec::new());
         if let Some(image) = new.as_ref().map(|new| &new.row).or(old.as_ref().filter(|_| moved.is_some())) {
             encode_cells(image, &mut cells);
@@ -285,8 +235,8 @@ impl Told {
                 holes.clone_from(&new.holes);
                 Content::Live(&cells)
             }
-            (None, Some(to)) => {
-                holes = stored.filter(|row| row.live()).map(|row| row.holes.clone()).unwrap_or_default();
+            (None, Some((to, table))) => {
+                holes = self.image_holes(stored, table);
                 Content::Moved { to, cells: &cells }
             }
             (None, None) => Content::Gone,
@@ -301,25 +251,45 @@ impl Told {
         Written { version, lsn, stored: bytes, old, new, unfilled, image }
     }
 
+    /// The holes of the image that stays for the row under the new key: of each value, how old it is. Without LSNs, what
+    /// is known.
+    fn image_holes(&self, stored: Option<&StoredRow<'_>>, table: Table) -> Vec<Hole> {
+        let live = stored.filter(|row| row.live());
+        match self.lsn {
+            Some(_) => {
+                let known = live.map(|row| values_of(row, self.epoch));
+                dated(table.columns().len(), known.map(|(lsn, holes)| (holes, lsn)))
+            }
+            None => live.map(|row| row.holes.clone()).unwrap_or_default(),
+        }
+    }
+
     /// What a delete that is a change of the key leaves of the row.
     fn image(&self, stored: &StoredRow<'_>, old: &Row) -> Image {
-        let (lsn, holes) = values_of(stored, self.epoch);
-        Image {
-            row: old.clone(),
-            holes: holes.to_vec(),
-            lsn: self.lsn.unwrap_or(lsn),
-            epoch: self.epoch,
-            delete_lsn: self.lsn.unwrap_or(0),
-            ts_us: self.ts_us,
+        let (row, epoch, ts_us) = (old.clone(), self.epoch, self.ts_us);
+        match self.lsn {
+            Some(lsn) => Image::before(row, (lsn, ts_us), epoch),
+            None => {
+                let (lsn, holes) = values_of(stored, self.epoch);
+                Image { row, holes: holes.to_vec(), lsn, epoch, delete_lsn: 0, ts_us }
+            }
         }
     }
 
     /// The versions that the stream has told, and whether the content is another's.
     fn history(&self, stored: Option<&StoredRow<'_>>, format: Format, upsert: bool) -> (History, Option<ReadMark>) {
-        let mut history = stored.map(|row| row.history).unwrap_or_default();
+        let in_epoch = stored.filter(|row| row.version.epoch == self.epoch);
+        let mut history = in_epoch.map(|row| row.history).unwrap_or_default();
         let mark = Some(ReadMark { lsn: self.lsn, ts_us: self.ts_us });
         match (self.op, self.lsn) {
-            (Op::Read, lsn) if lsn.is_none() || !mutant::is(Mutant::ReadsAreChanges) => (history, mark),
+            (Op::Read, lsn) if lsn.is_none() || !mutant::is(Mutant::ReadsAreChanges) => {
+                // Newer by its time than what another partition told: that may be of another log, and the changes that
+                // stand behind the read are newer than it.
+                if self.mixed && in_epoch.is_some_and(|row| self.place.elsewhere(&row.place)) {
+                    history.forget();
+                }
+                (history, mark)
+            }
             (_, None) => {
                 // A null value that deletes has no LSN. Where the connector repeats the rows before it, they are newer.
                 if !upsert && format == Format::FlatTombstone {
@@ -330,14 +300,27 @@ impl Told {
             (op, Some(lsn)) => {
                 let version = Seen { lsn, ts_us: self.ts_us };
                 let Some(stored) = stored else { return (History::first(version, op == Op::Create), None) };
-                // What another partition still holds of the row may be older, and was not seen.
-                if self.place.elsewhere(&stored.place) {
-                    history.forget();
-                }
-                history.push(version);
-                (history, None)
+                (self.streamed(version, stored), None)
             }
         }
+    }
+
+    /// The history of a stored row with a streamed version more.
+    fn streamed(&self, version: Seen, stored: &StoredRow<'_>) -> History {
+        if stored.version.epoch != self.epoch {
+            return History::first(version, self.op == Op::Create);
+        }
+        let mut history = stored.history;
+        // What another partition still holds of the row may be older, and was not seen.
+        if self.place.elsewhere(&stored.place) {
+            history.forget();
+        // The first change of a row that a snapshot told: nothing of it stands before. Without times, a history that a null
+        // value made nova forget looks the same.
+        } else if history.untold() && stored.read.is_some_and(|read| read.lsn.and(read.ts_us).is_some()) {
+            return History::first(version, true);
+        }
+        history.push(version);
+        history
     }
 }
 

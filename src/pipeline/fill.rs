@@ -18,6 +18,9 @@ pub struct Known<'a> {
     pub lsn: u64,
     /// Whether the values are newer than those that another row has of an earlier epoch.
     pub after_epoch: bool,
+    /// Whether these are the values of the row that had the key before, of which more may be known by now: they replace
+    /// what that row gave earlier, under the same LSN.
+    pub again: bool,
 }
 
 /// LSN of a value that has none, or one of an earlier epoch: above that of no value, below all others.
@@ -25,8 +28,15 @@ const EARLIER: u64 = 1;
 
 impl Known<'_> {
     /// LSN of the version that the column's value is from.
-    fn lsn_of(&self, column: u8) -> u64 {
+    pub fn lsn_of(&self, column: u8) -> u64 {
         self.holes.iter().find(|hole| hole.column == column).map_or(self.lsn, |hole| hole.lsn).max(EARLIER)
+    }
+
+    /// The LSN of the value for a hole, where the value is a better one.
+    fn better(&self, hole: &Hole) -> Option<u64> {
+        let lsn = self.lsn_of(hole.column);
+        let newer = lsn > hole.lsn || (self.again && lsn == hole.lsn);
+        (newer && (hole.lsn != EARLIER || self.after_epoch)).then_some(lsn)
     }
 }
 
@@ -50,13 +60,19 @@ pub fn fill(mut row: Row, from: Option<&Known<'_>>) -> Filled {
             continue;
         }
         let known = from.and_then(|from| Some((from.row.cells.get(usize::from(column))?, from.lsn_of(column))));
-        match known.filter(|(value, _)| !matches!(value, Cell::Unavailable | Cell::Missing)) {
+        let lsn = match known {
+            Some((Cell::Missing, _)) | None => 0,
+            // What is not known stays unknown where a record leaves the column out.
+            Some((Cell::Unavailable, _)) => {
+                *cell = Cell::Unavailable;
+                0
+            }
             Some((value, lsn)) => {
                 *cell = value.clone();
-                holes.push(Hole { column, lsn });
+                lsn
             }
-            None => holes.push(Hole { column, lsn: 0 }),
-        }
+        };
+        holes.push(Hole { column, lsn });
     }
     let known = from.is_some_and(|from| from.row.extra.is_some() && from.row.extra != row.extra);
     if known || !row.extra_unavailable.is_empty() {
@@ -100,27 +116,30 @@ fn fill_extra(row: &mut Row, from: Option<&Known<'_>>, holes: &mut Vec<Hole>) {
 pub fn refill(row: &mut Row, holes: &mut [Hole], late: &Known<'_>) -> bool {
     let mut changed = false;
     for hole in holes.iter_mut() {
-        let lsn = late.lsn_of(hole.column);
-        if lsn <= hole.lsn || (hole.lsn == EARLIER && !late.after_epoch) {
-            continue;
-        }
-        if hole.column == EXTRA {
-            if refill_extra(row, late) {
-                (hole.lsn, changed) = (lsn, true);
-            }
-            continue;
-        }
-        let column = usize::from(hole.column);
-        let (Some(cell), Some(value)) = (row.cells.get_mut(column), late.row.cells.get(column)) else { continue };
-        if !matches!(value, Cell::Unavailable | Cell::Missing) {
-            *cell = value.clone();
+        let Some(lsn) = late.better(hole) else { continue };
+        let found = if hole.column == EXTRA { refill_extra(row, late) } else { refill_cell(row, hole.column, late) };
+        // The same value by way of another key: versions of this key that come late may still be newer than it.
+        if found == Some(true) || (found == Some(false) && !late.again) {
             (hole.lsn, changed) = (lsn, true);
         }
     }
     changed
 }
 
-fn refill_extra(row: &mut Row, late: &Known<'_>) -> bool {
+/// Whether the column's value is another one now; `None`: the version that came late does not know it.
+fn refill_cell(row: &mut Row, column: u8, late: &Known<'_>) -> Option<bool> {
+    let column = usize::from(column);
+    let (cell, value) = (row.cells.get_mut(column)?, late.row.cells.get(column)?);
+    if matches!(value, Cell::Unavailable | Cell::Missing) {
+        return None;
+    }
+    let other = cell != value;
+    cell.clone_from(value);
+    Some(other)
+}
+
+/// The same for the unknown columns.
+fn refill_extra(row: &mut Row, late: &Known<'_>) -> Option<bool> {
     let known = members(late.row.extra.as_deref());
     let mut own = members(row.extra.as_deref());
     let mut found = false;
@@ -130,10 +149,58 @@ fn refill_extra(row: &mut Row, late: &Known<'_>) -> bool {
             found = true;
         }
     }
-    if found {
-        row.extra = Some(object(&own));
+    if !found {
+        return None;
     }
-    found
+    let filled = Some(object(&own));
+    let other = row.extra != filled;
+    row.extra = filled;
+    Some(other)
+}
+
+/// The holes of a row that is kept for the one under another key: each of its columns with the version that the value is
+/// from. `row`: the image and what is known of it; `None` where nothing was stored.
+pub fn dated(columns: usize, row: Option<(&[Hole], u64)>) -> Vec<Hole> {
+    let lsn_of = |column: u8| match row {
+        Some((holes, lsn)) => holes.iter().find(|hole| hole.column == column).map_or(lsn.max(EARLIER), |hole| hole.lsn),
+        None => 0,
+    };
+    (1u8..).take(columns.saturating_sub(1)).chain([EXTRA]).map(|column| Hole { column, lsn: lsn_of(column) }).collect()
+}
+
+/// Puts values of an older version that came late into such a row; what it told, as a row that has nothing else. `None`:
+/// nothing.
+pub fn retell(image: &mut Row, holes: &mut [Hole], late: &Known<'_>) -> Option<Row> {
+    let mut told = blank(image.cells.len());
+    let mut any = false;
+    for hole in holes.iter_mut() {
+        let Some(lsn) = late.better(hole) else { continue };
+        let found = match hole.column {
+            EXTRA if late.row.extra.is_none() => None,
+            EXTRA => {
+                let other = image.extra != late.row.extra;
+                (told.extra, image.extra) = (late.row.extra.clone(), late.row.extra.clone());
+                Some(other)
+            }
+            column => refill_cell(image, column, late),
+        };
+        let Some(other) = found else { continue };
+        if let Some((cell, value)) =
+            told.cells.get_mut(usize::from(hole.column)).zip(image.cells.get(usize::from(hole.column)))
+        {
+            cell.clone_from(value);
+        }
+        if other || !late.again {
+            hole.lsn = lsn;
+        }
+        any = true;
+    }
+    any.then_some(told)
+}
+
+/// A row of which nothing is known.
+pub fn blank(columns: usize) -> Row {
+    Row { cells: vec![Cell::Missing; columns].into(), extra: None, extra_unavailable: Box::default() }
 }
 
 type Members<'a> = std::collections::BTreeMap<std::borrow::Cow<'a, str>, &'a serde_json::value::RawValue>;

@@ -93,7 +93,8 @@ impl Seen {
 pub struct History {
     seen: [Seen; SEEN_MAX],
     len: usize,
-    /// The oldest one is the row's creation: there is no other version.
+    /// The oldest one is the row's creation, or the first one behind a snapshot that told the row: there is no other
+    /// version.
     complete: bool,
     /// The latest commit of all versions, also of those that are forgotten.
     latest_us: Option<i64>,
@@ -139,6 +140,11 @@ impl History {
         self.seen.copy_within(..SEEN_MAX - 1, 1);
         self.seen[0] = version;
         self.len = (self.len + 1).min(SEEN_MAX);
+    }
+
+    /// Whether the stream never told the row.
+    pub fn untold(&self) -> bool {
+        self.len == 0 && self.latest_us.is_none()
     }
 
     /// Forgets the versions and keeps the time: what comes next may be older than they are, or in another partition.

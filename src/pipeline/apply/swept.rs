@@ -28,7 +28,8 @@ pub fn swept_row(stored: &[u8], sweep: &Sweep) -> Result<Option<Written>, CodecE
 pub fn unread_row(stored: &[u8], by: u64, meta: &TableMeta) -> Result<Option<Written>, CodecError> {
     let row = StoredRow::decode(stored)?;
     let told = row.history.newest().is_some() || row.history.latest_us().is_some();
-    let read = row.read.filter(|_| row.live() && !told && row.version.epoch == meta.epoch);
+    // A row of the first snapshots stays in the epoch of that time until something newer comes.
+    let read = row.read.filter(|_| row.live() && !told && row.version.epoch == meta.first_epoch);
     let Some(ReadMark { lsn: Some(lsn), ts_us }) = read else { return Ok(None) };
     if !meta.first.left_out(lsn, by) {
         return Ok(None);
@@ -36,4 +37,46 @@ pub fn unread_row(stored: &[u8], by: u64, meta: &TableMeta) -> Result<Option<Wri
     let (place, epoch, mixed) = (row.place, meta.epoch, meta.mixed());
     let told = Told { lsn: Some(by), ts_us, op: Op::Read, place, epoch, mixed };
     Ok(Some(told.written(Some(&row), row.row()?, None, row.format, None)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Cell, Change, ChangeBody, Format, Id, Row, Table};
+    use crate::pipeline::apply::{Judgement, judge};
+
+    fn read(lsn: u64) -> Box<[u8]> {
+        let row = Row { cells: Box::new([Cell::Uuid(Id::NIL)]), extra: None, extra_unavailable: Box::default() };
+        let change = Change {
+            table: Table::Users,
+            key: Id::NIL,
+            op: Op::Read,
+            format: Format::Envelope,
+            lsn: Some(lsn),
+            source_ts_us: Some(50),
+            renamed: None,
+            body: ChangeBody::Upsert(row),
+        };
+        let place = Place { partition: Some(0), offset: 0 };
+        match judge(change, place, &TableMeta::default(), None, None).unwrap() {
+            Judgement::Write(written) => written.stored,
+            other => panic!("expected a write, got {other:?}"),
+        }
+    }
+
+    /// Found by the simulation (seeds 3073 and 4508): the epoch was raised before the end of the first snapshot was seen, and
+    /// the row stayed.
+    #[test]
+    fn a_row_that_the_completed_first_snapshot_did_not_read_is_deleted_also_after_the_epoch_was_raised() {
+        for epoch in [0, 1, 2] {
+            let mut meta = TableMeta { epoch, ..TableMeta::default() };
+            meta.first.read(0, 1_000);
+            meta.first.read(0, 1_100);
+            meta.first.streamed(0);
+            let deleted = unread_row(&read(1_000), 1_100, &meta).unwrap().unwrap();
+            assert!(deleted.new.is_none());
+            assert_eq!((deleted.version.epoch, deleted.version.lsn), (epoch, 1_100));
+            assert_eq!(unread_row(&read(1_100), 1_100, &meta).unwrap(), None);
+        }
+    }
 }

@@ -1,6 +1,6 @@
 use super::renamed::without_image;
 use super::*;
-use crate::event::Renamed;
+use crate::event::{Cell, Renamed};
 use crate::pipeline::meta::Truncated;
 
 fn row(text: &str) -> Row {
@@ -144,6 +144,7 @@ fn a_changed_key_keeps_what_is_stored_out_of_line_whichever_record_comes_first()
     let mut holes = row("x");
     holes.cells[1] = Cell::Unavailable;
     let insert = Change {
+        key: Id::from_u128(9),
         op: Op::Create,
         renamed: Some(Box::new(Renamed::From(Id::NIL))),
         ..change(Some(200), 60, ChangeBody::Upsert(holes))
@@ -182,7 +183,8 @@ fn an_image_of_an_earlier_change_of_the_key_is_as_old_as_that_change() {
     let first = Change { renamed: to(7), ..change(Some(150), 60, ChangeBody::Delete) };
     let gone = write(judged(first, 8, Some(&stored("first")))).stored;
     // The key came back with another value and was changed again, which is not read yet.
-    let insert = Change { renamed: Some(Box::new(Renamed::From(Id::NIL))), ..change(Some(300), 90, unrepeated()) };
+    let renamed = Some(Box::new(Renamed::From(Id::NIL)));
+    let insert = Change { key: Id::from_u128(9), renamed, ..change(Some(300), 90, unrepeated()) };
     let heir = write(judge(insert, at(9), &TableMeta::default(), None, Some(&gone)).unwrap());
     assert_eq!(heir.new, Some(row("first")));
     let back = write(judged(change(Some(200), 70, ChangeBody::Upsert(row("second"))), 9, Some(&gone)));
@@ -324,4 +326,50 @@ fn rows_repeated_after_a_null_value_are_as_new_as_they_were_at_first() {
     }
     let dead = judged(flat(110, 50, "late"), 7, Some(&gone.stored));
     assert_eq!(dead, Judgement::Skip(Outcome::Stale));
+}
+
+/// Found by the simulation (seeds 4036 and 5355): the clock was behind, and the change was taken for an older one.
+#[test]
+fn a_log_that_began_again_is_told_at_a_row_that_a_snapshot_told_first() {
+    let read = |lsn| Change { op: Op::Read, ..change(lsn, 60, ChangeBody::Upsert(row("read"))) };
+    let changed = |lsn| {
+        let known = write(judged(read(lsn), 7, None)).stored;
+        write(judged(change(Some(1_100), 70, ChangeBody::Upsert(row("new"))), 8, Some(&known))).stored
+    };
+    let delete = || change(Some(90), 50, ChangeBody::Delete);
+    assert!(matches!(judged(delete(), 9, Some(&changed(Some(1_000)))), Judgement::Halt(_)));
+    // Before the read of an incremental snapshot there may be changes that were not seen.
+    assert_eq!(judged(delete(), 9, Some(&changed(None))), Judgement::Skip(Outcome::Stale));
+    // Without times a history that was forgotten looks like none.
+    let untimed = |change: Change| Change { source_ts_us: None, ..change };
+    let known = write(judged(untimed(read(Some(1_000))), 7, None)).stored;
+    let new = untimed(change(Some(1_100), 70, ChangeBody::Upsert(row("new"))));
+    let known = write(judged(new, 8, Some(&known))).stored;
+    assert_eq!(judged(untimed(delete()), 9, Some(&known)), Judgement::Skip(Outcome::Stale));
+}
+
+/// Found by the simulation (seed 4203): a delete behind a read was compared with a truncate in another partition.
+#[test]
+fn a_change_behind_a_read_that_was_newer_than_another_partitions_log_is_newer() {
+    let bumped = TableMeta { epoch: 1, ..TableMeta::default() };
+    let there = Place { partition: Some(1), offset: 30 };
+    let gone = change(Some(3_058), 70, ChangeBody::Delete);
+    let gone = write(judge(gone, there, &bumped, None, None).unwrap()).stored;
+    let read = Change { op: Op::Read, ..change(Some(1_774), 71, ChangeBody::Upsert(row("read"))) };
+    let read = write(judge(read, at(19), &bumped, Some(&gone), None).unwrap()).stored;
+    let delete = change(Some(1_852), 60, ChangeBody::Delete);
+    assert!(write(judge(delete, at(20), &bumped, Some(&read), None).unwrap()).new.is_none());
+}
+
+/// Found by the simulation (seeds 2868 and 4358): a column that was not known became null without a word.
+#[test]
+fn what_is_unknown_stays_unknown_where_a_record_leaves_it_out() {
+    let with = |cell: Cell| {
+        let mut row = row("x");
+        row.cells[1] = cell;
+        ChangeBody::Upsert(row)
+    };
+    let unknown = write(judged(change(Some(100), 50, with(Cell::Unavailable)), 7, None)).stored;
+    let left_out = write(judged(change(Some(200), 60, with(Cell::Missing)), 8, Some(&unknown)));
+    assert_eq!((left_out.new.unwrap().cells[1].clone(), left_out.unfilled), (Cell::Unavailable, 1));
 }

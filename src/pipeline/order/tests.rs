@@ -204,7 +204,7 @@ fn apply(rows: &mut Stored, change: Change, place: Place) -> Result<(), String> 
             rows.insert(key, (written.stored, written.version));
             Ok(())
         }
-        Judgement::Skip(_) => Ok(()),
+        Judgement::Skip(_) | Judgement::Late(_) => Ok(()),
         Judgement::Halt(halt) => Err(format!("{halt} at {text}")),
     }
 }

@@ -185,6 +185,10 @@ impl Writer {
         let judgement = self.rows.with(table, key, read, judged)??;
         Ok(match judgement {
             Judgement::Skip(outcome) => Ok(outcome),
+            Judgement::Late(late) => {
+                self.late(table, key, *late, read)?;
+                Ok(Outcome::Stale)
+            }
             Judgement::Halt(regression) => match again.filter(|_| meta.restarts.decided(key, regression.lsn)) {
                 Some(change) if self.raise_epoch(table).is_some() => {
                     let lsn = regression.lsn;
@@ -308,7 +312,7 @@ impl Writer {
         let (mut gone, mut halt, mut failed) = (Vec::new(), None, None);
         self.rows.scan(table, read, |key, stored| match truncate_row((table, key), stored, change, place, meta) {
             Ok(Judgement::Write(written)) => gone.push((key, *written)),
-            Ok(Judgement::Skip(_)) => {}
+            Ok(Judgement::Skip(_) | Judgement::Late(_)) => {}
             Ok(Judgement::Halt(regression)) => halt = Some(Halt::LsnRegression(regression)),
             Err(error) => failed = Some(error),
         })?;

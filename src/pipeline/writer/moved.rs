@@ -3,7 +3,7 @@
 use nova_storage::ReadTxn;
 
 use crate::event::{Id, Op, Table};
-use crate::pipeline::apply::renamed::{self, Image};
+use crate::pipeline::apply::renamed::{self, Image, Late};
 use crate::pipeline::journal::Step;
 
 use super::{Writer, WriterError};
@@ -21,31 +21,42 @@ impl Writer {
         image: Option<Box<Image>>,
         read: &ReadTxn,
     ) -> Result<(), WriterError> {
-        let Some(image) = image else { return Ok(()) };
+        let Some(mut image) = image else { return Ok(()) };
         let taken = self.rows.with(table, to, read, |stored| image.has_heir(stored))??;
         if !taken {
             return Ok(());
         }
-        let adopt = |stored: Option<&[u8]>| stored.map_or(Ok(None), |stored| image.adopted(stored));
-        let keep = |stored: Option<&[u8]>| stored.map_or(Ok(None), |stored| image.adopted_by_image(stored));
+        let lsn = image.delete_lsn;
         let mut heir = to;
         for _ in 0..MOVES_MAX {
+            let adopt = |stored: Option<&[u8]>| stored.map_or(Ok(None), |stored| image.adopted(stored));
             if let Some(written) = self.rows.with(table, heir, read, adopt)?? {
                 self.write_row(table, heir, written, (Op::Update, None), None);
                 break;
             }
             // Its key was changed once more: what comes under the next key takes the values from there.
-            let Some(next) = self.rows.with(table, heir, read, renamed::moved_to)?? else { break };
-            if let Some(stored) = self.rows.with(table, heir, read, keep)?? {
+            let through = |stored: Option<&[u8]>| stored.map_or(Ok(None), |stored| image.through(stored));
+            let Some(next) = self.rows.with(table, heir, read, through)?? else { break };
+            if let Some(stored) = next.stored {
                 self.store_quietly(table, heir, stored);
             }
             // Changed there and back, the row comes again under this key. Without an LSN it may be the change before.
-            if next == from || image.delete_lsn == 0 {
+            if next.to == from || lsn == 0 {
                 return Ok(());
             }
-            heir = next;
+            heir = next.to;
+            *image = next.image;
         }
-        self.drop_image(table, (from, to), image.delete_lsn, read)
+        self.drop_image(table, (from, to), lsn, read)
+    }
+
+    /// A version that came late to a row which has another key by now.
+    pub(super) fn late(&mut self, table: Table, key: Id, late: Late, read: &ReadTxn) -> Result<(), WriterError> {
+        self.store_quietly(table, key, late.stored);
+        if late.to == key {
+            return Ok(());
+        }
+        self.moved(table, (key, late.to), Some(Box::new(late.image)), read)
     }
 
     /// The row under the key `to` has the values that the tombstone of `from` kept for it. `lsn` is that of the change.

@@ -97,6 +97,10 @@ pub struct Product {
     /// So much of the stream has the connector written; it may go back.
     written: usize,
     snapshot: Option<Snapshot>,
+    /// The first snapshot was taken again, and the stream began again with it.
+    retaken: bool,
+    /// The latest time that a snapshot was noted with.
+    noted_us: i64,
     late: Option<Late>,
     /// The last messages that were produced.
     sent: Vec<Message>,
@@ -132,6 +136,8 @@ impl Product {
             stream,
             written: 0,
             snapshot: None,
+            retaken: false,
+            noted_us: 0,
             late: None,
             sent,
             unseen: 0,

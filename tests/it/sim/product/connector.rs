@@ -86,12 +86,17 @@ impl Product {
         if !self.snapshot.as_ref().is_some_and(|snapshot| snapshot.initial) {
             return false;
         }
-        self.begin_snapshot(now_us, true);
         // Where nothing tells a read from a change, a table was emptied, or changes stand before both, nobody can see it.
         let emptied = self.tables.iter().any(|rows| rows.is_empty());
-        if self.style != Style::Bare && !emptied && !self.promoted {
+        let seen = self.style != Style::Bare && !emptied && !self.promoted;
+        if self.retaken && emptied && !self.promoted {
+            // It would hide the one before, too: the connector lives on.
+            return true;
+        }
+        self.begin_snapshot(now_us, true);
+        if seen {
             // Nor does the connector go back before it.
-            (self.stream, self.written) = (Some(Vec::new()), 0);
+            (self.stream, self.written, self.retaken) = (Some(Vec::new()), 0, true);
         }
         true
     }
@@ -106,7 +111,9 @@ impl Product {
     /// Empties a table; only the envelope tells.
     pub fn truncate(&mut self, now_us: i64) -> Vec<Message> {
         let apart = self.promoted && !self.ordered && !self.kinds.upset_twice;
-        if self.style != Style::Envelope || self.stream.is_none() || apart {
+        // Where the records of two partitions may be of two logs their times tell, and a snapshot is noted later than its point.
+        let noted = self.promoted && !self.ordered && (now_us + self.server_us).max(self.commit_us) <= self.noted_us;
+        if self.style != Style::Envelope || self.stream.is_none() || apart || noted {
             return Vec::new();
         }
         self.truncated = true;
