@@ -57,6 +57,7 @@ pub(super) struct Weights {
     /// Sorted by author, then day.
     small: Vec<Small>,
     /// What does not fit there, in the same order; rare.
+    #[expect(clippy::box_collection, reason = "one word for the many that have none")]
     large: Option<Box<Vec<Cell>>>,
 }
 

@@ -86,14 +86,16 @@ fn pieces<C: Piece>(content: &C) -> (usize, usize) {
     (each, entries.div_ceil(each).max(1))
 }
 
+/// Writes a piece of a chunk.
+type PutPiece<'a> = Box<dyn Fn(usize, usize, &mut Vec<u8>) + 'a>;
+
 /// Some chunks of one kind, whatever they hold.
 struct Group<'a> {
     structure: &'static str,
     chunks: usize,
     /// Of a chunk: how many pieces it takes, and what its last change was noted as.
     look: Box<dyn Fn(usize) -> (usize, u64) + 'a>,
-    /// Writes a piece of a chunk.
-    put: Box<dyn Fn(usize, usize, &mut Vec<u8>) + 'a>,
+    put: PutPiece<'a>,
 }
 
 /// `all`: of how many things these are the chunks, if each thing has a place; `size`: how many one chunk has.

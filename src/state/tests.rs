@@ -380,7 +380,7 @@ fn a_copy_stays_and_only_chunks_that_changed_say_so() {
     state.apply(&view(far(3), far(900)));
     assert_eq!(bytes(&copy), saved);
     let changed: Vec<_> = state.chunks().filter(|chunk| chunk.changed > changes).collect();
-    let expected = [("posts", 900 / 64 << 8), ("touches", 0), ("pending", 0), ("daily", 0)];
+    let expected = [("posts", (900 / 64) << 8), ("touches", 0), ("pending", 0), ("daily", 0)];
     assert_eq!(changed.iter().map(|chunk| (chunk.structure, chunk.number)).collect::<Vec<_>>(), expected);
     let same = |chunk: &&StateChunk| chunk.changed <= changes;
     for chunk in state.chunks().filter(|chunk| same(&chunk)) {

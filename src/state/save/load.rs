@@ -164,7 +164,7 @@ fn part<C: Piece>(
     mut reader: Reader<'_>,
     refs: &mut Refs,
 ) -> Result<(), CodecError> {
-    let head = Head { chunk: number >> PIECE_BITS, first: number as usize % PIECES_MAX == 0, actions };
+    let head = Head { chunk: number >> PIECE_BITS, first: (number as usize).is_multiple_of(PIECES_MAX), actions };
     let content = C::read(head, &mut reader, refs)?;
     reader.end()?;
     parts.push((number, pieces, content));
@@ -183,7 +183,7 @@ fn install<C: Piece>(
     let mut next = 0;
     while let Some((number, pieces, mut content)) = parts.next() {
         let chunk = number >> PIECE_BITS;
-        if number as usize % PIECES_MAX != 0 || chunk != next {
+        if !(number as usize).is_multiple_of(PIECES_MAX) || chunk != next {
             return Err(invalid);
         }
         let mut have = 1;

@@ -109,8 +109,8 @@ impl State {
                 len += 1;
                 touches.put_varint(user);
                 touches.put_varint(u64::from(group[0].post()));
-                let views = group.iter().filter(|touch| matches!(touch.kind(), Kind::View | Kind::Viewed));
-                touches.put_zigzag(views.last().map_or(i64::MIN, |touch| touch.at_ms()));
+                let mut views = group.iter().filter(|touch| matches!(touch.kind(), Kind::View | Kind::Viewed));
+                touches.put_zigzag(views.next_back().map_or(i64::MIN, |touch| touch.at_ms()));
                 let counted: Vec<_> =
                     group.iter().filter_map(|touch| Some((action(touch.kind())?, touch.at_ms()))).collect();
                 touches.put_varint(counted.len() as u64);
