@@ -41,7 +41,7 @@ fn flush(rows: &mut Rows, store: &Store) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(25))]
     #[test]
     fn rows_read_as_one_map_however_they_are_flushed_merged_and_opened_again(
         steps in proptest::collection::vec(step(), 0..160),
