@@ -136,7 +136,7 @@ impl Incoming {
             _ => self.behind(row) && !self.older_read(row.read),
         };
         let known = row.history.newest().map(|newest| newest.lsn).max(row.read.and_then(|read| read.lsn));
-        // Of a row that the stream never told, each snapshot tells whether it is there.
+        // The stream never told this row, so each snapshot says anew whether the row exists.
         let other = row.history.untold() && self.lsn.is_some() && self.lsn != known;
         match newer {
             // The same row at a later place of the log is a version of its own.

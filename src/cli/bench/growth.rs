@@ -69,7 +69,7 @@ impl Growth<'_> {
     fn run(&self, seconds: u32) -> Result<(), CliError> {
         self.load()?;
         let mut setup = self.setup();
-        // The node goes on where the world ends, so that there is something to rank.
+        // The node's clock begins where the world ends, so posts are young enough to be ranked.
         setup.clock = Clock::shifted_to(END_MS);
         let began = Instant::now();
         let node = Serving::start(&setup)?;
@@ -218,7 +218,7 @@ fn ms(began: Instant) -> f64 {
     began.elapsed().as_secs_f64() * 1e3
 }
 
-/// When so many records were consumed, in seconds: between two looks, as if evenly.
+/// The second at which `count` records had been consumed. Between two samples the rate counts as constant.
 fn at(seen: &[(f64, u64)], count: u64) -> f64 {
     let after = seen.partition_point(|(_, consumed)| *consumed < count);
     let pair = after.checked_sub(1).and_then(|before| seen.get(before)).zip(seen.get(after));

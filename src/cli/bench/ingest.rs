@@ -61,7 +61,7 @@ fn measured(
     Ok(())
 }
 
-/// Records a second, of a source with so many.
+/// The rate at which a new store takes the `count` records of a source, records a second.
 fn rate(config: &Config, source: impl Source + 'static, count: usize) -> Result<f64, CliError> {
     let scratch = Scratch::new(&config.data_dir)?;
     let mut setup = Setup::new(scratch.path(), Topics::default(), Arc::new(NoSchemas));

@@ -48,8 +48,8 @@ pub(super) fn filled(
     Ok(filled)
 }
 
-/// Of a key that was changed there and back: a value that the other row has from this one's earlier life is as old as it was
-/// there, so that a version of that life which comes late may be newer. `renamed` is the other row.
+/// A key may be changed there and back. Then the other row, `renamed`, may have a value from this row's earlier life. Such a
+/// value keeps the LSN that it had in that life, because a version of that life that comes late may be newer.
 fn date_back(filled: &mut Filled, renamed: &StoredRow<'_>, stored: &StoredRow<'_>, own: Option<&Known<'_>>) {
     let moved = match stored.content {
         Content::Moved { .. } => stored.history.newest().map(|delete| delete.lsn.saturating_sub(1)),

@@ -83,7 +83,7 @@ fn onward(row: &StoredRow<'_>, told: Row) -> Option<Image> {
 }
 
 impl Image {
-    /// Of a row right before a delete with this LSN and time.
+    /// The image of a row as it stood before the delete that has this LSN and time.
     pub(super) fn before(row: Row, (delete_lsn, ts_us): (u64, Option<i64>), epoch: u16) -> Image {
         Image { row, holes: Vec::new(), lsn: delete_lsn.saturating_sub(1), epoch, delete_lsn, ts_us }
     }

@@ -16,22 +16,26 @@ type Page = Vec<(Key, Box<[u8]>)>;
 
 /// How many rows were brought over.
 pub fn bring_over(store: &Store) -> Result<u64, WriteError> {
-    let mut brought = 0;
-    loop {
-        let read = store.read()?;
-        let page = page(&read)?;
-        let Some((last, _)) = page.last() else { return Ok(brought) };
+    let read = store.read()?;
+    let mut page = first_page(&read)?;
+    if page.is_empty() {
+        return Ok(0);
+    }
+    let (mut runs, mut brought) = (Runs::load(&read)?, 0);
+    drop(read);
+    while let Some((last, _)) = page.last() {
         let write = store.write()?;
-        let mut runs = Runs::load(&read)?;
         runs.bring(page.iter().map(|(key, row)| (*key, &row[..])), &write)?;
         write.remove_range(ROWS, (0u8, &[0u8; 16])..=(last.0, &last.1.0))?;
         write.commit()?;
         brought += page.len() as u64;
+        page = first_page(&store.read()?)?;
     }
+    Ok(brought)
 }
 
-/// The first rows.
-fn page(read: &ReadTxn) -> Result<Page, ReadError> {
+/// The first rows that are still to be brought over.
+fn first_page(read: &ReadTxn) -> Result<Page, ReadError> {
     let (mut page, mut bytes) = (Vec::new(), 0);
     read.scan(ROWS, (0u8, &[0u8; 16]).., |(table, id), row| {
         page.push(((table, Id(*id)), row.into()));

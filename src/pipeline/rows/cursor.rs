@@ -101,7 +101,7 @@ impl Merged {
         self.least().map(|(_, at)| self.cursors[at].row()).transpose()
     }
 
-    /// Goes on to the next key.
+    /// Moves to the next key.
     pub fn advance(&mut self, read: &ReadTxn) -> Result<(), ReadError> {
         let Some((key, first)) = self.least() else { return Ok(()) };
         for cursor in &mut self.cursors[first..] {

@@ -1,7 +1,7 @@
 //! The stored row of each primary key, and where it is now: in memory if it changed since the last checkpoint, else in
 //! the store. The journal makes a change durable; a checkpoint writes the changed rows in key order as a new run (`runs`:
-//! `segment`s of `block`s), and what was written is merged as much as is written anew. So the writer never looks for the place
-//! of a row on disk: with random keys that would write a page for each row.
+//! `segment`s of `block`s). The writer merges old runs in proportion to the bytes that change. A change never rewrites the page
+//! where the row stood before: with random keys that would write a page for each row.
 
 mod block;
 mod brought;
@@ -26,7 +26,7 @@ type Key = (u8, Id);
 
 /// Bytes that the map spends on a changed row besides its own.
 const ENTRY_OVERHEAD_BYTES: usize = 64;
-/// So many bytes are merged for each byte that changes, in percent: a merge is done before the next one can begin.
+/// Bytes that are merged for each byte that changes, in percent. Above 100, a merge ends before the next one is due.
 const MERGE_PERCENT: u64 = 125;
 /// Where more runs than this stand, each byte that changes has [`MERGE_CROWDED`] times as many merged.
 const RUNS_CROWDED: usize = 48;

@@ -39,6 +39,7 @@ pub struct Run {
     firsts: Vec<Key>,
     /// Of all segments.
     bytes: u64,
+    mem_bytes: usize,
     /// Rows up to and with this key are in the run that it is merged into.
     merged: Option<Key>,
 }
@@ -46,7 +47,7 @@ pub struct Run {
 impl Run {
     fn new(home: Home) -> Run {
         let (segments, firsts) = (Vec::new(), Vec::new());
-        Run { number: home.run, newest: home.newest, segments, firsts, bytes: 0, merged: None }
+        Run { number: home.run, newest: home.newest, segments, firsts, bytes: 0, mem_bytes: 0, merged: None }
     }
 
     fn push(&mut self, segment: Segment) -> Result<(), CodecError> {
@@ -55,6 +56,7 @@ impl Run {
         }
         self.firsts.push(segment.first());
         self.bytes += segment.bytes;
+        self.mem_bytes += mem_bytes(&segment);
         self.segments.push(segment);
         Ok(())
     }
@@ -65,6 +67,7 @@ impl Run {
         self.firsts.drain(..gone);
         for segment in self.segments.drain(..gone) {
             self.bytes -= segment.bytes;
+            self.mem_bytes -= mem_bytes(&segment);
             segment.remove(write)?;
         }
         Ok(())
@@ -165,8 +168,7 @@ impl Runs {
     }
 
     pub fn mem_bytes(&self) -> usize {
-        let segments = self.list.iter().flat_map(|run| &run.segments);
-        segments.map(|segment| segment.mem_bytes() + size_of::<Segment>() + size_of::<Key>()).sum()
+        self.list.iter().map(|run| run.mem_bytes).sum()
     }
 
     pub fn has_table(&self, table: u8) -> bool {
@@ -344,6 +346,11 @@ impl Runs {
         self.list.retain(|run| !run.segments.is_empty());
         Ok(())
     }
+}
+
+/// What a segment takes in its run.
+fn mem_bytes(segment: &Segment) -> usize {
+    segment.mem_bytes() + size_of::<Segment>() + size_of::<Key>()
 }
 
 /// The next key.
