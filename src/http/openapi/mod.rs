@@ -153,7 +153,15 @@ fn named(status: u16) -> String {
 fn content(operation: &Operation, schemas: &mut Schemas) -> Option<Value> {
     match operation.content {
         Content::Nothing => None,
-        Content::Json(form) => Some(json!({ "application/json": { "schema": schemas.answer(form) } })),
+        Content::Json(form) => {
+            let schema = schemas.answer(form);
+            let mut answer = json!({ "schema": schema });
+            // Some readers of the document look for an example at the answer only.
+            if let Some(example) = schemas.example(&answer["schema"]) {
+                answer["example"] = example;
+            }
+            Some(json!({ "application/json": answer }))
+        }
         Content::Text(kinds) => {
             let texts = kinds.iter().map(|kind| ((*kind).to_owned(), json!({ "schema": { "type": "string" } })));
             Some(Value::Object(texts.collect()))

@@ -39,6 +39,12 @@ impl Schemas {
         form(&mut self.answers).to_value()
     }
 
+    /// The first example of an answer's named schema.
+    pub fn example(&self, answer: &Value) -> Option<Value> {
+        let (_, name) = answer["$ref"].as_str()?.rsplit_once('/')?;
+        self.answers.definitions().get(name)?["examples"].get(0).cloned()
+    }
+
     pub fn problem(&mut self) -> Value {
         self.answers.subschema_for::<ProblemDetails<'_>>().to_value()
     }

@@ -11,7 +11,13 @@ use crate::schema::{Uuid, example};
     "posts": ["6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d", "0c9b3f1e-7d55-5a35-8a53-8f3b1f3a4c11"],
     "cursor": "AQAAAAAAAAB7", "has_more": true, "total_count": 214, "cache_hit": true, "algorithm": "ch",
     "latency_ms": 0.041, "snapshot": "00000193a5f0c2d1", "as_of": "2026-11-24T06:00:00.000000Z", "newer": false,
-    "degraded": []
+    "degraded": [], "items": [{
+        "post_id": "6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d", "author_id": "3304d920-ce8c-5112-bf24-27a6f99f1ebf",
+        "rank": 1, "age_h": 1.25
+    }, {
+        "post_id": "0c9b3f1e-7d55-5a35-8a53-8f3b1f3a4c11", "author_id": "9d1c1f5e-2f7a-5d0b-8c44-0a6f1f3b7e21",
+        "rank": 2, "age_h": 3.5
+    }]
 }"#))]
 pub struct FeedPage {
     pub posts: Vec<Uuid>,
