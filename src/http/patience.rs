@@ -73,8 +73,8 @@ impl Pace {
 /// How long an idle connection is kept.
 pub(super) struct Idle {
     pub time: Duration,
-    /// Whether there are so many connections that idle ones end after [`HEAD_TIMEOUT`].
-    pub crowd: Box<dyn Fn() -> bool + Send + Sync>,
+    /// Whether there are, or were since then, so many connections that idle ones end after [`HEAD_TIMEOUT`].
+    pub crowd: Box<dyn Fn(Instant) -> bool + Send + Sync>,
 }
 
 /// See the module.
@@ -101,8 +101,8 @@ impl<S> Patient<S> {
         self.pace.set(if part { Phase::Head } else { Phase::Idle });
     }
 
-    fn patience(&mut self, phase: Phase) -> Duration {
-        self.crowded |= matches!(phase, Phase::Idle | Phase::Quiet) && (self.idle.crowd)();
+    fn patience(&mut self, phase: Phase, since: Instant) -> Duration {
+        self.crowded |= matches!(phase, Phase::Idle | Phase::Quiet) && (self.idle.crowd)(since);
         match phase {
             Phase::New | Phase::Head => HEAD_TIMEOUT,
             Phase::Busy => STALL_TIMEOUT,
@@ -124,13 +124,13 @@ impl<S> Patient<S> {
     /// and is set again; it is not set at each progress.
     fn expired(&mut self, phase: Phase, context: &mut Context<'_>) -> Poll<()> {
         let since = *self.waits.get_or_insert_with(Instant::now);
-        let soonest = since + self.patience(phase).min(HEAD_TIMEOUT);
+        let soonest = since + self.patience(phase, since).min(HEAD_TIMEOUT);
         if self.timer.deadline() > soonest {
             self.timer.as_mut().reset(soonest);
         }
         loop {
             ready!(self.timer.as_mut().poll(context));
-            let (now, until) = (Instant::now(), since + self.patience(phase));
+            let (now, until) = (Instant::now(), since + self.patience(phase, since));
             if now >= until {
                 return Poll::Ready(());
             }
@@ -218,7 +218,7 @@ mod tests {
 
     fn patient(crowd: &Arc<AtomicBool>) -> (Patient<DuplexStream>, DuplexStream, Pace) {
         let ((near, far), pace, crowd) = (tokio::io::duplex(8), Pace::default(), Arc::clone(crowd));
-        let idle = Idle { time: IDLE, crowd: Box::new(move || crowd.load(Ordering::Relaxed)) };
+        let idle = Idle { time: IDLE, crowd: Box::new(move |_| crowd.load(Ordering::Relaxed)) };
         (Patient::new(near, pace.clone(), idle), far, pace)
     }
 

@@ -93,9 +93,9 @@ impl Server {
     /// How long a connection is kept without a request.
     fn idle(&self, connections: &Arc<Semaphore>, addresses: &Places, (peer, proxy): (IpAddr, bool)) -> Idle {
         let (connections, addresses) = (Arc::clone(connections), addresses.clone());
-        let crowd = move || {
-            let (all, own) = (CONNECTIONS_MAX - connections.available_permits(), addresses.count(peer));
-            !proxy && (all > CONNECTIONS_KEPT || own > CONNECTIONS_KEPT_PER_ADDRESS)
+        let crowd = move |since| {
+            let all = CONNECTIONS_MAX - connections.available_permits();
+            !proxy && (all > CONNECTIONS_KEPT || addresses.crowded_since(peer, since))
         };
         let time = Duration::from_secs(self.site.edge.gate.settings.idle_timeout_s.into());
         Idle { time, crowd: Box::new(crowd) }
@@ -104,7 +104,8 @@ impl Server {
     /// Serves until `stop` turns true, then lets requests in flight finish.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let (addresses, open) = (Places::default(), Crowd::default());
+        let addresses = Places::new(CONNECTIONS_KEPT_PER_ADDRESS);
+        let open = Crowd::default();
         let graceful = GracefulShutdown::new();
         let upkeep = self.upkeep.then(|| tokio::spawn(upkeep::run(Arc::clone(&self.site.edge))));
         loop {

@@ -46,7 +46,7 @@ pub struct Streams {
 impl Default for Streams {
     fn default() -> Streams {
         let free = Arc::new(Semaphore::new(STREAMS_MAX));
-        Streams { free, addresses: Places::default(), closed: watch::Sender::new(false) }
+        Streams { free, addresses: Places::new(STREAMS_PER_ADDRESS_MAX), closed: watch::Sender::new(false) }
     }
 }
 

@@ -68,7 +68,7 @@ impl World {
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             tls: None,
             site: Arc::clone(&self.site),
-            idle: Idle { time: IDLE, crowd: Box::new(|| false) },
+            idle: Idle { time: IDLE, crowd: Box::new(|_| false) },
             stop: self.stop.subscribe(),
             watcher: self.graceful.watcher(),
         };
