@@ -122,7 +122,7 @@ pub struct Settings {
 }
 
 /// A load's checkpoint is due at this many bytes: a third as often as at most while serving, for 200 MB more memory.
-const LOAD_CHECKPOINT_BYTES: u64 = 192 << 20;
+pub const LOAD_CHECKPOINT_BYTES: u64 = 192 << 20;
 
 impl Settings {
     /// For a load that nobody waits for: fewer checkpoints, and longer runs of rows, which are merged less often.

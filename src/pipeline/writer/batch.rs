@@ -148,6 +148,7 @@ impl Writer {
             self.hold(slot, hold);
             return Ok(Fate::Held);
         }
+        self.reads += usize::from(change.op == Op::Read);
         self.follow_first(&change, record.partition);
         if matches!(change.body, ChangeBody::Truncate) {
             return self.truncate(slot, &change, place(record), read);

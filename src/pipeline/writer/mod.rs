@@ -9,6 +9,7 @@ mod command;
 mod ended;
 mod hold;
 mod letters;
+mod load;
 mod moved;
 mod recover;
 mod snapshot;
@@ -181,6 +182,10 @@ pub struct Writer {
     journal_next: u64,
     /// Journal bytes since the last checkpoint.
     journal_bytes: u64,
+    /// Reads of a snapshot in the commit at hand.
+    reads: usize,
+    /// Nobody waits for what the last commit had, see [`load`].
+    loading: bool,
     dead_letters: u64,
     toast_unfilled: u64,
     /// What [`State::changes`] was at the last checkpoint.
@@ -213,7 +218,10 @@ impl Writer {
                     // Group commit: what is there already goes along.
                     queue.extend(inbox.try_iter().take(QUEUE_MAX_MESSAGES - 1));
                 }
-                Err(RecvTimeoutError::Timeout) if !self.seal_due() && self.sweeps.is_empty() => continue,
+                Err(RecvTimeoutError::Timeout) if !self.seal_due() && self.sweeps.is_empty() => {
+                    self.loaded()?;
+                    continue;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => queue.push(Message::Stop),
             }
@@ -264,6 +272,8 @@ impl Writer {
                 outbox.check()?;
             }
             self.rows.merge(&read, &write)?;
+            let reads = std::mem::take(&mut self.reads);
+            self.loading = load::is_load((facts.records, reads), facts.newest_arrival_ms, self.parts.clock.now_ms());
             self.commit(write, &mut facts)?;
             self.publish(began, &mut facts);
         } else {

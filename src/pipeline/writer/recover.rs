@@ -9,6 +9,7 @@ use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 use crate::arrival::{CLOCK_MAX_SKEW_MS, Timekeeper};
 use crate::decode::facts;
 use crate::event::{Effect, Table, TopicPartition};
+use crate::pipeline::LOAD_CHECKPOINT_BYTES;
 use crate::pipeline::dedup::Dedup;
 use crate::pipeline::journal::{self, Step};
 use crate::pipeline::meta::Meta;
@@ -98,6 +99,8 @@ impl Recovery {
             saved_meta: saved.unwrap_or_default(),
             journal_next: meta.covered + report.journal_batches + 1,
             journal_bytes: report.journal_bytes,
+            reads: 0,
+            loading: false,
             meta,
             rows,
             dedup,
@@ -223,7 +226,10 @@ impl Writer {
 
     pub(super) fn checkpoint_due(&self) -> bool {
         let settings = &self.parts.settings;
-        let (min, max) = (settings.checkpoint_min_bytes, settings.checkpoint_max_bytes);
+        let (min, max) = match self.loading {
+            true => (LOAD_CHECKPOINT_BYTES, LOAD_CHECKPOINT_BYTES),
+            false => (settings.checkpoint_min_bytes, settings.checkpoint_max_bytes),
+        };
         self.journal_bytes >= (self.meta.checkpoint_bytes / 2).clamp(min, max)
             || self.rows.changed_bytes() as u64 >= max
             || self.sweeps.wants_checkpoint()

@@ -1,0 +1,47 @@
+//! A first copy, or a backlog: nobody waits for a single record of it, so checkpoints are fewer and larger.
+
+use super::{Writer, WriterError};
+
+/// A commit of fewer records is no part of a load.
+const LOAD_MIN_RECORDS: usize = 1_000;
+/// Records that arrived longer ago are a backlog.
+const BACKLOG_MS: i64 = 60_000;
+
+impl Writer {
+    /// A load paused or ended: what it left in memory goes to the store.
+    pub(super) fn loaded(&mut self) -> Result<(), WriterError> {
+        if std::mem::take(&mut self.loading) && self.checkpoint_due() {
+            self.checkpoint()?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a commit is part of a first copy or of a backlog: it is large, and most of its records are a snapshot's reads,
+/// or all arrived long ago. Then fewer checkpoints save more than what a crash repeats.
+pub(super) fn is_load((records, reads): (usize, usize), newest_arrival_ms: Option<i64>, now_ms: i64) -> bool {
+    let backlog = newest_arrival_ms.is_some_and(|newest_ms| newest_ms < now_ms.saturating_sub(BACKLOG_MS));
+    records >= LOAD_MIN_RECORDS && (backlog || reads > records / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_large_commits_that_nobody_waits_for_are_a_load() {
+        let now_ms = 1_764_000_000_000;
+        let (fresh, old) = (Some(now_ms - 1_000), Some(now_ms - BACKLOG_MS - 1));
+        assert!(is_load((LOAD_MIN_RECORDS, LOAD_MIN_RECORDS), fresh, now_ms));
+        assert!(is_load((LOAD_MIN_RECORDS, 0), old, now_ms));
+        assert!(is_load((5_000, 2_501), None, now_ms));
+        for (counts, newest) in [
+            ((LOAD_MIN_RECORDS - 1, LOAD_MIN_RECORDS - 1), old),
+            ((5_000, 2_500), fresh),
+            ((5_000, 0), None),
+            ((0, 0), None),
+        ] {
+            assert!(!is_load(counts, newest, now_ms), "{counts:?} {newest:?}");
+        }
+    }
+}
