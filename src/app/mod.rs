@@ -6,11 +6,11 @@ pub mod backups;
 mod jobs;
 mod logs;
 mod node;
+pub mod preflight;
 mod reads;
 mod setup;
 mod store_check;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -23,7 +23,7 @@ use parking_lot::RwLock;
 use crate::cache::CacheError;
 use crate::decode::{RegistryError, SchemasError};
 use crate::files;
-use crate::http::{CheckState, KeyError};
+use crate::http::{BindError, CheckState, KeyError};
 use crate::pipeline::QUEUE_MAX_MESSAGES;
 use crate::pipeline::ingest::{Ingest, IngestError};
 use crate::pipeline::meta::Meta;
@@ -71,8 +71,8 @@ pub enum AppError {
     Panicked(&'static str),
     #[error(transparent)]
     Key(#[from] KeyError),
-    #[error("cannot listen on {addr}: {source}")]
-    Listen { addr: SocketAddr, source: std::io::Error },
+    #[error(transparent)]
+    Listen(#[from] BindError),
     #[error("{0}")]
     Registry(#[from] RegistryError),
     #[error("clickhouse: {0}")]
@@ -139,7 +139,7 @@ pub fn open_store(setup: &Setup, store: Store) -> Result<Opened, AppError> {
     };
     let told = |step: &str| tracing::debug!("recovery: {step}");
     let Recovery { writer, report } = Recovery::open(parts, setup.state.clone(), told)?;
-    tracing::info!(
+    tracing::debug!(
         journal_batches = report.journal_batches,
         dedup_keys = report.dedup_keys,
         checkpoint_bytes = report.checkpoint_bytes,

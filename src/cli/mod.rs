@@ -20,6 +20,7 @@ mod replay;
 mod report;
 pub mod rows;
 mod serve;
+mod signals;
 mod stopped;
 mod store;
 mod token;
@@ -32,6 +33,8 @@ use nova_storage::OpenError;
 
 use crate::app::AppError;
 use crate::config::Config;
+
+use self::signals::Signals;
 
 pub use self::demo::data;
 
@@ -92,6 +95,9 @@ enum Command {
     Bench(bench::Args),
 }
 
+/// The exit code of a configuration that cannot be used (EX_USAGE of sysexits.h).
+const CONFIG_EXIT: u8 = 64;
+
 /// Why a command failed, with its exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -99,6 +105,9 @@ pub enum CliError {
     App(#[from] AppError),
     #[error("{0}")]
     Usage(String),
+    /// A problem a line.
+    #[error("{0}")]
+    Config(String),
     #[error("{0}")]
     Failed(String),
     #[error("cannot write the output: {0}")]
@@ -110,6 +119,7 @@ impl CliError {
         match self {
             CliError::App(AppError::Open(OpenError::InUse { .. })) => 75,
             CliError::Usage(_) => 2,
+            CliError::Config(_) => CONFIG_EXIT,
             _ => 1,
         }
     }
@@ -122,15 +132,22 @@ pub fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => {
             out::complain(&error.to_string());
-            return ExitCode::from(64);
+            return ExitCode::from(CONFIG_EXIT);
         }
     };
     if let Some(data) = cli.data {
         config.data_dir = data;
     }
     init_log(&config);
+    let signals = match Signals::start() {
+        Ok(signals) => signals,
+        Err(error) => {
+            out::complain(&format!("cannot wait for signals: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     let done = match cli.command {
-        Command::Serve(args) => serve::run(&args, &config),
+        Command::Serve(args) => serve::run(&args, &config, cli.json, &signals),
         Command::Token(args) => token::run(&args, &config, cli.json),
         Command::Replay(args) => replay::run(&args, &config, cli.json),
         Command::Dump(args) => dump::run(&args, &config),
@@ -146,7 +163,7 @@ pub fn main() -> ExitCode {
         Command::Restore(args) => backup::restore(&args, &config, cli.json),
         Command::Store(args) => store::run_store(&args, &config.data_dir, cli.json),
         Command::Rebuild(args) => store::run_rebuild(&args, &config, cli.json),
-        Command::Demo(args) => demo::run(&args, &config, cli.json),
+        Command::Demo(args) => demo::run(&args, &config, cli.json, &signals),
         Command::Bench(args) => bench::run(&args, &config),
     };
     match done {

@@ -14,6 +14,13 @@ pub(super) fn line(text: &str) -> std::io::Result<()> {
     out.write_all(b"\n")
 }
 
+/// Columns of the terminal: `COLUMNS`, else what the terminal says; without one as many as there may be.
+pub(super) fn width() -> usize {
+    let given = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let asked = || rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_col));
+    given.or_else(asked).filter(|columns| *columns > 0).unwrap_or(usize::MAX)
+}
+
 /// Says what a command did: in words, or as one JSON document.
 pub(super) fn done(json: bool, words: &str, value: &serde_json::Value) -> std::io::Result<()> {
     if json { line(&value.to_string()) } else { line(words) }
@@ -25,7 +32,7 @@ pub(super) fn complain(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "nova: {text}");
 }
 
-/// Progress of long work: a bar on a terminal, a log line every few seconds otherwise.
+/// Progress of long work: a bar on a terminal, a log line a minute otherwise.
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
     what: &'static str,
@@ -35,7 +42,8 @@ pub(super) struct Progress {
     started: Instant,
 }
 
-const TELL_EVERY: Duration = Duration::from_secs(5);
+/// Without a terminal.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 impl Progress {
     /// `done` counts up to `total`, in bytes or whatever `what` says.
@@ -57,9 +65,10 @@ impl Progress {
             bar.set_message(format!("{}: {records} records, {rate}/s", self.what));
         } else if self.told.elapsed() >= TELL_EVERY {
             self.told = Instant::now();
-            let percent = done * 100 / self.total.max(1);
+            // The length of a pipe is not known.
+            let percent = (done * 100).checked_div(self.total).unwrap_or(0);
             let left_s = (self.total.saturating_sub(done)) as f64 * seconds / done.max(1) as f64;
-            tracing::warn!(records, rate, percent, left_s = left_s as u64, "{}", self.what);
+            tracing::info!(records, rate, percent, left_s = left_s as u64, "{}", self.what);
         }
     }
 

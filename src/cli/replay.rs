@@ -17,7 +17,8 @@ use super::{CliError, out, report};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Captures, replayed one after the other; NAME.schemas.json beside one stands in for the Schema Registry.
+    /// Captures, replayed one after the other, `-` for standard input; NAME.schemas.json beside one stands in for the Schema
+    /// Registry.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// How topics are matched: by the last part of their name, or as prefix and table.

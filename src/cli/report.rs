@@ -97,25 +97,45 @@ pub(super) fn json(statuses: &[PartitionStatus]) -> Result<String, CliError> {
     serde_json::to_string(&report).map_err(|error| CliError::Failed(error.to_string()))
 }
 
-/// The report as a table.
+const HEADS: [&str; 9] =
+    ["next", "consumed", "applied", "duplicate", "stale", "ignored", "late", "dead", "redelivered"];
+/// Of [`HEADS`]: told also where all of it is 0.
+const ALWAYS: usize = 3;
+const COLUMN: usize = 11;
+
+/// The report as a table. Where the terminal is too narrow, columns in which all is 0 are left out and named below.
 pub(super) fn table(statuses: &[PartitionStatus]) -> Result<(), CliError> {
-    const HEADS: [&str; 9] =
-        ["next", "consumed", "applied", "duplicate", "stale", "ignored", "late", "dead", "redelivered"];
-    let touched = touched(statuses);
-    let width = touched.iter().map(|status| status.name.to_string().len()).max().unwrap_or(0).max(15);
-    let mut head = format!("{:width$}", "topic/partition");
-    HEADS.iter().for_each(|name| head.push_str(&format!(" {name:>11}")));
-    out::line(&head)?;
-    let row = |name: &str, next: &str, c: &Counts| {
-        let mut line = format!("{name:width$} {next:>11}");
-        for count in [c.consumed, c.applied, c.duplicate, c.stale, c.ignored, c.late, c.dead, c.redelivered] {
-            line.push_str(&format!(" {count:>11}"));
-        }
-        out::line(&line)
-    };
-    for status in &touched {
-        row(&status.name.to_string(), &status.row.next.to_string(), &counts(status))?;
+    for line in lines(statuses, out::width()) {
+        out::line(&line)?;
     }
-    row("total", "", &totals(statuses))?;
     Ok(())
+}
+
+fn lines(statuses: &[PartitionStatus], most: usize) -> Vec<String> {
+    let cells = |next: i64, c: &Counts| {
+        let counts = [c.consumed, c.applied, c.duplicate, c.stale, c.ignored, c.late, c.dead, c.redelivered];
+        std::iter::once(next.max(0) as u64).chain(counts).collect::<Vec<_>>()
+    };
+    let touched = touched(statuses);
+    let mut rows: Vec<_> =
+        touched.iter().map(|status| (status.name.to_string(), cells(status.row.next, &counts(status)))).collect();
+    rows.push(("total".to_owned(), cells(0, &totals(statuses))));
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0).max(15);
+    let narrow = width + HEADS.len() * (COLUMN + 1) > most;
+    let shown = |column: usize| !narrow || column < ALWAYS || rows.iter().any(|(_, cells)| cells[column] != 0);
+    let line = |name: &str, cells: &dyn Fn(usize) -> String| {
+        let cells =
+            (0..HEADS.len()).filter(|column| shown(*column)).map(|column| format!(" {:>COLUMN$}", cells(column)));
+        format!("{name:width$}{}", cells.collect::<String>())
+    };
+    let mut lines = vec![line("topic/partition", &|column| HEADS[column].to_owned())];
+    for (name, cells) in &rows {
+        let total = name == "total";
+        lines.push(line(name, &|column| if total && column == 0 { String::new() } else { cells[column].to_string() }));
+    }
+    let left_out: Vec<_> = (0..HEADS.len()).filter(|column| !shown(*column)).map(|column| HEADS[column]).collect();
+    if !left_out.is_empty() {
+        lines.push(format!("0 everywhere: {}", left_out.join(", ")));
+    }
+    lines
 }

@@ -1,24 +1,25 @@
 //! `nova serve`.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use sd_notify::NotifyState;
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::app::{self, AppError, Node, Setup};
-use crate::config::Config;
+use crate::app::{self, AppError, Node, Setup, preflight};
+use crate::config::{Config, address};
 use crate::decode::Topics;
-use crate::http;
+use crate::http::{self, Reserved};
 use crate::source::kafka::{KafkaSettings, topics};
 
+use super::signals::{Signals, Waiting};
 use super::{CliError, out};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Where to listen, over the configuration.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     listen: Option<SocketAddr>,
     /// Take over a consumer group whose store is lost: every topic is read from the beginning.
     #[arg(long)]
@@ -28,39 +29,71 @@ pub(super) struct Args {
     postgres: Option<String>,
 }
 
-pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -> Result<(), CliError> {
     let mut config = config.clone();
     if let Some(url) = &args.postgres {
         config.set_postgres(url).map_err(|problem| CliError::Usage(format!("--postgres: {problem}")))?;
     }
     let config = &config;
+    if !config.foreign_variables.is_empty() {
+        let names = config.foreign_variables.join(", ");
+        tracing::info!("these variables are named after nova, but are no settings of it, and are passed over: {names}");
+    }
+    let problems = preflight::problems(config);
+    if !problems.is_empty() {
+        return Err(CliError::Config(problems.join("\n")));
+    }
+    let address = Address::reserve(args.listen.unwrap_or(config.listen), config)?;
     let mut setup = Setup::serving(config)?;
     if let Some(kafka) = &mut setup.kafka {
         kafka.take_over = args.new_store;
     }
     let scheme = if config.edge.tls_cert.is_some() { "https" } else { "http" };
-    serve_setup(&setup, args.listen.unwrap_or(config.listen), |addr| {
-        Ok(out::line(&format!("listening on {scheme}://{addr}"))?)
+    serve_setup(&setup, address, signals, |addr| {
+        let url = format!("{scheme}://{addr}");
+        let words = format!("listening on {url}");
+        Ok(out::done(json, &words, &serde_json::json!({ "listening": url, "pid": std::process::id() }))?)
     })
+}
+
+/// The addresses of a node, which nobody else can have any more, and the runtime that will listen on them.
+pub(super) struct Address {
+    pub runtime: Runtime,
+    pub reserved: Reserved,
+}
+
+impl Address {
+    /// Before any work, so that an address in use leaves nothing behind.
+    pub fn reserve(listen: SocketAddr, config: &Config) -> Result<Address, CliError> {
+        let runtime = http::runtime()?;
+        let reserved = {
+            let _in_runtime = runtime.enter();
+            Reserved::bind(listen, config.edge.admin_listen).map_err(AppError::from)?
+        };
+        Ok(Address { runtime, reserved })
+    }
 }
 
 /// Serves until a signal; `ready` is told the address once it is bound.
 pub(super) fn serve_setup(
     setup: &Setup,
-    listen: SocketAddr,
+    address: Address,
+    signals: &Signals,
     ready: impl FnOnce(SocketAddr) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
     let started = Instant::now();
+    notify(&[NotifyState::Status("the store is opened")]);
     let opened = app::open(setup)?;
     let node = app::start_node(setup, opened, started.elapsed())?;
-    let runtime = http::runtime()?;
+    let Address { runtime, reserved } = address;
     if let Some(settings) = setup.kafka.clone() {
         let horizon_ms = setup.settings.dedup_horizon_ms;
         let tables = if setup.postgres.is_some() { Vec::new() } else { app::table_topics(&setup.topics) };
         runtime.spawn(verify_topics(settings, tables, setup.topics.clone(), setup.replica, horizon_ms));
     }
-    let mut signals = runtime.block_on(async { Signals::new() })?;
-    let served = match runtime.block_on(serve(listen, &node, ready, &mut signals)) {
+    let mut signals = signals.handled();
+    let begun = Begun { setup, recovery: started.elapsed() };
+    let served = match runtime.block_on(serve(reserved, &node, &begun, ready, &mut signals)) {
         Ok(Ended::AtOnce) => Err(at_once()),
         // Whatever ended it, what was taken is committed.
         ended => {
@@ -76,6 +109,11 @@ pub(super) fn serve_setup(
             finished.and(ended.map(|_| ()))
         }
     };
+    let served_s = started.elapsed().as_secs();
+    match &served {
+        Ok(()) => tracing::info!(served_s, "stopped by a signal; everything that was answered is committed"),
+        Err(error) => tracing::error!(served_s, "stopped: {error}"),
+    }
     // What still runs ends with the process.
     runtime.shutdown_background();
     served
@@ -85,19 +123,38 @@ fn at_once() -> CliError {
     CliError::Failed("stopped at once by a second signal; what was answered is committed".to_owned())
 }
 
-/// SIGTERM and SIGINT.
-struct Signals(Signal, Signal);
-
-impl Signals {
-    fn new() -> std::io::Result<Signals> {
-        Ok(Signals(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+/// Tells a service manager, where one started this process (sd_notify(3)).
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!("NOTIFY_SOCKET: {error}");
     }
+}
 
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.0.recv() => {}
-            _ = self.1.recv() => {}
-        }
+/// For the line of the start.
+struct Begun<'a> {
+    setup: &'a Setup,
+    recovery: std::time::Duration,
+}
+
+impl Begun<'_> {
+    fn tell(&self, node: &Node, addr: SocketAddr) {
+        let setup = self.setup;
+        let source = match (&setup.postgres, &setup.kafka) {
+            (Some(_), Some(kafka)) => format!("PostgreSQL, and client events over Kafka at {}", kafka.brokers),
+            (Some(_), None) => "PostgreSQL, and client events over HTTP".to_owned(),
+            (None, Some(kafka)) => format!("Kafka at {}", kafka.brokers),
+            (None, None) => "client events over HTTP".to_owned(),
+        };
+        let admin = node.edge.gate.settings.admin_listen.map(|addr| addr.to_string());
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            store = %app::store_path(&setup.data_dir).display(),
+            source,
+            listen = %addr,
+            admin_listen = admin.as_deref().unwrap_or("with the API"),
+            recovery_ms = self.recovery.as_millis() as u64,
+            "started"
+        );
     }
 }
 
@@ -140,16 +197,17 @@ async fn verify_topics(
 }
 
 async fn serve(
-    addr: SocketAddr,
+    reserved: Reserved,
     node: &Node,
+    begun: &Begun<'_>,
     ready: impl FnOnce(SocketAddr) -> Result<(), CliError>,
-    signals: &mut Signals,
+    signals: &mut Waiting,
 ) -> Result<Ended, CliError> {
-    let admin = http::bind_admin(Arc::clone(&node.edge)).await;
-    let admin_addr = node.edge.gate.settings.admin_listen.unwrap_or(addr);
-    let admin = admin.map_err(|source| AppError::Listen { addr: admin_addr, source })?;
-    let server = http::bind(addr, Arc::clone(&node.edge)).await.map_err(|source| AppError::Listen { addr, source })?;
-    ready(server.local_addr()?)?;
+    let (server, admin) = http::listen(reserved, &node.edge).map_err(AppError::from)?;
+    let addr = server.local_addr()?;
+    ready(addr)?;
+    begun.tell(node, addr);
+    notify(&[NotifyState::Ready, NotifyState::Status(&format!("serving on {addr}"))]);
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(async move {
         let admin = async {
@@ -159,9 +217,16 @@ async fn serve(
         };
         tokio::join!(server.run(stopped.clone()), admin);
     });
+    // A service manager that watches is told twice in its time that the threads of this process are alive.
+    let watched = sd_notify::watchdog_enabled();
     let ended = async {
+        let mut told = Instant::now();
         while node.running.alive() {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            if watched.is_some_and(|time| told.elapsed() >= time / 2) {
+                told = Instant::now();
+                notify(&[NotifyState::Watchdog]);
+            }
         }
     };
     tokio::select! {
@@ -169,6 +234,7 @@ async fn serve(
         // The batch loop ended by itself; joining it tells why.
         () = ended => {}
     }
+    notify(&[NotifyState::Stopping, NotifyState::Status("requests in flight are answered")]);
     let _ = stop.send(true);
     tokio::select! {
         done = serving => done.map(|()| Ended::Drained).map_err(|_| AppError::Panicked("http").into()),

@@ -4,7 +4,7 @@ use toml::Value;
 
 use super::fields::Field;
 use super::origin;
-use super::text::{filled, list, texts};
+use super::text::{address, filled, list, texts};
 
 /// A text or path that may be unset.
 macro_rules! optional {
@@ -58,8 +58,7 @@ pub(super) const FIELDS: &[Field] = &[
         key: "admin_listen",
         help: "Address and port of metrics and admin routes, which then are nowhere else. Unset: with the API.",
         set: |config, text| {
-            let wrong = |_| "expected an address and port, such as 127.0.0.1:8081".to_owned();
-            config.edge.admin_listen = if text.is_empty() { None } else { Some(text.parse().map_err(wrong)?) };
+            config.edge.admin_listen = if text.is_empty() { None } else { Some(address(text)?) };
             Ok(())
         },
         get: |config| Value::from(config.edge.admin_listen.map(|addr| addr.to_string()).unwrap_or_default()),

@@ -7,7 +7,7 @@ use crate::pipeline::TruncatePolicy;
 use crate::state::CountedFrom;
 
 use super::settings::Config;
-use super::text::{filled, hidden, list, optional, shown, texts, url};
+use super::text::{address, filled, hidden, list, optional, shown, texts, url};
 
 /// One key.
 pub(super) struct Field {
@@ -130,10 +130,9 @@ pub(super) const FIELDS: &[Field] = &[
     Field {
         section: "http",
         key: "listen",
-        help: "Address and port of the API.",
+        help: "Address and port of the API; :8080 stands for every address of IPv4.",
         set: |config, text| {
-            config.listen =
-                text.parse().map_err(|_| "expected an address and port, such as 127.0.0.1:8080".to_owned())?;
+            config.listen = address(text)?;
             Ok(())
         },
         get: |config| Value::from(config.listen.to_string()),

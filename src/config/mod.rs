@@ -2,6 +2,7 @@
 //! every problem is told at once, before anything is opened or bound.
 
 mod edge;
+mod environment;
 mod fields;
 mod origin;
 mod postgres;
@@ -15,14 +16,13 @@ use std::path::Path;
 use toml::{Table, Value};
 
 pub use self::settings::Config;
+pub use self::text::address;
 
+use self::environment::{Meaning, meaning};
 use self::fields::{FIELDS, Field};
 
 /// Looked for where no `--config` is given.
 pub const DEFAULT_FILE: &str = "nova.toml";
-
-/// Variables that are no settings.
-const OTHER_VARIABLES: [&str; 3] = ["NOVA_TEST_", "NOVA_FUZZ_", "NOVA_TOKEN"];
 
 /// Every key, those of a section together, in the order in which the sections first come.
 fn fields() -> Vec<&'static Field> {
@@ -72,13 +72,17 @@ impl Config {
                 _ => problems.push(format!("{section}: stands outside of a section; write [section] above it")),
             }
         }
-        for (name, value) in environment {
-            let other = OTHER_VARIABLES.iter().any(|prefix| name.starts_with(prefix));
-            let Some(rest) = name.strip_prefix("NOVA_").filter(|_| !other) else { continue };
-            let (section, key) = rest.split_once('_').unwrap_or((rest, ""));
-            given.insert(format!("{}.{}", section.to_lowercase(), key.to_lowercase()), (value, Some(name)));
-        }
         let mut config = Config::default();
+        let fields = fields();
+        let is_section = |section: &str| fields.iter().any(|field| field.section == section);
+        let is_setting = |name: &str| fields.iter().any(|field| name == format!("{}.{}", field.section, field.key));
+        for (name, value) in environment {
+            match meaning((&name, &value), is_section, is_setting) {
+                Meaning::Setting(setting) => drop(given.insert(setting, (value, Some(name)))),
+                Meaning::Foreign => config.foreign_variables.push(name),
+                Meaning::Nothing => {}
+            }
+        }
         for (name, (value, variable)) in given {
             if let Err(problem) = config.set(&name, &value) {
                 let variable = variable.map_or(String::new(), |variable| format!(" (from {variable})"));
@@ -196,17 +200,18 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_read_hides_no_problem_of_the_environment() {
-        let loud = || env(&[("NOVA_LOG_LEVEL", "loud"), ("NOVA_FOO_BAR", "1")]);
+        let loud = || env(&[("NOVA_LOG_LEVEL", "loud"), ("NOVA_HTTP_BAR", "1")]);
         let broken = Config::from_parts("[http", loud()).unwrap_err();
         let unread = Config::load(Some(Path::new("/nowhere/nova.toml")), loud()).unwrap_err();
         for error in [&broken, &unread] {
             assert_eq!(error.0.len(), 3, "{error}");
-            assert!(
-                error.0[1].starts_with("foo.bar: there is no such setting; the sections are store, http,"),
-                "{error}"
-            );
-            assert!(error.0[1].ends_with("(from NOVA_FOO_BAR)") && error.0[2].ends_with("(from NOVA_LOG_LEVEL)"));
+            assert!(error.0[1].starts_with("http.bar: there is no such setting; [http] has listen"), "{error}");
+            assert!(error.0[1].ends_with("(from NOVA_HTTP_BAR)") && error.0[2].ends_with("(from NOVA_LOG_LEVEL)"));
         }
+        let foreign = Config::from_parts("", env(&[("NOVA_FOO_BAR", "1"), ("NOVA_HTTP_PORT", "tcp://10.0.0.1:80")]));
+        assert_eq!(foreign.unwrap().foreign_variables, ["NOVA_FOO_BAR", "NOVA_HTTP_PORT"]);
+        let far = Config::from_parts("[foo]\nbar = 1\n", env(&[])).unwrap_err();
+        assert!(far.0[0].starts_with("foo.bar: there is no such setting; the sections are store, http,"), "{far}");
         let near = Config::from_parts("[store]\ndir = \"x\"\n", env(&[])).unwrap_err();
         assert_eq!(near.0, ["store.dir: there is no such setting; [store] has data_dir"]);
     }

@@ -63,6 +63,8 @@ pub struct Config {
     pub log_level: String,
     pub log_json: bool,
     pub edge: EdgeSettings,
+    /// Variables of the environment that are named after nova and are no settings.
+    pub foreign_variables: Vec<String>,
 }
 
 impl Default for Config {
@@ -114,9 +116,10 @@ impl Default for Config {
             trending_publish_ms: 900,
             likes: CountedFrom::Cdc,
             comments: CountedFrom::Cdc,
-            log_level: "warn".to_owned(),
+            log_level: "info".to_owned(),
             log_json: false,
             edge: EdgeSettings::default(),
+            foreign_variables: Vec::new(),
         }
     }
 }

@@ -1,6 +1,21 @@
 //! Values as texts, and back.
 
+use std::net::{Ipv4Addr, SocketAddr};
+
 use toml::Value;
+
+/// An address to listen on: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080` (127.0.0.1), `:8080` (every address of IPv4).
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    let wrong = || "expected an address and port, such as 127.0.0.1:8080, localhost:8080 or :8080".to_owned();
+    let port = |text: &str| text.parse::<u16>().map_err(|_| wrong());
+    match text.rsplit_once(':') {
+        Some(("", number)) => Ok((Ipv4Addr::UNSPECIFIED, port(number)?).into()),
+        Some((name, number)) if name.eq_ignore_ascii_case("localhost") => {
+            Ok((Ipv4Addr::LOCALHOST, port(number)?).into())
+        }
+        _ => text.parse().map_err(|_| wrong()),
+    }
+}
 
 pub(super) fn filled(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.to_owned()) }

@@ -51,7 +51,7 @@ pub use self::durable::Durable;
 pub use self::edge::{Control, Edge, Intake, Log, Serving, Watch};
 pub use self::gate::{BackupFailed, BackupMade, BackupTimes, Cause, Gate, ReadFailed, Reads};
 pub use self::metrics::Observed;
-pub use self::server::{Server, bind, bind_admin, runtime};
+pub use self::server::{BindError, Reserved, Server, check_tls, listen, runtime};
 pub use self::settings::{EdgeSettings, KeySettings};
 pub use self::shapes::{CheckState, StoreChecked};
 pub use self::stream::Streams;

@@ -12,7 +12,7 @@ use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use hyper_util::server::graceful::GracefulShutdown;
 use serde::Serialize;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
@@ -23,6 +23,7 @@ use super::patience::{Idle, Pace};
 use super::places::Places;
 use super::request::Site;
 use super::route::{Plane, Routes};
+use super::settings::EdgeSettings;
 use super::workers::Workers;
 use super::{Edge, tls, upkeep};
 
@@ -34,6 +35,8 @@ pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 1_024;
 pub const CONNECTIONS_KEPT_PER_ADDRESS: usize = 64;
 /// With more connections in all, nobody but a trusted proxy keeps an idle one for longer.
 pub const CONNECTIONS_KEPT: usize = CONNECTIONS_MAX / 2;
+/// Connections that the kernel holds until they are taken, as tokio and the standard library have it.
+const BACKLOG: u32 = 1_024;
 /// How long requests in flight may take once the process stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -52,35 +55,78 @@ pub struct Server {
     upkeep: bool,
 }
 
-/// Binds the API's address; nothing is accepted before [`Server::run`].
-pub async fn bind(addr: SocketAddr, edge: Arc<Edge>) -> io::Result<Server> {
-    let plane = edge.gate.settings.admin_listen.map(|_| Plane::Api);
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    listen(addr, edge, plane, cores, true).await
+/// Addresses that are bound, and on which nothing listens yet: clients are refused as before, and no other program can
+/// have the addresses.
+pub struct Reserved {
+    api: TcpSocket,
+    admin: Option<TcpSocket>,
 }
 
-/// Binds the address of metrics and admin routes where it is another one.
-pub async fn bind_admin(edge: Arc<Edge>) -> io::Result<Option<Server>> {
-    match edge.gate.settings.admin_listen {
-        Some(addr) => Ok(Some(listen(addr, edge, Some(Plane::Admin), 1, false).await?)),
-        None => Ok(None),
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot listen on {addr}: {source}; choose another address with --listen ADDR, or http.listen and http.admin_listen"
+)]
+pub struct BindError {
+    pub addr: SocketAddr,
+    pub source: io::Error,
+}
+
+impl Reserved {
+    /// The API's address, and that of metrics and admin routes where it is another one. To be called in a runtime.
+    pub fn bind(api: SocketAddr, admin: Option<SocketAddr>) -> Result<Reserved, BindError> {
+        let api = bound(api).map_err(|source| BindError { addr: api, source })?;
+        let admin = admin.map(|addr| bound(addr).map_err(|source| BindError { addr, source })).transpose()?;
+        Ok(Reserved { api, admin })
     }
 }
 
-async fn listen(
-    addr: SocketAddr,
+fn bound(addr: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart does not wait for connections of the process before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    // Two programs may bind an address that nobody listens on: only one of them may listen.
+    Ok(socket)
+}
+
+/// Whether the certificate and the key of the settings can be used.
+pub fn check_tls(settings: &EdgeSettings) -> io::Result<()> {
+    acceptor(settings).map(drop)
+}
+
+fn acceptor(settings: &EdgeSettings) -> io::Result<Option<TlsAcceptor>> {
+    match (&settings.tls_cert, &settings.tls_key) {
+        (Some(cert), Some(key)) => tls::acceptor(cert, key).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Listens on the addresses: the API's, and that of metrics and admin routes where it is another one. Nothing is accepted
+/// before [`Server::run`].
+pub fn listen(reserved: Reserved, edge: &Arc<Edge>) -> Result<(Server, Option<Server>), BindError> {
+    let plane = edge.gate.settings.admin_listen.map(|_| Plane::Api);
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let on = |socket: TcpSocket, plane, threads, upkeep| {
+        let addr = socket.local_addr().unwrap_or_else(|_| SocketAddr::from(([0; 4], 0)));
+        let server = listen_on(socket, Arc::clone(edge), plane, threads, upkeep);
+        server.map_err(|source| BindError { addr, source })
+    };
+    let api = on(reserved.api, plane, cores, true)?;
+    let admin = reserved.admin.map(|socket| on(socket, Some(Plane::Admin), 1, false)).transpose()?;
+    Ok((api, admin))
+}
+
+fn listen_on(
+    socket: TcpSocket,
     edge: Arc<Edge>,
     plane: Option<Plane>,
     threads: usize,
     upkeep: bool,
 ) -> io::Result<Server> {
-    let settings = &edge.gate.settings;
-    let tls = match (&settings.tls_cert, &settings.tls_key) {
-        (Some(cert), Some(key)) => Some(tls::acceptor(cert, key)?),
-        _ => None,
-    };
+    let tls = acceptor(&edge.gate.settings)?;
     let routes = Routes::new(plane).map_err(io::Error::other)?;
-    let listener = TcpListener::bind(addr).await?;
+    let listener = socket.listen(BACKLOG)?;
     let workers = Workers::start(threads)?;
     Ok(Server { listener, site: Arc::new(Site::new(edge, routes)), tls, workers, upkeep })
 }

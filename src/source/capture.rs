@@ -54,21 +54,36 @@ struct OpenFile {
 }
 
 /// Counts compressed bytes as they are read, for a progress bar.
-struct Counted(File, Arc<AtomicU64>);
+struct Counted(Input, Arc<AtomicU64>);
+
+enum Input {
+    File(File),
+    /// Also a pipe: it can be read once.
+    Once(Box<dyn Read + Send>),
+}
 
 impl Read for Counted {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.0.read(out)?;
+        let read = match &mut self.0 {
+            Input::File(file) => file.read(out)?,
+            Input::Once(stream) => stream.read(out)?,
+        };
         self.1.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
     }
 }
 
 impl CaptureSource {
-    /// Fails at once when a file cannot be opened.
+    /// Fails at once when a file cannot be opened. `-` is standard input.
     pub fn new(files: Vec<PathBuf>) -> Result<CaptureSource, SourceError> {
-        for path in &files {
-            File::open(path).map_err(|source| read_error(path, source))?;
+        for path in files.iter().filter(|path| !is_stdin(path)) {
+            let known = path.metadata().map_err(|source| read_error(path, source))?;
+            // Whoever opens a pipe takes what is in it.
+            if known.is_file() {
+                File::open(path).map_err(|source| read_error(path, source))?;
+            } else if known.is_dir() {
+                return Err(read_error(path, std::io::ErrorKind::IsADirectory.into()));
+            }
         }
         Ok(CaptureSource {
             files,
@@ -87,7 +102,7 @@ impl CaptureSource {
         Arc::clone(&self.read_bytes)
     }
 
-    /// Size of all files together.
+    /// Size of all files together; a pipe counts as empty.
     pub fn total_bytes(&self) -> u64 {
         self.files.iter().filter_map(|path| path.metadata().ok()).map(|meta| meta.len()).sum()
     }
@@ -97,8 +112,8 @@ impl CaptureSource {
             return Ok(true);
         }
         let Some(path) = self.files.get(self.next_file) else { return Ok(false) };
-        let file = File::open(path).map_err(|source| read_error(path, source))?;
-        let mut plain = BufReader::with_capacity(BUFFER_BYTES, Counted(file, Arc::clone(&self.read_bytes)));
+        let input = input(path, self.only.is_some()).map_err(|source| read_error(path, source))?;
+        let mut plain = BufReader::with_capacity(BUFFER_BYTES, Counted(input, Arc::clone(&self.read_bytes)));
         let head = plain.fill_buf().map_err(|source| read_error(path, source))?;
         let reader: Box<dyn BufRead + Send> = match head.starts_with(&GZIP_MAGIC) {
             true => Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(plain))),
@@ -135,6 +150,26 @@ impl CaptureSource {
         }
         self.only.as_ref().is_none_or(|only| only.get(&name).is_some_and(|from| record.offset >= *from))
     }
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Opens a capture for the first time, or `again`.
+fn input(path: &Path, again: bool) -> std::io::Result<Input> {
+    if !is_stdin(path) {
+        let file = File::open(path)?;
+        if file.metadata()?.is_file() {
+            return Ok(Input::File(file));
+        }
+        if !again {
+            return Ok(Input::Once(Box::new(file)));
+        }
+    } else if !again {
+        return Ok(Input::Once(Box::new(std::io::stdin())));
+    }
+    Err(std::io::Error::other("a pipe cannot be read a second time; save it as a file, and replay that"))
 }
 
 fn read_error(path: &Path, source: std::io::Error) -> SourceError {

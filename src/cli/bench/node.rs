@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use crate::app::{self, AppError, Node, Running, Setup};
 use crate::cli::CliError;
 use crate::cli::demo::{self, data::Social};
-use crate::http::{self, Edge};
+use crate::http::{self, Edge, Reserved};
 
 /// A directory beside the configured store, on the same disk, removed in the end.
 pub(super) struct Scratch(PathBuf);
@@ -64,8 +64,9 @@ impl Serving {
         let Node { running, edge } = app::start_node(setup, opened, Duration::ZERO)?;
         let runtime = http::runtime()?;
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
-        let server = runtime.block_on(http::bind(free, Arc::clone(&edge)));
-        let server = server.map_err(|source| AppError::Listen { addr: free, source })?;
+        let _in_runtime = runtime.enter();
+        let reserved = Reserved::bind(free, None).map_err(AppError::from)?;
+        let (server, _) = http::listen(reserved, &edge).map_err(AppError::from)?;
         let addr = server.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let server = runtime.spawn(server.run(stopped));

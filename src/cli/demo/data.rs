@@ -8,6 +8,8 @@ use crate::event::{Action, Id};
 
 const BUNDLED: &[u8] = include_bytes!("social.bin.gz");
 const WHAT: &str = "the bundled data set";
+/// Begin of the data set's 72 hours: 2026-11-20T00:00:00Z.
+const BEGIN_MS: i64 = 1_795_132_800_000;
 /// Follow times are mostly multiples of five minutes.
 const FIVE_MINUTES_MS: u64 = 300_000;
 
@@ -80,6 +82,8 @@ pub struct Social {
     /// (device, app version).
     pub labels: Vec<(Box<str>, Box<str>)>,
     pub events: Vec<Event>,
+    /// Begin of the 72 hours; what is older was there before.
+    pub begin_ms: i64,
 }
 
 fn many<T>(
@@ -116,7 +120,18 @@ impl Social {
         })?;
         let labels = many(reader, |r| Ok((r.text()?.into(), r.text()?.into())))?;
         let events = events(reader)?;
-        Ok(Social { users, posts, follows, texts, comments, likes, labels, events })
+        Ok(Social { users, posts, follows, texts, comments, likes, labels, events, begin_ms: BEGIN_MS })
+    }
+
+    /// The same, later by so many milliseconds.
+    pub fn later(mut self, by_ms: i64) -> Social {
+        self.posts.iter_mut().for_each(|row| row.created_at_ms += by_ms);
+        self.follows.iter_mut().for_each(|row| row.created_at_ms += by_ms);
+        self.comments.iter_mut().for_each(|row| row.created_at_ms += by_ms);
+        self.likes.iter_mut().for_each(|row| row.created_at_ms += by_ms);
+        self.events.iter_mut().for_each(|event| event.time_ms += by_ms);
+        self.begin_ms += by_ms;
+        self
     }
 
     /// When the data set ends, epoch milliseconds.

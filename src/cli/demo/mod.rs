@@ -1,41 +1,40 @@
-//! `nova demo`: the whole pipeline on a bundled real social data set.
+//! `nova demo`: the whole pipeline on a bundled real social data set, whose last moment is the present.
 
 pub mod data;
+mod shown;
 mod source;
 
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustc_hash::FxHashSet;
-
 use crate::app::{self, AppError, Setup};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, address};
 use crate::decode::{NoSchemas, Topics};
-use crate::discover::{self, Suggestion};
 use crate::event::Id;
-use crate::feed::candidates;
-use crate::feed::rank::{self, Making};
 use crate::feed::trending::overrides::Overrides;
 use crate::feed::trending::publish::Published;
 use crate::feed::trending::{self, Window};
-use crate::http::Auth;
+use crate::http::{self, Auth, Reserved};
 use crate::source::Source;
-use crate::state::State;
 
 use self::data::Social;
+use self::shown::Show;
 use self::source::DemoSource;
-use super::serve::serve_setup;
+use super::serve::{Address, serve_setup};
+use super::signals::Signals;
 use super::{CliError, out, report};
 
-/// The data set as records, all of it.
+/// The data set as records, all of it, at its own times.
 pub(super) fn source_of(social: Arc<Social>) -> Box<dyn Source> {
     Box::new(DemoSource::new(social, None))
 }
 
-/// Posts that are printed of each list.
-const SHOWN: usize = 10;
+/// When the data of the demo's store end, epoch milliseconds as text; stands beside the store.
+const END_FILE: &str = "demo-end-ms";
+/// A store whose data end longer ago is made again: its lists would be empty.
+const STALE_MS: i64 = 3_600_000;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -46,19 +45,30 @@ pub(super) struct Args {
     #[arg(long)]
     once: bool,
     /// Where to listen, over the configuration.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     listen: Option<SocketAddr>,
 }
 
-pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliError> {
-    let social = Arc::new(Social::bundled().map_err(|error| CliError::Failed(error.to_string()))?);
-    let end_ms = social.end_ms();
+pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -> Result<(), CliError> {
+    let runtime = http::runtime()?;
+    let reserved = match args.once || json {
+        true => None,
+        // Found out before any work.
+        false => {
+            let _in_runtime = runtime.enter();
+            Some(Reserved::bind(args.listen.unwrap_or(config.listen), None).map_err(AppError::from)?)
+        }
+    };
     // A store of its own: the demo's ids must not mix with those of a real one, nor the offsets of one part of the data
     // with those of another.
     let data_dir = &config.data_dir.join(args.users.map_or("demo".to_owned(), |users| format!("demo-{users}")));
+    let social = Social::bundled().map_err(|error| CliError::Failed(error.to_string()))?;
+    let end_ms = end_ms(data_dir)?;
+    let later_ms = end_ms - social.end_ms();
+    let social = Arc::new(social.later(later_ms));
     let setup = Setup::new(data_dir, Topics::default(), Arc::new(NoSchemas));
     let opened = app::open(&setup)?;
-    let source = DemoSource::new(social, args.users);
+    let source = DemoSource::new(Arc::clone(&social), args.users);
     let mut progress = out::Progress::new("demo", source.done(), source.total());
     let state = Arc::clone(&opened.state);
     let running = opened.start(Box::new(source), &setup)?;
@@ -70,7 +80,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
     let state = state.read();
     if json {
         let list = trending::rank(&state, Window::Day, end_ms, &Overrides::default());
-        let list = Published::new(&state, list).page(0, SHOWN, |_| true).body;
+        let list = Published::new(&state, list).page(0, shown::POSTS, |_| true).body;
         let accounting = report::json(&statuses)?;
         out::line(&format!(r#"{{"accounting":{accounting},"trending":{list}}}"#))?;
         return Ok(());
@@ -78,67 +88,60 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
     let totals = report::totals(&statuses);
     out::line(&format!("{} records in {seconds:.2} s, each committed to {}", totals.consumed, data_dir.display()))?;
     report::table(&statuses)?;
-    for window in [Window::Hour, Window::Day] {
-        let at = jiff::Timestamp::from_millisecond(end_ms).unwrap_or_default();
-        out::line(&format!("\ntrending {} at {at:.0}", window.name()))?;
-        for (entry, rank) in
-            trending::rank(&state, window, end_ms, &Overrides::default()).entries.iter().take(SHOWN).zip(1..)
-        {
-            let [_, views, likes, comments, shares] = entry.counts;
-            let score = entry.score as f64 / 10.0;
-            let line = format!(
-                "{rank:>3}  {}  {score:>6.1}  {views} views, {likes} likes, {comments} comments, {shares} shares",
-                entry.post
-            );
-            out::line(&line)?;
-        }
-    }
-    let person = show_person(&state, end_ms, data_dir)?;
+    let show = Show::new(&state, &social, end_ms);
+    let post = show.trending()?;
+    let person = show.person(data_dir)?;
     drop(state);
-    match (args.once, person) {
-        (false, Some(person)) => go_on(setup, args.listen.unwrap_or(config.listen), person, end_ms),
+    match (reserved, person) {
+        (Some(reserved), Some(person)) => {
+            let address = Address { runtime, reserved };
+            serve(setup, address, (person, post), signals)
+        }
         _ => Ok(()),
     }
 }
 
-/// Serves the API over the demo's store, its clock going on where the data ends.
-fn go_on(mut setup: Setup, listen: SocketAddr, person: Id, end_ms: i64) -> Result<(), CliError> {
-    setup.clock = Clock::shifted_to(end_ms);
+/// When the data of the store end. A store that is too old for its lists to show anything is removed.
+fn end_ms(data_dir: &Path) -> Result<i64, CliError> {
+    let now_ms = Clock::System.now_ms();
+    let (file, store) = (data_dir.join(END_FILE), app::store_path(data_dir));
+    let known = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<i64>().ok());
+    if let Some(end_ms) = known.filter(|end_ms| (now_ms - STALE_MS..=now_ms).contains(end_ms)) {
+        return Ok(end_ms);
+    }
+    app::make_data_dir(data_dir)?;
+    if store.exists() {
+        // Not while another process has it.
+        drop(nova_storage::Store::open(&store, &nova_storage::Options::default(), |_| {}).map_err(AppError::from)?);
+        std::fs::remove_file(&store)?;
+        tracing::info!(
+            "the store of the demo before is over an hour old: it is made again, and ends at the present time"
+        );
+    }
+    std::fs::write(&file, now_ms.to_string())?;
+    Ok(now_ms)
+}
+
+/// Serves the API over the demo's store.
+fn serve(setup: Setup, address: Address, (person, post): (Id, Option<Id>), signals: &Signals) -> Result<(), CliError> {
     let auth = Auth::open(&setup.data_dir).map_err(AppError::from)?;
-    // Tokens are checked against the time of day, whatever the demo's clock says.
     let token = auth.mint(person, None, Clock::System.now_ms(), 86_400).map_err(AppError::from)?;
-    serve_setup(&setup, listen, |addr| {
-        out::line(&format!("\nlistening on http://{addr}; end with Ctrl-C. Go on with:\n"))?;
+    serve_setup(&setup, address, signals, |addr| {
+        out::line(&format!("\nlistening on http://{addr}; end with Ctrl-C. Try in another terminal:\n"))?;
         out::line(&format!("TOKEN={token}"))?;
         let bearer = "-H \"Authorization: Bearer $TOKEN\"";
         out::line(&format!("curl {bearer} 'http://{addr}/api/v1/feed?limit=5&explain=1'"))?;
         out::line(&format!("curl {bearer} 'http://{addr}/api/v1/discover/suggested-users?limit=5'"))?;
-        out::line(&format!("curl 'http://{addr}/api/v1/feed/trending?window=24h&limit=5'"))?;
+        let trending = format!("curl 'http://{addr}/api/v1/feed/trending?window=24h&limit=5'");
+        out::line(&trending)?;
+        if let Some(post) = post {
+            out::line("\nShare a post, and see its shares and its score rise:\n")?;
+            let event =
+                format!(r#"{{"events":[{{"event_time":'$(date +%s)000',"post_id":"{post}","action":"share"}}]}}"#);
+            let json = "-H 'Content-Type: application/json'";
+            out::line(&format!("curl {bearer} {json} 'http://{addr}/api/v1/events' \\\n  -d '{event}'"))?;
+            out::line(&trending)?;
+        }
         Ok(())
     })
-}
-
-/// The feed of the user who follows most people, with its reasons, and whom that user could follow.
-fn show_person(state: &State, now_ms: i64, data_dir: &Path) -> Result<Option<Id>, CliError> {
-    let follows = |user: &u32| state.graph.followees_len(*user);
-    let Some(user) = (0..state.users.len() as u32).max_by_key(follows) else { return Ok(None) };
-    let name = state.user_row(user).map_or("", |row| &row.username);
-    let id = state.users.id(user);
-    out::line(&format!("\nthe feed of {name}"))?;
-    let trending = candidates::trending_posts(state, now_ms);
-    let feed = rank::feed(state, user, &Making::strict(now_ms, &trending));
-    for (post, place) in feed.posts.iter().take(SHOWN).zip(1..) {
-        let [recency, engagement, affinity] = post.terms();
-        let (id, score) = (post.post, post.score());
-        let terms = format!("{recency:.3} recency + {engagement:.3} engagement + {affinity:.3} affinity");
-        out::line(&format!("{place:>3}  {id}  {score:.3} = {terms}"))?;
-    }
-    out::line(&format!("\n{name} could follow"))?;
-    for suggestion in discover::suggest(state, user, now_ms, 5, &FxHashSet::default()) {
-        let Suggestion { user, username, mutual, .. } = &suggestion;
-        out::line(&format!("     {user}  {username}, as {mutual} of those do whom {name} follows"))?;
-    }
-    let now = jiff::Timestamp::from_millisecond(now_ms).unwrap_or_default();
-    out::line(&format!("\ngo on: nova --data {} dump --feed {id} --now {now}", data_dir.display()))?;
-    Ok(Some(id))
 }

@@ -14,9 +14,6 @@ use crate::source::{PollLimits, Polled, Source, SourceError};
 
 use super::data::Social;
 
-/// Begin of the data set's 72 hours: 2026-11-20T00:00:00Z.
-const BEGIN_MS: i64 = 1_795_132_800_000;
-
 /// What is to be sent: a row of the data set, or an event.
 #[derive(Clone, Copy)]
 enum Step {
@@ -100,17 +97,18 @@ impl DemoSource {
     /// A row as Debezium's envelope writes it; (arrival, key, value).
     fn row(&self, table: Table, index: u32) -> (i64, Bytes, Bytes) {
         let social = &self.social;
+        let begin_ms = social.begin_ms;
         let at = index as usize;
         let user = |user: u32| social.users[user as usize].id;
         let (id, created_ms, columns) = match table {
             Table::Users => {
                 let row = &social.users[at];
-                let at = rfc3339((BEGIN_MS - 1) * 1_000);
+                let at = rfc3339((begin_ms - 1) * 1_000);
                 let columns = format!(
                     r#""username":"{}","email_verified":true,"is_active":true,"created_at":"{at}","updated_at":"{at}","deleted_at":null"#,
                     row.username
                 );
-                (row.id, BEGIN_MS - 1, columns)
+                (row.id, begin_ms - 1, columns)
             }
             Table::Posts => {
                 let row = &social.posts[at];
@@ -145,8 +143,8 @@ impl DemoSource {
                 (derived("like", index), row.created_at_ms, columns)
             }
         };
-        let snapshot = created_ms < BEGIN_MS;
-        let arrival_ms = created_ms.max(BEGIN_MS);
+        let snapshot = created_ms < begin_ms;
+        let arrival_ms = created_ms.max(begin_ms);
         let (op, lsn) = if snapshot { ("r", 1) } else { ("c", self.next as u64 + 1) };
         let mut value = String::new();
         // Writing to a string cannot fail.
@@ -162,7 +160,7 @@ impl DemoSource {
 fn steps(social: &Social, limit: u32) -> Vec<Step> {
     let author = |post: u32| social.posts[post as usize].author;
     let mut rows: Vec<(i64, Table, u32)> = Vec::new();
-    let mut add = |table, index: usize, ms: i64| rows.push((ms.max(BEGIN_MS), table, index as u32));
+    let mut add = |table, index: usize, ms: i64| rows.push((ms.max(social.begin_ms), table, index as u32));
     for index in (0..social.users.len()).take(limit as usize) {
         add(Table::Users, index, 0);
     }

@@ -38,7 +38,7 @@ use super::connection::HEAD_MAX_BYTES;
 use super::settings::{ANY, KeySettings};
 
 pub use self::refusal::{Reason, Refusal, Refused};
-pub use self::source::odd_keys;
+pub use self::source::{check_keys, odd_keys};
 pub use self::subject::{Roles, Subject};
 
 /// File of the development key within the data directory.

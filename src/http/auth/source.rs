@@ -63,6 +63,11 @@ impl KeySource {
     }
 }
 
+/// Whether the files of the settings can be used; no address is asked.
+pub fn check_keys(settings: &KeySettings) -> Result<(), KeyError> {
+    KeySource::configured(settings).map(drop)
+}
+
 /// What is odd about the configured keys, for `nova check`: members of the set that are left out. Fails where there are
 /// no keys to use. Waits for the answer of an address.
 pub fn odd_keys(settings: &KeySettings) -> Result<Vec<String>, String> {

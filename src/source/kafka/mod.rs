@@ -22,6 +22,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::producer::BaseProducer;
 
 use crate::event::{NO_TIMESTAMP, Record, TopicPartition};
 
@@ -68,6 +69,11 @@ impl std::fmt::Debug for KafkaSettings {
 }
 
 impl KafkaSettings {
+    /// Whether librdkafka takes the settings; no broker is asked.
+    pub fn check(&self) -> Result<(), KafkaError> {
+        self.client().create::<BaseProducer>().map(drop)
+    }
+
     /// What consumer, producer and admin client have in common.
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();

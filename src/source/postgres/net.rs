@@ -78,6 +78,12 @@ pub struct NetServer {
     version: u32,
 }
 
+/// Whether the settings can be used, as far as that shows without a server.
+pub fn check(settings: &ConnectSettings) -> Result<(), Failure> {
+    Tls::new(settings.ssl_mode, settings.ca_file.as_deref())?;
+    targets(settings).map(drop)
+}
+
 impl NetServer {
     pub fn new(settings: ConnectSettings) -> NetServer {
         NetServer { settings, target: None, sql: None, reading: None, keeper: None, version: 0 }

@@ -160,8 +160,10 @@ impl Live {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
             runtime.block_on(async {
-                let admin = nova::http::bind_admin(Arc::clone(&edge)).await.unwrap();
-                let server = nova::http::bind("127.0.0.1:0".parse().unwrap(), edge).await.unwrap();
+                let free = "127.0.0.1:0".parse().unwrap();
+                let reserved = nova::http::Reserved::bind(free, edge.gate.settings.admin_listen).unwrap();
+                let (server, admin) = nova::http::listen(reserved, &edge).unwrap();
+                drop(edge);
                 let admin_addr = admin.as_ref().map(|admin| admin.local_addr().unwrap());
                 told.send((server.local_addr().unwrap(), admin_addr)).unwrap();
                 if let Some(admin) = admin {
