@@ -12,6 +12,7 @@ mod dlq;
 mod dump;
 mod followed;
 mod health;
+mod manual;
 mod migrate;
 mod out;
 mod postgres;
@@ -91,6 +92,10 @@ enum Command {
     Rebuild(store::RebuildArgs),
     /// Run the pipeline on a bundled real social data set and show what comes out.
     Demo(demo::Args),
+    /// What a shell completes commands and options by, on standard output.
+    Completions(manual::CompletionsArgs),
+    /// The manual, for man(1).
+    Man(manual::ManArgs),
     /// Measure this machine: a JSON line a figure.
     Bench(bench::Args),
 }
@@ -164,6 +169,8 @@ pub fn main() -> ExitCode {
         Command::Store(args) => store::run_store(&args, &config.data_dir, cli.json),
         Command::Rebuild(args) => store::run_rebuild(&args, &config, cli.json),
         Command::Demo(args) => demo::run(&args, &config, cli.json, &signals),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
         Command::Bench(args) => bench::run(&args, &config),
     };
     match done {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use rustix::process::{Resource, Rlimit};
 use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -81,6 +82,7 @@ pub(super) fn serve_setup(
     signals: &Signals,
     ready: impl FnOnce(SocketAddr) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
+    raise_open_files();
     let started = Instant::now();
     notify(&[NotifyState::Status("the store is opened")]);
     let opened = app::open(setup)?;
@@ -121,6 +123,18 @@ pub(super) fn serve_setup(
 
 fn at_once() -> CliError {
     CliError::Failed("stopped at once by a second signal; what was answered is committed".to_owned())
+}
+
+/// Raises the soft limit of open files to the hard one: shells and service managers set it low for programs that use
+/// select(2), which nova does not.
+fn raise_open_files() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum
+        && let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
 }
 
 /// Tells a service manager, where one started this process (sd_notify(3)).

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -37,6 +37,8 @@ pub const CONNECTIONS_KEPT_PER_ADDRESS: usize = 64;
 pub const CONNECTIONS_KEPT: usize = CONNECTIONS_MAX / 2;
 /// Connections that the kernel holds until they are taken, as tokio and the standard library have it.
 const BACKLOG: u32 = 1_024;
+/// How often it is told at most that connections cannot be taken.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long requests in flight may take once the process stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -153,6 +155,7 @@ impl Server {
         let addresses = Places::new(CONNECTIONS_KEPT_PER_ADDRESS);
         let open = Crowd::default();
         let graceful = GracefulShutdown::new();
+        let mut told: Option<Instant> = None;
         let upkeep = self.upkeep.then(|| tokio::spawn(upkeep::run(Arc::clone(&self.site.edge))));
         loop {
             let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { break };
@@ -165,7 +168,10 @@ impl Server {
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!("accept: {error}");
+                    if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+                        told = Some(Instant::now());
+                        tracing::warn!("a connection could not be taken: {error}");
+                    }
                     // Out of descriptors: give others the time to end.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;

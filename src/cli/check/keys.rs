@@ -16,6 +16,8 @@ pub(super) fn findings(settings: &KeySettings) -> Vec<Finding> {
             let remedy = "its tokens get 401; where nobody signs with it, nothing is to be done";
             Finding::new("key-left-out", format!("the key set: {odd}"), remedy)
         })),
+        // A file is told of with everything else that the start refuses.
+        Err(_) if settings.jwks_url.is_none() => {}
         Err(why) => found.push(Finding::new("keys-unusable", why, "correct it, or what it names")),
     }
     found

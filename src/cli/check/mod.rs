@@ -13,12 +13,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use http::Method;
+use nova_storage::{OpenError, Options, Store};
 use rdkafka::error::KafkaError;
 use serde_json::json;
 
-use crate::app::{self, AppError};
+use crate::app::{self, AppError, preflight};
 use crate::config::Config;
 use crate::decode::Topics;
+use crate::http::Reserved;
 use crate::source::kafka::topics::{self, TopicFinding};
 use crate::source::kafka::{KafkaSettings, Owner};
 use crate::warehouse::clickhouse::ClickHouse;
@@ -57,6 +59,13 @@ impl Finding {
 pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), CliError> {
     let (mut found, mut looked) = (Vec::new(), vec!["configuration"]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let refused = preflight::problems(config).into_iter();
+    found
+        .extend(refused.map(|problem| Finding::new("start-refused", problem, "correct the setting, or what it names")));
+    {
+        let _in_runtime = runtime.enter();
+        found.extend(address_in_use(config));
+    }
     if let Some(settings) = app::kafka(config) {
         looked.push("kafka");
         match runtime.block_on(kafka(config, &settings)) {
@@ -104,6 +113,21 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
         return Err(CliError::Usage("--compare needs clickhouse.url".to_owned()));
     }
     report(&found, &looked, as_json)
+}
+
+/// An address that another program has. The node of this store may have it: then nothing is wrong.
+fn address_in_use(config: &Config) -> Option<Finding> {
+    let error = Reserved::bind(config.listen, config.edge.admin_listen).err()?;
+    let store = app::store_path(&config.data_dir);
+    let running = store.exists().then(|| Store::open(&store, &Options::default(), |_| {}).err()).flatten();
+    if matches!(running, Some(OpenError::InUse { .. })) {
+        return None;
+    }
+    Some(Finding::new(
+        "address",
+        error.to_string(),
+        "end the program that has it (ss -ltnp), or choose another address",
+    ))
 }
 
 async fn kafka(config: &Config, settings: &KafkaSettings) -> Result<Vec<TopicFinding>, KafkaError> {

@@ -66,7 +66,7 @@ impl<'a> Show<'a> {
                 let [_, views, likes, comments, shares] = entry.counts;
                 out::line(&format!("{rank:>3}  {}  {:.1}", entry.post, entry.score as f64 / 10.0))?;
                 self.line(&self.words(entry.post))?;
-                self.line(&format!("{INDENT}{views} views, {likes} likes, {comments} comments, {shares} shares"))?;
+                self.line(&format!("{INDENT}views {views}, likes {likes}, comments {comments}, shares {shares}"))?;
                 last = Some(entry.post);
             }
         }

@@ -1,0 +1,41 @@
+//! `nova completions` and `nova man`.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+
+use super::{Cli, CliError, out};
+
+#[derive(clap::Args)]
+pub(super) struct CompletionsArgs {
+    /// For which shell.
+    shell: Shell,
+}
+
+#[derive(clap::Args)]
+pub(super) struct ManArgs {
+    /// Write a page for each command into this directory, instead of nova's own to standard output.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// Writes what the shell completes commands and options by to standard output.
+pub(super) fn completions(args: &CompletionsArgs) -> Result<(), CliError> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "nova", &mut script);
+    Ok(std::io::stdout().lock().write_all(&script)?)
+}
+
+/// Writes pages for man(1).
+pub(super) fn man(args: &ManArgs) -> Result<(), CliError> {
+    let Some(dir) = &args.dir else {
+        let mut page = Vec::new();
+        clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+        return Ok(std::io::stdout().lock().write_all(&page)?);
+    };
+    std::fs::create_dir_all(dir)?;
+    clap_mangen::generate_to(Cli::command(), dir)?;
+    Ok(out::line(&format!("the pages are in {}; read one with man -l {}/nova.1", dir.display(), dir.display()))?)
+}
