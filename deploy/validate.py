@@ -67,7 +67,7 @@ def compose(placeholder: str) -> None:
         print("skipped: YAML files (no PyYAML)")
         return
     for path in [ROOT / "docker-compose.yml", *DEPLOY.rglob("*.yml")]:
-        yaml.safe_load(path.read_text())
+        list(yaml.safe_load_all(path.read_text()))
     services = yaml.safe_load(text)["services"]
     plain = {name for name, service in services.items() if not service.get("profiles")}
     check(plain == {"postgres", "nova"}, f"docker-compose.yml: without a profile it starts {sorted(plain)}")
@@ -89,6 +89,50 @@ def compose(placeholder: str) -> None:
     operations = (ROOT / "docs" / "operations.md").read_text()
     for alert in alerts:
         check(f"`{alert['alert']}`" in operations, f"docs/operations.md does not say what to do about {alert['alert']}")
+
+
+def kubernetes() -> None:
+    """The manifest agrees with itself, with the image and with nova: names, ports, probes, the user, one replica."""
+    try:
+        import yaml
+    except ImportError:
+        print("skipped: deploy/kubernetes (no PyYAML)")
+        return
+    name = "deploy/kubernetes/nova.yml"
+    documents = list(yaml.safe_load_all((ROOT / name).read_text()))
+    kinds = {(document["kind"], document["metadata"]["name"]): document for document in documents}
+    check(len(kinds) == len(documents), f"{name}: two objects have one name")
+    spec = kinds["StatefulSet", "nova"]["spec"]
+    pod = spec["template"]["spec"]
+    (container,) = pod["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    config = kinds["ConfigMap", "nova"]["data"]["nova.toml"]
+    for setting, port in [("listen", ports["http"]), ("admin_listen", ports["admin"])]:
+        check(f'\n{setting} = ":{port}"' in config, f"{name}: {setting} is not the port {port}")
+    check(spec["replicas"] == 1, f"{name}: a store has one process")
+    check(("Service", spec["serviceName"]) in kinds, f"{name}: there is no Service {spec['serviceName']}")
+    labels = spec["template"]["metadata"]["labels"]
+    check(spec["selector"]["matchLabels"] == labels, f"{name}: the StatefulSet selects other pods than its own")
+    for (kind, service), document in kinds.items():
+        if kind != "Service":
+            continue
+        check(document["spec"]["selector"] == labels, f"{name}: {service} selects other pods")
+        for port in document["spec"]["ports"]:
+            check(ports.get(port["targetPort"]) == port["port"], f"{name}: {service} names a port that nova does not have")
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        asked = container[probe]["httpGet"]
+        check(asked["port"] in ports, f"{name}: {probe} asks a port that is not there")
+        check(asked["path"] in ("/health/live", "/health/ready"), f"{name}: {probe} asks {asked['path']}")
+    image = (ROOT / "Dockerfile").read_text()
+    user = pod["securityContext"]["runAsUser"]
+    check(f"USER {user}:{user}" in image, f"{name}: the image's user is not {user}")
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"] for volume in pod["volumes"]}
+    volumes |= {claim["metadata"]["name"] for claim in spec["volumeClaimTemplates"]}
+    check(set(mounts) == volumes, f"{name}: volumes {sorted(volumes)} are mounted as {sorted(mounts)}")
+    check(f"NOVA_STORE_DATA_DIR={mounts['data']} " in image, f"{name}: the image's store is not below {mounts['data']}")
+    check(container["securityContext"]["readOnlyRootFilesystem"] is True, f"{name}: the root file system can be written")
+    check("memory" in container["resources"]["limits"], f"{name}: memory has no limit")
 
 
 def schema() -> None:
@@ -115,6 +159,7 @@ def main() -> int:
         documented(config, name)
     compose(found["nova"]["unavailable.value.placeholder"])
     schema()
+    kubernetes()
     dashboard()
     for problem in problems:
         print(problem)
