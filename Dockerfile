@@ -6,19 +6,22 @@ RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /src
 ARG FEATURES=""
+# The commit, for --version: --build-arg COMMIT=$(git rev-parse --short HEAD)
+ARG COMMIT=""
+ENV NOVA_COMMIT=$COMMIT
 
 # Dependencies in a layer of their own: built from the manifests over empty sources, again only when those change.
 COPY Cargo.toml Cargo.lock ./
 COPY storage/Cargo.toml storage/
 RUN mkdir -p src storage/src benches \
-    && echo 'fn main() {}' > src/main.rs && touch src/lib.rs storage/src/lib.rs \
+    && echo 'fn main() {}' > src/main.rs && cp src/main.rs src/build.rs && touch src/lib.rs storage/src/lib.rs \
     && sed -n '/^\[\[bench\]\]/,/^name/s/^name = "\(.*\)"/\1/p' Cargo.toml \
        | while read -r bench; do echo 'fn main() {}' > "benches/$bench.rs"; done \
     && cargo build --release --locked --features "$FEATURES"
 
 COPY . .
 # Cargo goes by time, and the copied sources are older than what was just built.
-RUN touch src/main.rs src/lib.rs storage/src/lib.rs \
+RUN touch src/build.rs src/main.rs src/lib.rs storage/src/lib.rs \
     && cargo build --release --locked --features "$FEATURES" --bin nova \
     && strip --strip-debug target/release/nova \
     && mkdir /data

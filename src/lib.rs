@@ -7,7 +7,7 @@
 //! batch causes in one transaction and then applies its effects to `state`. `feed` and `discover` read the state, `jobs`
 //! keep what they make fresh, `http` serves it, the `warehouse` delivers every row to ClickHouse. `cache` speaks Redis, in
 //! the process or to a server. `app` wires it all, `cli` is what a person types, `config`, `clock`, `breaker`, `files`,
-//! `schema` and `tls` serve all; `mutant` holds the faults that tests put in.
+//! `schema`, `tls` and `version` serve all; `mutant` holds the faults that tests put in.
 
 pub mod app;
 pub mod arrival;
@@ -30,4 +30,5 @@ pub mod schema;
 pub mod source;
 pub mod state;
 pub mod tls;
+pub mod version;
 pub mod warehouse;

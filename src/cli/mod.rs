@@ -41,7 +41,7 @@ pub use self::demo::data;
 
 /// Feeds, trending and suggestions from Debezium changes and client events: one binary, one file.
 #[derive(Parser)]
-#[command(name = "nova", version, propagate_version = true)]
+#[command(name = "nova", version, long_version = crate::version::long(), propagate_version = true)]
 struct Cli {
     /// Every report as one JSON document on standard output.
     #[arg(long, global = true)]

@@ -161,7 +161,9 @@ impl Begun<'_> {
         };
         let admin = node.edge.gate.settings.admin_listen.map(|addr| addr.to_string());
         tracing::info!(
-            version = env!("CARGO_PKG_VERSION"),
+            version = crate::version::VERSION,
+            commit = crate::version::COMMIT,
+            store_format = crate::version::STORE_FORMAT,
             store = %app::store_path(&setup.data_dir).display(),
             source,
             listen = %addr,

@@ -2,6 +2,7 @@
 //! requests live in [`Observed`]; what others know is read at the scrape. The names are those of `docs/operations.md`.
 
 mod postgres;
+mod process;
 mod source;
 mod store;
 mod text;
@@ -114,6 +115,7 @@ fn render(edge: &Edge) -> Result<String, fmt::Error> {
     shared_cache(&edge.serving, to);
     warehouse::warehouse(&edge.watch, to);
     warehouse::breakers(edge, to);
+    process::process(to);
     let mut out = String::new();
     prometheus_client::encoding::text::encode(&mut out, &registry)?;
     Ok(out)
@@ -143,9 +145,22 @@ fn whole(to: &mut Registry, name: &str, help: &str, value: usize) {
     to.register(name, help, gauge);
 }
 
+fn real(to: &mut Registry, name: &str, help: &str, value: f64) {
+    let gauge = Real::default();
+    gauge.set(value);
+    to.register(name, help, gauge);
+}
+
 /// The same, of what only grows.
 fn total(to: &mut Registry, name: &str, help: &str, value: u64) {
     let counter = Counter::<u64>::default();
+    counter.inc_by(value);
+    to.register(name, help, counter);
+}
+
+/// The same, of seconds.
+fn real_total(to: &mut Registry, name: &str, help: &str, value: f64) {
+    let counter = Counter::<f64, AtomicU64>::default();
     counter.inc_by(value);
     to.register(name, help, counter);
 }

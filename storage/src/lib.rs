@@ -26,4 +26,4 @@ pub use check::Checked;
 pub use copy::{Copied, remove_leftovers};
 pub use error::{CopyError, OpenError, ReadError, WriteError};
 pub use seal::{SealError, Sealed, verify_seal};
-pub use store::{Options, ReadTxn, Store, WriteTxn, verify};
+pub use store::{FORMAT, Options, ReadTxn, Store, WriteTxn, verify};

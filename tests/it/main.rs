@@ -8,6 +8,7 @@ mod kafka;
 mod layers;
 mod pipeline;
 mod postgres;
+mod process;
 mod serving;
 mod sim;
 mod stack;

@@ -87,6 +87,9 @@ fn every_metric_has_help_and_a_type_and_every_histogram_ends_at_infinity_with_it
         "target",
         "reason",
         "state",
+        "version",
+        "commit",
+        "store_format",
         "le",
     ]
     .into();

@@ -213,7 +213,7 @@ impl World {
     /// SIGTERM, and the end.
     pub fn stop(&mut self) {
         let (child, _) = self.node.as_mut().unwrap();
-        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+        crate::support::signal(child, rustix::process::Signal::TERM);
         assert_eq!(
             child.wait().unwrap().code(),
             Some(0),

@@ -20,6 +20,12 @@ use nova_storage::schema::DEAD;
 use nova_storage::testing::Recorder;
 use nova_storage::{Options, Store};
 
+/// Sends a signal to a process that runs; without the program `kill`, which not every machine has.
+pub fn signal(child: &std::process::Child, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_child(child);
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
 /// A number from the environment, where a run is asked to be longer than usual. Panics for what is no number.
 pub fn asked(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))

@@ -175,7 +175,7 @@ impl Place {
     /// SIGTERM, and the end.
     pub fn stop(&mut self) {
         let (mut child, _) = self.node.take().unwrap();
-        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+        crate::support::signal(&child, rustix::process::Signal::TERM);
         assert_eq!(child.wait().unwrap().code(), Some(0), "{}", self.log());
     }
 

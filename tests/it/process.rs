@@ -1,0 +1,191 @@
+//! The process as shells, containers and service managers see it: what a start refuses, addresses, signals, limits.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::api::client::Client;
+use crate::support::signal;
+
+fn nova(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Where a process listens that says so on its standard output.
+fn listening(child: &mut Child) -> SocketAddr {
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("listening on http://") {
+        line.clear();
+        assert!(out.read_line(&mut line).unwrap() > 0, "it ended before it listened");
+    }
+    let address = line.trim().trim_start_matches("listening on http://");
+    // What follows must not fill the pipe.
+    std::thread::spawn(move || std::io::copy(&mut out, &mut std::io::sink()));
+    address.split(';').next().unwrap().parse().unwrap()
+}
+
+fn data(dir: &tempfile::TempDir) -> String {
+    dir.path().join("data").to_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_address_in_use_is_found_before_anything_is_made() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    for command in ["serve", "demo"] {
+        let output = nova(&["--data", &data(&dir), command, "--listen", &address]).output().unwrap();
+        let told = errors(&output);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains(&address) && told.contains("--listen"), "{told}");
+        assert!(output.stdout.is_empty() && !Path::new(&data(&dir)).exists(), "{command} left something");
+    }
+    let mut check = nova(&["--data", &data(&dir), "check"]);
+    let output = check.env("NOVA_HTTP_LISTEN", &address).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains(&address), "{}", errors(&output));
+}
+
+#[test]
+fn every_wrong_file_is_told_at_once_with_64_and_nothing_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let wrong = [
+        ("NOVA_HTTP_TLS_CERT", "/nowhere/cert.pem"),
+        ("NOVA_HTTP_TLS_KEY", "/nowhere/key.pem"),
+        ("NOVA_AUTH_JWKS_FILE", "/nowhere/keys.json"),
+        ("NOVA_CLICKHOUSE_CA_FILE", "/nowhere/ca.pem"),
+    ];
+    let output = nova(&["--data", &data(&dir), "serve", "--listen", "127.0.0.1:0"]).envs(wrong).output().unwrap();
+    let told = errors(&output);
+    assert_eq!(output.status.code(), Some(64), "{told}");
+    for part in ["http.tls_cert", "auth.jwks_file", "clickhouse.ca_file"] {
+        assert!(told.contains(part), "{part} is not in {told}");
+    }
+    assert!(output.stdout.is_empty() && !Path::new(&data(&dir)).exists());
+    let check = nova(&["--data", &data(&dir), "--json", "check"]).envs(wrong).output().unwrap();
+    let found = String::from_utf8_lossy(&check.stdout).matches("start-refused").count();
+    assert_eq!((check.status.code(), found), (Some(1), 3), "{}", String::from_utf8_lossy(&check.stdout));
+}
+
+#[test]
+fn variables_of_others_are_told_once_and_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let links = [("NOVA_PORT", "tcp://10.0.0.1:80"), ("NOVA_HTTP_SERVICE_HOST", "10.0.0.1"), ("NOVA_GUARD", "web")];
+    let mut command = nova(&["--data", &data(&dir), "serve", "--listen", "localhost:0"]);
+    let mut child = command.envs(links).spawn().unwrap();
+    assert!(listening(&mut child).ip().is_loopback());
+    signal(&child, Signal::HUP);
+    let output = child.wait_with_output().unwrap();
+    let told = errors(&output);
+    assert_eq!(output.status.code(), Some(0), "SIGHUP ends it in order: {told}");
+    for (name, _) in links {
+        assert_eq!(told.matches(name).count(), 1, "{name}: {told}");
+    }
+    assert!(told.contains("started") && told.contains("stopped by a signal"), "{told}");
+}
+
+#[test]
+fn standard_input_and_pipes_are_replayed() {
+    let capture = crate::support::fixture("envelope.jsonl");
+    let text = std::fs::read(&capture).unwrap();
+    let totals = |output: &Output| {
+        assert!(output.status.success(), "{}", errors(output));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()["totals"].clone()
+    };
+    let run = |files: &[&str], stdin: Stdio| {
+        let dir = tempfile::tempdir().unwrap();
+        let data = data(&dir);
+        let arguments = [&["--data", &data, "--json", "replay", "--truncate", "apply"], files].concat();
+        (nova(&arguments).stdin(stdin).spawn().unwrap(), dir)
+    };
+    let (child, _dir) = run(&[capture.to_str().unwrap()], Stdio::null());
+    let whole = totals(&child.wait_with_output().unwrap());
+    assert!(whole["consumed"].as_u64().unwrap() > 0);
+    let (mut child, _dir) = run(&["-"], Stdio::piped());
+    child.stdin.take().unwrap().write_all(&text).unwrap();
+    assert_eq!(totals(&child.wait_with_output().unwrap()), whole);
+    let place = tempfile::tempdir().unwrap();
+    let fifo = place.path().join("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    let (child, _dir) = run(&[fifo.to_str().unwrap()], Stdio::null());
+    std::fs::write(&fifo, &text).unwrap();
+    assert_eq!(totals(&child.wait_with_output().unwrap()), whole);
+}
+
+#[test]
+fn a_signal_ends_a_command_that_works() {
+    let place = tempfile::tempdir().unwrap();
+    let fifo = place.path().join("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    let child = nova(&["--data", &data(&place), "replay", fifo.to_str().unwrap()]).spawn().unwrap();
+    // It has begun once it reads the pipe.
+    let _writer = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+    signal(&child, Signal::TERM);
+    let status = child.wait_with_output().unwrap().status;
+    assert_eq!((status.code(), status.signal()), (Some(143), None));
+}
+
+#[test]
+fn the_service_manager_is_told_when_it_is_ready_that_it_lives_and_when_it_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut command = nova(&["--data", &data(&dir), "serve", "--listen", "127.0.0.1:0"]);
+    let mut child = command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000").spawn().unwrap();
+    let told = |wanted: &str| {
+        let mut bytes = [0; 4_096];
+        loop {
+            let length = socket.recv(&mut bytes).unwrap_or_else(|error| panic!("{wanted}: {error}"));
+            let text = std::str::from_utf8(&bytes[..length]).unwrap();
+            if text.lines().any(|line| line == wanted) {
+                return;
+            }
+        }
+    };
+    told("READY=1");
+    let address = listening(&mut child);
+    assert_eq!(Client::connect(address).get("/health/live", "").status, 200);
+    told("WATCHDOG=1");
+    told("WATCHDOG=1");
+    signal(&child, Signal::TERM);
+    told("STOPPING=1");
+    assert!(child.wait_with_output().unwrap().status.success());
+}
+
+#[test]
+fn the_limit_of_open_files_is_raised_and_serve_says_where_it_listens_as_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("/bin/sh");
+    let line = "ulimit -S -n 64; exec \"$NOVA\" --json --data \"$DATA\" serve --listen 127.0.0.1:0";
+    command.args(["-c", line]).env("NOVA", env!("CARGO_BIN_EXE_nova")).env("DATA", data(&dir));
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(told["pid"], child.id());
+    let address: SocketAddr = told["listening"].as_str().unwrap().trim_start_matches("http://").parse().unwrap();
+    let open: Vec<_> = (0..100).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    let metrics = Client::connect(address).get("/metrics", "");
+    let text = String::from_utf8_lossy(&metrics.body).into_owned();
+    let most = text.lines().find_map(|line| line.strip_prefix("process_max_fds ")).unwrap();
+    assert!(most.parse::<f64>().unwrap() > 64.0, "{most}");
+    drop(open);
+    signal(&child, Signal::TERM);
+    let mut told = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert!(child.wait().unwrap().success() && !told.contains("Too many open files"), "{told}");
+}
