@@ -101,6 +101,7 @@ pub fn judge(
         place,
         epoch: table.epoch,
         mixed: table.mixed(),
+        renamed: change.renamed_from().is_some(),
     };
     // A tombstone record carries no format of its own.
     let format = if tombstone { Format::FlatTombstone } else { change.format };
@@ -109,7 +110,10 @@ pub fn judge(
     let renamed = renamed.filter(|_| change.renamed_from() != Some(key));
     let new = match change.body {
         ChangeBody::Upsert(row) => {
-            Some(filled(row, (stored.as_ref(), old.as_ref()), renamed, (key, change.lsn, table.epoch))?)
+            let own_epoch =
+                stored.as_ref().filter(|_| renamed.is_none()).map_or(told.epoch, |row| told.values_epoch(row));
+            let own = (stored.as_ref(), old.as_ref(), own_epoch);
+            Some(filled(row, own, renamed, (key, change.lsn, table.epoch))?)
         }
         ChangeBody::Delete | ChangeBody::Tombstone | ChangeBody::Truncate => None,
     };
@@ -142,7 +146,8 @@ pub fn truncate_row(
     let row = StoredRow::decode(stored)?;
     let Some(old) = row.row()? else { return Ok(Judgement::Skip(Outcome::Stale)) };
     let (epoch, mixed) = (meta.epoch, meta.mixed());
-    let told = Told { lsn: truncate.lsn, ts_us: truncate.source_ts_us, op: Op::Truncate, place, epoch, mixed };
+    let told =
+        Told { lsn: truncate.lsn, ts_us: truncate.source_ts_us, op: Op::Truncate, place, epoch, mixed, renamed: false };
     match told.incoming(Kind::Truncate, false).against(&row) {
         Order::Newer => Ok(Judgement::Write(Box::new(told.written(Some(&row), Some(old), None, row.format, None)))),
         Order::Skip(_) => Ok(Judgement::Skip(Outcome::Stale)),
@@ -196,6 +201,8 @@ struct Told {
     place: Place,
     epoch: u16,
     mixed: bool,
+    /// It is the insert of a changed key: the row has the values of another one.
+    renamed: bool,
 }
 
 impl Told {
@@ -257,7 +264,7 @@ impl Told {
         let live = stored.filter(|row| row.live());
         match self.lsn {
             Some(_) => {
-                let known = live.map(|row| values_of(row, self.epoch));
+                let known = live.map(|row| values_of(row, self.values_epoch(row)));
                 dated(table.columns().len(), known.map(|(lsn, holes)| (holes, lsn)))
             }
             None => live.map(|row| row.holes.clone()).unwrap_or_default(),
@@ -308,19 +315,57 @@ impl Told {
     /// The history of a stored row with a streamed version more.
     fn streamed(&self, version: Seen, stored: &StoredRow<'_>) -> History {
         if stored.version.epoch != self.epoch {
-            return History::first(version, self.op == Op::Create);
+            return self.carried(version, stored);
         }
         let mut history = stored.history;
         // What another partition still holds of the row may be older, and was not seen.
         if self.place.elsewhere(&stored.place) {
             history.forget();
-        // The first change of a row that a snapshot told: nothing of it stands before. Without times, a history that a null
-        // value made nova forget looks the same.
-        } else if history.untold() && stored.read.is_some_and(|read| read.lsn.and(read.ts_us).is_some()) {
+        // The first change of a row that a snapshot told: nothing of it stands before.
+        } else if stored.only_read() {
             return History::first(version, true);
         }
         history.push(version);
         history
+    }
+
+    /// The history over a raised epoch, with the first streamed version of the new one. Where partitions were behind, it may
+    /// still be one of the log before. The versions from before are kept only where they are in the order of their LSNs
+    /// with those that come: else a delete of the new log would be compared with versions of the old one.
+    fn carried(&self, version: Seen, stored: &StoredRow<'_>) -> History {
+        let (mut history, created) = (stored.history, self.op == Op::Create);
+        if !self.behind(stored) || self.renamed {
+            return History::first(version, created);
+        }
+        if self.continues(stored) {
+            history.push(version);
+            return if created { history.from_beginning() } else { history };
+        }
+        // A redelivery of the log before: its next versions follow.
+        if let Some(history) = history.back_to(&version) {
+            return history;
+        }
+        // Never seen, so it is of the new log. What stands before it in the partition is of the old one.
+        let began = history.newest().is_some() && history.covers(version.lsn);
+        History::first(version, created || began || stored.only_read())
+    }
+
+    /// Whether the record stands behind the row in the row's partition.
+    fn behind(&self, stored: &StoredRow<'_>) -> bool {
+        !self.place.elsewhere(&stored.place) && self.place.offset > stored.place.offset
+    }
+
+    /// Whether LSNs order the record and what is known of the row, whose epoch may be an earlier one: in their partition
+    /// they rise. If the log began again between the two, all that it tells of the row has a higher LSN, too.
+    fn continues(&self, stored: &StoredRow<'_>) -> bool {
+        let (newest, lsn) = (stored.history.newest(), self.lsn.unwrap_or(0));
+        let above = newest.is_some_and(|newest| lsn > newest.lsn || newest.is(lsn, self.ts_us));
+        above && self.op != Op::Read && self.behind(stored)
+    }
+
+    /// The epoch with whose LSNs those of the row's values are compared.
+    fn values_epoch(&self, stored: &StoredRow<'_>) -> u16 {
+        if self.continues(stored) { stored.version.epoch } else { self.epoch }
     }
 }
 
@@ -337,10 +382,13 @@ fn before_truncate(change: &Change, place: Place, table: &TableMeta) -> Option<J
         return stale.then_some(Judgement::Skip(Outcome::Stale));
     }
     let lsn = change.lsn?;
-    // In a later epoch, and in another partition of a log that began again, times tell.
+    // In a later epoch, and in another partition of a log that began again, times tell. What was committed at one time is
+    // of one log, and mostly of one transaction.
     let mixed = table.epoch > truncate.epoch || (table.mixed() && truncate.elsewhere(place));
     if mixed {
-        return before.then_some(Judgement::Skip(Outcome::Stale));
+        let same_time = change.source_ts_us.is_some() && change.source_ts_us == truncate.source_ts_us;
+        let stale = before || (same_time && lsn < truncate.lsn);
+        return stale.then_some(Judgement::Skip(Outcome::Stale));
     }
     if lsn >= truncate.lsn {
         return None;
