@@ -75,7 +75,9 @@ impl Incoming {
         let same_time = self.ts_us.is_some() && self.ts_us == row.ts_us();
         let before = match self.kind {
             Kind::Upsert | Kind::Delete => false,
-            Kind::Truncate if same_time => row.history.newest().is_some_and(|newest| self.lsn < Some(newest.lsn)),
+            Kind::Truncate if same_time => {
+                matches!((self.lsn, row.history.newest()), (Some(lsn), Some(newest)) if lsn < newest.lsn)
+            }
             Kind::Read | Kind::Truncate => earlier(self.ts_us, row.ts_us()),
         };
         if before { STALE } else { Order::Newer }
