@@ -3,6 +3,7 @@
 //! come from that a record does not repeat, `renamed` what a change of a row's key gives to the row under the new one.
 
 mod filled;
+mod history;
 pub mod renamed;
 pub mod swept;
 
@@ -17,7 +18,7 @@ use super::cells::encode_cells;
 use super::fill::{Filled, Known, dated, refill};
 use super::meta::TableMeta;
 use super::order::{Incoming, Kind, Order, earlier, later};
-use super::stored::{Content, History, Hole, Place, ReadMark, Seen, StoredRow, Version};
+use super::stored::{Content, Hole, Place, StoredRow, Version};
 
 /// Most rows are smaller: their cells are encoded without growing the buffer.
 const CELLS_TYPICAL_BYTES: usize = 256;
@@ -101,6 +102,7 @@ pub fn judge(
         place,
         epoch: table.epoch,
         mixed: table.mixed(),
+        renamed: change.renamed_from().is_some(),
     };
     // A tombstone record carries no format of its own.
     let format = if tombstone { Format::FlatTombstone } else { change.format };
@@ -109,7 +111,10 @@ pub fn judge(
     let renamed = renamed.filter(|_| change.renamed_from() != Some(key));
     let new = match change.body {
         ChangeBody::Upsert(row) => {
-            Some(filled(row, (stored.as_ref(), old.as_ref()), renamed, (key, change.lsn, table.epoch))?)
+            let own_epoch =
+                stored.as_ref().filter(|_| renamed.is_none()).map_or(told.epoch, |row| told.values_epoch(row));
+            let own = (stored.as_ref(), old.as_ref(), own_epoch);
+            Some(filled(row, own, renamed, (key, change.lsn, table.epoch))?)
         }
         ChangeBody::Delete | ChangeBody::Tombstone | ChangeBody::Truncate => None,
     };
@@ -142,7 +147,8 @@ pub fn truncate_row(
     let row = StoredRow::decode(stored)?;
     let Some(old) = row.row()? else { return Ok(Judgement::Skip(Outcome::Stale)) };
     let (epoch, mixed) = (meta.epoch, meta.mixed());
-    let told = Told { lsn: truncate.lsn, ts_us: truncate.source_ts_us, op: Op::Truncate, place, epoch, mixed };
+    let told =
+        Told { lsn: truncate.lsn, ts_us: truncate.source_ts_us, op: Op::Truncate, place, epoch, mixed, renamed: false };
     match told.incoming(Kind::Truncate, false).against(&row) {
         Order::Newer => Ok(Judgement::Write(Box::new(told.written(Some(&row), Some(old), None, row.format, None)))),
         Order::Skip(_) => Ok(Judgement::Skip(Outcome::Stale)),
@@ -196,6 +202,8 @@ struct Told {
     place: Place,
     epoch: u16,
     mixed: bool,
+    /// It is the insert of a changed key: the row has the values of another one.
+    renamed: bool,
 }
 
 impl Told {
@@ -257,7 +265,7 @@ impl Told {
         let live = stored.filter(|row| row.live());
         match self.lsn {
             Some(_) => {
-                let known = live.map(|row| values_of(row, self.epoch));
+                let known = live.map(|row| values_of(row, self.values_epoch(row)));
                 dated(table.columns().len(), known.map(|(lsn, holes)| (holes, lsn)))
             }
             None => live.map(|row| row.holes.clone()).unwrap_or_default(),
@@ -275,53 +283,6 @@ impl Told {
             }
         }
     }
-
-    /// The versions that the stream has told, and whether the content is another's.
-    fn history(&self, stored: Option<&StoredRow<'_>>, format: Format, upsert: bool) -> (History, Option<ReadMark>) {
-        let in_epoch = stored.filter(|row| row.version.epoch == self.epoch);
-        let mut history = in_epoch.map(|row| row.history).unwrap_or_default();
-        let mark = Some(ReadMark { lsn: self.lsn, ts_us: self.ts_us });
-        match (self.op, self.lsn) {
-            (Op::Read, lsn) if lsn.is_none() || !mutant::is(Mutant::ReadsAreChanges) => {
-                // Newer by its time than what another partition told: that may be of another log, and the changes that
-                // stand behind the read are newer than it.
-                if self.mixed && in_epoch.is_some_and(|row| self.place.elsewhere(&row.place)) {
-                    history.forget();
-                }
-                (history, mark)
-            }
-            (_, None) => {
-                // A null value that deletes has no LSN. Where the connector repeats the rows before it, they are newer.
-                if !upsert && format == Format::FlatTombstone {
-                    history.forget();
-                }
-                (history, mark)
-            }
-            (op, Some(lsn)) => {
-                let version = Seen { lsn, ts_us: self.ts_us };
-                let Some(stored) = stored else { return (History::first(version, op == Op::Create), None) };
-                (self.streamed(version, stored), None)
-            }
-        }
-    }
-
-    /// The history of a stored row with a streamed version more.
-    fn streamed(&self, version: Seen, stored: &StoredRow<'_>) -> History {
-        if stored.version.epoch != self.epoch {
-            return History::first(version, self.op == Op::Create);
-        }
-        let mut history = stored.history;
-        // What another partition still holds of the row may be older, and was not seen.
-        if self.place.elsewhere(&stored.place) {
-            history.forget();
-        // The first change of a row that a snapshot told: nothing of it stands before. Without times, a history that a null
-        // value made nova forget looks the same.
-        } else if history.untold() && stored.read.is_some_and(|read| read.lsn.and(read.ts_us).is_some()) {
-            return History::first(version, true);
-        }
-        history.push(version);
-        history
-    }
 }
 
 /// Whether the change is from before the latest applied truncate.
@@ -337,10 +298,13 @@ fn before_truncate(change: &Change, place: Place, table: &TableMeta) -> Option<J
         return stale.then_some(Judgement::Skip(Outcome::Stale));
     }
     let lsn = change.lsn?;
-    // In a later epoch, and in another partition of a log that began again, times tell.
+    // In a later epoch, and in another partition of a log that began again, times tell. What was committed at one time is
+    // of one log, and mostly of one transaction.
     let mixed = table.epoch > truncate.epoch || (table.mixed() && truncate.elsewhere(place));
     if mixed {
-        return before.then_some(Judgement::Skip(Outcome::Stale));
+        let same_time = change.source_ts_us.is_some() && change.source_ts_us == truncate.source_ts_us;
+        let stale = before || (same_time && lsn < truncate.lsn);
+        return stale.then_some(Judgement::Skip(Outcome::Stale));
     }
     if lsn >= truncate.lsn {
         return None;

@@ -69,10 +69,18 @@ impl Incoming {
     }
 
     /// LSNs of two epochs say nothing about each other. Of a key, changes come in their order; a snapshot that was read
-    /// before, or a truncate in another partition, is known by its time.
+    /// before, or a truncate in another partition, is known by its time. A truncate and a change of one time are of one log,
+    /// and mostly of one transaction.
     fn against_earlier_epoch(&self, row: &StoredRow<'_>) -> Order {
-        let in_order = matches!(self.kind, Kind::Upsert | Kind::Delete);
-        if !in_order && earlier(self.ts_us, row.ts_us()) { STALE } else { Order::Newer }
+        let same_time = self.ts_us.is_some() && self.ts_us == row.ts_us();
+        let before = match self.kind {
+            Kind::Upsert | Kind::Delete => false,
+            Kind::Truncate if same_time => {
+                matches!((self.lsn, row.history.newest()), (Some(lsn), Some(newest)) if lsn < newest.lsn)
+            }
+            Kind::Read | Kind::Truncate => earlier(self.ts_us, row.ts_us()),
+        };
+        if before { STALE } else { Order::Newer }
     }
 
     fn streamed(&self, lsn: u64, row: &StoredRow<'_>) -> Order {

@@ -79,7 +79,7 @@ pub struct Seen {
 
 impl Seen {
     /// Whether a record is this version again. Formats differ in the precision of the time.
-    fn is(&self, lsn: u64, ts_us: Option<i64>) -> bool {
+    pub fn is(&self, lsn: u64, ts_us: Option<i64>) -> bool {
         let same_time = match (self.ts_us, ts_us) {
             (Some(one), Some(other)) => one.div_euclid(1_000) == other.div_euclid(1_000),
             _ => true,
@@ -140,6 +140,20 @@ impl History {
         self.seen.copy_within(..SEEN_MAX - 1, 1);
         self.seen[0] = version;
         self.len = (self.len + 1).min(SEEN_MAX);
+    }
+
+    /// The history as it was when this version was the newest; `None`: it is none of the versions.
+    pub fn back_to(mut self, version: &Seen) -> Option<History> {
+        let newer = self.versions().iter().position(|seen| seen.is(version.lsn, version.ts_us))?;
+        self.seen.copy_within(newer..self.len, 0);
+        self.len -= newer;
+        self.seen[self.len..].fill(Seen::default());
+        Some(self)
+    }
+
+    /// The newest version is the row's creation.
+    pub fn from_beginning(self) -> History {
+        History { complete: true, ..self }
     }
 
     /// Whether the stream never told the row.
@@ -324,6 +338,11 @@ impl<'a> StoredRow<'a> {
             Some(read) => read.ts_us,
             None => self.history.newest().and_then(|seen| seen.ts_us),
         }
+    }
+
+    /// Whether snapshots alone have told the row. Without times, a history that a null value made nova forget looks the same.
+    pub fn only_read(&self) -> bool {
+        self.history.untold() && self.read.is_some_and(|read| read.lsn.and(read.ts_us).is_some())
     }
 
     /// The live row.

@@ -11,10 +11,10 @@ use crate::pipeline::stored::{Content, EXTRA, Hole, StoredRow};
 
 /// What an upsert does not repeat is the stored row's, or after a change of the key that of the row which had it. A row
 /// whose key was changed there and back finds its own image where the other row is not read yet. `key` and `lsn` are the
-/// upsert's.
+/// upsert's; the stored row's LSNs are compared with those of `own_epoch`.
 pub(super) fn filled(
     row: Row,
-    (stored, old): (Option<&StoredRow<'_>>, Option<&Row>),
+    (stored, old, own_epoch): (Option<&StoredRow<'_>>, Option<&Row>, u16),
     renamed: Option<&[u8]>,
     (key, lsn, epoch): (Id, Option<u64>, u16),
 ) -> Result<Filled, CodecError> {
@@ -35,7 +35,7 @@ pub(super) fn filled(
         }
         (Some(_) | None, _) => None,
     };
-    let second = stored.map(|row| Source::of(row, epoch)).transpose()?.flatten();
+    let second = stored.map(|row| Source::of(row, own_epoch)).transpose()?.flatten();
     let own = second.as_ref().map(Source::known);
     let Some(first) = first else { return Ok(fill(row, own.as_ref())) };
     let mut filled = fill(row, Some(&first.known()));

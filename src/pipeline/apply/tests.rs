@@ -373,3 +373,76 @@ fn what_is_unknown_stays_unknown_where_a_record_leaves_it_out() {
     let left_out = write(judged(change(Some(200), 60, with(Cell::Missing)), 8, Some(&unknown)));
     assert_eq!((left_out.new.unwrap().cells[1].clone(), left_out.unfilled), (Cell::Unavailable, 1));
 }
+
+fn at_epoch(change: Change, offset: i64, stored: &[u8], epoch: u16) -> Judgement {
+    let meta = TableMeta { epoch, ..TableMeta::default() };
+    judge(change, at(offset), &meta, Some(stored), None).unwrap()
+}
+
+fn created(lsn: u64, ts: i64, offset: i64) -> Box<[u8]> {
+    let create = Change { op: Op::Create, ..change(Some(lsn), ts, ChangeBody::Upsert(row("a"))) };
+    write(judged(create, offset, None)).stored
+}
+
+/// Found by the simulation (seeds 4846 and 4948): the epoch was raised by another partition, a change of the log before followed,
+/// and a delete of the new log at no later time was taken for an old one.
+#[test]
+fn a_new_log_is_told_behind_a_change_that_the_log_before_brought_to_a_raised_epoch() {
+    let update = change(Some(3_779), 70, ChangeBody::Upsert(row("b")));
+    let known = write(at_epoch(update, 22, &created(2_067, 50, 8), 1)).stored;
+    let delete = |lsn| change(Some(lsn), 70, ChangeBody::Delete);
+    assert!(matches!(at_epoch(delete(1_206), 23, &known, 1), Judgement::Halt(_)));
+    // A redelivery of the log before is none.
+    let again = Change { op: Op::Create, ..change(Some(2_067), 50, ChangeBody::Upsert(row("a"))) };
+    assert_eq!(at_epoch(again, 23, &known, 1), Judgement::Skip(Outcome::Stale));
+    // Nor is what a row told whose beginning is not known.
+    let update = change(Some(3_779), 70, ChangeBody::Upsert(row("b")));
+    let known = write(at_epoch(update, 22, &stored("a"), 1)).stored;
+    assert_eq!(at_epoch(delete(90), 23, &known, 1), Judgement::Skip(Outcome::Stale));
+}
+
+#[test]
+fn a_redelivery_over_a_raised_epoch_keeps_the_versions_before_it() {
+    let versions = [(200, 60, 9), (300, 70, 10)].into_iter().fold(created(100, 50, 8), |known, (lsn, ts, offset)| {
+        write(judged(change(Some(lsn), ts, ChangeBody::Upsert(row("b"))), offset, Some(&known))).stored
+    });
+    let again = write(at_epoch(change(Some(200), 60, ChangeBody::Upsert(row("a"))), 11, &versions, 1)).stored;
+    let lsns =
+        |stored: &[u8]| StoredRow::decode(stored).unwrap().history.versions().iter().map(|seen| seen.lsn).collect();
+    let known: Vec<u64> = lsns(&again);
+    assert_eq!(known, [200, 100]);
+    let again = write(at_epoch(change(Some(300), 70, ChangeBody::Upsert(row("b"))), 12, &again, 1)).stored;
+    assert!(matches!(at_epoch(change(Some(90), 40, ChangeBody::Delete), 13, &again, 1), Judgement::Halt(_)));
+    // Another partition's versions are another log's, perhaps.
+    let there = Place { partition: Some(1), offset: 40 };
+    let meta = TableMeta { epoch: 1, ..TableMeta::default() };
+    let update = change(Some(400), 80, ChangeBody::Upsert(row("c")));
+    let elsewhere: Vec<u64> = lsns(&write(judge(update, there, &meta, Some(&versions), None).unwrap()).stored);
+    assert_eq!(elsewhere, [400]);
+}
+
+/// What the new log tells first is the beginning of what it tells of the row: a third log is noticed, too.
+#[test]
+fn a_third_log_is_told_by_what_the_second_one_did_not_tell() {
+    let second = write(at_epoch(change(Some(90), 40, ChangeBody::Upsert(row("b"))), 9, &created(100, 50, 8), 1)).stored;
+    assert!(matches!(at_epoch(change(Some(80), 30, ChangeBody::Delete), 10, &second, 1), Judgement::Halt(_)));
+    let read = Change { op: Op::Read, ..change(Some(1_000), 60, ChangeBody::Upsert(row("read"))) };
+    let read = write(judged(read, 8, None)).stored;
+    let second = write(at_epoch(change(Some(900), 70, ChangeBody::Upsert(row("b"))), 9, &read, 1)).stored;
+    assert!(matches!(at_epoch(change(Some(80), 30, ChangeBody::Delete), 10, &second, 1), Judgement::Halt(_)));
+}
+
+/// Found by the simulation (seed 6090): a change of the transaction that truncated brought its row back from another partition.
+#[test]
+fn a_truncate_and_a_change_of_one_time_in_two_partitions_go_by_their_lsns_in_a_raised_epoch() {
+    let truncated = Some(Truncated { epoch: 1, lsn: 100, source_ts_us: Some(40), partition: Some(1) });
+    let upsert = |lsn| change(Some(lsn), 40, ChangeBody::Upsert(row("a")));
+    for epoch in [1, 2] {
+        let table = TableMeta { epoch, truncated, ..TableMeta::default() };
+        assert_eq!(judge(upsert(99), at(1), &table, None, None).unwrap(), Judgement::Skip(Outcome::Stale));
+        assert!(matches!(judge(upsert(101), at(1), &table, None, None).unwrap(), Judgement::Write(_)));
+    }
+    // The row has LSN 100 and time 50; the truncate comes in the next epoch.
+    assert_eq!(truncated_row(99, 8, 50, 1), Judgement::Skip(Outcome::Stale));
+    assert!(write(truncated_row(101, 8, 50, 1)).new.is_none());
+}

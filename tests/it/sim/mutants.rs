@@ -22,7 +22,7 @@ const CAUGHT: [(Mutant, u64); 18] = [
     (Mutant::ShowEarly, 6),
     (Mutant::TrustBefore, 1),
     (Mutant::ReadsAreChanges, 25),
-    (Mutant::TellByClock, 1),
+    (Mutant::TellByClock, 4),
     (Mutant::CompareOffsets, 11),
     (Mutant::KeepPlaceholders, 1),
     (Mutant::NullLeftOut, 3),

@@ -111,8 +111,9 @@ impl Product {
     /// Empties a table; only the envelope tells.
     pub fn truncate(&mut self, now_us: i64) -> Vec<Message> {
         let apart = self.promoted && !self.ordered && !self.kinds.upset_twice;
-        // Where the records of two partitions may be of two logs their times tell, and a snapshot is noted later than its point.
-        let noted = self.promoted && !self.ordered && (now_us + self.server_us).max(self.commit_us) <= self.noted_us;
+        // Between two partitions times tell a read from before a truncate. PostgreSQL truncates no table that a snapshot has read
+        // and is not done with, so the snapshot has the earlier time, unless the clocks disagree.
+        let noted = !self.ordered && self.next_commit_us(now_us) <= self.noted_us;
         if self.style != Style::Envelope || self.stream.is_none() || apart || noted {
             return Vec::new();
         }

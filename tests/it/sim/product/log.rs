@@ -101,9 +101,14 @@ impl Product {
 
     /// The server's clock; commits follow one another unless it is set.
     fn commit_time(&mut self, now_us: i64) -> i64 {
-        let now_us = now_us + self.server_us;
-        self.commit_us = if self.kinds.clocks { now_us } else { now_us.max(self.commit_us + 1) };
+        self.commit_us = self.next_commit_us(now_us);
         self.commit_us
+    }
+
+    /// The time of a commit that happens now.
+    pub(super) fn next_commit_us(&self, now_us: i64) -> i64 {
+        let now_us = now_us + self.server_us;
+        if self.kinds.clocks { now_us } else { now_us.max(self.commit_us + 1) }
     }
 
     fn stream(&mut self, committed: Committed) {

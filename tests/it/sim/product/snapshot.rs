@@ -84,6 +84,7 @@ impl Product {
         let low = end(self);
         self.work(now_us);
         let (mut rows, us) = (self.some_rows(3), self.read_time(now_us));
+        self.noted_us = self.noted_us.max(us);
         self.work(now_us);
         let high = end(self);
         let mut out = Vec::new();
