@@ -27,8 +27,8 @@ pub(super) fn process(to: &mut Registry) {
     real_total(to, "process_cpu_seconds", "Time of processors, user and system", cpu_s);
     let resident = stat(RESIDENT_PAGES) * rustix::param::page_size() as f64;
     real(to, "process_resident_memory_bytes", "Memory that is resident", resident);
-    real(to, "process_virtual_memory_bytes", "Address space", stat(VIRTUAL_BYTES));
-    real(to, "process_threads", "Threads", stat(THREADS));
+    real(to, "process_virtual_memory_bytes", "Size of the address space", stat(VIRTUAL_BYTES));
+    real(to, "process_threads", "Threads of the process", stat(THREADS));
     if let Some(booted_s) = booted_s() {
         let started_s = booted_s + stat(START_TICKS) / ticks_per_s;
         real(to, "process_start_time_seconds", "Start, seconds since 1970", started_s);
