@@ -1,5 +1,6 @@
 #!/bin/sh
-# Gives Connect the connector of $CONNECTOR.json (beside this file) under the name nova, and waits until its task runs.
+# Gives Connect the connector of $CONNECTOR.json (beside this file) under the name nova, starts what of it is paused, stopped
+# or failed, and waits until its task runs.
 #   CONNECT_URL   Connect's REST address, default http://127.0.0.1:29083
 #   CONNECTOR     nova (default), nova-avro or nova-flat
 #   NAME          the connector's name, default nova
@@ -37,6 +38,10 @@ while :; do
     fi
     sleep "$pause_s"
 done
+
+# An unchanged configuration starts no failed task again, and a connector that somebody paused or stopped stays so.
+curl -sf -o /dev/null --max-time 30 -X PUT "$url/connectors/$name/resume" || true
+curl -sf -o /dev/null --max-time 30 -X POST "$url/connectors/$name/restart?includeTasks=true&onlyFailed=true" || true
 
 # Right after a change the status may still be that of the task before: only a state that stays counts.
 left=$tries running=0 failed=0

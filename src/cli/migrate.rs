@@ -1,11 +1,14 @@
 //! `nova migrate`: the tables and views of ClickHouse.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use crate::app::{self, AppError};
 use crate::config::Config;
 use crate::warehouse::clickhouse::ClickHouse;
-use crate::warehouse::migrate::{MIGRATIONS, migrate};
+use crate::warehouse::migrate::{MIGRATIONS, MigrateError, migrate};
+use crate::warehouse::verdict::Failure;
 
 use super::{CliError, out};
 
@@ -14,7 +17,13 @@ pub(super) struct Args {
     /// Print what would be run, all of it, and ask nobody.
     #[arg(long)]
     dry_run: bool,
+    /// For so many seconds a server that cannot be reached is tried again.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=3_600))]
+    wait: u32,
 }
+
+/// Between two attempts to reach ClickHouse.
+const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), CliError> {
     if args.dry_run {
@@ -28,7 +37,21 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
         CliError::Usage("clickhouse.url is not set; set it, or NOVA_CLICKHOUSE_URL, or print with --dry-run".to_owned())
     })?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let applied = runtime.block_on(migrate(&ClickHouse::new(&settings).map_err(AppError::from)?));
+    let clickhouse = ClickHouse::new(&settings).map_err(AppError::from)?;
+    let until = Instant::now() + Duration::from_secs(args.wait.into());
+    let applied = runtime.block_on(async {
+        loop {
+            match migrate(&clickhouse).await {
+                Err(MigrateError::Failed { failure: failure @ Failure::Unreachable(_), .. })
+                    if Instant::now() < until =>
+                {
+                    tracing::warn!("ClickHouse: {failure}; it is tried again");
+                    tokio::time::sleep(RETRY).await;
+                }
+                done => return done,
+            }
+        }
+    });
     let applied = applied.map_err(|error| CliError::Failed(error.to_string()))?;
     if as_json {
         return Ok(out::line(&json!({ "database": settings.database, "applied": applied }).to_string())?);
