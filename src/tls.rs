@@ -3,14 +3,17 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
-use tokio_rustls::rustls::crypto::aws_lc_rs;
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use sha2::{Digest as _, Sha256};
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::bounded::{Bound, Bounded};
 
@@ -31,26 +34,108 @@ pub enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
+/// Whose certificate a server may show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// One that is signed by an authority of this machine.
+    Machine,
+    /// One that is signed by an authority of this PEM file.
+    File(PathBuf),
+    /// The one with this SHA-256, in hexadecimal digits, whatever its names and its time are.
+    Certificate(String),
+}
+
 /// A connector for an address. The certificate of an `https://` one must be signed by an authority of `ca_file` (PEM),
 /// without that by one of the machine's.
 pub fn connector(url: &str, ca_file: Option<&Path>, bound: Bound) -> Result<Connector, TlsError> {
-    let provider = aws_lc_rs::default_provider();
+    trusting(url, &ca_file.map_or(Trust::Machine, |path| Trust::File(path.to_owned())), bound)
+}
+
+/// A connector for an address that may show such a certificate.
+pub fn trusting(url: &str, trust: &Trust, bound: Bound) -> Result<Connector, TlsError> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
     let builder = HttpsConnectorBuilder::new();
-    let builder = match ca_file {
-        None if url.starts_with("https:") => {
+    let builder = match trust {
+        Trust::Machine if url.starts_with("https:") => {
+            let provider = aws_lc_rs::default_provider();
             builder.with_provider_and_native_roots(provider).map_err(TlsError::NoAuthorities)?
         }
         // Without TLS no authority is needed, and the machine may have none.
-        _ => {
-            let roots = ca_file.map(authorities).transpose()?.unwrap_or_else(RootCertStore::empty);
-            let config = ClientConfig::builder_with_provider(provider.into()).with_safe_default_protocol_versions()?;
-            builder.with_tls_config(config.with_root_certificates(roots).with_no_client_auth())
+        Trust::Machine => builder.with_tls_config(without_client(config, RootCertStore::empty())),
+        Trust::File(path) => builder.with_tls_config(without_client(config, authorities(path)?)),
+        Trust::Certificate(sha256) => {
+            let only = Arc::new(Only { sha256: sha256.clone(), provider });
+            builder.with_tls_config(config.dangerous().with_custom_certificate_verifier(only).with_no_client_auth())
         }
     };
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_keepalive(Some(TCP_KEEPALIVE));
     Ok(Bounded::new(builder.https_or_http().enable_http1().wrap_connector(http), bound))
+}
+
+fn without_client(
+    config: rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>,
+    roots: RootCertStore,
+) -> ClientConfig {
+    config.with_root_certificates(roots).with_no_client_auth()
+}
+
+/// The SHA-256 of the first certificate of a PEM file, the server's own, in hexadecimal digits.
+pub fn fingerprint(path: &Path) -> Result<String, TlsError> {
+    let wrong = |detail: String| TlsError::File { path: path.to_owned(), detail };
+    let certificate = CertificateDer::from_pem_file(path).map_err(|error| wrong(error.to_string()))?;
+    Ok(sha256(&certificate))
+}
+
+fn sha256(certificate: &CertificateDer<'_>) -> String {
+    Sha256::digest(certificate).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Takes one certificate. That the server has its key is checked as ever.
+#[derive(Debug)]
+struct Only {
+    sha256: String,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Only {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match sha256(certificate) == self.sha256 {
+            true => Ok(ServerCertVerified::assertion()),
+            false => Err(rustls::Error::General("it is not the certificate that was expected".to_owned())),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// The authorities of a PEM file.

@@ -31,13 +31,24 @@ pub struct Latest {
 
 /// Makes a backup, and notes it in the data directory.
 pub fn make(store: &Store, data_dir: &Path, file: &Path, now_ms: i64) -> Result<Copied, CopyError> {
+    let copied = copy(store, file, now_ms)?;
+    made(data_dir, &copied, now_ms);
+    Ok(copied)
+}
+
+/// Makes a copy that is a backup once it is where it shall be.
+pub fn copy(store: &Store, file: &Path, now_ms: i64) -> Result<Copied, CopyError> {
     let copied = store.copy_to(file, |copy, entries| manifest(copy, entries, now_ms))?;
     if !copied.checked {
         tracing::warn!("{}: too much was written to check the store before the copy", file.display());
     }
+    Ok(copied)
+}
+
+/// Notes a backup that was made.
+pub fn made(data_dir: &Path, copied: &Copied, now_ms: i64) {
     let (sha256, made_at_ms) = (hex(&copied.seal.sha256), now_ms);
     note(data_dir, &Latest { sha256, made_at_ms, verified_at_ms: now_ms, verify_failed: false });
-    Ok(copied)
 }
 
 /// What a manifest says: who made the backup and when, the store's format, entries and positions. More partitions than
@@ -109,7 +120,8 @@ fn note(data_dir: &Path, latest: &Latest) {
 }
 
 /// Files of the data directory that only nova makes, by the begin of their names.
-const OWN_FILES: [&str; 4] = [super::STORE_FILE, crate::http::auth::KEY_FILE, NOTE_FILE, BACKUPS_DIR];
+const OWN_FILES: [&str; 5] =
+    [super::STORE_FILE, crate::http::auth::KEY_FILE, NOTE_FILE, BACKUPS_DIR, super::listening::LISTENING_FILE];
 
 /// Closes what others could read. A directory that holds other files as well is somebody's own, and only told.
 pub fn close_files(data_dir: &Path) {

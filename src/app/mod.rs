@@ -3,11 +3,14 @@
 //! command shares.
 
 pub mod backups;
+pub mod compare;
 mod jobs;
+pub mod listening;
 mod logs;
 mod node;
 pub mod preflight;
 mod reads;
+pub mod rows;
 mod setup;
 mod store_check;
 
@@ -39,7 +42,7 @@ use crate::warehouse::sender::{Sender as Delivery, SenderParts};
 use crate::warehouse::status::Status as WarehouseStatus;
 
 pub use self::node::{Node, load_dismissals, load_overrides, start_node};
-pub use self::reads::sent;
+pub use self::reads::{sent, stored_row};
 pub use self::setup::{Drain, Setup, clickhouse, file_schemas, kafka, layout, postgres, registry, table_topics};
 pub use self::store_check::StoreCheck;
 
@@ -79,6 +82,8 @@ pub enum AppError {
     ClickHouse(#[from] TlsError),
     #[error("whether events were sent already cannot be asked, so none is replayed by force: {0}")]
     Sent(#[from] SentError),
+    #[error("ClickHouse cannot be asked: {0}")]
+    Asked(crate::warehouse::verdict::Failure),
     #[error("the runtime cannot start: {0}")]
     Runtime(std::io::Error),
     #[error("cache.redis_url: {0}")]

@@ -120,6 +120,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     let intake = Intake {
         clock: clock.clone(),
         log,
+        state: Arc::clone(&serving.state),
         shared: Arc::clone(&shared),
         observed: Arc::clone(&observed),
         answers,

@@ -6,8 +6,7 @@ use crate::app::AppError;
 use crate::config::Config;
 use crate::pipeline::audit::{self, PAGE_MAX_ENTRIES};
 
-use super::remote::Remote;
-use super::stopped::open;
+use super::remote::{Place, Remote};
 use super::{CliError, out};
 
 #[derive(clap::Args)]
@@ -20,20 +19,17 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliError> {
-    let entries = match args.remote.node(&config.data_dir)? {
-        Some(node) => all(args.after, |after| {
+    let entries = match args.remote.place(config)? {
+        Place::Running(node) => all(args.after, |after| {
             let after = after.map_or(String::new(), |id| format!("&after={id}"));
             let page = node.get(&format!("audit?limit={PAGE_MAX_ENTRIES}{after}"))?;
             Ok(page["entries"].as_array().cloned().unwrap_or_default())
         })?,
-        None => {
-            let opened = open(config)?;
-            all(args.after, |after| {
-                let read = opened.store.read().map_err(AppError::from)?;
-                let page = audit::page(&read, after, PAGE_MAX_ENTRIES).map_err(AppError::from)?;
-                Ok(page.iter().map(|(id, entry)| json!(entry.listed(*id))).collect())
-            })?
-        }
+        Place::Stopped(opened) => all(args.after, |after| {
+            let read = opened.store.read().map_err(AppError::from)?;
+            let page = audit::page(&read, after, PAGE_MAX_ENTRIES).map_err(AppError::from)?;
+            Ok(page.iter().map(|(id, entry)| json!(entry.listed(*id))).collect())
+        })?,
     };
     if json {
         return Ok(out::line(&Value::from(entries).to_string())?);

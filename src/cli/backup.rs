@@ -1,9 +1,10 @@
 //! `nova backup`, `nova restore`: copies of the store as a whole.
 
 use std::fs::File;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use http::Method;
 use nova_storage::file::Aside;
 use nova_storage::{OpenError, Options, Store, verify_seal};
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use crate::app::{self, AppError, backups};
 use crate::clock::Clock;
 use crate::config::Config;
 
-use super::remote::{Node, Remote};
+use super::remote::{Node, Place, Remote};
 use super::store::{existing, failed, figures, reconcile, told};
 use super::{CliError, out};
 
@@ -45,47 +46,40 @@ pub(super) fn backup(args: &BackupArgs, data: &Path, json: bool) -> Result<(), C
         let value = json!({ "file": args.file, "whole": true, "manifest": found.value });
         return Ok(out::done(json, &found.words, &value)?);
     }
-    if let Some(node) = args.remote.node(data)? {
-        return of_running(&node, args, data, json);
-    }
-    let store = Store::open(&existing(data)?, &Options { check: None, ..Options::default() }, |_| {});
-    let store = store.map_err(AppError::from)?;
-    let copied = backups::make(&store, data, &args.file, Clock::System.now_ms());
-    made(copied.map_err(|error| CliError::Failed(error.to_string()))?.entries, &args.file, "", json)
+    let open = || {
+        let store = Store::open(&existing(data)?, &Options { check: None, ..Options::default() }, |_| {});
+        Ok(store.map_err(AppError::from)?)
+    };
+    let entries = match args.remote.place_of(data, open)? {
+        Place::Running(node) => fetched(&node, &args.file)?,
+        Place::Stopped(store) => {
+            let copied = backups::make(&store, data, &args.file, Clock::System.now_ms());
+            copied.map_err(|error| CliError::Failed(error.to_string()))?.entries
+        }
+    };
+    let words = format!("{entries} entries are in {}", args.file.display());
+    Ok(out::done(json, &words, &json!({ "file": args.file, "entries": entries }))?)
 }
 
-fn made(entries: u64, file: &Path, whose: &str, json: bool) -> Result<(), CliError> {
-    let words = format!("{entries} entries are in {}{whose}", file.display());
-    Ok(out::done(json, &words, &json!({ "file": file, "entries": entries }))?)
-}
-
-/// A running node makes the copy itself, in `backups` beside its store; from there it is moved where it is seen. Which file
-/// that is, is known here: the path of the answer is only shown.
-fn of_running(node: &Node, args: &BackupArgs, data: &Path, json: bool) -> Result<(), CliError> {
-    if args.file.symlink_metadata().is_ok() {
-        return Err(CliError::Failed(format!("{} is there already; choose another name", args.file.display())));
+/// Brings a backup of a running node into a new file; how many entries it has. The bytes are written beside the file, and
+/// compared with their manifest before they have its name: what does not come whole leaves nothing.
+fn fetched(node: &Node, file: &Path) -> Result<u64, CliError> {
+    if file.symlink_metadata().is_ok() {
+        return Err(CliError::Failed(format!("{} is there already; choose another name", file.display())));
     }
-    let name = args.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let answer = node.post("backup", &json!({ "name": name }))?;
-    let entries = answer["entries"].as_u64().unwrap_or_default();
-    let at = data.join(backups::BACKUPS_DIR).join(&name);
-    let sealed = if plain_file(&at).is_ok() { verify_seal(&at).ok().flatten() } else { None };
-    let is_it = sealed
-        .is_some_and(|sealed| Some(nova_storage::seal::hex(&sealed.sha256).as_str()) == answer["sha256"].as_str());
-    if !is_it {
-        // The node runs on another machine, or over another data directory.
-        let told: String = answer["file"].as_str().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
-        return made(entries, Path::new(&told), " of that node", json);
+    let (aside, mut to) = Aside::new(file, ".fetching").map_err(|error| failed("cannot make", file, &error))?;
+    node.fetch(Method::POST, "backup/file", |piece| {
+        to.write_all(piece).map_err(|error| failed("cannot write", file, &error))
+    })?;
+    let wrong = |why: String| CliError::Failed(format!("what came for {} is no backup: {why}", file.display()));
+    let sealed = verify_seal(aside.path()).map_err(|error| wrong(error.to_string()))?;
+    let entries = backups::shown(sealed.as_ref())["entries"].as_u64();
+    let entries = entries.ok_or_else(|| wrong("it has no manifest".to_owned()))?;
+    if file.symlink_metadata().is_ok() {
+        return Err(CliError::Failed(format!("{} was made meanwhile; choose another name", file.display())));
     }
-    copy(&at, &args.file, ".copying")?.place(&args.file).map_err(|error| failed("cannot make", &args.file, &error))?;
-    std::fs::remove_file(&at).map_err(|error| failed("cannot remove", &at, &error))?;
-    made(entries, &args.file, "", json)
-}
-
-/// A file, and no link to one.
-fn plain_file(path: &Path) -> std::io::Result<File> {
-    let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
-    std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path)
+    aside.place(file).map_err(|error| failed("cannot make", file, &error))?;
+    Ok(entries)
 }
 
 /// A whole copy that is on the disk, beside `to`.

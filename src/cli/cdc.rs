@@ -1,9 +1,9 @@
-//! `nova cdc`: source tables that halted, and how they go on. On a stopped store.
+//! `nova cdc`: source tables that halted, and how they go on; of a stopped store or of a running node.
 
 use clap::{Subcommand, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::app::{self, Setup};
+use crate::app::{self, Opened, Setup};
 use crate::config::Config;
 use crate::event::{Table, Tables, TopicPartition};
 use crate::pipeline::decided;
@@ -11,12 +11,14 @@ use crate::pipeline::halt::Halt;
 use crate::pipeline::writer::{Command, CommandError};
 use crate::source::postgres::link;
 
-use super::remote::Remote;
-use super::stopped::{actor, command, open};
+use super::remote::{Place, Remote};
+use super::stopped::{actor, command};
 use super::{CliError, out};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
+    #[command(flatten)]
+    remote: Remote,
     #[command(subcommand)]
     action: Action,
 }
@@ -47,8 +49,6 @@ enum Action {
     Resnapshot {
         #[arg(value_parser = table)]
         tables: Vec<Table>,
-        #[command(flatten)]
-        remote: Remote,
     },
     /// The LSNs of a restored or promoted source.
     Epoch {
@@ -72,85 +72,148 @@ enum Decision {
     Ignore,
 }
 
-/// On a running node where one is named, else on the stopped store, whose next start reads.
-fn resnapshot(tables: &[Table], remote: &Remote, config: &Config, as_json: bool) -> Result<(), CliError> {
-    let asked: Tables = tables.iter().copied().collect();
-    let tables = if asked.is_empty() { Tables::ALL } else { asked };
-    let names: Vec<_> = tables.iter().map(Table::name).collect();
-    let value = json!({ "tables": names });
-    if let Some(node) = remote.node(&config.data_dir)? {
-        let body = if tables == Tables::ALL { json!({}) } else { json!({ "tables": names }) };
-        node.post("cdc/resnapshot", &body)?;
-        return Ok(out::done(as_json, &format!("{} are read again", names.join(", ")), &value)?);
+impl Decision {
+    fn stored(self) -> decided::Decision {
+        match self {
+            Decision::Apply => decided::Decision::Apply,
+            Decision::Ignore => decided::Decision::Ignore,
+        }
     }
-    let Some(settings) = app::postgres(config) else {
-        let text = "changes do not come from PostgreSQL itself: postgres.url is not set";
-        return Err(CliError::Failed(text.to_owned()));
-    };
-    let partition = link::partition(&settings.follow.slot);
-    command(open(config)?, |reply| Command::Resnapshot { partition, tables, actor: actor(), reply })?;
-    Ok(out::done(as_json, &format!("{} are read again at the next start", names.join(", ")), &value)?)
 }
 
 pub(super) fn table(name: &str) -> Result<Table, String> {
     Table::from_name(name).ok_or_else(|| "expected users, posts, follows, comments or likes".to_owned())
 }
 
+/// The store that nobody else has, or a node.
+type Where = Place<Box<Opened>>;
+
 pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), CliError> {
-    if let Action::Resnapshot { tables, remote } = &args.action {
-        return resnapshot(tables, remote, config, as_json);
-    }
-    let opened = open(config)?;
-    match args.action {
-        // Done above.
-        Action::Resnapshot { .. } => Ok(()),
-        Action::State => {
-            let tables = Table::ALL.iter().zip(opened.writer.tables());
-            if as_json {
-                let all: Vec<_> = tables.map(|(table, meta)| meta.told(*table)).collect();
-                return Ok(out::line(&json!(all).to_string())?);
-            }
-            for (table, meta) in tables {
-                let halt = meta.halt.as_ref().map_or_else(|| "goes on".to_owned(), |halt| format!("halted: {halt}"));
-                out::line(&format!("{table:<9} epoch {}  {halt}", meta.epoch))?;
-            }
-            Ok(())
-        }
-        Action::Resume { table, truncate } => {
-            let truncate = truncate.map(|decision| match decision {
-                Decision::Apply => decided::Decision::Apply,
-                Decision::Ignore => decided::Decision::Ignore,
-            });
-            let result = command(opened, |reply| Command::Resume { table, truncate, actor: actor(), reply })?;
-            result.map_err(|error| match error {
-                CommandError::Undecided(_) => CliError::Usage(format!("{error} (--truncate)")),
-                error => CliError::Failed(error.to_string()),
-            })?;
-            let words = format!("{table} goes on at the next start");
-            Ok(out::done(as_json, &words, &json!({ "table": table.name() }))?)
-        }
-        Action::Seek { ref topic, partition, offset } => {
-            let name = TopicPartition::new(topic.as_str(), partition);
-            // Dead letters are found by the last part of a topic's name; a place in the log has one name.
-            let read = opened.shared.partitions().iter().any(|status| *status.name.topic == **topic);
-            if !read && !Setup::configured(config, app::registry(config)?).decoder().follows(topic) {
-                return Err(CliError::Failed(CommandError::NoSuchPartition(name).to_string()));
-            }
-            let seek = |reply| Command::Seek { partition: name.clone(), next: offset, actor: actor(), reply };
-            let result = command(opened, seek)?;
-            result.map_err(|error| CliError::Failed(error.to_string()))?;
-            let words = format!("{name} goes on at {offset} at the next start");
+    let place = args.remote.place(config)?;
+    match &args.action {
+        Action::State => state(&place, as_json),
+        Action::Resume { table, truncate } => resume(place, *table, *truncate, as_json),
+        Action::Seek { topic, partition, offset } => {
+            let name = TopicPartition::new(topic.as_str(), *partition);
+            let when = when(&place);
+            seek(place, config, &name, *offset)?;
+            let words = format!("{name} goes on at {offset}{when}");
             let value = json!({ "topic": topic, "partition": partition, "next_offset": offset });
             Ok(out::done(as_json, &words, &value)?)
         }
-        Action::Epoch { action: Epoch::Bump { table } } => {
-            let undecided = opened.writer.tables()[table as usize].halt.clone().filter(Halt::needs_decision);
-            let epoch = command(opened, |reply| Command::BumpEpoch { table, actor: actor(), reply })?;
-            let words = match undecided {
-                None => format!("{table} is in epoch {epoch} and goes on at the next start"),
-                Some(halt) => format!("{table} is in epoch {epoch} and still halted: {halt}"),
-            };
-            Ok(out::done(as_json, &words, &json!({ "table": table.name(), "epoch": epoch }))?)
+        Action::Resnapshot { tables } => resnapshot(place, tables, config, as_json),
+        Action::Epoch { action: Epoch::Bump { table } } => bump(place, *table, as_json),
+    }
+}
+
+/// When it happens: a node goes on at once.
+fn when(place: &Where) -> &'static str {
+    match place {
+        Place::Running(_) => "",
+        Place::Stopped(_) => " at the next start",
+    }
+}
+
+/// Each source table, as the admin API has it.
+fn tables(place: &Where) -> Result<Vec<Value>, CliError> {
+    match place {
+        Place::Running(node) => Ok(serde_json::from_value(node.get("cdc")?["tables"].take()).unwrap_or_default()),
+        Place::Stopped(opened) => {
+            let tables = Table::ALL.iter().zip(opened.writer.tables());
+            Ok(tables.map(|(table, meta)| json!(meta.told(*table))).collect())
         }
     }
+}
+
+fn state(place: &Where, as_json: bool) -> Result<(), CliError> {
+    let tables = tables(place)?;
+    if as_json {
+        return Ok(out::line(&json!(tables).to_string())?);
+    }
+    for told in &tables {
+        let halt = told["halted"].as_str().map_or_else(|| "goes on".to_owned(), |halt| format!("halted: {halt}"));
+        out::line(&format!("{:<9} epoch {}  {halt}", told["table"].as_str().unwrap_or_default(), told["epoch"]))?;
+    }
+    Ok(())
+}
+
+fn resume(place: Where, table: Table, truncate: Option<Decision>, as_json: bool) -> Result<(), CliError> {
+    let words = format!("{table} goes on{}", when(&place));
+    let undecided = CommandError::Undecided(table).to_string();
+    let done = match place {
+        Place::Running(node) => {
+            let body = truncate.map_or(json!({}), |decision| json!({ "truncate": decision.stored().to_string() }));
+            node.post(&format!("cdc/{table}/resume"), &body).map(drop)
+        }
+        Place::Stopped(opened) => {
+            let truncate = truncate.map(Decision::stored);
+            let result = command(*opened, |reply| Command::Resume { table, truncate, actor: actor(), reply })?;
+            result.map_err(|error| CliError::Failed(error.to_string()))
+        }
+    };
+    done.map_err(|error| match error.to_string() {
+        words if words == undecided => CliError::Usage(format!("{words} (--truncate)")),
+        _ => error,
+    })?;
+    Ok(out::done(as_json, &words, &json!({ "table": table.name() }))?)
+}
+
+fn seek(place: Where, config: &Config, name: &TopicPartition, next: i64) -> Result<(), CliError> {
+    let opened = match place {
+        Place::Running(node) => {
+            let body = json!({ "topic": &*name.topic, "partition": name.partition, "offset": next });
+            return node.post("cdc/seek", &body).map(drop);
+        }
+        Place::Stopped(opened) => opened,
+    };
+    // Dead letters are found by the last part of a topic's name; a place in the log has one name.
+    let read = opened.shared.partitions().iter().any(|status| status.name.topic == name.topic);
+    if !read && !Setup::configured(config, app::registry(config)?).decoder().follows(&name.topic) {
+        return Err(CliError::Failed(CommandError::NoSuchPartition(name.clone()).to_string()));
+    }
+    let seek = |reply| Command::Seek { partition: name.clone(), next, actor: actor(), reply };
+    command(*opened, seek)?.map_err(|error| CliError::Failed(error.to_string()))
+}
+
+fn resnapshot(place: Where, tables: &[Table], config: &Config, as_json: bool) -> Result<(), CliError> {
+    let asked: Tables = tables.iter().copied().collect();
+    let tables = if asked.is_empty() { Tables::ALL } else { asked };
+    let names: Vec<_> = tables.iter().map(Table::name).collect();
+    let words = format!("{} are read again{}", names.join(", "), when(&place));
+    match place {
+        Place::Running(node) => {
+            let body = if tables == Tables::ALL { json!({}) } else { json!({ "tables": names }) };
+            node.post("cdc/resnapshot", &body)?;
+        }
+        Place::Stopped(opened) => {
+            let Some(settings) = app::postgres(config) else {
+                let text = "changes do not come from PostgreSQL itself here: postgres.url is not set";
+                return Err(CliError::Failed(text.to_owned()));
+            };
+            let partition = link::partition(&settings.follow.slot);
+            command(*opened, |reply| Command::Resnapshot { partition, tables, actor: actor(), reply })?;
+        }
+    }
+    Ok(out::done(as_json, &words, &json!({ "tables": names }))?)
+}
+
+fn bump(place: Where, table: Table, as_json: bool) -> Result<(), CliError> {
+    let when = when(&place);
+    let (epoch, undecided) = match place {
+        Place::Running(node) => {
+            let epoch = node.post(&format!("cdc/{table}/epoch"), &json!({}))?["epoch"].as_u64().unwrap_or_default();
+            let told = tables(&Place::Running(node))?;
+            (epoch, told.get(table as usize).and_then(|told| told["halted"].as_str().map(str::to_owned)))
+        }
+        Place::Stopped(opened) => {
+            let halt = opened.writer.tables()[table as usize].halt.clone().filter(Halt::needs_decision);
+            let epoch = command(*opened, |reply| Command::BumpEpoch { table, actor: actor(), reply })?;
+            (u64::from(epoch), halt.map(|halt| halt.to_string()))
+        }
+    };
+    let words = match undecided {
+        None => format!("{table} is in epoch {epoch} and goes on{when}"),
+        Some(halt) => format!("{table} is in epoch {epoch} and still halted: {halt}"),
+    };
+    Ok(out::done(as_json, &words, &json!({ "table": table.name(), "epoch": epoch }))?)
 }

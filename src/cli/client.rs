@@ -7,18 +7,23 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{Method, Request, Uri};
+use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
 use crate::bounded::Bound;
-use crate::tls::{self, causes};
+use crate::tls::{self, Trust, causes};
 
 use super::CliError;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const ANSWER_MAX_BYTES: usize = 64 << 20;
+/// Of an answer that is handed over piece by piece: longer than any disk.
+const FETCH_MAX_BYTES: usize = 1 << 50;
+/// Such an answer of which nothing comes for so long is given up; a node that still makes one says so every few seconds.
+const SILENCE: Duration = Duration::from_secs(60);
 
 /// Status and body of an answer.
 pub(super) struct Answer {
@@ -39,41 +44,91 @@ pub(super) enum Credentials<'a> {
     Basic(&'a str, &'a str),
 }
 
-/// Asks once; `body` is JSON. `ca_file` has the authority of an `https://` address, where the machine does not know it.
-pub(super) fn ask(
-    method: Method,
-    url: &str,
-    who: &Credentials<'_>,
-    body: Option<String>,
-    ca_file: Option<&Path>,
-) -> Result<Answer, CliError> {
-    let failed = |what: String| CliError::Failed(format!("{url}: {what}"));
-    let uri: Uri = url.parse().map_err(|error| failed(format!("is not a URL: {error}")))?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) {
-        return Err(failed("expected http://host:port or https://host:port".to_owned()));
+/// What is asked, of whom, by whom; `body` is JSON.
+pub(super) struct Question<'a> {
+    pub method: Method,
+    pub url: &'a str,
+    pub who: Credentials<'a>,
+    pub body: Option<String>,
+    pub trust: Trust,
+}
+
+impl<'a> Question<'a> {
+    /// What is at an address; `ca_file` has its authority, where the machine does not know it.
+    pub fn of(url: &'a str, who: Credentials<'a>, ca_file: Option<&Path>) -> Question<'a> {
+        let trust = ca_file.map_or(Trust::Machine, |path| Trust::File(path.to_owned()));
+        Question { method: Method::GET, url, who, body: None, trust }
     }
-    let connector =
-        tls::connector(url, ca_file, Bound::Each(ANSWER_MAX_BYTES)).map_err(|error| failed(error.to_string()))?;
-    let mut request = Request::builder().method(method).uri(uri).header(CONTENT_TYPE, "application/json");
-    match who {
-        Credentials::Nobody => {}
-        Credentials::Bearer(token) => request = request.header(AUTHORIZATION, format!("Bearer {token}")),
-        Credentials::Basic(user, password) => {
-            let pair = STANDARD.encode(format!("{user}:{password}"));
-            request = request.header(AUTHORIZATION, format!("Basic {pair}"));
+
+    fn failed(&self, what: String) -> CliError {
+        CliError::Failed(format!("{}: {what}", self.url))
+    }
+
+    async fn response(&self, most_bytes: usize) -> Result<Response<Incoming>, CliError> {
+        let uri: Uri = self.url.parse().map_err(|error| self.failed(format!("is not a URL: {error}")))?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(self.failed("expected http://host:port or https://host:port".to_owned()));
         }
+        let connector = tls::trusting(self.url, &self.trust, Bound::Each(most_bytes));
+        let connector = connector.map_err(|error| self.failed(error.to_string()))?;
+        let mut request =
+            Request::builder().method(self.method.clone()).uri(uri).header(CONTENT_TYPE, "application/json");
+        match self.who {
+            Credentials::Nobody => {}
+            Credentials::Bearer(token) => request = request.header(AUTHORIZATION, format!("Bearer {token}")),
+            Credentials::Basic(user, password) => {
+                let pair = STANDARD.encode(format!("{user}:{password}"));
+                request = request.header(AUTHORIZATION, format!("Basic {pair}"));
+            }
+        }
+        let body = Full::<Bytes>::from(self.body.clone().unwrap_or_default());
+        let request = request.body(body).map_err(|error| self.failed(error.to_string()))?;
+        let asked = Client::builder(TokioExecutor::new()).build(connector).request(request).await;
+        asked.map_err(|error| self.failed(format!("cannot be reached: {}", causes(&error))))
     }
-    let request = request.body(Full::<Bytes>::from(body.unwrap_or_default()));
-    let request = request.map_err(|error| failed(error.to_string()))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let asked = async {
-        let client = Client::builder(TokioExecutor::new()).build(connector);
-        let response = client.request(request).await;
-        let response = response.map_err(|error| failed(format!("cannot be reached: {}", causes(&error))))?;
+
+    /// The whole answer.
+    async fn whole(&self, response: Response<Incoming>) -> Result<Answer, CliError> {
         let status = response.status().as_u16();
-        let body = response.into_body().collect().await.map_err(|error| failed(causes(&error)))?.to_bytes();
+        let body = response.into_body().collect().await.map_err(|error| self.failed(causes(&error)))?.to_bytes();
         Ok(Answer { status, body })
-    };
-    let answer = runtime.block_on(async { tokio::time::timeout(TIMEOUT, asked).await });
-    answer.map_err(|_| failed("did not answer in time".to_owned()))?
+    }
+
+    /// Within a time.
+    async fn soon<T>(&self, time: Duration, what: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+        tokio::time::timeout(time, what).await.map_err(|_| self.failed("did not answer in time".to_owned()))?
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+}
+
+/// Asks once.
+pub(super) fn ask(question: &Question<'_>) -> Result<Answer, CliError> {
+    let asked = async { question.whole(question.response(ANSWER_MAX_BYTES).await?).await };
+    runtime()?.block_on(question.soon(TIMEOUT, asked))
+}
+
+/// Asks once for an answer of any length, and hands it over piece by piece. A refusal is answered whole; an answer that
+/// does not come to its end is an error.
+pub(super) fn fetch(
+    question: &Question<'_>,
+    mut take: impl FnMut(&[u8]) -> Result<(), CliError>,
+) -> Result<Answer, CliError> {
+    runtime()?.block_on(async {
+        let response = question.soon(TIMEOUT, question.response(FETCH_MAX_BYTES)).await?;
+        let status = response.status().as_u16();
+        if !response.status().is_success() {
+            return question.soon(TIMEOUT, question.whole(response)).await;
+        }
+        let mut body = response.into_body();
+        let broke = |error| question.failed(format!("the answer broke off: {}", causes(&error)));
+        while let Some(frame) = question.soon(SILENCE, async { Ok(body.frame().await) }).await? {
+            if let Ok(piece) = frame.map_err(broke)?.into_data() {
+                take(&piece)?;
+            }
+        }
+        Ok(Answer { status, body: Bytes::new() })
+    })
 }

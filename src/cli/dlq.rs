@@ -1,16 +1,16 @@
 //! `nova dlq`: the dead letters, of a stopped store or of a running node.
 
 use clap::Subcommand;
-use nova_storage::codec::DeadLetter;
 use serde_json::{Value, json};
 
 use crate::app::{self, AppError, Opened};
 use crate::config::Config;
+use crate::http::shapes::Replay;
 use crate::pipeline::dead;
-use crate::pipeline::writer::{Command as WriterCommand, Replayed};
+use crate::pipeline::writer::{Command as WriterCommand, CommandError};
 
-use super::remote::{Node, Remote};
-use super::stopped::{actor, command, open};
+use super::remote::{Node, Place, Remote};
+use super::stopped::{actor, command};
 use super::{CliError, out};
 
 #[derive(clap::Args)]
@@ -49,169 +49,135 @@ enum Action {
     },
 }
 
-pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliError> {
-    if let Some(node) = args.remote.node(&config.data_dir)? {
-        return running(&node, &args.action, json);
-    }
-    let opened = open(config)?;
-    match &args.action {
-        Action::List { limit } => list(&opened, *limit, json),
-        Action::Show { id } => show(&opened, *id),
-        Action::Replay { ids, all, force } => {
-            let ids =
-                if *all { letters(&opened, usize::MAX)?.into_iter().map(|(id, _)| id).collect() } else { ids.clone() };
-            replay(opened, config, ids, *force, json)
-        }
-        Action::Discard { id, reason } => discard(opened, *id, reason, json),
-    }
-}
-
-/// Letters of one request to a running node.
+/// Letters of one page, and of one request to a running node.
 const PAGE_LETTERS: usize = 1_000;
 
-/// The same of a running node.
-fn running(node: &Node, action: &Action, json: bool) -> Result<(), CliError> {
-    match action {
-        Action::List { limit } => {
-            let letters = listed(node, *limit)?;
-            if json {
-                return Ok(out::line(&Value::from(letters).to_string())?);
-            }
-            for letter in &letters {
-                let text = |name: &str| letter[name].as_str().unwrap_or_default().to_owned();
-                let place = format!("{}/{}@{}", text("topic"), letter["partition"], letter["offset"]);
-                let why = format!("{} {}: {}", text("stage"), text("reason"), text("detail"));
-                out::line(&format!("{:>6}  {place}  {why}", letter["id"]))?;
-            }
-            Ok(out::line(&format!("{} dead letters", letters.len()))?)
-        }
-        Action::Show { id } => Ok(out::line(&format!("{:#}", node.get(&format!("dlq/{id}"))?))?),
+pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliError> {
+    let place = args.remote.place(config)?;
+    match &args.action {
+        Action::List { limit } => list(&letters(&place, *limit)?, json),
+        Action::Show { id } => Ok(out::line(&format!("{:#}", one(&place, *id)?))?),
         Action::Replay { ids, all, force } => {
-            let ids: Vec<u64> = match all {
-                true => listed(node, usize::MAX)?.iter().filter_map(|letter| letter["id"].as_u64()).collect(),
+            let ids = match all {
+                true => letters(&place, usize::MAX)?.iter().filter_map(|letter| letter["id"].as_u64()).collect(),
                 false => ids.clone(),
             };
-            let mut results = Vec::new();
-            for ids in ids.chunks(PAGE_LETTERS) {
-                let answer = node.post("dlq/replay", &json!({ "ids": ids, "force": force }))?;
-                results.extend(answer["results"].as_array().cloned().unwrap_or_default());
-            }
-            let kept = results.iter().filter(|result| result["outcome"] == "kept").count();
-            if json {
-                out::line(&Value::from(results).to_string())?;
-            } else {
-                for result in &results {
-                    let text = |name: &str| result[name].as_str().unwrap_or_default().to_owned();
-                    out::line(&format!("{}: {} {}", result["id"], text("outcome"), text("detail")))?;
-                }
-            }
-            match kept {
-                0 => Ok(()),
-                _ => Err(CliError::Failed(format!("{kept} dead letters were not applied and stay"))),
-            }
+            let results = match place {
+                Place::Running(node) => replayed_by(&node, &ids, *force)?,
+                Place::Stopped(opened) => replayed(*opened, config, ids, *force)?,
+            };
+            replay(&results, json)
         }
         Action::Discard { id, reason } => {
-            node.post("dlq/discard", &json!({ "id": id, "reason": reason }))?;
-            discarded(*id, json)
+            match place {
+                Place::Running(node) => {
+                    let done = node.post("dlq/discard", &json!({ "id": id, "reason": reason }));
+                    done.map(drop).map_err(|error| unknown(*id, error))?;
+                }
+                Place::Stopped(opened) => {
+                    let (id, reason) = (*id, reason.clone());
+                    let make = |reply| WriterCommand::DiscardDead { id, actor: actor(), reason, reply };
+                    command(*opened, make)?.map_err(|error| CliError::Failed(error.to_string()))?;
+                }
+            }
+            Ok(out::done(json, &format!("dead letter {id} is discarded"), &json!({ "id": id, "discarded": true }))?)
         }
     }
 }
 
-fn listed(node: &Node, limit: usize) -> Result<Vec<Value>, CliError> {
+/// A node says no more than that there is nothing.
+fn unknown(id: u64, error: CliError) -> CliError {
+    match error {
+        CliError::Refused { status: 404, .. } => CliError::Failed(CommandError::NoSuchLetter(id).to_string()),
+        error => error,
+    }
+}
+
+/// Summaries, oldest first, as the admin API has them.
+fn letters(place: &Place<Box<Opened>>, limit: usize) -> Result<Vec<Value>, CliError> {
     let mut letters: Vec<Value> = Vec::new();
     loop {
-        let page = PAGE_LETTERS.min(limit - letters.len());
-        let after = letters.last().map_or(String::new(), |letter| format!("&after={}", letter["id"]));
+        let (page, after) = (PAGE_LETTERS.min(limit - letters.len()), letters.last().map(|letter| &letter["id"]));
         if page == 0 {
             return Ok(letters);
         }
-        let answer = node.get(&format!("dlq?limit={page}{after}"))?;
-        match answer["letters"].as_array() {
-            Some(found) if !found.is_empty() => letters.extend(found.iter().cloned()),
-            _ => return Ok(letters),
-        }
-    }
-}
-
-fn letters(opened: &Opened, limit: usize) -> Result<Vec<(u64, DeadLetter)>, CliError> {
-    let mut letters: Vec<(u64, DeadLetter)> = Vec::new();
-    loop {
-        // A transaction for each page: a long one would pin the file's pages.
-        let read = opened.store.read().map_err(AppError::from)?;
-        let after = letters.last().map(|(id, _)| *id);
-        let page = dead::page(&read, after, limit - letters.len()).map_err(AppError::from)?;
-        if page.is_empty() {
+        let found = match place {
+            Place::Running(node) => {
+                let after = after.map_or(String::new(), |id| format!("&after={id}"));
+                let mut answer = node.get(&format!("dlq?limit={page}{after}"))?;
+                serde_json::from_value(answer["letters"].take()).unwrap_or_default()
+            }
+            Place::Stopped(opened) => {
+                // A transaction for each page: a long one would pin the file's pages.
+                let read = opened.store.read().map_err(AppError::from)?;
+                let found = dead::page(&read, after.and_then(Value::as_u64), page).map_err(AppError::from)?;
+                found.iter().map(|(id, letter)| json!(dead::summary(*id, letter))).collect::<Vec<_>>()
+            }
+        };
+        if found.is_empty() {
             return Ok(letters);
         }
-        letters.extend(page);
+        letters.extend(found);
     }
 }
 
-fn list(opened: &Opened, limit: usize, json: bool) -> Result<(), CliError> {
-    let letters = letters(opened, limit)?;
+fn list(letters: &[Value], json: bool) -> Result<(), CliError> {
     if json {
-        let all: Vec<_> = letters.iter().map(|(id, letter)| dead::summary(*id, letter)).collect();
-        return Ok(out::line(&json!(all).to_string())?);
+        return Ok(out::line(&json!(letters).to_string())?);
     }
-    for (id, letter) in &letters {
-        let DeadLetter { topic, partition, offset, stage, reason, detail, .. } = letter;
-        out::line(&format!("{id:>6}  {topic}/{partition}@{offset}  {stage} {reason}: {detail}"))?;
+    for letter in letters {
+        let text = |name: &str| letter[name].as_str().unwrap_or_default();
+        let place = format!("{}/{}@{}", text("topic"), letter["partition"], letter["offset"]);
+        let why = format!("{} {}: {}", text("stage"), text("reason"), text("detail"));
+        out::line(&format!("{:>6}  {place}  {why}", letter["id"].as_u64().unwrap_or_default()))?;
     }
-    out::line(&format!("{} dead letters", letters.len()))?;
-    Ok(())
+    Ok(out::line(&format!("{} dead letters", letters.len()))?)
 }
 
-fn show(opened: &Opened, id: u64) -> Result<(), CliError> {
-    let read = opened.store.read().map_err(AppError::from)?;
-    let letter = dead::get(&read, id).map_err(AppError::from)?;
-    let Some(letter) = letter else {
-        return Err(CliError::Failed(format!("there is no dead letter {id}; nova dlq list shows those that wait")));
-    };
-    out::line(&format!("{:#}", json!(dead::whole(id, &letter))))?;
-    Ok(())
+/// A letter with its bytes.
+fn one(place: &Place<Box<Opened>>, id: u64) -> Result<Value, CliError> {
+    match place {
+        Place::Running(node) => node.get(&format!("dlq/{id}")).map_err(|error| unknown(id, error)),
+        Place::Stopped(opened) => {
+            let read = opened.store.read().map_err(AppError::from)?;
+            let letter = dead::get(&read, id).map_err(AppError::from)?;
+            let unknown = || CliError::Failed(CommandError::NoSuchLetter(id).to_string());
+            Ok(json!(dead::whole(id, &letter.ok_or_else(unknown)?)))
+        }
+    }
 }
 
-fn replay(mut opened: Opened, config: &Config, ids: Vec<u64>, force: bool, json: bool) -> Result<(), CliError> {
+fn replayed_by(node: &Node, ids: &[u64], force: bool) -> Result<Vec<Value>, CliError> {
+    let mut results = Vec::new();
+    for ids in ids.chunks(PAGE_LETTERS) {
+        let mut answer = node.post("dlq/replay", &json!({ "ids": ids, "force": force }))?;
+        results.extend(serde_json::from_value::<Vec<Value>>(answer["results"].take()).unwrap_or_default());
+    }
+    Ok(results)
+}
+
+fn replayed(mut opened: Opened, config: &Config, ids: Vec<u64>, force: bool) -> Result<Vec<Value>, CliError> {
     let force = match force {
         true => Some(app::sent(&opened.store, opened.writer.decoder(), app::clickhouse(config).as_ref(), &ids)?),
         false => None,
     };
     let make = |reply| WriterCommand::ReplayDead { ids, actor: actor(), force, reply };
-    let results = command(opened, make)?;
-    let mut refused = 0;
-    let mut all = Vec::new();
-    for (id, result) in results {
-        let words = match &result {
-            Ok(Replayed::Gone(outcome)) => format!("{id}: {}", outcome.name()),
-            Ok(Replayed::StillDead) => format!("{id}: still cannot be decoded; it stays"),
-            Err(error) => error.to_string(),
-        };
-        refused += usize::from(!matches!(result, Ok(Replayed::Gone(_))));
-        let outcome = match result {
-            Ok(Replayed::Gone(outcome)) => outcome.name(),
-            _ => "kept",
-        };
-        all.push(json!({ "id": id, "outcome": outcome, "detail": words }));
-        if !json {
-            out::line(&words)?;
+    let results = command(opened, make)?.into_iter();
+    Ok(results.map(|(id, result)| json!(Replay::of(id, result))).collect())
+}
+
+fn replay(results: &[Value], json: bool) -> Result<(), CliError> {
+    if json {
+        out::line(&json!(results).to_string())?;
+    } else {
+        for result in results {
+            let text = |name: &str| result[name].as_str().unwrap_or_default();
+            let words = format!("{}: {} {}", result["id"], text("outcome"), text("detail"));
+            out::line(words.trim_end())?;
         }
     }
-    if json {
-        out::line(&Value::from(all).to_string())?;
-    }
-    match refused {
+    match results.iter().filter(|result| result["outcome"] == "kept").count() {
         0 => Ok(()),
-        _ => Err(CliError::Failed(format!("{refused} dead letters were not applied and stay"))),
+        kept => Err(CliError::Failed(format!("{kept} dead letters were not applied and stay"))),
     }
-}
-
-fn discard(opened: Opened, id: u64, reason: &str, json: bool) -> Result<(), CliError> {
-    let reason = reason.to_owned();
-    let make = |reply| WriterCommand::DiscardDead { id, actor: actor(), reason, reply };
-    command(opened, make)?.map_err(|error| CliError::Failed(error.to_string()))?;
-    discarded(id, json)
-}
-
-fn discarded(id: u64, json: bool) -> Result<(), CliError> {
-    Ok(out::done(json, &format!("dead letter {id} is discarded"), &json!({ "id": id, "discarded": true }))?)
 }

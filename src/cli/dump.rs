@@ -1,26 +1,27 @@
-//! `nova dump`: the live rows of a table, or a list as HTTP would answer it, from a stopped store.
+//! `nova dump`: the live rows of a table, or a list as HTTP would answer it, of a stopped store or of a running node.
 
-use std::io::Write as _;
+use std::io::{BufWriter, Write};
 
 use clap::ArgGroup;
+use http::Method;
 
-use crate::app::{self, AppError};
-use crate::clock::Clock;
+use crate::app::rows::{self, RowsError};
+use crate::app::{self, AppError, Opened};
+use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
-use crate::discover;
 use crate::event::{Id, Table};
-use crate::feed::page::{Shape, page_json};
-use crate::feed::shown;
-use crate::feed::snapshot::{Algorithm, Ask, Snapshots};
-use crate::feed::trending::publish::Published;
-use crate::feed::trending::{self, TRENDING_MAX, Window};
+use crate::feed::snapshot::Snapshots;
+use crate::feed::trending::{TRENDING_MAX, Window};
 use crate::http::Auth;
+use crate::http::lists::{self, Asked};
 
-use super::stopped::open;
-use super::{CliError, rows};
+use super::CliError;
+use super::remote::{Node, Place, Remote};
 
 /// At least one of them is asked for.
 const WHAT: [&str; 4] = ["table", "trending", "feed", "suggestions"];
+/// Posts or users of a list where nothing is said.
+const LIMIT_DEFAULT: u64 = 20;
 
 #[derive(clap::Args)]
 #[command(group(ArgGroup::new("what").required(true).multiple(true).args(WHAT)))]
@@ -40,58 +41,88 @@ pub(super) struct Args {
     /// The time for which to answer; now, where it is left out.
     #[arg(long, value_name = "RFC3339")]
     now: Option<jiff::Timestamp>,
-    /// At most so many posts or users.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=TRENDING_MAX as i64))]
-    limit: u16,
+    /// At most so many rows (all, where it is left out), posts or users (20, at most 200).
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    #[command(flatten)]
+    remote: Remote,
 }
 
 fn window(name: &str) -> Result<Window, String> {
     Window::from_name(name).ok_or_else(|| "expected 1h, 6h, 24h or 7d".to_owned())
 }
 
-fn user(text: &str) -> Result<Id, String> {
+pub(super) fn user(text: &str) -> Result<Id, String> {
     Id::parse(text.as_bytes()).map_err(|error| error.to_string())
 }
 
-pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
-    let opened = open(config)?;
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    if let Some(table) = args.table {
-        let mut failed = Ok(());
-        let each = |row| {
-            if failed.is_ok() {
-                failed = writeln!(out, "{}", rows::json(table, &row));
-            }
-        };
-        opened.writer.dump(table, each).map_err(AppError::from)?;
-        failed?;
+impl Args {
+    /// Of a list.
+    fn limit(&self) -> Result<usize, CliError> {
+        let limit = self.limit.unwrap_or(LIMIT_DEFAULT);
+        let lists = self.trending.is_some() || self.feed.is_some() || self.suggestions.is_some();
+        match limit <= TRENDING_MAX as u64 || !lists {
+            true => Ok(limit as usize),
+            false => Err(CliError::Usage(format!("--limit: {limit} is too many of a list: give 1 to {TRENDING_MAX}"))),
+        }
     }
-    let now_ms = args.now.map_or_else(|| Clock::System.now_ms(), |now| now.as_millisecond());
-    let limit = usize::from(args.limit);
-    let overrides = app::load_overrides(&opened.store).map_err(AppError::from)?;
-    let list = |window| {
-        let state = opened.state.read();
-        Published::new(&state, trending::rank(&state, window, now_ms, &overrides))
+}
+
+pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
+    let limit = args.limit()?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match args.remote.place(config)? {
+        Place::Running(node) => of_node(args, limit, &node, &mut out)?,
+        Place::Stopped(opened) => of_store(args, limit, &opened, config, &mut out)?,
+    }
+    Ok(out.flush()?)
+}
+
+fn of_node(args: &Args, limit: usize, node: &Node, out: &mut impl Write) -> Result<(), CliError> {
+    if let Some(table) = args.table {
+        let limit = args.limit.map_or(String::new(), |limit| format!("?limit={limit}"));
+        node.fetch(Method::GET, &format!("rows/{table}{limit}"), |piece| Ok(out.write_all(piece)?))?;
+    }
+    let now = args.now.map_or(String::new(), |now| format!("&now={}", rfc3339(now.as_microsecond())));
+    let mut list = |what: String| -> Result<(), CliError> {
+        out.write_all(&node.text(&format!("lists/{what}limit={limit}{now}"))?)?;
+        Ok(out.write_all(b"\n")?)
     };
     if let Some(window) = args.trending {
-        writeln!(out, "{}", list(window).page(0, limit, |_| true).body)?;
+        list(format!("trending?window={}&", window.name()))?;
+    }
+    if let Some(user) = args.feed {
+        list(format!("feed/{user}?"))?;
+    }
+    if let Some(user) = args.suggestions {
+        list(format!("suggestions/{user}?"))?;
+    }
+    Ok(())
+}
+
+fn of_store(args: &Args, limit: usize, opened: &Opened, config: &Config, out: &mut impl Write) -> Result<(), CliError> {
+    if let Some(table) = args.table {
+        let read = opened.store.read().map_err(AppError::from)?;
+        rows::write(read, table, args.limit.unwrap_or(u64::MAX), out).map_err(|error| match error {
+            RowsError::Read(error) => AppError::from(error).into(),
+            RowsError::Write(error) => CliError::from(error),
+        })?;
+    }
+    let now_ms = args.now.map_or_else(|| Clock::System.now_ms(), |now| now.as_millisecond());
+    let asked = Asked { now_ms, limit };
+    let overrides = app::load_overrides(&opened.store).map_err(AppError::from)?;
+    if let Some(window) = args.trending {
+        writeln!(out, "{}", lists::trending(&opened.state.read(), &overrides, window, asked))?;
     }
     if let Some(user) = args.feed {
         let key = Auth::open(&config.data_dir).map_err(AppError::from)?.secret("cursor");
-        let (trending, algorithm) = (list(Window::Day).numbers, Algorithm::Ranked);
-        let shown = &shown::NOTHING;
-        let ask = Ask { user, algorithm, cursor: None, shown, limit, now_ms, trending: &trending, late: &|| false };
-        let page = Snapshots::default().page(&opened.state, &ask);
-        let shape = Shape { explain: true, hydrate: false, latency_us: 0 };
-        writeln!(out, "{}", page_json(&page, user, algorithm, &key, &shape))?;
+        let feeds = Snapshots::new(config.relaxed_spacing);
+        writeln!(out, "{}", lists::feed(&opened.state, (&feeds, &overrides), user, &key, asked))?;
     }
-    if let Some(id) = args.suggestions {
+    if let Some(user) = args.suggestions {
         let state = opened.state.read();
-        let user = state.users.number(id).unwrap_or(u32::MAX);
-        let dismissed = app::load_dismissals(&opened.store).map_err(AppError::from)?.of(id, &state);
-        let list = discover::suggest(&state, user, now_ms, limit, &dismissed);
-        writeln!(out, "{}", discover::json(&list, now_ms))?;
+        let dismissed = app::load_dismissals(&opened.store).map_err(AppError::from)?.of(user, &state);
+        writeln!(out, "{}", lists::suggestions(&state, user, &dismissed, asked))?;
     }
-    out.flush()?;
     Ok(())
 }

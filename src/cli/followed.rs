@@ -2,7 +2,7 @@
 
 use nova_storage::codec::OffsetRow;
 use nova_storage::schema::OFFSETS;
-use nova_storage::{OpenError, Options, Store};
+use nova_storage::{Options, Store};
 use serde_json::{Value, json};
 
 use crate::app::{self, AppError};
@@ -12,7 +12,7 @@ use crate::source::postgres::lsn::{lsn_text, parse_lsn};
 use crate::source::postgres::position::{Phase, Position};
 
 use super::CliError;
-use super::remote::{Node, Remote};
+use super::remote::{Node, Place, Remote};
 
 /// Whose word it is.
 pub(super) enum Followed {
@@ -52,25 +52,15 @@ impl Followed {
 
 /// Asks the node that is named, or the node that has the store of the data directory; else reads the store.
 pub(super) fn followed(slot: &str, remote: &Remote, config: &Config) -> Result<Followed, CliError> {
-    if let Some(node) = remote.node(&config.data_dir)? {
-        return of_node(&node);
-    }
     let path = app::store_path(&config.data_dir);
-    if !path.exists() {
-        return Ok(Followed::Store(None));
-    }
-    match Store::open(&path, &Options::default(), |_| {}) {
-        Ok(store) => of_store(&store, slot),
-        Err(OpenError::InUse { .. }) => {
-            let scheme = if config.edge.tls_cert.is_some() { "https" } else { "http" };
-            let listen = config.edge.admin_listen.unwrap_or(config.listen);
-            of_node(&remote.at(&format!("{scheme}://{listen}"), &config.data_dir)?).map_err(|error| {
-                CliError::Failed(format!(
-                    "a running node has the store, and its place cannot be asked: {error}. Say --url"
-                ))
-            })
-        }
-        Err(error) => Err(AppError::from(error).into()),
+    let open = || match path.exists() {
+        true => Ok(Some(Store::open(&path, &Options::default(), |_| {}).map_err(AppError::from)?)),
+        false => Ok(None),
+    };
+    match remote.place_of(&config.data_dir, open)? {
+        Place::Stopped(None) => Ok(Followed::Store(None)),
+        Place::Stopped(Some(store)) => of_store(&store, slot),
+        Place::Running(node) => of_node(&node),
     }
 }
 

@@ -1,10 +1,8 @@
 //! `nova health`: whether a running node is ready, for containers and scripts.
 
-use http::Method;
-
 use crate::config::Config;
 
-use super::client::{Credentials, ask};
+use super::client::{Credentials, Question, ask};
 use super::{CliError, out};
 
 #[derive(clap::Args)]
@@ -16,8 +14,8 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     let url = args.url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
-    let answer =
-        ask(Method::GET, &format!("{}/health/ready", url.trim_end_matches('/')), &Credentials::Nobody, None, None)?;
+    let ready = format!("{}/health/ready", url.trim_end_matches('/'));
+    let answer = ask(&Question::of(&ready, Credentials::Nobody, None))?;
     match answer.status {
         200 => Ok(out::line(&answer.text())?),
         status => Err(CliError::Failed(format!("{url} answers {status}: {}", answer.text()))),

@@ -10,6 +10,7 @@ mod config;
 mod demo;
 mod dlq;
 mod dump;
+mod explain;
 mod followed;
 mod health;
 mod manual;
@@ -19,12 +20,14 @@ mod postgres;
 mod remote;
 mod replay;
 mod report;
-pub mod rows;
 mod serve;
 mod signals;
+mod status;
 mod stopped;
 mod store;
+mod tap;
 mod token;
+mod top;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,6 +41,7 @@ use crate::config::Config;
 use self::signals::Signals;
 
 pub use self::demo::data;
+pub use crate::app::rows;
 
 /// Feeds, trending and suggestions from Debezium changes and client events: one binary, one file.
 #[derive(Parser)]
@@ -64,7 +68,7 @@ enum Command {
     Token(token::Args),
     /// Feed captures (JSON lines, plain or .gz) through the pipeline, and account for every record.
     Replay(replay::Args),
-    /// Print the live rows of a table, or what trends, as HTTP would answer.
+    /// Print the live rows of a table, or a list as HTTP would answer it.
     Dump(dump::Args),
     /// The configuration that is in force.
     Config(config::Args),
@@ -82,7 +86,15 @@ enum Command {
     Check(check::Args),
     /// Whether a running node is ready.
     Health(health::Args),
-    /// Copy the store, of a stopped node or, with --url, of a running one; or verify such a copy.
+    /// How a running node is: source, reasons with their commands, dead letters, outbox, disk, backup.
+    Status(status::Args),
+    /// The status and rates of a running node, again and again; q or Ctrl-C ends it.
+    Top(top::Args),
+    /// Records as a running node commits them, with outcome and effect.
+    Tap(tap::Args),
+    /// Why a user's feed shows a post at its place, or which rule keeps the post out.
+    Explain(explain::Args),
+    /// Copy the store, of a stopped node or of a running one; or verify such a copy.
     Backup(backup::BackupArgs),
     /// Make a backup the store.
     Restore(backup::RestoreArgs),
@@ -115,6 +127,15 @@ pub enum CliError {
     Config(String),
     #[error("{0}")]
     Failed(String),
+    /// The store is in use, and whoever has it cannot be asked.
+    #[error("{0}")]
+    InUse(String),
+    /// With an exit code of the command's own.
+    #[error("{words}")]
+    Coded { code: u8, words: String },
+    /// A node refuses what a stopped store refuses in the same words.
+    #[error("{detail}")]
+    Refused { status: u16, detail: String },
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),
 }
@@ -122,9 +143,10 @@ pub enum CliError {
 impl CliError {
     fn code(&self) -> u8 {
         match self {
-            CliError::App(AppError::Open(OpenError::InUse { .. })) => 75,
+            CliError::App(AppError::Open(OpenError::InUse { .. })) | CliError::InUse(_) => 75,
             CliError::Usage(_) => 2,
             CliError::Config(_) => CONFIG_EXIT,
+            CliError::Coded { code, .. } => *code,
             _ => 1,
         }
     }
@@ -164,6 +186,10 @@ pub fn main() -> ExitCode {
         Command::Migrate(args) => migrate::run(&args, &config, cli.json),
         Command::Check(args) => check::run(&args, &config, cli.json),
         Command::Health(args) => health::run(&args, &config),
+        Command::Status(args) => status::run(&args, &config, cli.json),
+        Command::Top(args) => top::run(&args, &config, cli.json),
+        Command::Tap(args) => tap::run(&args, &config, cli.json),
+        Command::Explain(args) => explain::run(&args, &config, cli.json),
         Command::Backup(args) => backup::backup(&args, &config.data_dir, cli.json),
         Command::Restore(args) => backup::restore(&args, &config, cli.json),
         Command::Store(args) => store::run_store(&args, &config.data_dir, cli.json),

@@ -1,26 +1,37 @@
-//! The admin API of a running node.
+//! Where a command does its work: on the stopped store of `--data`, or at the node that runs. A command that looks at or
+//! decides something finds the node by itself when the node has the store.
 
 use std::path::Path;
 
+use bytes::Bytes;
 use http::Method;
+use nova_storage::OpenError;
 use serde_json::Value;
 
-use crate::app::AppError;
+use crate::app::listening::{Listening, Note, noted};
+use crate::app::{AppError, Opened};
 use crate::clock::Clock;
+use crate::config::Config;
 use crate::event::Id;
 use crate::http::Auth;
 use crate::http::auth::KEY_FILE;
+use crate::tls::Trust;
 
 use super::CliError;
-use super::client::{Credentials, ask};
+use super::client::{Answer, Credentials, Question, ask, fetch};
+use super::stopped;
 
 /// How long a token that is made for one command is good.
 const TOKEN_TTL_S: u64 = 300;
+/// What an answer that could not be made begins with; see `http/pumped.rs`.
+const FAILED: &[u8] = b"{\"failed\":";
+/// Bytes of such an answer that are kept.
+const FAILED_MAX_BYTES: usize = 16 << 10;
 
 /// Which node.
 #[derive(clap::Args)]
 pub(super) struct Remote {
-    /// A running node, instead of the stopped store in --data.
+    /// A running node, instead of the store in --data. Without it the node that has that store is found by itself.
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
     /// Of a user with the role admin; where the development key is in --data, one is made.
@@ -28,33 +39,81 @@ pub(super) struct Remote {
     token: Option<String>,
 }
 
+/// Where the work is done.
+pub(super) enum Place<T> {
+    /// On the store, which nobody else has.
+    Stopped(T),
+    /// At a node.
+    Running(Node),
+}
+
 /// A node and who asks it.
 pub(super) struct Node {
     base: String,
     token: String,
+    /// The token was signed by the development key of this data directory.
+    minted_of: Option<String>,
+    trust: Trust,
 }
 
 impl Remote {
-    /// The node, if one is named.
-    pub fn node(&self, data: &Path) -> Result<Option<Node>, CliError> {
-        self.url.as_ref().map(|url| self.at(url, data)).transpose()
+    /// The node that is named; else the store, opened as configured; else the node that has it.
+    pub fn place(&self, config: &Config) -> Result<Place<Box<Opened>>, CliError> {
+        self.place_of(&config.data_dir, || stopped::open(config).map(Box::new))
     }
 
-    /// The node at an address.
-    pub fn at(&self, url: &str, data: &Path) -> Result<Node, CliError> {
+    /// The same with what `open` makes of the store.
+    pub fn place_of<T>(&self, data: &Path, open: impl FnOnce() -> Result<T, CliError>) -> Result<Place<T>, CliError> {
+        if let Some(node) = self.named(data)? {
+            return Ok(Place::Running(node));
+        }
+        match open() {
+            Err(CliError::App(AppError::Open(OpenError::InUse { .. }))) => Ok(Place::Running(self.found(data)?)),
+            opened => opened.map(Place::Stopped),
+        }
+    }
+
+    fn named(&self, data: &Path) -> Result<Option<Node>, CliError> {
+        self.url.as_ref().map(|url| self.at(url, data, true, Trust::Machine)).transpose()
+    }
+
+    /// The node that has the store of a data directory, by its note.
+    fn found(&self, data: &Path) -> Result<Node, CliError> {
+        let (dir, again) = (data.display(), "try again, or name a node with --url");
+        let unknown = |why: String| CliError::InUse(format!("{why}: {again}"));
+        match noted(data) {
+            Ok(Note::Good(Listening { url, development_key, certificate, .. })) => {
+                self.at(&url, data, development_key, certificate.map_or(Trust::Machine, Trust::Certificate))
+            }
+            Ok(Note::Stale(Listening { url, pid, .. })) => Err(unknown(format!(
+                "the process {pid}, which listened at {url}, is gone, and another process may have the store of {dir}"
+            ))),
+            Ok(Note::None) => Err(unknown(format!(
+                "no process says where it listens beside the store of {dir}; if the store is in use, by one that starts, \
+                 stops, or serves nothing"
+            ))),
+            Err(error) => Err(unknown(format!("the note of where the node of {dir} listens cannot be read ({error})"))),
+        }
+    }
+
+    fn at(&self, url: &str, data: &Path, development_key: bool, trust: Trust) -> Result<Node, CliError> {
+        let minted = self.token.is_none().then(|| data.display().to_string());
         let token = match &self.token {
             Some(token) => token.clone(),
-            None if data.join(KEY_FILE).exists() => {
+            None if development_key && data.join(KEY_FILE).exists() => {
                 let auth = Auth::open(data).map_err(AppError::from)?;
                 let now_ms = Clock::System.now_ms();
                 auth.mint(Id::NIL, Some("admin"), now_ms, TOKEN_TTL_S).map_err(AppError::from)?
             }
             None => {
-                let text = "say --token (or NOVA_TOKEN): a token with the role admin, as --data has no development key";
-                return Err(CliError::Usage(text.to_owned()));
+                let why = if development_key { "--data has no development key" } else { "it has an issuer of tokens" };
+                return Err(CliError::Usage(format!(
+                    "the node at {url} wants a token, and none can be made here, as {why}: get one with the role admin \
+                     from the issuer, and give it as --token or NOVA_TOKEN"
+                )));
             }
         };
-        Ok(Node { base: url.trim_end_matches('/').to_owned(), token })
+        Ok(Node { base: url.trim_end_matches('/').to_owned(), token, minted_of: minted, trust })
     }
 }
 
@@ -67,17 +126,83 @@ impl Node {
         self.ask(Method::POST, path, Some(body.to_string()))
     }
 
+    /// The bytes of an answer.
+    pub fn text(&self, path: &str) -> Result<Bytes, CliError> {
+        let url = self.address(path);
+        let answer = ask(&self.question(Method::GET, &url, None))?;
+        self.passed(&url, answer).map(|answer| answer.body)
+    }
+
     fn ask(&self, method: Method, path: &str, body: Option<String>) -> Result<Value, CliError> {
-        let url = format!("{}/api/v1/admin/{path}", self.base);
-        let answer = ask(method, &url, &Credentials::Bearer(&self.token), body, None)?;
-        let value: Value = serde_json::from_slice(&answer.body)
-            .map_err(|_| CliError::Failed(format!("{url} answers {} and no JSON", answer.status)))?;
-        match answer.status {
-            200..300 => Ok(value),
-            status => {
-                let detail = value["detail"].as_str().or(value["title"].as_str()).unwrap_or_default();
-                Err(CliError::Failed(format!("{url} answers {status}: {detail}")))
+        let url = self.address(path);
+        let answer = self.passed(&url, ask(&self.question(method, &url, body))?)?;
+        serde_json::from_slice(&answer.body)
+            .map_err(|_| CliError::Failed(format!("{url} answers {} and no JSON", answer.status)))
+    }
+
+    /// Hands over an answer of any length piece by piece. It fails unless the answer came to its end.
+    pub fn fetch(
+        &self,
+        method: Method,
+        path: &str,
+        mut take: impl FnMut(&[u8]) -> Result<(), CliError>,
+    ) -> Result<(), CliError> {
+        let (url, mut begun, mut failed) = (self.address(path), false, Vec::new());
+        let pieces = |piece: &[u8]| {
+            // Line feeds say that the answer is being made.
+            let feeds = if begun { 0 } else { piece.iter().take_while(|byte| **byte == b'\n').count() };
+            let piece = &piece[feeds..];
+            if !begun && piece.starts_with(FAILED) || !failed.is_empty() {
+                failed.extend(piece.iter().take(FAILED_MAX_BYTES.saturating_sub(failed.len())));
+                return Ok(());
             }
+            begun |= !piece.is_empty();
+            if piece.is_empty() { Ok(()) } else { take(piece) }
+        };
+        let fetched = fetch(&self.question(method, &url, None), pieces);
+        let told = serde_json::from_slice::<Value>(&failed).unwrap_or_default();
+        match (told["failed"].as_str(), fetched) {
+            (Some(words), _) => Err(CliError::Failed(plain(words))),
+            (None, Ok(answer)) => self.passed(&url, answer).map(drop),
+            (None, Err(error)) => Err(error),
         }
     }
+
+    fn address(&self, path: &str) -> String {
+        format!("{}/api/v1/admin/{path}", self.base)
+    }
+
+    fn question<'a>(&'a self, method: Method, url: &'a str, body: Option<String>) -> Question<'a> {
+        Question { method, url, who: Credentials::Bearer(&self.token), body, trust: self.trust.clone() }
+    }
+
+    /// The answer, unless the node refuses.
+    fn passed(&self, url: &str, answer: Answer) -> Result<Answer, CliError> {
+        let status = answer.status;
+        if (200..300).contains(&status) {
+            return Ok(answer);
+        }
+        let problem: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let detail = plain(problem["detail"].as_str().or(problem["title"].as_str()).unwrap_or_default());
+        match (status, &self.minted_of) {
+            (401, Some(data)) => Err(CliError::Usage(format!(
+                "the node at {} does not take a token of the development key in {data}: get one with the role admin from \
+                 its issuer, or from the machine of its store (nova token --role admin), and give it as --token or \
+                 NOVA_TOKEN",
+                self.base
+            ))),
+            (401 | 403, _) => Err(CliError::Usage(format!(
+                "the node at {} does not take this token: {detail}. Give one with the role admin as --token or NOVA_TOKEN",
+                self.base
+            ))),
+            // What a store says to the same command.
+            (400 | 404 | 409, _) => Err(CliError::Refused { status, detail }),
+            _ => Err(CliError::Failed(format!("{url} answers {status}: {detail}"))),
+        }
+    }
+}
+
+/// Words of another machine, for a terminal.
+pub(super) fn plain(words: &str) -> String {
+    words.chars().filter(|c| !c.is_control()).collect()
 }

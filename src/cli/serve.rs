@@ -8,11 +8,13 @@ use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use crate::app::listening::{LISTENING_FILE, Listening, Noted};
 use crate::app::{self, AppError, Node, Setup, preflight};
 use crate::config::{Config, address};
 use crate::decode::Topics;
 use crate::http::{self, Reserved};
 use crate::source::kafka::{KafkaSettings, topics};
+use crate::tls;
 
 use super::signals::{Signals, Waiting};
 use super::{CliError, out};
@@ -212,6 +214,17 @@ async fn verify_topics(
     }
 }
 
+/// Notes beside the store where commands can ask this node. It serves without the note, too.
+fn noted(setup: &Setup, addr: SocketAddr) -> Option<Noted> {
+    let certificate = setup.edge.tls_cert.as_deref().and_then(|path| tls::fingerprint(path).ok());
+    let scheme = if setup.edge.tls_cert.is_some() { "https" } else { "http" };
+    let listening = Listening::at(scheme, addr, setup.edge.keys.development(), certificate);
+    let noted = listening.note(&setup.data_dir);
+    noted
+        .inspect_err(|error| tracing::warn!("commands will need --url: {LISTENING_FILE} cannot be written: {error}"))
+        .ok()
+}
+
 async fn serve(
     reserved: Reserved,
     node: &Node,
@@ -221,6 +234,7 @@ async fn serve(
 ) -> Result<Ended, CliError> {
     let (server, admin) = http::listen(reserved, &node.edge).map_err(AppError::from)?;
     let addr = server.local_addr()?;
+    let _noted = noted(begun.setup, admin.as_ref().map_or(Ok(addr), http::Server::local_addr)?);
     ready(addr)?;
     begun.tell(node, addr);
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("serving on {addr}"))]);

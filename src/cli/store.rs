@@ -13,7 +13,7 @@ use crate::pipeline::rebuild::{Known, rebuild};
 use crate::pipeline::reconcile::{self, Report};
 use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 
-use super::remote::{Node, Remote};
+use super::remote::{Node, Place, Remote, plain};
 use super::{CliError, out};
 
 #[derive(clap::Args)]
@@ -27,7 +27,7 @@ const CHECK_WAIT_S: u64 = 20;
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// Check every page of the store, without changing it: of a stopped node or, with --url, of a running one.
+    /// Check every page of the store, without changing it: of a stopped node or of a running one.
     Verify {
         #[command(flatten)]
         remote: Remote,
@@ -60,12 +60,15 @@ pub(super) fn failed(what: &str, path: &Path, error: &std::io::Error) -> CliErro
 pub(super) fn run_store(args: &StoreArgs, data: &Path, json: bool) -> Result<(), CliError> {
     match &args.action {
         Action::Verify { remote } => {
-            if let Some(node) = remote.node(data)? {
-                return of_running(&node, json);
+            let verified = || {
+                let path = existing(data)?;
+                nova_storage::verify(&path).map_err(AppError::from)?;
+                Ok(path)
+            };
+            match remote.place_of(data, verified)? {
+                Place::Running(node) => of_running(&node, json),
+                Place::Stopped(path) => whole(&path.display().to_string(), path.metadata()?.len(), json),
             }
-            let path = existing(data)?;
-            nova_storage::verify(&path).map_err(AppError::from)?;
-            whole(&path.display().to_string(), path.metadata()?.len(), json)
         }
         Action::Compact => {
             let path = existing(data)?;
@@ -88,15 +91,13 @@ fn of_running(node: &Node, json: bool) -> Result<(), CliError> {
     let mut answer = node.post(&path, &json!({}))?;
     loop {
         let bytes = answer["bytes"].as_u64().unwrap_or_default();
-        let shown = |member: &str| -> String {
-            answer[member].as_str().unwrap_or_default().chars().filter(|c| !c.is_control()).collect()
-        };
+        let shown = |member: &str| plain(answer[member].as_str().unwrap_or_default());
         match answer["check"].as_str() {
             Some("ok") => return whole(&shown("store"), bytes, json),
             Some("damaged") => return Err(CliError::Failed(shown("detail"))),
             Some("running") => out::complain(&format!("{} of {bytes} bytes are checked", answer["checked_bytes"])),
             _ => {
-                let text = "too much was written during the check: ask again when less is, or stop the node and leave out --url";
+                let text = "too much was written during the check: ask again when less is, or stop the node first";
                 return Err(CliError::Failed(format!("{} is not checked: {text}", shown("store"))));
             }
         }

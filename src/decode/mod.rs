@@ -240,7 +240,7 @@ impl Decoder {
         let (id, datum) = avro::split("value", bytes)?;
         if private::is_blank(datum) {
             let detail = "the value of this dead letter was overwritten, because it held private members that Avro does not \
-                          tell apart; read the record again from Kafka: nova cdc seek";
+                          tell apart; read the record again from Kafka (docs/operations.md, \"Dead letters\")";
             return Err(Fault::new("masked-value", detail).into());
         }
         let schema = self.schema("value", id).map_err(|stop| self.waits_if_private(stop, table))?;
@@ -324,7 +324,7 @@ impl Decoder {
             {
                 let detail = format!(
                     "{detail}: a record of {table} is not put aside unread, because it may hold private columns. Register \
-                     the schema, or give the record up with nova cdc seek"
+                     the schema; to give the record up: nova cdc seek"
                 );
                 Stop::Wait(Wait { reason: "schema-unavailable", detail })
             }

@@ -15,13 +15,13 @@ pub enum SchemaMismatch {
     /// No value of the table's column can come from the type.
     #[error(
         "SchemaMismatch: schema {id} writes {table}.{column} as {found}, nova reads {expected}. Run a nova that knows the \
-         new type; or give the column its old type back, and give up the records of this schema with nova cdc seek"
+         new type; or give the column its old type back, and give up the records of this schema: nova cdc seek"
     )]
     Type { id: u32, table: Table, column: &'static str, found: String, expected: &'static str },
     /// Columns that do not take null are not there.
     #[error(
         "SchemaMismatch: schema {id} has no {table}.{columns}, which does not take null. Give the column its name back, or \
-         run a nova that knows the new one; give up the records of this schema with nova cdc seek"
+         run a nova that knows the new one; to give up the records of this schema: nova cdc seek"
     )]
     Missing { id: u32, table: Table, columns: String },
 }

@@ -57,15 +57,65 @@ pub fn collect(state: &State, user: u32, now_ms: i64, trending: &[u32], late: &d
     }
     let mut out = Candidates { cut, ..Candidates::default() };
     for (post, sources) in found {
-        if state.posts.author(post) == Some(user) || !state.visible(post) {
-            continue;
-        }
-        match state.touches.seen_until_ms(user, post, now_ms) {
-            Some(until_ms) => out.seen_until_ms = Some(out.seen_until_ms.map_or(until_ms, |min| min.min(until_ms))),
+        match barred(state, user, post, now_ms) {
+            Some(Barred::Hidden | Barred::Own) => {}
+            Some(Barred::Seen { until_ms }) => {
+                out.seen_until_ms = Some(out.seen_until_ms.map_or(until_ms, |min| min.min(until_ms)));
+            }
             None => out.posts.push((post, sources)),
         }
     }
     out
+}
+
+/// Why a reader is not shown a post, wherever it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Barred {
+    /// It may not be shown to anybody; see [`State::visible`].
+    Hidden,
+    /// It is the reader's.
+    Own,
+    /// The reader viewed it; epoch milliseconds until when that keeps it out.
+    Seen { until_ms: i64 },
+}
+
+/// The first of the reasons that holds.
+pub fn barred(state: &State, user: u32, post: u32, now_ms: i64) -> Option<Barred> {
+    if !state.visible(post) {
+        return Some(Barred::Hidden);
+    }
+    if state.posts.author(post) == Some(user) {
+        return Some(Barred::Own);
+    }
+    let until_ms = state.touches.seen_until_ms(user, post, now_ms)?;
+    Some(Barred::Seen { until_ms })
+}
+
+/// Why a post is no candidate although nothing bars it: no source brings it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// The reader neither follows its author nor has affinity to them, and it does not trend.
+    Author,
+    /// It is dated ahead of the clock.
+    Ahead,
+    /// It is older than [`MAX_AGE_MS`], and does not trend.
+    Age,
+    /// More posts than [`FOLLOWED_MAX`] of followees are newer, or [`AFFINITY_MAX`] come before it.
+    Cap { followed: bool },
+}
+
+/// Why no source brings a post of which [`collect`] made no candidate.
+pub fn missed(state: &State, user: u32, post: u32, now_ms: i64) -> Missed {
+    let Some(row) = state.posts.row(post) else { return Missed::Author };
+    let followed = state.graph.followees(user).any(|followee| followee.user == row.author);
+    if !followed && !affine_authors(state, user, now_ms).any(|author| author == row.author) {
+        return Missed::Author;
+    }
+    match dated(row.created_at_us, now_ms) {
+        Dated::Ahead => Missed::Ahead,
+        Dated::Good => Missed::Cap { followed },
+        Dated::Old => Missed::Age,
+    }
 }
 
 /// The numbers of the posts of trending 24 h: the same for every user. The server takes them from the published list.
@@ -74,14 +124,31 @@ pub fn trending_posts(state: &State, now_ms: i64) -> Vec<u32> {
     list.entries.iter().filter_map(|entry| state.post_ids.number(entry.post)).collect()
 }
 
+/// How the date of a post stands to the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dated {
+    Ahead,
+    Good,
+    /// Older than [`MAX_AGE_MS`].
+    Old,
+}
+
+fn dated(created_at_us: i64, now_ms: i64) -> Dated {
+    let (oldest_us, now_us) = ((now_ms - MAX_AGE_MS) * 1_000, now_ms.saturating_mul(1_000).saturating_add(999));
+    match created_at_us {
+        us if us > now_us => Dated::Ahead,
+        us if us >= oldest_us => Dated::Good,
+        _ => Dated::Old,
+    }
+}
+
 /// The author's posts that are not too old, newest first.
 fn recent(state: &State, author: u32, now_ms: i64) -> impl Iterator<Item = (i64, u32)> + '_ {
-    let (oldest_us, now_us) = ((now_ms - MAX_AGE_MS) * 1_000, now_ms.saturating_mul(1_000).saturating_add(999));
     let posts = state.posts.of_author(author).iter();
-    let dated = posts.filter_map(|post| Some((state.posts.row(*post)?.created_at_us, *post)));
-    dated
-        .skip_while(move |(created_us, _)| *created_us > now_us)
-        .take_while(move |(created_us, _)| *created_us >= oldest_us)
+    let posts = posts.filter_map(|post| Some((state.posts.row(*post)?.created_at_us, *post)));
+    posts
+        .skip_while(move |(created_us, _)| dated(*created_us, now_ms) == Dated::Ahead)
+        .take_while(move |(created_us, _)| dated(*created_us, now_ms) == Dated::Good)
 }
 
 /// The newest posts over all followees: a merge of lists that are newest first each.
@@ -101,11 +168,16 @@ fn followed(state: &State, user: u32, now_ms: i64) -> Vec<u32> {
     out
 }
 
-/// Posts of the authors of highest affinity: highest first, then smallest author id; each one's newest first.
-fn affine(state: &State, user: u32, now_ms: i64) -> Vec<u32> {
+/// The authors to whom the user has affinity: highest first, then smallest id.
+fn affine_authors(state: &State, user: u32, now_ms: i64) -> impl Iterator<Item = u32> + use<> {
     let today = now_ms.div_euclid(DAY_MS) as i32;
     let mut authors = state.affinity.authors(user, today);
     authors.sort_unstable_by_key(|(author, weight)| (Reverse(*weight), state.users.id(*author)));
-    let posts = authors.into_iter().flat_map(|(author, _)| recent(state, author, now_ms));
+    authors.into_iter().map(|(author, _)| author)
+}
+
+/// Posts of the authors of highest affinity, each one's newest first.
+fn affine(state: &State, user: u32, now_ms: i64) -> Vec<u32> {
+    let posts = affine_authors(state, user, now_ms).flat_map(|author| recent(state, author, now_ms));
     posts.map(|(_, post)| post).take(AFFINITY_MAX).collect()
 }

@@ -5,7 +5,7 @@ use rustc_hash::FxHashMap;
 use crate::event::Id;
 use crate::state::{DAY_MS, State};
 
-use super::candidates::{Candidates, Sources, collect};
+use super::candidates::{Barred, Candidates, Missed, Sources, barred, collect, missed};
 use super::shown::{self, Shown};
 
 /// Posts of one feed.
@@ -100,18 +100,32 @@ struct Scored {
 
 /// The feed of a user: candidates by score, then smallest id, then spaced.
 pub fn feed(state: &State, user: u32, making: &Making<'_>) -> Feed {
-    let now_ms = making.now_ms;
-    let mut candidates = collect(state, user, now_ms, making.trending, making.late);
-    leave_out(state, &mut candidates, making.shown);
+    let candidates = candidates(state, user, making);
     let seen_until_ms = candidates.seen_until_ms;
     if candidates.cut {
-        let posts = newest(state, now_ms, &candidates.posts);
+        let posts = newest(state, making.now_ms, &candidates.posts);
         return Feed { posts, seen_until_ms, cut: true, relaxed: 0 };
     }
+    let scored = score(state, user, making.now_ms, candidates.posts);
+    let authors: Vec<u32> = scored.iter().map(|post| post.author).collect();
+    let Spaced { placed, forced, .. } = space(&authors, making.relaxed);
+    let posts = placed.into_iter().map(|at| ranked(state, making.now_ms, &scored, at)).collect();
+    Feed { posts, seen_until_ms, cut: false, relaxed: forced }
+}
+
+/// Without what the reader had.
+fn candidates(state: &State, user: u32, making: &Making<'_>) -> Candidates {
+    let mut candidates = collect(state, user, making.now_ms, making.trending, making.late);
+    leave_out(state, &mut candidates, making.shown);
+    candidates
+}
+
+/// Highest score first, then smallest id.
+fn score(state: &State, user: u32, now_ms: i64, candidates: Vec<(u32, Sources)>) -> Vec<Scored> {
     let today = now_ms.div_euclid(DAY_MS) as i32;
     let affinities: FxHashMap<u32, i64> = state.affinity.authors(user, today).into_iter().collect();
-    let mut scored = Vec::with_capacity(candidates.posts.len());
-    for (number, sources) in candidates.posts {
+    let mut scored = Vec::with_capacity(candidates.len());
+    for (number, sources) in candidates {
         let Some(row) = state.posts.row(number) else { continue };
         let affinity = affinities.get(&row.author).copied().unwrap_or(0) as f64 / 10.0;
         let engagement = state.engagement(number).max(0) as f64 / 10.0;
@@ -120,24 +134,79 @@ pub fn feed(state: &State, user: u32, making: &Making<'_>) -> Feed {
         scored.push(Scored { score, post, number, author, sources, engagement, affinity });
     }
     scored.sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then(a.post.cmp(&b.post)));
+    scored
+}
+
+/// A scored post with its reasons; `at` is its place by score alone, from 0.
+fn ranked(state: &State, now_ms: i64, scored: &[Scored], at: u32) -> Ranked {
+    let Scored { post, number, author, sources, engagement, affinity, .. } = scored[at as usize];
+    let created_at_us = state.posts.row(number).map_or(i64::MIN, |row| row.created_at_us);
+    Ranked {
+        post,
+        author: state.users.id(author),
+        number,
+        author_number: author,
+        sources,
+        age_h: age_h(now_ms, created_at_us),
+        engagement,
+        affinity,
+        rank_before: at + 1,
+    }
+}
+
+/// Why a post is in a feed, or the first rule that keeps it out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Explained {
+    Barred(Barred),
+    Missed(Missed),
+    /// The reader had it before.
+    Shown,
+    /// It took too long: a feed that was made in haste has followees' posts only.
+    Cut,
+    /// At this place, from 1.
+    Placed {
+        place: u32,
+        post: Ranked,
+    },
+    /// The list ended where no remaining post fitted; this one because of the posts of its author.
+    Spaced {
+        place: u32,
+        clash: Clash,
+        post: Ranked,
+    },
+    /// [`FEED_MAX`] posts come before it.
+    Full {
+        post: Ranked,
+    },
+}
+
+/// Why [`feed`] shows a post that is known at its place, or does not show it: by the same steps.
+pub fn explain(state: &State, user: u32, number: u32, making: &Making<'_>) -> Explained {
+    if let Some(barred) = barred(state, user, number, making.now_ms) {
+        return Explained::Barred(barred);
+    }
+    let shown = making.shown.contains(state.post_ids.id(number));
+    let candidates = candidates(state, user, making);
+    let is_one = candidates.posts.iter().any(|(candidate, _)| *candidate == number);
+    match (is_one, shown, candidates.cut) {
+        (_, true, _) => return Explained::Shown,
+        (_, _, true) => return Explained::Cut,
+        (false, ..) => return Explained::Missed(missed(state, user, number, making.now_ms)),
+        _ => {}
+    }
+    let scored = score(state, user, making.now_ms, candidates.posts);
     let authors: Vec<u32> = scored.iter().map(|post| post.author).collect();
-    let (places, relaxed) = space(&authors, making.relaxed);
-    let finish = |at: u32| {
-        let Scored { post, number, author, sources, engagement, affinity, .. } = scored[at as usize];
-        let created_at_us = state.posts.row(number).map_or(i64::MIN, |row| row.created_at_us);
-        Ranked {
-            post,
-            author: state.users.id(author),
-            number,
-            author_number: author,
-            sources,
-            age_h: age_h(now_ms, created_at_us),
-            engagement,
-            affinity,
-            rank_before: at + 1,
-        }
-    };
-    Feed { posts: places.into_iter().map(finish).collect(), seen_until_ms, cut: false, relaxed }
+    let spaced = space(&authors, making.relaxed);
+    let at = scored.iter().position(|post| post.number == number).unwrap_or_default();
+    let post = ranked(state, making.now_ms, &scored, at as u32);
+    let next = spaced.placed.len() as u32 + 1;
+    match spaced.placed.iter().zip(1..).find(|(placed, _)| **placed as usize == at) {
+        Some((_, place)) => Explained::Placed { place, post },
+        None => match spaced.clash(at) {
+            Some(clash) if spaced.placed.len() < FEED_MAX => Explained::Spaced { place: next, clash, post },
+            _ => Explained::Full { post },
+        },
+    }
 }
 
 /// The newest posts of at most 72 hours by followees, newest first, then smallest id: `algo=time`.
@@ -177,30 +246,62 @@ fn newest(state: &State, now_ms: i64, candidates: &[(u32, Sources)]) -> Vec<Rank
     list
 }
 
+/// Which rule of spacing a post breaks at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clash {
+    /// The same author stands nearer than [`DISTANCE`].
+    Near,
+    /// The author stands in the first [`TOP`] places.
+    Top,
+    /// The author stands [`HEAD_PER_AUTHOR`] times in the first [`HEAD`] places.
+    Head,
+}
+
+/// Places as they are filled, by the authors of the scored posts.
+struct Spaced<'a> {
+    authors: &'a [u32],
+    /// Numbers of posts in `authors`, in the order of the places.
+    placed: Vec<u32>,
+    in_head: FxHashMap<u32, u8>,
+    /// Places that were filled against the rules.
+    forced: u32,
+}
+
+impl Spaced<'_> {
+    /// The first rule that a post breaks at the next place.
+    fn clash(&self, at: usize) -> Option<Clash> {
+        let (author, place) = (self.authors[at], self.placed.len());
+        let near = &self.placed[place.saturating_sub(DISTANCE - 1)..];
+        if near.iter().any(|other| self.authors[*other as usize] == author) {
+            return Some(Clash::Near);
+        }
+        if place >= HEAD {
+            return None;
+        }
+        let before = self.in_head.get(&author).copied().unwrap_or(0);
+        match before {
+            1.. if place < TOP => Some(Clash::Top),
+            HEAD_PER_AUTHOR.. => Some(Clash::Head),
+            _ => None,
+        }
+    }
+}
+
 /// Fills place by place with the best remaining post that fits, by its author; ends where none does, or takes the best
-/// remaining one when `relaxed`. Returns places in `authors`, and how many were taken against the rules.
-fn space(authors: &[u32], relaxed: bool) -> (Vec<u32>, u32) {
-    let mut placed: Vec<u32> = Vec::with_capacity(authors.len().min(FEED_MAX));
-    let mut in_head: FxHashMap<u32, u8> = FxHashMap::default();
+/// remaining one when `relaxed`.
+fn space(authors: &[u32], relaxed: bool) -> Spaced<'_> {
+    let placed = Vec::with_capacity(authors.len().min(FEED_MAX));
+    let mut spaced = Spaced { authors, placed, in_head: FxHashMap::default(), forced: 0 };
     let mut taken = vec![false; authors.len()];
     // Everything before it is taken.
-    let (mut first, mut forced) = (0, 0);
-    while placed.len() < FEED_MAX {
-        let place = placed.len();
-        let fits = |at: &usize| {
-            let author = authors[*at];
-            let near = &placed[place.saturating_sub(DISTANCE - 1)..];
-            let before = || if place < HEAD { in_head.get(&author).copied().unwrap_or(0) } else { 0 };
-            near.iter().all(|other| authors[*other as usize] != author)
-                && (place >= TOP || before() == 0)
-                && (place >= HEAD || before() < HEAD_PER_AUTHOR)
-        };
+    let mut first = 0;
+    while spaced.placed.len() < FEED_MAX {
         let mut free = (first..authors.len()).filter(|at| !taken[*at]);
-        let at = match free.clone().find(fits) {
+        let at = match free.clone().find(|at| spaced.clash(*at).is_none()) {
             Some(at) => at,
             None => match free.next().filter(|_| relaxed) {
                 Some(at) => {
-                    forced += 1;
+                    spaced.forced += 1;
                     at
                 }
                 None => break,
@@ -210,12 +311,12 @@ fn space(authors: &[u32], relaxed: bool) -> (Vec<u32>, u32) {
         while taken.get(first) == Some(&true) {
             first += 1;
         }
-        if place < HEAD {
-            *in_head.entry(authors[at]).or_default() += 1;
+        if spaced.placed.len() < HEAD {
+            *spaced.in_head.entry(authors[at]).or_default() += 1;
         }
-        placed.push(at as u32);
+        spaced.placed.push(at as u32);
     }
-    (placed, forced)
+    spaced
 }
 
 /// One post with its reasons, as a JSON object; `rank` is its place in the feed, from 1.
@@ -240,31 +341,4 @@ pub fn item_json(post: &Ranked, rank: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn relaxed_spacing_leaves_nothing_out_and_counts_what_it_forces(authors in proptest::collection::vec(0u32..6, 0..120)) {
-            let (strict, none) = space(&authors, false);
-            let (relaxed, forced) = space(&authors, true);
-            prop_assert_eq!(none, 0);
-            prop_assert_eq!(relaxed.len(), authors.len().min(FEED_MAX));
-            prop_assert_eq!(&relaxed[..strict.len()], &strict[..], "the same until none fits");
-            prop_assert_eq!(forced == 0, strict.len() == relaxed.len());
-            let mut sorted = relaxed.clone();
-            sorted.sort_unstable();
-            sorted.dedup();
-            prop_assert_eq!(sorted.len(), relaxed.len());
-            // Counted anew, by the written rules.
-            let broken = (0..relaxed.len()).filter(|place| {
-                let author = |at: usize| authors[relaxed[at] as usize];
-                let before = (0..*place).filter(|at| author(*at) == author(*place)).count();
-                let near = (place.saturating_sub(2)..*place).any(|at| author(at) == author(*place));
-                near || (*place < 5 && before > 0) || (*place < 50 && before >= 3)
-            });
-            prop_assert_eq!(broken.count(), forced as usize);
-        }
-    }
-}
+mod tests;

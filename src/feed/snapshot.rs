@@ -215,6 +215,16 @@ impl Snapshots {
         Snapshots { parts, relaxed_spacing, pages: AtomicU64::new(0), served: Served::default() }
     }
 
+    /// Whether feeds fill places that no post fits.
+    pub fn relaxed_spacing(&self) -> bool {
+        self.relaxed_spacing
+    }
+
+    /// None, to be made by the same rules.
+    pub fn fresh(&self) -> Snapshots {
+        Snapshots::new(self.relaxed_spacing)
+    }
+
     fn page_number(&self) -> u64 {
         self.pages.fetch_add(1, Ordering::Relaxed) + 1
     }

@@ -30,6 +30,7 @@ use super::durable::Durable;
 use super::gate::{Gate, Reads};
 use super::idempotency::Answers;
 use super::metrics::Observed;
+use super::pumped::Pumps;
 use super::stream::Streams;
 
 /// What a request passes, and what answers it.
@@ -88,6 +89,8 @@ pub enum Log {
 pub struct Intake {
     pub clock: Clock,
     pub log: Log,
+    /// Tells which posts are known.
+    pub state: Arc<RwLock<State>>,
     /// Tells whether the outbox takes more.
     pub shared: Arc<Shared>,
     pub observed: Arc<Observed>,
@@ -109,6 +112,10 @@ pub struct Control {
     pub(super) changes: Arc<tokio::sync::Mutex<()>>,
     /// Admin requests that were refused lately.
     pub(super) refusals: Mutex<Refusals>,
+    /// When the node began to serve, epoch milliseconds.
+    pub started_ms: i64,
+    /// Long answers that are being made.
+    pub(super) pumps: Pumps,
     pub durable: Durable,
 }
 
@@ -121,8 +128,9 @@ impl Control {
         postgres: Option<Arc<PostgresStatus>>,
         durable: Durable,
     ) -> Control {
-        let (changes, refusals) = (Arc::default(), Mutex::default());
-        Control { clock, reads, shared, observed, revocations, postgres, changes, refusals, durable }
+        let (changes, refusals, pumps) = (Arc::default(), Mutex::default(), Pumps::default());
+        let started_ms = clock.now_ms();
+        Control { started_ms, clock, reads, shared, observed, revocations, postgres, changes, refusals, pumps, durable }
     }
 }
 

@@ -18,7 +18,7 @@ use super::body;
 use super::error::Problem;
 use super::idempotency::{self, Key};
 use super::route::{ADMIN_OR_SERVICE, Answer, UserCall};
-use super::shapes::{EventsTaken, NotAccepted};
+use super::shapes::{EventResult, EventsTaken};
 use super::{Intake, Log, server};
 
 /// Events of one request.
@@ -30,13 +30,10 @@ const COMMIT_WAIT: Duration = Duration::from_secs(5);
 /// A code and the detail for a person.
 type Refusal = (&'static str, String);
 
-/// An event that was not accepted: its place, a status for a machine, a code.
-struct Refused {
-    index: usize,
-    status: &'static str,
-    code: &'static str,
-    detail: String,
-}
+/// Of an accepted event: nova has no row of its post, which may come yet. It counts once the row is there.
+const UNKNOWN_POST: &str = "unknown-post";
+const UNKNOWN_POST_DETAIL: &str =
+    "nova has no post with this post_id yet: nothing shows this event before its row comes";
 
 /// Reads the body, and answers once for an idempotency key.
 pub(super) async fn take(intake: &Arc<Intake>, mut call: UserCall<'_>) -> Answer {
@@ -53,39 +50,45 @@ async fn publish(intake: &Intake, subject: &Subject, headers: &HeaderMap, key: O
     body::must_be_json(headers)?;
     let items = items(&body)?;
     let (received, now_ms) = (items.len(), intake.clock.now_ms());
-    let (mut events, mut places, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut events, mut places, mut results) = (Vec::new(), Vec::new(), Vec::new());
+    let mut posts = Vec::new();
     for (index, item) in items.into_iter().enumerate() {
         let own_id = key.map(|key| key.event_id(index));
         match value(item, subject, own_id, now_ms)? {
-            Ok(event) => {
-                events.push(event);
+            Ok((user, post, event)) => {
+                events.push((user, event));
+                posts.push(post);
                 places.push(index);
             }
-            Err((code, detail)) => refused.push(Refused { index, status: "rejected", code, detail }),
+            Err((code, detail)) => results.push(EventResult::not(index, "rejected", code, detail)),
         }
     }
-    let rejected = refused.len();
+    let rejected = results.len();
     let (mut accepted, mut deduped) = (0, 0);
     if !events.is_empty() {
-        for (settled, index) in append(intake, events, now_ms).await?.into_iter().zip(places) {
+        let settled = append(intake, events, now_ms).await?;
+        // After the commit: a post that came before these events is known by now.
+        let state = intake.state.read();
+        for ((settled, index), post) in settled.into_iter().zip(places).zip(posts) {
             match settled.outcome {
-                Outcome::Applied => accepted += 1,
+                Outcome::Applied => {
+                    accepted += 1;
+                    if state.post_ids.number(post).and_then(|number| state.posts.row(number)).is_none() {
+                        results.push(EventResult::noted(index, UNKNOWN_POST, UNKNOWN_POST_DETAIL));
+                    }
+                }
                 _ => {
                     deduped += usize::from(settled.outcome == Outcome::Duplicate);
                     let code = if settled.conflict { "conflict" } else { settled.outcome.name() };
-                    refused.push(Refused { index, status: "deduped", code, detail: String::new() });
+                    results.push(EventResult::not(index, "deduped", code, String::new()));
                 }
             }
         }
     }
-    refused.sort_by_key(|refused| refused.index);
+    results.sort_by_key(|result| result.i);
     intake.observed.events_ingested.inc_by(accepted as u64);
     intake.observed.events_deduped.inc_by(deduped as u64);
     intake.observed.events_rejected.inc_by(rejected as u64);
-    let results = refused.into_iter().map(|refused| {
-        let Refused { index, status, code, detail } = refused;
-        NotAccepted { i: index, status, code, detail }
-    });
     let taken = EventsTaken {
         success: rejected == 0,
         received,
@@ -94,7 +97,7 @@ async fn publish(intake: &Intake, subject: &Subject, headers: &HeaderMap, key: O
         rejected,
         count: accepted,
         latency_ms: started.elapsed().as_secs_f64() * 1e3,
-        results: results.collect(),
+        results,
     };
     Ok(server::object(StatusCode::ACCEPTED, &taken))
 }
@@ -146,13 +149,13 @@ fn items(body: &[u8]) -> Result<Vec<&str>, Problem> {
     Ok(events.into_iter().map(RawValue::get).collect())
 }
 
-/// The user and the record of one event, or why it is refused. Somebody else's event refuses the whole request.
+/// The user, the post and the record of one event, or why it is refused. Somebody else's event refuses the whole request.
 fn value(
     item: &str,
     subject: &Subject,
     own_id: Option<Id>,
     now_ms: i64,
-) -> Result<Result<(Id, Bytes), Refusal>, Problem> {
+) -> Result<Result<(Id, Id, Bytes), Refusal>, Problem> {
     let fresh = || own_id.unwrap_or_else(|| Id(uuid::Uuid::now_v7().into_bytes()));
     let event = match client::parse(item, subject.user, fresh) {
         Ok(event) => event,
@@ -165,5 +168,5 @@ fn value(
         let detail = "event_time: must be within the last 24 hours, at most 5 minutes ahead".to_owned();
         return Ok(Err(("event-time-out-of-range", detail)));
     }
-    Ok(Ok((event.user_id, client::encode(&event).into())))
+    Ok(Ok((event.user_id, event.post_id, client::encode(&event).into())))
 }

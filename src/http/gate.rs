@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::io::Write;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::event::{Id, Row, Table};
 use crate::pipeline::audit::Listed;
 use crate::pipeline::dead::{Summary, Whole};
 use crate::pipeline::meta::TableTold;
@@ -13,7 +15,7 @@ use crate::pipeline::meta::TableTold;
 use super::limit::Limiter;
 use super::limit::health::Health;
 use super::settings::EdgeSettings;
-use super::shapes::{CheckState, StoreChecked};
+use super::shapes::{CheckState, DeadReason, StoreChecked};
 
 /// A backup that was made.
 pub struct BackupMade {
@@ -40,6 +42,16 @@ pub type Cause = Box<dyn Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct ReadFailed(#[from] pub Cause);
+
+/// What the store has of a key.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stored {
+    /// No record of it ever came.
+    Nothing,
+    /// It was deleted.
+    Deleted,
+    Row(Box<Row>),
+}
 
 /// Why there is no backup.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +88,18 @@ pub trait Reads: Send + Sync {
     fn check_store(&self) -> Result<(), ReadFailed>;
     /// Room on the store's disk for this process; `None` where it cannot be told.
     fn disk_free_bytes(&self) -> Option<u64>;
+    /// Writes the live rows of a table as JSON lines, in the order of their ids, at most so many.
+    fn rows(&self, table: Table, limit: u64, out: &mut dyn Write) -> Result<(), ReadFailed>;
+    /// Writes the bytes of a backup of the last commit; nothing of it stays here.
+    fn hand_over(&self, out: &mut dyn Write) -> Result<(), ReadFailed>;
+    /// Writes what differs between the stored rows and ClickHouse's, one JSON object. Waits for deliveries.
+    fn compare(&self, out: &mut dyn Write) -> Result<(), ReadFailed>;
+    /// The stored row of a key.
+    fn row(&self, table: Table, key: Id) -> Result<Stored, ReadFailed>;
+    /// How many dead letters have which reason: of the oldest ten thousand.
+    fn dead_reasons(&self) -> Result<Vec<DeadReason>, ReadFailed>;
+    /// Of the store's file.
+    fn store_format(&self) -> u8;
     /// Each source table.
     fn tables(&self) -> Result<Vec<TableTold>, ReadFailed>;
 }

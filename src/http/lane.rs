@@ -200,7 +200,8 @@ fn plain(head: &httparse::Request<'_, '_>) -> Option<Request<()>> {
     // Of HTTP/1.1, in origin-form (RFC 9112 §3.2.1).
     let target = head.path.filter(|path| head.version == Some(1) && path.starts_with('/'))?;
     let path = percent::path(target.split('?').next().unwrap_or_default()).ok()?;
-    if path == route::STREAM {
+    // Answers that may come piece by piece are hyper's.
+    if path == route::STREAM || path.starts_with(route::ADMIN_PATHS) {
         return None;
     }
     let mut request = Request::new(());

@@ -43,6 +43,7 @@ pub struct Observed {
     pub events_deduped: Counter,
     pub events_rejected: Counter,
     recovery_seconds: Real,
+    commits: AtomicU64,
     commit_seconds: Histogram,
     processing_seconds: Histogram,
     publish_ms: Histogram,
@@ -62,6 +63,7 @@ impl Default for Observed {
             events_deduped: Counter::default(),
             events_rejected: Counter::default(),
             recovery_seconds: Real::default(),
+            commits: AtomicU64::new(0),
             commit_seconds: Histogram::new(SECONDS),
             processing_seconds: Histogram::new(SECONDS),
             publish_ms: Histogram::new(SECONDS.map(|bound| bound * 1e3)),
@@ -84,8 +86,14 @@ impl Observed {
         self.dedup_keys.set(dedup_keys as i64);
     }
 
+    /// Commits since the start.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
     /// The writer has committed.
     pub fn committed(&self, facts: &CommitFacts) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
         self.commit_seconds.observe(facts.commit_ms / 1e3);
         self.processing_seconds.observe(facts.process_ms / 1e3);
         if facts.records > 0 {
@@ -251,14 +259,19 @@ fn pipeline(edge: &Edge, to: &mut Registry) {
     let help = "Unchanged values that no stored row could fill, since the start";
     one(to, "nova_toast_unfilled", help, observed.toast_unfilled.clone());
     one(to, "nova_recovery_seconds", "Time that the last start took to recover", observed.recovery_seconds.clone());
-    let mem = STRUCTURES.iter().map(|(name, bytes)| (*name, bytes(&edge.serving.state.read())));
-    let mem = mem.chain([("snapshots", edge.serving.feeds.mem_bytes())]);
-    let of_writer = [("rows", &observed.rows_mem_bytes), ("dedup", &observed.dedup_mem_bytes)];
-    let mem = mem.chain(of_writer.map(|(name, gauge)| (name, gauge.get().max(0) as usize)));
-    let mem = mem.map(|(name, bytes)| (labels([("structure", name)]), bytes as f64));
+    let mem = memory(edge).map(|(name, bytes)| (labels([("structure", name)]), bytes as f64));
     gauges(to, "nova_mem_bytes", "Memory of each structure", mem);
     let free = edge.control.reads.disk_free_bytes().unwrap_or(0);
     whole(to, "nova_disk_free_bytes", "Room on the store's disk", usize::try_from(free).unwrap_or(usize::MAX));
+}
+
+/// Bytes of each structure.
+pub(super) fn memory(edge: &Edge) -> impl Iterator<Item = (&'static str, usize)> {
+    let observed = &edge.watch.observed;
+    let mem = STRUCTURES.iter().map(|(name, bytes)| (*name, bytes(&edge.serving.state.read())));
+    let mem = mem.chain([("snapshots", edge.serving.feeds.mem_bytes())]);
+    let of_writer = [("rows", &observed.rows_mem_bytes), ("dedup", &observed.dedup_mem_bytes)];
+    mem.chain(of_writer.map(|(name, gauge)| (name, gauge.get().max(0) as usize)))
 }
 
 fn edge_counts(edge: &Edge, to: &mut Registry) {

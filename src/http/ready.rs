@@ -1,10 +1,10 @@
 //! Whether traffic should come here: recovered, assigned, not too far behind, with room on the disk, and nothing waits
 //! for a person.
 
+use std::collections::BTreeMap;
+
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
-
-use crate::source::postgres::status::View;
 
 use super::error::RETRY_AFTER_S;
 use super::route::Answer;
@@ -12,7 +12,7 @@ use super::shapes::{CheckState, Liveness, Readiness};
 use super::{Edge, lag, server};
 
 /// Every reason; none: ready.
-fn reasons(edge: &Edge) -> Vec<String> {
+pub(super) fn reasons(edge: &Edge) -> Vec<String> {
     let held = edge.watch.shared.partitions().into_iter().filter_map(|status| Some((status.name, status.hold?)));
     let mut reasons: Vec<_> = held.map(|(name, reason)| format!("{name}: {reason}")).collect();
     reasons.extend(edge.watch.shared.waits().into_iter().map(|(name, reason)| format!("{name}: waits: {reason}")));
@@ -71,9 +71,30 @@ fn dead_letters(edge: &Edge) -> Vec<String> {
     std::iter::once(format!("dead letters that wait: {waiting}; nova dlq list")).chain(last).collect()
 }
 
-/// What does not keep nova from reading.
-fn warnings(view: &View) -> Vec<String> {
-    view.warnings.iter().map(ToString::to_string).collect()
+/// What is wrong at PostgreSQL and does not keep nova from reading.
+fn of_postgres(edge: &Edge) -> Vec<String> {
+    let view = edge.watch.postgres.as_ref().map(|postgres| postgres.view());
+    view.iter().flat_map(|view| &view.warnings).map(ToString::to_string).collect()
+}
+
+/// What is wrong with ClickHouse.
+fn of_clickhouse(edge: &Edge) -> Vec<String> {
+    edge.watch.warehouse.as_ref().map(|status| status.complaints()).unwrap_or_default()
+}
+
+/// Jobs that keep failing, each with the last error.
+fn parked_jobs(edge: &Edge) -> BTreeMap<String, String> {
+    let jobs = edge.watch.jobs.runner.statuses().into_iter();
+    jobs.filter_map(|(job, status)| Some((job.to_owned(), status.parked?))).collect()
+}
+
+/// What somebody should look at although traffic may come here.
+pub(super) fn warnings(edge: &Edge) -> Vec<String> {
+    let jobs = parked_jobs(edge).into_iter().map(|(job, error)| format!("the job {job} keeps failing: {error}"));
+    let mut all: Vec<_> = dead_letters(edge).into_iter().chain(jobs).collect();
+    all.extend(of_clickhouse(edge).into_iter().map(|complaint| format!("clickhouse: {complaint}")));
+    all.extend(of_postgres(edge).into_iter().map(|warning| format!("postgres: {warning}")));
+    all
 }
 
 /// `GET /health/live`.
@@ -87,14 +108,13 @@ pub(super) fn answer(edge: &Edge) -> Answer {
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     // Shown, but no reason to send the traffic elsewhere: what a job keeps fresh is also made at the read, and rows wait
     // for ClickHouse.
-    let jobs = edge.watch.jobs.runner.statuses().into_iter();
     let readiness = Readiness {
         status: if reasons.is_empty() { "ready" } else { "not-ready" },
         reasons,
-        parked_jobs: jobs.filter_map(|(job, status)| Some((job.to_owned(), status.parked?))).collect(),
+        parked_jobs: parked_jobs(edge),
         dead_letters: dead_letters(edge),
-        clickhouse: edge.watch.warehouse.as_ref().map(|status| status.complaints()).unwrap_or_default(),
-        postgres: edge.watch.postgres.as_ref().map(|status| warnings(&status.view())).unwrap_or_default(),
+        clickhouse: of_clickhouse(edge),
+        postgres: of_postgres(edge),
         store_check: edge.control.reads.store_check(),
     };
     let mut response = server::object(status, &readiness);

@@ -229,7 +229,7 @@ async fn handle(
     let subject = allowed?;
     let whole = match (operation.handler, subject) {
         (Handler::Anyone(answer), _) => answer(&call),
-        (Handler::Stream(_), _) if head.method == Method::HEAD => {
+        (Handler::Stream(_) | Handler::AdminStream(_), _) if head.method == Method::HEAD => {
             return Err(Problem::MethodNotAllowed { allow: "GET" });
         }
         (Handler::Stream(open), _) => {
@@ -241,6 +241,7 @@ async fn handle(
         (Handler::User(answer) | Handler::Admin(answer), Some(subject)) => {
             answer(UserCall { call, subject, body }).await
         }
+        (Handler::AdminStream(open), Some(subject)) => return open(UserCall { call, subject, body }).await,
         (_, None) => Err(Problem::InvalidToken),
     };
     Ok(whole?.map(Body::Left))

@@ -2,7 +2,7 @@
 //! once a second, a comment as a ping after 15 s of silence. A diff is always against what this client was last given:
 //! one that reads slowly skips lists, one that does not read at all is dropped.
 
-use std::convert::Infallible;
+use std::future::Future as _;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use http::{HeaderValue, Response};
 use hyper::body::Frame;
 use rustc_hash::FxHashMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use crate::clock::Clock;
 use crate::feed::trending::publish::{Board, Published};
@@ -56,6 +56,11 @@ impl Streams {
         self.closed.send_replace(true);
     }
 
+    /// Turns true when every stream has to end.
+    pub(super) fn closing(&self) -> watch::Receiver<bool> {
+        self.closed.subscribe()
+    }
+
     /// Clients that listen.
     pub fn len(&self) -> usize {
         STREAMS_MAX - self.free.available_permits()
@@ -66,15 +71,59 @@ impl Streams {
     }
 }
 
-/// The body: events as they come, for as long as hyper wants them.
-pub struct Events(mpsc::Receiver<Bytes>);
+/// An answer that could not be made to its end: the connection breaks off.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the answer could not be made to its end")]
+pub struct Broken;
+
+/// The body: pieces as they come, for as long as hyper wants them.
+pub struct Events {
+    pieces: mpsc::Receiver<Result<Bytes, Broken>>,
+    making: Option<Making>,
+}
+
+/// Of an answer that has an end: when its reader is told next that it is being made, and when it breaks off.
+struct Making {
+    ping: Duration,
+    /// `None` once the answer has begun: a ping within it would be a part of it.
+    next: Option<Pin<Box<Sleep>>>,
+    ends: Pin<Box<Sleep>>,
+}
+
+impl Events {
+    /// Of a stream, with its own pings.
+    pub(super) fn endless(pieces: mpsc::Receiver<Result<Bytes, Broken>>) -> Events {
+        Events { pieces, making: None }
+    }
+
+    /// Of an answer: line feeds at this distance until it begins, and a break after so long.
+    pub(super) fn made(pieces: mpsc::Receiver<Result<Bytes, Broken>>, (ping, longest): (Duration, Duration)) -> Events {
+        let after = |time| Box::pin(tokio::time::sleep(time));
+        Events { pieces, making: Some(Making { ping, next: Some(after(ping)), ends: after(longest) }) }
+    }
+}
 
 impl hyper::body::Body for Events {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Broken;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(cx).map(|event| event.map(|event| Ok(Frame::data(event))))
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Poll::Ready(piece) = self.pieces.poll_recv(cx) {
+            if let Some(making) = &mut self.making {
+                making.next = None;
+            }
+            return Poll::Ready(piece.map(|piece| piece.map(Frame::data)));
+        }
+        let Some(making) = &mut self.making else { return Poll::Pending };
+        if making.ends.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Some(Err(Broken)));
+        }
+        let Some(next) = &mut making.next else { return Poll::Pending };
+        if next.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        next.as_mut().reset(Instant::now() + making.ping);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"\n")))))
     }
 }
 
@@ -88,8 +137,8 @@ pub(super) fn open(serving: &Serving, address: IpAddr, query: &str) -> Result<Re
     let (sender, events) = mpsc::channel(QUEUE_MAX_EVENTS);
     let (trending, clock) = (Arc::clone(&serving.trending), serving.clock.clone());
     let stream = Stream { trending, clock, window, limit, sender, _held: (place, permit) };
-    tokio::spawn(stream.run(streams.closed.subscribe()));
-    let mut response = Response::new(Body::Right(Events(events)));
+    tokio::spawn(stream.run(streams.closing()));
+    let mut response = Response::new(Body::Right(Events::endless(events)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -101,7 +150,7 @@ struct Stream {
     clock: Clock,
     window: Window,
     limit: usize,
-    sender: mpsc::Sender<Bytes>,
+    sender: mpsc::Sender<Result<Bytes, Broken>>,
     _held: (Place, OwnedSemaphorePermit),
 }
 
@@ -114,7 +163,7 @@ impl Stream {
             let sent = tokio::select! {
                 biased;
                 _ = closed.wait_for(|closed| *closed) => return,
-                sent = tokio::time::timeout(SLOW, self.sender.send(event.into())) => sent,
+                sent = tokio::time::timeout(SLOW, self.sender.send(Ok(event.into()))) => sent,
             };
             // Too slow, or gone.
             let Ok(Ok(())) = sent else { return };

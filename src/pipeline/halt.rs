@@ -24,7 +24,7 @@ pub enum Halt {
     /// in any order.
     Partitions(Repartitioned),
     /// By a person.
-    Paused { actor: Box<str> },
+    Paused { table: Table, actor: Box<str> },
     /// Words of an earlier version of nova that this one has no value for.
     Other(Box<str>),
 }
@@ -76,7 +76,7 @@ impl Halt {
                 out.put_varint(u64::from(*found));
                 out.put_u8(u8::from(*ordered));
             }
-            Halt::Paused { actor } => {
+            Halt::Paused { actor, .. } => {
                 out.put_u8(PAUSED);
                 out.put_bytes(actor.as_bytes());
             }
@@ -102,7 +102,7 @@ impl Halt {
                 let (read, found, ordered) = (reader.varint_u32()?, reader.varint_u32()?, reader.flag()?);
                 Halt::Partitions(Repartitioned { table, read, found, ordered })
             }
-            PAUSED => Halt::Paused { actor: reader.text()?.into() },
+            PAUSED => Halt::Paused { table, actor: reader.text()?.into() },
             OTHER => Halt::Other(reader.text()?.into()),
             number => return Err(CodecError::Unknown { what: WHAT, number: number.into() }),
         })
@@ -117,7 +117,7 @@ impl Halt {
             return Halt::Partitions(Repartitioned { table, read, found, ordered });
         }
         if let Some(actor) = words.strip_prefix("paused by ") {
-            return Halt::Paused { actor: actor.into() };
+            return Halt::Paused { table, actor: actor.into() };
         }
         regression(table, words).unwrap_or_else(|| Halt::Other(words.into()))
     }
@@ -152,7 +152,9 @@ impl fmt::Display for Halt {
             }
             Halt::LsnRegression(regression) => regression.fmt(f),
             Halt::Partitions(repartitioned) => repartitioned.fmt(f),
-            Halt::Paused { actor } => write!(f, "paused by {actor}"),
+            Halt::Paused { table, actor } => {
+                write!(f, "paused by {actor}; to go on: nova cdc resume {table}")
+            }
             Halt::Other(words) => f.write_str(words),
         }
     }
@@ -171,8 +173,8 @@ impl fmt::Display for Repartitioned {
                 write!(f, "its changes carry the LSN, by which rows converge all the same: nova cdc resume {table}")
             }
             false => f.write_str(
-                "its changes carry no LSN, and nothing else tells which of two is later: give the topic a new snapshot \
-                 and read it with nova rebuild (docs/cdc.md)",
+                "its changes carry no LSN, and nothing else tells which of two is later: give the topic a new snapshot, \
+                 stop nova, and read it with nova rebuild (docs/cdc.md)",
             ),
         }
     }
@@ -189,8 +191,8 @@ pub enum Hold {
     OtherRecord { partition: TopicPartition, offset: i64 },
     /// More dead letters wait than may.
     DeadLetterQuota { waiting: u64 },
-    /// So many records of its topic in a row could not be decoded, the last for this reason.
-    TopicBreaker { partition: TopicPartition, in_a_row: u32, reason: &'static str, detail: Box<str> },
+    /// So many records of its topic in a row could not be decoded, the last for this reason. It stands before `next`.
+    TopicBreaker { partition: TopicPartition, next: i64, in_a_row: u32, reason: &'static str, detail: Box<str> },
 }
 
 impl Hold {
@@ -209,19 +211,23 @@ impl fmt::Display for Hold {
                 f,
                 "log-recreated: the record at offset {offset} of {name} is not the one that was committed there: the topic \
                  was created again, or this is another capture with the same names. Use another --data directory for it; \
-                 to go on all the same: nova cdc seek {} {} OFFSET",
-                name.topic, name.partition
+                 to go on all the same: nova cdc seek {} {} {}",
+                name.topic,
+                name.partition,
+                offset.saturating_add(1)
             ),
             Hold::DeadLetterQuota { waiting } => write!(
                 f,
-                "dead-letter-quota: {waiting} dead letters wait; replay or discard some (nova dlq list), then start again"
+                "dead-letter-quota: {waiting} dead letters wait; replay or discard some (nova dlq list), then start nova again"
             ),
-            Hold::TopicBreaker { partition: TopicPartition { topic, partition }, in_a_row, reason, detail } => write!(
-                f,
-                "topic-breaker: {in_a_row} undecodable records of {topic} in a row, the last because of {reason} \
-                 ({detail}); repair the producer or the connector, then start again; to give up records that stay \
-                 undecodable: nova cdc seek {topic} {partition} OFFSET"
-            ),
+            Hold::TopicBreaker { partition: TopicPartition { topic, partition }, next, in_a_row, reason, detail } => {
+                write!(
+                    f,
+                    "topic-breaker: {in_a_row} undecodable records of {topic} in a row, the last because of {reason} \
+                     ({detail}); repair the producer or the connector, then go on: nova cdc seek {topic} {partition} \
+                     {next}; a greater offset gives up records that stay undecodable"
+                )
+            }
         }
     }
 }
@@ -248,7 +254,7 @@ mod tests {
                 "partitions: the topic of likes has 3 partitions and was read with 2: keys have moved".to_owned(),
                 Halt::Partitions(Repartitioned { table, read: 2, found: 3, ordered: true }),
             ),
-            ("paused by user 1".to_owned(), Halt::Paused { actor: "user 1".into() }),
+            ("paused by user 1".to_owned(), Halt::Paused { table, actor: "user 1".into() }),
             ("truncate: the source truncated likes. To delete".to_owned(), Halt::Truncate { table, at: None }),
             ("something new".to_owned(), Halt::Other("something new".into())),
         ] {

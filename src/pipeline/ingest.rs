@@ -1,5 +1,6 @@
 //! Thread 1 of the batch loop: polls the source, drops what is already committed, decodes, and hands batches over.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,9 @@ use super::{Batch, Body, Item};
 const WAIT_RETRY: Duration = Duration::from_secs(1);
 /// How often a blocked hand-over looks whether the process stops.
 const SEND_CHECK: Duration = Duration::from_millis(100);
+
+/// What the words of a wait end with where its record may be given up; the place follows.
+const SEEK: &str = "nova cdc seek";
 
 /// Why ingest ended before its source did.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +82,12 @@ impl Reading {
 
     /// A record waits. The first attempt is silent: most often what is needed comes within a moment.
     fn wait(&mut self, wait: Wait, offset: i64, shared: &Shared) {
-        let detail: Arc<str> = wait.detail.into();
+        let mut detail = wait.detail;
+        // Whoever says that the record may be given up does not know its place.
+        if detail.ends_with(SEEK) {
+            let _ = write!(detail, " {} {} {}", self.name.topic, self.name.partition, offset.saturating_add(1));
+        }
+        let detail: Arc<str> = detail.into();
         if self.waits.is_some() {
             shared.wait(&self.name, Some(Arc::clone(&detail)));
         }

@@ -4,7 +4,7 @@
 //! `apply` judges one change against its stored row (`stored`, `cells`) by `order` and `fill`; `rows`, `journal` and `dedup`
 //! are the structures behind it, `dead` reads the dead letters, `halt` says why a table or a partition stands still, `decided`
 //! remembers what people decided about places in the log, `sent` asks ClickHouse for their events, `meta` is the writer's own
-//! small record. `rebuild` and `reconcile` prepare a stopped store to be read again.
+//! small record. `seen` reads rows beside the writer, `tap` tells who watches. `rebuild` and `reconcile` prepare a stopped store to be read again.
 
 pub mod apply;
 pub mod audit;
@@ -24,9 +24,11 @@ pub mod progress;
 pub mod rebuild;
 pub mod reconcile;
 pub mod rows;
+pub mod seen;
 pub mod sent;
 pub mod stored;
 pub mod sweep;
+pub mod tap;
 pub mod unread;
 pub mod writer;
 

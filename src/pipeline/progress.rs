@@ -13,6 +13,8 @@ use rustc_hash::FxHashMap;
 use crate::event::{Outcome, TopicPartition};
 use crate::source::Progress;
 
+use super::tap::Tap;
+
 /// A partition's number in this process. [`Shared::slot`] is the one place that gives numbers; what each thread keeps by
 /// slot it extends with [`Shared::numbered_from`], so the same number is the same partition for everybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,6 +112,8 @@ pub struct Shared {
     over_quota: AtomicBool,
     sweeping: AtomicBool,
     dead_letters: AtomicU64,
+    /// Who watches records.
+    pub tap: Arc<Tap>,
 }
 
 impl Shared {

@@ -9,6 +9,7 @@ mod layers;
 mod pipeline;
 mod postgres;
 mod process;
+mod running;
 mod serving;
 mod sim;
 mod stack;

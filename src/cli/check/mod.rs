@@ -2,20 +2,21 @@
 //! way out. Reads only.
 
 mod columns;
-mod compare;
 mod connector;
 mod failure;
 mod flattened;
 mod keys;
 mod postgres;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use http::Method;
 use nova_storage::{OpenError, Options, Store};
 use rdkafka::error::KafkaError;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 use crate::app::{self, AppError, preflight};
 use crate::config::Config;
@@ -26,29 +27,32 @@ use crate::source::kafka::{KafkaSettings, Owner};
 use crate::warehouse::clickhouse::ClickHouse;
 use crate::warehouse::lint::lint;
 
-use super::client::{Credentials, ask};
-use super::{CliError, out, stopped};
+use super::client::{Credentials, Question, ask};
+use super::remote::{Place, Remote, plain};
+use super::{CliError, out};
 
 use self::failure::CdcConnectorError;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Also compare the rows of the (stopped) store with ClickHouse's.
+    /// Also compare the stored rows with ClickHouse's: those of a stopped store, or a running node compares its own.
     #[arg(long)]
     compare: bool,
+    #[command(flatten)]
+    remote: Remote,
 }
 
 /// Something that is wrong, and the way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Finding {
-    code: &'static str,
+    code: Cow<'static, str>,
     detail: String,
     remedy: String,
 }
 
 impl Finding {
-    fn new(code: &'static str, detail: String, remedy: impl Into<String>) -> Finding {
-        Finding { code, detail, remedy: remedy.into() }
+    fn new(code: impl Into<Cow<'static, str>>, detail: String, remedy: impl Into<String>) -> Finding {
+        Finding { code: code.into(), detail, remedy: remedy.into() }
     }
 
     fn unreachable(what: &str, why: &str, remedy: &str) -> Finding {
@@ -104,13 +108,10 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
                 "start ClickHouse, or correct clickhouse.url, user and password",
             )),
         }
-        if args.compare {
-            looked.push("rows");
-            let opened = stopped::open(config)?;
-            found.extend(runtime.block_on(compare::findings(&opened, &clickhouse))?);
-        }
-    } else if args.compare {
-        return Err(CliError::Usage("--compare needs clickhouse.url".to_owned()));
+    }
+    if args.compare {
+        looked.push("rows");
+        found.extend(compared(&args.remote, config, &runtime)?);
     }
     report(&found, &looked, as_json)
 }
@@ -130,6 +131,32 @@ fn address_in_use(config: &Config) -> Option<Finding> {
     ))
 }
 
+/// What differs between the stored rows and ClickHouse's. A running node, which has ClickHouse's address and password,
+/// compares its own.
+fn compared(remote: &Remote, config: &Config, runtime: &Runtime) -> Result<Vec<Finding>, CliError> {
+    let compared = match remote.place(config)? {
+        Place::Running(node) => {
+            let mut text = Vec::new();
+            node.fetch(Method::POST, "compare", |piece| Ok(text.extend_from_slice(piece)))?;
+            serde_json::from_slice::<Value>(&text)
+                .map_err(|error| CliError::Failed(format!("the node's comparison is no JSON: {error}")))?
+        }
+        Place::Stopped(opened) => {
+            let (Some(settings), Some(status)) = (app::clickhouse(config), &opened.warehouse) else {
+                return Err(CliError::Usage("--compare needs clickhouse.url".to_owned()));
+            };
+            let clickhouse = ClickHouse::new(&settings).map_err(AppError::from)?;
+            json!(runtime.block_on(app::compare::compare(&opened.store, status, &clickhouse, false))?)
+        }
+    };
+    if let Some(hours @ 1..) = compared["changing_hours"].as_u64() {
+        out::complain(&format!("{hours} hours of creation have rows that changed meanwhile: they were not compared"));
+    }
+    let text = |one: &Value, name: &str| plain(one[name].as_str().unwrap_or_default());
+    let found = compared["findings"].as_array().into_iter().flatten();
+    Ok(found.map(|one| Finding::new(text(one, "code"), text(one, "detail"), text(one, "remedy"))).collect())
+}
+
 async fn kafka(config: &Config, settings: &KafkaSettings) -> Result<Vec<TopicFinding>, KafkaError> {
     let mut names = app::table_topics(&Topics { prefix: config.topic_prefix.clone(), ..Topics::default() });
     let horizon_ms = i64::from(config.dedup_horizon_hours) * 3_600_000;
@@ -147,7 +174,7 @@ fn registry(config: &Config) -> Option<Finding> {
     let password = config.registry_password.as_deref().unwrap_or_default();
     let who = config.registry_user.as_deref().map_or(Credentials::Nobody, |user| Credentials::Basic(user, password));
     let remedy = "start the registry, or correct registry.url, user and password";
-    match ask(Method::GET, &url, &who, None, config.registry_ca_file.as_deref().map(Path::new)) {
+    match ask(&Question::of(&url, who, config.registry_ca_file.as_deref().map(Path::new))) {
         Ok(answer) if answer.status == 200 => None,
         Ok(answer) => Some(Finding::unreachable("registry.url", &format!("it answers {}", answer.status), remedy)),
         Err(error) => Some(Finding::unreachable("registry.url", &error.to_string(), remedy)),
@@ -158,7 +185,7 @@ fn running_connector(config: &Config) -> Vec<Finding> {
     let Some(url) = config.connect_url.as_deref() else { return Vec::new() };
     let name = &config.connector;
     let of = |what: &str| format!("{}/connectors/{name}/{what}", url.trim_end_matches('/'));
-    let get = |what: &str| ask(Method::GET, &of(what), &Credentials::Nobody, None, None);
+    let get = |what: &str| ask(&Question::of(&of(what), Credentials::Nobody, None));
     let answer = match get("config") {
         Ok(answer) if answer.status == 200 => answer,
         Ok(answer) if answer.status == 404 => {

@@ -13,7 +13,7 @@ use crate::http::error::Problem;
 use crate::http::route::{Answer, UserCall};
 use crate::http::server;
 use crate::http::shapes::{AuditPage, DeadLetters, Replay, Replays};
-use crate::pipeline::writer::{Command, CommandError, Replayed};
+use crate::pipeline::writer::{Command, CommandError};
 use crate::schema::example;
 
 use super::store::{blocking, read};
@@ -82,14 +82,7 @@ pub(in crate::http) async fn replay(control: &Arc<Control>, mut call: UserCall<'
     let force = if force { Some(sent(control, ids.clone()).await?) } else { None };
     let make = |reply| Command::ReplayDead { ids, actor: actor(&call.subject), force, reply };
     let results = control.durable.command(make).await?;
-    let results = results.into_iter().map(|(id, result)| {
-        let (outcome, detail) = match result {
-            Ok(Replayed::Gone(outcome)) => (outcome.name(), String::new()),
-            Ok(Replayed::StillDead) => ("kept", "still cannot be decoded".to_owned()),
-            Err(error) => ("kept", error.to_string()),
-        };
-        Replay { id, outcome, detail }
-    });
+    let results = results.into_iter().map(|(id, result)| Replay::of(id, result));
     Ok(server::object(StatusCode::OK, &Replays { results: results.collect() }))
 }
 

@@ -1,6 +1,7 @@
 //! `/api/v1/admin/…`: for people with the role admin. Every change names who made it in the audit, in its own
 //! commit; so do looks at what is somebody's own, and refusals.
 
+mod bulk;
 mod letters;
 mod revocations;
 mod source;
@@ -8,10 +9,13 @@ mod store;
 mod users;
 mod watched;
 
+pub(super) use self::bulk::{
+    BYTES, LINES, compare, explain_post, feed_list, hand_over, rows, suggestion_list, trending_list,
+};
 pub(super) use self::letters::{Discarding, Replaying, audit, dead_letter, dead_letters, discard, replay};
 pub(super) use self::revocations::{Revoke, list, revoke, unrevoke};
 pub(super) use self::source::{Resnapshotting, Resuming, Seeking, bump_epoch, cdc, pause, resnapshot, resume, seek};
-pub(super) use self::store::{BackingUp, CHECK_WAIT_MAX_S, backup, checked, verify};
+pub(super) use self::store::{BackingUp, CHECK_WAIT_MAX_S, backup, checked, read, verify};
 pub(super) use self::users::{Forget, ForgetUsers, explain, invalidate, invalidate_cache, limits};
 pub(super) use self::watched::{Refusals, looked, refused};
 
@@ -22,7 +26,7 @@ use crate::event::Id;
 use super::auth::Subject;
 use super::body::parse;
 use super::error::Problem;
-use super::percent::parameter;
+pub(super) use super::percent::parameter;
 use super::route::Answer;
 use super::server;
 use super::shapes::Done;
@@ -32,11 +36,11 @@ pub(super) fn actor(subject: &Subject) -> String {
     format!("user {}", subject.user)
 }
 
-fn wrong(field: &'static str, expected: &str) -> Problem {
+pub(super) fn wrong(field: &'static str, expected: &str) -> Problem {
     Problem::InvalidParameter { field, detail: format!("{field}: expected {expected}") }
 }
 
-fn number(query: &str, name: &'static str, default: u64) -> Result<u64, Problem> {
+pub(super) fn number(query: &str, name: &'static str, default: u64) -> Result<u64, Problem> {
     parameter(query, name)?.map_or(Ok(default), |text| text.parse().map_err(|_| wrong(name, "a number")))
 }
 

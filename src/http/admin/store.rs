@@ -36,7 +36,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 /// Reads the store beside the runtime.
-pub(super) async fn read<T: Send + 'static>(
+pub(in crate::http) async fn read<T: Send + 'static>(
     control: &Arc<Control>,
     what: impl FnOnce(&dyn Reads) -> Result<T, ReadFailed> + Send + 'static,
 ) -> Result<T, Problem> {

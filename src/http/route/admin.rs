@@ -3,13 +3,14 @@
 use http::Method;
 
 use crate::http::shapes::{
-    AuditPage, BackedUp, DeadLetters, Done, EpochRaised, FeedPage, Forgotten, LimitsState, ReadAgain, Replays,
-    Revocation, RevocationPage, Sought, SourceState, StoreChecked, TrendingOverride, TrendingOverrides,
+    AuditPage, BackedUp, Comparison, DeadLetters, Done, EpochRaised, FeedPage, Forgotten, LimitsState, NodeStatus,
+    PostExplained, ReadAgain, Replays, Revocation, RevocationPage, Sought, SourceState, StoreChecked, Suggestions,
+    TappedRecord, TrendingOverride, TrendingOverrides, TrendingPage,
 };
-use crate::http::{admin, overrides};
+use crate::http::{admin, overrides, status, tap};
 use crate::pipeline::dead::Whole;
 
-use super::operation::parameter;
+use super::operation::{form, parameter};
 use super::{Content, Handler, Kind, Operation as O, Parameter, Tag};
 
 pub(super) const ALGORITHM: Parameter =
@@ -26,6 +27,7 @@ pub(super) fn operations() -> Vec<O> {
     all.extend(source());
     all.extend(users());
     all.extend(store());
+    all.extend(lists());
     all.extend(overrides());
     all
 }
@@ -134,6 +136,10 @@ fn users() -> Vec<O> {
     let forget = Handler::Admin(|call| Box::pin(admin::invalidate_cache(&call.edge().serving, call)));
     let explain = Handler::Admin(|call| Box::pin(admin::explain(&call.edge().serving, call)));
     let limits = Handler::Admin(|call| Box::pin(async move { Ok(admin::limits(&call.edge().gate.limiter)) }));
+    let explain_post = Handler::Admin(|call| Box::pin(admin::explain_post(call.edge(), call)));
+    let status = Handler::Admin(|call| Box::pin(status::status(call.edge(), call)));
+    let tapped = Handler::AdminStream(|call| Box::pin(tap::open(call.edge(), call)));
+    let explained_post = (Method::GET, "/api/v1/admin/explain");
     let caches = (Method::POST, "/api/v1/admin/cache/invalidate");
     let explained = (Method::GET, "/api/v1/admin/users/{user_id}/explain-feed");
     vec![
@@ -146,6 +152,23 @@ fn users() -> Vec<O> {
                 parameter("limit", Kind::Integer { min: 1, max: 100 }, "How many; 20 where it is left out."),
             ])
             .answers::<FeedPage>(&[200]),
+        O::new("explainPost", explained_post, Tag::Feed, "Why a feed shows a post, or does not", explain_post)
+            .query([
+                parameter("user_id", Kind::Uuid, "Whose feed; needed."),
+                parameter("post_id", Kind::Uuid, "Which post; needed."),
+            ])
+            .answers::<PostExplained>(&[200]),
+        O::new("getStatus", (Method::GET, "/api/v1/admin/status"), Tag::Node, "How the node is, at a glance", status)
+            .query([parameter("letters", Kind::Flag, "Count dead letters by reason; 1 where it is left out.")])
+            .answers::<NodeStatus>(&[200]),
+        O::new("tapRecords", (Method::GET, "/api/v1/admin/tap"), Tag::Node, "Records as they are committed", tapped)
+            .query([
+                parameter("topic", Kind::Text { min: 1, max: 256 }, "Of this topic, or last part of one."),
+                parameter("outcome", Kind::OneOf(&tap::OUTCOMES), "With this outcome."),
+                parameter("user_id", Kind::Uuid, "About this user."),
+            ])
+            .content(&[200], Content::Events(&[("record", form::<TappedRecord>)]))
+            .also(&[429]),
         O::new("getLimits", (Method::GET, "/api/v1/admin/limits"), Tag::Node, "Quotas, decisions, and health", limits)
             .answers::<LimitsState>(&[200]),
     ]
@@ -160,19 +183,59 @@ fn store() -> Vec<O> {
     let backup = Handler::Admin(|call| Box::pin(admin::backup(&call.edge().control, call)));
     let verify = Handler::Admin(|call| Box::pin(admin::verify(&call.edge().control, call)));
     let checked = Handler::Admin(|call| Box::pin(admin::checked(&call.edge().control, call)));
+    let rows = Handler::AdminStream(|call| Box::pin(admin::rows(call.edge(), call)));
+    let hand_over = Handler::AdminStream(|call| Box::pin(admin::hand_over(call.edge(), call)));
+    let compare = Handler::AdminStream(|call| Box::pin(admin::compare(call.edge(), call)));
     let backups = (Method::POST, "/api/v1/admin/backup");
+    let (handed, compared) = ((Method::POST, "/api/v1/admin/backup/file"), (Method::POST, "/api/v1/admin/compare"));
+    let table = (Method::GET, "/api/v1/admin/rows/{table}");
     let path = "/api/v1/admin/store/verify";
     vec![
         O::new("createBackup", backups, Tag::Store, "Copies the store into a file beside it", backup)
             .needs::<admin::BackingUp>()
             .answers::<BackedUp>(&[200])
             .also(&[409]),
+        O::new("downloadBackup", handed, Tag::Store, "Copies the store into the answer", hand_over)
+            .content(&[200], Content::Text(&[admin::BYTES])),
+        O::new("compareRows", compared, Tag::Store, "Compares stored rows with ClickHouse's", compare)
+            .answers::<Comparison>(&[200])
+            .also(&[409]),
+        O::new("listRows", table, Tag::Store, "The live rows of a table, in the order of their ids", rows)
+            .path_kind(TABLE)
+            .query([parameter("limit", Kind::Integer { min: 1, max: u64::MAX }, "How many; all where it is left out.")])
+            .content(&[200], Content::Text(&[admin::LINES]))
+            .also(&[404]),
         O::new("verifyStore", (Method::POST, path), Tag::Store, "Checks every page of the store", verify)
             .query([WAIT])
             .answers::<StoreChecked>(&[200]),
         O::new("getStoreCheck", (Method::GET, path), Tag::Store, "How far the check of the store is", checked)
             .query([WAIT])
             .answers::<StoreChecked>(&[200]),
+    ]
+}
+
+/// For any time, which those of users are not.
+fn lists() -> Vec<O> {
+    const NOW: Parameter =
+        parameter("now", Kind::Text { min: 1, max: 64 }, "For when, RFC 3339; now where it is left out.");
+    const MANY: Parameter =
+        parameter("limit", Kind::Integer { min: 1, max: 200 }, "How many; 20 where it is left out.");
+    let trending = Handler::Admin(|call| Box::pin(admin::trending_list(&call.edge().serving, call)));
+    let feed = Handler::Admin(|call| Box::pin(admin::feed_list(&call.edge().serving, call)));
+    let suggestions = Handler::Admin(|call| Box::pin(admin::suggestion_list(&call.edge().serving, call)));
+    let get = |path| (Method::GET, path);
+    let (trends, feeds) = (get("/api/v1/admin/lists/trending"), get("/api/v1/admin/lists/feed/{user_id}"));
+    let suggests = get("/api/v1/admin/lists/suggestions/{user_id}");
+    vec![
+        O::new("listTrendingAt", trends, Tag::Trending, "Trending posts for any time", trending)
+            .query([super::public::WINDOW, NOW, MANY])
+            .answers::<TrendingPage>(&[200]),
+        O::new("listFeedAt", feeds, Tag::Feed, "A user's feed for any time, with reasons", feed)
+            .query([NOW, MANY])
+            .answers::<FeedPage>(&[200]),
+        O::new("listSuggestionsAt", suggests, Tag::Discover, "A user's suggestions for any time", suggestions)
+            .query([NOW, MANY])
+            .answers::<Suggestions>(&[200]),
     ]
 }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use http_body_util::Full;
 
+use crate::http::Body;
 use crate::http::auth::Subject;
 use crate::http::body::{self, Asked};
 use crate::http::edge::Edge;
@@ -18,6 +19,8 @@ use crate::http::request::Site;
 pub(in crate::http) type Answer = Result<Response<Full<Bytes>>, Problem>;
 /// An answer that is waited for.
 pub(in crate::http) type Waits<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+/// An answer that comes piece by piece, once it may begin.
+pub(in crate::http) type Opens<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>, Problem>> + Send + 'a>>;
 
 /// A request that is within its quota, and whose caller may.
 #[derive(Clone, Copy)]

@@ -11,9 +11,12 @@ mod tests;
 use http::Method;
 use matchit::Router;
 
-pub(super) use self::call::{Answer, Call, UserCall, Waits};
+pub(super) use self::call::{Answer, Call, Opens, UserCall, Waits};
 pub(super) use self::operation::{Access, Content, Form, Handler, Kind, Operation, Parameter, Plane, Tag};
 pub(super) use self::public::{METRICS, STREAM};
+
+/// What the paths of all operations for the role admin begin with.
+pub(super) const ADMIN_PATHS: &str = "/api/v1/admin/";
 
 pub(super) const ADMIN: &[&str] = &["admin"];
 pub(super) const ADMIN_OR_SERVICE: &[&str] = &["admin", "service"];
@@ -81,8 +84,8 @@ fn methods(operations: &[Operation]) -> &'static str {
     if has(Method::PUT) {
         return "PUT, DELETE";
     }
-    if operations.iter().any(|operation| matches!(operation.handler, Handler::Stream(_))) {
-        // A stream has no end, so nobody can tell what HEAD would.
+    if operations.iter().any(|operation| operation.method == Method::GET && operation.streams()) {
+        // Nobody can tell what HEAD would before the answer is made.
         return "GET";
     }
     match (has(Method::GET), has(Method::POST), has(Method::DELETE)) {

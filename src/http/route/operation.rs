@@ -10,7 +10,7 @@ use crate::http::auth::Subject;
 use crate::http::error::Problem;
 use crate::http::limit::Class;
 
-use super::{Answer, Call, UserCall, Waits};
+use super::{Answer, Call, Opens, UserCall, Waits};
 
 /// Who may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub(in crate::http) enum Handler {
     User(for<'a> fn(UserCall<'a>) -> Waits<'a>),
     /// The same, for the role admin.
     Admin(for<'a> fn(UserCall<'a>) -> Waits<'a>),
+    /// The same, with an answer that comes piece by piece.
+    AdminStream(for<'a> fn(UserCall<'a>) -> Opens<'a>),
 }
 
 /// Where an operation is when the admin listener is another one.
@@ -180,7 +182,7 @@ impl Operation {
         summary: &'static str,
         handler: Handler,
     ) -> Operation {
-        let admin = matches!(handler, Handler::Admin(_));
+        let admin = matches!(handler, Handler::Admin(_) | Handler::AdminStream(_));
         Operation {
             id,
             tag,
@@ -249,11 +251,16 @@ impl Operation {
         Operation { also, ..self }
     }
 
+    /// Whether the answer comes piece by piece.
+    pub fn streams(&self) -> bool {
+        matches!(self.handler, Handler::Stream(_) | Handler::AdminStream(_))
+    }
+
     pub fn access(&self) -> Access {
         match self.handler {
             Handler::Anyone(_) | Handler::Stream(_) => Access::Anyone,
             Handler::Whose { .. } | Handler::User(_) => Access::User,
-            Handler::Admin(_) => Access::Admin,
+            Handler::Admin(_) | Handler::AdminStream(_) => Access::Admin,
         }
     }
 

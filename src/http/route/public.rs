@@ -19,7 +19,7 @@ pub(in crate::http) const METRICS: &str = "/metrics";
 
 /// Of a cursor, characters.
 const CURSOR_MAX: usize = 2_000;
-const WINDOW: Parameter =
+pub(super) const WINDOW: Parameter =
     parameter("window", Kind::OneOf(&["1h", "6h", "24h", "7d"]), "How far back; 24h where it is left out.");
 const CURSOR: Parameter =
     parameter("cursor", Kind::Cursor(CURSOR_MAX), "The place where the page begins, from the page before.");

@@ -7,6 +7,8 @@ use super::CheckState;
 use crate::pipeline::audit::Listed;
 use crate::pipeline::dead::Summary;
 use crate::pipeline::meta::TableTold;
+use crate::pipeline::tap::{Heard, What};
+use crate::pipeline::writer::{CommandError, Replayed};
 use crate::schema::{Uuid, example};
 
 /// A rule that ends tokens early.
@@ -69,6 +71,17 @@ pub struct Replay {
     /// `kept`, or the outcome of the record.
     pub outcome: &'static str,
     pub detail: String,
+}
+
+impl Replay {
+    pub fn of(id: u64, result: Result<Replayed, CommandError>) -> Replay {
+        let (outcome, detail) = match result {
+            Ok(Replayed::Gone(outcome)) => (outcome.name(), String::new()),
+            Ok(Replayed::StillDead) => ("kept", "still cannot be decoded".to_owned()),
+            Err(error) => ("kept", error.to_string()),
+        };
+        Replay { id, outcome, detail }
+    }
 }
 
 /// Source tables and partitions.
@@ -249,4 +262,86 @@ pub enum TableName {
 pub enum TruncateDecision {
     Apply,
     Ignore,
+}
+
+/// Something that differs between the stored rows and ClickHouse's, and the way out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Difference {
+    pub code: &'static str,
+    pub detail: String,
+    pub remedy: String,
+}
+
+/// What a comparison with ClickHouse found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{ "findings": [], "changing_hours": 1 }"#))]
+pub struct Comparison {
+    pub findings: Vec<Difference>,
+    /// Hours of creation whose rows changed meanwhile, over all tables: they were not compared.
+    pub changing_hours: usize,
+}
+
+/// A record that was committed, as those who watch are told of it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{
+    "topic": "events", "partition": -1, "offset": 4711, "timestamp_ms": 1795500000000, "outcome": "applied",
+    "kind": "event", "user_id": "921cad1a-b3e2-5377-a326-6b2c8273740b",
+    "post_id": "6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d", "action": "view", "table": null, "key": null, "op": null,
+    "effect": "view of post 6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d counts", "left_out": 0
+}"#))]
+pub struct TappedRecord {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    /// Its arrival, epoch milliseconds.
+    pub timestamp_ms: i64,
+    pub outcome: &'static str,
+    /// `event`, `change`, or what else it is.
+    pub kind: &'static str,
+    /// Of an event.
+    pub user_id: Option<Uuid>,
+    pub post_id: Option<Uuid>,
+    pub action: Option<&'static str>,
+    /// Of a change.
+    pub table: Option<&'static str>,
+    pub key: Option<Uuid>,
+    pub op: Option<String>,
+    /// What it changed in memory, in words; empty where it changed nothing.
+    pub effect: String,
+    /// Records before this one that the listener was not given: more than it may have a second, or than it took.
+    pub left_out: u64,
+}
+
+impl TappedRecord {
+    pub fn of(heard: &Heard) -> TappedRecord {
+        let record = &heard.record;
+        let mut told = TappedRecord {
+            topic: record.topic.to_string(),
+            partition: record.partition,
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+            outcome: record.outcome.name(),
+            kind: "event",
+            user_id: None,
+            post_id: None,
+            action: None,
+            table: None,
+            key: None,
+            op: None,
+            effect: record.effect.clone(),
+            left_out: heard.left_out,
+        };
+        match &record.what {
+            What::Event { user, post, action } => {
+                (told.user_id, told.post_id) = (Some(Uuid(*user)), Some(Uuid(*post)));
+                told.action = Some(action.name());
+            }
+            What::Change { table, key, op } => {
+                (told.kind, told.table, told.key) = ("change", Some(table.name()), Some(Uuid(*key)));
+                told.op = Some(format!("{op:?}").to_lowercase());
+            }
+            What::Other(kind) => told.kind = kind,
+        }
+        told
+    }
 }

@@ -3,12 +3,16 @@
 
 mod admin;
 mod events;
+mod explained;
 mod feed;
 mod lists;
 mod node;
+mod status;
 
 pub use self::admin::*;
 pub use self::events::*;
+pub use self::explained::*;
 pub use self::feed::*;
 pub use self::lists::*;
 pub use self::node::*;
+pub use self::status::*;

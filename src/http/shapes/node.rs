@@ -24,20 +24,37 @@ pub struct EventsTaken {
     /// As `accepted`.
     pub count: usize,
     pub latency_ms: f64,
-    /// What was not accepted.
-    pub results: Vec<NotAccepted>,
+    /// What was not accepted, and what was accepted with a note.
+    pub results: Vec<EventResult>,
 }
 
+/// What there is to say of one event.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct NotAccepted {
+pub struct EventResult {
     /// The event's place in the request, from 0.
     pub i: usize,
-    /// `deduped` or `rejected`.
+    /// `deduped`, `rejected`, or `accepted` with a note.
     pub status: &'static str,
-    /// Why, for a machine.
-    pub code: &'static str,
-    /// Why, for a person.
+    /// Why it was not accepted, for a machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
+    /// Of an accepted event: `unknown-post`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<&'static str>,
+    /// The same for a person.
     pub detail: String,
+}
+
+impl EventResult {
+    /// Of an event that was not accepted.
+    pub fn not(i: usize, status: &'static str, code: &'static str, detail: String) -> EventResult {
+        EventResult { i, status, code: Some(code), note: None, detail }
+    }
+
+    /// Of one that was.
+    pub fn noted(i: usize, note: &'static str, detail: &str) -> EventResult {
+        EventResult { i, status: "accepted", code: None, note: Some(note), detail: detail.to_owned() }
+    }
 }
 
 /// The process runs.

@@ -26,7 +26,7 @@ fn halt(table: Table) -> impl Strategy<Value = Halt> {
             found,
             ordered
         })),
-        any::<String>().prop_map(|actor| Halt::Paused { actor: actor.into() }),
+        any::<String>().prop_map(move |actor| Halt::Paused { table, actor: actor.into() }),
         any::<String>().prop_map(|words| Halt::Other(words.into())),
     ]
 }

@@ -129,20 +129,36 @@ impl Rows {
 
     /// Calls `each` for every row of the table, tombstones included, in key order.
     pub fn scan(&self, table: Table, stored: &ReadTxn, mut each: impl FnMut(Id, &[u8])) -> Result<(), ReadError> {
+        self.scan_while(table, stored, |id, bytes| {
+            each(id, bytes);
+            true
+        })
+    }
+
+    /// The same, until `each` answers false.
+    pub fn scan_while(
+        &self,
+        table: Table,
+        stored: &ReadTxn,
+        mut each: impl FnMut(Id, &[u8]) -> bool,
+    ) -> Result<(), ReadError> {
         let mut changed: Vec<_> = self.changed.iter().filter(|((of, _), _)| *of == table).collect();
         changed.sort_unstable_by_key(|((_, id), _)| *id);
-        let mut changed = changed.into_iter().peekable();
+        let (mut changed, mut more) = (changed.into_iter().peekable(), true);
         self.scan_stored(table, Id([0; 16]), stored, |key, bytes| {
-            while let Some(((_, id), newer)) = changed.next_if(|((_, id), _)| *id < key) {
-                each(*id, newer);
+            while more && let Some(((_, id), newer)) = changed.next_if(|((_, id), _)| *id < key) {
+                more = each(*id, newer);
             }
-            match changed.next_if(|((_, id), _)| *id == key) {
-                Some((_, newer)) => each(key, newer),
-                None => each(key, bytes),
-            }
-            true
+            more = more
+                && match changed.next_if(|((_, id), _)| *id == key) {
+                    Some((_, newer)) => each(key, newer),
+                    None => each(key, bytes),
+                };
+            more
         })?;
-        changed.for_each(|((_, id), newer)| each(*id, newer));
+        while more && let Some(((_, id), newer)) = changed.next() {
+            more = each(*id, newer);
+        }
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! What each record of a batch causes.
 
+use std::sync::Arc;
+
 use nova_storage::codec::CodecError;
 use nova_storage::{ReadTxn, WriteTxn};
 
@@ -17,6 +19,7 @@ use crate::pipeline::journal::{Step, effects};
 use crate::pipeline::meta::Truncated;
 use crate::pipeline::progress::Slot;
 use crate::pipeline::stored::{Place, StoredRow};
+use crate::pipeline::tap::{self, COMMIT_MAX_RECORDS, Tapped, What};
 use crate::pipeline::{Batch, Body, Item, TruncatePolicy};
 
 use crate::source::PartitionCount;
@@ -33,6 +36,17 @@ pub(super) enum Fate {
     Conflict,
     /// Not consumed: the partition is held.
     Held,
+}
+
+/// What a record is about, for those who watch.
+fn what(body: &Body) -> What {
+    match body {
+        Body::Event(event, _) => What::Event { user: event.user_id, post: event.post_id, action: event.action },
+        Body::Change(change) => What::Change { table: change.table, key: change.key, op: change.op },
+        Body::Ignore(_) => What::Other("ignored"),
+        Body::Snapshot(_) => What::Other("snapshot"),
+        Body::Dead(_) => What::Other("undecodable"),
+    }
 }
 
 impl Writer {
@@ -89,6 +103,7 @@ impl Writer {
         let Item { slot, digest, record, body, .. } = item;
         let is_event = matches!(body, Body::Event(..));
         let unfilled_before = self.toast_unfilled;
+        let watched = self.parts.shared.tap.wanted().then(|| (what(&body), self.effects.len()));
         let fate = match body {
             Body::Change(change) => self.change(slot, change, (&record, arrival), read)?,
             Body::Event(event, entry) => {
@@ -126,6 +141,9 @@ impl Writer {
         if Writer::is_local(partition) {
             partition.settled.push((record.offset, Settled { outcome, conflict }));
         }
+        if let Some((what, before)) = watched {
+            self.tap(&record, outcome, what, before);
+        }
         if conflict {
             self.sample_conflict(slot, &record);
         }
@@ -133,6 +151,30 @@ impl Writer {
             self.honour_seek(slot);
         }
         Ok(())
+    }
+
+    /// Keeps a record for those who watch; `before` is where its effects begin.
+    fn tap(&mut self, record: &Record, outcome: Outcome, what: What, before: usize) {
+        if self.tapped.len() >= COMMIT_MAX_RECORDS {
+            self.tapped_more += 1;
+            return;
+        }
+        let (effect, mut users) = tap::told(self.effects.get(before..).unwrap_or_default());
+        match what {
+            What::Event { user, .. } => users.push(user),
+            What::Change { table: Table::Users, key, .. } => users.push(key),
+            _ => {}
+        }
+        self.tapped.push(Tapped {
+            topic: Arc::clone(&record.topic),
+            partition: record.partition,
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+            outcome,
+            what,
+            effect,
+            users,
+        });
     }
 
     fn change(

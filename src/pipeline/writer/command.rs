@@ -193,7 +193,7 @@ impl Writer {
             Command::Pause { table, actor, reply } => {
                 // A halt that is there already has the better reason.
                 if self.meta.tables[table as usize].halt.is_none() {
-                    self.halt_all(table, Halt::Paused { actor: actor.as_str().into() });
+                    self.halt_all(table, Halt::Paused { table, actor: actor.as_str().into() });
                 }
                 self.audit(&actor, "cdc-pause", table.name(), "", write)?;
                 Box::new(move || reply(()))

@@ -1,5 +1,7 @@
 //! What stands still: a partition by a hold, a table by a halt. A halt outlives the process and waits for a person.
 
+use std::sync::Arc;
+
 use crate::event::Table;
 use crate::pipeline::halt::{Halt, Hold};
 use crate::pipeline::progress::{Order, Slot};
@@ -75,6 +77,10 @@ impl Writer {
         let row = &mut self.partitions[slot.index()].row;
         // The record before the new offset is not one that was read.
         (row.next, row.digest) = (next, 0);
+        // The topic's other partitions count for its breaker as well.
+        let topic = Arc::clone(&self.partitions[slot.index()].name.topic);
+        let of_topic = self.partitions.iter_mut().filter(|partition| partition.name.topic == topic);
+        of_topic.for_each(|partition| partition.dead_in_a_row = 0);
         self.release(slot);
     }
 

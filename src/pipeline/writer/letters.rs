@@ -31,8 +31,8 @@ impl Writer {
         let of_topic = self.partitions.iter().filter(|partition| partition.name.topic == name.topic);
         let in_a_row: u32 = of_topic.map(|partition| partition.dead_in_a_row).sum();
         if self.parts.settings.breaker_dead_in_a_row.is_some_and(|limit| in_a_row >= limit) {
-            let (reason, detail) = (dead.reason, dead.detail.into());
-            self.hold(slot, Hold::TopicBreaker { partition: name, in_a_row, reason, detail });
+            let (next, reason, detail) = (record.offset, dead.reason, dead.detail.into());
+            self.hold(slot, Hold::TopicBreaker { partition: name, next, in_a_row, reason, detail });
             return Fate::Held;
         }
         let reason = dead.reason;

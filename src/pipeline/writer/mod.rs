@@ -40,6 +40,7 @@ use super::progress::{LastDead, Order, Shared};
 use super::rebuild::Emitted;
 use super::rows::Rows;
 use super::sweep::Sweeps;
+use super::tap::Tapped;
 use super::{Batch, QUEUE_MAX_MESSAGES, Settings, journal};
 
 pub use self::command::{Audit, Command, CommandError, EdgeEntry, Replayed, Reply, SEEK_MAX};
@@ -195,6 +196,9 @@ pub struct Writer {
     /// Effects of the commit at hand.
     effects: Vec<Effect>,
     letters: Vec<(u64, DeadLetter)>,
+    /// Records of the commit at hand for those who watch, and how many more there were.
+    tapped: Vec<Tapped>,
+    tapped_more: u64,
     outbox: Option<Outbox>,
     /// Client events below these offsets have their rows since before a rebuild.
     emitted: Emitted,
@@ -340,6 +344,11 @@ impl Writer {
             RwLockWriteGuard::unlock_fair(state);
         }
         self.effects.clear();
+        if !self.tapped.is_empty() {
+            self.parts.shared.tap.tell(&self.tapped, self.tapped_more, self.parts.clock.now_ms());
+            self.tapped.clear();
+            self.tapped_more = 0;
+        }
         facts.publish_ms = committed.elapsed().as_secs_f64() * 1e3;
         facts.process_ms = began.elapsed().as_secs_f64() * 1e3;
         // Before the positions: whoever sees a record consumed sees the rows that it left to deliver.

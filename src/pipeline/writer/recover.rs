@@ -114,6 +114,8 @@ impl Recovery {
             whole_next,
             effects: Vec::new(),
             letters: Vec::new(),
+            tapped: Vec::new(),
+            tapped_more: 0,
             outbox: None,
             emitted: rebuild::load(&read)?,
             orders: Vec::new(),

@@ -141,7 +141,8 @@ impl Context {
             let partitions = inner.counts.get(topic).copied().unwrap_or(0) as i32;
             for partition in (0..partitions).map(|partition| TopicPartition::new(Arc::clone(topic), partition)) {
                 if let Some(next) = self.progress.next_offset(&partition).filter(|next| *next > 0) {
-                    let way_out = way_out(&partition);
+                    // A log begins at 0.
+                    let way_out = way_out(&partition, 0);
                     let reason = format!(
                         "log-recreated: the topic of {partition} was deleted and made again while it was read, the store had \
                          read up to {next} of the log before; {way_out}"
@@ -241,16 +242,17 @@ impl Context {
     }
 }
 
-fn way_out(name: &TopicPartition) -> String {
+fn way_out(name: &TopicPartition, low: i64) -> String {
     format!(
-        "to go on from what is there: nova cdc seek {} {} OFFSET; to read the source again: nova rebuild",
+        "to go on from the first record that is there: nova cdc seek {} {} {low}; to read the source again, stop nova, \
+         then: nova rebuild",
         name.topic, name.partition
     )
 }
 
 /// Compares the bounds of a log with the store's next offset; `proof` tells whether the record before it is known.
 fn judge(name: &TopicPartition, next: i64, proof: bool, low: i64, high: i64) -> Result<Offset, String> {
-    let way_out = way_out(name);
+    let way_out = way_out(name, low);
     if high < next {
         return Err(format!(
             "log-recreated: the log of {name} ends at {high}, the store has read up to {next}: the topic was created \
@@ -336,7 +338,9 @@ mod tests {
         assert_eq!(judge(&name, 0, true, 0, 0), Ok(Offset::Offset(0)));
         let gap = judge(&name, 10, true, 15, 20).unwrap_err();
         assert!(
-            gap.starts_with("log-gap") && gap.contains("deleted 5 offsets") && gap.contains("nova cdc seek"),
+            gap.starts_with("log-gap")
+                && gap.contains("deleted 5 offsets")
+                && gap.contains("nova cdc seek cdc.posts 2 15;"),
             "{gap}"
         );
         assert!(judge(&name, 10, true, 0, 9).unwrap_err().starts_with("log-recreated"));

@@ -33,25 +33,33 @@ impl Stop {
         format!("{:?}", self.cause)
     }
 
-    fn way_out(&self) -> &'static str {
+    /// What to do, and whether going on behind the offset does it.
+    fn way_out(&self) -> (&'static str, bool) {
         match self.cause {
             Code::BadMessage | Code::InvalidMessage | Code::BadCompression | Code::NotImplemented => {
-                "the batch there is damaged, or of a form that this build does not know: repair it from another \
-                 replica; to go on behind it, losing its records"
+                let way_out = "the batch there is damaged, or of a form that this build does not know: repair it from \
+                               another replica";
+                (way_out, true)
             }
-            Code::TopicAuthorizationFailed => "allow kafka.sasl_username to read the topic; to go on elsewhere",
-            Code::MessageSizeTooLarge | Code::InvalidMessageSize => {
-                "the batch there is larger than 1 GB: to go on behind it, losing its records"
-            }
-            _ => "look at the broker's log; it is tried again every few seconds. To go on elsewhere",
+            Code::TopicAuthorizationFailed => ("allow kafka.sasl_username to read the topic", false),
+            Code::MessageSizeTooLarge | Code::InvalidMessageSize => ("the batch there is larger than 1 GB", true),
+            _ => ("look at the broker's log; it is tried again every few seconds", true),
         }
     }
 
     /// In words for a person.
     pub fn reason(&self, name: &TopicPartition) -> String {
         let Stop { offset, cause } = self;
-        let (way_out, topic, partition) = (self.way_out(), &name.topic, name.partition);
-        format!("{name}: stands at offset {offset}: {cause}: {way_out}: nova cdc seek {topic} {partition} OFFSET")
+        let ((way_out, behind), topic, partition) = (self.way_out(), &name.topic, name.partition);
+        let next = offset.saturating_add(1);
+        let seek = match behind {
+            true => format!(
+                "; to go on behind it, losing records: nova cdc seek {topic} {partition} {next}, and a greater offset where \
+                 the batch has more"
+            ),
+            false => String::new(),
+        };
+        format!("{name}: stands at offset {offset}: {cause}: {way_out}{seek}")
     }
 }
 
@@ -209,9 +217,12 @@ mod tests {
         let causes = [Code::BadMessage, Code::TopicAuthorizationFailed, Code::MessageSizeTooLarge, Code::Unknown];
         for cause in causes {
             let reason = Stop { offset: 41, cause }.reason(&name);
-            for part in [&name.to_string(), "offset 41", &cause.to_string(), "nova cdc seek cdc.posts 2 OFFSET"] {
+            for part in [&name.to_string(), "offset 41", &cause.to_string()] {
                 assert!(reason.contains(part), "{part} is not in {reason}");
             }
+            // No place of a topic that may not be read is better than another.
+            let may_not = cause == Code::TopicAuthorizationFailed;
+            assert_eq!(reason.contains("nova cdc seek cdc.posts 2 42,"), !may_not, "{reason}");
         }
     }
 }

@@ -57,7 +57,8 @@ fn a_table_is_paused_resumed_and_put_into_a_new_epoch() {
     let halted = |client: &mut Client| client.get("/api/v1/admin/cdc", &admin).json()["tables"][1]["halted"].clone();
     assert_eq!(halted(&mut client), Value::Null);
     assert_eq!(post(&mut client, "/api/v1/admin/cdc/posts/pause", &admin, &json!({})).status, 200);
-    assert_eq!(halted(&mut client), format!("paused by user {}", Id::from_u128(1)));
+    let paused = format!("paused by user {}; to go on: nova cdc resume posts", Id::from_u128(1));
+    assert_eq!(halted(&mut client), paused);
     assert_eq!(post(&mut client, "/api/v1/admin/cdc/posts/resume", &admin, &json!({})).status, 200);
     assert_eq!(halted(&mut client), Value::Null);
     let again = post(&mut client, "/api/v1/admin/cdc/posts/resume", &admin, &json!({}));

@@ -67,11 +67,38 @@ impl Client {
         let headers: Vec<_> = lines.filter_map(pair).collect();
         let mut answer = Answer { status, headers, body: Vec::new() };
         if !bodiless && status != 304 {
-            let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
-            answer.body = vec![0; length];
-            self.0.read_exact(&mut answer.body)?;
+            match answer.header("transfer-encoding") {
+                // A stream of events has no end.
+                Some(_) if answer.header("content-type") == Some("text/event-stream") => {}
+                Some(_) => answer.body = self.chunks()?,
+                None => {
+                    let length = answer.header("content-length").map_or(0, |length| length.parse().unwrap());
+                    answer.body = vec![0; length];
+                    self.0.read_exact(&mut answer.body)?;
+                }
+            }
         }
         Ok(answer)
+    }
+
+    /// A body in chunks (RFC 9112 §7.1), to its end.
+    fn chunks(&mut self) -> io::Result<Vec<u8>> {
+        let mut body = Vec::new();
+        loop {
+            let (mut line, mut byte) = (Vec::new(), [0]);
+            while !line.ends_with(b"\r\n") {
+                self.0.read_exact(&mut byte)?;
+                line.push(byte[0]);
+            }
+            let length = usize::from_str_radix(String::from_utf8_lossy(&line).trim(), 16).unwrap();
+            let from = body.len();
+            body.resize(from + length + 2, 0);
+            self.0.read_exact(&mut body[from..])?;
+            body.truncate(from + length);
+            if length == 0 {
+                return Ok(body);
+            }
+        }
     }
 
     pub fn get(&mut self, path: &str, headers: &str) -> Answer {

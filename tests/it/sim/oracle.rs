@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use nova::event::{Action, Cell, Id, Op, Outcome, Row, Table};
+use nova::pipeline::seen::Seen;
 use nova::warehouse::rows::{self, RowChange};
 use nova::warehouse::{Target, outbox};
 use nova_storage::codec::{DeadLetter, OffsetRow};
@@ -111,6 +112,19 @@ impl World {
         }
     }
 
+    /// Whoever reads beside the writer sees the same rows.
+    fn check_seen(&self, table: Table, found: &Found) {
+        let seen = Seen::load(self.node.opened.store.read().unwrap()).unwrap();
+        let mut rows = Found::new();
+        let each = |row: Row| {
+            let Cell::Uuid(id) = row.cells[0] else { panic!("{table} without a key") };
+            rows.insert(id, (row.cells.to_vec(), row.extra.map(String::from)));
+            true
+        };
+        seen.live(table, each).unwrap();
+        assert_eq!(&rows, found, "{table}");
+    }
+
     /// I3: the stored rows and each current view equal the model.
     fn check_rows(&self) {
         let tables = self.server.tables.lock();
@@ -122,6 +136,7 @@ impl World {
                 found.insert(id, (row.cells.to_vec(), row.extra.map(String::from)));
             };
             self.node.opened.writer.dump(table, each).unwrap();
+            self.check_seen(table, &found);
             let count = table.columns().len();
             let known = |row: &Vec<Cell>| (row[..count].to_vec(), self.product.extra(row));
             let mut wanted: Found = model.iter().map(|(id, row)| (*id, known(row))).collect();

@@ -1,12 +1,40 @@
-//! A stored row as JSON under the source's column names.
+//! Stored rows as JSON under the source's column names.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use nova_storage::{ReadError, ReadTxn};
 
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::clock::rfc3339;
 use crate::event::{Cell, Row, Table};
+use crate::pipeline::seen::Seen;
+
+/// Why rows could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum RowsError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("cannot write the output: {0}")]
+    Write(#[from] io::Error),
+}
+
+/// Writes the live rows of a table as JSON lines, in the order of their ids, at most `limit`.
+pub fn write(read: ReadTxn, table: Table, limit: u64, out: &mut dyn Write) -> Result<(), RowsError> {
+    let (mut left, mut failed) = (limit, None);
+    Seen::load(read)?.live(table, |row| {
+        // Before the row: a limit of none has none.
+        if left == 0 {
+            return false;
+        }
+        left -= 1;
+        failed = writeln!(out, "{}", json(table, &row)).err();
+        failed.is_none() && left > 0
+    })?;
+    failed.map_or(Ok(()), |error| Err(error.into()))
+}
 
 /// One JSON object: the table's columns in their order, then the unknown ones. Times are RFC 3339 in UTC with
 /// microseconds, `jsonb` stands as the JSON it is, and what the stream never told is null.

@@ -1,0 +1,178 @@
+//! `nova top`: a running node's status and rates, again and again. On a terminal the screen is drawn over, until q or
+//! Ctrl-C; otherwise a frame follows the other.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use console::{Key, Term};
+use serde_json::Value;
+
+use crate::config::Config;
+
+use super::remote::{Remote, plain};
+use super::status::{self, bytes};
+use super::{CliError, out};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Seconds from frame to frame.
+    #[arg(long, default_value_t = 2, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    interval: u64,
+    /// Ends after so many frames.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// Columns of a frame.
+const WIDTH: usize = 80;
+/// Structures of the memory that are shown, the largest.
+const MEMORY_SHOWN: usize = 6;
+const OUTCOMES: [&str; 6] = ["applied", "duplicate", "stale", "ignored", "late", "dead"];
+/// ANSI (ECMA-48): to the begin, and what is below is cleared; clear to the end of the line.
+const HOME: &str = "\x1b[H";
+const CLEAR_BELOW: &str = "\x1b[J";
+const CLEAR_LINE: &str = "\x1b[K";
+const CLEAR_ALL: &str = "\x1b[2J";
+
+pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliError> {
+    let node = status::node(&args.remote, config)?;
+    let ask = || -> Result<(Instant, Value), CliError> { Ok((Instant::now(), node.get("status?letters=0")?)) };
+    let screen = !json && std::io::stdout().is_terminal();
+    let keys = keys(screen && std::io::stdin().is_terminal());
+    let (mut before, mut left) = (ask()?, args.count.unwrap_or(u64::MAX));
+    if screen {
+        write(CLEAR_ALL)?;
+    }
+    while left > 0 {
+        match keys.recv_timeout(Duration::from_secs(args.interval)) {
+            Ok(()) => return Ok(()),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+        let now = ask()?;
+        let seconds = now.0.duration_since(before.0).as_secs_f64();
+        if json {
+            out::line(&now.1.to_string())?;
+        } else {
+            draw(&frame(&before.1, &now.1, seconds), screen)?;
+        }
+        (before, left) = (now, left - 1);
+    }
+    Ok(())
+}
+
+/// Told once a key ends it. Without a terminal nobody types, and the sender is kept for ever.
+fn keys(typed: bool) -> Receiver<()> {
+    let (sender, keys) = sync_channel(1);
+    std::thread::spawn(move || {
+        let terminal = Term::stdout();
+        while typed && !matches!(terminal.read_key(), Ok(Key::Char('q' | 'Q') | Key::CtrlC | Key::Escape) | Err(_)) {}
+        match typed {
+            true => drop(sender.send(())),
+            false => loop {
+                std::thread::park();
+            },
+        }
+    });
+    keys
+}
+
+fn write(text: &str) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+fn draw(lines: &[String], screen: bool) -> Result<(), CliError> {
+    let (begin, end) = if screen { (HOME, CLEAR_LINE) } else { ("", "") };
+    let mut text = begin.to_owned();
+    for line in lines {
+        text.extend([line.as_str(), end, "\n"]);
+    }
+    text.push_str(if screen { CLEAR_BELOW } else { "\n" });
+    write(&text)
+}
+
+/// A frame of at most [`WIDTH`] columns, from two answers that are so many seconds apart.
+fn frame(before: &Value, now: &Value, seconds: f64) -> Vec<String> {
+    // The same that status shows, without the texts that have lines of their own at the end.
+    let mut lines: Vec<String> = status::lines(now).into_iter().filter(|line| !line.starts_with("backup")).collect();
+    let reasons = lines.iter().position(|line| line.starts_with("reason") || line.starts_with("warning"));
+    let reasons = reasons.map_or(Vec::new(), |at| lines.split_off(at));
+    let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds.max(1e-3);
+    let commits = |status: &Value| status["counts"]["commits"].as_u64().unwrap_or_default();
+    lines.push(format!("commits    {:.1}/s", rate(commits(now), commits(before))));
+    lines.push(String::new());
+    lines.push(format!("{:<20}{}", "records/s", OUTCOMES.map(|outcome| format!("{outcome:>10}")).concat()));
+    let records = |status: &Value, topic: &str, outcome: &str| {
+        let all = status["counts"]["records"].as_array().into_iter().flatten();
+        let same = all.filter(|one| one["topic"] == topic && one["outcome"] == outcome);
+        same.filter_map(|one| one["count"].as_u64()).sum::<u64>()
+    };
+    let all = now["counts"]["records"].as_array().into_iter().flatten();
+    let mut topics: Vec<_> = all.filter_map(|one| one["topic"].as_str()).collect();
+    topics.dedup();
+    for topic in topics {
+        let rates = OUTCOMES
+            .map(|outcome| format!("{:>10.1}", rate(records(now, topic, outcome), records(before, topic, outcome))));
+        lines.push(format!("{:<20}{}", short(&plain(topic), 19), rates.concat()));
+    }
+    lines.push(String::new());
+    lines.push(format!("{:<20}{:>10}{:>12}{:>10}", "requests/s", "granted", "over quota", "shed"));
+    let classes = |status: &Value| status["counts"]["requests"].as_array().cloned().unwrap_or_default();
+    for (one, old) in classes(now).iter().zip(classes(before)) {
+        let of = |name: &str| rate(one[name].as_u64().unwrap_or_default(), old[name].as_u64().unwrap_or_default());
+        let class = plain(one["class"].as_str().unwrap_or_default());
+        lines.push(format!("{class:<20}{:>10.1}{:>12.1}{:>10.1}", of("granted"), of("over_quota"), of("shed")));
+    }
+    lines.push(String::new());
+    let mut memory: Vec<_> = now["memory"].as_array().into_iter().flatten().collect();
+    memory.sort_by_key(|one| std::cmp::Reverse(one["bytes"].as_u64()));
+    let shown = memory.iter().take(MEMORY_SHOWN);
+    let shown =
+        shown.map(|one| format!("{} {}", plain(one["structure"].as_str().unwrap_or_default()), bytes(&one["bytes"])));
+    lines.push(format!("memory     {}", shown.collect::<Vec<_>>().join(", ")));
+    lines.extend(reasons);
+    lines.iter().map(|line| short(line, WIDTH)).collect()
+}
+
+/// At most so many characters.
+fn short(text: &str, most: usize) -> String {
+    match text.chars().count() <= most {
+        true => text.to_owned(),
+        false => text.chars().take(most - 1).chain(['…']).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_frame_has_rates_between_two_answers_and_fits_eighty_columns() {
+        let status = |applied: u64, granted: u64, commits: u64| {
+            json!({
+                "version": "0.1.0", "store_format": 2, "uptime_s": 5, "status": "not-ready",
+                "reasons": [{ "reason": "x".repeat(300), "commands": ["nova cdc state"] }], "warnings": [],
+                "source": { "kind": "kafka", "state": "reading", "detail": null, "lag_s": 3 },
+                "dead_letters": { "waiting": 2, "by_reason": [] }, "outbox": null,
+                "disk": { "store_bytes": 1, "free_bytes": 2 }, "store_check": "ok", "backup": null,
+                "memory": [{ "structure": "rows", "bytes": 2048 }, { "structure": "posts", "bytes": 4096 }],
+                "counts": {
+                    "commits": commits,
+                    "records": [{ "topic": "cdc.a_topic_with_a_long_name", "outcome": "applied", "count": applied }],
+                    "requests": [{ "class": "feed", "granted": granted, "over_quota": 0, "shed": 0 }],
+                },
+            })
+        };
+        let lines = frame(&status(10, 100, 1), &status(30, 100, 5), 2.0);
+        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH), "{lines:#?}");
+        let has = |parts: &[&str]| lines.iter().any(|line| parts.iter().all(|part| line.contains(part)));
+        assert!(has(&["cdc.a_topic_with_a…", "10.0", "0.0"]), "{lines:#?}");
+        assert!(has(&["commits", "2.0/s"]) && has(&["feed", "0.0"]) && has(&["$ nova cdc state"]), "{lines:#?}");
+        assert!(has(&["memory     posts 4.0 KiB, rows 2.0 KiB"]), "{lines:#?}");
+    }
+}

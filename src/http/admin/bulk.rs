@@ -1,0 +1,139 @@
+//! What commands read of a running node besides single things: rows, lists for any time, a backup, a comparison. Each look
+//! is in the audit, as rows and lists are people's own.
+
+use std::sync::Arc;
+
+use http::{Response, StatusCode};
+use parking_lot::RwLock;
+
+use crate::event::{Id, Table};
+use crate::feed::trending::{TRENDING_MAX, Window};
+use crate::http::edge::{Edge, Serving};
+use crate::http::error::Problem;
+use crate::http::lists::{self, Asked};
+use crate::http::route::{Answer, UserCall};
+use crate::http::{Body, explained, pumped, read, server};
+use crate::state::State;
+
+use super::{looked, number, parameter, user, wrong};
+
+/// JSON lines.
+pub(in crate::http) const LINES: &str = "application/x-ndjson";
+/// The bytes of a store.
+pub(in crate::http) const BYTES: &str = "application/octet-stream";
+
+/// The live rows of a table, as JSON lines in the order of their ids.
+pub(in crate::http) async fn rows(edge: &Edge, call: UserCall<'_>) -> Result<Response<Body>, Problem> {
+    let table = Table::from_name(call.call.name).ok_or(Problem::NotFound)?;
+    let limit = match number(call.call.query, "limit", u64::MAX)? {
+        0 => return Err(wrong("limit", "1 or more")),
+        limit => limit,
+    };
+    looked(&edge.control.durable, &call.subject, "rows-read", table.name().to_owned()).await?;
+    let control = Arc::clone(&edge.control);
+    let closing = edge.serving.streams.closing();
+    pumped::answer(&edge.control.pumps, closing, LINES, move |out| control.reads.rows(table, limit, out))
+}
+
+/// The bytes of a backup. Nothing of it stays beside the store.
+pub(in crate::http) async fn hand_over(edge: &Edge, call: UserCall<'_>) -> Result<Response<Body>, Problem> {
+    looked(&edge.control.durable, &call.subject, "backup", "handed over".to_owned()).await?;
+    let control = Arc::clone(&edge.control);
+    let closing = edge.serving.streams.closing();
+    pumped::answer(&edge.control.pumps, closing, BYTES, move |out| control.reads.hand_over(out))
+}
+
+/// What differs between the stored rows and ClickHouse's.
+pub(in crate::http) async fn compare(edge: &Edge, call: UserCall<'_>) -> Result<Response<Body>, Problem> {
+    if edge.watch.warehouse.is_none() {
+        let detail = "clickhouse.url is not set on this node: there is nothing to compare with";
+        return Err(Problem::Conflict(detail.to_owned()));
+    }
+    looked(&edge.control.durable, &call.subject, "compare", String::new()).await?;
+    let control = Arc::clone(&edge.control);
+    let closing = edge.serving.streams.closing();
+    pumped::answer(&edge.control.pumps, closing, "application/json", move |out| control.reads.compare(out))
+}
+
+/// Why a user's feed shows a post at its place, or does not show it.
+pub(in crate::http) async fn explain_post(edge: &Edge, call: UserCall<'_>) -> Answer {
+    let given = |name: &'static str| {
+        let text = parameter(call.call.query, name)?.ok_or_else(|| wrong(name, "a UUID"))?;
+        Id::parse(text.as_bytes())
+            .map_err(|error| Problem::InvalidParameter { field: name, detail: format!("{name}: {error}") })
+    };
+    let (whose, post) = (given("user_id")?, given("post_id")?);
+    if whose != call.subject.user {
+        looked(&edge.serving.durable, &call.subject, "feed-explain", whose.to_string()).await?;
+    }
+    let serving = Arc::clone(&edge.serving);
+    let explained = super::store::read(&edge.control, move |store| {
+        let list = serving.trending.last(Window::Day);
+        explained::explain(&explained::Asked {
+            user: whose,
+            post,
+            now_ms: serving.clock.now_ms(),
+            state: &serving.state,
+            feeds: &serving.feeds,
+            trending: &list.numbers,
+            row: &|table, key| store.row(table, key),
+        })
+    })
+    .await?;
+    Ok(server::object(StatusCode::OK, &explained))
+}
+
+fn asked(serving: &Serving, query: &str) -> Result<Asked, Problem> {
+    let now_ms = match parameter(query, "now")? {
+        None => serving.clock.now_ms(),
+        Some(text) => {
+            let time: Option<jiff::Timestamp> = text.parse().ok();
+            time.ok_or_else(|| wrong("now", "a time: RFC 3339"))?.as_millisecond()
+        }
+    };
+    Ok(Asked { now_ms, limit: read::limit(query, TRENDING_MAX)? })
+}
+
+/// Makes a list on a thread for such work, from memory as it is now: the writer does not wait for it.
+async fn made(serving: &Arc<Serving>, make: impl FnOnce(&Serving, RwLock<State>) -> String + Send + 'static) -> Answer {
+    let serving = Arc::clone(serving);
+    let state = RwLock::new(serving.state.read().clone());
+    let made = tokio::task::spawn_blocking(move || make(&serving, state)).await;
+    let body = made.map_err(|error| {
+        tracing::error!("a list cannot be made: {error}");
+        Problem::Unavailable("the list cannot be made")
+    })?;
+    Ok(server::json(StatusCode::OK, body))
+}
+
+pub(in crate::http) async fn trending_list(serving: &Arc<Serving>, call: UserCall<'_>) -> Answer {
+    let (window, asked) = (read::window(call.call.query)?, asked(serving, call.call.query)?);
+    let make = move |serving: &Serving, state: RwLock<State>| {
+        lists::trending(&state.read(), &serving.trending.overrides(), window, asked)
+    };
+    made(serving, make).await
+}
+
+pub(in crate::http) async fn feed_list(serving: &Arc<Serving>, call: UserCall<'_>) -> Answer {
+    let (whose, asked) = whose(serving, &call, "feed-explain").await?;
+    let make = move |serving: &Serving, state: RwLock<State>| {
+        let made = (&serving.feeds.fresh(), &serving.trending.overrides());
+        lists::feed(&state, made, whose, &serving.cursor_key, asked)
+    };
+    made(serving, make).await
+}
+
+pub(in crate::http) async fn suggestion_list(serving: &Arc<Serving>, call: UserCall<'_>) -> Answer {
+    let (whose, asked) = whose(serving, &call, "suggestions-read").await?;
+    let make = move |serving: &Serving, state: RwLock<State>| {
+        let state = state.read();
+        lists::suggestions(&state, whose, &serving.dismissals.of(whose, &state), asked)
+    };
+    made(serving, make).await
+}
+
+async fn whose(serving: &Serving, call: &UserCall<'_>, action: &'static str) -> Result<(Id, Asked), Problem> {
+    let (whose, asked) = (user(call.call.name)?, asked(serving, call.call.query)?);
+    looked(&serving.durable, &call.subject, action, whose.to_string()).await?;
+    Ok((whose, asked))
+}

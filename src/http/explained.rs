@@ -1,0 +1,195 @@
+//! Why a user's feed shows a post, or does not: what the ranking itself says (`feed/rank.rs`), in words. Of a running node
+//! and of a stopped store.
+
+use parking_lot::RwLock;
+
+use crate::clock::rfc3339;
+use crate::event::{Cell, Id, Row, Table};
+use crate::feed::candidates::{AFFINITY_MAX, Barred, FOLLOWED_MAX, MAX_AGE_MS, Missed};
+use crate::feed::rank::{self, Clash, Explained, FEED_MAX, Making, Ranked};
+use crate::feed::shown;
+use crate::feed::snapshot::{Algorithm, Ask, Snapshots};
+use crate::schema::Uuid;
+use crate::state::State;
+
+use super::gate::{ReadFailed, Stored};
+use super::shapes::{Features, FeedItem, FeedSource, PostExplained, Rule, Terms};
+
+/// What is asked, and what answers it.
+pub struct Asked<'a> {
+    pub user: Id,
+    pub post: Id,
+    pub now_ms: i64,
+    pub state: &'a RwLock<State>,
+    /// The feeds that are served.
+    pub feeds: &'a Snapshots,
+    /// The posts of trending 24 h.
+    pub trending: &'a [u32],
+    /// What the store has of a row.
+    pub row: &'a dyn Fn(Table, Id) -> Result<Stored, ReadFailed>,
+}
+
+/// Explains one post. The feed that is served is the one that is explained; where it has not the post, a new one says why.
+pub fn explain(asked: &Asked<'_>) -> Result<PostExplained, ReadFailed> {
+    let Asked { user, post, now_ms, state, feeds, trending, .. } = *asked;
+    let (algorithm, shown) = (Algorithm::Ranked, &shown::NOTHING);
+    let ask = Ask { user, algorithm, cursor: None, shown, limit: 1, now_ms, trending, late: &|| false };
+    let page = feeds.page(state, &ask);
+    let served = page.snapshot.posts().iter().zip(1..).find(|(ranked, _)| ranked.post == post);
+    let state = state.read();
+    let number = state.post_ids.number(post).filter(|number| state.posts.row(*number).is_some());
+    let told = Told { asked, as_of_ms: now_ms };
+    let Some(number) = number else {
+        return Ok(match (asked.row)(Table::Posts, post)? {
+            Stored::Nothing => told.out(Rule::UnknownPost, "nova has no such post: its row never came".to_owned()),
+            _ => told.out(Rule::NotVisible, "its row was deleted".to_owned()),
+        });
+    };
+    if let (Some((ranked, place)), true) = (served, state.visible(number)) {
+        let told = Told { asked, as_of_ms: page.snapshot.as_of_ms };
+        return Ok(told.shown(ranked, place));
+    }
+    let making = Making { relaxed: feeds.relaxed_spacing(), ..Making::strict(now_ms, trending) };
+    let reader = state.users.number(user).unwrap_or(u32::MAX);
+    let explained = rank::explain(&state, reader, number, &making);
+    let author = state.posts.author(number).map(|author| state.users.id(author));
+    drop(state);
+    told.why(explained, author, page.snapshot.as_of_ms)
+}
+
+struct Told<'a> {
+    asked: &'a Asked<'a>,
+    as_of_ms: i64,
+}
+
+impl Told<'_> {
+    fn told(&self, rule: Option<Rule>, why: String, item: Option<FeedItem>) -> PostExplained {
+        PostExplained {
+            user_id: Uuid(self.asked.user),
+            post_id: Uuid(self.asked.post),
+            as_of: time(self.as_of_ms),
+            shown: rule.is_none(),
+            rule,
+            why,
+            item,
+        }
+    }
+
+    fn out(&self, rule: Rule, why: String) -> PostExplained {
+        self.told(Some(rule), why, None)
+    }
+
+    fn shown(&self, ranked: &Ranked, place: u32) -> PostExplained {
+        let why = format!("it stands at place {place}; by its score alone it would stand at {}", ranked.rank_before);
+        self.told(None, why, Some(item(ranked, place)))
+    }
+
+    fn why(&self, explained: Explained, author: Option<Id>, served_ms: i64) -> Result<PostExplained, ReadFailed> {
+        Ok(match explained {
+            Explained::Barred(Barred::Hidden) => self.out(Rule::NotVisible, self.hidden(author)?),
+            Explained::Barred(Barred::Own) => self.out(Rule::Own, "it is the user's own".to_owned()),
+            Explained::Barred(Barred::Seen { until_ms }) => {
+                self.out(Rule::Seen, format!("the user viewed it; it may come again at {}", time(until_ms)))
+            }
+            Explained::Missed(missed) => self.missed(missed),
+            Explained::Placed { place, post } => {
+                let why = format!(
+                    "a feed that were made now would have it at place {place}; the one that is served was made at {}",
+                    time(served_ms)
+                );
+                self.told(Some(Rule::Snapshot), why, Some(item(&post, place)))
+            }
+            Explained::Spaced { place, clash, post } => {
+                let rule = match clash {
+                    Clash::Near => "its author stands within two places before it",
+                    Clash::Top => "its author stands in the first 5 places already",
+                    Clash::Head => "its author stands 3 times in the first 50 places already",
+                };
+                let why = format!("the feed ends before place {place}, where no remaining post fits: {rule}");
+                self.told(Some(Rule::Spacing), why, Some(item(&post, place)))
+            }
+            Explained::Full { post } => {
+                let why = format!("a feed has {FEED_MAX} posts, and as many come before it");
+                self.told(Some(Rule::Cap), why, Some(item(&post, FEED_MAX as u32 + 1)))
+            }
+            // No feed that is explained is made in haste, or for a reader who had something.
+            Explained::Shown | Explained::Cut => self.out(Rule::Snapshot, "it stands in another feed".to_owned()),
+        })
+    }
+
+    fn missed(&self, missed: Missed) -> PostExplained {
+        let hours = MAX_AGE_MS / 3_600_000;
+        match missed {
+            Missed::Author => {
+                let why = "the user neither follows its author nor has affinity to them, and it does not trend";
+                self.out(Rule::Author, why.to_owned())
+            }
+            Missed::Ahead => self.out(Rule::Age, "it is dated ahead of nova's clock".to_owned()),
+            Missed::Age => self.out(Rule::Age, format!("it is older than {hours} hours, and does not trend")),
+            Missed::Cap { followed: true } => {
+                let why = format!("{FOLLOWED_MAX} posts of those whom the user follows are newer");
+                self.out(Rule::Cap, why)
+            }
+            Missed::Cap { followed: false } => {
+                let why = format!("{AFFINITY_MAX} posts of authors to whom the user has affinity come before it");
+                self.out(Rule::Cap, why)
+            }
+        }
+    }
+
+    /// Which column hides the post. Memory knows only that something does.
+    fn hidden(&self, author: Option<Id>) -> Result<String, ReadFailed> {
+        if let Stored::Row(row) = (self.asked.row)(Table::Posts, self.asked.post)? {
+            match (cell(Table::Posts, &row, "status"), cell(Table::Posts, &row, "soft_delete")) {
+                (Some(Cell::Text(status)), _) if **status != *"published" => {
+                    return Ok(format!("its status is {status}"));
+                }
+                (_, Some(Cell::Micros(at_us))) => return Ok(format!("it was deleted at {}", rfc3339(*at_us))),
+                _ => {}
+            }
+        }
+        let author = author.map_or(Ok(Stored::Nothing), |author| (self.asked.row)(Table::Users, author))?;
+        Ok(match author {
+            Stored::Row(row) => match cell(Table::Users, &row, "deleted_at") {
+                Some(Cell::Micros(at_us)) => format!("its author was deleted at {}", rfc3339(*at_us)),
+                _ => "its author is not active".to_owned(),
+            },
+            _ => "its author was deleted".to_owned(),
+        })
+    }
+}
+
+fn cell<'a>(table: Table, row: &'a Row, name: &str) -> Option<&'a Cell> {
+    row.cells.get(table.columns().iter().position(|column| column.name == name)?)
+}
+
+fn time(ms: i64) -> String {
+    rfc3339(ms.saturating_mul(1_000))
+}
+
+/// As a page of the feed has it.
+fn rounded(value: f64, digits: i32) -> f64 {
+    let unit = 10f64.powi(digits);
+    (value * unit).round() / unit
+}
+
+fn item(ranked: &Ranked, rank: u32) -> FeedItem {
+    let sources = [
+        (ranked.sources.followed, FeedSource::Followed),
+        (ranked.sources.trending, FeedSource::Trending),
+        (ranked.sources.affinity, FeedSource::Affinity),
+    ];
+    let [recency, engagement, affinity] = ranked.terms().map(|term| rounded(term, 6));
+    let age_h = rounded(ranked.age_h, 4);
+    FeedItem {
+        post_id: Uuid(ranked.post),
+        author_id: Uuid(ranked.author),
+        rank,
+        age_h: None,
+        rank_before_spacing: Some(ranked.rank_before),
+        score: Some(rounded(ranked.score(), 6)),
+        sources: Some(sources.into_iter().filter(|(is, _)| *is).map(|(_, source)| source).collect()),
+        features: Some(Features { age_h, engagement: ranked.engagement, affinity: ranked.affinity }),
+        terms: Some(Terms { recency, engagement, affinity }),
+    }
+}

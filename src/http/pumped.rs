@@ -1,0 +1,122 @@
+//! Answers of any length that a thread beside the runtime makes piece by piece, for people with the role admin: rows, a
+//! backup, a comparison with ClickHouse. The caller sees a whole answer or a broken connection, never a short answer that
+//! looks whole.
+//!
+//! The body may begin with line feeds, which say that the answer is being made; neither JSON nor a store begins with one.
+//! Instead of an answer that cannot even be begun there is one JSON object with the member `failed`; one that cannot be made to
+//! its end breaks off.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response};
+use serde_json::json;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+
+use super::Body;
+use super::error::Problem;
+use super::gate::ReadFailed;
+use super::stream::{Broken, Events};
+
+/// Such answers at once: each holds a transaction, which keeps pages of the store's file.
+pub const PUMPED_MAX: usize = 2;
+/// Bytes of one piece.
+const PIECE_BYTES: usize = 64 << 10;
+/// Pieces that wait for the caller.
+const QUEUE_MAX_PIECES: usize = 2;
+/// A caller who takes nothing for so long is dropped.
+const SLOW: Duration = Duration::from_secs(20);
+/// How often the caller is told that the answer is being made: a connection on which nothing moves ends after half a
+/// minute.
+const PING: Duration = Duration::from_secs(5);
+/// An answer that takes longer breaks off: its transaction must not hold pages for ever.
+const LONGEST: Duration = Duration::from_secs(1_800);
+
+/// Room for such answers.
+pub(super) struct Pumps(Arc<Semaphore>);
+
+impl Default for Pumps {
+    fn default() -> Pumps {
+        Pumps(Arc::new(Semaphore::new(PUMPED_MAX)))
+    }
+}
+
+/// Where the thread writes the answer.
+struct Pieces {
+    sender: mpsc::Sender<Result<Bytes, Broken>>,
+    runtime: Handle,
+    closed: watch::Receiver<bool>,
+    piece: Vec<u8>,
+    /// Something was handed over.
+    begun: bool,
+}
+
+impl Pieces {
+    fn hand_over(&mut self) -> io::Result<()> {
+        let piece = Bytes::from(std::mem::take(&mut self.piece));
+        self.begun = true;
+        let (sender, closed) = (&self.sender, &mut self.closed);
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = closed.wait_for(|closed| *closed) => Err(io::Error::other("the node stops")),
+                sent = tokio::time::timeout(SLOW, sender.send(Ok(piece))) => match sent {
+                    Ok(Ok(())) => Ok(()),
+                    Ok(Err(_)) => Err(io::Error::other("the caller has gone")),
+                    Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
+                },
+            }
+        })
+    }
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.piece.extend_from_slice(bytes);
+        if self.piece.len() >= PIECE_BYTES {
+            self.hand_over()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.piece.is_empty() { Ok(()) } else { self.hand_over() }
+    }
+}
+
+/// Answers with what `make` writes; `closed` ends it with the node. It is refused while too many are made.
+pub(super) fn answer(
+    pumps: &Pumps,
+    closed: watch::Receiver<bool>,
+    kind: &'static str,
+    make: impl FnOnce(&mut dyn Write) -> Result<(), ReadFailed> + Send + 'static,
+) -> Result<Response<Body>, Problem> {
+    let busy = Problem::Unavailable("as many long answers as may be are being made; ask again");
+    let permit = Arc::clone(&pumps.0).try_acquire_owned().map_err(|_| busy)?;
+    let (sender, pieces) = mpsc::channel(QUEUE_MAX_PIECES);
+    let runtime = Handle::current();
+    let mut out = Pieces { sender, runtime, closed, piece: Vec::new(), begun: false };
+    tokio::task::spawn_blocking(move || {
+        let held: OwnedSemaphorePermit = permit;
+        let done = make(&mut out).and_then(|()| out.flush().map_err(|error| ReadFailed(error.into())));
+        if let Err(error) = done {
+            tracing::warn!("an answer of an admin request broke off: {error}");
+            out.piece.clear();
+            if out.begun {
+                let _ = out.sender.blocking_send(Err(Broken));
+            } else {
+                let failed = json!({ "failed": error.to_string() });
+                // The caller may have gone.
+                let _ = writeln!(out, "{failed}").and_then(|()| out.flush());
+            }
+        }
+        drop((out, held));
+    });
+    let mut response = Response::new(Body::Right(Events::made(pieces, (PING, LONGEST))));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    Ok(response)
+}
