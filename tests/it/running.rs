@@ -373,6 +373,10 @@ fn what_ready_prints_can_be_typed_while_the_node_runs() {
         assert!(output.status.success(), "{args:?}: {output:?}");
         let after = node.ready();
         assert_eq!((after["status"].as_str(), after["reasons"].as_array().map(Vec::len)), (Some("ready"), Some(0)));
+        node.end();
+        // What was held comes again from the source, which is a capture here.
+        let again = nova(&data, &["replay", place.join("truncate.jsonl").to_str().unwrap()]);
+        assert!(again.status.success(), "{again:?}");
         let likes = out(&nova(&data, &["dump", "--table", "likes"])).lines().count();
         assert_eq!(likes == 0, words.contains(&"apply".to_owned()), "{words:?}: {likes}");
         tried += 1;

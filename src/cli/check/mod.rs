@@ -137,7 +137,10 @@ fn compared(remote: &Remote, config: &Config, runtime: &Runtime) -> Result<Vec<F
     let compared = match remote.place(config)? {
         Place::Running(node) => {
             let mut text = Vec::new();
-            node.fetch(Method::POST, "compare", |piece| Ok(text.extend_from_slice(piece)))?;
+            node.fetch(Method::POST, "compare", |piece| {
+                text.extend_from_slice(piece);
+                Ok(())
+            })?;
             serde_json::from_slice::<Value>(&text)
                 .map_err(|error| CliError::Failed(format!("the node's comparison is no JSON: {error}")))?
         }

@@ -1,7 +1,5 @@
 //! What each record of a batch causes.
 
-use std::sync::Arc;
-
 use nova_storage::codec::CodecError;
 use nova_storage::{ReadTxn, WriteTxn};
 
@@ -19,7 +17,6 @@ use crate::pipeline::journal::{Step, effects};
 use crate::pipeline::meta::Truncated;
 use crate::pipeline::progress::Slot;
 use crate::pipeline::stored::{Place, StoredRow};
-use crate::pipeline::tap::{self, COMMIT_MAX_RECORDS, Tapped, What};
 use crate::pipeline::{Batch, Body, Item, TruncatePolicy};
 
 use crate::source::PartitionCount;
@@ -27,7 +24,7 @@ use crate::source::local::{self, Settled};
 use crate::warehouse::outbox::{DeadRow, Report};
 use crate::warehouse::rows::{self as warehouse_rows, EventRow, RowChange};
 
-use super::{CommitFacts, Writer, WriterError};
+use super::{CommitFacts, Writer, WriterError, tapped};
 
 /// What became of a record, or that it was not consumed.
 pub(super) enum Fate {
@@ -36,17 +33,6 @@ pub(super) enum Fate {
     Conflict,
     /// Not consumed: the partition is held.
     Held,
-}
-
-/// What a record is about, for those who watch.
-fn what(body: &Body) -> What {
-    match body {
-        Body::Event(event, _) => What::Event { user: event.user_id, post: event.post_id, action: event.action },
-        Body::Change(change) => What::Change { table: change.table, key: change.key, op: change.op },
-        Body::Ignore(_) => What::Other("ignored"),
-        Body::Snapshot(_) => What::Other("snapshot"),
-        Body::Dead(_) => What::Other("undecodable"),
-    }
 }
 
 impl Writer {
@@ -103,7 +89,7 @@ impl Writer {
         let Item { slot, digest, record, body, .. } = item;
         let is_event = matches!(body, Body::Event(..));
         let unfilled_before = self.toast_unfilled;
-        let watched = self.parts.shared.tap.wanted().then(|| (what(&body), self.effects.len()));
+        let watched = self.parts.shared.tap.wanted().then(|| (tapped::what(&body), self.effects.len()));
         let fate = match body {
             Body::Change(change) => self.change(slot, change, (&record, arrival), read)?,
             Body::Event(event, entry) => {
@@ -151,30 +137,6 @@ impl Writer {
             self.honour_seek(slot);
         }
         Ok(())
-    }
-
-    /// Keeps a record for those who watch; `before` is where its effects begin.
-    fn tap(&mut self, record: &Record, outcome: Outcome, what: What, before: usize) {
-        if self.tapped.len() >= COMMIT_MAX_RECORDS {
-            self.tapped_more += 1;
-            return;
-        }
-        let (effect, mut users) = tap::told(self.effects.get(before..).unwrap_or_default());
-        match what {
-            What::Event { user, .. } => users.push(user),
-            What::Change { table: Table::Users, key, .. } => users.push(key),
-            _ => {}
-        }
-        self.tapped.push(Tapped {
-            topic: Arc::clone(&record.topic),
-            partition: record.partition,
-            offset: record.offset,
-            timestamp_ms: record.timestamp_ms,
-            outcome,
-            what,
-            effect,
-            users,
-        });
     }
 
     fn change(

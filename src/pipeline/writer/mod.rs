@@ -13,6 +13,7 @@ mod load;
 mod moved;
 mod recover;
 mod snapshot;
+mod tapped;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -344,11 +345,7 @@ impl Writer {
             RwLockWriteGuard::unlock_fair(state);
         }
         self.effects.clear();
-        if !self.tapped.is_empty() {
-            self.parts.shared.tap.tell(&self.tapped, self.tapped_more, self.parts.clock.now_ms());
-            self.tapped.clear();
-            self.tapped_more = 0;
-        }
+        self.tell_tapped();
         facts.publish_ms = committed.elapsed().as_secs_f64() * 1e3;
         facts.process_ms = began.elapsed().as_secs_f64() * 1e3;
         // Before the positions: whoever sees a record consumed sees the rows that it left to deliver.
