@@ -187,7 +187,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args, &config, cli.json),
         Command::Health(args) => health::run(&args, &config),
         Command::Status(args) => status::run(&args, &config, cli.json),
-        Command::Top(args) => top::run(&args, &config, cli.json),
+        Command::Top(args) => top::run(&args, &config, cli.json, &signals),
         Command::Tap(args) => tap::run(&args, &config, cli.json),
         Command::Explain(args) => explain::run(&args, &config, cli.json),
         Command::Backup(args) => backup::backup(&args, &config.data_dir, cli.json),

@@ -1,16 +1,17 @@
 //! `nova top`: a running node's status and rates, again and again. On a terminal the screen is drawn over, until q or
 //! Ctrl-C; otherwise a frame follows the other.
 
-use std::io::{IsTerminal as _, Write as _};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use console::{Key, Term};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use serde_json::Value;
 
 use crate::config::Config;
 
 use super::remote::{Remote, plain};
+use super::signals::Signals;
 use super::status::{self, bytes};
 use super::{CliError, out};
 
@@ -37,19 +38,21 @@ const CLEAR_BELOW: &str = "\x1b[J";
 const CLEAR_LINE: &str = "\x1b[K";
 const CLEAR_ALL: &str = "\x1b[2J";
 
-pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliError> {
+pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -> Result<(), CliError> {
     let node = status::node(&args.remote, config)?;
     let ask = || -> Result<(Instant, Value), CliError> { Ok((Instant::now(), node.get("status?letters=0")?)) };
     let screen = !json && std::io::stdout().is_terminal();
-    let keys = keys(screen && std::io::stdin().is_terminal());
+    let (sender, ends) = sync_channel(ENDS_MAX);
+    let _keyboard = if screen { Keyboard::listen(&sender) } else { None };
+    let ends = signalled(signals, sender, ends)?;
     let (mut before, mut left) = (ask()?, args.count.unwrap_or(u64::MAX));
     if screen {
         write(CLEAR_ALL)?;
     }
     while left > 0 {
-        match keys.recv_timeout(Duration::from_secs(args.interval)) {
-            Ok(()) => return Ok(()),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        // By a key or a signal. Whoever sends lasts as long as the process.
+        if ends.recv_timeout(Duration::from_secs(args.interval)) != Err(RecvTimeoutError::Timeout) {
+            return Ok(());
         }
         let now = ask()?;
         let seconds = now.0.duration_since(before.0).as_secs_f64();
@@ -63,20 +66,50 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
     Ok(())
 }
 
-/// Told once a key ends it. Without a terminal nobody types, and the sender is kept for ever.
-fn keys(typed: bool) -> Receiver<()> {
-    let (sender, keys) = sync_channel(1);
-    std::thread::spawn(move || {
-        let terminal = Term::stdout();
-        while typed && !matches!(terminal.read_key(), Ok(Key::Char('q' | 'Q') | Key::CtrlC | Key::Escape) | Err(_)) {}
-        match typed {
-            true => drop(sender.send(())),
-            false => loop {
-                std::thread::park();
-            },
+/// Keys and signals that wait to be looked at: one is enough.
+const ENDS_MAX: usize = 1;
+
+/// Has a signal end it in order, so that the terminal is as it was.
+fn signalled(signals: &Signals, sender: SyncSender<()>, ends: Receiver<()>) -> Result<Receiver<()>, CliError> {
+    let mut waiting = signals.handled();
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    std::thread::Builder::new().name("signalled".to_owned()).spawn(move || {
+        loop {
+            runtime.block_on(waiting.next());
+            // One that waits already does the same.
+            let _ = sender.try_send(());
         }
-    });
-    keys
+    })?;
+    Ok(ends)
+}
+
+/// A terminal that gives each key at once and shows none, until this is dropped (termios(3)).
+struct Keyboard(Termios);
+
+impl Keyboard {
+    /// Has q end it; `None` where nobody types.
+    fn listen(sender: &SyncSender<()>) -> Option<Keyboard> {
+        let before = tcgetattr(std::io::stdin()).ok()?;
+        let mut at_once = before.clone();
+        at_once.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+        at_once.special_codes[SpecialCodeIndex::VMIN] = 1;
+        tcsetattr(std::io::stdin(), OptionalActions::Now, &at_once).ok()?;
+        let sender = sender.clone();
+        std::thread::spawn(move || {
+            for key in std::io::stdin().lock().bytes().map_while(Result::ok) {
+                if key.eq_ignore_ascii_case(&b'q') {
+                    let _ = sender.try_send(());
+                }
+            }
+        });
+        Some(Keyboard(before))
+    }
+}
+
+impl Drop for Keyboard {
+    fn drop(&mut self) {
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
+    }
 }
 
 fn write(text: &str) -> Result<(), CliError> {

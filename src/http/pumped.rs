@@ -120,3 +120,76 @@ pub(super) fn answer(
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     Ok(response)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt as _;
+
+    type Made = Result<(), ReadFailed>;
+
+    fn failed(why: &'static str) -> ReadFailed {
+        ReadFailed(why.into())
+    }
+
+    /// The body that a caller collects; `None` where the connection breaks off.
+    fn collected(make: impl FnOnce(&mut dyn Write) -> Made + Send + 'static) -> Option<Bytes> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (pumps, (_open, closed)) = (Pumps::default(), watch::channel(false));
+            let response = answer(&pumps, closed, "text/plain", make).unwrap();
+            response.into_body().collect().await.ok().map(|body| body.to_bytes())
+        })
+    }
+
+    #[test]
+    fn an_answer_is_whole_or_breaks_off_and_one_that_is_not_begun_says_why() {
+        let long = |out: &mut dyn Write| -> Made {
+            (0..10_000).try_for_each(|n| writeln!(out, "line {n}")).map_err(|error| ReadFailed(error.into()))
+        };
+        let whole = collected(long).unwrap();
+        assert_eq!(whole.iter().filter(|byte| **byte == b'\n').count(), 10_000);
+        assert_eq!(collected(|_| Ok(())).unwrap(), "");
+        let broken = collected(move |out| long(out).and(Err(failed("the disk is gone"))));
+        assert_eq!(broken, None);
+        let short = collected(|out| writeln!(out, "a part").map_err(|_| failed("write")).and(Err(failed("no disk"))));
+        assert_eq!(short.unwrap(), "{\"failed\":\"no disk\"}\n", "what was not handed over is forgotten");
+    }
+
+    #[test]
+    fn as_many_as_may_are_made_and_the_end_of_the_node_ends_them() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (pumps, (stop, closed)) = (Pumps::default(), watch::channel(false));
+            let endless = |out: &mut dyn Write| -> Made {
+                loop {
+                    out.write_all(&[0; PIECE_BYTES]).map_err(|error| ReadFailed(error.into()))?;
+                }
+            };
+            let begin = || answer(&pumps, closed.clone(), "text/plain", endless);
+            let open: Vec<_> = (0..PUMPED_MAX).map(|_| begin().unwrap().into_body()).collect();
+            assert!(matches!(begin(), Err(Problem::Unavailable(_))));
+            stop.send_replace(true);
+            for body in open {
+                assert!(body.collect().await.is_err());
+            }
+        });
+    }
+
+    #[test]
+    fn while_an_answer_is_made_its_reader_is_told_so() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let (sender, pieces) = mpsc::channel(1);
+            let mut body = Events::made(pieces, (PING, LONGEST));
+            for _ in 0..3 {
+                assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "\n");
+            }
+            sender.try_send(Ok(Bytes::from_static(b"begun"))).unwrap();
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "begun");
+            // Within it no line feed comes, and after the longest time it breaks off.
+            assert!(body.frame().await.unwrap().is_err());
+            drop(sender);
+        });
+    }
+}
