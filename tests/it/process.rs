@@ -19,6 +19,43 @@ fn nova(arguments: &[&str]) -> Command {
     command
 }
 
+/// A process that ends with its test, however the test ends.
+struct Running(Option<Child>);
+
+impl Running {
+    fn start(mut command: Command) -> Running {
+        Running(Some(command.spawn().unwrap()))
+    }
+
+    fn output(mut self) -> Output {
+        self.0.take().unwrap().wait_with_output().unwrap()
+    }
+}
+
+impl std::ops::Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        self.0.as_ref().unwrap()
+    }
+}
+
+impl std::ops::DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        self.0.as_mut().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
 fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -85,10 +122,11 @@ fn variables_of_others_are_told_once_and_passed_over() {
     let dir = tempfile::tempdir().unwrap();
     let links = [("NOVA_PORT", "tcp://10.0.0.1:80"), ("NOVA_HTTP_SERVICE_HOST", "10.0.0.1"), ("NOVA_GUARD", "web")];
     let mut command = nova(&["--data", &data(&dir), "serve", "--listen", "localhost:0"]);
-    let mut child = command.envs(links).spawn().unwrap();
+    command.envs(links);
+    let mut child = Running::start(command);
     assert!(listening(&mut child).ip().is_loopback());
     signal(&child, Signal::HUP);
-    let output = child.wait_with_output().unwrap();
+    let output = child.output();
     let told = errors(&output);
     assert_eq!(output.status.code(), Some(0), "SIGHUP ends it in order: {told}");
     for (name, _) in links {
@@ -109,20 +147,22 @@ fn standard_input_and_pipes_are_replayed() {
         let dir = tempfile::tempdir().unwrap();
         let data = data(&dir);
         let arguments = [&["--data", &data, "--json", "replay", "--truncate", "apply"], files].concat();
-        (nova(&arguments).stdin(stdin).spawn().unwrap(), dir)
+        let mut command = nova(&arguments);
+        command.stdin(stdin);
+        (Running::start(command), dir)
     };
     let (child, _dir) = run(&[capture.to_str().unwrap()], Stdio::null());
-    let whole = totals(&child.wait_with_output().unwrap());
+    let whole = totals(&child.output());
     assert!(whole["consumed"].as_u64().unwrap() > 0);
     let (mut child, _dir) = run(&["-"], Stdio::piped());
     child.stdin.take().unwrap().write_all(&text).unwrap();
-    assert_eq!(totals(&child.wait_with_output().unwrap()), whole);
+    assert_eq!(totals(&child.output()), whole);
     let place = tempfile::tempdir().unwrap();
     let fifo = place.path().join("fifo");
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
     let (child, _dir) = run(&[fifo.to_str().unwrap()], Stdio::null());
     std::fs::write(&fifo, &text).unwrap();
-    assert_eq!(totals(&child.wait_with_output().unwrap()), whole);
+    assert_eq!(totals(&child.output()), whole);
 }
 
 #[test]
@@ -130,11 +170,11 @@ fn a_signal_ends_a_command_that_works() {
     let place = tempfile::tempdir().unwrap();
     let fifo = place.path().join("fifo");
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
-    let child = nova(&["--data", &data(&place), "replay", fifo.to_str().unwrap()]).spawn().unwrap();
+    let child = Running::start(nova(&["--data", &data(&place), "replay", fifo.to_str().unwrap()]));
     // It has begun once it reads the pipe.
     let _writer = std::fs::OpenOptions::new().write(true).open(&fifo).unwrap();
     signal(&child, Signal::TERM);
-    let status = child.wait_with_output().unwrap().status;
+    let status = child.output().status;
     assert_eq!((status.code(), status.signal()), (Some(143), None));
 }
 
@@ -145,7 +185,8 @@ fn the_service_manager_is_told_when_it_is_ready_that_it_lives_and_when_it_stops(
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut command = nova(&["--data", &data(&dir), "serve", "--listen", "127.0.0.1:0"]);
-    let mut child = command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000").spawn().unwrap();
+    command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "400000");
+    let mut child = Running::start(command);
     let told = |wanted: &str| {
         let mut bytes = [0; 4_096];
         loop {
@@ -163,7 +204,7 @@ fn the_service_manager_is_told_when_it_is_ready_that_it_lives_and_when_it_stops(
     told("WATCHDOG=1");
     signal(&child, Signal::TERM);
     told("STOPPING=1");
-    assert!(child.wait_with_output().unwrap().status.success());
+    assert!(child.output().status.success());
 }
 
 #[test]
@@ -172,7 +213,8 @@ fn the_limit_of_open_files_is_raised_and_serve_says_where_it_listens_as_json() {
     let mut command = Command::new("/bin/sh");
     let line = "ulimit -S -n 64; exec \"$NOVA\" --json --data \"$DATA\" serve --listen 127.0.0.1:0";
     command.args(["-c", line]).env("NOVA", env!("CARGO_BIN_EXE_nova")).env("DATA", data(&dir));
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = Running::start(command);
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let told: serde_json::Value = serde_json::from_str(&line).unwrap();
