@@ -231,7 +231,8 @@ def python(node: Node, made: Path) -> None:
     programs = python_tools()
     made.mkdir()
     shutil.copy(HERE / "use.py", made)
-    (made / "made.yml").write_text("post_hooks: []\n")
+    # The generator knows no JSON lines; to a client they are text.
+    (made / "made.yml").write_text("post_hooks: []\ncontent_type_overrides:\n  application/x-ndjson: text/plain\n")
     told = run(
         programs / "openapi-python-client", "generate", "--url", f"{node.url}/openapi.json", "--meta", "none",
         "--output-path", "nova_client", "--config", "made.yml", "--fail-on-warning", cwd=made,
