@@ -85,7 +85,7 @@ async fn delivered(status: &Status) {
             tokio::time::sleep(DELIVERY_TICK).await;
         }
     };
-    // What is still not there then is told as a difference.
+    // Rows that ClickHouse does not have by then are reported as a difference.
     let _ = tokio::time::timeout(DELIVERY_MAX, waits).await;
 }
 
@@ -142,7 +142,7 @@ fn differs(table: Table, ours: &Hours, theirs: &Hours) -> Option<Difference> {
     })
 }
 
-/// Of every table.
+/// The hours of each table, in the order of [`Table::ALL`].
 fn hours(seen: &Seen) -> Result<Vec<Hours>, AppError> {
     Table::ALL.iter().map(|table| stored(seen, *table)).collect()
 }

@@ -20,12 +20,12 @@ const NOTE_MAX_BYTES: u64 = 4_096;
 /// What the note says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listening {
-    /// Of the admin routes, for this machine.
+    /// Where this machine reaches the admin routes.
     pub url: String,
     pub pid: u32,
     /// Tokens are signed with the development key of the data directory, by nobody else.
     pub development_key: bool,
-    /// Of `https`: the SHA-256 of the node's certificate, in hexadecimal digits. Its names need not be this machine's.
+    /// Where `url` is `https`: the SHA-256 of the node's certificate, in hexadecimal digits. The certificate need not name this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
 }
@@ -48,7 +48,8 @@ pub struct Noted {
 }
 
 impl Listening {
-    /// Of this process, listening at an address; one that stands for every address of the machine is asked at its own.
+    /// The note of this process, which listens at `addr`. Where `addr` stands for every address of the machine, the note names
+    /// the loopback address.
     pub fn at(scheme: &str, mut addr: SocketAddr, development_key: bool, certificate: Option<String>) -> Listening {
         if addr.ip().is_unspecified() {
             addr.set_ip(match addr.ip() {

@@ -32,7 +32,7 @@ use super::{AppError, Opened, StoreCheck, backups, rows, store_path};
 const CHECK_WAIT: Duration = Duration::from_secs(10);
 /// Letters whose reasons are counted for one answer.
 const REASONS_MAX_LETTERS: usize = 10_000;
-/// Of the copy that is handed over, while it is made: by its ending a start removes what a killed process left.
+/// The ending of the copy's name while the copy is made. By this ending a start finds and removes what a killed process left.
 const HANDED_OVER: &str = "handed-over.copying";
 
 /// What an admin sees of the store.

@@ -1,4 +1,4 @@
-//! `nova cdc`: source tables that halted, and how they go on; of a stopped store or of a running node.
+//! `nova cdc` shows the source tables that halted and lets them continue, on a stopped store or on a running node.
 
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -106,7 +106,7 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
     }
 }
 
-/// When it happens: a node goes on at once.
+/// Says when a decision takes effect. A running node acts at once, so nothing is added.
 fn when(place: &Where) -> &'static str {
     match place {
         Place::Running(_) => "",
