@@ -1,6 +1,8 @@
-//! Who gives way when every place of a listener is taken: connections that are only waited for, of the addresses that have
-//! most of them. Else whoever holds places without asking for anything would keep everybody else out.
+//! Who gives way when the places of a listener run out: connections that are only waited for, of the addresses that have
+//! most of them. Else whoever holds places without asking for anything would keep everybody else out. They give way before
+//! the last place is taken, so that no newcomer waits for them.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,8 +14,10 @@ use tokio::sync::Notify;
 use super::limit::client;
 use super::patience::{Pace, Phase};
 
-/// Connections that give way at once: finding them looks at all.
+/// Connections that give way at once: finding them looks at all, so it is done once for as many newcomers.
 const GIVE_WAY: usize = 64;
+/// With fewer free places, some give way.
+pub(super) const FREE_MIN: usize = 2 * GIVE_WAY;
 
 /// Every open connection that may have to give way, by the order in which they came.
 #[derive(Clone, Default)]
@@ -23,12 +27,15 @@ pub(super) struct Crowd(Arc<Mutex<Members>>);
 struct Members {
     next: u64,
     open: BTreeMap<u64, Member>,
+    /// Of the open ones, how many were chosen to give way.
+    chosen: usize,
 }
 
 struct Member {
     address: IpAddr,
     pace: Pace,
     leave: Arc<Notify>,
+    chosen: bool,
 }
 
 /// One of them, until it is dropped.
@@ -51,19 +58,34 @@ impl Crowd {
         let mut members = self.0.lock();
         let number = members.next;
         members.next += 1;
-        let member = Member { address: client::network(address), pace: pace.clone(), leave: Arc::clone(&leave) };
+        let member =
+            Member { address: client::network(address), pace: pace.clone(), leave: Arc::clone(&leave), chosen: false };
         members.open.insert(number, member);
         Guest { crowd: self.clone(), number, pace, leave }
     }
 
-    /// Has some end; those of one address the oldest first.
+    /// Has some end, those of one address the oldest first; nothing while as many that were chosen have not ended yet.
     pub fn give_way(&self) {
-        let members = self.0.lock();
+        let mut members = self.0.lock();
+        if members.chosen >= GIVE_WAY {
+            return;
+        }
         let mut counts = FxHashMap::<IpAddr, usize>::default();
         members.open.values().for_each(|member| *counts.entry(member.address).or_default() += 1);
-        let mut waiting: Vec<_> = members.open.iter().filter(|(_, member)| only_waited_for(&member.pace)).collect();
-        waiting.sort_by_key(|(number, member)| (std::cmp::Reverse(counts.get(&member.address)), **number));
-        waiting.iter().take(GIVE_WAY).for_each(|(_, member)| member.leave.notify_one());
+        let waiting = members.open.iter().filter(|(_, member)| !member.chosen && only_waited_for(&member.pace));
+        let order = |(number, member): (&u64, &Member)| (Reverse(counts.get(&member.address).copied()), *number);
+        let mut waiting: Vec<_> = waiting.map(order).collect();
+        if waiting.len() > GIVE_WAY {
+            waiting.select_nth_unstable(GIVE_WAY);
+            waiting.truncate(GIVE_WAY);
+        }
+        members.chosen += waiting.len();
+        for (_, number) in waiting {
+            if let Some(member) = members.open.get_mut(&number) {
+                member.chosen = true;
+                member.leave.notify_one();
+            }
+        }
     }
 }
 
@@ -76,13 +98,20 @@ impl Guest {
             if only_waited_for(&self.pace) {
                 return;
             }
+            let mut members = self.crowd.0.lock();
+            if let Some(member) = members.open.get_mut(&self.number) {
+                member.chosen = false;
+                members.chosen -= 1;
+            }
         }
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        self.crowd.0.lock().open.remove(&self.number);
+        let mut members = self.crowd.0.lock();
+        let chosen = members.open.remove(&self.number).is_some_and(|member| member.chosen);
+        members.chosen -= usize::from(chosen);
     }
 }
 
@@ -125,8 +154,25 @@ mod tests {
                 }
             }
             drop(entered);
-            prop_assert!(crowd.0.lock().open.is_empty());
+            let members = crowd.0.lock();
+            prop_assert!(members.open.is_empty() && members.chosen == 0);
         }
+    }
+
+    /// Each newcomer had 64 more end, which were looked for among all: newcomers waited a tenth of a second for that.
+    #[test]
+    fn nobody_else_gives_way_before_those_that_were_chosen_have_ended() {
+        let crowd = Crowd::default();
+        let mut guests: Vec<_> =
+            (0..3 * GIVE_WAY).map(|_| crowd.enter(IpAddr::from([10, 0, 0, 1]), &Pace::default())).collect();
+        crowd.give_way();
+        crowd.give_way();
+        assert_eq!(guests.iter().filter(|guest| left(guest)).count(), GIVE_WAY);
+        guests.remove(0);
+        crowd.give_way();
+        let left: Vec<_> = guests.iter().map(left).collect();
+        assert_eq!(left.iter().position(|left| *left), Some(GIVE_WAY - 1), "those that came next");
+        assert_eq!(left.iter().filter(|left| **left).count(), GIVE_WAY);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::connection::Connection;
-use super::crowd::{Crowd, Guest};
+use super::crowd::{Crowd, FREE_MIN, Guest};
 use super::patience::{Idle, Pace};
 use super::places::Places;
 use super::request::Site;
@@ -27,7 +27,7 @@ use super::settings::EdgeSettings;
 use super::workers::Workers;
 use super::{Edge, tls, upkeep};
 
-/// Connections at once. With the last place taken, some that are only waited for give way, see [`Crowd`].
+/// Connections at once. With few places left, some that are only waited for give way, see [`Crowd`].
 pub const CONNECTIONS_MAX: usize = 4_096;
 /// Of them, those of one address that is not a trusted proxy; more are closed at once.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 1_024;
@@ -184,7 +184,7 @@ impl Server {
             let pace = Pace::default();
             // A trusted proxy's belong to many.
             let guest = (!proxy).then(|| open.enter(peer, &pace));
-            if connections.available_permits() == 0 {
+            if connections.available_permits() < FREE_MIN {
                 open.give_way();
             }
             let connection = Connection {
