@@ -11,6 +11,7 @@
 
 pub mod app;
 pub mod arrival;
+pub mod ask;
 pub mod bounded;
 pub mod breaker;
 pub mod cache;

@@ -16,6 +16,7 @@ use crate::event::Id;
 use crate::feed::trending::Window;
 use crate::feed::trending::warmed::Counted;
 use crate::jobs::analytics::{Analytics, Asked, Drift, Found, Warmup};
+use crate::jobs::connector::ConnectorWatch;
 #[cfg(feature = "redis-cache")]
 use crate::jobs::copies::Copies;
 use crate::jobs::copies::{Publisher, SharedCache};
@@ -27,6 +28,7 @@ use crate::jobs::{CacheRefreshJob, JobError};
 use crate::pipeline::dead;
 use crate::pipeline::progress::Shared;
 use crate::pipeline::writer::{Command, CommandError, EdgeEntry, Message, Replayed};
+use crate::source::connect::ConnectorStatus;
 use crate::source::kafka::KafkaStatus;
 use crate::source::postgres::status::PostgresStatus;
 use crate::warehouse::Target;
@@ -59,6 +61,8 @@ pub(super) struct Parts<'a> {
     pub shared: &'a Arc<Shared>,
     /// Set when changes come from Kafka.
     pub kafka: Option<&'a Arc<KafkaStatus>>,
+    /// Set when Connect can be asked about the connector.
+    pub connector: Option<&'a Arc<ConnectorStatus>>,
     /// Set when changes come from PostgreSQL itself.
     pub postgres: Option<&'a Arc<PostgresStatus>>,
     pub warehouse: Option<&'a Arc<WarehouseStatus>>,
@@ -83,6 +87,9 @@ impl Jobs {
         if let Some(shared) = &shared_cache {
             let (served, dismissals, shared) = (served.clone(), Arc::clone(parts.dismissals), Arc::clone(shared));
             all.push(Box::new(Arc::new(Publisher { served, dismissals, cursor_key: parts.cursor_key, shared })));
+        }
+        if let Some(status) = parts.connector {
+            all.push(Box::new(ConnectorWatch { status: Arc::clone(status), clock: setup.clock.clone() }));
         }
         let mut drift = None;
         if let (Some(settings), Some(status)) = (&setup.clickhouse, parts.warehouse) {

@@ -17,6 +17,7 @@ use crate::jobs::Runner;
 use crate::jobs::serving::Served;
 use crate::pipeline::writer::RecoveryReport;
 use crate::source::both::Both;
+use crate::source::connect::ConnectorStatus;
 use crate::source::kafka::{KafkaSource, KafkaStatus, Owner, Producer};
 use crate::source::local::{LOCAL_PARTITION, LocalSource};
 use crate::source::postgres::link;
@@ -84,6 +85,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     let (fresh, cursor_key) = (opened.recovery == RecoveryReport::default(), auth.secret("cursor"));
     let mut running = opened.start(source, setup)?;
     running.ends_with(session);
+    let connector = setup.connect.clone().map(|settings| Arc::new(ConnectorStatus::new(settings)));
     let Jobs { all, shared_cache, drift, retries } = Jobs::new(Parts {
         setup,
         served,
@@ -93,6 +95,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         writer: &running.inbox,
         shared: &running.shared,
         kafka: kafka.as_ref(),
+        connector: connector.as_ref(),
         postgres: postgres.as_ref(),
         warehouse: warehouse.as_ref(),
         fresh,
@@ -127,8 +130,19 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         durable,
     };
     let schemas = Arc::clone(&setup.schemas);
-    let watch =
-        Watch { clock: clock.clone(), shared, observed, jobs, retries, schemas, kafka, postgres, warehouse, drift };
+    let watch = Watch {
+        clock: clock.clone(),
+        shared,
+        observed,
+        jobs,
+        retries,
+        schemas,
+        kafka,
+        connector,
+        postgres,
+        warehouse,
+        drift,
+    };
     let (serving, intake, control) = (Arc::new(serving), Arc::new(intake), Arc::new(control));
     let edge = Edge { clock, auth, gate, serving, intake, control, watch };
     Ok(Node { running, edge: Arc::new(edge) })

@@ -10,6 +10,7 @@ use crate::decode::{Decoder, FileSchemas, HttpSchemas, KeepUnknown, NoSchemas, R
 use crate::event::Table;
 use crate::http::EdgeSettings;
 use crate::pipeline::Settings;
+use crate::source::connect::ConnectorSettings;
 use crate::source::kafka::{KafkaSettings, Owner};
 use crate::source::postgres::follower::FollowSettings;
 use crate::source::postgres::net::{ConnectSettings, split_ssl_mode};
@@ -35,6 +36,8 @@ pub struct Setup {
     pub keep_unknown: KeepUnknown,
     /// Where records come from; `None` is the local log.
     pub kafka: Option<KafkaSettings>,
+    /// Who writes the topics of the tables, where Connect can be asked about it.
+    pub connect: Option<ConnectorSettings>,
     /// Where changes come from, where they come from PostgreSQL itself; then Kafka has only client events.
     pub postgres: Option<PostgresSettings>,
     /// Reads what another node reads, and leaves to that one what is done once.
@@ -75,6 +78,7 @@ impl Setup {
             placeholder: None,
             keep_unknown: KeepUnknown::default(),
             kafka: None,
+            connect: None,
             postgres: None,
             replica: false,
             clickhouse: None,
@@ -114,6 +118,7 @@ impl Setup {
         let mut setup = Setup::configured(config, registry(config)?);
         setup.settings.breaker_dead_in_a_row = Some(BREAKER_DEAD_IN_A_ROW);
         setup.kafka = kafka(config);
+        setup.connect = connect(config);
         setup.postgres = postgres(config);
         setup.drain = Drain { idle: Duration::from_secs(2), most: Duration::from_secs(5) };
         Ok(setup)
@@ -169,6 +174,13 @@ pub fn kafka(config: &Config) -> Option<KafkaSettings> {
         take_over: false,
         security: security.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect(),
     })
+}
+
+/// The connector as configured, where its topics are read.
+fn connect(config: &Config) -> Option<ConnectorSettings> {
+    let reads = config.kafka_brokers.is_some() && config.postgres_url.is_none();
+    let url = config.connect_url.as_ref().filter(|_| reads)?;
+    Some(ConnectorSettings::new(url, &config.connector))
 }
 
 /// PostgreSQL as configured.

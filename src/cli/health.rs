@@ -2,8 +2,8 @@
 
 use crate::config::Config;
 
-use super::client::{Credentials, Question, ask};
 use super::{CliError, out};
+use crate::ask::{Credentials, Question, ask};
 
 #[derive(clap::Args)]
 pub(super) struct Args {

@@ -5,7 +5,6 @@ mod backup;
 mod bench;
 mod cdc;
 mod check;
-mod client;
 mod config;
 mod demo;
 mod dlq;
@@ -36,6 +35,7 @@ use clap::{Parser, Subcommand};
 use nova_storage::OpenError;
 
 use crate::app::AppError;
+use crate::ask::AskError;
 use crate::config::Config;
 
 use self::signals::Signals;
@@ -120,6 +120,8 @@ const CONFIG_EXIT: u8 = 64;
 pub enum CliError {
     #[error(transparent)]
     App(#[from] AppError),
+    #[error(transparent)]
+    Ask(#[from] AskError),
     #[error("{0}")]
     Usage(String),
     /// A problem a line.

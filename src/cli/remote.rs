@@ -18,8 +18,8 @@ use crate::http::auth::KEY_FILE;
 use crate::tls::Trust;
 
 use super::CliError;
-use super::client::{Answer, Credentials, Question, ask, fetch};
 use super::stopped;
+use crate::ask::{Answer, Credentials, Question, ask, fetch};
 
 /// How long a token that is made for one command is good.
 const TOKEN_TTL_S: u64 = 300;

@@ -207,7 +207,12 @@ pub(super) const FIELDS: &[Field] = &[
         },
         get: |config| texts(config.keep_unknown.entries()),
     },
-    address!("cdc", "connect_url", connect_url, "Kafka Connect's REST API, for nova check."),
+    address!(
+        "cdc",
+        "connect_url",
+        connect_url,
+        "Kafka Connect's REST API: nova asks it every 10 s whether cdc.connector runs, and nova check looks at its settings."
+    ),
     text!("cdc", "connector", connector, "The connector's name there."),
     address!("clickhouse", "url", clickhouse_url, "HTTP interface of ClickHouse. Unset: analytics are off."),
     text!("clickhouse", "database", clickhouse_database, "Made if it is missing."),

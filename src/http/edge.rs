@@ -17,6 +17,7 @@ use crate::jobs::copies::{CACHE_PUBLISH, Kind, SharedCache};
 use crate::jobs::retry::Counts;
 use crate::jobs::{Jobs, Runner};
 use crate::pipeline::progress::Shared;
+use crate::source::connect::ConnectorStatus;
 use crate::source::kafka::{KafkaStatus, Producer};
 use crate::source::local::LocalHandle;
 use crate::source::postgres::status::PostgresStatus;
@@ -146,6 +147,8 @@ pub struct Watch {
     pub schemas: Arc<dyn Schemas>,
     /// Set when records come from Kafka.
     pub kafka: Option<Arc<KafkaStatus>>,
+    /// Set when Connect can be asked about the connector.
+    pub connector: Option<Arc<ConnectorStatus>>,
     /// Set when changes come from PostgreSQL itself.
     pub postgres: Option<Arc<PostgresStatus>>,
     /// Set when rows go to ClickHouse.

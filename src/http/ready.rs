@@ -38,6 +38,7 @@ pub(super) fn reasons(edge: &Edge) -> Vec<String> {
         reasons.extend(kafka.stopped().iter().map(|(name, stop)| stop.reason(name)));
         reasons.extend(kafka.stalled().into_values());
     }
+    reasons.extend(of_connector(edge, true));
     if let Some(postgres) = &edge.watch.postgres {
         reasons.extend(postgres.view().reason());
         if edge.watch.shared.sweeping() {
@@ -71,6 +72,12 @@ fn dead_letters(edge: &Edge) -> Vec<String> {
     std::iter::once(format!("dead letters that wait: {waiting}; nova dlq list")).chain(last).collect()
 }
 
+/// What is wrong with the connector, where that lasts or not.
+fn of_connector(edge: &Edge, lasting: bool) -> Option<String> {
+    let wrong = edge.watch.connector.as_ref()?.wrong(edge.watch.clock.now_ms());
+    wrong.filter(|(_, lasts)| *lasts == lasting).map(|(words, _)| format!("connector: {words}"))
+}
+
 /// What is wrong at PostgreSQL and does not keep nova from reading.
 fn of_postgres(edge: &Edge) -> Vec<String> {
     let view = edge.watch.postgres.as_ref().map(|postgres| postgres.view());
@@ -92,6 +99,7 @@ fn parked_jobs(edge: &Edge) -> BTreeMap<String, String> {
 pub(super) fn warnings(edge: &Edge) -> Vec<String> {
     let jobs = parked_jobs(edge).into_iter().map(|(job, error)| format!("the job {job} keeps failing: {error}"));
     let mut all: Vec<_> = dead_letters(edge).into_iter().chain(jobs).collect();
+    all.extend(of_connector(edge, false));
     all.extend(of_clickhouse(edge).into_iter().map(|complaint| format!("clickhouse: {complaint}")));
     all.extend(of_postgres(edge).into_iter().map(|warning| format!("postgres: {warning}")));
     all

@@ -3,10 +3,11 @@
 //! a job that keeps failing is parked and shown. It reads no clock but tokio's, and the one it is given.
 //!
 //! `serving` has the jobs behind what is served, `copies` puts it into a cache that other services read, `analytics` asks
-//! ClickHouse, `figures` keeps what was served on each day, `retry` tries dead letters again, `rebuilt` ends a rebuild. What a job needs of the
+//! ClickHouse, `connector` Kafka Connect, `figures` keeps what was served on each day, `retry` tries dead letters again, `rebuilt` ends a rebuild. What a job needs of the
 //! store or of a server is a trait, which `app` fills.
 
 pub mod analytics;
+pub mod connector;
 pub mod copies;
 pub mod figures;
 pub mod rebuilt;

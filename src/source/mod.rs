@@ -2,6 +2,7 @@
 
 pub mod both;
 pub mod capture;
+pub mod connect;
 pub mod kafka;
 pub mod local;
 pub mod postgres;

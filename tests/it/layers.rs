@@ -42,7 +42,7 @@ fn used(part: &str) -> Vec<(PathBuf, String)> {
 
 #[test]
 fn data_goes_one_way() {
-    let rules: [(&str, &[&str]); 17] = [
+    let rules: [(&str, &[&str]); 18] = [
         ("event", &[]),
         ("mutant", &[]),
         ("clock", &[]),
@@ -51,14 +51,15 @@ fn data_goes_one_way() {
         ("cache", &["cache", "clock"]),
         ("bounded", &[]),
         ("tls", &["bounded"]),
+        ("ask", &["bounded", "tls"]),
         ("decode", &["decode", "bounded", "breaker", "event", "mutant", "tls"]),
         // What comes from PostgreSQL is numbered by the first layer of its messages.
-        ("source", &["source", "clock", "event", "decode", "tls"]),
+        ("source", &["source", "ask", "clock", "event", "decode", "tls"]),
         ("state", &["state", "event"]),
         ("feed", &["feed", "state", "event", "clock"]),
         ("discover", &["discover", "state", "event"]),
         ("warehouse", &["warehouse", "bounded", "breaker", "event", "clock", "mutant", "tls"]),
-        ("jobs", &["jobs", "cache", "feed", "discover", "state", "event", "clock"]),
+        ("jobs", &["jobs", "cache", "feed", "discover", "source", "state", "event", "clock"]),
         ("http/auth", &["bounded", "breaker", "event", "files", "tls"]),
         ("http/limit", &["event"]),
     ];

@@ -2,6 +2,7 @@
 
 mod api;
 mod commands;
+mod connector;
 mod damage;
 mod jobs;
 mod kafka;

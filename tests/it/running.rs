@@ -1,76 +1,20 @@
 //! Commands against a node that runs, found by itself: the same answers as of the stopped store, and every command that a
 //! reason, an alert or a page of the documentation prints.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::api::client::Client;
+use crate::support::program::{Serving, command, nova, out, told};
 
 const ENVELOPE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/cdc/envelope.jsonl");
 const NOTE: &str = "listening.json";
 const NOW: &str = "2026-11-22T23:59:59Z";
-
-/// `nova` over a data directory, without what the environment says.
-fn command(data: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("NOVA_")) {
-        command.env_remove(name);
-    }
-    command.current_dir(data.parent().unwrap()).arg("--data").arg(data).args(args).stdin(Stdio::null());
-    command
-}
-
-fn nova(data: &Path, args: &[&str]) -> Output {
-    command(data, args).output().unwrap()
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn told(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// A process that serves, until it is dropped.
-struct Serving {
-    child: Child,
-    addr: SocketAddr,
-}
-
-impl Serving {
-    fn start(data: &Path, env: &[(&str, &str)]) -> Serving {
-        let mut command = command(data, &["serve", "--listen", "127.0.0.1:0"]);
-        let mut child = command.envs(env.iter().copied()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let addr = line.trim().rsplit('/').next().unwrap().parse().unwrap_or_else(|_| panic!("{line}"));
-        Serving { child, addr }
-    }
-
-    fn ready(&self) -> Value {
-        Client::connect(self.addr).get("/health/ready", "").json()
-    }
-
-    /// By SIGTERM.
-    fn end(mut self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        assert!(self.child.wait().unwrap().success());
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// A store with the rows of a capture, a like whose table was truncated, and a dead letter.
 fn stored(dir: &Path) -> PathBuf {

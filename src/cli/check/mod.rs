@@ -3,7 +3,6 @@
 
 mod columns;
 mod connector;
-mod failure;
 mod flattened;
 mod keys;
 mod postgres;
@@ -22,16 +21,15 @@ use crate::app::{self, AppError, preflight};
 use crate::config::Config;
 use crate::decode::Topics;
 use crate::http::Reserved;
+use crate::source::connect::CdcConnectorError;
 use crate::source::kafka::topics::{self, TopicFinding};
 use crate::source::kafka::{KafkaSettings, Owner};
 use crate::warehouse::clickhouse::ClickHouse;
 use crate::warehouse::lint::lint;
 
-use super::client::{Credentials, Question, ask};
 use super::remote::{Place, Remote, plain};
 use super::{CliError, out};
-
-use self::failure::CdcConnectorError;
+use crate::ask::{Credentials, Question, ask};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -187,7 +185,8 @@ fn registry(config: &Config) -> Option<Finding> {
 fn running_connector(config: &Config) -> Vec<Finding> {
     let Some(url) = config.connect_url.as_deref() else { return Vec::new() };
     let name = &config.connector;
-    let of = |what: &str| format!("{}/connectors/{name}/{what}", url.trim_end_matches('/'));
+    let url = url.trim_end_matches('/');
+    let of = |what: &str| format!("{url}/connectors/{name}/{what}");
     let get = |what: &str| ask(&Question::of(&of(what), Credentials::Nobody, None));
     let answer = match get("config") {
         Ok(answer) if answer.status == 200 => answer,
@@ -222,7 +221,9 @@ fn running_connector(config: &Config) -> Vec<Finding> {
     };
     let mut found = connector::findings(&running, &expected);
     if let Ok(status) = get("status") {
-        found.extend(CdcConnectorError::of(name, &status.text()).map(|error| error.finding()));
+        let error = CdcConnectorError::of(name, &status.text());
+        let finding = |error: CdcConnectorError| Finding::new("connector-failed", error.to_string(), error.remedy(url));
+        found.extend(error.map(finding));
     }
     found
 }

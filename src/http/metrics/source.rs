@@ -30,6 +30,10 @@ pub(super) fn source(watch: &Watch, log: &Log, to: &mut Registry) {
     total(to, "cdc_offset_commits", "Commits of the store's offsets to Kafka", commits);
     whole(to, "nova_partitions_assigned", "Partitions that this node reads", kafka.assigned());
     whole(to, "nova_kafka_up", "1 while a broker is connected", usize::from(kafka.up()));
+    if let Some(runs) = watch.connector.as_ref().and_then(|connector| connector.runs()) {
+        let help = "1 while Connect says that the connector and its tasks run";
+        whole(to, "nova_connector_up", help, usize::from(runs));
+    }
     let stopped = kafka.stopped().into_iter().map(|(name, stop)| (name, stop.code()));
     let stalled = kafka.stalled().into_keys().map(|name| (name, "Stalled".to_owned()));
     let stands = stopped.chain(stalled).map(|(name, cause)| {

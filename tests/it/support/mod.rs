@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod clickhouse;
 pub mod events;
+pub mod program;
 pub mod rows;
 
 use std::path::PathBuf;

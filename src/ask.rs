@@ -1,4 +1,4 @@
-//! A small HTTP client for commands that ask a running node, Connect or a registry.
+//! A small HTTP client: commands ask a running node or a registry with it, and a node asks Kafka Connect.
 
 use std::path::Path;
 use std::time::Duration;
@@ -16,8 +16,6 @@ use hyper_util::rt::TokioExecutor;
 use crate::bounded::Bound;
 use crate::tls::{self, Trust, causes};
 
-use super::CliError;
-
 const TIMEOUT: Duration = Duration::from_secs(30);
 const ANSWER_MAX_BYTES: usize = 64 << 20;
 /// Of an answer that is handed over piece by piece: longer than any disk.
@@ -25,8 +23,16 @@ const FETCH_MAX_BYTES: usize = 1 << 50;
 /// Such an answer of which nothing comes for so long is given up; a node that still makes one says so every few seconds.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{url}: {what}")]
+pub struct AskError {
+    url: String,
+    what: String,
+}
+
 /// Status and body of an answer.
-pub(super) struct Answer {
+pub struct Answer {
     pub status: u16,
     pub body: Bytes,
 }
@@ -38,14 +44,14 @@ impl Answer {
 }
 
 /// Who asks.
-pub(super) enum Credentials<'a> {
+pub enum Credentials<'a> {
     Nobody,
     Bearer(&'a str),
     Basic(&'a str, &'a str),
 }
 
 /// What is asked, of whom, by whom; `body` is JSON.
-pub(super) struct Question<'a> {
+pub struct Question<'a> {
     pub method: Method,
     pub url: &'a str,
     pub who: Credentials<'a>,
@@ -60,11 +66,11 @@ impl<'a> Question<'a> {
         Question { method: Method::GET, url, who, body: None, trust }
     }
 
-    fn failed(&self, what: String) -> CliError {
-        CliError::Failed(format!("{}: {what}", self.url))
+    fn failed(&self, what: String) -> AskError {
+        AskError { url: self.url.to_owned(), what }
     }
 
-    async fn response(&self, most_bytes: usize) -> Result<Response<Incoming>, CliError> {
+    async fn response(&self, most_bytes: usize) -> Result<Response<Incoming>, AskError> {
         let uri: Uri = self.url.parse().map_err(|error| self.failed(format!("is not a URL: {error}")))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(self.failed("expected http://host:port or https://host:port".to_owned()));
@@ -88,43 +94,53 @@ impl<'a> Question<'a> {
     }
 
     /// The whole answer.
-    async fn whole(&self, response: Response<Incoming>) -> Result<Answer, CliError> {
+    async fn whole(&self, response: Response<Incoming>) -> Result<Answer, AskError> {
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.map_err(|error| self.failed(causes(&error)))?.to_bytes();
         Ok(Answer { status, body })
     }
 
     /// Within a time.
-    async fn soon<T>(&self, time: Duration, what: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-        tokio::time::timeout(time, what).await.map_err(|_| self.failed("did not answer in time".to_owned()))?
+    async fn soon<T, E: From<AskError>>(
+        &self,
+        time: Duration,
+        what: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let late = || E::from(self.failed("did not answer in time".to_owned()));
+        tokio::time::timeout(time, what).await.map_err(|_| late())?
+    }
+
+    /// The whole answer, of at most `most_bytes`, within `time`.
+    pub async fn answer(&self, most_bytes: usize, time: Duration) -> Result<Answer, AskError> {
+        self.soon(time, async { self.whole(self.response(most_bytes).await?).await }).await
     }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+fn runtime(question: &Question<'_>) -> Result<tokio::runtime::Runtime, AskError> {
+    let made = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    made.map_err(|error| question.failed(error.to_string()))
 }
 
-/// Asks once.
-pub(super) fn ask(question: &Question<'_>) -> Result<Answer, CliError> {
-    let asked = async { question.whole(question.response(ANSWER_MAX_BYTES).await?).await };
-    runtime()?.block_on(question.soon(TIMEOUT, asked))
+/// Asks once, and waits for the answer.
+pub fn ask(question: &Question<'_>) -> Result<Answer, AskError> {
+    runtime(question)?.block_on(question.answer(ANSWER_MAX_BYTES, TIMEOUT))
 }
 
 /// Asks once for an answer of any length, and hands it over piece by piece. A refusal is answered whole; an answer that
 /// does not come to its end is an error.
-pub(super) fn fetch(
+pub fn fetch<E: From<AskError>>(
     question: &Question<'_>,
-    mut take: impl FnMut(&[u8]) -> Result<(), CliError>,
-) -> Result<Answer, CliError> {
-    runtime()?.block_on(async {
+    mut take: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Answer, E> {
+    runtime(question)?.block_on(async {
         let response = question.soon(TIMEOUT, question.response(FETCH_MAX_BYTES)).await?;
         let status = response.status().as_u16();
         if !response.status().is_success() {
-            return question.soon(TIMEOUT, question.whole(response)).await;
+            return Ok(question.soon(TIMEOUT, question.whole(response)).await?);
         }
         let mut body = response.into_body();
         let broke = |error| question.failed(format!("the answer broke off: {}", causes(&error)));
-        while let Some(frame) = question.soon(SILENCE, async { Ok(body.frame().await) }).await? {
+        while let Some(frame) = question.soon(SILENCE, async { Ok::<_, AskError>(body.frame().await) }).await? {
             if let Ok(piece) = frame.map_err(broke)?.into_data() {
                 take(&piece)?;
             }
