@@ -64,20 +64,25 @@ impl Connection {
         };
         match self.tls.take() {
             None => self.serve_plain(stream).await,
-            Some(acceptor) => match tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) => {
-                    let Connection { peer, pace, site, idle, stop, watcher, .. } = self;
-                    let stream = Rest::unread(Patient::new(stream, pace.clone(), idle));
-                    serve_http2(stream, Served { peer, site, pace }, stop, watcher).await;
-                }
-                Ok(Ok(stream)) => self.serve_plain(stream).await,
-                Ok(Err(error)) => tracing::debug!("TLS: {error}"),
-                Err(_) => tracing::debug!("TLS: no handshake in time"),
-            },
+            Some(acceptor) => Box::pin(self.serve_tls(acceptor, stream)).await,
         }
     }
 
-    /// In the short lane as long as that goes, then by hyper.
+    async fn serve_tls(self, acceptor: TlsAcceptor, stream: TcpStream) {
+        match tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) => {
+                let Connection { peer, pace, site, idle, stop, watcher, .. } = self;
+                let stream = Rest::unread(Patient::new(stream, pace.clone(), idle));
+                serve_http2(stream, Served { peer, site, pace }, stop, watcher).await;
+            }
+            Ok(Ok(stream)) => self.serve_plain(stream).await,
+            Ok(Err(error)) => tracing::debug!("TLS: {error}"),
+            Err(_) => tracing::debug!("TLS: no handshake in time"),
+        }
+    }
+
+    /// In the short lane as long as that goes, then by hyper. What hyper needs is in boxes: a connection that says nothing
+    /// does not have it.
     pub async fn serve_plain<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
         let Connection { peer, pace, site, idle, stop, watcher, .. } = self;
         let stream = Patient::new(stream, pace.clone(), idle);
@@ -85,8 +90,8 @@ impl Connection {
         let served = Served { peer, site, pace };
         match after {
             Ok(After::Ended) => {}
-            Ok(After::Http1(rest)) => serve_http1(rest, served, watcher).await,
-            Ok(After::Http2(rest)) => serve_http2(rest, served, stop, watcher).await,
+            Ok(After::Http1(rest)) => Box::pin(serve_http1(rest, served, watcher)).await,
+            Ok(After::Http2(rest)) => Box::pin(serve_http2(rest, served, stop, watcher)).await,
             Err(error) => tracing::debug!("connection: {error}"),
         }
     }

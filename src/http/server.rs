@@ -217,11 +217,16 @@ impl Server {
 
 /// Serves the connection, unless it has to give way while it is only waited for.
 async fn serve(connection: Connection, stream: std::net::TcpStream, guest: Option<&Guest>) {
-    let Some(guest) = guest else { return connection.serve(stream).await };
+    let leaves = async {
+        match guest {
+            Some(guest) => guest.leaves().await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         biased;
         () = connection.serve(stream) => {}
-        () = guest.leaves() => {}
+        () = leaves => {}
     }
 }
 

@@ -60,10 +60,8 @@ impl World {
         World { node: Some(node), site, graceful, stop, _dir: dir }
     }
 
-    /// A connection, from the client's end.
-    fn connect(&self) -> DuplexStream {
-        let (near, far) = tokio::io::duplex(1 << 20);
-        let connection = Connection {
+    fn connection(&self) -> Connection {
+        Connection {
             pace: Pace::default(),
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             tls: None,
@@ -71,8 +69,13 @@ impl World {
             idle: Idle { time: IDLE, crowd: Box::new(|_| false) },
             stop: self.stop.subscribe(),
             watcher: self.graceful.watcher(),
-        };
-        tokio::spawn(connection.serve_plain(near));
+        }
+    }
+
+    /// A connection, from the client's end.
+    fn connect(&self) -> DuplexStream {
+        let (near, far) = tokio::io::duplex(1 << 20);
+        tokio::spawn(self.connection().serve_plain(near));
         far
     }
 
@@ -104,6 +107,18 @@ fn paused(test: impl AsyncFnOnce(&World)) {
     let world = World::new();
     runtime.block_on(test(&world));
     drop(runtime);
+}
+
+/// Idle connections are most of what a busy node has. With TLS and hyper in it, one took 18 KiB.
+#[test]
+fn a_connection_takes_little_until_something_is_said() {
+    const MAX_BYTES: usize = 4 << 10;
+    paused(async |world| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let took = std::mem::size_of_val(&world.connection().serve(stream));
+        assert!(took <= MAX_BYTES, "{took}");
+    });
 }
 
 /// What differs between two answers to one request.
