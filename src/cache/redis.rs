@@ -85,6 +85,15 @@ impl Redis {
         })
     }
 
+    /// The server's version, such as `7.0.15`. Asks it now.
+    pub fn version(&self) -> Outcome<String> {
+        let mut info = Pipeline::new();
+        info.cmd("INFO").arg("server");
+        let text = self.send(&info)?.pop().and_then(wire::text).unwrap_or_default();
+        let version = text.lines().find_map(|line| line.strip_prefix("redis_version:"));
+        version.map(|version| version.trim().to_owned()).ok_or(CacheError::Unavailable("it tells no version".to_owned()))
+    }
+
     /// Deletes keys of generations that ended among the next (about) `count` keys of the server; returns the cursor to go
     /// on with, 0 at the end. Such keys are never read again but take the server's memory until they expire.
     pub fn reclaim(&self, cursor: u64, count: usize) -> Outcome<u64> {

@@ -107,6 +107,11 @@ pub async fn lint(clickhouse: &ClickHouse) -> Result<Vec<Finding>, Failure> {
     Ok(findings)
 }
 
+/// Whether none of nova's tables is there, and nothing else is wrong.
+pub fn nothing_is_there(findings: &[Finding]) -> bool {
+    findings.len() == Target::ALL.len() + VIEW_TARGETS.len() && findings.iter().all(|one| one.code == TABLE_MISSING)
+}
+
 /// The columns of a table against those that rows were written under: `None` when every column is there with its type.
 pub async fn schema_of(clickhouse: &ClickHouse, target: Target, written: &Columns) -> Result<Option<Finding>, Failure> {
     let (database, table) = (clickhouse.database().replace('\'', ""), target.name());

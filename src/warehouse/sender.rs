@@ -141,8 +141,8 @@ impl Shared {
             let mut attempt = 0;
             while let Err(error) = migrate(&self.parts.clickhouse).await {
                 self.parts.status.set_unprepared(Some(error.to_string().into()));
-                if matches!(&error, MigrateError::Failed { failure: Failure::Unreachable(_), .. }) {
-                    self.parts.status.failed();
+                if let MigrateError::Failed { failure: failure @ Failure::Unreachable(_), .. } = &error {
+                    self.parts.status.failed(failure);
                 }
                 self.back_off(0, attempt).await;
                 attempt += 1;

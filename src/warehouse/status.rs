@@ -17,6 +17,7 @@ use super::Target;
 use super::breaker::Breaker;
 use super::lint::Finding;
 use super::outbox::Mark;
+use super::verdict::Failure;
 
 /// One table as of the last commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct Status {
     /// Wakes in the order of waiting, so that a simulation is repeatable.
     commits: Notify,
     breaker: Mutex<Breaker>,
+    /// Since when the breaker lets nothing but trials through, by its clock; one line of the log for each such time.
+    away_ms: Mutex<Option<i64>>,
     /// The breaker's clock: wall time may stand still or go back.
     born: tokio::time::Instant,
     pub query_seconds: Histogram,
@@ -70,6 +73,7 @@ impl Default for Status {
             changed: Condvar::new(),
             commits: Notify::new(),
             breaker: Mutex::default(),
+            away_ms: Mutex::default(),
             born: tokio::time::Instant::now(),
             query_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
             query_errors: Counter::default(),
@@ -103,7 +107,13 @@ impl Status {
     pub fn complaints(&self) -> Vec<String> {
         let inner = self.inner.lock();
         let unprepared = inner.unprepared.iter().map(|_| "nothing is delivered yet: the log tells why".to_owned());
-        let mut complaints: Vec<_> = unprepared.chain(inner.findings.iter().map(Finding::to_string)).collect();
+        let away_ms = *self.away_ms.lock();
+        let away = away_ms.map(|since_ms| {
+            let seconds = (self.age_ms() - since_ms) / 1_000;
+            format!("it does not answer since {seconds} s: rows wait in the outbox, and the log tells why")
+        });
+        let findings = inner.findings.iter().map(Finding::to_string);
+        let mut complaints: Vec<_> = away.into_iter().chain(unprepared).chain(findings).collect();
         for (target, status) in Target::ALL.iter().zip(&inner.targets) {
             let told = inner.findings.iter().any(|finding| finding.stops.stops(*target));
             if status.stalled.is_some() && !told {
@@ -138,10 +148,27 @@ impl Status {
     /// The server answered, whatever it said.
     pub(super) fn answered(&self) {
         self.breaker.lock().answered();
+        if let Some(since_ms) = self.away_ms.lock().take() {
+            let seconds = (self.age_ms() - since_ms) / 1_000;
+            tracing::info!(seconds, waiting_rows = self.waiting_rows(), "ClickHouse answers again: waiting rows are sent");
+        }
     }
 
-    pub(super) fn failed(&self) {
-        self.breaker.lock().failed(self.age_ms());
+    /// There was no answer to rely on.
+    pub(super) fn failed(&self, failure: &Failure) {
+        let now_ms = self.age_ms();
+        self.breaker.lock().failed(now_ms);
+        if self.breaker_state() == BreakerState::Closed {
+            return;
+        }
+        let mut away_ms = self.away_ms.lock();
+        if away_ms.is_none() {
+            *away_ms = Some(now_ms);
+            tracing::error!(
+                "ClickHouse does not answer: {failure}: rows wait in the outbox, nothing is lost, and it is tried again every \
+                 second; start it, or correct clickhouse.url"
+            );
+        }
     }
 
     /// After a commit: the counts of every table; stalls stay.

@@ -345,7 +345,7 @@ impl Task {
                 self.shared.back_off(seed, attempt.saturating_add(3)).await;
             }
             Verdict::Retry | Verdict::Ambiguous | Verdict::Suspect | Verdict::Unknown => {
-                parts.status.failed();
+                parts.status.failed(failure);
                 self.shared.back_off(seed, attempt).await;
             }
         }

@@ -64,6 +64,17 @@ fn tables(config: &Config, found: &mut Vec<Finding>) {
     if value(config, "plugin.name") != "pgoutput" {
         found.push(set("plugin", config, "plugin.name", "pgoutput", "the default needs an extension of PostgreSQL"));
     }
+    let (key, mode) = ("snapshot.mode", value(config, "snapshot.mode"));
+    if matches!(mode, "no_data" | "never" | "schema_only") {
+        found.push(set("snapshot-mode", config, key, "initial", "rows that were there before would never arrive"));
+    }
+    if mode == "when_needed" {
+        let reason = "after a lost slot it reads the tables again by itself, and rows that were deleted since stay";
+        found.push(set("snapshot-mode", config, key, "initial", reason));
+    }
+    if mode == "initial_only" {
+        found.push(set("snapshot-mode", config, key, "initial", "it ends after the snapshot, and no change arrives"));
+    }
     if value(config, "slot.drop.on.stop") == "true" {
         found.push(set(
             "slot-dropped",
@@ -204,7 +215,7 @@ mod tests {
 
     #[test]
     fn each_seeded_misconfiguration_is_found() {
-        let seeds: [(&str, &str, Option<&str>, &str); 24] = [
+        let seeds: [(&str, &str, Option<&str>, &str); 27] = [
             (
                 "nova.json",
                 "table.include.list",
@@ -216,6 +227,9 @@ mod tests {
             ("nova.json", "publication.name", None, "publication"),
             ("nova.json", "plugin.name", None, "plugin"),
             ("nova.json", "slot.drop.on.stop", Some("true"), "slot-dropped"),
+            ("nova.json", "snapshot.mode", Some("no_data"), "snapshot-mode"),
+            ("nova.json", "snapshot.mode", Some("when_needed"), "snapshot-mode"),
+            ("nova.json", "snapshot.mode", Some("initial_only"), "snapshot-mode"),
             ("nova.json", "transforms.route.replacement", Some("$3"), "route"),
             ("nova.json", "unavailable.value.placeholder", None, "placeholder-default"),
             ("nova.json", "value.converter.replace.null.with.default", None, "null-default"),

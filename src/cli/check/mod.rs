@@ -6,6 +6,8 @@ mod connector;
 mod flattened;
 mod keys;
 mod postgres;
+#[cfg(feature = "redis-cache")]
+mod shared_cache;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -25,7 +27,7 @@ use crate::source::connect::CdcConnectorError;
 use crate::source::kafka::topics::{self, TopicFinding};
 use crate::source::kafka::{KafkaSettings, Owner};
 use crate::warehouse::clickhouse::ClickHouse;
-use crate::warehouse::lint::lint;
+use crate::warehouse::lint::{lint, nothing_is_there};
 
 use super::remote::{Place, Remote, plain};
 use super::{CliError, out};
@@ -99,6 +101,8 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
         looked.push("clickhouse");
         let clickhouse = ClickHouse::new(&settings).map_err(AppError::from)?;
         match runtime.block_on(lint(&clickhouse)) {
+            // Before the first start nothing of nova's is there: nova makes it.
+            Ok(lint) if nothing_is_there(&lint) => {}
             Ok(lint) => found.extend(lint.into_iter().map(|one| Finding::new(one.code, one.detail, one.remedy))),
             Err(failure) => found.push(Finding::unreachable(
                 &format!("clickhouse.url {}", settings.url),
@@ -106,6 +110,11 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
                 "start ClickHouse, or correct clickhouse.url, user and password",
             )),
         }
+    }
+    #[cfg(feature = "redis-cache")]
+    if let Some(url) = &config.redis_url {
+        looked.push("redis");
+        found.extend(shared_cache::finding(url));
     }
     if args.compare {
         looked.push("rows");

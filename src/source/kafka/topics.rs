@@ -93,9 +93,9 @@ pub async fn findings(
                       table.include.list if it never comes";
         found.push(finding("topic-missing", format!("there is no topic {table}"), remedy));
     }
+    found.extend(metadata.topics().iter().filter_map(|topic| of_partition(topic.name(), tables)));
     if !exists(events) {
-        let remedy = "nova serve makes it, or make it by hand with cleanup.policy=delete";
-        found.push(finding("topic-missing", format!("there is no topic {events}"), remedy));
+        // nova serve makes it.
         return Ok(found);
     }
     let codecs = codecs()?;
@@ -119,6 +119,19 @@ pub async fn findings(
         found.extend(unreplicated(topic.name(), copies, metadata.brokers().len()));
     }
     Ok(found)
+}
+
+/// A topic of a part of a partitioned table, which the connector writes where the publication shows the parts.
+fn of_partition(topic: &str, tables: &[String]) -> Option<TopicFinding> {
+    let part = |table: &&String| {
+        let rest = topic.strip_prefix(table.as_str()).and_then(|rest| rest.strip_prefix('_'));
+        rest.is_some_and(|rest| rest == "default" || rest.contains(|c: char| c.is_ascii_digit()))
+    };
+    let table = tables.iter().find(part)?;
+    let detail = format!("{topic} looks like a part of the partitioned table of {table}, and nova reads {table} only");
+    let remedy = "set publish_via_partition_root = true on the publication (ALTER PUBLICATION … SET), then make a new \
+                  snapshot of the table; if it is another table, leave it out of table.include.list";
+    Some(finding("table-partitioned", detail, remedy))
 }
 
 /// What the topic forgets. `horizon_ms` is how long the ids of its events are remembered, where it has events.
@@ -228,6 +241,18 @@ mod tests {
         assert_eq!([unreplicated("t", 1, 1), unreplicated("t", 3, 3)], [None, None]);
         assert_eq!(unreplicated("t", 1, 3).unwrap().code, "unreplicated");
     }
+    #[test]
+    fn topics_of_parts_of_a_table_are_found_and_others_are_not() {
+        let tables = ["cdc.posts", "cdc.likes"].map(str::to_owned);
+        for part in ["cdc.likes_2026_01", "cdc.likes_p3", "cdc.posts_default"] {
+            let found = of_partition(part, &tables).unwrap();
+            assert!(found.code == "table-partitioned" && found.detail.contains(part), "{found:?}");
+        }
+        for other in ["cdc.likes", "cdc.likes_archive", "cdc.likesx_1", "cdc.users_1", "x.cdc.likes_1"] {
+            assert_eq!(of_partition(other, &tables), None, "{other}");
+        }
+    }
+
     #[test]
     fn a_topic_that_takes_any_clock_or_hardly_one_is_found() {
         let codes = |events: bool, set: &[(&str, &str)]| -> Vec<_> {
