@@ -12,6 +12,7 @@ mod dump;
 mod explain;
 mod followed;
 mod health;
+mod log;
 mod manual;
 mod migrate;
 mod out;
@@ -167,7 +168,7 @@ pub fn main() -> ExitCode {
     if let Some(data) = cli.data {
         config.data_dir = data;
     }
-    init_log(&config);
+    log::init(&config);
     let signals = match Signals::start() {
         Ok(signals) => signals,
         Err(error) => {
@@ -210,14 +211,6 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.code())
         }
     }
-}
-
-fn init_log(config: &Config) {
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(format!("{},rdkafka=off,librdkafka=off,pgwire_replication=off", config.log_level))
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
-    if config.log_json { log.json().init() } else { log.init() }
 }
 
 #[cfg(test)]

@@ -328,4 +328,10 @@ pub(super) const FIELDS: &[Field] = &[
         },
         get: |config| Value::from(if config.log_json { "json" } else { "text" }),
     },
+    flag!(
+        "log",
+        "requests",
+        log_requests,
+        "Whether each request is a line: method, path without its query, status, time and ids."
+    ),
 ];

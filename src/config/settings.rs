@@ -62,6 +62,7 @@ pub struct Config {
     pub comments: CountedFrom,
     pub log_level: String,
     pub log_json: bool,
+    pub log_requests: bool,
     pub edge: EdgeSettings,
     /// Variables of the environment that are named after nova and are no settings.
     pub foreign_variables: Vec<String>,
@@ -118,6 +119,7 @@ impl Default for Config {
             comments: CountedFrom::Cdc,
             log_level: "info".to_owned(),
             log_json: false,
+            log_requests: false,
             edge: EdgeSettings::default(),
             foreign_variables: Vec::new(),
         }

@@ -152,6 +152,11 @@ pub(super) async fn answer(
     }
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     let took_us = arrival.started.elapsed().as_micros() as u64;
+    // Written where `log.requests` says so. What a client wrote stands in it with its control characters escaped.
+    tracing::info!(
+        target: "nova::requests", method = %head.method, path = ?head.uri.path(), status = response.status().as_u16(), took_us,
+        request_id = request_id.text(), trace_id = trace.trace_id(), "answered"
+    );
     (response, Own { day_ms: arrival.day_ms, request_id, trace, took_us })
 }
 

@@ -35,6 +35,13 @@ pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 1_024;
 pub const CONNECTIONS_KEPT_PER_ADDRESS: usize = 64;
 /// With more connections in all, nobody but a trusted proxy keeps an idle one for longer.
 pub const CONNECTIONS_KEPT: usize = CONNECTIONS_MAX / 2;
+/// Open files that are never connections of clients of the API: the store, Kafka, ClickHouse, what a backup writes.
+const FILES_KEPT: usize = 128;
+/// Connections of the listener for metrics, health and admin routes, where that is one of its own. The API's clients cannot
+/// take them.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// However few files may be open, so many clients are served.
+const CONNECTIONS_MIN: usize = 16;
 /// Connections that the kernel holds until they are taken, as tokio and the standard library have it.
 const BACKLOG: u32 = 1_024;
 /// How often it is told at most that connections cannot be taken.
@@ -47,8 +54,41 @@ pub fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
 }
 
+/// How many connections a listener has at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Room {
+    /// In all.
+    max: usize,
+    /// Of one address.
+    per_address: usize,
+    /// With more, idle ones end soon.
+    kept: usize,
+    /// With fewer free places, some give way.
+    free_min: usize,
+}
+
+impl Room {
+    /// Of the API's listener, where so many files may be open.
+    fn of_api(files: usize) -> Room {
+        let max = files.saturating_sub(FILES_KEPT + ADMIN_CONNECTIONS_MAX).clamp(CONNECTIONS_MIN, CONNECTIONS_MAX);
+        Room::of(max)
+    }
+
+    fn of(max: usize) -> Room {
+        let free_min = FREE_MIN.min(max / 4);
+        Room { max, per_address: CONNECTIONS_PER_ADDRESS_MAX.min(max / 4), kept: CONNECTIONS_KEPT.min(max / 2), free_min }
+    }
+}
+
+/// Files that this process may have open.
+fn files_max() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
 /// A bound listener.
 pub struct Server {
+    room: Room,
     listener: TcpListener,
     site: Arc<Site>,
     tls: Option<TlsAcceptor>,
@@ -109,13 +149,13 @@ fn acceptor(settings: &EdgeSettings) -> io::Result<Option<TlsAcceptor>> {
 pub fn listen(reserved: Reserved, edge: &Arc<Edge>) -> Result<(Server, Option<Server>), BindError> {
     let plane = edge.gate.settings.admin_listen.map(|_| Plane::Api);
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let on = |socket: TcpSocket, plane, threads, upkeep| {
+    let on = |socket: TcpSocket, plane, threads, (room, upkeep)| {
         let addr = socket.local_addr().unwrap_or_else(|_| SocketAddr::from(([0; 4], 0)));
-        let server = listen_on(socket, Arc::clone(edge), plane, threads, upkeep);
+        let server = listen_on(socket, Arc::clone(edge), plane, threads, (room, upkeep));
         server.map_err(|source| BindError { addr, source })
     };
-    let api = on(reserved.api, plane, cores, true)?;
-    let admin = reserved.admin.map(|socket| on(socket, Some(Plane::Admin), 1, false)).transpose()?;
+    let api = on(reserved.api, plane, cores, (Room::of_api(files_max()), true))?;
+    let admin = reserved.admin.map(|socket| on(socket, Some(Plane::Admin), 1, (Room::of(ADMIN_CONNECTIONS_MAX), false))).transpose()?;
     Ok((api, admin))
 }
 
@@ -124,13 +164,13 @@ fn listen_on(
     edge: Arc<Edge>,
     plane: Option<Plane>,
     threads: usize,
-    upkeep: bool,
+    (room, upkeep): (Room, bool),
 ) -> io::Result<Server> {
     let tls = acceptor(&edge.gate.settings)?;
     let routes = Routes::new(plane).map_err(io::Error::other)?;
     let listener = socket.listen(BACKLOG)?;
     let workers = Workers::start(threads)?;
-    Ok(Server { listener, site: Arc::new(Site::new(edge, routes)), tls, workers, upkeep })
+    Ok(Server { room, listener, site: Arc::new(Site::new(edge, routes)), tls, workers, upkeep })
 }
 
 impl Server {
@@ -141,9 +181,10 @@ impl Server {
     /// How long a connection is kept without a request.
     fn idle(&self, connections: &Arc<Semaphore>, addresses: &Places, (peer, proxy): (IpAddr, bool)) -> Idle {
         let (connections, addresses) = (Arc::clone(connections), addresses.clone());
+        let Room { max, kept, .. } = self.room;
         let crowd = move |since| {
-            let all = CONNECTIONS_MAX - connections.available_permits();
-            !proxy && (all > CONNECTIONS_KEPT || addresses.crowded_since(peer, since))
+            let all = max - connections.available_permits();
+            !proxy && (all > kept || addresses.crowded_since(peer, since))
         };
         let time = Duration::from_secs(self.site.edge.gate.settings.idle_timeout_s.into());
         Idle { time, crowd: Box::new(crowd) }
@@ -151,7 +192,7 @@ impl Server {
 
     /// Serves until `stop` turns true, then lets requests in flight finish.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let connections = Arc::new(Semaphore::new(self.room.max));
         let addresses = Places::new(CONNECTIONS_KEPT_PER_ADDRESS);
         let open = Crowd::default();
         let graceful = GracefulShutdown::new();
@@ -179,12 +220,12 @@ impl Server {
             };
             let trusted = &self.site.edge.gate.settings.trusted_proxies;
             let proxy = trusted.iter().any(|net| net.contains(&peer.to_canonical()));
-            let most = if proxy { CONNECTIONS_MAX } else { CONNECTIONS_PER_ADDRESS_MAX };
+            let most = if proxy { self.room.max } else { self.room.per_address };
             let Some(place) = addresses.enter(peer, most) else { continue };
             let pace = Pace::default();
             // A trusted proxy's belong to many.
             let guest = (!proxy).then(|| open.enter(peer, &pace));
-            if connections.available_permits() < FREE_MIN {
+            if connections.available_permits() < self.room.free_min {
                 open.give_way();
             }
             let connection = Connection {
@@ -250,4 +291,21 @@ pub(super) fn empty(status: StatusCode) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = status;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_never_take_the_files_that_nova_needs_itself() {
+        let all = Room { max: 4_096, per_address: 1_024, kept: 2_048, free_min: FREE_MIN };
+        assert_eq!((Room::of_api(usize::MAX), Room::of_api(4_288)), (all, all));
+        for files in [1_024, 512, 256] {
+            let Room { max, per_address, kept, free_min } = Room::of_api(files);
+            assert_eq!(max + FILES_KEPT + ADMIN_CONNECTIONS_MAX, files);
+            assert!(free_min < kept && kept < max && per_address <= kept, "{files}");
+        }
+        assert_eq!(Room::of_api(64).max, CONNECTIONS_MIN);
+    }
 }

@@ -231,3 +231,33 @@ fn the_limit_of_open_files_is_raised_and_serve_says_where_it_listens_as_json() {
     child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
     assert!(child.wait().unwrap().success() && !told.contains("Too many open files"), "{told}");
 }
+
+#[test]
+fn clients_that_take_every_place_leave_health_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new("/bin/sh");
+    let line = "ulimit -n 256; exec \"$NOVA\" --data \"$DATA\" serve --listen 127.0.0.1:0";
+    command.args(["-c", line]).env("NOVA", env!("CARGO_BIN_EXE_nova")).env("DATA", data(&dir));
+    command.env("NOVA_HTTP_ADMIN_LISTEN", "127.0.0.1:0").env("NOVA_LIMITS_ENABLED", "false");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = Running::start(command);
+    let api = listening(&mut child);
+    let admin = std::fs::read_to_string(dir.path().join("data/listening.json")).unwrap();
+    let admin: serde_json::Value = serde_json::from_str(&admin).unwrap();
+    let admin: SocketAddr = admin["url"].as_str().unwrap().trim_start_matches("http://").parse().unwrap();
+    assert_ne!(api, admin);
+    let crowd: Vec<_> = (0..300).filter_map(|_| std::net::TcpStream::connect(api).ok()).collect();
+    assert!(crowd.len() > 64);
+    for _ in 0..8 {
+        assert_eq!(Client::connect(admin).get("/health/live", "").status, 200);
+    }
+    // The crowd has a part of the places; another client finds one.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let other = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.9:0".parse().unwrap()).unwrap();
+        socket.connect(api).await.unwrap().into_std().unwrap()
+    });
+    other.set_nonblocking(false).unwrap();
+    assert_eq!(Client(other).get("/health/live", "").status, 200);
+}
