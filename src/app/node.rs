@@ -123,6 +123,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     let intake = Intake {
         clock: clock.clone(),
         log,
+        prefix: setup.topics.prefix.clone(),
         state: Arc::clone(&serving.state),
         shared: Arc::clone(&shared),
         observed: Arc::clone(&observed),
@@ -212,8 +213,9 @@ fn source(setup: &Setup, opened: &mut Opened) -> Result<Feed, AppError> {
 fn events(setup: &Setup, opened: &mut Opened) -> Result<Feed, AppError> {
     let events = setup.topics.events.as_str();
     let Some(settings) = &setup.kafka else {
-        let next = opened.shared.next_offset(&TopicPartition::new(events, LOCAL_PARTITION)).unwrap_or(0);
-        let (source, log, acks) = LocalSource::new(events, next);
+        let shared = Arc::clone(&opened.shared);
+        let first = move |topic: &str| shared.next_offset(&TopicPartition::new(topic, LOCAL_PARTITION)).unwrap_or(0);
+        let (source, log, acks) = LocalSource::new(events, Box::new(first));
         opened.writer.set_local(acks);
         return Ok(Feed { source: Box::new(source), log: Log::Local(log), kafka: None, session: None });
     };

@@ -91,7 +91,9 @@ impl Redis {
         info.cmd("INFO").arg("server");
         let text = self.send(&info)?.pop().and_then(wire::text).unwrap_or_default();
         let version = text.lines().find_map(|line| line.strip_prefix("redis_version:"));
-        version.map(|version| version.trim().to_owned()).ok_or(CacheError::Unavailable("it tells no version".to_owned()))
+        version
+            .map(|version| version.trim().to_owned())
+            .ok_or(CacheError::Unavailable("it tells no version".to_owned()))
     }
 
     /// Deletes keys of generations that ended among the next (about) `count` keys of the server; returns the cursor to go

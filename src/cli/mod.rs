@@ -20,6 +20,7 @@ mod postgres;
 mod remote;
 mod replay;
 mod report;
+mod seed;
 mod serve;
 mod signals;
 mod status;
@@ -105,6 +106,8 @@ enum Command {
     Rebuild(store::RebuildArgs),
     /// Run the pipeline on a bundled real social data set and show what comes out.
     Demo(demo::Args),
+    /// A small social world on one's own running node, which goes on living.
+    Seed(seed::Args),
     /// What a shell completes commands and options by, on standard output.
     Completions(manual::CompletionsArgs),
     /// The manual, for man(1).
@@ -198,6 +201,7 @@ pub fn main() -> ExitCode {
         Command::Store(args) => store::run_store(&args, &config.data_dir, cli.json),
         Command::Rebuild(args) => store::run_rebuild(&args, &config, cli.json),
         Command::Demo(args) => demo::run(&args, &config, cli.json, &signals),
+        Command::Seed(args) => seed::run(&args, &config, cli.json, &signals),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),
         Command::Bench(args) => bench::run(&args, &config),

@@ -168,8 +168,12 @@ impl Node {
         }
     }
 
+    /// A path that begins with a slash is one of the API, another one of the admin's.
     fn address(&self, path: &str) -> String {
-        format!("{}/api/v1/admin/{path}", self.base)
+        match path.starts_with('/') {
+            true => format!("{}{path}", self.base),
+            false => format!("{}/api/v1/admin/{path}", self.base),
+        }
     }
 
     fn question<'a>(&'a self, method: Method, url: &'a str, body: Option<String>) -> Question<'a> {

@@ -90,6 +90,8 @@ pub enum Log {
 pub struct Intake {
     pub clock: Clock,
     pub log: Log,
+    /// Of the topics of tables.
+    pub prefix: String,
     /// Tells which posts are known.
     pub state: Arc<RwLock<State>>,
     /// Tells whether the outbox takes more.

@@ -38,6 +38,7 @@ mod read;
 mod ready;
 mod request;
 mod route;
+pub mod rows;
 mod server;
 mod settings;
 pub mod shapes;

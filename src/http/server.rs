@@ -76,7 +76,12 @@ impl Room {
 
     fn of(max: usize) -> Room {
         let free_min = FREE_MIN.min(max / 4);
-        Room { max, per_address: CONNECTIONS_PER_ADDRESS_MAX.min(max / 4), kept: CONNECTIONS_KEPT.min(max / 2), free_min }
+        Room {
+            max,
+            per_address: CONNECTIONS_PER_ADDRESS_MAX.min(max / 4),
+            kept: CONNECTIONS_KEPT.min(max / 2),
+            free_min,
+        }
     }
 }
 
@@ -155,7 +160,10 @@ pub fn listen(reserved: Reserved, edge: &Arc<Edge>) -> Result<(Server, Option<Se
         server.map_err(|source| BindError { addr, source })
     };
     let api = on(reserved.api, plane, cores, (Room::of_api(files_max()), true))?;
-    let admin = reserved.admin.map(|socket| on(socket, Some(Plane::Admin), 1, (Room::of(ADMIN_CONNECTIONS_MAX), false))).transpose()?;
+    let admin = reserved
+        .admin
+        .map(|socket| on(socket, Some(Plane::Admin), 1, (Room::of(ADMIN_CONNECTIONS_MAX), false)))
+        .transpose()?;
     Ok((api, admin))
 }
 

@@ -39,9 +39,43 @@ pub struct Settled {
 #[error("the local log is full: ingestion is behind")]
 pub struct Full;
 
+/// A record of a table that somebody hands over where no other source has the tables: a seed, a test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handed {
+    pub topic: Arc<str>,
+    pub timestamp_ms: i64,
+    pub key: Option<Bytes>,
+    pub value: Option<Bytes>,
+    pub headers: Vec<(Box<str>, Bytes)>,
+}
+
+impl Handed {
+    fn bytes(&self) -> usize {
+        self.topic.len() + [&self.key, &self.value].into_iter().flatten().map(Bytes::len).sum::<usize>()
+    }
+}
+
+enum Content {
+    /// Client events, which arrived at this time.
+    Events(Vec<Bytes>, i64),
+    Records(Vec<Handed>),
+}
+
+impl Content {
+    fn bytes(&self) -> usize {
+        match self {
+            Content::Events(values, _) => values.iter().map(Bytes::len).sum(),
+            Content::Records(records) => records.iter().map(Handed::bytes).sum(),
+        }
+    }
+}
+
+/// What a caller is answered: one [`Settled`] per record in their order.
+pub type Answer = oneshot::Receiver<Vec<Settled>>;
+
 struct Append {
-    values: Vec<Bytes>,
-    timestamp_ms: i64,
+    content: Content,
+    bytes: usize,
     reply: oneshot::Sender<Vec<Settled>>,
 }
 
@@ -55,16 +89,25 @@ pub struct LocalHandle {
 }
 
 impl LocalHandle {
-    /// Queues records that arrived at `timestamp_ms`. The receiver is answered after the commit, one [`Settled`] per
-    /// record in their order; it fails when the process stops before.
-    pub fn append(&self, values: Vec<Bytes>, timestamp_ms: i64) -> Result<oneshot::Receiver<Vec<Settled>>, Full> {
-        let bytes: usize = values.iter().map(Bytes::len).sum();
+    /// Queues client events that arrived at `timestamp_ms`. The receiver is answered after the commit; it fails when the
+    /// process stops before.
+    pub fn append(&self, values: Vec<Bytes>, timestamp_ms: i64) -> Result<Answer, Full> {
+        self.queue(Content::Events(values, timestamp_ms))
+    }
+
+    /// Queues records of tables, in the same way. They are not kept in the log: their rows are in the store.
+    pub fn hand_over(&self, records: Vec<Handed>) -> Result<Answer, Full> {
+        self.queue(Content::Records(records))
+    }
+
+    fn queue(&self, content: Content) -> Result<Answer, Full> {
+        let bytes = content.bytes();
         if self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > QUEUE_MAX_BYTES {
             self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return Err(Full);
         }
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Append { values, timestamp_ms, reply }).map_err(|_| {
+        self.queue.try_send(Append { content, bytes, reply }).map_err(|_| {
             self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
             Full
         })?;
@@ -73,81 +116,159 @@ impl LocalHandle {
     }
 }
 
-/// A request whose records are on their way.
-struct Pending {
-    settled: Vec<Settled>,
-    records: usize,
+/// A request whose records are on their way. One that is dropped before its last record is settled has failed.
+struct Request {
     bytes: usize,
-    reply: oneshot::Sender<Vec<Settled>>,
+    waiting_bytes: Arc<AtomicUsize>,
+    open: Mutex<Open>,
+}
+
+struct Open {
+    settled: Vec<Option<Settled>>,
+    left: usize,
+    reply: Option<oneshot::Sender<Vec<Settled>>>,
+}
+
+impl Request {
+    fn settle(&self, place: usize, settled: Settled) {
+        let mut open = self.open.lock();
+        if let Some(known @ None) = open.settled.get_mut(place) {
+            *known = Some(settled);
+            open.left -= 1;
+        }
+        if open.left == 0
+            && let Some(reply) = open.reply.take()
+        {
+            let all = std::mem::take(&mut open.settled);
+            // The caller may have gone.
+            let _ = reply.send(all.into_iter().flatten().collect());
+        }
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.waiting_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Records of one request that stand one after the other in one topic.
+struct Run {
+    request: Arc<Request>,
+    /// Of the first one.
+    offset: i64,
+    /// The same within the request.
+    place: usize,
 }
 
 /// Where the writer tells outcomes.
 #[derive(Clone)]
 pub struct LocalAcks {
-    /// By the offset after the request's last record.
-    pending: Arc<Mutex<BTreeMap<i64, Pending>>>,
-    waiting_bytes: Arc<AtomicUsize>,
+    /// The topic of client events, whose log is kept.
+    events: Arc<str>,
+    /// By topic and the offset after the run's last record.
+    pending: Arc<Mutex<BTreeMap<(Arc<str>, i64), Run>>>,
 }
 
 impl LocalAcks {
+    /// Whether records of the topic are kept in the log.
+    pub fn logs(&self, topic: &str) -> bool {
+        *self.events == *topic
+    }
+
     /// Answers the requests whose records are committed; offsets rise.
-    pub fn committed(&self, outcomes: &[(i64, Settled)]) {
+    pub fn committed(&self, topic: &Arc<str>, outcomes: &[(i64, Settled)]) {
         let mut pending = self.pending.lock();
         for (offset, settled) in outcomes {
-            let Some(entry) = pending.range_mut(offset + 1..).next() else { continue };
-            entry.1.settled.push(*settled);
-            if entry.1.settled.len() == entry.1.records {
-                let end = *entry.0;
-                if let Some(done) = pending.remove(&end) {
-                    self.waiting_bytes.fetch_sub(done.bytes, Ordering::Relaxed);
-                    // The caller may have gone.
-                    let _ = done.reply.send(done.settled);
-                }
+            let next = (Arc::clone(topic), offset.saturating_add(1));
+            let Some((end, run)) = pending.range(next.clone()..).next().filter(|((of, _), _)| of == topic) else {
+                continue;
+            };
+            let (last, within) = (*end == next, usize::try_from(offset - run.offset).unwrap_or(usize::MAX));
+            run.request.settle(run.place.saturating_add(within), *settled);
+            if last {
+                pending.remove(&next);
             }
         }
     }
 }
 
+/// Says at which offset a topic's local partition goes on.
+pub type NextOffset = Box<dyn Fn(&str) -> i64 + Send>;
+
 /// See the module.
 pub struct LocalSource {
-    topic: Arc<str>,
-    next: i64,
+    events: Arc<str>,
+    /// By topic.
+    next: BTreeMap<Arc<str>, i64>,
+    /// Of a topic that no record came for yet.
+    first: NextOffset,
     queue: Receiver<Append>,
     acks: LocalAcks,
+    waiting_bytes: Arc<AtomicUsize>,
     bell: Arc<OnceLock<Arc<Bell>>>,
 }
 
 impl LocalSource {
-    /// Goes on at the store's next offset of the local partition.
-    pub fn new(topic: &str, next: i64) -> (LocalSource, LocalHandle, LocalAcks) {
+    /// Goes on at the store's next offsets of the local partitions.
+    pub fn new(events: &str, first: NextOffset) -> (LocalSource, LocalHandle, LocalAcks) {
         let (sender, queue) = bounded(QUEUE_MAX_REQUESTS);
-        let waiting_bytes = Arc::<AtomicUsize>::default();
-        let acks = LocalAcks { pending: Arc::default(), waiting_bytes: Arc::clone(&waiting_bytes) };
+        let (events, waiting_bytes) = (Arc::<str>::from(events), Arc::<AtomicUsize>::default());
+        let acks = LocalAcks { events: Arc::clone(&events), pending: Arc::default() };
         let bell = Arc::<OnceLock<_>>::default();
-        let source = LocalSource { topic: topic.into(), next, queue, acks: acks.clone(), bell: Arc::clone(&bell) };
-        (source, LocalHandle { queue: sender, waiting_bytes, bell }, acks)
+        let handle = LocalHandle { queue: sender, waiting_bytes: Arc::clone(&waiting_bytes), bell: Arc::clone(&bell) };
+        let (next, told) = (BTreeMap::new(), acks.clone());
+        (LocalSource { events, next, first, queue, acks, waiting_bytes, bell }, handle, told)
     }
 
     fn take(&mut self, append: Append, out: &mut Vec<Record>) -> usize {
-        let Append { values, timestamp_ms, reply } = append;
-        let (records, bytes) = (values.len(), values.iter().map(Bytes::len).sum());
-        for value in values {
+        let Append { content, bytes, reply } = append;
+        let records = match content {
+            Content::Events(values, timestamp_ms) => {
+                let event = |value| Handed {
+                    topic: Arc::clone(&self.events),
+                    timestamp_ms,
+                    key: None,
+                    value: Some(value),
+                    headers: Vec::new(),
+                };
+                values.into_iter().map(event).collect()
+            }
+            Content::Records(records) => records,
+        };
+        let (settled, left) = (vec![None; records.len()], records.len());
+        let open = Mutex::new(Open { settled, left, reply: Some(reply) });
+        let request = Arc::new(Request { bytes, waiting_bytes: Arc::clone(&self.waiting_bytes), open });
+        let mut pending = self.acks.pending.lock();
+        let mut run: Option<(Arc<str>, Run)> = None;
+        for (place, Handed { topic, timestamp_ms, key, value, headers }) in records.into_iter().enumerate() {
+            let next = self.next.entry(Arc::clone(&topic)).or_insert_with(|| (self.first)(&topic));
+            let offset = *next;
+            *next += 1;
+            if run.as_ref().is_none_or(|(of, _)| *of != topic) {
+                let begun = (Arc::clone(&topic), Run { request: Arc::clone(&request), offset, place });
+                if let Some((of, ended)) = run.replace(begun) {
+                    let end = ended.offset + (place - ended.place) as i64;
+                    pending.insert((of, end), ended);
+                }
+            }
             out.push(Record {
-                topic: Arc::clone(&self.topic),
+                topic,
                 partition: LOCAL_PARTITION,
-                offset: self.next,
+                offset,
                 timestamp_ms,
-                key: None,
-                value: Some(value),
-                headers: Vec::new(),
+                key,
+                value,
+                headers,
                 defect: None,
                 origin: None,
                 lsn_delta: 0,
             });
-            self.next += 1;
         }
-        let pending = Pending { settled: Vec::with_capacity(records), records, bytes, reply };
-        self.acks.pending.lock().insert(self.next, pending);
+        if let Some((of, last)) = run {
+            let end = last.offset + (left - last.place) as i64;
+            pending.insert((of, end), last);
+        }
         bytes
     }
 }
@@ -180,10 +301,8 @@ impl Source for LocalSource {
         if partition.partition != LOCAL_PARTITION {
             return Ok(());
         }
-        self.next = from;
-        let lost = std::mem::take(&mut *self.acks.pending.lock());
-        let bytes = lost.values().map(|pending| pending.bytes).sum();
-        self.acks.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.next.insert(Arc::clone(&partition.topic), from);
+        self.acks.pending.lock().retain(|(topic, _), _| *topic != partition.topic);
         Ok(())
     }
 }
@@ -265,33 +384,75 @@ mod tests {
 
     #[test]
     fn a_request_is_answered_when_its_last_record_is_committed() {
-        let (mut source, handle, acks) = LocalSource::new("events", 7);
+        let (mut source, handle, acks) = LocalSource::new("events", Box::new(|_| 7));
         let mut first = handle.append(vec!["a".into(), "b".into()], 1).unwrap();
         let mut second = handle.append(vec!["c".into()], 2).unwrap();
         let mut out = Vec::new();
         assert_eq!(source.poll(&PollLimits::default(), &mut out).unwrap(), Polled::Records);
         assert_eq!(out.iter().map(|record| record.offset).collect::<Vec<_>>(), [7, 8, 9]);
-        acks.committed(&[(7, APPLIED)]);
+        let events = Arc::from("events");
+        acks.committed(&events, &[(7, APPLIED)]);
         assert!(first.try_recv().is_err());
-        acks.committed(&[(8, Settled { outcome: Outcome::Duplicate, conflict: true }), (9, APPLIED)]);
+        acks.committed(&events, &[(8, Settled { outcome: Outcome::Duplicate, conflict: true }), (9, APPLIED)]);
         assert_eq!(first.try_recv().unwrap()[1].outcome, Outcome::Duplicate);
         assert_eq!(second.try_recv().unwrap(), [APPLIED]);
     }
 
     #[test]
     fn the_queue_is_bounded_in_requests_and_bytes() {
-        let (_source, handle, _acks) = LocalSource::new("events", 0);
+        let (_source, handle, _acks) = LocalSource::new("events", Box::new(|_| 0));
         let big = Bytes::from(vec![0; QUEUE_MAX_BYTES]);
         let waits = handle.append(vec![big], 1).unwrap();
         assert_eq!(handle.append(vec!["x".into()], 1).unwrap_err(), Full);
         drop(waits);
-        let (_source, handle, _acks) = LocalSource::new("events", 0);
+        let (_source, handle, _acks) = LocalSource::new("events", Box::new(|_| 0));
         let waits: Vec<_> = (0..QUEUE_MAX_REQUESTS).map(|_| handle.append(vec!["x".into()], 1).unwrap()).collect();
         assert_eq!(handle.append(vec!["x".into()], 1).unwrap_err(), Full);
         drop(waits);
     }
 
     proptest! {
+        /// Whatever topics the records of requests have, and in whatever order partitions commit: each record has the
+        /// next offset of its topic, and each request is answered with its own outcomes, in its order.
+        #[test]
+        fn each_request_is_answered_with_its_own_outcomes(
+            requests in proptest::collection::vec(proptest::collection::vec((0..3u8, 0..6usize), 1..12), 1..12),
+            last_first: bool,
+        ) {
+            let (mut source, handle, acks) = LocalSource::new("events", Box::new(|topic| topic.len() as i64));
+            let settled = |outcome: usize| Settled { outcome: Outcome::ALL[outcome], conflict: false };
+            let mut answers = Vec::new();
+            let mut told = BTreeMap::<Arc<str>, Vec<(i64, Settled)>>::new();
+            for records in &requests {
+                let record = |(topic, outcome): &(u8, usize)| Handed {
+                    topic: format!("cdc.{}", "x".repeat(*topic as usize)).into(),
+                    timestamp_ms: *outcome as i64,
+                    key: None,
+                    value: Some("v".into()),
+                    headers: Vec::new(),
+                };
+                answers.push(handle.hand_over(records.iter().map(record).collect()).unwrap());
+            }
+            let mut out = Vec::new();
+            while source.poll(&PollLimits { wait: std::time::Duration::ZERO, ..PollLimits::default() }, &mut out).unwrap()
+                == Polled::Records {}
+            for record in &out {
+                let of = told.entry(Arc::clone(&record.topic)).or_default();
+                prop_assert_eq!(record.offset, (record.topic.len() + of.len()) as i64);
+                of.push((record.offset, settled(record.timestamp_ms as usize)));
+            }
+            let mut topics: Vec<_> = told.into_iter().collect();
+            if last_first {
+                topics.reverse();
+            }
+            topics.iter().for_each(|(topic, outcomes)| acks.committed(topic, outcomes));
+            for (records, mut answer) in requests.iter().zip(answers) {
+                let wanted: Vec<_> = records.iter().map(|(_, outcome)| settled(*outcome)).collect();
+                prop_assert_eq!(answer.try_recv().unwrap(), wanted);
+            }
+            prop_assert_eq!(source.waiting_bytes.load(Ordering::Relaxed), 0);
+        }
+
         #[test]
         fn a_mutated_log_is_an_error_or_records_with_these_bytes(records: Vec<(i64, Vec<u8>)>, seed: u64) {
             let encode = |records: &Vec<(i64, Vec<u8>)>| {

@@ -150,7 +150,11 @@ impl Status {
         self.breaker.lock().answered();
         if let Some(since_ms) = self.away_ms.lock().take() {
             let seconds = (self.age_ms() - since_ms) / 1_000;
-            tracing::info!(seconds, waiting_rows = self.waiting_rows(), "ClickHouse answers again: waiting rows are sent");
+            tracing::info!(
+                seconds,
+                waiting_rows = self.waiting_rows(),
+                "ClickHouse answers again: waiting rows are sent"
+            );
         }
     }
 

@@ -4,10 +4,10 @@ use http::Method;
 
 use crate::http::limit::Class;
 use crate::http::shapes::{
-    ApiDescription, ClientEvents, DayFigures, EventsTaken, FeedPage, Forgotten, KeySet, Liveness, Readiness,
+    ApiDescription, ClientEvents, DayFigures, EventsTaken, FeedPage, Forgotten, KeySet, Liveness, Readiness, RowsTaken,
     Suggestions, TrendingDiff, TrendingPage,
 };
-use crate::http::{admin, dismiss, events, feed_metrics, metrics, read, ready, stream};
+use crate::http::{admin, dismiss, events, feed_metrics, metrics, read, ready, rows, stream};
 
 use super::operation::{form, parameter};
 use super::{Content, Handler, Kind, Operation as O, Parameter, Plane, Tag};
@@ -36,6 +36,7 @@ pub(super) fn operations() -> Vec<O> {
     all.extend(trending());
     all.extend(discover());
     all.push(events());
+    all.push(rows());
     all.extend(known());
     all.extend(health());
     all
@@ -125,6 +126,16 @@ fn events() -> O {
         .needs::<ClientEvents>()
         .answers::<EventsTaken>(&[202])
         .also(&[403, 409, 422])
+}
+
+fn rows() -> O {
+    let handler = Handler::User(|call| Box::pin(rows::take(call)));
+    let place = (Method::POST, "/api/v1/rows");
+    O::new("putRows", place, Tag::Source, "Rows of the tables, where no other source has them", handler)
+        .class(Class::Events)
+        .needs::<rows::Rows>()
+        .answers::<RowsTaken>(&[200])
+        .also(&[403, 409])
 }
 
 /// What everybody may know of the node.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::schema::example;
+use crate::schema::{Uuid, example};
 
 /// What became of client events. All counts are of this request.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -26,6 +26,29 @@ pub struct EventsTaken {
     pub latency_ms: f64,
     /// What was not accepted, and what was accepted with a note.
     pub results: Vec<EventResult>,
+}
+
+/// What became of rows.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(example = example(r#"{
+    "success": true, "outcomes": { "applied": 1 },
+    "rows": [{ "table": "users", "id": "0193a5f0-c2d1-7e2c-9f0e-5b0f6f2f8f3d", "outcome": "applied" }]
+}"#))]
+pub struct RowsTaken {
+    /// No row went to the dead letters.
+    pub success: bool,
+    /// Rows by outcome, as of records.
+    pub outcomes: BTreeMap<&'static str, usize>,
+    /// In the order of the tables (users, posts, follows, comments, likes), and within one in that of the request.
+    pub rows: Vec<RowTaken>,
+}
+
+/// What became of one row.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct RowTaken {
+    pub table: &'static str,
+    pub id: Uuid,
+    pub outcome: &'static str,
 }
 
 /// What there is to say of one event.

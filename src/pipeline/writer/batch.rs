@@ -78,7 +78,8 @@ impl Writer {
     fn log_local(&self, items: &[Item], write: &WriteTxn) -> Result<(), WriterError> {
         for run in items.chunk_by(|a, b| a.slot == b.slot) {
             let partition = run.first().map(|item| &self.partitions[item.slot.index()]);
-            if partition.is_some_and(Writer::is_local) {
+            let local = partition.filter(|partition| Writer::is_local(partition));
+            if local.zip(self.parts.local.as_ref()).is_some_and(|(of, local)| local.logs(&of.name.topic)) {
                 local::put_log(write, run.iter().map(|item| &item.record))?;
             }
         }

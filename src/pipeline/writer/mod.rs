@@ -373,7 +373,7 @@ impl Writer {
         self.orders.drain(..).for_each(|order| self.parts.shared.order(order));
         if let Some(local) = &self.parts.local {
             for partition in self.partitions.iter_mut().filter(|partition| !partition.settled.is_empty()) {
-                local.committed(&partition.settled);
+                local.committed(&partition.name.topic, &partition.settled);
                 partition.settled.clear();
             }
         }

@@ -11,6 +11,7 @@ mod metrics;
 mod remote;
 mod revoked;
 mod routes;
+mod rows;
 mod serve;
 mod transport;
 mod trending;

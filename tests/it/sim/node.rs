@@ -55,8 +55,9 @@ impl Node {
         let (shared, status) = (Arc::clone(&opened.shared), Arc::clone(opened.warehouse.as_ref().unwrap()));
         let (mut source, mut local) = (None, None);
         if with_log {
-            let next = shared.next_offset(&TopicPartition::new(EVENTS, LOCAL_PARTITION)).unwrap_or(0);
-            let (log, handle, acks) = LocalSource::new(EVENTS, next);
+            let known = Arc::clone(&shared);
+            let next = move |topic: &str| known.next_offset(&TopicPartition::new(topic, LOCAL_PARTITION)).unwrap_or(0);
+            let (log, handle, acks) = LocalSource::new(EVENTS, Box::new(next));
             opened.writer.set_local(acks);
             (source, local) = (Some(log), Some(handle));
         }

@@ -1,0 +1,287 @@
+//! `POST /api/v1/rows`: plain rows of the source tables, where no other source has them: a world for a laptop, for a test.
+//! Each row becomes a record as a connector would send it, and goes the way of all records.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::clock::rfc3339;
+use crate::decode::time::parse_micros;
+use crate::event::{Column, ColumnType, Id, Outcome, Table};
+use crate::schema::{Uuid, example};
+use crate::source::local::Handed;
+
+use super::body::parse;
+use super::edge::{Edge, Log};
+use super::error::Problem;
+use super::gate::{ReadFailed, Stored};
+use super::route::{ADMIN_OR_SERVICE, Answer, UserCall};
+use super::server;
+use super::shapes::{RowTaken, RowsTaken};
+
+/// Rows of one request.
+pub const ROWS_MAX: usize = 1_000;
+/// How long a request waits for its commit.
+const COMMIT_WAIT: Duration = Duration::from_secs(5);
+
+type Given = Vec<Map<String, Value>>;
+
+/// Rows under the names of the source's columns. `"op": "delete"` deletes one. What is left out has a default: an id of its
+/// own, the present, `published`, what is true of a user who signed up. A follow or a like without an id has one that its
+/// pair makes, so the pair names it again.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "RowsRequest", example = example(r#"{
+    "users": [{ "id": "0193a5f0-c2d1-7e2c-9f0e-5b0f6f2f8f3d", "username": "ada" }],
+    "follows": [{ "follower_id": "0193a5f0-c2d1-7e2c-9f0e-5b0f6f2f8f3d", "following_id": "6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d" }]
+}"#))]
+pub(super) struct Rows {
+    #[serde(default)]
+    users: Given,
+    #[serde(default)]
+    posts: Given,
+    #[serde(default)]
+    follows: Given,
+    #[serde(default)]
+    comments: Given,
+    #[serde(default)]
+    likes: Given,
+}
+
+pub(super) async fn take(mut call: UserCall<'_>) -> Answer {
+    if !call.subject.has_role(ADMIN_OR_SERVICE) {
+        return Err(Problem::InsufficientScope(ADMIN_OR_SERVICE));
+    }
+    let body = call.content().await?;
+    let edge = Arc::clone(&call.call.site.edge);
+    let Log::Local(log) = &edge.intake.log else { return Err(elsewhere("Kafka")) };
+    if edge.watch.postgres.is_some() {
+        return Err(elsewhere("PostgreSQL"));
+    }
+    let rows = parse::<Rows>(call.call.headers, &body)?;
+    let (looking, stops) = (Arc::clone(&edge), Problem::Unavailable("stopping"));
+    // A pair may have to be looked for among all rows.
+    let records = tokio::task::spawn_blocking(move || records(&looking, rows)).await.map_err(|_| stops)??;
+    let (places, records): (Vec<_>, Vec<_>) = records.into_iter().unzip();
+    if records.is_empty() {
+        let detail = "send rows of users, posts, follows, comments or likes".to_owned();
+        return Err(Problem::InvalidParameter { field: "rows", detail });
+    }
+    let answer = log.hand_over(records).map_err(|_| Problem::Unavailable("ingestion is behind"))?;
+    let late = Problem::Unavailable("the commit takes too long; rows may be sent again");
+    let settled = tokio::time::timeout(COMMIT_WAIT, answer).await.map_err(|_| late)?;
+    let settled =
+        settled.map_err(|_| Problem::Unavailable("a table is halted (GET /health/ready), or the node stops"))?;
+    let mut outcomes = BTreeMap::<&'static str, usize>::new();
+    let row = |((table, id), settled): ((Table, Id), crate::source::local::Settled)| {
+        *outcomes.entry(settled.outcome.name()).or_default() += 1;
+        RowTaken { table: table.name(), id: Uuid(id), outcome: settled.outcome.name() }
+    };
+    let rows: Vec<_> = places.into_iter().zip(settled).map(row).collect();
+    let taken = RowsTaken { success: rows.iter().all(|row| row.outcome != Outcome::Dead.name()), outcomes, rows };
+    Ok(server::object(StatusCode::OK, &taken))
+}
+
+fn elsewhere(whose: &str) -> Problem {
+    Problem::Conflict(format!("the tables come from {whose}: write the rows there"))
+}
+
+/// Whose record it is, and the record.
+type Made = ((Table, Id), Handed);
+
+fn records(edge: &Edge, rows: Rows) -> Result<Vec<Made>, Problem> {
+    let Rows { users, posts, follows, comments, likes } = rows;
+    let given = [users, posts, follows, comments, likes];
+    let count: usize = given.iter().map(Vec::len).sum();
+    if count > ROWS_MAX {
+        return Err(Problem::TooLarge { detail: format!("{count} rows, at most {ROWS_MAX}") });
+    }
+    let now_ms = edge.clock.now_ms();
+    let mut made = Vec::with_capacity(count);
+    for (table, rows) in Table::ALL.into_iter().zip(given) {
+        for (place, row) in rows.into_iter().enumerate() {
+            let wrong = |(column, detail): Wrong| Problem::InvalidParameter {
+                field: table.name(),
+                detail: format!("{table}[{place}].{column}: {detail}"),
+            };
+            let row = Plain { table, row, now_ms };
+            let (id, value) = row.record(|pair| find(edge, table, pair)).map_err(wrong)?;
+            made.push(((table, id), handed(&edge.intake.prefix, table, id, value, now_ms)));
+        }
+    }
+    Ok(made)
+}
+
+fn handed(prefix: &str, table: Table, id: Id, value: Value, timestamp_ms: i64) -> Handed {
+    let key = json!({ "id": id.to_string() });
+    let bytes = |json: Value| Some(Bytes::from(json.to_string()));
+    Handed {
+        topic: Arc::from(format!("{prefix}.{table}")),
+        timestamp_ms,
+        key: bytes(key),
+        value: bytes(value),
+        headers: Vec::new(),
+    }
+}
+
+/// The live row of a pair that has another id than its own: looked for in all rows of the table.
+fn find(edge: &Edge, table: Table, (names, pair): ([&'static str; 2], [Id; 2])) -> Result<Option<Id>, ReadFailed> {
+    let reads = &edge.control.reads;
+    let own = of_pair(table, pair);
+    if matches!(reads.row(table, own)?, Stored::Row(_)) {
+        return Ok(Some(own));
+    }
+    let mut looking = Looking { names, pair: pair.map(|id| id.to_string()), line: Vec::new(), found: None };
+    reads.rows(table, u64::MAX, &mut looking)?;
+    Ok(looking.found)
+}
+
+/// Takes rows as JSON lines, and keeps the id of the one that is looked for.
+struct Looking {
+    names: [&'static str; 2],
+    pair: [String; 2],
+    line: Vec<u8>,
+    found: Option<Id>,
+}
+
+impl Write for Looking {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                let row: Value = serde_json::from_slice(&self.line).unwrap_or_default();
+                self.line.clear();
+                if self.names.iter().zip(&self.pair).all(|(name, id)| row[*name] == **id) {
+                    self.found = row["id"].as_str().and_then(|id| Id::parse(id.as_bytes()).ok());
+                }
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A column, and what is wrong with its value.
+type Wrong = (String, String);
+
+/// The id that a pair makes.
+fn of_pair(table: Table, [from, to]: [Id; 2]) -> Id {
+    Id::from_u128(xxh3_128(format!("{table}\0{from}\0{to}").as_bytes()))
+}
+
+/// A row as it was sent.
+struct Plain {
+    table: Table,
+    row: Map<String, Value>,
+    now_ms: i64,
+}
+
+impl Plain {
+    /// The key and the value of the record: flattened, as `ExtractNewRecordState` writes it in rewrite mode. `find` tells the
+    /// id of a pair's live row.
+    fn record(
+        mut self,
+        find: impl FnOnce(([&'static str; 2], [Id; 2])) -> Result<Option<Id>, ReadFailed>,
+    ) -> Result<(Id, Value), Wrong> {
+        let deleted = match self.row.remove("op") {
+            None => false,
+            Some(Value::String(op)) if op == "delete" => true,
+            Some(Value::String(op)) if op == "upsert" => false,
+            Some(_) => return Err(("op".to_owned(), "expected delete or upsert".to_owned())),
+        };
+        let id = match self.row.remove("id") {
+            Some(id) => uuid("id", &id)?,
+            None => match self.pair()? {
+                Some(pair) if deleted => {
+                    let unread = |error: ReadFailed| ("id".to_owned(), format!("cannot be looked up: {error}"));
+                    find(pair).map_err(unread)?.unwrap_or(of_pair(self.table, pair.1))
+                }
+                Some((_, pair)) => of_pair(self.table, pair),
+                None if deleted => return Err(("id".to_owned(), "is left out; a delete names its row".to_owned())),
+                None => Id(uuid::Uuid::now_v7().into_bytes()),
+            },
+        };
+        let mut value = Map::new();
+        for column in self.table.columns() {
+            let cell = match self.row.remove(column.name) {
+                _ if column.name == "id" => id.to_string().into(),
+                Some(given) => cell(column, given)?,
+                None => self.default(column, id, deleted)?,
+            };
+            value.insert(column.name.to_owned(), cell);
+        }
+        // Columns that nova does not know are kept as those of a connector are.
+        value.append(&mut self.row);
+        let op = if deleted { "d" } else { "u" };
+        value.insert("__deleted".to_owned(), deleted.to_string().into());
+        value.insert("__op".to_owned(), op.into());
+        value.insert("__source_ts_ms".to_owned(), self.now_ms.into());
+        Ok((id, value.into()))
+    }
+
+    /// What names a follow or a like besides its id.
+    fn pair(&self) -> Result<Option<([&'static str; 2], [Id; 2])>, Wrong> {
+        let names = match self.table {
+            Table::Follows => ["follower_id", "following_id"],
+            Table::Likes => ["user_id", "post_id"],
+            Table::Users | Table::Posts | Table::Comments => return Ok(None),
+        };
+        match names.map(|name| self.row.get(name)) {
+            [Some(from), Some(to)] => Ok(Some((names, [uuid(names[0], from)?, uuid(names[1], to)?]))),
+            _ => Ok(None),
+        }
+    }
+
+    fn default(&self, column: &Column, id: Id, deleted: bool) -> Result<Value, Wrong> {
+        let now_us = self.now_ms.saturating_mul(1_000);
+        Ok(match (column.name, column.kind) {
+            ("created_at" | "updated_at", ColumnType::TimestampTz) => rfc3339(now_us).into(),
+            ("created_at" | "updated_at", _) => now_us.into(),
+            ("is_active" | "email_verified", _) => true.into(),
+            ("status", _) => "published".into(),
+            ("username", _) => format!("user-{}", &id.to_string()[..8]).into(),
+            ("image_key" | "content", _) => "".into(),
+            _ if column.nullable => Value::Null,
+            _ if deleted => Id::NIL.to_string().into(),
+            (name, _) => return Err((name.to_owned(), "is left out, and has no default".to_owned())),
+        })
+    }
+}
+
+fn uuid(name: &str, value: &Value) -> Result<Id, Wrong> {
+    let expected = || (name.to_owned(), "expected a UUID".to_owned());
+    value.as_str().and_then(|text| Id::parse(text.as_bytes()).ok()).ok_or_else(expected)
+}
+
+/// The value as Debezium writes it.
+fn cell(column: &Column, given: Value) -> Result<Value, Wrong> {
+    let expected = |what: &str| Err((column.name.to_owned(), format!("expected {what}")));
+    match (column.kind, given) {
+        (_, Value::Null) if column.nullable => Ok(Value::Null),
+        (_, Value::Null) => expected("a value: the column is NOT NULL"),
+        (ColumnType::Uuid, given) => uuid(column.name, &given).map(|id| id.to_string().into()),
+        (ColumnType::Text, given @ Value::String(_)) | (ColumnType::Bool, given @ Value::Bool(_)) => Ok(given),
+        (ColumnType::Text, _) => expected("a string"),
+        (ColumnType::Bool, _) => expected("true or false"),
+        (ColumnType::Json, given) => Ok(given.to_string().into()),
+        (ColumnType::TimestampTz | ColumnType::Timestamp, Value::String(text)) => match parse_micros(&text) {
+            Some(_) if column.kind == ColumnType::TimestampTz => Ok(text.into()),
+            Some(micros) => Ok(micros.into()),
+            None => expected("a time: RFC 3339, such as 2026-11-24T06:00:00Z"),
+        },
+        (ColumnType::TimestampTz | ColumnType::Timestamp, _) => {
+            expected("a time: RFC 3339, such as 2026-11-24T06:00:00Z")
+        }
+    }
+}
