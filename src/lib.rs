@@ -7,7 +7,7 @@
 //! batch causes in one transaction and then applies its effects to `state`. `feed` and `discover` read the state, `jobs`
 //! keep what they make fresh, `http` serves it, the `warehouse` delivers every row to ClickHouse. `cache` speaks Redis, in
 //! the process or to a server. `app` wires it all, `cli` is what a person types, `config`, `clock`, `breaker`, `files`,
-//! `schema`, `tls` and `version` serve all; `mutant` holds the faults that tests put in.
+//! `schema`, `tls` and `version` serve all; `otlp` tells traces; `mutant` holds the faults that tests put in.
 
 pub mod app;
 pub mod arrival;
@@ -26,6 +26,7 @@ pub mod files;
 pub mod http;
 pub mod jobs;
 pub mod mutant;
+pub mod otlp;
 pub mod pipeline;
 pub mod schema;
 pub mod source;

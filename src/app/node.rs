@@ -15,6 +15,7 @@ use crate::http::auth::revocation;
 use crate::http::{Auth, Control, Durable, Edge, Gate, Intake, Log, Observed, Serving, Streams, Watch, idempotency};
 use crate::jobs::Runner;
 use crate::jobs::serving::Served;
+use crate::otlp::Tracer;
 use crate::pipeline::writer::RecoveryReport;
 use crate::source::both::Both;
 use crate::source::connect::ConnectorStatus;
@@ -23,6 +24,9 @@ use crate::source::local::{LOCAL_PARTITION, LocalSource};
 use crate::source::postgres::link;
 use crate::source::postgres::session::Session;
 use crate::source::{Progress as _, Source};
+
+use crate::warehouse::Target;
+use crate::warehouse::status::{Status as WarehouseStatus, TargetStatus};
 
 use super::jobs::{Jobs, Parts};
 use super::reads::StoreReads;
@@ -117,6 +121,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         runner: Arc::clone(&jobs.runner),
         durable: durable.clone(),
     };
+    let tracer = tracer(setup, warehouse.as_ref())?;
     let seen = (Arc::clone(&shared), Arc::clone(&observed));
     let revocations = Arc::clone(&auth.revocations);
     let control = Control::new(clock.clone(), reads, seen, revocations, postgres.clone(), durable.clone());
@@ -128,6 +133,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         shared: Arc::clone(&shared),
         observed: Arc::clone(&observed),
         answers,
+        tracer: tracer.clone(),
         durable,
     };
     let schemas = Arc::clone(&setup.schemas);
@@ -145,8 +151,23 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         drift,
     };
     let (serving, intake, control) = (Arc::new(serving), Arc::new(intake), Arc::new(control));
-    let edge = Edge { clock, auth, gate, serving, intake, control, watch };
+    let edge = Edge { clock, auth, gate, serving, intake, control, watch, tracer };
     Ok(Node { running, edge: Arc::new(edge) })
+}
+
+/// Who tells traces to a collector, where one is configured.
+fn tracer(setup: &Setup, warehouse: Option<&Arc<WarehouseStatus>>) -> Result<Option<Arc<Tracer>>, AppError> {
+    let Some(settings) = &setup.otlp else { return Ok(None) };
+    let status = warehouse.cloned();
+    let delivered = move || {
+        let TargetStatus { emitted, acknowledged, dead, .. } =
+            status.as_ref()?.targets()[Target::Events.index()].clone();
+        Some((emitted, acknowledged + dead))
+    };
+    let clock = setup.clock.clone();
+    let now_ns = move || u64::try_from(clock.day_ms()).unwrap_or_default().saturating_mul(1_000_000);
+    let tracer = Tracer::start(settings, Box::new(delivered), now_ns);
+    tracer.map(|tracer| Some(Arc::new(tracer))).map_err(|source| AppError::Spawn { name: "otlp", source })
 }
 
 /// Answers to requests with an idempotency key, as a store holds them.

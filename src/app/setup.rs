@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::decode::{Decoder, FileSchemas, HttpSchemas, KeepUnknown, NoSchemas, RegistrySettings, Schemas, Topics};
 use crate::event::Table;
 use crate::http::EdgeSettings;
+use crate::otlp::OtlpSettings;
 use crate::pipeline::Settings;
 use crate::source::connect::ConnectorSettings;
 use crate::source::kafka::{KafkaSettings, Owner};
@@ -50,6 +51,8 @@ pub struct Setup {
     pub relaxed_spacing: bool,
     /// How often trending is published.
     pub trending_publish: Duration,
+    /// Where traces are told.
+    pub otlp: Option<OtlpSettings>,
     /// Where feeds, suggestions and trending are copied for other readers.
     pub redis_url: Option<String>,
     pub edge: EdgeSettings,
@@ -86,6 +89,7 @@ impl Setup {
             drain,
             relaxed_spacing: false,
             trending_publish: Duration::from_millis(900),
+            otlp: None,
             redis_url: None,
             edge: EdgeSettings::default(),
         }
@@ -119,6 +123,7 @@ impl Setup {
         setup.settings.breaker_dead_in_a_row = Some(BREAKER_DEAD_IN_A_ROW);
         setup.kafka = kafka(config);
         setup.connect = connect(config);
+        setup.otlp.clone_from(&config.otlp);
         setup.postgres = postgres(config);
         setup.drain = Drain { idle: Duration::from_secs(2), most: Duration::from_secs(5) };
         Ok(setup)

@@ -114,8 +114,9 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
             args.users,
             events.len()
         ))?;
-        out::line(&format!("nova token --sub {person}"))?;
-        out::line(&format!("nova explain --user {person}"))?;
+        let data = config.data_dir.display();
+        out::line(&format!("nova --data {data} token --sub {person}"))?;
+        out::line(&format!("nova --data {data} explain --user {person}"))?;
     }
     if args.rate == 0 {
         return Ok(());

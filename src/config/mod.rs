@@ -18,6 +18,8 @@ use toml::{Table, Value};
 pub use self::settings::Config;
 pub use self::text::address;
 
+use crate::otlp::{self, OtlpSettings};
+
 use self::environment::{Meaning, meaning};
 use self::fields::{FIELDS, Field};
 
@@ -76,7 +78,12 @@ impl Config {
         let fields = fields();
         let is_section = |section: &str| fields.iter().any(|field| field.section == section);
         let is_setting = |name: &str| fields.iter().any(|field| name == format!("{}.{}", field.section, field.key));
+        let mut otel = BTreeMap::new();
         for (name, value) in environment {
+            if name.starts_with(otlp::PREFIX) {
+                otel.insert(name, value);
+                continue;
+            }
             match meaning((&name, &value), is_section, is_setting) {
                 Meaning::Setting(setting) => drop(given.insert(setting, (value, Some(name)))),
                 Meaning::Foreign => config.foreign_variables.push(name),
@@ -88,6 +95,10 @@ impl Config {
                 let variable = variable.map_or(String::new(), |variable| format!(" (from {variable})"));
                 problems.push(format!("{name}: {problem}{variable}"));
             }
+        }
+        match OtlpSettings::of(&otel) {
+            Ok(settings) => config.otlp = settings,
+            Err(wrong) => problems.extend(wrong),
         }
         problems.extend(config.edge.problems());
         if config.postgres_url.is_some() && config.kafka_replica {

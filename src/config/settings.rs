@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::decode::KeepUnknown;
 use crate::http::EdgeSettings;
+use crate::otlp::OtlpSettings;
 use crate::pipeline::TruncatePolicy;
 use crate::source::postgres::net::SslMode;
 use crate::state::CountedFrom;
@@ -63,6 +64,8 @@ pub struct Config {
     pub log_level: String,
     pub log_json: bool,
     pub log_requests: bool,
+    /// By OpenTelemetry's own variables.
+    pub otlp: Option<OtlpSettings>,
     pub edge: EdgeSettings,
     /// Variables of the environment that are named after nova and are no settings.
     pub foreign_variables: Vec<String>,
@@ -120,6 +123,7 @@ impl Default for Config {
             log_level: "info".to_owned(),
             log_json: false,
             log_requests: false,
+            otlp: None,
             edge: EdgeSettings::default(),
             foreign_variables: Vec::new(),
         }

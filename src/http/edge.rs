@@ -16,6 +16,7 @@ use crate::jobs::analytics::Found;
 use crate::jobs::copies::{CACHE_PUBLISH, Kind, SharedCache};
 use crate::jobs::retry::Counts;
 use crate::jobs::{Jobs, Runner};
+use crate::otlp::Tracer;
 use crate::pipeline::progress::Shared;
 use crate::source::connect::ConnectorStatus;
 use crate::source::kafka::{KafkaStatus, Producer};
@@ -43,6 +44,8 @@ pub struct Edge {
     pub intake: Arc<Intake>,
     pub control: Arc<Control>,
     pub watch: Watch,
+    /// Set where requests are told to a collector.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// Feeds, trending and suggestions: what is read from memory, and what readers say about it.
@@ -99,6 +102,8 @@ pub struct Intake {
     pub observed: Arc<Observed>,
     /// Of requests with an idempotency key.
     pub answers: Answers,
+    /// Set where commits are told to a collector.
+    pub tracer: Option<Arc<Tracer>>,
     pub durable: Durable,
 }
 

@@ -19,6 +19,7 @@ use super::error::Problem;
 use super::idempotency::{self, Key};
 use super::route::{ADMIN_OR_SERVICE, Answer, UserCall};
 use super::shapes::{EventResult, EventsTaken};
+use super::trace::Trace;
 use super::{Intake, Log, server};
 
 /// Events of one request.
@@ -38,14 +39,21 @@ const UNKNOWN_POST_DETAIL: &str =
 /// Reads the body, and answers once for an idempotency key.
 pub(super) async fn take(intake: &Arc<Intake>, mut call: UserCall<'_>) -> Answer {
     let (body, headers, subject) = (call.content().await?, call.call.headers, &call.subject);
+    let trace = call.call.trace;
     let Some(key) = Key::of(headers, subject.user)? else {
-        return publish(intake, subject, headers, None, body).await;
+        return publish(intake, (subject, trace), headers, None, body).await;
     };
-    let work = publish(intake, subject, headers, Some(key), body.clone());
+    let work = publish(intake, (subject, trace), headers, Some(key), body.clone());
     idempotency::once(intake, key, &body, work).await
 }
 
-async fn publish(intake: &Intake, subject: &Subject, headers: &HeaderMap, key: Option<Key>, body: Bytes) -> Answer {
+async fn publish(
+    intake: &Intake,
+    (subject, trace): (&Subject, &Trace),
+    headers: &HeaderMap,
+    key: Option<Key>,
+    body: Bytes,
+) -> Answer {
     let started = Instant::now();
     body::must_be_json(headers)?;
     let items = items(&body)?;
@@ -66,7 +74,9 @@ async fn publish(intake: &Intake, subject: &Subject, headers: &HeaderMap, key: O
     let rejected = results.len();
     let (mut accepted, mut deduped) = (0, 0);
     if !events.is_empty() {
+        let begun = Instant::now();
         let settled = append(intake, events, now_ms).await?;
+        told(intake, trace, begun, settled.len());
         // After the commit: a post that came before these events is known by now.
         let state = intake.state.read();
         for ((settled, index), post) in settled.into_iter().zip(places).zip(posts) {
@@ -100,6 +110,14 @@ async fn publish(intake: &Intake, subject: &Subject, headers: &HeaderMap, key: O
         results,
     };
     Ok(server::object(StatusCode::ACCEPTED, &taken))
+}
+
+/// Tells the commit to the collector, where the trace is told.
+pub(super) fn told(intake: &Intake, trace: &Trace, begun: Instant, records: usize) {
+    if let Some(tracer) = intake.tracer.as_ref().filter(|_| trace.sampled()) {
+        let waited_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        tracer.committed(trace.place(), waited_ns, records);
+    }
 }
 
 /// Makes events durable, and says what is known of each: over Kafka the pipeline has the last word.

@@ -282,6 +282,11 @@ fn edge_counts(edge: &Edge, to: &mut Registry) {
     let decisions =
         decisions.map(|(class, decision, count)| (labels([("class", class), ("decision", decision)]), count));
     counters(to, "rate_limit", "Requests by class: granted, over the caller's quota, or shed", decisions);
+    if let Some(tracer) = &edge.tracer {
+        let results = [("sent", &tracer.counts.sent), ("dropped", &tracer.counts.dropped)];
+        let spans = results.map(|(result, count)| (labels([("result", result)]), count.load(Ordering::Relaxed)));
+        counters(to, "nova_otlp_spans", "Spans for the collector, by what became of them", spans.into_iter());
+    }
     let refused = edge.auth.refused.all().map(|(reason, count)| (labels([("reason", reason.name())]), count));
     counters(to, "nova_auth_refused", "Requests whose token was refused, by reason", refused);
     one(to, "nova_events_rejected", "Client events over HTTP that were refused", observed.events_rejected.clone());

@@ -11,6 +11,7 @@ use http_body_util::Full;
 use tracing::Instrument as _;
 
 use crate::feed::page::push_ms;
+use crate::otlp::{Kind, Span, Tracer, Value};
 
 use super::auth::{Reason, Refusal, Roles, Subject};
 use super::body::Asked;
@@ -117,16 +118,22 @@ pub(super) async fn answer(
 ) -> (Response<Body>, Own) {
     let arrival = Arrival { peer, started: Instant::now(), day_ms: site.edge.clock.day_ms() };
     let (head, body) = request.into_parts();
-    let (request_id, trace) = (RequestId::of(&head.headers, arrival.day_ms), Trace::of(&head.headers));
+    let (request_id, mut trace) = (RequestId::of(&head.headers, arrival.day_ms), Trace::of(&head.headers));
+    let tracer = site.edge.tracer.as_deref();
+    if let Some(tracer) = tracer {
+        let caller = trace.parent().map(|(_, sampled)| sampled);
+        trace.set_sampled(tracer.takes(trace.place().trace_id, caller));
+    }
     let span = tracing::info_span!(
         "request", method = %head.method, path = head.uri.path(), request_id = request_id.text(),
         trace_id = trace.trace_id(), span_id = trace.span_id(),
     );
-    let mut verdict = None;
+    let mut noted = Noted { trace: &trace, route: None, verdict: None };
     let handled = match refused {
         Some(problem) => Err(problem),
-        None => handle(site, &arrival, &head, body, &mut verdict).instrument(span).await,
+        None => handle(site, &arrival, &head, body, &mut noted).instrument(span).await,
     };
+    let Noted { route, verdict, .. } = noted;
     let failed = |problem: Problem| problem.response(head.uri.path(), request_id.text()).map(Body::Left);
     let mut response = match handled.unwrap_or_else(failed).into_parts() {
         (parts, Body::Left(whole)) => {
@@ -157,7 +164,45 @@ pub(super) async fn answer(
         target: "nova::requests", method = %head.method, path = ?head.uri.path(), status = response.status().as_u16(), took_us,
         request_id = request_id.text(), trace_id = trace.trace_id(), "answered"
     );
+    if let Some(tracer) = tracer.filter(|_| trace.sampled()) {
+        tell(tracer, &trace, (&head.method, route), (&arrival, took_us), response.status());
+    }
     (response, Own { day_ms: arrival.day_ms, request_id, trace, took_us })
+}
+
+/// What is known of a request beside its answer.
+struct Noted<'a> {
+    trace: &'a Trace,
+    /// The path of its operation, as the documentation has it.
+    route: Option<&'static str>,
+    verdict: Option<Verdict>,
+}
+
+/// Tells the request to the collector, by OpenTelemetry's conventions of HTTP servers. What stands in a path or a query is
+/// a caller's: the span has the operation's path alone.
+fn tell(
+    tracer: &Tracer,
+    trace: &Trace,
+    (method, route): (&Method, Option<&'static str>),
+    (arrival, took_us): (&Arrival, u64),
+    status: StatusCode,
+) {
+    let start_ns = u64::try_from(arrival.day_ms).unwrap_or_default().saturating_mul(1_000_000);
+    let mut attributes = vec![
+        ("http.request.method", Value::Text(method.to_string())),
+        ("http.response.status_code", Value::Number(status.as_u16().into())),
+    ];
+    attributes.extend(route.map(|route| ("http.route", Value::Text(route.to_owned()))));
+    tracer.tell(Span {
+        place: trace.place(),
+        parent: trace.parent().map(|(span, _)| span),
+        name: route.map_or(method.to_string(), |route| format!("{method} {route}")),
+        kind: Kind::Server,
+        start_ns,
+        end_ns: start_ns.saturating_add(took_us.saturating_mul(1_000)),
+        failed: status.is_server_error(),
+        attributes,
+    });
 }
 
 enum RequestId {
@@ -194,7 +239,7 @@ async fn handle(
     arrival: &Arrival,
     head: &Parts,
     body: Asked,
-    verdict: &mut Option<Verdict>,
+    noted: &mut Noted<'_>,
 ) -> Result<Response<Body>, Problem> {
     let edge = &site.edge;
     let path = percent::path(head.uri.path())?;
@@ -215,10 +260,12 @@ async fn handle(
         site,
         headers: &head.headers,
         query: head.uri.query().unwrap_or_default(),
+        trace: noted.trace,
         name: &name,
         peer: arrival.peer,
         started: arrival.started,
     };
+    noted.route = Some(operation.path);
     let access = operation.access();
     let asker = match operation.class {
         // Nobody counts it, so nobody needs to know who asks.
@@ -226,7 +273,7 @@ async fn handle(
         _ => asker(edge, access, &head.headers, arrival.day_ms).await,
     };
     let caller = caller(edge, arrival, &head.headers, asker.as_ref().ok());
-    let allowed = allowed(edge, operation, caller, asker, verdict);
+    let allowed = allowed(edge, operation, caller, asker, &mut noted.verdict);
     let refused = matches!(allowed, Err(Problem::InvalidToken | Problem::InsufficientScope(_)));
     if refused && access == Access::Admin {
         Box::pin(admin::refused(&edge.control, caller, &head.method, operation.path)).await;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -22,6 +22,7 @@ use crate::source::local::Handed;
 use super::body::parse;
 use super::edge::{Edge, Log};
 use super::error::Problem;
+use super::events::told;
 use super::gate::{ReadFailed, Stored};
 use super::route::{ADMIN_OR_SERVICE, Answer, UserCall};
 use super::server;
@@ -75,11 +76,13 @@ pub(super) async fn take(mut call: UserCall<'_>) -> Answer {
         let detail = "send rows of users, posts, follows, comments or likes".to_owned();
         return Err(Problem::InvalidParameter { field: "rows", detail });
     }
+    let (begun, count) = (Instant::now(), records.len());
     let answer = log.hand_over(records).map_err(|_| Problem::Unavailable("ingestion is behind"))?;
     let late = Problem::Unavailable("the commit takes too long; rows may be sent again");
     let settled = tokio::time::timeout(COMMIT_WAIT, answer).await.map_err(|_| late)?;
     let settled =
         settled.map_err(|_| Problem::Unavailable("a table is halted (GET /health/ready), or the node stops"))?;
+    told(&edge.intake, call.call.trace, begun, count);
     let mut outcomes = BTreeMap::<&'static str, usize>::new();
     let row = |((table, id), settled): ((Table, Id), crate::source::local::Settled)| {
         *outcomes.entry(settled.outcome.name()).or_default() += 1;

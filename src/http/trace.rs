@@ -2,11 +2,23 @@
 
 use http::{HeaderMap, HeaderName};
 
+use crate::otlp::Place;
+
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// A trace and this request's place in it, as the text of a `traceparent` of version 00.
+/// Where the flags of a `traceparent` stand.
+const FLAGS: std::ops::Range<usize> = 53..55;
+/// The flag of a trace that is told to a collector.
+const SAMPLED: u8 = 1;
+
+/// A trace and this request's place in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Trace([u8; 55]);
+pub(super) struct Trace {
+    /// A `traceparent` of version 00.
+    text: [u8; 55],
+    /// The caller's span.
+    parent: Option<u64>,
+}
 
 impl Trace {
     /// The trace of a request's `traceparent`; a new one where there is none, or none that is valid.
@@ -17,20 +29,46 @@ impl Trace {
             _ => None,
         };
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        let mut parent = None;
         match one {
-            Some((trace_id, flags)) => {
+            Some((trace_id, span_id, flags)) => {
                 text[3..35].copy_from_slice(trace_id.as_bytes());
-                text[53..].copy_from_slice(flags.as_bytes());
+                text[FLAGS].copy_from_slice(flags.as_bytes());
+                parent = u64::from_str_radix(span_id, 16).ok();
             }
             None => hex(fastrand::u128(1..), &mut text[3..35]),
         }
         // Of this request; the caller's is its parent. All zeros would be invalid.
         hex(fastrand::u64(1..).into(), &mut text[36..52]);
-        Trace(text)
+        Trace { text, parent }
+    }
+
+    /// The caller's span, and whether the caller tells the trace to a collector.
+    pub fn parent(&self) -> Option<(u64, bool)> {
+        self.parent.map(|span| (span, self.sampled()))
+    }
+
+    pub fn sampled(&self) -> bool {
+        self.flags() & SAMPLED != 0
+    }
+
+    /// What whoever is called by nova, or reads the answer, is told of it.
+    pub fn set_sampled(&mut self, sampled: bool) {
+        let flags = if sampled { self.flags() | SAMPLED } else { self.flags() & !SAMPLED };
+        hex(flags.into(), &mut self.text[FLAGS]);
+    }
+
+    fn flags(&self) -> u8 {
+        u8::from_str_radix(self.part(3), 16).unwrap_or_default()
+    }
+
+    pub fn place(&self) -> Place {
+        let trace_id = u128::from_str_radix(self.trace_id(), 16).unwrap_or_default();
+        Place { trace_id, span_id: u64::from_str_radix(self.span_id(), 16).unwrap_or_default() }
     }
 
     pub fn text(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
+        std::str::from_utf8(&self.text).unwrap_or_default()
     }
 
     pub fn trace_id(&self) -> &str {
@@ -53,8 +91,8 @@ fn hex(number: u128, out: &mut [u8]) {
     }
 }
 
-/// Trace id and flags (<https://www.w3.org/TR/trace-context/#traceparent-header>): a later version may have more parts.
-fn parse(text: &str) -> Option<(&str, &str)> {
+/// Trace id, the caller's span and flags (<https://www.w3.org/TR/trace-context/#traceparent-header>): a later version may have more parts.
+fn parse(text: &str) -> Option<(&str, &str, &str)> {
     let hex = |part: &str, len: usize| {
         part.len() == len && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     };
@@ -63,7 +101,7 @@ fn parse(text: &str) -> Option<(&str, &str)> {
     let form = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
     let zero = |part: &str| part.bytes().all(|byte| byte == b'0');
     let fits = form && version != "ff" && (version != "00" || parts.next().is_none()) && !zero(trace) && !zero(parent);
-    fits.then_some((trace, flags))
+    fits.then_some((trace, parent, flags))
 }
 
 #[cfg(test)]
@@ -79,7 +117,7 @@ mod tests {
             Trace::of(&headers)
         };
         let good = of(&format!("00-{id}-b7ad6b7169203331-01"));
-        assert_eq!(parse(good.text()), Some((id, "01")));
+        assert_eq!(parse(good.text()), Some((id, good.span_id(), "01")));
         assert!(good.trace_id() == id && good.span_id() != "b7ad6b7169203331" && good.span_id().len() == 16);
         assert_eq!(of(&format!("cc-{id}-b7ad6b7169203331-01-what-comes")).trace_id(), id);
         for bad in [

@@ -42,7 +42,7 @@ fn used(part: &str) -> Vec<(PathBuf, String)> {
 
 #[test]
 fn data_goes_one_way() {
-    let rules: [(&str, &[&str]); 18] = [
+    let rules: [(&str, &[&str]); 19] = [
         ("event", &[]),
         ("mutant", &[]),
         ("clock", &[]),
@@ -52,6 +52,7 @@ fn data_goes_one_way() {
         ("bounded", &[]),
         ("tls", &["bounded"]),
         ("ask", &["bounded", "tls"]),
+        ("otlp", &["bounded", "otlp", "tls"]),
         ("decode", &["decode", "bounded", "breaker", "event", "mutant", "tls"]),
         // What comes from PostgreSQL is numbered by the first layer of its messages.
         ("source", &["source", "ask", "clock", "event", "decode", "tls"]),

@@ -17,4 +17,5 @@ mod stack;
 mod stores;
 mod support;
 mod tls;
+mod traces;
 mod warehouse;

@@ -14,6 +14,7 @@ use crate::http::body::{self, Asked};
 use crate::http::edge::Edge;
 use crate::http::error::Problem;
 use crate::http::request::Site;
+use crate::http::trace::Trace;
 
 /// An answer that is whole.
 pub(in crate::http) type Answer = Result<Response<Full<Bytes>>, Problem>;
@@ -28,6 +29,7 @@ pub(in crate::http) struct Call<'a> {
     pub site: &'a Site,
     pub headers: &'a HeaderMap,
     pub query: &'a str,
+    pub trace: &'a Trace,
     /// The part of the path that the operation names; empty where it names none.
     pub name: &'a str,
     pub peer: IpAddr,

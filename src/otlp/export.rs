@@ -1,0 +1,230 @@
+//! The thread that sends spans.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, Request, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as ProtoValue;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode as ProtoStatus;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span as ProtoSpan, Status};
+use prost::Message as _;
+use tokio::runtime::Runtime;
+
+use crate::bounded::Bound;
+use crate::tls::{self, Connector, Trust, causes};
+
+use super::{Counts, Delivered, Encoding, Kind, OtlpSettings, QUEUE_MAX_SPANS, Span, Told, Value, Waits};
+
+/// A collector answers with few words.
+const ANSWER_MAX_BYTES: usize = 64 << 10;
+/// How often it is looked whether rows were delivered.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A request that the collector could not take now is sent so often again, each time after twice as long.
+const TRIES_MAX: u32 = 4;
+const BACKOFF: Duration = Duration::from_millis(500);
+/// The sampled flag of W3C Trace Context.
+const SAMPLED: u32 = 1;
+
+pub(super) struct Exporter {
+    settings: OtlpSettings,
+    queue: Receiver<Told>,
+    delivered: Arc<Delivered>,
+    now_ns: Arc<dyn Fn() -> u64 + Send + Sync>,
+    counts: Arc<Counts>,
+    runtime: Runtime,
+    client: Client<Connector, Full<Bytes>>,
+    headers: HeaderMap,
+    /// Rows that wait for ClickHouse, in the order of their commits.
+    waits: VecDeque<Waits>,
+    /// Spans that wait for others.
+    spans: Vec<Span>,
+}
+
+impl Exporter {
+    pub fn new(
+        settings: &OtlpSettings,
+        queue: Receiver<Told>,
+        (delivered, now_ns): (Arc<Delivered>, Arc<dyn Fn() -> u64 + Send + Sync>),
+        counts: Arc<Counts>,
+    ) -> io::Result<Exporter> {
+        let trust = settings.ca_file.clone().map_or(Trust::Machine, Trust::File);
+        let connector = tls::trusting(&settings.endpoint, &trust, Bound::Each(ANSWER_MAX_BYTES));
+        let client = Client::builder(TokioExecutor::new()).build(connector.map_err(io::Error::other)?);
+        let mut headers = HeaderMap::new();
+        for (name, value) in &settings.headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(io::Error::other)?;
+            let mut value = HeaderValue::from_str(value).map_err(io::Error::other)?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+        }
+        let kind = if settings.encoding == Encoding::Json { "application/json" } else { "application/x-protobuf" };
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (settings, waits, spans) = (settings.clone(), VecDeque::new(), Vec::new());
+        Ok(Exporter { settings, queue, delivered, now_ns, counts, runtime, client, headers, waits, spans })
+    }
+
+    /// Until nobody hands over any more; then what waits is sent.
+    pub fn run(mut self) {
+        let mut begun: Option<Instant> = None;
+        loop {
+            let ended = match self.queue.recv_timeout(LOOK_EVERY) {
+                Ok(told) => {
+                    self.take(told);
+                    false
+                }
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => true,
+            };
+            self.look();
+            if !self.spans.is_empty() {
+                let since = *begun.get_or_insert_with(Instant::now);
+                if ended || self.spans.len() >= self.settings.batch_spans || since.elapsed() >= self.settings.delay {
+                    self.send(ended);
+                    begun = None;
+                }
+            }
+            if ended {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, told: Told) {
+        match told {
+            Told::Span(span) => self.spans.push(span),
+            Told::Waits(waits) if self.waits.len() < QUEUE_MAX_SPANS => self.waits.push_back(waits),
+            // ClickHouse is away for long.
+            Told::Waits(_) => drop(self.counts.dropped.fetch_add(1, Ordering::Relaxed)),
+        }
+    }
+
+    /// Makes a span of each delivery that is done.
+    fn look(&mut self) {
+        if self.waits.is_empty() {
+            return;
+        }
+        let done = (self.delivered)().map_or(0, |(_, done)| done);
+        while let Some(Waits { place, since_ns, .. }) = self.waits.pop_front_if(|waits| waits.emitted <= done) {
+            self.spans.push(Span {
+                place: place.child(),
+                parent: Some(place.span_id),
+                name: "delivery".to_owned(),
+                kind: Kind::Client,
+                start_ns: since_ns,
+                end_ns: (self.now_ns)(),
+                failed: false,
+                attributes: vec![("db.system.name", Value::Text("clickhouse".to_owned()))],
+            });
+        }
+    }
+
+    /// Sends every span. At the end nothing is tried again: the process waits for it.
+    fn send(&mut self, last: bool) {
+        let (all, mut lost) = (std::mem::take(&mut self.spans), false);
+        for spans in all.chunks(self.settings.batch_spans) {
+            if last && lost {
+                self.counts.dropped.fetch_add(spans.len() as u64, Ordering::Relaxed);
+                continue;
+            }
+            let body = encode(&self.settings, spans);
+            let count = spans.len() as u64;
+            match self.runtime.block_on(self.deliver(&body, if last { 1 } else { TRIES_MAX })) {
+                Ok(()) => self.counts.sent.fetch_add(count, Ordering::Relaxed),
+                Err(why) => {
+                    lost = true;
+                    tracing::warn!("spans were dropped: the collector at {}: {why}", self.settings.endpoint);
+                    self.counts.dropped.fetch_add(count, Ordering::Relaxed)
+                }
+            };
+        }
+    }
+
+    async fn deliver(&self, body: &Bytes, tries: u32) -> Result<(), String> {
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let (again, why) = match tokio::time::timeout(self.settings.timeout, self.post(body.clone())).await {
+                Ok(Ok(status)) if status.is_success() => return Ok(()),
+                // These the specification says to try again.
+                Ok(Ok(status)) => (matches!(status.as_u16(), 429 | 502 | 503 | 504), format!("it answers {status}")),
+                Ok(Err(why)) => (true, why),
+                Err(_) => (true, "no answer in time".to_owned()),
+            };
+            if !again || tried >= tries {
+                return Err(why);
+            }
+            tokio::time::sleep(BACKOFF * 2u32.pow(tried - 1)).await;
+        }
+    }
+
+    async fn post(&self, body: Bytes) -> Result<StatusCode, String> {
+        let uri: Uri = self.settings.endpoint.parse().map_err(|error| format!("{error}"))?;
+        let mut request = Request::post(uri).body(Full::new(body)).map_err(|error| error.to_string())?;
+        *request.headers_mut() = self.headers.clone();
+        let response = self.client.request(request).await.map_err(|error| causes(&error))?;
+        let status = response.status();
+        // Read to its end, so that the connection can be used again.
+        let _ = response.into_body().collect().await;
+        Ok(status)
+    }
+}
+
+fn attribute(name: &str, value: ProtoValue) -> KeyValue {
+    KeyValue { key: name.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+}
+
+fn span(span: &Span) -> ProtoSpan {
+    let kind = match span.kind {
+        Kind::Internal => SpanKind::Internal,
+        Kind::Server => SpanKind::Server,
+        Kind::Client => SpanKind::Client,
+    };
+    let attributes = span.attributes.iter().map(|(name, value)| match value {
+        Value::Text(text) => attribute(name, ProtoValue::StringValue(text.clone())),
+        Value::Number(number) => attribute(name, ProtoValue::IntValue(*number)),
+    });
+    let status = span.failed.then(|| Status { code: ProtoStatus::Error.into(), ..Status::default() });
+    ProtoSpan {
+        trace_id: span.place.trace_id.to_be_bytes().to_vec(),
+        span_id: span.place.span_id.to_be_bytes().to_vec(),
+        parent_span_id: span.parent.map_or(Vec::new(), |parent| parent.to_be_bytes().to_vec()),
+        flags: SAMPLED,
+        name: span.name.clone(),
+        kind: kind.into(),
+        start_time_unix_nano: span.start_ns,
+        end_time_unix_nano: span.end_ns,
+        attributes: attributes.collect(),
+        status,
+        ..ProtoSpan::default()
+    }
+}
+
+fn encode(settings: &OtlpSettings, spans: &[Span]) -> Bytes {
+    let text = |(name, value): &(String, String)| attribute(name, ProtoValue::StringValue(value.clone()));
+    let resource = Resource { attributes: settings.resource.iter().map(text).collect(), ..Resource::default() };
+    let (name, version) = ("nova".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+    let scope = InstrumentationScope { name, version, ..InstrumentationScope::default() };
+    let spans = spans.iter().map(span).collect();
+    let scope_spans = vec![ScopeSpans { scope: Some(scope), spans, ..ScopeSpans::default() }];
+    let all = vec![ResourceSpans { resource: Some(resource), scope_spans, ..ResourceSpans::default() }];
+    let request = ExportTraceServiceRequest { resource_spans: all };
+    match settings.encoding {
+        Encoding::Protobuf => request.encode_to_vec().into(),
+        // A map of plain values always is one.
+        Encoding::Json => serde_json::to_vec(&request).unwrap_or_default().into(),
+    }
+}
