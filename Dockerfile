@@ -5,7 +5,8 @@ FROM rust:1.95-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 WORKDIR /src
-ARG FEATURES=""
+# TLS and SCRAM for Kafka.
+ARG FEATURES="kafka-tls"
 # The commit, for --version: --build-arg COMMIT=$(git rev-parse --short HEAD)
 ARG COMMIT=""
 ENV NOVA_COMMIT=$COMMIT
