@@ -285,7 +285,7 @@ fn edge_counts(edge: &Edge, to: &mut Registry) {
     if let Some(tracer) = &edge.tracer {
         let results = [("sent", &tracer.counts.sent), ("dropped", &tracer.counts.dropped)];
         let spans = results.map(|(result, count)| (labels([("result", result)]), count.load(Ordering::Relaxed)));
-        counters(to, "nova_otlp_spans", "Spans for the collector, by what became of them", spans.into_iter());
+        counters(to, "nova_otlp_spans", "Spans for the collector, by what became of them", spans);
     }
     let refused = edge.auth.refused.all().map(|(reason, count)| (labels([("reason", reason.name())]), count));
     counters(to, "nova_auth_refused", "Requests whose token was refused, by reason", refused);

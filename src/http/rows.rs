@@ -34,6 +34,8 @@ pub const ROWS_MAX: usize = 1_000;
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
 
 type Given = Vec<Map<String, Value>>;
+/// Two columns that name a row besides its id, and what stands in them.
+type Pair = ([&'static str; 2], [Id; 2]);
 
 /// Rows under the names of the source's columns. `"op": "delete"` deletes one. What is left out has a default: an id of its
 /// own, the present, `published`, what is true of a user who signed up. A follow or a like without an id has one that its
@@ -136,7 +138,7 @@ fn handed(prefix: &str, table: Table, id: Id, value: Value, timestamp_ms: i64) -
 }
 
 /// The live row of a pair that has another id than its own: looked for in all rows of the table.
-fn find(edge: &Edge, table: Table, (names, pair): ([&'static str; 2], [Id; 2])) -> Result<Option<Id>, ReadFailed> {
+fn find(edge: &Edge, table: Table, (names, pair): Pair) -> Result<Option<Id>, ReadFailed> {
     let reads = &edge.control.reads;
     let own = of_pair(table, pair);
     if matches!(reads.row(table, own)?, Stored::Row(_)) {
@@ -193,10 +195,7 @@ struct Plain {
 impl Plain {
     /// The key and the value of the record: flattened, as `ExtractNewRecordState` writes it in rewrite mode. `find` tells the
     /// id of a pair's live row.
-    fn record(
-        mut self,
-        find: impl FnOnce(([&'static str; 2], [Id; 2])) -> Result<Option<Id>, ReadFailed>,
-    ) -> Result<(Id, Value), Wrong> {
+    fn record(mut self, find: impl FnOnce(Pair) -> Result<Option<Id>, ReadFailed>) -> Result<(Id, Value), Wrong> {
         let deleted = match self.row.remove("op") {
             None => false,
             Some(Value::String(op)) if op == "delete" => true,
@@ -234,7 +233,7 @@ impl Plain {
     }
 
     /// What names a follow or a like besides its id.
-    fn pair(&self) -> Result<Option<([&'static str; 2], [Id; 2])>, Wrong> {
+    fn pair(&self) -> Result<Option<Pair>, Wrong> {
         let names = match self.table {
             Table::Follows => ["follower_id", "following_id"],
             Table::Likes => ["user_id", "post_id"],

@@ -161,13 +161,15 @@ struct Run {
     place: usize,
 }
 
+/// By topic and the offset after the run's last record.
+type Pending = BTreeMap<(Arc<str>, i64), Run>;
+
 /// Where the writer tells outcomes.
 #[derive(Clone)]
 pub struct LocalAcks {
     /// The topic of client events, whose log is kept.
     events: Arc<str>,
-    /// By topic and the offset after the run's last record.
-    pending: Arc<Mutex<BTreeMap<(Arc<str>, i64), Run>>>,
+    pending: Arc<Mutex<Pending>>,
 }
 
 impl LocalAcks {

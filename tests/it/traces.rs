@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use nova::event::Id;
@@ -14,6 +14,9 @@ use crate::api::client::{Client, bearer};
 use crate::support::clickhouse::Fake;
 use crate::support::program::{Serving, nova, out};
 
+/// Requests that wait for the test.
+const REQUESTS_MAX: usize = 64;
+
 /// A stand-in for a collector: head and body of each request, and the statuses that it answers first.
 struct Collector {
     addr: SocketAddr,
@@ -23,7 +26,7 @@ struct Collector {
 impl Collector {
     fn start(statuses: Vec<u16>) -> Collector {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (addr, (sender, requests)) = (listener.local_addr().unwrap(), channel());
+        let (addr, (sender, requests)) = (listener.local_addr().unwrap(), sync_channel(REQUESTS_MAX));
         let statuses = Arc::new(Mutex::new(statuses));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -34,7 +37,7 @@ impl Collector {
         Collector { addr, requests }
     }
 
-    fn serve(mut stream: TcpStream, sender: &Sender<(String, Vec<u8>)>, statuses: &Mutex<Vec<u16>>) -> Option<()> {
+    fn serve(mut stream: TcpStream, sender: &SyncSender<(String, Vec<u8>)>, statuses: &Mutex<Vec<u16>>) -> Option<()> {
         loop {
             let (mut head, mut byte) = (Vec::new(), [0]);
             while !head.ends_with(b"\r\n\r\n") {
