@@ -9,7 +9,7 @@ use crate::event::{
     Change, ChangeBody, ClientEvent, Dead, Effect, Facts, Id, Ignored, Op, Outcome, Record, Row, Stage, Table,
 };
 use crate::mutant::{self, Mutant};
-use crate::pipeline::apply::{Judgement, Written, judge, truncate_row};
+use crate::pipeline::apply::{Judgement, Written, judge_of, truncate_row};
 use crate::pipeline::decided::Truncation;
 use crate::pipeline::dedup::{Entry, Seen};
 use crate::pipeline::halt::{Halt, Hold};
@@ -158,7 +158,7 @@ impl Writer {
         if matches!(change.body, ChangeBody::Truncate) {
             return self.truncate(slot, &change, place(record), read);
         }
-        match self.judged(change, place(record), arrival, read)? {
+        match self.judged(change, (place(record), false), arrival, read)? {
             Ok(outcome) => Ok(Fate::Outcome(outcome)),
             Err(halt) => {
                 self.halt(table, slot, halt);
@@ -167,11 +167,12 @@ impl Writer {
         }
     }
 
-    /// Applies a change if it is newer; `Err`: its table must halt.
+    /// Applies a change if it is newer; `Err`: its table must halt. Beside its place: whether it is a dead letter that is
+    /// replayed.
     pub(super) fn judged(
         &mut self,
         change: Change,
-        place: Place,
+        place: (Place, bool),
         arrival: Option<Arrival>,
         read: &ReadTxn,
     ) -> Result<Result<Outcome, Halt>, WriterError> {
@@ -187,7 +188,7 @@ impl Writer {
             Some(from) => self.rows.with(table, from, read, |stored| stored.map(<[u8]>::to_vec))?,
             None => None,
         };
-        let judged = |stored: Option<&[u8]>| judge(change, place, meta, stored, before.as_deref());
+        let judged = |stored: Option<&[u8]>| judge_of(change, place, meta, stored, before.as_deref());
         let judgement = self.rows.with(table, key, read, judged)??;
         Ok(match judgement {
             Judgement::Skip(outcome) => Ok(outcome),
