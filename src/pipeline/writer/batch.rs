@@ -317,17 +317,25 @@ impl Writer {
             return Ok(Ok(()));
         }
         let (mut gone, mut halt, mut failed) = (Vec::new(), None, None);
+        let mut decided = false;
         self.rows.scan(table, read, |key, stored| match truncate_row((table, key), stored, change, place, meta) {
             Ok(Judgement::Write(written)) => gone.push((key, *written)),
             Ok(Judgement::Skip(_) | Judgement::Late(_)) => {}
-            Ok(Judgement::Halt(regression)) => halt = Some(Halt::LsnRegression(regression)),
+            Ok(Judgement::Halt(regression)) => {
+                decided |= meta.restarts.decided(regression.key, regression.lsn);
+                halt = Some(Halt::LsnRegression(regression));
+            }
             Err(error) => failed = Some(error),
         })?;
-        if let Some(halt) = halt {
-            return Ok(Err(halt));
-        }
         if let Some(error) = failed {
             return Err(error.into());
+        }
+        if let Some(halt) = halt {
+            // Decided before a rebuild. Once: no truncate is a regression to a row of an earlier epoch.
+            return match decided && self.raise_epoch(table).is_some() {
+                true => self.apply_truncate(change, place, read),
+                false => Ok(Err(halt)),
+            };
         }
         for (key, written) in gone {
             self.write_row(table, key, written, (change.op, change.source_ts_us), None);
