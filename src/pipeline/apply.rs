@@ -18,7 +18,7 @@ use super::cells::encode_cells;
 use super::fill::{Filled, Known, dated, refill};
 use super::meta::TableMeta;
 use super::order::{Incoming, Kind, Order, earlier, later};
-use super::stored::{Content, Hole, Place, StoredRow, Version};
+use super::stored::{Content, Hole, Place, Seen, StoredRow, Version};
 
 /// Most rows are smaller: their cells are encoded without growing the buffer.
 const CELLS_TYPICAL_BYTES: usize = 256;
@@ -83,8 +83,19 @@ pub fn judge(
     stored: Option<&[u8]>,
     renamed: Option<&[u8]>,
 ) -> Result<Judgement, CodecError> {
+    judge_of(change, (place, false), table, stored, renamed)
+}
+
+/// The same where the record may be a dead letter that is replayed, which the flag beside its place says.
+pub fn judge_of(
+    change: Change,
+    (place, replayed): (Place, bool),
+    table: &TableMeta,
+    stored: Option<&[u8]>,
+    renamed: Option<&[u8]>,
+) -> Result<Judgement, CodecError> {
     let stored = stored.map(StoredRow::decode).transpose()?;
-    if let Some(judgement) = before_truncate(&change, place, table) {
+    if let Some(judgement) = before_truncate(&change, (place, replayed), table) {
         return Ok(judgement);
     }
     let tombstone = matches!(change.body, ChangeBody::Tombstone);
@@ -103,6 +114,7 @@ pub fn judge(
         epoch: table.epoch,
         mixed: table.mixed(),
         renamed: change.renamed_from().is_some(),
+        replayed,
     };
     // A tombstone record carries no format of its own.
     let format = if tombstone { Format::FlatTombstone } else { change.format };
@@ -126,8 +138,7 @@ pub fn judge(
                 return late(row, old, new, told.lsn.filter(|_| row.version.epoch == told.epoch));
             }
             Order::Skip(outcome) => return Ok(Judgement::Skip(outcome)),
-            Order::Regression { stored_lsn } => {
-                let lsn = change.lsn.unwrap_or(0);
+            Order::Regression { lsn, stored_lsn } => {
                 return Ok(Judgement::Halt(Regression { table: of, key, lsn, stored_lsn }));
             }
         }
@@ -147,15 +158,20 @@ pub fn truncate_row(
     let row = StoredRow::decode(stored)?;
     let Some(old) = row.row()? else { return Ok(Judgement::Skip(Outcome::Stale)) };
     let (epoch, mixed) = (meta.epoch, meta.mixed());
-    let told =
-        Told { lsn: truncate.lsn, ts_us: truncate.source_ts_us, op: Op::Truncate, place, epoch, mixed, renamed: false };
+    let told = Told {
+        lsn: truncate.lsn,
+        ts_us: truncate.source_ts_us,
+        op: Op::Truncate,
+        place,
+        epoch,
+        mixed,
+        renamed: false,
+        replayed: false,
+    };
     match told.incoming(Kind::Truncate, false).against(&row) {
         Order::Newer => Ok(Judgement::Write(Box::new(told.written(Some(&row), Some(old), None, row.format, None)))),
         Order::Skip(_) => Ok(Judgement::Skip(Outcome::Stale)),
-        Order::Regression { stored_lsn } => {
-            let lsn = truncate.lsn.unwrap_or(0);
-            Ok(Judgement::Halt(Regression { table, key, lsn, stored_lsn }))
-        }
+        Order::Regression { lsn, stored_lsn } => Ok(Judgement::Halt(Regression { table, key, lsn, stored_lsn })),
     }
 }
 
@@ -204,6 +220,8 @@ struct Told {
     mixed: bool,
     /// It is the insert of a changed key: the row has the values of another one.
     renamed: bool,
+    /// It is a dead letter that is replayed.
+    replayed: bool,
 }
 
 impl Told {
@@ -216,8 +234,8 @@ impl Told {
     }
 
     fn incoming(&self, kind: Kind, same: bool) -> Incoming {
-        let Told { lsn, ts_us, place, epoch, mixed, .. } = *self;
-        Incoming { kind, lsn, ts_us, place, epoch, mixed, same }
+        let Told { lsn, ts_us, place, epoch, mixed, replayed, .. } = *self;
+        Incoming { kind, lsn, ts_us, place, epoch, mixed, replayed, same }
     }
 
     /// The row that the record leaves. `moved`: the key that it has now, and its table; its image stays for the row there.
@@ -243,10 +261,16 @@ impl Told {
                 holes.clone_from(&new.holes);
                 Content::Live(&cells)
             }
-            (None, Some((to, table))) => {
-                holes = self.image_holes(stored, table);
-                Content::Moved { to, cells: &cells }
-            }
+            (None, Some((to, table))) => match stored.and_then(|stored| self.kept_image(stored, to)) {
+                Some((image, kept)) => {
+                    holes.extend_from_slice(kept);
+                    Content::Moved { to, cells: image }
+                }
+                None => {
+                    holes = self.image_holes(stored, table);
+                    Content::Moved { to, cells: &cells }
+                }
+            },
             (None, None) => Content::Gone,
         };
         let bytes = StoredRow { version, format, place: self.place, history, read, holes, content }.encode();
@@ -257,6 +281,18 @@ impl Told {
         };
         let (lsn, new) = (self.lsn.unwrap_or(0), new.map(|new| new.row));
         Written { version, lsn, stored: bytes, old, new, unfilled, image }
+    }
+
+    /// The image that the tombstone has already, and its holes: the same delete of a changed key came again in a raised
+    /// epoch, and the row under the new key may not be read yet.
+    fn kept_image<'a>(&self, stored: &'a StoredRow<'_>, to: Id) -> Option<(&'a [u8], &'a [Hole])> {
+        let same = |seen: &Seen| self.lsn.is_some_and(|lsn| seen.is(lsn, self.ts_us));
+        match stored.content {
+            Content::Moved { to: known, cells } if known == to && stored.history.newest().is_some_and(same) => {
+                Some((cells, &stored.holes))
+            }
+            Content::Moved { .. } | Content::Live(_) | Content::Gone => None,
+        }
     }
 
     /// The holes of the image that stays for the row under the new key: of each value, how old it is. Without LSNs, what
@@ -286,7 +322,7 @@ impl Told {
 }
 
 /// Whether the change is from before the latest applied truncate.
-fn before_truncate(change: &Change, place: Place, table: &TableMeta) -> Option<Judgement> {
+fn before_truncate(change: &Change, (place, replayed): (Place, bool), table: &TableMeta) -> Option<Judgement> {
     let truncate = table.truncated?;
     let (before, after) = {
         let (one, than) = (change.source_ts_us, truncate.source_ts_us);
@@ -298,9 +334,9 @@ fn before_truncate(change: &Change, place: Place, table: &TableMeta) -> Option<J
         return stale.then_some(Judgement::Skip(Outcome::Stale));
     }
     let lsn = change.lsn?;
-    // In a later epoch, and in another partition of a log that began again, times tell. What was committed at one time is
-    // of one log, and mostly of one transaction.
-    let mixed = table.epoch > truncate.epoch || (table.mixed() && truncate.elsewhere(place));
+    // In a later epoch, in another partition of a log that began again, and of a letter from before it, times tell. What was
+    // committed at one time is of one log, and mostly of one transaction.
+    let mixed = table.epoch > truncate.epoch || (table.mixed() && (replayed || truncate.elsewhere(place)));
     if mixed {
         let same_time = change.source_ts_us.is_some() && change.source_ts_us == truncate.source_ts_us;
         let stale = before || (same_time && lsn < truncate.lsn);

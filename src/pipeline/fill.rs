@@ -74,8 +74,10 @@ pub fn fill(mut row: Row, from: Option<&Known<'_>>) -> Filled {
         };
         holes.push(Hole { column, lsn });
     }
-    let known = from.is_some_and(|from| from.row.extra.is_some() && from.row.extra != row.extra);
-    if known || !row.extra_unavailable.is_empty() {
+    let other = |from: &Known<'_>| {
+        (from.row.extra.is_some() && from.row.extra != row.extra) || !from.row.extra_unavailable.is_empty()
+    };
+    if from.is_some_and(other) || !row.extra_unavailable.is_empty() {
         fill_extra(&mut row, from, &mut holes);
     }
     let unfilled = if holes.is_empty() { 0 } else { unfilled(&row) };
@@ -90,10 +92,19 @@ pub fn unfilled(row: &Row) -> u32 {
     (cells + names) as u32
 }
 
-/// The unknown columns: one that is left out keeps its value.
+/// The unknown columns: one that is left out keeps its value, or stays unknown, and is not the record's own.
 fn fill_extra(row: &mut Row, from: Option<&Known<'_>>, holes: &mut Vec<Hole>) {
     let mut own = members(row.extra.as_deref());
     let known = from.map(|from| members(from.row.extra.as_deref())).unwrap_or_default();
+    let mut names: Vec<Box<str>> = std::mem::take(&mut row.extra_unavailable).into();
+    let unknown = from.iter().flat_map(|from| &from.row.extra_unavailable);
+    let left_out = unknown.map(|name| &**name).chain(known.keys().map(|name| &**name));
+    for name in left_out.filter(|name| !own.contains_key(*name)) {
+        if !names.iter().any(|one| **one == *name) {
+            names.push(name.into());
+        }
+    }
+    row.extra_unavailable = names.into();
     let mut filled = false;
     for (name, value) in known {
         if let Entry::Vacant(free) = own.entry(name) {

@@ -23,6 +23,8 @@ pub struct Incoming {
     pub epoch: u16,
     /// Records of two partitions may be of two logs: [`super::meta::TableMeta::mixed`].
     pub mixed: bool,
+    /// It is a dead letter that is replayed: records that stood behind it may be applied already.
+    pub replayed: bool,
     /// The row would be the stored one.
     pub same: bool,
 }
@@ -42,8 +44,9 @@ pub enum Kind {
 pub enum Order {
     Newer,
     Skip(Outcome),
-    /// The record is of a log that began again; this is the LSN that the row has.
+    /// Of a change and what was seen before it, the change is of a log that began again; their LSNs.
     Regression {
+        lsn: u64,
         stored_lsn: u64,
     },
 }
@@ -53,7 +56,12 @@ const STALE: Order = Order::Skip(Outcome::Stale);
 impl Incoming {
     /// How the record stands to the stored row.
     pub fn against(&self, row: &StoredRow<'_>) -> Order {
-        if self.epoch > row.version.epoch {
+        let raised = self.epoch > row.version.epoch;
+        // Nothing else orders a record of the log before, which a person replays in a raised epoch.
+        if self.replayed && (raised || self.mixed) && self.stands_before(row) {
+            return STALE;
+        }
+        if raised {
             return self.against_earlier_epoch(row);
         }
         // LSNs of two logs may stand side by side in an epoch where one partition was behind when it was raised. Only
@@ -63,14 +71,21 @@ impl Incoming {
         }
         match (self.kind, self.lsn) {
             (Kind::Read, _) => self.read(row),
+            (Kind::Truncate, Some(lsn)) if self.elsewhere(row) => self.truncate(lsn, row),
             (_, Some(lsn)) => self.streamed(lsn, row),
             (_, None) => self.unnumbered(row),
         }
     }
 
+    /// Whether the record stands before the row in the row's partition, or was committed before it elsewhere.
+    fn stands_before(&self, row: &StoredRow<'_>) -> bool {
+        if self.elsewhere(row) { earlier(self.ts_us, row.ts_us()) } else { !self.behind(row) }
+    }
+
     /// LSNs of two epochs say nothing about each other. Of a key, changes come in their order; a snapshot that was read
     /// before, or a truncate in another partition, is known by its time. A truncate and a change of one time are of one log,
-    /// and mostly of one transaction.
+    /// and mostly of one transaction. A read with a higher LSN that stands behind the row in its partition is of the same log
+    /// or of a later one: its time says nothing against it.
     fn against_earlier_epoch(&self, row: &StoredRow<'_>) -> Order {
         let same_time = self.ts_us.is_some() && self.ts_us == row.ts_us();
         let before = match self.kind {
@@ -78,9 +93,28 @@ impl Incoming {
             Kind::Truncate if same_time => {
                 matches!((self.lsn, row.history.newest()), (Some(lsn), Some(newest)) if lsn < newest.lsn)
             }
+            Kind::Read if self.above_all(row) => false,
             Kind::Read | Kind::Truncate => earlier(self.ts_us, row.ts_us()),
         };
         if before { STALE } else { Order::Newer }
+    }
+
+    /// Whether the record stands behind the row in its partition, and has a higher LSN than all that is known of the row.
+    fn above_all(&self, row: &StoredRow<'_>) -> bool {
+        !self.elsewhere(row) && self.behind(row) && self.lsn > known_lsn(row)
+    }
+
+    /// A truncate in another partition than the row's, whose row is older by its LSN. It waits for every transaction that has
+    /// written to the table: a change that it deletes is not later than it by the time, either. Where both disagree, the
+    /// change is of a log that began again. A read's LSN says nothing against a later time (see [`Self::read`]).
+    fn truncate(&self, lsn: u64, row: &StoredRow<'_>) -> Order {
+        let order = self.streamed(lsn, row);
+        match (order, row.read, row.history.newest()) {
+            (Order::Newer, _, _) if !earlier(self.ts_us, row.ts_us()) => Order::Newer,
+            (Order::Newer, None, Some(newest)) => Order::Regression { lsn: newest.lsn, stored_lsn: lsn },
+            (Order::Newer, _, _) => STALE,
+            (order, _, _) => order,
+        }
     }
 
     fn streamed(&self, lsn: u64, row: &StoredRow<'_>) -> Order {
@@ -108,7 +142,7 @@ impl Incoming {
     }
 
     /// A lower LSN than that of the newest streamed version. A redelivery repeats what was seen; what was not seen is of
-    /// another log.
+    /// another log. What may be either is applied where it stands behind the row: a redelivery repeats all that follows, too.
     fn below(&self, lsn: u64, stored_lsn: u64, row: &StoredRow<'_>) -> Order {
         let known = row.history.contains(lsn, self.ts_us) && !mutant::is(Mutant::TellByClock);
         if known || (!self.elsewhere(row) && !self.behind(row)) {
@@ -117,7 +151,11 @@ impl Incoming {
         // A truncate is none of the row's versions.
         let covered = self.kind != Kind::Truncate && !self.elsewhere(row) && row.history.covers(lsn);
         let unseen = covered || later(self.ts_us, row.history.latest_us());
-        if unseen { Order::Regression { stored_lsn } } else { STALE }
+        match unseen {
+            true => Order::Regression { lsn, stored_lsn },
+            false if !self.elsewhere(row) && row.history.disputes(lsn, self.ts_us) => Order::Newer,
+            false => STALE,
+        }
     }
 
     /// A streamed change, where the content is a read's. It is taken also where it changes nothing: the row must know
@@ -143,7 +181,7 @@ impl Incoming {
             _ if elsewhere => !earlier(self.ts_us, row.ts_us()),
             _ => self.behind(row) && !self.older_read(row.read),
         };
-        let known = row.history.newest().map(|newest| newest.lsn).max(row.read.and_then(|read| read.lsn));
+        let known = known_lsn(row);
         // The stream never told this row, so each snapshot says anew whether the row exists.
         let other = row.history.untold() && self.lsn.is_some() && self.lsn != known;
         match newer {
@@ -185,6 +223,11 @@ impl Incoming {
     fn behind(&self, row: &StoredRow<'_>) -> bool {
         self.place.offset > row.place.offset
     }
+}
+
+/// The highest LSN that is known of the row.
+fn known_lsn(row: &StoredRow<'_>) -> Option<u64> {
+    row.history.newest().map(|newest| newest.lsn).max(row.read.and_then(|read| read.lsn))
 }
 
 pub(super) fn earlier(one_us: Option<i64>, than_us: Option<i64>) -> bool {

@@ -122,6 +122,13 @@ impl History {
         self.complete || self.versions().last().is_some_and(|oldest| oldest.lsn < lsn)
     }
 
+    /// Whether the time of a version that is none of these speaks against its LSN: it is not earlier than that of a version
+    /// with a higher LSN. In one log only a clock that was set back brings that about, or a transaction of many changes.
+    pub fn disputes(&self, lsn: u64, ts_us: Option<i64>) -> bool {
+        let later = |seen: &Seen| matches!((seen.ts_us, ts_us), (Some(seen), Some(at)) if seen <= at);
+        self.versions().iter().any(|seen| seen.lsn > lsn && later(seen))
+    }
+
     /// The history of a row whose first streamed version this is.
     pub fn first(version: Seen, created: bool) -> History {
         let mut history = History { complete: created, ..History::default() };

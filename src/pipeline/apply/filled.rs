@@ -20,7 +20,8 @@ pub(super) fn filled(
 ) -> Result<Filled, CodecError> {
     let whole = |cell: &Cell| !matches!(cell, Cell::Unavailable | Cell::Missing);
     if row.extra_unavailable.is_empty() && row.cells.iter().all(whole) {
-        let own = old.map(|image| Known { row: image, holes: &[], lsn: 0, after_epoch: false, again: false });
+        let (lsn, holes) = stored.map_or((0, &[][..]), |row| values_of(row, own_epoch));
+        let own = old.map(|image| Known { row: image, holes, lsn, after_epoch: true, again: false });
         return Ok(fill(row, own.as_ref()));
     }
     let renamed = renamed.filter(|_| !mutant::is(Mutant::ForgetOldKey)).map(StoredRow::decode).transpose()?;

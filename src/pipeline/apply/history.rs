@@ -47,8 +47,9 @@ impl Told {
             return self.carried(version, stored);
         }
         let mut history = stored.history;
-        // What another partition still holds of the row may be older, and was not seen.
-        if self.place.elsewhere(&stored.place) {
+        // What another partition still holds of the row may be older, and was not seen. A lower LSN is of a log that began
+        // again, or the redelivery of a version that was forgotten: whichever it is, what follows is newer.
+        if self.place.elsewhere(&stored.place) || history.newest().is_some_and(|newest| version.lsn < newest.lsn) {
             history.forget();
         // The first change of a row that a snapshot told: nothing of it stands before.
         } else if stored.only_read() {

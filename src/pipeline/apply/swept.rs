@@ -19,7 +19,8 @@ pub fn swept_row(stored: &[u8], sweep: &Sweep) -> Result<Option<Written>, CodecE
     // What the snapshot said: a change that stands behind it in the stream is newer, whatever its LSN.
     let place = Place { partition: Some(sweep.partition), offset: sweep.offset };
     let (lsn, ts_us) = (Some(sweep.lsn), Some(sweep.ts_us));
-    let told = Told { lsn, ts_us, op: Op::Read, place, epoch: sweep.epoch, mixed: false, renamed: false };
+    let told =
+        Told { lsn, ts_us, op: Op::Read, place, epoch: sweep.epoch, mixed: false, renamed: false, replayed: false };
     Ok(Some(told.written(Some(&row), Some(old), None, row.format, None)))
 }
 
@@ -35,7 +36,7 @@ pub fn unread_row(stored: &[u8], by: u64, meta: &TableMeta) -> Result<Option<Wri
         return Ok(None);
     }
     let (place, epoch, mixed) = (row.place, meta.epoch, meta.mixed());
-    let told = Told { lsn: Some(by), ts_us, op: Op::Read, place, epoch, mixed, renamed: false };
+    let told = Told { lsn: Some(by), ts_us, op: Op::Read, place, epoch, mixed, renamed: false, replayed: false };
     Ok(Some(told.written(Some(&row), row.row()?, None, row.format, None)))
 }
 

@@ -52,7 +52,8 @@ fn truncated_row(lsn: u64, offset: i64, ts: i64, epoch: u16) -> Judgement {
 fn an_older_lsn_is_stale_and_an_equal_one_goes_by_content_then_offset() {
     let stored = stored("a");
     let upsert = |lsn, text| change(Some(lsn), 50, ChangeBody::Upsert(row(text)));
-    assert_eq!(judged(upsert(99, "b"), 8, Some(&stored)), Judgement::Skip(Outcome::Stale));
+    let older = change(Some(99), 49, ChangeBody::Upsert(row("b")));
+    assert_eq!(judged(older, 8, Some(&stored)), Judgement::Skip(Outcome::Stale));
     assert_eq!(judged(upsert(100, "a"), 8, Some(&stored)), Judgement::Skip(Outcome::Duplicate));
     assert_eq!(judged(upsert(100, "b"), 6, Some(&stored)), Judgement::Skip(Outcome::Stale));
     assert_eq!(write(judged(upsert(100, "b"), 8, Some(&stored))).old, Some(row("a")));
@@ -395,10 +396,12 @@ fn a_new_log_is_told_behind_a_change_that_the_log_before_brought_to_a_raised_epo
     // A redelivery of the log before is none.
     let again = Change { op: Op::Create, ..change(Some(2_067), 50, ChangeBody::Upsert(row("a"))) };
     assert_eq!(at_epoch(again, 23, &known, 1), Judgement::Skip(Outcome::Stale));
-    // Nor is what a row told whose beginning is not known.
+    // Nor is what a row told whose beginning is not known: it is older by its time, or applied.
     let update = change(Some(3_779), 70, ChangeBody::Upsert(row("b")));
     let known = write(at_epoch(update, 22, &stored("a"), 1)).stored;
-    assert_eq!(at_epoch(delete(90), 23, &known, 1), Judgement::Skip(Outcome::Stale));
+    let older = change(Some(90), 49, ChangeBody::Delete);
+    assert_eq!(at_epoch(older, 23, &known, 1), Judgement::Skip(Outcome::Stale));
+    assert!(write(at_epoch(delete(90), 23, &known, 1)).new.is_none());
 }
 
 #[test]
@@ -446,3 +449,5 @@ fn a_truncate_and_a_change_of_one_time_in_two_partitions_go_by_their_lsns_in_a_r
     assert_eq!(truncated_row(99, 8, 50, 1), Judgement::Skip(Outcome::Stale));
     assert!(write(truncated_row(101, 8, 50, 1)).new.is_none());
 }
+
+mod two_logs;

@@ -9,7 +9,7 @@ use crate::event::{
     Change, ChangeBody, ClientEvent, Dead, Effect, Facts, Id, Ignored, Op, Outcome, Record, Row, Stage, Table,
 };
 use crate::mutant::{self, Mutant};
-use crate::pipeline::apply::{Judgement, Written, judge, truncate_row};
+use crate::pipeline::apply::{Judgement, Written, judge_of, truncate_row};
 use crate::pipeline::decided::Truncation;
 use crate::pipeline::dedup::{Entry, Seen};
 use crate::pipeline::halt::{Halt, Hold};
@@ -158,7 +158,7 @@ impl Writer {
         if matches!(change.body, ChangeBody::Truncate) {
             return self.truncate(slot, &change, place(record), read);
         }
-        match self.judged(change, place(record), arrival, read)? {
+        match self.judged(change, (place(record), false), arrival, read)? {
             Ok(outcome) => Ok(Fate::Outcome(outcome)),
             Err(halt) => {
                 self.halt(table, slot, halt);
@@ -167,11 +167,12 @@ impl Writer {
         }
     }
 
-    /// Applies a change if it is newer; `Err`: its table must halt.
+    /// Applies a change if it is newer; `Err`: its table must halt. Beside its place: whether it is a dead letter that is
+    /// replayed.
     pub(super) fn judged(
         &mut self,
         change: Change,
-        place: Place,
+        place: (Place, bool),
         arrival: Option<Arrival>,
         read: &ReadTxn,
     ) -> Result<Result<Outcome, Halt>, WriterError> {
@@ -187,7 +188,7 @@ impl Writer {
             Some(from) => self.rows.with(table, from, read, |stored| stored.map(<[u8]>::to_vec))?,
             None => None,
         };
-        let judged = |stored: Option<&[u8]>| judge(change, place, meta, stored, before.as_deref());
+        let judged = |stored: Option<&[u8]>| judge_of(change, place, meta, stored, before.as_deref());
         let judgement = self.rows.with(table, key, read, judged)??;
         Ok(match judgement {
             Judgement::Skip(outcome) => Ok(outcome),
@@ -316,17 +317,25 @@ impl Writer {
             return Ok(Ok(()));
         }
         let (mut gone, mut halt, mut failed) = (Vec::new(), None, None);
+        let mut decided = false;
         self.rows.scan(table, read, |key, stored| match truncate_row((table, key), stored, change, place, meta) {
             Ok(Judgement::Write(written)) => gone.push((key, *written)),
             Ok(Judgement::Skip(_) | Judgement::Late(_)) => {}
-            Ok(Judgement::Halt(regression)) => halt = Some(Halt::LsnRegression(regression)),
+            Ok(Judgement::Halt(regression)) => {
+                decided |= meta.restarts.decided(regression.key, regression.lsn);
+                halt = Some(Halt::LsnRegression(regression));
+            }
             Err(error) => failed = Some(error),
         })?;
-        if let Some(halt) = halt {
-            return Ok(Err(halt));
-        }
         if let Some(error) = failed {
             return Err(error.into());
+        }
+        if let Some(halt) = halt {
+            // Decided before a rebuild. Once: no truncate is a regression to a row of an earlier epoch.
+            return match decided && self.raise_epoch(table).is_some() {
+                true => self.apply_truncate(change, place, read),
+                false => Ok(Err(halt)),
+            };
         }
         for (key, written) in gone {
             self.write_row(table, key, written, (change.op, change.source_ts_us), None);

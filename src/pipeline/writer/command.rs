@@ -350,7 +350,7 @@ impl Writer {
             }
             Decoded::Change(change) => {
                 let table = change.table;
-                match self.judged(change, place(&record), arrival, read)? {
+                match self.judged(change, (place(&record), true), arrival, read)? {
                     Ok(outcome) => Some(outcome),
                     Err(halt) => return Ok(Err(CommandError::Halted(table, halt.into()))),
                 }

@@ -109,6 +109,27 @@ fn a_replayed_change_that_is_older_than_the_row_is_stale() {
     assert!(row.contains(r#""new""#), "{row}");
 }
 
+/// The letter has the higher LSN, and after the epoch was raised any change was newer than the rows of before.
+#[test]
+fn a_change_of_the_log_before_that_is_replayed_after_the_epoch_was_raised_is_stale() {
+    let letters = [user(3, "letter", 5_000)];
+    let (old, new) = (user(2, "old", 4_900), user(5, "new", 90));
+    let stories = [(vec![user(5, "new", 5_100)], None), (vec![old], Some(new))];
+    for (mut records, after) in stories {
+        let (setup, backend) = buried(records.clone(), &letters);
+        records.extend(after);
+        let mut opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
+        let bump = Command::BumpEpoch { table: Table::Users, actor: "test".to_owned(), reply: Box::new(|_| ()) };
+        opened.writer.process(&mut vec![Message::Command(bump)]).unwrap();
+        let running = opened.start(Box::new(Listed::new(records, 100)), &setup).unwrap();
+        running.finish(|_| {}).unwrap();
+        let mut opened = app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
+        assert_eq!(replay(&mut opened, &[0], None), [Ok(Replayed::Gone(Outcome::Stale))]);
+        let row = dump(&opened)[Table::Users as usize].remove(0);
+        assert!(row.contains(r#""new""#), "{row}");
+    }
+}
+
 #[test]
 fn an_event_from_before_the_dedup_horizon_is_replayed_only_by_force() {
     // Ninety hours of events, a commit each: the ids of the first ones are forgotten.

@@ -99,8 +99,8 @@ pub struct Product {
     snapshot: Option<Snapshot>,
     /// The first snapshot was taken again, and the stream began again with it.
     retaken: bool,
-    /// The latest time that a snapshot was noted with.
-    noted_us: i64,
+    /// The latest time that a snapshot was noted with or a change was committed at.
+    latest_us: i64,
     late: Option<Late>,
     /// The last messages that were produced.
     sent: Vec<Message>,
@@ -137,7 +137,7 @@ impl Product {
             written: 0,
             snapshot: None,
             retaken: false,
-            noted_us: 0,
+            latest_us: 0,
             late: None,
             sent,
             unseen: 0,

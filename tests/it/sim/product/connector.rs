@@ -111,10 +111,10 @@ impl Product {
     /// Empties a table; only the envelope tells.
     pub fn truncate(&mut self, now_us: i64) -> Vec<Message> {
         let apart = self.promoted && !self.ordered && !self.kinds.upset_twice;
-        // Between two partitions times tell a read from before a truncate. PostgreSQL truncates no table that a snapshot has read
-        // and is not done with, so the snapshot has the earlier time, unless the clocks disagree.
-        let noted = !self.ordered && self.next_commit_us(now_us) <= self.noted_us;
-        if self.style != Style::Envelope || self.stream.is_none() || apart || noted {
+        // Between two partitions times tell what is from before a truncate. PostgreSQL truncates no table that a transaction
+        // writes to, or that a snapshot has read and is not done with, so both have the earlier time, unless clocks disagree.
+        let behind = !self.ordered && self.next_commit_us(now_us) <= self.latest_us;
+        if self.style != Style::Envelope || self.stream.is_none() || apart || behind {
             return Vec::new();
         }
         self.truncated = true;

@@ -102,6 +102,7 @@ impl Product {
     /// The server's clock; commits follow one another unless it is set.
     fn commit_time(&mut self, now_us: i64) -> i64 {
         self.commit_us = self.next_commit_us(now_us);
+        self.latest_us = self.latest_us.max(self.commit_us);
         self.commit_us
     }
 
@@ -129,9 +130,9 @@ impl Product {
         self.stream(Committed { what: What::Truncate { table, lsn: self.lsn }, us });
     }
 
-    /// The clocks of the server and of the connector are set.
+    /// The clocks of the server and of the connector are set; not after a truncate, as [`Self::truncate`] says.
     pub fn set_clocks(&mut self) {
-        if self.kinds.clocks {
+        if self.kinds.clocks && (self.ordered || !self.truncated) {
             self.server_us = self.rng.below(2 * CLOCK_MAX_US) as i64 - CLOCK_MAX_US as i64;
             self.connector_us = self.rng.below(CLOCK_MAX_US) as i64 - CLOCK_MAX_US as i64 / 2;
         }

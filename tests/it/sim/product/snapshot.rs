@@ -29,7 +29,7 @@ impl Product {
         self.stream.get_or_insert_default();
         self.lsn += 8;
         let us = self.read_time(now_us) + self.rng.below(NOTED_MAX_US) as i64;
-        self.noted_us = self.noted_us.max(us);
+        self.latest_us = self.latest_us.max(us);
         let rows = self.some_rows(if all { 1 } else { 2 });
         self.snapshot = Some(Snapshot { lsn: self.lsn, us, rows: rows.into(), initial: all });
     }
@@ -84,7 +84,7 @@ impl Product {
         let low = end(self);
         self.work(now_us);
         let (mut rows, us) = (self.some_rows(3), self.read_time(now_us));
-        self.noted_us = self.noted_us.max(us);
+        self.latest_us = self.latest_us.max(us);
         self.work(now_us);
         let high = end(self);
         let mut out = Vec::new();
