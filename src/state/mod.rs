@@ -31,7 +31,7 @@ use self::graph::Graph;
 use self::ids::Ids;
 use self::posts::{PostRow, Posts};
 use self::save::Meta;
-pub use self::save::{STREAM, StateChunk};
+pub use self::save::Frozen;
 use self::sets::{Dated, Liked};
 use self::touches::Touches;
 

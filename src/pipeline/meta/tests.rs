@@ -88,13 +88,25 @@ fn seeks() -> impl Strategy<Value = Seeks> {
 }
 
 fn metas() -> impl Strategy<Value = Meta> {
-    let numbers = any::<(u64, u64, u64, u64, i64, u64)>();
+    let generation = proptest::option::of(0..u64::MAX);
+    let numbers = (any::<(u64, u64, u64, u64, i64, u64)>(), generation);
     let tables = Table::ALL.map(table_meta);
     (numbers, any::<Option<(bool, bool)>>(), seeks(), tables).prop_map(|(numbers, counted, seeks, tables)| {
-        let (store_id, dead_next, covered, checkpoint_bytes, dedup_floor_ms, audit_next) = numbers;
+        let ((store_id, dead_next, covered, checkpoint_bytes, dedup_floor_ms, audit_next), generation) = numbers;
         let from = |events| if events { CountedFrom::Events } else { CountedFrom::Cdc };
         let counted = counted.map(|(likes, comments)| [from(likes), from(comments)]);
-        Meta { store_id, dead_next, covered, checkpoint_bytes, dedup_floor_ms, audit_next, counted, seeks, tables }
+        Meta {
+            store_id,
+            dead_next,
+            covered,
+            checkpoint_bytes,
+            generation,
+            dedup_floor_ms,
+            audit_next,
+            counted,
+            seeks,
+            tables,
+        }
     })
 }
 
