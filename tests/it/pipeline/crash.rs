@@ -15,7 +15,7 @@ use crate::support::events::mix;
 use crate::support::{capture, dump, run, setup, state_bytes, store_over};
 
 /// A run with changes and events, and checkpoints in the middle of it.
-fn world() -> (Setup, Vec<Record>) {
+pub fn world() -> (Setup, Vec<Record>) {
     let mut setup = setup("envelope.jsonl");
     setup.settings.checkpoint_min_bytes = 60_000;
     setup.settings.checkpoint_max_bytes = 1 << 20;
