@@ -3,9 +3,10 @@
 
 use nova_storage::{WriteError, WriteTxn};
 
+use super::Key;
+use super::changed::{Changed, ENTRY_OVERHEAD_BYTES};
 use super::runs::Runs;
 use super::segment::Home;
-use super::{Changed, ENTRY_OVERHEAD_BYTES, Key};
 
 /// Keys that are sorted at once.
 const STRETCH_KEYS: usize = 4_096;
@@ -13,26 +14,20 @@ const STRETCH_KEYS: usize = 4_096;
 /// See the module.
 #[derive(Debug)]
 pub struct Flush {
-    /// Not written yet.
+    /// Those that are written are taken out.
     rows: Changed,
-    bytes: usize,
-    keys: Ordered,
+    order: Ordered,
     home: Home,
 }
 
 impl Flush {
-    /// `bytes`: of all rows, with [`ENTRY_OVERHEAD_BYTES`] each.
-    pub fn new(rows: Changed, bytes: usize, home: Home) -> Flush {
-        Flush { keys: Ordered::new(rows.keys().copied().collect()), rows, bytes, home }
+    pub fn new(rows: Changed, home: Home) -> Flush {
+        Flush { order: Ordered::new(rows.places().collect()), rows, home }
     }
 
+    /// The rows that are not written yet.
     pub fn rows(&self) -> &Changed {
         &self.rows
-    }
-
-    /// Of the rows that are not written yet.
-    pub fn bytes(&self) -> usize {
-        self.bytes
     }
 
     /// Writes one segment, which ends where it is full or has about `most_bytes`; how many bytes its rows have, 0 at the
@@ -40,17 +35,16 @@ impl Flush {
     pub fn segment(&mut self, runs: &mut Runs, write: &WriteTxn, most_bytes: u64) -> Result<u64, WriteError> {
         let (mut writer, mut bytes) = (runs.segment(write), 0);
         while bytes < most_bytes
-            && let Some(key) = self.keys.first()
-            && let Some(row) = self.rows.remove(&key)
+            && let Some((key, place)) = self.order.first()
+            && let Some(row) = self.rows.at(place)
         {
-            if writer.is_full_for(key, &row) {
-                self.rows.insert(key, row);
+            if writer.is_full_for(key, row) {
                 break;
             }
-            writer.push(key, &row)?;
-            self.keys.pop();
-            self.bytes -= row.len() + ENTRY_OVERHEAD_BYTES;
+            writer.push(key, row)?;
             bytes += (row.len() + ENTRY_OVERHEAD_BYTES) as u64;
+            self.rows.take(place);
+            self.order.pop();
         }
         runs.keep(writer, self.home)?;
         Ok(bytes)
@@ -61,8 +55,8 @@ impl Flush {
 /// The incremental quicksort of Paredes and Navarro (2006).
 #[derive(Debug)]
 struct Ordered {
-    /// What comes next stands at the end.
-    keys: Vec<Key>,
+    /// With the places of the rows; what comes next stands at the end.
+    keys: Vec<(Key, u32)>,
     /// From here on they are sorted.
     sorted: usize,
     /// Places, rising, behind each of which no key is above one before it.
@@ -70,11 +64,11 @@ struct Ordered {
 }
 
 impl Ordered {
-    fn new(keys: Vec<Key>) -> Ordered {
+    fn new(keys: Vec<(Key, u32)>) -> Ordered {
         Ordered { sorted: keys.len(), keys, cuts: Vec::new() }
     }
 
-    fn first(&mut self) -> Option<Key> {
+    fn first(&mut self) -> Option<(Key, u32)> {
         if self.sorted == self.keys.len() {
             self.sort();
         }
@@ -117,7 +111,7 @@ mod tests {
             let key = |number: u32| {
                 ((number % u32::from(tables)) as u8, Id::from_u128(u128::from(number.wrapping_mul(factor))))
             };
-            let keys: Vec<Key> = (0..count).map(key).collect();
+            let keys: Vec<(Key, u32)> = (0..count).map(|number| (key(number), number)).collect();
             let (mut ordered, mut seen) = (Ordered::new(keys.clone()), Vec::new());
             while let Some(first) = ordered.first() {
                 seen.push(first);

@@ -5,33 +5,27 @@
 
 mod block;
 mod brought;
+mod changed;
 mod cursor;
 mod flush;
 mod runs;
 mod segment;
 
-use std::collections::hash_map::Entry as MapEntry;
-
 use nova_storage::schema::{META, ROW_BLOCK, ROW_SEGMENT, ROWS};
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
-use rustc_hash::FxHashMap;
 
 use crate::event::{Id, Table};
 
 pub use self::brought::bring_over;
-pub use self::segment::remove as remove_segment;
+use self::changed::Changed;
 use self::cursor::Merged;
 use self::flush::Flush;
 use self::runs::{MERGES_KEY, Runs};
+pub use self::segment::remove as remove_segment;
 
 /// Table number and primary key: the order of rows in the store.
 type Key = (u8, Id);
 
-/// Changed rows.
-type Changed = FxHashMap<Key, Box<[u8]>>;
-
-/// Bytes that the map spends on a changed row besides its own.
-const ENTRY_OVERHEAD_BYTES: usize = 64;
 /// Bytes that are merged for each byte that changes, in percent. Above 100, a merge ends before the next one is due.
 const MERGE_PERCENT: u64 = 125;
 /// Where more runs than this stand, each byte that changes has [`MERGE_CROWDED`] times as many merged.
@@ -42,7 +36,6 @@ const MERGE_CROWDED: u64 = 4;
 #[derive(Debug, Default)]
 pub struct Rows {
     changed: Changed,
-    changed_bytes: usize,
     /// What changed before the checkpoint that is under way, and is not written yet.
     flush: Option<Flush>,
     runs: Runs,
@@ -79,21 +72,13 @@ impl Rows {
     }
 
     pub fn put(&mut self, table: Table, key: Id, bytes: Box<[u8]>) {
-        let new = bytes.len() + ENTRY_OVERHEAD_BYTES;
         self.owed_bytes += bytes.len() as u64 * MERGE_PERCENT / 100;
-        let old = match self.changed.entry((table.number(), key)) {
-            MapEntry::Occupied(mut slot) => slot.insert(bytes).len() + ENTRY_OVERHEAD_BYTES,
-            MapEntry::Vacant(slot) => {
-                slot.insert(bytes);
-                0
-            }
-        };
-        self.changed_bytes = self.changed_bytes + new - old;
+        self.changed.put((table.number(), key), bytes);
     }
 
     /// Bytes of rows that wait for the next checkpoint.
     pub fn changed_bytes(&self) -> usize {
-        self.changed_bytes
+        self.changed.bytes()
     }
 
     /// Bytes of the rows in the store, and in how many runs they stand.
@@ -103,14 +88,14 @@ impl Rows {
 
     /// What is in memory to find them, and what changed.
     pub fn mem_bytes(&self) -> usize {
-        self.runs.mem_bytes() + self.changed_bytes + self.flush.as_ref().map_or(0, Flush::bytes)
+        self.runs.mem_bytes() + self.changed.bytes() + self.flush.as_ref().map_or(0, |flush| flush.rows().bytes())
     }
 
     /// Begins to write the rows that have changed, as the run that is the newest from then on; no other is being written.
     /// Until a commit says that `generation` is whole, whoever opens the store leaves the run out.
     pub fn begin_flush(&mut self, generation: u64) {
         let home = self.runs.begin(generation);
-        self.flush = Some(Flush::new(std::mem::take(&mut self.changed), std::mem::take(&mut self.changed_bytes), home));
+        self.flush = Some(Flush::new(std::mem::take(&mut self.changed), home));
     }
 
     /// Writes segments of about `segment_bytes` until `budget` bytes of rows are written; how many were, less than `budget`
@@ -160,8 +145,8 @@ impl Rows {
     /// Whether any row of the table is there, a tombstone included.
     pub fn any(&self, table: Table) -> bool {
         let table = table.number();
-        let flushed = self.flush.iter().flat_map(|flush| flush.rows().keys());
-        self.changed.keys().chain(flushed).any(|(of, _)| *of == table) || self.runs.has_table(table)
+        let flushed = self.flush.iter().flat_map(|flush| flush.rows().iter());
+        self.changed.iter().chain(flushed).any(|((of, _), _)| of == table) || self.runs.has_table(table)
     }
 
     /// Calls `each` for every row of the table, tombstones included, in key order.
@@ -180,25 +165,29 @@ impl Rows {
         mut each: impl FnMut(Id, &[u8]) -> bool,
     ) -> Result<(), ReadError> {
         // Of two of one key the newer is first, and the sort leaves it there.
-        let flushed = self.flush.iter().flat_map(|flush| flush.rows());
-        let mut changed: Vec<_> =
-            self.changed.iter().chain(flushed).filter(|((of, _), _)| *of == table.number()).collect();
-        changed.sort_by_key(|((_, id), _)| *id);
-        changed.dedup_by_key(|((_, id), _)| *id);
+        let flushed = self.flush.iter().flat_map(|flush| flush.rows().iter());
+        let mut changed: Vec<(Id, &[u8])> = self
+            .changed
+            .iter()
+            .chain(flushed)
+            .filter_map(|((of, id), row)| (of == table.number()).then_some((id, row)))
+            .collect();
+        changed.sort_by_key(|(id, _)| *id);
+        changed.dedup_by_key(|(id, _)| *id);
         let (mut changed, mut more) = (changed.into_iter().peekable(), true);
         self.scan_stored(table, Id([0; 16]), stored, |key, bytes| {
-            while more && let Some(((_, id), newer)) = changed.next_if(|((_, id), _)| *id < key) {
-                more = each(*id, newer);
+            while more && let Some((id, newer)) = changed.next_if(|(id, _)| *id < key) {
+                more = each(id, newer);
             }
             more = more
-                && match changed.next_if(|((_, id), _)| *id == key) {
+                && match changed.next_if(|(id, _)| *id == key) {
                     Some((_, newer)) => each(key, newer),
                     None => each(key, bytes),
                 };
             more
         })?;
-        while more && let Some(((_, id), newer)) = changed.next() {
-            more = each(*id, newer);
+        while more && let Some((id, newer)) = changed.next() {
+            more = each(id, newer);
         }
         Ok(())
     }

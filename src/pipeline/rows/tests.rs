@@ -11,17 +11,11 @@ use super::runs::SEGMENT_BYTES;
 #[derive(Clone, Debug)]
 enum Step {
     /// Rows of consecutive keys change; their length in bytes.
-    Put {
-        first: u8,
-        count: u8,
-        bytes: usize,
-    },
+    Put { first: u8, count: u8, bytes: usize },
     /// Begins a flush, if none is under way.
     Begin,
     /// Carries some of the flush that is under way.
-    Carry {
-        budget: u64,
-    },
+    Carry { budget: u64 },
     /// Begins and ends a flush.
     Flush,
     /// One segment of each merge.
