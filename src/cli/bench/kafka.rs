@@ -72,22 +72,10 @@ impl Servers {
         Ok(Servers { kafka, clickhouse: database(own.clone()), engine, own })
     }
 
-    fn prepare(&self, runtime: &Runtime) -> Result<(), CliError> {
-        for settings in [&self.clickhouse, &self.engine] {
-            let server = ClickHouse::new(settings).map_err(AppError::from)?;
-            runtime.block_on(migrate(&server)).map_err(|error| {
-                CliError::Failed(format!("ClickHouse at {} cannot be used: {error}; see --clickhouse", settings.url))
-            })?;
-        }
-        runtime.block_on(topics::create_events(&self.kafka, &self.own)).map(drop).map_err(|error| {
-            CliError::Failed(format!("Kafka at {} cannot be used: {error}; see --brokers", self.kafka.brokers))
-        })
-    }
-
-    fn remove(&self, runtime: &Runtime) {
-        if let Err(error) = runtime.block_on(topics::delete(&self.kafka, &self.own)) {
-            tracing::debug!("the topic {} is left behind: {error}", self.own);
-        }
+    /// Does the work with a topic and two databases, which are removed behind it.
+    fn with(&self, runtime: &Runtime, work: impl FnOnce() -> Result<(), CliError>) -> Result<(), CliError> {
+        let made = self.databases(runtime).and_then(|()| self.with_topic(runtime, work));
+        // The first problem is what the caller wants to know of; where ClickHouse cannot be asked, this fails, too.
         for settings in [&self.clickhouse, &self.engine] {
             let Ok(server) = ClickHouse::new(settings) else { continue };
             let drop = format!("DROP DATABASE IF EXISTS `{}`", settings.database);
@@ -95,18 +83,36 @@ impl Servers {
                 tracing::debug!("the database {} is left behind: {error}", settings.database);
             }
         }
+        made
+    }
+
+    fn databases(&self, runtime: &Runtime) -> Result<(), CliError> {
+        for settings in [&self.clickhouse, &self.engine] {
+            let server = ClickHouse::new(settings).map_err(AppError::from)?;
+            runtime.block_on(migrate(&server)).map_err(|error| {
+                CliError::Failed(format!("ClickHouse at {} cannot be used: {error}; see --clickhouse", settings.url))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn with_topic(&self, runtime: &Runtime, work: impl FnOnce() -> Result<(), CliError>) -> Result<(), CliError> {
+        runtime.block_on(topics::create_events(&self.kafka, &self.own)).map_err(|error| {
+            CliError::Failed(format!("Kafka at {} cannot be used: {error}; see --brokers", self.kafka.brokers))
+        })?;
+        let done = work();
+        if let Err(error) = runtime.block_on(topics::delete(&self.kafka, &self.own)) {
+            tracing::warn!("the topic {} is left behind: {error}", self.own);
+        }
+        done
     }
 }
 
 pub(super) fn run(args: &Args, config: &Config, report: &Report) -> Result<(), CliError> {
     let servers = Servers::find(args, config)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let measured = servers.prepare(&runtime).and_then(|()| {
-        let bench = Bench { servers: &servers, events: u64::from(args.events), runtime: &runtime };
-        bench.measure(config, report)
-    });
-    servers.remove(&runtime);
-    measured
+    let bench = Bench { servers: &servers, events: u64::from(args.events), runtime: &runtime };
+    servers.with(&runtime, || bench.measure(config, report))
 }
 
 struct Bench<'a> {
