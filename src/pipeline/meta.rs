@@ -14,8 +14,8 @@ use super::stored::Place;
 
 /// Version 1 knew neither partitions nor what counts. Up to version 2 there was one entry for each of the five tables of
 /// that time, without its number, halts were sentences, and no decision outlived its use. Version 3 did not follow the reads of
-/// first snapshots.
-const META_VERSION: u8 = 4;
+/// first snapshots. Version 4 had no generation.
+const META_VERSION: u8 = 5;
 const KEY: &str = "writer";
 const WHAT: &str = "writer record";
 /// The entries of versions 1 and 2, in their order.
@@ -197,6 +197,9 @@ pub struct Meta {
     pub covered: u64,
     /// What the last checkpoint wrote of the state.
     pub checkpoint_bytes: u64,
+    /// The last checkpoint that is whole: chunks and runs of a higher number are of one that is not. `None` in a store of
+    /// format 2 or before: all that it has is whole.
+    pub generation: Option<u64>,
     /// No dedup key that arrived before this is known any more, epoch milliseconds.
     pub dedup_floor_ms: i64,
     /// The next audit entry.
@@ -233,6 +236,7 @@ impl Meta {
         out.put_varint(self.audit_next);
         let bit = |from: CountedFrom| u8::from(from == CountedFrom::Events);
         out.put_u8(self.counted.map_or(0, |[likes, comments]| 1 + bit(likes) + 2 * bit(comments)));
+        out.put_varint(self.generation.map_or(0, |generation| generation.saturating_add(1)));
         self.seeks.encode(&mut out);
         out.put_varint(self.tables.len() as u64);
         for (table, meta) in Table::ALL.iter().zip(&self.tables) {
@@ -252,6 +256,7 @@ impl Meta {
             dedup_floor_ms: reader.zigzag()?,
             audit_next: reader.varint()?,
             counted: Some([CountedFrom::Cdc; 2]),
+            generation: None,
             seeks: Seeks::default(),
             tables: Default::default(),
         };
@@ -262,6 +267,9 @@ impl Meta {
                 code @ 1..=4 => Some([from((code - 1) & 1 != 0), from((code - 1) & 2 != 0)]),
                 _ => return Err(CodecError::Invalid(WHAT)),
             };
+        }
+        if version > 4 {
+            meta.generation = reader.varint()?.checked_sub(1);
         }
         if version < 3 {
             for table in TABLES_V2 {

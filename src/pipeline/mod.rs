@@ -117,6 +117,8 @@ pub struct Settings {
     /// A checkpoint is due when the journal since the last one is larger than half the checkpoint, within these bounds.
     pub checkpoint_min_bytes: u64,
     pub checkpoint_max_bytes: u64,
+    /// What one commit carries of a checkpoint, at least.
+    pub checkpoint_slice_bytes: u64,
     /// How long consumed records stay in the local log.
     pub local_retention_ms: i64,
     /// Consumption pauses while more bytes than this wait for ClickHouse, and goes on below nine tenths of it.
@@ -145,6 +147,7 @@ impl Default for Settings {
             dead_max_letters: 1_000_000,
             checkpoint_min_bytes: 4 << 20,
             checkpoint_max_bytes: 64 << 20,
+            checkpoint_slice_bytes: 1 << 20,
             local_retention_ms: 24 * HOUR_MS,
             outbox_max_bytes: 8 << 30,
         }

@@ -3,7 +3,7 @@
 //! about truncates and about stretches of the log, which holds again when they come again.
 
 use nova_storage::codec::{CodecError, OffsetRow, Put, Reader};
-use nova_storage::schema::{CHECKPOINT, DEDUP_KEYS, DEDUP_OPEN, DEDUP_SEGMENT, JOURNAL, META, OFFSETS};
+use nova_storage::schema::{CHECKPOINT, DEDUP_KEYS, DEDUP_OPEN, DEDUP_SEGMENT, JOURNAL, META, OFFSETS, STATE_CHUNK};
 use nova_storage::{ReadError, ReadTxn, Store, WriteError};
 use rustc_hash::FxHashMap;
 
@@ -97,6 +97,7 @@ pub fn rebuild(store: &Store, known: Option<&Known>) -> Result<usize, RebuildErr
     rows::clear(&write)?;
     write.clear(JOURNAL)?;
     write.clear(CHECKPOINT)?;
+    write.clear(STATE_CHUNK)?;
     write.clear(DEDUP_OPEN)?;
     // What is known to be delivered stays: it comes again.
     write.remove_range(DEDUP_KEYS, ..(DELIVERED_SEGMENT, 0u32))?;

@@ -41,8 +41,11 @@ pub struct Sweep {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sweeps {
     list: Vec<Sweep>,
-    /// Rows are looked at in the store alone, so that all of the earlier epoch must be there first.
-    unready: bool,
+    /// Snapshots that have ended. Rows are looked at in the store alone, so that all of the earlier epoch must be there
+    /// first: a checkpoint that began behind the last end.
+    ended: u64,
+    /// How many had ended when the last whole checkpoint began.
+    stored: u64,
     /// Tables whose snapshot has begun, and that had rows before.
     reading: Tables,
 }
@@ -51,7 +54,7 @@ impl Sweeps {
     /// Those of a store that was opened.
     pub fn load(read: &ReadTxn) -> Result<Sweeps, ReadError> {
         let list = read.get_with(META, KEY, decode)?.transpose()?.unwrap_or_default();
-        Ok(Sweeps { unready: !list.is_empty(), list, reading: Tables::NONE })
+        Ok(Sweeps { ended: u64::from(!list.is_empty()), stored: 0, list, reading: Tables::NONE })
     }
 
     pub fn save(&self, write: &WriteTxn) -> Result<(), WriteError> {
@@ -77,21 +80,27 @@ impl Sweeps {
         if self.reading.contains(sweep.table) {
             self.reading = self.reading.without(Tables::NONE.with(sweep.table));
             self.list.push(sweep);
-            self.unready = true;
+            self.ended += 1;
         }
     }
 
     pub fn wants_checkpoint(&self) -> bool {
-        self.unready
+        self.stored < self.ended
     }
 
-    pub fn checkpointed(&mut self) {
-        self.unready = false;
+    /// How many snapshots have ended.
+    pub fn ended(&self) -> u64 {
+        self.ended
+    }
+
+    /// A checkpoint is whole that began when so many had ended.
+    pub fn checkpointed(&mut self, ended: u64) {
+        self.stored = ended;
     }
 
     /// What is to do next; `None` before the checkpoint.
     pub fn next(&self) -> Option<Sweep> {
-        self.list.first().copied().filter(|_| !self.unready)
+        self.list.first().copied().filter(|_| !self.wants_checkpoint())
     }
 
     /// The first sweep is done up to a key, or wholly.
@@ -113,7 +122,7 @@ pub struct Page {
     pub last: Option<Id>,
 }
 
-/// The next rows of a sweep, as the last checkpoint left them.
+/// The next rows of a sweep, as they stand in the store.
 pub fn page(rows: &Rows, read: &ReadTxn, sweep: &Sweep) -> Result<Page, ReadError> {
     let (mut page, mut seen, mut failed) = (Page::default(), 0, None);
     rows.scan_stored(sweep.table, sweep.after.unwrap_or(Id([0; 16])), read, |key, bytes| {

@@ -38,9 +38,11 @@ impl<C: Clone + Default> Chunks<C> {
         self.now = now;
     }
 
-    /// What changed last was noted as.
-    pub(super) fn changed(&self, number: usize) -> u64 {
-        self.list.get(number).map_or(0, |chunk| chunk.changed)
+    /// The chunks that changed after so much was noted, or all, by their numbers: a share of each.
+    pub(super) fn changed_after(&self, since: Option<u64>) -> impl Iterator<Item = (usize, Arc<C>)> {
+        let changed = move |chunk: &Chunk<C>| since.is_none_or(|since| chunk.changed > since);
+        let numbered = self.list.iter().enumerate().filter(move |(_, chunk)| changed(chunk));
+        numbered.map(|(number, chunk)| (number, Arc::clone(&chunk.content)))
     }
 
     pub(super) fn len(&self) -> usize {

@@ -30,8 +30,8 @@ use self::daily::Daily;
 use self::graph::Graph;
 use self::ids::Ids;
 use self::posts::{PostRow, Posts};
+pub use self::save::Frozen;
 use self::save::Meta;
-pub use self::save::{STREAM, StateChunk};
 use self::sets::{Dated, Liked};
 use self::touches::Touches;
 

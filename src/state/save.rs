@@ -7,6 +7,8 @@ mod codec;
 mod load;
 mod old;
 
+use std::sync::Arc;
+
 use nova_storage::codec::{CodecError, Put, Reader};
 
 use crate::event::Action;
@@ -16,25 +18,12 @@ use super::{ROWS, State, affinity, graph, ids, posts, sets, touches};
 
 use self::codec::Piece;
 
-/// The one structure of versions up to 4.
-pub use self::old::STRUCTURE as STREAM;
-
 /// Up to version 4 the state was one stream that was cut anywhere: `old` reads it.
 const STATE_VERSION: u8 = 5;
 const WHAT: &str = "state checkpoint";
 /// Bits of a chunk's number that say which piece it is.
 const PIECE_BITS: u32 = 8;
 const PIECES_MAX: usize = 1 << PIECE_BITS;
-
-/// What is stored as one value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct StateChunk {
-    pub structure: &'static str,
-    /// Of the structure; the numbers of one structure grow, and may leave some out.
-    pub number: u32,
-    /// What [`State::changes`] was when it last changed; 0 for one that was read back and has not changed.
-    pub changed: u64,
-}
 
 /// What is not of one chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,96 +68,117 @@ impl Refs {
     }
 }
 
-/// Entries of one piece of a content, and how many pieces it takes.
-fn pieces<C: Piece>(content: &C) -> (usize, usize) {
-    let entries = content.entries();
-    let each = C::ENTRIES.max(entries.div_ceil(PIECES_MAX));
-    (each, entries.div_ceil(each).max(1))
+/// What a chunk holds, whichever structure it is of.
+trait Content: Send + Sync {
+    /// Of how many pieces it is.
+    fn pieces(&self) -> u32;
+    /// Writes one piece; `slots`: places of the chunk that are given out.
+    fn put_piece(&self, slots: usize, piece: u32, out: &mut Vec<u8>);
 }
 
-/// Writes a piece of a chunk.
-type PutPiece<'a> = Box<dyn Fn(usize, usize, &mut Vec<u8>) + 'a>;
+impl<C: Piece> Content for C {
+    fn pieces(&self) -> u32 {
+        self.entries().div_ceil(each(self)).max(1) as u32
+    }
 
-/// Some chunks of one kind, whatever they hold.
-struct Group<'a> {
-    structure: &'static str,
-    chunks: usize,
-    /// Of a chunk: how many pieces it takes, and what its last change was noted as.
-    look: Box<dyn Fn(usize) -> (usize, u64) + 'a>,
-    put: PutPiece<'a>,
+    fn put_piece(&self, slots: usize, piece: u32, out: &mut Vec<u8>) {
+        let (each, piece) = (each(self), piece as usize);
+        let end = if piece + 1 == self.pieces() as usize { usize::MAX } else { (piece + 1) * each };
+        self.put(slots, piece * each..end, out);
+    }
 }
 
-/// `all`: of how many things these are the chunks, if each thing has a place; `size`: how many one chunk has.
-fn group<'a, C: Piece>(structure: &'static str, chunks: &'a Chunks<C>, all: usize, size: usize) -> Group<'a> {
-    let look = |number| (chunks.get(number).map_or(1, |content| pieces(content).1), chunks.changed(number));
-    let put = move |number: usize, piece: usize, out: &mut Vec<u8>| {
-        let Some(content) = chunks.get(number) else { return };
-        let (each, count) = pieces(content);
-        out.put_varint(count as u64);
-        let slots = all.saturating_sub(number * size).min(size);
-        let end = if piece + 1 == count { usize::MAX } else { (piece + 1) * each };
-        content.put(slots, piece * each..end, out);
-    };
-    Group { structure, chunks: chunks.len(), look: Box::new(look), put: Box::new(put) }
+/// Entries of one piece.
+fn each<C: Piece>(content: &C) -> usize {
+    C::ENTRIES.max(content.entries().div_ceil(PIECES_MAX))
+}
+
+impl Content for Meta {
+    fn pieces(&self) -> u32 {
+        1
+    }
+
+    fn put_piece(&self, _: usize, _: u32, out: &mut Vec<u8>) {
+        self.put(out);
+    }
+}
+
+/// A chunk as it was when the state was frozen: a later change of the state copies the chunk first, unless this was
+/// dropped before.
+pub struct Frozen {
+    pub structure: &'static str,
+    chunk: u32,
+    /// Places of the chunk that are given out, if each thing has a place.
+    slots: usize,
+    content: Arc<dyn Content>,
+}
+
+impl Frozen {
+    /// In how many values it is stored.
+    pub fn pieces(&self) -> u32 {
+        self.content.pieces()
+    }
+
+    /// Writes one of its pieces to `out`; the number under which it is stored. The numbers of one structure grow, and leave
+    /// some out.
+    pub fn encode(&self, piece: u32, out: &mut Vec<u8>) -> u32 {
+        out.put_u8(STATE_VERSION);
+        out.put_varint(Action::ALL.len() as u64);
+        out.put_varint(u64::from(self.pieces()));
+        self.content.put_piece(self.slots, piece, out);
+        self.chunk << PIECE_BITS | piece
+    }
+}
+
+/// Collects chunks that changed after `since`, or all.
+struct Freeze {
+    since: Option<u64>,
+    frozen: Vec<Frozen>,
+}
+
+impl Freeze {
+    /// `all`: of how many things these are the chunks, if each thing has a place; `size`: how many one chunk has.
+    fn add<C: Piece + 'static>(&mut self, structure: &'static str, chunks: &Chunks<C>, all: usize, size: usize) {
+        for (number, content) in chunks.changed_after(self.since) {
+            let slots = all.saturating_sub(number * size).min(size);
+            self.frozen.push(Frozen { structure, chunk: number as u32, slots, content });
+        }
+    }
 }
 
 impl State {
-    fn groups(&self) -> [Group<'_>; 13] {
+    /// The chunks that changed after [`State::changes`] was `since`, or all, as they are now, in an order that stays. It
+    /// costs one count a chunk. What is not named any more may stay stored: [`State::load`] leaves it out.
+    pub fn freeze(&self, since: Option<u64>) -> Vec<Frozen> {
         let (users, posts) = (self.users.len(), self.post_ids.len());
-        let put_meta = |_, _, out: &mut Vec<u8>| {
-            out.put_varint(1);
-            self.meta().put(out);
-        };
-        let meta =
-            Group { structure: "meta", chunks: 1, look: Box::new(|_| (1, self.meta_changed)), put: Box::new(put_meta) };
-        [
-            meta,
-            group("user_ids", &self.users.ids, users, ids::IDS),
-            group("users", &self.user_rows, users, ROWS),
-            group("post_ids", &self.post_ids.ids, posts, ids::IDS),
-            group("posts", &self.posts.chunks, posts, posts::POSTS),
-            group("authors", &self.posts.authors, users, posts::AUTHORS),
-            group("follows", &self.graph.following, users, graph::USERS),
-            group("touches", &self.touches.chunks, users, touches::USERS),
-            group("affinity", &self.affinity.users, users, affinity::USERS),
-            group("pending", &self.affinity.pending, posts, affinity::PENDING_POSTS),
-            group("liked", &self.liked.chunks, posts, sets::POSTS),
-            group("dated", &self.dated.chunks, 0, 0),
-            group("daily", &self.daily.chunks, 0, 0),
-        ]
-    }
-
-    /// Every chunk there is, in an order that stays. One that is not named any more may stay stored: [`State::load`]
-    /// leaves it out.
-    pub fn chunks(&self) -> impl Iterator<Item = StateChunk> {
-        self.groups().into_iter().flat_map(|group| {
-            let Group { structure, chunks, look, .. } = group;
-            (0..chunks).flat_map(move |chunk| {
-                let (pieces, changed) = look(chunk);
-                let first = (chunk as u32) << PIECE_BITS;
-                (0..pieces as u32).map(move |piece| StateChunk { structure, number: first | piece, changed })
-            })
-        })
-    }
-
-    /// Writes one of [`State::chunks`]; nothing for one that is not there.
-    pub fn encode_chunk(&self, structure: &str, number: u32, out: &mut Vec<u8>) {
-        let Some(group) = self.groups().into_iter().find(|group| group.structure == structure) else { return };
-        let (chunk, piece) = ((number >> PIECE_BITS) as usize, number as usize % PIECES_MAX);
-        if chunk < group.chunks && piece < (group.look)(chunk).0 {
-            out.put_u8(STATE_VERSION);
-            out.put_varint(Action::ALL.len() as u64);
-            (group.put)(chunk, piece, out);
+        let mut all = Freeze { since, frozen: Vec::new() };
+        if since.is_none_or(|since| self.meta_changed > since) {
+            all.frozen.push(Frozen { structure: "meta", chunk: 0, slots: 0, content: Arc::new(self.meta()) });
         }
+        all.add("user_ids", &self.users.ids, users, ids::IDS);
+        all.add("users", &self.user_rows, users, ROWS);
+        all.add("post_ids", &self.post_ids.ids, posts, ids::IDS);
+        all.add("posts", &self.posts.chunks, posts, posts::POSTS);
+        all.add("authors", &self.posts.authors, users, posts::AUTHORS);
+        all.add("follows", &self.graph.following, users, graph::USERS);
+        all.add("touches", &self.touches.chunks, users, touches::USERS);
+        all.add("affinity", &self.affinity.users, users, affinity::USERS);
+        all.add("pending", &self.affinity.pending, posts, affinity::PENDING_POSTS);
+        all.add("liked", &self.liked.chunks, posts, sets::POSTS);
+        all.add("dated", &self.dated.chunks, 0, 0);
+        all.add("daily", &self.daily.chunks, 0, 0);
+        all.frozen
     }
 
     /// Hands every chunk over: structure, number, bytes.
     pub fn save(&self, put: &mut dyn FnMut(&'static str, u32, &[u8])) {
         let mut out = Vec::new();
-        for chunk in self.chunks() {
-            out.clear();
-            self.encode_chunk(chunk.structure, chunk.number, &mut out);
-            put(chunk.structure, chunk.number, &out);
+        for chunk in self.freeze(None) {
+            for piece in 0..chunk.pieces() {
+                out.clear();
+                let number = chunk.encode(piece, &mut out);
+                put(chunk.structure, number, &out);
+            }
         }
     }
 }

@@ -379,15 +379,23 @@ fn a_copy_stays_and_only_chunks_that_changed_say_so() {
     let (copy, saved, changes) = (state.clone(), bytes(&state), state.changes());
     state.apply(&view(far(3), far(900)));
     assert_eq!(bytes(&copy), saved);
-    let changed: Vec<_> = state.chunks().filter(|chunk| chunk.changed > changes).collect();
-    let expected = [("posts", (900 / 64) << 8), ("touches", 0), ("pending", 0), ("daily", 0)];
-    assert_eq!(changed.iter().map(|chunk| (chunk.structure, chunk.number)).collect::<Vec<_>>(), expected);
-    let same = |chunk: &&StateChunk| chunk.changed <= changes;
-    for chunk in state.chunks().filter(|chunk| same(&chunk)) {
+    let changed = state.freeze(Some(changes));
+    let encoded = |chunk: &Frozen| {
         let mut out = Vec::new();
-        state.encode_chunk(chunk.structure, chunk.number, &mut out);
-        assert!(saved.contains(&(chunk.structure.to_owned(), chunk.number, out)), "{chunk:?}");
+        (chunk.structure.to_owned(), chunk.encode(0, &mut out), out)
+    };
+    let changed: Vec<_> = changed.iter().map(encoded).collect();
+    let expected = [("posts", (900 / 64) << 8), ("touches", 0), ("pending", 0), ("daily", 0)];
+    assert_eq!(changed.iter().map(|chunk| (&*chunk.0, chunk.1)).collect::<Vec<_>>(), expected);
+    let same = state.freeze(None).iter().map(encoded).filter(|chunk| !changed.contains(chunk)).collect::<Vec<_>>();
+    assert_eq!(same.len() + changed.len(), saved.len());
+    for chunk in same {
+        assert!(saved.contains(&chunk), "{} {}", chunk.0, chunk.1);
     }
+    // What was frozen stays as it was.
+    let frozen = state.freeze(Some(changes));
+    state.apply(&view(far(3), far(901)));
+    assert_eq!(frozen.iter().map(encoded).collect::<Vec<_>>(), changed);
 }
 
 /// One user with 100 000 views and 50 000 follows, one post that all like: pieces within a page, and they read back;

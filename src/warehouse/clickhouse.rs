@@ -160,22 +160,30 @@ impl ClickHouse {
 
     /// The answer's rows as text fields, for small answers without tabs in them.
     pub async fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>, Failure> {
+        let bytes = self.answer(sql, "TabSeparatedRaw", ANSWER_MAX_BYTES).await?;
+        let text = String::from_utf8_lossy(&bytes);
+        Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
+    }
+
+    /// The answer's rows as [`ClickHouse::insert`] takes them, `most_bytes` at most.
+    pub async fn row_binary(&self, sql: &str, most_bytes: usize) -> Result<Bytes, Failure> {
+        self.answer(sql, "RowBinary", most_bytes).await.map(Bytes::from)
+    }
+
+    async fn answer(&self, sql: &str, format: &str, most_bytes: usize) -> Result<Vec<u8>, Failure> {
         let read = async {
-            let mut cursor =
-                self.authenticated(&self.client)?.query_raw(sql).fetch_bytes("TabSeparatedRaw").map_err(failure)?;
+            let mut cursor = self.authenticated(&self.client)?.query_raw(sql).fetch_bytes(format).map_err(failure)?;
             let mut out = Vec::new();
             while let Some(bytes) = cursor.next().await.map_err(failure)? {
-                if out.len() + bytes.len() > ANSWER_MAX_BYTES {
-                    let text = format!("an answer of more than {ANSWER_MAX_BYTES} bytes");
+                if out.len() + bytes.len() > most_bytes {
+                    let text = format!("an answer of more than {most_bytes} bytes");
                     return Err(Failure::Refused { code: None, text });
                 }
                 out.extend_from_slice(&bytes);
             }
             Ok(out)
         };
-        let bytes = tokio::time::timeout(self.timeout, read).await.map_err(|_| Failure::TimedOut)??;
-        let text = String::from_utf8_lossy(&bytes);
-        Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
+        tokio::time::timeout(self.timeout, read).await.map_err(|_| Failure::TimedOut)?
     }
 
     /// Calls `each` for every row of `width` bytes (RowBinary) while the answer comes in, however long it is.

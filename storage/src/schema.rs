@@ -31,7 +31,10 @@ pub const DEDUP_OPEN: Blobs<(u64, u64)> = Blobs::new("dedup_open");
 pub const DEDUP_KEYS: Blobs<(u64, u32)> = Blobs::new("dedup_keys");
 /// segment → bounds, index and filter of a sealed segment; the dedup horizon; the writer.
 pub const DEDUP_SEGMENT: Blobs<u64> = Blobs::new("dedup_segment");
-/// (structure, chunk) → bytes; replaced whole at each checkpoint; the writer.
+/// (structure, chunk, generation) → bytes; until a later checkpoint that is whole has the chunk; the writer. Those of a
+/// generation above the last whole checkpoint's are of one that is being written.
+pub const STATE_CHUNK: Blobs<(&str, u32, u64)> = Blobs::new("state_chunk");
+/// (structure, chunk) → bytes, as formats 1 and 2 stored them; until the first checkpoint of format 3; the writer.
 pub const CHECKPOINT: Blobs<(&str, u32)> = Blobs::new("checkpoint");
 /// (table, batch, chunk) → rows in ClickHouse's RowBinary; until acknowledged; the writer.
 pub const OUTBOX_SEGMENT: Blobs<(u8, u64, u32)> = Blobs::new("outbox_segment");
@@ -58,7 +61,7 @@ macro_rules! for_each_table {
     (|$table:ident| $body:expr) => {{
         use $crate::schema::*;
         $crate::schema::for_each_table!(@ $table $body; META OFFSETS ROW_BLOCK ROW_SEGMENT ROWS UNREAD LOCAL_LOG JOURNAL DEDUP_OPEN DEDUP_KEYS
-            DEDUP_SEGMENT CHECKPOINT OUTBOX_SEGMENT OUTBOX_BATCH DEAD AUDIT EDGE);
+            DEDUP_SEGMENT STATE_CHUNK CHECKPOINT OUTBOX_SEGMENT OUTBOX_BATCH DEAD AUDIT EDGE);
     }};
     (@ $table:ident $body:expr; $($name:ident)+) => {
         $({

@@ -22,7 +22,7 @@ use crate::schema::{self, Blobs, META};
 use crate::seal;
 
 /// The format this build writes; an older file is read, a newer one refused.
-pub const FORMAT: u8 = 2;
+pub const FORMAT: u8 = 3;
 const FORMAT_KEY: &str = "format";
 
 /// How a store is opened.
@@ -332,6 +332,24 @@ impl WriteTxn {
         range: impl RangeBounds<R> + 'r,
     ) -> Result<(), WriteError> {
         guard(|| Ok(self.open()?.open_table(table)?.retain_in::<R, _>(range, |_, _| false)?))
+    }
+
+    /// Removes the first entries of the range, of about so many bytes of values; false: none is left in it.
+    pub fn remove_first<'r, K: Key + 'static, R: Borrow<K::SelfType<'r>> + 'r>(
+        &self,
+        table: Blobs<K>,
+        range: impl RangeBounds<R> + 'r,
+        bytes: usize,
+    ) -> Result<bool, WriteError> {
+        guard(|| {
+            let (mut table, mut removed) = (self.open()?.open_table(table)?, 0);
+            let mut first = table.extract_from_if::<R, _>(range, |_, _| true)?;
+            while removed < bytes {
+                let Some(entry) = first.next() else { return Ok(false) };
+                removed += entry?.1.value().len();
+            }
+            Ok(true)
+        })
     }
 
     /// Removes every entry of the table.

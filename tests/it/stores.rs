@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nova::app::{self, Drain, Setup};
+use nova::app::{self, Drain, Opened, Setup};
 use nova::clock::Clock;
 use nova::decode::{NoSchemas, Topics};
 use nova::event::{Outcome, Record, Table};
@@ -20,10 +20,11 @@ use nova::source::capture::CaptureSource;
 use nova::source::{PollLimits, Polled, Source as _};
 use nova::warehouse::clickhouse::ClickHouseSettings;
 use nova::warehouse::sender::Pace;
+use nova_storage::schema::CHECKPOINT;
 use serde_json::Value;
 
 use crate::support::clickhouse::{Fake, parameter};
-use crate::support::{Listed, dump};
+use crate::support::{Listed, dump, state_bytes};
 
 const NOW_MS: i64 = 1_795_500_000_000;
 
@@ -131,15 +132,27 @@ fn types(version: &str) -> BTreeMap<String, String> {
     text(version, "columns.tsv").lines().filter_map(pair).collect()
 }
 
+/// Every table of a store is what that version printed.
+fn dumps_as_it_did(opened: &Opened, version: &str) {
+    for (table, lines) in Table::ALL.iter().zip(dump(opened)) {
+        let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        assert_eq!(lines, text(version, &format!("{table}.jsonl")), "{table}");
+    }
+}
+
+/// What `nova dump --trending` prints of a store that nobody has open.
+fn trending(dir: &Path, now: &str) -> String {
+    let mut nova = std::process::Command::new(env!("CARGO_BIN_EXE_nova"));
+    let output = nova.arg("--data").arg(dir).args(["dump", "--trending", "24h", "--now", now]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[test]
 fn a_store_of_version_0_1_0_answers_as_it_did() {
     const VERSION: &str = "0.1.0";
     let dir = unpack(VERSION);
     let opened = app::open(&setup(dir.path(), "http://127.0.0.1:1")).unwrap();
-    for (table, lines) in Table::ALL.iter().zip(dump(&opened)) {
-        let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
-        assert_eq!(lines, text(VERSION, &format!("{table}.jsonl")), "{table}");
-    }
+    dumps_as_it_did(&opened, VERSION);
     let letters = dead::page(&opened.store.read().unwrap(), None, 100).unwrap();
     let letters: Vec<_> = letters.iter().map(|(id, letter)| dead::summary(*id, letter)).collect();
     assert_eq!(serde_json::json!(letters), serde_json::from_str::<Value>(&text(VERSION, "dead.json")).unwrap());
@@ -156,10 +169,32 @@ fn a_store_of_version_0_1_0_answers_as_it_did() {
         assert!(!matches!(meta.halt, Some(Halt::Other(_))), "{now} is only words");
     }
     drop(opened);
-    let args = ["dump", "--trending", "24h", "--now", "2026-11-24T13:00:00Z"];
-    let mut nova = std::process::Command::new(env!("CARGO_BIN_EXE_nova"));
-    let output = nova.arg("--data").arg(dir.path()).args(args).output().unwrap();
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), text(VERSION, "trending.json"));
+    assert_eq!(trending(dir.path(), "2026-11-24T13:00:00Z"), text(VERSION, "trending.json"));
+}
+
+/// Its chunks are read where that format had them until the first checkpoint is whole, and are gone then.
+#[test]
+fn a_store_of_format_2_answers_as_it_did_before_and_after_its_first_checkpoint() {
+    const VERSION: &str = "format-2";
+    const NOW: &str = "2026-11-26T23:00:00Z";
+    let dir = unpack(VERSION);
+    assert_eq!(trending(dir.path(), NOW), text(VERSION, "trending.json"));
+    let dir = unpack(VERSION);
+    let mut opened = app::open(&setup(dir.path(), "http://127.0.0.1:1")).unwrap();
+    assert!(opened.recovery.journal_batches > 0);
+    let old = |opened: &Opened| opened.store.read().unwrap().len(CHECKPOINT).unwrap();
+    assert!(old(&opened) > 0);
+    dumps_as_it_did(&opened, VERSION);
+    let state = state_bytes(&opened);
+    opened.writer.checkpoint().unwrap();
+    assert_eq!(old(&opened), 0);
+    drop(opened);
+    let opened = app::open(&setup(dir.path(), "http://127.0.0.1:1")).unwrap();
+    assert_eq!(opened.recovery.journal_batches, 0);
+    assert_eq!(state_bytes(&opened), state);
+    dumps_as_it_did(&opened, VERSION);
+    drop(opened);
+    assert_eq!(trending(dir.path(), NOW), text(VERSION, "trending.json"));
 }
 
 #[test]

@@ -146,21 +146,25 @@ fn record(topic: &Arc<str>, n: usize, key: Option<String>, value: Vec<u8>) -> Re
     }
 }
 
-/// Events of 20 000 users on 5 000 posts.
-fn events(count: usize) -> Vec<Record> {
-    let topic = Topics::default().events.into();
-    let event = |n: usize| ClientEvent {
+/// One of many events of 20 000 users on 5 000 posts.
+pub(super) fn event(n: usize, event_time_ms: i64) -> ClientEvent {
+    ClientEvent {
         event_id: mixed(n as u64 + 1),
         user_id: user(n),
         post_id: post(n),
         author_id: Some(mixed(n as u64 % 900 + (1 << 42))),
         action: Action::ALL[n % 2],
-        event_time_ms: BEGIN_MS + n as i64 / 10,
+        event_time_ms,
         dwell_ms: 800,
         device: "android".into(),
         app_ver: "5.4.0".into(),
-    };
-    (0..count).map(|n| record(&topic, n, None, client::encode(&event(n)))).collect()
+    }
+}
+
+fn events(count: usize) -> Vec<Record> {
+    let topic = Topics::default().events.into();
+    let encoded = |n: usize| client::encode(&event(n, BEGIN_MS + n as i64 / 10));
+    (0..count).map(|n| record(&topic, n, None, encoded(n))).collect()
 }
 
 /// Likes as Debezium writes them, each a row of its own.

@@ -4,6 +4,7 @@ mod batch;
 mod freshness;
 mod growth;
 mod ingest;
+mod kafka;
 mod load;
 mod machine;
 mod node;
@@ -32,6 +33,8 @@ enum Subject {
     Serve(serve::Args),
     /// Worlds of several sizes: loading, disk, memory, starting again, serving.
     Growth(growth::Args),
+    /// From the broker through nova to ClickHouse, beside a bare consumer and the engine alone.
+    Kafka(kafka::Args),
     /// From an event's 202 to trending, beside a query over ClickHouse every minute.
     Freshness(freshness::Args),
 }
@@ -42,6 +45,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
         Subject::Ingest(args) => ingest::run(args, config, &Report { subject: "ingest", machine }),
         Subject::Serve(args) => serve::run(args, config, &Report { subject: "serve", machine }),
         Subject::Growth(args) => growth::run(args, config, &Report { subject: "growth", machine }),
+        Subject::Kafka(args) => kafka::run(args, config, &Report { subject: "kafka", machine }),
         Subject::Freshness(args) => freshness::run(args, config, &Report { subject: "freshness", machine }),
     }
 }

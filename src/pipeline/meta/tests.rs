@@ -88,13 +88,25 @@ fn seeks() -> impl Strategy<Value = Seeks> {
 }
 
 fn metas() -> impl Strategy<Value = Meta> {
-    let numbers = any::<(u64, u64, u64, u64, i64, u64)>();
+    let generation = proptest::option::of(0..u64::MAX);
+    let numbers = (any::<(u64, u64, u64, u64, i64, u64)>(), generation);
     let tables = Table::ALL.map(table_meta);
     (numbers, any::<Option<(bool, bool)>>(), seeks(), tables).prop_map(|(numbers, counted, seeks, tables)| {
-        let (store_id, dead_next, covered, checkpoint_bytes, dedup_floor_ms, audit_next) = numbers;
+        let ((store_id, dead_next, covered, checkpoint_bytes, dedup_floor_ms, audit_next), generation) = numbers;
         let from = |events| if events { CountedFrom::Events } else { CountedFrom::Cdc };
         let counted = counted.map(|(likes, comments)| [from(likes), from(comments)]);
-        Meta { store_id, dead_next, covered, checkpoint_bytes, dedup_floor_ms, audit_next, counted, seeks, tables }
+        Meta {
+            store_id,
+            dead_next,
+            covered,
+            checkpoint_bytes,
+            generation,
+            dedup_floor_ms,
+            audit_next,
+            counted,
+            seeks,
+            tables,
+        }
     })
 }
 
@@ -141,6 +153,8 @@ fn a_record_of_version_3_follows_no_first_reads() {
         (table.epoch, table.partitions, table.partitions_found) = (epoch, 3, 3);
     }
     let mut bytes = meta.encode();
+    // Nor had it a generation, which stands behind the version, the store's id and six values of a byte each.
+    bytes.remove(1 + 8 + 6);
     let mut older = Vec::new();
     let entries: Vec<_> = meta.tables.iter().map(TableMeta::encode).collect();
     bytes.truncate(bytes.len() - entries.iter().map(|entry| 2 + entry.len()).sum::<usize>());

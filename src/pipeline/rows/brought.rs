@@ -68,7 +68,9 @@ mod tests {
         let mut rows = Rows::load(&store.read().unwrap()).unwrap();
         rows.put(Table::Likes, keys[0], Box::new([8]));
         let write = store.write().unwrap();
-        rows.flush(&write).unwrap();
+        rows.begin_flush(rows.newest() + 1);
+        rows.flush(&write, u64::MAX, u64::MAX).unwrap();
+        rows.flushed();
         write.commit().unwrap();
         let rows = Rows::load(&store.read().unwrap()).unwrap();
         let mut seen = Vec::new();

@@ -1,31 +1,31 @@
 //! The stored row of each primary key, and where it is now: in memory if it changed since the last checkpoint, else in
-//! the store. The journal makes a change durable; a checkpoint writes the changed rows in key order as a new run (`runs`:
-//! `segment`s of `block`s). The writer merges old runs in proportion to the bytes that change. A change never rewrites the page
+//! the store. The journal makes a change durable; a checkpoint writes the changed rows in key order as a new run (`flush`;
+//! `runs`: `segment`s of `block`s). The writer merges old runs in proportion to the bytes that change. A change never rewrites the page
 //! where the row stood before: with random keys that would write a page for each row.
 
 mod block;
 mod brought;
+mod changed;
 mod cursor;
+mod flush;
 mod runs;
 mod segment;
 
-use std::collections::hash_map::Entry as MapEntry;
-
 use nova_storage::schema::{META, ROW_BLOCK, ROW_SEGMENT, ROWS};
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
-use rustc_hash::FxHashMap;
 
 use crate::event::{Id, Table};
 
 pub use self::brought::bring_over;
+use self::changed::Changed;
 use self::cursor::Merged;
+use self::flush::Flush;
 use self::runs::{MERGES_KEY, Runs};
+pub use self::segment::remove as remove_segment;
 
 /// Table number and primary key: the order of rows in the store.
 type Key = (u8, Id);
 
-/// Bytes that the map spends on a changed row besides its own.
-const ENTRY_OVERHEAD_BYTES: usize = 64;
 /// Bytes that are merged for each byte that changes, in percent. Above 100, a merge ends before the next one is due.
 const MERGE_PERCENT: u64 = 125;
 /// Where more runs than this stand, each byte that changes has [`MERGE_CROWDED`] times as many merged.
@@ -35,8 +35,9 @@ const MERGE_CROWDED: u64 = 4;
 /// Every row, changed or not.
 #[derive(Debug, Default)]
 pub struct Rows {
-    changed: FxHashMap<(Table, Id), Box<[u8]>>,
-    changed_bytes: usize,
+    changed: Changed,
+    /// What changed before the checkpoint that is under way, and is not written yet.
+    flush: Option<Flush>,
     runs: Runs,
     /// Bytes that are still to be merged.
     owed_bytes: u64,
@@ -55,11 +56,13 @@ impl Rows {
         stored: &ReadTxn,
         read: impl FnOnce(Option<&[u8]>) -> T,
     ) -> Result<T, ReadError> {
-        if let Some(bytes) = self.changed.get(&(table, key)) {
+        let key = (table.number(), key);
+        let flushed = || self.flush.as_ref().and_then(|flush| flush.rows().get(&key));
+        if let Some(bytes) = self.changed.get(&key).or_else(flushed) {
             return Ok(read(Some(bytes)));
         }
         let mut read = Some(read);
-        let found = self.runs.look_up((table.number(), key), stored, &mut read)?;
+        let found = self.runs.look_up(key, stored, &mut read)?;
         match (found, read) {
             (Some(result), _) => Ok(result),
             (None, Some(read)) => Ok(read(None)),
@@ -69,21 +72,13 @@ impl Rows {
     }
 
     pub fn put(&mut self, table: Table, key: Id, bytes: Box<[u8]>) {
-        let new = bytes.len() + ENTRY_OVERHEAD_BYTES;
         self.owed_bytes += bytes.len() as u64 * MERGE_PERCENT / 100;
-        let old = match self.changed.entry((table, key)) {
-            MapEntry::Occupied(mut slot) => slot.insert(bytes).len() + ENTRY_OVERHEAD_BYTES,
-            MapEntry::Vacant(slot) => {
-                slot.insert(bytes);
-                0
-            }
-        };
-        self.changed_bytes = self.changed_bytes + new - old;
+        self.changed.put((table.number(), key), bytes);
     }
 
-    /// Bytes of rows that wait for a checkpoint.
+    /// Bytes of rows that wait for the next checkpoint.
     pub fn changed_bytes(&self) -> usize {
-        self.changed_bytes
+        self.changed.bytes()
     }
 
     /// Bytes of the rows in the store, and in how many runs they stand.
@@ -93,20 +88,45 @@ impl Rows {
 
     /// What is in memory to find them, and what changed.
     pub fn mem_bytes(&self) -> usize {
-        self.runs.mem_bytes() + self.changed_bytes
+        self.runs.mem_bytes() + self.changed.bytes() + self.flush.as_ref().map_or(0, |flush| flush.rows().bytes())
     }
 
-    /// Writes the changed rows in key order; after the commit, [`Rows::flushed`].
-    pub fn flush(&mut self, write: &WriteTxn) -> Result<(), WriteError> {
-        let mut sorted: Vec<_> =
-            self.changed.iter().map(|((table, id), bytes)| ((table.number(), *id), &**bytes)).collect();
-        sorted.sort_unstable_by_key(|(key, _)| *key);
-        self.runs.flush(sorted.into_iter(), write)
+    /// Begins to write the rows that have changed, as the run that is the newest from then on; no other is being written.
+    /// Until a commit says that `generation` is whole, whoever opens the store leaves the run out.
+    pub fn begin_flush(&mut self, generation: u64) {
+        let home = self.runs.begin(generation);
+        self.flush = Some(Flush::new(std::mem::take(&mut self.changed), home));
     }
 
+    /// Writes segments of about `segment_bytes` until `budget` bytes of rows are written; how many were, less than `budget`
+    /// only where none are left. No row may be looked up before the commit.
+    pub fn flush(&mut self, write: &WriteTxn, segment_bytes: u64, budget: u64) -> Result<u64, WriteError> {
+        let mut written = 0;
+        while let Some(flush) = &mut self.flush
+            && written < budget
+        {
+            match flush.segment(&mut self.runs, write, segment_bytes)? {
+                0 => break,
+                bytes => written += bytes,
+            }
+        }
+        Ok(written)
+    }
+
+    /// The run is written, and is one of those that stay.
     pub fn flushed(&mut self) {
-        self.changed = FxHashMap::default();
-        self.changed_bytes = 0;
+        self.flush = None;
+        self.runs.ended();
+    }
+
+    /// The newest run of a store that was opened.
+    pub fn newest(&self) -> u64 {
+        self.runs.newest()
+    }
+
+    /// Segments of a run that was never whole, to be removed before the next begins.
+    pub fn take_half_written(&mut self) -> Vec<u64> {
+        self.runs.take_half_written()
     }
 
     /// Merges runs as far as the changes since the last call pay for it: an idle node merges nothing. `read` sees the last
@@ -124,7 +144,9 @@ impl Rows {
 
     /// Whether any row of the table is there, a tombstone included.
     pub fn any(&self, table: Table) -> bool {
-        self.changed.keys().any(|(of, _)| *of == table) || self.runs.has_table(table.number())
+        let table = table.number();
+        let flushed = self.flush.iter().flat_map(|flush| flush.rows().iter());
+        self.changed.iter().chain(flushed).any(|((of, _), _)| of == table) || self.runs.has_table(table)
     }
 
     /// Calls `each` for every row of the table, tombstones included, in key order.
@@ -142,27 +164,35 @@ impl Rows {
         stored: &ReadTxn,
         mut each: impl FnMut(Id, &[u8]) -> bool,
     ) -> Result<(), ReadError> {
-        let mut changed: Vec<_> = self.changed.iter().filter(|((of, _), _)| *of == table).collect();
-        changed.sort_unstable_by_key(|((_, id), _)| *id);
+        // Of two of one key the newer is first, and the sort leaves it there.
+        let flushed = self.flush.iter().flat_map(|flush| flush.rows().iter());
+        let mut changed: Vec<(Id, &[u8])> = self
+            .changed
+            .iter()
+            .chain(flushed)
+            .filter_map(|((of, id), row)| (of == table.number()).then_some((id, row)))
+            .collect();
+        changed.sort_by_key(|(id, _)| *id);
+        changed.dedup_by_key(|(id, _)| *id);
         let (mut changed, mut more) = (changed.into_iter().peekable(), true);
         self.scan_stored(table, Id([0; 16]), stored, |key, bytes| {
-            while more && let Some(((_, id), newer)) = changed.next_if(|((_, id), _)| *id < key) {
-                more = each(*id, newer);
+            while more && let Some((id, newer)) = changed.next_if(|(id, _)| *id < key) {
+                more = each(id, newer);
             }
             more = more
-                && match changed.next_if(|((_, id), _)| *id == key) {
+                && match changed.next_if(|(id, _)| *id == key) {
                     Some((_, newer)) => each(key, newer),
                     None => each(key, bytes),
                 };
             more
         })?;
-        while more && let Some(((_, id), newer)) = changed.next() {
-            more = each(*id, newer);
+        while more && let Some((id, newer)) = changed.next() {
+            more = each(id, newer);
         }
         Ok(())
     }
 
-    /// Calls `each` for the rows of the table from a key on, as the last checkpoint left them, until it answers false.
+    /// Calls `each` for the rows of the table from a key on, as they stand in the store, until it answers false.
     pub fn scan_stored(
         &self,
         table: Table,

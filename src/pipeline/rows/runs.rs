@@ -1,6 +1,6 @@
 //! The rows in the store: sorted runs, each newer than the next, and what merges them.
 //!
-//! A flush adds a run. Once [`MERGE_RUNS`] runs of about one size stand together, they become one, a segment at a time:
+//! A checkpoint adds a run, some segments a commit; whoever opens the store leaves it out until the checkpoint is whole. Once [`MERGE_RUNS`] runs of about one size stand together, they become one, a segment at a time:
 //! what is merged up to a key leaves the old runs in the same commit, so that a crash only interrupts a merge, and no row
 //! is stored twice for longer than a segment takes. A row is written again once each time that the runs have become
 //! [`MERGE_RUNS`] times as large.
@@ -10,6 +10,7 @@ use nova_storage::schema::META;
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 
 use crate::event::Id;
+use crate::pipeline::meta::Meta;
 
 use super::Key;
 use super::block::BLOCK_MAX_BYTES;
@@ -112,22 +113,29 @@ pub struct Runs {
     list: Vec<Run>,
     merges: Vec<Merge>,
     next_run: u64,
-    next_flush: u64,
     next_segment: u64,
+    /// The number of the run that a checkpoint is writing.
+    writing: Option<u64>,
+    /// Segments of a checkpoint that was never whole.
+    half_written: Vec<u64>,
 }
 
 impl Runs {
+    /// The runs as of the last checkpoint that is whole.
     pub fn load(read: &ReadTxn) -> Result<Runs, ReadError> {
+        let whole = Meta::load(read)?.and_then(|meta| meta.generation).unwrap_or(u64::MAX);
         let mut runs = Runs::default();
         let mut all = Segment::load_all(read)?;
         all.sort_by_key(|(_, segment)| segment.first());
         for (home, segment) in all {
             runs.next_segment = runs.next_segment.max(segment.number + 1);
-            runs.push(home, segment)?;
+            match home.newest <= whole {
+                true => runs.push(home, segment)?,
+                false => runs.half_written.push(segment.number),
+            }
         }
         for merge in read.get_with(META, MERGES_KEY, decode_merges)?.transpose()?.unwrap_or_default() {
             runs.next_run = runs.next_run.max(merge.into + 1);
-            runs.next_flush = runs.next_flush.max(merge.range.end() + 1);
             runs.mark(&merge);
             runs.merges.push(merge);
         }
@@ -145,7 +153,6 @@ impl Runs {
 
     fn push(&mut self, home: Home, segment: Segment) -> Result<(), CodecError> {
         self.next_run = self.next_run.max(home.run + 1);
-        self.next_flush = self.next_flush.max(home.newest + 1);
         let run = match self.list.iter().position(|run| run.number == home.run) {
             Some(at) => &mut self.list[at],
             None => {
@@ -201,13 +208,26 @@ impl Runs {
         Ok(rows)
     }
 
-    /// Writes a run that is newer than all, of rows in the order of their keys.
-    pub fn flush<'r>(
-        &mut self,
-        rows: impl Iterator<Item = (Key, &'r [u8])>,
-        write: &WriteTxn,
-    ) -> Result<(), WriteError> {
-        self.write_run(rows, Home { run: self.next_run, newest: self.next_flush }, write)
+    /// The number of the newest flush.
+    pub fn newest(&self) -> u64 {
+        self.list.first().map_or(0, |run| run.newest)
+    }
+
+    pub fn take_half_written(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.half_written)
+    }
+
+    /// Begins a run that is newer than all. No merge takes it before [`Runs::ended`].
+    pub fn begin(&mut self, newest: u64) -> Home {
+        let home = Home { run: self.next_run, newest };
+        self.next_run += 1;
+        self.writing = Some(home.run);
+        home
+    }
+
+    /// The run is whole.
+    pub fn ended(&mut self) {
+        self.writing = None;
     }
 
     /// Writes more of the run that holds the rows of format 1 and is older than all.
@@ -216,15 +236,7 @@ impl Runs {
         rows: impl Iterator<Item = (Key, &'r [u8])>,
         write: &WriteTxn,
     ) -> Result<(), WriteError> {
-        self.write_run(rows, Home { run: 0, newest: 0 }, write)
-    }
-
-    fn write_run<'r>(
-        &mut self,
-        rows: impl Iterator<Item = (Key, &'r [u8])>,
-        home: Home,
-        write: &WriteTxn,
-    ) -> Result<(), WriteError> {
+        let home = Home { run: 0, newest: 0 };
         let mut writer = self.segment(write);
         for (key, row) in rows {
             if writer.is_full_for(key, row) {
@@ -236,12 +248,13 @@ impl Runs {
         self.keep(writer, home)
     }
 
-    fn segment<'w>(&mut self, write: &'w WriteTxn) -> SegmentWriter<'w> {
+    pub fn segment<'w>(&mut self, write: &'w WriteTxn) -> SegmentWriter<'w> {
         self.next_segment += 1;
         SegmentWriter::new(write, self.next_segment - 1)
     }
 
-    fn keep(&mut self, writer: SegmentWriter<'_>, home: Home) -> Result<(), WriteError> {
+    /// Ends a segment of a run; nothing, if it has no row.
+    pub fn keep(&mut self, writer: SegmentWriter<'_>, home: Home) -> Result<(), WriteError> {
         if let Some(segment) = writer.end(home)? {
             self.push(home, segment)?;
         }
@@ -257,12 +270,14 @@ impl Runs {
     /// Begins a merge where enough runs of about one size stand together that are in none.
     fn begin_merge(&mut self) {
         let free = |run: &&Run| !self.merges.iter().any(|merge| merge.range.contains(&run.newest));
-        let tiers: Vec<u32> = self.list.iter().take_while(free).map(Run::tier).collect();
+        let whole = self.list.iter().filter(|run| Some(run.number) != self.writing);
+        let free: Vec<&Run> = whole.take_while(free).collect();
+        let tiers: Vec<u32> = free.iter().map(|run| run.tier()).collect();
         let highest = tiers.iter().max().copied();
         for tier in 0..=highest.unwrap_or(0) {
             let count = tiers.iter().take_while(|of| **of <= tier).count();
             if count >= MERGE_RUNS {
-                let range = self.list[count - 1].newest..=self.list[0].newest;
+                let range = free[count - 1].newest..=free[0].newest;
                 self.merges.push(Merge { range, into: self.next_run, done: None, rows: None, ended: false });
                 self.next_run += 1;
                 return;

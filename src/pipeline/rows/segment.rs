@@ -94,8 +94,7 @@ impl Segment {
     }
 
     pub fn remove(&self, write: &WriteTxn) -> Result<(), WriteError> {
-        write.remove(ROW_SEGMENT, self.number)?;
-        write.remove_range(ROW_BLOCK, (self.number, 0u32)..=(self.number, u32::MAX))
+        remove(self.number, write)
     }
 
     pub fn mem_bytes(&self) -> usize {
@@ -119,6 +118,12 @@ impl Segment {
         out.put_bytes(&filter);
         out
     }
+}
+
+/// Removes a segment.
+pub fn remove(number: u64, write: &WriteTxn) -> Result<(), WriteError> {
+    write.remove(ROW_SEGMENT, number)?;
+    write.remove_range(ROW_BLOCK, (number, 0u32)..=(number, u32::MAX))
 }
 
 fn decode(number: u64, bytes: &[u8]) -> Result<(Home, Segment), CodecError> {

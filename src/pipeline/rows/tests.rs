@@ -4,22 +4,24 @@ use nova_storage::testing::Recorder;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
+use super::super::meta::Meta;
 use super::runs::SEGMENT_BYTES;
 
 /// What happens to rows.
 #[derive(Clone, Debug)]
 enum Step {
     /// Rows of consecutive keys change; their length in bytes.
-    Put {
-        first: u8,
-        count: u8,
-        bytes: usize,
-    },
+    Put { first: u8, count: u8, bytes: usize },
+    /// Begins a flush, if none is under way.
+    Begin,
+    /// Carries some of the flush that is under way.
+    Carry { budget: u64 },
+    /// Begins and ends a flush.
     Flush,
     /// One segment of each merge.
     Merge,
-    /// The process ends after a flush, and starts.
-    Restart,
+    /// The process dies, and starts.
+    Crash,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -27,17 +29,103 @@ fn step() -> impl Strategy<Value = Step> {
     let bytes = prop_oneof![3 => 0usize..200, 2 => 4_000usize..9_000, 1 => 16_000usize..70_000];
     prop_oneof![
         6 => (any::<u8>(), 1u8..60, bytes).prop_map(|(first, count, bytes)| Step::Put { first, count, bytes }),
-        8 => Just(Step::Flush),
+        4 => Just(Step::Begin),
+        8 => (1u64..400_000).prop_map(|budget| Step::Carry { budget }),
+        5 => Just(Step::Flush),
         4 => Just(Step::Merge),
-        1 => Just(Step::Restart),
+        1 => Just(Step::Crash),
     ]
 }
 
-fn flush(rows: &mut Rows, store: &Store) {
-    let write = store.write().unwrap();
-    rows.flush(&write).unwrap();
-    write.commit().unwrap();
+/// Flushes whatever changed into a new run, in one commit with the writer's other changes.
+fn flush_all(rows: &mut Rows, write: &WriteTxn) {
+    let generation = rows.newest() + 1;
+    rows.begin_flush(generation);
+    rows.flush(write, SEGMENT_BYTES, u64::MAX).unwrap();
     rows.flushed();
+    Meta { generation: Some(generation), ..Meta::default() }.save(write).unwrap();
+}
+
+/// Rows of one store, and what the writer has around them.
+struct World {
+    store: Store,
+    rows: Rows,
+    model: BTreeMap<Id, Vec<u8>>,
+    /// What changed since the begin of the last flush that is whole.
+    journal: Vec<(Table, Id, Box<[u8]>)>,
+    generation: u64,
+    /// How much of the journal the flush has that is under way.
+    under_way: Option<usize>,
+}
+
+impl World {
+    fn new() -> World {
+        let store = Store::open_backend(Recorder::new(), &nova_storage::Options::default()).unwrap();
+        let (rows, model, journal) = (Rows::default(), BTreeMap::new(), Vec::new());
+        World { store, rows, model, journal, generation: 0, under_way: None }
+    }
+
+    fn put(&mut self, table: Table, key: Id, row: Box<[u8]>) {
+        self.journal.push((table, key, row.clone()));
+        self.rows.put(table, key, row);
+    }
+
+    fn begin(&mut self) {
+        if self.under_way.is_none() {
+            self.rows.begin_flush(self.generation + 1);
+            self.under_way = Some(self.journal.len());
+        }
+    }
+
+    fn carry(&mut self, budget: u64) {
+        let Some(covered) = self.under_way else { return };
+        let write = self.store.write().unwrap();
+        // Segments of a few blocks, so that a flush has several.
+        if self.rows.flush(&write, 50_000, budget).unwrap() < budget {
+            self.rows.flushed();
+            (self.generation, self.under_way) = (self.generation + 1, None);
+            self.journal.drain(..covered);
+            Meta { generation: Some(self.generation), ..Meta::default() }.save(&write).unwrap();
+        }
+        write.commit().unwrap();
+    }
+
+    fn crash(&mut self) {
+        self.under_way = None;
+        self.rows = Rows::load(&self.store.read().unwrap()).unwrap();
+        let write = self.store.write().unwrap();
+        self.rows.take_half_written().into_iter().for_each(|segment| remove_segment(segment, &write).unwrap());
+        write.commit().unwrap();
+        for (table, key, row) in self.journal.clone() {
+            self.rows.put(table, key, row);
+        }
+    }
+
+    fn step(&mut self, step: Step, number: u8) {
+        match step {
+            Step::Put { first, count, bytes } => {
+                for key in (0..count).map(|more| Id([first.wrapping_add(more); 16])) {
+                    let row = vec![number; bytes];
+                    self.put(Table::Posts, key, row.clone().into());
+                    self.put(Table::Likes, key, Box::new([1]));
+                    self.model.insert(key, row);
+                }
+            }
+            Step::Begin => self.begin(),
+            Step::Carry { budget } => self.carry(budget),
+            Step::Flush => {
+                self.begin();
+                self.carry(u64::MAX);
+            }
+            Step::Merge => {
+                let (read, write) = (self.store.read().unwrap(), self.store.write().unwrap());
+                self.rows.runs.merging();
+                self.rows.runs.merge(&read, &write, SEGMENT_BYTES).unwrap();
+                write.commit().unwrap();
+            }
+            Step::Crash => self.crash(),
+        }
+    }
 }
 
 proptest! {
@@ -46,50 +134,29 @@ proptest! {
     fn rows_read_as_one_map_however_they_are_flushed_merged_and_opened_again(
         steps in proptest::collection::vec(step(), 0..160),
     ) {
-        let store = Store::open_backend(Recorder::new(), &nova_storage::Options::default()).unwrap();
-        let (mut rows, mut model) = (Rows::default(), BTreeMap::new());
+        let mut world = World::new();
         for (number, step) in steps.into_iter().enumerate() {
-            match step {
-                Step::Put { first, count, bytes } => {
-                    for key in (0..count).map(|more| first.wrapping_add(more)) {
-                        let row = vec![number as u8; bytes];
-                        rows.put(Table::Posts, Id([key; 16]), row.clone().into());
-                        rows.put(Table::Likes, Id([key; 16]), Box::new([1]));
-                        model.insert(Id([key; 16]), row);
-                    }
-                }
-                Step::Flush => flush(&mut rows, &store),
-                Step::Merge => {
-                    let (read, write) = (store.read().unwrap(), store.write().unwrap());
-                    rows.runs.merging();
-                    rows.runs.merge(&read, &write, SEGMENT_BYTES).unwrap();
-                    write.commit().unwrap();
-                }
-                Step::Restart => {
-                    flush(&mut rows, &store);
-                    rows = Rows::load(&store.read().unwrap()).unwrap();
-                }
-            }
-            let read = store.read().unwrap();
-            for (key, row) in model.iter().step_by(7) {
-                let found = rows.with(Table::Posts, *key, &read, |bytes| bytes.map(<[u8]>::to_vec)).unwrap();
+            world.step(step, number as u8);
+            let read = world.store.read().unwrap();
+            for (key, row) in world.model.iter().step_by(7) {
+                let found = world.rows.with(Table::Posts, *key, &read, |bytes| bytes.map(<[u8]>::to_vec)).unwrap();
                 prop_assert_eq!(found.as_ref(), Some(row));
             }
-            prop_assert_eq!(rows.any(Table::Posts), !model.is_empty());
-            prop_assert!(!rows.any(Table::Users));
+            prop_assert_eq!(world.rows.any(Table::Posts), !world.model.is_empty());
+            prop_assert!(!world.rows.any(Table::Users));
         }
-        let read = store.read().unwrap();
+        let read = world.store.read().unwrap();
         let mut seen = Vec::new();
-        rows.scan(Table::Posts, &read, |id, bytes| seen.push((id, bytes.to_vec()))).unwrap();
-        prop_assert_eq!(&seen, &model.clone().into_iter().collect::<Vec<_>>());
-        flush(&mut rows, &store);
-        let (read, mut all) = (store.read().unwrap(), Vec::new());
+        world.rows.scan(Table::Posts, &read, |id, bytes| seen.push((id, bytes.to_vec()))).unwrap();
+        prop_assert_eq!(&seen, &world.model.clone().into_iter().collect::<Vec<_>>());
+        (0..2).for_each(|_| world.step(Step::Flush, 0));
+        let (read, mut all) = (world.store.read().unwrap(), Vec::new());
         scan_all(&read, |table, id, bytes| {
             all.extend((table == Table::Posts.number()).then(|| (id, bytes.to_vec())));
             Ok(())
         }).unwrap();
         prop_assert_eq!(all, seen);
-        prop_assert!(rows.stored().1 < 3 * super::runs::MERGE_RUNS + 160);
+        prop_assert!(world.rows.stored().1 < 3 * super::runs::MERGE_RUNS + 160);
     }
 }
 
@@ -106,9 +173,8 @@ fn a_merge_is_paid_for_by_changes_and_ends() {
         }
         let (read, write) = (store.read().unwrap(), store.write().unwrap());
         rows.merge(&read, &write).unwrap();
-        rows.flush(&write).unwrap();
+        flush_all(&mut rows, &write);
         write.commit().unwrap();
-        rows.flushed();
         most_runs = most_runs.max(rows.stored().1);
     }
     assert!(most_runs <= 3 * super::runs::MERGE_RUNS, "{most_runs} runs");

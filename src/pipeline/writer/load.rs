@@ -1,6 +1,6 @@
 //! A first copy, or a backlog: nobody waits for a single record of it, so checkpoints are fewer and larger.
 
-use super::{Writer, WriterError};
+use super::Writer;
 
 /// A commit of fewer records is no part of a load.
 const LOAD_MIN_RECORDS: usize = 1_000;
@@ -9,11 +9,10 @@ const BACKLOG_MS: i64 = 60_000;
 
 impl Writer {
     /// A load paused or ended: what it left in memory goes to the store.
-    pub(super) fn loaded(&mut self) -> Result<(), WriterError> {
-        if std::mem::take(&mut self.loading) && self.checkpoint_due() {
-            self.checkpoint()?;
+    pub(super) fn loaded(&mut self) {
+        if std::mem::take(&mut self.loading) {
+            self.checkpoint_if_due();
         }
-        Ok(())
     }
 }
 

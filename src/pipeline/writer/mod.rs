@@ -5,6 +5,7 @@
 //! and recovery begins from the last one.
 
 mod batch;
+mod checkpoint;
 mod command;
 mod ended;
 mod hold;
@@ -44,6 +45,7 @@ use super::sweep::Sweeps;
 use super::tap::Tapped;
 use super::{Batch, QUEUE_MAX_MESSAGES, Settings, journal};
 
+use self::checkpoint::{Checkpoint, Clearing};
 pub use self::command::{Audit, Command, CommandError, EdgeEntry, Replayed, Reply, SEEK_MAX};
 pub use self::recover::{Recovery, RecoveryError, RecoveryReport};
 
@@ -182,7 +184,7 @@ pub struct Writer {
     partitions: Vec<Partition>,
     journal: journal::Writer,
     journal_next: u64,
-    /// Journal bytes since the last checkpoint.
+    /// Journal bytes since the last checkpoint began.
     journal_bytes: u64,
     /// Reads of a snapshot in the commit at hand.
     reads: usize,
@@ -190,10 +192,13 @@ pub struct Writer {
     loading: bool,
     dead_letters: u64,
     toast_unfilled: u64,
-    /// What [`State::changes`] was at the last checkpoint.
+    /// What [`State::changes`] was when the last whole checkpoint began.
     saved_changes: u64,
     /// The next checkpoint writes every chunk of the state.
     whole_next: bool,
+    /// The checkpoint that is under way.
+    checkpoint: Option<Checkpoint>,
+    clearing: Clearing,
     /// Effects of the commit at hand.
     effects: Vec<Effect>,
     letters: Vec<(u64, DeadLetter)>,
@@ -216,15 +221,15 @@ impl Writer {
     pub fn run(mut self, inbox: &Receiver<Message>) -> Result<(), WriterError> {
         let mut queue = Vec::new();
         loop {
-            let wait = if self.sweeps.is_empty() { IDLE_WAIT } else { Duration::ZERO };
+            let wait = if self.unfinished() { Duration::ZERO } else { IDLE_WAIT };
             match inbox.recv_timeout(wait) {
                 Ok(message) => {
                     queue.push(message);
                     // Group commit: what is there already goes along.
                     queue.extend(inbox.try_iter().take(QUEUE_MAX_MESSAGES - 1));
                 }
-                Err(RecvTimeoutError::Timeout) if !self.seal_due() && self.sweeps.is_empty() => {
-                    self.loaded()?;
+                Err(RecvTimeoutError::Timeout) if !self.seal_due() && !self.unfinished() => {
+                    self.loaded();
                     continue;
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -245,7 +250,7 @@ impl Writer {
         let mut facts = CommitFacts::default();
         let (mut barriers, mut replies) = (Vec::new(), Vec::new());
         self.tick();
-        let (mut stop, mut work, mut seal) = (false, self.seal_due() || !self.sweeps.is_empty(), false);
+        let (mut stop, mut work, mut seal) = (false, self.seal_due() || self.unfinished(), false);
         for message in queue.drain(..) {
             match message {
                 Message::Batch(batch) => {
@@ -281,17 +286,11 @@ impl Writer {
             self.loading = load::is_load((facts.records, reads), facts.newest_arrival_ms, self.parts.clock.now_ms());
             self.commit(write, &mut facts)?;
             self.publish(began, &mut facts);
-        } else {
-            // A checkpoint takes the one write transaction that there may be.
-            drop(write);
         }
         // Everything is durable and visible: now the callers may know.
         self.parts.shared.settled(facts.records);
         replies.into_iter().for_each(|reply| reply());
-        if self.checkpoint_due() {
-            self.checkpoint()?;
-            self.sweeps.checkpointed();
-        }
+        self.checkpoint_if_due();
         barriers.into_iter().for_each(|reply| {
             let _ = reply.send(());
         });
@@ -303,11 +302,13 @@ impl Writer {
         if mutant::is(Mutant::ShowEarly) {
             self.effects.drain(..).for_each(|effect| self.parts.state.write().apply(&effect));
         }
+        let mut journal_bytes = 0;
         for blob in self.journal.take() {
             write.put(JOURNAL, self.journal_next, &blob)?;
             self.journal_next += 1;
-            self.journal_bytes += blob.len() as u64;
+            journal_bytes += blob.len() as u64;
         }
+        self.journal_bytes += journal_bytes;
         for (id, letter) in self.letters.drain(..) {
             write.put(DEAD, id, &letter.encode())?;
         }
@@ -321,10 +322,8 @@ impl Writer {
             let name = &partition.name;
             write.put(OFFSETS, (&*name.topic, name.partition), &partition.row.encode(&partition.cookie))?;
         }
-        if self.meta != self.saved_meta {
-            self.meta.save(&write)?;
-            self.saved_meta.clone_from(&self.meta);
-        }
+        self.carry(&write, journal_bytes)?;
+        self.save_meta(&write)?;
         write.commit()?;
         facts.commit_ms = started.elapsed().as_secs_f64() * 1e3;
         facts.dead_letters = self.dead_letters;
@@ -333,6 +332,19 @@ impl Writer {
         (facts.rows_bytes, facts.rows_runs) = self.rows.stored();
         facts.toast_unfilled = self.toast_unfilled;
         Ok(())
+    }
+
+    fn save_meta(&mut self, write: &WriteTxn) -> Result<(), WriteError> {
+        if self.meta != self.saved_meta {
+            self.meta.save(write)?;
+            self.saved_meta.clone_from(&self.meta);
+        }
+        Ok(())
+    }
+
+    /// Whether there is work that no message brings.
+    fn unfinished(&self) -> bool {
+        !self.sweeps.is_empty() || self.carrying()
     }
 
     /// Tells memory, then everyone who waits, what is now durable.

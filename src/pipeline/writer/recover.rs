@@ -1,15 +1,14 @@
-//! Checkpoint and recovery: load the checkpoint, do the journal after it again, and memory is what it was (N13).
+//! Recovery: load the checkpoint, do the journal after it again, and memory is what it was (N13).
 
 use std::sync::Arc;
 
 use nova_storage::codec::{CodecError, OffsetRow};
-use nova_storage::schema::{CHECKPOINT, DEAD, JOURNAL, OFFSETS};
-use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
+use nova_storage::schema::{CHECKPOINT, DEAD, JOURNAL, OFFSETS, STATE_CHUNK};
+use nova_storage::{ReadError, ReadTxn, WriteError};
 
-use crate::arrival::{CLOCK_MAX_SKEW_MS, Timekeeper};
+use crate::arrival::Timekeeper;
 use crate::decode::facts;
 use crate::event::{Effect, Table, TopicPartition};
-use crate::pipeline::LOAD_CHECKPOINT_BYTES;
 use crate::pipeline::dedup::Dedup;
 use crate::pipeline::journal::{self, Step};
 use crate::pipeline::meta::Meta;
@@ -17,10 +16,10 @@ use crate::pipeline::rebuild;
 use crate::pipeline::rows::{Rows, bring_over};
 use crate::pipeline::stored::StoredRow;
 use crate::pipeline::sweep::Sweeps;
-use crate::source::local;
-use crate::state::{STREAM, State, StateSettings};
+use crate::state::{State, StateSettings};
 use crate::warehouse::outbox::{Outbox, OutboxError};
 
+use super::checkpoint::Clearing;
 use super::{Partition, Parts, Writer, WriterError};
 
 /// What recovery found.
@@ -83,10 +82,12 @@ impl Recovery {
             return Err(RecoveryError::Counted);
         }
         told("loading the checkpoint");
-        let Loaded { mut state, whole_next } = load_state(&read, state_settings)?;
+        let mut rows = Rows::load(&read)?;
+        let whole = *meta.generation.get_or_insert(rows.newest());
+        let mut clearing = Clearing::load(&read, &mut rows, meta.covered)?;
+        let Loaded { mut state, whole_next } = load_state(&read, state_settings, whole, &mut clearing)?;
         let mut report = RecoveryReport { checkpoint_bytes: meta.checkpoint_bytes, ..RecoveryReport::default() };
         told("applying the journal");
-        let mut rows = Rows::load(&read)?;
         replay_journal(&read, meta.covered, &mut rows, &mut state, &mut report)?;
         told("loading the dedup horizon");
         let time = Timekeeper::new(parts.settings.time_of);
@@ -112,6 +113,8 @@ impl Recovery {
             toast_unfilled: 0,
             saved_changes: 0,
             whole_next,
+            checkpoint: None,
+            clearing,
             effects: Vec::new(),
             letters: Vec::new(),
             tapped: Vec::new(),
@@ -139,13 +142,37 @@ struct Loaded {
     whole_next: bool,
 }
 
-fn load_state(read: &ReadTxn, settings: StateSettings) -> Result<Loaded, RecoveryError> {
-    let mut chunks = Vec::new();
-    read.scan(CHECKPOINT, ("", 0u32).., |(structure, chunk), bytes| {
-        chunks.push((structure.to_owned(), chunk, bytes.to_vec()));
+/// `whole` is the generation of the last checkpoint that is whole. What is not of it is to be cleared.
+fn load_state(
+    read: &ReadTxn,
+    settings: StateSettings,
+    whole: u64,
+    clearing: &mut Clearing,
+) -> Result<Loaded, RecoveryError> {
+    let (mut chunks, mut last) = (Vec::<(String, u32, Vec<u8>)>::new(), 0);
+    // The generations of one chunk rise.
+    read.scan(STATE_CHUNK, ("", 0u32, 0u64).., |(structure, number, generation), bytes| {
+        if generation > whole {
+            clearing.chunk(structure, number, generation);
+            return true;
+        }
+        match chunks.last_mut() {
+            Some((of, at, older)) if (of.as_str(), *at) == (structure, number) => {
+                clearing.chunk(structure, number, last);
+                *older = bytes.to_vec();
+            }
+            _ => chunks.push((structure.to_owned(), number, bytes.to_vec())),
+        }
+        last = generation;
         true
     })?;
-    let whole_next = chunks.is_empty() || chunks.iter().any(|(structure, _, _)| structure == STREAM);
+    let whole_next = chunks.is_empty();
+    if whole_next {
+        read.scan(CHECKPOINT, ("", 0u32).., |(structure, chunk), bytes| {
+            chunks.push((structure.to_owned(), chunk, bytes.to_vec()));
+            true
+        })?;
+    }
     let state = if chunks.is_empty() { State::new(settings) } else { State::load(settings, chunks.into_iter())? };
     Ok(Loaded { state, whole_next })
 }
@@ -224,55 +251,6 @@ impl Writer {
         self.parts.shared.set_sweeping(!self.sweeps.is_empty());
         self.hold_halted();
         Ok(())
-    }
-
-    pub(super) fn checkpoint_due(&self) -> bool {
-        let settings = &self.parts.settings;
-        let (min, max) = match self.loading {
-            true => (LOAD_CHECKPOINT_BYTES, LOAD_CHECKPOINT_BYTES),
-            false => (settings.checkpoint_min_bytes, settings.checkpoint_max_bytes),
-        };
-        self.journal_bytes >= (self.meta.checkpoint_bytes / 2).clamp(min, max)
-            || self.rows.changed_bytes() as u64 >= max
-            || self.sweeps.wants_checkpoint()
-    }
-
-    /// Writes what changed of memory and of the rows since the last checkpoint, and drops the journal that it covers.
-    pub fn checkpoint(&mut self) -> Result<(), WriterError> {
-        let read = self.read()?;
-        let write = self.parts.store.write()?;
-        self.rows.flush(&write)?;
-        let changes = self.save_state(&write)?;
-        self.meta.covered = self.journal_next - 1;
-        write.remove_range(JOURNAL, ..=self.meta.covered)?;
-        let now_ms = self.parts.clock.now_ms();
-        let keep_after_ms = now_ms - self.parts.settings.local_retention_ms;
-        local::prune_log(&read, &write, keep_after_ms, now_ms.saturating_add(CLOCK_MAX_SKEW_MS))?;
-        self.meta.save(&write)?;
-        write.commit()?;
-        self.saved_meta.clone_from(&self.meta);
-        (self.saved_changes, self.whole_next) = (changes, false);
-        self.rows.flushed();
-        self.journal_bytes = 0;
-        Ok(())
-    }
-
-    /// Writes the chunks of the state that changed since the last checkpoint; how often the state had changed. This thread
-    /// is the only one that changes it, and readers go on beside.
-    fn save_state(&mut self, write: &WriteTxn) -> Result<u64, WriterError> {
-        let state = self.parts.state.read();
-        if self.whole_next {
-            write.clear(CHECKPOINT)?;
-        }
-        let (mut bytes, mut out) = (0, Vec::new());
-        for chunk in state.chunks().filter(|chunk| self.whole_next || chunk.changed > self.saved_changes) {
-            out.clear();
-            state.encode_chunk(chunk.structure, chunk.number, &mut out);
-            write.put(CHECKPOINT, (chunk.structure, chunk.number), &out)?;
-            bytes += out.len() as u64;
-        }
-        self.meta.checkpoint_bytes = bytes;
-        Ok(state.changes())
     }
 
     /// Calls `each` for every stored row of a table, tombstones included, in key order.

@@ -1,6 +1,7 @@
 //! Kafka: a consumer whose positions are the store's. The broker's committed offset is a hint for people and tools and
 //! never exceeds the store's next offset (N4); on assignment the store decides where reading goes on.
 
+pub mod bare;
 mod context;
 mod group;
 mod identity;

@@ -29,7 +29,7 @@ pub(super) struct Head {
 }
 
 /// What one chunk holds: places with a list of entries each, written in pieces of so many entries.
-pub(super) trait Piece: Clone + Default + Send {
+pub(super) trait Piece: Clone + Default + Send + Sync {
     /// Entries of one piece, so that it takes 200 KiB at most.
     const ENTRIES: usize;
     fn entries(&self) -> usize;

@@ -39,6 +39,23 @@ fn ranges_are_scanned_in_key_order_and_removed() {
 }
 
 #[test]
+fn the_first_entries_of_a_range_are_removed_by_their_bytes() {
+    let store = memory();
+    let write = store.write().unwrap();
+    (1..=10u64).for_each(|key| write.put(JOURNAL, key, &[0; 100]).unwrap());
+    write.commit().unwrap();
+    let mut left = Vec::new();
+    for more in [true, true, false, false] {
+        let write = store.write().unwrap();
+        assert_eq!(write.remove_first(JOURNAL, ..=8u64, 250).unwrap(), more);
+        write.commit().unwrap();
+        left.push(store.read().unwrap().len(JOURNAL).unwrap());
+    }
+    assert_eq!(left, [7, 4, 2, 2]);
+    assert_eq!(store.read().unwrap().last(JOURNAL, |key, _| key).unwrap(), Some(10));
+}
+
+#[test]
 fn a_second_process_is_told_that_the_store_is_in_use() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("nova.redb");

@@ -79,6 +79,40 @@ fn bench_freshness_sees_every_event_on_both_ways() {
 }
 
 #[test]
+fn bench_kafka_compares_three_ways_of_the_same_events() {
+    let (Ok(url), Ok(brokers)) = (std::env::var("NOVA_TEST_CLICKHOUSE"), std::env::var("NOVA_TEST_KAFKA")) else {
+        return eprintln!("skipped: NOVA_TEST_CLICKHOUSE and NOVA_TEST_KAFKA are not set");
+    };
+    let lines = bench(&["kafka", "--events", "20000", "--clickhouse", &url, "--brokers", &brokers], &[]);
+    let whats = ["a bare consumer of librdkafka", "broker, nova, ClickHouse"];
+    for what in whats.into_iter().chain(["the engine alone, the same rows in the same batches"]) {
+        assert!(value(&lines, what) > 0.0);
+    }
+}
+
+/// Whatever is missing is named with its way out, in one line.
+fn refused(args: &[&str], code: i32, words: &[&str]) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
+    let output = command.arg("--data").arg(dir.path()).arg("bench").args(args).env_clear().output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{told}");
+    let said: Vec<&str> = told.lines().filter(|line| line.contains("nova: ")).collect();
+    assert!(said.len() == 1 && words.iter().all(|word| said[0].contains(word)), "{told}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn bench_kafka_says_what_it_needs() {
+    let (brokers, clickhouse) = (["--brokers", "127.0.0.1:1"], ["--clickhouse", "http://127.0.0.1:1"]);
+    refused(&["kafka"], 2, &["--brokers", "kafka.brokers", "NOVA_KAFKA_BROKERS"]);
+    let without = ["kafka", brokers[0], brokers[1]];
+    refused(&without, 2, &["--clickhouse", "clickhouse.url", "NOVA_CLICKHOUSE_URL"]);
+    let nowhere = [&["kafka"][..], &brokers, &clickhouse].concat();
+    refused(&nowhere, 1, &["ClickHouse at http://127.0.0.1:1 cannot be used", "--clickhouse"]);
+}
+
+#[test]
 fn bench_freshness_says_what_it_needs() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));

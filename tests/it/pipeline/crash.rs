@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use nova::app::{self, Setup};
 use nova::event::Record;
 use nova::pipeline::progress::PartitionStatus;
-use nova_storage::schema::CHECKPOINT;
+use nova_storage::schema::STATE_CHUNK;
 use nova_storage::testing::Recorder;
 use nova_storage::{Options, Store};
 
@@ -15,10 +15,11 @@ use crate::support::events::mix;
 use crate::support::{capture, dump, run, setup, state_bytes, store_over};
 
 /// A run with changes and events, and checkpoints in the middle of it.
-fn world() -> (Setup, Vec<Record>) {
+pub fn world() -> (Setup, Vec<Record>) {
     let mut setup = setup("envelope.jsonl");
     setup.settings.checkpoint_min_bytes = 60_000;
     setup.settings.checkpoint_max_bytes = 1 << 20;
+    setup.settings.checkpoint_slice_bytes = 10_000;
     setup.settings.truncate = nova::pipeline::TruncatePolicy::Apply;
     let changes = capture("random-envelope.jsonl.gz");
     let (events, _) = mix(6_000, 3);
@@ -88,7 +89,7 @@ fn chunks(backend: &Recorder) -> BTreeMap<(String, u32), Vec<u8>> {
     let store = store_over(backend.image(backend.syncs(), 0));
     let mut chunks = BTreeMap::new();
     let all = store.read().unwrap();
-    all.scan(CHECKPOINT, ("", 0u32).., |(structure, number), bytes| {
+    all.scan(STATE_CHUNK, ("", 0u32, 0u64).., |(structure, number, _), bytes| {
         chunks.insert((structure.to_owned(), number), bytes.to_vec());
         true
     })

@@ -7,4 +7,5 @@ mod garbage;
 mod invariants;
 mod kill_9;
 mod places;
+mod slices;
 mod source_faults;

@@ -103,6 +103,8 @@ impl Choices {
         let settings = &mut choices.settings;
         settings.checkpoint_min_bytes = 500 << rng.below(10);
         settings.checkpoint_max_bytes = 1 << 20;
+        // Not drawn: what is drawn after it would be another thing in every seed.
+        settings.checkpoint_slice_bytes = 200 << (seed % 13);
         settings.truncate = [TruncatePolicy::Apply, TruncatePolicy::Quarantine][rng.below(2) as usize];
         if rng.below(4) == 0 {
             settings.outbox_max_bytes = 4_000 << rng.below(5);

@@ -1,0 +1,125 @@
+//! The changed rows of one checkpoint, on their way into a run, a segment at a time. What changes from then on stands beside
+//! them: the run gets each row as it was when the checkpoint began.
+
+use nova_storage::{WriteError, WriteTxn};
+
+use super::Key;
+use super::changed::{Changed, ENTRY_OVERHEAD_BYTES};
+use super::runs::Runs;
+use super::segment::Home;
+
+/// Keys that are sorted at once.
+const STRETCH_KEYS: usize = 4_096;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Flush {
+    /// Those that are written are taken out.
+    rows: Changed,
+    order: Ordered,
+    home: Home,
+}
+
+impl Flush {
+    pub fn new(rows: Changed, home: Home) -> Flush {
+        Flush { order: Ordered::new(rows.places().collect()), rows, home }
+    }
+
+    /// The rows that are not written yet.
+    pub fn rows(&self) -> &Changed {
+        &self.rows
+    }
+
+    /// Writes one segment, which ends where it is full or has about `most_bytes`; how many bytes its rows have, 0 at the
+    /// end. No row may be looked up before the commit.
+    pub fn segment(&mut self, runs: &mut Runs, write: &WriteTxn, most_bytes: u64) -> Result<u64, WriteError> {
+        let (mut writer, mut bytes) = (runs.segment(write), 0);
+        while bytes < most_bytes
+            && let Some((key, place)) = self.order.first()
+            && let Some(row) = self.rows.at(place)
+        {
+            if writer.is_full_for(key, row) {
+                break;
+            }
+            writer.push(key, row)?;
+            bytes += (row.len() + ENTRY_OVERHEAD_BYTES) as u64;
+            self.rows.take(place);
+            self.order.pop();
+        }
+        runs.keep(writer, self.home)?;
+        Ok(bytes)
+    }
+}
+
+/// Keys that come in their order, and are sorted as they are asked for: to sort a million at once would hold commits up.
+/// The incremental quicksort of Paredes and Navarro (2006).
+#[derive(Debug)]
+struct Ordered {
+    /// With the places of the rows; what comes next stands at the end.
+    keys: Vec<(Key, u32)>,
+    /// From here on they are sorted.
+    sorted: usize,
+    /// Places, rising, behind each of which no key is above one before it.
+    cuts: Vec<usize>,
+}
+
+impl Ordered {
+    fn new(keys: Vec<(Key, u32)>) -> Ordered {
+        Ordered { sorted: keys.len(), keys, cuts: Vec::new() }
+    }
+
+    fn first(&mut self) -> Option<(Key, u32)> {
+        if self.sorted == self.keys.len() {
+            self.sort();
+        }
+        self.keys.last().copied()
+    }
+
+    fn pop(&mut self) {
+        self.keys.pop();
+    }
+
+    /// Sorts the keys that come next, [`STRETCH_KEYS`] at most.
+    fn sort(&mut self) {
+        let mut from = loop {
+            match self.cuts.last() {
+                Some(cut) if *cut == self.keys.len() => drop(self.cuts.pop()),
+                cut => break cut.copied().unwrap_or(0),
+            }
+        };
+        while self.keys.len() - from > STRETCH_KEYS {
+            let half = (self.keys.len() - from) / 2;
+            self.keys[from..].select_nth_unstable_by(half, |one, other| other.cmp(one));
+            from += half;
+            self.cuts.push(from);
+        }
+        self.keys[from..].sort_unstable_by(|one, other| other.cmp(one));
+        self.sorted = from;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Id;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20))]
+        #[test]
+        fn keys_come_in_their_order(count in 0u32..40_000, factor: u32, tables in 1u8..5) {
+            let key = |number: u32| {
+                ((number % u32::from(tables)) as u8, Id::from_u128(u128::from(number.wrapping_mul(factor))))
+            };
+            let keys: Vec<(Key, u32)> = (0..count).map(|number| (key(number), number)).collect();
+            let (mut ordered, mut seen) = (Ordered::new(keys.clone()), Vec::new());
+            while let Some(first) = ordered.first() {
+                seen.push(first);
+                ordered.pop();
+            }
+            let mut sorted = keys;
+            sorted.sort_unstable();
+            prop_assert_eq!(seen, sorted);
+        }
+    }
+}

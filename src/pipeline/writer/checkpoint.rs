@@ -1,0 +1,224 @@
+//! Checkpoints, a slice with each commit: neither readers nor commits wait for one.
+//!
+//! A checkpoint begins between two commits. The chunks of the state and the rows that have changed since the last one are
+//! frozen as they are: whatever changes a chunk copies it first, and rows change beside the frozen ones. Every commit from
+//! then on carries some of them into the store, under the next generation, which no recovery reads. The commit with the last of
+//! them makes the generation the store's own and says that the journal up to the begin is covered. Only behind it is removed
+//! what nobody reads any more, some with each commit, too. So the store has at every moment the last whole checkpoint and
+//! the journal behind it. A start finds what a crash left of an unfinished one, and removes it in the same way.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
+use nova_storage::schema::{CHECKPOINT, JOURNAL, STATE_CHUNK};
+use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
+
+use crate::arrival::CLOCK_MAX_SKEW_MS;
+use crate::pipeline::LOAD_CHECKPOINT_BYTES;
+use crate::pipeline::rows::{Rows, remove_segment};
+use crate::source::local;
+use crate::state::Frozen;
+
+use super::{Writer, WriterError};
+
+/// Bytes that a commit carries for each byte of its journal, if that is more than a slice: in a load a checkpoint ends well
+/// before the next one is due.
+const CARRIED_FOR_A_BYTE: u64 = 8;
+/// What one commit of the last checkpoint carries: nobody waits for it.
+const LAST_SLICE_BYTES: u64 = 16 << 20;
+/// Chunks that one commit removes.
+const CLEARED_CHUNKS: usize = 256;
+/// Segments of rows that one commit removes.
+const CLEARED_SEGMENTS: usize = 8;
+/// Bytes of the journal that one commit removes. They are read, and not written.
+const CLEARED_JOURNAL_BYTES: usize = 4 << 20;
+
+/// One that has begun.
+pub(super) struct Checkpoint {
+    generation: u64,
+    /// The last sequence of the journal before the begin.
+    covered: u64,
+    /// What [`crate::state::State::changes`] was at the begin.
+    changes: u64,
+    /// Whether it has every chunk, so that those of earlier formats go.
+    whole: bool,
+    /// Snapshots that had ended at the begin.
+    snapshots: u64,
+    /// Chunks that are not written yet.
+    left: VecDeque<Frozen>,
+    /// The next piece of the first of them.
+    piece: u32,
+    written: Vec<(&'static str, u32)>,
+    bytes: u64,
+}
+
+impl Checkpoint {
+    /// Writes pieces until they have `budget` bytes; how many they have, less than `budget` only where none are left.
+    fn carry(&mut self, write: &WriteTxn, budget: u64) -> Result<u64, WriteError> {
+        let (mut carried, mut out) = (0, Vec::new());
+        while carried < budget
+            && let Some(chunk) = self.left.front()
+        {
+            out.clear();
+            let number = chunk.encode(self.piece, &mut out);
+            write.put(STATE_CHUNK, (chunk.structure, number, self.generation), &out)?;
+            carried += out.len() as u64;
+            self.written.push((chunk.structure, number));
+            self.piece += 1;
+            if self.piece >= chunk.pieces() {
+                self.left.pop_front();
+                self.piece = 0;
+            }
+        }
+        self.bytes += carried;
+        Ok(carried)
+    }
+}
+
+/// What nobody reads any more.
+#[derive(Debug, Default)]
+pub(super) struct Clearing {
+    /// Structure, number, and the generations that go.
+    chunks: Vec<(Cow<'static, str>, u32, (u64, u64))>,
+    /// Segments of rows.
+    segments: Vec<u64>,
+    /// Whether blobs of the journal that are covered may be left.
+    journal: bool,
+}
+
+impl Clearing {
+    /// What a crash left: chunks that [`Clearing::chunk`] is told of, segments of an unfinished run, a covered journal.
+    pub(super) fn load(read: &ReadTxn, rows: &mut Rows, covered: u64) -> Result<Clearing, ReadError> {
+        let mut journal = false;
+        read.scan(JOURNAL, ..=covered, |_, _| {
+            journal = true;
+            false
+        })?;
+        Ok(Clearing { chunks: Vec::new(), segments: rows.take_half_written(), journal })
+    }
+
+    /// A chunk of a checkpoint that was never whole, or one that a later checkpoint has.
+    pub(super) fn chunk(&mut self, structure: &str, number: u32, generation: u64) {
+        self.chunks.push((Cow::Owned(structure.to_owned()), number, (generation, generation)));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.segments.is_empty() && !self.journal
+    }
+
+    fn carry(&mut self, write: &WriteTxn, covered: u64) -> Result<(), WriteError> {
+        let rest = self.chunks.len().saturating_sub(CLEARED_CHUNKS);
+        for (structure, number, (first, last)) in self.chunks.drain(rest..) {
+            write.remove_range(STATE_CHUNK, (&*structure, number, first)..=(&*structure, number, last))?;
+        }
+        let rest = self.segments.len().saturating_sub(CLEARED_SEGMENTS);
+        self.segments.drain(rest..).try_for_each(|segment| remove_segment(segment, write))?;
+        if self.journal {
+            self.journal = write.remove_first(JOURNAL, ..=covered, CLEARED_JOURNAL_BYTES)?;
+        }
+        Ok(())
+    }
+}
+
+impl Writer {
+    /// Begins a checkpoint if one is due and none is under way.
+    pub(super) fn checkpoint_if_due(&mut self) {
+        if !self.carrying() && self.checkpoint_due() {
+            self.begin_checkpoint();
+        }
+    }
+
+    fn checkpoint_due(&self) -> bool {
+        let settings = &self.parts.settings;
+        let (min, max) = match self.loading {
+            true => (LOAD_CHECKPOINT_BYTES, LOAD_CHECKPOINT_BYTES),
+            false => (settings.checkpoint_min_bytes, settings.checkpoint_max_bytes),
+        };
+        self.journal_bytes >= (self.meta.checkpoint_bytes / 2).clamp(min, max)
+            || self.rows.changed_bytes() as u64 >= max
+            || self.sweeps.wants_checkpoint()
+    }
+
+    /// Whether the next commit has something of a checkpoint to carry.
+    pub(super) fn carrying(&self) -> bool {
+        self.checkpoint.is_some() || !self.clearing.is_empty()
+    }
+
+    /// This thread is the only one that changes the state, so that it is that of the last commit.
+    fn begin_checkpoint(&mut self) {
+        let generation = self.meta.generation.map_or(1, |last| last.saturating_add(1));
+        let state = self.parts.state.read();
+        let since = (!self.whole_next).then_some(self.saved_changes);
+        self.checkpoint = Some(Checkpoint {
+            generation,
+            covered: self.journal_next - 1,
+            changes: state.changes(),
+            whole: std::mem::take(&mut self.whole_next),
+            snapshots: self.sweeps.ended(),
+            left: state.freeze(since).into(),
+            piece: 0,
+            written: Vec::new(),
+            bytes: 0,
+        });
+        drop(state);
+        self.rows.begin_flush(generation);
+        self.journal_bytes = 0;
+    }
+
+    /// Puts a slice into a commit that has so many bytes of journal.
+    pub(super) fn carry(&mut self, write: &WriteTxn, journal_bytes: u64) -> Result<(), WriterError> {
+        let slice = self.parts.settings.checkpoint_slice_bytes;
+        self.carry_bytes(write, journal_bytes.saturating_mul(CARRIED_FOR_A_BYTE).max(slice))
+    }
+
+    fn carry_bytes(&mut self, write: &WriteTxn, budget: u64) -> Result<(), WriterError> {
+        if !self.clearing.is_empty() {
+            return Ok(self.clearing.carry(write, self.meta.covered)?);
+        }
+        let Some(checkpoint) = &mut self.checkpoint else { return Ok(()) };
+        let mut carried = checkpoint.carry(write, budget)?;
+        if carried < budget {
+            carried += self.rows.flush(write, self.parts.settings.checkpoint_slice_bytes, budget - carried)?;
+        }
+        if carried < budget { self.end_checkpoint(write) } else { Ok(()) }
+    }
+
+    /// All is written: the commit at hand makes it the store's checkpoint.
+    fn end_checkpoint(&mut self, write: &WriteTxn) -> Result<(), WriterError> {
+        let Some(ended) = self.checkpoint.take() else { return Ok(()) };
+        self.rows.flushed();
+        self.meta.generation = Some(ended.generation);
+        self.meta.covered = ended.covered;
+        self.meta.checkpoint_bytes = ended.bytes;
+        if ended.whole {
+            write.clear(CHECKPOINT)?;
+        }
+        let now_ms = self.parts.clock.now_ms();
+        let keep_after_ms = now_ms - self.parts.settings.local_retention_ms;
+        local::prune_log(&self.read()?, write, keep_after_ms, now_ms.saturating_add(CLOCK_MAX_SKEW_MS))?;
+        self.saved_changes = ended.changes;
+        self.sweeps.checkpointed(ended.snapshots);
+        let earlier = (0, ended.generation.saturating_sub(1));
+        let replaced = |(structure, number)| (Cow::Borrowed(structure), number, earlier);
+        let chunks = if ended.whole { Vec::new() } else { ended.written.into_iter().map(replaced).collect() };
+        self.clearing = Clearing { chunks, segments: Vec::new(), journal: true };
+        Ok(())
+    }
+
+    /// Writes what changed of memory and of the rows since the last checkpoint, to the end, and removes what it replaces.
+    pub fn checkpoint(&mut self) -> Result<(), WriterError> {
+        self.carry_all()?;
+        self.begin_checkpoint();
+        self.carry_all()
+    }
+
+    fn carry_all(&mut self) -> Result<(), WriterError> {
+        while self.carrying() {
+            let write = self.parts.store.write()?;
+            self.carry_bytes(&write, LAST_SLICE_BYTES)?;
+            self.save_meta(&write)?;
+            write.commit()?;
+        }
+        Ok(())
+    }
+}
