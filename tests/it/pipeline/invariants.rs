@@ -94,11 +94,12 @@ fn a_writer_with_nothing_to_commit_makes_a_checkpoint_that_is_due_since_the_cras
     assert_eq!(done.recv_timeout(std::time::Duration::from_secs(60)), Ok(true), "the writer blocks itself");
 }
 
-/// What Debezium writes for a truncate, at the end of a partition of comments.
+/// What Debezium writes for a truncate, at the end of a partition of comments and after every other record. With an earlier
+/// time than a row of another partition it would be of another log.
 fn truncate(records: &[Record]) -> Record {
     let last = records.iter().rfind(|record| record.topic.ends_with(".comments")).unwrap();
-    let lsn = i64::MAX;
-    let value = format!(r#"{{"before":null,"after":null,"source":{{"lsn":{lsn},"ts_ms":1}},"op":"t"}}"#);
+    let (lsn, ts_ms) = (i64::MAX, records.iter().map(|record| record.timestamp_ms).max().unwrap() + 1);
+    let value = format!(r#"{{"before":null,"after":null,"source":{{"lsn":{lsn},"ts_ms":{ts_ms}}},"op":"t"}}"#);
     Record { offset: last.offset + 1, key: None, value: Some(value.into()), ..last.clone() }
 }
 
