@@ -95,7 +95,7 @@ impl Jobs {
         if let (Some(settings), Some(status)) = (&setup.clickhouse, parts.warehouse) {
             let settings = ClickHouseSettings { timeout: QUERY_TIMEOUT.min(settings.timeout), ..settings.clone() };
             let (clickhouse, status) = (ClickHouse::new(&settings)?, Arc::clone(status));
-            let analytics = Arc::new(Views { clickhouse, status, weights: setup.state.weights });
+            let analytics = Arc::new(Views { clickhouse, status, weights: setup.state.ranking.weights });
             if parts.fresh {
                 served.trending.begin_warm(setup.clock.now_ms());
                 let (trending, analytics) = (Arc::clone(&served.trending), Arc::clone(&analytics));

@@ -106,7 +106,7 @@ impl Setup {
         setup.replica = config.kafka_replica;
         setup.relaxed_spacing = config.relaxed_spacing;
         setup.trending_publish = Duration::from_millis(config.trending_publish_ms.into());
-        (setup.state.likes, setup.state.comments) = (config.likes, config.comments);
+        setup.state = StateSettings { ranking: config.ranking, likes: config.likes, comments: config.comments };
         setup.placeholder.clone_from(&config.placeholder);
         setup.keep_unknown.clone_from(&config.keep_unknown);
         // Rows and shared lists are the primary's to write.

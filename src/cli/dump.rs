@@ -11,7 +11,7 @@ use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
 use crate::event::{Id, Table};
 use crate::feed::snapshot::Snapshots;
-use crate::feed::trending::{TRENDING_MAX, Window};
+use crate::feed::trending::{self, TRENDING_MAX, Window};
 use crate::http::Auth;
 use crate::http::lists::{self, Asked};
 
@@ -112,6 +112,10 @@ fn of_store(args: &Args, limit: usize, opened: &Opened, config: &Config, out: &m
     let asked = Asked { now_ms, limit };
     let overrides = app::load_overrides(&opened.store).map_err(AppError::from)?;
     if let Some(window) = args.trending {
+        let kept: Vec<_> = trending::kept(&config.ranking).collect();
+        if !kept.contains(&window) {
+            return Err(CliError::Usage(format!("--trending: {}", trending::one_of(&kept))));
+        }
         writeln!(out, "{}", lists::trending(&opened.state.read(), &overrides, window, asked))?;
     }
     if let Some(user) = args.feed {

@@ -6,6 +6,7 @@ mod environment;
 mod fields;
 mod origin;
 mod postgres;
+mod ranking;
 mod settings;
 mod text;
 
@@ -28,7 +29,7 @@ pub const DEFAULT_FILE: &str = "nova.toml";
 
 /// Every key, those of a section together, in the order in which the sections first come.
 fn fields() -> Vec<&'static Field> {
-    let mut all: Vec<_> = FIELDS.iter().chain(edge::FIELDS).chain(postgres::FIELDS).collect();
+    let mut all: Vec<_> = FIELDS.iter().chain(ranking::FIELDS).chain(edge::FIELDS).chain(postgres::FIELDS).collect();
     let sections: Vec<_> = all.iter().map(|field| field.section).collect();
     all.sort_by_key(|field| sections.iter().position(|section| *section == field.section));
     all
@@ -101,6 +102,7 @@ impl Config {
             Err(wrong) => problems.extend(wrong),
         }
         problems.extend(config.edge.problems());
+        problems.extend(ranking::problems(&config.ranking));
         if config.postgres_url.is_some() && config.kafka_replica {
             problems.push("kafka.replica: stands beside postgres.url; a second node has a slot of its own".to_owned());
         }
@@ -259,6 +261,31 @@ mod tests {
         for part in ["auth.jwks_file: is needed", "http.tls_cert: needs", "write that", "networks", "1 to 1000000"] {
             assert!(text.contains(part), "{part} is not in {text}");
         }
+    }
+
+    #[test]
+    fn numbers_of_ranking_are_set_and_a_wrong_one_is_told_with_its_range() {
+        let file = "[feed]\nrecency_weight = 0.25\nlength = 50\n[trending]\nwindows = [\"24h\", \"1h\"]\n";
+        let environment = [("NOVA_ENGAGEMENT_LIKE_WEIGHT", "2.5"), ("NOVA_SUGGESTIONS_LIST_MAX", "7")];
+        let config = Config::from_parts(file, env(&environment)).unwrap();
+        assert_eq!((config.ranking.feed.recency_weight.get(), config.ranking.feed.length), (0.25, 50));
+        assert_eq!(config.ranking.weights, [0, 1, 25, 30, 50]);
+        assert_eq!(config.ranking.trending.windows, [true, false, true, false]);
+        assert_eq!(config.ranking.suggestions.list_max, 7);
+        assert_eq!(Config::from_parts(&config.file(), env(&[])), Ok(config.clone()));
+        assert_eq!(config.json()["feed"]["recency_weight"], 0.25);
+        let file =
+            "[feed]\nrecency_decay = -1\nlength = 601\nauthor_distance = 2.5\n[engagement]\nview_weight = 0.05\n";
+        let error = Config::from_parts(file, env(&[("NOVA_TRENDING_WINDOWS", "1h")])).unwrap_err();
+        let expected = [
+            "engagement.view_weight: expected 0 to 1000, in steps of 0.1, found \"0.05\"",
+            "feed.author_distance: expected 1 to 10, found \"2.5\"",
+            "feed.length: expected 1 to 600, found \"601\"",
+            "feed.recency_decay: expected 0 to 10, in steps of 0.001, found \"-1\"",
+            "trending.windows: 24h is not among them",
+        ];
+        assert_eq!(error.0.len(), expected.len(), "{error}");
+        assert!(error.0.iter().zip(expected).all(|(told, expected)| told.starts_with(expected)), "{error}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::otlp::OtlpSettings;
 use crate::pipeline::TruncatePolicy;
 use crate::source::postgres::net::SslMode;
 use crate::state::CountedFrom;
+use crate::state::ranking::Ranking;
 
 /// What can be set; the units are in the names. `None` is unset.
 #[derive(Clone, PartialEq, Eq)]
@@ -59,6 +60,7 @@ pub struct Config {
     pub dedup_horizon_hours: u16,
     pub relaxed_spacing: bool,
     pub trending_publish_ms: u32,
+    pub ranking: Ranking,
     pub likes: CountedFrom,
     pub comments: CountedFrom,
     pub log_level: String,
@@ -118,6 +120,7 @@ impl Default for Config {
             dedup_horizon_hours: 24,
             relaxed_spacing: false,
             trending_publish_ms: 900,
+            ranking: Ranking::DEFAULT,
             likes: CountedFrom::Cdc,
             comments: CountedFrom::Cdc,
             log_level: "info".to_owned(),

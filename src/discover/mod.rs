@@ -12,15 +12,10 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::event::Id;
+use crate::state::ranking::SuggestionNumbers;
 use crate::state::{DAY_MS, State};
 
-/// Followees that are read: those of highest affinity, then the latest followed, then the smallest id.
-pub const FOLLOWEES_MAX: usize = 200;
-/// Follows of each of them: the latest, then the smallest id.
-pub const FOLLOWS_MAX: usize = 500;
-/// Followees named as evidence.
-pub const EVIDENCE_MAX: usize = 3;
-/// Suggestions of one answer.
+/// Suggestions of one answer, at most: [`crate::state::ranking::SuggestionNumbers`] may say fewer.
 pub const SUGGESTIONS_MAX: usize = 100;
 
 /// Why somebody is suggested.
@@ -70,6 +65,7 @@ pub fn suggest_with(
     dismissed: &FxHashSet<u32>,
     rising: impl FnOnce() -> Arc<Vec<(u32, u32)>>,
 ) -> Vec<Suggestion> {
+    let limit = limit.min(state.ranking().suggestions.list_max as usize);
     let allowed = |other: u32| {
         other != user
             && !dismissed.contains(&other)
@@ -120,18 +116,20 @@ fn by_followers(state: &State, other: u32) -> (Reverse<usize>, Id, u32) {
 
 /// The best of those whom followees follow.
 fn mutual(state: &State, user: u32, today: i32, limit: usize, allowed: &impl Fn(u32) -> bool) -> Vec<Found> {
+    let SuggestionNumbers { follows_max, evidence_max, .. } = state.ranking().suggestions;
+    let (follows_max, evidence_max) = (follows_max as usize, evidence_max as usize);
     let read = followees_read(state, user, today);
     // Everybody whom they follow, with who does, by their places: sorted, the same person stands together.
     let mut pairs: Vec<(u32, u32)> = Vec::new();
     for (followee, place) in read.iter().zip(0..) {
         let follows = state.graph.followees(*followee);
-        if state.graph.followees_len(*followee) <= FOLLOWS_MAX {
+        if state.graph.followees_len(*followee) <= follows_max {
             pairs.extend(follows.map(|other| (other.user, place)));
             continue;
         }
         let mut latest: Vec<_> = follows.map(|f| (Reverse(f.since_us), state.users.id(f.user), f.user)).collect();
-        latest.select_nth_unstable(FOLLOWS_MAX);
-        pairs.extend(latest[..FOLLOWS_MAX].iter().map(|(.., other)| (*other, place)));
+        latest.select_nth_unstable(follows_max);
+        pairs.extend(latest[..follows_max].iter().map(|(.., other)| (*other, place)));
     }
     pairs.sort_unstable();
     let mut groups: Vec<&[(u32, u32)]> = pairs.chunk_by(|a, b| a.0 == b.0).collect();
@@ -149,7 +147,7 @@ fn mutual(state: &State, user: u32, today: i32, limit: usize, allowed: &impl Fn(
             .collect();
         ranked.sort_unstable();
         out.extend(ranked.into_iter().take(limit - out.len()).map(|(_, _, other, group)| {
-            let evidence = group.iter().take(EVIDENCE_MAX).map(|(_, place)| read[*place as usize]).collect();
+            let evidence = group.iter().take(evidence_max).map(|(_, place)| read[*place as usize]).collect();
             let count = group.len() as u32;
             Found { other, reason: Reason::Mutual, score: count, mutual: count, evidence }
         }));
@@ -160,7 +158,7 @@ fn mutual(state: &State, user: u32, today: i32, limit: usize, allowed: &impl Fn(
     out
 }
 
-/// The followees that are read, in this order.
+/// The followees that are read: those of highest affinity, then the latest followed, then the smallest id.
 fn followees_read(state: &State, user: u32, today: i32) -> Vec<u32> {
     let weights: FxHashMap<u32, i64> = state.affinity.authors(user, today).into_iter().collect();
     let weight = |other: u32| weights.get(&other).copied().unwrap_or(0);
@@ -168,7 +166,7 @@ fn followees_read(state: &State, user: u32, today: i32) -> Vec<u32> {
     let mut read: Vec<_> =
         keyed.map(|f| (Reverse(weight(f.user)), Reverse(f.since_us), state.users.id(f.user), f.user)).collect();
     read.sort_unstable();
-    read.truncate(FOLLOWEES_MAX);
+    read.truncate(state.ranking().suggestions.followees_max as usize);
     read.into_iter().map(|(.., user)| user).collect()
 }
 

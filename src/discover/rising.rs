@@ -7,8 +7,6 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::state::{DAY_MS, State};
 
-/// "Gained followers" looks back so far.
-pub const GAINED_MS: i64 = 7 * DAY_MS;
 /// People of the published list.
 pub const RISING_MAX: usize = 2_000;
 /// So many follows are counted at the read: that takes less than 1 ms.
@@ -24,7 +22,8 @@ pub fn count(state: &State, now_ms: i64) -> Vec<(u32, u32)> {
 }
 
 fn add(state: &State, now_ms: i64, followers: std::ops::Range<u32>, gained: &mut [u32]) {
-    let (from_us, to_us) = ((now_ms - GAINED_MS) * 1_000, now_ms * 1_000);
+    let gained_ms = i64::from(state.ranking().suggestions.rising_days) * DAY_MS;
+    let (from_us, to_us) = ((now_ms - gained_ms) * 1_000, now_ms * 1_000);
     for user in followers {
         for followee in state.graph.followees(user) {
             if followee.since_us > from_us

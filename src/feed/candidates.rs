@@ -1,4 +1,4 @@
-//! Which posts a feed may show, before ranking (`docs/feed.md`).
+//! Which posts a feed may show, before ranking (`docs/feed.md`): ages and caps are those of [`State::ranking`].
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,12 +11,7 @@ use crate::state::{DAY_MS, State};
 use super::trending::overrides::Overrides;
 use super::trending::{self, Window};
 
-/// Newest posts of followees.
-pub const FOLLOWED_MAX: usize = 500;
-/// Posts of the authors of highest affinity.
-pub const AFFINITY_MAX: usize = 200;
-/// Followees' and affinity authors' posts are at most this old.
-pub const MAX_AGE_MS: i64 = 3 * DAY_MS;
+const HOUR_MS: i64 = 3_600_000;
 
 /// Where a candidate came from; a post may have several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,13 +36,14 @@ pub struct Candidates {
 /// source; once it says so, no further source is asked.
 pub fn collect(state: &State, user: u32, now_ms: i64, trending: &[u32], late: &dyn Fn() -> bool) -> Candidates {
     let mut found: FxHashMap<u32, Sources> = FxHashMap::default();
-    found.reserve(FOLLOWED_MAX + AFFINITY_MAX);
+    let feed = &state.ranking().feed;
+    found.reserve((feed.followed_max + feed.affinity_max) as usize);
     for post in followed(state, user, now_ms) {
         found.entry(post).or_default().followed = true;
     }
     let mut cut = late();
     if !cut {
-        for post in trending {
+        for post in trending.iter().take(feed.trending_max as usize) {
             found.entry(*post).or_default().trending = true;
         }
         for post in affine(state, user, now_ms) {
@@ -98,9 +94,9 @@ pub enum Missed {
     Author,
     /// It is dated ahead of the clock.
     Ahead,
-    /// It is older than [`MAX_AGE_MS`], and does not trend.
+    /// It is too old for each source that knows its author, and does not trend.
     Age,
-    /// More posts than [`FOLLOWED_MAX`] of followees are newer, or [`AFFINITY_MAX`] come before it.
+    /// As many posts of followees are newer as are candidates, or as many of authors of affinity come before it.
     Cap { followed: bool },
 }
 
@@ -108,13 +104,16 @@ pub enum Missed {
 pub fn missed(state: &State, user: u32, post: u32, now_ms: i64) -> Missed {
     let Some(row) = state.posts.row(post) else { return Missed::Author };
     let followed = state.graph.followees(user).any(|followee| followee.user == row.author);
-    if !followed && !affine_authors(state, user, now_ms).any(|author| author == row.author) {
-        return Missed::Author;
-    }
-    match dated(row.created_at_us, now_ms) {
-        Dated::Ahead => Missed::Ahead,
-        Dated::Good => Missed::Cap { followed },
-        Dated::Old => Missed::Age,
+    let affine = affine_authors(state, user, now_ms).any(|author| author == row.author);
+    let feed = &state.ranking().feed;
+    let dates = [(followed, feed.followed_max_age_h), (affine, feed.affinity_max_age_h)]
+        .map(|(knows, max_age_h)| knows.then(|| dated(row.created_at_us, now_ms, max_age_h)));
+    match dates {
+        [None, None] => Missed::Author,
+        [Some(Dated::Good), _] => Missed::Cap { followed: true },
+        [_, Some(Dated::Good)] => Missed::Cap { followed: false },
+        _ if dates.contains(&Some(Dated::Ahead)) => Missed::Ahead,
+        _ => Missed::Age,
     }
 }
 
@@ -129,12 +128,12 @@ pub fn trending_posts(state: &State, now_ms: i64) -> Vec<u32> {
 enum Dated {
     Ahead,
     Good,
-    /// Older than [`MAX_AGE_MS`].
     Old,
 }
 
-fn dated(created_at_us: i64, now_ms: i64) -> Dated {
-    let (oldest_us, now_us) = ((now_ms - MAX_AGE_MS) * 1_000, now_ms.saturating_mul(1_000).saturating_add(999));
+fn dated(created_at_us: i64, now_ms: i64, max_age_h: u32) -> Dated {
+    let oldest_us = (now_ms - i64::from(max_age_h) * HOUR_MS) * 1_000;
+    let now_us = now_ms.saturating_mul(1_000).saturating_add(999);
     match created_at_us {
         us if us > now_us => Dated::Ahead,
         us if us >= oldest_us => Dated::Good,
@@ -143,24 +142,26 @@ fn dated(created_at_us: i64, now_ms: i64) -> Dated {
 }
 
 /// The author's posts that are not too old, newest first.
-fn recent(state: &State, author: u32, now_ms: i64) -> impl Iterator<Item = (i64, u32)> + '_ {
+fn recent(state: &State, author: u32, now_ms: i64, max_age_h: u32) -> impl Iterator<Item = (i64, u32)> + '_ {
     let posts = state.posts.of_author(author).iter();
     let posts = posts.filter_map(|post| Some((state.posts.row(*post)?.created_at_us, *post)));
     posts
-        .skip_while(move |(created_us, _)| dated(*created_us, now_ms) == Dated::Ahead)
-        .take_while(move |(created_us, _)| dated(*created_us, now_ms) == Dated::Good)
+        .skip_while(move |(created_us, _)| dated(*created_us, now_ms, max_age_h) == Dated::Ahead)
+        .take_while(move |(created_us, _)| dated(*created_us, now_ms, max_age_h) == Dated::Good)
 }
 
 /// The newest posts over all followees: a merge of lists that are newest first each.
 fn followed(state: &State, user: u32, now_ms: i64) -> Vec<u32> {
-    let mut lists: Vec<_> = state.graph.followees(user).map(|followee| recent(state, followee.user, now_ms)).collect();
+    let (max_age_h, most) = (state.ranking().feed.followed_max_age_h, state.ranking().feed.followed_max as usize);
+    let followees = state.graph.followees(user);
+    let mut lists: Vec<_> = followees.map(|followee| recent(state, followee.user, now_ms, max_age_h)).collect();
     let mut heads: BinaryHeap<(i64, Reverse<Id>, u32, usize)> = BinaryHeap::new();
     let head = |(created_us, post): (i64, u32), list| (created_us, Reverse(state.post_ids.id(post)), post, list);
     for (list, posts) in lists.iter_mut().enumerate() {
         heads.extend(posts.next().map(|post| head(post, list)));
     }
     let mut out = Vec::new();
-    while out.len() < FOLLOWED_MAX {
+    while out.len() < most {
         let Some((_, _, post, list)) = heads.pop() else { break };
         out.push(post);
         heads.extend(lists[list].next().map(|post| head(post, list)));
@@ -178,6 +179,7 @@ fn affine_authors(state: &State, user: u32, now_ms: i64) -> impl Iterator<Item =
 
 /// Posts of the authors of highest affinity, each one's newest first.
 fn affine(state: &State, user: u32, now_ms: i64) -> Vec<u32> {
-    let posts = affine_authors(state, user, now_ms).flat_map(|author| recent(state, author, now_ms));
-    posts.map(|(_, post)| post).take(AFFINITY_MAX).collect()
+    let (max_age_h, most) = (state.ranking().feed.affinity_max_age_h, state.ranking().feed.affinity_max as usize);
+    let posts = affine_authors(state, user, now_ms).flat_map(|author| recent(state, author, now_ms, max_age_h));
+    posts.map(|(_, post)| post).take(most).collect()
 }

@@ -43,7 +43,9 @@ pub fn page_json(page: &Page, user: Id, algorithm: Algorithm, key: &[u8; 32], sh
     push_ms(shape.latency_us.into(), &mut out);
     out.extend([",", &page.snapshot.text, r#","newer":"#, newer, r#","degraded":["#, degraded, "]"]);
     if shape.explain || shape.hydrate {
-        let item = |(post, rank)| if shape.explain { item_json(post, rank) } else { plain_json(post, rank) };
+        let item = |(post, rank)| {
+            if shape.explain { item_json(post, page.snapshot.scoring(), rank) } else { plain_json(post, rank) }
+        };
         let items: Vec<_> = posts(page).map(item).collect();
         out.extend([r#","items":["#, &items.join(","), "]"]);
     }

@@ -3,20 +3,11 @@
 use rustc_hash::FxHashMap;
 
 use crate::event::Id;
+use crate::state::ranking::FeedNumbers;
 use crate::state::{DAY_MS, State};
 
 use super::candidates::{Barred, Candidates, Missed, Sources, barred, collect, missed};
 use super::shown::{self, Shown};
-
-/// Posts of one feed.
-pub const FEED_MAX: usize = 300;
-/// No author twice in the first places.
-const TOP: usize = 5;
-/// No author more than [`HEAD_PER_AUTHOR`] times in the first so many places.
-const HEAD: usize = 50;
-const HEAD_PER_AUTHOR: u8 = 3;
-/// The same author at this distance at least.
-const DISTANCE: usize = 3;
 
 /// A ranked post and why it is where it is.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,19 +27,17 @@ pub struct Ranked {
 
 impl Ranked {
     /// The three terms of the score.
-    pub fn terms(&self) -> [f64; 3] {
-        terms(self.age_h, self.engagement, self.affinity)
-    }
-
-    pub fn score(&self) -> f64 {
-        self.terms().iter().sum()
+    pub fn terms(&self, scoring: &Scoring) -> [f64; 3] {
+        scoring.terms(self.age_h, self.engagement, self.affinity)
     }
 }
 
 /// A feed and how it came about.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Feed {
     pub posts: Vec<Ranked>,
+    /// What gave the posts their scores.
+    pub scoring: Scoring,
     /// See [`super::candidates::Candidates::seen_until_ms`].
     pub seen_until_ms: Option<i64>,
     /// It took too long: followees' posts only, newest first.
@@ -77,10 +66,31 @@ impl<'a> Making<'a> {
     }
 }
 
-/// Recency, engagement and affinity, each already weighted: `0.30·exp(−0.1·age_h)`, `0.40·ln(1+engagement)`,
-/// `0.30·ln(1+affinity)`.
-pub fn terms(age_h: f64, engagement: f64, affinity: f64) -> [f64; 3] {
-    [0.30 * (-0.1 * age_h).exp(), 0.40 * engagement.ln_1p(), 0.30 * affinity.ln_1p()]
+/// The numbers of the score.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scoring {
+    recency: f64,
+    decay: f64,
+    engagement: f64,
+    affinity: f64,
+}
+
+impl Scoring {
+    pub fn of(numbers: &FeedNumbers) -> Scoring {
+        Scoring {
+            recency: numbers.recency_weight.get(),
+            decay: numbers.recency_decay.get(),
+            engagement: numbers.engagement_weight.get(),
+            affinity: numbers.affinity_weight.get(),
+        }
+    }
+
+    /// Recency, engagement and affinity, each already weighted: by default `0.30·exp(−0.1·age_h)`,
+    /// `0.40·ln(1+engagement)`, `0.30·ln(1+affinity)`.
+    pub fn terms(&self, age_h: f64, engagement: f64, affinity: f64) -> [f64; 3] {
+        let recency = self.recency * (-self.decay * age_h).exp();
+        [recency, self.engagement * engagement.ln_1p(), self.affinity * affinity.ln_1p()]
+    }
 }
 
 fn age_h(now_ms: i64, created_at_us: i64) -> f64 {
@@ -100,17 +110,19 @@ struct Scored {
 
 /// The feed of a user: candidates by score, then smallest id, then spaced.
 pub fn feed(state: &State, user: u32, making: &Making<'_>) -> Feed {
+    let numbers = &state.ranking().feed;
+    let scoring = Scoring::of(numbers);
     let candidates = candidates(state, user, making);
     let seen_until_ms = candidates.seen_until_ms;
     if candidates.cut {
         let posts = newest(state, making.now_ms, &candidates.posts);
-        return Feed { posts, seen_until_ms, cut: true, relaxed: 0 };
+        return Feed { posts, scoring, seen_until_ms, cut: true, relaxed: 0 };
     }
     let scored = score(state, user, making.now_ms, candidates.posts);
     let authors: Vec<u32> = scored.iter().map(|post| post.author).collect();
-    let Spaced { placed, forced, .. } = space(&authors, making.relaxed);
+    let Spaced { placed, forced, .. } = space(&authors, numbers, making.relaxed);
     let posts = placed.into_iter().map(|at| ranked(state, making.now_ms, &scored, at)).collect();
-    Feed { posts, seen_until_ms, cut: false, relaxed: forced }
+    Feed { posts, scoring, seen_until_ms, cut: false, relaxed: forced }
 }
 
 /// Without what the reader had.
@@ -124,12 +136,13 @@ fn candidates(state: &State, user: u32, making: &Making<'_>) -> Candidates {
 fn score(state: &State, user: u32, now_ms: i64, candidates: Vec<(u32, Sources)>) -> Vec<Scored> {
     let today = now_ms.div_euclid(DAY_MS) as i32;
     let affinities: FxHashMap<u32, i64> = state.affinity.authors(user, today).into_iter().collect();
+    let scoring = Scoring::of(&state.ranking().feed);
     let mut scored = Vec::with_capacity(candidates.len());
     for (number, sources) in candidates {
         let Some(row) = state.posts.row(number) else { continue };
         let affinity = affinities.get(&row.author).copied().unwrap_or(0) as f64 / 10.0;
         let engagement = state.engagement(number).max(0) as f64 / 10.0;
-        let score = terms(age_h(now_ms, row.created_at_us), engagement, affinity).iter().sum();
+        let score = scoring.terms(age_h(now_ms, row.created_at_us), engagement, affinity).iter().sum();
         let (post, author) = (state.post_ids.id(number), row.author);
         scored.push(Scored { score, post, number, author, sources, engagement, affinity });
     }
@@ -174,7 +187,7 @@ pub enum Explained {
         clash: Clash,
         post: Ranked,
     },
-    /// [`FEED_MAX`] posts come before it.
+    /// As many posts as a feed has come before it.
     Full {
         post: Ranked,
     },
@@ -196,25 +209,29 @@ pub fn explain(state: &State, user: u32, number: u32, making: &Making<'_>) -> Ex
     }
     let scored = score(state, user, making.now_ms, candidates.posts);
     let authors: Vec<u32> = scored.iter().map(|post| post.author).collect();
-    let spaced = space(&authors, making.relaxed);
+    let numbers = &state.ranking().feed;
+    let spaced = space(&authors, numbers, making.relaxed);
     let at = scored.iter().position(|post| post.number == number).unwrap_or_default();
     let post = ranked(state, making.now_ms, &scored, at as u32);
     let next = spaced.placed.len() as u32 + 1;
     match spaced.placed.iter().zip(1..).find(|(placed, _)| **placed as usize == at) {
         Some((_, place)) => Explained::Placed { place, post },
         None => match spaced.clash(at) {
-            Some(clash) if spaced.placed.len() < FEED_MAX => Explained::Spaced { place: next, clash, post },
+            Some(clash) if spaced.placed.len() < numbers.length as usize => {
+                Explained::Spaced { place: next, clash, post }
+            }
             _ => Explained::Full { post },
         },
     }
 }
 
-/// The newest posts of at most 72 hours by followees, newest first, then smallest id: `algo=time`.
+/// The newest posts by followees that are not too old, newest first, then smallest id: `algo=time`.
 pub fn by_time(state: &State, user: u32, now_ms: i64, shown: &Shown) -> Feed {
     let mut candidates = collect(state, user, now_ms, &[], &|| false);
     leave_out(state, &mut candidates, shown);
     let posts = newest(state, now_ms, &candidates.posts);
-    Feed { posts, seen_until_ms: candidates.seen_until_ms, cut: false, relaxed: 0 }
+    let scoring = Scoring::of(&state.ranking().feed);
+    Feed { posts, scoring, seen_until_ms: candidates.seen_until_ms, cut: false, relaxed: 0 }
 }
 
 fn leave_out(state: &State, candidates: &mut Candidates, shown: &Shown) {
@@ -241,7 +258,7 @@ fn newest(state: &State, now_ms: i64, candidates: &[(u32, Sources)]) -> Vec<Rank
         dated.push((row.created_at_us, ranked));
     }
     dated.sort_unstable_by(|(a_us, a), (b_us, b)| b_us.cmp(a_us).then(a.post.cmp(&b.post)));
-    let mut list: Vec<_> = dated.into_iter().map(|(_, post)| post).take(FEED_MAX).collect();
+    let mut list: Vec<_> = dated.into_iter().map(|(_, post)| post).take(state.ranking().feed.length as usize).collect();
     list.iter_mut().zip(1..).for_each(|(post, rank)| post.rank_before = rank);
     list
 }
@@ -249,20 +266,22 @@ fn newest(state: &State, now_ms: i64, candidates: &[(u32, Sources)]) -> Vec<Rank
 /// Which rule of spacing a post breaks at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clash {
-    /// The same author stands nearer than [`DISTANCE`].
+    /// The same author stands nearer than [`FeedNumbers::author_distance`].
     Near,
-    /// The author stands in the first [`TOP`] places.
+    /// The author stands in the first [`FeedNumbers::top_places`].
     Top,
-    /// The author stands [`HEAD_PER_AUTHOR`] times in the first [`HEAD`] places.
+    /// The author stands [`FeedNumbers::head_per_author`] times in the first [`FeedNumbers::head_places`].
     Head,
 }
 
 /// Places as they are filled, by the authors of the scored posts.
 struct Spaced<'a> {
     authors: &'a [u32],
+    numbers: &'a FeedNumbers,
     /// Numbers of posts in `authors`, in the order of the places.
     placed: Vec<u32>,
-    in_head: FxHashMap<u32, u8>,
+    /// Of each author, within the places that some rule counts.
+    in_head: FxHashMap<u32, u32>,
     /// Places that were filled against the rules.
     forced: u32,
 }
@@ -270,18 +289,20 @@ struct Spaced<'a> {
 impl Spaced<'_> {
     /// The first rule that a post breaks at the next place.
     fn clash(&self, at: usize) -> Option<Clash> {
+        let FeedNumbers { top_places, head_places, head_per_author, author_distance, .. } = *self.numbers;
         let (author, place) = (self.authors[at], self.placed.len());
-        let near = &self.placed[place.saturating_sub(DISTANCE - 1)..];
+        let near = &self.placed[place.saturating_sub(author_distance as usize - 1)..];
         if near.iter().any(|other| self.authors[*other as usize] == author) {
             return Some(Clash::Near);
         }
-        if place >= HEAD {
+        let (in_top, in_head) = (place < top_places as usize, place < head_places as usize);
+        if !in_top && !in_head {
             return None;
         }
         let before = self.in_head.get(&author).copied().unwrap_or(0);
         match before {
-            1.. if place < TOP => Some(Clash::Top),
-            HEAD_PER_AUTHOR.. => Some(Clash::Head),
+            1.. if in_top => Some(Clash::Top),
+            _ if in_head && before >= head_per_author => Some(Clash::Head),
             _ => None,
         }
     }
@@ -289,13 +310,15 @@ impl Spaced<'_> {
 
 /// Fills place by place with the best remaining post that fits, by its author; ends where none does, or takes the best
 /// remaining one when `relaxed`.
-fn space(authors: &[u32], relaxed: bool) -> Spaced<'_> {
-    let placed = Vec::with_capacity(authors.len().min(FEED_MAX));
-    let mut spaced = Spaced { authors, placed, in_head: FxHashMap::default(), forced: 0 };
+fn space<'a>(authors: &'a [u32], numbers: &'a FeedNumbers, relaxed: bool) -> Spaced<'a> {
+    let length = numbers.length as usize;
+    let counted = numbers.top_places.max(numbers.head_places) as usize;
+    let placed = Vec::with_capacity(authors.len().min(length));
+    let mut spaced = Spaced { authors, numbers, placed, in_head: FxHashMap::default(), forced: 0 };
     let mut taken = vec![false; authors.len()];
     // Everything before it is taken.
     let mut first = 0;
-    while spaced.placed.len() < FEED_MAX {
+    while spaced.placed.len() < length {
         let mut free = (first..authors.len()).filter(|at| !taken[*at]);
         let at = match free.clone().find(|at| spaced.clash(*at).is_none()) {
             Some(at) => at,
@@ -311,7 +334,7 @@ fn space(authors: &[u32], relaxed: bool) -> Spaced<'_> {
         while taken.get(first) == Some(&true) {
             first += 1;
         }
-        if spaced.placed.len() < HEAD {
+        if spaced.placed.len() < counted {
             *spaced.in_head.entry(authors[at]).or_default() += 1;
         }
         spaced.placed.push(at as u32);
@@ -320,8 +343,8 @@ fn space(authors: &[u32], relaxed: bool) -> Spaced<'_> {
 }
 
 /// One post with its reasons, as a JSON object; `rank` is its place in the feed, from 1.
-pub fn item_json(post: &Ranked, rank: usize) -> String {
-    let (sources, terms) = (post.sources, post.terms());
+pub fn item_json(post: &Ranked, scoring: &Scoring, rank: usize) -> String {
+    let (sources, terms) = (post.sources, post.terms(scoring));
     let names = [(sources.followed, "followed"), (sources.trending, "trending"), (sources.affinity, "affinity")];
     let names: Vec<_> = names.iter().filter(|(is, _)| *is).map(|(_, name)| format!("\"{name}\"")).collect();
     format!(
@@ -329,7 +352,7 @@ pub fn item_json(post: &Ranked, rank: usize) -> String {
         post.post,
         post.author,
         post.rank_before,
-        post.score(),
+        terms.iter().sum::<f64>(),
         names.join(","),
         post.age_h,
         post.engagement,

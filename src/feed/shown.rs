@@ -7,10 +7,9 @@
 
 use crate::event::Id;
 
-use super::rank::FEED_MAX;
-
-/// Posts that one reader is shown before the list ends: two whole feeds, where the second continues the first.
-pub const SHOWN_MAX: usize = 2 * FEED_MAX;
+/// Posts that one reader is shown before the list ends, whatever length a feed has: by default two whole feeds, where the
+/// second continues the first.
+pub const SHOWN_MAX: usize = 600;
 const PRINT_BITS: u32 = 24;
 /// Bytes of [`Shown::encode`] for [`SHOWN_MAX`] posts: each takes the low bits, one bit, and two on average for the rest.
 pub const SHOWN_MAX_BYTES: usize = 2 + (SHOWN_MAX * (15 + 3)).div_ceil(8);

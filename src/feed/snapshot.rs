@@ -3,7 +3,7 @@
 //! of a cursor is gone, a new one continues it: of the posts that the cursor's reader was not shown.
 //!
 //! One computation at a time makes a user's snapshot (single flight); while it is only too old, but nothing that it
-//! depends on changed, it goes on being served for [`STALE_MS`] and is asked to be made anew in the background.
+//! depends on changed, it goes on being served for a while and is asked to be made anew in the background.
 
 mod age;
 mod cut;
@@ -21,7 +21,7 @@ use crate::event::Id;
 use crate::state::State;
 
 use super::cursor::Cursor;
-use super::rank::{self, Feed, Making, Ranked};
+use super::rank::{self, Feed, Making, Ranked, Scoring};
 use super::served::Served;
 use super::shown::Shown;
 
@@ -35,10 +35,6 @@ pub const SNAPSHOTS_MAX_BYTES: usize = 128 << 20;
 pub const PER_USER_MAX: usize = 8;
 /// So many of them stay because somebody has just looked at them, and may turn the page.
 const RECENT: usize = 3;
-/// A snapshot is to be made anew after this, a tenth more or less.
-pub const TTL_MS: i64 = 120_000;
-/// So much longer it is served while a new one is made.
-pub const STALE_MS: i64 = 30_000;
 /// Users whose snapshots wait to be made anew, of one part.
 const DUE_MAX: usize = 256;
 /// Whoever read within this time has snapshots made ahead.
@@ -73,6 +69,10 @@ pub struct Snapshot {
     pub(super) text: String,
     versions: Versions,
     feed: Feed,
+    /// It is to be made anew after this, a tenth more or less.
+    ttl_ms: i64,
+    /// So much longer it is served while a new one is made.
+    stale_ms: i64,
     /// What its reader had been shown before; nothing of a snapshot that begins with the first page.
     pub(super) shown: Shown,
     /// The place that it continues, of a snapshot that is gone.
@@ -88,6 +88,10 @@ pub struct Snapshot {
 impl Snapshot {
     pub fn posts(&self) -> &[Ranked] {
         &self.feed.posts
+    }
+
+    pub fn scoring(&self) -> &Scoring {
+        &self.feed.scoring
     }
 
     /// Made in haste: newest first, from followees only.
@@ -293,12 +297,15 @@ impl Snapshots {
         continues.iter().for_each(|cursor| hasher.write_u64(cursor.snapshot ^ u64::from(cursor.position)));
         feed.posts.iter().for_each(|post| hasher.write(&post.post.0));
         let id = hasher.finish();
+        let numbers = &state.ranking().feed;
         let snapshot = Arc::new(Snapshot {
             id,
             as_of_ms: now_ms,
             text: format!(r#""snapshot":"{id:016x}","as_of":"{}""#, rfc3339(now_ms * 1_000)),
             versions: Versions::of(state, number),
             feed,
+            ttl_ms: i64::from(numbers.lifetime_s) * 1_000,
+            stale_ms: i64::from(numbers.stale_s) * 1_000,
             shown: making.shown.clone(),
             continues,
             used: AtomicU64::new(0),
@@ -358,7 +365,8 @@ impl Snapshots {
         for part in &self.parts {
             let inner = &mut *part.inner.lock();
             inner.kept.retain(|_, kept| {
-                let keep = lately(now_ms, kept.read_ms, ACTIVE_MS + TTL_MS);
+                let ttl_ms = kept.snapshots.iter().map(|known| known.ttl_ms).max().unwrap_or(0);
+                let keep = lately(now_ms, kept.read_ms, ACTIVE_MS + ttl_ms);
                 if !keep {
                     gone += 1;
                     inner.bytes -= kept.snapshots.iter().map(|old| old.bytes()).sum::<usize>();

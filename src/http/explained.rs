@@ -5,15 +5,16 @@ use parking_lot::RwLock;
 
 use crate::clock::rfc3339;
 use crate::event::{Cell, Id, Row, Table};
-use crate::feed::candidates::{AFFINITY_MAX, Barred, FOLLOWED_MAX, MAX_AGE_MS, Missed};
-use crate::feed::rank::{self, Clash, Explained, FEED_MAX, Making, Ranked};
+use crate::feed::candidates::{Barred, Missed};
+use crate::feed::rank::{self, Clash, Explained, Making, Ranked, Scoring};
 use crate::feed::shown;
 use crate::feed::snapshot::{Algorithm, Ask, Snapshots};
 use crate::schema::Uuid;
 use crate::state::State;
+use crate::state::ranking::{FeedNumbers, Ranking};
 
 use super::gate::{ReadFailed, Stored};
-use super::shapes::{Features, FeedItem, FeedSource, PostExplained, Rule, Terms};
+use super::shapes::{Features, FeedItem, FeedSource, PostExplained, RankingShown, Rule, Terms};
 
 /// What is asked, and what answers it.
 pub struct Asked<'a> {
@@ -38,7 +39,8 @@ pub fn explain(asked: &Asked<'_>) -> Result<PostExplained, ReadFailed> {
     let served = page.snapshot.posts().iter().zip(1..).find(|(ranked, _)| ranked.post == post);
     let state = state.read();
     let number = state.post_ids.number(post).filter(|number| state.posts.row(*number).is_some());
-    let told = Told { asked, as_of_ms: now_ms };
+    let (ranking, scoring) = (*state.ranking(), *page.snapshot.scoring());
+    let told = Told { asked, as_of_ms: now_ms, ranking, scoring };
     let Some(number) = number else {
         return Ok(match (asked.row)(Table::Posts, post)? {
             Stored::Nothing => told.out(Rule::UnknownPost, "nova has no such post: its row never came".to_owned()),
@@ -46,7 +48,7 @@ pub fn explain(asked: &Asked<'_>) -> Result<PostExplained, ReadFailed> {
         });
     };
     if let (Some((ranked, place)), true) = (served, state.visible(number)) {
-        let told = Told { asked, as_of_ms: page.snapshot.as_of_ms };
+        let told = Told { as_of_ms: page.snapshot.as_of_ms, ..told };
         return Ok(told.shown(ranked, place));
     }
     let making = Making { relaxed: feeds.relaxed_spacing(), ..Making::strict(now_ms, trending) };
@@ -60,6 +62,8 @@ pub fn explain(asked: &Asked<'_>) -> Result<PostExplained, ReadFailed> {
 struct Told<'a> {
     asked: &'a Asked<'a>,
     as_of_ms: i64,
+    ranking: Ranking,
+    scoring: Scoring,
 }
 
 impl Told<'_> {
@@ -72,7 +76,12 @@ impl Told<'_> {
             rule,
             why,
             item,
+            ranking: RankingShown::of(&self.ranking),
         }
+    }
+
+    fn item(&self, ranked: &Ranked, place: u32) -> FeedItem {
+        item(ranked, &self.scoring, place)
     }
 
     fn out(&self, rule: Rule, why: String) -> PostExplained {
@@ -81,7 +90,7 @@ impl Told<'_> {
 
     fn shown(&self, ranked: &Ranked, place: u32) -> PostExplained {
         let why = format!("it stands at place {place}; by its score alone it would stand at {}", ranked.rank_before);
-        self.told(None, why, Some(item(ranked, place)))
+        self.told(None, why, Some(self.item(ranked, place)))
     }
 
     fn why(&self, explained: Explained, author: Option<Id>, served_ms: i64) -> Result<PostExplained, ReadFailed> {
@@ -97,41 +106,58 @@ impl Told<'_> {
                     "a feed that were made now would have it at place {place}; the one that is served was made at {}",
                     time(served_ms)
                 );
-                self.told(Some(Rule::Snapshot), why, Some(item(&post, place)))
+                self.told(Some(Rule::Snapshot), why, Some(self.item(&post, place)))
             }
             Explained::Spaced { place, clash, post } => {
-                let rule = match clash {
-                    Clash::Near => "its author stands within two places before it",
-                    Clash::Top => "its author stands in the first 5 places already",
-                    Clash::Head => "its author stands 3 times in the first 50 places already",
-                };
+                let rule = self.clash(clash);
                 let why = format!("the feed ends before place {place}, where no remaining post fits: {rule}");
-                self.told(Some(Rule::Spacing), why, Some(item(&post, place)))
+                self.told(Some(Rule::Spacing), why, Some(self.item(&post, place)))
             }
             Explained::Full { post } => {
-                let why = format!("a feed has {FEED_MAX} posts, and as many come before it");
-                self.told(Some(Rule::Cap), why, Some(item(&post, FEED_MAX as u32 + 1)))
+                let length = self.ranking.feed.length;
+                let why = format!("a feed has {length} posts, and as many come before it");
+                self.told(Some(Rule::Cap), why, Some(self.item(&post, length + 1)))
             }
             // No feed that is explained is made in haste, or for a reader who had something.
             Explained::Shown | Explained::Cut => self.out(Rule::Snapshot, "it stands in another feed".to_owned()),
         })
     }
 
+    fn clash(&self, clash: Clash) -> String {
+        let FeedNumbers { author_distance, top_places, head_places, head_per_author, .. } = self.ranking.feed;
+        let places = match author_distance - 1 {
+            1 => "one place".to_owned(),
+            2 => "two places".to_owned(),
+            places => format!("{places} places"),
+        };
+        match clash {
+            Clash::Near => format!("its author stands within {places} before it"),
+            Clash::Top => format!("its author stands in the first {top_places} places already"),
+            Clash::Head => {
+                format!("its author stands {head_per_author} times in the first {head_places} places already")
+            }
+        }
+    }
+
     fn missed(&self, missed: Missed) -> PostExplained {
-        let hours = MAX_AGE_MS / 3_600_000;
+        let FeedNumbers { followed_max, affinity_max, followed_max_age_h, affinity_max_age_h, .. } = self.ranking.feed;
+        let ages = match followed_max_age_h == affinity_max_age_h {
+            true => format!("{followed_max_age_h} hours"),
+            false => format!("{followed_max_age_h} hours (by affinity {affinity_max_age_h})"),
+        };
         match missed {
             Missed::Author => {
                 let why = "the user neither follows its author nor has affinity to them, and it does not trend";
                 self.out(Rule::Author, why.to_owned())
             }
             Missed::Ahead => self.out(Rule::Age, "it is dated ahead of nova's clock".to_owned()),
-            Missed::Age => self.out(Rule::Age, format!("it is older than {hours} hours, and does not trend")),
+            Missed::Age => self.out(Rule::Age, format!("it is older than {ages}, and does not trend")),
             Missed::Cap { followed: true } => {
-                let why = format!("{FOLLOWED_MAX} posts of those whom the user follows are newer");
+                let why = format!("{followed_max} posts of those whom the user follows are newer");
                 self.out(Rule::Cap, why)
             }
             Missed::Cap { followed: false } => {
-                let why = format!("{AFFINITY_MAX} posts of authors to whom the user has affinity come before it");
+                let why = format!("{affinity_max} posts of authors to whom the user has affinity come before it");
                 self.out(Rule::Cap, why)
             }
         }
@@ -173,13 +199,14 @@ fn rounded(value: f64, digits: i32) -> f64 {
     (value * unit).round() / unit
 }
 
-fn item(ranked: &Ranked, rank: u32) -> FeedItem {
+fn item(ranked: &Ranked, scoring: &Scoring, rank: u32) -> FeedItem {
     let sources = [
         (ranked.sources.followed, FeedSource::Followed),
         (ranked.sources.trending, FeedSource::Trending),
         (ranked.sources.affinity, FeedSource::Affinity),
     ];
-    let [recency, engagement, affinity] = ranked.terms().map(|term| rounded(term, 6));
+    let terms = ranked.terms(scoring);
+    let [recency, engagement, affinity] = terms.map(|term| rounded(term, 6));
     let age_h = rounded(ranked.age_h, 4);
     FeedItem {
         post_id: Uuid(ranked.post),
@@ -187,7 +214,7 @@ fn item(ranked: &Ranked, rank: u32) -> FeedItem {
         rank,
         age_h: None,
         rank_before_spacing: Some(ranked.rank_before),
-        score: Some(rounded(ranked.score(), 6)),
+        score: Some(rounded(terms.iter().sum(), 6)),
         sources: Some(sources.into_iter().filter(|(is, _)| *is).map(|(_, source)| source).collect()),
         features: Some(Features { age_h, engagement: ranked.engagement, affinity: ranked.affinity }),
         terms: Some(Terms { recency, engagement, affinity }),

@@ -124,9 +124,17 @@ fn render(edge: &Edge) -> Result<String, fmt::Error> {
     warehouse::warehouse(&edge.watch, to);
     warehouse::breakers(edge, to);
     process::process(to);
+    ranking(&edge.serving, to);
     let mut out = String::new();
     prometheus_client::encoding::text::encode(&mut out, &registry)?;
     Ok(out)
+}
+
+/// Nodes with the same fingerprint make the same lists of the same state.
+fn ranking(serving: &Serving, to: &mut Registry) {
+    let fingerprint = format!("{:016x}", serving.state.read().ranking().fingerprint());
+    let value = (labels([("fingerprint", &fingerprint)]), 1.0);
+    gauges(to, "nova_ranking_info", "1, with the fingerprint of the numbers that lists are made by", [value]);
 }
 
 fn gauges(to: &mut Registry, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, f64)>) {

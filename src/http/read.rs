@@ -13,8 +13,8 @@ use crate::feed::cursor::Cursor;
 use crate::feed::page::{PAGE_MAX, Shape, page_json};
 use crate::feed::shown;
 use crate::feed::snapshot::{Algorithm, Ask};
-use crate::feed::trending::publish::{TrendingPage, parse_cursor};
-use crate::feed::trending::{TRENDING_MAX, Window};
+use crate::feed::trending::publish::{Board, TrendingPage, parse_cursor};
+use crate::feed::trending::{self, TRENDING_MAX, Window};
 use crate::jobs::copies::Kind;
 use crate::jobs::serving::FEED_WARMUP;
 
@@ -34,17 +34,20 @@ pub(super) fn limit(query: &str, max: usize) -> Result<usize, Problem> {
     limit.ok_or_else(|| Problem::InvalidParameter { field: "limit", detail: format!("limit: expected 1 to {max}") })
 }
 
-pub(super) fn window(query: &str) -> Result<Window, Problem> {
+/// One that is kept; `24h` where none is given.
+pub(super) fn window(trending: &Board, query: &str) -> Result<Window, Problem> {
     let name = parameter(query, "window")?;
-    Window::from_name(name.as_deref().unwrap_or("24h")).ok_or_else(|| {
-        let detail = "window: expected 1h, 6h, 24h or 7d".to_owned();
-        Problem::InvalidParameter { field: "window", detail }
+    let kept = trending.windows();
+    let found = Window::from_name(name.as_deref().unwrap_or("24h")).filter(|window| kept.contains(window));
+    found.ok_or_else(|| Problem::InvalidParameter {
+        field: "window",
+        detail: format!("window: {}", trending::one_of(kept)),
     })
 }
 
 /// `GET /api/v1/feed/trending`. A cache may keep the list, and asks each time whether it is still good.
 pub(super) fn trending(serving: &Serving, query: &str) -> Result<Response<Full<Bytes>>, Problem> {
-    let (window, limit) = (window(query)?, limit(query, TRENDING_MAX)?);
+    let (window, limit) = (window(&serving.trending, query)?, limit(query, TRENDING_MAX)?);
     let cursor = parameter(query, "cursor")?.filter(|text| !text.is_empty());
     let cursor = cursor.map(|text| parse_cursor(&text).ok_or(Problem::InvalidCursor)).transpose()?;
     let TrendingPage { etag, body } = serving.trending.page(window, cursor, limit, serving.clock.now_ms());

@@ -128,7 +128,7 @@ impl hyper::body::Body for Events {
 }
 
 pub(super) fn open(serving: &Serving, address: IpAddr, query: &str) -> Result<Response<Body>, Problem> {
-    let (window, limit) = (read::window(query)?, read::limit(query, TRENDING_MAX)?);
+    let (window, limit) = (read::window(&serving.trending, query)?, read::limit(query, TRENDING_MAX)?);
     let streams = &serving.streams;
     let too_many = || Problem::TooManyStreams { most: STREAMS_PER_ADDRESS_MAX };
     let place = streams.addresses.enter(address, STREAMS_PER_ADDRESS_MAX).ok_or_else(too_many)?;

@@ -127,7 +127,11 @@ async fn events(served: &Served, analytics: &dyn Analytics, now_ms: i64) -> Resu
 
 async fn trending(served: &Served, analytics: &dyn Analytics, now_ms: i64) -> Result<f64, JobError> {
     let window = Window::Day;
-    let theirs = analytics.posts(window, window.range(now_ms), TOP).await?;
+    let top = TOP.min(served.state.read().ranking().trending.list_max as usize);
+    if !served.trending.windows().contains(&window) {
+        return Ok(0.0);
+    }
+    let theirs = analytics.posts(window, window.range(now_ms), top).await?;
     let list = served.trending.last(window);
     let ours: FxHashSet<u32> = list.numbers.iter().copied().collect();
     let overrides = served.trending.overrides();

@@ -295,9 +295,10 @@ impl Publisher {
 
     fn trending(&self, now_ms: i64) -> Vec<(String, Option<Bytes>)> {
         let list = |window: Window| {
+            let kept = self.served.trending.windows().contains(&window);
             // Not the last tick's, if something was taken back since.
-            let body = self.served.trending.get(window, now_ms).page(0, TRENDING_MAX, |_| true).body;
-            (format!("nova:cache:trending:{}", window.name()), Some(body.into()))
+            let body = || self.served.trending.get(window, now_ms).page(0, TRENDING_MAX, |_| true).body;
+            (format!("nova:cache:trending:{}", window.name()), kept.then(|| body().into()))
         };
         Window::ALL.map(list).into()
     }

@@ -1,9 +1,11 @@
-//! What a user's counted actions on an author's posts weigh, by day, for 90 days.
+//! What a user's counted actions on an author's posts weigh, by day, for 90 days. Actions are counted, and weighed when
+//! they are asked for: after a start with other weights the answers are as if these weights had always been.
 
 use std::collections::BTreeMap;
 
 use super::chunks::{ALLOCATED_BYTES, Chunks, allocated, give_back, insert};
 use super::late;
+use super::ranking::Ranking;
 
 /// Days that count, today included.
 pub const AFFINITY_DAYS: i32 = 90;
@@ -15,27 +17,53 @@ const PENDING_MAX: usize = 1 << 20;
 pub(super) const USERS: usize = 64;
 /// Posts whose pending actions are in one chunk.
 pub(super) const PENDING_POSTS: usize = 1 << 12;
-/// The first bits of a weight that is kept in 16.
-const WEIGHT_BIAS: i64 = 1 << 15;
+/// Bits of a count that is kept small.
+const COUNT_BITS: u32 = 13;
+const COUNT_BIAS: i64 = 1 << (COUNT_BITS - 1);
+/// In the place of an action: a weight, times ten, of a version that kept no counts. It stays what it was weighed as.
+pub(super) const WEIGHED: u8 = 0;
+/// Kinds of a cell: [`WEIGHED`], and the numbers of the actions behind it.
+pub(super) const KINDS: u8 = 5;
 
-/// A day's weight of one author, times ten.
+/// How often one action was counted on one day on the posts of one author.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Cell {
     pub(super) author: u32,
     /// Days since the epoch.
     pub(super) day: i32,
-    pub(super) weight: i64,
+    /// A number of [`crate::event::Action`], or [`WEIGHED`].
+    pub(super) kind: u8,
+    pub(super) count: i64,
 }
 
-/// A cell in eight bytes: author, 16 bits of the day, 16 bits of the weight.
+impl Cell {
+    pub(super) fn place(&self) -> (u32, i32, u8) {
+        (self.author, self.day, self.kind)
+    }
+
+    /// Times ten.
+    fn weight(&self, worth: &Worth) -> i64 {
+        self.count.saturating_mul(worth.get(usize::from(self.kind)).copied().unwrap_or(0))
+    }
+}
+
+/// What one count of a kind weighs, times ten.
+type Worth = [i64; KINDS as usize];
+
+fn sum(weights: impl Iterator<Item = i64>) -> i64 {
+    weights.fold(0, i64::saturating_add)
+}
+
+/// A cell in eight bytes: author, 16 bits of the day, 3 of the kind, 13 of the count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Small(u64);
 
 impl Small {
     fn new(cell: Cell) -> Option<Small> {
         let day = u16::try_from(cell.day).ok()?;
-        let weight = u16::try_from(cell.weight.checked_add(WEIGHT_BIAS)?).ok()?;
-        Some(Small(u64::from(cell.author) << 32 | u64::from(day) << 16 | u64::from(weight)))
+        let count = u64::try_from(cell.count.checked_add(COUNT_BIAS)?).ok().filter(|count| *count < 1 << COUNT_BITS)?;
+        let kind = u64::from(cell.kind & 7) << COUNT_BITS;
+        Some(Small(u64::from(cell.author) << 32 | u64::from(day) << 16 | kind | count))
     }
 
     fn author(self) -> u32 {
@@ -47,14 +75,15 @@ impl Small {
     }
 
     fn cell(self) -> Cell {
-        Cell { author: self.author(), day: self.day(), weight: i64::from(self.0 as u16) - WEIGHT_BIAS }
+        let (kind, count) = ((self.0 >> COUNT_BITS) as u8 & 7, (self.0 & ((1 << COUNT_BITS) - 1)) as i64);
+        Cell { author: self.author(), day: self.day(), kind, count: count - COUNT_BIAS }
     }
 }
 
 /// What one user's actions weigh.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Weights {
-    /// Sorted by author, then day.
+    /// Sorted by author, then day, then kind.
     small: Vec<Small>,
     /// What does not fit there, in the same order; rare.
     #[expect(clippy::box_collection, reason = "one word for the many that have none")]
@@ -92,14 +121,12 @@ impl Weights {
     fn add(&mut self, new: Cell) -> bool {
         let cells = &mut self.small;
         let Some(small) = Small::new(new).filter(|_| self.large.is_none()) else { return false };
-        let at = cells.partition_point(|cell| (cell.author(), cell.day()) < (new.author, new.day));
-        if let Some(known) =
-            cells.get(at).map(|cell| cell.cell()).filter(|cell| (cell.author, cell.day) == (new.author, new.day))
-        {
-            let Some(sum) = Small::new(Cell { weight: known.weight.saturating_add(new.weight), ..known }) else {
+        let at = cells.partition_point(|cell| cell.cell().place() < new.place());
+        if let Some(known) = cells.get(at).map(|cell| cell.cell()).filter(|cell| cell.place() == new.place()) {
+            let Some(sum) = Small::new(Cell { count: known.count.saturating_add(new.count), ..known }) else {
                 return false;
             };
-            if sum.cell().weight == 0 {
+            if sum.cell().count == 0 {
                 cells.remove(at);
                 give_back(cells);
             } else {
@@ -117,11 +144,11 @@ impl Weights {
         true
     }
 
-    fn weight(&self, author: u32, days: std::ops::RangeInclusive<i32>) -> i64 {
+    fn weight(&self, author: u32, days: std::ops::RangeInclusive<i32>, worth: &Worth) -> i64 {
         let from = self.small.partition_point(|cell| cell.author() < author);
         let small = self.small[from..].iter().take_while(|cell| cell.author() == author).map(|cell| cell.cell());
         let large = self.large.iter().flat_map(|cells| cells.iter().copied()).filter(|cell| cell.author == author);
-        small.chain(large).filter(|cell| days.contains(&cell.day)).map(|cell| cell.weight).sum()
+        sum(small.chain(large).filter(|cell| days.contains(&cell.day)).map(|cell| cell.weight(worth)))
     }
 }
 
@@ -135,8 +162,17 @@ fn counting(today: i32) -> std::ops::RangeInclusive<i32> {
     today.saturating_sub(AFFINITY_DAYS - 1)..=today
 }
 
-/// Actions on a post whose row has not come: (user, day, weight).
-pub(super) type Pending = Vec<(u32, i32, i64)>;
+/// An action on a post whose row has not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pended {
+    pub(super) user: u32,
+    pub(super) day: i32,
+    pub(super) count: i32,
+    /// Of a [`Cell`].
+    pub(super) kind: u8,
+}
+
+pub(super) type Pending = Vec<Pended>;
 
 #[derive(Clone, Debug)]
 pub(super) struct Users {
@@ -149,12 +185,19 @@ impl Default for Users {
     }
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Affinity {
+    worth: Worth,
     pub(super) users: Chunks<Users>,
     /// By post.
     pub(super) pending: Chunks<BTreeMap<u32, Pending>>,
     pub(super) pending_len: usize,
+}
+
+impl Default for Affinity {
+    fn default() -> Affinity {
+        Affinity::new(&Ranking::DEFAULT)
+    }
 }
 
 /// Which chunk a user is in, and where.
@@ -163,15 +206,21 @@ pub(super) fn place(user: u32) -> (usize, usize) {
 }
 
 impl Affinity {
+    pub(super) fn new(ranking: &Ranking) -> Affinity {
+        let mut worth = ranking.weights;
+        worth[usize::from(WEIGHED)] = 1;
+        Affinity { worth, users: Chunks::default(), pending: Chunks::default(), pending_len: 0 }
+    }
+
     pub(super) fn grow(&mut self, users: usize) {
         self.users.grow(users.div_ceil(USERS));
     }
 
-    pub(super) fn pend(&mut self, post: u32, user: u32, day: i32, weight: i64) {
+    pub(super) fn pend(&mut self, post: u32, pended: Pended) {
         if self.pending_len < PENDING_MAX {
             let chunk = post as usize / PENDING_POSTS;
             self.pending.grow(chunk + 1);
-            self.pending.change(chunk).entry(post).or_default().push((user, day, weight));
+            self.pending.change(chunk).entry(post).or_default().push(pended);
             self.pending_len += 1;
         }
     }
@@ -195,12 +244,12 @@ impl Affinity {
         pending
     }
 
-    pub(super) fn add(&mut self, user: u32, author: u32, day: i32, weight: i64) {
+    pub(super) fn add(&mut self, user: u32, new: Cell) {
         let (chunk, at) = place(user);
-        let (weights, new) = (&mut self.users.change(chunk).list[at], Cell { author, day, weight });
+        let weights = &mut self.users.change(chunk).list[at];
         if !weights.add(new) {
             let mut cells = weights.cells();
-            add(&mut cells, new);
+            add(&mut cells, new, &self.worth);
             *weights = Weights::of(&cells);
         }
     }
@@ -212,7 +261,7 @@ impl Affinity {
 
     /// What the user's actions on the author weigh on `today` (days since the epoch), times ten.
     pub fn weight(&self, user: u32, author: u32, today: i32) -> i64 {
-        self.of(user).map_or(0, |weights| weights.weight(author, counting(today)))
+        self.of(user).map_or(0, |weights| weights.weight(author, counting(today), &self.worth))
     }
 
     /// The user's authors with a positive weight, in the order of their numbers.
@@ -222,7 +271,7 @@ impl Affinity {
         let groups = cells.chunk_by(|a, b| a.author == b.author);
         let sums = groups.map(|group| {
             let counting = group.iter().filter(|cell| days.contains(&cell.day));
-            (group[0].author, counting.map(|cell| cell.weight).sum())
+            (group[0].author, sum(counting.map(|cell| cell.weight(&self.worth))))
         });
         sums.filter(|(_, weight)| *weight > 0).collect()
     }
@@ -231,17 +280,17 @@ impl Affinity {
         let large = |cells: &Vec<Cell>| allocated(cells) + size_of::<Vec<Cell>>() + ALLOCATED_BYTES;
         let weights = |weights: &Weights| allocated(&weights.small) + weights.large.as_deref().map_or(0, large);
         let users = self.users.iter().flat_map(|users| &users.list).map(weights).sum::<usize>();
-        users + self.users.mem_bytes() + self.pending_len * size_of::<(u32, i32, i64)>() * 2
+        users + self.users.mem_bytes() + self.pending_len * size_of::<Pended>() * 2
     }
 }
 
 /// Adds to the cells of a user, which make room where they have to.
-fn add(cells: &mut Vec<Cell>, new: Cell) {
-    let Cell { author, day, weight } = new;
-    match cells.binary_search_by_key(&(author, day), |cell| (cell.author, cell.day)) {
+fn add(cells: &mut Vec<Cell>, new: Cell, worth: &Worth) {
+    let Cell { author, day, count, .. } = new;
+    match cells.binary_search_by_key(&new.place(), Cell::place) {
         Ok(at) => {
-            cells[at].weight = cells[at].weight.saturating_add(weight);
-            if cells[at].weight == 0 {
+            cells[at].count = cells[at].count.saturating_add(count);
+            if cells[at].count == 0 {
                 cells.remove(at);
             }
         }
@@ -255,18 +304,19 @@ fn add(cells: &mut Vec<Cell>, new: Cell) {
                     let today = late(&mut days).unwrap_or(day);
                     cells.retain(|cell| !old(cell.day, today));
                 }
-                evict(cells);
+                evict(cells, worth);
             }
         }
     }
 }
 
-/// Drops the author with the least weight (of several the largest number) while there are too many.
-fn evict(cells: &mut Vec<Cell>) {
+/// Drops the author with the least weight (of several the largest number) while there are too many. They are weighed as
+/// today: other weights later do not bring them back.
+fn evict(cells: &mut Vec<Cell>, worth: &Worth) {
     loop {
         let groups = cells.chunk_by(|a, b| a.author == b.author);
         let weights: Vec<(i64, u32)> =
-            groups.map(|group| (group.iter().map(|cell| cell.weight).sum(), group[0].author)).collect();
+            groups.map(|group| (sum(group.iter().map(|cell| cell.weight(worth))), group[0].author)).collect();
         if weights.len() <= AUTHORS_MAX {
             return;
         }
@@ -286,20 +336,23 @@ mod tests {
         /// Small cells and large ones together are what one list of cells is.
         #[test]
         fn packed_weights_are_what_a_list_of_cells_is(
-            steps in proptest::collection::vec((0u32..300, prop_oneof![8 => 20_000i32..20_120, 1 => any::<i32>()], prop_oneof![8 => -50i64..50, 1 => any::<i32>().prop_map(i64::from)]), 0..600),
+            steps in proptest::collection::vec((0u32..300, prop_oneof![8 => 20_000i32..20_120, 1 => any::<i32>()], 0..KINDS, prop_oneof![8 => -50i64..50, 1 => any::<i32>().prop_map(i64::from)]), 0..600),
+            weights in proptest::array::uniform5(0i64..1_000),
         ) {
-            let (mut affinity, mut naive) = (Affinity::default(), Vec::new());
+            let mut affinity = Affinity::new(&Ranking { weights, ..Ranking::DEFAULT });
+            let (mut naive, worth) = (Vec::new(), affinity.worth);
             affinity.grow(1);
-            for (author, day, weight) in steps {
-                let weight = if weight == 0 { 1 } else { weight };
-                affinity.add(0, author, day, weight);
-                add(&mut naive, Cell { author, day, weight });
+            for (author, day, kind, count) in steps {
+                let count = if count == 0 { 1 } else { count };
+                let cell = Cell { author, day, kind, count };
+                affinity.add(0, cell);
+                add(&mut naive, cell, &worth);
             }
             let weights = affinity.of(0).unwrap();
             prop_assert_eq!(&weights.cells(), &naive);
             for author in 0..300 {
                 let of = |cell: &&Cell| cell.author == author && (20_030..20_120).contains(&cell.day);
-                let sum: i64 = naive.iter().filter(of).map(|cell| cell.weight).sum();
+                let sum: i64 = naive.iter().filter(of).map(|cell| cell.weight(&worth)).sum();
                 prop_assert_eq!(affinity.weight(0, author, 20_119), sum);
             }
         }

@@ -3,7 +3,7 @@
 //!
 //! `ids` makes 128-bit ids dense, `graph` holds who follows whom, `posts` what a post has counted and when, `touches`
 //! what a user did to a post and when, `affinity` what a user's actions on an author weigh, `daily` what happened on
-//! each day. `save` writes it all down.
+//! each day. `ranking` has the numbers by which all of it is weighed and cut. `save` writes the state down.
 
 pub mod affinity;
 mod blocks;
@@ -15,6 +15,7 @@ pub mod ids;
 mod minutes;
 mod packed;
 pub mod posts;
+pub mod ranking;
 mod save;
 mod sets;
 pub mod touches;
@@ -24,12 +25,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::event::{Action, Effect, Facts, Id};
 
-use self::affinity::Affinity;
+use self::affinity::{Affinity, Cell, Pended};
 use self::chunks::{ALLOCATED_BYTES, Chunks};
 use self::daily::Daily;
 use self::graph::Graph;
 use self::ids::Ids;
 use self::posts::{PostRow, Posts};
+use self::ranking::Ranking;
 pub use self::save::Frozen;
 use self::save::Meta;
 use self::sets::{Dated, Liked};
@@ -55,19 +57,12 @@ pub enum CountedFrom {
     Events,
 }
 
-/// What actions weigh, times ten (view 0.1, like 2, comment 3, share 5): integers, so that a replay gives the same bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is counted, and what is made of it for readers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateSettings {
-    /// By [`Action`]; an impression weighs nothing.
-    pub weights: [i64; 5],
+    pub ranking: Ranking,
     pub likes: CountedFrom,
     pub comments: CountedFrom,
-}
-
-impl Default for StateSettings {
-    fn default() -> StateSettings {
-        StateSettings { weights: [0, 1, 20, 30, 50], likes: CountedFrom::Cdc, comments: CountedFrom::Cdc }
-    }
 }
 
 impl StateSettings {
@@ -125,6 +120,7 @@ pub struct State {
 
 impl State {
     pub fn new(settings: StateSettings) -> State {
+        let affinity = Affinity::new(&settings.ranking);
         State {
             settings,
             users: Ids::default(),
@@ -133,7 +129,7 @@ impl State {
             graph: Graph::default(),
             posts: Posts::default(),
             touches: Touches::default(),
-            affinity: Affinity::default(),
+            affinity,
             daily: Daily::default(),
             liked: Liked::default(),
             dated: Dated::default(),
@@ -156,6 +152,10 @@ impl State {
 
     pub fn settings(&self) -> &StateSettings {
         &self.settings
+    }
+
+    pub fn ranking(&self) -> &Ranking {
+        &self.settings.ranking
     }
 
     fn user(&mut self, id: Id) -> u32 {
@@ -259,7 +259,7 @@ impl State {
             };
         if counts {
             self.posts.count(post, action, at_ms, 1);
-            self.weigh(user, post, action, at_ms, 1);
+            self.attribute(user, post, action, at_ms, 1);
         }
     }
 
@@ -303,8 +303,8 @@ impl State {
                 let row = PostRow { author, created_at_us: *created_at_us, published: *published };
                 self.posts.put(post, row, &self.post_ids);
                 // Actions that came before the post's own row.
-                for (user, day, weight) in self.affinity.take_pending(post) {
-                    self.affinity.add(user, author, day, weight);
+                for Pended { user, day, kind, count } in self.affinity.take_pending(post) {
+                    self.affinity.add(user, Cell { author, day, kind, count: count.into() });
                 }
             }
             Facts::Follow { follower, followee, created_at_us } => {
@@ -334,18 +334,18 @@ impl State {
         let (user, post) = (self.user(user), self.post(post));
         let at_ms = dated_ms.unwrap_or_else(|| created_at_us.div_euclid(1_000));
         self.posts.count(post, action, at_ms, sign);
-        self.weigh(user, post, action, at_ms, sign);
+        self.attribute(user, post, action, at_ms, sign);
     }
 
-    fn weigh(&mut self, user: u32, post: u32, action: Action, at_ms: i64, sign: i32) {
-        let weight = self.settings.weights[action as usize] * i64::from(sign);
-        if weight == 0 {
+    /// Counts an action of a user on the posts of an author. One that weighs nothing today is counted, too.
+    fn attribute(&mut self, user: u32, post: u32, action: Action, at_ms: i64, sign: i32) {
+        if action == Action::Impression {
             return;
         }
-        let day = at_ms.div_euclid(DAY_MS) as i32;
+        let (day, kind) = (at_ms.div_euclid(DAY_MS) as i32, action as u8);
         match self.posts.author(post) {
-            Some(author) => self.affinity.add(user, author, day, weight),
-            None => self.affinity.pend(post, user, day, weight),
+            Some(author) => self.affinity.add(user, Cell { author, day, kind, count: sign.into() }),
+            None => self.affinity.pend(post, Pended { user, day, count: sign, kind }),
         }
     }
 
@@ -363,11 +363,11 @@ impl State {
 
     /// What a post counted in the epoch minutes of each range, weighed, times ten.
     pub fn scores<const N: usize>(&self, post: u32, ranges: &[std::ops::Range<i64>; N]) -> [i64; N] {
-        self.posts.weighed(post, ranges, &self.settings.weights)
+        self.posts.weighed(post, ranges, &self.settings.ranking.weights)
     }
 
     pub(crate) fn weighed(&self, counts: &[i64; 5]) -> i64 {
-        counts.iter().zip(self.settings.weights).map(|(count, weight)| count * weight).sum()
+        counts.iter().zip(self.settings.ranking.weights).map(|(count, weight)| count * weight).sum()
     }
 
     fn users_bytes(&self) -> usize {

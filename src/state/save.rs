@@ -18,8 +18,10 @@ use super::{ROWS, State, affinity, graph, ids, posts, sets, touches};
 
 use self::codec::Piece;
 
-/// Up to version 4 the state was one stream that was cut anywhere: `old` reads it.
-const STATE_VERSION: u8 = 5;
+/// Up to version 4 the state was one stream that was cut anywhere: `old` reads it. Version 5 kept weights of affinity
+/// where there are counts of actions now; its chunks stay stored until they change.
+const STATE_VERSION: u8 = 6;
+const STATE_VERSION_FIRST: u8 = 5;
 const WHAT: &str = "state checkpoint";
 /// Bits of a chunk's number that say which piece it is.
 const PIECE_BITS: u32 = 8;

@@ -185,6 +185,32 @@ proptest! {
         prop_assert_eq!(bytes(&loaded), bytes(&state));
     }
 
+    /// What is stored under some weights is, under others, what it would be if those had always been: to the byte.
+    #[test]
+    fn a_start_with_other_weights_is_as_if_they_had_always_been(
+        before in steps(), after in steps(), settings in settings(),
+        first in proptest::array::uniform5(0i64..100), second in proptest::array::uniform5(0i64..100),
+    ) {
+        let by = |weights| StateSettings { ranking: Ranking { weights, ..Ranking::DEFAULT }, ..settings.clone() };
+        let mut rows = BTreeMap::new();
+        let (before, after) = (effects(&before, &mut rows), effects(&after, &mut rows));
+        let (mut changed, mut always) = (State::new(by(first)), State::new(by(second)));
+        before.iter().for_each(|effect| changed.apply(effect));
+        let mut changed = State::load(by(second), bytes(&changed).into_iter()).unwrap();
+        before.iter().for_each(|effect| always.apply(effect));
+        for effect in &after {
+            changed.apply(effect);
+            always.apply(effect);
+        }
+        prop_assert_eq!(bytes(&changed), bytes(&always));
+        for day in 0..4 {
+            let today = (T0_MS / DAY_MS) as i32 + day;
+            for user in 0..always.users.len() as u32 {
+                prop_assert_eq!(changed.affinity.authors(user, today), always.affinity.authors(user, today));
+            }
+        }
+    }
+
     #[test]
     fn mutated_checkpoints_are_errors_or_states_that_read_back(steps in steps(), settings in settings(), seed: u64) {
         let (mut state, mut rows) = (State::new(settings.clone()), BTreeMap::new());
@@ -289,6 +315,28 @@ fn a_post_is_seen_for_exactly_24_hours_after_its_view() {
     assert!(state.touches.seen(0, 0, T0_MS + DAY_MS - 1_000));
     assert!(!state.touches.seen(0, 0, T0_MS + DAY_MS));
     assert!(!state.touches.seen(0, 1, T0_MS));
+}
+
+/// Of more authors than a user may have, those go that weigh least as it is weighed then.
+#[test]
+fn authors_that_made_room_stay_away_after_a_start_with_other_weights() {
+    let by = |weights| StateSettings { ranking: Ranking { weights, ..Ranking::DEFAULT }, ..StateSettings::default() };
+    let (mut state, fan) = (State::new(by([0, 1, 20, 30, 50])), id(1, 0));
+    let authors = affinity::AUTHORS_MAX as u128 + 1;
+    for n in 1..=authors {
+        let (author, post) = (Id::from_u128(9 << 64 | n), Id::from_u128(2 << 64 | n));
+        let row = Facts::Post { author, created_at_us: T0_MS * 1_000, published: true };
+        state.apply(&Effect::Row { key: post, old: None, new: Some(row) });
+        // The first author's posts are viewed, those of the others are shared.
+        let action = if n == 1 { Action::View } else { Action::Share };
+        state.apply(&Effect::Event { user: fan, post, action, at_ms: T0_MS, dwell_ms: 0 });
+    }
+    let state = State::load(by([0, 99, 0, 0, 1]), bytes(&state).into_iter()).unwrap();
+    let number = |id| state.users.number(id).unwrap();
+    let weights = state.affinity.authors(number(fan), (T0_MS / DAY_MS) as i32);
+    assert_eq!(weights.len(), affinity::AUTHORS_MAX);
+    assert!(weights.iter().all(|(author, weight)| (*author, *weight) != (number(Id::from_u128(9 << 64 | 1)), 99)));
+    assert!(weights.iter().all(|(_, weight)| *weight == 1));
 }
 
 #[test]

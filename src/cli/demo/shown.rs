@@ -84,8 +84,9 @@ impl<'a> Show<'a> {
         let trending = candidates::trending_posts(state, self.now_ms);
         let feed = rank::feed(state, user, &Making::strict(self.now_ms, &trending));
         for (post, place) in feed.posts.iter().take(POSTS).zip(1..) {
-            let [recency, engagement, affinity] = post.terms();
-            out::line(&format!("{place:>3}  {}  {:.3}", post.post, post.score()))?;
+            let terms = post.terms(&feed.scoring);
+            let [recency, engagement, affinity] = terms;
+            out::line(&format!("{place:>3}  {}  {:.3}", post.post, terms.iter().sum::<f64>()))?;
             self.line(&self.words(post.post))?;
             let terms = format!("{recency:.3} recency + {engagement:.3} engagement + {affinity:.3} affinity");
             self.line(&format!("{INDENT}{terms}"))?;

@@ -4,14 +4,19 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::{Action, Effect, Facts};
-use crate::feed::candidates::{FOLLOWED_MAX, MAX_AGE_MS};
 use crate::state::StateSettings;
+use crate::state::ranking::Ranking;
+
+const NUMBERS: FeedNumbers = Ranking::DEFAULT.feed;
+const FEED_MAX: usize = 300;
+const FOLLOWED_MAX: usize = 500;
+const MAX_AGE_MS: i64 = 3 * DAY_MS;
 
 proptest! {
     #[test]
     fn relaxed_spacing_leaves_nothing_out_and_counts_what_it_forces(authors in proptest::collection::vec(0u32..6, 0..120)) {
         let of = |relaxed| {
-            let Spaced { placed, forced, .. } = space(&authors, relaxed);
+            let Spaced { placed, forced, .. } = space(&authors, &NUMBERS, relaxed);
             (placed, forced)
         };
         let ((strict, none), (relaxed, forced)) = (of(false), of(true));

@@ -7,7 +7,7 @@ use rustc_hash::FxHasher;
 use crate::event::Id;
 use crate::state::State;
 
-use super::{STALE_MS, Snapshot, TTL_MS};
+use super::Snapshot;
 
 /// What a user's feed depends on, besides time. Each count only grows, and another set of followees is another
 /// `follows`: equal versions mean that nothing changed.
@@ -37,7 +37,7 @@ pub(super) enum Age {
 }
 
 /// Whether a snapshot may be the first page. Jitter by user and snapshot, so that those who came together do not come
-/// back together: it lives for [`TTL_MS`] ±10 %, and from four fifths of that on a new one is asked for.
+/// back together: it lives for its time ±10 %, and from four fifths of that on a new one is asked for.
 pub(super) fn age(snapshot: &Snapshot, user: Id, newer: bool, now_ms: i64) -> Age {
     let jitter = |salt: u64, span_ms: i64| {
         let mut hasher = FxHasher::default();
@@ -45,12 +45,12 @@ pub(super) fn age(snapshot: &Snapshot, user: Id, newer: bool, now_ms: i64) -> Ag
         hasher.write_u64(snapshot.id ^ salt);
         (hasher.finish() >> 32) as i64 % span_ms
     };
-    let ttl_ms = TTL_MS * 9 / 10 + jitter(1, TTL_MS / 5);
+    let ttl_ms = snapshot.ttl_ms * 9 / 10 + jitter(1, snapshot.ttl_ms / 5);
     let early_ms = ttl_ms * 4 / 5 + jitter(2, ttl_ms / 5);
     let age_ms = now_ms - snapshot.as_of_ms;
     // A seen post that may be shown again must not wait; a feed made in haste is for this page and those behind it.
     let over = snapshot.feed.seen_until_ms.is_some_and(|until_ms| now_ms >= until_ms) || snapshot.feed.cut;
-    if newer || over || !(0..ttl_ms + STALE_MS).contains(&age_ms) {
+    if newer || over || !(0..ttl_ms + snapshot.stale_ms).contains(&age_ms) {
         Age::Gone
     } else if age_ms >= early_ms {
         Age::Due

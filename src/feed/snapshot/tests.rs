@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 const KEY: [u8; 32] = [7; 32];
 const SHAPE: Shape = Shape { explain: false, hydrate: false, latency_us: 12_034 };
+const TTL_MS: i64 = 120_000;
 const NOW_MS: i64 = 1_795_132_800_000;
 
 fn id(kind: u128, n: u64) -> Id {

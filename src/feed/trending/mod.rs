@@ -12,11 +12,12 @@ pub mod warmed;
 use std::cmp::Reverse;
 
 use crate::event::Id;
+use crate::state::ranking::Ranking;
 use crate::state::{MINUTE_MS, State};
 
 use self::overrides::Overrides;
 
-/// Posts of a published list.
+/// Posts of one answer, and the last place at which a post may be pinned.
 pub const TRENDING_MAX: usize = 200;
 
 /// A window and the bucket to which it is exact: the window is the bucket of `now` and those before it.
@@ -113,10 +114,31 @@ pub fn rank(state: &State, window: Window, now_ms: i64, overrides: &Overrides) -
     }
     let total = entries.len();
     entries.sort_unstable_by_key(Entry::order);
-    entries.truncate(TRENDING_MAX + overrides.len());
+    entries.truncate(list_max(state) + overrides.len());
     let mut list = Trending { window, generated_at_ms: generated_at_ms(now_ms), total, entries, warmed: false };
     overrides.apply(state, &range, &mut list);
     list
+}
+
+/// Posts of a list.
+fn list_max(state: &State) -> usize {
+    state.ranking().trending.list_max as usize
+}
+
+/// The windows of which lists are kept.
+pub fn kept(ranking: &Ranking) -> impl Iterator<Item = Window> + use<> {
+    Window::ALL.into_iter().zip(ranking.trending.windows).filter_map(|(window, kept)| kept.then_some(window))
+}
+
+/// Which windows may be asked for.
+pub fn one_of(kept: &[Window]) -> String {
+    let names: Vec<_> = kept.iter().map(|window| window.name()).collect();
+    match names.split_last() {
+        Some((last, [])) => format!("expected {last}: trending.windows keeps no other"),
+        Some((last, others)) if kept.len() == Window::ALL.len() => format!("expected {} or {last}", others.join(", ")),
+        Some((last, others)) => format!("expected {} or {last}: trending.windows keeps no other", others.join(", ")),
+        None => "expected none: trending.windows keeps none".to_owned(),
+    }
 }
 
 /// The begin of the minute: within it equal counts give equal bytes.

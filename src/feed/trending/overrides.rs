@@ -7,7 +7,7 @@ use std::ops::Range;
 use crate::event::Id;
 use crate::state::State;
 
-use super::{Entry, TRENDING_MAX, Trending};
+use super::{Entry, TRENDING_MAX, Trending, list_max};
 
 /// Kind of the entries in the edge's table; their name is the post's id.
 pub const KIND: &str = "override";
@@ -85,7 +85,7 @@ impl Overrides {
         }
     }
 
-    /// Changes a list that holds at least as many entries beyond [`TRENDING_MAX`] as there are overrides, and cuts it.
+    /// Changes a list that holds at least as many entries beyond its length as there are overrides, and cuts it.
     pub(super) fn apply(&self, state: &State, range: &Range<i64>, list: &mut Trending) {
         list.entries.retain(|entry| !self.0.contains_key(&entry.post));
         let mut pins = Vec::new();
@@ -108,7 +108,7 @@ impl Overrides {
             list.entries.insert(at, entry);
             free = at + 1;
         }
-        list.entries.truncate(TRENDING_MAX);
+        list.entries.truncate(list_max(state));
     }
 }
 

@@ -15,7 +15,7 @@ use crate::state::State;
 use super::overrides::{Override, Overrides};
 use super::tally::Tallies;
 use super::warmed::{Counted, Warmed};
-use super::{Entry, Trending, Window, generated_at_ms};
+use super::{Entry, Trending, Window, generated_at_ms, kept};
 
 /// Generations of one window that are kept for those who are on their way through their pages.
 pub const GENERATIONS_MAX: usize = 32;
@@ -159,7 +159,9 @@ pub struct Board {
     retractions: Arc<AtomicU64>,
     /// Whoever makes a list holds it.
     maker: Mutex<Maker>,
+    /// Of a window that is not kept, an empty list.
     current: [watch::Sender<Arc<Published>>; 4],
+    windows: Vec<Window>,
     /// Generations of which a cursor was given out, oldest first.
     kept: Mutex<[VecDeque<Arc<Published>>; 4]>,
 }
@@ -174,14 +176,20 @@ impl Board {
         let current =
             Window::ALL.map(|window| watch::Sender::new(Arc::new(Published::with(Vec::new(), empty(window), 0))));
         let maker = Mutex::new(Maker { overrides, ..Maker::default() });
-        let board = Board { state, retractions, maker, current, kept: Mutex::default() };
+        let windows = kept(state.read().ranking()).collect();
+        let board = Board { state, retractions, maker, current, windows, kept: Mutex::default() };
         board.refresh(now_ms);
         board
     }
 
-    /// The tick: brings every window up to date.
+    /// The tick: brings every window that is kept up to date.
     pub fn refresh(&self, now_ms: i64) {
-        self.make(&mut self.maker.lock(), &Window::ALL, now_ms);
+        self.make(&mut self.maker.lock(), &self.windows, now_ms);
+    }
+
+    /// The windows that are kept.
+    pub fn windows(&self) -> &[Window] {
+        &self.windows
     }
 
     /// The list of a window: the last published one, if nothing that it may hold was taken back since.
@@ -209,8 +217,10 @@ impl Board {
     }
 
     fn valid(&self, known: &Published, now_ms: i64) -> bool {
-        known.retractions == self.retractions.load(Ordering::Acquire)
-            && known.list.generated_at_ms == generated_at_ms(now_ms)
+        let held = self.windows.contains(&known.list.window);
+        !held
+            || known.retractions == self.retractions.load(Ordering::Acquire)
+                && known.list.generated_at_ms == generated_at_ms(now_ms)
     }
 
     fn make(&self, maker: &mut Maker, windows: &[Window], now_ms: i64) {
@@ -284,7 +294,7 @@ impl Board {
     pub fn put_override(&self, post: Id, what: Option<Override>, now_ms: i64) {
         let mut maker = self.maker.lock();
         maker.overrides.put(post, what);
-        self.make(&mut maker, &Window::ALL, now_ms);
+        self.make(&mut maker, &self.windows, now_ms);
         // Older generations do not know of it.
         self.kept.lock().iter_mut().for_each(VecDeque::clear);
     }
@@ -295,7 +305,8 @@ impl Board {
 
     /// Every window waits for its own counts: the store has none yet.
     pub fn begin_warm(&self, now_ms: i64) {
-        self.maker.lock().warmed = Window::ALL.map(|window| Some(Warmed::new(window, now_ms)));
+        let waits = |window| self.windows.contains(&window).then(|| Warmed::new(window, now_ms));
+        self.maker.lock().warmed = Window::ALL.map(waits);
     }
 
     /// The windows that still do.

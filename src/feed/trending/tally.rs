@@ -5,11 +5,12 @@
 use parking_lot::RwLock;
 use rustc_hash::FxHashSet;
 
+use crate::state::State;
 use crate::state::posts::Counted;
-use crate::state::{State, StateSettings};
+use crate::state::ranking::Ranking;
 
 use super::overrides::Overrides;
-use super::{Entry, TRENDING_MAX, Trending, Window, generated_at_ms};
+use super::{Entry, Trending, Window, generated_at_ms, list_max};
 
 /// Posts that are counted under one lock.
 const SLICE: usize = 128;
@@ -21,6 +22,8 @@ const HIDDEN: i64 = i64::MIN;
 #[derive(Debug)]
 pub struct Tallies {
     lists: [List; 4],
+    /// Which windows there are lists of, as [`crate::state::ranking::TrendingNumbers::windows`].
+    kept: [bool; 4],
     /// By post: [`crate::state::posts::Posts::times_counted`] when it was counted last; what it counted up to there is in the scores.
     times: Vec<u32>,
     /// Posts that counted something after the end of a window: time brings it in.
@@ -42,7 +45,7 @@ struct List {
 impl Default for Tallies {
     fn default() -> Tallies {
         let list = |window| List { window, range: 0..0, scores: Vec::new(), active: Vec::new(), listed: Vec::new() };
-        Tallies { lists: Window::ALL.map(list), times: Vec::new(), ahead: FxHashSet::default() }
+        Tallies { lists: Window::ALL.map(list), kept: [true; 4], times: Vec::new(), ahead: FxHashSet::default() }
     }
 }
 
@@ -51,10 +54,12 @@ impl Tallies {
     pub fn update(&mut self, state: &RwLock<State>, now_ms: i64) {
         let (changes, posts, settings) = {
             let state = state.read();
-            (state.posts.take_changes(), state.posts.len(), state.settings().clone())
+            (state.posts.take_changes(), state.posts.len(), *state.ranking())
         };
-        let moved: [bool; 4] =
-            std::array::from_fn(|index| self.lists[index].window.range(now_ms) != self.lists[index].range);
+        self.kept = settings.trending.windows;
+        let moved: [bool; 4] = std::array::from_fn(|index| {
+            self.kept[index] && self.lists[index].window.range(now_ms) != self.lists[index].range
+        });
         self.times.resize(posts, 0);
         let due = self.move_to(now_ms, posts);
         if moved == [false; 4] {
@@ -74,7 +79,7 @@ impl Tallies {
     }
 
     /// Adds one count of a post that may be shown.
-    fn add(&mut self, counted: &Counted, settings: &StateSettings) {
+    fn add(&mut self, counted: &Counted, settings: &Ranking) {
         let at = counted.post as usize;
         // Already in its scores: the post was counted after this, as the state went on while it was.
         if self.times[at].wrapping_sub(counted.times) < u32::MAX / 2 {
@@ -82,10 +87,11 @@ impl Tallies {
         }
         self.times[at] = counted.times;
         let (minute, sign) = (i64::from(counted.minute), i64::from(counted.sign));
-        for list in self.lists.iter_mut().filter(|list| list.scores[at] != HIDDEN && list.range.contains(&minute)) {
+        let held = self.lists.iter_mut().filter(|list| list.range.contains(&minute));
+        for list in held.filter(|list| list.scores[at] != HIDDEN) {
             list.set(counted.post, list.scores[at] + settings.weights[counted.action as usize] * sign);
         }
-        if minute >= self.lists[0].range.end {
+        if minute >= self.first_end() {
             self.ahead.insert(counted.post);
         }
     }
@@ -93,7 +99,7 @@ impl Tallies {
     /// Moves the windows; returns the posts that must be counted for that.
     fn move_to(&mut self, now_ms: i64, posts: usize) -> Vec<u32> {
         let mut due = Vec::new();
-        for list in &mut self.lists {
+        for (list, _) in self.lists.iter_mut().zip(self.kept).filter(|(_, kept)| *kept) {
             due.extend(list.move_to(now_ms, posts, &self.ahead));
         }
         if !due.is_empty() {
@@ -112,19 +118,32 @@ impl Tallies {
             return;
         }
         self.times[post as usize] = state.posts.times_counted(post);
-        let ranges = std::array::from_fn(|index| self.lists[index].range.clone());
+        // That of a window that is not kept is empty, at a place where others look anyway.
+        let first_end = self.first_end();
+        let ranges = std::array::from_fn(|index| match self.kept[index] {
+            true => self.lists[index].range.clone(),
+            false => first_end..first_end,
+        });
         let scores = if state.visible(post) { state.scores(post, &ranges) } else { [HIDDEN; 4] };
-        self.lists.iter_mut().zip(scores).for_each(|(list, score): (&mut List, i64)| list.set(post, score));
-        if state.posts.last_minute(post).is_some_and(|minute| minute >= self.lists[0].range.end) {
+        let kept = self.lists.iter_mut().zip(scores).zip(self.kept).filter(|(_, kept)| *kept);
+        kept.for_each(|((list, score), _)| list.set(post, score));
+        if state.posts.last_minute(post).is_some_and(|minute| minute >= self.first_end()) {
             self.ahead.insert(post);
         }
     }
 
-    /// The list of a window, as [`super::rank`] would make it of the state at the last update.
+    /// The end of the window that ends first: that of the shortest bucket.
+    fn first_end(&self) -> i64 {
+        let ends = self.lists.iter().zip(self.kept).filter(|(_, kept)| *kept).map(|(list, _)| list.range.end);
+        ends.min().unwrap_or(i64::MAX)
+    }
+
+    /// The list of a window that is kept, as [`super::rank`] would make it of the state at the last update.
     pub fn rank(&mut self, state: &RwLock<State>, window: Window, now_ms: i64, overrides: &Overrides) -> Trending {
         let list = &mut self.lists[window as usize];
         let total = list.clean();
-        let best = list.best(TRENDING_MAX + overrides.len(), state);
+        let limit = list_max(&state.read()) + overrides.len();
+        let best = list.best(limit, state);
         let mut entries = Vec::with_capacity(best.len());
         for slice in best.chunks(SLICE) {
             let state = state.read();

@@ -10,7 +10,7 @@ use crate::event::{Action, Id};
 use crate::state::{MINUTE_MS, State};
 
 use super::overrides::Overrides;
-use super::{Entry, TRENDING_MAX, Trending, Window};
+use super::{Entry, TRENDING_MAX, Trending, Window, list_max};
 
 /// Posts that are asked for: not all of them may be shown.
 pub const COUNTED_MAX: usize = 2 * TRENDING_MAX;
@@ -44,7 +44,7 @@ impl Warmed {
     /// one a day), or nothing of before the store can be in it.
     pub(super) fn over(&self, state: &State, own: &Trending, now_ms: i64) -> bool {
         let theirs = self.counted.as_ref().map(|counted| {
-            counted.iter().take(TRENDING_MAX).map(|(_, counts)| state.weighed(&events_only(*counts))).sum::<i64>()
+            counted.iter().take(list_max(state)).map(|(_, counts)| state.weighed(&events_only(*counts))).sum::<i64>()
         });
         let ours: i64 = own.entries.iter().map(|entry| entry.score).sum();
         now_ms >= self.until_ms || theirs.is_some_and(|theirs| 2 * ours >= theirs)
@@ -73,7 +73,7 @@ impl Warmed {
         entries.extend(rest);
         entries.sort_unstable_by_key(Entry::order);
         let total = own.total.max(entries.len());
-        entries.truncate(TRENDING_MAX + overrides.len());
+        entries.truncate(list_max(&state) + overrides.len());
         let mut list = Trending { total, entries, warmed: true, ..own };
         overrides.apply(&state, &range, &mut list);
         list

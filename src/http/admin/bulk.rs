@@ -107,7 +107,7 @@ async fn made(serving: &Arc<Serving>, make: impl FnOnce(&Serving, RwLock<State>)
 }
 
 pub(in crate::http) async fn trending_list(serving: &Arc<Serving>, call: UserCall<'_>) -> Answer {
-    let (window, asked) = (read::window(call.call.query)?, asked(serving, call.call.query)?);
+    let (window, asked) = (read::window(&serving.trending, call.call.query)?, asked(serving, call.call.query)?);
     let make = move |serving: &Serving, state: RwLock<State>| {
         lists::trending(&state.read(), &serving.trending.overrides(), window, asked)
     };

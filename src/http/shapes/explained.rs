@@ -1,17 +1,25 @@
 //! Why a post is in a feed, or is not.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::FeedItem;
+use crate::feed::trending::{self, Window};
 use crate::schema::{Uuid, example};
+use crate::state::ranking::{NUMBERS, Number, Ranking};
 
 /// Why a user's feed shows a post at its place, or the first rule that keeps the post out.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "user_id": "921cad1a-b3e2-5377-a326-6b2c8273740b", "post_id": "6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d",
     "as_of": "2026-11-24T06:00:00.000000Z", "shown": false, "rule": "seen",
-    "why": "the user viewed it; it may come again at 2026-11-24T18:00:00Z", "item": null
+    "why": "the user viewed it; it may come again at 2026-11-24T18:00:00Z", "item": null,
+    "ranking": {
+        "fingerprint": "5d1f3c0a9b7e2468", "numbers": { "feed.recency_weight": 0.3, "feed.length": 300 },
+        "windows": ["1h", "6h", "24h", "7d"]
+    }
 }"#))]
 pub struct PostExplained {
     pub user_id: Uuid,
@@ -27,6 +35,30 @@ pub struct PostExplained {
     /// Place, score and its parts, of a post that is shown, or that only the spacing or the length of the feed keeps out; its
     /// rank then is the place where the feed ends.
     pub item: Option<FeedItem>,
+    /// What the feed was made by.
+    pub ranking: RankingShown,
+}
+
+/// The numbers that lists are made by.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct RankingShown {
+    /// As in `nova_ranking_info`: equal numbers have an equal one.
+    pub fingerprint: String,
+    /// By their keys in the configuration, such as `feed.length`.
+    pub numbers: BTreeMap<String, f64>,
+    /// The windows of which there are trending lists.
+    pub windows: Vec<&'static str>,
+}
+
+impl RankingShown {
+    pub fn of(ranking: &Ranking) -> RankingShown {
+        let value = |number: &Number| f64::from((number.get)(ranking)) / f64::from(10u32.pow(number.places));
+        RankingShown {
+            fingerprint: format!("{:016x}", ranking.fingerprint()),
+            numbers: NUMBERS.iter().map(|of| (format!("{}.{}", of.section, of.key), value(of))).collect(),
+            windows: trending::kept(ranking).map(Window::name).collect(),
+        }
+    }
 }
 
 /// What keeps a post out of a feed, in the order in which it is looked at.

@@ -26,6 +26,8 @@ pub(super) struct Head {
     pub(super) first: bool,
     /// How many actions were counted.
     pub(super) actions: usize,
+    /// Of the state's form when it was written.
+    pub(super) version: u8,
 }
 
 /// What one chunk holds: places with a list of entries each, written in pieces of so many entries.

@@ -16,7 +16,7 @@ use crate::state::touches;
 use crate::state::{ROWS, State, StateSettings, UserRows};
 
 use super::codec::{Head, Piece};
-use super::{Meta, PIECE_BITS, PIECES_MAX, Refs, STATE_VERSION, WHAT, old};
+use super::{Meta, PIECE_BITS, PIECES_MAX, Refs, STATE_VERSION, STATE_VERSION_FIRST, WHAT, old};
 
 /// Chunks that wait for one thread.
 const WAITING_MAX: usize = 4;
@@ -50,7 +50,7 @@ struct Read {
 impl Read {
     fn chunk(&mut self, (structure, number, bytes): &Stored) -> Result<(), CodecError> {
         let (mut reader, version) = Reader::versioned(WHAT, bytes, STATE_VERSION)?;
-        if version < STATE_VERSION {
+        if version < STATE_VERSION_FIRST {
             return Err(CodecError::Invalid(WHAT));
         }
         let actions = reader.varint()?;
@@ -61,7 +61,7 @@ impl Read {
         if pieces == 0 || pieces > PIECES_MAX as u64 {
             return Err(CodecError::Invalid(WHAT));
         }
-        let at = (*number, pieces, actions as usize);
+        let at = (*number, pieces, actions as usize, version);
         match structure.as_str() {
             "meta" => {
                 self.meta = Some(Meta::read(&mut reader)?);
@@ -160,11 +160,12 @@ fn derive(
 
 fn part<C: Piece>(
     parts: &mut Parts<C>,
-    (number, pieces, actions): (u32, u64, usize),
+    (number, pieces, actions, version): (u32, u64, usize, u8),
     mut reader: Reader<'_>,
     refs: &mut Refs,
 ) -> Result<(), CodecError> {
-    let head = Head { chunk: number >> PIECE_BITS, first: (number as usize).is_multiple_of(PIECES_MAX), actions };
+    let first = (number as usize).is_multiple_of(PIECES_MAX);
+    let head = Head { chunk: number >> PIECE_BITS, first, actions, version };
     let content = C::read(head, &mut reader, refs)?;
     reader.end()?;
     parts.push((number, pieces, content));

@@ -4,7 +4,7 @@ use nova_storage::codec::{CodecError, Reader};
 
 use crate::event::{Action, Id};
 
-use crate::state::affinity::{self, Cell, Weights};
+use crate::state::affinity::{self, Cell, Pended, WEIGHED, Weights};
 use crate::state::blocks::Blocks;
 use crate::state::daily::Days;
 use crate::state::minutes::{Minutes, entries_of};
@@ -235,8 +235,8 @@ impl State {
             let mut cells: Vec<Cell> = Vec::new();
             for _ in 0..reader.varint()? {
                 let author = self.known_user(reader)?;
-                let cell = Cell { author, day: small(reader.zigzag()?)?, weight: reader.zigzag()? };
-                if cells.last().is_some_and(|last| (last.author, last.day) >= (cell.author, cell.day)) {
+                let cell = Cell { author, day: small(reader.zigzag()?)?, kind: WEIGHED, count: reader.zigzag()? };
+                if cells.last().is_some_and(|last| last.place() >= cell.place()) {
                     return Err(CodecError::Invalid(WHAT));
                 }
                 cells.push(cell);
@@ -248,7 +248,8 @@ impl State {
             let post = self.known_post(reader)?;
             let mut list = Vec::new();
             for _ in 0..reader.varint()? {
-                list.push((self.known_user(reader)?, small(reader.zigzag()?)?, reader.zigzag()?));
+                let (user, day) = (self.known_user(reader)?, small(reader.zigzag()?)?);
+                list.push(Pended { user, day, count: small(reader.zigzag()?)?, kind: WEIGHED });
             }
             self.affinity.pend_all(post, list);
         }

@@ -90,6 +90,7 @@ fn every_metric_has_help_and_a_type_and_every_histogram_ends_at_infinity_with_it
         "version",
         "commit",
         "store_format",
+        "fingerprint",
         "le",
     ]
     .into();

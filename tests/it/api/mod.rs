@@ -8,6 +8,7 @@ mod issuers;
 mod lane;
 mod limits;
 mod metrics;
+mod ranking;
 mod remote;
 mod revoked;
 mod routes;

@@ -2,3 +2,4 @@ mod board;
 mod load;
 mod naive;
 mod oracle;
+mod restart;

@@ -5,12 +5,15 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use nova::event::{Action, Effect, Facts, Id};
+use nova::state::ranking::Ranking;
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
 #[derive(Default)]
 pub struct Naive {
+    /// The numbers of the rules.
+    pub ranking: Ranking,
     rows: BTreeMap<Id, Facts>,
     /// Who wrote a post, also after it is gone: what was done on it stays the author's.
     authors: BTreeMap<Id, Id>,
@@ -21,6 +24,7 @@ pub struct Naive {
 
 /// Everything at one moment, sorted out once.
 pub struct View {
+    ranking: Ranking,
     users: BTreeMap<Id, bool>,
     /// (author, created at, visible).
     posts: BTreeMap<Id, (Id, i64, bool)>,
@@ -34,6 +38,11 @@ pub struct View {
 }
 
 impl Naive {
+    /// A world that goes by these numbers.
+    pub fn by(ranking: Ranking) -> Naive {
+        Naive { ranking, ..Naive::default() }
+    }
+
     pub fn apply(&mut self, effect: &Effect) {
         if let Effect::Row { key, new: Some(Facts::Post { author, .. }), .. } = effect {
             self.authors.insert(*key, *author);
@@ -63,6 +72,7 @@ impl Naive {
 
     pub fn view(&self) -> View {
         let mut view = View {
+            ranking: self.ranking,
             users: BTreeMap::new(),
             posts: BTreeMap::new(),
             follows: BTreeMap::new(),
@@ -100,14 +110,8 @@ impl Naive {
 }
 
 impl View {
-    fn weight(action: Action) -> i64 {
-        match action {
-            Action::Impression => 0,
-            Action::View => 1,
-            Action::Like => 20,
-            Action::Comment => 30,
-            Action::Share => 50,
-        }
+    fn weight(&self, action: Action) -> i64 {
+        self.ranking.weights[action as usize]
     }
 
     /// (post, score ×10), best first.
@@ -122,14 +126,14 @@ impl View {
         let mut scores: BTreeMap<Id, i64> = BTreeMap::new();
         for (_, post, action, at) in &self.actions {
             if *at >= end - length && *at < end {
-                *scores.entry(*post).or_default() += Self::weight(*action);
+                *scores.entry(*post).or_default() += self.weight(*action);
             }
         }
         let posts = &self.posts;
         let visible = |post: &Id| posts.get(post).is_some_and(|(_, _, visible)| *visible);
         let mut list: Vec<_> = scores.into_iter().filter(|(post, score)| *score > 0 && visible(post)).collect();
         list.sort_by_key(|(post, score)| (Reverse(*score), Reverse(posts[post].1), *post));
-        list.truncate(200);
+        list.truncate(self.ranking.trending.list_max as usize);
         list
     }
 
@@ -140,7 +144,7 @@ impl View {
         for (_, post, action, at) in self.actions.iter().filter(|(who, ..)| *who == user) {
             let day = at.div_euclid(DAY_MS);
             if let Some(author) = self.authors.get(post).filter(|_| day > today - 90 && day <= today) {
-                *sums.entry(*author).or_default() += Self::weight(*action);
+                *sums.entry(*author).or_default() += self.weight(*action);
             }
         }
         sums.retain(|_, weight| *weight > 0);
@@ -150,21 +154,32 @@ impl View {
     pub fn feed(&self, user: Id, now_ms: i64) -> Vec<Id> {
         let (posts, none) = (&self.posts, BTreeMap::new());
         let affinities = self.affinities(user, now_ms);
-        let recent = |at_us: i64| at_us >= (now_ms - 72 * HOUR_MS) * 1_000 && at_us <= now_ms * 1_000 + 999;
+        let rules = &self.ranking.feed;
+        let recent = |at_us: i64, hours: u32| {
+            at_us >= (now_ms - i64::from(hours) * HOUR_MS) * 1_000 && at_us <= now_ms * 1_000 + 999
+        };
         let newest = |list: &mut Vec<Id>| list.sort_by_key(|post| (Reverse(posts[post].1), *post));
-        let by = |author: &Id| {
+        let by = |author: &Id, hours: u32| {
             let mut list: Vec<Id> =
-                posts.iter().filter(|(_, row)| row.0 == *author && recent(row.1)).map(|(id, _)| *id).collect();
+                posts.iter().filter(|(_, row)| row.0 == *author && recent(row.1, hours)).map(|(id, _)| *id).collect();
             newest(&mut list);
             list
         };
-        let mut followed: Vec<Id> = self.follows.get(&user).unwrap_or(&none).keys().flat_map(by).collect();
+        let mut followed: Vec<Id> = self
+            .follows
+            .get(&user)
+            .unwrap_or(&none)
+            .keys()
+            .flat_map(|author| by(author, rules.followed_max_age_h))
+            .collect();
         newest(&mut followed);
-        followed.truncate(500);
+        followed.truncate(rules.followed_max as usize);
         let mut authors: Vec<_> = affinities.iter().collect();
         authors.sort_by_key(|(author, weight)| (Reverse(**weight), **author));
-        let affine = authors.iter().flat_map(|(author, _)| by(author)).take(200);
+        let affine = authors.iter().flat_map(|(author, _)| by(author, rules.affinity_max_age_h));
+        let affine = affine.take(rules.affinity_max as usize);
         let trending = self.trending("24h", now_ms).into_iter().map(|(post, _)| post);
+        let trending = trending.take(rules.trending_max as usize);
         let candidates: BTreeSet<Id> = followed.iter().copied().chain(trending).chain(affine).collect();
 
         let second = |ms: i64| ms.div_euclid(1_000);
@@ -174,7 +189,7 @@ impl View {
         };
         let mut engagement: BTreeMap<Id, i64> = BTreeMap::new();
         for (_, post, action, _) in &self.actions {
-            *engagement.entry(*post).or_default() += Self::weight(*action);
+            *engagement.entry(*post).or_default() += self.weight(*action);
         }
         let mut rest: Vec<(f64, Id, Id)> = Vec::new();
         for post in candidates {
@@ -185,17 +200,25 @@ impl View {
             let age_h = (now_ms * 1_000 - created_us).max(0) as f64 / 3.6e9;
             let engagement = engagement.get(&post).copied().unwrap_or(0) as f64 / 10.0;
             let affinity = affinities.get(&author).copied().unwrap_or(0) as f64 / 10.0;
-            let score = 0.30 * (-0.1 * age_h).exp() + 0.40 * engagement.ln_1p() + 0.30 * affinity.ln_1p();
+            let [recency, decay, by_engagement, by_affinity] =
+                [rules.recency_weight, rules.recency_decay, rules.engagement_weight, rules.affinity_weight]
+                    .map(|thousandths| f64::from(thousandths.0) / 1_000.0);
+            let score =
+                recency * (-decay * age_h).exp() + by_engagement * engagement.ln_1p() + by_affinity * affinity.ln_1p();
             rest.push((score, post, author));
         }
         rest.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         let mut list: Vec<(Id, Id)> = Vec::new();
-        while list.len() < 300 {
+        let (top, head) = (rules.top_places as usize, rules.head_places as usize);
+        while list.len() < rules.length as usize {
             let place = list.len() + 1;
             let fits = |author: Id| {
                 let times = |places: usize| list.iter().take(places).filter(|(_, other)| *other == author).count();
-                let near = list.iter().rev().take(2).any(|(_, other)| *other == author);
-                !near && (place > 5 || times(5) == 0) && (place > 50 || times(50) < 3)
+                let near =
+                    list.iter().rev().take(rules.author_distance as usize - 1).any(|(_, other)| *other == author);
+                !near
+                    && (place > top || times(top) == 0)
+                    && (place > head || times(head) < rules.head_per_author as usize)
             };
             let Some(at) = rest.iter().position(|(_, _, author)| fits(*author)) else { break };
             let (_, post, author) = rest.remove(at);
@@ -205,18 +228,20 @@ impl View {
     }
 
     pub fn suggestions(&self, user: Id, now_ms: i64, limit: usize) -> Vec<Id> {
+        let limit = limit.min(self.ranking.suggestions.list_max as usize);
         let none = BTreeMap::new();
         let affinities = self.affinities(user, now_ms);
         let of = |who: Id| self.follows.get(&who).unwrap_or(&none).iter().map(|(to, at)| (*to, *at));
         let followers = |who: Id| self.followers.get(&who).map_or(0, BTreeSet::len);
         let mut read: Vec<_> = of(user).collect();
         read.sort_by_key(|(to, at)| (Reverse(affinities.get(to).copied().unwrap_or(0)), Reverse(*at), *to));
-        read.truncate(200);
+        let rules = &self.ranking.suggestions;
+        read.truncate(rules.followees_max as usize);
         let mut mutual: BTreeMap<Id, usize> = BTreeMap::new();
         for (followee, _) in &read {
             let mut theirs: Vec<_> = of(*followee).collect();
             theirs.sort_by_key(|(to, at)| (Reverse(*at), *to));
-            for (other, _) in theirs.into_iter().take(500) {
+            for (other, _) in theirs.into_iter().take(rules.follows_max as usize) {
                 *mutual.entry(other).or_default() += 1;
             }
         }
@@ -236,7 +261,7 @@ impl View {
         if out.len() < limit {
             let mut gained: BTreeMap<Id, usize> = BTreeMap::new();
             for (to, at) in self.follows.values().flatten() {
-                if *at > (now_ms - 7 * DAY_MS) * 1_000 && *at <= now_ms * 1_000 {
+                if *at > (now_ms - i64::from(rules.rising_days) * DAY_MS) * 1_000 && *at <= now_ms * 1_000 {
                     *gained.entry(*to).or_default() += 1;
                 }
             }

@@ -9,6 +9,7 @@ use nova::feed::candidates;
 use nova::feed::rank::{self, Making};
 use nova::feed::trending::overrides::Overrides;
 use nova::feed::trending::{self, Window};
+use nova::state::ranking::{NUMBERS, Ranking};
 use nova::state::{State, StateSettings};
 use proptest::prelude::*;
 
@@ -77,6 +78,64 @@ pub fn effect(rng: &mut Rng, rows: &mut BTreeMap<Id, Facts>, at_ms: i64) -> Effe
         None => rows.remove(&key),
     };
     Effect::Row { key, old, new }
+}
+
+/// Numbers of any kind: the ends of their ranges, the defaults, and what a small world meets.
+pub fn ranking(rng: &mut Rng) -> Ranking {
+    let mut ranking = Ranking::DEFAULT;
+    for number in NUMBERS {
+        let ((least, most), default) = (number.range, (number.get)(&ranking));
+        let value = match rng.below(6) {
+            0 => default,
+            1 => least,
+            2 => most,
+            3 => least + rng.below(u64::from(most - least) + 1) as u32,
+            4 => least + rng.below(u64::from((2 * default).min(most) - least) + 1) as u32,
+            _ => least + rng.below(u64::from((most - least).min(6)) + 1) as u32,
+        };
+        (number.set)(&mut ranking, value);
+    }
+    // Feeds take candidates from 24h.
+    ranking.trending.windows = [rng.below(2) == 0, rng.below(2) == 0, true, rng.below(2) == 0];
+    ranking
+}
+
+/// What a start with these numbers has of a state.
+fn restarted(state: &State, ranking: Ranking) -> State {
+    let mut chunks = Vec::new();
+    state.save(&mut |structure, number, chunk| chunks.push((structure.to_owned(), number, chunk.to_vec())));
+    let settings = StateSettings { ranking, ..state.settings().clone() };
+    State::load(settings, chunks.into_iter()).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Every list by every combination of numbers; and a start with other numbers gives at once, and from then on, what
+    /// these would have given always.
+    #[test]
+    fn lists_by_any_numbers_agree_with_the_naive_reference_and_so_do_those_after_a_start_with_others(seed: u64) {
+        let mut rng = Rng(seed);
+        let (first, second) = (ranking(&mut rng), ranking(&mut rng));
+        let settings = StateSettings { ranking: first, ..StateSettings::default() };
+        let (mut state, mut naive) = (State::new(settings), Naive::by(first));
+        let (mut rows, mut at_ms) = (BTreeMap::new(), T0_MS);
+        let users: Vec<_> = (0..9).map(|n| id(1, n)).collect();
+        let restart = 1 + rng.below(300);
+        for step in 1..=400 {
+            at_ms += rng.below(30 * 60_000) as i64;
+            let effect = effect(&mut rng, &mut rows, at_ms);
+            state.apply(&effect);
+            naive.apply(&effect);
+            if step == restart {
+                state = restarted(&state, second);
+                naive.ranking = second;
+            }
+            if step % 100 == 0 || step == restart {
+                agree(&state, &naive, &users, at_ms);
+            }
+        }
+    }
 }
 
 proptest! {

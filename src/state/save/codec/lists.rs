@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use nova_storage::codec::{CodecError, Put, Reader};
 
-use crate::state::affinity::{self, Cell, Pending, Weights};
+use crate::state::affinity::{self, Cell, KINDS, Pended, Pending, WEIGHED, Weights};
 use crate::state::blocks::Blocks;
 use crate::state::daily::Days;
 use crate::state::graph::{self, Following};
@@ -128,6 +128,14 @@ impl Piece for touches::Users {
     }
 }
 
+/// Version 5 kept weights and no counts.
+fn kind(head: Head, reader: &mut Reader<'_>) -> Result<u8, CodecError> {
+    if head.version < 6 {
+        return Ok(WEIGHED);
+    }
+    Some(reader.u8()?).filter(|kind| *kind < KINDS).ok_or(INVALID)
+}
+
 impl Piece for affinity::Users {
     const ENTRIES: usize = 9_000;
 
@@ -143,13 +151,14 @@ impl Piece for affinity::Users {
             for cell in &weights.cells()[of] {
                 out.put_varint(u64::from(cell.author - author));
                 out.put_zigzag(i64::from(cell.day) - day);
-                out.put_zigzag(cell.weight);
+                out.put_u8(cell.kind);
+                out.put_zigzag(cell.count);
                 (author, day) = (cell.author, i64::from(cell.day));
             }
         }
     }
 
-    fn read(_: Head, reader: &mut Reader<'_>, refs: &mut Refs) -> Result<affinity::Users, CodecError> {
+    fn read(head: Head, reader: &mut Reader<'_>, refs: &mut Refs) -> Result<affinity::Users, CodecError> {
         let mut users = affinity::Users::default();
         for at in 0..slots::<{ affinity::USERS }>(reader)? {
             let (mut cells, mut author, mut day) = (Vec::new(), 0u32, 0i64);
@@ -157,9 +166,10 @@ impl Piece for affinity::Users {
                 author = author.checked_add(reader.varint_u32()?).ok_or(INVALID)?;
                 day = day.checked_add(reader.zigzag()?).ok_or(INVALID)?;
                 refs.has_user(author);
-                cells.push(Cell { author, day: small(day)?, weight: reader.zigzag()? });
+                let (day, kind) = (small(day)?, kind(head, reader)?);
+                cells.push(Cell { author, day, kind, count: reader.zigzag()? });
             }
-            if !cells.is_sorted_by(|a, b| (a.author, a.day) < (b.author, b.day)) {
+            if !cells.is_sorted_by(|a: &Cell, b| a.place() < b.place()) {
                 return Err(INVALID);
             }
             users.list[at] = Weights::of(&cells);
@@ -170,7 +180,7 @@ impl Piece for affinity::Users {
     fn append(&mut self, next: affinity::Users) -> Result<(), CodecError> {
         for (weights, next) in self.list.iter_mut().zip(&next.list).filter(|(_, next)| next.len() > 0) {
             let all = [weights.cells(), next.cells()].concat();
-            if !all.is_sorted_by(|a, b| (a.author, a.day) < (b.author, b.day)) {
+            if !all.is_sorted_by(|a, b| a.place() < b.place()) {
                 return Err(INVALID);
             }
             *weights = Weights::of(&all);
@@ -194,11 +204,12 @@ impl Piece for BTreeMap<u32, Pending> {
         let all = self.iter().flat_map(|(post, list)| list.iter().map(move |action| (post, action)));
         let all: Vec<_> = all.skip(entries.start).take(entries.len()).collect();
         out.put_varint(all.len() as u64);
-        for (post, (user, day, weight)) in all {
+        for (post, Pended { user, day, count, kind }) in all {
             out.put_varint(u64::from(*post));
             out.put_varint(u64::from(*user));
             out.put_zigzag(i64::from(*day));
-            out.put_zigzag(*weight);
+            out.put_u8(*kind);
+            out.put_zigzag(i64::from(*count));
         }
     }
 
@@ -209,7 +220,8 @@ impl Piece for BTreeMap<u32, Pending> {
             if post / affinity::PENDING_POSTS as u32 != head.chunk {
                 return Err(INVALID);
             }
-            pending.entry(post).or_default().push((user, small(reader.zigzag()?)?, reader.zigzag()?));
+            let (day, kind) = (small(reader.zigzag()?)?, kind(head, reader)?);
+            pending.entry(post).or_default().push(Pended { user, day, count: small(reader.zigzag()?)?, kind });
         }
         Ok(pending)
     }

@@ -127,11 +127,14 @@ impl State {
     fn save_affinity(&self, out: &mut Vec<u8>) {
         for weights in self.affinity.users.iter().flat_map(|users| &users.list).take(self.users.len()) {
             let cells = weights.cells();
-            out.put_varint(cells.len() as u64);
-            for cell in cells {
+            let days = cells.chunk_by(|a, b| (a.author, a.day) == (b.author, b.day));
+            let sums = days.map(|day| (day[0], day.iter().map(|cell| weight(cell.kind, cell.count)).sum::<i64>()));
+            let sums: Vec<_> = sums.filter(|(_, sum)| *sum != 0).collect();
+            out.put_varint(sums.len() as u64);
+            for (cell, sum) in sums {
                 out.put_varint(u64::from(cell.author));
                 out.put_zigzag(i64::from(cell.day));
-                out.put_zigzag(cell.weight);
+                out.put_zigzag(sum);
             }
         }
         let pending: Vec<_> = self.affinity.pending.iter().flatten().collect();
@@ -139,10 +142,10 @@ impl State {
         for (post, list) in pending {
             out.put_varint(u64::from(*post));
             out.put_varint(list.len() as u64);
-            for (user, day, weight) in list {
+            for Pended { user, day, count, kind } in list {
                 out.put_varint(u64::from(*user));
                 out.put_zigzag(i64::from(*day));
-                out.put_zigzag(*weight);
+                out.put_zigzag(weight(*kind, i64::from(*count)));
             }
         }
     }
@@ -165,6 +168,11 @@ impl State {
             out.put_zigzag(*at_ms);
         }
     }
+}
+
+/// As these versions weighed.
+fn weight(kind: u8, count: i64) -> i64 {
+    count * [1, 1, 20, 30, 50][usize::from(kind)]
 }
 
 proptest! {
