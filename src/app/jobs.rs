@@ -89,7 +89,7 @@ impl Jobs {
             all.push(Box::new(Arc::new(Publisher { served, dismissals, cursor_key: parts.cursor_key, shared })));
         }
         if let Some(status) = parts.connector {
-            all.push(Box::new(ConnectorWatch { status: Arc::clone(status), clock: setup.clock.clone() }));
+            all.push(Box::new(ConnectorWatch { status: Arc::clone(status) }));
         }
         let mut drift = None;
         if let (Some(settings), Some(status)) = (&setup.clickhouse, parts.warehouse) {

@@ -51,7 +51,7 @@ pub struct Setup {
     pub relaxed_spacing: bool,
     /// How often trending is published.
     pub trending_publish: Duration,
-    /// Where traces are told.
+    /// The collector of OpenTelemetry that gets the traces.
     pub otlp: Option<OtlpSettings>,
     /// Where feeds, suggestions and trending are copied for other readers.
     pub redis_url: Option<String>,

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Clock;
 use crate::source::connect::ConnectorStatus;
 
 use super::{CacheRefreshJob, Refreshing};
@@ -14,7 +13,6 @@ const TICK: Duration = Duration::from_secs(10);
 /// Keeps what is known of the connector fresh.
 pub struct ConnectorWatch {
     pub status: Arc<ConnectorStatus>,
-    pub clock: Clock,
 }
 
 impl CacheRefreshJob for ConnectorWatch {
@@ -27,11 +25,11 @@ impl CacheRefreshJob for ConnectorWatch {
     }
 
     /// What Connect says is no failure of the job, whatever it is.
-    fn refresh(&self, _: i64) -> Refreshing {
-        let (status, clock) = (Arc::clone(&self.status), self.clock.clone());
+    fn refresh(&self, now_ms: i64) -> Refreshing {
+        let status = Arc::clone(&self.status);
         Box::pin(async move {
             let standing = status.settings().standing().await;
-            status.tell(standing, clock.now_ms());
+            status.tell(standing, now_ms);
             Ok(())
         })
     }

@@ -27,9 +27,9 @@ pub struct FeedNumbers {
     pub followed_max: u32,
     pub affinity_max: u32,
     pub trending_max: u32,
-    /// No author twice in so many first places.
+    /// An author has at most one of this many first places.
     pub top_places: u32,
-    /// No author more than `head_per_author` times in so many first places.
+    /// An author has at most `head_per_author` of this many first places.
     pub head_places: u32,
     pub head_per_author: u32,
     /// The same author at this distance at least.
@@ -251,37 +251,49 @@ pub const NUMBERS: &[Number] = &[
         "followed_max",
         feed.followed_max,
         (0, 2_000),
-        "So many newest posts of followees are candidates; 0 to 2000."
+        "At most this many of the followees' newest posts are candidates; 0 to 2000."
     ),
     number!(
         "feed",
         "affinity_max",
         feed.affinity_max,
         (0, 1_000),
-        "So many posts of the authors of highest affinity are candidates; 0 to 1000."
+        "At most this many posts of the authors with the highest affinity are candidates; 0 to 1000."
     ),
     number!(
         "feed",
         "trending_max",
         feed.trending_max,
         (0, 1_000),
-        "So many first posts of trending 24h are candidates; 0 to 1000."
+        "At most this many posts from the top of trending 24h are candidates; 0 to 1000."
     ),
-    number!("feed", "top_places", feed.top_places, (0, 50), "No author stands twice in so many first places; 0 to 50."),
+    number!(
+        "feed",
+        "top_places",
+        feed.top_places,
+        (0, 50),
+        "An author has at most one of this many first places; 0 to 50."
+    ),
     number!(
         "feed",
         "head_places",
         feed.head_places,
         (0, 600),
-        "In so many first places an author stands at most head_per_author times; 0 to 600."
+        "An author has at most head_per_author of this many first places; 0 to 600."
     ),
-    number!("feed", "head_per_author", feed.head_per_author, (1, 50), "Places of one author there; 1 to 50."),
+    number!(
+        "feed",
+        "head_per_author",
+        feed.head_per_author,
+        (1, 50),
+        "An author has at most this many of the first head_places; 1 to 50."
+    ),
     number!(
         "feed",
         "author_distance",
         feed.author_distance,
         (1, 10),
-        "From one post of an author to the next one it is so many places at least; 1 to 10."
+        "Two posts of one author are at least this many places apart; 1 to 10."
     ),
     number!("feed", "length", feed.length, (1, 600), "Posts of one feed; 1 to 600."),
     number!(
@@ -296,7 +308,7 @@ pub const NUMBERS: &[Number] = &[
         "stale_s",
         feed.stale_s,
         (0, 600),
-        "So much longer a feed is served while the next one is made, seconds; 0 to 600."
+        "A feed is served this much longer while the next one is made, seconds; 0 to 600."
     ),
     number!("trending", "list_max", trending.list_max, (1, 1_000), "Posts of a trending list; 1 to 1000."),
     weight!("view_weight", View, "What a view weighs in trending, engagement and affinity; 0 to 1000."),
@@ -308,21 +320,21 @@ pub const NUMBERS: &[Number] = &[
         "followees_max",
         suggestions.followees_max,
         (1, 2_000),
-        "So many followees of a user are asked whom they follow; 1 to 2000."
+        "Suggestions come from at most this many followees of a user; 1 to 2000."
     ),
     number!(
         "suggestions",
         "follows_max",
         suggestions.follows_max,
         (1, 5_000),
-        "So many latest follows of each of them count; 1 to 5000."
+        "Of each followee at most this many latest follows count; 1 to 5000."
     ),
     number!(
         "suggestions",
         "evidence_max",
         suggestions.evidence_max,
         (0, 20),
-        "So many followees are named as the evidence of a suggestion; 0 to 20."
+        "A suggestion names at most this many followees as its evidence; 0 to 20."
     ),
     number!("suggestions", "list_max", suggestions.list_max, (1, 100), "Suggestions of one answer; 1 to 100."),
     number!(
@@ -330,7 +342,7 @@ pub const NUMBERS: &[Number] = &[
         "rising_days",
         suggestions.rising_days,
         (1, 90),
-        "Whoever gained followers within so many days is suggested last; 1 to 90."
+        "People who gained followers within this many days are suggested last; 1 to 90."
     ),
 ];
 

@@ -19,6 +19,14 @@ fn nova(arguments: &[&str]) -> Command {
     command
 }
 
+/// The same under a limit of open files, as `ulimit` of a shell takes it.
+fn limited(limit: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &format!("ulimit {limit}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_nova")]).args(arguments);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
 /// A process that ends with its test, however the test ends.
 struct Running(Option<Child>);
 
@@ -210,10 +218,7 @@ fn the_service_manager_is_told_when_it_is_ready_that_it_lives_and_when_it_stops(
 #[test]
 fn the_limit_of_open_files_is_raised_and_serve_says_where_it_listens_as_json() {
     let dir = tempfile::tempdir().unwrap();
-    let mut command = Command::new("/bin/sh");
-    let line = "ulimit -S -n 64; exec \"$NOVA\" --json --data \"$DATA\" serve --listen 127.0.0.1:0";
-    command.args(["-c", line]).env("NOVA", env!("CARGO_BIN_EXE_nova")).env("DATA", data(&dir));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let command = limited("-S -n 64", &["--json", "--data", &data(&dir), "serve", "--listen", "127.0.0.1:0"]);
     let mut child = Running::start(command);
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -235,11 +240,9 @@ fn the_limit_of_open_files_is_raised_and_serve_says_where_it_listens_as_json() {
 #[test]
 fn clients_that_take_every_place_leave_health_its_own() {
     let dir = tempfile::tempdir().unwrap();
-    let mut command = Command::new("/bin/sh");
-    let line = "ulimit -n 256; exec \"$NOVA\" --data \"$DATA\" serve --listen 127.0.0.1:0";
-    command.args(["-c", line]).env("NOVA", env!("CARGO_BIN_EXE_nova")).env("DATA", data(&dir));
+    let mut command = limited("-n 256", &["--data", &data(&dir), "serve", "--listen", "127.0.0.1:0"]);
     command.env("NOVA_HTTP_ADMIN_LISTEN", "127.0.0.1:0").env("NOVA_LIMITS_ENABLED", "false");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.stderr(Stdio::null());
     let mut child = Running::start(command);
     let api = listening(&mut child);
     let admin = std::fs::read_to_string(dir.path().join("data/listening.json")).unwrap();
