@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 
+use crate::breaker::BreakerState;
+
 use super::error::RETRY_AFTER_S;
+use super::metrics::breaker_states;
 use super::route::Answer;
 use super::shapes::{CheckState, Liveness, Readiness};
 use super::{Edge, lag, server};
@@ -27,7 +30,7 @@ pub(super) fn reasons(edge: &Edge) -> Vec<String> {
     }
     if let Some(kafka) = &edge.watch.kafka {
         match (kafka.up(), kafka.assigned()) {
-            (false, _) => reasons.push("kafka: no broker is connected".to_owned()),
+            (false, _) => reasons.push("kafka: no broker of kafka.brokers is connected; nova check".to_owned()),
             (true, 0) => reasons.push("kafka: no partition is assigned yet".to_owned()),
             (true, assigned) if assigned < kafka.assignment().existing => reasons.push(format!(
                 "kafka: {assigned} of {} partitions are read here, the others by another member of the group",
@@ -89,6 +92,21 @@ fn of_clickhouse(edge: &Edge) -> Vec<String> {
     edge.watch.warehouse.as_ref().map(|status| status.complaints()).unwrap_or_default()
 }
 
+/// Servers that do not answer, but for ClickHouse, whose complaints say more.
+fn away(edge: &Edge) -> Vec<String> {
+    let silent =
+        breaker_states(edge).into_iter().filter(|(_, state)| state.is_some_and(|state| state != BreakerState::Closed));
+    let words = silent.filter_map(|(server, _)| match server {
+        "redis" => Some("redis: cache.redis_url does not answer; what others read there is old until it does"),
+        "registry" => Some("registry: registry.url does not answer; records whose schema is not known yet wait for it"),
+        "jwks" => {
+            Some("jwks: auth.jwks_url does not answer; tokens that are signed by a new key are refused until it does")
+        }
+        _ => None,
+    });
+    words.map(|words| format!("{words}; nova check")).collect()
+}
+
 /// Jobs that keep failing, each with the last error.
 fn parked_jobs(edge: &Edge) -> BTreeMap<String, String> {
     let jobs = edge.watch.jobs.runner.statuses().into_iter();
@@ -101,6 +119,7 @@ pub(super) fn warnings(edge: &Edge) -> Vec<String> {
     let mut all: Vec<_> = dead_letters(edge).into_iter().chain(jobs).collect();
     all.extend(of_connector(edge, false));
     all.extend(of_clickhouse(edge).into_iter().map(|complaint| format!("clickhouse: {complaint}")));
+    all.extend(away(edge));
     all.extend(of_postgres(edge).into_iter().map(|warning| format!("postgres: {warning}")));
     all
 }
@@ -123,6 +142,7 @@ pub(super) fn answer(edge: &Edge) -> Answer {
         dead_letters: dead_letters(edge),
         clickhouse: of_clickhouse(edge),
         postgres: of_postgres(edge),
+        away: away(edge),
         store_check: edge.control.reads.store_check(),
     };
     let mut response = server::object(status, &readiness);

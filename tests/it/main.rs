@@ -2,6 +2,7 @@
 
 mod api;
 mod commands;
+mod compare;
 mod connector;
 mod damage;
 mod jobs;

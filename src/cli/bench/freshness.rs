@@ -13,6 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::{self, AppError, Setup};
 use crate::cli::CliError;
+use crate::cli::scratch::Scratch;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decode::{NoSchemas, Topics};
@@ -24,7 +25,7 @@ use crate::warehouse::migrate::migrate;
 
 use super::batch::{self, Shares};
 use super::load::{Connection, Framing};
-use super::node::{Scratch, Serving, fill, social};
+use super::node::{Serving, fill, social};
 use super::serve::post_request;
 use super::{Report, percentile};
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::app::{self, AppError, Setup};
 use crate::arrival::TimeOf;
 use crate::cli::CliError;
+use crate::cli::scratch::Scratch;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decode::{NoSchemas, Topics};
@@ -13,7 +14,7 @@ use crate::state::STRUCTURES;
 
 use super::ingest::mixed;
 use super::load::{self, Connection, Framing, Target};
-use super::node::{Scratch, Serving};
+use super::node::Serving;
 use super::serve::{get_request, listed, post_request};
 use super::world::{END_MS, FOLLOWS_A_USER, VIEWS_A_USER, World, post, user};
 use super::{Report, machine, percentile};

@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::app::{self, Setup};
 use crate::arrival::TimeOf;
 use crate::cli::CliError;
+use crate::cli::scratch::Scratch;
 use crate::config::Config;
 use crate::decode::{NoSchemas, Topics, client};
 use crate::event::{Action, ClientEvent, Id, Record, Table, TopicPartition};
@@ -14,7 +15,6 @@ use crate::source::postgres::numbering::Numbering;
 use crate::source::postgres::server::Event;
 use crate::source::{PollLimits, Polled, Source, SourceError};
 
-use super::node::Scratch;
 use super::{Report, median};
 
 const RUNS: usize = 3;

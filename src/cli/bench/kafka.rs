@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 
 use crate::app::{self, AppError, Setup};
 use crate::cli::CliError;
+use crate::cli::scratch::Scratch;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decode::{NoSchemas, Topics, client};
@@ -20,7 +21,7 @@ use crate::warehouse::outbox::BATCH_MAX_BYTES;
 use super::Report;
 use super::batch::failed;
 use super::ingest;
-use super::node::{Scratch, Serving};
+use super::node::Serving;
 
 /// Events that wait for the broker at once.
 const PRODUCED_AT_ONCE: usize = 5_000;

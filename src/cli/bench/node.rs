@@ -1,7 +1,6 @@
 //! Nodes of benches: stores that are removed afterwards, filled with the bundled data set and served on a free port.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,29 +12,6 @@ use crate::app::{self, AppError, Node, Running, Setup};
 use crate::cli::CliError;
 use crate::cli::demo::{self, data::Social};
 use crate::http::{self, Edge, Reserved};
-
-/// A directory beside the configured store, on the same disk, removed in the end.
-pub(super) struct Scratch(PathBuf);
-
-impl Scratch {
-    pub(super) fn new(data_dir: &Path) -> Result<Scratch, CliError> {
-        let path = data_dir.join(format!("bench-{}", uuid::Uuid::new_v4().simple()));
-        app::make_data_dir(&path)?;
-        Ok(Scratch(path))
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!("{} is left behind: {error}", self.0.display());
-        }
-    }
-}
 
 /// The bundled data set.
 pub(super) fn social() -> Result<Arc<Social>, CliError> {

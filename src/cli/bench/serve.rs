@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 use crate::app::{AppError, Setup};
 use crate::cli::CliError;
 use crate::cli::demo::data::Social;
+use crate::cli::scratch::Scratch;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::decode::{NoSchemas, Topics};
@@ -17,7 +18,7 @@ use crate::event::Id;
 
 use super::ingest::mixed;
 use super::load::{self, Connection, Framing, Measured, Requests, Target};
-use super::node::{Scratch, Serving, fill, social};
+use super::node::{Serving, fill, social};
 use super::{Report, median, percentile, redis};
 
 /// Everything is measured in turns, so that what else the machine does meets all alike.

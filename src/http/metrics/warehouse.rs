@@ -69,22 +69,26 @@ pub(super) fn warehouse(watch: &Watch, to: &mut Registry) {
     }
 }
 
-/// The state of each remote's breaker.
-pub(super) fn breakers(edge: &Edge, to: &mut Registry) {
+/// The breaker of each server that nova asks; `None` where it asks none.
+pub fn breaker_states(edge: &Edge) -> [(&'static str, Option<BreakerState>); 4] {
     let redis = edge.serving.shared_cache.as_ref().map(|shared| match shared.cache.stats().breaker_open {
         true => BreakerState::Open,
         false => BreakerState::Closed,
     });
-    let states = [
-        (
-            "clickhouse",
-            Some(edge.watch.warehouse.as_ref().map_or(BreakerState::Closed, |status| status.breaker_state())),
-        ),
+    let clickhouse = edge.watch.warehouse.as_ref().map_or(BreakerState::Closed, |status| status.breaker_state());
+    [
+        ("clickhouse", Some(clickhouse)),
         ("redis", redis),
         ("registry", edge.watch.schemas.breaker()),
         ("jwks", edge.auth.breaker()),
-    ];
-    let states = states.into_iter().filter_map(|(target, state)| Some((labels([("target", target)]), state? as u8)));
+    ]
+}
+
+/// The state of each server's breaker.
+pub(super) fn breakers(edge: &Edge, to: &mut Registry) {
+    let states = breaker_states(edge)
+        .into_iter()
+        .filter_map(|(target, state)| Some((labels([("target", target)]), state? as u8)));
     let states = states.map(|(target, state)| (target, f64::from(state)));
     gauges(to, "circuit_breaker_state", "0 closed, 1 half-open, 2 open", states);
 }

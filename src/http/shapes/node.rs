@@ -90,7 +90,7 @@ pub struct Liveness {
 /// Whether requests are served.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
-    "status": "ready", "reasons": [], "parked_jobs": {}, "clickhouse": [], "dead_letters": [], "postgres": [],
+    "status": "ready", "reasons": [], "parked_jobs": {}, "clickhouse": [], "dead_letters": [], "postgres": [], "away": [],
     "store_check": "ok"
 }"#))]
 pub struct Readiness {
@@ -106,6 +106,8 @@ pub struct Readiness {
     pub dead_letters: Vec<String>,
     /// What is wrong at PostgreSQL and does not keep nova from reading.
     pub postgres: Vec<String>,
+    /// Other servers that do not answer (Redis, the schema registry, the key set), and what waits for each.
+    pub away: Vec<String>,
     /// How far the check of the store's pages is.
     pub store_check: CheckState,
 }

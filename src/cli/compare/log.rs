@@ -1,0 +1,279 @@
+//! A log in the order in which things happened: when each record's row or event came to be, and what people did.
+//!
+//! Captures are seldom in the order of time: a snapshot reads years at one moment, and topics stand one after the other. So
+//! a row that is read or created counts from its `created_at`, an event from its own time, and every other change from
+//! its record's time.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+use rustc_hash::FxHashMap;
+
+use crate::cli::CliError;
+use crate::decode::{Decoder, facts};
+use crate::event::{Action, Change, ChangeBody, Decoded, Facts, Id, Op, Record, TopicPartition};
+use crate::source::capture::CaptureSource;
+use crate::source::{PollLimits, Polled, Source, SourceError};
+
+/// Records of one comparison: 8 bytes each stand in memory.
+const RECORDS_MAX: usize = 100_000_000;
+/// Clicks and likes that are remembered, 48 bytes each.
+const ACTIONS_MAX: usize = 10_000_000;
+
+/// A click on a post or a like of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Act {
+    pub at_ms: i64,
+    pub user: Id,
+    pub post: Id,
+    /// Otherwise a click.
+    pub like: bool,
+}
+
+/// See the module.
+pub(super) struct Log {
+    files: Vec<PathBuf>,
+    /// Of each record in the order of reading, epoch milliseconds.
+    times_ms: Arc<[i64]>,
+    /// By time, each person's click or like of a post once.
+    pub acts: Vec<Act>,
+}
+
+impl Log {
+    /// Reads the captures once.
+    pub(super) fn read(files: &[PathBuf], mut decoder: Decoder) -> Result<Log, CliError> {
+        let mut times_ms = Vec::new();
+        let mut acts = Vec::new();
+        let mut before_ms = 0;
+        each(files, |record| {
+            let (at_ms, act) = happened(&decoder.decode(record), record, before_ms);
+            before_ms = at_ms;
+            if times_ms.len() >= RECORDS_MAX || acts.len() >= ACTIONS_MAX {
+                return Err(CliError::Usage(format!(
+                    "more than {RECORDS_MAX} records or {ACTIONS_MAX} clicks and likes: compare over fewer captures"
+                )));
+            }
+            times_ms.push(at_ms);
+            acts.extend(act);
+            Ok(())
+        })?;
+        acts.sort_unstable_by_key(|act| (act.user, act.post, act.like, act.at_ms));
+        acts.dedup_by_key(|act| (act.user, act.post, act.like));
+        acts.sort_unstable();
+        Ok(Log { files: files.to_vec(), times_ms: times_ms.into(), acts })
+    }
+
+    /// A source that hands out what happened up to each of `ends_ms`, rising, and waits before each until it may begin.
+    pub(super) fn stepped(&self, ends_ms: Vec<i64>) -> Result<(Stepped, Steps), CliError> {
+        let (reached, at_end) = crossbeam_channel::bounded(1);
+        let (begin, may) = crossbeam_channel::bounded(1);
+        let source = Stepped {
+            files: self.files.clone(),
+            times_ms: Arc::clone(&self.times_ms),
+            open: open(&self.files).map_err(crate::app::AppError::from)?,
+            index: 0,
+            after_ms: i64::MIN,
+            ends_ms: ends_ms.into_iter(),
+            end_ms: None,
+            offsets: FxHashMap::default(),
+            polled: Vec::new(),
+            reached,
+            may,
+        };
+        Ok((source, Steps { at_end, begin }))
+    }
+}
+
+fn open(files: &[PathBuf]) -> Result<CaptureSource, SourceError> {
+    CaptureSource::new(files.to_vec())
+}
+
+fn each(files: &[PathBuf], mut take: impl FnMut(&Record) -> Result<(), CliError>) -> Result<(), CliError> {
+    let mut source = open(files).map_err(crate::app::AppError::from)?;
+    let mut records = Vec::new();
+    while source.poll(&PollLimits::default(), &mut records).map_err(crate::app::AppError::from)? != Polled::End {
+        records.drain(..).try_for_each(|record| take(&record))?;
+    }
+    Ok(())
+}
+
+/// When a record's row or event came to be, and the click or like that it is. A record that says no time counts from that
+/// of the one before.
+fn happened(decoded: &Decoded, record: &Record, before_ms: i64) -> (i64, Option<Act>) {
+    let of_record_ms = if record.timestamp_ms > 0 { record.timestamp_ms } else { before_ms };
+    match decoded {
+        Decoded::Event(event) => {
+            let at_ms = event.event_time_ms;
+            let like = event.action == Action::Like;
+            let counts = like || event.action == Action::View;
+            (at_ms, counts.then_some(Act { at_ms, user: event.user_id, post: event.post_id, like }))
+        }
+        Decoded::Change(Change { table, op: Op::Create | Op::Read, body: ChangeBody::Upsert(row), .. }) => {
+            match facts(*table, row) {
+                Some(Facts::Like { user, post, created_at_us }) => {
+                    let at_ms = created_at_us.div_euclid(1_000);
+                    (at_ms, Some(Act { at_ms, user, post, like: true }))
+                }
+                Some(
+                    Facts::User { created_at_us, .. }
+                    | Facts::Post { created_at_us, .. }
+                    | Facts::Follow { created_at_us, .. }
+                    | Facts::Comment { created_at_us, .. },
+                ) => (created_at_us.div_euclid(1_000), None),
+                None => (of_record_ms, None),
+            }
+        }
+        _ => (of_record_ms, None),
+    }
+}
+
+/// The other end of a [`Stepped`] source.
+pub(super) struct Steps {
+    /// Something comes when everything up to an end was handed out.
+    at_end: Receiver<()>,
+    /// Dropped, it ends the source.
+    begin: Sender<()>,
+}
+
+impl Steps {
+    /// Waits until everything of the step was handed to the writer; false where the source has ended.
+    pub(super) fn wait(&self) -> bool {
+        self.at_end.recv().is_ok()
+    }
+
+    /// Lets the next step begin.
+    pub(super) fn begin(&self) {
+        let _ = self.begin.send(());
+    }
+}
+
+/// The captures, read once for each step: memory holds no record. Owned by the ingest thread.
+pub(super) struct Stepped {
+    files: Vec<PathBuf>,
+    times_ms: Arc<[i64]>,
+    open: CaptureSource,
+    /// The next record's place among `times_ms`.
+    index: usize,
+    /// What happened until here was handed out before.
+    after_ms: i64,
+    ends_ms: std::vec::IntoIter<i64>,
+    end_ms: Option<i64>,
+    /// The log of a step has offsets of its own: in the file's, what happened first may stand later.
+    offsets: FxHashMap<TopicPartition, i64>,
+    polled: Vec<Record>,
+    reached: Sender<()>,
+    may: Receiver<()>,
+}
+
+impl Stepped {
+    /// The end of the step that is under way, or of the next one once it may begin; `None` at the end of all.
+    fn step(&mut self) -> Option<i64> {
+        if self.end_ms.is_none() {
+            self.may.recv().ok()?;
+            self.end_ms = self.ends_ms.next();
+        }
+        self.end_ms
+    }
+
+    fn take(&mut self, mut record: Record, end_ms: i64, out: &mut Vec<Record>) {
+        let Some(at_ms) = self.times_ms.get(self.index).copied() else { return };
+        self.index += 1;
+        if at_ms <= self.after_ms || at_ms > end_ms {
+            return;
+        }
+        let name = TopicPartition { topic: Arc::clone(&record.topic), partition: record.partition };
+        let next = self.offsets.entry(name).or_insert(0);
+        (record.offset, record.timestamp_ms) = (*next, at_ms);
+        *next += 1;
+        out.push(record);
+    }
+}
+
+impl Source for Stepped {
+    fn poll(&mut self, limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError> {
+        let Some(end_ms) = self.step() else { return Ok(Polled::End) };
+        let before = out.len();
+        let mut polled = std::mem::take(&mut self.polled);
+        while out.len() == before {
+            if self.open.poll(limits, &mut polled)? == Polled::End {
+                (self.after_ms, self.end_ms, self.index) = (end_ms, None, 0);
+                self.open = open(&self.files)?;
+                // What the polls before this one brought is on its way to the writer.
+                let _ = self.reached.send(());
+                return Ok(Polled::Idle);
+            }
+            polled.drain(..).for_each(|record| self.take(record, end_ms, out));
+        }
+        self.polled = polled;
+        Ok(Polled::Records)
+    }
+
+    fn pause(&mut self, _partition: &TopicPartition) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    fn resume(&mut self, _partition: &TopicPartition, _from: i64) -> Result<(), SourceError> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::client;
+    use crate::event::ClientEvent;
+
+    fn event(user: u128, action: Action, event_time_ms: i64) -> ClientEvent {
+        ClientEvent {
+            event_id: Id::from_u128(user * 1_000 + event_time_ms as u128 % 1_000),
+            user_id: Id::from_u128(user),
+            post_id: Id::from_u128(9),
+            author_id: None,
+            action,
+            event_time_ms,
+            dwell_ms: 0,
+            device: "web".into(),
+            app_ver: "1".into(),
+        }
+    }
+
+    fn line(offset: i64, event: &ClientEvent) -> String {
+        let value: serde_json::Value = serde_json::from_slice(&client::encode(event)).unwrap();
+        serde_json::json!({"topic": "events", "partition": 0, "offset": offset, "ts_ms": 1_795_000_900_000i64,
+            "value": value})
+        .to_string()
+    }
+
+    #[test]
+    fn a_step_hands_out_what_happened_in_it_whatever_the_order_of_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("log.jsonl");
+        let times = [5, 1, 9, 3, 2, 7].map(|second| 1_795_000_000_000i64 + second * 1_000);
+        let lines: Vec<_> = times
+            .iter()
+            .enumerate()
+            .map(|(n, at_ms)| line(n as i64, &event(n as u128, Action::View, *at_ms)))
+            .collect();
+        std::fs::write(&file, lines.join("\n")).unwrap();
+        let topics = crate::decode::Topics::default();
+        let log = Log::read(&[file], Decoder::new(topics, Arc::new(crate::decode::NoSchemas))).unwrap();
+        assert_eq!(log.acts.len(), 6);
+        assert!(log.acts.is_sorted());
+        let ends = [2, 5, 8].map(|second| 1_795_000_000_000i64 + second * 1_000);
+        let (mut source, steps) = log.stepped(ends.to_vec()).unwrap();
+        let mut of_steps = Vec::new();
+        for _ in ends {
+            let mut out = Vec::new();
+            steps.begin();
+            while source.poll(&PollLimits::default(), &mut out).unwrap() == Polled::Records {}
+            assert!(steps.wait());
+            of_steps.push(
+                out.iter().map(|record| (record.offset, record.timestamp_ms % 10_000 / 1_000)).collect::<Vec<_>>(),
+            );
+        }
+        assert_eq!(of_steps, [vec![(0, 1), (1, 2)], vec![(2, 5), (3, 3)], vec![(4, 7)]]);
+        drop(steps);
+        assert_eq!(source.poll(&PollLimits::default(), &mut Vec::new()).unwrap(), Polled::End);
+    }
+}

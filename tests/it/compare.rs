@@ -1,0 +1,126 @@
+//! `nova replay --compare`, with the real binary: what a change of the numbers of ranking would have done.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::support::program::{nova, out, told};
+
+const BEGIN_MS: i64 = 1_795_000_000_000;
+const HOUR_MS: i64 = 3_600_000;
+/// What stands in the source's log when the snapshot reads it: later than everything that happened.
+const SNAPSHOT_MS: i64 = BEGIN_MS + 100 * HOUR_MS;
+
+fn id(kind: u64, n: u64) -> String {
+    format!("{kind:08x}-0000-4000-8000-{n:012x}")
+}
+
+/// A row of a snapshot, which reads all of them at one moment. Users and posts have times with a zone.
+fn read(topic: &str, offset: u64, id: &str, mut row: Value, at_ms: i64) -> String {
+    row["id"] = json!(id);
+    row["created_at"] = match topic {
+        "users" | "posts" => json!(nova::clock::rfc3339(at_ms * 1_000)),
+        _ => json!(at_ms * 1_000),
+    };
+    let source = json!({"ts_ms": SNAPSHOT_MS, "lsn": 1_000, "table": topic, "schema": "public", "snapshot": "true"});
+    let value = json!({"before": null, "after": row, "source": source, "op": "r", "ts_ms": SNAPSHOT_MS});
+    json!({"topic": format!("cdc.{topic}"), "partition": 0, "offset": offset, "timestamp_ms": SNAPSHOT_MS,
+        "key": json!({"id": id}).to_string(), "value": value.to_string()})
+    .to_string()
+}
+
+/// Ten readers follow an author with a post each hour; in the hour of each post every reader likes the two posts before it.
+fn world(dir: &Path) -> PathBuf {
+    const READERS: u64 = 10;
+    const POSTS: u64 = 48;
+    let author = id(1, 0);
+    let mut users = Vec::new();
+    let mut posts = Vec::new();
+    let mut follows = Vec::new();
+    let mut likes = Vec::new();
+    for n in 0..=READERS {
+        let row = json!({"username": format!("u{n}"), "is_active": true, "deleted_at": null});
+        users.push(read("users", n, &id(1, n), row, BEGIN_MS - HOUR_MS));
+        if n > 0 {
+            let row = json!({"follower_id": id(1, n), "following_id": author});
+            follows.push(read("follows", n, &id(3, n), row, BEGIN_MS - HOUR_MS));
+        }
+    }
+    for n in 0..POSTS {
+        let at_ms = BEGIN_MS + n as i64 * HOUR_MS;
+        let row = json!({"user_id": author, "status": "published", "soft_delete": null, "caption": "c"});
+        posts.push(read("posts", n, &id(2, n), row, at_ms));
+        for (before, reader) in [1, 2].into_iter().flat_map(|before| (1..=READERS).map(move |reader| (before, reader)))
+        {
+            if n >= before {
+                let row = json!({"user_id": id(1, reader), "post_id": id(2, n - before)});
+                let number = likes.len() as u64;
+                likes.push(read("likes", number, &id(4, number), row, at_ms + reader as i64 * 1_000));
+            }
+        }
+    }
+    let file = dir.join("world.jsonl");
+    std::fs::write(&file, [likes, posts, follows, users].concat().join("\n")).unwrap();
+    file
+}
+
+fn config(dir: &Path, name: &str, text: &str) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_comparison_counts_the_later_likes_that_each_configuration_would_have_shown_and_changes_no_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let capture = world(dir.path());
+    let capture = capture.to_str().unwrap();
+    let a = config(dir.path(), "a.toml", "");
+    // One post of the author whom they follow, none from elsewhere.
+    let b = config(dir.path(), "b.toml", "[feed]\nfollowed_max = 1\naffinity_max = 0\ntrending_max = 0\n");
+    let compared = || nova(&data, &["--json", "replay", "--compare", &a, &b, capture]);
+    let output = compared();
+    assert!(output.status.success(), "{}", told(&output));
+    assert_eq!(out(&compared()), out(&output), "two runs say the same");
+    let report: Value = serde_json::from_str(&out(&output)).unwrap();
+    assert_eq!(report["dead"], 0);
+    let keys: Vec<_> = report["changed"].as_array().unwrap().iter().map(|number| &number["key"]).collect();
+    assert_eq!(keys, ["feed.followed_max", "feed.affinity_max", "feed.trending_max"]);
+    assert_eq!(report["moments"].as_array().unwrap().len(), 8);
+    assert_eq!((&report["feeds"], &report["later_clicks"]), (&json!(80), &json!(0)), "{report}");
+    // At a moment the newest post is the one of that hour, and in that hour its two predecessors are liked: who has one
+    // post sees neither of them.
+    let likes = report["later_likes"].as_u64().unwrap();
+    assert_eq!(report["b"]["posts"], 1.0, "{report}");
+    assert!(report["a"]["posts"].as_f64().unwrap() > 1.0, "{report}");
+    let shown = |side: &str| report[side]["likes_shown"].as_u64().unwrap();
+    assert!(likes > 0 && shown("b") < shown("a") && shown("a") <= likes, "{report}");
+    assert_eq!(report["trending_overlap"][2], json!(["24h", 1.0]), "the windows are not changed: {report}");
+    let left: Vec<_> = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.is_empty(), "{left:?}");
+    let text = out(&nova(&data, &["replay", "--compare", &a, &b, capture]));
+    assert!(text.contains("feed.followed_max: a has 500, b has 1"), "{text}");
+    assert!(text.contains("later likes of a post that was there"), "{text}");
+}
+
+#[test]
+fn a_comparison_says_what_it_lacks() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let capture = world(dir.path());
+    let a = config(dir.path(), "a.toml", "");
+    let b = config(dir.path(), "b.toml", "[feed]\nfollowed_max = 1\n");
+    let wrong = config(dir.path(), "wrong.toml", "[feed]\nfollowed_max = -1\n");
+    let empty = config(dir.path(), "empty.jsonl", "");
+    for (args, code, words) in [
+        ([&a, &a, capture.to_str().unwrap()], 2, "nothing to compare"),
+        ([&a, &b, "-"], 2, "must be files"),
+        ([&a, &b, &empty], 2, "clicks and likes"),
+        ([&a, &wrong, capture.to_str().unwrap()], 64, "wrong.toml: feed.followed_max"),
+    ] {
+        let output = nova(&data, &[&["replay", "--compare"][..], &args].concat());
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {}", told(&output));
+        assert!(told(&output).contains(words), "{args:?}: {}", told(&output));
+    }
+}
