@@ -70,7 +70,7 @@ pub(super) fn warehouse(watch: &Watch, to: &mut Registry) {
 }
 
 /// The state of each remote's breaker.
-pub(super) fn breakers(edge: &Edge, to: &mut Registry) {
+pub(in crate::http) fn breaker_states(edge: &Edge) -> impl Iterator<Item = (&'static str, BreakerState)> {
     let redis = edge.serving.shared_cache.as_ref().map(|shared| match shared.cache.stats().breaker_open {
         true => BreakerState::Open,
         false => BreakerState::Closed,
@@ -84,7 +84,11 @@ pub(super) fn breakers(edge: &Edge, to: &mut Registry) {
         ("registry", edge.watch.schemas.breaker()),
         ("jwks", edge.auth.breaker()),
     ];
-    let states = states.into_iter().filter_map(|(target, state)| Some((labels([("target", target)]), state? as u8)));
-    let states = states.map(|(target, state)| (target, f64::from(state)));
+    states.into_iter().filter_map(|(target, state)| Some((target, state?)))
+}
+
+pub(super) fn breakers(edge: &Edge, to: &mut Registry) {
+    let states = breaker_states(edge);
+    let states = states.map(|(target, state)| (labels([("target", target)]), f64::from(state as u8)));
     gauges(to, "circuit_breaker_state", "0 closed, 1 half-open, 2 open", states);
 }
