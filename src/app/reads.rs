@@ -133,6 +133,11 @@ impl Reads for StoreReads {
         Ok(page.iter().map(|(id, entry)| entry.listed(*id)).collect())
     }
 
+    fn newest_audit(&self, limit: usize) -> Result<Vec<audit::Listed>, ReadFailed> {
+        let page = audit::newest(&self.read()?, limit).map_err(cause)?;
+        Ok(page.iter().map(|(id, entry)| entry.listed(*id)).collect())
+    }
+
     fn backup(&self, name: &str) -> Result<BackupMade, BackupFailed> {
         let dir = self.data_dir.join(backups::BACKUPS_DIR);
         files::private_dir(&dir).map_err(cause)?;
@@ -256,9 +261,10 @@ pub fn stored_row(read: ReadTxn, table: Table, key: Id) -> Result<Stored, ReadEr
 /// What a replay would do with a record that says this.
 fn told(decoded: &Decoded) -> (&'static str, String) {
     match decoded {
-        Decoded::Change(change) => {
-            ("decoded", format!("a change of {} {}; its version decides whether it is applied", change.table, change.key))
-        }
+        Decoded::Change(change) => (
+            "decoded",
+            format!("a change of {} {}; its version decides whether it is applied", change.table, change.key),
+        ),
         Decoded::Event(event) => {
             ("decoded", format!("an event of user {}; it counts unless it is known or too old", event.user_id))
         }

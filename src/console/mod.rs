@@ -115,7 +115,7 @@ mod tests {
         use sha2::Digest as _;
         let list = include_str!("assets/vendor/VENDOR");
         for asset in ASSETS.iter().filter(|asset| asset.name.starts_with("vendor/")) {
-            let hash = nova_storage::seal::hex(&sha2::Sha256::digest(asset.text).into());
+            let hash = nova_storage::seal::hex(&sha2::Sha256::digest(asset.text));
             let file = asset.name.strip_prefix("vendor/").unwrap();
             assert!(list.lines().any(|line| line.contains(file) && line.contains(&hash)), "{file} {hash}");
         }
@@ -125,7 +125,9 @@ mod tests {
     fn nothing_of_the_console_writes_html_or_reaches_beyond_its_host() {
         let own = |asset: &&Asset| !asset.name.starts_with("vendor/");
         for Asset { name, text, .. } in ASSETS.iter().filter(own) {
-            for wrong in ["innerHTML", "outerHTML", "insertAdjacent", "unsafeHTML", "document.write", "eval(", " style="] {
+            for wrong in
+                ["innerHTML", "outerHTML", "insertAdjacent", "unsafeHTML", "document.write", "eval(", " style="]
+            {
                 assert!(!text.contains(wrong), "{name}: {wrong}");
             }
             let outside = text.matches("http://").count() + text.matches("https://").count();

@@ -144,7 +144,20 @@ impl Control {
         let (changes, refusals, pumps) = (Arc::default(), Mutex::default(), Pumps::default());
         let started_ms = clock.now_ms();
         let config = serde_json::Value::Null;
-        Control { config, started_ms, clock, reads, shared, observed, revocations, postgres, changes, refusals, pumps, durable }
+        Control {
+            config,
+            started_ms,
+            clock,
+            reads,
+            shared,
+            observed,
+            revocations,
+            postgres,
+            changes,
+            refusals,
+            pumps,
+            durable,
+        }
     }
 }
 

@@ -76,6 +76,8 @@ pub trait Reads: Send + Sync {
     fn tried(&self, letters: &[u64]) -> Result<Vec<Replay>, ReadFailed>;
     /// Who did what, entries with ids above `after`, oldest first.
     fn audit(&self, after: Option<u64>, limit: usize) -> Result<Vec<Listed>, ReadFailed>;
+    /// The newest of these entries, oldest first.
+    fn newest_audit(&self, limit: usize) -> Result<Vec<Listed>, ReadFailed>;
     /// Copies the last commit into a new file of this plain name, beside the store.
     fn backup(&self, name: &str) -> Result<BackupMade, BackupFailed>;
     /// `None` before the first backup.

@@ -176,7 +176,8 @@ fn listen_on(
 ) -> io::Result<Server> {
     let tls = acceptor(&edge.gate.settings)?;
     let routes = Routes::new(plane).map_err(io::Error::other)?;
-    let console = (plane != Some(Plane::Api) && edge.gate.settings.console != ConsoleMode::Off).then(console::Files::new);
+    let console =
+        (plane != Some(Plane::Api) && edge.gate.settings.console != ConsoleMode::Off).then(console::Files::new);
     let listener = socket.listen(BACKLOG)?;
     let workers = Workers::start(threads)?;
     Ok(Server { room, listener, site: Arc::new(Site::new(edge, routes, console)), tls, workers, upkeep })

@@ -3,6 +3,7 @@
 mod api;
 mod commands;
 mod connector;
+mod console;
 mod damage;
 mod jobs;
 mod kafka;

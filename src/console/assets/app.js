@@ -169,6 +169,7 @@ async function handedOver() {
 
 async function begin() {
   addEventListener('popstate', go);
+  addEventListener('hashchange', async () => { if (location.hash.includes('token=')) { await handedOver(); await go(); } });
   document.addEventListener('click', clicked);
   document.addEventListener('keydown', typed);
   listen(() => { if (page?.live) draw(); else render(top(), document.getElementById('top')); });

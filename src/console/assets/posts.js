@@ -70,7 +70,7 @@ function page() {
   const buttons = over ? button('Take the override back …', () => release(id, refresh))
     : html`${button('Pin …', () => pin(id, refresh))}${button('Block …', () => block(id, refresh), 'danger')}`;
   return html`<h1>Post</h1><blockquote>${text(card.caption)}</blockquote>
-    <p class="lead">by ${userLink(card.author_id, card.username)}, ${time(card.created_at)} <code>${id}</code></p>
+    <p class="lead"><span>by ${userLink(card.author_id, card.username)}</span> <span>${time(card.created_at)}</span> <code>${id}</code></p>
     <p>${post.hidden ? html`${state('stops', 'nobody sees it')} ${text(post.hidden)}` : state('ok', 'may be seen')} ${says ? state('warns', says) : nothing}</p>
     <p class="buttons">${buttons}</p>${whyNot()}
     <section aria-labelledby="h-counts"><h2 id="h-counts">Counts</h2><dl class="facts">${ACTIONS.map((name) => html`<dt>${name}s</dt><dd>${number(post.totals[name] ?? 0)}</dd>`)}</dl>${hours()}</section>

@@ -81,7 +81,7 @@ function entry(window, post) {
     : html`${button('Pin …', () => pin(post.post_id, changed), 'small')}${button('Block …', () => block(post.post_id, changed), 'small')}`;
   return html`<li><span class="rank">${post.rank}</span><div><p>${session.admin ? postLink(post.post_id, card?.caption ?? null) : html`<code>${post.post_id.slice(0, 8)}…</code>`} ${movement(window, post)} ${post.pinned ? state('warns', 'pinned') : nothing}</p>
     <p class="quiet">${number(post.score, 1)} – ${number(post.views)} views, ${number(post.likes)} likes, ${number(post.comments)} comments, ${number(post.shares)} shares${name ? html`, by ${userLink(post.author_id, name)}` : nothing}</p>
-    ${card ? sparkline(card.activity, `Activity by hour over a day, now ${card.activity.at(-1)}`) : nothing}<p class="buttons">${buttons}</p></div></li>`;
+    <div class="row">${card ? sparkline(card.activity, `Activity by hour over a day, now ${card.activity.at(-1)}`) : nothing}<p class="buttons">${buttons}</p></div></div></li>`;
 }
 
 function view() {

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use crate::http::body::{integers, maybe_integer};
 use crate::http::edge::Control;
 use crate::http::error::Problem;
+use crate::http::gate::Reads;
 use crate::http::route::{Answer, UserCall};
 use crate::http::server;
 use crate::http::shapes::{AuditPage, DeadLetters, Replay, Replays};
@@ -62,7 +63,15 @@ fn page(query: &str) -> Result<(Option<u64>, usize), Problem> {
 
 pub(in crate::http) async fn audit(control: &Arc<Control>, call: UserCall<'_>) -> Answer {
     let (after, limit) = page(call.call.query)?;
-    let entries = read(control, move |store| store.audit(after, limit)).await?;
+    let newest = match number(call.call.query, "newest", 0)? {
+        newest @ 0..=1 => newest == 1,
+        _ => return Err(wrong("newest", "0 or 1")),
+    };
+    if newest && after.is_some() {
+        return Err(wrong("newest", "it without after"));
+    }
+    let look = move |store: &dyn Reads| if newest { store.newest_audit(limit) } else { store.audit(after, limit) };
+    let entries = read(control, look).await?;
     Ok(server::object(StatusCode::OK, &AuditPage { entries }))
 }
 

@@ -14,9 +14,7 @@ use crate::http::error::Problem;
 use crate::http::limit::Class;
 use crate::http::route::{Answer, Call};
 use crate::http::settings::ConsoleMode;
-use crate::http::shapes::{
-    BackupTold, CheckState, ClassState, DiskTold, MemoryTold, OutboxTold, SlotTold, SourceTold,
-};
+use crate::http::shapes::{BackupTold, CheckState, ClassState, DiskTold, MemoryTold, OutboxTold, SlotTold, SourceTold};
 use crate::http::{Edge, commands, lag, metrics, ready, server, status};
 use crate::pipeline::progress::PartitionStatus;
 use crate::schema::example;
@@ -494,7 +492,10 @@ fn breakers(edge: &Edge) -> Vec<BreakerTold> {
         BreakerState::HalfOpen => "half-open",
         BreakerState::Open => "open",
     };
-    metrics::breaker_states(edge).map(|(target, state)| BreakerTold { target, state: name(state) }).collect()
+    // The metrics have ClickHouse's also where there is none.
+    let here = |target: &str| target != "clickhouse" || edge.watch.warehouse.is_some();
+    let states = metrics::breaker_states(edge).filter(|(target, _)| here(target));
+    states.map(|(target, state)| BreakerTold { target, state: name(state) }).collect()
 }
 
 pub(super) fn overview(edge: &Edge, seen: Seen, memory: &[(&'static str, usize)], point: &Point) -> Overview {

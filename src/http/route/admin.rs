@@ -3,9 +3,10 @@
 use http::Method;
 
 use crate::http::shapes::{
-    AuditPage, BackedUp, Comparison, ConfigShown, DeadGroups, DeadLetters, Found, PostCards, PostDetails, UserCard, Done, EpochRaised, FeedPage, Forgotten, LimitsState, NodeStatus,
-    PostExplained, ReadAgain, Replays, Revocation, RevocationPage, Sought, SourceState, StoreChecked, Suggestions,
-    TappedRecord, TrendingOverride, TrendingOverrides, TrendingPage,
+    AuditPage, BackedUp, Comparison, ConfigShown, DeadGroups, DeadLetters, Done, EpochRaised, FeedPage, Forgotten,
+    Found, LimitsState, NodeStatus, PostCards, PostDetails, PostExplained, ReadAgain, Replays, Revocation,
+    RevocationPage, Sought, SourceState, StoreChecked, Suggestions, TappedRecord, TrendingOverride, TrendingOverrides,
+    TrendingPage, UserCard,
 };
 use crate::http::{admin, overrides, status, tap};
 use crate::pipeline::dead::Whole;
@@ -98,7 +99,7 @@ fn dead_letters() -> Vec<O> {
     let discards = "/api/v1/admin/dlq/discard";
     vec![
         O::new("listAudit", (Method::GET, "/api/v1/admin/audit"), Tag::Store, "Who did what, oldest first", audit)
-            .query([LIMIT, AFTER])
+            .query([LIMIT, AFTER, parameter("newest", Kind::Flag, "The last ones, where after is left out.")])
             .answers::<AuditPage>(&[200]),
         O::new(
             "listDeadLetters",
