@@ -99,7 +99,7 @@ function page() {
   return html`<h1>${text(card.username ?? 'A user without a name')}</h1>
     <p class="lead">${card.active ? state('ok', 'active') : state('stops', 'not active')} <code>${one.id}</code> <span>${number(card.followers)} followers, follows ${number(card.followees)}, ${number(card.posts_total)} posts</span></p>
     <p class="buttons">${button('Revoke tokens …', revoke, 'danger')}${button('Forget snapshots …', forget)}</p>${whyNot()}
-    <section aria-labelledby="h-why"><h2 id="h-why">Why is a post not there?</h2><form class="inline" @submit=${ask}><label>Post <input name="post" required pattern="[0-9a-fA-F-]{32,36}" placeholder="id of the post"></label><button type="submit">Explain</button></form>${answer()}</section>
+    <section aria-labelledby="h-why"><h2 id="h-why">Why is a post not there?</h2><form class="inline" @submit=${ask}><label>Post <input name="post" required pattern="([0-9a-fA-F]|-){32,36}" placeholder="id of the post"></label><button type="submit">Explain</button></form>${answer()}</section>
     <section aria-labelledby="h-feed"><h2 id="h-feed">Feed, as they see it</h2>${feed()}</section>
     <section aria-labelledby="h-sugg"><h2 id="h-sugg">Suggestions</h2>${suggestions()}</section>
     <section aria-labelledby="h-posts"><h2 id="h-posts">Newest posts</h2>${card.posts.length ? html`<ul class="ids">${card.posts.map((id) => html`<li>${postLink(id)}</li>`)}</ul>` : html`<p class="quiet">None.</p>`}</section>`;

@@ -87,7 +87,7 @@ function find(event) {
 function view(params) {
   if (params.length) return post ? page() : html`<h1>Post</h1><p class="quiet">Loading …</p>`;
   return html`<h1>Posts</h1><p>Posts are found by their id, in a feed, or in <a href="/console/trending">trending</a>.</p>
-    <form class="inline" @submit=${find}><label>Id <input name="id" required pattern="[0-9a-fA-F-]{32,36}"></label><button type="submit" class="primary">Show</button><a href="/console/post/" hidden>Show</a></form>`;
+    <form class="inline" @submit=${find}><label>Id <input name="id" required pattern="([0-9a-fA-F]|-){32,36}"></label><button type="submit" class="primary">Show</button><a href="/console/post/" hidden>Show</a></form>`;
 }
 
 export default {

@@ -94,7 +94,7 @@ const choice = (name, label, values) => html`<label>${label} <select name=${name
 
 function view() {
   return html`<h1>Live</h1><form class="inline" @submit=${chosen}>${choice('topic', 'Topic', TOPICS)}${choice('outcome', 'Outcome', OUTCOMES)}
-    <label>User <input name="user_id" .value=${filter.user_id} pattern="[0-9a-fA-F-]{32,36}" placeholder="id"></label><button type="submit" class="primary">Filter</button><button type="button" @click=${pause}>${paused ? 'Go on' : 'Pause'}</button></form>
+    <label>User <input name="user_id" .value=${filter.user_id} pattern="([0-9a-fA-F]|-){32,36}" placeholder="id"></label><button type="submit" class="primary">Filter</button><button type="button" @click=${pause}>${paused ? 'Go on' : 'Pause'}</button></form>
     ${problem ? failed(problem) : html`<p class="quiet">${paused ? 'Paused: what comes is not kept.' : 'Listening.'} The last ${KEPT} records are kept${left ? html`; ${number(left)} more came than are told` : nothing}.</p>`}
     ${table('Records as they are committed', ['Arrived', 'Topic', 'Outcome', 'What', 'Effect', 'Details'], rows(), problem ? '' : 'Nothing arrived yet.')}`;
 }

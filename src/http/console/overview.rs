@@ -245,7 +245,7 @@ pub(super) fn here(edge: &Edge) -> Result<(), Problem> {
 pub(in crate::http) fn now(call: &Call<'_>) -> Answer {
     here(call.edge())?;
     let frame = call.edge().console.newest();
-    if frame.whole.is_null() {
+    if frame.is_empty() {
         return Err(Problem::Unavailable("nothing was measured yet"));
     }
     Ok(server::json(StatusCode::OK, frame.whole.to_string()))

@@ -52,9 +52,15 @@ impl Frame {
         self.text.clone()
     }
 
-    /// What brings a client here that knows another frame.
+    /// What brings a client here that knows another frame, if any.
     pub(super) fn after(&self, known: &Frame) -> Bytes {
-        if self.number == known.number + 1 { self.patch.clone() } else { self.snapshot() }
+        let follows = known.number > 0 && self.number == known.number + 1;
+        if follows { self.patch.clone() } else { self.snapshot() }
+    }
+
+    /// Nothing was looked at yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.number == 0
     }
 }
 

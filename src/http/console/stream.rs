@@ -50,7 +50,7 @@ struct Viewer {
 impl Viewer {
     async fn run(mut self, mut closed: watch::Receiver<bool>) {
         let mut known = Arc::clone(&self.frames.borrow_and_update());
-        let mut event = known.snapshot();
+        let mut event = if known.is_empty() { PING_TEXT } else { known.snapshot() };
         loop {
             let sent = tokio::select! {
                 biased;

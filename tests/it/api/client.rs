@@ -44,16 +44,6 @@ impl Client {
         Client(stream)
     }
 
-    /// The answer of a server that may not listen yet.
-    pub fn try_get(addr: SocketAddr, path: &str) -> Option<Answer> {
-        let mut client = Client(TcpStream::connect(addr).ok()?);
-        client
-            .0
-            .write_all(format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n").as_bytes())
-            .ok()?;
-        client.try_answer(false).ok()
-    }
-
     pub fn send(&mut self, bytes: &[u8]) {
         self.0.write_all(bytes).unwrap();
     }

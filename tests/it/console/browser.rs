@@ -1,6 +1,7 @@
 //! A real browser over WebDriver (W3C), spoken by hand: the tests' own client is enough.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,10 +9,10 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use crate::api::client::Client;
-
 /// How long anything on a page may take.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long one step of the browser may take.
+const ANSWER: Duration = Duration::from_secs(120);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A window of the browser, until it is dropped.
@@ -31,7 +32,8 @@ impl Browser {
         driver.arg(format!("--port={}", addr.port())).stdout(Stdio::null()).stderr(Stdio::null());
         let driver = driver.spawn().expect("chromedriver starts (Debian: chromium-driver)");
         let mut browser = Browser { driver, addr, session: String::new() };
-        let listens = || Client::try_get(addr, "/status").is_some_and(|answer| answer.status == 200);
+        let question = format!("GET /status HTTP/1.1\r\nHost: {addr}\r\n\r\n");
+        let listens = || exchange(addr, &question).is_some_and(|(status, _)| status == 200);
         until("chromedriver listens", || listens().then_some(()));
         let size = "--window-size=1280,900";
         let arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", size];
@@ -46,15 +48,13 @@ impl Browser {
     }
 
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
-        let mut client = Client::connect(self.addr);
-        client.0.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         let body = if method == "POST" { body.to_string() } else { String::new() };
         // It serves only whoever calls it by its address.
         let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n", self.addr);
-        client.send(format!("{head}Connection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes());
-        let answer = client.answer(false);
-        assert_eq!(answer.status, 200, "{method} {path}: {}", String::from_utf8_lossy(&answer.body));
-        answer.json()["value"].take()
+        let request = format!("{head}Connection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let (status, answer) = exchange(self.addr, &request).expect("chromedriver answers");
+        assert_eq!(status, 200, "{method} {path}: {answer}");
+        serde_json::from_str::<Value>(&answer).unwrap()["value"].take()
     }
 
     fn post(&self, path: &str, body: &Value) -> Value {
@@ -67,11 +67,6 @@ impl Browser {
 
     pub fn run(&self, script: &str) -> Value {
         self.post("/execute/sync", &json!({ "script": script, "args": [] }))
-    }
-
-    /// A script that calls `arguments[0]` with its result.
-    pub fn run_waiting(&self, script: &str) -> Value {
-        self.post("/execute/async", &json!({ "script": script, "args": [] }))
     }
 
     /// A command of the DevTools protocol.
@@ -174,6 +169,27 @@ impl Drop for Browser {
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
+}
+
+/// One exchange with chromedriver, which writes its headers without a space and keeps the connection open.
+fn exchange(addr: SocketAddr, request: &str) -> Option<(u16, String)> {
+    let stream = TcpStream::connect(addr).ok()?;
+    stream.set_read_timeout(Some(ANSWER)).ok()?;
+    (&stream).write_all(request.as_bytes()).ok()?;
+    let (mut reader, mut status, mut length) = (BufReader::new(stream), 0, 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        match line.trim_end().split_once([':', ' ']) {
+            None => break,
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.trim().parse().ok()?,
+            Some((name, value)) if name.starts_with("HTTP/") => status = value.get(..3)?.parse().ok()?,
+            Some(_) => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((status, String::from_utf8(body).ok()?))
 }
 
 /// Looks again and again until there is something.

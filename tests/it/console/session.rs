@@ -168,7 +168,8 @@ fn event(client: &mut Client) -> (String, Value) {
     use std::io::Read as _;
     let mut text = Vec::new();
     let mut byte = [0];
-    while !text.ends_with(b"\n\n") {
+    // Between events there are pings, and the sizes of chunks.
+    while !text.ends_with(b"\n\n") || !text.windows(6).any(|part| part == b"event:") {
         client.0.read_exact(&mut byte).unwrap();
         text.push(byte[0]);
     }
