@@ -5,7 +5,7 @@
 //!
 //! `event` is the vocabulary. A `source` delivers records, `decode` types them, `arrival` says when they came, the `pipeline` commits everything a
 //! batch causes in one transaction and then applies its effects to `state`. `feed` and `discover` read the state, `jobs`
-//! keep what they make fresh, `http` serves it, the `warehouse` delivers every row to ClickHouse. `cache` speaks Redis, in
+//! keep what they make fresh, `http` serves it, to people too (`console`), the `warehouse` delivers every row to ClickHouse. `cache` speaks Redis, in
 //! the process or to a server. `app` wires it all, `cli` is what a person types, `config`, `clock`, `breaker`, `files`,
 //! `schema`, `tls` and `version` serve all; `otlp` tells traces; `mutant` holds the faults that tests put in.
 
@@ -18,6 +18,7 @@ pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod console;
 pub mod decode;
 pub mod discover;
 pub mod event;

@@ -124,7 +124,8 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     let tracer = tracer(setup, warehouse.as_ref())?;
     let seen = (Arc::clone(&shared), Arc::clone(&observed));
     let revocations = Arc::clone(&auth.revocations);
-    let control = Control::new(clock.clone(), reads, seen, revocations, postgres.clone(), durable.clone());
+    let mut control = Control::new(clock.clone(), reads, seen, revocations, postgres.clone(), durable.clone());
+    control.config.clone_from(&setup.shown);
     let intake = Intake {
         clock: clock.clone(),
         log,
@@ -151,7 +152,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         drift,
     };
     let (serving, intake, control) = (Arc::new(serving), Arc::new(intake), Arc::new(control));
-    let edge = Edge { clock, auth, gate, serving, intake, control, watch, tracer };
+    let edge = Edge { clock, auth, gate, serving, intake, control, watch, console: Default::default(), tracer };
     Ok(Node { running, edge: Arc::new(edge) })
 }
 

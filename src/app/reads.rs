@@ -14,9 +14,9 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::decode::Decoder;
-use crate::event::{Id, Table};
+use crate::event::{Decoded, Id, Stage, Table};
 use crate::files;
-use crate::http::shapes::DeadReason;
+use crate::http::shapes::{DeadReason, Replay};
 use crate::http::{BackupFailed, BackupMade, BackupTimes, Cause, CheckState, ReadFailed, Reads, StoreChecked, Stored};
 use crate::pipeline::meta::{Meta, TableTold};
 use crate::pipeline::seen::Seen;
@@ -112,8 +112,29 @@ impl Reads for StoreReads {
         Ok(found.map_err(cause)?)
     }
 
+    fn tried(&self, letters: &[u64]) -> Result<Vec<Replay>, ReadFailed> {
+        let (read, mut tried) = (self.read()?, Vec::with_capacity(letters.len()));
+        for id in letters {
+            let letter = dead::get(&read, *id).map_err(cause)?;
+            let (outcome, detail) = match letter {
+                None => ("kept", "there is no such letter: it was replayed or discarded".to_owned()),
+                Some(letter) if letter.stage == Stage::Warehouse.name() => {
+                    ("sent", "its rows are sent to ClickHouse again".to_owned())
+                }
+                Some(letter) => told(&self.decoder.lock().decode(&dead::record(&letter))),
+            };
+            tried.push(Replay { id: *id, outcome, detail });
+        }
+        Ok(tried)
+    }
+
     fn audit(&self, after: Option<u64>, limit: usize) -> Result<Vec<audit::Listed>, ReadFailed> {
         let page = audit::page(&self.read()?, after, limit).map_err(cause)?;
+        Ok(page.iter().map(|(id, entry)| entry.listed(*id)).collect())
+    }
+
+    fn newest_audit(&self, limit: usize) -> Result<Vec<audit::Listed>, ReadFailed> {
+        let page = audit::newest(&self.read()?, limit).map_err(cause)?;
         Ok(page.iter().map(|(id, entry)| entry.listed(*id)).collect())
     }
 
@@ -235,6 +256,22 @@ pub fn stored_row(read: ReadTxn, table: Table, key: Id) -> Result<Stored, ReadEr
         Some(None) => Stored::Deleted,
         Some(Some(row)) => Stored::Row(Box::new(row)),
     })
+}
+
+/// What a replay would do with a record that says this.
+fn told(decoded: &Decoded) -> (&'static str, String) {
+    match decoded {
+        Decoded::Change(change) => (
+            "decoded",
+            format!("a change of {} {}; its version decides whether it is applied", change.table, change.key),
+        ),
+        Decoded::Event(event) => {
+            ("decoded", format!("an event of user {}; it counts unless it is known or too old", event.user_id))
+        }
+        Decoded::Ignore(_) | Decoded::Snapshot(_) => ("ignored", "it means nothing to nova, and would go".to_owned()),
+        Decoded::Dead(dead) => ("kept", format!("{}: {}", dead.reason, dead.detail)),
+        Decoded::Wait(_) => ("kept", "its schema cannot be had now".to_owned()),
+    }
 }
 
 /// Those of these dead letters whose event ClickHouse has, where there is one. Waits for its answer.

@@ -56,6 +56,8 @@ pub struct Setup {
     /// Where feeds, suggestions and trending are copied for other readers.
     pub redis_url: Option<String>,
     pub edge: EdgeSettings,
+    /// What is in force by section and key, without secrets, for people to look at.
+    pub shown: serde_json::Value,
 }
 
 /// How long the end waits for ClickHouse.
@@ -92,6 +94,7 @@ impl Setup {
             otlp: None,
             redis_url: None,
             edge: EdgeSettings::default(),
+            shown: serde_json::Value::Null,
         }
     }
 
@@ -103,6 +106,7 @@ impl Setup {
         setup.settings.dedup_horizon_ms = i64::from(config.dedup_horizon_hours) * 3_600_000;
         setup.settings.outbox_max_bytes = u64::from(config.clickhouse_outbox_max_mib) << 20;
         setup.edge = config.edge.clone();
+        setup.shown = config.json();
         setup.replica = config.kafka_replica;
         setup.relaxed_spacing = config.relaxed_spacing;
         setup.trending_publish = Duration::from_millis(config.trending_publish_ms.into());

@@ -160,7 +160,7 @@ fn send(node: &Node, events: &[Value]) -> Result<(), CliError> {
 }
 
 /// Who and what there is. Low numbers are drawn far more often than high ones: a few users and posts have most of what happens.
-struct World {
+pub(super) struct World {
     rng: Rng,
     users: Vec<Id>,
     posts: Vec<Id>,
@@ -171,6 +171,11 @@ impl World {
         let mut rng = Rng::with_seed(args.seed);
         let users = (0..args.users).map(|_| Id::from_u128(rng.u128(1..))).collect();
         World { rng, users, posts: Vec::new() }
+    }
+
+    /// A world that is there already; posts from the oldest to the newest.
+    pub fn of(users: Vec<Id>, posts: Vec<Id>, seed: u64) -> World {
+        World { rng: Rng::with_seed(seed), users, posts }
     }
 
     fn skewed(&mut self, count: usize) -> usize {
@@ -275,7 +280,7 @@ impl World {
     }
 
     /// So many things happen now.
-    fn live(&mut self, node: &Node, count: u64) -> Result<(), CliError> {
+    pub fn live(&mut self, node: &Node, count: u64) -> Result<(), CliError> {
         let (mut rows, mut events) = (std::collections::BTreeMap::<&str, Vec<Value>>::new(), Vec::new());
         for _ in 0..count {
             let now = || rfc3339(Clock::System.now_ms() * 1_000);

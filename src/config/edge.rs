@@ -2,6 +2,8 @@
 
 use toml::Value;
 
+use crate::http::ConsoleMode;
+
 use super::fields::Field;
 use super::origin;
 use super::text::{address, filled, list, texts};
@@ -99,6 +101,17 @@ pub(super) const FIELDS: &[Field] = &[
         "expected 1 to 3600",
         "How long a connection without a request is kept: longer than a proxy in front keeps its side."
     ),
+    Field {
+        section: "http",
+        key: "console",
+        help: "The console at /console/, with metrics and admin routes: off; read, where nothing can be changed from it; or full, where the role admin can act.",
+        set: |config, text| {
+            let mode = ConsoleMode::ALL.into_iter().find(|mode| mode.name() == text);
+            config.edge.console = mode.ok_or("expected off, read or full")?;
+            Ok(())
+        },
+        get: |config| Value::from(config.edge.console.name()),
+    },
     optional!(
         "auth",
         "jwks_file",

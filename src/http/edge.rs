@@ -28,6 +28,7 @@ use crate::warehouse::status::Status as WarehouseStatus;
 use super::admin::Refusals;
 use super::auth::Auth;
 use super::auth::revocation::Revocations;
+use super::console::Board as ConsoleBoard;
 use super::durable::Durable;
 use super::gate::{Gate, Reads};
 use super::idempotency::Answers;
@@ -44,6 +45,8 @@ pub struct Edge {
     pub intake: Arc<Intake>,
     pub control: Arc<Control>,
     pub watch: Watch,
+    /// What consoles are shown.
+    pub console: ConsoleBoard,
     /// Set where requests are told to a collector.
     pub tracer: Option<Arc<Tracer>>,
 }
@@ -120,6 +123,8 @@ pub struct Control {
     pub(super) changes: Arc<tokio::sync::Mutex<()>>,
     /// Admin requests that were refused lately.
     pub(super) refusals: Mutex<Refusals>,
+    /// What is configured by section and key, without secrets.
+    pub config: serde_json::Value,
     /// When the node began to serve, epoch milliseconds.
     pub started_ms: i64,
     /// Long answers that are being made.
@@ -138,7 +143,21 @@ impl Control {
     ) -> Control {
         let (changes, refusals, pumps) = (Arc::default(), Mutex::default(), Pumps::default());
         let started_ms = clock.now_ms();
-        Control { started_ms, clock, reads, shared, observed, revocations, postgres, changes, refusals, pumps, durable }
+        let config = serde_json::Value::Null;
+        Control {
+            config,
+            started_ms,
+            clock,
+            reads,
+            shared,
+            observed,
+            revocations,
+            postgres,
+            changes,
+            refusals,
+            pumps,
+            durable,
+        }
     }
 }
 

@@ -72,7 +72,7 @@ impl Compressed {
 /// same.
 pub(super) fn finish(response: Response<Full<Bytes>>, request: &HeaderMap, kept: &Compressed) -> Response<Full<Bytes>> {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let text = ["application/", "text/plain"].iter().any(|prefix| kind.starts_with(prefix));
+    let text = ["application/", "text/", "image/svg+xml"].iter().any(|prefix| kind.starts_with(prefix));
     let (mut head, body) = response.into_parts();
     let long = whole(&body).filter(|bytes| text && bytes.len() >= COMPRESS_FROM_BYTES);
     if long.is_some() {

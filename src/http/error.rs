@@ -28,6 +28,8 @@ pub(super) enum Problem {
     SubjectMismatch,
     /// The token's role is not one of those that may.
     InsufficientScope(&'static [&'static str]),
+    /// A change from a console that only shows.
+    ConsoleReads,
     NotFound,
     MethodNotAllowed {
         allow: &'static str,
@@ -127,6 +129,10 @@ impl Problem {
             Problem::InsufficientScope(roles) => {
                 let detail = format!("needs the role {}", roles.join(" or "));
                 (StatusCode::FORBIDDEN, "insufficient-scope", "Not with this role", detail, None)
+            }
+            Problem::ConsoleReads => {
+                let detail = "http.console is read: nothing can be changed from the console; set it to full".to_owned();
+                (StatusCode::FORBIDDEN, "insufficient-scope", "Not from the console", detail, None)
             }
             Problem::NotFound => {
                 let detail = "nothing has this path or id; /openapi.json lists the paths".to_owned();

@@ -23,7 +23,7 @@ use super::body::Asked;
 use super::connection::{HEAD_MAX_BYTES, HEADERS_MAX};
 use super::patience::Patient;
 use super::request::{self, Own, Site};
-use super::{Body, encoding, host, percent, route};
+use super::{Body, console, encoding, host, percent, route};
 
 /// Room that is made for what comes.
 const READ_BYTES: usize = 4 << 10;
@@ -201,7 +201,7 @@ fn plain(head: &httparse::Request<'_, '_>) -> Option<Request<()>> {
     let target = head.path.filter(|path| head.version == Some(1) && path.starts_with('/'))?;
     let path = percent::path(target.split('?').next().unwrap_or_default()).ok()?;
     // Answers that may come piece by piece are hyper's.
-    if path == route::STREAM || path.starts_with(route::ADMIN_PATHS) {
+    if [route::STREAM, route::OVERVIEW_STREAM].contains(&&*path) || path.starts_with(route::ADMIN_PATHS) {
         return None;
     }
     let mut request = Request::new(());
@@ -213,6 +213,10 @@ fn plain(head: &httparse::Request<'_, '_>) -> Option<Request<()>> {
         let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
         let about_body = [CONTENT_LENGTH, TRANSFER_ENCODING, EXPECT, UPGRADE].contains(&name);
         if about_body || (name == CONNECTION && !header.value.eq_ignore_ascii_case(b"keep-alive")) {
+            return None;
+        }
+        // Only these may have a cookie that is read.
+        if name == console::HEADER {
             return None;
         }
         if name == HOST {

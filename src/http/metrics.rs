@@ -14,6 +14,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
@@ -30,6 +31,7 @@ use crate::state::histogram::Histogram as Counts;
 use super::{Edge, Serving, Watch};
 
 pub(super) use self::text::{CLASSIC, OPENMETRICS, Scrapes};
+pub(super) use self::warehouse::breaker_states;
 
 type Labels = Vec<(&'static str, String)>;
 type Real = Gauge<f64, AtomicU64>;
@@ -47,6 +49,8 @@ pub struct Observed {
     recovery_seconds: Real,
     commits: AtomicU64,
     commit_seconds: Histogram,
+    /// Since somebody last took them, microseconds.
+    recent_commits: Mutex<Counts>,
     processing_seconds: Histogram,
     publish_ms: Histogram,
     pub dead_letters: Gauge,
@@ -67,6 +71,7 @@ impl Default for Observed {
             recovery_seconds: Real::default(),
             commits: AtomicU64::new(0),
             commit_seconds: Histogram::new(SECONDS),
+            recent_commits: Mutex::default(),
             processing_seconds: Histogram::new(SECONDS),
             publish_ms: Histogram::new(SECONDS.map(|bound| bound * 1e3)),
             dead_letters: Gauge::default(),
@@ -93,10 +98,16 @@ impl Observed {
         self.commits.load(Ordering::Relaxed)
     }
 
+    /// How long the commits took since this was last asked, microseconds.
+    pub(super) fn take_recent_commits(&self) -> Counts {
+        std::mem::take(&mut *self.recent_commits.lock())
+    }
+
     /// The writer has committed.
     pub fn committed(&self, facts: &CommitFacts) {
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.commit_seconds.observe(facts.commit_ms / 1e3);
+        self.recent_commits.lock().add((facts.commit_ms * 1e3) as u32);
         self.processing_seconds.observe(facts.process_ms / 1e3);
         if facts.records > 0 {
             self.publish_ms.observe(facts.publish_ms);

@@ -10,6 +10,7 @@ pub mod auth;
 mod body;
 pub mod commands;
 mod connection;
+pub mod console;
 mod cors;
 mod crowd;
 mod dismiss;
@@ -59,7 +60,7 @@ pub use self::edge::{Control, Edge, Intake, Log, Serving, Watch};
 pub use self::gate::{BackupFailed, BackupMade, BackupTimes, Cause, Gate, ReadFailed, Reads, Stored};
 pub use self::metrics::Observed;
 pub use self::server::{BindError, Reserved, Server, check_tls, listen, runtime};
-pub use self::settings::{EdgeSettings, KeySettings};
+pub use self::settings::{ConsoleMode, EdgeSettings, KeySettings};
 pub use self::shapes::{CheckState, StoreChecked};
 pub use self::stream::Streams;
 

@@ -72,7 +72,7 @@ pub(super) fn list(serving: &Serving) -> Response<Full<Bytes>> {
     server::object(StatusCode::OK, &TrendingOverrides { overrides })
 }
 
-fn one(post: Id, what: Override) -> TrendingOverride {
+pub(super) fn one(post: Id, what: Override) -> TrendingOverride {
     let (action, place) = match what {
         Override::Block => (OverrideAction::Block, None),
         Override::Pin { place } => (OverrideAction::Pin, Some(place.into())),

@@ -22,7 +22,7 @@ use super::metrics::Scrapes;
 use super::route::{ADMIN, ADMIN_OR_SERVICE, Access, Answer, Call, Found, Handler, Operation, Routes, UserCall};
 use super::shared::{Kept, Shared};
 use super::trace::{TRACEPARENT, Trace};
-use super::{Body, Edge, admin, cors, encoding, host, openapi, percent};
+use super::{Body, Edge, admin, console, cors, encoding, host, openapi, percent};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
@@ -36,10 +36,12 @@ pub(super) struct Site {
     jwks: Kept<Arc<str>>,
     compressed: Compressed,
     pub scrapes: Scrapes,
+    /// Set on the listener that has the console.
+    console: Option<console::Files>,
 }
 
 impl Site {
-    pub fn new(edge: Arc<Edge>, routes: Routes) -> Site {
+    pub fn new(edge: Arc<Edge>, routes: Routes, console: Option<console::Files>) -> Site {
         let openapi = Shared::new("application/json", openapi::document(&routes).to_string());
         Site {
             edge,
@@ -48,6 +50,7 @@ impl Site {
             jwks: Kept::default(),
             compressed: Compressed::default(),
             scrapes: Scrapes::default(),
+            console,
         }
     }
 
@@ -243,6 +246,9 @@ async fn handle(
 ) -> Result<Response<Body>, Problem> {
     let edge = &site.edge;
     let path = percent::path(head.uri.path())?;
+    if let Some(answer) = site.console.as_ref().and_then(|console| console.answer(&head.method, &path)) {
+        return answer.map(|whole| whole.map(Body::Left));
+    }
     let (operation, name) = match site.routes.find(&head.method, &path) {
         Found::Nothing => return Err(Problem::NotFound),
         Found::Methods(methods) if !edge.gate.settings.cors_origins.is_empty() => {
@@ -270,7 +276,7 @@ async fn handle(
     let asker = match operation.class {
         // Nobody counts it, so nobody needs to know who asks.
         None if access == Access::Anyone => Err(Reason::Missing.into()),
-        _ => asker(edge, access, &head.headers, arrival.day_ms).await,
+        _ => asker(edge, access, token(site, head)?, arrival.day_ms).await,
     };
     let caller = caller(edge, arrival, &head.headers, asker.as_ref().ok());
     let allowed = allowed(edge, operation, caller, asker, &mut noted.verdict);
@@ -346,8 +352,8 @@ fn charge(edge: &Edge, class: Class, caller: Caller, verdict: &mut Option<Verdic
 }
 
 /// Whose token the request has. One that no known key fits waits for a look at the keys where a token is needed.
-async fn asker(edge: &Edge, access: Access, headers: &HeaderMap, day_ms: i64) -> Result<Subject, Refusal> {
-    let asker = match bearer(headers) {
+async fn asker(edge: &Edge, access: Access, token: Option<&str>, day_ms: i64) -> Result<Subject, Refusal> {
+    let asker = match token {
         Some(token) if access == Access::Anyone => edge.auth.verify(token, day_ms),
         Some(token) => edge.auth.verify_or_look(token, day_ms).await,
         None => Err(Reason::Missing.into()),
@@ -376,8 +382,16 @@ async fn whose(edge: &Arc<Edge>, subject: &Subject, query: &str, action: &'stati
     Ok(whose)
 }
 
+/// The token that the request has, or that the console's cookie has for it.
+fn token<'h>(site: &Site, head: &'h Parts) -> Result<Option<&'h str>, Problem> {
+    if site.console.is_none() || head.headers.contains_key(AUTHORIZATION) {
+        return Ok(bearer(&head.headers));
+    }
+    console::cookie_token(site.edge.gate.settings.console, &head.method, &head.headers)
+}
+
 /// The token of the one `Authorization: Bearer` (RFC 6750 §2.1).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;

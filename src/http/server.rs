@@ -23,9 +23,9 @@ use super::patience::{Idle, Pace};
 use super::places::Places;
 use super::request::Site;
 use super::route::{Plane, Routes};
-use super::settings::EdgeSettings;
+use super::settings::{ConsoleMode, EdgeSettings};
 use super::workers::Workers;
-use super::{Edge, tls, upkeep};
+use super::{Edge, console, tls, upkeep};
 
 /// Connections at once. With few places left, some that are only waited for give way, see [`Crowd`].
 pub const CONNECTIONS_MAX: usize = 4_096;
@@ -176,9 +176,11 @@ fn listen_on(
 ) -> io::Result<Server> {
     let tls = acceptor(&edge.gate.settings)?;
     let routes = Routes::new(plane).map_err(io::Error::other)?;
+    let console =
+        (plane != Some(Plane::Api) && edge.gate.settings.console != ConsoleMode::Off).then(console::Files::new);
     let listener = socket.listen(BACKLOG)?;
     let workers = Workers::start(threads)?;
-    Ok(Server { room, listener, site: Arc::new(Site::new(edge, routes)), tls, workers, upkeep })
+    Ok(Server { room, listener, site: Arc::new(Site::new(edge, routes, console)), tls, workers, upkeep })
 }
 
 impl Server {

@@ -21,8 +21,33 @@ pub struct EdgeSettings {
     pub trusted_proxies: Vec<IpNet>,
     /// How long a connection without a request is kept, seconds.
     pub idle_timeout_s: u32,
+    pub console: ConsoleMode,
     pub keys: KeySettings,
     pub limits: LimitSettings,
+}
+
+/// What the console may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConsoleMode {
+    /// There is none.
+    Off,
+    /// It shows, and changes nothing, whoever is signed in.
+    Read,
+    /// It shows; whoever is signed in with the role admin can act, and nobody else.
+    #[default]
+    Full,
+}
+
+impl ConsoleMode {
+    pub const ALL: [ConsoleMode; 3] = [ConsoleMode::Off, ConsoleMode::Read, ConsoleMode::Full];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            ConsoleMode::Off => "off",
+            ConsoleMode::Read => "read",
+            ConsoleMode::Full => "full",
+        }
+    }
 }
 
 /// Of `auth.issuer` and `auth.audience`: whoever the key set signs for.
@@ -41,6 +66,7 @@ impl Default for EdgeSettings {
             cors_origins: Vec::new(),
             trusted_proxies: Vec::new(),
             idle_timeout_s: IDLE_TIMEOUT_DEFAULT_S,
+            console: ConsoleMode::default(),
             keys: KeySettings::default(),
             limits: LimitSettings::default(),
         }

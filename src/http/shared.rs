@@ -11,7 +11,7 @@ use super::encoding::{self, Gzipped};
 use super::server;
 
 /// How long `/openapi.json` and the key set may be taken from a cache without a question.
-const SHORT: HeaderValue = HeaderValue::from_static("public, max-age=60");
+const SHORT: &str = "public, max-age=60";
 
 /// A body, also in gzip.
 #[derive(Clone)]
@@ -34,14 +34,24 @@ impl Shared {
         response
     }
 
-    /// The same, for caches: they may answer with it for a minute, and then ask whether it is still good.
-    pub fn cacheable(&self) -> Response<Full<Bytes>> {
+    /// The ETag, which names the bytes.
+    fn etag(&self) -> Option<HeaderValue> {
+        HeaderValue::from_str(&format!("\"{:016x}\"", xxh3_64(&self.plain))).ok()
+    }
+
+    /// The same, for caches: they keep it for so long, as `Cache-Control` says it.
+    pub fn kept(&self, control: &'static str) -> Response<Full<Bytes>> {
         let mut response = self.response();
-        if let Ok(etag) = HeaderValue::from_str(&format!("\"{:016x}\"", xxh3_64(&self.plain))) {
+        if let Some(etag) = self.etag() {
             response.headers_mut().insert(ETAG, etag);
         }
-        response.headers_mut().insert(CACHE_CONTROL, SHORT);
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(control));
         response
+    }
+
+    /// The same, for caches: they may answer with it for a minute, and then ask whether it is still good.
+    pub fn cacheable(&self) -> Response<Full<Bytes>> {
+        self.kept(SHORT)
     }
 }
 

@@ -48,11 +48,7 @@ pub(super) async fn status(edge: &Edge, call: UserCall<'_>) -> Answer {
         dead_letters,
         outbox: outbox(edge, now_ms),
         disk: DiskTold { store_bytes: reads.store_checked().bytes, free_bytes: reads.disk_free_bytes() },
-        backup: reads.backup_times().map(|times| BackupTold {
-            made_at: time(times.made_at_ms),
-            verified_at: time(times.verified_at_ms),
-            verify_failed: times.verify_failed,
-        }),
+        backup: backup(edge),
         store_check: reads.store_check(),
         memory: metrics::memory(edge).map(|(structure, bytes)| MemoryTold { structure, bytes }).collect(),
         counts: counts(edge),
@@ -64,11 +60,20 @@ fn time(ms: i64) -> String {
     rfc3339(ms.saturating_mul(1_000))
 }
 
+/// The latest backup.
+pub(super) fn backup(edge: &Edge) -> Option<BackupTold> {
+    edge.control.reads.backup_times().map(|times| BackupTold {
+        made_at: time(times.made_at_ms),
+        verified_at: time(times.verified_at_ms),
+        verify_failed: times.verify_failed,
+    })
+}
+
 fn told(reasons: Vec<String>) -> Vec<ReasonTold> {
     reasons.into_iter().map(|reason| ReasonTold { commands: commands::of(&reason), reason }).collect()
 }
 
-fn source(edge: &Edge) -> SourceTold {
+pub(super) fn source(edge: &Edge) -> SourceTold {
     let lag_s = lag::oldest_ms(&edge.watch) / 1_000;
     if let Some(postgres) = &edge.watch.postgres {
         let view = postgres.view();
@@ -81,7 +86,7 @@ fn source(edge: &Edge) -> SourceTold {
     SourceTold { kind: "kafka", state: if kafka.up() { "reading" } else { "away" }, detail, lag_s }
 }
 
-fn outbox(edge: &Edge, now_ms: i64) -> Option<OutboxTold> {
+pub(super) fn outbox(edge: &Edge, now_ms: i64) -> Option<OutboxTold> {
     let warehouse = edge.watch.warehouse.as_ref()?;
     let oldest = warehouse.targets().iter().filter_map(|target| target.oldest_ms).min();
     Some(OutboxTold {
@@ -105,10 +110,15 @@ fn counts(edge: &Edge) -> CountsTold {
         outcome: Outcome::ALL[outcome].name(),
         count,
     });
+    CountsTold { commits: edge.watch.observed.commits(), records: records.collect(), requests: requests(edge) }
+}
+
+/// What was decided of requests, by class.
+pub(super) fn requests(edge: &Edge) -> Vec<ClassState> {
     let limiter = &edge.gate.limiter;
     let requests = Class::ALL.map(|class| {
         let [granted, over_quota, shed] = limiter.decisions.of(class);
         ClassState { class: class.name(), per_s: limiter.settings().per_s(class), granted, over_quota, shed }
     });
-    CountsTold { commits: edge.watch.observed.commits(), records: records.collect(), requests: requests.into() }
+    requests.into()
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::pipeline::writer::EdgeEntry;
 
 use super::auth::revocation;
-use super::{Edge, lag};
+use super::{Edge, console, lag};
 
 /// How often health is measured.
 const TICK: Duration = Duration::from_secs(1);
@@ -17,7 +17,7 @@ const SWEEP_MAX: usize = 1_000;
 
 /// Runs until it is dropped.
 pub(super) async fn run(edge: Arc<Edge>) {
-    tokio::join!(edge.auth.keep_keys(), beat(&edge));
+    tokio::join!(edge.auth.keep_keys(), beat(&edge), console::run(&edge));
 }
 
 async fn beat(edge: &Arc<Edge>) {

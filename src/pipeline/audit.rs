@@ -90,6 +90,13 @@ pub fn page(read: &ReadTxn, after: Option<u64>, limit: usize) -> Result<Vec<(u64
     failed.map_or(Ok(entries), |error| Err(error.into()))
 }
 
+/// The newest entries, oldest first, at most `limit` and [`PAGE_MAX_ENTRIES`]. Ids have no gaps.
+pub fn newest(read: &ReadTxn, limit: usize) -> Result<Vec<(u64, Entry)>, ReadError> {
+    let last = read.last(AUDIT, |id, _| id)?;
+    let limit = limit.min(PAGE_MAX_ENTRIES);
+    page(read, last.and_then(|last| last.checked_sub(limit as u64)), limit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

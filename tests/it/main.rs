@@ -4,6 +4,7 @@ mod api;
 mod commands;
 mod compare;
 mod connector;
+mod console;
 mod damage;
 mod jobs;
 mod kafka;

@@ -1,6 +1,7 @@
 //! `nova demo`: the whole pipeline on a bundled real social data set, whose last moment is the present.
 
 pub mod data;
+mod living;
 mod shown;
 mod source;
 
@@ -92,10 +93,11 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
     let post = show.trending()?;
     let person = show.person(data_dir)?;
     drop(state);
+    let world = living::world(&social, args.users);
     match (reserved, person) {
         (Some(reserved), Some(person)) => {
             let address = Address { runtime, reserved };
-            serve(setup, address, (person, post), signals)
+            serve(setup, address, (person, post), world, signals)
         }
         _ => Ok(()),
     }
@@ -122,11 +124,26 @@ fn end_ms(data_dir: &Path) -> Result<i64, CliError> {
     Ok(now_ms)
 }
 
-/// Serves the API over the demo's store.
-fn serve(setup: Setup, address: Address, (person, post): (Id, Option<Id>), signals: &Signals) -> Result<(), CliError> {
+/// For how long the tokens that the demo prints are good, seconds.
+const TOKENS_TTL_S: u64 = 86_400;
+
+/// Serves the API and the console over the demo's store, whose world goes on living.
+fn serve(
+    setup: Setup,
+    address: Address,
+    (person, post): (Id, Option<Id>),
+    world: (Vec<Id>, Vec<Id>),
+    signals: &Signals,
+) -> Result<(), CliError> {
     let auth = Auth::open(&setup.data_dir).map_err(AppError::from)?;
-    let token = auth.mint(person, None, Clock::System.now_ms(), 86_400).map_err(AppError::from)?;
+    let mint = |whose, role| auth.mint(whose, role, Clock::System.now_ms(), TOKENS_TTL_S).map_err(AppError::from);
+    let (token, admin) = (mint(person, None)?, mint(Id::NIL, Some("admin"))?);
+    let mut life = None;
     serve_setup(&setup, address, signals, |addr| {
+        // The port alone is enough where it listens on every address.
+        let at = if addr.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], addr.port())) } else { addr };
+        life = Some(living::Life::begin(at, mint(Id::NIL, Some("admin"))?, world)?);
+        out::line(&format!("\nThe console, with all rights:\n\nhttp://{at}/console/#token={admin}"))?;
         out::line(&format!("\nlistening on http://{addr}; end with Ctrl-C. Try in another terminal:\n"))?;
         out::line(&format!("TOKEN={token}"))?;
         let bearer = "-H \"Authorization: Bearer $TOKEN\"";

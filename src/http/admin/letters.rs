@@ -7,9 +7,10 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::http::body::{integer, integers};
+use crate::http::body::{integers, maybe_integer};
 use crate::http::edge::Control;
 use crate::http::error::Problem;
+use crate::http::gate::Reads;
 use crate::http::route::{Answer, UserCall};
 use crate::http::server;
 use crate::http::shapes::{AuditPage, DeadLetters, Replay, Replays};
@@ -32,14 +33,20 @@ pub(in crate::http) struct Replaying {
     /// Also events from before the dedup horizon.
     #[serde(default)]
     force: bool,
+    /// Only tells what the records say now: whether they can be decoded. Nothing is applied.
+    #[serde(default)]
+    dry_run: bool,
 }
 
-/// A dead letter to be removed for ever.
+/// A dead letter to be removed for ever, or several: one of `id` and `ids`.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "DiscardRequest", example = example(r#"{ "id": 7, "reason": "a test record" }"#))]
 pub(in crate::http) struct Discarding {
-    #[serde(deserialize_with = "integer")]
-    id: u64,
+    #[serde(default, deserialize_with = "maybe_integer")]
+    id: Option<u64>,
+    #[serde(default, deserialize_with = "integers")]
+    #[schemars(length(max = PAGE_MAX))]
+    ids: Vec<u64>,
     /// Why; kept.
     #[schemars(length(min = 1))]
     reason: String,
@@ -56,7 +63,15 @@ fn page(query: &str) -> Result<(Option<u64>, usize), Problem> {
 
 pub(in crate::http) async fn audit(control: &Arc<Control>, call: UserCall<'_>) -> Answer {
     let (after, limit) = page(call.call.query)?;
-    let entries = read(control, move |store| store.audit(after, limit)).await?;
+    let newest = match number(call.call.query, "newest", 0)? {
+        newest @ 0..=1 => newest == 1,
+        _ => return Err(wrong("newest", "0 or 1")),
+    };
+    if newest && after.is_some() {
+        return Err(wrong("newest", "it without after"));
+    }
+    let look = move |store: &dyn Reads| if newest { store.newest_audit(limit) } else { store.audit(after, limit) };
+    let entries = read(control, look).await?;
     Ok(server::object(StatusCode::OK, &AuditPage { entries }))
 }
 
@@ -75,9 +90,16 @@ pub(in crate::http) async fn dead_letter(control: &Arc<Control>, call: UserCall<
 
 pub(in crate::http) async fn replay(control: &Arc<Control>, mut call: UserCall<'_>) -> Answer {
     let body = call.content().await?;
-    let Replaying { ids, force } = parse(call.call.headers, &body)?;
+    let Replaying { ids, force, dry_run } = parse(call.call.headers, &body)?;
     if !(1..=PAGE_MAX).contains(&ids.len()) {
         return Err(wrong("ids", "1 to 1000 ids"));
+    }
+    if dry_run {
+        let tried = blocking(control, move |store| store.tried(&ids)).await?.map_err(|error| {
+            tracing::error!("dead letters cannot be read: {error}");
+            Problem::Unavailable("the store cannot be read")
+        })?;
+        return Ok(server::object(StatusCode::OK, &Replays { results: tried }));
     }
     let force = if force { Some(sent(control, ids.clone()).await?) } else { None };
     let make = |reply| Command::ReplayDead { ids, actor: actor(&call.subject), force, reply };
@@ -94,12 +116,20 @@ async fn sent(control: &Arc<Control>, letters: Vec<u64>) -> Result<BTreeSet<u64>
 
 pub(in crate::http) async fn discard(control: &Arc<Control>, mut call: UserCall<'_>) -> Answer {
     let body = call.content().await?;
-    let Discarding { id, reason } = parse(call.call.headers, &body)?;
+    let Discarding { id, ids, reason } = parse(call.call.headers, &body)?;
     if reason.is_empty() {
         return Err(wrong("reason", "why, in words"));
     }
-    let make = |reply| Command::DiscardDead { id, actor: actor(&call.subject), reason, reply };
-    control.durable.command(make).await?.map_err(refused)?;
+    let ids = match (id, ids.len()) {
+        (Some(id), 0) => vec![id],
+        (None, 1..=PAGE_MAX) => ids,
+        _ => return Err(wrong("ids", "1 to 1000 ids, or one id")),
+    };
+    for id in ids {
+        let (actor, reason) = (actor(&call.subject), reason.clone());
+        let make = |reply| Command::DiscardDead { id, actor, reason, reply };
+        control.durable.command(make).await?.map_err(refused)?;
+    }
     done()
 }
 

@@ -2,6 +2,7 @@
 //! commit; so do looks at what is somebody's own, and refusals.
 
 mod bulk;
+mod found;
 mod letters;
 mod revocations;
 mod source;
@@ -12,6 +13,7 @@ mod watched;
 pub(super) use self::bulk::{
     BYTES, LINES, compare, explain_post, feed_list, hand_over, rows, suggestion_list, trending_list,
 };
+pub(super) use self::found::{config, dead_groups, post_cards, post_details, search, user_card};
 pub(super) use self::letters::{Discarding, Replaying, audit, dead_letter, dead_letters, discard, replay};
 pub(super) use self::revocations::{Revoke, list, revoke, unrevoke};
 pub(super) use self::source::{Resnapshotting, Resuming, Seeking, bump_epoch, cdc, pause, resnapshot, resume, seek};

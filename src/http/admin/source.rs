@@ -18,8 +18,6 @@ use crate::http::shapes::{
 use crate::pipeline::decided::Decision;
 use crate::pipeline::writer::{Command, CommandError, SEEK_MAX};
 use crate::schema::example;
-use crate::source::postgres::lsn::lsn_text;
-use crate::source::postgres::status::View;
 
 use super::letters::refused;
 use super::store::read;
@@ -71,22 +69,8 @@ pub(in crate::http) async fn cdc(control: &Arc<Control>, _: UserCall<'_>) -> Ans
         consumed: status.row.consumed,
         held: status.hold.map(|hold| hold.to_string()),
     });
-    let slot = control.postgres.as_ref().map(|postgres| slot(&postgres.view()));
+    let slot = control.postgres.as_ref().map(|postgres| SlotTold::of(&postgres.view()));
     Ok(server::object(StatusCode::OK, &SourceState { tables, partitions: partitions.collect(), slot }))
-}
-
-fn slot(view: &View) -> SlotTold {
-    let slot = view.seen.slot.as_ref();
-    SlotTold {
-        state: view.state.name(),
-        reason: view.reason(),
-        server_lsn: lsn_text(view.server_lsn),
-        committed_lsn: lsn_text(view.committed_lsn),
-        told_lsn: lsn_text(view.told_lsn),
-        lag_bytes: view.lag_bytes(),
-        held_bytes: slot.map(|slot| slot.held_bytes(view.seen.flush_lsn)),
-        safe_bytes: slot.and_then(|slot| slot.safe_wal_bytes),
-    }
 }
 
 fn table(name: &str) -> Result<Table, Problem> {

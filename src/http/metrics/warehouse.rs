@@ -69,8 +69,8 @@ pub(super) fn warehouse(watch: &Watch, to: &mut Registry) {
     }
 }
 
-/// The breaker of each server that nova asks; `None` where it asks none.
-pub fn breaker_states(edge: &Edge) -> [(&'static str, Option<BreakerState>); 4] {
+/// The breaker of each server that nova asks.
+pub(in crate::http) fn breaker_states(edge: &Edge) -> impl Iterator<Item = (&'static str, BreakerState)> {
     let redis = edge.serving.shared_cache.as_ref().map(|shared| match shared.cache.stats().breaker_open {
         true => BreakerState::Open,
         false => BreakerState::Closed,
@@ -81,14 +81,12 @@ pub fn breaker_states(edge: &Edge) -> [(&'static str, Option<BreakerState>); 4] 
         ("redis", redis),
         ("registry", edge.watch.schemas.breaker()),
         ("jwks", edge.auth.breaker()),
-    ]
+    ];
+    states.into_iter().filter_map(|(target, state)| Some((target, state?)))
 }
 
-/// The state of each server's breaker.
 pub(super) fn breakers(edge: &Edge, to: &mut Registry) {
-    let states = breaker_states(edge)
-        .into_iter()
-        .filter_map(|(target, state)| Some((labels([("target", target)]), state? as u8)));
-    let states = states.map(|(target, state)| (target, f64::from(state)));
+    let states = breaker_states(edge);
+    let states = states.map(|(target, state)| (labels([("target", target)]), f64::from(state as u8)));
     gauges(to, "circuit_breaker_state", "0 closed, 1 half-open, 2 open", states);
 }

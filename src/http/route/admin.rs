@@ -3,9 +3,10 @@
 use http::Method;
 
 use crate::http::shapes::{
-    AuditPage, BackedUp, Comparison, DeadLetters, Done, EpochRaised, FeedPage, Forgotten, LimitsState, NodeStatus,
-    PostExplained, ReadAgain, Replays, Revocation, RevocationPage, Sought, SourceState, StoreChecked, Suggestions,
-    TappedRecord, TrendingOverride, TrendingOverrides, TrendingPage,
+    AuditPage, BackedUp, Comparison, ConfigShown, DeadGroups, DeadLetters, Done, EpochRaised, FeedPage, Forgotten,
+    Found, LimitsState, NodeStatus, PostCards, PostDetails, PostExplained, ReadAgain, Replays, Revocation,
+    RevocationPage, Sought, SourceState, StoreChecked, Suggestions, TappedRecord, TrendingOverride, TrendingOverrides,
+    TrendingPage, UserCard,
 };
 use crate::http::{admin, overrides, status, tap};
 use crate::pipeline::dead::Whole;
@@ -29,7 +30,34 @@ pub(super) fn operations() -> Vec<O> {
     all.extend(store());
     all.extend(lists());
     all.extend(overrides());
+    all.extend(found());
     all
+}
+
+/// What the console looks up.
+fn found() -> Vec<O> {
+    let search = Handler::Admin(|call| Box::pin(admin::search(call.edge(), call)));
+    let user = Handler::Admin(|call| Box::pin(admin::user_card(&call.edge().serving, call)));
+    let cards = Handler::Admin(|call| Box::pin(admin::post_cards(call.edge(), call)));
+    let post = Handler::Admin(|call| Box::pin(admin::post_details(call.edge(), call)));
+    let config = Handler::Admin(|call| Box::pin(async move { admin::config(&call.edge().control) }));
+    let get = |path| (Method::GET, path);
+    vec![
+        O::new("search", get("/api/v1/admin/search"), Tag::Node, "Users by name or id, posts by id", search)
+            .query([parameter("q", Kind::Text { min: 1, max: 64 }, "A part of a name, or an id; needed.")])
+            .answers::<Found>(&[200]),
+        O::new("getUser", get("/api/v1/admin/users/{user_id}"), Tag::Feed, "A user, as nova knows them", user)
+            .answers::<UserCard>(&[200])
+            .also(&[404]),
+        O::new("listPosts", get("/api/v1/admin/posts"), Tag::Feed, "Posts with what people see of them", cards)
+            .query([parameter("ids", Kind::Text { min: 36, max: 4_000 }, "Up to 100 ids, commas between; needed.")])
+            .answers::<PostCards>(&[200]),
+        O::new("getPost", get("/api/v1/admin/posts/{post}"), Tag::Feed, "What a post counted, and where it is", post)
+            .answers::<PostDetails>(&[200])
+            .also(&[404]),
+        O::new("getConfig", get("/api/v1/admin/config"), Tag::Node, "What is configured, secrets left out", config)
+            .answers::<ConfigShown>(&[200]),
+    ]
 }
 
 fn revocations() -> Vec<O> {
@@ -65,11 +93,13 @@ fn dead_letters() -> Vec<O> {
     let one = Handler::Admin(|call| Box::pin(admin::dead_letter(&call.edge().control, call)));
     let replay = Handler::Admin(|call| Box::pin(admin::replay(&call.edge().control, call)));
     let discard = Handler::Admin(|call| Box::pin(admin::discard(&call.edge().control, call)));
+    let groups = Handler::Admin(|call| Box::pin(admin::dead_groups(&call.edge().control)));
+    let grouped = (Method::GET, "/api/v1/admin/dlq/groups");
     let (letter, replays) = ("/api/v1/admin/dlq/{id}", "/api/v1/admin/dlq/replay");
     let discards = "/api/v1/admin/dlq/discard";
     vec![
         O::new("listAudit", (Method::GET, "/api/v1/admin/audit"), Tag::Store, "Who did what, oldest first", audit)
-            .query([LIMIT, AFTER])
+            .query([LIMIT, AFTER, parameter("newest", Kind::Flag, "The last ones, where after is left out.")])
             .answers::<AuditPage>(&[200]),
         O::new(
             "listDeadLetters",
@@ -80,6 +110,8 @@ fn dead_letters() -> Vec<O> {
         )
         .query([LIMIT, AFTER])
         .answers::<DeadLetters>(&[200]),
+        O::new("groupDeadLetters", grouped, Tag::DeadLetters, "Dead letters by topic, stage and reason", groups)
+            .answers::<DeadGroups>(&[200]),
         O::new("getDeadLetter", (Method::GET, letter), Tag::DeadLetters, "One dead letter with its bytes", one)
             .path_kind(Kind::Integer { min: 0, max: u64::MAX })
             .answers::<Whole>(&[200])

@@ -13,7 +13,7 @@ use matchit::Router;
 
 pub(super) use self::call::{Answer, Call, Opens, UserCall, Waits};
 pub(super) use self::operation::{Access, Content, Form, Handler, Kind, Operation, Parameter, Plane, Tag};
-pub(super) use self::public::{METRICS, STREAM};
+pub(super) use self::public::{METRICS, OVERVIEW_STREAM, STREAM};
 
 /// What the paths of all operations for the role admin begin with.
 pub(super) const ADMIN_PATHS: &str = "/api/v1/admin/";

@@ -2,6 +2,7 @@
 
 use http::Method;
 
+use crate::http::console::{self, Overview, OverviewHistory, OverviewPatch, Session};
 use crate::http::limit::Class;
 use crate::http::shapes::{
     ApiDescription, ClientEvents, DayFigures, EventsTaken, FeedPage, Forgotten, KeySet, Liveness, Readiness, RowsTaken,
@@ -14,6 +15,8 @@ use super::{Content, Handler, Kind, Operation as O, Parameter, Plane, Tag};
 
 /// The path of the operation that answers with a stream.
 pub(in crate::http) const STREAM: &str = "/api/v1/feed/trending/stream";
+/// The path of the operation that tells the overview as a stream.
+pub(in crate::http) const OVERVIEW_STREAM: &str = "/api/v1/overview/stream";
 /// The path of the operation that answers by `Accept`.
 pub(in crate::http) const METRICS: &str = "/metrics";
 
@@ -39,6 +42,8 @@ pub(super) fn operations() -> Vec<O> {
     all.push(rows());
     all.extend(known());
     all.extend(health());
+    all.extend(overview());
+    all.extend(session());
     all
 }
 
@@ -79,6 +84,7 @@ fn trending() -> [O; 3] {
         O::new("getTrending", (Method::GET, "/api/v1/feed/trending"), Tag::Trending, "What trends", list)
             .class(Class::Trending)
             .query([WINDOW, limit(200), CURSOR])
+            .on(Plane::Both)
             .answers::<TrendingPage>(&[200])
             .etag(),
         O::new("streamTrending", (Method::GET, STREAM), Tag::Trending, "What trends, as server-sent events", events)
@@ -177,4 +183,54 @@ fn health() -> Vec<O> {
         O::new(id, (Method::GET, path), Tag::Node, "Whether the process runs", is_live).answers::<Liveness>(&[200])
     });
     ready.into_iter().chain(live).map(|one| one.class(Class::Probes).on(Plane::Both)).collect()
+}
+
+/// What the console's first page shows, for whoever may read the metrics.
+fn overview() -> [O; 3] {
+    let now = Handler::Anyone(|call| console::now(call));
+    let history = Handler::Anyone(|call| console::history(call));
+    let events = Handler::Stream(|call, address| console::open(call.edge(), address));
+    let (all, past) = ((Method::GET, "/api/v1/overview"), (Method::GET, "/api/v1/overview/history"));
+    [
+        O::new("getOverview", all, Tag::Node, "How the node is, stage by stage", now)
+            .class(Class::Public)
+            .on(Plane::Admin)
+            .answers::<Overview>(&[200])
+            .also(&[404]),
+        O::new("getOverviewHistory", past, Tag::Node, "Ten minutes of what is plotted", history)
+            .class(Class::Public)
+            .on(Plane::Admin)
+            .answers::<OverviewHistory>(&[200])
+            .also(&[404]),
+        O::new("streamOverview", (Method::GET, OVERVIEW_STREAM), Tag::Node, "The same, as server-sent events", events)
+            .class(Class::Public)
+            .on(Plane::Admin)
+            .content(&[200], Content::Events(&[("snapshot", form::<Overview>), ("patch", form::<OverviewPatch>)]))
+            .also(&[404]),
+    ]
+}
+
+/// Who is signed in at the console.
+fn session() -> [O; 3] {
+    const PATH: &str = "/console/session";
+    let whoami = Handler::Anyone(|call| console::whoami(call));
+    let sign_in = Handler::User(|call| Box::pin(console::sign_in(call)));
+    let sign_out = Handler::Anyone(|call| console::sign_out(call));
+    [
+        O::new("getConsoleSession", (Method::GET, PATH), Tag::Tokens, "Who is signed in at the console", whoami)
+            .class(Class::Public)
+            .on(Plane::Admin)
+            .answers::<Session>(&[200])
+            .also(&[404]),
+        O::new("openConsoleSession", (Method::POST, PATH), Tag::Tokens, "A token for the console's cookie", sign_in)
+            .class(Class::Public)
+            .on(Plane::Admin)
+            .answers::<Session>(&[200])
+            .also(&[404]),
+        O::new("closeConsoleSession", (Method::DELETE, PATH), Tag::Tokens, "Ends the console's cookie", sign_out)
+            .class(Class::Public)
+            .on(Plane::Admin)
+            .answers::<Session>(&[200])
+            .also(&[404]),
+    ]
 }

@@ -10,6 +10,8 @@ use crate::pipeline::meta::TableTold;
 use crate::pipeline::tap::{Heard, What};
 use crate::pipeline::writer::{CommandError, Replayed};
 use crate::schema::{Uuid, example};
+use crate::source::postgres::lsn::lsn_text;
+use crate::source::postgres::status::View;
 
 /// A rule that ends tokens early.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -118,6 +120,22 @@ pub struct SlotTold {
     pub held_bytes: Option<u64>,
     /// What is left of that before the server gives the slot up, where it has a limit.
     pub safe_bytes: Option<i64>,
+}
+
+impl SlotTold {
+    pub fn of(view: &View) -> SlotTold {
+        let slot = view.seen.slot.as_ref();
+        SlotTold {
+            state: view.state.name(),
+            reason: view.reason(),
+            server_lsn: lsn_text(view.server_lsn),
+            committed_lsn: lsn_text(view.committed_lsn),
+            told_lsn: lsn_text(view.told_lsn),
+            lag_bytes: view.lag_bytes(),
+            held_bytes: slot.map(|slot| slot.held_bytes(view.seen.flush_lsn)),
+            safe_bytes: slot.and_then(|slot| slot.safe_wal_bytes),
+        }
+    }
 }
 
 /// Which tables are read again.

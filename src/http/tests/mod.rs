@@ -55,7 +55,7 @@ impl World {
             let row = Effect::Row { key: Id::from_u128(100 + number as u128), old: None, new: Some(facts) };
             node.edge.serving.state.write().apply(&row);
         }
-        let site = Arc::new(Site::new(Arc::clone(&node.edge), Routes::new(None).unwrap()));
+        let site = Arc::new(Site::new(Arc::clone(&node.edge), Routes::new(None).unwrap(), None));
         let (graceful, stop) = (GracefulShutdown::new(), watch::Sender::new(false));
         World { node: Some(node), site, graceful, stop, _dir: dir }
     }
@@ -96,7 +96,7 @@ impl Drop for World {
     fn drop(&mut self) {
         let Some(Node { running, edge }) = self.node.take() else { return };
         running.shared.stop();
-        self.site = Arc::new(Site::new(Arc::clone(&edge), Routes::new(None).unwrap()));
+        self.site = Arc::new(Site::new(Arc::clone(&edge), Routes::new(None).unwrap(), None));
         drop(edge);
         let _ = running.finish(|_| {});
     }

@@ -207,7 +207,7 @@ fn conditional_head_and_pipelined_requests_behave_as_http_says() {
 }
 
 /// Thirty authors with two posts each, all followed by user 1.
-pub(super) fn world(live: &Live) {
+pub(crate) fn world(live: &Live) {
     let mut state = live.state.write();
     let mut put = |key, new| state.apply(&Effect::Row { key, old: None, new: Some(new) });
     for n in 100..130u128 {

@@ -1,7 +1,7 @@
 mod admin;
 mod bench;
 pub mod client;
-mod edge;
+pub mod edge;
 mod hostile;
 mod idempotent;
 mod issuers;
@@ -15,4 +15,4 @@ mod routes;
 mod rows;
 mod serve;
 mod transport;
-mod trending;
+pub mod trending;

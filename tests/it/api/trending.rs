@@ -13,12 +13,12 @@ use crate::support::{Listed, capture, setup};
 
 const MINUTE_MS: i64 = 60_000;
 
-pub(super) fn post(n: u128) -> Id {
+pub(crate) fn post(n: u128) -> Id {
     Id::from_u128(n + 1_000)
 }
 
 /// Posts 0 to 29; post `n` has `n` views an hour ago.
-pub(super) fn world(live: &Live) {
+pub(crate) fn world(live: &Live) {
     let mut state = live.state.write();
     for n in 0..30u128 {
         let row = Facts::Post { author: Id::from_u128(1), created_at_us: n as i64, published: true };
@@ -42,7 +42,7 @@ fn trending(client: &mut Client, query: &str) -> Value {
 }
 
 /// Asks until the list holds a post, and tells how long it took.
-pub(super) fn until_shown(client: &mut Client, wanted: Id) -> Duration {
+pub(crate) fn until_shown(client: &mut Client, wanted: Id) -> Duration {
     let started = Instant::now();
     while !ids(&trending(client, "&limit=200")).contains(&wanted.to_string()) {
         assert!(started.elapsed() < Duration::from_secs(30), "never shown");

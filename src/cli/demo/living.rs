@@ -1,0 +1,73 @@
+//! The demo goes on: a few things a second happen to its people and posts, over the node's own HTTP, so that something moves
+//! on the console.
+
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::event::Id;
+
+use super::super::CliError;
+use super::super::remote::Node;
+use super::super::seed::World;
+use super::data::Social;
+
+/// Between two moments in which something happens, and how much does.
+const EVERY: Duration = Duration::from_millis(500);
+const AT_ONCE: u64 = 2;
+/// What happens is drawn by this.
+const SEED: u64 = 1;
+/// After so many moments in a row that failed the demo stands still.
+const FAILURES_MAX: u32 = 20;
+
+/// The demo's life; it ends when this is dropped.
+pub(super) struct Life {
+    stop: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The people and posts of the demo, posts from the oldest to the newest.
+pub(super) fn world(social: &Social, users: Option<u32>) -> (Vec<Id>, Vec<Id>) {
+    let here = |user: u32| users.is_none_or(|users| user < users);
+    let mut posts: Vec<_> = social.posts.iter().filter(|post| here(post.author)).collect();
+    posts.sort_by_key(|post| post.created_at_ms);
+    let most = users.map_or(usize::MAX, |users| users as usize);
+    let users = social.users.iter().take(most).map(|user| user.id).collect();
+    (users, posts.into_iter().map(|post| post.id).collect())
+}
+
+impl Life {
+    /// Begins it at the node that listens there. A world without people or posts stands still.
+    pub fn begin(addr: SocketAddr, token: String, (users, posts): (Vec<Id>, Vec<Id>)) -> Result<Life, CliError> {
+        let (stop, stopped) = sync_channel(1);
+        let empty = users.is_empty() || posts.is_empty();
+        let node = Node::own(format!("http://{addr}"), token);
+        let life = move || run(&node, World::of(users, posts, SEED), &stopped);
+        let thread = (!empty).then(|| std::thread::Builder::new().name("demo".to_owned()).spawn(life)).transpose()?;
+        Ok(Life { stop: Some(stop), thread })
+    }
+}
+
+fn run(node: &Node, mut world: World, stopped: &Receiver<()>) {
+    let mut failures = 0;
+    while failures < FAILURES_MAX && stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+        failures = match world.live(node, AT_ONCE) {
+            Ok(()) => 0,
+            Err(error) => {
+                tracing::debug!("the demo's world stands still for a moment: {error}");
+                failures + 1
+            }
+        };
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // It waits for at most one request.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! What the console shows, looked at once for all who watch: a task of the edge makes a frame twice a second while
+//! somebody watches and once a second else, keeps a point of it for the plots, and hands out the same bytes to everybody.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::console::history::{Gauge, History, Point, STEP_MS};
+use crate::console::patch;
+use crate::http::Edge;
+use crate::http::places::{Place, Places};
+use crate::http::settings::ConsoleMode;
+use crate::state::histogram::Histogram;
+
+use super::overview::{self, Seen};
+
+/// Consoles that watch at once.
+pub const VIEWERS_MAX: usize = 256;
+/// Of them, those of one address.
+pub const VIEWERS_PER_ADDRESS_MAX: usize = 64;
+/// Between two frames while somebody watches.
+const TICK: Duration = Duration::from_millis(500);
+/// Seconds of commits of which the percentiles are told.
+const COMMITS_OF_S: usize = 10;
+/// Rates are over this time: shorter ones flicker.
+const RATE_MS: i64 = 2_000;
+/// The structures of memory are measured so rarely: each takes the lock of the state.
+const MEMORY_EVERY_MS: i64 = 5_000;
+
+/// What was shown at a moment.
+pub struct Frame {
+    /// Counts frames.
+    number: u64,
+    pub(super) whole: Value,
+    text: Bytes,
+    /// What differs from the frame before, as an event.
+    patch: Bytes,
+}
+
+impl Frame {
+    fn event(name: &str, number: u64, data: &str) -> Bytes {
+        format!("event: {name}\nid: {number}\ndata: {data}\n\n").into()
+    }
+
+    pub(super) fn snapshot(&self) -> Bytes {
+        self.text.clone()
+    }
+
+    /// What brings a client here that knows another frame, if any.
+    pub(super) fn after(&self, known: &Frame) -> Bytes {
+        let follows = known.number > 0 && self.number == known.number + 1;
+        if follows { self.patch.clone() } else { self.snapshot() }
+    }
+
+    /// Nothing was looked at yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.number == 0
+    }
+}
+
+/// What everybody is shown, and who watches.
+pub struct Board {
+    frames: watch::Sender<Arc<Frame>>,
+    history: Mutex<History>,
+    free: Arc<Semaphore>,
+    addresses: Places,
+}
+
+impl Default for Board {
+    fn default() -> Board {
+        let none = Frame { number: 0, whole: Value::Null, text: Bytes::new(), patch: Bytes::new() };
+        Board {
+            frames: watch::Sender::new(Arc::new(none)),
+            history: Mutex::default(),
+            free: Arc::new(Semaphore::new(VIEWERS_MAX)),
+            addresses: Places::new(VIEWERS_PER_ADDRESS_MAX),
+        }
+    }
+}
+
+impl Board {
+    /// A place for one who watches; the error tells whether all places are taken, or those of the address.
+    pub(super) fn enter(&self, address: IpAddr) -> Result<(Place, OwnedSemaphorePermit), bool> {
+        let place = self.addresses.enter(address, VIEWERS_PER_ADDRESS_MAX).ok_or(false)?;
+        let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| true)?;
+        Ok((place, permit))
+    }
+
+    pub(super) fn frames(&self) -> watch::Receiver<Arc<Frame>> {
+        self.frames.subscribe()
+    }
+
+    /// The newest frame; empty before the first.
+    pub(super) fn newest(&self) -> Arc<Frame> {
+        Arc::clone(&self.frames.borrow())
+    }
+
+    pub(super) fn history(&self) -> Value {
+        self.history.lock().json()
+    }
+
+    /// The bytes of the log that the slot held so many points ago.
+    pub(super) fn held_before(&self, points: usize) -> Option<f64> {
+        self.history.lock().before(Gauge::HeldWalBytes, points)
+    }
+
+    fn watched(&self) -> bool {
+        self.free.available_permits() < VIEWERS_MAX
+    }
+
+    fn publish(&self, whole: Value) {
+        let before = self.newest();
+        let number = before.number + 1;
+        let patch = patch::between(&before.whole, &whole).unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+        let text = Frame::event("snapshot", number, &whole.to_string());
+        let patch = Frame::event("patch", number, &patch.to_string());
+        self.frames.send_replace(Arc::new(Frame { number, whole, text, patch }));
+    }
+}
+
+/// Samples until it is dropped; not at all where there is no console.
+pub(in crate::http) async fn run(edge: &Edge) {
+    if edge.gate.settings.console == ConsoleMode::Off {
+        return;
+    }
+    let mut sampler = Sampler::default();
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let started = tokio::time::Instant::now();
+    loop {
+        ticks.tick().await;
+        let run_ms = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        sampler.tick(edge, run_ms);
+    }
+}
+
+/// What was counted at a moment.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counted {
+    pub records: u64,
+    pub commits: u64,
+    pub acknowledged: u64,
+    pub requests: u64,
+    pub refused: u64,
+    pub feeds: u64,
+}
+
+/// What is kept between two frames. Times are milliseconds since the sampler's start, which no clock can move.
+#[derive(Default)]
+pub(super) struct Sampler {
+    /// Of the last moments, the oldest first.
+    counted: VecDeque<(i64, Counted)>,
+    /// Commits by second, the oldest first.
+    commits: VecDeque<Histogram>,
+    memory: Vec<(&'static str, usize)>,
+    memory_ms: Option<i64>,
+    point_ms: Option<i64>,
+}
+
+impl Sampler {
+    pub(super) fn tick(&mut self, edge: &Edge, run_ms: i64) {
+        let due = self.point_ms.is_none_or(|last| run_ms - last >= STEP_MS);
+        if !due && !edge.console.watched() {
+            return;
+        }
+        if self.memory_ms.is_none_or(|last| run_ms - last >= MEMORY_EVERY_MS) {
+            self.memory_ms = Some(run_ms);
+            self.memory = crate::http::metrics::memory(edge).collect();
+        }
+        if due {
+            self.commits.push_back(edge.watch.observed.take_recent_commits());
+            if self.commits.len() > COMMITS_OF_S {
+                self.commits.pop_front();
+            }
+        }
+        let seen = Seen::of(edge);
+        let point = self.point(edge, &seen, run_ms);
+        if due {
+            // The next point is due a step after this one was, so that lateness does not add up.
+            let begun = self.point_ms.map_or(run_ms, |last| (last + STEP_MS).max(run_ms - STEP_MS));
+            self.point_ms = Some(begun);
+            edge.console.history.lock().put(edge.clock.now_ms(), point);
+        }
+        let whole = overview::overview(edge, seen, &self.memory, &point);
+        edge.console.publish(serde_json::json!(whole));
+    }
+
+    fn point(&mut self, edge: &Edge, seen: &Seen, run_ms: i64) -> Point {
+        let now = seen.counted;
+        while self.counted.len() > 1 && self.counted[1].0 <= run_ms - RATE_MS {
+            self.counted.pop_front();
+        }
+        let mut point = Point::default();
+        if let Some((then_ms, then)) = self.counted.front().copied().filter(|(then_ms, _)| *then_ms < run_ms) {
+            let seconds = (run_ms - then_ms) as f64 / 1e3;
+            let rate = |now: u64, then: u64| now.saturating_sub(then) as f64 / seconds;
+            point.set(Gauge::RecordsPerS, rate(now.records, then.records));
+            point.set(Gauge::CommitsPerS, rate(now.commits, then.commits));
+            point.set(Gauge::RequestsPerS, rate(now.requests, then.requests));
+            point.set(Gauge::RefusedPerS, rate(now.refused, then.refused));
+            point.set(Gauge::FeedsPerS, rate(now.feeds, then.feeds));
+            if edge.watch.warehouse.is_some() {
+                point.set(Gauge::AcknowledgedPerS, rate(now.acknowledged, then.acknowledged));
+            }
+        }
+        self.counted.push_back((run_ms, now));
+        let mut commits = Histogram::default();
+        self.commits.iter().for_each(|second| commits.merge(second));
+        for (gauge, percent) in [(Gauge::CommitP50Ms, 50), (Gauge::CommitP99Ms, 99)] {
+            if let Some(us) = commits.percentile(percent).filter(|_| commits.count() > 0) {
+                point.set(gauge, f64::from(us) / 1e3);
+            }
+        }
+        point.set(Gauge::MemoryBytes, self.memory.iter().map(|(_, bytes)| *bytes as f64).sum());
+        seen.gauges(edge, &mut point);
+        point
+    }
+}

@@ -1,0 +1,119 @@
+//! Who is signed in at the console. A token is typed once and exchanged for a cookie that no script can read and that no
+//! other site's request carries. The cookie alone is worth nothing: only a request with the console's own header, which
+//! another site's page cannot set, is taken for its user's (OWASP, "custom request headers").
+
+use http::header::{COOKIE, SET_COOKIE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::http::error::Problem;
+use crate::http::request::bearer;
+use crate::http::route::{ADMIN, Answer, Call, UserCall};
+use crate::http::server;
+use crate::http::settings::ConsoleMode;
+use crate::http::{Edge, auth::Subject};
+use crate::schema::{Uuid, example};
+
+/// The header of the console's requests. Its value says nothing.
+pub(in crate::http) const HEADER: HeaderName = HeaderName::from_static("x-nova-console");
+const COOKIE_NAME: &str = "nova_console";
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Who is signed in at the console, and what may be done from it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(
+    rename = "ConsoleSession",
+    example = example(r#"{ "signed_in": true, "user_id": "921cad1a-b3e2-5377-a326-6b2c8273740b", "admin": true, "console": "full" }"#)
+)]
+pub(in crate::http) struct Session {
+    pub signed_in: bool,
+    /// Of the token; null where nobody is signed in.
+    pub user_id: Option<Uuid>,
+    /// The token has the role admin.
+    pub admin: bool,
+    /// `read`: nothing can be changed from the console; `full`: the role admin can act.
+    pub console: &'static str,
+}
+
+impl Session {
+    fn of(edge: &Edge, subject: Option<&Subject>) -> Session {
+        Session {
+            signed_in: subject.is_some(),
+            user_id: subject.map(|subject| Uuid(subject.user)),
+            admin: subject.is_some_and(|subject| subject.has_role(ADMIN)),
+            console: edge.gate.settings.console.name(),
+        }
+    }
+}
+
+/// Whether the request is the console's own.
+fn is_console(headers: &HeaderMap) -> bool {
+    let same = headers.get(FETCH_SITE).is_none_or(|site| site == "same-origin");
+    same && headers.contains_key(HEADER)
+}
+
+/// The token of the console's cookie, where the request may use it; an error of one that would change something where
+/// the console only shows.
+pub(in crate::http) fn cookie_token<'h>(
+    mode: ConsoleMode,
+    method: &Method,
+    headers: &'h HeaderMap,
+) -> Result<Option<&'h str>, Problem> {
+    if mode == ConsoleMode::Off || !is_console(headers) {
+        return Ok(None);
+    }
+    let token = token(headers);
+    let reads = [Method::GET, Method::HEAD].contains(method);
+    match (mode, token) {
+        (ConsoleMode::Read, Some(_)) if !reads => Err(Problem::ConsoleReads),
+        _ => Ok(token),
+    }
+}
+
+fn token(headers: &HeaderMap) -> Option<&str> {
+    let pairs = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = pairs.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, value)| *name == COOKIE_NAME && !value.is_empty()).map(|(_, value)| value)
+}
+
+/// `Set-Cookie` with this value; without one the cookie ends.
+fn cookie(edge: &Edge, value: Option<&str>) -> Result<HeaderValue, Problem> {
+    let secure = if edge.gate.settings.tls_cert.is_some() { "; Secure" } else { "" };
+    let ends = if value.is_none() { "; Max-Age=0" } else { "" };
+    let text = format!("{COOKIE_NAME}={}; Path=/; HttpOnly; SameSite=Strict{secure}{ends}", value.unwrap_or_default());
+    HeaderValue::from_str(&text).map_err(|_| Problem::InvalidToken)
+}
+
+fn here(edge: &Edge) -> Result<(), Problem> {
+    if edge.gate.settings.console == ConsoleMode::Off { Err(Problem::NotFound) } else { Ok(()) }
+}
+
+/// `POST /console/session`: the token of the request for a cookie.
+pub(in crate::http) async fn sign_in(call: UserCall<'_>) -> Answer {
+    let edge = call.edge();
+    here(edge)?;
+    let token = bearer(call.call.headers).ok_or(Problem::InvalidToken)?;
+    let mut response = server::object(StatusCode::OK, &Session::of(edge, Some(&call.subject)));
+    response.headers_mut().insert(SET_COOKIE, cookie(edge, Some(token))?);
+    Ok(response)
+}
+
+/// `DELETE /console/session`.
+pub(in crate::http) fn sign_out(call: &Call<'_>) -> Answer {
+    here(call.edge())?;
+    let mut response = server::object(StatusCode::OK, &Session::of(call.edge(), None));
+    if is_console(call.headers) {
+        response.headers_mut().insert(SET_COOKIE, cookie(call.edge(), None)?);
+    }
+    Ok(response)
+}
+
+/// `GET /console/session`.
+pub(in crate::http) fn whoami(call: &Call<'_>) -> Answer {
+    let edge = call.edge();
+    here(edge)?;
+    let token = if is_console(call.headers) { token(call.headers) } else { None };
+    let subject = token.and_then(|token| edge.auth.verify(token, edge.clock.day_ms()).ok());
+    Ok(server::object(StatusCode::OK, &Session::of(edge, subject.as_ref())))
+}

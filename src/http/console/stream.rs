@@ -1,0 +1,79 @@
+//! `GET /api/v1/overview/stream`: server-sent events (WHATWG HTML, 9.2). First a `snapshot`, then a `patch` (RFC 7396)
+//! twice a second where something differs, a comment as a ping after 15 s of silence. A client that reads slowly is given
+//! a new snapshot for the patches that it missed; one that does not read at all is dropped.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+
+use crate::http::error::Problem;
+use crate::http::places::Place;
+use crate::http::stream::{Broken, Events};
+use crate::http::{Body, Edge};
+
+use super::overview;
+use super::sample::{Frame, VIEWERS_PER_ADDRESS_MAX};
+
+/// Events that wait for a client.
+const QUEUE_MAX_EVENTS: usize = 1;
+const PING: Duration = Duration::from_secs(15);
+const PING_TEXT: Bytes = Bytes::from_static(b": ping\n\n");
+/// A client that takes nothing for so long is dropped.
+const SLOW: Duration = Duration::from_secs(20);
+
+pub(in crate::http) fn open(edge: &Edge, address: IpAddr) -> Result<Response<Body>, Problem> {
+    overview::here(edge)?;
+    let too_many = Problem::TooManyStreams { most: VIEWERS_PER_ADDRESS_MAX };
+    let (place, permit) = edge.console.enter(address).map_err(|full| match full {
+        true => Problem::Unavailable("too many consoles are open"),
+        false => too_many,
+    })?;
+    let (sender, events) = mpsc::channel(QUEUE_MAX_EVENTS);
+    let frames = edge.console.frames();
+    tokio::spawn(Viewer { frames, sender, _held: (place, permit) }.run(edge.serving.streams.closing()));
+    let mut response = Response::new(Body::Right(Events::endless(events)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    Ok(response)
+}
+
+struct Viewer {
+    frames: watch::Receiver<Arc<Frame>>,
+    sender: mpsc::Sender<Result<Bytes, Broken>>,
+    _held: (Place, OwnedSemaphorePermit),
+}
+
+impl Viewer {
+    async fn run(mut self, mut closed: watch::Receiver<bool>) {
+        let mut known = Arc::clone(&self.frames.borrow_and_update());
+        let mut event = if known.is_empty() { PING_TEXT } else { known.snapshot() };
+        loop {
+            let sent = tokio::select! {
+                biased;
+                _ = closed.wait_for(|closed| *closed) => return,
+                sent = tokio::time::timeout(SLOW, self.sender.send(Ok(event))) => sent,
+            };
+            // Too slow, or gone.
+            let Ok(Ok(())) = sent else { return };
+            event = tokio::select! {
+                biased;
+                _ = closed.wait_for(|closed| *closed) => return,
+                () = self.sender.closed() => return,
+                changed = tokio::time::timeout(PING, self.frames.changed()) => match changed {
+                    Err(_) => PING_TEXT,
+                    Ok(Err(_)) => return,
+                    Ok(Ok(())) => {
+                        let next = Arc::clone(&self.frames.borrow_and_update());
+                        let event = next.after(&known);
+                        known = next;
+                        event
+                    }
+                },
+            };
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! Every page and every action in a real browser, against a node that has something of everything. `NOVA_TEST_CHROMIUM`
+//! names the browser (Debian: `chromium`, with `chromium-driver`); `NOVA_TEST_AXE` the file `axe.min.js` of axe-core;
+//! `NOVA_TEST_SHOTS` a directory that gets a picture of every page in both schemes at three widths.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::support::program::{Serving, nova, out};
+
+use super::browser::{Browser, until};
+use super::world::{self, HOSTILE, post, user};
+
+const CANARY: &str = "canary-7f3a";
+const WIDTHS: [u32; 3] = [360, 1_280, 2_560];
+const SCHEMES: [&str; 2] = ["light", "dark"];
+
+/// A page, and a text that is there when it is whole.
+fn pages() -> Vec<(&'static str, String, &'static str)> {
+    vec![
+        ("overview", String::new(), "adds up"),
+        ("failed", "failed".to_owned(), "malformed-json"),
+        ("live", "live".to_owned(), "Listening"),
+        ("users", "user".to_owned(), "Name or id"),
+        ("user", format!("user/{}", user(1)), "Feed, as they see it"),
+        ("posts", "post".to_owned(), "found by their id"),
+        ("post", format!("post/{}", post(3)), "Place in each window"),
+        ("trending", "trending".to_owned(), "posts scored"),
+        ("source", "source".to_owned(), "Outbox by table"),
+        ("jobs", "system/jobs".to_owned(), "trending_publish"),
+        ("limits", "system/limits".to_owned(), "Quotas and decisions"),
+        ("cache", "system/cache".to_owned(), "Snapshots take"),
+        ("keys", "system/keys".to_owned(), "EdDSA"),
+        ("revocations", "system/revocations".to_owned(), "Revocations"),
+        ("audit", "system/audit".to_owned(), "Who did what"),
+        ("config", "system/config".to_owned(), "http.console"),
+        ("store", "system/store".to_owned(), "Latest backup"),
+        ("api", "api/getTrending".to_owned(), "Needs no token"),
+    ]
+}
+
+/// What a walk needs: the browser, the node, a token.
+struct Walk {
+    browser: Browser,
+    node: Serving,
+    admin: String,
+    data: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Walk {
+    /// `None`, with a reason, where no browser is named.
+    fn begin() -> Option<Walk> {
+        let Some(chromium) = std::env::var_os("NOVA_TEST_CHROMIUM") else {
+            eprintln!("skipped: NOVA_TEST_CHROMIUM does not name a Chromium");
+            return None;
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let data = world::stored(dir.path(), CANARY);
+        // Nobody listens there: the breaker opens.
+        let away = [("NOVA_CLICKHOUSE_URL", "http://127.0.0.1:9"), ("NOVA_LIMITS_ENABLED", "false")];
+        let node = Serving::start(&data, &away);
+        let browser = Browser::start(Path::new(&chromium), &dir.path().join("profile"));
+        let admin = world::admin(&data);
+        Some(Walk { browser, node, admin, data, _dir: dir })
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}/console/{path}", self.node.addr)
+    }
+
+    fn sign_in(&self) {
+        self.browser.go(&self.url(&format!("#token={}", self.admin)));
+        self.browser.shows("Sign out");
+        assert!(!self.browser.run("return location.href").as_str().unwrap().contains("token"));
+    }
+
+    fn visit(&self, path: &str, shows: &str) {
+        self.browser.go(&self.url(path));
+        self.browser.shows(shows);
+    }
+
+    /// Nothing broke the content security policy, no script failed, and nobody but the node was asked.
+    fn is_clean(&self) {
+        let complaints = self.browser.complaints();
+        assert!(complaints.is_empty(), "{complaints:#?}");
+        let own = format!("http://{}/", self.node.addr);
+        let asked = self.browser.asked();
+        // What the browser has in itself (chrome:, data:) leaves no host.
+        let sent = asked.iter().filter(|url| ["http", "ws"].iter().any(|scheme| url.starts_with(scheme)));
+        let others: Vec<_> = sent.filter(|url| !url.starts_with(&own)).collect();
+        assert!(others.is_empty(), "{others:?}");
+    }
+
+    /// Fills an action's dialog, does it, and waits for its result.
+    fn act(&self, fields: &[(&str, &str)], verb: &str, result: &str) {
+        self.browser.until("document.querySelector('dialog[open] form button.primary:not([disabled])')");
+        for (name, value) in fields {
+            self.browser.fill(&format!("dialog [name={name}]"), value);
+        }
+        self.browser.click("dialog[open] form", verb);
+        self.browser.shows(result);
+        self.browser.click("dialog[open]", "Close");
+    }
+}
+
+#[test]
+fn every_page_is_whole_clean_and_accessible() {
+    let Some(walk) = Walk::begin() else { return };
+    let (browser, axe) = (&walk.browser, std::env::var_os("NOVA_TEST_AXE"));
+    let axe = axe.map(|file| std::fs::read_to_string(file).unwrap());
+    if axe.is_none() {
+        eprintln!("left out: NOVA_TEST_AXE does not name axe.min.js");
+    }
+    let shots = std::env::var_os("NOVA_TEST_SHOTS").map(PathBuf::from);
+    browser.go(&walk.url(""));
+    browser.shows("What needs you");
+    browser.go(&walk.url("failed"));
+    browser.shows("Sign in");
+    walk.sign_in();
+    for (name, path, shows) in pages() {
+        walk.visit(&path, shows);
+        assert_eq!(browser.run("return document.querySelectorAll('h1').length"), 1, "{name}");
+        let text = browser.run("return document.documentElement.innerText").to_string();
+        assert!(!text.contains(CANARY), "{name}");
+        for scheme in SCHEMES {
+            browser.scheme(scheme);
+            for width in if shots.is_some() { &WIDTHS[..] } else { &WIDTHS[..1] } {
+                browser.width(*width);
+                let over = "return document.documentElement.scrollWidth - document.documentElement.clientWidth";
+                let over = browser.run(over).as_i64().unwrap();
+                assert!(over <= 0, "{name} is {over} px too wide at {width} px");
+                if let Some(shots) = &shots {
+                    browser
+                        .until("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))) && true");
+                    browser.shot(&shots.join(format!("{name}-{scheme}-{width}.png")));
+                }
+            }
+            browser.width(1_280);
+            if let Some(axe) = &axe {
+                let found = violations(browser, axe);
+                assert!(found.is_empty(), "{name} in {scheme}: {found:#?}");
+            }
+        }
+        walk.is_clean();
+    }
+}
+
+/// What axe-core finds, each with where.
+fn violations(browser: &Browser, axe: &str) -> Vec<String> {
+    // Not through the page, whose policy lets no other script run.
+    browser.command("Runtime.evaluate", &json!({ "expression": axe }));
+    let run = "axe.run({ resultTypes: ['violations'] }).then(r => JSON.stringify(r.violations.map(v => v.id + ': ' + \
+               v.nodes.slice(0, 3).map(n => n.target.join(' ') + ' ' + (n.any[0]?.message ?? '')).join(' | '))))";
+    let told = browser.command("Runtime.evaluate", &json!({ "expression": run, "awaitPromise": true }));
+    let text = told["result"]["value"].as_str().unwrap_or_else(|| panic!("{told}"));
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn every_action_asks_acts_and_stands_in_the_audit() {
+    let Some(walk) = Walk::begin() else { return };
+    let browser = &walk.browser;
+    walk.sign_in();
+    // A letter that stays, with its bytes; then all of its group go.
+    walk.visit("failed", "malformed-json");
+    browser.click("tbody", "Example");
+    browser.shows("Value, private members masked");
+    browser.click("tbody", "Replay …");
+    browser.shows("kept");
+    walk.act(&[], "Replay", "What became of them");
+    browser.click("tbody", "Discard …");
+    walk.act(&[("reason", "a test")], "Discard for ever", "letters are gone");
+    // The halted table, either way.
+    browser.shows("halted");
+    browser.click(".findings", "Keep its rows …");
+    walk.act(&[], "Go on", "takes changes again");
+    browser.shows("No table is halted");
+    walk.visit("source", "Halt users");
+    browser.click("main", "Halt users …");
+    walk.act(&[], "Halt", "users is halted");
+    walk.visit("failed", "halted");
+    browser.click(".findings", "Raise the epoch …");
+    walk.act(&[], "Raise it", "The epoch is");
+    // Somebody's page.
+    walk.visit(&format!("user/{}", user(1)), "Feed, as they see it");
+    browser.fill("form.inline [name=post]", &post(2).to_string());
+    browser.click("form.inline", "Explain");
+    browser.until("document.querySelector('.answer')");
+    browser.click("main", "Forget snapshots …");
+    walk.act(&[], "Forget", "It is forgotten");
+    walk.visit(&format!("user/{}", user(2)), "Revoke tokens");
+    browser.click("main", "Revoke tokens …");
+    walk.act(&[("reason", "a lost phone")], "Revoke", "are refused");
+    // A post in trending.
+    walk.visit(&format!("post/{}", post(3)), "Place in each window");
+    browser.click("main", "Pin …");
+    walk.act(&[("place", "2")], "Pin", "pinned at place 2");
+    browser.click("main", "Take the override back …");
+    walk.act(&[], "Take it back", "The override is gone");
+    browser.click("main", "Block …");
+    walk.act(&[], "Block", "It is blocked");
+    walk.visit("trending", "Blocked");
+    // The node.
+    walk.visit("system/revocations", "Issued before");
+    browser.click("tbody", "Take back …");
+    walk.act(&[], "Take it back", "The rule is gone");
+    walk.visit("system/store", "Latest backup");
+    browser.click("main", "Make a backup …");
+    walk.act(&[("name", "walked")], "Copy", "entries are in");
+    browser.click("main", "Check every page …");
+    walk.act(&[], "Check", "of");
+    // The playground sends, and tells the same as curl.
+    walk.visit("api/getTrending", "Needs no token");
+    browser.click("form", "Send");
+    browser.shows("Answer");
+    browser.until("[...document.querySelectorAll('code')].some(e => e.innerText.startsWith(\"curl 'http\"))");
+    walk.is_clean();
+    let audit = out(&nova(&walk.data, &["audit"]));
+    for deed in
+        ["dlq-discard", "cdc-resume", "pause", "epoch", "feed-invalidate", "revoke", "trending-override", "backup"]
+    {
+        assert!(audit.contains(deed), "{deed}: {audit}");
+    }
+}
+
+#[test]
+fn hostile_texts_are_texts_and_a_lost_stream_is_told() {
+    let Some(mut walk) = Walk::begin() else { return };
+    walk.sign_in();
+    let browser = &walk.browser;
+    for (number, text) in HOSTILE.iter().enumerate() {
+        walk.visit(&format!("post/{}", post(number as u128 + 1)), "Place in each window");
+        let shown = browser.run("return document.querySelector('blockquote').textContent").as_str().unwrap().to_owned();
+        let visible: String = text.chars().filter(|c| c.is_ascii_graphic()).collect();
+        let found: String = shown.chars().filter(|c| c.is_ascii_graphic()).collect();
+        assert!(found.contains(&visible) || text.contains(['\u{202e}', '\u{1}']), "{shown}");
+        for mark in ['\u{202e}', '\u{2066}', '\u{1}', '\u{7f}'] {
+            assert!(!shown.contains(mark), "{mark:?} in {shown}");
+        }
+        assert_eq!(
+            browser.run("return document.querySelectorAll('h1').length + document.querySelectorAll('main img').length"),
+            1
+        );
+        assert!(!browser.run("return document.title").as_str().unwrap().contains("owned"));
+    }
+    walk.visit(&format!("post/{}", post(24)), "Place in each window");
+    assert!(
+        browser.run("return document.documentElement.innerText.length").as_i64() < Some(60_000),
+        "a megabyte was cut"
+    );
+    walk.visit("failed", "malformed-json");
+    browser.click("tbody", "Example");
+    browser.shows("Value, private members masked");
+    walk.is_clean();
+    // By keyboard alone: to the search and to a user.
+    walk.visit("", "adds up");
+    browser.press(&["/"]);
+    browser.until("document.activeElement.name === 'q'");
+    browser.press(&["p", "e", "r", "s", "o", "n", "_", "2"]);
+    browser.shows("person_2");
+    browser.until("document.querySelector('.found a')");
+    browser.press(&["\u{e007}"]);
+    browser.shows("Feed, as they see it");
+    browser.press(&["\u{e004}"]);
+    assert_ne!(browser.run("return document.activeElement.tagName"), "BODY");
+    walk.visit("", "adds up");
+    walk.node.child.kill().unwrap();
+    browser.shows("stream lost");
+    browser.shows("old");
+}
+
+#[test]
+fn findings_are_on_the_overview_with_their_commands_and_stages_tell_theirs() {
+    let Some(walk) = Walk::begin() else { return };
+    let browser = &walk.browser;
+    walk.visit("", "What needs you");
+    for text in ["truncate", "nova cdc resume likes --truncate apply", "nova dlq list"] {
+        browser.shows(text);
+    }
+    let state = |stage: &str| {
+        let find = format!(
+            "return [...document.querySelectorAll('.pipe li')].find(e => e.innerText.includes('{stage}')).className"
+        );
+        browser.run(&find)
+    };
+    until("ClickHouse is told to be away", || (state("ClickHouse") == "warns").then_some(()));
+    assert_eq!(state("Decode"), Value::from("stops"));
+    browser.until("[...document.querySelectorAll('figure canvas')].length >= 6");
+}
