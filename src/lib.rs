@@ -31,6 +31,7 @@ pub mod pipeline;
 pub mod schema;
 pub mod source;
 pub mod state;
+pub mod testing;
 pub mod tls;
 pub mod version;
 pub mod warehouse;

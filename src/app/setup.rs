@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::decode::{Decoder, FileSchemas, HttpSchemas, KeepUnknown, NoSchemas, RegistrySettings, Schemas, Topics};
 use crate::event::Table;
 use crate::http::EdgeSettings;
+use crate::http::testing::Testing;
 use crate::otlp::OtlpSettings;
 use crate::pipeline::Settings;
 use crate::source::connect::ConnectorSettings;
@@ -56,6 +57,21 @@ pub struct Setup {
     /// Where feeds, suggestions and trending are copied for other readers.
     pub redis_url: Option<String>,
     pub edge: EdgeSettings,
+    /// Set in a server for tests.
+    pub testing: Option<TestSetup>,
+}
+
+/// What is different in a server for tests.
+#[derive(Clone)]
+pub struct TestSetup {
+    /// Does what its control routes ask for.
+    pub control: Arc<dyn Testing>,
+    /// The development key, PEM: it lives as long as the process.
+    pub key: Arc<[u8]>,
+    /// No token is needed.
+    pub anyone: bool,
+    /// Jobs run when the clock is moved, and not by their rhythm.
+    pub by_hand: bool,
 }
 
 /// How long the end waits for ClickHouse.
@@ -92,6 +108,7 @@ impl Setup {
             otlp: None,
             redis_url: None,
             edge: EdgeSettings::default(),
+            testing: None,
         }
     }
 

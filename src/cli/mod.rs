@@ -27,6 +27,7 @@ mod status;
 mod stopped;
 mod store;
 mod tap;
+mod test;
 mod token;
 mod top;
 
@@ -108,6 +109,8 @@ enum Command {
     Demo(demo::Args),
     /// A small social world on one's own running node, which goes on living.
     Seed(seed::Args),
+    /// A server for tests: all in memory, with a clock that is moved, fixtures and snapshots.
+    Test(test::Args),
     /// What a shell completes commands and options by, on standard output.
     Completions(manual::CompletionsArgs),
     /// The manual, for man(1).
@@ -168,6 +171,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(CONFIG_EXIT);
         }
     };
+    let named_data = cli.data.is_some();
     if let Some(data) = cli.data {
         config.data_dir = data;
     }
@@ -202,6 +206,7 @@ pub fn main() -> ExitCode {
         Command::Rebuild(args) => store::run_rebuild(&args, &config, cli.json),
         Command::Demo(args) => demo::run(&args, &config, cli.json, &signals),
         Command::Seed(args) => seed::run(&args, &config, cli.json, &signals),
+        Command::Test(args) => test::run(&args, &config, named_data, &signals),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),
         Command::Bench(args) => bench::run(&args, &config),
