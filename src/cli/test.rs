@@ -1,13 +1,11 @@
 //! `nova test`: the server for tests (`docs/testing-with-nova.md`).
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use nova_storage::file::Aside;
 use rustix::process::{Pid, getppid};
 use serde_json::json;
 
@@ -126,10 +124,10 @@ pub(super) fn run(args: &Args, config: &Config, named_data: bool, signals: &Sign
 
 /// Whoever waits for the file finds it whole.
 fn put(path: &Path, line: &str) -> std::io::Result<()> {
-    let (aside, mut file) = Aside::new(path, ".new")?;
-    file.write_all(line.as_bytes())?;
-    file.write_all(b"\n")?;
-    aside.place(path)
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".new");
+    std::fs::write(&aside, format!("{line}\n"))?;
+    std::fs::rename(&aside, path)
 }
 
 /// Until a signal, or the end of the parent.

@@ -23,6 +23,7 @@ use crate::http::testing::{ClockTold, Fault, PartitionCounted, Refused, Settled,
 use crate::http::{self, Edge, Replacer};
 use crate::pipeline::progress::PartitionStatus;
 use crate::pipeline::writer::Message;
+use crate::state::State;
 
 use super::counted;
 use super::log::Log;
@@ -57,8 +58,11 @@ pub(crate) struct Ways {
     pub listen: SocketAddr,
 }
 
+#[derive(Clone)]
 struct Snapshot {
     image: Image,
+    /// What memory was then.
+    state: Arc<State>,
     now_ms: i64,
 }
 
@@ -113,9 +117,11 @@ impl Ground {
             retired: Retired::start()?,
         });
         let image = clean(&Image::default())?;
-        let (node, memory) = ground.node(&image)?;
+        let state = Arc::new(State::new(ground.setup().state));
+        let seed = Snapshot { image, state, now_ms };
+        let (node, memory) = ground.node(&seed)?;
         *ground.place.lock() = Some(Place { node, memory, replacer: None });
-        ground.snapshots.lock().insert(SEED.to_owned(), Snapshot { image, now_ms });
+        ground.snapshots.lock().insert(SEED.to_owned(), seed);
         Ok(ground)
     }
 
@@ -162,11 +168,15 @@ impl Ground {
         setup
     }
 
-    /// A node over a copy of an image.
-    fn node(self: &Arc<Ground>, image: &Image) -> Result<(Node, Memory), AppError> {
-        let (setup, memory) = (self.setup(), Memory::of(image));
+    /// A node over a copy of a snapshot.
+    fn node(self: &Arc<Ground>, snapshot: &Snapshot) -> Result<(Node, Memory), AppError> {
+        let (setup, memory) = (self.setup(), Memory::of(&snapshot.image));
         memory.slow_syncs(self.slow_commit_ms.load(Ordering::Relaxed));
-        let opened = app::open_store(&setup, Store::open_backend(memory.clone(), &options())?)?;
+        let opened = app::open_store_at(
+            &setup,
+            Store::open_backend(memory.clone(), &options())?,
+            Some(snapshot.state.copy()),
+        )?;
         let (log, clock, number) = (Arc::clone(&self.log), self.clock.clone(), self.nodes.fetch_add(1, Ordering::Relaxed));
         self.log.begin(number);
         opened.shared.tap.keep(Box::new(move |records, more| log.records(number, clock.now_ms(), records, more)));
@@ -209,13 +219,16 @@ impl Ground {
     }
 
     /// What the store is now, with nothing left to be done again.
-    fn image(&self) -> Result<Image, Refused> {
+    fn taken(&self) -> Result<Snapshot, Refused> {
         self.settled()?;
-        let (_, inbox) = self.at_hand()?;
+        let (edge, inbox) = self.at_hand()?;
         barrier(&inbox, Message::Checkpoint)?;
+        // Before the image: what is committed between the two is in its journal, and then the state is read from it.
+        let state = Arc::new(edge.serving.state.read().copy());
         let raw = self.place.lock().as_ref().map(|place| place.memory.image());
         let raw = raw.ok_or_else(|| Refused::Late("the server ends".to_owned()))?;
-        clean(&raw).map_err(|error| Refused::No(error.to_string()))
+        let image = clean(&raw).map_err(|error| Refused::No(error.to_string()))?;
+        Ok(Snapshot { image, state, now_ms: self.clock.now_ms() })
     }
 
     fn statuses(&self) -> Result<Vec<PartitionStatus>, Refused> {
@@ -288,30 +301,32 @@ impl Testing for Arc<Ground> {
 
     fn snapshot(&self, name: &str) -> Result<SnapshotTold, Refused> {
         let (_turn, began) = (self.takes_turn(), Instant::now());
-        let (image, now_ms) = (self.image()?, self.clock.now_ms());
+        let taken = self.taken()?;
+        let now_ms = taken.now_ms;
         let mut snapshots = self.snapshots.lock();
         if snapshots.len() >= SNAPSHOTS_MAX && !snapshots.contains_key(name) {
             return Err(Refused::No(format!("{SNAPSHOTS_MAX} snapshots are kept; make this one under a name that is there")));
         }
-        snapshots.insert(name.to_owned(), Snapshot { image, now_ms });
+        snapshots.insert(name.to_owned(), taken);
         Ok(SnapshotTold { name: name.to_owned(), now_ms, took_ms: took_ms(began) })
     }
 
     fn reset(&self, name: Option<&str>) -> Result<SnapshotTold, Refused> {
         let (_turn, began) = (self.takes_turn(), Instant::now());
         let name = name.unwrap_or(SEED);
-        let (image, now_ms) = {
+        let snapshot = {
             let snapshots = self.snapshots.lock();
             let known = snapshots.get(name).ok_or_else(|| {
                 let names: Vec<_> = snapshots.keys().map(String::as_str).collect();
                 Refused::NoSnapshot(format!("name: there is no snapshot {name}; there are: {}", names.join(", ")))
             })?;
-            (known.image.clone(), known.now_ms)
+            known.clone()
         };
+        let now_ms = snapshot.now_ms;
         self.slow_commit_ms.store(0, Ordering::Relaxed);
         self.behind_ms.store(0, Ordering::Relaxed);
         self.clock.set(now_ms);
-        let (node, memory) = self.node(&image).map_err(|error| Refused::No(error.to_string()))?;
+        let (node, memory) = self.node(&snapshot).map_err(|error| Refused::No(error.to_string()))?;
         let before = {
             let mut place = self.place.lock();
             let place = place.as_mut().ok_or_else(|| Refused::Late("the server ends".to_owned()))?;
