@@ -122,9 +122,8 @@ impl Server {
     /// Another issuer of tokens is set, or `user` is no UUID.
     pub fn token(&self, user: &str, role: Option<&str>) -> Result<String, ServerError> {
         let user = Id::parse(user.as_bytes()).map_err(|error| ServerError(format!("user: {error}")))?;
-        let minted = Auth::open(&self.data_dir).and_then(|auth| {
-            auth.mint(user, role, crate::clock::Clock::System.now_ms(), TOKEN_TTL_S)
-        });
+        let minted = Auth::open(&self.data_dir)
+            .and_then(|auth| auth.mint(user, role, crate::clock::Clock::System.now_ms(), TOKEN_TTL_S));
         minted.map_err(|error| ServerError(error.to_string()))
     }
 

@@ -43,7 +43,9 @@ use crate::warehouse::status::Status as WarehouseStatus;
 
 pub use self::node::{Node, load_dismissals, load_overrides, start_node};
 pub use self::reads::{sent, stored_row};
-pub use self::setup::{Drain, Setup, TestSetup, clickhouse, file_schemas, kafka, layout, postgres, registry, table_topics};
+pub use self::setup::{
+    Drain, Setup, TestSetup, clickhouse, file_schemas, kafka, layout, postgres, registry, table_topics,
+};
 pub use self::store_check::StoreCheck;
 
 /// Name of the store within the data directory.

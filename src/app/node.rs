@@ -19,8 +19,8 @@ use crate::otlp::Tracer;
 use crate::pipeline::writer::RecoveryReport;
 use crate::source::both::Both;
 use crate::source::connect::ConnectorStatus;
-use crate::source::kafka::{KafkaSource, KafkaStatus, Owner, Producer};
 use crate::source::handed::Handed;
+use crate::source::kafka::{KafkaSource, KafkaStatus, Owner, Producer};
 use crate::source::local::{LOCAL_PARTITION, LocalSource};
 use crate::source::postgres::link;
 use crate::source::postgres::session::Session;
@@ -90,7 +90,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         None => (source, None),
     };
     let postgres = session.as_ref().map(|session| Arc::clone(&session.status));
-    if setup.clickhouse.is_none() {
+    if setup.clickhouse.is_none() && setup.testing.is_none() {
         tracing::info!("clickhouse.url is not set: rows are not sent anywhere");
     }
     let dismissals = Arc::new(load_dismissals(&opened.store)?);

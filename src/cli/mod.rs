@@ -228,7 +228,7 @@ mod tests {
 
     use super::*;
 
-    const DOCUMENTS: [&str; 7] = [
+    const DOCUMENTS: [&str; 8] = [
         include_str!("../../README.md"),
         include_str!("../../docs/operations.md"),
         include_str!("../../docs/quickstart.md"),
@@ -236,6 +236,7 @@ mod tests {
         include_str!("../../docs/clickhouse.md"),
         include_str!("../../docs/kafka.md"),
         include_str!("../../docs/postgres.md"),
+        include_str!("../../docs/testing-with-nova.md"),
     ];
 
     /// The words of a command line, without what stands before nova and after it. Quotes hold words together.

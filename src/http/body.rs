@@ -187,6 +187,9 @@ mod tests {
             let answer = inflated(&headers(codings), gzip(b"{}").into(), BODY_MAX_BYTES);
             assert!(matches!(answer, Err(Problem::UnsupportedMediaType(_))), "{codings:?}");
         }
-        assert_eq!(inflated(&headers(&["Identity"]), Bytes::from_static(b"{}"), BODY_MAX_BYTES), Ok(Bytes::from_static(b"{}")));
+        assert_eq!(
+            inflated(&headers(&["Identity"]), Bytes::from_static(b"{}"), BODY_MAX_BYTES),
+            Ok(Bytes::from_static(b"{}"))
+        );
     }
 }

@@ -122,7 +122,8 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
         match parse(read) {
             Ok(Some((request, length))) => {
                 read.advance(length);
-                let answer = request::answer(&sites.now(), peer, request.map(|()| Asked::Left(Empty::new())), None).await;
+                let answer =
+                    request::answer(&sites.now(), peer, request.map(|()| Asked::Left(Empty::new())), None).await;
                 encode(answer, date, write);
             }
             Ok(None) => break false,

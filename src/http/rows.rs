@@ -31,6 +31,8 @@ use super::trace::Trace;
 
 /// Rows of one request.
 pub const ROWS_MAX: usize = 1_000;
+/// Rows of a seed that are one commit.
+const SEED_ROWS: usize = 5_000;
 /// How long a request waits for its commit.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
 
@@ -41,7 +43,7 @@ type Pair = ([&'static str; 2], [Id; 2]);
 /// Rows under the names of the source's columns. `"op": "delete"` deletes one. What is left out has a default: an id of its
 /// own, the present, `published`, what is true of a user who signed up. A follow or a like without an id has one that its
 /// pair makes, so the pair names it again.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "RowsRequest", example = example(r#"{
     "users": [{ "id": "0193a5f0-c2d1-7e2c-9f0e-5b0f6f2f8f3d", "username": "ada" }],
@@ -58,6 +60,18 @@ pub(super) struct Rows {
     comments: Given,
     #[serde(default)]
     likes: Given,
+}
+
+impl Rows {
+    fn of(&mut self, table: Table) -> &mut Given {
+        match table {
+            Table::Users => &mut self.users,
+            Table::Posts => &mut self.posts,
+            Table::Follows => &mut self.follows,
+            Table::Comments => &mut self.comments,
+            Table::Likes => &mut self.likes,
+        }
+    }
 }
 
 pub(super) async fn take(mut call: UserCall<'_>) -> Answer {
@@ -106,13 +120,24 @@ pub(super) async fn commit(edge: &Arc<Edge>, rows: Rows, most: usize, trace: &Tr
 
 /// Has the rows of a seed committed: an object as the body of a request, however many rows it has. Says what is wrong.
 pub async fn seed(edge: &Arc<Edge>, given: Value) -> Result<(), String> {
-    let rows: Rows = serde_json::from_value(given).map_err(|error| error.to_string())?;
-    let taken = commit(edge, rows, usize::MAX, &Trace::of(&http::HeaderMap::new())).await;
-    let taken = taken.map_err(|problem| problem.detail())?;
-    match taken.rows.iter().find(|row| row.outcome == Outcome::Dead.name()) {
-        Some(dead) => Err(format!("{} {} is a dead letter", dead.table, dead.id.0)),
-        None => Ok(()),
+    let Rows { users, posts, follows, comments, likes } =
+        serde_json::from_value(given).map_err(|error| error.to_string())?;
+    for (table, rows) in Table::ALL.into_iter().zip([users, posts, follows, comments, likes]) {
+        for (number, part) in rows.chunks(SEED_ROWS).enumerate() {
+            let failed = |why: String| match number {
+                0 => why,
+                _ => format!("{why} (counted from the row {} of {table})", number * SEED_ROWS),
+            };
+            let mut part_of = Rows::default();
+            *part_of.of(table) = part.to_vec();
+            let taken = commit(edge, part_of, SEED_ROWS, &Trace::of(&http::HeaderMap::new())).await;
+            let taken = taken.map_err(|problem| failed(problem.detail()))?;
+            if let Some(dead) = taken.rows.iter().find(|row| row.outcome == Outcome::Dead.name()) {
+                return Err(format!("{} {} is a dead letter", dead.table, dead.id.0));
+            }
+        }
     }
+    Ok(())
 }
 
 fn elsewhere(whose: &str) -> Problem {

@@ -19,7 +19,9 @@ const SWEEP_MAX: usize = 1_000;
 /// Runs until it is dropped.
 pub(super) async fn run(sites: Sites) {
     match &sites {
-        Sites::One(site) => drop(tokio::join!(site.edge.auth.keep_keys(), beat(&sites))),
+        Sites::One(site) => {
+            tokio::join!(site.edge.auth.keep_keys(), beat(&sites));
+        }
         // One that is replaced has the development key alone, which nobody changes.
         Sites::Replaced(_) => beat(&sites).await,
     }

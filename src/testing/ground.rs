@@ -172,12 +172,10 @@ impl Ground {
     fn node(self: &Arc<Ground>, snapshot: &Snapshot) -> Result<(Node, Memory), AppError> {
         let (setup, memory) = (self.setup(), Memory::of(&snapshot.image));
         memory.slow_syncs(self.slow_commit_ms.load(Ordering::Relaxed));
-        let opened = app::open_store_at(
-            &setup,
-            Store::open_backend(memory.clone(), &options())?,
-            Some(snapshot.state.copy()),
-        )?;
-        let (log, clock, number) = (Arc::clone(&self.log), self.clock.clone(), self.nodes.fetch_add(1, Ordering::Relaxed));
+        let opened =
+            app::open_store_at(&setup, Store::open_backend(memory.clone(), &options())?, Some(snapshot.state.copy()))?;
+        let (log, clock, number) =
+            (Arc::clone(&self.log), self.clock.clone(), self.nodes.fetch_add(1, Ordering::Relaxed));
         self.log.begin(number);
         opened.shared.tap.keep(Box::new(move |records, more| log.records(number, clock.now_ms(), records, more)));
         Ok((app::start_node(&setup, opened, Duration::ZERO)?, memory))
@@ -305,7 +303,9 @@ impl Testing for Arc<Ground> {
         let now_ms = taken.now_ms;
         let mut snapshots = self.snapshots.lock();
         if snapshots.len() >= SNAPSHOTS_MAX && !snapshots.contains_key(name) {
-            return Err(Refused::No(format!("{SNAPSHOTS_MAX} snapshots are kept; make this one under a name that is there")));
+            return Err(Refused::No(format!(
+                "{SNAPSHOTS_MAX} snapshots are kept; make this one under a name that is there"
+            )));
         }
         snapshots.insert(name.to_owned(), taken);
         Ok(SnapshotTold { name: name.to_owned(), now_ms, took_ms: took_ms(began) })

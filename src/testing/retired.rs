@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
 
 use crate::app::{AppError, Node};
+use crate::http::Edge;
 
 /// Nodes that wait for their end; with more, a reset waits.
 const QUEUE_MAX: usize = 4;
+/// How long requests of a replaced node may take, and how often it is looked whether they are answered.
+const REQUESTS_WAIT: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_micros(500);
 
 /// See the module.
 pub(super) struct Retired {
@@ -51,13 +56,29 @@ impl Retired {
     }
 }
 
+/// Waits until no request that is on its way holds the edge, and ends it, while the writer still takes what jobs leave.
+fn alone(mut edge: Arc<Edge>) {
+    let (_nobody, tick) = bounded::<()>(0);
+    let deadline = Instant::now() + REQUESTS_WAIT;
+    loop {
+        match Arc::try_unwrap(edge) {
+            Ok(edge) => return drop(edge),
+            Err(shared) => edge = shared,
+        }
+        if Instant::now() >= deadline {
+            return;
+        }
+        // Nobody sends: a wait of this length.
+        let _ = tick.recv_timeout(LOOK_EVERY);
+    }
+}
+
 /// Ends a node in order; its accounts must balance.
 fn end(node: Node) -> Result<(), String> {
     let Node { running, edge } = node;
     running.shared.stop();
     edge.intake.captures.iter().for_each(|captures| captures.wake());
-    // A request that is on its way holds it a little longer.
-    drop(edge);
+    alone(edge);
     let partitions = running.finish(|_| {}).map_err(|error| error.to_string())?;
     match partitions.iter().find(|status| !status.row.balanced()) {
         Some(status) => Err(format!("{}: its outcomes do not add up to the records consumed", status.name)),

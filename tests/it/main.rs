@@ -16,6 +16,7 @@ mod sim;
 mod stack;
 mod stores;
 mod support;
+mod testing;
 mod tls;
 mod traces;
 mod warehouse;

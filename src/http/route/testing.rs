@@ -56,12 +56,24 @@ fn fixtures() -> Vec<O> {
             .needs::<Rows>()
             .answers::<RowsTaken>(&[200])
             .also(&[409, 503]),
-        O::new("postTestCaptures", post("/_test/captures"), Tag::Testing, "A capture: JSON lines, one record a line", captures)
-            .answers::<CapturesTaken>(&[200])
-            .also(&[408, 409, 413, 503]),
-        O::new("settleTest", post("/_test/settle"), Tag::Testing, "Everything accepted is applied and published", settle)
-            .answers::<Settled>(&[200])
-            .also(&[409, 503]),
+        O::new(
+            "postTestCaptures",
+            post("/_test/captures"),
+            Tag::Testing,
+            "A capture: JSON lines, one record a line",
+            captures,
+        )
+        .answers::<CapturesTaken>(&[200])
+        .also(&[408, 409, 413, 503]),
+        O::new(
+            "settleTest",
+            post("/_test/settle"),
+            Tag::Testing,
+            "Everything accepted is applied and published",
+            settle,
+        )
+        .answers::<Settled>(&[200])
+        .also(&[409, 503]),
         O::new("snapshotTest", post("/_test/snapshot"), Tag::Testing, "Keeps the server as it is", snapshot)
             .needs::<SnapshotNamed>()
             .answers::<SnapshotTold>(&[200])

@@ -24,8 +24,8 @@ use super::{Refused, Testing, tokens};
 
 /// Bytes of a body, as sent and after inflation: a fixture of any size that a test has.
 const BODY_MAX_BYTES: usize = 64 << 20;
-/// Rows of one request.
-const ROWS_MAX: usize = 100_000;
+/// Rows of one request: they are one commit, for which a request waits.
+const ROWS_MAX: usize = 20_000;
 /// Entries of one answer.
 pub(in crate::http) const LOG_MAX: u64 = 10_000;
 const LOG_DEFAULT: u64 = 1_000;

@@ -22,9 +22,9 @@ fn ttl_s(given: Option<&Value>) -> Result<u64, Problem> {
     let seconds = match given {
         None | Some(Value::Null) => Some(TTL_DEFAULT_S),
         Some(Value::Number(number)) => number.as_u64(),
-        Some(Value::String(text)) => units
-            .iter()
-            .find_map(|(unit, factor)| text.strip_suffix(*unit)?.parse::<u64>().ok()?.checked_mul(*factor)),
+        Some(Value::String(text)) => {
+            units.iter().find_map(|(unit, factor)| text.strip_suffix(*unit)?.parse::<u64>().ok()?.checked_mul(*factor))
+        }
         Some(_) => None,
     };
     let expected = "expected seconds, or a number with s, m, h or d, such as 1h; at most 3650d";
