@@ -43,7 +43,9 @@ use crate::warehouse::status::Status as WarehouseStatus;
 
 pub use self::node::{Node, load_dismissals, load_overrides, start_node};
 pub use self::reads::{sent, stored_row};
-pub use self::setup::{Drain, Setup, clickhouse, file_schemas, kafka, layout, postgres, registry, table_topics};
+pub use self::setup::{
+    Drain, Setup, TestSetup, clickhouse, file_schemas, kafka, layout, postgres, registry, table_topics,
+};
 pub use self::store_check::StoreCheck;
 
 /// Name of the store within the data directory.
@@ -126,6 +128,11 @@ pub fn make_data_dir(data_dir: &Path) -> Result<(), AppError> {
 
 /// The same over a store that is open already.
 pub fn open_store(setup: &Setup, store: Store) -> Result<Opened, AppError> {
+    open_store_at(setup, store, None)
+}
+
+/// The same, where the state of the store's checkpoint is known.
+pub fn open_store_at(setup: &Setup, store: Store, known: Option<State>) -> Result<Opened, AppError> {
     let store = Arc::new(store);
     let check = Arc::new(StoreCheck::new(&store));
     let state = Arc::new(RwLock::new(State::new(setup.state.clone())));
@@ -143,7 +150,7 @@ pub fn open_store(setup: &Setup, store: Store) -> Result<Opened, AppError> {
         warehouse: warehouse.clone(),
     };
     let told = |step: &str| tracing::debug!("recovery: {step}");
-    let Recovery { writer, report } = Recovery::open(parts, setup.state.clone(), told)?;
+    let Recovery { writer, report } = Recovery::open_at(parts, setup.state.clone(), known, told)?;
     tracing::debug!(
         journal_batches = report.journal_batches,
         dedup_keys = report.dedup_keys,

@@ -19,6 +19,7 @@ use crate::otlp::Tracer;
 use crate::pipeline::writer::RecoveryReport;
 use crate::source::both::Both;
 use crate::source::connect::ConnectorStatus;
+use crate::source::handed::Handed;
 use crate::source::kafka::{KafkaSource, KafkaStatus, Owner, Producer};
 use crate::source::local::{LOCAL_PARTITION, LocalSource};
 use crate::source::postgres::link;
@@ -68,7 +69,10 @@ pub struct Node {
 
 /// Starts the batch loop over Kafka, or over the local log of client events, and the jobs.
 pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Result<Node, AppError> {
-    let auth = Auth::configured(&setup.data_dir, &setup.edge.keys)?;
+    let auth = match &setup.testing {
+        Some(testing) => Auth::of_key(&testing.key, testing.anyone)?,
+        None => Auth::configured(&setup.data_dir, &setup.edge.keys)?,
+    };
     auth.revocations.load(edge_entries(&opened.store, revocation::KIND)?.into_iter());
     let gate = Gate::new(setup.edge.clone());
     let reads = Box::new(StoreReads::new(setup, &opened));
@@ -77,8 +81,16 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     let feeds = Arc::new(Snapshots::new(setup.relaxed_spacing));
     tell_commits(&mut opened, setup, &gate, &observed, &feeds);
     let Feed { source, log, kafka, session } = source(setup, &mut opened)?;
+    let testing = setup.testing.as_ref().map(|testing| Arc::clone(&testing.control));
+    let (source, captures) = match testing {
+        Some(_) => {
+            let (source, captures) = Handed::over(source);
+            (Box::new(source) as Box<dyn Source>, Some(captures))
+        }
+        None => (source, None),
+    };
     let postgres = session.as_ref().map(|session| Arc::clone(&session.status));
-    if setup.clickhouse.is_none() {
+    if setup.clickhouse.is_none() && setup.testing.is_none() {
         tracing::info!("clickhouse.url is not set: rows are not sent anywhere");
     }
     let dismissals = Arc::new(load_dismissals(&opened.store)?);
@@ -104,7 +116,9 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         warehouse: warehouse.as_ref(),
         fresh,
     })?;
-    let jobs = Runner::new(all, clock.clone(), clock.now_ms() as u64).start();
+    let jobs = Runner::new(all, clock.clone(), clock.now_ms() as u64);
+    let by_hand = setup.testing.as_ref().is_some_and(|testing| testing.by_hand);
+    let jobs = if by_hand { jobs.by_hand() } else { jobs }.start();
     let jobs = jobs.map_err(|source| AppError::Spawn { name: "jobs", source })?;
     let durable = Durable::new(running.inbox.clone());
     let serving = Serving {
@@ -120,6 +134,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         shared_cache,
         runner: Arc::clone(&jobs.runner),
         durable: durable.clone(),
+        testing: testing.clone(),
     };
     let tracer = tracer(setup, warehouse.as_ref())?;
     let seen = (Arc::clone(&shared), Arc::clone(&observed));
@@ -129,6 +144,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     let intake = Intake {
         clock: clock.clone(),
         log,
+        captures,
         prefix: setup.topics.prefix.clone(),
         state: Arc::clone(&serving.state),
         shared: Arc::clone(&shared),
@@ -150,9 +166,10 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         postgres,
         warehouse,
         drift,
+        testing: testing.clone(),
     };
     let (serving, intake, control) = (Arc::new(serving), Arc::new(intake), Arc::new(control));
-    let edge = Edge { clock, auth, gate, serving, intake, control, watch, console: Default::default(), tracer };
+    let edge = Edge { clock, auth, gate, serving, intake, control, watch, console: Default::default(), tracer, testing };
     Ok(Node { running, edge: Arc::new(edge) })
 }
 

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::decode::{Decoder, FileSchemas, HttpSchemas, KeepUnknown, NoSchemas, RegistrySettings, Schemas, Topics};
 use crate::event::Table;
 use crate::http::EdgeSettings;
+use crate::http::testing::Testing;
 use crate::otlp::OtlpSettings;
 use crate::pipeline::Settings;
 use crate::source::connect::ConnectorSettings;
@@ -58,6 +59,21 @@ pub struct Setup {
     pub edge: EdgeSettings,
     /// What is in force by section and key, without secrets, for people to look at.
     pub shown: serde_json::Value,
+    /// Set in a server for tests.
+    pub testing: Option<TestSetup>,
+}
+
+/// What is different in a server for tests.
+#[derive(Clone)]
+pub struct TestSetup {
+    /// Does what its control routes ask for.
+    pub control: Arc<dyn Testing>,
+    /// The development key, PEM: it lives as long as the process.
+    pub key: Arc<[u8]>,
+    /// No token is needed.
+    pub anyone: bool,
+    /// Jobs run when the clock is moved, and not by their rhythm.
+    pub by_hand: bool,
 }
 
 /// How long the end waits for ClickHouse.
@@ -95,6 +111,7 @@ impl Setup {
             redis_url: None,
             edge: EdgeSettings::default(),
             shown: serde_json::Value::Null,
+            testing: None,
         }
     }
 

@@ -29,6 +29,7 @@ mod status;
 mod stopped;
 mod store;
 mod tap;
+mod test;
 mod token;
 mod top;
 
@@ -110,6 +111,8 @@ enum Command {
     Demo(demo::Args),
     /// A small social world on one's own running node, which goes on living.
     Seed(seed::Args),
+    /// A server for tests: all in memory, with a clock that is moved, fixtures and snapshots.
+    Test(test::Args),
     /// What a shell completes commands and options by, on standard output.
     Completions(manual::CompletionsArgs),
     /// The manual, for man(1).
@@ -170,6 +173,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(CONFIG_EXIT);
         }
     };
+    let named_data = cli.data.is_some();
     if let Some(data) = cli.data {
         config.data_dir = data;
     }
@@ -204,6 +208,7 @@ pub fn main() -> ExitCode {
         Command::Rebuild(args) => store::run_rebuild(&args, &config, cli.json),
         Command::Demo(args) => demo::run(&args, &config, cli.json, &signals),
         Command::Seed(args) => seed::run(&args, &config, cli.json, &signals),
+        Command::Test(args) => test::run(&args, &config, named_data, &signals),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),
         Command::Bench(args) => bench::run(&args, &config),
@@ -225,7 +230,7 @@ mod tests {
 
     use super::*;
 
-    const DOCUMENTS: [&str; 7] = [
+    const DOCUMENTS: [&str; 8] = [
         include_str!("../../README.md"),
         include_str!("../../docs/operations.md"),
         include_str!("../../docs/quickstart.md"),
@@ -233,6 +238,7 @@ mod tests {
         include_str!("../../docs/clickhouse.md"),
         include_str!("../../docs/kafka.md"),
         include_str!("../../docs/postgres.md"),
+        include_str!("../../docs/testing-with-nova.md"),
     ];
 
     /// The words of a command line, without what stands before nova and after it. Quotes hold words together.

@@ -60,6 +60,16 @@ impl Config {
         }
     }
 
+    /// With settings by their names, such as `feed.length`, over the defaults: no file and no environment is read.
+    pub fn of(settings: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
+        let mut config = Config::default();
+        let wrong = |(name, value): (String, String)| {
+            config.set(&name, &value).err().map(|problem| format!("{name}: {problem}"))
+        };
+        let problems: Vec<_> = settings.filter_map(wrong).collect();
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError(problems)) }
+    }
+
     fn from_parts(text: &str, environment: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
         let (mut given, mut problems) = (BTreeMap::new(), Vec::new());
         let table: Table = text.parse().unwrap_or_else(|error| {

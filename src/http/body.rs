@@ -26,22 +26,27 @@ pub(super) type Asked = Either<Empty<Bytes>, Incoming>;
 /// Reads the content of a body: what its content coding is undone of. One that says it is too large is refused before
 /// it is sent.
 pub(super) async fn content(headers: &HeaderMap, body: Asked) -> Result<Bytes, Problem> {
-    inflated(headers, whole(body).await?)
+    content_within(headers, body, BODY_MAX_BYTES).await
+}
+
+/// The same with another limit, of what is sent and of what it becomes.
+pub(super) async fn content_within(headers: &HeaderMap, body: Asked, most: usize) -> Result<Bytes, Problem> {
+    inflated(headers, whole(body, most).await?, most)
 }
 
 /// The content of a body in gzip, of one or several members (RFC 1952 §2.2). Names of codings are in any letter case,
 /// and x-gzip is gzip (RFC 9110 §8.4.1).
-fn inflated(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Problem> {
+fn inflated(headers: &HeaderMap, body: Bytes, most: usize) -> Result<Bytes, Problem> {
     let mut codings = headers.get_all(CONTENT_ENCODING).iter().map(|coding| coding.as_bytes().to_ascii_lowercase());
     match (codings.next().as_deref(), codings.next()) {
         (None | Some(b"identity"), None) => Ok(body),
         (Some(b"gzip" | b"x-gzip"), None) => {
             let mut out = Vec::new();
-            let limited = MultiGzDecoder::new(&body[..]).take(BODY_MAX_BYTES as u64 + 1);
+            let limited = MultiGzDecoder::new(&body[..]).take(most as u64 + 1);
             let read = std::io::BufReader::new(limited).read_to_end(&mut out);
             read.map_err(|error| Problem::MalformedJson(format!("the body is not gzip: {error}")))?;
-            if out.len() > BODY_MAX_BYTES {
-                return Err(Problem::TooLarge { detail: format!("at most {BODY_MAX_BYTES} bytes after inflation") });
+            if out.len() > most {
+                return Err(Problem::TooLarge { detail: format!("at most {most} bytes after inflation") });
             }
             Ok(out.into())
         }
@@ -49,12 +54,12 @@ fn inflated(headers: &HeaderMap, body: Bytes) -> Result<Bytes, Problem> {
     }
 }
 
-async fn whole(body: Asked) -> Result<Bytes, Problem> {
-    let too_large = || Problem::TooLarge { detail: format!("a body of at most {BODY_MAX_BYTES} bytes") };
-    if body.size_hint().lower() > BODY_MAX_BYTES as u64 {
+async fn whole(body: Asked, most: usize) -> Result<Bytes, Problem> {
+    let too_large = || Problem::TooLarge { detail: format!("a body of at most {most} bytes") };
+    if body.size_hint().lower() > most as u64 {
         return Err(too_large());
     }
-    let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, BODY_MAX_BYTES).collect()).await;
+    let body = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, most).collect()).await;
     let body = body.map_err(|_| Problem::RequestTimeout)?;
     let body = body.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
         Some(_) => too_large(),
@@ -138,7 +143,7 @@ mod tests {
             parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 1..6),
         ) {
             let sent: Vec<u8> = parts.iter().flat_map(|part| gzip(part)).collect();
-            let content = inflated(&headers(&["X-GZIP"]), sent.into());
+            let content = inflated(&headers(&["X-GZIP"]), sent.into(), BODY_MAX_BYTES);
             prop_assert_eq!(content.unwrap(), parts.concat());
         }
 
@@ -174,14 +179,17 @@ mod tests {
     fn gzip_has_a_bound_an_end_and_one_layer() {
         let gz = headers(&["gzip"]);
         let members = [gzip(&vec![b' '; BODY_MAX_BYTES]), gzip(b" ")].concat();
-        assert!(matches!(inflated(&gz, members.into()), Err(Problem::TooLarge { .. })));
+        assert!(matches!(inflated(&gz, members.into(), BODY_MAX_BYTES), Err(Problem::TooLarge { .. })));
         for bad in [gzip(b"{}")[..12].to_vec(), [gzip(b"{}"), b"x".repeat(20)].concat(), b"{}".to_vec()] {
-            assert!(matches!(inflated(&gz, bad.into()), Err(Problem::MalformedJson(_))));
+            assert!(matches!(inflated(&gz, bad.into(), BODY_MAX_BYTES), Err(Problem::MalformedJson(_))));
         }
         for codings in [&["gzip", "gzip"][..], &["gzip, gzip"], &["br"], &["identity", "gzip"]] {
-            let answer = inflated(&headers(codings), gzip(b"{}").into());
+            let answer = inflated(&headers(codings), gzip(b"{}").into(), BODY_MAX_BYTES);
             assert!(matches!(answer, Err(Problem::UnsupportedMediaType(_))), "{codings:?}");
         }
-        assert_eq!(inflated(&headers(&["Identity"]), Bytes::from_static(b"{}")), Ok(Bytes::from_static(b"{}")));
+        assert_eq!(
+            inflated(&headers(&["Identity"]), Bytes::from_static(b"{}"), BODY_MAX_BYTES),
+            Ok(Bytes::from_static(b"{}"))
+        );
     }
 }

@@ -21,7 +21,8 @@ use tokio_rustls::TlsAcceptor;
 use super::body::Asked;
 use super::lane::{After, Rest};
 use super::patience::{Idle, Pace, Patient, Phase, STALL_TIMEOUT};
-use super::request::{self, Site};
+use super::request;
+use super::sites::Sites;
 use super::{Body, lane, tls};
 
 pub(super) const HEADERS_MAX: usize = 64;
@@ -46,7 +47,7 @@ pub(super) struct Connection {
     pub peer: IpAddr,
     pub pace: Pace,
     pub tls: Option<TlsAcceptor>,
-    pub site: Arc<Site>,
+    pub sites: Sites,
     pub idle: Idle,
     pub stop: watch::Receiver<bool>,
     /// Held until the connection ends: who drains waits for it.
@@ -71,9 +72,9 @@ impl Connection {
     async fn serve_tls(self, acceptor: TlsAcceptor, stream: TcpStream) {
         match tokio::time::timeout(TLS_TIMEOUT, acceptor.accept(stream)).await {
             Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) => {
-                let Connection { peer, pace, site, idle, stop, watcher, .. } = self;
+                let Connection { peer, pace, sites, idle, stop, watcher, .. } = self;
                 let stream = Rest::unread(Patient::new(stream, pace.clone(), idle));
-                serve_http2(stream, Served { peer, site, pace }, stop, watcher).await;
+                serve_http2(stream, Served { peer, sites, pace }, stop, watcher).await;
             }
             Ok(Ok(stream)) => self.serve_plain(stream).await,
             Ok(Err(error)) => tracing::debug!("TLS: {error}"),
@@ -84,10 +85,10 @@ impl Connection {
     /// In the short lane as long as that goes, then by hyper. What hyper needs is in boxes: a connection that says nothing
     /// does not have it.
     pub async fn serve_plain<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
-        let Connection { peer, pace, site, idle, stop, watcher, .. } = self;
+        let Connection { peer, pace, sites, idle, stop, watcher, .. } = self;
         let stream = Patient::new(stream, pace.clone(), idle);
-        let after = lane::serve(stream, peer, &site, stop.clone()).await;
-        let served = Served { peer, site, pace };
+        let after = lane::serve(stream, peer, &sites, stop.clone()).await;
+        let served = Served { peer, sites, pace };
         match after {
             Ok(After::Ended) => {}
             Ok(After::Http1(rest)) => Box::pin(serve_http1(rest, served, watcher)).await,
@@ -114,13 +115,13 @@ fn ends_when_deaf(_: &std::net::TcpStream) {}
 #[derive(Clone)]
 struct Served {
     peer: IpAddr,
-    site: Arc<Site>,
+    sites: Sites,
     pace: Pace,
 }
 
 impl Served {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
-        request::answer_whole(&self.site, self.peer, request.map(Asked::Right)).await
+        request::answer_whole(&self.sites.now(), self.peer, request.map(Asked::Right)).await
     }
 }
 

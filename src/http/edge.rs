@@ -19,6 +19,7 @@ use crate::jobs::{Jobs, Runner};
 use crate::otlp::Tracer;
 use crate::pipeline::progress::Shared;
 use crate::source::connect::ConnectorStatus;
+use crate::source::handed::CaptureHandle;
 use crate::source::kafka::{KafkaStatus, Producer};
 use crate::source::local::LocalHandle;
 use crate::source::postgres::status::PostgresStatus;
@@ -35,6 +36,7 @@ use super::idempotency::Answers;
 use super::metrics::Observed;
 use super::pumped::Pumps;
 use super::stream::Streams;
+use super::testing::Testing;
 
 /// What a request passes, and what answers it.
 pub struct Edge {
@@ -49,6 +51,8 @@ pub struct Edge {
     pub console: ConsoleBoard,
     /// Set where requests are told to a collector.
     pub tracer: Option<Arc<Tracer>>,
+    /// Set in a server for tests.
+    pub testing: Option<Arc<dyn Testing>>,
 }
 
 /// Feeds, trending and suggestions: what is read from memory, and what readers say about it.
@@ -68,6 +72,8 @@ pub struct Serving {
     /// Woken for what a read finds missing.
     pub runner: Arc<Runner>,
     pub durable: Durable,
+    /// Set in a server for tests, which is told of every page.
+    pub testing: Option<Arc<dyn Testing>>,
 }
 
 impl Serving {
@@ -75,6 +81,13 @@ impl Serving {
     pub(super) fn forget_feeds(&self, users: &[Id]) {
         users.iter().for_each(|user| self.feeds.invalidate(*user));
         self.end_copies(Kind::Feed, users);
+    }
+
+    /// Tells a server for tests what was served to whom; the answer is made with its reasons only there.
+    pub(super) fn told_page(&self, at_ms: i64, what: &'static str, user: Option<Id>, answer: impl FnOnce() -> String) {
+        if let Some(testing) = &self.testing {
+            testing.page(at_ms, what, user, answer());
+        }
     }
 
     /// Has copies of users deleted as soon as the job can.
@@ -96,6 +109,8 @@ pub enum Log {
 pub struct Intake {
     pub clock: Clock,
     pub log: Log,
+    /// Set in a server for tests: takes records with offsets of their own.
+    pub captures: Option<CaptureHandle>,
     /// Of the topics of tables.
     pub prefix: String,
     /// Tells which posts are known.
@@ -181,4 +196,6 @@ pub struct Watch {
     pub warehouse: Option<Arc<WarehouseStatus>>,
     /// Set when rows go to ClickHouse: how its counts differ from nova's.
     pub drift: Option<Arc<Mutex<Found>>>,
+    /// Set in a server for tests, which may say that the source is behind.
+    pub testing: Option<Arc<dyn Testing>>,
 }

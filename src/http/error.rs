@@ -188,6 +188,11 @@ impl Problem {
         }
     }
 
+    /// In words for a person.
+    pub(super) fn detail(&self) -> String {
+        self.parts().3
+    }
+
     pub(super) fn response(&self, instance: &str, request_id: &str) -> Response<Full<Bytes>> {
         let (status, kind, title, detail, field) = self.parts();
         let retry_after = match self {

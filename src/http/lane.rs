@@ -22,7 +22,8 @@ use tokio::sync::watch;
 use super::body::Asked;
 use super::connection::{HEAD_MAX_BYTES, HEADERS_MAX};
 use super::patience::Patient;
-use super::request::{self, Own, Site};
+use super::request::{self, Own};
+use super::sites::Sites;
 use super::{Body, console, encoding, host, percent, route};
 
 /// Room that is made for what comes.
@@ -69,7 +70,7 @@ pub(super) enum After<S> {
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: Patient<S>,
     peer: IpAddr,
-    site: &Site,
+    sites: &Sites,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<After<Patient<S>>> {
     let (mut read, mut write, mut date) = (BytesMut::new(), Vec::new(), Date::default());
@@ -82,7 +83,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
             // An answer in frames would mean nothing to whoever speaks something else (RFC 9113 §3.4).
             Preface::Broken if first => return Ok(After::Ended),
             _ => {
-                let answered = answer(&mut stream, &mut read, (&mut write, &mut date), (site, peer)).await?;
+                let answered = answer(&mut stream, &mut read, (&mut write, &mut date), (sites, peer)).await?;
                 first &= !answered.any;
                 if answered.over {
                     return Ok(After::Http1(Rest { read: read.freeze(), stream }));
@@ -114,14 +115,15 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin>(
     stream: &mut Patient<S>,
     read: &mut BytesMut,
     (write, date): (&mut Vec<u8>, &mut Date),
-    (site, peer): (&Site, IpAddr),
+    (sites, peer): (&Sites, IpAddr),
 ) -> io::Result<Answered> {
     let mut turn = 0;
     let over = loop {
         match parse(read) {
             Ok(Some((request, length))) => {
                 read.advance(length);
-                let answer = request::answer(site, peer, request.map(|()| Asked::Left(Empty::new())), None).await;
+                let answer =
+                    request::answer(&sites.now(), peer, request.map(|()| Asked::Left(Empty::new())), None).await;
                 encode(answer, date, write);
             }
             Ok(None) => break false,

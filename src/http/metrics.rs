@@ -8,8 +8,6 @@ mod store;
 mod text;
 mod warehouse;
 
-pub(super) use self::warehouse::breaker_states;
-
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -44,9 +44,11 @@ mod server;
 mod settings;
 pub mod shapes;
 mod shared;
+mod sites;
 mod status;
 pub mod stream;
 mod tap;
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -59,10 +61,12 @@ pub use self::durable::Durable;
 pub use self::edge::{Control, Edge, Intake, Log, Serving, Watch};
 pub use self::gate::{BackupFailed, BackupMade, BackupTimes, Cause, Gate, ReadFailed, Reads, Stored};
 pub use self::metrics::Observed;
-pub use self::server::{BindError, Reserved, Server, check_tls, listen, runtime};
+pub use self::server::{BindError, Reserved, Server, check_tls, listen, listen_replaceable, runtime};
 pub use self::settings::{ConsoleMode, EdgeSettings, KeySettings};
 pub use self::shapes::{CheckState, StoreChecked};
+pub use self::sites::Replacer;
 pub use self::stream::Streams;
+pub use self::upkeep::sweep;
 
 /// A body: whole, or events as they come.
 pub type Body = http_body_util::Either<http_body_util::Full<bytes::Bytes>, stream::Events>;

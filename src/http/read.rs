@@ -50,7 +50,9 @@ pub(super) fn trending(serving: &Serving, query: &str) -> Result<Response<Full<B
     let (window, limit) = (window(&serving.trending, query)?, limit(query, TRENDING_MAX)?);
     let cursor = parameter(query, "cursor")?.filter(|text| !text.is_empty());
     let cursor = cursor.map(|text| parse_cursor(&text).ok_or(Problem::InvalidCursor)).transpose()?;
-    let TrendingPage { etag, body } = serving.trending.page(window, cursor, limit, serving.clock.now_ms());
+    let now_ms = serving.clock.now_ms();
+    let TrendingPage { etag, body } = serving.trending.page(window, cursor, limit, now_ms);
+    serving.told_page(now_ms, "trending", None, || body.clone());
     let mut response = server::json(StatusCode::OK, body);
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         response.headers_mut().insert(ETAG, etag);
@@ -108,6 +110,10 @@ pub(super) fn feed(
     serving.feeds.served.feed(now_ms, page.cache_hit, page.snapshot.cut(), latency_us);
     let shape = Shape { explain, hydrate, latency_us };
     let body = page_json(&page, subject.user, algorithm, &serving.cursor_key, &shape);
+    serving.told_page(now_ms, "feed", Some(user), || {
+        let reasons = Shape { explain: true, hydrate: false, latency_us };
+        page_json(&page, user, algorithm, &serving.cursor_key, &reasons)
+    });
     Ok(server::json(StatusCode::OK, body))
 }
 
@@ -130,5 +136,7 @@ pub(super) fn suggestions(serving: &Serving, query: &str, subject: &Subject) -> 
     if let Some(shared) = &serving.shared_cache {
         shared.copies.read(Kind::Suggestions, subject.user, now_ms);
     }
-    Ok(server::json(StatusCode::OK, discover::json(&list, now_ms)))
+    let body = discover::json(&list, now_ms);
+    serving.told_page(now_ms, "suggestions", Some(subject.user), || body.clone());
+    Ok(server::json(StatusCode::OK, body))
 }

@@ -94,8 +94,7 @@ fn of_clickhouse(edge: &Edge) -> Vec<String> {
 
 /// Servers that do not answer, but for ClickHouse, whose complaints say more.
 fn away(edge: &Edge) -> Vec<String> {
-    let silent =
-        breaker_states(edge).into_iter().filter(|(_, state)| state.is_some_and(|state| state != BreakerState::Closed));
+    let silent = breaker_states(edge).filter(|(_, state)| *state != BreakerState::Closed);
     let words = silent.filter_map(|(server, _)| match server {
         "redis" => Some("redis: cache.redis_url does not answer; what others read there is old until it does"),
         "registry" => Some("registry: registry.url does not answer; records whose schema is not known yet wait for it"),

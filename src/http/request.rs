@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body_util::Full;
 use tracing::Instrument as _;
 
+use crate::event::Id;
 use crate::feed::page::push_ms;
 use crate::otlp::{Kind, Span, Tracer, Value};
 
@@ -31,26 +32,39 @@ const REQUEST_ID_MAX_BYTES: usize = 128;
 /// What a listener serves.
 pub(super) struct Site {
     pub edge: Arc<Edge>,
-    routes: Routes,
+    routes: Arc<Routes>,
     pub openapi: Shared,
     jwks: Kept<Arc<str>>,
     compressed: Compressed,
     pub scrapes: Scrapes,
     /// Set on the listener that has the console.
-    console: Option<console::Files>,
+    console: Option<Arc<console::Files>>,
 }
 
 impl Site {
-    pub fn new(edge: Arc<Edge>, routes: Routes, console: Option<console::Files>) -> Site {
+    pub fn new(edge: Arc<Edge>, routes: Routes, console: Option<Arc<console::Files>>) -> Site {
         let openapi = Shared::new("application/json", openapi::document(&routes).to_string());
         Site {
             edge,
-            routes,
+            routes: Arc::new(routes),
             openapi,
             jwks: Kept::default(),
             compressed: Compressed::default(),
             scrapes: Scrapes::default(),
             console,
+        }
+    }
+
+    /// The same routes over another edge.
+    pub fn with(&self, edge: Arc<Edge>) -> Site {
+        Site {
+            edge,
+            routes: Arc::clone(&self.routes),
+            openapi: self.openapi.clone(),
+            jwks: Kept::default(),
+            compressed: Compressed::default(),
+            scrapes: Scrapes::default(),
+            console: self.console.clone(),
         }
     }
 
@@ -299,6 +313,10 @@ async fn handle(
         (Handler::User(answer) | Handler::Admin(answer), Some(subject)) => {
             answer(UserCall { call, subject, body }).await
         }
+        (Handler::Test(answer), _) => {
+            let subject = Subject { user: Id::NIL, roles: Roles::default() };
+            answer(UserCall { call, subject, body }).await
+        }
         (Handler::AdminStream(open), Some(subject)) => return open(UserCall { call, subject, body }).await,
         (_, None) => Err(Problem::InvalidToken),
     };
@@ -353,6 +371,9 @@ fn charge(edge: &Edge, class: Class, caller: Caller, verdict: &mut Option<Verdic
 
 /// Whose token the request has. One that no known key fits waits for a look at the keys where a token is needed.
 async fn asker(edge: &Edge, access: Access, token: Option<&str>, day_ms: i64) -> Result<Subject, Refusal> {
+    if let Some(subject) = edge.auth.unchecked(token) {
+        return Ok(subject);
+    }
     let asker = match token {
         Some(token) if access == Access::Anyone => edge.auth.verify(token, day_ms),
         Some(token) => edge.auth.verify_or_look(token, day_ms).await,

@@ -27,9 +27,12 @@ use super::gate::{ReadFailed, Stored};
 use super::route::{ADMIN_OR_SERVICE, Answer, UserCall};
 use super::server;
 use super::shapes::{RowTaken, RowsTaken};
+use super::trace::Trace;
 
 /// Rows of one request.
 pub const ROWS_MAX: usize = 1_000;
+/// Rows of a seed that are one commit.
+const SEED_ROWS: usize = 5_000;
 /// How long a request waits for its commit.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
 
@@ -40,7 +43,7 @@ type Pair = ([&'static str; 2], [Id; 2]);
 /// Rows under the names of the source's columns. `"op": "delete"` deletes one. What is left out has a default: an id of its
 /// own, the present, `published`, what is true of a user who signed up. A follow or a like without an id has one that its
 /// pair makes, so the pair names it again.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "RowsRequest", example = example(r#"{
     "users": [{ "id": "0193a5f0-c2d1-7e2c-9f0e-5b0f6f2f8f3d", "username": "ada" }],
@@ -59,20 +62,41 @@ pub(super) struct Rows {
     likes: Given,
 }
 
+impl Rows {
+    fn of(&mut self, table: Table) -> &mut Given {
+        match table {
+            Table::Users => &mut self.users,
+            Table::Posts => &mut self.posts,
+            Table::Follows => &mut self.follows,
+            Table::Comments => &mut self.comments,
+            Table::Likes => &mut self.likes,
+        }
+    }
+}
+
 pub(super) async fn take(mut call: UserCall<'_>) -> Answer {
     if !call.subject.has_role(ADMIN_OR_SERVICE) {
         return Err(Problem::InsufficientScope(ADMIN_OR_SERVICE));
     }
     let body = call.content().await?;
     let edge = Arc::clone(&call.call.site.edge);
-    let Log::Local(log) = &edge.intake.log else { return Err(elsewhere("Kafka")) };
+    if matches!(edge.intake.log, Log::Kafka(_)) {
+        return Err(elsewhere("Kafka"));
+    }
     if edge.watch.postgres.is_some() {
         return Err(elsewhere("PostgreSQL"));
     }
     let rows = parse::<Rows>(call.call.headers, &body)?;
-    let (looking, stops) = (Arc::clone(&edge), Problem::Unavailable("stopping"));
+    let taken = commit(&edge, rows, ROWS_MAX, call.call.trace).await?;
+    Ok(server::object(StatusCode::OK, &taken))
+}
+
+/// Has rows committed, at most so many.
+pub(super) async fn commit(edge: &Arc<Edge>, rows: Rows, most: usize, trace: &Trace) -> Result<RowsTaken, Problem> {
+    let Log::Local(log) = &edge.intake.log else { return Err(elsewhere("Kafka")) };
+    let (looking, stops) = (Arc::clone(edge), Problem::Unavailable("stopping"));
     // A pair may have to be looked for among all rows.
-    let records = tokio::task::spawn_blocking(move || records(&looking, rows)).await.map_err(|_| stops)??;
+    let records = tokio::task::spawn_blocking(move || records(&looking, rows, most)).await.map_err(|_| stops)??;
     let (places, records): (Vec<_>, Vec<_>) = records.into_iter().unzip();
     if records.is_empty() {
         let detail = "send rows of users, posts, follows, comments or likes".to_owned();
@@ -84,15 +108,36 @@ pub(super) async fn take(mut call: UserCall<'_>) -> Answer {
     let settled = tokio::time::timeout(COMMIT_WAIT, answer).await.map_err(|_| late)?;
     let settled =
         settled.map_err(|_| Problem::Unavailable("a table is halted (GET /health/ready), or the node stops"))?;
-    told(&edge.intake, call.call.trace, begun, count);
+    told(&edge.intake, trace, begun, count);
     let mut outcomes = BTreeMap::<&'static str, usize>::new();
     let row = |((table, id), settled): ((Table, Id), crate::source::local::Settled)| {
         *outcomes.entry(settled.outcome.name()).or_default() += 1;
         RowTaken { table: table.name(), id: Uuid(id), outcome: settled.outcome.name() }
     };
     let rows: Vec<_> = places.into_iter().zip(settled).map(row).collect();
-    let taken = RowsTaken { success: rows.iter().all(|row| row.outcome != Outcome::Dead.name()), outcomes, rows };
-    Ok(server::object(StatusCode::OK, &taken))
+    Ok(RowsTaken { success: rows.iter().all(|row| row.outcome != Outcome::Dead.name()), outcomes, rows })
+}
+
+/// Has the rows of a seed committed: an object as the body of a request, however many rows it has. Says what is wrong.
+pub async fn seed(edge: &Arc<Edge>, given: Value) -> Result<(), String> {
+    let Rows { users, posts, follows, comments, likes } =
+        serde_json::from_value(given).map_err(|error| error.to_string())?;
+    for (table, rows) in Table::ALL.into_iter().zip([users, posts, follows, comments, likes]) {
+        for (number, part) in rows.chunks(SEED_ROWS).enumerate() {
+            let failed = |why: String| match number {
+                0 => why,
+                _ => format!("{why} (counted from the row {} of {table})", number * SEED_ROWS),
+            };
+            let mut part_of = Rows::default();
+            *part_of.of(table) = part.to_vec();
+            let taken = commit(edge, part_of, SEED_ROWS, &Trace::of(&http::HeaderMap::new())).await;
+            let taken = taken.map_err(|problem| failed(problem.detail()))?;
+            if let Some(dead) = taken.rows.iter().find(|row| row.outcome == Outcome::Dead.name()) {
+                return Err(format!("{} {} is a dead letter", dead.table, dead.id.0));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn elsewhere(whose: &str) -> Problem {
@@ -102,12 +147,12 @@ fn elsewhere(whose: &str) -> Problem {
 /// Whose record it is, and the record.
 type Made = ((Table, Id), Handed);
 
-fn records(edge: &Edge, rows: Rows) -> Result<Vec<Made>, Problem> {
+fn records(edge: &Edge, rows: Rows, most: usize) -> Result<Vec<Made>, Problem> {
     let Rows { users, posts, follows, comments, likes } = rows;
     let given = [users, posts, follows, comments, likes];
     let count: usize = given.iter().map(Vec::len).sum();
-    if count > ROWS_MAX {
-        return Err(Problem::TooLarge { detail: format!("{count} rows, at most {ROWS_MAX}") });
+    if count > most {
+        return Err(Problem::TooLarge { detail: format!("{count} rows, at most {most}") });
     }
     let now_ms = edge.clock.now_ms();
     let mut made = Vec::with_capacity(count);

@@ -24,6 +24,7 @@ use super::places::Places;
 use super::request::Site;
 use super::route::{Plane, Routes};
 use super::settings::{ConsoleMode, EdgeSettings};
+use super::sites::{Replacer, Sites};
 use super::workers::Workers;
 use super::{Edge, console, tls, upkeep};
 
@@ -46,6 +47,8 @@ const CONNECTIONS_MIN: usize = 16;
 const BACKLOG: u32 = 1_024;
 /// How often it is told at most that connections cannot be taken.
 const TELL_EVERY: Duration = Duration::from_secs(1);
+/// Threads that serve the connections of an edge that is replaced: many such servers share a machine.
+const REPLACEABLE_THREADS: usize = 1;
 /// How long requests in flight may take once the process stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -95,7 +98,8 @@ fn files_max() -> usize {
 pub struct Server {
     room: Room,
     listener: TcpListener,
-    site: Arc<Site>,
+    settings: EdgeSettings,
+    sites: Sites,
     tls: Option<TlsAcceptor>,
     workers: Workers,
     /// Set on the one that also does the edge's upkeep.
@@ -155,9 +159,14 @@ pub fn listen(reserved: Reserved, edge: &Arc<Edge>) -> Result<(Server, Option<Se
     let plane = edge.gate.settings.admin_listen.map(|_| Plane::Api);
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     let on = |socket: TcpSocket, plane, threads, (room, upkeep)| {
-        let addr = socket.local_addr().unwrap_or_else(|_| SocketAddr::from(([0; 4], 0)));
-        let server = listen_on(socket, Arc::clone(edge), plane, threads, (room, upkeep));
-        server.map_err(|source| BindError { addr, source })
+        let addr = address(&socket);
+        let server = || {
+            let routes = Routes::new(plane).map_err(io::Error::other)?;
+            let site = Site::new(Arc::clone(edge), routes, console_of(edge, plane));
+            let sites = Sites::One(Arc::new(site));
+            listen_on(socket, (&edge.gate.settings, sites), threads, (room, upkeep))
+        };
+        server().map_err(|source| BindError { addr, source })
     };
     let api = on(reserved.api, plane, cores, (Room::of_api(files_max()), true))?;
     let admin = reserved
@@ -167,20 +176,39 @@ pub fn listen(reserved: Reserved, edge: &Arc<Edge>) -> Result<(Server, Option<Se
     Ok((api, admin))
 }
 
+/// Listens on the API's address alone, for the edge of a server for tests, which is replaced later.
+pub fn listen_replaceable(reserved: Reserved, edge: &Arc<Edge>) -> Result<(Server, Replacer), BindError> {
+    let (addr, socket) = (address(&reserved.api), reserved.api);
+    let server = || {
+        let routes = Routes::testing().map_err(io::Error::other)?;
+        let (replacer, sites) = Replacer::new(Site::new(Arc::clone(edge), routes, console_of(edge, None)));
+        let room = Room::of_api(files_max());
+        let server = listen_on(socket, (&edge.gate.settings, sites), REPLACEABLE_THREADS, (room, true))?;
+        Ok((server, replacer))
+    };
+    server().map_err(|source| BindError { addr, source })
+}
+
+/// The console's files, on the listener that has the admin routes.
+fn console_of(edge: &Edge, plane: Option<Plane>) -> Option<Arc<console::Files>> {
+    let here = plane != Some(Plane::Api) && edge.gate.settings.console != ConsoleMode::Off;
+    here.then(|| Arc::new(console::Files::new()))
+}
+
+fn address(socket: &TcpSocket) -> SocketAddr {
+    socket.local_addr().unwrap_or_else(|_| SocketAddr::from(([0; 4], 0)))
+}
+
 fn listen_on(
     socket: TcpSocket,
-    edge: Arc<Edge>,
-    plane: Option<Plane>,
+    (settings, sites): (&EdgeSettings, Sites),
     threads: usize,
     (room, upkeep): (Room, bool),
 ) -> io::Result<Server> {
-    let tls = acceptor(&edge.gate.settings)?;
-    let routes = Routes::new(plane).map_err(io::Error::other)?;
-    let console =
-        (plane != Some(Plane::Api) && edge.gate.settings.console != ConsoleMode::Off).then(console::Files::new);
+    let tls = acceptor(settings)?;
     let listener = socket.listen(BACKLOG)?;
     let workers = Workers::start(threads)?;
-    Ok(Server { room, listener, site: Arc::new(Site::new(edge, routes, console)), tls, workers, upkeep })
+    Ok(Server { room, listener, settings: settings.clone(), sites, tls, workers, upkeep })
 }
 
 impl Server {
@@ -196,7 +224,7 @@ impl Server {
             let all = max - connections.available_permits();
             !proxy && (all > kept || addresses.crowded_since(peer, since))
         };
-        let time = Duration::from_secs(self.site.edge.gate.settings.idle_timeout_s.into());
+        let time = Duration::from_secs(self.settings.idle_timeout_s.into());
         Idle { time, crowd: Box::new(crowd) }
     }
 
@@ -207,7 +235,7 @@ impl Server {
         let open = Crowd::default();
         let graceful = GracefulShutdown::new();
         let mut told: Option<Instant> = None;
-        let upkeep = self.upkeep.then(|| tokio::spawn(upkeep::run(Arc::clone(&self.site.edge))));
+        let upkeep = self.upkeep.then(|| tokio::spawn(upkeep::run(self.sites.clone())));
         loop {
             let Ok(permit) = Arc::clone(&connections).acquire_owned().await else { break };
             let accepted = tokio::select! {
@@ -228,7 +256,7 @@ impl Server {
                     continue;
                 }
             };
-            let trusted = &self.site.edge.gate.settings.trusted_proxies;
+            let trusted = &self.settings.trusted_proxies;
             let proxy = trusted.iter().any(|net| net.contains(&peer.to_canonical()));
             let most = if proxy { self.room.max } else { self.room.per_address };
             let Some(place) = addresses.enter(peer, most) else { continue };
@@ -242,7 +270,7 @@ impl Server {
                 peer,
                 pace,
                 tls: self.tls.clone(),
-                site: Arc::clone(&self.site),
+                sites: self.sites.clone(),
                 idle: self.idle(&connections, &addresses, (peer, proxy)),
                 stop: stop.clone(),
                 watcher: graceful.watcher(),
@@ -253,7 +281,7 @@ impl Server {
             });
         }
         drop(self.listener);
-        self.site.edge.serving.streams.close();
+        self.sites.now().edge.serving.streams.close();
         if tokio::time::timeout(DRAIN_TIMEOUT, graceful.shutdown()).await.is_err() {
             tracing::warn!("some requests did not end in time");
         }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::pipeline::writer::EdgeEntry;
 
 use super::auth::revocation;
+use super::sites::Sites;
 use super::{Edge, console, lag};
 
 /// How often health is measured.
@@ -16,16 +17,27 @@ const SWEEP_TICKS: u32 = 60;
 const SWEEP_MAX: usize = 1_000;
 
 /// Runs until it is dropped.
-pub(super) async fn run(edge: Arc<Edge>) {
-    tokio::join!(edge.auth.keep_keys(), beat(&edge), console::run(&edge));
+pub(super) async fn run(sites: Sites) {
+    match &sites {
+        Sites::One(site) => {
+            tokio::join!(site.edge.auth.keep_keys(), beat(&sites), console::run(&sites));
+        }
+        // One that is replaced has the development key alone, which nobody changes.
+        Sites::Replaced(_) => {
+            tokio::join!(beat(&sites), console::run(&sites));
+        }
+    }
+}
 }
 
-async fn beat(edge: &Arc<Edge>) {
+async fn beat(sites: &Sites) {
     let mut ticks = 0u32;
     loop {
         let asleep = Instant::now();
         tokio::time::sleep(TICK).await;
         let delay = asleep.elapsed().saturating_sub(TICK);
+        let site = sites.now();
+        let edge = &site.edge;
         let queue = edge.control.durable.filled();
         let lag_s = lag::oldest_ms(&edge.watch) as f64 / 1e3;
         edge.gate.limiter.health.tick(queue, delay.as_secs_f64() * 1e3, lag_s);
@@ -37,7 +49,7 @@ async fn beat(edge: &Arc<Edge>) {
 }
 
 /// Forgets callers, rules and answers whose time is over.
-pub(super) async fn sweep(edge: &Arc<Edge>) {
+pub async fn sweep(edge: &Arc<Edge>) {
     edge.gate.limiter.sweep(edge.gate.limiter.now_us());
     let changing = Arc::clone(&edge.control.changes).lock_owned().await;
     let rules = edge.auth.revocations.expired(edge.clock.day_ms(), SWEEP_MAX);

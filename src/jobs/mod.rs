@@ -127,12 +127,39 @@ pub struct Runner {
     clock: Clock,
     /// Of the jitter.
     seed: u64,
+    /// No job runs by its rhythm: whoever moves the clock has them run.
+    by_hand: bool,
 }
 
 impl Runner {
     pub fn new(jobs: Vec<Box<dyn CacheRefreshJob>>, clock: Clock, seed: u64) -> Runner {
         let slot = |job| Slot { job, wake: Notify::new(), status: Mutex::default() };
-        Runner { slots: jobs.into_iter().map(slot).collect(), clock, seed }
+        Runner { slots: jobs.into_iter().map(slot).collect(), clock, seed, by_hand: false }
+    }
+
+    /// No job runs before somebody asks: by [`Runner::wake`], or by [`Runner::refresh_all`].
+    pub fn by_hand(self) -> Runner {
+        Runner { by_hand: true, ..self }
+    }
+
+    /// Runs every job once, one after the other, as of `now_ms`; the first failure in words, if there is one.
+    pub async fn refresh_all(&self, now_ms: i64) -> Result<(), String> {
+        let mut first = Ok(());
+        for slot in &self.slots {
+            let (began, job) = (Instant::now(), &slot.job);
+            let done = tokio::time::timeout(job.timeout(), job.refresh(now_ms)).await;
+            let (ended, why) = match done {
+                Ok(Ok(())) => (Ended::Ok, String::new()),
+                Ok(Err(JobError::Failed(why))) => (Ended::Error, why),
+                Ok(Err(JobError::Away(why))) => (Ended::Away, why),
+                Err(_) => (Ended::Timeout, format!("took longer than {:?}", job.timeout())),
+            };
+            if ended != Ended::Ok && first.is_ok() {
+                first = Err(format!("the job {}: {why}", job.name()));
+            }
+            slot.note(ended, began.elapsed(), why, false);
+        }
+        first
     }
 
     /// Has a job begin as soon as its rhythm allows; also one that is parked. Unknown names do nothing.
@@ -161,7 +188,7 @@ impl Runner {
         loop {
             let turn = async {
                 tokio::select! {
-                    () = tokio::time::sleep_until(started + schedule.due()) => {}
+                    () = tokio::time::sleep_until(started + schedule.due()), if !self.by_hand => {}
                     // Not before its rhythm allows; what asks meanwhile is asked for already.
                     () = slot.wake.notified() => tokio::time::sleep_until(started + schedule.earliest()).await,
                 }

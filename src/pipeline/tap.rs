@@ -4,8 +4,9 @@
 //! The writer's thread hands over; it never waits for a listener. A tapped record has ids, kinds and outcomes, and never a
 //! column's or a member's value, so nothing private passes here.
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -110,17 +111,33 @@ impl Listener {
     }
 }
 
+/// Takes every record that a commit's listeners are told of, on the writer's thread, and how many more there were.
+pub type Keep = Box<dyn Fn(&[Tapped], u64) + Send + Sync>;
+
 /// See the module. The lock is held by the writer's thread for a commit's records, and by who comes and goes.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Tap {
     listening: AtomicUsize,
+    /// Set once, by a server for tests: what it is given has no bound on its rate.
+    keep: OnceLock<Keep>,
     listeners: Mutex<(u64, Vec<Listener>)>,
+}
+
+impl fmt::Debug for Tap {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Tap").field("listening", &self.listening).finish_non_exhaustive()
+    }
 }
 
 impl Tap {
     /// Whether anybody listens.
     pub fn wanted(&self) -> bool {
-        self.listening.load(Ordering::Relaxed) > 0
+        self.listening.load(Ordering::Relaxed) > 0 || self.keep.get().is_some()
+    }
+
+    /// Has every record told that the listeners would be; the first caller alone.
+    pub fn keep(&self, keep: Keep) {
+        drop(self.keep.set(keep));
     }
 
     /// Listens from the next commit on; `None` while as many listen as may.
@@ -139,6 +156,9 @@ impl Tap {
 
     /// Offers the records of a commit to everyone who listens; `more` were not looked at.
     pub fn tell(&self, records: &[Tapped], more: u64, now_ms: i64) {
+        if let Some(keep) = self.keep.get() {
+            keep(records, more);
+        }
         for listener in &mut self.listeners.lock().1 {
             records.iter().for_each(|record| listener.offer(record, now_ms));
             listener.left_out += more;

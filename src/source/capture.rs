@@ -17,6 +17,8 @@ use crate::event::{DEAD_VALUE_MAX_BYTES, Dead, NO_TIMESTAMP, Record, Stage, Topi
 
 use super::{PollLimits, Polled, Source, SourceError};
 
+pub(super) use self::line::parse as parse_line;
+
 /// A longer line is not read as a record; its beginning goes to the dead letters.
 pub const LINE_MAX_BYTES: usize = 64 << 20;
 const BUFFER_BYTES: usize = 1 << 18;

@@ -3,6 +3,7 @@
 pub mod both;
 pub mod capture;
 pub mod connect;
+pub mod handed;
 pub mod kafka;
 pub mod local;
 pub mod postgres;

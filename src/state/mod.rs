@@ -139,6 +139,12 @@ impl State {
         }
     }
 
+    /// A state that goes on by itself: chunks are shared until one of the two changes them.
+    pub fn copy(&self) -> State {
+        let retractions = AtomicU64::new(self.retractions.load(Ordering::Acquire));
+        State { retractions: Arc::new(retractions), ..self.clone() }
+    }
+
     /// Raised with every effect: while it is the same, only time can change what follows from the state. Not stored.
     pub fn changes(&self) -> u64 {
         self.changes

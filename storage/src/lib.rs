@@ -5,7 +5,7 @@
 //! begins transactions, `error` says what can go wrong with each verb, `testing` crashes and breaks it on purpose.
 //!
 //! Damage is found in three places: `check` looks at every page, `mark` knows which commits were durable, `guard` makes
-//! panics of redb errors. `disk` is the file as redb uses it, `file` makes files, `copy` copies a store, `seal` is a
+//! panics of redb errors. `disk` is the file as redb uses it, `memory` one that is nowhere else, `file` makes files, `copy` copies a store, `seal` is a
 //! backup's manifest.
 
 mod check;
@@ -17,6 +17,7 @@ pub mod file;
 mod guard;
 pub mod id;
 mod mark;
+pub mod memory;
 pub mod schema;
 pub mod seal;
 pub mod store;

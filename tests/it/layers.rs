@@ -77,6 +77,13 @@ fn data_goes_one_way() {
     for (path, name) in used("http") {
         assert!(!["cli", "app", "config"].contains(&name.as_str()), "{}: http must not use {name}", path.display());
     }
+    // Only commands start a server for tests; what every node has does not know of it.
+    for (path, name) in used("testing") {
+        assert!(name != "cli", "{}: testing must not use {name}", path.display());
+    }
+    for (path, name) in used("app").into_iter().chain(used("http")).chain(used("pipeline")) {
+        assert!(name != "testing", "{}: must not use {name}", path.display());
+    }
 }
 
 /// A configuration without a named provider takes the process's, which the replication session sets to its own.

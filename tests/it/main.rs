@@ -18,6 +18,7 @@ mod sim;
 mod stack;
 mod stores;
 mod support;
+mod testing;
 mod tls;
 mod traces;
 mod warehouse;

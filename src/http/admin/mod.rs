@@ -15,7 +15,7 @@ pub(super) use self::bulk::{
 };
 pub(super) use self::found::{config, dead_groups, post_cards, post_details, search, user_card};
 pub(super) use self::letters::{Discarding, Replaying, audit, dead_letter, dead_letters, discard, replay};
-pub(super) use self::revocations::{Revoke, list, revoke, unrevoke};
+pub(super) use self::revocations::{Revoke, list, revoke, time_ms, unrevoke};
 pub(super) use self::source::{Resnapshotting, Resuming, Seeking, bump_epoch, cdc, pause, resnapshot, resume, seek};
 pub(super) use self::store::{BackingUp, CHECK_WAIT_MAX_S, backup, checked, read, verify};
 pub(super) use self::users::{Forget, ForgetUsers, explain, invalidate, invalidate_cache, limits};

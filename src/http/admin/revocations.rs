@@ -68,7 +68,7 @@ fn target(jti: Option<String>, user_id: Option<String>, key_id: Option<String>) 
 }
 
 /// RFC 3339, or epoch milliseconds. A number of seconds would be a time in 1970, and a rule that does nothing.
-fn time_ms(value: &Value, field: &'static str) -> Result<i64, Problem> {
+pub(in crate::http) fn time_ms(value: &Value, field: &'static str) -> Result<i64, Problem> {
     let time = match value {
         Value::Number(number) => whole(number).filter(|ms| EPOCH_MS.contains(ms)),
         Value::String(text) => text.parse().ok().map(|time: jiff::Timestamp| time.as_millisecond()),

@@ -43,8 +43,8 @@ pub use self::subject::{Roles, Subject};
 
 /// File of the development key within the data directory.
 pub const KEY_FILE: &str = "dev-key.pem";
-const ISSUER: &str = "nova-dev";
-const AUDIENCE: &str = "nova";
+pub(super) const ISSUER: &str = "nova-dev";
+pub(super) const AUDIENCE: &str = "nova";
 /// The claim that names the user where none is configured.
 const SUBJECT_CLAIM: &str = "sub";
 /// A longer token is not looked at; the head of a request takes no longer one.
@@ -124,6 +124,8 @@ pub struct Auth {
     pub refused: Refused,
     /// Of the key file: other secrets are derived from it.
     root: [u8; 32],
+    /// Whoever names a user is that user: in a server for tests.
+    anyone: bool,
 }
 
 impl Auth {
@@ -134,8 +136,16 @@ impl Auth {
 
     /// With the configured keys; the data directory's key then only makes secrets.
     pub fn configured(data_dir: &Path, settings: &KeySettings) -> Result<Auth, KeyError> {
-        let pem = own_key(data_dir)?;
-        let root = Sha256::digest(&pem).into();
+        Auth::with(&own_key(data_dir)?, settings)
+    }
+
+    /// With a development key that is nowhere on the disk. Where `anyone` may ask, see [`Auth::unchecked`].
+    pub fn of_key(pem: &[u8], anyone: bool) -> Result<Auth, KeyError> {
+        Ok(Auth { anyone, ..Auth::with(pem, &KeySettings::default())? })
+    }
+
+    fn with(pem: &[u8], settings: &KeySettings) -> Result<Auth, KeyError> {
+        let root = Sha256::digest(pem).into();
         let named = |name: &&String| *name != ANY;
         let mut issuer = settings.issuer.as_ref().filter(named).cloned();
         let mut audience: Vec<_> = settings.audience.iter().filter(named).cloned().collect();
@@ -146,7 +156,7 @@ impl Auth {
         let (source, keys) = match KeySource::configured(settings)? {
             Some(source) => source,
             None => {
-                let (key, id, keys) = development(&pem)?;
+                let (key, id, keys) = development(pem)?;
                 signing = Some((key, id));
                 issuer = Some(ISSUER.to_owned());
                 audience = vec![AUDIENCE.to_owned()];
@@ -170,6 +180,7 @@ impl Auth {
             revocations: Arc::default(),
             refused: Refused::default(),
             root,
+            anyone: false,
         })
     }
 
@@ -181,6 +192,20 @@ impl Auth {
         let claims = Minted { sub, role, iss: ISSUER, aud: AUDIENCE, iat, exp: iat.saturating_add(ttl_s), jti };
         let header = Header { kid: Some(id.clone()), ..Header::new(Algorithm::EdDSA) };
         Ok(jsonwebtoken::encode(&header, &claims, key)?)
+    }
+
+    /// Signs claims with the development key.
+    pub(super) fn sign(&self, claims: &Value) -> Result<String, KeyError> {
+        let (key, id) = self.signing.as_ref().ok_or(KeyError::Configured)?;
+        let header = Header { kid: Some(id.clone()), ..Header::new(Algorithm::EdDSA) };
+        Ok(jsonwebtoken::encode(&header, claims, key)?)
+    }
+
+    /// Who asks, where no token is needed: a UUID in its place is that user, with every role; without one it is the nil user.
+    /// `None`: tokens are needed, or this is one.
+    pub fn unchecked(&self, token: Option<&str>) -> Option<Subject> {
+        let user = token.map_or(Some(Id::NIL), |text| Id::parse(text.as_bytes()).ok());
+        user.filter(|_| self.anyone).map(|user| Subject { user, roles: Roles { admin: true, service: true } })
     }
 
     /// Who a token is for at this time, as far as the keys that are known now can tell.
@@ -297,10 +322,15 @@ fn own_key(data_dir: &Path) -> Result<Vec<u8>, KeyError> {
     std::fs::read(&path).map_err(io)
 }
 
-fn make_key(path: &Path) -> std::io::Result<()> {
+/// A new key, PEM.
+pub fn new_key() -> std::io::Result<String> {
     let mut der = PKCS8_PREFIX.to_vec();
     std::fs::File::open("/dev/urandom")?.take(32).read_to_end(&mut der)?;
-    let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(&der));
+    Ok(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(&der)))
+}
+
+fn make_key(path: &Path) -> std::io::Result<()> {
+    let pem = new_key()?;
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

@@ -125,8 +125,8 @@ impl Board {
 }
 
 /// Samples until it is dropped; not at all where there is no console.
-pub(in crate::http) async fn run(edge: &Edge) {
-    if edge.gate.settings.console == ConsoleMode::Off {
+pub(in crate::http) async fn run(sites: &Sites) {
+    if sites.now().edge.gate.settings.console == ConsoleMode::Off {
         return;
     }
     let mut sampler = Sampler::default();
@@ -136,7 +136,7 @@ pub(in crate::http) async fn run(edge: &Edge) {
     loop {
         ticks.tick().await;
         let run_ms = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
-        sampler.tick(edge, run_ms);
+        sampler.tick(&sites.now().edge, run_ms);
     }
 }
 

@@ -5,6 +5,7 @@ mod admin;
 mod call;
 mod operation;
 mod public;
+mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -46,9 +47,18 @@ pub(super) enum Found<'r, 'p> {
 impl Routes {
     /// The operations of a listener: all, or those of the API or the admin listener.
     pub fn new(plane: Option<Plane>) -> Result<Routes, matchit::InsertError> {
-        let (mut router, mut paths) = (Router::new(), Vec::<Path>::new());
         let here = |operation: &Operation| plane.is_none_or(|plane| [plane, Plane::Both].contains(&operation.plane));
-        for operation in public::operations().into_iter().chain(admin::operations()).filter(here) {
+        Routes::of(public::operations().into_iter().chain(admin::operations()).filter(here))
+    }
+
+    /// All operations, and those that only a server for tests has.
+    pub fn testing() -> Result<Routes, matchit::InsertError> {
+        Routes::of(public::operations().into_iter().chain(admin::operations()).chain(testing::operations()))
+    }
+
+    fn of(operations: impl Iterator<Item = Operation>) -> Result<Routes, matchit::InsertError> {
+        let (mut router, mut paths) = (Router::new(), Vec::<Path>::new());
+        for operation in operations {
             match paths.iter_mut().find(|path| path.operations[0].path == operation.path) {
                 Some(path) => path.operations.push(operation),
                 None => {
@@ -82,7 +92,7 @@ impl Routes {
 fn methods(operations: &[Operation]) -> &'static str {
     let has = |method: Method| operations.iter().any(|operation| operation.method == method);
     if has(Method::PUT) {
-        return "PUT, DELETE";
+        return if has(Method::GET) { "GET, HEAD, PUT" } else { "PUT, DELETE" };
     }
     if operations.iter().any(|operation| operation.method == Method::GET && operation.streams()) {
         // Nobody can tell what HEAD would before the answer is made.

@@ -36,7 +36,9 @@ pub(in crate::http) enum Handler {
     User(for<'a> fn(UserCall<'a>) -> Waits<'a>),
     /// The same, for the role admin.
     Admin(for<'a> fn(UserCall<'a>) -> Waits<'a>),
-    /// The same, with an answer that comes piece by piece.
+    /// Anyone, after a wait: the control routes of a server for tests.
+    Test(for<'a> fn(UserCall<'a>) -> Waits<'a>),
+    /// The role admin, with an answer that comes piece by piece.
     AdminStream(for<'a> fn(UserCall<'a>) -> Opens<'a>),
 }
 
@@ -60,10 +62,11 @@ pub(in crate::http) enum Tag {
     DeadLetters,
     Source,
     Store,
+    Testing,
 }
 
 impl Tag {
-    pub const ALL: [Tag; 9] = [
+    pub const ALL: [Tag; 10] = [
         Tag::Feed,
         Tag::Trending,
         Tag::Discover,
@@ -73,6 +76,7 @@ impl Tag {
         Tag::DeadLetters,
         Tag::Source,
         Tag::Store,
+        Tag::Testing,
     ];
 
     /// Its name, and what it says.
@@ -87,6 +91,7 @@ impl Tag {
             Tag::DeadLetters => ("dead-letters", "Records that could not be applied."),
             Tag::Source => ("source", "Source tables and partitions."),
             Tag::Store => ("store", "The store, and what was done to it."),
+            Tag::Testing => ("testing", "Time, fixtures, snapshots and faults, in a server for tests alone."),
         }
     }
 }
@@ -258,7 +263,7 @@ impl Operation {
 
     pub fn access(&self) -> Access {
         match self.handler {
-            Handler::Anyone(_) | Handler::Stream(_) => Access::Anyone,
+            Handler::Anyone(_) | Handler::Stream(_) | Handler::Test(_) => Access::Anyone,
             Handler::Whose { .. } | Handler::User(_) => Access::User,
             Handler::Admin(_) | Handler::AdminStream(_) => Access::Admin,
         }

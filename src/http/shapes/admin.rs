@@ -7,7 +7,7 @@ use super::CheckState;
 use crate::pipeline::audit::Listed;
 use crate::pipeline::dead::Summary;
 use crate::pipeline::meta::TableTold;
-use crate::pipeline::tap::{Heard, What};
+use crate::pipeline::tap::{Heard, Tapped, What};
 use crate::pipeline::writer::{CommandError, Replayed};
 use crate::schema::{Uuid, example};
 use crate::source::postgres::lsn::lsn_text;
@@ -332,7 +332,11 @@ pub struct TappedRecord {
 
 impl TappedRecord {
     pub fn of(heard: &Heard) -> TappedRecord {
-        let record = &heard.record;
+        TappedRecord::told(&heard.record, heard.left_out)
+    }
+
+    /// Of a record, before which so many were left out.
+    pub fn told(record: &Tapped, left_out: u64) -> TappedRecord {
         let mut told = TappedRecord {
             topic: record.topic.to_string(),
             partition: record.partition,
@@ -347,7 +351,7 @@ impl TappedRecord {
             key: None,
             op: None,
             effect: record.effect.clone(),
-            left_out: heard.left_out,
+            left_out,
         };
         match &record.what {
             What::Event { user, post, action } => {

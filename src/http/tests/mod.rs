@@ -24,6 +24,7 @@ use super::patience::{Idle, Pace};
 use super::request::Site;
 use super::route::Routes;
 use super::settings::IDLE_TIMEOUT_DEFAULT_S;
+use super::sites::Sites;
 
 const NOW_MS: i64 = 1_795_500_000_000;
 const IDLE: Duration = Duration::from_secs(IDLE_TIMEOUT_DEFAULT_S as u64);
@@ -65,7 +66,7 @@ impl World {
             pace: Pace::default(),
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             tls: None,
-            site: Arc::clone(&self.site),
+            sites: Sites::One(Arc::clone(&self.site)),
             idle: Idle { time: IDLE, crowd: Box::new(|_| false) },
             stop: self.stop.subscribe(),
             watcher: self.graceful.watcher(),

@@ -64,6 +64,8 @@ pub enum Message {
     Seal,
     /// Answers when everything sent before is committed and visible.
     Barrier(crossbeam_channel::Sender<()>),
+    /// A checkpoint to its end, so that a start from here has no journal to do again; then the answer.
+    Checkpoint(crossbeam_channel::Sender<()>),
     /// The last message: a checkpoint, then the end.
     Stop,
 }
@@ -248,7 +250,7 @@ impl Writer {
         let read = store.read()?;
         let write = store.write()?;
         let mut facts = CommitFacts::default();
-        let (mut barriers, mut replies) = (Vec::new(), Vec::new());
+        let (mut barriers, mut replies, mut checkpoints) = (Vec::new(), Vec::new(), Vec::new());
         self.tick();
         let (mut stop, mut work, mut seal) = (false, self.seal_due() || self.unfinished(), false);
         for message in queue.drain(..) {
@@ -268,6 +270,7 @@ impl Writer {
                 }
                 Message::Seal => (work, seal) = (true, true),
                 Message::Barrier(reply) => barriers.push(reply),
+                Message::Checkpoint(reply) => checkpoints.push(reply),
                 Message::Stop => stop = true,
             }
         }
@@ -286,12 +289,18 @@ impl Writer {
             self.loading = load::is_load((facts.records, reads), facts.newest_arrival_ms, self.parts.clock.now_ms());
             self.commit(write, &mut facts)?;
             self.publish(began, &mut facts);
+        } else {
+            drop(write);
         }
         // Everything is durable and visible: now the callers may know.
         self.parts.shared.settled(facts.records);
         replies.into_iter().for_each(|reply| reply());
         self.checkpoint_if_due();
-        barriers.into_iter().for_each(|reply| {
+        if !checkpoints.is_empty() {
+            drop(read);
+            self.checkpoint()?;
+        }
+        barriers.into_iter().chain(checkpoints).for_each(|reply| {
             let _ = reply.send(());
         });
         Ok(stop)

@@ -66,6 +66,17 @@ impl Recovery {
     pub fn open(
         parts: Parts,
         state_settings: StateSettings,
+        told: impl FnMut(&str),
+    ) -> Result<Recovery, RecoveryError> {
+        Recovery::open_at(parts, state_settings, None, told)
+    }
+
+    /// The same. Where the caller has the state that the store's checkpoint holds, it is not read again, unless the journal
+    /// has more.
+    pub fn open_at(
+        parts: Parts,
+        state_settings: StateSettings,
+        known: Option<State>,
         mut told: impl FnMut(&str),
     ) -> Result<Recovery, RecoveryError> {
         told("bringing the rows of format 1 over");
@@ -85,7 +96,12 @@ impl Recovery {
         let mut rows = Rows::load(&read)?;
         let whole = *meta.generation.get_or_insert(rows.newest());
         let mut clearing = Clearing::load(&read, &mut rows, meta.covered)?;
-        let Loaded { mut state, whole_next } = load_state(&read, state_settings, whole, &mut clearing)?;
+        let known = known.filter(|_| !journal_after(&read, meta.covered).unwrap_or(true));
+        let Loaded { mut state, whole_next } = match known {
+            Some(state) => Loaded { state, whole_next: false },
+            None => load_state(&read, state_settings, whole, &mut clearing)?,
+        };
+        let saved_changes = state.changes();
         let mut report = RecoveryReport { checkpoint_bytes: meta.checkpoint_bytes, ..RecoveryReport::default() };
         told("applying the journal");
         replay_journal(&read, meta.covered, &mut rows, &mut state, &mut report)?;
@@ -111,7 +127,7 @@ impl Recovery {
             journal: journal::Writer::default(),
             dead_letters,
             toast_unfilled: 0,
-            saved_changes: 0,
+            saved_changes,
             whole_next,
             checkpoint: None,
             clearing,
@@ -175,6 +191,16 @@ fn load_state(
     }
     let state = if chunks.is_empty() { State::new(settings) } else { State::load(settings, chunks.into_iter())? };
     Ok(Loaded { state, whole_next })
+}
+
+/// Whether the journal has anything behind what the checkpoint covers.
+fn journal_after(read: &ReadTxn, covered: u64) -> Result<bool, ReadError> {
+    let mut any = false;
+    read.scan(JOURNAL, covered + 1.., |_, _| {
+        any = true;
+        false
+    })?;
+    Ok(any)
 }
 
 fn replay_journal(

@@ -37,7 +37,7 @@ struct Line<'a> {
 }
 
 /// Reads a line; `Err` says what is wrong with it.
-pub(super) fn parse(bytes: &[u8], topics: &mut FxHashSet<Arc<str>>) -> Result<Record, String> {
+pub(in crate::source) fn parse(bytes: &[u8], topics: &mut FxHashSet<Arc<str>>) -> Result<Record, String> {
     let line: Line<'_> = serde_json::from_slice(bytes).map_err(|error| told(bytes, &error))?;
     if line.offset < 0 || line.offset == i64::MAX {
         return Err(format!("offset: {} is not a Kafka offset", line.offset));

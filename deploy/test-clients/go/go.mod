@@ -1,0 +1,3 @@
+module example.com/novatest
+
+go 1.22

@@ -1,0 +1,169 @@
+"""nova for tests: starts `nova test`, and asks it. One file, the standard library alone; copy it into your tests.
+
+    from nova_test import Nova
+
+    with Nova() as nova:
+        nova.rows(users=[{"id": ADA}, {"id": BEN}], follows=[{"follower_id": ADA, "following_id": BEN}],
+                  posts=[{"id": POST, "user_id": BEN}])
+        assert nova.feed(ADA) == [POST]
+
+Each call returns after its effect: no test has to sleep. `docs/testing-with-nova.md` has the rest.
+"""
+
+import http.client
+import json
+import os
+import subprocess
+import urllib.parse
+
+
+class NovaError(Exception):
+    """What the server refused, in its words."""
+
+    def __init__(self, status, problem):
+        detail = problem.get("detail", problem) if isinstance(problem, dict) else problem
+        super().__init__(f"{status}: {detail}")
+        self.status = status
+        self.problem = problem
+
+
+class Nova:
+    """One server. Start it once for many tests, and call reset() before each: that takes milliseconds.
+
+    seed: files that it begins with, and that reset() goes back to. now: its clock at the beginning (RFC 3339).
+    args: further arguments of `nova test`. binary: the program; else $NOVA_BIN, else `nova`.
+    url: of a server that somebody else started, such as a container; then nothing is started or stopped.
+    """
+
+    def __init__(self, *, seed=(), now=None, args=(), binary=None, url=None):
+        self._process = None
+        if url is None:
+            command = [binary or os.environ.get("NOVA_BIN", "nova"), "test", "--die-with-parent", *args]
+            if now is not None:
+                command += ["--now", now]
+            for path in seed:
+                command += ["--seed", os.fspath(path)]
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+            line = self._process.stdout.readline()
+            if not line:
+                raise RuntimeError(f"nova test ended with {self._process.wait()}; it said why on standard error")
+            ready = json.loads(line)
+            url, self.service_token, self.admin_token = ready["url"], ready["token"], ready["admin_token"]
+            self.redis = ready["redis"]
+        self.url = url
+        address = urllib.parse.urlsplit(url)
+        self._connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Ends the server that this object started."""
+        self._connection.close()
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+            self._process.stdout.close()
+            self._process = None
+
+    def request(self, method, path, body=None, token=None):
+        """Asks any route; the JSON of the answer. What is refused is a NovaError."""
+        headers = {}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            if not isinstance(body, (str, bytes)):
+                body = json.dumps(body)
+        self._connection.request(method, path, body, headers)
+        answer = self._connection.getresponse()
+        text = answer.read()
+        value = json.loads(text) if text else None
+        if not 200 <= answer.status < 300:
+            raise NovaError(answer.status, value)
+        return value
+
+    # Time.
+
+    def now_ms(self):
+        """The server's clock, epoch milliseconds."""
+        return self.request("GET", "/_test/clock")["now_ms"]
+
+    def set_now(self, time):
+        """Sets the clock: RFC 3339, or epoch milliseconds."""
+        self.request("PUT", "/_test/clock", {"now": time})
+
+    def advance(self, *, hours=0, minutes=0, seconds=0, ms=0):
+        """Moves the clock on; what is due until then is done."""
+        total = ms + 1_000 * (seconds + 60 * (minutes + 60 * hours))
+        self.request("POST", "/_test/clock/advance", {"ms": round(total)})
+
+    # What goes in.
+
+    def rows(self, **tables):
+        """Rows of users, posts, follows, comments, likes; "op": "delete" deletes. The outcome of each."""
+        return self.request("POST", "/_test/rows", tables)
+
+    def captures(self, lines):
+        """A capture: JSON lines, a Kafka record a line. The outcomes by partition."""
+        return self.request("POST", "/_test/captures", lines)
+
+    def events(self, user, *events):
+        """Client events of a user, published. event_time is now where it is left out."""
+        now = None
+        for event in events:
+            if "event_time" not in event:
+                now = self.now_ms() if now is None else now
+                event["event_time"] = now
+        taken = self.request("POST", "/api/v1/events", {"events": list(events)}, self.token(user))
+        self.settle()
+        return taken
+
+    # What comes out.
+
+    def feed(self, user):
+        """The first page of a user's feed: ids of posts."""
+        return self.get("/api/v1/feed?limit=100", user)["posts"]
+
+    def trending(self, window="24h"):
+        """What trends in 1h, 6h, 24h or 7d: ids of posts."""
+        page = self.request("GET", f"/api/v1/feed/trending?limit=200&window={window}")
+        return [post["post_id"] for post in page["posts"]]
+
+    def suggestions(self, user):
+        """Whom a user is told to follow: ids of users."""
+        page = self.get("/api/v1/discover/suggested-users?limit=100", user)
+        return [suggested["user_id"] for suggested in page["users"]]
+
+    def get(self, path, user):
+        """The JSON of any route, as a user."""
+        return self.request("GET", path, token=self.token(user))
+
+    # The server itself.
+
+    def token(self, sub, **asked):
+        """A token for a user; role="admin" or "service", ttl="5m", broken="expired" and others."""
+        return self.request("POST", "/_test/token", {"sub": sub, **asked})["token"]
+
+    def settle(self):
+        """Waits until everything that was accepted is applied and published."""
+        return self.request("POST", "/_test/settle")
+
+    def snapshot(self, name):
+        """Keeps the server as it is, for reset(name)."""
+        return self.request("POST", "/_test/snapshot", {"name": name})
+
+    def reset(self, name=None):
+        """Goes back to the seed, or to a snapshot."""
+        return self.request("POST", "/_test/reset", {} if name is None else {"name": name})
+
+    def log(self, since=0):
+        """What happened: records with outcomes, pages with the reasons of their posts."""
+        return self.request("GET", f"/_test/log?limit=10000&since={since}")
+
+    def fault(self, **faults):
+        """Puts faults in, such as slow_commit_ms=200; those that are left out end."""
+        return self.request("POST", "/_test/fault", faults)

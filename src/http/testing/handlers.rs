@@ -1,0 +1,179 @@
+//! One handler a route. Work that blocks runs beside the runtime.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::http::admin;
+use crate::http::body::{self, parse};
+use crate::http::edge::Edge;
+use crate::http::error::Problem;
+use crate::http::percent::parameter;
+use crate::http::route::{Answer, UserCall};
+use crate::http::rows::{self as plain, Rows};
+use crate::http::server;
+use crate::source::handed;
+
+use super::shapes::{
+    ADVANCE_MAX_MS, Advance, CapturesTaken, ClockSet, Counted, Fault, NAME_MAX_CHARS, SLOW_COMMIT_MAX_MS,
+    SnapshotNamed, TestToken, TokenAsked,
+};
+use super::{Refused, Testing, tokens};
+
+/// Bytes of a body, as sent and after inflation: a fixture of any size that a test has.
+const BODY_MAX_BYTES: usize = 64 << 20;
+/// Rows of one request: they are one commit, for which a request waits.
+const ROWS_MAX: usize = 20_000;
+/// Entries of one answer.
+pub(in crate::http) const LOG_MAX: u64 = 10_000;
+const LOG_DEFAULT: u64 = 1_000;
+
+fn problem(refused: Refused) -> Problem {
+    match refused {
+        Refused::No(detail) => Problem::Conflict(detail),
+        Refused::NoSnapshot(detail) => Problem::InvalidParameter { field: "name", detail },
+        Refused::Late(detail) => Problem::Busy { detail, retry_after_s: 1 },
+    }
+}
+
+fn wrong(field: &'static str, detail: String) -> Problem {
+    Problem::InvalidParameter { field, detail: format!("{field}: {detail}") }
+}
+
+fn testing(edge: &Edge) -> Result<Arc<dyn Testing>, Problem> {
+    edge.testing.clone().ok_or(Problem::NotFound)
+}
+
+async fn content(call: &mut UserCall<'_>) -> Result<Bytes, Problem> {
+    let body = std::mem::replace(&mut call.body, body::Asked::Left(http_body_util::Empty::new()));
+    body::content_within(call.call.headers, body, BODY_MAX_BYTES).await
+}
+
+/// Has something done beside the runtime.
+async fn done<T: Serialize + Send + 'static>(
+    edge: &Edge,
+    work: impl FnOnce(&dyn Testing) -> Result<T, Refused> + Send + 'static,
+) -> Answer {
+    let testing = testing(edge)?;
+    let done = tokio::task::spawn_blocking(move || work(&*testing)).await;
+    let answer = done.map_err(|_| Problem::Unavailable("stopping"))?.map_err(problem)?;
+    Ok(server::object(StatusCode::OK, &answer))
+}
+
+pub(in crate::http) async fn clock(call: UserCall<'_>) -> Answer {
+    done(call.edge(), |testing| Ok(testing.clock())).await
+}
+
+pub(in crate::http) async fn set_clock(mut call: UserCall<'_>) -> Answer {
+    let body = content(&mut call).await?;
+    let asked = parse::<ClockSet>(call.call.headers, &body)?;
+    let to_ms = admin::time_ms(&asked.now, "now")?;
+    done(call.edge(), move |testing| testing.move_clock(to_ms).map(|()| testing.clock())).await
+}
+
+pub(in crate::http) async fn advance(mut call: UserCall<'_>) -> Answer {
+    let body = content(&mut call).await?;
+    let Advance { ms } = parse(call.call.headers, &body)?;
+    if !(0..=ADVANCE_MAX_MS).contains(&ms) {
+        return Err(wrong("ms", format!("expected 0 to {ADVANCE_MAX_MS}; PUT /_test/clock moves the clock back")));
+    }
+    done(call.edge(), move |testing| {
+        testing.move_clock(testing.clock().now_ms.saturating_add(ms)).map(|()| testing.clock())
+    })
+    .await
+}
+
+pub(in crate::http) async fn rows(mut call: UserCall<'_>) -> Answer {
+    let body = content(&mut call).await?;
+    let rows = parse::<Rows>(call.call.headers, &body)?;
+    let edge = Arc::clone(&call.call.site.edge);
+    let taken = plain::commit(&edge, rows, ROWS_MAX, call.call.trace).await?;
+    done(&edge, move |testing| testing.settle().map(|_| taken)).await
+}
+
+pub(in crate::http) async fn captures(mut call: UserCall<'_>) -> Answer {
+    let body = content(&mut call).await?;
+    let records = handed::parse(&body).map_err(|detail| Problem::InvalidParameter { field: "captures", detail })?;
+    done(call.edge(), move |testing| {
+        let partitions = testing.captures(records)?;
+        testing.settle()?;
+        let totals = partitions.iter().fold(Counted::default(), |sum, next| sum.and(&next.counts));
+        Ok(CapturesTaken { partitions, totals })
+    })
+    .await
+}
+
+pub(in crate::http) async fn settle(call: UserCall<'_>) -> Answer {
+    done(call.edge(), |testing| testing.settle()).await
+}
+
+async fn named(call: &mut UserCall<'_>) -> Result<Option<String>, Problem> {
+    let body = content(call).await?;
+    let name = parse::<SnapshotNamed>(call.call.headers, &body)?.name;
+    match name {
+        Some(name) if name.is_empty() || name.chars().count() > NAME_MAX_CHARS => {
+            Err(wrong("name", format!("expected 1 to {NAME_MAX_CHARS} characters")))
+        }
+        name => Ok(name),
+    }
+}
+
+pub(in crate::http) async fn snapshot(mut call: UserCall<'_>) -> Answer {
+    let name = named(&mut call).await?.ok_or_else(|| wrong("name", "is left out; a snapshot has one".to_owned()))?;
+    done(call.edge(), move |testing| testing.snapshot(&name)).await
+}
+
+pub(in crate::http) async fn reset(mut call: UserCall<'_>) -> Answer {
+    let name = named(&mut call).await?;
+    done(call.edge(), move |testing| testing.reset(name.as_deref())).await
+}
+
+pub(in crate::http) async fn log(call: UserCall<'_>) -> Answer {
+    let since = admin::number(call.call.query, "since", 0)?;
+    let limit = match parameter(call.call.query, "limit")? {
+        None => LOG_DEFAULT,
+        Some(text) => {
+            let limit = text.parse().ok().filter(|limit| (1..=LOG_MAX).contains(limit));
+            limit.ok_or_else(|| wrong("limit", format!("expected 1 to {LOG_MAX}")))?
+        }
+    };
+    done(call.edge(), move |testing| Ok(testing.log(since, limit as usize))).await
+}
+
+pub(in crate::http) async fn fault(mut call: UserCall<'_>) -> Answer {
+    let body = content(&mut call).await?;
+    let fault = parse::<Fault>(call.call.headers, &body)?;
+    if fault.slow_commit_ms.is_some_and(|ms| ms > SLOW_COMMIT_MAX_MS) {
+        return Err(wrong("slow_commit_ms", format!("expected 0 to {SLOW_COMMIT_MAX_MS}")));
+    }
+    if fault.source_lag_ms.is_some_and(|ms| ms < 0) {
+        return Err(wrong("source_lag_ms", "expected 0 or more".to_owned()));
+    }
+    done(call.edge(), move |testing| testing.fault(&fault).map(|()| testing.clock())).await
+}
+
+pub(in crate::http) async fn token(mut call: UserCall<'_>) -> Answer {
+    let body = content(&mut call).await?;
+    let asked = parse::<TokenAsked>(call.call.headers, &body)?;
+    let edge = call.edge();
+    let token = tokens::make(&edge.auth, &asked, edge.clock.day_ms())?;
+    Ok(server::object(StatusCode::OK, &TestToken { token }))
+}
+
+impl Counted {
+    /// The sums of both.
+    pub(super) fn and(self, other: &Counted) -> Counted {
+        Counted {
+            consumed: self.consumed + other.consumed,
+            applied: self.applied + other.applied,
+            duplicate: self.duplicate + other.duplicate,
+            stale: self.stale + other.stale,
+            ignored: self.ignored + other.ignored,
+            late: self.late + other.late,
+            dead: self.dead + other.dead,
+            redelivered: self.redelivered + other.redelivered,
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! nova within another program.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::app::{self, AppError, Node, Running, Setup, preflight};
+use crate::config::Config;
+use crate::event::Id;
+use crate::http::{self, Auth, Reserved};
+
+/// Why a server cannot start, or did not end in order; in words for a person.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ServerError(String);
+
+impl From<AppError> for ServerError {
+    fn from(error: AppError) -> ServerError {
+        ServerError(error.to_string())
+    }
+}
+
+/// What a [`Server`] is made from; see [`Server::builder`].
+#[derive(Clone, Debug)]
+pub struct ServerBuilder {
+    data_dir: PathBuf,
+    listen: SocketAddr,
+    settings: Vec<(String, String)>,
+}
+
+impl ServerBuilder {
+    /// Where to listen; `127.0.0.1:0`, any free port of this machine, where nothing is said.
+    pub fn listen(self, listen: SocketAddr) -> ServerBuilder {
+        ServerBuilder { listen, ..self }
+    }
+
+    /// Makes a setting of the configuration, such as `feed.length` (`docs/configuration.md`). No file and no environment
+    /// is read.
+    pub fn setting(mut self, name: &str, value: &str) -> ServerBuilder {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Opens the store, which is made where there is none, and serves.
+    ///
+    /// # Errors
+    ///
+    /// Settings that cannot be used, a store that is in use or damaged, an address that another program has.
+    pub fn start(self) -> Result<Server, ServerError> {
+        let mut config = Config::of(self.settings.into_iter()).map_err(|error| ServerError(error.to_string()))?;
+        config.data_dir = self.data_dir;
+        let problems = preflight::problems(&config);
+        if !problems.is_empty() {
+            return Err(ServerError(problems.join("\n")));
+        }
+        let setup = Setup::serving(&config)?;
+        let runtime = http::runtime().map_err(AppError::Runtime)?;
+        let _in_runtime = runtime.enter();
+        let reserved = Reserved::bind(self.listen, config.edge.admin_listen).map_err(AppError::from)?;
+        let began = Instant::now();
+        let opened = app::open(&setup)?;
+        let Node { running, edge } = app::start_node(&setup, opened, began.elapsed())?;
+        let (server, admin) = http::listen(reserved, &edge).map_err(AppError::from)?;
+        let addr = server.local_addr().map_err(AppError::Runtime)?;
+        let scheme = if config.edge.tls_cert.is_some() { "https" } else { "http" };
+        let (stop, stopped) = watch::channel(false);
+        let mut serving = vec![runtime.spawn(server.run(stopped.clone()))];
+        serving.extend(admin.map(|admin| runtime.spawn(admin.run(stopped))));
+        drop((edge, _in_runtime));
+        Ok(Server { url: format!("{scheme}://{addr}"), data_dir: config.data_dir, running, runtime, serving, stop })
+    }
+}
+
+/// nova within another program: the same server as `nova serve`.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let dir = std::env::temp_dir().join(format!("nova-doc-{}", std::process::id()));
+/// let server = nova::Server::builder(&dir).setting("feed.length", "100").start()?;
+/// assert!(server.url().starts_with("http://127.0.0.1:"));
+/// let token = server.token("0193a5f0-c2d1-7e2c-9f0e-5b0f6f2f8f3d", None)?;
+/// assert_eq!(token.split('.').count(), 3);
+/// server.stop()?;
+/// # std::fs::remove_dir_all(dir)?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Server {
+    url: String,
+    data_dir: PathBuf,
+    running: Running,
+    runtime: Runtime,
+    serving: Vec<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Server {
+    /// Begins to say what the server is made from: its store is in `data_dir`.
+    pub fn builder(data_dir: impl Into<PathBuf>) -> ServerBuilder {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        ServerBuilder { data_dir: data_dir.into(), listen, settings: Vec::new() }
+    }
+
+    /// Where the API is, such as `http://127.0.0.1:40213`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whether the server runs. Once it is false, [`Server::stop`] tells why.
+    pub fn alive(&self) -> bool {
+        self.running.alive()
+    }
+
+    /// A token for a user (a UUID), good for an hour, signed with the development key; `role` is `admin`, `service` or none.
+    ///
+    /// # Errors
+    ///
+    /// Another issuer of tokens is set, or `user` is no UUID.
+    pub fn token(&self, user: &str, role: Option<&str>) -> Result<String, ServerError> {
+        let user = Id::parse(user.as_bytes()).map_err(|error| ServerError(format!("user: {error}")))?;
+        let minted = Auth::open(&self.data_dir)
+            .and_then(|auth| auth.mint(user, role, crate::clock::Clock::System.now_ms(), TOKEN_TTL_S));
+        minted.map_err(|error| ServerError(error.to_string()))
+    }
+
+    /// Answers what is on its way, commits what was taken, and ends. Blocks: not to be called within an asynchronous task.
+    ///
+    /// # Errors
+    ///
+    /// Why the server had ended before, or could not end in order.
+    pub fn stop(self) -> Result<(), ServerError> {
+        let Server { running, runtime, serving, stop, .. } = self;
+        let _ = stop.send(true);
+        for one in serving {
+            runtime.block_on(one).map_err(|_| AppError::Panicked("http"))?;
+        }
+        running.shared.stop();
+        let finished = running.finish(|_| {});
+        runtime.shutdown_background();
+        finished.map(drop).map_err(ServerError::from)
+    }
+}
+
+/// How long a token is good.
+const TOKEN_TTL_S: u64 = 3_600;

@@ -1,0 +1,368 @@
+//! The server for tests: a node over a store in memory, behind a listener that outlives it. Going back to a snapshot is
+//! starting another node over the snapshot's image of the store: nothing of the test before can be left in it, whatever
+//! that test did.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded};
+use nova_storage::memory::{Image, Memory};
+use nova_storage::{Options, Store};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::runtime::Handle;
+
+use crate::app::{self, AppError, Node, Setup, TestSetup};
+use crate::clock::{Clock, rfc3339};
+use crate::config::Config;
+use crate::decode::Schemas;
+use crate::event::{Id, Record};
+use crate::http::testing::{ClockTold, Fault, PartitionCounted, Refused, Settled, SnapshotTold, TestLog, Testing};
+use crate::http::{self, Edge, Replacer};
+use crate::pipeline::progress::PartitionStatus;
+use crate::pipeline::writer::Message;
+use crate::state::State;
+
+use super::counted;
+use super::log::Log;
+use super::retired::Retired;
+
+/// How long a call waits for what is on its way.
+const SETTLE_WAIT: Duration = Duration::from_secs(30);
+/// The clock moves in steps of an hour, so that jobs see the hours pass; over more than so many, in longer ones.
+const STEP_MS: i64 = 3_600_000;
+const STEPS_MAX: i64 = 48;
+/// Snapshots that are kept.
+const SNAPSHOTS_MAX: usize = 64;
+/// redb's page cache: the file is memory already.
+const CACHE_BYTES: usize = 1 << 20;
+/// Name of the snapshot that is there from the beginning.
+pub(super) const SEED: &str = "seed";
+/// Nothing can be made beneath a device: what would be written to a data directory fails instead.
+const NO_DIR: &str = "/dev/null/nova-test";
+
+/// What a server for tests is made from.
+pub(crate) struct Ways {
+    /// The numbers of ranking and limits; where records come from and go to is not looked at.
+    pub config: Config,
+    /// Epoch milliseconds; the present time where it is left out.
+    pub now_ms: Option<i64>,
+    /// The clock moves when it is told to, and not by itself.
+    pub manual: bool,
+    /// No token is needed.
+    pub anyone: bool,
+    /// Of the seeds' records.
+    pub schemas: Arc<dyn Schemas>,
+    pub listen: SocketAddr,
+}
+
+#[derive(Clone)]
+struct Snapshot {
+    image: Image,
+    /// What memory was then.
+    state: Arc<State>,
+    now_ms: i64,
+}
+
+/// The node at hand.
+struct Place {
+    node: Node,
+    memory: Memory,
+    replacer: Option<Replacer>,
+}
+
+/// See the module.
+pub(crate) struct Ground {
+    ways: Ways,
+    clock: Clock,
+    key: Arc<[u8]>,
+    runtime: Handle,
+    /// Held by each call that changes something, so that one ends before the next begins.
+    turn: Mutex<()>,
+    /// Held for a moment.
+    place: Mutex<Option<Place>>,
+    snapshots: Mutex<BTreeMap<String, Snapshot>>,
+    log: Arc<Log>,
+    /// Numbers the nodes.
+    nodes: AtomicU64,
+    slow_commit_ms: AtomicU64,
+    behind_ms: AtomicI64,
+    retired: Retired,
+}
+
+impl Ground {
+    /// With an empty store, and nobody listening yet.
+    pub fn open(ways: Ways, runtime: Handle) -> Result<Arc<Ground>, AppError> {
+        let now_ms = ways.now_ms.unwrap_or_else(|| Clock::System.now_ms());
+        let clock = match (ways.manual, ways.now_ms) {
+            (true, _) => Clock::manual(now_ms),
+            (false, Some(_)) => Clock::shifted_to(now_ms),
+            (false, None) => Clock::System,
+        };
+        let key = http::auth::new_key().map_err(|source| http::KeyError::Io { path: "(memory)".to_owned(), source })?;
+        let ground = Arc::new(Ground {
+            ways,
+            clock,
+            key: key.as_bytes().into(),
+            runtime,
+            turn: Mutex::default(),
+            place: Mutex::default(),
+            snapshots: Mutex::default(),
+            log: Arc::default(),
+            nodes: AtomicU64::new(0),
+            slow_commit_ms: AtomicU64::new(0),
+            behind_ms: AtomicI64::new(0),
+            retired: Retired::start()?,
+        });
+        let image = clean(&Image::default())?;
+        let state = Arc::new(State::new(ground.setup().state));
+        let seed = Snapshot { image, state, now_ms };
+        let (node, memory) = ground.node(&seed)?;
+        *ground.place.lock() = Some(Place { node, memory, replacer: None });
+        ground.snapshots.lock().insert(SEED.to_owned(), seed);
+        Ok(ground)
+    }
+
+    /// The edge that a listener begins with.
+    pub fn edge(&self) -> Result<Arc<Edge>, Refused> {
+        self.at_hand().map(|(edge, _)| edge)
+    }
+
+    /// Whether the node at hand runs.
+    pub fn alive(&self) -> bool {
+        self.place.lock().as_ref().is_some_and(|place| place.node.running.alive())
+    }
+
+    /// From now on a reset puts its edge behind this listener.
+    pub fn listens(&self, replacer: Replacer) {
+        if let Some(place) = self.place.lock().as_mut() {
+            place.replacer = Some(replacer);
+        }
+    }
+
+    /// Ends the node; what went wrong with it or one before it, in words.
+    pub fn end(&self) -> Vec<String> {
+        let _turn = self.turn.lock();
+        let place = self.place.lock().take();
+        if let Some(Place { node, replacer, .. }) = place {
+            drop(replacer);
+            self.retired.put(node);
+        }
+        self.retired.end()
+    }
+
+    fn setup(self: &Arc<Ground>) -> Setup {
+        let mut setup = Setup::configured(&self.ways.config, Arc::clone(&self.ways.schemas));
+        setup.data_dir = NO_DIR.into();
+        setup.clock = self.clock.clone();
+        setup.topics.last_part = true;
+        (setup.clickhouse, setup.redis_url, setup.replica) = (None, None, false);
+        setup.testing = Some(TestSetup {
+            control: Arc::new(Arc::clone(self)),
+            key: Arc::clone(&self.key),
+            anyone: self.ways.anyone,
+            by_hand: self.ways.manual,
+        });
+        setup
+    }
+
+    /// A node over a copy of a snapshot.
+    fn node(self: &Arc<Ground>, snapshot: &Snapshot) -> Result<(Node, Memory), AppError> {
+        let (setup, memory) = (self.setup(), Memory::of(&snapshot.image));
+        memory.slow_syncs(self.slow_commit_ms.load(Ordering::Relaxed));
+        let opened =
+            app::open_store_at(&setup, Store::open_backend(memory.clone(), &options())?, Some(snapshot.state.copy()))?;
+        let (log, clock, number) =
+            (Arc::clone(&self.log), self.clock.clone(), self.nodes.fetch_add(1, Ordering::Relaxed));
+        self.log.begin(number);
+        opened.shared.tap.keep(Box::new(move |records, more| log.records(number, clock.now_ms(), records, more)));
+        Ok((app::start_node(&setup, opened, Duration::ZERO)?, memory))
+    }
+
+    fn at_hand(&self) -> Result<(Arc<Edge>, Sender<Message>), Refused> {
+        let place = self.place.lock();
+        let place = place.as_ref().ok_or_else(|| Refused::Late("the server ends".to_owned()))?;
+        Ok((Arc::clone(&place.node.edge), place.node.running.inbox.clone()))
+    }
+
+    fn takes_turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock()
+    }
+
+    /// Everything that was accepted is applied, and jobs have run as of now.
+    fn settled(&self) -> Result<(), Refused> {
+        let (edge, inbox) = self.at_hand()?;
+        hand_over(&edge, Vec::new())?;
+        barrier(&inbox, Message::Barrier)?;
+        let ran = self.runtime.block_on(async {
+            http::sweep(&edge).await;
+            edge.watch.jobs.runner.refresh_all(self.clock.now_ms()).await
+        });
+        ran.map_err(Refused::Late)?;
+        // What jobs made durable.
+        barrier(&inbox, Message::Barrier)
+    }
+
+    fn told(&self) -> Result<Settled, Refused> {
+        let (edge, _) = self.at_hand()?;
+        let partitions = edge.watch.shared.partitions();
+        Ok(Settled {
+            now_ms: self.clock.now_ms(),
+            records: partitions.iter().map(|status| status.row.consumed).sum(),
+            dead_letters: edge.watch.shared.dead_letters(),
+            balanced: partitions.iter().all(|status| status.row.balanced()),
+        })
+    }
+
+    /// What the store is now, with nothing left to be done again.
+    fn taken(&self) -> Result<Snapshot, Refused> {
+        self.settled()?;
+        let (edge, inbox) = self.at_hand()?;
+        barrier(&inbox, Message::Checkpoint)?;
+        // Before the image: what is committed between the two is in its journal, and then the state is read from it.
+        let state = Arc::new(edge.serving.state.read().copy());
+        let raw = self.place.lock().as_ref().map(|place| place.memory.image());
+        let raw = raw.ok_or_else(|| Refused::Late("the server ends".to_owned()))?;
+        let image = clean(&raw).map_err(|error| Refused::No(error.to_string()))?;
+        Ok(Snapshot { image, state, now_ms: self.clock.now_ms() })
+    }
+
+    fn statuses(&self) -> Result<Vec<PartitionStatus>, Refused> {
+        Ok(self.at_hand()?.0.watch.shared.partitions())
+    }
+}
+
+fn options() -> Options {
+    Options { cache_bytes: CACHE_BYTES, ..Options::default() }
+}
+
+/// The image as a store that was closed in order: opening it needs no repair.
+fn clean(image: &Image) -> Result<Image, AppError> {
+    let memory = Memory::of(image);
+    drop(Store::open_backend(memory.clone(), &options())?);
+    Ok(memory.image())
+}
+
+fn hand_over(edge: &Edge, records: Vec<Record>) -> Result<(), Refused> {
+    let captures = edge.intake.captures.as_ref().ok_or_else(|| Refused::No("takes no captures".to_owned()))?;
+    let late = |_| Refused::Late(format!("records are not taken within {} s", SETTLE_WAIT.as_secs()));
+    captures.hand_over(records, SETTLE_WAIT).map_err(late)
+}
+
+/// Waits until the writer has done everything that it was sent before.
+fn barrier(inbox: &Sender<Message>, make: fn(Sender<()>) -> Message) -> Result<(), Refused> {
+    let late = || Refused::Late(format!("the writer is not done within {} s", SETTLE_WAIT.as_secs()));
+    let (told, done) = bounded(1);
+    inbox.send_timeout(make(told), SETTLE_WAIT).map_err(|_| late())?;
+    done.recv_timeout(SETTLE_WAIT).map_err(|_| late())
+}
+
+impl Testing for Arc<Ground> {
+    fn clock(&self) -> ClockTold {
+        let (now_ms, clock) = (self.clock.now_ms(), if self.ways.manual { "manual" } else { "real" });
+        ClockTold { now: rfc3339(now_ms.saturating_mul(1_000)), now_ms, clock }
+    }
+
+    fn move_clock(&self, to_ms: i64) -> Result<(), Refused> {
+        if !self.ways.manual {
+            let why = "the clock is real and goes by itself: start the server with --clock manual to move it";
+            return Err(Refused::No(why.to_owned()));
+        }
+        let _turn = self.takes_turn();
+        let from_ms = self.clock.now_ms();
+        let far_ms = to_ms.saturating_sub(from_ms).max(0);
+        let steps = (far_ms / STEP_MS).clamp(1, STEPS_MAX);
+        for step in 1..steps {
+            self.clock.set(from_ms + far_ms / steps * step);
+            self.settled()?;
+        }
+        self.clock.set(to_ms);
+        self.settled()
+    }
+
+    fn settle(&self) -> Result<Settled, Refused> {
+        let _turn = self.takes_turn();
+        self.settled()?;
+        self.told()
+    }
+
+    fn captures(&self, records: Vec<Record>) -> Result<Vec<PartitionCounted>, Refused> {
+        let _turn = self.takes_turn();
+        let before = self.statuses()?;
+        let (edge, inbox) = self.at_hand()?;
+        hand_over(&edge, records)?;
+        barrier(&inbox, Message::Barrier)?;
+        Ok(counted::between(&before, &self.statuses()?))
+    }
+
+    fn snapshot(&self, name: &str) -> Result<SnapshotTold, Refused> {
+        let (_turn, began) = (self.takes_turn(), Instant::now());
+        let taken = self.taken()?;
+        let now_ms = taken.now_ms;
+        let mut snapshots = self.snapshots.lock();
+        if snapshots.len() >= SNAPSHOTS_MAX && !snapshots.contains_key(name) {
+            return Err(Refused::No(format!(
+                "{SNAPSHOTS_MAX} snapshots are kept; make this one under a name that is there"
+            )));
+        }
+        snapshots.insert(name.to_owned(), taken);
+        Ok(SnapshotTold { name: name.to_owned(), now_ms, took_ms: took_ms(began) })
+    }
+
+    fn reset(&self, name: Option<&str>) -> Result<SnapshotTold, Refused> {
+        let (_turn, began) = (self.takes_turn(), Instant::now());
+        let name = name.unwrap_or(SEED);
+        let snapshot = {
+            let snapshots = self.snapshots.lock();
+            let known = snapshots.get(name).ok_or_else(|| {
+                let names: Vec<_> = snapshots.keys().map(String::as_str).collect();
+                Refused::NoSnapshot(format!("name: there is no snapshot {name}; there are: {}", names.join(", ")))
+            })?;
+            known.clone()
+        };
+        let now_ms = snapshot.now_ms;
+        self.slow_commit_ms.store(0, Ordering::Relaxed);
+        self.behind_ms.store(0, Ordering::Relaxed);
+        self.clock.set(now_ms);
+        let (node, memory) = self.node(&snapshot).map_err(|error| Refused::No(error.to_string()))?;
+        let before = {
+            let mut place = self.place.lock();
+            let place = place.as_mut().ok_or_else(|| Refused::Late("the server ends".to_owned()))?;
+            if let Some(replacer) = &place.replacer {
+                replacer.replace(Arc::clone(&node.edge));
+            }
+            place.memory = memory;
+            std::mem::replace(&mut place.node, node)
+        };
+        self.retired.put(before);
+        Ok(SnapshotTold { name: name.to_owned(), now_ms, took_ms: took_ms(began) })
+    }
+
+    fn log(&self, since: u64, limit: usize) -> TestLog {
+        self.log.since(since, limit)
+    }
+
+    fn fault(&self, fault: &Fault) -> Result<(), Refused> {
+        let _turn = self.takes_turn();
+        self.slow_commit_ms.store(fault.slow_commit_ms.unwrap_or(0), Ordering::Relaxed);
+        self.behind_ms.store(fault.source_lag_ms.unwrap_or(0), Ordering::Relaxed);
+        if let Some(place) = self.place.lock().as_ref() {
+            place.memory.slow_syncs(fault.slow_commit_ms.unwrap_or(0));
+        }
+        Ok(())
+    }
+
+    fn page(&self, at_ms: i64, what: &'static str, user: Option<Id>, answer: String) {
+        self.log.page(at_ms, what, user, answer);
+    }
+
+    fn behind_ms(&self) -> i64 {
+        self.behind_ms.load(Ordering::Relaxed)
+    }
+}
+
+fn took_ms(began: Instant) -> f64 {
+    began.elapsed().as_secs_f64() * 1e3
+}

@@ -1,0 +1,103 @@
+//! A server for tests on an address of this machine.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::app::AppError;
+use crate::http::testing::Testing as _;
+use crate::http::{self, Reserved};
+
+use super::ground::{Ground, SEED, Ways};
+use super::seed::{self, Seed};
+
+/// How long the tokens that are told at the start are good, seconds: longer than any clock is moved.
+const TOKEN_TTL_S: u64 = 1_000 * 365 * 86_400;
+
+/// Why a server for tests cannot start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    #[error(transparent)]
+    App(#[from] AppError),
+    #[error("{0}")]
+    Seed(String),
+}
+
+impl From<http::BindError> for StartError {
+    fn from(error: http::BindError) -> StartError {
+        StartError::App(error.into())
+    }
+}
+
+/// See the module.
+pub(crate) struct Hosted {
+    pub addr: SocketAddr,
+    pub ground: Arc<Ground>,
+    /// Of nobody's user, with the role service, and with the role admin.
+    pub token: String,
+    pub admin_token: String,
+    runtime: Runtime,
+    server: JoinHandle<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Hosted {
+    /// Begins to listen, puts the seeds in, and keeps that as the snapshot `seed`.
+    pub fn start(ways: Ways, seeds: Vec<Seed>) -> Result<Hosted, StartError> {
+        let runtime = http::runtime().map_err(AppError::Runtime)?;
+        let reserved = {
+            let _in_runtime = runtime.enter();
+            Reserved::bind(ways.listen, None)?
+        };
+        let ground = Ground::open(ways, runtime.handle().clone())?;
+        let edge = ground.edge().map_err(|refused| StartError::Seed(refused.to_string()))?;
+        let mint = |role| edge.auth.mint(crate::event::Id::NIL, Some(role), 0, TOKEN_TTL_S).map_err(AppError::from);
+        let (token, admin_token) = (mint("service")?, mint("admin")?);
+        for seed in &seeds {
+            seed::put(&ground, &edge, &runtime, seed).map_err(StartError::Seed)?;
+        }
+        if !seeds.is_empty() {
+            ground.snapshot(SEED).map_err(|refused| StartError::Seed(refused.to_string()))?;
+        }
+        let (server, replacer) = {
+            let _in_runtime = runtime.enter();
+            http::listen_replaceable(reserved, &edge)?
+        };
+        drop(edge);
+        ground.listens(replacer);
+        let addr = server.local_addr().map_err(AppError::Runtime)?;
+        let (stop, stopped) = watch::channel(false);
+        let server = runtime.spawn(server.run(stopped));
+        Ok(Hosted { addr, ground, token, admin_token, runtime, server, stop })
+    }
+
+    /// Whether the node at hand runs.
+    pub fn alive(&self) -> bool {
+        self.ground.alive()
+    }
+
+    /// The address of the Redis port; none is built in yet.
+    pub fn redis(&self) -> Option<String> {
+        None
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// Ends in order; what went wrong, in words. Blocks: not to be called within a runtime.
+    pub fn end(self) -> Vec<String> {
+        let Hosted { ground, runtime, server, stop, .. } = self;
+        let _ = stop.send(true);
+        let mut failed = Vec::new();
+        if runtime.block_on(server).is_err() {
+            failed.push("the thread of the listener ended unexpectedly; this is a defect of nova".to_owned());
+        }
+        failed.extend(ground.end());
+        runtime.shutdown_background();
+        failed
+    }
+}

@@ -1,0 +1,40 @@
+//! A nova for tests: the real server, all of it in memory, whose clock stands until it is moved.
+//!
+//! ```
+//! use nova::testing::{TestNova, json};
+//! use std::time::Duration;
+//!
+//! let (ada, ben) = ("0193a5f0-c2d1-7e2c-9f0e-00000000000a", "0193a5f0-c2d1-7e2c-9f0e-00000000000b");
+//! let post = "0193a5f0-c2d1-7e2c-9f0e-000000000001";
+//! let nova = TestNova::start();
+//! nova.rows(json!({
+//!     "users": [{ "id": ada, "username": "ada" }, { "id": ben, "username": "ben" }],
+//!     "follows": [{ "follower_id": ada, "following_id": ben }],
+//!     "posts": [{ "id": post, "user_id": ben }],
+//! }));
+//! assert_eq!(nova.feed(ada), [post]);
+//!
+//! nova.events(ada, json!([{ "post_id": post, "action": "share", "event_time": nova.now_ms() }]));
+//! assert_eq!(nova.trending("24h"), [post]);
+//! nova.advance(Duration::from_secs(25 * 3_600));
+//! assert!(nova.trending("24h").is_empty());
+//!
+//! nova.reset();
+//! assert!(nova.feed(ada).is_empty());
+//! ```
+//!
+//! What a service under test needs is [`TestNova::url`] and a [`TestNova::token`]. The same server is `nova test` for
+//! tests in other languages (`docs/testing-with-nova.md`).
+
+mod client;
+mod counted;
+pub(crate) mod ground;
+pub(crate) mod hosted;
+mod log;
+mod retired;
+pub(crate) mod seed;
+mod test_nova;
+
+pub use serde_json::{Value, json};
+
+pub use self::test_nova::{Builder, StartFailed, TestNova};

@@ -1,0 +1,87 @@
+//! Nodes that a reset has replaced end on a thread of their own: nobody waits for their last commits.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, bounded};
+use parking_lot::Mutex;
+
+use crate::app::{AppError, Node};
+use crate::http::Edge;
+
+/// Nodes that wait for their end; with more, a reset waits.
+const QUEUE_MAX: usize = 4;
+/// How long requests of a replaced node may take, and how often it is looked whether they are answered.
+const REQUESTS_WAIT: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_micros(500);
+
+/// See the module.
+pub(super) struct Retired {
+    queue: Mutex<Option<Sender<Node>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    failed: Arc<Mutex<Vec<String>>>,
+}
+
+impl Retired {
+    pub fn start() -> Result<Retired, AppError> {
+        let (queue, nodes) = bounded::<Node>(QUEUE_MAX);
+        let failed = Arc::<Mutex<Vec<String>>>::default();
+        let told = Arc::clone(&failed);
+        let work = move || nodes.iter().for_each(|node| told.lock().extend(end(node).err()));
+        let name = "retired";
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+        let thread = thread.map_err(|source| AppError::Spawn { name, source })?;
+        Ok(Retired { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), failed })
+    }
+
+    /// Has a node end soon.
+    pub fn put(&self, node: Node) {
+        let queue = self.queue.lock().clone();
+        // The thread lasts until [`Retired::end`].
+        if let Some(queue) = queue {
+            drop(queue.send(node));
+        }
+    }
+
+    /// Waits for the last end; what went wrong with any, in words.
+    pub fn end(&self) -> Vec<String> {
+        drop(self.queue.lock().take());
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            self.failed.lock().push("a node ended unexpectedly; this is a defect of nova".to_owned());
+        }
+        std::mem::take(&mut *self.failed.lock())
+    }
+}
+
+/// Waits until no request that is on its way holds the edge, and ends it, while the writer still takes what jobs leave.
+fn alone(mut edge: Arc<Edge>) {
+    let (_nobody, tick) = bounded::<()>(0);
+    let deadline = Instant::now() + REQUESTS_WAIT;
+    loop {
+        match Arc::try_unwrap(edge) {
+            Ok(edge) => return drop(edge),
+            Err(shared) => edge = shared,
+        }
+        if Instant::now() >= deadline {
+            return;
+        }
+        // Nobody sends: a wait of this length.
+        let _ = tick.recv_timeout(LOOK_EVERY);
+    }
+}
+
+/// Ends a node in order; its accounts must balance.
+fn end(node: Node) -> Result<(), String> {
+    let Node { running, edge } = node;
+    running.shared.stop();
+    edge.intake.captures.iter().for_each(|captures| captures.wake());
+    alone(edge);
+    let partitions = running.finish(|_| {}).map_err(|error| error.to_string())?;
+    match partitions.iter().find(|status| !status.row.balanced()) {
+        Some(status) => Err(format!("{}: its outcomes do not add up to the records consumed", status.name)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,334 @@
+//! [`TestNova`] and its builder.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::decode::NoSchemas;
+use crate::decode::time::parse_micros;
+use crate::http::testing::Testing as _;
+
+use super::client::{Answer, Client};
+use super::ground::Ways;
+use super::hosted::Hosted;
+use super::seed::Seed;
+
+/// Why a [`TestNova`] cannot start; in words for a person.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct StartFailed(String);
+
+/// What a [`TestNova`] is made from; see [`TestNova::builder`].
+#[derive(Default)]
+pub struct Builder {
+    seeds: Vec<Seed>,
+    now: Option<String>,
+    settings: Vec<(String, String)>,
+    real_clock: bool,
+    anyone: bool,
+}
+
+impl Builder {
+    /// Begins with rows, in the shape of [`TestNova::rows`]; a reset goes back to them.
+    pub fn rows(mut self, rows: Value) -> Builder {
+        self.seeds.push(Seed::Rows(rows));
+        self
+    }
+
+    /// Begins with a capture: JSON lines, a Kafka record a line (`docs/decode.md`).
+    pub fn captures(mut self, lines: &str) -> Builder {
+        self.seeds.push(Seed::Capture(lines.as_bytes().to_vec()));
+        self
+    }
+
+    /// Begins with what is in a file: rows or a capture, plain or gzip.
+    pub fn seed_file(mut self, path: impl Into<PathBuf>) -> Builder {
+        self.seeds.push(Seed::File(path.into()));
+        self
+    }
+
+    /// The time at the beginning, RFC 3339; the present where nothing is said.
+    pub fn now(self, time: &str) -> Builder {
+        Builder { now: Some(time.to_owned()), ..self }
+    }
+
+    /// Makes a setting of the configuration, such as `feed.length` (`docs/configuration.md`).
+    pub fn setting(mut self, name: &str, value: &str) -> Builder {
+        self.settings.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The clock goes by itself, and cannot be moved.
+    pub fn real_clock(self) -> Builder {
+        Builder { real_clock: true, ..self }
+    }
+
+    /// No token is needed: a user's UUID in the place of a token is that user.
+    pub fn without_tokens(self) -> Builder {
+        Builder { anyone: true, ..self }
+    }
+
+    /// Starts the server on a free port of this machine.
+    ///
+    /// # Errors
+    ///
+    /// Settings or seeds that cannot be used, with what is wrong.
+    pub fn start(self) -> Result<TestNova, StartFailed> {
+        let mut config = Config::of(self.settings.into_iter()).map_err(|error| StartFailed(error.to_string()))?;
+        config.edge.limits.enabled = false;
+        let expected = || StartFailed("now: expected RFC 3339, such as 2026-11-24T06:00:00Z".to_owned());
+        let now_ms = |text: String| parse_micros(&text).map(|micros| micros.div_euclid(1_000)).ok_or_else(expected);
+        let ways = Ways {
+            config,
+            now_ms: self.now.map(now_ms).transpose()?,
+            manual: !self.real_clock,
+            anyone: self.anyone,
+            schemas: Arc::new(NoSchemas),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        };
+        let seeds = self.seeds;
+        let hosted = apart(move || Hosted::start(ways, seeds).map_err(|error| StartFailed(error.to_string())))?;
+        let (url, client) = (hosted.url(), Client::new(hosted.addr));
+        Ok(TestNova { url, client, hosted: Some(hosted), dead_letters: AtomicU64::new(0) })
+    }
+}
+
+/// On a thread that is in no runtime: work that blocks is refused within one.
+fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match std::thread::spawn(work).join() {
+        Ok(done) => done,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// The real server, for one test or for many: see [the module](super). Calls return after their effect.
+///
+/// A call that the server refuses panics with the server's words, as an assertion does. When a `TestNova` is dropped, it
+/// checks that the outcomes of all records add up, and that no dead letter waits that [`TestNova::expect_dead_letters`] did
+/// not announce.
+pub struct TestNova {
+    url: String,
+    client: Client,
+    /// Taken by the end.
+    hosted: Option<Hosted>,
+    dead_letters: AtomicU64,
+}
+
+impl TestNova {
+    /// Starts an empty one.
+    ///
+    /// # Panics
+    ///
+    /// Where no port of this machine is free.
+    #[track_caller]
+    pub fn start() -> TestNova {
+        match TestNova::builder().start() {
+            Ok(nova) => nova,
+            Err(error) => panic!("nova does not start: {error}"),
+        }
+    }
+
+    /// Begins to say what the server is made from.
+    ///
+    /// ```
+    /// use nova::testing::{TestNova, json};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let nova = TestNova::builder()
+    ///     .rows(json!({ "users": [{ "id": "0193a5f0-c2d1-7e2c-9f0e-00000000000a" }] }))
+    ///     .now("2026-11-24T06:00:00Z")
+    ///     .setting("feed.length", "50")
+    ///     .start()?;
+    /// assert_eq!(nova.now_ms(), 1_795_500_000_000);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Where the API is, such as `http://127.0.0.1:40213`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A token for a user (a UUID), good for an hour of the server's clock.
+    #[track_caller]
+    pub fn token(&self, user: &str) -> String {
+        self.token_of(json!({ "sub": user }))
+    }
+
+    /// A token as `POST /_test/token` makes it: `sub`, `role` (`admin`, `service`), `ttl` (such as `5m`), and `broken`:
+    /// `expired`, `not-yet-valid`, `signature`, `issuer` or `audience`.
+    #[track_caller]
+    pub fn token_of(&self, asked: Value) -> String {
+        text(&self.post("/_test/token", "", &asked)["token"])
+    }
+
+    /// The server's clock, epoch milliseconds.
+    #[track_caller]
+    pub fn now_ms(&self) -> i64 {
+        self.call("GET", "/_test/clock", "", None)["now_ms"].as_i64().unwrap_or_default()
+    }
+
+    /// Moves the clock on. What is due until then is done: windows of trending move, tokens and events grow old, jobs run.
+    #[track_caller]
+    pub fn advance(&self, by: Duration) {
+        self.post("/_test/clock/advance", "", &json!({ "ms": by.as_millis() as u64 }));
+    }
+
+    /// Sets the clock: RFC 3339.
+    #[track_caller]
+    pub fn set_now(&self, time: &str) {
+        self.call("PUT", "/_test/clock", "", Some(&json!({ "now": time }).to_string()));
+    }
+
+    /// Puts rows in, or deletes them: lists under `users`, `posts`, `follows`, `comments` and `likes`, with the source's
+    /// column names. What is left out has a default; `"op": "delete"` deletes. The answer has the outcome of each row.
+    #[track_caller]
+    pub fn rows(&self, rows: Value) -> Value {
+        self.post("/_test/rows", "", &rows)
+    }
+
+    /// Sends a capture through the pipeline: JSON lines, a Kafka record a line. The answer has the outcomes by partition.
+    #[track_caller]
+    pub fn captures(&self, lines: &str) -> Value {
+        self.call("POST", "/_test/captures", "", Some(lines))
+    }
+
+    /// Sends client events of a user, at most 100, and publishes what they move.
+    ///
+    /// ```
+    /// use nova::testing::{TestNova, json};
+    ///
+    /// let nova = TestNova::start();
+    /// let (ada, post) = ("0193a5f0-c2d1-7e2c-9f0e-00000000000a", "0193a5f0-c2d1-7e2c-9f0e-000000000001");
+    /// let event = json!({ "post_id": post, "action": "view", "event_time": nova.now_ms(), "event_id": post });
+    /// assert_eq!(nova.events(ada, json!([event]))["accepted"], 1);
+    /// assert_eq!(nova.events(ada, json!([event]))["deduped"], 1);
+    /// ```
+    #[track_caller]
+    pub fn events(&self, user: &str, events: Value) -> Value {
+        let taken = self.post("/api/v1/events", &self.token(user), &json!({ "events": events }));
+        self.settle();
+        taken
+    }
+
+    /// The first page of a user's feed: ids of posts.
+    #[track_caller]
+    pub fn feed(&self, user: &str) -> Vec<String> {
+        texts(&self.get("/api/v1/feed?limit=100", user)["posts"], None)
+    }
+
+    /// What trends in a window, `1h`, `6h`, `24h` or `7d`: ids of posts.
+    #[track_caller]
+    pub fn trending(&self, window: &str) -> Vec<String> {
+        let page = self.call("GET", &format!("/api/v1/feed/trending?limit=200&window={window}"), "", None);
+        texts(&page["posts"], Some("post_id"))
+    }
+
+    /// Whom a user is told to follow: ids of users.
+    #[track_caller]
+    pub fn suggestions(&self, user: &str) -> Vec<String> {
+        texts(&self.get("/api/v1/discover/suggested-users?limit=100", user)["users"], Some("user_id"))
+    }
+
+    /// The JSON of any route, as a user.
+    #[track_caller]
+    pub fn get(&self, path: &str, user: &str) -> Value {
+        self.call("GET", path, &self.token(user), None)
+    }
+
+    /// Waits until everything that was accepted is applied and published.
+    #[track_caller]
+    pub fn settle(&self) -> Value {
+        self.call("POST", "/_test/settle", "", None)
+    }
+
+    /// Keeps the server as it is, for [`TestNova::reset_to`].
+    #[track_caller]
+    pub fn snapshot(&self, name: &str) {
+        self.post("/_test/snapshot", "", &json!({ "name": name }));
+    }
+
+    /// Goes back to the beginning: to the seeds, and to the time then. Nothing else of the test before is left.
+    #[track_caller]
+    pub fn reset(&self) {
+        self.call("POST", "/_test/reset", "", None);
+    }
+
+    /// Goes back to a snapshot.
+    #[track_caller]
+    pub fn reset_to(&self, name: &str) {
+        self.post("/_test/reset", "", &json!({ "name": name }));
+    }
+
+    /// What happened behind an entry's number: records with their outcomes, pages with the reasons of their posts.
+    #[track_caller]
+    pub fn log(&self, since: u64) -> Value {
+        self.call("GET", &format!("/_test/log?limit=10000&since={since}"), "", None)
+    }
+
+    /// Puts faults in, such as `{"slow_commit_ms": 200}` or `{"source_lag_ms": 600000}`; those that are left out end.
+    #[track_caller]
+    pub fn fault(&self, fault: Value) {
+        self.post("/_test/fault", "", &fault);
+    }
+
+    /// So many dead letters may wait when this is dropped.
+    pub fn expect_dead_letters(&self, count: u64) {
+        self.dead_letters.store(count, Ordering::Relaxed);
+    }
+
+    #[track_caller]
+    fn post(&self, path: &str, token: &str, body: &Value) -> Value {
+        self.call("POST", path, token, Some(&body.to_string()))
+    }
+
+    #[track_caller]
+    fn call(&self, method: &str, path: &str, token: &str, body: Option<&str>) -> Value {
+        let Answer { status, body } = match self.client.ask(method, path, token, body) {
+            Ok(answer) => answer,
+            Err(error) => panic!("{method} {path}: {error}"),
+        };
+        match serde_json::from_str(&body) {
+            Ok(answer) if (200..300).contains(&status) => answer,
+            _ => panic!("{method} {path}: {status}: {body}"),
+        }
+    }
+}
+
+impl Drop for TestNova {
+    fn drop(&mut self) {
+        let Some(hosted) = self.hosted.take() else { return };
+        let (settled, failed) = apart(move || (hosted.ground.settle(), hosted.end()));
+        // One failure of a test is enough.
+        if std::thread::panicking() {
+            return;
+        }
+        let expected = self.dead_letters.load(Ordering::Relaxed);
+        match settled {
+            Ok(settled) if settled.dead_letters != expected => {
+                let found = settled.dead_letters;
+                panic!("{found} dead letters wait, {expected} were expected: GET /_test/log has their records")
+            }
+            Err(refused) => panic!("nova cannot settle: {refused}"),
+            Ok(_) if !failed.is_empty() => panic!("{}", failed.join("\n")),
+            Ok(_) => {}
+        }
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn texts(list: &Value, member: Option<&str>) -> Vec<String> {
+    let each = list.as_array().map(Vec::as_slice).unwrap_or_default().iter();
+    each.map(|one| text(member.map_or(one, |member| &one[member]))).collect()
+}

@@ -1,0 +1,374 @@
+//! `nova test` and [`nova::testing::TestNova`].
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nova::testing::{TestNova, Value, json};
+use proptest::prelude::*;
+
+use crate::api::client::Client;
+
+const NOW: &str = "2026-11-24T06:00:00Z";
+const NOW_MS: i64 = 1_795_500_000_000;
+
+fn id(kind: u32, number: usize) -> String {
+    format!("{kind:08x}-0000-4000-8000-{number:012}")
+}
+
+fn user(number: usize) -> String {
+    id(1, number)
+}
+
+fn post(number: usize) -> String {
+    id(2, number)
+}
+
+fn start() -> TestNova {
+    TestNova::builder().now(NOW).start().unwrap()
+}
+
+/// Three users: 0 follows 1, who has a post.
+fn world(nova: &TestNova) {
+    nova.rows(json!({
+        "users": [{ "id": user(0) }, { "id": user(1) }, { "id": user(2) }],
+        "follows": [{ "follower_id": user(0), "following_id": user(1) }],
+        "posts": [{ "id": post(0), "user_id": user(1) }],
+    }));
+}
+
+/// Status and body of a request to the server.
+fn asked(nova: &TestNova, method: &str, path: &str, token: &str, body: &str) -> (u16, Value) {
+    let addr = nova.url().trim_start_matches("http://");
+    let mut stream = TcpStream::connect(addr).unwrap();
+    let bearer = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n{bearer}Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    (status, serde_json::from_str(body).unwrap_or_default())
+}
+
+#[test]
+fn a_day_passes_and_everything_of_it_is_due() {
+    let nova = start();
+    world(&nova);
+    nova.events(&user(2), json!([{ "post_id": post(0), "action": "share", "event_time": NOW_MS }]));
+    assert_eq!(nova.trending("1h"), [post(0)]);
+    let token = nova.token(&user(0));
+    nova.advance(Duration::from_secs(59 * 60));
+    assert_eq!((nova.trending("1h"), nova.now_ms()), (vec![post(0)], NOW_MS + 59 * 60_000));
+    assert_eq!(asked(&nova, "GET", "/api/v1/feed", &token, "").0, 200);
+    nova.advance(Duration::from_secs(24 * 3_600));
+    assert!(nova.trending("24h").is_empty());
+    assert_eq!(nova.trending("7d"), [post(0)]);
+    assert_eq!(asked(&nova, "GET", "/api/v1/feed", &token, "").0, 401);
+    nova.set_now(NOW);
+    assert_eq!(nova.now_ms(), NOW_MS);
+    assert_eq!(nova.trending("24h"), [post(0)]);
+}
+
+/// What a user does to a server, as far as it is chosen at random.
+#[derive(Clone, Debug)]
+enum Deed {
+    Post(usize, usize),
+    Follow(usize, usize),
+    Unfollow(usize, usize),
+    Share(usize, usize),
+    Dismiss(usize, usize),
+    Advance(u64),
+    Read(usize),
+    Capture(i64),
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let n = || 0usize..4;
+    prop_oneof![
+        (n(), n()).prop_map(|(post, by)| Deed::Post(post, by)),
+        (n(), n()).prop_map(|(from, to)| Deed::Follow(from, to)),
+        (n(), n()).prop_map(|(from, to)| Deed::Unfollow(from, to)),
+        (n(), n()).prop_map(|(by, post)| Deed::Share(by, post)),
+        (n(), n()).prop_map(|(by, whom)| Deed::Dismiss(by, whom)),
+        (0u64..100_000_000).prop_map(Deed::Advance),
+        n().prop_map(Deed::Read),
+        (0i64..4).prop_map(Deed::Capture),
+    ]
+}
+
+fn line(offset: i64, number: usize) -> String {
+    let value = json!({
+        "id": user(number), "username": "c", "email_verified": true, "is_active": true, "created_at": NOW, "updated_at": NOW, "__op": "c", "__deleted": "false",
+        "__source_ts_ms": NOW_MS,
+    });
+    json!({ "topic": "cdc.users", "partition": 0, "offset": offset, "timestamp_ms": NOW_MS, "value": value.to_string() })
+        .to_string()
+}
+
+fn act(nova: &TestNova, deed: &Deed) {
+    match deed {
+        Deed::Post(number, by) => drop(nova.rows(json!({ "posts": [{ "id": post(*number), "user_id": user(*by) }] }))),
+        Deed::Follow(from, to) => {
+            nova.rows(json!({ "follows": [{ "follower_id": user(*from), "following_id": user(*to) }] }));
+        }
+        Deed::Unfollow(from, to) => {
+            let row = json!({ "op": "delete", "follower_id": user(*from), "following_id": user(*to) });
+            nova.rows(json!({ "follows": [row] }));
+        }
+        Deed::Share(by, number) => {
+            let now_ms = nova.now_ms();
+            nova.events(&user(*by), json!([{ "post_id": post(*number), "action": "share", "event_time": now_ms }]));
+        }
+        Deed::Dismiss(by, whom) => {
+            let path = format!("/api/v1/discover/suggested-users/{}", user(*whom));
+            asked(nova, "DELETE", &path, &nova.token(&user(*by)), "");
+        }
+        Deed::Advance(ms) => nova.advance(Duration::from_millis(*ms)),
+        Deed::Read(by) => drop((nova.feed(&user(*by)), nova.suggestions(&user(*by)))),
+        Deed::Capture(offset) => drop(nova.captures(&line(*offset, 9))),
+    }
+}
+
+/// Everything that is served, without what differs between any two answers.
+fn seen(nova: &TestNova) -> Vec<Value> {
+    let mut all = Vec::new();
+    for number in 0..4 {
+        let feed = nova.get("/api/v1/feed?explain=1", &user(number));
+        all.push(json!([feed["posts"], feed["items"], feed["total_count"]]));
+        all.push(nova.get("/api/v1/discover/suggested-users", &user(number))["users"].clone());
+    }
+    for window in ["1h", "24h", "7d"] {
+        all.push(nova.get(&format!("/api/v1/feed/trending?window={window}"), &user(0))["posts"].clone());
+    }
+    let captured = nova.captures(&line(3, 9));
+    all.push(captured["totals"].clone());
+    all.push(nova.now_ms().into());
+    all.push(nova.settle());
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    /// A server that went back to its seed, or to a snapshot, does what one does that never was anywhere else.
+    #[test]
+    fn nothing_is_left_after_a_reset(
+        before in proptest::collection::vec(deed(), 0..8),
+        lost in proptest::collection::vec(deed(), 0..12),
+        after in proptest::collection::vec(deed(), 0..8),
+    ) {
+        let (used, fresh) = (start(), start());
+        for nova in [&used, &fresh] {
+            world(nova);
+            before.iter().for_each(|deed| act(nova, deed));
+        }
+        used.snapshot("here");
+        lost.iter().for_each(|deed| act(&used, deed));
+        used.reset_to("here");
+        after.iter().for_each(|deed| act(&used, deed));
+        after.iter().for_each(|deed| act(&fresh, deed));
+        prop_assert_eq!(seen(&used), seen(&fresh));
+        used.reset();
+        prop_assert_eq!(seen(&used), seen(&start()));
+    }
+}
+
+#[test]
+fn a_capture_keeps_its_offsets_and_its_redeliveries() {
+    let nova = start();
+    let first = nova.captures(&format!("{}\n{}\n", line(7, 1), line(8, 2)));
+    assert_eq!((&first["totals"]["applied"], &first["partitions"][0]["next_offset"]), (&json!(2), &json!(9)));
+    let again = nova.captures(&line(8, 2));
+    assert_eq!((&again["totals"]["redelivered"], &again["totals"]["consumed"]), (&json!(1), &json!(0)));
+    let (status, problem) = asked(&nova, "POST", "/_test/captures", "", "{}");
+    assert_eq!((status, &problem["field"]), (400, &json!("captures")));
+}
+
+#[test]
+fn faults_are_felt_and_end_with_a_reset() {
+    let nova = start();
+    nova.fault(json!({ "source_lag_ms": 600_000 }));
+    nova.captures(&line(1, 1));
+    let (status, ready) = asked(&nova, "GET", "/health/ready", "", "");
+    assert_eq!(status, 503, "{ready}");
+    assert!(ready["reasons"][0].as_str().unwrap().starts_with("600 s behind"), "{ready}");
+    nova.fault(json!({ "slow_commit_ms": 30 }));
+    assert_eq!(asked(&nova, "GET", "/health/ready", "", "").0, 200);
+    let began = std::time::Instant::now();
+    world(&nova);
+    assert!(began.elapsed() >= Duration::from_millis(30));
+    nova.reset();
+    assert_eq!(asked(&nova, "GET", "/health/ready", "", "").0, 200);
+}
+
+#[test]
+fn tokens_are_broken_as_they_are_asked_for() {
+    let nova = start();
+    let status = |asked_for: Value| asked(&nova, "GET", "/api/v1/feed", &nova.token_of(asked_for), "").0;
+    assert_eq!(status(json!({ "sub": user(0) })), 200);
+    for broken in ["expired", "not-yet-valid", "signature", "issuer", "audience"] {
+        assert_eq!(status(json!({ "sub": user(0), "broken": broken })), 401, "{broken}");
+    }
+    for (wrong, field) in [
+        (json!({ "sub": "ada" }), "sub"),
+        (json!({ "sub": user(0), "role": "boss" }), "role"),
+        (json!({ "sub": user(0), "ttl": "soon" }), "ttl"),
+        (json!({ "sub": user(0), "broken": "badly" }), "broken"),
+    ] {
+        let (status, problem) = asked(&nova, "POST", "/_test/token", "", &wrong.to_string());
+        assert_eq!((status, &problem["field"]), (400, &json!(field)), "{problem}");
+    }
+}
+
+#[test]
+fn the_log_tells_outcomes_and_reasons() {
+    let nova = start();
+    world(&nova);
+    nova.feed(&user(0));
+    let log = nova.log(0);
+    let entries = log["entries"].as_array().unwrap();
+    let records: Vec<_> = entries.iter().filter(|entry| entry["record"].is_object()).collect();
+    assert_eq!(records.len(), 5);
+    assert!(records.iter().all(|entry| entry["record"]["outcome"] == "applied"));
+    let page = &entries.last().unwrap()["page"];
+    assert_eq!((&page["what"], &page["user_id"]), (&json!("feed"), &json!(user(0))));
+    assert_eq!(page["answer"]["items"][0]["sources"], json!(["followed"]));
+    let next = log["next"].as_u64().unwrap();
+    assert_eq!(nova.log(next)["entries"], json!([]));
+    nova.reset();
+    assert_eq!(nova.log(0)["entries"], json!([]));
+}
+
+/// Also within a runtime, where nothing may block that way.
+#[tokio::test]
+async fn it_works_within_a_runtime() {
+    let nova = TestNova::builder().without_tokens().start().unwrap();
+    world(&nova);
+    assert_eq!(asked(&nova, "GET", "/api/v1/feed", &user(0), "").1["posts"], json!([post(0)]));
+    assert_eq!(asked(&nova, "GET", "/api/v1/admin/dlq", "", "").0, 200);
+}
+
+#[test]
+#[should_panic(expected = "1 dead letters wait, 0 were expected")]
+fn a_dead_letter_that_nobody_expected_fails_the_test() {
+    let nova = start();
+    nova.captures(r#"{"topic":"cdc.posts","partition":0,"offset":0,"value":"no row"}"#);
+}
+
+#[test]
+fn a_dead_letter_that_was_expected_does_not() {
+    let nova = start();
+    nova.captures(r#"{"topic":"cdc.posts","partition":0,"offset":0,"value":"no row"}"#);
+    nova.expect_dead_letters(1);
+}
+
+#[test]
+fn seeds_and_settings_that_cannot_be_used_are_told() {
+    let failed = |builder: nova::testing::Builder| builder.start().err().unwrap().to_string();
+    assert!(failed(TestNova::builder().setting("feed.len", "1")).contains("feed.len"));
+    assert!(failed(TestNova::builder().now("noon")).starts_with("now:"));
+    let wrong = json!({ "posts": [{ "id": post(0) }] });
+    assert_eq!(failed(TestNova::builder().rows(wrong)), "posts[0].user_id: is left out, and has no default");
+    assert!(failed(TestNova::builder().seed_file("/nonexistent.json")).starts_with("/nonexistent.json:"));
+}
+
+/// `nova test` with arguments, without what the environment says.
+fn program(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("NOVA_")) {
+        command.env_remove(name);
+    }
+    command.current_dir(std::env::temp_dir()).arg("test").args(args).stdin(Stdio::null());
+    command
+}
+
+fn first_line(child: &mut Child) -> String {
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    line
+}
+
+#[test]
+fn the_first_line_says_where_and_the_seed_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (seed, ready) = (dir.path().join("seed.json"), dir.path().join("ready"));
+    std::fs::write(&seed, json!({ "users": [{ "id": user(0) }] }).to_string()).unwrap();
+    let capture = dir.path().join("more.jsonl");
+    std::fs::write(&capture, line(0, 1)).unwrap();
+    let args = ["--now", NOW, "--ready-file", ready.to_str().unwrap(), "--seed", seed.to_str().unwrap()];
+    let mut command = program(&args);
+    let mut child = command.arg(&capture).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let line = first_line(&mut child);
+    assert_eq!(std::fs::read_to_string(&ready).unwrap(), line);
+    let told: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&told["pid"], &told["redis"]), (&json!(child.id()), &Value::Null));
+    let addr = told["url"].as_str().unwrap().trim_start_matches("http://").parse().unwrap();
+    let headers = |token: &str| format!("Authorization: Bearer {}\r\n", told[token].as_str().unwrap());
+    let settled = Client::connect(addr).ask("POST", "/_test/settle", "", b"").json();
+    assert_eq!((&settled["records"], &settled["now_ms"]), (&json!(2), &json!(NOW_MS)));
+    let feed = format!("/api/v1/feed?user_id={}", user(0));
+    assert_eq!(Client::connect(addr).get(&feed, &headers("token")).status, 200);
+    assert_eq!(Client::connect(addr).get("/api/v1/admin/limits", &headers("admin_token")).status, 200);
+    let document = Client::connect(addr).get("/openapi.json", "").json();
+    assert!(document["paths"]["/_test/clock/advance"].is_object());
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn it_ends_with_its_parent() {
+    // A shell that starts the server, says its number and ends.
+    let script = format!(
+        "'{}' test --die-with-parent </dev/null & wait_for=$!; read _ <&3; kill -9 $$",
+        env!("CARGO_BIN_EXE_nova")
+    );
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("exec 3<&0; {script}")]).current_dir(std::env::temp_dir());
+    let mut shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut out = BufReader::new(shell.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert!(line.contains("\"url\""), "{line}");
+    shell.stdin.take().unwrap().write_all(b"\n").unwrap();
+    shell.wait().unwrap();
+    // The server holds the other end of the pipe: its end is the end of what can be read.
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+}
+
+#[test]
+fn a_data_directory_and_other_machines_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for (args, word) in [
+        (vec!["--data", dir.path().to_str().unwrap()], "--data"),
+        (vec!["--listen", "0.0.0.0:0"], "--listen"),
+        (vec!["--seed", "/nonexistent.json"], "--seed: /nonexistent.json"),
+    ] {
+        let output = program(&args).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && told.contains(word), "{told}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn no_other_server_has_the_control_routes() {
+    let live = crate::api::client::Live::start_in(tempfile::tempdir().unwrap());
+    assert_eq!(live.client().get("/_test/clock", "").status, 404);
+    let document = live.client().get("/openapi.json", "").json();
+    assert!(document["paths"].as_object().unwrap().keys().all(|path| !path.starts_with("/_test")));
+}
+
+#[test]
+fn a_clock_that_is_real_cannot_be_moved() {
+    let nova = TestNova::builder().real_clock().start().unwrap();
+    let (status, problem) = asked(&nova, "POST", "/_test/clock/advance", "", r#"{"ms":1}"#);
+    assert_eq!(status, 409);
+    assert!(problem["detail"].as_str().unwrap().contains("--clock manual"), "{problem}");
+}
