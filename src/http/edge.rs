@@ -31,7 +31,7 @@ use super::auth::revocation::Revocations;
 use super::durable::Durable;
 use super::gate::{Gate, Reads};
 use super::idempotency::Answers;
-use super::metrics::Observed;
+use super::metrics::{Observed, PortWatch};
 use super::pumped::Pumps;
 use super::stream::Streams;
 
@@ -162,4 +162,6 @@ pub struct Watch {
     pub warehouse: Option<Arc<WarehouseStatus>>,
     /// Set when rows go to ClickHouse: how its counts differ from nova's.
     pub drift: Option<Arc<Mutex<Found>>>,
+    /// Set where Redis clients are served.
+    pub port: Option<Arc<PortWatch>>,
 }

@@ -43,7 +43,7 @@ const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// However few files may be open, so many clients are served.
 const CONNECTIONS_MIN: usize = 16;
 /// Connections that the kernel holds until they are taken, as tokio and the standard library have it.
-const BACKLOG: u32 = 1_024;
+pub(crate) const BACKLOG: u32 = 1_024;
 /// How often it is told at most that connections cannot be taken.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long requests in flight may take once the process stops.
@@ -128,7 +128,7 @@ impl Reserved {
     }
 }
 
-fn bound(addr: SocketAddr) -> io::Result<TcpSocket> {
+pub(crate) fn bound(addr: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A restart does not wait for connections of the process before.
     socket.set_reuseaddr(true)?;
@@ -177,7 +177,7 @@ fn listen_on(
     let tls = acceptor(&edge.gate.settings)?;
     let routes = Routes::new(plane).map_err(io::Error::other)?;
     let listener = socket.listen(BACKLOG)?;
-    let workers = Workers::start(threads)?;
+    let workers = Workers::start("http", threads)?;
     Ok(Server { room, listener, site: Arc::new(Site::new(edge, routes)), tls, workers, upkeep })
 }
 

@@ -94,7 +94,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
     drop(state);
     match (reserved, person) {
         (Some(reserved), Some(person)) => {
-            let address = Address { runtime, reserved };
+            let address = Address { runtime, reserved, redis: None };
             serve(setup, address, (person, post), signals)
         }
         _ => Ok(()),
