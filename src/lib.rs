@@ -9,8 +9,9 @@
 //! `event` is the vocabulary. A `source` delivers records, `decode` types them, `arrival` says when they came, the `pipeline` commits everything a
 //! batch causes in one transaction and then applies its effects to `state`. `feed` and `discover` read the state, `jobs`
 //! keep what they make fresh, `http` serves it, to people too (`console`), the `warehouse` delivers every row to ClickHouse. `cache` speaks Redis, in
-//! the process or to a server. `app` wires it all, `cli` is what a person types, `config`, `clock`, `breaker`, `files`,
-//! `schema`, `tls` and `version` serve all; `otlp` tells traces; `testing` is a node without a disk, whose time is moved; `mutant` holds the faults that tests put in.
+//! the process or to a server, and `redis_port` shows the one in the process, and what `http` serves, to clients of Redis. `app` wires it all, `cli`
+//! is what a person types, `config`, `clock`, `breaker`, `files`, `schema`, `tls` and `version` serve all; `otlp` tells traces; `testing` is a
+//! node without a disk, whose time is moved; `mutant` holds the faults that tests put in.
 
 #![deny(missing_docs)]
 
@@ -54,6 +55,8 @@ pub mod mutant;
 pub mod otlp;
 #[doc(hidden)]
 pub mod pipeline;
+#[doc(hidden)]
+pub mod redis_port;
 #[doc(hidden)]
 pub mod schema;
 #[doc(hidden)]

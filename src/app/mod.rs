@@ -33,6 +33,7 @@ use crate::pipeline::meta::Meta;
 use crate::pipeline::progress::{PartitionStatus, Shared};
 use crate::pipeline::sent::SentError;
 use crate::pipeline::writer::{Command, Message, Parts, Recovery, RecoveryError, RecoveryReport, Writer, WriterError};
+use crate::redis_port;
 use crate::source::postgres::session::Session;
 use crate::source::{Source, SourceError};
 use crate::state::State;
@@ -44,7 +45,7 @@ use crate::warehouse::status::Status as WarehouseStatus;
 pub use self::node::{Node, load_dismissals, load_overrides, start_node};
 pub use self::reads::{sent, stored_row};
 pub use self::setup::{
-    Drain, Setup, TestSetup, clickhouse, file_schemas, kafka, layout, postgres, registry, table_topics,
+    Drain, PortSetup, Setup, TestSetup, clickhouse, file_schemas, kafka, layout, postgres, registry, table_topics,
 };
 pub use self::store_check::StoreCheck;
 
@@ -78,6 +79,8 @@ pub enum AppError {
     Key(#[from] KeyError),
     #[error(transparent)]
     Listen(#[from] BindError),
+    #[error(transparent)]
+    Port(#[from] redis_port::BindError),
     #[error("{0}")]
     Registry(#[from] RegistryError),
     #[error("clickhouse: {0}")]

@@ -6,13 +6,16 @@ use std::time::Duration;
 use nova_storage::schema::{DEAD, EDGE};
 use nova_storage::{ReadError, Store};
 
+use crate::cache::Embedded;
 use crate::discover::dismissals::{self, Dismissals};
 use crate::event::TopicPartition;
 use crate::feed::snapshot::Snapshots;
 use crate::feed::trending::overrides::{self, Overrides};
 use crate::feed::trending::publish::Board;
 use crate::http::auth::revocation;
-use crate::http::{Auth, Control, Durable, Edge, Gate, Intake, Log, Observed, Serving, Streams, Watch, idempotency};
+use crate::http::{
+    Auth, Control, Durable, Edge, Gate, Intake, Log, Observed, PortWatch, Serving, Streams, Watch, idempotency,
+};
 use crate::jobs::Runner;
 use crate::jobs::serving::Served;
 use crate::otlp::Tracer;
@@ -153,6 +156,8 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         tracer: tracer.clone(),
         durable,
     };
+    let cache = |limit_bytes| Arc::new(PortWatch::new(Embedded::new(limit_bytes, clock.clone())));
+    let port = setup.port.map(|port| cache(port.cache_bytes));
     let schemas = Arc::clone(&setup.schemas);
     let watch = Watch {
         clock: clock.clone(),
@@ -167,6 +172,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         warehouse,
         drift,
         testing: testing.clone(),
+        port,
     };
     let (serving, intake, control) = (Arc::new(serving), Arc::new(intake), Arc::new(control));
     let edge = Edge { clock, auth, gate, serving, intake, control, watch, console: Default::default(), tracer, testing };

@@ -1,5 +1,6 @@
 //! What a node is made from, and how a configuration says it.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +57,8 @@ pub struct Setup {
     pub otlp: Option<OtlpSettings>,
     /// Where feeds, suggestions and trending are copied for other readers.
     pub redis_url: Option<String>,
+    /// Where Redis clients are served, if they are.
+    pub port: Option<PortSetup>,
     pub edge: EdgeSettings,
     /// What is in force by section and key, without secrets, for people to look at.
     pub shown: serde_json::Value,
@@ -74,6 +77,14 @@ pub struct TestSetup {
     pub anyone: bool,
     /// Jobs run when the clock is moved, and not by their rhythm.
     pub by_hand: bool,
+}
+
+/// The Redis port.
+#[derive(Clone, Copy, Debug)]
+pub struct PortSetup {
+    pub listen: SocketAddr,
+    /// What the cache behind it may take.
+    pub cache_bytes: usize,
 }
 
 /// How long the end waits for ClickHouse.
@@ -109,6 +120,7 @@ impl Setup {
             trending_publish: Duration::from_millis(900),
             otlp: None,
             redis_url: None,
+            port: None,
             edge: EdgeSettings::default(),
             shown: serde_json::Value::Null,
             testing: None,
@@ -145,6 +157,8 @@ impl Setup {
         setup.kafka = kafka(config);
         setup.connect = connect(config);
         setup.otlp.clone_from(&config.otlp);
+        let cache_bytes = (config.cache_limit_mib as usize) << 20;
+        setup.port = config.cache_listen.map(|listen| PortSetup { listen, cache_bytes });
         setup.postgres = postgres(config);
         setup.drain = Drain { idle: Duration::from_secs(2), most: Duration::from_secs(5) };
         Ok(setup)

@@ -8,25 +8,31 @@ use super::{CacheError, MAX_NAME_BYTES, Outcome};
 /// Plain names that begin so would be taken for those of namespaces.
 pub(super) const RESERVED: [&str; 2] = ["nova:ns:", "nova:gen:"];
 
-/// A key: a plain name that others read by the same name (`feed:v1:{user}`), or a name in a namespace.
+/// A key: a plain name that others read by the same name (`feed:v1:{user}`), or a name in a namespace. A name is bytes, as
+/// in Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key<'a> {
     /// "" for a plain name.
     pub namespace: &'a str,
-    pub name: &'a str,
+    pub name: &'a [u8],
 }
 
 impl<'a> Key<'a> {
     pub fn plain(name: &'a str) -> Key<'a> {
+        Key::bytes(name.as_bytes())
+    }
+
+    pub fn bytes(name: &'a [u8]) -> Key<'a> {
         Key { namespace: "", name }
     }
 
     pub fn of(namespace: &'a str, name: &'a str) -> Key<'a> {
-        Key { namespace, name }
+        Key { namespace, name: name.as_bytes() }
     }
 
     pub(super) fn check(&self) -> Outcome<()> {
-        let reserved = self.namespace.is_empty() && RESERVED.iter().any(|prefix| self.name.starts_with(prefix));
+        let reserved =
+            self.namespace.is_empty() && RESERVED.iter().any(|prefix| self.name.starts_with(prefix.as_bytes()));
         if reserved || self.name.len() > MAX_NAME_BYTES || self.namespace.len() > MAX_NAME_BYTES {
             return Err(CacheError::InvalidKey);
         }
@@ -86,6 +92,51 @@ impl Ttl {
     }
 }
 
+/// NX, XX, GT and LT of PEXPIREAT. A key without a time to live counts as one that lives for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExpireWhen {
+    pub only_without: bool,
+    pub only_with: bool,
+    pub only_later: bool,
+    pub only_sooner: bool,
+}
+
+impl ExpireWhen {
+    /// Whether a deadline may take another's place; the one that never comes is the latest.
+    pub(super) fn allows(self, old_ms: i64, new_ms: i64) -> bool {
+        let had_none = old_ms == i64::MAX;
+        !(self.only_without && !had_none
+            || self.only_with && had_none
+            || self.only_later && new_ms <= old_ms
+            || self.only_sooner && new_ms >= old_ms)
+    }
+}
+
+/// NX, XX, GT, LT and CH of ZADD.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ZAddWhen {
+    pub when: When,
+    pub only_greater: bool,
+    pub only_less: bool,
+    /// Answer with how many members are new or have another score, instead of how many are new.
+    pub changed: bool,
+}
+
+/// One end of a range of scores.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bound {
+    Included(f64),
+    Excluded(f64),
+}
+
+/// Which members of a sorted set are meant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Members {
+    /// From rank to rank, both included, negative ones from the end.
+    Ranks(i64, i64),
+    Scores(Bound, Bound),
+}
+
 /// A Redis command; times in milliseconds, ranks from 0.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command<'a> {
@@ -108,10 +159,52 @@ pub enum Command<'a> {
     SIsMember(Key<'a>, Bytes),
     ZAdd(Key<'a>, Vec<(f64, Bytes)>),
     ZIncrBy(Key<'a>, f64, Bytes),
-    ZRange { key: Key<'a>, start: i64, stop: i64, reverse: bool },
+    ZRange {
+        key: Key<'a>,
+        start: i64,
+        stop: i64,
+        reverse: bool,
+    },
     ZRem(Key<'a>, Vec<Bytes>),
     ZScore(Key<'a>, Bytes),
     ZCard(Key<'a>),
+    Type(Key<'a>),
+    StrLen(Key<'a>),
+    Append(Key<'a>, Bytes),
+    GetDel(Key<'a>),
+    /// GETEX; `Expiry::Never` is its PERSIST, `Expiry::Keep` leaves the time to live as it is.
+    GetEx(Key<'a>, Expiry),
+    /// At a time of the cache's clock, epoch milliseconds.
+    PExpireAt(Key<'a>, i64, ExpireWhen),
+    HLen(Key<'a>),
+    HMGet(Key<'a>, Vec<Bytes>),
+    HSetNx(Key<'a>, Bytes, Bytes),
+    HIncrBy(Key<'a>, Bytes, i64),
+    SCard(Key<'a>),
+    /// ZADD with conditions.
+    ZAddWhen(Key<'a>, ZAddWhen, Vec<(f64, Bytes)>),
+    ZCount(Key<'a>, Bound, Bound),
+    /// ZRANGE with BYSCORE and LIMIT: from the lowest score, or with `reverse` from the highest.
+    ZRangeByScore {
+        key: Key<'a>,
+        min: Bound,
+        max: Bound,
+        reverse: bool,
+        skip: usize,
+        take: usize,
+    },
+    ZRank {
+        key: Key<'a>,
+        member: Bytes,
+        reverse: bool,
+    },
+    /// ZPOPMIN, or with `highest` ZPOPMAX.
+    ZPop {
+        key: Key<'a>,
+        count: usize,
+        highest: bool,
+    },
+    ZRemRange(Key<'a>, Members),
 }
 
 impl<'a> Command<'a> {
@@ -123,7 +216,8 @@ impl<'a> Command<'a> {
             Del(keys) | Exists(keys) => keys.is_empty(),
             HSet(_, fields) => fields.is_empty(),
             HDel(_, members) | SAdd(_, members) | SRem(_, members) | ZRem(_, members) => members.is_empty(),
-            ZAdd(_, members) => members.is_empty(),
+            ZAdd(_, members) | ZAddWhen(_, _, members) => members.is_empty(),
+            HMGet(_, fields) if fields.is_empty() => return Some(Reply::Values(Vec::new())),
             _ => false,
         };
         nothing.then_some(Reply::Int(0))
@@ -156,7 +250,24 @@ impl<'a> Command<'a> {
             | ZRange { key, .. }
             | ZRem(key, _)
             | ZScore(key, _)
-            | ZCard(key) => std::slice::from_ref(key),
+            | ZCard(key)
+            | Type(key)
+            | StrLen(key)
+            | Append(key, _)
+            | GetDel(key)
+            | GetEx(key, _)
+            | PExpireAt(key, ..)
+            | HLen(key)
+            | HMGet(key, _)
+            | HSetNx(key, ..)
+            | HIncrBy(key, ..)
+            | SCard(key)
+            | ZAddWhen(key, ..)
+            | ZCount(key, ..)
+            | ZRangeByScore { key, .. }
+            | ZRank { key, .. }
+            | ZPop { key, .. }
+            | ZRemRange(key, _) => std::slice::from_ref(key),
         }
     }
 
@@ -198,7 +309,7 @@ impl Reply {
         Err(CacheError::Unavailable(format!("it answered with another type: {self:?}")))
     }
 
-    pub(super) fn bytes(self) -> Outcome<Option<Bytes>> {
+    pub fn bytes(self) -> Outcome<Option<Bytes>> {
         match self {
             Reply::Nil => Ok(None),
             Reply::Bytes(bytes) => Ok(Some(bytes)),
@@ -206,35 +317,35 @@ impl Reply {
         }
     }
 
-    pub(super) fn int(self) -> Outcome<i64> {
+    pub fn int(self) -> Outcome<i64> {
         match self {
             Reply::Int(int) => Ok(int),
             other => other.unexpected(),
         }
     }
 
-    pub(super) fn values(self) -> Outcome<Vec<Option<Bytes>>> {
+    pub fn values(self) -> Outcome<Vec<Option<Bytes>>> {
         match self {
             Reply::Values(values) => Ok(values),
             other => other.unexpected(),
         }
     }
 
-    pub(super) fn members(self) -> Outcome<Vec<Bytes>> {
+    pub fn members(self) -> Outcome<Vec<Bytes>> {
         match self {
             Reply::Members(members) => Ok(members),
             other => other.unexpected(),
         }
     }
 
-    pub(super) fn pairs(self) -> Outcome<Vec<(Bytes, Bytes)>> {
+    pub fn pairs(self) -> Outcome<Vec<(Bytes, Bytes)>> {
         match self {
             Reply::Pairs(pairs) => Ok(pairs),
             other => other.unexpected(),
         }
     }
 
-    pub(super) fn score(self) -> Outcome<Option<f64>> {
+    pub fn score(self) -> Outcome<Option<f64>> {
         match self {
             Reply::Nil => Ok(None),
             Reply::Score(score) => Ok(Some(score)),
@@ -242,7 +353,7 @@ impl Reply {
         }
     }
 
-    pub(super) fn scored(self) -> Outcome<Vec<(Bytes, f64)>> {
+    pub fn scored(self) -> Outcome<Vec<(Bytes, f64)>> {
         match self {
             Reply::Scored(scored) => Ok(scored),
             other => other.unexpected(),

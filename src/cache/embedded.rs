@@ -77,7 +77,7 @@ impl Embedded {
     fn at<T>(&self, key: Key<'_>, act: impl FnOnce(&mut Shard, &Place<'_>, i64) -> T) -> Outcome<T> {
         key.check()?;
         let namespace = self.namespace(key.namespace)?;
-        let hash = xxh3_64_with_seed(key.name.as_bytes(), self.seed ^ namespace.id);
+        let hash = xxh3_64_with_seed(key.name, self.seed ^ namespace.id);
         let place = Place { hash, namespace: &namespace, name: key.name };
         // Not the bits by which a shard's table finds its place.
         let mut shard = self.shards[(hash >> 40) as usize % self.shards.len()].lock();
@@ -117,11 +117,23 @@ impl Embedded {
         Ok(Reply::Values(values))
     }
 
-    /// PEXPIRE, PTTL and PERSIST: what has to do with a live entry's deadline.
+    /// Every plain key is gone, at once: what stays of it is swept by and by.
+    pub fn clear_plain(&self) {
+        self.plain.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Plain keys that are alive. Looks at every entry, a shard at a time.
+    pub fn count_plain(&self) -> usize {
+        let now_ms = self.clock.now_ms();
+        self.shards.iter().map(|shard| shard.lock().count(self.plain.id, now_ms)).sum()
+    }
+
+    /// PEXPIRE, PEXPIREAT, PTTL and PERSIST: what has to do with a live entry's deadline.
     fn deadline(&self, key: Key<'_>, command: &Command<'_>) -> Outcome<Reply> {
         self.at(key, |shard, place, now_ms| {
             let deadline_ms = match command {
                 Command::PExpire(_, ttl_ms) => Some(now_ms.checked_add(*ttl_ms).ok_or(CacheError::InvalidExpiry)?),
+                Command::PExpireAt(_, at_ms, _) => Some(*at_ms),
                 Command::Persist(_) => Some(NEVER_MS),
                 _ => None,
             };
@@ -133,11 +145,28 @@ impl Embedded {
             let Some(deadline_ms) = deadline_ms else {
                 return Ok(Reply::Int(if old_ms == NEVER_MS { -1 } else { old_ms - now_ms }));
             };
+            if let Command::PExpireAt(_, _, when) = command
+                && !when.allows(old_ms, deadline_ms)
+            {
+                return Ok(Reply::Int(0));
+            }
             slot.deadline_ms = deadline_ms;
             if now_ms >= deadline_ms {
                 shard.remove(index);
             }
-            Ok(Reply::Int(i64::from(matches!(command, Command::PExpire(..)) || old_ms != NEVER_MS)))
+            Ok(Reply::Int(i64::from(!matches!(command, Command::Persist(_)) || old_ms != NEVER_MS)))
+        })?
+    }
+
+    /// GETEX.
+    fn get_ex(&self, key: Key<'_>, expiry: Expiry) -> Outcome<Reply> {
+        self.at(key, |shard, place, now_ms| {
+            let Some(index) = shard.find_to_read(place, now_ms) else { return Ok(Reply::Nil) };
+            let Some(slot) = shard.slot_mut(index) else { return Ok(Reply::Nil) };
+            let Value::Text(text) = &slot.value else { return Err(CacheError::WrongType) };
+            let text = text.clone();
+            slot.deadline_ms = deadline_ms(expiry, now_ms)?.unwrap_or(slot.deadline_ms);
+            Ok(Reply::Bytes(text))
         })?
     }
 
@@ -228,7 +257,10 @@ impl Cache for Embedded {
             Command::Del(keys) => self.count(keys, Shard::remove),
             Command::Exists(keys) => self.count(keys, |_, _| {}),
             Command::Set(key, value, options) => self.set(*key, value, *options),
-            Command::PExpire(key, _) | Command::Pttl(key) | Command::Persist(key) => self.deadline(*key, command),
+            Command::PExpire(key, _) | Command::PExpireAt(key, ..) | Command::Pttl(key) | Command::Persist(key) => {
+                self.deadline(*key, command)
+            }
+            Command::GetEx(key, expiry) => self.get_ex(*key, *expiry),
             Command::Get(key)
             | Command::HGet(key, _)
             | Command::HGetAll(key)
@@ -236,7 +268,15 @@ impl Cache for Embedded {
             | Command::SIsMember(key, _)
             | Command::ZRange { key, .. }
             | Command::ZScore(key, _)
-            | Command::ZCard(key) => self.read(*key, command),
+            | Command::ZCard(key)
+            | Command::Type(key)
+            | Command::StrLen(key)
+            | Command::HLen(key)
+            | Command::HMGet(key, _)
+            | Command::SCard(key)
+            | Command::ZCount(key, ..)
+            | Command::ZRangeByScore { key, .. }
+            | Command::ZRank { key, .. } => self.read(*key, command),
             Command::IncrBy(key, _)
             | Command::HSet(key, _)
             | Command::HDel(key, _)
@@ -244,24 +284,31 @@ impl Cache for Embedded {
             | Command::SRem(key, _)
             | Command::ZAdd(key, _)
             | Command::ZIncrBy(key, ..)
-            | Command::ZRem(key, _) => self.change(*key, command),
+            | Command::ZRem(key, _)
+            | Command::Append(key, _)
+            | Command::GetDel(key)
+            | Command::HSetNx(key, ..)
+            | Command::HIncrBy(key, ..)
+            | Command::ZAddWhen(key, ..)
+            | Command::ZPop { key, .. }
+            | Command::ZRemRange(key, _) => self.change(*key, command),
         }
     }
 
     /// The cursor is a shard and a slot in it: entries never move, so nothing that stays is missed.
-    fn scan(&self, namespace: &str, cursor: u64, pattern: &str, count: usize) -> Outcome<ScanPage> {
+    fn scan(&self, namespace: &str, cursor: u64, pattern: &[u8], count: usize) -> Outcome<ScanPage> {
         let id = self.namespace(namespace)?.id;
         let (shard, slot) = ((cursor >> 32) as usize, (cursor & u64::from(u32::MAX)) as usize);
         let Some(held) = self.shards.get(shard) else { return Ok(ScanPage::default()) };
         let held = held.lock();
         let (names, next) = held.scan(slot, count.max(1), id, self.clock.now_ms());
-        let matching = names.into_iter().filter(|name| glob::matches(pattern.as_bytes(), name.as_bytes()));
+        let matching = names.into_iter().filter(|name| glob::matches(pattern, name));
         let cursor = match next {
             Some(slot) => (shard as u64) << 32 | slot as u64,
             None if shard + 1 < self.shards.len() => (shard as u64 + 1) << 32,
             None => 0,
         };
-        Ok(ScanPage { cursor, names: matching.map(str::to_owned).collect() })
+        Ok(ScanPage { cursor, names: matching.map(Bytes::copy_from_slice).collect() })
     }
 
     fn invalidate(&self, namespace: &str) -> Outcome<()> {

@@ -1,7 +1,7 @@
 //! The globs of SCAN's MATCH: `*`, `?`, `[a-c]`, `[^a]` and `\` as in Redis' `stringmatchlen` (src/util.c).
 
 /// Whether all of `text` matches. Linear in each `*` (only the last one is ever taken back): O(pattern × text) at worst.
-pub(super) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     loop {

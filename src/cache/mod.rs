@@ -4,7 +4,7 @@
 
 mod command;
 mod embedded;
-mod glob;
+pub mod glob;
 #[cfg(feature = "redis-cache")]
 mod redis;
 mod shard;
@@ -14,7 +14,7 @@ mod value;
 
 use bytes::Bytes;
 
-pub use command::{Command, Expiry, Key, Reply, SetOptions, Ttl, When};
+pub use command::{Bound, Command, ExpireWhen, Expiry, Key, Members, Reply, SetOptions, Ttl, When, ZAddWhen};
 pub use embedded::{DEFAULT_LIMIT_BYTES, Embedded};
 #[cfg(feature = "redis-cache")]
 pub use redis::Redis;
@@ -24,13 +24,15 @@ pub const MAX_NAMESPACES: usize = 1024;
 /// Bytes of a key's name or of a namespace's.
 pub const MAX_NAME_BYTES: usize = 4096;
 
-/// Why a command did nothing. The first six are Redis' own errors.
+/// Why a command did nothing. The first seven are Redis' own errors.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CacheError {
     #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
     WrongType,
     #[error("value is not an integer or out of range")]
     NotAnInteger,
+    #[error("hash value is not an integer")]
+    HashNotAnInteger,
     #[error("increment or decrement would overflow")]
     Overflow,
     #[error("value is not a valid float")]
@@ -75,7 +77,7 @@ pub struct Stats {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScanPage {
     pub cursor: u64,
-    pub names: Vec<String>,
+    pub names: Vec<Bytes>,
 }
 
 type Outcome<T> = Result<T, CacheError>;
@@ -93,7 +95,7 @@ pub trait Cache: Send + Sync {
 
     /// Names of a namespace (or, with "", plain names) that match a glob. `count` is how much to look at, not how many
     /// to return. What is there from first page to last is returned at least once.
-    fn scan(&self, namespace: &str, cursor: u64, pattern: &str, count: usize) -> Outcome<ScanPage>;
+    fn scan(&self, namespace: &str, cursor: u64, pattern: &[u8], count: usize) -> Outcome<ScanPage>;
 
     /// Ends every key of a namespace at once, in O(1) whatever their number.
     fn invalidate(&self, namespace: &str) -> Outcome<()>;

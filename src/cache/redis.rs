@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use redis::{Connection, Pipeline, Value};
 
@@ -102,8 +103,9 @@ impl Redis {
         let mut scan = Pipeline::new();
         scan.cmd("SCAN").arg(cursor).arg("MATCH").arg("nova:ns:*").arg("COUNT").arg(count.max(1));
         let (cursor, names) = wire::scanned(self.send(&scan)?.pop())?;
-        let owners: BTreeMap<&str, (&str, &str)> =
-            names.iter().filter_map(|name| Some((name.as_str(), wire::owner(name)?))).collect();
+        // A name that is not UTF-8 is not ours.
+        let ours = names.iter().filter_map(|name| std::str::from_utf8(name).ok());
+        let owners: BTreeMap<&str, (&str, &str)> = ours.filter_map(|name| Some((name, wire::owner(name)?))).collect();
         let namespaces: BTreeSet<&str> = owners.values().map(|(_, namespace)| *namespace).collect();
         let mut generations = Pipeline::new();
         for namespace in &namespaces {
@@ -267,22 +269,23 @@ impl Redis {
         Err(CacheError::Unavailable("a namespace is invalidated faster than it can be asked".to_owned()))
     }
 
-    fn scan_server(&self, namespace: &str, cursor: u64, pattern: &str, count: usize) -> Outcome<ScanPage> {
+    fn scan_server(&self, namespace: &str, cursor: u64, pattern: &[u8], count: usize) -> Outcome<ScanPage> {
         let namespaces = Some(namespace).filter(|name| !name.is_empty()).into_iter().collect();
         let prefix_in = |known: &BTreeMap<&str, String>| {
             known.get(namespace).map_or(String::new(), |generation| wire::prefix(generation, namespace))
         };
         for _ in 0..MAX_GENERATION_RETRIES {
             let mut trip = self.send_in(&namespaces, |pipeline, known| {
-                let matched = wire::escaped(&prefix_in(known)) + pattern;
+                let matched = [wire::escaped(&prefix_in(known)).as_bytes(), pattern].concat();
                 pipeline.cmd("SCAN").arg(cursor).arg("MATCH").arg(matched).arg("COUNT").arg(count.max(1));
             })?;
             if trip.changed.is_empty() {
                 let prefix = prefix_in(&trip.known);
                 let (cursor, names) = wire::scanned(trip.values.pop())?;
-                let ours = |name: &&str| !namespace.is_empty() || !RESERVED.iter().any(|start| name.starts_with(start));
-                let names = names.iter().filter_map(|name| name.strip_prefix(&prefix)).filter(ours);
-                return Ok(ScanPage { cursor, names: names.map(str::to_owned).collect() });
+                let reserved = |name: &[u8]| RESERVED.iter().any(|start| name.starts_with(start.as_bytes()));
+                let ours = |name: &&[u8]| !namespace.is_empty() || !reserved(name);
+                let names = names.iter().filter_map(|name| name.strip_prefix(prefix.as_bytes())).filter(ours);
+                return Ok(ScanPage { cursor, names: names.map(Bytes::copy_from_slice).collect() });
             }
         }
         Err(CacheError::Unavailable("a namespace is invalidated faster than it can be scanned".to_owned()))
@@ -353,7 +356,7 @@ impl Cache for Redis {
         }
     }
 
-    fn scan(&self, namespace: &str, cursor: u64, pattern: &str, count: usize) -> Outcome<ScanPage> {
+    fn scan(&self, namespace: &str, cursor: u64, pattern: &[u8], count: usize) -> Outcome<ScanPage> {
         let asked = self.guarded(|| self.scan_server(namespace, cursor, pattern, count));
         asked.unwrap_or_else(|| self.stand_in(1).scan(namespace, cursor, pattern, count))
     }

@@ -46,7 +46,7 @@ impl Namespace {
 pub(super) struct Place<'a> {
     pub hash: u64,
     pub namespace: &'a Arc<Namespace>,
-    pub name: &'a str,
+    pub name: &'a [u8],
 }
 
 #[derive(Debug)]
@@ -54,7 +54,7 @@ pub(super) struct Slot {
     hash: u64,
     namespace: Arc<Namespace>,
     born: u64,
-    name: Box<str>,
+    name: Box<[u8]>,
     pub value: Value,
     /// Bytes of the value, without the name.
     pub value_bytes: usize,
@@ -324,8 +324,14 @@ impl Shard {
         self.sweep(SWEEP_PER_WRITE, now_ms);
     }
 
+    /// How many live entries a namespace has.
+    pub(super) fn count(&self, namespace: u64, now_ms: i64) -> usize {
+        let live = |slot: &&Slot| slot.namespace.id == namespace && !slot.is_dead(now_ms);
+        self.slots.iter().flatten().filter(live).count()
+    }
+
     /// Names of live entries in slots `from..from + count`, and where to go on, if there is more.
-    pub(super) fn scan(&self, from: usize, count: usize, namespace: u64, now_ms: i64) -> (Vec<&str>, Option<usize>) {
+    pub(super) fn scan(&self, from: usize, count: usize, namespace: u64, now_ms: i64) -> (Vec<&[u8]>, Option<usize>) {
         let end = from.saturating_add(count).min(self.slots.len());
         let slots = self.slots.get(from..end).unwrap_or_default().iter().flatten();
         let live = slots.filter(|slot| slot.namespace.id == namespace && !slot.is_dead(now_ms));

@@ -1,12 +1,15 @@
 //! What a key holds and what commands do to it.
 
-use std::cmp::Ordering;
+mod sorted;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
 use super::command::{Command, Reply};
 use super::{CacheError, Outcome};
+
+use self::sorted::Sorted;
 
 /// Upper bound of what a field or member takes beside its own bytes: its places in (half-full) B-tree nodes, twice for a
 /// sorted set, and two allocations for each `Bytes`, a buffer and its count of references.
@@ -22,70 +25,6 @@ pub(super) enum Value {
     Hash(BTreeMap<Bytes, Bytes>),
     Set(BTreeSet<Bytes>),
     Sorted(Sorted),
-}
-
-/// A sorted set: scores by member, and members by score and then by their bytes.
-#[derive(Debug, Default)]
-pub(super) struct Sorted {
-    scores: BTreeMap<Bytes, f64>,
-    order: BTreeSet<(Score, Bytes)>,
-}
-
-/// A score that is a number; −0 is 0.
-#[derive(Clone, Copy, Debug)]
-struct Score(f64);
-
-impl Ord for Score {
-    fn cmp(&self, other: &Score) -> Ordering {
-        self.0.total_cmp(&other.0)
-    }
-}
-
-impl PartialOrd for Score {
-    fn partial_cmp(&self, other: &Score) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Score {
-    fn eq(&self, other: &Score) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Score {}
-
-impl Sorted {
-    /// True if the member is new.
-    fn insert(&mut self, member: Bytes, score: f64) -> bool {
-        let score = score + 0.0;
-        let old = self.scores.insert(member.clone(), score);
-        if let Some(old) = old {
-            self.order.remove(&(Score(old), member.clone()));
-        }
-        self.order.insert((Score(score), member));
-        old.is_none()
-    }
-
-    fn remove(&mut self, member: &Bytes) -> bool {
-        let Some(score) = self.scores.remove(member) else { return false };
-        self.order.remove(&(Score(score), member.clone()))
-    }
-
-    fn range(&self, start: i64, stop: i64, reverse: bool) -> Vec<(Bytes, f64)> {
-        let len = self.scores.len() as i64;
-        let rank = |rank: i64| if rank < 0 { rank.saturating_add(len) } else { rank };
-        let (start, stop) = (rank(start).max(0), rank(stop).min(len - 1));
-        if start > stop {
-            return Vec::new();
-        }
-        let (skip, take) = (start as usize, (stop - start + 1) as usize);
-        let pair = |(score, member): &(Score, Bytes)| (member.clone(), score.0);
-        match reverse {
-            false => self.order.iter().skip(skip).take(take).map(pair).collect(),
-            true => self.order.iter().rev().skip(skip).take(take).map(pair).collect(),
-        }
-    }
 }
 
 /// Takes the contents of one type out of an absent or present value.
@@ -116,18 +55,33 @@ pub(super) fn read(value: Option<&Value>, command: &Command<'_>) -> Outcome<Repl
         Command::SIsMember(_, member) => {
             read_as!(value, Set, Reply::Int(0), |set: &BTreeSet<Bytes>| Reply::Int(set.contains(member).into()))
         }
-        Command::ZRange { start, stop, reverse, .. } => {
-            read_as!(value, Sorted, Reply::Scored(Vec::new()), |sorted: &Sorted| {
-                Reply::Scored(sorted.range(*start, *stop, *reverse))
+        Command::SCard(_) => read_as!(value, Set, Reply::Int(0), |set: &BTreeSet<Bytes>| Reply::Int(set.len() as i64)),
+        Command::HLen(_) => {
+            read_as!(value, Hash, Reply::Int(0), |hash: &BTreeMap<Bytes, Bytes>| Reply::Int(hash.len() as i64))
+        }
+        Command::HMGet(_, fields) => {
+            read_as!(value, Hash, Reply::Values(vec![None; fields.len()]), |hash: &BTreeMap<Bytes, Bytes>| {
+                Reply::Values(fields.iter().map(|field| hash.get(field).cloned()).collect())
             })
         }
-        Command::ZScore(_, member) => read_as!(value, Sorted, Reply::Nil, |sorted: &Sorted| {
-            sorted.scores.get(member).map_or(Reply::Nil, |score| Reply::Score(*score))
-        }),
-        Command::ZCard(_) => {
-            read_as!(value, Sorted, Reply::Int(0), |sorted: &Sorted| Reply::Int(sorted.scores.len() as i64))
-        }
-        other => Err(CacheError::Unavailable(format!("{other:?} is no reading command"))),
+        Command::StrLen(_) => read_as!(value, Text, Reply::Int(0), |text: &Bytes| Reply::Int(text.len() as i64)),
+        Command::Type(_) => Ok(Reply::Bytes(Bytes::from_static(kind(value).as_bytes()))),
+        other => match value {
+            None => sorted::read(None, other),
+            Some(Value::Sorted(sorted)) => sorted::read(Some(sorted), other),
+            Some(_) => Err(CacheError::WrongType),
+        },
+    }
+}
+
+/// The name of a type, as TYPE answers.
+fn kind(value: Option<&Value>) -> &'static str {
+    match value {
+        None => "none",
+        Some(Value::Text(_)) => "string",
+        Some(Value::Hash(_)) => "hash",
+        Some(Value::Set(_)) => "set",
+        Some(Value::Sorted(_)) => "zset",
     }
 }
 
@@ -137,7 +91,12 @@ pub(super) fn growth_bytes(command: &Command<'_>) -> usize {
         Command::IncrBy(..) => return INTEGER_BYTES,
         Command::HSet(_, fields) => fields.iter().map(|(field, value)| field.len() + value.len() + MEMBER_BYTES).sum(),
         Command::SAdd(_, members) => members.iter().map(|member| member.len() + MEMBER_BYTES).sum(),
-        Command::ZAdd(_, members) => members.iter().map(|(_, member)| member.len() + MEMBER_BYTES).sum(),
+        Command::ZAdd(_, members) | Command::ZAddWhen(_, _, members) => {
+            members.iter().map(|(_, member)| member.len() + MEMBER_BYTES).sum()
+        }
+        Command::Append(_, text) => return text.len(),
+        Command::HSetNx(_, field, value) => field.len() + value.len() + MEMBER_BYTES,
+        Command::HIncrBy(_, field, _) => field.len() + INTEGER_BYTES + MEMBER_BYTES,
         Command::ZIncrBy(_, _, member) => member.len() + MEMBER_BYTES,
         _ => return 0,
     };
@@ -164,34 +123,24 @@ pub(super) fn change(value: &mut Option<Value>, bytes: &mut usize, command: &Com
         Command::SRem(_, members) => read_as!(value, Set, Reply::Int(0), |set: &mut BTreeSet<Bytes>| {
             remove_each(members, bytes, |member| set.remove(member).then_some(0))
         }),
-        Command::ZAdd(_, members) => {
-            if members.iter().any(|(score, _)| score.is_nan()) {
-                return Err(CacheError::NotAFloat);
-            }
-            let sorted = sorted(value, bytes)?;
-            let added = members.iter().filter(|(score, member)| sorted.insert(member.clone(), *score));
-            let lens: Vec<usize> = added.map(|(_, member)| member.len() + MEMBER_BYTES).collect();
-            *bytes += lens.iter().sum::<usize>();
-            Ok(Reply::Int(lens.len() as i64))
+        Command::Append(_, text) => append(value, bytes, text),
+        Command::GetDel(_) => {
+            let text = read_as!(value.as_ref(), Text, Reply::Nil, |text: &Bytes| Reply::Bytes(text.clone()))?;
+            *value = None;
+            Ok(text)
         }
-        Command::ZIncrBy(_, by, member) => {
-            if by.is_nan() {
-                return Err(CacheError::NotAFloat);
-            }
-            let sorted = sorted(value, bytes)?;
-            let score = sorted.scores.get(member).unwrap_or(&0.0) + by;
-            if score.is_nan() {
-                return Err(CacheError::NotANumber);
-            }
-            if sorted.insert(member.clone(), score) {
-                *bytes += member.len() + MEMBER_BYTES;
-            }
-            Ok(Reply::Score(score))
+        Command::HSetNx(_, field, new) => match value {
+            Some(Value::Hash(hash)) if hash.contains_key(field) => Ok(Reply::Int(0)),
+            _ => hash_set(value, bytes, &[(field.clone(), new.clone())]),
+        },
+        Command::HIncrBy(_, field, by) => {
+            let old = read_as!(value.as_ref(), Hash, None, |hash: &BTreeMap<Bytes, Bytes>| hash.get(field).cloned())?;
+            let new = sum(old.as_ref(), *by, CacheError::HashNotAnInteger)?;
+            let text = Bytes::copy_from_slice(itoa::Buffer::new().format(new).as_bytes());
+            hash_set(value, bytes, &[(field.clone(), text)])?;
+            Ok(Reply::Int(new))
         }
-        Command::ZRem(_, members) => read_as!(value, Sorted, Reply::Int(0), |sorted: &mut Sorted| {
-            remove_each(members, bytes, |member| sorted.remove(member).then_some(0))
-        }),
-        other => Err(CacheError::Unavailable(format!("{other:?} is no changing command"))),
+        other => sorted::change(value, bytes, other),
     }
 }
 
@@ -201,7 +150,7 @@ pub(super) fn is_empty(value: &Value) -> bool {
         Value::Text(_) => false,
         Value::Hash(hash) => hash.is_empty(),
         Value::Set(set) => set.is_empty(),
-        Value::Sorted(sorted) => sorted.scores.is_empty(),
+        Value::Sorted(sorted) => sorted.is_empty(),
     }
 }
 
@@ -211,13 +160,6 @@ fn collection<'v>(value: &'v mut Option<Value>, bytes: &mut usize, new: impl FnO
         *bytes += COLLECTION_BYTES;
         new()
     })
-}
-
-fn sorted<'v>(value: &'v mut Option<Value>, bytes: &mut usize) -> Outcome<&'v mut Sorted> {
-    match collection(value, bytes, || Value::Sorted(Sorted::default())) {
-        Value::Sorted(sorted) => Ok(sorted),
-        _ => Err(CacheError::WrongType),
-    }
 }
 
 /// Counts and discharges what `remove` finds; it returns the bytes beside the name's.
@@ -250,19 +192,35 @@ fn hash_set(value: &mut Option<Value>, bytes: &mut usize, fields: &[(Bytes, Byte
     Ok(Reply::Int(added))
 }
 
-/// INCRBY: the text must be just as an integer is written (no sign +, no zeros before, no spaces), as in `string2ll`.
-fn increment(value: &mut Option<Value>, bytes: &mut usize, by: i64) -> Outcome<Reply> {
-    let old = match value {
-        None => 0,
-        Some(Value::Text(text)) => std::str::from_utf8(text)
-            .ok()
-            .and_then(|text| text.parse::<i64>().ok().filter(|int| itoa::Buffer::new().format(*int) == text))
-            .ok_or(CacheError::NotAnInteger)?,
+/// APPEND: the text becomes another one, so that what a reader holds stays as it is.
+fn append(value: &mut Option<Value>, bytes: &mut usize, more: &Bytes) -> Outcome<Reply> {
+    let text: Bytes = match value {
+        None => more.clone(),
+        Some(Value::Text(text)) => [&text[..], &more[..]].concat().into(),
         Some(_) => return Err(CacheError::WrongType),
     };
-    let new = old.checked_add(by).ok_or(CacheError::Overflow)?;
+    *bytes = text.len();
+    *value = Some(Value::Text(text));
+    Ok(Reply::Int(*bytes as i64))
+}
+
+/// INCRBY.
+fn increment(value: &mut Option<Value>, bytes: &mut usize, by: i64) -> Outcome<Reply> {
+    let old = read_as!(value.as_ref(), Text, None, Some)?;
+    let new = sum(old, by, CacheError::NotAnInteger)?;
     let text = Bytes::copy_from_slice(itoa::Buffer::new().format(new).as_bytes());
     *bytes = text.len();
     *value = Some(Value::Text(text));
     Ok(Reply::Int(new))
+}
+
+/// The text must be just as an integer is written (no sign +, no zeros before, no spaces), as in `string2ll`; where there is
+/// none it counts as 0.
+fn sum(text: Option<&Bytes>, by: i64, otherwise: CacheError) -> Outcome<i64> {
+    let Some(text) = text else { return Ok(by) };
+    let old = std::str::from_utf8(text)
+        .ok()
+        .and_then(|text| text.parse::<i64>().ok().filter(|int| itoa::Buffer::new().format(*int) == text))
+        .ok_or(otherwise)?;
+    old.checked_add(by).ok_or(CacheError::Overflow)
 }

@@ -13,6 +13,7 @@ use crate::app::{self, AppError, Node, Setup, preflight};
 use crate::config::{Config, address};
 use crate::decode::Topics;
 use crate::http::{self, Reserved};
+use crate::redis_port::{self, Strangers};
 use crate::source::kafka::{KafkaSettings, topics};
 use crate::tls;
 
@@ -63,17 +64,21 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
 pub(super) struct Address {
     pub runtime: Runtime,
     pub reserved: Reserved,
+    /// For Redis clients.
+    pub redis: Option<redis_port::Reserved>,
 }
 
 impl Address {
     /// Before any work, so that an address in use leaves nothing behind.
     pub fn reserve(listen: SocketAddr, config: &Config) -> Result<Address, CliError> {
         let runtime = http::runtime()?;
-        let reserved = {
+        let (reserved, redis) = {
             let _in_runtime = runtime.enter();
-            Reserved::bind(listen, config.edge.admin_listen).map_err(AppError::from)?
+            let reserved = Reserved::bind(listen, config.edge.admin_listen).map_err(AppError::from)?;
+            let redis = config.cache_listen.map(redis_port::Reserved::bind).transpose().map_err(AppError::from)?;
+            (reserved, redis)
         };
-        Ok(Address { runtime, reserved })
+        Ok(Address { runtime, reserved, redis })
     }
 }
 
@@ -89,7 +94,7 @@ pub(super) fn serve_setup(
     notify(&[NotifyState::Status("the store is opened")]);
     let opened = app::open(setup)?;
     let node = app::start_node(setup, opened, started.elapsed())?;
-    let Address { runtime, reserved } = address;
+    let Address { runtime, reserved, redis } = address;
     if let Some(settings) = setup.kafka.clone() {
         let horizon_ms = setup.settings.dedup_horizon_ms;
         let tables = if setup.postgres.is_some() { Vec::new() } else { app::table_topics(&setup.topics) };
@@ -97,7 +102,7 @@ pub(super) fn serve_setup(
     }
     let mut signals = signals.handled();
     let begun = Begun { setup, recovery: started.elapsed() };
-    let served = match runtime.block_on(serve(reserved, &node, &begun, ready, &mut signals)) {
+    let served = match runtime.block_on(serve((reserved, redis), &node, &begun, ready, &mut signals)) {
         Ok(Ended::AtOnce) => Err(at_once()),
         // Whatever ended it, what was taken is committed.
         ended => {
@@ -225,8 +230,16 @@ fn noted(setup: &Setup, addr: SocketAddr) -> Option<Noted> {
         .ok()
 }
 
+/// The Redis port, where an address is reserved for it.
+fn redis_server(reserved: Option<redis_port::Reserved>, node: &Node) -> Result<Option<redis_port::Server>, CliError> {
+    let (Some(reserved), Some(watch)) = (reserved, &node.edge.watch.port) else { return Ok(None) };
+    let server = redis_port::listen(reserved, &node.edge, watch, Strangers::Refused).map_err(AppError::from)?;
+    tracing::info!("listening on {} for Redis clients", server.local_addr()?);
+    Ok(Some(server))
+}
+
 async fn serve(
-    reserved: Reserved,
+    (reserved, redis): (Reserved, Option<redis_port::Reserved>),
     node: &Node,
     begun: &Begun<'_>,
     ready: impl FnOnce(SocketAddr) -> Result<(), CliError>,
@@ -235,6 +248,7 @@ async fn serve(
     let (server, admin) = http::listen(reserved, &node.edge).map_err(AppError::from)?;
     let addr = server.local_addr()?;
     let _noted = noted(begun.setup, admin.as_ref().map_or(Ok(addr), http::Server::local_addr)?);
+    let redis = redis_server(redis, node)?;
     ready(addr)?;
     begun.tell(node, addr);
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("serving on {addr}"))]);
@@ -245,7 +259,12 @@ async fn serve(
                 admin.run(stopped.clone()).await;
             }
         };
-        tokio::join!(server.run(stopped.clone()), admin);
+        let redis = async {
+            if let Some(redis) = redis {
+                redis.run(stopped.clone()).await;
+            }
+        };
+        tokio::join!(server.run(stopped.clone()), admin, redis);
     });
     // A service manager that watches is told twice in its time that the threads of this process are alive.
     let watched = sd_notify::watchdog_enabled();

@@ -273,6 +273,24 @@ pub(super) const FIELDS: &[Field] = &[
         // May hold a password.
         get: |config| hidden(&config.redis_url),
     },
+    Field {
+        section: "cache",
+        key: "listen",
+        help: "Address and port for Redis clients: feeds, suggestions and trending as they are, and a cache. Unset: none.",
+        set: |config, text| {
+            config.cache_listen = if text.is_empty() { None } else { Some(address(text)?) };
+            Ok(())
+        },
+        get: |config| Value::from(config.cache_listen.map(|addr| addr.to_string()).unwrap_or_default()),
+    },
+    number!(
+        "cache",
+        "limit_mib",
+        cache_limit_mib,
+        (16..=65_536u32),
+        "expected 16 to 65536",
+        "Memory of the cache behind cache.listen, in MiB; 16 to 65536. What is read least makes room."
+    ),
     number!(
         "dedup",
         "horizon_hours",

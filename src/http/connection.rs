@@ -101,7 +101,7 @@ impl Connection {
 /// Has the kernel end a connection whose client takes nothing of what is sent: also when all of that fits into buffers,
 /// so that no write waits.
 #[cfg(target_os = "linux")]
-fn ends_when_deaf(stream: &std::net::TcpStream) {
+pub(crate) fn ends_when_deaf(stream: &std::net::TcpStream) {
     let timeout_ms = STALL_TIMEOUT.as_millis() as u32;
     if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, timeout_ms) {
         tracing::debug!("a client that takes nothing is noticed late: {error}");
@@ -109,7 +109,7 @@ fn ends_when_deaf(stream: &std::net::TcpStream) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn ends_when_deaf(_: &std::net::TcpStream) {}
+pub(crate) fn ends_when_deaf(_: &std::net::TcpStream) {}
 
 /// What hyper's requests are answered with.
 #[derive(Clone)]

@@ -33,7 +33,7 @@ use super::console::Board as ConsoleBoard;
 use super::durable::Durable;
 use super::gate::{Gate, Reads};
 use super::idempotency::Answers;
-use super::metrics::Observed;
+use super::metrics::{Observed, PortWatch};
 use super::pumped::Pumps;
 use super::stream::Streams;
 use super::testing::Testing;
@@ -198,4 +198,6 @@ pub struct Watch {
     pub drift: Option<Arc<Mutex<Found>>>,
     /// Set in a server for tests, which may say that the source is behind.
     pub testing: Option<Arc<dyn Testing>>,
+    /// Set where Redis clients are served.
+    pub port: Option<Arc<PortWatch>>,
 }

@@ -1,6 +1,7 @@
 //! `/metrics`: every figure that Prometheus reads, one function per group. Counters and histograms that move with
 //! requests live in [`Observed`]; what others know is read at the scrape. The names are those of `docs/operations.md`.
 
+mod port;
 mod postgres;
 mod process;
 mod source;
@@ -21,6 +22,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
+use crate::cache::Cache as _;
 use crate::event::Outcome;
 use crate::pipeline::writer::CommitFacts;
 use crate::state::STRUCTURES;
@@ -28,6 +30,7 @@ use crate::state::histogram::Histogram as Counts;
 
 use super::{Edge, Serving, Watch};
 
+pub use self::port::{PORT_GROUPS, PortCounts, PortWatch};
 pub(super) use self::text::{CLASSIC, OPENMETRICS, Scrapes};
 pub(super) use self::warehouse::breaker_states;
 
@@ -132,6 +135,7 @@ fn render(edge: &Edge) -> Result<String, fmt::Error> {
     feeds(&edge.serving, to);
     jobs(&edge.watch, to);
     shared_cache(&edge.serving, to);
+    port::port(&edge.watch, to);
     warehouse::warehouse(&edge.watch, to);
     warehouse::breakers(edge, to);
     process::process(to);
@@ -289,6 +293,7 @@ pub(super) fn memory(edge: &Edge) -> impl Iterator<Item = (&'static str, usize)>
     let observed = &edge.watch.observed;
     let mem = STRUCTURES.iter().map(|(name, bytes)| (*name, bytes(&edge.serving.state.read())));
     let mem = mem.chain([("snapshots", edge.serving.feeds.mem_bytes())]);
+    let mem = mem.chain(edge.watch.port.iter().map(|port| ("cache", port.cache.stats().bytes as usize)));
     let of_writer = [("rows", &observed.rows_mem_bytes), ("dedup", &observed.dedup_mem_bytes)];
     mem.chain(of_writer.map(|(name, gauge)| (name, gauge.get().max(0) as usize)))
 }

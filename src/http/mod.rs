@@ -9,7 +9,7 @@ mod admin;
 pub mod auth;
 mod body;
 pub mod commands;
-mod connection;
+pub(crate) mod connection;
 pub mod console;
 mod cors;
 mod crowd;
@@ -31,16 +31,16 @@ pub mod lists;
 mod metrics;
 mod openapi;
 mod overrides;
-mod patience;
+pub(crate) mod patience;
 mod percent;
-mod places;
+pub(crate) mod places;
 mod pumped;
 mod read;
 mod ready;
 mod request;
 mod route;
 pub mod rows;
-mod server;
+pub(crate) mod server;
 mod settings;
 pub mod shapes;
 mod shared;
@@ -54,19 +54,25 @@ mod tests;
 mod tls;
 mod trace;
 mod upkeep;
-mod workers;
+pub(crate) mod workers;
 
 pub use self::auth::{Auth, KeyError};
 pub use self::durable::Durable;
 pub use self::edge::{Control, Edge, Intake, Log, Serving, Watch};
 pub use self::gate::{BackupFailed, BackupMade, BackupTimes, Cause, Gate, ReadFailed, Reads, Stored};
-pub use self::metrics::Observed;
+pub use self::limit::{Caller, Class, Decision};
+pub use self::metrics::{Observed, PORT_GROUPS, PortCounts, PortWatch};
 pub use self::server::{BindError, Reserved, Server, check_tls, listen, listen_replaceable, runtime};
 pub use self::settings::{ConsoleMode, EdgeSettings, KeySettings};
 pub use self::shapes::{CheckState, StoreChecked};
 pub use self::sites::Replacer;
 pub use self::stream::Streams;
 pub use self::upkeep::sweep;
+
+/// Puts an admin's look at what is another's into the audit; false where that cannot be done now.
+pub(crate) async fn looked(edge: &Edge, subject: &auth::Subject, action: &'static str, at: String) -> bool {
+    admin::looked(&edge.serving.durable, subject, action, at).await.is_ok()
+}
 
 /// A body: whole, or events as they come.
 pub type Body = http_body_util::Either<http_body_util::Full<bytes::Bytes>, stream::Events>;

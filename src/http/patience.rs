@@ -25,7 +25,7 @@ pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a connection is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// The first byte of the first request.
     New,
     /// The first byte of the next request.
@@ -44,7 +44,7 @@ impl Phase {
 
 /// What one connection is waited for, shared by its stream and whoever serves it.
 #[derive(Clone, Default)]
-pub(super) struct Pace(Arc<Shared>);
+pub(crate) struct Pace(Arc<Shared>);
 
 /// See [`Pace`].
 #[derive(Default)]
@@ -71,14 +71,14 @@ impl Pace {
 }
 
 /// How long an idle connection is kept.
-pub(super) struct Idle {
+pub(crate) struct Idle {
     pub time: Duration,
     /// Whether there are, or were since then, so many connections that idle ones end after [`HEAD_TIMEOUT`].
     pub crowd: Box<dyn Fn(Instant) -> bool + Send + Sync>,
 }
 
 /// See the module.
-pub(super) struct Patient<S> {
+pub(crate) struct Patient<S> {
     stream: S,
     pace: Pace,
     idle: Idle,

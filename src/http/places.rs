@@ -11,7 +11,7 @@ use super::limit::client;
 
 /// Counts by address; an address without any is not kept.
 #[derive(Clone)]
-pub(super) struct Places {
+pub(crate) struct Places {
     /// An address with more of them is a crowd.
     crowd: usize,
     addresses: Arc<Mutex<HashMap<IpAddr, Held>>>,
@@ -25,7 +25,7 @@ struct Held {
 }
 
 /// One of them, until it is dropped.
-pub(super) struct Place(Places, IpAddr);
+pub(crate) struct Place(Places, IpAddr);
 
 impl Places {
     pub fn new(crowd: usize) -> Places {

@@ -44,7 +44,7 @@ const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// However few files may be open, so many clients are served.
 const CONNECTIONS_MIN: usize = 16;
 /// Connections that the kernel holds until they are taken, as tokio and the standard library have it.
-const BACKLOG: u32 = 1_024;
+pub(crate) const BACKLOG: u32 = 1_024;
 /// How often it is told at most that connections cannot be taken.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 /// Threads that serve the connections of an edge that is replaced: many such servers share a machine.
@@ -132,7 +132,7 @@ impl Reserved {
     }
 }
 
-fn bound(addr: SocketAddr) -> io::Result<TcpSocket> {
+pub(crate) fn bound(addr: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A restart does not wait for connections of the process before.
     socket.set_reuseaddr(true)?;
@@ -207,7 +207,7 @@ fn listen_on(
 ) -> io::Result<Server> {
     let tls = acceptor(settings)?;
     let listener = socket.listen(BACKLOG)?;
-    let workers = Workers::start(threads)?;
+    let workers = Workers::start("http", threads)?;
     Ok(Server { room, listener, settings: settings.clone(), sites, tls, workers, upkeep })
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// See the module.
-pub(super) struct Workers(Vec<Worker>);
+pub(crate) struct Workers(Vec<Worker>);
 
 struct Worker {
     runtime: Handle,
@@ -35,11 +35,12 @@ impl Drop for Live {
 }
 
 impl Workers {
-    pub fn start(threads: usize) -> io::Result<Workers> {
+    /// Threads of this name.
+    pub fn start(name: &str, threads: usize) -> io::Result<Workers> {
         let worker = |number: usize| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let (handle, (stop, stopped)) = (runtime.handle().clone(), oneshot::channel());
-            let thread = std::thread::Builder::new().name(format!("http-{number}"));
+            let thread = std::thread::Builder::new().name(format!("{name}-{number}"));
             let thread = thread.spawn(move || {
                 in_batches();
                 // Dropped or sent, it is the end.

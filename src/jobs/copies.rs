@@ -13,14 +13,12 @@ use rustc_hash::FxHashMap;
 
 use crate::cache::{Cache, CacheError, Command, Key, SetOptions};
 use crate::discover::dismissals::Dismissals;
-use crate::discover::{self, SUGGESTIONS_MAX};
 use crate::event::Id;
-use crate::feed::page::{PAGE_MAX, Shape, page_json};
-use crate::feed::shown;
-use crate::feed::snapshot::{Algorithm, Ask, Versions};
-use crate::feed::trending::{TRENDING_MAX, Window};
+use crate::feed::snapshot::Versions;
+use crate::feed::trending::Window;
 use crate::state::State;
 
+use super::made::{self, Maker};
 use super::serving::Served;
 use super::{CacheRefreshJob, JobError, Refreshing, blocking};
 
@@ -52,8 +50,8 @@ type Name = (Kind, Id);
 
 fn key((kind, user): Name) -> String {
     match kind {
-        Kind::Feed => format!("feed:v1:{user}"),
-        Kind::Suggestions => format!("nova:cache:suggested_users:{user}"),
+        Kind::Feed => format!("{}{user}", made::FEED),
+        Kind::Suggestions => format!("{}{user}", made::SUGGESTIONS),
     }
 }
 
@@ -293,12 +291,15 @@ impl Publisher {
         Ok(())
     }
 
+    fn maker(&self) -> Maker<'_> {
+        let Served { state, trending, feeds, rising, .. } = &self.served;
+        Maker { state, trending, feeds, rising, dismissals: &self.dismissals, cursor_key: &self.cursor_key }
+    }
+
     fn trending(&self, now_ms: i64) -> Vec<(String, Option<Bytes>)> {
+        let maker = self.maker();
         let list = |window: Window| {
-            let kept = self.served.trending.windows().contains(&window);
-            // Not the last tick's, if something was taken back since.
-            let body = || self.served.trending.get(window, now_ms).page(0, TRENDING_MAX, |_| true).body;
-            (format!("nova:cache:trending:{}", window.name()), kept.then(|| body().into()))
+            (format!("{}{}", made::TRENDING, window.name()), maker.trending(window, now_ms).map(Bytes::from))
         };
         Window::ALL.map(list).into()
     }
@@ -333,30 +334,22 @@ impl Publisher {
     }
 
     fn feed(&self, user: Id, now_ms: i64) -> (String, Basis) {
-        let Served { state, trending, feeds, .. } = &self.served;
         // Before the page: what changes from here on ends the copy.
         let versions = {
-            let state = state.read();
+            let state = self.served.state.read();
             Versions::of(&state, state.users.number(user).unwrap_or(u32::MAX))
         };
-        let (list, algorithm, late) = (trending.last(Window::Day), Algorithm::Ranked, || false);
-        let (limit, trending) = (PAGE_MAX, &list.numbers);
-        let shown = &shown::NOTHING;
-        let page =
-            feeds.page(state, &Ask { user, algorithm, cursor: None, shown, limit, now_ms, trending, late: &late });
+        let (body, page) = self.maker().feed(user, now_ms);
         let posts = page.cut.places.iter().map(|place| page.snapshot.posts()[*place].number).collect();
-        let shape = Shape { explain: false, hydrate: false, latency_us: 0 };
-        (page_json(&page, user, algorithm, &self.cursor_key, &shape), Basis::Feed { versions, posts })
+        (body, Basis::Feed { versions, posts })
     }
 
     fn suggestions(&self, user: Id, now_ms: i64) -> (String, Basis) {
         let state = self.served.state.read();
         let number = state.users.number(user).unwrap_or(u32::MAX);
-        let dismissed = self.dismissals.of(user, &state);
-        let rising = || self.served.rising.list(&state, now_ms);
-        let list = discover::suggest_with(&state, number, now_ms, SUGGESTIONS_MAX, &dismissed, rising);
+        let (body, list) = self.maker().suggestions(&state, user, now_ms);
         let users = list.iter().filter_map(|suggested| state.users.number(suggested.user)).collect();
-        (discover::json(&list, now_ms), Basis::Suggestions { follows: state.graph.version(number), users })
+        (body, Basis::Suggestions { follows: state.graph.version(number), users })
     }
 }
 

@@ -10,6 +10,7 @@ pub mod analytics;
 pub mod connector;
 pub mod copies;
 pub mod figures;
+pub mod made;
 pub mod rebuilt;
 pub mod retry;
 mod schedule;

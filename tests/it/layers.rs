@@ -70,12 +70,21 @@ fn data_goes_one_way() {
             assert!(allowed.contains(&name.as_str()), "{}: {part} must not use {name}", path.display());
         }
     }
+    // The port shows what http serves, by its rules; nothing inside stands on the port.
+    for (path, name) in used("redis_port") {
+        let allowed = ["redis_port", "cache", "http", "jobs", "feed", "event", "version"];
+        assert!(allowed.contains(&name.as_str()), "{}: redis_port must not use {name}", path.display());
+    }
     for (path, name) in used("pipeline") {
         let outer = ["http", "cli", "app", "feed", "discover", "config"];
         assert!(!outer.contains(&name.as_str()), "{}: pipeline must not use {name}", path.display());
     }
     for (path, name) in used("http") {
-        assert!(!["cli", "app", "config"].contains(&name.as_str()), "{}: http must not use {name}", path.display());
+        assert!(
+            !["cli", "app", "config", "redis_port"].contains(&name.as_str()),
+            "{}: http must not use {name}",
+            path.display()
+        );
     }
     // Only commands start a server for tests; what every node has does not know of it.
     for (path, name) in used("testing") {

@@ -12,6 +12,7 @@ mod layers;
 mod pipeline;
 mod postgres;
 mod process;
+mod redis_port;
 mod running;
 mod serving;
 mod sim;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use redis::{Cmd, Value, cmd};
 
-use crate::cache::command::{Command, Expiry, Key, Reply, SetOptions, When};
+use crate::cache::command::{Bound, Command, Expiry, Key, Members, Reply, SetOptions, When};
 use crate::cache::{CacheError, Outcome};
 
 /// Error codes of a server that serves nobody for a while: it loads its data, follows another one, or wants a password.
@@ -21,6 +21,11 @@ pub(super) fn owner(name: &str) -> Option<(&str, &str)> {
     let (generation, rest) = name.strip_prefix("nova:ns:")?.split_once(':')?;
     let (len, rest) = rest.split_once(':')?;
     Some((generation, rest.get(..len.parse().ok()?)?))
+}
+
+/// A name as the server has it.
+fn named(prefix: Option<String>, name: &[u8]) -> Vec<u8> {
+    [prefix.unwrap_or_default().as_bytes(), name].concat()
 }
 
 /// A glob that matches just `text`.
@@ -61,13 +66,32 @@ pub(super) fn encode(command: &Command<'_>, generations: &BTreeMap<&str, String>
         Command::ZRem(..) => ("ZREM", None),
         Command::ZScore(_, member) => ("ZSCORE", Some(member)),
         Command::ZCard(_) => ("ZCARD", None),
+        Command::Type(_) => ("TYPE", None),
+        Command::StrLen(_) => ("STRLEN", None),
+        Command::Append(_, text) => ("APPEND", Some(text)),
+        Command::GetDel(_) => ("GETDEL", None),
+        Command::GetEx(..) => ("GETEX", None),
+        Command::PExpireAt(..) => ("PEXPIREAT", None),
+        Command::HLen(_) => ("HLEN", None),
+        Command::HMGet(..) => ("HMGET", None),
+        Command::HSetNx(_, field, _) => ("HSETNX", Some(field)),
+        Command::HIncrBy(_, field, _) => ("HINCRBY", Some(field)),
+        Command::SCard(_) => ("SCARD", None),
+        Command::ZAddWhen(..) => ("ZADD", None),
+        Command::ZCount(..) => ("ZCOUNT", None),
+        Command::ZRangeByScore { reverse: false, .. } => ("ZRANGEBYSCORE", None),
+        Command::ZRangeByScore { reverse: true, .. } => ("ZREVRANGEBYSCORE", None),
+        Command::ZRank { member, reverse: false, .. } => ("ZRANK", Some(member)),
+        Command::ZRank { member, reverse: true, .. } => ("ZREVRANK", Some(member)),
+        Command::ZPop { highest: false, .. } => ("ZPOPMIN", None),
+        Command::ZPop { highest: true, .. } => ("ZPOPMAX", None),
+        Command::ZRemRange(_, Members::Ranks(..)) => ("ZREMRANGEBYRANK", None),
+        Command::ZRemRange(_, Members::Scores(..)) => ("ZREMRANGEBYSCORE", None),
     };
     let mut out = cmd(name);
     for Key { namespace, name } in command.keys() {
-        match generations.get(namespace) {
-            Some(generation) => out.arg(prefix(generation, namespace) + name),
-            None => out.arg(*name),
-        };
+        let prefix = generations.get(namespace).map(|generation| prefix(generation, namespace));
+        out.arg(named(prefix, name));
     }
     if let Some(first) = first {
         out.arg(&first[..]);
@@ -79,7 +103,7 @@ pub(super) fn encode(command: &Command<'_>, generations: &BTreeMap<&str, String>
 fn encode_rest(command: &Command<'_>, out: &mut Cmd) {
     match command {
         Command::Set(_, _, options) => encode_options(*options, out),
-        Command::PExpire(_, number) | Command::IncrBy(_, number) => {
+        Command::PExpire(_, number) | Command::IncrBy(_, number) | Command::HIncrBy(_, _, number) => {
             out.arg(*number);
         }
         Command::HSet(_, fields) => {
@@ -87,7 +111,11 @@ fn encode_rest(command: &Command<'_>, out: &mut Cmd) {
                 out.arg(&field[..]).arg(&value[..]);
             }
         }
-        Command::HDel(_, names) | Command::SAdd(_, names) | Command::SRem(_, names) | Command::ZRem(_, names) => {
+        Command::HDel(_, names)
+        | Command::HMGet(_, names)
+        | Command::SAdd(_, names)
+        | Command::SRem(_, names)
+        | Command::ZRem(_, names) => {
             for name in names {
                 out.arg(&name[..]);
             }
@@ -103,7 +131,70 @@ fn encode_rest(command: &Command<'_>, out: &mut Cmd) {
         Command::ZRange { start, stop, .. } => {
             out.arg(*start).arg(*stop).arg("WITHSCORES");
         }
+        _ => encode_more(command, out),
+    }
+}
+
+fn encode_more(command: &Command<'_>, out: &mut Cmd) {
+    match command {
+        Command::GetEx(_, Expiry::Never) => {
+            out.arg("PERSIST");
+        }
+        // GETEX has no word for it: without an option it leaves the time to live as it is.
+        Command::GetEx(_, Expiry::Keep) => {}
+        Command::GetEx(_, expiry) => encode_options(SetOptions { expiry: *expiry, ..SetOptions::default() }, out),
+        Command::PExpireAt(_, at_ms, when) => {
+            out.arg(*at_ms);
+            let words =
+                [(when.only_without, "NX"), (when.only_with, "XX"), (when.only_later, "GT"), (when.only_sooner, "LT")];
+            for (_, word) in words.into_iter().filter(|(set, _)| *set) {
+                out.arg(word);
+            }
+        }
+        Command::HSetNx(_, _, value) => {
+            out.arg(&value[..]);
+        }
+        Command::ZAddWhen(_, when, members) => {
+            let (absent, present) = (when.when == When::IfAbsent, when.when == When::IfPresent);
+            let words = [
+                (absent, "NX"),
+                (present, "XX"),
+                (when.only_greater, "GT"),
+                (when.only_less, "LT"),
+                (when.changed, "CH"),
+            ];
+            for (_, word) in words.into_iter().filter(|(set, _)| *set) {
+                out.arg(word);
+            }
+            for (score, member) in members {
+                out.arg(*score).arg(&member[..]);
+            }
+        }
+        Command::ZCount(_, min, max) => {
+            out.arg(bound(*min)).arg(bound(*max));
+        }
+        Command::ZRangeByScore { min, max, reverse, skip, take, .. } => {
+            let (first, last) = if *reverse { (max, min) } else { (min, max) };
+            out.arg(bound(*first)).arg(bound(*last)).arg("WITHSCORES");
+            out.arg("LIMIT").arg(*skip).arg(i64::try_from(*take).unwrap_or(-1));
+        }
+        Command::ZPop { count, .. } => {
+            out.arg(*count);
+        }
+        Command::ZRemRange(_, Members::Ranks(start, stop)) => {
+            out.arg(*start).arg(*stop);
+        }
+        Command::ZRemRange(_, Members::Scores(min, max)) => {
+            out.arg(bound(*min)).arg(bound(*max));
+        }
         _ => {}
+    }
+}
+
+fn bound(bound: Bound) -> String {
+    match bound {
+        Bound::Included(score) => score.to_string(),
+        Bound::Excluded(score) => format!("({score}"),
     }
 }
 
@@ -142,6 +233,7 @@ fn error(error: &redis::ServerError) -> CacheError {
     let details = error.details().unwrap_or_default();
     match error.code() {
         "WRONGTYPE" => CacheError::WrongType,
+        _ if details.contains("hash value is not an integer") => CacheError::HashNotAnInteger,
         _ if details.contains("not an integer") => CacheError::NotAnInteger,
         _ if details.contains("would overflow") => CacheError::Overflow,
         _ if details.contains("not a valid float") => CacheError::NotAFloat,
@@ -163,6 +255,7 @@ fn bytes(value: Value) -> Outcome<Option<Bytes>> {
     match value {
         Value::Nil => Ok(None),
         Value::BulkString(text) => Ok(Some(text.into())),
+        Value::SimpleString(text) => Ok(Some(text.into())),
         other => unexpected(&other),
     }
 }
@@ -199,7 +292,7 @@ pub(super) fn decode(command: &Command<'_>, value: Value) -> Outcome<Reply> {
         (Command::ZScore(..) | Command::ZIncrBy(..), value) => {
             bytes(value)?.map_or(Ok(Reply::Nil), |text| score(&text).map(Reply::Score))
         }
-        (Command::MGet(_), value) => Ok(Reply::Values(list(value)?)),
+        (Command::MGet(_) | Command::HMGet(..), value) => Ok(Reply::Values(list(value)?)),
         (Command::SMembers(_), value) => {
             let mut members: Vec<Bytes> = list(value)?.into_iter().flatten().collect();
             members.sort_unstable();
@@ -210,7 +303,7 @@ pub(super) fn decode(command: &Command<'_>, value: Value) -> Outcome<Reply> {
             fields.sort_unstable();
             Ok(Reply::Pairs(fields))
         }
-        (Command::ZRange { .. }, value) => {
+        (Command::ZRange { .. } | Command::ZRangeByScore { .. } | Command::ZPop { .. }, value) => {
             let scored = pairs(value)?.into_iter().map(|(member, text)| Ok((member, score(&text)?)));
             Ok(Reply::Scored(scored.collect::<Outcome<_>>()?))
         }
@@ -230,15 +323,14 @@ pub(super) fn joined(first: Outcome<Reply>, second: Outcome<Reply>) -> Outcome<R
     }
 }
 
-/// Cursor and names of a SCAN; a name that is not UTF-8 is not ours.
-pub(super) fn scanned(value: Option<Value>) -> Outcome<(u64, Vec<String>)> {
+/// Cursor and names of a SCAN.
+pub(super) fn scanned(value: Option<Value>) -> Outcome<(u64, Vec<Bytes>)> {
     match value {
         Some(Value::Array(mut parts)) if parts.len() == 2 => {
             let names = list(parts.pop().unwrap_or_default())?.into_iter().flatten();
             let cursor = parts.pop().and_then(text).and_then(|text| text.parse().ok());
-            let names = names.filter_map(|name| String::from_utf8(name.into()).ok()).collect();
             cursor
-                .map(|cursor| (cursor, names))
+                .map(|cursor| (cursor, names.collect()))
                 .ok_or(CacheError::Unavailable("it answered without a cursor".to_owned()))
         }
         other => unexpected(&other.unwrap_or_default()),
@@ -252,8 +344,20 @@ pub(super) fn found(command: &Command<'_>, reply: &Reply) -> (u64, u64) {
             let hits = values.iter().flatten().count();
             return (hits as u64, (values.len() - hits) as u64);
         }
-        (Command::Get(_) | Command::HGet(..) | Command::ZScore(..), reply) => *reply != Reply::Nil,
-        (Command::SIsMember(..) | Command::ZCard(_), reply) => *reply != Reply::Int(0),
+        (Command::HMGet(..), Reply::Values(values)) => values.iter().any(Option::is_some),
+        (
+            Command::Get(_) | Command::GetEx(..) | Command::HGet(..) | Command::ZScore(..) | Command::ZRank { .. },
+            reply,
+        ) => *reply != Reply::Nil,
+        (
+            Command::SIsMember(..)
+            | Command::SCard(_)
+            | Command::HLen(_)
+            | Command::StrLen(_)
+            | Command::ZCount(..)
+            | Command::ZCard(_),
+            reply,
+        ) => *reply != Reply::Int(0),
         (_, Reply::Members(members)) => !members.is_empty(),
         (_, Reply::Pairs(pairs)) => !pairs.is_empty(),
         (_, Reply::Scored(scored)) => !scored.is_empty(),

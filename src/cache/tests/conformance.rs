@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::{Subject, embedded, redis};
-use crate::cache::{Cache, CacheError, Command, Expiry, Key, Reply, SetOptions, Ttl, When};
+use crate::cache::{
+    Bound, Cache, CacheError, Command, ExpireWhen, Expiry, Key, Members, Reply, SetOptions, Ttl, When, ZAddWhen,
+};
 
 fn on_each(check: impl Fn(&dyn Cache, &Subject)) {
     for subject in [Some(embedded()), redis()].into_iter().flatten() {
@@ -155,5 +157,94 @@ fn an_invalidated_namespace_is_empty_at_once_and_others_stay() {
         assert_eq!(names(cache, &gone, "*"), BTreeSet::new());
         assert_eq!((cache.incrby(old, 1), cache.incrby(old, 1)), (Ok(1), Ok(2)));
         assert_eq!(cache.invalidate(""), Err(CacheError::InvalidKey));
+    });
+}
+
+#[test]
+fn what_the_redis_port_needs_is_answered_by_each() {
+    on_each(|cache, subject| {
+        let name = |kind: &str| format!("{}:p{kind}", subject.unique);
+        let (s, h, z, m) = (name("s"), name("h"), name("z"), name("m"));
+        let [s, h, z, m] = [&s, &h, &z, &m].map(|name| Key::plain(name));
+        let int = |value: i64| Ok(Reply::Int(value));
+        let text = |value: &'static str| Ok(Reply::Bytes(b(value)));
+        let scored = |list: &[(&'static str, f64)]| {
+            Ok(Reply::Scored(list.iter().map(|(member, score)| (b(member), *score)).collect()))
+        };
+        let far_ms = 4_000_000_000_000;
+        let (later, without) = (
+            ExpireWhen { only_later: true, ..ExpireWhen::default() },
+            ExpireWhen { only_without: true, ..ExpireWhen::default() },
+        );
+        let greater = ZAddWhen { only_greater: true, changed: true, ..ZAddWhen::default() };
+        let present = ZAddWhen { when: When::IfPresent, ..ZAddWhen::default() };
+        let (low, high) = (Bound::Excluded(1.0), Bound::Included(f64::INFINITY));
+        let by_score =
+            |reverse, skip, take| Command::ZRangeByScore { key: z, min: low, max: high, reverse, skip, take };
+        for (command, expected) in [
+            (Command::Type(s), text("none")),
+            (Command::Append(s, b("ab")), int(2)),
+            (Command::Append(s, b("c")), int(3)),
+            (Command::StrLen(s), int(3)),
+            (Command::PExpireAt(s, far_ms, later), int(0)),
+            (Command::PExpireAt(s, far_ms, without), int(1)),
+            (Command::PExpireAt(s, far_ms - 1, later), int(0)),
+            (Command::GetEx(s, Expiry::Never), text("abc")),
+            (Command::Pttl(s), int(-1)),
+            (Command::HLen(s), Err(CacheError::WrongType)),
+            (Command::GetDel(s), text("abc")),
+            (Command::GetDel(s), Ok(Reply::Nil)),
+            (Command::HSetNx(h, b("f"), b("1")), int(1)),
+            (Command::HSetNx(h, b("f"), b("2")), int(0)),
+            (Command::HIncrBy(h, b("f"), 4), int(5)),
+            (Command::HSetNx(h, b("g"), b("x")), int(1)),
+            (Command::HIncrBy(h, b("g"), 1), Err(CacheError::HashNotAnInteger)),
+            (Command::HLen(h), int(2)),
+            (
+                Command::HMGet(h, vec![b("g"), b("no"), b("f")]),
+                Ok(Reply::Values(vec![Some(b("x")), None, Some(b("5"))])),
+            ),
+            (Command::Type(h), text("hash")),
+            (Command::SCard(m), int(0)),
+            (Command::SAdd(m, vec![b("a"), b("b")]), int(2)),
+            (Command::SCard(m), int(2)),
+            (Command::ZAddWhen(z, ZAddWhen::default(), vec![(1.0, b("a")), (2.0, b("b")), (3.0, b("c"))]), int(3)),
+            (Command::ZAddWhen(z, greater, vec![(0.0, b("a")), (2.5, b("b")), (9.0, b("d"))]), int(2)),
+            (Command::ZAddWhen(z, present, vec![(5.0, b("e"))]), int(0)),
+            (Command::ZCount(z, low, high), int(3)),
+            (by_score(false, 1, 1), scored(&[("c", 3.0)])),
+            (by_score(true, 0, usize::MAX), scored(&[("d", 9.0), ("c", 3.0), ("b", 2.5)])),
+            (Command::ZRank { key: z, member: b("c"), reverse: false }, int(2)),
+            (Command::ZRank { key: z, member: b("c"), reverse: true }, int(1)),
+            (Command::ZRank { key: z, member: b("x"), reverse: true }, Ok(Reply::Nil)),
+            (Command::ZPop { key: z, count: 1, highest: true }, scored(&[("d", 9.0)])),
+            (Command::ZRemRange(z, Members::Scores(Bound::Included(2.5), high)), int(2)),
+            (Command::ZRemRange(z, Members::Ranks(0, -1)), int(1)),
+            (Command::ZCard(z), int(0)),
+            (Command::Type(z), text("none")),
+        ] {
+            assert_eq!(cache.one(&command), expected, "{command:?}");
+        }
+        cache.del(vec![h, m]).unwrap();
+    });
+}
+
+#[test]
+fn names_are_bytes() {
+    on_each(|cache, subject| {
+        let name = [subject.unique.as_bytes(), b":\xff\0"].concat();
+        let key = Key::bytes(&name);
+        assert_eq!(cache.set(key, b("1"), SetOptions::default()), Ok(true));
+        assert_eq!(cache.get(key), Ok(Some(b("1"))));
+        let mut cursor = 0;
+        loop {
+            let page = cache.scan("", cursor, &[subject.unique.as_bytes(), b":\xff*"].concat(), 1_000).unwrap();
+            if page.names.iter().any(|found| found[..] == name[..]) {
+                break;
+            }
+            cursor = page.cursor;
+            assert_ne!(cursor, 0, "it is not found");
+        }
+        assert_eq!(cache.del(vec![key]), Ok(1));
     });
 }

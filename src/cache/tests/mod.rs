@@ -52,8 +52,8 @@ fn redis() -> Option<Subject> {
 fn scan_all(cache: &dyn Cache, namespace: &str, pattern: &str) -> Vec<String> {
     let (mut all, mut cursor) = (Vec::new(), 0);
     loop {
-        let page = cache.scan(namespace, cursor, pattern, 1000).unwrap();
-        all.extend(page.names);
+        let page = cache.scan(namespace, cursor, pattern.as_bytes(), 1000).unwrap();
+        all.extend(page.names.iter().map(|name| String::from_utf8(name.to_vec()).unwrap()));
         cursor = page.cursor;
         if cursor == 0 {
             return all;

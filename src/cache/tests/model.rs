@@ -58,12 +58,12 @@ impl Model {
     }
 
     fn at(&self, key: &Key<'_>) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.key.0 == key.namespace && entry.key.1 == key.name)
+        self.entries.iter().find(|entry| entry.key.0 == key.namespace && entry.key.1.as_bytes() == key.name)
     }
 
     fn drop(&mut self, key: &Key<'_>) -> bool {
         let before = self.entries.len();
-        self.entries.retain(|entry| entry.key.0 != key.namespace || entry.key.1 != key.name);
+        self.entries.retain(|entry| entry.key.0 != key.namespace || entry.key.1.as_bytes() != key.name);
         self.entries.len() < before
     }
 
@@ -73,12 +73,17 @@ impl Model {
         self.drop(key);
         let empty = [Data::Hash(vec![]), Data::Set(vec![]), Data::Sorted(vec![])];
         if !empty.contains(&data) {
-            self.entries.push(Entry { key: (key.namespace.into(), key.name.into()), data, ends_ms });
+            self.entries.push(Entry {
+                key: (key.namespace.into(), String::from_utf8(key.name.into()).unwrap()),
+                data,
+                ends_ms,
+            });
         }
     }
 
     fn set_end(&mut self, key: &Key<'_>, ends_ms: Option<i64>) {
-        let found = self.entries.iter_mut().find(|entry| entry.key.0 == key.namespace && entry.key.1 == key.name);
+        let found =
+            self.entries.iter_mut().find(|entry| entry.key.0 == key.namespace && entry.key.1.as_bytes() == key.name);
         found.unwrap().ends_ms = ends_ms;
         self.expire();
     }
@@ -101,6 +106,8 @@ impl Model {
             HSet(..) | HGet(..) | HDel(..) | HGetAll(..) => self.hash(command),
             SAdd(..) | SRem(..) | SMembers(..) | SIsMember(..) => self.members(command),
             ZAdd(..) | ZIncrBy(..) | ZRange { .. } | ZRem(..) | ZScore(..) | ZCard(..) => self.sorted(command),
+            // Held to Redis by the conformance suite, and with the port.
+            other => panic!("{other:?}"),
         }
     }
 

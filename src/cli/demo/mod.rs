@@ -96,7 +96,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
     let world = living::world(&social, args.users);
     match (reserved, person) {
         (Some(reserved), Some(person)) => {
-            let address = Address { runtime, reserved };
+            let address = Address { runtime, reserved, redis: None };
             serve(setup, address, (person, post), world, signals)
         }
         _ => Ok(()),

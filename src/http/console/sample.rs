@@ -16,6 +16,7 @@ use crate::console::patch;
 use crate::http::Edge;
 use crate::http::places::{Place, Places};
 use crate::http::settings::ConsoleMode;
+use crate::http::sites::Sites;
 use crate::state::histogram::Histogram;
 
 use super::overview::{self, Seen};

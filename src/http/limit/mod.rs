@@ -225,6 +225,10 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    pub fn granted(&self) -> bool {
+        self.decision == Decision::Granted
+    }
+
     /// `RateLimit-Policy` and `RateLimit` as draft-ietf-httpapi-ratelimit-headers-10 writes them: `q` requests in `w`
     /// seconds, of which `r` are left until `t` seconds from now.
     pub fn write(&self, headers: &mut HeaderMap) {

@@ -39,7 +39,7 @@ impl Cache for Server {
             Err(_) => Err(CacheError::Unavailable("away".to_owned())),
         }
     }
-    fn scan(&self, namespace: &str, cursor: u64, pattern: &str, count: usize) -> Result<ScanPage, CacheError> {
+    fn scan(&self, namespace: &str, cursor: u64, pattern: &[u8], count: usize) -> Result<ScanPage, CacheError> {
         self.kept.scan(namespace, cursor, pattern, count)
     }
     fn invalidate(&self, namespace: &str) -> Result<(), CacheError> {

@@ -10,6 +10,7 @@ use nova::clock::Clock;
 use nova::decode::{NoSchemas, Topics};
 use nova::event::Id;
 use nova::http::EdgeSettings;
+use nova::redis_port::{self, Strangers};
 use nova::state::State;
 use parking_lot::RwLock;
 use tokio::sync::watch;
@@ -134,6 +135,8 @@ pub struct Live {
     pub addr: SocketAddr,
     /// Of metrics and admin routes, where it is another one.
     pub admin: Option<SocketAddr>,
+    /// Where Redis clients are served, if the setup says so.
+    pub redis: Option<SocketAddr>,
     pub dir: tempfile::TempDir,
     pub auth: nova::http::Auth,
     /// Memory, for what no request can do.
@@ -190,21 +193,30 @@ impl Live {
                 let free = "127.0.0.1:0".parse().unwrap();
                 let reserved = nova::http::Reserved::bind(free, edge.gate.settings.admin_listen).unwrap();
                 let (server, admin) = nova::http::listen(reserved, &edge).unwrap();
+                let redis = edge.watch.port.as_ref().map(|watch| {
+                    let reserved = redis_port::Reserved::bind(free).unwrap();
+                    redis_port::listen(reserved, &edge, watch, Strangers::Refused).unwrap()
+                });
                 drop(edge);
                 let admin_addr = admin.as_ref().map(|admin| admin.local_addr().unwrap());
-                told.send((server.local_addr().unwrap(), admin_addr)).unwrap();
+                let redis_addr = redis.as_ref().map(|redis| redis.local_addr().unwrap());
+                told.send((server.local_addr().unwrap(), admin_addr, redis_addr)).unwrap();
+                let redis = redis.map(|redis| tokio::spawn(redis.run(stopped.clone())));
                 if let Some(admin) = admin {
                     tokio::spawn(admin.run(stopped.clone()));
                 }
                 server.run(stopped).await;
+                if let Some(redis) = redis {
+                    redis.await.unwrap();
+                }
             });
             drop(runtime);
             running.shared.stop();
             running.finish(|_| {}).unwrap();
         });
         let auth = nova::http::Auth::open(dir.path()).unwrap();
-        let (addr, admin) = addr.recv().unwrap();
-        Live { addr, admin, dir, auth, state, health, stop, thread: Some(thread) }
+        let (addr, admin, redis) = addr.recv().unwrap();
+        Live { addr, admin, redis, dir, auth, state, health, stop, thread: Some(thread) }
     }
 
     /// Headers of a JSON request by a user with a role.

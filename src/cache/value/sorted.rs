@@ -1,0 +1,243 @@
+//! Sorted sets.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops;
+
+use bytes::Bytes;
+
+use super::{MEMBER_BYTES, Value, collection};
+use crate::cache::command::{Bound, Command, Members, Reply, When, ZAddWhen};
+use crate::cache::{CacheError, Outcome};
+
+/// Scores by member, and members by score and then by their bytes.
+#[derive(Debug, Default)]
+pub(in crate::cache) struct Sorted {
+    scores: BTreeMap<Bytes, f64>,
+    order: BTreeSet<(Score, Bytes)>,
+}
+
+/// A score that is a number; −0 is 0.
+#[derive(Clone, Copy, Debug)]
+struct Score(f64);
+
+impl Ord for Score {
+    fn cmp(&self, other: &Score) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+impl PartialOrd for Score {
+    fn partial_cmp(&self, other: &Score) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Score {
+    fn eq(&self, other: &Score) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Score {}
+
+fn pair((score, member): &(Score, Bytes)) -> (Bytes, f64) {
+    (member.clone(), score.0)
+}
+
+impl Sorted {
+    pub fn is_empty(&self) -> bool {
+        self.scores.is_empty()
+    }
+
+    /// True if the member is new.
+    fn insert(&mut self, member: Bytes, score: f64) -> bool {
+        let score = score + 0.0;
+        let old = self.scores.insert(member.clone(), score);
+        if let Some(old) = old {
+            self.order.remove(&(Score(old), member.clone()));
+        }
+        self.order.insert((Score(score), member));
+        old.is_none()
+    }
+
+    fn remove(&mut self, member: &Bytes) -> bool {
+        let Some(score) = self.scores.remove(member) else { return false };
+        self.order.remove(&(Score(score), member.clone()))
+    }
+
+    /// How many to skip and to take for a range of ranks.
+    fn ranks(&self, start: i64, stop: i64) -> Option<(usize, usize)> {
+        let len = self.scores.len() as i64;
+        let rank = |rank: i64| if rank < 0 { rank.saturating_add(len) } else { rank };
+        let (start, stop) = (rank(start).max(0), rank(stop).min(len - 1));
+        (start <= stop).then(|| (start as usize, (stop - start + 1) as usize))
+    }
+
+    fn range(&self, start: i64, stop: i64, reverse: bool) -> Vec<(Bytes, f64)> {
+        let Some((skip, take)) = self.ranks(start, stop) else { return Vec::new() };
+        match reverse {
+            false => self.order.iter().skip(skip).take(take).map(pair).collect(),
+            true => self.order.iter().rev().skip(skip).take(take).map(pair).collect(),
+        }
+    }
+
+    /// Members of a range of scores, lowest first. Finding the first takes O(log n).
+    fn scored(&self, min: Bound, max: Bound) -> impl DoubleEndedIterator<Item = &(Score, Bytes)> {
+        let least = match min {
+            Bound::Included(score) | Bound::Excluded(score) => (Score(score + 0.0), Bytes::new()),
+        };
+        // The first member behind the range: of the next score up, or of this one.
+        let (end, included) = match max {
+            Bound::Included(score) => (score + 0.0, true),
+            Bound::Excluded(score) => (score + 0.0, false),
+        };
+        let above = if included { Score(next_up(end)) } else { Score(end) };
+        let above = (above, Bytes::new());
+        // An infinite end that is included has no score above it.
+        let end = match included && end == f64::INFINITY {
+            true => ops::Bound::Unbounded,
+            false => ops::Bound::Excluded(above),
+        };
+        let empty = matches!(&end, ops::Bound::Excluded(above) if *above <= least);
+        let from_excluded = matches!(min, Bound::Excluded(_)).then_some(least.0);
+        let range = (!empty).then(|| self.order.range((ops::Bound::Included(least), end)));
+        range.into_iter().flatten().filter(move |(score, _)| from_excluded != Some(*score))
+    }
+
+    fn rank(&self, member: &Bytes, reverse: bool) -> Option<usize> {
+        let score = *self.scores.get(member)?;
+        let below = self.order.range(..(Score(score), member.clone())).count();
+        Some(if reverse { self.scores.len() - 1 - below } else { below })
+    }
+
+    /// Adds by conditions; how many are new, how many have another score, and the bytes of the new ones.
+    fn add(&mut self, when: &ZAddWhen, members: &[(f64, Bytes)]) -> (i64, i64, usize) {
+        let (mut new, mut moved, mut bytes) = (0, 0, 0);
+        for (score, member) in members {
+            match self.scores.get(member).copied() {
+                None if when.when == When::IfPresent => {}
+                None => {
+                    self.insert(member.clone(), *score);
+                    new += 1;
+                    bytes += member.len() + MEMBER_BYTES;
+                }
+                Some(_) if when.when == When::IfAbsent => {}
+                Some(old) if (when.only_greater && *score <= old) || (when.only_less && *score >= old) => {}
+                Some(old) if *score == old => {}
+                Some(_) => {
+                    self.insert(member.clone(), *score);
+                    moved += 1;
+                }
+            }
+        }
+        (new, moved, bytes)
+    }
+
+    fn take(&mut self, chosen: &[(Bytes, f64)], bytes: &mut usize) {
+        for (member, _) in chosen {
+            self.remove(member);
+            *bytes = bytes.saturating_sub(member.len() + MEMBER_BYTES);
+        }
+    }
+}
+
+/// The next number above; an infinity is its own.
+fn next_up(score: f64) -> f64 {
+    // -0 was made 0 before.
+    score.next_up()
+}
+
+/// Answers a reading command; `None` is a key that there is not.
+pub(super) fn read(sorted: Option<&Sorted>, command: &Command<'_>) -> Outcome<Reply> {
+    let none = &Sorted::default();
+    let sorted = sorted.unwrap_or(none);
+    Ok(match command {
+        Command::ZRange { start, stop, reverse, .. } => Reply::Scored(sorted.range(*start, *stop, *reverse)),
+        Command::ZScore(_, member) => sorted.scores.get(member).map_or(Reply::Nil, |score| Reply::Score(*score)),
+        Command::ZCard(_) => Reply::Int(sorted.scores.len() as i64),
+        Command::ZCount(_, min, max) => Reply::Int(sorted.scored(*min, *max).count() as i64),
+        Command::ZRangeByScore { min, max, reverse, skip, take, .. } => {
+            let found = sorted.scored(*min, *max);
+            Reply::Scored(match reverse {
+                false => found.skip(*skip).take(*take).map(pair).collect(),
+                true => found.rev().skip(*skip).take(*take).map(pair).collect(),
+            })
+        }
+        Command::ZRank { member, reverse, .. } => {
+            sorted.rank(member, *reverse).map_or(Reply::Nil, |rank| Reply::Int(rank as i64))
+        }
+        other => return Err(CacheError::Unavailable(format!("{other:?} is no reading command"))),
+    })
+}
+
+/// Does a changing command and keeps `bytes`, what the value takes. An error changes nothing.
+pub(super) fn change(value: &mut Option<Value>, bytes: &mut usize, command: &Command<'_>) -> Outcome<Reply> {
+    let plain = ZAddWhen::default();
+    match command {
+        Command::ZAdd(_, members) => add(value, bytes, &plain, members),
+        Command::ZAddWhen(_, when, members) => add(value, bytes, when, members),
+        Command::ZIncrBy(_, by, member) => {
+            if by.is_nan() {
+                return Err(CacheError::NotAFloat);
+            }
+            let sorted = present_or_new(value, bytes)?;
+            let score = sorted.scores.get(member).unwrap_or(&0.0) + by;
+            if score.is_nan() {
+                return Err(CacheError::NotANumber);
+            }
+            if sorted.insert(member.clone(), score) {
+                *bytes += member.len() + MEMBER_BYTES;
+            }
+            Ok(Reply::Score(score))
+        }
+        Command::ZRem(_, members) => {
+            let Some(sorted) = present(value)? else { return Ok(Reply::Int(0)) };
+            Ok(super::remove_each(members, bytes, |member| sorted.remove(member).then_some(0)))
+        }
+        Command::ZPop { count, highest, .. } => {
+            let Some(sorted) = present(value)? else { return Ok(Reply::Scored(Vec::new())) };
+            let chosen: Vec<_> = match highest {
+                false => sorted.order.iter().take(*count).map(pair).collect(),
+                true => sorted.order.iter().rev().take(*count).map(pair).collect(),
+            };
+            sorted.take(&chosen, bytes);
+            Ok(Reply::Scored(chosen))
+        }
+        Command::ZRemRange(_, members) => {
+            let Some(sorted) = present(value)? else { return Ok(Reply::Int(0)) };
+            let chosen: Vec<_> = match members {
+                Members::Ranks(start, stop) => sorted.range(*start, *stop, false),
+                Members::Scores(min, max) => sorted.scored(*min, *max).map(pair).collect(),
+            };
+            sorted.take(&chosen, bytes);
+            Ok(Reply::Int(chosen.len() as i64))
+        }
+        other => Err(CacheError::Unavailable(format!("{other:?} is no changing command"))),
+    }
+}
+
+fn add(value: &mut Option<Value>, bytes: &mut usize, when: &ZAddWhen, members: &[(f64, Bytes)]) -> Outcome<Reply> {
+    if members.iter().any(|(score, _)| score.is_nan()) {
+        return Err(CacheError::NotAFloat);
+    }
+    let sorted = present_or_new(value, bytes)?;
+    let (new, moved, more_bytes) = sorted.add(when, members);
+    *bytes += more_bytes;
+    Ok(Reply::Int(new + if when.changed { moved } else { 0 }))
+}
+
+fn present(value: &mut Option<Value>) -> Outcome<Option<&mut Sorted>> {
+    match value {
+        None => Ok(None),
+        Some(Value::Sorted(sorted)) => Ok(Some(sorted)),
+        Some(_) => Err(CacheError::WrongType),
+    }
+}
+
+fn present_or_new<'v>(value: &'v mut Option<Value>, bytes: &mut usize) -> Outcome<&'v mut Sorted> {
+    match collection(value, bytes, || Value::Sorted(Sorted::default())) {
+        Value::Sorted(sorted) => Ok(sorted),
+        _ => Err(CacheError::WrongType),
+    }
+}

@@ -1,0 +1,61 @@
+//! The Redis port and the cache behind it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::registry::Registry;
+
+use crate::cache::{Cache as _, Embedded};
+
+use super::{Watch, counters, labels, total, whole};
+
+/// What commands are counted by, in the order of [`PortCounts::commands`].
+pub const PORT_GROUPS: [&str; 8] =
+    ["connection", "keys", "strings", "hashes", "sets", "sorted_sets", "server", "unknown"];
+
+/// What the port's threads count.
+#[derive(Debug, Default)]
+pub struct PortCounts {
+    /// Connections that are open.
+    pub open: AtomicU64,
+    /// Connections that were taken.
+    pub connections: AtomicU64,
+    /// Connections for which there was no place.
+    pub refused: AtomicU64,
+    /// Commands by group.
+    pub commands: [AtomicU64; PORT_GROUPS.len()],
+    /// Commands that were answered with an error.
+    pub errors: AtomicU64,
+}
+
+/// What is known of the port from outside of it.
+pub struct PortWatch {
+    pub cache: Embedded,
+    pub counts: PortCounts,
+}
+
+impl PortWatch {
+    pub fn new(cache: Embedded) -> PortWatch {
+        PortWatch { cache, counts: PortCounts::default() }
+    }
+}
+
+pub(super) fn port(watch: &Watch, to: &mut Registry) {
+    let Some(port) = &watch.port else { return };
+    let (counts, stats) = (&port.counts, port.cache.stats());
+    let count = |value: &AtomicU64| value.load(Ordering::Relaxed);
+    whole(to, "nova_redis_connections", "Connections of Redis clients that are open", count(&counts.open) as usize);
+    let help = "Connections of Redis clients that were taken";
+    total(to, "nova_redis_connections_taken", help, count(&counts.connections));
+    let help = "Connections of Redis clients for which there was no place";
+    total(to, "nova_redis_connections_refused", help, count(&counts.refused));
+    let commands = PORT_GROUPS.iter().zip(&counts.commands);
+    let commands = commands.map(|(group, done)| (labels([("group", group)]), count(done)));
+    counters(to, "nova_redis_commands", "Commands of Redis clients, by group", commands);
+    let help = "Commands of Redis clients that were answered with an error";
+    total(to, "nova_redis_errors", help, count(&counts.errors));
+    whole(to, "nova_cache_entries", "Entries of the embedded cache", stats.entries as usize);
+    let keys =
+        [("found", stats.hits), ("missed", stats.misses)].map(|(result, keys)| (labels([("result", result)]), keys));
+    counters(to, "nova_cache_reads", "Keys that were read in the embedded cache, by whether they were there", keys);
+    total(to, "nova_cache_evictions", "Entries of the embedded cache that made room for others", stats.evictions);
+}

@@ -1,0 +1,164 @@
+//! The listener: who may connect, and the end of it all.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, watch};
+
+use crate::http::connection::ends_when_deaf;
+use crate::http::patience::{Idle, Pace, Patient};
+use crate::http::places::{Place, Places};
+use crate::http::server::{BACKLOG, bound};
+use crate::http::workers::Workers;
+use crate::http::{Caller, Edge, PortWatch};
+
+use super::session;
+use super::{Port, Strangers};
+
+/// Connections at once; more are told so and closed.
+pub(super) const CONNECTIONS_MAX: usize = 1_024;
+/// Of them, those of one address.
+const CONNECTIONS_PER_ADDRESS_MAX: usize = 512;
+/// An idle connection of somebody who has said who it is stays so long: pools keep theirs open.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
+/// How long commands that are being done may take once the process stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// What whoever finds no place is told, as by Redis.
+const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
+
+/// An address that is bound, and on which nothing listens yet.
+pub struct Reserved(TcpSocket);
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {addr} for Redis clients: {source}; choose another address with cache.listen")]
+pub struct BindError {
+    pub addr: SocketAddr,
+    pub source: io::Error,
+}
+
+impl Reserved {
+    /// To be called in a runtime.
+    pub fn bind(addr: SocketAddr) -> Result<Reserved, BindError> {
+        bound(addr).map(Reserved).map_err(|source| BindError { addr, source })
+    }
+}
+
+/// A bound listener.
+pub struct Server {
+    listener: TcpListener,
+    port: Arc<Port>,
+    workers: Workers,
+}
+
+/// Listens on the address. Nothing is accepted before [`Server::run`].
+pub fn listen(
+    reserved: Reserved,
+    edge: &Arc<Edge>,
+    watch: &Arc<PortWatch>,
+    strangers: Strangers,
+) -> Result<Server, BindError> {
+    let addr = reserved.0.local_addr().unwrap_or_else(|_| SocketAddr::from(([0; 4], 0)));
+    let failed = |source| BindError { addr, source };
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let workers = Workers::start("redis", threads).map_err(failed)?;
+    let listener = reserved.0.listen(BACKLOG).map_err(failed)?;
+    Ok(Server { listener, port: Arc::new(Port::new(Arc::clone(edge), Arc::clone(watch), strangers)), workers })
+}
+
+/// Counted as open until it is dropped.
+struct Open(Arc<PortWatch>);
+
+impl Open {
+    fn new(watch: &Arc<PortWatch>) -> Open {
+        watch.counts.connections.fetch_add(1, Ordering::Relaxed);
+        watch.counts.open.fetch_add(1, Ordering::Relaxed);
+        Open(Arc::clone(watch))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.counts.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Server {
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop` turns true, then lets what is being done finish.
+    pub async fn run(self, mut stop: watch::Receiver<bool>) {
+        let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let addresses = Places::new(usize::MAX);
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                _ = stop.wait_for(|stop| *stop) => break,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::debug!("a Redis client's connection could not be taken: {error}");
+                    // Out of descriptors: give others the time to end.
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            let permit = Arc::clone(&connections).try_acquire_owned();
+            let place = addresses.enter(peer.ip(), CONNECTIONS_PER_ADDRESS_MAX);
+            let (Ok(permit), Some(place)) = (permit, place) else {
+                self.port.watch.counts.refused.fetch_add(1, Ordering::Relaxed);
+                // The kernel takes so little at once, or the client hears nothing.
+                let _ = stream.try_write(FULL);
+                continue;
+            };
+            let Ok(stream) = stream.into_std() else { continue };
+            let guest = Guest { stream, peer, place };
+            let (port, stop) = (Arc::clone(&self.port), stop.clone());
+            self.workers.spawn(async move {
+                guest.serve(&port, stop).await;
+                drop(permit);
+            });
+        }
+        drop(self.listener);
+        let all = connections.acquire_many(CONNECTIONS_MAX as u32);
+        if tokio::time::timeout(DRAIN_TIMEOUT, all).await.is_err() {
+            tracing::warn!("some Redis clients did not take their answers in time");
+        }
+        self.workers.stop();
+    }
+}
+
+struct Guest {
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    place: Place,
+}
+
+impl Guest {
+    async fn serve(self, port: &Arc<Port>, stop: watch::Receiver<bool>) {
+        let Guest { stream, peer, place } = self;
+        let _open = Open::new(&port.watch);
+        // Small answers must not wait for more.
+        let _ = stream.set_nodelay(true);
+        ends_when_deaf(&stream);
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::debug!("a Redis client's connection: {error}"),
+        };
+        let idle = Idle { time: IDLE_TIMEOUT, crowd: Box::new(|_| false) };
+        let stream = Patient::new(stream, Pace::default(), idle);
+        let caller = Caller::address(peer.ip());
+        if let Err(error) = session::serve(port, stream, (peer.to_string(), caller), stop).await {
+            tracing::debug!("a Redis client's connection: {error}");
+        }
+        drop(place);
+    }
+}
