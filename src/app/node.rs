@@ -175,7 +175,8 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         port,
     };
     let (serving, intake, control) = (Arc::new(serving), Arc::new(intake), Arc::new(control));
-    let edge = Edge { clock, auth, gate, serving, intake, control, watch, console: Default::default(), tracer, testing };
+    let edge =
+        Edge { clock, auth, gate, serving, intake, control, watch, console: Default::default(), tracer, testing };
     Ok(Node { running, edge: Arc::new(edge) })
 }
 

@@ -28,7 +28,6 @@ pub(super) async fn run(sites: Sites) {
         }
     }
 }
-}
 
 async fn beat(sites: &Sites) {
     let mut ticks = 0u32;

@@ -41,7 +41,7 @@ impl Memory {
 
     /// The file as it is now.
     pub fn image(&self) -> Image {
-        self.read().clone()
+        self.shared().clone()
     }
 
     /// Has each sync take so long from now on, as a slow disk does.
@@ -49,11 +49,11 @@ impl Memory {
         self.0.sync_ms.store(sync_ms, Ordering::Relaxed);
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Image> {
+    fn shared(&self) -> RwLockReadGuard<'_, Image> {
         self.0.file.read().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Image> {
+    fn exclusive(&self) -> RwLockWriteGuard<'_, Image> {
         self.0.file.write().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
@@ -74,11 +74,11 @@ fn touched(offset: u64, length: usize) -> impl Iterator<Item = (usize, std::ops:
 
 impl StorageBackend for Memory {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.read().len)
+        Ok(self.shared().len)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let file = self.read();
+        let file = self.shared();
         if offset.saturating_add(out.len() as u64) > file.len {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -95,7 +95,7 @@ impl StorageBackend for Memory {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut file = self.write();
+        let mut file = self.exclusive();
         let kept = (len as usize).div_ceil(PIECE_BYTES);
         file.pieces.truncate(kept);
         // What is cut off reads as zeros if the file grows again.
@@ -113,13 +113,17 @@ impl StorageBackend for Memory {
     fn sync_data(&self) -> io::Result<()> {
         let sync_ms = self.0.sync_ms.load(Ordering::Relaxed);
         if sync_ms > 0 {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "a test asks for a slow disk: the thread that syncs waits on nothing else"
+            )]
             std::thread::sleep(Duration::from_millis(sync_ms));
         }
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut file = self.write();
+        let mut file = self.exclusive();
         file.len = file.len.max(offset + data.len() as u64);
         let mut done = 0;
         for (number, range) in touched(offset, data.len()) {

@@ -76,7 +76,7 @@ pub(in crate::http) fn breaker_states(edge: &Edge) -> impl Iterator<Item = (&'st
         false => BreakerState::Closed,
     });
     let clickhouse = edge.watch.warehouse.as_ref().map_or(BreakerState::Closed, |status| status.breaker_state());
-    [
+    let states = [
         ("clickhouse", Some(clickhouse)),
         ("redis", redis),
         ("registry", edge.watch.schemas.breaker()),
