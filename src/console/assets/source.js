@@ -41,7 +41,7 @@ function partitions(now) {
   const rows = now.partitions.map((one) => html`<tr><th scope="row">${text(one.topic)}</th><td class="num">${one.partition}</td><td class="num">${number(one.next_offset)}</td><td class="num">${number(one.lag_records)}</td><td class="num">${seconds(one.lag_s)}</td>
     <td>${one.held ? html`${state('stops', 'stands')} ${text(one.held)}` : state('ok', 'read')}</td></tr>`);
   const heads = ['Topic', ['partition', 'num'], ['next offset', 'num'], ['behind, records', 'num'], ['behind', 'num'], 'State'];
-  return html`${table('Partitions', heads, rows, 'No partition yet.')}${now.partitions_left_out ? html`<p class="quiet">${number(now.partitions_left_out)} more that are read are not shown.</p>` : nothing}`;
+  return html`${table('Partitions, and how far each is read', heads, rows, 'No partition yet.')}${now.partitions_left_out ? html`<p class="quiet">${number(now.partitions_left_out)} more that are read are not shown.</p>` : nothing}`;
 }
 
 function outbox(now) {
