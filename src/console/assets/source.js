@@ -41,7 +41,7 @@ function partitions(now) {
   const rows = now.partitions.map((one) => html`<tr><th scope="row">${text(one.topic)}</th><td class="num">${one.partition}</td><td class="num">${number(one.next_offset)}</td><td class="num">${number(one.lag_records)}</td><td class="num">${seconds(one.lag_s)}</td>
     <td>${one.held ? html`${state('stops', 'stands')} ${text(one.held)}` : state('ok', 'read')}</td></tr>`);
   const heads = ['Topic', ['partition', 'num'], ['next offset', 'num'], ['behind, records', 'num'], ['behind', 'num'], 'State'];
-  return html`${table('Partitions', heads, rows, 'No partition yet.')}${now.partitions_left_out ? html`<p class="quiet">${number(now.partitions_left_out)} more that are read are not shown.</p>` : nothing}`;
+  return html`${table('Partitions, and how far each is read', heads, rows, 'No partition yet.')}${now.partitions_left_out ? html`<p class="quiet">${number(now.partitions_left_out)} more that are read are not shown.</p>` : nothing}`;
 }
 
 function outbox(now) {
@@ -57,7 +57,7 @@ function view() {
   const found = now.findings.filter((one) => ['source', 'outbox', 'clickhouse'].includes(one.stage));
   const tables = ['users', 'posts', 'follows', 'comments', 'likes'];
   return html`<h1>Source and warehouse</h1>${whyNot()}
-    <p class="lead">${text(now.source.kind)}: ${text(now.source.state)}${now.source.detail ? html`, ${text(now.source.detail)}` : nothing}; ${seconds(now.source.lag_s)} behind</p>
+    <p>${text(now.source.kind)}: ${text(now.source.state)}${now.source.detail ? html`, ${text(now.source.detail)}` : nothing}; ${seconds(now.source.lag_s)} behind</p>
     ${found.length ? html`<ul class="findings">${found.map((one) => html`<li class=${one.state}><p>${state(one.state)} ${text(one.reason)}</p>${one.commands.map(command)}</li>`)}</ul>` : html`<p>${state('ok', 'Nothing is wrong at the source or in ClickHouse.')}</p>`}
     ${now.snapshot ? snapshot(now.snapshot) : nothing}
     ${now.slot ? html`<section aria-labelledby="h-slot"><h2 id="h-slot">Slot</h2>${slot(now.slot)}</section>` : nothing}

@@ -153,10 +153,11 @@ fn admin_routes_are_on_their_own_listener_where_there_is_one() {
     for path in ["/metrics", "/api/v1/admin/limits", "/api/v1/admin/revocations"] {
         assert_eq!((api.get(path, &headers).status, admin.get(path, &headers).status), (404, 200), "{path}");
     }
-    for path in ["/api/v1/feed", "/api/v1/feed/trending", "/.well-known/jwks.json"] {
+    for path in ["/api/v1/feed", "/api/v1/feed/metrics", "/.well-known/jwks.json"] {
         assert_eq!((api.get(path, &headers).status, admin.get(path, &headers).status), (200, 404), "{path}");
     }
-    for path in ["/health", "/health/ready", "/openapi.json"] {
+    // What everybody may see; the console is beside the admin routes and shows it.
+    for path in ["/health", "/health/ready", "/openapi.json", "/api/v1/feed/trending"] {
         assert_eq!((api.get(path, "").status, admin.get(path, "").status), (200, 200), "{path}");
     }
     let paths = |client: &mut Client| client.get("/openapi.json", "").json()["paths"].as_object().unwrap().len();

@@ -73,11 +73,11 @@ fn people(capture: &mut Capture, canary: &str, at_ms: i64, time: &str) {
     for number in 2..=USERS {
         for (from, to) in [(1, number), (number, 1 + number % USERS)] {
             let id = Id::from_u128(0x3000 + from * 100 + to).to_string();
-            let row = json!({ "id": id, "follower_id": user(from).to_string(), "following_id": user(to).to_string(), "created_at": time });
+            let row = json!({ "id": id, "follower_id": user(from).to_string(), "following_id": user(to).to_string(), "created_at": at_ms * 1_000 });
             capture.change("follows", "c", row, at_ms);
         }
         let id = Id::from_u128(0x4000 + number).to_string();
-        let row = json!({ "id": id, "user_id": user(number).to_string(), "post_id": post(number).to_string(), "created_at": time });
+        let row = json!({ "id": id, "user_id": user(number).to_string(), "post_id": post(number).to_string(), "created_at": at_ms * 1_000 });
         capture.change("likes", "c", row, at_ms);
     }
     for number in 1..=USERS {
