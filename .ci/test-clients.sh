@@ -18,7 +18,7 @@ timed() {
     shift
     began="$(date +%s%N)"
     "$@" >"$work/out" 2>&1 || { cat "$work/out"; exit 1; }
-    [ -z "$thousand" ] || echo "$name: 1000 tests in $(( ($(date +%s%N) - began) / 1000000 )) ms"
+    echo "$name: ${thousand:+1000 tests }passed in $(( ($(date +%s%N) - began) / 1000000 )) ms"
 }
 
 if has python3; then

@@ -22,6 +22,7 @@ pub(super) fn of(watch: &Watch) -> Vec<(TopicPartition, Option<Lag>)> {
     let watermarks = watch.kafka.as_ref().map(|kafka| kafka.watermarks()).unwrap_or_default();
     let now_ms = watch.clock.now_ms();
     let slot = watch.postgres.as_ref().map(|postgres| (postgres.partition().clone(), postgres.view()));
+    let said = of_test(watch);
     let partitions = watch.shared.partitions().into_iter().map(|status| {
         let (name, row) = (status.name, status.row);
         let lag = watermarks.get(&name).map(|marks| {
@@ -32,7 +33,6 @@ pub(super) fn of(watch: &Watch) -> Vec<(TopicPartition, Option<Lag>)> {
             let age_ms = view.lag_ms(row.arrival_ms, now_ms);
             Lag { records: None, age_ms, headroom_records: None }
         });
-        let said = watch.testing.as_ref().map_or(0, |testing| testing.behind_ms());
         let of_test = (said > 0).then_some(Lag { records: None, age_ms: said, headroom_records: None });
         let lag = lag.or(of_slot).or(of_test);
         (name, lag)
@@ -51,7 +51,13 @@ pub(super) fn oldest_ms(watch: &Watch) -> i64 {
     if let Some(postgres) = watch.postgres.as_ref().filter(|postgres| postgres.view().state != State::Streaming) {
         stands.insert(postgres.partition().clone());
     }
-    oldest_of(of(watch), &stands)
+    // Also before any partition is known.
+    oldest_of(of(watch), &stands).max(of_test(watch))
+}
+
+/// How far a test says that the source is behind, milliseconds.
+fn of_test(watch: &Watch) -> i64 {
+    watch.testing.as_ref().map_or(0, |testing| testing.behind_ms())
 }
 
 fn oldest_of(lags: Vec<(TopicPartition, Option<Lag>)>, stands: &BTreeSet<TopicPartition>) -> i64 {

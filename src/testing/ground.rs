@@ -212,6 +212,13 @@ impl Ground {
             now_ms: self.clock.now_ms(),
             records: partitions.iter().map(|status| status.row.consumed).sum(),
             dead_letters: edge.watch.shared.dead_letters(),
+            last_dead: partitions
+                .iter()
+                .filter_map(|status| {
+                    let dead = status.last_dead.as_ref()?;
+                    Some(format!("{}: offset {}: {}: {}", status.name, dead.offset, dead.reason, dead.detail))
+                })
+                .collect(),
             balanced: partitions.iter().all(|status| status.row.balanced()),
         })
     }

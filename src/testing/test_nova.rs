@@ -315,7 +315,7 @@ impl Drop for TestNova {
         match settled {
             Ok(settled) if settled.dead_letters != expected => {
                 let found = settled.dead_letters;
-                panic!("{found} dead letters wait, {expected} were expected: GET /_test/log has their records")
+                panic!("{found} dead letters wait, {expected} were expected: {}", settled.last_dead.join("; "))
             }
             Err(refused) => panic!("nova cannot settle: {refused}"),
             Ok(_) if !failed.is_empty() => panic!("{}", failed.join("\n")),

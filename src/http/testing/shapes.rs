@@ -49,7 +49,7 @@ pub struct Advance {
 
 /// Everything that was accepted is applied and published.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-#[schemars(example = example(r#"{ "now_ms": 1795500000000, "records": 12, "dead_letters": 0, "balanced": true }"#))]
+#[schemars(example = example(r#"{ "now_ms": 1795500000000, "records": 12, "dead_letters": 0, "last_dead": [], "balanced": true }"#))]
 pub struct Settled {
     /// Epoch milliseconds.
     pub now_ms: i64,
@@ -57,6 +57,8 @@ pub struct Settled {
     pub records: u64,
     /// Records that wait as dead letters.
     pub dead_letters: u64,
+    /// The last of each partition since the last reset, and why.
+    pub last_dead: Vec<String>,
     /// Of every partition, outcomes add up to the records consumed.
     pub balanced: bool,
 }
