@@ -65,10 +65,12 @@ impl Redis {
 
     /// The next answer; `None` where the connection has ended.
     pub fn told(&mut self) -> Option<Told> {
-        let mut line = String::new();
-        if self.reader.read_line(&mut line).ok()? == 0 {
+        let mut line = Vec::new();
+        if self.reader.read_until(b'\n', &mut line).ok()? == 0 {
             return None;
         }
+        // An error repeats what was sent, whatever it is.
+        let line = String::from_utf8_lossy(&line).into_owned();
         let (kind, rest) = line.trim_end_matches("\r\n").split_at(1);
         let rest = rest.to_owned();
         Some(match kind {

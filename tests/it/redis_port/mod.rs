@@ -238,7 +238,7 @@ fn n11_a_token_that_was_revoked_opens_nothing_on_a_connection_that_is_open() {
     let (service, admin) = (fresh(), fresh());
     let mut redis = as_role(&live, service, Some("service"));
     assert_eq!(redis.ask("SET x 1"), Told::Simple("OK".to_owned()));
-    let body = json!({ "sub": service.to_string() }).to_string();
+    let body = json!({ "user_id": service.to_string() }).to_string();
     let answer =
         live.client().ask("POST", "/api/v1/admin/revocations", &live.headers_of(admin, Some("admin")), body.as_bytes());
     assert!(answer.status < 300, "{answer:?}");
