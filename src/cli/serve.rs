@@ -233,7 +233,9 @@ fn noted(setup: &Setup, addr: SocketAddr) -> Option<Noted> {
 /// The Redis port, where an address is reserved for it.
 fn redis_server(reserved: Option<redis_port::Reserved>, node: &Node) -> Result<Option<redis_port::Server>, CliError> {
     let (Some(reserved), Some(watch)) = (reserved, &node.edge.watch.port) else { return Ok(None) };
-    let server = redis_port::listen(reserved, &node.edge, watch, Strangers::Refused).map_err(AppError::from)?;
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let server =
+        redis_port::listen(reserved, &node.edge, watch, Strangers::Refused, threads).map_err(AppError::from)?;
     tracing::info!("listening on {} for Redis clients", server.local_addr()?);
     Ok(Some(server))
 }

@@ -108,7 +108,7 @@ pub(super) fn run(args: &Args, config: &Config, named_data: bool, signals: &Sign
     })?;
     let ready = json!({
         "url": hosted.url(), "pid": std::process::id(), "token": hosted.token, "admin_token": hosted.admin_token,
-        "redis": hosted.redis(),
+        "redis": hosted.redis_url(),
     })
     .to_string();
     if let Some(path) = &args.ready_file {

@@ -23,7 +23,7 @@ use crate::http::{Edge, PortWatch};
 
 use self::budget::Budget;
 
-pub use self::server::{BindError, Reserved, Server, listen};
+pub use self::server::{BindError, Replacer, Reserved, Server, listen};
 
 /// What every connection works with.
 pub(super) struct Port {

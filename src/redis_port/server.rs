@@ -2,11 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
@@ -49,26 +49,60 @@ impl Reserved {
     }
 }
 
+/// What connections work with, and what ends them.
+struct Served {
+    port: Arc<Port>,
+    ends: watch::Sender<bool>,
+}
+
+impl Served {
+    fn new(edge: &Arc<Edge>, watch: &Arc<PortWatch>, strangers: Strangers) -> Arc<Served> {
+        let port = Arc::new(Port::new(Arc::clone(edge), Arc::clone(watch), strangers));
+        Arc::new(Served { port, ends: watch::Sender::new(false) })
+    }
+}
+
+/// Puts another node behind a listener, as a server for tests does when it goes back to a snapshot.
+pub struct Replacer {
+    served: Arc<RwLock<Arc<Served>>>,
+    strangers: Strangers,
+}
+
+impl Replacer {
+    /// Connections of the node before end behind the commands that they do, and its cache is gone: clients connect again.
+    /// Without effect where the edge has no port.
+    pub fn replace(&self, edge: &Arc<Edge>) {
+        if let Some(watch) = &edge.watch.port {
+            let next = Served::new(edge, watch, self.strangers);
+            let before = std::mem::replace(&mut *self.served.write(), next);
+            before.ends.send_replace(true);
+        }
+    }
+}
+
 /// A bound listener.
 pub struct Server {
     listener: TcpListener,
-    port: Arc<Port>,
+    /// Read for a moment at each connection.
+    served: Arc<RwLock<Arc<Served>>>,
+    strangers: Strangers,
     workers: Workers,
 }
 
-/// Listens on the address. Nothing is accepted before [`Server::run`].
+/// Listens on the address, and serves on so many threads. Nothing is accepted before [`Server::run`].
 pub fn listen(
     reserved: Reserved,
     edge: &Arc<Edge>,
     watch: &Arc<PortWatch>,
     strangers: Strangers,
+    threads: usize,
 ) -> Result<Server, BindError> {
     let addr = reserved.0.local_addr().unwrap_or_else(|_| SocketAddr::from(([0; 4], 0)));
     let failed = |source| BindError { addr, source };
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     let workers = Workers::start("redis", threads).map_err(failed)?;
     let listener = reserved.0.listen(BACKLOG).map_err(failed)?;
-    Ok(Server { listener, port: Arc::new(Port::new(Arc::clone(edge), Arc::clone(watch), strangers)), workers })
+    let served = Arc::new(RwLock::new(Served::new(edge, watch, strangers)));
+    Ok(Server { listener, served, strangers, workers })
 }
 
 /// Counted as open until it is dropped.
@@ -93,6 +127,11 @@ impl Server {
         self.listener.local_addr()
     }
 
+    /// By which another edge takes this one's place.
+    pub fn replacer(&self) -> Replacer {
+        Replacer { served: Arc::clone(&self.served), strangers: self.strangers }
+    }
+
     /// Serves until `stop` turns true, then lets what is being done finish.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -111,23 +150,24 @@ impl Server {
                     continue;
                 }
             };
+            let served = Arc::clone(&self.served.read());
             let permit = Arc::clone(&connections).try_acquire_owned();
             let place = addresses.enter(peer.ip(), CONNECTIONS_PER_ADDRESS_MAX);
             let (Ok(permit), Some(place)) = (permit, place) else {
-                self.port.watch.counts.refused.fetch_add(1, Ordering::Relaxed);
+                served.port.watch.counts.refused.fetch_add(1, Ordering::Relaxed);
                 // The kernel takes so little at once, or the client hears nothing.
                 let _ = stream.try_write(FULL);
                 continue;
             };
             let Ok(stream) = stream.into_std() else { continue };
             let guest = Guest { stream, peer, place };
-            let (port, stop) = (Arc::clone(&self.port), stop.clone());
             self.workers.spawn(async move {
-                guest.serve(&port, stop).await;
+                guest.serve(&served.port, served.ends.subscribe()).await;
                 drop(permit);
             });
         }
         drop(self.listener);
+        self.served.read().ends.send_replace(true);
         let all = connections.acquire_many(CONNECTIONS_MAX as u32);
         if tokio::time::timeout(DRAIN_TIMEOUT, all).await.is_err() {
             tracing::warn!("some Redis clients did not take their answers in time");

@@ -3,7 +3,7 @@
 //! that test did.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use nova_storage::{Options, Store};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 
-use crate::app::{self, AppError, Node, Setup, TestSetup};
+use crate::app::{self, AppError, Node, PortSetup, Setup, TestSetup};
 use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
 use crate::decode::Schemas;
@@ -23,6 +23,7 @@ use crate::http::testing::{ClockTold, Fault, PartitionCounted, Refused, Settled,
 use crate::http::{self, Edge, Replacer};
 use crate::pipeline::progress::PartitionStatus;
 use crate::pipeline::writer::Message;
+use crate::redis_port;
 use crate::state::State;
 
 use super::counted;
@@ -38,6 +39,8 @@ const STEPS_MAX: i64 = 48;
 const SNAPSHOTS_MAX: usize = 64;
 /// redb's page cache: the file is memory already.
 const CACHE_BYTES: usize = 1 << 20;
+/// What the cache behind the Redis port may take.
+const PORT_CACHE_BYTES: usize = 32 << 20;
 /// Name of the snapshot that is there from the beginning.
 pub(super) const SEED: &str = "seed";
 /// Nothing can be made beneath a device: what would be written to a data directory fails instead.
@@ -70,7 +73,13 @@ struct Snapshot {
 struct Place {
     node: Node,
     memory: Memory,
-    replacer: Option<Replacer>,
+    listening: Option<Listening>,
+}
+
+/// What a reset puts its edge behind.
+pub(crate) struct Listening {
+    pub http: Replacer,
+    pub redis: Option<redis_port::Replacer>,
 }
 
 /// See the module.
@@ -120,7 +129,7 @@ impl Ground {
         let state = Arc::new(State::new(ground.setup().state));
         let seed = Snapshot { image, state, now_ms };
         let (node, memory) = ground.node(&seed)?;
-        *ground.place.lock() = Some(Place { node, memory, replacer: None });
+        *ground.place.lock() = Some(Place { node, memory, listening: None });
         ground.snapshots.lock().insert(SEED.to_owned(), seed);
         Ok(ground)
     }
@@ -135,10 +144,10 @@ impl Ground {
         self.place.lock().as_ref().is_some_and(|place| place.node.running.alive())
     }
 
-    /// From now on a reset puts its edge behind this listener.
-    pub fn listens(&self, replacer: Replacer) {
+    /// From now on a reset puts its edge behind these listeners.
+    pub fn listens(&self, listening: Listening) {
         if let Some(place) = self.place.lock().as_mut() {
-            place.replacer = Some(replacer);
+            place.listening = Some(listening);
         }
     }
 
@@ -146,8 +155,8 @@ impl Ground {
     pub fn end(&self) -> Vec<String> {
         let _turn = self.turn.lock();
         let place = self.place.lock().take();
-        if let Some(Place { node, replacer, .. }) = place {
-            drop(replacer);
+        if let Some(Place { node, listening, .. }) = place {
+            drop(listening);
             self.retired.put(node);
         }
         self.retired.end()
@@ -159,6 +168,7 @@ impl Ground {
         setup.clock = self.clock.clone();
         setup.topics.last_part = true;
         (setup.clickhouse, setup.redis_url, setup.replica) = (None, None, false);
+        setup.port = Some(PortSetup { listen: (Ipv4Addr::LOCALHOST, 0).into(), cache_bytes: PORT_CACHE_BYTES });
         setup.testing = Some(TestSetup {
             control: Arc::new(Arc::clone(self)),
             key: Arc::clone(&self.key),
@@ -337,8 +347,9 @@ impl Testing for Arc<Ground> {
         let before = {
             let mut place = self.place.lock();
             let place = place.as_mut().ok_or_else(|| Refused::Late("the server ends".to_owned()))?;
-            if let Some(replacer) = &place.replacer {
-                replacer.replace(Arc::clone(&node.edge));
+            if let Some(Listening { http, redis }) = &place.listening {
+                http.replace(Arc::clone(&node.edge));
+                redis.iter().for_each(|redis| redis.replace(&node.edge));
             }
             place.memory = memory;
             std::mem::replace(&mut place.node, node)

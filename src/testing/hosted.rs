@@ -9,9 +9,10 @@ use tokio::task::JoinHandle;
 
 use crate::app::AppError;
 use crate::http::testing::Testing as _;
-use crate::http::{self, Reserved};
+use crate::http::{self, Edge, Reserved};
+use crate::redis_port::{self, Strangers};
 
-use super::ground::{Ground, SEED, Ways};
+use super::ground::{Ground, Listening, SEED, Ways};
 use super::seed::{self, Seed};
 
 /// How long the tokens that are told at the start are good, seconds: longer than any clock is moved.
@@ -35,6 +36,8 @@ impl From<http::BindError> for StartError {
 /// See the module.
 pub(crate) struct Hosted {
     pub addr: SocketAddr,
+    /// Of the Redis port.
+    redis: Option<SocketAddr>,
     pub ground: Arc<Ground>,
     /// Of nobody's user, with the role service, and with the role admin.
     pub token: String,
@@ -42,6 +45,13 @@ pub(crate) struct Hosted {
     runtime: Runtime,
     server: JoinHandle<()>,
     stop: watch::Sender<bool>,
+}
+
+/// The Redis port, on one thread: many such servers share a machine.
+fn port(addr: SocketAddr, edge: &Arc<Edge>) -> Result<Option<redis_port::Server>, AppError> {
+    let Some(watch) = &edge.watch.port else { return Ok(None) };
+    let reserved = redis_port::Reserved::bind(addr)?;
+    Ok(Some(redis_port::listen(reserved, edge, watch, Strangers::Serve, 1)?))
 }
 
 impl Hosted {
@@ -66,12 +76,24 @@ impl Hosted {
             let _in_runtime = runtime.enter();
             http::listen_replaceable(reserved, &edge)?
         };
-        drop(edge);
-        ground.listens(replacer);
         let addr = server.local_addr().map_err(AppError::Runtime)?;
+        let port = {
+            let _in_runtime = runtime.enter();
+            port(SocketAddr::new(addr.ip(), 0), &edge)?
+        };
+        let redis = port.as_ref().map(redis_port::Server::local_addr).transpose().map_err(AppError::Runtime)?;
+        drop(edge);
+        ground.listens(Listening { http: replacer, redis: port.as_ref().map(redis_port::Server::replacer) });
         let (stop, stopped) = watch::channel(false);
-        let server = runtime.spawn(server.run(stopped));
-        Ok(Hosted { addr, ground, token, admin_token, runtime, server, stop })
+        let server = runtime.spawn(async move {
+            let port = async {
+                if let Some(port) = port {
+                    port.run(stopped.clone()).await;
+                }
+            };
+            tokio::join!(server.run(stopped.clone()), port);
+        });
+        Ok(Hosted { addr, redis, ground, token, admin_token, runtime, server, stop })
     }
 
     /// Whether the node at hand runs.
@@ -79,9 +101,9 @@ impl Hosted {
         self.ground.alive()
     }
 
-    /// The address of the Redis port; none is built in yet.
-    pub fn redis(&self) -> Option<String> {
-        None
+    /// Where the Redis port is. Whoever reaches it needs no token.
+    pub fn redis_url(&self) -> Option<String> {
+        self.redis.map(|addr| format!("redis://{addr}"))
     }
 
     pub fn url(&self) -> String {

@@ -195,7 +195,7 @@ impl Live {
                 let (server, admin) = nova::http::listen(reserved, &edge).unwrap();
                 let redis = edge.watch.port.as_ref().map(|watch| {
                     let reserved = redis_port::Reserved::bind(free).unwrap();
-                    redis_port::listen(reserved, &edge, watch, Strangers::Refused).unwrap()
+                    redis_port::listen(reserved, &edge, watch, Strangers::Refused, 2).unwrap()
                 });
                 drop(edge);
                 let admin_addr = admin.as_ref().map(|admin| admin.local_addr().unwrap());
