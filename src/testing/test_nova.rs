@@ -157,6 +157,12 @@ impl TestNova {
         &self.url
     }
 
+    /// Where the Redis port is, as a `redis://` URL: it needs no token, and has feeds, suggestions and trending under the
+    /// keys of `docs/cache.md`. A reset ends its connections; clients connect again.
+    pub fn redis_url(&self) -> Option<String> {
+        self.hosted.as_ref()?.redis_url()
+    }
+
     /// A token for a user (a UUID), good for an hour of the server's clock.
     #[track_caller]
     pub fn token(&self, user: &str) -> String {

@@ -268,6 +268,36 @@ fn a_dead_letter_that_was_expected_does_not() {
     nova.expect_dead_letters(1);
 }
 
+/// What a new connection to the Redis port answers to one command.
+fn redis(nova: &TestNova, command: &str) -> String {
+    let url = nova.redis_url().unwrap();
+    let stream = TcpStream::connect(url.trim_start_matches("redis://")).unwrap();
+    (&stream).write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    (&stream).read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn the_redis_port_has_the_feed_of_now_and_goes_back_with_a_reset() {
+    let nova = start();
+    world(&nova);
+    let key = format!("feed:v1:{}", user(0));
+    assert!(redis(&nova, &format!("GET {key}")).contains(&post(0)));
+    assert!(redis(&nova, "SET mine 7").starts_with("+OK"));
+    let url = nova.redis_url().unwrap();
+    let mut kept = TcpStream::connect(url.trim_start_matches("redis://")).unwrap();
+    kept.write_all(b"PING\r\n").unwrap();
+    let mut pong = [0; 7];
+    kept.read_exact(&mut pong).unwrap();
+    nova.rows(json!({ "follows": [{ "follower_id": user(0), "following_id": user(1), "op": "delete" }] }));
+    assert!(!redis(&nova, &format!("GET {key}")).contains(&post(0)), "N11: no read shows the author after an unfollow");
+    nova.reset();
+    assert_eq!(kept.read(&mut pong).unwrap(), 0, "a connection of before ends");
+    assert!(!redis(&nova, &format!("GET {key}")).contains(&post(0)));
+    assert!(redis(&nova, "GET mine").starts_with("$-1"));
+}
+
 #[test]
 fn seeds_and_settings_that_cannot_be_used_are_told() {
     let failed = |builder: nova::testing::Builder| builder.start().err().unwrap().to_string();
