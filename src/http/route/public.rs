@@ -187,8 +187,8 @@ fn health() -> Vec<O> {
 
 /// What the console's first page shows, for whoever may read the metrics.
 fn overview() -> [O; 3] {
-    let now = Handler::Anyone(|call| console::now(call));
-    let history = Handler::Anyone(|call| console::history(call));
+    let now = Handler::Anyone(console::now);
+    let history = Handler::Anyone(console::history);
     let events = Handler::Stream(|call, address| console::open(call.edge(), address));
     let (all, past) = ((Method::GET, "/api/v1/overview"), (Method::GET, "/api/v1/overview/history"));
     [
@@ -213,9 +213,9 @@ fn overview() -> [O; 3] {
 /// Who is signed in at the console.
 fn session() -> [O; 3] {
     const PATH: &str = "/console/session";
-    let whoami = Handler::Anyone(|call| console::whoami(call));
+    let whoami = Handler::Anyone(console::whoami);
     let sign_in = Handler::User(|call| Box::pin(console::sign_in(call)));
-    let sign_out = Handler::Anyone(|call| console::sign_out(call));
+    let sign_out = Handler::Anyone(console::sign_out);
     [
         O::new("getConsoleSession", (Method::GET, PATH), Tag::Tokens, "Who is signed in at the console", whoami)
             .class(Class::Public)
