@@ -2,6 +2,7 @@
 //! groups, the configuration. Lists are cut; what is read from the store is read beside the runtime.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -33,7 +34,7 @@ const QUERY_MAX_CHARS: usize = 64;
 /// Posts of one question.
 const CARDS_MAX: usize = 100;
 const CAPTION_MAX_CHARS: usize = 300;
-const CARD_HOURS: i64 = 24;
+const CARD_HOURS: usize = 24;
 const HOURS: i64 = 48;
 const HOUR_MINUTES: i64 = 60;
 const MINUTE_MS: i64 = 60_000;
@@ -160,10 +161,10 @@ fn card_of(state: &State, number: u32, row: Option<&Row>, now_ms: i64) -> PostCa
     let author = state.posts.author(number);
     let caption = row.and_then(|row| text_of(Table::Posts, row, "caption"));
     let end = now_ms.div_euclid(MINUTE_MS) + 1;
-    let hours = (1..=CARD_HOURS).rev().map(|hour| {
-        let from = end - hour * HOUR_MINUTES;
-        let [score] = state.scores(number, &[from..from + HOUR_MINUTES]);
-        score
+    // The oldest first; one pass over the post's minutes counts for all of them.
+    let hours: [Range<i64>; CARD_HOURS] = std::array::from_fn(|at| {
+        let from = end - (CARD_HOURS - at) as i64 * HOUR_MINUTES;
+        from..from + HOUR_MINUTES
     });
     PostCard {
         post_id: Uuid(state.post_ids.id(number)),
@@ -172,7 +173,7 @@ fn card_of(state: &State, number: u32, row: Option<&Row>, now_ms: i64) -> PostCa
         caption: caption.map(|text| text.chars().take(CAPTION_MAX_CHARS).collect()),
         created_at: state.posts.row(number).map(|row| rfc3339(row.created_at_us)),
         visible: state.visible(number),
-        activity: hours.collect(),
+        activity: state.scores(number, &hours).to_vec(),
     }
 }
 
