@@ -113,10 +113,7 @@ impl StorageBackend for Memory {
     fn sync_data(&self) -> io::Result<()> {
         let sync_ms = self.0.sync_ms.load(Ordering::Relaxed);
         if sync_ms > 0 {
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "a test asks for a slow disk: the thread that syncs waits on nothing else"
-            )]
+            #[expect(clippy::disallowed_methods, reason = "a slow disk is what was asked for")]
             std::thread::sleep(Duration::from_millis(sync_ms));
         }
         Ok(())
