@@ -239,10 +239,10 @@ mod tests {
     }
 
     fn line(offset: i64, event: &ClientEvent) -> String {
-        let value: serde_json::Value = serde_json::from_slice(&client::encode(event)).unwrap();
-        serde_json::json!({"topic": "events", "partition": 0, "offset": offset, "ts_ms": 1_795_000_900_000i64,
-            "value": value})
-        .to_string()
+        let value = String::from_utf8(client::encode(event)).unwrap();
+        let at_ms = 1_795_000_900_000i64;
+        serde_json::json!({"topic": "events", "partition": 0, "offset": offset, "timestamp_ms": at_ms, "value": value})
+            .to_string()
     }
 
     #[test]
