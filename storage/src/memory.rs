@@ -2,12 +2,11 @@
 //! file costs one count a page, and another store may begin from it.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use redb::StorageBackend;
-use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Bytes that are shared or copied together.
 const PIECE_BYTES: usize = 16 << 10;
@@ -50,11 +49,11 @@ impl Memory {
     }
 
     fn shared(&self) -> RwLockReadGuard<'_, Image> {
-        self.0.file.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0.file.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn exclusive(&self) -> RwLockWriteGuard<'_, Image> {
-        self.0.file.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn owned(&self) -> RwLockWriteGuard<'_, Image> {
+        self.0.file.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -95,7 +94,7 @@ impl StorageBackend for Memory {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut file = self.exclusive();
+        let mut file = self.owned();
         let kept = (len as usize).div_ceil(PIECE_BYTES);
         file.pieces.truncate(kept);
         // What is cut off reads as zeros if the file grows again.
@@ -120,7 +119,7 @@ impl StorageBackend for Memory {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut file = self.exclusive();
+        let mut file = self.owned();
         file.len = file.len.max(offset + data.len() as u64);
         let mut done = 0;
         for (number, range) in touched(offset, data.len()) {
