@@ -260,7 +260,7 @@ fn float(text: &[u8]) -> Option<f64> {
     let word = text.trim_start_matches(['+', '-']).to_ascii_lowercase();
     let value: f64 = (plain || ["inf", "infinity"].contains(&word.as_str())).then(|| text.parse().ok())??;
     // What is too large for a number is no number of Redis, either.
-    (plain && value.is_infinite()).then_some(()).map_or(Some(value), |()| None)
+    (!plain || value.is_finite()).then_some(value)
 }
 
 /// Does a command, and answers it unless something comes before. `noted`: an admin's look is in the audit.
