@@ -91,7 +91,8 @@ def command(pick: Chooser) -> list:
     if pick.random() < 0.02:
         chosen = chosen[: pick.randint(1, len(chosen))]
     if pick.random() < 0.02:
-        chosen = [chosen[0].lower(), *chosen[1:], value]
+        # Perhaps one too many; a key of the run, as whatever stands there may be one.
+        chosen = [chosen[0].lower(), *chosen[1:], pick.choice(KEYS)]
     return chosen
 
 

@@ -49,13 +49,15 @@ pub enum When {
     IfPresent,
 }
 
-/// EX, PX and KEEPTTL of SET.
+/// EX, PX, PXAT and KEEPTTL of SET.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Expiry {
     #[default]
     Never,
     Seconds(i64),
     Millis(i64),
+    /// At a time of the cache's clock, epoch milliseconds; one that is over ends the key at once.
+    At(i64),
     Keep,
 }
 

@@ -166,6 +166,9 @@ impl Embedded {
             let Value::Text(text) = &slot.value else { return Err(CacheError::WrongType) };
             let text = text.clone();
             slot.deadline_ms = deadline_ms(expiry, now_ms)?.unwrap_or(slot.deadline_ms);
+            if slot.deadline_ms <= now_ms {
+                shard.remove(index);
+            }
             Ok(Reply::Bytes(text))
         })?
     }
@@ -215,6 +218,8 @@ impl Embedded {
             let old_deadline_ms = slot.map_or(NEVER_MS, |slot| slot.deadline_ms);
             let deadline_ms = deadline_ms.unwrap_or(old_deadline_ms);
             match found {
+                Some(index) if deadline_ms <= now_ms => shard.remove(index),
+                None if deadline_ms <= now_ms => {}
                 Some(index) => {
                     let old_bytes = shard.slot(index).map_or(0, |slot| slot.value_bytes);
                     shard.make_room(new.len().saturating_sub(old_bytes), found, now_ms)?;
@@ -240,6 +245,7 @@ fn deadline_ms(expiry: Expiry, now_ms: i64) -> Outcome<Option<i64>> {
     let ttl_ms = match expiry {
         Expiry::Never => return Ok(Some(NEVER_MS)),
         Expiry::Keep => return Ok(None),
+        Expiry::At(at_ms) => return Ok(Some(at_ms)),
         Expiry::Seconds(seconds) => seconds.checked_mul(1000),
         Expiry::Millis(millis) => Some(millis),
     };

@@ -18,6 +18,8 @@ mod session;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use parking_lot::RwLock;
+
 use crate::http::auth::{Roles, Subject};
 use crate::http::{Edge, PortWatch};
 
@@ -31,6 +33,9 @@ pub(super) struct Port {
     watch: Arc<PortWatch>,
     /// Whom a connection speaks for that has not said who it is; `None` where a token is needed.
     stranger: Option<Subject>,
+    /// Whoever does a command reads it; EXEC, whose commands are done without others between them, writes. No other lock
+    /// is held when this one is taken.
+    order: RwLock<()>,
     /// Large commands and answers of all connections.
     budget: Budget,
     /// The number of the last connection.
@@ -53,6 +58,14 @@ impl Port {
         let service = Subject { user: crate::event::Id([0; 16]), roles: Roles { admin: false, service: true } };
         let stranger = (strangers == Strangers::Serve).then_some(service);
         let run_id = uuid::Uuid::new_v4().simple().to_string();
-        Port { edge, watch, stranger, budget: Budget::default(), last_id: AtomicU64::new(0), run_id }
+        Port {
+            edge,
+            watch,
+            stranger,
+            order: RwLock::default(),
+            budget: Budget::default(),
+            last_id: AtomicU64::new(0),
+            run_id,
+        }
     }
 }

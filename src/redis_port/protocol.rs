@@ -63,6 +63,37 @@ impl<'a> Args<'a> {
     }
 }
 
+/// The arguments of a command that is done later.
+#[derive(Debug)]
+pub(super) struct ArgsKept {
+    bytes: Box<[u8]>,
+    places: Box<[(u32, u32)]>,
+}
+
+impl ArgsKept {
+    pub fn args(&self) -> Args<'_> {
+        Args { bytes: &self.bytes, places: &self.places }
+    }
+
+    /// Memory that they take.
+    pub fn bytes(&self) -> usize {
+        size_of::<ArgsKept>() + self.bytes.len() + size_of_val(&*self.places)
+    }
+}
+
+impl Args<'_> {
+    /// A copy of their own.
+    pub fn kept(self) -> ArgsKept {
+        let (mut bytes, mut places) = (Vec::new(), Vec::with_capacity(self.places.len()));
+        for arg in self.from(0) {
+            let from = bytes.len() as u32;
+            bytes.extend_from_slice(arg);
+            places.push((from, bytes.len() as u32));
+        }
+        ArgsKept { bytes: bytes.into(), places: places.into() }
+    }
+}
+
 /// Where the parser is in a command that is not whole yet. Places are counted from the begin of the command, which stays at
 /// the begin of what is read.
 #[derive(Debug, Default)]

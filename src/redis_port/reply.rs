@@ -109,6 +109,8 @@ pub(super) fn double(value: f64) -> String {
 mod tests {
     use super::*;
 
+    type Write = fn(&mut Out);
+
     fn written(resp3: bool, write: impl Fn(&mut Out)) -> String {
         let mut out = Out { resp3, ..Out::default() };
         write(&mut out);
@@ -117,16 +119,16 @@ mod tests {
 
     #[test]
     fn each_kind_is_written_as_its_protocol_has_it() {
-        let each: [(&dyn Fn(&mut Out), &str, &str); 9] = [
-            (&|out| out.ok(), "+OK\r\n", "+OK\r\n"),
-            (&|out| out.error("ERR a\r\nb"), "-ERR a  b\r\n", "-ERR a  b\r\n"),
-            (&|out| out.int(-7), ":-7\r\n", ":-7\r\n"),
-            (&|out| out.bulk(b"a\r\nb"), "$4\r\na\r\nb\r\n", "$4\r\na\r\nb\r\n"),
-            (&|out| out.null(), "$-1\r\n", "_\r\n"),
-            (&|out| out.map(2), "*4\r\n", "%2\r\n"),
-            (&|out| out.set(3), "*3\r\n", "~3\r\n"),
-            (&|out| out.double(1.5), "$3\r\n1.5\r\n", ",1.5\r\n"),
-            (&|out| out.verbatim("ab"), "$2\r\nab\r\n", "=6\r\ntxt:ab\r\n"),
+        let each: [(Write, &str, &str); 9] = [
+            (|out| out.ok(), "+OK\r\n", "+OK\r\n"),
+            (|out| out.error("ERR a\r\nb"), "-ERR a  b\r\n", "-ERR a  b\r\n"),
+            (|out| out.int(-7), ":-7\r\n", ":-7\r\n"),
+            (|out| out.bulk(b"a\r\nb"), "$4\r\na\r\nb\r\n", "$4\r\na\r\nb\r\n"),
+            (|out| out.null(), "$-1\r\n", "_\r\n"),
+            (|out| out.map(2), "*4\r\n", "%2\r\n"),
+            (|out| out.set(3), "*3\r\n", "~3\r\n"),
+            (|out| out.double(1.5), "$3\r\n1.5\r\n", ",1.5\r\n"),
+            (|out| out.verbatim("ab"), "$2\r\nab\r\n", "=6\r\ntxt:ab\r\n"),
         ];
         for (write, resp2, resp3) in each {
             assert_eq!((written(false, write), written(true, write)), (resp2.to_owned(), resp3.to_owned()));

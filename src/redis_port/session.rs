@@ -15,7 +15,7 @@ use crate::http::patience::Patient;
 
 use super::Port;
 use super::budget::{Held, SMALL_BYTES};
-use super::commands::{self, Then};
+use super::commands::{self, Queue, Then};
 use super::protocol::{COMMAND_MAX_BYTES, Parser};
 use super::reply::Out;
 
@@ -47,6 +47,8 @@ pub(super) struct Client {
     token: Option<String>,
     /// A token was good once, and is not any more.
     pub ended: bool,
+    /// Commands that wait for EXEC, once MULTI was said.
+    pub queue: Option<Queue>,
     /// Commands done, by group; told at the end of a batch.
     pub done: [u32; commands::GROUPS],
     pub errors: u32,
@@ -276,6 +278,7 @@ impl Client {
     /// As RESET does: nobody in particular, with RESP2.
     pub fn forget(&mut self, stranger: Option<Subject>) {
         self.token = None;
+        self.queue = None;
         self.ended = false;
         self.subject = stranger;
         self.name.clear();

@@ -216,6 +216,9 @@ fn encode_options(options: SetOptions, out: &mut Cmd) {
         Expiry::Millis(millis) => {
             out.arg("PX").arg(millis);
         }
+        Expiry::At(at_ms) => {
+            out.arg("PXAT").arg(at_ms);
+        }
         Expiry::Keep => {
             out.arg("KEEPTTL");
         }

@@ -148,7 +148,7 @@ fn page(call: &Call<'_>, cursor: u64, narrowed: &Narrowed<'_>) -> Result<(u64, V
     let serving = &call.port.edge.serving;
     let matches = |name: &[u8]| glob::matches(narrowed.pattern, name);
     let text = narrowed.kind.is_none_or(|kind| kind.eq_ignore_ascii_case(b"string"));
-    let (mut names, mut next) = (Vec::new(), 0);
+    let mut names = Vec::new();
     let mut add = |own: Vec<String>| {
         let own = own.into_iter().filter(|name| text && matches(name.as_bytes()));
         names.extend(own.map(String::into_bytes));
@@ -174,8 +174,7 @@ fn page(call: &Call<'_>, cursor: u64, narrowed: &Narrowed<'_>) -> Result<(u64, V
         }
         names.push(name.to_vec());
     }
-    next += found.cursor;
-    Ok((if next == 0 { USERS_CURSOR } else { next }, names))
+    Ok((if found.cursor == 0 { USERS_CURSOR } else { found.cursor }, names))
 }
 
 fn scan(call: &mut Call<'_>) -> Done {

@@ -3,6 +3,7 @@
 mod connection;
 mod hashes;
 mod keys;
+mod multi;
 mod node;
 mod sets;
 mod sorted;
@@ -26,6 +27,7 @@ use super::reply::Out;
 use super::session::Client;
 
 pub(super) use self::connection::{Hello, identified};
+pub(super) use self::multi::Queue;
 
 /// Bytes of one answer.
 const ANSWER_MAX_BYTES: usize = 32 << 20;
@@ -141,6 +143,12 @@ const fn spec(
 }
 
 impl Spec {
+    /// Whether it takes so many arguments, its name among them.
+    fn takes(&self, args: usize) -> bool {
+        let arity = self.arity.unsigned_abs() as usize;
+        if self.arity > 0 { args == arity } else { args >= arity }
+    }
+
     /// It also answers for keys of nova's own.
     const fn own(self) -> Spec {
         Spec { own: true, ..self }
@@ -153,8 +161,16 @@ impl Spec {
 
 /// Every command.
 static SPECS: LazyLock<Vec<&'static Spec>> = LazyLock::new(|| {
-    let tables =
-        [connection::SPECS, keys::SPECS, node::SPECS, strings::SPECS, hashes::SPECS, sets::SPECS, sorted::SPECS];
+    let tables = [
+        connection::SPECS,
+        multi::SPECS,
+        keys::SPECS,
+        node::SPECS,
+        strings::SPECS,
+        hashes::SPECS,
+        sets::SPECS,
+        sorted::SPECS,
+    ];
     tables.into_iter().flatten().collect()
 });
 
@@ -244,7 +260,7 @@ fn float(text: &[u8]) -> Option<f64> {
     let word = text.trim_start_matches(['+', '-']).to_ascii_lowercase();
     let value: f64 = (plain || ["inf", "infinity"].contains(&word.as_str())).then(|| text.parse().ok())??;
     // What is too large for a number is no number of Redis, either.
-    (plain && value.is_infinite()).then_some(()).map_or(Some(value), |()| None)
+    (!plain || value.is_finite()).then_some(value)
 }
 
 /// Does a command, and answers it unless something comes before. `noted`: an admin's look is in the audit.
@@ -252,6 +268,15 @@ pub(super) fn run(port: &Port, client: &mut Client, args: Args<'_>, out: &mut Ou
     if args.len() == 0 {
         return Then::Answered;
     }
+    if client.queue.is_some() {
+        return answer(port, client, args, out, noted);
+    }
+    let _shared = port.order.read();
+    answer(port, client, args, out, noted)
+}
+
+/// The same, by whoever has the order.
+fn answer(port: &Port, client: &mut Client, args: Args<'_>, out: &mut Out, noted: bool) -> Then {
     let begun = out.bytes.len();
     let (group, fault) = match dispatch(port, client, args, out, noted) {
         (group, Ok(())) => (group, None),
@@ -269,9 +294,11 @@ pub(super) fn run(port: &Port, client: &mut Client, args: Args<'_>, out: &mut Ou
 }
 
 fn dispatch(port: &Port, client: &mut Client, args: Args<'_>, out: &mut Out, noted: bool) -> (Option<Group>, Done) {
+    if client.queue.is_some() {
+        return (Some(Group::Connection), multi::queue(port, client, args, out, noted));
+    }
     let Some(spec) = find(args.at(0)) else { return (None, Err(unknown(args))) };
-    let arity = spec.arity.unsigned_abs() as usize;
-    if (spec.arity > 0 && args.len() != arity) || args.len() < arity {
+    if !spec.takes(args.len()) {
         return (Some(spec.group), Err(wrong_arity(spec.name)));
     }
     if let Err(refused) = allowed(spec, client, args, noted) {

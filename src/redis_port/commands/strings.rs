@@ -127,12 +127,12 @@ fn timed(call: &Call<'_>, place: usize) -> Result<Option<Timed>, Fault> {
     Ok(Some(Timed { seconds, at, place: place + 1 }))
 }
 
-/// From now on; a time that is over is no more than 0 ms away, and ends the key at once.
+/// What it says.
 fn expiry(call: &Call<'_>, timed: Timed) -> Result<Expiry, Fault> {
     let number = protocol::number(call.args.at(timed.place)).ok_or(NOT_AN_INTEGER)?;
     let millis = if timed.seconds { number.checked_mul(1_000) } else { Some(number) };
     let millis = millis.filter(|millis| *millis > 0).ok_or(CacheError::InvalidExpiry)?;
-    Ok(Expiry::Millis(if timed.at { millis - call.port.edge.clock.now_ms() } else { millis }))
+    Ok(if timed.at { Expiry::At(millis) } else { Expiry::Millis(millis) })
 }
 
 fn set(call: &mut Call<'_>) -> Done {
@@ -160,25 +160,7 @@ fn set(call: &mut Call<'_>) -> Done {
         options.expiry = expiry(call, time)?;
     }
     let (key, value) = (call.key(), call.owned(2));
-    if matches!(options.expiry, Expiry::Millis(..=0)) {
-        return set_over(call, key, value, options);
-    }
     match call.do_in_cache(&Command::Set(key, value, options))? {
-        Reply::Done => call.out.ok(),
-        Reply::Bytes(text) => call.out.bulk(&text),
-        _ => call.out.null(),
-    }
-    Ok(())
-}
-
-/// SET with a time that is over: as if the key were set and ended.
-fn set_over(call: &mut Call<'_>, key: Key<'_>, value: Bytes, options: SetOptions) -> Done {
-    let reply = call.do_in_cache(&Command::Set(key, value, SetOptions { expiry: Expiry::Millis(1), ..options }))?;
-    let set = reply == Reply::Done || options.get;
-    if set {
-        call.do_in_cache(&Command::Del(vec![key]))?;
-    }
-    match reply {
         Reply::Done => call.out.ok(),
         Reply::Bytes(text) => call.out.bulk(&text),
         _ => call.out.null(),
@@ -212,7 +194,6 @@ fn getex(call: &mut Call<'_>) -> Done {
         _ => return Err(SYNTAX),
     };
     match wanted {
-        Ok(Expiry::Millis(..=0)) => call.answer_text(&Command::GetDel(key)),
         Ok(wanted) => call.answer_text(&Command::GetEx(key, wanted)),
         // As in Redis, a wrong time is one only for a key that is there.
         Err(fault) => match call.do_in_cache(&Command::Get(key))? {

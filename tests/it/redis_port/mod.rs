@@ -320,6 +320,49 @@ fn commands_that_come_together_or_in_pieces_are_answered_in_order() {
 }
 
 #[test]
+fn commands_between_multi_and_exec_are_done_together_or_not_at_all() {
+    let live = live();
+    let mut redis = as_role(&live, fresh(), Some("service"));
+    let queued = Told::Simple("QUEUED".to_owned());
+    assert_eq!(redis.ask("MULTI").text(), "OK");
+    for command in ["SET n 1", "INCR n", "HGET n f", "GET n"] {
+        assert_eq!(redis.ask(command), queued);
+    }
+    let done = redis.ask("EXEC").list();
+    assert_eq!((&done[1], &done[3]), (&Told::Int(2), &Told::Bulk(b"2".to_vec())));
+    error(done[2].clone(), "WRONGTYPE");
+    redis.ask("MULTI");
+    assert_eq!(redis.ask("SET n 9"), queued);
+    error(redis.ask("NOSUCH"), "ERR unknown command");
+    error(redis.ask("EXEC"), "EXECABORT");
+    redis.ask("MULTI");
+    assert_eq!(redis.ask("SET n 9"), queued);
+    assert_eq!(redis.ask("DISCARD").text(), "OK");
+    assert_eq!(redis.ask("GET n"), Told::Bulk(b"2".to_vec()));
+    error(redis.ask("EXEC"), "ERR EXEC without MULTI");
+    // Nobody sees what is between the commands of another.
+    let addr = live.redis.unwrap();
+    let token = token(&live, fresh(), Some("service"));
+    let writes = std::thread::spawn(move || {
+        let mut other = Redis::connect(addr);
+        other.ask(&format!("AUTH {token}"));
+        for _ in 0..300 {
+            for command in ["MULTI", "INCR a", "INCR b", "EXEC"] {
+                other.ask(command);
+            }
+        }
+    });
+    while !writes.is_finished() {
+        redis.ask("MULTI");
+        redis.ask("GET a");
+        redis.ask("GET b");
+        let both = redis.ask("EXEC").list();
+        assert_eq!(both[0], both[1]);
+    }
+    writes.join().unwrap();
+}
+
+#[test]
 fn metrics_tell_what_clients_do() {
     let live = live();
     let mut redis = as_role(&live, fresh(), Some("service"));
