@@ -38,6 +38,8 @@ pub(super) struct Log {
     times_ms: Arc<[i64]>,
     /// By time, each person's click or like of a post once.
     pub acts: Vec<Act>,
+    /// Records that cannot be decoded.
+    pub dead: u64,
 }
 
 impl Log {
@@ -46,8 +48,11 @@ impl Log {
         let mut times_ms = Vec::new();
         let mut acts = Vec::new();
         let mut before_ms = 0;
+        let mut dead = 0;
         each(files, |record| {
-            let (at_ms, act) = happened(&decoder.decode(record), record, before_ms);
+            let decoded = decoder.decode(record);
+            dead += u64::from(matches!(decoded, Decoded::Dead(_)));
+            let (at_ms, act) = happened(&decoded, record, before_ms);
             before_ms = at_ms;
             if times_ms.len() >= RECORDS_MAX || acts.len() >= ACTIONS_MAX {
                 return Err(CliError::Usage(format!(
@@ -61,7 +66,7 @@ impl Log {
         acts.sort_unstable_by_key(|act| (act.user, act.post, act.like, act.at_ms));
         acts.dedup_by_key(|act| (act.user, act.post, act.like));
         acts.sort_unstable();
-        Ok(Log { files: files.to_vec(), times_ms: times_ms.into(), acts })
+        Ok(Log { files: files.to_vec(), times_ms: times_ms.into(), acts, dead })
     }
 
     /// A source that hands out what happened up to each of `ends_ms`, rising, and waits before each until it may begin.

@@ -46,7 +46,7 @@ struct Report {
     changed: Vec<Changed>,
     /// RFC 3339.
     moments: Vec<String>,
-    /// Records that could not be applied, so that both configurations lack them.
+    /// Records that cannot be decoded, so that both configurations lack them.
     dead: u64,
     #[serde(flatten)]
     feeds: FeedsReport,
@@ -96,10 +96,8 @@ pub(super) fn run(
         Side::start(&setup, scratch, &log, ends_ms.clone())
     };
     let sides = [start(a)?, start(b)?];
-    let mut report = compared(&sides, &moments, changed)?;
-    for side in sides {
-        report.dead = side.end()?;
-    }
+    let report = Report { dead: log.dead, ..compared(&sides, &moments, changed)? };
+    sides.into_iter().try_for_each(Side::end)?;
     match json {
         true => Ok(out::line(&to_json(&report)?)?),
         false => Ok(table(&report)?),
@@ -201,8 +199,7 @@ fn table(report: &Report) -> std::io::Result<()> {
     ))?;
     if report.dead > 0 {
         out::line(&format!(
-            "{} records are dead letters and missing under both: nova --data DIR replay of the same captures keeps them for nova \
-             dlq list",
+            "{} records cannot be decoded and are missing under both: nova replay of the captures says why, by nova dlq list",
             report.dead
         ))?;
     }
