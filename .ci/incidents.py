@@ -3,8 +3,8 @@ status or docs/operations.md says is well again.
 
     incidents.py NOVA PROMTOOL [NAME…]     a built nova, and promtool; the incidents with these names, or all
 
-An incident's series are scraped twice, and promtool follows them for an hour from there on by the rules of
-deploy/prometheus/rules.yml: gauges as they stand, counters at the rate between the scrapes.
+An incident's series are scraped twice, and promtool follows them for an hour by the rules of deploy/prometheus/rules.yml: gauges
+stand as the first scrape had them and for the last minutes as the second had them, counters go at the rate between the scrapes.
 """
 
 import http.server
@@ -30,8 +30,9 @@ START_S = 60
 APART_S = 2
 # The longest wait for what an incident does, and for its end.
 WAIT_S = 60
-# Minutes at which promtool looks: all alerts wait for less.
-LOOK_M = 45
+# Minutes at which promtool looks, and before that since when a gauge stands as the second scrape has it: all alerts wait for less.
+LOOK_M = 60
+SINCE_M = 20
 LIKE = "30000000-0000-4000-8000-{:012x}"
 
 
@@ -171,6 +172,10 @@ def samples(text: str) -> dict[str, float]:
     return found
 
 
+def now_ms() -> int:
+    return int(time.time() * 1_000)
+
+
 def like(offset: int, lsn: int, value: str | None = None) -> dict:
     """A like in Debezium's envelope."""
     at, id = 1_795_640_000_000, LIKE.format(offset)
@@ -214,14 +219,14 @@ class Incident:
         self.node = Node(self.run.nova, self.dir, **settings)
         return self.node.start()
 
-    def fires(self, *alerts: str, named: str) -> str:
-        """Scrapes twice; the node's status, which names the incident."""
+    def fires(self, *alerts: str, named: str, by: tuple[str, ...] = ("status",)) -> str:
+        """Scrapes twice; what the command says, which names the incident."""
         before = samples(self.node.get("/metrics"))
         time.sleep(APART_S)
         self.run.expect(self.name, before, samples(self.node.get("/metrics")), alerts)
-        status = self.node.status()
+        status = self.node.run(*by, code=None)
         if named not in status:
-            raise Failed(f"nova status does not say {named!r}:\n{status}")
+            raise Failed(f"nova {by[0]} does not say {named!r}:\n{status}")
         return status
 
     def end(self) -> None:
@@ -273,6 +278,24 @@ def dead_letter(it: Incident) -> None:
     node.typed(command_in(status, "nova dlq"))
     node.run("dlq", "discard", "0", "--reason", "an incident of CI")
     until("no dead letter", lambda: node.metric("nova_dlq_depth") == 0)
+
+
+def dead_letters_grow(it: Incident) -> None:
+    node = it.start()
+    before = samples(node.get("/metrics"))
+    for post in (1, 2):
+        # The same ids with other contents: the second ones are put aside.
+        for begin in (0, 75):
+            events = [{"event_id": LIKE.format(1_000 + n), "post_id": LIKE.format(post), "action": "view", "event_time": now_ms()}
+                      for n in range(begin, begin + 75)]
+            node.post("/api/v1/events", {"events": events})
+    until("letters", lambda: node.metric("nova_dlq_depth") == 150)
+    it.run.expect(it.name, before, samples(node.get("/metrics")), ["NovaDeadLetters", "NovaDeadLettersGrow"], since_m=6)
+    status = node.status()
+    node.typed(command_in(status, "nova dlq list"))
+    letters = json.loads(node.run("--json", "dlq", "list", "--limit", "1000"))
+    node.run("dlq", "discard", str(letters[0]["id"]), "--reason", "an incident of CI")
+    until("one less", lambda: node.metric("nova_dlq_depth") == 149)
 
 
 def clickhouse_away(it: Incident) -> None:
@@ -328,7 +351,8 @@ def keys_away(it: Incident) -> None:
     port = free_port()
     node = it.start(NOVA_AUTH_JWKS_URL=f"http://127.0.0.1:{port}/jwks", NOVA_AUTH_ISSUER="https://issuer", NOVA_AUTH_AUDIENCE="nova")
     until("the breaker opens", lambda: node.metric('circuit_breaker_state{target="jwks"}'))
-    it.fires("NovaBreakerOpen", named="no key set yet")
+    # There is no token yet with which the status could be asked for.
+    it.fires("NovaBreakerOpen", named="no key set yet", by=("health", "--url", node.url))
 
 
 def backed_up(it: Incident) -> tuple[Node, Path]:
@@ -415,7 +439,7 @@ def disk_low(it: Incident) -> None:
         subprocess.run(["umount", "-l", str(mounted)], check=True)
 
 
-INCIDENTS = [process_killed, table_truncated, lsn_regressed, dead_letter, clickhouse_away, connector_paused, connector_stopped,
+INCIDENTS = [process_killed, table_truncated, lsn_regressed, dead_letter, dead_letters_grow, clickhouse_away, connector_paused, connector_stopped,
              connector_failed, connector_missing, kafka_away, keys_away, backup_old, backup_damaged, store_damaged, redis_away, postgres_away, disk_low]
 
 
@@ -424,15 +448,18 @@ class Run:
         self.nova, self.promtool, self.dir = nova, promtool, dir
         self.tests: list[dict] = []
 
-    def expect(self, name: str, before: dict, after: dict, alerts, up: int = 1) -> None:
+    def expect(self, name: str, before: dict, after: dict, alerts, up: int = 1, since_m: int = SINCE_M) -> None:
         """A test of promtool: from these scrapes on exactly these alerts fire."""
         series = [{"series": 'up{job="nova", instance="a"}', "values": f"{up}x{LOOK_M * 4}"}]
+        since = since_m * 4
         for key, value in after.items():
             counts = re.match(r"[^{]*_(total|count|sum|bucket)(\{|$)", key)
             slope = (value - before.get(key, value)) / APART_S * 15 if counts else 0
             labels = key[:-1] + ', instance="a"}' if key.endswith("}") else key + '{instance="a"}'
             if value == value and abs(value) != float("inf"):
-                series.append({"series": labels, "values": f"{value:f}+{max(slope, 0):f}x{LOOK_M * 4}"})
+                earlier = "" if counts else f"{before.get(key, value):f}x{LOOK_M * 4 - since} "
+                points = since if earlier else LOOK_M * 4
+                series.append({"series": labels, "values": f"{earlier}{value:f}+{max(slope, 0):f}x{points}"})
         fired = [{"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in alerts]
         expr = 'group by (alertname) (ALERTS{alertstate="firing"})'
         test = {"expr": expr, "eval_time": f"{LOOK_M}m", "exp_samples": fired}

@@ -106,18 +106,19 @@ impl Status {
     /// What a person should know, for anyone to read: the server's own words, which may hold rows, are in the log only.
     pub fn complaints(&self) -> Vec<String> {
         let inner = self.inner.lock();
-        let unprepared = inner.unprepared.iter().map(|_| "nothing is delivered yet: the log tells why".to_owned());
+        let unprepared =
+            inner.unprepared.iter().map(|_| "nothing is delivered yet, and the log tells why; nova check".to_owned());
         let away_ms = *self.away_ms.lock();
         let away = away_ms.map(|since_ms| {
             let seconds = (self.age_ms() - since_ms) / 1_000;
-            format!("it does not answer since {seconds} s: rows wait in the outbox, and the log tells why")
+            format!("it does not answer since {seconds} s: rows wait in the outbox, and the log tells why; nova check")
         });
         let findings = inner.findings.iter().map(Finding::to_string);
         let mut complaints: Vec<_> = away.into_iter().chain(unprepared).chain(findings).collect();
         for (target, status) in Target::ALL.iter().zip(&inner.targets) {
             let told = inner.findings.iter().any(|finding| finding.stops.stops(*target));
             if status.stalled.is_some() && !told {
-                complaints.push(format!("{target} takes no rows: the log tells why"));
+                complaints.push(format!("{target} takes no rows, and the log tells why; nova check"));
             }
         }
         complaints

@@ -18,8 +18,7 @@ use super::route::Answer;
 use super::server;
 use super::shared::Shared;
 
-pub use self::overview::Overview;
-pub(super) use self::overview::{OverviewHistory, OverviewPatch, history, now};
+pub(super) use self::overview::{history, now};
 pub use self::sample::Board;
 pub(super) use self::sample::run;
 pub(super) use self::session::{HEADER, Session, cookie_token, sign_in, sign_out, whoami};

@@ -29,7 +29,9 @@ pub(super) fn source(watch: &Watch, log: &Log, to: &mut Registry) {
     let commits = kafka.commits.load(Ordering::Relaxed);
     total(to, "cdc_offset_commits", "Commits of the store's offsets to Kafka", commits);
     whole(to, "nova_partitions_assigned", "Partitions that this node reads", kafka.assigned());
-    whole(to, "nova_kafka_up", "1 while a broker is connected", usize::from(kafka.up()));
+    if watch.kafka.is_some() {
+        whole(to, "nova_kafka_up", "1 while a broker is connected; not there without Kafka", usize::from(kafka.up()));
+    }
     if let Some(runs) = watch.connector.as_ref().and_then(|connector| connector.runs()) {
         let help = "1 while Connect says that the connector and its tasks run";
         whole(to, "nova_connector_up", help, usize::from(runs));

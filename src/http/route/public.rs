@@ -2,11 +2,11 @@
 
 use http::Method;
 
-use crate::http::console::{self, Overview, OverviewHistory, OverviewPatch, Session};
+use crate::http::console::{self, Session};
 use crate::http::limit::Class;
 use crate::http::shapes::{
-    ApiDescription, ClientEvents, DayFigures, EventsTaken, FeedPage, Forgotten, KeySet, Liveness, Readiness, RowsTaken,
-    Suggestions, TrendingDiff, TrendingPage,
+    ApiDescription, ClientEvents, DayFigures, EventsTaken, FeedPage, Forgotten, KeySet, Liveness, Overview,
+    OverviewHistory, OverviewPatch, Readiness, RowsTaken, Suggestions, TrendingDiff, TrendingPage,
 };
 use crate::http::{admin, dismiss, events, feed_metrics, metrics, read, ready, rows, stream};
 

@@ -8,6 +8,7 @@ mod feed;
 mod found;
 mod lists;
 mod node;
+mod overview;
 mod status;
 
 pub use self::admin::*;
@@ -17,4 +18,5 @@ pub use self::feed::*;
 pub use self::found::*;
 pub use self::lists::*;
 pub use self::node::*;
+pub use self::overview::*;
 pub use self::status::*;
