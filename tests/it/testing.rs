@@ -335,7 +335,9 @@ fn the_first_line_says_where_and_the_seed_is_there() {
     std::fs::write(&seed, json!({ "users": [{ "id": user(0) }] }).to_string()).unwrap();
     let capture = dir.path().join("more.jsonl");
     std::fs::write(&capture, line(0, 1)).unwrap();
-    let args = ["--now", NOW, "--ready-file", ready.to_str().unwrap(), "--seed", seed.to_str().unwrap()];
+    // A test that fails leaves nothing behind.
+    let args =
+        ["--die-with-parent", "--now", NOW, "--ready-file", ready.to_str().unwrap(), "--seed", seed.to_str().unwrap()];
     let mut command = program(&args);
     let mut child = command.arg(&capture).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let line = first_line(&mut child);
