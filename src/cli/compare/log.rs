@@ -34,7 +34,7 @@ pub(super) struct Act {
 /// See the module.
 pub(super) struct Log {
     files: Vec<PathBuf>,
-    /// Of each record in the order of reading, epoch milliseconds.
+    /// When each record's row or event came to be, in the order of reading; epoch milliseconds.
     times_ms: Arc<[i64]>,
     /// By time, each person's click or like of a post once.
     pub acts: Vec<Act>,
@@ -103,8 +103,8 @@ fn each(files: &[PathBuf], mut take: impl FnMut(&Record) -> Result<(), CliError>
     Ok(())
 }
 
-/// When a record's row or event came to be, and the click or like that it is. A record that says no time counts from that
-/// of the one before.
+/// When a record's row or event came to be, and the click or like that it is. A record without a
+/// time has the time of the record before it.
 fn happened(decoded: &Decoded, record: &Record, before_ms: i64) -> (i64, Option<Act>) {
     let of_record_ms = if record.timestamp_ms > 0 { record.timestamp_ms } else { before_ms };
     match decoded {

@@ -27,7 +27,7 @@ impl Mean {
     }
 }
 
-/// Of one configuration, over all feeds.
+/// What one configuration showed, summed over all feeds.
 #[derive(Debug, Default)]
 pub(super) struct OfSide {
     posts: Mean,
@@ -38,7 +38,7 @@ pub(super) struct OfSide {
     likes_shown: u64,
 }
 
-/// Of one configuration, as it is reported.
+/// What the report says of one configuration.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct SideReport {
     /// Posts among the first 20 places of a feed.
@@ -139,7 +139,7 @@ impl Measures {
 
 #[derive(Debug, Serialize)]
 pub(super) struct FeedsReport {
-    /// So many places of each list were compared.
+    /// How many places of each list were compared.
     pub first: usize,
     /// Feeds that were made under both.
     pub feeds: u64,

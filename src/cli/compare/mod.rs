@@ -50,7 +50,7 @@ struct Report {
     dead: u64,
     #[serde(flatten)]
     feeds: FeedsReport,
-    /// Of the windows that both keep, the part of the first places that both have, 0 to 1.
+    /// For each window: the part of the first places that both lists have, 0 to 1; null where one configuration lacks the window.
     trending_overlap: Vec<(&'static str, Option<f64>)>,
 }
 
