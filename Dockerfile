@@ -16,7 +16,8 @@ COPY Cargo.toml Cargo.lock ./
 COPY storage/Cargo.toml storage/
 RUN mkdir -p src storage/src benches \
     && echo 'fn main() {}' > src/main.rs && cp src/main.rs src/build.rs && touch src/lib.rs storage/src/lib.rs \
-    && sed -n '/^\[\[bench\]\]/,/^name/s/^name = "\(.*\)"/\1/p' Cargo.toml \
+    && sed -n -e '/^\[\[bench\]\]/,/^name/s/^name = "\(.*\)"/\1/p' \
+          -e '/^\[\[example\]\]/,/^name/s/^name = "\(.*\)"/\1/p' Cargo.toml \
        | while read -r bench; do echo 'fn main() {}' > "benches/$bench.rs"; done \
     && cargo build --release --locked --features "$FEATURES"
 
