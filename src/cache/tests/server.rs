@@ -63,23 +63,28 @@ impl Way {
         let (open, streams) = (Arc::clone(&way.open), Arc::clone(&way.streams));
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
+                // What is carried is known to `set` before its first byte is, and `set` ends it whole.
+                let mut known = streams.lock().unwrap();
                 if !open.load(Ordering::SeqCst) {
                     continue;
                 }
                 let Ok(upstream) = std::net::TcpStream::connect(&server) else { continue };
                 let both = [(&client, &upstream), (&upstream, &client)];
-                for (from, to) in both.map(|(from, to)| (from.try_clone().unwrap(), to.try_clone().unwrap())) {
+                let both = both.map(|(from, to)| (from.try_clone().unwrap(), to.try_clone().unwrap()));
+                known.extend([client, upstream]);
+                drop(known);
+                for (from, to) in both {
                     std::thread::spawn(move || std::io::copy(&mut { from }, &mut { to }));
                 }
-                streams.lock().unwrap().extend([client, upstream]);
             }
         });
         way
     }
 
     fn set(&self, open: bool) {
+        let mut known = self.streams.lock().unwrap();
         self.open.store(open, Ordering::SeqCst);
-        for stream in self.streams.lock().unwrap().drain(..).filter(|_| !open) {
+        for stream in known.drain(..).filter(|_| !open) {
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
     }
