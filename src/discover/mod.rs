@@ -123,8 +123,10 @@ fn mutual(state: &State, user: u32, today: i32, limit: usize, allowed: &impl Fn(
     let mut pairs: Vec<(u32, u32)> = Vec::new();
     for (followee, place) in read.iter().zip(0..) {
         let follows = state.graph.followees(*followee);
-        if state.graph.followees_len(*followee) <= follows_max {
-            pairs.extend(follows.map(|other| (other.user, place)));
+        let count = state.graph.followees_len(*followee);
+        if count <= follows_max {
+            pairs.reserve(count);
+            follows.for_each(|other| pairs.push((other.user, place)));
             continue;
         }
         let mut latest: Vec<_> = follows.map(|f| (Reverse(f.since_us), state.users.id(f.user), f.user)).collect();

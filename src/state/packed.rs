@@ -343,6 +343,12 @@ impl<const TIMED: bool> Iterator for Numbers<'_, TIMED> {
             self.front = self.rest.next()?.iter();
         }
     }
+
+    /// A block at a time: whoever reads all of it does not ask at each entry whether the block has ended.
+    fn fold<R, F: FnMut(R, Entry) -> R>(self, init: R, mut f: F) -> R {
+        let folded = self.front.fold(init, &mut f);
+        self.rest.fold(folded, |folded, block| block.iter().fold(folded, &mut f))
+    }
 }
 
 impl<const TIMED: bool> Block for Packed<TIMED> {
