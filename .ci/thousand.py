@@ -74,15 +74,30 @@ def servers():
             nova.reset("rows")
             days.append(took_ms(lambda: nova.advance(hours=24)))
         told("24 simulated hours over 10 000 rows", days)
+    for what, filled in (("the rows of the tests", sample()), ("10 000 rows", rows)):
+        print(f"{SERVERS} servers with {what} each, after 20 resets: {together_mib(filled):.0f} MiB")
+
+
+def sample():
+    example = test_example
+    return {
+        "users": [{"id": example.ADA}, {"id": example.BEN}, {"id": example.CAT}],
+        "follows": [{"follower_id": example.ADA, "following_id": example.BEN}],
+        "posts": [{"id": example.POST, "user_id": example.BEN}],
+    }
+
+
+def together_mib(rows):
     together = [Nova() for _ in range(SERVERS)]
     for nova in together:
         nova.rows(**rows)
         nova.snapshot("rows")
         for _ in range(20):
             nova.reset("rows")
-    print(f"{SERVERS} servers with 10 000 rows each, after 20 resets: {sum(map(own_mib, together)):.0f} MiB")
+    taken_mib = sum(map(own_mib, together))
     for nova in together:
         nova.close()
+    return taken_mib
 
 
 if __name__ == "__main__":

@@ -383,3 +383,39 @@ fn metrics_tell_what_clients_do() {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
 }
+
+/// The client that nova itself is one with: what it sends on its own at the begin is understood in both protocols.
+#[cfg(feature = "redis-cache")]
+#[test]
+fn redis_rs_connects_reads_writes_and_pipelines_in_both_protocols() {
+    let live = live();
+    let world = World::of(&live);
+    let (address, token) = (live.redis.unwrap(), token(&live, fresh(), Some("service")));
+    for protocol in ["resp2", "resp3"] {
+        let url = format!("redis://anybody:{token}@{address}/0?protocol={protocol}");
+        let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
+        let mut ask = |words: &[&str]| {
+            let (name, arguments) = words.split_first().unwrap();
+            redis::cmd(name).arg(arguments).query::<redis::Value>(&mut connection)
+        };
+        assert_eq!(ask(&["SET", "k", "1", "EX", "60"]), Ok(redis::Value::Okay));
+        assert_eq!(ask(&["INCRBY", "k", "4"]), Ok(redis::Value::Int(5)));
+        assert!(ask(&["EVAL", "return 1", "0"]).unwrap_err().to_string().contains("unknown command"));
+        let both: (Vec<(String, f64)>, i64) = redis::pipe()
+            .cmd("DEL")
+            .arg("z")
+            .ignore()
+            .cmd("ZADD")
+            .arg(&["z", "1.5", "a", "2", "b"])
+            .ignore()
+            .cmd("ZRANGE")
+            .arg(&["z", "0", "-1", "WITHSCORES"])
+            .cmd("DEL")
+            .arg("k")
+            .query(&mut connection)
+            .unwrap();
+        assert_eq!(both, (vec![("a".to_owned(), 1.5), ("b".to_owned(), 2.0)], 1), "{protocol}");
+        let feed: String = redis::cmd("GET").arg(world.feed()).query(&mut connection).unwrap();
+        assert!(feed.contains(&world.post.to_string()), "{protocol}: {feed}");
+    }
+}
