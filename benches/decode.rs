@@ -1,5 +1,7 @@
 //! How many records one core decodes a second: client events, and Debezium's forms of real captures.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a measurement that fails ends")]
+
 use std::hint::black_box;
 use std::io::Read;
 use std::path::Path;

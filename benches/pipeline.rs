@@ -1,6 +1,8 @@
 //! Bytes to durable commit through both threads, and recovery. Records are made before the clock starts; the store is a
 //! file in the temporary directory, every commit durable.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a measurement that fails ends")]
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,6 +1,8 @@
 //! Rows as RowBinary, as the writer appends them to a batch, and a batch cut into rows again, as bisecting does. The whole
 //! way to the outbox's commit is in `pipeline`.
 
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a measurement that fails ends")]
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -82,7 +82,7 @@ pub(super) struct Jobs {
 impl Jobs {
     pub(super) fn new(parts: Parts<'_>) -> Result<Jobs, AppError> {
         let Parts { setup, served, store, writer, .. } = parts;
-        let mut all = serving::jobs(&served, setup.trending_publish);
+        let mut all = serving::jobs(&served, &setup.feed);
         let shared_cache = shared_cache(setup)?;
         if let Some(shared) = &shared_cache {
             let (served, dismissals, shared) = (served.clone(), Arc::clone(parts.dismissals), Arc::clone(shared));

@@ -81,7 +81,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     let reads = Box::new(StoreReads::new(setup, &opened));
     let answers = load_answers(&opened.store)?;
     let observed = recovered(&opened, recovery)?;
-    let feeds = Arc::new(Snapshots::new(setup.relaxed_spacing));
+    let feeds = Arc::new(Snapshots::new(setup.feed.relaxed_spacing));
     tell_commits(&mut opened, setup, &gate, &observed, &feeds);
     let Feed { source, log, kafka, session } = source(setup, &mut opened)?;
     let testing = setup.testing.as_ref().map(|testing| Arc::clone(&testing.control));

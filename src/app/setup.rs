@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::decode::{Decoder, FileSchemas, HttpSchemas, KeepUnknown, NoSchemas, RegistrySettings, Schemas, Topics};
 use crate::event::Table;
+use crate::feed::settings::FeedSettings;
 use crate::http::EdgeSettings;
 use crate::http::testing::Testing;
 use crate::otlp::OtlpSettings;
@@ -49,10 +50,7 @@ pub struct Setup {
     pub clickhouse: Option<ClickHouseSettings>,
     pub pace: Pace,
     pub drain: Drain,
-    /// Feeds fill places that no post fits against the rules of spacing.
-    pub relaxed_spacing: bool,
-    /// How often trending is published.
-    pub trending_publish: Duration,
+    pub feed: FeedSettings,
     /// The collector of OpenTelemetry that gets the traces.
     pub otlp: Option<OtlpSettings>,
     /// Where feeds, suggestions and trending are copied for other readers.
@@ -116,8 +114,7 @@ impl Setup {
             clickhouse: None,
             pace: Pace::default(),
             drain,
-            relaxed_spacing: false,
-            trending_publish: Duration::from_millis(900),
+            feed: FeedSettings::default(),
             otlp: None,
             redis_url: None,
             port: None,
@@ -137,8 +134,7 @@ impl Setup {
         setup.edge = config.edge.clone();
         setup.shown = config.json();
         setup.replica = config.kafka_replica;
-        setup.relaxed_spacing = config.relaxed_spacing;
-        setup.trending_publish = Duration::from_millis(config.trending_publish_ms.into());
+        setup.feed = config.feed;
         setup.state = StateSettings { ranking: config.ranking, likes: config.likes, comments: config.comments };
         setup.placeholder.clone_from(&config.placeholder);
         setup.keep_unknown.clone_from(&config.keep_unknown);

@@ -120,7 +120,7 @@ fn of_store(args: &Args, limit: usize, opened: &Opened, config: &Config, out: &m
     }
     if let Some(user) = args.feed {
         let key = Auth::open(&config.data_dir).map_err(AppError::from)?.secret("cursor");
-        let feeds = Snapshots::new(config.relaxed_spacing);
+        let feeds = Snapshots::new(config.feed.relaxed_spacing);
         writeln!(out, "{}", lists::feed(&opened.state, (&feeds, &overrides), user, &key, asked))?;
     }
     if let Some(user) = args.suggestions {

@@ -54,7 +54,7 @@ fn explained(place: &Place<Box<Opened>>, (user, post): (Id, Id), config: &Config
         let read = opened.store.read().map_err(|error| ReadFailed(error.into()))?;
         app::stored_row(read, table, key).map_err(|error| ReadFailed(error.into()))
     };
-    let (state, feeds) = (&*opened.state, &Snapshots::new(config.relaxed_spacing));
+    let (state, feeds) = (&*opened.state, &Snapshots::new(config.feed.relaxed_spacing));
     let asked = Asked { user, post, now_ms, state, feeds, trending: &trending, row: &row };
     Ok(json!(explain(&asked).map_err(|error| CliError::Failed(error.to_string()))?))
 }
@@ -68,7 +68,7 @@ fn feed(place: &Place<Box<Opened>>, args: &Args, config: &Config) -> Result<Valu
     let key = Auth::open(&config.data_dir).map_err(AppError::from)?.secret("cursor");
     let overrides = app::load_overrides(&opened.store).map_err(AppError::from)?;
     let asked = lists::Asked { now_ms: Clock::System.now_ms(), limit: usize::from(limit) };
-    let feeds = Snapshots::new(config.relaxed_spacing);
+    let feeds = Snapshots::new(config.feed.relaxed_spacing);
     let page = lists::feed(&opened.state, (&feeds, &overrides), user, &key, asked);
     serde_json::from_str(&page).map_err(|error| CliError::Failed(format!("the page is no JSON: {error}")))
 }

@@ -66,31 +66,31 @@ macro_rules! address {
 }
 
 macro_rules! number {
-    ($section:literal, $key:literal, $member:ident, $range:expr, $expected:literal, $help:literal) => {
+    ($section:literal, $key:literal, $($member:ident).+, $range:expr, $expected:literal, $help:literal) => {
         Field {
             section: $section,
             key: $key,
             help: $help,
             set: |config, text| {
-                config.$member = text.parse().ok().filter(|number| $range.contains(number)).ok_or($expected)?;
+                config.$($member).+ = text.parse().ok().filter(|number| $range.contains(number)).ok_or($expected)?;
                 Ok(())
             },
-            get: |config| Value::from(i64::from(config.$member)),
+            get: |config| Value::from(i64::from(config.$($member).+)),
         }
     };
 }
 
 macro_rules! flag {
-    ($section:literal, $key:literal, $member:ident, $help:literal) => {
+    ($section:literal, $key:literal, $($member:ident).+, $help:literal) => {
         Field {
             section: $section,
             key: $key,
             help: $help,
             set: |config, text| {
-                config.$member = text.parse().map_err(|_| "expected true or false".to_owned())?;
+                config.$($member).+ = text.parse().map_err(|_| "expected true or false".to_owned())?;
                 Ok(())
             },
-            get: |config| Value::from(config.$member),
+            get: |config| Value::from(config.$($member).+),
         }
     };
 }
@@ -302,13 +302,13 @@ pub(super) const FIELDS: &[Field] = &[
     flag!(
         "feed",
         "relaxed_spacing",
-        relaxed_spacing,
+        feed.relaxed_spacing,
         "Goes on against the rules of spacing where they would end a feed: true or false."
     ),
     number!(
         "trending",
         "publish_ms",
-        trending_publish_ms,
+        feed.trending_publish_ms,
         (100..=10_000u32),
         "expected 100 to 10000",
         "How often trending is published, milliseconds; 100 to 10000."

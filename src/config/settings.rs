@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::decode::KeepUnknown;
+use crate::feed::settings::FeedSettings;
 use crate::http::EdgeSettings;
 use crate::otlp::OtlpSettings;
 use crate::pipeline::TruncatePolicy;
@@ -60,8 +61,7 @@ pub struct Config {
     pub cache_listen: Option<SocketAddr>,
     pub cache_limit_mib: u32,
     pub dedup_horizon_hours: u16,
-    pub relaxed_spacing: bool,
-    pub trending_publish_ms: u32,
+    pub feed: FeedSettings,
     pub ranking: Ranking,
     pub likes: CountedFrom,
     pub comments: CountedFrom,
@@ -122,8 +122,7 @@ impl Default for Config {
             cache_listen: None,
             cache_limit_mib: 128,
             dedup_horizon_hours: 24,
-            relaxed_spacing: false,
-            trending_publish_ms: 900,
+            feed: FeedSettings::default(),
             ranking: Ranking::DEFAULT,
             likes: CountedFrom::Cdc,
             comments: CountedFrom::Cdc,

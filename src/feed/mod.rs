@@ -5,6 +5,7 @@ pub mod cursor;
 pub mod page;
 pub mod rank;
 pub mod served;
+pub mod settings;
 pub mod shown;
 pub mod snapshot;
 pub mod trending;

@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 
 use crate::discover::rising::Rising;
 use crate::discover::shown::Shown;
+use crate::feed::settings::FeedSettings;
 use crate::feed::snapshot::Snapshots;
 use crate::feed::trending::Window;
 use crate::feed::trending::publish::Board;
@@ -59,13 +60,14 @@ impl CacheRefreshJob for Job {
     }
 }
 
-/// Publishing trending, feeds of active users, who gained followers, and forgetting what expired. `publish` is the tick of
-/// trending: it only counts what changed, so that no window needs a slower one. At 900 ms, with its jitter and the
+/// Publishing trending, feeds of active users, who gained followers, and forgetting what expired. The tick of trending can be
+/// set: it only counts what changed, so that no window needs a slower one. At 900 ms, with its jitter and the
 /// time it takes, an event moves every window within 1.2 s of its commit.
-pub fn jobs(served: &Served, publish: Duration) -> Vec<Box<dyn CacheRefreshJob>> {
+pub fn jobs(served: &Served, settings: &FeedSettings) -> Vec<Box<dyn CacheRefreshJob>> {
     let job = |name, interval, work| -> Box<dyn CacheRefreshJob> {
         Box::new(Job { name, interval, served: served.clone(), work })
     };
+    let publish = Duration::from_millis(settings.trending_publish_ms.into());
     vec![
         job("trending_publish", publish, |served, now_ms| served.trending.refresh(now_ms)),
         job(FEED_WARMUP, FEED_TICK, |served, now_ms| {

@@ -1,5 +1,7 @@
 //! [`TestNova`] and its builder.
 
+#![allow(clippy::panic, reason = "what a test finds ends the test")]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -41,6 +41,12 @@ impl Columns {
         self.iter().map(|(name, _)| name).collect::<Vec<_>>().join(", ")
     }
 
+    /// Those that a list of names has, as an insert writes it.
+    pub fn only(&self, names: &str) -> Columns {
+        let named: Vec<_> = names.split(", ").collect();
+        Columns(self.0.iter().filter(|(name, _)| named.contains(&&**name)).cloned().collect())
+    }
+
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.put_varint(self.0.len() as u64);
         for (name, wire) in self.iter() {
@@ -210,5 +216,17 @@ mod tests {
         let mut out = Vec::new();
         bad.encode(&mut out);
         assert!(Columns::decode(Target::Events, &mut Reader::new(WHAT, &out)).is_err());
+    }
+
+    /// A column that is new stands behind those that a stored row has, and is none of a batch that is older.
+    #[test]
+    fn what_this_build_writes_begins_with_what_the_first_version_wrote() {
+        for table in Table::ALL {
+            let first = first_rows(table);
+            let own: Vec<_> = table.columns().iter().map(|one| (one.name, Wire::of(one.kind, one.nullable))).collect();
+            assert_eq!(own[..first.len()], *first, "{table}: cells are stored by their place");
+            let older = Columns::first(Target::Rows(table));
+            assert_eq!(Target::Rows(table).columns().only(&older.names()), older);
+        }
     }
 }

@@ -33,10 +33,9 @@ impl Layout {
     }
 
     fn line(&self, line: &str) -> String {
-        const NEW: &str = " IF NOT EXISTS ";
-        if let Some((create, rest)) = line.split_once(NEW).filter(|_| line.starts_with("CREATE ")) {
+        if let Some((before, rest)) = named(line) {
             let (name, rest) = rest.split_at(rest.find(' ').unwrap_or(rest.len()));
-            return format!("{create}{NEW}{name}{}{rest}", self.on_cluster());
+            return format!("{before}{name}{}{rest}", self.on_cluster());
         }
         if !self.replicated {
             return line.to_owned();
@@ -54,6 +53,16 @@ impl Layout {
             None => line.to_owned(),
         }
     }
+}
+
+/// A line that begins a statement, cut where the name stands that the statement is about.
+fn named(line: &str) -> Option<(&str, &str)> {
+    let marks: &[&str] = match line.split(' ').next() {
+        Some("ALTER") => &["ALTER TABLE "],
+        Some("CREATE") => &["CREATE OR REPLACE VIEW ", " IF NOT EXISTS "],
+        _ => &[],
+    };
+    marks.iter().find_map(|mark| Some(line.split_at(line.find(mark)? + mark.len())))
 }
 
 #[cfg(test)]
@@ -112,7 +121,14 @@ mod tests {
             let plain = Layout { replicated: true, cluster: None }.statement(written);
             assert_eq!(run.replace(" ON CLUSTER '{cluster}'", ""), plain);
         }
-        let view = layout.statement("CREATE MATERIALIZED VIEW IF NOT EXISTS a_mv TO a AS\nSELECT 1");
-        assert_eq!(view, "CREATE MATERIALIZED VIEW IF NOT EXISTS a_mv ON CLUSTER '{cluster}' TO a AS\nSELECT 1");
+        for (written, run) in [
+            "CREATE MATERIALIZED VIEW IF NOT EXISTS a_mv? TO a AS\nSELECT 1",
+            "CREATE OR REPLACE VIEW a_current? AS\nSELECT 1",
+            "ALTER TABLE a? ADD COLUMN IF NOT EXISTS b String AFTER c",
+        ]
+        .map(|sql| (sql.replace('?', ""), sql.replace('?', " ON CLUSTER '{cluster}'")))
+        {
+            assert_eq!(layout.statement(&written), run);
+        }
     }
 }

@@ -7,6 +7,7 @@ mod compare;
 mod connector;
 mod console;
 mod damage;
+mod documented;
 mod jobs;
 mod kafka;
 mod layers;

@@ -61,6 +61,23 @@ fn each_row_is_found_by_its_method_and_its_path_refuses_the_others() {
     }
 }
 
+/// There the long begins of paths are written as three dots.
+#[test]
+fn each_path_is_in_docs_api() {
+    let documented = include_str!("../../../docs/api.md");
+    let said = |form: String| {
+        let longer = |c: char| c.is_ascii_alphanumeric() || "/-_{".contains(c);
+        documented.match_indices(&form).any(|(at, _)| !documented[at + form.len()..].starts_with(longer))
+    };
+    for row in routes().operations() {
+        let (_, last) = row.path.rsplit_once('/').unwrap();
+        let short = row.path.strip_prefix(ADMIN_PATHS).unwrap_or(last);
+        let plain = row.path.strip_prefix("/api/v1").unwrap_or(row.path);
+        let forms = [row.path.to_owned(), format!("…/{short}"), format!("…/{last}"), plain.to_owned()];
+        assert!(forms.into_iter().any(said), "docs/api.md has no row of {}", row.path);
+    }
+}
+
 #[test]
 fn a_listener_has_the_rows_of_its_plane() {
     let ids = |plane| Routes::new(plane).unwrap().operations().map(|row| row.id).collect::<BTreeSet<_>>();

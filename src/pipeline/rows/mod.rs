@@ -63,12 +63,9 @@ impl Rows {
         }
         let mut read = Some(read);
         let found = self.runs.look_up(key, stored, &mut read)?;
-        match (found, read) {
-            (Some(result), _) => Ok(result),
-            (None, Some(read)) => Ok(read(None)),
-            // `look_up` either calls its closure or leaves it.
-            (None, None) => unreachable!("a present value was not handed on"),
-        }
+        let absent = || read.map(|read| read(None));
+        // `look_up` calls its closure and has a result, or leaves both.
+        found.or_else(absent).ok_or(ReadError::Storage("a row was found and not handed on".to_owned()))
     }
 
     pub fn put(&mut self, table: Table, key: Id, bytes: Box<[u8]>) {

@@ -1,6 +1,6 @@
 //! Rows and random transactions for the double.
 
-use nova::event::Table;
+use nova::event::{ColumnType, Table};
 
 use super::pgoutput::{Values, Wire};
 use super::walsender::{Pg, Write, text};
@@ -18,7 +18,7 @@ pub fn row(table: Table, id: u64, version: u64) -> Values {
     let plain = || text(format!("{AT}.{:06}", version % 1_000_000));
     let other = |number: u64| text(key(number % 16));
     let id = text(key(id));
-    match table {
+    let mut values = match table {
         Table::Users => {
             vec![id, text(format!("user {version}")), text("t"), text("t"), zoned(), zoned(), Wire::Null]
         }
@@ -50,7 +50,16 @@ pub fn row(table: Table, id: u64, version: u64) -> Values {
         Table::Likes => {
             vec![id, other(version), other(version + 3), if version.is_multiple_of(5) { Wire::Null } else { plain() }]
         }
+    };
+    // Columns that were added since.
+    for column in &table.columns()[values.len()..] {
+        values.push(match column.kind {
+            ColumnType::Text => text(format!("{} {version}", column.name)),
+            _ if column.nullable => Wire::Null,
+            kind => panic!("{table}.{}: say what a {kind:?} is here", column.name),
+        });
     }
+    values
 }
 
 /// A transaction of up to `most` writes over so many keys a table.

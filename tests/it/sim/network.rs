@@ -138,7 +138,7 @@ impl Server {
             let asked = if self.told { body.clone() } else { Vec::new() };
             let answered = match query.strip_prefix("INSERT INTO ") {
                 Some(rest) => self
-                    .insert(rest.split(' ').next().unwrap(), &target, body)
+                    .insert(rest.split(')').next().unwrap(), &target, body)
                     .await
                     .map(|(status, text)| (status, text.into())),
                 None => self.ask(&target, &body).await,
@@ -218,7 +218,8 @@ impl Server {
         (delay_ms, fate)
     }
 
-    async fn insert(&self, table: &str, target: &str, body: Vec<u8>) -> Option<(u16, String)> {
+    /// `into` is the table and the columns that the insert names.
+    async fn insert(&self, into: &str, target: &str, body: Vec<u8>) -> Option<(u16, String)> {
         let token = parameter(target, "insert_deduplication_token");
         let (delay_ms, fate) = self.fate();
         sleep(Duration::from_millis(delay_ms)).await;
@@ -235,11 +236,11 @@ impl Server {
                 let alive = Arc::new(Mutex::new(true));
                 let query_id = if in_proxy { String::new() } else { parameter(target, "query_id") };
                 self.plan.lock().running.push(Running { query_id, alive: Arc::clone(&alive) });
-                let (tables, table) = (Arc::clone(&self.tables), table.to_owned());
+                let (tables, into) = (Arc::clone(&self.tables), into.to_owned());
                 tokio::spawn(async move {
                     sleep(Duration::from_millis(after_ms)).await;
                     if std::mem::take(&mut *alive.lock()) {
-                        let _ = tables.lock().store(&table, &token, &body);
+                        let _ = tables.lock().store(&into, &token, &body);
                     }
                 });
                 if answered {
@@ -251,7 +252,7 @@ impl Server {
             }
             Fate::Stored | Fate::Broken { stored: true } => {}
         }
-        let stored = self.tables.lock().store(table, &token, &body);
+        let stored = self.tables.lock().store(into, &token, &body);
         if matches!(fate, Fate::Broken { .. }) {
             return None;
         }

@@ -120,10 +120,12 @@ impl Inner {
         self.stored.iter().filter(move |stored| stored.table == table).flat_map(|stored| &stored.rows)
     }
 
-    /// Stores an insert unless its token is known, the view after its table; the refusal of a row or of the view.
-    pub fn store(&mut self, table: &str, token: &str, body: &[u8]) -> Result<(), String> {
+    /// Stores an insert unless its token is known, the view after its table; the refusal of a row or of the view. `into` is
+    /// the table and the columns that the insert names, `posts_cdc (id, user_id`: rows of an older list are cut by that.
+    pub fn store(&mut self, into: &str, token: &str, body: &[u8]) -> Result<(), String> {
+        let (table, names) = into.split_once(" (").unwrap();
         let target = Target::ALL.into_iter().find(|one| one.name() == table).unwrap();
-        let ranges = rows::split(target.columns(), body).unwrap();
+        let ranges = rows::split(&target.columns().only(names), body).unwrap();
         if let Some(refuses) = self.refuses
             && ranges.iter().any(|range| refuses(&body[range.clone()]))
         {
@@ -278,12 +280,12 @@ pub fn parameter(target: &str, name: &str) -> String {
 /// The answer, or `None` to end the connection.
 pub fn answer(target: &str, body: &[u8], shared: &Mutex<Inner>) -> Option<(u16, Vec<u8>)> {
     let query = parameter(target, "query");
-    if query.starts_with("INSERT INTO") {
-        let table = query.split_whitespace().nth(2).unwrap();
+    if let Some(rest) = query.strip_prefix("INSERT INTO ") {
+        let into = rest.split(')').next().unwrap();
         let mut inner = shared.lock();
         inner.targets.push(target.to_owned());
         let (token, id) = (parameter(target, "insert_deduplication_token"), parameter(target, "query_id"));
-        return insert(&mut inner, table, &token, id, body).map(|(status, text)| (status, text.into_bytes()));
+        return insert(&mut inner, into, &token, id, body).map(|(status, text)| (status, text.into_bytes()));
     }
     let sql = if query.is_empty() { String::from_utf8_lossy(body).into_owned() } else { query };
     if let Some((_, answer)) = shared.lock().answers.iter().find(|(part, _)| sql.contains(part)) {
@@ -367,7 +369,7 @@ fn of_store(sql: &str, inner: &Inner) -> Vec<u8> {
     there.map(|batch| format!("{batch}\n")).collect::<String>().into_bytes()
 }
 
-fn insert(inner: &mut Inner, table: &str, token: &str, id: String, body: &[u8]) -> Option<(u16, String)> {
+fn insert(inner: &mut Inner, into: &str, token: &str, id: String, body: &[u8]) -> Option<(u16, String)> {
     inner.inserts.push((token.to_owned(), xxhash_rust::xxh3::xxh3_128(body)));
     let fault = inner.script.pop_front().unwrap_or(inner.always);
     match fault {
@@ -375,15 +377,15 @@ fn insert(inner: &mut Inner, table: &str, token: &str, id: String, body: &[u8]) 
         Some(Fault::Code(code)) => return Some((500, format!("Code: {code}. DB::Exception: as the script says. (X)"))),
         Some(Fault::CloseBefore) => return None,
         Some(Fault::Zombie) => {
-            inner.zombies.push((id, table.to_owned(), token.to_owned(), body.to_vec()));
+            inner.zombies.push((id, into.to_owned(), token.to_owned(), body.to_vec()));
             return None;
         }
         Some(Fault::FailAfterWrite | Fault::Hang | Fault::View) | None => {}
     }
-    let stored = inner.store(table, token, body);
-    for (_, table, token, body) in std::mem::take(&mut inner.zombies) {
+    let stored = inner.store(into, token, body);
+    for (_, into, token, body) in std::mem::take(&mut inner.zombies) {
         // Nobody hears of its end.
-        let _ = inner.store(&table, &token, &body);
+        let _ = inner.store(&into, &token, &body);
     }
     match (fault, stored) {
         (Some(Fault::FailAfterWrite), _) => None,
