@@ -135,7 +135,8 @@ pub fn judge_of(
         match told.incoming(kind, old.as_ref() == new.as_ref().map(|new| &new.row)).against(row) {
             Order::Newer => {}
             Order::Skip(Outcome::Stale) => {
-                return late(row, old, new, told.lsn.filter(|_| row.version.epoch == told.epoch));
+                let lsn = told.lsn.filter(|_| row.version.epoch == told.epoch);
+                return late(row, old, new, (lsn, kind == Kind::Read && !place.elsewhere(&row.place)));
             }
             Order::Skip(outcome) => return Ok(Judgement::Skip(outcome)),
             Order::Regression { lsn, stored_lsn } => {
@@ -180,10 +181,10 @@ fn late(
     row: &StoredRow<'_>,
     old: Option<Row>,
     late: Option<Filled>,
-    lsn: Option<u64>,
+    (lsn, read_here): (Option<u64>, bool),
 ) -> Result<Judgement, CodecError> {
     let (Some(late), Some(lsn)) = (late, lsn) else { return Ok(Judgement::Skip(Outcome::Stale)) };
-    let known = Known { row: &late.row, holes: &late.holes, lsn, after_epoch: false, again: false };
+    let known = Known { row: &late.row, holes: &late.holes, lsn, after_epoch: false, again: false, read_here };
     let Some(old) = old else {
         let late = Late::of(row, &known)?;
         return Ok(late.map_or(Judgement::Skip(Outcome::Stale), |late| Judgement::Late(Box::new(late))));

@@ -21,6 +21,9 @@ pub struct Known<'a> {
     /// Whether these are the values of the row that had the key before, of which more may be known by now: they replace
     /// what that row gave earlier, under the same LSN.
     pub again: bool,
+    /// Whether these are values of a read that stands behind the row in its partition: they fill what nobody has told. A
+    /// read's LSN says where the log stood, so a change with a lower one may have been committed after the read.
+    pub read_here: bool,
 }
 
 /// LSN of a value that has none, or one of an earlier epoch: above that of no value, below all others.
@@ -35,7 +38,10 @@ impl Known<'_> {
     /// The LSN of the value for a hole, where the value is a better one.
     fn better(&self, hole: &Hole) -> Option<u64> {
         let lsn = self.lsn_of(hole.column);
-        let newer = lsn > hole.lsn || (self.again && lsn == hole.lsn);
+        let newer = match self.read_here {
+            true => hole.lsn == 0,
+            false => lsn > hole.lsn || (self.again && lsn == hole.lsn),
+        };
         (newer && (hole.lsn != EARLIER || self.after_epoch)).then_some(lsn)
     }
 }

@@ -1,5 +1,11 @@
 //! Everything that tests nova from the outside of a module: one binary, so that it links once.
-#![allow(clippy::expect_used, clippy::panic, clippy::unreachable, clippy::unwrap_used, reason = "a test ends with what it finds")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unreachable,
+    clippy::unwrap_used,
+    reason = "a test ends with what it finds"
+)]
 
 mod api;
 mod commands;

@@ -21,7 +21,7 @@ pub(super) fn filled(
     let whole = |cell: &Cell| !matches!(cell, Cell::Unavailable | Cell::Missing);
     if row.extra_unavailable.is_empty() && row.cells.iter().all(whole) {
         let (lsn, holes) = stored.map_or((0, &[][..]), |row| values_of(row, own_epoch));
-        let own = old.map(|image| Known { row: image, holes, lsn, after_epoch: true, again: false });
+        let own = old.map(|image| Known { row: image, holes, lsn, after_epoch: true, again: false, read_here: false });
         return Ok(fill(row, own.as_ref()));
     }
     let renamed = renamed.filter(|_| !mutant::is(Mutant::ForgetOldKey)).map(StoredRow::decode).transpose()?;
@@ -118,7 +118,7 @@ impl<'a> Source<'a> {
     }
 
     fn known(&self) -> Known<'_> {
-        Known { row: &self.image, holes: self.holes, lsn: self.lsn, after_epoch: true, again: false }
+        Known { row: &self.image, holes: self.holes, lsn: self.lsn, after_epoch: true, again: false, read_here: false }
     }
 }
 

@@ -93,7 +93,7 @@ impl Image {
     fn known(&self, heir: &StoredRow<'_>) -> Known<'_> {
         let after_epoch = heir.history.contains(self.delete_lsn, self.ts_us);
         let again = self.delete_lsn != 0;
-        Known { row: &self.row, holes: &self.holes, lsn: self.lsn, after_epoch, again }
+        Known { row: &self.row, holes: &self.holes, lsn: self.lsn, after_epoch, again, read_here: false }
     }
 
     /// Whether a stored row is that of the new key after the change, or a later one, so that the image is not wanted for

@@ -140,6 +140,24 @@ fn an_older_version_that_comes_late_fills_what_only_it_can_tell() {
     assert_eq!(judged(older(100, "first"), 6, Some(&second.stored)), Judgement::Skip(Outcome::Stale));
 }
 
+/// Seed 19992: a producer wrote a read again, behind a change of a transaction that was open across the read. The read's
+/// LSN is above the change's, and its value is older.
+#[test]
+fn a_read_that_is_written_again_fills_no_value_that_was_committed_after_it() {
+    let mut holes = row("x");
+    holes.cells[1] = Cell::Unavailable;
+    let read = || Change { op: Op::Read, ..change(Some(120), 40, ChangeBody::Upsert(row("before"))) };
+    let last = || change(Some(300), 60, ChangeBody::Upsert(holes.clone()));
+    let known = write(judged(read(), 1, None)).stored;
+    let known = write(judged(change(Some(110), 50, ChangeBody::Upsert(row("after"))), 3, Some(&known))).stored;
+    let known = write(judged(last(), 5, Some(&known)));
+    assert_eq!(known.new, Some(row("after")));
+    assert_eq!(judged(read(), 7, Some(&known.stored)), Judgement::Skip(Outcome::Stale));
+    // What nobody has told is filled.
+    let unknown = write(judged(last(), 5, None)).stored;
+    assert_eq!(write(judged(read(), 7, Some(&unknown))).new, Some(row("before")));
+}
+
 #[test]
 fn a_changed_key_keeps_what_is_stored_out_of_line_whichever_record_comes_first() {
     let mut holes = row("x");
