@@ -108,7 +108,8 @@ fn of_running(node: &Node, json: bool) -> Result<(), CliError> {
 pub(super) fn run_rebuild(args: &RebuildArgs, config: &Config, json: bool) -> Result<(), CliError> {
     if config.kafka_brokers.is_none() {
         return Err(CliError::Usage(
-            "there is no source to read again: kafka.brokers is not set. Captures can be replayed into another --data"
+            "there is no source to read again: kafka.brokers is not set. nova cdc resnapshot copies the tables of PostgreSQL again; \
+             captures can be replayed into another --data"
                 .to_owned(),
         ));
     }

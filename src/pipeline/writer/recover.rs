@@ -55,8 +55,8 @@ pub enum RecoveryError {
     Outbox(#[from] OutboxError),
     #[error(
         "engagement.likes or engagement.comments was changed: what the store has counted so far comes from elsewhere. Put \
-         it back, or read the source again: nova rebuild (captures, and events that came over HTTP without Kafka: \
-         another --data directory)"
+         it back, or have everything read again: with Kafka by nova rebuild, and without Kafka (PostgreSQL directly, captures, \
+         events over HTTP) by a new node with another --data directory"
     )]
     Counted,
 }
