@@ -242,9 +242,9 @@ mod tests {
     /// The words of a command line, without what stands before nova and after it. Quotes hold words together.
     fn words(line: &str) -> Option<Vec<String>> {
         let line = line.split(" #").next()?.trim().trim_end_matches(')');
-        // What nova prints may name it behind a colon.
+        // What nova prints may name it behind a colon, or in a column.
         let begins = |before: &str| before.is_empty() || before.ends_with(['(', ' ']) && !before.contains(": ");
-        let at = line.find("nova ").filter(|at| begins(&line[..*at]))?;
+        let at = line.find("nova ").filter(|at| begins(&line[..*at]) && !line[*at..].starts_with("nova  "))?;
         let quoted = line[at..].split('"').enumerate().flat_map(|(place, part)| match place % 2 {
             0 => part.split_whitespace().map(str::to_owned).collect(),
             _ => vec![part.to_owned()],
@@ -257,10 +257,13 @@ mod tests {
         let mut tried = 0;
         for document in documents() {
             // In SQL and in programs the word is a name.
-            let named = ["sql", "python", "typescript", "go", "rust"];
+            let named = ["sql", "python", "typescript", "go", "rust", "toml"];
             let is_shell = |block: &&str| !named.iter().any(|language| block.starts_with(language));
             let blocks = document.split("```").skip(1).step_by(2).filter(is_shell);
-            for line in blocks.flat_map(str::lines).filter(|line| !line.contains("docker") && !line.contains('…')) {
+            for line in blocks
+                .flat_map(str::lines)
+                .filter(|line| !["docker", "kubectl", "redis-cli", "…"].iter().any(|part| line.contains(part)))
+            {
                 let Some(words) = words(line) else { continue };
                 if let Err(error) = Cli::try_parse_from(&words) {
                     panic!("{line}: {error}");
