@@ -38,8 +38,8 @@ const RESETS_MAX: usize = 20;
 const OWN_RESETS_MAX: usize = 100;
 /// Bytes of answers that one stream may have waiting.
 const SEND_MAX_BYTES: usize = 64 << 10;
-/// Bytes of answers that the kernel holds for a client (it counts twice as many, with what it takes itself). By itself it holds up to
-/// 4 MiB: to copy that for 300 clients that read nothing kept a user's page waiting for two seconds.
+/// Bytes of answers that the kernel holds for a client. Without this bound Linux holds up to 4 MiB for each: to copy that for 300
+/// clients that read nothing kept a user's page waiting for two seconds.
 #[cfg(target_os = "linux")]
 const SEND_BUFFER_BYTES: usize = 512 << 10;
 /// Bytes of bodies that a client may send ahead, of a stream and of a connection: a body has at most 256 KiB.
@@ -60,9 +60,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub async fn serve(mut self, stream: std::net::TcpStream) {
-        // Small answers must not wait for more.
-        let _ = stream.set_nodelay(true);
-        ends_when_deaf(&stream);
+        bounded_by_kernel(&stream);
         let stream = match TcpStream::from_std(stream) {
             Ok(stream) => stream,
             Err(error) => return tracing::warn!("connection: {error}"),
@@ -102,21 +100,23 @@ impl Connection {
     }
 }
 
-/// Has the kernel end a connection whose client takes nothing of what is sent: also when all of that fits into buffers,
-/// so that no write waits. Until then it holds no more than [`SEND_BUFFER_BYTES`] for the client.
-#[cfg(target_os = "linux")]
-pub(crate) fn ends_when_deaf(stream: &std::net::TcpStream) {
-    if let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(stream, SEND_BUFFER_BYTES) {
-        tracing::debug!("the kernel says how much it holds for a client: {error}");
-    }
-    let timeout_ms = STALL_TIMEOUT.as_millis() as u32;
-    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(stream, timeout_ms) {
-        tracing::debug!("a client that takes nothing is noticed late: {error}");
+/// Says to the kernel what holds for every client's connection: small answers do not wait for more, at most
+/// [`SEND_BUFFER_BYTES`] of answers wait for the client, and the connection ends if the client takes nothing for
+/// [`STALL_TIMEOUT`]. The kernel ends it also when all that is sent fits into buffers, so that no write waits.
+pub(crate) fn bounded_by_kernel(stream: &std::net::TcpStream) {
+    let _ = stream.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::net::sockopt::{set_socket_send_buffer_size, set_tcp_user_timeout};
+
+        if let Err(error) = set_socket_send_buffer_size(stream, SEND_BUFFER_BYTES) {
+            tracing::debug!("the kernel keeps its own bound on what waits for a client: {error}");
+        }
+        if let Err(error) = set_tcp_user_timeout(stream, STALL_TIMEOUT.as_millis() as u32) {
+            tracing::debug!("a client that takes nothing is noticed late: {error}");
+        }
     }
 }
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn ends_when_deaf(_: &std::net::TcpStream) {}
 
 /// What hyper's requests are answered with.
 #[derive(Clone)]

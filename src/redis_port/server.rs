@@ -10,7 +10,7 @@ use parking_lot::RwLock;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
-use crate::http::connection::ends_when_deaf;
+use crate::http::connection::bounded_by_kernel;
 use crate::http::patience::{Idle, Pace, Patient};
 use crate::http::places::{Place, Places};
 use crate::http::server::{BACKLOG, bound};
@@ -186,9 +186,7 @@ impl Guest {
     async fn serve(self, port: &Arc<Port>, stop: watch::Receiver<bool>) {
         let Guest { stream, peer, place } = self;
         let _open = Open::new(&port.watch);
-        // Small answers must not wait for more.
-        let _ = stream.set_nodelay(true);
-        ends_when_deaf(&stream);
+        bounded_by_kernel(&stream);
         let stream = match TcpStream::from_std(stream) {
             Ok(stream) => stream,
             Err(error) => return tracing::debug!("a Redis client's connection: {error}"),

@@ -9,7 +9,12 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The code below a folder, tests left out, with one space for any white space.
+/// With one space for any white space, and none behind a bracket.
+fn on_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").replace("( ", "(")
+}
+
+/// The code below a folder, tests left out, on one line.
 fn code(folder: &str) -> String {
     let mut paths = Vec::new();
     files(&root().join(folder), &mut paths);
@@ -17,9 +22,9 @@ fn code(folder: &str) -> String {
     paths.sort();
     let text = |path: &PathBuf| {
         let text = std::fs::read_to_string(path).unwrap();
-        text.split("#[cfg(test)]").next().unwrap().split_whitespace().collect::<Vec<_>>().join(" ")
+        on_one_line(text.split("#[cfg(test)]").next().unwrap())
     };
-    paths.iter().map(text).collect::<Vec<_>>().join(" ").replace("( ", "(")
+    paths.iter().map(text).collect::<Vec<_>>().join(" ")
 }
 
 /// The literals that stand right behind a text.
@@ -34,8 +39,7 @@ fn page(path: &str) -> String {
 
 #[test]
 fn each_metric_is_in_the_documentation_the_alerts_or_the_dashboard() {
-    let code = code("src/http/metrics") + &page("src/http/metrics.rs").split_whitespace().collect::<Vec<_>>().join(" ");
-    let code = code.replace("( ", "(");
+    let code = code("src/http/metrics") + &on_one_line(&page("src/http/metrics.rs"));
     let registered = ["gauges(to, ", "counters(to, ", "whole(to, ", "real(to, ", "total(to, ", "one(to, "];
     let names: BTreeSet<&str> = registered.iter().flat_map(|begin| behind(&code, begin)).collect();
     assert!(names.len() >= 95, "{}", names.len());
