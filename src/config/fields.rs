@@ -195,7 +195,7 @@ pub(super) const FIELDS: &[Field] = &[
         "placeholder",
         placeholder,
         shown,
-        "The connector's unavailable.value.placeholder. Unset: Debezium's."
+        "The connector's unavailable.value.placeholder. Unset: Debezium's, and that of deploy/debezium."
     ),
     Field {
         section: "cdc",

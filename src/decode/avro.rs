@@ -14,7 +14,7 @@ use super::RECORD_MAX_BYTES;
 use super::debezium::{Image, Kind, Message, Shape, Top};
 use super::image::{ImageBuilder, Slot};
 use super::kept::KeepUnknown;
-use super::placeholder::Placeholder;
+use super::placeholder::Placeholders;
 use super::schema::Plan;
 use super::units::Unit;
 use super::values::{Fault, Raw};
@@ -95,7 +95,7 @@ pub(super) fn names(schema: &Schema, datum: &[u8]) -> Option<Vec<String>> {
 pub(super) struct Context<'c> {
     pub table: Table,
     pub plan: &'c Plan,
-    pub placeholder: &'c Placeholder,
+    pub placeholders: &'c Placeholders,
     pub keep: &'c Arc<KeepUnknown>,
 }
 
@@ -153,11 +153,11 @@ fn envelope(top: Top, fields: Vec<(String, Value)>, context: &Context<'_>) -> Me
 }
 
 fn column(field: &str, value: &Value, image: &mut ImageBuilder, context: &Context<'_>) {
-    let (name, placeholder) = (context.plan.name(field), context.placeholder);
+    let (name, placeholders) = (context.plan.name(field), context.placeholders);
     match image.slot(name) {
-        Slot::Column(index) => image.set(index, raw(value), unit(value), placeholder),
+        Slot::Column(index) => image.set(index, raw(value), unit(value), placeholders),
         Slot::Dropped => {}
-        Slot::Extra => image.extra(name, &to_json(value).to_string(), placeholder),
+        Slot::Extra => image.extra(name, &to_json(value).to_string(), placeholders),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::kept::KeepUnknown;
-use super::placeholder::Placeholder;
+use super::placeholder::Placeholders;
 use super::units::Unit;
 use super::values::{self, Fault, Raw};
 use super::{headers::Headers, private};
@@ -71,27 +71,27 @@ impl ImageBuilder {
         if private::column(name).is_some() { Slot::Dropped } else { Slot::Extra }
     }
 
-    pub fn set(&mut self, index: usize, raw: Raw<'_>, unit: Unit, placeholder: &Placeholder) {
+    pub fn set(&mut self, index: usize, raw: Raw<'_>, unit: Unit, placeholders: &Placeholders) {
         let column = &self.table.columns()[index];
         if self.seen & 1 << index != 0 {
             return self.fail(Fault::duplicate(column.name));
         }
         self.seen |= 1 << index;
-        match values::cell(column, raw, unit, placeholder) {
+        match values::cell(column, raw, unit, placeholders) {
             Ok(cell) => self.cells[index] = cell,
             Err(fault) => self.fail(fault),
         }
     }
 
     /// A column that the table's list does not name; `json` is the text of one JSON value.
-    pub fn extra(&mut self, name: &str, json: &str, placeholder: &Placeholder) {
+    pub fn extra(&mut self, name: &str, json: &str, placeholders: &Placeholders) {
         if let Some(member) = MARKER.iter().position(|member| *member == name) {
             self.marker |= 1 << member;
         }
         if !self.keep.keeps(self.table, name) {
             return;
         }
-        if placeholder.is_json(json) {
+        if placeholders.is_json(json) {
             return self.unavailable.push(name.into());
         }
         let json = private::purge(json).map_or_else(|| json.into(), String::into_boxed_str);

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::debezium::{Image, Kind, Message, Shape};
 use super::image::{ImageBuilder, Slot};
 use super::kept::KeepUnknown;
-use super::placeholder::Placeholder;
+use super::placeholder::Placeholders;
 use super::units::{KnownUnits, Units};
 use super::values::{Fault, Raw};
 use crate::event::{Id, Table};
@@ -18,7 +18,7 @@ use crate::event::{Id, Table};
 /// What each message is read with.
 pub(super) struct Context<'c> {
     pub table: Table,
-    pub placeholder: &'c Placeholder,
+    pub placeholders: &'c Placeholders,
     pub keep: &'c Arc<KeepUnknown>,
     pub units: &'c mut KnownUnits,
 }
@@ -34,8 +34,8 @@ fn message_within(text: &str, context: &mut Context<'_>, stated: Option<Units>) 
         return Ok(None);
     }
     object("value", text)?;
-    let (table, placeholder, keep) = (context.table, context.placeholder, context.keep);
-    let mut reader = Reader { table, placeholder, keep, units: stated.unwrap_or_default(), forced: None };
+    let (table, placeholders, keep) = (context.table, context.placeholders, context.keep);
+    let mut reader = Reader { table, placeholders, keep, units: stated.unwrap_or_default(), forced: None };
     let (mut message, mut wrapper) = read(text, reader)?;
     if let Some(shape) = message.conflict() {
         reader.forced = Some(shape);
@@ -256,7 +256,7 @@ impl<'de, T: ReadObject<'de>> Visitor<'de> for ObjectOr<T> {
 #[derive(Clone, Copy)]
 struct Reader<'c> {
     table: Table,
-    placeholder: &'c Placeholder,
+    placeholders: &'c Placeholders,
     keep: &'c Arc<KeepUnknown>,
     units: Units,
     /// The shape, where the first member misled.
@@ -377,13 +377,13 @@ impl<'c> Reader<'c> {
     ) -> Result<Option<Kind>, A::Error> {
         match image.slot(name) {
             Slot::Column(index) => {
-                image.set(index, map.next_value_seed(RawSeed)?, self.units.of(index), self.placeholder);
+                image.set(index, map.next_value_seed(RawSeed)?, self.units.of(index), self.placeholders);
                 Ok(None)
             }
             Slot::Dropped => map.next_value::<IgnoredAny>().map(|_| None),
             Slot::Extra => {
                 let value: &RawValue = map.next_value()?;
-                image.extra(name, value.get(), self.placeholder);
+                image.extra(name, value.get(), self.placeholders);
                 Ok(Some(kind(value)))
             }
         }

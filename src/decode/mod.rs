@@ -32,7 +32,7 @@ use rustc_hash::FxHashMap;
 pub use self::facts::facts;
 pub use self::kept::KeepUnknown;
 pub use self::letter::Part;
-pub use self::placeholder::DEFAULT_PLACEHOLDER;
+pub use self::placeholder::{DEFAULT_PLACEHOLDER, SHIPPED_PLACEHOLDER};
 pub use self::private::is_private;
 pub use self::registry::{
     FILE_SCHEMAS_MAX, FileSchemas, HttpSchemas, NoSchemas, RegistryError, RegistrySettings, SchemaLookup, Schemas,
@@ -45,7 +45,7 @@ pub use self::values::DETAIL_MAX_BYTES;
 
 use self::debezium::Message;
 use self::headers::Headers;
-use self::placeholder::Placeholder;
+use self::placeholder::Placeholders;
 use self::schema::Plan;
 use self::topics::Route;
 use self::units::KnownUnits;
@@ -97,7 +97,7 @@ struct Topic {
 pub struct Decoder {
     names: Topics,
     schemas: Arc<dyn Schemas>,
-    placeholder: Placeholder,
+    placeholders: Placeholders,
     keep: Arc<KeepUnknown>,
     units: KnownUnits,
     topics: FxHashMap<Arc<str>, Topic>,
@@ -113,7 +113,7 @@ impl Decoder {
         Decoder {
             names: topics,
             schemas,
-            placeholder: Placeholder::new(DEFAULT_PLACEHOLDER),
+            placeholders: Placeholders::unset(),
             keep: KeepUnknown::shared_default(),
             units: KnownUnits::default(),
             topics: FxHashMap::default(),
@@ -124,7 +124,7 @@ impl Decoder {
 
     /// `placeholder` is the connector's `unavailable.value.placeholder`, its `hex:` form included.
     pub fn with_placeholder(mut self, placeholder: &str) -> Decoder {
-        self.placeholder = Placeholder::new(placeholder);
+        self.placeholders = Placeholders::of(placeholder);
         self
     }
 
@@ -214,8 +214,8 @@ impl Decoder {
             None => None,
             Some(bytes) if avro::is_avro(bytes) => self.avro_message(bytes, table)?,
             Some(bytes) => {
-                let (placeholder, keep) = (&self.placeholder, &self.keep);
-                let mut context = json::Context { table, placeholder, keep, units: &mut self.units };
+                let (placeholders, keep) = (&self.placeholders, &self.keep);
+                let mut context = json::Context { table, placeholders, keep, units: &mut self.units };
                 json::message(utf8("value", bytes)?, &mut context)?
             }
         };
@@ -246,8 +246,8 @@ impl Decoder {
         let schema = self.schema("value", id).map_err(|stop| self.waits_if_private(stop, table))?;
         let plan = self.plan(id, &schema, table);
         let none = Plan::default();
-        let (placeholder, keep) = (&self.placeholder, &self.keep);
-        let context = avro::Context { table, plan: plan.as_deref().unwrap_or(&none), placeholder, keep };
+        let (placeholders, keep) = (&self.placeholders, &self.keep);
+        let context = avro::Context { table, plan: plan.as_deref().unwrap_or(&none), placeholders, keep };
         let mut message = avro::message(&schema, datum, &context)?;
         if let Some(message) = &mut message {
             message.schema = Some((id, plan.err().map(Box::new)));

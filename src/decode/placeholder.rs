@@ -18,9 +18,42 @@ const JSON_MAX_BYTES_AROUND: usize = 128;
 /// A UUID stands for the placeholder in an array of UUIDs, however long the placeholder is.
 const UUID_BYTES: usize = 36;
 
-/// The placeholder of a connector.
+/// The placeholder of the connectors in deploy/debezium. Whoever registers one of them need not tell nova.
+pub const SHIPPED_PLACEHOLDER: &str = "nova-unavailable-6850090be5b7f03428b38213ee145bae";
+
+/// The texts that stand for a value that a record does not repeat.
 #[derive(Clone, Debug)]
-pub(super) struct Placeholder {
+pub(super) struct Placeholders(Box<[Placeholder]>);
+
+impl Placeholders {
+    /// Of a connector whose setting is not known: Debezium's default, and that of the connectors in deploy/debezium.
+    pub fn unset() -> Placeholders {
+        Placeholders([DEFAULT_PLACEHOLDER, SHIPPED_PLACEHOLDER].map(Placeholder::new).into())
+    }
+
+    /// `setting` is the connector's `unavailable.value.placeholder`. No other text is a placeholder.
+    pub fn of(setting: &str) -> Placeholders {
+        Placeholders([Placeholder::new(setting)].into())
+    }
+
+    pub fn is_text(&self, value: &str) -> bool {
+        self.0.iter().any(|one| one.is_text(value))
+    }
+
+    /// Whether it is the placeholder of a `bytea`, as text.
+    pub fn is_bytes(&self, value: &str) -> bool {
+        self.0.iter().any(|one| one.is_bytes(value))
+    }
+
+    /// Whether the text of one JSON value is the placeholder of a column of any type.
+    pub fn is_json(&self, json: &str) -> bool {
+        self.0.iter().any(|one| one.is_json(json))
+    }
+}
+
+/// One placeholder in all its forms.
+#[derive(Clone, Debug)]
+struct Placeholder {
     bytes: Box<[u8]>,
     text: Box<str>,
     /// What a converter or `binary.handling.mode` makes of the bytes.
@@ -30,7 +63,7 @@ pub(super) struct Placeholder {
 
 impl Placeholder {
     /// `setting` is the connector's `unavailable.value.placeholder`, with its `hex:` form.
-    pub fn new(setting: &str) -> Placeholder {
+    fn new(setting: &str) -> Placeholder {
         let bytes = setting.strip_prefix("hex:").and_then(from_hex).unwrap_or_else(|| setting.as_bytes().to_vec());
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         let encoded = [STANDARD.encode(&bytes), URL_SAFE.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes), hex];
@@ -42,17 +75,15 @@ impl Placeholder {
         }
     }
 
-    pub fn is_text(&self, value: &str) -> bool {
+    fn is_text(&self, value: &str) -> bool {
         *value == *self.text
     }
 
-    /// Whether it is the placeholder of a `bytea`, as text.
-    pub fn is_bytes(&self, value: &str) -> bool {
+    fn is_bytes(&self, value: &str) -> bool {
         self.encoded.iter().any(|encoded| **encoded == *value)
     }
 
-    /// Whether the text of one JSON value is the placeholder of a column of any type.
-    pub fn is_json(&self, json: &str) -> bool {
+    fn is_json(&self, json: &str) -> bool {
         let longest = JSON_MAX_BYTES_A_BYTE * self.bytes.len() + JSON_MAX_BYTES_AROUND;
         if json.len() < self.bytes.len().min(UUID_BYTES) || json.len() > longest {
             return false;

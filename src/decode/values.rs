@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::de::IgnoredAny;
 
-use super::placeholder::Placeholder;
+use super::placeholder::Placeholders;
 use super::units::Unit;
 use super::{private, time};
 use crate::event::{Cell, Column, ColumnType, Dead, Id, Stage};
@@ -106,8 +106,11 @@ fn bounded(mut detail: String) -> String {
     detail
 }
 
+const NO_JSON: &str = "not the text of a JSON value. If it is the connector's unavailable.value.placeholder, give it to \
+    nova as cdc.placeholder";
+
 /// The typed cell of `column`, or why the value cannot be one. `unit` is what the record states of it.
-pub(super) fn cell(column: &Column, raw: Raw<'_>, unit: Unit, placeholder: &Placeholder) -> Result<Cell, Fault> {
+pub(super) fn cell(column: &Column, raw: Raw<'_>, unit: Unit, placeholders: &Placeholders) -> Result<Cell, Fault> {
     match (column.kind, raw) {
         (_, Raw::Null) if column.nullable => Ok(Cell::Null),
         (_, Raw::Null) => {
@@ -119,7 +122,7 @@ pub(super) fn cell(column: &Column, raw: Raw<'_>, unit: Unit, placeholder: &Plac
             stated(column, value, unit)
         }
         // No column but these two types is stored out of line, and yet a transform may make text of another.
-        (_, Raw::Text(text)) if placeholder.is_text(&text) => Ok(Cell::Unavailable),
+        (_, Raw::Text(text)) if placeholders.is_text(&text) => Ok(Cell::Unavailable),
         (ColumnType::Text, Raw::Text(text)) => Ok(Cell::Text(text.into())),
         (ColumnType::Uuid, Raw::Text(text)) => match Id::parse(text.as_bytes()) {
             Ok(id) => Ok(Cell::Uuid(id)),
@@ -132,8 +135,8 @@ pub(super) fn cell(column: &Column, raw: Raw<'_>, unit: Unit, placeholder: &Plac
         },
         (ColumnType::Json, Raw::Text(text)) => match serde_json::from_str::<IgnoredAny>(&text) {
             Ok(_) => Ok(Cell::Json(private::purge(&text).map_or_else(|| text.into(), String::into_boxed_str))),
-            Err(_) if placeholder.is_bytes(&text) => Ok(Cell::Unavailable),
-            Err(_) => Err(Fault::invalid(column.name, "not the text of a JSON value")),
+            Err(_) if placeholders.is_bytes(&text) => Ok(Cell::Unavailable),
+            Err(_) => Err(Fault::invalid(column.name, NO_JSON)),
         },
         (_, raw) => Err(Fault::wrong_type(column.name, expected(column.kind), &raw)),
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::decode::{DEFAULT_PLACEHOLDER, SHIPPED_PLACEHOLDER};
 use crate::event::Table;
 
 use super::{Finding, columns, flattened};
@@ -99,7 +100,7 @@ fn routes(config: &Config, expected: &Expected<'_>, found: &mut Vec<Finding>) {
 
 fn wire(config: &Config, expected: &Expected<'_>, found: &mut Vec<Finding>) {
     let placeholder = value(config, "unavailable.value.placeholder");
-    if placeholder.is_empty() || placeholder == crate::decode::DEFAULT_PLACEHOLDER {
+    if placeholder.is_empty() || placeholder == DEFAULT_PLACEHOLDER {
         let reason = "everybody knows the default and can write it into a caption";
         found.push(set(
             "placeholder-default",
@@ -108,7 +109,7 @@ fn wire(config: &Config, expected: &Expected<'_>, found: &mut Vec<Finding>) {
             "a random text of your own",
             reason,
         ));
-    } else if expected.placeholder != Some(placeholder) {
+    } else if expected.placeholder.unwrap_or(SHIPPED_PLACEHOLDER) != placeholder {
         let detail = format!("the connector's placeholder is {placeholder:?}, nova's cdc.placeholder is another");
         let remedy = format!("set cdc.placeholder (NOVA_CDC_PLACEHOLDER) to {placeholder}");
         found.push(Finding::new("placeholder-differs", detail, remedy));
@@ -268,8 +269,12 @@ mod tests {
             assert_eq!(codes(&config), [code], "{name}: {key}");
         }
         let expected = Expected { topic_prefix: "cdc", placeholder: None, registry: false };
-        let found = findings(&shipped("nova-avro.json"), &expected);
-        let found: Vec<_> = found.into_iter().map(|finding| finding.code).collect();
-        assert_eq!(found, ["placeholder-differs", "registry-unset"]);
+        let codes = |config: &Config| -> Vec<_> {
+            findings(config, &expected).into_iter().map(|finding| finding.code).collect()
+        };
+        let mut config = shipped("nova-avro.json");
+        assert_eq!(codes(&config), ["registry-unset"]);
+        config.insert("unavailable.value.placeholder".to_owned(), "their own".to_owned());
+        assert_eq!(codes(&config), ["placeholder-differs", "registry-unset"]);
     }
 }

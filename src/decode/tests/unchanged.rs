@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::support::{KEY, change, dead, decode, decoder, record};
-use crate::decode::placeholder::Placeholder;
+use crate::decode::DEFAULT_PLACEHOLDER;
+use crate::decode::placeholder::Placeholders;
 use crate::event::{Cell, ChangeBody, Id, Record, Row, Table};
 
 const POST: &str = "30000000-0000-4000-8000-000000000001";
@@ -91,6 +92,31 @@ fn an_unknown_column_with_the_placeholder_is_named_and_not_kept() {
 }
 
 #[test]
+fn a_decoder_that_is_told_nothing_knows_the_placeholder_of_the_connectors_that_we_ship() {
+    for connector in [
+        include_str!("../../../deploy/debezium/nova.json"),
+        include_str!("../../../deploy/debezium/nova-flat.json"),
+        include_str!("../../../deploy/debezium/nova-avro.json"),
+    ] {
+        let connector: Value = serde_json::from_str(connector).unwrap();
+        let shipped = connector["unavailable.value.placeholder"].as_str().unwrap();
+        for text in [shipped, DEFAULT_PLACEHOLDER] {
+            let mut value = post();
+            value["caption"] = json!(text);
+            value["image_sizes"] = json!(text);
+            value["body"] = json!([text]);
+            let told_nothing = row(None, &value, &[]);
+            assert_eq!(told_nothing.cells.iter().filter(|cell| **cell == Cell::Unavailable).count(), 2);
+            assert_eq!(names(&told_nothing), ["body"]);
+        }
+        // Whoever has a text of their own is not to be misled by one that is public.
+        let mut value = post();
+        value["caption"] = json!(shipped);
+        assert!(!row(Some("their own"), &value, &[]).cells.contains(&Cell::Unavailable));
+    }
+}
+
+#[test]
 fn what_only_looks_like_the_placeholder_is_a_value() {
     let text = "__debezium_unavailable_value";
     for value in [
@@ -126,7 +152,7 @@ proptest! {
         setting in "[ -~]{1,40}",
     ) {
         let forms = forms("PLACE", &uuid::Uuid::nil().to_string());
-        let custom = Placeholder::new("PLACE");
+        let custom = Placeholders::of("PLACE");
         let mut value = post();
         for (name, form) in &columns {
             value[name] = forms.get(*form).cloned().unwrap_or_else(|| json!({ "v": form }));
@@ -138,7 +164,7 @@ proptest! {
         let kept: Value = row.extra.as_deref().map_or(json!({}), |extra| serde_json::from_str(extra).unwrap());
         prop_assert_eq!(kept.as_object().unwrap().len() + expected.len(), columns.len());
         // Each form of any placeholder is told, whatever signs it has.
-        let own = Placeholder::new(&setting);
+        let own = Placeholders::of(&setting);
         prop_assume!(!setting.starts_with("hex:"));
         for form in [json!(setting), json!([setting]), json!({ setting.clone(): setting })] {
             prop_assert!(own.is_json(&form.to_string()), "{}", form);
