@@ -14,6 +14,7 @@ import re
 import shlex
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
@@ -308,6 +309,21 @@ def clickhouse_away(it: Incident) -> None:
     until("the breaker closes", lambda: node.metric('circuit_breaker_state{target="clickhouse"}') == 0)
 
 
+def clickhouse_refuses(it: Incident) -> None:
+    """It answers, and every answer is an error: a role without rights, a database that is gone."""
+    told = {"now": (500, b"Code: 497. DB::Exception: nova: Not enough privileges")}
+    it.server = Server(lambda path, body: told["now"])
+    node = it.start(NOVA_CLICKHOUSE_URL=it.server.url)
+    finding = 'nova_clickhouse_findings{code="not-prepared"}'
+    until("the finding", lambda: node.metric(finding))
+    status = it.fires("NovaClickHouseFindings", named="nothing is delivered yet")
+    said = node.run(*command_in(status, "nova check").split()[1:], code=None)
+    if "Not enough privileges" not in said:
+        raise Failed(f"nova check does not say what ClickHouse answers:\n{said}")
+    told["now"] = (200, b"")
+    until("the finding is gone", lambda: not node.metric(finding))
+
+
 def connector(it: Incident, answer, named: str, begin: str | None) -> None:
     told = {"now": answer}
     it.server = Server(lambda path, body: told["now"])
@@ -407,6 +423,23 @@ def redis_away(it: Incident) -> None:
     it.fires("NovaBreakerOpen", named="redis")
 
 
+class Refusing(socketserver.BaseRequestHandler):
+    """A Redis whose password was changed: each line, and with it each command, gets the same error."""
+
+    def handle(self):
+        while self.request.recv(65_536):
+            self.request.sendall(b"-NOAUTH Authentication required.\r\n")
+
+
+def redis_refuses(it: Incident) -> None:
+    it.server = server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Refusing)
+    server.daemon_threads, server.close = True, server.shutdown
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    node = it.start(NOVA_CACHE_REDIS_URL=f"redis://127.0.0.1:{server.server_address[1]}")
+    until("the breaker opens", lambda: node.metric('circuit_breaker_state{target="redis"}'))
+    it.fires("NovaBreakerOpen", named="redis")
+
+
 def postgres_away(it: Incident) -> None:
     node = it.start(NOVA_POSTGRES_URL=f"postgres://nova@127.0.0.1:{free_port()}/nova?sslmode=disable", NOVA_POSTGRES_SSL_MODE="disable")
     until("the first attempt failed", lambda: node.metric("nova_pg_up") == 0)
@@ -439,8 +472,11 @@ def disk_low(it: Incident) -> None:
         subprocess.run(["umount", "-l", str(mounted)], check=True)
 
 
-INCIDENTS = [process_killed, table_truncated, lsn_regressed, dead_letter, dead_letters_grow, clickhouse_away, connector_paused, connector_stopped,
-             connector_failed, connector_missing, kafka_away, keys_away, backup_old, backup_damaged, store_damaged, redis_away, postgres_away, disk_low]
+INCIDENTS = [
+    process_killed, table_truncated, lsn_regressed, dead_letter, dead_letters_grow, clickhouse_away, clickhouse_refuses,
+    connector_paused, connector_stopped, connector_failed, connector_missing, kafka_away, keys_away, backup_old, backup_damaged,
+    store_damaged, redis_away, redis_refuses, postgres_away, disk_low,
+]
 
 
 class Run:

@@ -271,6 +271,8 @@ pub struct Change {
     pub source_ts_us: Option<i64>,
     /// Rare, so it is kept apart: a record on its way is moved often.
     pub renamed: Option<Box<Renamed>>,
+    /// The connector says that this read is the last one of its snapshot.
+    pub ends_snapshot: bool,
     pub body: ChangeBody,
 }
 

@@ -151,11 +151,13 @@ struct Views {
 impl Views {
     /// The rows of an answer; none where the views are not made yet.
     fn ask(&self, sql: String) -> impl Future<Output = Result<Vec<Vec<String>>, JobError>> + Send + use<> {
-        let clickhouse = self.clickhouse.clone();
+        let (clickhouse, status) = (self.clickhouse.clone(), Arc::clone(&self.status));
         async move {
             match clickhouse.rows(&sql).await {
                 Ok(rows) => Ok(rows),
                 Err(Failure::Refused { code: Some(code), .. }) if NOT_MIGRATED.contains(&code) => Ok(Vec::new()),
+                // The sender tells why no table can be made; a job that fails for the same reason is not a second fault.
+                Err(failure) if status.unprepared().is_some() => Err(JobError::Away(failure.to_string())),
                 Err(failure) => Err(match verdict(&failure) {
                     Verdict::Retry | Verdict::Ambiguous | Verdict::Overload => JobError::Away(failure.to_string()),
                     Verdict::Stall | Verdict::Suspect | Verdict::Unknown => JobError::Failed(failure.to_string()),

@@ -277,7 +277,12 @@ impl Running {
         self.session.into_iter().for_each(Session::end);
         ingested?;
         self.check.end()?;
-        let partitions = self.shared.partitions();
+        let mut partitions = self.shared.partitions();
+        // Nothing that could end such a wait comes after the source's end.
+        for (name, reason) in self.shared.waits() {
+            let waits = partitions.iter_mut().filter(|status| status.name == name);
+            waits.for_each(|status| drop(status.hold.get_or_insert_with(|| Arc::clone(&reason))));
+        }
         tick(&partitions);
         Ok(partitions)
     }

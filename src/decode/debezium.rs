@@ -7,6 +7,9 @@ use super::values::{Fault, Raw};
 use super::{Fact, Stop};
 use crate::event::{Cell, Change, ChangeBody, Format, Id, Ignored, Op, Renamed, Row, Table, Wait};
 
+/// The name that Debezium's connector for PostgreSQL gives itself in `source.connector`.
+const POSTGRESQL: &str = "postgresql";
+
 /// How the columns are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
@@ -132,8 +135,12 @@ pub(super) struct Message {
     ts_ms: Option<i64>,
     /// The table that the record says it is of, where it is one of nova's.
     table: Option<Table>,
+    /// The connector that wrote the record is of another database.
+    foreign: bool,
     /// `source.snapshot` is `incremental`.
     incremental: bool,
+    /// `source.snapshot` is `last`: nothing of the snapshot comes behind this read.
+    last: bool,
     fault: Option<Fault>,
 }
 
@@ -150,7 +157,9 @@ impl Message {
             ts_us: None,
             ts_ms: None,
             table: None,
+            foreign: false,
             incremental: false,
+            last: false,
             fault: None,
         }
     }
@@ -167,6 +176,11 @@ impl Message {
             _ => self.shape,
         };
         (shape != self.shape).then_some(shape)
+    }
+
+    /// Whether nothing was found wrong yet.
+    pub fn sound(&mut self) -> Result<(), Fault> {
+        self.fault.take().map_or(Ok(()), Err)
     }
 
     pub fn fail(&mut self, fault: Fault) {
@@ -192,6 +206,7 @@ impl Message {
             "ts_ms" => self.set_ts_ms("source.ts_ms", raw),
             "table" => self.set_table(&raw),
             "snapshot" => self.set_snapshot(&raw),
+            "connector" => self.set_connector(&raw),
             _ => {}
         }
     }
@@ -206,6 +221,7 @@ impl Message {
             "__source_ts_ms" => self.set_ts_ms(name, raw),
             "__table" | "__source_table" => self.set_table(&raw),
             "__snapshot" | "__source_snapshot" => self.set_snapshot(&raw),
+            "__connector" | "__source_connector" => self.set_connector(&raw),
             _ => {}
         }
     }
@@ -216,23 +232,38 @@ impl Message {
         }
     }
 
+    fn set_connector(&mut self, raw: &Raw<'_>) {
+        self.foreign = matches!(raw, Raw::Text(name) if name != POSTGRESQL);
+    }
+
     fn set_snapshot(&mut self, raw: &Raw<'_>) {
-        self.incremental = matches!(raw, Raw::Text(kind) if kind == "incremental");
+        if let Raw::Text(kind) = raw {
+            (self.incremental, self.last) = (kind == "incremental", kind == "last");
+        }
     }
 
     fn set_deleted(&mut self, raw: Raw<'_>) {
-        self.deleted = match raw {
-            Raw::Bool(deleted) => Some(deleted),
-            Raw::Text(text) if text == "true" => Some(true),
-            Raw::Text(text) if text == "false" => Some(false),
+        let deleted = match raw {
+            Raw::Bool(deleted) => deleted,
+            Raw::Text(text) if text == "true" => true,
+            Raw::Text(text) if text == "false" => false,
             raw => return self.fail(Fault::wrong_type("__deleted", "true or false, or the text of one", &raw)),
         };
+        if self.deleted.replace(deleted).is_some_and(|before| before != deleted) {
+            self.fail(Fault::duplicate("__deleted"));
+        }
     }
 
+    /// Two names of one flattened record may state the same number.
     fn set_lsn(&mut self, name: &str, raw: Raw<'_>) {
         match raw {
             Raw::Null => {}
-            Raw::Int(lsn) if lsn >= 0 => self.lsn = Some(lsn.unsigned_abs()),
+            Raw::Int(lsn) if lsn >= 0 => {
+                let lsn = lsn.unsigned_abs();
+                if self.lsn.replace(lsn).is_some_and(|before| before != lsn) {
+                    self.fail(Fault::duplicate(name));
+                }
+            }
             raw => self.fail(Fault::wrong_type(name, "a log sequence number, an integer from 0 to 2^63 - 1", &raw)),
         }
     }
@@ -268,13 +299,15 @@ impl Message {
         let source_ts_us = self.source_ts_us()?;
         // The number of such a read is missing, or that of another record (debezium/debezium#3765).
         let lsn = self.lsn.filter(|_| !(self.incremental && op == Op::Read));
+        let ends_snapshot = self.last && op == Op::Read;
         let change = |key, body| {
             let renamed = match &body {
                 ChangeBody::Upsert(_) => headers.old_key.map(Renamed::From),
                 ChangeBody::Delete => headers.new_key.map(Renamed::To),
                 ChangeBody::Tombstone | ChangeBody::Truncate => None,
             };
-            Fact::Change(Change { table, key, op, format, lsn, source_ts_us, renamed: renamed.map(Box::new), body })
+            let renamed = renamed.map(Box::new);
+            Fact::Change(Change { table, key, op, format, lsn, source_ts_us, renamed, ends_snapshot, body })
         };
         match op {
             Op::Truncate => Ok(change(Id::NIL, ChangeBody::Truncate)),
@@ -298,9 +331,7 @@ impl Message {
                 false => Err(Fault::new("unrecognised-shape", "neither a Debezium envelope nor a row")),
             };
         }
-        if let Some(fault) = self.fault.take() {
-            return Err(fault);
-        }
+        self.sound()?;
         match &self.image {
             _ if is_message => Ok(Form::Ignore(Ignored::Message)),
             _ if is_envelope => Ok(Form::Change(operation(self.op)?, Format::Envelope)),
@@ -310,14 +341,13 @@ impl Message {
     }
 
     fn same_table(&self, table: Table) -> Result<(), Fault> {
+        if self.foreign {
+            let detail = "`source.connector` is not `postgresql`: nova follows PostgreSQL, and the columns, times and positions \
+                          of another database mean something else. Take its connector off the topics that nova reads";
+            return Err(Fault::new("other-connector", detail));
+        }
         match self.table {
-            Some(other) if other != table => {
-                let detail = format!(
-                    "the record says that it is of table `{other}`, and its topic holds `{table}`: correct the routing \
-                     of the connector (transforms), then read the records again from the right topic"
-                );
-                Err(Fault::new("other-table", detail))
-            }
+            Some(other) if other != table => Err(Fault::other_table(other, table, "says that it is")),
             _ => Ok(()),
         }
     }
@@ -372,8 +402,11 @@ impl Message {
     }
 }
 
+/// Why a record waits whose schema cannot be the table's, and why one is dead that lacks a column without a schema.
+pub(crate) const SCHEMA_MISMATCH: &str = "schema-mismatch";
+
 fn waits(mismatch: &SchemaMismatch) -> Stop {
-    Stop::Wait(Wait { reason: "schema-mismatch", detail: mismatch.to_string() })
+    Stop::Wait(Wait { reason: SCHEMA_MISMATCH, detail: mismatch.to_string() })
 }
 
 pub(super) fn lacks(table: Table, missing: &[&str]) -> Fault {
@@ -383,7 +416,7 @@ pub(super) fn lacks(table: Table, missing: &[&str]) -> Fault {
          UPDATE {table} SET id = id WHERE …",
         missing.join(", ")
     );
-    Fault::new("schema-mismatch", detail)
+    Fault::new(SCHEMA_MISMATCH, detail)
 }
 
 fn operation(letter: Option<u8>) -> Result<Op, Fault> {

@@ -7,7 +7,7 @@ use super::placeholder::Placeholders;
 use super::units::Unit;
 use super::values::{self, Fault, Raw};
 use super::{headers::Headers, private};
-use crate::event::{Cell, Row, Table};
+use crate::event::{Cell, Column, Id, Row, Table};
 
 /// Where a column of the wire belongs.
 pub(super) enum Slot {
@@ -34,6 +34,8 @@ pub(super) struct ImageBuilder {
     /// Unknown columns that a header names, some of which the image may have.
     named: Vec<Box<str>>,
     keep: Arc<KeepUnknown>,
+    /// By table: bit per column that came as an unknown one of this table.
+    others: [u32; Table::ALL.len()],
     /// Bit per member of [`MARKER`] that came.
     marker: u8,
     fault: Option<Fault>,
@@ -54,6 +56,7 @@ impl ImageBuilder {
             unavailable: Vec::new(),
             named: Vec::new(),
             keep: Arc::clone(keep),
+            others: [0; Table::ALL.len()],
             marker: 0,
             fault: None,
         }
@@ -87,6 +90,11 @@ impl ImageBuilder {
     pub fn extra(&mut self, name: &str, json: &str, placeholders: &Placeholders) {
         if let Some(member) = MARKER.iter().position(|member| *member == name) {
             self.marker |= 1 << member;
+        }
+        for (table, seen) in Table::ALL.into_iter().zip(&mut self.others) {
+            if let Some(index) = table.columns().iter().position(|column| column.name == name) {
+                *seen |= 1 << index;
+            }
         }
         if !self.keep.keeps(self.table, name) {
             return;
@@ -138,10 +146,41 @@ impl ImageBuilder {
             }
             _ => {}
         }
+        if let Some(other) = Table::ALL.into_iter().find(|other| self.is_whole_as(*other)) {
+            return Err(Fault::other_table(other, self.table, "has all columns"));
+        }
+        if self.is_key_only() {
+            let detail = "every column but `id` is empty: this is what a connector writes for a deleted row of which it has \
+                          the key alone, and nothing in the record marks the delete. Give `__deleted` its name back";
+            return Err(Fault::new("key-only-row", detail));
+        }
         let columns = self.table.columns().iter().enumerate();
         let missing = columns.filter(|(index, column)| self.seen & 1 << index == 0 && !column.nullable);
         let missing = missing.map(|(_, column)| column.name).collect();
         Ok((Row { cells: self.cells, extra, extra_unavailable }, missing))
+    }
+
+    /// Whether it is a row of another table, by columns that this table does not have.
+    fn is_whole_as(&self, other: Table) -> bool {
+        let own = self.table.columns();
+        let came = |(index, column): (usize, &Column)| {
+            let unknown = self.others[other as usize] & 1 << index != 0;
+            unknown || own.iter().zip(0..).any(|(one, bit)| one.name == column.name && self.seen & 1 << bit != 0)
+        };
+        self.others[other as usize] != 0 && other.columns().iter().enumerate().all(came)
+    }
+
+    /// Whether all columns came, and all but the key as what Debezium fills a column with that it does not know.
+    fn is_key_only(&self) -> bool {
+        let mut rest = self.table.columns().iter().zip(&self.cells).skip(1);
+        rest.all(|(column, cell)| match cell {
+            Cell::Null => column.nullable,
+            Cell::Bool(value) => !value,
+            Cell::Micros(micros) => *micros == 0,
+            Cell::Text(text) => text.is_empty(),
+            Cell::Uuid(id) => *id == Id::NIL,
+            Cell::Missing | Cell::Unavailable | Cell::Json(_) => false,
+        })
     }
 
     /// Both kinds of unknown columns, each in the order of their names.

@@ -43,6 +43,7 @@ fn message_within(text: &str, context: &mut Context<'_>, stated: Option<Units>) 
     }
     match (message.shape, wrapper.payload) {
         (Shape::Wrapped, Some(payload)) if stated.is_none() => {
+            message.sound()?;
             let units = wrapper.schema.map_or(Units::default(), |schema| context.units.of(schema.get(), table));
             message_within(payload.get(), context, Some(units))
         }
@@ -292,6 +293,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
                     message.top.member(&name, kind(value));
                     match &*name {
                         "schema" => wrapper.schema = Some(value),
+                        "payload" if wrapper.payload.is_some() => message.fail(Fault::duplicate("payload")),
                         "payload" => wrapper.payload = Some(value),
                         _ => {}
                     }
@@ -354,7 +356,12 @@ impl<'c> Reader<'c> {
                 message.image = map.next_value_seed(ImageSeed(self))?;
                 message.top.image |= !matches!(message.image, Image::Not(_));
             }
-            "source" => message.top.source |= map.next_value_seed(SourceSeed(message))?,
+            "source" => {
+                if message.top.source {
+                    message.fail(Fault::duplicate("source"));
+                }
+                message.top.source |= map.next_value_seed(SourceSeed(message))?;
+            }
             "op" => {
                 let raw = map.next_value_seed(RawSeed)?;
                 message.top.member("op", Kind::from(&raw));
@@ -428,7 +435,7 @@ impl<'de> ReadObject<'de> for SourceSeed<'_> {
     fn object<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         while let Some(name) = map.next_key_seed(Name)? {
             match &*name {
-                "lsn" | "ts_us" | "ts_ms" | "table" | "snapshot" => {
+                "lsn" | "ts_us" | "ts_ms" | "table" | "snapshot" | "connector" => {
                     self.0.set_source(&name, map.next_value_seed(RawSeed)?);
                 }
                 _ => drop(map.next_value::<IgnoredAny>()?),

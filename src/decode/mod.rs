@@ -29,6 +29,7 @@ use std::sync::Arc;
 use apache_avro::Schema;
 use rustc_hash::FxHashMap;
 
+pub(crate) use self::debezium::SCHEMA_MISMATCH;
 pub use self::facts::facts;
 pub use self::kept::KeepUnknown;
 pub use self::letter::Part;
@@ -232,6 +233,7 @@ impl Decoder {
             lsn: None,
             source_ts_us: None,
             renamed: self.headers(record).new_key.map(|key| Box::new(Renamed::To(key))),
+            ends_snapshot: false,
             body: ChangeBody::Tombstone,
         }))
     }

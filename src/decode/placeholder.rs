@@ -134,6 +134,15 @@ impl Placeholder {
             Value::String(text) => {
                 text.parse().is_ok_and(|number| is_number(number, *byte)) || *text == STANDARD.encode([*byte])
             }
+            // `VariableScaleDecimal`: a numeric without a declared scale.
+            Value::Object(members) => {
+                let bytes = members.get("value").and_then(Value::as_str);
+                members.len() == 2
+                    && members.get("scale").is_some_and(|scale| *scale == 0)
+                    && bytes.is_some_and(|text| {
+                        [STANDARD.encode([*byte]), STANDARD.encode([0, *byte])].contains(&text.to_owned())
+                    })
+            }
             _ => false,
         };
         !items.is_empty() && items.len() == self.bytes.len() && items.iter().zip(&*self.bytes).all(is_byte)

@@ -112,10 +112,10 @@ fn state_units(schema: &mut serde_json::Value) {
     match schema {
         Value::Array(variants) => variants.iter_mut().for_each(state_units),
         Value::Object(members) => {
-            let number = matches!(members.get("type").and_then(Value::as_str), Some("int" | "long"));
-            let name = members.get("connect.name").and_then(Value::as_str);
-            let stated = name.filter(|_| number && !members.contains_key("logicalType")).and_then(logical_type);
-            if let Some(logical) = stated {
+            let text = |name: &str| members.get(name).and_then(Value::as_str);
+            if let (Some(number @ ("int" | "long")), Some(name)) = (text("type"), text("connect.name"))
+                && let Some(logical) = logical_type(number, name, text("logicalType"))
+            {
                 members.insert("logicalType".to_owned(), logical.into());
             }
             members.values_mut().filter(|value| value.is_object() || value.is_array()).for_each(state_units);
@@ -124,18 +124,36 @@ fn state_units(schema: &mut serde_json::Value) {
     }
 }
 
-/// The logical type of Avro for a type of Debezium or Connect.
-fn logical_type(connect_name: &str) -> Option<&'static str> {
-    match connect_name {
-        "io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp" => Some("timestamp-millis"),
-        "io.debezium.time.MicroTimestamp" => Some("timestamp-micros"),
-        "io.debezium.time.NanoTimestamp" => Some("timestamp-nanos"),
-        "io.debezium.time.Date" | "org.apache.kafka.connect.data.Date" => Some("date"),
-        "io.debezium.time.Time" | "org.apache.kafka.connect.data.Time" => Some("time-millis"),
-        "io.debezium.time.MicroTime" | "io.debezium.time.NanoTime" => Some("time-micros"),
-        _ => None,
+/// The logical type of Avro for a `number` (`int` or `long`) that has a type of Debezium or Connect; `None` where `beside`,
+/// its own logical type, stands. A type that is not known, and two that contradict each other, become one that is no point
+/// in time: as microseconds, its numbers would be other times without a word.
+fn logical_type(number: &str, connect_name: &str, beside: Option<&str>) -> Option<&'static str> {
+    // No point in time that Debezium writes fits into 32 bits.
+    let (no_point, is_long) = if number == "int" { ("time-millis", false) } else { ("time-micros", true) };
+    let logical = match connect_name {
+        name if !is_long && of_connect(name) => no_point,
+        "io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp" => "timestamp-millis",
+        "io.debezium.time.MicroTimestamp" => "timestamp-micros",
+        "io.debezium.time.NanoTimestamp" => "timestamp-nanos",
+        name if of_connect(name) => no_point,
+        _ => return None,
+    };
+    let unit = |name: &str| name.strip_prefix("local-").unwrap_or(name).to_owned();
+    match beside {
+        Some(own) if TIMESTAMPS.contains(&unit(own).as_str()) && unit(own) != logical => Some(no_point),
+        Some(own) if KEPT.contains(&own) || unit(own) == logical => None,
+        _ => Some(logical),
     }
 }
+
+fn of_connect(name: &str) -> bool {
+    name.starts_with("io.debezium.time.") || name.starts_with("org.apache.kafka.connect.data.")
+}
+
+/// Logical types of a number that state the unit of a point in time; `local-` stands before the others.
+const TIMESTAMPS: [&str; 3] = ["timestamp-millis", "timestamp-micros", "timestamp-nanos"];
+/// Logical types of a number that state that it is no point in time.
+const KEPT: [&str; 3] = ["date", "time-millis", "time-micros"];
 
 fn is_recursive<'s>(schema: &'s Schema, within: &mut Vec<&'s Name>) -> bool {
     match schema {

@@ -221,6 +221,7 @@ impl Decoder {
             lsn: record.lsn(),
             source_ts_us: Some(origin.commit_us),
             renamed: renamed.map(Box::new),
+            ends_snapshot: false,
             body,
         };
         if let OriginKind::Truncate(_) = origin.kind {

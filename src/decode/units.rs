@@ -58,8 +58,8 @@ impl Units {
     /// By a `schema` of Connect's JSON converter, of a row or of an envelope around it.
     fn read(schema: &str, table: Table) -> Units {
         let mut units = Units::default();
-        // Without a schema that can be read, the record states nothing.
-        let Ok(schema) = serde_json::from_str::<Value>(schema) else { return units };
+        // What a schema states that is nested too deep to be read is not known, and no number can be taken by it.
+        let Ok(schema) = serde_json::from_str::<Value>(schema) else { return Units([Unit::Other; COLUMNS_MAX]) };
         let image =
             |name: &str| members(&schema).iter().find(|field| field["field"] == name && field["fields"].is_array());
         let row = image("after").or_else(|| image("before")).unwrap_or(&schema);

@@ -7,7 +7,7 @@ use serde::de::IgnoredAny;
 use super::placeholder::Placeholders;
 use super::units::Unit;
 use super::{private, time};
-use crate::event::{Cell, Column, ColumnType, Dead, Id, Stage};
+use crate::event::{Cell, Column, ColumnType, Dead, Id, Stage, Table};
 
 /// What a dead letter's detail is cut to.
 pub const DETAIL_MAX_BYTES: usize = 300;
@@ -76,6 +76,15 @@ impl Fault {
         Fault::new("invalid-value", format!("`{}`: {what}", shown(field)))
     }
 
+    /// `what` says how one sees that the record is of another table than its topic's.
+    pub fn other_table(other: Table, table: Table, what: &str) -> Fault {
+        let detail = format!(
+            "the record {what} of table `{other}`, and its topic holds `{table}`: correct the routing of the connector \
+             (transforms), then read the records again from the right topic"
+        );
+        Fault::new("other-table", detail)
+    }
+
     pub fn duplicate(field: &str) -> Fault {
         Fault::new("duplicate-field", format!("`{}` comes twice in one object", shown(field)))
     }
@@ -129,10 +138,13 @@ pub(super) fn cell(column: &Column, raw: Raw<'_>, unit: Unit, placeholders: &Pla
             Err(_) => Err(Fault::invalid(column.name, "not a UUID")),
         },
         (ColumnType::TimestampTz, Raw::Text(text)) => Ok(Cell::Micros(zoned(column, &text)?)),
-        (ColumnType::Timestamp, Raw::Text(text)) if unit == Unit::Iso => match zoned(column, &text)? {
-            micros @ (i64::MIN | i64::MAX) => Ok(Cell::Micros(micros)),
-            micros => timestamp(column, micros),
-        },
+        // The text has an offset and needs nobody to state that it is a time.
+        (ColumnType::Timestamp, Raw::Text(text)) if matches!(unit, Unit::Iso | Unit::Unstated) => {
+            match zoned(column, &text)? {
+                micros @ (i64::MIN | i64::MAX) => Ok(Cell::Micros(micros)),
+                micros => timestamp(column, micros),
+            }
+        }
         (ColumnType::Json, Raw::Text(text)) => match serde_json::from_str::<IgnoredAny>(&text) {
             Ok(_) => Ok(Cell::Json(private::purge(&text).map_or_else(|| text.into(), String::into_boxed_str))),
             Err(_) if placeholders.is_bytes(&text) => Ok(Cell::Unavailable),

@@ -6,8 +6,10 @@
 //! told by the order within each partition, and by no clock: in a partition, reads of two LSNs come without a streamed
 //! change between them.
 //!
-//! A snapshot that somebody asks for with a signal looks the same, where nothing was streamed before it. Therefore rows
-//! are deleted only where the later snapshot has reads of every table that the earlier one has.
+//! A snapshot that somebody asks for with a signal looks the same, where nothing was streamed before it, and it may read
+//! some tables only, or some rows of each (`additional-conditions`). Therefore rows are deleted only where the later
+//! snapshot has reads of every table that the earlier one has, and where no earlier one was read to its last row: such a
+//! snapshot is not taken again.
 
 use nova_storage::codec::{CodecError, Put, Reader};
 
@@ -36,6 +38,8 @@ pub struct FirstReads {
     /// LSN of the last read that stands behind a streamed change, or whose LSN is below that of a read before it: it
     /// belongs to no first snapshot.
     other: Option<u64>,
+    /// The lowest LSN of a snapshot whose last read came, as the connector marked it.
+    whole: Option<u64>,
     /// Nothing more is followed.
     over: bool,
 }
@@ -47,15 +51,17 @@ pub enum Repeated {
     No,
     /// The snapshot with this LSN was read to its end, and is not the first one.
     By(u64),
-    /// As far as one can see it was; but the later snapshot has no read of some table that the earlier one has.
+    /// As far as one can see it was; but the later snapshot has no read of some table that the earlier one has, or the
+    /// earlier one was read to its last row.
     InPart,
 }
 
 impl Repeated {
     /// What [`Repeated::InPart`] means, for a person.
-    pub const IN_PART: &str = "reads of two snapshots came before any change, and the later one has no read of some table: if \
-         a signal asked for it, nothing is wrong; if the connector was stopped in its first snapshot, rows that were deleted \
-         between the two may still be here: read the tables into new topics (docs/connector.md, \"When the slot is lost\")";
+    pub const IN_PART: &str = "reads of two snapshots came before any change, and the later one has no read of some table, or \
+         the earlier one had been read to its end: if a signal asked for it, nothing is wrong; if the connector was stopped \
+         and took its first snapshot again, rows that were deleted between the two may still be here: read the tables into \
+         new topics (docs/connector.md, \"When the slot is lost\")";
 }
 
 impl FirstReads {
@@ -80,6 +86,13 @@ impl FirstReads {
         }
         if self.partitions.len() > PARTITIONS_MAX || self.lsns.len() > SNAPSHOTS_MAX {
             self.end();
+        }
+    }
+
+    /// The snapshot with this LSN was read to its end.
+    pub fn whole(&mut self, lsn: u64) {
+        if !self.over {
+            self.whole = Some(self.whole.map_or(lsn, |whole| whole.min(lsn)));
         }
     }
 
@@ -122,15 +135,17 @@ impl FirstReads {
         }
         let read = tables.clone().filter_map(|table| table.lsns.last());
         let Some(by) = read.clone().max() else { return Repeated::No };
-        if tables.filter_map(|table| table.other).any(|other| other == *by) {
+        if tables.clone().filter_map(|table| table.other).any(|other| other == *by) {
             return Repeated::No;
         }
-        if read.min() == Some(by) { Repeated::By(*by) } else { Repeated::InPart }
+        let was_whole = tables.filter_map(|table| table.whole).any(|whole| whole < *by);
+        if read.min() == Some(by) && !was_whole { Repeated::By(*by) } else { Repeated::InPart }
     }
 
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.put_u8(u8::from(self.over) + 2 * u8::from(self.other.is_some()));
-        self.other.iter().for_each(|lsn| out.put_varint(*lsn));
+        let known = 2 * u8::from(self.other.is_some()) + 4 * u8::from(self.whole.is_some());
+        out.put_u8(u8::from(self.over) + known);
+        self.other.iter().chain(&self.whole).for_each(|lsn| out.put_varint(*lsn));
         out.put_varint(self.lsns.len() as u64);
         self.lsns.iter().for_each(|lsn| out.put_varint(*lsn));
         out.put_varint(self.partitions.len() as u64);
@@ -144,11 +159,12 @@ impl FirstReads {
     pub fn decode(reader: &mut Reader<'_>) -> Result<FirstReads, CodecError> {
         let invalid = || CodecError::Invalid(WHAT);
         let flags = reader.u8()?;
-        if flags > 3 {
+        if flags > 7 {
             return Err(invalid());
         }
         let other = if flags & 2 != 0 { Some(reader.varint()?) } else { None };
-        let mut reads = FirstReads { over: flags & 1 != 0, other, ..FirstReads::default() };
+        let whole = if flags & 4 != 0 { Some(reader.varint()?) } else { None };
+        let mut reads = FirstReads { over: flags & 1 != 0, other, whole, ..FirstReads::default() };
         for _ in 0..reader.varint()? {
             let lsn = reader.varint()?;
             if reads.lsns.last().is_some_and(|last| *last >= lsn) {

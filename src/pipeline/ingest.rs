@@ -9,7 +9,7 @@ use nova_storage::codec::Put;
 use rustc_hash::FxHashMap;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::decode::{Decoder, client};
+use crate::decode::{Decoder, SCHEMA_MISMATCH, client};
 use crate::event::{Decoded, Record, TIMESTAMP_MS_RANGE, TopicPartition, Wait};
 use crate::mutant::{self, Mutant};
 use crate::source::{Fault, PollLimits, Polled, Source, SourceError};
@@ -57,6 +57,8 @@ struct Reading {
     held: bool,
     /// Waits for something outside; when to try again.
     retry_at: Option<Instant>,
+    /// What it waits for does not come by itself: a schema never changes.
+    for_good: bool,
     /// What the record before waited for.
     waits: Option<Arc<str>>,
     redelivered: u64,
@@ -74,6 +76,7 @@ impl Reading {
             rewind: 0,
             held: false,
             retry_at: None,
+            for_good: false,
             waits: None,
             redelivered: 0,
             void: false,
@@ -94,6 +97,13 @@ impl Reading {
         if self.waits.as_ref() != Some(&detail) {
             tracing::warn!(partition = %self.name, offset, reason = wait.reason, "{detail}");
             self.waits = Some(detail);
+        }
+    }
+
+    /// Tells what the partition waits for at the end of its source.
+    fn tell(&self, shared: &Shared) {
+        if let Some(detail) = self.waits.as_ref().filter(|_| self.retry_at.is_some()) {
+            shared.wait(&self.name, Some(Arc::clone(detail)));
         }
     }
 
@@ -162,7 +172,11 @@ impl Ingest {
         let polled = self.source.poll(&self.limits, &mut records)?;
         let batch = self.batch(&mut records)?;
         self.records = records;
-        let ended = matches!(polled, Polled::End) && self.readings.iter().all(|reading| reading.retry_at.is_none());
+        let waits = |reading: &Reading| reading.retry_at.is_some() && !reading.for_good;
+        let ended = matches!(polled, Polled::End) && !self.readings.iter().any(waits);
+        if ended {
+            self.readings.iter().for_each(|reading| reading.tell(&self.shared));
+        }
         Ok(if self.hand_over(batch) && !ended { Step::Polled } else { Step::Ended })
     }
 
@@ -268,6 +282,7 @@ impl Ingest {
                 Decoded::Dead(dead) => Body::Dead(dead),
                 Decoded::Wait(wait) => {
                     reading.retry_at = Some(Instant::now() + WAIT_RETRY);
+                    reading.for_good = wait.reason == SCHEMA_MISMATCH;
                     reading.wait(wait, record.offset, &self.shared);
                     self.source.pause(&reading.name)?;
                     return Ok(None);

@@ -14,8 +14,9 @@ use super::stored::Place;
 
 /// Version 1 knew neither partitions nor what counts. Up to version 2 there was one entry for each of the five tables of
 /// that time, without its number, halts were sentences, and no decision outlived its use. Version 3 did not follow the reads of
-/// first snapshots. Version 4 had no generation.
-const META_VERSION: u8 = 5;
+/// first snapshots. Version 4 had no generation. Version 5 did not know
+/// whether a first snapshot was whole.
+const META_VERSION: u8 = 6;
 const KEY: &str = "writer";
 const WHAT: &str = "writer record";
 /// The entries of versions 1 and 2, in their order.

@@ -65,6 +65,88 @@ fn rows_of_another_table_are_dead_in_each_form_and_those_of_its_parts_are_not() 
     }
 }
 
+/// A comment has all columns of a like: only what a like does not have tells them apart.
+#[test]
+fn a_flattened_row_that_is_whole_as_a_row_of_another_table_is_dead() {
+    for topic in TABLES {
+        for table in TABLES {
+            let decoded = decode(&format!("cdc.{topic}"), &row(table).to_string());
+            if topic == table {
+                change(decoded);
+                continue;
+            }
+            let (reason, detail) = dead(decoded);
+            assert!(
+                ["other-table", "schema-mismatch", "unrecognised-shape"].contains(&&*reason),
+                "{table} in {topic}: {detail}"
+            );
+        }
+    }
+    let (reason, detail) = dead(decode("cdc.likes", &row("comments").to_string()));
+    assert!(reason == "other-table" && detail.contains("comments"), "{reason}: {detail}");
+    // Columns that somebody added, some of which another table has, too.
+    let mut more = row("likes");
+    more["content"] = json!("c");
+    more["updated_at"] = json!("2026-11-20T10:00:00Z");
+    change(decode("cdc.likes", &more.to_string()));
+}
+
+/// Under the default replica identity a deleted row has its key, and defaults in every other column.
+#[test]
+fn a_row_of_which_only_the_key_is_known_is_no_row() {
+    let empty = json!({
+        "id": row("users")["id"], "username": "", "email_verified": false, "is_active": false,
+        "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z", "deleted_at": null,
+    });
+    for mark in ["deleted", "__is_deleted", "_fivetran_deleted"] {
+        let mut deleted = empty.clone();
+        deleted[mark] = json!(true);
+        assert_eq!(dead(decode("cdc.users", &deleted.to_string())).0, "key-only-row", "{mark}");
+    }
+    let mut marked = empty.clone();
+    marked["__deleted"] = json!("true");
+    assert_eq!(change(decode("cdc.users", &marked.to_string())).body, ChangeBody::Delete);
+    let mut named = empty;
+    named["username"] = json!("u");
+    change(decode("cdc.users", &named.to_string()));
+}
+
+#[test]
+fn a_record_of_another_database_s_connector_is_dead() {
+    for connector in ["mysql", "sqlserver", "oracle", "mongodb", "changefeed_sink"] {
+        let mut foreign = envelope("likes", "u");
+        foreign["source"]["connector"] = json!(connector);
+        let mut flat = row("likes");
+        flat["__source_connector"] = json!(connector);
+        for form in [foreign, flat] {
+            assert_eq!(dead(decode("cdc.likes", &form.to_string())).0, "other-connector", "{form}");
+        }
+    }
+    let mut own = envelope("likes", "u");
+    own["source"]["connector"] = json!("postgresql");
+    change(decode("cdc.likes", &own.to_string()));
+}
+
+#[test]
+fn members_that_come_twice_and_disagree_are_dead() {
+    let like = row("likes");
+    let source = |lsn: u64| format!(r#"{{"lsn":{lsn},"table":"likes"}}"#);
+    let envelope = |members: String| format!(r#"{{"before":null,"after":{like},{members},"op":"c"}}"#);
+    let flat = |members: &str| format!("{},{members}}}", like.to_string().trim_end_matches('}'));
+    let inner = envelope(format!(r#""source":{}"#, source(1)));
+    for text in [
+        envelope(format!(r#""source":{},"source":{}"#, source(1), source(2))),
+        envelope(r#""source":{"lsn":1,"lsn":2}"#.to_owned()),
+        flat(r#""__lsn":1,"__lsn":2"#),
+        flat(r#""__deleted":"false","__deleted":"true""#),
+        format!(r#"{{"schema":null,"payload":{inner},"payload":{inner}}}"#),
+    ] {
+        assert_eq!(dead(decode("cdc.likes", &text)).0, "duplicate-field", "{text}");
+    }
+    // Two names of one number.
+    change(decode("cdc.likes", &flat(r#""__lsn":7,"__source_lsn":7"#)));
+}
+
 #[test]
 fn a_row_without_a_column_that_takes_no_null_is_dead_with_its_name() {
     for table in TABLES {

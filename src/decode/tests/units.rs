@@ -149,6 +149,27 @@ proptest! {
     }
 }
 
+/// A text with an offset states itself, and neither a JSON value without a schema nor a string of Avro can say more.
+#[test]
+fn a_text_with_an_offset_is_a_time_in_a_column_without_a_zone() {
+    let micros = Cell::Micros(1_795_476_488_850_012);
+    assert_eq!(created_at(decode("cdc.likes", &like(&json!("2026-11-23T23:28:08.850012Z")).to_string())), micros);
+    for text in ["2026-11-23T23:28:08", "yesterday", ""] {
+        assert_eq!(dead(decode("cdc.likes", &like(&json!(text)).to_string())).0, "invalid-value", "{text}");
+    }
+}
+
+/// What a schema states that cannot be read is not known: the number may be of any unit.
+#[test]
+fn a_schema_that_is_nested_too_deep_makes_no_time_of_1970() {
+    for mut value in with_schema(MILLIS[0], &json!(1_795_476_488_850i64)) {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        value["schema"]["parameters"] = json!("HERE");
+        let text = value.to_string().replace("\"HERE\"", &deep);
+        assert_eq!(dead(decode("cdc.likes", &text)).0, "invalid-value");
+    }
+}
+
 /// Avro states a unit by its logical type, or Confluent's converter by `connect.name`.
 #[test]
 fn avro_states_a_unit_in_two_ways() {
@@ -175,6 +196,8 @@ fn avro_states_a_unit_in_two_ways() {
     };
     let connect = |name: &str| format!(r#"{{"type":"long","connect.version":1,"connect.name":"{name}"}}"#);
     let logical = |name: &str| format!(r#"{{"type":"long","logicalType":"{name}"}}"#);
+    let both_ways =
+        |name: &str, logical: &str| format!(r#"{{"type":"long","connect.name":"{name}","logicalType":"{logical}"}}"#);
     for (kind, number, micros) in [
         (connect(MILLIS[0]), 1_795_476_488_850, 1_795_476_488_850_000),
         (connect(MILLIS[1]), 1_795_476_488_850, 1_795_476_488_850_000),
@@ -184,13 +207,27 @@ fn avro_states_a_unit_in_two_ways() {
         (logical("local-timestamp-micros"), 7, 7),
         (connect(MILLIS[0]), 9_223_372_036_825_200, i64::MAX),
         (r#""long""#.to_owned(), 7, 7),
+        (both_ways(MILLIS[0], "timestamp-millis"), 7, 7_000),
+        (both_ways(MILLIS[1], "local-timestamp-millis"), 7, 7_000),
+        // A logical type that Avro does not know says nothing.
+        (both_ways(MILLIS[0], "epoch-of-mine"), 7, 7_000),
+        (both_ways("my.own.Name", "timestamp-micros"), 7, 7),
     ] {
         assert_eq!(created_at(decoded(&kind, number)), Cell::Micros(micros), "{kind}");
     }
     assert_eq!(dead(decoded(&connect("io.debezium.time.NanoTimestamp"), 7)).0, "invalid-value");
-    for kind in
-        [connect("io.debezium.time.MicroTime"), r#"{"type":"int","connect.name":"io.debezium.time.Date"}"#.into()]
-    {
+    for kind in [
+        connect("io.debezium.time.MicroTime"),
+        connect("io.debezium.time.MicroDuration"),
+        connect("io.debezium.time.NewTimestamp"),
+        connect("org.apache.kafka.connect.data.New"),
+        both_ways("io.debezium.time.MicroTimestamp", "timestamp-millis"),
+        both_ways(MILLIS[0], "timestamp-micros"),
+        both_ways(MILLIS[0], "time-micros"),
+        r#"{"type":"int","connect.name":"io.debezium.time.Date"}"#.into(),
+        r#"{"type":"int","connect.name":"io.debezium.time.Year"}"#.into(),
+        r#"{"type":"int","connect.name":"io.debezium.time.Timestamp"}"#.into(),
+    ] {
         assert!(matches!(decoded(&kind, 7), Decoded::Wait(_)), "{kind}");
     }
 }

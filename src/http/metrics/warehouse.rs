@@ -13,6 +13,9 @@ use crate::warehouse::status::Status as WarehouseStatus;
 
 use super::{counters, gauges, labels, one, total};
 
+/// The code of a server that answers and whose tables cannot be made or looked at: nothing is delivered.
+const NOT_PREPARED: &str = "not-prepared";
+
 pub(super) fn warehouse(watch: &Watch, to: &mut Registry) {
     let off = WarehouseStatus::default();
     let status = watch.warehouse.as_deref().unwrap_or(&off);
@@ -37,6 +40,10 @@ pub(super) fn warehouse(watch: &Watch, to: &mut Registry) {
     gauges(to, "nova_outbox_stalled", "1 while a table takes no rows before a person acts", stalled);
     let mut findings = BTreeMap::<&str, f64>::new();
     status.findings().iter().for_each(|finding| *findings.entry(finding.code).or_default() += 1.0);
+    // A server that is away is the breaker's to tell.
+    if status.unprepared().is_some() && matches!(status.breaker_state(), BreakerState::Closed) {
+        findings.insert(NOT_PREPARED, 1.0);
+    }
     let findings = findings.into_iter().map(|(code, count)| (labels([("code", code)]), count));
     let help = "What is wrong with ClickHouse's tables, as nova check tells it, by the hourly look";
     gauges(to, "nova_clickhouse_findings", help, findings);

@@ -56,6 +56,7 @@ mod tests {
             lsn: Some(lsn),
             source_ts_us: Some(50),
             renamed: None,
+            ends_snapshot: false,
             body: ChangeBody::Upsert(row),
         };
         let place = Place { partition: Some(0), offset: 0 };

@@ -18,6 +18,7 @@ fn change(lsn: Option<u64>, ts: i64, body: ChangeBody) -> Change {
         lsn,
         source_ts_us: Some(ts),
         renamed: None,
+        ends_snapshot: false,
         body,
     }
 }

@@ -97,6 +97,19 @@ proptest! {
         prop_assert!(after == before || quiet && matches!(after, Repeated::No | Repeated::InPart));
     }
 
+    /// A signal asked for the later snapshot, of some rows: the first one had been read to its end.
+    #[test]
+    fn a_snapshot_behind_one_that_was_read_to_its_end_deletes_nothing((tables, whole) in interrupted(), picks: [usize; 32]) {
+        let mut reads = followed(&tables, &picks);
+        let before = FirstReads::repeated(reads.iter());
+        // The connector marks the last read of the last snapshot, too.
+        reads[0].whole(whole);
+        prop_assert_eq!(FirstReads::repeated(reads.iter()), before);
+        reads[0].whole(whole - 5);
+        let after = FirstReads::repeated(reads.iter());
+        prop_assert_eq!(after, if before == Repeated::No { Repeated::No } else { Repeated::InPart });
+    }
+
     /// LSNs that fell belong to a log that began again.
     #[test]
     fn a_log_that_began_again_deletes_nothing(first in 100u64..200, then in 1u64..100, picks: [usize; 8]) {
@@ -109,6 +122,8 @@ proptest! {
         for mut reads in followed(&tables, &[1]) {
             if over {
                 reads.end();
+            } else if seed % 2 == 0 {
+                reads.whole(seed % 64);
             }
             let bytes = encoded(&reads);
             prop_assert_eq!(decoded(&bytes), Ok(reads));

@@ -191,6 +191,7 @@ fn change(key: u8, op: Op, lsn: Option<u64>, ts_us: i64, body: ChangeBody) -> Ch
         lsn,
         source_ts_us: Some(ts_us),
         renamed: None,
+        ends_snapshot: false,
         body,
     }
 }

@@ -226,7 +226,12 @@ impl Writer {
     fn follow_first(&mut self, change: &Change, partition: i32) {
         let first = &mut self.meta.tables[change.table as usize].first;
         match (change.op, change.lsn) {
-            (Op::Read, Some(lsn)) => first.read(partition, lsn),
+            (Op::Read, Some(lsn)) => {
+                first.read(partition, lsn);
+                if change.ends_snapshot {
+                    first.whole(lsn);
+                }
+            }
             // A read of an incremental snapshot stands in the stream, but nothing says that it does.
             (Op::Read | Op::Unknown, None) => {}
             _ => first.streamed(partition),

@@ -84,6 +84,12 @@ pub struct Figures {
     pub brokers: BTreeMap<i32, BrokerFigures>,
 }
 
+/// States of a broker in which librdkafka sends it requests (`rd_kafka_broker_state_names`).
+const CONNECTED: [&str; 3] = ["UP", "UPDATE", "REAUTH"];
+/// Looks, one a second, for which a broker that was connected may be connecting again: a broker closes connections that
+/// were idle for ten minutes, and a machine that is busy loses some.
+const RECONNECT_LOOKS_MAX: u32 = 5;
+
 /// librdkafka's statistics, as far as they are exported.
 pub(super) fn figures(statistics: &Statistics) -> Figures {
     let count = |number: i64| u64::try_from(number).unwrap_or(0);
@@ -93,7 +99,7 @@ pub(super) fn figures(statistics: &Statistics) -> Figures {
     let mut brokers = BTreeMap::new();
     for broker in statistics.brokers.values().filter(|broker| broker.nodeid >= 0) {
         let figures = BrokerFigures {
-            up: broker.state == "UP",
+            up: CONNECTED.contains(&broker.state.as_str()),
             rtt_p50_seconds: seconds(&broker.rtt, |rtt| rtt.p50, 1e-6),
             rtt_p99_seconds: seconds(&broker.rtt, |rtt| rtt.p99, 1e-6),
             throttle_seconds: seconds(&broker.throttle, |throttle| throttle.max, 1e-3),
@@ -126,6 +132,8 @@ struct Told {
     stalled: BTreeMap<TopicPartition, String>,
     assignment: Assignment,
     figures: Figures,
+    /// Looks until a broker counts as gone; 0 also before one was ever connected.
+    up_looks: u32,
 }
 
 /// Told by librdkafka once a second.
@@ -151,6 +159,10 @@ impl KafkaStatus {
             let caught_up_ms = if caught_up { Some(now_ms) } else { before.and_then(|marks| marks.caught_up_ms) };
             told.watermarks.insert(name, Watermarks { low, high, read_to, caught_up_ms, seen_ms });
         }
+        told.up_looks = match figures.up {
+            true => 1 + RECONNECT_LOOKS_MAX,
+            false => told.up_looks.saturating_sub(1),
+        };
         (told.assignment, told.figures) = (assignment, figures);
     }
 
@@ -199,15 +211,29 @@ impl KafkaStatus {
         self.assignment().assigned
     }
 
-    /// Whether a broker is connected.
+    /// Whether a broker is connected, or was a moment ago.
     pub fn up(&self) -> bool {
-        self.told.lock().figures.up
+        self.told.lock().up_looks > 0
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broker_that_connects_again_at_once_was_never_away() {
+        let status = KafkaStatus::default();
+        let look = |up| {
+            status.told(Vec::new(), Assignment::default(), Figures { up, ..Figures::default() }, 0);
+            status.up()
+        };
+        assert!(!look(false), "none was ever connected");
+        assert!(look(true));
+        assert!((0..RECONNECT_LOOKS_MAX).all(|_| look(false)));
+        assert!(!look(false));
+        assert!(look(true));
+    }
 
     #[test]
     fn lag_in_time_counts_from_when_everything_had_been_read() {

@@ -20,7 +20,17 @@ fn user(key: Id, text: Option<&str>) -> ChangeBody {
 
 fn change(key: Id, lsn: u64, op: Op, renamed: Option<Renamed>, body: ChangeBody) -> Change {
     let (format, source_ts_us) = (Format::Envelope, Some(lsn as i64));
-    Change { table: Table::Users, key, op, format, lsn: Some(lsn), source_ts_us, renamed: renamed.map(Box::new), body }
+    Change {
+        table: Table::Users,
+        key,
+        op,
+        format,
+        lsn: Some(lsn),
+        source_ts_us,
+        renamed: renamed.map(Box::new),
+        ends_snapshot: false,
+        body,
+    }
 }
 
 fn insert(key: Id, lsn: u64, from: Option<Id>, text: Option<&str>) -> Change {
