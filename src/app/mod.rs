@@ -281,7 +281,7 @@ impl Running {
         // Nothing that could end such a wait comes after the source's end.
         for (name, reason) in self.shared.waits() {
             let waits = partitions.iter_mut().filter(|status| status.name == name);
-            waits.for_each(|status| drop(status.hold.get_or_insert_with(|| Arc::clone(&reason))));
+            waits.for_each(|status| status.hold = status.hold.take().or_else(|| Some(Arc::clone(&reason))));
         }
         tick(&partitions);
         Ok(partitions)

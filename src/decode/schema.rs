@@ -163,10 +163,7 @@ fn reads(column: &Column, schema: &Schema) -> bool {
             values.peek().is_none() || values.any(|variant| reads(column, variant))
         }
         (ColumnType::Bool, schema) => matches!(schema, Schema::Boolean),
-        (ColumnType::Timestamp, schema) => {
-            // A text: Debezium's IsoTimestamp, which a string of Avro cannot state.
-            matches!(schema, Schema::Int | Schema::Long | Schema::String) || is_timestamp(schema)
-        }
+        (ColumnType::Timestamp, schema) => matches!(schema, Schema::Int | Schema::Long) || is_timestamp(schema),
         (ColumnType::TimestampTz, schema) if is_timestamp(schema) => true,
         (ColumnType::Uuid | ColumnType::Text | ColumnType::Json | ColumnType::TimestampTz, schema) => {
             matches!(schema, Schema::String | Schema::Uuid(_) | Schema::Enum(_))

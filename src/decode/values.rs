@@ -138,13 +138,10 @@ pub(super) fn cell(column: &Column, raw: Raw<'_>, unit: Unit, placeholders: &Pla
             Err(_) => Err(Fault::invalid(column.name, "not a UUID")),
         },
         (ColumnType::TimestampTz, Raw::Text(text)) => Ok(Cell::Micros(zoned(column, &text)?)),
-        // The text has an offset and needs nobody to state that it is a time.
-        (ColumnType::Timestamp, Raw::Text(text)) if matches!(unit, Unit::Iso | Unit::Unstated) => {
-            match zoned(column, &text)? {
-                micros @ (i64::MIN | i64::MAX) => Ok(Cell::Micros(micros)),
-                micros => timestamp(column, micros),
-            }
-        }
+        (ColumnType::Timestamp, Raw::Text(text)) if unit == Unit::Iso => match zoned(column, &text)? {
+            micros @ (i64::MIN | i64::MAX) => Ok(Cell::Micros(micros)),
+            micros => timestamp(column, micros),
+        },
         (ColumnType::Json, Raw::Text(text)) => match serde_json::from_str::<IgnoredAny>(&text) {
             Ok(_) => Ok(Cell::Json(private::purge(&text).map_or_else(|| text.into(), String::into_boxed_str))),
             Err(_) if placeholders.is_bytes(&text) => Ok(Cell::Unavailable),

@@ -149,16 +149,6 @@ proptest! {
     }
 }
 
-/// A text with an offset states itself, and neither a JSON value without a schema nor a string of Avro can say more.
-#[test]
-fn a_text_with_an_offset_is_a_time_in_a_column_without_a_zone() {
-    let micros = Cell::Micros(1_795_476_488_850_012);
-    assert_eq!(created_at(decode("cdc.likes", &like(&json!("2026-11-23T23:28:08.850012Z")).to_string())), micros);
-    for text in ["2026-11-23T23:28:08", "yesterday", ""] {
-        assert_eq!(dead(decode("cdc.likes", &like(&json!(text)).to_string())).0, "invalid-value", "{text}");
-    }
-}
-
 /// What a schema states that cannot be read is not known: the number may be of any unit.
 #[test]
 fn a_schema_that_is_nested_too_deep_makes_no_time_of_1970() {
