@@ -160,14 +160,20 @@ impl ImageBuilder {
         Ok((Row { cells: self.cells, extra, extra_unavailable }, missing))
     }
 
-    /// Whether it is a row of another table, by columns that this table does not have.
+    /// Whether it is a row of another table: all of its columns are here, some that this table does not have, and none that
+    /// only this table has.
     fn is_whole_as(&self, other: Table) -> bool {
         let own = self.table.columns();
         let came = |(index, column): (usize, &Column)| {
             let unknown = self.others[other as usize] & 1 << index != 0;
             unknown || own.iter().zip(0..).any(|(one, bit)| one.name == column.name && self.seen & 1 << bit != 0)
         };
-        self.others[other as usize] != 0 && other.columns().iter().enumerate().all(came)
+        let shared = |(one, bit): (&Column, u32)| {
+            self.seen & 1 << bit == 0 || other.columns().iter().any(|column| column.name == one.name)
+        };
+        self.others[other as usize] != 0
+            && other.columns().iter().enumerate().all(came)
+            && own.iter().zip(0..).all(shared)
     }
 
     /// Whether all columns came, and all but the key as what Debezium fills a column with that it does not know.

@@ -68,23 +68,20 @@ fn rows_of_another_table_are_dead_in_each_form_and_those_of_its_parts_are_not() 
 /// A comment has all columns of a like: only what a like does not have tells them apart.
 #[test]
 fn a_flattened_row_that_is_whole_as_a_row_of_another_table_is_dead() {
-    for topic in TABLES {
-        for table in TABLES {
-            let decoded = decode(&format!("cdc.{topic}"), &row(table).to_string());
-            if topic == table {
-                change(decoded);
-                continue;
-            }
-            dead(decoded);
-        }
+    let mut comment = row("comments");
+    for optional in ["parent_comment_id", "updated_at", "soft_delete"] {
+        comment[optional] = Value::Null;
     }
-    let (reason, detail) = dead(decode("cdc.likes", &row("comments").to_string()));
+    let (reason, detail) = dead(decode("cdc.likes", &comment.to_string()));
     assert!(reason == "other-table" && detail.contains("comments"), "{reason}: {detail}");
     // Columns that somebody added, some of which another table has, too.
     let mut more = row("likes");
     more["content"] = json!("c");
     more["updated_at"] = json!("2026-11-20T10:00:00Z");
     change(decode("cdc.likes", &more.to_string()));
+    let mut more = row("posts");
+    more["post_id"] = more["id"].clone();
+    change(decode("cdc.posts", &more.to_string()));
 }
 
 /// Under the default replica identity a deleted row has its key, and defaults in every other column.
