@@ -10,9 +10,9 @@ use serde_json::Value;
 /// Debezium's default for `unavailable.value.placeholder`.
 pub const DEFAULT_PLACEHOLDER: &str = "__debezium_unavailable_value";
 
-/// Bytes of JSON that one byte of the placeholder takes at most: in an hstore that is written as JSON text, it stands
-/// there twice, as an escape of six bytes whose backslash is escaped.
-const JSON_MAX_BYTES_A_BYTE: usize = 16;
+/// Bytes of JSON that one byte of the placeholder takes at most: in a list of numerics without a scale, each byte is an
+/// object with two members.
+const JSON_MAX_BYTES_A_BYTE: usize = 40;
 /// Bytes of JSON around it, and of a UUID.
 const JSON_MAX_BYTES_AROUND: usize = 128;
 /// A UUID stands for the placeholder in an array of UUIDs, however long the placeholder is.

@@ -58,6 +58,7 @@ fn forms(text: &str, uuid: &str) -> Vec<Value> {
         json!(signed),
         text.bytes().map(|byte| json!(f64::from(byte as i8))).collect(),
         text.bytes().map(|byte| json!((byte as i8).to_string())).collect(),
+        text.bytes().map(|byte| json!({ "scale": 0, "value": STANDARD.encode([byte]) })).collect(),
         json!({ text: text }),
         json!(json!({ text: text }).to_string()),
         json!([[text, text]]),
