@@ -52,7 +52,7 @@ impl ServerBuilder {
     /// Settings that cannot be used, a store that is in use or damaged, an address that another program has.
     pub fn start(self) -> Result<Server, ServerError> {
         let mut config = Config::of(self.settings.into_iter()).map_err(|error| ServerError(error.to_string()))?;
-        config.data_dir = self.data_dir;
+        (config.data_dir, config.listen) = (self.data_dir, self.listen);
         let problems = preflight::problems(&config);
         if !problems.is_empty() {
             return Err(ServerError(problems.join("\n")));
@@ -60,7 +60,7 @@ impl ServerBuilder {
         let setup = Setup::serving(&config)?;
         let runtime = http::runtime().map_err(AppError::Runtime)?;
         let _in_runtime = runtime.enter();
-        let reserved = Reserved::bind(self.listen, config.edge.admin_listen).map_err(AppError::from)?;
+        let reserved = Reserved::bind(config.listen, config.edge.admin_listen).map_err(AppError::from)?;
         let began = Instant::now();
         let opened = app::open(&setup)?;
         let Node { running, edge } = app::start_node(&setup, opened, began.elapsed())?;

@@ -12,6 +12,9 @@ use std::path::{Path, PathBuf};
 use nova_storage::file::Aside;
 use serde::{Deserialize, Serialize};
 
+use crate::http::EdgeSettings;
+use crate::tls;
+
 /// Within the data directory.
 pub const LISTENING_FILE: &str = "listening.json";
 /// A longer note is none.
@@ -48,6 +51,13 @@ pub struct Noted {
 }
 
 impl Listening {
+    /// The note of a node with these settings that has its admin routes at `addr`.
+    pub fn of(edge: &EdgeSettings, addr: SocketAddr) -> Listening {
+        let scheme = if edge.tls_cert.is_some() { "https" } else { "http" };
+        let certificate = edge.tls_cert.as_deref().and_then(|path| tls::fingerprint(path).ok());
+        Listening::at(scheme, addr, edge.keys.development(), certificate)
+    }
+
     /// The note of this process, which listens at `addr`. Where `addr` stands for every address of the machine, the note names
     /// the loopback address.
     pub fn at(scheme: &str, mut addr: SocketAddr, development_key: bool, certificate: Option<String>) -> Listening {

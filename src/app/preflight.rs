@@ -1,7 +1,12 @@
-//! What a configuration names and `nova serve` would refuse: files, certificates, keys, settings of Kafka. All of it is
-//! looked at before a store is opened or an address bound, so that one start tells everything that is to be corrected.
+//! What a configuration names and `nova serve` would refuse: files, certificates, keys, settings of Kafka, addresses that
+//! stand in each other's way. All of it is looked at before a store is opened or an address bound, so that one start tells
+//! everything that is to be corrected.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+
+use rustix::net::sockopt::ipv6_v6only;
+use rustix::net::{AddressFamily, SocketType, socket};
 
 use crate::config::Config;
 use crate::http;
@@ -36,7 +41,62 @@ pub fn problems(config: &Config) -> Vec<String> {
     if let Some(settings) = setup::kafka(config) {
         problems.extend(settings.check().err().map(|error| format!("kafka: {error}")));
     }
+    problems.extend(meeting(&addresses(config)));
     problems
+}
+
+/// A setting and the address that it names.
+pub type Named = (&'static str, SocketAddr);
+
+/// Each address that a node listens on.
+pub fn addresses(config: &Config) -> Vec<Named> {
+    let others = [("http.admin_listen", config.edge.admin_listen), ("cache.listen", config.cache_listen)];
+    let others = others.into_iter().filter_map(|(setting, addr)| Some((setting, addr?)));
+    std::iter::once(("http.listen", config.listen)).chain(others).collect()
+}
+
+/// A problem for each two of these addresses that one program cannot listen on. Both could be bound: only the second
+/// listen(2) would fail, when the store is made already.
+fn meeting(addresses: &[Named]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (at, (later, second)) in addresses.iter().enumerate() {
+        for (earlier, first) in &addresses[..at] {
+            if meet(*first, *second, dual_stack) {
+                problems.push(format!(
+                    "{later}: {second} and {earlier}, which is {first}, are one place to listen: give one of them another port"
+                ));
+            }
+        }
+    }
+    problems
+}
+
+/// Whether a connection to one of these addresses may be one to the other as well.
+fn meet(one: SocketAddr, other: SocketAddr, dual_stack: fn() -> bool) -> bool {
+    let (one, other) = (canonical(one), canonical(other));
+    // Port 0 is any that is free.
+    if one.port() != other.port() || one.port() == 0 {
+        return false;
+    }
+    match (one.ip(), other.ip()) {
+        (IpAddr::V6(ip), IpAddr::V4(_)) | (IpAddr::V4(_), IpAddr::V6(ip)) => ip.is_unspecified() && dual_stack(),
+        (first, second) => one == other || first.is_unspecified() || second.is_unspecified(),
+    }
+}
+
+/// An address of IPv4 that is written as one of IPv6 is one of IPv4.
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    match addr.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
+        IpAddr::V6(_) => addr,
+    }
+}
+
+/// Whether a listener on every address of IPv6 has those of IPv4 as well (ipv6(7)), as it does unless the machine says
+/// otherwise.
+fn dual_stack() -> bool {
+    let only = socket(AddressFamily::INET6, SocketType::STREAM, None).and_then(|socket| ipv6_v6only(&socket));
+    only.is_ok_and(|only| !only)
 }
 
 #[cfg(test)]
@@ -66,6 +126,57 @@ mod tests {
         assert_eq!(found.len(), all.len(), "{found:?}");
         for (_, setting) in all {
             assert!(found.iter().any(|line| line.starts_with(setting) && line.contains("/nowhere/")), "{setting}");
+        }
+    }
+
+    #[test]
+    fn two_listeners_at_one_place_are_told_with_both_settings() {
+        let given = [
+            ("NOVA_HTTP_LISTEN", ":9100"),
+            ("NOVA_HTTP_ADMIN_LISTEN", "127.0.0.1:9100"),
+            ("NOVA_CACHE_LISTEN", "127.0.0.1:9100"),
+        ];
+        let found = problems(&config(&given));
+        assert_eq!(found.len(), 3, "{found:?}");
+        let told = |later: &str, earlier: &str| {
+            let words =
+                |line: &&String| line.starts_with(later) && line.contains(earlier) && line.contains("another port");
+            found.iter().filter(words).count() == 1
+        };
+        assert!(told("http.admin_listen: 127.0.0.1:9100", "http.listen, which is 0.0.0.0:9100"), "{found:?}");
+        assert!(told("cache.listen:", "http.listen,") && told("cache.listen:", "http.admin_listen,"), "{found:?}");
+        let free = [
+            ("NOVA_HTTP_LISTEN", "127.0.0.1:0"),
+            ("NOVA_HTTP_ADMIN_LISTEN", "127.0.0.1:0"),
+            ("NOVA_CACHE_LISTEN", ":0"),
+        ];
+        assert_eq!(problems(&config(&free)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn addresses_meet_where_one_has_the_connections_of_the_other() {
+        let meets = |one: &str, other: &str, dual: fn() -> bool| {
+            let (one, other): (SocketAddr, SocketAddr) = (one.parse().unwrap(), other.parse().unwrap());
+            let there = meet(one, other, dual);
+            assert_eq!(meet(other, one, dual), there, "{one} {other}");
+            there
+        };
+        for (one, other, dual, single) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true, true),
+            ("127.0.0.1:80", "127.0.0.1:81", false, false),
+            ("127.0.0.1:80", "127.0.0.2:80", false, false),
+            ("0.0.0.0:80", "127.0.0.1:80", true, true),
+            ("0.0.0.0:0", "0.0.0.0:0", false, false),
+            ("[::]:80", "[::1]:80", true, true),
+            ("[::]:80", "0.0.0.0:80", true, false),
+            ("[::]:80", "127.0.0.1:80", true, false),
+            ("[::1]:80", "127.0.0.1:80", false, false),
+            ("[::1]:80", "0.0.0.0:80", false, false),
+            ("[::ffff:127.0.0.1]:80", "127.0.0.1:80", true, true),
+            ("[fe80::1%1]:80", "[fe80::1%2]:80", false, false),
+        ] {
+            assert_eq!(meets(one, other, || true), dual, "{one} {other}");
+            assert_eq!(meets(one, other, || false), single, "{one} {other}");
         }
     }
 

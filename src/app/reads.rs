@@ -41,6 +41,7 @@ pub(super) struct StoreReads {
     decoder: Mutex<Decoder>,
     clickhouse: Option<ClickHouseSettings>,
     data_dir: PathBuf,
+    on_disk: bool,
     clock: Clock,
     check: Arc<StoreCheck>,
     /// Set when rows go to ClickHouse.
@@ -61,6 +62,7 @@ impl StoreReads {
             decoder: Mutex::new(setup.decoder()),
             clickhouse: setup.clickhouse.clone(),
             data_dir: setup.data_dir.clone(),
+            on_disk: setup.testing.is_none(),
             clock: setup.clock.clone(),
             check: Arc::clone(&opened.check),
             warehouse: opened.warehouse.clone(),
@@ -136,6 +138,10 @@ impl Reads for StoreReads {
     fn newest_audit(&self, limit: usize) -> Result<Vec<audit::Listed>, ReadFailed> {
         let page = audit::newest(&self.read()?, limit).map_err(cause)?;
         Ok(page.iter().map(|(id, entry)| entry.listed(*id)).collect())
+    }
+
+    fn on_disk(&self) -> bool {
+        self.on_disk
     }
 
     fn backup(&self, name: &str) -> Result<BackupMade, BackupFailed> {

@@ -172,12 +172,59 @@ fn replay(results: &[Value], json: bool) -> Result<(), CliError> {
     } else {
         for result in results {
             let text = |name: &str| result[name].as_str().unwrap_or_default();
-            let words = format!("{}: {} {}", result["id"], text("outcome"), text("detail"));
-            out::line(words.trim_end())?;
+            let outcome = if is_missing(result) { "" } else { text("outcome") };
+            let words = [outcome, text("detail")].join(" ");
+            out::line(&format!("{}: {}", result["id"], words.trim()))?;
         }
     }
-    match results.iter().filter(|result| result["outcome"] == "kept").count() {
-        0 => Ok(()),
-        kept => Err(CliError::Failed(format!("{kept} dead letters were not applied and stay"))),
+    let problems = problems(results);
+    if problems.is_empty() { Ok(()) } else { Err(CliError::Failed(problems.join("; "))) }
+}
+
+/// Whether there is no such letter. The answer has one outcome for all that was not applied, and the reason in words.
+fn is_missing(result: &Value) -> bool {
+    result["id"].as_u64().is_some_and(|id| result["detail"] == CommandError::NoSuchLetter(id).to_string())
+}
+
+/// What is to be said of letters that were not applied.
+fn problems(results: &[Value]) -> Vec<String> {
+    let (missing, kept): (Vec<_>, Vec<_>) =
+        results.iter().filter(|result| result["outcome"] == "kept").partition(|result| is_missing(result));
+    let mut problems = Vec::new();
+    match kept.len() {
+        0 => {}
+        1 => problems.push("one dead letter was not applied and stays".to_owned()),
+        kept => problems.push(format!("{kept} dead letters were not applied and stay")),
+    }
+    match &missing[..] {
+        [] => {}
+        [one] => problems.push(one["detail"].as_str().unwrap_or_default().to_owned()),
+        more => {
+            let ids: Vec<_> = more.iter().map(|result| result["id"].to_string()).collect();
+            problems.push(format!("there are no dead letters {}; nova dlq list shows those that wait", ids.join(", ")));
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Outcome;
+    use crate::pipeline::writer::Replayed;
+
+    #[test]
+    fn a_letter_that_there_is_not_does_not_stay() {
+        let of = |id: u64, result| json!(Replay::of(id, result));
+        let missing = |id| of(id, Err(CommandError::NoSuchLetter(id)));
+        let (gone, kept) = (of(1, Ok(Replayed::Gone(Outcome::Applied))), of(2, Ok(Replayed::StillDead)));
+        assert!(problems(std::slice::from_ref(&gone)).is_empty());
+        let one = problems(&[gone.clone(), missing(999)]);
+        assert_eq!(one, ["there is no dead letter 999; nova dlq list shows those that wait"]);
+        let all = problems(&[missing(7), kept.clone(), gone, missing(8)]);
+        assert_eq!(all.len(), 2, "{all:?}");
+        assert!(all[0].starts_with("one dead letter was not applied"), "{all:?}");
+        assert!(all[1].starts_with("there are no dead letters 7, 8;"), "{all:?}");
+        assert_eq!(problems(&[kept.clone(), kept]), ["2 dead letters were not applied and stay"]);
     }
 }

@@ -1,23 +1,40 @@
 //! `nova health`: whether a running node is ready, for containers and scripts.
 
+use crate::app::listening::{Listening, Note, noted};
 use crate::config::Config;
+use crate::tls::Trust;
 
+use super::remote::base;
 use super::{CliError, out};
 use crate::ask::{Credentials, Question, ask};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The node's address; http.listen, where none is given.
-    #[arg(long, value_name = "URL")]
+    /// The node's address. Without it the node that has the store in --data is asked, else the one that the configuration names.
+    #[arg(long, value_name = "URL", value_parser = base)]
     url: Option<String>,
 }
 
 pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
-    let url = args.url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
-    let ready = format!("{}/health/ready", url.trim_end_matches('/'));
-    let answer = ask(&Question::of(&ready, Credentials::Nobody, None))?;
+    let (url, trust) = match &args.url {
+        Some(url) => (url.clone(), Trust::Machine),
+        None => own(config),
+    };
+    let ready = format!("{url}/health/ready");
+    let question = Question { trust, ..Question::of(&ready, Credentials::Nobody, None) };
+    let answer = ask(&question)?;
     match answer.status {
         200 => Ok(out::line(&answer.text())?),
         status => Err(CliError::Failed(format!("{url} answers {status}: {}", answer.text()))),
     }
+}
+
+/// Where the node of this machine is, and which certificate it shows. Nobody is given a token here, so where no node has
+/// noted where it listens the configuration is good enough.
+fn own(config: &Config) -> (String, Trust) {
+    let Listening { url, certificate, .. } = match noted(&config.data_dir) {
+        Ok(Note::Good(listening)) => listening,
+        _ => Listening::of(&config.edge, config.edge.admin_listen.unwrap_or(config.listen)),
+    };
+    (url, certificate.map_or(Trust::Machine, Trust::Certificate))
 }

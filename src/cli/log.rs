@@ -2,7 +2,7 @@
 //! more with its count: a server that stays away must not bury what else happens.
 
 use std::collections::VecDeque;
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::Config;
+
+use super::out;
 
 /// How long a line is held back that was written already.
 const REPEATS: Duration = Duration::from_secs(60);
@@ -28,7 +30,7 @@ pub(super) fn init(config: &Config) {
             config.log_level
         ))
         .with_writer(writer)
-        .with_ansi(io::stderr().is_terminal());
+        .with_ansi(out::coloured(&io::stderr()));
     if config.log_json { log.json().init() } else { log.init() }
 }
 

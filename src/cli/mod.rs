@@ -33,6 +33,7 @@ mod test;
 mod token;
 mod top;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -163,9 +164,22 @@ impl CliError {
     }
 }
 
+/// Prints what clap makes of arguments that are no command: help, the version, or what is wrong with them.
+fn told(answer: &clap::Error) -> ExitCode {
+    let printed = answer.print().and_then(|()| std::io::stdout().flush());
+    match printed {
+        // What was asked for could not be told. What is wrong goes to standard error, and there is no other place.
+        Err(error) if !answer.use_stderr() => failed(&CliError::Output(error)),
+        _ => u8::try_from(answer.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),
+    }
+}
+
 /// Runs the command of the process's arguments.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => return told(&answer),
+    };
     let mut config = match Config::load(cli.config.as_deref(), std::env::vars()) {
         Ok(config) => config,
         Err(error) => {
@@ -213,11 +227,14 @@ pub fn main() -> ExitCode {
         Command::Man(args) => manual::man(&args),
         Command::Bench(args) => bench::run(&args, &config),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
+    done.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+}
+
+fn failed(error: &CliError) -> ExitCode {
+    match error {
         // Whoever reads the output has seen enough.
-        Err(CliError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(error) => {
+        CliError::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        error => {
             out::complain(&error.to_string());
             ExitCode::from(error.code())
         }

@@ -1,6 +1,7 @@
 //! Standard output and error of commands.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::ffi::OsStr;
+use std::io::{IsTerminal, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -21,6 +22,24 @@ pub(super) fn width() -> usize {
     given.or_else(asked).filter(|columns| *columns > 0).unwrap_or(usize::MAX)
 }
 
+/// Whether a stream is a terminal that can be drawn over: one that says that it is dumb knows no sequences of ECMA-48.
+pub(super) fn drawn_over(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && able(std::env::var_os("TERM").as_deref())
+}
+
+/// Whether a stream shows colours: it can be drawn over, and nobody asked for none (no-color.org).
+pub(super) fn coloured(stream: &impl IsTerminal) -> bool {
+    drawn_over(stream) && wanted(std::env::var_os("NO_COLOR").as_deref())
+}
+
+fn able(term: Option<&OsStr>) -> bool {
+    term.is_none_or(|term| term != "dumb")
+}
+
+fn wanted(no_color: Option<&OsStr>) -> bool {
+    no_color.is_none_or(OsStr::is_empty)
+}
+
 /// Says what a command did: in words, or as one JSON document.
 pub(super) fn done(json: bool, words: &str, value: &serde_json::Value) -> std::io::Result<()> {
     if json { line(&value.to_string()) } else { line(words) }
@@ -32,7 +51,7 @@ pub(super) fn complain(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "nova: {text}");
 }
 
-/// Progress of long work: a bar on a terminal, a log line a minute otherwise.
+/// Progress of long work: a bar on a terminal that can be drawn over, a log line a minute otherwise.
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
     what: &'static str,
@@ -48,7 +67,7 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 impl Progress {
     /// `done` counts up to `total`, in bytes or whatever `what` says.
     pub(super) fn new(what: &'static str, done: Arc<AtomicU64>, total: u64) -> Progress {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = drawn_over(&std::io::stderr()).then(|| {
             let style = ProgressStyle::with_template("{msg} {wide_bar} {percent:>3}%  {eta} left");
             ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
@@ -76,5 +95,24 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dumb_terminal_is_not_drawn_over_and_colours_end_with_a_variable_that_is_not_empty() {
+        let term = [None, Some(""), Some("xterm-256color"), Some("dumb")];
+        assert_eq!(term.map(|term| able(term.map(OsStr::new))), [true, true, true, false]);
+        let no_color = [None, Some(""), Some("1"), Some("0")];
+        assert_eq!(no_color.map(|value| wanted(value.map(OsStr::new))), [true, true, false, false]);
+    }
+
+    #[test]
+    fn what_is_no_terminal_has_no_colours() {
+        let file = tempfile::tempfile().unwrap();
+        assert!(!drawn_over(&file) && !coloured(&file));
     }
 }

@@ -1,10 +1,11 @@
 //! Where a command does its work: on the stopped store of `--data`, or at the node that runs. A command that looks at or
 //! decides something finds the node by itself when the node has the store.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use bytes::Bytes;
-use http::Method;
+use http::{Method, Uri};
 use nova_storage::OpenError;
 use serde_json::Value;
 
@@ -32,11 +33,34 @@ const FAILED_MAX_BYTES: usize = 16 << 10;
 #[derive(clap::Args)]
 pub(super) struct Remote {
     /// A running node, instead of the store in --data. Without it the node that has that store is found by itself.
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", value_parser = base)]
     url: Option<String>,
     /// Of a user with the role admin; where the development key is in --data, one is made.
     #[arg(long, global = true, value_name = "TOKEN", env = "NOVA_TOKEN", hide_env_values = true)]
     token: Option<String>,
+}
+
+/// A node's address as paths are put behind it. Without a scheme it is one of `http`: `localhost:8080`, `[::1]:8080`, or
+/// `:8080` of this machine, as addresses to listen on are written.
+pub(super) fn base(text: &str) -> Result<String, String> {
+    let wrong = || "expected a node's address, such as http://127.0.0.1:8080, https://nova.example or localhost:8080";
+    let given = match text.strip_prefix(':') {
+        Some(port) => format!("http://{}:{port}", Ipv4Addr::LOCALHOST),
+        None if text.contains("://") => text.to_owned(),
+        None => format!("http://{text}"),
+    };
+    let uri: Uri = given.parse().map_err(|_| wrong())?;
+    let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(wrong().to_owned());
+    };
+    // A name and a password, which nobody is told, would stand before the host.
+    let port = authority.as_str().strip_prefix(authority.host()).ok_or_else(wrong)?;
+    let numbered =
+        port.strip_prefix(':').map_or(port.is_empty(), |port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    if authority.host().is_empty() || !numbered || given.contains(['?', '#']) {
+        return Err(wrong().to_owned());
+    }
+    Ok(format!("{scheme}://{authority}{}", uri.path().trim_end_matches('/')))
 }
 
 /// Where the work is done.
@@ -214,4 +238,55 @@ impl Node {
 /// Words of another machine, for a terminal.
 pub(super) fn plain(words: &str) -> String {
     words.chars().filter(|c| !c.is_control()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_a_scheme_is_one_of_http_and_what_is_none_is_refused_with_the_way_out() {
+        for (given, meant) in [
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("https://nova.example/", "https://nova.example"),
+            ("HTTPS://nova.example/below//", "https://nova.example/below"),
+            ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("localhost:8080/", "http://localhost:8080"),
+            (":8080", "http://127.0.0.1:8080"),
+            ("[::1]:8080", "http://[::1]:8080"),
+            ("nova", "http://nova"),
+            ("nova.example:80/below", "http://nova.example:80/below"),
+        ] {
+            assert_eq!(base(given).as_deref(), Ok(meant), "{given}");
+        }
+        for wrong in [
+            "",
+            ":",
+            "/",
+            "http:",
+            "http://",
+            "https:///",
+            "http://:8080",
+            "http:/nova:8080",
+            "ftp://nova",
+            "//nova",
+            "nova:",
+            "nova:port",
+            "nova:0",
+            "nova:65536",
+            "http://nova:8080:1",
+            "::1",
+            "two words",
+            "http://a b",
+            "http://nova?a=b",
+            "nova#a",
+            "http://me:secret@nova",
+            "me@nova",
+            "127.0.0.1:8080?",
+            "http://[::1",
+        ] {
+            let told = base(wrong).unwrap_err();
+            assert!(told.contains("http://127.0.0.1:8080") && !told.contains("secret"), "{wrong}: {told}");
+        }
+    }
 }

@@ -15,7 +15,6 @@ use crate::decode::Topics;
 use crate::http::{self, Reserved};
 use crate::redis_port::{self, Strangers};
 use crate::source::kafka::{KafkaSettings, topics};
-use crate::tls;
 
 use super::signals::{Signals, Waiting};
 use super::{CliError, out};
@@ -38,6 +37,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
     if let Some(url) = &args.postgres {
         config.set_postgres(url).map_err(|problem| CliError::Usage(format!("--postgres: {problem}")))?;
     }
+    config.listen = args.listen.unwrap_or(config.listen);
     let config = &config;
     if !config.foreign_variables.is_empty() {
         let names = config.foreign_variables.join(", ");
@@ -47,7 +47,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
     if !problems.is_empty() {
         return Err(CliError::Config(problems.join("\n")));
     }
-    let address = Address::reserve(args.listen.unwrap_or(config.listen), config)?;
+    let address = Address::reserve(config)?;
     let mut setup = Setup::serving(config)?;
     if let Some(kafka) = &mut setup.kafka {
         kafka.take_over = args.new_store;
@@ -70,11 +70,11 @@ pub(super) struct Address {
 
 impl Address {
     /// Before any work, so that an address in use leaves nothing behind.
-    pub fn reserve(listen: SocketAddr, config: &Config) -> Result<Address, CliError> {
+    pub fn reserve(config: &Config) -> Result<Address, CliError> {
         let runtime = http::runtime()?;
         let (reserved, redis) = {
             let _in_runtime = runtime.enter();
-            let reserved = Reserved::bind(listen, config.edge.admin_listen).map_err(AppError::from)?;
+            let reserved = Reserved::bind(config.listen, config.edge.admin_listen).map_err(AppError::from)?;
             let redis = config.cache_listen.map(redis_port::Reserved::bind).transpose().map_err(AppError::from)?;
             (reserved, redis)
         };
@@ -221,10 +221,7 @@ async fn verify_topics(
 
 /// Notes beside the store where commands can ask this node. It serves without the note, too.
 fn noted(setup: &Setup, addr: SocketAddr) -> Option<Noted> {
-    let certificate = setup.edge.tls_cert.as_deref().and_then(|path| tls::fingerprint(path).ok());
-    let scheme = if setup.edge.tls_cert.is_some() { "https" } else { "http" };
-    let listening = Listening::at(scheme, addr, setup.edge.keys.development(), certificate);
-    let noted = listening.note(&setup.data_dir);
+    let noted = Listening::of(&setup.edge, addr).note(&setup.data_dir);
     noted
         .inspect_err(|error| tracing::warn!("commands will need --url: {LISTENING_FILE} cannot be written: {error}"))
         .ok()

@@ -1,10 +1,12 @@
 //! SIGTERM, SIGINT and SIGHUP. A thread waits for them from the first moment on, since the kernel gives a process that is
-//! PID 1, as in a container, no signal that it does not wait for.
+//! PID 1, as in a container, no signal that it does not wait for. SIGXFSZ ends nothing: a write beyond the limit of a
+//! file's size (`ulimit -f`, `LimitFSIZE=`) fails, as one on a full disk does, and whoever wrote tells it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -32,6 +34,8 @@ impl Signals {
         let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
         let signals = {
             let _in_runtime = runtime.enter();
+            // Taken, it no longer ends the process (setrlimit(2)), also when nobody waits for it.
+            drop(signal(SignalKind::from_raw(Number::XFSZ.as_raw()))?);
             [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?]
         };
         let wait = move || runtime.block_on(wait(signals, kinds, &told, &ends));

@@ -1,7 +1,7 @@
 //! `nova top`: a running node's status and rates, again and again. On a terminal the screen is drawn over, until q or
-//! Ctrl-C; otherwise a frame follows the other.
+//! Ctrl-C; otherwise, and on a terminal that is dumb, a frame follows the other.
 
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,7 @@ const CLEAR_ALL: &str = "\x1b[2J";
 pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -> Result<(), CliError> {
     let node = status::node(&args.remote, config)?;
     let ask = || -> Result<(Instant, Value), CliError> { Ok((Instant::now(), node.get("status?letters=0")?)) };
-    let screen = !json && std::io::stdout().is_terminal();
+    let screen = !json && out::drawn_over(&std::io::stdout());
     let (sender, ends) = sync_channel(ENDS_MAX);
     let _keyboard = if screen { Keyboard::listen(&sender) } else { None };
     let ends = signalled(signals, sender, ends)?;

@@ -1,17 +1,31 @@
-//! ISO 8601 and RFC 3339 text to epoch microseconds, exactly: nothing is rounded, nothing is guessed.
+//! ISO 8601 and RFC 3339 text to epoch microseconds, exactly: nothing is rounded, nothing is guessed. A leap second (`:60`,
+//! RFC 3339 §5.7) is the first second of the next minute, as in PostgreSQL: no count of seconds since 1970 has a place for it.
+
+/// Digits of a fraction that are read. RFC 3339 has no bound, and no clock writes so many.
+const FRACTION_MAX_DIGITS: usize = 64;
 
 /// Epoch microseconds of `2026-11-20T09:00:00.5Z`, `…+02:00`, `+12345-01-01T…`, `infinity` (`i64::MAX`) or
 /// `-infinity` (`i64::MIN`). `None` for anything else: no offset, a day that does not exist, a fraction finer than
 /// microseconds, or a time beyond 64 bits.
 pub fn parse_micros(text: &str) -> Option<i64> {
+    micros_of(text).filter(|(_, finer)| !finer).map(|(micros, _)| micros)
+}
+
+/// The same, where what is finer than microseconds is cut towards the past: of times that a person or a program writes, and
+/// no database keeps.
+pub fn cut_micros(text: &str) -> Option<i64> {
+    micros_of(text).map(|(micros, _)| micros)
+}
+
+/// The microseconds, and whether the text says more than they do.
+fn micros_of(text: &str) -> Option<(i64, bool)> {
     match text {
-        "infinity" => return Some(i64::MAX),
-        "-infinity" => return Some(i64::MIN),
+        "infinity" => return Some((i64::MAX, false)),
+        "-infinity" => return Some((i64::MIN, false)),
         _ => {}
     }
-    let (micros, below_micros) = parse(text)?;
     // The two ends are taken by infinity.
-    (below_micros == 0 && micros != i64::MAX && micros != i64::MIN).then_some(micros)
+    parse(text).filter(|(micros, _)| *micros != i64::MAX && *micros != i64::MIN)
 }
 
 /// Epoch microseconds of a time as PostgreSQL prints it with `DateStyle` ISO and `TimeZone` UTC: `2026-11-20 09:00:00.5+00`
@@ -35,8 +49,8 @@ pub fn parse_postgres(text: &str, zoned: bool) -> Option<i64> {
         (year, true) => 1 - year,
         (year, false) => year,
     };
-    let (micros, below_micros) = scan.moment(year, zoned)?;
-    (below_micros == 0 && micros != i64::MAX && micros != i64::MIN).then_some(micros)
+    let (micros, finer) = scan.moment(year, zoned)?;
+    (!finer && micros != i64::MAX && micros != i64::MIN).then_some(micros)
 }
 
 /// Days since 1970-01-01 of a `date` as PostgreSQL prints it; `None` for an infinity and anything else.
@@ -46,14 +60,14 @@ pub(super) fn parse_postgres_date(text: &str) -> Option<i64> {
     Some(midnight.div_euclid(86_400_000_000)).filter(|_| !text.ends_with("infinity"))
 }
 
-/// Epoch milliseconds, cut towards the past; up to nine fractional digits.
+/// Epoch milliseconds, cut towards the past.
 pub fn parse_millis(text: &str) -> Option<i64> {
     let (micros, _) = parse(text)?;
     Some(micros.div_euclid(1_000))
 }
 
-/// Whole microseconds and the nanoseconds below them.
-fn parse(text: &str) -> Option<(i64, u32)> {
+/// Whole microseconds, and whether there is something below them.
+fn parse(text: &str) -> Option<(i64, bool)> {
     let mut scan = Scan { rest: text.as_bytes() };
     let year = scan.year()?;
     scan.moment(year, true)
@@ -64,8 +78,8 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// What stands behind the year, to the end: whole microseconds and the nanoseconds below them.
-    fn moment(&mut self, year: i64, zoned: bool) -> Option<(i64, u32)> {
+    /// What stands behind the year, to the end: whole microseconds, and whether there is something below them.
+    fn moment(&mut self, year: i64, zoned: bool) -> Option<(i64, bool)> {
         self.one(b"-")?;
         let month = self.digits(2)?;
         self.one(b"-")?;
@@ -79,17 +93,17 @@ impl Scan<'_> {
         if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
             return None;
         }
-        if hour > 23 || minute > 59 || second > 59 {
+        if hour > 23 || minute > 59 || second > 60 {
             return None;
         }
-        let nanos = self.fraction()?;
+        let (micros, finer) = self.fraction()?;
         let offset_s = if zoned { self.offset()? } else { 0 };
         if !self.rest.is_empty() {
             return None;
         }
         let seconds = days_from_civil(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second - offset_s;
-        let micros = i128::from(seconds) * 1_000_000 + i128::from(nanos / 1_000);
-        Some((i64::try_from(micros).ok()?, nanos % 1_000))
+        let micros = i128::from(seconds) * 1_000_000 + i128::from(micros);
+        Some((i64::try_from(micros).ok()?, finer))
     }
 
     fn one(&mut self, of: &[u8]) -> Option<u8> {
@@ -125,17 +139,19 @@ impl Scan<'_> {
         Some(if sign == b'-' { -year } else { year })
     }
 
-    /// Nanoseconds; zero without a fraction.
-    fn fraction(&mut self) -> Option<u32> {
+    /// Microseconds, and whether a finer digit is not zero; nothing without a fraction.
+    fn fraction(&mut self) -> Option<(i64, bool)> {
         if self.one(b".").is_none() {
-            return Some(0);
+            return Some((0, false));
         }
         let count = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if !(1..=9).contains(&count) {
+        if !(1..=FRACTION_MAX_DIGITS).contains(&count) {
             return None;
         }
-        let scale = 10u32.pow(9 - u32::try_from(count).ok()?);
-        u32::try_from(self.digits(count)?).ok()?.checked_mul(scale)
+        let micros = (count..6).fold(self.digits(count.min(6))?, |micros, _| micros * 10);
+        let (finer, rest) = self.rest.split_at_checked(count.saturating_sub(6))?;
+        self.rest = rest;
+        Some((micros, finer.iter().any(|digit| *digit != b'0')))
     }
 
     /// Seconds east of UTC: `Z`, `+02`, `+02:00`, `+0200`, `-00:25:21`.
@@ -203,7 +219,7 @@ mod tests {
             ("2026-11-20T09:00:00", None),
             ("2026-02-29T09:00:00Z", None),
             ("2026-11-20T24:00:00Z", None),
-            ("2026-11-20T23:59:60Z", None),
+            ("2026-11-20T23:59:61Z", None),
             ("2026-11-20T09:00:00.Z", None),
             ("2026-11-20T09:00:00+24:00", None),
             ("+9999999-01-01T00:00:00Z", None),
@@ -214,6 +230,37 @@ mod tests {
             assert_eq!(parse_micros(text), expected, "{text}");
         }
         assert_eq!(parse_millis("1969-12-31T23:59:59.9999999Z"), Some(-1));
+    }
+
+    /// RFC 3339 §5.6: `time-secfrac = "." 1*DIGIT`.
+    #[test]
+    fn a_fraction_has_any_number_of_digits_and_what_is_too_fine_is_cut_only_where_that_is_asked_for() {
+        let whole = 1_795_165_200_500_000;
+        for digits in 1..=FRACTION_MAX_DIGITS {
+            let zeros = format!("2026-11-20T09:00:00.5{}Z", "0".repeat(digits - 1));
+            assert_eq!((parse_micros(&zeros), cut_micros(&zeros)), (Some(whole), Some(whole)), "{zeros}");
+            if digits > 7 {
+                let fine = format!("2026-11-20T09:00:00.5{}1Z", "0".repeat(digits - 2));
+                assert_eq!((parse_micros(&fine), cut_micros(&fine)), (None, Some(whole)), "{fine}");
+                assert_eq!(parse_millis(&fine), Some(whole / 1_000), "{fine}");
+            }
+        }
+        let longer = format!("2026-11-20T09:00:00.{}Z", "0".repeat(FRACTION_MAX_DIGITS + 1));
+        assert_eq!((parse_millis(&longer), cut_micros(&longer)), (None, None));
+        assert_eq!((cut_micros("infinity"), cut_micros("2026-11-20T09:00:00.5")), (Some(i64::MAX), None));
+    }
+
+    /// PostgreSQL: `select timestamptz '2016-12-31 23:59:60+00'` is 2017-01-01 00:00:00+00.
+    #[test]
+    fn a_leap_second_is_the_first_second_of_the_next_minute() {
+        for (leap, next) in [
+            ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00Z"),
+            ("2016-12-31T23:59:60.25Z", "2017-01-01T00:00:00.25Z"),
+            ("2016-12-31T15:59:60-08:00", "2017-01-01T00:00:00Z"),
+        ] {
+            assert!(parse_micros(next).is_some());
+            assert_eq!((parse_micros(leap), parse_millis(leap)), (parse_micros(next), parse_millis(next)), "{leap}");
+        }
     }
 
     #[test]
@@ -264,7 +311,7 @@ mod tests {
 
         #[test]
         fn any_text_is_a_time_or_none(text in ".{0,40}") {
-            let _ = (parse_micros(&text), parse_millis(&text), parse_postgres_date(&text));
+            let _ = (parse_micros(&text), cut_micros(&text), parse_millis(&text), parse_postgres_date(&text));
             let _ = (parse_postgres(&text, false), parse_postgres(&text, true));
         }
     }

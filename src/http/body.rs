@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
-use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 use http_body_util::{BodyExt as _, Either, Empty, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use serde::de::Error as _;
@@ -34,13 +34,15 @@ pub(super) async fn content_within(headers: &HeaderMap, body: Asked, most: usize
     inflated(headers, whole(body, most).await?, most)
 }
 
-/// The content of a body in gzip, of one or several members (RFC 1952 §2.2). Names of codings are in any letter case,
-/// and x-gzip is gzip (RFC 9110 §8.4.1).
+/// The content of a body in gzip, of one or several members (RFC 1952 §2.2). The codings are a list in one or several
+/// lines, whose names are in any letter case; x-gzip is gzip, and identity is nothing (RFC 9110 §8.4, §5.6.1).
 fn inflated(headers: &HeaderMap, body: Bytes, most: usize) -> Result<Bytes, Problem> {
-    let mut codings = headers.get_all(CONTENT_ENCODING).iter().map(|coding| coding.as_bytes().to_ascii_lowercase());
-    match (codings.next().as_deref(), codings.next()) {
-        (None | Some(b"identity"), None) => Ok(body),
-        (Some(b"gzip" | b"x-gzip"), None) => {
+    let lines = headers.get_all(CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
+    let named = lines.flat_map(|line| line.split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let mut codings = named.filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity"));
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(body),
+        (Some(name), None) if name.eq_ignore_ascii_case(b"gzip") || name.eq_ignore_ascii_case(b"x-gzip") => {
             let mut out = Vec::new();
             let limited = MultiGzDecoder::new(&body[..]).take(most as u64 + 1);
             let read = std::io::BufReader::new(limited).read_to_end(&mut out);
@@ -50,7 +52,7 @@ fn inflated(headers: &HeaderMap, body: Bytes, most: usize) -> Result<Bytes, Prob
             }
             Ok(out.into())
         }
-        _ => Err(Problem::UnsupportedMediaType("Content-Encoding: gzip or identity".to_owned())),
+        _ => Err(Problem::UnsupportedCoding),
     }
 }
 
@@ -72,7 +74,7 @@ pub(super) fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     match kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json")) {
         true => Ok(()),
-        false => Err(Problem::UnsupportedMediaType("send Content-Type: application/json".to_owned())),
+        false => Err(Problem::UnsupportedMediaType("send Content-Type: application/json")),
     }
 }
 
@@ -104,9 +106,19 @@ pub(super) fn maybe_integer<'de, T: TryFrom<i64>, D: Deserializer<'de>>(json: D)
     Ok(Option::<Whole<T>>::deserialize(json)?.map(|whole| whole.0))
 }
 
-/// The same, of a list.
+/// The same, of a list; null is an empty one.
 pub(super) fn integers<'de, T: TryFrom<i64>, D: Deserializer<'de>>(json: D) -> Result<Vec<T>, D::Error> {
-    Ok(Vec::<Whole<T>>::deserialize(json)?.into_iter().map(|whole| whole.0).collect())
+    let all = Option::<Vec<Whole<T>>>::deserialize(json)?.unwrap_or_default();
+    Ok(all.into_iter().map(|whole| whole.0).collect())
+}
+
+/// A member that may be null, which says the same as leaving it out: many clients write what they do not have as null.
+pub(super) fn or_default<'de, T, D>(json: D) -> Result<T, D::Error>
+where
+    T: Default + Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Ok(Option::<T>::deserialize(json)?.unwrap_or_default())
 }
 
 struct Whole<T>(T);
@@ -176,6 +188,46 @@ mod tests {
     }
 
     #[test]
+    fn a_member_that_is_null_is_one_that_is_left_out() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Optional {
+            #[serde(default, deserialize_with = "or_default")]
+            text: String,
+            #[serde(default, deserialize_with = "or_default")]
+            flag: bool,
+            #[serde(default, deserialize_with = "integers")]
+            ids: Vec<u64>,
+        }
+        let read = |text: &str| object::<Optional>(text.as_bytes());
+        assert_eq!(read(r#"{"text":null,"flag":null,"ids":null}"#), read("{}"));
+        let given = Optional { text: "a".to_owned(), flag: true, ids: vec![5] };
+        assert_eq!(read(r#"{"text":"a","flag":true,"ids":[5.0]}"#), Ok(given));
+        for bad in [r#"{"text":1}"#, r#"{"flag":"yes"}"#, r#"{"ids":[null]}"#, r#"{"ids":{}}"#] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn codings_are_a_list_in_which_identity_is_nothing() {
+        for codings in [
+            &["gzip"][..],
+            &["gzip, identity"],
+            &["identity, gzip"],
+            &["identity", "gzip"],
+            &[" GZIP "],
+            &["x-gzip"],
+            &["", ",gzip,"],
+        ] {
+            let content = inflated(&headers(codings), gzip(b"{}").into(), BODY_MAX_BYTES);
+            assert_eq!(content, Ok(Bytes::from_static(b"{}")), "{codings:?}");
+        }
+        for codings in [&[""][..], &[" , "], &["Identity"], &["identity", "identity"]] {
+            let content = inflated(&headers(codings), Bytes::from_static(b"{}"), BODY_MAX_BYTES);
+            assert_eq!(content, Ok(Bytes::from_static(b"{}")), "{codings:?}");
+        }
+    }
+
+    #[test]
     fn gzip_has_a_bound_an_end_and_one_layer() {
         let gz = headers(&["gzip"]);
         let members = [gzip(&vec![b' '; BODY_MAX_BYTES]), gzip(b" ")].concat();
@@ -183,13 +235,9 @@ mod tests {
         for bad in [gzip(b"{}")[..12].to_vec(), [gzip(b"{}"), b"x".repeat(20)].concat(), b"{}".to_vec()] {
             assert!(matches!(inflated(&gz, bad.into(), BODY_MAX_BYTES), Err(Problem::MalformedJson(_))));
         }
-        for codings in [&["gzip", "gzip"][..], &["gzip, gzip"], &["br"], &["identity", "gzip"]] {
+        for codings in [&["gzip", "gzip"][..], &["gzip, x-gzip"], &["br"], &["gzip identity"], &["gzip;q=1"]] {
             let answer = inflated(&headers(codings), gzip(b"{}").into(), BODY_MAX_BYTES);
-            assert!(matches!(answer, Err(Problem::UnsupportedMediaType(_))), "{codings:?}");
+            assert_eq!(answer, Err(Problem::UnsupportedCoding), "{codings:?}");
         }
-        assert_eq!(
-            inflated(&headers(&["Identity"]), Bytes::from_static(b"{}"), BODY_MAX_BYTES),
-            Ok(Bytes::from_static(b"{}"))
-        );
     }
 }

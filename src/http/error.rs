@@ -1,7 +1,7 @@
 //! Every error of the edge and its form: `application/problem+json` (RFC 9457) with the older members beside.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use schemars::JsonSchema;
@@ -23,6 +23,8 @@ pub(super) enum Problem {
     /// The body comes in a transfer coding besides chunked.
     UnknownTransferCoding,
     InvalidCursor,
+    /// There is no token. Says the same as of one that is not valid; only the challenge names no error (RFC 6750 §3.1).
+    MissingToken,
     /// Never says why.
     InvalidToken,
     SubjectMismatch,
@@ -37,7 +39,9 @@ pub(super) enum Problem {
     TooLarge {
         detail: String,
     },
-    UnsupportedMediaType(String),
+    UnsupportedMediaType(&'static str),
+    /// The body comes in a content coding besides gzip, or in several.
+    UnsupportedCoding,
     RequestTimeout,
     /// A request with this idempotency key is on its way.
     IdempotencyConflict,
@@ -93,6 +97,8 @@ pub(super) struct ProblemDetails<'a> {
     request_id: &'a str,
 }
 
+/// Content codings that a body may have, as `Accept-Encoding` of an answer has them (RFC 9110 §15.5.16).
+const CODINGS: &str = "gzip, identity";
 /// Seconds after which a caller may try again where nothing better is known.
 pub(super) const RETRY_AFTER_S: u64 = 1;
 
@@ -118,7 +124,7 @@ impl Problem {
             Problem::MalformedJson(detail) => {
                 (StatusCode::BAD_REQUEST, "malformed-json", "The body is not the expected JSON", detail.clone(), None)
             }
-            Problem::InvalidToken => {
+            Problem::MissingToken | Problem::InvalidToken => {
                 let detail = "send Authorization: Bearer with a valid token".to_owned();
                 (StatusCode::UNAUTHORIZED, "invalid-token", "No valid token", detail, None)
             }
@@ -147,7 +153,12 @@ impl Problem {
             }
             Problem::UnsupportedMediaType(detail) => {
                 let title = "Wrong content type or encoding";
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", title, detail.clone(), None)
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", title, (*detail).to_owned(), None)
+            }
+            Problem::UnsupportedCoding => {
+                let detail = "Content-Encoding: expected gzip once, or identity".to_owned();
+                let title = "Wrong content type or encoding";
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", title, detail, None)
             }
             Problem::RequestTimeout => {
                 let detail = "the body did not arrive in time".to_owned();
@@ -188,6 +199,11 @@ impl Problem {
         }
     }
 
+    /// Whether it says that the caller may not: there is no valid token, or not with the role.
+    pub(super) fn refuses_caller(&self) -> bool {
+        matches!(self, Problem::MissingToken | Problem::InvalidToken | Problem::InsufficientScope(_))
+    }
+
     /// In words for a person.
     pub(super) fn detail(&self) -> String {
         self.parts().3
@@ -221,8 +237,15 @@ impl Problem {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         match self {
+            Problem::MissingToken => {
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"nova\""));
+            }
             Problem::InvalidToken => {
-                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
+                let challenge = "Bearer realm=\"nova\", error=\"invalid_token\"";
+                headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
+            Problem::UnsupportedCoding => {
+                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(CODINGS));
             }
             Problem::MethodNotAllowed { allow } => {
                 headers.insert(http::header::ALLOW, HeaderValue::from_static(allow));

@@ -16,7 +16,7 @@ use crate::source::local::Settled;
 use super::auth::Subject;
 use super::body;
 use super::error::Problem;
-use super::idempotency::{self, Key};
+use super::idempotency::{self, Key, Worked};
 use super::route::{ADMIN_OR_SERVICE, Answer, UserCall};
 use super::shapes::{EventResult, EventsTaken};
 use super::trace::Trace;
@@ -41,7 +41,7 @@ pub(super) async fn take(intake: &Arc<Intake>, mut call: UserCall<'_>) -> Answer
     let (body, headers, subject) = (call.content().await?, call.call.headers, &call.subject);
     let trace = call.call.trace;
     let Some(key) = Key::of(headers, subject.user)? else {
-        return publish(intake, (subject, trace), headers, None, body).await;
+        return Ok(publish(intake, (subject, trace), headers, None, body).await?.response);
     };
     let work = publish(intake, (subject, trace), headers, Some(key), body.clone());
     idempotency::once(intake, key, &body, work).await
@@ -53,7 +53,7 @@ async fn publish(
     headers: &HeaderMap,
     key: Option<Key>,
     body: Bytes,
-) -> Answer {
+) -> Result<Worked, Problem> {
     let started = Instant::now();
     body::must_be_json(headers)?;
     let items = items(&body)?;
@@ -109,7 +109,8 @@ async fn publish(
         latency_ms: started.elapsed().as_secs_f64() * 1e3,
         results,
     };
-    Ok(server::object(StatusCode::ACCEPTED, &taken))
+    // Of an event that was known something had been taken before, perhaps by this very request.
+    Ok(Worked { response: server::object(StatusCode::ACCEPTED, &taken), taken: rejected < received })
 }
 
 /// Tells the commit to the collector, where the trace is told.

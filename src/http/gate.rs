@@ -78,6 +78,8 @@ pub trait Reads: Send + Sync {
     fn audit(&self, after: Option<u64>, limit: usize) -> Result<Vec<Listed>, ReadFailed>;
     /// The newest of these entries, oldest first.
     fn newest_audit(&self, limit: usize) -> Result<Vec<Listed>, ReadFailed>;
+    /// Whether the store is a file; that of a server for tests is in memory.
+    fn on_disk(&self) -> bool;
     /// Copies the last commit into a new file of this plain name, beside the store.
     fn backup(&self, name: &str) -> Result<BackupMade, BackupFailed>;
     /// `None` before the first backup.

@@ -1,6 +1,7 @@
 //! What a request must say of its receiver and of how its body is framed before it is looked at (RFC 9112 §3.2, §6.1).
 
 use http::header::{HOST, TRANSFER_ENCODING};
+use http::request::Parts;
 use http::{HeaderMap, Version};
 
 use super::error::Problem;
@@ -27,6 +28,13 @@ fn codings(headers: &HeaderMap) -> Result<(), Problem> {
         (Some(only), None) if only.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => Ok(()),
         _ => Err(Problem::UnknownTransferCoding),
     }
+}
+
+/// The host, and perhaps the port, that a request is for: `:authority` of HTTP/2 and that of a target in absolute-form, which
+/// counts before `Host` (RFC 9112 §3.2.2).
+pub(super) fn authority(head: &Parts) -> Option<&str> {
+    let named = head.uri.authority().map(|authority| authority.as_str());
+    named.or_else(|| head.headers.get(HOST)?.to_str().ok())
 }
 
 /// Whether a value is `uri-host [":" port]` (RFC 3986 §3.2.2). It may be empty: a target can have no authority.

@@ -1,4 +1,4 @@
-//! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): the same key and body get the same answer, once.
+//! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): the same key and content get the same answer, once.
 //!
 //! The answer is durable in the edge's table for a day. Between the commit of a request's events and that of its answer
 //! a crash is possible; then the events are known by ids made from the key, and the repeated request finds them.
@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::event::Id;
 use crate::pipeline::writer::EdgeEntry;
 
+use super::canonical::canonical;
 use super::error::Problem;
 use super::{Intake, encoding, server};
 
@@ -70,6 +71,36 @@ impl Key {
     fn name(&self) -> Vec<u8> {
         [self.user.0, self.hash].concat()
     }
+}
+
+/// What a request says, as a hash. A client that tries again may write its JSON anew: members in another order, other white
+/// space. That says the same.
+#[derive(Clone, Copy)]
+struct Fingerprint {
+    content: [u8; 32],
+    /// Of the bytes as they were sent: what nova kept before it looked at the content.
+    bytes: [u8; 32],
+}
+
+impl Fingerprint {
+    fn of(body: &[u8]) -> Fingerprint {
+        let bytes: [u8; 32] = Sha256::digest(body).into();
+        // What is no JSON, or has no one meaning, is its bytes.
+        let content = canonical(body).map_or(bytes, |form| Sha256::digest(form).into());
+        Fingerprint { content, bytes }
+    }
+
+    /// Whether it is that of a request which was kept by this nova, or by one before.
+    fn is(&self, kept: &[u8; 32]) -> bool {
+        self.content == *kept || self.bytes == *kept
+    }
+}
+
+/// What came of a request, and whether it is to be remembered.
+pub(super) struct Worked {
+    pub response: Response<Full<Bytes>>,
+    /// Something was taken, now or before. What was refused whole changed nothing, and may come again corrected.
+    pub taken: bool,
 }
 
 /// An answer that was given.
@@ -192,20 +223,20 @@ impl Answers {
         known.into_iter().for_each(|(key, given)| inner.keep(key, given));
     }
 
-    fn begin(&self, intake: &Arc<Intake>, key: Key, request: [u8; 32], now_ms: i64) -> Result<Turn, Problem> {
+    fn begin(&self, intake: &Arc<Intake>, key: Key, request: Fingerprint, now_ms: i64) -> Result<Turn, Problem> {
         let mut inner = self.0.lock();
         match inner.states.get(&key) {
-            Some(State::OnItsWay(known)) if *known == request => return Err(Problem::IdempotencyConflict),
+            Some(State::OnItsWay(known)) if request.is(known) => return Err(Problem::IdempotencyConflict),
             Some(State::OnItsWay(_)) => return Err(Problem::IdempotencyMismatch),
             Some(State::Done(given)) if given.expires_ms > now_ms => {
-                let same = given.request == request;
+                let same = request.is(&given.request);
                 return if same { Ok(Turn::Answered(given.response())) } else { Err(Problem::IdempotencyMismatch) };
             }
             Some(State::Done(_)) => inner.drop_key(&key),
             None => {}
         }
-        inner.states.insert(key, State::OnItsWay(request));
-        Ok(Turn::Go(OnItsWay { intake: Arc::clone(intake), key, request }))
+        inner.states.insert(key, State::OnItsWay(request.content));
+        Ok(Turn::Go(OnItsWay { intake: Arc::clone(intake), key, request: request.content }))
     }
 
     /// Takes expired answers out of memory; their entries in the edge's table.
@@ -225,22 +256,22 @@ impl Answers {
     }
 }
 
-/// Runs `work` once for a key and body; repeats get the same answer. Only success is remembered: a request that was
-/// refused changed nothing.
+/// Runs `work` once for a key and what the body says; repeats get the same answer. Only a request of which something was
+/// taken is remembered: one that was refused changed nothing.
 pub(super) async fn once(
     intake: &Arc<Intake>,
     key: Key,
     body: &[u8],
-    work: impl Future<Output = Result<Response<Full<Bytes>>, Problem>>,
+    work: impl Future<Output = Result<Worked, Problem>>,
 ) -> Result<Response<Full<Bytes>>, Problem> {
     let now_ms = intake.clock.now_ms();
-    let turn = intake.answers.begin(intake, key, Sha256::digest(body).into(), now_ms)?;
+    let turn = intake.answers.begin(intake, key, Fingerprint::of(body), now_ms)?;
     let on_its_way = match turn {
         Turn::Answered(response) => return Ok(response),
         Turn::Go(on_its_way) => on_its_way,
     };
-    let response = work.await?;
-    if !response.status().is_success() {
+    let Worked { response, taken } = work.await?;
+    if !taken || !response.status().is_success() {
         return Ok(response);
     }
     let bytes = encoding::whole(response.body()).unwrap_or_default();
@@ -301,6 +332,20 @@ mod tests {
         assert_eq!(key(1, 1).event_id(0), key(1, 1).event_id(0));
         let ids = [key(1, 1).event_id(0), key(1, 1).event_id(1), key(1, 2).event_id(0), key(2, 1).event_id(0)];
         assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
+    }
+
+    #[test]
+    fn a_request_is_known_by_what_it_says_and_by_the_bytes_that_an_older_nova_kept() {
+        let (sent, again) = (&br#"{"events":[{"action":"view","dwell_ms":5}]}"#[..], &br#" {"events": [
+            {"dwell_ms": 5, "action": "view"} ] }"#[..]);
+        let kept = Fingerprint::of(sent).content;
+        assert!(Fingerprint::of(sent).is(&kept) && Fingerprint::of(again).is(&kept));
+        let older: [u8; 32] = Sha256::digest(again).into();
+        assert!(Fingerprint::of(again).is(&older) && !Fingerprint::of(sent).is(&older));
+        for other in [&br#"{"events":[{"action":"view","dwell_ms":6}]}"#[..], b"{", b"", br#"{"a":1,"a":1}"#] {
+            assert!(!Fingerprint::of(other).is(&kept));
+            assert!(Fingerprint::of(other).is(&Fingerprint::of(other).content));
+        }
     }
 
     proptest! {

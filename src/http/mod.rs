@@ -8,6 +8,7 @@
 mod admin;
 pub mod auth;
 mod body;
+mod canonical;
 pub mod commands;
 pub(crate) mod connection;
 pub mod console;

@@ -1,6 +1,7 @@
 //! Percent-encoding (RFC 3986 §2.1): one reading of paths and queries, for every route and both ways of serving.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 
 use super::error::Problem;
 
@@ -31,6 +32,11 @@ pub(super) fn parameter<'q>(query: &'q str, name: &'static str) -> Result<Option
 /// The part of a path that a route names, decoded.
 pub(super) fn segment(text: &str) -> Result<Cow<'_, str>, Problem> {
     decode(text).ok_or_else(|| wrong("path"))
+}
+
+/// A number of digits alone: a sign, which Rust reads, is none in a path or a query.
+pub(super) fn digits<T: FromStr>(text: &str) -> Option<T> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<T>().ok()).flatten()
 }
 
 fn wrong(field: &'static str) -> Problem {
@@ -99,6 +105,14 @@ mod tests {
             assert!(decode(bad).is_none(), "{bad}");
             let problem = parameter(&format!("jti={bad}"), "jti").unwrap_err();
             assert!(matches!(problem, Problem::InvalidParameter { field: "jti", .. }), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_of_digits_alone() {
+        assert_eq!((digits::<u8>("5"), digits::<u8>("005"), digits::<u8>("255")), (Some(5), Some(5), Some(255)));
+        for bad in ["", "+5", "-5", "256", "5 ", "٥", "0x5", "5.0"] {
+            assert_eq!(digits::<u8>(bad), None, "{bad}");
         }
     }
 

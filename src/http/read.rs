@@ -20,7 +20,7 @@ use crate::jobs::serving::FEED_WARMUP;
 
 use super::auth::Subject;
 use super::error::Problem;
-use super::percent::parameter;
+use super::percent::{digits, parameter};
 use super::shapes::Forgotten;
 use super::{Serving, server};
 
@@ -30,7 +30,7 @@ const DEADLINE: Duration = Duration::from_millis(50);
 
 pub(super) fn limit(query: &str, max: usize) -> Result<usize, Problem> {
     let Some(text) = parameter(query, "limit")? else { return Ok(LIMIT_DEFAULT.min(max)) };
-    let limit = text.parse().ok().filter(|limit| (1..=max).contains(limit));
+    let limit = digits(&text).filter(|limit| (1..=max).contains(limit));
     limit.ok_or_else(|| Problem::InvalidParameter { field: "limit", detail: format!("limit: expected 1 to {max}") })
 }
 

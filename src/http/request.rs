@@ -292,6 +292,7 @@ async fn handle(
     let call = Call {
         site,
         headers: &head.headers,
+        authority: host::authority(head),
         query: head.uri.query().unwrap_or_default(),
         trace: noted.trace,
         name: &name,
@@ -307,7 +308,7 @@ async fn handle(
     };
     let caller = caller(edge, arrival, &head.headers, asker.as_ref().ok());
     let allowed = allowed(edge, operation, caller, asker, &mut noted.verdict);
-    let refused = matches!(allowed, Err(Problem::InvalidToken | Problem::InsufficientScope(_)));
+    let refused = allowed.as_ref().is_err_and(|problem| problem.refuses_caller());
     if refused && access == Access::Admin {
         Box::pin(admin::refused(&edge.control, caller, &head.method, operation.path)).await;
     }
@@ -331,7 +332,7 @@ async fn handle(
             answer(UserCall { call, subject, body }).await
         }
         (Handler::AdminStream(open), Some(subject)) => return open(UserCall { call, subject, body }).await,
-        (_, None) => Err(Problem::InvalidToken),
+        (_, None) => Err(Problem::MissingToken),
     };
     Ok(whole?.map(Body::Left))
 }
@@ -363,6 +364,7 @@ fn allowed(
         }
         Access::User | Access::Admin => asker.map(Some).map_err(|refusal| match refusal.reason {
             Reason::KeysAway => Problem::Unavailable("the keys of the tokens' issuer cannot be had just now"),
+            Reason::Missing => Problem::MissingToken,
             _ => Problem::InvalidToken,
         }),
     }
@@ -421,7 +423,7 @@ fn token<'h>(site: &Site, head: &'h Parts) -> Result<Option<&'h str>, Problem> {
     if site.console.is_none() || head.headers.contains_key(AUTHORIZATION) {
         return Ok(bearer(&head.headers));
     }
-    console::cookie_token(site.edge.gate.settings.console, &head.method, &head.headers)
+    console::cookie_token(site.edge.gate.settings.console, &head.method, (&head.headers, host::authority(head)))
 }
 
 /// The token of the one `Authorization: Bearer` (RFC 6750 §2.1).

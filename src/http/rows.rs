@@ -14,12 +14,13 @@ use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::clock::rfc3339;
-use crate::decode::time::parse_micros;
-use crate::event::{Column, ColumnType, Id, Outcome, Table};
+use crate::decode::time::cut_micros;
+use crate::decode::whole::whole_number;
+use crate::event::{Column, ColumnType, Id, Outcome, TIMESTAMP_MS_RANGE, Table};
 use crate::schema::{Uuid, example};
 use crate::source::local::Handed;
 
-use super::body::parse;
+use super::body::{or_default, parse};
 use super::edge::{Edge, Log};
 use super::error::Problem;
 use super::events::told;
@@ -50,15 +51,20 @@ type Pair = ([&'static str; 2], [Id; 2]);
     "follows": [{ "follower_id": "0193a5f0-c2d1-7e2c-9f0e-5b0f6f2f8f3d", "following_id": "6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d" }]
 }"#))]
 pub(super) struct Rows {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
+    #[schemars(with = "Option<Given>")]
     users: Given,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
+    #[schemars(with = "Option<Given>")]
     posts: Given,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
+    #[schemars(with = "Option<Given>")]
     follows: Given,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
+    #[schemars(with = "Option<Given>")]
     comments: Given,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
+    #[schemars(with = "Option<Given>")]
     likes: Given,
 }
 
@@ -242,7 +248,7 @@ impl Plain {
     /// id of a pair's live row.
     fn record(mut self, find: impl FnOnce(Pair) -> Result<Option<Id>, ReadFailed>) -> Result<(Id, Value), Wrong> {
         let deleted = match self.row.remove("op") {
-            None => false,
+            None | Some(Value::Null) => false,
             Some(Value::String(op)) if op == "delete" => true,
             Some(Value::String(op)) if op == "upsert" => false,
             Some(_) => return Err(("op".to_owned(), "expected delete or upsert".to_owned())),
@@ -322,13 +328,47 @@ fn cell(column: &Column, given: Value) -> Result<Value, Wrong> {
         (ColumnType::Text, _) => expected("a string"),
         (ColumnType::Bool, _) => expected("true or false"),
         (ColumnType::Json, given) => Ok(given.to_string().into()),
-        (ColumnType::TimestampTz | ColumnType::Timestamp, Value::String(text)) => match parse_micros(&text) {
-            Some(_) if column.kind == ColumnType::TimestampTz => Ok(text.into()),
+        (ColumnType::TimestampTz | ColumnType::Timestamp, given) => match time_us(&given) {
+            Some(micros) if column.kind == ColumnType::TimestampTz => Ok(rfc3339(micros).into()),
             Some(micros) => Ok(micros.into()),
-            None => expected("a time: RFC 3339, such as 2026-11-24T06:00:00Z"),
+            None => expected("a time: RFC 3339, such as 2026-11-24T06:00:00Z, or epoch milliseconds from 1970 to 2100"),
         },
-        (ColumnType::TimestampTz | ColumnType::Timestamp, _) => {
-            expected("a time: RFC 3339, such as 2026-11-24T06:00:00Z")
+    }
+}
+
+/// Epoch microseconds of a time as callers write it: RFC 3339, of which digits finer than a column keeps are cut, or whole
+/// epoch milliseconds, however they are written.
+fn time_us(given: &Value) -> Option<i64> {
+    match given {
+        Value::String(text) => cut_micros(text),
+        Value::Number(number) => {
+            let millis = whole_number(&number.to_string()).filter(|millis| TIMESTAMP_MS_RANGE.contains(millis))?;
+            Some(millis * 1_000)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_of_a_row_is_rfc_3339_or_whole_epoch_milliseconds() {
+        let read = |json: &str| time_us(&serde_json::from_str(json).unwrap());
+        let micros = Some(1_795_500_000_000_000);
+        for json in [
+            "1795500000000",
+            "1795500000000.0",
+            "1.7955e12",
+            "\"2026-11-24T06:00:00Z\"",
+            "\"2026-11-24T08:00:00.0000000001+02:00\"",
+        ] {
+            assert_eq!(read(json), micros, "{json}");
+        }
+        assert_eq!((read("0"), read("\"infinity\"")), (Some(0), Some(i64::MAX)));
+        for json in ["-1", "1795500000000.5", "1795500000000000", "1e300", "\"1795500000000\"", "true", "[]", "null"] {
+            assert_eq!(read(json), None, "{json}");
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Response};
+use http::{HeaderName, HeaderValue, Response};
 use hyper::body::Frame;
 use rustc_hash::FxHashMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
@@ -25,6 +25,8 @@ use super::error::Problem;
 use super::places::{Place, Places};
 use super::{Body, Serving, read};
 
+/// Says to nginx, and to what follows its example, that events go on as they come (`proxy_buffering`).
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 /// Clients at once.
 pub const STREAMS_MAX: usize = 256;
 /// Of them, those of one address.
@@ -92,7 +94,7 @@ struct Making {
 
 impl Events {
     /// Of a stream, with its own pings.
-    pub(super) fn endless(pieces: mpsc::Receiver<Result<Bytes, Broken>>) -> Events {
+    fn endless(pieces: mpsc::Receiver<Result<Bytes, Broken>>) -> Events {
         Events { pieces, making: None }
     }
 
@@ -138,11 +140,17 @@ pub(super) fn open(serving: &Serving, address: IpAddr, query: &str) -> Result<Re
     let (trending, clock) = (Arc::clone(&serving.trending), serving.clock.clone());
     let stream = Stream { trending, clock, window, limit, sender, _held: (place, permit) };
     tokio::spawn(stream.run(streams.closing()));
+    Ok(answer(events))
+}
+
+/// The answer of every stream: server-sent events that nobody on the way keeps or holds back.
+pub(super) fn answer(events: mpsc::Receiver<Result<Bytes, Broken>>) -> Response<Body> {
     let mut response = Response::new(Body::Right(Events::endless(events)));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    response
 }
 
 struct Stream {

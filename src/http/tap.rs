@@ -4,8 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Response};
+use http::Response;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
@@ -16,7 +15,7 @@ use super::admin::{looked, parameter, wrong};
 use super::error::Problem;
 use super::route::UserCall;
 use super::shapes::TappedRecord;
-use super::stream::{Broken, Events};
+use super::stream::{self, Broken};
 use super::{Body, Edge};
 
 /// Events that wait for the caller besides the listener's queue.
@@ -48,9 +47,7 @@ pub(super) async fn open(edge: &Edge, call: UserCall<'_>) -> Result<Response<Bod
     let listening = listening.ok_or(Problem::TooManyStreams { most: TAPS_MAX })?;
     let (sender, lines) = mpsc::channel(QUEUE_MAX_EVENTS);
     tokio::spawn(run(listening, sender, edge.serving.streams.closing()));
-    let mut response = Response::new(Body::Right(Events::endless(lines)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    Ok(response)
+    Ok(stream::answer(lines))
 }
 
 async fn run(mut listening: Listening, sender: mpsc::Sender<Result<Bytes, Broken>>, mut closed: watch::Receiver<bool>) {

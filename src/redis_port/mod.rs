@@ -16,7 +16,7 @@ mod server;
 mod session;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use parking_lot::RwLock;
 
@@ -40,6 +40,8 @@ pub(super) struct Port {
     budget: Budget,
     /// The number of the last connection.
     last_id: AtomicU64,
+    /// It was said that a page of a browser may have tried to use the port: once is enough, and anybody can cause it.
+    told_http: AtomicBool,
     /// Names this process, for clients that ask.
     run_id: String,
 }
@@ -65,6 +67,7 @@ impl Port {
             order: RwLock::default(),
             budget: Budget::default(),
             last_id: AtomicU64::new(0),
+            told_http: AtomicBool::new(false),
             run_id,
         }
     }

@@ -235,6 +235,12 @@ impl Parser {
     }
 }
 
+/// Whether a command's name is a line of a request of HTTP, as a browser sends it for whatever page: Redis, too, takes no
+/// further word of such a client (`securityWarningCommand` in src/server.c).
+pub(super) fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
+}
+
 /// A decimal number as Redis writes it: no sign `+`, no zeros before it, no spaces.
 pub(super) fn number(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text.split_first()? {

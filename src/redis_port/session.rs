@@ -16,7 +16,7 @@ use crate::http::patience::Patient;
 use super::Port;
 use super::budget::{Held, SMALL_BYTES};
 use super::commands::{self, Queue, Then};
-use super::protocol::{COMMAND_MAX_BYTES, Parser};
+use super::protocol::{COMMAND_MAX_BYTES, Parser, is_http};
 use super::reply::Out;
 
 /// Room that is made for what comes.
@@ -155,6 +155,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
 
     /// Does one command, and waits where its answer takes that.
     async fn command(&mut self) -> Batch {
+        if is_http(self.parser.args(&self.read).at(0)) {
+            self.warn_of_http();
+            return Batch::Over;
+        }
         let begun = self.out.bytes.len();
         let mut noted = false;
         loop {
@@ -179,6 +183,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
                     noted = true;
                 }
             }
+        }
+    }
+
+    /// The connection ends without a word, also about what came before: a page must not learn that something is here.
+    fn warn_of_http(&mut self) {
+        self.out.bytes.clear();
+        self.client.errors += 1;
+        if !self.port.told_http.swap(true, Ordering::Relaxed) {
+            let address = &self.client.address;
+            tracing::warn!(
+                "the Redis port got a request of HTTP from {address} and closed the connection: perhaps a page in a browser \
+                 tries to have commands run (this is said once)"
+            );
         }
     }
 

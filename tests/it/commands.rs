@@ -137,6 +137,51 @@ fn a_letter_that_nobody_would_take_stays_when_it_is_replayed() {
     assert!(String::from_utf8_lossy(&output.stdout).contains("no record: repair the capture"), "{output:?}");
     let list: Value = serde_json::from_slice(&nova(&data, &["--json", "dlq", "list"]).stdout).unwrap();
     assert_eq!(list.as_array().unwrap().len(), 1);
+    assert!(told(&output).contains("one dead letter was not applied and stays"), "{output:?}");
+}
+
+#[test]
+fn a_letter_that_there_is_not_is_told_as_such_when_it_is_replayed() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = stored(dir.path());
+    let output = nova(&data, &["dlq", "replay", "999"]);
+    let words = "there is no dead letter 999; nova dlq list shows those that wait";
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(told(&output), format!("nova: {words}\n"));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), format!("999: {words}\n"));
+}
+
+/// A URL without a scheme was refused when everything else had been looked at.
+#[test]
+fn an_address_that_is_none_is_refused_before_a_token_is_looked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    for command in [&["health"][..], &["status"], &["dlq", "list"], &["cdc", "state"]] {
+        for url in ["http://", "ftp://nova", "nova:port"] {
+            let output = nova(dir.path(), &[command, &["--url", url]].concat());
+            assert_eq!(output.status.code(), Some(2), "{output:?}");
+            let words = told(&output);
+            assert!(
+                words.contains(url) && words.contains("http://127.0.0.1:8080") && !words.contains("token"),
+                "{words}"
+            );
+        }
+    }
+    // A port that nobody has.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let output = nova(dir.path(), &["health", "--url", &free.to_string()]);
+    assert!(told(&output).contains(&format!("http://{free}/health/ready: cannot be reached")), "{output:?}");
+}
+
+#[test]
+fn what_cannot_be_printed_is_an_error_of_every_command() {
+    for args in [&["--version"][..], &["--help"], &["help", "dlq"], &["config", "--default"], &["completions", "bash"]]
+    {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
+        let output = command.args(args).stdin(Stdio::null()).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
+        assert!(told(&output).contains("cannot write the output"), "{args:?}: {output:?}");
+    }
 }
 
 #[test]

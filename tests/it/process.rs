@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::api::client::Client;
-use crate::support::signal;
+use crate::support::{program, signal};
 
 fn nova(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
@@ -98,10 +98,107 @@ fn an_address_in_use_is_found_before_anything_is_made() {
         assert!(told.contains(&address) && told.contains("--listen"), "{told}");
         assert!(output.stdout.is_empty() && !Path::new(&data(&dir)).exists(), "{command} left something");
     }
-    let mut check = nova(&["--data", &data(&dir), "check"]);
-    let output = check.env("NOVA_HTTP_LISTEN", &address).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stdout).contains(&address), "{}", errors(&output));
+    // 192.0.2.0/24 is nobody's (RFC 5737).
+    let foreign = "192.0.2.1:9100";
+    for (setting, name) in [
+        ("NOVA_HTTP_LISTEN", "http.listen"),
+        ("NOVA_HTTP_ADMIN_LISTEN", "http.admin_listen"),
+        ("NOVA_CACHE_LISTEN", "cache.listen"),
+    ] {
+        for addr in [address.as_str(), foreign] {
+            let mut check = nova(&["--data", &data(&dir), "check"]);
+            let output = check.env("NOVA_HTTP_LISTEN", "127.0.0.1:0").env(setting, addr).output().unwrap();
+            let told = String::from_utf8_lossy(&output.stdout);
+            let named = format!("address: {name}: cannot listen on {addr}");
+            assert!(output.status.code() == Some(1) && told.contains(&named), "{told}");
+        }
+    }
+}
+
+#[test]
+fn two_listeners_at_one_place_are_told_with_64_and_nothing_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (listen, all) = (free.to_string(), format!(":{}", free.port()));
+    for (setting, name) in [("NOVA_HTTP_ADMIN_LISTEN", "http.admin_listen"), ("NOVA_CACHE_LISTEN", "cache.listen")] {
+        for other in [&listen, &all] {
+            let mut serve = nova(&["--data", &data(&dir), "serve", "--listen", &listen]);
+            let output = serve.env(setting, other).output().unwrap();
+            let told = errors(&output);
+            assert_eq!(output.status.code(), Some(64), "{told}");
+            assert!(told.contains(&format!("{name}: ")) && told.contains("http.listen"), "{told}");
+            assert!(told.contains("another port") && told.contains(&listen), "{told}");
+            assert!(output.stdout.is_empty() && !Path::new(&data(&dir)).exists(), "something is left");
+            let mut check = nova(&["--data", &data(&dir), "check"]);
+            let output = check.env("NOVA_HTTP_LISTEN", &listen).env(setting, other).output().unwrap();
+            let told = String::from_utf8_lossy(&output.stdout);
+            assert!(told.contains(&format!("start-refused: {name}: ")) && told.contains("another port"), "{told}");
+        }
+    }
+}
+
+/// An empty file was taken, and nobody could sign a token.
+#[test]
+fn a_file_of_keys_that_is_empty_is_told_with_64_and_by_check() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("empty");
+    std::fs::write(&file, "").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    for (variable, name) in
+        [("NOVA_AUTH_JWKS_FILE", "auth.jwks_file"), ("NOVA_AUTH_HS256_SECRET_FILE", "auth.hs256_secret_file")]
+    {
+        let env = [(variable, file.to_str().unwrap()), ("NOVA_AUTH_ISSUER", "*"), ("NOVA_AUTH_AUDIENCE", "*")];
+        let output = nova(&["--data", &data(&dir), "serve", "--listen", "127.0.0.1:0"]).envs(env).output().unwrap();
+        assert_eq!(output.status.code(), Some(64), "{}", errors(&output));
+        assert!(errors(&output).contains(name) && !Path::new(&data(&dir)).exists(), "{}", errors(&output));
+        let check = nova(&["--data", &data(&dir), "check"]).envs(env).output().unwrap();
+        let told = String::from_utf8_lossy(&check.stdout);
+        assert!(check.status.code() == Some(1) && told.contains(&format!("start-refused: {name}: ")), "{told}");
+    }
+}
+
+#[test]
+fn a_write_beyond_the_limit_of_a_files_size_is_told_as_one_on_a_full_disk_is() {
+    let dir = tempfile::tempdir().unwrap();
+    for command in [&["serve", "--listen", "127.0.0.1:0"][..], &["replay", "-"]] {
+        let output = limited("-f 8", &[&["--data", &data(&dir)], command].concat()).output().unwrap();
+        let told = errors(&output);
+        assert_eq!((output.status.code(), output.status.signal()), (Some(1), None), "{told}");
+        assert!(told.contains("nova.redb") && told.contains("File too large"), "{told}");
+    }
+}
+
+#[test]
+fn health_finds_the_node_of_the_store_and_else_the_one_that_the_configuration_names() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    // Of another name, and signed by nobody whom this machine knows.
+    let made = rcgen::generate_simple_self_signed(vec!["nova.example".to_owned()]).unwrap();
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let tls = [("NOVA_HTTP_TLS_CERT", cert.to_str().unwrap()), ("NOVA_HTTP_TLS_KEY", key.to_str().unwrap())];
+    let (place, other) = (dir.path().join("data"), dir.path().join("other"));
+    let node = program::Serving::start(&place, &tls);
+    // The configuration names neither the port nor the scheme at which it is.
+    let found = program::nova(&place, &["health"]);
+    assert!(found.status.success() && program::out(&found).contains("\"status\":\"ready\""), "{found:?}");
+    let listen = node.addr.to_string();
+    let configured = program::command(&other, &["health"]).envs(tls).env("NOVA_HTTP_LISTEN", &listen).output().unwrap();
+    assert!(configured.status.success(), "{configured:?}");
+    let every = format!(":{}", node.addr.port());
+    let everywhere = program::command(&other, &["health"]).envs(tls).env("NOVA_HTTP_LISTEN", &every).output().unwrap();
+    assert!(everywhere.status.success(), "{everywhere:?}");
+    // By its address the usual rules hold.
+    let named = program::nova(&other, &["health", "--url", &format!("https://{listen}")]);
+    assert!(!named.status.success() && errors(&named).contains("certificate"), "{named:?}");
+    node.end();
+    let plain = program::Serving::start(&place, &[]);
+    for args in [&["health"][..], &["health", "--url", &plain.addr.to_string()]] {
+        assert!(program::nova(&place, args).status.success(), "{args:?}");
+    }
 }
 
 #[test]

@@ -302,6 +302,24 @@ fn the_redis_port_has_the_feed_of_now_and_goes_back_with_a_reset() {
     assert!(redis(&nova, "GET mine").starts_with("$-1"));
 }
 
+/// They answered with an operating system's error about a directory that nobody named.
+#[test]
+fn what_needs_a_store_on_disk_says_that_there_is_none() {
+    let nova = TestNova::builder().without_tokens().start().unwrap();
+    for (method, path, body) in [
+        ("POST", "/api/v1/admin/backup", r#"{"name":"monday"}"#),
+        ("POST", "/api/v1/admin/backup/file", ""),
+        ("POST", "/api/v1/admin/store/verify", ""),
+        ("GET", "/api/v1/admin/store/verify", ""),
+    ] {
+        let (status, problem) = asked(&nova, method, path, "", body);
+        let told = (status, &problem["detail"]);
+        assert_eq!(told, (409, &json!("a server for tests has no store on disk")), "{method} {path}: {problem}");
+    }
+    let (status, audit) = asked(&nova, "GET", "/api/v1/admin/audit", "", "");
+    assert_eq!((status, audit["entries"].as_array().map(Vec::len)), (200, Some(0)), "{audit}");
+}
+
 #[test]
 fn seeds_and_settings_that_cannot_be_used_are_told() {
     let failed = |builder: nova::testing::Builder| builder.start().err().unwrap().to_string();

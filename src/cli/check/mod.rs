@@ -11,6 +11,8 @@ mod shared_cache;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::io::{Error, ErrorKind};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use http::Method;
@@ -68,7 +70,7 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
         .extend(refused.map(|problem| Finding::new("start-refused", problem, "correct the setting, or what it names")));
     {
         let _in_runtime = runtime.enter();
-        found.extend(address_in_use(config));
+        found.extend(addresses(config));
     }
     if let Some(settings) = app::kafka(config) {
         looked.push("kafka");
@@ -123,19 +125,34 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
     report(&found, &looked, as_json)
 }
 
-/// An address that another program has. The node of this store may have it: then nothing is wrong.
-fn address_in_use(config: &Config) -> Option<Finding> {
-    let error = Reserved::bind(config.listen, config.edge.admin_listen).err()?;
-    let store = app::store_path(&config.data_dir);
-    let running = store.exists().then(|| Store::open(&store, &Options::default(), |_| {}).err()).flatten();
-    if matches!(running, Some(OpenError::InUse { .. })) {
-        return None;
+/// Each address that cannot be listened on. The node of this store may have those that are in use: then nothing is wrong
+/// with them. To be called in a runtime.
+fn addresses(config: &Config) -> Vec<Finding> {
+    let bound = |(setting, addr): preflight::Named| Some((setting, addr, Reserved::bind(addr, None).err()?.source));
+    let mut refused: Vec<_> = preflight::addresses(config).into_iter().filter_map(bound).collect();
+    let in_use = |why: &Error| why.kind() == ErrorKind::AddrInUse;
+    if refused.iter().any(|(.., why)| in_use(why)) && node_runs(config) {
+        refused.retain(|(.., why)| !in_use(why));
     }
-    Some(Finding::new(
-        "address",
-        error.to_string(),
-        "end the program that has it (ss -ltnp), or choose another address",
-    ))
+    let finding = |(setting, addr, why): (&str, SocketAddr, Error)| {
+        let remedy = match why.kind() {
+            ErrorKind::AddrInUse => "end the program that has it (ss -ltnp), or choose another address",
+            ErrorKind::AddrNotAvailable => {
+                "name an address of this machine (ip addr), or :PORT for every address of it"
+            }
+            ErrorKind::PermissionDenied => "choose a port above 1023, or give nova CAP_NET_BIND_SERVICE",
+            _ => "choose another address",
+        };
+        Finding::new("address", format!("{setting}: cannot listen on {addr}: {why}"), remedy)
+    };
+    refused.into_iter().map(finding).collect()
+}
+
+/// Whether a process has the store.
+fn node_runs(config: &Config) -> bool {
+    let store = app::store_path(&config.data_dir);
+    let opened = store.exists().then(|| Store::open(&store, &Options::default(), |_| {}).err()).flatten();
+    matches!(opened, Some(OpenError::InUse { .. }))
 }
 
 /// What differs between the stored rows and ClickHouse's. A running node, which has ClickHouse's address and password,

@@ -11,10 +11,12 @@ use crate::feed::trending::{TRENDING_MAX, Window};
 use crate::http::edge::{Edge, Serving};
 use crate::http::error::Problem;
 use crate::http::lists::{self, Asked};
+use crate::http::percent::digits;
 use crate::http::route::{Answer, UserCall};
 use crate::http::{Body, explained, pumped, read, server};
 use crate::state::State;
 
+use super::revocations::rfc3339_ms;
 use super::{looked, number, parameter, user, wrong};
 
 /// JSON lines.
@@ -37,6 +39,7 @@ pub(in crate::http) async fn rows(edge: &Edge, call: UserCall<'_>) -> Result<Res
 
 /// The bytes of a backup. Nothing of it stays beside the store.
 pub(in crate::http) async fn hand_over(edge: &Edge, call: UserCall<'_>) -> Result<Response<Body>, Problem> {
+    super::store::on_disk(&edge.control)?;
     looked(&edge.control.durable, &call.subject, "backup", "handed over".to_owned()).await?;
     let control = Arc::clone(&edge.control);
     let closing = edge.serving.streams.closing();
@@ -87,8 +90,8 @@ fn asked(serving: &Serving, query: &str) -> Result<Asked, Problem> {
     let now_ms = match parameter(query, "now")? {
         None => serving.clock.now_ms(),
         Some(text) => {
-            let time: Option<jiff::Timestamp> = text.parse().ok();
-            time.ok_or_else(|| wrong("now", "a time: RFC 3339"))?.as_millisecond()
+            let time = digits(&text).or_else(|| rfc3339_ms(&text));
+            time.ok_or_else(|| wrong("now", "a time: RFC 3339, or epoch milliseconds"))?
         }
     };
     Ok(Asked { now_ms, limit: read::limit(query, TRENDING_MAX)? })

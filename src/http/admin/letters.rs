@@ -7,10 +7,11 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::http::body::{integers, maybe_integer};
+use crate::http::body::{integers, maybe_integer, or_default};
 use crate::http::edge::Control;
 use crate::http::error::Problem;
 use crate::http::gate::Reads;
+use crate::http::percent::digits;
 use crate::http::route::{Answer, UserCall};
 use crate::http::server;
 use crate::http::shapes::{AuditPage, DeadLetters, Replay, Replays};
@@ -31,10 +32,12 @@ pub(in crate::http) struct Replaying {
     #[schemars(length(min = 1, max = PAGE_MAX))]
     ids: Vec<u64>,
     /// Also events from before the dedup horizon.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
+    #[schemars(with = "Option<bool>")]
     force: bool,
     /// Only tells what the records say now: whether they can be decoded. Nothing is applied.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
+    #[schemars(with = "Option<bool>")]
     dry_run: bool,
 }
 
@@ -45,7 +48,7 @@ pub(in crate::http) struct Discarding {
     #[serde(default, deserialize_with = "maybe_integer")]
     id: Option<u64>,
     #[serde(default, deserialize_with = "integers")]
-    #[schemars(length(max = PAGE_MAX))]
+    #[schemars(with = "Option<Vec<u64>>", length(max = PAGE_MAX))]
     ids: Vec<u64>,
     /// Why; kept.
     #[schemars(length(min = 1))]
@@ -82,7 +85,7 @@ pub(in crate::http) async fn dead_letters(control: &Arc<Control>, call: UserCall
 }
 
 pub(in crate::http) async fn dead_letter(control: &Arc<Control>, call: UserCall<'_>) -> Answer {
-    let id: u64 = call.call.name.parse().map_err(|_| Problem::NotFound)?;
+    let id: u64 = digits(call.call.name).ok_or(Problem::NotFound)?;
     let letter = read(control, move |store| store.dead_letter(id)).await?.ok_or(Problem::NotFound)?;
     looked(&control.durable, &call.subject, "dlq-read", id.to_string()).await?;
     Ok(server::object(StatusCode::OK, &letter))

@@ -28,6 +28,7 @@ use crate::event::Id;
 use super::auth::Subject;
 use super::body::parse;
 use super::error::Problem;
+use super::percent::digits;
 pub(super) use super::percent::parameter;
 use super::route::Answer;
 use super::server;
@@ -43,7 +44,7 @@ pub(super) fn wrong(field: &'static str, expected: &str) -> Problem {
 }
 
 pub(super) fn number(query: &str, name: &'static str, default: u64) -> Result<u64, Problem> {
-    parameter(query, name)?.map_or(Ok(default), |text| text.parse().map_err(|_| wrong(name, "a number")))
+    parameter(query, name)?.map_or(Ok(default), |text| digits(&text).ok_or_else(|| wrong(name, "a number")))
 }
 
 pub(super) fn user(text: &str) -> Result<Id, Problem> {

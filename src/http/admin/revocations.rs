@@ -9,7 +9,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::clock::rfc3339;
+use crate::decode::time::parse_millis;
 use crate::http::auth::revocation::{KIND, NAME_MAX_BYTES, REVOCATIONS_MAX, Rule, Target};
+use crate::http::body::or_default;
 use crate::http::edge::Control;
 use crate::http::error::Problem;
 use crate::http::percent::parameter;
@@ -50,7 +52,8 @@ pub(in crate::http) struct Revoke {
     #[schemars(with = "Option<Time>")]
     expires_at: Option<Value>,
     /// For the audit.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
+    #[schemars(with = "Option<String>")]
     reason: String,
 }
 
@@ -71,11 +74,17 @@ fn target(jti: Option<String>, user_id: Option<String>, key_id: Option<String>) 
 pub(in crate::http) fn time_ms(value: &Value, field: &'static str) -> Result<i64, Problem> {
     let time = match value {
         Value::Number(number) => whole(number).filter(|ms| EPOCH_MS.contains(ms)),
-        Value::String(text) => text.parse().ok().map(|time: jiff::Timestamp| time.as_millisecond()),
+        Value::String(text) => rfc3339_ms(text),
         _ => None,
     };
     let expected = "a time: RFC 3339, or epoch milliseconds (not seconds)";
     time.filter(|time| *time >= 0).ok_or_else(|| wrong(field, expected))
+}
+
+/// Epoch milliseconds of RFC 3339, also of its forms that RFC 9557 adds.
+pub(super) fn rfc3339_ms(text: &str) -> Option<i64> {
+    let extended = || text.parse().ok().map(|time: jiff::Timestamp| time.as_millisecond());
+    parse_millis(text).or_else(extended)
 }
 
 /// A whole number, which JSON may write with a fraction of zero.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::event::{Table, Tables, TopicPartition};
-use crate::http::body::integer;
+use crate::http::body::{integer, or_default};
 use crate::http::edge::Control;
 use crate::http::error::Problem;
 use crate::http::route::{Answer, UserCall};
@@ -55,8 +55,8 @@ pub(in crate::http) struct Seeking {
 #[schemars(rename = "ResnapshotRequest", example = example(r#"{ "tables": ["posts"] }"#))]
 pub(in crate::http) struct Resnapshotting {
     /// Left out: all of them, with a new slot.
-    #[serde(default)]
-    #[schemars(with = "Vec<TableName>")]
+    #[serde(default, deserialize_with = "or_default")]
+    #[schemars(with = "Option<Vec<TableName>>")]
     tables: Vec<String>,
 }
 

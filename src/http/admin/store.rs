@@ -7,6 +7,7 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::http::body::or_default;
 use crate::http::edge::Control;
 use crate::http::error::Problem;
 use crate::http::gate::{BackupFailed, BackupMade, ReadFailed, Reads};
@@ -46,12 +47,20 @@ pub(in crate::http) async fn read<T: Send + 'static>(
     })
 }
 
+/// Refuses what needs a file to copy or to check where the store is none.
+pub(super) fn on_disk(control: &Control) -> Result<(), Problem> {
+    match control.reads.on_disk() {
+        true => Ok(()),
+        false => Err(Problem::Conflict("a server for tests has no store on disk".to_owned())),
+    }
+}
+
 /// A backup to be made.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "BackupRequest", extend("required" = ["name"]), example = example(r#"{ "name": "monday" }"#))]
 pub(in crate::http) struct BackingUp {
     /// Of the file: letters, digits, dots, dashes, underscores.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     #[schemars(length(min = 1, max = NAME_MAX_BYTES), regex(pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]*$"))]
     name: String,
 }
@@ -64,6 +73,7 @@ pub(in crate::http) async fn backup(control: &Arc<Control>, mut call: UserCall<'
     if name.is_empty() || name.len() > NAME_MAX_BYTES || name.starts_with('.') || !name.bytes().all(plain) {
         return Err(wrong("name", "1 to 100 letters, digits, dots, dashes and underscores"));
     }
+    on_disk(control)?;
     looked(&control.durable, &call.subject, "backup", name.clone()).await?;
     let made = blocking(control, move |store| store.backup(&name)).await?;
     let BackupMade { file, entries, sha256 } = made.map_err(|error| match error {
@@ -76,6 +86,7 @@ pub(in crate::http) async fn backup(control: &Arc<Control>, mut call: UserCall<'
 /// Begins a check of every page, and tells how far it is: at its end, or after `wait_s`.
 pub(in crate::http) async fn verify(control: &Arc<Control>, call: UserCall<'_>) -> Answer {
     let wait = wait(call.call.query)?;
+    on_disk(control)?;
     looked(&control.durable, &call.subject, "store-verify", String::new()).await?;
     read(control, |store| store.check_store()).await?;
     told(control, wait).await
@@ -83,7 +94,9 @@ pub(in crate::http) async fn verify(control: &Arc<Control>, call: UserCall<'_>) 
 
 /// How far the check is: at its end, or after `wait_s`.
 pub(in crate::http) async fn checked(control: &Arc<Control>, call: UserCall<'_>) -> Answer {
-    told(control, wait(call.call.query)?).await
+    let wait = wait(call.call.query)?;
+    on_disk(control)?;
+    told(control, wait).await
 }
 
 fn wait(query: &str) -> Result<Duration, Problem> {

@@ -47,14 +47,11 @@ impl KeySource {
     /// The configured one with its first keys, if there is one; an address has none before it is asked.
     pub fn configured(settings: &KeySettings) -> Result<Option<(KeySource, KeySet)>, KeyError> {
         let file = match (&settings.jwks_file, &settings.hs256_secret_file) {
-            (Some(path), _) => Some(KeyFile::new(path, "jwks_file", false)),
-            (None, Some(path)) => Some(KeyFile::new(path, "hs256_secret_file", true)),
+            (Some(path), _) => Some(KeyFile::open(path, "jwks_file", false)?),
+            (None, Some(path)) => Some(KeyFile::open(path, "hs256_secret_file", true)?),
             (None, None) => None,
         };
-        if let Some(file) = file {
-            let wrong =
-                |detail| KeyError::File { setting: file.setting, path: file.path.display().to_string(), detail };
-            let keys = file.read().map_err(wrong)?.unwrap_or_default();
+        if let Some((file, keys)) = file {
             return Ok(Some((KeySource::File(file), keys)));
         }
         let Some(url) = &settings.jwks_url else { return Ok(None) };
@@ -96,8 +93,14 @@ pub(super) struct KeyFile {
 }
 
 impl KeyFile {
-    fn new(path: &Path, setting: &'static str, secret: bool) -> KeyFile {
-        KeyFile { path: path.to_owned(), setting, secret, last: Mutex::default(), complaint: Mutex::default() }
+    /// The file with its first keys. Whatever it holds is judged, also nothing at all.
+    fn open(path: &Path, setting: &'static str, secret: bool) -> Result<(KeyFile, KeySet), KeyError> {
+        let wrong = |detail: String| KeyError::File { setting, path: path.display().to_string(), detail };
+        let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+        let (last, complaint) = (Mutex::new(bytes.clone()), Mutex::default());
+        let file = KeyFile { path: path.to_owned(), setting, secret, last, complaint };
+        let keys = file.keys(bytes).map_err(wrong)?;
+        Ok((file, keys))
     }
 
     /// Its keys; `None` where the file is as it was.
@@ -107,14 +110,17 @@ impl KeyFile {
             return Ok(None);
         }
         self.last.lock().clone_from(&bytes);
-        let keys = match self.secret {
-            true => self.check_mode().and_then(|()| KeySet::secret(&bytes).map_err(|error| error.to_string())),
-            false => {
-                let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
-                KeySet::parse(&text).map_err(|error| error.to_string())
-            }
-        };
-        keys.map(Some)
+        self.keys(bytes).map(Some)
+    }
+
+    /// What these bytes of the file mean.
+    fn keys(&self, bytes: Vec<u8>) -> Result<KeySet, String> {
+        if self.secret {
+            self.check_mode()?;
+            return KeySet::secret(&bytes).map_err(|error| error.to_string());
+        }
+        let text = String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())?;
+        KeySet::parse(&text).map_err(|error| error.to_string())
     }
 
     /// Whether this was not said just before.

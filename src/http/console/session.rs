@@ -2,7 +2,7 @@
 //! other site's request carries. The cookie alone is worth nothing: only a request with the console's own header, which
 //! another site's page cannot set, is taken for its user's (OWASP, "custom request headers").
 
-use http::header::{COOKIE, SET_COOKIE};
+use http::header::{COOKIE, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -47,10 +47,27 @@ impl Session {
     }
 }
 
-/// Whether the request is the console's own.
-fn is_console(headers: &HeaderMap) -> bool {
-    let same = headers.get(FETCH_SITE).is_none_or(|site| site == "same-origin");
+/// Whether the request to this host and port is the console's own. `Sec-Fetch-Site` counts first, because a proxy may have
+/// changed the host; a browser sends it over TLS and to the machine itself. Over plain http there is only `Origin`.
+fn is_console(headers: &HeaderMap, authority: Option<&str>) -> bool {
+    let same = match headers.get(FETCH_SITE) {
+        Some(site) => site == "same-origin",
+        None => own_origin(headers, authority),
+    };
     same && headers.contains_key(HEADER)
+}
+
+/// Whether no origin is named, or the one of this host and port. `null` is that of pages that have none.
+fn own_origin(headers: &HeaderMap, authority: Option<&str>) -> bool {
+    let mut origins = headers.get_all(ORIGIN).iter();
+    let (origin, more) = (origins.next(), origins.next());
+    let Some(origin) = origin else { return true };
+    let named = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    let (Some((scheme, host)), Some(authority), None) = (named, authority, more) else { return false };
+    // A browser leaves out the port of the scheme, and another client may write it.
+    let port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
+    let bare = |host: &str| host.strip_suffix(port).unwrap_or(host).to_ascii_lowercase();
+    bare(host) == bare(authority)
 }
 
 /// The token of the console's cookie, where the request may use it; an error of one that would change something where
@@ -58,9 +75,9 @@ fn is_console(headers: &HeaderMap) -> bool {
 pub(in crate::http) fn cookie_token<'h>(
     mode: ConsoleMode,
     method: &Method,
-    headers: &'h HeaderMap,
+    (headers, authority): (&'h HeaderMap, Option<&str>),
 ) -> Result<Option<&'h str>, Problem> {
-    if mode == ConsoleMode::Off || !is_console(headers) {
+    if mode == ConsoleMode::Off || !is_console(headers, authority) {
         return Ok(None);
     }
     let token = token(headers);
@@ -93,7 +110,7 @@ fn here(edge: &Edge) -> Result<(), Problem> {
 pub(in crate::http) async fn sign_in(call: UserCall<'_>) -> Answer {
     let edge = call.edge();
     here(edge)?;
-    let token = bearer(call.call.headers).ok_or(Problem::InvalidToken)?;
+    let token = bearer(call.call.headers).ok_or(Problem::MissingToken)?;
     let mut response = server::object(StatusCode::OK, &Session::of(edge, Some(&call.subject)));
     response.headers_mut().insert(SET_COOKIE, cookie(edge, Some(token))?);
     Ok(response)
@@ -103,7 +120,7 @@ pub(in crate::http) async fn sign_in(call: UserCall<'_>) -> Answer {
 pub(in crate::http) fn sign_out(call: &Call<'_>) -> Answer {
     here(call.edge())?;
     let mut response = server::object(StatusCode::OK, &Session::of(call.edge(), None));
-    if is_console(call.headers) {
+    if is_console(call.headers, call.authority) {
         response.headers_mut().insert(SET_COOKIE, cookie(call.edge(), None)?);
     }
     Ok(response)
@@ -113,7 +130,46 @@ pub(in crate::http) fn sign_out(call: &Call<'_>) -> Answer {
 pub(in crate::http) fn whoami(call: &Call<'_>) -> Answer {
     let edge = call.edge();
     here(edge)?;
-    let token = if is_console(call.headers) { token(call.headers) } else { None };
+    let token = if is_console(call.headers, call.authority) { token(call.headers) } else { None };
     let subject = token.and_then(|token| edge.auth.verify(token, edge.clock.day_ms()).ok());
     Ok(server::object(StatusCode::OK, &Session::of(edge, subject.as_ref())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_the_consoles_own_by_host_and_port() {
+        let own = |origins: &[&'static str], authority| {
+            let line = |origin: &&'static str| (ORIGIN, HeaderValue::from_static(origin));
+            own_origin(&origins.iter().map(line).collect(), authority)
+        };
+        for (origin, authority) in [
+            ("http://nova.example", "nova.example"),
+            ("http://nova.example:80", "Nova.example"),
+            ("http://nova.example", "nova.example:80"),
+            ("https://nova.example", "nova.example:443"),
+            ("http://127.0.0.1:8080", "127.0.0.1:8080"),
+            ("http://[::1]:8080", "[::1]:8080"),
+        ] {
+            assert!(own(&[origin], Some(authority)), "{origin} {authority}");
+        }
+        assert!(own(&[], Some("nova.example")) && own(&[], None));
+        for (origin, authority) in [
+            ("http://evil", Some("nova.example")),
+            ("http://nova.example:8080", Some("nova.example")),
+            ("http://nova.example", Some("nova.example:8080")),
+            ("https://nova.example", Some("nova.example:80")),
+            ("http://nova.example.evil", Some("nova.example")),
+            ("http://evil/nova.example", Some("nova.example")),
+            ("null", Some("nova.example")),
+            ("", Some("")),
+            ("nova.example", Some("nova.example")),
+            ("http://nova.example", None),
+        ] {
+            assert!(!own(&[origin], authority), "{origin} {authority:?}");
+        }
+        assert!(!own(&["http://nova.example", "http://nova.example"], Some("nova.example")));
+    }
 }

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Response};
+use http::Response;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use crate::http::error::Problem;
 use crate::http::places::Place;
-use crate::http::stream::{Broken, Events};
+use crate::http::stream::{self, Broken};
 use crate::http::{Body, Edge};
 
 use super::overview;
@@ -36,9 +35,7 @@ pub(in crate::http) fn open(edge: &Edge, address: IpAddr) -> Result<Response<Bod
     let (sender, events) = mpsc::channel(QUEUE_MAX_EVENTS);
     let frames = edge.console.frames();
     tokio::spawn(Viewer { frames, sender, _held: (place, permit) }.run(edge.serving.streams.closing()));
-    let mut response = Response::new(Body::Right(Events::endless(events)));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    Ok(response)
+    Ok(stream::answer(events))
 }
 
 struct Viewer {

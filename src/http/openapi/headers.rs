@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::http::route::Operation;
+use crate::http::route::{Content, Operation};
 
 /// Name, key of the component, what it says, type, whether it is always there.
 type Header = (&'static str, &'static str, &'static str, &'static str, bool);
 
-const ALL: [Header; 11] = [
+const ALL: [Header; 13] = [
     ("X-Request-ID", "RequestId", "The caller's, or one of nova's making; the log names it.", "string", true),
     ("traceparent", "Trace", "W3C Trace Context.", "string", true),
     ("Server-Timing", "Timing", "`total;dur=` and milliseconds.", "string", true),
@@ -19,6 +19,8 @@ const ALL: [Header; 11] = [
     ("WWW-Authenticate", "Challenge", "What kind of token is needed.", "string", true),
     ("Idempotent-Replayed", "Replayed", "`true` where the answer is that of an earlier request.", "string", false),
     ("Vary", "Vary", "What of the request the answer depends on.", "string", false),
+    ("X-Accel-Buffering", "Buffering", "`no`: a proxy hands events on as they come.", "string", true),
+    ("Accept-Encoding", "Codings", "Content codings that a body may have, where it had another.", "string", false),
 ];
 
 /// Each header as a component.
@@ -42,6 +44,7 @@ pub(super) fn of_answer(operation: &Operation, status: u16) -> Value {
         "Vary" => true,
         "Retry-After" => status == 503,
         "Idempotent-Replayed" => replays,
+        "X-Accel-Buffering" => matches!(operation.content, Content::Events(_)),
         _ => false,
     })
 }
@@ -51,6 +54,7 @@ pub(super) fn of_problem(status: u16) -> Value {
     named(|name| match name {
         "Retry-After" => matches!(status, 429 | 503),
         "WWW-Authenticate" => status == 401,
+        "Accept-Encoding" => status == 415,
         _ => false,
     })
 }

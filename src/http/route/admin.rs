@@ -228,7 +228,8 @@ fn store() -> Vec<O> {
             .answers::<BackedUp>(&[200])
             .also(&[409]),
         O::new("downloadBackup", handed, Tag::Store, "Copies the store into the answer", hand_over)
-            .content(&[200], Content::Text(&[admin::BYTES])),
+            .content(&[200], Content::Text(&[admin::BYTES]))
+            .also(&[409]),
         O::new("compareRows", compared, Tag::Store, "Compares stored rows with ClickHouse's", compare)
             .answers::<Comparison>(&[200])
             .also(&[409]),
@@ -239,17 +240,19 @@ fn store() -> Vec<O> {
             .also(&[404]),
         O::new("verifyStore", (Method::POST, path), Tag::Store, "Checks every page of the store", verify)
             .query([WAIT])
-            .answers::<StoreChecked>(&[200]),
+            .answers::<StoreChecked>(&[200])
+            .also(&[409]),
         O::new("getStoreCheck", (Method::GET, path), Tag::Store, "How far the check of the store is", checked)
             .query([WAIT])
-            .answers::<StoreChecked>(&[200]),
+            .answers::<StoreChecked>(&[200])
+            .also(&[409]),
     ]
 }
 
 /// For any time, which those of users are not.
 fn lists() -> Vec<O> {
     const NOW: Parameter =
-        parameter("now", Kind::Text { min: 1, max: 64 }, "For when, RFC 3339; now where it is left out.");
+        parameter("now", Kind::Text { min: 1, max: 64 }, "For when, RFC 3339 or epoch milliseconds.");
     const MANY: Parameter =
         parameter("limit", Kind::Integer { min: 1, max: 200 }, "How many; 20 where it is left out.");
     let trending = Handler::Admin(|call| Box::pin(admin::trending_list(&call.edge().serving, call)));

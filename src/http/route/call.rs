@@ -28,6 +28,8 @@ pub(in crate::http) type Opens<'a> = Pin<Box<dyn Future<Output = Result<Response
 pub(in crate::http) struct Call<'a> {
     pub site: &'a Site,
     pub headers: &'a HeaderMap,
+    /// The host and port that the request is for; see [`crate::http::host::authority`].
+    pub authority: Option<&'a str>,
     pub query: &'a str,
     pub trace: &'a Trace,
     /// The part of the path that the operation names; empty where it names none.

@@ -10,7 +10,7 @@ use crate::http::admin;
 use crate::http::body::{self, parse};
 use crate::http::edge::Edge;
 use crate::http::error::Problem;
-use crate::http::percent::parameter;
+use crate::http::percent::{digits, parameter};
 use crate::http::route::{Answer, UserCall};
 use crate::http::rows::{self as plain, Rows};
 use crate::http::server;
@@ -135,7 +135,7 @@ pub(in crate::http) async fn log(call: UserCall<'_>) -> Answer {
     let limit = match parameter(call.call.query, "limit")? {
         None => LOG_DEFAULT,
         Some(text) => {
-            let limit = text.parse().ok().filter(|limit| (1..=LOG_MAX).contains(limit));
+            let limit = digits(&text).filter(|limit| (1..=LOG_MAX).contains(limit));
             limit.ok_or_else(|| wrong("limit", format!("expected 1 to {LOG_MAX}")))?
         }
     };

@@ -6,7 +6,7 @@ use crate::redis_port::protocol::{self, Args};
 use crate::redis_port::reply::Out;
 use crate::redis_port::session::Client;
 
-use super::{Call, Does, Done, Fault, Group, Keys, May, NOT_AN_INTEGER, SYNTAX, Spec, Then, shown, spec};
+use super::{Call, Does, Done, Fault, Group, Keys, May, NOT_AN_INTEGER, SYNTAX, Spec, Sub, Then, shown, spec};
 
 const OTHER: (Group, Does, Keys) = (Group::Connection, Does::Other, Keys::None);
 /// Bytes of a client's name, and of its library's.
@@ -36,6 +36,17 @@ pub(super) const SPECS: &[Spec] = &[
     }),
     spec("select", 2, OTHER, select),
     spec("client", -2, OTHER, client),
+];
+
+const CLIENT: &[Sub] = &[
+    ("setname", 3),
+    ("getname", 2),
+    ("id", 2),
+    ("setinfo", 4),
+    ("info", 2),
+    ("list", -2),
+    ("no-evict", 3),
+    ("no-touch", 3),
 ];
 
 /// What HELLO asked for, beside who it is.
@@ -164,39 +175,24 @@ fn select(call: &mut Call<'_>) -> Done {
 }
 
 fn client(call: &mut Call<'_>) -> Done {
-    let wrong = |name: &str| super::wrong_arity(&format!("client|{name}"));
-    let args = call.args.len();
-    match () {
-        () if call.is(1, "setname") => {
-            if args != 3 {
-                return Err(wrong("setname"));
-            }
+    match call.sub("client", CLIENT)? {
+        "setname" => {
             call.client.name = plain(call.args.at(2), "Client names")?;
             call.out.ok();
         }
-        () if call.is(1, "getname") => match call.client.name.as_str() {
+        "getname" => match call.client.name.as_str() {
             "" => call.out.null(),
             name => call.out.bulk(name.as_bytes()),
         },
-        () if call.is(1, "id") => call.out.int(call.client.id as i64),
-        () if call.is(1, "setinfo") => {
-            if args != 4 {
-                return Err(wrong("setinfo"));
-            }
-            set_info(call)?;
-        }
-        () if call.is(1, "info") || call.is(1, "list") => {
+        "id" => call.out.int(call.client.id as i64),
+        "setinfo" => set_info(call)?,
+        "info" | "list" => {
             let text = described(call.client, call.port.edge.clock.day_ms(), call.args, call.out);
             call.out.verbatim(&text);
         }
-        () if (call.is(1, "no-evict") || call.is(1, "no-touch")) && args == 3 => match () {
-            () if call.is(2, "on") || call.is(2, "off") => call.out.ok(),
-            () => return Err(SYNTAX),
-        },
-        () => {
-            let word = shown(call.args.at(1));
-            return Err(Fault::Text(format!("ERR unknown subcommand '{word}'. Try CLIENT HELP.")));
-        }
+        // What is left says whether the client may be evicted, or touches keys: nothing does that here.
+        _ if call.is(2, "on") || call.is(2, "off") => call.out.ok(),
+        _ => return Err(SYNTAX),
     }
     Ok(())
 }

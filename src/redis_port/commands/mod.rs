@@ -8,6 +8,7 @@ mod node;
 mod sets;
 mod sorted;
 mod strings;
+mod sub;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +26,8 @@ use super::computed::{Own, everybodys};
 use super::protocol::{self, Args};
 use super::reply::Out;
 use super::session::Client;
+
+use self::sub::{Sub, takes};
 
 pub(super) use self::connection::{Hello, identified};
 pub(super) use self::multi::Queue;
@@ -145,8 +148,7 @@ const fn spec(
 impl Spec {
     /// Whether it takes so many arguments, its name among them.
     fn takes(&self, args: usize) -> bool {
-        let arity = self.arity.unsigned_abs() as usize;
-        if self.arity > 0 { args == arity } else { args >= arity }
+        takes(self.arity, args)
     }
 
     /// It also answers for keys of nova's own.

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::cache::Cache as _;
 
 use super::connection::REDIS_VERSION;
-use super::{Call, Does, Done, Fault, Group, Keys, May, SPECS as ALL, SYNTAX, Spec, find, shown, spec};
+use super::{Call, Does, Done, Group, Keys, May, SPECS as ALL, SYNTAX, Spec, Sub, find, spec};
 
 const OTHER: (Group, Does, Keys) = (Group::Server, Does::Other, Keys::None);
 
@@ -24,6 +24,8 @@ pub(super) const SPECS: &[Spec] = &[
         Ok(())
     }),
 ];
+
+const COMMAND: &[Sub] = &[("count", 2), ("list", -2), ("info", -2), ("docs", -2)];
 
 fn info(call: &mut Call<'_>) -> Done {
     let wanted = |section: &str| {
@@ -88,23 +90,26 @@ fn info(call: &mut Call<'_>) -> Done {
 
 fn command(call: &mut Call<'_>) -> Done {
     let named = || call.args.from(2).map(find).collect::<Vec<_>>();
-    match () {
-        () if call.args.len() == 1 => {
-            let out = &mut *call.out;
-            out.array(ALL.len());
-            ALL.iter().for_each(|spec| entry(Some(*spec), out));
-        }
-        () if call.is(1, "count") && call.args.len() == 2 => call.out.int(ALL.len() as i64),
-        () if call.is(1, "list") && call.args.len() == 2 => {
+    if call.args.len() == 1 {
+        let out = &mut *call.out;
+        out.array(ALL.len());
+        ALL.iter().for_each(|spec| entry(Some(*spec), out));
+        return Ok(());
+    }
+    match call.sub("command", COMMAND)? {
+        "count" => call.out.int(ALL.len() as i64),
+        // FILTERBY would follow.
+        "list" if call.args.len() > 2 => return Err(SYNTAX),
+        "list" => {
             call.out.array(ALL.len());
             ALL.iter().for_each(|spec| call.out.bulk(spec.name.as_bytes()));
         }
-        () if call.is(1, "info") => {
+        "info" => {
             let wanted = if call.args.len() == 2 { ALL.iter().map(|spec| Some(*spec)).collect() } else { named() };
             call.out.array(wanted.len());
             wanted.into_iter().for_each(|spec| entry(spec, call.out));
         }
-        () if call.is(1, "docs") => {
+        _ => {
             let wanted: Vec<_> =
                 if call.args.len() == 2 { ALL.to_vec() } else { named().into_iter().flatten().collect() };
             call.out.map(wanted.len());
@@ -114,10 +119,6 @@ fn command(call: &mut Call<'_>) -> Done {
                 call.out.bulk(b"group");
                 call.out.bulk(crate::http::PORT_GROUPS[spec.group as usize].as_bytes());
             }
-        }
-        () => {
-            let word = shown(call.args.at(1));
-            return Err(Fault::Text(format!("ERR unknown subcommand '{word}'. Try COMMAND HELP.")));
         }
     }
     Ok(())

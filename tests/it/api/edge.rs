@@ -112,12 +112,15 @@ fn whoever_has_no_valid_token_gets_401_without_a_hint() {
     let answers: Vec<_> = refused.iter().map(|headers| client.post(headers, &body(&[event(1, "view")]))).collect();
     for answer in &answers {
         assert_eq!(answer.status, 401);
-        assert!(answer.header("www-authenticate").is_some());
+        assert!(answer.header("www-authenticate").unwrap().starts_with("Bearer realm=\"nova\""));
         let (mut problem, mut first) = (answer.json(), answers[0].json());
         problem["request_id"] = Value::Null;
         first["request_id"] = Value::Null;
         assert_eq!(problem, first);
     }
+    // Without a token there is none that could be wrong (RFC 6750 §3.1).
+    let named: Vec<_> = answers.iter().map(|answer| answer.header("www-authenticate").unwrap().contains("error=")).collect();
+    assert_eq!(named, [false, false, true, false]);
     let mut foreign = event(1, "view");
     foreign["user_id"] = id(9).into();
     assert_eq!(client.post(&live.headers(Id::from_u128(1)), &body(&[foreign])).status, 403);
@@ -129,8 +132,10 @@ fn bad_requests_get_the_problem_that_names_them() {
     let headers = live.headers(Id::from_u128(1));
     let mut client = live.client();
     let plain = headers.replace("application/json", "text/plain");
-    assert_eq!(client.post(&plain, &body(&[event(1, "view")])).status, 415);
-    assert_eq!(client.post(&format!("{headers}Content-Encoding: br\r\n"), b"x").status, 415);
+    let untyped = client.post(&plain, &body(&[event(1, "view")]));
+    assert_eq!((untyped.status, untyped.header("accept-encoding")), (415, None));
+    let coded = client.post(&format!("{headers}Content-Encoding: br\r\n"), b"x");
+    assert_eq!((coded.status, coded.header("accept-encoding")), (415, Some("gzip, identity")));
     for (sent, status, kind) in [
         (b"{".to_vec(), 400, "malformed-json"),
         (b"{\"events\":5}".to_vec(), 400, "malformed-json"),
@@ -149,7 +154,9 @@ fn bad_requests_get_the_problem_that_names_them() {
     let wrong = client.get("/api/v1/events", "");
     assert_eq!((wrong.status, wrong.header("allow")), (405, Some("POST")));
     assert_eq!(client.get("/api/v1/feed/trending?window=2h", "").json()["field"], "window");
-    assert_eq!(client.get("/api/v1/feed/trending?limit=0", "").json()["field"], "limit");
+    for limit in ["0", "+5", "-5", "5.0", ""] {
+        assert_eq!(client.get(&format!("/api/v1/feed/trending?limit={limit}"), "").json()["field"], "limit", "{limit}");
+    }
     assert_eq!(client.get("/api/v1/discover/suggested-users", "").status, 401);
 }
 

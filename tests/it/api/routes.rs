@@ -246,6 +246,40 @@ fn every_route_answers_what_the_document_says_and_nothing_else() {
     assert!(operations.len() >= 25 && seen > 500, "{} operations, {seen} requests", operations.len());
 }
 
+#[test]
+fn an_optional_member_that_is_null_is_one_that_is_left_out_in_the_body_of_every_route() {
+    let live = Live::start_in(tempfile::tempdir().unwrap());
+    let admin = live.role(Id::from_u128(2), "admin");
+    let document = Document(live.client().get("/openapi.json", "").json());
+    let mut members = 0;
+    for (path, methods) in document.0["paths"].as_object().unwrap() {
+        let concrete = path.replace("{post}", &Id::from_u128(6).to_string()).replace("{table}", "posts");
+        for (method, operation) in methods.as_object().unwrap() {
+            let schema = document.followed(&operation["requestBody"]["content"]["application/json"]["schema"]);
+            let ask = |body: &Value| {
+                let (method, body) = (method.to_uppercase(), body.to_string());
+                let answer = live.client().ask(&method, &concrete, &admin, body.as_bytes());
+                let detail = if answer.status < 400 { Value::Null } else { answer.json()["detail"].clone() };
+                (answer.status, detail)
+            };
+            for (name, member) in schema["properties"].as_object().into_iter().flatten() {
+                let required = schema["required"].as_array();
+                if required.is_some_and(|names| names.contains(&name.as_str().into())) {
+                    continue;
+                }
+                let what = format!("{method} {path}: {name}");
+                document.conforms(member, &Value::Null, &what);
+                let (mut without, mut null) = (schema["examples"][0].clone(), schema["examples"][0].clone());
+                without.as_object_mut().unwrap().remove(name);
+                null[name] = Value::Null;
+                assert_eq!(ask(&null), ask(&without), "{what}");
+                members += 1;
+            }
+        }
+    }
+    assert!(members >= 18, "{members}");
+}
+
 /// HEAD is GET without the body; a stream has no end, so there is none of it.
 fn head(client: &mut Client, method: &str, path: &str) {
     let get = client.ask(method, path, "", b"");

@@ -3,7 +3,7 @@
 use nova::event::Id;
 use serde_json::{Value, json};
 
-use super::client::Live;
+use super::client::{Live, NOW_MS};
 
 const ADA: &str = "00000000-0000-0000-0000-00000000000a";
 const BOB: &str = "00000000-0000-0000-0000-00000000000b";
@@ -73,6 +73,33 @@ fn a_row_that_cannot_be_is_refused_with_its_place_and_nothing_is_written() {
     let admin = live.role(Id::from_u128(1), "admin");
     let listed = live.client().get("/api/v1/admin/rows/posts", &admin);
     assert_eq!(String::from_utf8_lossy(&listed.body).trim(), "");
+    live.stop();
+}
+
+#[test]
+fn a_time_of_a_row_is_the_same_however_it_is_written() {
+    let live = Live::start();
+    let admin = live.role(Id::from_u128(1), "admin");
+    for given in [
+        json!(NOW_MS),
+        json!(NOW_MS as f64),
+        json!("2026-11-24T08:00:00+02:00"),
+        json!("2026-11-24T06:00:00.0000009999Z"),
+        json!("2026-11-24T05:59:60Z"),
+    ] {
+        let rows = json!({
+            "posts": [{ "id": POST, "user_id": BOB, "created_at": given, "op": null }],
+            "follows": [{ "follower_id": ADA, "following_id": BOB, "created_at": given }],
+            "likes": null,
+        });
+        let (status, taken) = put(&live, &rows);
+        assert_eq!((status, &taken["success"]), (200, &json!(true)), "{given}: {taken}");
+        for table in ["posts", "follows"] {
+            let listed = live.client().get(&format!("/api/v1/admin/rows/{table}"), &admin);
+            let row: Value = serde_json::from_slice(listed.body.trim_ascii()).unwrap();
+            assert_eq!(row["created_at"], "2026-11-24T06:00:00.000000Z", "{table} {given}");
+        }
+    }
     live.stop();
 }
 

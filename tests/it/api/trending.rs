@@ -171,6 +171,8 @@ fn a_stream_begins_with_a_snapshot_tells_differences_and_ends_with_the_server() 
     }
     assert!(head.starts_with("HTTP/1.1 200") && head.contains("text/event-stream"), "{head}");
     assert!(head.to_lowercase().contains("x-request-id"), "{head}");
+    // With its default of proxy_buffering nginx would hold the events back.
+    assert!(head.to_lowercase().contains("x-accel-buffering: no\r\n"), "{head}");
     let (name, snapshot) = event(&mut stream);
     assert_eq!((name.as_str(), ids(&snapshot).len()), ("snapshot", 5));
     let old = Some(Facts::Post { author: Id::from_u128(1), created_at_us: 29, published: true });

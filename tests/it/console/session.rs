@@ -88,7 +88,18 @@ fn a_cookie_counts_with_the_consoles_header_from_its_own_site_only() {
     let headers = signed_in(&live, Some("admin"));
     let path = "/api/v1/admin/revocations";
     assert_eq!(live.client().get(path, &headers).status, 200);
-    for wrong in [headers.replace(OWN, ""), format!("{headers}Sec-Fetch-Site: cross-site\r\n")] {
+    // The tests' client asks the host x. Over plain http a browser says the origin alone.
+    for own in ["Origin: http://x\r\n", "Origin: http://X:80\r\n", "Sec-Fetch-Site: same-origin\r\nOrigin: https://a\r\n"] {
+        assert_eq!(live.client().get(path, &format!("{headers}{own}")).status, 200, "{own}");
+    }
+    for wrong in [
+        headers.replace(OWN, ""),
+        format!("{headers}Sec-Fetch-Site: cross-site\r\n"),
+        format!("{headers}Sec-Fetch-Site: cross-site\r\nOrigin: http://x\r\n"),
+        format!("{headers}Origin: http://evil\r\n"),
+        format!("{headers}Origin: http://x:8080\r\n"),
+        format!("{headers}Origin: null\r\n"),
+    ] {
         assert_eq!(live.client().get(path, &wrong).status, 401, "{wrong}");
         assert_eq!(live.client().get("/console/session", &wrong).json()["signed_in"], false);
     }
@@ -184,6 +195,7 @@ fn the_stream_begins_with_everything_and_goes_on_with_what_differs() {
     let mut client = live.client();
     let answer = client.get("/api/v1/overview/stream", "");
     assert_eq!(answer.header("content-type"), Some("text/event-stream"));
+    assert_eq!((answer.header("x-accel-buffering"), answer.header("cache-control")), (Some("no"), Some("no-store")));
     let (name, whole) = event(&mut client);
     assert_eq!((&*name, &whole["status"]), ("snapshot", &"ready".into()));
     assert!(whole["stages"].as_array().unwrap().len() == 6 && whole["gauges"].is_object(), "{whole}");

@@ -2,6 +2,7 @@
 
 mod beside_redis;
 mod client;
+mod foreign;
 
 use std::io::Write as _;
 use std::sync::Arc;

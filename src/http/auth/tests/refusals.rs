@@ -50,9 +50,12 @@ fn a_secret_that_others_can_read_or_guess_is_refused_with_the_way_out() {
         Auth::configured(dir.path(), &settings)
     };
     let secret = "0123456789abcdef0123456789abcdef";
-    for (text, mode, word) in
-        [(secret, 0o644, "chmod 600"), (secret, 0o640, "chmod 600"), ("short", 0o600, "at least 32")]
-    {
+    for (text, mode, word) in [
+        (secret, 0o644, "chmod 600"),
+        (secret, 0o640, "chmod 600"),
+        ("short", 0o600, "at least 32"),
+        ("", 0o600, "0 bytes"),
+    ] {
         let error = configured(text, mode).err().unwrap().to_string();
         assert!(error.starts_with("auth.hs256_secret_file: ") && error.contains(word), "{error}");
     }
@@ -68,8 +71,26 @@ fn a_secret_that_others_can_read_or_guess_is_refused_with_the_way_out() {
         assert!(auth.verify(&signed(json!({ "alg": alg }), secret), NOW_MS).is_err());
     }
     assert!(!auth.jwks().contains("0123") && auth.ready());
+    // A file that is cut to nothing while nova runs changes nothing.
+    std::fs::write(&path, "").unwrap();
+    assert!(!auth.reload_file());
+    assert!(auth.verify(&signed(json!({ "alg": "HS256" }), secret), NOW_MS).is_ok());
     // Another secret takes the tokens of the one before along.
     let token = signed(json!({ "alg": "HS256" }), secret);
     std::fs::write(&path, secret.replace('0', "9")).unwrap();
     assert!(auth.reload_file() && auth.verify(&token, NOW_MS).is_err());
+}
+
+/// An empty file was taken: what it holds was the same as what had been read before the first read.
+#[test]
+fn a_file_that_holds_no_key_is_refused_at_the_start_however_little_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("keys.json");
+    let settings = KeySettings { jwks_file: Some(path.clone()), ..KeySettings::default() };
+    for text in ["", " ", "\n", "{}", "{\"keys\":[]}"] {
+        std::fs::write(&path, text).unwrap();
+        let error = Auth::configured(dir.path(), &settings).err().unwrap().to_string();
+        assert!(error.starts_with("auth.jwks_file: ") && error.contains("keys.json"), "{text:?}: {error}");
+        assert!(check_keys(&settings).is_err() && odd_keys(&settings).is_err(), "{text:?}");
+    }
 }
