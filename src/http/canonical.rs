@@ -1,5 +1,5 @@
-//! JSON in one form: members in the order of their names, no white space. Two texts that say the same have the same form,
-//! whatever wrote them.
+//! JSON in one form, for a comparison: members in the order of their names, no white space. Two texts that say the same have
+//! the same form, whoever wrote them.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -336,8 +336,8 @@ mod tests {
 
     #[test]
     fn a_request_is_known_by_what_it_says_and_by_the_bytes_that_an_older_nova_kept() {
-        let (sent, again) = (&br#"{"events":[{"action":"view","dwell_ms":5}]}"#[..], &br#" {"events": [
-            {"dwell_ms": 5, "action": "view"} ] }"#[..]);
+        let sent = br#"{"events":[{"action":"view","dwell_ms":5}]}"#;
+        let again = b" {\"events\": [\n{\"dwell_ms\": 5, \"action\": \"view\"} ] }";
         let kept = Fingerprint::of(sent).content;
         assert!(Fingerprint::of(sent).is(&kept) && Fingerprint::of(again).is(&kept));
         let older: [u8; 32] = Sha256::digest(again).into();

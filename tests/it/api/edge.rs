@@ -119,7 +119,8 @@ fn whoever_has_no_valid_token_gets_401_without_a_hint() {
         assert_eq!(problem, first);
     }
     // Without a token there is none that could be wrong (RFC 6750 §3.1).
-    let named: Vec<_> = answers.iter().map(|answer| answer.header("www-authenticate").unwrap().contains("error=")).collect();
+    let challenges = answers.iter().map(|answer| answer.header("www-authenticate").unwrap());
+    let named: Vec<_> = challenges.map(|challenge| challenge.contains("error=\"invalid_token\"")).collect();
     assert_eq!(named, [false, false, true, false]);
     let mut foreign = event(1, "view");
     foreign["user_id"] = id(9).into();
