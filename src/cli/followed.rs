@@ -32,7 +32,11 @@ impl Followed {
             },
             Followed::Node { state, reason, committed_lsn } => {
                 let reason = reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
-                format!("of a running node, {state}{reason}, which has everything up to {}", lsn_text(*committed_lsn))
+                match committed_lsn {
+                    // Of a first snapshot nothing counts before its end.
+                    0 => format!("of a running node, {state}{reason}, which has no position in the log yet"),
+                    lsn => format!("of a running node, {state}{reason}, which has everything up to {}", lsn_text(*lsn)),
+                }
             }
         }
     }

@@ -5,7 +5,7 @@ use toml::Value;
 use super::fields::Field;
 use super::settings::Config;
 use super::text::{optional, shown};
-use crate::source::postgres::net::{SslMode, split_ssl_mode};
+use crate::source::postgres::net::{SslMode, split_ssl_mode, unknown_parameter};
 
 /// PostgreSQL's names have at most so many bytes.
 const NAME_MAX_BYTES: usize = 63;
@@ -30,31 +30,57 @@ fn address(text: &str) -> Result<Option<String>, String> {
     }
     let modes = || format!("expected a sslmode of {}", SslMode::ALL.map(SslMode::name).join(", "));
     let (plain, _) = split_ssl_mode(text).ok_or_else(modes)?;
-    let config: tokio_postgres::Config = plain.parse().map_err(|_| expected())?;
+    // The part behind it would be taken for a host or a database, and shown as such.
+    if text.matches('@').count() > 1 {
+        return Err("an @ in a name or a password is written as %40".to_owned());
+    }
+    let config: tokio_postgres::Config =
+        plain.parse().map_err(|_| unknown_parameter(&plain).unwrap_or_else(expected))?;
     match config.get_user().is_some() && !config.get_hosts().is_empty() {
         true => Ok(optional(text)),
         false => Err(expected()),
     }
 }
 
+/// Parameters that hold no secret.
+const OPEN: [&str; 9] = [
+    "sslmode",
+    "application_name",
+    "channel_binding",
+    "connect_timeout",
+    "dbname",
+    "host",
+    "port",
+    "target_session_attrs",
+    "user",
+];
+
 /// The address without its password.
 fn masked(config: &Config) -> Value {
     let Some(url) = config.postgres_url.as_deref() else { return Value::from("") };
-    let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", url));
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let masked = match authority.rsplit_once('@') {
-        Some((user, hosts)) => match user.split_once(':') {
-            Some((user, _)) => format!("{user}:***@{hosts}"),
-            None => authority.to_owned(),
-        },
-        None => authority.to_owned(),
+    Value::from(without_password(url).unwrap_or_else(|| "***".to_owned()))
+}
+
+/// Taken apart as for a connection: name and password end at the first @, whatever is in them. `None` where no connection
+/// could be made, or where another @ makes a part of the password look like a host.
+fn without_password(url: &str) -> Option<String> {
+    address(url).ok()??;
+    let (scheme, rest) = url.split_once("://")?;
+    let (credentials, place) = match rest.split_once('@') {
+        Some((credentials, place)) => (Some(credentials), place),
+        None => (None, rest),
     };
-    // A password may stand among the parameters, too.
-    let path = match path.split_once('?') {
-        Some((path, parameters)) if parameters.contains("password") => format!("{path}?***"),
-        _ => path.to_owned(),
+    let credentials = match credentials.map(|text| text.split_once(':').ok_or(text)) {
+        Some(Ok((user, _))) => format!("{user}:***@"),
+        Some(Err(user)) => format!("{user}@"),
+        None => String::new(),
     };
-    Value::from(format!("{scheme}://{masked}{path}"))
+    let is_open = |one: &str| one.split_once('=').is_some_and(|(name, _)| OPEN.contains(&name));
+    let place = match place.split_once('?') {
+        Some((place, parameters)) if !parameters.split('&').all(is_open) => format!("{place}?***"),
+        _ => place.to_owned(),
+    };
+    Some(format!("{scheme}://{credentials}{place}"))
 }
 
 pub(super) const FIELDS: &[Field] = &[
@@ -160,6 +186,31 @@ pub(super) const FIELDS: &[Field] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    fn shown(url: String) -> String {
+        let config = Config { postgres_url: Some(url), ..Config::default() };
+        masked(&config).as_str().unwrap().to_owned()
+    }
+
+    proptest! {
+        /// The rest of each address has no capital letters.
+        #[test]
+        fn no_part_of_a_password_is_shown(password in "[A-Z/?@:#%&=,\\[\\]]{1,12}", known in 0..4usize) {
+            let more = ["", "?sslmode=disable", "?application_name=", "?user="][known];
+            for url in [
+                format!("postgres://me:{password}@127.0.0.1/app{more}"),
+                format!("postgres://me:{password}x@h:1,i:2/app"),
+                format!("postgres://me@h/app?password={password}"),
+                format!("postgres://me@h/app?sslmode=disable&password={password}&application_name=a"),
+                // Without an @ there is no host.
+                format!("postgres://me:{}", password.replace('@', "")),
+            ] {
+                let shown = shown(url.clone());
+                prop_assert!(!shown.chars().any(|one| one.is_ascii_uppercase()), "{} for {}", shown, url);
+            }
+        }
+    }
 
     #[test]
     fn names_go_into_commands_and_are_plain() {
@@ -175,7 +226,11 @@ mod tests {
             ("postgres://me:secret@h:1,i:2/app", "postgres://me:***@h:1,i:2/app"),
             ("postgres://me@h/app?sslmode=disable", "postgres://me@h/app?sslmode=disable"),
             ("postgresql://me@h/app?password=secret", "postgresql://me@h/app?***"),
-            ("postgres://me:se:cr@et@h/app", "postgres://me:***@h/app"),
+            ("postgres://me:se/cret@127.0.0.1/app", "postgres://me:***@127.0.0.1/app"),
+            ("postgres://me:se?cr=et@h/app", "postgres://me:***@h/app"),
+            // No connection can be made with it: another @ is to be written as %40.
+            ("postgres://me:se:cr@et@h/app", "***"),
+            ("postgres://me:se@cr/et@h/app", "***"),
         ] {
             let config = Config { postgres_url: Some(url.to_owned()), ..Config::default() };
             assert_eq!(masked(&config).as_str(), Some(expected));
@@ -187,8 +242,11 @@ mod tests {
             "mysql://me@h/app",
             "postgres://h/app",
             "postgres://me@h:port/app",
+            "postgres://me:a@b@h/app",
         ] {
             assert!(address(wrong).is_err(), "{wrong}");
         }
+        let told = address("postgres://me@h/app?sslrootcert=/etc/ca.pem").unwrap_err();
+        assert!(told.contains("postgres.ca_file"), "{told}");
     }
 }

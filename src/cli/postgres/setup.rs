@@ -7,7 +7,8 @@ use crate::config::Config;
 use crate::event::{Table, Tables};
 use crate::source::postgres::finding::Finding;
 use crate::source::postgres::fitness;
-use crate::source::postgres::net::{Administrator, ConnectSettings, role_of, split_ssl_mode, verifier};
+use crate::source::postgres::net::{Administrator, ConnectSettings, Refused, role_of, split_ssl_mode, verifier};
+use crate::source::postgres::server::Failure;
 use crate::source::postgres::setup::{self, DEFAULT_SCHEMA, Plan, Wanted};
 
 use super::runtime;
@@ -51,8 +52,8 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
         let existing = connected.existing(&wanted).await?;
         Ok((connected, existing))
     });
-    let (connected, existing) = connected
-        .map_err(|failure: crate::source::postgres::server::Failure| CliError::Failed(failure.finding().to_string()))?;
+    let (connected, existing) =
+        connected.map_err(|failure: Failure| CliError::Failed(failure.finding().to_string()))?;
     // A new role gets the password of postgres.url, as a verifier: the server never sees the password itself.
     let verifier = match (&existing.role, &nova) {
         (None, Some(nova)) => verifier(nova).map_err(|failure| CliError::Failed(failure.to_string()))?,
@@ -63,11 +64,10 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
         return print(&wanted, &plan, as_json);
     }
     let applied = runtime.block_on(connected.apply(&wanted, &plan));
-    applied
-        .map_err(|refused| CliError::Failed(format!("nothing was changed: {refused}{}", advice(&refused.statement))))?;
+    applied.map_err(|refused| CliError::Failed(format!("nothing was changed: {refused}{}", advice(&refused))))?;
     let after = runtime.block_on(connected.existing(&wanted));
     let after = after.map_err(|failure| CliError::Failed(failure.finding().to_string()))?;
-    let found = fitness::findings(&after.seen, &config.postgres_slot, &wanted.publication);
+    let found = fitness::findings_around(&after.seen, &after.around, &config.postgres_slot, &wanted.publication);
     told(&wanted, &plan, &found, verifier.is_none() && existing.role.is_none(), as_json)
 }
 
@@ -99,13 +99,25 @@ fn undecided(found: &[Finding]) -> CliError {
 }
 
 /// What a refused statement most often wants.
-fn advice(statement: &str) -> &'static str {
+fn advice(refused: &Refused) -> &'static str {
+    let statement = refused.statement.as_str();
+    let code = match &refused.failure {
+        Failure::Refused { code, .. } => code.as_str(),
+        _ => "",
+    };
     match statement {
+        // A lock_timeout.
+        _ if code == "55P03" => {
+            ". Another session has held a lock on the table for more than 5 s. Run this again at a quieter time, or look who it is: \
+             SELECT pid, state, xact_start, query FROM pg_stat_activity WHERE xact_start IS NOT NULL ORDER BY xact_start"
+        }
         _ if statement.starts_with("UPDATE") || statement.starts_with("DELETE") => {
             ". The application's own statement would fail like this once the table is published"
         }
         _ if statement.contains("ROLE") || statement.contains("rds_replication") => {
-            ". Who makes roles and gives REPLICATION at a managed service: nova postgres setup --print"
+            ". The administrator of --url lacks a right for this: a superuser may do it, and from PostgreSQL 16 on a role with \
+             CREATEROLE that has REPLICATION (or BYPASSRLS) itself. Who gives it at a managed service: nova postgres setup \
+             --print"
         }
         _ if statement.contains("PUBLICATION") => {
             ". It takes the owner of the tables, who may also CREATE in the database"
@@ -159,4 +171,25 @@ fn told(wanted: &Wanted, plan: &Plan, found: &[Finding], no_password: bool, as_j
         out::line(&finding.to_string())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_has_the_advice_of_its_cause_and_not_of_its_statement_alone() {
+        let refused = |statement: &str, code: &str| Refused {
+            statement: statement.to_owned(),
+            failure: Failure::Refused { code: code.to_owned(), text: "no".to_owned() },
+        };
+        for (statement, code, words) in [
+            ("CREATE PUBLICATION nova FOR TABLE users", "55P03", "held a lock"),
+            ("CREATE PUBLICATION nova FOR TABLE users", "42501", "the owner of the tables"),
+            ("ALTER ROLE nova REPLICATION", "42501", "The administrator of --url"),
+            ("UPDATE users SET id = id WHERE false", "42P10", "The application's own statement"),
+        ] {
+            assert!(advice(&refused(statement, code)).contains(words), "{statement} {code}");
+        }
+    }
 }

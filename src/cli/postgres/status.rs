@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::event::Table;
-use crate::source::postgres::finding::{Effect, Finding};
+use crate::source::postgres::finding::{Code, Effect, Finding, TABLE};
 use crate::source::postgres::fitness::{self, version};
 use crate::source::postgres::lsn::lsn_text;
 use crate::source::postgres::net::NetServer;
 use crate::source::postgres::position::{Phase, Position};
-use crate::source::postgres::server::Server as _;
+use crate::source::postgres::server::{Failure, Server as _};
 use crate::source::postgres::slot::{Seen, SlotRow, Verdict, judge};
 
 use super::{runtime, settings};
@@ -30,10 +30,14 @@ pub(super) fn run(remote: &Remote, config: &Config, as_json: bool) -> Result<(),
     let settings = settings(config)?;
     let followed = followed(&settings.follow.slot, remote, config)?;
     let mut server = NetServer::new(settings.connect);
-    let looked = runtime()?.block_on(server.look());
-    let seen = looked.map_err(|failure| CliError::Failed(failure.finding().to_string()))?;
+    let looked = runtime()?.block_on(async {
+        let seen = server.look().await?;
+        let around = server.around().await?;
+        Ok::<_, Failure>((seen, around))
+    });
+    let (seen, around) = looked.map_err(|failure| CliError::Failed(failure.finding().to_string()))?;
     let (slot, publication) = (settings.follow.slot, settings.follow.publication);
-    let mut found = fitness::findings(&seen, &slot, &publication);
+    let mut found = fitness::findings_around(&seen, &around, &slot, &publication);
     found.extend(of_position(&followed, &seen, &slot));
     found.sort_by_key(|finding| finding.code.effect() == Effect::Warns);
     let stops = found.iter().filter(|finding| finding.code.effect() == Effect::Stops).count();
@@ -53,6 +57,8 @@ pub(super) fn run(remote: &Remote, config: &Config, as_json: bool) -> Result<(),
 fn of_position(followed: &Followed, seen: &Seen, slot: &str) -> Option<Finding> {
     let judged = match followed {
         Followed::Store(Some(position)) => judge(Some(position), seen, false, slot),
+        // It has no position yet: it reads the first snapshot into a slot of its own, or says why it does not.
+        Followed::Node { committed_lsn: 0, reason, .. } => return said_by(reason.as_deref().unwrap_or_default()),
         Followed::Node { committed_lsn, .. } => {
             let of_node = Position {
                 phase: Phase::Stream,
@@ -63,7 +69,7 @@ fn of_position(followed: &Followed, seen: &Seen, slot: &str) -> Option<Finding> 
             };
             // It moves while it is looked at: the log's end is no matter here.
             let seen = Seen { flush_lsn: u64::MAX, ..seen.clone() };
-            judge(Some(&of_node).filter(|_| *committed_lsn > 0), &seen, false, slot)
+            judge(Some(&of_node), &seen, false, slot)
         }
         // The slot of a store that is elsewhere.
         Followed::Store(None) => return None,
@@ -73,6 +79,29 @@ fn of_position(followed: &Followed, seen: &Seen, slot: &str) -> Option<Finding> 
         Verdict::GoOn { .. } | Verdict::Snapshot => None,
     }
 }
+
+/// The finding of a node's reason (`postgres: pg-…: …`); `None` where the reason is none, as while a snapshot is read. What is
+/// wrong at the server is found here as well, and not said twice.
+fn said_by(reason: &str) -> Option<Finding> {
+    let (name, words) = reason.strip_prefix("postgres: ")?.split_once(": ")?;
+    let (code, ..) = TABLE.iter().find(|(_, known, _)| *known == name)?;
+    OF_POSITION.contains(code).then(|| Finding::new(*code, words, "The node that runs says so"))
+}
+
+/// What a position is judged by.
+const OF_POSITION: [Code; 11] = [
+    Code::SlotLost,
+    Code::SlotAhead,
+    Code::SlotForeign,
+    Code::SlotInUse,
+    Code::OtherSystem,
+    Code::Timeline,
+    Code::Behind,
+    Code::Position,
+    Code::HeldWal,
+    Code::KeepSize,
+    Code::PublicationChanged,
+];
 
 pub(super) fn finding(finding: &Finding) -> Value {
     let Finding { code, detail, remedy, .. } = finding;
@@ -198,4 +227,39 @@ fn of_slot(slot: &str, row: &SlotRow, flush_lsn: u64) -> Result<(), CliError> {
         lsn(row.confirmed_lsn),
         row.held_bytes(flush_lsn) >> 20
     ))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::postgres::slot::{Limits, Publication};
+
+    fn node(state: &str, reason: &str, committed_lsn: u64) -> Followed {
+        Followed::Node { state: state.to_owned(), reason: Some(reason.to_owned()), committed_lsn }
+    }
+
+    #[test]
+    fn a_node_that_reads_its_first_snapshot_is_not_told_that_the_slot_is_somebody_elses() {
+        let seen = Seen {
+            database: "app".to_owned(),
+            slot: Some(SlotRow {
+                plugin: "pgoutput".to_owned(),
+                database: "app".to_owned(),
+                logical: true,
+                restart_lsn: Some(1),
+                ..SlotRow::default()
+            }),
+            publication: Some(Publication::default()),
+            limits: Limits::default(),
+            ..Seen::default()
+        };
+        let reads = node("snapshot", "postgres: the snapshot is read: 7 rows of about 9, now posts", 0);
+        assert_eq!(of_position(&reads, &seen, "nova"), None);
+        assert!(reads.words().contains("the snapshot is read: 7 rows") && !reads.words().contains("up to"));
+        assert_eq!(of_position(&node("starting", "postgres: not connected yet", 0), &seen, "nova"), None);
+        let foreign = node("stopped", "postgres: pg-slot-foreign: the slot nova is there. Give nova another", 0);
+        let found = of_position(&foreign, &seen, "nova").unwrap();
+        assert_eq!((found.code, &*found.detail), (Code::SlotForeign, "the slot nova is there. Give nova another"));
+        assert_eq!(of_position(&node("streaming", "", 7), &seen, "nova"), None);
+    }
 }

@@ -3,8 +3,9 @@
 
 use crate::event::{Table, Tables};
 
+use super::around::{self, Around};
 use super::finding::{Code, Effect, Finding};
-use super::publication::{self, Listed};
+use super::publication::{self, Through, through};
 use super::slot::Seen;
 use super::{hazards, publication::create};
 
@@ -13,9 +14,15 @@ pub const VERSION_MIN: u32 = 15_00_00;
 
 /// Everything that is wrong, what stops nova first.
 pub fn findings(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
+    findings_around(seen, &Around::default(), slot, publication)
+}
+
+/// The same, where the tables of the database were looked at, too.
+pub fn findings_around(seen: &Seen, around: &Around, slot: &str, publication: &str) -> Vec<Finding> {
     let mut found = of_server(seen);
-    found.extend(of_publication(seen, slot, publication));
+    found.extend(of_publication(seen, around, slot, publication));
     found.extend(hazards::findings(seen, slot, publication));
+    found.extend(around::findings(seen, around, publication));
     found.sort_by_key(|finding| finding.code.effect() == Effect::Warns);
     found
 }
@@ -60,23 +67,14 @@ pub fn version(number: u32) -> String {
     format!("{}.{}", number / 10_000, number % 10_000)
 }
 
-fn of_publication(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
-    let Some(row) = &seen.publication else { return vec![missing(seen, slot, publication)] };
+fn of_publication(seen: &Seen, around: &Around, slot: &str, publication: &str) -> Vec<Finding> {
+    let Some(row) = &seen.publication else { return vec![missing(seen, around, slot, publication)] };
     let mut found = Vec::new();
     if let Some(leaf) = seen.tables.iter().find(|one| one.is_leaf) {
         let detail = format!("changes of the partition {}.{} come under its own name", leaf.namespace, leaf.name);
         found.push(Finding::new(Code::PublicationLeaf, detail, publication::via_root(publication)));
     }
-    let lacks: Tables = Table::ALL.into_iter().filter(|table| seen.published(*table).is_none()).collect();
-    let names = || lacks.iter().map(Table::name).collect::<Vec<_>>().join(", ");
-    let listed: Vec<_> = lacks.iter().map(Listed::by_default).collect();
-    if lacks == Tables::ALL {
-        let detail = format!("the publication {publication} has none of the tables {}", names());
-        found.push(Finding::new(Code::PublicationEmpty, detail, publication::add(publication, &listed)));
-    } else if !lacks.is_empty() {
-        let detail = format!("the publication {publication} lacks {}: nova knows nothing of their rows", names());
-        found.push(Finding::new(Code::PublicationIncomplete, detail, publication::add(publication, &listed)));
-    }
+    found.extend(lacking(seen, around, publication));
     let several =
         |table: &Table| seen.tables.iter().filter(|one| one.table == Some(*table) && !one.is_leaf).count() > 1;
     if let Some(table) = Table::ALL.into_iter().find(several) {
@@ -84,25 +82,65 @@ fn of_publication(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
         let remedy = format!("Leave one of them: ALTER PUBLICATION {publication} DROP TABLE …");
         found.push(Finding::new(Code::PublicationAmbiguous, detail, remedy));
     }
-    let silent = [("insert", row.inserts), ("update", row.updates), ("delete", row.deletes)];
-    let silent: Vec<_> = silent.iter().filter(|(_, publishes)| !publishes).map(|(name, _)| *name).collect();
+    let kinds =
+        [("insert", row.inserts), ("update", row.updates), ("delete", row.deletes), ("truncate", row.truncates)];
+    let silent: Vec<_> = kinds.iter().filter(|(_, publishes)| !publishes).map(|(name, _)| *name).collect();
     if !silent.is_empty() {
-        let detail = format!("the publication {publication} does not publish: {}", silent.join(", "));
-        found.push(Finding::new(Code::PublicationNoDeletes, detail, publication::publish_all(publication)));
+        // A table that is emptied keeps its rows here; without the others nothing is right.
+        let (code, words) = match silent[..] {
+            ["truncate"] => (Code::PublicationNoTruncate, ": a TRUNCATE leaves every row of the table here"),
+            _ => (Code::PublicationNoDeletes, ""),
+        };
+        let detail = format!("the publication {publication} does not publish: {}{words}", silent.join(", "));
+        found.push(Finding::new(code, detail, publication::publish_all(publication)));
     }
     found.extend(Table::ALL.into_iter().filter_map(|table| uncovered(seen, table, publication)));
     found
 }
 
-fn missing(seen: &Seen, slot: &str, publication: &str) -> Finding {
+/// Tables that the publication does not have.
+fn lacking(seen: &Seen, around: &Around, publication: &str) -> Option<Finding> {
+    let lacks: Tables = Table::ALL.into_iter().filter(|table| seen.published(*table).is_none()).collect();
+    if lacks.is_empty() {
+        return None;
+    }
+    let names = lacks.iter().map(Table::name).collect::<Vec<_>>().join(", ");
+    let listed: Vec<_> = lacks.iter().map(|table| around.listed(seen, table)).collect();
+    let mut remedy = publication::add(publication, &listed);
+    if around.is_partitioned(&listed) && seen.publication.as_ref().is_some_and(|row| !row.via_root) {
+        remedy.push_str(&format!("; {}", publication::via_root(publication)));
+    }
+    if listed.iter().all(|one| one.schema.is_none()) {
+        remedy.push_str(ELSEWHERE);
+    }
+    Some(match lacks == Tables::ALL {
+        true => {
+            let detail = format!("the publication {publication} has none of the tables {names}");
+            Finding::new(Code::PublicationEmpty, detail, remedy)
+        }
+        false => {
+            let detail = format!("the publication {publication} lacks {names}: nova knows nothing of their rows");
+            Finding::new(Code::PublicationIncomplete, detail, remedy)
+        }
+    })
+}
+
+/// The statement names the tables as the search path finds them: it was not looked where they are.
+const ELSEWHERE: &str = ". Where they are in another schema, or partitioned, nova postgres setup --url URL --schema NAME prints \
+                         the statement that fits";
+
+fn missing(seen: &Seen, around: &Around, slot: &str, publication: &str) -> Finding {
     let detail = format!("there is no publication {publication} in the database {}", seen.database);
-    let statement = create(publication, &publication::by_default(), false);
+    let listed = Table::ALL.map(|table| around.listed(seen, table));
+    let statement = create(publication, &listed, around.is_partitioned(&listed));
+    let elsewhere = if listed.iter().all(|one| one.schema.is_none()) { ELSEWHERE } else { "" };
     let remedy = match seen.slot {
         // PostgreSQL looks a publication up as of the log's place, which is before a publication that is younger.
         Some(_) => format!(
-            "Make it: {statement}; then a slot that is younger than it: nova cdc resnapshot (it drops the slot {slot})"
+            "Make it: {statement}; then a slot that is younger than it: nova cdc resnapshot (it drops the slot \
+             {slot}){elsewhere}"
         ),
-        None => format!("Make it: {statement}; nova postgres setup prints it with role and grants"),
+        None => format!("Make it: {statement}; nova postgres setup prints it with role and grants{elsewhere}"),
     };
     Finding::new(Code::PublicationMissing, detail, remedy)
 }
@@ -119,17 +157,25 @@ fn uncovered(seen: &Seen, table: Table, publication: &str) -> Option<Finding> {
     }
     let detail = format!("the publication {publication} leaves out {table}.{}", missing.join(", "));
     let columns: Vec<_> = columns.iter().map(|column| column.name).collect();
-    let remedy = format!(
-        "Add them to the column list of the table (ALTER PUBLICATION {publication} SET TABLE … names all tables again); \
-         nova needs {table} ({})",
-        columns.join(", ")
-    );
+    let how = seen.publication.as_ref().map_or(Through::ItsName, |row| through(row, published));
+    let remedy = match how {
+        Through::ItsName => format!(
+            "Add them to the column list of the table (ALTER PUBLICATION {publication} SET TABLE … names all tables \
+             again); nova needs {table} ({})",
+            columns.join(", ")
+        ),
+        // There is no list: the table itself lacks them, or PostgreSQL computes them.
+        _ => {
+            format!("The table needs columns of its own with these names: nova needs {table} ({})", columns.join(", "))
+        }
+    };
     Some(Finding::new(Code::PublicationColumns, detail, remedy))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::postgres::slot::Publication;
 
     #[test]
     fn a_missing_publication_is_proposed_by_the_statement_of_setup() {
@@ -139,6 +185,25 @@ mod tests {
         assert_eq!(found.code, Code::PublicationMissing);
         assert!(found.remedy.contains(&create("feeds", &publication::by_default(), false)), "{found}");
         assert!(!found.remedy.contains("password_hash") && !found.remedy.contains("email,"));
+    }
+
+    #[test]
+    fn what_is_not_published_is_said_truncates_alone_as_a_warning() {
+        let found = |row: Publication| {
+            let seen = Seen { publication: Some(row), ..Seen::default() };
+            let found = findings(&seen, "nova", "nova");
+            let found = found.into_iter().filter(|one| one.remedy == publication::publish_all("nova"));
+            found.map(|one| (one.code, one.detail)).collect::<Vec<_>>()
+        };
+        let all =
+            Publication { inserts: true, updates: true, deletes: true, truncates: true, ..Publication::default() };
+        assert!(found(all.clone()).is_empty());
+        let emptied = found(Publication { truncates: false, ..all.clone() });
+        assert_eq!(emptied[0].0, Code::PublicationNoTruncate);
+        assert_eq!((emptied.len(), emptied[0].0.effect()), (1, Effect::Warns));
+        let silent = found(Publication { inserts: true, ..Publication::default() });
+        assert_eq!((silent.len(), silent[0].0), (1, Code::PublicationNoDeletes));
+        assert!(silent[0].1.ends_with("update, delete, truncate"), "{silent:?}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::finding::{Code, Finding};
 use super::fitness::{self, unfit};
 use super::link::{Chunk, Link, Order};
 use super::position::{Phase, Position};
+use super::redefined::redefined;
 use super::server::{Clock as _, Failure, Server};
 use super::slot::{Seen, Verdict, judge};
 use super::status::{PostgresStatus, State};
@@ -193,21 +194,24 @@ impl<S: Server> Follower<S> {
             Some(position) => self.forked(position, &seen).await?,
             None => false,
         };
-        let position = match judge(position.as_ref(), &seen, forked, &self.settings.slot) {
+        let (position, seen) = match judge(position.as_ref(), &seen, forked, &self.settings.slot) {
             Verdict::Stop(finding) => self.repair(position, &seen, finding).await?,
             Verdict::Snapshot => self.snapshot(position.unwrap_or_default(), &seen, Tables::ALL).await?,
             Verdict::GoOn { wanted } => {
-                let position = Position { timeline: seen.timeline, ..position.unwrap_or_default() };
-                match wanted.is_empty() {
-                    true => position,
+                let mut position = Position { timeline: seen.timeline, ..position.unwrap_or_default() };
+                position.learn(seen.shapes(), seen.partitions_behind(position.partitions));
+                // A table that is wanted and not published is read once it is.
+                match seen.published_of(wanted).is_empty() {
+                    true => (position, seen),
                     false => self.snapshot(position, &seen, wanted).await?,
                 }
             }
         };
-        match self.stream(position.clone(), &seen).await {
-            // Only the stream tells whether the log is the one that was read.
-            Err(Ended::Stopped(finding)) if finding.code == Code::Behind => {
-                let position = self.repair(Some(position), &seen, finding).await?;
+        match self.stream(position, &seen).await {
+            // Only the stream tells whether the log is the one that was read, and whether a table was another one for a time.
+            Err(Ended::Stopped(finding)) if matches!(finding.code, Code::Behind | Code::PublicationChanged) => {
+                let position = self.position()?;
+                let (position, seen) = self.repair(position, &seen, finding).await?;
                 self.stream(position, &seen).await
             }
             ended => ended,
@@ -215,7 +219,12 @@ impl<S: Server> Follower<S> {
     }
 
     /// What the setting says where the position cannot be gone on with.
-    async fn repair(&mut self, position: Option<Position>, seen: &Seen, finding: Finding) -> Result<Position, Ended> {
+    async fn repair(
+        &mut self,
+        position: Option<Position>,
+        seen: &Seen,
+        finding: Finding,
+    ) -> Result<(Position, Seen), Ended> {
         if !self.settings.resnapshot || finding.repair.is_empty() {
             return Err(Ended::Stopped(finding));
         }
@@ -267,6 +276,9 @@ impl<S: Server> Follower<S> {
     fn saw(&self, seen: &Seen) {
         let (committed_lsn, now_ms) = (self.committed_lsn(), self.clock.now_ms());
         let mut found = fitness::findings(seen, &self.settings.slot, &self.settings.publication);
+        // A position that cannot be read is said elsewhere.
+        let position = self.position().ok().flatten();
+        found.extend(position.and_then(|position| redefined(&position, seen)));
         let mut new = Vec::new();
         self.status.update(|view| {
             view.seen = seen.clone();
@@ -340,6 +352,11 @@ fn too_much_held(seen: &Seen, settings: &FollowSettings) -> Option<Finding> {
         format!("the server keeps {held_mib} MiB of its log for the slot {}, at most {limit_mib} may", settings.slot);
     let remedy = "nova drops the slot (postgres.max_held_wal_mib). To read all tables again: nova cdc resnapshot";
     Some(Finding::new(Code::HeldWal, detail, remedy).repaired_by(Tables::ALL))
+}
+
+/// `pg_class.oid` of each followed table, in the order of [`Table::ALL`]; 0 of one that is not published.
+fn oids(seen: &Seen) -> [u32; Table::ALL.len()] {
+    Table::ALL.map(|table| seen.published(table).map_or(0, |published| published.oid))
 }
 
 /// The schema of each followed table, in the order of [`Table::ALL`].

@@ -3,9 +3,10 @@
 
 use crate::event::Table;
 
+use super::around;
 use super::finding::{Code, Finding};
 use super::fitness::version;
-use super::publication::{self, Listed, quoted};
+use super::publication::{self, Listed, Through, quoted, through};
 use super::slot::{Published, Seen};
 
 /// `max_slot_wal_keep_size` below this is used up by one bulk load, MiB.
@@ -26,7 +27,7 @@ pub fn findings(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
     found.extend(of_limits(seen, slot));
     found.extend(of_slot(seen, slot));
     for published in seen.tables.iter().filter(|one| !one.is_leaf) {
-        found.extend(of_table(published, seen.version, publication));
+        found.extend(of_table(published, seen, publication));
         found.extend(unreadable(published, &seen.limits.role));
     }
     found
@@ -140,22 +141,9 @@ fn of_slot(seen: &Seen, slot: &str) -> Vec<Finding> {
 }
 
 /// What makes PostgreSQL refuse the application's own UPDATE and DELETE, or lets more leave the server than nova keeps.
-fn of_table(published: &Published, server: u32, publication: &str) -> Vec<Finding> {
-    let mut found = Vec::new();
+fn of_table(published: &Published, seen: &Seen, publication: &str) -> Vec<Finding> {
+    let mut found: Vec<_> = no_identity(published, seen, publication).into_iter().collect();
     let name = format!("{}.{}", quoted(&published.namespace), quoted(&published.name));
-    let has_identity = match published.replica_identity {
-        'n' => false,
-        'd' => published.has_primary_key,
-        'i' => !published.identity_columns.is_empty(),
-        _ => true,
-    };
-    if !has_identity {
-        let detail = format!("{name} has no replica identity: PostgreSQL refuses the application's UPDATE and DELETE");
-        let remedy = format!(
-            "ALTER TABLE {name} ADD PRIMARY KEY (id), or take it out: ALTER PUBLICATION {publication} DROP TABLE {name}"
-        );
-        found.push(Finding::new(Code::NoReplicaIdentity, detail, remedy));
-    }
     let lacks = |generated: bool| {
         let columns = published.identity_columns.iter();
         let columns = columns.filter(move |one| !one.published && one.generated == generated);
@@ -176,7 +164,7 @@ fn of_table(published: &Published, server: u32, publication: &str) -> Vec<Findin
         found.push(Finding::new(Code::IdentityUncovered, detail, remedy));
     }
     let generated = lacks(true);
-    if !generated.is_empty() && server >= 18_00_00 {
+    if !generated.is_empty() && seen.version >= 18_00_00 {
         let detail = format!(
             "the replica identity of {name} has the generated columns {generated}, which are not published: PostgreSQL \
              refuses the application's UPDATE and DELETE"
@@ -187,11 +175,70 @@ fn of_table(published: &Published, server: u32, publication: &str) -> Vec<Findin
         );
         found.push(Finding::new(Code::GeneratedIdentity, detail, remedy));
     }
-    found.extend(private(published, publication));
+    found.extend(keyless(published, &name));
+    found.extend(private(published, seen, publication));
     found
 }
 
-fn private(published: &Published, publication: &str) -> Option<Finding> {
+/// PostgreSQL knows no row of the table by anything.
+fn no_identity(published: &Published, seen: &Seen, publication: &str) -> Option<Finding> {
+    let has_identity = match published.replica_identity {
+        'n' => false,
+        'd' => published.has_primary_key,
+        'i' => !published.identity_columns.is_empty(),
+        _ => true,
+    };
+    if has_identity {
+        return None;
+    }
+    let name = format!("{}.{}", quoted(&published.namespace), quoted(&published.name));
+    let detail = format!("{name} has no replica identity: PostgreSQL refuses the application's UPDATE and DELETE");
+    let out = match seen.publication.as_ref().map(|row| through(row, published)) {
+        None | Some(Through::ItsName) => format!(", or take it out: ALTER PUBLICATION {publication} DROP TABLE {name}"),
+        // Such a publication lets no single table go.
+        Some(_) => String::new(),
+    };
+    let remedy = match published.replica_identity {
+        'n' if published.has_primary_key => format!("ALTER TABLE {name} REPLICA IDENTITY DEFAULT{out}"),
+        _ => format!("{}{out}", primary_key(&name)),
+    };
+    Some(Finding::new(Code::NoReplicaIdentity, detail, remedy))
+}
+
+/// The statement for a table that lacks a primary key which PostgreSQL takes as an identity.
+pub fn primary_key(name: &str) -> String {
+    format!(
+        "ALTER TABLE {name} ADD PRIMARY KEY (id) (a key that is DEFERRABLE, or whose index is not valid, is none here: first \
+         ALTER TABLE {name} DROP CONSTRAINT …)"
+    )
+}
+
+/// What is sent of a row that is deleted, or gets another key, does not say which row it is.
+fn keyless(published: &Published, name: &str) -> Option<Finding> {
+    let columns: Vec<_> = published.identity_columns.iter().map(|column| column.name.as_str()).collect();
+    if columns.is_empty() || columns.contains(&"id") {
+        return None;
+    }
+    Some(without_key(name, &columns, published.replica_identity))
+}
+
+pub fn without_key(name: &str, columns: &[&str], replica_identity: char) -> Finding {
+    let detail = format!(
+        "the replica identity of {name} is ({}), without id: nova cannot tell which row is deleted, and a row that gets another \
+         id stays under the old one, too",
+        columns.join(", ")
+    );
+    let remedy = match replica_identity {
+        'i' => format!("ALTER TABLE {name} REPLICA IDENTITY DEFAULT, where the primary key is id"),
+        _ => format!(
+            "A primary key of id, or ALTER TABLE {name} REPLICA IDENTITY USING INDEX … with the unique index of id: \
+             docs/your-own-tables.md, \"Keys and replica identity\""
+        ),
+    };
+    Finding::new(Code::IdentityWithoutKey, detail, remedy)
+}
+
+fn private(published: &Published, seen: &Seen, publication: &str) -> Option<Finding> {
     let columns = published.columns.iter().map(|(name, _)| name.as_str());
     let columns: Vec<_> = columns.filter(|name| crate::decode::is_private(name)).collect();
     if columns.is_empty() {
@@ -199,11 +246,30 @@ fn private(published: &Published, publication: &str) -> Option<Finding> {
     }
     let name = format!("{}.{}", published.namespace, published.name);
     let detail = format!("{name} is published with {}: nova drops them, and they leave the server", columns.join(", "));
-    let table = published.table.unwrap_or(Table::Users);
-    let listed = Listed { schema: Some(published.namespace.clone()), ..Listed::by_default(table) };
-    let again = publication::add(publication, std::slice::from_ref(&listed));
-    let remedy = format!("{}; {again}; then nova cdc resnapshot {table}", publication::remove(publication, &listed));
+    let listed = Listed::of_published(published)?;
+    let table = listed.table;
+    let how = seen.publication.as_ref().map_or(Through::ItsName, |row| through(row, published));
+    let remedy = match how {
+        Through::ItsName => {
+            format!("{}; then nova cdc resnapshot {table}", around::again(publication, &listed, published))
+        }
+        _ => of_its_own(seen, publication, how),
+    };
     Some(Finding::new(Code::PrivateColumns, detail, remedy))
+}
+
+/// A publication of schemas, or of everything, takes no lists of columns, and lets no table go.
+pub fn of_its_own(seen: &Seen, publication: &str, how: Through) -> String {
+    let own = publication::beside(publication);
+    let tables = Table::ALL.into_iter().filter_map(|table| seen.published(table));
+    let listed: Vec<_> = tables.filter_map(Listed::of_published).collect();
+    let via_root = seen.tables.iter().any(|one| one.partitioned);
+    format!(
+        "A publication {} takes no lists of columns. Give nova one of its own: {}; then postgres.publication = \"{own}\", and \
+         nova cdc resnapshot",
+        how.words(),
+        publication::create(&own, &listed, via_root)
+    )
 }
 
 /// What the role may not read, where rows are to be copied.

@@ -4,6 +4,7 @@
 //! this source as any other. The `position` is committed with the effects of what stands before it, and nothing behind the
 //! store's is ever acknowledged.
 
+pub mod around;
 pub mod finding;
 pub mod fitness;
 pub mod follower;
@@ -14,6 +15,7 @@ pub mod net;
 pub mod numbering;
 pub mod position;
 pub mod publication;
+pub mod redefined;
 pub mod server;
 pub mod session;
 pub mod setup;

@@ -17,16 +17,18 @@ use tokio_postgres::Client;
 
 use crate::clock::Clock as WallClock;
 
+use super::around::{self, Around};
+use super::finding::Code;
 use super::lsn::{branch_of, parse_lsn};
 use super::server::{Clock, Failure, Made, Server};
 use super::slot::{Published, Seen};
 
 use self::copy::TableCopy;
 use self::errors::{failed, hinted, refused};
-pub use self::setup::Administrator;
+pub use self::setup::{Administrator, Refused};
 use self::stream::SlotStream;
 use self::target::{Target, session_options, targets};
-pub use self::target::{role_of, split_ssl_mode, verifier};
+pub use self::target::{role_of, split_ssl_mode, unknown_parameter, verifier};
 pub use self::tls::SslMode;
 use self::tls::{Tls, replication_tls};
 
@@ -42,6 +44,10 @@ const MESSAGE_MAX_BYTES: usize = 64 << 20;
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 /// Events that wait between the connection and the follower.
 const EVENTS_MAX: usize = 8_192;
+/// A role's `transaction_timeout` would end each copy that takes longer. Only PostgreSQL 17 and later know the setting, and
+/// an older server takes no session whose options name it.
+const NO_TRANSACTION_TIMEOUT: &str = "CASE WHEN current_setting('server_version_num')::int4 >= 170000 \
+                                      THEN set_config('transaction_timeout', '0', false) END";
 
 /// Where the server is, and as whom.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -119,7 +125,8 @@ impl NetServer {
             Ok(client) => client,
             Err(failure) => return Err(hinted(failure, target).await),
         };
-        let row = within(client.query_one("SELECT pg_is_in_recovery()", &[])).await?;
+        let sql = format!("SELECT pg_is_in_recovery(), {NO_TRANSACTION_TIMEOUT}");
+        let row = within(client.query_one(&sql, &[])).await?;
         Ok((client, row.get(0)))
     }
 
@@ -163,6 +170,8 @@ impl NetServer {
         let connected = tokio::time::timeout(CONNECT_MAX, async {
             let mut client = ReplicationClient::connect_gated(config).await?;
             let identity = client.identify_system().await?;
+            // Each transaction that is decoded is one of the session's, too.
+            client.simple_query(&format!("SELECT {NO_TRANSACTION_TIMEOUT}")).await?;
             Ok::<_, PgWireError>((client, identity))
         });
         let (client, identity) = connected
@@ -180,6 +189,24 @@ impl NetServer {
     pub async fn try_replication(&mut self) -> Result<(), Failure> {
         let system_id = self.system_id().await?;
         self.gated(self.replication()?, system_id).await.map(drop)
+    }
+
+    /// The tables of the database, published or not.
+    pub async fn around(&mut self) -> Result<Around, Failure> {
+        within_all(catalogue::around(self.sql().await?)).await
+    }
+
+    /// Rows that a copy would lack without a word, or that the server would refuse, are found before anything is begun.
+    async fn fit_to_copy(&mut self) -> Result<(), Failure> {
+        let seen = self.look().await?;
+        let around = self.around().await?;
+        for finding in around::findings(&seen, &around, &self.settings.publication) {
+            match finding.code {
+                Code::Inheritance | Code::RowSecurity => return Err(finding.into()),
+                _ => tracing::warn!("postgres: {finding}"),
+            }
+        }
+        Ok(())
     }
 
     async fn system_id(&mut self) -> Result<u64, Failure> {
@@ -248,6 +275,7 @@ impl Server for NetServer {
     }
 
     async fn make_slot(&mut self, temporary: bool, told: impl Fn(String)) -> Result<Made, Failure> {
+        self.fit_to_copy().await?;
         let system_id = self.system_id().await?;
         let mut client = self.gated(self.replication()?, system_id).await?;
         let watch = self.target.clone();

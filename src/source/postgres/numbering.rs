@@ -1,5 +1,6 @@
 //! From the events of a replication stream to records with dense offsets: pure. Every change of a followed table, every
-//! commit and every logical message takes one; an update that changes a key takes two, a truncate one for each table.
+//! commit and every logical message takes one; an update that changes a key takes two, a truncate one for each table. A
+//! change that a copy of its table has already takes none.
 
 use std::sync::Arc;
 
@@ -7,12 +8,22 @@ use bytes::Bytes;
 
 use crate::decode::changes_key;
 use crate::decode::pgoutput::{self, Message};
-use crate::event::{Origin, OriginKind, Record, Relation, Table, TopicPartition};
+use crate::event::{Origin, OriginKind, Record, Relation, Table, Tables, TopicPartition};
 
+use super::finding::{Code, Finding};
 use super::server::{Event, Failure};
 
 /// Relations that a session describes and nova does not follow; beyond this they are forgotten, and described again.
 const RELATIONS_MAX: usize = 4_096;
+
+/// What a relation of the session is to nova.
+#[derive(Clone, Debug)]
+enum Described {
+    Other,
+    Followed(Table, Arc<Relation>),
+    /// A followed table under a name that is not its own, or another table under its name: in words, which.
+    Astray(Table, String),
+}
 
 /// See the module.
 pub struct Numbering {
@@ -21,9 +32,14 @@ pub struct Numbering {
     next: i64,
     /// Namespace of each table's relation, in the order of [`Table::ALL`].
     followed: [Option<String>; Table::ALL.len()],
-    /// By `pg_class.oid`; `None` is not followed.
-    relations: Vec<(u32, Option<Arc<Relation>>)>,
+    /// Their `pg_class.oid`, in the same order; 0 where any relation of the name is taken.
+    oids: [u32; Table::ALL.len()],
+    /// See [`super::position::Position::copied`].
+    copied: [u64; Table::ALL.len()],
+    /// By `pg_class.oid`.
+    relations: Vec<(u32, Described)>,
     /// Of the transaction at hand.
+    commit_lsn: u64,
     commit_us: i64,
     open: bool,
     origins: Vec<Arc<Origin>>,
@@ -32,7 +48,26 @@ pub struct Numbering {
 impl Numbering {
     /// Begins at a transaction's begin, with `next` as the offset of its first record.
     pub fn new(partition: TopicPartition, next: i64, followed: [Option<String>; Table::ALL.len()]) -> Numbering {
-        Numbering { partition, next, followed, relations: Vec::new(), commit_us: 0, open: false, origins: Vec::new() }
+        let (oids, copied) = ([0; Table::ALL.len()], [0; Table::ALL.len()]);
+        let (relations, origins) = (Vec::new(), Vec::new());
+        Numbering {
+            partition,
+            next,
+            followed,
+            oids,
+            copied,
+            relations,
+            commit_lsn: 0,
+            commit_us: 0,
+            open: false,
+            origins,
+        }
+    }
+
+    /// The tables are these relations, and these copies were taken of them.
+    #[must_use]
+    pub fn of(self, oids: [u32; Table::ALL.len()], copied: [u64; Table::ALL.len()]) -> Numbering {
+        Numbering { oids, copied, ..self }
     }
 
     pub fn next(&self) -> i64 {
@@ -47,8 +82,8 @@ impl Numbering {
     /// Appends the records of an event.
     pub fn take(&mut self, event: Event, out: &mut Vec<Record>) -> Result<(), Failure> {
         match event {
-            Event::Begin { commit_us, .. } => {
-                (self.commit_us, self.open) = (commit_us, true);
+            Event::Begin { commit_lsn, commit_us } => {
+                (self.commit_lsn, self.commit_us, self.open) = (commit_lsn, commit_us, true);
                 self.origins.clear();
             }
             Event::Commit { lsn, .. } => {
@@ -81,23 +116,40 @@ impl Numbering {
             Some(b'T') => self.truncate(lsn, &message, out),
             _ => {
                 let oid = message.get(1..5).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
-                match oid.and_then(|oid| self.relations.iter().find(|(known, _)| *known == oid)) {
-                    Some((_, Some(relation))) => {
-                        let relation = Arc::clone(relation);
-                        if changes_key(&relation, &message) {
-                            self.push(OriginKind::OldKey(Arc::clone(&relation)), lsn, Some(message.clone()), out);
-                            self.push(OriginKind::NewKey(relation), lsn, Some(message), out);
-                        } else {
-                            self.push(OriginKind::Change(relation), lsn, Some(message), out);
-                        }
-                        Ok(())
-                    }
-                    Some((_, None)) => Ok(()),
-                    None => Err(Failure::Away(format!(
+                let Some(described) = oid.and_then(|oid| self.described(oid)) else {
+                    return Err(Failure::Away(format!(
                         "the server sent a message of a relation that it did not describe ({oid:?}); the session begins again"
-                    ))),
+                    )));
+                };
+                let Some(relation) = self.taken(described)? else { return Ok(()) };
+                if changes_key(&relation, &message) {
+                    self.push(OriginKind::OldKey(Arc::clone(&relation)), lsn, Some(message.clone()), out);
+                    self.push(OriginKind::NewKey(relation), lsn, Some(message), out);
+                } else {
+                    self.push(OriginKind::Change(relation), lsn, Some(message), out);
                 }
+                Ok(())
             }
+        }
+    }
+
+    fn described(&self, oid: u32) -> Option<&Described> {
+        self.relations.iter().find(|(known, _)| *known == oid).map(|(_, described)| described)
+    }
+
+    /// The relation of a change, where the change is to be taken. What was committed before the copy of a table is in the
+    /// copy, and what the stream says of it may be out of date: between the two the table may have been out of the
+    /// publication.
+    fn taken(&self, described: &Described) -> Result<Option<Arc<Relation>>, Failure> {
+        match described {
+            Described::Other => Ok(None),
+            Described::Followed(table, _) | Described::Astray(table, _)
+                if self.commit_lsn < self.copied[*table as usize] =>
+            {
+                Ok(None)
+            }
+            Described::Followed(_, relation) => Ok(Some(Arc::clone(relation))),
+            Described::Astray(table, what) => Err(astray(*table, what).into()),
         }
     }
 
@@ -108,24 +160,50 @@ impl Numbering {
             Ok(_) => return Ok(()),
             Err(error) => return Err(Failure::Away(format!("{error}; the session begins again"))),
         };
-        let oid = described.oid;
-        let table = Table::from_name(&described.name);
-        let namespace = table.and_then(|table| self.followed[table as usize].as_deref());
-        let followed = namespace.is_some_and(|namespace| *namespace == *described.namespace);
-        let known = self.relations.iter_mut().find(|(known, _)| *known == oid);
-        match (known, followed) {
-            (Some((_, known)), true) if known.as_deref() == Some(&described) => {}
-            (Some((_, known)), followed) => *known = followed.then(|| Arc::new(described)),
-            (None, followed) => {
-                if self.relations.len() >= RELATIONS_MAX {
-                    return Err(Failure::Wrong(format!(
-                        "the publication has more than {RELATIONS_MAX} tables: give nova one of its own"
-                    )));
+        let (oid, described) = (described.oid, self.place(described));
+        match self.relations.iter().position(|(known, _)| *known == oid) {
+            Some(at) => {
+                let known = &mut self.relations[at].1;
+                let same = match (&*known, &described) {
+                    (Described::Followed(_, known), Described::Followed(_, described)) => **known == **described,
+                    _ => false,
+                };
+                if !same {
+                    *known = described;
                 }
-                self.relations.push((oid, followed.then(|| Arc::new(described))));
             }
+            None if self.relations.len() >= RELATIONS_MAX => {
+                return Err(Failure::Wrong(format!(
+                    "the publication has more than {RELATIONS_MAX} tables: give nova one of its own"
+                )));
+            }
+            None => self.relations.push((oid, described)),
         }
         Ok(())
+    }
+
+    /// The name alone does not say whose changes they are: a table may have had another one for a time.
+    fn place(&self, relation: Relation) -> Described {
+        let is_its_name = |table: &Table| {
+            let namespace = self.followed[*table as usize].as_deref();
+            namespace.is_some_and(|namespace| *namespace == *relation.namespace)
+        };
+        let named = Table::from_name(&relation.name).filter(is_its_name);
+        let known =
+            Table::ALL.into_iter().find(|table| relation.oid != 0 && self.oids[*table as usize] == relation.oid);
+        match (named, known) {
+            (None, None) => Described::Other,
+            (Some(table), None) if self.oids[table as usize] == 0 => Described::Followed(table, Arc::new(relation)),
+            (Some(table), Some(known)) if table == known => Described::Followed(table, Arc::new(relation)),
+            (_, Some(table)) => {
+                let what = format!("{table} is or was {}.{}", relation.namespace, relation.name);
+                Described::Astray(table, what)
+            }
+            (Some(table), None) => {
+                let what = format!("another table is or was {}.{}", relation.namespace, relation.name);
+                Described::Astray(table, what)
+            }
+        }
     }
 
     fn truncate(&mut self, lsn: u64, message: &Bytes, out: &mut Vec<Record>) -> Result<(), Failure> {
@@ -136,9 +214,8 @@ impl Numbering {
             }
         };
         for oid in oids {
-            let known =
-                self.relations.iter().find(|(known, _)| *known == oid).and_then(|(_, relation)| relation.clone());
-            if let Some(relation) = known {
+            let relation = self.described(oid).map_or(Ok(None), |described| self.taken(described))?;
+            if let Some(relation) = relation {
                 self.push(OriginKind::Truncate(relation), lsn, Some(message.clone()), out);
             }
         }
@@ -178,6 +255,12 @@ impl Numbering {
         });
         self.next += 1;
     }
+}
+
+fn astray(table: Table, what: &str) -> Finding {
+    let detail = format!("{what} while it was changed: changes of {table} may be missing");
+    let remedy = format!("Read it again while nova goes on serving: nova cdc resnapshot {table}");
+    Finding::new(Code::PublicationChanged, detail, remedy).repaired_by(Tables::NONE.with(table))
 }
 
 /// Whether two records share an origin but for the LSN. A relation that was described again is another one.

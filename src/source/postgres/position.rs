@@ -5,7 +5,8 @@ use nova_storage::codec::{COOKIE_MAX_BYTES, CodecError, Put, Reader};
 
 use crate::event::{Table, Tables};
 
-const VERSION: u8 = 1;
+/// Version 1 has none of [`Position::copied`], [`Position::shapes`] and [`Position::partitions`].
+const VERSION: u8 = 2;
 const WHAT: &str = "position in PostgreSQL's log";
 /// Snapshots without a person's order that are remembered: no more than these are made within [`AUTOMATIC_WITHIN_MS`].
 pub const AUTOMATIC_MAX: usize = 3;
@@ -40,6 +41,15 @@ pub struct Position {
     /// How each table is published ([`super::slot::Published::identity`]), in the order of [`Table::ALL`]; 0 where it was not
     /// when the position was taken, so that its rows are not known.
     pub published: [u64; Table::ALL.len()],
+    /// Where the log stood when a table was copied that the stream has not passed since, in the same order; 0 where it has.
+    /// What was committed before that is in the copy, and the stream's word on it may be out of date: it is not taken.
+    pub copied: [u64; Table::ALL.len()],
+    /// What each table was when its rows were read ([`super::redefined`]), in the same order; 0 where that is
+    /// not known.
+    pub shapes: [u64; Table::ALL.len()],
+    /// Which partitions each table had then ([`super::redefined`]), in the same order; 0 where it had
+    /// none, or that is not known.
+    pub partitions: [u64; Table::ALL.len()],
     /// Tables that are to be read again, by a person's order.
     pub wanted: Tables,
     /// When the last snapshots without such an order began, epoch milliseconds.
@@ -60,9 +70,13 @@ impl Position {
         out.put_zigzag(self.commit_us);
         out.put_zigzag(self.offset);
         out.put_varint(self.published.len() as u64);
-        for (table, identity) in Table::ALL.iter().zip(&self.published) {
+        for table in Table::ALL {
+            let at = table as usize;
             out.put_u8(table.number());
-            out.put_fixed(&identity.to_le_bytes());
+            out.put_fixed(&self.published[at].to_le_bytes());
+            out.put_varint(self.copied[at]);
+            out.put_fixed(&self.shapes[at].to_le_bytes());
+            out.put_fixed(&self.partitions[at].to_le_bytes());
         }
         out.put_u8(self.wanted.bits());
         out.put_varint(self.automatic_ms.len() as u64);
@@ -73,7 +87,7 @@ impl Position {
 
     pub fn decode(bytes: &[u8]) -> Result<Position, CodecError> {
         let invalid = || CodecError::Invalid(WHAT);
-        let (mut reader, _) = Reader::versioned(WHAT, bytes, VERSION)?;
+        let (mut reader, version) = Reader::versioned(WHAT, bytes, VERSION)?;
         let phase = match reader.u8()? {
             0 => Phase::Snapshot,
             1 => Phase::Stream,
@@ -98,6 +112,11 @@ impl Position {
                 return Err(invalid());
             }
             position.published[table as usize] = u64::from_le_bytes(reader.fixed()?);
+            if version > 1 {
+                position.copied[table as usize] = reader.varint()?;
+                position.shapes[table as usize] = u64::from_le_bytes(reader.fixed()?);
+                position.partitions[table as usize] = u64::from_le_bytes(reader.fixed()?);
+            }
         }
         position.wanted = Tables::from_bits(reader.u8()?).ok_or_else(invalid)?;
         for _ in 0..reader.varint()? {
@@ -108,6 +127,20 @@ impl Position {
         }
         reader.end()?;
         Ok(position)
+    }
+
+    /// The stream is at this place: copies that were taken before it are behind it.
+    pub fn reach(&mut self, end_lsn: u64) {
+        self.end_lsn = end_lsn;
+        self.copied.iter_mut().filter(|copied_lsn| **copied_lsn <= end_lsn).for_each(|copied_lsn| *copied_lsn = 0);
+    }
+
+    /// What the tables are now is taken for what they were where that is not known. `partitions`: which tell of nothing that
+    /// the stream does not tell ([`super::redefined`]).
+    pub fn learn(&mut self, shapes: [u64; Table::ALL.len()], partitions: [u64; Table::ALL.len()]) {
+        self.partitions = partitions;
+        let unknown = self.shapes.iter_mut().zip(shapes).filter(|(known, _)| **known == 0);
+        unknown.for_each(|(known, now)| *known = now);
     }
 
     /// Notes that a snapshot begins without a person's order; false where too many did within the hour before.
@@ -141,9 +174,11 @@ mod tests {
     fn positions() -> impl Strategy<Value = Position> {
         let numbers = (any::<bool>(), any::<u64>(), any::<u32>(), any::<u64>(), any::<i64>());
         let more = (any::<[u64; 5]>(), 0u8..32, prop::collection::vec(any::<i64>(), 0..=AUTOMATIC_MAX));
-        let commits = any::<(u64, i64)>();
-        (numbers, more, commits).prop_map(|(numbers, (published, wanted, automatic_ms), (commit_lsn, commit_us))| {
+        let commits = (any::<(u64, i64)>(), any::<([u64; 5], [u64; 5], [u64; 5])>());
+        (numbers, more, commits).prop_map(|(numbers, (published, wanted, automatic_ms), (commit, more))| {
+            let (copied, shapes, partitions) = more;
             let (streams, system_id, timeline, end_lsn, offset) = numbers;
+            let (commit_lsn, commit_us) = commit;
             let phase = if streams { Phase::Stream } else { Phase::Snapshot };
             let wanted = Tables::from_bits(wanted).unwrap();
             Position {
@@ -155,10 +190,34 @@ mod tests {
                 commit_us,
                 offset,
                 published,
+                copied,
+                shapes,
+                partitions,
                 wanted,
                 automatic_ms,
             }
         })
+    }
+
+    /// As version 1 was written.
+    fn first(position: &Position) -> Vec<u8> {
+        let mut out = vec![1];
+        out.put_u8(u8::from(position.phase == Phase::Stream));
+        out.put_fixed(&position.system_id.to_le_bytes());
+        out.put_varint(u64::from(position.timeline));
+        out.put_varint(position.end_lsn);
+        out.put_varint(position.commit_lsn);
+        out.put_zigzag(position.commit_us);
+        out.put_zigzag(position.offset);
+        out.put_varint(position.published.len() as u64);
+        for (table, identity) in Table::ALL.iter().zip(&position.published) {
+            out.put_u8(table.number());
+            out.put_fixed(&identity.to_le_bytes());
+        }
+        out.put_u8(position.wanted.bits());
+        out.put_varint(position.automatic_ms.len() as u64);
+        position.automatic_ms.iter().for_each(|at_ms| out.put_zigzag(*at_ms));
+        out
     }
 
     proptest! {
@@ -171,6 +230,13 @@ mod tests {
         }
 
         #[test]
+        fn a_position_of_version_1_is_read_and_knows_of_no_copies_and_shapes(position in positions()) {
+            let (copied, shapes, partitions) = ([0; 5], [0; 5], [0; 5]);
+            let expected = Position { copied, shapes, partitions, ..position.clone() };
+            prop_assert_eq!(Position::decode(&first(&position)), Ok(expected));
+        }
+
+        #[test]
         fn what_is_to_be_read_again_is_added_and_everything_begins_anew_at_the_same_offset(position in positions(), bits in 0u8..31) {
             let some = Tables::from_bits(bits).unwrap();
             let one = Position::decode(&again(&position.encode(), some)).unwrap();
@@ -179,6 +245,15 @@ mod tests {
             let all = Position::decode(&again(&position.encode(), Tables::ALL)).unwrap();
             prop_assert_eq!(all, Position { offset: position.offset, ..Position::default() });
         }
+    }
+
+    #[test]
+    fn a_copy_is_remembered_until_the_stream_has_passed_it() {
+        let mut position = Position { copied: [0, 50, 51, 60, 0], ..Position::default() };
+        position.reach(50);
+        assert_eq!((position.end_lsn, position.copied), (50, [0, 0, 51, 60, 0]));
+        position.reach(60);
+        assert_eq!((position.end_lsn, position.copied), (60, [0; 5]));
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use crate::decode::is_private;
 use crate::event::Table;
+
+use super::slot::{Publication, Published};
 
 /// A table as a publication lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,24 @@ impl Listed {
     pub fn by_default(table: Table) -> Listed {
         let names = || table.columns().iter().map(|column| column.name.to_owned()).collect();
         Listed { table, schema: None, columns: (table == Table::Users).then(names) }
+    }
+
+    /// A table that has these columns, without the private ones, and of users only what nova knows. `needed` are columns
+    /// besides that PostgreSQL wants to be published, those of the replica identity.
+    pub fn of(table: Table, schema: &str, columns: &[&str], needed: &[&str]) -> Listed {
+        let known = |name: &str| table.columns().iter().any(|column| column.name == name);
+        let follows = |name: &str| table != Table::Users || known(name) || needed.contains(&name);
+        let kept = columns.iter().filter(|name| follows(name) && !is_private(name));
+        let kept: Vec<_> = kept.map(|name| (*name).to_owned()).collect();
+        let whole = table != Table::Users && kept.len() == columns.len();
+        Listed { table, schema: Some(schema.to_owned()), columns: (!whole).then_some(kept) }
+    }
+
+    /// The same of a table that is published already.
+    pub fn of_published(published: &Published) -> Option<Listed> {
+        let columns: Vec<_> = published.columns.iter().map(|(name, _)| name.as_str()).collect();
+        let identity: Vec<_> = published.identity_columns.iter().map(|column| column.name.as_str()).collect();
+        Some(Listed::of(published.table?, &published.namespace, &columns, &identity))
     }
 
     /// The table's name, quoted where it has to be.
@@ -41,6 +62,43 @@ impl fmt::Display for Listed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.name(), self.list())
     }
+}
+
+/// How a table comes into a publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Through {
+    /// It is listed: it can be taken out, and may have a list of columns.
+    ItsName,
+    /// `FOR TABLES IN SCHEMA`: no table of the publication may have a list of columns.
+    ItsSchema,
+    /// `FOR ALL TABLES`.
+    AllTables,
+}
+
+impl Through {
+    /// As it stands in the publication's statement.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Through::ItsName => "FOR TABLE",
+            Through::ItsSchema => "FOR TABLES IN SCHEMA",
+            Through::AllTables => "FOR ALL TABLES",
+        }
+    }
+}
+
+/// By what the catalogue says of the table's membership: `{publication}/{its row}/{the row of its schema}`.
+pub fn through(row: &Publication, published: &Published) -> Through {
+    match published.membership.split('/').nth(2) {
+        _ if row.all_tables => Through::AllTables,
+        Some(of_schema) if !of_schema.is_empty() => Through::ItsSchema,
+        _ => Through::ItsName,
+    }
+}
+
+/// Another publication beside one that takes no lists of columns.
+pub fn beside(publication: &str) -> String {
+    // A name has at most 63 bytes.
+    format!("{}_tables", publication.get(..56).unwrap_or(publication))
 }
 
 /// All tables, as nova proposes them without a look at the server.
@@ -106,6 +164,34 @@ mod tests {
                 assert!(words.contains(&statement), "{statement}");
             }
         }
+    }
+
+    #[test]
+    fn a_table_that_is_not_listed_is_known_by_its_membership() {
+        let published = |membership: &str| Published { membership: membership.to_owned(), ..Published::default() };
+        let all = Publication { all_tables: true, ..Publication::default() };
+        for (row, membership, expected) in [
+            (Publication::default(), "9.7/16.700/", Through::ItsName),
+            (Publication::default(), "9.7//17.701", Through::ItsSchema),
+            (Publication::default(), "9.7/16.700/17.701", Through::ItsSchema),
+            (Publication::default(), "", Through::ItsName),
+            (all, "9.7//", Through::AllTables),
+        ] {
+            assert_eq!(through(&row, &published(membership)), expected, "{membership}");
+        }
+        assert_eq!((beside("nova"), beside(&"a".repeat(63)).len()), ("nova_tables".to_owned(), 63));
+    }
+
+    #[test]
+    fn a_list_has_no_private_column_and_of_users_only_what_nova_knows_or_postgresql_needs() {
+        let users =
+            Listed::of(Table::Users, "app", &["id", "email", "username", "birthday", "tenant"], &["id", "tenant"]);
+        assert_eq!(users.to_string(), "app.users (id, username, tenant)");
+        assert_eq!(Listed::of(Table::Likes, "app", &["id", "extra"], &[]).to_string(), "app.likes");
+        assert_eq!(
+            Listed::of(Table::Likes, "app", &["id", "Email", "extra"], &[]).to_string(),
+            "app.likes (id, extra)"
+        );
     }
 
     #[test]

@@ -4,9 +4,11 @@
 use crate::decode::{KeepUnknown, is_private};
 use crate::event::{Table, Tables};
 
+use super::around::{self, Around};
 use super::finding::{Code, Finding};
-use super::publication::{self, Listed, quoted};
-use super::slot::Seen;
+use super::hazards;
+use super::publication::{self, Listed, Through, quoted, through};
+use super::slot::{Published, Seen};
 
 /// What shall be there in the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct Existing {
     pub may_use_schema: bool,
     pub tables: Vec<SourceTable>,
     pub seen: Seen,
+    /// The tables in every schema.
+    pub around: Around,
 }
 
 /// A row of `pg_roles`.
@@ -49,7 +53,7 @@ pub struct SourceTable {
     pub partitioned: bool,
     /// `pg_class.relreplident`.
     pub replica_identity: char,
-    /// Row-level security is on.
+    /// Row-level security is on, and holds for the role unless it bypasses it.
     pub has_rls: bool,
     pub columns: Vec<SourceColumn>,
 }
@@ -97,6 +101,8 @@ pub struct Plan {
 pub fn plan(wanted: &Wanted, existing: &Existing, verifier: Option<&str>) -> Result<Plan, Vec<Finding>> {
     let mut plan = Plan { steps: role(wanted, existing, verifier), ..Plan::default() };
     let (mut wrong, mut listed) = (absent(wanted, existing), Vec::new());
+    let places = existing.around.tables.iter().filter(|place| place.namespace == wanted.schema);
+    wrong.extend(places.filter_map(around::inherited));
     for table in &existing.tables {
         match listing(wanted, table) {
             Ok(one) => {
@@ -188,7 +194,7 @@ fn listing(wanted: &Wanted, table: &SourceTable) -> Result<Listed, Finding> {
             "{name} has no primary key or other replica identity: once it is published, PostgreSQL refuses the \
              application's UPDATE and DELETE"
         );
-        return Err(Finding::new(Code::NoReplicaIdentity, detail, format!("ALTER TABLE {name} ADD PRIMARY KEY (id)")));
+        return Err(Finding::new(Code::NoReplicaIdentity, detail, hazards::primary_key(&name)));
     }
     let sent = table.columns.iter().filter(|column| !column.generated);
     let known = |name: &str| table.table.columns().iter().any(|column| column.name == name);
@@ -209,7 +215,11 @@ fn listing(wanted: &Wanted, table: &SourceTable) -> Result<Listed, Finding> {
     let left_out = uncovered.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
     // Before version 18 a generated column of a whole table is no part of what PostgreSQL compares; a proof follows.
     if listed.columns.is_none() || uncovered.is_empty() {
-        return Ok(listed);
+        let identity: Vec<_> = identity.iter().map(|column| column.name.as_str()).collect();
+        return match identity.contains(&"id") {
+            true => Ok(listed),
+            false => Err(hazards::without_key(&name, &identity, table.replica_identity)),
+        };
     }
     let detail = format!(
         "{name} is to be published without its private columns, and its replica identity has {left_out}: PostgreSQL would \
@@ -241,7 +251,7 @@ fn published(wanted: &Wanted, existing: &Existing, listed: &[Listed], plan: &mut
         return Vec::new();
     };
     let mut wrong = Vec::new();
-    if !(row.inserts && row.updates && row.deletes) {
+    if !(row.inserts && row.updates && row.deletes && row.truncates) {
         plan.steps.push(publication::publish_all(publication).into());
     }
     if partitioned && !row.via_root {
@@ -264,20 +274,32 @@ fn published(wanted: &Wanted, existing: &Existing, listed: &[Listed], plan: &mut
             ));
             continue;
         }
-        let has = |name: &str| published.columns.iter().any(|(known, _)| known == name);
-        let lacks = one.columns.iter().flatten().any(|name| !has(name))
-            || one.table.columns().iter().any(|column| !column.nullable && !has(column.name));
+        let lacks = lacks(existing, one, published);
         let leaks = published.columns.iter().any(|(name, _)| is_private(name));
-        if (lacks || leaks) && row.all_tables {
-            let detail = format!("the publication {publication} is FOR ALL TABLES, which takes no column lists");
-            wrong.push(Finding::new(Code::PrivateColumns, detail, "Give nova one of its own: postgres.publication"));
+        let how = through(row, published);
+        if (lacks || leaks) && how != Through::ItsName {
+            let detail = format!("the publication {publication} is {}, which takes no column lists", how.words());
+            wrong.push(Finding::new(Code::PrivateColumns, detail, hazards::of_its_own(seen, publication, how)));
         } else if lacks || leaks {
+            let filter = published.filter.as_ref().map_or(String::new(), |filter| format!(" WHERE ({filter})"));
             plan.steps.push(publication::remove(publication, one).into());
-            plan.steps.push(publication::add(publication, std::slice::from_ref(one)).into());
+            plan.steps.push(format!("{}{filter}", publication::add(publication, std::slice::from_ref(one))).into());
             plan.read_again = plan.read_again.union([one.table].into_iter().collect());
         }
     }
     wrong
+}
+
+/// Whether a column is not sent that shall be, or that nova knows and the table has.
+fn lacks(existing: &Existing, wanted: &Listed, published: &Published) -> bool {
+    let has = |name: &str| published.columns.iter().any(|(known, _)| known == name);
+    let source = existing.tables.iter().find(|one| one.table == wanted.table);
+    let there = |name: &str| {
+        let columns = source.iter().flat_map(|one| &one.columns);
+        columns.filter(|column| !column.generated).any(|column| column.name == name)
+    };
+    wanted.columns.iter().flatten().any(|name| !has(name))
+        || wanted.table.columns().iter().any(|column| !has(column.name) && (!column.nullable || there(column.name)))
 }
 
 fn probes(table: &SourceTable, listed: &Listed) -> [String; 2] {

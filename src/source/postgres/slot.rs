@@ -167,6 +167,8 @@ pub struct Published {
     pub unreadable: Vec<String>,
     /// `pg_class.reltuples`; negative where it is not known.
     pub estimated_rows: i64,
+    /// `pg_class.oid` of each partition, and of those of its partitions; true of one that was a table before it was attached.
+    pub partitions: Vec<(u32, bool)>,
     /// Of the rows of `pg_publication_rel` and `pg_publication`, and when those were written: another one means that
     /// the table was away for a time.
     pub membership: String,
@@ -192,6 +194,11 @@ impl Published {
 impl Seen {
     pub fn published(&self, table: Table) -> Option<&Published> {
         self.tables.iter().find(|one| one.table == Some(table) && !one.is_leaf)
+    }
+
+    /// Those of some tables that are published.
+    pub fn published_of(&self, tables: Tables) -> Tables {
+        tables.iter().filter(|table| self.published(*table).is_some()).collect()
     }
 
     /// The identity of each table, in the order of [`Table::ALL`]; 0 of one that is not published.

@@ -16,7 +16,7 @@ use super::walsender::{Pg, Slot, Write, text};
 use crate::support::events::Rng;
 
 /// A server with rows, and a node that has caught up with it.
-fn following(resnapshot: bool) -> (Arc<Mutex<Pg>>, Recorder, Node) {
+pub(super) fn following(resnapshot: bool) -> (Arc<Mutex<Pg>>, Recorder, Node) {
     let pg = Arc::new(Mutex::new(Pg::default()));
     fill(&mut pg.lock(), &mut Rng(1), 20);
     let disk = Recorder::new();
@@ -26,13 +26,13 @@ fn following(resnapshot: bool) -> (Arc<Mutex<Pg>>, Recorder, Node) {
     (pg, disk, node)
 }
 
-fn again(disk: &Recorder, pg: &Arc<Mutex<Pg>>, node: Node) -> Node {
+pub(super) fn again(disk: &Recorder, pg: &Arc<Mutex<Pg>>, node: Node) -> Node {
     let sync = disk.syncs();
     drop(node);
     Node::boot(&disk.image(sync, 3), pg, settings())
 }
 
-fn some(pg: &Mutex<Pg>, seed: u64) {
+pub(super) fn some(pg: &Mutex<Pg>, seed: u64) {
     fill(&mut pg.lock(), &mut Rng(seed), 10);
 }
 

@@ -3,6 +3,7 @@
 
 mod decode;
 mod faults;
+mod gaps;
 mod node;
 mod parity;
 mod pgoutput;

@@ -27,8 +27,8 @@ pub struct Transaction {
     pub commit_lsn: u64,
     pub end_lsn: u64,
     pub commit_us: i64,
-    /// LSN, table and message of each change.
-    pub changes: Vec<(u64, Table, Bytes)>,
+    /// LSN, table and message of each change of a table that was published then, and what the table was called.
+    pub changes: Vec<(u64, Table, Bytes, Arc<Relation>)>,
     /// What every table is behind it.
     after: [Rows; 5],
 }
@@ -56,6 +56,8 @@ pub struct Pg {
     pub publication: Option<Publication>,
     /// Membership number of each published table.
     pub members: [Option<u64>; 5],
+    /// What each table is called, and its columns.
+    relations: [Arc<Relation>; 5],
     pub leaf: bool,
     /// The number of the present life of the server; sessions of an earlier one are dead.
     life: u64,
@@ -97,6 +99,7 @@ impl Default for Pg {
                 ..Publication::default()
             }),
             members: [Some(1), Some(2), Some(3), Some(4), Some(5)],
+            relations: Table::ALL.map(|table| Arc::new(relation(table))),
             leaf: false,
             life: 0,
             sessions: 0,
@@ -135,8 +138,11 @@ impl Pg {
         for write in writes {
             self.lsn += 40;
             let lsn = self.lsn;
-            if let Some((table, message)) = self.apply(write) {
-                changes.push((lsn, table, Bytes::from(message)));
+            // The publication is looked up as of the change.
+            if let Some((table, message)) = self.apply(write)
+                && self.members[table as usize].is_some()
+            {
+                changes.push((lsn, table, Bytes::from(message), Arc::clone(&self.relations[table as usize])));
             }
         }
         self.lsn += 8;
@@ -150,7 +156,7 @@ impl Pg {
     fn apply(&mut self, write: &Write) -> Option<(Table, Vec<u8>)> {
         match write {
             Write::Put(table, values) => {
-                let (oid, rows) = (relation(*table).oid, &mut self.tables[*table as usize]);
+                let (oid, rows) = (self.relations[*table as usize].oid, &mut self.tables[*table as usize]);
                 let Wire::Text(key) = &values[0] else { panic!("a key") };
                 let message = match rows.get(key) {
                     None => pgoutput::insert(oid, values),
@@ -161,7 +167,8 @@ impl Pg {
             }
             Write::Delete(table, key) => {
                 let old = self.tables[*table as usize].remove(key)?;
-                Some((*table, pgoutput::delete(relation(*table).oid, (b'K', &key_alone(&old)))))
+                let oid = self.relations[*table as usize].oid;
+                Some((*table, pgoutput::delete(oid, (b'K', &key_alone(&old)))))
             }
             Write::Rekey(table, from, to) => {
                 let rows = &mut self.tables[*table as usize];
@@ -172,9 +179,8 @@ impl Pg {
                 let mut new = old.clone();
                 new[0] = text(to.clone());
                 rows.insert(to.clone(), new.clone());
-                let message =
-                    pgoutput::update(relation(*table).oid, Some((b'K', &key_alone(&old))), &toasted(&old, &new));
-                Some((*table, message))
+                let oid = self.relations[*table as usize].oid;
+                Some((*table, pgoutput::update(oid, Some((b'K', &key_alone(&old))), &toasted(&old, &new))))
             }
         }
     }
@@ -245,6 +251,32 @@ impl Pg {
         self.members[table as usize] = Some(self.next_member);
     }
 
+    /// `ALTER TABLE … SET SCHEMA` and `RENAME TO`; both are in the log.
+    pub fn rename(&mut self, table: Table, namespace: &str, name: &str) {
+        let now = &self.relations[table as usize];
+        let renamed = Relation { namespace: namespace.into(), name: name.into(), ..(**now).clone() };
+        self.relations[table as usize] = Arc::new(renamed);
+        self.lsn += 120;
+    }
+
+    /// Another table of the same name, with the rows that are there, is published in its place.
+    pub fn replace(&mut self, table: Table) {
+        let now = &self.relations[table as usize];
+        let other = Relation { oid: now.oid + 1_000, ..(**now).clone() };
+        self.relations[table as usize] = Arc::new(other);
+        self.lsn += 120;
+        self.add_member(table);
+    }
+
+    /// `ALTER TABLE … ALTER COLUMN … TYPE`: what it does to rows is not in the stream.
+    pub fn retype(&mut self, table: Table, column: &str, type_oid: u32) {
+        let mut relation = (*self.relations[table as usize]).clone();
+        let columns = relation.columns.iter_mut().filter(|one| &*one.name == column);
+        columns.for_each(|one| one.type_oid = type_oid);
+        self.relations[table as usize] = Arc::new(relation);
+        self.lsn += 120;
+    }
+
     fn alive(&self, life: u64) -> Result<(), Failure> {
         match self.life == life && !self.away {
             true => Ok(()),
@@ -265,8 +297,9 @@ impl Pg {
             ..SlotRow::default()
         });
         let published = |table: Table| {
-            let (member, relation) = (self.members[table as usize]?, relation(table));
-            Some(Published {
+            let (member, relation) = (self.members[table as usize]?, &self.relations[table as usize]);
+            // Tables of other names are not looked for.
+            (*relation.name == *table.name()).then(|| Published {
                 table: Some(table),
                 oid: relation.oid,
                 namespace: relation.namespace.to_string(),
@@ -400,8 +433,10 @@ impl Server for Double {
     async fn copy(&mut self, table: &Published) -> Result<DoubleCopy, Failure> {
         let table = table.table.unwrap();
         let rows = SNAPSHOT.with(|snapshot| snapshot.borrow()[table as usize].values().cloned().collect());
-        let life = self.0.lock().life;
-        Ok(DoubleCopy { pg: Arc::clone(&self.0), relation: relation(table), rows, next: 0, life })
+        let pg = self.0.lock();
+        let (life, relation) = (pg.life, (*pg.relations[table as usize]).clone());
+        drop(pg);
+        Ok(DoubleCopy { pg: Arc::clone(&self.0), relation, rows, next: 0, life })
     }
 
     async fn end_snapshot(&mut self) {
@@ -433,7 +468,7 @@ impl Server for Double {
             session,
             next,
             within: 0,
-            described: [false; 5],
+            described: BTreeMap::new(),
             alive_until: from,
             told: acknowledged,
         })
@@ -484,7 +519,8 @@ pub struct DoubleStream {
     /// The transaction at hand, and the message within it: 0 is Begin.
     next: usize,
     within: usize,
-    described: [bool; 5],
+    /// As each relation was described last.
+    described: BTreeMap<u32, Arc<Relation>>,
     /// The last keepalive's position.
     alive_until: u64,
     told: u64,
@@ -514,13 +550,10 @@ impl DoubleStream {
             self.within = 1;
             return Some(Ok(Event::Begin { commit_lsn: one.commit_lsn, commit_us: one.commit_us }));
         }
-        while let Some((lsn, table, message)) = one.changes.get(self.within - 1) {
-            if pg.members[*table as usize].is_none() {
-                self.within += 1;
-                continue;
-            }
-            if !std::mem::replace(&mut self.described[*table as usize], true) {
-                let message = pgoutput::describe(&relation(*table)).into();
+        if let Some((lsn, _, message, relation)) = one.changes.get(self.within - 1) {
+            let before = self.described.insert(relation.oid, Arc::clone(relation));
+            if before.is_none_or(|before| before != *relation) {
+                let message = pgoutput::describe(relation).into();
                 return Some(Ok(Event::Change { lsn: 0, message }));
             }
             self.within += 1;

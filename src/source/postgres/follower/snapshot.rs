@@ -32,16 +32,16 @@ const BUDGET_MIN_PERCENT: i64 = 20;
 
 impl<S: Server> Follower<S> {
     /// Reads these tables, and says where the stream goes on. All of them: with a new slot. Some: in a snapshot of a
-    /// temporary slot, behind which the stream is read on from where it stood. It repeats changes that the snapshot has
-    /// already; applied in their order they end at the latest state.
+    /// temporary slot, behind which the stream is read on from where it stood. Of what it repeats nothing is taken that the
+    /// snapshot has: it may be out of date ([`Position::copied`]). With what was seen behind the snapshot.
     pub(super) async fn snapshot(
         &mut self,
         position: Position,
         seen: &Seen,
         tables: Tables,
-    ) -> Result<Position, Ended> {
+    ) -> Result<(Position, Seen), Ended> {
         let all = tables == Tables::ALL;
-        let published: Tables = tables.iter().filter(|table| seen.published(*table).is_some()).collect();
+        let published = seen.published_of(tables);
         self.can_copy(seen, published)?;
         PostgresStatus::count(&self.status.snapshots, 1);
         self.status.set(State::Snapshot(Snapshot::default()));
@@ -82,7 +82,7 @@ impl<S: Server> Follower<S> {
         let cookie = Some(self.cookie(&position));
         self.hand_over(Chunk { records, cookie }, Some(&position)).await?;
         tracing::info!(slot = self.settings.slot, "postgres: the snapshot was read");
-        Ok(position)
+        Ok((position, after))
     }
 
     /// The server has room for the slot, and the role may read the rows: nothing is begun before.
@@ -201,9 +201,16 @@ fn read_to_its_end(
     made: Made,
     offset: i64,
 ) -> Position {
-    let identities = seen.identities();
-    let mut published = if all { [0; Table::ALL.len()] } else { position.published };
-    tables.iter().for_each(|table| published[table as usize] = identities[table as usize]);
+    let (identities, seen_shapes) = (seen.identities(), seen.shapes());
+    let known = if all { Position::default() } else { position.clone() };
+    let (mut published, mut copied, mut shapes) = (known.published, known.copied, known.shapes);
+    let mut partitions = known.partitions;
+    for table in tables.iter().map(|table| table as usize) {
+        (published[table], shapes[table]) = (identities[table], seen_shapes[table]);
+        partitions[table] = seen.published(Table::ALL[table]).map_or(0, Published::partitions_mark);
+        // A new slot has nothing from before the copy.
+        copied[table] = if all { 0 } else { made.consistent_lsn };
+    }
     Position {
         phase: Phase::Stream,
         system_id: seen.system_id,
@@ -214,6 +221,9 @@ fn read_to_its_end(
         commit_us: if all { 0 } else { position.commit_us },
         offset,
         published,
+        copied,
+        shapes,
+        partitions,
         wanted: if all { Tables::NONE } else { position.wanted.without(tables) },
         automatic_ms: position.automatic_ms,
     }

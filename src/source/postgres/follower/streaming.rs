@@ -11,7 +11,7 @@ use crate::source::postgres::server::{Clock as _, Event, Failure, Server, Stream
 use crate::source::postgres::slot::{Seen, Verdict, judge, other_log};
 use crate::source::postgres::status::{PostgresStatus, State};
 
-use super::{Ended, Follower, LOOK_EVERY, namespaces};
+use super::{Ended, Follower, LOOK_EVERY, namespaces, oids};
 
 /// How often commits are acknowledged and deadlines looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -50,11 +50,13 @@ impl Pending {
 impl<S: Server> Follower<S> {
     /// Reads on from a position.
     pub(super) async fn stream(&mut self, position: Position, seen: &Seen) -> Result<(), Ended> {
-        // A slot that is older than the position sends the last transaction again: it must be the one that was read.
+        // A slot that is older than the position sends again what was read since: it must be what was read.
         let confirmed_lsn = seen.slot.as_ref().and_then(|slot| slot.confirmed_lsn).unwrap_or(u64::MAX);
-        let checks = position.commit_lsn > 0 && confirmed_lsn <= position.commit_lsn;
-        let from = if checks { position.commit_lsn } else { position.end_lsn };
-        let stream = self.server.start(from, self.committed_lsn()).await?;
+        let older = confirmed_lsn < position.end_lsn;
+        let from = if older { confirmed_lsn.max(position.commit_lsn) } else { position.end_lsn };
+        // Before that is known nothing more is acknowledged: the slot would not send it a second time.
+        let acknowledged = self.committed_lsn().min(confirmed_lsn);
+        let stream = self.server.start(from, acknowledged).await?;
         tracing::info!(
             slot = self.settings.slot,
             from = lsn_text(from),
@@ -65,13 +67,20 @@ impl<S: Server> Follower<S> {
         self.last = Some(position.clone());
         self.status.set(State::Streaming);
         let numbering = Numbering::new(self.partition.clone(), position.offset, namespaces(seen));
-        let known = if checks { Known::Expected } else { Known::Not };
+        let numbering = numbering.of(oids(seen), position.copied);
+        let comes_again = older && position.commit_lsn > 0 && confirmed_lsn <= position.commit_lsn;
+        let known = if comes_again { Known::Expected } else { Known::Not };
+        let known_lsn = if older { position.end_lsn } else { 0 };
         let pending = Pending::default();
-        let mut reading = Reading { stream, numbering, position, pending, idle_lsn: 0, begun: (0, 0), known };
+        let mut reading =
+            Reading { stream, numbering, position, pending, idle_lsn: 0, begun: (0, 0), known, known_lsn };
         let ended = self.read_on(&mut reading).await;
-        let Reading { stream, .. } = reading;
+        let Reading { stream, known_lsn, .. } = reading;
         if self.link.is_closing() {
-            self.farewell(stream).await;
+            match known_lsn {
+                0 => self.farewell(stream).await,
+                _ => stream.close().await,
+            }
             return Ok(());
         }
         stream.close().await;
@@ -114,7 +123,7 @@ impl<S: Server> Follower<S> {
             }
             if clock.elapsed() - looked >= LOOK_EVERY {
                 looked = clock.elapsed();
-                self.look_again(&reading.position).await?;
+                self.look_again(&mut reading.position).await?;
             }
         }
     }
@@ -143,7 +152,9 @@ impl<S: Server> Follower<S> {
     /// Tells the server what the store has, and everybody how far that is from the end.
     fn acknowledge(&self, reading: &mut Reading<S::Stream>) {
         let (committed_lsn, now_ms) = (self.committed_lsn(), self.clock.now_ms());
-        reading.stream.acknowledge(committed_lsn);
+        if reading.known_lsn == 0 {
+            reading.stream.acknowledge(committed_lsn);
+        }
         let (told_lsn, idle_lsn, end_lsn) = (reading.stream.told(), reading.idle_lsn, reading.position.end_lsn);
         // Up to there nothing was to be sent, or everything that was sent is committed.
         let nothing_waits = committed_lsn >= end_lsn && !reading.numbering.is_open();
@@ -160,7 +171,7 @@ impl<S: Server> Follower<S> {
     }
 
     /// The slot and the publication, while the stream runs. A look that fails says nothing of the stream.
-    async fn look_again(&mut self, position: &Position) -> Result<(), Ended> {
+    async fn look_again(&mut self, position: &mut Position) -> Result<(), Ended> {
         let seen = match self.server.look().await {
             Ok(seen) => seen,
             Err(failure) => {
@@ -174,10 +185,15 @@ impl<S: Server> Follower<S> {
         }
         // Acknowledged is only what the store has: what is compared is not older than that.
         let held = Position { end_lsn: position.end_lsn.max(self.committed_lsn()), ..position.clone() };
-        if let Verdict::Stop(finding) = judge(Some(&held), &seen, false, &self.settings.slot) {
+        match judge(Some(&held), &seen, false, &self.settings.slot) {
             // Where the setting repairs it, the next session does.
-            return Err(if self.settings.resnapshot { Ended::Void } else { Ended::Stopped(finding) });
+            Verdict::Stop(_) if self.settings.resnapshot => return Err(Ended::Void),
+            Verdict::Stop(finding) => return Err(Ended::Stopped(finding)),
+            // A table came into the publication that a person wanted before: the next session reads it.
+            Verdict::GoOn { wanted } if !seen.published_of(wanted).is_empty() => return Err(Ended::Void),
+            Verdict::GoOn { .. } | Verdict::Snapshot => {}
         }
+        position.learn(seen.shapes(), seen.partitions_behind(position.partitions));
         match super::too_much_held(&seen, &self.settings) {
             Some(finding) => Err(Ended::Stopped(finding)),
             None => Ok(()),
@@ -222,6 +238,9 @@ struct Reading<T> {
     /// LSN and time of the commit of the transaction at hand.
     begun: (u64, i64),
     known: Known,
+    /// Everything before this was read in an earlier session, and the slot may send it again; 0 once the stream has passed
+    /// it, and what was read then is what the server has.
+    known_lsn: u64,
 }
 
 /// Whether the transaction at hand is one that was read before.
@@ -236,7 +255,7 @@ enum Known {
 
 impl<T> Reading<T> {
     fn take(&mut self, event: Event) -> Result<(), Ended> {
-        if self.known != Known::Not && self.passes(&event)? {
+        if self.known_lsn > 0 && self.passes(&event)? {
             return Ok(());
         }
         if let Event::Begin { commit_lsn, commit_us } = event {
@@ -255,7 +274,7 @@ impl<T> Reading<T> {
         };
         self.numbering.take(event, &mut self.pending.chunk.records)?;
         if let Some(end_lsn) = told {
-            self.position.end_lsn = end_lsn;
+            self.position.reach(end_lsn);
             (self.position.commit_lsn, self.position.commit_us) = self.begun;
             self.position.offset = self.numbering.next();
             self.pending.position = Some(self.position.clone());
@@ -263,31 +282,47 @@ impl<T> Reading<T> {
         Ok(())
     }
 
-    /// Passes over the last transaction that was read; where another one stands, the log is another one.
+    /// Passes over the last transaction that was read, and looks that nothing else stands before the position: then the
+    /// log is another one than was read.
     fn passes(&mut self, event: &Event) -> Result<bool, Ended> {
         match event {
-            Event::Begin { commit_lsn, commit_us } => {
-                if (*commit_lsn, *commit_us) != (self.position.commit_lsn, self.position.commit_us) {
-                    let what = format!("the server has another transaction at {}", lsn_text(*commit_lsn));
-                    return Err(Ended::Stopped(other_log(&what, &self.position)));
+            Event::Begin { commit_lsn, commit_us } => match self.known {
+                Known::Expected if (*commit_lsn, *commit_us) == (self.position.commit_lsn, self.position.commit_us) => {
+                    self.known = Known::Passing;
+                    Ok(true)
                 }
-                self.known = Known::Passing;
-                Ok(true)
-            }
-            Event::Commit { .. } if self.known == Known::Passing => {
+                Known::Not if *commit_lsn >= self.known_lsn => {
+                    self.known_lsn = 0;
+                    Ok(false)
+                }
+                Known::Not | Known::Expected | Known::Passing => {
+                    let what = format!("the server has another transaction at {}", lsn_text(*commit_lsn));
+                    Err(Ended::Stopped(other_log(&what, &self.position)))
+                }
+            },
+            Event::Commit { end_lsn, .. } => {
                 self.known = Known::Not;
+                self.known_lsn = if *end_lsn >= self.known_lsn { 0 } else { self.known_lsn };
                 Ok(true)
             }
             // A relation is described once in a session.
             Event::Change { message, .. } => Ok(message.first() != Some(&b'R')),
-            Event::Commit { .. } | Event::Message { .. } => Ok(true),
-            Event::KeepAlive { .. } => Ok(false),
+            Event::Message { lsn, .. } => Ok(self.known != Known::Not || *lsn < self.known_lsn),
+            Event::KeepAlive { wal_end } if *wal_end < self.known_lsn => Ok(false),
+            Event::KeepAlive { .. } if self.known == Known::Expected => {
+                let what = format!("the server has no transaction at {}", lsn_text(self.position.commit_lsn));
+                Err(Ended::Stopped(other_log(&what, &self.position)))
+            }
+            Event::KeepAlive { .. } => {
+                self.known_lsn = if self.known == Known::Not { 0 } else { self.known_lsn };
+                Ok(false)
+            }
         }
     }
 
     /// Whether the log has gone on without anything to send.
     fn is_idle(&self) -> bool {
-        self.known == Known::Not
+        self.known_lsn == 0
             && self.idle_lsn > self.position.end_lsn
             && !self.numbering.is_open()
             && self.pending.is_empty()
@@ -295,7 +330,7 @@ impl<T> Reading<T> {
 
     /// The place up to which nothing was to be sent is the position: it is committed, and only then acknowledged.
     fn stand_at_idle(&mut self) {
-        self.position.end_lsn = self.idle_lsn;
+        self.position.reach(self.idle_lsn);
         self.position.offset = self.numbering.next();
         self.pending.position = Some(self.position.clone());
     }

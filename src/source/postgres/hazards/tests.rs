@@ -24,7 +24,13 @@ fn fit() -> Seen {
         wal_level: "logical".to_owned(),
         may_replicate: true,
         slot: Some(slot),
-        publication: Some(Publication { inserts: true, updates: true, deletes: true, ..Publication::default() }),
+        publication: Some(Publication {
+            inserts: true,
+            updates: true,
+            deletes: true,
+            truncates: true,
+            ..Publication::default()
+        }),
         tables: Table::ALL.map(published).to_vec(),
         ..Seen::default()
     }
@@ -51,6 +57,12 @@ const SPOILS: &[(Code, Spoil)] = &[
         seen.tables[1].replica_identity = 'i';
         seen.tables[1].identity_columns.clear();
     }),
+    (Code::IdentityWithoutKey, |seen| {
+        seen.tables[4].replica_identity = 'i';
+        seen.tables[4].identity_columns[0].name = "user_id".to_owned();
+    }),
+    (Code::IdentityWithoutKey, |seen| seen.tables[4].identity_columns[0].name = "user_id".to_owned()),
+    (Code::PublicationNoTruncate, |seen| seen.publication.as_mut().unwrap().truncates = false),
     (Code::IdentityUncovered, |seen| seen.tables[0].identity_columns[0].published = false),
     (Code::GeneratedIdentity, |seen| {
         let column = IdentityColumn { name: "sum".to_owned(), generated: true, published: false };
@@ -84,10 +96,42 @@ fn each_hazard_is_said_alone_with_a_way_out_and_stops_nothing() {
 #[test]
 fn every_code_that_warns_has_a_case_here() {
     use crate::source::postgres::finding::TABLE;
-    let cased = |code: &Code| SPOILS.iter().any(|(spoiled, _)| spoiled == code);
+    /// What takes a look at the tables of the database, `around/tests.rs`, or at what they were, `redefined.rs`.
+    const ELSEWHERE: [Code; 4] = [Code::ColumnsLeftOut, Code::RowSecurity, Code::Encoding, Code::TableRedefined];
+    let cased = |code: &Code| SPOILS.iter().any(|(spoiled, _)| spoiled == code) || ELSEWHERE.contains(code);
     let warns = TABLE.iter().filter(|(_, _, effect)| *effect == Effect::Warns);
     let lacks: Vec<_> = warns.filter(|(code, ..)| !cased(code)).collect();
     assert!(lacks.is_empty(), "{lacks:?}");
+}
+
+#[test]
+fn a_statement_fits_the_way_in_which_the_table_is_published() {
+    let found = |spoil: Spoil| {
+        let mut seen = fit();
+        seen.tables[0].columns.extend(["email", "birthday"].map(|name| (name.to_owned(), 25)));
+        spoil(&mut seen);
+        findings(&seen, "nova", "nova").remove(0).remedy
+    };
+    let list = "(id, username, email_verified, is_active, created_at, updated_at, deleted_at)";
+    let named = found(|seen| seen.tables[0].filter = Some("is_active".to_owned()));
+    let again = format!("ALTER PUBLICATION nova ADD TABLE public.users {list} WHERE (is_active)");
+    assert_eq!(
+        named,
+        format!("ALTER PUBLICATION nova DROP TABLE public.users; {again}; then nova cdc resnapshot users")
+    );
+    let own = format!("CREATE PUBLICATION nova_tables FOR TABLE public.users {list}, public.posts, public.follows");
+    let cases: [(Spoil, &str); 2] = [
+        (|seen| seen.publication.as_mut().unwrap().all_tables = true, "FOR ALL TABLES"),
+        (|seen| seen.tables[0].membership = "9.7//17.701".to_owned(), "FOR TABLES IN SCHEMA"),
+    ];
+    for (spoil, words) in cases {
+        let remedy = found(spoil);
+        assert!(remedy.contains(&own) && remedy.contains(words) && !remedy.contains("DROP TABLE"), "{remedy}");
+    }
+    let mut seen = fit();
+    seen.publication.as_mut().unwrap().all_tables = true;
+    seen.tables[1].has_primary_key = false;
+    assert!(!findings(&seen, "nova", "nova")[0].remedy.contains("DROP TABLE"));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use tokio_postgres::{Client, Row};
 
 use crate::decode::is_private;
 use crate::event::Table;
+use crate::source::postgres::around::{Around, CHILDREN_MAX, Place};
 use crate::source::postgres::lsn::parse_lsn;
 use crate::source::postgres::server::Failure;
 use crate::source::postgres::slot::{
@@ -67,12 +68,13 @@ SELECT oid::int8, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, xmin
   FROM pg_publication p WHERE pubname = $1";
 
 /// Published tables that have the name of one that nova follows, or are a partition of such a one. A membership is the row
-/// of the table or of its schema, and the publication itself: each is another row after it was taken out and put back.
+/// of the table or of its schema, and the publication itself: each is another row after it was taken out and put back. As an
+/// identity PostgreSQL takes no index that is checked late (`DEFERRABLE`), and none that is not valid.
 const TABLES: &str = "
 SELECT c.oid::int8, t.schemaname::text, t.tablename::text, c.relkind = 'p', c.relispartition,
        (SELECT r.relname::text FROM pg_class r WHERE r.oid = pg_partition_root(c.oid)),
        t.rowfilter, c.relreplident::text,
-       EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary),
+       EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indimmediate AND i.indisvalid),
        c.reltuples::int8,
        coalesce((SELECT string_agg(m.oid::text || '.' || m.xmin::text, ',' ORDER BY m.oid) FROM pg_publication_rel m
                   WHERE m.prpubid = p.oid AND m.prrelid = c.oid), '')
@@ -88,13 +90,19 @@ SELECT c.oid::int8, t.schemaname::text, t.tablename::text, c.relkind = 'p', c.re
          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
            AND (c.relreplident = 'f' OR a.attnum = ANY (
                  SELECT unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) FROM pg_index i
-                  WHERE i.indrelid = c.oid
+                  WHERE i.indrelid = c.oid AND i.indimmediate AND i.indisvalid
                     AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident END))),
        (SELECT coalesce(jsonb_agg(a.attname ORDER BY a.attnum), '[]')::text
           FROM pg_attribute a
          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
            AND a.attname = ANY (t.attnames)
-           AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_column_privilege(c.oid, a.attnum, 'SELECT')))
+           AND NOT (has_schema_privilege(n.oid, 'USAGE') AND has_column_privilege(c.oid, a.attnum, 'SELECT'))),
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(i.inhrelid::int8, i.xmin::text <> a.xmin::text)
+                                  ORDER BY i.inhrelid), '[]')::text
+          FROM pg_partition_tree(c.oid) f
+          JOIN pg_inherits i ON i.inhrelid = f.relid
+          JOIN pg_attribute a ON a.attrelid = f.relid AND a.attname = 'tableoid'
+         WHERE f.relid <> c.oid)
   FROM pg_publication p
   JOIN pg_publication_tables t ON t.pubname = p.pubname
   JOIN pg_namespace n ON n.nspname = t.schemaname
@@ -102,6 +110,19 @@ SELECT c.oid::int8, t.schemaname::text, t.tablename::text, c.relkind = 'p', c.re
  WHERE p.pubname = $1
    AND (c.relname = ANY ($2) OR (SELECT r.relname FROM pg_class r WHERE r.oid = pg_partition_root(c.oid)) = ANY ($2))
  ORDER BY t.schemaname, t.tablename";
+
+/// Tables of the names that nova follows, in every schema. Row-level security holds where a copy would be refused.
+const AROUND: &str = "
+SELECT c.relname::text, n.nspname::text, c.relkind = 'p', row_security_active(c.oid),
+       (SELECT coalesce(jsonb_agg(a.attname ORDER BY a.attnum), '[]')::text FROM pg_attribute a
+         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),
+       (SELECT coalesce(jsonb_agg(h.name), '[]')::text
+          FROM (SELECT i.inhrelid::regclass::text AS name FROM pg_inherits i
+                 WHERE i.inhparent = c.oid AND c.relkind = 'r' ORDER BY 1 LIMIT $2) h)
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relname = ANY ($1) AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+   AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+ ORDER BY n.nspname, c.relname";
 
 /// Transactions that a new slot waits for, oldest first, prepared ones among them.
 const BLOCKERS: &str = "
@@ -151,6 +172,26 @@ pub(super) async fn look(client: &Client, slot: &str, publication: &str) -> Resu
     let rows = client.query(TABLES, &[&publication, &names]).await.map_err(failed)?;
     seen.tables = rows.iter().map(|row| published(row, &format!("{oid}.{written}"))).collect::<Result<_, _>>()?;
     Ok(seen)
+}
+
+/// The tables of the database, published or not, and how it stores texts.
+pub(super) async fn around(client: &Client) -> Result<Around, Failure> {
+    let failed = |error: tokio_postgres::Error| failed(&error);
+    let encoding = client.query_one("SELECT current_setting('server_encoding')", &[]).await.map_err(failed)?;
+    let names: Vec<_> = Table::ALL.iter().map(|table| table.name()).collect();
+    let most = CHILDREN_MAX as i64 + 1;
+    let rows = client.query(AROUND, &[&names, &most]).await.map_err(failed)?;
+    let place = |row: &Row| -> Result<Place, Failure> {
+        Ok(Place {
+            table: Table::from_name(row.get(0)).ok_or_else(|| missing("table"))?,
+            namespace: row.get(1),
+            partitioned: row.get(2),
+            hides_rows: row.get(3),
+            columns: serde_json::from_str(row.get(4)).map_err(|_| missing("columns"))?,
+            children: serde_json::from_str(row.get(5)).map_err(|_| missing("inheritance"))?,
+        })
+    };
+    Ok(Around { encoding: encoding.get(0), tables: rows.iter().map(place).collect::<Result<_, _>>()? })
 }
 
 async fn limits(client: &Client) -> Result<Limits, Failure> {
@@ -205,6 +246,8 @@ fn published(row: &Row, publication: &str) -> Result<Published, Failure> {
     let column = |(name, generated, published)| IdentityColumn { name, generated, published };
     let unreadable: Vec<String> = serde_json::from_str(row.get(13)).map_err(|_| missing("privileges"))?;
     let membership: &str = row.get(10);
+    // A table that was made as a partition has a row of a column of the system that is as old as that of its parent.
+    let partitions: Vec<(u32, bool)> = serde_json::from_str(row.get(14)).map_err(|_| missing("partitions"))?;
     Ok(Published {
         table: table.or(root.as_deref().and_then(Table::from_name)),
         oid: u32::try_from(oid).unwrap_or(0),
@@ -220,6 +263,7 @@ fn published(row: &Row, publication: &str) -> Result<Published, Failure> {
         // COPY does not ask for those.
         unreadable: unreadable.into_iter().filter(|name| !is_private(name)).collect(),
         estimated_rows: row.get(9),
+        partitions,
         membership: format!("{publication}/{membership}"),
     })
 }

@@ -11,7 +11,11 @@ use crate::event::{Relation, WireColumn};
 use crate::source::postgres::server::{Copy, Failure};
 use crate::source::postgres::slot::Published;
 
+use super::errors::of_copy;
 use super::failed;
+
+/// Types whose values are text: `text`, `bpchar` and `varchar`.
+const TEXTS: [u32; 3] = [25, 1_042, 1_043];
 
 /// See the module.
 pub struct TableCopy {
@@ -28,9 +32,16 @@ impl TableCopy {
         let (namespace, name) = (table.namespace.as_str().into(), table.name.as_str().into());
         let relation = Relation { oid: table.oid, namespace, name, columns: columns.collect() };
         let sql = statement(table, &relation);
-        let rows = client.copy_out(&sql).await.map_err(|error| failed(&error))?;
+        let rows = client.copy_out(&sql).await.map_err(|error| said_of(&relation, failed(&error)))?;
         Ok(TableCopy { relation, rows: Box::pin(rows) })
     }
+}
+
+/// A failure in the middle of a table, which the server does not name.
+fn said_of(relation: &Relation, failure: Failure) -> Failure {
+    let texts = relation.columns.iter().filter(|column| TEXTS.contains(&column.type_oid));
+    let texts: Vec<_> = texts.map(|column| quoted(&column.name)).collect();
+    of_copy(failure, &format!("{}.{}", quoted(&relation.namespace), quoted(&relation.name)), &texts)
 }
 
 fn statement(table: &Published, relation: &Relation) -> String {
@@ -58,7 +69,7 @@ impl Copy for TableCopy {
         let rows = &mut self.rows;
         let next =
             std::future::poll_fn(|context: &mut Context<'_>| futures_core::Stream::poll_next(rows.as_mut(), context));
-        next.await.transpose().map_err(|error| failed(&error))
+        next.await.transpose().map_err(|error| said_of(&self.relation, failed(&error)))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use tokio_postgres::{Client, Row};
 
+use crate::decode::is_private;
 use crate::event::Table;
 use crate::source::postgres::publication::quoted;
 use crate::source::postgres::server::Failure;
@@ -26,12 +27,14 @@ SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'rds_replication'),
   FROM (SELECT coalesce((SELECT rolname::text FROM pg_roles WHERE rolname = $1), 'public') AS name) w";
 
 const TABLES: &str = "
-SELECT c.relname::text, c.relkind = 'p', c.relreplident::text, c.relrowsecurity,
+SELECT c.relname::text, c.relkind = 'p', c.relreplident::text,
+       c.relrowsecurity AND (c.relforcerowsecurity OR NOT EXISTS (
+         SELECT FROM pg_roles o WHERE o.rolname = $1 AND pg_has_role(o.oid, c.relowner, 'USAGE'))),
        (SELECT jsonb_agg(jsonb_build_array(
                  a.attname, a.attgenerated <> '', a.attgenerated = '' AND a.attidentity <> 'a',
                  c.relreplident = 'f' OR a.attnum = ANY (
                    SELECT unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) FROM pg_index i
-                    WHERE i.indrelid = c.oid
+                    WHERE i.indrelid = c.oid AND i.indimmediate AND i.indisvalid
                       AND CASE c.relreplident WHEN 'd' THEN i.indisprimary WHEN 'i' THEN i.indisreplident END),
                  has_column_privilege(w.name, c.oid, a.attnum, 'SELECT')) ORDER BY a.attnum)::text
           FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
@@ -71,7 +74,8 @@ impl Administrator {
         let mut tables: Vec<_> = rows.iter().map(table).collect::<Result<_, _>>()?;
         tables.sort_by_key(|one| one.table as usize);
         let seen = within_all(catalogue::look(client, slot, &wanted.publication)).await?;
-        Ok(Existing {
+        let around = within_all(catalogue::around(client)).await?;
+        let mut existing = Existing {
             role: role.map(|row| Role {
                 may_login: row.get(0),
                 is_superuser: row.get(1),
@@ -83,7 +87,10 @@ impl Administrator {
             may_use_schema: rights.get(2),
             tables,
             seen,
-        })
+            around,
+        };
+        seen_by_the_role(wanted, &mut existing);
+        Ok(existing)
     }
 
     /// Runs a plan as a whole or not at all; one that changes nothing is proved all the same.
@@ -112,8 +119,35 @@ impl Administrator {
     }
 
     async fn run(&self, sql: &str, shown: &str) -> Result<(), Refused> {
-        let done = within_all(async { self.client.batch_execute(sql).await.map_err(|error| failed(&error)) }).await;
+        let done = within_all(async { self.client.batch_execute(sql).await.map_err(|error| said(&error)) }).await;
         done.map_err(|failure| Refused { statement: shown.to_owned(), failure })
+    }
+}
+
+/// A refusal in the server's own words: it concerns the administrator, and not nova's role.
+fn said(error: &tokio_postgres::Error) -> Failure {
+    let Some(db) = error.as_db_error() else { return failed(error) };
+    let more = [db.detail(), db.hint()].into_iter().flatten();
+    let text = std::iter::once(db.message()).chain(more).collect::<Vec<_>>().join(". ");
+    Failure::Refused { code: db.code().code().to_owned(), text }
+}
+
+/// The catalogue says what the administrator may do. What matters is the role as which nova connects.
+fn seen_by_the_role(wanted: &Wanted, existing: &mut Existing) {
+    let role = existing.role.unwrap_or_default();
+    existing.seen.limits.role = wanted.role.clone();
+    existing.seen.may_replicate = role.may_replicate || role.is_superuser;
+    for published in existing.seen.tables.iter_mut().filter(|one| one.namespace == wanted.schema) {
+        let Some(table) = existing.tables.iter().find(|one| published.table == Some(one.table)) else { continue };
+        let readable = |name: &str| {
+            existing.may_use_schema && table.columns.iter().any(|column| column.name == name && column.readable)
+        };
+        let names = published.columns.iter().map(|(name, _)| name.clone());
+        published.unreadable = names.filter(|name| !is_private(name) && !readable(name)).collect();
+    }
+    for place in existing.around.tables.iter_mut().filter(|one| one.namespace == wanted.schema) {
+        let has_rls = existing.tables.iter().any(|one| one.table == place.table && one.has_rls);
+        place.hides_rows = has_rls && !role.bypasses_rls && !role.is_superuser;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio_postgres::Config;
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{ChannelBinding, Host};
 
 use crate::source::postgres::server::Failure;
 
@@ -49,7 +49,10 @@ pub(super) struct Target {
 /// An address without its parameter `sslmode`, and what that says: addresses of managed servers have one. `None`: it names
 /// no mode of libpq.
 pub fn split_ssl_mode(url: &str) -> Option<(String, Option<SslMode>)> {
-    let Some((place, parameters)) = url.split_once('?') else { return Some((url.to_owned(), None)) };
+    // Name and password end at the first @; what stands before it is no parameter.
+    let begin = url.find('@').map_or(0, |at| at + 1);
+    let Some(mark) = url[begin..].find('?').map(|mark| begin + mark) else { return Some((url.to_owned(), None)) };
+    let (place, parameters) = (&url[..mark], &url[mark + 1..]);
     let (modes, others): (Vec<_>, Vec<_>) = parameters.split('&').partition(|one| one.starts_with("sslmode="));
     let mode = match modes.last().and_then(|mode| mode.split_once('=')) {
         Some((_, name)) => Some(SslMode::from_name(name)?),
@@ -57,6 +60,67 @@ pub fn split_ssl_mode(url: &str) -> Option<(String, Option<SslMode>)> {
     };
     let others = others.join("&");
     Some((if others.is_empty() { place.to_owned() } else { format!("{place}?{others}") }, mode))
+}
+
+/// Parameters of libpq, of poolers and of other clients that an address is often copied with, and what is to be done about
+/// each here. Others are not named where they are wrong: what looks like a parameter may be a part of a password.
+const UNKNOWN_PARAMETERS: [(&[&str], &str); 5] = [
+    (&["sslrootcert"], "set postgres.ca_file instead"),
+    (&["passfile"], "set postgres.password_file instead, a file with the password alone in its first line"),
+    (
+        &["sslcert", "sslkey", "sslpassword", "sslcertmode", "sslidentity"],
+        "leave it out: nova shows no certificate of its own, and has a password (postgres.password_file)",
+    ),
+    (
+        &["schema", "search_path", "currentSchema"],
+        "leave it out: the publication says in which schema the tables are (nova postgres setup --schema)",
+    ),
+    (
+        &[
+            "gssencmode",
+            "gsslib",
+            "gssdelegation",
+            "krbsrvname",
+            "require_auth",
+            "requirepeer",
+            "requiressl",
+            "sslaccept",
+            "sslcompression",
+            "sslcrl",
+            "sslcrldir",
+            "sslsni",
+            "ssl",
+            "ssl_min_protocol_version",
+            "ssl_max_protocol_version",
+            "client_encoding",
+            "fallback_application_name",
+            "replication",
+            "service",
+            "servicefile",
+            "keepalives_count",
+            "pgbouncer",
+            "connection_limit",
+            "pool_timeout",
+            "socket_timeout",
+            "statement_cache_size",
+            "statement_cache_mode",
+            "prepareThreshold",
+            "supa",
+        ],
+        "leave it out: nova does without (TLS: postgres.ssl_mode)",
+    ),
+];
+
+/// The parameter of an address that nova does not take, with what to do; `None` where no such one is named.
+pub fn unknown_parameter(url: &str) -> Option<String> {
+    let begin = url.find('@').map_or(0, |at| at + 1);
+    let (_, parameters) = url[begin..].split_once('?')?;
+    let mut names = parameters.split('&').filter_map(|one| one.split('=').next());
+    let told = |name: &str| {
+        let (_, remedy) = UNKNOWN_PARAMETERS.iter().find(|(names, _)| names.contains(&name))?;
+        Some(format!("nova does not take the parameter {name}: {remedy}"))
+    };
+    names.find_map(told)
 }
 
 /// As whom an address connects.
@@ -76,8 +140,15 @@ pub fn verifier(settings: &ConnectSettings) -> Result<Option<String>, Failure> {
 pub(super) fn targets(settings: &ConnectSettings) -> Result<Vec<Target>, Failure> {
     let wrong = |detail: String| Failure::Wrong(format!("postgres.url: {detail}"));
     // The error's own words may hold a part of the address.
+    let expected = || "expected postgres://user@host:port/database".to_owned();
     let all: Config =
-        settings.url.parse().map_err(|_| wrong("expected postgres://user@host:port/database".to_owned()))?;
+        settings.url.parse().map_err(|_| wrong(unknown_parameter(&settings.url).unwrap_or_else(expected)))?;
+    let binding = all.get_channel_binding();
+    if binding == ChannelBinding::Require && settings.ssl_mode == SslMode::Disable {
+        let text =
+            "channel_binding=require needs TLS, and postgres.ssl_mode (or sslmode) is disable: leave one of them out";
+        return Err(wrong(text.to_owned()));
+    }
     let password = match &settings.password_file {
         Some(path) => {
             let text = std::fs::read_to_string(path)
@@ -103,7 +174,7 @@ pub(super) fn targets(settings: &ConnectSettings) -> Result<Vec<Target>, Failure
             }
         };
         config.port(port).user(user.as_str()).dbname(database.as_str()).options(session_options());
-        config.application_name("nova").connect_timeout(CONNECT_MAX);
+        config.application_name("nova").connect_timeout(CONNECT_MAX).channel_binding(binding);
         config.keepalives_idle(TCP_KEEPALIVE).tcp_user_timeout(TCP_USER_TIMEOUT);
         if !password.is_empty() {
             config.password(password.as_bytes());
@@ -136,10 +207,35 @@ mod tests {
             Some(("postgres://h/d".into(), Some(SslMode::VerifyFull)))
         );
         assert_eq!((split("postgres://h/d?sslmode=no"), split("h").unwrap().1), (None, None));
+        // A question mark of the password begins no parameters.
+        assert_eq!(split("postgres://me:a?sslmode=no@h/d"), Some(("postgres://me:a?sslmode=no@h/d".into(), None)));
         for wrong in ["", "postgres://me@/", "mysql://me:hunter2@h/d"] {
             let server = ConnectSettings { url: wrong.to_owned(), ..ConnectSettings::default() };
             let told = targets(&server).err().map_or(String::new(), |failure| failure.to_string());
             assert!(told.starts_with("postgres.url: ") && !told.contains("hunter2"), "{wrong}: {told}");
         }
+    }
+
+    #[test]
+    fn a_parameter_that_nova_does_not_take_is_named_with_the_setting_to_use_instead() {
+        let told = |url: &str, ssl_mode| {
+            let server = ConnectSettings { url: url.to_owned(), ssl_mode, ..ConnectSettings::default() };
+            targets(&server).err().map_or(String::new(), |failure| failure.to_string())
+        };
+        for (parameter, words) in [
+            ("sslrootcert=/etc/ca.pem", "parameter sslrootcert: set postgres.ca_file"),
+            ("application_name=x&gssencmode=disable", "parameter gssencmode: leave it out"),
+            ("schema=app", "nova postgres setup --schema"),
+            ("passfile=x", "postgres.password_file"),
+            ("hunter2=x", "expected postgres://user@host:port/database"),
+        ] {
+            let told = told(&format!("postgres://me@h/d?{parameter}"), SslMode::Prefer);
+            assert!(told.contains(words) && !told.contains("hunter2"), "{told}");
+        }
+        let bound = "postgres://me@h/d?channel_binding=require";
+        assert!(told(bound, SslMode::Disable).contains("needs TLS"));
+        assert_eq!(told(bound, SslMode::Require), "");
+        let server = ConnectSettings { url: bound.to_owned(), ..ConnectSettings::default() };
+        assert_eq!(targets(&server).unwrap()[0].config.get_channel_binding(), ChannelBinding::Require);
     }
 }

@@ -1,4 +1,6 @@
 use super::*;
+use crate::source::postgres::around::Place;
+use crate::source::postgres::slot::Publication;
 
 fn wanted() -> Wanted {
     Wanted {
@@ -110,6 +112,78 @@ fn what_would_break_the_applications_statements_is_refused_with_the_way_out_and_
     assert_eq!(lacking.code, Code::PublicationColumns);
     let plans = plan(&wanted(), &existing(), None).unwrap();
     assert!(statements(&plans).iter().all(|sql| !sql.contains("REPLICA IDENTITY")));
+}
+
+/// All five tables are published as `setup` would publish them.
+fn published() -> Existing {
+    let mut existing = existing();
+    let published = |source: &SourceTable| {
+        let is_sent = |column: &&SourceColumn| {
+            let known = source.table.columns().iter().any(|known| known.name == column.name);
+            source.table != Table::Users || known || column.name == "bio"
+        };
+        Published {
+            table: Some(source.table),
+            namespace: DEFAULT_SCHEMA.to_owned(),
+            name: source.table.name().to_owned(),
+            columns: source.columns.iter().filter(is_sent).map(|column| (column.name.clone(), 25)).collect(),
+            ..Published::default()
+        }
+    };
+    existing.seen.tables = existing.tables.iter().map(published).collect();
+    existing.seen.publication =
+        Some(Publication { inserts: true, updates: true, deletes: true, truncates: true, ..Publication::default() });
+    existing
+}
+
+fn altered(existing: &Existing) -> Vec<String> {
+    let plan = plan(&wanted(), existing, None).unwrap();
+    let altered = plan.steps.iter().filter(|step| step.sql.contains("PUBLICATION"));
+    altered.map(|step| step.sql.clone()).collect()
+}
+
+#[test]
+fn truncates_are_published_and_columns_that_nova_knows_are_added() {
+    let mut existing = published();
+    assert!(altered(&existing).is_empty());
+    existing.seen.publication.as_mut().unwrap().truncates = false;
+    assert_eq!(altered(&existing), [publication::publish_all("nova")]);
+    existing.seen.publication.as_mut().unwrap().truncates = true;
+    existing.seen.tables[1].columns.retain(|(name, _)| name != "caption");
+    existing.seen.tables[1].filter = Some("(id > 5)".to_owned());
+    assert_eq!(
+        altered(&existing),
+        [
+            "ALTER PUBLICATION nova DROP TABLE public.posts",
+            "ALTER PUBLICATION nova ADD TABLE public.posts WHERE ((id > 5))",
+        ]
+    );
+    // The publication of a schema lets no table go.
+    existing.seen.tables[1].membership = "9.7//17.701".to_owned();
+    let found = plan(&wanted(), &existing, None).unwrap_err();
+    assert!(found[0].remedy.contains("CREATE PUBLICATION nova_tables FOR TABLE public.users ("), "{}", found[0]);
+}
+
+#[test]
+fn a_table_whose_rows_or_deletes_nova_would_miss_is_refused() {
+    let mut existing = existing();
+    existing.around.tables.push(Place {
+        table: Table::Likes,
+        namespace: DEFAULT_SCHEMA.to_owned(),
+        partitioned: false,
+        columns: Vec::new(),
+        children: vec!["public.likes_old".to_owned()],
+        hides_rows: false,
+    });
+    let found = plan(&wanted(), &existing, None).unwrap_err();
+    assert_eq!((found.len(), found[0].code), (1, Code::Inheritance));
+    existing.around.tables.clear();
+    let likes = &mut existing.tables[4];
+    likes.replica_identity = 'i';
+    likes.columns.iter_mut().for_each(|column| column.in_identity = column.name == "user_id");
+    let found = plan(&wanted(), &existing, None).unwrap_err();
+    assert_eq!((found.len(), found[0].code), (1, Code::IdentityWithoutKey));
+    assert!(found[0].remedy.contains("ALTER TABLE public.likes REPLICA IDENTITY DEFAULT"), "{}", found[0]);
 }
 
 #[test]
