@@ -156,7 +156,7 @@ impl Problem {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", title, (*detail).to_owned(), None)
             }
             Problem::UnsupportedCoding => {
-                let detail = "Content-Encoding: expected gzip once, or identity".to_owned();
+                let detail = "Content-Encoding: expected gzip alone, or identity".to_owned();
                 let title = "Wrong content type or encoding";
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", title, detail, None)
             }
