@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http_body_util::{BodyExt as _, Either, Empty, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use serde::de::Error as _;
