@@ -88,6 +88,10 @@ impl<S: Server> Follower<S> {
     }
 
     async fn read_on(&mut self, reading: &mut Reading<S::Stream>) -> Result<(), Ended> {
+        // Since the slot was looked at, somebody may have moved it, or made another of its name: what lies between would be
+        // passed over. From the start of the stream on nobody can.
+        let seen = self.server.look().await?;
+        self.compare(&seen, &mut reading.position)?;
         let clock = self.clock.clone();
         let (mut heard, mut idled, mut looked) = (clock.elapsed(), clock.elapsed(), clock.elapsed());
         loop {
@@ -179,13 +183,18 @@ impl<S: Server> Follower<S> {
                 return Ok(());
             }
         };
-        self.saw(&seen);
-        if let Some(finding) = unfit(&seen, &self.settings.slot, &self.settings.publication) {
+        self.compare(&seen, position)
+    }
+
+    /// Whether the slot is still the one that the position is of, and fit to be followed.
+    fn compare(&mut self, seen: &Seen, position: &mut Position) -> Result<(), Ended> {
+        self.saw(seen);
+        if let Some(finding) = unfit(seen, &self.settings.slot, &self.settings.publication) {
             return Err(Ended::Unfit(finding));
         }
         // Acknowledged is only what the store has: what is compared is not older than that.
         let held = Position { end_lsn: position.end_lsn.max(self.committed_lsn()), ..position.clone() };
-        match judge(Some(&held), &seen, false, &self.settings.slot) {
+        match judge(Some(&held), seen, false, &self.settings.slot) {
             // Where the setting repairs it, the next session does.
             Verdict::Stop(_) if self.settings.resnapshot => return Err(Ended::Void),
             Verdict::Stop(finding) => return Err(Ended::Stopped(finding)),
@@ -194,7 +203,7 @@ impl<S: Server> Follower<S> {
             Verdict::GoOn { .. } | Verdict::Snapshot => {}
         }
         position.learn(seen.shapes(), seen.partitions_behind(position.partitions));
-        match super::too_much_held(&seen, &self.settings) {
+        match super::too_much_held(seen, &self.settings) {
             Some(finding) => Err(Ended::Stopped(finding)),
             None => Ok(()),
         }
