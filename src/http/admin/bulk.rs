@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{Response, StatusCode};
 use parking_lot::RwLock;
 
-use crate::event::{Id, Table};
+use crate::event::{Id, TIMESTAMP_MS_RANGE, Table};
 use crate::feed::trending::{TRENDING_MAX, Window};
 use crate::http::edge::{Edge, Serving};
 use crate::http::error::Problem;
@@ -86,12 +86,16 @@ pub(in crate::http) async fn explain_post(edge: &Edge, call: UserCall<'_>) -> An
     Ok(server::object(StatusCode::OK, &explained))
 }
 
+/// Of the text, as the API's description has it.
+const NOW_MAX_BYTES: usize = 64;
+
 fn asked(serving: &Serving, query: &str) -> Result<Asked, Problem> {
     let now_ms = match parameter(query, "now")? {
         None => serving.clock.now_ms(),
         Some(text) => {
-            let time = digits(&text).or_else(|| rfc3339_ms(&text));
-            time.ok_or_else(|| wrong("now", "a time: RFC 3339, or epoch milliseconds"))?
+            let millis = digits(&text).filter(|millis| TIMESTAMP_MS_RANGE.contains(millis));
+            let time = millis.or_else(|| rfc3339_ms(&text)).filter(|_| text.len() <= NOW_MAX_BYTES);
+            time.ok_or_else(|| wrong("now", "a time: RFC 3339, or epoch milliseconds from 1970 to 2100"))?
         }
     };
     Ok(Asked { now_ms, limit: read::limit(query, TRENDING_MAX)? })
