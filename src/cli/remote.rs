@@ -53,7 +53,7 @@ pub(super) fn base(text: &str) -> Result<String, String> {
     let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(wrong().to_owned());
     };
-    // A name and a password, which nobody is told, would stand before the host.
+    // A name and a password would stand before the host. nova sends them to nobody, so it refuses them.
     let port = authority.as_str().strip_prefix(authority.host()).ok_or_else(wrong)?;
     let numbered =
         port.strip_prefix(':').map_or(port.is_empty(), |port| port.parse::<u16>().is_ok_and(|port| port > 0));

@@ -1,6 +1,6 @@
 //! SIGTERM, SIGINT and SIGHUP. A thread waits for them from the first moment on, since the kernel gives a process that is
 //! PID 1, as in a container, no signal that it does not wait for. SIGXFSZ ends nothing: a write beyond the limit of a
-//! file's size (`ulimit -f`, `LimitFSIZE=`) fails, as one on a full disk does, and whoever wrote tells it.
+//! file's size (`ulimit -f`, `LimitFSIZE=`) fails, as a write on a full disk does, and the writer reports the error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

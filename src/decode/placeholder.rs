@@ -26,7 +26,7 @@ pub const SHIPPED_PLACEHOLDER: &str = "nova-unavailable-6850090be5b7f03428b38213
 pub(super) struct Placeholders(Box<[Placeholder]>);
 
 impl Placeholders {
-    /// Of a connector whose setting is not known: Debezium's default, and that of the connectors in deploy/debezium.
+    /// The placeholders of a connector whose setting nova was not told: Debezium's default, and the text in deploy/debezium.
     pub fn unset() -> Placeholders {
         Placeholders([DEFAULT_PLACEHOLDER, SHIPPED_PLACEHOLDER].map(Placeholder::new).into())
     }

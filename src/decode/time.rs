@@ -1,7 +1,7 @@
 //! ISO 8601 and RFC 3339 text to epoch microseconds, exactly: nothing is rounded, nothing is guessed. A leap second (`:60`,
 //! RFC 3339 §5.7) is the first second of the next minute, as in PostgreSQL: no count of seconds since 1970 has a place for it.
 
-/// Digits of a fraction that are read. RFC 3339 has no bound, and no clock writes so many.
+/// The most digits of a fraction that nova reads. RFC 3339 sets no limit.
 const FRACTION_MAX_DIGITS: usize = 64;
 
 /// Epoch microseconds of `2026-11-20T09:00:00.5Z`, `…+02:00`, `+12345-01-01T…`, `infinity` (`i64::MAX`) or

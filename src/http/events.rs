@@ -109,7 +109,7 @@ async fn publish(
         latency_ms: started.elapsed().as_secs_f64() * 1e3,
         results,
     };
-    // Of an event that was known something had been taken before, perhaps by this very request.
+    // nova had taken a known event before, perhaps in an earlier try of this request.
     Ok(Worked { response: server::object(StatusCode::ACCEPTED, &taken), taken: rejected < received })
 }
 

@@ -78,7 +78,7 @@ impl Key {
 #[derive(Clone, Copy)]
 struct Fingerprint {
     content: [u8; 32],
-    /// Of the bytes as they were sent: what nova kept before it looked at the content.
+    /// The hash of the bytes as they were sent, which earlier versions of nova kept.
     bytes: [u8; 32],
 }
 

@@ -86,7 +86,7 @@ pub(in crate::http) async fn explain_post(edge: &Edge, call: UserCall<'_>) -> An
     Ok(server::object(StatusCode::OK, &explained))
 }
 
-/// Of the text, as the API's description has it.
+/// The longest text of `now`. The description of the API has the same limit.
 const NOW_MAX_BYTES: usize = 64;
 
 fn asked(serving: &Serving, query: &str) -> Result<Asked, Problem> {
