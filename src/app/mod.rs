@@ -281,7 +281,7 @@ impl Running {
         // Nothing that could end such a wait comes after the source's end.
         for (name, reason) in self.shared.waits() {
             let waits = partitions.iter_mut().filter(|status| status.name == name);
-            waits.for_each(|status| status.hold = status.hold.take().or_else(|| Some(Arc::clone(&reason))));
+            waits.filter(|status| status.hold.is_none()).for_each(|status| status.hold = Some(Arc::clone(&reason)));
         }
         tick(&partitions);
         Ok(partitions)

@@ -10,6 +10,8 @@ use rustc_hash::FxHashMap;
 
 use crate::breaker::BreakerState;
 
+use super::units::Unit;
+
 pub use self::http::{HttpSchemas, RegistryError, RegistrySettings};
 
 /// Where the schemas of Avro records come from.
@@ -130,13 +132,12 @@ fn state_units(schema: &mut serde_json::Value) {
 fn logical_type(number: &str, connect_name: &str, beside: Option<&str>) -> Option<&'static str> {
     // No point in time that Debezium writes fits into 32 bits.
     let (no_point, is_long) = if number == "int" { ("time-millis", false) } else { ("time-micros", true) };
-    let logical = match connect_name {
-        name if !is_long && of_connect(name) => no_point,
-        "io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp" => "timestamp-millis",
-        "io.debezium.time.MicroTimestamp" => "timestamp-micros",
-        "io.debezium.time.NanoTimestamp" => "timestamp-nanos",
-        name if of_connect(name) => no_point,
-        _ => return None,
+    let logical = match Unit::named(connect_name) {
+        Unit::Unstated if !connect_name.starts_with("org.apache.kafka.connect.data.") => return None,
+        Unit::Millis if is_long => "timestamp-millis",
+        Unit::Micros if is_long => "timestamp-micros",
+        Unit::Nanos if is_long => "timestamp-nanos",
+        _ => no_point,
     };
     let unit = |name: &str| name.strip_prefix("local-").unwrap_or(name).to_owned();
     match beside {
@@ -144,10 +145,6 @@ fn logical_type(number: &str, connect_name: &str, beside: Option<&str>) -> Optio
         Some(own) if KEPT.contains(&own) || unit(own) == logical => None,
         _ => Some(logical),
     }
-}
-
-fn of_connect(name: &str) -> bool {
-    name.starts_with("io.debezium.time.") || name.starts_with("org.apache.kafka.connect.data.")
 }
 
 /// Logical types of a number that state the unit of a point in time; `local-` stands before the others.

@@ -32,7 +32,7 @@ pub(super) enum Unit {
 
 impl Unit {
     /// By the name of a schema.
-    fn named(name: &str) -> Unit {
+    pub fn named(name: &str) -> Unit {
         match name {
             "io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp" => Unit::Millis,
             "io.debezium.time.MicroTimestamp" => Unit::Micros,
