@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The clients of `nova test` in deploy/test-clients, each by its example. BIN is the program: .ci/test-clients.sh BIN
 # With --thousand behind it: 1 000 tests with a reset each in every language, the start, resets of 10 000 rows, and 16 servers
-# at once, measured. BIN is a release build then, and Rust's are built like it.
+# at once, measured; they must stay below 1 GB together. BIN is a release build then, and Rust's are built like it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin="$(realpath "${1:?usage: .ci/test-clients.sh BIN [--thousand]}")"

@@ -1,4 +1,4 @@
-//! Who may read nova's files: their owner alone. What nova makes is made so; what it finds open to others it closes and says
+//! nova's files, and who may read them: their owner alone. What nova makes is made so; what it finds open to others it closes and says
 //! so. A private key that others may read is refused: whoever has read it keeps it, so closing the file heals nothing.
 
 use std::io;
@@ -36,6 +36,12 @@ pub fn close(path: &Path) {
     } else if mode & OTHERS != 0 {
         tracing::warn!("{shown} has mode {mode:04o}, open to all users of this machine, and belongs to another one");
     }
+}
+
+/// Bytes that are free on the disk of a path, for this user; `None` where the disk does not say.
+pub fn disk_free_bytes(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 /// Whether nobody but the owner and the group can read a private key. The group is let in for orchestrators: Kubernetes

@@ -10,7 +10,7 @@
 //! batch causes in one transaction and then applies its effects to `state`. `feed` and `discover` read the state, `jobs`
 //! keep what they make fresh, `http` serves it, to people too (`console`), the `warehouse` delivers every row to ClickHouse. `cache` speaks Redis, in
 //! the process or to a server, and `redis_port` shows the one in the process, and what `http` serves, to clients of Redis. `app` wires it all, `cli`
-//! is what a person types, `config`, `clock`, `breaker`, `files`, `schema`, `tls` and `version` serve all; `otlp` tells traces; `testing` is a
+//! is what a person types, `config`, `clock`, `breaker`, `files`, `schema`, `tls` and `version` serve all; `data_dir` knows what stands beside the store; `otlp` tells traces; `testing` is a
 //! node without a disk, whose time is moved; `mutant` holds the faults that tests put in.
 
 #![deny(missing_docs)]
@@ -35,6 +35,8 @@ pub mod clock;
 pub mod config;
 #[doc(hidden)]
 pub mod console;
+#[doc(hidden)]
+pub mod data_dir;
 #[doc(hidden)]
 pub mod decode;
 #[doc(hidden)]

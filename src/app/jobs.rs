@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded};
-use nova_storage::{ReadError, Store};
+use crossbeam_channel::Sender;
+use nova_storage::Store;
 use parking_lot::Mutex;
 
 #[cfg(feature = "redis-cache")]
 use crate::cache::Redis;
-use crate::decode::{SchemaLookup, Schemas};
+use crate::decode::{SchemaLookup, Schemas, schema_id};
 use crate::discover::dismissals::Dismissals;
-use crate::event::Id;
 use crate::feed::trending::Window;
 use crate::feed::trending::warmed::Counted;
 use crate::jobs::analytics::{Analytics, Asked, Drift, Found, Warmup};
@@ -25,30 +24,26 @@ use crate::jobs::rebuilt::ReadToEnd;
 use crate::jobs::retry::{Counts, DeadLetterRetry, Letter, Letters, Retried};
 use crate::jobs::serving::{self, Served};
 use crate::jobs::{CacheRefreshJob, JobError};
-use crate::pipeline::dead;
 use crate::pipeline::progress::Shared;
 use crate::pipeline::writer::{Command, CommandError, EdgeEntry, Message, Replayed};
+use crate::pipeline::{dead, edge};
 use crate::source::connect::ConnectorStatus;
 use crate::source::kafka::KafkaStatus;
 use crate::source::postgres::status::PostgresStatus;
 use crate::warehouse::Target;
 use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 use crate::warehouse::status::Status as WarehouseStatus;
-use crate::warehouse::verdict::{Failure, Verdict, verdict};
+use crate::warehouse::views::{Buckets, Unread, Views};
 
-use super::AppError;
+use super::commanded::{command, unreadable};
+use super::error::AppError;
 use super::logs::{Ends, FirstSnapshot, Logs, Rebuild};
-use super::node::edge_entries;
 use super::setup::Setup;
 
-/// How long a job waits for the writer.
-const COMMIT_WAIT: Duration = Duration::from_secs(5);
 /// How long the end of the process waits for room in the writer's queue.
 const LEAVE_WAIT: Duration = Duration::from_secs(1);
 /// Less than a refresh may take: a server that is slow is away, and no job is parked for it.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(8);
-/// Codes of ClickHouse for a table or database that is not there yet.
-const NOT_MIGRATED: [u32; 2] = [60, 81];
 
 /// What the jobs work on.
 pub(super) struct Parts<'a> {
@@ -95,7 +90,8 @@ impl Jobs {
         if let (Some(settings), Some(status)) = (&setup.clickhouse, parts.warehouse) {
             let settings = ClickHouseSettings { timeout: QUERY_TIMEOUT.min(settings.timeout), ..settings.clone() };
             let (clickhouse, status) = (ClickHouse::new(&settings)?, Arc::clone(status));
-            let analytics = Arc::new(Views { clickhouse, status, weights: setup.state.ranking.weights });
+            let weights = setup.state.ranking.weights;
+            let analytics = Arc::new(Counting { views: Views { clickhouse, status }, weights });
             if parts.fresh {
                 served.trending.begin_warm(setup.clock.now_ms());
                 let (trending, analytics) = (Arc::clone(&served.trending), Arc::clone(&analytics));
@@ -120,7 +116,7 @@ impl Jobs {
             all.push(Box::new(ReadToEnd::new(Arc::new(Rebuild(Arc::clone(&logs))))));
             all.push(Box::new(ReadToEnd::new(Arc::new(FirstSnapshot { logs, said: AtomicBool::new(false) }))));
         }
-        let entries = edge_entries(store, figures::KIND)?.into_iter();
+        let entries = edge::entries(store, figures::KIND)?.into_iter();
         all.push(Box::new(Figures::load(served, Arc::new(EdgeTable(writer)), entries)));
         Ok(Jobs { all, shared_cache, drift, retries })
     }
@@ -141,74 +137,36 @@ fn shared_cache(_setup: &Setup) -> Result<Option<Arc<SharedCache>>, AppError> {
     Ok(None)
 }
 
-/// The materialised views.
-struct Views {
-    clickhouse: ClickHouse,
-    status: Arc<WarehouseStatus>,
+/// The materialised views, as jobs ask them.
+struct Counting {
+    views: Views,
     weights: [i64; 5],
 }
 
-impl Views {
-    /// The rows of an answer; none where the views are not made yet.
-    fn ask(&self, sql: String) -> impl Future<Output = Result<Vec<Vec<String>>, JobError>> + Send + use<> {
-        let (clickhouse, status) = (self.clickhouse.clone(), Arc::clone(&self.status));
-        async move {
-            match clickhouse.rows(&sql).await {
-                Ok(rows) => Ok(rows),
-                Err(Failure::Refused { code: Some(code), .. }) if NOT_MIGRATED.contains(&code) => Ok(Vec::new()),
-                // The sender tells why no table can be made; a job that fails for the same reason is not a second fault.
-                Err(failure) if status.unprepared().is_some() => Err(JobError::Away(failure.to_string())),
-                Err(failure) => Err(match verdict(&failure) {
-                    Verdict::Retry | Verdict::Ambiguous | Verdict::Overload => JobError::Away(failure.to_string()),
-                    Verdict::Stall | Verdict::Suspect | Verdict::Unknown => JobError::Failed(failure.to_string()),
-                }),
-            }
+impl From<Unread> for JobError {
+    fn from(unread: Unread) -> JobError {
+        match unread {
+            Unread::Away(why) => JobError::Away(why),
+            Unread::Failed(why) => JobError::Failed(why),
         }
     }
 }
 
-/// A condition on the views' buckets, by bounds in seconds.
-fn within(from_s: i64, to_s: i64) -> String {
-    format!("bucket >= toDateTime({}, 'UTC') AND bucket < toDateTime({}, 'UTC')", from_s.max(0), to_s.max(0))
-}
-
-fn count(row: &[String], field: usize) -> i64 {
-    row.get(field).and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
-impl Analytics for Views {
+impl Analytics for Counting {
     fn events(&self, hours: std::ops::Range<i64>) -> Asked<[i64; 5]> {
-        let rows = self.ask(format!(
-            "SELECT sum(impressions), sum(views), sum(likes), sum(comments), sum(shares) FROM post_metrics_1h WHERE {}",
-            within(hours.start * 3_600, hours.end * 3_600)
-        ));
-        Box::pin(async move {
-            let rows = rows.await?;
-            let row = rows.first().map_or(&[][..], Vec::as_slice);
-            Ok(std::array::from_fn(|action| count(row, action)))
-        })
+        let asked = self.views.events(hours);
+        Box::pin(async move { asked.await.map_err(JobError::from) })
     }
 
     fn posts(&self, window: Window, minutes: std::ops::Range<i64>, limit: usize) -> Asked<Vec<Counted>> {
         // Minutes are kept for 35 days, but seven days of them are many.
-        let table = if window == Window::Week { "post_metrics_1h" } else { "post_metrics_1m" };
-        let [_, view, _, _, share] = self.weights;
-        let rows = self.ask(format!(
-            "SELECT toString(post_id), sum(impressions), sum(views), sum(shares) FROM {table} WHERE {} GROUP BY post_id \
-             ORDER BY {view} * sum(views) + {share} * sum(shares) DESC, post_id ASC LIMIT {limit}",
-            within(minutes.start * 60, minutes.end * 60)
-        ));
-        Box::pin(async move {
-            let post = |row: Vec<String>| {
-                let id = Id::parse(row.first()?.as_bytes()).ok()?;
-                Some((id, [count(&row, 1), count(&row, 2), 0, 0, count(&row, 3)]))
-            };
-            Ok(rows.await?.into_iter().filter_map(post).collect())
-        })
+        let buckets = if window == Window::Week { Buckets::Hours } else { Buckets::Minutes };
+        let asked = self.views.posts(buckets, minutes, self.weights, limit);
+        Box::pin(async move { asked.await.map_err(JobError::from) })
     }
 
     fn waiting(&self) -> i64 {
-        self.status.targets()[Target::Events.index()].waiting_rows as i64
+        self.views.status.targets()[Target::Events.index()].waiting_rows as i64
     }
 }
 
@@ -217,16 +175,6 @@ struct Queue {
     store: Arc<Store>,
     schemas: Arc<dyn Schemas>,
     writer: Sender<Message>,
-}
-
-pub(super) fn unreadable(error: ReadError) -> JobError {
-    JobError::Failed(format!("the store cannot be read: {error}"))
-}
-
-/// The schema that an Avro datum names: magic byte 0, then its id, big endian.
-fn schema_id(bytes: Option<&Vec<u8>>) -> Option<u32> {
-    let (id, _) = bytes?.strip_prefix(&[0])?.split_first_chunk()?;
-    Some(u32::from_be_bytes(*id))
 }
 
 impl Letters for Queue {
@@ -252,7 +200,7 @@ impl Letters for Queue {
         let read = self.store.read().map_err(unreadable)?;
         for id in ids {
             let Some(letter) = dead::get(&read, id).map_err(unreadable)? else { continue };
-            let schemas = [schema_id(letter.key.as_ref()), schema_id(letter.value.as_ref())];
+            let schemas = [&letter.key, &letter.value].map(|bytes| bytes.as_deref().and_then(schema_id));
             // Asked for here: the writer then finds the answer, and waits for no registry.
             let away = |schema| matches!(self.schemas.schema(schema), SchemaLookup::Unavailable(_));
             match schemas.into_iter().flatten().any(away) {
@@ -301,19 +249,4 @@ impl Durable for EdgeTable {
             tracing::warn!("the figures of the last minute are lost: the writer takes nothing more");
         }
     }
-}
-
-/// Has the writer do one command, and waits for its commit.
-pub(super) fn command<T: Send + 'static>(
-    writer: &Sender<Message>,
-    make: impl FnOnce(crate::pipeline::writer::Reply<T>) -> Command,
-) -> Result<T, JobError> {
-    let behind = || JobError::Failed("the writer is behind".to_owned());
-    let (told, answer) = bounded(1);
-    let reply = Box::new(move |result| {
-        // The job may have given up.
-        let _ = told.send(result);
-    });
-    writer.send_timeout(Message::Command(make(reply)), COMMIT_WAIT).map_err(|_| behind())?;
-    answer.recv_timeout(COMMIT_WAIT).map_err(|_| behind())
 }

@@ -20,7 +20,7 @@ use crate::source::Progress as _;
 use crate::source::kafka::KafkaStatus;
 use crate::source::postgres::status::{PostgresStatus, State, View};
 
-use super::jobs::{command, unreadable};
+use super::commanded::{command, unreadable};
 
 /// The logs that hold changes of tables, and how far they were read.
 pub(super) struct Logs {

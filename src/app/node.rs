@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nova_storage::schema::{DEAD, EDGE};
+use nova_storage::schema::DEAD;
 use nova_storage::{ReadError, Store};
 
 use crate::cache::Embedded;
@@ -19,6 +19,7 @@ use crate::http::{
 use crate::jobs::Runner;
 use crate::jobs::serving::Served;
 use crate::otlp::Tracer;
+use crate::pipeline::edge;
 use crate::pipeline::writer::RecoveryReport;
 use crate::source::both::Both;
 use crate::source::connect::ConnectorStatus;
@@ -28,39 +29,25 @@ use crate::source::local::{LOCAL_PARTITION, LocalSource};
 use crate::source::postgres::link;
 use crate::source::postgres::session::Session;
 use crate::source::{Progress as _, Source};
-
 use crate::warehouse::Target;
 use crate::warehouse::status::{Status as WarehouseStatus, TargetStatus};
 
+use super::error::AppError;
 use super::jobs::{Jobs, Parts};
+use super::opened::Opened;
 use super::reads::StoreReads;
+use super::running::Running;
 use super::setup::{Setup, table_topics};
-use super::{AppError, Opened, Running};
 
 /// The dismissals of a store.
 pub fn load_dismissals(store: &Store) -> Result<Dismissals, ReadError> {
-    let entries = edge_entries(store, dismissals::KIND)?;
+    let entries = edge::entries(store, dismissals::KIND)?;
     Ok(Dismissals::load(entries.iter().map(|(name, _)| name.as_slice())))
-}
-
-/// A name and its value.
-pub(super) type Entry = (Vec<u8>, Vec<u8>);
-
-/// What the edge's table has of one kind.
-pub(super) fn edge_entries(store: &Store, kind: &str) -> Result<Vec<Entry>, ReadError> {
-    let mut entries = Vec::new();
-    store.read()?.scan(EDGE, (kind, &[][..]).., |(found, name), value| {
-        if found == kind {
-            entries.push((name.to_vec(), value.to_vec()));
-        }
-        found == kind
-    })?;
-    Ok(entries)
 }
 
 /// What operators say about trending, as a store holds it.
 pub fn load_overrides(store: &Store) -> Result<Overrides, ReadError> {
-    let entries = edge_entries(store, overrides::KIND)?;
+    let entries = edge::entries(store, overrides::KIND)?;
     Ok(Overrides::load(entries.iter().map(|(name, value)| (&name[..], &value[..]))))
 }
 
@@ -76,7 +63,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
         Some(testing) => Auth::of_key(&testing.key, testing.anyone)?,
         None => Auth::configured(&setup.data_dir, &setup.edge.keys)?,
     };
-    auth.revocations.load(edge_entries(&opened.store, revocation::KIND)?.into_iter());
+    auth.revocations.load(edge::entries(&opened.store, revocation::KIND)?.into_iter());
     let gate = Gate::new(setup.edge.clone());
     let reads = Box::new(StoreReads::new(setup, &opened));
     let answers = load_answers(&opened.store)?;
@@ -198,7 +185,7 @@ fn tracer(setup: &Setup, warehouse: Option<&Arc<WarehouseStatus>>) -> Result<Opt
 /// Answers to requests with an idempotency key, as a store holds them.
 fn load_answers(store: &Store) -> Result<idempotency::Answers, ReadError> {
     let answers = idempotency::Answers::default();
-    answers.load(edge_entries(store, idempotency::KIND)?.into_iter());
+    answers.load(edge::entries(store, idempotency::KIND)?.into_iter());
     Ok(answers)
 }
 

@@ -13,20 +13,24 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::data_dir::{backups, store_path};
 use crate::decode::Decoder;
-use crate::event::{Decoded, Id, Stage, Table};
+use crate::event::{Id, Table};
 use crate::files;
-use crate::http::shapes::{DeadReason, Replay};
+use crate::http::shapes::DeadReason;
 use crate::http::{BackupFailed, BackupMade, BackupTimes, Cause, CheckState, ReadFailed, Reads, StoreChecked, Stored};
 use crate::pipeline::meta::{Meta, TableTold};
 use crate::pipeline::seen::Seen;
-use crate::pipeline::{audit, dead, sent};
+use crate::pipeline::{audit, dead, row_json, sent};
 use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 use crate::warehouse::status::Status as WarehouseStatus;
+use crate::warehouse::waited::waited;
 
 use super::compare::compare;
+use super::error::AppError;
+use super::opened::Opened;
 use super::setup::Setup;
-use super::{AppError, Opened, StoreCheck, backups, rows, store_path};
+use super::store_check::StoreCheck;
 
 /// How long a backup waits for a check of the store's pages.
 const CHECK_WAIT: Duration = Duration::from_secs(10);
@@ -114,22 +118,6 @@ impl Reads for StoreReads {
         Ok(found.map_err(cause)?)
     }
 
-    fn tried(&self, letters: &[u64]) -> Result<Vec<Replay>, ReadFailed> {
-        let (read, mut tried) = (self.read()?, Vec::with_capacity(letters.len()));
-        for id in letters {
-            let letter = dead::get(&read, *id).map_err(cause)?;
-            let (outcome, detail) = match letter {
-                None => ("kept", "there is no such letter: it was replayed or discarded".to_owned()),
-                Some(letter) if letter.stage == Stage::Warehouse.name() => {
-                    ("sent", "its rows are sent to ClickHouse again".to_owned())
-                }
-                Some(letter) => told(&self.decoder.lock().decode(&dead::record(&letter))),
-            };
-            tried.push(Replay { id: *id, outcome, detail });
-        }
-        Ok(tried)
-    }
-
     fn audit(&self, after: Option<u64>, limit: usize) -> Result<Vec<audit::Listed>, ReadFailed> {
         let page = audit::page(&self.read()?, after, limit).map_err(cause)?;
         Ok(page.iter().map(|(id, entry)| entry.listed(*id)).collect())
@@ -145,8 +133,7 @@ impl Reads for StoreReads {
     }
 
     fn backup(&self, name: &str) -> Result<BackupMade, BackupFailed> {
-        let dir = self.data_dir.join(backups::BACKUPS_DIR);
-        files::private_dir(&dir).map_err(cause)?;
+        let dir = backups::made_dir(&self.data_dir).map_err(cause)?;
         let file = dir.canonicalize().map_err(cause)?.join(name);
         let copied = self.copied(&file, |copied, now_ms| {
             backups::made(&self.data_dir, copied, now_ms);
@@ -157,14 +144,9 @@ impl Reads for StoreReads {
     }
 
     fn hand_over(&self, out: &mut dyn Write) -> Result<(), ReadFailed> {
-        let dir = self.data_dir.join(backups::BACKUPS_DIR);
-        files::private_dir(&dir).map_err(cause)?;
-        let path = dir.join(HANDED_OVER);
+        let path = backups::made_dir(&self.data_dir).map_err(cause)?.join(HANDED_OVER);
         let handed = self.copied(&path, |copied, now_ms| {
-            let mut file = std::fs::File::open(&path).map_err(cause)?;
-            // The open file has the bytes; nothing is left however this ends.
-            std::fs::remove_file(&path).map_err(cause)?;
-            std::io::copy(&mut file, out).and_then(|_| out.flush()).map_err(cause)?;
+            backups::hand_over(&path, out).map_err(cause)?;
             backups::made(&self.data_dir, copied, now_ms);
             Ok(())
         });
@@ -172,16 +154,15 @@ impl Reads for StoreReads {
     }
 
     fn rows(&self, table: Table, limit: u64, out: &mut dyn Write) -> Result<(), ReadFailed> {
-        Ok(rows::write(self.read()?, table, limit, out).map_err(cause)?)
+        Ok(row_json::write(self.read()?, table, limit, out).map_err(cause)?)
     }
 
     fn compare(&self, out: &mut dyn Write) -> Result<(), ReadFailed> {
         let (Some(settings), Some(status)) = (&self.clickhouse, &self.warehouse) else {
             return Err(ReadFailed(cause("clickhouse.url is not set on this node: there is nothing to compare with")));
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cause)?;
         let clickhouse = ClickHouse::new(settings).map_err(cause)?;
-        let compared = runtime.block_on(compare(&self.store, status, &clickhouse, true)).map_err(cause)?;
+        let compared = waited(compare(&self.store, status, &clickhouse, true)).map_err(cause)?.map_err(cause)?;
         Ok(writeln!(out, "{}", serde_json::json!(compared)).map_err(cause)?)
     }
 
@@ -217,8 +198,7 @@ impl Reads for StoreReads {
     }
 
     fn disk_free_bytes(&self) -> Option<u64> {
-        let disk = rustix::fs::statvfs(&self.data_dir).ok()?;
-        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+        files::disk_free_bytes(&self.data_dir)
     }
 
     fn row(&self, table: Table, key: Id) -> Result<Stored, ReadFailed> {
@@ -264,22 +244,6 @@ pub fn stored_row(read: ReadTxn, table: Table, key: Id) -> Result<Stored, ReadEr
     })
 }
 
-/// What a replay would do with a record that says this.
-fn told(decoded: &Decoded) -> (&'static str, String) {
-    match decoded {
-        Decoded::Change(change) => (
-            "decoded",
-            format!("a change of {} {}; its version decides whether it is applied", change.table, change.key),
-        ),
-        Decoded::Event(event) => {
-            ("decoded", format!("an event of user {}; it counts unless it is known or too old", event.user_id))
-        }
-        Decoded::Ignore(_) | Decoded::Snapshot(_) => ("ignored", "it means nothing to nova, and would go".to_owned()),
-        Decoded::Dead(dead) => ("kept", format!("{}: {}", dead.reason, dead.detail)),
-        Decoded::Wait(_) => ("kept", "its schema cannot be had now".to_owned()),
-    }
-}
-
 /// Those of these dead letters whose event ClickHouse has, where there is one. Waits for its answer.
 pub fn sent(
     store: &Store,
@@ -288,7 +252,6 @@ pub fn sent(
     letters: &[u64],
 ) -> Result<BTreeSet<u64>, AppError> {
     let Some(settings) = clickhouse else { return Ok(BTreeSet::new()) };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Runtime)?;
     let clickhouse = ClickHouse::new(settings)?;
-    Ok(runtime.block_on(sent::sent(store, decoder, &clickhouse, letters))?)
+    Ok(waited(sent::sent(store, decoder, &clickhouse, letters)).map_err(AppError::Runtime)??)
 }

@@ -20,11 +20,12 @@ use crate::source::postgres::follower::FollowSettings;
 use crate::source::postgres::net::{ConnectSettings, split_ssl_mode};
 use crate::source::postgres::session::PostgresSettings;
 use crate::state::StateSettings;
-use crate::warehouse::clickhouse::{ClickHouseSettings, Password};
+use crate::tls::TlsError;
+use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings, Password};
 use crate::warehouse::layout::Layout;
 use crate::warehouse::sender::Pace;
 
-use super::AppError;
+use super::error::AppError;
 
 /// What a node is made from.
 pub struct Setup {
@@ -75,6 +76,8 @@ pub struct TestSetup {
     pub anyone: bool,
     /// Jobs run when the clock is moved, and not by their rhythm.
     pub by_hand: bool,
+    /// What stands for ClickHouse. It has no views, so no job asks it.
+    pub clickhouse: Option<ClickHouse>,
 }
 
 /// The Redis port.
@@ -158,6 +161,23 @@ impl Setup {
         setup.postgres = postgres(config);
         setup.drain = Drain { idle: Duration::from_secs(2), most: Duration::from_secs(5) };
         Ok(setup)
+    }
+
+    /// Whether rows are delivered.
+    pub(super) fn delivers(&self) -> bool {
+        self.clickhouse.is_some() || self.stand_in().is_some()
+    }
+
+    /// The ClickHouse that gets the rows; `None` where none are delivered.
+    pub(super) fn delivers_to(&self) -> Result<Option<ClickHouse>, TlsError> {
+        match self.stand_in() {
+            Some(clickhouse) => Ok(Some(clickhouse.clone())),
+            None => self.clickhouse.as_ref().map(ClickHouse::new).transpose(),
+        }
+    }
+
+    fn stand_in(&self) -> Option<&ClickHouse> {
+        self.testing.as_ref()?.clickhouse.as_ref()
     }
 
     pub fn decoder(&self) -> Decoder {

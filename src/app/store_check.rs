@@ -12,7 +12,8 @@ use tokio::sync::watch;
 
 use crate::http::CheckState;
 
-use super::{AppError, spawn};
+use super::error::AppError;
+use super::thread::spawn;
 
 /// Attempts where too much is written during the check.
 const ATTEMPTS: u32 = 3;

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{CacheError, MAX_NAME_BYTES, Outcome};
+use super::error::{CacheError, MAX_NAME_BYTES, Outcome};
 
 /// Plain names that begin so would be taken for those of namespaces.
 pub(super) const RESERVED: [&str; 2] = ["nova:ns:", "nova:gen:"];

@@ -9,9 +9,11 @@ use parking_lot::{Mutex, RwLock};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::command::{Command, Expiry, Key, Reply, SetOptions, When};
+use super::contract::{Cache, ScanPage, Stats};
+use super::error::{CacheError, MAX_NAME_BYTES, MAX_NAMESPACES, Outcome};
+use super::glob;
 use super::shard::{NEVER_MS, Namespace, Place, Shard};
 use super::value::{self, Value};
-use super::{Cache, CacheError, MAX_NAME_BYTES, MAX_NAMESPACES, Outcome, ScanPage, Stats, glob};
 use crate::clock::Clock;
 
 /// What the cache may take unless somebody says otherwise.

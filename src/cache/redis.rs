@@ -16,7 +16,9 @@ use parking_lot::{Mutex, RwLock};
 use redis::{Connection, Pipeline, Value};
 
 use super::command::{Command, RESERVED, Reply};
-use super::{Cache, CacheError, Embedded, MAX_NAME_BYTES, MAX_NAMESPACES, Outcome, ScanPage, Stats};
+use super::contract::{Cache, ScanPage, Stats};
+use super::embedded::Embedded;
+use super::error::{CacheError, MAX_NAME_BYTES, MAX_NAMESPACES, Outcome};
 use crate::clock::Clock;
 use breaker::Breaker;
 

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashTable;
 
+use super::error::{CacheError, Outcome};
 use super::value::Value;
-use super::{CacheError, Outcome};
 
 /// Upper bound of what an entry takes beside its name and value: its slot in a vector that doubles, its place in the hash
 /// table, the free heap and a queue that may hold as many tickets again for entries that are gone.

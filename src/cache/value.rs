@@ -1,31 +1,24 @@
-//! What a key holds and what commands do to it.
+//! What commands do to what a key holds.
 
+mod charges;
+mod held;
 mod sorted;
+mod sorted_change;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
 use super::command::{Command, Reply};
-use super::{CacheError, Outcome};
+use super::error::{CacheError, Outcome};
 
-use self::sorted::Sorted;
+use self::charges::{COLLECTION_BYTES, MEMBER_BYTES, remove_each};
+use self::held::{collection, kind};
 
-/// Upper bound of what a field or member takes beside its own bytes: its places in (half-full) B-tree nodes, twice for a
-/// sorted set, and two allocations for each `Bytes`, a buffer and its count of references.
-pub(super) const MEMBER_BYTES: usize = 320;
-/// What a collection takes for its first members, however few: a leaf of 11 places, two for a sorted set.
-const COLLECTION_BYTES: usize = 960;
+pub(super) use self::held::{Value, is_empty};
+
 /// Longest text of an integer.
 const INTEGER_BYTES: usize = 20;
-
-#[derive(Debug)]
-pub(super) enum Value {
-    Text(Bytes),
-    Hash(BTreeMap<Bytes, Bytes>),
-    Set(BTreeSet<Bytes>),
-    Sorted(Sorted),
-}
 
 /// Takes the contents of one type out of an absent or present value.
 macro_rules! read_as {
@@ -71,17 +64,6 @@ pub(super) fn read(value: Option<&Value>, command: &Command<'_>) -> Outcome<Repl
             Some(Value::Sorted(sorted)) => sorted::read(Some(sorted), other),
             Some(_) => Err(CacheError::WrongType),
         },
-    }
-}
-
-/// The name of a type, as TYPE answers.
-fn kind(value: Option<&Value>) -> &'static str {
-    match value {
-        None => "none",
-        Some(Value::Text(_)) => "string",
-        Some(Value::Hash(_)) => "hash",
-        Some(Value::Set(_)) => "set",
-        Some(Value::Sorted(_)) => "zset",
     }
 }
 
@@ -140,38 +122,8 @@ pub(super) fn change(value: &mut Option<Value>, bytes: &mut usize, command: &Com
             hash_set(value, bytes, &[(field.clone(), text)])?;
             Ok(Reply::Int(new))
         }
-        other => sorted::change(value, bytes, other),
+        other => sorted_change::change(value, bytes, other),
     }
-}
-
-/// Whether a value is a collection without members, which Redis never keeps.
-pub(super) fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Text(_) => false,
-        Value::Hash(hash) => hash.is_empty(),
-        Value::Set(set) => set.is_empty(),
-        Value::Sorted(sorted) => sorted.is_empty(),
-    }
-}
-
-/// The collection that is there, or a new one, which is charged for.
-fn collection<'v>(value: &'v mut Option<Value>, bytes: &mut usize, new: impl FnOnce() -> Value) -> &'v mut Value {
-    value.get_or_insert_with(|| {
-        *bytes += COLLECTION_BYTES;
-        new()
-    })
-}
-
-/// Counts and discharges what `remove` finds; it returns the bytes beside the name's.
-fn remove_each(names: &[Bytes], bytes: &mut usize, mut remove: impl FnMut(&Bytes) -> Option<usize>) -> Reply {
-    let mut removed = 0;
-    for name in names {
-        if let Some(more) = remove(name) {
-            *bytes = bytes.saturating_sub(name.len() + more + MEMBER_BYTES);
-            removed += 1;
-        }
-    }
-    Reply::Int(removed)
 }
 
 fn hash_set(value: &mut Option<Value>, bytes: &mut usize, fields: &[(Bytes, Bytes)]) -> Outcome<Reply> {

@@ -6,8 +6,9 @@ use crate::app::AppError;
 use crate::config::Config;
 use crate::pipeline::audit::{self, PAGE_MAX_ENTRIES};
 
+use super::error::CliError;
+use super::out;
 use super::remote::{Place, Remote};
-use super::{CliError, out};
 
 #[derive(clap::Args)]
 pub(super) struct Args {

@@ -9,13 +9,15 @@ use nova_storage::file::Aside;
 use nova_storage::{OpenError, Options, Store, verify_seal};
 use serde_json::{Value, json};
 
-use crate::app::{self, AppError, backups};
+use crate::app::{self, AppError};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::data_dir::backups;
 
+use super::error::CliError;
+use super::out;
 use super::remote::{Node, Place, Remote};
 use super::store::{existing, failed, figures, reconcile, told};
-use super::{CliError, out};
 
 #[derive(clap::Args)]
 pub(super) struct BackupArgs {

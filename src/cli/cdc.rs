@@ -11,9 +11,10 @@ use crate::pipeline::halt::Halt;
 use crate::pipeline::writer::{Command, CommandError};
 use crate::source::postgres::link;
 
+use super::error::CliError;
+use super::out;
 use super::remote::{Place, Remote};
 use super::stopped::{actor, command};
-use super::{CliError, out};
 
 #[derive(clap::Args)]
 pub(super) struct Args {

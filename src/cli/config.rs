@@ -2,7 +2,8 @@
 
 use crate::config::Config;
 
-use super::{CliError, out};
+use super::error::CliError;
+use super::out;
 
 #[derive(clap::Args)]
 pub(super) struct Args {

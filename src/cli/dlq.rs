@@ -9,9 +9,10 @@ use crate::http::shapes::Replay;
 use crate::pipeline::dead;
 use crate::pipeline::writer::{Command as WriterCommand, CommandError};
 
+use super::error::CliError;
+use super::out;
 use super::remote::{Node, Place, Remote};
 use super::stopped::{actor, command};
-use super::{CliError, out};
 
 #[derive(clap::Args)]
 pub(super) struct Args {

@@ -5,7 +5,6 @@ use std::io::{BufWriter, Write};
 use clap::ArgGroup;
 use http::Method;
 
-use crate::app::rows::{self, RowsError};
 use crate::app::{self, AppError, Opened};
 use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
@@ -14,8 +13,9 @@ use crate::feed::snapshot::Snapshots;
 use crate::feed::trending::{self, TRENDING_MAX, Window};
 use crate::http::Auth;
 use crate::http::lists::{self, Asked};
+use crate::pipeline::row_json::{self, RowsError};
 
-use super::CliError;
+use super::error::CliError;
 use super::remote::{Node, Place, Remote};
 
 /// At least one of them is asked for.
@@ -103,7 +103,7 @@ fn of_node(args: &Args, limit: usize, node: &Node, out: &mut impl Write) -> Resu
 fn of_store(args: &Args, limit: usize, opened: &Opened, config: &Config, out: &mut impl Write) -> Result<(), CliError> {
     if let Some(table) = args.table {
         let read = opened.store.read().map_err(AppError::from)?;
-        rows::write(read, table, args.limit.unwrap_or(u64::MAX), out).map_err(|error| match error {
+        row_json::write(read, table, args.limit.unwrap_or(u64::MAX), out).map_err(|error| match error {
             RowsError::Read(error) => AppError::from(error).into(),
             RowsError::Write(error) => CliError::from(error),
         })?;

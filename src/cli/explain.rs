@@ -13,8 +13,9 @@ use crate::http::lists;
 use crate::http::{Auth, ReadFailed};
 
 use super::dump::user;
+use super::error::CliError;
+use super::out;
 use super::remote::{Place, Remote, plain};
-use super::{CliError, out};
 
 #[derive(clap::Args)]
 pub(super) struct Args {

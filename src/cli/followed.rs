@@ -11,7 +11,7 @@ use crate::source::postgres::link;
 use crate::source::postgres::lsn::{lsn_text, parse_lsn};
 use crate::source::postgres::position::{Phase, Position};
 
-use super::CliError;
+use super::error::CliError;
 use super::remote::{Node, Place, Remote};
 
 /// Whose word it is.

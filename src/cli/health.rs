@@ -1,11 +1,13 @@
 //! `nova health`: whether a running node is ready, for containers and scripts.
 
-use crate::app::listening::{Listening, Note, noted};
+use crate::app;
 use crate::config::Config;
+use crate::data_dir::listening::{Listening, Note, noted};
 use crate::tls::Trust;
 
+use super::error::CliError;
+use super::out;
 use super::remote::base;
-use super::{CliError, out};
 use crate::ask::{Credentials, Question, ask};
 
 #[derive(clap::Args)]
@@ -34,7 +36,7 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
 fn own(config: &Config) -> (String, Trust) {
     let Listening { url, certificate, .. } = match noted(&config.data_dir) {
         Ok(Note::Good(listening)) => listening,
-        _ => Listening::of(&config.edge, config.edge.admin_listen.unwrap_or(config.listen)),
+        _ => app::listening(&config.edge, config.edge.admin_listen.unwrap_or(config.listen)),
     };
     (url, certificate.map_or(Trust::Machine, Trust::Certificate))
 }

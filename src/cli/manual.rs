@@ -3,10 +3,11 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use clap::CommandFactory as _;
+use clap::Command;
 use clap_complete::Shell;
 
-use super::{Cli, CliError, out};
+use super::error::CliError;
+use super::out;
 
 #[derive(clap::Args)]
 pub(super) struct CompletionsArgs {
@@ -22,20 +23,20 @@ pub(super) struct ManArgs {
 }
 
 /// Writes what the shell completes commands and options by to standard output.
-pub(super) fn completions(args: &CompletionsArgs) -> Result<(), CliError> {
+pub(super) fn completions(args: &CompletionsArgs, nova: &mut Command) -> Result<(), CliError> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "nova", &mut script);
+    clap_complete::generate(args.shell, nova, "nova", &mut script);
     Ok(std::io::stdout().lock().write_all(&script)?)
 }
 
 /// Writes pages for man(1).
-pub(super) fn man(args: &ManArgs) -> Result<(), CliError> {
+pub(super) fn man(args: &ManArgs, nova: Command) -> Result<(), CliError> {
     let Some(dir) = &args.dir else {
         let mut page = Vec::new();
-        clap_mangen::Man::new(Cli::command()).render(&mut page)?;
+        clap_mangen::Man::new(nova).render(&mut page)?;
         return Ok(std::io::stdout().lock().write_all(&page)?);
     };
     std::fs::create_dir_all(dir)?;
-    clap_mangen::generate_to(Cli::command(), dir)?;
+    clap_mangen::generate_to(nova, dir)?;
     Ok(out::line(&format!("the pages are in {}; read one with man -l {}/nova.1", dir.display(), dir.display()))?)
 }

@@ -10,7 +10,9 @@ use crate::warehouse::clickhouse::ClickHouse;
 use crate::warehouse::migrate::{MIGRATIONS, MigrateError, migrate};
 use crate::warehouse::verdict::Failure;
 
-use super::{CliError, out};
+use super::error::CliError;
+use super::out;
+use super::runtime::runtime;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -36,7 +38,7 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
     let settings = app::clickhouse(config).ok_or_else(|| {
         CliError::Usage("clickhouse.url is not set; set it, or NOVA_CLICKHOUSE_URL, or print with --dry-run".to_owned())
     })?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime()?;
     let clickhouse = ClickHouse::new(&settings).map_err(AppError::from)?;
     let until = Instant::now() + Duration::from_secs(args.wait.into());
     let applied = runtime.block_on(async {

@@ -10,6 +10,7 @@ mod config;
 mod demo;
 mod dlq;
 mod dump;
+mod error;
 mod explain;
 mod followed;
 mod health;
@@ -21,6 +22,7 @@ mod postgres;
 mod remote;
 mod replay;
 mod report;
+mod runtime;
 mod scratch;
 mod seed;
 mod serve;
@@ -38,16 +40,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use nova_storage::OpenError;
 
-use crate::app::AppError;
-use crate::ask::AskError;
 use crate::config::Config;
 
+use self::error::CONFIG_EXIT;
 use self::signals::Signals;
 
 pub use self::demo::data;
-pub use crate::app::rows;
+pub use self::error::CliError;
+pub use crate::pipeline::row_json as rows;
 
 /// Feeds, trending and suggestions from Debezium changes and client events: one binary, one file.
 #[derive(Parser)]
@@ -122,48 +123,6 @@ enum Command {
     Bench(bench::Args),
 }
 
-/// The exit code of a configuration that cannot be used (EX_USAGE of sysexits.h).
-const CONFIG_EXIT: u8 = 64;
-
-/// Why a command failed, with its exit code.
-#[derive(Debug, thiserror::Error)]
-pub enum CliError {
-    #[error(transparent)]
-    App(#[from] AppError),
-    #[error(transparent)]
-    Ask(#[from] AskError),
-    #[error("{0}")]
-    Usage(String),
-    /// A problem a line.
-    #[error("{0}")]
-    Config(String),
-    #[error("{0}")]
-    Failed(String),
-    /// The store is in use, and whoever has it cannot be asked.
-    #[error("{0}")]
-    InUse(String),
-    /// With an exit code of the command's own.
-    #[error("{words}")]
-    Coded { code: u8, words: String },
-    /// A node refuses what a stopped store refuses in the same words.
-    #[error("{detail}")]
-    Refused { status: u16, detail: String },
-    #[error("cannot write the output: {0}")]
-    Output(#[from] std::io::Error),
-}
-
-impl CliError {
-    fn code(&self) -> u8 {
-        match self {
-            CliError::App(AppError::Open(OpenError::InUse { .. })) | CliError::InUse(_) => 75,
-            CliError::Usage(_) => 2,
-            CliError::Config(_) => CONFIG_EXIT,
-            CliError::Coded { code, .. } => *code,
-            _ => 1,
-        }
-    }
-}
-
 /// Prints what clap makes of arguments that are no command: help, the version, or what is wrong with them.
 fn told(answer: &clap::Error) -> ExitCode {
     let printed = answer.print().and_then(|()| std::io::stdout().flush());
@@ -223,11 +182,16 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args, &config, cli.json, &signals),
         Command::Seed(args) => seed::run(&args, &config, cli.json, &signals),
         Command::Test(args) => test::run(&args, &config, named_data, &signals),
-        Command::Completions(args) => manual::completions(&args),
-        Command::Man(args) => manual::man(&args),
+        Command::Completions(args) => manual::completions(&args, &mut whole()),
+        Command::Man(args) => manual::man(&args, whole()),
         Command::Bench(args) => bench::run(&args, &config),
     };
     done.map_or_else(|error| failed(&error), |()| ExitCode::SUCCESS)
+}
+
+/// Every command with its options, as clap describes them.
+fn whole() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
 }
 
 fn failed(error: &CliError) -> ExitCode {

@@ -1,18 +1,16 @@
 //! `nova postgres`: what an operator of the direct source does at the server itself. The slot and the publication are looked at
 //! there; where the store stands, a stopped store says, or the node that has it.
 
+mod configured;
 mod drop_slot;
 mod setup;
 mod status;
 
 use clap::Subcommand;
-use tokio::runtime::Runtime;
 
-use crate::app;
 use crate::config::Config;
-use crate::source::postgres::session::PostgresSettings;
 
-use super::CliError;
+use super::error::CliError;
 use super::remote::Remote;
 
 #[derive(clap::Args)]
@@ -47,15 +45,4 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
         Action::Status { remote } => status::run(remote, config, as_json),
         Action::DropSlot { force, remote } => drop_slot::run(*force, remote, config, as_json),
     }
-}
-
-/// What is followed, as configured.
-fn settings(config: &Config) -> Result<PostgresSettings, CliError> {
-    app::postgres(config).ok_or_else(|| {
-        CliError::Usage("changes do not come from PostgreSQL itself: set postgres.url, or NOVA_POSTGRES_URL".to_owned())
-    })
-}
-
-fn runtime() -> Result<Runtime, CliError> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }

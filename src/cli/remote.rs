@@ -9,16 +9,16 @@ use http::{Method, Uri};
 use nova_storage::OpenError;
 use serde_json::Value;
 
-use crate::app::listening::{Listening, Note, noted};
 use crate::app::{AppError, Opened};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::data_dir::listening::{Listening, Note, noted};
 use crate::event::Id;
 use crate::http::Auth;
 use crate::http::auth::KEY_FILE;
 use crate::tls::Trust;
 
-use super::CliError;
+use super::error::CliError;
 use super::stopped;
 use crate::ask::{Answer, Credentials, Question, ask, fetch};
 

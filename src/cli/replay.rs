@@ -13,7 +13,8 @@ use crate::decode::{NoSchemas, Schemas};
 use crate::pipeline::TruncatePolicy;
 use crate::source::capture::{CaptureSource, schemas_path};
 
-use super::{CliError, compare, out, report};
+use super::error::CliError;
+use super::{compare, out, report};
 
 #[derive(clap::Args)]
 pub(super) struct Args {

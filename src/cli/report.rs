@@ -5,7 +5,8 @@ use serde::Serialize;
 use crate::event::Outcome;
 use crate::pipeline::progress::PartitionStatus;
 
-use super::{CliError, out};
+use super::error::CliError;
+use super::out;
 
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Counts {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::app;
 
-use super::CliError;
+use super::error::CliError;
 
 /// See the module.
 pub(super) struct Scratch(PathBuf);

@@ -10,9 +10,10 @@ use crate::clock::{Clock, rfc3339};
 use crate::config::Config;
 use crate::event::Id;
 
+use super::error::CliError;
 use super::remote::{Node, Remote};
 use super::signals::Signals;
-use super::{CliError, out, status};
+use super::{out, status};
 
 #[derive(clap::Args)]
 pub(super) struct Args {

@@ -8,16 +8,17 @@ use sd_notify::NotifyState;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
-use crate::app::listening::{LISTENING_FILE, Listening, Noted};
 use crate::app::{self, AppError, Node, Setup, preflight};
 use crate::config::{Config, address};
+use crate::data_dir::listening::{LISTENING_FILE, Noted};
 use crate::decode::Topics;
 use crate::http::{self, Reserved};
 use crate::redis_port::{self, Strangers};
 use crate::source::kafka::{KafkaSettings, topics};
 
+use super::error::CliError;
+use super::out;
 use super::signals::{Signals, Waiting};
-use super::{CliError, out};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -221,7 +222,7 @@ async fn verify_topics(
 
 /// Notes beside the store where commands can ask this node. It serves without the note, too.
 fn noted(setup: &Setup, addr: SocketAddr) -> Option<Noted> {
-    let noted = Listening::of(&setup.edge, addr).note(&setup.data_dir);
+    let noted = app::listening(&setup.edge, addr).note(&setup.data_dir);
     noted
         .inspect_err(|error| tracing::warn!("commands will need --url: {LISTENING_FILE} cannot be written: {error}"))
         .ok()

@@ -4,8 +4,9 @@ use serde_json::Value;
 
 use crate::config::Config;
 
+use super::error::CliError;
+use super::out;
 use super::remote::{Node, Place, Remote, plain};
-use super::{CliError, out};
 
 #[derive(clap::Args)]
 pub(super) struct Args {

@@ -6,7 +6,7 @@ use crate::app::{self, AppError, Opened, Setup};
 use crate::config::Config;
 use crate::pipeline::writer::{Command, Message};
 
-use super::CliError;
+use super::error::CliError;
 
 /// Opens the store as configured, so that rows of replayed letters reach ClickHouse too; there must be one.
 pub(super) fn open(config: &Config) -> Result<Opened, CliError> {

@@ -13,8 +13,10 @@ use crate::pipeline::rebuild::{Known, rebuild};
 use crate::pipeline::reconcile::{self, Report};
 use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 
+use super::error::CliError;
+use super::out;
 use super::remote::{Node, Place, Remote, plain};
-use super::{CliError, out};
+use super::runtime::runtime;
 
 #[derive(clap::Args)]
 pub(super) struct StoreArgs {
@@ -139,14 +141,14 @@ fn clickhouse(config: &Config) -> Result<ClickHouse, CliError> {
 /// What ClickHouse has of the source's tables.
 fn known(config: &Config) -> Result<Known, CliError> {
     let clickhouse = clickhouse(config)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime()?;
     let known = runtime.block_on(reconcile::known(&clickhouse));
     known.map_err(|error| CliError::Failed(format!("nothing was emptied: {error}")))
 }
 
 pub(super) fn reconcile(store: &Store, config: &Config, everything: bool) -> Result<Report, CliError> {
     let clickhouse = clickhouse(config)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime()?;
     let report = runtime.block_on(reconcile::reconcile(store, &clickhouse, everything, Clock::System.now_ms()));
     report.map_err(|error| CliError::Failed(format!("not reconciled, and nothing was replaced: {error}")))
 }

@@ -10,8 +10,9 @@ use crate::config::Config;
 use crate::event::{Id, Outcome};
 
 use super::dump::user;
+use super::error::CliError;
 use super::remote::{Remote, plain};
-use super::{CliError, out, status};
+use super::{out, status};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -24,6 +25,12 @@ pub(super) struct Args {
     /// About this user only.
     #[arg(long, value_parser = user, value_name = "USER")]
     user: Option<Id>,
+    /// About this post only.
+    #[arg(long, value_parser = user, value_name = "POST")]
+    post: Option<Id>,
+    /// With the version of each change, and the bytes of each record; private values are masked.
+    #[arg(long)]
+    raw: bool,
     /// Ends after so many records.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -31,8 +38,8 @@ pub(super) struct Args {
     remote: Remote,
 }
 
-/// A longer line is none.
-const LINE_MAX_BYTES: usize = 64 << 10;
+/// A longer line is none: a record's bytes take six times as many where each is an escape (RFC 8259 §7).
+const LINE_MAX_BYTES: usize = 512 << 10;
 
 fn outcome(name: &str) -> Result<Outcome, String> {
     let found = Outcome::ALL.into_iter().find(|outcome| outcome.name() == name);
@@ -46,6 +53,8 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
         ("topic", topic),
         ("outcome", args.outcome.map(|outcome| outcome.name().to_owned())),
         ("user_id", args.user.map(|user| user.to_string())),
+        ("post_id", args.post.map(|post| post.to_string())),
+        ("raw", args.raw.then(|| "1".to_owned())),
     ];
     let query: Vec<_> = given.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?))).collect();
     let (mut left, mut text) = (args.count.unwrap_or(u64::MAX), VecDeque::new());
@@ -97,6 +106,57 @@ fn told(line: &[u8], json: bool) -> Result<(), CliError> {
         let effect = if text("effect").is_empty() { "no effect".to_owned() } else { text("effect") };
         let place = format!("{}/{}@{}", text("topic"), record["partition"], record["offset"]);
         out::line(&format!("{place}  {:<9}  {what}: {effect}", text("outcome")))?;
+        bytes(&record)?;
     }
     Ok(std::io::stdout().flush()?)
+}
+
+/// The version and the bytes of a record, where the node tells its bytes.
+fn bytes(record: &Value) -> Result<(), CliError> {
+    let raw = &record["raw"];
+    if raw.is_null() {
+        return Ok(());
+    }
+    let version = &record["version"];
+    if version.is_object() {
+        let lsn = version["lsn"].as_str().map_or_else(|| "none".to_owned(), visible);
+        out::line(&format!("  version  epoch {}, LSN {lsn}, offset {}", version["epoch"], version["offset"]))?;
+    }
+    let part = |name: &str, part: &Value| {
+        let Some(text) = part["text"].as_str() else { return out::line(&format!("  {name:<7}  none")) };
+        let of = if part["cut"] == true { format!(" … of {} B", part["bytes"]) } else { String::new() };
+        out::line(&format!("  {name:<7}  {}{of}", visible(text)))
+    };
+    part("key", &raw["key"])?;
+    part("value", &raw["value"])?;
+    for header in raw["headers"].as_array().into_iter().flatten() {
+        part(&visible(header["name"].as_str().unwrap_or_default()), &header["value"])?;
+    }
+    if let Some(left_out @ 1..) = raw["headers_left_out"].as_u64() {
+        out::line(&format!("  … {left_out} headers left out"))?;
+    }
+    Ok(())
+}
+
+/// What a stranger wrote, on one line: control characters and marks of direction as escapes.
+fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\'' | '\\' => shown.push(c),
+            other => shown.extend(other.escape_debug()),
+        }
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_stranger_wrote_moves_nothing_on_the_terminal() {
+        let shown = visible("{\"a\":\"\u{1b}[2J\n\u{202e}é\\\"}\0");
+        assert_eq!(shown, r#"{"a":"\u{1b}[2J\n\u{202e}é\"}\0"#);
+    }
 }

@@ -18,8 +18,9 @@ use crate::testing::ground::Ways;
 use crate::testing::hosted::{Hosted, StartError};
 use crate::testing::seed::Seed;
 
+use super::error::CliError;
+use super::out;
 use super::signals::{Signals, Waiting};
-use super::{CliError, out};
 
 /// How often it is looked whether the parent and the node are alive.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -47,6 +48,9 @@ pub(super) struct Args {
     /// Whether tokens are needed. With off, a user's UUID in the place of a token is that user, and no token at all an admin.
     #[arg(long, value_enum, default_value = "dev")]
     auth: Tokens,
+    /// Has a stand-in for ClickHouse get the rows, so that POST /_test/fault can put faults of it in.
+    #[arg(long)]
+    clickhouse: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -98,6 +102,7 @@ pub(super) fn run(args: &Args, config: &Config, named_data: bool, signals: &Sign
         now_ms: args.now,
         manual: args.clock == Clocked::Manual,
         anyone: args.auth == Tokens::Off,
+        clickhouse: args.clickhouse,
         schemas: schemas(&args.seed)?,
         listen: args.listen,
     };

@@ -9,7 +9,8 @@ use crate::config::Config;
 use crate::event::Id;
 use crate::http::{Auth, KeyError};
 
-use super::{CliError, out};
+use super::error::CliError;
+use super::out;
 
 #[derive(clap::Args)]
 pub(super) struct Args {

@@ -10,10 +10,11 @@ use serde_json::Value;
 
 use crate::config::Config;
 
+use super::error::CliError;
+use super::out;
 use super::remote::{Remote, plain};
 use super::signals::Signals;
 use super::status::{self, bytes};
-use super::{CliError, out};
 
 #[derive(clap::Args)]
 pub(super) struct Args {

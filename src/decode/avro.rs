@@ -1,5 +1,4 @@
-//! Avro in Confluent's wire format: magic byte 0, a 4-byte schema id (big-endian), then the value as the schema of
-//! that id wrote it. Fields are taken by name, so that a schema may gain or lose some.
+//! Avro: a value as the schema of its id wrote it. Fields are taken by name, so that a schema may gain or lose some.
 
 use std::borrow::Cow;
 use std::io::{self, Read};
@@ -10,33 +9,18 @@ use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 use base64::Engine;
 
-use super::RECORD_MAX_BYTES;
-use super::debezium::{Image, Kind, Message, Shape, Top};
+use super::debezium::{Image, Message};
+use super::fault::Fault;
 use super::image::{ImageBuilder, Slot};
 use super::kept::KeepUnknown;
+use super::length::RECORD_MAX_BYTES;
 use super::placeholder::Placeholders;
+use super::raw::Raw;
 use super::schema::Plan;
+use super::shape::{Kind, Shape, Top};
 use super::units::Unit;
-use super::values::{Fault, Raw};
+use super::values;
 use crate::event::{Id, Table};
-
-/// The first byte of the wire format.
-const MAGIC: u8 = 0;
-pub(super) const HEADER_BYTES: usize = 5;
-
-pub(super) fn is_avro(bytes: &[u8]) -> bool {
-    bytes.first() == Some(&MAGIC)
-}
-
-/// The schema id and the datum behind it.
-pub(super) fn split<'a>(what: &str, bytes: &'a [u8]) -> Result<(u32, &'a [u8]), Fault> {
-    match bytes.split_at_checked(HEADER_BYTES) {
-        Some(([MAGIC, id @ ..], datum)) if id.len() == 4 => {
-            Ok((id.iter().fold(0, |value, byte| value << 8 | u32::from(*byte)), datum))
-        }
-        _ => Err(Fault::new("malformed-avro", format!("the {what} is too short for a schema id"))),
-    }
-}
 
 /// Bounds what one length in a datum may allocate, for the whole process; the first call decides.
 pub(super) fn limit_allocation() {
@@ -80,7 +64,7 @@ pub(super) fn key(schema: &Schema, datum: &[u8]) -> Result<Id, Fault> {
         Value::Record(fields) => fields.into_iter().find(|(name, _)| name == "id").map(|(_, id)| plain(id)),
         other => Some(other),
     };
-    super::values::key_id(id.as_ref().map(raw))
+    values::key_id(id.as_ref().map(raw))
 }
 
 /// The strings of a list; `None` for anything else.

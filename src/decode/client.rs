@@ -7,9 +7,10 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
-use super::json::{self, Name, RawSeed};
+use super::fault::Fault;
+use super::json::members::{Name, RawSeed, malformed, object};
+use super::raw::Raw;
 use super::time;
-use super::values::{Fault, Raw};
 use super::whole::whole_number;
 use crate::event::{Action, ClientEvent, Dead, Id, Record, TIMESTAMP_MS_RANGE};
 
@@ -23,11 +24,11 @@ pub fn parse(text: &str, user: Id, fallback_id: impl FnOnce() -> Id) -> Result<C
 }
 
 pub(super) fn read(text: &str, user: Option<Id>, fallback_id: impl FnOnce() -> Id) -> Result<ClientEvent, Fault> {
-    json::object("event", text)?;
+    object("event", text)?;
     let mut members = Members::default();
     let mut json = serde_json::Deserializer::from_str(text);
     let read = (&mut members).deserialize(&mut json).and_then(|()| json.end());
-    read.map_err(|error| json::malformed("event", &error))?;
+    read.map_err(|error| malformed("event", &error))?;
     members.user_id = members.user_id.or(user);
     if members.fractions != 0 {
         members.read_fractions(text)?;
@@ -172,7 +173,7 @@ impl Members {
             dwell_ms: Option<&'a RawValue>,
         }
         let Numbers { event_time, dwell_ms } =
-            serde_json::from_str(text).map_err(|error| json::malformed("event", &error))?;
+            serde_json::from_str(text).map_err(|error| malformed("event", &error))?;
         for (index, number) in [(EVENT_TIME, event_time), (DWELL_MS, dwell_ms)] {
             let Some(number) = number.filter(|_| self.fractions & 1 << index != 0) else { continue };
             let raw = whole_number(number.get()).map_or(Raw::Float, Raw::Int);

@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::json;
+use super::json::key;
 use crate::event::Id;
 
 /// Debezium's headers of a changed primary key, on the new record and on the delete of the old one.
@@ -41,7 +41,7 @@ impl Headers {
 /// id alone.
 pub(super) fn id(value: &[u8]) -> Option<Id> {
     let text = std::str::from_utf8(value).ok()?.trim_ascii();
-    if let Ok(id) = json::key(text) {
+    if let Ok(id) = key::read(text) {
         return Some(id);
     }
     let bare = match text.strip_prefix("Struct{").and_then(|rest| rest.strip_suffix('}')) {

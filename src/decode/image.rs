@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use super::fault::Fault;
+use super::headers::Headers;
 use super::kept::KeepUnknown;
 use super::placeholder::Placeholders;
+use super::raw::Raw;
 use super::units::Unit;
-use super::values::{self, Fault, Raw};
-use super::{headers::Headers, private};
+use super::{private, values};
 use crate::event::{Cell, Column, Id, Row, Table};
 
 /// Where a column of the wire belongs.

@@ -3,10 +3,12 @@
 
 use std::borrow::Cow;
 
-use super::private::mask::STAR;
+use super::decoder::Decoder;
+use super::json::key;
 use super::private::shown::{self, Place, Shown};
-use super::{Decoder, SchemaLookup, avro, headers, json, private, schema};
-use crate::event::{Id, Table};
+use super::registry::SchemaLookup;
+use super::{avro, confluent, headers, private, replicated, schema};
+use crate::event::{Id, Origin, Table};
 
 /// Names of headers that Debezium writes begin so.
 const DEBEZIUM: &[u8] = b"__debezium.";
@@ -25,7 +27,7 @@ impl Decoder {
     /// members.
     pub fn mask<'b>(&self, topic: &str, part: Part<'_>, bytes: &'b [u8]) -> Cow<'b, [u8]> {
         let table = self.table(topic).filter(|table| private::of(*table));
-        match (avro::split("letter", bytes), table) {
+        match (confluent::split("letter", bytes), table) {
             (Ok((id, datum)), _) => match self.may_hold_private((id, datum), part, table) {
                 true => Cow::Owned(private::blank(bytes)),
                 false => Cow::Borrowed(bytes),
@@ -37,6 +39,12 @@ impl Decoder {
                 Part::Header(name) => self.header(table, name, bytes),
             },
         }
+    }
+
+    /// The same for a value that came from PostgreSQL directly. Of a table with private columns one that cannot be read is
+    /// overwritten whole.
+    pub fn mask_replicated<'b>(&self, origin: &Origin, bytes: &'b [u8]) -> Cow<'b, [u8]> {
+        replicated::mask(&self.keep, origin, bytes)
     }
 
     fn header<'b>(&self, table: Table, name: &str, bytes: &'b [u8]) -> Cow<'b, [u8]> {
@@ -90,7 +98,7 @@ impl Decoder {
 /// Whether the bytes are a UUID, bare or as a JSON string: a key without a name.
 fn is_id(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
-    Id::parse(text.trim_ascii().as_bytes()).is_ok() || text.starts_with('"') && json::key(text).is_ok()
+    Id::parse(text.trim_ascii().as_bytes()).is_ok() || text.starts_with('"') && key::read(text).is_ok()
 }
 
 /// Overwrites the pieces between separators that are not shown.
@@ -98,7 +106,7 @@ fn pieces<'b>(bytes: &'b [u8], separators: &[u8], shows: impl Fn(&str) -> bool) 
     let mut out = bytes.to_vec();
     for piece in out.split_mut(|byte| separators.contains(byte)) {
         if !std::str::from_utf8(piece).is_ok_and(|piece| shows(piece.trim_ascii())) {
-            piece.fill(STAR);
+            piece.fill(private::STAR);
         }
     }
     Cow::Owned(out)

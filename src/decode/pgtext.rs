@@ -4,7 +4,7 @@
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::values::Fault;
+use super::fault::Fault;
 use super::{private, time};
 use crate::event::{Cell, Column, ColumnType, Id};
 

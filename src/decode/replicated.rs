@@ -5,13 +5,15 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::copy;
+use super::fault::Fault;
 use super::image::object;
+use super::kept::KeepUnknown;
 use super::pgoutput::{self, Malformed, Message, Tuple, Value};
 use super::pgtext::{self, Form};
 use super::private::shown::Shown;
-use super::values::{Fault, nil_key};
-use super::{Decoder, Fact, KeepUnknown, RECORD_MAX_BYTES, Stop, debezium, private};
+use super::said::{Fact, Stop};
+use super::values::nil_key;
+use super::{copy, debezium, length, private};
 use crate::event::{
     Cell, Change, ChangeBody, Column, Format, Id, Ignored, Op, Origin, OriginKind, Record, Relation, Renamed, Row,
     Table,
@@ -36,7 +38,7 @@ enum Slot {
 
 /// How the values of a relation become a row: made once for each description of it.
 #[derive(Debug)]
-pub(super) struct Plan {
+struct Plan {
     relation: Arc<Relation>,
     table: Table,
     slots: Box<[Slot]>,
@@ -194,9 +196,15 @@ pub fn changes_key(relation: &Relation, bytes: &[u8]) -> bool {
     }
 }
 
-impl Decoder {
+/// The plans of the relations that PostgreSQL described last.
+#[derive(Debug, Default)]
+pub(super) struct Replicas {
+    plans: Vec<Plan>,
+}
+
+impl Replicas {
     /// Says what a record with an origin is.
-    pub(super) fn replicated(&mut self, record: &Record, origin: &Origin) -> Result<Fact, Stop> {
+    pub fn read(&mut self, record: &Record, origin: &Origin, keep: &KeepUnknown) -> Result<Fact, Stop> {
         let relation = match &origin.kind {
             OriginKind::Commit => return Ok(Fact::Ignore(Ignored::TransactionMarker)),
             OriginKind::Message => return Ok(Fact::Ignore(Ignored::Message)),
@@ -209,10 +217,7 @@ impl Decoder {
         };
         let Some(table) = Table::from_name(&relation.name) else { return Ok(Fact::Ignore(Ignored::UnknownTopic)) };
         let bytes = record.value.as_deref().unwrap_or_default();
-        if bytes.len() > RECORD_MAX_BYTES {
-            let detail = format!("the value has {} bytes, at most {RECORD_MAX_BYTES} are read", bytes.len());
-            return Err(Fault::new("too-long", detail).into());
-        }
+        length::check("value", bytes)?;
         let change = |(key, op, renamed, body): Told| Change {
             table,
             key,
@@ -227,50 +232,50 @@ impl Decoder {
         if let OriginKind::Truncate(_) = origin.kind {
             return Ok(Fact::Change(change((Id::NIL, Op::Truncate, None, ChangeBody::Truncate))));
         }
-        let told = told(self.replica_plan(relation, table), &origin.kind, bytes)?;
+        let told = told(self.plan(relation, table, keep), &origin.kind, bytes)?;
         Ok(Fact::Change(change(told)))
     }
 
-    fn replica_plan(&mut self, relation: &Arc<Relation>, table: Table) -> &Plan {
-        let known = self.replicas.iter().position(|plan| Arc::ptr_eq(&plan.relation, relation));
+    fn plan(&mut self, relation: &Arc<Relation>, table: Table, keep: &KeepUnknown) -> &Plan {
+        let known = self.plans.iter().position(|plan| Arc::ptr_eq(&plan.relation, relation));
         let index = known.unwrap_or_else(|| {
-            if self.replicas.len() >= PLANS_MAX {
-                self.replicas.remove(0);
+            if self.plans.len() >= PLANS_MAX {
+                self.plans.remove(0);
             }
-            self.replicas.push(Plan::new(relation, table, &self.keep));
-            self.replicas.len() - 1
+            self.plans.push(Plan::new(relation, table, keep));
+            self.plans.len() - 1
         });
-        &self.replicas[index]
+        &self.plans[index]
     }
+}
 
-    /// A value as a dead letter keeps it: as long as it was, without the values of private columns. Of a table that has
-    /// such columns only those are shown which nova reads or keeps, and one that cannot be read is overwritten whole.
-    pub fn mask_replicated<'b>(&self, origin: &Origin, bytes: &'b [u8]) -> Cow<'b, [u8]> {
-        let Some(relation) = origin.kind.relation() else { return Cow::Borrowed(bytes) };
-        let table = Table::from_name(&relation.name).filter(|table| private::of(*table));
-        let columns = relation.columns.iter().map(|column| match table {
-            Some(table) => self.keep.shown(table, &column.name) != Shown::Nothing,
-            None => private::column(&column.name).is_none(),
-        });
-        // What is behind the columns that the relation has is not known.
-        let shown = columns.chain(std::iter::repeat(table.is_none()));
-        let values = match (&origin.kind, pgoutput::message(bytes)) {
-            (OriginKind::Copied(_), _) => copied_ranges(bytes, shown),
-            (_, Ok(message)) => match message_ranges(bytes, &message, shown) {
-                Some(values) => values,
-                None if table.is_some() => std::iter::once(0..bytes.len()).collect(),
-                None => Vec::new(),
-            },
-            (_, Err(_)) if table.is_some() => std::iter::once(0..bytes.len()).collect(),
-            (_, Err(_)) => Vec::new(),
-        };
-        if values.is_empty() {
-            return private::mask(bytes);
-        }
-        let mut masked = bytes.to_vec();
-        values.into_iter().for_each(|range| masked[range].fill(MASK));
-        Cow::Owned(private::mask(&masked).into_owned())
+/// A value as a dead letter keeps it: as long as it was, without the values of private columns. Of a table that has
+/// such columns only those are shown which nova reads or keeps, and one that cannot be read is overwritten whole.
+pub(super) fn mask<'b>(keep: &KeepUnknown, origin: &Origin, bytes: &'b [u8]) -> Cow<'b, [u8]> {
+    let Some(relation) = origin.kind.relation() else { return Cow::Borrowed(bytes) };
+    let table = Table::from_name(&relation.name).filter(|table| private::of(*table));
+    let columns = relation.columns.iter().map(|column| match table {
+        Some(table) => keep.shown(table, &column.name) != Shown::Nothing,
+        None => private::column(&column.name).is_none(),
+    });
+    // What is behind the columns that the relation has is not known.
+    let shown = columns.chain(std::iter::repeat(table.is_none()));
+    let values = match (&origin.kind, pgoutput::message(bytes)) {
+        (OriginKind::Copied(_), _) => copied_ranges(bytes, shown),
+        (_, Ok(message)) => match message_ranges(bytes, &message, shown) {
+            Some(values) => values,
+            None if table.is_some() => std::iter::once(0..bytes.len()).collect(),
+            None => Vec::new(),
+        },
+        (_, Err(_)) if table.is_some() => std::iter::once(0..bytes.len()).collect(),
+        (_, Err(_)) => Vec::new(),
+    };
+    if values.is_empty() {
+        return private::mask(bytes);
     }
+    let mut masked = bytes.to_vec();
+    values.into_iter().for_each(|range| masked[range].fill(MASK));
+    Cow::Owned(private::mask(&masked).into_owned())
 }
 
 const MASK: u8 = b'*';

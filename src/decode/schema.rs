@@ -5,8 +5,8 @@ use apache_avro::Schema;
 use apache_avro::schema::RecordField;
 
 use super::kept::KeepUnknown;
-use super::private;
 use super::private::shown::{Columns, Place, Shown, member};
+use super::{private, values};
 use crate::event::{Column, ColumnType, Table};
 
 /// A schema whose rows cannot be the table's: each of its records would be refused.
@@ -64,7 +64,7 @@ impl Plan {
             if let Some(column) = table.columns().iter().find(|column| column.name == name)
                 && !reads(column, &field.schema)
             {
-                let (column, expected) = (column.name, super::values::expected(column.kind));
+                let (column, expected) = (column.name, values::expected(column.kind));
                 return Err(SchemaMismatch::Type { id, table, column, found: shown(&field.schema), expected });
             }
         }

@@ -1,16 +1,13 @@
 //! From a value as any encoding writes it to the typed cell of a column.
 
-use std::borrow::Cow;
-
 use serde::de::IgnoredAny;
 
+use super::fault::Fault;
 use super::placeholder::Placeholders;
+use super::raw::Raw;
 use super::units::Unit;
 use super::{private, time};
-use crate::event::{Cell, Column, ColumnType, Dead, Id, Stage, Table};
-
-/// What a dead letter's detail is cut to.
-pub const DETAIL_MAX_BYTES: usize = 300;
+use crate::event::{Cell, Column, ColumnType, Id};
 
 /// What Debezium writes in a `timestamp` column for `infinity` and `-infinity`.
 const TIMESTAMP_INFINITY: i64 = 9_223_372_036_825_200_000;
@@ -22,98 +19,6 @@ const TIMESTAMP_MIN: i64 = -210_866_803_200_000_000;
 /// What becomes of the two as 64-bit nanoseconds, which Debezium did not check: seconds around 1970.
 const NANOS_OF_OVERFLOW: [i64; 2] =
     [TIMESTAMP_INFINITY.wrapping_mul(1_000), TIMESTAMP_NEGATIVE_INFINITY.wrapping_mul(1_000)];
-
-/// A scalar as it came, borrowed from the record where it can be. Objects and arrays are skipped by the reader: no
-/// column of a table is one.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Raw<'a> {
-    Null,
-    Bool(bool),
-    Int(i64),
-    /// Beyond `i64`.
-    TooLarge,
-    Float,
-    Text(Cow<'a, str>),
-    Bytes,
-    Object,
-    Array,
-}
-
-impl Raw<'_> {
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Raw::Null => "null",
-            Raw::Bool(_) => "a boolean",
-            Raw::Int(..0) => "a negative integer",
-            Raw::Int(_) => "an integer",
-            Raw::TooLarge => "an integer beyond 64 bits",
-            Raw::Float => "a number that is not an integer",
-            Raw::Text(_) => "a string",
-            Raw::Bytes => "bytes",
-            Raw::Object => "an object",
-            Raw::Array => "an array",
-        }
-    }
-}
-
-/// Why a record is dead: a stable code and what to tell a person.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Fault {
-    pub reason: &'static str,
-    pub detail: String,
-}
-
-impl Fault {
-    pub fn new(reason: &'static str, detail: impl Into<String>) -> Fault {
-        Fault { reason, detail: bounded(detail.into()) }
-    }
-
-    pub fn wrong_type(field: &str, expected: &str, got: &Raw<'_>) -> Fault {
-        Fault::new("wrong-type", format!("`{}`: expected {expected}, got {}", shown(field), got.kind()))
-    }
-
-    pub fn invalid(field: &str, what: &str) -> Fault {
-        Fault::new("invalid-value", format!("`{}`: {what}", shown(field)))
-    }
-
-    /// `what` says how one sees that the record is of another table than its topic's.
-    pub fn other_table(other: Table, table: Table, what: &str) -> Fault {
-        let detail = format!(
-            "the record {what} of table `{other}`, and its topic holds `{table}`: correct the routing of the connector \
-             (transforms), then read the records again from the right topic"
-        );
-        Fault::new("other-table", detail)
-    }
-
-    pub fn duplicate(field: &str) -> Fault {
-        Fault::new("duplicate-field", format!("`{}` comes twice in one object", shown(field)))
-    }
-}
-
-impl From<Fault> for Dead {
-    fn from(fault: Fault) -> Dead {
-        Dead { stage: Stage::Decode, reason: fault.reason, detail: fault.detail }
-    }
-}
-
-/// A field name from the wire, short enough for a message.
-fn shown(field: &str) -> &str {
-    cut(field, 64)
-}
-
-fn cut(text: &str, max_bytes: usize) -> &str {
-    let mut end = text.len().min(max_bytes);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}
-
-fn bounded(mut detail: String) -> String {
-    let end = cut(&detail, DETAIL_MAX_BYTES).len();
-    detail.truncate(end);
-    detail
-}
 
 const NO_JSON: &str = "not the text of a JSON value. If it is the connector's unavailable.value.placeholder, give it to \
     nova as cdc.placeholder";

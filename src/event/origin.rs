@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::Table;
+use super::table::Table;
 
 /// What the records of one transaction that are read alike have in common: a record costs a reference to it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 pub mod candidates;
 pub mod cursor;
 pub mod page;
+mod page_size;
 pub mod rank;
 pub mod served;
 pub mod settings;

@@ -4,12 +4,11 @@ use std::fmt::Write as _;
 
 use crate::event::Id;
 
-use super::cursor::CURSOR_MAX_BYTES;
+use super::page_size::{POST_BYTES, TEXT_BYTES};
 use super::rank::{Ranked, item_json};
 use super::snapshot::{Algorithm, Page};
 
-/// Posts of one page.
-pub const PAGE_MAX: usize = 100;
+pub use super::page_size::PAGE_MAX;
 
 /// What varies between answers of one page.
 pub struct Shape {
@@ -20,12 +19,8 @@ pub struct Shape {
     pub latency_us: u32,
 }
 
-/// Bytes of posts and cursor without either; of each post's id, its quotes and its comma; of all else.
-const TEXT_BYTES: usize = 110;
-const POST_BYTES: usize = 39;
+/// Bytes of an answer besides posts and cursor.
 const REST_BYTES: usize = 240;
-/// Of the posts and cursor of the longest page.
-pub(super) const TEXT_MAX_BYTES: usize = TEXT_BYTES + CURSOR_MAX_BYTES + PAGE_MAX * POST_BYTES;
 
 /// The answer; `key` makes the cursor's MAC, and is the same for all pages of a process: what it makes is kept.
 pub fn page_json(page: &Page, user: Id, algorithm: Algorithm, key: &[u8; 32], shape: &Shape) -> String {

@@ -19,15 +19,13 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use super::body::Asked;
-use super::lane::{After, Rest};
+use super::head::{HEAD_MAX_BYTES, HEADERS_MAX};
+use super::lane::{self, After, Rest};
 use super::patience::{Idle, Pace, Patient, Phase, STALL_TIMEOUT};
-use super::request;
+use super::pieces::Body;
 use super::sites::Sites;
-use super::{Body, lane, tls};
+use super::{request, tls};
 
-pub(super) const HEADERS_MAX: usize = 64;
-/// Head of a request.
-pub(super) const HEAD_MAX_BYTES: usize = 16 << 10;
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Requests that a connection of HTTP/2 has open at once.

@@ -10,7 +10,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 
-use super::server;
+use super::answers;
 
 /// What a request of a page may have, where the browser does not say what it will have.
 const HEADERS: &str = "authorization, content-type, content-encoding, idempotency-key, if-none-match, last-event-id, \
@@ -40,7 +40,7 @@ pub(super) fn preflight(method: &Method, headers: &HeaderMap) -> bool {
 /// request.
 pub(super) fn answer(methods: &'static str, request: &HeaderMap) -> Response<Full<Bytes>> {
     let asked = request.get(ACCESS_CONTROL_REQUEST_HEADERS).filter(|asked| are_names(asked.as_bytes()));
-    let mut response = server::empty(StatusCode::NO_CONTENT);
+    let mut response = answers::empty(StatusCode::NO_CONTENT);
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(methods));
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.cloned().unwrap_or(HeaderValue::from_static(HEADERS)));

@@ -9,9 +9,10 @@ use crate::event::Id;
 use crate::jobs::copies::Kind;
 use crate::pipeline::writer::EdgeEntry;
 
+use super::answers::{self, Answer};
+use super::call::UserCall;
+use super::edge::Serving;
 use super::error::Problem;
-use super::route::{Answer, UserCall};
-use super::{Serving, server};
 
 /// The value of an entry: its version.
 const ENTRY: [u8; 1] = [1];
@@ -31,5 +32,5 @@ pub(super) async fn dismiss(serving: &Arc<Serving>, call: UserCall<'_>) -> Answe
         memory.end_copies(Kind::Suggestions, &[user]);
     };
     serving.durable.put(entries, None, then).await?;
-    Ok(server::empty(StatusCode::NO_CONTENT))
+    Ok(answers::empty(StatusCode::NO_CONTENT))
 }

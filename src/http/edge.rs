@@ -26,17 +26,18 @@ use crate::source::postgres::status::PostgresStatus;
 use crate::state::State;
 use crate::warehouse::status::Status as WarehouseStatus;
 
-use super::admin::Refusals;
+use super::audit::refusals::Refusals;
 use super::auth::Auth;
 use super::auth::revocation::Revocations;
-use super::console::Board as ConsoleBoard;
+use super::console::board::Board as ConsoleBoard;
 use super::durable::Durable;
 use super::gate::{Gate, Reads};
 use super::idempotency::Answers;
-use super::metrics::{Observed, PortWatch};
+use super::metrics::observed::Observed;
+use super::metrics::port_watch::PortWatch;
 use super::pumped::Pumps;
-use super::stream::Streams;
-use super::testing::Testing;
+use super::stream::room::Streams;
+use super::testing::control::Testing;
 
 /// What a request passes, and what answers it.
 pub struct Edge {

@@ -150,7 +150,7 @@ mod tests {
 
     /// The headers of an answer with an ETag and a long body, to a request with these.
     fn answered(request: &[(&'static str, &str)], length: usize) -> (StatusCode, HeaderMap, usize) {
-        let mut response = crate::http::server::json(StatusCode::OK, "x".repeat(length));
+        let mut response = crate::http::answers::json(StatusCode::OK, "x".repeat(length));
         response.headers_mut().insert(ETAG, HeaderValue::from_static("\"tag\""));
         let request =
             request.iter().map(|(name, value)| (name.parse::<http::HeaderName>().unwrap(), value.parse().unwrap()));
@@ -182,7 +182,7 @@ mod tests {
     fn what_was_compressed_beforehand_is_what_goes_out() {
         let text = "what many ask for ".repeat(200);
         let made = compressed(text.as_bytes());
-        let mut response = crate::http::server::json(StatusCode::OK, text);
+        let mut response = crate::http::answers::json(StatusCode::OK, text);
         response.extensions_mut().insert(made.clone());
         let request = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("gzip"))]);
         assert_eq!(whole(finish(response, &request, &Compressed::default()).body()).unwrap(), made.0);

@@ -13,17 +13,16 @@ use crate::event::{EVENT_MAX_AHEAD_MS, Id, Outcome};
 use crate::source::kafka::ProduceError;
 use crate::source::local::Settled;
 
-use super::auth::Subject;
+use super::answers::{self, Answer};
+use super::auth::{ADMIN_OR_SERVICE, Subject};
 use super::body;
+use super::call::UserCall;
+use super::edge::{Intake, Log};
 use super::error::Problem;
 use super::idempotency::{self, Key, Worked};
-use super::route::{ADMIN_OR_SERVICE, Answer, UserCall};
-use super::shapes::{EventResult, EventsTaken};
+use super::shapes::{EVENTS_MAX, EventResult, EventsTaken};
 use super::trace::Trace;
-use super::{Intake, Log, server};
 
-/// Events of one request.
-pub const EVENTS_MAX: usize = 100;
 const AGE_MAX_MS: i64 = 86_400_000;
 /// How long a request waits for its commit.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
@@ -44,7 +43,8 @@ pub(super) async fn take(intake: &Arc<Intake>, mut call: UserCall<'_>) -> Answer
         return Ok(publish(intake, (subject, trace), headers, None, body).await?.response);
     };
     let work = publish(intake, (subject, trace), headers, Some(key), body.clone());
-    idempotency::once(intake, key, &body, work).await
+    let now_ms = intake.clock.now_ms();
+    idempotency::once((&intake.answers, &intake.durable), now_ms, (key, &body), work).await
 }
 
 async fn publish(
@@ -110,7 +110,7 @@ async fn publish(
         results,
     };
     // nova had taken a known event before, perhaps in an earlier try of this request.
-    Ok(Worked { response: server::object(StatusCode::ACCEPTED, &taken), taken: rejected < received })
+    Ok(Worked { response: answers::object(StatusCode::ACCEPTED, &taken), taken: rejected < received })
 }
 
 /// Tells the commit to the collector, where the trace is told.

@@ -6,10 +6,11 @@ use http::StatusCode;
 use crate::event::Action;
 use crate::state::DAY_MS;
 
+use super::answers::{self, Answer};
+use super::edge::Serving;
 use super::error::Problem;
-use super::route::Answer;
+use super::percent;
 use super::shapes::DayFigures;
-use super::{Serving, percent, server};
 
 /// A part of a whole with four digits; 0 of nothing.
 fn rate(part: u64, whole: u64) -> f64 {
@@ -48,5 +49,5 @@ pub(super) fn answer(serving: &Serving, query: &str) -> Answer {
         hit_rate: rate(served.feed_hits, served.feeds),
         event_visible_p95_ms: served.visible_ms.percentile(95),
     };
-    Ok(server::object(StatusCode::OK, &figures))
+    Ok(answers::object(StatusCode::OK, &figures))
 }

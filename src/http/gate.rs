@@ -15,7 +15,7 @@ use crate::pipeline::meta::TableTold;
 use super::limit::Limiter;
 use super::limit::health::Health;
 use super::settings::EdgeSettings;
-use super::shapes::{CheckState, DeadReason, Replay, StoreChecked};
+use super::shapes::{CheckState, DeadReason, StoreChecked};
 
 /// A backup that was made.
 pub struct BackupMade {
@@ -72,8 +72,6 @@ pub trait Reads: Send + Sync {
     fn dead_letter(&self, id: u64) -> Result<Option<Whole>, ReadFailed>;
     /// Those of these dead letters whose event ClickHouse has; none where there is no ClickHouse. Waits for its answer.
     fn sent(&self, letters: &[u64]) -> Result<BTreeSet<u64>, ReadFailed>;
-    /// What would become of these dead letters if they were replayed, as far as their records alone tell.
-    fn tried(&self, letters: &[u64]) -> Result<Vec<Replay>, ReadFailed>;
     /// Who did what, entries with ids above `after`, oldest first.
     fn audit(&self, after: Option<u64>, limit: usize) -> Result<Vec<Listed>, ReadFailed>;
     /// The newest of these entries, oldest first.

@@ -17,8 +17,9 @@ use crate::event::Id;
 use crate::pipeline::writer::EdgeEntry;
 
 use super::canonical::canonical;
+use super::durable::Durable;
 use super::error::Problem;
-use super::{Intake, encoding, server};
+use super::{answers, encoding};
 
 /// Kind of the entries in the edge's table; their name is the user's id and a hash of the key.
 pub const KIND: &str = "idempotency";
@@ -132,7 +133,7 @@ impl Given {
 
     fn response(&self) -> Response<Full<Bytes>> {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::ACCEPTED);
-        let mut response = server::json(status, String::new());
+        let mut response = answers::json(status, String::new());
         *response.body_mut() = Full::new(self.body.clone());
         response.headers_mut().insert(REPLAYED, http::HeaderValue::from_static("true"));
         response
@@ -144,9 +145,9 @@ enum State {
     Done(Given),
 }
 
-/// See the module.
-#[derive(Default)]
-pub struct Answers(Mutex<Inner>);
+/// See the module. Clones share the answers.
+#[derive(Clone, Default)]
+pub struct Answers(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
@@ -194,14 +195,14 @@ enum Turn {
 
 /// A request on its way; gone without an answer, its key is free again.
 struct OnItsWay {
-    intake: Arc<Intake>,
+    answers: Answers,
     key: Key,
     request: [u8; 32],
 }
 
 impl Drop for OnItsWay {
     fn drop(&mut self) {
-        let mut inner = self.intake.answers.0.lock();
+        let mut inner = self.answers.0.lock();
         if matches!(inner.states.get(&self.key), Some(State::OnItsWay(_))) {
             inner.states.remove(&self.key);
         }
@@ -223,7 +224,7 @@ impl Answers {
         known.into_iter().for_each(|(key, given)| inner.keep(key, given));
     }
 
-    fn begin(&self, intake: &Arc<Intake>, key: Key, request: Fingerprint, now_ms: i64) -> Result<Turn, Problem> {
+    fn begin(&self, key: Key, request: Fingerprint, now_ms: i64) -> Result<Turn, Problem> {
         let mut inner = self.0.lock();
         match inner.states.get(&key) {
             Some(State::OnItsWay(known)) if request.is(known) => return Err(Problem::IdempotencyConflict),
@@ -236,7 +237,7 @@ impl Answers {
             None => {}
         }
         inner.states.insert(key, State::OnItsWay(request.content));
-        Ok(Turn::Go(OnItsWay { intake: Arc::clone(intake), key, request: request.content }))
+        Ok(Turn::Go(OnItsWay { answers: self.clone(), key, request: request.content }))
     }
 
     /// Takes expired answers out of memory; their entries in the edge's table.
@@ -259,13 +260,12 @@ impl Answers {
 /// Runs `work` once for a key and what the body says; repeats get the same answer. Only a request of which something was
 /// taken is remembered: one that was refused changed nothing.
 pub(super) async fn once(
-    intake: &Arc<Intake>,
-    key: Key,
-    body: &[u8],
+    (answers, durable): (&Answers, &Durable),
+    now_ms: i64,
+    (key, body): (Key, &[u8]),
     work: impl Future<Output = Result<Worked, Problem>>,
 ) -> Result<Response<Full<Bytes>>, Problem> {
-    let now_ms = intake.clock.now_ms();
-    let turn = intake.answers.begin(intake, key, Fingerprint::of(body), now_ms)?;
+    let turn = answers.begin(key, Fingerprint::of(body), now_ms)?;
     let on_its_way = match turn {
         Turn::Answered(response) => return Ok(response),
         Turn::Go(on_its_way) => on_its_way,
@@ -278,12 +278,12 @@ pub(super) async fn once(
     if bytes.len() <= ANSWER_MAX_BYTES {
         let status = response.status().as_u16();
         let given = Given { request: on_its_way.request, expires_ms: now_ms + KEEP_MS, status, body: bytes };
-        let surplus = intake.answers.0.lock().surplus(key.user);
+        let surplus = answers.0.lock().surplus(key.user);
         let mut entries: Vec<_> =
             surplus.iter().map(|old| EdgeEntry { kind: KIND, name: old.name(), value: None }).collect();
         entries.push(EdgeEntry { kind: KIND, name: key.name(), value: Some(given.encode()) });
-        let kept = intake.durable.put(entries, None, move || {
-            let mut inner = on_its_way.intake.answers.0.lock();
+        let kept = durable.put(entries, None, move || {
+            let mut inner = on_its_way.answers.0.lock();
             surplus.iter().for_each(|old| inner.drop_key(old));
             inner.keep(key, given);
         });

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::event::TopicPartition;
 use crate::source::postgres::status::State;
 
-use super::Watch;
+use super::edge::Watch;
 
 /// Of one partition in Kafka, or of the slot.
 pub(super) struct Lag {

@@ -20,11 +20,12 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::sync::watch;
 
 use super::body::Asked;
-use super::connection::{HEAD_MAX_BYTES, HEADERS_MAX};
+use super::head::{HEAD_MAX_BYTES, HEADERS_MAX};
 use super::patience::Patient;
+use super::pieces::Body;
 use super::request::{self, Own};
 use super::sites::Sites;
-use super::{Body, console, encoding, host, percent, route};
+use super::{console, encoding, host, percent, route};
 
 /// Room that is made for what comes.
 const READ_BYTES: usize = 4 << 10;

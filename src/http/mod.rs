@@ -1,13 +1,19 @@
 //! The edge: hyper, one route table, bearer tokens, limits, problem details. It reads memory and appends to a log; it
 //! never opens a transaction.
 //!
-//! `server` takes connections, `workers` serve them (`connection`), in the short `lane` or by hyper, `request` brings a request to its handler and its answer back, `route` says what there
-//! is and who may. `auth`, `limit`, `idempotency`, `cors`, `trace` and `encoding` each know one thing of a request;
-//! `durable` waits for the writer, `upkeep` forgets what has expired.
+//! `server` takes connections, `workers` serve them (`connection`), in the short `lane` or by hyper, `request` brings a
+//! request to its handler and its answer back, `site` is what it is answered from, `route` says what there is and who may.
+//! A handler is given a `call` and makes its answer with `answers`. `auth`, `limit`, `idempotency`, `cors`, `trace` and
+//! `encoding` each know one thing of a request; `durable` waits for the writer, `upkeep` forgets what has expired.
+//!
+//! Files of this folder name each other and never this one, which only shows outside what others may use.
 
 mod admin;
+mod answers;
+mod audit;
 pub mod auth;
 mod body;
+mod call;
 mod canonical;
 pub mod commands;
 pub(crate) mod connection;
@@ -15,6 +21,7 @@ pub mod console;
 mod cors;
 mod crowd;
 mod dismiss;
+mod documents;
 mod durable;
 mod edge;
 mod encoding;
@@ -23,6 +30,7 @@ mod events;
 pub mod explained;
 mod feed_metrics;
 mod gate;
+mod head;
 mod host;
 pub mod idempotency;
 mod lag;
@@ -34,17 +42,21 @@ mod openapi;
 mod overrides;
 pub(crate) mod patience;
 mod percent;
+mod pieces;
 pub(crate) mod places;
 mod pumped;
+mod query;
 mod read;
 mod ready;
 mod request;
+mod request_id;
 mod route;
 pub mod rows;
 pub(crate) mod server;
 mod settings;
 pub mod shapes;
 mod shared;
+mod site;
 mod sites;
 mod status;
 pub mod stream;
@@ -63,6 +75,7 @@ pub use self::edge::{Control, Edge, Intake, Log, Serving, Watch};
 pub use self::gate::{BackupFailed, BackupMade, BackupTimes, Cause, Gate, ReadFailed, Reads, Stored};
 pub use self::limit::{Caller, Class, Decision};
 pub use self::metrics::{Observed, PORT_GROUPS, PortCounts, PortWatch};
+pub use self::pieces::Body;
 pub use self::server::{BindError, Reserved, Server, check_tls, listen, listen_replaceable, runtime};
 pub use self::settings::{ConsoleMode, EdgeSettings, KeySettings};
 pub use self::shapes::{CheckState, StoreChecked};
@@ -72,8 +85,5 @@ pub use self::upkeep::sweep;
 
 /// Puts an admin's look at what is another's into the audit; false where that cannot be done now.
 pub(crate) async fn looked(edge: &Edge, subject: &auth::Subject, action: &'static str, at: String) -> bool {
-    admin::looked(&edge.serving.durable, subject, action, at).await.is_ok()
+    audit::looked(&edge.serving.durable, subject, action, at).await.is_ok()
 }
-
-/// A body: whole, or events as they come.
-pub type Body = http_body_util::Either<http_body_util::Full<bytes::Bytes>, stream::Events>;

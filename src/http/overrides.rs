@@ -15,11 +15,14 @@ use crate::feed::trending::overrides::{KIND, OVERRIDES_MAX, Override};
 use crate::pipeline::writer::{Audit, EdgeEntry};
 use crate::schema::{Uuid, example};
 
+use super::answers::{self, Answer};
+use super::audit::actor;
 use super::auth::Subject;
+use super::body;
+use super::call::UserCall;
+use super::edge::Serving;
 use super::error::Problem;
-use super::route::{Answer, UserCall};
 use super::shapes::{OverrideAction, TrendingOverride, TrendingOverrides};
-use super::{Serving, admin, body, server};
 
 /// What is to be said about a post.
 #[derive(Deserialize, JsonSchema)]
@@ -58,18 +61,18 @@ pub(super) async fn put(serving: &Arc<Serving>, mut call: UserCall<'_>) -> Answe
         return Err(Problem::TooLarge { detail: format!("at most {OVERRIDES_MAX} posts can have an override") });
     }
     change(serving, &call.subject, post, Some(what)).await?;
-    Ok(server::object(StatusCode::OK, &one(post, what)))
+    Ok(answers::object(StatusCode::OK, &one(post, what)))
 }
 
 pub(super) async fn remove(serving: &Arc<Serving>, call: UserCall<'_>) -> Answer {
     change(serving, &call.subject, parse(call.call.name)?, None).await?;
-    Ok(server::empty(StatusCode::NO_CONTENT))
+    Ok(answers::empty(StatusCode::NO_CONTENT))
 }
 
 /// Every override.
 pub(super) fn list(serving: &Serving) -> Response<Full<Bytes>> {
     let overrides = serving.trending.overrides().all().map(|(post, what)| one(post, what)).collect();
-    server::object(StatusCode::OK, &TrendingOverrides { overrides })
+    answers::object(StatusCode::OK, &TrendingOverrides { overrides })
 }
 
 pub(super) fn one(post: Id, what: Override) -> TrendingOverride {
@@ -88,7 +91,7 @@ fn parse(post: &str) -> Result<Id, Problem> {
 async fn change(serving: &Arc<Serving>, subject: &Subject, post: Id, what: Option<Override>) -> Result<(), Problem> {
     let entry = EdgeEntry { kind: KIND, name: post.0.to_vec(), value: what.map(Override::encode) };
     let audit = Audit {
-        actor: admin::actor(subject),
+        actor: actor(subject),
         action: if what.is_some() { "trending-override" } else { "trending-override-removed" },
         subject: post.to_string(),
         detail: what.map(|what| json!(one(post, what)).to_string()).unwrap_or_default(),

@@ -17,10 +17,9 @@ use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-use super::Body;
 use super::error::Problem;
 use super::gate::ReadFailed;
-use super::stream::{Broken, Events};
+use super::pieces::{Body, Broken, Events};
 
 /// Such answers at once: each holds a transaction, which keeps pages of the store's file.
 pub const PUMPED_MAX: usize = 2;

@@ -18,11 +18,12 @@ use crate::feed::trending::{self, TRENDING_MAX, Window};
 use crate::jobs::copies::Kind;
 use crate::jobs::serving::FEED_WARMUP;
 
+use super::answers;
 use super::auth::Subject;
+use super::edge::Serving;
 use super::error::Problem;
 use super::percent::{digits, parameter};
 use super::shapes::Forgotten;
-use super::{Serving, server};
 
 const LIMIT_DEFAULT: usize = 20;
 /// A feed that takes longer asks no further source, and is ordered by time.
@@ -53,7 +54,7 @@ pub(super) fn trending(serving: &Serving, query: &str) -> Result<Response<Full<B
     let now_ms = serving.clock.now_ms();
     let TrendingPage { etag, body } = serving.trending.page(window, cursor, limit, now_ms);
     serving.told_page(now_ms, "trending", None, || body.clone());
-    let mut response = server::json(StatusCode::OK, body);
+    let mut response = answers::json(StatusCode::OK, body);
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         response.headers_mut().insert(ETAG, etag);
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -114,13 +115,13 @@ pub(super) fn feed(
         let reasons = Shape { explain: true, hydrate: false, latency_us };
         page_json(&page, user, algorithm, &serving.cursor_key, &reasons)
     });
-    Ok(server::json(StatusCode::OK, body))
+    Ok(answers::json(StatusCode::OK, body))
 }
 
 /// `POST /api/v1/feed/invalidate`: the caller's own feed.
 pub(super) fn invalidate(serving: &Serving, subject: &Subject) -> Response<Full<Bytes>> {
     serving.forget_feeds(&[subject.user]);
-    server::object(StatusCode::OK, &Forgotten { success: true, users: None })
+    answers::object(StatusCode::OK, &Forgotten { success: true, users: None })
 }
 
 /// `GET /api/v1/discover/suggested-users`.
@@ -138,5 +139,5 @@ pub(super) fn suggestions(serving: &Serving, query: &str, subject: &Subject) -> 
     }
     let body = discover::json(&list, now_ms);
     serving.told_page(now_ms, "suggestions", Some(subject.user), || body.clone());
-    Ok(server::json(StatusCode::OK, body))
+    Ok(answers::json(StatusCode::OK, body))
 }

@@ -8,11 +8,12 @@ use http::{HeaderValue, StatusCode};
 
 use crate::breaker::BreakerState;
 
+use super::answers::{self, Answer};
+use super::edge::Edge;
 use super::error::RETRY_AFTER_S;
+use super::lag;
 use super::metrics::breaker_states;
-use super::route::Answer;
 use super::shapes::{CheckState, Liveness, Readiness};
-use super::{Edge, lag, server};
 
 /// Every reason; none: ready.
 pub(super) fn reasons(edge: &Edge) -> Vec<String> {
@@ -125,7 +126,7 @@ pub(super) fn warnings(edge: &Edge) -> Vec<String> {
 
 /// `GET /health/live`.
 pub(super) fn live() -> Answer {
-    Ok(server::object(StatusCode::OK, &Liveness { status: "live" }))
+    Ok(answers::object(StatusCode::OK, &Liveness { status: "live" }))
 }
 
 /// `GET /health/ready`.
@@ -144,7 +145,7 @@ pub(super) fn answer(edge: &Edge) -> Answer {
         away: away(edge),
         store_check: edge.control.reads.store_check(),
     };
-    let mut response = server::object(status, &readiness);
+    let mut response = answers::object(status, &readiness);
     if status != StatusCode::OK {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
     }

@@ -14,72 +14,20 @@ use crate::event::Id;
 use crate::feed::page::push_ms;
 use crate::otlp::{Kind, Span, Tracer, Value};
 
-use super::auth::{Reason, Refusal, Roles, Subject};
+use super::auth::{ADMIN, ADMIN_OR_SERVICE, Reason, Refusal, Roles, Subject, bearer};
 use super::body::Asked;
-use super::encoding::Compressed;
+use super::call::{Call, UserCall};
+use super::edge::Edge;
 use super::error::Problem;
 use super::limit::{Caller, Class, Decision, Verdict, client};
-use super::metrics::Scrapes;
-use super::route::{
-    ADMIN, ADMIN_OR_SERVICE, ADMIN_PATHS, Access, Answer, Call, Found, Handler, Operation, Routes, UserCall,
-};
-use super::shared::{Kept, Shared};
+use super::pieces::Body;
+use super::request_id::{REQUEST_ID, RequestId, span};
+use super::route::{Access, Found, Handler, Operation};
+use super::site::Site;
 use super::trace::{TRACEPARENT, Trace};
-use super::{Body, Edge, admin, console, cors, encoding, host, openapi, percent};
+use super::{audit, console, cors, encoding, host, percent, query};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-const REQUEST_ID_MAX_BYTES: usize = 128;
-
-/// What a listener serves.
-pub(super) struct Site {
-    pub edge: Arc<Edge>,
-    routes: Arc<Routes>,
-    pub openapi: Shared,
-    jwks: Kept<Arc<str>>,
-    compressed: Compressed,
-    pub scrapes: Scrapes,
-    /// Set on the listener that has the console.
-    console: Option<Arc<console::Files>>,
-}
-
-impl Site {
-    pub fn new(edge: Arc<Edge>, routes: Routes, console: Option<Arc<console::Files>>) -> Site {
-        let openapi = Shared::new("application/json", openapi::document(&routes).to_string());
-        Site {
-            edge,
-            routes: Arc::new(routes),
-            openapi,
-            jwks: Kept::default(),
-            compressed: Compressed::default(),
-            scrapes: Scrapes::default(),
-            console,
-        }
-    }
-
-    /// The same routes over another edge.
-    pub fn with(&self, edge: Arc<Edge>) -> Site {
-        Site {
-            edge,
-            routes: Arc::clone(&self.routes),
-            openapi: self.openapi.clone(),
-            jwks: Kept::default(),
-            compressed: Compressed::default(),
-            scrapes: Scrapes::default(),
-            console: self.console.clone(),
-        }
-    }
-
-    /// `GET /.well-known/jwks.json`. Before the first answer of `auth.jwks_url` nobody knows the keys: an empty set would
-    /// say that there are none.
-    pub fn key_set(&self) -> Answer {
-        if !self.edge.auth.ready() {
-            return Err(Problem::Unavailable("the key set of auth.jwks_url was not answered yet"));
-        }
-        let make = |text: &Arc<str>| Ok(Shared::new("application/json", text.to_string()));
-        self.jwks.get(self.edge.auth.jwks(), make).map(|jwks| jwks.cacheable())
-    }
-}
 
 /// Where a request came from, and when.
 struct Arrival {
@@ -186,20 +134,6 @@ pub(super) async fn answer(
     (response, Own { day_ms: arrival.day_ms, request_id, trace, took_us })
 }
 
-/// What each line of a request says of it. Its making costs a page 15 % of its time, and a read says nothing above `debug`.
-fn span(head: &Parts, request_id: &RequestId, trace: &Trace) -> tracing::Span {
-    macro_rules! of_level {
-        ($level:ident) => {
-            tracing::span!(
-                tracing::Level::$level, "request", method = %head.method, path = head.uri.path(),
-                request_id = request_id.text(), trace_id = trace.trace_id(), span_id = trace.span_id(),
-            )
-        };
-    }
-    let read = head.method == Method::GET && !head.uri.path().starts_with(ADMIN_PATHS);
-    if read { of_level!(DEBUG) } else { of_level!(INFO) }
-}
-
 /// What is known of a request beside its answer.
 struct Noted<'a> {
     trace: &'a Trace,
@@ -235,35 +169,6 @@ fn tell(
     });
 }
 
-enum RequestId {
-    Given(HeaderValue),
-    New([u8; uuid::fmt::Hyphenated::LENGTH]),
-}
-
-impl RequestId {
-    /// The caller's if it is a plain one, else a new one (a UUID of version 7).
-    fn of(headers: &HeaderMap, now_ms: i64) -> RequestId {
-        let plain = |id: &&HeaderValue| {
-            (1..=REQUEST_ID_MAX_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
-        };
-        if let Some(given) = headers.get(REQUEST_ID).filter(plain) {
-            return RequestId::Given(given.clone());
-        }
-        let (mut random, mut text) = ([0; 10], [0; uuid::fmt::Hyphenated::LENGTH]);
-        fastrand::fill(&mut random);
-        let new = uuid::Builder::from_unix_timestamp_millis(now_ms.max(0) as u64, &random).into_uuid();
-        new.hyphenated().encode_lower(&mut text);
-        RequestId::New(text)
-    }
-
-    fn text(&self) -> &str {
-        match self {
-            RequestId::Given(given) => given.to_str().unwrap_or_default(),
-            RequestId::New(text) => std::str::from_utf8(text).unwrap_or_default(),
-        }
-    }
-}
-
 async fn handle(
     site: &Site,
     arrival: &Arrival,
@@ -290,7 +195,8 @@ async fn handle(
         Found::Operation(operation, name) => (operation, percent::segment(name.unwrap_or_default())?),
     };
     let call = Call {
-        site,
+        edge,
+        documents: &site.documents,
         headers: &head.headers,
         authority: host::authority(head),
         query: head.uri.query().unwrap_or_default(),
@@ -310,7 +216,7 @@ async fn handle(
     let allowed = allowed(edge, operation, caller, asker, &mut noted.verdict);
     let refused = allowed.as_ref().is_err_and(|problem| problem.refuses_caller());
     if refused && access == Access::Admin {
-        Box::pin(admin::refused(&edge.control, caller, &head.method, operation.path)).await;
+        Box::pin(audit::refused(&edge.control, caller, &head.method, operation.path)).await;
     }
     let subject = allowed?;
     let whole = match (operation.handler, subject) {
@@ -406,13 +312,13 @@ async fn asker(edge: &Edge, access: Access, token: Option<&str>, day_ms: i64) ->
 /// look at another user's goes into the audit.
 async fn whose(edge: &Arc<Edge>, subject: &Subject, query: &str, action: &'static str) -> Result<Subject, Problem> {
     let Some(name) = percent::parameter(query, "user_id")? else { return Ok(*subject) };
-    let whose = Subject { user: admin::user(&name)?, roles: Roles::default() };
+    let whose = Subject { user: query::user(&name)?, roles: Roles::default() };
     if whose.user != subject.user {
         if !subject.has_role(ADMIN_OR_SERVICE) {
             return Err(Problem::SubjectMismatch);
         }
         if subject.has_role(ADMIN) {
-            Box::pin(admin::looked(&edge.serving.durable, subject, action, whose.user.to_string())).await?;
+            Box::pin(audit::looked(&edge.serving.durable, subject, action, whose.user.to_string())).await?;
         }
     }
     Ok(whose)
@@ -424,12 +330,4 @@ fn token<'h>(site: &Site, head: &'h Parts) -> Result<Option<&'h str>, Problem> {
         return Ok(bearer(&head.headers));
     }
     console::cookie_token(site.edge.gate.settings.console, &head.method, (&head.headers, host::authority(head)))
-}
-
-/// The token of the one `Authorization: Bearer` (RFC 6750 §2.1).
-pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
-    let (Some(value), None) = (values.next(), values.next()) else { return None };
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

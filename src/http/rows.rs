@@ -20,13 +20,14 @@ use crate::event::{Column, ColumnType, Id, Outcome, TIMESTAMP_MS_RANGE, Table};
 use crate::schema::{Uuid, example};
 use crate::source::local::Handed;
 
+use super::answers::{self, Answer};
+use super::auth::ADMIN_OR_SERVICE;
 use super::body::{or_default, parse};
+use super::call::UserCall;
 use super::edge::{Edge, Log};
 use super::error::Problem;
 use super::events::told;
 use super::gate::{ReadFailed, Stored};
-use super::route::{ADMIN_OR_SERVICE, Answer, UserCall};
-use super::server;
 use super::shapes::{RowTaken, RowsTaken};
 use super::trace::Trace;
 
@@ -85,7 +86,7 @@ pub(super) async fn take(mut call: UserCall<'_>) -> Answer {
         return Err(Problem::InsufficientScope(ADMIN_OR_SERVICE));
     }
     let body = call.content().await?;
-    let edge = Arc::clone(&call.call.site.edge);
+    let edge = Arc::clone(call.edge());
     if matches!(edge.intake.log, Log::Kafka(_)) {
         return Err(elsewhere("Kafka"));
     }
@@ -94,7 +95,7 @@ pub(super) async fn take(mut call: UserCall<'_>) -> Answer {
     }
     let rows = parse::<Rows>(call.call.headers, &body)?;
     let taken = commit(&edge, rows, ROWS_MAX, call.call.trace).await?;
-    Ok(server::object(StatusCode::OK, &taken))
+    Ok(answers::object(StatusCode::OK, &taken))
 }
 
 /// Has rows committed, at most so many.

@@ -6,27 +6,24 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Response, StatusCode};
-use http_body_util::Full;
 use hyper_util::server::graceful::GracefulShutdown;
-use serde::Serialize;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::connection::Connection;
+use super::console::files::Files;
 use super::crowd::{Crowd, FREE_MIN, Guest};
+use super::edge::Edge;
 use super::patience::{Idle, Pace};
 use super::places::Places;
-use super::request::Site;
 use super::route::{Plane, Routes};
 use super::settings::{ConsoleMode, EdgeSettings};
+use super::site::Site;
 use super::sites::{Replacer, Sites};
 use super::workers::Workers;
-use super::{Edge, console, tls, upkeep};
+use super::{tls, upkeep};
 
 /// Connections at once. With few places left, some that are only waited for give way, see [`Crowd`].
 pub const CONNECTIONS_MAX: usize = 4_096;
@@ -190,9 +187,9 @@ pub fn listen_replaceable(reserved: Reserved, edge: &Arc<Edge>) -> Result<(Serve
 }
 
 /// The console's files, on the listener that has the admin routes.
-fn console_of(edge: &Edge, plane: Option<Plane>) -> Option<Arc<console::Files>> {
+fn console_of(edge: &Edge, plane: Option<Plane>) -> Option<Arc<Files>> {
     let here = plane != Some(Plane::Api) && edge.gate.settings.console != ConsoleMode::Off;
-    here.then(|| Arc::new(console::Files::new()))
+    here.then(|| Arc::new(Files::new()))
 }
 
 fn address(socket: &TcpSocket) -> SocketAddr {
@@ -307,28 +304,6 @@ async fn serve(connection: Connection, stream: std::net::TcpStream, guest: Optio
         () = connection.serve(stream) => {}
         () = leaves => {}
     }
-}
-
-pub(super) fn json(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    bytes(status, "application/json", body.into())
-}
-
-/// An object; its members stand in the order of the alphabet.
-pub(super) fn object(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
-    json(status, serde_json::json!(value).to_string())
-}
-
-pub(super) fn bytes(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
-}
-
-pub(super) fn empty(status: StatusCode) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
-    *response.status_mut() = status;
-    response
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use http_body_util::Full;
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::answers;
 use super::encoding::{self, Gzipped};
-use super::server;
 
 /// How long `/openapi.json` and the key set may be taken from a cache without a question.
 const SHORT: &str = "public, max-age=60";
@@ -29,7 +29,7 @@ impl Shared {
 
     /// The answer, compressed already for whoever takes that.
     pub fn response(&self) -> Response<Full<Bytes>> {
-        let mut response = server::bytes(StatusCode::OK, self.kind, self.plain.clone());
+        let mut response = answers::bytes(StatusCode::OK, self.kind, self.plain.clone());
         response.extensions_mut().insert(self.gzip.clone());
         response
     }

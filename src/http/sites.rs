@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::Edge;
-use super::request::Site;
+use super::edge::Edge;
+use super::site::Site;
 
 /// Where a connection asks for the site at hand. A connection that waits for its next request holds no site that is
 /// replaced, so that nothing of it is left in memory.

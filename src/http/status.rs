@@ -7,21 +7,23 @@ use http::StatusCode;
 use crate::clock::rfc3339;
 use crate::event::Outcome;
 
-use super::admin::{number, wrong};
+use super::answers::{self, Answer};
+use super::call::UserCall;
+use super::edge::Edge;
 use super::limit::Class;
-use super::route::{Answer, UserCall};
+use super::query::{number, wrong};
 use super::shapes::{
     BackupTold, ClassState, CountsTold, DeadTold, DiskTold, MemoryTold, NodeStatus, OutboxTold, ReasonTold,
     RecordsTold, SourceTold,
 };
-use super::{Edge, commands, lag, metrics, ready, server};
+use super::{admin, commands, lag, metrics, ready};
 
 pub(super) async fn status(edge: &Edge, call: UserCall<'_>) -> Answer {
     let letters = match number(call.call.query, "letters", 1)? {
         letters @ 0..=1 => letters == 1,
         _ => return Err(wrong("letters", "0 or 1")),
     };
-    let (dead, halted) = super::admin::read(&edge.control, move |store| {
+    let (dead, halted) = admin::read(&edge.control, move |store| {
         let dead = if letters { store.dead_reasons()? } else { Vec::new() };
         Ok((dead, store.tables()?))
     })
@@ -53,7 +55,7 @@ pub(super) async fn status(edge: &Edge, call: UserCall<'_>) -> Answer {
         memory: metrics::memory(edge).map(|(structure, bytes)| MemoryTold { structure, bytes }).collect(),
         counts: counts(edge),
     };
-    Ok(server::object(StatusCode::OK, &status))
+    Ok(answers::object(StatusCode::OK, &status))
 }
 
 fn time(ms: i64) -> String {

@@ -11,12 +11,14 @@ use tokio::sync::{mpsc, watch};
 use crate::event::{Id, Outcome};
 use crate::pipeline::tap::{Filter, Heard, Listening, TAPS_MAX};
 
-use super::admin::{looked, parameter, wrong};
+use super::audit::looked;
+use super::call::UserCall;
+use super::edge::Edge;
 use super::error::Problem;
-use super::route::UserCall;
+use super::percent::parameter;
+use super::pieces::{self, Body, Broken};
+use super::query::{number, wrong};
 use super::shapes::TappedRecord;
-use super::stream::{self, Broken};
-use super::{Body, Edge};
 
 /// Events that wait for the caller besides the listener's queue.
 const QUEUE_MAX_EVENTS: usize = 1;
@@ -35,19 +37,25 @@ pub(super) async fn open(edge: &Edge, call: UserCall<'_>) -> Result<Response<Bod
         let found = Outcome::ALL.into_iter().find(|outcome| outcome.name() == name);
         found.ok_or_else(|| wrong("outcome", &OUTCOMES.join(", ")))
     });
-    let user = given("user_id")?.map(|text| {
-        Id::parse(text.as_bytes())
-            .map_err(|error| Problem::InvalidParameter { field: "user_id", detail: format!("user_id: {error}") })
-    });
+    let id = |field: &'static str| {
+        let parsed = given(field)?.map(|text| Id::parse(text.as_bytes())).transpose();
+        parsed.map_err(|error| Problem::InvalidParameter { field, detail: format!("{field}: {error}") })
+    };
+    let raw = match number(call.call.query, "raw", 0)? {
+        raw @ 0..=1 => raw == 1,
+        _ => return Err(wrong("raw", "0 or 1")),
+    };
     let topic = given("topic")?.map(|topic| topic.into_owned());
-    let filter = Filter { topic, outcome: outcome.transpose()?, user: user.transpose()? };
+    let filter = Filter { topic, outcome: outcome.transpose()?, user: id("user_id")?, post: id("post_id")? };
     let about = filter.user.map_or_else(String::new, |user| user.to_string());
-    looked(&edge.control.durable, &call.subject, "tap", about).await?;
-    let listening = edge.watch.shared.tap.listen(filter);
+    // Bytes are what people wrote, and no mere ids.
+    let look = if raw { "tap-raw" } else { "tap" };
+    looked(&edge.control.durable, &call.subject, look, about).await?;
+    let listening = edge.watch.shared.tap.listen(filter, raw);
     let listening = listening.ok_or(Problem::TooManyStreams { most: TAPS_MAX })?;
     let (sender, lines) = mpsc::channel(QUEUE_MAX_EVENTS);
     tokio::spawn(run(listening, sender, edge.serving.streams.closing()));
-    Ok(stream::answer(lines))
+    Ok(pieces::answer(lines))
 }
 
 async fn run(mut listening: Listening, sender: mpsc::Sender<Result<Bytes, Broken>>, mut closed: watch::Receiver<bool>) {

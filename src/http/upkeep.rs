@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use crate::pipeline::writer::EdgeEntry;
 
 use super::auth::revocation;
+use super::console::sample;
+use super::edge::Edge;
+use super::lag;
 use super::sites::Sites;
-use super::{Edge, console, lag};
 
 /// How often health is measured.
 const TICK: Duration = Duration::from_secs(1);
@@ -20,11 +22,11 @@ const SWEEP_MAX: usize = 1_000;
 pub(super) async fn run(sites: Sites) {
     match &sites {
         Sites::One(site) => {
-            tokio::join!(site.edge.auth.keep_keys(), beat(&sites), console::run(&sites));
+            tokio::join!(site.edge.auth.keep_keys(), beat(&sites), sample::run(&sites));
         }
         // One that is replaced has the development key alone, which nobody changes.
         Sites::Replaced(_) => {
-            tokio::join!(beat(&sites), console::run(&sites));
+            tokio::join!(beat(&sites), sample::run(&sites));
         }
     }
 }

@@ -26,7 +26,8 @@ use tokio::runtime::Runtime;
 use crate::bounded::Bound;
 use crate::tls::{self, Connector, Trust, causes};
 
-use super::{Counts, Delivered, Encoding, Kind, OtlpSettings, QUEUE_MAX_SPANS, Span, Told, Value, Waits};
+use super::settings::{Encoding, OtlpSettings};
+use super::span::{Counts, Delivered, Kind, QUEUE_MAX_SPANS, Span, Told, Value, Waits};
 
 /// A collector answers with few words.
 const ANSWER_MAX_BYTES: usize = 64 << 10;

@@ -125,7 +125,7 @@ impl OtlpSettings {
             encoding,
             timeout: Duration::from_millis(timeout_ms),
             delay: Duration::from_millis(delay_ms),
-            batch_spans: usize::try_from(batch_spans).unwrap_or(BATCH_DEFAULT_SPANS).min(super::QUEUE_MAX_SPANS),
+            batch_spans: usize::try_from(batch_spans).unwrap_or(BATCH_DEFAULT_SPANS).min(super::span::QUEUE_MAX_SPANS),
             ca_file: either("CERTIFICATE").map(PathBuf::from),
             sampler: sampler.unwrap_or_else(|problem| {
                 problems.push(problem);

@@ -4,24 +4,28 @@
 
 mod filled;
 mod history;
+mod image;
 pub mod renamed;
 pub mod swept;
+mod told;
+mod written;
 
 use nova_storage::codec::CodecError;
 
 use crate::event::{Change, ChangeBody, Format, Id, Op, Outcome, Row, Table};
 use crate::mutant::{self, Mutant};
 
-use self::filled::{filled, values_of};
-use self::renamed::{Image, Late};
-use super::cells::encode_cells;
-use super::fill::{Filled, Known, dated, refill};
+use self::filled::filled;
+use self::renamed::Late;
+use self::told::Told;
+use self::written::refilled;
+use super::fill::{Filled, Known};
 use super::meta::TableMeta;
-use super::order::{Incoming, Kind, Order, earlier, later};
-use super::stored::{Content, Hole, Place, Seen, StoredRow, Version};
+use super::order::{Kind, Order, earlier, later};
+use super::stored::{Place, StoredRow};
 
-/// Most rows are smaller: their cells are encoded without growing the buffer.
-const CELLS_TYPICAL_BYTES: usize = 256;
+pub use self::written::Written;
+pub use super::regression::Regression;
 
 /// What becomes of a change.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,44 +38,6 @@ pub enum Judgement {
     Late(Box<Late>),
     /// The table takes no more changes until a person decides.
     Halt(Regression),
-}
-
-/// A change of a row shows that the source's log began again: its LSN is below one of the row's, and it is no
-/// redelivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Regression {
-    pub table: Table,
-    pub key: Id,
-    pub lsn: u64,
-    pub stored_lsn: u64,
-}
-
-impl std::fmt::Display for Regression {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Regression { table, key, lsn, stored_lsn } = self;
-        write!(
-            f,
-            "lsn_regression: row {key} came with LSN {lsn} below the stored {stored_lsn} and is no change that was seen \
-             before: the source's log began again (a restored or promoted server). If that is so, raise the table's epoch \
-             and go on: nova cdc epoch bump {table}"
-        )
-    }
-}
-
-/// A change that takes effect.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Written {
-    pub version: Version,
-    /// The record's own LSN; 0 where it has none.
-    pub lsn: u64,
-    /// The bytes to store.
-    pub stored: Box<[u8]>,
-    pub old: Option<Row>,
-    pub new: Option<Row>,
-    /// Values that the record did not repeat and that no stored row could fill.
-    pub unfilled: u32,
-    /// What the row under the new key may want, where the change is the delete of a changed key.
-    pub image: Option<Box<Image>>,
 }
 
 /// Judges an upsert, delete or tombstone (a truncate concerns the whole table: the writer's). `stored` is the row under
@@ -193,133 +159,6 @@ fn late(
         Some(written) => Judgement::Write(Box::new(written)),
         None => Judgement::Skip(Outcome::Stale),
     })
-}
-
-fn refilled(row: &StoredRow<'_>, old: Row, known: &Known<'_>) -> Option<Written> {
-    if row.holes.is_empty() {
-        return None;
-    }
-    let (mut new, mut holes) = (old.clone(), row.holes.clone());
-    if !refill(&mut new, &mut holes, known) || new == old {
-        return None;
-    }
-    let version = Version::default().above(row.version);
-    let mut cells = Vec::new();
-    encode_cells(&new, &mut cells);
-    let stored = StoredRow { version, holes, content: Content::Live(&cells), ..row.clone() }.encode();
-    let lsn = row.history.newest().map_or(0, |newest| newest.lsn);
-    Some(Written { version, lsn, stored, old: Some(old), new: Some(new), unfilled: 0, image: None })
-}
-
-/// What a record tells besides the row.
-struct Told {
-    lsn: Option<u64>,
-    ts_us: Option<i64>,
-    op: Op,
-    place: Place,
-    epoch: u16,
-    mixed: bool,
-    /// It is the insert of a changed key: the row has the values of another one.
-    renamed: bool,
-    /// It is a dead letter that is replayed.
-    replayed: bool,
-}
-
-impl Told {
-    fn kind(&self, upsert: bool) -> Kind {
-        match (self.op, upsert) {
-            (Op::Read, _) => Kind::Read,
-            (_, true) => Kind::Upsert,
-            (_, false) => Kind::Delete,
-        }
-    }
-
-    fn incoming(&self, kind: Kind, same: bool) -> Incoming {
-        let Told { lsn, ts_us, place, epoch, mixed, replayed, .. } = *self;
-        Incoming { kind, lsn, ts_us, place, epoch, mixed, replayed, same }
-    }
-
-    /// The row that the record leaves. `moved`: the key that it has now, and its table; its image stays for the row there.
-    fn written(
-        &self,
-        stored: Option<&StoredRow<'_>>,
-        old: Option<Row>,
-        new: Option<Filled>,
-        format: Format,
-        moved: Option<(Id, Table)>,
-    ) -> Written {
-        let in_epoch = stored.filter(|row| row.version.epoch == self.epoch);
-        let lsn = self.lsn.unwrap_or_else(|| in_epoch.map_or(0, |row| row.version.lsn));
-        let version = Version { epoch: self.epoch, lsn, offset: self.place.offset };
-        let version = stored.map_or(version, |row| version.above(row.version));
-        let (history, read) = self.history(stored, format, new.is_some());
-        let (mut cells, mut holes) = (Vec::with_capacity(CELLS_TYPICAL_BYTES), Vec::new());
-        if let Some(image) = new.as_ref().map(|new| &new.row).or(old.as_ref().filter(|_| moved.is_some())) {
-            encode_cells(image, &mut cells);
-        }
-        let content = match (&new, moved) {
-            (Some(new), _) => {
-                holes.clone_from(&new.holes);
-                Content::Live(&cells)
-            }
-            (None, Some((to, table))) => match stored.and_then(|stored| self.kept_image(stored, to)) {
-                Some((image, kept)) => {
-                    holes.extend_from_slice(kept);
-                    Content::Moved { to, cells: image }
-                }
-                None => {
-                    holes = self.image_holes(stored, table);
-                    Content::Moved { to, cells: &cells }
-                }
-            },
-            (None, None) => Content::Gone,
-        };
-        let bytes = StoredRow { version, format, place: self.place, history, read, holes, content }.encode();
-        let unfilled = new.as_ref().map_or(0, |new| new.unfilled);
-        let image = match (stored, &old, &new, moved) {
-            (Some(stored), Some(old), None, Some(_)) => Some(Box::new(self.image(stored, old))),
-            _ => None,
-        };
-        let (lsn, new) = (self.lsn.unwrap_or(0), new.map(|new| new.row));
-        Written { version, lsn, stored: bytes, old, new, unfilled, image }
-    }
-
-    /// The image that the tombstone has already, and its holes: the same delete of a changed key came again in a raised
-    /// epoch, and the row under the new key may not be read yet.
-    fn kept_image<'a>(&self, stored: &'a StoredRow<'_>, to: Id) -> Option<(&'a [u8], &'a [Hole])> {
-        let same = |seen: &Seen| self.lsn.is_some_and(|lsn| seen.is(lsn, self.ts_us));
-        match stored.content {
-            Content::Moved { to: known, cells } if known == to && stored.history.newest().is_some_and(same) => {
-                Some((cells, &stored.holes))
-            }
-            Content::Moved { .. } | Content::Live(_) | Content::Gone => None,
-        }
-    }
-
-    /// The holes of the image that stays for the row under the new key: of each value, how old it is. Without LSNs, what
-    /// is known.
-    fn image_holes(&self, stored: Option<&StoredRow<'_>>, table: Table) -> Vec<Hole> {
-        let live = stored.filter(|row| row.live());
-        match self.lsn {
-            Some(_) => {
-                let known = live.map(|row| values_of(row, self.values_epoch(row)));
-                dated(table.columns().len(), known.map(|(lsn, holes)| (holes, lsn)))
-            }
-            None => live.map(|row| row.holes.clone()).unwrap_or_default(),
-        }
-    }
-
-    /// What a delete that is a change of the key leaves of the row.
-    fn image(&self, stored: &StoredRow<'_>, old: &Row) -> Image {
-        let (row, epoch, ts_us) = (old.clone(), self.epoch, self.ts_us);
-        match self.lsn {
-            Some(lsn) => Image::before(row, (lsn, ts_us), epoch),
-            None => {
-                let (lsn, holes) = values_of(stored, self.epoch);
-                Image { row, holes: holes.to_vec(), lsn, epoch, delete_lsn: 0, ts_us }
-            }
-        }
-    }
 }
 
 /// Whether the change is from before the latest applied truncate.

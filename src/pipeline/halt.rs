@@ -8,8 +8,8 @@ use nova_storage::codec::{CodecError, Put, Reader};
 
 use crate::event::{Id, Table, TopicPartition};
 
-use super::apply::Regression;
 use super::decided::{Decision, Truncation};
+use super::regression::Regression;
 
 const WHAT: &str = "halt";
 

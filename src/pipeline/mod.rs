@@ -2,16 +2,19 @@
 //! and puts everything that a batch causes into one commit; `progress` is what both, and everyone who watches, share.
 //!
 //! `apply` judges one change against its stored row (`stored`, `cells`) by `order` and `fill`; `rows`, `journal` and `dedup`
-//! are the structures behind it, `dead` reads the dead letters, `halt` says why a table or a partition stands still, `decided`
-//! remembers what people decided about places in the log, `sent` asks ClickHouse for their events, `meta` is the writer's own
-//! small record. `seen` reads rows beside the writer, `tap` tells who watches. `rebuild` and `reconcile` prepare a stopped store to be read again.
+//! are the structures behind it, `dead` reads the dead letters, `halt` says why a table or a partition stands still
+//! (`regression`: because its log began again), `decided` remembers what people decided about places in the log, `sent` asks
+//! ClickHouse for their events, `meta` is the writer's own small record. `seen` reads rows beside the writer, `tap` tells who
+//! watches. `rebuild` and `reconcile` prepare a stopped store to be read again.
 
 pub mod apply;
 pub mod audit;
 pub mod cells;
+pub mod compare;
 pub mod dead;
 pub mod decided;
 pub mod dedup;
+pub mod edge;
 mod fill;
 mod filter;
 pub mod first;
@@ -23,6 +26,8 @@ mod order;
 pub mod progress;
 pub mod rebuild;
 pub mod reconcile;
+pub mod regression;
+pub mod row_json;
 pub mod rows;
 pub mod seen;
 pub mod sent;

@@ -84,8 +84,9 @@ pub fn rebuild(store: &Store, known: Option<&Known>) -> Result<usize, RebuildErr
         let (decided, restarts) = (std::mem::take(&mut table.decided), std::mem::take(&mut table.restarts));
         *table = TableMeta { epoch, first_epoch: epoch, decided, restarts, ..TableMeta::default() };
     }
+    let rows_before = unread::all(&read)?;
     let write = store.write()?;
-    unread::remember_all(&read, &write)?;
+    unread::remember_all(&write, &rows_before)?;
     for (table, key) in known.iter().flat_map(|known| &known.rows) {
         unread::remember(&write, *table, *key)?;
     }

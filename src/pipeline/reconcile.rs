@@ -12,7 +12,8 @@ use crate::event::{Id, Table};
 use crate::warehouse::clickhouse::ClickHouse;
 use crate::warehouse::current;
 use crate::warehouse::delivered;
-use crate::warehouse::outbox::{Outbox, OutboxError, ReconcileError as OutboxReconcileError, Reconciled};
+use crate::warehouse::outbox::reconcile::{ReconcileError as OutboxReconcileError, Reconciled};
+use crate::warehouse::outbox::{Outbox, OutboxError};
 use crate::warehouse::rows;
 use crate::warehouse::verdict::Failure;
 

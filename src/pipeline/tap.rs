@@ -2,7 +2,8 @@
 //! is told how many it was not given. Without a listener a record costs one look at a flag.
 //!
 //! The writer's thread hands over; it never waits for a listener. A tapped record has ids, kinds and outcomes, and never a
-//! column's or a member's value, so nothing private passes here.
+//! column's or a member's value. Who asks for it is also given the record's bytes ([`Raw`]): a part of them, without private
+//! values, as a dead letter keeps them. They are made only for a record that such a listener has room for.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,6 +14,8 @@ use tokio::sync::mpsc;
 
 use crate::event::{Action, Effect, Facts, Id, Op, Outcome, Table};
 
+use super::stored::Version;
+
 /// Listeners at once.
 pub const TAPS_MAX: usize = 4;
 /// Records that wait for one listener.
@@ -21,6 +24,14 @@ pub const QUEUE_MAX_RECORDS: usize = 256;
 pub const SAMPLE_PER_S: u32 = 100;
 /// Records of one commit that are looked at; the others are counted as left out.
 pub const COMMIT_MAX_RECORDS: usize = 512;
+/// Of a record's value, bytes that a listener is given.
+pub const RAW_VALUE_MAX_BYTES: usize = 16 << 10;
+/// Of a key, and of a header's value.
+pub const RAW_PART_MAX_BYTES: usize = 512;
+/// Of a header's name.
+pub const RAW_NAME_MAX_BYTES: usize = 64;
+/// Headers that a listener is given.
+pub const RAW_MAX_HEADERS: usize = 16;
 
 /// What a record is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,10 +60,54 @@ pub struct Tapped {
     pub timestamp_ms: i64,
     pub outcome: Outcome,
     pub what: What,
+    /// Of a change, what decides whether it is newer than the stored row; its LSN is 0 where the record has none.
+    pub version: Option<Version>,
     /// What it changed in memory, in words; empty where it changed nothing.
     pub effect: String,
-    /// Users whom it is about, as far as it told.
+    pub about: About,
+}
+
+/// Whom and what a record is about, as far as it told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
     pub users: Vec<Id>,
+    pub posts: Vec<Id>,
+}
+
+impl About {
+    /// Takes what the row under a key is about.
+    pub fn row(&mut self, key: Id, facts: &Facts) {
+        match facts {
+            Facts::User { .. } => self.users.push(key),
+            Facts::Post { author, .. } => {
+                self.users.push(*author);
+                self.posts.push(key);
+            }
+            Facts::Follow { follower, followee, .. } => self.users.extend([*follower, *followee]),
+            Facts::Like { user, post, .. } | Facts::Comment { user, post, .. } => {
+                self.users.push(*user);
+                self.posts.push(*post);
+            }
+        }
+    }
+}
+
+/// Bytes of a record, cut; private values are overwritten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawPart {
+    pub bytes: Vec<u8>,
+    /// How many there were before the cut.
+    pub whole_bytes: u64,
+}
+
+/// What a record was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raw {
+    pub key: Option<RawPart>,
+    pub value: Option<RawPart>,
+    /// Name and value of each.
+    pub headers: Vec<(String, RawPart)>,
+    pub headers_left_out: usize,
 }
 
 /// Which records a listener wants; what is not said, all.
@@ -62,6 +117,7 @@ pub struct Filter {
     pub topic: Option<String>,
     pub outcome: Option<Outcome>,
     pub user: Option<Id>,
+    pub post: Option<Id>,
 }
 
 impl Filter {
@@ -69,7 +125,8 @@ impl Filter {
         let last = record.topic.rsplit('.').next().unwrap_or_default();
         self.topic.as_ref().is_none_or(|topic| **topic == *record.topic || topic == last)
             && self.outcome.is_none_or(|outcome| outcome == record.outcome)
-            && self.user.is_none_or(|user| record.users.contains(&user))
+            && self.user.is_none_or(|user| record.about.users.contains(&user))
+            && self.post.is_none_or(|post| record.about.posts.contains(&post))
     }
 }
 
@@ -78,12 +135,16 @@ impl Filter {
 pub struct Heard {
     pub record: Tapped,
     pub left_out: u64,
+    /// For a listener that asked for it.
+    pub raw: Option<Arc<Raw>>,
 }
 
 #[derive(Debug)]
 struct Listener {
     number: u64,
     filter: Filter,
+    /// It asked for the records' bytes.
+    raw: bool,
     queue: mpsc::Sender<Heard>,
     /// The second at hand, and how many it had.
     second: i64,
@@ -92,7 +153,8 @@ struct Listener {
 }
 
 impl Listener {
-    fn offer(&mut self, record: &Tapped, now_ms: i64) {
+    /// `raw` makes the record's bytes, if they are wanted.
+    fn offer(&mut self, record: &Tapped, now_ms: i64, raw: impl FnOnce() -> Option<Arc<Raw>>) {
         if !self.filter.wants(record) {
             return;
         }
@@ -100,14 +162,14 @@ impl Listener {
         if self.second != second {
             (self.second, self.given) = (second, 0);
         }
-        let given = self.given < SAMPLE_PER_S && {
-            let heard = Heard { record: record.clone(), left_out: self.left_out };
-            self.queue.try_send(heard).is_ok()
+        let room = if self.given < SAMPLE_PER_S { self.queue.try_reserve().ok() } else { None };
+        let Some(room) = room else {
+            self.left_out += 1;
+            return;
         };
-        match given {
-            true => (self.given, self.left_out) = (self.given + 1, 0),
-            false => self.left_out += 1,
-        }
+        let raw = if self.raw { raw() } else { None };
+        room.send(Heard { record: record.clone(), left_out: self.left_out, raw });
+        (self.given, self.left_out) = (self.given + 1, 0);
     }
 }
 
@@ -118,6 +180,8 @@ pub type Keep = Box<dyn Fn(&[Tapped], u64) + Send + Sync>;
 #[derive(Default)]
 pub struct Tap {
     listening: AtomicUsize,
+    /// Of them, those that asked for the records' bytes.
+    listening_raw: AtomicUsize,
     /// Set once, by a server for tests: what it is given has no bound on its rate.
     keep: OnceLock<Keep>,
     listeners: Mutex<(u64, Vec<Listener>)>,
@@ -135,13 +199,18 @@ impl Tap {
         self.listening.load(Ordering::Relaxed) > 0 || self.keep.get().is_some()
     }
 
+    /// Whether anybody listens for the records' bytes.
+    pub fn wants_raw(&self) -> bool {
+        self.listening_raw.load(Ordering::Relaxed) > 0
+    }
+
     /// Has every record told that the listeners would be; the first caller alone.
     pub fn keep(&self, keep: Keep) {
         drop(self.keep.set(keep));
     }
 
-    /// Listens from the next commit on; `None` while as many listen as may.
-    pub fn listen(self: &Arc<Tap>, filter: Filter) -> Option<Listening> {
+    /// Listens from the next commit on, with the records' bytes where `raw` says so; `None` while as many listen as may.
+    pub fn listen(self: &Arc<Tap>, filter: Filter, raw: bool) -> Option<Listening> {
         let mut listeners = self.listeners.lock();
         let (next, all) = &mut *listeners;
         if all.len() >= TAPS_MAX {
@@ -149,20 +218,32 @@ impl Tap {
         }
         let (queue, heard) = mpsc::channel(QUEUE_MAX_RECORDS);
         *next += 1;
-        all.push(Listener { number: *next, filter, queue, second: 0, given: 0, left_out: 0 });
-        self.listening.store(all.len(), Ordering::Relaxed);
+        all.push(Listener { number: *next, filter, raw, queue, second: 0, given: 0, left_out: 0 });
+        self.count(all);
         Some(Listening { tap: Arc::clone(self), number: *next, heard })
     }
 
-    /// Offers the records of a commit to everyone who listens; `more` were not looked at.
-    pub fn tell(&self, records: &[Tapped], more: u64, now_ms: i64) {
+    fn count(&self, all: &[Listener]) {
+        self.listening.store(all.len(), Ordering::Relaxed);
+        self.listening_raw.store(all.iter().filter(|listener| listener.raw).count(), Ordering::Relaxed);
+    }
+
+    /// Offers the records of a commit to everyone who listens; `more` were not looked at. `raw` makes the bytes of the record
+    /// at a place, where they were kept.
+    pub fn tell(&self, records: &[Tapped], more: u64, now_ms: i64, raw: impl Fn(usize) -> Option<Raw>) {
         if let Some(keep) = self.keep.get() {
             keep(records, more);
         }
-        for listener in &mut self.listeners.lock().1 {
-            records.iter().for_each(|record| listener.offer(record, now_ms));
-            listener.left_out += more;
+        let mut listeners = self.listeners.lock();
+        let all = &mut listeners.1;
+        for (place, record) in records.iter().enumerate() {
+            // Made for the first who is given it, for all.
+            let mut made = None;
+            for listener in &mut *all {
+                listener.offer(record, now_ms, || made.get_or_insert_with(|| raw(place).map(Arc::new)).clone());
+            }
         }
+        all.iter_mut().for_each(|listener| listener.left_out += more);
     }
 }
 
@@ -178,18 +259,19 @@ impl Drop for Listening {
     fn drop(&mut self) {
         let mut listeners = self.tap.listeners.lock();
         listeners.1.retain(|listener| listener.number != self.number);
-        self.tap.listening.store(listeners.1.len(), Ordering::Relaxed);
+        self.tap.count(&listeners.1);
     }
 }
 
-/// What the effects of one record did, in words, and whom they are about.
-pub fn told(effects: &[Effect]) -> (String, Vec<Id>) {
-    let (mut words, mut users) = (Vec::new(), Vec::new());
+/// What the effects of one record did, in words; takes whom and what they are about.
+pub fn told(effects: &[Effect], about: &mut About) -> String {
+    let mut words = Vec::new();
     for effect in effects {
         match effect {
             Effect::Event { user, post, action, .. } => {
                 words.push(format!("{} of post {post} counts", action.name()));
-                users.push(*user);
+                about.users.push(*user);
+                about.posts.push(*post);
             }
             Effect::Row { key, old, new } => {
                 let (facts, before) = (new.as_ref().or(old.as_ref()), old.is_some());
@@ -199,38 +281,24 @@ pub fn told(effects: &[Effect]) -> (String, Vec<Id>) {
                     (true, false) => "removed",
                 };
                 if let Some(facts) = facts {
-                    words.push(format!("{} {verb}", subject(*key, facts, &mut users)));
+                    about.row(*key, facts);
+                    words.push(format!("{} {verb}", subject(*key, facts)));
                 }
             }
             // The row that follows says it.
             Effect::Dated { .. } => {}
         }
     }
-    (words.join(", "), users)
+    words.join(", ")
 }
 
-fn subject(key: Id, facts: &Facts, users: &mut Vec<Id>) -> String {
+fn subject(key: Id, facts: &Facts) -> String {
     match facts {
-        Facts::User { active, .. } => {
-            users.push(key);
-            format!("{} user {key}", if *active { "active" } else { "inactive" })
-        }
-        Facts::Post { author, published, .. } => {
-            users.push(*author);
-            format!("{} post {key}", if *published { "published" } else { "hidden" })
-        }
-        Facts::Follow { follower, followee, .. } => {
-            users.extend([*follower, *followee]);
-            format!("follow of {followee} by {follower}")
-        }
-        Facts::Like { user, post, .. } => {
-            users.push(*user);
-            format!("like of post {post}")
-        }
-        Facts::Comment { user, post, .. } => {
-            users.push(*user);
-            format!("comment on post {post}")
-        }
+        Facts::User { active, .. } => format!("{} user {key}", if *active { "active" } else { "inactive" }),
+        Facts::Post { published, .. } => format!("{} post {key}", if *published { "published" } else { "hidden" }),
+        Facts::Follow { follower, followee, .. } => format!("follow of {followee} by {follower}"),
+        Facts::Like { post, .. } => format!("like of post {post}"),
+        Facts::Comment { post, .. } => format!("comment on post {post}"),
     }
 }
 
@@ -247,8 +315,9 @@ mod tests {
             timestamp_ms: 1,
             outcome,
             what: What::Event { user, post: Id::from_u128(7), action: Action::View },
+            version: None,
             effect: String::new(),
-            users: vec![user],
+            about: About { users: vec![user], posts: vec![Id::from_u128(7)] },
         }
     }
 
@@ -258,13 +327,51 @@ mod tests {
             .collect()
     }
 
+    fn nothing(_: usize) -> Option<Raw> {
+        panic!("nobody asked for bytes");
+    }
+
+    #[test]
+    fn bytes_are_made_once_and_only_for_listeners_that_want_them_and_have_room() {
+        let tap = Arc::<Tap>::default();
+        let (mut bare, other) = (tap.listen(Filter::default(), false).unwrap(), Id::from_u128(8));
+        assert!(!tap.wants_raw());
+        let (mut one, mut two) =
+            (tap.listen(Filter::default(), true).unwrap(), tap.listen(Filter::default(), true).unwrap());
+        let of_another_post = Filter { post: Some(other), ..Filter::default() };
+        let mut none = tap.listen(of_another_post, true).unwrap();
+        assert!(tap.wants_raw());
+        let many: Vec<_> = (0..150).map(|offset| record(offset, "events", Outcome::Applied, 3)).collect();
+        let made = std::cell::Cell::new(0);
+        let raw = |place: usize| {
+            made.set(made.get() + 1);
+            let value = RawPart { bytes: vec![b'x'; place], whole_bytes: place as u64 };
+            Some(Raw { key: None, value: Some(value), headers: Vec::new(), headers_left_out: 0 })
+        };
+        tap.tell(&many, 0, 0, raw);
+        assert_eq!(made.get(), SAMPLE_PER_S);
+        for listening in [&mut one, &mut two] {
+            let heard = std::iter::from_fn(|| listening.heard.try_recv().ok());
+            let lengths: Vec<_> = heard.map(|heard| heard.raw.unwrap().value.clone().unwrap().whole_bytes).collect();
+            assert!(lengths.iter().copied().eq(0..u64::from(SAMPLE_PER_S)), "{lengths:?}");
+        }
+        assert!(bare.heard.try_recv().unwrap().raw.is_none() && none.heard.try_recv().is_err());
+        drop((one, two, none));
+        assert!(tap.wanted() && !tap.wants_raw());
+        tap.tell(&many, 0, 1_000, nothing);
+    }
+
     #[test]
     fn a_listener_gets_what_it_asked_for_and_counts_of_what_it_did_not_get() {
         let tap = Arc::<Tap>::default();
         assert!(!tap.wanted());
-        let filter =
-            Filter { topic: Some("likes".into()), outcome: Some(Outcome::Applied), user: Some(Id::from_u128(1)) };
-        let (mut some, mut all) = (tap.listen(filter).unwrap(), tap.listen(Filter::default()).unwrap());
+        let filter = Filter {
+            topic: Some("likes".into()),
+            outcome: Some(Outcome::Applied),
+            user: Some(Id::from_u128(1)),
+            post: Some(Id::from_u128(7)),
+        };
+        let (mut some, mut all) = (tap.listen(filter, false).unwrap(), tap.listen(Filter::default(), false).unwrap());
         assert!(tap.wanted());
         let records = [
             record(1, "cdc.likes", Outcome::Applied, 1),
@@ -272,23 +379,23 @@ mod tests {
             record(3, "cdc.likes", Outcome::Applied, 2),
             record(4, "cdc.posts", Outcome::Applied, 1),
         ];
-        tap.tell(&records, 0, 0);
+        tap.tell(&records, 0, 0, nothing);
         assert_eq!(heard(&mut some), [(1, 0)]);
         assert_eq!(heard(&mut all), [(1, 0), (2, 0), (3, 0), (4, 0)]);
         // More than a second's share: the rest is counted, and told with the next one.
         let many: Vec<_> = (0..150).map(|offset| record(offset, "events", Outcome::Applied, 3)).collect();
-        tap.tell(&many, 7, 1_000);
+        tap.tell(&many, 7, 1_000, nothing);
         assert_eq!(heard(&mut all).len(), SAMPLE_PER_S as usize);
-        tap.tell(&many[..1], 0, 2_000);
+        tap.tell(&many[..1], 0, 2_000, nothing);
         assert_eq!(heard(&mut all), [(0, 57)]);
         // Who does not listen loses what does not fit into the queue, and nobody waits.
         for second in 3..10 {
-            tap.tell(&many, 0, second * 1_000);
+            tap.tell(&many, 0, second * 1_000, nothing);
         }
         let last = heard(&mut all);
         assert_eq!(last.len(), QUEUE_MAX_RECORDS);
-        let others: Vec<_> = (0..TAPS_MAX - 2).map(|_| tap.listen(Filter::default()).unwrap()).collect();
-        assert!(tap.listen(Filter::default()).is_none());
+        let others: Vec<_> = (0..TAPS_MAX - 2).map(|_| tap.listen(Filter::default(), false).unwrap()).collect();
+        assert!(tap.listen(Filter::default(), false).is_none());
         drop((some, all, others));
         assert!(!tap.wanted());
     }

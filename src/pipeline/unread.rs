@@ -8,7 +8,6 @@ use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 use crate::event::{Id, Table};
 
 use super::journal::{self, Step};
-use super::rebuild::RebuildError;
 use super::rows;
 use super::stored::StoredRow;
 
@@ -20,8 +19,11 @@ pub fn remember(write: &WriteTxn, table: Table, key: Id) -> Result<(), WriteErro
     write.put(UNREAD, (table.number(), &key.0), &VALUE)
 }
 
-/// Adds every row of a stopped store. One that the journal has may be deleted already: a delete too many changes nothing.
-pub fn remember_all(read: &ReadTxn, write: &WriteTxn) -> Result<(), RebuildError> {
+/// A row, as it stands under its table's number and its key.
+pub type Name = (u8, [u8; 16]);
+
+/// Every row of a stopped store. One that the journal has may be deleted already: a delete too many changes nothing.
+pub fn all(read: &ReadTxn) -> Result<Vec<Name>, ReadError> {
     let (mut keys, mut failed) = (Vec::new(), None);
     rows::scan_all(read, |number, key, bytes| {
         if StoredRow::decode(bytes)?.live() {
@@ -44,7 +46,12 @@ pub fn remember_all(read: &ReadTxn, write: &WriteTxn) -> Result<(), RebuildError
     }
     keys.sort_unstable();
     keys.dedup();
-    Ok(write.put_all(UNREAD, keys.iter().map(|(number, key)| ((*number, key), &VALUE[..])))?)
+    Ok(keys)
+}
+
+/// Adds these rows.
+pub fn remember_all(write: &WriteTxn, rows: &[Name]) -> Result<(), WriteError> {
+    write.put_all(UNREAD, rows.iter().map(|(number, key)| ((*number, key), &VALUE[..])))
 }
 
 /// How many rows wait.

@@ -7,9 +7,9 @@ use crate::http::{Class, Decision, Serving};
 use crate::jobs::made::{FEED, Maker, SUGGESTIONS, TRENDING};
 use crate::jobs::serving::FEED_WARMUP;
 
-use super::Port;
-use super::commands::Fault;
-use super::session::Client;
+use super::client::Client;
+use super::fault::Fault;
+use super::port::Port;
 
 /// Cursors of a scan from here on are numbers of users; JavaScript can count up to here, and the cache's own are smaller.
 pub(super) const USERS_CURSOR: u64 = 1 << 48;

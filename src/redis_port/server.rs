@@ -17,11 +17,9 @@ use crate::http::server::{BACKLOG, bound};
 use crate::http::workers::Workers;
 use crate::http::{Caller, Edge, PortWatch};
 
+use super::port::{CONNECTIONS_MAX, Port, Strangers};
 use super::session;
-use super::{Port, Strangers};
 
-/// Connections at once; more are told so and closed.
-pub(super) const CONNECTIONS_MAX: usize = 1_024;
 /// Of them, those of one address.
 const CONNECTIONS_PER_ADDRESS_MAX: usize = 512;
 /// An idle connection of somebody who has said who it is stays so long: pools keep theirs open.

@@ -13,9 +13,11 @@ use crate::http::Caller;
 use crate::http::auth::Subject;
 use crate::http::patience::Patient;
 
-use super::Port;
 use super::budget::{Held, SMALL_BYTES};
-use super::commands::{self, Queue, Then};
+use super::client::Client;
+use super::commands;
+use super::fault::Then;
+use super::port::Port;
 use super::protocol::{COMMAND_MAX_BYTES, Parser, is_http};
 use super::reply::Out;
 
@@ -29,32 +31,6 @@ const WRITE_MAX_BYTES: usize = 64 << 10;
 const TURN_COMMANDS: u32 = 128;
 /// A key of nova's own that is made counts as so many commands.
 const MADE_COMMANDS: u32 = 16;
-
-/// What is known of a client.
-#[derive(Debug, Default)]
-pub(super) struct Client {
-    pub id: u64,
-    pub address: String,
-    pub name: String,
-    pub library: String,
-    pub library_version: String,
-    /// Epoch milliseconds.
-    pub since_ms: i64,
-    /// As it was when the batch began; `None` where nobody said who it is, or the token has ended.
-    pub subject: Option<Subject>,
-    /// Whose quota pages take from.
-    pub caller: Option<Caller>,
-    token: Option<String>,
-    /// A token was good once, and is not any more.
-    pub ended: bool,
-    /// Commands that wait for EXEC, once MULTI was said.
-    pub queue: Option<Queue>,
-    /// Commands done, by group; told at the end of a batch.
-    pub done: [u32; commands::GROUPS],
-    pub errors: u32,
-    /// Keys of nova's own that were made since the last look at this.
-    pub made: u32,
-}
 
 /// How a batch ended.
 #[derive(PartialEq, Eq)]
@@ -288,16 +264,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         self.send().await?;
         self.tell();
         self.stream.shutdown().await
-    }
-}
-
-impl Client {
-    /// As RESET does: nobody in particular, with RESP2.
-    pub fn forget(&mut self, stranger: Option<Subject>) {
-        self.token = None;
-        self.queue = None;
-        self.ended = false;
-        self.subject = stranger;
-        self.name.clear();
     }
 }

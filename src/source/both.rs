@@ -4,36 +4,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
-
 use crate::event::{Record, TopicPartition};
 
+use super::bell::Bell;
 use super::{Cookie, Fault, PartitionCount, PollLimits, Polled, Source, SourceError};
 
 /// A source that cannot ring is looked at this often while there is nothing else to do.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
-
-/// Rung by sources that have something, so that one thread can wait for both.
-#[derive(Debug, Default)]
-pub struct Bell {
-    rung: Mutex<bool>,
-    changed: Condvar,
-}
-
-impl Bell {
-    pub fn ring(&self) {
-        *self.rung.lock() = true;
-        self.changed.notify_all();
-    }
-
-    /// Waits until somebody has rung since the last call, or this long.
-    pub fn wait(&self, most: Duration) {
-        let deadline = Instant::now() + most;
-        let mut rung = self.rung.lock();
-        while !*rung && !self.changed.wait_until(&mut rung, deadline).timed_out() {}
-        *rung = false;
-    }
-}
 
 /// See the module.
 pub struct Both {

@@ -10,7 +10,7 @@ use rustc_hash::FxHashSet;
 
 use crate::event::{Record, TopicPartition};
 
-use super::both::Bell;
+use super::bell::Bell;
 use super::capture::parse_line;
 use super::local::LOCAL_PARTITION;
 use super::{Cookie, Fault, PartitionCount, PollLimits, Polled, Source, SourceError};

@@ -1,22 +1,23 @@
 //! The durable log of a node without Kafka: what HTTP takes is queued here, polled by ingest like any other source, and
 //! becomes durable in the very commit that consumes it. Callers are answered after that commit, with its outcomes.
 
+mod log;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use nova_storage::codec::{CodecError, Put, Reader};
-use nova_storage::schema::LOCAL_LOG;
-use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::event::{Outcome, Record, TopicPartition};
 
-use super::both::Bell;
+use super::bell::Bell;
 use super::{PollLimits, Polled, Source, SourceError};
+
+pub use self::log::{PruneError, prune_log, put_log};
 
 /// The partition of the local log: one that no broker and no capture has.
 pub const LOCAL_PARTITION: i32 = -1;
@@ -24,7 +25,6 @@ pub const LOCAL_PARTITION: i32 = -1;
 pub const QUEUE_MAX_REQUESTS: usize = 1_024;
 /// Bytes that may wait for their commit.
 pub const QUEUE_MAX_BYTES: usize = 32 << 20;
-const LOG_VERSION: u8 = 1;
 
 /// What became of one appended record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -309,77 +309,9 @@ impl Source for LocalSource {
     }
 }
 
-/// Writes the records of one commit into the log.
-pub fn put_log<'a>(write: &WriteTxn, records: impl Iterator<Item = &'a Record>) -> Result<(), WriteError> {
-    let (mut out, mut first) = (vec![LOG_VERSION], None);
-    for record in records {
-        first.get_or_insert((Arc::clone(&record.topic), record.offset));
-        put_record(&mut out, record.timestamp_ms, record.value.as_deref().unwrap_or_default());
-    }
-    match first {
-        Some((topic, offset)) => write.put(LOCAL_LOG, (&topic, offset), &out),
-        None => Ok(()),
-    }
-}
-
-fn put_record(out: &mut Vec<u8>, arrival_ms: i64, value: &[u8]) {
-    out.put_zigzag(arrival_ms);
-    out.put_bytes(value);
-}
-
-/// The (arrival, value) pairs of one entry of the log.
-pub fn read_log(bytes: &[u8]) -> Result<Vec<(i64, &[u8])>, CodecError> {
-    let (mut reader, _) = Reader::versioned("local log", bytes, LOG_VERSION)?;
-    let mut out = Vec::new();
-    while !reader.is_empty() {
-        out.push((reader.zigzag()?, reader.bytes()?));
-    }
-    Ok(out)
-}
-
-/// Removes entries whose records all arrived before the time to keep, or after `latest_ms` and before one of those: the
-/// clock was ahead then.
-pub fn prune_log(read: &ReadTxn, write: &WriteTxn, keep_after_ms: i64, latest_ms: i64) -> Result<(), PruneError> {
-    let (mut old, mut ahead, mut failed) = (Vec::new(), Vec::new(), None);
-    read.scan(LOCAL_LOG, ("", i64::MIN).., |(topic, offset), bytes| match read_log(bytes) {
-        Ok(records) if records.iter().all(|(arrival_ms, _)| *arrival_ms < keep_after_ms) => {
-            old.append(&mut ahead);
-            old.push((topic.to_owned(), offset));
-            true
-        }
-        Ok(records) if records.iter().all(|(arrival_ms, _)| *arrival_ms > latest_ms) => {
-            ahead.push((topic.to_owned(), offset));
-            true
-        }
-        // Arrivals rise: what follows is younger.
-        Ok(_) => false,
-        Err(error) => {
-            failed = Some(error);
-            false
-        }
-    })?;
-    if let Some(error) = failed {
-        return Err(ReadError::from(error).into());
-    }
-    for (topic, offset) in old {
-        write.remove(LOCAL_LOG, (topic.as_str(), offset))?;
-    }
-    Ok(())
-}
-
-/// Why the log could not be pruned.
-#[derive(Debug, thiserror::Error)]
-pub enum PruneError {
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error(transparent)]
-    Write(#[from] WriteError),
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nova_storage::testing::mutate::check_bytes;
     use proptest::prelude::*;
 
     const APPLIED: Settled = Settled { outcome: Outcome::Applied, conflict: false };
@@ -453,19 +385,6 @@ mod tests {
                 prop_assert_eq!(answer.try_recv().unwrap(), wanted);
             }
             prop_assert_eq!(source.waiting_bytes.load(Ordering::Relaxed), 0);
-        }
-
-        #[test]
-        fn a_mutated_log_is_an_error_or_records_with_these_bytes(records: Vec<(i64, Vec<u8>)>, seed: u64) {
-            let encode = |records: &Vec<(i64, Vec<u8>)>| {
-                let mut out = vec![LOG_VERSION];
-                records.iter().for_each(|(arrival_ms, value)| put_record(&mut out, *arrival_ms, value));
-                out
-            };
-            let decode = |bytes: &[u8]| {
-                Ok(read_log(bytes)?.into_iter().map(|(arrival_ms, value)| (arrival_ms, value.to_vec())).collect())
-            };
-            check_bytes(&encode(&records), seed, decode, encode);
         }
     }
 }

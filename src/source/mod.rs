@@ -1,5 +1,6 @@
 //! Where records come from. Each source is owned by the ingest thread and polled by it.
 
+pub mod bell;
 pub mod both;
 pub mod capture;
 pub mod connect;
@@ -12,6 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{Record, TopicPartition};
+
+use self::bell::Bell;
 
 /// How much one poll may bring.
 #[derive(Clone, Copy, Debug)]
@@ -124,7 +127,7 @@ pub trait Source: Send {
     }
 
     /// Rings this bell when there is something to poll, and says true; false of a source that cannot.
-    fn ring_at(&mut self, _bell: &Arc<both::Bell>) -> bool {
+    fn ring_at(&mut self, _bell: &Arc<Bell>) -> bool {
         false
     }
 }

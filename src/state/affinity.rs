@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::chunks::{ALLOCATED_BYTES, Chunks, allocated, give_back, insert};
-use super::late;
 use super::ranking::Ranking;
+use super::times::late;
 
 /// Days that count, today included.
 pub const AFFINITY_DAYS: i32 = 90;

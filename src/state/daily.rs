@@ -6,9 +6,9 @@ use nova_storage::codec::{CodecError, Put, Reader};
 
 use crate::event::Action;
 
-use super::DAY_MS;
 use super::chunks::Chunks;
 use super::histogram::Histogram;
+use super::times::DAY_MS;
 
 /// Days that are kept, the latest ones.
 pub const DAYS_MAX: usize = 90;

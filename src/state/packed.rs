@@ -2,15 +2,14 @@
 //! to the block's earliest, in the largest unit that loses nothing, in as many bytes as the largest takes; none at all
 //! where all times are equal.
 
-use super::blocks::{Block, Blocks, Span};
-use super::chunks::{ALLOCATED_BYTES, SPARE_PART};
+use super::blocks::Block;
+use super::chunks::{allocated, give_back};
+use super::varint::{Small, replace, varint};
 
 /// Microseconds of the units of times.
 pub(super) const UNITS_US: [u64; 3] = [1, 1_000, 1_000_000];
 /// The earliest time stands behind the others.
 const BASE_BYTES: usize = size_of::<i64>();
-/// What a block grows by, at least.
-const SPARE_MIN_BYTES: usize = 8;
 
 /// A number and its time, epoch microseconds.
 pub(super) type Entry = (u32, i64);
@@ -35,72 +34,6 @@ struct Place {
     floor: u64,
     /// The number that stands there, the first that is not below the one looked for.
     number: Option<u32>,
-}
-
-/// Reads a varint that this wrote.
-#[inline]
-fn varint(bytes: &[u8], at: &mut usize) -> u64 {
-    // Most distances take one or two bytes.
-    if let Some([first, second, ..]) = bytes.get(*at..) {
-        if *first < 0x80 {
-            *at += 1;
-            return u64::from(*first);
-        }
-        if *second < 0x80 {
-            *at += 2;
-            return u64::from(*first & 0x7f) | u64::from(*second) << 7;
-        }
-    }
-    let (mut value, mut shift) = (0, 0u32);
-    while let Some(byte) = bytes.get(*at) {
-        *at += 1;
-        value |= u64::from(byte & 0x7f) << shift;
-        if *byte < 0x80 {
-            break;
-        }
-        shift = (shift + 7).min(35);
-    }
-    value
-}
-
-/// Bytes of a varint that were put together on the stack.
-#[derive(Default)]
-struct Small {
-    bytes: [u8; 10],
-    len: usize,
-}
-
-impl Small {
-    fn put(&mut self, mut value: u64) {
-        while let Some(byte) = self.bytes.get_mut(self.len) {
-            self.len += 1;
-            if value < 0x80 {
-                *byte = value as u8;
-                return;
-            }
-            *byte = value as u8 | 0x80;
-            value >>= 7;
-        }
-    }
-
-    fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
-/// Puts `new` in the place of a range.
-fn replace(bytes: &mut Vec<u8>, range: std::ops::Range<usize>, new: &[u8]) {
-    let (old_len, len) = (bytes.len(), bytes.len() + new.len() - range.len());
-    let behind = range.start + new.len();
-    if len > old_len {
-        if len > bytes.capacity() {
-            bytes.reserve_exact((len - old_len).max(old_len / SPARE_PART).max(SPARE_MIN_BYTES));
-        }
-        bytes.resize(len, 0);
-    }
-    bytes.copy_within(range.end..old_len, behind);
-    bytes.truncate(len);
-    bytes[range.start..behind].copy_from_slice(new);
 }
 
 impl<const TIMED: bool> Packed<TIMED> {
@@ -242,7 +175,7 @@ impl<const TIMED: bool> Packed<TIMED> {
         }
         replace(&mut self.bytes, place.at.start..end, distance.as_slice());
         self.len -= 1;
-        super::chunks::give_back(&mut self.bytes);
+        give_back(&mut self.bytes);
         true
     }
 
@@ -320,35 +253,8 @@ impl Iterator for Iter<'_> {
 }
 
 impl Iter<'_> {
-    const EMPTY: Iter<'static> =
+    pub(super) const EMPTY: Iter<'static> =
         Iter { distances: &[], at: 0, floor: 0, left: 0, times: &[], width: 0, unit_us: 1, base_us: 0 };
-}
-
-/// The entries of every block, in order.
-#[derive(Clone, Debug)]
-pub(super) struct Numbers<'a, const TIMED: bool> {
-    front: Iter<'a>,
-    rest: Span<'a, Packed<TIMED>>,
-}
-
-impl<const TIMED: bool> Iterator for Numbers<'_, TIMED> {
-    type Item = Entry;
-
-    #[inline]
-    fn next(&mut self) -> Option<Entry> {
-        loop {
-            if let Some(entry) = self.front.next() {
-                return Some(entry);
-            }
-            self.front = self.rest.next()?.iter();
-        }
-    }
-
-    /// A block at a time: whoever reads all of it does not ask at each entry whether the block has ended.
-    fn fold<R, F: FnMut(R, Entry) -> R>(self, init: R, mut f: F) -> R {
-        let folded = self.front.fold(init, &mut f);
-        self.rest.fold(folded, |folded, block| block.iter().fold(folded, &mut f))
-    }
 }
 
 impl<const TIMED: bool> Block for Packed<TIMED> {
@@ -376,39 +282,15 @@ impl<const TIMED: bool> Block for Packed<TIMED> {
     }
 
     fn mem_bytes(&self) -> usize {
-        super::chunks::allocated(&self.bytes)
+        allocated(&self.bytes)
     }
 }
-
-impl<const TIMED: bool> Blocks<Packed<TIMED>> {
-    /// A sequence of sorted entries.
-    pub(super) fn packed(entries: &[Entry]) -> Blocks<Packed<TIMED>> {
-        let max = <Packed<TIMED> as Block>::MAX;
-        let part = if entries.len() <= max { max } else { max * 3 / 4 };
-        Blocks::of(entries.chunks(part).map(Packed::of).collect())
-    }
-
-    pub(super) fn contains(&self, number: u32) -> bool {
-        self.find(number).is_some_and(|block| block.contains(number))
-    }
-
-    pub(super) fn time(&self, number: u32) -> Option<i64> {
-        self.find(number)?.time(number)
-    }
-
-    pub(super) fn numbers(&self) -> Numbers<'_, TIMED> {
-        let mut rest = self.iter();
-        Numbers { front: rest.next().map_or(Iter::EMPTY, Packed::iter), rest }
-    }
-}
-
-/// Lists are many, and most are one block.
-const _: () = assert!(size_of::<Blocks<Packed<true>>>() == 32 && ALLOCATED_BYTES > 0);
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
+    use super::super::blocks::Blocks;
     use super::*;
     use proptest::prelude::*;
 

@@ -7,7 +7,8 @@ use crate::event::Action;
 use super::chunks::{ALLOCATED_BYTES, Chunks, allocated, give_back, insert};
 use super::ids::Ids;
 use super::minutes::{Entry, Minutes, folded};
-use super::{MINUTE_MS, late};
+use super::times::{MINUTE_MS, late};
+use super::totals::Totals;
 
 /// Minutes that are kept as they are; older ones are put together by the hour once there are too many.
 const FINE_MINUTES: i32 = 25 * 60;
@@ -53,42 +54,6 @@ pub struct Changes {
     /// Posts that must be counted anew, each once: their visibility changed, or there is too much to tell.
     pub posts: Vec<u32>,
     pub counted: Vec<Counted>,
-}
-
-/// What a post has counted, by [`Action`]: in 32 bits while that is enough.
-#[derive(Clone, Debug)]
-pub(super) enum Totals {
-    Small([i32; 5]),
-    Large(Box<[i64; 5]>),
-}
-
-impl Totals {
-    pub(super) fn of(counts: [i64; 5]) -> Totals {
-        let small = counts.map(|count| i32::try_from(count).ok());
-        match small {
-            [Some(a), Some(b), Some(c), Some(d), Some(e)] => Totals::Small([a, b, c, d, e]),
-            _ => Totals::Large(Box::new(counts)),
-        }
-    }
-
-    pub(super) fn counts(&self) -> [i64; 5] {
-        match self {
-            Totals::Small(counts) => counts.map(i64::from),
-            Totals::Large(counts) => **counts,
-        }
-    }
-
-    fn add(&mut self, action: Action, sign: i32) {
-        if let Totals::Small(counts) = self
-            && let Some(sum) = counts[action as usize].checked_add(sign)
-        {
-            counts[action as usize] = sum;
-            return;
-        }
-        let mut counts = self.counts();
-        counts[action as usize] = counts[action as usize].saturating_add(sign.into());
-        *self = Totals::of(counts);
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -296,7 +261,7 @@ impl Posts {
         }
     }
 
-    /// A minute that some have reached and few are beyond; see [`super::late`].
+    /// A minute that some have reached and few are beyond; see [`late`].
     pub(super) fn late_minute(&self) -> i32 {
         let step = (self.entries / FOLD_SAMPLE_ENTRIES).max(1);
         let posts = self.chunks.iter().flat_map(|chunk| &chunk.list);

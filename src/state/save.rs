@@ -4,71 +4,25 @@
 //! by itself, on any thread; what one refers to is compared with what there is once all are read.
 
 mod codec;
+mod format;
 mod load;
 mod old;
+mod refs;
 
 use std::sync::Arc;
 
-use nova_storage::codec::{CodecError, Put, Reader};
+use nova_storage::codec::Put;
 
 use crate::event::Action;
 
 use super::chunks::Chunks;
-use super::{ROWS, State, affinity, graph, ids, posts, sets, touches};
+use super::meta::Meta;
+use super::users::ROWS;
+use super::whole::State;
+use super::{affinity, graph, ids, posts, sets, touches};
 
 use self::codec::Piece;
-
-/// Up to version 4 the state was one stream that was cut anywhere: `old` reads it. Version 5 kept weights of affinity
-/// where there are counts of actions now; its chunks stay stored until they change.
-const STATE_VERSION: u8 = 6;
-const STATE_VERSION_FIRST: u8 = 5;
-const WHAT: &str = "state checkpoint";
-/// Bits of a chunk's number that say which piece it is.
-const PIECE_BITS: u32 = 8;
-const PIECES_MAX: usize = 1 << PIECE_BITS;
-
-/// What is not of one chunk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Meta {
-    pub(super) users: usize,
-    pub(super) posts: usize,
-    pub(super) fold_at: usize,
-    pub(super) folding: Option<usize>,
-    pub(super) fold_from: i32,
-}
-
-/// One more than the largest numbers that a chunk refers to.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Refs {
-    users: u64,
-    posts: u64,
-}
-
-impl Refs {
-    fn user(&mut self, reader: &mut Reader<'_>) -> Result<u32, CodecError> {
-        let user = reader.varint_u32()?;
-        self.has_user(user);
-        Ok(user)
-    }
-
-    fn post(&mut self, reader: &mut Reader<'_>) -> Result<u32, CodecError> {
-        let post = reader.varint_u32()?;
-        self.posts = self.posts.max(u64::from(post) + 1);
-        Ok(post)
-    }
-
-    fn has_user(&mut self, user: u32) {
-        self.users = self.users.max(u64::from(user) + 1);
-    }
-
-    fn has_post(&mut self, post: u32) {
-        self.posts = self.posts.max(u64::from(post) + 1);
-    }
-
-    fn merge(&mut self, other: Refs) {
-        (self.users, self.posts) = (self.users.max(other.users), self.posts.max(other.posts));
-    }
-}
+use self::format::{PIECE_BITS, PIECES_MAX, STATE_VERSION};
 
 /// What a chunk holds, whichever structure it is of.
 trait Content: Send + Sync {
@@ -183,12 +137,4 @@ impl State {
             }
         }
     }
-}
-
-fn small(value: i64) -> Result<i32, CodecError> {
-    i32::try_from(value).map_err(|_| CodecError::Invalid(WHAT))
-}
-
-fn size(value: u64) -> Result<usize, CodecError> {
-    usize::try_from(value).map_err(|_| CodecError::Invalid(WHAT))
 }

@@ -3,7 +3,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use nova_storage::testing::mutate::check_values;
 use proptest::prelude::*;
 
+use super::ranking::Ranking;
 use super::*;
+use crate::event::{Action, Effect, Facts, Id};
 
 const T0_MS: i64 = 1_795_000_000_000;
 

@@ -7,7 +7,7 @@ use crate::event::Action;
 
 use super::blocks::{Blocks, Item};
 use super::chunks::Chunks;
-use super::{DAY_MS, late};
+use super::times::{DAY_MS, late};
 
 /// Only one of a user's impressions, views or shares of a post within this time counts, of each.
 pub const REPEAT_MS: i64 = DAY_MS;
@@ -228,7 +228,7 @@ impl Users {
         }
     }
 
-    /// Forgets what is old by the times that the chunk itself has; see [`super::late`].
+    /// Forgets what is old by the times that the chunk itself has; see [`late`].
     fn sweep(&mut self) {
         let touches = self.lists.iter().flat_map(Blocks::entries);
         let mut times: Vec<i64> = touches.map(Touch::at_ms).collect();

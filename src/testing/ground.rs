@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::Sender;
 use nova_storage::memory::{Image, Memory};
 use nova_storage::{Options, Store};
 use parking_lot::{Mutex, MutexGuard};
@@ -29,9 +29,9 @@ use crate::state::State;
 use super::counted;
 use super::log::Log;
 use super::retired::Retired;
+use super::stand_in::{self, StandIn};
+use super::waits::{barrier, delivered, hand_over, prepared};
 
-/// How long a call waits for what is on its way.
-const SETTLE_WAIT: Duration = Duration::from_secs(30);
 /// The clock moves in steps of an hour, so that jobs see the hours pass; over more than so many, in longer ones.
 const STEP_MS: i64 = 3_600_000;
 const STEPS_MAX: i64 = 48;
@@ -56,6 +56,8 @@ pub(crate) struct Ways {
     pub manual: bool,
     /// No token is needed.
     pub anyone: bool,
+    /// A stand-in for ClickHouse gets the rows.
+    pub clickhouse: bool,
     /// Of the seeds' records.
     pub schemas: Arc<dyn Schemas>,
     pub listen: SocketAddr,
@@ -98,6 +100,7 @@ pub(crate) struct Ground {
     nodes: AtomicU64,
     slow_commit_ms: AtomicU64,
     behind_ms: AtomicI64,
+    stand_in: Option<Arc<StandIn>>,
     retired: Retired,
 }
 
@@ -111,6 +114,7 @@ impl Ground {
             (false, None) => Clock::System,
         };
         let key = http::auth::new_key().map_err(|source| http::KeyError::Io { path: "(memory)".to_owned(), source })?;
+        let stand_in = ways.clickhouse.then(Arc::<StandIn>::default);
         let ground = Arc::new(Ground {
             ways,
             clock,
@@ -123,10 +127,11 @@ impl Ground {
             nodes: AtomicU64::new(0),
             slow_commit_ms: AtomicU64::new(0),
             behind_ms: AtomicI64::new(0),
+            stand_in,
             retired: Retired::start()?,
         });
         let image = clean(&Image::default())?;
-        let state = Arc::new(State::new(ground.setup().state));
+        let state = Arc::new(State::new(ground.setup(0).state));
         let seed = Snapshot { image, state, now_ms };
         let (node, memory) = ground.node(&seed)?;
         *ground.place.lock() = Some(Place { node, memory, listening: None });
@@ -162,31 +167,35 @@ impl Ground {
         self.retired.end()
     }
 
-    fn setup(self: &Arc<Ground>) -> Setup {
+    /// Of the node of this number.
+    fn setup(self: &Arc<Ground>, number: u64) -> Setup {
         let mut setup = Setup::configured(&self.ways.config, Arc::clone(&self.ways.schemas));
         setup.data_dir = NO_DIR.into();
         setup.clock = self.clock.clone();
         setup.topics.last_part = true;
         (setup.clickhouse, setup.redis_url, setup.replica) = (None, None, false);
+        (setup.pace, setup.drain) = (stand_in::PACE, stand_in::DRAIN);
         setup.port = Some(PortSetup { listen: (Ipv4Addr::LOCALHOST, 0).into(), cache_bytes: PORT_CACHE_BYTES });
         setup.testing = Some(TestSetup {
             control: Arc::new(Arc::clone(self)),
             key: Arc::clone(&self.key),
             anyone: self.ways.anyone,
             by_hand: self.ways.manual,
+            clickhouse: self.stand_in.as_ref().map(|stand_in| stand_in.client(number)),
         });
         setup
     }
 
     /// A node over a copy of a snapshot.
     fn node(self: &Arc<Ground>, snapshot: &Snapshot) -> Result<(Node, Memory), AppError> {
-        let (setup, memory) = (self.setup(), Memory::of(&snapshot.image));
+        let number = self.nodes.fetch_add(1, Ordering::Relaxed);
+        let (setup, memory) = (self.setup(number), Memory::of(&snapshot.image));
         memory.slow_syncs(self.slow_commit_ms.load(Ordering::Relaxed));
         let opened =
             app::open_store_at(&setup, Store::open_backend(memory.clone(), &options())?, Some(snapshot.state.copy()))?;
-        let (log, clock, number) =
-            (Arc::clone(&self.log), self.clock.clone(), self.nodes.fetch_add(1, Ordering::Relaxed));
+        let (log, clock) = (Arc::clone(&self.log), self.clock.clone());
         self.log.begin(number);
+        self.stand_in.iter().for_each(|stand_in| stand_in.begin(number));
         opened.shared.tap.keep(Box::new(move |records, more| log.records(number, clock.now_ms(), records, more)));
         Ok((app::start_node(&setup, opened, Duration::ZERO)?, memory))
     }
@@ -206,7 +215,9 @@ impl Ground {
         self.applied()?;
         self.jobs_ran()?;
         // What jobs made durable.
-        barrier(&self.at_hand()?.1, Message::Barrier)
+        let (edge, inbox) = self.at_hand()?;
+        barrier(&inbox, Message::Barrier)?;
+        self.stand_in.as_ref().map_or(Ok(()), |stand_in| delivered(stand_in, &edge, &inbox))
     }
 
     /// Everything that was accepted is applied.
@@ -271,20 +282,6 @@ fn clean(image: &Image) -> Result<Image, AppError> {
     let memory = Memory::of(image);
     drop(Store::open_backend(memory.clone(), &options())?);
     Ok(memory.image())
-}
-
-fn hand_over(edge: &Edge, records: Vec<Record>) -> Result<(), Refused> {
-    let captures = edge.intake.captures.as_ref().ok_or_else(|| Refused::No("takes no captures".to_owned()))?;
-    let late = |_| Refused::Late(format!("records are not taken within {} s", SETTLE_WAIT.as_secs()));
-    captures.hand_over(records, SETTLE_WAIT).map_err(late)
-}
-
-/// Waits until the writer has done everything that it was sent before.
-fn barrier(inbox: &Sender<Message>, make: fn(Sender<()>) -> Message) -> Result<(), Refused> {
-    let late = || Refused::Late(format!("the writer is not done within {} s", SETTLE_WAIT.as_secs()));
-    let (told, done) = bounded(1);
-    inbox.send_timeout(make(told), SETTLE_WAIT).map_err(|_| late())?;
-    done.recv_timeout(SETTLE_WAIT).map_err(|_| late())
 }
 
 impl Testing for Arc<Ground> {
@@ -377,6 +374,10 @@ impl Testing for Arc<Ground> {
 
     fn fault(&self, fault: &Fault) -> Result<(), Refused> {
         let _turn = self.takes_turn();
+        if fault.clickhouse.is_some() {
+            prepared(&self.at_hand()?.0)?;
+        }
+        stand_in::put(self.stand_in.as_deref(), fault.clickhouse.as_ref())?;
         self.slow_commit_ms.store(fault.slow_commit_ms.unwrap_or(0), Ordering::Relaxed);
         self.behind_ms.store(fault.source_lag_ms.unwrap_or(0), Ordering::Relaxed);
         if let Some(place) = self.place.lock().as_ref() {

@@ -33,7 +33,9 @@ pub(crate) mod hosted;
 mod log;
 mod retired;
 pub(crate) mod seed;
+mod stand_in;
 mod test_nova;
+mod waits;
 
 pub use serde_json::{Value, json};
 

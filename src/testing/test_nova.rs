@@ -33,6 +33,7 @@ pub struct Builder {
     settings: Vec<(String, String)>,
     real_clock: bool,
     anyone: bool,
+    clickhouse: bool,
 }
 
 impl Builder {
@@ -75,6 +76,11 @@ impl Builder {
         Builder { anyone: true, ..self }
     }
 
+    /// Has a stand-in for ClickHouse get the rows, so that [`TestNova::fault`] can put faults of it in.
+    pub fn clickhouse(self) -> Builder {
+        Builder { clickhouse: true, ..self }
+    }
+
     /// Starts the server on a free port of this machine.
     ///
     /// # Errors
@@ -90,6 +96,7 @@ impl Builder {
             now_ms: self.now.map(now_ms).transpose()?,
             manual: !self.real_clock,
             anyone: self.anyone,
+            clickhouse: self.clickhouse,
             schemas: Arc::new(NoSchemas),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         };
@@ -283,6 +290,21 @@ impl TestNova {
     }
 
     /// Puts faults in, such as `{"slow_commit_ms": 200}` or `{"source_lag_ms": 600000}`; those that are left out end.
+    /// `{"clickhouse": {"status": 503}}`, `{"code": 241, "times": 3}`, `{"refuses": true}` and `{"slow_ms": 500}` need
+    /// [`Builder::clickhouse`] (`docs/testing-with-nova.md`).
+    ///
+    /// ```
+    /// use nova::testing::{TestNova, json};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let nova = TestNova::builder().clickhouse().start()?;
+    /// nova.fault(json!({ "clickhouse": { "refuses": true } }));
+    /// nova.rows(json!({ "users": [{ "id": "0193a5f0-c2d1-7e2c-9f0e-00000000000a" }] }));
+    /// let ready = nova.get("/health/ready", "0193a5f0-c2d1-7e2c-9f0e-00000000000a");
+    /// assert!(ready["clickhouse"][0].as_str().is_some_and(|why| why.starts_with("it does not answer")));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[track_caller]
     pub fn fault(&self, fault: Value) {
         self.post("/_test/fault", "", &fault);

@@ -12,9 +12,9 @@ use hyper_util::rt::TokioExecutor;
 use crate::bounded::Bound;
 use crate::tls::{self, TlsError, causes};
 
-use super::Target;
 use super::columns::Columns;
 use super::layout::Layout;
+use super::target::Target;
 use super::verdict::{Failure, code, may_not};
 
 /// Inserts are atomic and deduplicated only with these; defaults change between versions and profiles.

@@ -8,7 +8,8 @@ use nova_storage::codec::{CodecError, Put, Reader};
 
 use crate::event::Table;
 
-use super::{Target, Wire};
+use super::target::Target;
+use super::wire::Wire;
 
 /// Columns of one list.
 pub const COLUMNS_MAX: usize = 1_000;
@@ -94,9 +95,11 @@ static CURRENT: LazyLock<[Columns; Target::COUNT]> = LazyLock::new(|| {
     })
 });
 
-/// The columns that this build writes.
-pub(super) fn current(target: Target) -> &'static Columns {
-    &CURRENT[target.index()]
+impl Target {
+    /// The columns that this build writes, in their order on the wire.
+    pub fn columns(self) -> &'static Columns {
+        &CURRENT[self.index()]
+    }
 }
 
 const EVENTS: &[(&str, Wire)] = FIRST_EVENTS;

@@ -2,9 +2,9 @@
 
 use crate::event::{Id, Table};
 
-use super::Target;
 use super::clickhouse::ClickHouse;
 use super::rows;
+use super::target::Target;
 use super::verdict::Failure;
 
 /// Bytes of a key in RowBinary.

@@ -2,9 +2,9 @@
 
 use crate::event::Id;
 
-use super::Target;
 use super::clickhouse::ClickHouse;
 use super::rows;
+use super::target::Target;
 use super::verdict::Failure;
 
 /// Rows of one store.

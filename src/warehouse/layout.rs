@@ -1,7 +1,7 @@
 //! Where the tables live: on one server, or as replicas of a cluster. The migrations are written for one server; here
 //! their statements become those of replicated tables.
 
-use super::sender::SAFE_HORIZON_MS;
+use super::pace::SAFE_HORIZON_MS;
 
 /// Path and name of a replica in Keeper. The server fills in its own macros.
 const REPLICA: &str = "'/clickhouse/tables/{shard}/{database}/{table}', '{replica}'";

@@ -1,63 +1,25 @@
 //! What in ClickHouse would lose or double rows: told at start, every hour, and by `nova check`.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use super::clickhouse::ClickHouse;
 use super::columns::Columns;
-use super::outbox::Mark;
-use super::sender::SAFE_HORIZON_MS;
+use super::mark::Mark;
+use super::pace::SAFE_HORIZON_MS;
+use super::target::{Target, VIEW_TARGETS};
 use super::verdict::Failure;
-use super::{Target, Wire};
+use super::wire::Wire;
+
+pub use super::finding::{Finding, Stops, TABLE_MISSING};
 
 /// A smaller window could forget a token before its batch is confirmed.
 pub const WINDOW_MIN: u64 = 1_000;
 /// A replicated table forgets tokens by time, too: not sooner than nova stops to rely on them, with as much again for the
 /// insert itself and clocks that differ.
 pub const WINDOW_MIN_S: u64 = 2 * SAFE_HORIZON_MS as u64 / 1_000;
-/// The tables that the views fill.
-pub const VIEW_TARGETS: [&str; 3] = ["post_metrics_1m", "post_metrics_1h", "user_author_90d"];
 /// Settings of an insert that a profile may forbid to change.
 const NEEDED: [(&str, &str); 3] =
     [("async_insert", "0"), ("insert_deduplicate", "1"), ("deduplicate_blocks_in_dependent_materialized_views", "1")];
-
-/// What takes no rows before a finding is repaired.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stops {
-    Table(Target),
-    Everything,
-    /// What is wrong is past.
-    Nothing,
-}
-
-impl Stops {
-    pub fn stops(self, target: Target) -> bool {
-        match self {
-            Stops::Table(of) => of == target,
-            Stops::Everything => true,
-            Stops::Nothing => false,
-        }
-    }
-}
-
-/// Something that is wrong, and the way out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    pub stops: Stops,
-    /// A short stable code.
-    pub code: &'static str,
-    pub detail: String,
-    pub remedy: String,
-}
-
-impl fmt::Display for Finding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}; {}", self.detail, self.remedy)
-    }
-}
-
-/// Code of a finding: a table is not there.
-pub const TABLE_MISSING: &str = "table-missing";
 
 /// Looks at every table that receives inserts.
 pub async fn lint(clickhouse: &ClickHouse) -> Result<Vec<Finding>, Failure> {

@@ -2,9 +2,8 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::Target;
 use super::clickhouse::ClickHouse;
-use super::lint::VIEW_TARGETS;
+use super::target::{Target, VIEW_TARGETS};
 use super::verdict::Failure;
 
 /// A numbered file of DDL. Applied files never change; what is new is a new file.

@@ -2,35 +2,37 @@
 //! full or old batch is sealed: its bytes never change again (N8). A `ledger` balances at every commit (N3). After a
 //! restore, `reconcile` takes out what ClickHouse has.
 
+mod chunks;
+mod error;
 mod ledger;
 mod pieces;
-mod reconcile;
+pub mod reconcile;
+mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
-use nova_storage::codec::{CodecError, OutboxBatch, Put, Reader};
-use nova_storage::schema::{META, OUTBOX_BATCH, OUTBOX_SEGMENT, fits_page};
-use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
-use xxhash_rust::xxh3::Xxh3;
+use nova_storage::codec::OutboxBatch;
+use nova_storage::schema::{META, OUTBOX_BATCH, OUTBOX_SEGMENT};
+use nova_storage::{ReadTxn, WriteError, WriteTxn};
 
 use crate::mutant::{self, Mutant};
 
-use super::Target;
 use super::columns::Columns;
 use super::rows::{self, EventRow, RowChange};
 use super::status::{Status, TargetStatus};
+use super::target::Target;
 
+use self::chunks::{Open, reopen};
 use self::ledger::{Ledger, Ledgers};
 
-pub use self::ledger::Mark;
+pub use self::chunks::{BATCH_MAX_BYTES, BATCH_MAX_ROWS, Body, body};
+pub use self::error::OutboxError;
 pub use self::pieces::pieces;
-pub use self::reconcile::{ReconcileError, Reconciled};
+pub use self::report::{DeadRow, Report, Settled};
+pub use super::mark::Mark;
 
-/// A batch is sealed at whichever comes first.
-pub const BATCH_MAX_ROWS: u32 = 50_000;
-pub const BATCH_MAX_BYTES: u64 = 16 << 20;
+/// A batch that is so old is sealed, if it was not full before.
 pub const BATCH_MAX_AGE_MS: i64 = 1_000;
 /// A table that is behind gets fewer and larger batches: one that is not full waits so long.
 pub const BATCH_MAX_AGE_BEHIND_MS: i64 = 30_000;
@@ -38,66 +40,7 @@ pub const BATCH_MAX_AGE_BEHIND_MS: i64 = 30_000;
 pub const AHEAD_MAX_BATCHES: usize = 4;
 /// Batches that grow at once, of all tables and partition values; beyond it all are sealed.
 pub(super) const OPEN_MAX: usize = 16;
-const CHUNK_MAX_BYTES: usize = fits_page(256 << 10);
 const KEY: &str = "outbox";
-/// In version 2 the first chunk of a batch lists its columns; the other chunks have an empty list.
-const CHUNK_VERSION: u8 = 2;
-const WHAT: &str = "outbox";
-
-/// What the delivery tells the writer.
-#[derive(Clone, Debug)]
-pub enum Report {
-    /// A batch of client events goes out in pieces from now on. The first one waits until that is durable.
-    InPieces {
-        batch: u64,
-    },
-    Settled(Settled),
-}
-
-/// What became of a sealed batch.
-#[derive(Clone, Debug)]
-pub struct Settled {
-    pub target: Target,
-    pub batch: u64,
-    /// Rows that the table refuses; all others are in it.
-    pub dead: Vec<DeadRow>,
-}
-
-/// A row that ClickHouse refuses.
-#[derive(Clone, Debug)]
-pub struct DeadRow {
-    /// RowBinary.
-    pub row: Bytes,
-    pub detail: String,
-}
-
-/// Why the outbox cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum OutboxError {
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error("a stored value cannot be read: {0}")]
-    Codec(#[from] CodecError),
-    /// N3 does not hold.
-    #[error("the outbox of {table} does not balance: {emitted} rows emitted, {found} accounted for")]
-    Imbalance { table: &'static str, emitted: u64, found: u64 },
-}
-
-/// A batch that still grows.
-struct Open {
-    batch: u64,
-    /// What its rows are written under, from the first to the last.
-    columns: Columns,
-    partition: u32,
-    rows: u32,
-    bytes: u64,
-    chunks: u32,
-    hash: Xxh3,
-    began_ms: i64,
-    /// Of the commit at hand.
-    pending: Vec<u8>,
-    pending_rows: u32,
-}
 
 struct Sealed {
     rows: u32,
@@ -302,97 +245,6 @@ impl Outbox {
     }
 }
 
-impl Open {
-    fn new(batch: u64, columns: Columns, partition: u32, began_ms: i64) -> Open {
-        let (pending, hash) = (Vec::new(), Xxh3::new());
-        Open { batch, columns, partition, rows: 0, bytes: 0, chunks: 0, hash, began_ms, pending, pending_rows: 0 }
-    }
-
-    fn full(&self) -> bool {
-        self.rows + self.pending_rows >= BATCH_MAX_ROWS || self.bytes + self.pending.len() as u64 >= BATCH_MAX_BYTES
-    }
-
-    /// Writes the commit's rows as chunks; the first says how many rows there are.
-    fn flush(&mut self, target: Target, write: &WriteTxn) -> Result<(), WriteError> {
-        let pending = std::mem::take(&mut self.pending);
-        let mut rows = std::mem::take(&mut self.pending_rows);
-        self.rows += rows;
-        for piece in pending.chunks(CHUNK_MAX_BYTES) {
-            let mut chunk = Vec::with_capacity(piece.len() + 24);
-            chunk.put_u8(CHUNK_VERSION);
-            chunk.put_varint(u64::from(std::mem::take(&mut rows)));
-            chunk.put_varint(u64::from(self.partition));
-            chunk.put_zigzag(self.began_ms);
-            match self.chunks {
-                0 => self.columns.encode(&mut chunk),
-                _ => chunk.put_varint(0),
-            }
-            chunk.put_fixed(piece);
-            write.put(OUTBOX_SEGMENT, (target.number(), self.batch, self.chunks), &chunk)?;
-            self.chunks += 1;
-            self.hash.update(piece);
-        }
-        self.bytes += pending.len() as u64;
-        Ok(())
-    }
-}
-
-/// An open batch from its chunks, after a restart.
-fn reopen(read: &ReadTxn, target: Target, batch: u64) -> Result<Open, OutboxError> {
-    let mut open = Open::new(batch, target.columns().clone(), 0, 0);
-    scan_chunks(read, target, batch, |chunk| {
-        if let Some(columns) = chunk.columns {
-            open.columns = columns;
-        }
-        open.rows += chunk.rows;
-        open.bytes += chunk.rows_bytes.len() as u64;
-        open.chunks += 1;
-        open.hash.update(chunk.rows_bytes);
-        (open.partition, open.began_ms) = (chunk.partition, chunk.began_ms);
-    })?;
-    Ok(open)
-}
-
-struct Chunk<'a> {
-    rows: u32,
-    partition: u32,
-    began_ms: i64,
-    /// Of the batch; only its first chunk has them.
-    columns: Option<Columns>,
-    rows_bytes: &'a [u8],
-}
-
-impl<'a> Chunk<'a> {
-    fn decode(target: Target, bytes: &'a [u8]) -> Result<Chunk<'a>, CodecError> {
-        let (mut reader, version) = Reader::versioned(WHAT, bytes, CHUNK_VERSION)?;
-        let (rows, partition, began_ms) = (reader.varint_u32()?, reader.varint_u32()?, reader.zigzag()?);
-        let columns = match version {
-            1 => None,
-            _ => Columns::decode(target, &mut reader)?,
-        };
-        Ok(Chunk { rows, partition, began_ms, columns, rows_bytes: reader.rest() })
-    }
-}
-
-fn scan_chunks(read: &ReadTxn, target: Target, batch: u64, mut each: impl FnMut(Chunk<'_>)) -> Result<(), OutboxError> {
-    let number = target.number();
-    let (mut failed, mut first) = (None, true);
-    read.scan(OUTBOX_SEGMENT, (number, batch, 0u32)..=(number, batch, u32::MAX), |_, bytes| {
-        match Chunk::decode(target, bytes) {
-            Ok(mut chunk) => {
-                // Version 1 kept no list: a batch that begins without one is of that time.
-                if std::mem::take(&mut first) {
-                    chunk.columns.get_or_insert_with(|| Columns::first(target));
-                }
-                each(chunk);
-            }
-            Err(error) => failed = Some(error),
-        }
-        failed.is_none()
-    })?;
-    failed.map_or(Ok(()), |error| Err(error.into()))
-}
-
 /// The first sealed batches of a table, at most `limit`.
 pub fn sealed(read: &ReadTxn, target: Target, limit: usize) -> Result<Vec<(u64, OutboxBatch)>, OutboxError> {
     let number = target.number();
@@ -405,24 +257,6 @@ pub fn sealed(read: &ReadTxn, target: Target, limit: usize) -> Result<Vec<(u64, 
         failed.is_none() && found.len() < limit
     })?;
     failed.map_or(Ok(found), |error| Err(error.into()))
-}
-
-/// The rows of a batch, and what they were written under.
-pub struct Body {
-    pub columns: Columns,
-    pub rows: Bytes,
-}
-
-/// What a sealed batch holds.
-pub fn body(read: &ReadTxn, target: Target, batch: u64) -> Result<Body, OutboxError> {
-    let (mut columns, mut rows) = (Columns::first(target), Vec::new());
-    scan_chunks(read, target, batch, |chunk| {
-        if let Some(list) = chunk.columns {
-            columns = list;
-        }
-        rows.extend_from_slice(chunk.rows_bytes);
-    })?;
-    Ok(Body { columns, rows: rows.into() })
 }
 
 #[cfg(test)]

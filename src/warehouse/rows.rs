@@ -7,7 +7,8 @@ use nova_storage::codec::Put;
 use crate::event::{Cell, ClientEvent, Id, Op, Row, Table};
 
 use super::columns::Columns;
-use super::{Target, Wire};
+use super::target::Target;
+use super::wire::Wire;
 
 /// What DateTime64 holds, epoch microseconds: 1900-01-01 to 2299-12-31. Infinities and times beyond become the bound.
 const MICROS_MIN: i64 = -2_208_988_800_000_000;

@@ -1,7 +1,7 @@
 //! What the outbox, the sender and everyone who watches them share.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -13,10 +13,10 @@ use tokio::sync::futures::Notified;
 
 use crate::breaker::BreakerState;
 
-use super::Target;
 use super::breaker::Breaker;
-use super::lint::Finding;
-use super::outbox::Mark;
+use super::finding::Finding;
+use super::mark::Mark;
+use super::target::Target;
 use super::verdict::Failure;
 
 /// One table as of the last commit.
@@ -57,6 +57,8 @@ pub struct Status {
     away_ms: Mutex<Option<i64>>,
     /// The breaker's clock: wall time may stand still or go back.
     born: tokio::time::Instant,
+    /// Whether the server was migrated and looked at, so that rows go out.
+    pub prepared: AtomicBool,
     pub query_seconds: Histogram,
     pub query_errors: Counter,
     /// Of the last look at the materialised views: how long it took, and how far they are behind.
@@ -75,6 +77,7 @@ impl Default for Status {
             breaker: Mutex::default(),
             away_ms: Mutex::default(),
             born: tokio::time::Instant::now(),
+            prepared: AtomicBool::new(false),
             query_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 15)),
             query_errors: Counter::default(),
             views_seconds: Gauge::default(),

@@ -7,21 +7,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use nova_storage::codec::OutboxBatch;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::event::Id;
 use crate::mutant::{self, Mutant};
 
 use super::bisect::{Isolated, isolate};
 use super::columns::Columns;
-use super::lint;
 use super::outbox::{self, AHEAD_MAX_BATCHES, Body, DeadRow, OPEN_MAX, Report, Settled};
-use super::sender::Shared;
+use super::present::{Piece, Present, end_attempts, present};
+use super::shared::Shared;
+use super::target::Target;
 use super::verdict::{Failure, Verdict, may_be_stored, row_hint, verdict};
-use super::{Target, rows};
+use super::{lint, rows};
 
 /// Attempts with an unknown error code before its rows are looked at.
 const UNKNOWN_MAX_ATTEMPTS: u32 = 5;
@@ -227,7 +226,7 @@ impl Task {
             }
             self.wait_for_leave().await;
             if running {
-                if let Err(failure) = self.kill(piece.batch).await {
+                if let Err(failure) = end_attempts(parts, self.target, piece.batch).await {
                     self.failed(&failure, piece.batch, attempt).await;
                     attempt = attempt.saturating_add(1);
                     continue;
@@ -351,17 +350,6 @@ impl Task {
         }
     }
 
-    /// Ends whatever still runs on a batch: what lands after its token is forgotten would be there twice.
-    async fn kill(&self, batch: u64) -> Result<(), Failure> {
-        let parts = &self.shared.parts;
-        if mutant::is(Mutant::LeaveRunning) {
-            return Ok(());
-        }
-        parts.clickhouse.end_inserts(&format!("nova-{:016x}-{}-{batch}-", parts.store_id, self.target)).await?;
-        parts.status.answered();
-        Ok(())
-    }
-
     /// Which of the rows are in the table, after whatever still runs on the batch was ended; asks until it is told. Also
     /// where all are there another attempt may run on. (What is ended between the table and its views is counted as
     /// uncertain.)
@@ -369,39 +357,12 @@ impl Task {
         let mut attempt = 0u32;
         loop {
             self.wait_for_leave().await;
-            match self.present(piece).await {
+            match present(&self.shared.parts, self.target, piece).await {
                 Ok(present) => return present,
                 Err(failure) => self.failed(&failure, piece.batch, attempt).await,
             }
             attempt = attempt.saturating_add(1);
         }
-    }
-
-    async fn present(&self, piece: &Piece) -> Result<Present, Failure> {
-        self.kill(piece.batch).await?;
-        let parts = &self.shared.parts;
-        parts.clickhouse.catch_up(self.target).await?;
-        // An event's id is its user's own.
-        let sql = format!(
-            "SELECT DISTINCT toString(event_id), toString(user_id) FROM {} WHERE _nova_store = {} AND _nova_batch = {}",
-            self.target, parts.store_id, piece.batch
-        );
-        let found = parts.clickhouse.rows(&sql).await?;
-        parts.status.answered();
-        let id = |text: Option<&String>| Id::parse(text?.as_bytes()).ok();
-        let found: BTreeSet<_> = found.iter().filter_map(|row| Some((id(row.first())?, id(row.get(1))?))).collect();
-        let mut rest = Vec::new();
-        for range in rows::split(&piece.columns, &piece.rows).unwrap_or_default() {
-            let row = &piece.rows[range];
-            if !found.contains(&rows::event_key(row)) {
-                rest.extend_from_slice(row);
-            }
-        }
-        Ok(match rest.len() {
-            0 => Present::All,
-            rest if rest == piece.rows.len() => Present::None,
-            _ => Present::Some(rest.into()),
-        })
     }
 
     /// Rows were found whose insert was never confirmed: whether the views have them is not known.
@@ -417,18 +378,4 @@ impl Task {
     async fn rest(&self) {
         tokio::time::sleep(Duration::from_millis(self.shared.parts.pace.stall_ms)).await;
     }
-}
-
-/// Rows of one batch that are sent together.
-struct Piece {
-    batch: u64,
-    columns: Columns,
-    rows: Bytes,
-}
-
-enum Present {
-    None,
-    All,
-    /// These rows are missing.
-    Some(Bytes),
 }

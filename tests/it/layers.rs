@@ -1,4 +1,7 @@
-//! Data goes one way: which module may use which, held over the `use` lines.
+//! Data goes one way: which room of the code may name which, and no circle of files. Every file is read whole; only modules
+//! of tests are left out.
+
+mod graph;
 
 use std::path::{Path, PathBuf};
 
@@ -14,86 +17,189 @@ pub fn files(dir: &Path, out: &mut Vec<PathBuf>) {
     }
 }
 
-/// Modules of the crate that the files of `part` name, tests left out.
-fn used(part: &str) -> Vec<(PathBuf, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let (mut paths, file) = (Vec::new(), root.join("src").join(format!("{part}.rs")));
-    if file.exists() {
-        paths.push(file);
-    }
-    let dir = root.join("src").join(part);
-    if dir.exists() {
-        files(&dir, &mut paths);
-    }
-    assert!(!paths.is_empty(), "there is no module {part}");
-    let mut out = Vec::new();
-    for path in paths {
-        if path.components().any(|part| part.as_os_str() == "tests") || path.ends_with("tests.rs") {
-            continue;
-        }
-        let text = std::fs::read_to_string(&path).unwrap();
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for rest in code.split("crate::").skip(1) {
-            let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-            out.push((path.clone(), name));
-        }
-    }
-    out
+/// Every room, which is a directory or a file directly below `src`, and the rooms that it may name. A room names only rooms
+/// that stand above it in this list.
+const ROOMS: [(&str, &[&str]); 33] = [
+    ("build", &[]),
+    ("version", &[]),
+    ("mutant", &[]),
+    ("clock", &[]),
+    ("bounded", &[]),
+    ("breaker", &[]),
+    ("files", &[]),
+    ("event", &[]),
+    ("console", &[]),
+    ("tls", &["bounded"]),
+    ("ask", &["bounded", "tls"]),
+    ("otlp", &["bounded", "tls"]),
+    ("data_dir", &["files"]),
+    ("cache", &["clock"]),
+    ("arrival", &["event"]),
+    ("schema", &["event"]),
+    ("decode", &["bounded", "breaker", "event", "mutant", "tls"]),
+    // What comes from PostgreSQL is numbered by the first layer of its messages.
+    ("source", &["ask", "clock", "decode", "event", "tls"]),
+    ("state", &["event"]),
+    ("feed", &["clock", "event", "state"]),
+    ("discover", &["event", "state"]),
+    ("jobs", &["cache", "clock", "discover", "event", "feed", "source", "state"]),
+    ("warehouse", &["bounded", "breaker", "clock", "event", "mutant", "tls"]),
+    ("pipeline", &["arrival", "clock", "decode", "event", "mutant", "schema", "source", "state", "warehouse"]),
+    (
+        "http",
+        &[
+            "bounded",
+            "breaker",
+            "cache",
+            "clock",
+            "console",
+            "decode",
+            "discover",
+            "event",
+            "feed",
+            "files",
+            "jobs",
+            "otlp",
+            "pipeline",
+            "schema",
+            "source",
+            "state",
+            "tls",
+            "version",
+            "warehouse",
+        ],
+    ),
+    ("config", &["decode", "feed", "http", "otlp", "pipeline", "source", "state"]),
+    // The port shows what http serves, by its rules; nothing inside stands on the port.
+    ("redis_port", &["cache", "event", "feed", "http", "jobs", "version"]),
+    (
+        "app",
+        &[
+            "cache",
+            "clock",
+            "config",
+            "data_dir",
+            "decode",
+            "discover",
+            "event",
+            "feed",
+            "files",
+            "http",
+            "jobs",
+            "otlp",
+            "pipeline",
+            "redis_port",
+            "source",
+            "state",
+            "tls",
+            "warehouse",
+        ],
+    ),
+    ("server", &["app", "clock", "config", "event", "http"]),
+    (
+        "testing",
+        &[
+            "app",
+            "breaker",
+            "clock",
+            "config",
+            "decode",
+            "event",
+            "http",
+            "pipeline",
+            "redis_port",
+            "schema",
+            "source",
+            "state",
+            "warehouse",
+        ],
+    ),
+    ("lib", &["server"]),
+    // Only commands start a server for tests; what every node has does not know of it.
+    (
+        "cli",
+        &[
+            "app",
+            "arrival",
+            "ask",
+            "cache",
+            "clock",
+            "config",
+            "data_dir",
+            "decode",
+            "discover",
+            "event",
+            "feed",
+            "http",
+            "jobs",
+            "pipeline",
+            "redis_port",
+            "source",
+            "state",
+            "testing",
+            "tls",
+            "version",
+            "warehouse",
+        ],
+    ),
+    ("main", &["cli"]),
+];
+
+/// Parts of rooms that name less than their room does beyond it.
+const PARTS: [(&str, &[&str]); 2] =
+    [("http::auth", &["bounded", "breaker", "event", "files", "tls"]), ("http::limit", &["event"])];
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
 #[test]
 fn data_goes_one_way() {
-    let rules: [(&str, &[&str]); 20] = [
-        ("event", &[]),
-        ("mutant", &[]),
-        ("clock", &[]),
-        ("breaker", &[]),
-        ("files", &[]),
-        ("console", &[]),
-        ("cache", &["cache", "clock"]),
-        ("bounded", &[]),
-        ("tls", &["bounded"]),
-        ("ask", &["bounded", "tls"]),
-        ("otlp", &["bounded", "otlp", "tls"]),
-        ("decode", &["decode", "bounded", "breaker", "event", "mutant", "tls"]),
-        // What comes from PostgreSQL is numbered by the first layer of its messages.
-        ("source", &["source", "ask", "clock", "event", "decode", "tls"]),
-        ("state", &["state", "event"]),
-        ("feed", &["feed", "state", "event", "clock"]),
-        ("discover", &["discover", "state", "event"]),
-        ("warehouse", &["warehouse", "bounded", "breaker", "event", "clock", "mutant", "tls"]),
-        ("jobs", &["jobs", "cache", "feed", "discover", "source", "state", "event", "clock"]),
-        ("http/auth", &["bounded", "breaker", "event", "files", "tls"]),
-        ("http/limit", &["event"]),
-    ];
-    for (part, allowed) in rules {
-        for (path, name) in used(part) {
-            assert!(allowed.contains(&name.as_str()), "{}: {part} must not use {name}", path.display());
+    let graph = graph::graph(&graph::sources(&src()));
+    let mut wrong = Vec::new();
+    for (file, edges) in &graph {
+        let room = graph::room(file);
+        let Some((_, allowed)) = ROOMS.iter().find(|(name, _)| *name == room) else {
+            wrong.push(format!("{file}: the room {room} has no line in the list"));
+            continue;
+        };
+        let within = |part: &str| file == part || file.starts_with(&format!("{part}::"));
+        let parts = PARTS.iter().filter(|(part, _)| within(part)).map(|(_, allowed)| allowed);
+        let lists: Vec<_> = parts.chain([allowed]).collect();
+        for (named, path) in edges {
+            let other = graph::room(named);
+            if other != room && !lists.iter().all(|allowed| allowed.contains(&other)) {
+                wrong.push(format!("{file} must not name {other}: {path}"));
+            }
         }
     }
-    // The port shows what http serves, by its rules; nothing inside stands on the port.
-    for (path, name) in used("redis_port") {
-        let allowed = ["redis_port", "cache", "http", "jobs", "feed", "event", "version"];
-        assert!(allowed.contains(&name.as_str()), "{}: redis_port must not use {name}", path.display());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Files and directories are counted, so that a room without code of its own has a line, too.
+#[test]
+fn every_room_has_a_line_and_names_only_rooms_above_it() {
+    let entries = std::fs::read_dir(src()).unwrap().map(|entry| entry.unwrap().path());
+    let mut found: Vec<_> = entries.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    found.sort_unstable();
+    // A room may be a file and a directory of the same name.
+    found.dedup();
+    let mut listed: Vec<_> = ROOMS.iter().map(|(room, _)| *room).collect();
+    listed.sort_unstable();
+    assert_eq!(found, listed);
+    for (at, (room, allowed)) in ROOMS.iter().enumerate() {
+        for name in *allowed {
+            assert!(ROOMS[..at].iter().any(|(above, _)| above == name), "{name} does not stand above {room}");
+        }
     }
-    for (path, name) in used("pipeline") {
-        let outer = ["http", "cli", "app", "feed", "discover", "config"];
-        assert!(!outer.contains(&name.as_str()), "{}: pipeline must not use {name}", path.display());
-    }
-    for (path, name) in used("http") {
-        assert!(
-            !["cli", "app", "config", "redis_port"].contains(&name.as_str()),
-            "{}: http must not use {name}",
-            path.display()
-        );
-    }
-    // Only commands start a server for tests; what every node has does not know of it.
-    for (path, name) in used("testing") {
-        assert!(name != "cli", "{}: testing must not use {name}", path.display());
-    }
-    for (path, name) in used("app").into_iter().chain(used("http")).chain(used("pipeline")) {
-        assert!(name != "testing", "{}: must not use {name}", path.display());
-    }
+}
+
+/// Whoever moves what two files share into a file below both, or lets siblings name each other, opens a circle.
+#[test]
+fn no_circle_of_files() {
+    let circles = graph::circles(&graph::graph(&graph::sources(&src())));
+    let told: Vec<_> = circles.iter().map(|edges| format!("a circle:\n    {}", edges.join("\n    "))).collect();
+    assert!(told.is_empty(), "{}", told.join("\n"));
 }
 
 /// A configuration without a named provider takes the process's, which the replication session sets to its own.
@@ -122,12 +228,10 @@ fn storage_knows_nothing_of_nova_and_http_opens_no_transaction() {
             path.display()
         );
     }
-    paths.clear();
-    files(&root.join("src/http"), &mut paths);
-    for path in &paths {
-        let text = std::fs::read_to_string(path).unwrap();
+    for (file, text) in graph::sources(&src()) {
         // Tests hold codecs against mutants, which storage makes.
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        assert!(!code.contains("nova_storage") && !code.contains("WriteTxn"), "{}", path.display());
+        let code = graph::code(&text);
+        let opens = code.contains("nova_storage") || code.contains("WriteTxn");
+        assert!(graph::room(&file) != "http" || !opens, "{file}");
     }
 }

@@ -211,6 +211,110 @@ fn faults_are_felt_and_end_with_a_reset() {
     assert_eq!(asked(&nova, "GET", "/health/ready", "", "").0, 200);
 }
 
+/// The value of a metric, which is named as a line of `/metrics` begins.
+fn metric(nova: &TestNova, name: &str) -> f64 {
+    let addr = nova.url().trim_start_matches("http://").parse().unwrap();
+    let text = String::from_utf8(Client::connect(addr).get("/metrics", "").body).unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    value.unwrap_or_else(|| panic!("there is no {name}"))
+}
+
+/// Users that wait for ClickHouse, users that it has, and its breaker.
+fn outbox(nova: &TestNova) -> (f64, f64, f64) {
+    (
+        metric(nova, r#"nova_outbox_rows{table="users_cdc"}"#),
+        metric(nova, r#"nova_outbox_acknowledged_rows_total{table="users_cdc"}"#),
+        metric(nova, r#"circuit_breaker_state{target="clickhouse"}"#),
+    )
+}
+
+/// What readiness says about ClickHouse; it takes no traffic away.
+fn complaint(nova: &TestNova) -> String {
+    let (status, ready) = asked(nova, "GET", "/health/ready", "", "");
+    assert_eq!(status, 200, "{ready}");
+    ready["clickhouse"][0].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn rows_wait_while_what_stands_for_clickhouse_does_not_answer() {
+    let nova = TestNova::builder().now(NOW).clickhouse().start().unwrap();
+    world(&nova);
+    assert_eq!(outbox(&nova), (0.0, 3.0, 0.0));
+    let proxy = json!({ "status": 503, "body": "no healthy upstream" });
+    for fault in [json!({ "refuses": true }), proxy, json!({ "code": 202 })] {
+        nova.fault(json!({ "clickhouse": fault }));
+        nova.rows(json!({ "users": [{ "id": user(7) }] }));
+        let (waiting, _, breaker) = outbox(&nova);
+        assert!(waiting == 1.0 && breaker > 0.0, "{fault}: {breaker}");
+        assert!(complaint(&nova).starts_with("it does not answer since"), "{fault}");
+        nova.fault(json!({}));
+        nova.settle();
+        let (waiting, _, breaker) = outbox(&nova);
+        assert_eq!((waiting, breaker, complaint(&nova)), (0.0, 0.0, String::new()), "{fault}");
+        nova.reset();
+    }
+    nova.fault(json!({ "clickhouse": { "refuses": true } }));
+    world(&nova);
+    nova.snapshot("away");
+    nova.reset();
+    assert_eq!((outbox(&nova), complaint(&nova)), ((0.0, 0.0, 0.0), String::new()));
+    // The rows waited when the snapshot was taken, and its faults ended with the way back to it.
+    nova.reset_to("away");
+    nova.settle();
+    assert_eq!(outbox(&nova), (0.0, 3.0, 0.0));
+}
+
+#[test]
+fn clickhouse_refuses_as_often_as_it_is_told() {
+    let nova = TestNova::builder().now(NOW).clickhouse().start().unwrap();
+    nova.fault(json!({ "clickhouse": { "code": 241, "body": "Memory limit exceeded", "times": 3 } }));
+    nova.rows(json!({ "users": [{ "id": user(0) }] }));
+    assert_eq!((outbox(&nova), metric(&nova, "clickhouse_query_errors_total")), ((0.0, 1.0, 0.0), 3.0));
+    // A table that is not there is not asked for without end: its rows wait, and a person is told.
+    nova.fault(json!({ "clickhouse": { "code": 60 } }));
+    nova.rows(json!({ "users": [{ "id": user(1) }] }));
+    assert_eq!(metric(&nova, r#"nova_outbox_stalled{table="users_cdc"}"#), 1.0);
+    assert!(complaint(&nova).starts_with("users_cdc takes no rows"));
+    nova.fault(json!({}));
+    nova.settle();
+    assert_eq!((outbox(&nova), complaint(&nova)), ((0.0, 2.0, 0.0), String::new()));
+    // A slow answer is one.
+    nova.fault(json!({ "clickhouse": { "slow_ms": 200 } }));
+    let began = std::time::Instant::now();
+    nova.rows(json!({ "users": [{ "id": user(2) }] }));
+    assert!(began.elapsed() >= Duration::from_millis(200));
+    assert_eq!(outbox(&nova), (0.0, 3.0, 0.0));
+    // A row that is refused for what is in it, with the others and alone, is a dead letter.
+    nova.fault(json!({ "clickhouse": { "code": 469, "times": 2 } }));
+    nova.rows(json!({ "users": [{ "id": user(3) }] }));
+    assert_eq!(nova.settle()["dead_letters"], 1);
+    assert_eq!(outbox(&nova), (0.0, 3.0, 0.0));
+    nova.expect_dead_letters(1);
+}
+
+#[test]
+fn faults_of_clickhouse_say_one_thing_and_need_what_stands_for_it() {
+    let nova = TestNova::builder().clickhouse().start().unwrap();
+    for (fault, field) in [
+        (json!({}), "clickhouse"),
+        (json!({ "times": 3 }), "clickhouse"),
+        (json!({ "body": "no" }), "clickhouse.body"),
+        (json!({ "refuses": true, "status": 503 }), "clickhouse.refuses"),
+        (json!({ "status": 200 }), "clickhouse.status"),
+        (json!({ "code": 0 }), "clickhouse.code"),
+        (json!({ "slow_ms": 10_001 }), "clickhouse.slow_ms"),
+        (json!({ "status": 503, "times": 0 }), "clickhouse.times"),
+    ] {
+        let body = json!({ "clickhouse": fault }).to_string();
+        let (status, problem) = asked(&nova, "POST", "/_test/fault", "", &body);
+        assert_eq!((status, &problem["field"]), (400, &json!(field)), "{problem}");
+    }
+    let body = r#"{"slow_commit_ms":0,"clickhouse":{"status":503}}"#;
+    let (status, problem) = asked(&start(), "POST", "/_test/fault", "", body);
+    assert_eq!(status, 409);
+    assert!(problem["detail"].as_str().unwrap().contains("--clickhouse"), "{problem}");
+}
+
 #[test]
 fn tokens_are_broken_as_they_are_asked_for() {
     let nova = start();
@@ -357,7 +461,8 @@ fn the_first_line_says_where_and_the_seed_is_there() {
     let args =
         ["--die-with-parent", "--now", NOW, "--ready-file", ready.to_str().unwrap(), "--seed", seed.to_str().unwrap()];
     let mut command = program(&args);
-    let mut child = command.arg(&capture).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    command.arg(&capture).arg("--clickhouse");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let line = first_line(&mut child);
     assert_eq!(std::fs::read_to_string(&ready).unwrap(), line);
     let told: Value = serde_json::from_str(&line).unwrap();
@@ -372,6 +477,11 @@ fn the_first_line_says_where_and_the_seed_is_there() {
     assert_eq!(Client::connect(addr).get("/api/v1/admin/limits", &headers("admin_token")).status, 200);
     let document = Client::connect(addr).get("/openapi.json", "").json();
     assert!(document["paths"]["/_test/clock/advance"].is_object());
+    let fault = &document["components"]["schemas"]["ClickHouseFaultRequest"]["properties"];
+    assert_eq!((&fault["status"]["minimum"], &fault["times"]["minimum"]), (&json!(400), &json!(1)), "{fault}");
+    let delivered = Client::connect(addr).get("/metrics", "").body;
+    let delivered = String::from_utf8(delivered).unwrap();
+    assert!(delivered.contains("nova_outbox_acknowledged_rows_total{table=\"users_cdc\"} 2"), "{delivered}");
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
     assert!(child.wait().unwrap().success());
 }

@@ -282,5 +282,7 @@ func (s *Server) Log(since uint64) []Row {
 	return log.Entries
 }
 
-// Fault puts faults in, such as {"slow_commit_ms": 200}; those that are left out end.
+// Fault puts faults in, such as {"slow_commit_ms": 200} or {"source_lag_ms": 600000}; those that are left out end.
+// {"clickhouse": Row{"status": 503}}, {"code": 241, "times": 3}, {"refuses": true} and {"slow_ms": 500} need a server that
+// was started with "--clickhouse".
 func (s *Server) Fault(faults Row) { s.must("POST", "/_test/fault", "", faults, nil) }

@@ -165,5 +165,9 @@ class Nova:
         return self.request("GET", f"/_test/log?limit=10000&since={since}")
 
     def fault(self, **faults):
-        """Puts faults in, such as slow_commit_ms=200; those that are left out end."""
+        """Puts faults in, such as slow_commit_ms=200 or source_lag_ms=600000; those that are left out end.
+
+        clickhouse={"status": 503}, {"code": 241, "times": 3}, {"refuses": True} and {"slow_ms": 500} need a server with
+        args=["--clickhouse"].
+        """
         return self.request("POST", "/_test/fault", faults)

@@ -9,6 +9,13 @@ BEN = "0193a5f0-c2d1-7e2c-9f0e-00000000000b"
 CAT = "0193a5f0-c2d1-7e2c-9f0e-00000000000c"
 POST = "0193a5f0-c2d1-7e2c-9f0e-000000000001"
 
+# Ada follows Ben, who has a post. Cat follows nobody.
+WORLD = {
+    "users": [{"id": ADA}, {"id": BEN}, {"id": CAT}],
+    "follows": [{"follower_id": ADA, "following_id": BEN}],
+    "posts": [{"id": POST, "user_id": BEN}],
+}
+
 
 class Home:
     """The service under test: the first line of a user's home page."""
@@ -32,11 +39,7 @@ class HomeTest(unittest.TestCase):
 
     def setUp(self):
         self.nova.reset()
-        self.nova.rows(
-            users=[{"id": ADA}, {"id": BEN}, {"id": CAT}],
-            follows=[{"follower_id": ADA, "following_id": BEN}],
-            posts=[{"id": POST, "user_id": BEN}],
-        )
+        self.nova.rows(**WORLD)
 
     def test_followers_see_posts(self):
         home = Home(self.nova)

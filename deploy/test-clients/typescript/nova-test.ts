@@ -200,7 +200,11 @@ export class Nova {
     return this.request("GET", `/_test/log?limit=10000&since=${since}`);
   }
 
-  /** Puts faults in, such as `{ slow_commit_ms: 200 }`; those that are left out end. */
+  /**
+   * Puts faults in, such as `{ slow_commit_ms: 200 }` or `{ source_lag_ms: 600_000 }`; those that are left out end.
+   * `{ clickhouse: { status: 503 } }`, `{ code: 241, times: 3 }`, `{ refuses: true }` and `{ slow_ms: 500 }` need a server
+   * with `args: ["--clickhouse"]`.
+   */
   fault(faults: Record<string, unknown>): Promise<Json> {
     return this.request("POST", "/_test/fault", faults);
   }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use redis::{Cmd, Value, cmd};
 
 use crate::cache::command::{Bound, Command, Expiry, Key, Members, Reply, SetOptions, When};
-use crate::cache::{CacheError, Outcome};
+use crate::cache::error::{CacheError, Outcome};
 
 /// Error codes of a server that serves nobody for a while: it loads its data, follows another one, or wants a password.
 const NOT_SERVING: [&str; 5] = ["LOADING", "MASTERDOWN", "CLUSTERDOWN", "READONLY", "NOAUTH"];

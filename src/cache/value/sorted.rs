@@ -6,9 +6,9 @@ use std::ops;
 
 use bytes::Bytes;
 
-use super::{MEMBER_BYTES, Value, collection};
-use crate::cache::command::{Bound, Command, Members, Reply, When, ZAddWhen};
-use crate::cache::{CacheError, Outcome};
+use super::charges::MEMBER_BYTES;
+use crate::cache::command::{Bound, Command, Reply, When, ZAddWhen};
+use crate::cache::error::{CacheError, Outcome};
 
 /// Scores by member, and members by score and then by their bytes.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ pub(in crate::cache) struct Sorted {
 
 /// A score that is a number; −0 is 0.
 #[derive(Clone, Copy, Debug)]
-struct Score(f64);
+pub(super) struct Score(f64);
 
 impl Ord for Score {
     fn cmp(&self, other: &Score) -> Ordering {
@@ -41,7 +41,7 @@ impl PartialEq for Score {
 
 impl Eq for Score {}
 
-fn pair((score, member): &(Score, Bytes)) -> (Bytes, f64) {
+pub(super) fn pair((score, member): &(Score, Bytes)) -> (Bytes, f64) {
     (member.clone(), score.0)
 }
 
@@ -51,7 +51,7 @@ impl Sorted {
     }
 
     /// True if the member is new.
-    fn insert(&mut self, member: Bytes, score: f64) -> bool {
+    pub(super) fn insert(&mut self, member: Bytes, score: f64) -> bool {
         let score = score + 0.0;
         let old = self.scores.insert(member.clone(), score);
         if let Some(old) = old {
@@ -61,7 +61,7 @@ impl Sorted {
         old.is_none()
     }
 
-    fn remove(&mut self, member: &Bytes) -> bool {
+    pub(super) fn remove(&mut self, member: &Bytes) -> bool {
         let Some(score) = self.scores.remove(member) else { return false };
         self.order.remove(&(Score(score), member.clone()))
     }
@@ -74,7 +74,7 @@ impl Sorted {
         (start <= stop).then(|| (start as usize, (stop - start + 1) as usize))
     }
 
-    fn range(&self, start: i64, stop: i64, reverse: bool) -> Vec<(Bytes, f64)> {
+    pub(super) fn range(&self, start: i64, stop: i64, reverse: bool) -> Vec<(Bytes, f64)> {
         let Some((skip, take)) = self.ranks(start, stop) else { return Vec::new() };
         match reverse {
             false => self.order.iter().skip(skip).take(take).map(pair).collect(),
@@ -83,7 +83,7 @@ impl Sorted {
     }
 
     /// Members of a range of scores, lowest first. Finding the first takes O(log n).
-    fn scored(&self, min: Bound, max: Bound) -> impl DoubleEndedIterator<Item = &(Score, Bytes)> {
+    pub(super) fn scored(&self, min: Bound, max: Bound) -> impl DoubleEndedIterator<Item = &(Score, Bytes)> {
         let least = match min {
             Bound::Included(score) | Bound::Excluded(score) => (Score(score + 0.0), Bytes::new()),
         };
@@ -105,6 +105,19 @@ impl Sorted {
         range.into_iter().flatten().filter(move |(score, _)| from_excluded != Some(*score))
     }
 
+    /// The score of a member.
+    pub(super) fn score(&self, member: &Bytes) -> Option<f64> {
+        self.scores.get(member).copied()
+    }
+
+    /// The members at one end, from the end on.
+    pub(super) fn end(&self, count: usize, highest: bool) -> Vec<(Bytes, f64)> {
+        match highest {
+            false => self.order.iter().take(count).map(pair).collect(),
+            true => self.order.iter().rev().take(count).map(pair).collect(),
+        }
+    }
+
     fn rank(&self, member: &Bytes, reverse: bool) -> Option<usize> {
         let score = *self.scores.get(member)?;
         let below = self.order.range(..(Score(score), member.clone())).count();
@@ -112,7 +125,7 @@ impl Sorted {
     }
 
     /// Adds by conditions; how many are new, how many have another score, and the bytes of the new ones.
-    fn add(&mut self, when: &ZAddWhen, members: &[(f64, Bytes)]) -> (i64, i64, usize) {
+    pub(super) fn add(&mut self, when: &ZAddWhen, members: &[(f64, Bytes)]) -> (i64, i64, usize) {
         let (mut new, mut moved, mut bytes) = (0, 0, 0);
         for (score, member) in members {
             match self.scores.get(member).copied() {
@@ -134,7 +147,7 @@ impl Sorted {
         (new, moved, bytes)
     }
 
-    fn take(&mut self, chosen: &[(Bytes, f64)], bytes: &mut usize) {
+    pub(super) fn take(&mut self, chosen: &[(Bytes, f64)], bytes: &mut usize) {
         for (member, _) in chosen {
             self.remove(member);
             *bytes = bytes.saturating_sub(member.len() + MEMBER_BYTES);
@@ -154,7 +167,7 @@ pub(super) fn read(sorted: Option<&Sorted>, command: &Command<'_>) -> Outcome<Re
     let sorted = sorted.unwrap_or(none);
     Ok(match command {
         Command::ZRange { start, stop, reverse, .. } => Reply::Scored(sorted.range(*start, *stop, *reverse)),
-        Command::ZScore(_, member) => sorted.scores.get(member).map_or(Reply::Nil, |score| Reply::Score(*score)),
+        Command::ZScore(_, member) => sorted.score(member).map_or(Reply::Nil, Reply::Score),
         Command::ZCard(_) => Reply::Int(sorted.scores.len() as i64),
         Command::ZCount(_, min, max) => Reply::Int(sorted.scored(*min, *max).count() as i64),
         Command::ZRangeByScore { min, max, reverse, skip, take, .. } => {
@@ -169,75 +182,4 @@ pub(super) fn read(sorted: Option<&Sorted>, command: &Command<'_>) -> Outcome<Re
         }
         other => return Err(CacheError::Unavailable(format!("{other:?} is no reading command"))),
     })
-}
-
-/// Does a changing command and keeps `bytes`, what the value takes. An error changes nothing.
-pub(super) fn change(value: &mut Option<Value>, bytes: &mut usize, command: &Command<'_>) -> Outcome<Reply> {
-    let plain = ZAddWhen::default();
-    match command {
-        Command::ZAdd(_, members) => add(value, bytes, &plain, members),
-        Command::ZAddWhen(_, when, members) => add(value, bytes, when, members),
-        Command::ZIncrBy(_, by, member) => {
-            if by.is_nan() {
-                return Err(CacheError::NotAFloat);
-            }
-            let sorted = present_or_new(value, bytes)?;
-            let score = sorted.scores.get(member).unwrap_or(&0.0) + by;
-            if score.is_nan() {
-                return Err(CacheError::NotANumber);
-            }
-            if sorted.insert(member.clone(), score) {
-                *bytes += member.len() + MEMBER_BYTES;
-            }
-            Ok(Reply::Score(score))
-        }
-        Command::ZRem(_, members) => {
-            let Some(sorted) = present(value)? else { return Ok(Reply::Int(0)) };
-            Ok(super::remove_each(members, bytes, |member| sorted.remove(member).then_some(0)))
-        }
-        Command::ZPop { count, highest, .. } => {
-            let Some(sorted) = present(value)? else { return Ok(Reply::Scored(Vec::new())) };
-            let chosen: Vec<_> = match highest {
-                false => sorted.order.iter().take(*count).map(pair).collect(),
-                true => sorted.order.iter().rev().take(*count).map(pair).collect(),
-            };
-            sorted.take(&chosen, bytes);
-            Ok(Reply::Scored(chosen))
-        }
-        Command::ZRemRange(_, members) => {
-            let Some(sorted) = present(value)? else { return Ok(Reply::Int(0)) };
-            let chosen: Vec<_> = match members {
-                Members::Ranks(start, stop) => sorted.range(*start, *stop, false),
-                Members::Scores(min, max) => sorted.scored(*min, *max).map(pair).collect(),
-            };
-            sorted.take(&chosen, bytes);
-            Ok(Reply::Int(chosen.len() as i64))
-        }
-        other => Err(CacheError::Unavailable(format!("{other:?} is no changing command"))),
-    }
-}
-
-fn add(value: &mut Option<Value>, bytes: &mut usize, when: &ZAddWhen, members: &[(f64, Bytes)]) -> Outcome<Reply> {
-    if members.iter().any(|(score, _)| score.is_nan()) {
-        return Err(CacheError::NotAFloat);
-    }
-    let sorted = present_or_new(value, bytes)?;
-    let (new, moved, more_bytes) = sorted.add(when, members);
-    *bytes += more_bytes;
-    Ok(Reply::Int(new + if when.changed { moved } else { 0 }))
-}
-
-fn present(value: &mut Option<Value>) -> Outcome<Option<&mut Sorted>> {
-    match value {
-        None => Ok(None),
-        Some(Value::Sorted(sorted)) => Ok(Some(sorted)),
-        Some(_) => Err(CacheError::WrongType),
-    }
-}
-
-fn present_or_new<'v>(value: &'v mut Option<Value>, bytes: &mut usize) -> Outcome<&'v mut Sorted> {
-    match collection(value, bytes, || Value::Sorted(Sorted::default())) {
-        Value::Sorted(sorted) => Ok(sorted),
-        _ => Err(CacheError::WrongType),
-    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::cli::CliError;
+use crate::cli::error::CliError;
 use crate::feed::trending::{TRENDING_MAX, Window};
 use crate::warehouse::clickhouse::ClickHouse;
 use crate::warehouse::verdict::Failure;

@@ -12,7 +12,8 @@ use serde::Deserialize;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::app::{self, AppError, Setup};
-use crate::cli::CliError;
+use crate::cli::error::CliError;
+use crate::cli::runtime::runtime;
 use crate::cli::scratch::Scratch;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -26,8 +27,9 @@ use crate::warehouse::migrate::migrate;
 use super::batch::{self, Shares};
 use super::load::{Connection, Framing};
 use super::node::{Serving, fill, social};
+use super::report::Report;
 use super::serve::post_request;
-use super::{Report, percentile};
+use super::statistics::percentile;
 
 /// Posts that events are sent to: the first of the list, so that all stay in it.
 const POSTS: usize = 20;
@@ -63,7 +65,7 @@ pub(super) fn run(args: &Args, config: &Config, report: &Report) -> Result<(), C
     let own = format!("bench_{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
     let clickhouse = ClickHouseSettings { database: own.clone(), ..clickhouse };
     let server = ClickHouse::new(&clickhouse).map_err(AppError::from)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime()?;
     runtime.block_on(migrate(&server)).map_err(|error| CliError::Failed(format!("ClickHouse: {error}")))?;
     let mut kafka = app::kafka(config);
     if let Some(settings) = &mut kafka {

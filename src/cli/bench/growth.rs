@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::app::{self, AppError, Setup};
 use crate::arrival::TimeOf;
-use crate::cli::CliError;
+use crate::cli::error::CliError;
+use crate::cli::runtime::runtime;
 use crate::cli::scratch::Scratch;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -14,10 +15,12 @@ use crate::state::STRUCTURES;
 
 use super::ingest::mixed;
 use super::load::{self, Connection, Framing, Target};
+use super::machine;
 use super::node::Serving;
+use super::report::Report;
 use super::serve::{get_request, listed, post_request};
+use super::statistics::percentile;
 use super::world::{END_MS, FOLLOWS_A_USER, VIEWS_A_USER, World, post, user};
-use super::{Report, machine, percentile};
 
 const SEED: u64 = 1;
 const MILLION: u64 = 1_000_000;
@@ -144,7 +147,7 @@ impl Growth<'_> {
         let step = self.users / readers;
         let tokens = (0..readers).map(|reader| token(reader * step)).collect::<Result<Vec<_>, _>>()?;
         let pages: Vec<Vec<u8>> = tokens.iter().map(|token| get_request("/api/v1/feed?limit=20", token)).collect();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = runtime()?;
         let mut times_us = runtime.block_on(one_by_one(node, &pages))?;
         times_us.sort_unstable();
         for (name, percent) in [("p50", 50), ("p99", 99)] {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::app::{self, Setup};
 use crate::arrival::TimeOf;
-use crate::cli::CliError;
+use crate::cli::error::CliError;
 use crate::cli::scratch::Scratch;
 use crate::config::Config;
 use crate::decode::{NoSchemas, Topics, client};
@@ -15,7 +15,8 @@ use crate::source::postgres::numbering::Numbering;
 use crate::source::postgres::server::Event;
 use crate::source::{PollLimits, Polled, Source, SourceError};
 
-use super::{Report, median};
+use super::report::Report;
+use super::statistics::median;
 
 const RUNS: usize = 3;
 /// Begin of the records' time, 2026-11-20T00:00:00Z; ten of them happen in a millisecond.

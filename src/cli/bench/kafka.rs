@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 use crate::app::{self, AppError, Setup};
-use crate::cli::CliError;
+use crate::cli::error::CliError;
+use crate::cli::runtime::runtime;
 use crate::cli::scratch::Scratch;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -18,10 +19,10 @@ use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
 use crate::warehouse::migrate::migrate;
 use crate::warehouse::outbox::BATCH_MAX_BYTES;
 
-use super::Report;
 use super::batch::failed;
 use super::ingest;
 use super::node::Serving;
+use super::report::Report;
 
 /// Events that wait for the broker at once.
 const PRODUCED_AT_ONCE: usize = 5_000;
@@ -111,7 +112,7 @@ impl Servers {
 
 pub(super) fn run(args: &Args, config: &Config, report: &Report) -> Result<(), CliError> {
     let servers = Servers::find(args, config)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime()?;
     let bench = Bench { servers: &servers, events: u64::from(args.events), runtime: &runtime };
     servers.with(&runtime, || bench.measure(config, report))
 }

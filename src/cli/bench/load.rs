@@ -10,7 +10,8 @@ use memchr::memmem;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::cli::CliError;
+use crate::cli::error::CliError;
+use crate::cli::runtime::runtime;
 
 /// Times that one connection remembers in one run; later ones are only counted.
 const TIMES_MAX: usize = 1 << 22;
@@ -148,7 +149,7 @@ impl Measured {
 
 /// Asks for so long; connections are made before the clock starts.
 pub(super) fn run(target: &Arc<Target>, connections: usize, time: Duration) -> Result<Measured, CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime()?;
     let asked = async {
         let mut open = Vec::with_capacity(connections);
         for _ in 0..connections {

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::app::{self, AppError, Node, Running, Setup};
-use crate::cli::CliError;
 use crate::cli::demo::{self, data::Social};
+use crate::cli::error::CliError;
 use crate::http::{self, Edge, Reserved};
 
 /// The bundled data set.

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
-use crate::cli::CliError;
+use crate::cli::error::CliError;
 
 use super::load::{Connection, Framing};
 

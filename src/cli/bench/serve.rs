@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use crate::app::{AppError, Setup};
-use crate::cli::CliError;
 use crate::cli::demo::data::Social;
+use crate::cli::error::CliError;
+use crate::cli::runtime::runtime;
 use crate::cli::scratch::Scratch;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -19,7 +20,9 @@ use crate::event::Id;
 use super::ingest::mixed;
 use super::load::{self, Connection, Framing, Measured, Requests, Target};
 use super::node::{Serving, fill, social};
-use super::{Report, median, percentile, redis};
+use super::redis;
+use super::report::Report;
+use super::statistics::{median, percentile};
 
 /// Everything is measured in turns, so that what else the machine does meets all alike.
 const ROUNDS: u32 = 5;
@@ -63,7 +66,7 @@ fn measure(
     redis: Option<SocketAddr>,
     report: &Report,
 ) -> Result<(), CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime()?;
     let mut targets = targets(node, social)?;
     // The first page makes the snapshot; what is measured are the pages after it.
     let pages = runtime.block_on(bodies(&targets[0]))?;

@@ -2,8 +2,8 @@
 
 use crate::event::{DROPPED_COLUMNS, Table};
 
-use super::Finding;
-use super::connector::{Config, set, value};
+use super::finding::Finding;
+use super::setting::{Config, set, value};
 
 /// Debezium's lists are regular expressions over `schema.table.column`, in any case, separated by commas, each for the
 /// whole name. Of those only `.*`, a quoted dot and the bare dot are understood here; others match nothing.

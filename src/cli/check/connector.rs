@@ -1,11 +1,11 @@
 //! A running connector against what nova needs; `docs/connector.md` has the reason of each setting.
 
-use std::collections::BTreeMap;
-
 use crate::decode::{DEFAULT_PLACEHOLDER, SHIPPED_PLACEHOLDER};
 use crate::event::Table;
 
-use super::{Finding, columns, flattened};
+use super::finding::Finding;
+use super::setting::{Config, set, value};
+use super::{columns, flattened};
 
 /// What the connector is compared with.
 pub(super) struct Expected<'a> {
@@ -13,17 +13,6 @@ pub(super) struct Expected<'a> {
     /// `cdc.placeholder` of our configuration.
     pub placeholder: Option<&'a str>,
     pub registry: bool,
-}
-
-pub(super) type Config = BTreeMap<String, String>;
-
-pub(super) fn value<'a>(config: &'a Config, key: &str) -> &'a str {
-    config.get(key).map_or("", String::as_str)
-}
-
-pub(super) fn set(code: &'static str, config: &Config, key: &str, wanted: &str, reason: &str) -> Finding {
-    let found = config.get(key).map_or("not set".to_owned(), |value| format!("{value:?}"));
-    Finding::new(code, format!("{key} is {found}: {reason}"), format!("set {key} to {wanted}"))
 }
 
 /// Every difference that matters.

@@ -1,7 +1,7 @@
 //! The flattening transform (ExtractNewRecordState) of a connector.
 
-use super::Finding;
-use super::connector::{Config, set, value};
+use super::finding::Finding;
+use super::setting::{Config, set, value};
 
 /// The names under which decode finds a row's LSN.
 const LSN_FIELDS: [&str; 2] = ["__lsn", "__source_lsn"];

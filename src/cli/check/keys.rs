@@ -3,7 +3,7 @@
 use crate::http::KeySettings;
 use crate::http::auth::odd_keys;
 
-use super::Finding;
+use super::finding::Finding;
 
 /// What is wrong with the settings of `[auth]`. Asks an address for its key set.
 pub(super) fn findings(settings: &KeySettings) -> Vec<Finding> {

@@ -3,13 +3,14 @@
 
 mod columns;
 mod connector;
+mod finding;
 mod flattened;
 mod keys;
 mod postgres;
+mod setting;
 #[cfg(feature = "redis-cache")]
 mod shared_cache;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind};
 use std::net::SocketAddr;
@@ -31,8 +32,11 @@ use crate::source::kafka::{KafkaSettings, Owner};
 use crate::warehouse::clickhouse::ClickHouse;
 use crate::warehouse::lint::{lint, nothing_is_there};
 
+use self::finding::Finding;
+use super::error::CliError;
+use super::out;
 use super::remote::{Place, Remote, plain};
-use super::{CliError, out};
+use super::runtime::runtime;
 use crate::ask::{Credentials, Question, ask};
 
 #[derive(clap::Args)]
@@ -44,27 +48,9 @@ pub(super) struct Args {
     remote: Remote,
 }
 
-/// Something that is wrong, and the way out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Finding {
-    code: Cow<'static, str>,
-    detail: String,
-    remedy: String,
-}
-
-impl Finding {
-    fn new(code: impl Into<Cow<'static, str>>, detail: String, remedy: impl Into<String>) -> Finding {
-        Finding { code: code.into(), detail, remedy: remedy.into() }
-    }
-
-    fn unreachable(what: &str, why: &str, remedy: &str) -> Finding {
-        Finding::new("unreachable", format!("{what}: {why}"), remedy)
-    }
-}
-
 pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), CliError> {
     let (mut found, mut looked) = (Vec::new(), vec!["configuration"]);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime()?;
     let refused = preflight::problems(config).into_iter();
     found
         .extend(refused.map(|problem| Finding::new("start-refused", problem, "correct the setting, or what it names")));

@@ -3,22 +3,15 @@
 use crate::source::postgres::finding;
 use crate::source::postgres::fitness;
 use crate::source::postgres::net::NetServer;
-use crate::source::postgres::server::{Failure, Server as _};
+use crate::source::postgres::server::Server as _;
 use crate::source::postgres::session::PostgresSettings;
 
-use super::Finding;
+use super::finding::Finding;
 
 pub(super) async fn findings(settings: &PostgresSettings) -> Vec<Finding> {
     let mut server = NetServer::new(settings.connect.clone());
-    let looked = async {
-        let seen = server.look().await?;
-        let around = server.around().await?;
-        Ok::<_, Failure>((seen, around))
-    };
-    let mut found = match looked.await {
-        Ok((seen, around)) => {
-            fitness::findings_around(&seen, &around, &settings.follow.slot, &settings.follow.publication)
-        }
+    let mut found = match server.look().await {
+        Ok(seen) => fitness::findings(&seen, &settings.follow.slot, &settings.follow.publication),
         Err(failure) => return vec![told(failure.finding())],
     };
     // A role without the right gets no session, and the findings say that already.

@@ -3,7 +3,7 @@
 use crate::cache::{CacheError, Redis};
 use crate::clock::Clock;
 
-use super::Finding;
+use super::finding::Finding;
 
 /// The oldest Redis that is tested.
 const MAJOR_MIN: u32 = 7;

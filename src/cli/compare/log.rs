@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 use rustc_hash::FxHashMap;
 
-use crate::cli::CliError;
+use crate::cli::error::CliError;
 use crate::decode::{Decoder, facts};
 use crate::event::{Action, Change, ChangeBody, Decoded, Facts, Id, Op, Record, TopicPartition};
 use crate::source::capture::CaptureSource;

@@ -23,8 +23,9 @@ use self::log::{Act, Log};
 use self::measures::{FeedsReport, Mean, Measures, SideReport, overlap};
 use self::side::Side;
 
+use super::error::CliError;
+use super::out;
 use super::scratch::Scratch;
-use super::{CliError, out};
 
 /// Moments at which lists are compared. Each reads the captures once more.
 const MOMENTS: usize = 8;

@@ -7,8 +7,9 @@ use parking_lot::RwLock;
 use rustc_hash::FxHashSet;
 
 use crate::app::{self, AppError, Running, Setup};
+use crate::cli::error::CliError;
+use crate::cli::report;
 use crate::cli::scratch::Scratch;
-use crate::cli::{CliError, report};
 use crate::discover::suggest;
 use crate::event::Id;
 use crate::feed::candidates::trending_posts;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::event::Id;
 
-use super::super::CliError;
+use super::super::error::CliError;
 use super::super::remote::Node;
 use super::super::seed::World;
 use super::data::Social;

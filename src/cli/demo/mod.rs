@@ -2,6 +2,7 @@
 
 pub mod data;
 mod living;
+mod offer;
 mod shown;
 mod source;
 
@@ -23,9 +24,10 @@ use crate::source::Source;
 use self::data::Social;
 use self::shown::Show;
 use self::source::DemoSource;
+use super::error::CliError;
 use super::serve::{Address, serve_setup};
 use super::signals::Signals;
-use super::{CliError, out, report};
+use super::{out, report};
 
 /// The data set as records, all of it, at its own times.
 pub(super) fn source_of(social: Arc<Social>) -> Box<dyn Source> {
@@ -138,12 +140,14 @@ fn serve(
     let auth = Auth::open(&setup.data_dir).map_err(AppError::from)?;
     let mint = |whose, role| auth.mint(whose, role, Clock::System.now_ms(), TOKENS_TTL_S).map_err(AppError::from);
     let (token, admin) = (mint(person, None)?, mint(Id::NIL, Some("admin"))?);
-    let mut life = None;
+    let (mut life, mut offer) = (None, None);
     serve_setup(&setup, address, signals, |addr| {
         // The port alone is enough where it listens on every address.
         let at = if addr.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], addr.port())) } else { addr };
         life = Some(living::Life::begin(at, mint(Id::NIL, Some("admin"))?, world)?);
-        out::line(&format!("\nThe console, with all rights:\n\nhttp://{at}/console/#token={admin}"))?;
+        let console = format!("http://{at}/console/#token={admin}");
+        out::line(&format!("\nThe console, with all rights:\n\n{console}"))?;
+        offer = offer::Offer::begin(&setup.data_dir, &console)?;
         out::line(&format!("\nlistening on http://{addr}; end with Ctrl-C. Try in another terminal:\n"))?;
         out::line(&format!("TOKEN={token}"))?;
         let bearer = "-H \"Authorization: Bearer $TOKEN\"";

@@ -12,7 +12,8 @@ use crate::feed::trending::overrides::Overrides;
 use crate::feed::trending::{self, Window};
 use crate::state::State;
 
-use super::super::{CliError, out};
+use super::super::error::CliError;
+use super::super::out;
 use super::data::Social;
 
 /// Posts that are printed of each list.

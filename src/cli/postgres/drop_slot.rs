@@ -7,10 +7,12 @@ use crate::source::postgres::lsn::lsn_text;
 use crate::source::postgres::net::NetServer;
 use crate::source::postgres::server::{Failure, Server as _};
 
-use super::{runtime, settings};
+use super::configured::settings;
+use crate::cli::error::CliError;
 use crate::cli::followed::{Followed, followed};
+use crate::cli::out;
 use crate::cli::remote::Remote;
-use crate::cli::{CliError, out};
+use crate::cli::runtime::runtime;
 
 pub(super) fn run(force: bool, remote: &Remote, config: &Config, as_json: bool) -> Result<(), CliError> {
     let settings = settings(config)?;

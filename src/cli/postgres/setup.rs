@@ -11,8 +11,9 @@ use crate::source::postgres::net::{Administrator, ConnectSettings, Refused, role
 use crate::source::postgres::server::Failure;
 use crate::source::postgres::setup::{self, DEFAULT_SCHEMA, Plan, Wanted};
 
-use super::runtime;
-use crate::cli::{CliError, out};
+use crate::cli::error::CliError;
+use crate::cli::out;
+use crate::cli::runtime::runtime;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -67,7 +68,7 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
     applied.map_err(|refused| CliError::Failed(format!("nothing was changed: {refused}{}", advice(&refused))))?;
     let after = runtime.block_on(connected.existing(&wanted));
     let after = after.map_err(|failure| CliError::Failed(failure.finding().to_string()))?;
-    let found = fitness::findings_around(&after.seen, &after.around, &config.postgres_slot, &wanted.publication);
+    let found = fitness::findings(&after.seen, &config.postgres_slot, &wanted.publication);
     told(&wanted, &plan, &found, verifier.is_none() && existing.role.is_none(), as_json)
 }
 

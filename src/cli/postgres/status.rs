@@ -5,17 +5,19 @@ use serde_json::{Value, json};
 use crate::config::Config;
 use crate::event::Table;
 use crate::source::postgres::finding::{Code, Effect, Finding, TABLE};
-use crate::source::postgres::fitness::{self, version};
+use crate::source::postgres::fitness;
 use crate::source::postgres::lsn::lsn_text;
 use crate::source::postgres::net::NetServer;
 use crate::source::postgres::position::{Phase, Position};
-use crate::source::postgres::server::{Failure, Server as _};
+use crate::source::postgres::server::Server as _;
 use crate::source::postgres::slot::{Seen, SlotRow, Verdict, judge};
 
-use super::{runtime, settings};
+use super::configured::settings;
+use crate::cli::error::CliError;
 use crate::cli::followed::{Followed, followed};
+use crate::cli::out;
 use crate::cli::remote::Remote;
-use crate::cli::{CliError, out};
+use crate::cli::runtime::runtime;
 
 /// What was found.
 struct Status {
@@ -30,14 +32,10 @@ pub(super) fn run(remote: &Remote, config: &Config, as_json: bool) -> Result<(),
     let settings = settings(config)?;
     let followed = followed(&settings.follow.slot, remote, config)?;
     let mut server = NetServer::new(settings.connect);
-    let looked = runtime()?.block_on(async {
-        let seen = server.look().await?;
-        let around = server.around().await?;
-        Ok::<_, Failure>((seen, around))
-    });
-    let (seen, around) = looked.map_err(|failure| CliError::Failed(failure.finding().to_string()))?;
+    let looked = runtime()?.block_on(server.look());
+    let seen = looked.map_err(|failure| CliError::Failed(failure.finding().to_string()))?;
     let (slot, publication) = (settings.follow.slot, settings.follow.publication);
-    let mut found = fitness::findings_around(&seen, &around, &slot, &publication);
+    let mut found = fitness::findings(&seen, &slot, &publication);
     found.extend(of_position(&followed, &seen, &slot));
     found.sort_by_key(|finding| finding.code.effect() == Effect::Warns);
     let stops = found.iter().filter(|finding| finding.code.effect() == Effect::Stops).count();
@@ -143,7 +141,7 @@ fn document(status: &Status) -> Value {
     let findings: Vec<_> = found.iter().map(finding).collect();
     json!({
         "server": {
-            "version": version(seen.version), "system_identifier": seen.system_id.to_string(), "timeline": seen.timeline,
+            "version": seen.version_text(), "system_identifier": seen.system_id.to_string(), "timeline": seen.timeline,
             "database": seen.database, "role": limits.role, "standby": seen.in_recovery,
             "flush_lsn": lsn_text(seen.flush_lsn), "wal_level": seen.wal_level,
             "max_slot_wal_keep_size_mib": limits.keep_mib, "idle_replication_slot_timeout_s": limits.idle_timeout_s,
@@ -164,7 +162,7 @@ fn table(status: &Status) -> Result<(), CliError> {
     let standby = if seen.in_recovery { ", a standby" } else { "" };
     out::line(&format!(
         "server       PostgreSQL {}{standby}, database {}, as {}, log at {}",
-        version(seen.version),
+        seen.version_text(),
         seen.database,
         limits.role,
         lsn_text(seen.flush_lsn)

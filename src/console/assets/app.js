@@ -23,6 +23,7 @@ let page = null;
 let name = '';
 let params = [];
 let problem = null;
+let path = '';
 
 const refresh = () => draw();
 
@@ -33,6 +34,7 @@ function where() {
 
 async function go() {
   const [next, rest] = where();
+  path = location.pathname;
   page?.stop?.();
   [page, name, params, problem] = [null, next, rest, null];
   const [title, load, admin] = PAGES[next];
@@ -86,9 +88,20 @@ async function signOut() {
 }
 
 function fresh() {
-  if (!live.lost) return live.overview ? state('ok', 'live') : state('off', 'connecting');
-  const age = live.at ? `what stands here is ${seconds((performance.now() - live.at) / 1000)} old` : live.problem ?? 'no answer yet';
-  return state('stops', `stream lost: ${age}`);
+  if (live.connected) return state('ok', 'live');
+  const age = live.at ? `what stands here is ${seconds((performance.now() - live.at) / 1000)} old` : null;
+  if (!live.lost) return state('off', age ? `connecting: ${age}` : 'connecting');
+  return state('stops', `stream lost: ${age ?? live.problem ?? 'no answer yet'}`);
+}
+
+let wasLost = false;
+
+/** Says once that the stream is lost, or back: the age beside it changes each second, and is not read out. */
+function sayLost() {
+  if (live.lost === wasLost) return;
+  wasLost = live.lost;
+  if (wasLost) tell('The stream is lost. What stands here gets older; nova is asked again every 2 s.', 'bad');
+  else tell('The stream is back.');
 }
 
 function top() {
@@ -168,11 +181,16 @@ async function handedOver() {
 }
 
 async function begin() {
-  addEventListener('popstate', go);
+  // A link within the page, as to its content, leaves the page as it is.
+  addEventListener('popstate', () => { if (location.pathname !== path) go(); });
   addEventListener('hashchange', async () => { if (location.hash.includes('token=')) { await handedOver(); await go(); } });
   document.addEventListener('click', clicked);
   document.addEventListener('keydown', typed);
-  listen(() => { if (page?.live) draw(); else render(top(), document.getElementById('top')); });
+  listen(() => {
+    sayLost();
+    if (page?.live) draw();
+    else render(top(), document.getElementById('top'));
+  });
   start();
   draw();
   try {

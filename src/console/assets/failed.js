@@ -34,25 +34,29 @@ async function look(group) {
   again();
 }
 
-function counted(results) {
+/** Letters of an answer that are shown one by one. */
+const LETTERS = 200;
+const MEANS = { applied: 'ok', kept: 'stops', late: 'warns' };
+
+/** How many letters have which outcome, and each letter with its reason. */
+function counted(results, caption) {
   const kinds = new Map();
-  for (const one of results) {
-    const key = one.outcome === 'kept' ? `${one.outcome}: ${one.detail}` : one.outcome;
-    kinds.set(key, { count: (kinds.get(key)?.count ?? 0) + 1, detail: one.detail });
-  }
-  return html`<ul>${[...kinds].slice(0, 12).map(([key, { count, detail }]) => html`<li><strong>${number(count)}</strong> ${text(key)}${key === detail || key.endsWith(detail) ? nothing : html` – for example: ${text(detail)}`}</li>`)}</ul>`;
+  results.forEach(({ outcome }) => kinds.set(outcome, (kinds.get(outcome) ?? 0) + 1));
+  const rows = results.slice(0, LETTERS).map((one) => html`<tr><th scope="row" class="num">${one.id}</th><td>${state(MEANS[one.outcome] ?? 'off', one.outcome)}</td><td>${one.detail ? text(one.detail) : '–'}</td></tr>`);
+  return html`<ul>${[...kinds].map(([outcome, count]) => html`<li><strong>${number(count)}</strong> ${outcome}</li>`)}</ul>
+    ${table(caption, [['Letter', 'num'], 'Outcome', 'Why'], rows)}${results.length > rows.length ? html`<p class="quiet">${number(results.length - rows.length)} more letters are not shown.</p>` : nothing}`;
 }
 
 function replay(group) {
   const what = json('POST', '/api/v1/admin/dlq/replay', { ids: group.ids, dry_run: true }).then(({ results }) => html`
-    <p>The ${number(group.ids.length)} oldest of ${number(group.letters)} letters of <strong>${text(group.topic)}</strong> (${text(group.reason)}) go through the pipeline again. As they are now:</p>
-    ${counted(results)}<p>Letters that are “kept” stay here; those that decode leave the queue.</p>`);
+    <p>The ${number(group.ids.length)} oldest of ${number(group.letters)} letters of <strong>${text(group.topic)}</strong> (${text(group.reason)}) go through the pipeline again. Nothing is applied yet: this is what would become of each letter now, replayed alone.</p>
+    ${counted(results, 'What would become of each letter')}<p>Letters that are “kept” stay here; all others leave the queue. Of several letters about one row or event, the first may make the next one stale or a duplicate.</p>`);
   act({
     title: 'Replay dead letters', what, verb: 'Replay',
     run: async () => {
       const { results } = await json('POST', '/api/v1/admin/dlq/replay', { ids: group.ids });
       await load();
-      return html`<p>What became of them:</p>${counted(results)}`;
+      return html`<p>What became of them:</p>${counted(results, 'What became of each letter')}`;
     },
   });
 }
@@ -89,7 +93,7 @@ function rows() {
     const row = html`<tr><th scope="row">${text(group.topic)}</th><td>${text(group.stage)}: <strong>${text(group.reason)}</strong><br><span class="quiet">${text(plain(group.detail).slice(0, 200))}</span></td>
       <td class="num">${number(group.letters)}</td><td>${time(group.first_ms)}</td><td>${time(group.last_ms)}</td>
       <td class="buttons"><button aria-expanded=${open} @click=${() => look(group)}>Example</button>${button('Replay …', () => replay(group))}${button('Discard …', () => discard(group), 'danger')}</td></tr>`;
-    return open ? [row, html`<tr><td colspan="6" class="inset">${shown()}</td></tr>`] : [row];
+    return open ? [row, html`<tr><td colspan="6" class="inset"><div class="within">${shown()}</div></td></tr>`] : [row];
   });
 }
 

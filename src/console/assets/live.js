@@ -4,9 +4,11 @@ import { events, get } from './api.js';
 /** Points of a plot, as in the node's ring. */
 const POINTS = 600;
 const RETRY_MS = 2000;
+/** Something comes twice a second: after so much silence the connection is dead, although nobody said so. */
+const SILENT_MS = 10_000;
 
-/** overview: the newest document, null before the first; at: when it came (performance.now), lost: the stream is away. */
-export const live = { overview: null, history: null, at: 0, lost: false };
+/** overview: the newest document, null before the first; at: when it came (performance.now); lost: the stream is away; connected: something came over the stream at hand. */
+export const live = { overview: null, history: null, at: 0, lost: false, connected: false };
 
 const listeners = new Set();
 
@@ -45,7 +47,7 @@ function take(event, data) {
   if (event === 'snapshot') live.overview = JSON.parse(data);
   else if (event === 'patch' && live.overview) live.overview = merged(live.overview, JSON.parse(data));
   live.at = performance.now();
-  live.lost = false;
+  [live.lost, live.connected] = [false, true];
   if (event === 'ping' || !live.overview?.gauges) return;
   point();
   tell();
@@ -63,7 +65,7 @@ async function run(signal) {
       live.problem = error.message;
     }
     if (signal.aborted) return;
-    live.lost = true;
+    [live.lost, live.connected] = [true, false];
     tell();
     await new Promise((done) => { setTimeout(done, RETRY_MS); });
   }
@@ -72,6 +74,7 @@ async function run(signal) {
 function follow() {
   running?.abort();
   running = null;
+  live.connected = false;
   if (document.hidden) return;
   running = new AbortController();
   run(running.signal);
@@ -81,5 +84,11 @@ export function start() {
   document.addEventListener('visibilitychange', follow);
   follow();
   // What stands there gets older while nothing comes.
-  setInterval(() => { if (live.lost) tell(); }, 1000);
+  setInterval(() => {
+    if (live.connected && !document.hidden && performance.now() - live.at > SILENT_MS) {
+      live.lost = true;
+      follow();
+    }
+    if (!live.connected && !document.hidden) tell();
+  }, 1000);
 }

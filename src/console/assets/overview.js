@@ -81,7 +81,7 @@ function view() {
     <p class="lead">${ready} <span>nova ${now.version}, up ${seconds(now.uptime_s)}, since ${time(now.started_at)}</span></p>
     <section aria-labelledby="h-find"><h2 id="h-find">What needs you</h2>${findings(now.findings)}</section>
     <section aria-labelledby="h-pipe"><h2 id="h-pipe">Pipeline</h2>${pipeline(now.stages)}</section>
-    <section aria-labelledby="h-plots"><h2 id="h-plots">Ten minutes</h2><div class="plots">${plots.map(figure)}</div></section>
+    <section aria-labelledby="h-plots"><h2 id="h-plots">Ten minutes, times in UTC</h2><div class="plots">${plots.map(figure)}</div></section>
     <section aria-labelledby="h-sum"><h2 id="h-sum">Accounting</h2>${accounting(now.topics)}</section>
     <div class="columns"><section aria-labelledby="h-req"><h2 id="h-req">Requests</h2>${requests(now.requests)}</section>
     <section aria-labelledby="h-mem"><h2 id="h-mem">Memory</h2>${memory(now.memory)}</section></div>

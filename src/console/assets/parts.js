@@ -40,14 +40,16 @@ export function time(when) {
   if (Number.isNaN(at.getTime())) return text(String(when));
   const iso = at.toISOString();
   const local = at.toLocaleTimeString('en-GB', { timeZoneName: 'short' });
-  const other = at.getTimezoneOffset() ? html` <span class="quiet">(${local})</span>` : nothing;
+  // Where it is another day already, or still. Sweden writes dates as ISO 8601 does.
+  const day = at.toLocaleDateString('sv-SE');
+  const other = at.getTimezoneOffset() ? html` <span class="quiet">(${day === iso.slice(0, 10) ? local : `${day} ${local}`})</span>` : nothing;
   return html`<time datetime=${iso}>${iso.slice(0, 10)} ${iso.slice(11, 19)} UTC</time>${other}`;
 }
 
 /** Control characters by their pictures, marks of direction by their numbers: what a stranger wrote is seen, and moves nothing. */
 export function plain(value) {
   const short = value.length > TEXT_MAX ? value.slice(0, TEXT_MAX) : value;
-  return short.replace(/[\u0000-\u0008\u000b-\u001f\u007f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/g, (one) => {
+  return short.replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb]/g, (one) => {
     const code = one.codePointAt(0);
     if (code < 0x20) return String.fromCodePoint(0x2400 + code);
     return code === 0x7f ? '\u2421' : `⟨U+${code.toString(16).toUpperCase().padStart(4, '0')}⟩`;
@@ -73,7 +75,7 @@ const STATES = {
 /** A state by shape, word and colour. */
 export function state(name, word) {
   const [mark, says] = STATES[name] ?? ['○', name];
-  return html`<span class="state ${name}"><span aria-hidden="true">${mark}</span> ${word ?? says}</span>`;
+  return html`<span class="state ${name}"><span aria-hidden="true">${mark}</span>&nbsp;${word ?? says}</span>`;
 }
 
 export const userLink = (id, name) => id
@@ -140,17 +142,29 @@ export function tell(words, kind = 'ok') {
 /** What a request that failed says to a person. */
 export const failed = (error) => html`<p class="problem" role="alert">${state('stops', 'Failed')} ${text(error.message)}</p>`;
 
+let owner = null;
+
+/** The dialog, for whoever asks last: `mine` says whether it is still theirs to draw in. */
+export function dialogOf() {
+  const dialog = document.getElementById('dialog');
+  const me = {};
+  owner = me;
+  dialog.addEventListener('close', () => { if (owner === me) owner = null; }, { once: true });
+  return { dialog, mine: () => owner === me };
+}
+
 /**
  * Asks before it acts. title; what: a template that says what will happen, or a promise of one; fields: [{name, label,
  * value, type, required}]; run(values): does it, and gives a template of the result.
  */
 export function act({ title, what, fields = [], verb = 'Do it', run }) {
-  const dialog = document.getElementById('dialog');
+  const { dialog, mine } = dialogOf();
   const close = () => dialog.close();
   let says = null;
   let result = null;
   let busy = false;
   const draw = () => {
+    if (!mine()) return;
     const inputs = fields.map((field) => html`<label>${field.label}
       <input name=${field.name} type=${field.type ?? 'text'} .value=${field.value ?? ''} ?required=${field.required} autocomplete="off"></label>`);
     const form = html`<form @submit=${submit}>${says ?? html`<p class="quiet">Looking at what would happen …</p>`}${inputs}
@@ -169,9 +183,11 @@ export function act({ title, what, fields = [], verb = 'Do it', run }) {
       tell(`${title}: done. It stands in the audit.`);
     } catch (error) {
       result = failed(error);
+      // Somebody who has left the dialog is told all the same.
+      if (!mine()) tell(html`${title}: ${text(error.message)}`, 'bad');
     }
     draw();
-    dialog.querySelector('button')?.focus();
+    if (mine()) dialog.querySelector('button')?.focus();
   };
   draw();
   dialog.showModal();

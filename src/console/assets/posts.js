@@ -16,7 +16,7 @@ async function load(id) {
 /** Actions of the buttons that say where a post stands in trending. */
 export function pin(id, then) {
   act({
-    title: 'Pin in trending', verb: 'Pin', what: html`<p>The post has this place in every window until the override is taken back.</p>`,
+    title: 'Pin in trending', verb: 'Pin', what: html`<p>The post <code>${id}</code> has this place in every window until the override is taken back.</p>`,
     fields: [{ name: 'place', label: 'Place, 1 to 200', type: 'number', value: 1, required: true }],
     run: async ({ place }) => {
       await json('PUT', `/api/v1/admin/trending/overrides/${id}`, { action: 'pin', place: Number(place) });
@@ -28,7 +28,7 @@ export function pin(id, then) {
 
 export function block(id, then) {
   act({
-    title: 'Block from trending', verb: 'Block', what: html`<p>No window shows the post until the override is taken back. Feeds are as before.</p>`,
+    title: 'Block from trending', verb: 'Block', what: html`<p>No window shows the post <code>${id}</code> until the override is taken back. Feeds are as before.</p>`,
     run: async () => {
       await json('PUT', `/api/v1/admin/trending/overrides/${id}`, { action: 'block' });
       await then();
@@ -39,7 +39,7 @@ export function block(id, then) {
 
 export function release(id, then) {
   act({
-    title: 'Take the override back', verb: 'Take it back', what: html`<p>The post stands again where its score puts it.</p>`,
+    title: 'Take the override back', verb: 'Take it back', what: html`<p>The post <code>${id}</code> stands again where its score puts it.</p>`,
     run: async () => {
       await json('DELETE', `/api/v1/admin/trending/overrides/${id}`);
       await then();

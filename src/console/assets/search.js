@@ -1,12 +1,12 @@
 // A search from anywhere, with one key.
 import { html, nothing, render } from './vendor/lit-html.js';
 import { get, session } from './api.js';
-import { failed, text } from './parts.js';
+import { dialogOf, failed, text } from './parts.js';
 
 const WAIT_MS = 200;
 
 export function open(visit) {
-  const dialog = document.getElementById('dialog');
+  const { dialog, mine } = dialogOf();
   let found = null;
   let problem = null;
   let timer = null;
@@ -41,7 +41,7 @@ export function open(visit) {
     const posts = found.posts.map((post) => html`<li><a href="/console/post/${post.post_id}">${text(post.caption ?? post.post_id)}</a> <span class="quiet">post${post.username ? html` by ${text(post.username)}` : nothing}</span></li>`);
     return users.length + posts.length ? html`<ul class="found">${users}${posts}</ul>` : html`<p role="status">Nothing has such a name or id.</p>`;
   };
-  const draw = () => render(html`<h2 id="dialog-title">Search</h2>
+  const draw = () => mine() && render(html`<h2 id="dialog-title">Search</h2>
     ${session.admin ? html`<form @submit=${entered}><label>Name or id <input name="q" maxlength="64" autocomplete="off" spellcheck="false" @input=${typed}></label></form>${links()}` : html`<p>A search needs a token with the role admin. <a href="/console/user">Sign in</a></p>`}
     <p class="buttons"><button @click=${() => dialog.close()}>Close</button></p>`, dialog);
   draw();

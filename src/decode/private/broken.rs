@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use memchr::memchr;
 
-use super::mask::{Fill, fill};
+use super::fill::{Fill, fill};
 use crate::event::DROPPED_COLUMNS;
 
 /// The same bytes, the values of private members overwritten.

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::names::column;
+
 /// What stands in a text, by byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -28,7 +30,7 @@ pub(super) fn find(json: &str) -> Vec<Found> {
             continue;
         }
         at = space(bytes, colon + 1);
-        if super::column(&name(&json[start..end])).is_some() {
+        if column(&name(&json[start..end])).is_some() {
             let value = at..value_end(bytes, at);
             at = value.end;
             found.push(Found::Member { start, value });

@@ -4,8 +4,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::mask::{Fill, STAR, fill, unescaped};
-use super::{is_json, scan};
+use super::fill::{Fill, STAR, fill};
+use super::nested::{is_json, unescaped};
+use super::scan;
 
 /// How deep objects and arrays stand in each other; deeper ones are overwritten whole. Connect's schema of an envelope
 /// has 9 levels.
@@ -15,7 +16,7 @@ const NESTED_MAX: usize = 4;
 
 /// Where in a record a member stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::decode) enum Place {
+pub enum Place {
     /// An envelope, a flattened row, a key, or what wraps one of them.
     Top,
     /// `before` and `after`.
@@ -32,7 +33,7 @@ pub(in crate::decode) enum Place {
 
 /// What is shown of a member's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::decode) enum Shown {
+pub enum Shown {
     Nothing,
     /// The value, if it is no object or array.
     Scalar,
@@ -43,7 +44,7 @@ pub(in crate::decode) enum Shown {
 }
 
 /// Whether a table shows a column: one that nova reads is a scalar, of one that it keeps everything is shown.
-pub(in crate::decode) type Columns<'c> = &'c dyn Fn(&str) -> Shown;
+pub type Columns<'c> = &'c dyn Fn(&str) -> Shown;
 
 /// Members of an envelope (Debezium's documentation of the PostgreSQL connector, "change events").
 const ENVELOPE: [&str; 4] = ["op", "ts_ms", "ts_us", "ts_ns"];
@@ -86,7 +87,7 @@ const SCHEMA: [&str; 6] = ["type", "optional", "field", "name", "version", "inde
 const SCHEMAS: [&str; 4] = ["fields", "items", "keys", "values"];
 
 /// What is shown of the member of this name.
-pub(in crate::decode) fn member(place: Place, name: &str, columns: Columns<'_>) -> Shown {
+pub fn member(place: Place, name: &str, columns: Columns<'_>) -> Shown {
     let one_of = |names: &[&str]| if names.contains(&name) { Shown::Scalar } else { Shown::Nothing };
     match (place, name) {
         (Place::Top, "before" | "after") => Shown::Within(Place::Row),
@@ -105,7 +106,7 @@ pub(in crate::decode) fn member(place: Place, name: &str, columns: Columns<'_>) 
 }
 
 /// The same number of bytes, with `*` for everything that is not shown. Bytes that are no JSON are overwritten whole.
-pub(in crate::decode) fn mask<'b>(bytes: &'b [u8], place: Place, columns: Columns<'_>) -> Cow<'b, [u8]> {
+pub fn mask<'b>(bytes: &'b [u8], place: Place, columns: Columns<'_>) -> Cow<'b, [u8]> {
     match std::str::from_utf8(bytes) {
         Ok(text) if is_json(text) || text.trim_ascii() == "null" => {
             let mut fills = Vec::new();
@@ -118,7 +119,7 @@ pub(in crate::decode) fn mask<'b>(bytes: &'b [u8], place: Place, columns: Column
 }
 
 /// Every byte overwritten.
-pub(in crate::decode) fn all(bytes: &[u8]) -> Cow<'_, [u8]> {
+pub fn all(bytes: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(vec![STAR; bytes.len()])
 }
 

@@ -19,7 +19,9 @@ use crate::bounded::Bound;
 use crate::breaker::BreakerState;
 use crate::tls::{self, Connector, TlsError, causes};
 
-use super::{FILE_SCHEMAS_MAX, SchemaLookup, Schemas, parse_schema};
+use super::file::FILE_SCHEMAS_MAX;
+use super::lookup::{SchemaLookup, Schemas};
+use super::parse::parse_schema;
 
 /// How long one lookup waits for the thread.
 const LOOKUP_WAIT: Duration = Duration::from_millis(250);

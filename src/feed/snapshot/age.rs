@@ -5,27 +5,8 @@ use std::hash::Hasher as _;
 use rustc_hash::FxHasher;
 
 use crate::event::Id;
-use crate::state::State;
 
-use super::Snapshot;
-
-/// What a user's feed depends on, besides time. Each count only grows, and another set of followees is another
-/// `follows`: equal versions mean that nothing changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Versions {
-    /// Of whom the user follows.
-    follows: u32,
-    /// Of what those posted and whether they are active: the sum of their versions.
-    posted: u64,
-}
-
-impl Versions {
-    pub fn of(state: &State, user: u32) -> Versions {
-        let followees = state.graph.followees(user);
-        let posted = followees.map(|followee| u64::from(state.posts.version(followee.user))).sum();
-        Versions { follows: state.graph.version(user), posted }
-    }
-}
+use super::moment::Snapshot;
 
 /// How old a snapshot is for its user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

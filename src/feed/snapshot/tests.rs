@@ -1,3 +1,4 @@
+use super::kept::ACTIVE_MS;
 use super::*;
 use crate::event::{Action, Effect, Facts};
 use crate::feed::page::{Shape, page_json};

@@ -7,7 +7,7 @@ use std::ops::Range;
 use crate::event::Id;
 use crate::state::State;
 
-use super::{Entry, TRENDING_MAX, Trending, list_max};
+use super::list::{Entry, TRENDING_MAX, Trending, list_max};
 
 /// Kind of the entries in the edge's table; their name is the post's id.
 pub const KIND: &str = "override";

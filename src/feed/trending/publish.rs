@@ -12,10 +12,11 @@ use tokio::sync::watch;
 use crate::event::{Action, Id};
 use crate::state::State;
 
+use super::list::{Entry, Trending, generated_at_ms};
 use super::overrides::{Override, Overrides};
 use super::tally::Tallies;
 use super::warmed::{Counted, Warmed};
-use super::{Entry, Trending, Window, generated_at_ms, kept};
+use super::window::{Window, kept};
 
 /// Generations of one window that are kept for those who are on their way through their pages.
 pub const GENERATIONS_MAX: usize = 32;

@@ -9,8 +9,9 @@ use crate::state::State;
 use crate::state::posts::Counted;
 use crate::state::ranking::Ranking;
 
+use super::list::{Entry, Trending, generated_at_ms, list_max};
 use super::overrides::Overrides;
-use super::{Entry, Trending, Window, generated_at_ms, list_max};
+use super::window::Window;
 
 /// Posts that are counted under one lock.
 const SLICE: usize = 128;

@@ -9,8 +9,9 @@ use parking_lot::RwLock;
 use crate::event::{Action, Id};
 use crate::state::{MINUTE_MS, State};
 
+use super::list::{Entry, TRENDING_MAX, Trending, list_max};
 use super::overrides::Overrides;
-use super::{Entry, TRENDING_MAX, Trending, Window, list_max};
+use super::window::Window;
 
 /// Posts that are asked for: not all of them may be shown.
 pub const COUNTED_MAX: usize = 2 * TRENDING_MAX;

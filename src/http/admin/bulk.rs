@@ -8,16 +8,20 @@ use parking_lot::RwLock;
 
 use crate::event::{Id, TIMESTAMP_MS_RANGE, Table};
 use crate::feed::trending::{TRENDING_MAX, Window};
+use crate::http::answers::{self, Answer};
+use crate::http::audit::looked;
+use crate::http::call::UserCall;
 use crate::http::edge::{Edge, Serving};
 use crate::http::error::Problem;
 use crate::http::lists::{self, Asked};
-use crate::http::percent::digits;
-use crate::http::route::{Answer, UserCall};
-use crate::http::{Body, explained, pumped, read, server};
+use crate::http::percent::{digits, parameter};
+use crate::http::pieces::Body;
+use crate::http::query::{number, user, wrong};
+use crate::http::{explained, pumped, read};
 use crate::state::State;
 
 use super::revocations::rfc3339_ms;
-use super::{looked, number, parameter, user, wrong};
+use super::store;
 
 /// JSON lines.
 pub(in crate::http) const LINES: &str = "application/x-ndjson";
@@ -39,7 +43,7 @@ pub(in crate::http) async fn rows(edge: &Edge, call: UserCall<'_>) -> Result<Res
 
 /// The bytes of a backup. Nothing of it stays beside the store.
 pub(in crate::http) async fn hand_over(edge: &Edge, call: UserCall<'_>) -> Result<Response<Body>, Problem> {
-    super::store::on_disk(&edge.control)?;
+    store::on_disk(&edge.control)?;
     looked(&edge.control.durable, &call.subject, "backup", "handed over".to_owned()).await?;
     let control = Arc::clone(&edge.control);
     let closing = edge.serving.streams.closing();
@@ -48,7 +52,8 @@ pub(in crate::http) async fn hand_over(edge: &Edge, call: UserCall<'_>) -> Resul
 
 /// What differs between the stored rows and ClickHouse's.
 pub(in crate::http) async fn compare(edge: &Edge, call: UserCall<'_>) -> Result<Response<Body>, Problem> {
-    if edge.watch.warehouse.is_none() {
+    // What stands for ClickHouse in a server for tests keeps no rows.
+    if edge.watch.warehouse.is_none() || edge.testing.is_some() {
         let detail = "clickhouse.url is not set on this node: there is nothing to compare with";
         return Err(Problem::Conflict(detail.to_owned()));
     }
@@ -70,7 +75,7 @@ pub(in crate::http) async fn explain_post(edge: &Edge, call: UserCall<'_>) -> An
         looked(&edge.serving.durable, &call.subject, "feed-explain", whose.to_string()).await?;
     }
     let serving = Arc::clone(&edge.serving);
-    let explained = super::store::read(&edge.control, move |store| {
+    let explained = store::read(&edge.control, move |store| {
         let list = serving.trending.last(Window::Day);
         explained::explain(&explained::Asked {
             user: whose,
@@ -83,11 +88,11 @@ pub(in crate::http) async fn explain_post(edge: &Edge, call: UserCall<'_>) -> An
         })
     })
     .await?;
-    Ok(server::object(StatusCode::OK, &explained))
+    Ok(answers::object(StatusCode::OK, &explained))
 }
 
-/// The longest text of `now`. The description of the API has the same limit.
-const NOW_MAX_BYTES: usize = 64;
+/// The longest text of `now`.
+pub(in crate::http) const NOW_MAX_BYTES: usize = 64;
 
 fn asked(serving: &Serving, query: &str) -> Result<Asked, Problem> {
     let now_ms = match parameter(query, "now")? {
@@ -110,7 +115,7 @@ async fn made(serving: &Arc<Serving>, make: impl FnOnce(&Serving, RwLock<State>)
         tracing::error!("a list cannot be made: {error}");
         Problem::Unavailable("the list cannot be made")
     })?;
-    Ok(server::json(StatusCode::OK, body))
+    Ok(answers::json(StatusCode::OK, body))
 }
 
 pub(in crate::http) async fn trending_list(serving: &Arc<Serving>, call: UserCall<'_>) -> Answer {

@@ -11,12 +11,15 @@ use crate::clock::rfc3339;
 use crate::event::{Action, Cell, Id, Row, Table};
 use crate::feed::trending::Window;
 use crate::feed::trending::overrides::Override;
+use crate::http::answers::{self, Answer};
+use crate::http::audit::looked;
+use crate::http::call::UserCall;
 use crate::http::edge::{Control, Edge, Serving};
 use crate::http::error::Problem;
 use crate::http::gate::{ReadFailed, Reads, Stored};
 use crate::http::overrides;
-use crate::http::route::{Answer, UserCall};
-use crate::http::server;
+use crate::http::percent::parameter;
+use crate::http::query::{user, wrong};
 use crate::http::shapes::{
     ConfigShown, DeadGroup, DeadGroups, Found, HourCounted, PlaceIn, PostCard, PostCards, PostDetails, UserCard,
     UserFound,
@@ -25,7 +28,6 @@ use crate::schema::Uuid;
 use crate::state::State;
 
 use super::store::read;
-use super::{looked, parameter, user, wrong};
 
 /// Users of one answer, and how many are looked at for it.
 const FOUND_MAX: usize = 20;
@@ -63,7 +65,7 @@ pub(in crate::http) async fn search(edge: &Edge, call: UserCall<'_>) -> Answer {
         }
     })
     .await?;
-    Ok(server::object(StatusCode::OK, &found))
+    Ok(answers::object(StatusCode::OK, &found))
 }
 
 fn by_id(serving: &Serving, state: &State, store: &dyn Reads, id: Id) -> Result<Found, ReadFailed> {
@@ -115,7 +117,7 @@ pub(in crate::http) async fn user_card(serving: &Serving, call: UserCall<'_>) ->
         posts_total: posts.len(),
     };
     drop(state);
-    Ok(server::object(StatusCode::OK, &card))
+    Ok(answers::object(StatusCode::OK, &card))
 }
 
 /// `GET /api/v1/admin/posts`.
@@ -134,7 +136,7 @@ pub(in crate::http) async fn post_cards(edge: &Edge, call: UserCall<'_>) -> Answ
         known.map(|number| card(&serving, &state, store, number)).collect::<Result<Vec<_>, _>>()
     })
     .await?;
-    Ok(server::object(StatusCode::OK, &PostCards { posts }))
+    Ok(answers::object(StatusCode::OK, &PostCards { posts }))
 }
 
 fn text_of<'r>(table: Table, row: &'r Row, name: &str) -> Option<&'r str> {
@@ -192,7 +194,7 @@ pub(in crate::http) async fn post_details(edge: &Edge, call: UserCall<'_>) -> An
         Ok(Some(details(&serving, &state, number, row.as_deref())))
     })
     .await?;
-    Ok(server::object(StatusCode::OK, &details.ok_or(Problem::NotFound)?))
+    Ok(answers::object(StatusCode::OK, &details.ok_or(Problem::NotFound)?))
 }
 
 fn details(serving: &Serving, state: &State, number: u32, row: Option<&Row>) -> PostDetails {
@@ -244,7 +246,7 @@ pub(in crate::http) async fn dead_groups(control: &Arc<Control>) -> Answer {
     let mut groups: Vec<_> = groups.into_values().collect();
     groups.sort_by(|a, b| (b.letters, &a.topic, &a.reason).cmp(&(a.letters, &b.topic, &b.reason)));
     groups.truncate(GROUPS_MAX);
-    Ok(server::object(StatusCode::OK, &DeadGroups { groups, counted, total: control.observed.dead_letters.get() }))
+    Ok(answers::object(StatusCode::OK, &DeadGroups { groups, counted, total: control.observed.dead_letters.get() }))
 }
 
 type Groups = BTreeMap<(String, String, String), DeadGroup>;
@@ -284,5 +286,5 @@ fn grouped(store: &dyn Reads) -> Result<(Groups, u64), ReadFailed> {
 /// `GET /api/v1/admin/config`.
 pub(in crate::http) fn config(control: &Control) -> Answer {
     let settings = serde_json::from_value(control.config.clone()).unwrap_or_default();
-    Ok(server::object(StatusCode::OK, &ConfigShown { settings }))
+    Ok(answers::object(StatusCode::OK, &ConfigShown { settings }))
 }

@@ -7,22 +7,25 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::http::body::{integers, maybe_integer, or_default};
+use crate::http::answers::{self, Answer, done};
+use crate::http::audit::{actor, looked};
+use crate::http::body::{integers, maybe_integer, or_default, parse};
+use crate::http::call::UserCall;
 use crate::http::edge::Control;
 use crate::http::error::Problem;
 use crate::http::gate::Reads;
-use crate::http::percent::digits;
-use crate::http::route::{Answer, UserCall};
-use crate::http::server;
+use crate::http::percent::{digits, parameter};
+use crate::http::query::{number, wrong};
 use crate::http::shapes::{AuditPage, DeadLetters, Replay, Replays};
 use crate::pipeline::writer::{Command, CommandError};
 use crate::schema::example;
 
 use super::store::{blocking, read};
-use super::{actor, done, looked, number, parameter, parse, wrong};
 
 /// Letters and entries of one request.
 const PAGE_MAX: usize = 1_000;
+/// Letters that the writer judges between two looks at what arrives.
+const TRIED_AT_ONCE: usize = 50;
 
 /// Dead letters to be applied again.
 #[derive(Deserialize, JsonSchema)]
@@ -35,7 +38,7 @@ pub(in crate::http) struct Replaying {
     #[serde(default, deserialize_with = "or_default")]
     #[schemars(with = "Option<bool>")]
     force: bool,
-    /// Only tells what the records say now: whether they can be decoded. Nothing is applied.
+    /// Only tells what would become of each letter now, if it were replayed alone. Nothing is applied.
     #[serde(default, deserialize_with = "or_default")]
     #[schemars(with = "Option<bool>")]
     dry_run: bool,
@@ -75,20 +78,20 @@ pub(in crate::http) async fn audit(control: &Arc<Control>, call: UserCall<'_>) -
     }
     let look = move |store: &dyn Reads| if newest { store.newest_audit(limit) } else { store.audit(after, limit) };
     let entries = read(control, look).await?;
-    Ok(server::object(StatusCode::OK, &AuditPage { entries }))
+    Ok(answers::object(StatusCode::OK, &AuditPage { entries }))
 }
 
 pub(in crate::http) async fn dead_letters(control: &Arc<Control>, call: UserCall<'_>) -> Answer {
     let (after, limit) = page(call.call.query)?;
     let letters = read(control, move |store| store.dead_letters(after, limit)).await?;
-    Ok(server::object(StatusCode::OK, &DeadLetters { letters, total: control.observed.dead_letters.get() }))
+    Ok(answers::object(StatusCode::OK, &DeadLetters { letters, total: control.observed.dead_letters.get() }))
 }
 
 pub(in crate::http) async fn dead_letter(control: &Arc<Control>, call: UserCall<'_>) -> Answer {
     let id: u64 = digits(call.call.name).ok_or(Problem::NotFound)?;
     let letter = read(control, move |store| store.dead_letter(id)).await?.ok_or(Problem::NotFound)?;
     looked(&control.durable, &call.subject, "dlq-read", id.to_string()).await?;
-    Ok(server::object(StatusCode::OK, &letter))
+    Ok(answers::object(StatusCode::OK, &letter))
 }
 
 pub(in crate::http) async fn replay(control: &Arc<Control>, mut call: UserCall<'_>) -> Answer {
@@ -97,18 +100,26 @@ pub(in crate::http) async fn replay(control: &Arc<Control>, mut call: UserCall<'
     if !(1..=PAGE_MAX).contains(&ids.len()) {
         return Err(wrong("ids", "1 to 1000 ids"));
     }
-    if dry_run {
-        let tried = blocking(control, move |store| store.tried(&ids)).await?.map_err(|error| {
-            tracing::error!("dead letters cannot be read: {error}");
-            Problem::Unavailable("the store cannot be read")
-        })?;
-        return Ok(server::object(StatusCode::OK, &Replays { results: tried }));
-    }
     let force = if force { Some(sent(control, ids.clone()).await?) } else { None };
+    if dry_run {
+        return Ok(answers::object(StatusCode::OK, &Replays { results: tried(control, &ids, force.as_ref()).await? }));
+    }
     let make = |reply| Command::ReplayDead { ids, actor: actor(&call.subject), force, reply };
     let results = control.durable.command(make).await?;
     let results = results.into_iter().map(|(id, result)| Replay::of(id, result));
-    Ok(server::object(StatusCode::OK, &Replays { results: results.collect() }))
+    Ok(answers::object(StatusCode::OK, &Replays { results: results.collect() }))
+}
+
+/// What a replay would do with these dead letters. The writer judges some at a time: what arrives meanwhile does not wait for
+/// all of them.
+async fn tried(control: &Control, ids: &[u64], force: Option<&BTreeSet<u64>>) -> Result<Vec<Replay>, Problem> {
+    let mut results = Vec::with_capacity(ids.len());
+    for some in ids.chunks(TRIED_AT_ONCE) {
+        let make = |reply| Command::TryDead { ids: some.to_vec(), force: force.cloned(), reply };
+        let told = control.durable.command(make).await?;
+        results.extend(told.into_iter().map(|(id, result)| Replay::tried(id, result)));
+    }
+    Ok(results)
 }
 
 /// Those of these dead letters whose event ClickHouse has. Where it does not say, none can be forced.

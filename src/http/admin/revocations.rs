@@ -10,18 +10,18 @@ use serde_json::{Value, json};
 
 use crate::clock::rfc3339;
 use crate::decode::time::parse_millis;
+use crate::http::answers::{self, Answer};
+use crate::http::audit::actor;
 use crate::http::auth::revocation::{KIND, NAME_MAX_BYTES, REVOCATIONS_MAX, Rule, Target};
-use crate::http::body::or_default;
+use crate::http::body::{or_default, parse};
+use crate::http::call::UserCall;
 use crate::http::edge::Control;
 use crate::http::error::Problem;
 use crate::http::percent::parameter;
-use crate::http::route::{Answer, UserCall};
-use crate::http::server;
+use crate::http::query::{number, user, wrong};
 use crate::http::shapes::{Revocation, RevocationPage, RevokedBy};
 use crate::pipeline::writer::{Audit, EdgeEntry};
 use crate::schema::{Time, Uuid, example};
-
-use super::{actor, number, parse, user, wrong};
 
 const PAGE_MAX: u64 = 1_000;
 /// Rules without an end, and those that take every token.
@@ -134,7 +134,7 @@ pub(in crate::http) async fn revoke(control: &Arc<Control>, mut call: UserCall<'
             drop(changing);
         })
         .await?;
-    Ok(server::object(StatusCode::CREATED, &answer))
+    Ok(answers::object(StatusCode::CREATED, &answer))
 }
 
 pub(in crate::http) async fn unrevoke(control: &Arc<Control>, call: UserCall<'_>) -> Answer {
@@ -155,7 +155,7 @@ pub(in crate::http) async fn unrevoke(control: &Arc<Control>, call: UserCall<'_>
             drop(changing);
         })
         .await?;
-    Ok(server::empty(StatusCode::NO_CONTENT))
+    Ok(answers::empty(StatusCode::NO_CONTENT))
 }
 
 pub(in crate::http) fn list(control: &Control, query: &str) -> Answer {
@@ -167,5 +167,5 @@ pub(in crate::http) fn list(control: &Control, query: &str) -> Answer {
     let all = control.revocations.all();
     let page = all.iter().skip(offset).take(limit as usize).map(|(target, rule)| shown(target, rule));
     let revocations = page.collect();
-    Ok(server::object(StatusCode::OK, &RevocationPage { revocations, total: all.len() }))
+    Ok(answers::object(StatusCode::OK, &RevocationPage { revocations, total: all.len() }))
 }

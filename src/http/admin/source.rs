@@ -7,11 +7,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::event::{Table, Tables, TopicPartition};
-use crate::http::body::{integer, or_default};
+use crate::http::answers::{self, Answer, done};
+use crate::http::audit::actor;
+use crate::http::body::{integer, or_default, parse};
+use crate::http::call::UserCall;
 use crate::http::edge::Control;
 use crate::http::error::Problem;
-use crate::http::route::{Answer, UserCall};
-use crate::http::server;
+use crate::http::query::wrong;
 use crate::http::shapes::{
     EpochRaised, PartitionTold, ReadAgain, SlotTold, Sought, SourceState, TableName, TruncateDecision,
 };
@@ -21,7 +23,6 @@ use crate::schema::example;
 
 use super::letters::refused;
 use super::store::read;
-use super::{actor, done, parse, wrong};
 
 /// How a halted table goes on.
 #[derive(Deserialize, JsonSchema)]
@@ -70,7 +71,7 @@ pub(in crate::http) async fn cdc(control: &Arc<Control>, _: UserCall<'_>) -> Ans
         held: status.hold.map(|hold| hold.to_string()),
     });
     let slot = control.postgres.as_ref().map(|postgres| SlotTold::of(&postgres.view()));
-    Ok(server::object(StatusCode::OK, &SourceState { tables, partitions: partitions.collect(), slot }))
+    Ok(answers::object(StatusCode::OK, &SourceState { tables, partitions: partitions.collect(), slot }))
 }
 
 fn table(name: &str) -> Result<Table, Problem> {
@@ -101,7 +102,7 @@ pub(in crate::http) async fn bump_epoch(control: &Arc<Control>, call: UserCall<'
     let table = table(call.call.name)?;
     let make = |reply| Command::BumpEpoch { table, actor: actor(&call.subject), reply };
     let epoch = control.durable.command(make).await?;
-    Ok(server::object(StatusCode::OK, &EpochRaised { success: true, epoch }))
+    Ok(answers::object(StatusCode::OK, &EpochRaised { success: true, epoch }))
 }
 
 pub(in crate::http) async fn seek(control: &Arc<Control>, mut call: UserCall<'_>) -> Answer {
@@ -117,7 +118,7 @@ pub(in crate::http) async fn seek(control: &Arc<Control>, mut call: UserCall<'_>
         };
         Problem::InvalidParameter { field, detail: error.to_string() }
     })?;
-    Ok(server::object(StatusCode::OK, &Sought { success: true, topic, partition, next_offset: offset }))
+    Ok(answers::object(StatusCode::OK, &Sought { success: true, topic, partition, next_offset: offset }))
 }
 
 pub(in crate::http) async fn resnapshot(control: &Arc<Control>, mut call: UserCall<'_>) -> Answer {
@@ -133,5 +134,5 @@ pub(in crate::http) async fn resnapshot(control: &Arc<Control>, mut call: UserCa
     let make = |reply| Command::Resnapshot { partition, tables, actor: actor(&call.subject), reply };
     control.durable.command(make).await?;
     let tables = tables.iter().map(Table::name).collect();
-    Ok(server::object(StatusCode::OK, &ReadAgain { success: true, tables }))
+    Ok(answers::object(StatusCode::OK, &ReadAgain { success: true, tables }))
 }

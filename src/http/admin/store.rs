@@ -7,16 +7,16 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::http::body::or_default;
+use crate::http::answers::{self, Answer};
+use crate::http::audit::looked;
+use crate::http::body::{or_default, parse};
+use crate::http::call::UserCall;
 use crate::http::edge::Control;
 use crate::http::error::Problem;
 use crate::http::gate::{BackupFailed, BackupMade, ReadFailed, Reads};
-use crate::http::route::{Answer, UserCall};
-use crate::http::server;
+use crate::http::query::{number, wrong};
 use crate::http::shapes::{BackedUp, CheckState};
 use crate::schema::example;
-
-use super::{looked, number, parse, wrong};
 
 /// Of a backup's name.
 const NAME_MAX_BYTES: usize = 100;
@@ -80,7 +80,7 @@ pub(in crate::http) async fn backup(control: &Arc<Control>, mut call: UserCall<'
         BackupFailed::Checking { left_s } => Problem::Busy { detail: error.to_string(), retry_after_s: left_s },
         _ => Problem::Conflict(error.to_string()),
     })?;
-    Ok(server::object(StatusCode::OK, &BackedUp { success: true, file, entries, sha256 }))
+    Ok(answers::object(StatusCode::OK, &BackedUp { success: true, file, entries, sha256 }))
 }
 
 /// Begins a check of every page, and tells how far it is: at its end, or after `wait_s`.
@@ -110,5 +110,5 @@ async fn told(control: &Arc<Control>, wait: Duration) -> Answer {
     let mut states = control.reads.store_checks();
     // At the end of the time, too, the answer is how far the check is.
     let _ = tokio::time::timeout(wait, states.wait_for(|state| *state != CheckState::Running)).await;
-    Ok(server::object(StatusCode::OK, &control.reads.store_checked()))
+    Ok(answers::object(StatusCode::OK, &control.reads.store_checked()))
 }

@@ -9,17 +9,19 @@ use http_body_util::Full;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::http::auth::{Roles, Subject};
+use crate::http::answers::{self, Answer};
+use crate::http::audit::{actor, looked};
+use crate::http::auth::{ADMIN, ADMIN_OR_SERVICE, Roles, Subject};
+use crate::http::body::parse;
+use crate::http::call::UserCall;
 use crate::http::edge::Serving;
 use crate::http::error::Problem;
 use crate::http::limit::{Class, Limiter};
-use crate::http::route::{ADMIN, ADMIN_OR_SERVICE, Answer, UserCall};
+use crate::http::query::{user, wrong};
+use crate::http::read;
 use crate::http::shapes::{ClassState, Forgotten, HealthState, LimitsState, Scope};
-use crate::http::{read, server};
 use crate::pipeline::writer::Audit;
 use crate::schema::{Uuid, example};
-
-use super::{actor, looked, parse, user, wrong};
 
 /// Users of one request.
 const USERS_MAX: usize = 5_000;
@@ -87,7 +89,7 @@ async fn forget(serving: &Serving, subject: &Subject, user_ids: &[String], scope
         let audit = Audit { actor: actor(subject), action: "feed-invalidate", subject: first, detail };
         serving.durable.put(Vec::new(), Some(audit), || {}).await?;
     }
-    Ok(server::object(StatusCode::OK, &Forgotten { success: true, users: Some(users.len()) }))
+    Ok(answers::object(StatusCode::OK, &Forgotten { success: true, users: Some(users.len()) }))
 }
 
 /// A user's feed with the reasons of every post.
@@ -111,5 +113,5 @@ pub(in crate::http) fn limits(limiter: &Limiter) -> Response<Full<Bytes>> {
         callers: limiter.callers(),
         classes: classes.into(),
     };
-    server::object(StatusCode::OK, &state)
+    answers::object(StatusCode::OK, &state)
 }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::Verified;
+use super::verified::Verified;
 
 /// Tokens of one generation; at most twice as many are kept, at about 400 bytes each besides their text.
 pub(super) const GENERATION_MAX_TOKENS: usize = 16_384;

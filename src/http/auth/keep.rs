@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
-use parking_lot::Mutex;
-use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::breaker::BreakerState;
 
+use super::keeper::{Keeper, Looks};
 use super::keys::KeySet;
+use super::refusal::{Reason, Refusal};
 use super::source::{Fetch, KeyFile, KeySource};
-use super::{Auth, Reason, Refusal, Subject};
+use super::subject::Subject;
+use super::verify::Auth;
 
 /// How often an address is asked while it answers.
 const FETCH_EVERY: Duration = Duration::from_secs(300);
@@ -26,38 +27,8 @@ const BACKOFF_LAST: Duration = Duration::from_secs(60);
 /// How often a file is looked at, and how soon again when a token names a key that is not known.
 const FILE_EVERY: Duration = Duration::from_secs(2);
 const FILE_GAP: Duration = Duration::from_millis(100);
-/// Requests that may wait for a look at once; those beyond are refused.
-const WAITERS_MAX: usize = 256;
 /// How long each waits.
 const WAIT_MAX: Duration = Duration::from_secs(5);
-
-/// Looks at the source so far.
-#[derive(Clone, Copy, Default)]
-struct Looks {
-    begun: u64,
-    done: u64,
-    /// Whether the last one could not tell the keys.
-    failed: bool,
-}
-
-/// What requests and the task that keeps the keys share.
-pub(super) struct Keeper {
-    looks: watch::Sender<Looks>,
-    wanted: Notify,
-    places: Semaphore,
-    breaker: Mutex<BreakerState>,
-}
-
-impl Default for Keeper {
-    fn default() -> Keeper {
-        Keeper {
-            looks: watch::Sender::default(),
-            wanted: Notify::new(),
-            places: Semaphore::new(WAITERS_MAX),
-            breaker: Mutex::new(BreakerState::Closed),
-        }
-    }
-}
 
 /// The generic cell rate algorithm (ITU-T I.371) over looks at an address.
 struct Pace {

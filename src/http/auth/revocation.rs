@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use crate::event::Id;
 
-use super::Verified;
+use super::verified::Verified;
 
 /// Kind of the entries in the edge's table; their name is [`Target::name`].
 pub const KIND: &str = "revocation";

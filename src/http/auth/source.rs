@@ -14,7 +14,7 @@ use crate::bounded::Bound;
 use crate::tls::{self, Connector, causes};
 
 use super::super::settings::KeySettings;
-use super::KeyError;
+use super::key_error::KeyError;
 use super::keys::{JWKS_MAX_BYTES, KeySet, KeySetError};
 
 /// One request, connecting included.

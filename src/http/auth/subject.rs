@@ -7,6 +7,10 @@ use uuid::Uuid;
 
 use crate::event::Id;
 
+/// Roles of which an operation asks for one, as tokens have them.
+pub(crate) const ADMIN: &[&str] = &["admin"];
+pub(crate) const ADMIN_OR_SERVICE: &[&str] = &["admin", "service"];
+
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subject {

@@ -3,11 +3,21 @@
 mod issuers;
 mod refusals;
 
+use std::sync::Arc;
+
+use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, EncodingKey};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize};
 use serde_json::{Value, json};
 
+use crate::event::Id;
+use crate::http::settings::{ANY, KeySettings};
+
 use super::revocation::{Rule, Target};
+use super::verified::Verified;
+use super::verify::TOKEN_MAX_BYTES;
 use super::*;
 
 const NOW_MS: i64 = 1_795_500_000_000;

@@ -1,94 +1,13 @@
-//! The console over HTTP: its files, its session, and what its first page shows. The files are no operations of the API:
-//! they stand beside the route table.
+//! The console over HTTP: its files, its session, and what its first page shows.
 
+pub(super) mod board;
+pub(super) mod files;
 mod overview;
-mod sample;
+pub(super) mod sample;
 mod session;
 mod stream;
 
-use bytes::Bytes;
-use http::header::{CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY};
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
-use http_body_util::Full;
-
-use crate::console::{ASSETS, PAGE, PAGES, fingerprint};
-
-use super::error::Problem;
-use super::route::Answer;
-use super::server;
-use super::shared::Shared;
-
+pub use self::board::Board;
 pub(super) use self::overview::{history, now};
-pub use self::sample::Board;
-pub(super) use self::sample::run;
 pub(super) use self::session::{HEADER, Session, cookie_token, sign_in, sign_out, whoami};
 pub(super) use self::stream::open;
-
-/// What the page may do: nothing but ask its own host. Scripts that would write HTML need a policy of Trusted Types, of
-/// which lit-html has one for its own templates.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-                      img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; \
-                      require-trusted-types-for 'script'";
-/// A file's address has the fingerprint of all: what it answers never changes.
-const FOR_EVER: &str = "public, max-age=31536000, immutable";
-const ASK_EACH_TIME: &str = "no-cache";
-const ROOT: &str = "/console/";
-const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
-
-/// The files, compressed already.
-pub(super) struct Files {
-    fingerprint: String,
-    page: Shared,
-    files: Vec<(&'static str, Shared)>,
-}
-
-impl Files {
-    pub fn new() -> Files {
-        let fingerprint = fingerprint();
-        let page = PAGE.replace("{assets}", &format!("{ROOT}assets/{fingerprint}"));
-        let files = ASSETS.iter().map(|asset| (asset.name, Shared::new(asset.kind, asset.text.to_owned())));
-        Files { page: Shared::new("text/html; charset=utf-8", page), files: files.collect(), fingerprint }
-    }
-
-    /// The answer to a request of the console's; `None` of another path.
-    pub fn answer(&self, method: &Method, path: &str) -> Option<Answer> {
-        let found = match path {
-            "/" | "/console" => Ok(leads(ROOT)),
-            _ => self.file(path.strip_prefix(ROOT)?)?,
-        };
-        if ![Method::GET, Method::HEAD].contains(method) {
-            return Some(Err(Problem::MethodNotAllowed { allow: "GET, HEAD" }));
-        }
-        Some(found.map(guarded))
-    }
-
-    /// `None` of what the route table has.
-    fn file(&self, path: &str) -> Option<Answer> {
-        if path == "session" {
-            return None;
-        }
-        if let Some(asset) = path.strip_prefix("assets/") {
-            let (of, name) = asset.split_once('/').unwrap_or_default();
-            let file = self.files.iter().find(|(known, _)| *known == name && of == self.fingerprint);
-            return Some(file.map(|(_, file)| file.kept(FOR_EVER)).ok_or(Problem::NotFound));
-        }
-        let first = path.split('/').next().unwrap_or_default();
-        let page = PAGES.contains(&first).then(|| self.page.kept(ASK_EACH_TIME));
-        Some(page.ok_or(Problem::NotFound))
-    }
-}
-
-fn leads(to: &'static str) -> Response<Full<Bytes>> {
-    let mut response = server::empty(StatusCode::FOUND);
-    response.headers_mut().insert(LOCATION, HeaderValue::from_static(to));
-    response
-}
-
-/// With what tells a browser how careful to be.
-fn guarded(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers.insert(OPENER_POLICY, HeaderValue::from_static("same-origin"));
-    response
-}

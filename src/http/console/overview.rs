@@ -8,20 +8,21 @@ use crate::breaker::BreakerState;
 use crate::clock::rfc3339;
 use crate::console::history::{Gauge, Point};
 use crate::event::{Outcome, TopicPartition};
+use crate::feed::trending::Window;
+use crate::http::answers::{self, Answer};
+use crate::http::call::Call;
+use crate::http::edge::Edge;
 use crate::http::error::Problem;
 use crate::http::limit::Class;
-use crate::http::route::{Answer, Call};
 use crate::http::settings::ConsoleMode;
 use crate::http::shapes::{
     Accounting, BreakerTold, DiskTold, FindingTold, Health, JobTold, MemoryTold, OutboxTable, Overview, PartitionState,
     RunsOut, SlotTold, SnapshotTold, Stage, StageTold,
 };
-use crate::http::{Edge, commands, lag, metrics, ready, server, status};
+use crate::http::{commands, lag, metrics, ready, status};
 use crate::pipeline::progress::PartitionStatus;
 use crate::source::postgres::status::{State, View};
 use crate::warehouse::Target;
-
-use super::sample::Counted;
 
 /// Partitions that are shown one by one.
 const PARTITIONS_MAX: usize = 64;
@@ -39,13 +40,24 @@ pub(in crate::http) fn now(call: &Call<'_>) -> Answer {
     if frame.is_empty() {
         return Err(Problem::Unavailable("nothing was measured yet"));
     }
-    Ok(server::json(StatusCode::OK, frame.whole.to_string()))
+    Ok(answers::json(StatusCode::OK, frame.whole.to_string()))
 }
 
 /// `GET /api/v1/overview/history`.
 pub(in crate::http) fn history(call: &Call<'_>) -> Answer {
     here(call.edge())?;
-    Ok(server::json(StatusCode::OK, call.edge().console.history().to_string()))
+    Ok(answers::json(StatusCode::OK, call.edge().console.history().to_string()))
+}
+
+/// What was counted at a moment.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counted {
+    pub records: u64,
+    pub commits: u64,
+    pub acknowledged: u64,
+    pub requests: u64,
+    pub refused: u64,
+    pub feeds: u64,
 }
 
 /// What is read once for a frame.
@@ -289,6 +301,13 @@ fn breakers(edge: &Edge) -> Vec<BreakerTold> {
     states.map(|(target, state)| BreakerTold { target, state: name(state) }).collect()
 }
 
+/// By window: whoever shows a list asks for it again when its generation is another one.
+fn generations(edge: &Edge) -> BTreeMap<&'static str, String> {
+    let board = &edge.serving.trending;
+    let generation = |window: Window| format!("{:016x}", board.last(window).generation);
+    board.windows().iter().map(|window| (window.name(), generation(*window))).collect()
+}
+
 pub(super) fn overview(edge: &Edge, seen: Seen, memory: &[(&'static str, usize)], point: &Point) -> Overview {
     let (now_ms, started_ms) = (edge.clock.now_ms(), edge.control.started_ms);
     let (findings, reads) = (seen.findings(), &edge.control.reads);
@@ -322,6 +341,7 @@ pub(super) fn overview(edge: &Edge, seen: Seen, memory: &[(&'static str, usize)]
         breakers: breakers(edge),
         feeds: seen.counted.feeds,
         feed_hit_rate: seen.feed_hit_rate,
+        trending: generations(edge),
         gauges: Gauge::ALL.map(|gauge| (gauge.name(), point.get(gauge))).into_iter().collect(),
     }
 }

@@ -2,29 +2,17 @@
 //! somebody watches and once a second else, keeps a point of it for the plots, and hands out the same bytes to everybody.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use parking_lot::Mutex;
-use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-
-use crate::console::history::{Gauge, History, Point, STEP_MS};
-use crate::console::patch;
-use crate::http::Edge;
-use crate::http::places::{Place, Places};
+use crate::console::history::{Gauge, Point, STEP_MS};
+use crate::http::edge::Edge;
+use crate::http::metrics;
 use crate::http::settings::ConsoleMode;
 use crate::http::sites::Sites;
 use crate::state::histogram::Histogram;
 
-use super::overview::{self, Seen};
+use super::overview::{self, Counted, Seen};
 
-/// Consoles that watch at once.
-pub const VIEWERS_MAX: usize = 256;
-/// Of them, those of one address.
-pub const VIEWERS_PER_ADDRESS_MAX: usize = 64;
 /// Between two frames while somebody watches.
 const TICK: Duration = Duration::from_millis(500);
 /// Seconds of commits of which the percentiles are told.
@@ -33,97 +21,6 @@ const COMMITS_OF_S: usize = 10;
 const RATE_MS: i64 = 2_000;
 /// The structures of memory are measured so rarely: each takes the lock of the state.
 const MEMORY_EVERY_MS: i64 = 5_000;
-
-/// What was shown at a moment.
-pub struct Frame {
-    /// Counts frames.
-    number: u64,
-    pub(super) whole: Value,
-    text: Bytes,
-    /// What differs from the frame before, as an event.
-    patch: Bytes,
-}
-
-impl Frame {
-    fn event(name: &str, number: u64, data: &str) -> Bytes {
-        format!("event: {name}\nid: {number}\ndata: {data}\n\n").into()
-    }
-
-    pub(super) fn snapshot(&self) -> Bytes {
-        self.text.clone()
-    }
-
-    /// What brings a client here that knows another frame, if any.
-    pub(super) fn after(&self, known: &Frame) -> Bytes {
-        let follows = known.number > 0 && self.number == known.number + 1;
-        if follows { self.patch.clone() } else { self.snapshot() }
-    }
-
-    /// Nothing was looked at yet.
-    pub(super) fn is_empty(&self) -> bool {
-        self.number == 0
-    }
-}
-
-/// What everybody is shown, and who watches.
-pub struct Board {
-    frames: watch::Sender<Arc<Frame>>,
-    history: Mutex<History>,
-    free: Arc<Semaphore>,
-    addresses: Places,
-}
-
-impl Default for Board {
-    fn default() -> Board {
-        let none = Frame { number: 0, whole: Value::Null, text: Bytes::new(), patch: Bytes::new() };
-        Board {
-            frames: watch::Sender::new(Arc::new(none)),
-            history: Mutex::default(),
-            free: Arc::new(Semaphore::new(VIEWERS_MAX)),
-            addresses: Places::new(VIEWERS_PER_ADDRESS_MAX),
-        }
-    }
-}
-
-impl Board {
-    /// A place for one who watches; the error tells whether all places are taken, or those of the address.
-    pub(super) fn enter(&self, address: IpAddr) -> Result<(Place, OwnedSemaphorePermit), bool> {
-        let place = self.addresses.enter(address, VIEWERS_PER_ADDRESS_MAX).ok_or(false)?;
-        let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| true)?;
-        Ok((place, permit))
-    }
-
-    pub(super) fn frames(&self) -> watch::Receiver<Arc<Frame>> {
-        self.frames.subscribe()
-    }
-
-    /// The newest frame; empty before the first.
-    pub(super) fn newest(&self) -> Arc<Frame> {
-        Arc::clone(&self.frames.borrow())
-    }
-
-    pub(super) fn history(&self) -> Value {
-        self.history.lock().json()
-    }
-
-    /// The bytes of the log that the slot held so many points ago.
-    pub(super) fn held_before(&self, points: usize) -> Option<f64> {
-        self.history.lock().before(Gauge::HeldWalBytes, points)
-    }
-
-    fn watched(&self) -> bool {
-        self.free.available_permits() < VIEWERS_MAX
-    }
-
-    fn publish(&self, whole: Value) {
-        let before = self.newest();
-        let number = before.number + 1;
-        let patch = patch::between(&before.whole, &whole).unwrap_or_else(|| Value::Object(serde_json::Map::new()));
-        let text = Frame::event("snapshot", number, &whole.to_string());
-        let patch = Frame::event("patch", number, &patch.to_string());
-        self.frames.send_replace(Arc::new(Frame { number, whole, text, patch }));
-    }
-}
 
 /// Samples until it is dropped; not at all where there is no console.
 pub(in crate::http) async fn run(sites: &Sites) {
@@ -139,17 +36,6 @@ pub(in crate::http) async fn run(sites: &Sites) {
         let run_ms = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
         sampler.tick(&sites.now().edge, run_ms);
     }
-}
-
-/// What was counted at a moment.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Counted {
-    pub records: u64,
-    pub commits: u64,
-    pub acknowledged: u64,
-    pub requests: u64,
-    pub refused: u64,
-    pub feeds: u64,
 }
 
 /// What is kept between two frames. Times are milliseconds since the sampler's start, which no clock can move.
@@ -172,7 +58,7 @@ impl Sampler {
         }
         if self.memory_ms.is_none_or(|last| run_ms - last >= MEMORY_EVERY_MS) {
             self.memory_ms = Some(run_ms);
-            self.memory = crate::http::metrics::memory(edge).collect();
+            self.memory = metrics::memory(edge).collect();
         }
         if due {
             self.commits.push_back(edge.watch.observed.take_recent_commits());
@@ -186,7 +72,7 @@ impl Sampler {
             // The next point is due a step after this one was, so that lateness does not add up.
             let begun = self.point_ms.map_or(run_ms, |last| (last + STEP_MS).max(run_ms - STEP_MS));
             self.point_ms = Some(begun);
-            edge.console.history.lock().put(edge.clock.now_ms(), point);
+            edge.console.keep(edge.clock.now_ms(), point);
         }
         let whole = overview::overview(edge, seen, &self.memory, &point);
         edge.console.publish(serde_json::json!(whole));

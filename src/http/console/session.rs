@@ -7,12 +7,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::http::answers::{self, Answer};
+use crate::http::auth::{ADMIN, Subject, bearer};
+use crate::http::call::{Call, UserCall};
+use crate::http::edge::Edge;
 use crate::http::error::Problem;
-use crate::http::request::bearer;
-use crate::http::route::{ADMIN, Answer, Call, UserCall};
-use crate::http::server;
 use crate::http::settings::ConsoleMode;
-use crate::http::{Edge, auth::Subject};
 use crate::schema::{Uuid, example};
 
 /// The header of the console's requests. Its value says nothing.
@@ -111,7 +111,7 @@ pub(in crate::http) async fn sign_in(call: UserCall<'_>) -> Answer {
     let edge = call.edge();
     here(edge)?;
     let token = bearer(call.call.headers).ok_or(Problem::MissingToken)?;
-    let mut response = server::object(StatusCode::OK, &Session::of(edge, Some(&call.subject)));
+    let mut response = answers::object(StatusCode::OK, &Session::of(edge, Some(&call.subject)));
     response.headers_mut().insert(SET_COOKIE, cookie(edge, Some(token))?);
     Ok(response)
 }
@@ -119,7 +119,7 @@ pub(in crate::http) async fn sign_in(call: UserCall<'_>) -> Answer {
 /// `DELETE /console/session`.
 pub(in crate::http) fn sign_out(call: &Call<'_>) -> Answer {
     here(call.edge())?;
-    let mut response = server::object(StatusCode::OK, &Session::of(call.edge(), None));
+    let mut response = answers::object(StatusCode::OK, &Session::of(call.edge(), None));
     if is_console(call.headers, call.authority) {
         response.headers_mut().insert(SET_COOKIE, cookie(call.edge(), None)?);
     }
@@ -132,7 +132,7 @@ pub(in crate::http) fn whoami(call: &Call<'_>) -> Answer {
     here(edge)?;
     let token = if is_console(call.headers, call.authority) { token(call.headers) } else { None };
     let subject = token.and_then(|token| edge.auth.verify(token, edge.clock.day_ms()).ok());
-    Ok(server::object(StatusCode::OK, &Session::of(edge, subject.as_ref())))
+    Ok(answers::object(StatusCode::OK, &Session::of(edge, subject.as_ref())))
 }
 
 #[cfg(test)]

@@ -10,13 +10,13 @@ use bytes::Bytes;
 use http::Response;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
+use crate::http::edge::Edge;
 use crate::http::error::Problem;
+use crate::http::pieces::{self, Body, Broken};
 use crate::http::places::Place;
-use crate::http::stream::{self, Broken};
-use crate::http::{Body, Edge};
 
+use super::board::{Frame, VIEWERS_PER_ADDRESS_MAX};
 use super::overview;
-use super::sample::{Frame, VIEWERS_PER_ADDRESS_MAX};
 
 /// Events that wait for a client.
 const QUEUE_MAX_EVENTS: usize = 1;
@@ -35,7 +35,7 @@ pub(in crate::http) fn open(edge: &Edge, address: IpAddr) -> Result<Response<Bod
     let (sender, events) = mpsc::channel(QUEUE_MAX_EVENTS);
     let frames = edge.console.frames();
     tokio::spawn(Viewer { frames, sender, _held: (place, permit) }.run(edge.serving.streams.closing()));
-    Ok(stream::answer(events))
+    Ok(pieces::answer(events))
 }
 
 struct Viewer {

@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 
 use prometheus_client::registry::Registry;
 
-use crate::http::{Watch, lag};
+use crate::http::edge::Watch;
+use crate::http::lag;
 use crate::source::postgres::status::State;
 
-use super::{Real, gauges, labels, one, total, whole};
+use super::family::{Real, gauges, labels, one, total, whole};
 
 /// What `pg_replication_slots.wal_status` may be, and `none` where there is no slot.
 const WAL_STATUSES: [&str; 5] = ["reserved", "extended", "unreserved", "lost", "none"];

@@ -6,7 +6,7 @@ use prometheus_client::registry::Registry;
 
 use crate::version::{COMMIT, STORE_FORMAT, VERSION};
 
-use super::{gauges, labels, real, real_total};
+use super::family::{gauges, labels, real, real_total};
 
 /// Of `/proc/{pid}/stat` (proc_pid_stat(5)), counted from the field behind the name of the program.
 const USER_TICKS: usize = 11;

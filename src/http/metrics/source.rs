@@ -4,10 +4,11 @@ use std::sync::atomic::Ordering;
 
 use prometheus_client::registry::Registry;
 
-use crate::http::{Log, Watch, lag};
+use crate::http::edge::{Log, Watch};
+use crate::http::lag;
 use crate::source::kafka::{BrokerFigures, Figures, KafkaStatus};
 
-use super::{Labels, counters, gauges, labels, total, whole};
+use super::family::{Labels, counters, gauges, labels, total, whole};
 
 pub(super) fn source(watch: &Watch, log: &Log, to: &mut Registry) {
     let lags = lag::of(watch);

@@ -2,9 +2,10 @@
 
 use prometheus_client::registry::Registry;
 
-use crate::http::{CheckState, Control};
+use crate::http::edge::Control;
+use crate::http::shapes::CheckState;
 
-use super::{gauges, labels};
+use super::family::{gauges, labels};
 
 pub(super) fn store(control: &Control, to: &mut Registry) {
     let (reads, now_ms) = (&control.reads, control.clock.now_ms());

@@ -5,9 +5,11 @@ use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Response};
 use http_body_util::Full;
 
-use crate::http::Edge;
+use crate::http::edge::Edge;
 use crate::http::error::Problem;
 use crate::http::shared::{Kept, Shared};
+
+use super::render::render;
 
 pub(in crate::http) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 pub(in crate::http) const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -24,7 +26,7 @@ pub(in crate::http) struct Scrapes {
 impl Scrapes {
     /// `GET /metrics`: OpenMetrics for whoever asks for it, else the older format. Made at most once a second.
     pub fn answer(&self, edge: &Edge, request: &HeaderMap) -> Result<Response<Full<Bytes>>, Problem> {
-        let rendered = || super::render(edge).map_err(|_| Problem::Unavailable("the metrics cannot be written"));
+        let rendered = || render(edge).map_err(|_| Problem::Unavailable("the metrics cannot be written"));
         let second = edge.gate.limiter.now_us() / KEPT_US;
         let scrape = match wants_openmetrics(request) {
             true => self.openmetrics.get(second, |_| Ok(Shared::new(OPENMETRICS, rendered()?))),

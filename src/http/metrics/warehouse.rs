@@ -7,11 +7,11 @@ use prometheus_client::registry::Registry;
 
 use crate::breaker::BreakerState;
 use crate::event::Action;
-use crate::http::{Edge, Watch};
+use crate::http::edge::{Edge, Watch};
 use crate::warehouse::Target;
 use crate::warehouse::status::Status as WarehouseStatus;
 
-use super::{counters, gauges, labels, one, total};
+use super::family::{counters, gauges, labels, one, total};
 
 /// The code of a server that answers and whose tables cannot be made or looked at: nothing is delivered.
 const NOT_PREPARED: &str = "not-prepared";

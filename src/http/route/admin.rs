@@ -11,11 +11,9 @@ use crate::http::shapes::{
 use crate::http::{admin, overrides, status, tap};
 use crate::pipeline::dead::Whole;
 
-use super::operation::{form, parameter};
-use super::{Content, Handler, Kind, Operation as O, Parameter, Tag};
+use super::operation::{Content, Handler, Kind, Operation as O, Parameter, Tag, form, parameter};
+use super::parameters::{ALGORITHM, WINDOW};
 
-pub(super) const ALGORITHM: Parameter =
-    parameter("algo", Kind::OneOf(&["ch", "time"]), "Ranked, or newest first; ranked where it is left out.");
 /// Of a listing.
 const LIMIT: Parameter =
     parameter("limit", Kind::Integer { min: 1, max: 1_000 }, "How many; 100 where it is left out.");
@@ -198,6 +196,8 @@ fn users() -> Vec<O> {
                 parameter("topic", Kind::Text { min: 1, max: 256 }, "Of this topic, or last part of one."),
                 parameter("outcome", Kind::OneOf(&tap::OUTCOMES), "With this outcome."),
                 parameter("user_id", Kind::Uuid, "About this user."),
+                parameter("post_id", Kind::Uuid, "About this post."),
+                parameter("raw", Kind::Flag, "With the records' bytes, private values masked."),
             ])
             .content(&[200], Content::Events(&[("record", form::<TappedRecord>)]))
             .also(&[429]),
@@ -252,7 +252,7 @@ fn store() -> Vec<O> {
 /// For any time, which those of users are not.
 fn lists() -> Vec<O> {
     const NOW: Parameter =
-        parameter("now", Kind::Text { min: 1, max: 64 }, "For when, RFC 3339 or epoch milliseconds.");
+        parameter("now", Kind::Text { min: 1, max: admin::NOW_MAX_BYTES }, "For when, RFC 3339 or epoch milliseconds.");
     const MANY: Parameter =
         parameter("limit", Kind::Integer { min: 1, max: 200 }, "How many; 20 where it is left out.");
     let trending = Handler::Admin(|call| Box::pin(admin::trending_list(&call.edge().serving, call)));
@@ -263,7 +263,7 @@ fn lists() -> Vec<O> {
     let suggests = get("/api/v1/admin/lists/suggestions/{user_id}");
     vec![
         O::new("listTrendingAt", trends, Tag::Trending, "Trending posts for any time", trending)
-            .query([super::public::WINDOW, NOW, MANY])
+            .query([WINDOW, NOW, MANY])
             .answers::<TrendingPage>(&[200]),
         O::new("listFeedAt", feeds, Tag::Feed, "A user's feed for any time, with reasons", feed)
             .query([NOW, MANY])

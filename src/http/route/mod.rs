@@ -2,8 +2,8 @@
 //! `/openapi.json` and the test that walks every operation read the same rows.
 
 mod admin;
-mod call;
 mod operation;
+mod parameters;
 mod public;
 mod testing;
 #[cfg(test)]
@@ -12,15 +12,11 @@ mod tests;
 use http::Method;
 use matchit::Router;
 
-pub(super) use self::call::{Answer, Call, Opens, UserCall, Waits};
 pub(super) use self::operation::{Access, Content, Form, Handler, Kind, Operation, Parameter, Plane, Tag};
 pub(super) use self::public::{METRICS, OVERVIEW_STREAM, STREAM};
 
 /// What the paths of all operations for the role admin begin with.
 pub(super) const ADMIN_PATHS: &str = "/api/v1/admin/";
-
-pub(super) const ADMIN: &[&str] = &["admin"];
-pub(super) const ADMIN_OR_SERVICE: &[&str] = &["admin", "service"];
 
 /// One path and its operations.
 struct Path {

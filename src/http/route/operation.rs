@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use http::{Method, Response};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use crate::http::Body;
+use crate::http::answers::Answer;
 use crate::http::auth::Subject;
+use crate::http::call::{Call, Opens, UserCall, Waits};
 use crate::http::error::Problem;
 use crate::http::limit::Class;
-
-use super::{Answer, Call, Opens, UserCall, Waits};
+use crate::http::pieces::Body;
 
 /// Who may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

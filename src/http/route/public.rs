@@ -10,8 +10,8 @@ use crate::http::shapes::{
 };
 use crate::http::{admin, dismiss, events, feed_metrics, metrics, read, ready, rows, stream};
 
-use super::operation::{form, parameter};
-use super::{Content, Handler, Kind, Operation as O, Parameter, Plane, Tag};
+use super::operation::{Content, Handler, Kind, Operation as O, Parameter, Plane, Tag, form, parameter};
+use super::parameters::{ALGORITHM, WINDOW};
 
 /// The path of the operation that answers with a stream.
 pub(in crate::http) const STREAM: &str = "/api/v1/feed/trending/stream";
@@ -22,8 +22,6 @@ pub(in crate::http) const METRICS: &str = "/metrics";
 
 /// Of a cursor, characters.
 const CURSOR_MAX: usize = 2_000;
-pub(super) const WINDOW: Parameter =
-    parameter("window", Kind::OneOf(&["1h", "6h", "24h", "7d"]), "How far back; 24h where it is left out.");
 const CURSOR: Parameter =
     parameter("cursor", Kind::Cursor(CURSOR_MAX), "The place where the page begins, from the page before.");
 const FOR_USER: Parameter =
@@ -55,7 +53,7 @@ fn feed() -> O {
     O::new("getFeed", (Method::GET, "/api/v1/feed"), Tag::Feed, "A page of one's own feed", answer)
         .class(Class::Feed)
         .query([
-            super::admin::ALGORITHM,
+            ALGORITHM,
             limit(100),
             CURSOR,
             parameter("hydrate", Kind::Flag, "With authors and ages."),
@@ -146,9 +144,9 @@ fn rows() -> O {
 
 /// What everybody may know of the node.
 fn known() -> [O; 3] {
-    let text = Handler::Anyone(|call| call.site.scrapes.answer(call.edge(), call.headers));
-    let keys = Handler::Anyone(|call| call.site.key_set());
-    let document = Handler::Anyone(|call| Ok(call.site.openapi.cacheable()));
+    let text = Handler::Anyone(|call| call.documents.metrics(call.edge(), call.headers));
+    let keys = Handler::Anyone(|call| call.documents.key_set(&call.edge().auth));
+    let document = Handler::Anyone(|call| Ok(call.documents.openapi()));
     [
         O::new("getMetrics", (Method::GET, METRICS), Tag::Node, "Prometheus text, or OpenMetrics by Accept", text)
             .class(Class::Public)

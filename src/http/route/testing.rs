@@ -9,8 +9,7 @@ use crate::http::testing::{
     TestToken, TokenAsked,
 };
 
-use super::operation::parameter;
-use super::{Handler, Kind, Operation as O, Tag};
+use super::operation::{Handler, Kind, Operation as O, Tag, parameter};
 
 pub(super) fn operations() -> Vec<O> {
     let mut all = clock();
@@ -100,7 +99,7 @@ fn looks() -> Vec<O> {
         O::new("putTestFault", (Method::POST, "/_test/fault"), Tag::Testing, "Faults; those left out end", fault)
             .needs::<Fault>()
             .answers::<ClockTold>(&[200])
-            .also(&[409]),
+            .also(&[409, 503]),
         O::new("makeTestToken", (Method::POST, "/_test/token"), Tag::Testing, "A token, good or broken", token)
             .needs::<TokenAsked>()
             .answers::<TestToken>(&[200])

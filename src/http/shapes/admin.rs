@@ -3,12 +3,12 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::CheckState;
+use super::node::CheckState;
+use crate::event::Outcome;
 use crate::pipeline::audit::Listed;
 use crate::pipeline::dead::Summary;
 use crate::pipeline::meta::TableTold;
-use crate::pipeline::tap::{Heard, Tapped, What};
-use crate::pipeline::writer::{CommandError, Replayed};
+use crate::pipeline::writer::{CommandError, Replayed, Tried};
 use crate::schema::{Uuid, example};
 use crate::source::postgres::lsn::lsn_text;
 use crate::source::postgres::status::View;
@@ -66,7 +66,7 @@ pub struct Replays {
     pub results: Vec<Replay>,
 }
 
-/// What became of a dead letter.
+/// What became of a dead letter, or would become of it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Replay {
     pub id: u64,
@@ -83,6 +83,14 @@ impl Replay {
             Err(error) => ("kept", error.to_string()),
         };
         Replay { id, outcome, detail }
+    }
+
+    /// Of a dry run.
+    pub fn tried(id: u64, result: Result<Tried, CommandError>) -> Replay {
+        match result {
+            Ok(Tried { outcome, why }) => Replay { id, outcome: outcome.map_or("kept", Outcome::name), detail: why },
+            Err(error) => Replay { id, outcome: "kept", detail: error.to_string() },
+        }
     }
 }
 
@@ -297,73 +305,4 @@ pub struct Comparison {
     pub findings: Vec<Difference>,
     /// Hours of creation whose rows changed meanwhile, over all tables: they were not compared.
     pub changing_hours: usize,
-}
-
-/// A record that was committed, as those who watch are told of it.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-#[schemars(example = example(r#"{
-    "topic": "events", "partition": -1, "offset": 4711, "timestamp_ms": 1795500000000, "outcome": "applied",
-    "kind": "event", "user_id": "921cad1a-b3e2-5377-a326-6b2c8273740b",
-    "post_id": "6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d", "action": "view", "table": null, "key": null, "op": null,
-    "effect": "view of post 6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d counts", "left_out": 0
-}"#))]
-pub struct TappedRecord {
-    pub topic: String,
-    pub partition: i32,
-    pub offset: i64,
-    /// Its arrival, epoch milliseconds.
-    pub timestamp_ms: i64,
-    pub outcome: &'static str,
-    /// `event`, `change`, or what else it is.
-    pub kind: &'static str,
-    /// Of an event.
-    pub user_id: Option<Uuid>,
-    pub post_id: Option<Uuid>,
-    pub action: Option<&'static str>,
-    /// Of a change.
-    pub table: Option<&'static str>,
-    pub key: Option<Uuid>,
-    pub op: Option<String>,
-    /// What it changed in memory, in words; empty where it changed nothing.
-    pub effect: String,
-    /// Records before this one that the listener was not given: more than it may have a second, or than it took.
-    pub left_out: u64,
-}
-
-impl TappedRecord {
-    pub fn of(heard: &Heard) -> TappedRecord {
-        TappedRecord::told(&heard.record, heard.left_out)
-    }
-
-    /// Of a record, before which so many were left out.
-    pub fn told(record: &Tapped, left_out: u64) -> TappedRecord {
-        let mut told = TappedRecord {
-            topic: record.topic.to_string(),
-            partition: record.partition,
-            offset: record.offset,
-            timestamp_ms: record.timestamp_ms,
-            outcome: record.outcome.name(),
-            kind: "event",
-            user_id: None,
-            post_id: None,
-            action: None,
-            table: None,
-            key: None,
-            op: None,
-            effect: record.effect.clone(),
-            left_out,
-        };
-        match &record.what {
-            What::Event { user, post, action } => {
-                (told.user_id, told.post_id) = (Some(Uuid(*user)), Some(Uuid(*post)));
-                told.action = Some(action.name());
-            }
-            What::Change { table, key, op } => {
-                (told.kind, told.table, told.key) = ("change", Some(table.name()), Some(Uuid(*key)));
-                told.op = Some(format!("{op:?}").to_lowercase());
-            }
-            What::Other(kind) => told.kind = kind,
-        }
-        told
-    }
 }

@@ -4,8 +4,10 @@ use schemars::JsonSchema;
 
 use crate::decode::client::{APP_VER_MAX_CHARS, DEVICE_MAX_CHARS};
 use crate::event::Action;
-use crate::http::events::EVENTS_MAX;
 use crate::schema::{Time, Uuid, example};
+
+/// Events of one request.
+pub const EVENTS_MAX: usize = 100;
 
 /// Client events of one request.
 #[derive(JsonSchema)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::FeedItem;
+use super::feed::FeedItem;
 use crate::feed::trending::{self, Window};
 use crate::schema::{Uuid, example};
 use crate::state::ranking::{NUMBERS, Number, Ranking};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::TrendingOverride;
+use super::admin::TrendingOverride;
 use crate::schema::{Uuid, example};
 
 /// What a search found.

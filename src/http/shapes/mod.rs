@@ -10,6 +10,7 @@ mod lists;
 mod node;
 mod overview;
 mod status;
+mod tapped;
 
 pub use self::admin::*;
 pub use self::events::*;
@@ -20,3 +21,4 @@ pub use self::lists::*;
 pub use self::node::*;
 pub use self::overview::*;
 pub use self::status::*;
+pub use self::tapped::*;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{BackupTold, CheckState, ClassState, DiskTold, MemoryTold, OutboxTold, SlotTold, SourceTold};
+use super::admin::{ClassState, SlotTold};
+use super::node::CheckState;
+use super::status::{BackupTold, DiskTold, MemoryTold, OutboxTold, SourceTold};
 use crate::schema::example;
 
 /// How the node is, stage by stage.
@@ -17,6 +19,7 @@ use crate::schema::example;
     "runs_out": [], "partitions": [], "partitions_left_out": 0, "topics": [], "commits": 12, "requests": [],
     "memory": [], "disk": { "store_bytes": 52428800, "free_bytes": 8589934592 }, "backup": null, "store_check": "ok",
     "dead_letters": 0, "outbox": null, "tables": [], "jobs": [], "breakers": [], "feeds": 120, "feed_hit_rate": 0.95,
+    "trending": { "24h": "0f3a5c2e91b7d846" },
     "gauges": { "records_per_s": 20, "lag_s": 0 }
 }"#))]
 pub struct Overview {
@@ -60,6 +63,8 @@ pub struct Overview {
     /// Pages of feeds since the start.
     pub feeds: u64,
     pub feed_hit_rate: f64,
+    /// The generation of each window of trending that is kept: another one, when the list has changed.
+    pub trending: BTreeMap<&'static str, String>,
     /// The newest point of each plot, by name; null where nothing is measured.
     pub gauges: BTreeMap<&'static str, Option<f64>>,
 }

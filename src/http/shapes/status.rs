@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{CheckState, ClassState};
+use super::admin::ClassState;
+use super::node::CheckState;
 use crate::pipeline::meta::TableTold;
 use crate::schema::example;
 

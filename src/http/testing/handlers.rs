@@ -7,20 +7,23 @@ use http::StatusCode;
 use serde::Serialize;
 
 use crate::http::admin;
+use crate::http::answers::{self, Answer};
 use crate::http::body::{self, parse};
+use crate::http::call::UserCall;
 use crate::http::edge::Edge;
 use crate::http::error::Problem;
 use crate::http::percent::{digits, parameter};
-use crate::http::route::{Answer, UserCall};
+use crate::http::query::number;
 use crate::http::rows::{self as plain, Rows};
-use crate::http::server;
 use crate::source::handed;
 
+use super::control::{Refused, Testing};
 use super::shapes::{
-    ADVANCE_MAX_MS, Advance, CapturesTaken, ClockSet, Counted, Fault, NAME_MAX_CHARS, SLOW_COMMIT_MAX_MS,
-    SnapshotNamed, TestToken, TokenAsked,
+    ADVANCE_MAX_MS, Advance, CapturesTaken, ClickHouseFault, ClockSet, Counted, FAULT_TIMES_MAX, Fault, NAME_MAX_CHARS,
+    REFUSAL_BODY_MAX_CHARS, REFUSAL_CODE_MAX, REFUSAL_STATUS_MAX, REFUSAL_STATUS_MIN, SLOW_ANSWER_MAX_MS,
+    SLOW_COMMIT_MAX_MS, SnapshotNamed, TestToken, TokenAsked,
 };
-use super::{Refused, Testing, tokens};
+use super::tokens;
 
 /// Bytes of a body, as sent and after inflation: a fixture of any size that a test has.
 const BODY_MAX_BYTES: usize = 64 << 20;
@@ -59,7 +62,7 @@ async fn done<T: Serialize + Send + 'static>(
     let testing = testing(edge)?;
     let done = tokio::task::spawn_blocking(move || work(&*testing)).await;
     let answer = done.map_err(|_| Problem::Unavailable("stopping"))?.map_err(problem)?;
-    Ok(server::object(StatusCode::OK, &answer))
+    Ok(answers::object(StatusCode::OK, &answer))
 }
 
 pub(in crate::http) async fn clock(call: UserCall<'_>) -> Answer {
@@ -88,7 +91,7 @@ pub(in crate::http) async fn advance(mut call: UserCall<'_>) -> Answer {
 pub(in crate::http) async fn rows(mut call: UserCall<'_>) -> Answer {
     let body = content(&mut call).await?;
     let rows = parse::<Rows>(call.call.headers, &body)?;
-    let edge = Arc::clone(&call.call.site.edge);
+    let edge = Arc::clone(call.edge());
     let taken = plain::commit(&edge, rows, ROWS_MAX, call.call.trace).await?;
     done(&edge, move |testing| testing.settle().map(|_| taken)).await
 }
@@ -131,7 +134,7 @@ pub(in crate::http) async fn reset(mut call: UserCall<'_>) -> Answer {
 }
 
 pub(in crate::http) async fn log(call: UserCall<'_>) -> Answer {
-    let since = admin::number(call.call.query, "since", 0)?;
+    let since = number(call.call.query, "since", 0)?;
     let limit = match parameter(call.call.query, "limit")? {
         None => LOG_DEFAULT,
         Some(text) => {
@@ -140,6 +143,33 @@ pub(in crate::http) async fn log(call: UserCall<'_>) -> Answer {
         }
     };
     done(call.edge(), move |testing| Ok(testing.log(since, limit as usize))).await
+}
+
+/// Refuses a fault of ClickHouse that says nothing, or things that exclude each other.
+fn fits(fault: &ClickHouseFault) -> Result<(), Problem> {
+    let ClickHouseFault { refuses, status, code, body, slow_ms, times } = fault;
+    let (refuses, answers) = (refuses.unwrap_or(false), status.is_some() || code.is_some());
+    let problem = if refuses && (answers || body.is_some() || slow_ms.is_some()) {
+        let detail = "a server that is not there gives no answer: leave status, code, body and slow_ms out";
+        Some(("clickhouse.refuses", detail.to_owned()))
+    } else if body.is_some() && !answers {
+        Some(("clickhouse.body", "expected status or code beside it".to_owned()))
+    } else if !refuses && !answers && slow_ms.is_none() {
+        Some(("clickhouse", "expected refuses, status, code or slow_ms".to_owned()))
+    } else if status.is_some_and(|status| !(REFUSAL_STATUS_MIN..=REFUSAL_STATUS_MAX).contains(&status)) {
+        Some(("clickhouse.status", format!("expected {REFUSAL_STATUS_MIN} to {REFUSAL_STATUS_MAX}")))
+    } else if code.is_some_and(|code| !(1..=REFUSAL_CODE_MAX).contains(&code)) {
+        Some(("clickhouse.code", format!("expected 1 to {REFUSAL_CODE_MAX}")))
+    } else if body.as_ref().is_some_and(|body| body.chars().count() > REFUSAL_BODY_MAX_CHARS) {
+        Some(("clickhouse.body", format!("expected at most {REFUSAL_BODY_MAX_CHARS} characters")))
+    } else if slow_ms.is_some_and(|ms| ms > SLOW_ANSWER_MAX_MS) {
+        Some(("clickhouse.slow_ms", format!("expected 0 to {SLOW_ANSWER_MAX_MS}")))
+    } else if times.is_some_and(|times| !(1..=FAULT_TIMES_MAX).contains(&times)) {
+        Some(("clickhouse.times", format!("expected 1 to {FAULT_TIMES_MAX}")))
+    } else {
+        None
+    };
+    problem.map_or(Ok(()), |(field, detail)| Err(wrong(field, detail)))
 }
 
 pub(in crate::http) async fn fault(mut call: UserCall<'_>) -> Answer {
@@ -151,6 +181,7 @@ pub(in crate::http) async fn fault(mut call: UserCall<'_>) -> Answer {
     if fault.source_lag_ms.is_some_and(|ms| ms < 0) {
         return Err(wrong("source_lag_ms", "expected 0 or more".to_owned()));
     }
+    fault.clickhouse.as_ref().map_or(Ok(()), fits)?;
     done(call.edge(), move |testing| testing.fault(&fault).map(|()| testing.clock())).await
 }
 
@@ -159,7 +190,7 @@ pub(in crate::http) async fn token(mut call: UserCall<'_>) -> Answer {
     let asked = parse::<TokenAsked>(call.call.headers, &body)?;
     let edge = call.edge();
     let token = tokens::make(&edge.auth, &asked, edge.clock.day_ms())?;
-    Ok(server::object(StatusCode::OK, &TestToken { token }))
+    Ok(answers::object(StatusCode::OK, &TestToken { token }))
 }
 
 impl Counted {

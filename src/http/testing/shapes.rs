@@ -14,6 +14,17 @@ pub const ADVANCE_MAX_MS: i64 = 400 * 86_400_000;
 pub const NAME_MAX_CHARS: usize = 64;
 /// Milliseconds that a commit may be made to take: requests wait for 5 s.
 pub const SLOW_COMMIT_MAX_MS: u64 = 10_000;
+/// HTTP statuses of a refusal.
+pub const REFUSAL_STATUS_MIN: u16 = 400;
+pub const REFUSAL_STATUS_MAX: u16 = 599;
+/// ClickHouse's own error codes have at most four digits.
+pub const REFUSAL_CODE_MAX: u32 = 9_999;
+/// Characters of a refusal's text.
+pub const REFUSAL_BODY_MAX_CHARS: usize = 4_096;
+/// Milliseconds that an answer of ClickHouse may be made to take.
+pub const SLOW_ANSWER_MAX_MS: u64 = 10_000;
+/// Requests that a fault of ClickHouse may be for.
+pub const FAULT_TIMES_MAX: u64 = 1_000_000;
 
 /// The time, and who moves it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -158,7 +169,7 @@ pub struct LoggedPage {
 /// Faults that are put in; those that are left out end.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "FaultRequest", example = example(r#"{ "slow_commit_ms": 200, "source_lag_ms": 600000 }"#))]
+#[schemars(rename = "FaultRequest", example = example(r#"{ "slow_commit_ms": 200, "source_lag_ms": 600000, "clickhouse": { "status": 503 } }"#))]
 pub struct Fault {
     /// What each commit takes longer, milliseconds.
     #[serde(default, deserialize_with = "maybe_integer")]
@@ -168,6 +179,37 @@ pub struct Fault {
     #[serde(default, deserialize_with = "maybe_integer")]
     #[schemars(range(min = 0))]
     pub source_lag_ms: Option<i64>,
+    /// What the stand-in for ClickHouse does instead of taking rows.
+    pub clickhouse: Option<ClickHouseFault>,
+}
+
+/// What the stand-in for ClickHouse does instead of taking rows: `refuses`, or an answer with `status` or `code`, or
+/// `slow_ms`, alone or before such an answer.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ClickHouseFaultRequest", example = example(r#"{ "code": 241, "body": "Memory limit exceeded", "times": 3 }"#))]
+pub struct ClickHouseFault {
+    /// Connections are refused, as if no server ran.
+    pub refuses: Option<bool>,
+    /// The HTTP status of the answer. Alone it is a proxy's, which answers every request.
+    #[serde(default, deserialize_with = "maybe_integer")]
+    #[schemars(range(min = REFUSAL_STATUS_MIN, max = REFUSAL_STATUS_MAX))]
+    pub status: Option<u16>,
+    /// ClickHouse's own error code, with which it refuses inserts; the status is 500 where it is left out.
+    #[serde(default, deserialize_with = "maybe_integer")]
+    #[schemars(range(min = 1, max = REFUSAL_CODE_MAX))]
+    pub code: Option<u32>,
+    /// The text of the answer; with `code` it stands behind the code.
+    #[schemars(length(max = REFUSAL_BODY_MAX_CHARS))]
+    pub body: Option<String>,
+    /// How long each answer takes, milliseconds: from 1000 on nova has given the request up.
+    #[serde(default, deserialize_with = "maybe_integer")]
+    #[schemars(range(min = 0, max = SLOW_ANSWER_MAX_MS))]
+    pub slow_ms: Option<u64>,
+    /// So many requests meet the fault, which ends with the last of them. Left out: until it is ended.
+    #[serde(default, deserialize_with = "maybe_integer")]
+    #[schemars(range(min = 1, max = FAULT_TIMES_MAX))]
+    pub times: Option<u64>,
 }
 
 /// A token that is wanted.

@@ -21,9 +21,9 @@ use crate::event::{Effect, Facts, Id};
 
 use super::connection::Connection;
 use super::patience::{Idle, Pace};
-use super::request::Site;
 use super::route::Routes;
 use super::settings::IDLE_TIMEOUT_DEFAULT_S;
+use super::site::Site;
 use super::sites::Sites;
 
 const NOW_MS: i64 = 1_795_500_000_000;

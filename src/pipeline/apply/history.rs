@@ -4,7 +4,7 @@ use crate::event::{Format, Op};
 use crate::mutant::{self, Mutant};
 use crate::pipeline::stored::{History, ReadMark, Seen, StoredRow};
 
-use super::Told;
+use super::told::Told;
 
 impl Told {
     /// The versions that the stream has told, and whether the content is another's.

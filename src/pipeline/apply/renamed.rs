@@ -10,24 +10,11 @@ use nova_storage::codec::CodecError;
 use crate::event::{Id, Row};
 use crate::pipeline::cells::{decode_cells, encode_cells};
 use crate::pipeline::fill::{Known, blank, refill, retell};
-use crate::pipeline::stored::{Content, Hole, StoredRow};
+use crate::pipeline::stored::{Content, StoredRow};
 
-use super::{Written, refilled};
+use super::written::{Written, refilled};
 
-/// What the delete of a changed key leaves of the row: the row under the new key may want its values.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Image {
-    pub row: Row,
-    pub holes: Vec<Hole>,
-    /// LSN of the version that the values are from; 0 where it is not known.
-    pub lsn: u64,
-    /// The table's epoch when the delete was applied.
-    pub epoch: u16,
-    /// LSN of the delete; 0 where the record had none.
-    pub delete_lsn: u64,
-    /// Time of the delete's commit, epoch microseconds.
-    pub ts_us: Option<i64>,
-}
+pub use super::image::Image;
 
 /// A version that came late to a row which has another key by now.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,11 +70,6 @@ fn onward(row: &StoredRow<'_>, told: Row) -> Option<Image> {
 }
 
 impl Image {
-    /// The image of a row as it stood before the delete that has this LSN and time.
-    pub(super) fn before(row: Row, (delete_lsn, ts_us): (u64, Option<i64>), epoch: u16) -> Image {
-        Image { row, holes: Vec::new(), lsn: delete_lsn.saturating_sub(1), epoch, delete_lsn, ts_us }
-    }
-
     /// `heir` is the row that may want the values. A value that it has of an earlier epoch may be newer than the image,
     /// where the row is not known to have come with this change.
     fn known(&self, heir: &StoredRow<'_>) -> Known<'_> {

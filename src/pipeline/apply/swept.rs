@@ -7,7 +7,8 @@ use crate::pipeline::meta::TableMeta;
 use crate::pipeline::stored::{Place, ReadMark, StoredRow};
 use crate::pipeline::sweep::Sweep;
 
-use super::{Told, Written};
+use super::told::Told;
+use super::written::Written;
 
 /// The delete of a stored row by a sweep; `None` where the row was read, was written since, or is gone already.
 pub fn swept_row(stored: &[u8], sweep: &Sweep) -> Result<Option<Written>, CodecError> {

@@ -3,8 +3,8 @@
 use nova_storage::schema::{DEDUP_KEYS, DEDUP_SEGMENT};
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 
-use super::sealed::Sealed;
-use super::{DELIVERED_SEGMENT, Entry, SEGMENT_MAX_KEYS};
+use super::entry::Entry;
+use super::sealed::{DELIVERED_SEGMENT, SEGMENT_MAX_KEYS, Sealed};
 
 /// Stores what is delivered, in segments of bounded size, whatever the order in which it is told.
 pub struct DeliveredWriter {

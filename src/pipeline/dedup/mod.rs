@@ -19,20 +19,24 @@
 //! new, and counted, but their rows are not sent again. They stand in segments of their own, under the same horizon.
 
 mod delivered;
+mod entry;
 mod sealed;
+mod times;
 
 use hashbrown::HashTable;
 use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::DEDUP_OPEN;
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 
-use sealed::Sealed;
+use crate::pipeline::filter::Probe;
 
-pub use delivered::DeliveredWriter;
+use self::sealed::Sealed;
 
-/// A segment is sealed at this many entries: with one more commit still within what a hash table of 2^19 slots takes
-/// before it would double (8.9 MB).
-pub const SEGMENT_MAX_KEYS: usize = (1 << 19) / 8 * 7 - (1 << 15);
+pub use self::delivered::DeliveredWriter;
+pub use self::entry::{Entry, Seen};
+pub use self::sealed::{DELIVERED_SEGMENT, SEGMENT_MAX_KEYS};
+pub use self::times::Times;
+
 /// A segment is sealed when it has been open for this long by the node's clock, so that old ones can go in steps.
 pub const SEGMENT_MAX_MS: i64 = 3_600_000;
 /// The most that the time between two seals adds to the age of the segments before.
@@ -41,55 +45,6 @@ pub const GAP_MAX_MS: i64 = 6 * SEGMENT_MAX_MS;
 pub const SEALED_MAX_SEGMENTS: usize = 256;
 /// Version 1 began with the earliest arrival instead of the node's clock.
 const BATCH_VERSION: u8 = 2;
-/// Segments of delivered events have numbers from here on.
-pub const DELIVERED_SEGMENT: u64 = 1 << 63;
-
-/// One accepted event: identity above, payload below.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Entry(u128);
-
-impl Entry {
-    /// `identity` is a 128-bit hash of (user, event id), `payload` a 64-bit hash of the rest.
-    pub fn new(identity: u128, payload: u64) -> Entry {
-        Entry(identity & !u128::from(u32::MAX) | u128::from(payload as u32))
-    }
-
-    fn same_event(self, other: Entry) -> bool {
-        (self.0 ^ other.0) >> 32 == 0
-    }
-
-    fn hash(self) -> u64 {
-        (self.0 >> 64) as u64
-    }
-
-    /// The smallest entry of the same event.
-    fn floor(self) -> Entry {
-        Entry(self.0 & !u128::from(u32::MAX))
-    }
-}
-
-/// The clocks of a commit.
-#[derive(Clone, Copy, Debug)]
-pub struct Times {
-    /// The arrival below which no partition will deliver any more, epoch milliseconds.
-    pub watermark_ms: i64,
-    /// The node's clock.
-    pub now_ms: i64,
-    /// The latest arrival that there can be.
-    pub latest_ms: i64,
-    /// How long an entry stays.
-    pub horizon_ms: i64,
-}
-
-/// What is known of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seen {
-    New,
-    /// The same event with the same payload.
-    Duplicate,
-    /// The same event with another payload: the first one stays.
-    Conflict,
-}
 
 #[derive(Debug)]
 struct Open {
@@ -167,7 +122,8 @@ impl Dedup {
         if let Some(found) = self.open.table.find(entry.hash(), |other| other.same_event(entry)) {
             return Ok(if *found == entry { Seen::Duplicate } else { Seen::Conflict });
         }
-        for segment in self.sealed.iter().rev() {
+        let probe = Probe::new(entry.hash());
+        for segment in self.sealed.iter().rev().filter(|segment| segment.may_contain(&probe)) {
             let seen = segment.look_up(entry, read)?;
             if seen != Seen::New {
                 return Ok(seen);
@@ -178,7 +134,8 @@ impl Dedup {
 
     /// Whether the event's row is in ClickHouse since before this life of the store.
     pub fn delivered(&self, entry: Entry, read: &ReadTxn) -> Result<bool, ReadError> {
-        for segment in &self.delivered {
+        let probe = Probe::new(entry.hash());
+        for segment in self.delivered.iter().filter(|segment| segment.may_contain(&probe)) {
             if segment.look_up(entry, read)? != Seen::New {
                 return Ok(true);
             }

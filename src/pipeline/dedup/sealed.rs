@@ -5,9 +5,15 @@ use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::{DEDUP_KEYS, DEDUP_SEGMENT, fits_page};
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 
-use super::{Entry, Seen, Times};
-use crate::pipeline::filter::Filter;
+use super::entry::{Entry, Seen};
+use super::times::Times;
+use crate::pipeline::filter::{Filter, Probe};
 
+/// A segment is sealed at this many entries: with one more commit still within what a hash table of 2^19 slots takes
+/// before it would double (8.9 MB).
+pub const SEGMENT_MAX_KEYS: usize = (1 << 19) / 8 * 7 - (1 << 15);
+/// Segments of delivered events have numbers from here on.
+pub const DELIVERED_SEGMENT: u64 = 1 << 63;
 /// Version 1 had no time of its sealing.
 const SEGMENT_VERSION: u8 = 2;
 const CHUNK_VERSION: u8 = 1;
@@ -84,10 +90,14 @@ impl Sealed {
         write.remove_range(DEDUP_KEYS, (self.segment, 0u32)..=(self.segment, u32::MAX))
     }
 
+    /// Whether the event can be here. `probe` is of its hash.
+    #[inline]
+    pub fn may_contain(&self, probe: &Probe) -> bool {
+        self.filter.may_contain(probe)
+    }
+
+    /// Looks among the entries on disk.
     pub fn look_up(&self, entry: Entry, read: &ReadTxn) -> Result<Seen, ReadError> {
-        if !self.filter.may_contain(entry.hash()) {
-            return Ok(Seen::New);
-        }
         let after = self.index.partition_point(|first| *first < entry.floor());
         // The event can be the first of a chunk or inside the one before it.
         for chunk in [after.checked_sub(1), Some(after)].into_iter().flatten() {

@@ -8,7 +8,7 @@ use nova_storage::schema::fits_page;
 
 use crate::event::Id;
 
-use super::Key;
+use super::key::Key;
 
 const VERSION: u8 = 1;
 const WHAT: &str = "block of rows";

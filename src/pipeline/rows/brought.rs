@@ -6,7 +6,7 @@ use nova_storage::{ReadError, ReadTxn, Store, WriteError};
 
 use crate::event::Id;
 
-use super::Key;
+use super::key::Key;
 use super::runs::Runs;
 
 /// Bytes of rows that one commit brings over.

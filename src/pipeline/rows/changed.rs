@@ -3,7 +3,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::Key;
+use super::key::Key;
 
 /// Bytes that are spent on a changed row besides its own.
 pub const ENTRY_OVERHEAD_BYTES: usize = 64;

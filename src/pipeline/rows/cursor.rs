@@ -6,8 +6,8 @@ use nova_storage::codec::CodecError;
 use nova_storage::schema::ROW_BLOCK;
 use nova_storage::{ReadError, ReadTxn};
 
-use super::Key;
 use super::block::Block;
+use super::key::Key;
 use super::segment::Segment;
 
 const WHAT: &str = "run of rows";

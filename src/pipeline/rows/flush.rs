@@ -3,8 +3,8 @@
 
 use nova_storage::{WriteError, WriteTxn};
 
-use super::Key;
 use super::changed::{Changed, ENTRY_OVERHEAD_BYTES};
+use super::key::Key;
 use super::runs::Runs;
 use super::segment::Home;
 

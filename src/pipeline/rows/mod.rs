@@ -8,6 +8,8 @@ mod brought;
 mod changed;
 mod cursor;
 mod flush;
+mod key;
+mod run;
 mod runs;
 mod segment;
 
@@ -22,9 +24,6 @@ use self::cursor::Merged;
 use self::flush::Flush;
 use self::runs::{MERGES_KEY, Runs};
 pub use self::segment::remove as remove_segment;
-
-/// Table number and primary key: the order of rows in the store.
-type Key = (u8, Id);
 
 /// Bytes that are merged for each byte that changes, in percent. Above 100, a merge ends before the next one is due.
 const MERGE_PERCENT: u64 = 125;

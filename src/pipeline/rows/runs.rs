@@ -1,96 +1,29 @@
 //! The rows in the store: sorted runs, each newer than the next, and what merges them.
 //!
-//! A checkpoint adds a run, some segments a commit; whoever opens the store leaves it out until the checkpoint is whole. Once [`MERGE_RUNS`] runs of about one size stand together, they become one, a segment at a time:
-//! what is merged up to a key leaves the old runs in the same commit, so that a crash only interrupts a merge, and no row
-//! is stored twice for longer than a segment takes. A row is written again once each time that the runs have become
-//! [`MERGE_RUNS`] times as large.
+//! A checkpoint adds a run, some segments a commit; whoever opens the store leaves it out until the checkpoint is whole.
+//! Once [`MERGE_RUNS`] runs of about one size stand together, they become one, a segment at a time: what is merged up to a
+//! key leaves the old runs in the same commit, so that a crash only interrupts a merge, and no row is stored twice for
+//! longer than a segment takes. A row is written again once each time that the runs have become [`MERGE_RUNS`] times as
+//! large.
 
 use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::META;
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 
 use crate::event::Id;
+use crate::pipeline::filter::Probe;
 use crate::pipeline::meta::Meta;
 
-use super::Key;
 use super::block::BLOCK_MAX_BYTES;
 use super::cursor::Merged;
+use super::key::{Key, LEAST, after};
+use super::run::{MERGE_RUNS, Run, WHAT};
 use super::segment::{Home, SEGMENT_MAX_BLOCKS, Segment, SegmentWriter, hash};
 
-/// Runs of about one size that become one.
-pub const MERGE_RUNS: usize = 16;
-/// Runs up to this size are about one size; each next size is [`MERGE_RUNS`] times as large.
-const FIRST_TIER_BYTES: u64 = 128 << 20;
 pub const MERGES_KEY: &str = "row_merges";
 /// What is merged at once.
 pub const SEGMENT_BYTES: u64 = (SEGMENT_MAX_BLOCKS * BLOCK_MAX_BYTES) as u64;
 const MERGES_VERSION: u8 = 1;
-const WHAT: &str = "runs of rows";
-const LEAST: Key = (0, Id([0; 16]));
-
-/// Rows of one flush, or of several merged.
-#[derive(Debug)]
-pub struct Run {
-    number: u64,
-    /// The number of the last flush that it holds rows of: of two runs, the one with the higher is newer.
-    pub newest: u64,
-    /// In the order of their keys; with none, the run is gone.
-    segments: Vec<Segment>,
-    /// The first key of each segment.
-    firsts: Vec<Key>,
-    /// Of all segments.
-    bytes: u64,
-    mem_bytes: usize,
-    /// Rows up to and with this key are in the run that it is merged into.
-    merged: Option<Key>,
-}
-
-impl Run {
-    fn new(home: Home) -> Run {
-        let (segments, firsts) = (Vec::new(), Vec::new());
-        Run { number: home.run, newest: home.newest, segments, firsts, bytes: 0, mem_bytes: 0, merged: None }
-    }
-
-    fn push(&mut self, segment: Segment) -> Result<(), CodecError> {
-        if self.segments.last().is_some_and(|last| last.last >= segment.first()) {
-            return Err(CodecError::Invalid(WHAT));
-        }
-        self.firsts.push(segment.first());
-        self.bytes += segment.bytes;
-        self.mem_bytes += mem_bytes(&segment);
-        self.segments.push(segment);
-        Ok(())
-    }
-
-    /// Removes segments that have no key above `done`.
-    fn drop_upto(&mut self, done: Option<Key>, write: &WriteTxn) -> Result<(), WriteError> {
-        let gone = self.segments.partition_point(|segment| Some(segment.last) <= done);
-        self.firsts.drain(..gone);
-        for segment in self.segments.drain(..gone) {
-            self.bytes -= segment.bytes;
-            self.mem_bytes -= mem_bytes(&segment);
-            segment.remove(write)?;
-        }
-        Ok(())
-    }
-
-    fn tier(&self) -> u32 {
-        let (mut tier, mut most) = (0, FIRST_TIER_BYTES);
-        while self.bytes > most {
-            tier += 1;
-            most = most.saturating_mul(MERGE_RUNS as u64);
-        }
-        tier
-    }
-
-    fn segment_of(&self, key: Key, hash: u64) -> Option<&Segment> {
-        if self.merged.is_some_and(|merged| key <= merged) {
-            return None;
-        }
-        let at = self.firsts.partition_point(|first| *first <= key).checked_sub(1)?;
-        self.segments.get(at).filter(|segment| key <= segment.last && segment.may_contain(hash))
-    }
-}
 
 /// Runs that stand together and become one.
 #[derive(Debug)]
@@ -189,8 +122,8 @@ impl Runs {
         read: &ReadTxn,
         found: &mut Option<F>,
     ) -> Result<Option<T>, ReadError> {
-        let hash = hash(key);
-        for segment in self.list.iter().filter_map(|run| run.segment_of(key, hash)) {
+        let probe = Probe::new(hash(key));
+        for segment in self.list.iter().filter_map(|run| run.segment_of(key, &probe)) {
             if let Some(answer) = segment.look_up(key, read, found)? {
                 return Ok(Some(answer));
             }
@@ -361,17 +294,6 @@ impl Runs {
         self.list.retain(|run| !run.segments.is_empty());
         Ok(())
     }
-}
-
-/// What a segment takes in its run.
-fn mem_bytes(segment: &Segment) -> usize {
-    segment.mem_bytes() + size_of::<Segment>() + size_of::<Key>()
-}
-
-/// The next key.
-pub fn after((table, id): Key) -> Key {
-    let (id, carried) = u128::from_be_bytes(id.0).overflowing_add(1);
-    (table.saturating_add(u8::from(carried)), Id(id.to_be_bytes()))
 }
 
 fn encode_merges(merges: &[Merge]) -> Vec<u8> {

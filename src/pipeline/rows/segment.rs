@@ -7,10 +7,10 @@ use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::event::Id;
-use crate::pipeline::filter::Filter;
+use crate::pipeline::filter::{Filter, Probe};
 
-use super::Key;
 use super::block::{Block, Builder};
+use super::key::Key;
 
 const VERSION: u8 = 1;
 const WHAT: &str = "segment of rows";
@@ -26,7 +26,7 @@ pub fn hash((table, id): Key) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Home {
     pub run: u64,
-    /// See [`super::runs::Run::newest`].
+    /// See [`super::run::Run::newest`].
     pub newest: u64,
 }
 
@@ -74,8 +74,9 @@ impl Segment {
         self.firsts.partition_point(|first| *first <= key).saturating_sub(1) as u32
     }
 
-    pub fn may_contain(&self, hash: u64) -> bool {
-        self.filter.may_contain(hash)
+    #[inline]
+    pub fn may_contain(&self, probe: &Probe) -> bool {
+        self.filter.may_contain(probe)
     }
 
     /// Hands a row to `found`; leaves `found` where there is none.

@@ -156,7 +156,7 @@ proptest! {
             Ok(())
         }).unwrap();
         prop_assert_eq!(all, seen);
-        prop_assert!(world.rows.stored().1 < 3 * super::runs::MERGE_RUNS + 160);
+        prop_assert!(world.rows.stored().1 < 3 * super::run::MERGE_RUNS + 160);
     }
 }
 
@@ -177,7 +177,7 @@ fn a_merge_is_paid_for_by_changes_and_ends() {
         write.commit().unwrap();
         most_runs = most_runs.max(rows.stored().1);
     }
-    assert!(most_runs <= 3 * super::runs::MERGE_RUNS, "{most_runs} runs");
+    assert!(most_runs <= 3 * super::run::MERGE_RUNS, "{most_runs} runs");
     // 20 MB changed; each byte is in the store once.
     assert!((20_000_000..21_500_000).contains(&rows.stored().0), "{} bytes", rows.stored().0);
     // An idle node merges nothing.

@@ -8,117 +8,23 @@
 //! the journal behind it. A start finds what a crash left of an unfinished one, and removes it in the same way.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 
-use nova_storage::schema::{CHECKPOINT, JOURNAL, STATE_CHUNK};
-use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
+use nova_storage::WriteTxn;
+use nova_storage::schema::CHECKPOINT;
 
 use crate::arrival::CLOCK_MAX_SKEW_MS;
 use crate::pipeline::LOAD_CHECKPOINT_BYTES;
-use crate::pipeline::rows::{Rows, remove_segment};
 use crate::source::local;
-use crate::state::Frozen;
 
-use super::{Writer, WriterError};
+use super::error::WriterError;
+use super::slices::{Checkpoint, Clearing};
+use super::structures::Writer;
 
 /// Bytes that a commit carries for each byte of its journal, if that is more than a slice: in a load a checkpoint ends well
 /// before the next one is due.
 const CARRIED_FOR_A_BYTE: u64 = 8;
 /// What one commit of the last checkpoint carries: nobody waits for it.
 const LAST_SLICE_BYTES: u64 = 16 << 20;
-/// Chunks that one commit removes.
-const CLEARED_CHUNKS: usize = 256;
-/// Segments of rows that one commit removes.
-const CLEARED_SEGMENTS: usize = 8;
-/// Bytes of the journal that one commit removes. They are read, and not written.
-const CLEARED_JOURNAL_BYTES: usize = 4 << 20;
-
-/// One that has begun.
-pub(super) struct Checkpoint {
-    generation: u64,
-    /// The last sequence of the journal before the begin.
-    covered: u64,
-    /// What [`crate::state::State::changes`] was at the begin.
-    changes: u64,
-    /// Whether it has every chunk, so that those of earlier formats go.
-    whole: bool,
-    /// Snapshots that had ended at the begin.
-    snapshots: u64,
-    /// Chunks that are not written yet.
-    left: VecDeque<Frozen>,
-    /// The next piece of the first of them.
-    piece: u32,
-    written: Vec<(&'static str, u32)>,
-    bytes: u64,
-}
-
-impl Checkpoint {
-    /// Writes pieces until they have `budget` bytes; how many they have, less than `budget` only where none are left.
-    fn carry(&mut self, write: &WriteTxn, budget: u64) -> Result<u64, WriteError> {
-        let (mut carried, mut out) = (0, Vec::new());
-        while carried < budget
-            && let Some(chunk) = self.left.front()
-        {
-            out.clear();
-            let number = chunk.encode(self.piece, &mut out);
-            write.put(STATE_CHUNK, (chunk.structure, number, self.generation), &out)?;
-            carried += out.len() as u64;
-            self.written.push((chunk.structure, number));
-            self.piece += 1;
-            if self.piece >= chunk.pieces() {
-                self.left.pop_front();
-                self.piece = 0;
-            }
-        }
-        self.bytes += carried;
-        Ok(carried)
-    }
-}
-
-/// What nobody reads any more.
-#[derive(Debug, Default)]
-pub(super) struct Clearing {
-    /// Structure, number, and the generations that go.
-    chunks: Vec<(Cow<'static, str>, u32, (u64, u64))>,
-    /// Segments of rows.
-    segments: Vec<u64>,
-    /// Whether blobs of the journal that are covered may be left.
-    journal: bool,
-}
-
-impl Clearing {
-    /// What a crash left: chunks that [`Clearing::chunk`] is told of, segments of an unfinished run, a covered journal.
-    pub(super) fn load(read: &ReadTxn, rows: &mut Rows, covered: u64) -> Result<Clearing, ReadError> {
-        let mut journal = false;
-        read.scan(JOURNAL, ..=covered, |_, _| {
-            journal = true;
-            false
-        })?;
-        Ok(Clearing { chunks: Vec::new(), segments: rows.take_half_written(), journal })
-    }
-
-    /// A chunk of a checkpoint that was never whole, or one that a later checkpoint has.
-    pub(super) fn chunk(&mut self, structure: &str, number: u32, generation: u64) {
-        self.chunks.push((Cow::Owned(structure.to_owned()), number, (generation, generation)));
-    }
-
-    fn is_empty(&self) -> bool {
-        self.chunks.is_empty() && self.segments.is_empty() && !self.journal
-    }
-
-    fn carry(&mut self, write: &WriteTxn, covered: u64) -> Result<(), WriteError> {
-        let rest = self.chunks.len().saturating_sub(CLEARED_CHUNKS);
-        for (structure, number, (first, last)) in self.chunks.drain(rest..) {
-            write.remove_range(STATE_CHUNK, (&*structure, number, first)..=(&*structure, number, last))?;
-        }
-        let rest = self.segments.len().saturating_sub(CLEARED_SEGMENTS);
-        self.segments.drain(rest..).try_for_each(|segment| remove_segment(segment, write))?;
-        if self.journal {
-            self.journal = write.remove_first(JOURNAL, ..=covered, CLEARED_JOURNAL_BYTES)?;
-        }
-        Ok(())
-    }
-}
 
 impl Writer {
     /// Begins a checkpoint if one is due and none is under way.

@@ -3,24 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use nova_storage::codec::DeadLetter;
-use nova_storage::schema::{AUDIT, DEAD, EDGE};
-use nova_storage::{ReadTxn, WriteTxn};
-
-use crate::decode::client;
-use crate::event::{Decoded, Ignored, Outcome, Stage, Table, Tables, TopicPartition};
-use crate::mutant::{self, Mutant};
-use crate::pipeline::apply::Regression;
-use crate::pipeline::audit::Entry as Deed;
-use crate::pipeline::dead;
-use crate::pipeline::decided::{Decision, Seek};
-use crate::pipeline::dedup::Entry;
-use crate::pipeline::halt::{Halt, Hold};
-use crate::source::local::LOCAL_PARTITION;
-use crate::source::postgres::position;
-
-use super::batch::{Fate, place};
-use super::{Writer, WriterError};
+use crate::event::{Outcome, Table, Tables, TopicPartition};
+use crate::pipeline::decided::Decision;
+use crate::pipeline::halt::Halt;
 
 /// How an answer is given, after the commit.
 pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
@@ -37,6 +22,13 @@ pub enum Command {
         /// (`pipeline/sent.rs`).
         force: Option<BTreeSet<u64>>,
         reply: Reply<Vec<(u64, Result<Replayed, CommandError>)>>,
+    },
+    /// Tells what a replay of these dead letters would do, each by itself. Nothing is changed, and nothing is committed.
+    TryDead {
+        ids: Vec<u64>,
+        /// As in a replay.
+        force: Option<BTreeSet<u64>>,
+        reply: Reply<Vec<(u64, Result<Tried, CommandError>)>>,
     },
     /// Removes a dead letter for ever.
     DiscardDead { id: u64, actor: String, reason: String, reply: Reply<Result<(), CommandError>> },
@@ -55,6 +47,13 @@ pub enum Command {
     EndRebuild { reply: Reply<u64> },
     /// The source was read to its end after a first snapshot that was taken again. Answers how many rows were deleted.
     EndFirstSnapshot { reply: Reply<u64> },
+}
+
+impl Command {
+    /// Whether there is anything to commit.
+    pub(super) fn changes(&self) -> bool {
+        !matches!(self, Command::TryDead { .. })
+    }
 }
 
 /// One entry of the edge's table.
@@ -82,6 +81,15 @@ pub enum Replayed {
     Gone(Outcome),
     /// It still cannot be applied; its attempts were counted.
     StillDead,
+}
+
+/// What a replay would make of a dead letter, if it were replayed by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// It would leave the queue with this outcome; `None`: it would stay.
+    pub outcome: Option<Outcome>,
+    /// In words.
+    pub why: String,
 }
 
 /// Why a command was refused; nothing changed.
@@ -140,256 +148,3 @@ pub enum CommandError {
 
 /// The largest offset that a partition can be moved to: the version of a row holds 48 bits of it.
 pub const SEEK_MAX: i64 = (1 << 48) - 1;
-
-impl Writer {
-    pub(super) fn command(
-        &mut self,
-        command: Command,
-        read: &ReadTxn,
-        write: &WriteTxn,
-    ) -> Result<Box<dyn FnOnce()>, WriterError> {
-        Ok(match command {
-            Command::EndRebuild { reply } => {
-                let waiting = self.end_rebuild(read, write)?;
-                Box::new(move || reply(waiting))
-            }
-            Command::EndFirstSnapshot { reply } => {
-                let deleted = self.end_first_snapshot(read)?;
-                Box::new(move || reply(deleted))
-            }
-            Command::Edge { entries, audit, reply } => {
-                for EdgeEntry { kind, name, value } in entries {
-                    match value {
-                        Some(value) => write.put(EDGE, (kind, &name), &value)?,
-                        None => drop(write.remove(EDGE, (kind, &name))?),
-                    }
-                }
-                if let Some(Audit { actor, action, subject, detail }) = audit {
-                    self.audit(&actor, action, &subject, &detail, write)?;
-                }
-                Box::new(move || reply(()))
-            }
-            Command::ReplayDead { ids, actor, force, reply } => {
-                let mut results = Vec::with_capacity(ids.len());
-                for id in ids {
-                    let result = self.replay_dead(id, force.as_ref(), read, write)?;
-                    if let Ok(Replayed::Gone(outcome)) = result {
-                        self.audit(&actor, "dlq-replay", &id.to_string(), outcome.name(), write)?;
-                    }
-                    results.push((id, result));
-                }
-                Box::new(move || reply(results))
-            }
-            Command::DiscardDead { id, actor, reason, reply } => {
-                let result = if write.remove(DEAD, id)? {
-                    self.unbury(id);
-                    self.audit(&actor, "dlq-discard", &id.to_string(), &reason, write)?;
-                    Ok(())
-                } else {
-                    Err(CommandError::NoSuchLetter(id))
-                };
-                Box::new(move || reply(result))
-            }
-            Command::Pause { table, actor, reply } => {
-                // A halt that is there already has the better reason.
-                if self.meta.tables[table as usize].halt.is_none() {
-                    self.halt_all(table, Halt::Paused { table, actor: actor.as_str().into() });
-                }
-                self.audit(&actor, "cdc-pause", table.name(), "", write)?;
-                Box::new(move || reply(()))
-            }
-            Command::Resume { table, truncate, actor, reply } => {
-                let result = self.resume(table, truncate);
-                if result.is_ok() {
-                    let truncate = truncate.map_or(String::new(), |decision| format!("truncate {decision}"));
-                    self.audit(&actor, "cdc-resume", table.name(), &truncate, write)?;
-                }
-                Box::new(move || reply(result))
-            }
-            Command::Seek { partition, next, actor, reply } => {
-                let result = self.seek(&partition, next);
-                if result.is_ok() {
-                    self.audit(&actor, "cdc-seek", &partition.to_string(), &next.to_string(), write)?;
-                }
-                Box::new(move || reply(result))
-            }
-            Command::Resnapshot { partition, tables, actor, reply } => {
-                self.restart(&partition, |cookie| position::again(cookie, tables));
-                let names = tables.iter().map(Table::name).collect::<Vec<_>>().join(" ");
-                self.audit(&actor, "cdc-resnapshot", &partition.to_string(), &names, write)?;
-                Box::new(move || reply(()))
-            }
-            Command::BumpEpoch { table, actor, reply } => {
-                let raised = self.raise_epoch(table);
-                let meta = &mut self.meta.tables[table as usize];
-                let epoch = raised.unwrap_or(meta.epoch);
-                if let Some(Halt::LsnRegression(Regression { key, lsn, .. })) = meta.halt {
-                    meta.restarts.decide(key, lsn);
-                }
-                self.audit(&actor, "cdc-epoch-bump", table.name(), &epoch.to_string(), write)?;
-                // A table that was not halted simply has a new epoch.
-                drop(self.resume(table, None));
-                Box::new(move || reply(epoch))
-            }
-        })
-    }
-
-    /// Of two logs whose LSNs say nothing about each other, the records from now on are the later one's. `None`: there is no
-    /// higher epoch.
-    pub(super) fn raise_epoch(&mut self, table: Table) -> Option<u16> {
-        let meta = &mut self.meta.tables[table as usize];
-        let raised = meta.epoch.checked_add(1).filter(|_| !mutant::is(Mutant::KeepEpoch))?;
-        meta.epoch = raised;
-        Some(raised)
-    }
-
-    fn resume(&mut self, table: Table, truncate: Option<Decision>) -> Result<(), CommandError> {
-        let meta = &mut self.meta.tables[table as usize];
-        let Some(halt) = &meta.halt else { return Err(CommandError::NotHalted(table)) };
-        match (halt, truncate) {
-            (Halt::Truncate { .. }, None) => return Err(CommandError::Undecided(table)),
-            (Halt::Truncate { at, .. }, Some(decision)) => meta.decided.decide(at.clone(), decision),
-            (halt, Some(_)) => return Err(CommandError::NoTruncate(table, halt.clone().into())),
-            (Halt::Partitions(_), None) if meta.without_lsn => {
-                return Err(CommandError::NoOrder(table, halt.clone().into()));
-            }
-            (Halt::Partitions(_), None) => meta.partitions = meta.partitions_found,
-            (Halt::LsnRegression(_) | Halt::Paused { .. } | Halt::Other(_), None) => {}
-        }
-        meta.halt = None;
-        let next = meta.repartitioned(table);
-        self.release_all();
-        if let Some(repartitioned) = next {
-            self.halt_all(table, Halt::Partitions(repartitioned));
-        }
-        Ok(())
-    }
-
-    fn seek(&mut self, name: &TopicPartition, next: i64) -> Result<(), CommandError> {
-        self.check_seek(name, next)?;
-        let slot = self.parts.shared.slot(name);
-        self.catch_up();
-        let partition = &self.partitions[slot.index()];
-        if partition.hold.as_ref().is_some_and(Hold::needs_seek) {
-            // Of another log, which a rebuild reads from its beginning.
-            self.meta.seeks.forget(name);
-        } else {
-            let (from, digest) = (partition.row.next, partition.row.digest);
-            self.meta.seeks.decide(Seek { partition: name.clone(), from, to: next, digest });
-        }
-        self.go_to(slot, next);
-        Ok(())
-    }
-
-    fn check_seek(&self, name: &TopicPartition, next: i64) -> Result<(), CommandError> {
-        let TopicPartition { topic, partition } = name;
-        let known = self.partitions.iter().find(|one| one.name == *name);
-        if known.is_none() && !self.parts.decoder.follows(topic) {
-            return Err(CommandError::NoSuchPartition(name.clone()));
-        }
-        let local = known.filter(|_| *partition == LOCAL_PARTITION);
-        if *partition < 0 && local.is_none() {
-            return Err(CommandError::Partition(*partition));
-        }
-        let found =
-            self.parts.decoder.table(topic).map_or(0, |table| self.meta.tables[table as usize].partitions_found);
-        if found > 0 && i64::from(*partition) >= i64::from(found) {
-            return Err(CommandError::PartitionBeyond { topic: Arc::clone(topic), partition: *partition, found });
-        }
-        if !(0..=SEEK_MAX).contains(&next) {
-            return Err(CommandError::Offset(next));
-        }
-        match local.map(|log| log.row.next) {
-            Some(end) if next < end => Err(CommandError::LocalOffset { next, end }),
-            _ => Ok(()),
-        }
-    }
-
-    fn replay_dead(
-        &mut self,
-        id: u64,
-        force: Option<&BTreeSet<u64>>,
-        read: &ReadTxn,
-        write: &WriteTxn,
-    ) -> Result<Result<Replayed, CommandError>, WriterError> {
-        let Some(letter) = read.get_with(DEAD, id, DeadLetter::decode)?.transpose()? else {
-            return Ok(Err(CommandError::NoSuchLetter(id)));
-        };
-        let kept = letter.value.as_ref().map_or(0, Vec::len);
-        if (kept as u64) < letter.value_bytes {
-            return Ok(Err(CommandError::Cut { id, kept, whole: letter.value_bytes }));
-        }
-        if letter.stage == Stage::Warehouse.name() {
-            return Ok(Err(CommandError::NotARecord(id)));
-        }
-        if letter.stage == Stage::Source.name() {
-            return Ok(Err(CommandError::NotALine(id)));
-        }
-        let record = dead::record(&letter);
-        let arrival = self.time.record(record.timestamp_ms);
-        let outcome = match self.parts.decoder.decode(&record) {
-            Decoded::Event(event) => {
-                let arrival = self.time.event(arrival, event.event_time_ms);
-                if self.forgotten(&event, arrival) {
-                    match force {
-                        None => return Ok(Err(CommandError::BeyondHorizon(id))),
-                        Some(sent) if sent.contains(&id) => return Ok(Err(CommandError::Sent(id))),
-                        Some(_) => {}
-                    }
-                }
-                let identity = client::dedup_key(event.user_id, event.event_id);
-                let entry = Entry::new(identity, client::payload_hash(&event));
-                let arrival_ms = arrival.ms().max(self.meta.dedup_floor_ms);
-                match self.too_old(&event, arrival) {
-                    true => Some(Outcome::Late),
-                    false => match self.event(&event, entry, arrival_ms, true, read)? {
-                        Fate::Outcome(outcome) => Some(outcome),
-                        Fate::Conflict | Fate::Held => Some(Outcome::Duplicate),
-                    },
-                }
-            }
-            Decoded::Change(change) => {
-                let table = change.table;
-                match self.judged(change, (place(&record), true), arrival, read)? {
-                    Ok(outcome) => Some(outcome),
-                    Err(halt) => return Ok(Err(CommandError::Halted(table, halt.into()))),
-                }
-            }
-            // It was followed when it died, so it is not for nobody.
-            Decoded::Ignore(Ignored::UnknownTopic) => return Ok(Err(CommandError::NotFollowed(id, letter.topic))),
-            Decoded::Ignore(_) | Decoded::Snapshot(_) => Some(Outcome::Ignored),
-            Decoded::Dead(_) | Decoded::Wait(_) => None,
-        };
-        Ok(Ok(match outcome {
-            Some(outcome) => {
-                // Given twice in one command, the second finds it still in the snapshot that was read.
-                if !write.remove(DEAD, id)? {
-                    return Ok(Err(CommandError::NoSuchLetter(id)));
-                }
-                self.unbury(id);
-                Replayed::Gone(outcome)
-            }
-            None => {
-                let again = DeadLetter { attempts: letter.attempts.saturating_add(1), ..letter };
-                write.put(DEAD, id, &again.encode())?;
-                Replayed::StillDead
-            }
-        }))
-    }
-
-    /// Who did what to what, for ever.
-    fn audit(
-        &mut self,
-        actor: &str,
-        action: &str,
-        subject: &str,
-        detail: &str,
-        write: &WriteTxn,
-    ) -> Result<(), WriterError> {
-        let [actor, action, subject, detail] = [actor, action, subject, detail].map(str::to_owned);
-        let deed = Deed { at_ms: self.parts.clock.now_ms(), actor, action, subject, detail };
-        write.put(AUDIT, self.meta.audit_next, &deed.encode())?;
-        self.meta.audit_next += 1;
-        Ok(())
-    }
-}

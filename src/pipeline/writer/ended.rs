@@ -11,7 +11,8 @@ use crate::pipeline::stored::Version;
 use crate::pipeline::unread;
 use crate::warehouse::rows::RowChange;
 
-use super::{Writer, WriterError};
+use super::error::WriterError;
+use super::structures::Writer;
 
 /// Rows of one command: a commit stays short.
 const ROWS_MAX: usize = 5_000;

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
+use nova_storage::codec::OffsetRow;
+
 use crate::event::Table;
+use crate::mutant::{self, Mutant};
 use crate::pipeline::halt::{Halt, Hold};
 use crate::pipeline::progress::{Order, Slot};
 
-use super::Writer;
+use super::partition::Partition;
+use super::structures::Writer;
 
 impl Writer {
     /// A topic has so many partitions.
@@ -22,6 +26,15 @@ impl Writer {
         {
             self.halt_all(table, Halt::Partitions(repartitioned));
         }
+    }
+
+    /// Of two logs whose LSNs say nothing about each other, the records from now on are the later one's. `None`: there is no
+    /// higher epoch.
+    pub(super) fn raise_epoch(&mut self, table: Table) -> Option<u16> {
+        let meta = &mut self.meta.tables[table as usize];
+        let raised = meta.epoch.checked_add(1).filter(|_| !mutant::is(Mutant::KeepEpoch))?;
+        meta.epoch = raised;
+        Some(raised)
     }
 
     /// Takes no more changes of the table; durable with the commit at hand. Its other partitions stand at their next change.
@@ -82,6 +95,14 @@ impl Writer {
         let of_topic = self.partitions.iter_mut().filter(|partition| partition.name.topic == topic);
         of_topic.for_each(|partition| partition.dead_in_a_row = 0);
         self.release(slot);
+    }
+
+    /// Takes in partitions that were numbered since, by ingest or by a seek.
+    pub(super) fn catch_up(&mut self) {
+        for (slot, name) in self.parts.shared.numbered_from(self.partitions.len()) {
+            self.partitions.push(Partition::new(name, OffsetRow::default(), &[]));
+            self.honour_seek(slot);
+        }
     }
 
     /// Goes on behind a stretch that a person gave up earlier, when a partition that is read again comes to it.

@@ -10,8 +10,8 @@ use crate::event::{DEAD_VALUE_MAX_BYTES, Dead, Outcome, Record, Stage};
 use crate::pipeline::halt::Hold;
 use crate::pipeline::progress::{LastDead, Slot};
 
-use super::Writer;
-use super::batch::Fate;
+use super::fate::Fate;
+use super::structures::Writer;
 
 /// Conflicts of a partition that all go to the dead letters; of later ones every [`CONFLICT_SAMPLE_EVERY`]th.
 const CONFLICT_SAMPLE_FIRST: u64 = 1_000;

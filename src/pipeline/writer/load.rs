@@ -1,6 +1,6 @@
 //! A first copy, or a backlog: nobody waits for a single record of it, so checkpoints are fewer and larger.
 
-use super::Writer;
+use super::structures::Writer;
 
 /// A commit of fewer records is no part of a load.
 const LOAD_MIN_RECORDS: usize = 1_000;

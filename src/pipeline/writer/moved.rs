@@ -4,9 +4,9 @@ use nova_storage::ReadTxn;
 
 use crate::event::{Id, Op, Table};
 use crate::pipeline::apply::renamed::{self, Image, Late};
-use crate::pipeline::journal::Step;
 
-use super::{Writer, WriterError};
+use super::error::WriterError;
+use super::structures::Writer;
 
 /// Changes of a row's key that are followed to the row which wants its values.
 const MOVES_MAX: usize = 8;
@@ -75,11 +75,5 @@ impl Writer {
             self.store_quietly(table, from, stored);
         }
         Ok(())
-    }
-
-    /// Stores a tombstone whose row is gone as before.
-    fn store_quietly(&mut self, table: Table, key: Id, stored: Box<[u8]>) {
-        self.journal.push(Step::Row { table, key, stored: &stored });
-        self.rows.put(table, key, stored);
     }
 }

@@ -19,8 +19,12 @@ use crate::pipeline::sweep::Sweeps;
 use crate::state::{State, StateSettings};
 use crate::warehouse::outbox::{Outbox, OutboxError};
 
-use super::checkpoint::Clearing;
-use super::{Partition, Parts, Writer, WriterError};
+use super::error::WriterError;
+use super::partition::Partition;
+use super::parts::Parts;
+use super::slices::Clearing;
+use super::structures::Writer;
+use super::tapped;
 
 /// What recovery found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -133,8 +137,7 @@ impl Recovery {
             clearing,
             effects: Vec::new(),
             letters: Vec::new(),
-            tapped: Vec::new(),
-            tapped_more: 0,
+            tapped: tapped::Commit::default(),
             outbox: None,
             emitted: rebuild::load(&read)?,
             orders: Vec::new(),

@@ -11,8 +11,10 @@ use crate::pipeline::progress::Slot;
 use crate::pipeline::sweep::{self, Sweep};
 use crate::source::Cookie;
 
-use super::batch::{Fate, place};
-use super::{Writer, WriterError};
+use super::error::WriterError;
+use super::fate::Fate;
+use super::place::place;
+use super::structures::Writer;
 
 impl Writer {
     /// Takes a source's own position into the commit at hand, if everything before it was consumed.

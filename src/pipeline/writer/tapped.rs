@@ -2,54 +2,221 @@
 
 use std::sync::Arc;
 
-use crate::event::{Outcome, Record, Table};
-use crate::pipeline::Body;
-use crate::pipeline::tap::{COMMIT_MAX_RECORDS, Tapped, What, told};
+use bytes::Bytes;
 
-use super::Writer;
+use crate::decode::{Decoder, Part, facts};
+use crate::event::{ChangeBody, Effect, Id, Outcome, Record, Table};
+use crate::pipeline::Body;
+use crate::pipeline::meta::TableMeta;
+use crate::pipeline::stored::Version;
+use crate::pipeline::tap::{
+    About, COMMIT_MAX_RECORDS, RAW_MAX_HEADERS, RAW_NAME_MAX_BYTES, RAW_PART_MAX_BYTES, RAW_VALUE_MAX_BYTES, Raw,
+    RawPart, Tap, Tapped, What, told,
+};
+
+/// What those who watch are told of after the commit.
+#[derive(Default)]
+pub(super) struct Commit {
+    records: Vec<Tapped>,
+    /// Of each, the record itself where somebody asked for bytes.
+    whole: Vec<Option<Record>>,
+    /// How many more there were.
+    more: u64,
+}
+
+/// A record that somebody watches, before it is judged.
+pub(super) struct Watched {
+    what: What,
+    about: About,
+    /// Of a change that has one.
+    lsn: Option<u64>,
+    /// Where its effects begin.
+    before: usize,
+}
 
 /// What a record is about.
-pub(super) fn what(body: &Body) -> What {
-    match body {
-        Body::Event(event, _) => What::Event { user: event.user_id, post: event.post_id, action: event.action },
-        Body::Change(change) => What::Change { table: change.table, key: change.key, op: change.op },
+pub(super) fn watched(body: &Body, before: usize) -> Watched {
+    let (mut about, mut lsn) = (About::default(), None);
+    let what = match body {
+        Body::Event(event, _) => {
+            about.users.push(event.user_id);
+            about.posts.push(event.post_id);
+            What::Event { user: event.user_id, post: event.post_id, action: event.action }
+        }
+        Body::Change(change) => {
+            let (table, key) = (change.table, change.key);
+            lsn = change.lsn;
+            // A change without an effect is about somebody, too.
+            match &change.body {
+                ChangeBody::Upsert(row) => facts(table, row).iter().for_each(|facts| about.row(key, facts)),
+                ChangeBody::Delete | ChangeBody::Tombstone | ChangeBody::Truncate => of_key(table, key, &mut about),
+            }
+            What::Change { table, key, op: change.op }
+        }
         Body::Ignore(_) => What::Other("ignored"),
         Body::Snapshot(_) => What::Other("snapshot"),
         Body::Dead(_) => What::Other("undecodable"),
+    };
+    Watched { what, about, lsn, before }
+}
+
+/// The key of a user or post says by itself whom or what a change is about.
+fn of_key(table: Table, key: Id, about: &mut About) {
+    match table {
+        Table::Users => about.users.push(key),
+        Table::Posts => about.posts.push(key),
+        Table::Follows | Table::Comments | Table::Likes => {}
     }
 }
 
-impl Writer {
-    /// Keeps a record for those who watch; `before` is where its effects begin.
-    pub(super) fn tap(&mut self, record: &Record, outcome: Outcome, what: What, before: usize) {
-        if self.tapped.len() >= COMMIT_MAX_RECORDS {
-            self.tapped_more += 1;
+impl Commit {
+    /// Keeps a record. `effects` are those of the commit; `raw` says whether somebody asked for bytes.
+    pub fn keep(
+        &mut self,
+        record: &Record,
+        outcome: Outcome,
+        watched: Watched,
+        effects: &[Effect],
+        tables: &[TableMeta],
+        raw: bool,
+    ) {
+        if self.records.len() >= COMMIT_MAX_RECORDS {
+            self.more += 1;
             return;
         }
-        let (effect, mut users) = told(self.effects.get(before..).unwrap_or_default());
-        match what {
-            What::Event { user, .. } => users.push(user),
-            What::Change { table: Table::Users, key, .. } => users.push(key),
-            _ => {}
-        }
-        self.tapped.push(Tapped {
+        let Watched { what, mut about, lsn, before } = watched;
+        let effect = told(effects.get(before..).unwrap_or_default(), &mut about);
+        let version = match what {
+            What::Change { table, .. } => {
+                let epoch = tables[table as usize].epoch;
+                Some(Version { epoch, lsn: lsn.unwrap_or(0), offset: record.offset })
+            }
+            What::Event { .. } | What::Other(_) => None,
+        };
+        // The bytes are shared with the record: only its headers are copied.
+        self.whole.push(raw.then(|| record.clone()));
+        self.records.push(Tapped {
             topic: Arc::clone(&record.topic),
             partition: record.partition,
             offset: record.offset,
             timestamp_ms: record.timestamp_ms,
             outcome,
             what,
+            version,
             effect,
-            users,
+            about,
         });
     }
 
     /// Tells those who watch, after the commit.
-    pub(super) fn tell_tapped(&mut self) {
-        if !self.tapped.is_empty() {
-            self.parts.shared.tap.tell(&self.tapped, self.tapped_more, self.parts.clock.now_ms());
-            self.tapped.clear();
-            self.tapped_more = 0;
+    pub fn tell(&mut self, tap: &Tap, decoder: &Decoder, now_ms: i64) {
+        let Commit { records, whole, more } = self;
+        if records.is_empty() {
+            return;
         }
+        let bytes_of = |place: usize| Some(raw(decoder, whole.get(place)?.as_ref()?));
+        tap.tell(records, *more, now_ms, bytes_of);
+        records.clear();
+        whole.clear();
+        *more = 0;
+    }
+}
+
+/// A record as a dead letter keeps it, and no more of it than a listener is given. It is cut before it is masked: of what is
+/// cut, the masks know that its end is missing.
+fn raw(decoder: &Decoder, record: &Record) -> Raw {
+    let masked = |part: Part<'_>, bytes: &Bytes, most: usize| RawPart {
+        bytes: decoder.mask(&record.topic, part, cut(bytes, most)).into_owned(),
+        whole_bytes: bytes.len() as u64,
+    };
+    let value = record.value.as_ref().map(|value| match &record.origin {
+        Some(origin) => RawPart {
+            bytes: decoder.mask_replicated(origin, cut(value, RAW_VALUE_MAX_BYTES)).into_owned(),
+            whole_bytes: value.len() as u64,
+        },
+        None => masked(Part::Value, value, RAW_VALUE_MAX_BYTES),
+    });
+    let headers = record.headers.iter().take(RAW_MAX_HEADERS).map(|(name, value)| {
+        let value = masked(Part::Header(name), value, RAW_PART_MAX_BYTES);
+        (name[..name.floor_char_boundary(RAW_NAME_MAX_BYTES)].to_owned(), value)
+    });
+    Raw {
+        key: record.key.as_ref().map(|key| masked(Part::Key, key, RAW_PART_MAX_BYTES)),
+        value,
+        headers: headers.collect(),
+        headers_left_out: record.headers.len().saturating_sub(RAW_MAX_HEADERS),
+    }
+}
+
+/// At most so many bytes, and no part of a character at their end.
+fn cut(bytes: &[u8], most: usize) -> &[u8] {
+    if bytes.len() <= most {
+        return bytes;
+    }
+    let continues = |at: &usize| bytes[*at] & 0b1100_0000 == 0b1000_0000;
+    // A character has at most 4 bytes.
+    let end = (most.saturating_sub(3)..=most).rev().find(|at| !continues(at)).unwrap_or(most);
+    &bytes[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decode::{NoSchemas, Topics};
+    use crate::event::DROPPED_COLUMNS;
+
+    fn record(topic: &str, value: Vec<u8>) -> Record {
+        let long = Bytes::from(vec![0_u8; 1 << 20]);
+        Record {
+            topic: topic.into(),
+            partition: 0,
+            offset: 1,
+            timestamp_ms: 1,
+            key: Some(Bytes::from_static(br#"{"id":"00000000-0000-0000-0000-000000000001"}"#)),
+            value: Some(value.into()),
+            headers: (0..RAW_MAX_HEADERS + 2).map(|_| ("é".repeat(80).into(), long.clone())).collect(),
+            defect: None,
+            origin: None,
+            lsn_delta: 0,
+        }
+    }
+
+    #[test]
+    fn what_is_shown_of_a_record_is_bounded_and_has_nothing_private_however_it_is_cut() {
+        const CANARY: &str = "canary-7f3a";
+        let decoder = Decoder::new(Topics::default(), Arc::new(NoSchemas));
+        for topic in ["cdc.users", "cdc.posts", "events", "elsewhere"] {
+            for before in (0..40).chain(RAW_VALUE_MAX_BYTES - 60..RAW_VALUE_MAX_BYTES + 2) {
+                for column in DROPPED_COLUMNS {
+                    let value = format!(r#"{{"a":"{}","{column}":"{CANARY}","b":"{CANARY}"}}"#, "x".repeat(before));
+                    let shown = raw(&decoder, &record(topic, value.clone().into_bytes()));
+                    let part = shown.value.unwrap();
+                    assert_eq!(part.whole_bytes, value.len() as u64);
+                    assert!(part.bytes.len() <= RAW_VALUE_MAX_BYTES);
+                    let text = String::from_utf8(part.bytes).unwrap();
+                    // What only looks like one, under another name, is shown of topics without private columns.
+                    let found = text.split(&format!("\"{column}\"")).nth(1).unwrap_or_default();
+                    let own = found.split("\"b\"").next().unwrap_or_default();
+                    assert!(!own.contains("canary"), "{topic} {column} {before}");
+                    assert!(topic != "cdc.users" || !text.contains("canary"), "{topic} {before}");
+                }
+            }
+        }
+        let shown = raw(&decoder, &record("events", vec![0xff; 1 << 20]));
+        assert_eq!((shown.headers.len(), shown.headers_left_out), (RAW_MAX_HEADERS, 2));
+        for (name, value) in &shown.headers {
+            assert!(name.len() <= RAW_NAME_MAX_BYTES && value.bytes.len() <= RAW_PART_MAX_BYTES);
+            assert_eq!(value.whole_bytes, 1 << 20);
+        }
+    }
+
+    #[test]
+    fn a_cut_leaves_whole_characters() {
+        let text = "a€".repeat(9);
+        for most in 0..text.len() + 2 {
+            let cut = std::str::from_utf8(cut(text.as_bytes(), most)).unwrap();
+            assert!(cut.len() <= most && cut.len() + 3 >= most.min(text.len()), "{most}");
+        }
+        assert_eq!(cut(&[0x80; 9], 5).len(), 5, "what is no text is cut where it is");
     }
 }

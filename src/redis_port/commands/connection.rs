@@ -2,11 +2,14 @@
 
 use std::fmt::Write as _;
 
+use crate::redis_port::client::Client;
+use crate::redis_port::fault::{Done, Fault, Hello, NOT_AN_INTEGER, SYNTAX, Then, shown, wrong_arity};
+use crate::redis_port::group::Group;
 use crate::redis_port::protocol::{self, Args};
 use crate::redis_port::reply::Out;
-use crate::redis_port::session::Client;
 
-use super::{Call, Does, Done, Fault, Group, Keys, May, NOT_AN_INTEGER, SYNTAX, Spec, Sub, Then, shown, spec};
+use super::row::{Call, Does, Keys, May, Spec, spec};
+use super::sub::Sub;
 
 const OTHER: (Group, Does, Keys) = (Group::Connection, Does::Other, Keys::None);
 /// Bytes of a client's name, and of its library's.
@@ -48,12 +51,6 @@ const CLIENT: &[Sub] = &[
     ("no-evict", 3),
     ("no-touch", 3),
 ];
-
-/// What HELLO asked for, beside who it is.
-pub(in crate::redis_port) struct Hello {
-    resp3: Option<bool>,
-    name: Option<String>,
-}
 
 fn auth(call: &mut Call<'_>) -> Done {
     let token = match call.args.len() {
@@ -161,7 +158,7 @@ fn ping(call: &mut Call<'_>) -> Done {
     match call.args.len() {
         1 => call.out.simple("PONG"),
         2 => call.out.bulk(call.args.at(1)),
-        _ => return Err(super::wrong_arity("ping")),
+        _ => return Err(wrong_arity("ping")),
     }
     Ok(())
 }

@@ -3,8 +3,10 @@
 use bytes::Bytes;
 
 use crate::cache::{Cache as _, Command};
+use crate::redis_port::fault::{Done, Fault, wrong_arity};
+use crate::redis_port::group::Group;
 
-use super::{Call, Does, Done, Group, Keys, Spec, spec};
+use super::row::{Call, Does, Keys, Spec, spec};
 
 const READ: (Group, Does, Keys) = (Group::Hashes, Does::Read, Keys::First);
 const WRITE: (Group, Does, Keys) = (Group::Hashes, Does::Write, Keys::First);
@@ -78,9 +80,9 @@ fn hstrlen(call: &mut Call<'_>) -> Done {
 }
 
 /// How many fields are new.
-fn put(call: &Call<'_>, name: &str) -> Result<i64, super::Fault> {
+fn put(call: &Call<'_>, name: &str) -> Result<i64, Fault> {
     if !call.args.len().is_multiple_of(2) {
-        return Err(super::wrong_arity(name));
+        return Err(wrong_arity(name));
     }
     let fields = (2..call.args.len()).step_by(2).map(|place| (call.owned(place), call.owned(place + 1)));
     Ok(call.cache().hset(call.key(), fields.collect())?)

@@ -3,9 +3,11 @@
 use crate::cache::{Cache as _, CacheError, Command, ExpireWhen, Key, glob};
 use crate::jobs::copies::TTL_MS;
 use crate::redis_port::computed::{self, Own, USERS_CURSOR, everybodys};
+use crate::redis_port::fault::{Done, Fault, NOT_AN_INTEGER, SYNTAX, shown};
+use crate::redis_port::group::Group;
 use crate::redis_port::protocol;
 
-use super::{Call, Does, Done, Fault, Group, Keys, NOT_AN_INTEGER, SYNTAX, Spec, shown, spec};
+use super::row::{Call, Does, Keys, Spec, spec};
 
 /// Keys that one `KEYS` answers with.
 const KEYS_MAX: usize = 10_000;

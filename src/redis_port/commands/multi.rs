@@ -1,13 +1,14 @@
 //! MULTI and EXEC: commands are kept until EXEC, and done then with no other client's command between them. There is no
 //! WATCH.
 
-use crate::event::Id;
-use crate::redis_port::Port;
-use crate::redis_port::protocol::{Args, ArgsKept};
-use crate::redis_port::reply::Out;
-use crate::redis_port::session::Client;
+use crate::redis_port::client::Client;
+use crate::redis_port::fault::{Fault, Then, unknown, wrong_arity};
+use crate::redis_port::group::Group;
+use crate::redis_port::protocol::ArgsKept;
+use crate::redis_port::queue::Queue;
 
-use super::{Call, Does, Done, Fault, Group, Keys, May, Spec, Then, allowed, find, spec, unknown, wrong_arity};
+use super::allowed::allowed;
+use super::row::{Call, Does, Keys, May, Spec, spec};
 
 /// Commands that one client may have waiting for EXEC, and bytes of them.
 const QUEUED_MAX: usize = 10_000;
@@ -25,48 +26,40 @@ pub(super) const SPECS: &[Spec] = &[
     spec("discard", 1, OTHER, |_| Err(Fault::Told("ERR DISCARD without MULTI"))),
 ];
 
-/// What waits for EXEC.
-#[derive(Debug, Default)]
-pub(in crate::redis_port) struct Queue {
-    commands: Vec<ArgsKept>,
-    bytes: usize,
-    /// A command was refused: EXEC does none of them.
-    broken: bool,
-    /// Others at whose keys an admin is going to look.
-    users: Vec<Id>,
-}
-
-/// Takes a command of a client that said MULTI.
-pub(super) fn queue(port: &Port, client: &mut Client, args: Args<'_>, out: &mut Out, noted: bool) -> Done {
-    let Some(spec) = find(args.at(0)) else { return broken(client, unknown(args)) };
+/// Takes a command of a client that said MULTI. With EXEC it gives the commands that waited, which the caller does.
+pub(super) fn queue(call: &mut Call<'_>, noted: bool) -> Result<Option<Vec<ArgsKept>>, Fault> {
+    let args = call.args;
+    let Some(spec) = call.all.find(args.at(0)) else { return Err(broken(call.client, unknown(args))) };
     if !spec.takes(args.len()) {
-        return broken(client, wrong_arity(spec.name));
+        return Err(broken(call.client, wrong_arity(spec.name)));
     }
     match spec.name {
-        "exec" => return exec(port, client, out, noted),
+        "exec" => return exec(call.client, noted).map(Some),
         "discard" => {
-            client.queue = None;
-            out.ok();
-            return Ok(());
+            call.client.queue = None;
+            call.out.ok();
+            return Ok(None);
         }
         "multi" => return Err(Fault::Told("ERR MULTI calls can not be nested")),
         "quit" | "reset" => {
-            client.queue = None;
-            return (spec.run)(&mut Call { port, client, args, out });
+            call.client.queue = None;
+            return (spec.run)(call).map(|()| None);
         }
         _ if spec.may == May::Strangers => {
-            return broken(client, Fault::Told("ERR Command not allowed inside a transaction"));
+            return Err(broken(call.client, Fault::Told("ERR Command not allowed inside a transaction")));
         }
         _ => {}
     }
-    let users = match allowed(spec, client, args, false) {
+    let users = match allowed(spec, call.client, args, false) {
         Ok(()) => Vec::new(),
         Err(Fault::Not(Then::Note { users, .. })) => users,
         // As in Redis: what is wrong with its keys is told when it is done.
-        Err(refused @ Fault::Told(text)) if text.starts_with("NO") => return broken(client, refused),
+        Err(refused @ Fault::Told(text)) if text.starts_with("NO") => {
+            return Err(broken(call.client, refused));
+        }
         Err(_) => Vec::new(),
     };
-    let Some(queue) = &mut client.queue else { return Ok(()) };
+    let Some(queue) = &mut call.client.queue else { return Ok(None) };
     let kept = args.kept();
     queue.bytes += kept.bytes();
     if queue.commands.len() >= QUEUED_MAX || queue.bytes > QUEUED_MAX_BYTES {
@@ -76,18 +69,20 @@ pub(super) fn queue(port: &Port, client: &mut Client, args: Args<'_>, out: &mut 
     }
     queue.commands.push(kept);
     queue.users.extend(users);
-    out.simple("QUEUED");
-    Ok(())
+    call.out.simple("QUEUED");
+    Ok(None)
 }
 
-fn broken(client: &mut Client, fault: Fault) -> Done {
+/// Has EXEC do none of the commands, and gives the error back.
+fn broken(client: &mut Client, fault: Fault) -> Fault {
     if let Some(queue) = &mut client.queue {
         queue.broken = true;
     }
-    Err(fault)
+    fault
 }
 
-fn exec(port: &Port, client: &mut Client, out: &mut Out, noted: bool) -> Done {
+/// The commands that EXEC does.
+fn exec(client: &mut Client, noted: bool) -> Result<Vec<ArgsKept>, Fault> {
     if let (Some(queue), Some(subject), false) = (&client.queue, client.subject, noted)
         && !queue.users.is_empty()
         && !queue.broken
@@ -95,13 +90,8 @@ fn exec(port: &Port, client: &mut Client, out: &mut Out, noted: bool) -> Done {
         return Err(Fault::Not(Then::Note { subject, users: queue.users.clone() }));
     }
     let Queue { commands, broken, .. } = client.queue.take().unwrap_or_default();
-    if broken {
-        return Err(Fault::Told("EXECABORT Transaction discarded because of previous errors."));
+    match broken {
+        true => Err(Fault::Told("EXECABORT Transaction discarded because of previous errors.")),
+        false => Ok(commands),
     }
-    out.array(commands.len());
-    let _alone = port.order.write();
-    for command in &commands {
-        super::answer(port, client, command.args(), out, true);
-    }
-    Ok(())
 }

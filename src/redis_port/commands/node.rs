@@ -4,9 +4,13 @@ use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
 use crate::cache::Cache as _;
+use crate::redis_port::fault::{Done, SYNTAX};
+use crate::redis_port::group::Group;
+use crate::redis_port::port::CONNECTIONS_MAX;
 
 use super::connection::REDIS_VERSION;
-use super::{Call, Does, Done, Group, Keys, May, SPECS as ALL, SYNTAX, Spec, Sub, find, spec};
+use super::row::{Call, Does, Keys, May, Spec, spec};
+use super::sub::Sub;
 
 const OTHER: (Group, Does, Keys) = (Group::Server, Does::Other, Keys::None);
 
@@ -50,7 +54,7 @@ fn info(call: &mut Call<'_>) -> Done {
         );
     }
     if wanted("clients") {
-        let (open, max) = (count(&counts.open), super::super::server::CONNECTIONS_MAX);
+        let (open, max) = (count(&counts.open), CONNECTIONS_MAX);
         let _ = write!(text, "# Clients\r\nconnected_clients:{open}\r\nmaxclients:{max}\r\nblocked_clients:0\r\n\r\n");
     }
     if wanted("memory") {
@@ -89,29 +93,30 @@ fn info(call: &mut Call<'_>) -> Done {
 }
 
 fn command(call: &mut Call<'_>) -> Done {
-    let named = || call.args.from(2).map(find).collect::<Vec<_>>();
+    let all = call.all;
+    let named = || call.args.from(2).map(|name| all.find(name)).collect::<Vec<_>>();
     if call.args.len() == 1 {
         let out = &mut *call.out;
-        out.array(ALL.len());
-        ALL.iter().for_each(|spec| entry(Some(*spec), out));
+        out.array(all.rows.len());
+        all.rows.iter().for_each(|spec| entry(Some(*spec), out));
         return Ok(());
     }
     match call.sub("command", COMMAND)? {
-        "count" => call.out.int(ALL.len() as i64),
+        "count" => call.out.int(all.rows.len() as i64),
         // FILTERBY would follow.
         "list" if call.args.len() > 2 => return Err(SYNTAX),
         "list" => {
-            call.out.array(ALL.len());
-            ALL.iter().for_each(|spec| call.out.bulk(spec.name.as_bytes()));
+            call.out.array(all.rows.len());
+            all.rows.iter().for_each(|spec| call.out.bulk(spec.name.as_bytes()));
         }
         "info" => {
-            let wanted = if call.args.len() == 2 { ALL.iter().map(|spec| Some(*spec)).collect() } else { named() };
+            let wanted = if call.args.len() == 2 { all.rows.iter().map(|spec| Some(*spec)).collect() } else { named() };
             call.out.array(wanted.len());
             wanted.into_iter().for_each(|spec| entry(spec, call.out));
         }
         _ => {
             let wanted: Vec<_> =
-                if call.args.len() == 2 { ALL.to_vec() } else { named().into_iter().flatten().collect() };
+                if call.args.len() == 2 { all.rows.clone() } else { named().into_iter().flatten().collect() };
             call.out.map(wanted.len());
             for spec in wanted {
                 call.out.bulk(spec.name.as_bytes());

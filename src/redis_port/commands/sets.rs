@@ -1,8 +1,10 @@
 //! Sets.
 
 use crate::cache::{Cache as _, Command};
+use crate::redis_port::fault::Done;
+use crate::redis_port::group::Group;
 
-use super::{Call, Does, Done, Group, Keys, Spec, spec};
+use super::row::{Call, Does, Keys, Spec, spec};
 
 const READ: (Group, Does, Keys) = (Group::Sets, Does::Read, Keys::First);
 const WRITE: (Group, Does, Keys) = (Group::Sets, Does::Write, Keys::First);

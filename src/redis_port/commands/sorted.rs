@@ -3,8 +3,10 @@
 use bytes::Bytes;
 
 use crate::cache::{Bound, Cache as _, Command, Members, Reply, When, ZAddWhen};
+use crate::redis_port::fault::{Done, Fault, NOT_POSITIVE, SYNTAX};
+use crate::redis_port::group::Group;
 
-use super::{Call, Does, Done, Fault, Group, Keys, NOT_POSITIVE, SYNTAX, Spec, float, spec};
+use super::row::{Call, Does, Keys, Spec, float, spec};
 
 const READ: (Group, Does, Keys) = (Group::SortedSets, Does::Read, Keys::First);
 const WRITE: (Group, Does, Keys) = (Group::SortedSets, Does::Write, Keys::First);

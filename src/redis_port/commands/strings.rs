@@ -4,9 +4,11 @@ use bytes::Bytes;
 
 use crate::cache::{CacheError, Command, Expiry, Key, Reply, SetOptions, When};
 use crate::redis_port::computed::Own;
+use crate::redis_port::fault::{Done, Fault, NOT_AN_INTEGER, SYNTAX, wrong_arity};
+use crate::redis_port::group::Group;
 use crate::redis_port::protocol;
 
-use super::{Call, Does, Done, Fault, Group, Keys, NOT_AN_INTEGER, SYNTAX, Spec, spec};
+use super::row::{Call, Does, Keys, Spec, spec};
 
 const READ: (Group, Does, Keys) = (Group::Strings, Does::Read, Keys::First);
 const WRITE: (Group, Does, Keys) = (Group::Strings, Does::Write, Keys::First);
@@ -208,7 +210,7 @@ fn getex(call: &mut Call<'_>) -> Done {
 
 fn mset(call: &mut Call<'_>) -> Done {
     if call.args.len().is_multiple_of(2) {
-        return Err(super::wrong_arity("mset"));
+        return Err(wrong_arity("mset"));
     }
     for place in (1..call.args.len()).step_by(2) {
         let (key, value) = (Key::bytes(call.args.at(place)), call.owned(place + 1));

@@ -1,15 +1,11 @@
 //! Commands whose second word says what they do.
 
-use super::{Call, Fault, shown, wrong_arity};
+use crate::redis_port::fault::{Fault, shown, wrong_arity};
+
+use super::row::{Call, takes};
 
 /// A subcommand's name, and how many arguments it has with both names; at least so many where that is negative.
 pub(super) type Sub = (&'static str, i32);
-
-/// Whether an arity allows so many arguments.
-pub(super) fn takes(arity: i32, args: usize) -> bool {
-    let least = arity.unsigned_abs() as usize;
-    if arity > 0 { args == least } else { args >= least }
-}
 
 impl Call<'_> {
     /// Which of the subcommands of `command` was asked for, with as many arguments as it takes. The errors are Redis's.

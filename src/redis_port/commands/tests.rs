@@ -1,12 +1,14 @@
-use super::*;
+use super::TABLE;
+use super::row::{Does, Keys, NAME_MAX_BYTES, float};
+use crate::redis_port::group::{GROUPS, Group};
 
 #[test]
 fn each_command_is_found_by_its_name_in_whatever_case() {
-    let mut names: Vec<_> = SPECS.iter().map(|spec| spec.name).collect();
-    for spec in SPECS.iter() {
+    let mut names: Vec<_> = TABLE.rows.iter().map(|spec| spec.name).collect();
+    for spec in TABLE.rows.iter() {
         assert_eq!(spec.name, spec.name.to_ascii_lowercase());
         let upper = spec.name.to_ascii_uppercase();
-        assert_eq!(find(upper.as_bytes()).map(|found| found.name), Some(spec.name));
+        assert_eq!(TABLE.find(upper.as_bytes()).map(|found| found.name), Some(spec.name));
         // Whoever has keys has a place for them, and only reads answer for keys of nova's own.
         assert!(spec.keys == Keys::None || spec.arity.unsigned_abs() >= 2, "{}", spec.name);
         assert!(!spec.own || spec.does == Does::Read, "{}", spec.name);
@@ -14,8 +16,12 @@ fn each_command_is_found_by_its_name_in_whatever_case() {
     }
     names.sort_unstable();
     names.dedup();
-    assert_eq!(names.len(), SPECS.len());
-    assert!(find(b"nosuch").is_none() && find(&[b'x'; NAME_MAX_BYTES + 1]).is_none() && find(b"").is_none());
+    assert_eq!(names.len(), TABLE.rows.len());
+    assert!(
+        TABLE.find(b"nosuch").is_none()
+            && TABLE.find(&[b'x'; NAME_MAX_BYTES + 1]).is_none()
+            && TABLE.find(b"").is_none()
+    );
     assert_eq!(GROUPS, Group::Server as usize + 2, "one is for names of no command");
 }
 

@@ -6,7 +6,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::KafkaSettings;
+use super::settings::KafkaSettings;
 
 /// A broker that sends nothing for so long has no more.
 const SILENCE_MAX: Duration = Duration::from_secs(20);

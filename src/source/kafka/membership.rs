@@ -13,7 +13,9 @@ use rdkafka::error::KafkaError;
 use crate::source::SourceError;
 
 use super::context::Context;
-use super::{KafkaSettings, failed, group};
+use super::failure::failed;
+use super::group;
+use super::settings::KafkaSettings;
 
 /// How often the partitions are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(15);

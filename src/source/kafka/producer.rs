@@ -8,7 +8,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use crate::event::Id;
 
-use super::KafkaSettings;
+use super::settings::KafkaSettings;
 
 /// Messages and kilobytes that may wait for their acknowledgement.
 const QUEUE_MAX_MESSAGES: u32 = 100_000;

@@ -13,7 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use crate::event::TopicPartition;
 
-use super::KafkaSettings;
+use super::settings::KafkaSettings;
 
 /// How long a look may take: a fetch, and most often the client's connections.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);

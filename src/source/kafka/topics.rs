@@ -7,8 +7,8 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::KafkaSettings;
 use super::group::{self, Owner};
+use super::settings::KafkaSettings;
 
 /// Partitions of an events topic that nova makes.
 const EVENTS_PARTITIONS: i32 = 6;

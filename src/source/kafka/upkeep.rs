@@ -8,25 +8,17 @@ use rdkafka::Offset;
 use rdkafka::consumer::Consumer as _;
 
 use crate::event::{Record, TopicPartition};
-use crate::source::{Source as _, SourceError};
+use crate::source::SourceError;
 
+use super::consumer::{KafkaSource, Trouble};
+use super::failure::failed;
 use super::membership::Membership;
-use super::{KafkaSource, failed};
 
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the positions are noted.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// The client is begun again no more often than this.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
-
-/// What an error asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// The records of some partition cannot be read.
-    Examine,
-    /// A position is none of the log's: every partition begins again where the store is.
-    Renew,
-}
 
 /// What keeps partitions moving.
 impl KafkaSource {
@@ -79,7 +71,7 @@ impl KafkaSource {
         if let Some((name, offset)) = self.stops.retry(now).map_err(failed)?
             && !self.paused.contains(&name)
         {
-            self.resume(&name, offset)?;
+            self.go_on(&name, offset);
         }
         self.status.set_stopped(self.stops.all());
         Ok(())
@@ -139,6 +131,17 @@ impl KafkaSource {
         self.consumer = self.settings.consumer().create_with_context(context).map_err(failed)?;
         self.membership = Membership::new(&self.settings, &self.topics, now);
         Ok(())
+    }
+
+    /// Reads a partition on from an offset, whatever it stood for.
+    pub(super) fn go_on(&mut self, partition: &TopicPartition, from: i64) {
+        self.paused.retain(|name| name != partition);
+        self.consumer.context().accept(partition);
+        if self.stops.forget(partition) {
+            self.status.set_stopped(self.stops.all());
+        }
+        self.seek(partition, from);
+        let _ = self.consumer.resume(&KafkaSource::list(std::slice::from_ref(partition)));
     }
 
     pub(super) fn seek(&mut self, partition: &TopicPartition, from: i64) {

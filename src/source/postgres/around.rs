@@ -1,92 +1,75 @@
-//! What stands around a publication: the tables as they are in the database, published or not, and how texts are stored. Rows
-//! that would be missing without a word are found here. Pure; `net::NetServer::around` asks, `nova check`, `nova postgres` and
-//! every snapshot before it begins look at it.
+//! What is wrong around a publication: with the tables as they are in the database, published or not, and with how texts are
+//! stored. Rows that would be missing without a word are found here. Pure; every look at the server asks for it, so that a node
+//! that streams says it, too.
 
-use crate::event::Table;
+use crate::event::{Table, Tables};
 
 use super::finding::{Code, Finding};
 use super::publication::{self, Listed, Through, quoted, through};
-use super::slot::{Published, Seen};
+use super::slot::{CHILDREN_MAX, Place, Published, Seen};
 
-/// Tables that inherit from another are named up to this number.
-pub const CHILDREN_MAX: usize = 3;
-
-/// See the module.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Around {
-    /// `server_encoding`; empty where it was not asked.
-    pub encoding: String,
-    pub tables: Vec<Place>,
-}
-
-/// A table of the database that has the name of one that nova follows. No partition of another one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub table: Table,
-    pub namespace: String,
-    pub partitioned: bool,
-    /// All columns but those that PostgreSQL computes.
-    pub columns: Vec<String>,
-    /// Tables that inherit from it, as SQL names them; not more than one above [`CHILDREN_MAX`].
-    pub children: Vec<String>,
-    /// Row-level security holds for the role.
-    pub hides_rows: bool,
-}
-
-impl Place {
-    /// The table's name, with its schema.
-    pub fn name(&self) -> String {
-        format!("{}.{}", quoted(&self.namespace), self.table)
-    }
-}
-
-impl Around {
-    /// A table as it is to be published: where the others are, or where most of the tables are. Without a look at the database
-    /// where the search path finds it.
-    pub fn listed(&self, seen: &Seen, table: Table) -> Listed {
-        let near = seen.tables.iter().find(|one| !one.is_leaf).map(|one| one.namespace.as_str());
-        let near = near.or_else(|| self.most());
-        let place = self.tables.iter().find(|one| one.table == table && Some(one.namespace.as_str()) == near);
-        match place {
-            Some(place) => {
-                let columns: Vec<_> = place.columns.iter().map(String::as_str).collect();
-                Listed::of(table, &place.namespace, &columns, &[])
-            }
-            None => Listed { schema: near.map(str::to_owned), ..Listed::by_default(table) },
+/// A table as it is to be published: where the others are, or where most of the tables are. Without a look at the database
+/// where the search path finds it.
+pub fn listed(seen: &Seen, table: Table) -> Listed {
+    let near = seen.tables.iter().find(|one| !one.is_leaf).map(|one| one.namespace.as_str());
+    let near = near.or_else(|| most(&seen.around.tables));
+    let mut places = seen.around.tables.iter();
+    match places.find(|one| one.table == table && Some(one.namespace.as_str()) == near) {
+        Some(place) => {
+            let columns: Vec<_> = place.columns.iter().map(String::as_str).collect();
+            Listed::of(table, &place.namespace, &columns, &[])
         }
+        None => Listed { schema: near.map(str::to_owned), ..Listed::by_default(table) },
     }
+}
 
-    /// Whether one of the listed tables is partitioned.
-    pub fn is_partitioned(&self, listed: &[Listed]) -> bool {
-        let is_listed = |place: &Place| {
-            let here = |one: &Listed| one.table == place.table && one.schema.as_deref() == Some(&*place.namespace);
-            listed.iter().any(here)
-        };
-        self.tables.iter().any(|place| place.partitioned && is_listed(place))
-    }
+/// Whether one of the listed tables is partitioned.
+pub fn is_partitioned(seen: &Seen, listed: &[Listed]) -> bool {
+    let is_listed = |place: &Place| {
+        let here = |one: &Listed| one.table == place.table && one.schema.as_deref() == Some(&*place.namespace);
+        listed.iter().any(here)
+    };
+    seen.around.tables.iter().any(|place| place.partitioned && is_listed(place))
+}
 
-    /// The schema that has most of the tables, the first of those that have as many.
-    fn most(&self) -> Option<&str> {
-        let count = |name: &str| self.tables.iter().filter(|one| one.namespace == name).count();
-        let names = self.tables.iter().map(|one| one.namespace.as_str());
-        names.reduce(|most, name| if count(name) > count(most) { name } else { most })
-    }
+/// The schema that has most of the tables, the first of those that have as many.
+fn most(places: &[Place]) -> Option<&str> {
+    let count = |name: &str| places.iter().filter(|one| one.namespace == name).count();
+    let names = places.iter().map(|one| one.namespace.as_str());
+    names.reduce(|most, name| if count(name) > count(most) { name } else { most })
+}
+
+/// The table's name, with its schema.
+fn name_of(place: &Place) -> String {
+    format!("{}.{}", quoted(&place.namespace), place.table)
 }
 
 /// What is wrong with the tables that are published.
-pub fn findings(seen: &Seen, around: &Around, publication: &str) -> Vec<Finding> {
-    let mut found: Vec<_> = encoding(&around.encoding).into_iter().collect();
-    let published = |place: &Place| {
-        let is_it = |one: &&Published| one.table == Some(place.table) && one.namespace == place.namespace;
-        seen.tables.iter().filter(|one| !one.is_leaf).find(is_it)
-    };
-    for place in &around.tables {
-        let Some(published) = published(place) else { continue };
+pub fn findings(seen: &Seen, publication: &str) -> Vec<Finding> {
+    let mut found: Vec<_> = encoding(&seen.around.encoding).into_iter().collect();
+    for (place, published) in published_places(seen) {
         found.extend(inherited(place));
-        found.extend(place.hides_rows.then(|| hides_rows(&seen.limits.role, &place.name())));
+        found.extend(hidden(seen, place));
         found.extend(left_out(seen, place, published, publication));
     }
     found
+}
+
+fn published_places(seen: &Seen) -> impl Iterator<Item = (&Place, &Published)> {
+    seen.around.tables.iter().filter_map(move |place| {
+        let is_it = |one: &&Published| one.table == Some(place.table) && one.namespace == place.namespace;
+        Some((place, seen.tables.iter().filter(|one| !one.is_leaf).find(is_it)?))
+    })
+}
+
+/// Why PostgreSQL would refuse a copy of these tables: nothing is begun then.
+pub fn uncopyable(seen: &Seen, tables: Tables) -> Option<Finding> {
+    let mut places = published_places(seen).filter(|(place, _)| tables.contains(place.table));
+    places.find_map(|(place, _)| hidden(seen, place))
+}
+
+fn hidden(seen: &Seen, place: &Place) -> Option<Finding> {
+    place.hides_rows.then(|| hides_rows(&seen.limits.role, &name_of(place)))
 }
 
 fn encoding(name: &str) -> Option<Finding> {
@@ -107,7 +90,7 @@ pub fn inherited(place: &Place) -> Option<Finding> {
     if place.children.len() > CHILDREN_MAX {
         names.push_str(" and more");
     }
-    let name = place.name();
+    let name = name_of(place);
     let detail = format!("{names} inherit from {name}: nova would know nothing of their rows");
     let remedy = format!(
         "Move the rows: BEGIN; ALTER TABLE {first} NO INHERIT {name}; INSERT INTO {name} SELECT * FROM {first}; DROP TABLE \
@@ -138,7 +121,7 @@ fn left_out(seen: &Seen, place: &Place, published: &Published, publication: &str
     if lacks.is_empty() {
         return None;
     }
-    let (table, name, names) = (place.table, place.name(), lacks.join(", "));
+    let (table, name, names) = (place.table, name_of(place), lacks.join(", "));
     let detail =
         format!("the publication {publication} leaves out {name} ({names}): nova never learns of their changes");
     let how = seen.publication.as_ref().map_or(Through::ItsName, |row| through(row, published));

@@ -3,26 +3,21 @@
 
 use crate::event::{Table, Tables};
 
-use super::around::{self, Around};
+use super::around;
 use super::finding::{Code, Effect, Finding};
-use super::publication::{self, Through, through};
+use super::hazards;
+use super::publication::{self, Through, create, through};
 use super::slot::Seen;
-use super::{hazards, publication::create};
 
 /// The oldest version that nova follows: column lists of publications begin there.
 pub const VERSION_MIN: u32 = 15_00_00;
 
 /// Everything that is wrong, what stops nova first.
 pub fn findings(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
-    findings_around(seen, &Around::default(), slot, publication)
-}
-
-/// The same, where the tables of the database were looked at, too.
-pub fn findings_around(seen: &Seen, around: &Around, slot: &str, publication: &str) -> Vec<Finding> {
     let mut found = of_server(seen);
-    found.extend(of_publication(seen, around, slot, publication));
+    found.extend(of_publication(seen, slot, publication));
     found.extend(hazards::findings(seen, slot, publication));
-    found.extend(around::findings(seen, around, publication));
+    found.extend(around::findings(seen, publication));
     found.sort_by_key(|finding| finding.code.effect() == Effect::Warns);
     found
 }
@@ -35,7 +30,7 @@ pub fn unfit(seen: &Seen, slot: &str, publication: &str) -> Option<Finding> {
 fn of_server(seen: &Seen) -> Vec<Finding> {
     let mut found = Vec::new();
     if seen.version < VERSION_MIN {
-        let detail = format!("the server has version {}", version(seen.version));
+        let detail = format!("the server has version {}", seen.version_text());
         found.push(Finding::new(Code::Version, detail, "nova follows PostgreSQL 15 and later"));
     }
     if seen.in_recovery {
@@ -62,19 +57,14 @@ pub fn no_replication_right(role: &str) -> Finding {
     Finding::new(Code::NoReplicationRight, format!("the role {role} may not replicate"), remedy)
 }
 
-/// `180006` is 18.6.
-pub fn version(number: u32) -> String {
-    format!("{}.{}", number / 10_000, number % 10_000)
-}
-
-fn of_publication(seen: &Seen, around: &Around, slot: &str, publication: &str) -> Vec<Finding> {
-    let Some(row) = &seen.publication else { return vec![missing(seen, around, slot, publication)] };
+fn of_publication(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
+    let Some(row) = &seen.publication else { return vec![missing(seen, slot, publication)] };
     let mut found = Vec::new();
     if let Some(leaf) = seen.tables.iter().find(|one| one.is_leaf) {
         let detail = format!("changes of the partition {}.{} come under its own name", leaf.namespace, leaf.name);
         found.push(Finding::new(Code::PublicationLeaf, detail, publication::via_root(publication)));
     }
-    found.extend(lacking(seen, around, publication));
+    found.extend(lacking(seen, publication));
     let several =
         |table: &Table| seen.tables.iter().filter(|one| one.table == Some(*table) && !one.is_leaf).count() > 1;
     if let Some(table) = Table::ALL.into_iter().find(several) {
@@ -99,15 +89,15 @@ fn of_publication(seen: &Seen, around: &Around, slot: &str, publication: &str) -
 }
 
 /// Tables that the publication does not have.
-fn lacking(seen: &Seen, around: &Around, publication: &str) -> Option<Finding> {
+fn lacking(seen: &Seen, publication: &str) -> Option<Finding> {
     let lacks: Tables = Table::ALL.into_iter().filter(|table| seen.published(*table).is_none()).collect();
     if lacks.is_empty() {
         return None;
     }
     let names = lacks.iter().map(Table::name).collect::<Vec<_>>().join(", ");
-    let listed: Vec<_> = lacks.iter().map(|table| around.listed(seen, table)).collect();
+    let listed: Vec<_> = lacks.iter().map(|table| around::listed(seen, table)).collect();
     let mut remedy = publication::add(publication, &listed);
-    if around.is_partitioned(&listed) && seen.publication.as_ref().is_some_and(|row| !row.via_root) {
+    if around::is_partitioned(seen, &listed) && seen.publication.as_ref().is_some_and(|row| !row.via_root) {
         remedy.push_str(&format!("; {}", publication::via_root(publication)));
     }
     if listed.iter().all(|one| one.schema.is_none()) {
@@ -129,10 +119,10 @@ fn lacking(seen: &Seen, around: &Around, publication: &str) -> Option<Finding> {
 const ELSEWHERE: &str = ". Where they are in another schema, or partitioned, nova postgres setup --url URL --schema NAME prints \
                          the statement that fits";
 
-fn missing(seen: &Seen, around: &Around, slot: &str, publication: &str) -> Finding {
+fn missing(seen: &Seen, slot: &str, publication: &str) -> Finding {
     let detail = format!("there is no publication {publication} in the database {}", seen.database);
-    let listed = Table::ALL.map(|table| around.listed(seen, table));
-    let statement = create(publication, &listed, around.is_partitioned(&listed));
+    let listed = Table::ALL.map(|table| around::listed(seen, table));
+    let statement = create(publication, &listed, around::is_partitioned(seen, &listed));
     let elsewhere = if listed.iter().all(|one| one.schema.is_none()) { ELSEWHERE } else { "" };
     let remedy = match seen.slot {
         // PostgreSQL looks a publication up as of the log's place, which is before a publication that is younger.
@@ -210,6 +200,7 @@ mod tests {
     fn everything_that_is_wrong_is_said_and_what_stops_nova_comes_first() {
         let codes: Vec<_> = findings(&Seen::default(), "nova", "nova").iter().map(|one| one.code).collect();
         assert_eq!(codes[..4], [Code::Version, Code::WalLevel, Code::NoReplicationRight, Code::PublicationMissing]);
+        let version = |version: u32| Seen { version, ..Seen::default() }.version_text();
         assert_eq!((version(18_00_06), version(15_00_18)), ("18.6".to_owned(), "15.18".to_owned()));
     }
 }

@@ -5,7 +5,6 @@ use crate::event::Table;
 
 use super::around;
 use super::finding::{Code, Finding};
-use super::fitness::version;
 use super::publication::{self, Listed, Through, quoted, through};
 use super::slot::{Published, Seen};
 
@@ -41,7 +40,7 @@ fn minor_version(seen: &Seen) -> Option<Finding> {
         _ if minor < no_bloat => "may use up memory in logical decoding while publications are altered",
         _ => return None,
     };
-    let detail = format!("PostgreSQL {} {what}", version(seen.version));
+    let detail = format!("PostgreSQL {} {what}", seen.version_text());
     Some(Finding::new(Code::MinorVersion, detail, format!("Update the server to {major}.{no_bloat} or later")))
 }
 

@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
 use crate::event::{Record, TopicPartition};
-use crate::source::both::Bell;
+use crate::source::bell::Bell;
 use crate::source::{Cookie, Fault};
 
 /// Bytes of records that may wait for ingest.

@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use crate::event::{Record, TopicPartition};
 
-use super::both::Bell;
+use super::bell::Bell;
 use super::{Cookie, Fault, PollLimits, Polled, Source, SourceError};
 
 use self::link::{Link, Order};

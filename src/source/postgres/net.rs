@@ -1,15 +1,17 @@
 //! A real server: SQL and COPY over `tokio-postgres`, the replication stream over `pgwire-replication`. Lives on the
 //! session's thread, with its runtime.
 
+mod answer;
 mod catalogue;
+mod connect;
 mod copy;
 mod errors;
+mod settings;
 mod setup;
 mod stream;
 mod target;
 mod tls;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationConfig};
@@ -17,25 +19,21 @@ use tokio_postgres::Client;
 
 use crate::clock::Clock as WallClock;
 
-use super::around::{self, Around};
-use super::finding::Code;
 use super::lsn::{branch_of, parse_lsn};
 use super::server::{Clock, Failure, Made, Server};
 use super::slot::{Published, Seen};
 
+use self::answer::{within, within_all};
+use self::connect::NO_TRANSACTION_TIMEOUT;
 use self::copy::TableCopy;
-use self::errors::{failed, hinted, refused};
+use self::errors::refused;
+pub use self::settings::{ConnectSettings, SslMode};
 pub use self::setup::{Administrator, Refused};
 use self::stream::SlotStream;
-use self::target::{Target, session_options, targets};
+use self::target::{CONNECT_MAX, Target, session_options, targets};
 pub use self::target::{role_of, split_ssl_mode, unknown_parameter, verifier};
-pub use self::tls::SslMode;
 use self::tls::{Tls, replication_tls};
 
-/// A connection that is not there after this is given up.
-const CONNECT_MAX: Duration = Duration::from_secs(10);
-/// An answer about the server, the slot or the publication.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// How often it is asked who keeps a slot from being made.
 const BLOCKED_EVERY: Duration = Duration::from_secs(5);
 /// The longest message of the stream, a change of one row.
@@ -44,33 +42,6 @@ const MESSAGE_MAX_BYTES: usize = 64 << 20;
 const STATUS_EVERY: Duration = Duration::from_millis(500);
 /// Events that wait between the connection and the follower.
 const EVENTS_MAX: usize = 8_192;
-/// A role's `transaction_timeout` would end each copy that takes longer. Only PostgreSQL 17 and later know the setting, and
-/// an older server takes no session whose options name it.
-const NO_TRANSACTION_TIMEOUT: &str = "CASE WHEN current_setting('server_version_num')::int4 >= 170000 \
-                                      THEN set_config('transaction_timeout', '0', false) END";
-
-/// Where the server is, and as whom.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct ConnectSettings {
-    /// `postgres://user:password@host:port,host:port/database?…`, as libpq takes it.
-    pub url: String,
-    /// Has the password in its first line; read for each connection.
-    pub password_file: Option<PathBuf>,
-    pub ssl_mode: SslMode,
-    /// PEM file of the server's certificate authority. Without one: Mozilla's list.
-    pub ca_file: Option<PathBuf>,
-    pub slot: String,
-    pub publication: String,
-    /// A slot that a standby keeps, too, from PostgreSQL 17 on.
-    pub failover: bool,
-}
-
-/// Credentials are nobody's to read.
-impl std::fmt::Debug for ConnectSettings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ConnectSettings({}, {})", self.slot, self.publication)
-    }
-}
 
 /// See the module.
 pub struct NetServer {
@@ -95,39 +66,11 @@ impl NetServer {
         NetServer { settings, target: None, sql: None, reading: None, keeper: None, version: 0 }
     }
 
-    /// Connects to the first host that is a primary; to a standby where there is none, so that it can be said.
     async fn connect(&mut self) -> Result<(), Failure> {
         (self.sql, self.target) = (None, None);
-        let tls = Tls::new(self.settings.ssl_mode, self.settings.ca_file.as_deref())?;
-        let (mut last, mut standby) = (None, None);
-        for target in targets(&self.settings)? {
-            match self.open(&target, &tls).await {
-                Ok((client, false)) => {
-                    (self.sql, self.target) = (Some(client), Some(target));
-                    return Ok(());
-                }
-                Ok((client, true)) => standby = Some((client, target)),
-                Err(failure) => last = Some(failure),
-            }
-        }
-        match (standby, last) {
-            (Some((client, target)), _) => {
-                (self.sql, self.target) = (Some(client), Some(target));
-                Ok(())
-            }
-            (None, last) => Err(last.unwrap_or_else(|| Failure::Away("no host".to_owned()))),
-        }
-    }
-
-    /// A connection, and whether it is to a standby.
-    async fn open(&self, target: &Target, tls: &Tls) -> Result<(Client, bool), Failure> {
-        let client = match tls.connect(&target.config, &target.host).await {
-            Ok(client) => client,
-            Err(failure) => return Err(hinted(failure, target).await),
-        };
-        let sql = format!("SELECT pg_is_in_recovery(), {NO_TRANSACTION_TIMEOUT}");
-        let row = within(client.query_one(&sql, &[])).await?;
-        Ok((client, row.get(0)))
+        let (client, target) = connect::primary(&self.settings).await?;
+        (self.sql, self.target) = (Some(client), Some(target));
+        Ok(())
     }
 
     async fn sql(&mut self) -> Result<&Client, Failure> {
@@ -189,24 +132,6 @@ impl NetServer {
     pub async fn try_replication(&mut self) -> Result<(), Failure> {
         let system_id = self.system_id().await?;
         self.gated(self.replication()?, system_id).await.map(drop)
-    }
-
-    /// The tables of the database, published or not.
-    pub async fn around(&mut self) -> Result<Around, Failure> {
-        within_all(catalogue::around(self.sql().await?)).await
-    }
-
-    /// Rows that a copy would lack without a word, or that the server would refuse, are found before anything is begun.
-    async fn fit_to_copy(&mut self) -> Result<(), Failure> {
-        let seen = self.look().await?;
-        let around = self.around().await?;
-        for finding in around::findings(&seen, &around, &self.settings.publication) {
-            match finding.code {
-                Code::Inheritance | Code::RowSecurity => return Err(finding.into()),
-                _ => tracing::warn!("postgres: {finding}"),
-            }
-        }
-        Ok(())
     }
 
     async fn system_id(&mut self) -> Result<u64, Failure> {
@@ -275,18 +200,15 @@ impl Server for NetServer {
     }
 
     async fn make_slot(&mut self, temporary: bool, told: impl Fn(String)) -> Result<Made, Failure> {
-        self.fit_to_copy().await?;
         let system_id = self.system_id().await?;
         let mut client = self.gated(self.replication()?, system_id).await?;
-        let watch = self.target.clone();
-        let (tls, settings) =
-            (Tls::new(self.settings.ssl_mode, self.settings.ca_file.as_deref())?, self.settings.clone());
+        let target = self.target.clone();
+        let tls = Tls::new(self.settings.ssl_mode, self.settings.ca_file.as_deref())?;
         let watching = async {
-            let Some(target) = watch else { return std::future::pending().await };
+            let Some(target) = &target else { return std::future::pending().await };
             loop {
                 tokio::time::sleep(BLOCKED_EVERY).await;
-                let other = NetServer::new(settings.clone());
-                if let Ok((sql, _)) = other.open(&target, &tls).await {
+                if let Ok((sql, _)) = connect::open(target, &tls).await {
                     told(catalogue::blockers(&sql).await);
                 }
             }
@@ -295,9 +217,8 @@ impl Server for NetServer {
             made = self.made(&mut client, temporary) => made?,
             () = watching => return Err(Failure::Away("not connected".to_owned())),
         };
-        let Some(target) = self.target.clone() else { return Err(Failure::Away("not connected".to_owned())) };
-        let tls = Tls::new(self.settings.ssl_mode, self.settings.ca_file.as_deref())?;
-        let (reading, _) = self.open(&target, &tls).await?;
+        let Some(target) = &target else { return Err(Failure::Away("not connected".to_owned())) };
+        let (reading, _) = connect::open(target, &tls).await?;
         let begin = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{}'",
             snapshot.replace('\'', "''")
@@ -350,15 +271,6 @@ impl Clock for SystemClock {
     async fn sleep(&self, wait: Duration) {
         tokio::time::sleep(wait).await;
     }
-}
-
-async fn within<T>(answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, Failure> {
-    within_all(async { answer.await.map_err(|error| failed(&error)) }).await
-}
-
-async fn within_all<T>(answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let late = || Failure::Away(format!("no answer within {} s", ANSWER_MAX.as_secs()));
-    tokio::time::timeout(ANSWER_MAX, answer).await.unwrap_or_else(|_| Err(late()))
 }
 
 #[cfg(test)]

@@ -199,6 +199,31 @@ mod tests {
         })
     }
 
+    /// A position of version 1, as it stood in stores.
+    const OF_VERSION_1: [&[u8]; 15] = [
+        // The version, and the phase: the slot is read on.
+        b"\x01\x01",
+        // The system identifier and the timeline.
+        b"\x22\x6f\xb9\x7f\x89\xf7\x53\x67",
+        b"\x03",
+        // The end of the last transaction, LSN and time of its commit, the next offset.
+        b"\xc8\xb0\xd3\x9b\xeb\x02",
+        b"\x80\xb0\xd3\x9b\xeb\x02",
+        b"\x80\xe9\x9c\xbb\xed\xbf\xb0\x06",
+        b"\xe2\xc5\x08",
+        // Five tables, each with its number and how it is published.
+        b"\x05",
+        b"\x00\x45\x44\x33\x33\x22\x22\x11\x11",
+        b"\x01\x09\x07\x06\x05\x04\x03\x02\x01",
+        b"\x02\x00\x00\x00\x00\x00\x00\x00\x00",
+        b"\x03\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\x04\x01\x00\x00\x00\x00\x00\x00\x80",
+        // Posts and likes are to be read again.
+        b"\x12",
+        // When two snapshots began without an order.
+        b"\x02\x80\x83\xa4\xc1\xc1\x68\xc2\xf1\x91\xc2\xc1\x68",
+    ];
+
     /// As version 1 was written.
     fn first(position: &Position) -> Vec<u8> {
         let mut out = vec![1];
@@ -245,6 +270,29 @@ mod tests {
             let all = Position::decode(&again(&position.encode(), Tables::ALL)).unwrap();
             prop_assert_eq!(all, Position { offset: position.offset, ..Position::default() });
         }
+    }
+
+    #[test]
+    fn the_bytes_of_a_store_with_version_1_are_read() {
+        let expected = Position {
+            phase: Phase::Stream,
+            system_id: 7_445_566_778_899_001_122,
+            timeline: 3,
+            end_lsn: 0x16_b374_d848,
+            commit_lsn: 0x16_b374_d800,
+            commit_us: 1_795_500_000_123_456,
+            offset: 70_001,
+            published: [0x1111_2222_3333_4445, 0x0102_0304_0506_0709, 0, u64::MAX, 0x8000_0000_0000_0001],
+            wanted: Tables::NONE.with(Table::Posts).with(Table::Likes),
+            automatic_ms: vec![1_795_499_000_000, 1_795_499_900_001],
+            ..Position::default()
+        };
+        let bytes = OF_VERSION_1.concat();
+        assert_eq!(Position::decode(&bytes), Ok(expected.clone()));
+        // A command on the stopped store writes it as today's version.
+        let wanted = expected.wanted.with(Table::Users);
+        let again = Position::decode(&again(&bytes, Tables::NONE.with(Table::Users)));
+        assert_eq!(again, Ok(Position { wanted, ..expected }));
     }
 
     #[test]

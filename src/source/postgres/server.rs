@@ -19,7 +19,7 @@ pub trait Server {
 
     fn clock(&self) -> Self::Clock;
 
-    /// What is there: the server, the slot, the publication.
+    /// What is there: the server, the slot, the publication, and the tables around it.
     fn look(&mut self) -> impl Future<Output = Result<Seen, Failure>>;
 
     /// The end of a timeline in the history of a later one: where that one branched off it, or off an earlier one.

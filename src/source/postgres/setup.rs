@@ -4,7 +4,7 @@
 use crate::decode::{KeepUnknown, is_private};
 use crate::event::{Table, Tables};
 
-use super::around::{self, Around};
+use super::around;
 use super::finding::{Code, Finding};
 use super::hazards;
 use super::publication::{self, Listed, Through, quoted, through};
@@ -32,8 +32,6 @@ pub struct Existing {
     pub may_use_schema: bool,
     pub tables: Vec<SourceTable>,
     pub seen: Seen,
-    /// The tables in every schema.
-    pub around: Around,
 }
 
 /// A row of `pg_roles`.
@@ -101,7 +99,7 @@ pub struct Plan {
 pub fn plan(wanted: &Wanted, existing: &Existing, verifier: Option<&str>) -> Result<Plan, Vec<Finding>> {
     let mut plan = Plan { steps: role(wanted, existing, verifier), ..Plan::default() };
     let (mut wrong, mut listed) = (absent(wanted, existing), Vec::new());
-    let places = existing.around.tables.iter().filter(|place| place.namespace == wanted.schema);
+    let places = existing.seen.around.tables.iter().filter(|place| place.namespace == wanted.schema);
     wrong.extend(places.filter_map(around::inherited));
     for table in &existing.tables {
         match listing(wanted, table) {

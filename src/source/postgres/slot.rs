@@ -29,8 +29,35 @@ pub struct Seen {
     pub publication: Option<Publication>,
     /// What is published of the tables that nova follows, partitions of theirs included.
     pub tables: Vec<Published>,
+    pub around: Around,
     pub limits: Limits,
 }
+
+/// What stands around a publication: the tables as they are in the database, published or not, and how texts are stored.
+/// [`super::around`] says what is wrong with it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Around {
+    /// `server_encoding`; empty where it was not asked.
+    pub encoding: String,
+    pub tables: Vec<Place>,
+}
+
+/// A table of the database that has the name of one that nova follows. No partition of another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub table: Table,
+    pub namespace: String,
+    pub partitioned: bool,
+    /// All columns but those that PostgreSQL computes.
+    pub columns: Vec<String>,
+    /// Tables that inherit from it, as SQL names them; not more than one above [`CHILDREN_MAX`].
+    pub children: Vec<String>,
+    /// Row-level security holds for the role.
+    pub hides_rows: bool,
+}
+
+/// Tables that inherit from another are named up to this number.
+pub const CHILDREN_MAX: usize = 3;
 
 /// Settings of the server that a slot depends on, and how much of them is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,6 +219,11 @@ impl Published {
 }
 
 impl Seen {
+    /// `180006` is 18.6.
+    pub fn version_text(&self) -> String {
+        format!("{}.{}", self.version / 10_000, self.version % 10_000)
+    }
+
     pub fn published(&self, table: Table) -> Option<&Published> {
         self.tables.iter().find(|one| one.table == Some(table) && !one.is_leaf)
     }

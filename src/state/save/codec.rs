@@ -8,12 +8,15 @@ use nova_storage::codec::{CodecError, Put, Reader};
 
 use crate::event::Id;
 use crate::state::blocks::Blocks;
+use crate::state::meta::Meta;
 use crate::state::minutes::{self, Minutes};
 use crate::state::packed::{self, Packed};
-use crate::state::posts::{Authors, Post, PostChunk, PostRow, Totals};
-use crate::state::{UserRow, UserRows};
+use crate::state::posts::{Authors, Post, PostChunk, PostRow};
+use crate::state::totals::Totals;
+use crate::state::users::{ROWS, UserRow, UserRows};
 
-use super::{Meta, Refs, WHAT, size, small};
+use super::format::{WHAT, size, small};
+use super::refs::Refs;
 
 /// Bytes of a user's name that count as one entry.
 const NAME_BYTES: usize = 16;
@@ -201,7 +204,7 @@ impl Piece for UserRows {
 
     fn read(_: Head, reader: &mut Reader<'_>, _: &mut Refs) -> Result<UserRows, CodecError> {
         let mut rows = UserRows::default();
-        for at in 0..slots::<{ crate::state::ROWS }>(reader)? {
+        for at in 0..slots::<ROWS>(reader)? {
             let flag = reader.u8()?;
             rows.0[at] = match flag {
                 0 => None,

@@ -10,13 +10,18 @@ use crate::state::chunks::Chunks;
 use crate::state::daily::Days;
 use crate::state::graph::{self, Following};
 use crate::state::ids::{self, Ids};
+use crate::state::meta::Meta;
 use crate::state::posts::{self, Authors, PostChunk};
 use crate::state::sets::{self, DATED_CHUNKS, DatedRows, Likers};
+use crate::state::settings::StateSettings;
 use crate::state::touches;
-use crate::state::{ROWS, State, StateSettings, UserRows};
+use crate::state::users::{ROWS, UserRows};
+use crate::state::whole::State;
 
 use super::codec::{Head, Piece};
-use super::{Meta, PIECE_BITS, PIECES_MAX, Refs, STATE_VERSION, STATE_VERSION_FIRST, WHAT, old};
+use super::format::{PIECE_BITS, PIECES_MAX, STATE_VERSION, STATE_VERSION_FIRST, WHAT};
+use super::old;
+use super::refs::Refs;
 
 /// Chunks that wait for one thread.
 const WAITING_MAX: usize = 4;

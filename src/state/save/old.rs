@@ -7,13 +7,17 @@ use crate::event::{Action, Id};
 use crate::state::affinity::{self, Cell, Pended, WEIGHED, Weights};
 use crate::state::blocks::Blocks;
 use crate::state::daily::Days;
+use crate::state::graph;
 use crate::state::minutes::{Minutes, entries_of};
 use crate::state::packed::Entry;
-use crate::state::posts::{Post, PostRow, Totals, author_place};
+use crate::state::posts::{Post, PostRow, author_place};
+use crate::state::settings::StateSettings;
+use crate::state::totals::Totals;
 use crate::state::touches::{self, AT_MAX_MS, AT_MIN_MS, Kind, Touch};
-use crate::state::{State, StateSettings, UserRow, graph};
+use crate::state::users::UserRow;
+use crate::state::whole::State;
 
-use super::{WHAT, small};
+use super::format::{WHAT, small};
 
 /// Version 1 had no daily figures, one map of touches, and folded all posts at once; version 2 no likes by events;
 /// version 3 no dated rows, the latest times of all that had been counted, and not how many actions and shards there were.

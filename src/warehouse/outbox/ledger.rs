@@ -2,9 +2,10 @@
 
 use nova_storage::codec::{CodecError, Put, Reader};
 
-use super::WHAT;
+use super::error::WHAT;
 use crate::event::Table;
-use crate::warehouse::Target;
+use crate::warehouse::mark::Mark;
+use crate::warehouse::target::Target;
 
 /// Version 1 had no marks. Up to version 2 there was one entry for each of the six tables of that time, without its number.
 const VERSION: u8 = 3;
@@ -20,16 +21,6 @@ const TARGETS_V2: [Target; 6] = [
 /// One batch in so long is remembered, and so many of them: what the hourly look asks `post_events` for.
 const MARK_EVERY_MS: i64 = 3_600_000;
 const MARKS_MAX: usize = 48;
-
-/// A batch that `post_events` has acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
-    pub batch: u64,
-    /// The partition value of its rows.
-    pub partition: u32,
-    /// Of the acknowledgement, epoch milliseconds.
-    pub at_ms: i64,
-}
 
 /// Numbers of one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::META;
 use nova_storage::{ReadTxn, WriteError, WriteTxn};
 
-use super::OutboxError;
+use super::error::OutboxError;
 
 const KEY: &str = "outbox-pieces";
 const VERSION: u8 = 1;

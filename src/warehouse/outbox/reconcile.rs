@@ -3,11 +3,13 @@
 use nova_storage::schema::{OUTBOX_BATCH, OUTBOX_SEGMENT};
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 
-use crate::warehouse::Target;
 use crate::warehouse::delivered::Totals;
 use crate::warehouse::rows::{self, NotRows};
+use crate::warehouse::target::Target;
 
-use super::{Body, Outbox, OutboxError, body};
+use super::Outbox;
+use super::chunks::{Body, body};
+use super::error::OutboxError;
 
 /// Says in which batch a row was sent.
 const BATCH_COLUMN: &str = "_nova_batch";

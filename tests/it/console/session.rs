@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use nova::event::Id;
 use nova::http::{ConsoleMode, EdgeSettings};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::client::{Client, Live};
 use crate::api::{edge, trending};
@@ -206,6 +206,83 @@ fn the_stream_begins_with_everything_and_goes_on_with_what_differs() {
     let history = live.client().get("/api/v1/overview/history", "").json();
     let points = history["gauges"]["lag_s"].as_array().unwrap();
     assert!(points.len() == 600 && points[599].is_number(), "{history}");
+}
+
+#[test]
+fn a_watched_record_has_its_version_and_its_bytes_where_they_are_asked_for() {
+    let live = live(ConsoleMode::Full);
+    let admin = live.role(Id::from_u128(2), "admin");
+    let (user, post) = (Id::from_u128(0xa1).to_string(), Id::from_u128(0xb1).to_string());
+    let (mut whole, mut bare, mut of_post) = (live.client(), live.client(), live.client());
+    assert_eq!(whole.get("/api/v1/admin/tap?raw=2", &admin).status, 400);
+    for (client, query) in [
+        (&mut whole, format!("raw=1&topic=users&user_id={user}")),
+        (&mut bare, "topic=users".to_owned()),
+        (&mut of_post, format!("raw=1&post_id={post}")),
+    ] {
+        assert_eq!(client.get(&format!("/api/v1/admin/tap?{query}"), &admin).status, 200, "{query}");
+    }
+    const NAME: &str = "<b>ada</b> \u{202e}\u{1}";
+    let caption = "long ".repeat(40_000);
+    let rows = json!({ "users": [{ "id": user, "username": NAME }],
+        "posts": [{ "id": post, "user_id": user, "caption": caption }] });
+    let answer = live.client().ask("POST", "/api/v1/rows", &admin, rows.to_string().as_bytes());
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let (name, record) = event(&mut whole);
+    assert_eq!((&*name, &record["key"], &record["outcome"]), ("record", &json!(user), &json!("applied")));
+    let value = &record["raw"]["value"];
+    let sent: Value = serde_json::from_str(value["text"].as_str().unwrap()).unwrap();
+    assert_eq!((&sent["username"], &value["cut"], &value["base64"]), (&json!(NAME), &json!(false), &Value::Null));
+    assert!(record["raw"]["key"]["text"].as_str().unwrap().contains(&user), "{record}");
+    let (_, untold) = event(&mut bare);
+    assert_eq!((&untold["raw"], &untold["version"]), (&Value::Null, &record["version"]));
+    assert_eq!(
+        (&record["version"]["epoch"], &record["version"]["lsn"], &record["version"]["offset"]),
+        (&json!(0), &Value::Null, &record["offset"])
+    );
+    let (_, long) = event(&mut of_post);
+    let value = &long["raw"]["value"];
+    assert_eq!((&long["table"], &value["cut"]), (&json!("posts"), &json!(true)));
+    assert!(value["bytes"].as_u64() > Some(200_000), "{}", value["bytes"]);
+    assert!(value["text"].as_str().unwrap().len() <= 16 << 10);
+    let audit = live.client().get("/api/v1/admin/audit?newest=1&limit=10", &admin).json();
+    let looks = audit["entries"].as_array().unwrap().iter().filter(|entry| entry["action"] == "tap-raw");
+    assert_eq!(looks.count(), 2, "{audit}");
+}
+
+#[test]
+fn a_dry_run_says_what_would_become_of_each_letter_and_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = super::world::stored(dir.path(), "canary-7f3a");
+    let node = crate::support::program::Serving::start(&data, &[("NOVA_LIMITS_ENABLED", "false")]);
+    let admin = crate::api::client::bearer(&super::world::admin(&data));
+    let mut client = Client::connect(node.addr);
+    let letters = client.get("/api/v1/admin/dlq", &admin).json();
+    let ids: Vec<_> = letters["letters"].as_array().unwrap().iter().map(|one| one["id"].clone()).collect();
+    assert!(ids.len() >= 3, "{letters}");
+    let asked = json!({ "ids": ids, "dry_run": true }).to_string();
+    let told = client.ask("POST", "/api/v1/admin/dlq/replay", &admin, asked.as_bytes()).json();
+    let results = told["results"].as_array().unwrap();
+    assert_eq!(results.len(), ids.len());
+    for one in results {
+        assert!(one["outcome"] == "kept" && !one["detail"].as_str().unwrap().is_empty(), "{told}");
+    }
+    assert!(!told.to_string().contains("canary"), "{told}");
+    let after = client.get("/api/v1/admin/dlq", &admin).json();
+    assert_eq!(after, letters, "not even the attempts are counted");
+    node.end();
+}
+
+#[test]
+fn the_overview_names_the_generation_of_each_trending_list() {
+    let live = live(ConsoleMode::Full);
+    let mut client = live.client();
+    let generations = super::browser::until("a first frame", || {
+        let overview = client.get("/api/v1/overview", "");
+        (overview.status == 200).then(|| overview.json()["trending"].clone())
+    });
+    let list = client.get("/api/v1/feed/trending?window=24h", "").json();
+    assert_eq!(generations["24h"], list["generation"], "{generations}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use nova::clock::Clock;
 use nova::decode::{NoSchemas, Topics};
 use nova::event::{Action, Id, Outcome, Record, Table};
 use nova::pipeline::dead;
-use nova::pipeline::writer::{Command, CommandError, Message, Replayed};
+use nova::pipeline::writer::{Command, CommandError, Message, Replayed, Tried};
 use nova_storage::schema::AUDIT;
 use nova_storage::testing::Recorder;
 use nova_storage::{Options, Store};
@@ -76,6 +76,15 @@ fn replay(opened: &mut Opened, ids: &[u64], force: Option<&[u64]>) -> Vec<Result
     results.into_iter().map(|(_, result)| result).collect()
 }
 
+fn tried(opened: &mut Opened, ids: &[u64]) -> Vec<Result<Tried, CommandError>> {
+    let (told, answer) = crossbeam_channel::bounded(1);
+    let reply = Box::new(move |results| told.send(results).unwrap());
+    let command = Command::TryDead { ids: ids.to_vec(), force: None, reply };
+    opened.writer.process(&mut vec![Message::Command(command)]).unwrap();
+    let results: Vec<(u64, _)> = answer.recv().unwrap();
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
 fn waiting(opened: &Opened) -> usize {
     dead::page(&opened.store.read().unwrap(), None, 1_000).unwrap().len()
 }
@@ -98,6 +107,33 @@ fn a_second_replay_finds_nothing_and_changes_nothing() {
     let again = replay(&mut opened, &[0, 1], None);
     assert_eq!(again, [0, 1].map(|id| Err(CommandError::NoSuchLetter(id))));
     assert_eq!(state_bytes(&opened), before);
+}
+
+#[test]
+fn a_dry_run_tells_what_the_replay_then_does_and_does_nothing() {
+    let mut no_json = record("cdc.users", 0, 9, "no json");
+    no_json.key = None;
+    let mut other = user(4, "other", 40);
+    other.key = Some(format!(r#"{{"id":"{}"}}"#, Id::from_u128(8)).into());
+    let value = String::from_utf8(other.value.take().unwrap().to_vec()).unwrap();
+    other.value = Some(value.replace(&Id::from_u128(7).to_string(), &Id::from_u128(8).to_string()).into());
+    let letters = [view(1, 2), view(2, 1), user(1, "old", 10), user(6, "newer", 99), other, no_json];
+    let (setup, backend) = buried(vec![view(0, 1), user(5, "new", 90)], &letters);
+    let mut opened = app::open_store(&setup, store_over(backend)).unwrap();
+    let ids: Vec<u64> = (0..7).collect();
+    let before = state_bytes(&opened);
+    let told = tried(&mut opened, &ids);
+    assert_eq!(tried(&mut opened, &ids), told);
+    assert!(state_bytes(&opened) == before && waiting(&opened) == 6, "nothing is done");
+    let would: Vec<_> = told.iter().map(|one| one.as_ref().ok().and_then(|tried| tried.outcome)).collect();
+    let expected = [Outcome::Applied, Outcome::Duplicate, Outcome::Stale, Outcome::Applied, Outcome::Applied];
+    assert_eq!(would[..5], expected.map(Some));
+    let why = &told[5].as_ref().unwrap().why;
+    assert!(would[5].is_none() && !why.is_empty(), "{told:?}");
+    assert_eq!(told[6], Err(CommandError::NoSuchLetter(6)));
+    let done = replay(&mut opened, &ids, None);
+    assert_eq!(done[..5], expected.map(|outcome| Ok(Replayed::Gone(outcome))));
+    assert_eq!(done[5..], [Ok(Replayed::StillDead), Err(CommandError::NoSuchLetter(6))]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use nova::source::postgres::status::State;
 use nova_storage::testing::Recorder;
 use parking_lot::Mutex;
 
-use super::faults::{again, following, some};
+use super::following::{again, following, some};
 use super::node::{Node, settings};
 use super::rows::{fill, key, row};
 use super::walsender::{Pg, Write};

@@ -24,8 +24,9 @@ use nova::source::{Cookie, Fault, PollLimits, Polled, Progress as _, Source, Sou
 use nova_storage::testing::Recorder;
 use parking_lot::Mutex;
 
+use super::double::Double;
 use super::pgoutput::{self, relation};
-use super::walsender::{Double, EPOCH_MS, Pg};
+use super::walsender::{EPOCH_MS, Pg};
 use crate::support::{dump, store_over};
 
 pub const SLOT: &str = "nova";
@@ -73,6 +74,7 @@ pub struct Node {
     pub opened: Opened,
     pub pg: Arc<Mutex<Pg>>,
     pub status: Arc<PostgresStatus>,
+    link: Arc<Link>,
     ingest: Ingest,
     inbox: Receiver<Message>,
     follower: Pin<Box<dyn Future<Output = ()>>>,
@@ -95,7 +97,7 @@ impl Node {
         let follower =
             Follower::new(server, Arc::clone(&link), Arc::clone(&opened.shared) as _, settings, Arc::clone(&status));
         let (pg, clock) = (Arc::clone(pg), setup.clock.clone());
-        Node { opened, pg, status, ingest, inbox, follower: Box::pin(follower.run()), ended: false, clock }
+        Node { opened, pg, status, link, ingest, inbox, follower: Box::pin(follower.run()), ended: false, clock }
     }
 
     pub fn follow(&mut self) {
@@ -115,6 +117,19 @@ impl Node {
         let mut queue: Vec<_> = self.inbox.try_iter().chain(more).collect();
         self.opened.writer.process(&mut queue).unwrap();
         self.check();
+    }
+
+    /// The process ends after the last commit: the follower says so to the server.
+    pub fn close(&mut self) {
+        self.link.end(Duration::ZERO);
+        for _ in 0..1_000 {
+            self.follow();
+            if self.ended {
+                return;
+            }
+            self.pg.lock().now += STEP;
+        }
+        panic!("the session does not end: {:?}", self.view().state);
     }
 
     /// One step of everything.

@@ -1,25 +1,22 @@
 //! A PostgreSQL server in memory: tables, a log of transactions, a slot whose position is saved lazily, a publication. It is
-//! the fifth double of the simulation; the follower asks it as it asks a real server. Time stands still unless it is moved.
+//! the fifth double of the simulation; the follower asks it (`double`) as it asks a real server. Time stands still unless it is
+//! moved.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use nova::event::{Relation, Table};
-use nova::source::postgres::server::{Clock, Copy, Event, Failure, Made, Server, Stream};
-use nova::source::postgres::slot::{Publication, Published, Seen, SlotRow};
-use parking_lot::Mutex;
+use nova::event::{Relation, Table, Tables};
+use nova::source::postgres::server::Failure;
+use nova::source::postgres::slot::{Around, Place, Publication, Published, Seen, SlotRow};
 
 use super::pgoutput::{self, Values, Wire, relation};
 
 /// A value longer than this is stored out of line, and not repeated by an update that leaves it alone.
 pub const OUT_OF_LINE: usize = 12;
 
-type Rows = BTreeMap<String, Values>;
+pub(super) type Rows = BTreeMap<String, Values>;
 
 /// A committed transaction.
 #[derive(Clone)]
@@ -57,11 +54,16 @@ pub struct Pg {
     /// Membership number of each published table.
     pub members: [Option<u64>; 5],
     /// What each table is called, and its columns.
-    relations: [Arc<Relation>; 5],
+    pub(super) relations: [Arc<Relation>; 5],
     pub leaf: bool,
+    /// `server_encoding`.
+    pub encoding: &'static str,
+    /// Tables from which another one inherits, and tables whose policies hold for nova's role.
+    pub parents: Tables,
+    pub hidden: Tables,
     /// The number of the present life of the server; sessions of an earlier one are dead.
-    life: u64,
-    sessions: u64,
+    pub(super) life: u64,
+    pub(super) sessions: u64,
     /// Answers nothing.
     pub away: bool,
     /// The stream says nothing, not even a keepalive.
@@ -101,6 +103,9 @@ impl Default for Pg {
             members: [Some(1), Some(2), Some(3), Some(4), Some(5)],
             relations: Table::ALL.map(|table| Arc::new(relation(table))),
             leaf: false,
+            encoding: "UTF8",
+            parents: Tables::NONE,
+            hidden: Tables::NONE,
             life: 0,
             sessions: 0,
             away: false,
@@ -277,14 +282,14 @@ impl Pg {
         self.lsn += 120;
     }
 
-    fn alive(&self, life: u64) -> Result<(), Failure> {
+    pub(super) fn alive(&self, life: u64) -> Result<(), Failure> {
         match self.life == life && !self.away {
             true => Ok(()),
             false => Err(Failure::Away("the connection broke".to_owned())),
         }
     }
 
-    fn seen(&self) -> Seen {
+    pub(super) fn seen(&self) -> Seen {
         let slot = self.slot.as_ref().map(|slot| SlotRow {
             plugin: "pgoutput".to_owned(),
             database: "app".to_owned(),
@@ -312,6 +317,10 @@ impl Pg {
                 ..Published::default()
             })
         };
+        let around = Around {
+            encoding: self.encoding.to_owned(),
+            tables: Table::ALL.into_iter().filter_map(|table| self.place(table)).collect(),
+        };
         Seen {
             version: 15_00_18,
             system_id: self.system_id,
@@ -323,8 +332,22 @@ impl Pg {
             slot,
             tables: self.publication.iter().flat_map(|_| Table::ALL.into_iter().filter_map(published)).collect(),
             publication: self.publication.clone(),
+            around,
             ..Seen::default()
         }
+    }
+
+    /// The table in the database, published or not.
+    fn place(&self, table: Table) -> Option<Place> {
+        let relation = &self.relations[table as usize];
+        (*relation.name == *table.name()).then(|| Place {
+            table,
+            namespace: relation.namespace.to_string(),
+            partitioned: false,
+            columns: relation.columns.iter().map(|one| one.name.to_string()).collect(),
+            children: self.parents.contains(table).then(|| format!("public.{table}_old")).into_iter().collect(),
+            hides_rows: self.hidden.contains(table),
+        })
     }
 }
 
@@ -342,262 +365,4 @@ fn toasted(old: &[Wire], new: &[Wire]) -> Values {
 /// With the default replica identity all but the key is written as null.
 fn key_alone(row: &[Wire]) -> Values {
     row.iter().enumerate().map(|(index, value)| if index == 0 { value.clone() } else { Wire::Null }).collect()
-}
-
-/// A server as the follower has it.
-#[derive(Clone)]
-pub struct Double(pub Arc<Mutex<Pg>>);
-
-#[derive(Clone)]
-pub struct DoubleClock(Arc<Mutex<Pg>>);
-
-impl Clock for DoubleClock {
-    fn elapsed(&self) -> Duration {
-        self.0.lock().now
-    }
-
-    fn now_ms(&self) -> i64 {
-        self.0.lock().now_us() / 1_000
-    }
-
-    fn sleep(&self, wait: Duration) -> impl Future<Output = ()> {
-        let (pg, until) = (Arc::clone(&self.0), self.elapsed().saturating_add(wait));
-        std::future::poll_fn(move |_| if pg.lock().now >= until { Poll::Ready(()) } else { Poll::Pending })
-    }
-}
-
-/// Pending once, so that whoever steps the follower sees every place between two questions.
-struct Turn(bool);
-
-impl Future for Turn {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<()> {
-        if std::mem::replace(&mut self.0, true) { Poll::Ready(()) } else { Poll::Pending }
-    }
-}
-
-impl Server for Double {
-    type Clock = DoubleClock;
-    type Stream = DoubleStream;
-    type Copy = DoubleCopy;
-
-    fn clock(&self) -> DoubleClock {
-        DoubleClock(Arc::clone(&self.0))
-    }
-
-    async fn look(&mut self) -> Result<Seen, Failure> {
-        let mut pg = self.0.lock();
-        pg.looks += 1;
-        match pg.away {
-            true => Err(Failure::Away("no answer".to_owned())),
-            false => Ok(pg.seen()),
-        }
-    }
-
-    async fn branched_at(&mut self, timeline: u32, _of: u32) -> Result<Option<u64>, Failure> {
-        Ok(self.0.lock().branches.get(&timeline).copied())
-    }
-
-    async fn drop_slot(&mut self) -> Result<(), Failure> {
-        Turn(false).await;
-        let mut pg = self.0.lock();
-        if pg.slot.as_ref().is_some_and(|slot| slot.active.is_some()) {
-            return Err(Failure::Refused { code: "55006".to_owned(), text: "the slot is active".to_owned() });
-        }
-        pg.slot = None;
-        Ok(())
-    }
-
-    async fn make_slot(&mut self, temporary: bool, _told: impl Fn(String)) -> Result<Made, Failure> {
-        Turn(false).await;
-        let mut pg = self.0.lock();
-        if pg.away {
-            return Err(Failure::Away("no answer".to_owned()));
-        }
-        // The server writes a record of its own.
-        pg.lsn += 56;
-        let (consistent_lsn, at_us) = (pg.lsn, pg.now_us());
-        if !temporary {
-            if pg.slot.is_some() {
-                let text = "a slot of that name is there".to_owned();
-                return Err(Failure::Refused { code: "42710".to_owned(), text });
-            }
-            pg.slot = Some(Slot { confirmed: consistent_lsn, saved: consistent_lsn, ..Slot::default() });
-        }
-        pg.open_snapshots += 1;
-        SNAPSHOT.with(|snapshot| *snapshot.borrow_mut() = pg.tables.clone());
-        Ok(Made { consistent_lsn, at_us })
-    }
-
-    async fn copy(&mut self, table: &Published) -> Result<DoubleCopy, Failure> {
-        let table = table.table.unwrap();
-        let rows = SNAPSHOT.with(|snapshot| snapshot.borrow()[table as usize].values().cloned().collect());
-        let pg = self.0.lock();
-        let (life, relation) = (pg.life, (*pg.relations[table as usize]).clone());
-        drop(pg);
-        Ok(DoubleCopy { pg: Arc::clone(&self.0), relation, rows, next: 0, life })
-    }
-
-    async fn end_snapshot(&mut self) {
-        let mut pg = self.0.lock();
-        pg.open_snapshots = pg.open_snapshots.saturating_sub(1);
-    }
-
-    async fn start(&mut self, from: u64, acknowledged: u64) -> Result<DoubleStream, Failure> {
-        Turn(false).await;
-        let mut pg = self.0.lock();
-        pg.starts += 1;
-        pg.sessions += 1;
-        let (life, session) = (pg.life, pg.sessions);
-        let refused = |code: &str, text: &str| Failure::Refused { code: code.to_owned(), text: text.to_owned() };
-        let Some(slot) = &mut pg.slot else { return Err(refused("42704", "there is no slot")) };
-        if slot.lost.is_some() {
-            return Err(refused("55000", "the slot was invalidated"));
-        }
-        if slot.active.is_some() {
-            return Err(refused("55006", "the slot is active"));
-        }
-        slot.active = Some(session);
-        slot.confirmed = slot.confirmed.max(acknowledged);
-        let from = from.max(slot.confirmed);
-        let next = pg.log.iter().position(|one| one.commit_lsn >= from).unwrap_or(pg.log.len());
-        Ok(DoubleStream {
-            pg: Arc::clone(&self.0),
-            life,
-            session,
-            next,
-            within: 0,
-            described: BTreeMap::new(),
-            alive_until: from,
-            told: acknowledged,
-        })
-    }
-}
-
-thread_local! {
-    /// What the open snapshot sees.
-    static SNAPSHOT: std::cell::RefCell<[Rows; 5]> = Default::default();
-}
-
-pub struct DoubleCopy {
-    pg: Arc<Mutex<Pg>>,
-    relation: Relation,
-    rows: Vec<Values>,
-    next: usize,
-    life: u64,
-}
-
-impl Copy for DoubleCopy {
-    fn columns(&self) -> &Relation {
-        &self.relation
-    }
-
-    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
-        if self.next.is_multiple_of(16) {
-            Turn(false).await;
-        }
-        let mut pg = self.pg.lock();
-        pg.alive(self.life)?;
-        if let Some(left) = &mut pg.break_copy_after {
-            if *left == 0 {
-                pg.break_copy_after = None;
-                return Err(Failure::Away("the connection broke".to_owned()));
-            }
-            *left -= 1;
-        }
-        let row = self.rows.get(self.next);
-        self.next += 1;
-        Ok(row.map(|row| pgoutput::line(row).into()))
-    }
-}
-
-pub struct DoubleStream {
-    pg: Arc<Mutex<Pg>>,
-    life: u64,
-    session: u64,
-    /// The transaction at hand, and the message within it: 0 is Begin.
-    next: usize,
-    within: usize,
-    /// As each relation was described last.
-    described: BTreeMap<u32, Arc<Relation>>,
-    /// The last keepalive's position.
-    alive_until: u64,
-    told: u64,
-}
-
-impl DoubleStream {
-    fn event(&mut self) -> Option<Result<Event, Failure>> {
-        let pg = Arc::clone(&self.pg);
-        let pg = pg.lock();
-        if let Err(failure) = pg.alive(self.life) {
-            return Some(Err(failure));
-        }
-        if pg.silent {
-            return None;
-        }
-        if pg.slot.as_ref().is_none_or(|slot| slot.lost.is_some()) {
-            return Some(Err(Failure::Away("the server ended the session".to_owned())));
-        }
-        let Some(one) = pg.log.get(self.next) else {
-            if pg.lsn > self.alive_until {
-                self.alive_until = pg.lsn;
-                return Some(Ok(Event::KeepAlive { wal_end: pg.lsn }));
-            }
-            return None;
-        };
-        if self.within == 0 {
-            self.within = 1;
-            return Some(Ok(Event::Begin { commit_lsn: one.commit_lsn, commit_us: one.commit_us }));
-        }
-        if let Some((lsn, _, message, relation)) = one.changes.get(self.within - 1) {
-            let before = self.described.insert(relation.oid, Arc::clone(relation));
-            if before.is_none_or(|before| before != *relation) {
-                let message = pgoutput::describe(relation).into();
-                return Some(Ok(Event::Change { lsn: 0, message }));
-            }
-            self.within += 1;
-            return Some(Ok(Event::Change { lsn: *lsn, message: message.clone() }));
-        }
-        (self.next, self.within) = (self.next + 1, 0);
-        Some(Ok(Event::Commit { lsn: one.commit_lsn, end_lsn: one.end_lsn }))
-    }
-}
-
-impl Stream for DoubleStream {
-    fn next(&mut self) -> impl Future<Output = Result<Event, Failure>> {
-        std::future::poll_fn(move |_| self.event().map_or(Poll::Pending, Poll::Ready))
-    }
-
-    fn next_at_once(&mut self) -> Option<Result<Event, Failure>> {
-        self.event()
-    }
-
-    fn acknowledge(&mut self, lsn: u64) {
-        let mut pg = self.pg.lock();
-        if pg.alive(self.life).is_err() {
-            return;
-        }
-        self.told = self.told.max(lsn);
-        let (told, end) = (self.told, pg.lsn);
-        assert!(told <= end, "acknowledged {told:x}, which the server does not have yet");
-        if let Some(slot) = pg.slot.as_mut().filter(|slot| slot.active == Some(self.session)) {
-            slot.confirmed = slot.confirmed.max(told);
-        }
-    }
-
-    fn told(&self) -> u64 {
-        self.told
-    }
-
-    async fn close(self) {}
-}
-
-impl Drop for DoubleStream {
-    fn drop(&mut self) {
-        let mut pg = self.pg.lock();
-        if let Some(slot) = pg.slot.as_mut().filter(|slot| slot.active == Some(self.session)) {
-            slot.active = None;
-        }
-    }
 }

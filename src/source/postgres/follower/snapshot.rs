@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use crate::event::{Origin, OriginKind, Record, SnapshotMark, Table, Tables};
+use crate::source::postgres::around;
 use crate::source::postgres::finding::{Code, Finding};
 use crate::source::postgres::fitness::unfit;
 use crate::source::postgres::hazards;
@@ -85,10 +86,11 @@ impl<S: Server> Follower<S> {
         Ok((position, after))
     }
 
-    /// The server has room for the slot, and the role may read the rows: nothing is begun before.
+    /// The server has room for the slot, the role may read the columns, and no policy hides rows: nothing is begun before.
     fn can_copy(&self, seen: &Seen, tables: Tables) -> Result<(), Ended> {
         let unreadable = |table: Table| hazards::unreadable(seen.published(table)?, &seen.limits.role);
-        match hazards::no_room(seen).or_else(|| tables.iter().find_map(unreadable)) {
+        let refused = || tables.iter().find_map(unreadable).or_else(|| around::uncopyable(seen, tables));
+        match hazards::no_room(seen).or_else(refused) {
             Some(finding) => Err(Ended::Unfit(finding)),
             None => Ok(()),
         }

@@ -1,19 +1,18 @@
-//! What the catalogue says of the server, the slot and the publication: a few queries, the same for every version from 15
-//! on. Columns that later versions added are read from the row as JSON.
+//! What the catalogue says of the server, the slot, the publication and the tables around it: a few queries, the same for
+//! every version from 15 on. Columns that later versions added are read from the row as JSON.
 
 use serde_json::Value;
 use tokio_postgres::{Client, Row};
 
 use crate::decode::is_private;
 use crate::event::Table;
-use crate::source::postgres::around::{Around, CHILDREN_MAX, Place};
 use crate::source::postgres::lsn::parse_lsn;
 use crate::source::postgres::server::Failure;
 use crate::source::postgres::slot::{
-    IdentityColumn, Limits, OpenTransaction, Publication, Published, Seen, SlotRow, Used,
+    Around, CHILDREN_MAX, IdentityColumn, Limits, OpenTransaction, Place, Publication, Published, Seen, SlotRow, Used,
 };
 
-use super::failed;
+use super::errors::failed;
 
 /// A role on Amazon RDS replicates by membership.
 const SERVER: &str = "
@@ -25,7 +24,8 @@ SELECT current_setting('server_version_num')::int4, pg_is_in_recovery(),
        current_database()::text,
        (SELECT bool_or(r.rolsuper OR r.rolreplication) FROM pg_roles r
          WHERE r.rolname = current_user
-            OR (r.rolname = 'rds_replication' AND pg_has_role(current_user, r.oid, 'member')))";
+            OR (r.rolname = 'rds_replication' AND pg_has_role(current_user, r.oid, 'member'))),
+       current_setting('server_encoding')";
 
 /// What others do is seen as far as the role may: of a session that is not its own it may not know since when it runs. A
 /// standby is who follows the log itself, or has a slot for that.
@@ -111,8 +111,10 @@ SELECT c.oid::int8, t.schemaname::text, t.tablename::text, c.relkind = 'p', c.re
    AND (c.relname = ANY ($2) OR (SELECT r.relname FROM pg_class r WHERE r.oid = pg_partition_root(c.oid)) = ANY ($2))
  ORDER BY t.schemaname, t.tablename";
 
-/// Tables of the names that nova follows, in every schema. Row-level security holds where a copy would be refused.
-const AROUND: &str = "
+/// Tables of the names that nova follows, in every schema, published ones first. Row-level security holds where a copy would
+/// be refused. Each look asks once, which is every ten seconds and at both ends of a session: the catalogue has an index of
+/// names, and where each customer has a schema the limit keeps the answer short.
+const PLACES: &str = "
 SELECT c.relname::text, n.nspname::text, c.relkind = 'p', row_security_active(c.oid),
        (SELECT coalesce(jsonb_agg(a.attname ORDER BY a.attnum), '[]')::text FROM pg_attribute a
          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),
@@ -122,7 +124,10 @@ SELECT c.relname::text, n.nspname::text, c.relkind = 'p', row_security_active(c.
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relname = ANY ($1) AND c.relkind IN ('r', 'p') AND NOT c.relispartition
    AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
- ORDER BY n.nspname, c.relname";
+ ORDER BY c.oid <> ALL ($3::oid[]), n.nspname, c.relname LIMIT $4";
+
+/// Places that a look takes.
+const PLACES_MAX: i64 = 100;
 
 /// Transactions that a new slot waits for, oldest first, prepared ones among them.
 const BLOCKERS: &str = "
@@ -146,6 +151,7 @@ pub(super) async fn look(client: &Client, slot: &str, publication: &str) -> Resu
         database: server.get(6),
         may_replicate: server.get::<_, Option<bool>>(7).unwrap_or(false),
         limits: limits(client).await?,
+        around: Around { encoding: server.get(8), tables: Vec::new() },
         ..Seen::default()
     };
     if let Some(row) = client.query_opt(SLOT, &[&slot]).await.map_err(failed)? {
@@ -154,11 +160,22 @@ pub(super) async fn look(client: &Client, slot: &str, publication: &str) -> Resu
         let active_by = row.get::<_, Option<String>>(2).unwrap_or_default();
         seen.slot = Some(SlotRow { spilled_bytes: row.get(1), active_by, ..slot });
     }
-    let Some(row) = client.query_opt(PUBLICATION, &[&publication, &slot]).await.map_err(failed)? else {
-        return Ok(seen);
-    };
+    if let Some(row) = client.query_opt(PUBLICATION, &[&publication, &slot]).await.map_err(failed)? {
+        (seen.publication, seen.tables) = published_by(client, publication, &row).await?;
+    }
+    let oids: Vec<_> = seen.tables.iter().map(|one| one.oid).collect();
+    seen.around.tables = places(client, &oids, PLACES_MAX).await?;
+    Ok(seen)
+}
+
+/// A publication that is there, and what it has of the tables that nova follows.
+async fn published_by(
+    client: &Client,
+    publication: &str,
+    row: &Row,
+) -> Result<(Option<Publication>, Vec<Published>), Failure> {
     let (oid, written): (i64, &str) = (row.get(0), row.get(6));
-    seen.publication = Some(Publication {
+    let found = Publication {
         oid: u32::try_from(oid).unwrap_or(0),
         inserts: row.get(1),
         updates: row.get(2),
@@ -167,20 +184,18 @@ pub(super) async fn look(client: &Client, slot: &str, publication: &str) -> Resu
         via_root: row.get(5),
         all_tables: row.get(7),
         is_younger: row.get(8),
-    });
+    };
     let names: Vec<_> = Table::ALL.iter().map(|table| table.name()).collect();
-    let rows = client.query(TABLES, &[&publication, &names]).await.map_err(failed)?;
-    seen.tables = rows.iter().map(|row| published(row, &format!("{oid}.{written}"))).collect::<Result<_, _>>()?;
-    Ok(seen)
+    let rows = client.query(TABLES, &[&publication, &names]).await.map_err(|error| failed(&error))?;
+    let tables = rows.iter().map(|row| published(row, &format!("{oid}.{written}"))).collect::<Result<_, _>>()?;
+    Ok((Some(found), tables))
 }
 
-/// The tables of the database, published or not, and how it stores texts.
-pub(super) async fn around(client: &Client) -> Result<Around, Failure> {
-    let failed = |error: tokio_postgres::Error| failed(&error);
-    let encoding = client.query_one("SELECT current_setting('server_encoding')", &[]).await.map_err(failed)?;
+/// The tables of the database, published or not: no more than `most`, those with these `oids` first.
+pub(super) async fn places(client: &Client, oids: &[u32], most: i64) -> Result<Vec<Place>, Failure> {
     let names: Vec<_> = Table::ALL.iter().map(|table| table.name()).collect();
-    let most = CHILDREN_MAX as i64 + 1;
-    let rows = client.query(AROUND, &[&names, &most]).await.map_err(failed)?;
+    let children_max = CHILDREN_MAX as i64 + 1;
+    let rows = client.query(PLACES, &[&names, &children_max, &oids, &most]).await.map_err(|error| failed(&error))?;
     let place = |row: &Row| -> Result<Place, Failure> {
         Ok(Place {
             table: Table::from_name(row.get(0)).ok_or_else(|| missing("table"))?,
@@ -191,7 +206,7 @@ pub(super) async fn around(client: &Client) -> Result<Around, Failure> {
             children: serde_json::from_str(row.get(5)).map_err(|_| missing("inheritance"))?,
         })
     };
-    Ok(Around { encoding: encoding.get(0), tables: rows.iter().map(place).collect::<Result<_, _>>()? })
+    rows.iter().map(place).collect()
 }
 
 async fn limits(client: &Client) -> Result<Limits, Failure> {

@@ -11,8 +11,7 @@ use crate::event::{Relation, WireColumn};
 use crate::source::postgres::server::{Copy, Failure};
 use crate::source::postgres::slot::Published;
 
-use super::errors::of_copy;
-use super::failed;
+use super::errors::{failed, of_copy};
 
 /// Types whose values are text: `text`, `bpchar` and `varchar`.
 const TEXTS: [u32; 3] = [25, 1_042, 1_043];

@@ -10,7 +10,6 @@ use crate::source::postgres::{around, fitness, hazards};
 
 use crate::event::Tables;
 
-use super::MESSAGE_MAX_BYTES;
 use super::target::Target;
 
 /// The innermost words of an error.
@@ -77,8 +76,8 @@ pub(super) fn refused(error: PgWireError) -> Failure {
              \\password nova); pg_hba.conf may go on saying md5 ({text})"
         )),
         PgWireError::Auth(text) => Failure::Wrong(format!("the replication session: {text}")),
-        PgWireError::MessageTooLarge { payload_bytes, .. } => Failure::Wrong(format!(
-            "a change has {payload_bytes} bytes, and at most {MESSAGE_MAX_BYTES} are read: leave its column out of the \
+        PgWireError::MessageTooLarge { payload_bytes, limit_bytes } => Failure::Wrong(format!(
+            "a change has {payload_bytes} bytes, and at most {limit_bytes} are read: leave its column out of the \
              publication"
         )),
         PgWireError::Tls(text) => broken(format!("the replication session: {text}")),

@@ -8,7 +8,10 @@ use crate::source::postgres::publication::quoted;
 use crate::source::postgres::server::Failure;
 use crate::source::postgres::setup::{Existing, Plan, Role, SourceColumn, SourceTable, Wanted};
 
-use super::{ConnectSettings, NetServer, catalogue, failed, within, within_all};
+use super::answer::{within, within_all};
+use super::errors::failed;
+use super::settings::ConnectSettings;
+use super::{catalogue, connect};
 
 /// A table that another session has locked for longer is left for another time.
 const LOCK_MAX: &str = "SET LOCAL lock_timeout = '5s'";
@@ -58,9 +61,7 @@ pub struct Refused {
 
 impl Administrator {
     pub async fn connect(settings: ConnectSettings) -> Result<Administrator, Failure> {
-        let mut server = NetServer::new(settings.clone());
-        server.connect().await?;
-        let client = server.sql.ok_or_else(|| Failure::Away("not connected".to_owned()))?;
+        let (client, _) = connect::primary(&settings).await?;
         Ok(Administrator { client, settings })
     }
 
@@ -73,8 +74,9 @@ impl Administrator {
         let rows = within(client.query(TABLES, &[&wanted.role, &wanted.schema, &names])).await?;
         let mut tables: Vec<_> = rows.iter().map(table).collect::<Result<_, _>>()?;
         tables.sort_by_key(|one| one.table as usize);
-        let seen = within_all(catalogue::look(client, slot, &wanted.publication)).await?;
-        let around = within_all(catalogue::around(client)).await?;
+        let mut seen = within_all(catalogue::look(client, slot, &wanted.publication)).await?;
+        // The wanted schema may have none of the published tables, and is among all of them.
+        seen.around.tables = within_all(catalogue::places(client, &[], i64::MAX)).await?;
         let mut existing = Existing {
             role: role.map(|row| Role {
                 may_login: row.get(0),
@@ -87,7 +89,6 @@ impl Administrator {
             may_use_schema: rights.get(2),
             tables,
             seen,
-            around,
         };
         seen_by_the_role(wanted, &mut existing);
         Ok(existing)
@@ -145,7 +146,7 @@ fn seen_by_the_role(wanted: &Wanted, existing: &mut Existing) {
         let names = published.columns.iter().map(|(name, _)| name.clone());
         published.unreadable = names.filter(|name| !is_private(name) && !readable(name)).collect();
     }
-    for place in existing.around.tables.iter_mut().filter(|one| one.namespace == wanted.schema) {
+    for place in existing.seen.around.tables.iter_mut().filter(|one| one.namespace == wanted.schema) {
         let has_rls = existing.tables.iter().any(|one| one.table == place.table && one.has_rls);
         place.hides_rows = has_rls && !role.bypasses_rls && !role.is_superuser;
     }

@@ -8,7 +8,7 @@ use pgwire_replication::{Lsn, ReplicationClient, ReplicationEvent, ReplicationMe
 use crate::decode::pgoutput::EPOCH_OFFSET_US;
 use crate::source::postgres::server::{Event, Failure, Stream};
 
-use super::refused;
+use super::errors::refused;
 
 /// How long the end of the connection is waited for.
 const CLOSE_MAX: Duration = Duration::from_secs(1);

@@ -7,8 +7,10 @@ use tokio_postgres::config::{ChannelBinding, Host};
 
 use crate::source::postgres::server::Failure;
 
-use super::{CONNECT_MAX, ConnectSettings, SslMode};
+use super::settings::{ConnectSettings, SslMode};
 
+/// A connection that is not there after this is given up.
+pub(super) const CONNECT_MAX: Duration = Duration::from_secs(10);
 const TCP_KEEPALIVE: Duration = Duration::from_secs(15);
 /// A broken connection is told by the system after this.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(60);

@@ -18,41 +18,8 @@ use tokio_rustls::rustls::{
 use crate::source::postgres::server::Failure;
 use crate::tls::authorities;
 
-use super::failed;
-
-/// libpq's `sslmode`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SslMode {
-    Disable,
-    /// Where the server offers it.
-    #[default]
-    Prefer,
-    /// Without a look at the certificate.
-    Require,
-    /// The certificate is signed by the authority.
-    VerifyCa,
-    /// And is the host's.
-    VerifyFull,
-}
-
-impl SslMode {
-    pub const ALL: [SslMode; 5] =
-        [SslMode::Disable, SslMode::Prefer, SslMode::Require, SslMode::VerifyCa, SslMode::VerifyFull];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            SslMode::Disable => "disable",
-            SslMode::Prefer => "prefer",
-            SslMode::Require => "require",
-            SslMode::VerifyCa => "verify-ca",
-            SslMode::VerifyFull => "verify-full",
-        }
-    }
-
-    pub fn from_name(name: &str) -> Option<SslMode> {
-        SslMode::ALL.into_iter().find(|mode| mode.name() == name)
-    }
-}
+use super::errors::failed;
+use super::settings::SslMode;
 
 /// Of the replication session to a host.
 pub(super) fn replication_tls(mode: SslMode, ca_file: Option<PathBuf>, host: &str) -> TlsConfig {

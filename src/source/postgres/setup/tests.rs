@@ -1,6 +1,5 @@
 use super::*;
-use crate::source::postgres::around::Place;
-use crate::source::postgres::slot::Publication;
+use crate::source::postgres::slot::{Place, Publication};
 
 fn wanted() -> Wanted {
     Wanted {
@@ -167,7 +166,7 @@ fn truncates_are_published_and_columns_that_nova_knows_are_added() {
 #[test]
 fn a_table_whose_rows_or_deletes_nova_would_miss_is_refused() {
     let mut existing = existing();
-    existing.around.tables.push(Place {
+    existing.seen.around.tables.push(Place {
         table: Table::Likes,
         namespace: DEFAULT_SCHEMA.to_owned(),
         partitioned: false,
@@ -177,7 +176,7 @@ fn a_table_whose_rows_or_deletes_nova_would_miss_is_refused() {
     });
     let found = plan(&wanted(), &existing, None).unwrap_err();
     assert_eq!((found.len(), found[0].code), (1, Code::Inheritance));
-    existing.around.tables.clear();
+    existing.seen.around.tables.clear();
     let likes = &mut existing.tables[4];
     likes.replica_identity = 'i';
     likes.columns.iter_mut().for_each(|column| column.in_identity = column.name == "user_id");

@@ -9,10 +9,12 @@ use crate::state::affinity::{self, Cell, KINDS, Pended, Pending, WEIGHED, Weight
 use crate::state::blocks::Blocks;
 use crate::state::daily::Days;
 use crate::state::graph::{self, Following};
+use crate::state::save::format::{WHAT, small};
+use crate::state::save::refs::Refs;
 use crate::state::sets::{self, DatedRows, Likers};
 use crate::state::touches::{self, List, Touch};
 
-use super::{Head, INVALID, Piece, Refs, WHAT, appended, cut, grows, put_numbers, read_numbers, slots, small};
+use super::{Head, INVALID, Piece, appended, cut, grows, put_numbers, read_numbers, slots};
 
 impl Piece for Following {
     const ENTRIES: usize = 12_000;

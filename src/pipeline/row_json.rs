@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use nova_storage::{ReadError, ReadTxn};
-
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::clock::rfc3339;
 use crate::event::{Cell, Row, Table};
-use crate::pipeline::seen::Seen;
+
+use super::seen::Seen;
 
 /// Why rows could not be written.
 #[derive(Debug, thiserror::Error)]

@@ -2,33 +2,33 @@
 
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
-use http_body_util::Full;
 
-use crate::http::Body;
-use crate::http::auth::Subject;
-use crate::http::body::{self, Asked};
-use crate::http::edge::Edge;
-use crate::http::error::Problem;
-use crate::http::request::Site;
-use crate::http::trace::Trace;
+use super::answers::Answer;
+use super::auth::Subject;
+use super::body::{self, Asked};
+use super::documents::Documents;
+use super::edge::Edge;
+use super::error::Problem;
+use super::pieces::Body;
+use super::trace::Trace;
 
-/// An answer that is whole.
-pub(in crate::http) type Answer = Result<Response<Full<Bytes>>, Problem>;
 /// An answer that is waited for.
-pub(in crate::http) type Waits<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
+pub(super) type Waits<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 /// An answer that comes piece by piece, once it may begin.
-pub(in crate::http) type Opens<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>, Problem>> + Send + 'a>>;
+pub(super) type Opens<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>, Problem>> + Send + 'a>>;
 
 /// A request that is within its quota, and whose caller may.
 #[derive(Clone, Copy)]
-pub(in crate::http) struct Call<'a> {
-    pub site: &'a Site,
+pub(super) struct Call<'a> {
+    pub edge: &'a Arc<Edge>,
+    pub documents: &'a Documents,
     pub headers: &'a HeaderMap,
-    /// The host and port that the request is for; see [`crate::http::host::authority`].
+    /// The host and port that the request is for; see [`super::host::authority`].
     pub authority: Option<&'a str>,
     pub query: &'a str,
     pub trace: &'a Trace,
@@ -39,21 +39,21 @@ pub(in crate::http) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    pub fn edge(&self) -> &'a Edge {
-        &self.site.edge
+    pub fn edge(&self) -> &'a Arc<Edge> {
+        self.edge
     }
 }
 
 /// The same, with the user whose token it has, and a body that was not read yet.
-pub(in crate::http) struct UserCall<'a> {
+pub(super) struct UserCall<'a> {
     pub call: Call<'a>,
     pub subject: Subject,
     pub body: Asked,
 }
 
 impl<'a> UserCall<'a> {
-    pub fn edge(&self) -> &'a Edge {
-        self.call.edge()
+    pub fn edge(&self) -> &'a Arc<Edge> {
+        self.call.edge
     }
 
     /// Reads the content of the body.

@@ -1,5 +1,7 @@
 //! Backups: their manifest, and the note of the latest one, which the metrics tell of.
 
+use std::fs::File;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use nova_storage::codec::OffsetRow;
@@ -16,7 +18,7 @@ use crate::files;
 /// Within the data directory: copies that a running node made.
 pub const BACKUPS_DIR: &str = "backups";
 /// Within the data directory: the latest backup.
-const NOTE_FILE: &str = "backup.json";
+pub(super) const NOTE_FILE: &str = "backup.json";
 
 /// The latest backup of a store. Times are epoch milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +29,22 @@ pub struct Latest {
     /// A backup was verified since then, and was not what was made.
     #[serde(default)]
     pub verify_failed: bool,
+}
+
+/// The directory of the backups that a running node makes. It is made where there is none.
+pub fn made_dir(data_dir: &Path) -> io::Result<PathBuf> {
+    let dir = data_dir.join(BACKUPS_DIR);
+    files::private_dir(&dir)?;
+    Ok(dir)
+}
+
+/// Writes a copy out, and removes its file: nothing of it is left, however this ends.
+pub fn hand_over(copy: &Path, out: &mut dyn Write) -> io::Result<()> {
+    let mut file = File::open(copy)?;
+    // The open file has the bytes.
+    std::fs::remove_file(copy)?;
+    io::copy(&mut file, out)?;
+    out.flush()
 }
 
 /// Makes a backup, and notes it in the data directory.
@@ -117,28 +135,4 @@ fn note(data_dir: &Path, latest: &Latest) {
     if let Err(error) = write() {
         tracing::warn!("the backup is not noted in {}: {error}", path.display());
     }
-}
-
-/// Files of the data directory that only nova makes, by the begin of their names.
-const OWN_FILES: [&str; 5] =
-    [super::STORE_FILE, crate::http::auth::KEY_FILE, NOTE_FILE, BACKUPS_DIR, super::listening::LISTENING_FILE];
-
-/// Closes what others could read. A directory that holds other files as well is somebody's own, and only told.
-pub fn close_files(data_dir: &Path) {
-    let entries = |dir: &Path| -> Vec<PathBuf> {
-        std::fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
-    };
-    let own = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        OWN_FILES.iter().any(|own| name.starts_with(own))
-    };
-    let found = entries(data_dir);
-    let (ours, others): (Vec<_>, Vec<_>) = found.into_iter().partition(own);
-    match others.is_empty() {
-        true => files::close(data_dir),
-        false => tracing::debug!("{} holds other files, too: its mode stays as it is", data_dir.display()),
-    }
-    // The key is checked, not closed: where others could read it, a person must know.
-    let ours = ours.into_iter().filter(|path| !path.ends_with(crate::http::auth::KEY_FILE));
-    ours.chain(entries(&data_dir.join(BACKUPS_DIR))).for_each(|path| files::close(&path));
 }

@@ -1,48 +1,14 @@
-//! What the audit keeps of requests that change nothing: an admin's looks at what is somebody's own, and refusals.
+//! Which refused admin requests the audit keeps.
 
 use http::Method;
 use rustc_hash::FxHashSet;
 
-use crate::http::auth::Subject;
-use crate::http::durable::Durable;
-use crate::http::edge::Control;
-use crate::http::error::Problem;
 use crate::http::limit::Caller;
-use crate::pipeline::writer::Audit;
-
-use super::actor;
 
 /// A refusal of the same caller and operation is kept once in this time.
 const WINDOW_MS: i64 = 600_000;
 /// Refusals that are kept in this time, of users and of addresses each: the audit is for ever, and anybody is refused.
 const KEPT_MAX: usize = 64;
-
-/// A look by an admin. It is in the audit before the answer goes out.
-pub(in crate::http) async fn looked(
-    durable: &Durable,
-    subject: &Subject,
-    action: &'static str,
-    at: String,
-) -> Result<(), Problem> {
-    let audit = Audit { actor: actor(subject), action, subject: at, ..Audit::default() };
-    durable.put(Vec::new(), Some(audit), || {}).await
-}
-
-/// A refused admin request.
-pub(in crate::http) async fn refused(control: &Control, caller: Caller, method: &Method, path: &'static str) {
-    if !control.refusals.lock().keeps(control.clock.day_ms(), caller, method, path) {
-        return;
-    }
-    let actor = match caller {
-        Caller::User { id, .. } => format!("user {id}"),
-        Caller::Address(address) => format!("address {address}"),
-    };
-    let audit = Audit { actor, action: "refused", subject: format!("{method} {path}"), ..Audit::default() };
-    // The refusal stands also where it cannot be kept.
-    if control.durable.put(Vec::new(), Some(audit), || {}).await.is_err() {
-        tracing::warn!("a refused admin request is not in the audit: the writer is behind");
-    }
-}
 
 /// Which refusals are kept.
 #[derive(Debug, Default)]
@@ -54,7 +20,7 @@ pub(in crate::http) struct Refusals {
 
 impl Refusals {
     /// Whether this one is.
-    fn keeps(&mut self, now_ms: i64, caller: Caller, method: &Method, path: &'static str) -> bool {
+    pub(super) fn keeps(&mut self, now_ms: i64, caller: Caller, method: &Method, path: &'static str) -> bool {
         // A clock that was set back begins another window too.
         if !(self.since_ms..self.since_ms.saturating_add(WINDOW_MS)).contains(&now_ms) {
             *self = Refusals { since_ms: now_ms, ..Refusals::default() };

@@ -1,0 +1,32 @@
+//! What jobs have the writer do, and how they read the store.
+
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+use nova_storage::ReadError;
+
+use crate::jobs::JobError;
+use crate::pipeline::writer::{Command, Message, Reply};
+
+/// How long a job waits for the writer.
+const COMMIT_WAIT: Duration = Duration::from_secs(5);
+
+/// That the store cannot be read, as a job says it.
+pub(super) fn unreadable(error: ReadError) -> JobError {
+    JobError::Failed(format!("the store cannot be read: {error}"))
+}
+
+/// Has the writer do one command, and waits for its commit.
+pub(super) fn command<T: Send + 'static>(
+    writer: &Sender<Message>,
+    make: impl FnOnce(Reply<T>) -> Command,
+) -> Result<T, JobError> {
+    let behind = || JobError::Failed("the writer is behind".to_owned());
+    let (told, answer) = bounded(1);
+    let reply = Box::new(move |result| {
+        // The job may have given up.
+        let _ = told.send(result);
+    });
+    writer.send_timeout(Message::Command(make(reply)), COMMIT_WAIT).map_err(|_| behind())?;
+    answer.recv_timeout(COMMIT_WAIT).map_err(|_| behind())
+}

@@ -1,0 +1,49 @@
+//! What a key holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::charges::COLLECTION_BYTES;
+use super::sorted::Sorted;
+
+#[derive(Debug)]
+pub(in crate::cache) enum Value {
+    Text(Bytes),
+    Hash(BTreeMap<Bytes, Bytes>),
+    Set(BTreeSet<Bytes>),
+    Sorted(Sorted),
+}
+
+/// The name of a type, as TYPE answers.
+pub(super) fn kind(value: Option<&Value>) -> &'static str {
+    match value {
+        None => "none",
+        Some(Value::Text(_)) => "string",
+        Some(Value::Hash(_)) => "hash",
+        Some(Value::Set(_)) => "set",
+        Some(Value::Sorted(_)) => "zset",
+    }
+}
+
+/// Whether a value is a collection without members, which Redis never keeps.
+pub(in crate::cache) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Text(_) => false,
+        Value::Hash(hash) => hash.is_empty(),
+        Value::Set(set) => set.is_empty(),
+        Value::Sorted(sorted) => sorted.is_empty(),
+    }
+}
+
+/// The collection that is there, or a new one, which is charged for.
+pub(super) fn collection<'v>(
+    value: &'v mut Option<Value>,
+    bytes: &mut usize,
+    new: impl FnOnce() -> Value,
+) -> &'v mut Value {
+    value.get_or_insert_with(|| {
+        *bytes += COLLECTION_BYTES;
+        new()
+    })
+}

@@ -1,0 +1,26 @@
+//! Confluent's wire format, before the value is read: magic byte 0, a 4-byte schema id (big-endian), then the datum.
+
+use super::fault::Fault;
+
+/// The first byte of the wire format.
+const MAGIC: u8 = 0;
+pub(super) const HEADER_BYTES: usize = 5;
+
+pub(super) fn is_avro(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&MAGIC)
+}
+
+/// The schema that the bytes name, where they are a datum in this format.
+pub fn schema_id(bytes: &[u8]) -> Option<u32> {
+    split("datum", bytes).map(|(id, _)| id).ok()
+}
+
+/// The schema id and the datum behind it.
+pub(super) fn split<'a>(what: &str, bytes: &'a [u8]) -> Result<(u32, &'a [u8]), Fault> {
+    match bytes.split_at_checked(HEADER_BYTES) {
+        Some(([MAGIC, id @ ..], datum)) if id.len() == 4 => {
+            Ok((id.iter().fold(0, |value, byte| value << 8 | u32::from(*byte)), datum))
+        }
+        _ => Err(Fault::new("malformed-avro", format!("the {what} is too short for a schema id"))),
+    }
+}

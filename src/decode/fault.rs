@@ -1,0 +1,66 @@
+//! Why a record is dead, in words that never hold a value of it.
+
+use super::raw::Raw;
+use crate::event::{Dead, Stage, Table};
+
+/// What a dead letter's detail is cut to.
+pub const DETAIL_MAX_BYTES: usize = 300;
+
+/// Why a record is dead: a stable code and what to tell a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub reason: &'static str,
+    pub detail: String,
+}
+
+impl Fault {
+    pub fn new(reason: &'static str, detail: impl Into<String>) -> Fault {
+        Fault { reason, detail: bounded(detail.into()) }
+    }
+
+    pub fn wrong_type(field: &str, expected: &str, got: &Raw<'_>) -> Fault {
+        Fault::new("wrong-type", format!("`{}`: expected {expected}, got {}", shown(field), got.kind()))
+    }
+
+    pub fn invalid(field: &str, what: &str) -> Fault {
+        Fault::new("invalid-value", format!("`{}`: {what}", shown(field)))
+    }
+
+    /// `what` says how one sees that the record is of another table than its topic's.
+    pub fn other_table(other: Table, table: Table, what: &str) -> Fault {
+        let detail = format!(
+            "the record {what} of table `{other}`, and its topic holds `{table}`: correct the routing of the connector \
+             (transforms), then read the records again from the right topic"
+        );
+        Fault::new("other-table", detail)
+    }
+
+    pub fn duplicate(field: &str) -> Fault {
+        Fault::new("duplicate-field", format!("`{}` comes twice in one object", shown(field)))
+    }
+}
+
+impl From<Fault> for Dead {
+    fn from(fault: Fault) -> Dead {
+        Dead { stage: Stage::Decode, reason: fault.reason, detail: fault.detail }
+    }
+}
+
+/// A field name from the wire, short enough for a message.
+fn shown(field: &str) -> &str {
+    cut(field, 64)
+}
+
+fn cut(text: &str, max_bytes: usize) -> &str {
+    let mut end = text.len().min(max_bytes);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+fn bounded(mut detail: String) -> String {
+    let end = cut(&detail, DETAIL_MAX_BYTES).len();
+    detail.truncate(end);
+    detail
+}

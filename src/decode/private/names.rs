@@ -1,0 +1,34 @@
+//! The names of private columns, however they are written.
+
+use crate::event::{DROPPED_COLUMNS, Table};
+
+/// The private column that a member's name stands for. Letter case and signs between letters do not count, so that
+/// `passwordHash` and `PASSWORD-HASH` are found; nor does the path that Connect's `Flatten` puts before a name
+/// (`after.email`, `before_email`).
+pub fn column(name: &str) -> Option<&'static str> {
+    let last = name.rsplit(['.', '/', ':']).next().unwrap_or(name);
+    DROPPED_COLUMNS.iter().copied().find(|column| {
+        letters(last).eq(letters(column))
+            || ["before", "after"].iter().any(|image| letters(last).eq(letters(image).chain(letters(column))))
+    })
+}
+
+/// Whether values of a column of this name are never kept, and need not be asked for.
+pub fn is_private(column: &str) -> bool {
+    self::column(column).is_some()
+}
+
+/// Whether rows of the table have private columns at the source.
+pub const fn of(table: Table) -> bool {
+    matches!(table, Table::Users)
+}
+
+/// Whether two names differ only in letter case and in signs between letters.
+pub fn same_letters(name: &str, other: &str) -> bool {
+    letters(name).eq(letters(other))
+}
+
+fn letters(name: &str) -> impl Iterator<Item = u8> {
+    let counts = |byte: &u8| !matches!(byte, b'_' | b'-' | b' ');
+    name.bytes().filter(counts).map(|byte| byte.to_ascii_lowercase())
+}

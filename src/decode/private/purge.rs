@@ -1,0 +1,64 @@
+//! JSON text without its private members: of what is kept and sent on.
+
+use std::borrow::Cow;
+
+use super::nested::{NESTED_MAX, is_json};
+use super::{broken, scan};
+
+/// The text of a JSON value without its private members, at any depth, in strings that are JSON text too; `None` when
+/// it has none, and then it stays word for word.
+pub fn purge(json: &str) -> Option<String> {
+    // Each private name has an `a`; only an escape hides it.
+    let may_hold = |byte: u8| byte | 0x20 == b'a' || byte == b'\\';
+    json.bytes().any(may_hold).then(|| purge_within(json, 0)).flatten()
+}
+
+fn purge_within(json: &str, depth: usize) -> Option<String> {
+    let mut out = String::new();
+    let mut kept = 0;
+    for found in scan::find(json) {
+        match found {
+            scan::Found::Text(range) => {
+                let Some(literal) = purge_text(&json[range.clone()], depth) else { continue };
+                out.push_str(&json[kept..range.start]);
+                out.push_str(&literal);
+                kept = range.end;
+            }
+            scan::Found::Member { start, value } => {
+                out.push_str(&json[kept..start]);
+                kept = scan::space(json.as_bytes(), value.end);
+                if json[kept..].starts_with(',') {
+                    kept = scan::space(json.as_bytes(), kept + 1);
+                } else if out.trim_ascii_end().ends_with(',') {
+                    out.truncate(out.trim_ascii_end().len() - 1);
+                }
+            }
+        }
+    }
+    if kept == 0 {
+        return None;
+    }
+    out.push_str(&json[kept..]);
+    Some(out)
+}
+
+/// The same for a string literal that may hold JSON text.
+fn purge_text(literal: &str, depth: usize) -> Option<String> {
+    let Ok(text) = serde_json::from_str::<String>(literal) else {
+        return masked(literal);
+    };
+    let text = match is_json(&text) {
+        true if depth < NESTED_MAX => purge_within(&text, depth + 1),
+        false if !text.trim_ascii_start().starts_with(['{', '[']) => None,
+        // JSON text that breaks off, say.
+        _ => masked(&text),
+    };
+    text.map(|text| serde_json::Value::from(text).to_string())
+}
+
+fn masked(text: &str) -> Option<String> {
+    match broken::mask(text.as_bytes()) {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(masked) => Some(String::from_utf8_lossy(&masked).into_owned()),
+    }
+}

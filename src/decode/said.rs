@@ -1,0 +1,26 @@
+//! What a record says, or why it says nothing.
+
+use super::fault::Fault;
+use crate::event::{Change, ClientEvent, Ignored, SnapshotMark, Wait};
+
+/// What a record says when it says something.
+#[derive(Debug)]
+pub(super) enum Fact {
+    Change(Change),
+    Event(ClientEvent),
+    Ignore(Ignored),
+    Snapshot(SnapshotMark),
+}
+
+/// Why a record says nothing.
+#[derive(Debug)]
+pub(super) enum Stop {
+    Dead(Fault),
+    Wait(Wait),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Stop {
+        Stop::Dead(fault)
+    }
+}

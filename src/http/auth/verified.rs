@@ -1,0 +1,30 @@
+//! What is known of a token once its signature was checked.
+
+use std::sync::Arc;
+
+use super::jwk::Key;
+use super::refusal::Reason;
+use super::subject::Subject;
+
+/// Clocks of issuer and verifier may differ so much.
+const LEEWAY_MS: i64 = 30_000;
+
+/// A token whose signature was checked, and all that can end it.
+pub(super) struct Verified {
+    pub subject: Subject,
+    pub key: Arc<Key>,
+    pub jti: Option<String>,
+    /// 0 where the token does not say: every not-before rule takes it.
+    pub issued_ms: i64,
+    pub not_before_ms: i64,
+    pub expires_ms: i64,
+}
+
+impl Verified {
+    pub fn in_time(&self, now_ms: i64) -> Result<(), Reason> {
+        if self.not_before_ms.max(self.issued_ms) > now_ms + LEEWAY_MS {
+            return Err(Reason::NotYetValid);
+        }
+        if now_ms >= self.expires_ms + LEEWAY_MS { Err(Reason::Expired) } else { Ok(()) }
+    }
+}

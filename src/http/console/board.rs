@@ -1,0 +1,115 @@
+//! What everybody who watches the console is shown: the newest frame, what differs from the frame before, and the points
+//! of the plots.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::console::history::{Gauge, History, Point};
+use crate::console::patch;
+use crate::http::places::{Place, Places};
+
+/// Consoles that watch at once.
+pub const VIEWERS_MAX: usize = 256;
+/// Of them, those of one address.
+pub const VIEWERS_PER_ADDRESS_MAX: usize = 64;
+
+/// What was shown at a moment.
+pub struct Frame {
+    /// Counts frames.
+    number: u64,
+    pub(super) whole: Value,
+    text: Bytes,
+    /// What differs from the frame before, as an event.
+    patch: Bytes,
+}
+
+impl Frame {
+    fn event(name: &str, number: u64, data: &str) -> Bytes {
+        format!("event: {name}\nid: {number}\ndata: {data}\n\n").into()
+    }
+
+    pub(super) fn snapshot(&self) -> Bytes {
+        self.text.clone()
+    }
+
+    /// What brings a client here that knows another frame, if any.
+    pub(super) fn after(&self, known: &Frame) -> Bytes {
+        let follows = known.number > 0 && self.number == known.number + 1;
+        if follows { self.patch.clone() } else { self.snapshot() }
+    }
+
+    /// Nothing was looked at yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.number == 0
+    }
+}
+
+/// What everybody is shown, and who watches.
+pub struct Board {
+    frames: watch::Sender<Arc<Frame>>,
+    history: Mutex<History>,
+    free: Arc<Semaphore>,
+    addresses: Places,
+}
+
+impl Default for Board {
+    fn default() -> Board {
+        let none = Frame { number: 0, whole: Value::Null, text: Bytes::new(), patch: Bytes::new() };
+        Board {
+            frames: watch::Sender::new(Arc::new(none)),
+            history: Mutex::default(),
+            free: Arc::new(Semaphore::new(VIEWERS_MAX)),
+            addresses: Places::new(VIEWERS_PER_ADDRESS_MAX),
+        }
+    }
+}
+
+impl Board {
+    /// A place for one who watches; the error tells whether all places are taken, or those of the address.
+    pub(super) fn enter(&self, address: IpAddr) -> Result<(Place, OwnedSemaphorePermit), bool> {
+        let place = self.addresses.enter(address, VIEWERS_PER_ADDRESS_MAX).ok_or(false)?;
+        let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| true)?;
+        Ok((place, permit))
+    }
+
+    pub(super) fn frames(&self) -> watch::Receiver<Arc<Frame>> {
+        self.frames.subscribe()
+    }
+
+    /// The newest frame; empty before the first.
+    pub(super) fn newest(&self) -> Arc<Frame> {
+        Arc::clone(&self.frames.borrow())
+    }
+
+    pub(super) fn history(&self) -> Value {
+        self.history.lock().json()
+    }
+
+    /// Keeps a point of this time for the plots.
+    pub(super) fn keep(&self, now_ms: i64, point: Point) {
+        self.history.lock().put(now_ms, point);
+    }
+
+    /// The bytes of the log that the slot held so many points ago.
+    pub(super) fn held_before(&self, points: usize) -> Option<f64> {
+        self.history.lock().before(Gauge::HeldWalBytes, points)
+    }
+
+    pub(super) fn watched(&self) -> bool {
+        self.free.available_permits() < VIEWERS_MAX
+    }
+
+    pub(super) fn publish(&self, whole: Value) {
+        let before = self.newest();
+        let number = before.number + 1;
+        let patch = patch::between(&before.whole, &whole).unwrap_or_else(|| Value::Object(serde_json::Map::new()));
+        let text = Frame::event("snapshot", number, &whole.to_string());
+        let patch = Frame::event("patch", number, &patch.to_string());
+        self.frames.send_replace(Arc::new(Frame { number, whole, text, patch }));
+    }
+}

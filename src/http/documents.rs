@@ -1,0 +1,57 @@
+//! What a listener tells everybody, made once for many: the description of its routes, the key set, the metrics.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use http_body_util::Full;
+
+use super::answers::Answer;
+use super::auth::Auth;
+use super::edge::Edge;
+use super::error::Problem;
+use super::metrics::Scrapes;
+use super::shared::{Kept, Shared};
+
+/// See the module.
+pub(super) struct Documents {
+    openapi: Shared,
+    jwks: Kept<Arc<str>>,
+    scrapes: Scrapes,
+}
+
+impl Documents {
+    /// With the description of the listener's routes.
+    pub fn new(openapi: String) -> Documents {
+        Documents::of(Shared::new("application/json", openapi))
+    }
+
+    /// Of the same routes; what depends on the edge is made anew.
+    pub fn anew(&self) -> Documents {
+        Documents::of(self.openapi.clone())
+    }
+
+    fn of(openapi: Shared) -> Documents {
+        Documents { openapi, jwks: Kept::default(), scrapes: Scrapes::default() }
+    }
+
+    /// `GET /openapi.json`.
+    pub fn openapi(&self) -> Response<Full<Bytes>> {
+        self.openapi.cacheable()
+    }
+
+    /// `GET /.well-known/jwks.json`. Before the first answer of `auth.jwks_url` nobody knows the keys: an empty set would
+    /// say that there are none.
+    pub fn key_set(&self, auth: &Auth) -> Answer {
+        if !auth.ready() {
+            return Err(Problem::Unavailable("the key set of auth.jwks_url was not answered yet"));
+        }
+        let make = |text: &Arc<str>| Ok(Shared::new("application/json", text.to_string()));
+        self.jwks.get(auth.jwks(), make).map(|jwks| jwks.cacheable())
+    }
+
+    /// `GET /metrics`.
+    pub fn metrics(&self, edge: &Edge, request: &HeaderMap) -> Answer {
+        self.scrapes.answer(edge, request)
+    }
+}

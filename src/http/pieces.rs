@@ -1,0 +1,86 @@
+//! A body that comes piece by piece: a stream of events, or an answer that is being made.
+
+use std::future::Future as _;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Response};
+use http_body_util::{Either, Full};
+use hyper::body::Frame;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, Sleep};
+
+/// Says to nginx, and to what follows its example, that events go on as they come (`proxy_buffering`).
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// A body: whole, or events as they come.
+pub type Body = Either<Full<Bytes>, Events>;
+
+/// An answer that could not be made to its end: the connection breaks off.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the answer could not be made to its end")]
+pub struct Broken;
+
+/// The body: pieces as they come, for as long as hyper wants them.
+pub struct Events {
+    pieces: mpsc::Receiver<Result<Bytes, Broken>>,
+    making: Option<Making>,
+}
+
+/// Of an answer that has an end: when its reader is told next that it is being made, and when it breaks off.
+struct Making {
+    ping: Duration,
+    /// `None` once the answer has begun: a ping within it would be a part of it.
+    next: Option<Pin<Box<Sleep>>>,
+    ends: Pin<Box<Sleep>>,
+}
+
+impl Events {
+    /// Of a stream, with its own pings.
+    fn endless(pieces: mpsc::Receiver<Result<Bytes, Broken>>) -> Events {
+        Events { pieces, making: None }
+    }
+
+    /// Of an answer: line feeds at this distance until it begins, and a break after so long.
+    pub(super) fn made(pieces: mpsc::Receiver<Result<Bytes, Broken>>, (ping, longest): (Duration, Duration)) -> Events {
+        let after = |time| Box::pin(tokio::time::sleep(time));
+        Events { pieces, making: Some(Making { ping, next: Some(after(ping)), ends: after(longest) }) }
+    }
+}
+
+impl hyper::body::Body for Events {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if let Poll::Ready(piece) = self.pieces.poll_recv(cx) {
+            if let Some(making) = &mut self.making {
+                making.next = None;
+            }
+            return Poll::Ready(piece.map(|piece| piece.map(Frame::data)));
+        }
+        let Some(making) = &mut self.making else { return Poll::Pending };
+        if making.ends.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Some(Err(Broken)));
+        }
+        let Some(next) = &mut making.next else { return Poll::Pending };
+        if next.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        next.as_mut().reset(Instant::now() + making.ping);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"\n")))))
+    }
+}
+
+/// The answer of every stream: server-sent events that nobody on the way keeps or holds back.
+pub(super) fn answer(events: mpsc::Receiver<Result<Bytes, Broken>>) -> Response<Body> {
+    let mut response = Response::new(Body::Right(Events::endless(events)));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    response
+}

@@ -1,0 +1,38 @@
+//! What a listener serves: an edge, by the routes of its plane.
+
+use std::sync::Arc;
+
+use super::console::files::Files;
+use super::documents::Documents;
+use super::edge::Edge;
+use super::encoding::Compressed;
+use super::openapi;
+use super::route::Routes;
+
+/// See the module.
+pub(super) struct Site {
+    pub edge: Arc<Edge>,
+    pub routes: Arc<Routes>,
+    pub documents: Documents,
+    pub compressed: Compressed,
+    /// Set on the listener that has the console.
+    pub console: Option<Arc<Files>>,
+}
+
+impl Site {
+    pub fn new(edge: Arc<Edge>, routes: Routes, console: Option<Arc<Files>>) -> Site {
+        let documents = Documents::new(openapi::document(&routes).to_string());
+        Site { edge, routes: Arc::new(routes), documents, compressed: Compressed::default(), console }
+    }
+
+    /// The same routes over another edge.
+    pub fn with(&self, edge: Arc<Edge>) -> Site {
+        Site {
+            edge,
+            routes: Arc::clone(&self.routes),
+            documents: self.documents.anew(),
+            compressed: Compressed::default(),
+            console: self.console.clone(),
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Room for those who listen to streams, and the wish to end them.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use crate::http::error::Problem;
+use crate::http::places::{Place, Places};
+
+/// Clients at once.
+pub const STREAMS_MAX: usize = 256;
+/// Of them, those of one address.
+pub const STREAMS_PER_ADDRESS_MAX: usize = 32;
+
+/// Who listens, and the wish to end.
+pub struct Streams {
+    free: Arc<Semaphore>,
+    addresses: Places,
+    closed: watch::Sender<bool>,
+}
+
+impl Default for Streams {
+    fn default() -> Streams {
+        let free = Arc::new(Semaphore::new(STREAMS_MAX));
+        Streams { free, addresses: Places::new(STREAMS_PER_ADDRESS_MAX), closed: watch::Sender::new(false) }
+    }
+}
+
+impl Streams {
+    /// Ends every stream, and lets no new one begin.
+    pub fn close(&self) {
+        self.closed.send_replace(true);
+    }
+
+    /// Turns true when every stream has to end.
+    pub(in crate::http) fn closing(&self) -> watch::Receiver<bool> {
+        self.closed.subscribe()
+    }
+
+    /// A place for one more client of this address.
+    pub(super) fn enter(&self, address: IpAddr) -> Result<(Place, OwnedSemaphorePermit), Problem> {
+        let too_many = || Problem::TooManyStreams { most: STREAMS_PER_ADDRESS_MAX };
+        let place = self.addresses.enter(address, STREAMS_PER_ADDRESS_MAX).ok_or_else(too_many)?;
+        let full = Problem::Unavailable("too many streams are open");
+        let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| full)?;
+        Ok((place, permit))
+    }
+
+    /// Clients that listen.
+    pub fn len(&self) -> usize {
+        STREAMS_MAX - self.free.available_permits()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

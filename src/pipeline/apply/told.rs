@@ -1,0 +1,34 @@
+//! What a record tells besides the row.
+
+use crate::event::Op;
+use crate::pipeline::order::{Incoming, Kind};
+use crate::pipeline::stored::Place;
+
+/// See the module.
+pub(super) struct Told {
+    pub lsn: Option<u64>,
+    pub ts_us: Option<i64>,
+    pub op: Op,
+    pub place: Place,
+    pub epoch: u16,
+    pub mixed: bool,
+    /// It is the insert of a changed key: the row has the values of another one.
+    pub renamed: bool,
+    /// It is a dead letter that is replayed.
+    pub replayed: bool,
+}
+
+impl Told {
+    pub fn kind(&self, upsert: bool) -> Kind {
+        match (self.op, upsert) {
+            (Op::Read, _) => Kind::Read,
+            (_, true) => Kind::Upsert,
+            (_, false) => Kind::Delete,
+        }
+    }
+
+    pub fn incoming(&self, kind: Kind, same: bool) -> Incoming {
+        let Told { lsn, ts_us, place, epoch, mixed, replayed, .. } = *self;
+        Incoming { kind, lsn, ts_us, place, epoch, mixed, replayed, same }
+    }
+}

@@ -1,0 +1,35 @@
+//! What the dedup set holds of one event, and what a look-up says of it.
+
+/// One accepted event: identity above, payload below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry(pub(super) u128);
+
+impl Entry {
+    /// `identity` is a 128-bit hash of (user, event id), `payload` a 64-bit hash of the rest.
+    pub fn new(identity: u128, payload: u64) -> Entry {
+        Entry(identity & !u128::from(u32::MAX) | u128::from(payload as u32))
+    }
+
+    pub(super) fn same_event(self, other: Entry) -> bool {
+        (self.0 ^ other.0) >> 32 == 0
+    }
+
+    pub(super) fn hash(self) -> u64 {
+        (self.0 >> 64) as u64
+    }
+
+    /// The smallest entry of the same event.
+    pub(super) fn floor(self) -> Entry {
+        Entry(self.0 & !u128::from(u32::MAX))
+    }
+}
+
+/// What is known of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    New,
+    /// The same event with the same payload.
+    Duplicate,
+    /// The same event with another payload: the first one stays.
+    Conflict,
+}

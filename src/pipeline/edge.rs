@@ -1,0 +1,19 @@
+//! The table in which the store keeps what HTTP clients and operators have said. The writer changes it by commands.
+
+use nova_storage::schema::EDGE;
+use nova_storage::{ReadError, Store};
+
+/// A name and its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
+/// What the table has of one kind.
+pub fn entries(store: &Store, kind: &str) -> Result<Vec<Entry>, ReadError> {
+    let mut entries = Vec::new();
+    store.read()?.scan(EDGE, (kind, &[][..]).., |(found, name), value| {
+        if found == kind {
+            entries.push((name.to_vec(), value.to_vec()));
+        }
+        found == kind
+    })?;
+    Ok(entries)
+}

@@ -1,0 +1,25 @@
+//! The sign that the source's log began again: a restored or promoted server has other numbers.
+
+use crate::event::{Id, Table};
+
+/// A change of a row shows that the source's log began again: its LSN is below one of the row's, and it is no
+/// redelivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Regression {
+    pub table: Table,
+    pub key: Id,
+    pub lsn: u64,
+    pub stored_lsn: u64,
+}
+
+impl std::fmt::Display for Regression {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Regression { table, key, lsn, stored_lsn } = self;
+        write!(
+            f,
+            "lsn_regression: row {key} came with LSN {lsn} below the stored {stored_lsn} and is no change that was seen \
+             before: the source's log began again (a restored or promoted server). If that is so, raise the table's epoch \
+             and go on: nova cdc epoch bump {table}"
+        )
+    }
+}

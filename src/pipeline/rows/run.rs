@@ -1,0 +1,85 @@
+//! A sorted run of rows: its segments, in the order of their keys.
+
+use nova_storage::codec::CodecError;
+use nova_storage::{WriteError, WriteTxn};
+
+use crate::pipeline::filter::Probe;
+
+use super::key::Key;
+use super::segment::{Home, Segment};
+
+/// Runs of about one size that become one.
+pub const MERGE_RUNS: usize = 16;
+/// Runs up to this size are about one size; each next size is [`MERGE_RUNS`] times as large.
+const FIRST_TIER_BYTES: u64 = 128 << 20;
+/// How an error of a codec names the runs.
+pub const WHAT: &str = "runs of rows";
+
+/// Rows of one flush, or of several merged.
+#[derive(Debug)]
+pub struct Run {
+    pub number: u64,
+    /// The number of the last flush that it holds rows of: of two runs, the one with the higher is newer.
+    pub newest: u64,
+    /// In the order of their keys; with none, the run is gone.
+    pub segments: Vec<Segment>,
+    /// The first key of each segment.
+    firsts: Vec<Key>,
+    /// Of all segments.
+    pub bytes: u64,
+    pub mem_bytes: usize,
+    /// Rows up to and with this key are in the run that it is merged into.
+    pub merged: Option<Key>,
+}
+
+impl Run {
+    pub fn new(home: Home) -> Run {
+        let (segments, firsts) = (Vec::new(), Vec::new());
+        Run { number: home.run, newest: home.newest, segments, firsts, bytes: 0, mem_bytes: 0, merged: None }
+    }
+
+    pub fn push(&mut self, segment: Segment) -> Result<(), CodecError> {
+        if self.segments.last().is_some_and(|last| last.last >= segment.first()) {
+            return Err(CodecError::Invalid(WHAT));
+        }
+        self.firsts.push(segment.first());
+        self.bytes += segment.bytes;
+        self.mem_bytes += mem_bytes(&segment);
+        self.segments.push(segment);
+        Ok(())
+    }
+
+    /// Removes segments that have no key above `done`.
+    pub fn drop_upto(&mut self, done: Option<Key>, write: &WriteTxn) -> Result<(), WriteError> {
+        let gone = self.segments.partition_point(|segment| Some(segment.last) <= done);
+        self.firsts.drain(..gone);
+        for segment in self.segments.drain(..gone) {
+            self.bytes -= segment.bytes;
+            self.mem_bytes -= mem_bytes(&segment);
+            segment.remove(write)?;
+        }
+        Ok(())
+    }
+
+    pub fn tier(&self) -> u32 {
+        let (mut tier, mut most) = (0, FIRST_TIER_BYTES);
+        while self.bytes > most {
+            tier += 1;
+            most = most.saturating_mul(MERGE_RUNS as u64);
+        }
+        tier
+    }
+
+    pub fn segment_of(&self, key: Key, probe: &Probe) -> Option<&Segment> {
+        if self.merged.is_some_and(|merged| key <= merged) {
+            return None;
+        }
+        let at = self.firsts.partition_point(|first| *first <= key).checked_sub(1)?;
+        self.segments.get(at).filter(|segment| key <= segment.last && segment.may_contain(probe))
+    }
+}
+
+/// What a segment takes in its run.
+fn mem_bytes(segment: &Segment) -> usize {
+    segment.mem_bytes() + size_of::<Segment>() + size_of::<Key>()
+}

@@ -1,0 +1,109 @@
+//! What a change of a source row causes.
+
+use nova_storage::ReadTxn;
+
+use crate::arrival::Arrival;
+use crate::event::{Change, ChangeBody, Id, Op, Outcome, Record};
+use crate::pipeline::apply::Judgement;
+use crate::pipeline::halt::{Halt, Hold};
+use crate::pipeline::progress::Slot;
+use crate::pipeline::stored::Place;
+
+use super::error::WriterError;
+use super::fate::Fate;
+use super::place::place;
+use super::structures::Writer;
+
+impl Writer {
+    pub(super) fn change(
+        &mut self,
+        slot: Slot,
+        change: Change,
+        (record, arrival): (&Record, Option<Arrival>),
+        read: &ReadTxn,
+    ) -> Result<Fate, WriterError> {
+        let table = change.table;
+        if let Some(halt) = &self.meta.tables[table as usize].halt {
+            let hold = Hold::Table(halt.clone());
+            self.hold(slot, hold);
+            return Ok(Fate::Held);
+        }
+        self.reads += usize::from(change.op == Op::Read);
+        self.follow_first(&change, record.partition);
+        if matches!(change.body, ChangeBody::Truncate) {
+            return self.truncate(slot, &change, place(record), read);
+        }
+        match self.judged(change, (place(record), false), arrival, read)? {
+            Ok(outcome) => Ok(Fate::Outcome(outcome)),
+            Err(halt) => {
+                self.halt(table, slot, halt);
+                Ok(Fate::Held)
+            }
+        }
+    }
+
+    /// Applies a change if it is newer; `Err`: its table must halt. Beside its place: whether it is a dead letter that is
+    /// replayed.
+    pub(super) fn judged(
+        &mut self,
+        change: Change,
+        place: (Place, bool),
+        arrival: Option<Arrival>,
+        read: &ReadTxn,
+    ) -> Result<Result<Outcome, Halt>, WriterError> {
+        let (table, key) = (change.table, change.key);
+        let told = (change.op, change.source_ts_us);
+        let numbered = change.lsn.is_some() || change.op == Op::Read;
+        // A key of several columns may change and keep the row's id: then the tombstone keeps the image for itself.
+        let other = |id: Option<Id>| id.filter(|id| *id != key);
+        let renamed = (other(change.renamed_from()), other(change.renamed_to()));
+        let meta = &self.meta.tables[table as usize];
+        let again = (!meta.restarts.is_empty()).then(|| change.clone());
+        Ok(match self.judgement(change, place, read)? {
+            Judgement::Skip(outcome) => Ok(outcome),
+            Judgement::Late(late) => {
+                self.late(table, key, *late, read)?;
+                Ok(Outcome::Stale)
+            }
+            Judgement::Halt(regression) => match again.filter(|_| meta.restarts.decided(key, regression.lsn)) {
+                Some(change) if self.raise_epoch(table).is_some() => {
+                    let lsn = regression.lsn;
+                    tracing::warn!(
+                        "{table}: the source's log began again at LSN {lsn}, as decided before: a new epoch"
+                    );
+                    // Once: no change is a regression to a row of an earlier epoch.
+                    return self.judged(change, place, arrival, read);
+                }
+                _ => Err(Halt::LsnRegression(regression)),
+            },
+            Judgement::Write(written) => {
+                self.meta.tables[table as usize].without_lsn |= !numbered;
+                let mut written = *written;
+                let (lsn, image) = (written.lsn, written.image.take());
+                self.write_row(table, key, written, told, arrival);
+                match renamed {
+                    (_, Some(to)) => self.moved(table, (key, to), image, read)?,
+                    (Some(from), _) => self.drop_image(table, (from, key), lsn, read)?,
+                    (None, None) => {}
+                }
+                Ok(Outcome::Applied)
+            }
+        })
+    }
+
+    /// Follows the reads that stand before a partition's first streamed change.
+    fn follow_first(&mut self, change: &Change, partition: i32) {
+        let first = &mut self.meta.tables[change.table as usize].first;
+        match (change.op, change.lsn) {
+            (Op::Read, Some(lsn)) => {
+                first.read(partition, lsn);
+                if change.ends_snapshot {
+                    first.whole(lsn);
+                }
+            }
+            // A read of an incremental snapshot stands in the stream, but nothing says that it does.
+            (Op::Read | Op::Unknown, None) => {}
+            _ => first.streamed(partition),
+        }
+    }
+}

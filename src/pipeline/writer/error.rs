@@ -1,0 +1,28 @@
+//! Why the writer ends.
+
+use nova_storage::{ReadError, WriteError};
+
+use crate::event::{Table, TopicPartition};
+use crate::warehouse::outbox::OutboxError;
+
+/// Why the writer ended; nothing of the batch at hand is durable, and the process must end too.
+#[derive(Debug, thiserror::Error)]
+pub enum WriterError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error("a stored value cannot be read: {0}")]
+    Codec(#[from] nova_storage::codec::CodecError),
+    #[error(transparent)]
+    Prune(#[from] crate::source::local::PruneError),
+    /// N2 does not hold: a defect of nova. The batch is not committed.
+    #[error(
+        "{partition}: {consumed} records consumed, but their outcomes add up to another number; nothing was committed"
+    )]
+    Imbalance { partition: TopicPartition, consumed: u64 },
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    #[error("{0} was read directly 65535 times, and its version has no room for another: begin with another store")]
+    Epochs(Table),
+}

@@ -1,0 +1,141 @@
+//! What would become of a change or of a dead letter, judged by what is stored now. Nothing is changed here: the writer
+//! does what is judged, or only tells it.
+
+use std::collections::BTreeSet;
+
+use nova_storage::ReadTxn;
+use nova_storage::codec::DeadLetter;
+
+use crate::arrival::Arrival;
+use crate::decode::client;
+use crate::event::{Change, ClientEvent, Decoded, Ignored, Outcome, Stage};
+use crate::pipeline::apply::{Judgement, judge_of};
+use crate::pipeline::dead;
+use crate::pipeline::dedup::{Entry, Seen};
+use crate::pipeline::halt::Halt;
+use crate::pipeline::stored::Place;
+
+use super::command::{CommandError, Tried};
+use super::error::WriterError;
+use super::place::place;
+use super::structures::Writer;
+
+/// The letter of this id, if a replay can do anything with it.
+pub(super) fn replayable(id: u64, letter: Option<DeadLetter>) -> Result<DeadLetter, CommandError> {
+    let letter = letter.ok_or(CommandError::NoSuchLetter(id))?;
+    let kept = letter.value.as_ref().map_or(0, Vec::len);
+    if (kept as u64) < letter.value_bytes {
+        return Err(CommandError::Cut { id, kept, whole: letter.value_bytes });
+    }
+    if letter.stage == Stage::Warehouse.name() {
+        return Err(CommandError::NotARecord(id));
+    }
+    if letter.stage == Stage::Source.name() {
+        return Err(CommandError::NotALine(id));
+    }
+    Ok(letter)
+}
+
+impl Writer {
+    /// What becomes of a change. Beside its place: whether it is a dead letter that is replayed.
+    pub(super) fn judgement(
+        &self,
+        change: Change,
+        place: (Place, bool),
+        read: &ReadTxn,
+    ) -> Result<Judgement, WriterError> {
+        let (table, key) = (change.table, change.key);
+        let before = match change.renamed_from() {
+            Some(from) => self.rows.with(table, from, read, |stored| stored.map(<[u8]>::to_vec))?,
+            None => None,
+        };
+        let meta = &self.meta.tables[table as usize];
+        let judged = |stored: Option<&[u8]>| judge_of(change, place, meta, stored, before.as_deref());
+        Ok(self.rows.with(table, key, read, judged)??)
+    }
+
+    /// Why an event of a dead letter is not replayed: whether it was applied is not known any more. `force` has the letters
+    /// whose events ClickHouse has.
+    pub(super) fn unknowable(
+        &self,
+        id: u64,
+        (event, arrival): (&ClientEvent, Arrival),
+        force: Option<&BTreeSet<u64>>,
+    ) -> Option<CommandError> {
+        match force {
+            _ if !self.forgotten(event, arrival) => None,
+            None => Some(CommandError::BeyondHorizon(id)),
+            Some(sent) => sent.contains(&id).then_some(CommandError::Sent(id)),
+        }
+    }
+
+    /// What a replay of this letter alone would do now.
+    pub(super) fn try_dead(
+        &mut self,
+        id: u64,
+        force: Option<&BTreeSet<u64>>,
+        read: &ReadTxn,
+    ) -> Result<Result<Tried, CommandError>, WriterError> {
+        let letter = match replayable(id, dead::get(read, id)?) {
+            Ok(letter) => letter,
+            Err(error) => return Ok(Err(error)),
+        };
+        let record = dead::record(&letter);
+        // A record that is only tried moves no clock.
+        let mut time = self.time.clone();
+        let arrival = time.record(record.timestamp_ms);
+        let gone = |outcome, why: &str| Ok(Ok(Tried { outcome: Some(outcome), why: why.to_owned() }));
+        match self.parts.decoder.decode(&record) {
+            Decoded::Event(event) => {
+                let arrival = time.event(arrival, event.event_time_ms);
+                if let Some(error) = self.unknowable(id, (&event, arrival), force) {
+                    return Ok(Err(error));
+                }
+                if self.too_old(&event, arrival) {
+                    return gone(Outcome::Late, "the event was too old when it arrived");
+                }
+                let identity = client::dedup_key(event.user_id, event.event_id);
+                match self.dedup.check(Entry::new(identity, client::payload_hash(&event)), read)? {
+                    Seen::New => gone(Outcome::Applied, "the event counts"),
+                    Seen::Duplicate => gone(Outcome::Duplicate, "the event has counted already"),
+                    Seen::Conflict => gone(Outcome::Duplicate, "an event of this id has counted, with another payload"),
+                }
+            }
+            Decoded::Change(change) => {
+                let place = (place(&record), true);
+                self.try_change(change, place, read)
+            }
+            Decoded::Ignore(Ignored::UnknownTopic) => Ok(Err(CommandError::NotFollowed(id, letter.topic))),
+            Decoded::Ignore(_) | Decoded::Snapshot(_) => gone(Outcome::Ignored, "it means nothing to nova"),
+            Decoded::Dead(dead) => Ok(Ok(Tried { outcome: None, why: format!("{}: {}", dead.reason, dead.detail) })),
+            Decoded::Wait(wait) => Ok(Ok(Tried { outcome: None, why: format!("{}: {}", wait.reason, wait.detail) })),
+        }
+    }
+
+    fn try_change(
+        &self,
+        change: Change,
+        place: (Place, bool),
+        read: &ReadTxn,
+    ) -> Result<Result<Tried, CommandError>, WriterError> {
+        let (table, key) = (change.table, change.key);
+        let row = format!("{table} {key}");
+        let (outcome, why) = match self.judgement(change, place, read)? {
+            Judgement::Write(written) if written.new.is_some() => (Outcome::Applied, format!("{row} is written")),
+            Judgement::Write(_) => (Outcome::Applied, format!("{row} is deleted")),
+            Judgement::Late(_) | Judgement::Skip(Outcome::Stale) => {
+                (Outcome::Stale, format!("what is stored of {row} is newer"))
+            }
+            Judgement::Skip(Outcome::Duplicate) => (Outcome::Duplicate, format!("{row} has this change already")),
+            Judgement::Skip(outcome) => (outcome, format!("it changes nothing of {row}")),
+            // A person decided before that a change of this LSN begins a new epoch.
+            Judgement::Halt(regression) if self.meta.tables[table as usize].restarts.decided(key, regression.lsn) => {
+                (Outcome::Applied, format!("{row} is written in a new epoch of the table"))
+            }
+            Judgement::Halt(regression) => {
+                return Ok(Err(CommandError::Halted(table, Box::new(Halt::LsnRegression(regression)))));
+            }
+        };
+        Ok(Ok(Tried { outcome: Some(outcome), why }))
+    }
+}

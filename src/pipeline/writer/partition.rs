@@ -1,0 +1,54 @@
+//! One partition, as the writer holds it.
+
+use std::sync::Arc;
+
+use nova_storage::codec::OffsetRow;
+
+use crate::event::TopicPartition;
+use crate::pipeline::halt::Hold;
+use crate::pipeline::progress::LastDead;
+use crate::source::local::{LOCAL_PARTITION, Settled};
+
+/// See the module.
+pub(super) struct Partition {
+    pub name: TopicPartition,
+    pub row: OffsetRow,
+    /// The source's own position.
+    pub cookie: Arc<[u8]>,
+    pub rewind: u32,
+    pub hold: Option<Hold>,
+    pub dead_in_a_row: u32,
+    pub last_dead: Option<Arc<LastDead>>,
+    /// Reasons that the log told of.
+    pub told: Vec<&'static str>,
+    /// Changed by the commit at hand.
+    pub touched: bool,
+    pub redelivered: u64,
+    pub unfilled: u64,
+    /// Of the local log: what became of the commit's records, for the callers that wait.
+    pub settled: Vec<(i64, Settled)>,
+}
+
+impl Partition {
+    pub fn new(name: TopicPartition, row: OffsetRow, cookie: &[u8]) -> Partition {
+        Partition {
+            name,
+            row,
+            cookie: cookie.into(),
+            rewind: 0,
+            hold: None,
+            dead_in_a_row: 0,
+            last_dead: None,
+            told: Vec::new(),
+            touched: false,
+            redelivered: 0,
+            unfilled: 0,
+            settled: Vec::new(),
+        }
+    }
+
+    /// Whether it is one of the local log.
+    pub fn is_local(&self) -> bool {
+        self.name.partition == LOCAL_PARTITION
+    }
+}

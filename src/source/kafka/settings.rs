@@ -1,0 +1,70 @@
+//! How nova reaches Kafka, and what it tells librdkafka.
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::BaseProducer;
+
+use super::group::Owner;
+use super::identity;
+
+/// Messages that librdkafka fetches ahead, in kilobytes.
+const FETCH_AHEAD_MAX_KBYTES: u32 = 32 << 10;
+
+/// Which brokers, as whom, and how secured.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct KafkaSettings {
+    /// `host:port`, separated by commas.
+    pub brokers: String,
+    pub group_id: String,
+    /// Static membership: a restart takes its partitions back at once, and a copy of the store elsewhere is fenced.
+    pub instance_id: Option<String>,
+    /// The store that commits to the group.
+    pub owner: Owner,
+    /// Takes a group over that another store committed to.
+    pub take_over: bool,
+    /// librdkafka's names and values for SASL and TLS.
+    pub security: Vec<(&'static str, String)>,
+}
+
+/// Credentials are nobody's to read.
+impl std::fmt::Debug for KafkaSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "KafkaSettings({}, {})", self.brokers, self.group_id)
+    }
+}
+
+impl KafkaSettings {
+    /// Whether librdkafka takes the settings; no broker is asked.
+    pub fn check(&self) -> Result<(), KafkaError> {
+        self.client().create::<BaseProducer>().map(drop)
+    }
+
+    /// What consumer, producer and admin client have in common.
+    pub(super) fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.brokers).set("client.id", "nova");
+        config.set("topic.metadata.refresh.interval.ms", "5000").set("allow.auto.create.topics", "false");
+        config.set("reconnect.backoff.max.ms", "2000");
+        for (name, value) in &self.security {
+            config.set(*name, value);
+        }
+        config
+    }
+
+    pub(super) fn consumer(&self) -> ClientConfig {
+        let mut config = self.client();
+        config.set("group.id", &self.group_id);
+        if let Some(instance_id) = &self.instance_id {
+            config.set("group.instance.id", instance_id);
+        }
+        // Where to go on is ours to say, always: a silent jump would lose records.
+        config.set("auto.offset.reset", "error").set("enable.auto.commit", "false");
+        config.set("enable.auto.offset.store", "false").set("partition.assignment.strategy", "cooperative-sticky");
+        config.set("session.timeout.ms", "30000").set("statistics.interval.ms", "1000");
+        config.set("queued.max.messages.kbytes", FETCH_AHEAD_MAX_KBYTES.to_string());
+        // Damage on the way or on the broker's disk is an error; librdkafka does not look unless it is asked to.
+        config.set("check.crcs", "true");
+        config.set("debug", identity::DEBUG).set_log_level(RDKafkaLogLevel::Debug);
+        config
+    }
+}

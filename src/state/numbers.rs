@@ -1,0 +1,57 @@
+//! A sequence of packed blocks, as one sorted list of numbers.
+
+use super::blocks::{Block, Blocks, Span};
+use super::chunks::ALLOCATED_BYTES;
+use super::packed::{Entry, Iter, Packed};
+
+/// The entries of every block, in order.
+#[derive(Clone, Debug)]
+pub(super) struct Numbers<'a, const TIMED: bool> {
+    front: Iter<'a>,
+    rest: Span<'a, Packed<TIMED>>,
+}
+
+impl<const TIMED: bool> Iterator for Numbers<'_, TIMED> {
+    type Item = Entry;
+
+    #[inline]
+    fn next(&mut self) -> Option<Entry> {
+        loop {
+            if let Some(entry) = self.front.next() {
+                return Some(entry);
+            }
+            self.front = self.rest.next()?.iter();
+        }
+    }
+
+    /// A block at a time: whoever reads all of it does not ask at each entry whether the block has ended.
+    fn fold<R, F: FnMut(R, Entry) -> R>(self, init: R, mut f: F) -> R {
+        let folded = self.front.fold(init, &mut f);
+        self.rest.fold(folded, |folded, block| block.iter().fold(folded, &mut f))
+    }
+}
+
+impl<const TIMED: bool> Blocks<Packed<TIMED>> {
+    /// A sequence of sorted entries.
+    pub(super) fn packed(entries: &[Entry]) -> Blocks<Packed<TIMED>> {
+        let max = <Packed<TIMED> as Block>::MAX;
+        let part = if entries.len() <= max { max } else { max * 3 / 4 };
+        Blocks::of(entries.chunks(part).map(Packed::of).collect())
+    }
+
+    pub(super) fn contains(&self, number: u32) -> bool {
+        self.find(number).is_some_and(|block| block.contains(number))
+    }
+
+    pub(super) fn time(&self, number: u32) -> Option<i64> {
+        self.find(number)?.time(number)
+    }
+
+    pub(super) fn numbers(&self) -> Numbers<'_, TIMED> {
+        let mut rest = self.iter();
+        Numbers { front: rest.next().map_or(Iter::EMPTY, Packed::iter), rest }
+    }
+}
+
+/// Lists are many, and most are one block.
+const _: () = assert!(size_of::<Blocks<Packed<true>>>() == 32 && ALLOCATED_BYTES > 0);

@@ -1,0 +1,20 @@
+//! The form of a stored chunk: its version, its number, and numbers that must fit.
+
+use nova_storage::codec::CodecError;
+
+/// Up to version 4 the state was one stream that was cut anywhere: `old` reads it. Version 5 kept weights of affinity
+/// where there are counts of actions now; its chunks stay stored until they change.
+pub(super) const STATE_VERSION: u8 = 6;
+pub(super) const STATE_VERSION_FIRST: u8 = 5;
+pub(super) const WHAT: &str = "state checkpoint";
+/// Bits of a chunk's number that say which piece it is.
+pub(super) const PIECE_BITS: u32 = 8;
+pub(super) const PIECES_MAX: usize = 1 << PIECE_BITS;
+
+pub(super) fn small(value: i64) -> Result<i32, CodecError> {
+    i32::try_from(value).map_err(|_| CodecError::Invalid(WHAT))
+}
+
+pub(super) fn size(value: u64) -> Result<usize, CodecError> {
+    usize::try_from(value).map_err(|_| CodecError::Invalid(WHAT))
+}

@@ -1,0 +1,371 @@
+//! What stands for ClickHouse in a server for tests: the delivery's own client asks it over streams in memory. It takes
+//! every insert, keeps no row, and says that every table is there. A fault changes what it answers.
+
+use std::future::{Ready, ready};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use clickhouse::Client;
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+
+use crate::app::Drain;
+use crate::http::testing::{ClickHouseFault, Refused};
+use crate::warehouse::clickhouse::{ClickHouse, ClickHouseSettings};
+use crate::warehouse::layout::Layout;
+use crate::warehouse::sender::{Pace, SAFE_HORIZON_MS};
+use crate::warehouse::{Target, VIEW_TARGETS};
+
+/// How long nova waits for an answer: a test that makes answers slow need not wait as long as production does.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// What one direction of a connection holds.
+const PIPE_BYTES: usize = 64 << 10;
+/// So many requests meet a fault until it is plain that it keeps the rows here: those that open the breaker, one of each
+/// table that is on its way then, and one more.
+const MET_ENOUGH: u64 = 12;
+
+/// A test waits for the next attempt. What has no answer was not taken, so nothing lands later.
+pub(super) const PACE: Pace = Pace {
+    backoff_first_ms: 10,
+    backoff_last_ms: 100,
+    stall_ms: 100,
+    safe_horizon_ms: SAFE_HORIZON_MS,
+    held_max_ms: 0,
+};
+/// Nobody misses the rows that are left when a node ends.
+pub(super) const DRAIN: Drain = Drain { idle: Duration::ZERO, most: Duration::ZERO };
+
+#[derive(Default)]
+struct Inner {
+    /// Faults are for the node of this number alone: those before it end while it runs.
+    node: u64,
+    fault: Option<ClickHouseFault>,
+    /// Requests that met the fault.
+    met: u64,
+    /// What `schema_migrations` holds: a line of name and checksum for each.
+    migrations: String,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct StandIn {
+    inner: Mutex<Inner>,
+}
+
+/// Puts a fault in, or ends the one that is there.
+pub(super) fn put(stand_in: Option<&StandIn>, fault: Option<&ClickHouseFault>) -> Result<(), Refused> {
+    const NOBODY: &str = "clickhouse: nothing stands for ClickHouse here: start the server with --clickhouse, or with \
+        TestNova::builder().clickhouse()";
+    match (stand_in, fault) {
+        (Some(stand_in), fault) => stand_in.set(fault.cloned()),
+        (None, Some(_)) => return Err(Refused::No(NOBODY.to_owned())),
+        (None, None) => {}
+    }
+    Ok(())
+}
+
+impl StandIn {
+    /// From now on the node of this number is at hand, without a fault.
+    pub fn begin(&self, node: u64) {
+        let mut inner = self.inner.lock();
+        (inner.node, inner.fault, inner.met) = (node, None, 0);
+    }
+
+    fn set(&self, fault: Option<ClickHouseFault>) {
+        let mut inner = self.inner.lock();
+        (inner.fault, inner.met) = (fault, 0);
+    }
+
+    /// Whether a fault is in force.
+    pub fn faulty(&self) -> bool {
+        self.inner.lock().fault.is_some()
+    }
+
+    /// Whether a fault is in force that enough requests have met.
+    pub fn refused(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.fault.is_some() && inner.met >= MET_ENOUGH
+    }
+
+    /// The client of a node.
+    pub fn client(self: &Arc<StandIn>, node: u64) -> ClickHouse {
+        let line = Line { stand_in: Arc::clone(self), node };
+        let http = HttpClient::builder(TokioExecutor::new()).build(line);
+        let settings = ClickHouseSettings {
+            url: "http://stand-in".to_owned(),
+            database: "nova".to_owned(),
+            user: None,
+            password: None,
+            ca_file: None,
+            layout: Layout::default(),
+            timeout: TIMEOUT,
+        };
+        ClickHouse::over(Client::with_http_client(http), &settings)
+    }
+
+    /// The fault that a request of a node meets, if it is one for such a request.
+    fn meets(&self, node: u64, wanted: impl FnOnce(&ClickHouseFault) -> bool) -> Option<ClickHouseFault> {
+        let mut inner = self.inner.lock();
+        let fault = inner.fault.clone().filter(wanted).filter(|_| inner.node == node)?;
+        inner.met += 1;
+        if fault.times.is_some_and(|times| inner.met >= times) {
+            inner.fault = None;
+        }
+        Some(fault)
+    }
+
+    /// The answer to what is no insert of rows, as the delivery asks for it: tab-separated.
+    fn told(&self, sql: &str) -> String {
+        if sql.contains("FROM system.columns") {
+            return columns(sql);
+        }
+        if sql.contains("FROM system.tables") {
+            return tables();
+        }
+        if let Some((_, values)) = sql.split_once("INSERT INTO schema_migrations (name, checksum) VALUES ") {
+            let mut fields = values.split('\'').skip(1).step_by(2);
+            let (name, checksum) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+            self.inner.lock().migrations.extend([name, "\t", checksum, "\n"]);
+            return String::new();
+        }
+        if sql.contains("FROM schema_migrations") {
+            return self.inner.lock().migrations.clone();
+        }
+        match sql.split_once("_nova_batch IN (") {
+            // Whatever was acknowledged is there.
+            Some((_, rest)) => {
+                let batches = rest.split(')').next().unwrap_or_default();
+                batches.split(", ").flat_map(|batch| [batch, "\n"]).collect()
+            }
+            // Of every other question the answer is that there is nothing, which is so: no row is kept.
+            None => String::new(),
+        }
+    }
+}
+
+/// The columns of all tables, or of the one that is asked for.
+fn columns(sql: &str) -> String {
+    let whole = sql.contains("SELECT table, name, type");
+    let mut out = String::new();
+    for target in Target::ALL {
+        if !whole && !sql.contains(&format!("'{target}'")) {
+            continue;
+        }
+        for (name, wire) in target.columns().iter() {
+            if whole {
+                out.extend([target.name(), "\t"]);
+            }
+            out.extend([name, "\t", wire.type_name(), "\n"]);
+        }
+    }
+    out
+}
+
+/// Each table with its engine, its sorting key, and its settings.
+fn tables() -> String {
+    let ours = Target::ALL.iter().map(|target| match target {
+        Target::Rows(_) => (target.name(), "ReplacingMergeTree"),
+        Target::Events => (target.name(), "MergeTree"),
+    });
+    let views = VIEW_TARGETS.map(|name| (name, "MergeTree"));
+    let row = |(name, engine): (&str, &str)| {
+        let window = "SETTINGS non_replicated_deduplication_window = 10000";
+        format!("{name}\t{engine}\tid\t{engine}(_version, _deleted) {window}\n")
+    };
+    ours.chain(views).map(row).collect()
+}
+
+/// What a fault answers; `None` where it only takes its time.
+fn refusal(fault: &ClickHouseFault) -> Option<(StatusCode, String)> {
+    let words = fault.body.as_deref();
+    let (status, text) = match (fault.code, fault.status) {
+        (Some(code), status) => {
+            let words = words.unwrap_or("a test says so");
+            (status, format!("Code: {code}. DB::Exception: {words}"))
+        }
+        (None, Some(status)) => (Some(status), words.unwrap_or_default().to_owned()),
+        (None, None) => return None,
+    };
+    let status = status.and_then(|status| StatusCode::from_u16(status).ok());
+    Some((status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), text))
+}
+
+fn response(status: StatusCode, text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response
+}
+
+/// The way of one node to the stand-in: what connects its client.
+#[derive(Clone)]
+struct Line {
+    stand_in: Arc<StandIn>,
+    node: u64,
+}
+
+impl Line {
+    fn connect(&self) -> io::Result<TokioIo<Pipe>> {
+        if self.stand_in.meets(self.node, |fault| fault.refuses == Some(true)).is_some() {
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        let (near, far) = tokio::io::duplex(PIPE_BYTES);
+        let line = self.clone();
+        let service = service_fn(move |request| line.clone().answer(request));
+        tokio::spawn(async move {
+            // The client sees how the connection ends, and tells it in its own words.
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(far), service).await;
+        });
+        Ok(TokioIo::new(Pipe(near)))
+    }
+
+    async fn answer(self, request: Request<Incoming>) -> io::Result<Response<Full<Bytes>>> {
+        let (head, body) = request.into_parts();
+        let has_rows = head.uri.query().is_some_and(|query| query.contains("query=INSERT"));
+        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+        // A code is the server's own word on an insert. What has no code answers before the server does.
+        if let Some(fault) = self.stand_in.meets(self.node, |fault| has_rows || fault.code.is_none()) {
+            if fault.refuses == Some(true) {
+                return Err(io::ErrorKind::ConnectionReset.into());
+            }
+            if let Some(slow_ms) = fault.slow_ms {
+                tokio::time::sleep(Duration::from_millis(slow_ms)).await;
+            }
+            if let Some((status, text)) = refusal(&fault) {
+                return Ok(response(status, text));
+            }
+        }
+        let text = if has_rows { String::new() } else { self.stand_in.told(&String::from_utf8_lossy(&body)) };
+        Ok(response(StatusCode::OK, text))
+    }
+}
+
+impl tower_service::Service<Uri> for Line {
+    type Response = TokioIo<Pipe>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<TokioIo<Pipe>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        ready(self.connect())
+    }
+}
+
+/// The client's end of a connection.
+struct Pipe(DuplexStream);
+
+impl Connection for Pipe {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl AsyncRead for Pipe {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, out)
+    }
+}
+
+impl AsyncWrite for Pipe {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::warehouse::lint::lint;
+    use crate::warehouse::migrate::{MIGRATIONS, migrate};
+    use crate::warehouse::verdict::{Failure, Verdict, verdict};
+
+    fn on<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+    }
+
+    fn fault(json: &str) -> Option<ClickHouseFault> {
+        Some(serde_json::from_str(json).unwrap())
+    }
+
+    async fn inserted(clickhouse: &ClickHouse) -> Result<(), Failure> {
+        clickhouse.insert(Target::Events, Target::Events.columns(), Bytes::from_static(b"row"), "token", "id").await
+    }
+
+    #[test]
+    fn it_is_migrated_once_and_nothing_is_wrong_with_its_tables() {
+        let stand_in = Arc::<StandIn>::default();
+        let clickhouse = stand_in.client(0);
+        on(async {
+            assert_eq!(migrate(&clickhouse).await.unwrap().len(), MIGRATIONS.len());
+            assert!(migrate(&stand_in.client(1)).await.unwrap().is_empty());
+            assert!(lint(&clickhouse).await.unwrap().is_empty());
+            inserted(&clickhouse).await.unwrap();
+            let asked = "SELECT DISTINCT _nova_batch FROM post_events WHERE _nova_batch IN (3, 5) AND _nova_store = 7";
+            assert_eq!(clickhouse.rows(asked).await.unwrap(), [["3"], ["5"]]);
+        });
+    }
+
+    #[test]
+    fn a_code_refuses_inserts_alone_and_ends_with_its_last_time() {
+        let stand_in = Arc::<StandIn>::default();
+        let clickhouse = stand_in.client(0);
+        stand_in.set(fault(r#"{ "code": 241, "body": "Memory limit exceeded", "times": 2 }"#));
+        on(async {
+            clickhouse.run("KILL QUERY WHERE 1 SYNC").await.unwrap();
+            for _ in 0..2 {
+                assert!(stand_in.faulty());
+                let failure = inserted(&clickhouse).await.unwrap_err();
+                assert_eq!(failure.to_string(), "Code: 241. DB::Exception: Memory limit exceeded");
+                assert_eq!(verdict(&failure), Verdict::Overload);
+            }
+            assert!(!stand_in.faulty());
+            inserted(&clickhouse).await.unwrap();
+        });
+    }
+
+    #[test]
+    fn a_status_answers_everything_and_a_server_that_is_away_takes_no_connection() {
+        let stand_in = Arc::<StandIn>::default();
+        let clickhouse = stand_in.client(0);
+        on(async {
+            inserted(&clickhouse).await.unwrap();
+            stand_in.set(fault(r#"{ "status": 503 }"#));
+            for failure in [inserted(&clickhouse).await, clickhouse.run("SELECT 1").await].map(Result::unwrap_err) {
+                assert_eq!(failure, Failure::Refused { code: None, text: "503 Service Unavailable".to_owned() });
+            }
+            stand_in.set(fault(r#"{ "refuses": true }"#));
+            // The connection of before breaks off, and there is no other.
+            assert!(inserted(&clickhouse).await.is_err());
+            assert!(matches!(clickhouse.run("SELECT 1").await, Err(Failure::Unreachable(_))));
+            stand_in.set(fault(r#"{ "slow_ms": 10000 }"#));
+            assert_eq!(inserted(&clickhouse).await, Err(Failure::TimedOut));
+            // A node that has been replaced is answered as ever.
+            stand_in.set(fault(r#"{ "refuses": true }"#));
+            inserted(&stand_in.client(1)).await.unwrap();
+            stand_in.begin(1);
+            inserted(&clickhouse).await.unwrap();
+        });
+    }
+}

@@ -1,0 +1,35 @@
+//! What ClickHouse has of a store, in numbers that can be compared with the store's own.
+
+use std::collections::BTreeMap;
+
+use crate::event::Table;
+
+use super::clickhouse::ClickHouse;
+use super::target::Target;
+use super::verdict::Failure;
+
+/// Microseconds of an hour.
+pub const HOUR_US: i64 = 3_600_000_000;
+
+/// Live rows: how many, and the exclusive or of their versions' low halves.
+pub type Sum = (u64, u64);
+/// By hours since the epoch, cut towards it; `None` for rows without a time.
+pub type Hours = BTreeMap<Option<i64>, Sum>;
+
+/// The live rows of a table, by the hour in which they were created.
+pub async fn live_rows(clickhouse: &ClickHouse, table: Table) -> Result<Hours, Failure> {
+    let sql = format!(
+        "SELECT intDiv(toUnixTimestamp64Micro(created_at), {HOUR_US}) AS hour, count(), \
+         groupBitXor(reinterpretAsUInt64(_version)) FROM {} FINAL WHERE _deleted = 0 GROUP BY hour",
+        Target::Rows(table)
+    );
+    let rows = clickhouse.rows(&sql).await?;
+    let number = |row: &[String], index: usize| row.get(index).and_then(|text| text.parse().ok()).unwrap_or(0u64);
+    let hour = |row: &[String]| row.first().and_then(|text| text.parse().ok());
+    Ok(rows.iter().map(|row| (hour(row), (number(row, 1), number(row, 2)))).collect())
+}
+
+/// How many events of a store there are.
+pub async fn event_rows(clickhouse: &ClickHouse, store_id: u64) -> Result<u64, Failure> {
+    clickhouse.number(&format!("SELECT count() FROM {} WHERE _nova_store = {store_id}", Target::Events)).await
+}

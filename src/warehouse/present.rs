@@ -1,0 +1,66 @@
+//! Which rows of a batch a table has, asked of ClickHouse itself: for an insert whose end is not known.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use crate::event::Id;
+use crate::mutant::{self, Mutant};
+
+use super::columns::Columns;
+use super::rows;
+use super::shared::SenderParts;
+use super::target::Target;
+use super::verdict::Failure;
+
+/// Rows of one batch that are sent together.
+pub(super) struct Piece {
+    pub batch: u64,
+    pub columns: Columns,
+    pub rows: Bytes,
+}
+
+/// Which of them are in the table.
+pub(super) enum Present {
+    None,
+    All,
+    /// These rows are missing.
+    Some(Bytes),
+}
+
+/// Ends whatever still runs on a batch: what lands after its token is forgotten would be there twice.
+pub(super) async fn end_attempts(parts: &SenderParts, target: Target, batch: u64) -> Result<(), Failure> {
+    if mutant::is(Mutant::LeaveRunning) {
+        return Ok(());
+    }
+    parts.clickhouse.end_inserts(&format!("nova-{:016x}-{target}-{batch}-", parts.store_id)).await?;
+    parts.status.answered();
+    Ok(())
+}
+
+/// Asks once, after whatever still runs on the batch was ended.
+pub(super) async fn present(parts: &SenderParts, target: Target, piece: &Piece) -> Result<Present, Failure> {
+    end_attempts(parts, target, piece.batch).await?;
+    parts.clickhouse.catch_up(target).await?;
+    // An event's id is its user's own.
+    let sql = format!(
+        "SELECT DISTINCT toString(event_id), toString(user_id) FROM {target} WHERE _nova_store = {} AND _nova_batch = {}",
+        parts.store_id, piece.batch
+    );
+    let found = parts.clickhouse.rows(&sql).await?;
+    parts.status.answered();
+    let id = |text: Option<&String>| Id::parse(text?.as_bytes()).ok();
+    let found: BTreeSet<_> = found.iter().filter_map(|row| Some((id(row.first())?, id(row.get(1))?))).collect();
+    let mut rest = Vec::new();
+    for range in rows::split(&piece.columns, &piece.rows).unwrap_or_default() {
+        let row = &piece.rows[range];
+        if !found.contains(&rows::event_key(row)) {
+            rest.extend_from_slice(row);
+        }
+    }
+    Ok(match rest.len() {
+        0 => Present::All,
+        rest if rest == piece.rows.len() => Present::None,
+        _ => Present::Some(rest.into()),
+    })
+}

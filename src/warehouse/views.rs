@@ -1,0 +1,111 @@
+//! What the materialised views have counted.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::event::Id;
+
+use super::clickhouse::ClickHouse;
+use super::status::Status;
+use super::verdict::{Failure, Verdict, verdict};
+
+/// Codes of ClickHouse for a table or database that is not there yet.
+const NOT_MIGRATED: [u32; 2] = [60, 81];
+
+/// Why the views were not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// ClickHouse is away for now, or nothing can be asked of it before somebody repairs it, which the sender tells.
+    Away(String),
+    /// Anything else.
+    Failed(String),
+}
+
+/// Which views: by the length of their buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Buckets {
+    Minutes,
+    Hours,
+}
+
+impl Buckets {
+    fn table(self) -> &'static str {
+        match self {
+            Buckets::Minutes => "post_metrics_1m",
+            Buckets::Hours => "post_metrics_1h",
+        }
+    }
+}
+
+/// The materialised views.
+pub struct Views {
+    pub clickhouse: ClickHouse,
+    pub status: Arc<Status>,
+}
+
+impl Views {
+    /// The rows of an answer; none where the views are not made yet.
+    fn ask(&self, sql: String) -> impl Future<Output = Result<Vec<Vec<String>>, Unread>> + Send + use<> {
+        let (clickhouse, status) = (self.clickhouse.clone(), Arc::clone(&self.status));
+        async move {
+            match clickhouse.rows(&sql).await {
+                Ok(rows) => Ok(rows),
+                Err(Failure::Refused { code: Some(code), .. }) if NOT_MIGRATED.contains(&code) => Ok(Vec::new()),
+                // The sender tells why no table can be made; who asks for the same reason in vain is not a second fault.
+                Err(failure) if status.unprepared().is_some() => Err(Unread::Away(failure.to_string())),
+                Err(failure) => Err(match verdict(&failure) {
+                    Verdict::Retry | Verdict::Ambiguous | Verdict::Overload => Unread::Away(failure.to_string()),
+                    Verdict::Stall | Verdict::Suspect | Verdict::Unknown => Unread::Failed(failure.to_string()),
+                }),
+            }
+        }
+    }
+
+    /// How many events of each [`crate::event::Action`] there are in these hours since the epoch.
+    pub fn events(&self, hours: Range<i64>) -> impl Future<Output = Result<[i64; 5], Unread>> + Send + use<> {
+        let rows = self.ask(format!(
+            "SELECT sum(impressions), sum(views), sum(likes), sum(comments), sum(shares) FROM {} WHERE {}",
+            Buckets::Hours.table(),
+            within(hours.start * 3_600, hours.end * 3_600)
+        ));
+        async move {
+            let rows = rows.await?;
+            let row = rows.first().map_or(&[][..], Vec::as_slice);
+            Ok(std::array::from_fn(|action| count(row, action)))
+        }
+    }
+
+    /// The posts with the most views and shares, weighed by `weights` of each action, in these minutes since the epoch;
+    /// with impressions, views and shares of each.
+    pub fn posts(
+        &self,
+        buckets: Buckets,
+        minutes: Range<i64>,
+        weights: [i64; 5],
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<(Id, [i64; 5])>, Unread>> + Send + use<> {
+        let [_, view, _, _, share] = weights;
+        let rows = self.ask(format!(
+            "SELECT toString(post_id), sum(impressions), sum(views), sum(shares) FROM {} WHERE {} GROUP BY post_id \
+             ORDER BY {view} * sum(views) + {share} * sum(shares) DESC, post_id ASC LIMIT {limit}",
+            buckets.table(),
+            within(minutes.start * 60, minutes.end * 60)
+        ));
+        async move {
+            let post = |row: Vec<String>| {
+                let id = Id::parse(row.first()?.as_bytes()).ok()?;
+                Some((id, [count(&row, 1), count(&row, 2), 0, 0, count(&row, 3)]))
+            };
+            Ok(rows.await?.into_iter().filter_map(post).collect())
+        }
+    }
+}
+
+/// A condition on the views' buckets, by bounds in seconds.
+fn within(from_s: i64, to_s: i64) -> String {
+    format!("bucket >= toDateTime({}, 'UTC') AND bucket < toDateTime({}, 'UTC')", from_s.max(0), to_s.max(0))
+}
+
+fn count(row: &[String], field: usize) -> i64 {
+    row.get(field).and_then(|text| text.parse().ok()).unwrap_or(0)
+}
