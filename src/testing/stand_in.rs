@@ -40,7 +40,8 @@ const MET_ENOUGH: u64 = 12;
 pub(super) const PACE: Pace = Pace {
     backoff_first_ms: 10,
     backoff_last_ms: 100,
-    stall_ms: 100,
+    // Longer than the failures take that open the breaker: a server that is away is told as such.
+    stall_ms: 1_000,
     safe_horizon_ms: SAFE_HORIZON_MS,
     held_max_ms: 0,
 };

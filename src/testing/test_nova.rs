@@ -290,8 +290,8 @@ impl TestNova {
     }
 
     /// Puts faults in, such as `{"slow_commit_ms": 200}` or `{"source_lag_ms": 600000}`; those that are left out end.
-    /// `{"clickhouse": {"status": 503}}`, `{"code": 241, "times": 3}`, `{"refuses": true}` and `{"slow_ms": 500}` need
-    /// [`Builder::clickhouse`] (`docs/testing-with-nova.md`).
+    /// `{"clickhouse": {"status": 503}}` needs [`Builder::clickhouse`]; in the place of `{"status": 503}` may stand
+    /// `{"code": 241, "times": 3}`, `{"refuses": true}` or `{"slow_ms": 500}` (`docs/testing-with-nova.md`).
     ///
     /// ```
     /// use nova::testing::{TestNova, json};

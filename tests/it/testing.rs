@@ -245,7 +245,8 @@ fn rows_wait_while_what_stands_for_clickhouse_does_not_answer() {
         nova.fault(json!({ "clickhouse": fault }));
         nova.rows(json!({ "users": [{ "id": user(7) }] }));
         let (waiting, _, breaker) = outbox(&nova);
-        assert!(waiting == 1.0 && breaker > 0.0, "{fault}: {breaker}");
+        let told = complaint(&nova);
+        assert!(waiting == 1.0 && breaker > 0.0, "{fault}: {waiting}, {breaker}, {told}");
         assert!(complaint(&nova).starts_with("it does not answer since"), "{fault}");
         nova.fault(json!({}));
         nova.settle();
@@ -273,7 +274,13 @@ fn clickhouse_refuses_as_often_as_it_is_told() {
     // A table that is not there is not asked for without end: its rows wait, and a person is told.
     nova.fault(json!({ "clickhouse": { "code": 60 } }));
     nova.rows(json!({ "users": [{ "id": user(1) }] }));
-    assert_eq!(metric(&nova, r#"nova_outbox_stalled{table="users_cdc"}"#), 1.0);
+    assert_eq!(
+        metric(&nova, r#"nova_outbox_stalled{table="users_cdc"}"#),
+        1.0,
+        "{:?}, {}",
+        outbox(&nova),
+        complaint(&nova)
+    );
     assert!(complaint(&nova).starts_with("users_cdc takes no rows"));
     nova.fault(json!({}));
     nova.settle();

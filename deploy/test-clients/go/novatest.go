@@ -283,6 +283,6 @@ func (s *Server) Log(since uint64) []Row {
 }
 
 // Fault puts faults in, such as {"slow_commit_ms": 200} or {"source_lag_ms": 600000}; those that are left out end.
-// {"clickhouse": Row{"status": 503}}, {"code": 241, "times": 3}, {"refuses": true} and {"slow_ms": 500} need a server that
-// was started with "--clickhouse".
+// {"clickhouse": Row{"status": 503}} needs a server that was started with "--clickhouse"; in the place of {"status": 503}
+// may stand {"code": 241, "times": 3}, {"refuses": true} or {"slow_ms": 500}.
 func (s *Server) Fault(faults Row) { s.must("POST", "/_test/fault", "", faults, nil) }

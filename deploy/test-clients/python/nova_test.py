@@ -167,7 +167,7 @@ class Nova:
     def fault(self, **faults):
         """Puts faults in, such as slow_commit_ms=200 or source_lag_ms=600000; those that are left out end.
 
-        clickhouse={"status": 503}, {"code": 241, "times": 3}, {"refuses": True} and {"slow_ms": 500} need a server with
-        args=["--clickhouse"].
+        clickhouse={"status": 503} needs a server with args=["--clickhouse"]; in the place of {"status": 503} may stand
+        {"code": 241, "times": 3}, {"refuses": True} or {"slow_ms": 500}.
         """
         return self.request("POST", "/_test/fault", faults)

@@ -202,8 +202,8 @@ export class Nova {
 
   /**
    * Puts faults in, such as `{ slow_commit_ms: 200 }` or `{ source_lag_ms: 600_000 }`; those that are left out end.
-   * `{ clickhouse: { status: 503 } }`, `{ code: 241, times: 3 }`, `{ refuses: true }` and `{ slow_ms: 500 }` need a server
-   * with `args: ["--clickhouse"]`.
+   * `{ clickhouse: { status: 503 } }` needs a server with `args: ["--clickhouse"]`; in the place of `{ status: 503 }` may
+   * stand `{ code: 241, times: 3 }`, `{ refuses: true }` or `{ slow_ms: 500 }`.
    */
   fault(faults: Record<string, unknown>): Promise<Json> {
     return this.request("POST", "/_test/fault", faults);
