@@ -2,6 +2,7 @@
 //! file in the temporary directory, every commit durable.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a measurement that fails ends")]
+#![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Checks what can be checked of a deployment without starting it:
+# Checks the files of a deployment without starting it:
 #   - docker-compose.yml, by each profile, with a real compose implementation
 #   - JSON and YAML, and that the files agree with each other
 #   - Prometheus rules and their tests (promtool), the unit (systemd-analyze), the Dockerfile (hadolint), shell scripts
-# A tool that is missing is skipped with its name. Exit 0: nothing is wrong. Exit 1: something is, and is printed.
+# If a tool is missing, the script prints its name and skips it. The exit code is 0 if nothing is wrong, and 1 if something is wrong and was printed.
 #   VALIDATE_FETCH=1   where there is no compose but a Go toolchain: fetches compose-go, the library with which docker
 #                      compose reads, merges and checks its files, and has it load the project; where there is no promtool
 #                      but apt-get: takes it from Debian's package prometheus, without installing that
@@ -23,7 +23,7 @@ run() { # what, command...
 }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# Empty stands for no profile.
+# The empty name means no profile.
 profiles=("" clickhouse kafka registry redis observability clickhouse,kafka clickhouse,registry,redis,observability)
 compose=()
 if docker compose version >/dev/null 2>&1; then

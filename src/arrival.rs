@@ -1,20 +1,22 @@
-//! When a record arrived: made here for every source, from what the log says and from a clock that nobody outside can
-//! move (N14, `docs/cdc.md`, "Clocks").
+//! When a record arrived. This module decides it for every source, from the time in the log and from a clock that
+//! nobody outside can move (N14, `docs/cdc.md`, "Clocks").
 //!
-//! The log's time is the producer's unless the topic says otherwise (KIP-32), and brokers before 4.0 take any (KIP-937).
-//! A node believes it up to its own clock. A replay has no clock of its own: the file may be older than the node, or
-//! from another node's future. There the time of the records themselves is the clock.
+//! The time in the log is the producer's unless the topic says otherwise (KIP-32), and brokers before 4.0 accept any
+//! time (KIP-937). A node believes this time up to its own clock. A replay has no clock of its own, because the file
+//! may be older than the node, or come from a node whose clock is ahead. In a replay the time of the records themselves
+//! is the clock.
 
 use crate::event::{EVENT_MAX_AHEAD_MS, TIMESTAMP_MS_RANGE};
 
-/// How far the clock of a producer, a broker or PostgreSQL may be ahead of the node's, or behind it.
+/// How far the clock of a producer, a broker or PostgreSQL may be ahead of the node's clock, or behind it.
 pub const CLOCK_MAX_SKEW_MS: i64 = 3_600_000;
-/// How far the log's time may be behind the time of an event that it carries, before the log's clock is the wrong one.
+/// How far the log's time may be behind the time of an event in the log. If the log's time is further behind, nova
+/// takes the log's clock for wrong.
 pub const LOG_MAX_BEHIND_MS: i64 = 48 * 3_600_000;
-/// Records of a file whose times are within this of its clock agree with it.
+/// Records of a file agree with the file's clock if their times differ from it by at most this.
 const FILE_MAX_STEP_MS: i64 = 48 * 3_600_000;
-/// A file's clock follows its records at once where they agree with it, else after this many more that do not agree
-/// than that do.
+/// A file's clock follows a record at once if the record agrees with the clock. Otherwise the clock follows after this
+/// many more records that do not agree than records that do.
 const FILE_STRANGERS_MAX: u32 = 32;
 
 /// When a record or an event arrived, epoch milliseconds.
@@ -27,23 +29,24 @@ impl Arrival {
     }
 }
 
-/// Which clock is believed.
+/// The clock that nova believes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum TimeOf {
-    /// The node's own: records are read as they come.
+    /// The node's own clock, because records are read as they come.
     #[default]
     Node,
-    /// The records': a capture is read again.
+    /// The times of the records, because a capture is read again.
     File,
 }
 
-/// Says when records arrived, in the order of the log.
+/// Decides when records arrived, in the order of the log.
 #[derive(Clone, Debug)]
 pub struct Timekeeper {
     of: TimeOf,
-    /// The node's clock as of the last [`Timekeeper::tick`], or the file's; `None` before the first.
+    /// The node's clock as of the last [`Timekeeper::tick`], or the file's clock. `None` before the first tick or
+    /// record.
     now_ms: Option<i64>,
-    /// Records of a file that did not agree with its clock, less those that did.
+    /// The number of records of a file that did not agree with its clock, less the number that did.
     strangers: u32,
 }
 
@@ -52,15 +55,15 @@ impl Timekeeper {
         Timekeeper { of, now_ms: None, strangers: 0 }
     }
 
-    /// Tells the node's clock, which may have been set back.
+    /// Takes over the time of the node's clock, which may have been set back.
     pub fn tick(&mut self, now_ms: i64) {
         if self.of == TimeOf::Node {
             self.now_ms = Some(now_ms);
         }
     }
 
-    /// When the next record arrived, by what the log says of it; `None` where the log says nothing that can be believed:
-    /// no time, one before 1970, or one that the clock has not reached.
+    /// When the next record arrived, judged by its time in the log. `None` if the log has no time that can be believed:
+    /// no time at all, a time before 1970, or a time that the clock has not reached.
     pub fn record(&mut self, log_ms: i64) -> Option<Arrival> {
         let believed = match self.of {
             TimeOf::Node => log_ms > 0 && log_ms <= self.bound(i64::MAX),
@@ -84,9 +87,9 @@ impl Timekeeper {
         }
     }
 
-    /// When an event arrived that a record carries. Without a time of the log the event arrived when it happened, and so
-    /// it did where the log's time is days before the event's although the event's is not of the future: nothing is
-    /// written down before it happens.
+    /// When an event arrived that a record carries. The event counts as arrived when it happened in two cases: if the
+    /// log has no time, and if the log's time is days before the event's time although the event is not in the future.
+    /// The log's time is wrong then, because nobody writes an event down before it happens.
     pub fn event(&self, record: Option<Arrival>, event_time_ms: i64) -> Arrival {
         let now_ms = self.now_ms.unwrap_or(event_time_ms);
         match record {
@@ -100,14 +103,14 @@ impl Timekeeper {
         }
     }
 
-    /// The time at which a row counts that is dated `dated_ms`, if that is ahead of its record's arrival, or of the clock
-    /// where the record has none; `None` where the row counts at its own time.
+    /// The time at which a row dated `dated_ms` counts, if that date is ahead of the arrival of the row's record, or
+    /// ahead of the clock if the record has no arrival. `None` if the row counts at its own date.
     pub fn ahead(&self, record: Option<Arrival>, dated_ms: i64) -> Option<Arrival> {
         let latest_ms = record.map(Arrival::ms).or(self.now_ms)?;
         (dated_ms > latest_ms.saturating_add(CLOCK_MAX_SKEW_MS)).then_some(Arrival(latest_ms))
     }
 
-    /// A stored time that may be of a clock that was wrong: brought back to what the clock can have seen.
+    /// Bounds a stored time, which may come from a clock that was wrong, to what the clock can have seen.
     pub fn bound(&self, at_ms: i64) -> i64 {
         match (self.of, self.now_ms) {
             (TimeOf::Node, Some(now_ms)) => at_ms.min(now_ms.saturating_add(CLOCK_MAX_SKEW_MS)),
@@ -115,8 +118,8 @@ impl Timekeeper {
         }
     }
 
-    /// The latest time below which everything may be taken for read: whoever is behind the node's clock by the allowed
-    /// skew is not behind this.
+    /// The latest time up to which everything may be taken as read. A producer whose clock is behind the node's by no
+    /// more than the allowed skew is not behind this time.
     pub fn mark_max_ms(&self) -> i64 {
         match (self.of, self.now_ms) {
             (TimeOf::Node, Some(now_ms)) => now_ms.saturating_sub(CLOCK_MAX_SKEW_MS),
@@ -187,8 +190,8 @@ mod tests {
     }
 
     proptest! {
-        /// N14: whatever the log and the event say, nothing of a node arrives later than its clock and the skew, and no
-        /// mark is above its clock.
+        /// N14: whatever times the log and the event give, nothing that a node reads arrives later than its clock and
+        /// the skew, and no mark is above its clock.
         #[test]
         fn n14_no_arrival_is_beyond_the_nodes_clock(log_ms: i64, event_ms: i64, dated_ms: i64, stored_ms: i64) {
             let mut time = node();
@@ -201,7 +204,7 @@ mod tests {
             prop_assert!(time.mark_max_ms() < NOW_MS);
         }
 
-        /// A log whose clock is right, or off by less than the skew, is believed to the millisecond.
+        /// If the log's clock is right, or wrong by less than the skew, nova believes it to the millisecond.
         #[test]
         fn an_honest_arrival_is_what_the_log_says(
             ago_ms in -CLOCK_MAX_SKEW_MS..400 * DAY_MS, before_ms in -EVENT_MAX_AHEAD_MS..2 * DAY_MS,

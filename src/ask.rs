@@ -18,9 +18,10 @@ use crate::tls::{self, Trust, causes};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const ANSWER_MAX_BYTES: usize = 64 << 20;
-/// Of an answer that is handed over piece by piece: longer than any disk.
+/// The limit for an answer that is handed over piece by piece: more bytes than any disk has.
 const FETCH_MAX_BYTES: usize = 1 << 50;
-/// Such an answer of which nothing comes for so long is given up; a node that still makes one says so every few seconds.
+/// If such an answer brings no byte for this long, nova gives it up. A node that still prepares an answer sends
+/// something every few seconds.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Why there is no answer.
@@ -43,14 +44,14 @@ impl Answer {
     }
 }
 
-/// Who asks.
+/// The credentials of the caller.
 pub enum Credentials<'a> {
     Nobody,
     Bearer(&'a str),
     Basic(&'a str, &'a str),
 }
 
-/// What is asked, of whom, by whom; `body` is JSON.
+/// A request: the address, the method, the credentials and the JSON in `body`.
 pub struct Question<'a> {
     pub method: Method,
     pub url: &'a str,
@@ -60,7 +61,8 @@ pub struct Question<'a> {
 }
 
 impl<'a> Question<'a> {
-    /// What is at an address; `ca_file` has its authority, where the machine does not know it.
+    /// A request for the resource at an address. `ca_file` has the authority of the server's certificate if the machine
+    /// does not know it.
     pub fn of(url: &'a str, who: Credentials<'a>, ca_file: Option<&Path>) -> Question<'a> {
         let trust = ca_file.map_or(Trust::Machine, |path| Trust::File(path.to_owned()));
         Question { method: Method::GET, url, who, body: None, trust }
@@ -93,14 +95,14 @@ impl<'a> Question<'a> {
         asked.map_err(|error| self.failed(format!("cannot be reached: {}", causes(&error))))
     }
 
-    /// The whole answer.
+    /// Reads the whole answer.
     async fn whole(&self, response: Response<Incoming>) -> Result<Answer, AskError> {
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.map_err(|error| self.failed(causes(&error)))?.to_bytes();
         Ok(Answer { status, body })
     }
 
-    /// Within a time.
+    /// Waits for a future for a limited time.
     async fn soon<T, E: From<AskError>>(
         &self,
         time: Duration,
@@ -110,7 +112,7 @@ impl<'a> Question<'a> {
         tokio::time::timeout(time, what).await.map_err(|_| late())?
     }
 
-    /// The whole answer, of at most `most_bytes`, within `time`.
+    /// Returns the whole answer if it has at most `most_bytes` and comes within `time`.
     pub async fn answer(&self, most_bytes: usize, time: Duration) -> Result<Answer, AskError> {
         self.soon(time, async { self.whole(self.response(most_bytes).await?).await }).await
     }
@@ -121,13 +123,13 @@ fn runtime(question: &Question<'_>) -> Result<tokio::runtime::Runtime, AskError>
     made.map_err(|error| question.failed(error.to_string()))
 }
 
-/// Asks once, and waits for the answer.
+/// Sends one request, and waits for the answer.
 pub fn ask(question: &Question<'_>) -> Result<Answer, AskError> {
     runtime(question)?.block_on(question.answer(ANSWER_MAX_BYTES, TIMEOUT))
 }
 
-/// Asks once for an answer of any length, and hands it over piece by piece. A refusal is answered whole; an answer that
-/// does not come to its end is an error.
+/// Sends one request for an answer of any length, and hands the answer over piece by piece. A refusal is returned
+/// whole. An answer that breaks off is an error.
 pub fn fetch<E: From<AskError>>(
     question: &Question<'_>,
     mut take: impl FnMut(&[u8]) -> Result<(), E>,

@@ -1,5 +1,5 @@
-//! A bound on what a server that nova asks may answer: in the connection itself, so that no reader of an answer can
-//! forget it. It holds above TLS, for heads, framing and bodies alike, whatever the status is.
+//! Limits the answers of servers that nova asks. The limit is in the connection itself, so that no reader of an answer
+//! can forget it. It works above TLS, for heads, framing and bodies alike, whatever the status is.
 
 use std::future::Future;
 use std::io;
@@ -11,19 +11,20 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tower_service::Service;
 
-/// Bytes that are read at once.
+/// The number of bytes that one read takes.
 const READ_BYTES: usize = 16 << 10;
-/// A head of an answer that is not whole after so much is none.
+/// If the head of an answer is not whole after this many bytes, the answer is refused.
 const HEAD_MAX_BYTES: usize = 64 << 10;
-/// The member of a head that makes an answer with the status 200 a refusal.
+/// This header makes an answer with the status 200 a refusal.
 const CLICKHOUSE_REFUSAL: &[u8] = b"\r\nx-clickhouse-exception-code:";
 
 /// How long answers may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
-    /// No answer has a body of more bytes.
+    /// No answer may have a body of more bytes than this.
     Each(usize),
-    /// No refusal of ClickHouse has; rows are read as they come, by readers with bounds of their own.
+    /// No refusal of ClickHouse may have more bytes than this. Answers with rows have no limit here, because their
+    /// readers have limits of their own.
     Refusals(usize),
 }
 
@@ -34,7 +35,7 @@ impl Bound {
     }
 }
 
-/// Makes connections whose answers are bounded.
+/// Makes connections that limit the length of answers.
 #[derive(Clone, Debug)]
 pub struct Bounded<C> {
     connector: C,
@@ -68,16 +69,16 @@ where
     }
 }
 
-/// A connection that fails when an answer is longer than it may be. An answer begins after what was written last:
-/// HTTP/1.1 has one request at a time.
+/// A connection that fails when an answer is longer than the limit. A write begins a new answer, because HTTP/1.1 has
+/// one request at a time.
 pub struct Answers<S> {
     stream: S,
     bound: Bound,
-    /// Bytes of this answer.
+    /// Bytes read of the current answer.
     read: usize,
-    /// Its head, as far as it is needed and there.
+    /// The head of the current answer, as far as it has come and is needed.
     head: Vec<u8>,
-    /// Whether the answer may be of any length.
+    /// Whether the current answer may have any length.
     rows: bool,
     buffer: Box<[u8]>,
 }
@@ -113,7 +114,7 @@ impl<S> Answers<S> {
     }
 }
 
-/// Whether a whole head is there, and it is one of rows.
+/// Whether `read` has a whole head, and the head belongs to an answer with rows.
 fn begins_rows(read: &[u8]) -> bool {
     let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
     let head = read[..end].to_ascii_lowercase();
@@ -178,7 +179,7 @@ mod tests {
     use hyper_util::rt::TokioIo;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    /// How much of these answers, each to a request of its own, comes through.
+    /// How many bytes of these answers come through; each answer belongs to its own request.
     fn through(bound: Bound, answers: &[(&str, usize)]) -> Vec<Result<usize, io::ErrorKind>> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {

@@ -4,10 +4,10 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum BreakerState {
-    /// It is asked.
+    /// The server is asked.
     Closed = 0,
-    /// It failed, and one trial is due or under way.
+    /// The server failed, and one trial is due or running.
     HalfOpen = 1,
-    /// It failed, and is left alone for a while.
+    /// The server failed, and is not asked for a while.
     Open = 2,
 }

@@ -1,19 +1,20 @@
-//! Names the commit in the program. `NOVA_COMMIT` stands over what git says, for builds without a repository.
+//! Writes the commit into the program. `NOVA_COMMIT` overrides what git says, for builds without a repository.
 
 use std::path::Path;
 use std::process::Command;
 
+#[allow(clippy::disallowed_methods, reason = "cargo tells a build script what it must know in the environment")]
 fn main() {
     println!("cargo::rerun-if-env-changed=NOVA_COMMIT");
     println!("cargo::rerun-if-changed=src/build.rs");
     let given = std::env::var("NOVA_COMMIT").ok().filter(|commit| !commit.is_empty());
-    // A development build is not made again because somebody commits.
+    // Only a release asks git for the commit. So a commit alone does not make cargo build a development program again.
     let release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
     let commit = given.or_else(|| release.then(head).flatten()).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=NOVA_COMMIT={commit}");
 }
 
-/// The commit that is checked out, short; with `+` where the working tree has other files.
+/// The short hash of the commit that is checked out, with `+` if files of the working tree differ from it.
 fn head() -> Option<String> {
     let git = |arguments: &[&str]| {
         let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;

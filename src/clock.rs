@@ -2,10 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// A source of wall time in epoch milliseconds: the system's, the system's moved by a constant (the demo goes on where
-/// its data ends), or one that a test sets.
+/// A moment of the clock that never jumps, for how long something takes or may take. What depends on the moment gets it as
+/// an argument.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+pub fn monotonic_now() -> Instant {
+    Instant::now()
+}
+
+/// A source of wall time in epoch milliseconds: the system's, the system's moved by a constant (the demo's clock
+/// continues where its data ends), or one that a test sets.
 #[derive(Clone, Debug)]
 pub enum Clock {
     System,
@@ -43,7 +50,7 @@ impl Clock {
         }
     }
 
-    /// The time that tokens and their issuers go by: of the day, also where nova's own clock is moved.
+    /// The time that tokens and their issuers use. This is the system's time even if nova's own clock is moved.
     pub fn day_ms(&self) -> i64 {
         match self {
             Clock::Manual(_) => self.now_ms(),
@@ -52,8 +59,9 @@ impl Clock {
     }
 }
 
-/// A time as every answer writes it, epoch microseconds in: RFC 3339 in UTC with six digits for the years 0000 to 9999,
-/// beyond them ISO 8601's expanded year (a sign and at least four digits), and PostgreSQL's infinities by their names. `decode::time` reads all of it back.
+/// Writes a time, given in epoch microseconds, as every answer has it: RFC 3339 in UTC with six digits for the years
+/// 0000 to 9999, ISO 8601's expanded year (a sign and at least four digits) for other years, and PostgreSQL's
+/// infinities by their names. `decode::time` reads all of these texts back.
 pub fn rfc3339(micros: i64) -> String {
     match micros {
         i64::MAX => return "infinity".to_owned(),
@@ -116,12 +124,13 @@ mod tests {
     }
 
     proptest! {
-        /// Every number of microseconds is a text of its own that reads back, also where no calendar library goes.
+        /// Every number of microseconds has a text of its own that reads back to the number, also beyond the range of
+        /// any calendar library.
         #[test]
         fn every_time_reads_back(micros: i64, shift in 0u32..64) {
             let micros = micros >> shift;
             prop_assert_eq!(parse_micros(&rfc3339(micros)), Some(micros));
-            // Years before 0 have another width there.
+            // The other library writes years before 0 with another width.
             let other = jiff::Timestamp::from_microsecond(micros).map(|time| format!("{time:.6}"));
             if let Some(text) = other.ok().filter(|text| !text.starts_with('-')) {
                 prop_assert_eq!(rfc3339(micros), text);

@@ -1,4 +1,5 @@
-//! The vocabulary: what a source delivers, what decode makes of it, what became of it. No I/O, no clock.
+//! The vocabulary of the pipeline: what a source delivers, what `decode` makes of it, and what became of it. This
+//! module has no I/O and no clock.
 
 mod origin;
 mod table;
@@ -18,22 +19,23 @@ pub struct Record {
     pub topic: Arc<str>,
     pub partition: i32,
     pub offset: i64,
-    /// What the log says, epoch milliseconds: the broker's time or the producer's, so any number; [`NO_TIMESTAMP`] where
-    /// the log says nothing. When the record arrived is for `arrival` to say.
+    /// The time in the log, epoch milliseconds: the broker's or the producer's, so any number. It is [`NO_TIMESTAMP`]
+    /// if the log has no time. `arrival` decides when the record arrived.
     pub timestamp_ms: i64,
     pub key: Option<Bytes>,
     pub value: Option<Bytes>,
     pub headers: Vec<(Box<str>, Bytes)>,
-    /// Set when the source itself could not read the record (a capture line that is not JSON); goes to the dead
-    /// letters with `value` holding what was there (bounded by [`DEAD_VALUE_MAX_BYTES`]).
+    /// Set if the source itself could not read the record (for example a line of a capture that is not JSON). Such a
+    /// record becomes a dead letter, and `value` holds the original bytes (at most [`DEAD_VALUE_MAX_BYTES`]).
     pub defect: Option<Box<Dead>>,
-    /// Set for what comes from PostgreSQL directly: then `value` is as `origin` says, and there are no key and no headers.
+    /// Set for a record that comes from PostgreSQL directly. Such a record has a `value` as `origin` says, no key and
+    /// no headers.
     pub origin: Option<Arc<Origin>>,
-    /// What `origin` lacks of the record's LSN.
+    /// The distance from the LSN in `origin` to the record's LSN.
     pub lsn_delta: u32,
 }
 
-// A record on its way is moved often.
+// Records are moved often, so they must be small.
 const _: () = assert!(size_of::<Record>() <= 144);
 
 impl Record {
@@ -46,23 +48,23 @@ impl Record {
 /// Kafka's number for a record without a timestamp.
 pub const NO_TIMESTAMP: i64 = -1;
 
-/// Times that can be meant: 1970 to 2100, epoch milliseconds.
+/// The range of plausible times, 1970 to 2100, epoch milliseconds.
 pub const TIMESTAMP_MS_RANGE: std::ops::Range<i64> = 0..4_102_444_800_000;
 
-/// A client event's time may be so far ahead of its arrival: clocks differ.
+/// How far a client event's time may be ahead of its arrival, because clocks differ.
 pub const EVENT_MAX_AHEAD_MS: i64 = 5 * 60_000;
 
-/// A key or value longer than this is kept cut in the dead letters.
+/// A dead letter keeps at most this many bytes of a key or of a value.
 pub const DEAD_VALUE_MAX_BYTES: usize = 1 << 20;
 
 /// The value of one column. `TimestampTz` and `Timestamp` are both [`Cell::Micros`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cell {
-    /// The record did not carry the column.
+    /// The record does not carry the column.
     Missing,
     Null,
-    /// The record says that the value did not change and does not repeat it (Debezium's placeholder for an out-of-line
-    /// value, or a header that names the column as unchanged): the value is the stored row's.
+    /// The record says that the value did not change, and does not repeat it (Debezium's placeholder for an out-of-line
+    /// value, or a header that names the column as unchanged). The stored row has the value.
     Unavailable,
     Bool(bool),
     Uuid(Id),
@@ -73,7 +75,7 @@ pub enum Cell {
     Json(Box<str>),
 }
 
-/// The image of a row after a change.
+/// All values of a row after a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// One cell per column of [`Table::columns`].
@@ -81,8 +83,8 @@ pub struct Row {
     /// Columns that the table's list does not name, as the text of one JSON object, members sorted by name; `None` when
     /// there are none.
     pub extra: Option<Box<str>>,
-    /// Unknown columns whose value the record does not repeat (a placeholder, or a header that names them as unchanged),
-    /// sorted: their values are those of the stored row. They are not members of `extra`.
+    /// Unknown columns whose value the record does not repeat (a placeholder, or a header that names them as
+    /// unchanged), sorted: their values are those of the stored row. These columns are not members of `extra`.
     pub extra_unavailable: Box<[Box<str>]>,
 }
 
@@ -110,12 +112,13 @@ pub enum Op {
     Unknown = b'?',
 }
 
-/// What a change asks for.
+/// The operation that a change asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChangeBody {
     Upsert(Row),
     Delete,
-    /// A null value: the writer looks at the stored row's [`Format`] to tell a delete from a compaction marker.
+    /// A null value. The writer looks at the stored row's [`Format`] to find out whether the null value is a delete or
+    /// a compaction marker.
     Tombstone,
     Truncate,
 }
@@ -124,17 +127,17 @@ pub enum ChangeBody {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub table: Table,
-    /// The primary key, from the Kafka key; [`Id::NIL`] for a truncate.
+    /// The primary key, taken from the Kafka key. A truncate has [`Id::NIL`].
     pub key: Id,
     pub op: Op,
     pub format: Format,
-    /// PostgreSQL's log sequence number: of a read (`Op::Read`) where the log stood when the snapshot was taken, of every
-    /// other change where that change was written. `None` where the format does not carry it, and for the reads of
-    /// incremental snapshots, whose number is missing or another record's.
+    /// PostgreSQL's log sequence number. A read (`Op::Read`) has the position of the log at which the snapshot was
+    /// taken; every other change has the position at which it was written. `None` if the format does not carry the
+    /// number, and for reads of incremental snapshots, whose number is missing or belongs to another record.
     pub lsn: Option<u64>,
-    /// Time of the source's commit, epoch microseconds.
+    /// When the source committed the change, epoch microseconds.
     pub source_ts_us: Option<i64>,
-    /// Rare, so it is kept apart: a record on its way is moved often.
+    /// A changed key is rare, so it is kept in a box: records are moved often and must be small.
     pub renamed: Option<Box<Renamed>>,
     /// The connector says that this read is the last one of its snapshot.
     pub ends_snapshot: bool,
@@ -144,10 +147,10 @@ pub struct Change {
 /// The other key of a row whose primary key was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renamed {
-    /// An upsert names the key that the row had (header `__debezium.oldkey`). The row under that key has the values that
-    /// the record does not repeat.
+    /// The change is an upsert, and this is the key that the row had before (header `__debezium.oldkey`). The row under
+    /// the old key has the values that the record does not repeat.
     From(Id),
-    /// A delete names the key that the row has now (header `__debezium.newkey`).
+    /// The change is a delete, and this is the key that the row has now (header `__debezium.newkey`).
     To(Id),
 }
 
@@ -217,10 +220,10 @@ pub struct ClientEvent {
     pub app_ver: Box<str>,
 }
 
-/// A record that is recognised and of no effect.
+/// Why a record that nova understands has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ignored {
-    /// A null value behind a delete that the envelope already told.
+    /// A null value after a delete that the envelope already reported.
     Tombstone,
     Heartbeat,
     /// `pg_logical_emit_message`.
@@ -235,17 +238,18 @@ pub enum Ignored {
     SnapshotMark,
 }
 
-/// A record that can never be applied: why, in words for a person.
+/// A record that can never be applied, with the reason in words for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dead {
     pub stage: Stage,
     /// A short stable code, e.g. `malformed-json`.
     pub reason: &'static str,
-    /// Names the field, what is wrong with its value and what was expected. Never holds the dropped columns.
+    /// Names the field, the problem with its value, and what nova expected. The text never holds values of dropped
+    /// columns.
     pub detail: String,
 }
 
-/// Where a dead letter arose.
+/// The stage of the pipeline at which a dead letter arose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
     Source,
@@ -267,7 +271,7 @@ impl Stage {
     }
 }
 
-/// Why a record cannot be decoded yet; only its partition waits.
+/// Why a record cannot be decoded yet. Only the partition of the record waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wait {
     pub reason: &'static str,
@@ -290,12 +294,12 @@ pub enum Decoded {
 #[repr(u8)]
 pub enum Outcome {
     Applied = 0,
-    /// The same event id, or the same version of a row, again.
+    /// nova has already applied the same event id, or the same version of the row.
     Duplicate = 1,
-    /// An older version of a row than the stored one.
+    /// The stored row is newer than this version of the row.
     Stale = 2,
     Ignored = 3,
-    /// An event older than the dedup horizon.
+    /// The event is older than the dedup horizon.
     Late = 4,
     Dead = 5,
 }
@@ -316,7 +320,7 @@ impl Outcome {
     }
 }
 
-/// What memory must know of a stored row: the columns that ranking and visibility depend on.
+/// The columns of a stored row that memory needs: ranking and visibility depend on them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Facts {
     User {
@@ -339,7 +343,7 @@ pub enum Facts {
         post: Id,
         created_at_us: i64,
     },
-    /// `counts` is false once it is softly deleted.
+    /// `counts` is false once the comment is softly deleted.
     Comment {
         user: Id,
         post: Id,
@@ -349,7 +353,8 @@ pub enum Facts {
 }
 
 impl Facts {
-    /// What the row counts, and the time that it says, epoch microseconds; `None` of a row that counts nothing.
+    /// The action that the row counts as, and the row's own time in epoch microseconds. `None` for a row that does not
+    /// count.
     pub fn counted(&self) -> Option<(Action, i64)> {
         match self {
             Facts::Like { created_at_us, .. } => Some((Action::Like, *created_at_us)),
@@ -359,8 +364,9 @@ impl Facts {
     }
 }
 
-/// What a committed record does to memory. Transitions, never operation letters (N7): `old` and `new` are the live
-/// row before and after; `None` is absent. Applying the same effects in the same order gives the same state.
+/// What a committed record does to memory. An effect is a transition and never an operation letter (N7): `old` and
+/// `new` are the live row before and after, and `None` means that there is no row. Applying the same effects in the
+/// same order gives the same state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     Row {
@@ -368,7 +374,7 @@ pub enum Effect {
         old: Option<Facts>,
         new: Option<Facts>,
     },
-    /// A client event that was new; `at_ms` is its time clamped to its arrival.
+    /// A new client event; `at_ms` is its time clamped to its arrival.
     Event {
         user: Id,
         post: Id,
@@ -376,7 +382,7 @@ pub enum Effect {
         at_ms: i64,
         dwell_ms: u32,
     },
-    /// The like or comment that comes next under this key is dated ahead of the clock, and counts at `at_ms`.
+    /// The next like or comment under this key is dated ahead of the clock, and counts at `at_ms`.
     Dated {
         action: Action,
         key: Id,

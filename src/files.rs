@@ -1,5 +1,6 @@
-//! nova's files, and who may read them: their owner alone. What nova makes is made so; what it finds open to others it closes and says
-//! so. A private key that others may read is refused: whoever has read it keeps it, so closing the file heals nothing.
+//! Rights of nova's files: only their owner may read them. nova makes its files with these rights. If nova finds a file
+//! open to others, it takes their rights and logs that. A private key that others may read is refused: somebody may
+//! have read it already, so taking the rights would not help.
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
@@ -11,13 +12,13 @@ const NOT_THE_OWNER: u32 = 0o077;
 const OTHERS: u32 = 0o007;
 const PERMISSIONS: u32 = 0o7777;
 
-/// Makes a directory, and those above it, for its owner alone; one that is there stays as it is.
+/// Makes a directory and its missing parents for their owner alone. A directory that exists is not changed.
 pub fn private_dir(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Takes the rights of the group and of all others from a file or directory of this user. What belongs to somebody else,
-/// such as a volume's root in a container, stays, and is told where others have rights. Links are left alone.
+/// Takes the rights of the group and of all others from a file or directory of this user. A file of another owner, such
+/// as a volume's root in a container, is not changed; nova logs it if others have rights. Links are not changed.
 pub fn close(path: &Path) {
     let Ok(found) = path.symlink_metadata() else { return };
     let mode = found.mode() & PERMISSIONS;
@@ -38,16 +39,16 @@ pub fn close(path: &Path) {
     }
 }
 
-/// Bytes that are free on the disk of a path, for this user; `None` where the disk does not say.
+/// The free bytes on the disk of a path, for this user. `None` if the disk cannot be asked.
 pub fn disk_free_bytes(path: &Path) -> Option<u64> {
     let disk = rustix::fs::statvfs(path).ok()?;
     Some(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
-/// Whether nobody but the owner and the group can read a private key. The group is let in for orchestrators: Kubernetes
-/// hands secrets over as files of root that the group `fsGroup` may read.
+/// Checks that only the owner and the group can read a private key. The group is allowed for orchestrators: Kubernetes
+/// provides secrets as files of root that the group `fsGroup` may read.
 pub fn check_private_key(path: &Path) -> io::Result<()> {
-    // A link is followed: Kubernetes' secrets are links.
+    // The check follows links, because Kubernetes' secrets are links.
     let mode = std::fs::metadata(path)?.mode() & PERMISSIONS;
     if mode & OTHERS == 0 {
         return Ok(());

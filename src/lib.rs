@@ -6,12 +6,15 @@
 //!
 //! The modules, in the order that data takes:
 //!
-//! `event` is the vocabulary. A `source` delivers records, `decode` types them, `arrival` says when they came, the `pipeline` commits everything a
-//! batch causes in one transaction and then applies its effects to `state`. `feed` and `discover` read the state, `jobs`
-//! keep what they make fresh, `http` serves it, to people too (`console`), the `warehouse` delivers every row to ClickHouse. `cache` speaks Redis, in
-//! the process or to a server, and `redis_port` shows the one in the process, and what `http` serves, to clients of Redis. `app` wires it all, `cli`
-//! is what a person types, `config`, `clock`, `breaker`, `files`, `schema`, `tls` and `version` serve all; `data_dir` knows what stands beside the store; `otlp` tells traces; `testing` is a
-//! node without a disk, whose time is moved; `mutant` holds the faults that tests put in.
+//! `event` is the vocabulary. A `source` delivers records, `decode` makes changes and events of them, `arrival` says
+//! when they came, and the `pipeline` commits everything that a batch causes in one transaction and then applies the
+//! effects to `state`. `feed` and `discover` read the state, and `jobs` keep their results fresh. `http` serves the
+//! results to programs and, with `console`, to people. The `warehouse` delivers every row to ClickHouse. `cache` speaks
+//! Redis, in the process or to a server. `redis_port` shows the cache in the process, and what `http` serves, to
+//! clients of Redis. `app` connects all modules, and `cli` has the commands. All modules use `config`, `clock`,
+//! `breaker`, `files`, `schema`, `tls` and `version`. `data_dir` knows which files stand beside the store, and `otlp`
+//! sends traces. `testing` is a node without a disk, whose clock a test moves, and `mutant` holds the faults that tests
+//! switch on.
 
 #![deny(missing_docs)]
 

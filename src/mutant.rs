@@ -1,47 +1,47 @@
-//! Faults that a test puts into nova, to see whether the simulation notices them. A build without debug assertions has none
-//! of them: there [`is`] is a constant.
+//! Faults that a test puts into nova, to see whether the simulation notices them. In a build without debug assertions
+//! [`is`] is a constant, so such a build has none of the faults.
 
 #[cfg(debug_assertions)]
 use std::cell::Cell;
 
-/// One fault, at one place of the code each.
+/// A fault at one place in the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
-    /// An insert goes out with a token of its own each time.
+    /// Each attempt of an insert has a new token.
     SkipToken,
-    /// Rows of an earlier process are sent without a look whether they are there.
+    /// Rows of an earlier process are sent without asking ClickHouse whether it has them.
     SkipLook,
     /// An insert without an answer counts as stored.
     BelieveSilence,
-    /// An insert that may still run is not ended before the next one.
+    /// An insert that may still be running is not ended before the next insert.
     LeaveRunning,
-    /// A refusal that is an outage counts as one of a row.
+    /// A refusal because of an outage counts as a refusal of a row.
     BlameRows,
-    /// Rows that ClickHouse has are not counted.
+    /// The rows that ClickHouse has are not counted.
     SkipLedger,
-    /// Kafka is told of offsets before the store has them.
+    /// Offsets are committed to Kafka before the store has them.
     CommitEarly,
     /// Readers see the effects of a commit before it is durable.
     ShowEarly,
-    /// What a deleted row was is taken from the record, which does not know.
+    /// The values of a deleted row are taken from the record, which may not have them.
     TrustBefore,
-    /// A read's LSN counts as that of a streamed change.
+    /// The LSN of a read counts as the LSN of a streamed change.
     ReadsAreChanges,
-    /// Whether a change was seen before is told by its time alone.
+    /// Only the time decides whether a change was seen before.
     TellByClock,
-    /// Offsets of two partitions are compared.
+    /// Offsets of two different partitions are compared.
     CompareOffsets,
-    /// Values that a record does not repeat are not filled.
+    /// The values that a record does not repeat are not filled in.
     KeepPlaceholders,
     /// Columns that a record leaves out are lost.
     NullLeftOut,
-    /// After a change of the key nobody looks at the row that had it.
+    /// After a change of the key, nobody looks at the row under the old key.
     ForgetOldKey,
-    /// A null value deletes in every format.
+    /// A null value counts as a delete in every format.
     NullDeletes,
     /// The epoch is not raised when a person asks for it.
     KeepEpoch,
-    /// Rows that only an interrupted first snapshot has read stay.
+    /// Rows that only an interrupted first snapshot has read are not deleted.
     KeepUnread,
 }
 
@@ -56,7 +56,7 @@ pub fn is(mutant: Mutant) -> bool {
     ON.get() == Some(mutant)
 }
 
-/// Never, in a build that people run.
+/// Always false in a build that people run.
 #[cfg(not(debug_assertions))]
 pub const fn is(_: Mutant) -> bool {
     false

@@ -1,4 +1,4 @@
-//! What the JSON Schemas of answers have in common.
+//! The parts that the JSON Schemas of all answers share.
 
 use std::borrow::Cow;
 
@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use crate::event::{Action, Id};
 
-/// An example that is written as JSON; a test holds that it fits its schema.
+/// An example written as JSON. A test checks that the example fits its schema.
 pub fn example(json: &str) -> Value {
     serde_json::from_str(json).unwrap_or_default()
 }
 
-/// A time as callers may write it: RFC 3339, or epoch milliseconds.
+/// A time as callers may write it: in RFC 3339 or in epoch milliseconds.
 pub struct Time;
 
 impl JsonSchema for Time {

@@ -1,19 +1,19 @@
-//! nova within another program.
+//! Runs nova within another program.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Instant;
 
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::app::{self, AppError, Node, Running, Setup, preflight};
+use crate::clock::monotonic_now;
 use crate::config::Config;
 use crate::event::Id;
 use crate::http::{self, Auth, Reserved};
 
-/// Why a server cannot start, or did not end in order; in words for a person.
+/// Why a server cannot start, or did not end in order, in words for a person.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ServerError(String);
@@ -24,7 +24,7 @@ impl From<AppError> for ServerError {
     }
 }
 
-/// What a [`Server`] is made from; see [`Server::builder`].
+/// The settings from which a [`Server`] is made; [`Server::builder`] begins with them.
 #[derive(Clone, Debug)]
 pub struct ServerBuilder {
     data_dir: PathBuf,
@@ -33,23 +33,24 @@ pub struct ServerBuilder {
 }
 
 impl ServerBuilder {
-    /// Where to listen; `127.0.0.1:0`, any free port of this machine, where nothing is said.
+    /// Sets the address on which the server listens. The default is `127.0.0.1:0`, which means any free port of this
+    /// machine.
     pub fn listen(self, listen: SocketAddr) -> ServerBuilder {
         ServerBuilder { listen, ..self }
     }
 
-    /// Makes a setting of the configuration, such as `feed.length` (`docs/configuration.md`). No file and no environment
-    /// is read.
+    /// Sets a key of the configuration, such as `feed.length` (`docs/configuration.md`). No file and no environment is
+    /// read.
     pub fn setting(mut self, name: &str, value: &str) -> ServerBuilder {
         self.settings.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Opens the store, which is made where there is none, and serves.
+    /// Opens the store and serves. A missing store is made.
     ///
     /// # Errors
     ///
-    /// Settings that cannot be used, a store that is in use or damaged, an address that another program has.
+    /// A setting cannot be used, the store is in use or damaged, or another program has the address.
     pub fn start(self) -> Result<Server, ServerError> {
         let mut config = Config::of(self.settings.into_iter()).map_err(|error| ServerError(error.to_string()))?;
         (config.data_dir, config.listen) = (self.data_dir, self.listen);
@@ -61,7 +62,7 @@ impl ServerBuilder {
         let runtime = http::runtime().map_err(AppError::Runtime)?;
         let _in_runtime = runtime.enter();
         let reserved = Reserved::bind(config.listen, config.edge.admin_listen).map_err(AppError::from)?;
-        let began = Instant::now();
+        let began = monotonic_now();
         let opened = app::open(&setup)?;
         let Node { running, edge } = app::start_node(&setup, opened, began.elapsed())?;
         let (server, admin) = http::listen(reserved, &edge).map_err(AppError::from)?;
@@ -99,27 +100,28 @@ pub struct Server {
 }
 
 impl Server {
-    /// Begins to say what the server is made from: its store is in `data_dir`.
+    /// Begins to set up a server whose store is in `data_dir`.
     pub fn builder(data_dir: impl Into<PathBuf>) -> ServerBuilder {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         ServerBuilder { data_dir: data_dir.into(), listen, settings: Vec::new() }
     }
 
-    /// Where the API is, such as `http://127.0.0.1:40213`.
+    /// The URL of the API, such as `http://127.0.0.1:40213`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Whether the server runs. Once it is false, [`Server::stop`] tells why.
+    /// Whether the server runs. Once the answer is false, [`Server::stop`] returns the reason.
     pub fn alive(&self) -> bool {
         self.running.alive()
     }
 
-    /// A token for a user (a UUID), good for an hour, signed with the development key; `role` is `admin`, `service` or none.
+    /// A token for a user (a UUID) that is valid for an hour and signed with the development key. `role` is `admin`,
+    /// `service` or none.
     ///
     /// # Errors
     ///
-    /// Another issuer of tokens is set, or `user` is no UUID.
+    /// Another issuer of tokens is configured, or `user` is no UUID.
     pub fn token(&self, user: &str, role: Option<&str>) -> Result<String, ServerError> {
         let user = Id::parse(user.as_bytes()).map_err(|error| ServerError(format!("user: {error}")))?;
         let minted = Auth::open(&self.data_dir)
@@ -127,11 +129,12 @@ impl Server {
         minted.map_err(|error| ServerError(error.to_string()))
     }
 
-    /// Answers what is on its way, commits what was taken, and ends. Blocks: not to be called within an asynchronous task.
+    /// Answers the open requests, commits what was accepted, and ends the server. This call blocks, so do not call it
+    /// within an asynchronous task.
     ///
     /// # Errors
     ///
-    /// Why the server had ended before, or could not end in order.
+    /// The server had already ended for this reason, or could not end in order.
     pub fn stop(self) -> Result<(), ServerError> {
         let Server { running, runtime, serving, stop, .. } = self;
         let _ = stop.send(true);
@@ -145,5 +148,5 @@ impl Server {
     }
 }
 
-/// How long a token is good.
+/// The lifetime of a token.
 const TOKEN_TTL_S: u64 = 3_600;

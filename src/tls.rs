@@ -1,5 +1,5 @@
-//! The client's side of TLS, for whatever nova asks over HTTP: ClickHouse, the Schema Registry, Connect, a key set, another
-//! node. rustls with aws-lc, as everywhere in nova.
+//! The client's side of TLS, for every server that nova asks over HTTP: ClickHouse, the Schema Registry, Connect, a key
+//! set, another node. It uses rustls with aws-lc, like all of nova.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -18,41 +18,41 @@ use tokio_rustls::rustls::{self, ClientConfig, DigitallySignedStruct, RootCertSt
 
 use crate::bounded::{Bound, Bounded};
 
-/// A connection that is kept tells so soon that the other side has gone.
+/// The interval of TCP keepalives, which show on an idle connection that the other side is gone.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Connects to `http://` and `https://` addresses; no answer is longer than it may be.
+/// Connects to `http://` and `https://` addresses, and limits the length of answers.
 pub type Connector = Bounded<HttpsConnector<HttpConnector>>;
 
-/// Why no connection could be checked.
+/// Why nova could not set up the check of certificates.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("this machine has no certificate authorities ({0}): install them, or name a file in the setting ca_file")]
-    NoAuthorities(std::io::Error),
+    NoAuthorities(#[source] std::io::Error),
     #[error("ca_file: {path}: {detail}")]
     File { path: PathBuf, detail: String },
     #[error("TLS cannot be used: {0}")]
     Rustls(#[from] rustls::Error),
 }
 
-/// Whose certificate a server may show.
+/// The certificate that a server may show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trust {
-    /// One that is signed by an authority of this machine.
+    /// A certificate that is signed by an authority of this machine.
     Machine,
-    /// One that is signed by an authority of this PEM file.
+    /// A certificate that is signed by an authority of this PEM file.
     File(PathBuf),
-    /// The one with this SHA-256, in hexadecimal digits, whatever its names and its time are.
+    /// The certificate with this SHA-256, in hexadecimal digits, whatever its names and dates are.
     Certificate(String),
 }
 
-/// A connector for an address. The certificate of an `https://` one must be signed by an authority of `ca_file` (PEM),
-/// without that by one of the machine's.
+/// A connector for an address. The certificate of an `https://` address must be signed by an authority of `ca_file`
+/// (PEM), or by an authority of the machine if there is no `ca_file`.
 pub fn connector(url: &str, ca_file: Option<&Path>, bound: Bound) -> Result<Connector, TlsError> {
     trusting(url, &ca_file.map_or(Trust::Machine, |path| Trust::File(path.to_owned())), bound)
 }
 
-/// A connector for an address that may show such a certificate.
+/// A connector for an address whose server may show a certificate that `trust` allows.
 pub fn trusting(url: &str, trust: &Trust, bound: Bound) -> Result<Connector, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions()?;
@@ -94,7 +94,7 @@ fn sha256(certificate: &CertificateDer<'_>) -> String {
     hex(&Sha256::digest(certificate))
 }
 
-/// Takes one certificate. That the server has its key is checked as ever.
+/// Accepts one certificate. The proof that the server has the key of the certificate is checked as usual.
 #[derive(Debug)]
 struct Only {
     sha256: String,
@@ -149,7 +149,7 @@ pub fn authorities(path: &Path) -> Result<RootCertStore, TlsError> {
     if roots.is_empty() { Err(wrong("has no certificate".to_owned())) } else { Ok(roots) }
 }
 
-/// An error with all its causes: a client's own words are no more than `client error (Connect)`.
+/// An error with all its causes. The text of the client itself is only `client error (Connect)`.
 pub fn causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

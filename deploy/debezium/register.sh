@@ -1,10 +1,10 @@
 #!/bin/sh
-# Gives Connect the connector of $CONNECTOR.json (beside this file) under the name nova, starts what of it is paused, stopped
-# or failed, and waits until its task runs.
+# Gives Connect the connector of $CONNECTOR.json (beside this file) under the name nova, starts the connector or its task if one is
+# paused, stopped or failed, and waits until the task runs.
 #   CONNECT_URL   Connect's REST address, default http://127.0.0.1:29083
 #   CONNECTOR     nova (default), nova-avro or nova-flat
 #   NAME          the connector's name, default nova
-# Exit 0: it runs. Exit 1: Connect refused it, or its task failed or did not run in time; the reason is printed.
+# The exit code is 0 when the task runs. It is 1 if Connect refused the connector, or if the task failed or did not run in time; then the script prints the reason.
 set -eu
 url=${CONNECT_URL:-http://127.0.0.1:29083} name=${NAME:-nova}
 file=$(dirname "$0")/${CONNECTOR:-nova}.json
@@ -12,7 +12,7 @@ answer=$(mktemp)
 trap 'rm -f "$answer"' EXIT
 tries=60 pause_s=2
 
-put() { # Connect's status code; 000 where there is none
+put() { # prints Connect's status code, or 000 if Connect does not answer
     curl -s -o "$answer" -w '%{http_code}' --max-time 30 -X PUT -H 'Content-Type: application/json' \
         --data-binary "@$file" "$url/connectors/$name/config" || true
 }
@@ -22,7 +22,7 @@ while :; do
     code=$(put)
     case $code in
     200 | 201) break ;;
-    # Not up yet, starting, or moving connectors about.
+    # Connect does not answer yet, starts, or moves connectors to other workers.
     000 | 404 | 409 | 5*) ;;
     *)
         echo "connector $name: Connect refuses $file with $code:" >&2
@@ -39,11 +39,11 @@ while :; do
     sleep "$pause_s"
 done
 
-# An unchanged configuration starts no failed task again, and a connector that somebody paused or stopped stays so.
+# Connect starts no failed task again when the configuration does not change, and a connector that somebody paused or stopped stays paused or stopped.
 curl -sf -o /dev/null --max-time 30 -X PUT "$url/connectors/$name/resume" || true
 curl -sf -o /dev/null --max-time 30 -X POST "$url/connectors/$name/restart?includeTasks=true&onlyFailed=true" || true
 
-# Right after a change the status may still be that of the task before: only a state that stays counts.
+# Right after a change the status may still be that of the earlier task, so the script counts only a state that stays.
 left=$tries running=0 failed=0
 while [ "$left" -gt 0 ]; do
     left=$((left - 1))

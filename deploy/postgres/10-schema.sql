@@ -1,4 +1,4 @@
--- The five tables that nova follows; other columns may be added, these must stay. Runs once, when the volume is empty.
+-- These are the five tables that nova follows. You may add columns, but these columns must stay. PostgreSQL runs this file once, when the volume is empty.
 CREATE TABLE users (
   id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
   email varchar(255) NOT NULL UNIQUE,

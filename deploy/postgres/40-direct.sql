@@ -1,5 +1,5 @@
--- The role, the rights and the publication of nova itself, as `nova postgres setup` prints them; a test compares both. Of users only
--- the columns that nova keeps are in the list: password_hash and email do not leave the server.
+-- These are the role, the rights and the publication of nova itself, as `nova postgres setup` prints them; a test compares both. The
+-- list of users has only the columns that nova keeps, so password_hash and email do not leave the server.
 \getenv password NOVA_DB_PASSWORD
 CREATE ROLE nova LOGIN REPLICATION PASSWORD :'password';
 GRANT USAGE ON SCHEMA public TO nova;

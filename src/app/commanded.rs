@@ -1,4 +1,4 @@
-//! What jobs have the writer do, and how they read the store.
+//! The commands that jobs give the writer, and the reads of the store that jobs need.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use crate::pipeline::writer::{Command, Message, Reply};
 /// How long a job waits for the writer.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
 
-/// That the store cannot be read, as a job says it.
+/// The error of a job that cannot read the store.
 pub(super) fn unreadable(error: ReadError) -> JobError {
     JobError::Failed(format!("the store cannot be read: {error}"))
 }
 
-/// Has the writer do one command, and waits for its commit.
+/// Gives the writer one command, and waits for its commit.
 pub(super) fn command<T: Send + 'static>(
     writer: &Sender<Message>,
     make: impl FnOnce(Reply<T>) -> Command,
@@ -24,7 +24,7 @@ pub(super) fn command<T: Send + 'static>(
     let behind = || JobError::Failed("the writer is behind".to_owned());
     let (told, answer) = bounded(1);
     let reply = Box::new(move |result| {
-        // The job may have given up.
+        // The job may no longer wait.
         let _ = told.send(result);
     });
     writer.send_timeout(Message::Command(make(reply)), COMMIT_WAIT).map_err(|_| behind())?;

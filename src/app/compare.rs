@@ -1,4 +1,4 @@
-//! A comparison of the stored rows with ClickHouse, in the shape in which it is told.
+//! Compares the stored rows with ClickHouse, and gives the result as the API shows it.
 
 use nova_storage::Store;
 
@@ -9,7 +9,8 @@ use crate::warehouse::status::Status;
 
 use super::error::AppError;
 
-/// Compares the store with ClickHouse. `delivers` says that a node runs over the store, whose deliveries are waited for.
+/// Compares the store with ClickHouse. `delivers` says that a node runs over the store; then the comparison waits for
+/// its deliveries.
 pub async fn compare(
     store: &Store,
     status: &Status,

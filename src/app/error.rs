@@ -1,4 +1,4 @@
-//! Why nova cannot start or go on.
+//! Why nova cannot start, or has to end.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ use crate::redis_port;
 use crate::source::SourceError;
 use crate::tls::TlsError;
 
-/// Why nova cannot start or go on.
+/// Why nova cannot start, or has to end.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     #[error("cannot make the data directory {path}: {source}")]
@@ -53,7 +53,7 @@ pub enum AppError {
     #[error(transparent)]
     Compare(#[from] CompareError),
     #[error("the runtime cannot start: {0}")]
-    Runtime(std::io::Error),
+    Runtime(#[source] std::io::Error),
     #[error("cache.redis_url: {0}")]
     Cache(#[from] CacheError),
     #[error("kafka: {0}")]

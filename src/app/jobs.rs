@@ -1,4 +1,4 @@
-//! The jobs of a node, and what they need of its store and servers.
+//! The jobs of a node, and their access to the store and to servers.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -40,12 +40,13 @@ use super::error::AppError;
 use super::logs::{Ends, FirstSnapshot, Logs, Rebuild};
 use super::setup::Setup;
 
-/// How long the end of the process waits for room in the writer's queue.
+/// How long the process, when it ends, waits for room in the writer's queue.
 const LEAVE_WAIT: Duration = Duration::from_secs(1);
-/// Less than a refresh may take: a server that is slow is away, and no job is parked for it.
+/// Less time than a refresh may take. A server that does not answer within it counts as out of reach, so that no job
+/// waits longer.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// What the jobs work on.
+/// The parts of the node that jobs use.
 pub(super) struct Parts<'a> {
     pub setup: &'a Setup,
     pub served: Served,
@@ -61,11 +62,11 @@ pub(super) struct Parts<'a> {
     /// Set when changes come from PostgreSQL itself.
     pub postgres: Option<&'a Arc<PostgresStatus>>,
     pub warehouse: Option<&'a Arc<WarehouseStatus>>,
-    /// Nothing was ever committed to the store.
+    /// Whether nothing was ever committed to the store.
     pub fresh: bool,
 }
 
-/// The jobs, and what the edge shows of them.
+/// The jobs, and their results that the edge shows.
 pub(super) struct Jobs {
     pub all: Vec<Box<dyn CacheRefreshJob>>,
     pub shared_cache: Option<Arc<SharedCache>>,
@@ -122,10 +123,10 @@ impl Jobs {
     }
 }
 
-/// The cache that other readers share, where one is configured and built in.
+/// The cache that other readers share, if one is configured and built in.
 #[cfg(feature = "redis-cache")]
 fn shared_cache(setup: &Setup) -> Result<Option<Arc<SharedCache>>, AppError> {
-    /// Nobody reads what is put there.
+    /// The size of the cache that takes the place of a Redis server. It is small, because nobody reads it.
     const STAND_IN_MAX_BYTES: usize = 8 << 20;
     let Some(url) = &setup.redis_url else { return Ok(None) };
     let cache = Arc::new(Redis::new(url, STAND_IN_MAX_BYTES, setup.clock.clone())?);
@@ -137,7 +138,7 @@ fn shared_cache(_setup: &Setup) -> Result<Option<Arc<SharedCache>>, AppError> {
     Ok(None)
 }
 
-/// The materialised views, as jobs ask them.
+/// Reads the materialised views for jobs.
 struct Counting {
     views: Views,
     weights: [i64; 5],
@@ -201,7 +202,8 @@ impl Letters for Queue {
         for id in ids {
             let Some(letter) = dead::get(&read, id).map_err(unreadable)? else { continue };
             let schemas = [&letter.key, &letter.value].map(|bytes| bytes.as_deref().and_then(schema_id));
-            // Asked for here: the writer then finds the answer, and waits for no registry.
+            // The registry is asked here. The writer then finds the schema in memory and does not wait for the
+            // registry.
             let away = |schema| matches!(self.schemas.schema(schema), SchemaLookup::Unavailable(_));
             match schemas.into_iter().flatten().any(away) {
                 true => done.waiting += 1,

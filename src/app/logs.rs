@@ -1,4 +1,4 @@
-//! The jobs that wait until the logs of the tables' changes are read to the ends that they have.
+//! The jobs that wait until nova has read the logs of the tables' changes to their present ends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::source::postgres::status::{PostgresStatus, State, View};
 
 use super::commanded::{command, unreadable};
 
-/// The logs that hold changes of tables, and how far they were read.
+/// The logs that hold changes of tables, and how far nova has read them.
 pub(super) struct Logs {
     pub store: Arc<Store>,
     pub shared: Arc<Shared>,
@@ -30,7 +30,7 @@ pub(super) struct Logs {
     pub writer: Sender<Message>,
 }
 
-/// What tells where they end.
+/// The source of the logs' ends.
 pub(super) enum Ends {
     Topics(Arc<KafkaStatus>, Topics),
     Slot(Arc<PostgresStatus>),
@@ -51,7 +51,7 @@ impl Logs {
         let of_tables = marks.into_iter().filter(|(name, _)| topics.table(&name.topic).is_some());
         let reach = of_tables.map(|(name, marks)| {
             let next = self.shared.next_offset(&name).unwrap_or(0);
-            // A log that is empty has nothing to read.
+            // An empty log counts as read.
             let end = if marks.high == marks.low { 0 } else { marks.high };
             (name, Reach { read_to: next.max(marks.read_to), end })
         });
@@ -59,7 +59,7 @@ impl Logs {
     }
 }
 
-/// Rows of before a rebuild.
+/// Waits until the rows from before a rebuild have been read again.
 pub(super) struct Rebuild(pub Arc<Logs>);
 
 impl UntilRead for Rebuild {
@@ -84,10 +84,10 @@ impl UntilRead for Rebuild {
     }
 }
 
-/// A first snapshot that the connector took again.
+/// Waits until a first snapshot that the connector took a second time has been read.
 pub(super) struct FirstSnapshot {
     pub logs: Arc<Logs>,
-    /// That it cannot be told from another one was said.
+    /// Whether nova has logged that this snapshot cannot be distinguished from another.
     pub said: AtomicBool,
 }
 
@@ -118,11 +118,11 @@ impl UntilRead for FirstSnapshot {
         command(&self.logs.writer, |reply| Command::EndFirstSnapshot { reply }).map(|_| 0)
     }
 
-    /// The writer has said how many rows were deleted.
+    /// The writer logs how many rows were deleted.
     fn ended(&self, _: u64) {}
 }
 
-/// A slot is read to its end when its snapshot is committed: behind it there are changes only.
+/// A slot counts as read to its end once its snapshot is committed, because only changes follow the snapshot.
 fn read_whole(view: &View) -> Option<BTreeMap<TopicPartition, Reach>> {
     let whole = view.state == State::Streaming && view.committed_lsn > 0;
     whole.then(|| BTreeMap::from([(TopicPartition::new("pg", 0), Reach { read_to: 1, end: 1 })]))

@@ -1,6 +1,7 @@
-//! The composition root: opens, recovers, wires, spawns, drains in order. `setup` is what a node is made from, `opened` the
-//! recovered store, `running` the batch loop and its end, `node` what serves, `store_check` looks at a large store beside
-//! serving. What SQL, files and sockets need is in the rooms that own them.
+//! The composition root: it opens the store, recovers, connects the modules, starts the threads, and ends them in
+//! order. `setup` has what a node is made from, `opened` the recovered store, `running` the batch loop and its end,
+//! `node` the server, and `store_check` the check of a large store while it serves. SQL, files and sockets are in the
+//! modules that own them.
 
 mod commanded;
 pub mod compare;

@@ -1,4 +1,4 @@
-//! A node that serves: where its records come from, and what the edge needs.
+//! A node that serves: the source of its records, and the parts that the edge needs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,13 +45,13 @@ pub fn load_dismissals(store: &Store) -> Result<Dismissals, ReadError> {
     Ok(Dismissals::load(entries.iter().map(|(name, _)| name.as_slice())))
 }
 
-/// What operators say about trending, as a store holds it.
+/// The operators' overrides of trending, as a store holds them.
 pub fn load_overrides(store: &Store) -> Result<Overrides, ReadError> {
     let entries = edge::entries(store, overrides::KIND)?;
     Ok(Overrides::load(entries.iter().map(|(name, value)| (&name[..], &value[..]))))
 }
 
-/// A node that serves: the batch loop, and what the edge needs.
+/// A node that serves: the batch loop, and the parts that the edge needs.
 pub struct Node {
     pub running: Running,
     pub edge: Arc<Edge>,
@@ -167,7 +167,7 @@ pub fn start_node(setup: &Setup, mut opened: Opened, recovery: Duration) -> Resu
     Ok(Node { running, edge: Arc::new(edge) })
 }
 
-/// Who tells traces to a collector, where one is configured.
+/// The tracer that sends traces to a collector, if one is configured.
 fn tracer(setup: &Setup, warehouse: Option<&Arc<WarehouseStatus>>) -> Result<Option<Arc<Tracer>>, AppError> {
     let Some(settings) = &setup.otlp else { return Ok(None) };
     let status = warehouse.cloned();
@@ -189,7 +189,7 @@ fn load_answers(store: &Store) -> Result<idempotency::Answers, ReadError> {
     Ok(answers)
 }
 
-/// What the metrics tell of the start.
+/// The figures of the start, for the metrics.
 fn recovered(opened: &Opened, took: Duration) -> Result<Arc<Observed>, ReadError> {
     let observed = Arc::new(Observed::default());
     let dead_letters = opened.store.read()?.len(DEAD)?;
@@ -197,7 +197,7 @@ fn recovered(opened: &Opened, took: Duration) -> Result<Arc<Observed>, ReadError
     Ok(observed)
 }
 
-/// What readers are served, and jobs keep fresh.
+/// The lists and figures that readers get and jobs keep fresh.
 fn served(opened: &Opened, feeds: Arc<Snapshots>, now_ms: i64) -> Result<Served, ReadError> {
     let overrides = load_overrides(&opened.store)?;
     Ok(Served {
@@ -209,7 +209,7 @@ fn served(opened: &Opened, feeds: Arc<Snapshots>, now_ms: i64) -> Result<Served,
     })
 }
 
-/// Has the writer tell its commits to limits, metrics and the figures of the day. It does so on its own thread.
+/// Lets the writer report its commits to limits, metrics and the figures of the day, on the writer's own thread.
 fn tell_commits(opened: &mut Opened, setup: &Setup, gate: &Gate, observed: &Arc<Observed>, feeds: &Arc<Snapshots>) {
     let clock = setup.clock.clone();
     let (health, observed, feeds) = (Arc::clone(&gate.limiter.health), Arc::clone(observed), Arc::clone(feeds));
@@ -223,7 +223,7 @@ fn tell_commits(opened: &mut Opened, setup: &Setup, gate: &Gate, observed: &Arc<
     }));
 }
 
-/// Where records come from, and where the edge puts client events.
+/// The source of records, and the place where the edge puts client events.
 struct Feed {
     source: Box<dyn Source>,
     log: Log,
@@ -231,7 +231,7 @@ struct Feed {
     session: Option<Session>,
 }
 
-/// Changes from PostgreSQL itself stand beside the source of client events, where that is configured.
+/// The node's source. If changes come from PostgreSQL directly, that source stands beside the source of client events.
 fn source(setup: &Setup, opened: &mut Opened) -> Result<Feed, AppError> {
     let feed = events(setup, opened)?;
     let Some(settings) = &setup.postgres else { return Ok(feed) };
@@ -242,7 +242,7 @@ fn source(setup: &Setup, opened: &mut Opened) -> Result<Feed, AppError> {
     Ok(Feed { source, session: Some(session), ..feed })
 }
 
-/// The source of client events, and with Kafka alone of the changes, too.
+/// The source of client events. If changes come from Kafka, this source has them, too.
 fn events(setup: &Setup, opened: &mut Opened) -> Result<Feed, AppError> {
     let events = setup.topics.events.as_str();
     let Some(settings) = &setup.kafka else {
@@ -254,7 +254,7 @@ fn events(setup: &Setup, opened: &mut Opened) -> Result<Feed, AppError> {
     };
     let mut settings = settings.clone();
     settings.owner = Owner(opened.writer.store_id());
-    // A copy of the store elsewhere has the same name, and the group lets only one of them in.
+    // A copy of the store on another machine has the same name. So the group lets only one of the two in.
     settings.instance_id.get_or_insert_with(|| format!("nova-{}", settings.owner));
     if setup.replica {
         settings.group_id = format!("{}-replica-{}", settings.group_id, settings.owner);

@@ -1,4 +1,4 @@
-//! A store that is opened and recovered, with nothing running yet; and how it begins to run.
+//! A store that is opened and recovered while nothing runs over it yet, and the start of its threads.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use super::setup::Setup;
 use super::store_check::StoreCheck;
 use super::thread::spawn;
 
-/// A recovered store with nothing running yet.
+/// A recovered store over which nothing runs yet.
 pub struct Opened {
     pub store: Arc<Store>,
     pub state: Arc<RwLock<State>>,
@@ -38,7 +38,7 @@ pub struct Opened {
     pub warehouse: Option<Arc<WarehouseStatus>>,
 }
 
-/// Opens the store of a data directory and brings memory to its last commit.
+/// Opens the store of a data directory and brings the state in memory to the last commit.
 pub fn open(setup: &Setup) -> Result<Opened, AppError> {
     make_data_dir(&setup.data_dir)?;
     let told = |fraction: f64| tracing::info!(percent = (fraction * 100.0) as u32, "repairing the store after a crash");
@@ -56,12 +56,12 @@ pub fn make_data_dir(path: &Path) -> Result<(), AppError> {
     data_dir::make(path).map_err(|source| AppError::DataDir { path: path.to_owned(), source })
 }
 
-/// The same over a store that is open already.
+/// Recovers from a store that is already open.
 pub fn open_store(setup: &Setup, store: Store) -> Result<Opened, AppError> {
     open_store_at(setup, store, None)
 }
 
-/// The same, where the state of the store's checkpoint is known.
+/// Recovers from a store that is already open. `known` is the state of the store's checkpoint if the caller has it.
 pub fn open_store_at(setup: &Setup, store: Store, known: Option<State>) -> Result<Opened, AppError> {
     let store = Arc::new(store);
     let check = Arc::new(StoreCheck::new(&store));
@@ -90,7 +90,7 @@ pub fn open_store_at(setup: &Setup, store: Store, known: Option<State>) -> Resul
     Ok(Opened { store, state, shared, writer, recovery: report, check, warehouse })
 }
 
-/// The id of the store in a data directory; `None` where there is none, or where it cannot be read now.
+/// The id of the store in a data directory. `None` if there is no store, or if it cannot be read now.
 pub fn store_id(data_dir: &Path) -> Option<u64> {
     let path = store_path(data_dir);
     let store = path.exists().then(|| Store::open(&path, &Options::default(), |_| {}).ok()).flatten()?;
@@ -98,7 +98,7 @@ pub fn store_id(data_dir: &Path) -> Option<u64> {
 }
 
 impl Opened {
-    /// Starts both threads over a source, and the delivery to ClickHouse where there is one.
+    /// Starts both threads over a source, and the delivery to ClickHouse if one is configured.
     pub fn start(self, source: Box<dyn Source>, setup: &Setup) -> Result<Running, AppError> {
         let (inbox, messages) = bounded(QUEUE_MAX_MESSAGES);
         let ingest = Ingest::new(source, setup.decoder(), Arc::clone(&self.shared), inbox.clone());

@@ -1,6 +1,6 @@
-//! What a configuration names and `nova serve` would refuse: files, certificates, keys, settings of Kafka, addresses that
-//! stand in each other's way. All of it is looked at before a store is opened or an address bound, so that one start tells
-//! everything that is to be corrected.
+//! Problems of a configuration that `nova serve` would refuse: files, certificates, keys, settings of Kafka, and
+//! addresses that conflict. All of them are checked before a store is opened or an address is bound, so that one start
+//! shows everything that must be corrected.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::tls::authorities;
 
 use super::setup;
 
-/// A line for each problem, which begins with the setting. Asks no server.
+/// One line for each problem; the line begins with the setting. No server is asked.
 pub fn problems(config: &Config) -> Vec<String> {
     let edge = &config.edge;
     let mut problems = Vec::new();
@@ -55,8 +55,8 @@ pub fn addresses(config: &Config) -> Vec<Named> {
     std::iter::once(("http.listen", config.listen)).chain(others).collect()
 }
 
-/// A problem for each two of these addresses that one program cannot listen on. Both could be bound: only the second
-/// listen(2) would fail, when the store is made already.
+/// A problem for each pair of addresses on which one program cannot listen. Both could be bound: only the second
+/// listen(2) would fail, after the store has been made.
 fn meeting(addresses: &[Named]) -> Vec<String> {
     let mut problems = Vec::new();
     for (at, (later, second)) in addresses.iter().enumerate() {
@@ -71,10 +71,10 @@ fn meeting(addresses: &[Named]) -> Vec<String> {
     problems
 }
 
-/// Whether a connection to one of these addresses may be one to the other as well.
+/// Whether a connection to one of these addresses may also be a connection to the other.
 fn meet(one: SocketAddr, other: SocketAddr, dual_stack: fn() -> bool) -> bool {
     let (one, other) = (canonical(one), canonical(other));
-    // Port 0 is any that is free.
+    // Port 0 means any free port.
     if one.port() != other.port() || one.port() == 0 {
         return false;
     }
@@ -84,7 +84,7 @@ fn meet(one: SocketAddr, other: SocketAddr, dual_stack: fn() -> bool) -> bool {
     }
 }
 
-/// An address of IPv4 that is written as one of IPv6 is one of IPv4.
+/// Writes an IPv4 address that is given in the form of IPv6 as IPv4.
 fn canonical(addr: SocketAddr) -> SocketAddr {
     match addr.ip().to_canonical() {
         ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
@@ -92,8 +92,8 @@ fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Whether a listener on every address of IPv6 has those of IPv4 as well (ipv6(7)), as it does unless the machine says
-/// otherwise.
+/// Whether a listener on every address of IPv6 also has the addresses of IPv4 (ipv6(7)). It has them unless the machine
+/// is set otherwise.
 fn dual_stack() -> bool {
     let only = socket(AddressFamily::INET6, SocketType::STREAM, None).and_then(|socket| ipv6_v6only(&socket));
     only.is_ok_and(|only| !only)

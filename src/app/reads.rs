@@ -1,4 +1,4 @@
-//! What the edge may see of the store.
+//! The reads of the store that the edge may do.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -39,7 +39,7 @@ const REASONS_MAX_LETTERS: usize = 10_000;
 /// The ending of the copy's name while the copy is made. By this ending a start finds and removes what a killed process left.
 const HANDED_OVER: &str = "handed-over.copying";
 
-/// What an admin sees of the store.
+/// The store as an admin may read it.
 pub(super) struct StoreReads {
     store: Arc<Store>,
     decoder: Mutex<Decoder>,
@@ -50,11 +50,11 @@ pub(super) struct StoreReads {
     check: Arc<StoreCheck>,
     /// Set when rows go to ClickHouse.
     warehouse: Option<Arc<WarehouseStatus>>,
-    /// Held by the backup that is being made: a second one of its name would take its file away.
+    /// A backup holds this lock while it is made, because a second backup under the same name would replace its file.
     copying: Mutex<()>,
 }
 
-/// What went wrong, for the edge.
+/// Converts an error into a cause for the edge.
 fn cause(error: impl Into<Cause>) -> Cause {
     error.into()
 }
@@ -78,7 +78,7 @@ impl StoreReads {
         self.store.read().map_err(cause)
     }
 
-    /// Copies the last commit into a new file, and does with it what is to be done before another one may be made.
+    /// Copies the last commit into a new file, and calls `then` on the copy before another copy may be made.
     fn copied(
         &self,
         file: &Path,
@@ -209,7 +209,7 @@ impl Reads for StoreReads {
         let (mut counts, mut after, mut left) = (BTreeMap::new(), None, REASONS_MAX_LETTERS);
         while left > 0 {
             let before = left;
-            // A transaction for each page: a long one would pin the file's pages.
+            // Each page has its own transaction, because a long one would pin the file's pages.
             dead::each(&self.read()?, after, left, |id, letter| {
                 *counts.entry((letter.topic, letter.stage, letter.reason)).or_default() += 1;
                 after = Some(id);
@@ -235,7 +235,7 @@ impl Reads for StoreReads {
     }
 }
 
-/// What the store has of a key, as of the commit that `read` sees.
+/// The stored row of a key, as of the commit that `read` sees.
 pub fn stored_row(read: ReadTxn, table: Table, key: Id) -> Result<Stored, ReadError> {
     Ok(match Seen::load(read)?.get(table, key)? {
         None => Stored::Nothing,
@@ -244,7 +244,8 @@ pub fn stored_row(read: ReadTxn, table: Table, key: Id) -> Result<Stored, ReadEr
     })
 }
 
-/// Those of these dead letters whose event ClickHouse has, where there is one. Waits for its answer.
+/// The dead letters among these whose event is in ClickHouse. The set is empty without ClickHouse. The call waits for
+/// the answer of ClickHouse.
 pub fn sent(
     store: &Store,
     decoder: &mut Decoder,

@@ -1,4 +1,4 @@
-//! The batch loop while it runs, and its end in order.
+//! The running batch loop, and how it ends in order.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -28,29 +28,29 @@ pub struct Running {
     pub inbox: Sender<Message>,
     pub(super) writer: JoinHandle<Result<(), WriterError>>,
     pub(super) ingest: JoinHandle<Result<(), IngestError>>,
-    /// Closed when ingest has ended.
+    /// The channel closes when ingest has ended.
     pub(super) ended: Receiver<()>,
     pub(super) delivery: Option<Delivery>,
     pub(super) check: Arc<StoreCheck>,
     pub(super) drain: Drain,
-    /// Told of the last commit before the end.
+    /// The session with PostgreSQL, which acknowledges the last commit before it ends.
     pub(super) session: Option<Session>,
 }
 
 impl Running {
-    /// The session with PostgreSQL ends after the last commit, of which it tells the server.
+    /// Keeps the session with PostgreSQL, which ends after the last commit and acknowledges that commit to the server.
     pub(super) fn ends_with(&mut self, session: Option<Session>) {
         self.session = session;
     }
 
-    /// Whether both threads run, and the store is as it was written.
+    /// Whether both threads run and the store is undamaged.
     pub fn alive(&self) -> bool {
         let delivers = self.delivery.as_ref().is_none_or(Delivery::alive);
         let whole = self.check.state() != CheckState::Damaged;
         whole && !self.writer.is_finished() && !self.ingest.is_finished() && delivers
     }
 
-    /// Waits for the source's end, telling `tick` the positions now and then, and for both threads.
+    /// Waits for the end of the source, and for both threads. Calls `tick` with the positions from time to time.
     pub fn finish(self, mut tick: impl FnMut(&[PartitionStatus])) -> Result<Vec<PartitionStatus>, AppError> {
         const TICK: Duration = Duration::from_millis(100);
         while self.ended.recv_timeout(TICK) == Err(crossbeam_channel::RecvTimeoutError::Timeout) {
@@ -61,7 +61,7 @@ impl Running {
         }
         let ingested = self.ingest.join().map_err(|_| AppError::Panicked("ingest"))?;
         if ingested.is_ok() && !self.shared.stopping() {
-            // The source was read to its end, as a capture is.
+            // A capture was read to its end, so its first snapshot is over.
             let _ = self.inbox.send(Message::Command(Command::EndFirstSnapshot { reply: Box::new(|_| ()) }));
         }
         if let Some(delivery) = self.delivery {
@@ -73,14 +73,14 @@ impl Running {
                 tracing::warn!("rows are left in the outbox; they go to ClickHouse after the next start");
             }
         }
-        // A writer that has ended tells why when it is joined.
+        // If the writer has ended, the join below returns the reason.
         let _ = self.inbox.send(Message::Stop);
         self.writer.join().map_err(|_| AppError::Panicked("writer"))??;
         self.session.into_iter().for_each(Session::end);
         ingested?;
         self.check.end()?;
         let mut partitions = self.shared.partitions();
-        // Nothing that could end such a wait comes after the source's end.
+        // A partition that still waits will wait for ever, because no record comes after the end of the source.
         for (name, reason) in self.shared.waits() {
             let waits = partitions.iter_mut().filter(|status| status.name == name);
             waits.filter(|status| status.hold.is_none()).for_each(|status| status.hold = Some(Arc::clone(&reason)));

@@ -1,4 +1,4 @@
-//! What a node is made from, and how a configuration says it.
+//! The parts and limits from which a node is made, and their values in a configuration.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ use crate::warehouse::sender::Pace;
 
 use super::error::AppError;
 
-/// What a node is made from.
+/// The parts and limits from which a node is made.
 pub struct Setup {
     pub data_dir: PathBuf,
     pub clock: Clock,
@@ -35,48 +35,49 @@ pub struct Setup {
     pub state: StateSettings,
     pub topics: Topics,
     pub schemas: Arc<dyn Schemas>,
-    /// The connector's placeholder for unchanged values, where it is not Debezium's own.
+    /// The connector's placeholder for unchanged values, if it is not Debezium's own.
     pub placeholder: Option<String>,
-    /// Which columns are kept that nova does not know.
+    /// The columns unknown to nova that nova keeps.
     pub keep_unknown: KeepUnknown,
-    /// Where records come from; `None` is the local log.
+    /// The Kafka from which records come. `None` means the local log.
     pub kafka: Option<KafkaSettings>,
-    /// Who writes the topics of the tables, where Connect can be asked about it.
+    /// The connector that writes the topics of the tables, if Connect can be asked about it.
     pub connect: Option<ConnectorSettings>,
-    /// Where changes come from, where they come from PostgreSQL itself; then Kafka has only client events.
+    /// The PostgreSQL from which changes come directly. If it is set, Kafka has only client events.
     pub postgres: Option<PostgresSettings>,
-    /// Reads what another node reads, and leaves to that one what is done once.
+    /// Whether this node is a replica: it reads the records that another node reads, and leaves to the other node what
+    /// must be done only once.
     pub replica: bool,
-    /// Where rows go; `None` turns analytics off.
+    /// The ClickHouse to which rows go. `None` turns analytics off.
     pub clickhouse: Option<ClickHouseSettings>,
     pub pace: Pace,
     pub drain: Drain,
     pub feed: FeedSettings,
     /// The collector of OpenTelemetry that gets the traces.
     pub otlp: Option<OtlpSettings>,
-    /// Where feeds, suggestions and trending are copied for other readers.
+    /// The Redis server to which feeds, suggestions and trending are copied for other readers.
     pub redis_url: Option<String>,
-    /// Where Redis clients are served, if they are.
+    /// The Redis port, if nova serves Redis clients.
     pub port: Option<PortSetup>,
     pub edge: EdgeSettings,
-    /// What is in force by section and key, without secrets, for people to look at.
+    /// The settings in force by section and key, without secrets, for people to look at.
     pub shown: serde_json::Value,
     /// Set in a server for tests.
     pub testing: Option<TestSetup>,
 }
 
-/// What is different in a server for tests.
+/// The settings of a server for tests that other servers do not have.
 #[derive(Clone)]
 pub struct TestSetup {
-    /// Does what its control routes ask for.
+    /// Does what the control routes of the server ask for.
     pub control: Arc<dyn Testing>,
-    /// The development key, PEM: it lives as long as the process.
+    /// The development key as PEM. A new key is made for each process.
     pub key: Arc<[u8]>,
-    /// No token is needed.
+    /// Whether requests need no token.
     pub anyone: bool,
-    /// Jobs run when the clock is moved, and not by their rhythm.
+    /// Whether jobs run only when the clock is moved, and not at their intervals.
     pub by_hand: bool,
-    /// What stands for ClickHouse. It has no views, so no job asks it.
+    /// The stand-in for ClickHouse. The stand-in has no views, so no job asks it.
     pub clickhouse: Option<ClickHouse>,
 }
 
@@ -84,14 +85,14 @@ pub struct TestSetup {
 #[derive(Clone, Copy, Debug)]
 pub struct PortSetup {
     pub listen: SocketAddr,
-    /// What the cache behind it may take.
+    /// The limit of the cache behind the port, in bytes.
     pub cache_bytes: usize,
 }
 
-/// How long the end waits for ClickHouse.
+/// How long the node, when it ends, waits for ClickHouse.
 #[derive(Clone, Copy, Debug)]
 pub struct Drain {
-    /// Without a single row acknowledged.
+    /// The longest wait during which ClickHouse acknowledges no row.
     pub idle: Duration,
     pub most: Duration,
 }
@@ -99,7 +100,8 @@ pub struct Drain {
 impl Setup {
     pub fn new(data_dir: impl Into<PathBuf>, topics: Topics, schemas: Arc<dyn Schemas>) -> Setup {
         let (settings, state) = (Settings::default(), StateSettings::default());
-        // Longer than a replay waits is for a person to decide; what is left goes out after the next start.
+        // If the delivery takes longer than this, a person has to decide. The rows that are left are sent after the
+        // next start.
         let drain = Drain { idle: Duration::from_secs(10), most: Duration::from_secs(3_600) };
         Setup {
             data_dir: data_dir.into(),
@@ -127,7 +129,7 @@ impl Setup {
         }
     }
 
-    /// As a configuration says.
+    /// Makes the setup that a configuration describes.
     pub fn configured(config: &Config, schemas: Arc<dyn Schemas>) -> Setup {
         let (prefix, events) = (config.topic_prefix.clone(), config.events_topic.clone());
         let mut setup = Setup::new(&config.data_dir, Topics { prefix, events, last_part: false }, schemas);
@@ -141,7 +143,7 @@ impl Setup {
         setup.state = StateSettings { ranking: config.ranking, likes: config.likes, comments: config.comments };
         setup.placeholder.clone_from(&config.placeholder);
         setup.keep_unknown.clone_from(&config.keep_unknown);
-        // Rows and shared lists are the primary's to write.
+        // Only the primary writes rows to ClickHouse and shared lists.
         if !setup.replica {
             setup.redis_url.clone_from(&config.redis_url);
             setup.clickhouse = clickhouse(config);
@@ -149,7 +151,7 @@ impl Setup {
         setup
     }
 
-    /// What `nova serve` runs: besides, Kafka where brokers are configured.
+    /// The setup of `nova serve`: the configured one, with Kafka if brokers are configured.
     pub fn serving(config: &Config) -> Result<Setup, AppError> {
         let mut setup = Setup::configured(config, registry(config)?);
         setup.settings.breaker_dead_in_a_row = Some(BREAKER_DEAD_IN_A_ROW);
@@ -163,12 +165,12 @@ impl Setup {
         Ok(setup)
     }
 
-    /// Whether rows are delivered.
+    /// Whether this node delivers rows to ClickHouse.
     pub(super) fn delivers(&self) -> bool {
         self.clickhouse.is_some() || self.stand_in().is_some()
     }
 
-    /// The ClickHouse that gets the rows; `None` where none are delivered.
+    /// The ClickHouse that gets the rows. `None` if this node delivers none.
     pub(super) fn delivers_to(&self) -> Result<Option<ClickHouse>, TlsError> {
         match self.stand_in() {
             Some(clickhouse) => Ok(Some(clickhouse.clone())),
@@ -189,12 +191,12 @@ impl Setup {
     }
 }
 
-/// Undecodable records in a row after which a topic is held.
+/// A topic is held after this many undecodable records in a row.
 const BREAKER_DEAD_IN_A_ROW: u32 = 100;
 const CLICKHOUSE_TIMEOUT: Duration = Duration::from_secs(30);
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// ClickHouse as configured.
+/// The settings of ClickHouse in a configuration.
 pub fn clickhouse(config: &Config) -> Option<ClickHouseSettings> {
     let file = config.clickhouse_password_file.as_ref().map(|path| Password::File(path.into()));
     Some(ClickHouseSettings {
@@ -208,12 +210,12 @@ pub fn clickhouse(config: &Config) -> Option<ClickHouseSettings> {
     })
 }
 
-/// Where ClickHouse's tables live, as configured.
+/// The databases and tables of ClickHouse in a configuration.
 pub fn layout(config: &Config) -> Layout {
     Layout { replicated: config.clickhouse_replicated, cluster: config.clickhouse_cluster.clone() }
 }
 
-/// Kafka as configured.
+/// The settings of Kafka in a configuration.
 pub fn kafka(config: &Config) -> Option<KafkaSettings> {
     let security = [
         ("security.protocol", &config.kafka_security_protocol),
@@ -232,14 +234,14 @@ pub fn kafka(config: &Config) -> Option<KafkaSettings> {
     })
 }
 
-/// The connector as configured, where its topics are read.
+/// The settings of the connector in a configuration, if nova reads its topics.
 fn connect(config: &Config) -> Option<ConnectorSettings> {
     let reads = config.kafka_brokers.is_some() && config.postgres_url.is_none();
     let url = config.connect_url.as_ref().filter(|_| reads)?;
     Some(ConnectorSettings::new(url, &config.connector))
 }
 
-/// PostgreSQL as configured.
+/// The settings of PostgreSQL in a configuration.
 pub fn postgres(config: &Config) -> Option<PostgresSettings> {
     let (slot, publication) = (config.postgres_slot.clone(), config.postgres_publication.clone());
     let (url, ssl_mode) = split_ssl_mode(config.postgres_url.as_deref()?)?;
@@ -262,7 +264,7 @@ pub fn postgres(config: &Config) -> Option<PostgresSettings> {
     })
 }
 
-/// The Schema Registry as configured.
+/// The Schema Registry of a configuration.
 pub fn registry(config: &Config) -> Result<Arc<dyn Schemas>, AppError> {
     let Some(url) = config.registry_url.clone() else { return Ok(Arc::new(NoSchemas)) };
     let password = config.registry_password.clone().unwrap_or_default();
@@ -277,7 +279,7 @@ pub fn table_topics(topics: &Topics) -> Vec<String> {
     Table::ALL.iter().map(|table| format!("{}.{table}", topics.prefix)).collect()
 }
 
-/// The schemas of a file that stands beside a capture.
+/// The schemas in a file that stands beside a capture.
 pub fn file_schemas(path: &Path) -> Result<FileSchemas, AppError> {
     let text = std::fs::read_to_string(path).map_err(|source| AppError::SchemasFile { path: path.into(), source })?;
     FileSchemas::parse(&text).map_err(|source| AppError::Schemas { path: path.into(), source })

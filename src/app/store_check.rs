@@ -1,5 +1,5 @@
-//! The check of the store's pages beside serving: what the start left unchecked of a large store, and what an admin asks
-//! for.
+//! The check of the store's pages while the node serves: the pages of a large store that the start did not check, and
+//! checks that an admin asks for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,28 +10,29 @@ use nova_storage::{Checked, OpenError, Store};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
+use crate::clock::monotonic_now;
 use crate::http::CheckState;
 
 use super::error::AppError;
 use super::thread::spawn;
 
-/// Attempts where too much is written during the check.
+/// The number of attempts if too much is written during a check.
 const ATTEMPTS: u32 = 3;
-/// How often a check that waits for a backup looks whether it is to stop.
+/// How often a check that waits for a backup looks whether it must stop.
 const STOP_LOOK: Duration = Duration::from_millis(100);
-/// The longest time that nova says is left of a check.
+/// The longest remaining time of a check that nova reports.
 const LEFT_MAX_S: u64 = 3_600;
 
-/// See the module.
+/// Checks the store's pages while the node serves, and keeps the result.
 pub struct StoreCheck {
     store: Arc<Store>,
     state: watch::Sender<CheckState>,
     stop: AtomicBool,
-    /// What was read in this attempt.
+    /// Bytes read in the current attempt.
     read_bytes: AtomicU64,
     damage: Mutex<Option<OpenError>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    /// Held by whatever looks at every page: a check, or a backup.
+    /// The lock of whatever reads every page: a check or a backup.
     looking: Mutex<()>,
     began: Mutex<Instant>,
 }
@@ -48,7 +49,7 @@ impl StoreCheck {
             damage: Mutex::default(),
             thread: Mutex::default(),
             looking: Mutex::default(),
-            began: Mutex::new(Instant::now()),
+            began: Mutex::new(monotonic_now()),
         }
     }
 
@@ -56,27 +57,27 @@ impl StoreCheck {
         *self.state.borrow()
     }
 
-    /// Tells each change of the state.
+    /// Receives each change of the check's state.
     pub fn states(&self) -> watch::Receiver<CheckState> {
         self.state.subscribe()
     }
 
-    /// What was read of the pages in this check.
+    /// Bytes of pages read in the current check.
     pub fn read_bytes(&self) -> u64 {
         self.read_bytes.load(Ordering::Relaxed)
     }
 
-    /// What is wrong with the store, if a check found damage.
+    /// The damage of the store, if a check found any.
     pub fn damage(&self) -> Option<String> {
         self.damage.lock().as_ref().map(ToString::to_string)
     }
 
-    /// Checks the pages that the start left, on a thread of its own.
+    /// Starts a thread that checks the pages which the start did not check.
     pub fn start(self: &Arc<StoreCheck>) -> Result<(), AppError> {
         if self.state() == CheckState::Running { self.spawn(&mut self.thread.lock()) } else { Ok(()) }
     }
 
-    /// Checks every page once more, unless a check is running or found damage.
+    /// Starts another check of every page, unless a check is running or has found damage.
     pub fn again(self: &Arc<StoreCheck>) -> Result<(), AppError> {
         let mut thread = self.thread.lock();
         if matches!(self.state(), CheckState::Running | CheckState::Damaged) || self.stop.load(Ordering::Relaxed) {
@@ -88,7 +89,7 @@ impl StoreCheck {
     fn spawn(self: &Arc<StoreCheck>, thread: &mut Option<JoinHandle<()>>) -> Result<(), AppError> {
         let (check, before) = (Arc::clone(self), self.state());
         self.read_bytes.store(0, Ordering::Relaxed);
-        *self.began.lock() = Instant::now();
+        *self.began.lock() = monotonic_now();
         self.state.send_replace(CheckState::Running);
         match spawn("store-check", move || check.run()) {
             Ok(spawned) => {
@@ -102,12 +103,12 @@ impl StoreCheck {
         }
     }
 
-    /// Keeps others from looking at every page; `None` where the check that runs has not ended within `wait`.
+    /// Keeps others from reading every page. `None` if the running check has not ended within `wait`.
     pub fn alone(&self, wait: Duration) -> Option<MutexGuard<'_, ()>> {
         self.looking.try_lock_for(wait)
     }
 
-    /// About how long the check that runs still takes, seconds.
+    /// About how many seconds the running check still takes.
     pub fn left_s(&self) -> u64 {
         let (read, all) = (self.read_bytes(), self.store.bytes());
         let elapsed_s = self.began.lock().elapsed().as_secs();
@@ -139,7 +140,7 @@ impl StoreCheck {
                 Ok(Checked::Stopped) if self.stop.load(Ordering::Relaxed) => return,
                 Ok(Checked::Stopped) => {}
                 Err(error @ OpenError::Damaged { .. }) => return self.damaged(error),
-                // A disk that cannot be read is not known to hold other bytes; the writer will meet it, too.
+                // A disk that cannot be read does not prove damage. The writer will meet the same error.
                 Err(error) => tracing::error!("the store cannot be checked: {error}"),
             }
         }
@@ -149,18 +150,18 @@ impl StoreCheck {
         );
     }
 
-    /// Ends the node, which may not answer from such a store.
+    /// Ends the node, because a node must not answer from a damaged store.
     pub fn damaged(&self, error: OpenError) {
         *self.damage.lock() = Some(error);
         self.state.send_replace(CheckState::Damaged);
     }
 
-    /// Ends the check; the damage that it found, if it did.
+    /// Ends the check, and returns the damage that it found, if any.
     pub fn end(&self) -> Result<(), OpenError> {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.lock().take();
         if let Some(thread) = thread {
-            // A panic of the thread was told by the panic hook.
+            // The panic hook has already reported a panic of the thread.
             let _ = thread.join();
         }
         self.damage.lock().take().map_or(Ok(()), Err)

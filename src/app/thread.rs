@@ -4,7 +4,7 @@ use std::thread::JoinHandle;
 
 use super::error::AppError;
 
-/// Starts a thread of this name.
+/// Starts a thread with this name.
 pub(super) fn spawn<T: Send + 'static>(
     name: &'static str,
     body: impl FnOnce() -> T + Send + 'static,

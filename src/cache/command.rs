@@ -1,18 +1,18 @@
-//! What can be asked and what is answered. Commands are values, so that one place checks, pipelines, falls back or
-//! compares them.
+//! Commands of the cache and their answers. Commands are values, so that one place can check, pipeline, redirect or
+//! compare them.
 
 use bytes::Bytes;
 
 use super::error::{CacheError, MAX_NAME_BYTES, Outcome};
 
-/// Plain names that begin so would be taken for those of namespaces.
+/// Plain names must not begin with these prefixes, because they would be taken for names of namespaces.
 pub(super) const RESERVED: [&str; 2] = ["nova:ns:", "nova:gen:"];
 
-/// A key: a plain name that others read by the same name (`feed:v1:{user}`), or a name in a namespace. A name is bytes, as
-/// in Redis.
+/// A key: a plain name that others read by the same name (`feed:v1:{user}`), or a name in a namespace. A name consists
+/// of bytes, as in Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key<'a> {
-    /// "" for a plain name.
+    /// The namespace; "" for a plain name.
     pub namespace: &'a str,
     pub name: &'a [u8],
 }
@@ -40,7 +40,7 @@ impl<'a> Key<'a> {
     }
 }
 
-/// NX and XX of SET.
+/// The options NX and XX of SET.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum When {
     #[default]
@@ -49,14 +49,14 @@ pub enum When {
     IfPresent,
 }
 
-/// EX, PX, PXAT and KEEPTTL of SET.
+/// The options EX, PX, PXAT and KEEPTTL of SET.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Expiry {
     #[default]
     Never,
     Seconds(i64),
     Millis(i64),
-    /// At a time of the cache's clock, epoch milliseconds; one that is over ends the key at once.
+    /// The key ends at this time of the cache's clock, epoch milliseconds. A time in the past ends the key at once.
     At(i64),
     Keep,
 }
@@ -65,18 +65,18 @@ pub enum Expiry {
 pub struct SetOptions {
     pub when: When,
     pub expiry: Expiry,
-    /// Answer with the value before instead of whether it was set.
+    /// Answer with the previous value, and not with whether the value was set.
     pub get: bool,
 }
 
 impl SetOptions {
-    /// Set always, for `ttl_ms`.
+    /// Options that always set the value and let it live for `ttl_ms`.
     pub fn millis(ttl_ms: i64) -> SetOptions {
         SetOptions { expiry: Expiry::Millis(ttl_ms), ..SetOptions::default() }
     }
 }
 
-/// What PTTL says.
+/// The answer of PTTL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ttl {
     Missing,
@@ -94,7 +94,7 @@ impl Ttl {
     }
 }
 
-/// NX, XX, GT and LT of PEXPIREAT. A key without a time to live counts as one that lives for ever.
+/// The options NX, XX, GT and LT of PEXPIREAT. A key without a time to live counts as a key that lives for ever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExpireWhen {
     pub only_without: bool,
@@ -104,7 +104,7 @@ pub struct ExpireWhen {
 }
 
 impl ExpireWhen {
-    /// Whether a deadline may take another's place; the one that never comes is the latest.
+    /// Whether the deadline `new_ms` may replace `old_ms`. The deadline that never comes is the latest.
     pub(super) fn allows(self, old_ms: i64, new_ms: i64) -> bool {
         let had_none = old_ms == i64::MAX;
         !(self.only_without && !had_none
@@ -114,13 +114,13 @@ impl ExpireWhen {
     }
 }
 
-/// NX, XX, GT, LT and CH of ZADD.
+/// The options NX, XX, GT, LT and CH of ZADD.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ZAddWhen {
     pub when: When,
     pub only_greater: bool,
     pub only_less: bool,
-    /// Answer with how many members are new or have another score, instead of how many are new.
+    /// Answer with the number of members that are new or have another score, and not with the number of new members.
     pub changed: bool,
 }
 
@@ -131,15 +131,15 @@ pub enum Bound {
     Excluded(f64),
 }
 
-/// Which members of a sorted set are meant.
+/// The members of a sorted set that a command takes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Members {
-    /// From rank to rank, both included, negative ones from the end.
+    /// The members from the first rank to the second, both included. Negative ranks count from the end.
     Ranks(i64, i64),
     Scores(Bound, Bound),
 }
 
-/// A Redis command; times in milliseconds, ranks from 0.
+/// A Redis command, with times in milliseconds and ranks from 0.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command<'a> {
     Get(Key<'a>),
@@ -174,19 +174,19 @@ pub enum Command<'a> {
     StrLen(Key<'a>),
     Append(Key<'a>, Bytes),
     GetDel(Key<'a>),
-    /// GETEX; `Expiry::Never` is its PERSIST, `Expiry::Keep` leaves the time to live as it is.
+    /// The command GETEX. `Expiry::Never` is its PERSIST, and `Expiry::Keep` does not change the time to live.
     GetEx(Key<'a>, Expiry),
-    /// At a time of the cache's clock, epoch milliseconds.
+    /// The key ends at this time of the cache's clock, epoch milliseconds.
     PExpireAt(Key<'a>, i64, ExpireWhen),
     HLen(Key<'a>),
     HMGet(Key<'a>, Vec<Bytes>),
     HSetNx(Key<'a>, Bytes, Bytes),
     HIncrBy(Key<'a>, Bytes, i64),
     SCard(Key<'a>),
-    /// ZADD with conditions.
+    /// The command ZADD with conditions.
     ZAddWhen(Key<'a>, ZAddWhen, Vec<(f64, Bytes)>),
     ZCount(Key<'a>, Bound, Bound),
-    /// ZRANGE with BYSCORE and LIMIT: from the lowest score, or with `reverse` from the highest.
+    /// The command ZRANGE with BYSCORE and LIMIT. It begins at the lowest score, or with `reverse` at the highest.
     ZRangeByScore {
         key: Key<'a>,
         min: Bound,
@@ -200,7 +200,7 @@ pub enum Command<'a> {
         member: Bytes,
         reverse: bool,
     },
-    /// ZPOPMIN, or with `highest` ZPOPMAX.
+    /// The command ZPOPMIN, or ZPOPMAX with `highest`.
     ZPop {
         key: Key<'a>,
         count: usize,
@@ -210,7 +210,7 @@ pub enum Command<'a> {
 }
 
 impl<'a> Command<'a> {
-    /// The answer of a command that names nothing to work on; Redis has no such commands.
+    /// The answer to a command that names no key or member. Redis has no such commands.
     pub(super) fn empty_answer(&self) -> Option<Reply> {
         use Command::*;
         let nothing = match self {
@@ -226,7 +226,7 @@ impl<'a> Command<'a> {
     }
 }
 
-/// What a cache elsewhere has to know of a command.
+/// The properties of a command that a cache in a server needs.
 #[cfg(feature = "redis-cache")]
 impl<'a> Command<'a> {
     pub(super) fn keys(&self) -> &[Key<'a>] {
@@ -278,7 +278,7 @@ impl<'a> Command<'a> {
         self.keys().first().map_or("", |key| key.namespace)
     }
 
-    /// Commands in one namespace each that together, in order, are this one.
+    /// Splits the command into commands that have one namespace each and that have the same result together, in order.
     pub(super) fn parts(&self) -> Vec<std::borrow::Cow<'_, Command<'a>>> {
         use std::borrow::Cow::{Borrowed, Owned};
         let part = match self {
@@ -292,7 +292,7 @@ impl<'a> Command<'a> {
     }
 }
 
-/// An answer; which one belongs to which command is said by the methods of `Cache`.
+/// An answer. The methods of `Cache` show which answer belongs to which command.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
     Nil,

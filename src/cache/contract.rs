@@ -1,52 +1,53 @@
-//! What every cache does.
+//! The interface of every cache.
 
 use bytes::Bytes;
 
 use super::command::{Command, Key, Reply, SetOptions, Ttl};
 use super::error::{CacheError, Outcome};
 
-/// What a cache did since it was made, and what it holds now.
+/// What a cache has done since it was made, and what it holds now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Bytes that the values, names and their bookkeeping take in this process.
     pub bytes: u64,
-    /// Most that `bytes` may become.
+    /// The limit of `bytes`.
     pub limit_bytes: u64,
-    /// Entries in this process, those included that ended and were not yet swept.
+    /// Entries in this process, including those that have expired and are not yet removed.
     pub entries: u64,
     /// Keys that a reading command (`get`, `mget`, `hget`, `zrange`, ...) found or did not find.
     pub hits: u64,
     pub misses: u64,
-    /// Live entries that made room for others.
+    /// Live entries that were removed to make room.
     pub evictions: u64,
-    /// True while a server is given a rest and commands are answered in this process.
+    /// True while the Redis server is not asked and commands are answered in this process.
     pub breaker_open: bool,
-    /// Commands answered in this process because the server was not asked.
+    /// Commands that were answered in this process because the Redis server was not asked.
     pub fallback_commands: u64,
-    /// Times that the server could not be asked or gave no answer.
+    /// How often the server could not be asked or gave no answer.
     pub server_failures: u64,
 }
 
-/// A page of a scan: ask again with `cursor` until it is 0.
+/// A page of a scan. The scan continues with `cursor`, until it is 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScanPage {
     pub cursor: u64,
     pub names: Vec<Bytes>,
 }
 
-/// Redis semantics. A command on one key is atomic; one on several keys is so for each of them. An entry with a time to
-/// live of n ms lives n ms. Fields and members come sorted by their bytes, which Redis leaves open.
+/// A cache with Redis semantics. A command on one key is atomic; a command on several keys is atomic for each key. An
+/// entry with a time to live of n ms lives n ms. Fields and members come sorted by their bytes; Redis guarantees no
+/// order.
 pub trait Cache: Send + Sync {
-    /// Does one command.
+    /// Runs one command.
     fn one(&self, command: &Command<'_>) -> Outcome<Reply>;
 
-    /// Does commands in order; a server gets them in one round trip.
+    /// Runs commands in order. A server gets them in one round trip.
     fn run(&self, commands: &[Command<'_>]) -> Vec<Outcome<Reply>> {
         commands.iter().map(|command| self.one(command)).collect()
     }
 
-    /// Names of a namespace (or, with "", plain names) that match a glob. `count` is how much to look at, not how many
-    /// to return. What is there from first page to last is returned at least once.
+    /// Names of a namespace (or, with "", plain names) that match a glob. `count` is the number of names to look at,
+    /// not the number to return. A name that exists from the first page to the last is returned at least once.
     fn scan(&self, namespace: &str, cursor: u64, pattern: &[u8], count: usize) -> Outcome<ScanPage>;
 
     /// Ends every key of a namespace at once, in O(1) whatever their number.
@@ -63,27 +64,27 @@ pub trait Cache: Send + Sync {
         self.one(&Command::MGet(keys))?.values()
     }
 
-    /// True if it was set. `options.get` is for `Command::Set`: this one returns no previous value.
+    /// Returns true if the value was set. `options.get` is for `Command::Set`: this method returns no previous value.
     fn set(&self, key: Key<'_>, value: Bytes, options: SetOptions) -> Outcome<bool> {
         Ok(self.one(&Command::Set(key, value, SetOptions { get: false, ..options }))? == Reply::Done)
     }
 
-    /// SET with GET: the value before, whether or not the new one was set.
+    /// SET with GET: returns the previous value, whether or not the new value was set.
     fn set_get(&self, key: Key<'_>, value: Bytes, options: SetOptions) -> Outcome<Option<Bytes>> {
         self.one(&Command::Set(key, value, SetOptions { get: true, ..options }))?.bytes()
     }
 
-    /// How many keys there were.
+    /// Returns how many of the keys existed.
     fn del(&self, keys: Vec<Key<'_>>) -> Outcome<i64> {
         self.one(&Command::Del(keys))?.int()
     }
 
-    /// How many of the keys there are; a key named twice counts twice.
+    /// Returns how many of the keys exist. A key that is named twice counts twice.
     fn exists(&self, keys: Vec<Key<'_>>) -> Outcome<i64> {
         self.one(&Command::Exists(keys))?.int()
     }
 
-    /// False if there is no such key. Without time left the key is deleted.
+    /// Returns false if there is no such key. A key without time left is deleted.
     fn expire(&self, key: Key<'_>, ttl_ms: i64) -> Outcome<bool> {
         Ok(self.one(&Command::PExpire(key, ttl_ms))?.int()? == 1)
     }
@@ -92,7 +93,7 @@ pub trait Cache: Send + Sync {
         Ok(Ttl::of(self.one(&Command::Pttl(key))?.int()?))
     }
 
-    /// True if the key had a time to live.
+    /// Returns true if the key had a time to live.
     fn persist(&self, key: Key<'_>) -> Outcome<bool> {
         Ok(self.one(&Command::Persist(key))?.int()? == 1)
     }
@@ -101,7 +102,7 @@ pub trait Cache: Send + Sync {
         self.one(&Command::IncrBy(key, by))?.int()
     }
 
-    /// How many fields are new.
+    /// Returns how many fields are new.
     fn hset(&self, key: Key<'_>, fields: Vec<(Bytes, Bytes)>) -> Outcome<i64> {
         self.one(&Command::HSet(key, fields))?.int()
     }
@@ -118,7 +119,7 @@ pub trait Cache: Send + Sync {
         self.one(&Command::HGetAll(key))?.pairs()
     }
 
-    /// How many members are new.
+    /// Returns how many members are new.
     fn sadd(&self, key: Key<'_>, members: Vec<Bytes>) -> Outcome<i64> {
         self.one(&Command::SAdd(key, members))?.int()
     }
@@ -135,22 +136,22 @@ pub trait Cache: Send + Sync {
         Ok(self.one(&Command::SIsMember(key, member))?.int()? == 1)
     }
 
-    /// How many members are new.
+    /// Returns how many members are new.
     fn zadd(&self, key: Key<'_>, members: Vec<(f64, Bytes)>) -> Outcome<i64> {
         self.one(&Command::ZAdd(key, members))?.int()
     }
 
-    /// The new score.
+    /// Returns the new score.
     fn zincrby(&self, key: Key<'_>, by: f64, member: Bytes) -> Outcome<f64> {
         self.one(&Command::ZIncrBy(key, by, member))?.score()?.ok_or(CacheError::NotAFloat)
     }
 
-    /// Members from rank `start` to rank `stop`, both included, negative ones from the end; lowest score first.
+    /// Members from rank `start` to rank `stop`, both included, lowest score first. Negative ranks count from the end.
     fn zrange(&self, key: Key<'_>, start: i64, stop: i64) -> Outcome<Vec<(Bytes, f64)>> {
         self.one(&Command::ZRange { key, start, stop, reverse: false })?.scored()
     }
 
-    /// As `zrange`, highest score first.
+    /// Like `zrange`, but with the highest score first.
     fn zrevrange(&self, key: Key<'_>, start: i64, stop: i64) -> Outcome<Vec<(Bytes, f64)>> {
         self.one(&Command::ZRange { key, start, stop, reverse: true })?.scored()
     }

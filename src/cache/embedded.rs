@@ -1,4 +1,4 @@
-//! The cache in the process: shards behind locks, a bound in bytes, expiry by the clock it is given.
+//! The cache in the process: shards behind locks, with a limit in bytes. Entries expire by the given clock.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use super::shard::{NEVER_MS, Namespace, Place, Shard};
 use super::value::{self, Value};
 use crate::clock::Clock;
 
-/// What the cache may take unless somebody says otherwise.
+/// The limit of the cache if the configuration sets none.
 pub const DEFAULT_LIMIT_BYTES: usize = 128 << 20;
-/// Shards of a cache that is large enough for them: more than threads that use it at once.
+/// The number of shards of a large cache. It is higher than the number of threads that use the cache at once.
 const MAX_SHARDS: usize = 16;
-/// A shard is not made smaller than this for the sake of having more of them: values must fit into one.
+/// The least size of a shard. A smaller shard could not hold large values.
 const MIN_SHARD_BYTES: usize = 4 << 20;
 
 /// A bounded cache with Redis semantics. See `docs/cache.md` for the bound and for what is evicted.
@@ -30,13 +30,13 @@ pub struct Embedded {
     namespaces: RwLock<HashMap<Box<str>, Arc<Namespace>>>,
     clock: Clock,
     limit_bytes: usize,
-    /// Names come from users: a seed that nobody knows keeps them from colliding on purpose.
+    /// The seed of the hash. Names come from users, and a secret seed keeps users from making names that collide.
     seed: u64,
 }
 
 impl Embedded {
-    /// A cache of at most `limit_bytes`, the bookkeeping included. A value fits if a shard, a sixteenth of that or 4 MiB,
-    /// can hold it.
+    /// A cache of at most `limit_bytes`, including the bookkeeping. A value fits if one shard can hold it: a sixteenth
+    /// of the cache, or 4 MiB.
     pub fn new(limit_bytes: usize, clock: Clock) -> Embedded {
         let count = (limit_bytes / MIN_SHARD_BYTES).clamp(1, MAX_SHARDS);
         Embedded {
@@ -49,8 +49,8 @@ impl Embedded {
         }
     }
 
-    /// Removes what expired or was invalidated, looking at most at `slots` slots of each shard; returns how many entries
-    /// that freed. Writes do this by and by; a job may do it sooner.
+    /// Removes entries that expired or were invalidated, looks at no more than `slots` slots of each shard, and returns
+    /// how many entries were removed. Writes do this little by little; a job may do it sooner.
     pub fn sweep(&self, slots: usize) -> usize {
         let now_ms = self.clock.now_ms();
         self.shards.iter().map(|shard| shard.lock().sweep(slots, now_ms)).sum()
@@ -75,13 +75,13 @@ impl Embedded {
         Ok(Arc::clone(namespaces.entry(name.into()).or_insert_with(new)))
     }
 
-    /// Does something to a key's place in its shard at a time that is read while the shard is held.
+    /// Calls `act` on a key's place in its shard, with a time that is read while the shard is locked.
     fn at<T>(&self, key: Key<'_>, act: impl FnOnce(&mut Shard, &Place<'_>, i64) -> T) -> Outcome<T> {
         key.check()?;
         let namespace = self.namespace(key.namespace)?;
         let hash = xxh3_64_with_seed(key.name, self.seed ^ namespace.id);
         let place = Place { hash, namespace: &namespace, name: key.name };
-        // Not the bits by which a shard's table finds its place.
+        // The shard's own table finds places by the low bits of the hash, so the shard is chosen by other bits.
         let mut shard = self.shards[(hash >> 40) as usize % self.shards.len()].lock();
         Ok(act(&mut shard, &place, self.clock.now_ms()))
     }
@@ -93,7 +93,7 @@ impl Embedded {
         })?
     }
 
-    /// How many of the keys `act` says yes to.
+    /// Counts the keys for which `act` succeeds.
     fn count(&self, keys: &[Key<'_>], act: impl Fn(&mut Shard, u32)) -> Outcome<Reply> {
         let mut count = 0;
         for key in keys {
@@ -119,18 +119,18 @@ impl Embedded {
         Ok(Reply::Values(values))
     }
 
-    /// Every plain key is gone, at once: what stays of it is swept by and by.
+    /// Makes every plain key invisible at once. The entries themselves are removed little by little.
     pub fn clear_plain(&self) {
         self.plain.generation.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Plain keys that are alive. Looks at every entry, a shard at a time.
+    /// The number of live plain keys. The count looks at every entry, and locks one shard at a time.
     pub fn count_plain(&self) -> usize {
         let now_ms = self.clock.now_ms();
         self.shards.iter().map(|shard| shard.lock().count(self.plain.id, now_ms)).sum()
     }
 
-    /// PEXPIRE, PEXPIREAT, PTTL and PERSIST: what has to do with a live entry's deadline.
+    /// Runs the commands about a live entry's deadline: PEXPIRE, PEXPIREAT, PTTL and PERSIST.
     fn deadline(&self, key: Key<'_>, command: &Command<'_>) -> Outcome<Reply> {
         self.at(key, |shard, place, now_ms| {
             let deadline_ms = match command {
@@ -160,7 +160,7 @@ impl Embedded {
         })?
     }
 
-    /// GETEX.
+    /// Runs the command GETEX.
     fn get_ex(&self, key: Key<'_>, expiry: Expiry) -> Outcome<Reply> {
         self.at(key, |shard, place, now_ms| {
             let Some(index) = shard.find_to_read(place, now_ms) else { return Ok(Reply::Nil) };
@@ -242,7 +242,7 @@ impl Embedded {
     }
 }
 
-/// When a value that is set now expires; `None` if as before.
+/// When a value that is set now expires. `None` leaves the deadline as it is.
 fn deadline_ms(expiry: Expiry, now_ms: i64) -> Outcome<Option<i64>> {
     let ttl_ms = match expiry {
         Expiry::Never => return Ok(Some(NEVER_MS)),
@@ -303,7 +303,7 @@ impl Cache for Embedded {
         }
     }
 
-    /// The cursor is a shard and a slot in it: entries never move, so nothing that stays is missed.
+    /// The cursor is a shard and a slot in it. Entries never move, so the scan misses no entry that stays.
     fn scan(&self, namespace: &str, cursor: u64, pattern: &[u8], count: usize) -> Outcome<ScanPage> {
         let id = self.namespace(namespace)?.id;
         let (shard, slot) = ((cursor >> 32) as usize, (cursor & u64::from(u32::MAX)) as usize);

@@ -1,11 +1,11 @@
-//! Why a cache does nothing, and the bounds of what it takes.
+//! Why a cache refuses a command, and the limits of names and values.
 
-/// Namespaces that one cache may have; they are named by code, not by data.
+/// The limit of namespaces in one cache. Code and not data names the namespaces.
 pub const MAX_NAMESPACES: usize = 1024;
-/// Bytes of a key's name or of a namespace's.
+/// The limit of a key's name and of a namespace's name, in bytes.
 pub const MAX_NAME_BYTES: usize = 4096;
 
-/// Why a command did nothing. The first seven are Redis' own errors.
+/// Why a command did nothing. The first seven errors are Redis' own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CacheError {
     #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
@@ -32,5 +32,5 @@ pub enum CacheError {
     Unavailable(String),
 }
 
-/// What a command gives.
+/// The result of a command.
 pub(super) type Outcome<T> = Result<T, CacheError>;

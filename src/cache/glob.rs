@@ -1,6 +1,7 @@
 //! The globs of SCAN's MATCH: `*`, `?`, `[a-c]`, `[^a]` and `\` as in Redis' `stringmatchlen` (src/util.c).
 
-/// Whether all of `text` matches. Linear in each `*` (only the last one is ever taken back): O(pattern × text) at worst.
+/// Whether all of `text` matches. Linear in each `*` (the match only ever goes back to the last `*`): O(pattern × text)
+/// at worst.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
@@ -24,7 +25,7 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     }
 }
 
-/// Where the pattern goes on if its element at `p` matches `byte`.
+/// The position in the pattern after the element at `p`, if this element matches `byte`.
 fn one(pattern: &[u8], p: usize, byte: u8) -> Option<usize> {
     match *pattern.get(p)? {
         b'?' => Some(p + 1),
@@ -34,7 +35,7 @@ fn one(pattern: &[u8], p: usize, byte: u8) -> Option<usize> {
     }
 }
 
-/// As `one`, for what follows a `[`. A class that is not closed ends with the pattern.
+/// Like `one`, for the class after a `[`. A class that is not closed ends with the pattern.
 fn class(pattern: &[u8], mut p: usize, byte: u8) -> Option<usize> {
     let negated = pattern.get(p) == Some(&b'^');
     p += usize::from(negated);

@@ -1,6 +1,6 @@
-//! A cache that speaks Redis: one trait, kept in the process (`Embedded`, the default) or in a Redis server
-//! (`redis::Redis`, feature `redis-cache`). What a command means is what Redis 7 documents at
-//! <https://redis.io/docs/latest/commands/>; one conformance suite and one differential test hold both to it.
+//! A cache with Redis commands: one trait, with a cache in the process (`Embedded`, the default) and one in a Redis
+//! server (`redis::Redis`, feature `redis-cache`). Commands mean what Redis 7 documents at
+//! <https://redis.io/docs/latest/commands/>. One conformance suite and one differential test check both caches.
 
 mod command;
 mod contract;

@@ -1,6 +1,7 @@
-//! The cache in a Redis server that several readers share. A generation key per namespace names the prefix of its keys,
-//! so that one SET ends all of them; every round trip reads the generations that it relies on. When the server does not
-//! answer, a breaker gives it a rest and an embedded cache stands in.
+//! The cache in a Redis server that several readers share. Each namespace has a generation key, which names the prefix
+//! of the namespace's keys. So one SET ends all keys of a namespace. Every round trip reads the generations that it
+//! relies on. If the server does not answer, a breaker stops asking it for a while, and an embedded cache answers
+//! instead.
 
 mod breaker;
 mod wire;
@@ -22,15 +23,17 @@ use super::error::{CacheError, MAX_NAME_BYTES, MAX_NAMESPACES, Outcome};
 use crate::clock::Clock;
 use breaker::Breaker;
 
-/// A server in the same network answers in a millisecond; one that takes longer than these is away.
+/// A server in the same network answers in a millisecond. A server that takes longer than these timeouts counts as out
+/// of reach.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 const IO_TIMEOUT: Duration = Duration::from_millis(500);
-/// Connections that are kept open; each is used by one thread at a time.
+/// The connections that are kept open. One thread at a time uses a connection.
 const MAX_IDLE_CONNECTIONS: usize = 8;
-/// How often a batch is done again because a namespace was invalidated meanwhile.
+/// How often a batch is repeated because a namespace was invalidated while the batch ran.
 const MAX_GENERATION_RETRIES: usize = 8;
 
-/// Names a namespace's generation. It is random, so that one which the server lost does not come again.
+/// A new name for a namespace's generation. The name is random, so that a generation that the server lost does not come
+/// back.
 fn new_generation() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
@@ -39,15 +42,15 @@ fn generation_key(namespace: &str) -> String {
     format!("nova:gen:{namespace}")
 }
 
-/// A cache in a Redis server (7.0 or newer). Times to live are by the server's clock; `clock` is the breaker's and the
-/// stand-in's.
+/// A cache in a Redis server (7.0 or newer). The server's clock ends keys; `clock` is for the breaker and for the
+/// embedded cache that stands in.
 pub struct Redis {
     client: redis::Client,
     idle: Mutex<Vec<Connection>>,
-    /// The last generation seen of each namespace; checked in the round trip that uses it.
+    /// The last known generation of each namespace. The round trip that uses a generation also checks it.
     generations: RwLock<HashMap<String, String>>,
-    /// Invalidations that the server has not confirmed, by namespace, with the number of the newest. They go before any
-    /// other command.
+    /// Invalidations that the server has not confirmed, by namespace, with the number of the newest. They are sent
+    /// before any other command.
     pending: Mutex<BTreeMap<String, u64>>,
     invalidations: AtomicU64,
     breaker: Mutex<Breaker>,
@@ -60,7 +63,7 @@ pub struct Redis {
     server_failures: AtomicU64,
 }
 
-/// What a round trip brought: values, the generations that it assumed, and the namespaces where that was wrong.
+/// The result of a round trip: values, the generations that it assumed, and the namespaces whose generation was wrong.
 struct Trip<'n> {
     values: Vec<Value>,
     known: BTreeMap<&'n str, String>,
@@ -68,8 +71,8 @@ struct Trip<'n> {
 }
 
 impl Redis {
-    /// A cache in the server at `redis://[user:password@]host:port/[db]`, which is asked for nothing yet, and a stand-in
-    /// of at most `fallback_limit_bytes`.
+    /// A cache in the server at `redis://[user:password@]host:port/[db]`, and an embedded cache of at most
+    /// `fallback_limit_bytes` that stands in. No connection is made yet.
     pub fn new(url: &str, fallback_limit_bytes: usize, clock: Clock) -> Outcome<Redis> {
         Ok(Redis {
             client: redis::Client::open(url).map_err(unavailable)?,
@@ -88,7 +91,7 @@ impl Redis {
         })
     }
 
-    /// The server's version, such as `7.0.15`. Asks it now.
+    /// Asks the server for its version, such as `7.0.15`.
     pub fn version(&self) -> Outcome<String> {
         let mut info = Pipeline::new();
         info.cmd("INFO").arg("server");
@@ -99,13 +102,13 @@ impl Redis {
             .ok_or(CacheError::Unavailable("it tells no version".to_owned()))
     }
 
-    /// Deletes keys of generations that ended among the next (about) `count` keys of the server; returns the cursor to go
-    /// on with, 0 at the end. Such keys are never read again but take the server's memory until they expire.
+    /// Deletes keys of ended generations among the next (about) `count` keys of the server. Returns the cursor for the
+    /// next call; 0 means the end. Nobody reads such keys again, but they take the server's memory until they expire.
     pub fn reclaim(&self, cursor: u64, count: usize) -> Outcome<u64> {
         let mut scan = Pipeline::new();
         scan.cmd("SCAN").arg(cursor).arg("MATCH").arg("nova:ns:*").arg("COUNT").arg(count.max(1));
         let (cursor, names) = wire::scanned(self.send(&scan)?.pop())?;
-        // A name that is not UTF-8 is not ours.
+        // A name that is not UTF-8 was not made by nova.
         let ours = names.iter().filter_map(|name| std::str::from_utf8(name).ok());
         let owners: BTreeMap<&str, (&str, &str)> = ours.filter_map(|name| Some((name, wire::owner(name)?))).collect();
         let namespaces: BTreeSet<&str> = owners.values().map(|(_, namespace)| *namespace).collect();
@@ -126,7 +129,7 @@ impl Redis {
         Ok(cursor)
     }
 
-    /// One round trip; errors of single commands are among the values.
+    /// Makes one round trip. Errors of single commands are among the values.
     fn send(&self, pipeline: &Pipeline) -> Outcome<Vec<Value>> {
         if pipeline.is_empty() {
             return Ok(Vec::new());
@@ -141,7 +144,8 @@ impl Redis {
                 connection
             }
         };
-        // A connection that failed is dropped with what may still come over it, and so are those of its age.
+        // A failed connection is dropped, because late answers may still come over it. The other idle connections are
+        // of the same age and are dropped, too.
         let values: Vec<Value> = pipeline.query(&mut connection).map_err(|error| {
             self.idle.lock().clear();
             unavailable(error)
@@ -156,7 +160,7 @@ impl Redis {
         Ok(values)
     }
 
-    /// Sends what `fill` adds, given the generations of `namespaces`, after the invalidations that wait.
+    /// Sends the invalidations that wait, and then the commands that `fill` adds for the generations of `namespaces`.
     fn send_in<'n>(
         &self,
         namespaces: &BTreeSet<&'n str>,
@@ -215,7 +219,8 @@ impl Redis {
         Ok(())
     }
 
-    /// The generation of each namespace as last seen; one that was never seen is asked for, and made if there is none.
+    /// The last known generation of each namespace. An unknown generation is read from the server, or made if the
+    /// server has none.
     fn known<'n>(&self, namespaces: &BTreeSet<&'n str>) -> Outcome<BTreeMap<&'n str, String>> {
         let seen = |name: &&'n str| self.generations.read().get(*name).map(|generation| (*name, generation.clone()));
         let mut known: BTreeMap<&str, String> = namespaces.iter().filter_map(seen).collect();
@@ -233,8 +238,9 @@ impl Redis {
         Ok(known)
     }
 
-    /// Asks the server. Commands in a namespace that was invalidated meanwhile went to keys that nobody reads any more and
-    /// are done again in its new generation; each part is in one namespace, so that nothing else is done twice.
+    /// Runs commands on the server. If a namespace was invalidated while its commands ran, they went to keys that
+    /// nobody reads any more, and they run again in the new generation. Each part of a command is in one namespace, so
+    /// nothing else runs twice.
     fn ask(&self, commands: &[Command<'_>]) -> Outcome<Vec<Outcome<Reply>>> {
         let mut replies: Vec<Option<Outcome<Reply>>> = commands.iter().map(refused).collect();
         let asked = commands.iter().enumerate().filter(|(at, _)| replies[*at].is_none());
@@ -293,7 +299,7 @@ impl Redis {
         Err(CacheError::Unavailable("a namespace is invalidated faster than it can be scanned".to_owned()))
     }
 
-    /// Asks the server unless it rests; `None` if the stand-in has to answer.
+    /// Asks the server unless the breaker is open. `None` if the embedded cache has to answer.
     fn guarded<T>(&self, ask: impl FnOnce() -> Outcome<T>) -> Option<Outcome<T>> {
         if !self.breaker.lock().admits(self.clock.now_ms()) {
             return None;
@@ -303,7 +309,7 @@ impl Redis {
                 self.server_failures.fetch_add(1, Ordering::Relaxed);
                 let mut breaker = self.breaker.lock();
                 if breaker.failed(self.clock.now_ms()) {
-                    // What the stand-in held in an earlier outage is older than what the server had since.
+                    // The embedded cache's values of an earlier outage are older than the server's values since then.
                     *self.fallback.write() = Arc::new(Embedded::new(self.fallback_limit_bytes, self.clock.clone()));
                 }
                 (!breaker.is_open()).then_some(Err(error))
@@ -329,7 +335,7 @@ impl Redis {
     }
 }
 
-/// The answer of a command that the server need not see.
+/// The answer to a command that need not go to the server.
 fn refused(command: &Command<'_>) -> Option<Outcome<Reply>> {
     if let Some(reply) = command.empty_answer() {
         return Some(Ok(reply));
@@ -363,8 +369,9 @@ impl Cache for Redis {
         asked.unwrap_or_else(|| self.stand_in(1).scan(namespace, cursor, pattern, count))
     }
 
-    /// Holds for this process when it returns, and for others once the server has it: while the server is away it waits
-    /// and goes before the first command after.
+    /// Invalidates a namespace. The invalidation holds for this process when the call returns, and for other processes
+    /// once the server has it. While the server is out of reach, the invalidation waits, and it is sent before the next
+    /// command.
     fn invalidate(&self, namespace: &str) -> Outcome<()> {
         if namespace.is_empty() || namespace.len() > MAX_NAME_BYTES {
             return Err(CacheError::InvalidKey);

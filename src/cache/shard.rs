@@ -1,6 +1,7 @@
-//! One shard of the embedded cache: entries in slots, bounded in bytes, evicted by S3-FIFO (Yang et al., "FIFO queues
-//! are all you need for cache eviction", SOSP 2023): newcomers pass a small queue, what is read twice there moves to the
-//! main queue, and what was evicted from the small one and comes again goes to the main queue at once.
+//! One shard of the embedded cache. Its entries are in slots, its bytes are limited, and S3-FIFO chooses what to evict
+//! (Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023). New entries go to a small queue. An
+//! entry that is read twice there moves to the main queue. An entry that comes back after its eviction from the small
+//! queue goes to the main queue at once.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -12,24 +13,25 @@ use hashbrown::HashTable;
 use super::error::{CacheError, Outcome};
 use super::value::Value;
 
-/// Upper bound of what an entry takes beside its name and value: its slot in a vector that doubles, its place in the hash
-/// table, the free heap and a queue that may hold as many tickets again for entries that are gone.
+/// Upper bound of the bytes that an entry takes beside its name and value: its slot in a vector that doubles, its place
+/// in the hash table, the heap of free slots, and a queue that may hold as many tickets again for removed entries.
 pub(super) const SLOT_BYTES: usize = 2 * size_of::<Option<Slot>>() + 24 + 8 + 4 * size_of::<Ticket>();
-/// The deadline of what does not expire.
+/// The deadline of an entry that does not expire.
 pub(super) const NEVER_MS: i64 = i64::MAX;
-/// The small queue's share of the bytes: a tenth, as in the paper.
+/// The small queue has one part in this many of the bytes: a tenth, as in the paper.
 const SMALL_SHARE: usize = 10;
-/// Reads that are remembered, and those that it takes to move to the main queue: as in the paper.
+/// The most reads that an entry's counter remembers, as in the paper.
 const MAX_USES: u8 = 3;
 const PROMOTING_USES: u8 = 2;
-/// A fingerprint of an evicted entry is kept per so many bytes of the shard.
+/// One fingerprint of an evicted entry is kept for this many bytes of the shard.
 const BYTES_PER_GHOST: usize = 512;
-/// Slots that each write looks at for entries that ended: 1 M of them are gone after 250 k writes at most.
+/// Each write looks at this many slots for expired entries. So 1 M expired entries are removed after at most 250 k
+/// writes.
 const SWEEP_PER_WRITE: usize = 4;
-/// Tickets of entries that are gone, beyond as many as there are entries, before the queues are cleaned.
+/// The queues are cleaned when they have this many more tickets of removed entries than there are entries.
 const TICKET_SLACK: usize = 64;
 
-/// A namespace; its entries are those born in its current generation.
+/// A namespace. Its entries are those that were made in its current generation.
 #[derive(Debug)]
 pub(super) struct Namespace {
     pub id: u64,
@@ -42,7 +44,7 @@ impl Namespace {
     }
 }
 
-/// Which entry a command is about.
+/// The entry that a command is about.
 pub(super) struct Place<'a> {
     pub hash: u64,
     pub namespace: &'a Arc<Namespace>,
@@ -74,7 +76,7 @@ impl Slot {
     }
 }
 
-/// A place in a queue; it is void once the slot's stamp is another.
+/// An entry's place in a queue. The ticket is void once the slot has another stamp.
 #[derive(Clone, Copy)]
 struct Ticket {
     index: u32,
@@ -84,12 +86,13 @@ struct Ticket {
 #[derive(Default)]
 pub(super) struct Shard {
     budget_bytes: usize,
-    /// Bytes of names and values; of those, what the small queue holds.
+    /// Bytes of names and values, and the part of them in the small queue.
     bytes: usize,
     small_bytes: usize,
     table: HashTable<u32>,
     slots: Vec<Option<Slot>>,
-    /// Slots to fill, lowest first so that the vector can shrink; may name slots that are filled or gone.
+    /// Free slots, lowest first so that the vector can shrink. The heap may name slots that are in use or no longer
+    /// exist.
     free: BinaryHeap<Reverse<u32>>,
     small: VecDeque<Ticket>,
     main: VecDeque<Ticket>,
@@ -108,7 +111,7 @@ impl Shard {
         Shard { budget_bytes, ghosts: vec![0; ghosts].into(), ..Shard::default() }
     }
 
-    /// Bytes taken now, the fingerprints included.
+    /// Bytes that the shard takes now, including the fingerprints.
     pub(super) fn total_bytes(&self) -> usize {
         self.used_bytes() + self.ghosts.len() * size_of::<u32>()
     }
@@ -121,7 +124,7 @@ impl Shard {
         self.bytes + self.slots.len() * SLOT_BYTES
     }
 
-    /// The live entry's slot; one that ended is removed.
+    /// The slot of a live entry. An expired entry is removed.
     pub(super) fn find(&mut self, place: &Place<'_>, now_ms: i64) -> Option<u32> {
         let slots = &self.slots;
         let index = *self.table.find(place.hash, |index| {
@@ -136,7 +139,7 @@ impl Shard {
         Some(index)
     }
 
-    /// As `find`, counted as a hit or a miss and remembered for eviction.
+    /// Like `find`, and counts a hit or a miss and remembers the read for eviction.
     pub(super) fn find_to_read(&mut self, place: &Place<'_>, now_ms: i64) -> Option<u32> {
         let found = self.find(place, now_ms);
         match found.and_then(|index| self.slot_mut(index)) {
@@ -157,7 +160,7 @@ impl Shard {
         self.slots.get_mut(index as usize)?.as_mut()
     }
 
-    /// Makes room for `added` bytes of a new entry, or of the entry `keep`, which stays.
+    /// Makes room for `added` more bytes of a new entry, or of the entry `keep`, which is not evicted.
     pub(super) fn make_room(&mut self, added: usize, keep: Option<u32>, now_ms: i64) -> Outcome<()> {
         let own = keep.and_then(|index| self.slot(index)).map_or(0, Slot::bytes);
         let added = added + if keep.is_none() { SLOT_BYTES } else { 0 };
@@ -172,11 +175,11 @@ impl Shard {
         Ok(())
     }
 
-    /// Removes the next entry by S3-FIFO; false if there is none but `keep`.
+    /// Evicts the next entry by S3-FIFO. Returns false if `keep` is the only entry.
     fn evict(&mut self, keep: Option<u32>, now_ms: i64) -> bool {
         let mut kept = false;
         loop {
-            // What is kept may be all that the main queue has.
+            // The entry `keep` may be the only entry of the main queue.
             let from_small = kept || self.small_bytes * SMALL_SHARE >= self.bytes || self.main.is_empty();
             let queue = if from_small && !self.small.is_empty() { &mut self.small } else { &mut self.main };
             let Some(ticket) = queue.pop_front() else { return false };
@@ -213,7 +216,7 @@ impl Shard {
         }
     }
 
-    /// Adds an entry that is not there; the caller has made room.
+    /// Adds a new entry. The caller has made room for it.
     pub(super) fn insert(&mut self, place: &Place<'_>, value: Value, value_bytes: usize, deadline_ms: i64) {
         let ghost = &mut self.ghosts[place.hash as usize % self.ghosts.len()];
         let in_small = *ghost != fingerprint(place.hash);
@@ -259,7 +262,7 @@ impl Shard {
         (self.slots.len() - 1) as u32
     }
 
-    /// Charges that the value of `index` takes `value_bytes` now.
+    /// Notes that the value of slot `index` now takes `value_bytes`.
     pub(super) fn charge(&mut self, index: u32, value_bytes: usize) {
         let Some(slot) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { return };
         let old = std::mem::replace(&mut slot.value_bytes, value_bytes);
@@ -282,7 +285,7 @@ impl Shard {
         self.shrink();
     }
 
-    /// Gives back slots at the end, memory that stands empty, and tickets of entries that are gone.
+    /// Frees slots at the end, unused memory, and tickets of removed entries.
     fn shrink(&mut self) {
         while let Some(None) = self.slots.last() {
             self.slots.pop();
@@ -307,7 +310,7 @@ impl Shard {
         }
     }
 
-    /// Looks at the next `count` slots and removes what ended; returns how many entries that was.
+    /// Looks at the next `count` slots, removes the entries that have ended, and returns how many.
     pub(super) fn sweep(&mut self, count: usize, now_ms: i64) -> usize {
         let before = self.table.len();
         for _ in 0..count.min(self.slots.len()) {
@@ -324,13 +327,13 @@ impl Shard {
         self.sweep(SWEEP_PER_WRITE, now_ms);
     }
 
-    /// How many live entries a namespace has.
+    /// The number of live entries in a namespace.
     pub(super) fn count(&self, namespace: u64, now_ms: i64) -> usize {
         let live = |slot: &&Slot| slot.namespace.id == namespace && !slot.is_dead(now_ms);
         self.slots.iter().flatten().filter(live).count()
     }
 
-    /// Names of live entries in slots `from..from + count`, and where to go on, if there is more.
+    /// The names of live entries in slots `from..from + count`, and the slot of the next page, if there is one.
     pub(super) fn scan(&self, from: usize, count: usize, namespace: u64, now_ms: i64) -> (Vec<&[u8]>, Option<usize>) {
         let end = from.saturating_add(count).min(self.slots.len());
         let slots = self.slots.get(from..end).unwrap_or_default().iter().flatten();
@@ -339,7 +342,7 @@ impl Shard {
     }
 }
 
-/// Never 0, which is an empty place.
+/// A fingerprint of a hash. It is never 0, because 0 marks an empty place.
 fn fingerprint(hash: u64) -> u32 {
     (hash >> 32) as u32 | 1
 }

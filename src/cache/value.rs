@@ -1,4 +1,4 @@
-//! What commands do to what a key holds.
+//! Commands on the value of a key.
 
 mod charges;
 mod held;
@@ -17,10 +17,10 @@ use self::held::{collection, kind};
 
 pub(super) use self::held::{Value, is_empty};
 
-/// Longest text of an integer.
+/// The length of the longest text of an integer.
 const INTEGER_BYTES: usize = 20;
 
-/// Takes the contents of one type out of an absent or present value.
+/// Takes the content of one type from a value, which may be absent.
 macro_rules! read_as {
     ($value:expr, $kind:ident, $absent:expr, $present:expr) => {
         match $value {
@@ -31,7 +31,7 @@ macro_rules! read_as {
     };
 }
 
-/// Answers a reading command; `None` is a key that there is not.
+/// Answers a reading command. `None` stands for a key that does not exist.
 pub(super) fn read(value: Option<&Value>, command: &Command<'_>) -> Outcome<Reply> {
     let text = |text: Option<&Bytes>| text.map_or(Reply::Nil, |text| Reply::Bytes(text.clone()));
     match command {
@@ -67,7 +67,7 @@ pub(super) fn read(value: Option<&Value>, command: &Command<'_>) -> Outcome<Repl
     }
 }
 
-/// Most bytes that a changing command adds to a value that is there or not.
+/// The most bytes that a changing command can add to a value, which may be absent.
 pub(super) fn growth_bytes(command: &Command<'_>) -> usize {
     let members_bytes: usize = match command {
         Command::IncrBy(..) => return INTEGER_BYTES,
@@ -85,8 +85,8 @@ pub(super) fn growth_bytes(command: &Command<'_>) -> usize {
     COLLECTION_BYTES + members_bytes
 }
 
-/// Does a changing command and keeps `bytes`, what the value takes. An error changes nothing; a collection that becomes
-/// empty becomes `None`.
+/// Runs a changing command, and updates `bytes`, the size of the value. An error changes nothing. A collection that
+/// becomes empty becomes `None`.
 pub(super) fn change(value: &mut Option<Value>, bytes: &mut usize, command: &Command<'_>) -> Outcome<Reply> {
     match command {
         Command::IncrBy(_, by) => increment(value, bytes, *by),
@@ -144,7 +144,7 @@ fn hash_set(value: &mut Option<Value>, bytes: &mut usize, fields: &[(Bytes, Byte
     Ok(Reply::Int(added))
 }
 
-/// APPEND: the text becomes another one, so that what a reader holds stays as it is.
+/// Runs APPEND. It makes a new text, so that the text that a reader holds does not change.
 fn append(value: &mut Option<Value>, bytes: &mut usize, more: &Bytes) -> Outcome<Reply> {
     let text: Bytes = match value {
         None => more.clone(),
@@ -156,7 +156,7 @@ fn append(value: &mut Option<Value>, bytes: &mut usize, more: &Bytes) -> Outcome
     Ok(Reply::Int(*bytes as i64))
 }
 
-/// INCRBY.
+/// Runs INCRBY.
 fn increment(value: &mut Option<Value>, bytes: &mut usize, by: i64) -> Outcome<Reply> {
     let old = read_as!(value.as_ref(), Text, None, Some)?;
     let new = sum(old, by, CacheError::NotAnInteger)?;
@@ -166,8 +166,8 @@ fn increment(value: &mut Option<Value>, bytes: &mut usize, by: i64) -> Outcome<R
     Ok(Reply::Int(new))
 }
 
-/// The text must be just as an integer is written (no sign +, no zeros before, no spaces), as in `string2ll`; where there is
-/// none it counts as 0.
+/// Adds to an integer text. The text must be written as Redis' `string2ll` accepts it: no sign +, no leading zeros, no
+/// spaces. A missing text counts as 0.
 fn sum(text: Option<&Bytes>, by: i64, otherwise: CacheError) -> Outcome<i64> {
     let Some(text) = text else { return Ok(by) };
     let old = std::str::from_utf8(text)

@@ -1,4 +1,4 @@
-//! `nova audit`: who did what to what, of a stopped store or of a running node.
+//! `nova audit` shows who did what, from a stopped store or a running node.
 
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
     Ok(())
 }
 
-/// Page by page: a long listing would pin the file.
+/// Reads page by page, because a long listing would pin the file's pages.
 fn all(
     mut after: Option<u64>,
     page: impl Fn(Option<u64>) -> Result<Vec<Value>, CliError>,

@@ -1,4 +1,4 @@
-//! `nova backup`, `nova restore`: copies of the store as a whole.
+//! `nova backup` and `nova restore` copy the store as a whole.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -63,8 +63,9 @@ pub(super) fn backup(args: &BackupArgs, data: &Path, json: bool) -> Result<(), C
     Ok(out::done(json, &words, &json!({ "file": args.file, "entries": entries }))?)
 }
 
-/// Brings a backup of a running node into a new file; how many entries it has. The bytes are written beside the file, and
-/// compared with their manifest before they have its name: what does not come whole leaves nothing.
+/// Fetches a backup of a running node into a new file, and returns how many entries the store has. The bytes are
+/// written beside the file and compared with their manifest before they get its name. An incomplete backup leaves no
+/// file.
 fn fetched(node: &Node, file: &Path) -> Result<u64, CliError> {
     if file.symlink_metadata().is_ok() {
         return Err(CliError::Failed(format!("{} is there already; choose another name", file.display())));
@@ -84,7 +85,7 @@ fn fetched(node: &Node, file: &Path) -> Result<u64, CliError> {
     Ok(entries)
 }
 
-/// A whole copy that is on the disk, beside `to`.
+/// Makes a complete copy on the disk, beside `to`.
 fn copy(from: &Path, to: &Path, ending: &str) -> Result<Aside, CliError> {
     let copied = || {
         let (aside, mut file) = Aside::new(to, ending)?;
@@ -95,7 +96,7 @@ fn copy(from: &Path, to: &Path, ending: &str) -> Result<Aside, CliError> {
     copied().map_err(|error: std::io::Error| failed(&format!("cannot copy {} to", from.display()), to, &error))
 }
 
-/// A backup that is what was made.
+/// A backup that has been verified.
 struct Verified {
     words: String,
     value: Value,
@@ -139,9 +140,9 @@ pub(super) fn restore(args: &RestoreArgs, config: &Config, json: bool) -> Result
     if path.exists() {
         may_replace(args, &path, &before)?;
     }
-    // The backup may be the store that is about to be moved away, or on a disk that fails: first it is whole beside.
+    // The backup may be the store that is about to be moved, or on a disk that fails. So a whole copy is made first.
     let aside = copy(&args.file, &path, ".restoring")?;
-    // Proves that it is a store of a format that this build reads.
+    // Opening the copy proves that it is a store in a format that this build reads.
     let store =
         Store::open(aside.path(), &Options { check: None, ..Options::default() }, |_| {}).map_err(AppError::from)?;
     let report = args.reconcile.then(|| reconcile(&store, config, false)).transpose()?;
@@ -164,7 +165,7 @@ pub(super) fn restore(args: &RestoreArgs, config: &Config, json: bool) -> Result
     Ok(out::done(json, &words, &value)?)
 }
 
-/// Whether the store that is there may be moved away. A damaged one may: that is what backups are for.
+/// Whether the present store may be moved. A damaged store may be moved, because backups are made for this case.
 fn may_replace(args: &RestoreArgs, path: &Path, before: &Path) -> Result<(), CliError> {
     if !args.replace {
         let text = "there is a store already; with --replace it is kept beside as nova.redb.before-restore";

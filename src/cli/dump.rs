@@ -18,9 +18,9 @@ use crate::pipeline::row_json::{self, RowsError};
 use super::error::CliError;
 use super::remote::{Node, Place, Remote};
 
-/// At least one of them is asked for.
+/// A call of `nova dump` must have at least one of these options.
 const WHAT: [&str; 4] = ["table", "trending", "feed", "suggestions"];
-/// Posts or users of a list where nothing is said.
+/// The number of posts or users in a list if the caller gives none.
 const LIMIT_DEFAULT: u64 = 20;
 
 #[derive(clap::Args)]
@@ -57,7 +57,7 @@ pub(super) fn user(text: &str) -> Result<Id, String> {
 }
 
 impl Args {
-    /// Of a list.
+    /// The limit of a list.
     fn limit(&self) -> Result<usize, CliError> {
         let limit = self.limit.unwrap_or(LIMIT_DEFAULT);
         let lists = self.trending.is_some() || self.feed.is_some() || self.suggestions.is_some();

@@ -17,18 +17,18 @@ pub enum CliError {
     Ask(#[from] AskError),
     #[error("{0}")]
     Usage(String),
-    /// A problem a line.
+    /// Problems of the configuration, one a line.
     #[error("{0}")]
     Config(String),
     #[error("{0}")]
     Failed(String),
-    /// The store is in use, and whoever has it cannot be asked.
+    /// The store is in use, and the process that has it cannot be asked.
     #[error("{0}")]
     InUse(String),
-    /// With an exit code of the command's own.
+    /// An error with an exit code of the command's own.
     #[error("{words}")]
     Coded { code: u8, words: String },
-    /// A node refuses what a stopped store refuses in the same words.
+    /// A node refused the request. A stopped store refuses in the same words.
     #[error("{detail}")]
     Refused { status: u16, detail: String },
     #[error("cannot write the output: {0}")]

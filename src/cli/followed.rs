@@ -1,4 +1,4 @@
-//! Where the store stands in PostgreSQL's log, beside a node that runs as well.
+//! The store's position in PostgreSQL's log, also while a node runs.
 
 use nova_storage::codec::OffsetRow;
 use nova_storage::schema::OFFSETS;
@@ -14,11 +14,11 @@ use crate::source::postgres::position::{Phase, Position};
 use super::error::CliError;
 use super::remote::{Node, Place, Remote};
 
-/// Whose word it is.
+/// Who knows the position.
 pub(super) enum Followed {
-    /// The stopped store says so; `None` where there is no store, or where it does not follow the slot.
+    /// The stopped store. `None` if there is no store, or if the store does not follow the slot.
     Store(Option<Box<Position>>),
-    /// The node that has the store says so.
+    /// The running node that has the store.
     Node { state: String, reason: Option<String>, committed_lsn: u64 },
 }
 
@@ -33,7 +33,7 @@ impl Followed {
             Followed::Node { state, reason, committed_lsn } => {
                 let reason = reason.as_ref().map_or(String::new(), |reason| format!(" ({reason})"));
                 match committed_lsn {
-                    // Of a first snapshot nothing counts before its end.
+                    // The reads of a first snapshot count only at its end, so there is no position before.
                     0 => format!("of a running node, {state}{reason}, which has no position in the log yet"),
                     lsn => format!("of a running node, {state}{reason}, which has everything up to {}", lsn_text(*lsn)),
                 }
@@ -54,7 +54,8 @@ impl Followed {
     }
 }
 
-/// Asks the node that is named, or the node that has the store of the data directory; else reads the store.
+/// Asks the node that is named, or the node that has the store of the data directory. If no node has the store, reads
+/// the store.
 pub(super) fn followed(slot: &str, remote: &Remote, config: &Config) -> Result<Followed, CliError> {
     let path = app::store_path(&config.data_dir);
     let open = || match path.exists() {

@@ -31,8 +31,8 @@ pub(super) fn run(args: &Args, config: &Config) -> Result<(), CliError> {
     }
 }
 
-/// Where the node of this machine is, and which certificate it shows. Nobody is given a token here, so where no node has
-/// noted where it listens the configuration is good enough.
+/// The address of the node on this machine, and the certificate that it shows. If no node has noted its address, the
+/// configuration decides: no token is sent here, so a wrong address does no harm.
 fn own(config: &Config) -> (String, Trust) {
     let Listening { url, certificate, .. } = match noted(&config.data_dir) {
         Ok(Note::Good(listening)) => listening,

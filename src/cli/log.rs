@@ -1,5 +1,5 @@
 //! The log: lines on standard error, as text or as JSON. A line that repeats within a minute is written once, and once
-//! more with its count: a server that stays away must not bury what else happens.
+//! more with its count, so that a server that stays out of reach does not bury other lines.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -9,18 +9,19 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::clock::monotonic_now;
 use crate::config::Config;
 
 use super::out;
 
-/// How long a line is held back that was written already.
+/// How long a repeated line is held back after it was written.
 const REPEATS: Duration = Duration::from_secs(60);
-/// Different lines that are remembered; the oldest gives way.
+/// The number of different lines that are remembered. A new line takes the place of the oldest.
 const REMEMBERED_MAX: usize = 64;
-/// A longer line is never held back.
+/// A line that is longer than this is never held back.
 const REMEMBERED_MAX_BYTES: usize = 4 << 10;
 
-/// Begins to log as the configuration says.
+/// Starts logging as the configuration says.
 pub(super) fn init(config: &Config) {
     let requests = if config.log_requests { "info" } else { "off" };
     let writer = Once { told: Arc::default(), json: config.log_json };
@@ -34,26 +35,27 @@ pub(super) fn init(config: &Config) {
     if config.log_json { log.json().init() } else { log.init() }
 }
 
-/// What was written within the last minute.
+/// The lines that were written within the last minute.
 #[derive(Default)]
 struct Told(VecDeque<Line>);
 
 struct Line {
-    /// Without its time.
+    /// The line without its time.
     text: Vec<u8>,
     at: Instant,
-    /// How often it came since.
+    /// How often the line came since it was written.
     repeated: u64,
 }
 
-/// What stands before the rest of a line: its time.
+/// The length of the time at the beginning of a line.
 fn time_of(line: &[u8], json: bool) -> usize {
     let end = line.iter().position(|byte| *byte == if json { b',' } else { b' ' });
     end.map_or(0, |end| end + 1)
 }
 
 impl Told {
-    /// What is to be written for a line: counts of earlier ones whose minute is over, and the line unless it repeats.
+    /// The text to write for a line: counts of earlier lines whose minute is over, and the line itself unless it
+    /// repeats.
     fn take(&mut self, line: &[u8], json: bool, now: Instant) -> Vec<u8> {
         let (time, text) = line.split_at(time_of(line, json));
         let mut out = Vec::new();
@@ -78,7 +80,7 @@ impl Told {
     }
 }
 
-/// A line once more, with how often it came since it was written.
+/// Writes a line a second time, with how often it came since.
 fn counted(out: &mut Vec<u8>, time: &[u8], known: &Line, json: bool) {
     out.extend_from_slice(time);
     if json {
@@ -107,11 +109,11 @@ impl<'a> MakeWriter<'a> for Once {
 }
 
 impl Write for Once {
-    /// The subscriber hands over each line whole.
+    /// The subscriber hands over one whole line at a time.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // Held while it is written: lines of two threads must not mix.
+        // The lock is held while the line is written, because lines of two threads must not mix.
         let mut told = self.told.lock();
-        let out = told.take(line, self.json, Instant::now());
+        let out = told.take(line, self.json, monotonic_now());
         io::stderr().write_all(&out)?;
         Ok(line.len())
     }
@@ -133,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_line_that_repeats_is_written_once_and_then_counted() {
-        let (mut told, begun) = (Told::default(), Instant::now());
+        let (mut told, begun) = (Told::default(), monotonic_now());
         let mut take = |second: u64, rest: &str| {
             let line = format!("2026-11-26T00:00:{second:02}Z  WARN {rest}\n");
             String::from_utf8(told.take(line.as_bytes(), false, after(second, begun))).unwrap()
@@ -148,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_count_is_a_member_of_json() {
-        let (mut told, begun) = (Told::default(), Instant::now());
+        let (mut told, begun) = (Told::default(), monotonic_now());
         let line = |second: u64| format!("{{\"timestamp\":\"00:00:{second:02}\",\"level\":\"WARN\"}}\n");
         told.take(line(0).as_bytes(), true, begun);
         assert!(told.take(line(1).as_bytes(), true, after(1, begun)).is_empty());
@@ -159,10 +161,10 @@ mod tests {
     }
 
     proptest! {
-        /// Each line is written or counted, however many there are and whenever they come.
+        /// Each line is written or counted, however many lines there are and whenever they come.
         #[test]
         fn no_line_is_lost(lines in proptest::collection::vec((0..100u8, 0..30u64), 0..400)) {
-            let (mut told, begun, mut second) = (Told::default(), Instant::now(), 0);
+            let (mut told, begun, mut second) = (Told::default(), monotonic_now(), 0);
             let mut out = Vec::new();
             for (text, later) in &lines {
                 second += later;

@@ -22,14 +22,14 @@ pub(super) struct ManArgs {
     dir: Option<PathBuf>,
 }
 
-/// Writes what the shell completes commands and options by to standard output.
+/// Writes the completion script of a shell to standard output.
 pub(super) fn completions(args: &CompletionsArgs, nova: &mut Command) -> Result<(), CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, nova, "nova", &mut script);
     Ok(std::io::stdout().lock().write_all(&script)?)
 }
 
-/// Writes pages for man(1).
+/// Writes the pages of the manual for man(1).
 pub(super) fn man(args: &ManArgs, nova: Command) -> Result<(), CliError> {
     let Some(dir) = &args.dir else {
         let mut page = Vec::new();

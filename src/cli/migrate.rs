@@ -1,10 +1,11 @@
 //! `nova migrate`: the tables and views of ClickHouse.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::app::{self, AppError};
+use crate::clock::monotonic_now;
 use crate::config::Config;
 use crate::warehouse::clickhouse::ClickHouse;
 use crate::warehouse::migrate::{MIGRATIONS, MigrateError, migrate};
@@ -24,7 +25,7 @@ pub(super) struct Args {
     wait: u32,
 }
 
-/// Between two attempts to reach ClickHouse.
+/// The pause between two attempts to reach ClickHouse.
 const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), CliError> {
@@ -40,12 +41,12 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
     })?;
     let runtime = runtime()?;
     let clickhouse = ClickHouse::new(&settings).map_err(AppError::from)?;
-    let until = Instant::now() + Duration::from_secs(args.wait.into());
+    let until = monotonic_now() + Duration::from_secs(args.wait.into());
     let applied = runtime.block_on(async {
         loop {
             match migrate(&clickhouse).await {
                 Err(MigrateError::Failed { failure: failure @ Failure::Unreachable(_), .. })
-                    if Instant::now() < until =>
+                    if monotonic_now() < until =>
                 {
                     tracing::warn!("ClickHouse: {failure}; it is tried again");
                     tokio::time::sleep(RETRY).await;

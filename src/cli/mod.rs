@@ -1,4 +1,4 @@
-//! What a person types: one file per command.
+//! The commands of nova: one file per command.
 
 mod audit;
 mod backup;
@@ -10,6 +10,7 @@ mod config;
 mod demo;
 mod dlq;
 mod dump;
+mod environment;
 mod error;
 mod explain;
 mod followed;
@@ -123,23 +124,24 @@ enum Command {
     Bench(bench::Args),
 }
 
-/// Prints what clap makes of arguments that are no command: help, the version, or what is wrong with them.
+/// Prints clap's answer to arguments that are no command: the help, the version, or the error.
 fn told(answer: &clap::Error) -> ExitCode {
     let printed = answer.print().and_then(|()| std::io::stdout().flush());
     match printed {
-        // What was asked for could not be told. What is wrong goes to standard error, and there is no other place.
+        // The answer could not be printed. The error goes to standard error. An error of standard error itself has no
+        // other place to go.
         Err(error) if !answer.use_stderr() => failed(&CliError::Output(error)),
         _ => u8::try_from(answer.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),
     }
 }
 
-/// Runs the command of the process's arguments.
+/// Runs the command that the process's arguments name.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(answer) => return told(&answer),
     };
-    let mut config = match Config::load(cli.config.as_deref(), std::env::vars()) {
+    let mut config = match Config::load(cli.config.as_deref(), environment::all()) {
         Ok(config) => config,
         Err(error) => {
             out::complain(&error.to_string());
@@ -196,7 +198,7 @@ fn whole() -> clap::Command {
 
 fn failed(error: &CliError) -> ExitCode {
     match error {
-        // Whoever reads the output has seen enough.
+        // The reader of the output has closed it, because it has seen enough.
         CliError::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         error => {
             out::complain(&error.to_string());
@@ -220,10 +222,10 @@ mod tests {
         std::iter::once(root.join("README.md")).chain(pages).map(read).collect()
     }
 
-    /// The words of a command line, without what stands before nova and after it. Quotes hold words together.
+    /// The words of a command line, without the text before and after the command. Quotes hold words together.
     fn words(line: &str) -> Option<Vec<String>> {
         let line = line.split(" #").next()?.trim().trim_end_matches(')');
-        // What nova prints may name it behind a colon, or in a column.
+        // A message may name nova after a colon or in a column without a command.
         let begins = |before: &str| before.is_empty() || before.ends_with(['(', ' ']) && !before.contains(": ");
         let at = line.find("nova ").filter(|at| begins(&line[..*at]) && !line[*at..].starts_with("nova  "))?;
         let quoted = line[at..].split('"').enumerate().flat_map(|(place, part)| match place % 2 {
@@ -237,7 +239,7 @@ mod tests {
     fn every_command_line_in_the_documents_is_understood() {
         let mut tried = 0;
         for document in documents() {
-            // In SQL and in programs the word is a name.
+            // In SQL and in programs `nova` is a name and no command.
             let named = ["sql", "python", "typescript", "go", "rust", "toml"];
             let is_shell = |block: &&str| !named.iter().any(|language| block.starts_with(language));
             let blocks = document.split("```").skip(1).step_by(2).filter(is_shell);
@@ -255,7 +257,7 @@ mod tests {
         assert!(tried >= 20, "{tried}");
     }
 
-    /// Errors advised `resnapshot` of `nova cdc`, which was no command.
+    /// Errors once advised `resnapshot` of `nova cdc`, which was no command at that time.
     #[test]
     fn every_subcommand_that_errors_comments_and_documents_name_exists() {
         let groups: Vec<_> = Cli::command().get_subcommands().filter(|one| one.has_subcommands()).cloned().collect();

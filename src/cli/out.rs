@@ -1,4 +1,4 @@
-//! Standard output and error of commands.
+//! The standard output and standard error of commands.
 
 use std::ffi::OsStr;
 use std::io::{IsTerminal, Write as _};
@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::clock::monotonic_now;
+
+use super::environment;
+
 /// Writes a line to standard output.
 pub(super) fn line(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
@@ -15,21 +19,23 @@ pub(super) fn line(text: &str) -> std::io::Result<()> {
     out.write_all(b"\n")
 }
 
-/// Columns of the terminal: `COLUMNS`, else what the terminal says; without one as many as there may be.
+/// The number of columns of the terminal: `COLUMNS`, or else the terminal's own number. Without a terminal there is no
+/// limit.
 pub(super) fn width() -> usize {
-    let given = std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let given = environment::text("COLUMNS").and_then(|text| text.parse().ok());
     let asked = || rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| usize::from(size.ws_col));
     given.or_else(asked).filter(|columns| *columns > 0).unwrap_or(usize::MAX)
 }
 
-/// Whether a stream is a terminal that can be drawn over: one that says that it is dumb knows no sequences of ECMA-48.
+/// Whether a stream is a terminal on which text can be drawn over. A terminal of the type `dumb` knows no sequences of
+/// ECMA-48.
 pub(super) fn drawn_over(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && able(std::env::var_os("TERM").as_deref())
+    stream.is_terminal() && able(environment::value("TERM").as_deref())
 }
 
-/// Whether a stream shows colours: it can be drawn over, and nobody asked for none (no-color.org).
+/// Whether a stream shows colours: text can be drawn over, and nobody has turned colours off (no-color.org).
 pub(super) fn coloured(stream: &impl IsTerminal) -> bool {
-    drawn_over(stream) && wanted(std::env::var_os("NO_COLOR").as_deref())
+    drawn_over(stream) && wanted(environment::value("NO_COLOR").as_deref())
 }
 
 fn able(term: Option<&OsStr>) -> bool {
@@ -40,18 +46,18 @@ fn wanted(no_color: Option<&OsStr>) -> bool {
     no_color.is_none_or(OsStr::is_empty)
 }
 
-/// Says what a command did: in words, or as one JSON document.
+/// Prints what a command did, in words or as one JSON document.
 pub(super) fn done(json: bool, words: &str, value: &serde_json::Value) -> std::io::Result<()> {
     if json { line(&value.to_string()) } else { line(words) }
 }
 
 /// Writes an error for a person to standard error.
 pub(super) fn complain(text: &str) {
-    // There is no other place to tell.
+    // If standard error cannot be written, there is no other place for the message.
     let _ = writeln!(std::io::stderr().lock(), "nova: {text}");
 }
 
-/// Progress of long work: a bar on a terminal that can be drawn over, a log line a minute otherwise.
+/// The progress of long work: a bar on a terminal where text can be drawn over, otherwise one log line a minute.
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
     what: &'static str,
@@ -61,17 +67,17 @@ pub(super) struct Progress {
     started: Instant,
 }
 
-/// Without a terminal.
+/// The interval of log lines if there is no such terminal.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 impl Progress {
-    /// `done` counts up to `total`, in bytes or whatever `what` says.
+    /// `done` counts up to `total`, in bytes or in the unit that `what` names.
     pub(super) fn new(what: &'static str, done: Arc<AtomicU64>, total: u64) -> Progress {
         let bar = drawn_over(&std::io::stderr()).then(|| {
             let style = ProgressStyle::with_template("{msg} {wide_bar} {percent:>3}%  {eta} left");
             ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
-        let now = Instant::now();
+        let now = monotonic_now();
         Progress { bar, what, done, total, told: now, started: now }
     }
 
@@ -83,8 +89,8 @@ impl Progress {
             bar.set_position(done);
             bar.set_message(format!("{}: {records} records, {rate}/s", self.what));
         } else if self.told.elapsed() >= TELL_EVERY {
-            self.told = Instant::now();
-            // The length of a pipe is not known.
+            self.told = monotonic_now();
+            // The length of a pipe is unknown, so `total` may be 0.
             let percent = (done * 100).checked_div(self.total).unwrap_or(0);
             let left_s = (self.total.saturating_sub(done)) as f64 * seconds / done.max(1) as f64;
             tracing::info!(records, rate, percent, left_s = left_s as u64, "{}", self.what);

@@ -1,5 +1,6 @@
-//! `nova postgres`: what an operator of the direct source does at the server itself. The slot and the publication are looked at
-//! there; where the store stands, a stopped store says, or the node that has it.
+//! `nova postgres` does what an operator of the direct source does at the PostgreSQL server. The slot and the
+//! publication are read at the server. The store's position comes from the stopped store, or from the node that has the
+//! store.
 
 mod configured;
 mod drop_slot;

@@ -1,5 +1,5 @@
-//! Where a command does its work: on the stopped store of `--data`, or at the node that runs. A command that looks at or
-//! decides something finds the node by itself when the node has the store.
+//! Decides where a command does its work: on the stopped store of `--data`, or at the running node. A command that only
+//! reads or decides something finds the node by itself if the node has the store.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -22,26 +22,26 @@ use super::error::CliError;
 use super::stopped;
 use crate::ask::{Answer, Credentials, Question, ask, fetch};
 
-/// How long a token that is made for one command is good.
+/// The lifetime of a token that is made for one command.
 const TOKEN_TTL_S: u64 = 300;
-/// What an answer that could not be made begins with; see `http/pumped.rs`.
+/// The first bytes of an answer that the node could not finish; see `http/pumped.rs`.
 const FAILED: &[u8] = b"{\"failed\":";
-/// Bytes of such an answer that are kept.
+/// The most bytes of such an answer that are kept.
 const FAILED_MAX_BYTES: usize = 16 << 10;
 
-/// Which node.
+/// Options that name the node to ask.
 #[derive(clap::Args)]
 pub(super) struct Remote {
-    /// A running node, instead of the store in --data. Without it the node that has that store is found by itself.
+    /// Ask this running node, and not the store in --data. Without it nova finds the node that has the store.
     #[arg(long, global = true, value_name = "URL", value_parser = base)]
     url: Option<String>,
-    /// Of a user with the role admin; where the development key is in --data, one is made.
+    /// A token of a user with the role admin. If the development key is in --data, nova makes such a token.
     #[arg(long, global = true, value_name = "TOKEN", env = "NOVA_TOKEN", hide_env_values = true)]
     token: Option<String>,
 }
 
-/// A node's address as paths are put behind it. Without a scheme it is one of `http`: `localhost:8080`, `[::1]:8080`, or
-/// `:8080` of this machine, as addresses to listen on are written.
+/// The address of a node in the form to which paths are appended. An address without a scheme is one of `http`:
+/// `localhost:8080`, `[::1]:8080`, or `:8080` for this machine, in the form of addresses to listen on.
 pub(super) fn base(text: &str) -> Result<String, String> {
     let wrong = || "expected a node's address, such as http://127.0.0.1:8080, https://nova.example or localhost:8080";
     let given = match text.strip_prefix(':') {
@@ -53,7 +53,7 @@ pub(super) fn base(text: &str) -> Result<String, String> {
     let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(wrong().to_owned());
     };
-    // A name and a password would stand before the host. nova sends them to nobody, so it refuses them.
+    // A name and a password would stand before the host. nova does not send them to any node, so it refuses them.
     let port = authority.as_str().strip_prefix(authority.host()).ok_or_else(wrong)?;
     let numbered =
         port.strip_prefix(':').map_or(port.is_empty(), |port| port.parse::<u16>().is_ok_and(|port| port > 0));
@@ -65,28 +65,28 @@ pub(super) fn base(text: &str) -> Result<String, String> {
 
 /// Where the work is done.
 pub(super) enum Place<T> {
-    /// On the store, which nobody else has.
+    /// The work is done on the store, which no process has open.
     Stopped(T),
-    /// At a node.
+    /// The work is done at a running node.
     Running(Node),
 }
 
-/// A node and who asks it.
+/// A node, and the token with which it is asked.
 pub(super) struct Node {
     base: String,
     token: String,
-    /// The token was signed by the development key of this data directory.
+    /// The data directory whose development key signed the token.
     minted_of: Option<String>,
     trust: Trust,
 }
 
 impl Remote {
-    /// The node that is named; else the store, opened as configured; else the node that has it.
+    /// The named node. Without a name: the store, opened as configured, or the node that has the store.
     pub fn place(&self, config: &Config) -> Result<Place<Box<Opened>>, CliError> {
         self.place_of(&config.data_dir, || stopped::open(config).map(Box::new))
     }
 
-    /// The same with what `open` makes of the store.
+    /// Like `place`, with `open` to open the store.
     pub fn place_of<T>(&self, data: &Path, open: impl FnOnce() -> Result<T, CliError>) -> Result<Place<T>, CliError> {
         if let Some(node) = self.named(data)? {
             return Ok(Place::Running(node));
@@ -101,7 +101,7 @@ impl Remote {
         self.url.as_ref().map(|url| self.at(url, data, true, Trust::Machine)).transpose()
     }
 
-    /// The node that has the store of a data directory, by its note.
+    /// The node that has the store of a data directory, according to the note in this directory.
     fn found(&self, data: &Path) -> Result<Node, CliError> {
         let (dir, again) = (data.display(), "try again, or name a node with --url");
         let unknown = |why: String| CliError::InUse(format!("{why}: {again}"));
@@ -142,7 +142,7 @@ impl Remote {
 }
 
 impl Node {
-    /// The node of this process, asked in the name of whose token it is.
+    /// The node of this process, asked with the given token.
     pub fn own(base: String, token: String) -> Node {
         Node { base, token, minted_of: None, trust: Trust::Machine }
     }
@@ -155,7 +155,7 @@ impl Node {
         self.ask(Method::POST, path, Some(body.to_string()))
     }
 
-    /// The bytes of an answer.
+    /// Returns the bytes of an answer.
     pub fn text(&self, path: &str) -> Result<Bytes, CliError> {
         let url = self.address(path);
         let answer = ask(&self.question(Method::GET, &url, None))?;
@@ -169,7 +169,7 @@ impl Node {
             .map_err(|_| CliError::Failed(format!("{url} answers {} and no JSON", answer.status)))
     }
 
-    /// Hands over an answer of any length piece by piece. It fails unless the answer came to its end.
+    /// Hands over an answer of any length piece by piece. It fails if the answer breaks off.
     pub fn fetch(
         &self,
         method: Method,
@@ -178,7 +178,7 @@ impl Node {
     ) -> Result<(), CliError> {
         let (url, mut begun, mut failed) = (self.address(path), false, Vec::new());
         let pieces = |piece: &[u8]| {
-            // Line feeds say that the answer is being made.
+            // The node sends line feeds while it prepares the answer.
             let feeds = if begun { 0 } else { piece.iter().take_while(|byte| **byte == b'\n').count() };
             let piece = &piece[feeds..];
             if !begun && piece.starts_with(FAILED) || !failed.is_empty() {
@@ -197,7 +197,7 @@ impl Node {
         }
     }
 
-    /// A path that begins with a slash is one of the API, another one of the admin's.
+    /// The URL of a path. A path that begins with a slash is a path of the API, any other a path of the admin routes.
     fn address(&self, path: &str) -> String {
         match path.starts_with('/') {
             true => format!("{}{path}", self.base),
@@ -209,7 +209,7 @@ impl Node {
         Question { method, url, who: Credentials::Bearer(&self.token), body, trust: self.trust.clone() }
     }
 
-    /// The answer, unless the node refuses.
+    /// Returns the answer, or an error if the node refuses.
     fn passed(&self, url: &str, answer: Answer) -> Result<Answer, CliError> {
         let status = answer.status;
         if (200..300).contains(&status) {
@@ -228,14 +228,14 @@ impl Node {
                 "the node at {} does not take this token: {detail}. Give one with the role admin as --token or NOVA_TOKEN",
                 self.base
             ))),
-            // What a store says to the same command.
+            // A stopped store refuses the same command with the same error.
             (400 | 404 | 409, _) => Err(CliError::Refused { status, detail }),
             _ => Err(CliError::Failed(format!("{url} answers {status}: {detail}"))),
         }
     }
 }
 
-/// Words of another machine, for a terminal.
+/// Makes text of another machine safe to print on a terminal.
 pub(super) fn plain(words: &str) -> String {
     words.chars().filter(|c| !c.is_control()).collect()
 }

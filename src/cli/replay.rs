@@ -1,4 +1,4 @@
-//! `nova replay`: captures through the whole pipeline, every record accounted for.
+//! `nova replay` runs captures through the whole pipeline and accounts for every record.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -47,7 +47,8 @@ enum Truncate {
     Ignore,
 }
 
-/// The schemas beside the captures; ids of two registries would mean different things, so there may be one file.
+/// The schemas beside the captures. There may be only one such file, because the ids of two registries would mean
+/// different schemas.
 fn schemas(files: &[PathBuf]) -> Result<Arc<dyn Schemas>, CliError> {
     let neighbours: BTreeSet<_> = files.iter().map(|file| schemas_path(file)).filter(|path| path.exists()).collect();
     let mut neighbours = neighbours.iter();
@@ -62,7 +63,7 @@ fn schemas(files: &[PathBuf]) -> Result<Arc<dyn Schemas>, CliError> {
     }
 }
 
-/// How the captures are read.
+/// The setup for reading the captures.
 fn setup(args: &Args, config: &Config) -> Result<Setup, CliError> {
     let mut setup = Setup::configured(config, schemas(&args.files)?);
     setup.settings.time_of = TimeOf::File;

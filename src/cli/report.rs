@@ -1,4 +1,4 @@
-//! The accounting of a run: what became of every record.
+//! The accounting of a run: the outcome of every record.
 
 use serde::Serialize;
 
@@ -19,7 +19,7 @@ pub(super) struct Counts {
     pub(super) dead: u64,
     redelivered: u64,
     conflicts: u64,
-    /// Values that their records did not repeat and that no stored row had.
+    /// Values that a record did not repeat and that no stored row had either.
     pub(super) unfilled: u64,
 }
 
@@ -70,13 +70,13 @@ pub(super) fn totals(statuses: &[PartitionStatus]) -> Counts {
     })
 }
 
-/// Fails when a partition waits for a person.
+/// Fails if a partition waits for a person's decision.
 pub(super) fn none_held(statuses: &[PartitionStatus]) -> Result<(), CliError> {
     let held = statuses.iter().find_map(|status| Some((&status.name, status.hold.as_ref()?)));
     held.map_or(Ok(()), |(name, reason)| Err(CliError::Failed(format!("{name} is held: {reason}"))))
 }
 
-/// Partitions that this run touched, by topic and number.
+/// The partitions that this run read, by topic and number.
 fn touched(statuses: &[PartitionStatus]) -> Vec<&PartitionStatus> {
     let of_run = |status: &&PartitionStatus| status.consumed() + status.redelivered > 0 || status.hold.is_some();
     let mut touched: Vec<_> = statuses.iter().filter(of_run).collect();
@@ -100,11 +100,12 @@ pub(super) fn json(statuses: &[PartitionStatus]) -> Result<String, CliError> {
 
 const HEADS: [&str; 9] =
     ["next", "consumed", "applied", "duplicate", "stale", "ignored", "late", "dead", "redelivered"];
-/// Of [`HEADS`]: told also where all of it is 0.
+/// The number of first [`HEADS`] that are printed even if all their values are 0.
 const ALWAYS: usize = 3;
 const COLUMN: usize = 11;
 
-/// The report as a table. Where the terminal is too narrow, columns in which all is 0 are left out and named below.
+/// The report as a table. If the terminal is too narrow, columns with only zeros are left out and named below the
+/// table.
 pub(super) fn table(statuses: &[PartitionStatus]) -> Result<(), CliError> {
     for line in lines(statuses, out::width()) {
         out::line(&line)?;

@@ -1,10 +1,10 @@
-//! The runtime on which a command waits for servers.
+//! The runtime of a command that asks servers.
 
 use std::io;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// A runtime on the thread of the command.
+/// Makes a runtime on the command's own thread.
 pub(super) fn runtime() -> io::Result<Runtime> {
     Builder::new_current_thread().enable_all().build()
 }

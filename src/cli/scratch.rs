@@ -1,4 +1,4 @@
-//! A directory beside the configured store, on the same disk, that is removed in the end.
+//! A directory beside the configured store, on the same disk. It is removed at the end.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use crate::app;
 
 use super::error::CliError;
 
-/// See the module.
+/// A directory that is removed when this is dropped.
 pub(super) struct Scratch(PathBuf);
 
 impl Scratch {

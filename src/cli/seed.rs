@@ -1,5 +1,5 @@
-//! `nova seed`: a small social world on one's own node, which then goes on living: posts, follows, likes, comments, and what
-//! clients tell. It goes through the node's own HTTP, as everything does.
+//! `nova seed` makes a small social world on one's own node, and then lets the world live: posts, follows, likes,
+//! comments and client events. All of it goes through the node's HTTP API.
 
 use std::time::Duration;
 
@@ -33,14 +33,14 @@ pub(super) struct Args {
     remote: Remote,
 }
 
-/// Rows and events of one request.
+/// The number of rows and events in one request.
 const ROWS: usize = 400;
 const EVENTS: usize = 100;
-/// How often something happens, and how often the node is looked for again: a token that was made for it is good for longer.
+/// How often a second something happens. As often the node is looked up again, so that the token for it never expires.
 const TICKS_A_SECOND: u32 = 4;
 const LOOK_EVERY_TICKS: u64 = 240;
 const HOUR_MS: i64 = 3_600_000;
-/// What one user adds to the world, on average.
+/// The number of follows that each user adds on average.
 const FOLLOWS: usize = 12;
 const LIKES: usize = 6;
 const VIEWS: usize = 10;
@@ -140,7 +140,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
         if number % LOOK_EVERY_TICKS == LOOK_EVERY_TICKS - 1 {
             node = status::node(&args.remote, config)?;
         }
-        // A rate that is no multiple is reached over a second.
+        // A rate that is no multiple of the ticks is reached over a whole second.
         let of_second = number % u64::from(TICKS_A_SECOND);
         let due = |tick: u64| u64::from(args.rate) * tick / u64::from(TICKS_A_SECOND);
         world.live(&node, due(of_second + 1) - due(of_second))?;
@@ -160,7 +160,8 @@ fn send(node: &Node, events: &[Value]) -> Result<(), CliError> {
     node.post("/api/v1/events", &json!({ "events": events })).map(drop)
 }
 
-/// Who and what there is. Low numbers are drawn far more often than high ones: a few users and posts have most of what happens.
+/// The users and posts of the world. Low numbers are drawn far more often than high numbers, so that a few users and
+/// posts have most of the activity.
 pub(super) struct World {
     rng: Rng,
     users: Vec<Id>,
@@ -174,7 +175,7 @@ impl World {
         World { rng, users, posts: Vec::new() }
     }
 
-    /// A world that is there already; posts from the oldest to the newest.
+    /// A world of existing users and posts, with the posts from the oldest to the newest.
     pub fn of(users: Vec<Id>, posts: Vec<Id>, seed: u64) -> World {
         World { rng: Rng::with_seed(seed), users, posts }
     }
@@ -188,19 +189,19 @@ impl World {
         self.users[number]
     }
 
-    /// Whoever does something: anybody, as often as another.
+    /// Draws a user who does something. All users are equally likely.
     fn somebody(&mut self) -> Id {
         let number = self.rng.usize(0..self.users.len());
         self.users[number]
     }
 
     fn post(&mut self) -> Id {
-        // New posts are looked at most.
+        // New posts get the most views.
         let number = self.skewed(self.posts.len());
         self.posts[self.posts.len() - 1 - number]
     }
 
-    /// A time within the last `hours`.
+    /// Draws a time within the last `hours`.
     fn lately(&mut self, hours: i64) -> String {
         rfc3339((Clock::System.now_ms() - self.rng.i64(1_000..hours * HOUR_MS)) * 1_000)
     }
@@ -248,7 +249,7 @@ impl World {
         event
     }
 
-    /// The rows of the first moment.
+    /// The rows with which the world begins.
     fn begin(&mut self) -> Vec<(&'static str, Vec<Value>)> {
         let count = self.users.len();
         let name = |(number, id): (usize, &Id)| {
@@ -280,7 +281,7 @@ impl World {
         events
     }
 
-    /// So many things happen now.
+    /// Lets `count` things happen now.
     pub fn live(&mut self, node: &Node, count: u64) -> Result<(), CliError> {
         let (mut rows, mut events) = (std::collections::BTreeMap::<&str, Vec<Value>>::new(), Vec::new());
         for _ in 0..count {

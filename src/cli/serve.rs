@@ -1,7 +1,6 @@
-//! `nova serve`.
+//! `nova serve` runs a node.
 
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use rustix::process::{Resource, Rlimit};
 use sd_notify::NotifyState;
@@ -9,6 +8,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 use crate::app::{self, AppError, Node, Setup, preflight};
+use crate::clock::monotonic_now;
 use crate::config::{Config, address};
 use crate::data_dir::listening::{LISTENING_FILE, Noted};
 use crate::decode::Topics;
@@ -61,16 +61,16 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
     })
 }
 
-/// The addresses of a node, which nobody else can have any more, and the runtime that will listen on them.
+/// The addresses of a node, reserved so that no other program can take them, and the runtime that will listen on them.
 pub(super) struct Address {
     pub runtime: Runtime,
     pub reserved: Reserved,
-    /// For Redis clients.
+    /// The address for Redis clients.
     pub redis: Option<redis_port::Reserved>,
 }
 
 impl Address {
-    /// Before any work, so that an address in use leaves nothing behind.
+    /// Reserves the addresses before any work is done, so that an address in use leaves nothing behind.
     pub fn reserve(config: &Config) -> Result<Address, CliError> {
         let runtime = http::runtime()?;
         let (reserved, redis) = {
@@ -83,7 +83,7 @@ impl Address {
     }
 }
 
-/// Serves until a signal; `ready` is told the address once it is bound.
+/// Serves until a signal comes. `ready` gets the address once it is bound.
 pub(super) fn serve_setup(
     setup: &Setup,
     address: Address,
@@ -91,7 +91,7 @@ pub(super) fn serve_setup(
     ready: impl FnOnce(SocketAddr) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
     raise_open_files();
-    let started = Instant::now();
+    let started = monotonic_now();
     notify(&[NotifyState::Status("the store is opened")]);
     let opened = app::open(setup)?;
     let node = app::start_node(setup, opened, started.elapsed())?;
@@ -105,7 +105,7 @@ pub(super) fn serve_setup(
     let begun = Begun { setup, recovery: started.elapsed() };
     let served = match runtime.block_on(serve((reserved, redis), &node, &begun, ready, &mut signals)) {
         Ok(Ended::AtOnce) => Err(at_once()),
-        // Whatever ended it, what was taken is committed.
+        // Whatever ended the node, the records that it accepted are committed.
         ended => {
             node.running.shared.stop();
             drop(node.edge);
@@ -124,7 +124,7 @@ pub(super) fn serve_setup(
         Ok(()) => tracing::info!(served_s, "stopped by a signal; everything that was answered is committed"),
         Err(error) => tracing::error!(served_s, "stopped: {error}"),
     }
-    // What still runs ends with the process.
+    // Tasks that still run end with the process.
     runtime.shutdown_background();
     served
 }
@@ -133,8 +133,8 @@ fn at_once() -> CliError {
     CliError::Failed("stopped at once by a second signal; what was answered is committed".to_owned())
 }
 
-/// Raises the soft limit of open files to the hard one: shells and service managers set it low for programs that use
-/// select(2), which nova does not.
+/// Raises the soft limit of open files to the hard limit. Shells and service managers set a low soft limit for programs
+/// that use select(2); nova does not use it.
 fn raise_open_files() {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
@@ -145,14 +145,14 @@ fn raise_open_files() {
     }
 }
 
-/// Tells a service manager, where one started this process (sd_notify(3)).
+/// Reports states to the service manager that started this process, if there is one (sd_notify(3)).
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!("NOTIFY_SOCKET: {error}");
     }
 }
 
-/// For the line of the start.
+/// The facts for the first log line.
 struct Begun<'a> {
     setup: &'a Setup,
     recovery: std::time::Duration,
@@ -182,15 +182,14 @@ impl Begun<'_> {
     }
 }
 
-/// How serving ended.
+/// Why serving ended.
 enum Ended {
     Drained,
-    /// By a second signal.
+    /// A second signal ended the node at once.
     AtOnce,
 }
 
-/// Makes the events topic where it is missing, and says what is wrong with any; for as long as it takes to reach a
-/// broker.
+/// Makes the events topic if it is missing, and logs the problems of all topics. It tries until a broker answers.
 async fn verify_topics(
     settings: KafkaSettings,
     tables: Vec<String>,
@@ -201,7 +200,7 @@ async fn verify_topics(
     const RETRY: std::time::Duration = std::time::Duration::from_secs(5);
     let events = names.events;
     loop {
-        // A replica makes nothing.
+        // A replica makes no topic.
         let made = if replica { Ok(false) } else { topics::create_events(&settings, &events).await };
         let found = match made {
             Ok(_) => topics::findings(&settings, &tables, &events, dedup_horizon_ms).await,
@@ -220,7 +219,7 @@ async fn verify_topics(
     }
 }
 
-/// Notes beside the store where commands can ask this node. It serves without the note, too.
+/// Writes a note beside the store, so that commands find this node. The node serves even if the note cannot be written.
 fn noted(setup: &Setup, addr: SocketAddr) -> Option<Noted> {
     let noted = app::listening(&setup.edge, addr).note(&setup.data_dir);
     noted
@@ -228,7 +227,7 @@ fn noted(setup: &Setup, addr: SocketAddr) -> Option<Noted> {
         .ok()
 }
 
-/// The Redis port, where an address is reserved for it.
+/// The server of the Redis port, if an address is reserved for it.
 fn redis_server(reserved: Option<redis_port::Reserved>, node: &Node) -> Result<Option<redis_port::Server>, CliError> {
     let (Some(reserved), Some(watch)) = (reserved, &node.edge.watch.port) else { return Ok(None) };
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -266,21 +265,21 @@ async fn serve(
         };
         tokio::join!(server.run(stopped.clone()), admin, redis);
     });
-    // A service manager that watches is told twice in its time that the threads of this process are alive.
+    // The watchdog of a service manager is notified twice in its period that the threads of this process are alive.
     let watched = sd_notify::watchdog_enabled();
     let ended = async {
-        let mut told = Instant::now();
+        let mut told = monotonic_now();
         while node.running.alive() {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             if watched.is_some_and(|time| told.elapsed() >= time / 2) {
-                told = Instant::now();
+                told = monotonic_now();
                 notify(&[NotifyState::Watchdog]);
             }
         }
     };
     tokio::select! {
         () = signals.next() => {}
-        // The batch loop ended by itself; joining it tells why.
+        // The batch loop ended by itself. Joining it returns the reason.
         () = ended => {}
     }
     notify(&[NotifyState::Stopping, NotifyState::Status("requests in flight are answered")]);

@@ -1,6 +1,7 @@
-//! SIGTERM, SIGINT and SIGHUP. A thread waits for them from the first moment on, since the kernel gives a process that is
-//! PID 1, as in a container, no signal that it does not wait for. SIGXFSZ ends nothing: a write beyond the limit of a
-//! file's size (`ulimit -f`, `LimitFSIZE=`) fails, as a write on a full disk does, and the writer reports the error.
+//! SIGTERM, SIGINT, SIGHUP and SIGXFSZ. A thread waits for the first three from the start, because the kernel gives a
+//! process with PID 1, as in a container, only signals that the process waits for. SIGXFSZ does not end nova: a write
+//! beyond the limit of a file's size (`ulimit -f`, `LimitFSIZE=`) fails like a write on a full disk, and the writer
+//! reports the error.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,17 +12,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// Signals within this time of the last one that counted are one with it: shells and supervisors send them to the group
-/// and to the process.
+/// Signals within this time of the last counted signal count as the same signal, because shells and supervisors send a
+/// signal to the group and to the process.
 const ONE_SIGNAL: Duration = Duration::from_secs(1);
-/// Added to a signal's number, the exit code of a process that the signal ended, as shells tell it.
+/// The exit code of a process that a signal ended is this number plus the signal's number, as in shells.
 const EXIT_BASE: i32 = 128;
 
-/// See the module.
+/// Waits for signals and counts them.
 pub(super) struct Signals {
-    /// How many came.
+    /// The number of signals that came.
     count: watch::Receiver<u32>,
-    /// Whether the command ends by itself; else the process ends at once.
+    /// Whether the command ends by itself after a signal. Otherwise the process ends at once.
     handled: Arc<AtomicBool>,
 }
 
@@ -34,7 +35,7 @@ impl Signals {
         let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
         let signals = {
             let _in_runtime = runtime.enter();
-            // Taken, it no longer ends the process (setrlimit(2)), also when nobody waits for it.
+            // A signal that is waited for no longer ends the process (setrlimit(2)), even if nothing reads it.
             drop(signal(SignalKind::from_raw(Number::XFSZ.as_raw()))?);
             [signal(kinds[0])?, signal(kinds[1])?, signal(kinds[2])?]
         };
@@ -43,7 +44,7 @@ impl Signals {
         Ok(Signals { count, handled })
     }
 
-    /// From now on the command sees to its end when a signal comes.
+    /// From this call on the command itself ends in order when a signal comes.
     pub fn handled(&self) -> Waiting {
         self.handled.store(true, Ordering::SeqCst);
         let mut count = self.count.clone();
@@ -52,13 +53,13 @@ impl Signals {
     }
 }
 
-/// Who waits for signals.
+/// Waits for signals on behalf of a command.
 pub(super) struct Waiting(watch::Receiver<u32>);
 
 impl Waiting {
-    /// The next signal.
+    /// Waits for the next signal.
     pub async fn next(&mut self) {
-        // The thread that sends lasts as long as the process.
+        // The sending thread lives as long as the process.
         let _ = self.0.changed().await;
     }
 }
@@ -78,7 +79,7 @@ async fn wait(mut signals: [Signal; 3], kinds: [SignalKind; 3], told: &watch::Se
         }
         last = Some(now);
         if !handled.load(Ordering::SeqCst) {
-            // What was committed stays; whatever was not is read again.
+            // The committed records stay in the store, and the others are read again.
             #[expect(
                 clippy::disallowed_methods,
                 reason = "the command does not wait for a signal, so nothing of it ends in order"

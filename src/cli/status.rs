@@ -1,4 +1,4 @@
-//! `nova status`: how a running node is, at a glance.
+//! `nova status` prints the state of a running node on one screen.
 
 use serde_json::Value;
 
@@ -14,10 +14,10 @@ pub(super) struct Args {
     remote: Remote,
 }
 
-/// Of `nova status`, where the node cannot be asked.
+/// The exit code of `nova status` if the node cannot be asked.
 const UNASKED: u8 = 2;
 
-/// The node that is named, or the one that has the store of --data.
+/// The named node, or the node that has the store of --data.
 pub(super) fn node(remote: &Remote, config: &Config) -> Result<Node, CliError> {
     match remote.place(config)? {
         Place::Running(node) => Ok(node),
@@ -28,7 +28,7 @@ pub(super) fn node(remote: &Remote, config: &Config) -> Result<Node, CliError> {
     }
 }
 
-/// Exit code 0: ready; 1: there is a reason; 2: the node cannot be asked.
+/// Exit code 0: the node is ready. 1: it is not ready. 2: the node cannot be asked.
 pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliError> {
     let asked = node(&args.remote, config).and_then(|node| node.get("status"));
     let status = asked.map_err(|error| CliError::Coded { code: UNASKED, words: error.to_string() })?;
@@ -44,7 +44,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
     }
 }
 
-/// The answer in words, a line a subject.
+/// The answer in words, one line for each subject.
 pub(super) fn lines(status: &Value) -> Vec<String> {
     let text = |value: &Value| plain(value.as_str().unwrap_or_default());
     let (source, disk) = (&status["source"], &status["disk"]);
@@ -109,7 +109,7 @@ fn backup(backup: &Value) -> String {
     }
 }
 
-/// Bytes for a person.
+/// A number of bytes, for a person.
 pub(super) fn bytes(value: &Value) -> String {
     let Some(bytes) = value.as_u64() else { return "unknown".to_owned() };
     let units = [(1u64 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
@@ -119,7 +119,7 @@ pub(super) fn bytes(value: &Value) -> String {
     }
 }
 
-/// A span of time for a person, from seconds.
+/// A time span, given in seconds, for a person.
 pub(super) fn span(seconds: i64) -> String {
     match seconds {
         ..60 => format!("{seconds} s"),

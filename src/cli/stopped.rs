@@ -1,4 +1,4 @@
-//! Commands that act on the store of a stopped node.
+//! Helpers of commands that work on the store of a stopped node.
 
 use crossbeam_channel::bounded;
 
@@ -6,25 +6,26 @@ use crate::app::{self, AppError, Opened, Setup};
 use crate::config::Config;
 use crate::pipeline::writer::{Command, Message};
 
+use super::environment;
 use super::error::CliError;
 
-/// Opens the store as configured, so that rows of replayed letters reach ClickHouse too; there must be one.
+/// Opens the store as configured, so that rows of replayed letters reach ClickHouse, too. The store must exist.
 pub(super) fn open(config: &Config) -> Result<Opened, CliError> {
     if !app::store_path(&config.data_dir).exists() {
         return Err(CliError::Failed(format!("there is no store in {}", config.data_dir.display())));
     }
     let mut setup = Setup::configured(config, app::registry(config)?);
-    // Letters of captures, whatever their prefix was.
+    // Letters of captures must be found whatever the prefix of their topics was.
     setup.topics.last_part = true;
     Ok(app::open(&setup)?)
 }
 
-/// Who acts, for the audit: the person at the terminal.
+/// The actor in the audit: the person at the terminal.
 pub(super) fn actor() -> String {
-    std::env::var("USER").map_or_else(|_| "command line".to_owned(), |user| format!("command line ({user})"))
+    environment::text("USER").map_or_else(|| "command line".to_owned(), |user| format!("command line ({user})"))
 }
 
-/// Has the writer do one command, in one commit.
+/// Gives the writer one command, which it does in one commit.
 pub(super) fn command<T: Send + 'static>(
     mut opened: Opened,
     make: impl FnOnce(Box<dyn FnOnce(T) + Send>) -> Command,

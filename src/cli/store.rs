@@ -1,4 +1,4 @@
-//! `nova store`, `nova rebuild`: the store as a whole.
+//! `nova store` and `nova rebuild` work on the store as a whole.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub(super) struct StoreArgs {
     action: Action,
 }
 
-/// How long a node is asked to wait with its answer, seconds; less than the client waits.
+/// How long a node is asked to wait before it answers, seconds. The client waits longer.
 const CHECK_WAIT_S: u64 = 20;
 
 #[derive(clap::Subcommand)]
@@ -87,7 +87,7 @@ fn whole(store: &str, bytes: u64, json: bool) -> Result<(), CliError> {
     Ok(out::done(json, &words, &json!({ "store": store, "bytes": bytes, "whole": true }))?)
 }
 
-/// A running node checks its own store; it is asked until it has done so.
+/// Asks a running node again and again until it has checked its own store.
 fn of_running(node: &Node, json: bool) -> Result<(), CliError> {
     let path = format!("store/verify?wait_s={CHECK_WAIT_S}");
     let mut answer = node.post(&path, &json!({}))?;
@@ -128,7 +128,7 @@ pub(super) fn run_rebuild(args: &RebuildArgs, config: &Config, json: bool) -> Re
     Ok(out::done(json, &words, &json!({ "partitions": partitions, "reconciled": reconciled }))?)
 }
 
-/// A table of years is read through without an index.
+/// A table with years of rows is read without an index, which takes long.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
 fn clickhouse(config: &Config) -> Result<ClickHouse, CliError> {
@@ -138,7 +138,7 @@ fn clickhouse(config: &Config) -> Result<ClickHouse, CliError> {
     Ok(ClickHouse::new(&settings).map_err(AppError::from)?)
 }
 
-/// What ClickHouse has of the source's tables.
+/// The rows of the source's tables that ClickHouse has.
 fn known(config: &Config) -> Result<Known, CliError> {
     let clickhouse = clickhouse(config)?;
     let runtime = runtime()?;

@@ -1,4 +1,4 @@
-//! `nova tap`: records as a running node commits them, with outcome and effect.
+//! `nova tap` shows records as a running node commits them, with outcome and effect.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Write as _};
@@ -38,7 +38,7 @@ pub(super) struct Args {
     remote: Remote,
 }
 
-/// A longer line is none: a record's bytes take six times as many where each is an escape (RFC 8259 §7).
+/// The longest accepted line. A record's bytes take six times as many characters if each is an escape (RFC 8259 §7).
 const LINE_MAX_BYTES: usize = 512 << 10;
 
 fn outcome(name: &str) -> Result<Outcome, String> {
@@ -65,13 +65,13 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
         }
         while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = text.drain(..=end).collect();
-            // Server-sent events: names and comments are of no interest.
+            // Of server-sent events only the data lines matter here.
             if let Some(data) = line.strip_prefix(b"data: ") {
                 told(data, json)?;
                 left -= 1;
             }
             if left == 0 {
-                // As if whoever reads had seen enough.
+                // The command ends as if its reader had closed the output.
                 return Err(CliError::Output(ErrorKind::BrokenPipe.into()));
             }
         }
@@ -79,7 +79,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
     })
 }
 
-/// A value of a query: what could be something else there is escaped (RFC 3986 §2.1).
+/// Escapes a value of a query, so that it cannot be mistaken for another part of the URL (RFC 3986 §2.1).
 fn percent(text: &str) -> String {
     let byte = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
@@ -111,7 +111,7 @@ fn told(line: &[u8], json: bool) -> Result<(), CliError> {
     Ok(std::io::stdout().flush()?)
 }
 
-/// The version and the bytes of a record, where the node tells its bytes.
+/// Prints the version and the bytes of a record, if the node sends the bytes.
 fn bytes(record: &Value) -> Result<(), CliError> {
     let raw = &record["raw"];
     if raw.is_null() {
@@ -138,7 +138,7 @@ fn bytes(record: &Value) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What a stranger wrote, on one line: control characters and marks of direction as escapes.
+/// Puts foreign text on one line, with control characters and marks of direction as escapes.
 fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,4 +1,4 @@
-//! `nova test`: the server for tests (`docs/testing-with-nova.md`).
+//! `nova test` runs the server for tests (`docs/testing-with-nova.md`).
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use super::error::CliError;
 use super::out;
 use super::signals::{Signals, Waiting};
 
-/// How often it is looked whether the parent and the node are alive.
+/// How often the command checks whether the parent and the node are alive.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(clap::Args)]
@@ -71,7 +71,7 @@ fn time(text: &str) -> Result<i64, String> {
     within.ok_or_else(|| "expected RFC 3339 or epoch milliseconds, such as 2026-11-24T06:00:00Z".to_owned())
 }
 
-/// The schemas that stand beside a seed.
+/// The schemas that stand beside a seed file.
 fn schemas(seeds: &[PathBuf]) -> Result<Arc<dyn Schemas>, CliError> {
     let mut found = seeds.iter().map(|seed| schemas_path(seed)).filter(|path| path.exists());
     match (found.next(), found.next()) {
@@ -127,13 +127,13 @@ pub(super) fn run(args: &Args, config: &Config, named_data: bool, signals: &Sign
     }
 }
 
-/// Whether this process is in a container: its border decides who reaches the server.
+/// Whether this process is in a container. In a container, the container decides who reaches the server.
 fn contained() -> bool {
     let marks = ["/.dockerenv", "/run/.containerenv"];
     std::process::id() == 1 || marks.iter().any(|mark| Path::new(mark).exists())
 }
 
-/// Whoever waits for the file finds it whole.
+/// Writes the file so that a waiting reader finds only the whole content.
 fn put(path: &Path, line: &str) -> std::io::Result<()> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".new");
@@ -141,7 +141,7 @@ fn put(path: &Path, line: &str) -> std::io::Result<()> {
     std::fs::rename(&aside, path)
 }
 
-/// Until a signal, or the end of the parent.
+/// Waits until a signal comes or the parent has ended.
 fn wait(hosted: &Hosted, mut signals: Waiting, parent: Option<Pid>) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(AppError::Runtime)?;
     runtime.block_on(async {
@@ -150,7 +150,7 @@ fn wait(hosted: &Hosted, mut signals: Waiting, parent: Option<Pid>) -> Result<()
                 () = signals.next() => return,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
-            // The process that had this number is this one's parent no more once it has ended.
+            // If the parent has ended, this process has another parent, whatever process has the number now.
             if !hosted.alive() || parent.is_some_and(|parent| getppid() != Some(parent)) {
                 return;
             }

@@ -1,4 +1,4 @@
-//! `nova token`.
+//! `nova token` makes a token.
 
 use clap::ValueEnum;
 use serde_json::json;
@@ -30,7 +30,7 @@ enum Role {
     Service,
 }
 
-/// Ten years: later than that no clock is meant.
+/// The longest lifetime, ten years. A longer one must be a mistake.
 const TTL_MAX_S: u64 = 3_650 * 86_400;
 
 fn id(text: &str) -> Result<Id, String> {

@@ -1,5 +1,5 @@
-//! `nova top`: a running node's status and rates, again and again. On a terminal the screen is drawn over, until q or
-//! Ctrl-C; otherwise, and on a terminal that is dumb, a frame follows the other.
+//! `nova top` shows a running node's status and rates again and again. On a terminal it draws over the screen until q
+//! or Ctrl-C. Otherwise, and on a dumb terminal, it prints one frame after another.
 
 use std::io::{Read as _, Write as _};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use serde_json::Value;
 
+use crate::clock::monotonic_now;
 use crate::config::Config;
 
 use super::error::CliError;
@@ -28,12 +29,12 @@ pub(super) struct Args {
     remote: Remote,
 }
 
-/// Columns of a frame.
+/// The width of a frame in columns.
 const WIDTH: usize = 80;
-/// Structures of the memory that are shown, the largest.
+/// The number of memory structures that are shown, largest first.
 const MEMORY_SHOWN: usize = 6;
 const OUTCOMES: [&str; 6] = ["applied", "duplicate", "stale", "ignored", "late", "dead"];
-/// ANSI (ECMA-48): to the begin, and what is below is cleared; clear to the end of the line.
+/// ANSI sequences (ECMA-48): move to the top and clear what is below, and clear to the end of the line.
 const HOME: &str = "\x1b[H";
 const CLEAR_BELOW: &str = "\x1b[J";
 const CLEAR_LINE: &str = "\x1b[K";
@@ -41,7 +42,7 @@ const CLEAR_ALL: &str = "\x1b[2J";
 
 pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -> Result<(), CliError> {
     let node = status::node(&args.remote, config)?;
-    let ask = || -> Result<(Instant, Value), CliError> { Ok((Instant::now(), node.get("status?letters=0")?)) };
+    let ask = || -> Result<(Instant, Value), CliError> { Ok((monotonic_now(), node.get("status?letters=0")?)) };
     let screen = !json && out::drawn_over(&std::io::stdout());
     let (sender, ends) = sync_channel(ENDS_MAX);
     let _keyboard = if screen { Keyboard::listen(&sender) } else { None };
@@ -51,7 +52,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
         write(CLEAR_ALL)?;
     }
     while left > 0 {
-        // By a key or a signal. Whoever sends lasts as long as the process.
+        // A key or a signal ends the command. The senders live as long as the process.
         if ends.recv_timeout(Duration::from_secs(args.interval)) != Err(RecvTimeoutError::Timeout) {
             return Ok(());
         }
@@ -67,28 +68,28 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
     Ok(())
 }
 
-/// Keys and signals that wait to be looked at: one is enough.
+/// The number of keys and signals that may wait. One is enough.
 const ENDS_MAX: usize = 1;
 
-/// Has a signal end it in order, so that the terminal is as it was.
+/// Lets a signal end the command in order, so that the terminal is restored.
 fn signalled(signals: &Signals, sender: SyncSender<()>, ends: Receiver<()>) -> Result<Receiver<()>, CliError> {
     let mut waiting = signals.handled();
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     std::thread::Builder::new().name("signalled".to_owned()).spawn(move || {
         loop {
             runtime.block_on(waiting.next());
-            // One that waits already does the same.
+            // If the channel is full, the waiting message already ends the command.
             let _ = sender.try_send(());
         }
     })?;
     Ok(ends)
 }
 
-/// A terminal that gives each key at once and shows none, until this is dropped (termios(3)).
+/// Puts the terminal into a mode without echo that gives each key at once, until this is dropped (termios(3)).
 struct Keyboard(Termios);
 
 impl Keyboard {
-    /// Has q end it; `None` where nobody types.
+    /// Lets the key q end the command. `None` if standard input is no terminal.
     fn listen(sender: &SyncSender<()>) -> Option<Keyboard> {
         let before = tcgetattr(std::io::stdin()).ok()?;
         let mut at_once = before.clone();
@@ -129,9 +130,9 @@ fn draw(lines: &[String], screen: bool) -> Result<(), CliError> {
     write(&text)
 }
 
-/// A frame of at most [`WIDTH`] columns, from two answers that are so many seconds apart.
+/// A frame of at most [`WIDTH`] columns, made from two answers that are `seconds` apart.
 fn frame(before: &Value, now: &Value, seconds: f64) -> Vec<String> {
-    // The same that status shows, without the texts that have lines of their own at the end.
+    // The frame shows the lines of `nova status`, without the texts that have lines of their own at the end.
     let mut lines: Vec<String> = status::lines(now).into_iter().filter(|line| !line.starts_with("backup")).collect();
     let reasons = lines.iter().position(|line| line.starts_with("reason") || line.starts_with("warning"));
     let reasons = reasons.map_or(Vec::new(), |at| lines.split_off(at));
@@ -172,7 +173,7 @@ fn frame(before: &Value, now: &Value, seconds: f64) -> Vec<String> {
     lines.iter().map(|line| short(line, WIDTH)).collect()
 }
 
-/// At most so many characters.
+/// Cuts a text to at most `most` characters.
 fn short(text: &str, most: usize) -> String {
     match text.chars().count() <= most {
         true => text.to_owned(),

@@ -1,24 +1,25 @@
-//! Which variables of the environment are meant for nova. Kubernetes and Docker describe other services in variables that
-//! are named after them, and other programs are called nova, too: those variables are no misspelt settings.
+//! Decides which environment variables are meant for nova. Kubernetes and Docker describe other services in variables
+//! that are named after the services, and another service may be called nova, too. Such variables are no misspelt
+//! settings.
 
-/// Variables of nova that are no settings.
+/// Prefixes of nova's variables that are no settings.
 const OTHER_VARIABLES: [&str; 3] = ["NOVA_TEST_", "NOVA_FUZZ_", "NOVA_TOKEN"];
-/// What the address of a service link begins with.
+/// The address in a service link begins with one of these schemes.
 const LINK_SCHEMES: [&str; 3] = ["tcp://", "udp://", "sctp://"];
 const LINK_PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
 
-/// What a variable is for.
+/// The purpose of a variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// The setting of this name, `section.key`, whether or not there is one.
+    /// The variable is the setting with this name, `section.key`, whether or not the setting exists.
     Setting(String),
-    /// Somebody else's.
+    /// The variable belongs to another program.
     Foreign,
-    /// Not named after nova, or read elsewhere.
+    /// The variable is not named after nova, or other code reads it.
     Nothing,
 }
 
-/// `is_setting` tells whether there is a setting of that section and key, `is_section` whether there is a section.
+/// The meaning of a variable. `is_setting` says whether a section has a key, and `is_section` whether a section exists.
 pub(super) fn meaning(
     (name, value): (&str, &str),
     is_section: impl Fn(&str) -> bool,
@@ -34,9 +35,9 @@ pub(super) fn meaning(
     Meaning::Setting(setting)
 }
 
-/// Whether the end of a variable's name is that of a service link: `…_SERVICE_HOST`, `…_SERVICE_PORT[_NAME]`,
-/// `…_PORT=tcp://…`, `…_PORT_8080_TCP[_ADDR|_PORT|_PROTO]` (Kubernetes, "Discovering services: Environment variables"),
-/// `…_NAME=/a/b` and `…_ENV_…` (Docker, "Legacy container links"). The name of the service may have parts before it.
+/// Whether a variable's name ends like a service link: `…_SERVICE_HOST`, `…_SERVICE_PORT[_NAME]`, `…_PORT=tcp://…`,
+/// `…_PORT_8080_TCP[_ADDR|_PORT|_PROTO]` (Kubernetes, "Discovering services: Environment variables"), `…_NAME=/a/b` and
+/// `…_ENV_…` (Docker, "Legacy container links"). The name of the service may have parts before it.
 fn is_service_link(key: &str, value: &str) -> bool {
     let parts: Vec<_> = key.split('_').collect();
     let port = |at: usize| {

@@ -1,4 +1,4 @@
-//! Every key: where it stands, what it means, how it is set and shown.
+//! All configuration keys: their place, their meaning, and how they are set and shown.
 
 use toml::Value;
 
@@ -9,7 +9,7 @@ use crate::state::CountedFrom;
 use super::settings::Config;
 use super::text::{address, filled, hidden, list, optional, shown, texts, url};
 
-/// One key.
+/// One configuration key.
 pub(super) struct Field {
     pub section: &'static str,
     pub key: &'static str,
@@ -95,7 +95,7 @@ macro_rules! flag {
     };
 }
 
-/// What says that somebody liked or commented.
+/// The source of likes or comments: rows or events.
 macro_rules! counted {
     ($key:literal, $member:ident, $help:literal) => {
         Field {
@@ -115,12 +115,12 @@ macro_rules! counted {
     };
 }
 
-/// In the order of `nova config --default`; the keys of a section stand together.
+/// All keys in the order of `nova config --default`. The keys of a section stand together.
 pub(super) const FIELDS: &[Field] = &[
     Field {
         section: "store",
         key: "data_dir",
-        help: "Where the store is.",
+        help: "This directory holds the store, the development key and backups. The default is ./nova-data.",
         set: |config, text| {
             config.data_dir = filled(text)?.into();
             Ok(())
@@ -130,7 +130,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field {
         section: "http",
         key: "listen",
-        help: "Address and port of the API; :8080 stands for every address of IPv4.",
+        help: "The API listens on this address and port. The default is 127.0.0.1:8080; :8080 means every IPv4 address of the machine.",
         set: |config, text| {
             config.listen = address(text)?;
             Ok(())
@@ -142,37 +142,93 @@ pub(super) const FIELDS: &[Field] = &[
         "brokers",
         kafka_brokers,
         shown,
-        "Bootstrap servers, host:port with commas. Unset: the local log."
+        "nova reads from these Kafka servers, written as host:port with commas. When unset, nova uses its own local log."
     ),
-    text!("kafka", "group_id", kafka_group_id, "Consumer group; it belongs to one store."),
-    option!("kafka", "instance_id", kafka_instance_id, shown, "group.instance.id. Unset: made from the store's id."),
+    text!(
+        "kafka",
+        "group_id",
+        kafka_group_id,
+        "nova reads Kafka in this consumer group, which belongs to one store. The default is nova."
+    ),
+    option!(
+        "kafka",
+        "instance_id",
+        kafka_instance_id,
+        shown,
+        "This is the consumer's group.instance.id. When unset, nova makes one from the store's id."
+    ),
     flag!(
         "kafka",
         "replica",
         kafka_replica,
-        "Reads what another node reads, in a group of its own made from group_id, and sends no rows: true or false."
+        "With true, this node reads what another node reads, in a group of its own made from group_id, and sends no rows. The default is false."
     ),
-    text!("kafka", "topic_prefix", topic_prefix, "Changes are on {prefix}.{table}."),
-    text!("kafka", "events_topic", events_topic, "Client events."),
+    text!(
+        "kafka",
+        "topic_prefix",
+        topic_prefix,
+        "nova reads the changes of a table from the topic {prefix}.{table}. The default prefix is cdc."
+    ),
+    text!(
+        "kafka",
+        "events_topic",
+        events_topic,
+        "nova writes client events to this topic and reads them from it. The default is events."
+    ),
     option!(
         "kafka",
         "security_protocol",
         kafka_security_protocol,
         shown,
-        "plaintext, ssl, sasl_plaintext or sasl_ssl."
+        "nova speaks to the brokers by plaintext, ssl, sasl_plaintext or sasl_ssl. When unset, it is plaintext."
     ),
-    option!("kafka", "sasl_mechanism", kafka_sasl_mechanism, shown, "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."),
-    option!("kafka", "sasl_username", kafka_sasl_username, shown, "For SASL."),
-    option!("kafka", "sasl_password", kafka_sasl_password, hidden, "For SASL."),
-    option!("kafka", "ssl_ca_location", kafka_ssl_ca_location, shown, "File of the brokers' certificate authority."),
-    address!("registry", "url", registry_url, "Schema Registry, for topics in Avro."),
-    option!("registry", "user", registry_user, shown, "For basic authentication."),
-    option!("registry", "password", registry_password, hidden, "For basic authentication."),
-    option!("registry", "ca_file", registry_ca_file, shown, "PEM file of its authority. Unset: the machine's."),
+    option!(
+        "kafka",
+        "sasl_mechanism",
+        kafka_sasl_mechanism,
+        shown,
+        "SASL uses this mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
+    ),
+    option!("kafka", "sasl_username", kafka_sasl_username, shown, "SASL uses this name of a user."),
+    option!("kafka", "sasl_password", kafka_sasl_password, hidden, "SASL uses this password."),
+    option!(
+        "kafka",
+        "ssl_ca_location",
+        kafka_ssl_ca_location,
+        shown,
+        "This file holds the certificate authority of the brokers."
+    ),
+    address!(
+        "registry",
+        "url",
+        registry_url,
+        "nova fetches the schemas of topics in Avro from the Schema Registry at this address."
+    ),
+    option!(
+        "registry",
+        "user",
+        registry_user,
+        shown,
+        "nova sends this user name to the registry (basic authentication)."
+    ),
+    option!(
+        "registry",
+        "password",
+        registry_password,
+        hidden,
+        "nova sends this password to the registry (basic authentication)."
+    ),
+    option!(
+        "registry",
+        "ca_file",
+        registry_ca_file,
+        shown,
+        "This PEM file holds the certificate authority of the registry. When unset, nova uses the machine's authorities."
+    ),
     Field {
         section: "cdc",
         key: "truncate",
-        help: "What a truncate of a source table does: quarantine, apply or ignore.",
+        help: "When a source table is truncated, quarantine halts the table until a person decides, apply deletes its rows here, and ignore keeps them. The default is quarantine.",
         set: |config, text| {
             config.truncate = match text {
                 "quarantine" => TruncatePolicy::Quarantine,
@@ -195,12 +251,12 @@ pub(super) const FIELDS: &[Field] = &[
         "placeholder",
         placeholder,
         shown,
-        "The connector's unavailable.value.placeholder. Unset: Debezium's, and that of deploy/debezium."
+        "This is the connector's unavailable.value.placeholder. When unset, nova knows Debezium's default and the text in deploy/debezium."
     ),
     Field {
         section: "cdc",
         key: "keep_unknown",
-        help: "Columns that nova does not know and keeps: all of a table, such as posts, or one, such as users.locale.",
+        help: "nova keeps these columns although it does not know them: posts means every such column of posts, users.locale means one column. The default is every such column but those of users, and users.bio.",
         set: |config, text| {
             config.keep_unknown = KeepUnknown::parse(&list(text)?)?;
             Ok(())
@@ -211,31 +267,53 @@ pub(super) const FIELDS: &[Field] = &[
         "cdc",
         "connect_url",
         connect_url,
-        "Kafka Connect's REST API: nova asks it every 10 s whether cdc.connector runs, and nova check looks at its settings."
+        "At this address is Kafka Connect's REST API. nova asks it every 10 s whether cdc.connector runs, and nova check looks at the connector's settings."
     ),
-    text!("cdc", "connector", connector, "The connector's name there."),
-    address!("clickhouse", "url", clickhouse_url, "HTTP interface of ClickHouse. Unset: analytics are off."),
-    text!("clickhouse", "database", clickhouse_database, "Made if it is missing."),
-    option!("clickhouse", "user", clickhouse_user, shown, "Unset: ClickHouse's default user."),
-    option!("clickhouse", "password", clickhouse_password, hidden, "Of that user."),
+    text!("cdc", "connector", connector, "Kafka Connect has the connector under this name. The default is nova."),
+    address!(
+        "clickhouse",
+        "url",
+        clickhouse_url,
+        "nova sends rows to ClickHouse's HTTP interface at this address. When unset, analytics are off."
+    ),
+    text!(
+        "clickhouse",
+        "database",
+        clickhouse_database,
+        "nova puts its tables into this database, and makes it if it is missing. The default is nova."
+    ),
+    option!(
+        "clickhouse",
+        "user",
+        clickhouse_user,
+        shown,
+        "nova logs in to ClickHouse as this user. When unset, it is ClickHouse's default user."
+    ),
+    option!("clickhouse", "password", clickhouse_password, hidden, "This is the password of clickhouse.user."),
     option!(
         "clickhouse",
         "password_file",
         clickhouse_password_file,
         shown,
-        "Has it in its first line, instead; read for each request, so a rotated one needs no restart."
+        "The first line of this file is the password, in place of clickhouse.password. nova reads it for each request, so a rotated password needs no restart."
     ),
-    option!("clickhouse", "ca_file", clickhouse_ca_file, shown, "PEM file of its authority. Unset: the machine's."),
+    option!(
+        "clickhouse",
+        "ca_file",
+        clickhouse_ca_file,
+        shown,
+        "This PEM file holds the certificate authority of ClickHouse. When unset, nova uses the machine's authorities."
+    ),
     flag!(
         "clickhouse",
         "replicated",
         clickhouse_replicated,
-        "Whether tables are made with Replicated engines: true or false. An existing database keeps its kind."
+        "With true, nova makes tables with Replicated engines. An existing database keeps its kind. The default is false."
     ),
     Field {
         section: "clickhouse",
         key: "cluster",
-        help: "Makes them ON CLUSTER of this name. Unset: on the server that is asked.",
+        help: "nova makes its tables ON CLUSTER of this name. When unset, nova makes them on the server of clickhouse.url alone.",
         set: |config, text| {
             if text.contains(['\'', '\\']) {
                 return Err("expected the name of a cluster, without quotes".to_owned());
@@ -251,12 +329,12 @@ pub(super) const FIELDS: &[Field] = &[
         clickhouse_outbox_max_mib,
         (64..=1_048_576u32),
         "expected 64 to 1048576",
-        "Consumption pauses while more than this waits for ClickHouse."
+        "nova stops reading while more than this many MiB of rows wait for ClickHouse, 64 to 1048576. The default is 8192."
     ),
     Field {
         section: "cache",
         key: "redis_url",
-        help: "Feeds, suggestions and trending are copied there, for other readers: redis://host:port.",
+        help: "nova copies feeds, suggestions and trending to this Redis for other readers, written as redis://host:port. When unset, nova copies nothing.",
         set: |config, text| {
             if !text.is_empty() && !text.starts_with("redis://") {
                 return Err("expected redis://host:port".to_owned());
@@ -270,13 +348,13 @@ pub(super) const FIELDS: &[Field] = &[
             config.redis_url = optional(text);
             Ok(())
         },
-        // May hold a password.
+        // The URL may hold a password.
         get: |config| hidden(&config.redis_url),
     },
     Field {
         section: "cache",
         key: "listen",
-        help: "Address and port for Redis clients: feeds, suggestions and trending as they are, and a cache. Unset: none.",
+        help: "Redis clients read feeds, suggestions and trending, and use a cache, at this address and port. When unset, nova does not open the port.",
         set: |config, text| {
             config.cache_listen = if text.is_empty() { None } else { Some(address(text)?) };
             Ok(())
@@ -289,7 +367,7 @@ pub(super) const FIELDS: &[Field] = &[
         cache_limit_mib,
         (16..=65_536u32),
         "expected 16 to 65536",
-        "Memory of the cache behind cache.listen, in MiB; 16 to 65536. What is read least makes room."
+        "The cache behind cache.listen takes at most this many MiB, 16 to 65536. What is read least makes room. The default is 128."
     ),
     number!(
         "dedup",
@@ -297,13 +375,13 @@ pub(super) const FIELDS: &[Field] = &[
         dedup_horizon_hours,
         (24..=720u16),
         "expected 24 to 720",
-        "How long an event id is remembered; 24 to 720."
+        "nova remembers an event id for this many hours, 24 to 720. The default is 24."
     ),
     flag!(
         "feed",
         "relaxed_spacing",
         feed.relaxed_spacing,
-        "Goes on against the rules of spacing where they would end a feed: true or false."
+        "With true, nova breaks the rules of spacing where they would end a feed. The default is false."
     ),
     number!(
         "trending",
@@ -311,18 +389,22 @@ pub(super) const FIELDS: &[Field] = &[
         feed.trending_publish_ms,
         (100..=10_000u32),
         "expected 100 to 10000",
-        "How often trending is published, milliseconds; 100 to 10000."
+        "nova publishes the trending lists once in this many milliseconds, 100 to 10000. The default is 900."
     ),
     counted!(
         "likes",
         likes,
-        "What counts a like: cdc, the rows of likes, or events, one per user and post. A change takes nova rebuild."
+        "nova counts likes from cdc, the rows of likes, or from events, one like per user and post. After a change run nova rebuild. The default is cdc."
     ),
-    counted!("comments", comments, "What counts a comment: cdc, or events, one per event. The same holds."),
+    counted!(
+        "comments",
+        comments,
+        "nova counts comments from cdc, the rows of comments, or from events, one comment per event. After a change run nova rebuild. The default is cdc."
+    ),
     Field {
         section: "log",
         key: "level",
-        help: "error, warn, info, debug or trace.",
+        help: "nova logs lines of this level and of graver ones: error, warn, info, debug or trace. The default is info.",
         set: |config, text| {
             if !["error", "warn", "info", "debug", "trace"].contains(&text) {
                 return Err("expected error, warn, info, debug or trace".to_owned());
@@ -335,7 +417,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field {
         section: "log",
         key: "format",
-        help: "text or json.",
+        help: "The lines of the log are text or json. The default is text.",
         set: |config, text| {
             config.log_json = match text {
                 "text" => false,
@@ -350,6 +432,6 @@ pub(super) const FIELDS: &[Field] = &[
         "log",
         "requests",
         log_requests,
-        "Whether each request is a line: method, path without its query, status, time and ids."
+        "With true, nova logs a line for each request: method, path without its query, status, time and ids. The default is false."
     ),
 ];

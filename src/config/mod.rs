@@ -1,5 +1,5 @@
-//! Configuration: one TOML file, and the environment over it (`NOVA_<SECTION>_<KEY>`). Unknown keys are refused, and
-//! every problem is told at once, before anything is opened or bound.
+//! The configuration: one TOML file, and environment variables that override it (`NOVA_<SECTION>_<KEY>`). Unknown keys
+//! are refused. All problems are reported together, before anything is opened or bound.
 
 mod edge;
 mod environment;
@@ -24,10 +24,10 @@ use crate::otlp::{self, OtlpSettings};
 use self::environment::{Meaning, meaning};
 use self::fields::{FIELDS, Field};
 
-/// Looked for where no `--config` is given.
+/// The file that is read if there is no `--config`.
 pub const DEFAULT_FILE: &str = "nova.toml";
 
-/// Every key, those of a section together, in the order in which the sections first come.
+/// Every key, grouped by section. The sections have the order of their first keys.
 fn fields() -> Vec<&'static Field> {
     let mut all: Vec<_> = FIELDS.iter().chain(ranking::FIELDS).chain(edge::FIELDS).chain(postgres::FIELDS).collect();
     let sections: Vec<_> = all.iter().map(|field| field.section).collect();
@@ -41,7 +41,7 @@ fn fields() -> Vec<&'static Field> {
 pub struct ConfigError(pub Vec<String>);
 
 impl Config {
-    /// Reads the file (`nova.toml` where none is named and there is one) and the environment.
+    /// Reads the file and the environment. Without a named file it reads `nova.toml`, if that exists.
     pub fn load(
         file: Option<&Path>,
         environment: impl Iterator<Item = (String, String)>,
@@ -60,7 +60,8 @@ impl Config {
         }
     }
 
-    /// With settings by their names, such as `feed.length`, over the defaults: no file and no environment is read.
+    /// A configuration of the defaults and the given settings by name, such as `feed.length`. No file and no
+    /// environment is read.
     pub fn of(settings: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
         let mut config = Config::default();
         let wrong = |(name, value): (String, String)| {
@@ -128,7 +129,7 @@ impl Config {
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match fields().into_iter().find(|field| name == format!("{}.{}", field.section, field.key)) {
             Some(field) => (field.set)(self, value).map_err(|expected| match value.contains('@') {
-                // An address with a password.
+                // The value is an address with a password, so it is not printed.
                 true => expected,
                 false => format!("{expected}, found {value:?}"),
             }),
@@ -150,7 +151,7 @@ impl Config {
         self.set("postgres.url", url)
     }
 
-    /// The configuration as a file that [`Config::load`] reads back, each key with what it means.
+    /// The configuration as a file that [`Config::load`] reads back, with an explanation of each key.
     pub fn file(&self) -> String {
         let mut out = String::new();
         let mut section = "";
@@ -165,7 +166,7 @@ impl Config {
         out
     }
 
-    /// The same as JSON.
+    /// The configuration as JSON.
     pub fn json(&self) -> serde_json::Value {
         let mut sections = serde_json::Map::new();
         for field in fields() {

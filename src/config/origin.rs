@@ -1,12 +1,12 @@
-//! Origins as browsers and web views send them (RFC 6454 §6.2, WHATWG URL). What is written otherwise matches no
-//! request, so it is refused with what to write.
+//! Origins in the form that browsers and web views send (RFC 6454 §6.2, WHATWG URL). An origin in another form would
+//! match no request, so it is refused with the right form.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Schemes whose hosts and ports browsers bring into one form, with their default ports.
+/// Schemes for which browsers normalise hosts and ports, with their default ports.
 const OF_BROWSERS: [(&str, u16); 2] = [("https", 443), ("http", 80)];
 
-/// Refuses what no browser sends as an origin; `*` is every origin.
+/// Refuses a text that no browser sends as an origin. `*` stands for every origin.
 pub(super) fn check(text: &str) -> Result<(), String> {
     if text == "*" {
         return Ok(());
@@ -18,7 +18,7 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     }
 }
 
-/// What is sent for a page of this address.
+/// The origin that a browser sends for a page of this address.
 fn sent(text: &str) -> Result<String, &'static str> {
     if text == "null" {
         return Err(
@@ -44,7 +44,7 @@ fn sent(text: &str) -> Result<String, &'static str> {
     Ok(format!("{scheme}://{host}{port}"))
 }
 
-/// Host and port.
+/// Splits an authority into host and port.
 fn divided(authority: &str) -> Option<(&str, &str)> {
     match authority.starts_with('[') {
         true => {

@@ -7,10 +7,10 @@ use super::settings::Config;
 use super::text::{optional, shown};
 use crate::source::postgres::net::{SslMode, split_ssl_mode, unknown_parameter};
 
-/// PostgreSQL's names have at most so many bytes.
+/// The most bytes of a name in PostgreSQL.
 const NAME_MAX_BYTES: usize = 63;
 
-/// A name that goes into commands as it is.
+/// Checks a name, which goes into commands unquoted.
 fn name(text: &str) -> Result<String, String> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     match (1..=NAME_MAX_BYTES).contains(&text.len()) && text.bytes().all(plain) {
@@ -19,7 +19,7 @@ fn name(text: &str) -> Result<String, String> {
     }
 }
 
-/// An address as libpq takes it, whose own words are not shown where it is wrong: it may hold a password.
+/// Checks an address for libpq. libpq's error is not shown, because it may contain a password.
 fn address(text: &str) -> Result<Option<String>, String> {
     if text.is_empty() {
         return Ok(None);
@@ -30,7 +30,7 @@ fn address(text: &str) -> Result<Option<String>, String> {
     }
     let modes = || format!("expected a sslmode of {}", SslMode::ALL.map(SslMode::name).join(", "));
     let (plain, _) = split_ssl_mode(text).ok_or_else(modes)?;
-    // The part behind it would be taken for a host or a database, and shown as such.
+    // The text behind the first @ would be taken for a host or a database, and be shown.
     if text.matches('@').count() > 1 {
         return Err("an @ in a name or a password is written as %40".to_owned());
     }
@@ -61,8 +61,8 @@ fn masked(config: &Config) -> Value {
     Value::from(without_password(url).unwrap_or_else(|| "***".to_owned()))
 }
 
-/// Taken apart as for a connection: name and password end at the first @, whatever is in them. `None` where no connection
-/// could be made, or where another @ makes a part of the password look like a host.
+/// The address without its password. It is divided as for a connection: name and password end at the first @, whatever
+/// they contain. `None` if no connection could be made, or if another @ makes a part of the password look like a host.
 fn without_password(url: &str) -> Option<String> {
     address(url).ok()??;
     let (scheme, rest) = url.split_once("://")?;
@@ -87,7 +87,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field {
         section: "postgres",
         key: "url",
-        help: "PostgreSQL directly, without Debezium and Kafka: postgres://user@host:port/database. Unset: changes from Kafka.",
+        help: "nova follows PostgreSQL itself, without Debezium and Kafka, at postgres://user@host:port/database. When unset, changes come from Kafka.",
         set: |config, text| {
             config.postgres_url = address(text)?;
             Ok(())
@@ -97,7 +97,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field {
         section: "postgres",
         key: "password_file",
-        help: "Has the password in its first line; read for each connection, so a rotated one needs no restart.",
+        help: "The first line of this file is the password. nova reads it for each connection, so a rotated password needs no restart.",
         set: |config, text| {
             config.postgres_password_file = optional(text);
             Ok(())
@@ -107,7 +107,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field {
         section: "postgres",
         key: "ssl_mode",
-        help: "disable, prefer, require, verify-ca or verify-full, as libpq has them; sslmode in the url stands over it.",
+        help: "TLS to PostgreSQL is disable, prefer, require, verify-ca or verify-full, as in libpq; an sslmode in postgres.url wins. The default is prefer.",
         set: |config, text| {
             let modes = || SslMode::ALL.map(SslMode::name).join(", ");
             config.postgres_ssl_mode =
@@ -119,7 +119,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field {
         section: "postgres",
         key: "ca_file",
-        help: "PEM file of the server's certificate authority. Unset: Mozilla's list.",
+        help: "This PEM file holds the certificate authority of the server. When unset, nova uses Mozilla's list.",
         set: |config, text| {
             config.postgres_ca_file = optional(text);
             Ok(())
@@ -129,7 +129,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field {
         section: "postgres",
         key: "slot",
-        help: "Replication slot; it belongs to one store, which makes it.",
+        help: "nova makes this replication slot, which belongs to one store. The default is nova.",
         set: |config, text| {
             config.postgres_slot = name(text)?;
             Ok(())
@@ -139,7 +139,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field {
         section: "postgres",
         key: "publication",
-        help: "What the slot sends: the tables users, posts, follows, comments and likes.",
+        help: "nova reads this publication of the tables users, posts, follows, comments and likes. The default is nova.",
         set: |config, text| {
             config.postgres_publication = name(text)?;
             Ok(())
@@ -149,7 +149,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field {
         section: "postgres",
         key: "failover",
-        help: "The slot is kept by standbys that synchronise slots, from PostgreSQL 17 on: true or false.",
+        help: "With true, standbys that synchronise slots keep this slot (PostgreSQL 17 and later). The default is true.",
         set: |config, text| {
             config.postgres_failover = text.parse().map_err(|_| "expected true or false".to_owned())?;
             Ok(())
@@ -159,7 +159,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field {
         section: "postgres",
         key: "on_slot_lost",
-        help: "halt: a person decides (nova cdc resnapshot); resnapshot: all is read again, at most three times an hour.",
+        help: "When the slot is lost, halt waits for a person (nova cdc resnapshot), and resnapshot reads all tables again, at most three times an hour. The default is halt.",
         set: |config, text| {
             config.postgres_resnapshot = match text {
                 "halt" => false,
@@ -173,7 +173,7 @@ pub(super) const FIELDS: &[Field] = &[
     Field {
         section: "postgres",
         key: "max_held_wal_mib",
-        help: "The slot is dropped when the server keeps more of its log for it; then all is to be read again. 0: no limit.",
+        help: "nova drops the slot when the server keeps more than this many MiB of its log for it, 0 to 1048576; then all tables must be read again. The default is 0, no limit.",
         set: |config, text| {
             config.postgres_max_held_wal_mib =
                 text.parse().ok().filter(|mib| *mib <= 1_048_576).ok_or("expected 0 to 1048576")?;
@@ -194,7 +194,7 @@ mod tests {
     }
 
     proptest! {
-        /// The rest of each address has no capital letters.
+        /// The password has capital letters, and the rest of each address has none.
         #[test]
         fn no_part_of_a_password_is_shown(password in "[A-Z/?@:#%&=,\\[\\]]{1,12}", known in 0..4usize) {
             let more = ["", "?sslmode=disable", "?application_name=", "?user="][known];
@@ -203,7 +203,7 @@ mod tests {
                 format!("postgres://me:{password}x@h:1,i:2/app"),
                 format!("postgres://me@h/app?password={password}"),
                 format!("postgres://me@h/app?sslmode=disable&password={password}&application_name=a"),
-                // Without an @ there is no host.
+                // An address without an @ has no host.
                 format!("postgres://me:{}", password.replace('@', "")),
             ] {
                 let shown = shown(url.clone());
@@ -228,7 +228,7 @@ mod tests {
             ("postgresql://me@h/app?password=secret", "postgresql://me@h/app?***"),
             ("postgres://me:se/cret@127.0.0.1/app", "postgres://me:***@127.0.0.1/app"),
             ("postgres://me:se?cr=et@h/app", "postgres://me:***@h/app"),
-            // No connection can be made with it: another @ is to be written as %40.
+            // No connection can be made with this address, because another @ must be written as %40.
             ("postgres://me:se:cr@et@h/app", "***"),
             ("postgres://me:se@cr/et@h/app", "***"),
         ] {

@@ -1,4 +1,5 @@
-//! The keys of the numbers by which lists are made: those of [`NUMBERS`], and which windows trending has.
+//! The configuration keys of the numbers with which lists are made: the keys of [`NUMBERS`], and the windows of
+//! trending.
 
 use toml::Value;
 
@@ -8,7 +9,7 @@ use crate::state::ranking::{NUMBERS, Ranking};
 use super::fields::Field;
 use super::text::{list, texts};
 
-/// The number with this place in [`NUMBERS`].
+/// The configuration key for number `AT` of [`NUMBERS`].
 const fn number<const AT: usize>() -> Field {
     let number = &NUMBERS[AT];
     Field {
@@ -41,7 +42,7 @@ numbers!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25);
 const WINDOWS: Field = Field {
     section: "trending",
     key: "windows",
-    help: "Windows of which there are lists; 24h is needed while feed.trending_max is above 0.",
+    help: "nova keeps a trending list for each of these windows: 1h, 6h, 24h, 7d. 24h is needed while feed.trending_max is above 0. The default is all four.",
     set: |config, text| {
         let names = list(text)?;
         let known = names.iter().all(|name| Window::from_name(name).is_some());
@@ -58,7 +59,7 @@ fn windows(ranking: &Ranking) -> impl Iterator<Item = String> {
     crate::feed::trending::kept(ranking).map(|window| window.name().to_owned())
 }
 
-/// What is wrong with the numbers together.
+/// The problem of the numbers taken together, if there is one.
 pub(super) fn problems(ranking: &Ranking) -> Option<String> {
     let [_, _, day, _] = ranking.trending.windows;
     let needed = !day && ranking.feed.trending_max > 0;

@@ -1,4 +1,4 @@
-//! Values as texts, and back.
+//! Converts values to texts and back.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -29,7 +29,7 @@ pub(super) fn url(text: &str) -> Result<Option<String>, String> {
     let rest = text.strip_prefix("http://").or(text.strip_prefix("https://"));
     match rest {
         _ if text.is_empty() => Ok(None),
-        // What is printed must hold no password.
+        // A URL that is printed must hold no password.
         Some(rest) if !rest.split('/').next().unwrap_or_default().contains('@') => Ok(optional(text)),
         Some(_) => Err("expected no name or password in it; they have settings of their own".to_owned()),
         None => Err("expected http://host:port or https://host:port".to_owned()),
@@ -44,7 +44,7 @@ pub(super) fn hidden(value: &Option<String>) -> Value {
     Value::from(if value.is_some() { "***" } else { "" })
 }
 
-/// A list: TOML's, or with commas, as the environment has it.
+/// A list, either in TOML or separated by commas as in the environment.
 pub(super) fn list(text: &str) -> Result<Vec<String>, String> {
     let items: Vec<String> = if text.trim_start().starts_with('[') {
         let wrong = || "expected a list of texts".to_owned();

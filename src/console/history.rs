@@ -1,14 +1,14 @@
-//! Ten minutes of each gauge, a point a second, so that a fresh page has plots at once. The list of gauges is fixed: the
-//! memory of it all is, too.
+//! Ten minutes of each gauge with one point a second, so that a fresh page has plots at once. The list of gauges is
+//! fixed, so the memory is fixed, too.
 
 use serde_json::{Map, Number, Value, json};
 
-/// Points of each gauge.
+/// The number of points of each gauge.
 pub const POINTS: usize = 600;
-/// Between two points, milliseconds.
+/// The interval of two points, milliseconds.
 pub const STEP_MS: i64 = 1_000;
 
-/// What is kept, by its place among the values of a point. The units are in the names.
+/// The gauges. The discriminant of a gauge is its place in a point. Units are in the names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gauge {
     RecordsPerS,
@@ -71,7 +71,7 @@ impl Gauge {
     }
 }
 
-/// The values of one moment; `None` where there is nothing to measure.
+/// The values of one moment. A value is `None` if there is nothing to measure.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Point(pub [Option<f64>; Gauge::ALL.len()]);
 
@@ -84,14 +84,14 @@ impl Point {
         self.0[gauge as usize]
     }
 
-    /// By name.
+    /// The values by the names of the gauges.
     pub fn json(&self) -> Value {
         let each = Gauge::ALL.map(|gauge| (gauge.name().to_owned(), short(self.get(gauge))));
         Value::Object(each.into_iter().collect())
     }
 }
 
-/// As a plot needs it: a whole number from a thousand on, three digits behind the point below.
+/// Shortens a number for a plot: whole numbers from a thousand on, three decimals below a thousand.
 fn short(value: Option<f64>) -> Value {
     let Some(value) = value else { return Value::Null };
     if value.abs() >= 1e3 || value.fract() == 0.0 {
@@ -100,13 +100,13 @@ fn short(value: Option<f64>) -> Value {
     Number::from_f64((value * 1e3).round() / 1e3).map_or(Value::Null, Value::Number)
 }
 
-/// See the module.
+/// The last ten minutes of all gauges.
 #[derive(Debug)]
 pub struct History {
     points: Box<[Point; POINTS]>,
-    /// Where the next point goes.
+    /// The place of the next point.
     next: usize,
-    /// When the newest point was taken, epoch milliseconds; 0 before the first.
+    /// When the newest point was taken, epoch milliseconds. It is 0 before the first point.
     at_ms: i64,
 }
 
@@ -117,20 +117,20 @@ impl Default for History {
 }
 
 impl History {
-    /// Takes a point, which has the place of the oldest one.
+    /// Adds a point, which replaces the oldest.
     pub fn put(&mut self, at_ms: i64, point: Point) {
         self.points[self.next] = point;
         self.next = (self.next + 1) % POINTS;
         self.at_ms = at_ms;
     }
 
-    /// The value of a gauge so many points before the newest one.
+    /// The value of a gauge `points` points before the newest.
     pub fn before(&self, gauge: Gauge, points: usize) -> Option<f64> {
         let at = (self.next + POINTS - 1).checked_sub(points)? % POINTS;
         self.points.get(at)?.get(gauge)
     }
 
-    /// `{"until_ms", "step_ms", "gauges": {name: [oldest, …, newest]}}`.
+    /// The history as `{"until_ms", "step_ms", "gauges": {name: [oldest, …, newest]}}`.
     pub fn json(&self) -> Value {
         let list = |gauge: Gauge| -> Value {
             let (newer, older) = self.points.split_at(self.next);

@@ -1,15 +1,15 @@
-//! The console: what is sent to a browser, and the last ten minutes of what it plots. It knows nothing of the node;
-//! `http/console` serves it.
+//! The console: the files for the browser, and the last ten minutes of the plotted gauges. It does not depend on the
+//! node; `http/console` serves it.
 
 pub mod history;
 pub mod patch;
 
-/// A file of the console, as it is in the binary.
+/// A file of the console, embedded in the program.
 #[derive(Clone, Copy, Debug)]
 pub struct Asset {
-    /// Within the directory of the assets; modules import each other by it.
+    /// The path within the directory of the assets. Modules import each other by this path.
     pub name: &'static str,
-    /// The media type.
+    /// The media type of the file.
     pub kind: &'static str,
     pub text: &'static str,
 }
@@ -24,10 +24,10 @@ macro_rules! asset {
     };
 }
 
-/// The page that every address of the console answers with; `{assets}` stands for where the files are.
+/// The page with which every address of the console is answered. `{assets}` stands for the path of the files.
 pub const PAGE: &str = include_str!("assets/index.html");
 
-/// What the page asks for before it shows something.
+/// The files that the page needs before it shows anything.
 pub const FIRST: [&str; 9] = [
     "app.js",
     "api.js",
@@ -64,10 +64,10 @@ pub const ASSETS: [Asset; 20] = [
     asset!("vendor/uplot.css", STYLE),
 ];
 
-/// The first parts of the paths that the page shows something for. What is behind them is for the page.
+/// The first parts of the paths for which the page shows something. The page itself handles the rest of the path.
 pub const PAGES: [&str; 9] = ["", "failed", "user", "post", "trending", "live", "source", "system", "api"];
 
-/// Names all files together: with any change it is another one, so that a browser may keep each file for ever.
+/// A fingerprint of all files together. Any change gives another fingerprint, so a browser may keep each file for ever.
 pub fn fingerprint() -> String {
     let mut hash = xxhash_rust::xxh3::Xxh3::new();
     for asset in &ASSETS {
@@ -93,7 +93,7 @@ mod tests {
     fn the_first_screen_is_less_than_80_kilobytes_on_the_wire() {
         const MOST: usize = 80_000;
         let file = |name: &&str| sent(ASSETS.iter().find(|asset| asset.name == *name).unwrap().text);
-        // The plots come with the first screen too.
+        // The plots are part of the first screen, too.
         let plots = ["vendor/uplot.js", "vendor/uplot.css"];
         let total = sent(PAGE) + FIRST.iter().chain(&plots).map(file).sum::<usize>();
         assert!(total < MOST, "{total} bytes");

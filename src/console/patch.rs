@@ -1,9 +1,9 @@
-//! What differs between two documents, as a JSON Merge Patch (RFC 7396). No document has a null that matters: a member
-//! that is null and one that is not there read the same.
+//! The difference of two documents, as a JSON Merge Patch (RFC 7396). No document has a null with a meaning: a member
+//! that is null and a missing member mean the same.
 
 use serde_json::{Map, Value};
 
-/// The patch that makes `after` of `before`; `None` where nothing differs. Lists are replaced as a whole.
+/// The patch that turns `before` into `after`. `None` if they are equal. Lists are replaced as a whole.
 pub fn between(before: &Value, after: &Value) -> Option<Value> {
     let (Value::Object(old), Value::Object(new)) = (before, after) else {
         return (before != after).then(|| after.clone());

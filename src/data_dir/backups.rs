@@ -1,4 +1,4 @@
-//! Backups: their manifest, and the note of the latest one, which the metrics tell of.
+//! Backups: their manifest, and the note of the latest backup, which the metrics show.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 
 use crate::files;
 
-/// Within the data directory: copies that a running node made.
+/// The directory, within the data directory, for copies that a running node makes.
 pub const BACKUPS_DIR: &str = "backups";
-/// Within the data directory: the latest backup.
+/// The file, within the data directory, with the note of the latest backup.
 pub(super) const NOTE_FILE: &str = "backup.json";
 
 /// The latest backup of a store. Times are epoch milliseconds.
@@ -26,22 +26,22 @@ pub struct Latest {
     pub sha256: String,
     pub made_at_ms: i64,
     pub verified_at_ms: i64,
-    /// A backup was verified since then, and was not what was made.
+    /// Whether a later verification found that a backup had changed.
     #[serde(default)]
     pub verify_failed: bool,
 }
 
-/// The directory of the backups that a running node makes. It is made where there is none.
+/// The directory of the backups that a running node makes. A missing directory is made.
 pub fn made_dir(data_dir: &Path) -> io::Result<PathBuf> {
     let dir = data_dir.join(BACKUPS_DIR);
     files::private_dir(&dir)?;
     Ok(dir)
 }
 
-/// Writes a copy out, and removes its file: nothing of it is left, however this ends.
+/// Writes a copy to `out` and removes its file. The file is removed even if the writing fails.
 pub fn hand_over(copy: &Path, out: &mut dyn Write) -> io::Result<()> {
     let mut file = File::open(copy)?;
-    // The open file has the bytes.
+    // The open file keeps the bytes after its removal.
     std::fs::remove_file(copy)?;
     io::copy(&mut file, out)?;
     out.flush()
@@ -54,7 +54,7 @@ pub fn make(store: &Store, data_dir: &Path, file: &Path, now_ms: i64) -> Result<
     Ok(copied)
 }
 
-/// Makes a copy that is a backup once it is where it shall be.
+/// Makes a copy that becomes a backup once it is at its final place.
 pub fn copy(store: &Store, file: &Path, now_ms: i64) -> Result<Copied, CopyError> {
     let copied = store.copy_to(file, |copy, entries| manifest(copy, entries, now_ms))?;
     if !copied.checked {
@@ -69,8 +69,8 @@ pub fn made(data_dir: &Path, copied: &Copied, now_ms: i64) {
     note(data_dir, &Latest { sha256, made_at_ms, verified_at_ms: now_ms, verify_failed: false });
 }
 
-/// What a manifest says: who made the backup and when, the store's format, entries and positions. More partitions than
-/// fit are left out and counted.
+/// A manifest: who made the backup and when, the store's format, entries and positions. Partitions that do not fit are
+/// left out and counted.
 fn manifest(copy: &ReadTxn, entries: u64, now_ms: i64) -> Result<Vec<u8>, ReadError> {
     let mut positions = Vec::new();
     copy.scan(OFFSETS, ("", i32::MIN).., |(topic, partition), value| {
@@ -93,7 +93,7 @@ fn manifest(copy: &ReadTxn, entries: u64, now_ms: i64) -> Result<Vec<u8>, ReadEr
     }
 }
 
-/// A manifest as a person asks for it: with the hash; null for a backup without one.
+/// A manifest as it is shown to a person, with the hash. It is null for a backup without a manifest.
 pub fn shown(sealed: Option<&Sealed>) -> Value {
     let Some(sealed) = sealed else { return Value::Null };
     let mut manifest = serde_json::from_slice(&sealed.manifest).unwrap_or_else(|_| json!({}));
@@ -101,7 +101,8 @@ pub fn shown(sealed: Option<&Sealed>) -> Value {
     manifest
 }
 
-/// Reads a whole backup and compares it with its manifest, if it has one; notes it where it is the latest of the store.
+/// Reads a whole backup and compares it with its manifest, if it has one. Notes the result if the backup is the latest
+/// of the store.
 pub fn verify(data_dir: &Path, file: &Path, now_ms: i64) -> Result<Option<Sealed>, SealError> {
     let sealed = verify_seal(file)?;
     if let (Some(sealed), Some(latest)) = (&sealed, latest(data_dir))
@@ -112,19 +113,19 @@ pub fn verify(data_dir: &Path, file: &Path, now_ms: i64) -> Result<Option<Sealed
     Ok(sealed)
 }
 
-/// Notes that a backup was not what was made. Which one it was cannot be told: its hash is another one.
+/// Notes that a backup had changed. Which backup it was cannot be known, because its hash is different now.
 pub fn verify_failed(data_dir: &Path) {
     if let Some(latest) = latest(data_dir) {
         note(data_dir, &Latest { verify_failed: true, ..latest });
     }
 }
 
-/// The latest backup that was noted; `None` before the first.
+/// The latest backup in the note. `None` before the first.
 pub fn latest(data_dir: &Path) -> Option<Latest> {
     serde_json::from_slice(&std::fs::read(data_dir.join(NOTE_FILE)).ok()?).ok()
 }
 
-/// The backup is made, noted or not.
+/// Writes the note. The backup is valid even if the note cannot be written.
 fn note(data_dir: &Path, latest: &Latest) {
     let path = data_dir.join(NOTE_FILE);
     let write = || {

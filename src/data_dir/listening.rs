@@ -1,7 +1,8 @@
-//! Where a running node can be asked: a note beside its store, for commands on the same machine.
+//! The address of a running node: a note beside its store, for commands on the same machine.
 //!
-//! The note is good for as long as its writer holds a lock on it (flock(2)), which ends with the process however it ends:
-//! a note that a killed node left is not believed, whoever has its port or its number now. So no token goes to a stranger.
+//! The note is valid as long as its writer holds a lock on it (flock(2)). The lock ends with the process, however the
+//! process ends. So a note that a killed node left is not believed, even if another process now has its port or its
+//! number, and no token goes to a stranger.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Write as _};
@@ -12,35 +13,36 @@ use std::path::{Path, PathBuf};
 use nova_storage::file::Aside;
 use serde::{Deserialize, Serialize};
 
-/// Within the data directory.
+/// The file of the note, within the data directory.
 pub const LISTENING_FILE: &str = "listening.json";
-/// A longer note is none.
+/// A longer file is no note.
 const NOTE_MAX_BYTES: u64 = 4_096;
 
-/// What the note says.
+/// The content of the note.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listening {
-    /// Where this machine reaches the admin routes.
+    /// The URL at which this machine reaches the admin routes.
     pub url: String,
     pub pid: u32,
-    /// Tokens are signed with the development key of the data directory, by nobody else.
+    /// Whether only the development key of the data directory signs tokens.
     pub development_key: bool,
-    /// Where `url` is `https`: the SHA-256 of the node's certificate, in hexadecimal digits. The certificate need not name this machine.
+    /// If `url` is `https`: the SHA-256 of the node's certificate in hexadecimal digits. The certificate need not name
+    /// this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
 }
 
-/// What stands in a data directory.
+/// The note in a data directory.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Note {
-    /// Its writer runs.
+    /// The note of a process that runs.
     Good(Listening),
-    /// A process that is gone left it.
+    /// The note of a process that has ended.
     Stale(Listening),
     None,
 }
 
-/// A note that is good until this is dropped.
+/// A note that is valid until this is dropped.
 #[derive(Debug)]
 pub struct Noted {
     path: PathBuf,
@@ -48,8 +50,8 @@ pub struct Noted {
 }
 
 impl Listening {
-    /// The note of this process, which listens at `addr`. Where `addr` stands for every address of the machine, the note names
-    /// the loopback address.
+    /// The note of this process, which listens at `addr`. If `addr` stands for every address of the machine, the note
+    /// has the loopback address.
     pub fn at(scheme: &str, mut addr: SocketAddr, development_key: bool, certificate: Option<String>) -> Listening {
         if addr.ip().is_unspecified() {
             addr.set_ip(match addr.ip() {
@@ -60,7 +62,7 @@ impl Listening {
         Listening { url: format!("{scheme}://{addr}"), pid: std::process::id(), development_key, certificate }
     }
 
-    /// Writes the note for its owner alone, whole or not at all; the caller has the store open and listens.
+    /// Writes the note for its owner alone, whole or not at all. The caller has the store open and listens.
     pub fn note(&self, data_dir: &Path) -> io::Result<Noted> {
         let path = data_dir.join(LISTENING_FILE);
         let (aside, mut file) = Aside::new(&path, ".new")?;
@@ -73,7 +75,7 @@ impl Listening {
 
 impl Drop for Noted {
     fn drop(&mut self) {
-        // A note that stays is stale once the lock is gone.
+        // If the file cannot be removed, the note is stale once the lock is gone.
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -116,7 +118,7 @@ mod tests {
         assert_eq!(noted(dir.path()).unwrap(), Note::None);
         std::fs::write(&path, left).unwrap();
         assert_eq!(noted(dir.path()).unwrap(), Note::Stale(listening));
-        // Another node writes its own over it.
+        // Another node overwrites the note with its own.
         let six = Listening::at("https", "[::]:1".parse().unwrap(), false, Some("ab".to_owned()));
         assert_eq!(six.url, "https://[::1]:1");
         let kept = six.note(dir.path()).unwrap();

@@ -1,4 +1,4 @@
-//! What stands in a data directory: the store, the backups that a running node makes, and notes beside the store.
+//! The content of a data directory: the store, the backups that a running node makes, and notes beside the store.
 
 pub mod backups;
 pub mod listening;
@@ -11,10 +11,10 @@ use crate::files;
 use self::backups::{BACKUPS_DIR, NOTE_FILE};
 use self::listening::LISTENING_FILE;
 
-/// Name of the store within the data directory.
+/// The name of the store within the data directory.
 pub const STORE_FILE: &str = "nova.redb";
 
-/// The store of a data directory.
+/// The path of the store in a data directory.
 pub fn store_path(data_dir: &Path) -> PathBuf {
     data_dir.join(STORE_FILE)
 }
@@ -24,11 +24,12 @@ pub fn make(data_dir: &Path) -> io::Result<()> {
     files::private_dir(data_dir)
 }
 
-/// Files of the data directory that only nova makes, by the begin of their names; the development key is one more.
+/// The beginnings of the names of files in the data directory that only nova makes. The development key is another such
+/// file.
 const OWN_FILES: [&str; 4] = [STORE_FILE, NOTE_FILE, BACKUPS_DIR, LISTENING_FILE];
 
-/// Closes what others could read, except the development key `key_file`. A directory that holds other files as well is
-/// somebody's own, and only told.
+/// Takes the rights of others from nova's files, except the development key `key_file`. A directory that also holds
+/// other files belongs to somebody, so nova only logs its rights.
 pub fn close_files(data_dir: &Path, key_file: &str) {
     let entries = |dir: &Path| -> Vec<PathBuf> {
         std::fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
@@ -43,7 +44,7 @@ pub fn close_files(data_dir: &Path, key_file: &str) {
         true => files::close(data_dir),
         false => tracing::debug!("{} holds other files, too: its mode stays as it is", data_dir.display()),
     }
-    // The key is checked, not closed: where others could read it, a person must know.
+    // The key's rights are checked and not changed. If others could read the key, a person must know.
     let ours = ours.into_iter().filter(|path| !path.ends_with(key_file));
     ours.chain(entries(&data_dir.join(BACKUPS_DIR))).for_each(|path| files::close(&path));
 }

@@ -1,4 +1,5 @@
-//! Avro: a value as the schema of its id wrote it. Fields are taken by name, so that a schema may gain or lose some.
+//! Reads Avro values with the schema that wrote them. Fields are found by name, so that a schema may gain or lose
+//! fields.
 
 use std::borrow::Cow;
 use std::io::{self, Read};
@@ -22,13 +23,13 @@ use super::units::Unit;
 use super::values;
 use crate::event::{Id, Table};
 
-/// Bounds what one length in a datum may allocate, for the whole process; the first call decides.
+/// Limits the memory that one length in a datum may allocate, for the whole process. The first call sets the limit.
 pub(super) fn limit_allocation() {
     apache_avro::util::max_allocation_bytes(RECORD_MAX_BYTES);
 }
 
-/// Bytes that remember whether more was asked for than there is: the library reads the end of a datum that was cut as
-/// null, and a cut row must not pass for a row.
+/// Bytes that remember whether a read went beyond their end. The library reads the missing end of a cut datum as null,
+/// and a cut row must not pass for a whole row.
 struct Datum<'a> {
     rest: &'a [u8],
     short: bool,
@@ -49,7 +50,7 @@ fn value(what: &str, schema: &Schema, datum: &[u8]) -> Result<Value, Fault> {
     if datum.short {
         return Err(malformed(format!("the {what} is shorter than its schema says")));
     }
-    // The library's message may quote the value, and with it what must not get out.
+    // The library's message may quote the value, which may be private.
     let value = value.map_err(|_| malformed(format!("the {what} is not what its schema writes")))?;
     match datum.rest.len() {
         0 => Ok(value),
@@ -57,7 +58,7 @@ fn value(what: &str, schema: &Schema, datum: &[u8]) -> Result<Value, Fault> {
     }
 }
 
-/// The primary key in a Kafka key: a record with `id`, or the string alone.
+/// Reads the primary key from a Kafka key: a record with `id`, or only the string.
 pub(super) fn key(schema: &Schema, datum: &[u8]) -> Result<Id, Fault> {
     let value = plain(value("key", schema, datum)?);
     let id = match value {
@@ -74,7 +75,7 @@ pub(super) fn names(schema: &Schema, datum: &[u8]) -> Option<Vec<String>> {
     items.into_iter().map(text).collect()
 }
 
-/// What the values of one schema are read with.
+/// The settings with which the values of one schema are read.
 #[derive(Clone, Copy)]
 pub(super) struct Context<'c> {
     pub table: Table,
@@ -83,7 +84,7 @@ pub(super) struct Context<'c> {
     pub keep: &'c Arc<KeepUnknown>,
 }
 
-/// Reads a value; `None` is Avro's null.
+/// Reads a value. `None` is Avro's null.
 pub(super) fn message(schema: &Schema, datum: &[u8], context: &Context<'_>) -> Result<Option<Message>, Fault> {
     let fields = match plain(value("value", schema, datum)?) {
         Value::Null => return Ok(None),
@@ -159,7 +160,7 @@ fn inner(value: &Value) -> &Value {
     }
 }
 
-/// What the logical type says of an integer.
+/// The time unit in the logical type of an integer.
 fn unit(value: &Value) -> Unit {
     match value {
         Value::TimestampMillis(_) | Value::LocalTimestampMillis(_) => Unit::Millis,
@@ -194,7 +195,7 @@ fn raw(value: &Value) -> Raw<'_> {
     }
 }
 
-/// A value of an unknown column as the JSON converter would write it: bytes in base64, what JSON has no number for
+/// A value of an unknown column in the form of the JSON converter: bytes in base64, and numbers that JSON does not have
 /// as text.
 fn to_json(value: &Value) -> serde_json::Value {
     use serde_json::Value as Json;

@@ -1,4 +1,4 @@
-//! Client events: reading, writing and identifying them.
+//! Reads, writes and identifies client events.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,8 +17,8 @@ use crate::event::{Action, ClientEvent, Dead, Id, Record, TIMESTAMP_MS_RANGE};
 /// The longest `device` and `app_ver`, in Unicode code points, as `maxLength` counts (JSON Schema 2020-12 §6.3.1).
 pub const DEVICE_MAX_CHARS: usize = 64;
 pub const APP_VER_MAX_CHARS: usize = 64;
-/// Reads one event as `docs/api.md` describes it. It is `user`'s where it names nobody; `fallback_id` makes the id of one
-/// that has none.
+/// Reads one event as `docs/api.md` describes it. An event without a user belongs to `user`. `fallback_id` makes the id
+/// of an event that has none.
 pub fn parse(text: &str, user: Id, fallback_id: impl FnOnce() -> Id) -> Result<ClientEvent, Dead> {
     Ok(read(text, Some(user), fallback_id)?)
 }
@@ -36,20 +36,20 @@ pub(super) fn read(text: &str, user: Option<Id>, fallback_id: impl FnOnce() -> I
     members.finish(fallback_id)
 }
 
-/// The id of an event that its client did not name: the same for each delivery of one record.
+/// The id of an event without an id of its client. It is the same for each delivery of one record.
 pub(super) fn id_of_record(record: &Record) -> Id {
     let mut bytes = Vec::with_capacity(record.topic.len() + 20);
     put(&mut bytes, record.topic.as_bytes());
     bytes.extend_from_slice(&record.partition.to_le_bytes());
     bytes.extend_from_slice(&record.offset.to_le_bytes());
     let mut id = xxh3_128(&bytes).to_be_bytes();
-    // Version 8 (custom), variant 1: never one that a client makes.
+    // The id has version 8 (custom) and variant 1, which no client makes.
     id[6] = id[6] & 0x0f | 0x80;
     id[8] = id[8] & 0x3f | 0x80;
     Id(id)
 }
 
-/// The dedup key of an event: a hash over both ids, each with its length before it.
+/// The dedup key of an event: a hash over both ids, each preceded by its length.
 pub fn dedup_key(user: Id, event_id: Id) -> u128 {
     let mut bytes = [0; 40];
     bytes[..4].copy_from_slice(&16u32.to_le_bytes());
@@ -59,7 +59,7 @@ pub fn dedup_key(user: Id, event_id: Id) -> u128 {
     xxh3_128(&bytes)
 }
 
-/// A hash over everything but the event's id: two events with one id and different hashes are in conflict.
+/// A hash over everything but the event's id. Two events with the same id and different hashes are in conflict.
 pub fn payload_hash(event: &ClientEvent) -> u64 {
     let mut bytes = Vec::with_capacity(80 + event.device.len() + event.app_ver.len());
     bytes.extend_from_slice(&event.user_id.0);
@@ -79,7 +79,7 @@ fn put(bytes: &mut Vec<u8>, part: &[u8]) {
     bytes.extend_from_slice(part);
 }
 
-/// The JSON of an event, as it goes into the events topic and the local log; [`parse`] reads the same event back.
+/// The JSON of an event for the events topic and the local log. [`parse`] reads the same event back.
 pub fn encode(event: &ClientEvent) -> Vec<u8> {
     let mut out = Vec::with_capacity(320);
     member(&mut out, "{\"event_id\":\"", &event.event_id.text(), "\"");
@@ -105,7 +105,8 @@ fn member(out: &mut Vec<u8>, before: &str, value: &[u8], after: &str) {
     out.extend_from_slice(after.as_bytes());
 }
 
-/// The members of an event, in the order in which [`encode`] writes them; the index is the bit in [`Members::seen`].
+/// The members of an event, in the order in which [`encode`] writes them. The index of a member is its bit in
+/// [`Members::seen`].
 const NAMES: [&str; 9] =
     ["event_id", "user_id", "post_id", "author_id", "action", "event_time", "dwell_ms", "device", "app_ver"];
 
@@ -123,28 +124,28 @@ struct Members {
     dwell_ms: u32,
     device: Box<str>,
     app_ver: Box<str>,
-    /// Bit per member that was there.
+    /// One bit for each member that was present.
     seen: u16,
-    /// Bit per number that is written with a fraction or an exponent: an integer by its digits, perhaps.
+    /// One bit for each number that is written with a fraction or an exponent. Its digits may still make an integer.
     fractions: u16,
     fault: Option<Fault>,
 }
 
 impl Members {
     fn set(&mut self, index: usize, raw: Raw<'_>) {
-        let name = NAMES[index];
-        let set = if self.seen & 1 << index != 0 { Err(Fault::duplicate(name)) } else { self.try_set(index, raw) };
+        let Some(name) = NAMES.get(index).copied() else { return };
+        let known = self.seen & 1 << index != 0;
+        let set = if known { Err(Fault::duplicate(name)) } else { self.try_set((index, name), raw) };
         self.seen |= 1 << index;
         if let Err(fault) = set {
             self.fault.get_or_insert(fault);
         }
     }
 
-    fn try_set(&mut self, index: usize, raw: Raw<'_>) -> Result<(), Fault> {
+    fn try_set(&mut self, (index, name): (usize, &str), raw: Raw<'_>) -> Result<(), Fault> {
         if matches!(raw, Raw::Null) {
             return Ok(());
         }
-        let name = NAMES[index];
         if matches!(raw, Raw::Float) && [EVENT_TIME, DWELL_MS].contains(&index) {
             self.fractions |= 1 << index;
             return Ok(());
@@ -163,7 +164,7 @@ impl Members {
         Ok(())
     }
 
-    /// Reads numbers with a fraction or an exponent from their digits: nearly nobody writes them.
+    /// Reads numbers with a fraction or an exponent from their digits. Such numbers are rare.
     fn read_fractions(&mut self, text: &str) -> Result<(), Fault> {
         #[derive(serde::Deserialize)]
         struct Numbers<'a> {
@@ -220,11 +221,11 @@ impl<'de> Visitor<'de> for &mut Members {
         f.write_str("an object")
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        // Most writers keep to one order: the name that is due is tried first.
+        // Most writers keep to one order, so the next name in this order is tried first.
         let mut due = 0;
         while let Some(name) = map.next_key_seed(Name)? {
             let mut order = (due..NAMES.len()).chain(0..due);
-            match order.find(|index| *NAMES[*index] == *name) {
+            match order.find(|index| NAMES.get(*index).is_some_and(|known| **known == *name)) {
                 Some(index) => {
                     due = index + 1;
                     self.set(index, map.next_value_seed(RawSeed)?);
@@ -275,7 +276,7 @@ fn dwell_ms(raw: Raw<'_>) -> Result<u32, Fault> {
 
 fn text<'a>(name: &str, raw: Raw<'a>, max_chars: usize) -> Result<Cow<'a, str>, Fault> {
     match raw {
-        // No text has more code points than bytes.
+        // A text never has more code points than bytes.
         Raw::Text(text) if text.len() <= max_chars || text.chars().count() <= max_chars => Ok(text),
         Raw::Text(text) => {
             let chars = text.chars().count();

@@ -1,4 +1,4 @@
-//! Confluent's wire format, before the value is read: magic byte 0, a 4-byte schema id (big-endian), then the datum.
+//! Confluent's wire format around a value: magic byte 0, a 4-byte schema id (big-endian), then the datum.
 
 use super::fault::Fault;
 
@@ -10,12 +10,12 @@ pub(super) fn is_avro(bytes: &[u8]) -> bool {
     bytes.first() == Some(&MAGIC)
 }
 
-/// The schema that the bytes name, where they are a datum in this format.
+/// The schema id in the bytes, if they are a datum in this format.
 pub fn schema_id(bytes: &[u8]) -> Option<u32> {
     split("datum", bytes).map(|(id, _)| id).ok()
 }
 
-/// The schema id and the datum behind it.
+/// Splits bytes into the schema id and the datum.
 pub(super) fn split<'a>(what: &str, bytes: &'a [u8]) -> Result<(u32, &'a [u8]), Fault> {
     match bytes.split_at_checked(HEADER_BYTES) {
         Some(([MAGIC, id @ ..], datum)) if id.len() == 4 => {

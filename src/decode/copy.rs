@@ -1,19 +1,19 @@
-//! A line of `COPY … TO STDOUT` in text format ("COPY", section "Text Format", in PostgreSQL's manual).
+//! Reads lines of `COPY … TO STDOUT` in text format ("COPY", section "Text Format", in PostgreSQL's manual).
 
 use std::borrow::Cow;
 
-/// The fields of a line, which may end with its line feed. Each is `None` for NULL.
+/// The fields of a line, which may end with its line feed. A field is `None` for NULL.
 pub fn fields(line: &[u8]) -> impl Iterator<Item = Option<Cow<'_, [u8]>>> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
-    // A tab within a value is written as an escape.
+    // A tab within a value is written as an escape, so each tab separates fields.
     line.split(|byte| *byte == b'\t').map(|field| if field == b"\\N" { None } else { Some(unescaped(field)) })
 }
 
 fn unescaped(field: &[u8]) -> Cow<'_, [u8]> {
-    let Some(first) = memchr::memchr(b'\\', field) else { return Cow::Borrowed(field) };
+    let parts = memchr::memchr(b'\\', field).and_then(|first| field.split_at_checked(first));
+    let Some((before, mut rest)) = parts else { return Cow::Borrowed(field) };
     let mut out = Vec::with_capacity(field.len());
-    out.extend_from_slice(&field[..first]);
-    let mut rest = &field[first..];
+    out.extend_from_slice(before);
     while let Some((byte, after)) = rest.split_first() {
         rest = after;
         if *byte != b'\\' {
@@ -22,12 +22,12 @@ fn unescaped(field: &[u8]) -> Cow<'_, [u8]> {
         }
         let (byte, taken) = escape(rest);
         out.push(byte);
-        rest = &rest[taken..];
+        rest = rest.get(taken..).unwrap_or_default();
     }
     Cow::Owned(out)
 }
 
-/// What stands behind a backslash, and how many bytes that took.
+/// The character after a backslash, and how many bytes the escape took.
 fn escape(rest: &[u8]) -> (u8, usize) {
     match *rest {
         [b'b', ..] => (8, 1),
@@ -38,7 +38,7 @@ fn escape(rest: &[u8]) -> (u8, usize) {
         [b'v', ..] => (11, 1),
         [b'0'..=b'7', ..] => digits(rest, 8, 3),
         [b'x', digit, ..] if digit.is_ascii_hexdigit() => {
-            let (byte, taken) = digits(&rest[1..], 16, 2);
+            let (byte, taken) = digits(rest.get(1..).unwrap_or_default(), 16, 2);
             (byte, taken + 1)
         }
         [other, ..] => (other, 1),
@@ -49,11 +49,11 @@ fn escape(rest: &[u8]) -> (u8, usize) {
 fn digits(text: &[u8], radix: u32, most: usize) -> (u8, usize) {
     let known = text.iter().take(most).map_while(|byte| char::from(*byte).to_digit(radix));
     let (value, taken) = known.fold((0u32, 0), |(value, taken), digit| (value * radix + digit, taken + 1));
-    // Three octal digits may say more than a byte holds; PostgreSQL drops the highest bit, too.
+    // Three octal digits may be more than a byte holds. PostgreSQL drops the highest bit, too.
     (value as u8, taken)
 }
 
-/// How the server writes a value: what [`fields`] undoes.
+/// Writes a value as the server does. [`fields`] reverses it.
 #[cfg(test)]
 pub(super) fn escaped(value: Option<&[u8]>, out: &mut Vec<u8>) {
     let Some(value) = value else { return out.extend_from_slice(b"\\N") };

@@ -1,4 +1,4 @@
-//! What a Debezium message asks for, whichever encoding it came in.
+//! Interprets a Debezium message, whatever its encoding is.
 
 use super::fault::Fault;
 use super::headers::Headers;
@@ -9,7 +9,7 @@ use super::schema::SchemaMismatch;
 use super::shape::{Shape, Top};
 use crate::event::{Cell, Change, ChangeBody, Format, Id, Ignored, Op, Renamed, Row, Table, Wait};
 
-/// The name that Debezium's connector for PostgreSQL gives itself in `source.connector`.
+/// The value of `source.connector` of Debezium's connector for PostgreSQL.
 const POSTGRESQL: &str = "postgresql";
 
 /// A row image on the wire.
@@ -18,38 +18,38 @@ pub(super) enum Image {
     Absent,
     Null,
     Row(ImageBuilder),
-    /// Something else than an object, by its kind.
+    /// Another kind of value than an object, with the name of its kind.
     Not(&'static str),
 }
 
-/// What a message is.
+/// The form of a message.
 enum Form {
     Change(Op, Format),
     Ignore(Ignored),
 }
 
-/// The members that matter, read but not yet judged.
+/// The relevant members of a message, read but not yet interpreted.
 #[derive(Debug)]
 pub(super) struct Message {
     pub shape: Shape,
     pub top: Top,
-    /// `op` or `__op`: the letter, or 0 for a string that is none; `None` where it is absent or null.
+    /// The letter in `op` or `__op`, or 0 for a string that is no operation. `None` if the member is absent or null.
     pub op: Option<u8>,
     pub image: Image,
-    /// `__deleted`.
+    /// The value of `__deleted`.
     pub deleted: Option<bool>,
-    /// Of an Avro value: its schema's id, and why its rows cannot be the table's.
+    /// For an Avro value: the id of its schema, and why rows of this schema do not fit the table, if they do not.
     pub schema: Option<(u32, Option<Box<SchemaMismatch>>)>,
     lsn: Option<u64>,
     ts_us: Option<i64>,
     ts_ms: Option<i64>,
-    /// The table that the record says it is of, where it is one of nova's.
+    /// The table that the record names, if it is one of nova's.
     table: Option<Table>,
-    /// The connector that wrote the record is of another database.
+    /// Whether the connector that wrote the record is for another database.
     foreign: bool,
-    /// `source.snapshot` is `incremental`.
+    /// Whether `source.snapshot` is `incremental`.
     incremental: bool,
-    /// `source.snapshot` is `last`: nothing of the snapshot comes behind this read.
+    /// Whether `source.snapshot` is `last`: no other read of the snapshot follows this one.
     last: bool,
     fault: Option<Fault>,
 }
@@ -74,7 +74,7 @@ impl Message {
         }
     }
 
-    /// The shape that the message has after all, where its first member misled.
+    /// The true shape of the message, if its first member misled the reader.
     pub fn conflict(&self) -> Option<Shape> {
         let row = matches!(&self.image, Image::Row(image) if image.has_columns());
         let shape = match self.top {
@@ -88,7 +88,7 @@ impl Message {
         (shape != self.shape).then_some(shape)
     }
 
-    /// Whether nothing was found wrong yet.
+    /// An error if a problem was already found.
     pub fn sound(&mut self) -> Result<(), Fault> {
         self.fault.take().map_or(Ok(()), Err)
     }
@@ -108,7 +108,7 @@ impl Message {
         }
     }
 
-    /// One member of `source`.
+    /// Reads one member of `source`.
     pub fn set_source(&mut self, name: &str, raw: Raw<'_>) {
         match name {
             "lsn" => self.set_lsn("source.lsn", raw),
@@ -121,7 +121,7 @@ impl Message {
         }
     }
 
-    /// One `__*` member of a flattened row; the names that nova has no use for are dropped.
+    /// Reads one `__*` member of a flattened row. Names that nova does not use are dropped.
     pub fn set_meta(&mut self, name: &str, raw: Raw<'_>) {
         match name {
             "__deleted" => self.set_deleted(raw),
@@ -164,7 +164,7 @@ impl Message {
         }
     }
 
-    /// Two names of one flattened record may state the same number.
+    /// Sets the LSN. Two members of a flattened record may state it, and then they must agree.
     fn set_lsn(&mut self, name: &str, raw: Raw<'_>) {
         match raw {
             Raw::Null => {}
@@ -194,7 +194,7 @@ impl Message {
         }
     }
 
-    /// What the message asks for. `key` reads the Kafka key, and is called only when the message needs one.
+    /// Returns what the message asks for. `key` reads the Kafka key, and is called only if the message needs a key.
     pub fn interpret(
         mut self,
         table: Table,
@@ -207,7 +207,8 @@ impl Message {
         };
         self.same_table(table)?;
         let source_ts_us = self.source_ts_us()?;
-        // The number of such a read is missing, or that of another record (debezium/debezium#3765).
+        // The LSN of a read in an incremental snapshot is missing, or belongs to another record
+        // (debezium/debezium#3765).
         let lsn = self.lsn.filter(|_| !(self.incremental && op == Op::Read));
         let ends_snapshot = self.last && op == Op::Read;
         let change = |key, body| {
@@ -221,7 +222,7 @@ impl Message {
         };
         match op {
             Op::Truncate => Ok(change(Id::NIL, ChangeBody::Truncate)),
-            // The image of a delete is not the old row: it is not looked at, with any replica identity.
+            // The image of a delete is not the old row with every replica identity, so it is never read.
             Op::Delete => Ok(change(key(true)?, ChangeBody::Delete)),
             Op::Read | Op::Create | Op::Update | Op::Unknown => {
                 let row = self.row(table, headers)?;
@@ -301,7 +302,7 @@ impl Message {
             Image::Not(kind) => Err(Fault::new("wrong-type", format!("`after`: expected an object, got {kind}"))),
         };
         match (read, mismatch, schema) {
-            // What is no row at all stays dead; each row of the schema would be refused.
+            // A value that is no row at all stays dead, because every row of the schema would be refused.
             (Err(fault), Some(_), _) if fault.reason == "unrecognised-shape" => Err(fault.into()),
             (_, Some(mismatch), _) => Err(waits(&mismatch)),
             (Err(fault), None, _) => Err(fault.into()),
@@ -312,7 +313,8 @@ impl Message {
     }
 }
 
-/// Why a record waits whose schema cannot be the table's, and why one is dead that lacks a column without a schema.
+/// The reason of a record that waits because its schema does not fit the table, and of a dead record that lacks a
+/// column without a schema.
 pub(crate) const SCHEMA_MISMATCH: &str = "schema-mismatch";
 
 fn waits(mismatch: &SchemaMismatch) -> Stop {
@@ -340,7 +342,7 @@ fn operation(letter: Option<u8>) -> Result<Op, Fault> {
     }
 }
 
-/// The row's own `id` must be the key's: a connector with other `message.key.columns` would mix up rows.
+/// Checks that the row's own `id` is the key's. A connector with other `message.key.columns` would mix up rows.
 fn same_key(row: &Row, key: Id) -> Result<(), Fault> {
     match row.cells.first() {
         Some(Cell::Uuid(id)) if *id != key => {

@@ -1,4 +1,4 @@
-//! One match from the topic of a record to what reads it.
+//! Chooses the reader of a record by its topic.
 
 use std::sync::Arc;
 
@@ -19,21 +19,21 @@ use super::units::KnownUnits;
 use super::{avro, client, confluent, json, length, private, values};
 use crate::event::{Change, ChangeBody, Dead, Decoded, Format, Id, Op, Record, Renamed, Table, Wait};
 
-/// The most topics whose route and format are remembered; further ones are routed anew each time.
+/// The most topics whose route and format are remembered. Further topics are routed anew for each record.
 pub const TOPICS_MAX: usize = 4_096;
 
-/// The reason of a record whose schema nobody knows.
+/// The reason of a record whose schema is unknown to the registry.
 const UNKNOWN_SCHEMA: &str = "unknown-schema-id";
 
-/// What is known of a topic.
+/// The decoder's knowledge of a topic.
 #[derive(Clone, Copy)]
 struct Topic {
     route: Route,
-    /// The format of the last change, which a null value takes.
+    /// The format of the last change, which applies to a null value.
     format: Option<Format>,
 }
 
-/// Decodes records; remembers the format of each topic.
+/// Decodes records, and remembers the format of each topic.
 pub struct Decoder {
     names: Topics,
     pub(super) schemas: Arc<dyn Schemas>,
@@ -41,9 +41,9 @@ pub struct Decoder {
     pub(super) keep: Arc<KeepUnknown>,
     units: KnownUnits,
     topics: FxHashMap<Arc<str>, Topic>,
-    /// What an id means never changes.
+    /// The conversion for each schema id and table. The meaning of an id never changes.
     plans: FxHashMap<(u32, Table), Result<Arc<Plan>, SchemaMismatch>>,
-    /// Of the relations that PostgreSQL itself described.
+    /// The relations that PostgreSQL itself described.
     replicas: Replicas,
 }
 
@@ -62,20 +62,20 @@ impl Decoder {
         }
     }
 
-    /// `placeholder` is the connector's `unavailable.value.placeholder`, its `hex:` form included.
+    /// Sets the placeholder, which is the connector's `unavailable.value.placeholder`, including its `hex:` form.
     pub fn with_placeholder(mut self, placeholder: &str) -> Decoder {
         self.placeholders = Placeholders::of(placeholder);
         self
     }
 
-    /// Which columns are kept that nova does not know.
+    /// Sets which columns unknown to nova are kept.
     pub fn with_kept(mut self, keep: KeepUnknown) -> Decoder {
         self.keep = Arc::new(keep);
         self
     }
 
-    /// Says what a record is. The same record gives the same answer, except that a null value takes the format which
-    /// its topic had last.
+    /// Decodes a record. The same record always gives the same answer, except that a null value takes the last format
+    /// of its topic.
     pub fn decode(&mut self, record: &Record) -> Decoded {
         if let Some(defect) = &record.defect {
             return Decoded::Dead((**defect).clone());
@@ -103,7 +103,7 @@ impl Decoder {
         }
     }
 
-    /// Whether anything of the topic can be read.
+    /// Whether nova reads the records of the topic.
     pub fn follows(&self, topic: &str) -> bool {
         !matches!(self.names.route(topic), Route::Ignore(_))
     }
@@ -158,7 +158,7 @@ impl Decoder {
         if let Some(message) = message {
             return message.interpret(table, &self.headers(record), |delete| self.key(record, table, delete));
         }
-        // Behind a delete that the value told, a null value says nothing.
+        // After a delete that a value reported, a null value means nothing.
         let deletes = !matches!(pinned, Some(Format::Envelope | Format::FlatRewrite));
         Ok(Fact::Change(Change {
             table,
@@ -192,7 +192,7 @@ impl Decoder {
         Ok(message)
     }
 
-    /// What the headers say. Most records have none, or only such as no list begins like.
+    /// Reads the headers. Most records have none, or only headers whose first byte no list has.
     fn headers(&self, record: &Record) -> Headers {
         let mut headers = Headers::default();
         for (name, value) in &record.headers {
@@ -219,13 +219,13 @@ impl Decoder {
         }
     }
 
-    /// A header that cannot be read says nothing.
+    /// The schema and the datum in a header. A header that cannot be read is ignored.
     fn header_schema<'a>(&self, value: &'a [u8]) -> Option<(Arc<Schema>, &'a [u8])> {
         let (id, datum) = confluent::split("header", value).ok()?;
         Some((self.schema("header", id).ok()?, datum))
     }
 
-    /// The key; a `delete` must name somebody.
+    /// Reads the key. A `delete` must have a key.
     fn key(&self, record: &Record, table: Table, delete: bool) -> Result<Id, Stop> {
         let Some(bytes) = record.key.as_deref().filter(|bytes| !bytes.is_empty()) else {
             let detail = format!("no Kafka key, and it alone says which row of {table} is meant");
@@ -244,7 +244,7 @@ impl Decoder {
         }
     }
 
-    /// How rows of the schema become the table's, or why they cannot.
+    /// The conversion of rows of the schema to the table, or why there is none.
     fn plan(&mut self, id: u32, schema: &Schema, table: Table) -> Result<Arc<Plan>, SchemaMismatch> {
         if self.plans.len() >= FILE_SCHEMAS_MAX {
             self.plans.clear();
@@ -252,8 +252,8 @@ impl Decoder {
         self.plans.entry((id, table)).or_insert_with(|| Plan::new(id, schema, table, &self.keep).map(Arc::new)).clone()
     }
 
-    /// A dead letter of a table with private columns loses the bytes that nobody can read: where a registry may learn the
-    /// schema yet, the partition waits for it instead.
+    /// Lets a record wait that could become a dead letter of a table with private columns, because such a letter loses
+    /// the bytes that nobody can read. The partition waits if the registry may still learn the schema.
     fn waits_if_private(&self, stop: Stop, table: Table) -> Stop {
         match stop {
             Stop::Dead(Fault { reason: UNKNOWN_SCHEMA, detail })

@@ -2,9 +2,9 @@
 
 use crate::event::{Cell, Facts, Id, Row, Table};
 
-/// `None` when a column that is needed is missing, unavailable or, though the table forbids it, null. A nullable
-/// column that the row lacks counts as null; a creation time that is null is 0. A user without a known name is a user
-/// all the same: whether the account is active decides what is shown.
+/// Reads the columns. `None` if a needed column is missing, unavailable or, against the table's definition, null. A
+/// nullable column that the row lacks counts as null, and a null creation time counts as 0. A user whose name is
+/// unknown still counts as a user, because the account's activity decides what is shown.
 pub fn facts(table: Table, row: &Row) -> Option<Facts> {
     let columns = Columns { table, row };
     match table {
@@ -43,11 +43,12 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    /// The cell; `Missing` of a nullable column reads as null.
+    /// The cell of a column. A nullable column that is `Missing` reads as null.
     fn cell(&self, name: &str) -> Option<&'a Cell> {
-        let index = self.table.columns().iter().position(|column| column.name == name)?;
-        match self.row.cells.get(index)? {
-            Cell::Missing if self.table.columns()[index].nullable => Some(&Cell::Null),
+        let mut cells = self.table.columns().iter().zip(&self.row.cells);
+        let (column, cell) = cells.find(|(column, _)| column.name == name)?;
+        match cell {
+            Cell::Missing if column.nullable => Some(&Cell::Null),
             Cell::Missing | Cell::Unavailable => None,
             cell => Some(cell),
         }
@@ -82,7 +83,8 @@ impl<'a> Columns<'a> {
 mod tests {
     use super::*;
 
-    /// Found by the simulation (seeds 1611 and 2739): a post of an inactive user was shown, as the name was not known.
+    /// The simulation found this (seeds 1611 and 2739): a post of an inactive user was shown, because the user's name
+    /// was unknown.
     #[test]
     fn a_user_whose_name_is_not_known_is_active_or_not() {
         for active in [true, false] {

@@ -1,12 +1,12 @@
-//! Why a record is dead, in words that never hold a value of it.
+//! Why a record is dead, in words that never contain a value of the record.
 
 use super::raw::Raw;
 use crate::event::{Dead, Stage, Table};
 
-/// What a dead letter's detail is cut to.
+/// A dead letter's detail is cut to this length.
 pub const DETAIL_MAX_BYTES: usize = 300;
 
-/// Why a record is dead: a stable code and what to tell a person.
+/// Why a record is dead: a stable code, and a text for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub reason: &'static str,
@@ -26,7 +26,7 @@ impl Fault {
         Fault::new("invalid-value", format!("`{}`: {what}", shown(field)))
     }
 
-    /// `what` says how one sees that the record is of another table than its topic's.
+    /// The fault of a record that belongs to another table than its topic. `what` names the sign of it.
     pub fn other_table(other: Table, table: Table, what: &str) -> Fault {
         let detail = format!(
             "the record {what} of table `{other}`, and its topic holds `{table}`: correct the routing of the connector \
@@ -46,7 +46,7 @@ impl From<Fault> for Dead {
     }
 }
 
-/// A field name from the wire, short enough for a message.
+/// Cuts a field name from the wire for use in a message.
 fn shown(field: &str) -> &str {
     cut(field, 64)
 }
@@ -56,7 +56,7 @@ fn cut(text: &str, max_bytes: usize) -> &str {
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    &text[..end]
+    text.get(..end).unwrap_or_default()
 }
 
 fn bounded(mut detail: String) -> String {

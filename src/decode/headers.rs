@@ -1,5 +1,5 @@
-//! What the headers of a record say about its row: whose values it has after a change of the primary key, and which
-//! columns it leaves out because they did not change.
+//! The headers of a record about its row: the row's other key after a change of the primary key, and the columns that
+//! the record leaves out because they did not change.
 
 use serde::Deserialize;
 
@@ -10,10 +10,10 @@ use crate::event::Id;
 pub(super) const OLD_KEY: &str = "__debezium.oldkey";
 pub(super) const NEW_KEY: &str = "__debezium.newkey";
 
-/// Columns that a table of PostgreSQL may have; a longer list is none of columns.
+/// The most columns of a table of PostgreSQL. A longer list is no list of columns.
 const COLUMNS_MAX: usize = 1_600;
 
-/// What the headers say.
+/// The content of the headers.
 #[derive(Debug, Default)]
 pub(super) struct Headers {
     pub old_key: Option<Id>,
@@ -23,13 +23,13 @@ pub(super) struct Headers {
 }
 
 impl Headers {
-    /// The names of a list that was read elsewhere.
+    /// Adds the names of a list that was read elsewhere.
     pub fn list(&mut self, names: impl IntoIterator<Item = String>) {
         let room = COLUMNS_MAX.saturating_sub(self.named.len());
         self.named.extend(names.into_iter().take(room).map(String::into_boxed_str));
     }
 
-    /// A list as one of Connect's header converters writes it.
+    /// Adds a list in the form of one of Connect's header converters.
     pub fn list_text(&mut self, value: &[u8]) {
         if let Some(names) = std::str::from_utf8(value).ok().and_then(names) {
             self.list(names);
@@ -37,7 +37,7 @@ impl Headers {
     }
 }
 
-/// The id in a key as one of Connect's header converters writes it: JSON with or without schema, `Struct{id=…}`, or the
+/// The id in a key that one of Connect's header converters wrote: JSON with or without schema, `Struct{id=…}`, or the
 /// id alone.
 pub(super) fn id(value: &[u8]) -> Option<Id> {
     let text = std::str::from_utf8(value).ok()?.trim_ascii();
@@ -51,8 +51,8 @@ pub(super) fn id(value: &[u8]) -> Option<Id> {
     Id::parse(bare.as_bytes()).ok()
 }
 
-/// The names in `["id","caption"]` (SimpleHeaderConverter, JsonConverter), the same with schema, or `[id, caption]`
-/// (StringConverter).
+/// The names in `["id","caption"]` (SimpleHeaderConverter, JsonConverter), in the same list with a schema, or in `[id,
+/// caption]` (StringConverter).
 fn names(text: &str) -> Option<Vec<String>> {
     #[derive(Deserialize)]
     struct WithSchema {

@@ -1,4 +1,4 @@
-//! Collects the columns of one row image, in whatever order and encoding they come.
+//! Collects the columns of one row image, in any order and encoding.
 
 use std::sync::Arc;
 
@@ -11,24 +11,24 @@ use super::units::Unit;
 use super::{private, values};
 use crate::event::{Cell, Column, Id, Row, Table};
 
-/// Where a column of the wire belongs.
+/// The destination of a column of the wire.
 pub(super) enum Slot {
-    /// Index into [`Table::columns`].
+    /// The column's index in [`Table::columns`].
     Column(usize),
-    /// Never kept, whatever it holds.
+    /// The column is never kept, whatever it holds.
     Dropped,
     Extra,
 }
 
-/// A row while it is read. The first fault is kept and reading goes on, because the image of a delete is no row and
-/// its faults do not count.
+/// A row that is being read. The first fault is kept and the reading continues, because the image of a delete is no row
+/// and its faults do not count.
 #[derive(Debug)]
 pub(super) struct ImageBuilder {
     table: Table,
     cells: Box<[Cell]>,
-    /// The column that the next name most likely is: Debezium keeps the table's order.
+    /// The most likely next column, because Debezium keeps the table's order.
     next: usize,
-    /// Bit per column that was set.
+    /// One bit for each column that was set.
     seen: u32,
     extra: Vec<(Box<str>, Box<str>)>,
     /// Unknown columns that hold the placeholder.
@@ -36,9 +36,9 @@ pub(super) struct ImageBuilder {
     /// Unknown columns that a header names, some of which the image may have.
     named: Vec<Box<str>>,
     keep: Arc<KeepUnknown>,
-    /// By table: bit per column that came as an unknown one of this table.
+    /// By table: one bit for each column that came, seen from this table, as an unknown one.
     others: [u32; Table::ALL.len()],
-    /// Bit per member of [`MARKER`] that came.
+    /// One bit for each member of [`MARKER`] that came.
     marker: u8,
     fault: Option<Fault>,
 }
@@ -68,7 +68,7 @@ impl ImageBuilder {
         let columns = self.table.columns();
         for step in 0..columns.len() {
             let index = (self.next + step) % columns.len();
-            if columns[index].name == name {
+            if columns.get(index).is_some_and(|column| column.name == name) {
                 self.next = index + 1;
                 return Slot::Column(index);
             }
@@ -77,18 +77,18 @@ impl ImageBuilder {
     }
 
     pub fn set(&mut self, index: usize, raw: Raw<'_>, unit: Unit, placeholders: &Placeholders) {
-        let column = &self.table.columns()[index];
+        let (Some(column), Some(place)) = (self.table.columns().get(index), self.cells.get_mut(index)) else { return };
         if self.seen & 1 << index != 0 {
             return self.fail(Fault::duplicate(column.name));
         }
         self.seen |= 1 << index;
         match values::cell(column, raw, unit, placeholders) {
-            Ok(cell) => self.cells[index] = cell,
+            Ok(cell) => *place = cell,
             Err(fault) => self.fail(fault),
         }
     }
 
-    /// A column that the table's list does not name; `json` is the text of one JSON value.
+    /// Adds a column that the table's list does not have. `json` is the text of one JSON value.
     pub fn extra(&mut self, name: &str, json: &str, placeholders: &Placeholders) {
         if let Some(member) = MARKER.iter().position(|member| *member == name) {
             self.marker |= 1 << member;
@@ -116,18 +116,20 @@ impl ImageBuilder {
         self.seen != 0
     }
 
-    /// The shape of Debezium's transaction markers; their `id` is no UUID.
+    /// Whether the image has the shape of Debezium's transaction markers, whose `id` is no UUID.
     pub fn is_transaction_marker(&self) -> bool {
         self.fault.is_some() && self.marker == 0b11
     }
 
-    /// Takes what the headers say of columns that are left out: a list that names one says that it did not change.
+    /// Adds the columns that the headers name: a record leaves out a named column if the column did not change.
     pub fn left_out(&mut self, headers: &Headers) {
         for name in &headers.named {
             match self.slot(name) {
                 Slot::Column(index) if self.seen & 1 << index == 0 => {
                     self.seen |= 1 << index;
-                    self.cells[index] = Cell::Unavailable;
+                    if let Some(cell) = self.cells.get_mut(index) {
+                        *cell = Cell::Unavailable;
+                    }
                 }
                 Slot::Extra if self.keep.keeps(self.table, name) => self.named.push(name.clone()),
                 Slot::Column(_) | Slot::Dropped | Slot::Extra => {}
@@ -135,12 +137,12 @@ impl ImageBuilder {
         }
     }
 
-    /// The row, with the columns that it lacks although they do not take null.
+    /// Returns the row, and the columns that are absent although they must not be null.
     pub fn finish(mut self) -> Result<(Row, Vec<&'static str>), Fault> {
         let (extra, extra_unavailable) = self.unknown();
         let id_alone = self.seen & !1 == 0;
         match self.fault {
-            // Any object may have an `id`; its value tells nothing of a row then.
+            // Any object may have an `id`. So the value of an `id` alone proves no row.
             Some(fault) if !id_alone || fault.reason == "duplicate-field" => return Err(fault),
             _ if id_alone => {
                 let detail = "no member but `id` is a column of the table: neither a Debezium envelope nor a row";
@@ -162,23 +164,22 @@ impl ImageBuilder {
         Ok((Row { cells: self.cells, extra, extra_unavailable }, missing))
     }
 
-    /// Whether it is a row of another table: all of its columns are here, some that this table does not have, and none that
-    /// only this table has.
+    /// Whether the image is a row of another table: it has all columns of the other table, some of which this table
+    /// does not have, and none that only this table has.
     fn is_whole_as(&self, other: Table) -> bool {
         let own = self.table.columns();
+        let others = self.others.get(other as usize).copied().unwrap_or_default();
         let came = |(index, column): (usize, &Column)| {
-            let unknown = self.others[other as usize] & 1 << index != 0;
+            let unknown = others & 1 << index != 0;
             unknown || own.iter().zip(0..).any(|(one, bit)| one.name == column.name && self.seen & 1 << bit != 0)
         };
         let shared = |(one, bit): (&Column, u32)| {
             self.seen & 1 << bit == 0 || other.columns().iter().any(|column| column.name == one.name)
         };
-        self.others[other as usize] != 0
-            && other.columns().iter().enumerate().all(came)
-            && own.iter().zip(0..).all(shared)
+        others != 0 && other.columns().iter().enumerate().all(came) && own.iter().zip(0..).all(shared)
     }
 
-    /// Whether all columns came, and all but the key as what Debezium fills a column with that it does not know.
+    /// Whether all columns came, and all but the key have the value that Debezium writes for an unknown column.
     fn is_key_only(&self) -> bool {
         let mut rest = self.table.columns().iter().zip(&self.cells).skip(1);
         rest.all(|(column, cell)| match cell {
@@ -198,8 +199,10 @@ impl ImageBuilder {
         extra.sort_by(|a, b| a.0.cmp(&b.0));
         unavailable.sort();
         let has_value = |name: &str| extra.binary_search_by(|(extra, _)| (**extra).cmp(name)).is_ok();
-        let values = extra.windows(2).find(|pair| pair[0].0 == pair[1].0).map(|pair| &pair[0].0);
-        let placeholders = || unavailable.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| &pair[0]);
+        let mut pairs = extra.iter().zip(extra.iter().skip(1));
+        let values = pairs.find(|(one, next)| one.0 == next.0).map(|(one, _)| &one.0);
+        let mut pairs = unavailable.iter().zip(unavailable.iter().skip(1));
+        let placeholders = || pairs.find(|(one, next)| one == next).map(|(one, _)| one);
         let twice = values.or_else(placeholders).or_else(|| unavailable.iter().find(|name| has_value(name)));
         if let Some(name) = twice {
             self.fault.get_or_insert(Fault::duplicate(name));
@@ -213,7 +216,7 @@ impl ImageBuilder {
     }
 }
 
-/// The text of a JSON object; `None` without members.
+/// The text of a JSON object. `None` if there are no members.
 pub(super) fn object<N: AsRef<str>, V: AsRef<str>>(members: &[(N, V)]) -> Option<Box<str>> {
     if members.is_empty() {
         return None;

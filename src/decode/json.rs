@@ -1,4 +1,4 @@
-//! Debezium's JSON, read in one pass without building a tree: scalars are borrowed, what nobody asks for is skipped.
+//! Reads Debezium's JSON in one pass without building a tree. Scalars are borrowed, and unknown members are skipped.
 
 pub(super) mod key;
 pub(super) mod members;
@@ -22,7 +22,7 @@ use crate::event::Table;
 
 use self::members::{Name, ObjectOr, RawSeed, ReadObject, malformed, object};
 
-/// What each message is read with.
+/// The settings with which each message is read.
 pub(super) struct Context<'c> {
     pub table: Table,
     pub placeholders: &'c Placeholders,
@@ -30,12 +30,12 @@ pub(super) struct Context<'c> {
     pub units: &'c mut KnownUnits,
 }
 
-/// Reads a value; `None` is the literal `null`, which some converters write for a null value.
+/// Reads a value. `None` is the literal `null`, which some converters write for a null value.
 pub(super) fn message(text: &str, context: &mut Context<'_>) -> Result<Option<Message>, Fault> {
     message_within(text, context, None)
 }
 
-/// `stated` is what the schema around the message states, if there is one.
+/// Reads a message, with the units that the schema around the message states, if there is one.
 fn message_within(text: &str, context: &mut Context<'_>, stated: Option<Units>) -> Result<Option<Message>, Fault> {
     if is_null(text) {
         return Ok(None);
@@ -59,7 +59,7 @@ fn message_within(text: &str, context: &mut Context<'_>, stated: Option<Units>) 
     }
 }
 
-/// What `{"schema": …, "payload": …}` holds.
+/// The content of `{"schema": …, "payload": …}`.
 #[derive(Clone, Copy, Default)]
 struct Wrapper<'a> {
     schema: Option<&'a RawValue>,
@@ -83,7 +83,7 @@ struct Reader<'c> {
     placeholders: &'c Placeholders,
     keep: &'c Arc<KeepUnknown>,
     units: Units,
-    /// The shape, where the first member misled.
+    /// The true shape, if the first member suggested another one.
     forced: Option<Shape>,
 }
 
@@ -141,7 +141,7 @@ fn kind(value: &RawValue) -> Kind {
 }
 
 impl<'c> Reader<'c> {
-    /// The columns at the top and the `__*` members between them; `name` is the first.
+    /// Reads the columns at the top and the `__*` members between them. `name` is the first member's name.
     fn flat<'de, A: MapAccess<'de>>(
         self,
         mut name: Cow<'de, str>,
@@ -198,7 +198,7 @@ impl<'c> Reader<'c> {
         Ok(())
     }
 
-    /// Reads a column; the kind of its value where the table has no such column.
+    /// Reads a column. Returns the kind of its value if the table has no such column.
     fn column<'de, A: MapAccess<'de>>(
         self,
         name: &str,
@@ -246,7 +246,7 @@ impl<'de> ReadObject<'de> for ImageSeed<'_> {
 struct SourceSeed<'m>(&'m mut Message);
 
 impl<'de> DeserializeSeed<'de> for SourceSeed<'_> {
-    /// Whether it is an object.
+    /// True if the value is an object.
     type Value = bool;
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
         json.deserialize_any(ObjectOr(self))

@@ -1,5 +1,5 @@
-//! Which columns are kept that nova does not know: an allow-list. Of `users` there is by default only what every profile
-//! shows, because a column that is new there may be private, and nobody says so in a record.
+//! Which columns that nova does not know are kept: an allow-list. For `users` the default has only what every profile
+//! shows, because a new column of users may be private, and no record says whether it is.
 
 use std::sync::LazyLock;
 
@@ -7,20 +7,21 @@ use super::private;
 use super::private::shown::Shown;
 use crate::event::Table;
 
-/// Tables whose unknown columns are kept where nothing else is configured.
+/// By default the unknown columns of these tables are kept.
 const TABLES_BY_DEFAULT: [Table; 4] = [Table::Posts, Table::Follows, Table::Comments, Table::Likes];
-/// Columns of `users` that are kept there: what people write about themselves for everybody.
+/// By default these columns of `users` are kept. They hold what people write about themselves for everybody.
 const USERS_BY_DEFAULT: [&str; 1] = ["bio"];
 
-/// See the module.
+/// The allow-list of unknown columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeepUnknown {
-    /// By table: whether all of them are kept.
+    /// For each table, whether all its unknown columns are kept.
     tables: [bool; Table::ALL.len()],
     /// Single columns of other tables.
     columns: Vec<(Table, Box<str>)>,
 }
 
+#[allow(clippy::indexing_slicing, reason = "the array has a place for each table")]
 impl Default for KeepUnknown {
     fn default() -> KeepUnknown {
         let mut tables = [false; Table::ALL.len()];
@@ -29,8 +30,9 @@ impl Default for KeepUnknown {
     }
 }
 
+#[allow(clippy::indexing_slicing, reason = "the array has a place for each table")]
 impl KeepUnknown {
-    /// From entries `TABLE` (all its unknown columns) and `TABLE.COLUMN` (that one).
+    /// Parses entries of the forms `TABLE` (all unknown columns of the table) and `TABLE.COLUMN` (one column).
     pub fn parse(entries: &[String]) -> Result<KeepUnknown, String> {
         let mut kept = KeepUnknown { tables: [false; Table::ALL.len()], columns: Vec::new() };
         for entry in entries {
@@ -49,20 +51,22 @@ impl KeepUnknown {
         Ok(kept)
     }
 
-    /// The entries, as they are configured.
+    /// The entries in the form of the configuration.
     pub fn entries(&self) -> impl Iterator<Item = String> {
         let tables =
             Table::ALL.into_iter().filter(|table| self.tables[*table as usize]).map(|table| table.name().into());
         tables.chain(self.columns.iter().map(|(table, column)| format!("{table}.{column}")))
     }
 
-    /// Whether a column is kept that the table's list does not name. Letter case and signs between letters do not count.
+    /// Whether a column outside the table's list is kept. Letter case and characters that are no letters or digits do
+    /// not count.
     pub fn keeps(&self, table: Table, column: &str) -> bool {
         self.tables[table as usize]
             || self.columns.iter().any(|(of, name)| *of == table && private::same_letters(name, column))
     }
 
-    /// What a dead letter shows of a column: of a table with private columns what nova reads or keeps.
+    /// What a dead letter shows of a column. For a table with private columns it shows the columns that nova reads or
+    /// keeps.
     pub(super) fn shown(&self, table: Table, column: &str) -> Shown {
         let read = || table.columns().iter().any(|known| private::same_letters(known.name, column));
         match private::column(column) {
@@ -73,7 +77,7 @@ impl KeepUnknown {
         }
     }
 
-    /// What holds where nothing is configured.
+    /// The allow-list if nothing is configured.
     pub(super) fn shared_default() -> std::sync::Arc<KeepUnknown> {
         static DEFAULT: LazyLock<std::sync::Arc<KeepUnknown>> = LazyLock::new(Default::default);
         std::sync::Arc::clone(&DEFAULT)

@@ -1,5 +1,5 @@
-//! The bytes of a record as a dead letter keeps them: as long as they were, without private values, so that what can be
-//! applied later replays as it would have been applied.
+//! The bytes of a record as a dead letter keeps them: with their original length and without private values. So a
+//! letter that can be applied later has the same effect as its record would have had.
 
 use std::borrow::Cow;
 
@@ -10,21 +10,21 @@ use super::registry::SchemaLookup;
 use super::{avro, confluent, headers, private, replicated, schema};
 use crate::event::{Id, Origin, Table};
 
-/// Names of headers that Debezium writes begin so.
+/// The prefix of headers that Debezium writes.
 const DEBEZIUM: &[u8] = b"__debezium.";
 
-/// Which bytes of a record.
+/// A part of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part<'n> {
     Key,
     Value,
-    /// With its name.
+    /// A header with this name.
     Header(&'n str),
 }
 
 impl Decoder {
-    /// See the module. Of a table with private columns only that is shown which nova reads or keeps, and Debezium's own
-    /// members.
+    /// Overwrites private values. For a table with private columns only the columns that nova reads or keeps, and
+    /// Debezium's own members, stay visible.
     pub fn mask<'b>(&self, topic: &str, part: Part<'_>, bytes: &'b [u8]) -> Cow<'b, [u8]> {
         let table = self.table(topic).filter(|table| private::of(*table));
         match (confluent::split("letter", bytes), table) {
@@ -41,8 +41,8 @@ impl Decoder {
         }
     }
 
-    /// The same for a value that came from PostgreSQL directly. Of a table with private columns one that cannot be read is
-    /// overwritten whole.
+    /// Overwrites private values in a record that came from PostgreSQL directly. If the table has private columns and
+    /// the bytes cannot be read, all of them are overwritten.
     pub fn mask_replicated<'b>(&self, origin: &Origin, bytes: &'b [u8]) -> Cow<'b, [u8]> {
         replicated::mask(&self.keep, origin, bytes)
     }
@@ -50,14 +50,14 @@ impl Decoder {
     fn header<'b>(&self, table: Table, name: &str, bytes: &'b [u8]) -> Cow<'b, [u8]> {
         let is_column = |name: &str| self.keep.shown(table, name) != Shown::Nothing;
         let key = matches!(name, headers::OLD_KEY | headers::NEW_KEY);
-        // Any other header may be a copy of a column, or a list of names.
+        // Any other header may hold a copy of a column, or a list of names.
         let known = key || name.as_bytes().starts_with(DEBEZIUM) || is_column(name);
         let place = if known { Place::Top } else { Place::Names };
         match bytes.first() {
             _ if key && is_id(bytes) => Cow::Borrowed(bytes),
             Some(b'{') => self.shown(table, place, bytes),
             Some(b'[') if private::is_json(&String::from_utf8_lossy(bytes)) => self.shown(table, place, bytes),
-            // As StringConverter writes a list of names, and a key.
+            // StringConverter writes a list of names, or a key, in this form.
             Some(b'[') => pieces(bytes, b"[],", is_column),
             _ if key => pieces(bytes, b"{},", |piece| {
                 piece == "Struct" || piece.strip_prefix("id=").is_some_and(|id| Id::parse(id.as_bytes()).is_ok())
@@ -67,7 +67,7 @@ impl Decoder {
         }
     }
 
-    /// What is shown of a JSON text, without the private members of columns that are kept.
+    /// A JSON text of which only the visible values remain, without private members inside kept columns.
     fn shown<'b>(&self, table: Table, place: Place, bytes: &'b [u8]) -> Cow<'b, [u8]> {
         match shown::mask(bytes, place, &|name| self.keep.shown(table, name)) {
             Cow::Borrowed(bytes) => private::mask(bytes),
@@ -75,7 +75,8 @@ impl Decoder {
         }
     }
 
-    /// Whether an Avro datum may hold what is private: its schema says so, or the table where there is no schema.
+    /// Whether an Avro datum may hold private values, according to its schema, or according to the table if there is no
+    /// schema.
     fn may_hold_private(&self, (schema, datum): (u32, &[u8]), part: Part<'_>, table: Option<Table>) -> bool {
         let (schema, table) = match (self.schemas.schema(schema), table) {
             (SchemaLookup::Found(schema), Some(table)) => (schema, table),
@@ -95,13 +96,13 @@ impl Decoder {
     }
 }
 
-/// Whether the bytes are a UUID, bare or as a JSON string: a key without a name.
+/// Whether the bytes are a UUID, bare or as a JSON string. Such a key has no member names.
 fn is_id(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     Id::parse(text.trim_ascii().as_bytes()).is_ok() || text.starts_with('"') && key::read(text).is_ok()
 }
 
-/// Overwrites the pieces between separators that are not shown.
+/// Overwrites the pieces between separators for which `shows` is false.
 fn pieces<'b>(bytes: &'b [u8], separators: &[u8], shows: impl Fn(&str) -> bool) -> Cow<'b, [u8]> {
     let mut out = bytes.to_vec();
     for piece in out.split_mut(|byte| separators.contains(byte)) {

@@ -1,9 +1,11 @@
-//! From the bytes of a record to what they say. Pure, never panics.
+//! Turns the bytes of a record into facts. The module is pure and never panics.
 //!
-//! `decoder` stands on top: one match from the topic to what reads a record. `json`, `avro` and `replicated` read the three
-//! encodings, `client` reads events. `debezium` judges a message, `image` collects its row, `values` makes cells. Below
-//! them stand `said` (what a record says), `fault` (why it is dead) and `raw` (a scalar as it came). `letter` writes dead
-//! letters, with `private`, which knows the columns that nobody may see.
+//! `decoder` chooses by topic what reads a record. `json`, `avro` and `replicated` read the three encodings, and
+//! `client` reads events. `debezium` interprets a message, `image` collects its row, and `values` makes cells. Below
+//! them are `said` (what a record says), `fault` (why a record is dead) and `raw` (a scalar of any encoding). `letter`
+//! writes dead letters, with `private`, which knows the columns that nobody may see.
+
+#![warn(clippy::indexing_slicing)]
 
 mod avro;
 pub mod client;

@@ -1,4 +1,4 @@
-//! An origin as a dead letter keeps it, so that the letter can be decoded without the session that it came over.
+//! An origin in the form that a dead letter keeps, so that the letter can be decoded without the session of its record.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ pub const ORIGIN_HEADER: &str = "nova.origin";
 
 const VERSION: u8 = 1;
 const WHAT: &str = "origin of a record";
-/// Columns that a table of PostgreSQL may have.
+/// The most columns of a table of PostgreSQL.
 const COLUMNS_MAX: u64 = 1_600;
 
-// How each kind is stored. A number is never used again.
+// The stored number of each kind. A number is never used for another kind.
 const CHANGE: u8 = 1;
 const OLD_KEY: u8 = 2;
 const NEW_KEY: u8 = 3;
@@ -25,7 +25,7 @@ const MESSAGE: u8 = 7;
 const SNAPSHOT_BEGIN: u8 = 8;
 const SNAPSHOT_END: u8 = 9;
 
-/// The origin and LSN of a record; `None` for one that has none.
+/// Encodes the origin and the LSN of a record. `None` for a record without an origin.
 pub fn encode(record: &Record) -> Option<Vec<u8>> {
     let origin = record.origin.as_deref()?;
     let mut out = vec![VERSION];
@@ -50,7 +50,7 @@ pub fn encode(record: &Record) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// What [`encode`] wrote: the origin, whose base is the record's LSN.
+/// Reads what [`encode`] wrote: the origin, whose base LSN is the record's LSN.
 pub fn decode(bytes: &[u8]) -> Result<Origin, CodecError> {
     let (mut reader, _) = Reader::versioned(WHAT, bytes, VERSION)?;
     let (base_lsn, commit_us) = (reader.varint()?, reader.zigzag()?);

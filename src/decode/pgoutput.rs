@@ -1,13 +1,13 @@
-//! The messages of PostgreSQL's output plugin `pgoutput`, protocol version 1, values as text ("Logical Replication Message
-//! Formats" in PostgreSQL's manual). Pure: bytes to what they say; a message is borrowed, never copied.
+//! The messages of PostgreSQL's output plugin `pgoutput`, protocol version 1, values as text ("Logical Replication
+//! Message Formats" in PostgreSQL's manual). The module is pure, and messages are borrowed and never copied.
 
 use crate::event::{Relation, WireColumn};
 
-/// PostgreSQL's times count from 2000-01-01: microseconds between that and 1970-01-01.
+/// Microseconds from 1970-01-01 to 2000-01-01, the beginning of PostgreSQL's times.
 pub const EPOCH_OFFSET_US: i64 = 946_684_800_000_000;
-/// Columns that a table of PostgreSQL may have.
+/// The most columns of a table of PostgreSQL.
 const COLUMNS_MAX: usize = 1_600;
-/// Relations that one TRUNCATE names are bounded by the message; this bounds a defective count.
+/// The most relations of one TRUNCATE. The length of a message limits a correct count; this limits a wrong one.
 const TRUNCATED_MAX: usize = 65_536;
 
 /// One message.
@@ -25,16 +25,16 @@ pub enum Message<'a> {
     Logical { transactional: bool, lsn: u64, prefix: &'a [u8], content: &'a [u8] },
 }
 
-/// What an update or delete tells of the row before it.
+/// The part of the old row that an update or delete contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Old<'a> {
-    /// Every column (REPLICA IDENTITY FULL). Else only those of the identity are real; the others are written as null
-    /// and are not null.
+    /// Whether every column is present (REPLICA IDENTITY FULL). Otherwise only the columns of the identity are real;
+    /// the others are written as null although they are not null.
     pub whole: bool,
     pub tuple: Tuple<'a>,
 }
 
-/// The values of a row, checked to be well formed: [`Tuple::values`] gives as many as `columns`.
+/// The values of a row, checked to be well formed. [`Tuple::values`] returns exactly `columns` values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuple<'a> {
     columns: usize,
@@ -45,14 +45,14 @@ pub struct Tuple<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
     Null,
-    /// Stored out of line and not changed: the message does not repeat it.
+    /// The value is stored out of line and did not change, so the message does not repeat it.
     Unchanged,
     Text(&'a [u8]),
-    /// In the type's own binary format, which nova does not ask for.
+    /// The value is in the type's binary format, which nova does not request.
     Binary,
 }
 
-/// Why bytes are no message: what was being read.
+/// Why bytes are no message: the part that could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the pgoutput message is malformed in {0}")]
 pub struct Malformed(pub &'static str);
@@ -109,7 +109,7 @@ fn time(since_2000_us: u64) -> i64 {
     since_2000_us.cast_signed().saturating_add(EPOCH_OFFSET_US)
 }
 
-/// Whether a tuple of the row before has every column; `None` where there is none.
+/// Whether a tuple of the old row has every column. `None` if the letter announces no old row.
 fn old_kind(letter: u8) -> Option<bool> {
     match letter {
         b'K' => Some(false),
@@ -159,13 +159,13 @@ fn relation(scan: &mut Scan<'_>) -> Result<Relation, Malformed> {
         Ok(WireColumn { name, type_oid })
     };
     let columns = (0..count).map(column).collect::<Result<_, Malformed>>()?;
-    // The server leaves the namespace of the system catalogue empty.
+    // The server sends an empty namespace for the system catalogue.
     let namespace = if namespace.is_empty() { "pg_catalog".into() } else { namespace };
     Ok(Relation { oid, namespace, name, columns })
 }
 
 impl<'a> Tuple<'a> {
-    /// How many values there are.
+    /// The number of values.
     pub fn columns(&self) -> usize {
         self.columns
     }
@@ -176,7 +176,7 @@ impl<'a> Tuple<'a> {
     }
 }
 
-/// See [`Tuple::values`].
+/// Iterates over the values; see [`Tuple::values`].
 pub struct Values<'a> {
     scan: Scan<'a>,
 }
@@ -185,7 +185,7 @@ impl<'a> Iterator for Values<'a> {
     type Item = Value<'a>;
 
     fn next(&mut self) -> Option<Value<'a>> {
-        // Malformed ones were refused when the tuple was read.
+        // Malformed values were refused when the tuple was read.
         self.scan.value().ok()
     }
 }
@@ -208,7 +208,8 @@ impl<'a> Scan<'a> {
     }
 
     fn u8(&mut self, what: &'static str) -> Result<u8, Malformed> {
-        Ok(self.array::<1>(what)?[0])
+        let [byte] = self.array::<1>(what)?;
+        Ok(byte)
     }
 
     fn u16(&mut self, what: &'static str) -> Result<u16, Malformed> {
@@ -223,7 +224,7 @@ impl<'a> Scan<'a> {
         Ok(u64::from_be_bytes(self.array(what)?))
     }
 
-    /// A length or count: an `Int32` that is not negative.
+    /// Reads a length or a count: an `Int32` that is not negative.
     fn length(&mut self, what: &'static str) -> Result<usize, Malformed> {
         let length = i32::from_be_bytes(self.array(what)?);
         usize::try_from(length).map_err(|_| Malformed(what))
@@ -233,7 +234,7 @@ impl<'a> Scan<'a> {
         if self.u8(what)? == letter { Ok(()) } else { Err(Malformed(what)) }
     }
 
-    /// Bytes up to a zero, which is taken too.
+    /// Reads bytes up to a zero byte, and consumes the zero byte.
     fn text(&mut self, what: &'static str) -> Result<&'a [u8], Malformed> {
         let end = memchr::memchr(0, self.bytes).ok_or(Malformed(what))?;
         let text = self.take(end, what)?;
@@ -252,7 +253,8 @@ impl<'a> Scan<'a> {
         for _ in 0..columns {
             self.value()?;
         }
-        Ok(Tuple { columns, bytes: &start[..start.len() - self.bytes.len()] })
+        let bytes = start.get(..start.len() - self.bytes.len()).ok_or(Malformed("a row"))?;
+        Ok(Tuple { columns, bytes })
     }
 
     fn value(&mut self) -> Result<Value<'a>, Malformed> {

@@ -1,5 +1,5 @@
-//! A value as PostgreSQL prints it (session settings: `datestyle=ISO`, `timezone=UTC`, `bytea_output=hex`), to the typed cell
-//! of a column, or to the JSON that Debezium writes for a column of its type.
+//! Converts a value as PostgreSQL prints it (session settings: `datestyle=ISO`, `timezone=UTC`, `bytea_output=hex`) to
+//! the typed cell of a column, or to the JSON that Debezium writes for a column of this type.
 
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use super::fault::Fault;
 use super::{private, time};
 use crate::event::{Cell, Column, ColumnType, Id};
 
-/// `pg_type.oid` of built-in types (`pg_type.dat`); they never change.
+/// `pg_type.oid` of built-in types (`pg_type.dat`). These numbers never change.
 mod oid {
     pub const BOOL: u32 = 16;
     pub const BYTEA: u32 = 17;
@@ -32,14 +32,14 @@ mod oid {
     pub const UUID_ARRAY: u32 = 2_951;
 }
 
-/// Arrays in arrays, as deep as PostgreSQL has dimensions.
+/// The deepest nesting of arrays, which is PostgreSQL's limit of dimensions.
 const DIMENSIONS_MAX: usize = 6;
 
-/// How a column's values are printed, as far as nova tells types apart.
+/// The printed form of a column's values, as far as nova distinguishes types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Bool,
-    /// A number as JSON has it: digits, also of floats.
+    /// A number in JSON's form: digits, also for floats.
     Number,
     TimestampTz,
     Timestamp,
@@ -47,13 +47,13 @@ pub(super) enum Form {
     Time,
     Bytea,
     Interval,
-    /// Elements of one of the forms above, or of text.
+    /// An array of elements of one of the forms above, or of text.
     Array(Element),
-    /// Everything else: Debezium writes it as a string.
+    /// Any other type. Debezium writes its values as strings.
     Text,
 }
 
-/// What an array holds.
+/// The form of an array's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Element {
     Bool,
@@ -79,7 +79,7 @@ impl Form {
         }
     }
 
-    /// Whether a value of the form can be a cell of the column: a column that changed its type cannot be read.
+    /// Whether a value of the form can be a cell of the column. A column that changed its type cannot be read.
     fn reads(self, kind: ColumnType) -> bool {
         match kind {
             ColumnType::Bool => self == Form::Bool,
@@ -106,7 +106,7 @@ impl Form {
     }
 }
 
-/// A value's text.
+/// The text of a value, which must be UTF-8.
 pub(super) fn utf8<'a>(column: &str, bytes: &'a [u8]) -> Result<&'a str, Fault> {
     std::str::from_utf8(bytes).map_err(|error| {
         let detail = format!("`{column}` is not UTF-8 at byte {}", error.valid_up_to());
@@ -114,7 +114,7 @@ pub(super) fn utf8<'a>(column: &str, bytes: &'a [u8]) -> Result<&'a str, Fault> 
     })
 }
 
-/// The typed cell of a value that is not null.
+/// The typed cell of a value. The value is not null.
 pub(super) fn cell(column: &Column, form: Form, bytes: &[u8]) -> Result<Cell, Fault> {
     if !form.reads(column.kind) {
         let (name, found) = (column.name, form.shown());
@@ -164,8 +164,8 @@ fn expected(kind: ColumnType) -> &'static str {
     }
 }
 
-/// The JSON that Debezium writes for the value, with nova's connector (`deploy/debezium/nova.json`: times in microseconds,
-/// numerics as text, bytes as hex).
+/// The JSON that Debezium writes for the value with nova's connector (`deploy/debezium/nova.json`: times in
+/// microseconds, numerics as text, bytes as hex).
 pub(super) fn json(form: Form, text: &str) -> String {
     let string = || Value::from(text).to_string();
     match form {
@@ -188,13 +188,13 @@ fn element(of: Element, text: &str) -> String {
     match (of, text) {
         (Element::Bool, "t") => "true".to_owned(),
         (Element::Bool, "f") => "false".to_owned(),
-        // NaN and the infinities of floats are no numbers in JSON.
+        // JSON has no numbers for NaN and the infinities of floats.
         (Element::Number, text) if text.parse::<serde_json::Number>().is_ok() => text.to_owned(),
         _ => Value::from(text).to_string(),
     }
 }
 
-/// As Debezium prints a `timestamptz`: in UTC, always with microseconds.
+/// A `timestamptz` as Debezium prints it: in UTC, always with microseconds.
 fn zoned(text: &str) -> Option<String> {
     match time::parse_postgres(text, true)? {
         i64::MAX | i64::MIN => Some(text.to_owned()),
@@ -205,37 +205,38 @@ fn zoned(text: &str) -> Option<String> {
     }
 }
 
-/// The JSON of an array as PostgreSQL prints it ("Arrays", section "Array Input and Output Syntax"); `None` where it is none.
+/// The JSON of an array that PostgreSQL printed ("Arrays", section "Array Input and Output Syntax"). `None` if the text
+/// is no array.
 fn array(of: Element, text: &str) -> Option<String> {
-    // Bounds other than from 1 stand before the values.
+    // If the lower bounds of an array are not 1, PostgreSQL prints them before the values.
     let text = if text.starts_with('[') { text.split_once('=')?.1 } else { text };
     let (mut out, mut rest, mut depth, mut after_value) = (String::new(), text, 0, false);
     while let Some(first) = rest.chars().next() {
+        let behind = rest.get(first.len_utf8()..).unwrap_or_default();
         match first {
             '{' if !after_value && depth < DIMENSIONS_MAX => {
                 depth += 1;
                 out.push('[');
-                rest = &rest[1..];
+                rest = behind;
             }
             '}' if depth > 0 && (after_value || out.ends_with('[')) => {
                 depth -= 1;
                 out.push(']');
-                (rest, after_value) = (&rest[1..], true);
+                (rest, after_value) = (behind, true);
             }
             ',' if after_value && depth > 0 => {
                 out.push(',');
-                (rest, after_value) = (&rest[1..], false);
+                (rest, after_value) = (behind, false);
             }
             '"' if !after_value && depth > 0 => {
-                let (value, behind) = quoted(&rest[1..])?;
+                let (value, behind) = quoted(behind)?;
                 out.push_str(&element(of, &value));
                 (rest, after_value) = (behind, true);
             }
             _ if !after_value && depth > 0 => {
-                let end = rest.find([',', '}'])?;
-                let value = &rest[..end];
+                let (value, behind) = rest.split_at_checked(rest.find([',', '}'])?)?;
                 out.push_str(&if value == "NULL" { "null".to_owned() } else { element(of, value) });
-                (rest, after_value) = (&rest[end..], true);
+                (rest, after_value) = (behind, true);
             }
             _ => return None,
         }
@@ -243,14 +244,14 @@ fn array(of: Element, text: &str) -> Option<String> {
     (depth == 0 && !out.is_empty()).then_some(out)
 }
 
-/// A quoted element, whose opening quote was taken, and what stands behind it.
+/// Reads a quoted element after its opening quote. Returns the element and the rest of the text.
 fn quoted(text: &str) -> Option<(String, &str)> {
     let mut out = String::new();
-    let mut chars = text.char_indices();
-    while let Some((at, one)) = chars.next() {
+    let mut chars = text.chars();
+    while let Some(one) = chars.next() {
         match one {
-            '"' => return Some((out, &text[at + 1..])),
-            '\\' => out.push(chars.next()?.1),
+            '"' => return Some((out, chars.as_str())),
+            '\\' => out.push(chars.next()?),
             one => out.push(one),
         }
     }

@@ -1,5 +1,5 @@
-//! What Debezium writes for an unchanged value that is stored out of line, in each form that its PostgreSQL connector
-//! and the converters behind it give the setting `unavailable.value.placeholder` (`UnchangedToastedPlaceholder` and
+//! The text that Debezium writes for an unchanged value that is stored out of line, in each form that its PostgreSQL
+//! connector and the converters give the setting `unavailable.value.placeholder` (`UnchangedToastedPlaceholder` and
 //! `PostgresValueConverter` of Debezium 3.6; arrays of other numbers: debezium/debezium#7815).
 
 use base64::Engine;
@@ -10,28 +10,29 @@ use serde_json::Value;
 /// Debezium's default for `unavailable.value.placeholder`.
 pub const DEFAULT_PLACEHOLDER: &str = "__debezium_unavailable_value";
 
-/// Bytes of JSON that one byte of the placeholder takes at most: in a list of numerics without a scale, each byte is an
+/// The most bytes of JSON for one byte of the placeholder: in a list of numerics without a scale, each byte is an
 /// object with two members.
 const JSON_MAX_BYTES_A_BYTE: usize = 40;
-/// Bytes of JSON around it, and of a UUID.
+/// Bytes of JSON around the placeholder, and bytes of a UUID.
 const JSON_MAX_BYTES_AROUND: usize = 128;
-/// A UUID stands for the placeholder in an array of UUIDs, however long the placeholder is.
+/// In an array of UUIDs a UUID stands for the placeholder, whatever the length of the placeholder is.
 const UUID_BYTES: usize = 36;
 
-/// The placeholder of the connectors in deploy/debezium. Whoever registers one of them need not tell nova.
+/// The placeholder of the connectors in deploy/debezium. nova knows it without a setting.
 pub const SHIPPED_PLACEHOLDER: &str = "nova-unavailable-6850090be5b7f03428b38213ee145bae";
 
-/// The texts that stand for a value that a record does not repeat.
+/// The texts that stand for values which a record does not repeat.
 #[derive(Clone, Debug)]
 pub(super) struct Placeholders(Box<[Placeholder]>);
 
 impl Placeholders {
-    /// The placeholders of a connector whose setting nova was not told: Debezium's default, and the text in deploy/debezium.
+    /// The placeholders if nova has no setting for them: Debezium's default, and the text in deploy/debezium.
     pub fn unset() -> Placeholders {
         Placeholders([DEFAULT_PLACEHOLDER, SHIPPED_PLACEHOLDER].map(Placeholder::new).into())
     }
 
-    /// `setting` is the connector's `unavailable.value.placeholder`. No other text is a placeholder.
+    /// The placeholder of a connector whose `unavailable.value.placeholder` is `setting`. No other text counts as a
+    /// placeholder.
     pub fn of(setting: &str) -> Placeholders {
         Placeholders([Placeholder::new(setting)].into())
     }
@@ -40,7 +41,7 @@ impl Placeholders {
         self.0.iter().any(|one| one.is_text(value))
     }
 
-    /// Whether it is the placeholder of a `bytea`, as text.
+    /// Whether the text is the placeholder of a `bytea`.
     pub fn is_bytes(&self, value: &str) -> bool {
         self.0.iter().any(|one| one.is_bytes(value))
     }
@@ -56,13 +57,13 @@ impl Placeholders {
 struct Placeholder {
     bytes: Box<[u8]>,
     text: Box<str>,
-    /// What a converter or `binary.handling.mode` makes of the bytes.
+    /// The texts that a converter or `binary.handling.mode` makes from the bytes.
     encoded: [Box<str>; 4],
     uuid: Box<str>,
 }
 
 impl Placeholder {
-    /// `setting` is the connector's `unavailable.value.placeholder`, with its `hex:` form.
+    /// Makes all forms of `setting`, the connector's `unavailable.value.placeholder`, including its `hex:` form.
     fn new(setting: &str) -> Placeholder {
         let bytes = setting.strip_prefix("hex:").and_then(from_hex).unwrap_or_else(|| setting.as_bytes().to_vec());
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -89,8 +90,8 @@ impl Placeholder {
             return false;
         }
         let first = json.as_bytes().first();
-        if let (Some(b'"'), false) = (first, json.contains('\\')) {
-            let text = &json[1..json.len() - 1];
+        let text = json.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        if let (Some(text), false) = (text, json.contains('\\')) {
             return self.is_text(text) || self.is_bytes(text);
         }
         matches!(first, Some(b'"' | b'[' | b'{')) && serde_json::from_str(json).is_ok_and(|value| self.is_value(&value))
@@ -105,7 +106,7 @@ impl Placeholder {
             }
             Value::Array(items) => match items.as_slice() {
                 [Value::String(text)] => self.is_text(text) || self.is_bytes(text) || **text == *self.uuid,
-                // A map as a list of pairs, or of records with `key` and `value`.
+                // A map comes as a list of pairs, or as a list of records with `key` and `value`.
                 [Value::Array(pair)] => pair.len() == 2 && pair.iter().all(|part| self.is_string(part)),
                 [map @ Value::Object(_)] => self.is_map(map),
                 items => self.is_numbers(items),
@@ -127,14 +128,15 @@ impl Placeholder {
         }
     }
 
-    /// One number a byte. Java's bytes are signed; decimals come as text or as their bytes in base64.
+    /// Whether the items are numbers, one for each byte. Java's bytes are signed. Decimals come as text or as their
+    /// bytes in base64.
     fn is_numbers(&self, items: &[Value]) -> bool {
         let is_byte = |(item, byte): (&Value, &u8)| match item {
             Value::Number(number) => number.as_f64().is_some_and(|number| is_number(number, *byte)),
             Value::String(text) => {
                 text.parse().is_ok_and(|number| is_number(number, *byte)) || *text == STANDARD.encode([*byte])
             }
-            // `VariableScaleDecimal`: a numeric without a declared scale.
+            // A numeric without a declared scale comes as `VariableScaleDecimal`.
             Value::Object(members) => {
                 let bytes = members.get("value").and_then(Value::as_str);
                 members.len() == 2
@@ -153,7 +155,7 @@ fn is_number(number: f64, byte: u8) -> bool {
     number == f64::from(byte) || number == f64::from(byte.cast_signed())
 }
 
-/// Java's `UUID.nameUUIDFromBytes`: version 3 without a namespace.
+/// The same as Java's `UUID.nameUUIDFromBytes`: version 3 without a namespace.
 fn name_uuid(bytes: &[u8]) -> String {
     uuid::Builder::from_md5_bytes(Md5::digest(bytes).into()).into_uuid().to_string()
 }

@@ -1,5 +1,5 @@
-//! Members that never get past decode: nothing of them is stored, logged, sent on or shown, wherever in a record they
-//! stand and however they are written.
+//! Private members, which never leave the decoder. They are not stored, logged, sent or shown, wherever they stand in a
+//! record and however they are written.
 
 mod broken;
 mod fill;

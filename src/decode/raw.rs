@@ -1,15 +1,15 @@
-//! A scalar as any encoding writes it, before its column is known.
+//! A scalar in any encoding, before its column is known.
 
 use std::borrow::Cow;
 
-/// A scalar as it came, borrowed from the record where it can be. Objects and arrays are skipped by the reader: no
-/// column of a table is one.
+/// A scalar as it came, borrowed from the record if possible. The reader skips objects and arrays, because no column of
+/// a table is one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Raw<'a> {
     Null,
     Bool(bool),
     Int(i64),
-    /// Beyond `i64`.
+    /// A number beyond `i64`.
     TooLarge,
     Float,
     Text(Cow<'a, str>),

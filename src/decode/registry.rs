@@ -1,4 +1,4 @@
-//! Writer schemas by their id: from a registry, from a capture's neighbour file, or none at all.
+//! Writer schemas by their id: from a registry, from the file beside a capture, or none at all.
 
 mod file;
 mod http;

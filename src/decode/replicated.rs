@@ -1,5 +1,5 @@
-//! Records that come from PostgreSQL directly: a message of `pgoutput` or a line of COPY, and the relation that it is of,
-//! mean exactly what Debezium's record of the same change means.
+//! Records that come from PostgreSQL directly. A message of `pgoutput` or a line of COPY, together with its relation,
+//! means exactly what Debezium's record of the same change means.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -19,32 +19,32 @@ use crate::event::{
     Table,
 };
 
-/// Relations whose plan is kept. A session has five; dead letters may bring older ones.
+/// The number of relations whose plan is kept. A session has five; dead letters may need older ones.
 const PLANS_MAX: usize = 32;
 
 /// The name of the primary key, the first column of every table.
 const KEY: &str = "id";
 
-/// Where a column of the wire belongs.
+/// The destination of a column of the wire.
 #[derive(Clone, Debug)]
 enum Slot {
-    /// A column of the table, by its index, and how its values are printed.
+    /// A column of the table: its index, and the printed form of its values.
     Column(usize, Form),
-    /// Kept under its name.
+    /// An unknown column that is kept under its name.
     Extra(Box<str>, Form),
-    /// Private, or not on the list of what is kept.
+    /// A column that is private, or not on the allow-list.
     Dropped,
 }
 
-/// How the values of a relation become a row: made once for each description of it.
+/// How the values of a relation become a row. A plan is made once for each description of a relation.
 #[derive(Debug)]
 struct Plan {
     relation: Arc<Relation>,
     table: Table,
     slots: Box<[Slot]>,
-    /// Index of the primary key on the wire.
+    /// The index of the primary key on the wire.
     key: Option<usize>,
-    /// Columns that take no null and are not there.
+    /// Columns that must not be null and that the relation lacks.
     missing: Vec<&'static str>,
 }
 
@@ -70,7 +70,7 @@ impl Plan {
         Plan { relation: Arc::clone(relation), table, slots, key, missing }
     }
 
-    /// The row of these values, and its key.
+    /// The key and the row of these values.
     fn row<'a>(&self, mut values: impl Iterator<Item = Field<'a>>) -> Result<(Id, Row), Fault> {
         if !self.missing.is_empty() {
             return Err(debezium::lacks(self.table, &self.missing));
@@ -81,7 +81,11 @@ impl Plan {
         for slot in &self.slots {
             let value = values.next().ok_or_else(|| other_columns(&self.relation, "fewer"))?;
             match slot {
-                Slot::Column(index, form) => cells[*index] = cell(&columns[*index], *form, &value)?,
+                Slot::Column(index, form) => {
+                    if let (Some(column), Some(place)) = (columns.get(*index), cells.get_mut(*index)) {
+                        *place = cell(column, *form, &value)?;
+                    }
+                }
                 Slot::Extra(name, form) => match value {
                     Field::Null => extra.push((&**name, "null".to_owned())),
                     Field::Unchanged => unavailable.push(name.clone()),
@@ -106,11 +110,11 @@ impl Plan {
         Ok((key, Row { cells, extra: object(&extra), extra_unavailable: unavailable.into() }))
     }
 
-    /// The primary key in the tuple of the row before.
+    /// The primary key in the tuple of the old row.
     fn key_of(&self, tuple: Tuple<'_>) -> Result<Id, Fault> {
         let value = self.key.and_then(|index| tuple.values().nth(index));
         match value {
-            // The columns outside of the identity are written as null.
+            // Columns outside of the identity are written as null.
             None | Some(Value::Null) => Err(nil_key("is not in the message")),
             Some(Value::Text(bytes)) => match Id::parse(bytes) {
                 Ok(Id::NIL) => Err(nil_key("is the nil UUID")),
@@ -123,7 +127,7 @@ impl Plan {
     }
 }
 
-/// A value of a row, however it was written.
+/// A value of a row, either from a message or from a COPY.
 enum Field<'a> {
     Null,
     Unchanged,
@@ -165,7 +169,8 @@ fn other_columns(relation: &Relation, how: &str) -> Fault {
     Fault::new("malformed-message", detail)
 }
 
-/// A key that is stored out of line comes without its value and without the old row.
+/// The fault of a row without a known key: a key that is stored out of line comes without its value and without the old
+/// row.
 fn unidentified(relation: &Relation) -> Fault {
     let detail = format!(
         "`{KEY}` of {}.{} is not in the message, so that the row is not known: it must be the primary key and a uuid",
@@ -180,11 +185,11 @@ impl From<Malformed> for Fault {
     }
 }
 
-/// Whether a message is an update that changes the primary key: it is then told as a delete and an insert, as Debezium
-/// does. A message that cannot be read is no such update.
+/// Whether a message is an update that changes the primary key. nova treats such an update as a delete and an insert,
+/// as Debezium does. A message that cannot be read is no such update.
 pub fn changes_key(relation: &Relation, bytes: &[u8]) -> bool {
     const AFTER_OID: usize = 5;
-    // Most updates tell nothing of the row before.
+    // Most updates contain nothing of the old row.
     if bytes.first() != Some(&b'U') || bytes.get(AFTER_OID) == Some(&b'N') {
         return false;
     }
@@ -196,14 +201,14 @@ pub fn changes_key(relation: &Relation, bytes: &[u8]) -> bool {
     }
 }
 
-/// The plans of the relations that PostgreSQL described last.
+/// The plans of the relations that PostgreSQL described most recently.
 #[derive(Debug, Default)]
 pub(super) struct Replicas {
     plans: Vec<Plan>,
 }
 
 impl Replicas {
-    /// Says what a record with an origin is.
+    /// Decodes a record with an origin.
     pub fn read(&mut self, record: &Record, origin: &Origin, keep: &KeepUnknown) -> Result<Fact, Stop> {
         let relation = match &origin.kind {
             OriginKind::Commit => return Ok(Fact::Ignore(Ignored::TransactionMarker)),
@@ -236,6 +241,7 @@ impl Replicas {
         Ok(Fact::Change(change(told)))
     }
 
+    #[allow(clippy::indexing_slicing, reason = "the plan at this place was found or pushed right before")]
     fn plan(&mut self, relation: &Arc<Relation>, table: Table, keep: &KeepUnknown) -> &Plan {
         let known = self.plans.iter().position(|plan| Arc::ptr_eq(&plan.relation, relation));
         let index = known.unwrap_or_else(|| {
@@ -249,8 +255,9 @@ impl Replicas {
     }
 }
 
-/// A value as a dead letter keeps it: as long as it was, without the values of private columns. Of a table that has
-/// such columns only those are shown which nova reads or keeps, and one that cannot be read is overwritten whole.
+/// A value in the form that a dead letter keeps: with its original length, without the values of private columns. For a
+/// table that has private columns only the columns that nova reads or keeps stay visible, and a value that cannot be
+/// read is overwritten as a whole.
 pub(super) fn mask<'b>(keep: &KeepUnknown, origin: &Origin, bytes: &'b [u8]) -> Cow<'b, [u8]> {
     let Some(relation) = origin.kind.relation() else { return Cow::Borrowed(bytes) };
     let table = Table::from_name(&relation.name).filter(|table| private::of(*table));
@@ -258,7 +265,7 @@ pub(super) fn mask<'b>(keep: &KeepUnknown, origin: &Origin, bytes: &'b [u8]) -> 
         Some(table) => keep.shown(table, &column.name) != Shown::Nothing,
         None => private::column(&column.name).is_none(),
     });
-    // What is behind the columns that the relation has is not known.
+    // Values beyond the relation's known columns could be anything.
     let shown = columns.chain(std::iter::repeat(table.is_none()));
     let values = match (&origin.kind, pgoutput::message(bytes)) {
         (OriginKind::Copied(_), _) => copied_ranges(bytes, shown),
@@ -274,13 +281,19 @@ pub(super) fn mask<'b>(keep: &KeepUnknown, origin: &Origin, bytes: &'b [u8]) -> 
         return private::mask(bytes);
     }
     let mut masked = bytes.to_vec();
-    values.into_iter().for_each(|range| masked[range].fill(MASK));
+    for range in values {
+        match masked.get_mut(range) {
+            Some(value) => value.fill(MASK),
+            // Where the value really is cannot be known.
+            None => masked.fill(MASK),
+        }
+    }
     Cow::Owned(private::mask(&masked).into_owned())
 }
 
 const MASK: u8 = b'*';
 
-/// What a change of a row asks for.
+/// A change of a row: the key, the operation, the other key, and the body.
 type Told = (Id, Op, Option<Renamed>, ChangeBody);
 
 fn told(plan: &Plan, kind: &OriginKind, bytes: &[u8]) -> Result<Told, Fault> {
@@ -315,7 +328,7 @@ fn told(plan: &Plan, kind: &OriginKind, bytes: &[u8]) -> Result<Told, Fault> {
     told
 }
 
-/// Where the values stand in a message that are not shown; `None` where it is no change of a row.
+/// The ranges of the values in a message that must be overwritten. `None` if the message is no change of a row.
 fn message_ranges(
     bytes: &[u8],
     message: &Message<'_>,
@@ -333,11 +346,11 @@ fn message_ranges(
         for (value, shown) in tuple.values().zip(shown.clone()) {
             match value {
                 Value::Text(text) if !shown => {
-                    // The value is borrowed from the message.
+                    // The value is borrowed from the message, so its position follows from the addresses.
                     let start = text.as_ptr().addr() - bytes.as_ptr().addr();
                     ranges.push(start..start + text.len());
                 }
-                // Where it stands is not kept, because nova does not ask for the binary format.
+                // The position of a binary value is unknown, because nova does not request the binary format.
                 Value::Binary if !shown => return Some(std::iter::once(0..bytes.len()).collect()),
                 Value::Text(_) | Value::Binary | Value::Null | Value::Unchanged => {}
             }
@@ -346,7 +359,7 @@ fn message_ranges(
     Some(ranges)
 }
 
-/// The same in a line of COPY.
+/// The ranges of the values in a line of COPY that must be overwritten.
 fn copied_ranges(bytes: &[u8], shown: impl Iterator<Item = bool>) -> Vec<Range<usize>> {
     let line = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let (mut ranges, mut start) = (Vec::new(), 0);

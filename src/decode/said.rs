@@ -1,9 +1,9 @@
-//! What a record says, or why it says nothing.
+//! What a record says, or why it cannot be read now.
 
 use super::fault::Fault;
 use crate::event::{Change, ClientEvent, Ignored, SnapshotMark, Wait};
 
-/// What a record says when it says something.
+/// What a record says.
 #[derive(Debug)]
 pub(super) enum Fact {
     Change(Change),
@@ -12,7 +12,7 @@ pub(super) enum Fact {
     Snapshot(SnapshotMark),
 }
 
-/// Why a record says nothing.
+/// Why a record cannot be read now.
 #[derive(Debug)]
 pub(super) enum Stop {
     Dead(Fault),

@@ -1,5 +1,5 @@
-//! Whether the rows that an Avro schema writes can be rows of a table, told once per schema. Columns are found by their
-//! name, or by an alias where they were renamed; a column more or less is nothing to tell.
+//! Whether the rows of an Avro schema can be rows of a table, decided once per schema. Columns are found by their name,
+//! or by an alias if they were renamed. Additional and missing columns are accepted.
 
 use apache_avro::Schema;
 use apache_avro::schema::RecordField;
@@ -9,16 +9,16 @@ use super::private::shown::{Columns, Place, Shown, member};
 use super::{private, values};
 use crate::event::{Column, ColumnType, Table};
 
-/// A schema whose rows cannot be the table's: each of its records would be refused.
+/// A schema whose rows do not fit the table. Every record of the schema would be refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaMismatch {
-    /// No value of the table's column can come from the type.
+    /// The type of a column has no value that fits the table's column.
     #[error(
         "SchemaMismatch: schema {id} writes {table}.{column} as {found}, nova reads {expected}. Run a nova that knows the \
          new type; or give the column its old type back, and give up the records of this schema: nova cdc seek"
     )]
     Type { id: u32, table: Table, column: &'static str, found: String, expected: &'static str },
-    /// Columns that do not take null are not there.
+    /// The schema lacks columns that must not be null.
     #[error(
         "SchemaMismatch: schema {id} has no {table}.{columns}, which does not take null. Give the column its name back, or \
          run a nova that knows the new one; to give up the records of this schema: nova cdc seek"
@@ -32,10 +32,10 @@ impl SchemaMismatch {
     }
 }
 
-/// How the fields of one schema become columns of one table.
+/// How the fields of a schema become the columns of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// Fields with another name than their column, which is an alias of theirs.
+    /// Fields that have another name than their column, whose name is an alias of the field.
     renamed: Vec<(Box<str>, Box<str>)>,
 }
 
@@ -48,10 +48,10 @@ impl Plan {
             let known = known(table, &field.name);
             let by_alias =
                 || field.aliases.iter().find_map(|alias| self::known(table, alias).filter(|name| !written(name)));
-            // What was private stays so, under any name.
+            // A private column stays private under any name.
             let private = || field.aliases.iter().find_map(|alias| private::column(alias));
             let Some(name) = known.or_else(private).or_else(by_alias) else {
-                // A column that is kept by name is kept under another one, too.
+                // A column that is kept by name is also kept under another name.
                 let kept = field.aliases.iter().find(|alias| keep.keeps(table, alias));
                 if let Some(alias) = kept.filter(|_| !keep.keeps(table, &field.name)) {
                     plan.renamed.push((field.name.as_str().into(), alias.as_str().into()));
@@ -71,27 +71,27 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The column's name.
+    /// The name of the column for a field.
     pub fn name<'n>(&'n self, field: &'n str) -> &'n str {
         self.renamed.iter().find(|(name, _)| **name == *field).map_or(field, |(_, column)| column)
     }
 }
 
-/// The name as nova has it, also of a column that it drops.
+/// nova's name of a column, also if nova drops the column.
 fn known(table: Table, name: &str) -> Option<&'static str> {
     let column = table.columns().iter().map(|column| column.name).find(|column| *column == name);
     column.or_else(|| private::column(name))
 }
 
-/// The fields of the row itself.
+/// The fields of the schema that belong to the row itself.
 fn row(schema: &Schema) -> &[RecordField] {
     let Schema::Record(top) = schema else { return &[] };
-    // `after` may only name the record that `before` wrote out.
+    // `after` may only refer to the record that `before` defines.
     let images = top.fields.iter().filter(|field| field.name == "before" || field.name == "after");
     images.filter_map(|field| record(&field.schema)).next().unwrap_or(&top.fields)
 }
 
-/// Whether a schema writes a private member anywhere.
+/// Whether a schema has a private member anywhere.
 pub(super) fn is_private(schema: &Schema) -> bool {
     match schema {
         Schema::Record(record) => record.fields.iter().any(|field| {
@@ -100,13 +100,13 @@ pub(super) fn is_private(schema: &Schema) -> bool {
         }),
         Schema::Union(union) => union.variants().iter().any(is_private),
         Schema::Array(array) => is_private(&array.items),
-        // The names in a map are data.
+        // The names in a map are data, so any of them may be private.
         Schema::Map(_) => true,
         _ => false,
     }
 }
 
-/// Whether a schema writes anything at this place that a dead letter does not show.
+/// Whether a schema has anything at this place that a dead letter does not show.
 pub(super) fn hides(schema: &Schema, place: Place, columns: Columns<'_>) -> bool {
     match schema {
         Schema::Record(record) => record.fields.iter().any(|field| {
@@ -125,13 +125,13 @@ pub(super) fn hides(schema: &Schema, place: Place, columns: Columns<'_>) -> bool
         Schema::Union(union) => union.variants().iter().any(|variant| hides(variant, place, columns)),
         Schema::Array(array) => hides(&array.items, place, columns),
         Schema::Null => false,
-        // `after` names the record that `before` wrote out.
+        // `after` refers to the record that `before` defines.
         Schema::Ref { .. } => place != Place::Row,
         _ => true,
     }
 }
 
-/// Whether a value of the schema is neither an object nor an array.
+/// Whether values of the schema are neither objects nor arrays.
 fn is_scalar(schema: &Schema) -> bool {
     match schema {
         Schema::Union(union) => union.variants().iter().all(is_scalar),
@@ -140,7 +140,7 @@ fn is_scalar(schema: &Schema) -> bool {
     }
 }
 
-/// Whether a value of the schema is a text.
+/// Whether values of the schema are texts.
 pub(super) fn is_text(schema: &Schema) -> bool {
     matches!(schema, Schema::String | Schema::Uuid(_))
 }
@@ -153,10 +153,10 @@ fn record(schema: &Schema) -> Option<&[RecordField]> {
     }
 }
 
-/// Whether a value of the schema can be a cell of the column; whether it is one, each record tells.
+/// Whether values of the schema can be cells of the column. Each record shows whether its own value is one.
 fn reads(column: &Column, schema: &Schema) -> bool {
     match (column.kind, schema) {
-        // A column that is always null tells nothing of its type.
+        // A column that is always null says nothing about its type.
         (_, Schema::Null) => column.nullable,
         (_, Schema::Union(union)) => {
             let mut values = union.variants().iter().filter(|variant| **variant != Schema::Null).peekable();
@@ -184,7 +184,7 @@ fn is_timestamp(schema: &Schema) -> bool {
     )
 }
 
-/// The type in its own words, cut.
+/// The type as the schema names it, cut.
 fn shown(schema: &Schema) -> String {
     const TYPE_MAX_CHARS: usize = 80;
     let text = serde_json::to_string(schema).unwrap_or_else(|_| "another type".to_owned());

@@ -1,20 +1,20 @@
-//! Which shape a Debezium message has, told by the members at its top.
+//! The shape of a Debezium message, recognised by the members at its top.
 
 use super::raw::Raw;
 
-/// How the columns are laid out.
+/// The arrangement of the columns in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
-    /// `before`, `after`, `source`, `op`.
+    /// The members `before`, `after`, `source` and `op`.
     Envelope,
-    /// The columns themselves (ExtractNewRecordState), metadata as `__*`.
+    /// The columns themselves (ExtractNewRecordState), with metadata in `__*` members.
     Flat,
-    /// `{"schema": …, "payload": …}` around one of the others.
+    /// A message of another shape within `{"schema": …, "payload": …}`.
     Wrapped,
 }
 
 impl Shape {
-    /// What the first member of a message says; a conflict shows later, where the message is judged.
+    /// The shape that the first member of a message suggests. A conflict shows later, when the message is interpreted.
     pub fn of_first(name: &str) -> Shape {
         match name {
             "before" | "after" | "source" | "op" | "transaction" | "ts_ms" | "ts_us" | "ts_ns" => Shape::Envelope,
@@ -24,29 +24,29 @@ impl Shape {
     }
 }
 
-/// Which members that make a shape are there at the top, whatever is beside them.
+/// Which of the members that determine a shape are present at the top.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Top {
-    /// `op`, a string.
+    /// `op` is present and a string.
     pub op: bool,
-    /// `before` or `after`.
+    /// `before` or `after` is present.
     pub image: bool,
-    /// `source`, an object.
+    /// `source` is present and an object.
     pub source: bool,
-    /// `schema`, an object or null.
+    /// `schema` is present and an object or null.
     pub schema: bool,
-    /// `payload`, an object or null.
+    /// `payload` is present and an object or null.
     pub payload: bool,
-    /// `id`, which flattened rows have.
+    /// `id` is present, as in flattened rows.
     pub id: bool,
-    /// `ts_ms`, all that a heartbeat has, in one unit or several.
+    /// `ts_ms` is present, in one unit or several. A heartbeat has nothing else.
     pub time: bool,
-    /// A member that is none of these.
+    /// A member other than these is present.
     pub other: bool,
 }
 
 impl Top {
-    /// Two of the three members that only Debezium's envelope has together.
+    /// Whether two of the three members are present that only Debezium's envelope has together.
     pub fn is_envelope(self) -> bool {
         u8::from(self.op) + u8::from(self.image) + u8::from(self.source) >= 2
     }
@@ -55,7 +55,7 @@ impl Top {
         self.schema && self.payload
     }
 
-    /// `{"ts_ms": …}` and nothing else.
+    /// Whether the message is `{"ts_ms": …}` and nothing else.
     pub fn is_heartbeat(self) -> bool {
         self.time && !(self.op || self.image || self.source || self.schema || self.payload || self.id || self.other)
     }

@@ -1,7 +1,8 @@
-//! ISO 8601 and RFC 3339 text to epoch microseconds, exactly: nothing is rounded, nothing is guessed. A leap second (`:60`,
-//! RFC 3339 §5.7) is the first second of the next minute, as in PostgreSQL: no count of seconds since 1970 has a place for it.
+//! Converts ISO 8601 and RFC 3339 text to epoch microseconds exactly, without rounding or guessing. A leap second
+//! (`:60`, RFC 3339 §5.7) is the first second of the next minute, as in PostgreSQL, because epoch time does not count
+//! leap seconds.
 
-/// The most digits of a fraction that nova reads. RFC 3339 sets no limit.
+/// The most digits of a fraction that nova reads. RFC 3339 has no limit.
 const FRACTION_MAX_DIGITS: usize = 64;
 
 /// Epoch microseconds of `2026-11-20T09:00:00.5Z`, `…+02:00`, `+12345-01-01T…`, `infinity` (`i64::MAX`) or
@@ -11,26 +12,26 @@ pub fn parse_micros(text: &str) -> Option<i64> {
     micros_of(text).filter(|(_, finer)| !finer).map(|(micros, _)| micros)
 }
 
-/// The same, where what is finer than microseconds is cut towards the past: of times that a person or a program writes, and
-/// no database keeps.
+/// Like `parse_micros`, but cuts digits finer than microseconds towards the past. This is for times that a person or a
+/// program writes and that no database keeps.
 pub fn cut_micros(text: &str) -> Option<i64> {
     micros_of(text).map(|(micros, _)| micros)
 }
 
-/// The microseconds, and whether the text says more than they do.
+/// The microseconds, and whether the text is finer than microseconds.
 fn micros_of(text: &str) -> Option<(i64, bool)> {
     match text {
         "infinity" => return Some((i64::MAX, false)),
         "-infinity" => return Some((i64::MIN, false)),
         _ => {}
     }
-    // The two ends are taken by infinity.
+    // The two extreme numbers stand for the infinities.
     parse(text).filter(|(micros, _)| *micros != i64::MAX && *micros != i64::MIN)
 }
 
-/// Epoch microseconds of a time as PostgreSQL prints it with `DateStyle` ISO and `TimeZone` UTC: `2026-11-20 09:00:00.5+00`
-/// of a `timestamptz` (`zoned`), without the offset of a `timestamp`, `12345-01-01 …`, `0044-03-15 … BC`, and the infinities
-/// as in [`parse_micros`]. `None` for anything else.
+/// Epoch microseconds of a time as PostgreSQL prints it with `DateStyle` ISO and `TimeZone` UTC: `2026-11-20
+/// 09:00:00.5+00` for a `timestamptz` (`zoned`), the same without the offset for a `timestamp`, `12345-01-01 …`,
+/// `0044-03-15 … BC`, and the infinities as in [`parse_micros`]. `None` for anything else.
 pub fn parse_postgres(text: &str, zoned: bool) -> Option<i64> {
     match text {
         "infinity" => return Some(i64::MAX),
@@ -43,7 +44,7 @@ pub fn parse_postgres(text: &str, zoned: bool) -> Option<i64> {
     if !(4..=6).contains(&count) {
         return None;
     }
-    // The year before 1 is 1 BC, and 0 in the proleptic calendar.
+    // The year before 1 is 1 BC, which is the year 0 in the proleptic calendar.
     let year = match (scan.digits(count)?, before_christ) {
         (0, _) => return None,
         (year, true) => 1 - year,
@@ -53,20 +54,20 @@ pub fn parse_postgres(text: &str, zoned: bool) -> Option<i64> {
     (!finer && micros != i64::MAX && micros != i64::MIN).then_some(micros)
 }
 
-/// Days since 1970-01-01 of a `date` as PostgreSQL prints it; `None` for an infinity and anything else.
+/// The days since 1970-01-01 of a `date` as PostgreSQL prints it. `None` for an infinity and for any other text.
 pub(super) fn parse_postgres_date(text: &str) -> Option<i64> {
     let (day, before_christ) = text.strip_suffix(" BC").map_or((text, ""), |text| (text, " BC"));
     let midnight = parse_postgres(&format!("{day} 00:00:00{before_christ}"), false)?;
     Some(midnight.div_euclid(86_400_000_000)).filter(|_| !text.ends_with("infinity"))
 }
 
-/// Epoch milliseconds, cut towards the past.
+/// Like `cut_micros`, in epoch milliseconds, cut towards the past.
 pub fn parse_millis(text: &str) -> Option<i64> {
     let (micros, _) = parse(text)?;
     Some(micros.div_euclid(1_000))
 }
 
-/// Whole microseconds, and whether there is something below them.
+/// The whole microseconds, and whether the text is finer.
 fn parse(text: &str) -> Option<(i64, bool)> {
     let mut scan = Scan { rest: text.as_bytes() };
     let year = scan.year()?;
@@ -78,7 +79,7 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// What stands behind the year, to the end: whole microseconds, and whether there is something below them.
+    /// Reads everything after the year. Returns the whole microseconds, and whether the text is finer.
     fn moment(&mut self, year: i64, zoned: bool) -> Option<(i64, bool)> {
         self.one(b"-")?;
         let month = self.digits(2)?;
@@ -128,7 +129,7 @@ impl Scan<'_> {
         Some(value)
     }
 
-    /// Four digits, or four to seven behind a sign.
+    /// Reads four digits, or a sign and four to seven digits.
     fn year(&mut self) -> Option<i64> {
         let Some(sign) = self.one(b"+-") else { return self.digits(4) };
         let count = self.rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -139,7 +140,8 @@ impl Scan<'_> {
         Some(if sign == b'-' { -year } else { year })
     }
 
-    /// Microseconds, and whether a finer digit is not zero; nothing without a fraction.
+    /// Reads a fraction. Returns its microseconds, and whether a finer digit is not zero. Without a fraction it returns
+    /// zero and false.
     fn fraction(&mut self) -> Option<(i64, bool)> {
         if self.one(b".").is_none() {
             return Some((0, false));
@@ -154,7 +156,7 @@ impl Scan<'_> {
         Some((micros, finer.iter().any(|digit| *digit != b'0')))
     }
 
-    /// Seconds east of UTC: `Z`, `+02`, `+02:00`, `+0200`, `-00:25:21`.
+    /// Reads an offset and returns seconds east of UTC: `Z`, `+02`, `+02:00`, `+0200`, `-00:25:21`.
     fn offset(&mut self) -> Option<i64> {
         let sign = match self.one(b"Zz+-")? {
             b'-' => -1,
@@ -186,9 +188,9 @@ fn days_in_month(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days since 1970-01-01 in the proleptic Gregorian calendar.
+/// The days since 1970-01-01 in the proleptic Gregorian calendar.
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    // The year starts in March, so that the leap day is its last.
+    // Here the year begins in March, so that the leap day is its last day.
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);
@@ -232,7 +234,7 @@ mod tests {
         assert_eq!(parse_millis("1969-12-31T23:59:59.9999999Z"), Some(-1));
     }
 
-    /// RFC 3339 §5.6: `time-secfrac = "." 1*DIGIT`.
+    /// RFC 3339 §5.6 has `time-secfrac = "." 1*DIGIT`.
     #[test]
     fn a_fraction_has_any_number_of_digits_and_what_is_too_fine_is_cut_only_where_that_is_asked_for() {
         let whole = 1_795_165_200_500_000;
@@ -250,7 +252,7 @@ mod tests {
         assert_eq!((cut_micros("infinity"), cut_micros("2026-11-20T09:00:00.5")), (Some(i64::MAX), None));
     }
 
-    /// PostgreSQL: `select timestamptz '2016-12-31 23:59:60+00'` is 2017-01-01 00:00:00+00.
+    /// In PostgreSQL, `select timestamptz '2016-12-31 23:59:60+00'` is 2017-01-01 00:00:00+00.
     #[test]
     fn a_leap_second_is_the_first_second_of_the_next_minute() {
         for (leap, next) in [
@@ -270,7 +272,7 @@ mod tests {
             ("2026-11-20 09:00:00.5", false, Some(1_795_165_200_500_000)),
             ("1970-01-01 00:00:00+00", true, Some(0)),
             ("10000-01-01 00:00:00+00", true, Some(253_402_300_800_000_000)),
-            // PostgreSQL's last time is beyond 64 bits of microseconds since 1970.
+            // PostgreSQL's last time does not fit into 64 bits of microseconds since 1970.
             ("294276-12-31 23:59:59.999999", false, None),
             ("0002-12-31 00:00:00+00 BC", true, Some(-62_167_305_600_000_000)),
             ("4714-11-24 00:00:00 BC", false, Some(-210_866_803_200_000_000)),

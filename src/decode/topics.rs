@@ -1,15 +1,16 @@
-//! Which topic holds what.
+//! The content of each topic.
 
 use crate::event::{Ignored, Table};
 
 /// The names of the topics that nova follows.
 #[derive(Clone, Debug)]
 pub struct Topics {
-    /// Tables are in `{prefix}.{table}`.
+    /// The prefix of the tables' topics, which are named `{prefix}.{table}`.
     pub prefix: String,
     /// The topic of client events.
     pub events: String,
-    /// Match tables and events by what follows the last dot, whatever the prefix (captures).
+    /// Whether tables and events are found by the part of the name after the last dot, whatever the prefix is (for
+    /// captures).
     pub last_part: bool,
 }
 
@@ -19,7 +20,7 @@ impl Default for Topics {
     }
 }
 
-/// What a topic holds.
+/// The content of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Table(Table),
@@ -40,7 +41,7 @@ impl Topics {
         if topic == self.events {
             return Route::Events;
         }
-        // Debezium's own prefix, which nova does not know, follows; it may end like a table.
+        // Debezium's own prefix follows. nova does not know this prefix, and its end may look like a table.
         if topic.strip_prefix("__debezium-heartbeat").is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
             return Route::Ignore(Ignored::Heartbeat);
         }

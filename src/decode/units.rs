@@ -1,37 +1,38 @@
-//! The unit of a time, where the record itself states it: Kafka Connect's JSON converter writes the schema beside the
-//! payload, and the name of a field's schema is Debezium's or Connect's type (Debezium's documentation, "temporal types").
+//! The unit of a time, if the record itself states it. Kafka Connect's JSON converter writes the schema beside the
+//! payload, and the name of a field's schema is a type of Debezium or Connect (Debezium's documentation, "temporal
+//! types").
 
 use serde_json::Value;
 
 use crate::event::Table;
 
-/// Columns of a table at most.
+/// The most columns of a table.
 const COLUMNS_MAX: usize = 16;
-/// Schemas of one table that are remembered: a topic has one or two at a time.
+/// The number of schemas of one table that are remembered. A topic has one or two at a time.
 const SCHEMAS_MAX: usize = 8;
-/// A longer schema is read each time.
+/// A longer schema is not remembered, and is read for each record.
 const SCHEMA_MAX_BYTES: usize = 256 << 10;
 
-/// What a record states about the value of a column of time.
+/// The unit that a record states for the value of a time column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Unit {
-    /// Nothing: the column's own form holds.
+    /// No unit is stated, so the column's own form applies.
     #[default]
     Unstated,
-    /// Epoch milliseconds.
+    /// The value is in epoch milliseconds.
     Millis,
-    /// Epoch microseconds.
+    /// The value is in epoch microseconds.
     Micros,
-    /// Epoch nanoseconds.
+    /// The value is in epoch nanoseconds.
     Nanos,
-    /// ISO 8601 text with an offset.
+    /// The value is ISO 8601 text with an offset.
     Iso,
-    /// A type that is no point in time, such as a date.
+    /// The type is no point in time, for example a date.
     Other,
 }
 
 impl Unit {
-    /// By the name of a schema.
+    /// The unit for the name of a schema.
     pub fn named(name: &str) -> Unit {
         match name {
             "io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp" => Unit::Millis,
@@ -50,22 +51,22 @@ impl Unit {
 pub(super) struct Units([Unit; COLUMNS_MAX]);
 
 impl Units {
-    /// `index` counts the table's columns.
+    /// The unit of the column with this index in the table.
     pub fn of(&self, index: usize) -> Unit {
         self.0.get(index).copied().unwrap_or_default()
     }
 
-    /// By a `schema` of Connect's JSON converter, of a row or of an envelope around it.
+    /// Reads the units from a `schema` of Connect's JSON converter, for a row or for an envelope.
     fn read(schema: &str, table: Table) -> Units {
         let mut units = Units::default();
-        // What a schema states that is nested too deep to be read is not known, and no number can be taken by it.
+        // If a schema is nested too deep to be read, its units are unknown, so no number can be read as a time.
         let Ok(schema) = serde_json::from_str::<Value>(schema) else { return Units([Unit::Other; COLUMNS_MAX]) };
-        let image =
-            |name: &str| members(&schema).iter().find(|field| field["field"] == name && field["fields"].is_array());
+        let fields = |field: &Value| field.get("fields").is_some_and(Value::is_array);
+        let image = |name: &str| members(&schema).iter().find(|field| is_named(field, name) && fields(field));
         let row = image("after").or_else(|| image("before")).unwrap_or(&schema);
         for (column, unit) in table.columns().iter().zip(&mut units.0) {
-            let stated = members(row).iter().find(|field| field["field"] == column.name);
-            let name = stated.and_then(|field| field["name"].as_str());
+            let stated = members(row).iter().find(|field| is_named(field, column.name));
+            let name = stated.and_then(|field| field.get("name")?.as_str());
             *unit = name.map_or(Unit::Unstated, Unit::named);
         }
         units
@@ -73,10 +74,14 @@ impl Units {
 }
 
 fn members(schema: &Value) -> &[Value] {
-    schema["fields"].as_array().map_or(&[], Vec::as_slice)
+    schema.get("fields").and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-/// What the schemas in JSON records state, by the bytes of the schema: each record repeats it.
+fn is_named(field: &Value, name: &str) -> bool {
+    field.get("field").is_some_and(|value| value == name)
+}
+
+/// The units of the schemas in JSON records, by the bytes of the schema. Each record repeats its schema.
 #[derive(Debug, Default)]
 pub(super) struct KnownUnits {
     tables: [Vec<(Box<str>, Units)>; Table::ALL.len()],
@@ -84,7 +89,7 @@ pub(super) struct KnownUnits {
 
 impl KnownUnits {
     pub fn of(&mut self, schema: &str, table: Table) -> Units {
-        let known = &mut self.tables[table as usize];
+        let Some(known) = self.tables.get_mut(table as usize) else { return Units::read(schema, table) };
         if let Some((_, units)) = known.iter().find(|(text, _)| **text == *schema) {
             return *units;
         }

@@ -1,4 +1,4 @@
-//! From a value as any encoding writes it to the typed cell of a column.
+//! Converts a value of any encoding to the typed cell of a column.
 
 use serde::de::IgnoredAny;
 
@@ -9,21 +9,21 @@ use super::units::Unit;
 use super::{private, time};
 use crate::event::{Cell, Column, ColumnType, Id};
 
-/// What Debezium writes in a `timestamp` column for `infinity` and `-infinity`.
+/// The values that Debezium writes in a `timestamp` column for `infinity` and `-infinity`.
 const TIMESTAMP_INFINITY: i64 = 9_223_372_036_825_200_000;
 const TIMESTAMP_NEGATIVE_INFINITY: i64 = -9_223_372_036_832_400_000;
 
-/// The first moment that PostgreSQL stores, 4714-11-24 BC, in epoch microseconds.
+/// The earliest time that PostgreSQL stores, 4714-11-24 BC, in epoch microseconds.
 const TIMESTAMP_MIN: i64 = -210_866_803_200_000_000;
 
-/// What becomes of the two as 64-bit nanoseconds, which Debezium did not check: seconds around 1970.
+/// The two infinities as 64-bit nanoseconds after an overflow that Debezium did not check: times near 1970.
 const NANOS_OF_OVERFLOW: [i64; 2] =
     [TIMESTAMP_INFINITY.wrapping_mul(1_000), TIMESTAMP_NEGATIVE_INFINITY.wrapping_mul(1_000)];
 
 const NO_JSON: &str = "not the text of a JSON value. If it is the connector's unavailable.value.placeholder, give it to \
     nova as cdc.placeholder";
 
-/// The typed cell of `column`, or why the value cannot be one. `unit` is what the record states of it.
+/// The typed cell of `column`, or why the value cannot be one. `unit` is the unit that the record states.
 pub(super) fn cell(column: &Column, raw: Raw<'_>, unit: Unit, placeholders: &Placeholders) -> Result<Cell, Fault> {
     match (column.kind, raw) {
         (_, Raw::Null) if column.nullable => Ok(Cell::Null),
@@ -35,7 +35,7 @@ pub(super) fn cell(column: &Column, raw: Raw<'_>, unit: Unit, placeholders: &Pla
         (ColumnType::Timestamp | ColumnType::TimestampTz, Raw::Int(value)) if unit != Unit::Unstated => {
             stated(column, value, unit)
         }
-        // No column but these two types is stored out of line, and yet a transform may make text of another.
+        // Only these two types are stored out of line, but a transform may turn another type into text.
         (_, Raw::Text(text)) if placeholders.is_text(&text) => Ok(Cell::Unavailable),
         (ColumnType::Text, Raw::Text(text)) => Ok(Cell::Text(text.into())),
         (ColumnType::Uuid, Raw::Text(text)) => match Id::parse(text.as_bytes()) {
@@ -60,13 +60,13 @@ fn timestamp(column: &Column, micros: i64) -> Result<Cell, Fault> {
     match micros {
         TIMESTAMP_INFINITY => Ok(Cell::Micros(i64::MAX)),
         TIMESTAMP_NEGATIVE_INFINITY => Ok(Cell::Micros(i64::MIN)),
-        // Both stand for infinity in a cell, and no column can hold them.
+        // The two extreme numbers stand for infinities in a cell, and no PostgreSQL column can hold them as times.
         i64::MIN | i64::MAX => Err(Fault::invalid(column.name, "microseconds outside what PostgreSQL stores")),
         micros => Ok(Cell::Micros(micros)),
     }
 }
 
-/// The primary key by the `id` in a Kafka key.
+/// The primary key for the `id` in a Kafka key.
 pub(super) fn key_id(id: Option<Raw<'_>>) -> Result<Id, Fault> {
     match id {
         Some(Raw::Text(text)) if text.is_empty() => Err(nil_key("is empty")),
@@ -76,7 +76,7 @@ pub(super) fn key_id(id: Option<Raw<'_>>) -> Result<Id, Fault> {
     }
 }
 
-/// A key whose `id` is what Debezium writes for a column that it does not know.
+/// The fault of a key whose `id` is the value that Debezium writes for an unknown column.
 pub(super) fn nil_key(what: &str) -> Fault {
     let detail = format!(
         "the `id` of the Kafka key {what} and names no row: the table's REPLICA IDENTITY is another index. Run ALTER TABLE … \
@@ -91,18 +91,19 @@ fn zoned(column: &Column, text: &str) -> Result<i64, Fault> {
     time::parse_micros(text).ok_or_else(|| Fault::invalid(column.name, what))
 }
 
-/// A time in the unit that the record states.
+/// Reads a time in the unit that the record states.
 fn stated(column: &Column, value: i64, unit: Unit) -> Result<Cell, Fault> {
     let invalid = |what: &str| Err(Fault::invalid(column.name, what));
     let micros = match unit {
-        // Both infinities of a driver that gives milliseconds, which no time of PostgreSQL reaches.
+        // These are the infinities of a driver that gives milliseconds. No time of PostgreSQL is so large in
+        // milliseconds.
         Unit::Millis if matches!(value, TIMESTAMP_INFINITY | TIMESTAMP_NEGATIVE_INFINITY) => Some(value),
         Unit::Millis => value.checked_mul(1_000),
         Unit::Micros => Some(value),
         Unit::Nanos if NANOS_OF_OVERFLOW.contains(&value) => {
             return invalid("nanoseconds that `infinity` becomes when they overflow, and that a time may have");
         }
-        // An overflow almost never leaves whole microseconds, and PostgreSQL has no others.
+        // An overflow almost never gives whole microseconds, and PostgreSQL has no finer times.
         Unit::Nanos => match value % 1_000 {
             0 => Some(value / 1_000),
             _ => return invalid("nanoseconds that are no whole microseconds: a time before 1677 or after 2262"),

@@ -1,7 +1,7 @@
-//! Integers as JSON Schema has them (2020-12 §6.1.1): a number is one by its value, however it is written. The value is
-//! taken from the digits, since floating point rounds `0.99999999999999999` to 1.
+//! Integers in JSON Schema's sense (2020-12 §6.1.1): the value decides whether a number is an integer, and not its
+//! notation. The value is read from the digits, because floating point rounds `0.99999999999999999` to 1.
 
-/// The integer that the text of a JSON number is, such as `5400`, `5400.0` or `5.4e3`; `None` where it is none, or
+/// The integer value of a JSON number such as `5400`, `5400.0` or `5.4e3`. `None` if the number is no integer, or
 /// beyond 64 bits.
 pub fn whole_number(text: &str) -> Option<i64> {
     let (negative, digits) = text.strip_prefix('-').map_or((false, text), |digits| (true, digits));

@@ -1,22 +1,24 @@
-//! Who does not want to be shown whom. Durable in the edge's table; here in memory, for every read.
+//! Which users do not want which others suggested. The dismissals are durable in the edge's table, and in memory for
+//! every read.
 
 use parking_lot::RwLock;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::event::Id;
-use crate::state::State;
+use crate::state::{State, UserNo};
 
-/// Kind of the entries in the edge's table; their name is the user's id and the other's.
+/// The kind of these entries in the edge's table. The name of an entry consists of the user's id and the dismissed
+/// user's id.
 pub const KIND: &str = "dismissal";
-/// People whom one user may dismiss.
+/// The most people whom one user may dismiss.
 pub const PER_USER_MAX: usize = 10_000;
 
-/// See the module.
+/// The dismissed users of each user.
 #[derive(Debug, Default)]
 pub struct Dismissals(RwLock<FxHashMap<Id, FxHashSet<Id>>>);
 
 impl Dismissals {
-    /// From the names of stored entries; others are passed over.
+    /// Loads dismissals from the names of stored entries. Other entries are skipped.
     pub fn load<'a>(names: impl Iterator<Item = &'a [u8]>) -> Dismissals {
         let dismissals = Dismissals::default();
         for name in names {
@@ -33,7 +35,7 @@ impl Dismissals {
         [user.0, other.0].concat()
     }
 
-    /// Whether the user may dismiss one more.
+    /// Whether the user may dismiss one more person.
     pub fn has_room(&self, user: Id) -> bool {
         self.0.read().get(&user).is_none_or(|others| others.len() < PER_USER_MAX)
     }
@@ -42,8 +44,8 @@ impl Dismissals {
         self.0.write().entry(user).or_default().insert(other);
     }
 
-    /// Those whom the user dismissed and the state knows.
-    pub fn of(&self, user: Id, state: &State) -> FxHashSet<u32> {
+    /// The numbers of those whom the user dismissed, as far as the state knows them.
+    pub fn of(&self, user: Id, state: &State) -> FxHashSet<UserNo> {
         let all = self.0.read();
         all.get(&user).into_iter().flatten().filter_map(|other| state.users.number(*other)).collect()
     }

@@ -1,5 +1,5 @@
-//! Whom to follow: friends of friends counted on demand, with evidence; for whoever has none, those who follow the user,
-//! then those who gained most followers (`docs/feed.md`).
+//! Suggestions of users to follow: friends of friends, counted on demand and with evidence. A user without such
+//! suggestions gets those who follow the user, and then those who gained the most followers (`docs/feed.md`).
 
 pub mod dismissals;
 pub mod rising;
@@ -13,18 +13,18 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::event::Id;
 use crate::state::ranking::SuggestionNumbers;
-use crate::state::{DAY_MS, State};
+use crate::state::{DAY_MS, State, UserNo};
 
-/// Suggestions of one answer, at most: [`crate::state::ranking::SuggestionNumbers`] may say fewer.
+/// The most suggestions in one answer. [`crate::state::ranking::SuggestionNumbers`] may set a lower limit.
 pub const SUGGESTIONS_MAX: usize = 100;
 
 /// Why somebody is suggested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// People whom the user follows follow them.
+    /// People whom the user follows follow this person.
     Mutual,
     FollowsYou,
-    /// Nobody gained more followers lately.
+    /// This person is among those who gained the most followers lately.
     Rising,
 }
 
@@ -43,30 +43,37 @@ pub struct Suggestion {
     pub user: Id,
     pub username: Box<str>,
     pub reason: Reason,
-    /// How many of those read follow them; for [`Reason::Rising`] the followers gained.
+    /// How many of the read followees follow this person. For [`Reason::Rising`] it is the number of followers gained.
     pub score: u32,
     pub mutual: u32,
     pub affinity: f64,
-    /// Followees who follow them, in the order in which they were read.
+    /// Followees who follow this person, in the order in which they were read.
     pub evidence: Vec<Id>,
 }
 
 /// The best `limit` suggestions. `dismissed` are never suggested.
-pub fn suggest(state: &State, user: u32, now_ms: i64, limit: usize, dismissed: &FxHashSet<u32>) -> Vec<Suggestion> {
+pub fn suggest(
+    state: &State,
+    user: UserNo,
+    now_ms: i64,
+    limit: usize,
+    dismissed: &FxHashSet<UserNo>,
+) -> Vec<Suggestion> {
     suggest_with(state, user, now_ms, limit, dismissed, || Arc::new(rising::count(state, now_ms)))
 }
 
-/// The same, with who gained followers given: it is the same for every user and counted over everybody.
+/// Like `suggest`, with the list of who gained followers given. This list is the same for every user and counts
+/// everybody.
 pub fn suggest_with(
     state: &State,
-    user: u32,
+    user: UserNo,
     now_ms: i64,
     limit: usize,
-    dismissed: &FxHashSet<u32>,
-    rising: impl FnOnce() -> Arc<Vec<(u32, u32)>>,
+    dismissed: &FxHashSet<UserNo>,
+    rising: impl FnOnce() -> Arc<Vec<(UserNo, u32)>>,
 ) -> Vec<Suggestion> {
     let limit = limit.min(state.ranking().suggestions.list_max as usize);
-    let allowed = |other: u32| {
+    let allowed = |other: UserNo| {
         other != user
             && !dismissed.contains(&other)
             && state.user_row(other).is_some_and(|row| row.active)
@@ -74,7 +81,7 @@ pub fn suggest_with(
     };
     let today = now_ms.div_euclid(DAY_MS) as i32;
     let mut out = mutual(state, user, today, limit, &allowed);
-    let mut known: FxHashSet<u32> = out.iter().map(|found| found.other).collect();
+    let mut known: FxHashSet<UserNo> = out.iter().map(|found| found.other).collect();
     let mut add = |out: &mut Vec<Found>, other, reason, score| {
         if out.len() < limit && allowed(other) && known.insert(other) {
             out.push(Found { other, reason, score, mutual: 0, evidence: Vec::new() });
@@ -100,27 +107,28 @@ pub fn suggest_with(
     out.into_iter().map(finish).collect()
 }
 
-/// A suggestion in the state's numbers.
+/// A suggestion that uses the state's numbers of users.
 struct Found {
-    other: u32,
+    other: UserNo,
     reason: Reason,
     score: u32,
     mutual: u32,
-    evidence: Vec<u32>,
+    evidence: Vec<UserNo>,
 }
 
-/// Sorts those with most followers first, then by smallest id.
-fn by_followers(state: &State, other: u32) -> (Reverse<usize>, Id, u32) {
+/// A sort key: the most followers first, then the smallest id.
+fn by_followers(state: &State, other: UserNo) -> (Reverse<usize>, Id, UserNo) {
     (Reverse(state.graph.followers_len(other)), state.users.id(other), other)
 }
 
-/// The best of those whom followees follow.
-fn mutual(state: &State, user: u32, today: i32, limit: usize, allowed: &impl Fn(u32) -> bool) -> Vec<Found> {
+/// The best of the people whom the user's followees follow.
+fn mutual(state: &State, user: UserNo, today: i32, limit: usize, allowed: &impl Fn(UserNo) -> bool) -> Vec<Found> {
     let SuggestionNumbers { follows_max, evidence_max, .. } = state.ranking().suggestions;
     let (follows_max, evidence_max) = (follows_max as usize, evidence_max as usize);
     let read = followees_read(state, user, today);
-    // Everybody whom they follow, with who does, by their places: sorted, the same person stands together.
-    let mut pairs: Vec<(u32, u32)> = Vec::new();
+    // Pairs of a person and the place of the followee who follows this person. After sorting, the pairs of one person
+    // are adjacent.
+    let mut pairs: Vec<(UserNo, u32)> = Vec::new();
     for (followee, place) in read.iter().zip(0..) {
         let follows = state.graph.followees(*followee);
         let count = state.graph.followees_len(*followee);
@@ -134,10 +142,10 @@ fn mutual(state: &State, user: u32, today: i32, limit: usize, allowed: &impl Fn(
         pairs.extend(latest[..follows_max].iter().map(|(.., other)| (*other, place)));
     }
     pairs.sort_unstable();
-    let mut groups: Vec<&[(u32, u32)]> = pairs.chunk_by(|a, b| a.0 == b.0).collect();
+    let mut groups: Vec<&[(UserNo, u32)]> = pairs.chunk_by(|a, b| a.0 == b.0).collect();
     groups.sort_unstable_by_key(|group| Reverse(group.len()));
     let mut out = Vec::new();
-    // Most have a low count and are never looked at.
+    // Most people have a low count and are never ranked.
     for same in groups.chunk_by(|a, b| a.len() == b.len()) {
         let mut ranked: Vec<_> = same
             .iter()
@@ -160,10 +168,10 @@ fn mutual(state: &State, user: u32, today: i32, limit: usize, allowed: &impl Fn(
     out
 }
 
-/// The followees that are read: those of highest affinity, then the latest followed, then the smallest id.
-fn followees_read(state: &State, user: u32, today: i32) -> Vec<u32> {
-    let weights: FxHashMap<u32, i64> = state.affinity.authors(user, today).into_iter().collect();
-    let weight = |other: u32| weights.get(&other).copied().unwrap_or(0);
+/// The followees that are read: those with the highest affinity, then the latest followed, then the smallest id.
+fn followees_read(state: &State, user: UserNo, today: i32) -> Vec<UserNo> {
+    let weights: FxHashMap<UserNo, i64> = state.affinity.authors(user, today).into_iter().collect();
+    let weight = |other: UserNo| weights.get(&other).copied().unwrap_or(0);
     let keyed = state.graph.followees(user);
     let mut read: Vec<_> =
         keyed.map(|f| (Reverse(weight(f.user)), Reverse(f.since_us), state.users.id(f.user), f.user)).collect();

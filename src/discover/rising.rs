@@ -1,21 +1,23 @@
-//! Who gained most followers lately: counted over all follows, so a job does it for everybody, some users at a time.
+//! The users who gained the most followers lately. The count covers all follows, so a job does it for everybody, some
+//! users at a time.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::state::{DAY_MS, State};
+use crate::state::{DAY_MS, State, UserNo};
 
-/// People of the published list.
+/// The most people in the published list.
 pub const RISING_MAX: usize = 2_000;
-/// So many follows are counted at the read: that takes less than 1 ms.
+/// Up to this many follows are counted when a reader asks, which takes less than 1 ms.
 const SMALL_FOLLOWS: usize = 20_000;
-/// Users whose follows are counted under one lock.
+/// The number of users whose follows are counted under one lock.
 const SLICE: u32 = 512;
 
-/// Followers that each user gained lately, most first, then the smallest id; those who gained any.
-pub fn count(state: &State, now_ms: i64) -> Vec<(u32, u32)> {
+/// The number of followers that each user gained lately, most first, then the smallest id. Users who gained none are
+/// left out.
+pub fn count(state: &State, now_ms: i64) -> Vec<(UserNo, u32)> {
     let mut gained = vec![0; state.users.len()];
     add(state, now_ms, 0..state.users.len() as u32, &mut gained);
     ranked(state, &gained, usize::MAX)
@@ -24,11 +26,11 @@ pub fn count(state: &State, now_ms: i64) -> Vec<(u32, u32)> {
 fn add(state: &State, now_ms: i64, followers: std::ops::Range<u32>, gained: &mut [u32]) {
     let gained_ms = i64::from(state.ranking().suggestions.rising_days) * DAY_MS;
     let (from_us, to_us) = ((now_ms - gained_ms) * 1_000, now_ms * 1_000);
-    for user in followers {
+    for user in followers.map(UserNo::of) {
         for followee in state.graph.followees(user) {
             if followee.since_us > from_us
                 && followee.since_us <= to_us
-                && let Some(count) = gained.get_mut(followee.user as usize)
+                && let Some(count) = gained.get_mut(followee.user.index())
             {
                 *count += 1;
             }
@@ -36,8 +38,8 @@ fn add(state: &State, now_ms: i64, followers: std::ops::Range<u32>, gained: &mut
     }
 }
 
-fn ranked(state: &State, gained: &[u32], limit: usize) -> Vec<(u32, u32)> {
-    let who = gained.iter().zip(0u32..).filter(|(gained, _)| **gained > 0);
+fn ranked(state: &State, gained: &[u32], limit: usize) -> Vec<(UserNo, u32)> {
+    let who = gained.iter().zip((0..).map(UserNo::of)).filter(|(gained, _)| **gained > 0);
     let mut list: Vec<_> = who.map(|(gained, user)| (Reverse(*gained), state.users.id(user), user)).collect();
     if list.len() > limit {
         list.select_nth_unstable(limit);
@@ -49,10 +51,10 @@ fn ranked(state: &State, gained: &[u32], limit: usize) -> Vec<(u32, u32)> {
 
 /// The list as of the last refresh.
 #[derive(Debug, Default)]
-pub struct Rising(Mutex<Arc<Vec<(u32, u32)>>>);
+pub struct Rising(Mutex<Arc<Vec<(UserNo, u32)>>>);
 
 impl Rising {
-    /// Counts anew.
+    /// Counts again.
     pub fn refresh(&self, state: &RwLock<State>, now_ms: i64) {
         let users = state.read().users.len() as u32;
         let mut gained = vec![0; users as usize];
@@ -62,8 +64,8 @@ impl Rising {
         *self.0.lock() = Arc::new(ranked(&state.read(), &gained, RISING_MAX));
     }
 
-    /// Who gained followers: in a small graph right now, else as of the last refresh.
-    pub fn list(&self, state: &State, now_ms: i64) -> Arc<Vec<(u32, u32)>> {
+    /// The users who gained followers: counted now in a small graph, otherwise as of the last refresh.
+    pub fn list(&self, state: &State, now_ms: i64) -> Arc<Vec<(UserNo, u32)>> {
         if state.graph.follows_len() <= SMALL_FOLLOWS {
             return Arc::new(count(state, now_ms));
         }

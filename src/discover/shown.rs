@@ -1,5 +1,5 @@
-//! Who was suggested to whom, and who followed then: the conversion of suggestions. A job keeps the days
-//! (`jobs/figures.rs`); whom to watch for a follow is forgotten with the process.
+//! Who was suggested to whom, and who followed afterwards: the conversion of suggestions. A job stores the days
+//! (`jobs/figures.rs`). The pairs that are watched for a follow are lost when the process ends.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,16 +7,16 @@ use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashSet;
 
 use crate::state::daily::DAYS_MAX;
-use crate::state::{DAY_MS, State};
+use crate::state::{DAY_MS, State, UserNo};
 
-/// Pairs that are watched; the oldest make room and count as not followed.
+/// The most pairs that are watched. The oldest pairs make room and count as not followed.
 pub const PAIRS_MAX: usize = 100_000;
-/// A follow counts if it comes within this time.
+/// A follow counts if it comes within this time after the suggestion.
 pub const WATCHED_MS: i64 = DAY_MS;
-/// Pairs that are looked up under one lock of the state.
+/// The number of pairs that are looked up under one lock of the state.
 const SLICE: usize = 1_024;
 
-/// Of one day (UTC), by when people were suggested.
+/// The figures of one day (UTC), by the day on which people were suggested.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Conversion {
     pub suggested: u64,
@@ -25,19 +25,19 @@ pub struct Conversion {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// (user, suggested, when), oldest first.
-    watched: VecDeque<(u32, u32, i64)>,
-    pairs: FxHashSet<(u32, u32)>,
+    /// The watched pairs: user, suggested user and time in epoch milliseconds, oldest first.
+    watched: VecDeque<(UserNo, UserNo, i64)>,
+    pairs: FxHashSet<(UserNo, UserNo)>,
     days: BTreeMap<i64, Conversion>,
 }
 
-/// See the module.
+/// The watched pairs and the figures of each day.
 #[derive(Debug, Default)]
 pub struct Shown(Mutex<Inner>);
 
 impl Shown {
-    /// People were suggested to a user; whoever is watched already is not counted again.
-    pub fn note(&self, user: u32, suggested: impl Iterator<Item = u32>, now_ms: i64) {
+    /// Notes that people were suggested to a user. A pair that is already watched is not counted again.
+    pub fn note(&self, user: UserNo, suggested: impl Iterator<Item = UserNo>, now_ms: i64) {
         let mut inner = self.0.lock();
         for other in suggested {
             if !inner.pairs.insert((user, other)) {
@@ -57,7 +57,7 @@ impl Shown {
         }
     }
 
-    /// Counts whom they followed meanwhile, and forgets what was too long ago.
+    /// Counts which suggestions were followed since, and forgets pairs that are too old.
     pub fn settle(&self, state: &RwLock<State>, now_ms: i64) {
         let watched = std::mem::take(&mut self.0.lock().watched);
         let (mut rest, mut followed, mut gone) = (VecDeque::new(), Vec::new(), Vec::new());
@@ -85,22 +85,22 @@ impl Shown {
         for (user, other, _) in gone {
             inner.pairs.remove(&(user, other));
         }
-        // What came meanwhile is younger.
+        // Pairs that came during the count are younger.
         rest.append(&mut inner.watched);
         inner.watched = rest;
     }
 
-    /// Puts a day back, before anything is suggested.
+    /// Restores a day, before anything is suggested.
     pub fn load(&self, day: i64, conversion: Conversion) {
         self.0.lock().days.insert(day, conversion);
     }
 
-    /// The days on which somebody was suggested, the oldest first.
+    /// The days on which people were suggested, oldest first.
     pub fn days(&self) -> Vec<i64> {
         self.0.lock().days.keys().copied().collect()
     }
 
-    /// The day with the number of days since the epoch.
+    /// The figures of a day, given as the number of days since the epoch.
     pub fn day(&self, day: i64) -> Conversion {
         self.0.lock().days.get(&day).copied().unwrap_or_default()
     }
@@ -124,16 +124,17 @@ mod tests {
         };
         follow(9);
         let number = |n: u128| state.read().users.number(Id::from_u128(n)).unwrap();
-        let (user, later) = (number(1), 7);
+        let user = number(1);
+        let [next, other, later] = [2, 3, 7].map(UserNo::of);
         let shown = Shown::default();
-        shown.note(user, [2, 3, later].into_iter(), NOW_MS);
-        shown.note(user, [2, 3].into_iter(), NOW_MS + 1);
+        shown.note(user, [next, other, later].into_iter(), NOW_MS);
+        shown.note(user, [next, other].into_iter(), NOW_MS + 1);
         shown.settle(&state, NOW_MS + 2);
         let day = NOW_MS / DAY_MS;
         assert_eq!(shown.day(day), Conversion { suggested: 3, followed: 0 });
-        // The next user that the state hears of has number 2.
+        // The next new user of the state gets the number 2.
         follow(10);
-        assert_eq!(number(10), 2);
+        assert_eq!(number(10), next);
         shown.settle(&state, NOW_MS + 3);
         shown.settle(&state, NOW_MS + WATCHED_MS);
         assert_eq!(shown.day(day), Conversion { suggested: 3, followed: 1 });
@@ -143,7 +144,7 @@ mod tests {
     #[test]
     fn n12_pairs_stay_within_their_number() {
         let shown = Shown::default();
-        shown.note(1, 0..PAIRS_MAX as u32 + 50, NOW_MS);
+        shown.note(UserNo::of(1), (0..PAIRS_MAX as u32 + 50).map(UserNo::of), NOW_MS);
         let inner = shown.0.lock();
         assert_eq!((inner.watched.len(), inner.pairs.len()), (PAIRS_MAX, PAIRS_MAX));
     }

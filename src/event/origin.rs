@@ -1,15 +1,15 @@
-//! Where a record of PostgreSQL's replication stream or of a snapshot stands, and how its bytes are read. Kafka's records
-//! and captures have none of this.
+//! The origin of a record of PostgreSQL's replication stream or of a snapshot: its position, and how its bytes are
+//! read. Kafka's records and captures have no origin.
 
 use std::sync::Arc;
 
 use super::table::Table;
 
-/// What the records of one transaction that are read alike have in common: a record costs a reference to it.
+/// The common part of the records of one transaction that are read in the same way. Each record has a reference to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     pub kind: OriginKind,
-    /// Time of the commit, or of the snapshot; epoch microseconds.
+    /// The time of the commit or of the snapshot, epoch microseconds.
     pub commit_us: i64,
     /// A record's LSN is this plus its [`super::Record::lsn_delta`].
     pub base_lsn: u64,
@@ -22,9 +22,9 @@ pub enum OriginKind {
     Change(Arc<Relation>),
     /// A `U` that changes the primary key, as the delete of the row under the old key.
     OldKey(Arc<Relation>),
-    /// The same message as the insert of the row under the new key.
+    /// The same message, as the insert of the row under the new key.
     NewKey(Arc<Relation>),
-    /// A `T`, for this one of its relations.
+    /// A `T`, for one of its relations.
     Truncate(Arc<Relation>),
     /// A line of `COPY … TO STDOUT` in text format, with its line feed.
     Copied(Arc<Relation>),
@@ -32,12 +32,12 @@ pub enum OriginKind {
     Commit,
     /// The content of an `M` (`pg_logical_emit_message`).
     Message,
-    /// No bytes: a snapshot begins or has ended.
+    /// A value without bytes: a snapshot begins or has ended.
     Snapshot(SnapshotMark),
 }
 
 impl OriginKind {
-    /// Whose row it is, where it is one's.
+    /// The relation of the row, if the value is a row.
     pub fn relation(&self) -> Option<&Arc<Relation>> {
         match self {
             OriginKind::Change(relation)
@@ -53,11 +53,11 @@ impl OriginKind {
 /// A table as the server describes it to a session, or the columns of a COPY.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relation {
-    /// `pg_class.oid`.
+    /// The table's `pg_class.oid`.
     pub oid: u32,
     pub namespace: Box<str>,
     pub name: Box<str>,
-    /// In the order of the wire.
+    /// The columns in the order of the wire.
     pub columns: Box<[WireColumn]>,
 }
 
@@ -65,20 +65,20 @@ pub struct Relation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WireColumn {
     pub name: Box<str>,
-    /// `pg_type.oid`.
+    /// The type's `pg_type.oid`.
     pub type_oid: u32,
 }
 
-/// A snapshot of some tables, in the order of the stream.
+/// The beginning or the end of a snapshot of some tables, in the order of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotMark {
-    /// Reads of these tables follow. Rows that are stored are of an earlier epoch from here on.
+    /// Reads of these tables follow. From here on, stored rows of these tables belong to an earlier epoch.
     Begin(Tables),
-    /// All rows of these tables were read: those that are stored and were not read are gone from the source.
+    /// All rows of these tables were read. Stored rows that were not read no longer exist in the source.
     End(Tables),
 }
 
-/// A set of tables: bit [`Table::number`] of each.
+/// A set of tables, with one bit at [`Table::number`] for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tables(u8);
 
@@ -86,7 +86,7 @@ impl Tables {
     pub const NONE: Tables = Tables(0);
     pub const ALL: Tables = Tables((1 << Table::ALL.len()) - 1);
 
-    /// The set of stored bits; `None` where one is no table's.
+    /// The set for stored bits. `None` if a bit belongs to no table.
     pub fn from_bits(bits: u8) -> Option<Tables> {
         (bits & !Tables::ALL.0 == 0).then_some(Tables(bits))
     }
@@ -118,7 +118,7 @@ impl Tables {
         Tables(self.0 & !other.0)
     }
 
-    /// In the order of [`Table::ALL`].
+    /// The tables in the order of [`Table::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Table> {
         Table::ALL.into_iter().filter(move |table| self.contains(*table))
     }

@@ -1,4 +1,4 @@
-//! The source's tables, and the columns of each that nova keeps.
+//! The source's tables, and the columns of each table that nova keeps.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ pub enum Table {
     Likes,
 }
 
-/// How a column is typed at the source, and therefore in [`super::Cell`].
+/// The type of a column in the source, which decides its [`super::Cell`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnType {
     Uuid,
@@ -85,7 +85,7 @@ const LIKES: &[Column] = &[
     column("created_at", Timestamp, true),
 ];
 
-/// Columns that never get past decode, in any table: not stored, not logged, not sent on.
+/// Columns that never leave `decode`, in any table: nova does not store, log or send them.
 pub const DROPPED_COLUMNS: &[&str] = &["password_hash", "email"];
 
 impl Table {
@@ -101,7 +101,7 @@ impl Table {
         }
     }
 
-    /// Its number in the store. A number never changes and is never used again.
+    /// The table's number in the store. A number never changes and is never used again.
     pub const fn number(self) -> u8 {
         match self {
             Table::Users => 0,

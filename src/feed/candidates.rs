@@ -1,4 +1,4 @@
-//! Which posts a feed may show, before ranking (`docs/feed.md`): ages and caps are those of [`State::ranking`].
+//! The posts that a feed may show, before ranking (`docs/feed.md`). Ages and limits are those of [`State::ranking`].
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,14 +6,14 @@ use std::collections::BinaryHeap;
 use rustc_hash::FxHashMap;
 
 use crate::event::Id;
-use crate::state::{DAY_MS, State};
+use crate::state::{DAY_MS, PostNo, State, UserNo};
 
 use super::trending::overrides::Overrides;
 use super::trending::{self, Window};
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// Where a candidate came from; a post may have several.
+/// The sources of a candidate. A post may have several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
     pub followed: bool,
@@ -21,21 +21,21 @@ pub struct Sources {
     pub affinity: bool,
 }
 
-/// What a feed is made of.
+/// The posts from which a feed is made.
 #[derive(Debug, Default)]
 pub struct Candidates {
-    /// Each with its sources.
-    pub posts: Vec<(u32, Sources)>,
-    /// When the first post that was left out because it was seen may be shown again, epoch milliseconds.
+    /// The candidates, each with its sources.
+    pub posts: Vec<(PostNo, Sources)>,
+    /// When the first post that was left out as seen may be shown again, epoch milliseconds.
     pub seen_until_ms: Option<i64>,
-    /// Some sources were not asked: it took too long.
+    /// Whether some sources were skipped because the time was up.
     pub cut: bool,
 }
 
-/// The posts that `user` may be shown: not the user's own, visible, not viewed for 24 hours. `late` is asked after each
-/// source; once it says so, no further source is asked.
-pub fn collect(state: &State, user: u32, now_ms: i64, trending: &[u32], late: &dyn Fn() -> bool) -> Candidates {
-    let mut found: FxHashMap<u32, Sources> = FxHashMap::default();
+/// The posts that `user` may be shown: not the user's own, visible, not viewed for 24 hours. `late` is called after
+/// each source; once it returns true, the other sources are skipped.
+pub fn collect(state: &State, user: UserNo, now_ms: i64, trending: &[PostNo], late: &dyn Fn() -> bool) -> Candidates {
+    let mut found: FxHashMap<PostNo, Sources> = FxHashMap::default();
     let feed = &state.ranking().feed;
     found.reserve((feed.followed_max + feed.affinity_max) as usize);
     for post in followed(state, user, now_ms) {
@@ -64,19 +64,19 @@ pub fn collect(state: &State, user: u32, now_ms: i64, trending: &[u32], late: &d
     out
 }
 
-/// Why a reader is not shown a post, wherever it comes from.
+/// Why a reader is not shown a post, whatever source the post comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Barred {
-    /// It may not be shown to anybody; see [`State::visible`].
+    /// Nobody may be shown the post; see [`State::visible`].
     Hidden,
-    /// It is the reader's.
+    /// The post is the reader's own.
     Own,
-    /// The reader viewed it; epoch milliseconds until when that keeps it out.
+    /// The reader viewed the post, which is left out until this time, epoch milliseconds.
     Seen { until_ms: i64 },
 }
 
-/// The first of the reasons that holds.
-pub fn barred(state: &State, user: u32, post: u32, now_ms: i64) -> Option<Barred> {
+/// The first reason that applies.
+pub fn barred(state: &State, user: UserNo, post: PostNo, now_ms: i64) -> Option<Barred> {
     if !state.visible(post) {
         return Some(Barred::Hidden);
     }
@@ -87,21 +87,21 @@ pub fn barred(state: &State, user: u32, post: u32, now_ms: i64) -> Option<Barred
     Some(Barred::Seen { until_ms })
 }
 
-/// Why a post is no candidate although nothing bars it: no source brings it.
+/// Why a post is no candidate although nothing bars it: it is in no source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missed {
-    /// The reader neither follows its author nor has affinity to them, and it does not trend.
+    /// The reader neither follows the author nor has affinity to the author, and the post does not trend.
     Author,
-    /// It is dated ahead of the clock.
+    /// The post is dated ahead of the clock.
     Ahead,
-    /// It is too old for each source that knows its author, and does not trend.
+    /// The post is too old for each source that has its author, and does not trend.
     Age,
-    /// As many posts of followees are newer as are candidates, or as many of authors of affinity come before it.
+    /// Enough newer posts of followees fill the limit, or enough posts of authors with affinity come first.
     Cap { followed: bool },
 }
 
-/// Why no source brings a post of which [`collect`] made no candidate.
-pub fn missed(state: &State, user: u32, post: u32, now_ms: i64) -> Missed {
+/// Why no source has a post that [`collect`] left out.
+pub fn missed(state: &State, user: UserNo, post: PostNo, now_ms: i64) -> Missed {
     let Some(row) = state.posts.row(post) else { return Missed::Author };
     let followed = state.graph.followees(user).any(|followee| followee.user == row.author);
     let affine = affine_authors(state, user, now_ms).any(|author| author == row.author);
@@ -117,13 +117,14 @@ pub fn missed(state: &State, user: u32, post: u32, now_ms: i64) -> Missed {
     }
 }
 
-/// The numbers of the posts of trending 24 h: the same for every user. The server takes them from the published list.
-pub fn trending_posts(state: &State, now_ms: i64) -> Vec<u32> {
+/// The numbers of the posts in the 24 h trending list, which is the same for every user. The server takes them from the
+/// published list.
+pub fn trending_posts(state: &State, now_ms: i64) -> Vec<PostNo> {
     let list = trending::rank(state, Window::Day, now_ms, &Overrides::default());
     list.entries.iter().filter_map(|entry| state.post_ids.number(entry.post)).collect()
 }
 
-/// How the date of a post stands to the clock.
+/// The date of a post relative to the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Dated {
     Ahead,
@@ -142,7 +143,7 @@ fn dated(created_at_us: i64, now_ms: i64, max_age_h: u32) -> Dated {
 }
 
 /// The author's posts that are not too old, newest first.
-fn recent(state: &State, author: u32, now_ms: i64, max_age_h: u32) -> impl Iterator<Item = (i64, u32)> + '_ {
+fn recent(state: &State, author: UserNo, now_ms: i64, max_age_h: u32) -> impl Iterator<Item = (i64, PostNo)> + '_ {
     let posts = state.posts.of_author(author).iter();
     let posts = posts.filter_map(|post| Some((state.posts.row(*post)?.created_at_us, *post)));
     posts
@@ -150,13 +151,13 @@ fn recent(state: &State, author: u32, now_ms: i64, max_age_h: u32) -> impl Itera
         .take_while(move |(created_us, _)| dated(*created_us, now_ms, max_age_h) == Dated::Good)
 }
 
-/// The newest posts over all followees: a merge of lists that are newest first each.
-fn followed(state: &State, user: u32, now_ms: i64) -> Vec<u32> {
+/// The newest posts of all followees: a merge of lists that are each newest first.
+fn followed(state: &State, user: UserNo, now_ms: i64) -> Vec<PostNo> {
     let (max_age_h, most) = (state.ranking().feed.followed_max_age_h, state.ranking().feed.followed_max as usize);
     let followees = state.graph.followees(user);
     let mut lists: Vec<_> = followees.map(|followee| recent(state, followee.user, now_ms, max_age_h)).collect();
-    let mut heads: BinaryHeap<(i64, Reverse<Id>, u32, usize)> = BinaryHeap::new();
-    let head = |(created_us, post): (i64, u32), list| (created_us, Reverse(state.post_ids.id(post)), post, list);
+    let mut heads: BinaryHeap<(i64, Reverse<Id>, PostNo, usize)> = BinaryHeap::new();
+    let head = |(created_us, post): (i64, PostNo), list| (created_us, Reverse(state.post_ids.id(post)), post, list);
     for (list, posts) in lists.iter_mut().enumerate() {
         heads.extend(posts.next().map(|post| head(post, list)));
     }
@@ -169,16 +170,16 @@ fn followed(state: &State, user: u32, now_ms: i64) -> Vec<u32> {
     out
 }
 
-/// The authors to whom the user has affinity: highest first, then smallest id.
-fn affine_authors(state: &State, user: u32, now_ms: i64) -> impl Iterator<Item = u32> + use<> {
+/// The authors to whom the user has affinity: the highest first, then the smallest id.
+fn affine_authors(state: &State, user: UserNo, now_ms: i64) -> impl Iterator<Item = UserNo> + use<> {
     let today = now_ms.div_euclid(DAY_MS) as i32;
     let mut authors = state.affinity.authors(user, today);
     authors.sort_unstable_by_key(|(author, weight)| (Reverse(*weight), state.users.id(*author)));
     authors.into_iter().map(|(author, _)| author)
 }
 
-/// Posts of the authors of highest affinity, each one's newest first.
-fn affine(state: &State, user: u32, now_ms: i64) -> Vec<u32> {
+/// The posts of the authors with the highest affinity, each author's newest first.
+fn affine(state: &State, user: UserNo, now_ms: i64) -> Vec<PostNo> {
     let (max_age_h, most) = (state.ranking().feed.affinity_max_age_h, state.ranking().feed.affinity_max as usize);
     let posts = affine_authors(state, user, now_ms).flat_map(|author| recent(state, author, now_ms, max_age_h));
     posts.map(|(_, post)| post).take(most).collect()

@@ -1,4 +1,5 @@
-//! Where a reader is in a snapshot and what the reader has been shown: opaque text with a MAC, bound to the user.
+//! The place of a reader in a snapshot and the posts that the reader was shown: opaque text with a MAC, bound to the
+//! user.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,15 +9,15 @@ use crate::event::Id;
 
 use super::shown::{SHOWN_MAX_BYTES, Shown};
 
-/// Version 1 did not tell what was shown.
+/// The version of the format. Version 1 did not have the shown posts.
 const VERSION: u8 = 2;
-/// Without what was shown.
+/// The length of a cursor without the shown posts.
 const PLACE_BYTES: usize = 14;
 const MAC_BYTES: usize = 16;
-/// The longest text of a cursor has so many bytes at most.
+/// The most bytes of a cursor's text.
 pub const CURSOR_MAX_BYTES: usize = (PLACE_BYTES + SHOWN_MAX_BYTES + MAC_BYTES) * 4 / 3 + 4;
 
-/// The next place of a snapshot.
+/// The place in a snapshot where the next page begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     pub algorithm: u8,
@@ -25,7 +26,7 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// `shown`: what stands before the place, in this snapshot and in those that it continues.
+    /// Encodes a cursor. `shown` has the posts before the place, in this snapshot and in those that it continues.
     pub fn encode(&self, shown: &Shown, user: Id, key: &[u8; 32]) -> String {
         let mut bytes = vec![VERSION, self.algorithm];
         bytes.extend_from_slice(&self.snapshot.to_be_bytes());
@@ -43,7 +44,7 @@ impl Cursor {
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (body, given) = bytes.split_at_checked(bytes.len().checked_sub(MAC_BYTES)?)?;
-        // Compared without a shortcut: the time must not tell how much was right.
+        // The comparison has no shortcut, because its time must not show how many bytes were right.
         let differs = mac(body, user, key).iter().zip(given).fold(0, |sum, (a, b)| sum | (a ^ b));
         if differs != 0 {
             return None;

@@ -1,4 +1,4 @@
-//! What is made of the state for a reader: functions of the state, a user and `now`, and what is kept of their results.
+//! What readers get from the state: functions of the state, a user and `now`, and the kept results.
 
 pub mod candidates;
 pub mod cursor;

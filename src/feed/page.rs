@@ -1,4 +1,4 @@
-//! A page as the JSON of `GET /api/v1/feed`.
+//! Writes a page as the JSON of `GET /api/v1/feed`.
 
 use std::fmt::Write as _;
 
@@ -10,19 +10,20 @@ use super::snapshot::{Algorithm, Page};
 
 pub use super::page_size::PAGE_MAX;
 
-/// What varies between answers of one page.
+/// The options by which answers with the same page differ.
 pub struct Shape {
-    /// With `items`: the reasons of every post.
+    /// With `items`: whether to add the reasons of every post.
     pub explain: bool,
-    /// With `items`: author and age of every post.
+    /// With `items`: whether to add the author and the age of every post.
     pub hydrate: bool,
     pub latency_us: u32,
 }
 
-/// Bytes of an answer besides posts and cursor.
+/// Bytes of an answer without posts and cursor.
 const REST_BYTES: usize = 240;
 
-/// The answer; `key` makes the cursor's MAC, and is the same for all pages of a process: what it makes is kept.
+/// The answer with a page. `key` makes the cursor's MAC. It is the same for all pages of a process, so the text made
+/// with it is kept.
 pub fn page_json(page: &Page, user: Id, algorithm: Algorithm, key: &[u8; 32], shape: &Shape) -> String {
     let text = page.cut.text.get_or_init(|| text(page, user, key).into_boxed_str());
     let degraded = match (page.rebuilt, page.snapshot.cut()) {
@@ -48,13 +49,13 @@ pub fn page_json(page: &Page, user: Id, algorithm: Algorithm, key: &[u8; 32], sh
     out
 }
 
-/// The posts of a page, each with its rank among all that the reader is shown.
+/// The posts of a page, each with its rank among all posts that the reader is shown.
 fn posts(page: &Page) -> impl Iterator<Item = (&Ranked, usize)> {
     let before = page.snapshot.shown.len();
     page.cut.places.iter().map(move |place| (&page.snapshot.posts()[*place], before + place + 1))
 }
 
-/// What is the same in all answers of a page.
+/// The part that is the same in all answers with a page.
 fn text(page: &Page, user: Id, key: &[u8; 32]) -> String {
     let cursor = page.cut.cursor.map(|cursor| cursor.encode(&page.snapshot.shown_before(cursor.position), user, key));
     let cursor_bytes = cursor.as_ref().map_or(0, String::len);
@@ -76,14 +77,14 @@ fn text(page: &Page, user: Id, key: &[u8; 32]) -> String {
     out
 }
 
-/// Microseconds as milliseconds.
+/// Writes microseconds as milliseconds.
 pub(crate) fn push_ms(us: u64, out: &mut String) {
     let (mut whole, mut part) = (itoa::Buffer::new(), itoa::Buffer::new());
-    // The thousand gives the leading zeros.
+    // The added thousand gives the leading zeros.
     out.extend([whole.format(us / 1_000), ".", &part.format(1_000 + us % 1_000)[1..]]);
 }
 
-/// One post without its reasons.
+/// A post without its reasons.
 fn plain_json(post: &Ranked, rank: usize) -> String {
     format!(r#"{{"post_id":"{}","author_id":"{}","rank":{rank},"age_h":{:.4}}}"#, post.post, post.author, post.age_h)
 }

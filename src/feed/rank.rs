@@ -1,27 +1,27 @@
-//! Score and spacing: from candidates to the list that a feed shows, with the reasons.
+//! Scores and spaces posts: turns candidates into the list that a feed shows, with the reasons.
 
 use rustc_hash::FxHashMap;
 
 use crate::event::Id;
 use crate::state::ranking::FeedNumbers;
-use crate::state::{DAY_MS, State};
+use crate::state::{DAY_MS, PostNo, State, UserNo};
 
 use super::candidates::{Barred, Candidates, Missed, Sources, barred, collect, missed};
 use super::shown::{self, Shown};
 
-/// A ranked post and why it is where it is.
+/// A ranked post, and the reasons for its place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ranked {
     pub post: Id,
     pub author: Id,
-    /// Their numbers in the state.
-    pub number: u32,
-    pub author_number: u32,
+    /// The post's number in the state.
+    pub number: PostNo,
+    pub author_number: UserNo,
     pub sources: Sources,
     pub age_h: f64,
     pub engagement: f64,
     pub affinity: f64,
-    /// Place by score alone, from 1.
+    /// The place by score alone, from 1.
     pub rank_before: u32,
 }
 
@@ -32,41 +32,41 @@ impl Ranked {
     }
 }
 
-/// A feed and how it came about.
+/// A feed, with the facts about how it was made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Feed {
     pub posts: Vec<Ranked>,
-    /// What gave the posts their scores.
+    /// The numbers that gave the posts their scores.
     pub scoring: Scoring,
-    /// See [`super::candidates::Candidates::seen_until_ms`].
+    /// When the first post left out as seen may be shown again; see [`super::candidates::Candidates::seen_until_ms`].
     pub seen_until_ms: Option<i64>,
-    /// It took too long: followees' posts only, newest first.
+    /// Whether the time was up, so that the feed has only followees' posts, newest first.
     pub cut: bool,
-    /// Places that no post fitted and that were filled against the rules of spacing.
+    /// The number of places that no post fitted and that were filled against the rules of spacing.
     pub relaxed: u32,
 }
 
-/// How a feed is made.
+/// The inputs for making a feed.
 pub struct Making<'a> {
     pub now_ms: i64,
-    /// The posts of trending 24 h.
-    pub trending: &'a [u32],
-    /// Fills a place that no post fits with the best remaining one, instead of ending the list there.
+    /// The posts of the 24 h trending list.
+    pub trending: &'a [PostNo],
+    /// Whether a place that no post fits is filled with the best remaining post. Otherwise the list ends there.
     pub relaxed: bool,
-    /// Posts that are left out: the reader had them.
+    /// Posts that are left out because the reader was already shown them.
     pub shown: &'a Shown,
-    /// Whether it takes too long; asked between sources.
+    /// Returns whether the time is up. It is called between sources.
     pub late: &'a dyn Fn() -> bool,
 }
 
 impl<'a> Making<'a> {
-    /// By the rules, without haste.
-    pub fn strict(now_ms: i64, trending: &'a [u32]) -> Making<'a> {
+    /// Inputs for a feed that follows all rules, without a time limit.
+    pub fn strict(now_ms: i64, trending: &'a [PostNo]) -> Making<'a> {
         Making { now_ms, trending, relaxed: false, shown: &shown::NOTHING, late: &|| false }
     }
 }
 
-/// The numbers of the score.
+/// The numbers that a score depends on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scoring {
     recency: f64,
@@ -97,19 +97,19 @@ fn age_h(now_ms: i64, created_at_us: i64) -> f64 {
     now_ms.saturating_mul(1_000).saturating_sub(created_at_us).max(0) as f64 / 3.6e9
 }
 
-/// A candidate while it is ranked: small, as hundreds are sorted and moved.
+/// A candidate while it is ranked. It is small, because hundreds of them are sorted and moved.
 struct Scored {
     score: f64,
     post: Id,
-    number: u32,
-    author: u32,
+    number: PostNo,
+    author: UserNo,
     sources: Sources,
     engagement: f64,
     affinity: f64,
 }
 
-/// The feed of a user: candidates by score, then smallest id, then spaced.
-pub fn feed(state: &State, user: u32, making: &Making<'_>) -> Feed {
+/// The feed of a user: candidates are sorted by score, then by smallest id, and then spaced.
+pub fn feed(state: &State, user: UserNo, making: &Making<'_>) -> Feed {
     let numbers = &state.ranking().feed;
     let scoring = Scoring::of(numbers);
     let candidates = candidates(state, user, making);
@@ -119,23 +119,23 @@ pub fn feed(state: &State, user: u32, making: &Making<'_>) -> Feed {
         return Feed { posts, scoring, seen_until_ms, cut: true, relaxed: 0 };
     }
     let scored = score(state, user, making.now_ms, candidates.posts);
-    let authors: Vec<u32> = scored.iter().map(|post| post.author).collect();
+    let authors: Vec<UserNo> = scored.iter().map(|post| post.author).collect();
     let Spaced { placed, forced, .. } = space(&authors, numbers, making.relaxed);
     let posts = placed.into_iter().map(|at| ranked(state, making.now_ms, &scored, at)).collect();
     Feed { posts, scoring, seen_until_ms, cut: false, relaxed: forced }
 }
 
-/// Without what the reader had.
-fn candidates(state: &State, user: u32, making: &Making<'_>) -> Candidates {
+/// The candidates without the posts that the reader was already shown.
+fn candidates(state: &State, user: UserNo, making: &Making<'_>) -> Candidates {
     let mut candidates = collect(state, user, making.now_ms, making.trending, making.late);
     leave_out(state, &mut candidates, making.shown);
     candidates
 }
 
-/// Highest score first, then smallest id.
-fn score(state: &State, user: u32, now_ms: i64, candidates: Vec<(u32, Sources)>) -> Vec<Scored> {
+/// Scores the candidates: the highest score first, then the smallest id.
+fn score(state: &State, user: UserNo, now_ms: i64, candidates: Vec<(PostNo, Sources)>) -> Vec<Scored> {
     let today = now_ms.div_euclid(DAY_MS) as i32;
-    let affinities: FxHashMap<u32, i64> = state.affinity.authors(user, today).into_iter().collect();
+    let affinities: FxHashMap<UserNo, i64> = state.affinity.authors(user, today).into_iter().collect();
     let scoring = Scoring::of(&state.ranking().feed);
     let mut scored = Vec::with_capacity(candidates.len());
     for (number, sources) in candidates {
@@ -172,29 +172,29 @@ fn ranked(state: &State, now_ms: i64, scored: &[Scored], at: u32) -> Ranked {
 pub enum Explained {
     Barred(Barred),
     Missed(Missed),
-    /// The reader had it before.
+    /// The reader was shown the post before.
     Shown,
-    /// It took too long: a feed that was made in haste has followees' posts only.
+    /// The time was up, and a feed made in haste has only followees' posts.
     Cut,
-    /// At this place, from 1.
+    /// The post is at this place, from 1.
     Placed {
         place: u32,
         post: Ranked,
     },
-    /// The list ended where no remaining post fitted; this one because of the posts of its author.
+    /// The list ended where no remaining post fitted. This post did not fit because of other posts of its author.
     Spaced {
         place: u32,
         clash: Clash,
         post: Ranked,
     },
-    /// As many posts as a feed has come before it.
+    /// Enough posts to fill the feed come before this post.
     Full {
         post: Ranked,
     },
 }
 
-/// Why [`feed`] shows a post that is known at its place, or does not show it: by the same steps.
-pub fn explain(state: &State, user: u32, number: u32, making: &Making<'_>) -> Explained {
+/// Why [`feed`] shows a known post at its place, or does not show it. The answer comes from the same steps.
+pub fn explain(state: &State, user: UserNo, number: PostNo, making: &Making<'_>) -> Explained {
     if let Some(barred) = barred(state, user, number, making.now_ms) {
         return Explained::Barred(barred);
     }
@@ -208,7 +208,7 @@ pub fn explain(state: &State, user: u32, number: u32, making: &Making<'_>) -> Ex
         _ => {}
     }
     let scored = score(state, user, making.now_ms, candidates.posts);
-    let authors: Vec<u32> = scored.iter().map(|post| post.author).collect();
+    let authors: Vec<UserNo> = scored.iter().map(|post| post.author).collect();
     let numbers = &state.ranking().feed;
     let spaced = space(&authors, numbers, making.relaxed);
     let at = scored.iter().position(|post| post.number == number).unwrap_or_default();
@@ -225,8 +225,8 @@ pub fn explain(state: &State, user: u32, number: u32, making: &Making<'_>) -> Ex
     }
 }
 
-/// The newest posts by followees that are not too old, newest first, then smallest id: `algo=time`.
-pub fn by_time(state: &State, user: u32, now_ms: i64, shown: &Shown) -> Feed {
+/// The newest posts of followees that are not too old, newest first, then by smallest id: `algo=time`.
+pub fn by_time(state: &State, user: UserNo, now_ms: i64, shown: &Shown) -> Feed {
     let mut candidates = collect(state, user, now_ms, &[], &|| false);
     leave_out(state, &mut candidates, shown);
     let posts = newest(state, now_ms, &candidates.posts);
@@ -240,7 +240,7 @@ fn leave_out(state: &State, candidates: &mut Candidates, shown: &Shown) {
     }
 }
 
-fn newest(state: &State, now_ms: i64, candidates: &[(u32, Sources)]) -> Vec<Ranked> {
+fn newest(state: &State, now_ms: i64, candidates: &[(PostNo, Sources)]) -> Vec<Ranked> {
     let mut dated = Vec::new();
     for (number, sources) in candidates {
         let Some(row) = state.posts.row(*number).filter(|_| sources.followed) else { continue };
@@ -263,26 +263,26 @@ fn newest(state: &State, now_ms: i64, candidates: &[(u32, Sources)]) -> Vec<Rank
     list
 }
 
-/// Which rule of spacing a post breaks at a place.
+/// The rule of spacing that a post breaks at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clash {
-    /// The same author stands nearer than [`FeedNumbers::author_distance`].
+    /// A post of the same author is nearer than [`FeedNumbers::author_distance`].
     Near,
-    /// The author stands in the first [`FeedNumbers::top_places`].
+    /// The author already has a post in the first [`FeedNumbers::top_places`].
     Top,
-    /// The author stands [`FeedNumbers::head_per_author`] times in the first [`FeedNumbers::head_places`].
+    /// The author already has [`FeedNumbers::head_per_author`] posts in the first [`FeedNumbers::head_places`].
     Head,
 }
 
-/// Places as they are filled, by the authors of the scored posts.
+/// The places of a feed while they are filled, by the authors of the scored posts.
 struct Spaced<'a> {
-    authors: &'a [u32],
+    authors: &'a [UserNo],
     numbers: &'a FeedNumbers,
-    /// Numbers of posts in `authors`, in the order of the places.
+    /// Indexes of posts in `authors`, in the order of the places.
     placed: Vec<u32>,
-    /// Of each author, within the places that some rule counts.
-    in_head: FxHashMap<u32, u32>,
-    /// Places that were filled against the rules.
+    /// The number of posts of each author within the places that a rule counts.
+    in_head: FxHashMap<UserNo, u32>,
+    /// The number of places that were filled against the rules.
     forced: u32,
 }
 
@@ -308,15 +308,15 @@ impl Spaced<'_> {
     }
 }
 
-/// Fills place by place with the best remaining post that fits, by its author; ends where none does, or takes the best
-/// remaining one when `relaxed`.
-fn space<'a>(authors: &'a [u32], numbers: &'a FeedNumbers, relaxed: bool) -> Spaced<'a> {
+/// Fills each place with the best remaining post whose author fits. If no post fits, the list ends, or takes the best
+/// remaining post if `relaxed` is set.
+fn space<'a>(authors: &'a [UserNo], numbers: &'a FeedNumbers, relaxed: bool) -> Spaced<'a> {
     let length = numbers.length as usize;
     let counted = numbers.top_places.max(numbers.head_places) as usize;
     let placed = Vec::with_capacity(authors.len().min(length));
     let mut spaced = Spaced { authors, numbers, placed, in_head: FxHashMap::default(), forced: 0 };
     let mut taken = vec![false; authors.len()];
-    // Everything before it is taken.
+    // All posts before this index are taken.
     let mut first = 0;
     while spaced.placed.len() < length {
         let mut free = (first..authors.len()).filter(|at| !taken[*at]);

@@ -1,4 +1,4 @@
-//! What readers were given: since the start of the process, and by day (UTC). A job keeps the days
+//! Figures about what readers were served: since the start of the process, and by day (UTC). A job stores the days
 //! (`jobs/figures.rs`), so that they survive a restart.
 
 use std::collections::BTreeMap;
@@ -10,24 +10,24 @@ use crate::state::DAY_MS;
 use crate::state::daily::DAYS_MAX;
 use crate::state::histogram::Histogram;
 
-/// One day, or everything since the start.
+/// The figures of one day, or of the whole time since the start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Feed pages, and those that came from a snapshot that was there.
+    /// The number of feed pages, and of pages from an existing snapshot.
     pub feeds: u64,
     pub feed_hits: u64,
     /// Feed pages made in haste: newest first, from followees only.
     pub feeds_cut: u64,
     /// Places filled against the rules of spacing.
     pub relaxed: u64,
-    /// How long pages took, microseconds.
+    /// How long the pages took, microseconds.
     pub feed_us: Histogram,
-    /// From an event's arrival until readers could see it, milliseconds.
+    /// The time from an event's arrival until readers could see it, milliseconds.
     pub visible_ms: Histogram,
 }
 
 impl Counts {
-    /// Part of the pages that came from a snapshot that was there.
+    /// The part of the pages that came from an existing snapshot.
     pub fn hit_rate(&self) -> f64 {
         if self.feeds == 0 { 0.0 } else { self.feed_hits as f64 / self.feeds as f64 }
     }
@@ -38,7 +38,7 @@ impl Counts {
         self.visible_ms.save(out);
     }
 
-    /// The inverse of [`Counts::save`].
+    /// Reads what [`Counts::save`] wrote.
     pub fn load(what: &'static str, reader: &mut Reader<'_>) -> Result<Counts, CodecError> {
         Ok(Counts {
             feeds: reader.varint()?,
@@ -57,7 +57,7 @@ struct Inner {
     days: BTreeMap<i64, Counts>,
 }
 
-/// See the module.
+/// The figures since the start, and of each day.
 #[derive(Debug, Default)]
 pub struct Served(Mutex<Inner>);
 
@@ -72,7 +72,7 @@ impl Served {
         what(inner.days.entry(day).or_default());
     }
 
-    /// A feed page was answered.
+    /// Counts a feed page that was answered.
     pub fn feed(&self, now_ms: i64, hit: bool, cut: bool, took_us: u32) {
         self.note(now_ms, |counts| {
             counts.feeds += 1;
@@ -82,14 +82,14 @@ impl Served {
         });
     }
 
-    /// Places of a new snapshot were filled against the rules.
+    /// Counts places of a new snapshot that were filled against the rules.
     pub fn relaxed(&self, now_ms: i64, places: u32) {
         if places > 0 {
             self.note(now_ms, |counts| counts.relaxed += u64::from(places));
         }
     }
 
-    /// Something became visible so long after its arrival.
+    /// Counts something that became visible `after_ms` after its arrival.
     pub fn visible(&self, now_ms: i64, after_ms: i64) {
         let after_ms = u32::try_from(after_ms.max(0)).unwrap_or(u32::MAX);
         self.note(now_ms, |counts| counts.visible_ms.add(after_ms));
@@ -99,17 +99,17 @@ impl Served {
         self.0.lock().total.clone()
     }
 
-    /// Puts a day back, before anything is served.
+    /// Restores a day, before anything is served.
     pub fn load(&self, day: i64, counts: Counts) {
         self.0.lock().days.insert(day, counts);
     }
 
-    /// The days of which something is known, the oldest first.
+    /// The days with figures, oldest first.
     pub fn days(&self) -> Vec<i64> {
         self.0.lock().days.keys().copied().collect()
     }
 
-    /// The day with the number of days since the epoch.
+    /// The figures of a day, given as the number of days since the epoch.
     pub fn day(&self, day: i64) -> Option<Counts> {
         self.0.lock().days.get(&day).cloned()
     }

@@ -1,27 +1,28 @@
-//! Which posts a reader has been shown on the way to a cursor, small enough to travel in it: where the snapshot of the
-//! cursor is gone, what follows repeats none of them.
+//! The posts that a reader was shown before a cursor, small enough to travel in the cursor. If the snapshot of the
+//! cursor is gone, the next snapshot repeats none of them.
 //!
-//! A post is known by 24 bits of its id. Sorted, they are stored as differences in Rice's code (R. F. Rice, JPL 79-22,
-//! 1979): about 17 bits each for 300 posts. Two posts with the same 24 bits leave one of them out, once in 50 000 posts
-//! behind 300 others.
+//! A post is represented by 24 bits of its id. The sorted bits are stored as differences in Rice's code (R. F. Rice,
+//! JPL 79-22, 1979), about 17 bits for each of 300 posts. If two posts have the same 24 bits, one of them is left out;
+//! after 300 posts this happens to one post in 50 000.
 
 use crate::event::Id;
 
-/// Posts that one reader is shown before the list ends, whatever length a feed has: by default two whole feeds, where the
-/// second continues the first.
+/// The most posts that one reader is shown before the list ends, whatever length a feed has. By default these are two
+/// whole feeds, where the second continues the first.
 pub const SHOWN_MAX: usize = 600;
 const PRINT_BITS: u32 = 24;
-/// Bytes of [`Shown::encode`] for [`SHOWN_MAX`] posts: each takes the low bits, one bit, and two on average for the rest.
+/// Bytes of [`Shown::encode`] for [`SHOWN_MAX`] posts. Each post takes the low bits, one bit, and two more bits on
+/// average.
 pub const SHOWN_MAX_BYTES: usize = 2 + (SHOWN_MAX * (15 + 3)).div_ceil(8);
 
-/// See the module.
+/// The posts that a reader was shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
-    /// Sorted, each once.
+    /// The sorted bits of the posts, without repetition.
     prints: Vec<u32>,
 }
 
-/// What somebody who begins has been shown.
+/// The value for a reader who was shown nothing.
 pub static NOTHING: Shown = Shown { prints: Vec::new() };
 
 impl Shown {
@@ -37,7 +38,7 @@ impl Shown {
         self.prints.binary_search(&print(post)).is_ok()
     }
 
-    /// These and `posts`.
+    /// The shown posts together with `posts`.
     pub fn and(&self, posts: impl Iterator<Item = Id>) -> Shown {
         let mut prints: Vec<u32> = self.prints.iter().copied().chain(posts.map(print)).collect();
         prints.sort_unstable();
@@ -45,7 +46,7 @@ impl Shown {
         Shown { prints }
     }
 
-    /// Two bytes of their count, then the differences.
+    /// Writes two bytes with the number of posts, and then the differences.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let count = self.prints.len() as u16;
         out.extend_from_slice(&count.to_be_bytes());
@@ -59,7 +60,7 @@ impl Shown {
         }
     }
 
-    /// The inverse of [`Shown::encode`]; `None` for anything else.
+    /// Reads what [`Shown::encode`] wrote. `None` for any other bytes.
     pub fn decode(bytes: &[u8]) -> Option<Shown> {
         let (count, bytes) = bytes.split_first_chunk::<2>()?;
         let count = u16::from_be_bytes(*count);
@@ -84,22 +85,23 @@ impl Shown {
     }
 }
 
-/// Bits of a difference that are written as they are: as many as the average difference has.
+/// The number of low bits of a difference that are written unchanged: as many as the average difference has.
 fn low_bits(count: u16) -> u32 {
     PRINT_BITS - u32::from(count.max(1)).next_power_of_two().trailing_zeros()
 }
 
-/// Never changes: cursors of an earlier process carry it. The multiplier is that of SplitMix64's finaliser.
+/// The 24 bits of a post. The function must never change, because cursors of an earlier process carry the bits. The
+/// multiplier is that of SplitMix64's finaliser.
 fn print(post: Id) -> u32 {
     let id = post.as_u128();
     let folded = (id >> 64) as u64 ^ (id as u64).rotate_left(32);
     (folded.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> (64 - PRINT_BITS)) as u32
 }
 
-/// Writes bits, the highest of a byte first.
+/// Writes bits. The first bit of a byte is its highest.
 struct Bits<'a> {
     out: &'a mut Vec<u8>,
-    /// Of the last byte.
+    /// The free bits of the last byte.
     free: u32,
 }
 

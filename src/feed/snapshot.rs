@@ -1,9 +1,9 @@
 //! Immutable feeds of users, and pages of them. A page is a stretch of one snapshot, so pages never repeat a post and
-//! never leave one out (N10); whatever may not be shown any more is left out when a page is read (N11). Where the snapshot
-//! of a cursor is gone, a new one continues it: of the posts that the cursor's reader was not shown.
+//! never leave one out (N10); posts that may no longer be shown are left out when a page is read (N11). If the snapshot
+//! of a cursor is gone, a new snapshot of the posts that the reader was not shown continues it.
 //!
-//! One computation at a time makes a user's snapshot (single flight); while it is only too old, but nothing that it
-//! depends on changed, it goes on being served for a while and is asked to be made anew in the background.
+//! One computation at a time makes a user's snapshot (single flight). A snapshot that is too old, but whose inputs did
+//! not change, is still served for a while, and is made again in the background.
 
 mod age;
 mod ask;
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::RwLock;
 
 use crate::event::Id;
-use crate::state::State;
+use crate::state::{PostNo, State};
 
 use super::cursor::Cursor;
 use super::rank::{self, Making};
@@ -40,18 +40,18 @@ pub struct Page {
     pub snapshot: Arc<Snapshot>,
     pub cut: Arc<Cut>,
     pub cache_hit: bool,
-    /// The cursor's snapshot is gone; this page is from another one.
+    /// Whether the cursor's snapshot is gone, so that this page is from another snapshot.
     pub rebuilt: bool,
-    /// A new snapshot should be made in the background: [`Snapshots::refresh`].
+    /// Whether a new snapshot should be made in the background with [`Snapshots::refresh`].
     pub due: bool,
 }
 
-/// See the module.
+/// The feeds of all users.
 pub struct Snapshots {
     parts: Vec<Part>,
-    /// Fills places that no post fits; see [`Making::relaxed`].
+    /// Whether places that no post fits are filled; see [`Making::relaxed`].
     relaxed_spacing: bool,
-    /// Pages that were given out.
+    /// The number of pages that were returned.
     pages: AtomicU64,
     pub served: Served,
 }
@@ -68,12 +68,12 @@ impl Snapshots {
         Snapshots { parts, relaxed_spacing, pages: AtomicU64::new(0), served: Served::default() }
     }
 
-    /// Whether feeds fill places that no post fits.
+    /// Whether feeds fill places that no post fits against the rules of spacing.
     pub fn relaxed_spacing(&self) -> bool {
         self.relaxed_spacing
     }
 
-    /// None, to be made by the same rules.
+    /// An empty set of snapshots with the same settings.
     pub fn fresh(&self) -> Snapshots {
         Snapshots::new(self.relaxed_spacing)
     }
@@ -86,16 +86,17 @@ impl Snapshots {
         &self.parts[usize::from(user.0[15]) % PARTS]
     }
 
-    /// The page of a user at a cursor, or the first one. The caller holds no lock of the state.
+    /// The page of a user at a cursor, or the first page. The caller must not hold a lock of the state.
     pub fn page(&self, state: &RwLock<State>, ask: &Ask<'_>) -> Page {
         if let Some(page) = self.known(&state.read(), ask) {
             return page;
         }
         let part = self.part(ask.user);
-        // No lock of the state while waiting: whoever makes the snapshot may need one behind a waiting writer.
+        // No lock of the state is held during the wait: the thread that makes the snapshot may need a lock behind a
+        // waiting writer.
         let _flight = part.flight.lock();
         let state = state.read();
-        // Whoever held the lock may have made it.
+        // The previous holder of the lock may have made the snapshot.
         if let Some(page) = self.known(&state, ask) {
             return page;
         }
@@ -106,7 +107,7 @@ impl Snapshots {
         Page { snapshot, cut, cache_hit: false, rebuilt: ask.cursor.is_some(), due: false }
     }
 
-    /// The page, if its snapshot is there and good enough.
+    /// The page, if its snapshot exists and is good enough.
     fn known(&self, state: &State, ask: &Ask<'_>) -> Option<Page> {
         let key = (ask.user, ask.algorithm);
         let part = self.part(ask.user);
@@ -138,9 +139,9 @@ impl Snapshots {
         snapshot
     }
 
-    /// Makes snapshots anew that are due, and those of users who read lately and whose feed changed; each at most once,
-    /// `limit` of all. Returns how many it made. This is the background's work.
-    pub fn refresh(&self, state: &RwLock<State>, trending: &[u32], now_ms: i64, limit: usize) -> usize {
+    /// Makes snapshots that are due, and snapshots of users who read recently and whose feed changed. Each snapshot is
+    /// made at most once, `limit` in all. Returns how many were made. A job in the background calls this.
+    pub fn refresh(&self, state: &RwLock<State>, trending: &[PostNo], now_ms: i64, limit: usize) -> usize {
         let mut made = 0;
         for part in &self.parts {
             let keys = part.inner.lock().active(now_ms);
@@ -163,7 +164,7 @@ impl Snapshots {
         made
     }
 
-    /// Forgets snapshots that nobody can want any more; returns how many users' were forgotten.
+    /// Forgets snapshots that no reader can need any more. Returns for how many users.
     pub fn sweep(&self, now_ms: i64) -> usize {
         self.parts.iter().map(|part| part.inner.lock().sweep(now_ms)).sum()
     }

@@ -1,4 +1,4 @@
-//! Answers that are whole: their type, and how one is made.
+//! Whole answers: their type, and how they are made.
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -9,14 +9,14 @@ use serde::Serialize;
 use super::error::Problem;
 use super::shapes::Done;
 
-/// An answer that is whole, or why there is none.
+/// A whole answer, or the problem that prevents it.
 pub(super) type Answer = Result<Response<Full<Bytes>>, Problem>;
 
 pub(super) fn json(status: StatusCode, body: String) -> Response<Full<Bytes>> {
     bytes(status, "application/json", body.into())
 }
 
-/// An object; its members stand in the order of the alphabet.
+/// An answer with an object whose members are in alphabetical order.
 pub(super) fn object(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {
     json(status, serde_json::json!(value).to_string())
 }
@@ -34,7 +34,7 @@ pub(super) fn empty(status: StatusCode) -> Response<Full<Bytes>> {
     response
 }
 
-/// The answer to what was done and has nothing to tell.
+/// The answer to a request that succeeded and has no content.
 pub(super) fn done() -> Answer {
     Ok(object(StatusCode::OK, &Done { success: true }))
 }

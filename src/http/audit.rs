@@ -1,5 +1,4 @@
-//! What the audit keeps of requests: who did something, and of those that change nothing an admin's looks at what is
-//! somebody's own, and refusals.
+//! What the audit keeps of requests: the actor, admins' reads of personal data, and refusals.
 
 pub(super) mod refusals;
 
@@ -13,12 +12,12 @@ use super::edge::Control;
 use super::error::Problem;
 use super::limit::Caller;
 
-/// Who did it, as the audit names them.
+/// The name of the actor in the audit.
 pub(super) fn actor(subject: &Subject) -> String {
     format!("user {}", subject.user)
 }
 
-/// A look by an admin. It is in the audit before the answer goes out.
+/// Puts a read by an admin into the audit, before the answer is sent.
 pub(super) async fn looked(
     durable: &Durable,
     subject: &Subject,
@@ -29,7 +28,7 @@ pub(super) async fn looked(
     durable.put(Vec::new(), Some(audit), || {}).await
 }
 
-/// A refused admin request.
+/// Puts a refused admin request into the audit.
 pub(super) async fn refused(control: &Control, caller: Caller, method: &Method, path: &'static str) {
     if !control.refusals.lock().keeps(control.clock.day_ms(), caller, method, path) {
         return;
@@ -39,7 +38,7 @@ pub(super) async fn refused(control: &Control, caller: Caller, method: &Method, 
         Caller::Address(address) => format!("address {address}"),
     };
     let audit = Audit { actor, action: "refused", subject: format!("{method} {path}"), ..Audit::default() };
-    // The refusal stands also where it cannot be kept.
+    // The request is refused even if the audit cannot be written.
     if control.durable.put(Vec::new(), Some(audit), || {}).await.is_err() {
         tracing::warn!("a refused admin request is not in the audit: the writer is behind");
     }

@@ -1,4 +1,6 @@
-//! The body of a request: read whole within its limits, and as JSON.
+//! Reads the body of a request, within its limits, whole and as JSON.
+
+#![warn(clippy::indexing_slicing)]
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -16,26 +18,26 @@ use serde_json::value::RawValue;
 use super::error::Problem;
 use crate::decode::whole::whole_number;
 
-/// Bytes of a body, as sent and after inflation.
+/// The most bytes of a body, both as sent and after inflation.
 pub const BODY_MAX_BYTES: usize = 256 << 10;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The body of a request: none, or what hyper reads.
+/// The body of a request: no body, or the body that hyper reads.
 pub(super) type Asked = Either<Empty<Bytes>, Incoming>;
 
-/// Reads the content of a body: what its content coding is undone of. One that says it is too large is refused before
-/// it is sent.
+/// Reads the content of a body and undoes its content coding. A body whose announced length is too large is refused
+/// before it is read.
 pub(super) async fn content(headers: &HeaderMap, body: Asked) -> Result<Bytes, Problem> {
     content_within(headers, body, BODY_MAX_BYTES).await
 }
 
-/// The same with another limit, of what is sent and of what it becomes.
+/// Like `content`, with another limit for the bytes before and after inflation.
 pub(super) async fn content_within(headers: &HeaderMap, body: Asked, most: usize) -> Result<Bytes, Problem> {
     inflated(headers, whole(body, most).await?, most)
 }
 
-/// The content of a body in gzip, of one or several members (RFC 1952 §2.2). The name of the one coding is in any letter
-/// case; x-gzip is gzip, and identity is nothing (RFC 9110 §8.4). A list of codings is refused, whatever stands in it.
+/// Inflates a body in gzip, which may have several members (RFC 1952 §2.2). The coding's name is case-insensitive,
+/// x-gzip means gzip, and identity means no coding (RFC 9110 §8.4). A list of codings is refused, whatever it contains.
 fn inflated(headers: &HeaderMap, body: Bytes, most: usize) -> Result<Bytes, Problem> {
     let mut lines = headers.get_all(CONTENT_ENCODING).iter().map(|line| line.as_bytes().trim_ascii());
     let is = |coding: &[u8], names: &[&str]| names.iter().any(|name| coding.eq_ignore_ascii_case(name.as_bytes()));
@@ -78,7 +80,7 @@ pub(super) fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// Reads an object: the members of a struct also come as an array otherwise, which no caller is told of.
+/// Reads an object. Without this check serde would also accept an array of a struct's members, which is not documented.
 pub(super) fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     if body.trim_ascii_start().first() == Some(&b'[') {
         return Err(Problem::MalformedJson("expected an object, found an array".to_owned()));
@@ -86,7 +88,7 @@ pub(super) fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Proble
     serde_json::from_slice(body).map_err(|error| Problem::MalformedJson(error.to_string()))
 }
 
-/// A JSON body; an empty one is an object without members.
+/// Reads a JSON body. An empty body counts as an object without members.
 pub(super) fn parse<'a, T: Deserialize<'a>>(headers: &HeaderMap, body: &'a [u8]) -> Result<T, Problem> {
     if body.is_empty() {
         return object(b"{}");
@@ -95,24 +97,25 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(headers: &HeaderMap, body: &'a [u8])
     object(body)
 }
 
-/// An integer as JSON Schema has it (2020-12 §6.1.1): also one that is written with a fraction of zero or an exponent,
-/// such as `5400.0` or `1e3`.
+/// Reads an integer in JSON Schema's sense (2020-12 §6.1.1): a fraction of zero or an exponent is allowed, as in
+/// `5400.0` or `1e3`.
 pub(super) fn integer<'de, T: TryFrom<i64>, D: Deserializer<'de>>(json: D) -> Result<T, D::Error> {
     Whole::deserialize(json).map(|whole| whole.0)
 }
 
-/// The same, where the member may be null.
+/// Like `integer`, for a member that may be null.
 pub(super) fn maybe_integer<'de, T: TryFrom<i64>, D: Deserializer<'de>>(json: D) -> Result<Option<T>, D::Error> {
     Ok(Option::<Whole<T>>::deserialize(json)?.map(|whole| whole.0))
 }
 
-/// The same, of a list; null is an empty one.
+/// Like `integer`, for a list. Null counts as an empty list.
 pub(super) fn integers<'de, T: TryFrom<i64>, D: Deserializer<'de>>(json: D) -> Result<Vec<T>, D::Error> {
     let all = Option::<Vec<Whole<T>>>::deserialize(json)?.unwrap_or_default();
     Ok(all.into_iter().map(|whole| whole.0).collect())
 }
 
-/// A member that may be null, which says the same as leaving it out: many clients write what they do not have as null.
+/// Reads a member that may be null, which means the same as a missing member. Many clients write null for values that
+/// they do not have.
 pub(super) fn or_default<'de, T, D>(json: D) -> Result<T, D::Error>
 where
     T: Default + Deserialize<'de>,

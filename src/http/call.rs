@@ -1,4 +1,4 @@
-//! What a handler is given, and what it gives back.
+//! The input of a handler, and its output.
 
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -17,12 +17,12 @@ use super::error::Problem;
 use super::pieces::Body;
 use super::trace::Trace;
 
-/// An answer that is waited for.
+/// An answer for which the caller waits.
 pub(super) type Waits<'a> = Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 /// An answer that comes piece by piece, once it may begin.
 pub(super) type Opens<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>, Problem>> + Send + 'a>>;
 
-/// A request that is within its quota, and whose caller may.
+/// A request that is within its quota and whose caller is allowed.
 #[derive(Clone, Copy)]
 pub(super) struct Call<'a> {
     pub edge: &'a Arc<Edge>,
@@ -32,7 +32,7 @@ pub(super) struct Call<'a> {
     pub authority: Option<&'a str>,
     pub query: &'a str,
     pub trace: &'a Trace,
-    /// The part of the path that the operation names; empty where it names none.
+    /// The part of the path that the operation names. It is empty if the operation names none.
     pub name: &'a str,
     pub peer: IpAddr,
     pub started: Instant,
@@ -44,7 +44,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// The same, with the user whose token it has, and a body that was not read yet.
+/// A request with the user of its token, and with a body that was not read yet.
 pub(super) struct UserCall<'a> {
     pub call: Call<'a>,
     pub subject: Subject,

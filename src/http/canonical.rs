@@ -1,13 +1,15 @@
-//! JSON in one form, for a comparison: members in the order of their names, no white space. Two texts that say the same have
-//! the same form, whoever wrote them.
+//! Writes JSON in one form for comparisons: members in the order of their names, no white space. Two texts with the
+//! same meaning have the same form, whoever wrote them.
+
+#![warn(clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// The form of a text. `None` where it is no JSON, is nested deeper than serde_json reads, or has an object in which a
-/// member stands twice: such an object has no one meaning.
+/// The form of a text. `None` if the text is no JSON, is nested deeper than serde_json reads, or has an object with a
+/// repeated member, because such an object has no single meaning.
 pub(super) fn canonical(text: &[u8]) -> Option<Vec<u8>> {
     let (mut out, mut json) = (Vec::with_capacity(text.len()), serde_json::Deserializer::from_slice(text));
     Form(&mut out).deserialize(&mut json).ok()?;
@@ -15,7 +17,7 @@ pub(super) fn canonical(text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Appends the form of the value that comes next.
+/// Appends the form of the next value.
 struct Form<'o>(&'o mut Vec<u8>);
 
 impl Form<'_> {
@@ -24,7 +26,7 @@ impl Form<'_> {
     }
 }
 
-/// A text as JSON has it.
+/// A text as a JSON string.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -64,7 +66,7 @@ impl<'de> Visitor<'de> for Form<'_> {
         Ok(())
     }
 
-    /// `1.0` is not written as `1`: which of the two it was stays in the form.
+    /// `1.0` is not written as `1`, so the form keeps the difference.
     fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
         self.put(format_args!("{value:?}"));
         Ok(())
@@ -115,7 +117,7 @@ mod tests {
         canonical(text.as_bytes()).map(|form| String::from_utf8(form).unwrap())
     }
 
-    /// JSON with its members in another order, and white space between.
+    /// The same JSON with its members in another order and with white space.
     fn rewritten(value: &serde_json::Value) -> String {
         match value {
             serde_json::Value::Array(all) => {

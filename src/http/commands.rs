@@ -1,10 +1,10 @@
-//! Commands that a text for a person names, so that they can be shown by themselves and run by tests.
+//! Finds the commands in a text for a person, so that they can be shown separately and run by tests.
 
-/// What works beside a node that runs.
+/// The commands that work beside a running node.
 const BESIDE_A_NODE: [&str; 9] = ["audit", "backup", "cdc", "check", "dlq", "dump", "explain", "postgres", "store"];
 
-/// The commands of a text: each from `nova` to the first word that ends with a punctuation mark, or to a bracket. Only
-/// those that work beside a running node.
+/// The commands in a text that work beside a running node. A command goes from `nova` to the first word that ends with
+/// a punctuation mark, or to a bracket.
 pub fn of(text: &str) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for (at, before) in text.match_indices("nova ") {

@@ -1,4 +1,4 @@
-//! One connection: TLS where it is configured, then the read lane, hyper's HTTP/1.1 or hyper's HTTP/2.
+//! One connection: TLS if it is configured, then the read lane, hyper's HTTP/1.1 or hyper's HTTP/2.
 
 use std::convert::Infallible;
 use std::net::IpAddr;
@@ -28,23 +28,25 @@ use super::{request, tls};
 
 const TLS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Requests that a connection of HTTP/2 has open at once.
+/// The most open requests of one HTTP/2 connection.
 const STREAMS_MAX: u32 = 100;
-/// Of them, those that their client gave up before they were looked at; with more the connection ends (CVE-2023-44487).
+/// The most requests that a client may reset before nova looked at them. With more the connection ends
+/// (CVE-2023-44487).
 const RESETS_MAX: usize = 20;
-/// Streams that nova reset because of what their client sent; with more the connection ends (CVE-2025-8671).
+/// The most streams that nova itself resets because of the client's data. With more the connection ends
+/// (CVE-2025-8671).
 const OWN_RESETS_MAX: usize = 100;
-/// Bytes of answers that one stream may have waiting.
+/// The most bytes of answers that may wait for one stream.
 const SEND_MAX_BYTES: usize = 64 << 10;
-/// Bytes of answers that the kernel holds for a client. Without this bound Linux holds up to 4 MiB for each: to copy that for 300
-/// clients that read nothing kept a user's page waiting for two seconds.
+/// The most bytes of answers that the kernel holds for a client. Without this limit Linux holds up to 4 MiB for each:
+/// copying that for 300 clients that read nothing kept a user's page waiting for two seconds.
 #[cfg(target_os = "linux")]
 const SEND_BUFFER_BYTES: usize = 512 << 10;
-/// Bytes of bodies that a client may send ahead, of a stream and of a connection: a body has at most 256 KiB.
+/// The bytes of bodies that a client may send ahead, for a stream and for a connection. A body has at most 256 KiB.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 const CONNECTION_WINDOW_BYTES: u32 = 512 << 10;
 
-/// What a connection is served with.
+/// The parts with which a connection is served.
 pub(super) struct Connection {
     pub peer: IpAddr,
     pub pace: Pace,
@@ -52,7 +54,7 @@ pub(super) struct Connection {
     pub sites: Sites,
     pub idle: Idle,
     pub stop: watch::Receiver<bool>,
-    /// Held until the connection ends: who drains waits for it.
+    /// This is held until the connection ends, and a drain waits for it.
     pub watcher: Watcher,
 }
 
@@ -82,8 +84,8 @@ impl Connection {
         }
     }
 
-    /// In the short lane as long as that goes, then by hyper. What hyper needs is in boxes: a connection that says nothing
-    /// does not have it.
+    /// Serves the connection in the short lane as long as possible, then by hyper. The parts that hyper needs are in
+    /// boxes, so that an idle connection does not have them.
     pub async fn serve_plain<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S) {
         let Connection { peer, pace, sites, idle, stop, watcher, .. } = self;
         let stream = Patient::new(stream, pace.clone(), idle);
@@ -98,9 +100,9 @@ impl Connection {
     }
 }
 
-/// Says to the kernel what holds for every client's connection: small answers do not wait for more, at most
-/// [`SEND_BUFFER_BYTES`] of answers wait for the client, and the connection ends if the client takes nothing for
-/// [`STALL_TIMEOUT`]. The kernel ends it also when all that is sent fits into buffers, so that no write waits.
+/// Sets the kernel's options of a client's connection: small answers are sent at once, at most [`SEND_BUFFER_BYTES`] of
+/// answers wait for the client, and the connection ends if the client takes nothing for [`STALL_TIMEOUT`]. The kernel
+/// ends it even if all sent bytes fit into buffers and no write waits.
 pub(crate) fn bounded_by_kernel(stream: &std::net::TcpStream) {
     let _ = stream.set_nodelay(true);
     #[cfg(target_os = "linux")]
@@ -116,7 +118,7 @@ pub(crate) fn bounded_by_kernel(stream: &std::net::TcpStream) {
     }
 }
 
-/// What hyper's requests are answered with.
+/// Answers the requests that hyper reads.
 #[derive(Clone)]
 struct Served {
     peer: IpAddr,
@@ -139,14 +141,14 @@ where
         served.pace.set(Phase::Busy);
         async move {
             let response = served.answer(request).await;
-            // A stream goes on: it has its pings.
+            // A stream stays open, because it has its own pings.
             if matches!(response.body(), Body::Left(_)) {
                 served.pace.set(Phase::Idle);
             }
             Ok::<_, Infallible>(response)
         }
     });
-    // The stream itself knows how long a head and the next request may take.
+    // The stream itself limits the time for a head and for the next request.
     let connection = http1::Builder::new()
         .header_read_timeout(None)
         .max_buf_size(HEAD_MAX_BYTES)
@@ -157,11 +159,11 @@ where
     }
 }
 
-/// Requests of one connection that are open.
+/// The open requests of one connection.
 #[derive(Clone, Default)]
 struct Open(Arc<AtomicUsize>);
 
-/// One of them, until it is dropped.
+/// One open request, which is counted until this is dropped.
 struct OpenOne(Open, Pace);
 
 impl Open {
@@ -173,7 +175,7 @@ impl Open {
 }
 
 impl OpenOne {
-    /// A stream goes on, with its pings: from now on the connection ends when nothing moves.
+    /// Notes that the answer is a stream with its own pings. From now on the connection ends if no data moves.
     fn stays(self) {
         self.0.0.fetch_add(1, Ordering::Relaxed);
     }

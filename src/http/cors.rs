@@ -1,5 +1,5 @@
-//! Which pages of which origins may call from a browser (<https://fetch.spec.whatwg.org/#http-cors-protocol>). Tokens
-//! are sent in a header, never as cookies: credentials are not allowed, and need not be.
+//! Decides which pages of which origins may call from a browser (<https://fetch.spec.whatwg.org/#http-cors-protocol>).
+//! Tokens are sent in a header and never as cookies, so credentials are not allowed and not needed.
 
 use bytes::Bytes;
 use http::header::{
@@ -12,16 +12,16 @@ use http_body_util::Full;
 
 use super::answers;
 
-/// What a request of a page may have, where the browser does not say what it will have.
+/// The headers that a page may send if the browser does not name any.
 const HEADERS: &str = "authorization, content-type, content-encoding, idempotency-key, if-none-match, last-event-id, \
                        traceparent, tracestate, baggage, sentry-trace, x-request-id";
-/// A longer list of asked headers is not granted as it is.
+/// A longer list of requested headers is not granted as it is.
 const ASKED_MAX_BYTES: usize = 2 << 10;
 const EXPOSED: &str = "etag, idempotent-replayed, ratelimit, ratelimit-policy, retry-after, server-timing, \
                        traceparent, x-request-id";
 const MAX_AGE_S: &str = "600";
 
-/// The value of `Access-Control-Allow-Origin` for a request, where there is one.
+/// The value of `Access-Control-Allow-Origin` for a request, if its origin is allowed.
 pub(super) fn allowed(origins: &[String], headers: &HeaderMap) -> Option<HeaderValue> {
     let origin = headers.get(ORIGIN)?;
     if origins.iter().any(|known| known == "*") {
@@ -30,14 +30,14 @@ pub(super) fn allowed(origins: &[String], headers: &HeaderMap) -> Option<HeaderV
     origins.iter().any(|known| known.as_bytes() == origin.as_bytes()).then(|| origin.clone())
 }
 
-/// Whether a browser asks what it may send.
+/// Whether the request is a browser's preflight.
 pub(super) fn preflight(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::OPTIONS && headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// What it may send to a path with these methods: the headers that it asks for. Which page may call is what its origin
-/// says; a header that nova does not read is harmless, and without it the page's libraries for tracing would break every
-/// request.
+/// The answer to a preflight for a path with these methods: the browser may send the headers that it names. Only the
+/// origin decides which page may call. A header that nova does not read is harmless, and without it a page's tracing
+/// libraries would break every request.
 pub(super) fn answer(methods: &'static str, request: &HeaderMap) -> Response<Full<Bytes>> {
     let asked = request.get(ACCESS_CONTROL_REQUEST_HEADERS).filter(|asked| are_names(asked.as_bytes()));
     let mut response = answers::empty(StatusCode::NO_CONTENT);
@@ -48,7 +48,7 @@ pub(super) fn answer(methods: &'static str, request: &HeaderMap) -> Response<Ful
     response
 }
 
-/// Whether this is a list of names of headers (RFC 9110 §5.1), and not too long.
+/// Whether this is a list of names of headers (RFC 9110 §5.1) that is not too long.
 fn are_names(list: &[u8]) -> bool {
     let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     let name = |name: &[u8]| !name.is_empty() && name.iter().all(token);

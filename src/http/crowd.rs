@@ -1,6 +1,6 @@
-//! Who gives way when the places of a listener run out: connections that are only waited for, of the addresses that have
-//! most of them. Else whoever holds places without asking for anything would keep everybody else out. They give way before
-//! the last place is taken, so that no newcomer waits for them.
+//! Decides which connections end when the places of a listener run out: connections that wait without a request, from
+//! the addresses with the most of them. Otherwise a client that holds places without any request would keep everybody
+//! else out. They end before the last place is taken, so that no new connection waits for them.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -14,12 +14,13 @@ use tokio::sync::Notify;
 use super::limit::client;
 use super::patience::{Pace, Phase};
 
-/// Connections that give way at once: finding them looks at all, so it is done once for as many newcomers.
+/// The number of connections that end at once. Finding them looks at all connections, so it is done once for this many
+/// new connections.
 const GIVE_WAY: usize = 64;
-/// With fewer free places, some give way.
+/// If there are fewer free places than this, some connections end.
 pub(super) const FREE_MIN: usize = 2 * GIVE_WAY;
 
-/// Every open connection that may have to give way, by the order in which they came.
+/// Every open connection that may have to end, in the order of arrival.
 #[derive(Clone, Default)]
 pub(super) struct Crowd(Arc<Mutex<Members>>);
 
@@ -27,7 +28,7 @@ pub(super) struct Crowd(Arc<Mutex<Members>>);
 struct Members {
     next: u64,
     open: BTreeMap<u64, Member>,
-    /// Of the open ones, how many were chosen to give way.
+    /// The number of open connections that were chosen to end.
     chosen: usize,
 }
 
@@ -38,7 +39,7 @@ struct Member {
     chosen: bool,
 }
 
-/// One of them, until it is dropped.
+/// One connection in the crowd, until this is dropped.
 pub(super) struct Guest {
     crowd: Crowd,
     number: u64,
@@ -46,13 +47,13 @@ pub(super) struct Guest {
     leave: Arc<Notify>,
 }
 
-/// Whether nothing is lost with the connection: no request of it is whole.
+/// Whether the connection can end without loss, because no request of it is whole.
 fn only_waited_for(pace: &Pace) -> bool {
     matches!(pace.phase(), Phase::New | Phase::Idle | Phase::Head)
 }
 
 impl Crowd {
-    /// An IPv6 network of 64 bits is one address.
+    /// Adds a connection. An IPv6 network of 64 bits counts as one address.
     pub fn enter(&self, address: IpAddr, pace: &Pace) -> Guest {
         let (pace, leave) = (pace.clone(), Arc::<Notify>::default());
         let mut members = self.0.lock();
@@ -64,7 +65,8 @@ impl Crowd {
         Guest { crowd: self.clone(), number, pace, leave }
     }
 
-    /// Has some end, those of one address the oldest first; nothing while as many that were chosen have not ended yet.
+    /// Lets some connections end, the oldest of an address first. It does nothing while as many chosen connections have
+    /// not ended yet.
     pub fn give_way(&self) {
         let mut members = self.0.lock();
         if members.chosen >= GIVE_WAY {
@@ -90,11 +92,11 @@ impl Crowd {
 }
 
 impl Guest {
-    /// Ends when the connection has to give way.
+    /// Ends when the connection has to end.
     pub async fn leaves(&self) {
         loop {
             self.leave.notified().await;
-            // Its request may have come since.
+            // A request may have come since the connection was chosen.
             if only_waited_for(&self.pace) {
                 return;
             }
@@ -131,7 +133,7 @@ mod tests {
     const PHASES: [Phase; 5] = [Phase::New, Phase::Idle, Phase::Head, Phase::Busy, Phase::Quiet];
 
     proptest! {
-        /// Nobody leaves in the middle of a request, and nobody while an address with more could.
+        /// No connection ends during a request, and none ends while an address with more connections could end one.
         #[test]
         fn who_gives_way_is_waited_for_and_of_a_crowded_address(
             guests in proptest::collection::vec((0..8u32, 0..5usize), 0..300),
@@ -159,7 +161,8 @@ mod tests {
         }
     }
 
-    /// Each newcomer had 64 more end, which were looked for among all: newcomers waited a tenth of a second for that.
+    /// In an earlier version each new connection had 64 more end and searched all connections for them, so new
+    /// connections waited a tenth of a second.
     #[test]
     fn nobody_else_gives_way_before_those_that_were_chosen_have_ended() {
         let crowd = Crowd::default();

@@ -1,4 +1,5 @@
-//! `DELETE /api/v1/discover/suggested-users/{user_id}`: durable before the answer, gone at the next read (N11).
+//! `DELETE /api/v1/discover/suggested-users/{user_id}` is durable before the answer, and takes effect at the next read
+//! (N11).
 
 use std::sync::Arc;
 

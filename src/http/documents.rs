@@ -1,4 +1,5 @@
-//! What a listener tells everybody, made once for many: the description of its routes, the key set, the metrics.
+//! Public documents of a listener, made once for many readers: the description of its routes, the key set, and the
+//! metrics.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use super::error::Problem;
 use super::metrics::Scrapes;
 use super::shared::{Kept, Shared};
 
-/// See the module.
+/// The public documents of a listener.
 pub(super) struct Documents {
     openapi: Shared,
     jwks: Kept<Arc<str>>,
@@ -21,12 +22,12 @@ pub(super) struct Documents {
 }
 
 impl Documents {
-    /// With the description of the listener's routes.
+    /// Makes the documents, with the description of the listener's routes.
     pub fn new(openapi: String) -> Documents {
         Documents::of(Shared::new("application/json", openapi))
     }
 
-    /// Of the same routes; what depends on the edge is made anew.
+    /// New documents of the same routes. The parts that depend on the edge are made again.
     pub fn anew(&self) -> Documents {
         Documents::of(self.openapi.clone())
     }
@@ -35,13 +36,13 @@ impl Documents {
         Documents { openapi, jwks: Kept::default(), scrapes: Scrapes::default() }
     }
 
-    /// `GET /openapi.json`.
+    /// Answers `GET /openapi.json`.
     pub fn openapi(&self) -> Response<Full<Bytes>> {
         self.openapi.cacheable()
     }
 
-    /// `GET /.well-known/jwks.json`. Before the first answer of `auth.jwks_url` nobody knows the keys: an empty set would
-    /// say that there are none.
+    /// Answers `GET /.well-known/jwks.json`. Before the first answer of `auth.jwks_url` the keys are unknown, and an
+    /// empty set would mean that there are none.
     pub fn key_set(&self, auth: &Auth) -> Answer {
         if !auth.ready() {
             return Err(Problem::Unavailable("the key set of auth.jwks_url was not answered yet"));
@@ -50,7 +51,7 @@ impl Documents {
         self.jwks.get(auth.jwks(), make).map(|jwks| jwks.cacheable())
     }
 
-    /// `GET /metrics`.
+    /// Answers `GET /metrics`.
     pub fn metrics(&self, edge: &Edge, request: &HeaderMap) -> Answer {
         self.scrapes.answer(edge, request)
     }

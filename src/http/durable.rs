@@ -1,4 +1,5 @@
-//! What must be committed before it is answered, besides events: sent to the writer, waited for.
+//! Commands that must be committed before they are answered, besides events: they are sent to the writer, and the
+//! caller waits.
 
 use std::time::Duration;
 
@@ -12,29 +13,29 @@ use super::error::Problem;
 /// How long a request waits for the writer.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
 
-/// The way to the writer's thread.
+/// The channel to the writer's thread.
 #[derive(Clone)]
 pub struct Durable(Sender<Message>);
 
 impl Durable {
-    /// By the writer's queue.
+    /// Uses the writer's queue.
     pub fn new(writer: Sender<Message>) -> Durable {
         Durable(writer)
     }
 
-    /// How much of the writer's queue is taken, from 0 to 1.
+    /// The used part of the writer's queue, from 0 to 1.
     pub(super) fn filled(&self) -> f64 {
         self.0.len() as f64 / self.0.capacity().unwrap_or(usize::MAX) as f64
     }
 
-    /// Has the writer do one command, and waits until it is committed.
+    /// Gives the writer one command, and waits for its commit.
     pub(super) async fn command<T: Send + 'static>(
         &self,
         make: impl FnOnce(Reply<T>) -> Command,
     ) -> Result<T, Problem> {
         let (reply, answer) = oneshot::channel();
         let told = Box::new(move |result| {
-            // The caller may have gone.
+            // The caller may no longer wait.
             let _ = reply.send(result);
         });
         self.send(Message::Command(make(told))).await?;
@@ -42,8 +43,8 @@ impl Durable {
         tokio::time::timeout(COMMIT_WAIT, answer).await.map_err(|_| late)?.map_err(|_| Problem::Unavailable("stopping"))
     }
 
-    /// Puts and removes entries of the edge's table. `then` runs right after the commit, on the writer's thread, also
-    /// when the caller has gone: memory and store agree.
+    /// Puts and removes entries of the edge's table. `then` runs right after the commit on the writer's thread, even if
+    /// the caller has closed the connection, so that memory and store agree.
     pub(super) async fn put(
         &self,
         entries: Vec<EdgeEntry>,
@@ -60,7 +61,7 @@ impl Durable {
         self.command(make).await
     }
 
-    /// The queue is short and the writer may be behind: waits beside the runtime.
+    /// Sends a message from a thread beside the runtime, because the queue is short and the writer may be behind.
     async fn send(&self, message: Message) -> Result<(), Problem> {
         let writer = self.0.clone();
         let sent = tokio::task::spawn_blocking(move || writer.send_timeout(message, COMMIT_WAIT).is_ok()).await;

@@ -1,4 +1,4 @@
-//! What the handlers work with, divided by what they do.
+//! The parts that handlers need, grouped by their purpose.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ use super::pumped::Pumps;
 use super::stream::room::Streams;
 use super::testing::control::Testing;
 
-/// What a request passes, and what answers it.
+/// Everything that a request passes and that answers it.
 pub struct Edge {
     pub clock: Clock,
     pub auth: Auth,
@@ -48,15 +48,15 @@ pub struct Edge {
     pub intake: Arc<Intake>,
     pub control: Arc<Control>,
     pub watch: Watch,
-    /// What consoles are shown.
+    /// The data that consoles show.
     pub console: ConsoleBoard,
-    /// Set where requests are told to a collector.
+    /// The tracer, if requests are sent to a collector.
     pub tracer: Option<Arc<Tracer>>,
-    /// Set in a server for tests.
+    /// The control of a server for tests, set only there.
     pub testing: Option<Arc<dyn Testing>>,
 }
 
-/// Feeds, trending and suggestions: what is read from memory, and what readers say about it.
+/// Feeds, trending and suggestions: the data that is read from memory, and readers' feedback about it.
 pub struct Serving {
     pub clock: Clock,
     pub state: Arc<RwLock<State>>,
@@ -66,32 +66,32 @@ pub struct Serving {
     pub shown: Arc<Shown>,
     pub dismissals: Arc<Dismissals>,
     pub streams: Streams,
-    /// Makes the MACs of cursors.
+    /// The key for the MACs of cursors.
     pub cursor_key: [u8; 32],
-    /// Set where other services read what is served here.
+    /// The cache from which other services read these lists, if there is one.
     pub shared_cache: Option<Arc<SharedCache>>,
-    /// Woken for what a read finds missing.
+    /// The runner of jobs, which is woken if a read finds something missing.
     pub runner: Arc<Runner>,
     pub durable: Durable,
-    /// Set in a server for tests, which is told of every page.
+    /// Set in a server for tests, which gets a copy of every page.
     pub testing: Option<Arc<dyn Testing>>,
 }
 
 impl Serving {
-    /// Forgets the snapshots of users, here and for those who read copies.
+    /// Forgets the snapshots of users, here and in the copies for other readers.
     pub(super) fn forget_feeds(&self, users: &[Id]) {
         users.iter().for_each(|user| self.feeds.invalidate(*user));
         self.end_copies(Kind::Feed, users);
     }
 
-    /// Tells a server for tests what was served to whom; the answer is made with its reasons only there.
+    /// Reports to a server for tests what was served to whom. Only there the answer is made with its reasons.
     pub(super) fn told_page(&self, at_ms: i64, what: &'static str, user: Option<Id>, answer: impl FnOnce() -> String) {
         if let Some(testing) = &self.testing {
             testing.page(at_ms, what, user, answer());
         }
     }
 
-    /// Has copies of users deleted as soon as the job can.
+    /// Requests that the copies of users are deleted as soon as the job can do it.
     pub(super) fn end_copies(&self, kind: Kind, users: &[Id]) {
         if let Some(shared) = &self.shared_cache {
             users.iter().for_each(|user| shared.copies.end(kind, *user));
@@ -100,50 +100,50 @@ impl Serving {
     }
 }
 
-/// Where client events are made durable.
+/// The log that makes client events durable.
 pub enum Log {
     Local(LocalHandle),
     Kafka(Producer),
 }
 
-/// Client events.
+/// The intake of client events.
 pub struct Intake {
     pub clock: Clock,
     pub log: Log,
-    /// Set in a server for tests: takes records with offsets of their own.
+    /// Set in a server for tests: it takes records with their own offsets.
     pub captures: Option<CaptureHandle>,
-    /// Of the topics of tables.
+    /// The prefix of the tables' topics.
     pub prefix: String,
-    /// Tells which posts are known.
+    /// The state, which knows the posts.
     pub state: Arc<RwLock<State>>,
-    /// Tells whether the outbox takes more.
+    /// Whether the outbox takes more is read here.
     pub shared: Arc<Shared>,
     pub observed: Arc<Observed>,
-    /// Of requests with an idempotency key.
+    /// The answers to requests with an idempotency key.
     pub answers: Answers,
-    /// Set where commits are told to a collector.
+    /// The tracer, if commits are sent to a collector.
     pub tracer: Option<Arc<Tracer>>,
     pub durable: Durable,
 }
 
-/// What people with the role admin look at and decide.
+/// The data and decisions for people with the role admin.
 pub struct Control {
     pub clock: Clock,
     pub reads: Box<dyn Reads>,
     pub shared: Arc<Shared>,
     pub observed: Arc<Observed>,
     pub revocations: Arc<Revocations>,
-    /// Set when changes come from PostgreSQL itself.
+    /// Set if changes come from PostgreSQL directly.
     pub postgres: Option<Arc<PostgresStatus>>,
-    /// Held by a change of the revocations from its reading to its commit: none forgets another.
+    /// The lock that a change of the revocations holds from its read to its commit, so that no change loses another.
     pub(super) changes: Arc<tokio::sync::Mutex<()>>,
-    /// Admin requests that were refused lately.
+    /// Recently refused admin requests.
     pub(super) refusals: Mutex<Refusals>,
-    /// What is configured by section and key, without secrets.
+    /// The configuration by section and key, without secrets.
     pub config: serde_json::Value,
     /// When the node began to serve, epoch milliseconds.
     pub started_ms: i64,
-    /// Long answers that are being made.
+    /// The long answers that are being sent.
     pub(super) pumps: Pumps,
     pub durable: Durable,
 }
@@ -177,28 +177,28 @@ impl Control {
     }
 }
 
-/// What readiness and metrics tell of the other threads.
+/// The other threads' states that readiness and metrics show.
 pub struct Watch {
     pub clock: Clock,
     pub shared: Arc<Shared>,
     pub observed: Arc<Observed>,
     pub jobs: Jobs,
-    /// Dead letters that were tried again.
+    /// The counts of dead letters that were retried.
     pub retries: Arc<Counts>,
-    /// Where the schemas of Avro records come from.
+    /// The source of the schemas of Avro records.
     pub schemas: Arc<dyn Schemas>,
-    /// Set when records come from Kafka.
+    /// Set if records come from Kafka.
     pub kafka: Option<Arc<KafkaStatus>>,
-    /// Set when Connect can be asked about the connector.
+    /// Set if Connect can be asked about the connector.
     pub connector: Option<Arc<ConnectorStatus>>,
-    /// Set when changes come from PostgreSQL itself.
+    /// Set if changes come from PostgreSQL directly.
     pub postgres: Option<Arc<PostgresStatus>>,
-    /// Set when rows go to ClickHouse.
+    /// Set if rows go to ClickHouse.
     pub warehouse: Option<Arc<WarehouseStatus>>,
-    /// Set when rows go to ClickHouse: how its counts differ from nova's.
+    /// Set if rows go to ClickHouse: the differences between its counts and nova's.
     pub drift: Option<Arc<Mutex<Found>>>,
-    /// Set in a server for tests, which may say that the source is behind.
+    /// Set in a server for tests, which may pretend that the source is behind.
     pub testing: Option<Arc<dyn Testing>>,
-    /// Set where Redis clients are served.
+    /// Set if Redis clients are served.
     pub port: Option<Arc<PortWatch>>,
 }

@@ -1,4 +1,6 @@
-//! Answers in gzip for whoever takes it, and none for whoever has it.
+//! Sends answers in gzip to clients that accept it, and 304 to clients that already have the answer.
+
+#![warn(clippy::indexing_slicing)]
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -11,12 +13,12 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use parking_lot::Mutex;
 
-/// Shorter bodies go out as they are.
+/// A shorter body is sent uncompressed.
 const COMPRESS_FROM_BYTES: usize = 1_024;
-/// Compressed bodies that are kept, of up to some 10 KiB.
+/// The most compressed bodies that are kept. Each has up to some 10 KiB.
 const COMPRESSED_MAX: usize = 64;
 
-/// Whether `Accept-Encoding` takes gzip (RFC 9110 §12.5.3).
+/// Whether `Accept-Encoding` allows gzip (RFC 9110 §12.5.3).
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     let items = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     let mut any = false;
@@ -33,13 +35,13 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     any
 }
 
-/// A body in gzip that was made beforehand; it stands beside the body among the extensions of an answer.
+/// A body in gzip that was made in advance. It is an extension of an answer, beside the uncompressed body.
 #[derive(Clone)]
 pub(super) struct Gzipped(Bytes);
 
-/// Compresses what many will get.
+/// Compresses a body that many clients will get.
 pub(super) fn compressed(bytes: &[u8]) -> Gzipped {
-    // Writing to memory cannot fail; what is empty is not sent.
+    // Writing to memory cannot fail. If it did, the body would be empty, and an empty one is not sent.
     Gzipped(gzip(bytes, Compression::best()).unwrap_or_default())
 }
 
@@ -48,12 +50,12 @@ fn gzip(bytes: &[u8], level: Compression) -> Option<Bytes> {
     gzip.write_all(bytes).and_then(|()| gzip.finish()).ok().map(Bytes::from)
 }
 
-/// What was compressed last of bodies with an ETag, which names their bytes.
+/// The most recent compressed bodies with an ETag, which identifies their bytes.
 #[derive(Default)]
 pub(super) struct Compressed(Mutex<VecDeque<(HeaderValue, Bytes)>>);
 
 impl Compressed {
-    /// The gzip of a body that this ETag names.
+    /// The compressed body for this ETag.
     fn of(&self, etag: &HeaderValue, body: &[u8]) -> Option<Bytes> {
         let known = self.0.lock().iter().find(|(known, _)| known == etag).map(|(_, gzip)| gzip.clone());
         if known.is_some() {
@@ -67,9 +69,9 @@ impl Compressed {
     }
 }
 
-/// Compresses a long text body for whoever takes it, and answers 304 to whoever has it (RFC 9110 §13.1.2), with the
-/// `Vary` and `ETag` of the 200. The ETag of what is compressed turns weak: the bytes are others, what they say is the
-/// same.
+/// Compresses a long text body for a client that accepts gzip, and answers 304 to a client that already has the body
+/// (RFC 9110 §13.1.2), with the `Vary` and `ETag` of the 200. The ETag of a compressed body becomes weak, because the
+/// bytes differ and the content is the same.
 pub(super) fn finish(response: Response<Full<Bytes>>, request: &HeaderMap, kept: &Compressed) -> Response<Full<Bytes>> {
     let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let text = ["application/", "text/", "image/svg+xml"].iter().any(|prefix| kind.starts_with(prefix));
@@ -93,7 +95,7 @@ pub(super) fn finish(response: Response<Full<Bytes>>, request: &HeaderMap, kept:
             return Response::from_parts(head, Full::default());
         }
     }
-    // An encoder clears some 300 KiB when it is made, which costs as much as the rest of a request.
+    // Making an encoder clears some 300 KiB, which costs as much as the rest of a request.
     let made = |bytes: Bytes| match (head.extensions.remove::<Gzipped>(), etag) {
         (Some(Gzipped(made)), _) => Some(made).filter(|made| !made.is_empty()),
         (None, Some(etag)) => kept.of(&etag, &bytes),
@@ -105,7 +107,7 @@ pub(super) fn finish(response: Response<Full<Bytes>>, request: &HeaderMap, kept:
     Response::from_parts(head, Full::new(out))
 }
 
-/// Whether `If-None-Match` names this ETag, compared weakly.
+/// Whether `If-None-Match` has this ETag, compared weakly.
 fn knows(request: &HeaderMap, etag: &HeaderValue) -> bool {
     let opaque = |tag: &[u8]| tag.strip_prefix(b"W/").unwrap_or(tag).to_vec();
     let etag = opaque(etag.as_bytes());
@@ -113,7 +115,7 @@ fn knows(request: &HeaderMap, etag: &HeaderValue) -> bool {
     known.map(<[u8]>::trim_ascii).any(|tag| tag == b"*" || opaque(tag) == etag)
 }
 
-/// The bytes of a body that is there at once.
+/// The bytes of a body that is complete.
 pub(super) fn whole(body: &Full<Bytes>) -> Option<Bytes> {
     use http_body_util::BodyExt as _;
     let mut body = body.clone();
@@ -148,7 +150,7 @@ mod tests {
         assert!(!accepts_gzip(&HeaderMap::new()));
     }
 
-    /// The headers of an answer with an ETag and a long body, to a request with these.
+    /// The headers of the answer to a request with these headers. The answer has an ETag and a long body.
     fn answered(request: &[(&'static str, &str)], length: usize) -> (StatusCode, HeaderMap, usize) {
         let mut response = crate::http::answers::json(StatusCode::OK, "x".repeat(length));
         response.headers_mut().insert(ETAG, HeaderValue::from_static("\"tag\""));
@@ -193,7 +195,7 @@ mod tests {
         let kept = Compressed::default();
         let tag = |number: usize| HeaderValue::from_str(&format!("\"{number}\"")).unwrap();
         let first = kept.of(&tag(0), b"first").unwrap();
-        // The second body is not looked at.
+        // The compressed body is found by its ETag alone, so the second body is ignored.
         assert_eq!(kept.of(&tag(0), b"other").unwrap(), first);
         assert_ne!(kept.of(&tag(1), b"other").unwrap(), first);
         (2..COMPRESSED_MAX + 2).for_each(|number| drop(kept.of(&tag(number), b"more")));

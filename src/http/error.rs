@@ -1,4 +1,4 @@
-//! Every error of the edge and its form: `application/problem+json` (RFC 9457) with the older members beside.
+//! Every error of the edge and its form: `application/problem+json` (RFC 9457), together with the older members.
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::schema::example;
 
-/// What can go wrong with a request.
+/// The problems of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Problem {
     InvalidParameter {
@@ -18,19 +18,20 @@ pub(super) enum Problem {
         detail: String,
     },
     MalformedJson(String),
-    /// Of the request's head.
+    /// The head of the request is malformed.
     MalformedRequest(&'static str),
     /// The body comes in a transfer coding besides chunked.
     UnknownTransferCoding,
     InvalidCursor,
-    /// There is no token. Says the same as of one that is not valid; only the challenge names no error (RFC 6750 §3.1).
+    /// There is no token. The answer is the same as for an invalid token; only the challenge names no error (RFC 6750
+    /// §3.1).
     MissingToken,
-    /// Never says why.
+    /// The token is invalid. The answer never says why.
     InvalidToken,
     SubjectMismatch,
-    /// The token's role is not one of those that may.
+    /// The token's role is not one of the allowed roles.
     InsufficientScope(&'static [&'static str]),
-    /// A change from a console that only shows.
+    /// A console that may only read sent a change.
     ConsoleReads,
     NotFound,
     MethodNotAllowed {
@@ -43,28 +44,28 @@ pub(super) enum Problem {
     /// The body comes in a content coding besides gzip, or in several.
     UnsupportedCoding,
     RequestTimeout,
-    /// A request with this idempotency key is on its way.
+    /// Another request with this idempotency key is being handled.
     IdempotencyConflict,
     /// The idempotency key was used for another body.
     IdempotencyMismatch,
-    /// What was asked for does not fit the state of things.
+    /// The request does not fit the present state.
     Conflict(String),
-    /// The caller's quota, not our health.
+    /// The caller's quota is used up. The node itself is healthy.
     QuotaExceeded {
         retry_after_s: u64,
     },
-    /// The caller has as many streams open as one may.
+    /// The caller has the most streams that one caller may have.
     TooManyStreams {
         most: usize,
     },
-    /// Our health, not the caller's quota.
+    /// The node itself cannot answer now, whatever the caller's quota is.
     Unavailable(&'static str),
-    /// The same, where it is known what for and for how long.
+    /// The node itself cannot answer now; the reason and the time to wait are known.
     Busy {
         detail: String,
         retry_after_s: u64,
     },
-    /// The same for requests of any kind.
+    /// The node refuses requests of any kind for now.
     Shed {
         retry_after_s: u64,
     },
@@ -88,18 +89,18 @@ pub(super) struct ProblemDetails<'a> {
     instance: &'a str,
     /// The last part of `type`.
     error: &'a str,
-    /// As `detail`.
+    /// The same text as `detail`.
     message: &'a str,
     /// The parameter or member that is wrong.
     field: Option<&'a str>,
-    /// Seconds, as the header `Retry-After`.
+    /// Seconds until the next attempt, as in the header `Retry-After`.
     retry_after: Option<u64>,
     request_id: &'a str,
 }
 
-/// Content codings that a body may have, as `Accept-Encoding` of an answer has them (RFC 9110 §15.5.16).
+/// The content codings that a body may have, as an answer's `Accept-Encoding` lists them (RFC 9110 §15.5.16).
 const CODINGS: &str = "gzip, identity";
-/// Seconds after which a caller may try again where nothing better is known.
+/// The seconds after which a caller may try again if no better time is known.
 pub(super) const RETRY_AFTER_S: u64 = 1;
 
 impl Problem {
@@ -199,12 +200,12 @@ impl Problem {
         }
     }
 
-    /// Whether it says that the caller may not: there is no valid token, or not with the role.
+    /// Whether the caller is not allowed: there is no valid token, or its role is not enough.
     pub(super) fn refuses_caller(&self) -> bool {
         matches!(self, Problem::MissingToken | Problem::InvalidToken | Problem::InsufficientScope(_))
     }
 
-    /// In words for a person.
+    /// The problem in words for a person.
     pub(super) fn detail(&self) -> String {
         self.parts().3
     }

@@ -1,4 +1,4 @@
-//! `POST /api/v1/events`: validated here, durable before the 202.
+//! `POST /api/v1/events` checks events here, and they are durable before the 202.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::clock::monotonic_now;
 use crate::decode::client;
 use crate::event::{EVENT_MAX_AHEAD_MS, Id, Outcome};
 use crate::source::kafka::ProduceError;
@@ -30,12 +31,12 @@ const COMMIT_WAIT: Duration = Duration::from_secs(5);
 /// A code and the detail for a person.
 type Refusal = (&'static str, String);
 
-/// Of an accepted event: nova has no row of its post, which may come yet. It counts once the row is there.
+/// A note to an accepted event: nova has no row of its post yet. The event counts once the row is there.
 const UNKNOWN_POST: &str = "unknown-post";
 const UNKNOWN_POST_DETAIL: &str =
     "nova has no post with this post_id yet: nothing shows this event before its row comes";
 
-/// Reads the body, and answers once for an idempotency key.
+/// Reads the body, and makes only one answer for an idempotency key.
 pub(super) async fn take(intake: &Arc<Intake>, mut call: UserCall<'_>) -> Answer {
     let (body, headers, subject) = (call.content().await?, call.call.headers, &call.subject);
     let trace = call.call.trace;
@@ -54,7 +55,7 @@ async fn publish(
     key: Option<Key>,
     body: Bytes,
 ) -> Result<Worked, Problem> {
-    let started = Instant::now();
+    let started = monotonic_now();
     body::must_be_json(headers)?;
     let items = items(&body)?;
     let (received, now_ms) = (items.len(), intake.clock.now_ms());
@@ -74,10 +75,10 @@ async fn publish(
     let rejected = results.len();
     let (mut accepted, mut deduped) = (0, 0);
     if !events.is_empty() {
-        let begun = Instant::now();
+        let begun = monotonic_now();
         let settled = append(intake, events, now_ms).await?;
         told(intake, trace, begun, settled.len());
-        // After the commit: a post that came before these events is known by now.
+        // This is read after the commit, so a post that came before these events is known by now.
         let state = intake.state.read();
         for ((settled, index), post) in settled.into_iter().zip(places).zip(posts) {
             match settled.outcome {
@@ -109,11 +110,11 @@ async fn publish(
         latency_ms: started.elapsed().as_secs_f64() * 1e3,
         results,
     };
-    // nova had taken a known event before, perhaps in an earlier try of this request.
+    // A known event was taken earlier, perhaps in an earlier attempt of this request.
     Ok(Worked { response: answers::object(StatusCode::ACCEPTED, &taken), taken: rejected < received })
 }
 
-/// Tells the commit to the collector, where the trace is told.
+/// Reports the commit to the collector, if the trace is sampled.
 pub(super) fn told(intake: &Intake, trace: &Trace, begun: Instant, records: usize) {
     if let Some(tracer) = intake.tracer.as_ref().filter(|_| trace.sampled()) {
         let waited_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
@@ -121,7 +122,7 @@ pub(super) fn told(intake: &Intake, trace: &Trace, begun: Instant, records: usiz
     }
 }
 
-/// Makes events durable, and says what is known of each: over Kafka the pipeline has the last word.
+/// Makes events durable, and returns what is known of each. With Kafka the pipeline decides later.
 async fn append(intake: &Intake, events: Vec<(Id, Bytes)>, now_ms: i64) -> Result<Vec<Settled>, Problem> {
     match &intake.log {
         Log::Local(_) if intake.shared.over_quota() => Err(Problem::Unavailable("the outbox is full")),
@@ -148,8 +149,8 @@ async fn append(intake: &Intake, events: Vec<(Id, Bytes)>, now_ms: i64) -> Resul
     }
 }
 
-/// The text of each event: it is read once, as the pipeline reads it, so that no two readings can differ. One that is no
-/// object is refused alone, like any other that cannot be read.
+/// The text of each event. nova parses an event only once, as the pipeline does, so that two parsers cannot disagree.
+/// An item that is no object is refused alone, like any other item that cannot be read.
 fn items(body: &[u8]) -> Result<Vec<&str>, Problem> {
     #[derive(Deserialize)]
     #[serde(expecting = "an object with events")]
@@ -168,7 +169,8 @@ fn items(body: &[u8]) -> Result<Vec<&str>, Problem> {
     Ok(events.into_iter().map(RawValue::get).collect())
 }
 
-/// The user, the post and the record of one event, or why it is refused. Somebody else's event refuses the whole request.
+/// The user, the post and the record of one event, or why it is refused. An event of another user refuses the whole
+/// request.
 fn value(
     item: &str,
     subject: &Subject,

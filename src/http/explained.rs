@@ -1,5 +1,5 @@
-//! Why a user's feed shows a post, or does not: what the ranking itself says (`feed/rank.rs`), in words. Of a running node
-//! and of a stopped store.
+//! Why a user's feed shows a post, or does not show it: the ranking's own explanation (`feed/rank.rs`) in words, for a
+//! running node and for a stopped store.
 
 use parking_lot::RwLock;
 
@@ -10,27 +10,27 @@ use crate::feed::rank::{self, Clash, Explained, Making, Ranked, Scoring};
 use crate::feed::shown;
 use crate::feed::snapshot::{Algorithm, Ask, Snapshots};
 use crate::schema::Uuid;
-use crate::state::State;
 use crate::state::ranking::{FeedNumbers, Ranking};
+use crate::state::{PostNo, State, UserNo};
 
 use super::gate::{ReadFailed, Stored};
 use super::shapes::{Features, FeedItem, FeedSource, PostExplained, RankingShown, Rule, Terms};
 
-/// What is asked, and what answers it.
+/// The question, and the data for the answer.
 pub struct Asked<'a> {
     pub user: Id,
     pub post: Id,
     pub now_ms: i64,
     pub state: &'a RwLock<State>,
-    /// The feeds that are served.
+    /// The snapshots of the feeds that are served.
     pub feeds: &'a Snapshots,
-    /// The posts of trending 24 h.
-    pub trending: &'a [u32],
-    /// What the store has of a row.
+    /// The posts of the 24 h trending list.
+    pub trending: &'a [PostNo],
+    /// Reads a stored row.
     pub row: &'a dyn Fn(Table, Id) -> Result<Stored, ReadFailed>,
 }
 
-/// Explains one post. The feed that is served is the one that is explained; where it has not the post, a new one says why.
+/// Explains one post in the feed that is served. If the feed does not have the post, a new feed shows why.
 pub fn explain(asked: &Asked<'_>) -> Result<PostExplained, ReadFailed> {
     let Asked { user, post, now_ms, state, feeds, trending, .. } = *asked;
     let (algorithm, shown) = (Algorithm::Ranked, &shown::NOTHING);
@@ -52,7 +52,7 @@ pub fn explain(asked: &Asked<'_>) -> Result<PostExplained, ReadFailed> {
         return Ok(told.shown(ranked, place));
     }
     let making = Making { relaxed: feeds.relaxed_spacing(), ..Making::strict(now_ms, trending) };
-    let reader = state.users.number(user).unwrap_or(u32::MAX);
+    let reader = state.users.number(user).unwrap_or(UserNo::NOBODY);
     let explained = rank::explain(&state, reader, number, &making);
     let author = state.posts.author(number).map(|author| state.users.id(author));
     drop(state);
@@ -118,7 +118,7 @@ impl Told<'_> {
                 let why = format!("a feed has {length} posts, and as many come before it");
                 self.told(Some(Rule::Cap), why, Some(self.item(&post, length + 1)))
             }
-            // No feed that is explained is made in haste, or for a reader who had something.
+            // An explained feed is never made in haste, and never for a reader who was shown posts before.
             Explained::Shown | Explained::Cut => self.out(Rule::Snapshot, "it stands in another feed".to_owned()),
         })
     }
@@ -163,7 +163,7 @@ impl Told<'_> {
         }
     }
 
-    /// Which column hides the post. Memory knows only that something does.
+    /// The column that hides the post. Memory knows only that the post is hidden.
     fn hidden(&self, author: Option<Id>) -> Result<String, ReadFailed> {
         if let Stored::Row(row) = (self.asked.row)(Table::Posts, self.asked.post)? {
             match (cell(Table::Posts, &row, "status"), cell(Table::Posts, &row, "soft_delete")) {
@@ -193,7 +193,7 @@ fn time(ms: i64) -> String {
     rfc3339(ms.saturating_mul(1_000))
 }
 
-/// As a page of the feed has it.
+/// Rounds a value as a page of the feed does.
 fn rounded(value: f64, digits: i32) -> f64 {
     let unit = 10f64.powi(digits);
     (value * unit).round() / unit

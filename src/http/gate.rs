@@ -1,4 +1,4 @@
-//! What stands before the handlers, and what they need of the store without opening it.
+//! What every request passes before the handlers, and the reads of the store that handlers need.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -19,41 +19,41 @@ use super::shapes::{CheckState, DeadReason, StoreChecked};
 
 /// A backup that was made.
 pub struct BackupMade {
-    /// Where it is, on the machine of the node.
+    /// The path of the backup on the node's machine.
     pub file: String,
     pub entries: u64,
-    /// Of its manifest, in hexadecimal digits.
+    /// The SHA-256 in the backup's manifest, in hexadecimal digits.
     pub sha256: String,
 }
 
-/// The latest backup, epoch milliseconds.
+/// The times of the latest backup, epoch milliseconds.
 pub struct BackupTimes {
     pub made_at_ms: i64,
-    /// When its bytes were last compared with its manifest.
+    /// When the backup's bytes were last compared with its manifest.
     pub verified_at_ms: i64,
-    /// A backup was verified since, and was not what was made.
+    /// Whether a later verification found that a backup had changed.
     pub verify_failed: bool,
 }
 
-/// What went wrong where the edge does not look: in the store, on the disk, in ClickHouse.
+/// An error from outside the edge: from the store, the disk or ClickHouse.
 pub type Cause = Box<dyn Error + Send + Sync>;
 
-/// Why the store, or what ClickHouse has of it, could not be read.
+/// Why the store, or its rows in ClickHouse, could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct ReadFailed(#[from] pub Cause);
 
-/// What the store has of a key.
+/// The stored row of a key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stored {
-    /// No record of it ever came.
+    /// There was never a record with this key.
     Nothing,
-    /// It was deleted.
+    /// The row was deleted.
     Deleted,
     Row(Box<Row>),
 }
 
-/// Why there is no backup.
+/// Why a backup was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupFailed {
     #[error("another backup is being made")]
@@ -64,51 +64,52 @@ pub enum BackupFailed {
     Copy(#[from] Cause),
 }
 
-/// What an admin may see of the store; whoever composes the node reads it.
+/// The reads of the store that an admin may do. The composition root implements them.
 pub trait Reads: Send + Sync {
     /// Dead letters with ids above `after`, oldest first, without their bytes.
     fn dead_letters(&self, after: Option<u64>, limit: usize) -> Result<Vec<Summary>, ReadFailed>;
-    /// One of them with its bytes.
+    /// One dead letter with its bytes.
     fn dead_letter(&self, id: u64) -> Result<Option<Whole>, ReadFailed>;
-    /// Those of these dead letters whose event ClickHouse has; none where there is no ClickHouse. Waits for its answer.
+    /// The dead letters among these whose event is in ClickHouse. The set is empty without ClickHouse. The call waits
+    /// for the answer of ClickHouse.
     fn sent(&self, letters: &[u64]) -> Result<BTreeSet<u64>, ReadFailed>;
-    /// Who did what, entries with ids above `after`, oldest first.
+    /// Entries of the audit with ids above `after`, oldest first.
     fn audit(&self, after: Option<u64>, limit: usize) -> Result<Vec<Listed>, ReadFailed>;
-    /// The newest of these entries, oldest first.
+    /// The newest entries of the audit, oldest first.
     fn newest_audit(&self, limit: usize) -> Result<Vec<Listed>, ReadFailed>;
-    /// Whether the store is a file; that of a server for tests is in memory.
+    /// Whether the store is a file. The store of a server for tests is in memory.
     fn on_disk(&self) -> bool;
-    /// Copies the last commit into a new file of this plain name, beside the store.
+    /// Copies the last commit into a new file with this plain name, beside the store.
     fn backup(&self, name: &str) -> Result<BackupMade, BackupFailed>;
-    /// `None` before the first backup.
+    /// The times of the latest backup, or `None` before the first.
     fn backup_times(&self) -> Option<BackupTimes>;
-    /// How far the check of the store's pages is.
+    /// The progress of the check of the store's pages.
     fn store_check(&self) -> CheckState;
-    /// Tells each change of that.
+    /// Receives each change of the check's progress.
     fn store_checks(&self) -> watch::Receiver<CheckState>;
-    /// The same with figures.
+    /// The progress of the check with figures.
     fn store_checked(&self) -> StoreChecked;
-    /// Begins a check of every page beside the writer, unless one is running or found damage.
+    /// Starts a check of every page beside the writer, unless a check is running or has found damage.
     fn check_store(&self) -> Result<(), ReadFailed>;
-    /// Room on the store's disk for this process; `None` where it cannot be told.
+    /// The free bytes on the store's disk for this process. `None` if the disk cannot be asked.
     fn disk_free_bytes(&self) -> Option<u64>;
-    /// Writes the live rows of a table as JSON lines, in the order of their ids, at most so many.
+    /// Writes the live rows of a table as JSON lines in the order of their ids, at most `limit` rows.
     fn rows(&self, table: Table, limit: u64, out: &mut dyn Write) -> Result<(), ReadFailed>;
-    /// Writes the bytes of a backup of the last commit; nothing of it stays here.
+    /// Writes the bytes of a backup of the last commit. No copy stays on the node.
     fn hand_over(&self, out: &mut dyn Write) -> Result<(), ReadFailed>;
-    /// Writes what differs between the stored rows and ClickHouse's, one JSON object. Waits for deliveries.
+    /// Writes one JSON object with the differences between the stored rows and ClickHouse's. Waits for deliveries.
     fn compare(&self, out: &mut dyn Write) -> Result<(), ReadFailed>;
     /// The stored row of a key.
     fn row(&self, table: Table, key: Id) -> Result<Stored, ReadFailed>;
-    /// How many dead letters have which reason: of the oldest ten thousand.
+    /// The number of dead letters with each reason, among the oldest ten thousand.
     fn dead_reasons(&self) -> Result<Vec<DeadReason>, ReadFailed>;
-    /// Of the store's file.
+    /// The format of the store's file.
     fn store_format(&self) -> u8;
-    /// Each source table.
+    /// The state of each source table.
     fn tables(&self) -> Result<Vec<TableTold>, ReadFailed>;
 }
 
-/// What every request passes.
+/// The checks that every request passes.
 pub struct Gate {
     pub settings: EdgeSettings,
     pub limiter: Limiter,

@@ -1,5 +1,5 @@
-//! How much the head of a request may have.
+//! The limits of a request's head.
 
 pub(super) const HEADERS_MAX: usize = 64;
-/// Of the request line and all headers together.
+/// The most bytes of the request line and all headers together.
 pub(super) const HEAD_MAX_BYTES: usize = 16 << 10;

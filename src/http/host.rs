@@ -1,4 +1,7 @@
-//! What a request must say of its receiver and of how its body is framed before it is looked at (RFC 9112 §3.2, §6.1).
+//! What a request must state about its receiver and about the framing of its body before it is handled (RFC 9112 §3.2,
+//! §6.1).
+
+#![warn(clippy::indexing_slicing)]
 
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -6,8 +9,8 @@ use http::{HeaderMap, Version};
 
 use super::error::Problem;
 
-/// Refuses a request without a `Host`, with several or with one that is none, and a body in a transfer coding besides
-/// chunked, which nobody here decodes. HTTP/2 has `:authority` instead and no transfer codings.
+/// Refuses a request with a missing, repeated or malformed `Host`, and a body in a transfer coding besides chunked,
+/// which nova does not decode. HTTP/2 has `:authority` instead and no transfer codings.
 pub(super) fn check(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
     let mut hosts = headers.get_all(HOST).iter();
     let (host, more) = (hosts.next(), hosts.next());
@@ -20,7 +23,7 @@ pub(super) fn check(version: Version, headers: &HeaderMap) -> Result<(), Problem
     Err(Problem::MalformedRequest(detail))
 }
 
-/// Where chunked is not the last coding, hyper answers 400: the end of the body is not known (RFC 9112 §6.3).
+/// If chunked is not the last coding, hyper answers 400, because the end of the body is unknown (RFC 9112 §6.3).
 fn codings(headers: &HeaderMap) -> Result<(), Problem> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
@@ -30,26 +33,32 @@ fn codings(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// The host, and perhaps the port, that a request is for: `:authority` of HTTP/2 and that of a target in absolute-form, which
-/// counts before `Host` (RFC 9112 §3.2.2).
+/// The host of a request, with the port if there is one: `:authority` of HTTP/2, or that of a target in absolute-form,
+/// which takes precedence over `Host` (RFC 9112 §3.2.2).
 pub(super) fn authority(head: &Parts) -> Option<&str> {
     let named = head.uri.authority().map(|authority| authority.as_str());
     named.or_else(|| head.headers.get(HOST)?.to_str().ok())
 }
 
-/// Whether a value is `uri-host [":" port]` (RFC 3986 §3.2.2). It may be empty: a target can have no authority.
+/// Whether a value is `uri-host [":" port]` (RFC 3986 §3.2.2). It may be empty, because a target can have no authority.
 pub(super) fn is_host(value: &[u8]) -> bool {
     let (host, port) = match value {
-        [b'[', rest @ ..] => match rest.iter().position(|byte| *byte == b']') {
-            Some(end) => (&rest[..end], &rest[end + 1..]),
-            None => return false,
-        },
+        [b'[', rest @ ..] => {
+            let end = rest.iter().position(|byte| *byte == b']');
+            match end.and_then(|end| rest.split_at_checked(end)) {
+                Some((host, [_, port @ ..])) => (host, port),
+                _ => return false,
+            }
+        }
         _ => value.split_at(value.iter().position(|byte| *byte == b':').unwrap_or(value.len())),
     };
     let literal = value.first() == Some(&b'[');
     let of_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%".contains(byte);
     let named = host.iter().all(|byte| of_name(byte) || (literal && *byte == b':'));
-    let ported = port.is_empty() || (port[0] == b':' && port[1..].iter().all(u8::is_ascii_digit));
+    let ported = match port {
+        [] => true,
+        [sign, digits @ ..] => *sign == b':' && digits.iter().all(u8::is_ascii_digit),
+    };
     named && ported && !(literal && host.is_empty())
 }
 

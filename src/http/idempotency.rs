@@ -1,7 +1,10 @@
-//! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): the same key and content get the same answer, once.
+//! `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): requests with the same key and content have one
+//! effect, and get the same answer.
 //!
-//! The answer is durable in the edge's table for a day. Between the commit of a request's events and that of its answer
-//! a crash is possible; then the events are known by ids made from the key, and the repeated request finds them.
+//! The answer is durable in the edge's table for a day. A crash is possible between the commit of a request's events
+//! and that of its answer. Then the repeated request finds the events, because their ids are made from the key.
+
+#![warn(clippy::indexing_slicing)]
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -21,22 +24,22 @@ use super::durable::Durable;
 use super::error::Problem;
 use super::{answers, encoding};
 
-/// Kind of the entries in the edge's table; their name is the user's id and a hash of the key.
+/// The kind of these entries in the edge's table. The name of an entry consists of the user's id and a hash of the key.
 pub const KIND: &str = "idempotency";
 /// How long an answer is kept.
 pub const KEEP_MS: i64 = 86_400_000;
-/// Answers of one user; the oldest make room.
+/// The most answers of one user. The oldest make room.
 pub const PER_USER_MAX: usize = 1_000;
-/// Answers of all users; the oldest make room.
+/// The most answers of all users. The oldest make room.
 pub const ALL_MAX: usize = 50_000;
-/// A longer answer is not kept; its events are known by their ids all the same.
+/// A longer answer is not kept. Its events are still recognised by their ids.
 const ANSWER_MAX_BYTES: usize = 32 << 10;
 const KEY_MAX_BYTES: usize = 128;
 const HEADER: &str = "idempotency-key";
 const REPLAYED: &str = "idempotent-replayed";
 const VALUE_VERSION: u8 = 1;
 
-/// A user's key, hashed.
+/// A user's key in hashed form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key {
     user: Id,
@@ -44,7 +47,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// The key of a request; a structured-field string, or plain.
+    /// The key of a request. It may be a structured-field string or plain text.
     pub fn of(headers: &HeaderMap, user: Id) -> Result<Option<Key>, Problem> {
         let mut values = headers.get_all(HEADER).iter();
         let Some(value) = values.next() else { return Ok(None) };
@@ -60,7 +63,7 @@ impl Key {
         Ok(Some(Key { user, hash }))
     }
 
-    /// The id of the request's event at `index`, for one that comes without an id.
+    /// The id of the request's event at `index`, if the event has no id of its own.
     pub fn event_id(&self, index: usize) -> Id {
         let digest = Sha256::new().chain_update(self.user.0).chain_update(self.hash);
         let digest: [u8; 32] = digest.chain_update((index as u64).to_le_bytes()).finalize().into();
@@ -74,37 +77,38 @@ impl Key {
     }
 }
 
-/// What a request says, as a hash. A client that tries again may write its JSON anew: members in another order, other white
-/// space. That says the same.
+/// A hash of what a request says. A client that repeats a request may write its JSON differently, with members in
+/// another order or other white space, and still says the same.
 #[derive(Clone, Copy)]
 struct Fingerprint {
     content: [u8; 32],
-    /// The hash of the bytes as they were sent, which earlier versions of nova kept.
+    /// The hash of the bytes as they were sent. Earlier versions of nova stored this hash.
     bytes: [u8; 32],
 }
 
 impl Fingerprint {
     fn of(body: &[u8]) -> Fingerprint {
         let bytes: [u8; 32] = Sha256::digest(body).into();
-        // What is no JSON, or has no one meaning, is its bytes.
+        // A body that is no JSON, or has no single meaning, is compared by its bytes.
         let content = canonical(body).map_or(bytes, |form| Sha256::digest(form).into());
         Fingerprint { content, bytes }
     }
 
-    /// Whether it is that of a request which was kept by this nova, or by one before.
+    /// Whether the stored hash, by this version of nova or an earlier one, is of the same request.
     fn is(&self, kept: &[u8; 32]) -> bool {
         self.content == *kept || self.bytes == *kept
     }
 }
 
-/// What came of a request, and whether it is to be remembered.
+/// The result of a request, and whether it must be remembered.
 pub(super) struct Worked {
     pub response: Response<Full<Bytes>>,
-    /// Something was taken, now or before. What was refused whole changed nothing, and may come again corrected.
+    /// Whether something was taken, now or before. A request that was refused as a whole changed nothing, so it may
+    /// come again corrected.
     pub taken: bool,
 }
 
-/// An answer that was given.
+/// An answer that was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Given {
     request: [u8; 32],
@@ -145,14 +149,15 @@ enum State {
     Done(Given),
 }
 
-/// See the module. Clones share the answers.
+/// The stored answers. Clones share them.
 #[derive(Clone, Default)]
 pub struct Answers(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
     states: FxHashMap<Key, State>,
-    /// Answers that are kept, oldest first, of each user and of all. A removed one may still be named.
+    /// The keys of stored answers, oldest first, for each user and for all users. A removed answer may still be in the
+    /// list.
     per_user: FxHashMap<Id, VecDeque<Key>>,
     all: VecDeque<Key>,
 }
@@ -179,7 +184,7 @@ impl Inner {
         }
     }
 
-    /// Those that must go for one more of the user.
+    /// The answers that must go to make room for one more of the user.
     fn surplus(&self, user: Id) -> Vec<Key> {
         let own = self.per_user.get(&user).filter(|keys| keys.len() >= PER_USER_MAX);
         let oldest = (self.all.len() >= ALL_MAX).then(|| self.all.front()).flatten();
@@ -187,13 +192,13 @@ impl Inner {
     }
 }
 
-/// What a request with a key is to do.
+/// What a request with a key must do next.
 enum Turn {
     Go(OnItsWay),
     Answered(Response<Full<Bytes>>),
 }
 
-/// A request on its way; gone without an answer, its key is free again.
+/// A request that is being handled. If it ends without an answer, its key is free again.
 struct OnItsWay {
     answers: Answers,
     key: Key,
@@ -210,7 +215,7 @@ impl Drop for OnItsWay {
 }
 
 impl Answers {
-    /// From stored entries; malformed ones are passed over.
+    /// Loads stored entries. Malformed entries are skipped.
     pub fn load(&self, entries: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) {
         let mut known: Vec<_> = entries
             .filter_map(|(name, value)| {
@@ -240,12 +245,12 @@ impl Answers {
         Ok(Turn::Go(OnItsWay { answers: self.clone(), key, request: request.content }))
     }
 
-    /// Takes expired answers out of memory; their entries in the edge's table.
+    /// Removes expired answers from memory. Returns their entries in the edge's table.
     pub(super) fn expire(&self, now_ms: i64, limit: usize) -> Vec<EdgeEntry> {
         let mut inner = self.0.lock();
         let mut entries = Vec::new();
         while let Some(key) = inner.all.front().copied().filter(|_| entries.len() < limit) {
-            // One that expires later than a new one was given under a clock that was ahead.
+            // An answer that expires later than a new one was made under a clock that was ahead.
             let kept_ms = now_ms + 1..=now_ms + KEEP_MS;
             if matches!(inner.states.get(&key), Some(State::Done(given)) if kept_ms.contains(&given.expires_ms)) {
                 break;
@@ -257,8 +262,8 @@ impl Answers {
     }
 }
 
-/// Runs `work` once for a key and what the body says; repeats get the same answer. Only a request of which something was
-/// taken is remembered: one that was refused changed nothing.
+/// Runs `work` once for a key and the content of a body; repeated requests get the same answer. A request is remembered
+/// only if something of it was taken, because a refused request changed nothing.
 pub(super) async fn once(
     (answers, durable): (&Answers, &Durable),
     now_ms: i64,
@@ -288,7 +293,7 @@ pub(super) async fn once(
             inner.keep(key, given);
         });
         if kept.await.is_err() {
-            // The events are durable, which is what the caller must know.
+            // The events are durable, and that is what the caller must know.
             tracing::warn!("an answer could not be kept for its idempotency key");
         }
     }

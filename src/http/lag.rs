@@ -1,4 +1,4 @@
-//! How far each partition is behind its log.
+//! How far nova is behind the log of each partition.
 
 use std::collections::BTreeSet;
 
@@ -7,17 +7,17 @@ use crate::source::postgres::status::State;
 
 use super::edge::Watch;
 
-/// Of one partition in Kafka, or of the slot.
+/// The lag of one partition in Kafka, or of the slot.
 pub(super) struct Lag {
-    /// Records that were not read yet; `None` of a slot, whose log is counted in bytes.
+    /// The number of records that were not read yet. `None` for a slot, whose log is counted in bytes.
     pub records: Option<i64>,
-    /// How old the oldest of them may be.
+    /// The possible age of the oldest record that was not read yet.
     pub age_ms: i64,
-    /// Records between what retention deletes next and what is read next.
+    /// The number of records between the next one that retention deletes and the next one to read.
     pub headroom_records: Option<i64>,
 }
 
-/// Of every partition; `None` where Kafka or PostgreSQL has not told its end, and for the local log.
+/// The lag of every partition. `None` if Kafka or PostgreSQL has not reported its end yet, and for the local log.
 pub(super) fn of(watch: &Watch) -> Vec<(TopicPartition, Option<Lag>)> {
     let watermarks = watch.kafka.as_ref().map(|kafka| kafka.watermarks()).unwrap_or_default();
     let now_ms = watch.clock.now_ms();
@@ -40,8 +40,9 @@ pub(super) fn of(watch: &Watch) -> Vec<(TopicPartition, Option<Lag>)> {
     partitions.collect()
 }
 
-/// How old the oldest record may be that was not read yet, milliseconds, over the partitions that are read. One that
-/// stands (for a person, for a registry, for an error) says nothing of how much the node can do; readiness names it.
+/// The possible age of the oldest unread record over the partitions that are read, milliseconds. A partition that
+/// stands still (for a person, a registry or an error) is ignored, because it says nothing about the node's load;
+/// readiness names it.
 pub(super) fn oldest_ms(watch: &Watch) -> i64 {
     let held = watch.shared.partitions().into_iter().filter(|status| status.hold.is_some()).map(|status| status.name);
     let mut stands: BTreeSet<_> = held.chain(watch.shared.waits().into_iter().map(|(name, _)| name)).collect();
@@ -51,11 +52,11 @@ pub(super) fn oldest_ms(watch: &Watch) -> i64 {
     if let Some(postgres) = watch.postgres.as_ref().filter(|postgres| postgres.view().state != State::Streaming) {
         stands.insert(postgres.partition().clone());
     }
-    // Also before any partition is known.
+    // A test's lag counts even before any partition is known.
     oldest_of(of(watch), &stands).max(of_test(watch))
 }
 
-/// How far a test says that the source is behind, milliseconds.
+/// How far the source is behind according to a test, milliseconds.
 fn of_test(watch: &Watch) -> i64 {
     watch.testing.as_ref().map_or(0, |testing| testing.behind_ms())
 }

@@ -1,7 +1,9 @@
-//! The short lane: requests without a body whose answer is there at once, which is every read. They are parsed and
-//! answered on the spot, those that came together with one write; hyper's way costs as much again as a page from a
-//! snapshot (`docs/performance.md`). With the first request that is anything else the connection goes over to hyper, for
-//! good: there is one place for bodies, streams, upgrades and what is malformed.
+//! The short lane answers requests that have no body and whose answer is ready at once, which are all reads. It parses
+//! and answers them on the spot; requests that came together are answered with one write. hyper's way would cost as
+//! much again as a page from a snapshot (`docs/performance.md`). The first request of another kind moves the connection
+//! to hyper for good, so bodies, streams, upgrades and malformed requests have one place.
+
+#![warn(clippy::indexing_slicing)]
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -27,47 +29,50 @@ use super::request::{self, Own};
 use super::sites::Sites;
 use super::{console, encoding, host, percent, route};
 
-/// Room that is made for what comes.
+/// The free bytes that each read has at least.
 const READ_BYTES: usize = 4 << 10;
-/// Answers are written out from here on, though more requests wait; a connection keeps no larger buffer.
+/// When the answers have this many bytes, they are written, even if more requests wait. A connection keeps no larger
+/// buffer.
 const WRITE_MAX_BYTES: usize = 32 << 10;
 
-/// Requests of one connection that are answered before others of the thread have their turn.
+/// The number of requests of one connection that are answered before the other connections of the thread have their
+/// turn.
 const TURN_REQUESTS: usize = 8;
 
-/// What clients send and no route reads: these are not copied. [`ACCEPT`] is read by one route.
+/// Headers that clients send and no route reads, so they are not copied. [`ACCEPT`] is read by one route.
 const UNREAD: [HeaderName; 6] = [HOST, USER_AGENT, ACCEPT, ACCEPT_LANGUAGE, CONNECTION, COOKIE];
 
-/// What a client of HTTP/2 sends first (RFC 9113 §3.4); with prior knowledge it comes without a word before.
+/// The first bytes from a client of HTTP/2 (RFC 9113 §3.4). With prior knowledge they come without an upgrade.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// The head of a frame (RFC 9113 §4.1): its length, type, flags and stream.
+/// The length of a frame's head (RFC 9113 §4.1), which has the frame's length, type, flags and stream.
 const FRAME_HEAD_BYTES: usize = 9;
-/// The type of the frame that must follow the preface, for the stream 0.
+/// The type of the frame that must follow the preface, on stream 0.
 const SETTINGS: u8 = 4;
 
-/// A stream that begins with what was read of it before.
+/// A stream together with bytes that were already read from it.
 pub(super) struct Rest<S> {
     read: Bytes,
     stream: S,
 }
 
 impl<S> Rest<S> {
-    /// A stream of which nothing was read.
+    /// A stream from which nothing was read.
     pub fn unread(stream: S) -> Rest<S> {
         Rest { read: Bytes::new(), stream }
     }
 }
 
-/// What becomes of a connection after the lane.
+/// How a connection continues after the lane.
 pub(super) enum After<S> {
     Ended,
-    /// It goes on as HTTP/1.1.
+    /// The connection continues as HTTP/1.1.
     Http1(Rest<S>),
-    /// It began as HTTP/2.
+    /// The connection is HTTP/2.
     Http2(Rest<S>),
 }
 
-/// Serves a connection until it ends or is hyper's. Fails as the stream does; a wait that is over ends it in order.
+/// Serves a connection until it ends or moves to hyper. It fails if the stream fails; a timeout ends the connection in
+/// order.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: Patient<S>,
     peer: IpAddr,
@@ -81,7 +86,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
         match preface(&read) {
             Preface::Whole if first => return Ok(After::Http2(Rest { read: read.freeze(), stream })),
             Preface::Part if first => {}
-            // An answer in frames would mean nothing to whoever speaks something else (RFC 9113 §3.4).
+            // A client that speaks another protocol would not understand an answer in frames (RFC 9113 §3.4).
             Preface::Broken if first => return Ok(After::Ended),
             _ => {
                 let answered = answer(&mut stream, &mut read, (&mut write, &mut date), (sites, peer)).await?;
@@ -104,10 +109,10 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// What became of the requests that were there.
+/// The result for the requests that were in the buffer.
 struct Answered {
     any: bool,
-    /// The next one is not for the lane.
+    /// Whether the next request is not for the lane.
     over: bool,
 }
 
@@ -151,11 +156,11 @@ enum Preface {
     No,
     Part,
     Whole,
-    /// No settings follow.
+    /// The bytes after the preface are no settings frame.
     Broken,
 }
 
-/// Whether what was read is the begin of HTTP/2.
+/// Whether the bytes read so far are the beginning of HTTP/2.
 fn preface(read: &[u8]) -> Preface {
     let Some(frame) = read.strip_prefix(PREFACE) else {
         return if !read.is_empty() && PREFACE.starts_with(read) { Preface::Part } else { Preface::No };
@@ -174,10 +179,10 @@ async fn flush(stream: &mut (impl AsyncWrite + Unpin), write: &mut Vec<u8>) -> i
     Ok(())
 }
 
-/// Not for the lane.
+/// The request is not for the lane.
 struct Other;
 
-/// The first request and the length of its head; `None` while it is not whole.
+/// The first request and the length of its head. `None` while it is incomplete.
 fn parse(read: &[u8]) -> Result<Option<(Request<()>, usize)>, Other> {
     if read.is_empty() {
         return Ok(None);
@@ -200,10 +205,10 @@ fn plain(head: &httparse::Request<'_, '_>) -> Option<Request<()>> {
         "HEAD" => Method::HEAD,
         _ => return None,
     };
-    // Of HTTP/1.1, in origin-form (RFC 9112 §3.2.1).
+    // The lane takes only HTTP/1.1 with a target in origin-form (RFC 9112 §3.2.1).
     let target = head.path.filter(|path| head.version == Some(1) && path.starts_with('/'))?;
     let path = percent::path(target.split('?').next().unwrap_or_default()).ok()?;
-    // Answers that may come piece by piece are hyper's.
+    // Answers that may come piece by piece go through hyper.
     if [route::STREAM, route::OVERVIEW_STREAM].contains(&&*path) || path.starts_with(route::ADMIN_PATHS) {
         return None;
     }
@@ -218,7 +223,7 @@ fn plain(head: &httparse::Request<'_, '_>) -> Option<Request<()>> {
         if about_body || (name == CONNECTION && !header.value.eq_ignore_ascii_case(b"keep-alive")) {
             return None;
         }
-        // Only these may have a cookie that is read.
+        // Only requests with this header may have a cookie that is read.
         if name == console::HEADER {
             return None;
         }
@@ -238,7 +243,8 @@ fn plain(head: &httparse::Request<'_, '_>) -> Option<Request<()>> {
     Some(request)
 }
 
-/// Appends an answer in the form of RFC 9112. Only a stream has no length, and no route of the lane answers with one.
+/// Appends an answer in the form of RFC 9112. Only streams have no length, and no route of the lane answers with a
+/// stream.
 fn encode((response, own): (Response<Body>, Own), date: &mut Date, out: &mut Vec<u8>) {
     let (head, body) = response.into_parts();
     let body = match body {
@@ -268,7 +274,7 @@ fn field(name: &str, value: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// `Date`, made once a second.
+/// The header `Date`, which is made once a second.
 #[derive(Default)]
 struct Date {
     second: u64,

@@ -1,5 +1,5 @@
-//! Trending, feeds and suggestions for any time, as `nova dump` and the admin routes answer them: made from memory alone,
-//! without what readers were shown before.
+//! Trending, feeds and suggestions for any time, as `nova dump` and the admin routes answer them. They are made from
+//! memory alone, without what readers were shown before.
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashSet;
@@ -12,9 +12,9 @@ use crate::feed::snapshot::{Algorithm, Ask, Snapshots};
 use crate::feed::trending::overrides::Overrides;
 use crate::feed::trending::publish::Published;
 use crate::feed::trending::{self, Window};
-use crate::state::State;
+use crate::state::{State, UserNo};
 
-/// For when, and how many.
+/// The time for which a list is made, and its length.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
     pub now_ms: i64,
@@ -30,8 +30,8 @@ fn published(state: &State, overrides: &Overrides, window: Window, now_ms: i64) 
     Published::new(state, trending::rank(state, window, now_ms, overrides))
 }
 
-/// The first page of a user's feed with the reasons of every post; `feeds` holds no snapshot and knows how feeds are made.
-/// The cursor is signed with `key`.
+/// The first page of a user's feed with the reasons of every post. `feeds` has no snapshot, and has the settings of
+/// feeds. `key` signs the cursor.
 pub fn feed(
     state: &RwLock<State>,
     (feeds, overrides): (&Snapshots, &Overrides),
@@ -46,8 +46,8 @@ pub fn feed(
     page_json(&page, user, algorithm, key, &Shape { explain: true, hydrate: false, latency_us: 0 })
 }
 
-/// Whom a user could follow, and why.
-pub fn suggestions(state: &State, user: Id, dismissed: &FxHashSet<u32>, asked: Asked) -> String {
-    let number = state.users.number(user).unwrap_or(u32::MAX);
+/// The users whom a user could follow, with the reasons.
+pub fn suggestions(state: &State, user: Id, dismissed: &FxHashSet<UserNo>, asked: Asked) -> String {
+    let number = state.users.number(user).unwrap_or(UserNo::NOBODY);
     discover::json(&discover::suggest(state, number, asked.now_ms, asked.limit, dismissed), asked.now_ms)
 }

@@ -1,5 +1,5 @@
-//! `/metrics`: every figure that Prometheus reads, one function per group. Counters and histograms that move with
-//! requests live in [`Observed`]; what others know is read at the scrape. The names are those of `docs/operations.md`.
+//! `/metrics`: every figure that Prometheus reads, one function per group. Counters and histograms about requests live
+//! in [`Observed`]; other figures are read at the scrape. `docs/operations.md` lists the names.
 
 mod family;
 mod memory;

@@ -1,12 +1,13 @@
-//! The edge: hyper, one route table, bearer tokens, limits, problem details. It reads memory and appends to a log; it
-//! never opens a transaction.
+//! The edge: hyper, one route table, bearer tokens, limits and problem details. It reads memory and appends to a log.
+//! It never opens a transaction.
 //!
-//! `server` takes connections, `workers` serve them (`connection`), in the short `lane` or by hyper, `request` brings a
-//! request to its handler and its answer back, `site` is what it is answered from, `route` says what there is and who may.
-//! A handler is given a `call` and makes its answer with `answers`. `auth`, `limit`, `idempotency`, `cors`, `trace` and
-//! `encoding` each know one thing of a request; `durable` waits for the writer, `upkeep` forgets what has expired.
+//! `server` accepts connections, and `workers` serve them (`connection`), in the short `lane` or by hyper. `request`
+//! brings a request to its handler and returns its answer, `site` has the data for answers, and `route` has the
+//! operations and who may use them. A handler gets a `call` and makes its answer with `answers`. `auth`, `limit`,
+//! `idempotency`, `cors`, `trace` and `encoding` each handle one aspect of a request. `durable` waits for the writer,
+//! and `upkeep` removes what has expired.
 //!
-//! Files of this folder name each other and never this one, which only shows outside what others may use.
+//! Files of this folder name each other and never this file, which only exports what others may use.
 
 mod admin;
 mod answers;
@@ -83,7 +84,7 @@ pub use self::sites::Replacer;
 pub use self::stream::Streams;
 pub use self::upkeep::sweep;
 
-/// Puts an admin's look at what is another's into the audit; false where that cannot be done now.
+/// Puts an admin's read of another user's data into the audit. Returns false if the audit cannot be written now.
 pub(crate) async fn looked(edge: &Edge, subject: &auth::Subject, action: &'static str, at: String) -> bool {
     audit::looked(&edge.serving.durable, subject, action, at).await.is_ok()
 }

@@ -1,4 +1,4 @@
-//! `/api/v1/admin/trending/overrides/{post}`: durable before the answer, and then in every list.
+//! `/api/v1/admin/trending/overrides/{post}`: a change is durable before the answer, and then in every list.
 
 use std::sync::Arc;
 
@@ -34,13 +34,13 @@ use super::shapes::{OverrideAction, TrendingOverride, TrendingOverrides};
 pub(super) struct Overriding {
     #[schemars(with = "OverrideAction")]
     action: Option<String>,
-    /// Of a pinned post.
+    /// The place of a pinned post.
     #[serde(default, deserialize_with = "body::maybe_integer")]
     #[schemars(range(min = 1, max = TRENDING_MAX))]
     place: Option<u64>,
 }
 
-/// `{"action": "block"}` or `{"action": "pin", "place": 1..200}`.
+/// Sets an override: `{"action": "block"}` or `{"action": "pin", "place": 1..200}`.
 pub(super) async fn put(serving: &Arc<Serving>, mut call: UserCall<'_>) -> Answer {
     let body = call.content().await?;
     let post = parse(call.call.name)?;
@@ -69,7 +69,7 @@ pub(super) async fn remove(serving: &Arc<Serving>, call: UserCall<'_>) -> Answer
     Ok(answers::empty(StatusCode::NO_CONTENT))
 }
 
-/// Every override.
+/// Lists every override.
 pub(super) fn list(serving: &Serving) -> Response<Full<Bytes>> {
     let overrides = serving.trending.overrides().all().map(|(post, what)| one(post, what)).collect();
     answers::object(StatusCode::OK, &TrendingOverrides { overrides })

@@ -1,8 +1,8 @@
-//! A stream that ends when it is waited for in vain: neither a client that sends its request bytewise nor one that stops
-//! reading its answer, nor one that vanished, holds a connection for ever.
+//! A stream with timeouts. A client that sends its request byte by byte, stops reading its answer, or vanished does not
+//! hold a connection for ever.
 //!
-//! How long is waited depends on what for, so whoever serves the connection says that ([`Pace`]). The read lane, hyper's
-//! HTTP/1.1 and HTTP/2 have the same times by it.
+//! The timeout depends on what the connection waits for, so the code that serves it sets a phase ([`Pace`]). The read
+//! lane, hyper's HTTP/1.1 and HTTP/2 thus have the same timeouts.
 
 use std::future::Future as _;
 use std::io;
@@ -16,25 +16,25 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 
-/// From the first byte of a request to the end of its head, and from the connection to its first byte. An idle
-/// connection of a crowd ends after the same time.
+/// The limit from the first byte of a request to the end of its head, and from the connection to its first byte. An
+/// idle connection of a crowd ends after the same time.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// A body or an answer on which nothing moves for so long is given up.
+/// A body or an answer is given up if no byte moves for this long.
 pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a connection is waited for.
+/// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Phase {
-    /// The first byte of the first request.
+    /// The connection waits for the first byte of the first request.
     New,
-    /// The first byte of the next request.
+    /// The connection waits for the first byte of the next request.
     Idle,
-    /// The rest of a head.
+    /// The connection waits for the rest of a head.
     Head,
-    /// A body, or that an answer is taken.
+    /// The connection waits for a body, or until the client takes an answer.
     Busy,
-    /// The next frame of HTTP/2, while no request is open.
+    /// The connection waits for the next frame of HTTP/2, and no request is open.
     Quiet,
 }
 
@@ -42,16 +42,16 @@ impl Phase {
     const ALL: [Phase; 5] = [Phase::New, Phase::Idle, Phase::Head, Phase::Busy, Phase::Quiet];
 }
 
-/// What one connection is waited for, shared by its stream and whoever serves it.
+/// The phase of one connection, shared by its stream and the code that serves it.
 #[derive(Clone, Default)]
 pub(crate) struct Pace(Arc<Shared>);
 
-/// See [`Pace`].
+/// The shared part of a [`Pace`].
 #[derive(Default)]
 struct Shared {
     /// A [`Phase`], by its number; 0 is [`Phase::New`].
     phase: AtomicU8,
-    /// Told when HTTP/2 has been quiet for its time.
+    /// Notified when HTTP/2 has been quiet for its timeout.
     quiet: Notify,
 }
 
@@ -64,7 +64,7 @@ impl Pace {
         Phase::ALL[usize::from(self.0.phase.load(Ordering::Relaxed)) % Phase::ALL.len()]
     }
 
-    /// Ends when HTTP/2 has been quiet for its time: its client is to be told that the connection ends (GOAWAY).
+    /// Ends when HTTP/2 has been quiet for its timeout. The client then gets GOAWAY.
     pub async fn quiet(&self) {
         self.0.quiet.notified().await;
     }
@@ -73,18 +73,20 @@ impl Pace {
 /// How long an idle connection is kept.
 pub(crate) struct Idle {
     pub time: Duration,
-    /// Whether there are, or were since then, so many connections that idle ones end after [`HEAD_TIMEOUT`].
+    /// Whether there are now, or were since the given time, so many connections that idle ones end after
+    /// [`HEAD_TIMEOUT`].
     pub crowd: Box<dyn Fn(Instant) -> bool + Send + Sync>,
 }
 
-/// See the module.
+/// A stream with timeouts.
 pub(crate) struct Patient<S> {
     stream: S,
     pace: Pace,
     idle: Idle,
-    /// Since when is waited.
+    /// When the present wait began.
     waits: Option<Instant>,
-    /// Whether there was a crowd since then: those of it that end first would keep the others.
+    /// Whether there was a crowd since the wait began. Otherwise the connections of a crowd that end first would save
+    /// the others.
     crowded: bool,
     timer: Pin<Box<Sleep>>,
 }
@@ -94,7 +96,8 @@ impl<S> Patient<S> {
         Patient { stream, pace, idle, waits: None, crowded: false, timer: Box::pin(tokio::time::sleep(HEAD_TIMEOUT)) }
     }
 
-    /// A request was answered: waits for the next one, of which a part may be there.
+    /// A request was answered, and the connection waits for the next one. `part` says whether a part of the next
+    /// request is there.
     pub fn answered(&mut self, part: bool) {
         self.waits = None;
         self.crowded = false;
@@ -111,17 +114,17 @@ impl<S> Patient<S> {
         }
     }
 
-    /// Something moved; the next wait begins then, where that is known.
+    /// Notes progress. `waits` is the beginning of the next wait, if it is known.
     fn moved(&mut self, waits: Option<Instant>) {
-        // A head has its whole time only once, however many pieces it comes in.
+        // A head has its time only once, however many pieces it comes in.
         if self.pace.phase() != Phase::Head {
             self.waits = waits;
             self.crowded = false;
         }
     }
 
-    /// Ready once nothing moved for as long as `phase` allows. A crowd may have come since, so the timer ends early
-    /// and is set again; it is not set at each progress.
+    /// Ready once no byte moved for as long as `phase` allows. The timer ends early and is set again, because a crowd
+    /// may have come since. It is not set at each progress.
     fn expired(&mut self, phase: Phase, context: &mut Context<'_>) -> Poll<()> {
         let since = *self.waits.get_or_insert_with(Instant::now);
         let soonest = since + self.patience(phase, since).min(HEAD_TIMEOUT);
@@ -138,10 +141,10 @@ impl<S> Patient<S> {
         }
     }
 
-    /// What became of a write: one that is not taken in time fails.
+    /// The result of a write. A write that the client does not take in time fails.
     fn written<T>(&mut self, attempt: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if attempt.is_ready() {
-            // hyper, which waits for a read already, need not look for the next request at once.
+            // hyper, which already waits for a read, need not look for the next request at once.
             self.moved(Some(Instant::now()));
             return attempt;
         }
@@ -151,7 +154,7 @@ impl<S> Patient<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
-    /// A wait that is over looks like the client's end, so that the connection is closed in order.
+    /// A timeout looks like the end of the client's data, so that the connection is closed in order.
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -168,7 +171,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
         }
         ready!(self.expired(phase, context));
         if phase == Phase::Quiet {
-            // Whoever serves it says goodbye; a client that takes no notice has the time of any answer.
+            // The code that serves the connection sends a goodbye. A client that ignores it has the timeout of an
+            // answer.
             self.waits = None;
             self.pace.set(Phase::Busy);
             self.pace.0.quiet.notify_one();
@@ -185,7 +189,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Nothing to flush is no progress.
+        // A flush without data is no progress.
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
@@ -227,7 +231,7 @@ mod tests {
         runtime.block_on(test);
     }
 
-    /// How long a read is waited for before it ends without a byte.
+    /// How long a read waits before it ends without a byte.
     async fn waited(patient: &mut Patient<DuplexStream>) -> Duration {
         let (begun, mut byte) = (Instant::now(), [0]);
         assert_eq!(patient.read(&mut byte).await.unwrap(), 0);
@@ -242,7 +246,7 @@ mod tests {
                 (Phase::Idle, IDLE, HEAD_TIMEOUT),
                 (Phase::Head, HEAD_TIMEOUT, HEAD_TIMEOUT),
                 (Phase::Busy, STALL_TIMEOUT, STALL_TIMEOUT),
-                // Its client is told before.
+                // In this phase the client is notified first.
                 (Phase::Quiet, IDLE + STALL_TIMEOUT, HEAD_TIMEOUT + STALL_TIMEOUT),
             ] {
                 for (crowd, expected) in [(false, alone), (true, crowded)] {
@@ -273,7 +277,8 @@ mod tests {
         });
     }
 
-    /// The connections that ended first made the crowd of a thousand one of fifty, which were then kept.
+    /// In an earlier version the connections that ended first reduced a crowd of a thousand to fifty, which were then
+    /// kept.
     #[test]
     fn a_crowd_that_ends_first_keeps_nobody() {
         paused(async {

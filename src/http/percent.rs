@@ -1,24 +1,26 @@
-//! Percent-encoding (RFC 3986 §2.1): one reading of paths and queries, for every route and both ways of serving.
+//! Percent-encoding (RFC 3986 §2.1): one decoder for paths and queries, for every route and both ways of serving.
+
+#![warn(clippy::indexing_slicing)]
 
 use std::borrow::Cow;
 use std::str::FromStr;
 
 use super::error::Problem;
 
-/// Decodes every percent-encoded byte. `None` where an encoding is cut or not hexadecimal, or where the bytes are not
-/// UTF-8. A `+` is itself: the space of HTML forms (`application/x-www-form-urlencoded`) is no part of RFC 3986.
+/// Decodes every percent-encoded byte. `None` if an encoding is cut or not hexadecimal, or if the bytes are not UTF-8.
+/// A `+` is not changed, because the space of HTML forms (`application/x-www-form-urlencoded`) is no part of RFC 3986.
 pub(super) fn decode(text: &str) -> Option<Cow<'_, str>> {
     decode_if(text, |_| true)
 }
 
-/// The path with its unreserved characters decoded: both forms name the same resource (RFC 3986 §2.3). Others stay as
-/// they are, so that `%2F` does not divide a segment.
+/// The path with its unreserved characters decoded, because both forms name the same resource (RFC 3986 §2.3). Other
+/// characters stay encoded, so that `%2F` does not divide a segment.
 pub(super) fn path(path: &str) -> Result<Cow<'_, str>, Problem> {
     let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     decode_if(path, unreserved).ok_or_else(|| wrong("path"))
 }
 
-/// The value of the first parameter of a query with this name, both decoded; `None` where there is none.
+/// The value of the first parameter with this name in a query; both are decoded. `None` if there is no such parameter.
 pub(super) fn parameter<'q>(query: &'q str, name: &'static str) -> Result<Option<Cow<'q, str>>, Problem> {
     let named = |key: &str| match key.contains('%') {
         true => decode(key).is_some_and(|key| key == name),
@@ -34,7 +36,7 @@ pub(super) fn segment(text: &str) -> Result<Cow<'_, str>, Problem> {
     decode(text).ok_or_else(|| wrong("path"))
 }
 
-/// A number of digits alone: a sign, which Rust reads, is none in a path or a query.
+/// Parses a number that has only digits. Rust would also accept a sign, which a path or a query may not have.
 pub(super) fn digits<T: FromStr>(text: &str) -> Option<T> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<T>().ok()).flatten()
 }
@@ -53,12 +55,12 @@ fn decode_if(text: &str, wanted: impl Fn(u8) -> bool) -> Option<Cow<'_, str>> {
     let mut out = Vec::with_capacity(text.len());
     out.extend_from_slice(first.as_bytes());
     for part in parts {
-        let (hex, rest) = part.as_bytes().split_at_checked(2)?;
-        let digit = |at: usize| char::from(hex[at]).to_digit(16);
-        let byte = (digit(0)? << 4 | digit(1)?) as u8;
+        let ([high, low], rest) = part.as_bytes().split_first_chunk::<2>()?;
+        let digit = |sign: &u8| char::from(*sign).to_digit(16);
+        let byte = (digit(high)? << 4 | digit(low)?) as u8;
         match wanted(byte) {
             true => out.push(byte),
-            false => out.extend_from_slice(&[b'%', hex[0], hex[1]]),
+            false => out.extend_from_slice(&[b'%', *high, *low]),
         }
         out.extend_from_slice(rest);
     }

@@ -13,38 +13,40 @@ use hyper::body::Frame;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
-/// Says to nginx, and to what follows its example, that events go on as they come (`proxy_buffering`).
+/// Asks nginx, and proxies that follow its example, to forward events at once (`proxy_buffering`).
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
-/// A body: whole, or events as they come.
+/// A body: either whole, or events as they come.
 pub type Body = Either<Full<Bytes>, Events>;
 
-/// An answer that could not be made to its end: the connection breaks off.
+/// The answer could not be completed, so the connection breaks off.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the answer could not be made to its end")]
 pub struct Broken;
 
-/// The body: pieces as they come, for as long as hyper wants them.
+/// A body of pieces, which are sent as they come and as fast as hyper takes them.
 pub struct Events {
     pieces: mpsc::Receiver<Result<Bytes, Broken>>,
     making: Option<Making>,
 }
 
-/// Of an answer that has an end: when its reader is told next that it is being made, and when it breaks off.
+/// For an answer that has an end: when the next sign of life is due, and when the answer breaks off.
 struct Making {
     ping: Duration,
-    /// `None` once the answer has begun: a ping within it would be a part of it.
+    /// When the next line feed is due. `None` once the answer has begun, because a line feed would then be a part of
+    /// it.
     next: Option<Pin<Box<Sleep>>>,
     ends: Pin<Box<Sleep>>,
 }
 
 impl Events {
-    /// Of a stream, with its own pings.
+    /// The body of a stream, which sends its own pings.
     fn endless(pieces: mpsc::Receiver<Result<Bytes, Broken>>) -> Events {
         Events { pieces, making: None }
     }
 
-    /// Of an answer: line feeds at this distance until it begins, and a break after so long.
+    /// The body of an answer that is being made: it has line feeds at the interval `ping` until the answer begins, and
+    /// breaks off after `longest`.
     pub(super) fn made(pieces: mpsc::Receiver<Result<Bytes, Broken>>, (ping, longest): (Duration, Duration)) -> Events {
         let after = |time| Box::pin(tokio::time::sleep(time));
         Events { pieces, making: Some(Making { ping, next: Some(after(ping)), ends: after(longest) }) }
@@ -75,7 +77,7 @@ impl hyper::body::Body for Events {
     }
 }
 
-/// The answer of every stream: server-sent events that nobody on the way keeps or holds back.
+/// The answer of every stream: server-sent events that no proxy may store or delay.
 pub(super) fn answer(events: mpsc::Receiver<Result<Bytes, Broken>>) -> Response<Body> {
     let mut response = Response::new(Body::Right(Events::endless(events)));
     let headers = response.headers_mut();

@@ -1,4 +1,5 @@
-//! How many of something each address has open. An IPv6 network of 64 bits is one address, see [`client::network`].
+//! Counts how many of something each address has open. An IPv6 network of 64 bits counts as one address; see
+//! [`client::network`].
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -9,10 +10,10 @@ use tokio::time::Instant;
 
 use super::limit::client;
 
-/// Counts by address; an address without any is not kept.
+/// The counts by address. An address with a count of 0 is not kept.
 #[derive(Clone)]
 pub(crate) struct Places {
-    /// An address with more of them is a crowd.
+    /// An address with more than this is a crowd.
     crowd: usize,
     addresses: Arc<Mutex<HashMap<IpAddr, Held>>>,
 }
@@ -20,11 +21,11 @@ pub(crate) struct Places {
 #[derive(Default)]
 struct Held {
     count: usize,
-    /// When the address came to be a crowd, or ceased to be one, for the last time.
+    /// When the address last became a crowd, or stopped being one.
     crowded: Option<Instant>,
 }
 
-/// One of them, until it is dropped.
+/// One place of an address, until this is dropped.
 pub(crate) struct Place(Places, IpAddr);
 
 impl Places {
@@ -32,7 +33,7 @@ impl Places {
         Places { crowd, addresses: Arc::default() }
     }
 
-    /// `None` when the address has `max` already.
+    /// Takes a place. `None` if the address already has `max` places.
     pub fn enter(&self, address: IpAddr, max: usize) -> Option<Place> {
         let address = client::network(address);
         let mut addresses = self.addresses.lock();
@@ -94,12 +95,12 @@ mod tests {
         let held = [places.enter(ip("2001:db8::1"), 2), places.enter(ip("2001:db8::ffff:2"), 2)];
         assert!(held.iter().all(Option::is_some) && places.enter(ip("2001:db8:0:0:9::"), 2).is_none());
         assert!(places.enter(ip("2001:db8:0:1::1"), 2).is_some());
-        // An IPv4 address in IPv6 clothes is the IPv4 address.
+        // An IPv4 address that is written as IPv6 counts as the IPv4 address.
         let _one = places.enter(ip("::ffff:10.0.0.1"), 1);
         assert!(places.enter(ip("10.0.0.1"), 1).is_none() && places.enter(ip("::ffff:10.0.0.2"), 1).is_some());
     }
 
-    /// Connections of a crowd that ended before the others were looked at made the others stay.
+    /// In an earlier version connections of a crowd that ended before the others were checked made the others stay.
     #[test]
     fn an_address_was_a_crowd_also_where_most_of_it_has_ended() {
         let (places, a) = (Places::new(2), IpAddr::from([10, 0, 0, 1]));

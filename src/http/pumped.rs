@@ -1,10 +1,10 @@
 //! Answers of any length that a thread beside the runtime makes piece by piece, for people with the role admin: rows, a
-//! backup, a comparison with ClickHouse. The caller sees a whole answer or a broken connection, never a short answer that
-//! looks whole.
+//! backup, a comparison with ClickHouse. The caller gets a whole answer or a broken connection, and never a short
+//! answer that looks whole.
 //!
-//! The body may begin with line feeds, which say that the answer is being made; neither JSON nor a store begins with one.
-//! Instead of an answer that cannot even be begun there is one JSON object with the member `failed`; one that cannot be made to
-//! its end breaks off.
+//! The body may begin with line feeds, which show that the answer is being made; neither JSON nor a store begins with
+//! one. If an answer cannot be begun, the body is one JSON object with the member `failed`. If an answer cannot be
+//! finished, the connection breaks off.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -21,21 +21,20 @@ use super::error::Problem;
 use super::gate::ReadFailed;
 use super::pieces::{Body, Broken, Events};
 
-/// Such answers at once: each holds a transaction, which keeps pages of the store's file.
+/// The most such answers at once. Each holds a transaction, which pins pages of the store's file.
 pub const PUMPED_MAX: usize = 2;
-/// Bytes of one piece.
+/// The size of one piece in bytes.
 const PIECE_BYTES: usize = 64 << 10;
-/// Pieces that wait for the caller.
+/// The most pieces that wait for the caller.
 const QUEUE_MAX_PIECES: usize = 2;
-/// A caller who takes nothing for so long is dropped.
+/// A caller who takes nothing for this long is disconnected.
 const SLOW: Duration = Duration::from_secs(20);
-/// How often the caller is told that the answer is being made: a connection on which nothing moves ends after half a
-/// minute.
+/// The interval of the line feeds. Without data a connection ends after half a minute.
 const PING: Duration = Duration::from_secs(5);
-/// An answer that takes longer breaks off: its transaction must not hold pages for ever.
+/// An answer that takes longer than this breaks off, because its transaction must not pin pages for ever.
 const LONGEST: Duration = Duration::from_secs(1_800);
 
-/// Room for such answers.
+/// The free places for such answers.
 pub(super) struct Pumps(Arc<Semaphore>);
 
 impl Default for Pumps {
@@ -44,13 +43,13 @@ impl Default for Pumps {
     }
 }
 
-/// Where the thread writes the answer.
+/// The writer into which the thread writes the answer.
 struct Pieces {
     sender: mpsc::Sender<Result<Bytes, Broken>>,
     runtime: Handle,
     closed: watch::Receiver<bool>,
     piece: Vec<u8>,
-    /// Something was handed over.
+    /// Whether a piece was handed over.
     begun: bool,
 }
 
@@ -87,7 +86,8 @@ impl Write for Pieces {
     }
 }
 
-/// Answers with what `make` writes; `closed` ends it with the node. It is refused while too many are made.
+/// Answers with the output of `make`. `closed` ends the answer when the node ends. The request is refused while too
+/// many answers are being made.
 pub(super) fn answer(
     pumps: &Pumps,
     closed: watch::Receiver<bool>,
@@ -109,7 +109,7 @@ pub(super) fn answer(
                 let _ = out.sender.blocking_send(Err(Broken));
             } else {
                 let failed = json!({ "failed": error.to_string() });
-                // The caller may have gone.
+                // The caller may no longer wait.
                 let _ = writeln!(out, "{failed}").and_then(|()| out.flush());
             }
         }
@@ -131,7 +131,7 @@ mod tests {
         ReadFailed(why.into())
     }
 
-    /// The body that a caller collects; `None` where the connection breaks off.
+    /// The body that a caller collects. `None` if the connection breaks off.
     fn collected(make: impl FnOnce(&mut dyn Write) -> Made + Send + 'static) -> Option<Bytes> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -186,7 +186,7 @@ mod tests {
             }
             sender.try_send(Ok(Bytes::from_static(b"begun"))).unwrap();
             assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "begun");
-            // Within it no line feed comes, and after the longest time it breaks off.
+            // No line feed comes within the answer, and after the longest time the answer breaks off.
             assert!(body.frame().await.unwrap().is_err());
             drop(sender);
         });

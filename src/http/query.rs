@@ -1,4 +1,6 @@
-//! What a query or a path names: numbers and users, and what is said of a value that does not fit.
+//! Reads what a query or a path names, such as numbers and users, and makes the errors for values that do not fit.
+
+#![warn(clippy::indexing_slicing)]
 
 use crate::event::Id;
 

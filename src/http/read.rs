@@ -1,4 +1,4 @@
-//! Routes that read memory.
+//! The routes that read memory.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use crate::feed::trending::publish::{Board, TrendingPage, parse_cursor};
 use crate::feed::trending::{self, TRENDING_MAX, Window};
 use crate::jobs::copies::Kind;
 use crate::jobs::serving::FEED_WARMUP;
+use crate::state::UserNo;
 
 use super::answers;
 use super::auth::Subject;
@@ -26,7 +27,7 @@ use super::percent::{digits, parameter};
 use super::shapes::Forgotten;
 
 const LIMIT_DEFAULT: usize = 20;
-/// A feed that takes longer asks no further source, and is ordered by time.
+/// After this time a feed asks no further source, and is ordered by time.
 const DEADLINE: Duration = Duration::from_millis(50);
 
 pub(super) fn limit(query: &str, max: usize) -> Result<usize, Problem> {
@@ -35,7 +36,7 @@ pub(super) fn limit(query: &str, max: usize) -> Result<usize, Problem> {
     limit.ok_or_else(|| Problem::InvalidParameter { field: "limit", detail: format!("limit: expected 1 to {max}") })
 }
 
-/// One that is kept; `24h` where none is given.
+/// The requested window, which must be a kept one. The default is `24h`.
 pub(super) fn window(trending: &Board, query: &str) -> Result<Window, Problem> {
     let name = parameter(query, "window")?;
     let kept = trending.windows();
@@ -46,7 +47,7 @@ pub(super) fn window(trending: &Board, query: &str) -> Result<Window, Problem> {
     })
 }
 
-/// `GET /api/v1/feed/trending`. A cache may keep the list, and asks each time whether it is still good.
+/// Answers `GET /api/v1/feed/trending`. A cache may store the list, and must ask each time whether it is still valid.
 pub(super) fn trending(serving: &Serving, query: &str) -> Result<Response<Full<Bytes>>, Problem> {
     let (window, limit) = (window(&serving.trending, query)?, limit(query, TRENDING_MAX)?);
     let cursor = parameter(query, "cursor")?.filter(|text| !text.is_empty());
@@ -62,7 +63,7 @@ pub(super) fn trending(serving: &Serving, query: &str) -> Result<Response<Full<B
     Ok(response)
 }
 
-/// `GET /api/v1/feed`, of a request that was `started` then.
+/// Answers `GET /api/v1/feed` for a request that began at `started`.
 pub(super) fn feed(
     serving: &Serving,
     query: &str,
@@ -118,18 +119,18 @@ pub(super) fn feed(
     Ok(answers::json(StatusCode::OK, body))
 }
 
-/// `POST /api/v1/feed/invalidate`: the caller's own feed.
+/// Answers `POST /api/v1/feed/invalidate`, which affects only the caller's own feed.
 pub(super) fn invalidate(serving: &Serving, subject: &Subject) -> Response<Full<Bytes>> {
     serving.forget_feeds(&[subject.user]);
     answers::object(StatusCode::OK, &Forgotten { success: true, users: None })
 }
 
-/// `GET /api/v1/discover/suggested-users`.
+/// Answers `GET /api/v1/discover/suggested-users`.
 pub(super) fn suggestions(serving: &Serving, query: &str, subject: &Subject) -> Result<Response<Full<Bytes>>, Problem> {
     let limit = limit(query, SUGGESTIONS_MAX)?;
     let now_ms = serving.clock.now_ms();
     let state = serving.state.read();
-    let user = state.users.number(subject.user).unwrap_or(u32::MAX);
+    let user = state.users.number(subject.user).unwrap_or(UserNo::NOBODY);
     let dismissed = serving.dismissals.of(subject.user, &state);
     let rising = || serving.rising.list(&state, now_ms);
     let list = discover::suggest_with(&state, user, now_ms, limit, &dismissed, rising);

@@ -1,5 +1,5 @@
-//! Whether traffic should come here: recovered, assigned, not too far behind, with room on the disk, and nothing waits
-//! for a person.
+//! Whether traffic should come to this node: it has recovered, has its partitions, is not too far behind, has room on
+//! the disk, and nothing waits for a person.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use super::lag;
 use super::metrics::breaker_states;
 use super::shapes::{CheckState, Liveness, Readiness};
 
-/// Every reason; none: ready.
+/// Every reason why the node is not ready. The list is empty if the node is ready.
 pub(super) fn reasons(edge: &Edge) -> Vec<String> {
     let held = edge.watch.shared.partitions().into_iter().filter_map(|status| Some((status.name, status.hold?)));
     let mut reasons: Vec<_> = held.map(|(name, reason)| format!("{name}: {reason}")).collect();
@@ -65,7 +65,7 @@ pub(super) fn reasons(edge: &Edge) -> Vec<String> {
     reasons
 }
 
-/// Empty where none waits.
+/// The reasons from waiting dead letters. The list is empty if none waits.
 fn dead_letters(edge: &Edge) -> Vec<String> {
     let waiting = edge.watch.shared.dead_letters();
     if waiting == 0 {
@@ -76,24 +76,24 @@ fn dead_letters(edge: &Edge) -> Vec<String> {
     std::iter::once(format!("dead letters that wait: {waiting}; nova dlq list")).chain(last).collect()
 }
 
-/// What is wrong with the connector, where that lasts or not.
+/// The problem of the connector, either a lasting or a temporary one.
 fn of_connector(edge: &Edge, lasting: bool) -> Option<String> {
     let wrong = edge.watch.connector.as_ref()?.wrong(edge.watch.clock.now_ms());
     wrong.filter(|(_, lasts)| *lasts == lasting).map(|(words, _)| format!("connector: {words}"))
 }
 
-/// What is wrong at PostgreSQL and does not keep nova from reading.
+/// The problems of PostgreSQL that do not keep nova from reading.
 fn of_postgres(edge: &Edge) -> Vec<String> {
     let view = edge.watch.postgres.as_ref().map(|postgres| postgres.view());
     view.iter().flat_map(|view| &view.warnings).map(ToString::to_string).collect()
 }
 
-/// What is wrong with ClickHouse.
+/// The problems of ClickHouse.
 fn of_clickhouse(edge: &Edge) -> Vec<String> {
     edge.watch.warehouse.as_ref().map(|status| status.complaints()).unwrap_or_default()
 }
 
-/// Servers that do not answer, but for ClickHouse, whose complaints say more.
+/// Servers that do not answer. ClickHouse is left out, because its own problems say more.
 fn away(edge: &Edge) -> Vec<String> {
     let silent = breaker_states(edge).filter(|(_, state)| *state != BreakerState::Closed);
     let words = silent.filter_map(|(server, _)| match server {
@@ -107,13 +107,13 @@ fn away(edge: &Edge) -> Vec<String> {
     words.map(|words| format!("{words}; nova check")).collect()
 }
 
-/// Jobs that keep failing, each with the last error.
+/// The jobs that keep failing, each with its last error.
 fn parked_jobs(edge: &Edge) -> BTreeMap<String, String> {
     let jobs = edge.watch.jobs.runner.statuses().into_iter();
     jobs.filter_map(|(job, status)| Some((job.to_owned(), status.parked?))).collect()
 }
 
-/// What somebody should look at although traffic may come here.
+/// What somebody should look at although the node is ready.
 pub(super) fn warnings(edge: &Edge) -> Vec<String> {
     let jobs = parked_jobs(edge).into_iter().map(|(job, error)| format!("the job {job} keeps failing: {error}"));
     let mut all: Vec<_> = dead_letters(edge).into_iter().chain(jobs).collect();
@@ -124,17 +124,17 @@ pub(super) fn warnings(edge: &Edge) -> Vec<String> {
     all
 }
 
-/// `GET /health/live`.
+/// Answers `GET /health/live`.
 pub(super) fn live() -> Answer {
     Ok(answers::object(StatusCode::OK, &Liveness { status: "live" }))
 }
 
-/// `GET /health/ready`.
+/// Answers `GET /health/ready`.
 pub(super) fn answer(edge: &Edge) -> Answer {
     let reasons = reasons(edge);
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    // Shown, but no reason to send the traffic elsewhere: what a job keeps fresh is also made at the read, and rows wait
-    // for ClickHouse.
+    // These problems are shown but are no reason to send the traffic elsewhere: a read also makes what a job keeps
+    // fresh, and rows wait for ClickHouse.
     let readiness = Readiness {
         status: if reasons.is_empty() { "ready" } else { "not-ready" },
         reasons,

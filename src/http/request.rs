@@ -1,4 +1,4 @@
-//! One request: found, allowed, handled, and what every answer carries.
+//! Handles one request: finds its operation, checks the caller, calls the handler, and adds what every answer carries.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body_util::Full;
 use tracing::Instrument as _;
 
+use crate::clock::monotonic_now;
 use crate::event::Id;
 use crate::feed::page::push_ms;
 use crate::otlp::{Kind, Span, Tracer, Value};
@@ -29,17 +30,17 @@ use super::{audit, console, cors, encoding, host, percent, query};
 
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// Where a request came from, and when.
+/// The origin and the time of a request.
 struct Arrival {
     peer: IpAddr,
     started: Instant,
-    /// By the time of the day.
+    /// The arrival by the system's clock, epoch milliseconds.
     day_ms: i64,
 }
 
-/// What an answer says of its request alone: headers that stand in no map until they must.
+/// Headers that an answer has because of its request. They are not in a map until that is needed.
 pub(super) struct Own {
-    /// When the request came, by the time of the day.
+    /// The arrival of the request by the system's clock, epoch milliseconds.
     pub day_ms: i64,
     request_id: RequestId,
     trace: Trace,
@@ -47,11 +48,11 @@ pub(super) struct Own {
 }
 
 impl Own {
-    /// Hands over each header.
+    /// Calls `put` for each header.
     pub fn each(&self, mut put: impl FnMut(HeaderName, &str)) {
         let mut timing = "total;dur=".to_owned();
         push_ms(self.took_us, &mut timing);
-        // No browser is to guess another type than the one that is said.
+        // No browser may guess another type than the stated one.
         put(X_CONTENT_TYPE_OPTIONS, "nosniff");
         put(REQUEST_ID, self.request_id.text());
         put(SERVER_TIMING, &timing);
@@ -59,8 +60,8 @@ impl Own {
     }
 }
 
-/// Answers a request of hyper's from `peer`, also with the headers that are the request's own. What the lane takes has
-/// passed [`host::check`] there.
+/// Answers a request that hyper read from `peer`, with the headers that belong to the request. A request of the lane
+/// has already passed [`host::check`].
 pub(super) async fn answer_whole(site: &Site, peer: IpAddr, request: Request<Asked>) -> Response<Body> {
     let (version, refused) = (request.version(), host::check(request.version(), request.headers()).err());
     let ends = refused == Some(Problem::UnknownTransferCoding) && version < Version::HTTP_2;
@@ -76,14 +77,14 @@ pub(super) async fn answer_whole(site: &Site, peer: IpAddr, request: Request<Ask
     response
 }
 
-/// Answers a request of a connection from `peer`; one that was `refused` by its head is not looked at.
+/// Answers a request of a connection from `peer`. A request that was `refused` because of its head is not handled.
 pub(super) async fn answer(
     site: &Site,
     peer: IpAddr,
     request: Request<Asked>,
     refused: Option<Problem>,
 ) -> (Response<Body>, Own) {
-    let arrival = Arrival { peer, started: Instant::now(), day_ms: site.edge.clock.day_ms() };
+    let arrival = Arrival { peer, started: monotonic_now(), day_ms: site.edge.clock.day_ms() };
     let (head, body) = request.into_parts();
     let (request_id, mut trace) = (RequestId::of(&head.headers, arrival.day_ms), Trace::of(&head.headers));
     let tracer = site.edge.tracer.as_deref();
@@ -103,7 +104,7 @@ pub(super) async fn answer(
         (parts, Body::Left(whole)) => {
             encoding::finish(Response::from_parts(parts, whole), &head.headers, &site.compressed).map(Body::Left)
         }
-        // Events go out as they come.
+        // Events are sent as they come.
         (parts, events) => Response::from_parts(parts, events),
     };
     if head.method == Method::HEAD {
@@ -123,7 +124,7 @@ pub(super) async fn answer(
     }
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     let took_us = arrival.started.elapsed().as_micros() as u64;
-    // Written where `log.requests` says so. What a client wrote stands in it with its control characters escaped.
+    // The line is written if `log.requests` is set. Control characters from a client are escaped in it.
     tracing::info!(
         target: "nova::requests", method = %head.method, path = ?head.uri.path(), status = response.status().as_u16(), took_us,
         request_id = request_id.text(), trace_id = trace.trace_id(), "answered"
@@ -134,16 +135,16 @@ pub(super) async fn answer(
     (response, Own { day_ms: arrival.day_ms, request_id, trace, took_us })
 }
 
-/// What is known of a request beside its answer.
+/// Facts about a request besides its answer.
 struct Noted<'a> {
     trace: &'a Trace,
-    /// The path of its operation, as the documentation has it.
+    /// The path of the request's operation, as the documentation has it.
     route: Option<&'static str>,
     verdict: Option<Verdict>,
 }
 
-/// Tells the request to the collector, by OpenTelemetry's conventions of HTTP servers. What stands in a path or a query is
-/// a caller's: the span has the operation's path alone.
+/// Reports the request to the collector, by OpenTelemetry's conventions for HTTP servers. A path or a query may contain
+/// personal data, so the span has only the operation's path.
 fn tell(
     tracer: &Tracer,
     trace: &Trace,
@@ -208,7 +209,7 @@ async fn handle(
     noted.route = Some(operation.path);
     let access = operation.access();
     let asker = match operation.class {
-        // Nobody counts it, so nobody needs to know who asks.
+        // The request is counted for nobody, so nobody needs to know who asks.
         None if access == Access::Anyone => Err(Reason::Missing.into()),
         _ => asker(edge, access, token(site, head)?, arrival.day_ms).await,
     };
@@ -243,7 +244,7 @@ async fn handle(
     Ok(whole?.map(Body::Left))
 }
 
-/// Whose quota a request takes from.
+/// The caller from whose quota a request takes.
 fn caller(edge: &Edge, arrival: &Arrival, headers: &HeaderMap, asker: Option<&Subject>) -> Caller {
     match asker {
         Some(subject) => Caller::User { id: subject.user, service: subject.has_role(ADMIN_OR_SERVICE) },
@@ -251,7 +252,7 @@ fn caller(edge: &Edge, arrival: &Arrival, headers: &HeaderMap, asker: Option<&Su
     }
 }
 
-/// Who asks, if the operation wants to know, may, and is within the quota.
+/// The user of the request, if the operation needs one, the user is allowed, and the quota is not used up.
 fn allowed(
     edge: &Edge,
     operation: &Operation,
@@ -276,7 +277,7 @@ fn allowed(
     }
 }
 
-/// Takes the request out of the caller's quota; the verdict is for the answer's headers.
+/// Takes the request from the caller's quota. The verdict is for the answer's headers.
 fn charge(edge: &Edge, class: Class, caller: Caller, verdict: &mut Option<Verdict>) -> Result<(), Problem> {
     let limiter = &edge.gate.limiter;
     *verdict = limiter.check(class, caller, limiter.now_us());
@@ -290,7 +291,8 @@ fn charge(edge: &Edge, class: Class, caller: Caller, verdict: &mut Option<Verdic
     }
 }
 
-/// Whose token the request has. One that no known key fits waits for a look at the keys where a token is needed.
+/// The user whose token the request has. If no known key fits the token and a token is needed, the keys are read again
+/// first.
 async fn asker(edge: &Edge, access: Access, token: Option<&str>, day_ms: i64) -> Result<Subject, Refusal> {
     if let Some(subject) = edge.auth.unchecked(token) {
         return Ok(subject);
@@ -308,8 +310,8 @@ async fn asker(edge: &Edge, access: Access, token: Option<&str>, day_ms: i64) ->
     asker
 }
 
-/// Whose answer is asked for: the caller's own, or with `user_id` that of the user for whom a service asks. An admin's
-/// look at another user's goes into the audit.
+/// The user whose answer is requested: the caller, or with `user_id` another user for whom a service asks. If an admin
+/// reads another user's answer, the audit notes it.
 async fn whose(edge: &Arc<Edge>, subject: &Subject, query: &str, action: &'static str) -> Result<Subject, Problem> {
     let Some(name) = percent::parameter(query, "user_id")? else { return Ok(*subject) };
     let whose = Subject { user: query::user(&name)?, roles: Roles::default() };
@@ -324,7 +326,7 @@ async fn whose(edge: &Arc<Edge>, subject: &Subject, query: &str, action: &'stati
     Ok(whose)
 }
 
-/// The token that the request has, or that the console's cookie has for it.
+/// The token of the request, either from its header or from the console's cookie.
 fn token<'h>(site: &Site, head: &'h Parts) -> Result<Option<&'h str>, Problem> {
     if site.console.is_none() || head.headers.contains_key(AUTHORIZATION) {
         return Ok(bearer(&head.headers));

@@ -1,4 +1,6 @@
-//! What names a request, in its answer and in every line that the log has of it.
+//! The id of a request, in its answer and in every log line about it.
+
+#![warn(clippy::indexing_slicing)]
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -9,14 +11,14 @@ use super::trace::Trace;
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_MAX_BYTES: usize = 128;
 
-/// What names a request in its answer and in the log.
+/// The id of a request in its answer and in the log.
 pub(super) enum RequestId {
     Given(HeaderValue),
     New([u8; uuid::fmt::Hyphenated::LENGTH]),
 }
 
 impl RequestId {
-    /// The caller's if it is a plain one, else a new one (a UUID of version 7).
+    /// The caller's id if it is a plain one, otherwise a new id (a UUID of version 7).
     pub fn of(headers: &HeaderMap, now_ms: i64) -> RequestId {
         let plain = |id: &&HeaderValue| {
             (1..=REQUEST_ID_MAX_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
@@ -39,7 +41,8 @@ impl RequestId {
     }
 }
 
-/// What each line of a request says of it. Its making costs a page 15 % of its time, and a read says nothing above `debug`.
+/// The span with the fields that each log line of a request has. Making it costs a page 15 % of its time, and a read
+/// logs nothing above `debug`.
 pub(super) fn span(head: &Parts, request_id: &RequestId, trace: &Trace) -> tracing::Span {
     macro_rules! of_level {
         ($level:ident) => {

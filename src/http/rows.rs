@@ -1,10 +1,10 @@
-//! `POST /api/v1/rows`: plain rows of the source tables, where no other source has them: a world for a laptop, for a test.
-//! Each row becomes a record as a connector would send it, and goes the way of all records.
+//! `POST /api/v1/rows` takes plain rows of the source tables if no other source has them, for example on a laptop or in
+//! a test. Each row becomes a record like that of a connector, and nova handles it like every record.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::clock::rfc3339;
+use crate::clock::{monotonic_now, rfc3339};
 use crate::decode::time::cut_micros;
 use crate::decode::whole::whole_number;
 use crate::event::{Column, ColumnType, Id, Outcome, TIMESTAMP_MS_RANGE, Table};
@@ -31,20 +31,20 @@ use super::gate::{ReadFailed, Stored};
 use super::shapes::{RowTaken, RowsTaken};
 use super::trace::Trace;
 
-/// Rows of one request.
+/// The most rows of one request.
 pub const ROWS_MAX: usize = 1_000;
-/// Rows of a seed that are one commit.
+/// The number of rows of a seed in one commit.
 const SEED_ROWS: usize = 5_000;
 /// How long a request waits for its commit.
 const COMMIT_WAIT: Duration = Duration::from_secs(5);
 
 type Given = Vec<Map<String, Value>>;
-/// Two columns that name a row besides its id, and what stands in them.
+/// Two columns that together identify a row besides its id, and their values.
 type Pair = ([&'static str; 2], [Id; 2]);
 
-/// Rows under the names of the source's columns. `"op": "delete"` deletes one. What is left out has a default: an id of its
-/// own, the present, `published`, what is true of a user who signed up. A follow or a like without an id has one that its
-/// pair makes, so the pair names it again.
+/// Rows under the names of the source's columns. `"op": "delete"` deletes a row. A missing column has a default: a new
+/// id, the present time, `published`, or the usual value for a user who has signed up. A follow or a like without an id
+/// gets an id that its pair of ids determines, so the same pair names it again.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "RowsRequest", example = example(r#"{
@@ -98,18 +98,18 @@ pub(super) async fn take(mut call: UserCall<'_>) -> Answer {
     Ok(answers::object(StatusCode::OK, &taken))
 }
 
-/// Has rows committed, at most so many.
+/// Commits at most `most` rows.
 pub(super) async fn commit(edge: &Arc<Edge>, rows: Rows, most: usize, trace: &Trace) -> Result<RowsTaken, Problem> {
     let Log::Local(log) = &edge.intake.log else { return Err(elsewhere("Kafka")) };
     let (looking, stops) = (Arc::clone(edge), Problem::Unavailable("stopping"));
-    // A pair may have to be looked for among all rows.
+    // Finding the row of a pair may need a look at all rows.
     let records = tokio::task::spawn_blocking(move || records(&looking, rows, most)).await.map_err(|_| stops)??;
     let (places, records): (Vec<_>, Vec<_>) = records.into_iter().unzip();
     if records.is_empty() {
         let detail = "send rows of users, posts, follows, comments or likes".to_owned();
         return Err(Problem::InvalidParameter { field: "rows", detail });
     }
-    let (begun, count) = (Instant::now(), records.len());
+    let (begun, count) = (monotonic_now(), records.len());
     let answer = log.hand_over(records).map_err(|_| Problem::Unavailable("ingestion is behind"))?;
     let late = Problem::Unavailable("the commit takes too long; rows may be sent again");
     let settled = tokio::time::timeout(COMMIT_WAIT, answer).await.map_err(|_| late)?;
@@ -125,7 +125,8 @@ pub(super) async fn commit(edge: &Arc<Edge>, rows: Rows, most: usize, trace: &Tr
     Ok(RowsTaken { success: rows.iter().all(|row| row.outcome != Outcome::Dead.name()), outcomes, rows })
 }
 
-/// Has the rows of a seed committed: an object as the body of a request, however many rows it has. Says what is wrong.
+/// Commits the rows of a seed: an object like the body of a request, with any number of rows. An error says what is
+/// wrong.
 pub async fn seed(edge: &Arc<Edge>, given: Value) -> Result<(), String> {
     let Rows { users, posts, follows, comments, likes } =
         serde_json::from_value(given).map_err(|error| error.to_string())?;
@@ -151,7 +152,7 @@ fn elsewhere(whose: &str) -> Problem {
     Problem::Conflict(format!("the tables come from {whose}: write the rows there"))
 }
 
-/// Whose record it is, and the record.
+/// The row of a record, and the record.
 type Made = ((Table, Id), Handed);
 
 fn records(edge: &Edge, rows: Rows, most: usize) -> Result<Vec<Made>, Problem> {
@@ -189,7 +190,7 @@ fn handed(prefix: &str, table: Table, id: Id, value: Value, timestamp_ms: i64) -
     }
 }
 
-/// The live row of a pair that has another id than its own: looked for in all rows of the table.
+/// The live row of a pair that has another id than the pair determines. All rows of the table are searched.
 fn find(edge: &Edge, table: Table, (names, pair): Pair) -> Result<Option<Id>, ReadFailed> {
     let reads = &edge.control.reads;
     let own = of_pair(table, pair);
@@ -201,7 +202,7 @@ fn find(edge: &Edge, table: Table, (names, pair): Pair) -> Result<Option<Id>, Re
     Ok(looking.found)
 }
 
-/// Takes rows as JSON lines, and keeps the id of the one that is looked for.
+/// Reads rows as JSON lines, and keeps the id of the row that is searched.
 struct Looking {
     names: [&'static str; 2],
     pair: [String; 2],
@@ -229,15 +230,15 @@ impl Write for Looking {
     }
 }
 
-/// A column, and what is wrong with its value.
+/// A column, and the problem with its value.
 type Wrong = (String, String);
 
-/// The id that a pair makes.
+/// The id that a pair determines.
 fn of_pair(table: Table, [from, to]: [Id; 2]) -> Id {
     Id::from_u128(xxh3_128(format!("{table}\0{from}\0{to}").as_bytes()))
 }
 
-/// A row as it was sent.
+/// A row in the form of the request.
 struct Plain {
     table: Table,
     row: Map<String, Value>,
@@ -245,8 +246,8 @@ struct Plain {
 }
 
 impl Plain {
-    /// The key and the value of the record: flattened, as `ExtractNewRecordState` writes it in rewrite mode. `find` tells the
-    /// id of a pair's live row.
+    /// The key and the value of the record, flattened as `ExtractNewRecordState` writes it in rewrite mode. `find`
+    /// returns the id of a pair's live row.
     fn record(mut self, find: impl FnOnce(Pair) -> Result<Option<Id>, ReadFailed>) -> Result<(Id, Value), Wrong> {
         let deleted = match self.row.remove("op") {
             None | Some(Value::Null) => false,
@@ -275,7 +276,7 @@ impl Plain {
             };
             value.insert(column.name.to_owned(), cell);
         }
-        // Columns that nova does not know are kept as those of a connector are.
+        // Columns that nova does not know are kept by the same rules as those of a connector.
         value.append(&mut self.row);
         let op = if deleted { "d" } else { "u" };
         value.insert("__deleted".to_owned(), deleted.to_string().into());
@@ -284,7 +285,7 @@ impl Plain {
         Ok((id, value.into()))
     }
 
-    /// What names a follow or a like besides its id.
+    /// The pair that identifies a follow or a like besides its id.
     fn pair(&self) -> Result<Option<Pair>, Wrong> {
         let names = match self.table {
             Table::Follows => ["follower_id", "following_id"],
@@ -318,7 +319,7 @@ fn uuid(name: &str, value: &Value) -> Result<Id, Wrong> {
     value.as_str().and_then(|text| Id::parse(text.as_bytes()).ok()).ok_or_else(expected)
 }
 
-/// The value as Debezium writes it.
+/// The value in Debezium's form.
 fn cell(column: &Column, given: Value) -> Result<Value, Wrong> {
     let expected = |what: &str| Err((column.name.to_owned(), format!("expected {what}")));
     match (column.kind, given) {
@@ -337,8 +338,8 @@ fn cell(column: &Column, given: Value) -> Result<Value, Wrong> {
     }
 }
 
-/// Epoch microseconds of a time as callers write it: RFC 3339, of which digits finer than a column keeps are cut, or whole
-/// epoch milliseconds, however they are written.
+/// The epoch microseconds of a time in callers' forms: RFC 3339, where digits finer than a column stores are cut, or
+/// whole epoch milliseconds in any notation.
 fn time_us(given: &Value) -> Option<i64> {
     match given {
         Value::String(text) => cut_micros(text),

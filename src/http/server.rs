@@ -1,4 +1,4 @@
-//! Listeners: who may connect, and the end of it all.
+//! Listeners: who may connect, and how serving ends.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -11,6 +11,8 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
+
+use crate::clock::monotonic_now;
 
 use super::connection::Connection;
 use super::console::files::Files;
@@ -25,50 +27,54 @@ use super::sites::{Replacer, Sites};
 use super::workers::Workers;
 use super::{tls, upkeep};
 
-/// Connections at once. With few places left, some that are only waited for give way, see [`Crowd`].
+/// The most connections at once. If few places are left, some connections that wait without a request end; see
+/// [`Crowd`].
 pub const CONNECTIONS_MAX: usize = 4_096;
-/// Of them, those of one address that is not a trusted proxy; more are closed at once.
+/// The most connections of one address that is not a trusted proxy. Further connections are closed at once.
 pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 1_024;
-/// An address with more connections that is not a trusted proxy keeps an idle one for a short time only.
+/// If an address that is not a trusted proxy has more connections than this, its idle connections end after a short
+/// time.
 pub const CONNECTIONS_KEPT_PER_ADDRESS: usize = 64;
-/// With more connections in all, nobody but a trusted proxy keeps an idle one for longer.
+/// If there are more connections than this in all, idle connections end after a short time, except those of trusted
+/// proxies.
 pub const CONNECTIONS_KEPT: usize = CONNECTIONS_MAX / 2;
-/// Open files that are never connections of clients of the API: the store, Kafka, ClickHouse, what a backup writes.
+/// The number of open files that are never connections of API clients: the store, Kafka, ClickHouse, and backups.
 const FILES_KEPT: usize = 128;
-/// Connections of the listener for metrics, health and admin routes, where that is one of its own. The API's clients cannot
-/// take them.
+/// The most connections of the listener for metrics, health and admin routes, if there is such a listener. Clients of
+/// the API cannot use these places.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
-/// However few files may be open, so many clients are served.
+/// At least this many clients are served, however few files may be open.
 const CONNECTIONS_MIN: usize = 16;
-/// Connections that the kernel holds until they are taken, as tokio and the standard library have it.
+/// The number of connections that the kernel holds until they are accepted. It is the value of tokio and of the
+/// standard library.
 pub(crate) const BACKLOG: u32 = 1_024;
-/// How often it is told at most that connections cannot be taken.
+/// The shortest interval of log lines about connections that cannot be accepted.
 const TELL_EVERY: Duration = Duration::from_secs(1);
-/// Threads that serve the connections of an edge that is replaced: many such servers share a machine.
+/// The number of threads that serve the connections of a replaceable edge. Many such servers share a machine.
 const REPLACEABLE_THREADS: usize = 1;
-/// How long requests in flight may take once the process stops.
+/// How long running requests may take once the process stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The runtime that listeners are bound in and connections taken; what they ask is answered by workers of their own.
+/// Makes the runtime that binds listeners and accepts connections. Workers answer the requests.
 pub fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()
 }
 
-/// How many connections a listener has at once.
+/// The limits for connections of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Room {
-    /// In all.
+    /// The most connections in all.
     max: usize,
-    /// Of one address.
+    /// The most connections of one address.
     per_address: usize,
-    /// With more, idle ones end soon.
+    /// If there are more connections than this, idle ones end soon.
     kept: usize,
-    /// With fewer free places, some give way.
+    /// If there are fewer free places than this, some connections end.
     free_min: usize,
 }
 
 impl Room {
-    /// Of the API's listener, where so many files may be open.
+    /// The limits of the API's listener, if the process may open `files` files.
     fn of_api(files: usize) -> Room {
         let max = files.saturating_sub(FILES_KEPT + ADMIN_CONNECTIONS_MAX).clamp(CONNECTIONS_MIN, CONNECTIONS_MAX);
         Room::of(max)
@@ -85,7 +91,7 @@ impl Room {
     }
 }
 
-/// Files that this process may have open.
+/// The number of files that this process may open.
 fn files_max() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
@@ -99,18 +105,18 @@ pub struct Server {
     sites: Sites,
     tls: Option<TlsAcceptor>,
     workers: Workers,
-    /// Set on the one that also does the edge's upkeep.
+    /// Whether this listener also does the edge's upkeep.
     upkeep: bool,
 }
 
-/// Addresses that are bound, and on which nothing listens yet: clients are refused as before, and no other program can
-/// have the addresses.
+/// Addresses that are bound while nothing listens on them yet. Clients are refused as before, and no other program can
+/// take the addresses.
 pub struct Reserved {
     api: TcpSocket,
     admin: Option<TcpSocket>,
 }
 
-/// Why an address cannot be listened on.
+/// Why nova cannot listen on an address.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot listen on {addr}: {source}; choose another address with --listen ADDR, or http.listen and http.admin_listen"
@@ -121,7 +127,8 @@ pub struct BindError {
 }
 
 impl Reserved {
-    /// The API's address, and that of metrics and admin routes where it is another one. To be called in a runtime.
+    /// Binds the API's address, and the address of metrics and admin routes if it is a different one. It must be called
+    /// in a runtime.
     pub fn bind(api: SocketAddr, admin: Option<SocketAddr>) -> Result<Reserved, BindError> {
         let api = bound(api).map_err(|source| BindError { addr: api, source })?;
         let admin = admin.map(|addr| bound(addr).map_err(|source| BindError { addr, source })).transpose()?;
@@ -131,14 +138,14 @@ impl Reserved {
 
 pub(crate) fn bound(addr: SocketAddr) -> io::Result<TcpSocket> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A restart does not wait for connections of the process before.
+    // A restart must not wait for connections of the previous process.
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
-    // Two programs may bind an address that nobody listens on: only one of them may listen.
+    // Two programs may bind an address on which nobody listens, but only one of them may listen.
     Ok(socket)
 }
 
-/// Whether the certificate and the key of the settings can be used.
+/// Checks that the certificate and the key of the settings can be used.
 pub fn check_tls(settings: &EdgeSettings) -> io::Result<()> {
     acceptor(settings).map(drop)
 }
@@ -150,8 +157,8 @@ fn acceptor(settings: &EdgeSettings) -> io::Result<Option<TlsAcceptor>> {
     }
 }
 
-/// Listens on the addresses: the API's, and that of metrics and admin routes where it is another one. Nothing is accepted
-/// before [`Server::run`].
+/// Listens on the API's address, and on the address of metrics and admin routes if it is a different one. Nothing is
+/// accepted before [`Server::run`].
 pub fn listen(reserved: Reserved, edge: &Arc<Edge>) -> Result<(Server, Option<Server>), BindError> {
     let plane = edge.gate.settings.admin_listen.map(|_| Plane::Api);
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -173,7 +180,7 @@ pub fn listen(reserved: Reserved, edge: &Arc<Edge>) -> Result<(Server, Option<Se
     Ok((api, admin))
 }
 
-/// Listens on the API's address alone, for the edge of a server for tests, which is replaced later.
+/// Listens only on the API's address, for the edge of a server for tests, which is replaced later.
 pub fn listen_replaceable(reserved: Reserved, edge: &Arc<Edge>) -> Result<(Server, Replacer), BindError> {
     let (addr, socket) = (address(&reserved.api), reserved.api);
     let server = || {
@@ -186,7 +193,7 @@ pub fn listen_replaceable(reserved: Reserved, edge: &Arc<Edge>) -> Result<(Serve
     server().map_err(|source| BindError { addr, source })
 }
 
-/// The console's files, on the listener that has the admin routes.
+/// The console's files, if this listener has the admin routes.
 fn console_of(edge: &Edge, plane: Option<Plane>) -> Option<Arc<Files>> {
     let here = plane != Some(Plane::Api) && edge.gate.settings.console != ConsoleMode::Off;
     here.then(|| Arc::new(Files::new()))
@@ -213,7 +220,7 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// How long a connection is kept without a request.
+    /// How long an idle connection is kept.
     fn idle(&self, connections: &Arc<Semaphore>, addresses: &Places, (peer, proxy): (IpAddr, bool)) -> Idle {
         let (connections, addresses) = (Arc::clone(connections), addresses.clone());
         let Room { max, kept, .. } = self.room;
@@ -225,7 +232,7 @@ impl Server {
         Idle { time, crowd: Box::new(crowd) }
     }
 
-    /// Serves until `stop` turns true, then lets requests in flight finish.
+    /// Serves until `stop` becomes true, and then lets running requests finish.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let connections = Arc::new(Semaphore::new(self.room.max));
         let addresses = Places::new(CONNECTIONS_KEPT_PER_ADDRESS);
@@ -239,16 +246,16 @@ impl Server {
                 accepted = self.listener.accept() => accepted,
                 _ = stop.wait_for(|stop| *stop) => break,
             };
-            // A worker's runtime takes it over.
+            // The stream is converted, because a worker's own runtime will use it.
             let accepted = accepted.and_then(|(stream, peer)| Ok((stream.into_std()?, peer.ip())));
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
-                        told = Some(Instant::now());
+                        told = Some(monotonic_now());
                         tracing::warn!("a connection could not be taken: {error}");
                     }
-                    // Out of descriptors: give others the time to end.
+                    // There are no file descriptors left. The pause gives other connections time to end.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 }
@@ -258,7 +265,7 @@ impl Server {
             let most = if proxy { self.room.max } else { self.room.per_address };
             let Some(place) = addresses.enter(peer, most) else { continue };
             let pace = Pace::default();
-            // A trusted proxy's belong to many.
+            // The connections of a trusted proxy belong to many clients.
             let guest = (!proxy).then(|| open.enter(peer, &pace));
             if connections.available_permits() < self.room.free_min {
                 open.give_way();
@@ -284,14 +291,14 @@ impl Server {
         }
         if let Some(upkeep) = upkeep {
             upkeep.abort();
-            // Gone with what it holds of the edge.
+            // The task ends here and releases its reference to the edge.
             let _ = upkeep.await;
         }
         self.workers.stop();
     }
 }
 
-/// Serves the connection, unless it has to give way while it is only waited for.
+/// Serves the connection, unless it has to end while it waits without a request.
 async fn serve(connection: Connection, stream: std::net::TcpStream, guest: Option<&Guest>) {
     let leaves = async {
         match guest {

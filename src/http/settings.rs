@@ -1,4 +1,4 @@
-//! What can be configured about the edge; the units are in the names.
+//! The settings of the edge. Units are in the names.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -7,33 +7,35 @@ use ipnet::IpNet;
 
 use super::limit::LimitSettings;
 
-/// See the module. The default is one plain listener, the development key, and limits that only abuse meets.
+/// The settings of the edge. The default has one plain listener, the development key, and limits that only abuse
+/// reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeSettings {
-    /// Where `/metrics` and the admin routes are, and nowhere else; unset: with the API.
+    /// The address on which `/metrics` and the admin routes are served, and no other. If it is unset, they are on the
+    /// API's address.
     pub admin_listen: Option<SocketAddr>,
-    /// PEM files of the certificate chain and its key; both or none.
+    /// The PEM files of the certificate chain and its key. Both or none are set.
     pub tls_cert: Option<PathBuf>,
     pub tls_key: Option<PathBuf>,
-    /// Origins that browsers may call from, or `*`.
+    /// The origins from which browsers may call, or `*`.
     pub cors_origins: Vec<String>,
-    /// Whose `X-Forwarded-For` or `Forwarded` is believed.
+    /// The networks of proxies whose `X-Forwarded-For` or `Forwarded` is believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// How long a connection without a request is kept, seconds.
+    /// How long an idle connection is kept, seconds.
     pub idle_timeout_s: u32,
     pub console: ConsoleMode,
     pub keys: KeySettings,
     pub limits: LimitSettings,
 }
 
-/// What the console may do.
+/// The abilities of the console.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ConsoleMode {
-    /// There is none.
+    /// There is no console.
     Off,
-    /// It shows, and changes nothing, whoever is signed in.
+    /// The console shows data and changes nothing, whoever is signed in.
     Read,
-    /// It shows; whoever is signed in with the role admin can act, and nobody else.
+    /// The console shows data, and only people with the role admin can change something.
     #[default]
     Full,
 }
@@ -50,11 +52,11 @@ impl ConsoleMode {
     }
 }
 
-/// Of `auth.issuer` and `auth.audience`: whoever the key set signs for.
+/// The value of `auth.issuer` and `auth.audience` that allows every issuer or audience of the key set.
 pub const ANY: &str = "*";
 
-/// Longer than what is in front keeps its side of a connection: AWS, Azure and nginx 60 s. Whoever closes first must be
-/// the one that asks, else a request meets a closed connection.
+/// The default is longer than the time for which load balancers keep their side of a connection (AWS, Azure and nginx:
+/// 60 s). The client's side must close first, otherwise a request meets a closed connection.
 pub const IDLE_TIMEOUT_DEFAULT_S: u32 = 75;
 
 impl Default for EdgeSettings {
@@ -73,19 +75,19 @@ impl Default for EdgeSettings {
     }
 }
 
-/// Whose tokens are valid.
+/// The settings that decide whose tokens are valid.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeySettings {
     pub jwks_file: Option<PathBuf>,
     pub jwks_url: Option<String>,
     pub hs256_secret_file: Option<PathBuf>,
-    /// Or [`ANY`].
+    /// The issuer of valid tokens, or [`ANY`].
     pub issuer: Option<String>,
-    /// One of them has to be the token's, or [`ANY`].
+    /// The audiences of valid tokens, of which a token must have one, or [`ANY`].
     pub audience: Vec<String>,
-    /// The claim that names the user; unset: `sub`.
+    /// The claim that names the user. If it is unset, the claim is `sub`.
     pub subject_claim: Option<String>,
-    /// The only `typ` that is accepted.
+    /// The only `typ` that is accepted, if it is set.
     pub require_typ: Option<String>,
 }
 
@@ -95,8 +97,8 @@ impl KeySettings {
         *self == KeySettings::default()
     }
 
-    /// What is not checked of the tokens of a key set although nobody said so: an issuer signs for other applications
-    /// too. A shared secret is for one application.
+    /// The checks that are not made on tokens of a key set although nobody turned them off: an issuer also signs for
+    /// other applications. A shared secret is for one application.
     pub fn unchecked(&self) -> Vec<String> {
         let set = self.jwks_file.is_some() || self.jwks_url.is_some();
         let said = [
@@ -114,7 +116,7 @@ impl KeySettings {
 }
 
 impl EdgeSettings {
-    /// What does not fit together, each beginning with its key.
+    /// The contradictions between settings. Each text begins with the key of the setting.
     pub fn problems(&self) -> Vec<String> {
         let keys = &self.keys;
         let mut problems = Vec::new();

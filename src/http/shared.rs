@@ -1,4 +1,4 @@
-//! Bodies that many ask for: made once, compressed once, kept for as long as they are good.
+//! Bodies that many clients request. Each is made once, compressed once, and kept as long as it is valid.
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, ETAG};
@@ -10,10 +10,10 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::answers;
 use super::encoding::{self, Gzipped};
 
-/// How long `/openapi.json` and the key set may be taken from a cache without a question.
+/// How long a cache may use `/openapi.json` and the key set without asking.
 const SHORT: &str = "public, max-age=60";
 
-/// A body, also in gzip.
+/// A body, together with its compressed form.
 #[derive(Clone)]
 pub(super) struct Shared {
     kind: &'static str,
@@ -27,19 +27,19 @@ impl Shared {
         Shared { kind, gzip: encoding::compressed(&plain), plain }
     }
 
-    /// The answer, compressed already for whoever takes that.
+    /// The answer, already compressed for clients that accept gzip.
     pub fn response(&self) -> Response<Full<Bytes>> {
         let mut response = answers::bytes(StatusCode::OK, self.kind, self.plain.clone());
         response.extensions_mut().insert(self.gzip.clone());
         response
     }
 
-    /// The ETag, which names the bytes.
+    /// The ETag, which identifies the bytes.
     fn etag(&self) -> Option<HeaderValue> {
         HeaderValue::from_str(&format!("\"{:016x}\"", xxh3_64(&self.plain))).ok()
     }
 
-    /// The same, for caches: they keep it for so long, as `Cache-Control` says it.
+    /// The answer for caches. `control` is its `Cache-Control`, which says how long they may keep it.
     pub fn kept(&self, control: &'static str) -> Response<Full<Bytes>> {
         let mut response = self.response();
         if let Some(etag) = self.etag() {
@@ -49,13 +49,14 @@ impl Shared {
         response
     }
 
-    /// The same, for caches: they may answer with it for a minute, and then ask whether it is still good.
+    /// The answer for caches. They may use it for a minute, and must then ask whether it is still valid.
     pub fn cacheable(&self) -> Response<Full<Bytes>> {
         self.kept(SHORT)
     }
 }
 
-/// A body that is kept while its mark is the same, such as the time in whole seconds or the text itself.
+/// A body that is kept as long as its mark is equal. A mark is for example the time in whole seconds, or the text
+/// itself.
 pub(super) struct Kept<M>(Mutex<Option<(M, Shared)>>);
 
 impl<M> Default for Kept<M> {
@@ -65,7 +66,8 @@ impl<M> Default for Kept<M> {
 }
 
 impl<M: PartialEq> Kept<M> {
-    /// What is kept under this mark, or what `make` makes. Others wait for it, so that it is made once.
+    /// The body that is kept under this mark, or else the body that `make` makes. Other callers wait, so that it is
+    /// made once.
     pub fn get<E>(&self, mark: M, make: impl FnOnce(&M) -> Result<Shared, E>) -> Result<Shared, E> {
         let mut kept = self.0.lock();
         if let Some((_, shared)) = kept.as_ref().filter(|(known, _)| *known == mark) {

@@ -1,4 +1,4 @@
-//! What a listener serves: an edge, by the routes of its plane.
+//! An edge together with the routes of a listener.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use super::encoding::Compressed;
 use super::openapi;
 use super::route::Routes;
 
-/// See the module.
+/// An edge together with the routes of a listener.
 pub(super) struct Site {
     pub edge: Arc<Edge>,
     pub routes: Arc<Routes>,
     pub documents: Documents,
     pub compressed: Compressed,
-    /// Set on the listener that has the console.
+    /// Set if this listener has the console.
     pub console: Option<Arc<Files>>,
 }
 
@@ -25,7 +25,7 @@ impl Site {
         Site { edge, routes: Arc::new(routes), documents, compressed: Compressed::default(), console }
     }
 
-    /// The same routes over another edge.
+    /// A site with the same routes and another edge.
     pub fn with(&self, edge: Arc<Edge>) -> Site {
         Site {
             edge,

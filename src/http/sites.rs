@@ -1,5 +1,5 @@
-//! The site that a listener's connections are answered from: one for the life of the process, or one that is replaced
-//! beneath them, as a server for tests does when it goes back to a snapshot.
+//! The site from which a listener's connections are answered. It is the same for the life of the process, or it is
+//! replaced under the connections, for example when a server for tests goes back to a snapshot.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use super::edge::Edge;
 use super::site::Site;
 
-/// Where a connection asks for the site at hand. A connection that waits for its next request holds no site that is
-/// replaced, so that nothing of it is left in memory.
+/// The source of the current site for connections. A connection that waits for its next request holds no replaceable
+/// site, so an old site leaves no memory behind.
 #[derive(Clone)]
 pub(super) enum Sites {
     One(Arc<Site>),
@@ -35,7 +35,7 @@ impl Deref for Now<'_> {
 }
 
 impl Sites {
-    /// The site that answers now.
+    /// The current site.
     pub fn now(&self) -> Now<'_> {
         match self {
             Sites::One(site) => Now::Same(site),
@@ -44,18 +44,17 @@ impl Sites {
     }
 }
 
-/// Puts another edge behind a listener, under the connections that it has.
+/// Replaces the edge of a listener without closing the listener's connections.
 pub struct Replacer(watch::Sender<Arc<Site>>);
 
 impl Replacer {
-    /// Begins with an edge; a listener that takes the sites answers from what is put there later.
+    /// Begins with the edge of `site`. A listener with the returned sites later answers from the edges that replace it.
     pub(super) fn new(site: Site) -> (Replacer, Sites) {
         let (sender, sites) = watch::channel(Arc::new(site));
         (Replacer(sender), Sites::Replaced(sites))
     }
 
-    /// Requests that come from now on are answered by this edge; those that are on their way end with the one before,
-    /// whose streams end.
+    /// New requests are answered by this edge. Running requests end with the previous edge, and its streams end.
     pub fn replace(&self, edge: Arc<Edge>) {
         let next = self.0.borrow().with(edge);
         let before = self.0.send_replace(Arc::new(next));

@@ -1,4 +1,4 @@
-//! `GET /api/v1/admin/status`: how the node is, at a glance.
+//! `GET /api/v1/admin/status` shows the state of the node on one page.
 
 use std::sync::Arc;
 
@@ -115,7 +115,7 @@ fn counts(edge: &Edge) -> CountsTold {
     CountsTold { commits: edge.watch.observed.commits(), records: records.collect(), requests: requests(edge) }
 }
 
-/// What was decided of requests, by class.
+/// The numbers of granted and refused requests by class.
 pub(super) fn requests(edge: &Edge) -> Vec<ClassState> {
     let limiter = &edge.gate.limiter;
     let requests = Class::ALL.map(|class| {

@@ -1,4 +1,4 @@
-//! `GET /api/v1/admin/tap`: server-sent events (WHATWG HTML, 9.2), one for each record that was committed, for as long as the
+//! `GET /api/v1/admin/tap` sends server-sent events (WHATWG HTML, 9.2), one for each committed record, as long as the
 //! caller listens.
 
 use std::time::Duration;
@@ -20,15 +20,15 @@ use super::pieces::{self, Body, Broken};
 use super::query::{number, wrong};
 use super::shapes::TappedRecord;
 
-/// Events that wait for the caller besides the listener's queue.
+/// The most events that wait for the caller, besides the listener's queue.
 const QUEUE_MAX_EVENTS: usize = 1;
-/// A comment after so much silence says that the node lives.
+/// After this time without an event a comment shows that the node is alive.
 const PING: Duration = Duration::from_secs(10);
 const PING_TEXT: Bytes = Bytes::from_static(b": ping\n\n");
-/// A caller who takes nothing for so long is dropped.
+/// A caller who takes nothing for this long is disconnected.
 const SLOW: Duration = Duration::from_secs(20);
 
-/// Names of outcomes, as the parameter has them.
+/// The names of outcomes in the parameter.
 pub(super) const OUTCOMES: [&str; 6] = ["applied", "duplicate", "stale", "ignored", "late", "dead"];
 
 pub(super) async fn open(edge: &Edge, call: UserCall<'_>) -> Result<Response<Body>, Problem> {
@@ -48,7 +48,7 @@ pub(super) async fn open(edge: &Edge, call: UserCall<'_>) -> Result<Response<Bod
     let topic = given("topic")?.map(|topic| topic.into_owned());
     let filter = Filter { topic, outcome: outcome.transpose()?, user: id("user_id")?, post: id("post_id")? };
     let about = filter.user.map_or_else(String::new, |user| user.to_string());
-    // Bytes are what people wrote, and no mere ids.
+    // Raw bytes contain what people wrote, so the audit distinguishes them from ids.
     let look = if raw { "tap-raw" } else { "tap" };
     looked(&edge.control.durable, &call.subject, look, about).await?;
     let listening = edge.watch.shared.tap.listen(filter, raw);
@@ -59,7 +59,7 @@ pub(super) async fn open(edge: &Edge, call: UserCall<'_>) -> Result<Response<Bod
 }
 
 async fn run(mut listening: Listening, sender: mpsc::Sender<Result<Bytes, Broken>>, mut closed: watch::Receiver<bool>) {
-    // The head goes out with the first event.
+    // The head is sent with the first event, so a ping is sent at once.
     let mut line = PING_TEXT;
     loop {
         let sent = tokio::select! {

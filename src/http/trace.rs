@@ -1,4 +1,6 @@
-//! W3C Trace Context: the caller's trace goes on, or a new one begins.
+//! W3C Trace Context: a request continues the caller's trace, or begins a new one.
+
+#![warn(clippy::indexing_slicing)]
 
 use http::{HeaderMap, HeaderName};
 
@@ -6,22 +8,23 @@ use crate::otlp::Place;
 
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// Where the flags of a `traceparent` stand.
+/// The position of the flags in a `traceparent`.
 const FLAGS: std::ops::Range<usize> = 53..55;
-/// The flag of a trace that is told to a collector.
+/// The flag of a trace that is sent to a collector.
 const SAMPLED: u8 = 1;
 
-/// A trace and this request's place in it.
+/// A trace, and the span of this request in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Trace {
     /// A `traceparent` of version 00.
     text: [u8; 55],
-    /// The caller's span.
+    /// The id of the caller's span.
     parent: Option<u64>,
 }
 
+#[allow(clippy::indexing_slicing, reason = "the parts of a version 00 stand at the same places of every text")]
 impl Trace {
-    /// The trace of a request's `traceparent`; a new one where there is none, or none that is valid.
+    /// The trace of a request's `traceparent`. It is a new trace if the header is missing or invalid.
     pub fn of(headers: &HeaderMap) -> Trace {
         let mut given = headers.get_all(TRACEPARENT).iter();
         let one = match (given.next(), given.next()) {
@@ -38,12 +41,13 @@ impl Trace {
             }
             None => hex(fastrand::u128(1..), &mut text[3..35]),
         }
-        // Of this request; the caller's is its parent. All zeros would be invalid.
+        // The new span id belongs to this request, and the caller's span is its parent. An id of only zeros would be
+        // invalid.
         hex(fastrand::u64(1..).into(), &mut text[36..52]);
         Trace { text, parent }
     }
 
-    /// The caller's span, and whether the caller tells the trace to a collector.
+    /// The caller's span, and whether the caller sends the trace to a collector.
     pub fn parent(&self) -> Option<(u64, bool)> {
         self.parent.map(|span| (span, self.sampled()))
     }
@@ -52,7 +56,7 @@ impl Trace {
         self.flags() & SAMPLED != 0
     }
 
-    /// What whoever is called by nova, or reads the answer, is told of it.
+    /// Sets the sampled flag for servers that nova calls and for readers of the answer.
     pub fn set_sampled(&mut self, sampled: bool) {
         let flags = if sampled { self.flags() | SAMPLED } else { self.flags() & !SAMPLED };
         hex(flags.into(), &mut self.text[FLAGS]);
@@ -84,14 +88,16 @@ impl Trace {
     }
 }
 
-/// Fills `out` with a number's last hexadecimal digits.
+/// Fills `out` with the last hexadecimal digits of a number.
 fn hex(number: u128, out: &mut [u8]) {
     for (place, digit) in out.iter_mut().rev().enumerate() {
-        *digit = b"0123456789abcdef"[(number >> (4 * place)) as usize % 16];
+        let nibble = (number >> (4 * place)) as u8 & 0xf;
+        *digit = if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble };
     }
 }
 
-/// Trace id, the caller's span and flags (<https://www.w3.org/TR/trace-context/#traceparent-header>): a later version may have more parts.
+/// The trace id, the caller's span and the flags (<https://www.w3.org/TR/trace-context/#traceparent-header>). A later
+/// version may have more parts.
 fn parse(text: &str) -> Option<(&str, &str, &str)> {
     let hex = |part: &str, len: usize| {
         part.len() == len && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))

@@ -1,8 +1,9 @@
-//! What the edge does on its own: measures its health, keeps its keys fresh, forgets what has expired.
+//! The edge's periodic work: it measures its health, keeps its keys fresh, and forgets expired entries.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::monotonic_now;
 use crate::pipeline::writer::EdgeEntry;
 
 use super::auth::revocation;
@@ -13,9 +14,9 @@ use super::sites::Sites;
 
 /// How often health is measured.
 const TICK: Duration = Duration::from_secs(1);
-/// How many ticks lie between two sweeps.
+/// The number of ticks between two sweeps.
 const SWEEP_TICKS: u32 = 60;
-/// Entries that one sweep takes out of the store.
+/// The most entries that one sweep removes from the store.
 const SWEEP_MAX: usize = 1_000;
 
 /// Runs until it is dropped.
@@ -24,7 +25,7 @@ pub(super) async fn run(sites: Sites) {
         Sites::One(site) => {
             tokio::join!(site.edge.auth.keep_keys(), beat(&sites), sample::run(&sites));
         }
-        // One that is replaced has the development key alone, which nobody changes.
+        // A replaceable edge has only the development key, which never changes.
         Sites::Replaced(_) => {
             tokio::join!(beat(&sites), sample::run(&sites));
         }
@@ -34,7 +35,7 @@ pub(super) async fn run(sites: Sites) {
 async fn beat(sites: &Sites) {
     let mut ticks = 0u32;
     loop {
-        let asleep = Instant::now();
+        let asleep = monotonic_now();
         tokio::time::sleep(TICK).await;
         let delay = asleep.elapsed().saturating_sub(TICK);
         let site = sites.now();
@@ -49,7 +50,7 @@ async fn beat(sites: &Sites) {
     }
 }
 
-/// Forgets callers, rules and answers whose time is over.
+/// Forgets callers, rules and answers that have expired.
 pub async fn sweep(edge: &Arc<Edge>) {
     edge.gate.limiter.sweep(edge.gate.limiter.now_us());
     let changing = Arc::clone(&edge.control.changes).lock_owned().await;

@@ -1,5 +1,6 @@
-//! Threads that serve connections, one a core, each with a runtime of its own. A connection stays where it began: in a
-//! runtime that shares its tasks, workers wake each other at every request, and a wake-up costs more than a page.
+//! The threads that serve connections, one for each core, each with its own runtime. A connection stays on its thread.
+//! In a runtime that shares its tasks, workers would wake each other at every request, and a wake-up costs more than a
+//! page.
 
 use std::io;
 use std::sync::Arc;
@@ -10,22 +11,22 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// For blocking work that a request left behind when everything ends.
+/// How long the end waits for blocking work that a request left behind.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// See the module.
+/// The threads that serve connections.
 pub(crate) struct Workers(Vec<Worker>);
 
 struct Worker {
     runtime: Handle,
-    /// Connections that it serves.
+    /// The number of connections that the worker serves.
     live: Arc<AtomicUsize>,
-    /// Ends the thread when it is dropped.
+    /// Dropping this ends the thread.
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
 
-/// One connection's place with a worker.
+/// One connection of a worker, until this is dropped.
 struct Live(Arc<AtomicUsize>);
 
 impl Drop for Live {
@@ -35,7 +36,7 @@ impl Drop for Live {
 }
 
 impl Workers {
-    /// Threads of this name.
+    /// Starts threads with this name.
     pub fn start(name: &str, threads: usize) -> io::Result<Workers> {
         let worker = |number: usize| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -43,7 +44,7 @@ impl Workers {
             let thread = std::thread::Builder::new().name(format!("{name}-{number}"));
             let thread = thread.spawn(move || {
                 in_batches();
-                // Dropped or sent, it is the end.
+                // The thread ends whether the sender was used or dropped.
                 let _ = runtime.block_on(stopped);
                 runtime.shutdown_timeout(END_TIMEOUT);
             })?;
@@ -52,7 +53,7 @@ impl Workers {
         Ok(Workers((0..threads.max(1)).map(worker).collect::<io::Result<_>>()?))
     }
 
-    /// Runs a connection's task on the worker that has fewest.
+    /// Runs a connection's task on the worker with the fewest connections.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let Some(worker) = self.0.iter().min_by_key(|worker| worker.live.load(Ordering::Relaxed)) else { return };
         worker.live.fetch_add(1, Ordering::Relaxed);
@@ -63,7 +64,7 @@ impl Workers {
         });
     }
 
-    /// Ends the threads, and what still runs on them.
+    /// Ends the threads and the tasks that still run on them.
     pub fn stop(self) {
         let (stops, threads): (Vec<_>, Vec<_>) = self.0.into_iter().map(|worker| (worker.stop, worker.thread)).unzip();
         drop(stops);
@@ -75,9 +76,9 @@ impl Workers {
     }
 }
 
-/// Puts the calling thread under `SCHED_BATCH`: where it shares a core it runs once who runs there waits or was there for
-/// its time, not at each packet, so that it finds more requests at once. A process that was given a nice value keeps
-/// that, and the usual policy: the two can only be set together.
+/// Puts the calling thread under `SCHED_BATCH`. On a shared core the thread then does not interrupt others at each
+/// packet but waits for its turn, and so finds more requests at once. A process with a nice value keeps that value and
+/// the usual policy, because the two can only be set together.
 #[cfg(target_os = "linux")]
 fn in_batches() {
     use thread_priority::unix::{NormalThreadSchedulePolicy::Batch, ThreadSchedulePolicy};
@@ -87,7 +88,7 @@ fn in_batches() {
     if rustix::process::getpriority_process(None) != Ok(0) {
         return;
     }
-    // As the nice value it is 0.
+    // This value means the nice value 0.
     let unchanged = ThreadPriority::Os(ThreadPriorityOsValue::default());
     let set = set_thread_priority_and_policy(thread_native_id(), unchanged, ThreadSchedulePolicy::Normal(Batch));
     if let Err(error) = set {

@@ -1,5 +1,5 @@
-//! The jobs that ask ClickHouse: warming the first trending lists of a new store, and comparing what nova counted with
-//! what the materialised views did.
+//! The jobs that ask ClickHouse: they warm the first trending lists of a new store, and compare nova's counts with
+//! those of the materialised views.
 
 use std::future::Future;
 use std::ops::Range;
@@ -14,27 +14,27 @@ use crate::feed::trending::Window;
 use crate::feed::trending::overrides::Override;
 use crate::feed::trending::publish::Board;
 use crate::feed::trending::warmed::{COUNTED_MAX, Counted};
-use crate::state::DAY_MS;
+use crate::state::{DAY_MS, PostNo};
 
 use super::serving::Served;
 use super::{CacheRefreshJob, JobError, Refreshing};
 
 const WARM_TICK: Duration = Duration::from_secs(10);
 const DRIFT_TICK: Duration = Duration::from_secs(60);
-/// Posts on top of the views that must be in nova's list.
+/// The number of the views' top posts that must be in nova's list.
 const TOP: usize = 20;
 
-/// An answer on its way.
+/// An answer that is awaited.
 pub type Asked<T> = Pin<Box<dyn Future<Output = Result<T, JobError>> + Send>>;
 
-/// What the materialised views counted.
+/// The counts of the materialised views.
 pub trait Analytics: Send + Sync {
-    /// Events from an epoch hour to another one, by [`crate::event::Action`].
+    /// The number of events in a range of epoch hours, by [`crate::event::Action`].
     fn events(&self, hours: Range<i64>) -> Asked<[i64; 5]>;
-    /// What the posts counted in epoch minutes of which the views know the bounds; the highest score by views and shares
-    /// first, at most `limit`.
+    /// The counts of posts in a range of epoch minutes whose bounds the views have. The highest score by views and
+    /// shares is first, and there are at most `limit` posts.
     fn posts(&self, window: Window, minutes: Range<i64>, limit: usize) -> Asked<Vec<Counted>>;
-    /// Events that were counted here and wait to be sent.
+    /// The number of events that nova has counted and that wait to be sent.
     fn waiting(&self) -> i64;
 }
 
@@ -65,17 +65,17 @@ impl CacheRefreshJob for Warmup {
     }
 }
 
-/// What the last comparison found.
+/// The result of the last comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Found {
-    /// Events of today and yesterday that nova counted and the views did not (below 0: the other way), by
-    /// [`crate::event::Action`], beyond what may be on its way.
+    /// The events of today and yesterday that nova counted and the views did not, by [`crate::event::Action`], apart
+    /// from those that may still be on the way. A number below 0 means that the views counted more.
     pub events: [i64; 5],
-    /// Part of the views' top posts of 24 h that nova's list lacks.
+    /// The part of the views' top posts of 24 h that nova's list lacks.
     pub trending: f64,
 }
 
-/// Compares nova's counts with those of the views.
+/// Compares nova's counts with the counts of the views.
 pub struct Drift {
     pub served: Served,
     pub analytics: Arc<dyn Analytics>,
@@ -118,7 +118,8 @@ async fn events(served: &Served, analytics: &dyn Analytics, now_ms: i64) -> Resu
     let (before, waited) = (counted(), analytics.waiting());
     let theirs = analytics.events((today - 1) * 24..(today + 1) * 24).await?;
     let (waiting, after) = (waited.max(analytics.waiting()), counted());
-    // The question was answered at some moment between: any count that is possible there is none too few or too many.
+    // The views answered at some moment between the two readings. A count that was possible at any such moment is no
+    // difference.
     Ok(std::array::from_fn(|action| {
         let (least, most) = (before[action] - waiting, after[action]);
         (least - theirs[action]).max(0) + (most - theirs[action]).min(0)
@@ -133,13 +134,13 @@ async fn trending(served: &Served, analytics: &dyn Analytics, now_ms: i64) -> Re
     }
     let theirs = analytics.posts(window, window.range(now_ms), top).await?;
     let list = served.trending.last(window);
-    let ours: FxHashSet<u32> = list.numbers.iter().copied().collect();
+    let ours: FxHashSet<PostNo> = list.numbers.iter().copied().collect();
     let overrides = served.trending.overrides();
     let state = served.state.read();
     let may =
-        |number: &u32| state.visible(*number) && overrides.get(state.post_ids.id(*number)) != Some(Override::Block);
+        |number: &PostNo| state.visible(*number) && overrides.get(state.post_ids.id(*number)) != Some(Override::Block);
     let scored = theirs.iter().filter(|(_, counts)| state.weighed(counts) > 0);
-    let expected: Vec<u32> = scored.filter_map(|(post, _)| state.post_ids.number(*post)).filter(may).collect();
+    let expected: Vec<PostNo> = scored.filter_map(|(post, _)| state.post_ids.number(*post)).filter(may).collect();
     let lacking = expected.iter().filter(|post| !ours.contains(post)).count();
     Ok(if expected.is_empty() { 0.0 } else { lacking as f64 / expected.len() as f64 })
 }
@@ -156,7 +157,7 @@ mod tests {
 
     const NOW_MS: i64 = 20_780 * DAY_MS + 3 * 3_600_000;
 
-    /// Views that answer what they are told; while they do, nova counts `meanwhile` more impressions.
+    /// Views with a given answer. While they answer, nova counts `meanwhile` more impressions.
     struct Told {
         events: Option<[i64; 5]>,
         posts: Vec<Counted>,
@@ -200,7 +201,7 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing is told that rows on their way explain, and all of the rest.
+        /// Differences that rows on the way explain are not reported, and all others are.
         #[test]
         fn events_differ_only_by_what_is_not_on_its_way(
             counted in 0i64..40, waiting in 0i64..10, meanwhile in 0i64..10, theirs in 0i64..60,
@@ -238,7 +239,7 @@ mod tests {
         }
         served.trending.refresh(NOW_MS);
         served.trending.put_override(post(6), Some(Override::Block), NOW_MS);
-        // 0 to 2 are listed; 3 and 4 lack; 5 has no score, 6 is blocked, 7 hidden, 8 unknown.
+        // Posts 0 to 2 are listed and 3 and 4 are missing. 5 has no score, 6 is blocked, 7 is hidden, 8 is unknown.
         let posts = (0..9).map(|n| (post(n), [1, i64::from(n != 5), 0, 0, 0])).collect();
         let state = Arc::clone(&served.state);
         let told = Told { events: Some([0, 0, 0, 0, 3]), posts, waiting: 0, meanwhile: 0, state };

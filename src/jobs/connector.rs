@@ -7,10 +7,10 @@ use crate::source::connect::ConnectorStatus;
 
 use super::{CacheRefreshJob, Refreshing};
 
-/// A connector that stands is told within a minute.
+/// The interval. A connector that stands still is reported within a minute.
 const TICK: Duration = Duration::from_secs(10);
 
-/// Keeps what is known of the connector fresh.
+/// Keeps the state of the connector fresh.
 pub struct ConnectorWatch {
     pub status: Arc<ConnectorStatus>,
 }
@@ -24,7 +24,7 @@ impl CacheRefreshJob for ConnectorWatch {
         TICK
     }
 
-    /// What Connect says is no failure of the job, whatever it is.
+    /// The answer of Connect is never a failure of the job, whatever it says.
     fn refresh(&self, now_ms: i64) -> Refreshing {
         let status = Arc::clone(&self.status);
         Box::pin(async move {

@@ -1,6 +1,6 @@
-//! Copies of what is served in a cache that other services read, under their keys and as the JSON that HTTP answers
-//! (`docs/cache.md`). A read asks for a copy of what it answered; the job makes, watches and deletes copies. All of it is
-//! beside the reads: they leave a name in a bounded table.
+//! Copies of nova's lists in a cache that other services read, under the keys and with the JSON of HTTP's answers
+//! (`docs/cache.md`). A read requests a copy of its answer. The job makes, watches and deletes copies. Reads never wait
+//! for this work: they only put a name into a bounded table.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,29 +16,30 @@ use crate::discover::dismissals::Dismissals;
 use crate::event::Id;
 use crate::feed::snapshot::Versions;
 use crate::feed::trending::Window;
-use crate::state::State;
+use crate::state::{PostNo, State, UserNo};
 
 use super::made::{self, Maker};
 use super::serving::Served;
 use super::{CacheRefreshJob, JobError, Refreshing, blocking};
 
-/// Name of the job: woken when a copy is to be deleted.
+/// The name of the job. It is woken when a copy must be deleted.
 pub const CACHE_PUBLISH: &str = "cache_publish";
 const TICK: Duration = Duration::from_secs(1);
-/// Every value ends by itself after this: a node that is gone leaves nothing old behind.
+/// Every value expires after this time, so a node that has ended leaves no old values.
 pub const TTL_MS: i64 = 60_000;
-/// A copy is watched for so much longer than it lives: the server counts from when it got it.
+/// A copy is watched for this much longer than its lifetime, because the server counts from its receipt.
 const WATCH_MORE_MS: i64 = 5_000;
-/// Copies that are waited for, watched or to be deleted, of all users; no more are made before some have ended.
+/// The most copies that are awaited, watched or to be deleted, for all users. No more are made before some have
+/// expired.
 pub const COPIES_MAX: usize = 20_000;
-/// Copies made or deleted in one refresh.
+/// The most copies that one refresh makes or deletes.
 const REFRESH_MAX: usize = 2_000;
-/// Commands of one round trip: about 400 kB of feeds.
+/// The most commands in one round trip: about 400 kB of feeds.
 const PIPELINE_MAX: usize = 64;
-/// Copies that are looked at under one lock of the state.
+/// The number of copies that are checked under one lock of the state.
 const SLICE: usize = 64;
 
-/// What there are copies of.
+/// The kinds of copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// The first page of a ranked feed.
@@ -55,7 +56,7 @@ fn key((kind, user): Name) -> String {
     }
 }
 
-/// What the next refresh does with a copy.
+/// The next action for a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     Nothing,
@@ -66,30 +67,30 @@ enum Next {
 #[derive(Debug)]
 struct Entry {
     next: Next,
-    /// When the copy ends by itself.
+    /// When the copy expires, epoch milliseconds.
     until_ms: i64,
-    /// `None` while it is on its way.
+    /// The content of the copy. `None` until the server has it.
     basis: Option<Arc<Basis>>,
 }
 
-/// What a copy shows, as far as it may be taken back.
+/// The part of a copy's content that may be retracted.
 #[derive(Debug)]
 enum Basis {
-    /// With the posts on the page.
-    Feed { versions: Versions, posts: Box<[u32]> },
-    /// Version of whom the user follows; the suggested.
-    Suggestions { follows: u32, users: Box<[u32]> },
+    /// A feed: the versions, and the posts on the page.
+    Feed { versions: Versions, posts: Box<[PostNo]> },
+    /// Suggestions: the version of the user's follows, and the suggested users.
+    Suggestions { follows: u32, users: Box<[UserNo]> },
 }
 
 impl Basis {
     fn holds(&self, state: &State, user: Id) -> bool {
-        let number = state.users.number(user).unwrap_or(u32::MAX);
+        let number = state.users.number(user).unwrap_or(UserNo::NOBODY);
         match self {
             Basis::Feed { versions, posts } => {
                 Versions::of(state, number) == *versions && posts.iter().all(|post| state.visible(*post))
             }
             Basis::Suggestions { follows, users } => {
-                let active = |user: &u32| state.user_row(*user).is_some_and(|row| row.active);
+                let active = |user: &UserNo| state.user_row(*user).is_some_and(|row| row.active);
                 state.graph.version(number) == *follows && users.iter().all(active)
             }
         }
@@ -99,7 +100,7 @@ impl Basis {
 #[derive(Debug, Default)]
 struct Inner {
     entries: FxHashMap<Name, Entry>,
-    /// Entries with something to do, each once; one that has gone meanwhile may still be named.
+    /// Entries with something to do, each once. A removed entry may still be in the queue.
     due: VecDeque<Name>,
 }
 
@@ -118,26 +119,26 @@ impl Inner {
     }
 }
 
-/// What the shared cache has of this node's; see the module.
+/// This node's copies in the shared cache.
 #[derive(Debug, Default)]
 pub struct Copies {
     inner: Mutex<Inner>,
     dropped: AtomicU64,
 }
 
-/// How many copies there are.
+/// The numbers of copies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// That the server may hold, or that wait.
+    /// Copies that the server may have, or that wait.
     pub entries: usize,
-    /// To be made or deleted.
+    /// Copies that wait to be made or deleted.
     pub waiting: usize,
-    /// Wishes for which there was no room, since the start.
+    /// Requested copies for which there was no room, since the start.
     pub dropped: u64,
 }
 
 impl Copies {
-    /// A user was answered: there should be a copy.
+    /// Notes that a user was answered, so there should be a copy.
     pub fn read(&self, kind: Kind, user: Id, now_ms: i64) {
         let mut inner = self.inner.lock();
         let known = inner.entries.get(&(kind, user));
@@ -151,7 +152,8 @@ impl Copies {
         }
     }
 
-    /// A copy must not be read any more, whoever made it. One that waits to be made is made of what is true then.
+    /// Ends a copy, which must not be read any more, whoever made it. A copy that waits to be made will have the
+    /// content of that later time.
     pub fn end(&self, kind: Kind, user: Id) {
         let mut inner = self.inner.lock();
         let waits = inner.entries.get(&(kind, user)).is_some_and(|entry| entry.next == Next::Put);
@@ -166,7 +168,7 @@ impl Copies {
         Counts { entries, waiting, dropped: self.dropped.load(Ordering::Relaxed) }
     }
 
-    /// Forgets copies that ended by themselves, and has those deleted that show what is true no more.
+    /// Forgets expired copies, and lets copies with outdated content be deleted.
     fn look(&self, state: &RwLock<State>, now_ms: i64) {
         let watched: Vec<(Name, Arc<Basis>)> = {
             let mut inner = self.inner.lock();
@@ -184,7 +186,7 @@ impl Copies {
             let mut inner = self.inner.lock();
             for (name, basis) in over {
                 let entry = inner.entries.get(name).filter(|entry| entry.next == Next::Nothing);
-                // Not one that was made since.
+                // A copy that was made since must stay.
                 if entry.is_some_and(|entry| entry.basis.as_ref().is_some_and(|known| Arc::ptr_eq(known, basis))) {
                     inner.wish(*name, Next::Delete);
                 }
@@ -192,7 +194,7 @@ impl Copies {
         }
     }
 
-    /// Takes out what is to be done next. From here on the server may have a copy that is made, and may have none that is
+    /// Takes the next actions. From here on the server may have the copies to be made, and may lack those to be
     /// deleted.
     fn take(&self, limit: usize, now_ms: i64) -> Vec<(Name, Next)> {
         let inner = &mut *self.inner.lock();
@@ -209,7 +211,7 @@ impl Copies {
         taken
     }
 
-    /// The server has done it. What was wished for meanwhile stays.
+    /// Notes that the server has done an action. A request that came since stays.
     fn done(&self, name: Name, basis: Option<Basis>) {
         let inner = &mut *self.inner.lock();
         match basis {
@@ -226,7 +228,7 @@ impl Copies {
         }
     }
 
-    /// It is still to be done, unless something else is wished for meanwhile.
+    /// Notes that an action failed. It is still to be done, unless another one was requested since.
     fn failed(&self, name: Name, next: Next) {
         let mut inner = self.inner.lock();
         if inner.entries.get(&name).is_some_and(|entry| entry.next == Next::Nothing) {
@@ -235,17 +237,17 @@ impl Copies {
     }
 }
 
-/// The cache that others read, and what this node put there.
+/// The cache that other services read, and this node's copies in it.
 pub struct SharedCache {
     pub cache: Arc<dyn Cache>,
     pub copies: Copies,
 }
 
-/// Puts trending lists and copies where other readers find them.
+/// Puts trending lists and copies into the cache for other readers.
 pub struct Publisher {
     pub served: Served,
     pub dismissals: Arc<Dismissals>,
-    /// Makes the MACs of cursors.
+    /// The key for the MACs of cursors.
     pub cursor_key: [u8; 32],
     pub shared: Arc<SharedCache>,
 }
@@ -269,7 +271,7 @@ impl Publisher {
     fn publish(&self, now_ms: i64) -> Result<(), JobError> {
         let Publisher { served, shared, .. } = self;
         shared.copies.look(&served.state, now_ms);
-        // Also the one try while the server is given a rest.
+        // This is also the only attempt while the breaker is open.
         self.send(&[], &self.trending(now_ms))?;
         let mut left = REFRESH_MAX;
         while left > 0 {
@@ -304,7 +306,8 @@ impl Publisher {
         Window::ALL.map(list).into()
     }
 
-    /// Sets values, or deletes where there is none, in one round trip. Where that fails, what was `taken` is still to do.
+    /// Sets values, or deletes keys without a value, in one round trip. If that fails, the actions `taken` are still to
+    /// be done.
     fn send(&self, taken: &[(Name, Next)], values: &[(String, Option<Bytes>)]) -> Result<(), JobError> {
         let cache = &self.shared.cache;
         let commands = values.iter().map(|(key, body)| match body {
@@ -313,7 +316,7 @@ impl Publisher {
         });
         let commands: Vec<_> = commands.collect();
         let error = cache.run(&commands).into_iter().find_map(Result::err).or_else(|| {
-            // Answered in this process while the server is away: others do not see that.
+            // While the server is out of reach, the cache answers in this process, and other services do not see that.
             let away = || CacheError::Unavailable("what is published is kept in this process meanwhile".to_owned());
             cache.stats().breaker_open.then(away)
         });
@@ -325,7 +328,7 @@ impl Publisher {
         })
     }
 
-    /// The JSON of a copy as of now, and what it shows.
+    /// The JSON of a copy at this time, and its content.
     fn make(&self, (kind, user): Name, now_ms: i64) -> (String, Basis) {
         match kind {
             Kind::Feed => self.feed(user, now_ms),
@@ -334,10 +337,10 @@ impl Publisher {
     }
 
     fn feed(&self, user: Id, now_ms: i64) -> (String, Basis) {
-        // Before the page: what changes from here on ends the copy.
+        // The versions are read before the page is made, so a change from here on ends the copy.
         let versions = {
             let state = self.served.state.read();
-            Versions::of(&state, state.users.number(user).unwrap_or(u32::MAX))
+            Versions::of(&state, state.users.number(user).unwrap_or(UserNo::NOBODY))
         };
         let (body, page) = self.maker().feed(user, now_ms);
         let posts = page.cut.places.iter().map(|place| page.snapshot.posts()[*place].number).collect();
@@ -346,7 +349,7 @@ impl Publisher {
 
     fn suggestions(&self, user: Id, now_ms: i64) -> (String, Basis) {
         let state = self.served.state.read();
-        let number = state.users.number(user).unwrap_or(u32::MAX);
+        let number = state.users.number(user).unwrap_or(UserNo::NOBODY);
         let (body, list) = self.maker().suggestions(&state, user, now_ms);
         let users = list.iter().filter_map(|suggested| state.users.number(suggested.user)).collect();
         (body, Basis::Suggestions { follows: state.graph.version(number), users })

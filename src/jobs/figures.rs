@@ -1,5 +1,5 @@
-//! Keeps the figures of the days (`/api/v1/feed/metrics`) that come from what this process served: an entry a day in the
-//! edge's table, written when it changed. A crash loses what came since the last time; a stop loses nothing.
+//! Stores the figures of the days (`/api/v1/feed/metrics`) about what this process served: one entry a day in the
+//! edge's table, written when it has changed. A crash loses the figures since the last write. A stop loses nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,35 +15,35 @@ use crate::state::daily::DAYS_MAX;
 use super::serving::Served;
 use super::{CacheRefreshJob, JobError, Refreshing, blocking};
 
-/// Kind of the entries in the edge's table; their name is the day, in days since the epoch, big endian.
+/// The kind of these entries in the edge's table. The name of an entry is the day, in days since the epoch, big endian.
 pub const KIND: &str = "figures";
 const TICK: Duration = Duration::from_secs(60);
 const VERSION: u8 = 1;
 const WHAT: &str = "figures of a day";
 
-/// A name, and what is put there, or `None` to remove it.
+/// The name of an entry, and its new value, or `None` to remove the entry.
 pub type Change = (Vec<u8>, Option<Vec<u8>>);
 
-/// Where entries are made durable.
+/// Makes entries durable.
 pub trait Durable: Send + Sync {
-    /// Waits for the commit. Blocks.
+    /// Writes changes and waits for the commit. The call blocks.
     fn put(&self, changes: Vec<Change>) -> Result<(), JobError>;
-    /// For the end of the process: in the next commit, without waiting for it.
+    /// Writes changes in the next commit without waiting for it. This is for the end of the process.
     fn leave(&self, changes: Vec<Change>);
 }
 
-/// See the module.
+/// The job that stores the figures of the days.
 pub struct Figures(Arc<Inner>);
 
 struct Inner {
     served: Served,
     durable: Arc<dyn Durable>,
-    /// What is stored, by day.
+    /// The stored bytes of each day.
     stored: Mutex<FxHashMap<i64, Vec<u8>>>,
 }
 
 impl Figures {
-    /// Takes the days of stored entries back into memory; malformed ones are passed over.
+    /// Loads the days of stored entries into memory. Malformed entries are skipped.
     pub fn load(
         served: Served,
         durable: Arc<dyn Durable>,
@@ -66,7 +66,7 @@ impl Figures {
 }
 
 impl Inner {
-    /// What differs from what is stored.
+    /// The days whose figures differ from the stored ones.
     fn changes(&self) -> Vec<(i64, Option<Vec<u8>>)> {
         let stored = self.stored.lock();
         let mut days: Vec<i64> = self.served.feeds.served.days();
@@ -161,9 +161,9 @@ mod tests {
     use super::*;
     use crate::feed::trending::overrides::Overrides;
     use crate::feed::trending::publish::Board;
-    use crate::state::{DAY_MS, State, StateSettings};
+    use crate::state::{DAY_MS, State, StateSettings, UserNo};
 
-    /// The edge's table; `away` refuses.
+    /// The edge's table. It refuses while `away` is set.
     #[derive(Default)]
     struct Store {
         entries: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
@@ -234,7 +234,7 @@ mod tests {
                 }
                 served.feeds.served.feed(day * DAY_MS, *hit, false, *took_us);
                 served.feeds.served.visible(day * DAY_MS, i64::from(*took_us));
-                served.shown.note(1, std::iter::once(index as u32), day * DAY_MS);
+                served.shown.note(UserNo::of(1), std::iter::once(UserNo::of(index as u32)), day * DAY_MS);
             }
             let saved = if stops { pages.len() } else if after < pages.len() { after } else { 0 };
             if stops { drop(job) } else { std::mem::forget(job) }

@@ -1,5 +1,5 @@
-//! What other services read under a key, as of now: the JSON that HTTP answers. Copies in a Redis are made by it, and so are
-//! the answers of the Redis port.
+//! The JSON that other services read under a key, at the present time. It is HTTP's answer. The copies in a Redis
+//! server and the answers of the Redis port are made by this module.
 
 use parking_lot::RwLock;
 
@@ -12,28 +12,28 @@ use crate::feed::shown;
 use crate::feed::snapshot::{Algorithm, Ask, Page, Snapshots};
 use crate::feed::trending::publish::Board;
 use crate::feed::trending::{TRENDING_MAX, Window};
-use crate::state::State;
+use crate::state::{State, UserNo};
 
-/// Before a user's id: the first page of the ranked feed.
+/// The prefix of a key before a user's id: the first page of the ranked feed.
 pub const FEED: &str = "feed:v1:";
-/// Before a user's id.
+/// The prefix of a key before a user's id: suggestions.
 pub const SUGGESTIONS: &str = "nova:cache:suggested_users:";
-/// Before a window's name.
+/// The prefix of a key before a window's name: trending.
 pub const TRENDING: &str = "nova:cache:trending:";
 
-/// What it is made from.
+/// The data from which values are made.
 pub struct Maker<'a> {
     pub state: &'a RwLock<State>,
     pub trending: &'a Board,
     pub feeds: &'a Snapshots,
     pub rising: &'a Rising,
     pub dismissals: &'a Dismissals,
-    /// Makes the MACs of cursors.
+    /// The key for the MACs of cursors.
     pub cursor_key: &'a [u8; 32],
 }
 
 impl Maker<'_> {
-    /// The first page of a user's ranked feed, of [`PAGE_MAX`] posts.
+    /// The first page of a user's ranked feed, with [`PAGE_MAX`] posts.
     pub fn feed(&self, user: Id, now_ms: i64) -> (String, Page) {
         let (list, algorithm, late) = (self.trending.last(Window::Day), Algorithm::Ranked, || false);
         let (limit, trending) = (PAGE_MAX, &list.numbers);
@@ -44,19 +44,19 @@ impl Maker<'_> {
         (page_json(&page, user, algorithm, self.cursor_key, &shape), page)
     }
 
-    /// Whom a user could follow, at most [`SUGGESTIONS_MAX`]; the caller holds the state.
+    /// The users whom a user could follow, at most [`SUGGESTIONS_MAX`]. The caller holds the lock of the state.
     pub fn suggestions(&self, state: &State, user: Id, now_ms: i64) -> (String, Vec<Suggestion>) {
-        let number = state.users.number(user).unwrap_or(u32::MAX);
+        let number = state.users.number(user).unwrap_or(UserNo::NOBODY);
         let dismissed = self.dismissals.of(user, state);
         let rising = || self.rising.list(state, now_ms);
         let list = discover::suggest_with(state, number, now_ms, SUGGESTIONS_MAX, &dismissed, rising);
         (discover::json(&list, now_ms), list)
     }
 
-    /// The list of a window; `None` of one that is not kept.
+    /// The list of a window. `None` if the window is not kept.
     pub fn trending(&self, window: Window, now_ms: i64) -> Option<String> {
         let kept = self.trending.windows().contains(&window);
-        // Not the last tick's, if something was taken back since.
+        // If posts were retracted since the last tick, a new list is made.
         kept.then(|| self.trending.get(window, now_ms).page(0, TRENDING_MAX, |_| true).body)
     }
 }

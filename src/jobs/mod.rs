@@ -1,10 +1,11 @@
-//! Work that repeats: each job keeps something that is served fresh. A runner gives every job its own rhythm with
-//! jitter, wakes it early when asked, ends it when it takes too long, survives its panics, and tries again with backoff;
-//! a job that keeps failing is parked and shown. It reads no clock but tokio's, and the one it is given.
+//! Repeated work: each job keeps something that is served fresh. A runner runs every job at its own interval with
+//! jitter, wakes it early on request, ends a refresh that takes too long, survives panics, and retries with backoff. A
+//! job that keeps failing is parked and reported. The runner reads only tokio's clock and the given clock.
 //!
-//! `serving` has the jobs behind what is served, `copies` puts it into a cache that other services read, `analytics` asks
-//! ClickHouse, `connector` Kafka Connect, `figures` keeps what was served on each day, `retry` tries dead letters again, `rebuilt` ends a rebuild. What a job needs of the
-//! store or of a server is a trait, which `app` fills.
+//! `serving` has the jobs behind the lists that are served. `copies` puts lists into a cache that other services read.
+//! `analytics` asks ClickHouse, and `connector` asks Kafka Connect. `figures` stores what was served on each day.
+//! `retry` tries dead letters again, and `rebuilt` ends a rebuild. What a job needs of the store or of a server is a
+//! trait, which `app` implements.
 
 pub mod analytics;
 pub mod connector;
@@ -30,11 +31,11 @@ use crate::state::histogram::Histogram;
 
 use self::schedule::{Run, Schedule};
 
-/// How long a refresh may take, unless the job says otherwise.
+/// The limit for a refresh, unless the job sets its own.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the jobs may take to end once they are asked to.
+/// How long the jobs may take to end after a stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
-/// Threads for refreshes that compute.
+/// The number of threads for refreshes that compute.
 const BLOCKING_MAX_THREADS: usize = 4;
 
 /// Why a refresh failed, in words for a person.
@@ -42,29 +43,29 @@ const BLOCKING_MAX_THREADS: usize = 4;
 pub enum JobError {
     #[error("{0}")]
     Failed(String),
-    /// A server that it needs does not answer: tried again with backoff, never parked.
+    /// A server that the job needs does not answer. The job is retried with backoff, and never parked.
     #[error("{0}")]
     Away(String),
 }
 
-/// One refresh on its way.
+/// A refresh that is running.
 pub type Refreshing = Pin<Box<dyn Future<Output = Result<(), JobError>> + Send>>;
 
-/// Keeps one thing fresh.
+/// A job, which keeps one thing fresh.
 pub trait CacheRefreshJob: Send + Sync {
-    /// Stands in metrics.
+    /// The name in metrics.
     fn name(&self) -> &'static str;
-    /// From the end of one refresh to the begin of the next, a tenth more or less.
+    /// The interval from the end of one refresh to the beginning of the next, within a tenth.
     fn interval(&self) -> Duration;
     fn timeout(&self) -> Duration {
         TIMEOUT
     }
-    /// Does it once; `now_ms` is the wall time, epoch milliseconds.
+    /// Refreshes once. `now_ms` is the wall time in epoch milliseconds.
     fn refresh(&self, now_ms: i64) -> Refreshing;
 }
 
-/// A refresh that computes or waits, away from the thread that keeps time. One that takes too long is left alone, not
-/// ended.
+/// Runs a refresh that computes or waits on another thread than the runner's. A refresh that takes too long is
+/// abandoned but not ended.
 pub fn blocking(work: impl FnOnce() -> Result<(), JobError> + Send + 'static) -> Refreshing {
     Box::pin(async move {
         match tokio::task::spawn_blocking(work).await {
@@ -75,7 +76,7 @@ pub fn blocking(work: impl FnOnce() -> Result<(), JobError> + Send + 'static) ->
     })
 }
 
-/// How refreshes ended.
+/// The result of a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
     Ok = 0,
@@ -86,7 +87,7 @@ enum Ended {
 }
 
 impl Status {
-    /// Refreshes by how they ended.
+    /// The number of refreshes by result.
     pub fn results(&self) -> [(&'static str, u64); 5] {
         std::array::from_fn(|index| (Ended::NAMES[index], self.ended[index]))
     }
@@ -104,15 +105,15 @@ impl Ended {
     }
 }
 
-/// What is known of one job.
+/// The state of one job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// Refreshes by how they ended: ok, error, timeout, panic, away.
+    /// The number of refreshes by result: ok, error, timeout, panic, away.
     pub ended: [u64; 5],
-    /// How long all of them took together, and each, microseconds.
+    /// The time of all refreshes together, and a histogram of each in microseconds.
     pub total: Duration,
     pub took_us: Histogram,
-    /// Why it is parked, if it is.
+    /// Why the job is parked, if it is.
     pub parked: Option<String>,
 }
 
@@ -122,13 +123,13 @@ struct Slot {
     status: Mutex<Status>,
 }
 
-/// See the module.
+/// Runs the jobs.
 pub struct Runner {
     slots: Vec<Slot>,
     clock: Clock,
-    /// Of the jitter.
+    /// The seed of the jitter.
     seed: u64,
-    /// No job runs by its rhythm: whoever moves the clock has them run.
+    /// Whether no job runs at its interval, because the caller who moves the clock runs all jobs.
     by_hand: bool,
 }
 
@@ -138,12 +139,12 @@ impl Runner {
         Runner { slots: jobs.into_iter().map(slot).collect(), clock, seed, by_hand: false }
     }
 
-    /// No job runs before somebody asks: by [`Runner::wake`], or by [`Runner::refresh_all`].
+    /// Makes jobs run only on request: by [`Runner::wake`], or by [`Runner::refresh_all`].
     pub fn by_hand(self) -> Runner {
         Runner { by_hand: true, ..self }
     }
 
-    /// Runs every job once, one after the other, as of `now_ms`; the first failure in words, if there is one.
+    /// Runs every job once, one after the other, at `now_ms`. Returns the first failure in words, if there is one.
     pub async fn refresh_all(&self, now_ms: i64) -> Result<(), String> {
         let mut first = Ok(());
         for slot in &self.slots {
@@ -163,17 +164,17 @@ impl Runner {
         first
     }
 
-    /// Has a job begin as soon as its rhythm allows; also one that is parked. Unknown names do nothing.
+    /// Lets a job begin as soon as its schedule allows, even if it is parked. Unknown names are ignored.
     pub fn wake(&self, name: &str) {
         self.slots.iter().filter(|slot| slot.job.name() == name).for_each(|slot| slot.wake.notify_one());
     }
 
-    /// Every job and what is known of it.
+    /// Every job with its state.
     pub fn statuses(&self) -> Vec<(&'static str, Status)> {
         self.slots.iter().map(|slot| (slot.job.name(), slot.status.lock().clone())).collect()
     }
 
-    /// Runs every job until `stop` turns true or its sender is gone.
+    /// Runs every job until `stop` becomes true or its sender is dropped.
     pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
         let mut tasks = tokio::task::JoinSet::new();
         for index in 0..self.slots.len() {
@@ -190,7 +191,8 @@ impl Runner {
             let turn = async {
                 tokio::select! {
                     () = tokio::time::sleep_until(started + schedule.due()), if !self.by_hand => {}
-                    // Not before its rhythm allows; what asks meanwhile is asked for already.
+                    // The job waits until its schedule allows it. Requests that come during this wait are covered by
+                    // the same run.
                     () = slot.wake.notified() => tokio::time::sleep_until(started + schedule.earliest()).await,
                 }
             };
@@ -222,7 +224,7 @@ impl Runner {
         }
     }
 
-    /// Starts a thread that runs the jobs until what is returned is dropped.
+    /// Starts a thread that runs the jobs until the returned value is dropped.
     pub fn start(self) -> std::io::Result<Jobs> {
         let runner = Arc::new(self);
         let (stop, stopped) = watch::channel(false);
@@ -253,7 +255,7 @@ impl Slot {
     }
 }
 
-/// The jobs, running; they end when this is dropped.
+/// The running jobs. They end when this is dropped.
 pub struct Jobs {
     pub runner: Arc<Runner>,
     stop: watch::Sender<bool>,
@@ -264,7 +266,7 @@ impl Drop for Jobs {
     fn drop(&mut self) {
         self.stop.send_replace(true);
         if let Some(thread) = self.thread.take() {
-            // A panic of the runner itself was told by the panic hook.
+            // The panic hook has already reported a panic of the runner itself.
             let _ = thread.join();
         }
     }

@@ -1,5 +1,6 @@
-//! The ends that the source's logs must be read to: of a rebuild, after which what did not come again is gone from the source,
-//! and of a first snapshot that the connector took again, after which the same holds for what only the earlier one has read.
+//! The jobs that wait until the source's logs have been read to their ends. After a rebuild, rows that did not come
+//! again no longer exist in the source. After a first snapshot that the connector took again, the same is true for rows
+//! that only the earlier snapshot has read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,34 +13,34 @@ use crate::event::TopicPartition;
 use super::{CacheRefreshJob, JobError, Refreshing, blocking};
 
 const TICK: Duration = Duration::from_secs(5);
-/// Commands of one refresh.
+/// The most commands in one refresh.
 const COMMANDS_MAX: usize = 50;
 
-/// How far a partition was read, and where its log ends.
+/// How far a partition was read, and the end of its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reach {
     pub read_to: i64,
     pub end: i64,
 }
 
-/// What waits for the ends, and what the job needs of the node. Each call blocks.
+/// The work that waits for the ends of the logs, and the access to the node. Each call blocks.
 pub trait UntilRead: Send + Sync {
     /// The job's name.
     fn name(&self) -> &'static str;
-    /// What waits to be looked at: rows, or 1 where they are not counted.
+    /// The number of rows that wait to be checked, or 1 if rows are not counted.
     fn waiting(&self) -> Result<u64, JobError>;
-    /// Of every partition that holds changes of tables; `None` while that is not known of each.
+    /// The reach of every partition with changes of tables. `None` until it is known for all of them.
     fn reach(&self) -> Option<BTreeMap<TopicPartition, Reach>>;
-    /// Looks at some of it; how much waits after that.
+    /// Checks some of the rows. Returns how many still wait.
     fn end(&self) -> Result<u64, JobError>;
-    /// Said when nothing waits any more.
+    /// Is called once nothing waits any more.
     fn ended(&self, waited: u64);
 }
 
-/// See the module.
+/// The job that waits for the ends of the logs.
 pub struct ReadToEnd {
     node: Arc<dyn UntilRead>,
-    /// The ends of the logs at the first look: what is written later cannot keep the job from its end.
+    /// The ends of the logs at the first check. Later records cannot keep the job from finishing.
     ends: Arc<Mutex<BTreeMap<TopicPartition, i64>>>,
 }
 
@@ -85,7 +86,7 @@ impl CacheRefreshJob for ReadToEnd {
     }
 }
 
-/// Whether something was read, and every log up to the end that it had.
+/// Whether something was read, and every log was read up to its noted end.
 fn reached(reach: &BTreeMap<TopicPartition, Reach>, ends: &BTreeMap<TopicPartition, i64>) -> bool {
     let read = |(name, end): (&TopicPartition, &i64)| reach.get(name).is_some_and(|reach| reach.read_to >= *end);
     ends.values().any(|end| *end > 0) && ends.iter().all(read)

@@ -1,5 +1,5 @@
-//! Dead letters that may heal by themselves are tried again: a schema that the registry did not know yet may have come
-//! since. Everything else stays for a person.
+//! Retries dead letters that may heal by themselves: the registry may have learnt a schema that it did not know before.
+//! All others wait for a person.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,26 +12,26 @@ use crate::state::{DAY_MS, MINUTE_MS};
 use super::{CacheRefreshJob, JobError, Refreshing, blocking};
 
 const TICK: Duration = Duration::from_secs(60);
-/// Reasons that time may take away.
+/// The reasons that may disappear with time.
 const HEALING: [&str; 1] = ["unknown-schema-id"];
-/// After its first attempt, when it died; each further one waits twice as long.
+/// The wait between a letter's death and the first retry. Each further wait is twice as long.
 const BACKOFF_FIRST_MS: i64 = MINUTE_MS;
-/// Attempts of all: the last one 17 hours after the first.
+/// The most attempts of one letter. The last one is 17 hours after the first.
 pub const ATTEMPTS_MAX: u32 = 12;
-/// No attempt after this: an event would be beyond the dedup horizon.
+/// No attempt is made after this time, because an event would then be beyond the dedup horizon.
 const TRY_FOR_MS: i64 = DAY_MS;
-/// Letters of one refresh that are looked at, and that are tried.
+/// The most letters that one refresh checks, and the most that it retries.
 const LOOK_MAX: usize = 10_000;
 const RETRY_MAX: usize = 100;
 
-/// A dead letter, as far as a retry depends on it.
+/// The parts of a dead letter on which a retry depends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Letter {
     pub id: u64,
     pub reason: String,
     pub attempts: u32,
     pub died_at_ms: i64,
-    /// Not cut when it was stored.
+    /// Whether the letter was stored whole, without a cut.
     pub whole: bool,
 }
 
@@ -39,33 +39,33 @@ impl Letter {
     /// Whether an attempt is due.
     fn due(&self, now_ms: i64) -> bool {
         let wait_ms = BACKOFF_FIRST_MS << self.attempts.saturating_sub(1).min(ATTEMPTS_MAX);
-        // One that died under a clock that was ahead is due at once.
+        // A letter that died under a clock that was ahead is due at once.
         let age_ms = if now_ms < self.died_at_ms { wait_ms } else { now_ms - self.died_at_ms };
         let heals = self.whole && HEALING.contains(&self.reason.as_str());
         heals && self.attempts < ATTEMPTS_MAX && (wait_ms..TRY_FOR_MS).contains(&age_ms)
     }
 }
 
-/// What became of the letters that were tried.
+/// The outcome of a retry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retried {
-    /// Applied, and gone from the queue.
+    /// Letters that were applied and have left the queue.
     pub healed: u64,
-    /// Dead as before; the attempt was counted.
+    /// Letters that are dead as before. The attempt was counted.
     pub kept: u64,
-    /// Not tried: what would tell is away.
+    /// Letters that were not tried, because the registry is out of reach.
     pub waiting: u64,
 }
 
 /// The dead letter queue.
 pub trait Letters: Send + Sync {
-    /// The letters with an id above `after`, oldest first, at most `limit`. Blocks.
+    /// The letters with an id above `after`, oldest first, at most `limit`. The call blocks.
     fn page(&self, after: Option<u64>, limit: usize) -> Result<Vec<Letter>, JobError>;
-    /// Tries letters again, and waits for the commit. Blocks.
+    /// Retries letters and waits for the commit. The call blocks.
     fn retry(&self, ids: Vec<u64>) -> Result<Retried, JobError>;
 }
 
-/// What was done since the start, for metrics.
+/// The counts since the start, for metrics.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub healed: AtomicU64,
@@ -73,11 +73,11 @@ pub struct Counts {
     pub waiting: AtomicU64,
 }
 
-/// See the module.
+/// The job that retries dead letters.
 pub struct DeadLetterRetry {
     letters: Arc<dyn Letters>,
     pub counts: Arc<Counts>,
-    /// Where the next look begins: a long queue is looked through in turns.
+    /// Where the next check begins. A long queue is checked in several refreshes.
     after: Arc<Mutex<Option<u64>>>,
 }
 
@@ -102,7 +102,7 @@ impl CacheRefreshJob for DeadLetterRetry {
             let mut after = after.lock();
             let page = letters.page(*after, LOOK_MAX)?;
             let due: Vec<_> = page.iter().filter(|letter| letter.due(now_ms)).take(RETRY_MAX).collect();
-            // The first that is not looked at this time is the next; at the end it begins anew.
+            // The next refresh begins after the last letter of this one. At the end of the queue it begins again.
             *after = match due.last().filter(|_| due.len() == RETRY_MAX) {
                 Some(last) => Some(last.id),
                 None => page.last().filter(|_| page.len() == LOOK_MAX).map(|last| last.id),
@@ -129,7 +129,7 @@ mod tests {
 
     const DIED_MS: i64 = 1_795_500_000_000;
 
-    /// A queue in memory; letters below `heals` heal once the registry knows them.
+    /// A queue in memory. Letters below `heals` heal once the registry knows their schemas.
     #[derive(Default)]
     struct Queue {
         letters: Mutex<BTreeMap<u64, Letter>>,
@@ -200,7 +200,7 @@ mod tests {
             clock.set(DIED_MS + minute * MINUTE_MS);
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
-        // After 1, 2, 4, 8, 16 and 32 minutes.
+        // The attempts were after 1, 2, 4, 8, 16 and 32 minutes.
         assert_eq!((counts.kept.load(Ordering::Relaxed), &queue.tried.lock()[..]), (6, &[2; 6][..]));
         queue.known.store(true, Ordering::SeqCst);
         clock.set(DIED_MS + 64 * MINUTE_MS);

@@ -1,30 +1,30 @@
-//! When a job runs: pure, times are given. Durations count from the runner's start.
+//! When a job runs. The module is pure and gets all times as arguments. Durations count from the runner's start.
 
 use std::time::Duration;
 
 use rustc_hash::FxHasher;
 use std::hash::Hasher as _;
 
-/// Between two refreshes at least, however often a job is woken.
+/// The shortest time between two refreshes, however often a job is woken.
 const GAP_MIN: Duration = Duration::from_millis(50);
-/// After the first failure; doubled with each further one.
+/// The backoff after the first failure. It doubles with each further failure.
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
-/// After so many failures in a row a job is parked.
+/// A job is parked after this many failures in a row.
 pub(super) const PARK_AFTER: u32 = 8;
-/// Between tries of a parked job.
+/// The interval of attempts of a parked job.
 pub(super) const PARKED: Duration = Duration::from_secs(600);
 
-/// How a refresh ended, as far as the next one depends on it.
+/// The result of a refresh, as far as the next one depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Run {
     Ok,
     Failed,
-    /// What it needs is away: an outage parks nothing.
+    /// A server that the job needs is out of reach. An outage never parks a job.
     Away,
 }
 
-/// See the module.
+/// The schedule of one job.
 #[derive(Clone, Debug)]
 pub(super) struct Schedule {
     interval: Duration,
@@ -41,12 +41,12 @@ impl Schedule {
         Schedule { interval, seed, runs: 0, failures: 0, ended: None, due: Duration::ZERO }
     }
 
-    /// When the next refresh begins if nobody asks for it.
+    /// When the next refresh begins without a request.
     pub(super) fn due(&self) -> Duration {
         self.due
     }
 
-    /// When it may begin if somebody asks.
+    /// When the next refresh may begin at a request.
     pub(super) fn earliest(&self) -> Duration {
         self.ended.map_or(Duration::ZERO, |ended| ended + GAP_MIN)
     }
@@ -55,7 +55,7 @@ impl Schedule {
         self.failures >= PARK_AFTER
     }
 
-    /// A refresh ended.
+    /// Notes the end of a refresh.
     pub(super) fn ended(&mut self, at: Duration, run: Run) {
         self.runs += 1;
         self.ended = Some(at);
@@ -67,13 +67,14 @@ impl Schedule {
         let wait = match self.failures {
             0 => self.interval.mul_f64(0.9 + 0.2 * self.unit()),
             _ if self.parked() => PARKED,
-            // Half fixed, half random: those that failed together do not come back together.
+            // Half of the backoff is fixed and half random, so that jobs that failed together do not come back
+            // together.
             n => (BACKOFF_MIN * 2u32.pow(n - 1)).min(BACKOFF_MAX).mul_f64(0.5 + 0.5 * self.unit()),
         };
         self.due = at + wait.max(GAP_MIN);
     }
 
-    /// From 0 to 1, by the seed and the run.
+    /// A number from 0 to 1 that depends on the seed and the run.
     fn unit(&self) -> f64 {
         let mut hasher = FxHasher::default();
         hasher.write_u64(self.seed);

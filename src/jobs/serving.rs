@@ -18,13 +18,13 @@ use super::{CacheRefreshJob, Refreshing, blocking};
 const FEED_TICK: Duration = Duration::from_secs(5);
 const RISING_TICK: Duration = Duration::from_secs(10);
 const SWEEP_TICK: Duration = Duration::from_secs(60);
-/// Feeds that are made anew in one refresh.
+/// The most feeds that one refresh makes.
 const FEEDS_MAX: usize = 2_000;
 
-/// Name of the job that makes feeds anew: woken when a page was served from an old snapshot.
+/// The name of the job that makes feeds again. It is woken when a page was served from an old snapshot.
 pub const FEED_WARMUP: &str = "feed_warmup";
 
-/// What the jobs keep fresh.
+/// The data that the jobs keep fresh.
 #[derive(Clone)]
 pub struct Served {
     pub state: Arc<RwLock<State>>,
@@ -34,7 +34,7 @@ pub struct Served {
     pub shown: Arc<Shown>,
 }
 
-/// One job: its name, its rhythm, and what it does with what is served.
+/// One job: its name, its interval, and its work on the served data.
 struct Job {
     name: &'static str,
     interval: Duration,
@@ -60,9 +60,9 @@ impl CacheRefreshJob for Job {
     }
 }
 
-/// Publishing trending, feeds of active users, who gained followers, and forgetting what expired. The tick of trending can be
-/// set: it only counts what changed, so that no window needs a slower one. At 900 ms, with its jitter and the
-/// time it takes, an event moves every window within 1.2 s of its commit.
+/// The jobs: they publish trending, refresh feeds of active users, count who gained followers, and forget what has
+/// expired. The tick of trending is a setting. A tick only counts what changed, so no window needs a slower one. At 900
+/// ms, with jitter and its own time, an event moves every window within 1.2 s of its commit.
 pub fn jobs(served: &Served, settings: &FeedSettings) -> Vec<Box<dyn CacheRefreshJob>> {
     let job = |name, interval, work| -> Box<dyn CacheRefreshJob> {
         Box::new(Job { name, interval, served: served.clone(), work })

@@ -1,4 +1,4 @@
-//! In virtual time: tokio's clock stands still and jumps to the next timer.
+//! Tests in virtual time: tokio's clock stands still and jumps to the next timer.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -7,7 +7,7 @@ use super::*;
 struct Counted {
     interval: Duration,
     runs: Arc<AtomicU32>,
-    /// What the run with this number does.
+    /// The refresh of the run with this number.
     refresh: fn(u32) -> Refreshing,
 }
 

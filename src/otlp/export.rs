@@ -29,11 +29,11 @@ use crate::tls::{self, Connector, Trust, causes};
 use super::settings::{Encoding, OtlpSettings};
 use super::span::{Counts, Delivered, Kind, QUEUE_MAX_SPANS, Span, Told, Value, Waits};
 
-/// A collector answers with few words.
+/// The most bytes of a collector's answer, which is short.
 const ANSWER_MAX_BYTES: usize = 64 << 10;
-/// How often it is looked whether rows were delivered.
+/// How often the thread checks whether rows were delivered.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// A request that the collector could not take now is sent so often again, each time after twice as long.
+/// How often a request that the collector could not take is sent again. Each wait is twice as long.
 const TRIES_MAX: u32 = 4;
 const BACKOFF: Duration = Duration::from_millis(500);
 /// The sampled flag of W3C Trace Context.
@@ -48,9 +48,9 @@ pub(super) struct Exporter {
     runtime: Runtime,
     client: Client<Connector, Full<Bytes>>,
     headers: HeaderMap,
-    /// Rows that wait for ClickHouse, in the order of their commits.
+    /// The rows that wait for ClickHouse, in the order of their commits.
     waits: VecDeque<Waits>,
-    /// Spans that wait for others.
+    /// The spans that wait for further spans.
     spans: Vec<Span>,
 }
 
@@ -78,7 +78,7 @@ impl Exporter {
         Ok(Exporter { settings, queue, delivered, now_ns, counts, runtime, client, headers, waits, spans })
     }
 
-    /// Until nobody hands over any more; then what waits is sent.
+    /// Runs until all senders are dropped, and then sends the waiting spans.
     pub fn run(mut self) {
         let mut begun: Option<Instant> = None;
         loop {
@@ -92,6 +92,7 @@ impl Exporter {
             };
             self.look();
             if !self.spans.is_empty() {
+                #[expect(clippy::disallowed_methods, reason = "traces know no other room than their own")]
                 let since = *begun.get_or_insert_with(Instant::now);
                 if ended || self.spans.len() >= self.settings.batch_spans || since.elapsed() >= self.settings.delay {
                     self.send(ended);
@@ -108,12 +109,12 @@ impl Exporter {
         match told {
             Told::Span(span) => self.spans.push(span),
             Told::Waits(waits) if self.waits.len() < QUEUE_MAX_SPANS => self.waits.push_back(waits),
-            // ClickHouse is away for long.
+            // ClickHouse has been out of reach for long.
             Told::Waits(_) => drop(self.counts.dropped.fetch_add(1, Ordering::Relaxed)),
         }
     }
 
-    /// Makes a span of each delivery that is done.
+    /// Makes a span of each finished delivery.
     fn look(&mut self) {
         if self.waits.is_empty() {
             return;
@@ -133,7 +134,7 @@ impl Exporter {
         }
     }
 
-    /// Sends every span. At the end nothing is tried again: the process waits for it.
+    /// Sends every span. At the end there are no retries, because the process waits.
     fn send(&mut self, last: bool) {
         let (all, mut lost) = (std::mem::take(&mut self.spans), false);
         for spans in all.chunks(self.settings.batch_spans) {
@@ -160,7 +161,7 @@ impl Exporter {
             tried += 1;
             let (again, why) = match tokio::time::timeout(self.settings.timeout, self.post(body.clone())).await {
                 Ok(Ok(status)) if status.is_success() => return Ok(()),
-                // These the specification says to try again.
+                // The specification says to retry these statuses.
                 Ok(Ok(status)) => (matches!(status.as_u16(), 429 | 502 | 503 | 504), format!("it answers {status}")),
                 Ok(Err(why)) => (true, why),
                 Err(_) => (true, "no answer in time".to_owned()),
@@ -178,7 +179,7 @@ impl Exporter {
         *request.headers_mut() = self.headers.clone();
         let response = self.client.request(request).await.map_err(|error| causes(&error))?;
         let status = response.status();
-        // Read to its end, so that the connection can be used again.
+        // The answer is read to its end, so that the connection can be used again.
         let _ = response.into_body().collect().await;
         Ok(status)
     }
@@ -225,7 +226,7 @@ fn encode(settings: &OtlpSettings, spans: &[Span]) -> Bytes {
     let request = ExportTraceServiceRequest { resource_spans: all };
     match settings.encoding {
         Encoding::Protobuf => request.encode_to_vec().into(),
-        // A map of plain values always is one.
+        // A map of plain values can always be written as JSON.
         Encoding::Json => serde_json::to_vec(&request).unwrap_or_default().into(),
     }
 }

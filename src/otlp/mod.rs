@@ -1,6 +1,6 @@
-//! Traces for a collector of OpenTelemetry, over OTLP/HTTP: a request, the commit that made it durable, and the delivery of
-//! its rows to ClickHouse. A thread of its own sends them; whoever has a span hands it over and never waits. A span holds
-//! names of routes, statuses, counts and times, never anything of a token, a body or a row.
+//! Traces for an OpenTelemetry collector, over OTLP/HTTP: a request, the commit that made it durable, and the delivery
+//! of its rows to ClickHouse. A separate thread sends them, so a caller hands a span over without waiting. A span
+//! contains names of routes, statuses, counts and times, and never any part of a token, a body or a row.
 
 mod export;
 mod settings;
@@ -18,7 +18,7 @@ use self::span::{Told, Waits};
 pub use self::settings::{Encoding, OtlpSettings, PREFIX, Sampler};
 pub use self::span::{Counts, Delivered, Kind, Place, QUEUE_MAX_SPANS, Span, Value};
 
-/// Where spans are handed over. Dropping it sends what waits.
+/// Takes spans for the thread. Dropping it sends the waiting spans.
 pub struct Tracer {
     queue: Option<Sender<Told>>,
     sampler: Sampler,
@@ -29,7 +29,7 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Starts the thread. `now_ns` is wall time, epoch nanoseconds.
+    /// Starts the thread. `now_ns` returns the wall time in epoch nanoseconds.
     pub fn start(
         settings: &OtlpSettings,
         delivered: Delivered,
@@ -44,7 +44,7 @@ impl Tracer {
         Ok(Tracer { queue: Some(sender), sampler: settings.sampler, delivered, now_ns, counts, thread: Some(thread) })
     }
 
-    /// Whether a trace is told; see [`Sampler::takes`].
+    /// Whether a trace is sent; see [`Sampler::takes`].
     pub fn takes(&self, trace_id: u128, parent: Option<bool>) -> bool {
         self.sampler.takes(trace_id, parent)
     }
@@ -53,7 +53,8 @@ impl Tracer {
         self.hand_over(Told::Span(span));
     }
 
-    /// A request's records are committed: `waited_ns` after they were handed to the pipeline. Their delivery follows.
+    /// Notes that a request's records are committed, `waited_ns` after they were handed to the pipeline. Their delivery
+    /// follows.
     pub fn committed(&self, request: Place, waited_ns: u64, records: usize) {
         let (place, end_ns) = (request.child(), (self.now_ns)());
         self.tell(Span {
@@ -81,7 +82,7 @@ impl Drop for Tracer {
     fn drop(&mut self) {
         self.queue = None;
         if let Some(thread) = self.thread.take() {
-            // It sends what waits, for as long as one request may take.
+            // The thread sends the waiting spans, which takes at most the time of one request.
             let _ = thread.join();
         }
     }

@@ -1,39 +1,40 @@
-//! The standard variables of OpenTelemetry's exporter (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/> and
-//! "Environment Variable Specification"), as far as traces go.
+//! The standard variables of OpenTelemetry's exporter (<https://opentelemetry.io/docs/specs/otel/protocol/exporter/>
+//! and "Environment Variable Specification") for traces.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where a collector on the same machine listens for OTLP over HTTP.
+/// The address of a collector on the same machine for OTLP over HTTP.
 const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
 const TIMEOUT_DEFAULT_MS: u64 = 10_000;
 const DELAY_DEFAULT_MS: u64 = 5_000;
 const BATCH_DEFAULT_SPANS: usize = 512;
-/// What names every variable that is read here.
+/// The prefix of every variable that this module reads.
 pub const PREFIX: &str = "OTEL_";
 
-/// How spans are written.
+/// The encoding of spans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     Protobuf,
     Json,
 }
 
-/// Numbers of traces, of 63 bits.
+/// The number of different traces, whose numbers have 63 bits.
 const ALL: u64 = 1 << 63;
 
-/// Which traces are told.
+/// Decides which traces are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sampler {
-    /// A caller's own decision holds.
+    /// Whether the caller's own decision applies.
     parent_based: bool,
-    /// Of the traces that begin here those are told whose number, of 63 bits, is lower.
+    /// A trace that begins here is sent if its number, of 63 bits, is lower than this.
     below: u64,
 }
 
 impl Sampler {
-    /// Whether a trace is told; `parent` is its caller's decision. By the id, so that every service decides alike.
+    /// Whether a trace is sent. `parent` is its caller's decision. Otherwise the id decides, so that every service
+    /// decides alike.
     pub fn takes(self, trace_id: u128, parent: Option<bool>) -> bool {
         match parent.filter(|_| self.parent_based) {
             Some(decided) => decided,
@@ -42,26 +43,26 @@ impl Sampler {
     }
 }
 
-/// Where spans go, and how.
+/// Where spans are sent, and how.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OtlpSettings {
     pub endpoint: String,
-    /// Sent with each request; they may hold secrets.
+    /// The headers of each request. They may hold secrets.
     pub headers: Vec<(String, String)>,
     pub encoding: Encoding,
-    /// Of one request.
+    /// The limit for one request.
     pub timeout: Duration,
-    /// How long spans wait for others.
+    /// How long spans wait for further spans.
     pub delay: Duration,
-    /// Spans of one request.
+    /// The most spans in one request.
     pub batch_spans: usize,
     pub ca_file: Option<PathBuf>,
     pub sampler: Sampler,
-    /// What describes this process, `service.name` among it.
+    /// The attributes that describe this process, with `service.name` among them.
     pub resource: Vec<(String, String)>,
 }
 
-/// Headers are nobody's to read.
+/// Prints the settings without the values of the headers, which may be secret.
 impl std::fmt::Debug for OtlpSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "OtlpSettings({})", self.endpoint)
@@ -69,7 +70,8 @@ impl std::fmt::Debug for OtlpSettings {
 }
 
 impl OtlpSettings {
-    /// By the variables; `None` where no endpoint and no exporter is named. The problems are told at once.
+    /// Reads the settings from variables. `None` if they name neither an endpoint nor an exporter. All problems are
+    /// reported together.
     pub fn of(variables: &BTreeMap<String, String>) -> Result<Option<OtlpSettings>, Vec<String>> {
         let set = |name: &str| variables.get(name).map(|value| value.trim()).filter(|value| !value.is_empty());
         let either = |name: &str| {
@@ -137,7 +139,7 @@ impl OtlpSettings {
     }
 }
 
-/// `name=value,name=value`, values percent-encoded (W3C Baggage).
+/// Parses `name=value,name=value` with percent-encoded values (W3C Baggage).
 fn pairs(text: &str) -> Vec<(String, String)> {
     let decoded = |text: &str| percent_encoding::percent_decode_str(text.trim()).decode_utf8_lossy().into_owned();
     let parts = text.split(',').filter_map(|part| part.split_once('='));

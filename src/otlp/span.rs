@@ -1,18 +1,18 @@
-//! Spans, and what else the thread that sends them is told.
+//! Spans, and the other messages to the thread that sends them.
 
 use std::sync::atomic::AtomicU64;
 
-/// Spans that wait for the thread; more are dropped and counted.
+/// The most spans that wait for the thread. Further spans are dropped and counted.
 pub const QUEUE_MAX_SPANS: usize = 2_048;
 
-/// What a span says of its work.
+/// The value of an attribute of a span.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
     Text(String),
     Number(i64),
 }
 
-/// The ids of a span, as W3C Trace Context has them.
+/// The ids of a span in W3C Trace Context's form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     pub trace_id: u128,
@@ -20,27 +20,27 @@ pub struct Place {
 }
 
 impl Place {
-    /// A new span of the same trace.
+    /// A new span of the same trace, whose parent is this one.
     pub(super) fn child(self) -> Place {
         Place { span_id: fastrand::u64(1..), ..self }
     }
 }
 
-/// A piece of work that is done.
+/// A finished piece of work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
     pub place: Place,
     pub parent: Option<u64>,
     pub name: String,
     pub kind: Kind,
-    /// Epoch nanoseconds.
+    /// The beginning in epoch nanoseconds.
     pub start_ns: u64,
     pub end_ns: u64,
     pub failed: bool,
     pub attributes: Vec<(&'static str, Value)>,
 }
 
-/// What kind of work.
+/// The kind of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Internal,
@@ -48,25 +48,26 @@ pub enum Kind {
     Client,
 }
 
-/// Rows that were committed and wait for ClickHouse.
+/// Committed rows that wait for ClickHouse.
 pub(super) struct Waits {
     pub place: Place,
-    /// So many rows of events were emitted when these were.
+    /// The number of emitted rows of events after this commit.
     pub emitted: u64,
-    /// Epoch nanoseconds.
+    /// When the wait began, epoch nanoseconds.
     pub since_ns: u64,
 }
 
-/// What is handed over to the thread.
+/// A message to the thread.
 pub(super) enum Told {
     Span(Span),
     Waits(Waits),
 }
 
-/// How many rows of events there were and how many are done with, since the store was made; `None` where none are sent.
+/// Returns how many rows of events were emitted and how many are finished, since the store was made. `None` if no rows
+/// are sent.
 pub type Delivered = Box<dyn Fn() -> Option<(u64, u64)> + Send + Sync>;
 
-/// Spans by what became of them.
+/// The number of spans by outcome.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub sent: AtomicU64,

@@ -1,6 +1,7 @@
-//! What one change does to the row that is stored under its key. Pure: the writer brings the stored bytes and takes the
-//! judgement away. The rules are those of `docs/cdc.md`; `order` says which of two records is newer, `fill` where values
-//! come from that a record does not repeat, `renamed` what a change of a row's key gives to the row under the new one.
+//! Decides what one change does to the row that is stored under its key. The module is pure: the writer passes the
+//! stored bytes in and gets the judgement back. The rules are in `docs/cdc.md`. `order` says which of two records is
+//! newer, `fill` finds the values that a record does not repeat, and `renamed` says what a changed key gives to the row
+//! under the new key.
 
 mod filled;
 mod history;
@@ -27,21 +28,21 @@ use super::stored::{Place, StoredRow};
 pub use self::written::Written;
 pub use super::regression::Regression;
 
-/// What becomes of a change.
+/// The judgement about a change.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Judgement {
     /// The row is replaced, or deleted (`new` is `None`).
     Write(Box<Written>),
-    /// Duplicate, stale or ignored: nothing changes.
+    /// The change is a duplicate, stale or ignored, and has no effect.
     Skip(Outcome),
-    /// Stale, of a row that has another key by now: the row under that key may want what the record tells.
+    /// The change is stale, and its row now has another key: the row under that key may need the record's values.
     Late(Box<Late>),
     /// The table takes no more changes until a person decides.
     Halt(Regression),
 }
 
-/// Judges an upsert, delete or tombstone (a truncate concerns the whole table: the writer's). `stored` is the row under
-/// the change's key, `renamed` the one under [`Change::renamed_from()`].
+/// Judges an upsert, a delete or a tombstone. A truncate concerns the whole table, so the writer handles it. `stored`
+/// is the row under the change's key, and `renamed` the row under [`Change::renamed_from()`].
 pub fn judge(
     change: Change,
     place: Place,
@@ -52,7 +53,7 @@ pub fn judge(
     judge_of(change, (place, false), table, stored, renamed)
 }
 
-/// The same where the record may be a dead letter that is replayed, which the flag beside its place says.
+/// Judges a record that may be a replayed dead letter. The flag beside its place says whether it is one.
 pub fn judge_of(
     change: Change,
     (place, replayed): (Place, bool),
@@ -82,10 +83,10 @@ pub fn judge_of(
         renamed: change.renamed_from().is_some(),
         replayed,
     };
-    // A tombstone record carries no format of its own.
+    // A tombstone record has no format of its own.
     let format = if tombstone { Format::FlatTombstone } else { change.format };
     let (key, of, moved) = (change.key, change.table, change.renamed_to());
-    // A key of several columns may change and keep the row's id: then the values are those that are stored under it.
+    // A key of several columns may change while the row's id stays. Then the row is stored under the same id.
     let renamed = renamed.filter(|_| change.renamed_from() != Some(key));
     let new = match change.body {
         ChangeBody::Upsert(row) => {
@@ -114,7 +115,7 @@ pub fn judge_of(
     Ok(Judgement::Write(Box::new(told.written(stored.as_ref(), old, new, format, moved))))
 }
 
-/// What an applied truncate does to one row.
+/// The effect of an applied truncate on one row.
 pub fn truncate_row(
     (table, key): (Table, Id),
     stored: &[u8],
@@ -142,7 +143,8 @@ pub fn truncate_row(
     }
 }
 
-/// An older version came late. It changes nothing, unless the row has values that only an older version could tell.
+/// Judges an older version that came late. It has no effect, unless the row needs values that only an older version
+/// has.
 fn late(
     row: &StoredRow<'_>,
     old: Option<Row>,
@@ -161,7 +163,7 @@ fn late(
     })
 }
 
-/// Whether the change is from before the latest applied truncate.
+/// Returns a judgement if the change is from before the latest applied truncate.
 fn before_truncate(change: &Change, (place, replayed): (Place, bool), table: &TableMeta) -> Option<Judgement> {
     let truncate = table.truncated?;
     let (before, after) = {
@@ -174,8 +176,8 @@ fn before_truncate(change: &Change, (place, replayed): (Place, bool), table: &Ta
         return stale.then_some(Judgement::Skip(Outcome::Stale));
     }
     let lsn = change.lsn?;
-    // In a later epoch, in another partition of a log that began again, and of a letter from before it, times tell. What was
-    // committed at one time is of one log, and mostly of one transaction.
+    // Times decide in a later epoch, in another partition of a log that began again, and for a letter from before it.
+    // Changes with the same commit time are from one log, and mostly from one transaction.
     let mixed = table.epoch > truncate.epoch || (table.mixed() && (replayed || truncate.elsewhere(place)));
     if mixed {
         let same_time = change.source_ts_us.is_some() && change.source_ts_us == truncate.source_ts_us;

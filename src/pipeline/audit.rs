@@ -1,4 +1,5 @@
-//! Who did what to what: written in the commit that does it, kept for ever. Only the writer adds to it.
+//! The audit of who did what. An entry is written in the commit of the deed and kept for ever. Only the writer adds
+//! entries.
 
 use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::AUDIT;
@@ -9,20 +10,20 @@ use serde::Serialize;
 use crate::clock::rfc3339;
 
 const VERSION: u8 = 1;
-/// Entries of one page: a listing never pins the file for long.
+/// The most entries on one page, so that a listing never pins the file for long.
 pub const PAGE_MAX_ENTRIES: usize = 1_000;
 
-/// One deed.
+/// One entry of the audit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub at_ms: i64,
-    /// `user UUID`, or who sat at the command line.
+    /// The actor: `user UUID`, or the person at the command line.
     pub actor: String,
-    /// What was done, such as `dlq-discard`.
+    /// The action, such as `dlq-discard`.
     pub action: String,
-    /// To what: an id, a table, a user.
+    /// The subject: an id, a table or a user.
     pub subject: String,
-    /// Why, or with which settings; may be empty.
+    /// The reason or the settings. The text may be empty.
     pub detail: String,
 }
 
@@ -45,14 +46,14 @@ impl Entry {
         Ok(Entry { at_ms, actor, action, subject, detail })
     }
 
-    /// As it is listed under its id.
+    /// The entry in the form of a listing, with its id.
     pub fn listed(&self, id: u64) -> Listed {
         let Entry { at_ms, actor, action, subject, detail } = self.clone();
         Listed { id, at: rfc3339(at_ms.saturating_mul(1_000)), actor, action, subject, detail }
     }
 }
 
-/// One deed, as it is listed.
+/// One entry of the audit in the form of a listing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "AuditEntry", example = crate::schema::example(r#"{
     "id": 3, "at": "2026-11-24T06:00:00.000000Z", "actor": "user 1b4e28ba-2fa1-4d3b-a3f5-ef19b5a7633b",
@@ -62,13 +63,13 @@ pub struct Listed {
     pub id: u64,
     #[schemars(extend("format" = "date-time"))]
     pub at: String,
-    /// `user UUID`, or who sat at the command line.
+    /// The actor: `user UUID`, or the person at the command line.
     pub actor: String,
-    /// What was done.
+    /// The action.
     pub action: String,
-    /// To what: an id, a table, a user.
+    /// The subject: an id, a table or a user.
     pub subject: String,
-    /// Why, or with which settings; may be empty.
+    /// The reason or the settings. The text may be empty.
     pub detail: String,
 }
 

@@ -1,4 +1,4 @@
-//! The columns of a row as they are stored: the same bytes for the same content.
+//! The stored form of a row's columns: equal content has equal bytes.
 
 use nova_storage::codec::{CodecError, Put, Reader};
 
@@ -33,11 +33,11 @@ pub fn encode_cells(row: &Row, out: &mut Vec<u8>) {
         }
     }
     out.put_optional_bytes(row.extra.as_deref().map(str::as_bytes));
-    // Rows were written without the names before there were any.
+    // Rows from before these names existed end here, so no count is written if there are none.
     row.extra_unavailable.iter().for_each(|name| out.put_bytes(name.as_bytes()));
 }
 
-/// The inverse of [`encode_cells`].
+/// Reads what [`encode_cells`] wrote.
 pub fn decode_cells(bytes: &[u8]) -> Result<Row, CodecError> {
     const WHAT: &str = "row cells";
     let mut reader = Reader::new(WHAT, bytes);

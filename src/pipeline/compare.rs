@@ -1,5 +1,6 @@
-//! The stored rows against ClickHouse's `*_current` views: counts and checksums of the versions, table by table, by the
-//! hour in which rows were created. Beside a running writer, hours in which rows changed between two looks are not judged.
+//! Compares the stored rows with ClickHouse's `*_current` views: counts and checksums of the versions, table by table,
+//! by the hour in which rows were created. While a writer runs, hours whose rows changed between two reads are not
+//! judged.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use super::meta::Meta;
 use super::seen::Seen;
 use super::stored::StoredRow;
 
-/// How long a running node may take to deliver what the first look saw.
+/// How long a running node may take to deliver the rows of the first read.
 const DELIVERY_MAX: Duration = Duration::from_secs(60);
 const DELIVERY_TICK: Duration = Duration::from_millis(100);
 
@@ -32,7 +33,7 @@ pub enum CompareError {
     Asked(#[from] Failure),
 }
 
-/// Something that differs between the stored rows and ClickHouse's, and the way out.
+/// A difference between the stored rows and ClickHouse's, and the way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// A short stable code.
@@ -41,15 +42,17 @@ pub struct Difference {
     pub remedy: String,
 }
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Compared {
     pub findings: Vec<Difference>,
-    /// Hours of creation whose rows changed meanwhile, over all tables: they were not compared.
+    /// The number of hours of creation, over all tables, that were not compared because their rows changed during the
+    /// comparison.
     pub changing_hours: usize,
 }
 
-/// Compares the store with ClickHouse. `delivers` says that a node runs over the store, whose deliveries are waited for.
+/// Compares the store with ClickHouse. `delivers` says that a node runs over the store; then the comparison waits for
+/// its deliveries.
 pub async fn compare(
     store: &Store,
     status: &Status,
@@ -93,7 +96,7 @@ fn events(status: &Status) -> TargetStatus {
     status.targets()[Target::Events.index()].clone()
 }
 
-/// Waits until what waits now is delivered, or for the longest time.
+/// Waits until the present outbox is delivered, or until the limit.
 async fn delivered(status: &Status) {
     let emitted = status.targets().map(|target| target.emitted);
     let done =
@@ -103,12 +106,12 @@ async fn delivered(status: &Status) {
             tokio::time::sleep(DELIVERY_TICK).await;
         }
     };
-    // Rows that ClickHouse does not have by then are reported as a difference.
+    // Rows that ClickHouse does not have after this wait are reported as a difference.
     let _ = tokio::time::timeout(DELIVERY_MAX, waits).await;
 }
 
-/// The hours whose rows did not change between two looks, ours and theirs, and how many others there are. ClickHouse was
-/// asked between the looks, and had what the first one saw.
+/// The hours whose rows did not change between two reads, in the store and in ClickHouse, and the number of the other
+/// hours. ClickHouse was asked between the reads, and had the rows of the first one.
 fn steady(mut ours: Hours, again: &Hours, mut theirs: Hours) -> (Hours, Hours, usize) {
     let all: std::collections::BTreeSet<_> = ours.keys().chain(again.keys()).copied().collect();
     let changed: Vec<_> = all.into_iter().filter(|hour| ours.get(hour) != again.get(hour)).collect();

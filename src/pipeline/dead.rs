@@ -1,4 +1,4 @@
-//! Reading the dead letters. Only the writer changes them.
+//! Reads the dead letters. Only the writer changes them.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::decode::origin::{self, ORIGIN_HEADER};
 use crate::event::Record;
 
-/// Letters of one page: a listing never pins the file for long.
+/// The most letters on one page, so that a listing never pins the file for long.
 pub const PAGE_MAX_LETTERS: usize = 1_000;
 
 /// The letters with an id above `after`, oldest first, at most `limit` and [`PAGE_MAX_LETTERS`].
@@ -24,7 +24,7 @@ pub fn page(read: &ReadTxn, after: Option<u64>, limit: usize) -> Result<Vec<(u64
     Ok(letters)
 }
 
-/// The same, told one by one: their bytes may be many.
+/// Like `page`, but calls `each` for one letter at a time, because their bytes may be many.
 pub fn each(
     read: &ReadTxn,
     after: Option<u64>,
@@ -47,15 +47,15 @@ pub fn each(
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// One letter.
+/// Reads one letter.
 pub fn get(read: &ReadTxn, id: u64) -> Result<Option<DeadLetter>, ReadError> {
     Ok(read.get_with(DEAD, id, DeadLetter::decode)?.transpose()?)
 }
 
-/// The record that a dead letter was made from.
+/// The record from which a dead letter was made.
 pub fn record(letter: &DeadLetter) -> Record {
     let (origins, headers): (Vec<_>, Vec<_>) = letter.headers.iter().partition(|(name, _)| name == ORIGIN_HEADER);
-    // One that cannot be read is left out: the record then is of a topic that nobody follows.
+    // An origin that cannot be read is left out. The record then belongs to a topic that nova does not follow.
     let origin = origins.first().and_then(|(_, bytes)| origin::decode(bytes).ok()).map(Arc::new);
     Record {
         topic: letter.topic.as_str().into(),
@@ -71,7 +71,7 @@ pub fn record(letter: &DeadLetter) -> Record {
     }
 }
 
-/// A dead letter without its bytes, as it is listed.
+/// A dead letter without its bytes, in the form of a listing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "DeadLetter", example = crate::schema::example(r#"{
     "id": 7, "topic": "cdc.posts", "partition": 0, "offset": 4711, "timestamp_ms": 1795500000000, "stage": "decode",
@@ -83,16 +83,16 @@ pub struct Summary {
     pub topic: String,
     pub partition: i32,
     pub offset: i64,
-    /// Arrival of the record, epoch milliseconds.
+    /// The arrival of the record, epoch milliseconds.
     pub timestamp_ms: i64,
-    /// What refused the record.
+    /// The stage that refused the record.
     pub stage: String,
-    /// Why, for a machine.
+    /// The reason as a code.
     pub reason: String,
-    /// Why, for a person.
+    /// The reason in words for a person.
     pub detail: String,
     pub attempts: u32,
-    /// Sizes before any cut.
+    /// The sizes in bytes before any cut.
     pub key_bytes: u64,
     pub value_bytes: u64,
 }
@@ -108,15 +108,15 @@ pub struct Summary {
 pub struct Whole {
     #[serde(flatten)]
     pub summary: Summary,
-    /// When it was put here, epoch milliseconds.
+    /// When the letter was made, epoch milliseconds.
     pub died_at_ms: i64,
     pub key: Option<Shown>,
     pub value: Option<Shown>,
-    /// Name and value of each.
+    /// The name and the value of each header.
     pub headers: Vec<(String, String)>,
 }
 
-/// Bytes in Base64, and as text with U+FFFD for what is not UTF-8.
+/// Bytes in Base64, and as text with U+FFFD for bytes that are not UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "Bytes")]
 pub struct Shown {

@@ -1,5 +1,5 @@
-//! What people decided about places in the log, remembered for a rebuild: when the same truncate or the same records come
-//! again, the decision holds again. Every list is bounded; the oldest decision goes first.
+//! People's decisions about places in the log. They are kept for a rebuild: when the same truncate or the same records
+//! come again, the decision applies again. Every list is bounded, and the oldest decision is dropped first.
 
 use std::fmt;
 
@@ -7,21 +7,21 @@ use nova_storage::codec::{CodecError, Put, Reader};
 
 use crate::event::{Id, TopicPartition};
 
-/// Decided truncates that are remembered of one table.
+/// The most truncates of one table whose decision is kept.
 pub const TRUNCATES_MAX: usize = 64;
-/// Decided beginnings of another log that are remembered of one table.
+/// The most beginnings of another log of one table whose decision is kept.
 pub const RESTARTS_MAX: usize = 64;
-/// Decided seeks that are remembered of all partitions.
+/// The most seeks, over all partitions, whose decision is kept.
 pub const SEEKS_MAX: usize = 256;
 
 const WHAT: &str = "decision";
 
-/// What a truncate of the source does here.
+/// The effect of a truncate of the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Every older row of the table is deleted.
     Apply,
-    /// The rows stay.
+    /// No row is deleted.
     Ignore,
 }
 
@@ -40,13 +40,13 @@ pub struct Truncation {
     pub partition: TopicPartition,
     pub offset: i64,
     pub lsn: Option<u64>,
-    /// Time of its commit, epoch microseconds.
+    /// The time of its commit, epoch microseconds.
     pub source_ts_us: Option<i64>,
 }
 
 impl Truncation {
-    /// Whether both records tell of one truncate: a connector may produce it again at another offset. Without an LSN the
-    /// place in the topic tells.
+    /// Whether both records are of one truncate: a connector may produce it again at another offset. Without an LSN the
+    /// place in the topic decides.
     pub fn same_as(&self, other: &Truncation) -> bool {
         let place = self.partition == other.partition && self.offset == other.offset;
         self.lsn == other.lsn && self.source_ts_us == other.source_ts_us && (self.lsn.is_some() || place)
@@ -84,8 +84,8 @@ impl fmt::Display for Truncation {
 pub struct Truncates(Vec<(Option<Truncation>, Decision)>);
 
 impl Truncates {
-    /// A decision about this truncate takes the place of an earlier one. `None` is the next truncate that comes, whichever
-    /// it is: of a halt that an earlier version of nova stored without its place.
+    /// Notes a decision about a truncate, which replaces an earlier one. `None` means the next truncate, whichever it
+    /// is: an earlier version of nova stored a halt without the place of its truncate.
     pub fn decide(&mut self, at: Option<Truncation>, decision: Decision) {
         self.0.retain(|(known, _)| match (known, &at) {
             (Some(known), Some(at)) => !known.same_as(at),
@@ -97,7 +97,7 @@ impl Truncates {
         self.0.push((at, decision));
     }
 
-    /// What was decided about a truncate that comes now.
+    /// The decision about a truncate that comes now.
     pub fn decided(&mut self, at: &Truncation) -> Option<Decision> {
         let same = |known: &Option<Truncation>| known.as_ref().is_some_and(|known| known.same_as(at));
         if let Some((_, decision)) = self.0.iter().find(|(known, _)| same(known)) {
@@ -140,8 +140,8 @@ impl Truncates {
     }
 }
 
-/// The changes at which a person said that the source's log began again, each by its row's key and its LSN, in the order
-/// of the decisions.
+/// The changes at which a person decided that the source's log began again, each by its row's key and its LSN, in the
+/// order of the decisions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Restarts(Vec<(Id, u64)>);
 
@@ -181,13 +181,14 @@ impl Restarts {
     }
 }
 
-/// A stretch of a partition that a person gave up: reading went on at `to` instead of `from`.
+/// A stretch of a partition that a person gave up: nova continued at `to` instead of `from`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seek {
     pub partition: TopicPartition,
     pub from: i64,
     pub to: i64,
-    /// Digest of the record at `from - 1`: only behind the same record it is the same log. 0 where nothing was read.
+    /// The digest of the record at `from - 1`. The log is the same only after the same record. It is 0 if nothing was
+    /// read.
     pub digest: u64,
 }
 
@@ -196,8 +197,8 @@ pub struct Seek {
 pub struct Seeks(Vec<Seek>);
 
 impl Seeks {
-    /// A person moved a partition. Reading goes on exactly at the new place, so no stretch that was passed or that begins
-    /// there is given up any more. A stretch that begins where another one ends continues it.
+    /// Notes that a person moved a partition. nova continues exactly at the new place, so stretches that include this
+    /// place or begin there are no longer given up. A stretch that begins where another one ends continues it.
     pub fn decide(&mut self, seek: Seek) {
         let (low, high) = (seek.from.min(seek.to), seek.from.max(seek.to));
         let apart = |known: &Seek| known.to <= low || known.from > high;
@@ -216,12 +217,13 @@ impl Seeks {
         self.0.push(seek);
     }
 
-    /// The log of the partition is another one: decisions about the old one say nothing of it.
+    /// Forgets the decisions about a partition whose log is another one now.
     pub fn forget(&mut self, partition: &TopicPartition) {
         self.0.retain(|known| known.partition != *partition);
     }
 
-    /// Where a partition goes on that is about to read `next` behind a record with this digest.
+    /// The offset at which a partition continues that would read `next` after a record with this digest. `None` if
+    /// there is no decision.
     pub fn decided(&self, partition: &TopicPartition, next: i64, digest: u64) -> Option<i64> {
         let here = |seek: &&Seek| seek.from == next && seek.digest == digest && seek.partition == *partition;
         self.0.iter().find(here).map(|seek| seek.to)

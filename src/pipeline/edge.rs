@@ -1,4 +1,5 @@
-//! The table in which the store keeps what HTTP clients and operators have said. The writer changes it by commands.
+//! The table in which the store keeps the decisions and answers of HTTP clients and operators. The writer changes it by
+//! commands.
 
 use nova_storage::schema::EDGE;
 use nova_storage::{ReadError, Store};
@@ -6,7 +7,7 @@ use nova_storage::{ReadError, Store};
 /// A name and its value.
 pub type Entry = (Vec<u8>, Vec<u8>);
 
-/// What the table has of one kind.
+/// The entries of one kind in the table.
 pub fn entries(store: &Store, kind: &str) -> Result<Vec<Entry>, ReadError> {
     let mut entries = Vec::new();
     store.read()?.scan(EDGE, (kind, &[][..]).., |(found, name), value| {

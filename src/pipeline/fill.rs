@@ -1,7 +1,7 @@
-//! Values that a record does not repeat, taken from where they are: the stored row, or the row that had the key before.
+//! Finds values that a record does not repeat: in the stored row, or in the row that had the key before.
 //!
-//! An older version may come late (from another partition, or in the order of a rebuild) and be the one that the value
-//! is from. So a row remembers which of its values are another version's, and which version's: its holes.
+//! An older version may come late (from another partition, or in the order of a rebuild) and be the true source of a
+//! value. So a row remembers which of its values come from other versions, and from which. These are its holes.
 
 use std::collections::btree_map::Entry;
 
@@ -10,32 +10,34 @@ use crate::mutant::{self, Mutant};
 
 use super::stored::{EXTRA, Hole};
 
-/// A row whose values fill others'.
+/// A row whose values fill the holes of other rows.
 pub struct Known<'a> {
     pub row: &'a Row,
     pub holes: &'a [Hole],
-    /// Of the row's own record; 0 where it has none.
+    /// The LSN of the row's own record, or 0 if it has none.
     pub lsn: u64,
-    /// Whether the values are newer than those that another row has of an earlier epoch.
+    /// Whether the values are newer than values that another row has from an earlier epoch.
     pub after_epoch: bool,
-    /// Whether these are the values of the row that had the key before, of which more may be known by now: they replace
-    /// what that row gave earlier, under the same LSN.
+    /// Whether these values are of the row that had the key before, and more of them may be known by now. They replace
+    /// what that row gave earlier under the same LSN.
     pub again: bool,
-    /// Whether these are values of a read that stands behind the row in its partition: they fill what nobody has told. A
-    /// read's LSN says where the log stood, so a change with a lower one may have been committed after the read.
+    /// Whether these values are of a read that comes after the row in its partition. They fill only values that no
+    /// other version has. A read's LSN is the position of the log at the snapshot, so a change with a lower LSN may
+    /// have been committed after the read.
     pub read_here: bool,
 }
 
-/// LSN of a value that has none, or one of an earlier epoch: above that of no value, below all others.
+/// The LSN of a value that has none, or has one of an earlier epoch. It is above that of a missing value and below all
+/// others.
 const EARLIER: u64 = 1;
 
 impl Known<'_> {
-    /// LSN of the version that the column's value is from.
+    /// The LSN of the version from which the column's value comes.
     pub fn lsn_of(&self, column: u8) -> u64 {
         self.holes.iter().find(|hole| hole.column == column).map_or(self.lsn, |hole| hole.lsn).max(EARLIER)
     }
 
-    /// The LSN of the value for a hole, where the value is a better one.
+    /// The LSN of the value for a hole, if this value is a better one.
     fn better(&self, hole: &Hole) -> Option<u64> {
         let lsn = self.lsn_of(hole.column);
         let newer = match self.read_here {
@@ -46,15 +48,15 @@ impl Known<'_> {
     }
 }
 
-/// A row with its values, and what is not its own of them.
+/// A row with its values, and its holes.
 pub struct Filled {
     pub row: Row,
     pub holes: Vec<Hole>,
-    /// Values that the record does not repeat and that nothing could fill.
+    /// The number of values that the record does not repeat and that nothing could fill.
     pub unfilled: u32,
 }
 
-/// Fills what the record did not repeat, and keeps what it left out.
+/// Fills the values that the record did not repeat, and keeps the columns that it left out.
 pub fn fill(mut row: Row, from: Option<&Known<'_>>) -> Filled {
     let from = from.filter(|_| !mutant::is(Mutant::KeepPlaceholders));
     let mut holes = Vec::new();
@@ -68,7 +70,7 @@ pub fn fill(mut row: Row, from: Option<&Known<'_>>) -> Filled {
         let known = from.and_then(|from| Some((from.row.cells.get(usize::from(column))?, from.lsn_of(column))));
         let lsn = match known {
             Some((Cell::Missing, _)) | None => 0,
-            // What is not known stays unknown where a record leaves the column out.
+            // An unknown value stays unknown if a record leaves the column out.
             Some((Cell::Unavailable, _)) => {
                 *cell = Cell::Unavailable;
                 0
@@ -90,7 +92,7 @@ pub fn fill(mut row: Row, from: Option<&Known<'_>>) -> Filled {
     Filled { row, holes, unfilled }
 }
 
-/// Values that the record does not repeat and that nothing has filled.
+/// The number of values that the record does not repeat and that nothing has filled.
 pub fn unfilled(row: &Row) -> u32 {
     let cells = row.cells.iter().filter(|cell| **cell == Cell::Unavailable).count();
     let own = members(if row.extra_unavailable.is_empty() { None } else { row.extra.as_deref() });
@@ -98,7 +100,7 @@ pub fn unfilled(row: &Row) -> u32 {
     (cells + names) as u32
 }
 
-/// The unknown columns: one that is left out keeps its value, or stays unknown, and is not the record's own.
+/// Fills the unknown columns. A column that is left out keeps its value, or stays unknown, and becomes a hole.
 fn fill_extra(row: &mut Row, from: Option<&Known<'_>>, holes: &mut Vec<Hole>) {
     let mut own = members(row.extra.as_deref());
     let known = from.map(|from| members(from.row.extra.as_deref())).unwrap_or_default();
@@ -128,14 +130,15 @@ fn fill_extra(row: &mut Row, from: Option<&Known<'_>>, holes: &mut Vec<Hole>) {
     }
 }
 
-/// Puts values of an older version that came late into the holes that it is the better source of; whether there were
-/// any.
+/// Puts values of an older version that came late into the holes for which it is the better source. Returns whether
+/// there were any.
 pub fn refill(row: &mut Row, holes: &mut [Hole], late: &Known<'_>) -> bool {
     let mut changed = false;
     for hole in holes.iter_mut() {
         let Some(lsn) = late.better(hole) else { continue };
         let found = if hole.column == EXTRA { refill_extra(row, late) } else { refill_cell(row, hole.column, late) };
-        // The same value by way of another key: versions of this key that come late may still be newer than it.
+        // The value came by way of another key. Versions of this key that come late may still be newer, so the hole
+        // stays as it is.
         if found == Some(true) || (found == Some(false) && !late.again) {
             (hole.lsn, changed) = (lsn, true);
         }
@@ -143,7 +146,7 @@ pub fn refill(row: &mut Row, holes: &mut [Hole], late: &Known<'_>) -> bool {
     changed
 }
 
-/// Whether the column's value is another one now; `None`: the version that came late does not know it.
+/// Whether the column's value has changed. `None` if the late version does not have it.
 fn refill_cell(row: &mut Row, column: u8, late: &Known<'_>) -> Option<bool> {
     let column = usize::from(column);
     let (cell, value) = (row.cells.get_mut(column)?, late.row.cells.get(column)?);
@@ -155,7 +158,7 @@ fn refill_cell(row: &mut Row, column: u8, late: &Known<'_>) -> Option<bool> {
     Some(other)
 }
 
-/// The same for the unknown columns.
+/// Like `refill_cell`, for the unknown columns.
 fn refill_extra(row: &mut Row, late: &Known<'_>) -> Option<bool> {
     let known = members(late.row.extra.as_deref());
     let mut own = members(row.extra.as_deref());
@@ -175,8 +178,8 @@ fn refill_extra(row: &mut Row, late: &Known<'_>) -> Option<bool> {
     Some(other)
 }
 
-/// The holes of a row that is kept for the one under another key: each of its columns with the version that the value is
-/// from. `row`: the image and what is known of it; `None` where nothing was stored.
+/// The holes of a row that is kept for the row under another key: each column with the version from which its value
+/// comes. `row` has the holes and the LSN of the stored row, or is `None` if nothing was stored.
 pub fn dated(columns: usize, row: Option<(&[Hole], u64)>) -> Vec<Hole> {
     let lsn_of = |column: u8| match row {
         Some((holes, lsn)) => holes.iter().find(|hole| hole.column == column).map_or(lsn.max(EARLIER), |hole| hole.lsn),
@@ -185,8 +188,8 @@ pub fn dated(columns: usize, row: Option<(&[Hole], u64)>) -> Vec<Hole> {
     (1u8..).take(columns.saturating_sub(1)).chain([EXTRA]).map(|column| Hole { column, lsn: lsn_of(column) }).collect()
 }
 
-/// Puts values of an older version that came late into such a row; what it told, as a row that has nothing else. `None`:
-/// nothing.
+/// Puts values of an older version that came late into such a row. Returns these values as a row that has nothing else,
+/// or `None` if there are none.
 pub fn retell(image: &mut Row, holes: &mut [Hole], late: &Known<'_>) -> Option<Row> {
     let mut told = blank(image.cells.len());
     let mut any = false;
@@ -215,14 +218,14 @@ pub fn retell(image: &mut Row, holes: &mut [Hole], late: &Known<'_>) -> Option<R
     any.then_some(told)
 }
 
-/// A row of which nothing is known.
+/// A row without any known value.
 pub fn blank(columns: usize) -> Row {
     Row { cells: vec![Cell::Missing; columns].into(), extra: None, extra_unavailable: Box::default() }
 }
 
 type Members<'a> = std::collections::BTreeMap<std::borrow::Cow<'a, str>, &'a serde_json::value::RawValue>;
 
-/// The members of the JSON object of unknown columns, which decode has made.
+/// The members of the JSON object of unknown columns, which `decode` made.
 fn members(extra: Option<&str>) -> Members<'_> {
     extra.and_then(|extra| serde_json::from_str(extra).ok()).unwrap_or_default()
 }

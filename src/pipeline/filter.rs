@@ -1,16 +1,17 @@
-//! A split block Bloom filter, as Apache Parquet specifies it (parquet-format, `BloomFilter.md`; after Putze, Sanders
-//! and Singler, "Cache-, Hash- and Space-Efficient Bloom Filters", 2007): one 32-byte block per key, so one cache miss
-//! per look-up, eight bits set in it. At 16 bits a key about one look-up in 1 500 says "maybe" for an absent key.
+//! A split block Bloom filter as Apache Parquet specifies it (parquet-format, `BloomFilter.md`; after Putze, Sanders
+//! and Singler, "Cache-, Hash- and Space-Efficient Bloom Filters", 2007). A key has one 32-byte block in which eight
+//! bits are set, so a look-up has one cache miss. At 16 bits a key about one look-up in 1 500 says "maybe" for an
+//! absent key.
 
-/// Bits of filter per key.
+/// The bits of a filter for each key.
 const BITS_PER_KEY: usize = 16;
 const BLOCK_BITS: usize = 256;
 
-/// Odd multipliers of the specification: each picks one bit of one word of the block.
+/// The odd multipliers of the specification. Each picks one bit of one word of the block.
 const SALT: [u32; 8] =
     [0x47b6_137b, 0x4497_4d91, 0x8824_ad5b, 0xa2b7_289d, 0x7054_95c7, 0x2df1_424b, 0x9efc_4947, 0x5c6b_fb31];
 
-/// A hash and the bit that it sets in each word of its block. One probe asks any number of filters.
+/// A hash with the bit that it sets in each word of its block. One probe can ask any number of filters.
 #[derive(Debug, Clone, Copy)]
 pub struct Probe {
     hash: u64,
@@ -46,8 +47,8 @@ impl Filter {
         }
     }
 
-    /// All words are looked at, without a branch between them: whoever asks many filters waits for their memory at the same
-    /// time, because the processor need not guess which word says no.
+    /// Whether the filter may contain a hash. All words are compared without a branch, so a caller who asks many
+    /// filters waits for their memory at the same time, because the processor need not guess which word says no.
     #[inline]
     pub fn may_contain(&self, probe: &Probe) -> bool {
         let block = &self.blocks[self.block(probe.hash)];
@@ -59,7 +60,7 @@ impl Filter {
         self.blocks.len() * 32
     }
 
-    /// Little-endian words, block by block.
+    /// Writes the words in little-endian order, block by block.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.reserve(self.bytes());
         for word in self.blocks.iter().flatten() {
@@ -67,7 +68,7 @@ impl Filter {
         }
     }
 
-    /// The inverse of [`Filter::encode`]; `None` when the length is not a whole number of blocks.
+    /// Reads what [`Filter::encode`] wrote. `None` if the length is not a whole number of blocks.
     pub fn decode(bytes: &[u8]) -> Option<Filter> {
         let (chunks, rest) = bytes.as_chunks::<32>();
         if chunks.is_empty() || !rest.is_empty() {

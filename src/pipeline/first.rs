@@ -1,63 +1,64 @@
-//! The first snapshot, where the connector was stopped in the middle and took it again.
+//! The first snapshot, if the connector was stopped during it and took it again.
 //!
-//! A connector that was killed in its first snapshot reads everything once more, and streams from the new snapshot's point
-//! on (seen with Debezium 3.6). A row that was deleted between the two snapshots has a read in the topics, and no delete.
-//! Such a row is known by its reads alone: the LSN of its only read is that of a snapshot which was taken again. This is
-//! told by the order within each partition, and by no clock: in a partition, reads of two LSNs come without a streamed
-//! change between them.
+//! A connector that was killed during its first snapshot reads everything again, and streams from the new snapshot's
+//! position on (seen with Debezium 3.6). A row that was deleted between the two snapshots has a read in the topics, and
+//! no delete. Such a row is recognised by its reads alone: the LSN of its only read is that of a snapshot that was
+//! taken again. The order within each partition shows this, without any clock: a partition has reads of two LSNs
+//! without a streamed change between them.
 //!
-//! A snapshot that somebody asks for with a signal looks the same, where nothing was streamed before it, and it may read
-//! some tables only, or some rows of each (`additional-conditions`). Therefore rows are deleted only where the later
-//! snapshot has reads of every table that the earlier one has, and where no earlier one was read to its last row: such a
-//! snapshot is not taken again.
+//! A snapshot that somebody requests with a signal looks the same if nothing was streamed before it, and it may read
+//! only some tables, or some rows of each (`additional-conditions`). Therefore rows are deleted only if the later
+//! snapshot has reads of every table that the earlier one has, and if no earlier one was read to its last row, because
+//! such a snapshot is not taken again.
 
 use nova_storage::codec::{CodecError, Put, Reader};
 
 const WHAT: &str = "first snapshot";
-/// Partitions of a table, and snapshots of it, that are followed; of a table with more, nothing is deleted.
+/// The most partitions of a table, and the most snapshots of it, that are followed. If a table has more, nothing is
+/// deleted.
 const PARTITIONS_MAX: usize = 4_096;
 const SNAPSHOTS_MAX: usize = 64;
 
-/// What is known of a partition of the table.
+/// The state of a partition of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Known {
     partition: i32,
-    /// LSN of its last read that stands before every streamed change; 0 before there is one.
+    /// The LSN of the last read before every streamed change, or 0 if there is none.
     lsn: u64,
-    /// It has a streamed change.
+    /// Whether the partition has a streamed change.
     streamed: bool,
 }
 
-/// The reads of a table that stand before its first streamed changes.
+/// The reads of a table before its first streamed changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FirstReads {
-    /// By partition.
+    /// The state of each partition.
     partitions: Vec<Known>,
-    /// The LSNs of the reads, rising; the last one is that of the snapshot which was completed.
+    /// The LSNs of the reads, rising. The last one is that of the snapshot that was completed.
     lsns: Vec<u64>,
-    /// LSN of the last read that stands behind a streamed change, or whose LSN is below that of a read before it: it
-    /// belongs to no first snapshot.
+    /// The LSN of the last read that comes after a streamed change, or whose LSN is below that of an earlier read. Such
+    /// a read belongs to no first snapshot.
     other: Option<u64>,
-    /// The lowest LSN of a snapshot whose last read came, as the connector marked it.
+    /// The lowest LSN of a snapshot whose last read came, according to the connector's mark.
     whole: Option<u64>,
-    /// Nothing more is followed.
+    /// Whether no more reads are followed.
     over: bool,
 }
 
-/// What a look at all tables says.
+/// The result of checking all tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeated {
     /// No first snapshot was taken twice, or its end was not seen yet.
     No,
     /// The snapshot with this LSN was read to its end, and is not the first one.
     By(u64),
-    /// As far as one can see it was; but the later snapshot has no read of some table that the earlier one has, or the
-    /// earlier one was read to its last row.
+    /// The first snapshot seems to have been taken twice, but the later one has no read of some table that the earlier
+    /// one has, or the earlier one was read to its last row.
     InPart,
 }
 
 impl Repeated {
-    /// What [`Repeated::InPart`] means, for a person.
+    /// The meaning of [`Repeated::InPart`] in words for a person.
     pub const IN_PART: &str = "reads of two snapshots came before any change, and the later one has no read of some table, or \
          the earlier one had been read to its end: if a signal asked for it, nothing is wrong; if the connector was stopped \
          and took its first snapshot again, rows that were deleted between the two may still be here: read the tables into \
@@ -65,7 +66,7 @@ impl Repeated {
 }
 
 impl FirstReads {
-    /// A read of a snapshot.
+    /// Notes a read of a snapshot.
     pub fn read(&mut self, partition: i32, lsn: u64) {
         if self.over {
             return;
@@ -89,14 +90,14 @@ impl FirstReads {
         }
     }
 
-    /// The snapshot with this LSN was read to its end.
+    /// Notes that the snapshot with this LSN was read to its end.
     pub fn whole(&mut self, lsn: u64) {
         if !self.over {
             self.whole = Some(self.whole.map_or(lsn, |whole| whole.min(lsn)));
         }
     }
 
-    /// A streamed change.
+    /// Notes a streamed change.
     pub fn streamed(&mut self, partition: i32) {
         if self.over {
             return;
@@ -110,22 +111,22 @@ impl FirstReads {
         }
     }
 
-    /// Those of a store that did not follow them.
+    /// The reads of a store that did not follow them.
     pub fn unknown() -> FirstReads {
         FirstReads { over: true, ..FirstReads::default() }
     }
 
-    /// Follows nothing more.
+    /// Stops following reads.
     pub fn end(&mut self) {
         *self = FirstReads::unknown();
     }
 
-    /// Whether a row whose only read has this LSN was not read again by the snapshot with the LSN `by`.
+    /// Whether the snapshot with the LSN `by` did not read a row again whose only read has this LSN.
     pub fn left_out(&self, lsn: u64, by: u64) -> bool {
         lsn < by && self.lsns.binary_search(&lsn).is_ok()
     }
 
-    /// Looks at the reads of all tables.
+    /// Checks the reads of all tables.
     pub fn repeated<'a>(tables: impl Iterator<Item = &'a FirstReads> + Clone) -> Repeated {
         let streamed = |table: &FirstReads| table.partitions.iter().any(|known| known.streamed);
         let over = tables.clone().any(|table| table.over);

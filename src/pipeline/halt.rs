@@ -1,6 +1,6 @@
-//! Why something stands still: a table by a [`Halt`], which is stored and waits for a person, a partition by a [`Hold`],
-//! which lasts as long as its cause. Code compares values; the sentences are for people and are made here, each with the
-//! command to type.
+//! Why nova stands still: a [`Halt`] of a table is stored and waits for a person; a [`Hold`] of a partition lasts as
+//! long as its cause. Code compares these values. The sentences are for people and are made here, each with the command
+//! to type.
 
 use std::fmt;
 
@@ -16,30 +16,30 @@ const WHAT: &str = "halt";
 /// Why a table takes no more changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Halt {
-    /// The source truncated the table. The truncate is not known where an earlier version of nova stored the halt.
+    /// The source truncated the table. The truncate is `None` if an earlier version of nova stored the halt.
     Truncate { table: Table, at: Option<Truncation> },
     /// The source's log began again.
     LsnRegression(Regression),
-    /// The topic has another number of partitions than was read: a key's changes are in several partitions then, and come
+    /// The topic has another number of partitions than before. A key's changes are then in several partitions, and come
     /// in any order.
     Partitions(Repartitioned),
-    /// By a person.
+    /// A person paused the table.
     Paused { table: Table, actor: Box<str> },
-    /// Words of an earlier version of nova that this one has no value for.
+    /// The text of an earlier version of nova for which this version has no value.
     Other(Box<str>),
 }
 
-/// Another number of partitions.
+/// A changed number of partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Repartitioned {
     pub table: Table,
     pub read: u32,
     pub found: u32,
-    /// Every change carried an LSN, by which rows converge all the same.
+    /// Whether every change had an LSN. Then rows still converge.
     pub ordered: bool,
 }
 
-/// How each halt is stored. A number is never used again.
+/// The stored number of each halt. A number is never used again.
 const TRUNCATE: u8 = 1;
 const LSN_REGRESSION: u8 = 2;
 const PARTITIONS: u8 = 3;
@@ -47,12 +47,12 @@ const PAUSED: u8 = 4;
 const OTHER: u8 = 5;
 
 impl Halt {
-    /// Whether a person must say what becomes of a truncate.
+    /// Whether a person must decide about a truncate.
     pub fn needs_decision(&self) -> bool {
         matches!(self, Halt::Truncate { .. })
     }
 
-    /// Whether going on is safe only in a new epoch.
+    /// Whether the table may only continue in a new epoch.
     pub fn needs_epoch(&self) -> bool {
         matches!(self, Halt::LsnRegression(_))
     }
@@ -87,7 +87,7 @@ impl Halt {
         }
     }
 
-    /// Of the table under which it is stored.
+    /// Decodes a halt that is stored under `table`.
     pub fn decode(table: Table, reader: &mut Reader<'_>) -> Result<Halt, CodecError> {
         Ok(match reader.u8()? {
             TRUNCATE => {
@@ -108,7 +108,7 @@ impl Halt {
         })
     }
 
-    /// The halt of a record whose version stored sentences: what they began with, and what they named.
+    /// The halt in a record of a version that stored sentences. The sentence's beginning and its values decide.
     pub fn of_words(table: Table, words: &str, read: u32, found: u32, ordered: bool) -> Halt {
         if words.starts_with("truncate:") {
             return Halt::Truncate { table, at: None };
@@ -123,7 +123,7 @@ impl Halt {
     }
 }
 
-/// `lsn_regression: row KEY came with LSN N below the stored N …`, as version 0.1.0 stored it.
+/// Parses `lsn_regression: row KEY came with LSN N below the stored N …`, which version 0.1.0 stored.
 fn regression(table: Table, words: &str) -> Option<Halt> {
     let (key, rest) = words.strip_prefix("lsn_regression: row ")?.split_once(" came with LSN ")?;
     let (lsn, rest) = rest.split_once(" below the stored ")?;
@@ -180,23 +180,24 @@ impl fmt::Display for Repartitioned {
     }
 }
 
-/// Why a partition is not consumed. A process begins without holds, but for those of halted tables.
+/// Why a partition is not read. At the start of the process there are no holds except those of halted tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hold {
-    /// Its table is halted.
+    /// The partition's table is halted.
     Table(Halt),
-    /// The log at the source is not the one that was read, in the source's words.
+    /// The log of the source is not the one that was read before, with the reason in the source's words.
     Log(Box<str>),
-    /// The same, because another record stands where one was committed.
+    /// The log is another one, because another record is at the place of a committed one.
     OtherRecord { partition: TopicPartition, offset: i64 },
-    /// More dead letters wait than may.
+    /// The limit of dead letters is reached.
     DeadLetterQuota { waiting: u64 },
-    /// So many records of its topic in a row could not be decoded, the last for this reason. It stands before `next`.
+    /// This many records of the partition's topic in a row could not be decoded, the last for this reason. The
+    /// partition stands before `next`.
     TopicBreaker { partition: TopicPartition, next: i64, in_a_row: u32, reason: &'static str, detail: Box<str> },
 }
 
 impl Hold {
-    /// Whether only a person's decision on the offset releases the partition.
+    /// Whether only a person's decision about the offset releases the partition.
     pub fn needs_seek(&self) -> bool {
         matches!(self, Hold::Log(_) | Hold::OtherRecord { .. })
     }
@@ -236,7 +237,7 @@ impl fmt::Display for Hold {
 mod tests {
     use super::*;
 
-    /// The sentences that version 0.1.0 stored.
+    /// The sentences are those that version 0.1.0 stored.
     #[test]
     fn words_of_the_first_version_become_values_and_unknown_ones_stay_words() {
         let table = Table::Likes;

@@ -1,4 +1,5 @@
-//! Thread 1 of the batch loop: polls the source, drops what is already committed, decodes, and hands batches over.
+//! Thread 1 of the batch loop: it polls the source, drops records that are already committed, decodes the others, and
+//! hands batches over.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use nova_storage::codec::Put;
 use rustc_hash::FxHashMap;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::clock::monotonic_now;
 use crate::decode::{Decoder, SCHEMA_MISMATCH, client};
 use crate::event::{Decoded, Record, TIMESTAMP_MS_RANGE, TopicPartition, Wait};
 use crate::mutant::{self, Mutant};
@@ -20,12 +22,13 @@ use super::progress::{Order, PartitionStatus, Shared, Slot};
 use super::writer::Message;
 use super::{Batch, Body, Item};
 
-/// How long a record that must wait (a schema registry that is away) holds its partition before the next attempt.
+/// How long a record that must wait (for example for a schema registry that is out of reach) holds its partition before
+/// the next attempt.
 const WAIT_RETRY: Duration = Duration::from_secs(1);
-/// How often a blocked hand-over looks whether the process stops.
+/// How often a blocked hand-over checks whether the process stops.
 const SEND_CHECK: Duration = Duration::from_millis(100);
 
-/// What the words of a wait end with where its record may be given up; the place follows.
+/// The end of a wait's text if its record may be given up. The place is appended to it.
 const SEEK: &str = "nova cdc seek";
 
 /// Why ingest ended before its source did.
@@ -35,34 +38,34 @@ pub enum IngestError {
     Source(#[from] SourceError),
 }
 
-/// How a step ended.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Polled,
-    /// The store takes nothing for now.
+    /// The store takes no records for now.
     Paused,
-    /// The source is finished, or the writer is gone.
+    /// The source has ended, or the writer has.
     Ended,
 }
 
-/// What ingest knows of a partition.
+/// The state of a partition in this thread.
 struct Reading {
     slot: Slot,
     name: TopicPartition,
     next: i64,
-    /// Digest of the record at `next - 1`; 0 when unknown.
+    /// The digest of the record at `next - 1`, or 0 if it is unknown.
     digest: u64,
     rewind: u32,
-    /// Held by the writer's order.
+    /// Whether the writer ordered a hold.
     held: bool,
-    /// Waits for something outside; when to try again.
+    /// The time of the next attempt, if the partition waits for another server.
     retry_at: Option<Instant>,
-    /// What it waits for does not come by itself: a schema never changes.
+    /// Whether the wait cannot end by itself, because a schema never changes.
     for_good: bool,
-    /// What the record before waited for.
+    /// What the previous record waited for.
     waits: Option<Arc<str>>,
     redelivered: u64,
-    /// What is left of the poll at hand is numbered as the source does no more.
+    /// Whether the rest of the present poll is void, because the source numbers these records differently now.
     void: bool,
 }
 
@@ -83,10 +86,11 @@ impl Reading {
         }
     }
 
-    /// A record waits. The first attempt is silent: most often what is needed comes within a moment.
+    /// Notes that a record waits. The first attempt logs nothing, because the missing part mostly comes within a
+    /// moment.
     fn wait(&mut self, wait: Wait, offset: i64, shared: &Shared) {
         let mut detail = wait.detail;
-        // Whoever says that the record may be given up does not know its place.
+        // The code that says that the record may be given up does not know the record's place.
         if detail.ends_with(SEEK) {
             let _ = write!(detail, " {} {} {}", self.name.topic, self.name.partition, offset.saturating_add(1));
         }
@@ -100,7 +104,7 @@ impl Reading {
         }
     }
 
-    /// Tells what the partition waits for at the end of its source.
+    /// Reports what the partition waits for at the end of its source.
     fn tell(&self, shared: &Shared) {
         if let Some(detail) = self.waits.as_ref().filter(|_| self.retry_at.is_some()) {
             shared.wait(&self.name, Some(Arc::clone(detail)));
@@ -114,27 +118,27 @@ impl Reading {
     }
 }
 
-/// See the module.
+/// The state of thread 1.
 pub struct Ingest {
     source: Box<dyn Source>,
     decoder: Decoder,
     shared: Arc<Shared>,
     out: Sender<Message>,
     limits: PollLimits,
-    /// By slot.
+    /// The partitions by slot.
     readings: Vec<Reading>,
     index: FxHashMap<TopicPartition, Slot>,
-    /// The slot of the record before: records of one partition come in runs.
+    /// The slot of the previous record. Records of one partition mostly come in a row.
     last: Option<Slot>,
-    /// Partitions that the writer was told of.
+    /// The number of partitions that the writer knows about.
     told: usize,
     faults: Vec<(Slot, Hold)>,
-    /// Of the poll at hand; empty between polls.
+    /// The records of the present poll. The list is empty between polls.
     records: Vec<Record>,
 }
 
 impl Ingest {
-    /// Begins where the store is. The writer's end of `out` must be running.
+    /// Begins at the store's offsets. The receiver of `out` must already run.
     pub fn new(source: Box<dyn Source>, decoder: Decoder, shared: Arc<Shared>, out: Sender<Message>) -> Ingest {
         let index: FxHashMap<_, _> = shared.numbered_from(0).into_iter().map(|(slot, name)| (name, slot)).collect();
         let reading = |status: PartitionStatus| {
@@ -160,7 +164,7 @@ impl Ingest {
         Ok(())
     }
 
-    /// One poll, and what it brought handed over.
+    /// Polls once, and hands the records over.
     pub fn step(&mut self) -> Result<Step, IngestError> {
         self.obey()?;
         self.retry()?;
@@ -183,7 +187,8 @@ impl Ingest {
     fn batch(&mut self, records: &mut Vec<Record>) -> Result<Batch, IngestError> {
         let mut batch = Batch::default();
         batch.items.reserve(records.len());
-        // Asked for before the records are looked at: a source that numbers again has no position for these.
+        // The cookies are taken before the records are handled, because a source that numbers again has no position for
+        // these records.
         let cookies = self.source.take_cookies();
         for record in records.drain(..) {
             let slot = self.slot(&record);
@@ -232,15 +237,16 @@ impl Ingest {
         slot
     }
 
-    /// Takes in partitions that were numbered since, by ingest or by the writer.
+    /// Adds partitions that ingest or the writer has numbered since.
     fn catch_up(&mut self) {
         for (slot, name) in self.shared.numbered_from(self.readings.len()) {
+            debug_assert_eq!(slot.index(), self.readings.len(), "slots have no gaps");
             self.index.insert(name.clone(), slot);
             self.readings.push(Reading::new(slot, name));
         }
     }
 
-    /// Delivers no more of a partition; the writer holds it with the next batch.
+    /// Stops delivering a partition. The writer holds it with the next batch.
     fn fault(&mut self, slot: Slot, hold: Hold) -> Result<(), IngestError> {
         let reading = &mut self.readings[slot.index()];
         reading.held = true;
@@ -249,7 +255,7 @@ impl Ingest {
         Ok(())
     }
 
-    /// The record as the writer takes it; `None` for one that is committed already or must wait.
+    /// The record in the form for the writer. `None` for a record that is already committed or must wait.
     fn item(&mut self, slot: Slot, record: Record) -> Result<Option<Item>, IngestError> {
         let reading = &mut self.readings[slot.index()];
         if reading.held || reading.void || reading.retry_at.is_some() {
@@ -281,7 +287,7 @@ impl Ingest {
                 Decoded::Snapshot(mark) => Body::Snapshot(mark),
                 Decoded::Dead(dead) => Body::Dead(dead),
                 Decoded::Wait(wait) => {
-                    reading.retry_at = Some(Instant::now() + WAIT_RETRY);
+                    reading.retry_at = Some(monotonic_now() + WAIT_RETRY);
                     reading.for_good = wait.reason == SCHEMA_MISMATCH;
                     reading.wait(wait, record.offset, &self.shared);
                     self.source.pause(&reading.name)?;
@@ -295,7 +301,7 @@ impl Ingest {
         Ok(Some(Item { slot, rewind: reading.rewind, digest: reading.digest, record, body }))
     }
 
-    /// Does what the writer ordered.
+    /// Carries out the writer's orders.
     fn obey(&mut self) -> Result<(), IngestError> {
         let orders = self.shared.take_orders();
         self.catch_up();
@@ -319,7 +325,7 @@ impl Ingest {
     }
 
     fn retry(&mut self) -> Result<(), IngestError> {
-        let now = Instant::now();
+        let now = monotonic_now();
         for reading in &mut self.readings {
             if reading.retry_at.is_some_and(|at| at <= now) && !reading.held {
                 reading.retry_at = None;
@@ -329,12 +335,13 @@ impl Ingest {
         Ok(())
     }
 
-    /// Blocks while the writer is behind; false when the process stops or the writer is gone.
+    /// Hands a batch over, and blocks while the writer is behind. Returns false if the process stops or the writer has
+    /// ended.
     fn hand_over(&mut self, batch: Batch) -> bool {
         let Batch { items, redelivered, faults, counts, cookies } = &batch;
         let nothing = items.is_empty() && redelivered.is_empty() && faults.is_empty();
         let empty = nothing && counts.is_empty() && cookies.is_empty();
-        // A partition that waits at its first record is news, too.
+        // An empty batch is still sent if the writer does not yet know a partition.
         if empty && self.told == self.readings.len() {
             return true;
         }
@@ -359,16 +366,17 @@ impl Ingest {
     }
 }
 
-/// Tells one record from another that claims its place: everything the log fixed when it was appended.
+/// A digest that distinguishes a record from another one at the same place. It covers everything that the log fixed at
+/// the append.
 fn digest(record: &Record) -> u64 {
     let value = record.value.as_deref().map_or(0, xxh3_64);
     let key = record.key.as_deref().map_or(0, xxh3_64);
     let mut bytes = Vec::with_capacity(32);
     bytes.put_fixed(&value.to_le_bytes());
     bytes.put_fixed(&key.to_le_bytes());
-    // As sources once delivered it: a store knows the digest of its last record.
+    // Sources once delivered times in this range, and a store has the digest of its last record.
     let (first, last) = (TIMESTAMP_MS_RANGE.start, TIMESTAMP_MS_RANGE.end - 1);
     bytes.put_fixed(&record.timestamp_ms.clamp(first, last).to_le_bytes());
-    // Zero stands for "unknown".
+    // Zero means "unknown".
     xxh3_64(&bytes) | 1
 }

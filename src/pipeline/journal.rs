@@ -1,22 +1,24 @@
-//! The journal: what each commit since the last checkpoint did, in one blob or several, in order. Recovery loads the
-//! checkpoint and does it again.
+//! The journal: the changes of each commit since the last checkpoint, in one or several blobs, in order. Recovery loads
+//! the checkpoint and applies them again.
+
+#![warn(clippy::indexing_slicing)]
 
 use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::fits_page;
 
 use crate::event::{Action, Effect, Facts, Id, Table};
 
-/// Version 1 had no dates.
+/// The version of the format. Version 1 had no dates.
 const JOURNAL_VERSION: u8 = 2;
-/// Tag of a date.
+/// The tag of a date.
 const DATED_TAG: u8 = 15;
-/// Tags below this are the action of an event; at and above it, a row of the table with that number.
+/// A tag below this is the action of an event. A tag from this on is a row of the table with that number.
 const ROW_TAG: u8 = 16;
 
 /// One step of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// The row's new stored bytes; the old ones are those that the steps before left.
+    /// The row's new stored bytes. Its old bytes are those that the earlier steps left.
     Row {
         table: Table,
         key: Id,
@@ -29,13 +31,14 @@ pub enum Step<'a> {
         at_ms: i64,
         dwell_ms: u32,
     },
-    /// The row that comes next is dated ahead of the clock, and counts at this time.
+    /// The next row is dated ahead of the clock, and counts at this time.
     Dated {
         at_ms: i64,
     },
 }
 
-/// Hands over what a row's change does to memory; `dated_ms` is when it counts, if not at its own time.
+/// Calls `each` with the effects of a row's change on memory. `dated_ms` is when the row counts, if not at its own
+/// time.
 pub fn effects(
     (key, old, new): (Id, Option<Facts>, Option<Facts>),
     dated_ms: Option<i64>,
@@ -44,7 +47,7 @@ pub fn effects(
     let Some(((action, _), at_ms)) = new.as_ref().and_then(Facts::counted).zip(dated_ms) else {
         return each(Effect::Row { key, old, new });
     };
-    // What the row counted before goes from the time at which it was counted.
+    // The earlier count of the row is removed at the time at which it was counted.
     if old.is_some() {
         each(Effect::Row { key, old, new: None });
     }
@@ -52,9 +55,9 @@ pub fn effects(
     each(Effect::Row { key, old: None, new });
 }
 
-/// A step that would make a blob longer begins the next one.
+/// A step that would make a blob longer than this begins the next blob.
 const BLOB_MAX_BYTES: usize = fits_page(64 << 10);
-/// What a step takes at most besides the bytes of its row.
+/// The most bytes of a step besides the bytes of its row.
 const STEP_MAX_BYTES: usize = 64;
 
 /// Builds the blobs of one commit.
@@ -62,7 +65,7 @@ const STEP_MAX_BYTES: usize = 64;
 pub struct Writer {
     full: Vec<Vec<u8>>,
     bytes: Vec<u8>,
-    /// Times are written as differences.
+    /// The last written time. Times are written as differences.
     last_ms: i64,
 }
 
@@ -101,7 +104,7 @@ impl Writer {
         self.full.push(std::mem::take(&mut self.bytes));
     }
 
-    /// The blobs; the writer starts the next commit.
+    /// Takes the blobs. The writer then begins the next commit.
     pub fn take(&mut self) -> Vec<Vec<u8>> {
         if !self.bytes.is_empty() {
             self.end_blob();
@@ -144,7 +147,7 @@ mod tests {
     use nova_storage::testing::mutate::check_values;
     use proptest::prelude::*;
 
-    /// A step that outlives its blob.
+    /// A step that owns its bytes, so that it outlives its blob.
     #[derive(Clone, Debug, PartialEq)]
     enum Owned {
         Row(Table, Id, Vec<u8>),
@@ -215,7 +218,7 @@ mod tests {
             }
             let blobs = writer.take();
             prop_assert!(blobs.iter().all(|blob| blob.len() <= BLOB_MAX_BYTES));
-            // No blob but the last has room for another row.
+            // Only the last blob has room for another row.
             prop_assert!(blobs.iter().rev().skip(1).all(|blob| blob.len() > BLOB_MAX_BYTES - 9_000 - STEP_MAX_BYTES));
             let mut seen = Vec::new();
             for blob in &blobs {

@@ -1,4 +1,5 @@
-//! The writer's own record in `meta`: sequences, epochs, halts, decisions. One small blob, rewritten when it changed.
+//! The writer's own record in `meta`: sequences, epochs, halts, decisions. It is one small blob, which is rewritten
+//! when it changes.
 
 use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::META;
@@ -12,14 +13,14 @@ use super::first::{FirstReads, Repeated};
 use super::halt::{Halt, Repartitioned};
 use super::stored::Place;
 
-/// Version 1 knew neither partitions nor what counts. Up to version 2 there was one entry for each of the five tables of
-/// that time, without its number, halts were sentences, and no decision outlived its use. Version 3 did not follow the reads of
-/// first snapshots. Version 4 had no generation. Version 5 did not know
-/// whether a first snapshot was whole.
+/// The version of the format. Version 1 had neither partitions nor the settings of what counts. Up to version 2 there
+/// was one entry for each of the five tables of that time, without its number, halts were sentences, and no decision
+/// outlived its use. Version 3 did not follow the reads of first snapshots. Version 4 had no generation. Version 5 did
+/// not know whether a first snapshot was whole.
 const META_VERSION: u8 = 6;
 const KEY: &str = "writer";
 const WHAT: &str = "writer record";
-/// The entries of versions 1 and 2, in their order.
+/// The tables of versions 1 and 2, in the order of their entries.
 const TABLES_V2: [Table; 5] = [Table::Users, Table::Posts, Table::Follows, Table::Comments, Table::Likes];
 
 /// An applied truncate.
@@ -27,71 +28,71 @@ const TABLES_V2: [Table; 5] = [Table::Users, Table::Posts, Table::Follows, Table
 pub struct Truncated {
     pub epoch: u16,
     pub lsn: u64,
-    /// Time of its commit, epoch microseconds; earlier versions did not keep it.
+    /// The time of its commit, epoch microseconds. Earlier versions did not store it.
     pub source_ts_us: Option<i64>,
-    /// Where its record stood; earlier versions did not keep it.
+    /// The partition of its record. Earlier versions did not store it.
     pub partition: Option<i32>,
 }
 
 impl Truncated {
-    /// Whether a record stands in another partition than the truncate did.
+    /// Whether a record is in another partition than the truncate.
     pub fn elsewhere(&self, place: Place) -> bool {
         place.elsewhere(&Place { partition: self.partition, offset: 0 })
     }
 }
 
-/// What the writer remembers of a source table.
+/// The writer's state of a source table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TableMeta {
-    /// Raised by hand after the source's LSNs began again (`lsn_regression`).
+    /// The table's epoch. A person raises it after the source's LSNs began again (`lsn_regression`).
     pub epoch: u16,
-    /// The epoch at the last rebuild. Above it, a partition may still hold changes of the log before: where epochs were
-    /// raised by hand, the records of two partitions may be of two logs.
+    /// The epoch at the last rebuild. In a higher epoch a partition may still have changes of the previous log: where a
+    /// person raised the epoch, the records of two partitions may be of two logs.
     pub first_epoch: u16,
-    /// The latest applied truncate: rows older than it are gone, also those still on their way.
+    /// The latest applied truncate. Older rows are deleted, even if they come later.
     pub truncated: Option<Truncated>,
     /// Why the table takes no more changes.
     pub halt: Option<Halt>,
-    /// What people decided about its truncates.
+    /// People's decisions about the table's truncates.
     pub decided: Truncates,
-    /// Partitions of the topic when it was read; 0 before anything of it was.
+    /// The number of partitions of the topic when it was read, or 0 before the first record.
     pub partitions: u32,
-    /// Partitions that the topic was found to have.
+    /// The number of partitions that the topic has now.
     pub partitions_found: u32,
-    /// A change without an LSN was applied: such changes have no order across partitions.
+    /// Whether a change without an LSN was applied. Such changes have no order across partitions.
     pub without_lsn: bool,
-    /// The reads that stand before its first streamed changes.
+    /// The reads before the table's first streamed changes.
     pub first: FirstReads,
-    /// Where people said that the source's log began again.
+    /// The places where people decided that the source's log began again.
     pub restarts: Restarts,
 }
 
-/// A source table, for a person.
+/// A source table in the form for a person.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 #[schemars(rename = "SourceTable")]
 pub struct TableTold {
     pub table: &'static str,
-    /// Raised by hand after the source's LSNs began again.
+    /// The table's epoch. A person raises it after the source's LSNs began again.
     pub epoch: u16,
-    /// Why it takes no more changes, if it does not.
+    /// Why the table takes no more changes, if it takes none.
     pub halted: Option<String>,
-    /// Of its topic; 0 before anything of it was read.
+    /// The number of partitions of the topic, or 0 before the first record.
     pub partitions: u32,
 }
 
 impl TableMeta {
-    /// Whether partitions may hold records of two logs whose LSNs say nothing about each other.
+    /// Whether partitions may have records of two logs, whose LSNs cannot be compared.
     pub fn mixed(&self) -> bool {
         self.epoch > self.first_epoch
     }
 
-    /// What a person is told of a table.
+    /// The state of a table in the form for a person.
     pub fn told(&self, table: Table) -> TableTold {
         let halted = self.halt.as_ref().map(Halt::to_string);
         TableTold { table: table.name(), epoch: self.epoch, halted, partitions: self.partitions }
     }
 
-    /// Why the table must halt, where its topic has another number of partitions than was read.
+    /// Returns the numbers of partitions if the topic has another number than before, so that the table must halt.
     pub fn repartitioned(&self, table: Table) -> Option<Repartitioned> {
         let (read, found, ordered) = (self.partitions, self.partitions_found, !self.without_lsn);
         (read != found).then_some(Repartitioned { table, read, found, ordered })
@@ -147,14 +148,14 @@ impl TableMeta {
         })
     }
 
-    /// As versions 1 and 2 wrote it.
+    /// Decodes an entry of version 1 or 2.
     fn decode_v2(table: Table, reader: &mut Reader<'_>, version: u8) -> Result<TableMeta, CodecError> {
         let (epoch, truncated) = (small(reader)?, truncated(reader)?);
         let mut meta = TableMeta { epoch, truncated, first: FirstReads::unknown(), ..TableMeta::default() };
         let words = reader.optional_bytes()?.map(std::str::from_utf8).transpose();
         let words = words.map_err(|_| CodecError::Invalid(WHAT))?;
         match reader.u8()? {
-            // 1 was a decision that nobody could make.
+            // The value 1 was a decision that nobody could make.
             0 | 1 => {}
             2 => meta.decided.decide(None, Decision::Apply),
             3 => meta.decided.decide(None, Decision::Ignore),
@@ -187,34 +188,34 @@ fn truncated(reader: &mut Reader<'_>) -> Result<Option<Truncated>, CodecError> {
     Ok(Some(Truncated { epoch, lsn, source_ts_us, partition }))
 }
 
-/// See the module.
+/// The writer's own record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
-    /// Random, made with the store; part of every ClickHouse deduplication token.
+    /// A random number, made with the store. It is part of every ClickHouse deduplication token.
     pub store_id: u64,
-    /// The next dead letter's id.
+    /// The id of the next dead letter.
     pub dead_next: u64,
-    /// The last journal sequence that the checkpoint covers.
+    /// The last sequence of the journal that the checkpoint covers.
     pub covered: u64,
-    /// What the last checkpoint wrote of the state.
+    /// The bytes of the state that the last checkpoint wrote.
     pub checkpoint_bytes: u64,
-    /// The last checkpoint that is whole: chunks and runs of a higher number are of one that is not. `None` in a store of
-    /// format 2 or before: all that it has is whole.
+    /// The last complete checkpoint. Chunks and runs of a higher number belong to an incomplete one. `None` in a store
+    /// of format 2 or before, where everything is complete.
     pub generation: Option<u64>,
-    /// No dedup key that arrived before this is known any more, epoch milliseconds.
+    /// Dedup keys that arrived before this time are no longer known, epoch milliseconds.
     pub dedup_floor_ms: i64,
-    /// The next audit entry.
+    /// The id of the next audit entry.
     pub audit_next: u64,
-    /// Where likes and comments are counted from; `None` before anything was.
+    /// Whether likes and comments are counted from rows or from events. `None` before anything was counted.
     pub counted: Option<[CountedFrom; 2]>,
-    /// What people gave up of partitions.
+    /// The stretches of partitions that people gave up.
     pub seeks: Seeks,
-    /// In the order of [`Table::ALL`].
+    /// The tables in the order of [`Table::ALL`].
     pub tables: [TableMeta; Table::ALL.len()],
 }
 
 impl Meta {
-    /// Whether the first snapshot was taken again.
+    /// Whether the first snapshot was taken twice.
     pub fn repeated(&self) -> Repeated {
         FirstReads::repeated(self.tables.iter().map(|table| &table.first))
     }
@@ -284,7 +285,7 @@ impl Meta {
         Ok(meta)
     }
 
-    /// Numbers rise, so that no table comes twice.
+    /// Decodes the tables. Their numbers must rise, so that no table comes twice.
     fn decode_tables(&mut self, reader: &mut Reader<'_>, version: u8) -> Result<(), CodecError> {
         let mut last = None;
         for _ in 0..reader.varint()? {

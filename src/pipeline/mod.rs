@@ -1,11 +1,12 @@
-//! The batch loop. `ingest` (thread 1) polls a source and decodes; `writer` (thread 2) owns the only write transaction
-//! and puts everything that a batch causes into one commit; `progress` is what both, and everyone who watches, share.
+//! The batch loop. `ingest` (thread 1) polls a source and decodes. `writer` (thread 2) owns the only write transaction
+//! and puts everything that a batch causes into one commit. `progress` is shared by both and by everyone who watches.
 //!
-//! `apply` judges one change against its stored row (`stored`, `cells`) by `order` and `fill`; `rows`, `journal` and `dedup`
-//! are the structures behind it, `dead` reads the dead letters, `halt` says why a table or a partition stands still
-//! (`regression`: because its log began again), `decided` remembers what people decided about places in the log, `sent` asks
-//! ClickHouse for their events, `meta` is the writer's own small record. `seen` reads rows beside the writer, `tap` tells who
-//! watches. `rebuild` and `reconcile` prepare a stopped store to be read again.
+//! `apply` judges one change against its stored row (`stored`, `cells`) with `order` and `fill`. `rows`, `journal` and
+//! `dedup` are the structures behind it. `dead` reads the dead letters, and `sent` asks ClickHouse for their events.
+//! `halt` says why a table or a partition stands still (`regression`: because its log began again). `decided` keeps
+//! people's decisions about places in the log, and `meta` is the writer's own small record. `seen` reads rows beside
+//! the writer, and `tap` reports records to listeners. `rebuild` and `reconcile` prepare a stopped store for reading
+//! the source again.
 
 pub mod apply;
 pub mod audit;
@@ -46,21 +47,22 @@ use self::dedup::Entry;
 use self::halt::Hold;
 use self::progress::Slot;
 
-/// Batches that may wait between ingest and the writer.
+/// The most batches that may wait between ingest and the writer.
 pub const QUEUE_MAX_MESSAGES: usize = 4;
 
-/// A record on its way to the writer.
+/// A record for the writer.
 #[derive(Debug)]
 pub struct Item {
     pub slot: Slot,
-    /// How often the partition had been rewound when the record was polled: what was polled before a rewind is void.
+    /// How often the partition had been rewound when the record was polled. A record that was polled before a rewind is
+    /// void.
     pub rewind: u32,
     pub digest: u64,
     pub record: Record,
     pub body: Body,
 }
 
-/// What decode made of a record that does not wait.
+/// The decoded content of a record that does not wait.
 #[derive(Debug)]
 pub enum Body {
     Change(Change),
@@ -70,21 +72,21 @@ pub enum Body {
     Dead(Dead),
 }
 
-/// What ingest hands over at once, in offset order within each partition.
+/// The records and notes that ingest hands over at once, in the order of offsets within each partition.
 #[derive(Debug, Default)]
 pub struct Batch {
     pub items: Vec<Item>,
-    /// Records below the partition's next offset, dropped: how many.
+    /// The number of records below the partition's next offset, which were dropped.
     pub redelivered: Vec<(Slot, u64)>,
-    /// Partitions whose log is not the one that was read.
+    /// Partitions whose log is not the one that was read before.
     pub faults: Vec<(Slot, Hold)>,
-    /// Topics whose partitions were counted.
+    /// Counts of partitions of topics.
     pub counts: Vec<PartitionCount>,
-    /// Positions that sources keep for themselves, with the rewind number of their partition.
+    /// The positions that sources keep for themselves, with the rewind number of their partition.
     pub cookies: Vec<(Slot, u32, Cookie)>,
 }
 
-/// What a truncate of a source table does.
+/// The effect of a truncate of a source table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum TruncatePolicy {
     /// The table halts until a person decides.
@@ -104,37 +106,39 @@ impl From<Decision> for TruncatePolicy {
     }
 }
 
-/// How the pipeline behaves; the units are in the names.
+/// The settings of the pipeline. Units are in the names.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Whose clock says when records arrived.
+    /// The clock that decides when records arrived.
     pub time_of: TimeOf,
     pub truncate: TruncatePolicy,
     /// How long an event id is remembered after its arrival.
     pub dedup_horizon_ms: i64,
-    /// An event older than this at its arrival is late.
+    /// An event that is older than this at its arrival is late.
     pub event_max_age_ms: i64,
-    /// After so many undecodable records in a row a partition is held: somebody broke the topic. `None` in a replay,
-    /// where every record is to be accounted for.
+    /// A partition is held after this many undecodable records in a row, because somebody has broken the topic. `None`
+    /// in a replay, which must account for every record.
     pub breaker_dead_in_a_row: Option<u32>,
-    /// Partitions that add to a dead letter queue of this size are held.
+    /// If the dead letter queue has this size, partitions that add to it are held.
     pub dead_max_letters: u64,
-    /// A checkpoint is due when the journal since the last one is larger than half the checkpoint, within these bounds.
+    /// A checkpoint is due when the journal since the last one is larger than half the checkpoint, within these limits.
     pub checkpoint_min_bytes: u64,
     pub checkpoint_max_bytes: u64,
-    /// What one commit carries of a checkpoint, at least.
+    /// The least bytes of a checkpoint in one commit.
     pub checkpoint_slice_bytes: u64,
     /// How long consumed records stay in the local log.
     pub local_retention_ms: i64,
-    /// Consumption pauses while more bytes than this wait for ClickHouse, and goes on below nine tenths of it.
+    /// Consumption pauses while more bytes than this wait for ClickHouse, and continues below nine tenths of it.
     pub outbox_max_bytes: u64,
 }
 
-/// A load's checkpoint is due at this many bytes: a third as often as at most while serving, for 200 MB more memory.
+/// A checkpoint during a load is due at this many bytes. That is a third as often as at most while serving, and takes
+/// 200 MB more memory.
 pub const LOAD_CHECKPOINT_BYTES: u64 = 192 << 20;
 
 impl Settings {
-    /// For a load that nobody waits for: fewer checkpoints, and longer runs of rows, which are merged less often.
+    /// Changes the settings for a load for which nobody waits: there are fewer checkpoints, and longer runs of rows,
+    /// which are merged less often.
     pub fn for_load(&mut self) {
         (self.checkpoint_min_bytes, self.checkpoint_max_bytes) = (LOAD_CHECKPOINT_BYTES, LOAD_CHECKPOINT_BYTES);
     }

@@ -1,8 +1,10 @@
-//! Which of two records of one key is newer (N6). Pure. The facts behind the rules are in `docs/cdc.md`.
+//! Decides which of two records of one key is newer (N6). The module is pure. `docs/cdc.md` has the facts behind the
+//! rules.
 //!
-//! Among streamed changes of one key LSNs rise in the order of commits: row locks see to it. A read's LSN says where
-//! the log stood, not when the row was written: a change with a lower LSN may have been committed after the read. So
-//! streamed changes are ordered by their LSNs, and a read and a change by their places in the partition.
+//! LSNs of the streamed changes of one key rise in the order of commits, because of row locks. A read's LSN is the
+//! position of the log at the snapshot, not of the write of the row: a change with a lower LSN may have been committed
+//! after the read. So streamed changes are ordered by their LSNs, and a read and a change by their places in the
+//! partition.
 
 use std::cmp::Ordering;
 
@@ -11,40 +13,40 @@ use crate::mutant::{self, Mutant};
 
 use super::stored::{Place, ReadMark, StoredRow};
 
-/// What is compared of a record.
+/// The compared parts of a record.
 #[derive(Clone, Copy, Debug)]
 pub struct Incoming {
     pub kind: Kind,
     pub lsn: Option<u64>,
-    /// Time of the source's commit or read, epoch microseconds.
+    /// The time of the source's commit or read, epoch microseconds.
     pub ts_us: Option<i64>,
     pub place: Place,
-    /// Of the table at the record.
+    /// The table's epoch when the record came.
     pub epoch: u16,
-    /// Records of two partitions may be of two logs: [`super::meta::TableMeta::mixed`].
+    /// Whether records of two partitions may be of two logs: [`super::meta::TableMeta::mixed`].
     pub mixed: bool,
-    /// It is a dead letter that is replayed: records that stood behind it may be applied already.
+    /// Whether the record is a replayed dead letter: records that came after it may already be applied.
     pub replayed: bool,
-    /// The row would be the stored one.
+    /// Whether the record's row equals the stored one.
     pub same: bool,
 }
 
-/// What a record is to the order.
+/// The kind of a record for the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Read,
     Upsert,
     Delete,
-    /// A truncate of the table: its place is not in the order of the row's key.
+    /// A truncate of the table. Its place is not in the order of the row's key.
     Truncate,
 }
 
-/// How a record stands to the stored row.
+/// The relation of a record to the stored row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     Newer,
     Skip(Outcome),
-    /// Of a change and what was seen before it, the change is of a log that began again; their LSNs.
+    /// The change is of a log that began again, with its LSN and the LSN that was seen before.
     Regression {
         lsn: u64,
         stored_lsn: u64,
@@ -54,18 +56,18 @@ pub enum Order {
 const STALE: Order = Order::Skip(Outcome::Stale);
 
 impl Incoming {
-    /// How the record stands to the stored row.
+    /// The relation of the record to the stored row.
     pub fn against(&self, row: &StoredRow<'_>) -> Order {
         let raised = self.epoch > row.version.epoch;
-        // Nothing else orders a record of the log before, which a person replays in a raised epoch.
+        // Nothing else orders a record of the previous log that a person replays in a raised epoch.
         if self.replayed && (raised || self.mixed) && self.stands_before(row) {
             return STALE;
         }
         if raised {
             return self.against_earlier_epoch(row);
         }
-        // LSNs of two logs may stand side by side in an epoch where one partition was behind when it was raised. Only
-        // records of one partition are in the order of their log.
+        // An epoch may have LSNs of two logs, if one partition was behind when the epoch was raised. Only records of
+        // one partition are in the order of their log.
         if self.mixed && self.elsewhere(row) && self.ts_us != row.ts_us() && self.ts_us.is_some() {
             return if earlier(self.ts_us, row.ts_us()) { STALE } else { self.newer() };
         }
@@ -77,15 +79,16 @@ impl Incoming {
         }
     }
 
-    /// Whether the record stands before the row in the row's partition, or was committed before it elsewhere.
+    /// Whether the record comes before the row in the row's partition, or was committed before the row in another
+    /// partition.
     fn stands_before(&self, row: &StoredRow<'_>) -> bool {
         if self.elsewhere(row) { earlier(self.ts_us, row.ts_us()) } else { !self.behind(row) }
     }
 
-    /// LSNs of two epochs say nothing about each other. Of a key, changes come in their order; a snapshot that was read
-    /// before, or a truncate in another partition, is known by its time. A truncate and a change of one time are of one log,
-    /// and mostly of one transaction. A read with a higher LSN that stands behind the row in its partition is of the same log
-    /// or of a later one: its time says nothing against it.
+    /// LSNs of two epochs cannot be compared. The changes of a key come in their order. A snapshot that was read
+    /// before, or a truncate in another partition, is recognised by its time. A truncate and a change with the same
+    /// time are of one log, and mostly of one transaction. A read with a higher LSN that comes after the row in its
+    /// partition is of the same log or of a later one, whatever its time is.
     fn against_earlier_epoch(&self, row: &StoredRow<'_>) -> Order {
         let same_time = self.ts_us.is_some() && self.ts_us == row.ts_us();
         let before = match self.kind {
@@ -99,14 +102,16 @@ impl Incoming {
         if before { STALE } else { Order::Newer }
     }
 
-    /// Whether the record stands behind the row in its partition, and has a higher LSN than all that is known of the row.
+    /// Whether the record comes after the row in its partition, and has a higher LSN than all known versions of the
+    /// row.
     fn above_all(&self, row: &StoredRow<'_>) -> bool {
         !self.elsewhere(row) && self.behind(row) && self.lsn > known_lsn(row)
     }
 
-    /// A truncate in another partition than the row's, whose row is older by its LSN. It waits for every transaction that has
-    /// written to the table: a change that it deletes is not later than it by the time, either. Where both disagree, the
-    /// change is of a log that began again. A read's LSN says nothing against a later time (see [`Self::read`]).
+    /// Judges a truncate in another partition than the row's, if the row's LSN is lower. A truncate waits for every
+    /// transaction that has written to the table, so a change that it deletes is also not later by its time. If LSN and
+    /// time disagree, the change is of a log that began again. A read's LSN proves nothing against a later time (see
+    /// [`Self::read`]).
     fn truncate(&self, lsn: u64, row: &StoredRow<'_>) -> Order {
         let order = self.streamed(lsn, row);
         match (order, row.read, row.history.newest()) {
@@ -127,8 +132,8 @@ impl Incoming {
         }
     }
 
-    /// The same LSN: the same change again, another change of the same statement, or the delete and the insert of a
-    /// changed key, of which the insert is later.
+    /// Judges a record with the same LSN: the same change again, another change of the same statement, or the delete
+    /// and the insert of a changed key, of which the insert is later.
     fn equal(&self, row: &StoredRow<'_>) -> Order {
         if self.same {
             return Order::Skip(Outcome::Duplicate);
@@ -141,14 +146,15 @@ impl Incoming {
         }
     }
 
-    /// A lower LSN than that of the newest streamed version. A redelivery repeats what was seen; what was not seen is of
-    /// another log. What may be either is applied where it stands behind the row: a redelivery repeats all that follows, too.
+    /// Judges a record with a lower LSN than the newest streamed version. A redelivery repeats versions that were seen,
+    /// and a version that was not seen is of another log. If it may be either, it is applied if it comes after the row,
+    /// because a redelivery also repeats everything that follows.
     fn below(&self, lsn: u64, stored_lsn: u64, row: &StoredRow<'_>) -> Order {
         let known = row.history.contains(lsn, self.ts_us) && !mutant::is(Mutant::TellByClock);
         if known || (!self.elsewhere(row) && !self.behind(row)) {
             return STALE;
         }
-        // A truncate is none of the row's versions.
+        // A truncate is no version of the row.
         let covered = self.kind != Kind::Truncate && !self.elsewhere(row) && row.history.covers(lsn);
         let unseen = covered || later(self.ts_us, row.history.latest_us());
         match unseen {
@@ -158,8 +164,8 @@ impl Incoming {
         }
     }
 
-    /// A streamed change, where the content is a read's. It is taken also where it changes nothing: the row must know
-    /// that it was seen.
+    /// Judges a streamed change if the content is from a read. The change is taken even if it changes nothing, because
+    /// the row must note that it was seen.
     fn against_read(&self, row: &StoredRow<'_>) -> Order {
         let read = row.read.unwrap_or_default();
         let above = matches!((self.lsn, read.lsn), (Some(lsn), Some(read)) if lsn > read);
@@ -174,7 +180,7 @@ impl Incoming {
         let elsewhere = self.elsewhere(row);
         let latest_us = row.history.latest_us().max(row.read.and_then(|read| read.ts_us));
         let newer = match row.history.newest() {
-            // The reads of a snapshot that a running connector takes may carry the LSN of its slot's beginning.
+            // The reads of a snapshot during streaming may have the LSN of the slot's beginning.
             Some(newest) if self.lsn.is_some_and(|lsn| lsn < newest.lsn) => {
                 !elsewhere && self.behind(row) && later(self.ts_us, latest_us)
             }
@@ -182,23 +188,23 @@ impl Incoming {
             _ => self.behind(row) && !self.older_read(row.read),
         };
         let known = known_lsn(row);
-        // The stream never told this row, so each snapshot says anew whether the row exists.
+        // The stream never had this row, so each snapshot decides again whether the row exists.
         let other = row.history.untold() && self.lsn.is_some() && self.lsn != known;
         match newer {
-            // The same row at a later place of the log is a version of its own.
+            // The same row at a later position of the log is a version of its own.
             true if self.lsn > known || other => Order::Newer,
             true => self.newer(),
             false => STALE,
         }
     }
 
-    /// An older snapshot than the stored one, by LSN and by time.
+    /// Whether the read is of an older snapshot than the stored one, by LSN and by time.
     fn older_read(&self, stored: Option<ReadMark>) -> bool {
         let Some(stored) = stored else { return false };
         self.lsn < stored.lsn && self.lsn.is_some() && earlier(self.ts_us, stored.ts_us)
     }
 
-    /// A change without an LSN.
+    /// Judges a change without an LSN.
     fn unnumbered(&self, row: &StoredRow<'_>) -> Order {
         let newer = match self.elsewhere(row) {
             true => !earlier(self.ts_us, row.ts_us()),
@@ -219,13 +225,13 @@ impl Incoming {
         self.place.elsewhere(&row.place) && !mutant::is(Mutant::CompareOffsets)
     }
 
-    /// Meaningful within a partition.
+    /// Whether the record comes after the row. This is meaningful only within a partition.
     fn behind(&self, row: &StoredRow<'_>) -> bool {
         self.place.offset > row.place.offset
     }
 }
 
-/// The highest LSN that is known of the row.
+/// The highest known LSN of the row.
 fn known_lsn(row: &StoredRow<'_>) -> Option<u64> {
     row.history.newest().map(|newest| newest.lsn).max(row.read.and_then(|read| read.lsn))
 }

@@ -1,59 +1,60 @@
-//! What the two threads of the batch loop, and everyone who watches them, share: the numbers of the partitions, positions
-//! and counts after the last commit, orders for ingest, and the wish to stop.
+//! The state shared by the two threads of the batch loop and everyone who watches them: the numbers of the partitions,
+//! positions and counts after the last commit, orders for ingest, and the request to stop.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nova_storage::codec::OffsetRow;
 use parking_lot::{Condvar, Mutex};
 use rustc_hash::FxHashMap;
 
+use crate::clock::monotonic_now;
 use crate::event::{Outcome, TopicPartition};
 use crate::source::Progress;
 
 use super::tap::Tap;
 
-/// A partition's number in this process. [`Shared::slot`] is the one place that gives numbers; what each thread keeps by
-/// slot it extends with [`Shared::numbered_from`], so the same number is the same partition for everybody.
+/// A partition's number in this process. Only [`Shared::slot`] gives numbers. Each thread extends its lists by slot
+/// with [`Shared::numbered_from`], so the same number means the same partition everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(u32);
 
 impl Slot {
-    /// Its place in a list of all partitions.
+    /// The index in a list of all partitions.
     pub fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// One partition as of the last commit.
+/// A partition as of the last commit.
 #[derive(Clone, Debug)]
 pub struct PartitionStatus {
     pub name: TopicPartition,
     pub row: OffsetRow,
-    /// The row when this process opened the store: the difference is what this run did.
+    /// The row when this process opened the store. The difference is the work of this run.
     pub start: OffsetRow,
-    /// The source's own position; empty where it has none.
+    /// The source's own position. It is empty if the source has none.
     pub cookie: Arc<[u8]>,
-    /// Records of this run below the next offset.
+    /// The records of this run below the next offset.
     pub redelivered: u64,
-    /// Values of this run that their records did not repeat and that no stored row had.
+    /// The values in this run that a record did not repeat and that no stored row had.
     pub unfilled: u64,
     /// Why the partition is held, in words for a person.
     pub hold: Option<Arc<str>>,
     pub last_dead: Option<Arc<LastDead>>,
-    /// How often it was rewound; see [`super::Item::rewind`].
+    /// How often the partition was rewound; see [`super::Item::rewind`].
     pub rewind: u32,
 }
 
-/// The last record of a partition that this run put aside.
+/// The last dead letter of a partition in this run.
 #[derive(Clone, Debug)]
 pub struct LastDead {
-    /// The letter's.
+    /// The letter's id.
     pub id: u64,
     pub offset: i64,
-    /// For a machine, and for a person.
+    /// The reason as a code; the detail is for a person.
     pub reason: &'static str,
     pub detail: String,
 }
@@ -69,42 +70,42 @@ impl std::fmt::Display for LastDead {
 }
 
 impl PartitionStatus {
-    /// Records consumed by this run.
+    /// The number of records that this run consumed.
     pub fn consumed(&self) -> u64 {
         self.row.consumed - self.start.consumed
     }
 
-    /// Records of this run with the outcome.
+    /// The number of records of this run with the outcome.
     pub fn count(&self, outcome: Outcome) -> u64 {
         self.row.outcomes[outcome as usize] - self.start.outcomes[outcome as usize]
     }
 }
 
-/// What the writer asks of ingest.
+/// An order of the writer to ingest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Deliver no more of the partition.
+    /// Stop delivering the partition.
     Hold { slot: Slot },
-    /// Deliver again from the store's next offset, with this rewind number.
+    /// Deliver the partition again from the store's next offset, with this rewind number.
     Release { slot: Slot, from: i64, rewind: u32 },
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// By slot.
+    /// The partitions by slot.
     partitions: Vec<PartitionStatus>,
     index: FxHashMap<TopicPartition, Slot>,
     orders: Vec<Order>,
-    /// Partitions whose next record waits for something outside, and for what.
+    /// Partitions whose next record waits, and what it waits for.
     waits: BTreeMap<TopicPartition, Arc<str>>,
 }
 
-/// See the module. Orders are given after the commit that they belong to, so that ingest finds what it obeys to. At most
-/// two wait per partition and commit: a release, and a hold for another reason.
+/// The shared state of the batch loop. Orders are given after their commit, so that ingest finds the state that they
+/// refer to. At most two orders wait for each partition and commit: a release, and a hold for another reason.
 #[derive(Debug, Default)]
 pub struct Shared {
     inner: Mutex<Inner>,
-    /// Records handed to the writer, and records it has settled.
+    /// The numbers of records handed to the writer, and of records that it has settled.
     sent: AtomicU64,
     settled: AtomicU64,
     changed: Condvar,
@@ -112,7 +113,7 @@ pub struct Shared {
     over_quota: AtomicBool,
     sweeping: AtomicBool,
     dead_letters: AtomicU64,
-    /// Who watches records.
+    /// The listeners of records.
     pub tap: Arc<Tap>,
 }
 
@@ -122,7 +123,7 @@ impl Shared {
         self.inner.lock().partitions.clone()
     }
 
-    /// The partition's number; a new partition gets the next one.
+    /// The partition's number. A new partition gets the next number.
     pub fn slot(&self, name: &TopicPartition) -> Slot {
         let mut inner = self.inner.lock();
         if let Some(slot) = inner.index.get(name) {
@@ -145,14 +146,14 @@ impl Shared {
         slot
     }
 
-    /// Partitions with their numbers, without the first `known`.
+    /// The partitions with their numbers, without the first `known` ones.
     pub(super) fn numbered_from(&self, known: usize) -> Vec<(Slot, TopicPartition)> {
         let inner = self.inner.lock();
         let later = inner.partitions.iter().zip((0..).map(Slot)).skip(known);
         later.map(|(status, slot)| (slot, status.name.clone())).collect()
     }
 
-    /// Changes what is known of some partitions, after a commit.
+    /// Changes the state of partitions after a commit.
     pub(super) fn update(&self, change: impl FnOnce(&mut [PartitionStatus])) {
         change(&mut self.inner.lock().partitions);
     }
@@ -165,7 +166,7 @@ impl Shared {
         std::mem::take(&mut self.inner.lock().orders)
     }
 
-    /// The partition waits for this, or for nothing any more.
+    /// Notes what the partition waits for, or that it no longer waits.
     pub(super) fn wait(&self, name: &TopicPartition, reason: Option<Arc<str>>) {
         let waits = &mut self.inner.lock().waits;
         match reason {
@@ -174,7 +175,7 @@ impl Shared {
         }
     }
 
-    /// Partitions that wait for something outside, with what it is, in words for a person.
+    /// The waiting partitions, with the reason in words for a person.
     pub fn waits(&self) -> Vec<(TopicPartition, Arc<str>)> {
         self.inner.lock().waits.iter().map(|(name, reason)| (name.clone(), Arc::clone(reason))).collect()
     }
@@ -184,20 +185,20 @@ impl Shared {
     }
 
     pub(super) fn settled(&self, records: usize) {
-        // Under the lock, so that a waiter cannot miss it.
+        // The count changes under the lock, so that a waiter cannot miss it.
         let _inner = self.inner.lock();
         self.settled.fetch_add(records as u64, Ordering::SeqCst);
         self.changed.notify_all();
     }
 
-    /// Asks both threads to end: ingest after what it has polled, the writer after its queue.
+    /// Asks both threads to end: ingest after its present poll, the writer after its queue.
     pub fn stop(&self) {
         let _inner = self.inner.lock();
         self.stopping.store(true, Ordering::SeqCst);
         self.changed.notify_all();
     }
 
-    /// The outbox is full: nothing more is consumed before ClickHouse takes rows again.
+    /// Whether the outbox is full. Then no more is consumed before ClickHouse takes rows again.
     pub fn over_quota(&self) -> bool {
         self.over_quota.load(Ordering::Relaxed)
     }
@@ -211,7 +212,7 @@ impl Shared {
         }
     }
 
-    /// Rows that a snapshot did not read are still to be deleted.
+    /// Whether rows that a snapshot did not read still have to be deleted.
     pub fn sweeping(&self) -> bool {
         self.sweeping.load(Ordering::Relaxed)
     }
@@ -220,7 +221,7 @@ impl Shared {
         self.sweeping.store(sweeping, Ordering::Relaxed);
     }
 
-    /// Dead letters that wait for a person, of every run.
+    /// The number of dead letters of all runs.
     pub fn dead_letters(&self) -> u64 {
         self.dead_letters.load(Ordering::Relaxed)
     }
@@ -229,7 +230,7 @@ impl Shared {
         self.dead_letters.store(waiting, Ordering::Relaxed);
     }
 
-    /// Waits for a commit, or the wish to stop, or this long.
+    /// Waits for a commit, for the request to stop, or for this long.
     pub(super) fn rest(&self, most: Duration) {
         let mut inner = self.inner.lock();
         if !self.stopping() {
@@ -246,7 +247,7 @@ impl Progress for Shared {
     fn next_offset(&self, partition: &TopicPartition) -> Option<i64> {
         let inner = self.inner.lock();
         let row = inner.partitions[inner.index.get(partition)?.index()].row;
-        // One that is only numbered was never read: its log may begin anywhere.
+        // A partition that only has a number was never read, so its log may begin anywhere.
         (row.next > 0 || row.consumed > 0).then_some(row.next)
     }
 
@@ -271,7 +272,7 @@ impl Progress for Shared {
 
     fn drain(&self, timeout: Duration) -> bool {
         let target = self.sent.load(Ordering::SeqCst);
-        let deadline = Instant::now() + timeout;
+        let deadline = monotonic_now() + timeout;
         let mut inner = self.inner.lock();
         while self.settled.load(Ordering::SeqCst) < target {
             if self.changed.wait_until(&mut inner, deadline).timed_out() {

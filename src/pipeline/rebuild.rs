@@ -1,6 +1,6 @@
-//! Empties what is derived from the source, so that the next start reads it from the beginning. What the source cannot
-//! tell again stays: dead letters, the edge's entries, the audit, the rows that wait for ClickHouse, and what people decided
-//! about truncates and about stretches of the log, which holds again when they come again.
+//! Empties what is derived from the source, so that the next start reads the source from the beginning. What the source
+//! does not have stays: dead letters, the edge's entries, the audit, the rows that wait for ClickHouse, and people's
+//! decisions about truncates and stretches of the log, which apply again when these come again.
 
 use nova_storage::codec::{CodecError, OffsetRow, Put, Reader};
 use nova_storage::schema::{CHECKPOINT, DEDUP_KEYS, DEDUP_OPEN, DEDUP_SEGMENT, JOURNAL, META, OFFSETS, STATE_CHUNK};
@@ -18,7 +18,7 @@ const KEY: &str = "emitted";
 const VERSION: u8 = 1;
 const WHAT: &str = "emitted offsets";
 
-/// Why a store could not be emptied; nothing changed.
+/// Why a store could not be emptied. Nothing has changed then.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
     #[error(transparent)]
@@ -31,20 +31,21 @@ pub enum RebuildError {
     Epochs,
 }
 
-/// Partitions with client events, and the offset below which their rows were handed to ClickHouse by an earlier life
-/// of the store: an event has one row there, however often it is read.
+/// The partitions with client events, and the offset below which an earlier life of the store handed their rows to
+/// ClickHouse. An event has one row there, however often it is read.
 pub type Emitted = FxHashMap<TopicPartition, i64>;
 
-/// What ClickHouse has of the source's tables, asked of itself: of a store that is lost, or that it is ahead of.
+/// What ClickHouse has of the source's tables. This is asked for a store that is lost, or that is behind ClickHouse.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// The highest epoch of each table's versions, in the order of [`Table::ALL`].
+    /// The highest epoch in each table's versions, in the order of [`Table::ALL`].
     pub epochs: [u16; Table::ALL.len()],
     pub rows: Vec<(Table, Id)>,
 }
 
-/// In one commit; how many partitions will be read again. `known`: what ClickHouse was asked for; then the events whose rows ClickHouse has are known one
-/// by one, and rows that it lost are sent again; else an event that was read before has its row.
+/// Empties the store in one commit. Returns how many partitions will be read again. With `known`, the answer of
+/// ClickHouse, the events whose rows ClickHouse has are known one by one, and rows that it lost are sent again. Without
+/// it, an event that was read before counts as having its row.
 pub fn rebuild(store: &Store, known: Option<&Known>) -> Result<usize, RebuildError> {
     let read = store.read()?;
     let mut emitted = load(&read)?;
@@ -78,7 +79,7 @@ pub fn rebuild(store: &Store, known: Option<&Known>) -> Result<usize, RebuildErr
     (meta.covered, meta.checkpoint_bytes, meta.dedup_floor_ms) = (meta.covered.max(last), 0, i64::MIN);
     meta.counted = None;
     for (table, number) in meta.tables.iter_mut().zip(0..) {
-        // Whatever ClickHouse has is older than what is read from now on.
+        // Every version in ClickHouse must be older than what is read from now on.
         let highest = known.map_or(0, |known| known.epochs[number]).max(table.epoch);
         let epoch = highest.checked_add(1).ok_or(RebuildError::Epochs)?;
         let (decided, restarts) = (std::mem::take(&mut table.decided), std::mem::take(&mut table.restarts));
@@ -91,7 +92,7 @@ pub fn rebuild(store: &Store, known: Option<&Known>) -> Result<usize, RebuildErr
         unread::remember(&write, *table, *key)?;
     }
     write.clear(OFFSETS)?;
-    // That a slot is nova's own is not forgotten.
+    // The store must still know that a slot is nova's own.
     for (topic, partition, cookie) in cookies {
         write.put(OFFSETS, (&*topic, partition), &OffsetRow::default().encode(&cookie))?;
     }
@@ -100,7 +101,7 @@ pub fn rebuild(store: &Store, known: Option<&Known>) -> Result<usize, RebuildErr
     write.clear(CHECKPOINT)?;
     write.clear(STATE_CHUNK)?;
     write.clear(DEDUP_OPEN)?;
-    // What is known to be delivered stays: it comes again.
+    // Events that are known to be delivered stay known, because they come again.
     write.remove_range(DEDUP_KEYS, ..(DELIVERED_SEGMENT, 0u32))?;
     write.remove_range(DEDUP_SEGMENT, ..DELIVERED_SEGMENT)?;
     write.put(META, KEY, &encode(&emitted))?;
@@ -109,7 +110,7 @@ pub fn rebuild(store: &Store, known: Option<&Known>) -> Result<usize, RebuildErr
     Ok(partitions)
 }
 
-/// What an earlier life of the store has handed over.
+/// The offsets below which an earlier life of the store handed rows over.
 pub fn load(read: &ReadTxn) -> Result<Emitted, ReadError> {
     Ok(read.get_with(META, KEY, decode)?.transpose()?.unwrap_or_default())
 }
@@ -155,7 +156,7 @@ mod tests {
                 .collect();
             let bytes = encode(&emitted);
             prop_assert_eq!(decode(&bytes), Ok(emitted));
-            // Their order is free.
+            // The order of the entries does not matter.
             check_values(&bytes, seed, decode, encode);
         }
     }

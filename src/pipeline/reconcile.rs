@@ -1,9 +1,9 @@
-//! A store that ClickHouse is ahead of, because it is a restored backup, or because everything is to be read again:
-//! events whose rows ClickHouse has are remembered as delivered. They are counted when they come again, once, like every
-//! event, but their rows are not sent a second time (N5).
+//! Reconciles a store that is behind ClickHouse, because it is a restored backup, or because everything must be read
+//! again. Events whose rows ClickHouse has are noted as delivered. When such events come again, they are counted once
+//! like every event, but their rows are not sent a second time (N5).
 //!
-//! Which they are is asked by batch number: a life of the store that was lost can only have delivered batches that were
-//! not settled in the backup, or had later numbers.
+//! These events are found by batch number: a lost life of the store can only have delivered batches that were not
+//! settled in the backup, or that have later numbers.
 
 use nova_storage::{ReadError, ReadTxn, Store, WriteError};
 
@@ -21,10 +21,10 @@ use super::dedup::{Dedup, DeliveredWriter, Entry};
 use super::meta::Meta;
 use super::rebuild::Known;
 
-/// Delivered events that a store takes: 1.6 GB on disk, 200 MB of filters in memory.
+/// The most delivered events that a store takes: 1.6 GB on disk, 200 MB of filters in memory.
 pub const DELIVERED_MAX_EVENTS: u64 = 100_000_000;
 
-/// Rows of the source's tables that a rebuild asks ClickHouse for: 1.2 GB of memory.
+/// The most rows of the source's tables that a rebuild reads from ClickHouse: 1.2 GB of memory.
 pub const KNOWN_MAX_ROWS: usize = 50_000_000;
 
 /// Why a store could not be reconciled.
@@ -54,19 +54,20 @@ impl From<OutboxError> for ReconcileError {
     }
 }
 
-/// What was found and done.
+/// The result of a reconciliation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Events that are remembered as delivered.
+    /// The number of events that are noted as delivered.
     pub delivered: u64,
-    /// Rows of them that waited in the outbox, and are gone from it.
+    /// The number of their rows that waited in the outbox and were removed from it.
     pub dropped: u64,
-    /// Rows that ClickHouse lacks, and that wait on.
+    /// The number of rows that ClickHouse lacks, and that still wait.
     pub left: u64,
 }
 
-/// Of a store that nobody else has open. `everything`: not only what was delivered since the store's last commit.
-/// After an error the store is as before, or knows some delivered events and can be reconciled again.
+/// Reconciles a store that no other process has open. With `everything` all events are compared, not only those
+/// delivered since the store's last commit. After an error the store is unchanged, or knows some delivered events and
+/// can be reconciled again.
 pub async fn reconcile(
     store: &Store,
     clickhouse: &ClickHouse,
@@ -106,7 +107,7 @@ pub async fn reconcile(
     Ok(Report { delivered: events, dropped, left })
 }
 
-/// What ClickHouse has of the source's tables, for a rebuild.
+/// Asks ClickHouse what it has of the source's tables, for a rebuild.
 pub async fn known(clickhouse: &ClickHouse) -> Result<Known, ReconcileError> {
     let mut known = Known::default();
     for (table, number) in Table::ALL.into_iter().zip(0..) {
@@ -120,7 +121,7 @@ pub async fn known(clickhouse: &ClickHouse) -> Result<Known, ReconcileError> {
     Ok(known)
 }
 
-/// The payload is not compared: the row that ClickHouse has stays.
+/// The dedup entry of an event. The payload is not compared, because the row in ClickHouse stays.
 fn entry(user: Id, event: Id) -> Entry {
     Entry::new(dedup_key(user, event), 0)
 }

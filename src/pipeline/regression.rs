@@ -1,8 +1,8 @@
-//! The sign that the source's log began again: a restored or promoted server has other numbers.
+//! The sign that the source's log began again: a restored or promoted server has other LSNs.
 
 use crate::event::{Id, Table};
 
-/// A change of a row shows that the source's log began again: its LSN is below one of the row's, and it is no
+/// A change of a row which shows that the source's log began again: its LSN is below one of the row's, and it is no
 /// redelivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Regression {

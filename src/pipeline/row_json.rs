@@ -1,4 +1,4 @@
-//! Stored rows as JSON under the source's column names.
+//! Writes stored rows as JSON under the source's column names.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -25,7 +25,7 @@ pub enum RowsError {
 pub fn write(read: ReadTxn, table: Table, limit: u64, out: &mut dyn Write) -> Result<(), RowsError> {
     let (mut left, mut failed) = (limit, None);
     Seen::load(read)?.live(table, |row| {
-        // Before the row: a limit of none has none.
+        // The limit is checked before the row, because it may be 0.
         if left == 0 {
             return false;
         }
@@ -36,8 +36,8 @@ pub fn write(read: ReadTxn, table: Table, limit: u64, out: &mut dyn Write) -> Re
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// One JSON object: the table's columns in their order, then the unknown ones. Times are RFC 3339 in UTC with
-/// microseconds, `jsonb` stands as the JSON it is, and what the stream never told is null.
+/// One JSON object with the table's columns in their order, and then the unknown ones. Times are RFC 3339 in UTC with
+/// microseconds, `jsonb` is embedded as JSON, and values that the stream never had are null.
 pub fn json(table: Table, row: &Row) -> String {
     let mut out = String::from("{");
     let mut member = |name: &str, value: &str| {
@@ -58,7 +58,7 @@ pub fn json(table: Table, row: &Row) -> String {
             Cell::Json(text) => member(column.name, text),
         }
     }
-    // The members as they were written, numbers of any size included.
+    // The members are kept as they were written, including numbers of any size.
     let extra: BTreeMap<String, Box<RawValue>> =
         row.extra.as_deref().and_then(|extra| serde_json::from_str(extra).ok()).unwrap_or_default();
     extra.iter().for_each(|(name, value)| member(name, value.get()));

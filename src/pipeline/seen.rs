@@ -1,5 +1,6 @@
-//! The stored rows as one commit left them, read beside the writer: the runs of the last checkpoint, and over them the
-//! journal since then. A read transaction holds the commit, so the file keeps its pages until [`Seen`] is dropped.
+//! The stored rows as one commit left them, read beside the writer: the runs of the last checkpoint, and the journal
+//! since then on top of them. A read transaction holds the commit, so the file keeps its pages until [`Seen`] is
+//! dropped.
 
 use nova_storage::codec::CodecError;
 use nova_storage::schema::JOURNAL;
@@ -12,15 +13,15 @@ use super::meta::Meta;
 use super::rows::Rows;
 use super::stored::StoredRow;
 
-/// See the module. It takes as much memory as the rows that changed since the last checkpoint, which the settings of the
-/// checkpoint bound, and 2 B a row.
+/// The stored rows of one commit. They take as much memory as the rows that changed since the last checkpoint, which
+/// the settings of the checkpoint limit, and 2 B for each row.
 pub struct Seen {
     read: ReadTxn,
     rows: Rows,
 }
 
 impl Seen {
-    /// The rows of the commit that `read` sees.
+    /// Loads the rows of the commit that `read` sees.
     pub fn load(read: ReadTxn) -> Result<Seen, ReadError> {
         let covered = Meta::load(&read)?.map_or(0, |meta| meta.covered);
         let (mut rows, mut failed) = (Rows::load(&read)?, None);
@@ -37,18 +38,18 @@ impl Seen {
         failed.map_or(Ok(Seen { read, rows }), |error| Err(error.into()))
     }
 
-    /// What is stored under a key: `None` where nothing ever was, an inner `None` for a tombstone.
+    /// The row under a key. `None` if nothing was ever stored there, and an inner `None` for a tombstone.
     pub fn get(&self, table: Table, key: Id) -> Result<Option<Option<Row>>, ReadError> {
         let decode = |bytes: Option<&[u8]>| bytes.map(|bytes| StoredRow::decode(bytes)?.row()).transpose();
         Ok(self.rows.with(table, key, &self.read, decode)??)
     }
 
-    /// Calls `each` for the stored rows of a table, tombstones included, in key order, until it answers false.
+    /// Calls `each` for the stored rows of a table, including tombstones, in key order, until it returns false.
     pub fn scan(&self, table: Table, mut each: impl FnMut(&[u8]) -> bool) -> Result<(), ReadError> {
         self.rows.scan_while(table, &self.read, |_, bytes| each(bytes))
     }
 
-    /// The same for live rows.
+    /// Like `scan`, for live rows only.
     pub fn live(&self, table: Table, mut each: impl FnMut(Row) -> bool) -> Result<(), ReadError> {
         let mut failed = None;
         self.scan(table, |bytes| match StoredRow::decode(bytes).and_then(|stored| stored.row()) {

@@ -1,5 +1,5 @@
-//! Which dead letters a replay by force leaves alone: their events are from before the dedup horizon, so only ClickHouse
-//! can tell that they were accepted once.
+//! Finds the dead letters that a replay by force must leave out. Their events are from before the dedup horizon, so
+//! only ClickHouse can tell whether they were accepted once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +12,10 @@ use crate::warehouse::verdict::Failure;
 
 use super::dead;
 
-/// Ids of one question.
+/// The most ids in one query.
 const ASKED_MAX: usize = 1_000;
 
-/// Why it is not known.
+/// Why the answer is unknown.
 #[derive(Debug, thiserror::Error)]
 pub enum SentError {
     #[error("ClickHouse: {0}")]
@@ -24,7 +24,7 @@ pub enum SentError {
     Read(#[from] ReadError),
 }
 
-/// Those of the letters whose event is a row of `post_events`.
+/// The letters among these whose event is a row of `post_events`.
 pub async fn sent(
     store: &Store,
     decoder: &mut Decoder,
@@ -51,7 +51,7 @@ pub async fn sent(
     Ok(found)
 }
 
-/// The letters of each (event, user).
+/// The letters of each pair of event and user.
 fn events(store: &Store, decoder: &mut Decoder, letters: &[u64]) -> Result<BTreeMap<(Id, Id), Vec<u64>>, ReadError> {
     let (read, mut events) = (store.read()?, BTreeMap::<_, Vec<u64>>::new());
     for letter in letters {

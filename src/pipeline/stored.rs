@@ -1,8 +1,10 @@
-//! What is stored under a primary key: the row or its tombstone, which versions the stream has told, and where the
-//! content stands in its topic.
+//! What is stored under a primary key: the row or its tombstone, the versions that the stream has had, and the place of
+//! the content in its topic.
 //!
-//! What the stream said and what a read said are kept apart (N6): the LSN of a streamed change is where it was written,
-//! the LSN of a read is where the log stood. `order` compares them.
+//! Streamed changes and reads are kept apart (N6): the LSN of a streamed change is the position of its write, and the
+//! LSN of a read is the position of the log at the snapshot. `order` compares them.
+
+#![warn(clippy::indexing_slicing)]
 
 use nova_storage::codec::{CodecError, Put, Reader};
 
@@ -10,13 +12,14 @@ use crate::event::{Format, Id, Row};
 
 use super::cells::decode_cells;
 
-/// Version 1 kept one LSN and one time, of a change or of a read, and no partition.
+/// The version of the format. Version 1 had one LSN and one time, of a change or of a read, and no partition.
 const ROW_VERSION: u8 = 2;
 const WHAT: &str = "stored row";
-/// What stands before the cells, mostly.
+/// The typical number of bytes before the cells.
 const HEAD_TYPICAL_BYTES: usize = 64;
 
-/// Streamed versions of a row that are remembered: a redelivery repeats them, a log that began again does not.
+/// The number of streamed versions of a row that are remembered. A redelivery repeats them, and a log that began again
+/// does not.
 pub const SEEN_MAX: usize = 4;
 
 const LIVE: u8 = 0x80;
@@ -27,53 +30,53 @@ const HOLES: u8 = 0x08;
 /// The place has another offset than the version.
 const PLACED: u8 = 0x04;
 const FORMAT: u8 = 0x03;
-/// Version 1.
+/// A flag of version 1.
 const RAISED: u8 = 0x40;
-/// What stands for a time that is not known: no commit has it.
+/// This value stands for an unknown time. No commit has it.
 const NO_TIME: i64 = i64::MIN;
 
-/// The version of a row in ClickHouse: it rises with every write of the row, so the last write wins there too.
+/// The version of a row in ClickHouse. It rises with every write of the row, so that the last write also wins there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Version {
     pub epoch: u16,
-    /// 0 where the format carries none.
+    /// The LSN, or 0 if the format has none.
     pub lsn: u64,
     pub offset: i64,
 }
 
 impl Version {
-    /// One number of the same order: 16 bits of epoch, 64 of LSN, 48 of offset.
+    /// One number with the same order: 16 bits of epoch, 64 of LSN, 48 of offset.
     pub fn number(&self) -> u128 {
         const OFFSET_MASK: i64 = (1 << 48) - 1;
         u128::from(self.epoch) << 112 | u128::from(self.lsn) << 48 | (self.offset & OFFSET_MASK) as u128
     }
 
-    /// This version, or the one above `stored` where this one is not above it.
+    /// Returns this version if it is above `stored`, otherwise the next version above `stored`.
     pub fn above(self, stored: Version) -> Version {
         if self > stored { self } else { Version { offset: stored.offset.saturating_add(1), ..stored } }
     }
 }
 
-/// Where a record stands. Offsets of two partitions say nothing about each other.
+/// The place of a record. Offsets of two partitions cannot be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Place {
-    /// `None` in rows that were written before partitions were kept.
+    /// The partition. `None` in rows that were written before partitions were stored.
     pub partition: Option<i32>,
     pub offset: i64,
 }
 
 impl Place {
-    /// Whether the record stands in another partition than the stored one.
+    /// Whether the record is in another partition than the stored one.
     pub fn elsewhere(&self, stored: &Place) -> bool {
         matches!((self.partition, stored.partition), (Some(one), Some(other)) if one != other)
     }
 }
 
-/// A version of a row that the stream has told.
+/// A version of a row that came in the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Seen {
     pub lsn: u64,
-    /// Time of the commit, epoch microseconds.
+    /// The time of the commit, epoch microseconds.
     pub ts_us: Option<i64>,
 }
 
@@ -88,15 +91,15 @@ impl Seen {
     }
 }
 
-/// The streamed versions of a row in one epoch, the newest first.
+/// The streamed versions of a row in one epoch, newest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct History {
     seen: [Seen; SEEN_MAX],
     len: usize,
-    /// The oldest one is the row's creation, or the first one behind a snapshot that told the row: there is no other
-    /// version.
+    /// Whether the oldest version is the row's creation, or the first one after a snapshot that had the row, so that
+    /// there is no other version.
     complete: bool,
-    /// The latest commit of all versions, also of those that are forgotten.
+    /// The latest commit of all versions, including forgotten ones.
     latest_us: Option<i64>,
 }
 
@@ -106,7 +109,7 @@ impl History {
     }
 
     pub fn versions(&self) -> &[Seen] {
-        &self.seen[..self.len]
+        self.seen.get(..self.len).unwrap_or_default()
     }
 
     pub fn latest_us(&self) -> Option<i64> {
@@ -122,14 +125,15 @@ impl History {
         self.complete || self.versions().last().is_some_and(|oldest| oldest.lsn < lsn)
     }
 
-    /// Whether the time of a version that is none of these speaks against its LSN: it is not earlier than that of a version
-    /// with a higher LSN. In one log only a clock that was set back brings that about, or a transaction of many changes.
+    /// Whether the time of a version that is none of these contradicts its LSN, because it is not earlier than that of
+    /// a version with a higher LSN. In one log that happens only if a clock was set back, or in a transaction of many
+    /// changes.
     pub fn disputes(&self, lsn: u64, ts_us: Option<i64>) -> bool {
         let later = |seen: &Seen| matches!((seen.ts_us, ts_us), (Some(seen), Some(at)) if seen <= at);
         self.versions().iter().any(|seen| seen.lsn > lsn && later(seen))
     }
 
-    /// The history of a row whose first streamed version this is.
+    /// The history of a row whose first streamed version is `version`.
     pub fn first(version: Seen, created: bool) -> History {
         let mut history = History { complete: created, ..History::default() };
         history.push(version);
@@ -149,26 +153,26 @@ impl History {
         self.len = (self.len + 1).min(SEEN_MAX);
     }
 
-    /// The history as it was when this version was the newest; `None`: it is none of the versions.
+    /// The history at the time when this version was the newest. `None` if it is none of the versions.
     pub fn back_to(mut self, version: &Seen) -> Option<History> {
         let newer = self.versions().iter().position(|seen| seen.is(version.lsn, version.ts_us))?;
         self.seen.copy_within(newer..self.len, 0);
         self.len -= newer;
-        self.seen[self.len..].fill(Seen::default());
+        self.seen.iter_mut().skip(self.len).for_each(|seen| *seen = Seen::default());
         Some(self)
     }
 
-    /// The newest version is the row's creation.
+    /// Marks the newest version as the row's creation.
     pub fn from_beginning(self) -> History {
         History { complete: true, ..self }
     }
 
-    /// Whether the stream never told the row.
+    /// Whether the row never came in the stream.
     pub fn untold(&self) -> bool {
         self.len == 0 && self.latest_us.is_none()
     }
 
-    /// Forgets the versions and keeps the time: what comes next may be older than they are, or in another partition.
+    /// Forgets the versions and keeps the time, because the next ones may be older than these, or in another partition.
     pub fn forget(&mut self) {
         *self = History { latest_us: self.latest_us, ..History::default() };
     }
@@ -189,7 +193,7 @@ impl History {
         let len = len.ok_or(CodecError::Invalid(WHAT))?;
         let mut history = History { len, complete, ..History::default() };
         let (mut lsn, mut ts_us) = (version.lsn, 0i64);
-        for seen in &mut history.seen[..len] {
+        for seen in history.seen.iter_mut().take(len) {
             seen.lsn = lsn.wrapping_sub(reader.zigzag()? as u64);
             seen.ts_us = time(reader)?.map(|at| at.wrapping_add(ts_us));
             (lsn, ts_us) = (seen.lsn, seen.ts_us.unwrap_or(ts_us));
@@ -199,47 +203,47 @@ impl History {
     }
 }
 
-/// That the content is a read's, or of a change without an LSN, and not that of the newest streamed version.
+/// A mark that the content is from a read, or from a change without an LSN, and not from the newest streamed version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct ReadMark {
     pub lsn: Option<u64>,
-    /// Epoch microseconds.
+    /// The time in epoch microseconds.
     pub ts_us: Option<i64>,
 }
 
-/// A column whose value the row's own record did not repeat: it is that of an older version, which may not be the one
-/// right before it.
+/// A column whose value the row's own record did not repeat. The value is from an older version, which need not be the
+/// previous one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hole {
-    /// Index into the table's columns; [`EXTRA`] for the unknown columns together.
+    /// The index into the table's columns, or [`EXTRA`] for all unknown columns together.
     pub column: u8,
-    /// LSN of the version that the value is from; 0 where there is no value.
+    /// The LSN of the version from which the value comes, or 0 if there is no value.
     pub lsn: u64,
 }
 
-/// The unknown columns, as a [`Hole`].
+/// The number of the unknown columns in a [`Hole`].
 pub const EXTRA: u8 = 31;
 
-/// The row that a key has.
+/// The content under a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content<'a> {
-    /// The encoded cells.
+    /// A live row, with its encoded cells.
     Live(&'a [u8]),
     Gone,
-    /// Gone: its key was changed to this one. The encoded cells stay until the row under the new key has what it wants of
-    /// them, and are empty after that.
+    /// A deleted row whose key was changed to another one. The encoded cells stay until the row under the new key has
+    /// taken its values from them, and are empty afterwards.
     Moved {
         to: Id,
         cells: &'a [u8],
     },
 }
 
-/// What is stored under a primary key, its cells still encoded.
+/// The stored row of a primary key, with its cells still encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRow<'a> {
     pub version: Version,
     pub format: Format,
-    /// Of the record that the content is from.
+    /// The place of the record from which the content comes.
     pub place: Place,
     pub history: History,
     pub read: Option<ReadMark>,
@@ -274,7 +278,7 @@ impl<'a> StoredRow<'a> {
         out.put_varint(self.place.partition.map_or(0, |partition| u64::from(partition as u32) + 1));
         self.history.encode(&self.version, &mut out);
         if let Some(ReadMark { lsn, ts_us }) = self.read {
-            // 0 stands for none: no read has the highest LSN.
+            // 0 means none, because no read has the highest LSN.
             out.put_varint(lsn.map_or(0, |lsn| lsn.saturating_add(1)));
             put_time(&mut out, ts_us);
         }
@@ -286,7 +290,8 @@ impl<'a> StoredRow<'a> {
             }
         }
         to.into_iter().for_each(|to| out.put_id(to));
-        // One allocation of the row's size: to shrink a larger one leaves the allocator a piece for each row.
+        // The row is allocated with its final size. Shrinking a larger allocation would leave the allocator a small
+        // piece for each row.
         let mut row = Vec::with_capacity(out.len() + cells.len());
         row.put_fixed(&out);
         row.put_fixed(cells);
@@ -321,7 +326,7 @@ impl<'a> StoredRow<'a> {
         Ok(StoredRow { version, format: format(flags & FORMAT)?, place, history, read, holes, content })
     }
 
-    /// Whether the LSN was a change's or a read's is not known: it counts as a change's.
+    /// Decodes version 1. It is unknown whether the LSN belongs to a change or to a read, so it counts as a change's.
     fn decode_1(flags: u8, mut reader: Reader<'a>) -> Result<StoredRow<'a>, CodecError> {
         let format = format(flags & !(LIVE | RAISED))?;
         let (epoch, lsn) = (epoch(&mut reader)?, reader.varint()?);
@@ -329,7 +334,7 @@ impl<'a> StoredRow<'a> {
         let version = Version { epoch, lsn, offset: reader.zigzag()? };
         let ts_us = time(&mut reader)?;
         let content = content(flags & LIVE, reader)?;
-        // Nothing is older than a null value that deleted; 0 was an LSN that is not known.
+        // No version is older than a null value that deleted the row. In version 1 the LSN 0 meant an unknown one.
         let null = content == Content::Gone && format == Format::FlatTombstone;
         let lsn = Some(raised_from.unwrap_or(lsn)).filter(|lsn| *lsn != 0 && !null);
         let mut history = History { latest_us: ts_us, ..History::default() };
@@ -339,7 +344,7 @@ impl<'a> StoredRow<'a> {
         Ok(StoredRow { version, format, place, history, read, holes: Vec::new(), content })
     }
 
-    /// Time of the content's commit or read, epoch microseconds.
+    /// The time of the content's commit or read, epoch microseconds.
     pub fn ts_us(&self) -> Option<i64> {
         match &self.read {
             Some(read) => read.ts_us,
@@ -347,12 +352,13 @@ impl<'a> StoredRow<'a> {
         }
     }
 
-    /// Whether snapshots alone have told the row. Without times, a history that a null value made nova forget looks the same.
+    /// Whether the row came only in snapshots. Without times, a history that was forgotten because of a null value
+    /// looks the same.
     pub fn only_read(&self) -> bool {
         self.history.untold() && self.read.is_some_and(|read| read.lsn.and(read.ts_us).is_some())
     }
 
-    /// The live row.
+    /// The live row, or `None` for a tombstone.
     pub fn row(&self) -> Result<Option<Row>, CodecError> {
         match self.content {
             Content::Live(cells) => decode_cells(cells).map(Some),

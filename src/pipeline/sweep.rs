@@ -1,6 +1,6 @@
-//! The end of a snapshot that is read directly: rows that were stored before it and were not read are gone from the source.
-//! Their versions are of an earlier epoch, because the snapshot's begin raised it. The writer deletes them a page a commit;
-//! how far it is stands in the store, so that a crash only interrupts it.
+//! The end of a snapshot that is read directly. Rows that were stored before the snapshot and were not read no longer
+//! exist in the source. Their versions are of an earlier epoch, because the snapshot's beginning raised it. The writer
+//! deletes one page of them in each commit. The progress is in the store, so a crash only interrupts it.
 
 use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::META;
@@ -11,47 +11,47 @@ use crate::event::{Id, Table, Tables};
 use super::rows::Rows;
 use super::stored::StoredRow;
 
-/// Rows that one commit looks at.
+/// The most rows that one commit checks.
 pub const PAGE_MAX_ROWS: usize = 20_000;
-/// Rows that one commit deletes.
+/// The most rows that one commit deletes.
 pub const PAGE_MAX_GONE: usize = 5_000;
 
 const KEY: &str = "sweeps";
 const VERSION: u8 = 1;
 const WHAT: &str = "sweeps of tables";
 
-/// What is left to do of one table.
+/// The rest of the work for one table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sweep {
     pub table: Table,
-    /// Rows of an earlier one are gone.
+    /// Rows of an earlier epoch than this are deleted.
     pub epoch: u16,
-    /// The last key that was looked at.
+    /// The last key that was checked.
     pub after: Option<Id>,
-    /// Where the log stood when the snapshot was taken.
+    /// The position of the log at which the snapshot was taken.
     pub lsn: u64,
-    /// Time of the snapshot, epoch microseconds.
+    /// The time of the snapshot, epoch microseconds.
     pub ts_us: i64,
-    /// Place of the record that ended the snapshot.
+    /// The place of the record that ended the snapshot.
     pub partition: i32,
     pub offset: i64,
 }
 
-/// The sweeps that are not done yet, at most one a table.
+/// The unfinished sweeps, at most one for each table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sweeps {
     list: Vec<Sweep>,
-    /// Snapshots that have ended. Rows are looked at in the store alone, so that all of the earlier epoch must be there
-    /// first: a checkpoint that began behind the last end.
+    /// The number of snapshots that have ended. Rows are checked only in the store, so all rows of the earlier epoch
+    /// must first be there: a checkpoint that began after the last end is needed.
     ended: u64,
-    /// How many had ended when the last whole checkpoint began.
+    /// The number of snapshots that had ended when the last complete checkpoint began.
     stored: u64,
-    /// Tables whose snapshot has begun, and that had rows before.
+    /// The tables whose snapshot has begun, and that had rows before.
     reading: Tables,
 }
 
 impl Sweeps {
-    /// Those of a store that was opened.
+    /// Loads the sweeps of a store.
     pub fn load(read: &ReadTxn) -> Result<Sweeps, ReadError> {
         let list = read.get_with(META, KEY, decode)?.transpose()?.unwrap_or_default();
         Ok(Sweeps { ended: u64::from(!list.is_empty()), stored: 0, list, reading: Tables::NONE })
@@ -68,14 +68,14 @@ impl Sweeps {
         self.list.is_empty()
     }
 
-    /// A snapshot of the table begins; `had_rows`: rows of an earlier epoch are stored.
+    /// Notes that a snapshot of the table begins. `had_rows` says whether rows of an earlier epoch are stored.
     pub fn begin(&mut self, table: Table, had_rows: bool) {
         self.list.retain(|sweep| sweep.table != table);
         let one = Tables::NONE.with(table);
         self.reading = if had_rows { self.reading.union(one) } else { self.reading.without(one) };
     }
 
-    /// The snapshot of the sweep's table was read to its end.
+    /// Notes that the snapshot of the sweep's table was read to its end.
     pub fn end(&mut self, sweep: Sweep) {
         if self.reading.contains(sweep.table) {
             self.reading = self.reading.without(Tables::NONE.with(sweep.table));
@@ -88,22 +88,22 @@ impl Sweeps {
         self.stored < self.ended
     }
 
-    /// How many snapshots have ended.
+    /// The number of snapshots that have ended.
     pub fn ended(&self) -> u64 {
         self.ended
     }
 
-    /// A checkpoint is whole that began when so many had ended.
+    /// Notes that a checkpoint is complete that began when `ended` snapshots had ended.
     pub fn checkpointed(&mut self, ended: u64) {
         self.stored = ended;
     }
 
-    /// What is to do next; `None` before the checkpoint.
+    /// The next sweep. `None` before the needed checkpoint.
     pub fn next(&self) -> Option<Sweep> {
         self.list.first().copied().filter(|_| !self.wants_checkpoint())
     }
 
-    /// The first sweep is done up to a key, or wholly.
+    /// Notes that the first sweep is done up to a key, or completely.
     pub fn done(&mut self, page: &Page) {
         match (page.last, self.list.first_mut()) {
             (Some(last), Some(first)) => first.after = Some(last),
@@ -113,16 +113,16 @@ impl Sweeps {
     }
 }
 
-/// Some rows of a table.
+/// A page of a table's rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// Keys whose stored row lives and is of an earlier epoch.
+    /// Keys whose stored row is live and of an earlier epoch.
     pub old: Vec<Id>,
-    /// The last key that was looked at; `None`: there are no more.
+    /// The last key that was checked. `None` if there are no more.
     pub last: Option<Id>,
 }
 
-/// The next rows of a sweep, as they stand in the store.
+/// The next rows of a sweep, as the store has them.
 pub fn page(rows: &Rows, read: &ReadTxn, sweep: &Sweep) -> Result<Page, ReadError> {
     let (mut page, mut seen, mut failed) = (Page::default(), 0, None);
     rows.scan_stored(sweep.table, sweep.after.unwrap_or(Id([0; 16])), read, |key, bytes| {

@@ -1,9 +1,10 @@
-//! Who watches records as they are committed (`nova tap`): each listener has a bounded queue and a bound on its rate, and
-//! is told how many it was not given. Without a listener a record costs one look at a flag.
+//! The listeners who watch records as they are committed (`nova tap`). Each listener has a bounded queue and a limited
+//! rate, and gets the number of records that were left out. Without a listener a record costs only a check of a flag.
 //!
-//! The writer's thread hands over; it never waits for a listener. A tapped record has ids, kinds and outcomes, and never a
-//! column's or a member's value. Who asks for it is also given the record's bytes ([`Raw`]): a part of them, without private
-//! values, as a dead letter keeps them. They are made only for a record that such a listener has room for.
+//! The writer's thread hands records over and never waits for a listener. A tapped record has ids, kinds and outcomes,
+//! and never the value of a column or a member. A listener may also request the record's bytes ([`Raw`]): a part of
+//! them, without private values, as in a dead letter. They are made only for a record for which such a listener has
+//! room.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,24 +17,24 @@ use crate::event::{Action, Effect, Facts, Id, Op, Outcome, Table};
 
 use super::stored::Version;
 
-/// Listeners at once.
+/// The most listeners at once.
 pub const TAPS_MAX: usize = 4;
-/// Records that wait for one listener.
+/// The most records that wait for one listener.
 pub const QUEUE_MAX_RECORDS: usize = 256;
-/// Records of one second that one listener is given.
+/// The most records in one second for one listener.
 pub const SAMPLE_PER_S: u32 = 100;
-/// Records of one commit that are looked at; the others are counted as left out.
+/// The most records of one commit that are examined. The others are counted as left out.
 pub const COMMIT_MAX_RECORDS: usize = 512;
-/// Of a record's value, bytes that a listener is given.
+/// The most bytes of a record's value for a listener.
 pub const RAW_VALUE_MAX_BYTES: usize = 16 << 10;
-/// Of a key, and of a header's value.
+/// The most bytes of a key, and of a header's value.
 pub const RAW_PART_MAX_BYTES: usize = 512;
-/// Of a header's name.
+/// The most bytes of a header's name.
 pub const RAW_NAME_MAX_BYTES: usize = 64;
-/// Headers that a listener is given.
+/// The most headers of a record for a listener.
 pub const RAW_MAX_HEADERS: usize = 16;
 
-/// What a record is about.
+/// The subject of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     Event {
@@ -46,7 +47,7 @@ pub enum What {
         key: Id,
         op: Op,
     },
-    /// Nothing that nova reads, the end of a snapshot, or no record at all.
+    /// Something that nova does not read, the end of a snapshot, or no record at all.
     Other(&'static str),
 }
 
@@ -60,14 +61,15 @@ pub struct Tapped {
     pub timestamp_ms: i64,
     pub outcome: Outcome,
     pub what: What,
-    /// Of a change, what decides whether it is newer than the stored row; its LSN is 0 where the record has none.
+    /// For a change: the version that decides whether it is newer than the stored row. Its LSN is 0 if the record has
+    /// none.
     pub version: Option<Version>,
-    /// What it changed in memory, in words; empty where it changed nothing.
+    /// The effect in memory, in words. It is empty if there was none.
     pub effect: String,
     pub about: About,
 }
 
-/// Whom and what a record is about, as far as it told.
+/// The user and the post of a record, as far as the record names them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
     pub users: Vec<Id>,
@@ -75,7 +77,7 @@ pub struct About {
 }
 
 impl About {
-    /// Takes what the row under a key is about.
+    /// Takes the user and the post of the row under a key.
     pub fn row(&mut self, key: Id, facts: &Facts) {
         match facts {
             Facts::User { .. } => self.users.push(key),
@@ -92,28 +94,28 @@ impl About {
     }
 }
 
-/// Bytes of a record, cut; private values are overwritten.
+/// Bytes of a record, cut, with private values overwritten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawPart {
     pub bytes: Vec<u8>,
-    /// How many there were before the cut.
+    /// The number of bytes before the cut.
     pub whole_bytes: u64,
 }
 
-/// What a record was.
+/// The bytes of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Raw {
     pub key: Option<RawPart>,
     pub value: Option<RawPart>,
-    /// Name and value of each.
+    /// The name and the value of each header.
     pub headers: Vec<(String, RawPart)>,
     pub headers_left_out: usize,
 }
 
-/// Which records a listener wants; what is not said, all.
+/// The records that a listener wants. A part that is `None` allows all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// A topic's name, or its last part.
+    /// The name of a topic, or its last part.
     pub topic: Option<String>,
     pub outcome: Option<Outcome>,
     pub user: Option<Id>,
@@ -130,12 +132,12 @@ impl Filter {
     }
 }
 
-/// A record for one listener, and how many it was not given before this one.
+/// A record for one listener, and the number of records that were left out before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
     pub record: Tapped,
     pub left_out: u64,
-    /// For a listener that asked for it.
+    /// The bytes, for a listener that requested them.
     pub raw: Option<Arc<Raw>>,
 }
 
@@ -143,17 +145,17 @@ pub struct Heard {
 struct Listener {
     number: u64,
     filter: Filter,
-    /// It asked for the records' bytes.
+    /// Whether the listener requested the records' bytes.
     raw: bool,
     queue: mpsc::Sender<Heard>,
-    /// The second at hand, and how many it had.
+    /// The present second, and the number of records in it.
     second: i64,
     given: u32,
     left_out: u64,
 }
 
 impl Listener {
-    /// `raw` makes the record's bytes, if they are wanted.
+    /// Offers a record. `raw` makes the record's bytes, if they are wanted.
     fn offer(&mut self, record: &Tapped, now_ms: i64, raw: impl FnOnce() -> Option<Arc<Raw>>) {
         if !self.filter.wants(record) {
             return;
@@ -173,16 +175,17 @@ impl Listener {
     }
 }
 
-/// Takes every record that a commit's listeners are told of, on the writer's thread, and how many more there were.
+/// Takes every record that a commit's listeners get, on the writer's thread, and the number of further records.
 pub type Keep = Box<dyn Fn(&[Tapped], u64) + Send + Sync>;
 
-/// See the module. The lock is held by the writer's thread for a commit's records, and by who comes and goes.
+/// The listeners. The writer's thread locks them for the records of a commit, and listeners lock them when they come
+/// and go.
 #[derive(Default)]
 pub struct Tap {
     listening: AtomicUsize,
-    /// Of them, those that asked for the records' bytes.
+    /// The number of listeners that requested the records' bytes.
     listening_raw: AtomicUsize,
-    /// Set once, by a server for tests: what it is given has no bound on its rate.
+    /// A server for tests sets this once. It gets all records, without a limit on the rate.
     keep: OnceLock<Keep>,
     listeners: Mutex<(u64, Vec<Listener>)>,
 }
@@ -194,22 +197,23 @@ impl fmt::Debug for Tap {
 }
 
 impl Tap {
-    /// Whether anybody listens.
+    /// Whether there is a listener.
     pub fn wanted(&self) -> bool {
         self.listening.load(Ordering::Relaxed) > 0 || self.keep.get().is_some()
     }
 
-    /// Whether anybody listens for the records' bytes.
+    /// Whether a listener wants the records' bytes.
     pub fn wants_raw(&self) -> bool {
         self.listening_raw.load(Ordering::Relaxed) > 0
     }
 
-    /// Has every record told that the listeners would be; the first caller alone.
+    /// Reports every record to `keep`. Only the first caller can set it.
     pub fn keep(&self, keep: Keep) {
         drop(self.keep.set(keep));
     }
 
-    /// Listens from the next commit on, with the records' bytes where `raw` says so; `None` while as many listen as may.
+    /// Listens from the next commit on, with the records' bytes if `raw` is set. `None` if there are already as many
+    /// listeners as allowed.
     pub fn listen(self: &Arc<Tap>, filter: Filter, raw: bool) -> Option<Listening> {
         let mut listeners = self.listeners.lock();
         let (next, all) = &mut *listeners;
@@ -228,8 +232,8 @@ impl Tap {
         self.listening_raw.store(all.iter().filter(|listener| listener.raw).count(), Ordering::Relaxed);
     }
 
-    /// Offers the records of a commit to everyone who listens; `more` were not looked at. `raw` makes the bytes of the record
-    /// at a place, where they were kept.
+    /// Offers the records of a commit to all listeners. `more` records were not examined. `raw` makes the bytes of the
+    /// record at an index, if they were kept.
     pub fn tell(&self, records: &[Tapped], more: u64, now_ms: i64, raw: impl Fn(usize) -> Option<Raw>) {
         if let Some(keep) = self.keep.get() {
             keep(records, more);
@@ -237,7 +241,7 @@ impl Tap {
         let mut listeners = self.listeners.lock();
         let all = &mut listeners.1;
         for (place, record) in records.iter().enumerate() {
-            // Made for the first who is given it, for all.
+            // The bytes are made for the first listener that gets them, and reused for the others.
             let mut made = None;
             for listener in &mut *all {
                 listener.offer(record, now_ms, || made.get_or_insert_with(|| raw(place).map(Arc::new)).clone());
@@ -247,7 +251,7 @@ impl Tap {
     }
 }
 
-/// One listener, until it is dropped.
+/// One listener, until this is dropped.
 #[derive(Debug)]
 pub struct Listening {
     tap: Arc<Tap>,
@@ -263,7 +267,7 @@ impl Drop for Listening {
     }
 }
 
-/// What the effects of one record did, in words; takes whom and what they are about.
+/// Describes the effects of one record in words, and puts the user and the post into `about`.
 pub fn told(effects: &[Effect], about: &mut About) -> String {
     let mut words = Vec::new();
     for effect in effects {
@@ -285,7 +289,7 @@ pub fn told(effects: &[Effect], about: &mut About) -> String {
                     words.push(format!("{} {verb}", subject(*key, facts)));
                 }
             }
-            // The row that follows says it.
+            // The row that follows has its own description.
             Effect::Dated { .. } => {}
         }
     }
@@ -382,13 +386,13 @@ mod tests {
         tap.tell(&records, 0, 0, nothing);
         assert_eq!(heard(&mut some), [(1, 0)]);
         assert_eq!(heard(&mut all), [(1, 0), (2, 0), (3, 0), (4, 0)]);
-        // More than a second's share: the rest is counted, and told with the next one.
+        // The records exceed the rate of a second. The rest is counted and reported with the next record.
         let many: Vec<_> = (0..150).map(|offset| record(offset, "events", Outcome::Applied, 3)).collect();
         tap.tell(&many, 7, 1_000, nothing);
         assert_eq!(heard(&mut all).len(), SAMPLE_PER_S as usize);
         tap.tell(&many[..1], 0, 2_000, nothing);
         assert_eq!(heard(&mut all), [(0, 57)]);
-        // Who does not listen loses what does not fit into the queue, and nobody waits.
+        // A listener that does not read loses the records that do not fit into its queue, and nobody waits for it.
         for second in 3..10 {
             tap.tell(&many, 0, second * 1_000, nothing);
         }

@@ -1,5 +1,6 @@
-//! The rows that a store had before a rebuild. Each that is read again is written again, in a higher epoch. When the source
-//! was read to its end, what was not read is gone from the source: ClickHouse gets a delete for it.
+//! The rows that a store had before a rebuild. A row that is read again is written again, in a higher epoch. When the
+//! source was read to its end, a row that was not read no longer exists in the source, so ClickHouse gets a delete for
+//! it.
 
 use nova_storage::codec::CodecError;
 use nova_storage::schema::{JOURNAL, UNREAD};
@@ -11,7 +12,7 @@ use super::journal::{self, Step};
 use super::rows;
 use super::stored::StoredRow;
 
-/// What stands under a key: nothing is told of the row, but the value of every table begins with a version.
+/// The value of an entry. It says nothing about the row, but the value of every table begins with a version.
 const VALUE: [u8; 1] = [1];
 
 /// Adds a row that ClickHouse may have.
@@ -19,10 +20,11 @@ pub fn remember(write: &WriteTxn, table: Table, key: Id) -> Result<(), WriteErro
     write.put(UNREAD, (table.number(), &key.0), &VALUE)
 }
 
-/// A row, as it stands under its table's number and its key.
+/// The name of a row: its table's number and its key.
 pub type Name = (u8, [u8; 16]);
 
-/// Every row of a stopped store. One that the journal has may be deleted already: a delete too many changes nothing.
+/// Every row of a stopped store. A row that the journal has may already be deleted; an unnecessary delete has no
+/// effect.
 pub fn all(read: &ReadTxn) -> Result<Vec<Name>, ReadError> {
     let (mut keys, mut failed) = (Vec::new(), None);
     rows::scan_all(read, |number, key, bytes| {
@@ -54,7 +56,7 @@ pub fn remember_all(write: &WriteTxn, rows: &[Name]) -> Result<(), WriteError> {
     write.put_all(UNREAD, rows.iter().map(|(number, key)| ((*number, key), &VALUE[..])))
 }
 
-/// How many rows wait.
+/// The number of rows that wait.
 pub fn waiting(read: &ReadTxn) -> Result<u64, ReadError> {
     read.len(UNREAD)
 }

@@ -1,17 +1,17 @@
-//! Memory that large commands and answers of all connections may take together. Small ones are bounded by the number of
-//! connections.
+//! The memory that large commands and answers of all connections may take together. The number of connections limits
+//! the small ones.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Of all connections together.
+/// The limit of all connections together.
 const BUDGET_MAX_BYTES: usize = 128 << 20;
-/// A buffer of a connection that is no larger is not counted.
+/// A connection's buffer up to this size is not counted.
 pub(super) const SMALL_BYTES: usize = 64 << 10;
 
 #[derive(Debug, Default)]
 pub(super) struct Budget(AtomicUsize);
 
-/// What one connection takes of it.
+/// The part of the budget that one connection holds.
 pub(super) struct Held<'a> {
     budget: &'a Budget,
     bytes: usize,
@@ -24,7 +24,7 @@ impl Budget {
 }
 
 impl Held<'_> {
-    /// Whether the connection may have buffers of so many bytes; then it holds them.
+    /// Holds `bytes` for the connection's buffers, if the budget allows it. Returns whether it does.
     #[must_use]
     pub fn hold(&mut self, bytes: usize) -> bool {
         let bytes = if bytes <= SMALL_BYTES { 0 } else { bytes };

@@ -6,7 +6,7 @@ use crate::http::auth::Subject;
 use super::group::GROUPS;
 use super::queue::Queue;
 
-/// What is known of a client.
+/// The state of a client.
 #[derive(Debug, Default)]
 pub(super) struct Client {
     pub id: u64,
@@ -14,27 +14,27 @@ pub(super) struct Client {
     pub name: String,
     pub library: String,
     pub library_version: String,
-    /// Epoch milliseconds.
+    /// When the client connected, epoch milliseconds.
     pub since_ms: i64,
-    /// As it was when the batch began; `None` where nobody said who it is, or the token has ended.
+    /// The user when the batch began. `None` if the client has not authenticated, or if the token has ended.
     pub subject: Option<Subject>,
-    /// Whose quota pages take from.
+    /// The caller from whose quota pages take.
     pub caller: Option<Caller>,
-    /// What it said who it is by.
+    /// The token with which the client authenticated.
     pub token: Option<String>,
-    /// A token was good once, and is not any more.
+    /// Whether a token was valid before and no longer is.
     pub ended: bool,
-    /// Commands that wait for EXEC, once MULTI was said.
+    /// The commands that wait for EXEC, after MULTI.
     pub queue: Option<Queue>,
-    /// Commands done, by group; told at the end of a batch.
+    /// The number of executed commands by group. They are counted at the end of a batch.
     pub done: [u32; GROUPS],
     pub errors: u32,
-    /// Keys of nova's own that were made since the last look at this.
+    /// The number of nova's own keys whose values were made since this was last read.
     pub made: u32,
 }
 
 impl Client {
-    /// As RESET does: nobody in particular, with RESP2.
+    /// Resets the client as RESET does: it is not authenticated, and uses RESP2.
     pub fn forget(&mut self, stranger: Option<Subject>) {
         self.token = None;
         self.queue = None;

@@ -1,4 +1,4 @@
-//! Keys of nova's own: what they hold is made at the read, by the same code that answers HTTP and fills a real Redis.
+//! nova's own keys. Their values are made at the read, by the same code that answers HTTP and fills a real Redis.
 
 use crate::event::Id;
 use crate::feed::trending::Window;
@@ -11,10 +11,11 @@ use super::client::Client;
 use super::fault::Fault;
 use super::port::Port;
 
-/// Cursors of a scan from here on are numbers of users; JavaScript can count up to here, and the cache's own are smaller.
+/// A scan cursor from this value on is the number of a user. JavaScript's numbers are exact beyond it, and the cache's
+/// own cursors are smaller.
 pub(super) const USERS_CURSOR: u64 = 1 << 48;
 
-/// A key of nova's own. `None` within is one that names no user or window, and never holds anything.
+/// One of nova's own keys. An inner `None` is a key that names no user or window, and never has a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Own {
     Feed(Option<Id>),
@@ -23,7 +24,7 @@ pub(super) enum Own {
 }
 
 impl Own {
-    /// `None`: the key is the cache's.
+    /// The key, or `None` if it is a key of the cache.
     pub fn of(key: &[u8]) -> Option<Own> {
         let id = |text| Id::parse(text).ok();
         if let Some(user) = key.strip_prefix(FEED.as_bytes()) {
@@ -36,7 +37,7 @@ impl Own {
         Some(Own::Trending(std::str::from_utf8(window).ok().and_then(Window::from_name)))
     }
 
-    /// Whose it is; what is nobody's may be read by everybody.
+    /// The user of the key. Everybody may read a key without a user.
     pub fn user(self) -> Option<Id> {
         match self {
             Own::Feed(user) | Own::Suggestions(user) => user,
@@ -44,7 +45,7 @@ impl Own {
         }
     }
 
-    /// Whether there is such a key: of every user of whom nova has heard, and of every window that is kept.
+    /// Whether the key exists: one for every known user, and one for every kept window.
     pub fn exists(self, serving: &Serving) -> bool {
         match self {
             Own::Feed(user) | Own::Suggestions(user) => {
@@ -54,7 +55,7 @@ impl Own {
         }
     }
 
-    /// What it holds now; takes from the caller's quota as HTTP does.
+    /// The present value. It takes from the caller's quota as HTTP does.
     pub fn value(self, port: &Port, client: &mut Client) -> Result<Option<String>, Fault> {
         let serving = &port.edge.serving;
         if !self.exists(serving) {
@@ -65,6 +66,7 @@ impl Own {
         client.made += 1;
         Ok(match self {
             Own::Feed(Some(user)) => {
+                #[expect(clippy::disallowed_methods, reason = "the port does not know the clock's room")]
                 let started = std::time::Instant::now();
                 let (body, page) = maker(serving).feed(user, now_ms);
                 if page.due {
@@ -77,9 +79,10 @@ impl Own {
             Own::Suggestions(Some(user)) => {
                 let state = serving.state.read();
                 let (body, list) = maker(serving).suggestions(&state, user, now_ms);
-                let number = state.users.number(user).unwrap_or(u32::MAX);
-                let suggested = list.iter().filter_map(|suggested| state.users.number(suggested.user));
-                serving.shown.note(number, suggested, now_ms);
+                if let Some(number) = state.users.number(user) {
+                    let suggested = list.iter().filter_map(|suggested| state.users.number(suggested.user));
+                    serving.shown.note(number, suggested, now_ms);
+                }
                 Some(body)
             }
             Own::Trending(Some(window)) => maker(serving).trending(window, now_ms),
@@ -101,7 +104,7 @@ fn maker(serving: &Serving) -> Maker<'_> {
     Maker { state, trending, feeds, rising, dismissals, cursor_key }
 }
 
-/// Takes one page out of the caller's quota.
+/// Takes one page from the caller's quota.
 fn charge(port: &Port, client: &Client, class: Class) -> Result<(), Fault> {
     let (Some(caller), limiter) = (client.caller, &port.edge.gate.limiter) else { return Ok(()) };
     let Some(verdict) = limiter.check(class, caller, limiter.now_us()) else { return Ok(()) };
@@ -117,8 +120,8 @@ fn charge(port: &Port, client: &Client, class: Class) -> Result<(), Fault> {
     )))
 }
 
-/// Names of the keys that a caller may read, from a place on: of windows first, then of users by their numbers. At most
-/// about `count`; where to go on, if there is more.
+/// The names of keys that a caller may read, from a place on: first of windows, then of users by their numbers. There
+/// are at most about `count`, with the place of the next page if there is one.
 pub(super) fn names(serving: &Serving, subject: &Subject, cursor: u64, count: usize) -> (Vec<String>, Option<u64>) {
     let mut names = Vec::new();
     let of_user = |user: Id| [format!("{FEED}{user}"), format!("{SUGGESTIONS}{user}")];
@@ -133,8 +136,8 @@ pub(super) fn names(serving: &Serving, subject: &Subject, cursor: u64, count: us
     let state = serving.state.read();
     let from = cursor.saturating_sub(USERS_CURSOR);
     let until = from.saturating_add(count.div_ceil(2) as u64).min(state.users.len() as u64);
-    for number in from..until {
-        names.extend(of_user(state.users.id(number as u32)));
+    for user in state.users.between(from, until) {
+        names.extend(of_user(user));
     }
     let more = until < state.users.len() as u64;
     (names, more.then_some(USERS_CURSOR + until))

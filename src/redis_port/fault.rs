@@ -1,4 +1,4 @@
-//! What becomes of a command, and the words of its errors.
+//! The result of a command, and the texts of errors.
 
 use crate::cache::CacheError;
 use crate::event::Id;
@@ -6,33 +6,33 @@ use crate::http::auth::Subject;
 
 use super::protocol::Args;
 
-/// What an error repeats of a command that there is not, as Redis.
+/// The most bytes of an unknown command's name in an error, as in Redis.
 const SHOWN_MAX_BYTES: usize = 128;
 
-/// What becomes of a command.
+/// What follows a command.
 pub(super) enum Then {
     Answered,
-    /// The connection ends after what was answered.
+    /// The connection ends after the answer.
     Over,
-    /// It is answered once the token is known to be good.
+    /// The command is answered once the token is verified.
     Identify {
         token: String,
         hello: Option<Hello>,
     },
-    /// An admin looks at what is others': that is noted first, and the command done then.
+    /// An admin reads other users' data: this is noted in the audit first, and the command runs afterwards.
     Note {
         subject: Subject,
         users: Vec<Id>,
     },
 }
 
-/// Why a command was not done.
+/// Why a command was not executed.
 pub(super) enum Fault {
-    /// An error as it is sent.
+    /// An error with its text as it is sent.
     Text(String),
     Told(&'static str),
     Cache(CacheError),
-    /// It is not an error: something else comes first.
+    /// No error: another step comes first.
     Not(Then),
 }
 
@@ -42,7 +42,7 @@ impl From<CacheError> for Fault {
     }
 }
 
-/// What a command comes to.
+/// The result of a command.
 pub(super) type Done = Result<(), Fault>;
 
 pub(super) const SYNTAX: Fault = Fault::Told("ERR syntax error");
@@ -50,7 +50,7 @@ pub(super) const NOT_AN_INTEGER: Fault = Fault::Told("ERR value is not an intege
 pub(super) const NOT_A_FLOAT: Fault = Fault::Told("ERR value is not a valid float");
 pub(super) const NOT_POSITIVE: Fault = Fault::Told("ERR value is out of range, must be positive");
 
-/// What HELLO asked for, beside who it is.
+/// The options of HELLO besides the authentication.
 pub(super) struct Hello {
     pub(super) resp3: Option<bool>,
     pub(super) name: Option<String>,
@@ -60,12 +60,12 @@ pub(super) fn wrong_arity(name: &str) -> Fault {
     Fault::Text(format!("ERR wrong number of arguments for '{name}' command"))
 }
 
-/// An argument as an error shows it: for Redis it ends with its first NUL.
+/// An argument as an error shows it. It ends at its first NUL, as in Redis.
 pub(super) fn shown(text: &[u8]) -> String {
     String::from_utf8_lossy(text.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
 }
 
-/// Redis's words, the name and what follows it shortened as there.
+/// The error for an unknown command in Redis's words, with the name and the arguments shortened as there.
 pub(super) fn unknown(args: Args<'_>) -> Fault {
     let shown = |text: &[u8], most: usize| shown(&text[..text.len().min(most)]);
     let name = shown(args.at(0), SHOWN_MAX_BYTES);
@@ -79,7 +79,7 @@ pub(super) fn unknown(args: Args<'_>) -> Fault {
     Fault::Text(format!("ERR unknown command '{name}', with args beginning with: {follows}"))
 }
 
-/// The text of an error of a command.
+/// The text of a command's error.
 pub(super) fn text(fault: Fault, name: &[u8]) -> String {
     match fault {
         Fault::Text(text) => text,

@@ -1,6 +1,6 @@
 //! The groups of commands.
 
-/// What commands are counted by.
+/// The groups by which commands are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Group {
     Connection,

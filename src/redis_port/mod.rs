@@ -1,11 +1,12 @@
-//! The Redis port: feeds, suggestions and trending under the keys of `docs/cache.md`, made at the read, and an embedded cache
-//! under every other key, for whoever speaks RESP.
+//! The Redis port for clients that speak RESP: feeds, suggestions and trending under the keys of `docs/cache.md`, made
+//! at the read, and an embedded cache under every other key.
 //!
-//! `server` takes connections, `session` serves one: `protocol` parses, `commands` has what there is and who may, `reply`
-//! writes. `computed` makes what a key of nova's own holds. Commands that came together are answered with one write.
+//! `server` accepts connections, and `session` serves one: `protocol` parses, `commands` has the commands and who may
+//! use them, and `reply` writes. `computed` makes the values of nova's own keys. Commands that came together are
+//! answered with one write.
 //!
-//! It reads what HTTP reads and by the same rules: the token is looked at again for every batch of commands, so that one
-//! which ended or was revoked opens nothing; pages take from the quota of HTTP's pages.
+//! The port reads the same data as HTTP and by the same rules. The token is checked again for every batch of commands,
+//! so a token that ended or was revoked has no effect. Pages take from the same quota as HTTP's pages.
 
 mod budget;
 mod client;

@@ -1,4 +1,4 @@
-//! What the connections of a port share.
+//! The state that the connections of a port share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -11,34 +11,35 @@ use crate::http::{Edge, PortWatch};
 
 use super::budget::Budget;
 
-/// Connections at once; more are told so and closed.
+/// The most connections at once. A further connection gets an error and is closed.
 pub(super) const CONNECTIONS_MAX: usize = 1_024;
 
-/// What every connection works with.
+/// The parts that every connection uses.
 pub(super) struct Port {
     pub(super) edge: Arc<Edge>,
     pub(super) watch: Arc<PortWatch>,
-    /// Whom a connection speaks for that has not said who it is; `None` where a token is needed.
+    /// The user of a connection that has not authenticated. `None` if a token is needed.
     pub(super) stranger: Option<Subject>,
-    /// Whoever does a command reads it; EXEC, whose commands are done without others between them, writes. No other lock
-    /// is held when this one is taken.
+    /// A command holds this lock for reading. EXEC, whose commands run without others between them, holds it for
+    /// writing. No other lock is held when this one is taken.
     pub(super) order: RwLock<()>,
-    /// Large commands and answers of all connections.
+    /// The budget for large commands and answers of all connections.
     pub(super) budget: Budget,
-    /// The number of the last connection.
+    /// The number of the newest connection.
     pub(super) last_id: AtomicU64,
-    /// It was said that a page of a browser may have tried to use the port: once is enough, and anybody can cause it.
+    /// Whether it was logged that a page of a browser may have tried to use the port. It is logged once, because
+    /// anybody can cause it.
     pub(super) told_http: AtomicBool,
-    /// Names this process, for clients that ask.
+    /// An id of this process, for clients that ask.
     pub(super) run_id: String,
 }
 
-/// Who may use a port before they say who they are.
+/// Who may use a port without authentication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strangers {
-    /// Nobody: `AUTH` with a token comes first.
+    /// Nobody may use it: `AUTH` with a token comes first.
     Refused,
-    /// Everybody, as the role service. For test servers alone, on an address of the machine's own.
+    /// Everybody may use it, with the role service. This is only for test servers on a local address.
     Serve,
 }
 

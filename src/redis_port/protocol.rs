@@ -1,22 +1,26 @@
-//! What clients send: RESP arrays of bulk strings, or a line of words ("inline"). A pure function of the bytes that came:
-//! however they come in pieces, the commands are the same.
+//! Parses what clients send: RESP arrays of bulk strings, or a line of words ("inline"). The commands depend only on
+//! the bytes, in whatever pieces these come.
+
+#![warn(clippy::indexing_slicing)]
 
 mod inline;
 #[cfg(test)]
 mod tests;
 
-/// Arguments of one command, its name among them.
+/// The most arguments of one command, including its name.
 pub(super) const ARGS_MAX: usize = 65_536;
-/// Bytes of one command. A value of the cache cannot be larger than a shard of it, which has as many at least.
+/// The most bytes of one command. A value of the cache cannot be larger than a shard, which has at least this many
+/// bytes.
 pub(super) const COMMAND_MAX_BYTES: usize = 8 << 20;
-/// Bytes of a command of one line, and of the numbers before arguments.
+/// The most bytes of a command in one line, and of the numbers before arguments.
 const LINE_MAX_BYTES: usize = 64 << 10;
-/// Of whoever has not said who it is: arguments of a command and bytes of each, as in Redis. A token fits.
+/// The limits of a client that has not authenticated, as in Redis: arguments of a command, and bytes of each. A token
+/// fits.
 const STRANGER_ARGS_MAX: usize = 10;
 const STRANGER_ARG_MAX_BYTES: usize = 16 << 10;
 
-/// What is wrong with what was sent; after it nobody can tell where the next command begins, so the connection ends. The
-/// texts are Redis's own.
+/// A defect of what was sent. It is unknown where the next command begins, so the connection ends. The texts are
+/// Redis's own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Malformed {
     #[error("Protocol error: invalid multibulk length")]
@@ -39,7 +43,7 @@ pub(super) enum Malformed {
     Quotes,
 }
 
-/// The arguments of a command, in what was read or in the unquoted line.
+/// The arguments of a command, in the bytes that were read or in the unquoted line.
 #[derive(Clone, Copy)]
 pub(super) struct Args<'a> {
     bytes: &'a [u8],
@@ -51,19 +55,19 @@ impl<'a> Args<'a> {
         self.places.len()
     }
 
-    /// The argument at a place; empty where there is none.
+    /// The argument at an index. It is empty if there is none.
     pub fn at(self, place: usize) -> &'a [u8] {
         let Some((from, to)) = self.places.get(place) else { return &[] };
         self.bytes.get(*from as usize..*to as usize).unwrap_or_default()
     }
 
-    /// Those from a place on.
+    /// The arguments from an index on.
     pub fn from(self, place: usize) -> impl Iterator<Item = &'a [u8]> + Clone {
         (place..self.places.len()).map(move |place| self.at(place))
     }
 }
 
-/// The arguments of a command that is done later.
+/// The arguments of a command that runs later.
 #[derive(Debug)]
 pub(super) struct ArgsKept {
     bytes: Box<[u8]>,
@@ -75,14 +79,14 @@ impl ArgsKept {
         Args { bytes: &self.bytes, places: &self.places }
     }
 
-    /// Memory that they take.
+    /// The memory of the arguments in bytes.
     pub fn bytes(&self) -> usize {
         size_of::<ArgsKept>() + self.bytes.len() + size_of_val(&*self.places)
     }
 }
 
 impl Args<'_> {
-    /// A copy of their own.
+    /// A copy that owns its bytes.
     pub fn kept(self) -> ArgsKept {
         let (mut bytes, mut places) = (Vec::new(), Vec::with_capacity(self.places.len()));
         for arg in self.from(0) {
@@ -94,26 +98,26 @@ impl Args<'_> {
     }
 }
 
-/// Where the parser is in a command that is not whole yet. Places are counted from the begin of the command, which stays at
-/// the begin of what is read.
+/// The state of the parser within an incomplete command. Positions count from the beginning of the command, which stays
+/// at the beginning of the buffer.
 #[derive(Debug, Default)]
 pub(super) struct Parser {
     places: Vec<(u32, u32)>,
-    /// The words of a line, without quotes.
+    /// The words of a line without quotes.
     line: Vec<u8>,
     inline: bool,
-    /// Arguments still to come; `None` before their number is known.
+    /// The number of arguments still to come. `None` before it is known.
     left: Option<usize>,
-    /// The length of the argument that comes next, once it is known.
+    /// The length of the next argument, once it is known.
     length: Option<usize>,
     at: usize,
-    /// Up to here the line that is waited for has no end.
+    /// Up to this position the awaited line has no end.
     searched: usize,
 }
 
 impl Parser {
-    /// Bytes of the first command of `read`, if it is whole: then [`Parser::args`] has it until [`Parser::clear`]. A command
-    /// without arguments is one that says nothing.
+    /// The length of the first command in `read`, if it is complete. [`Parser::args`] then has the command until
+    /// [`Parser::clear`]. A command without arguments is empty.
     pub fn next(&mut self, read: &[u8], stranger: bool) -> Result<Option<usize>, Malformed> {
         let mut left = match self.left {
             Some(left) => left,
@@ -143,17 +147,18 @@ impl Parser {
         Ok(Some(self.at))
     }
 
-    /// The command that is whole.
+    /// The arguments of the complete command.
     pub fn args<'a>(&'a self, read: &'a [u8]) -> Args<'a> {
         Args { bytes: if self.inline { &self.line } else { read }, places: &self.places }
     }
 
-    /// Bytes from the begin of the command that are needed before there is anything more to parse; 0 where that is not known.
+    /// The number of bytes from the beginning of the command that are needed before parsing can continue, or 0 if it is
+    /// unknown.
     pub fn needed(&self) -> usize {
         self.length.map_or(0, |length| self.at + length + 2)
     }
 
-    /// The command was done, and its bytes are gone.
+    /// Forgets the command, which was executed and whose bytes were removed.
     pub fn clear(&mut self) {
         let places = std::mem::take(&mut self.places);
         let mut line = std::mem::take(&mut self.line);
@@ -164,7 +169,7 @@ impl Parser {
         self.places.shrink_to(1_024);
     }
 
-    /// One argument; false if it is not whole.
+    /// Parses one argument. Returns false if it is incomplete.
     fn argument(&mut self, read: &[u8], stranger: bool) -> Result<bool, Malformed> {
         let length = match self.length {
             Some(length) => length,
@@ -185,7 +190,8 @@ impl Parser {
             }
         };
         let end = self.at + length;
-        // The two bytes behind it are an end of line by what comes next; Redis looks at them as little.
+        // The next argument decides whether the two bytes after this one are an end of line. Redis does not check them
+        // either.
         if read.len() < end + 2 {
             return Ok(false);
         }
@@ -196,7 +202,8 @@ impl Parser {
         Ok(true)
     }
 
-    /// The number of a line that begins at `from`; the next line is at `self.at` then. `None` while it has no end.
+    /// Parses the number in a line that begins at `from`. The next line is then at `self.at`. `None` while the line has
+    /// no end.
     fn number(&mut self, read: &[u8], from: usize, long: Malformed) -> Result<Option<Result<i64, ()>>, Malformed> {
         let start = self.searched.max(from);
         let rest = read.get(start..).unwrap_or_default();
@@ -204,16 +211,16 @@ impl Parser {
             if read.len() - from > LINE_MAX_BYTES {
                 return Err(long);
             }
-            // The last byte may be the first one of its end.
+            // The last byte may be the first byte of the line's end.
             self.searched = read.len().saturating_sub(1).max(from);
             return Ok(None);
         };
         self.at = end + 2;
         self.searched = self.at;
-        Ok(Some(number(&read[from..end]).ok_or(())))
+        Ok(Some(read.get(from..end).and_then(number).ok_or(())))
     }
 
-    /// A command of one line.
+    /// Parses a command in one line.
     fn line(&mut self, read: &[u8]) -> Result<Option<usize>, Malformed> {
         let rest = read.get(self.searched..).unwrap_or_default();
         let Some(end) = memchr::memchr(b'\n', rest).map(|end| self.searched + end) else {
@@ -226,7 +233,8 @@ impl Parser {
         if end > LINE_MAX_BYTES {
             return Err(Malformed::LongLine);
         }
-        let line = read[..end].strip_suffix(b"\r").unwrap_or(&read[..end]);
+        let line = read.get(..end).unwrap_or_default();
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         self.inline = true;
         inline::split(line, &mut self.line, &mut self.places).ok_or(Malformed::Quotes)?;
         self.at = end + 1;
@@ -235,13 +243,13 @@ impl Parser {
     }
 }
 
-/// Whether a command's name is a line of a request of HTTP, as a browser sends it for whatever page: Redis, too, takes no
-/// further word of such a client (`securityWarningCommand` in src/server.c).
+/// Whether a command's name is a line of an HTTP request, which a browser may send for any page. Redis takes no further
+/// command of such a client either (`securityWarningCommand` in src/server.c).
 pub(super) fn is_http(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
-/// A decimal number as Redis writes it: no sign `+`, no zeros before it, no spaces.
+/// A decimal number in Redis's form: no sign `+`, no leading zeros, no spaces.
 pub(super) fn number(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text.split_first()? {
         (b'-', rest) => (true, rest),

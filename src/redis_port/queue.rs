@@ -1,16 +1,16 @@
-//! What waits for EXEC.
+//! The commands that wait for EXEC.
 
 use crate::event::Id;
 
 use super::protocol::ArgsKept;
 
-/// Commands of a client that said MULTI.
+/// The commands of a client after MULTI.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub commands: Vec<ArgsKept>,
     pub bytes: usize,
-    /// A command was refused: EXEC does none of them.
+    /// Whether a command was refused, so that EXEC runs none of them.
     pub broken: bool,
-    /// Others at whose keys an admin is going to look.
+    /// The other users whose keys an admin is going to read.
     pub users: Vec<Id>,
 }

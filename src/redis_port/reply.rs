@@ -1,6 +1,6 @@
-//! What is answered: RESP2, and RESP3 for whoever asked for it with HELLO 3.
+//! Writes answers: RESP2, or RESP3 for a client that requested it with HELLO 3.
 
-/// Bytes of an answer are appended here and sent together.
+/// The buffer to which an answer's bytes are appended, and from which they are sent together.
 #[derive(Debug, Default)]
 pub(super) struct Out {
     pub bytes: Vec<u8>,
@@ -16,7 +16,7 @@ impl Out {
         self.line(b'+', text.as_bytes());
     }
 
-    /// An error; its text begins with a code. Line ends in it are blanks, and none is at its end.
+    /// Writes an error. Its text begins with a code. Line ends in the text become blanks, and there is none at its end.
     pub fn error(&mut self, text: &str) {
         let text = text.trim_end_matches(['\r', '\n']);
         self.bytes.push(b'-');
@@ -49,7 +49,7 @@ impl Out {
         self.head(b'*', len);
     }
 
-    /// Of so many pairs, which follow.
+    /// Begins a map of `pairs` pairs, which follow.
     pub fn map(&mut self, pairs: usize) {
         if self.resp3 { self.head(b'%', pairs) } else { self.head(b'*', 2 * pairs) }
     }
@@ -58,7 +58,7 @@ impl Out {
         self.head(if self.resp3 { b'~' } else { b'*' }, len);
     }
 
-    /// A text for people.
+    /// Writes a text for people.
     pub fn verbatim(&mut self, text: &str) {
         if !self.resp3 {
             return self.bulk(text.as_bytes());
@@ -85,7 +85,7 @@ impl Out {
     }
 }
 
-/// The shortest text that is this number again, as Redis 7.2 and later write it.
+/// The shortest text that reads back to this number, as Redis 7.2 and later write it.
 pub(super) fn double(value: f64) -> String {
     /// Whole numbers below this are written without an exponent.
     const PLAIN: f64 = 1e17;

@@ -1,4 +1,4 @@
-//! The listener: who may connect, and the end of it all.
+//! The listener: who may connect, and how serving ends.
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,19 +20,19 @@ use crate::http::{Caller, Edge, PortWatch};
 use super::port::{CONNECTIONS_MAX, Port, Strangers};
 use super::session;
 
-/// Of them, those of one address.
+/// The most connections of one address.
 const CONNECTIONS_PER_ADDRESS_MAX: usize = 512;
-/// An idle connection of somebody who has said who it is stays so long: pools keep theirs open.
+/// How long an idle authenticated connection is kept. It is long, because pools keep connections open.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3_600);
-/// How long commands that are being done may take once the process stops.
+/// How long running commands may take once the process stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
-/// What whoever finds no place is told, as by Redis.
+/// The answer to a connection for which there is no place, as from Redis.
 const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
 
-/// An address that is bound, and on which nothing listens yet.
+/// An address that is bound while nothing listens on it yet.
 pub struct Reserved(TcpSocket);
 
-/// Why an address cannot be listened on.
+/// Why nova cannot listen on an address.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {addr} for Redis clients: {source}; choose another address with cache.listen")]
 pub struct BindError {
@@ -41,13 +41,13 @@ pub struct BindError {
 }
 
 impl Reserved {
-    /// To be called in a runtime.
+    /// Binds an address. This must be called in a runtime.
     pub fn bind(addr: SocketAddr) -> Result<Reserved, BindError> {
         bound(addr).map(Reserved).map_err(|source| BindError { addr, source })
     }
 }
 
-/// What connections work with, and what ends them.
+/// The parts that connections use, and the signal that ends them.
 struct Served {
     port: Arc<Port>,
     ends: watch::Sender<bool>,
@@ -60,15 +60,15 @@ impl Served {
     }
 }
 
-/// Puts another node behind a listener, as a server for tests does when it goes back to a snapshot.
+/// Replaces the node behind a listener, for example when a server for tests goes back to a snapshot.
 pub struct Replacer {
     served: Arc<RwLock<Arc<Served>>>,
     strangers: Strangers,
 }
 
 impl Replacer {
-    /// Connections of the node before end behind the commands that they do, and its cache is gone: clients connect again.
-    /// Without effect where the edge has no port.
+    /// Replaces the node. Connections of the previous node end after their running commands, and its cache is gone, so
+    /// clients connect again. Without effect if the edge has no port.
     pub fn replace(&self, edge: &Arc<Edge>) {
         if let Some(watch) = &edge.watch.port {
             let next = Served::new(edge, watch, self.strangers);
@@ -81,13 +81,13 @@ impl Replacer {
 /// A bound listener.
 pub struct Server {
     listener: TcpListener,
-    /// Read for a moment at each connection.
+    /// The current node, read for a moment at each connection.
     served: Arc<RwLock<Arc<Served>>>,
     strangers: Strangers,
     workers: Workers,
 }
 
-/// Listens on the address, and serves on so many threads. Nothing is accepted before [`Server::run`].
+/// Listens on the address, and serves on `threads` threads. Nothing is accepted before [`Server::run`].
 pub fn listen(
     reserved: Reserved,
     edge: &Arc<Edge>,
@@ -103,7 +103,7 @@ pub fn listen(
     Ok(Server { listener, served, strangers, workers })
 }
 
-/// Counted as open until it is dropped.
+/// An open connection, which is counted until this is dropped.
 struct Open(Arc<PortWatch>);
 
 impl Open {
@@ -125,12 +125,12 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// By which another edge takes this one's place.
+    /// The handle with which another edge can replace this one.
     pub fn replacer(&self) -> Replacer {
         Replacer { served: Arc::clone(&self.served), strangers: self.strangers }
     }
 
-    /// Serves until `stop` turns true, then lets what is being done finish.
+    /// Serves until `stop` becomes true, and then lets running commands finish.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
         let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let addresses = Places::new(usize::MAX);
@@ -143,7 +143,7 @@ impl Server {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::debug!("a Redis client's connection could not be taken: {error}");
-                    // Out of descriptors: give others the time to end.
+                    // There are no file descriptors left. The pause gives other connections time to end.
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     continue;
                 }
@@ -153,7 +153,7 @@ impl Server {
             let place = addresses.enter(peer.ip(), CONNECTIONS_PER_ADDRESS_MAX);
             let (Ok(permit), Some(place)) = (permit, place) else {
                 served.port.watch.counts.refused.fetch_add(1, Ordering::Relaxed);
-                // The kernel takes so little at once, or the client hears nothing.
+                // The kernel takes so few bytes at once. Otherwise the client gets no answer.
                 let _ = stream.try_write(FULL);
                 continue;
             };

@@ -1,4 +1,4 @@
-//! One connection: commands that are there are done in order, and what they answer is sent together.
+//! One connection: complete commands are executed in order, and their answers are sent together.
 
 use std::io;
 use std::sync::Arc;
@@ -21,21 +21,22 @@ use super::port::Port;
 use super::protocol::{COMMAND_MAX_BYTES, Parser, is_http};
 use super::reply::Out;
 
-/// Room that is made for what comes.
+/// The free bytes for a read.
 const READ_BYTES: usize = 16 << 10;
-/// Room that is made at once for a large command.
+/// The free bytes that are added at once for a large command.
 const LARGE_READ_BYTES: usize = 256 << 10;
-/// Answers are sent from here on, though more commands wait.
+/// When the answers have this many bytes, they are sent, even if more commands wait.
 const WRITE_MAX_BYTES: usize = 64 << 10;
-/// Commands of one connection that are done before others of the thread have their turn.
+/// The number of commands of one connection that are executed before the other connections of the thread have their
+/// turn.
 const TURN_COMMANDS: u32 = 128;
-/// A key of nova's own that is made counts as so many commands.
+/// Making the value of one of nova's own keys counts as this many commands.
 const MADE_COMMANDS: u32 = 16;
 
-/// How a batch ended.
+/// The result of a batch.
 #[derive(PartialEq, Eq)]
 enum Batch {
-    /// More is to be read.
+    /// The connection continues to read.
     Done,
     /// The connection ends.
     Over,
@@ -52,7 +53,7 @@ struct Session<'p, S> {
     caller: Caller,
 }
 
-/// Serves a connection until it ends. Fails as the stream does.
+/// Serves a connection until it ends. It fails if the stream fails.
 pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     port: &Arc<Port>,
     stream: Patient<S>,
@@ -88,7 +89,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
-    /// Does every command that is whole, and sends the answers.
+    /// Executes every complete command, and sends the answers.
     async fn batch(&mut self) -> io::Result<Batch> {
         self.look();
         let mut turn = 0;
@@ -129,7 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         Ok(batch)
     }
 
-    /// Does one command, and waits where its answer takes that.
+    /// Executes one command, and waits if its answer needs that.
     async fn command(&mut self) -> Batch {
         if is_http(self.parser.args(&self.read).at(0)) {
             self.warn_of_http();
@@ -162,7 +163,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         }
     }
 
-    /// The connection ends without a word, also about what came before: a page must not learn that something is here.
+    /// Ends the connection without any answer, even to earlier commands, because a page must not learn that this port
+    /// exists.
     fn warn_of_http(&mut self) {
         self.out.bytes.clear();
         self.client.errors += 1;
@@ -175,7 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         }
     }
 
-    /// Looks who the client is, as of now.
+    /// Checks who the client is now.
     fn look(&mut self) {
         let Some(token) = &self.client.token else {
             self.client.subject = self.port.stranger;
@@ -193,7 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         self.client.caller = Some(self.client.subject.as_ref().map_or(self.caller, user));
     }
 
-    /// Whether the token is good; then the client is whom it names.
+    /// Verifies the token. If it is valid, the client becomes its user.
     async fn identify(&mut self, token: String) -> Result<(), String> {
         let edge = &self.port.edge;
         let limiter = &edge.gate.limiter;
@@ -205,7 +207,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
             }
             Err(refusal) => {
                 edge.auth.refused.note(&refusal);
-                // Guesses take from the quota of refused requests.
+                // Guesses of tokens take from the quota of refused requests.
                 let verdict = limiter.check(crate::http::Class::Refused, self.caller, limiter.now_us());
                 Err(match verdict.is_none_or(|verdict| verdict.granted()) {
                     true => {
@@ -218,7 +220,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         }
     }
 
-    /// Puts an admin's look at others into the audit.
+    /// Puts an admin's read of other users' data into the audit.
     async fn note(&self, subject: &Subject, users: Vec<Id>) -> bool {
         for user in users {
             if !crate::http::looked(&self.port.edge, subject, "redis-read", user.to_string()).await {
@@ -241,7 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         Ok(())
     }
 
-    /// Counts what was done.
+    /// Counts the executed commands.
     fn tell(&mut self) {
         let counts = &self.port.watch.counts;
         for (total, done) in counts.commands.iter().zip(&mut self.client.done) {
@@ -252,7 +254,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         counts.errors.fetch_add(u64::from(std::mem::take(&mut self.client.errors)), Ordering::Relaxed);
     }
 
-    /// Gives back room that a large command took.
+    /// Frees memory that a large command took.
     fn rest(&mut self) {
         debug_assert!(self.read.len() <= COMMAND_MAX_BYTES + LARGE_READ_BYTES);
         if self.read.is_empty() && self.read.capacity() > SMALL_BYTES {

@@ -1,10 +1,12 @@
-//! How sources wake the thread that polls them.
+//! Lets sources wake the thread that polls them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// Rung by sources that have something, so that one thread can wait for both.
+use crate::clock::monotonic_now;
+
+/// Sources ring it when they have something, so that one thread can wait for both.
 #[derive(Debug, Default)]
 pub struct Bell {
     rung: Mutex<bool>,
@@ -17,9 +19,9 @@ impl Bell {
         self.changed.notify_all();
     }
 
-    /// Waits until somebody has rung since the last call, or this long.
+    /// Waits until somebody has rung since the last call, or for this long.
     pub fn wait(&self, most: Duration) {
-        let deadline = Instant::now() + most;
+        let deadline = monotonic_now() + most;
         let mut rung = self.rung.lock();
         while !*rung && !self.changed.wait_until(&mut rung, deadline).timed_out() {}
         *rung = false;

@@ -1,25 +1,26 @@
-//! Two sources in one node: changes from PostgreSQL, and client events from the local log or from Kafka. Each keeps its
-//! partitions, positions and accounting; ingest sees one.
+//! Two sources in one node: changes from PostgreSQL, and client events from the local log or from Kafka. Each has its
+//! own partitions, positions and counts, and ingest sees one source.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::monotonic_now;
 use crate::event::{Record, TopicPartition};
 
 use super::bell::Bell;
 use super::{Cookie, Fault, PartitionCount, PollLimits, Polled, Source, SourceError};
 
-/// A source that cannot ring is looked at this often while there is nothing else to do.
+/// How often a source that cannot ring is polled while there is nothing else to do.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// See the module.
+/// Two sources that ingest sees as one.
 pub struct Both {
     changes: Box<dyn Source>,
-    /// The one partition of `changes`; all others are of `events`.
+    /// The only partition of `changes`. All others belong to `events`.
     partition: TopicPartition,
     events: Box<dyn Source>,
     bell: Arc<Bell>,
-    /// The longest wait without a look at both.
+    /// The longest wait without polling both.
     look_every: Duration,
 }
 
@@ -40,13 +41,13 @@ impl Source for Both {
     fn poll(&mut self, limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError> {
         let before = out.len();
         let half = PollLimits { max_records: limits.max_records / 2, wait: Duration::ZERO, ..*limits };
-        let deadline = Instant::now() + limits.wait;
+        let deadline = monotonic_now() + limits.wait;
         loop {
             let polled = [self.changes.poll(&half, out)?, self.events.poll(&half, out)?];
             if out.len() > before {
                 return Ok(Polled::Records);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_duration_since(monotonic_now());
             match polled {
                 [Polled::End, Polled::End] => return Ok(Polled::End),
                 _ if left.is_zero() => return Ok(Polled::Idle),

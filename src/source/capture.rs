@@ -19,12 +19,12 @@ use super::{PollLimits, Polled, Source, SourceError};
 
 pub(super) use self::line::parse as parse_line;
 
-/// A longer line is not read as a record; its beginning goes to the dead letters.
+/// A longer line is not read as a record. Its beginning becomes a dead letter.
 pub const LINE_MAX_BYTES: usize = 64 << 20;
 const BUFFER_BYTES: usize = 1 << 18;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// The schemas that stand beside a capture: `x.jsonl` or `x.jsonl.gz` → `x.schemas.json`.
+/// The path of the schemas beside a capture: `x.jsonl` or `x.jsonl.gz` → `x.schemas.json`.
 pub fn schemas_path(capture: &Path) -> PathBuf {
     let name = capture.file_name().unwrap_or_default().to_string_lossy();
     let stem = name.strip_suffix(".gz").unwrap_or(&name);
@@ -32,16 +32,16 @@ pub fn schemas_path(capture: &Path) -> PathBuf {
     capture.with_file_name(format!("{stem}.schemas.json"))
 }
 
-/// Several captures, one after the other.
+/// A source that reads several captures one after the other.
 pub struct CaptureSource {
     files: Vec<PathBuf>,
     open: Option<OpenFile>,
-    /// The next of `files`.
+    /// The index of the next file in `files`.
     next_file: usize,
     paused: FxHashSet<TopicPartition>,
-    /// Partitions that must be read again from an offset, once the files are through.
+    /// Partitions that must be read again from an offset, once all files have been read.
     again: FxHashMap<TopicPartition, i64>,
-    /// Set while the files are read another time: only these partitions are delivered.
+    /// Set while the files are read again. Only these partitions are delivered then.
     only: Option<FxHashMap<TopicPartition, i64>>,
     topics: FxHashSet<Arc<str>>,
     read_bytes: Arc<AtomicU64>,
@@ -50,7 +50,7 @@ pub struct CaptureSource {
 struct OpenFile {
     reader: Box<dyn BufRead + Send>,
     path: String,
-    /// The topic of lines that are no records, and the number of the next line.
+    /// The topic for lines that are no records, and the number of the next line.
     defects: Arc<str>,
     line: i64,
 }
@@ -60,7 +60,7 @@ struct Counted(Input, Arc<AtomicU64>);
 
 enum Input {
     File(File),
-    /// Also a pipe: it can be read once.
+    /// Any other input, such as a pipe. It can be read only once.
     Once(Box<dyn Read + Send>),
 }
 
@@ -76,11 +76,11 @@ impl Read for Counted {
 }
 
 impl CaptureSource {
-    /// Fails at once when a file cannot be opened. `-` is standard input.
+    /// Opens the captures, and fails at once if a file cannot be opened. `-` is standard input.
     pub fn new(files: Vec<PathBuf>) -> Result<CaptureSource, SourceError> {
         for path in files.iter().filter(|path| !is_stdin(path)) {
             let known = path.metadata().map_err(|source| read_error(path, source))?;
-            // Whoever opens a pipe takes what is in it.
+            // Opening a pipe would consume its data.
             if known.is_file() {
                 File::open(path).map_err(|source| read_error(path, source))?;
             } else if known.is_dir() {
@@ -99,12 +99,12 @@ impl CaptureSource {
         })
     }
 
-    /// Bytes of the files read so far.
+    /// The bytes of the files that were read so far.
     pub fn read_bytes(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.read_bytes)
     }
 
-    /// Size of all files together; a pipe counts as empty.
+    /// The size of all files together. A pipe counts as empty.
     pub fn total_bytes(&self) -> u64 {
         self.files.iter().filter_map(|path| path.metadata().ok()).map(|meta| meta.len()).sum()
     }
@@ -121,7 +121,7 @@ impl CaptureSource {
             true => Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(plain))),
             false => Box::new(plain),
         };
-        // The place of a line that names none: the file it is in.
+        // A line without a place gets one from its file's path.
         let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
         let hash = xxh3_64(whole.as_os_str().as_encoded_bytes()) as u32;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -131,7 +131,7 @@ impl CaptureSource {
         Ok(true)
     }
 
-    /// Begins another pass over the files for the partitions that were resumed; false when there are none.
+    /// Begins another pass over the files for the partitions that were resumed. Returns false if there are none.
     fn again(&mut self) -> bool {
         let ready: Vec<_> = self.again.keys().filter(|name| !self.paused.contains(name)).cloned().collect();
         if ready.is_empty() {
@@ -213,7 +213,7 @@ impl OpenFile {
         }
     }
 
-    /// A line without its end, and how long it was: longer than what is returned when it was cut.
+    /// A line without its end, and its whole length, which is longer than the returned line if that was cut.
     fn read_line(&mut self) -> std::io::Result<Option<(Vec<u8>, usize)>> {
         let (mut line, mut length) = (Vec::new(), 0);
         loop {
@@ -233,7 +233,7 @@ impl OpenFile {
             let used = part.len() + usize::from(end.is_some());
             self.reader.consume(used);
             if end.is_some() {
-                // An empty line has no bytes, but it is not the end.
+                // An empty line has no bytes, but it is not the end of the file.
                 return Ok(Some((line, length)));
             }
         }

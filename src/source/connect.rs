@@ -1,5 +1,5 @@
-//! The connector, as Kafka Connect tells of it: whether it runs, and what to do where it does not. Nothing else tells it: the
-//! topics of a connector that was paused look like those of a quiet database.
+//! The state of the connector according to Kafka Connect: whether it runs, and what to do if it does not. Nothing else
+//! shows this, because the topics of a paused connector look like those of a quiet database.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use crate::ask::{Credentials, Question};
 
 /// How long Connect may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// A status has a trace of Java for each task.
+/// The most bytes of an answer. A status has a Java stack trace for each task.
 const ANSWER_MAX_BYTES: usize = 1 << 20;
-/// Connect restarts, and moves a connector from one worker to another; nothing is wrong while that takes no longer.
+/// Connect restarts, and moves connectors between workers. A pause that is no longer than this is no problem.
 const GRACE_MS: i64 = 60_000;
 
-/// A part of the trace, and the way out. The first that is in it counts.
+/// A part of the stack trace, and the way out. The first entry whose part is in the trace applies.
 const CAUSES: [(&str, &str); 15] = [
     (
         "is active for PID",
@@ -47,7 +47,7 @@ const SLOT_LOST: &str = "the slot, or what it needed, is gone: begin again as do
 /// The states that last until a person ends them.
 const LASTING: [&str; 3] = ["FAILED", "PAUSED", "STOPPED"];
 
-/// What Connect says of a part that is not running.
+/// Connect's report about a part that is not running.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("CdcConnectorError: the {part} of {name} is {state}: {cause}")]
 pub struct CdcConnectorError {
@@ -62,14 +62,14 @@ pub struct CdcConnectorError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum WayOut {
     Resume,
-    /// What to do first.
+    /// The step before the restart.
     Restart(&'static str),
-    /// A restart would not help: the connector is a new one.
+    /// A restart would not help, because a new connector is needed.
     Other(&'static str),
 }
 
 impl CdcConnectorError {
-    /// `status` is Connect's answer about the connector; `None` where everything runs.
+    /// Reads Connect's answer `status` about the connector. `None` if everything runs.
     pub fn of(name: &str, status: &str) -> Option<CdcConnectorError> {
         let status: Value = serde_json::from_str(status).ok()?;
         let stands = |part: &&Value| part["state"] != "RUNNING";
@@ -95,7 +95,7 @@ impl CdcConnectorError {
         Some(CdcConnectorError { part, name, state, cause: cause.unwrap_or_default().to_owned(), way_out })
     }
 
-    /// What to do, with the command; `url` is Connect's.
+    /// The way out, with the command. `url` is Connect's.
     pub fn remedy(&self, url: &str) -> String {
         let name = &self.name;
         match self.way_out {
@@ -108,31 +108,31 @@ impl CdcConnectorError {
     }
 }
 
-/// The connector and the Connect that runs it.
+/// The connector, and the Connect that runs it.
 #[derive(Clone, Debug)]
 pub struct ConnectorSettings {
     url: String,
     name: String,
 }
 
-/// How the connector stands.
+/// The state of the connector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     Runs,
     Stands(CdcConnectorError),
-    /// Connect has no connector of the name.
+    /// Connect has no connector with this name.
     Missing,
-    /// Connect does not answer, or answers something else.
+    /// Connect does not answer, or its answer is something else.
     Unknown(String),
 }
 
 impl ConnectorSettings {
-    /// `url`: `http://host:port` of Connect's REST API; `name`: that of the connector.
+    /// `url` is `http://host:port` of Connect's REST API, and `name` the connector's.
     pub fn new(url: &str, name: &str) -> ConnectorSettings {
         ConnectorSettings { url: url.trim_end_matches('/').to_owned(), name: name.to_owned() }
     }
 
-    /// Asks Connect.
+    /// Asks Connect for the state.
     pub async fn standing(&self) -> Standing {
         let url = format!("{}/connectors/{}/status", self.url, self.name);
         match Question::of(&url, Credentials::Nobody, None).answer(ANSWER_MAX_BYTES, TIMEOUT).await {
@@ -151,7 +151,7 @@ impl ConnectorSettings {
         }
     }
 
-    /// What is wrong and what to do about it; `None`: it runs.
+    /// The problem and the way out in words. `None` if the connector runs.
     fn words(&self, standing: &Standing) -> Option<String> {
         let ConnectorSettings { url, name } = self;
         Some(match standing {
@@ -169,7 +169,7 @@ impl ConnectorSettings {
     }
 }
 
-/// What a running node knows of the connector. Written by a job; the edge reads.
+/// The connector's state in a running node. A job writes it, and the edge reads it.
 pub struct ConnectorStatus {
     settings: ConnectorSettings,
     told: Mutex<Option<Told>>,
@@ -177,7 +177,7 @@ pub struct ConnectorStatus {
 
 struct Told {
     standing: Standing,
-    /// Since when it does not run, epoch milliseconds.
+    /// Since when the connector does not run, epoch milliseconds.
     since_ms: Option<i64>,
 }
 
@@ -190,7 +190,7 @@ impl ConnectorStatus {
         &self.settings
     }
 
-    /// Takes what Connect said; a change stands in the log.
+    /// Takes Connect's report. A change is logged.
     pub fn tell(&self, standing: Standing, now_ms: i64) {
         let mut told = self.told.lock();
         if told.as_ref().is_some_and(|told| told.standing == standing) {
@@ -206,12 +206,12 @@ impl ConnectorStatus {
         *told = Some(Told { standing, since_ms });
     }
 
-    /// Whether it runs; `None` before Connect was asked.
+    /// Whether the connector runs. `None` before Connect was asked.
     pub fn runs(&self) -> Option<bool> {
         self.told.lock().as_ref().map(|told| told.standing == Standing::Runs)
     }
 
-    /// What is wrong with it, and whether that lasts: a person has to do something.
+    /// The problem of the connector, and whether it lasts, so that a person has to act.
     pub fn wrong(&self, now_ms: i64) -> Option<(String, bool)> {
         let told = self.told.lock();
         let told = told.as_ref()?;
@@ -317,7 +317,7 @@ mod tests {
         ] {
             status.tell(moves, 10);
             assert!(!status.wrong(9 + GRACE_MS).unwrap().1);
-            // One trouble after another is one time without changes.
+            // Problems that follow one another count as one time without changes.
             assert!(status.wrong(10 + GRACE_MS).unwrap().1);
         }
         status.tell(told("RUNNING", &["RUNNING"]), 20);

@@ -1,13 +1,14 @@
-//! Captures that a test hands over while a node runs, beside the local log: each record keeps its partition and its
-//! offset, so that redeliveries, gaps and several partitions are what they are from Kafka.
+//! Captures that a test hands over while a node runs, beside the local log. Each record keeps its partition and its
+//! offset, so redeliveries, gaps and several partitions are as with Kafka.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 use rustc_hash::FxHashSet;
 
+use crate::clock::monotonic_now;
 use crate::event::{Record, TopicPartition};
 
 use super::bell::Bell;
@@ -15,12 +16,12 @@ use super::capture::parse_line;
 use super::local::LOCAL_PARTITION;
 use super::{Cookie, Fault, PartitionCount, PollLimits, Polled, Source, SourceError};
 
-/// Hand-overs that may wait.
+/// The most hand-overs that may wait.
 const QUEUE_MAX: usize = 16;
-/// Records that are delivered again when a partition that was held goes on; of more, the oldest are forgotten.
+/// The most records that are kept for a new delivery after a held partition continues. The oldest are forgotten.
 const HISTORY_MAX_RECORDS: usize = 100_000;
 
-/// Why records were not taken.
+/// Why records were not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("ingestion takes nothing more for now")]
 pub struct Behind;
@@ -30,7 +31,7 @@ struct Work {
     done: Sender<()>,
 }
 
-/// Where records are handed over.
+/// The handle with which records are handed over.
 #[derive(Clone)]
 pub struct CaptureHandle {
     queue: Sender<Work>,
@@ -38,10 +39,10 @@ pub struct CaptureHandle {
 }
 
 impl CaptureHandle {
-    /// Hands records over, and waits until all of them are on their way to the writer; without records, until everything
-    /// that was handed over before is. Blocks for at most `most`.
+    /// Hands records over, and waits until all of them have gone to the writer. Without records it waits for all
+    /// earlier hand-overs. Blocks for at most `most`.
     pub fn hand_over(&self, records: Vec<Record>, most: Duration) -> Result<(), Behind> {
-        let deadline = Instant::now() + most;
+        let deadline = monotonic_now() + most;
         let (done, taken) = bounded(1);
         let sent = self.queue.send_timeout(Work { records: records.into(), done }, most);
         sent.map_err(|_: SendTimeoutError<Work>| Behind)?;
@@ -49,13 +50,13 @@ impl CaptureHandle {
         taken.recv_deadline(deadline).map_err(|_| Behind)
     }
 
-    /// Ends a wait of the source: for whoever stops the node.
+    /// Ends a wait of the source, when the node is stopped.
     pub fn wake(&self) {
         self.bell.ring();
     }
 }
 
-/// The lines of a capture as records; `Err` says what is wrong with which line, counted from 1.
+/// Parses the lines of a capture. `Err` names the problem and the line, counted from 1.
 pub fn parse(text: &[u8]) -> Result<Vec<Record>, String> {
     let (mut records, mut topics) = (Vec::new(), FxHashSet::default());
     for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
@@ -68,15 +69,15 @@ pub fn parse(text: &[u8]) -> Result<Vec<Record>, String> {
     Ok(records)
 }
 
-/// See the module.
+/// The source of handed-over records, together with the source of everything else.
 pub struct Handed {
     inner: Box<dyn Source>,
     queue: Receiver<Work>,
     bell: Arc<Bell>,
     waiting: VecDeque<Work>,
-    /// Of hand-overs that were polled to their end: on their way once the next poll begins.
+    /// The hand-overs that were polled to their end. Their records have gone to the writer once the next poll begins.
     polled: Vec<Sender<()>>,
-    /// What was delivered, oldest first.
+    /// The delivered records, oldest first.
     history: VecDeque<Record>,
 }
 
@@ -110,7 +111,7 @@ impl Handed {
         out.push(record);
     }
 
-    /// Appends what was handed over; whether anything was at an end.
+    /// Appends the handed-over records. Returns whether a hand-over ended.
     fn take(&mut self, most: usize, out: &mut Vec<Record>) -> bool {
         self.waiting.extend(self.queue.try_iter());
         let mut left = most;
@@ -131,13 +132,13 @@ impl Handed {
     }
 }
 
-/// What a look at everything found besides records.
+/// The result of a poll besides records.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Looked {
     Nothing,
-    /// A hand-over is at its end: the next poll says so.
+    /// A hand-over has ended. The next poll reports that.
     AtAnEnd,
-    /// The source of everything else is finished.
+    /// The source of everything else has finished.
     Finished,
 }
 
@@ -154,7 +155,7 @@ impl Looked {
 impl Source for Handed {
     fn poll(&mut self, limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError> {
         for done in self.polled.drain(..) {
-            // Whoever handed over may have given up.
+            // The caller may no longer wait.
             let _ = done.send(());
         }
         let before = out.len();
@@ -235,7 +236,7 @@ mod tests {
         waits.join().unwrap().unwrap();
         assert_eq!(offsets(&out), [5, 6, 0]);
         drop(answer);
-        // What a person lets go on comes again.
+        // A partition that a person releases is delivered again.
         source.resume(&TopicPartition::new("cdc.posts", 1), 6).unwrap();
         out.clear();
         while source.poll(&limits, &mut out).unwrap() != Polled::Records {}

@@ -1,5 +1,5 @@
-//! The durable log of a node without Kafka: what HTTP takes is queued here, polled by ingest like any other source, and
-//! becomes durable in the very commit that consumes it. Callers are answered after that commit, with its outcomes.
+//! The durable log of a node without Kafka. Records from HTTP are queued here, ingest polls them like any other source,
+//! and they become durable in the commit that consumes them. Callers are answered after that commit, with its outcomes.
 
 mod log;
 
@@ -19,27 +19,27 @@ use super::{PollLimits, Polled, Source, SourceError};
 
 pub use self::log::{PruneError, prune_log, put_log};
 
-/// The partition of the local log: one that no broker and no capture has.
+/// The partition of the local log. No broker and no capture has this partition.
 pub const LOCAL_PARTITION: i32 = -1;
-/// Requests that may wait for ingest.
+/// The most requests that may wait for ingest.
 pub const QUEUE_MAX_REQUESTS: usize = 1_024;
-/// Bytes that may wait for their commit.
+/// The most bytes that may wait for their commit.
 pub const QUEUE_MAX_BYTES: usize = 32 << 20;
 
-/// What became of one appended record.
+/// The outcome of one appended record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settled {
     pub outcome: Outcome,
-    /// The id was known with another payload.
+    /// Whether the id was known with another payload.
     pub conflict: bool,
 }
 
-/// The log takes no more for now.
+/// The log takes no more records for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the local log is full: ingestion is behind")]
 pub struct Full;
 
-/// A record of a table that somebody hands over where no other source has the tables: a seed, a test.
+/// A record of a table that is handed over by a seed or a test, if no other source has the tables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handed {
     pub topic: Arc<str>,
@@ -56,7 +56,7 @@ impl Handed {
 }
 
 enum Content {
-    /// Client events, which arrived at this time.
+    /// Client events, and the time of their arrival.
     Events(Vec<Bytes>, i64),
     Records(Vec<Handed>),
 }
@@ -70,7 +70,7 @@ impl Content {
     }
 }
 
-/// What a caller is answered: one [`Settled`] per record in their order.
+/// The answer to a caller: one [`Settled`] per record, in their order.
 pub type Answer = oneshot::Receiver<Vec<Settled>>;
 
 struct Append {
@@ -79,23 +79,23 @@ struct Append {
     reply: oneshot::Sender<Vec<Settled>>,
 }
 
-/// Where HTTP appends.
+/// The handle with which HTTP appends records.
 #[derive(Clone)]
 pub struct LocalHandle {
     queue: Sender<Append>,
     waiting_bytes: Arc<AtomicUsize>,
-    /// Set where the source is polled beside another one.
+    /// Set if the source is polled beside another one.
     bell: Arc<OnceLock<Arc<Bell>>>,
 }
 
 impl LocalHandle {
-    /// Queues client events that arrived at `timestamp_ms`. The receiver is answered after the commit; it fails when the
-    /// process stops before.
+    /// Queues client events that arrived at `timestamp_ms`. The receiver gets the answer after the commit. It fails if
+    /// the process stops before.
     pub fn append(&self, values: Vec<Bytes>, timestamp_ms: i64) -> Result<Answer, Full> {
         self.queue(Content::Events(values, timestamp_ms))
     }
 
-    /// Queues records of tables, in the same way. They are not kept in the log: their rows are in the store.
+    /// Queues records of tables in the same way. They are not kept in the log, because their rows are in the store.
     pub fn hand_over(&self, records: Vec<Handed>) -> Result<Answer, Full> {
         self.queue(Content::Records(records))
     }
@@ -116,7 +116,7 @@ impl LocalHandle {
     }
 }
 
-/// A request whose records are on their way. One that is dropped before its last record is settled has failed.
+/// A request whose records are in the pipeline. A request that is dropped before its last record is settled has failed.
 struct Request {
     bytes: usize,
     waiting_bytes: Arc<AtomicUsize>,
@@ -140,7 +140,7 @@ impl Request {
             && let Some(reply) = open.reply.take()
         {
             let all = std::mem::take(&mut open.settled);
-            // The caller may have gone.
+            // The caller may no longer wait.
             let _ = reply.send(all.into_iter().flatten().collect());
         }
     }
@@ -152,19 +152,19 @@ impl Drop for Request {
     }
 }
 
-/// Records of one request that stand one after the other in one topic.
+/// Adjacent records of one request in one topic.
 struct Run {
     request: Arc<Request>,
-    /// Of the first one.
+    /// The offset of the first record.
     offset: i64,
-    /// The same within the request.
+    /// The index of the first record in the request.
     place: usize,
 }
 
-/// By topic and the offset after the run's last record.
+/// Runs by topic and by the offset after their last record.
 type Pending = BTreeMap<(Arc<str>, i64), Run>;
 
-/// Where the writer tells outcomes.
+/// The handle with which the writer reports outcomes.
 #[derive(Clone)]
 pub struct LocalAcks {
     /// The topic of client events, whose log is kept.
@@ -178,7 +178,7 @@ impl LocalAcks {
         *self.events == *topic
     }
 
-    /// Answers the requests whose records are committed; offsets rise.
+    /// Answers the requests whose records are committed. The offsets must rise.
     pub fn committed(&self, topic: &Arc<str>, outcomes: &[(i64, Settled)]) {
         let mut pending = self.pending.lock();
         for (offset, settled) in outcomes {
@@ -195,15 +195,15 @@ impl LocalAcks {
     }
 }
 
-/// Says at which offset a topic's local partition goes on.
+/// Returns the next offset of a topic's local partition.
 pub type NextOffset = Box<dyn Fn(&str) -> i64 + Send>;
 
-/// See the module.
+/// The source of the local log.
 pub struct LocalSource {
     events: Arc<str>,
-    /// By topic.
+    /// The next offset by topic.
     next: BTreeMap<Arc<str>, i64>,
-    /// Of a topic that no record came for yet.
+    /// Returns the first offset of a topic without a record so far.
     first: NextOffset,
     queue: Receiver<Append>,
     acks: LocalAcks,
@@ -212,7 +212,7 @@ pub struct LocalSource {
 }
 
 impl LocalSource {
-    /// Goes on at the store's next offsets of the local partitions.
+    /// Begins at the store's next offsets of the local partitions.
     pub fn new(events: &str, first: NextOffset) -> (LocalSource, LocalHandle, LocalAcks) {
         let (sender, queue) = bounded(QUEUE_MAX_REQUESTS);
         let (events, waiting_bytes) = (Arc::<str>::from(events), Arc::<AtomicUsize>::default());
@@ -293,13 +293,13 @@ impl Source for LocalSource {
         self.bell.set(Arc::clone(bell)).is_ok()
     }
 
-    // What was polled before a pause cannot be delivered again: its callers are told that it failed.
+    // Records that were polled before a pause cannot be delivered again, so their callers get an error.
     fn pause(&mut self, _partition: &TopicPartition) -> Result<(), SourceError> {
         Ok(())
     }
 
     fn resume(&mut self, partition: &TopicPartition, from: i64) -> Result<(), SourceError> {
-        // A person may move partitions of other sources, too.
+        // A person may also move partitions of other sources.
         if partition.partition != LOCAL_PARTITION {
             return Ok(());
         }
@@ -347,7 +347,7 @@ mod tests {
 
     proptest! {
         /// Whatever topics the records of requests have, and in whatever order partitions commit: each record has the
-        /// next offset of its topic, and each request is answered with its own outcomes, in its order.
+        /// next offset of its topic, and each request is answered with its own outcomes, in its own order.
         #[test]
         fn each_request_is_answered_with_its_own_outcomes(
             requests in proptest::collection::vec(proptest::collection::vec((0..3u8, 0..6usize), 1..12), 1..12),

@@ -1,4 +1,4 @@
-//! Where records come from. Each source is owned by the ingest thread and polled by it.
+//! The sources of records. The ingest thread owns each source and polls it.
 
 pub mod bell;
 pub mod both;
@@ -16,7 +16,7 @@ use crate::event::{Record, TopicPartition};
 
 use self::bell::Bell;
 
-/// How much one poll may bring.
+/// The limits of one poll.
 #[derive(Clone, Copy, Debug)]
 pub struct PollLimits {
     pub max_records: usize,
@@ -31,17 +31,17 @@ impl Default for PollLimits {
     }
 }
 
-/// What a poll brought.
+/// The result of a poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Polled {
     Records,
-    /// Nothing within the wait.
+    /// Nothing came within the wait.
     Idle,
-    /// The source is finished: captures end.
+    /// The source has ended, as captures do.
     End,
 }
 
-/// Why a source cannot go on.
+/// Why a source cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     #[error("cannot read {path}: {source}")]
@@ -54,7 +54,7 @@ pub enum SourceError {
     Kafka(String),
     #[error("postgres: {0}")]
     Postgres(String),
-    /// Another store's offsets are in our consumer group.
+    /// The consumer group has the offsets of another store.
     #[error(
         "the consumer group {group} belongs to another store, {owner}: two stores would each get a part of the records. \
          If that node runs, set kafka.replica = true here, or another kafka.group_id; if its store is lost, start this \
@@ -63,93 +63,94 @@ pub enum SourceError {
     Group { group: String, owner: String },
 }
 
-/// A partition whose log is not the one that the store has read: it is held until a person decides.
+/// A partition whose log is not the one that the store has read. It is held until a person decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     pub partition: TopicPartition,
-    /// In words for that person.
+    /// The reason in words for a person.
     pub reason: String,
 }
 
-/// How many partitions a topic has now.
+/// The present number of a topic's partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionCount {
     pub topic: Arc<str>,
     pub partitions: u32,
 }
 
-/// A position in a source's own terms, which the store keeps beside the offset and never reads.
+/// A position in a source's own form. The store keeps it beside the offset and never reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cookie {
     pub partition: TopicPartition,
-    /// It holds from this next offset on: it is stored when every record before that was consumed.
+    /// The position is valid from this next offset on. It is stored when every record before was consumed.
     pub offset: i64,
-    /// At most [`nova_storage::codec::COOKIE_MAX_BYTES`].
+    /// The bytes, at most [`nova_storage::codec::COOKIE_MAX_BYTES`].
     pub bytes: Arc<[u8]>,
 }
 
-/// A stream of records in offset order within each partition. May deliver an offset again; never leaves one out.
+/// A stream of records in offset order within each partition. It may deliver an offset again, and never leaves one out.
 pub trait Source: Send {
     /// Appends records to `out`, up to the limits.
     fn poll(&mut self, limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError>;
 
-    /// Delivers no more of a partition until [`Source::resume`].
+    /// Delivers no more records of a partition until [`Source::resume`].
     fn pause(&mut self, partition: &TopicPartition) -> Result<(), SourceError>;
 
     /// Delivers the partition again, from this offset.
     fn resume(&mut self, partition: &TopicPartition, from: i64) -> Result<(), SourceError>;
 
-    /// Called now and then instead of [`Source::poll`] while nothing may be consumed.
+    /// Is called instead of [`Source::poll`], from time to time, while nothing may be consumed.
     fn idle(&mut self) -> Result<(), SourceError> {
         Ok(())
     }
 
-    /// What is wrong with partitions since the last call.
+    /// The faults of partitions since the last call.
     fn take_faults(&mut self) -> Vec<Fault> {
         Vec::new()
     }
 
-    /// What was counted since the last call, before any record of a partition that is new is polled.
+    /// The counts of partitions since the last call. They come before any record of a new partition.
     fn take_counts(&mut self) -> Vec<PartitionCount> {
         Vec::new()
     }
 
-    /// The newest positions that belong to what was polled so far.
+    /// The newest positions for the records that were polled so far.
     fn take_cookies(&mut self) -> Vec<Cookie> {
         Vec::new()
     }
 
-    /// Another record stands where the store has read one, at the offset before `next`. A source that can numbers what it
-    /// delivers again from `next` on and says true; what it has delivered since its last position is void then. Else the
-    /// partition is held.
+    /// Is called if another record is at the place of a record that the store has read, at the offset before `next`. A
+    /// source that can do so numbers its next deliveries from `next` on and returns true. Records that it has delivered
+    /// since its last position are then void. Otherwise the partition is held.
     fn renumber(&mut self, _partition: &TopicPartition, _next: i64) -> Result<bool, SourceError> {
         Ok(false)
     }
 
-    /// Rings this bell when there is something to poll, and says true; false of a source that cannot.
+    /// Rings this bell from now on when there is something to poll, and returns true. A source that cannot do so
+    /// returns false.
     fn ring_at(&mut self, _bell: &Arc<Bell>) -> bool {
         false
     }
 }
 
-/// What a source may know of the store.
+/// The facts about the store that a source may read.
 pub trait Progress: Send + Sync {
-    /// The next offset after the last commit; `None` for a partition that was never seen.
+    /// The next offset after the last commit. `None` for a partition that was never seen.
     fn next_offset(&self, partition: &TopicPartition) -> Option<i64>;
 
-    /// Whether the record before the next offset can be told from another one. Not so after a seek: reading begins
-    /// exactly at the next offset then.
+    /// Whether the record before the next offset can be compared with another. After a seek it cannot, and reading
+    /// begins exactly at the next offset.
     fn knows_last(&self, partition: &TopicPartition) -> bool;
 
-    /// The source's own position as of the last commit; `None` where the store has none.
+    /// The source's own position as of the last commit. `None` if the store has none.
     fn cookie(&self, partition: &TopicPartition) -> Option<Arc<[u8]>>;
 
-    /// Blocks until everything handed over before this call is committed; false on timeout.
+    /// Blocks until everything handed over before this call is committed. Returns false after a timeout.
     fn drain(&self, timeout: Duration) -> bool;
 
-    /// How many records were handed over so far.
+    /// The number of records handed over so far.
     fn handed_over(&self) -> u64;
 
-    /// Whether so many records, in the order of their hand-over, were settled.
+    /// Whether this many records, in the order of their hand-over, were settled.
     fn is_settled(&self, handed_over: u64) -> bool;
 }

@@ -1,60 +1,63 @@
-//! What a user's counted actions on an author's posts weigh, by day, for 90 days. Actions are counted, and weighed when
-//! they are asked for: after a start with other weights the answers are as if these weights had always been.
+//! The weight of a user's counted actions on an author's posts, by day, for 90 days. Actions are stored as counts and
+//! weighted when they are read. So after a start with other weights the answers are as if these weights had always been
+//! used.
 
 use std::collections::BTreeMap;
 
 use super::chunks::{ALLOCATED_BYTES, Chunks, allocated, give_back, insert};
+use super::dense::{PostNo, UserNo};
 use super::ranking::Ranking;
 use super::times::late;
 
-/// Days that count, today included.
+/// The number of days that count, including today.
 pub const AFFINITY_DAYS: i32 = 90;
-/// Authors of one user; the one with the least weight makes room.
+/// The most authors of one user. The one with the least weight makes room.
 pub const AUTHORS_MAX: usize = 256;
-/// Actions on posts whose row has not come yet, over all posts; more are not attributed.
+/// The most actions, over all posts, on posts without a row so far. Further actions are not attributed to an author.
 const PENDING_MAX: usize = 1 << 20;
-/// Users of one chunk.
+/// The number of users in one chunk.
 pub(super) const USERS: usize = 64;
-/// Posts whose pending actions are in one chunk.
+/// The number of posts whose pending actions are in one chunk.
 pub(super) const PENDING_POSTS: usize = 1 << 12;
-/// Bits of a count that is kept small.
+/// The bits of a count in a small cell.
 const COUNT_BITS: u32 = 13;
 const COUNT_BIAS: i64 = 1 << (COUNT_BITS - 1);
-/// In the place of an action: a weight, times ten, of a version that kept no counts. It stays what it was weighed as.
+/// The kind of a cell that has a weight, times ten, instead of a count. An earlier version kept no counts, and such a
+/// weight never changes.
 pub(super) const WEIGHED: u8 = 0;
-/// Kinds of a cell: [`WEIGHED`], and the numbers of the actions behind it.
+/// The number of kinds: [`WEIGHED`], and then the numbers of the actions.
 pub(super) const KINDS: u8 = 5;
 
-/// How often one action was counted on one day on the posts of one author.
+/// The count of one action on one day on the posts of one author.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Cell {
-    pub(super) author: u32,
-    /// Days since the epoch.
+    pub(super) author: UserNo,
+    /// The day in days since the epoch.
     pub(super) day: i32,
-    /// A number of [`crate::event::Action`], or [`WEIGHED`].
+    /// The number of an [`crate::event::Action`], or [`WEIGHED`].
     pub(super) kind: u8,
     pub(super) count: i64,
 }
 
 impl Cell {
-    pub(super) fn place(&self) -> (u32, i32, u8) {
+    pub(super) fn place(&self) -> (UserNo, i32, u8) {
         (self.author, self.day, self.kind)
     }
 
-    /// Times ten.
+    /// The weight of the cell, times ten.
     fn weight(&self, worth: &Worth) -> i64 {
         self.count.saturating_mul(worth.get(usize::from(self.kind)).copied().unwrap_or(0))
     }
 }
 
-/// What one count of a kind weighs, times ten.
+/// The weight of one count of each kind, times ten.
 type Worth = [i64; KINDS as usize];
 
 fn sum(weights: impl Iterator<Item = i64>) -> i64 {
     weights.fold(0, i64::saturating_add)
 }
 
-/// A cell in eight bytes: author, 16 bits of the day, 3 of the kind, 13 of the count.
+/// A cell in eight bytes: the author, 16 bits of the day, 3 of the kind, 13 of the count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Small(u64);
 
@@ -63,11 +66,11 @@ impl Small {
         let day = u16::try_from(cell.day).ok()?;
         let count = u64::try_from(cell.count.checked_add(COUNT_BIAS)?).ok().filter(|count| *count < 1 << COUNT_BITS)?;
         let kind = u64::from(cell.kind & 7) << COUNT_BITS;
-        Some(Small(u64::from(cell.author) << 32 | u64::from(day) << 16 | kind | count))
+        Some(Small(u64::from(cell.author.get()) << 32 | u64::from(day) << 16 | kind | count))
     }
 
-    fn author(self) -> u32 {
-        (self.0 >> 32) as u32
+    fn author(self) -> UserNo {
+        UserNo::of((self.0 >> 32) as u32)
     }
 
     fn day(self) -> i32 {
@@ -80,12 +83,12 @@ impl Small {
     }
 }
 
-/// What one user's actions weigh.
+/// The cells of one user.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Weights {
-    /// Sorted by author, then day, then kind.
+    /// The small cells, sorted by author, then day, then kind.
     small: Vec<Small>,
-    /// What does not fit there, in the same order; rare.
+    /// The rare cells that are too large for that, in the same order.
     #[expect(clippy::box_collection, reason = "one word for the many that have none")]
     large: Option<Box<Vec<Cell>>>,
 }
@@ -117,7 +120,7 @@ impl Weights {
         cells
     }
 
-    /// Adds where nothing has to make room and everything fits; false if it is not so simple.
+    /// Adds a cell in the simple case: nothing must make room, and everything fits. Otherwise it returns false.
     fn add(&mut self, new: Cell) -> bool {
         let cells = &mut self.small;
         let Some(small) = Small::new(new).filter(|_| self.large.is_none()) else { return false };
@@ -144,7 +147,7 @@ impl Weights {
         true
     }
 
-    fn weight(&self, author: u32, days: std::ops::RangeInclusive<i32>, worth: &Worth) -> i64 {
+    fn weight(&self, author: UserNo, days: std::ops::RangeInclusive<i32>, worth: &Worth) -> i64 {
         let from = self.small.partition_point(|cell| cell.author() < author);
         let small = self.small[from..].iter().take_while(|cell| cell.author() == author).map(|cell| cell.cell());
         let large = self.large.iter().flat_map(|cells| cells.iter().copied()).filter(|cell| cell.author == author);
@@ -152,7 +155,7 @@ impl Weights {
     }
 }
 
-/// Whether a day is too long before another.
+/// Whether a day is too old on another day.
 fn old(day: i32, today: i32) -> bool {
     today.saturating_sub(day) >= AFFINITY_DAYS
 }
@@ -162,13 +165,13 @@ fn counting(today: i32) -> std::ops::RangeInclusive<i32> {
     today.saturating_sub(AFFINITY_DAYS - 1)..=today
 }
 
-/// An action on a post whose row has not come.
+/// An action on a post without a row so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Pended {
-    pub(super) user: u32,
+    pub(super) user: UserNo,
     pub(super) day: i32,
     pub(super) count: i32,
-    /// Of a [`Cell`].
+    /// The kind as in a [`Cell`].
     pub(super) kind: u8,
 }
 
@@ -189,8 +192,8 @@ impl Default for Users {
 pub struct Affinity {
     worth: Worth,
     pub(super) users: Chunks<Users>,
-    /// By post.
-    pub(super) pending: Chunks<BTreeMap<u32, Pending>>,
+    /// The pending actions by post.
+    pub(super) pending: Chunks<BTreeMap<PostNo, Pending>>,
     pub(super) pending_len: usize,
 }
 
@@ -200,9 +203,9 @@ impl Default for Affinity {
     }
 }
 
-/// Which chunk a user is in, and where.
-pub(super) fn place(user: u32) -> (usize, usize) {
-    (user as usize / USERS, user as usize % USERS)
+/// The chunk of a user, and the index in the chunk.
+pub(super) fn place(user: UserNo) -> (usize, usize) {
+    (user.index() / USERS, user.index() % USERS)
 }
 
 impl Affinity {
@@ -216,26 +219,26 @@ impl Affinity {
         self.users.grow(users.div_ceil(USERS));
     }
 
-    pub(super) fn pend(&mut self, post: u32, pended: Pended) {
+    pub(super) fn pend(&mut self, post: PostNo, pended: Pended) {
         if self.pending_len < PENDING_MAX {
-            let chunk = post as usize / PENDING_POSTS;
+            let chunk = post.index() / PENDING_POSTS;
             self.pending.grow(chunk + 1);
             self.pending.change(chunk).entry(post).or_default().push(pended);
             self.pending_len += 1;
         }
     }
 
-    /// What came before the row of a post; of a checkpoint.
-    pub(super) fn pend_all(&mut self, post: u32, pending: Pending) {
-        let chunk = post as usize / PENDING_POSTS;
+    /// Adds the actions before the row of a post, from a checkpoint.
+    pub(super) fn pend_all(&mut self, post: PostNo, pending: Pending) {
+        let chunk = post.index() / PENDING_POSTS;
         self.pending.grow(chunk + 1);
         self.pending_len += pending.len();
         let replaced = self.pending.change(chunk).insert(post, pending);
         self.pending_len -= replaced.map_or(0, |pending| pending.len());
     }
 
-    pub(super) fn take_pending(&mut self, post: u32) -> Pending {
-        let chunk = post as usize / PENDING_POSTS;
+    pub(super) fn take_pending(&mut self, post: PostNo) -> Pending {
+        let chunk = post.index() / PENDING_POSTS;
         if self.pending.get(chunk).is_none_or(|posts| !posts.contains_key(&post)) {
             return Pending::new();
         }
@@ -244,7 +247,7 @@ impl Affinity {
         pending
     }
 
-    pub(super) fn add(&mut self, user: u32, new: Cell) {
+    pub(super) fn add(&mut self, user: UserNo, new: Cell) {
         let (chunk, at) = place(user);
         let weights = &mut self.users.change(chunk).list[at];
         if !weights.add(new) {
@@ -254,18 +257,18 @@ impl Affinity {
         }
     }
 
-    fn of(&self, user: u32) -> Option<&Weights> {
+    fn of(&self, user: UserNo) -> Option<&Weights> {
         let (chunk, at) = place(user);
         Some(&self.users.get(chunk)?.list[at])
     }
 
-    /// What the user's actions on the author weigh on `today` (days since the epoch), times ten.
-    pub fn weight(&self, user: u32, author: u32, today: i32) -> i64 {
+    /// The weight of the user's actions on the author on `today` (days since the epoch), times ten.
+    pub fn weight(&self, user: UserNo, author: UserNo, today: i32) -> i64 {
         self.of(user).map_or(0, |weights| weights.weight(author, counting(today), &self.worth))
     }
 
     /// The user's authors with a positive weight, in the order of their numbers.
-    pub fn authors(&self, user: u32, today: i32) -> Vec<(u32, i64)> {
+    pub fn authors(&self, user: UserNo, today: i32) -> Vec<(UserNo, i64)> {
         let Some(weights) = self.of(user) else { return Vec::new() };
         let (cells, days) = (weights.cells(), counting(today));
         let groups = cells.chunk_by(|a, b| a.author == b.author);
@@ -284,7 +287,7 @@ impl Affinity {
     }
 }
 
-/// Adds to the cells of a user, which make room where they have to.
+/// Adds to the cells of a user. Other cells make room if necessary.
 fn add(cells: &mut Vec<Cell>, new: Cell, worth: &Worth) {
     let Cell { author, day, count, .. } = new;
     match cells.binary_search_by_key(&new.place(), Cell::place) {
@@ -310,12 +313,12 @@ fn add(cells: &mut Vec<Cell>, new: Cell, worth: &Worth) {
     }
 }
 
-/// Drops the author with the least weight (of several the largest number) while there are too many. They are weighed as
-/// today: other weights later do not bring them back.
+/// Drops the author with the least weight (of several the one with the largest number) while there are too many. The
+/// present weights decide, and later weights do not bring an author back.
 fn evict(cells: &mut Vec<Cell>, worth: &Worth) {
     loop {
         let groups = cells.chunk_by(|a, b| a.author == b.author);
-        let weights: Vec<(i64, u32)> =
+        let weights: Vec<(i64, UserNo)> =
             groups.map(|group| (sum(group.iter().map(|cell| cell.weight(worth))), group[0].author)).collect();
         if weights.len() <= AUTHORS_MAX {
             return;
@@ -333,7 +336,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Small cells and large ones together are what one list of cells is.
+        /// Small and large cells together are equal to one list of cells.
         #[test]
         fn packed_weights_are_what_a_list_of_cells_is(
             steps in proptest::collection::vec((0u32..300, prop_oneof![8 => 20_000i32..20_120, 1 => any::<i32>()], 0..KINDS, prop_oneof![8 => -50i64..50, 1 => any::<i32>().prop_map(i64::from)]), 0..600),
@@ -341,19 +344,20 @@ mod tests {
         ) {
             let mut affinity = Affinity::new(&Ranking { weights, ..Ranking::DEFAULT });
             let (mut naive, worth) = (Vec::new(), affinity.worth);
+            let user = UserNo::of(0);
             affinity.grow(1);
             for (author, day, kind, count) in steps {
                 let count = if count == 0 { 1 } else { count };
-                let cell = Cell { author, day, kind, count };
-                affinity.add(0, cell);
+                let cell = Cell { author: UserNo::of(author), day, kind, count };
+                affinity.add(user, cell);
                 add(&mut naive, cell, &worth);
             }
-            let weights = affinity.of(0).unwrap();
+            let weights = affinity.of(user).unwrap();
             prop_assert_eq!(&weights.cells(), &naive);
-            for author in 0..300 {
+            for author in (0..300).map(UserNo::of) {
                 let of = |cell: &&Cell| cell.author == author && (20_030..20_120).contains(&cell.day);
                 let sum: i64 = naive.iter().filter(of).map(|cell| cell.weight(&worth)).sum();
-                prop_assert_eq!(affinity.weight(0, author, 20_119), sum);
+                prop_assert_eq!(affinity.weight(user, author, 20_119), sum);
             }
         }
     }

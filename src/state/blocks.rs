@@ -1,30 +1,31 @@
-//! Sorted sequences in blocks: an insertion moves one block's entries, however long the sequence is. Most are one block,
-//! and take no more than it. Longer ones are a tree of two levels, whose lower nodes copies share until one changes.
+//! Sorted sequences in blocks: an insertion moves the entries of one block, however long the sequence is. Most
+//! sequences are one block, and take no more memory than it. Longer sequences are a tree of two levels. Copies share
+//! its lower nodes until one copy changes.
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::chunks::{ALLOCATED_BYTES, ARC_BYTES};
 
-/// Blocks of one node.
+/// The most blocks in one node.
 const NODE_MAX_BLOCKS: usize = 64;
 
-/// Some neighbouring entries of a sorted sequence.
+/// A block: adjacent entries of a sorted sequence.
 pub(super) trait Block: Clone + Debug + Default {
     type Key: Copy + Debug + Ord;
-    /// Entries from which on a block is cut in two.
+    /// The number of entries from which on a block is cut in two.
     const MAX: usize;
     fn len(&self) -> usize;
     fn first(&self) -> Option<Self::Key>;
-    /// Keeps the lower half and returns the upper one.
+    /// Keeps the lower half and returns the upper half.
     fn split(&mut self) -> Self;
-    /// Takes the entries of the block behind it.
+    /// Appends the entries of the next block.
     fn append(&mut self, next: &Self);
-    /// Allocated bytes.
+    /// The allocated bytes.
     fn mem_bytes(&self) -> usize;
 }
 
-/// Blocks, each with a key that is at most its first and above all that come before it.
+/// Blocks, each with a key that is at most its first entry's key and above all entries before it.
 type Node<B> = Vec<(<B as Block>::Key, B)>;
 
 #[derive(Clone, Debug)]
@@ -36,7 +37,7 @@ pub(super) enum Blocks<B: Block> {
 #[derive(Clone, Debug)]
 pub(super) struct Many<B: Block> {
     len: usize,
-    /// No node is empty.
+    /// The nodes with their keys. No node is empty.
     nodes: Vec<(B::Key, Arc<Node<B>>)>,
 }
 
@@ -46,13 +47,14 @@ impl<B: Block> Default for Blocks<B> {
     }
 }
 
-/// Where an entry with the key is or would be, in a list by keys. Whatever is below the first key belongs to the first.
+/// The place where an entry with the key is or would be, in a list by keys. A key below the first key belongs to the
+/// first place.
 fn place<T, K: Ord>(list: &[(K, T)], key: &K) -> usize {
     list.partition_point(|(first, _)| first <= key).saturating_sub(1)
 }
 
 impl<B: Block> Blocks<B> {
-    /// Full blocks, in order.
+    /// Makes a sequence of full blocks, in order.
     pub(super) fn of(blocks: Vec<B>) -> Blocks<B> {
         let len = blocks.iter().map(B::len).sum();
         if blocks.len() <= 1 {
@@ -75,7 +77,7 @@ impl<B: Block> Blocks<B> {
         blocks.first().map(|(first, _)| *first).map(|first| (first, Arc::new(blocks)))
     }
 
-    /// Entries.
+    /// The number of entries.
     pub(super) fn len(&self) -> usize {
         match self {
             Blocks::One(block) => block.len(),
@@ -83,7 +85,7 @@ impl<B: Block> Blocks<B> {
         }
     }
 
-    /// The block in which an entry with the key is, if it is there.
+    /// The block that has an entry with the key, if there is one.
     pub(super) fn find(&self, key: B::Key) -> Option<&B> {
         match self {
             Blocks::One(block) => Some(block),
@@ -102,7 +104,7 @@ impl<B: Block> Blocks<B> {
         }
     }
 
-    /// The blocks from the one on in which an entry with the key is, if it is there.
+    /// The blocks in order, from the one that would have an entry with the key.
     pub(super) fn from(&self, key: B::Key) -> Span<'_, B> {
         let Blocks::Many(many) = self else { return self.iter() };
         let mut nodes = many.nodes[place(&many.nodes, &key)..].iter();
@@ -130,7 +132,7 @@ impl<B: Block> Blocks<B> {
             }
             Blocks::Many(many) => {
                 let changed = many.change(key, change);
-                // Not at once when it becomes one block: the next insertion would cut it again.
+                // The tree does not become one block as soon as it fits, because the next insertion would cut it again.
                 if many.len <= B::MAX / 2 {
                     let mut whole = B::default();
                     self.iter().for_each(|block| whole.append(block));
@@ -153,7 +155,7 @@ impl<B: Block> Blocks<B> {
     }
 }
 
-/// Neighbouring blocks.
+/// Adjacent blocks.
 #[derive(Clone, Debug)]
 pub(super) struct Span<'a, B: Block> {
     first: Option<&'a B>,
@@ -208,7 +210,7 @@ impl<B: Block> Many<B> {
     }
 }
 
-/// A block has few entries left: its neighbour takes them if there is room, and an empty one goes.
+/// Handles a block with few entries: its neighbour takes them if there is room, and an empty block is removed.
 fn shrink<B: Block>(node: &mut Node<B>, at: usize) {
     let lower = if at + 1 < node.len() { at } else { at.saturating_sub(1) };
     if node[at].1.len() == 0 {
@@ -221,7 +223,7 @@ fn shrink<B: Block>(node: &mut Node<B>, at: usize) {
 
 /// An entry of a sorted list.
 pub(super) trait Item: Copy + Debug + Ord {
-    /// The lowest entry that stands in the same place: what a block is found by.
+    /// The lowest entry with the same place, by which a block is found.
     fn key(self) -> Self {
         self
     }
@@ -256,8 +258,9 @@ impl<T: Item> Block for Vec<T> {
 }
 
 impl<T: Item> Blocks<Vec<T>> {
-    /// A sequence of sorted entries.
+    /// Makes a sequence of sorted entries.
     pub(super) fn sorted(entries: &[T]) -> Blocks<Vec<T>> {
+        debug_assert!(entries.is_sorted());
         let part =
             if entries.len() <= <Vec<T> as Block>::MAX { entries.len().max(1) } else { <Vec<T> as Block>::MAX * 3 / 4 };
         Blocks::of(entries.chunks(part).map(<[T]>::to_vec).collect())
@@ -270,7 +273,7 @@ impl<T: Item> Blocks<Vec<T>> {
     /// The entries that are not below `from`.
     pub(super) fn entries_from(&self, from: T) -> Entries<'_, T> {
         let mut rest = self.from(from);
-        // All but the first block are behind it.
+        // All blocks but the first are after `from`.
         let front = rest.next().map_or([].iter(), |block| block[block.partition_point(|entry| *entry < from)..].iter());
         Entries { front, rest }
     }
@@ -282,7 +285,7 @@ impl<T: Item> Blocks<Vec<T>> {
         });
     }
 
-    /// Takes an entry out, if it is there.
+    /// Removes an entry, if it exists.
     pub(super) fn remove(&mut self, entry: T) {
         self.change(entry.key(), |block| {
             if let Ok(at) = block.binary_search(&entry) {
@@ -293,7 +296,7 @@ impl<T: Item> Blocks<Vec<T>> {
     }
 }
 
-/// Entries in order.
+/// The entries in order.
 #[derive(Clone, Debug)]
 pub(super) struct Entries<'a, T: Item> {
     front: std::slice::Iter<'a, T>,

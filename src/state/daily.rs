@@ -10,25 +10,25 @@ use super::chunks::Chunks;
 use super::histogram::Histogram;
 use super::times::DAY_MS;
 
-/// Days that are kept, the latest ones.
+/// The number of latest days that are kept.
 pub const DAYS_MAX: usize = 90;
 
-/// One day.
+/// The figures of one day.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Day {
-    /// Accepted events, by [`Action`].
+    /// The number of accepted events by [`Action`].
     pub events: [u64; 5],
-    /// How long posts were looked at, milliseconds; events without a time are left out.
+    /// How long posts were viewed, milliseconds. Events without a dwell time are left out.
     pub dwell_ms: Histogram,
 }
 
-/// By days since the epoch.
+/// The days by their number since the epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Days(BTreeMap<i32, Day>);
 
 #[derive(Clone, Debug)]
 pub struct Daily {
-    /// One.
+    /// One chunk with all days.
     pub(super) chunks: Chunks<Days>,
 }
 
@@ -45,7 +45,7 @@ impl Daily {
         self.chunks.change(0).count(action, at_ms, dwell_ms);
     }
 
-    /// The day with the number of days since the epoch; `None` if nothing happened or it is too long ago.
+    /// The figures of a day, given as days since the epoch. `None` if there are none, or if the day is too long ago.
     pub fn day(&self, day: i32) -> Option<&Day> {
         self.chunks.get(0)?.0.get(&day)
     }
@@ -64,8 +64,8 @@ impl Days {
         }
     }
 
-    /// Drops the first or the last day, whichever is farther away: a last day that is months ahead was counted under a
-    /// wrong clock. False for a day that is older than all of them.
+    /// Drops the first or the last day, whichever is farther from the given day: a last day that is months ahead was
+    /// counted under a wrong clock. Returns false for a day that is older than all others.
     fn make_room(&mut self, day: i32) -> bool {
         let ends = self.0.first_key_value().zip(self.0.last_key_value());
         let Some((first, last)) = ends.map(|((first, _), (last, _))| (*first, *last)) else { return true };
@@ -88,7 +88,7 @@ impl Days {
         }
     }
 
-    /// `actions`: how many were counted of each day.
+    /// `actions` is the number of actions that were counted on each day.
     pub(super) fn load(what: &'static str, reader: &mut Reader<'_>, actions: usize) -> Result<Days, CodecError> {
         let mut days = Days::default();
         for _ in 0..reader.varint()? {

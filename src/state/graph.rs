@@ -1,32 +1,33 @@
-//! Who follows whom, both ways. Two rows of one pair are one follow that lasts until both are gone.
+//! The follows between users, in both directions. Two rows of one pair are one follow, which lasts until both are gone.
 
 use std::collections::BTreeMap;
 
 use super::blocks::Blocks;
 use super::chunks::{ALLOCATED_BYTES, Chunks};
+use super::dense::UserNo;
 use super::packed::Packed;
 
-/// Users of one chunk.
+/// The number of users in one chunk.
 pub(super) const USERS: usize = 64;
-/// What one row beyond a pair's first takes.
-const MORE_BYTES: usize = size_of::<((u32, u32), Vec<i64>)>() * 3 / 2 + ALLOCATED_BYTES;
+/// The bytes of one row beyond a pair's first.
+const MORE_BYTES: usize = size_of::<((UserNo, UserNo), Vec<i64>)>() * 3 / 2 + ALLOCATED_BYTES;
 
 /// One followee of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Followee {
-    pub user: u32,
-    /// The latest of the pair's rows, epoch microseconds.
+    pub user: UserNo,
+    /// The time of the latest of the pair's rows, epoch microseconds.
     pub since_us: i64,
 }
 
-/// Whom some users follow.
+/// The followees of some users.
 #[derive(Clone, Debug)]
 pub(super) struct Following {
     pub(super) lists: [Blocks<Packed<true>>; USERS],
-    /// Raised with each change of whom the user follows.
+    /// The version of each user's set of followees. Each change raises it.
     pub(super) versions: [u32; USERS],
-    /// Times of the rows beyond the first of a pair, sorted; rare.
-    pub(super) more: BTreeMap<(u32, u32), Vec<i64>>,
+    /// The sorted times of the rows beyond a pair's first. They are rare.
+    pub(super) more: BTreeMap<(UserNo, UserNo), Vec<i64>>,
 }
 
 impl Default for Following {
@@ -36,7 +37,7 @@ impl Default for Following {
     }
 }
 
-/// Who follows some users.
+/// The followers of some users.
 #[derive(Clone, Debug)]
 pub(super) struct Followers {
     pub(super) lists: [Blocks<Packed<false>>; USERS],
@@ -52,13 +53,13 @@ impl Default for Followers {
 pub struct Graph {
     pub(super) following: Chunks<Following>,
     pub(super) followers: Chunks<Followers>,
-    /// Pairs in all.
+    /// The number of pairs.
     pub(super) follows: usize,
 }
 
-/// Which chunk a user is in, and where.
-pub(super) fn place(user: u32) -> (usize, usize) {
-    (user as usize / USERS, user as usize % USERS)
+/// The chunk of a user, and the index in the chunk.
+pub(super) fn place(user: UserNo) -> (usize, usize) {
+    (user.index() / USERS, user.index() % USERS)
 }
 
 impl Graph {
@@ -67,38 +68,40 @@ impl Graph {
         self.followers.grow(users.div_ceil(USERS));
     }
 
-    pub(super) fn follow(&mut self, from: u32, to: u32, since_us: i64) {
+    pub(super) fn follow(&mut self, from: UserNo, to: UserNo, since_us: i64) {
         let (chunk, at) = place(from);
+        let number = to.get();
         let following = self.following.change(chunk);
-        if following.lists[at].change(to, |block| block.insert(to, since_us)) {
+        if following.lists[at].change(number, |block| block.insert(number, since_us)) {
             following.versions[at] += 1;
             self.follows += 1;
             let (chunk, at) = place(to);
-            self.followers.change(chunk).lists[at].change(from, |block| block.insert(from, 0));
+            self.followers.change(chunk).lists[at].change(from.get(), |block| block.insert(from.get(), 0));
             return;
         }
-        let known_us = following.lists[at].time(to).unwrap_or(since_us);
+        let known_us = following.lists[at].time(number).unwrap_or(since_us);
         let times = following.more.entry((from, to)).or_default();
         times.push(known_us.min(since_us));
         times.sort_unstable();
         if since_us > known_us {
-            following.lists[at].change(to, |block| block.set_time(to, since_us));
+            following.lists[at].change(number, |block| block.set_time(number, since_us));
         }
     }
 
-    pub(super) fn unfollow(&mut self, from: u32, to: u32, since_us: i64) {
+    pub(super) fn unfollow(&mut self, from: UserNo, to: UserNo, since_us: i64) {
         if !self.follows(from, to) {
             return;
         }
+        let number = to.get();
         let (chunk, at) = place(from);
         let following = self.following.change(chunk);
         if let Some(times) = following.more.get_mut(&(from, to)) {
             match times.iter().position(|time| *time == since_us) {
                 Some(other) => drop(times.remove(other)),
-                // The latest went: the latest of the rest takes its place.
+                // The latest row is gone, and the latest of the other rows takes its place.
                 None => {
                     if let Some(latest_us) = times.pop() {
-                        following.lists[at].change(to, |block| block.set_time(to, latest_us));
+                        following.lists[at].change(number, |block| block.set_time(number, latest_us));
                     }
                 }
             }
@@ -107,17 +110,17 @@ impl Graph {
             }
             return;
         }
-        following.lists[at].change(to, |block| block.remove(to));
+        following.lists[at].change(number, |block| block.remove(number));
         following.versions[at] += 1;
         self.follows -= 1;
         let (chunk, at) = place(to);
-        self.followers.change(chunk).lists[at].change(from, |block| block.remove(from));
+        self.followers.change(chunk).lists[at].change(from.get(), |block| block.remove(from.get()));
     }
 
-    /// Makes the lists of followers, and how many pairs there are, from whom users follow.
+    /// Makes the lists of followers and the number of pairs from the lists of followees.
     pub(super) fn invert(&mut self, users: usize) {
         let lists = || self.following.iter().flat_map(|chunk| &chunk.lists).zip(0u32..);
-        // Where the followers of each begin in one long list.
+        // The positions at which the followers of each user begin in one long list.
         let mut ends = vec![0usize; users + 1];
         lists().flat_map(|(list, _)| list.numbers()).for_each(|(to, _)| ends[to as usize + 1] += 1);
         (1..ends.len()).for_each(|user| ends[user] += ends[user - 1]);
@@ -131,54 +134,54 @@ impl Graph {
         }
         let mut start = 0;
         for (end, user) in ends[..users].iter().zip(0..) {
-            let (chunk, at) = place(user);
+            let (chunk, at) = place(UserNo::of(user));
             self.followers.change(chunk).lists[at] = Blocks::packed(&all[start..*end]);
             start = *end;
         }
     }
 
-    /// How many pairs there are.
+    /// The number of pairs.
     pub fn follows_len(&self) -> usize {
         self.follows
     }
 
-    fn list(&self, user: u32) -> Option<&Blocks<Packed<true>>> {
+    fn list(&self, user: UserNo) -> Option<&Blocks<Packed<true>>> {
         let (chunk, at) = place(user);
         Some(&self.following.get(chunk)?.lists[at])
     }
 
-    /// Whom the user follows, sorted by number.
-    pub fn followees(&self, user: u32) -> impl Iterator<Item = Followee> {
+    /// The user's followees, sorted by number.
+    pub fn followees(&self, user: UserNo) -> impl Iterator<Item = Followee> {
         let list = self.list(user).into_iter().flat_map(Blocks::numbers);
-        list.map(|(user, since_us)| Followee { user, since_us })
+        list.map(|(user, since_us)| Followee { user: UserNo::of(user), since_us })
     }
 
-    /// How many the user follows.
-    pub fn followees_len(&self, user: u32) -> usize {
+    /// The number of the user's followees.
+    pub fn followees_len(&self, user: UserNo) -> usize {
         self.list(user).map_or(0, Blocks::len)
     }
 
-    pub fn follows(&self, from: u32, to: u32) -> bool {
-        self.list(from).is_some_and(|list| list.contains(to))
+    pub fn follows(&self, from: UserNo, to: UserNo) -> bool {
+        self.list(from).is_some_and(|list| list.contains(to.get()))
     }
 
-    fn fans(&self, user: u32) -> Option<&Blocks<Packed<false>>> {
+    fn fans(&self, user: UserNo) -> Option<&Blocks<Packed<false>>> {
         let (chunk, at) = place(user);
         Some(&self.followers.get(chunk)?.lists[at])
     }
 
-    /// Who follows the user, sorted by number.
-    pub fn followers(&self, user: u32) -> impl Iterator<Item = u32> {
-        self.fans(user).into_iter().flat_map(Blocks::numbers).map(|(user, _)| user)
+    /// The user's followers, sorted by number.
+    pub fn followers(&self, user: UserNo) -> impl Iterator<Item = UserNo> {
+        self.fans(user).into_iter().flat_map(Blocks::numbers).map(|(user, _)| UserNo::of(user))
     }
 
-    /// How many follow the user.
-    pub fn followers_len(&self, user: u32) -> usize {
+    /// The number of the user's followers.
+    pub fn followers_len(&self, user: UserNo) -> usize {
         self.fans(user).map_or(0, Blocks::len)
     }
 
-    /// Changes with whom the user follows.
-    pub fn version(&self, user: u32) -> u32 {
+    /// A number that changes with the user's set of followees.
+    pub fn version(&self, user: UserNo) -> u32 {
         let (chunk, at) = place(user);
         self.following.get(chunk).map_or(0, |following| following.versions[at])
     }

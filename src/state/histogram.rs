@@ -1,19 +1,19 @@
-//! A histogram that can be added to another: eight buckets to each power of two, so a percentile is off by at most an
-//! eighth of its value (the log-linear buckets of HdrHistogram, with fixed precision).
+//! A histogram that can be added to another one. It has eight buckets for each power of two, so a percentile is wrong
+//! by at most an eighth of its value (the log-linear buckets of HdrHistogram, with fixed precision).
 
 use nova_storage::codec::{CodecError, Put, Reader};
 
-/// Values below this have a bucket each.
+/// Each value below this has a bucket of its own.
 const LINEAR: u32 = 16;
-/// Buckets to a power of two, as a power of two.
+/// The binary logarithm of the number of buckets for a power of two.
 const SUB_BITS: u32 = 3;
-/// Buckets of all `u32` values.
+/// The number of buckets for all `u32` values.
 const BUCKETS: usize = (LINEAR + (32 - LINEAR.ilog2()) * (1 << SUB_BITS)) as usize;
 
-/// Counts of `u32` values; the unit is the caller's.
+/// Counts of `u32` values in the caller's unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Histogram {
-    /// Without the empty ones at the end.
+    /// The counts by bucket, without empty buckets at the end.
     counts: Vec<u64>,
 }
 
@@ -54,7 +54,7 @@ impl Histogram {
         self.counts.iter_mut().zip(&other.counts).for_each(|(sum, count)| *sum += count);
     }
 
-    /// How many values do not exceed this one, to the precision of the buckets.
+    /// The number of values that do not exceed this one, to the precision of the buckets.
     pub fn up_to(&self, value: u32) -> u64 {
         self.counts.iter().take(bucket(value) + 1).sum()
     }
@@ -68,7 +68,8 @@ impl Histogram {
         self.counts.iter().sum()
     }
 
-    /// The value that `percent` (1 to 100) of all values do not exceed, at the upper end of its bucket; `None` of none.
+    /// The value that `percent` (1 to 100) of all values do not exceed, at the upper end of its bucket. `None` if there
+    /// are no values.
     pub fn percentile(&self, percent: u64) -> Option<u32> {
         let rank = (self.count() * percent).div_ceil(100).max(1);
         let mut seen = 0;
@@ -84,7 +85,7 @@ impl Histogram {
         self.counts.iter().for_each(|count| out.put_varint(*count));
     }
 
-    /// The inverse of [`Histogram::save`].
+    /// Reads what [`Histogram::save`] wrote.
     pub fn load(what: &'static str, reader: &mut Reader<'_>) -> Result<Histogram, CodecError> {
         let len = reader.varint()?;
         if len > BUCKETS as u64 {

@@ -1,7 +1,8 @@
-//! 128-bit ids as dense numbers, in the order of their first mention. Each id is kept once: the tables that find a number
-//! hold the numbers alone.
+//! Gives 128-bit ids dense numbers, in the order of their first use. Each id is stored once: the tables that find a
+//! number have only numbers.
 
 use std::hash::BuildHasher;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -10,24 +11,28 @@ use rustc_hash::FxBuildHasher;
 use crate::event::Id;
 
 use super::chunks::{ALLOCATED_BYTES, ARC_BYTES, Chunks, insert};
+use super::dense::Dense;
 
-/// Tables, by some bits of the hash: none is large enough to stop readers when it grows.
+/// The number of tables, chosen by some bits of the hash. None is so large that its growth stops readers.
 const SHARDS: usize = 512;
-/// Bits that a table itself does not use before it has millions of entries.
+/// The first of the hash's bits that choose a table. A table itself uses them only with millions of entries.
 const SHARD_SHIFT: u32 = 40;
-/// Ids of one chunk.
+/// The number of ids in one chunk.
 pub(super) const IDS: usize = 4_096;
 
+/// The table of one kind of numbers.
 #[derive(Clone, Debug)]
-pub struct Ids {
+pub struct Ids<N> {
     numbers: Vec<Arc<HashTable<u32>>>,
     pub(super) ids: Chunks<Vec<Id>>,
     len: usize,
+    kind: PhantomData<N>,
 }
 
-impl Default for Ids {
-    fn default() -> Ids {
-        Ids { numbers: (0..SHARDS).map(|_| Arc::default()).collect(), ids: Chunks::default(), len: 0 }
+impl<N> Default for Ids<N> {
+    fn default() -> Ids<N> {
+        let numbers = (0..SHARDS).map(|_| Arc::default()).collect();
+        Ids { numbers, ids: Chunks::default(), len: 0, kind: PhantomData }
     }
 }
 
@@ -39,13 +44,13 @@ fn hash(id: Id) -> u64 {
     FxBuildHasher.hash_one(id)
 }
 
-/// The id of a number that was given out.
+/// The id of an assigned number.
 fn id_in(ids: &Chunks<Vec<Id>>, number: u32) -> Id {
     let chunk = ids.get(number as usize / IDS);
     chunk.and_then(|chunk| chunk.get(number as usize % IDS)).copied().unwrap_or(Id([0; 16]))
 }
 
-impl Ids {
+impl<N: Dense> Ids<N> {
     pub fn len(&self) -> usize {
         self.len
     }
@@ -54,7 +59,7 @@ impl Ids {
         self.len == 0
     }
 
-    pub(super) fn intern(&mut self, id: Id) -> u32 {
+    pub(super) fn intern(&mut self, id: Id) -> N {
         if let Some(number) = self.number(id) {
             return number;
         }
@@ -68,12 +73,12 @@ impl Ids {
         let hashed = hash(id);
         let table = Arc::make_mut(&mut self.numbers[shard(hashed)]);
         table.insert_unique(hashed, number, |number| hash(id_in(ids, *number)));
-        number
+        N::of(number)
     }
 
-    /// The table of ids that were read back; `None` if one is there twice, or a chunk before the last is not full.
-    pub(super) fn of(ids: Chunks<Vec<Id>>) -> Option<Ids> {
-        let mut all = Ids { ids: Chunks::default(), ..Ids::default() };
+    /// The table for ids that were read back. `None` if one is repeated, or if a chunk before the last is not full.
+    pub(super) fn of(ids: Chunks<Vec<Id>>) -> Option<Ids<N>> {
+        let mut all = Ids::<N>::default();
         let len: usize = ids.iter().map(Vec::len).sum();
         let full =
             (0..ids.len()).all(|chunk| ids.get(chunk).is_some_and(|list| list.len() == IDS.min(len - chunk * IDS)));
@@ -82,8 +87,8 @@ impl Ids {
         }
         (all.ids, all.len) = (ids, len);
         for number in 0..len as u32 {
-            let hashed = hash(all.id(number));
-            let id = all.id(number);
+            let id = id_in(&all.ids, number);
+            let hashed = hash(id);
             if all.number(id).is_some() {
                 return None;
             }
@@ -94,19 +99,29 @@ impl Ids {
         Some(all)
     }
 
-    pub fn number(&self, id: Id) -> Option<u32> {
+    pub fn number(&self, id: Id) -> Option<N> {
         let hashed = hash(id);
-        self.numbers[shard(hashed)].find(hashed, |number| id_in(&self.ids, *number) == id).copied()
+        self.numbers[shard(hashed)].find(hashed, |number| id_in(&self.ids, *number) == id).map(|number| N::of(*number))
     }
 
-    /// The id of a number that this gave out.
-    pub fn id(&self, number: u32) -> Id {
-        id_in(&self.ids, number)
+    /// The id of an assigned number.
+    pub fn id(&self, number: N) -> Id {
+        id_in(&self.ids, number.get())
+    }
+
+    /// Every number that was given out, in order.
+    pub fn numbers(&self) -> impl Iterator<Item = N> + use<N> {
+        (0..self.len as u32).map(N::of)
     }
 
     /// Every id, in the order of the numbers.
     pub fn all(&self) -> impl Iterator<Item = Id> {
         self.ids.iter().flatten().copied()
+    }
+
+    /// The ids of the numbers from `start` to before `end`, as far as they were given out.
+    pub fn between(&self, start: u64, end: u64) -> impl Iterator<Item = Id> {
+        (start..end.min(self.len as u64)).map(move |number| id_in(&self.ids, number as u32))
     }
 
     pub fn mem_bytes(&self) -> usize {

@@ -1,6 +1,6 @@
-//! What of the state is not of one chunk.
+//! The parts of the state that belong to no single chunk.
 
-/// See the module.
+/// The parts of the state that belong to no single chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Meta {
     pub(super) users: usize,

@@ -1,40 +1,40 @@
-//! What a post counted, by minute and action, in eight bytes each.
+//! The counts of a post by minute and action, in eight bytes each.
 
 use crate::event::Action;
 
 use super::blocks::{Blocks, Item};
 
-/// Bits of a count; what is beyond them is a second entry of the minute.
+/// The bits of a count. A larger count has a second entry for the minute.
 const COUNT_BITS: u32 = 29;
 const COUNT_BIAS: i64 = 1 << (COUNT_BITS - 1);
 
-/// Minute, then action, then count. Rows that left may make a count negative for a while.
+/// An entry: minute, then action, then count. Deleted rows may make a count negative for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Entry(u64);
 
 impl Entry {
-    /// `None` of a count that has too many bits.
+    /// Makes an entry. `None` if the count has too many bits.
     pub(super) fn new(minute: i32, action: usize, count: i64) -> Option<Entry> {
         let count = u64::try_from(count.checked_add(COUNT_BIAS)?).ok().filter(|count| *count < 1 << COUNT_BITS)?;
         Some(Entry(Entry::first(minute).0 | (action as u64 & 7) << COUNT_BITS | count))
     }
 
-    /// What no entry of the minute is below.
+    /// The lowest possible entry of the minute.
     pub(super) fn first(minute: i32) -> Entry {
         Entry(u64::from(minute as u32 ^ 1 << 31) << 32)
     }
 
-    /// Minute and action.
+    /// The minute and the action as one number.
     fn place(self) -> u64 {
         self.0 >> COUNT_BITS
     }
 
-    /// Epoch minutes.
+    /// The minute in epoch minutes.
     pub(super) fn minute(self) -> i32 {
         ((self.0 >> 32) as u32 ^ 1 << 31) as i32
     }
 
-    /// A number of [`Action`].
+    /// The number of an [`Action`].
     pub(super) fn action(self) -> usize {
         (self.place() & 7) as usize
     }
@@ -52,18 +52,18 @@ impl Item for Entry {
 
 pub(super) type Minutes = Blocks<Vec<Entry>>;
 
-/// The first minute of a range, as far as an entry can tell it.
+/// The first minute of a range, limited to what an entry can hold.
 fn bound(minute: i64) -> i32 {
     minute.clamp(i32::MIN.into(), i32::MAX.into()) as i32
 }
 
 impl Minutes {
-    /// One more or less.
+    /// Adds one to a count, or subtracts one.
     pub(super) fn count(&mut self, minute: i32, action: Action, sign: i32) {
         let Some(new) = Entry::new(minute, action as usize, sign.into()) else { return };
         self.change(new.key(), |block| {
             let at = match block.last() {
-                // Mostly the last one.
+                // Mostly the entry belongs to the end.
                 Some(last) if last.place() < new.place() => block.len(),
                 _ => block.partition_point(|entry| entry.place() < new.place()),
             };
@@ -91,7 +91,7 @@ impl Minutes {
     }
 }
 
-/// Puts minutes before `fine` together by the hour, and drops those before `kept`.
+/// Combines minutes before `fine` by the hour, and drops those before `kept`.
 pub(super) fn folded(minutes: &Minutes, fine: i32, kept: i32) -> Option<Minutes> {
     let first = minutes.iter().next().and_then(|block| block.first()).map(|entry| entry.minute());
     if first.is_none_or(|first| first >= fine) {
@@ -109,7 +109,7 @@ pub(super) fn folded(minutes: &Minutes, fine: i32, kept: i32) -> Option<Minutes>
     Some(Minutes::sorted(&sums.flat_map(|(minute, action, sum)| entries_of(minute, action, sum)).collect::<Vec<_>>()))
 }
 
-/// The entries that a count takes: mostly one.
+/// The entries for a count. Mostly there is one.
 pub(super) fn entries_of(minute: i32, action: usize, count: i64) -> impl Iterator<Item = Entry> {
     let mut rest = count;
     let parts = std::iter::from_fn(move || {

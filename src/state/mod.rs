@@ -1,15 +1,16 @@
-//! What is served, in memory: pure, without clock or I/O. One writer applies effects; the same effects in the same order
-//! give the same state, to the byte (N13).
+//! The state that is served, in memory. It is pure, without clock or I/O. One writer applies effects, and the same
+//! effects in the same order give the same state, byte for byte (N13).
 //!
-//! `ids` makes 128-bit ids dense, `graph` holds who follows whom, `posts` what a post has counted and when, `touches`
-//! what a user did to a post and when, `affinity` what a user's actions on an author weigh, `daily` what happened on
-//! each day. `ranking` has the numbers by which all of it is weighed and cut. `whole` holds them all and does the effects,
-//! and `save` writes it down.
+//! `ids` gives 128-bit ids dense numbers. `graph` has the follows, `posts` the counts of posts and their times,
+//! `touches` what a user did to a post and when, `affinity` the weight of a user's actions on an author, and `daily`
+//! the figures of each day. `ranking` has the numbers for weights and limits. `whole` contains all of them and applies
+//! the effects, and `save` stores them.
 
 pub mod affinity;
 mod blocks;
 mod chunks;
 pub mod daily;
+mod dense;
 pub mod graph;
 pub mod histogram;
 pub mod ids;
@@ -29,6 +30,7 @@ mod users;
 mod varint;
 mod whole;
 
+pub use self::dense::{Dense, PostNo, UserNo};
 pub use self::save::Frozen;
 pub use self::settings::{CountedFrom, StateSettings};
 pub use self::times::{DAY_MS, MINUTE_MS};

@@ -1,4 +1,4 @@
-//! A sequence of packed blocks, as one sorted list of numbers.
+//! Reads a sequence of packed blocks as one sorted list of numbers.
 
 use super::blocks::{Block, Blocks, Span};
 use super::chunks::ALLOCATED_BYTES;
@@ -24,7 +24,8 @@ impl<const TIMED: bool> Iterator for Numbers<'_, TIMED> {
         }
     }
 
-    /// A block at a time: whoever reads all of it does not ask at each entry whether the block has ended.
+    /// Reads a block at a time, so that a reader of all entries does not check at each entry whether the block has
+    /// ended.
     fn fold<R, F: FnMut(R, Entry) -> R>(self, init: R, mut f: F) -> R {
         let folded = self.front.fold(init, &mut f);
         self.rest.fold(folded, |folded, block| block.iter().fold(folded, &mut f))
@@ -32,7 +33,7 @@ impl<const TIMED: bool> Iterator for Numbers<'_, TIMED> {
 }
 
 impl<const TIMED: bool> Blocks<Packed<TIMED>> {
-    /// A sequence of sorted entries.
+    /// Makes a sequence of sorted entries.
     pub(super) fn packed(entries: &[Entry]) -> Blocks<Packed<TIMED>> {
         let max = <Packed<TIMED> as Block>::MAX;
         let part = if entries.len() <= max { max } else { max * 3 / 4 };
@@ -53,5 +54,5 @@ impl<const TIMED: bool> Blocks<Packed<TIMED>> {
     }
 }
 
-/// Lists are many, and most are one block.
+/// There are many lists, and most are one block, so the size matters.
 const _: () = assert!(size_of::<Blocks<Packed<true>>>() == 32 && ALLOCATED_BYTES > 0);

@@ -1,14 +1,14 @@
-//! Sorted numbers in few bytes: the distance to the number before as a varint. With each, if `TIMED`, a time: its distance
-//! to the block's earliest, in the largest unit that loses nothing, in as many bytes as the largest takes; none at all
-//! where all times are equal.
+//! Sorted numbers in few bytes: each is stored as the distance from the previous number, as a varint. If `TIMED`, each
+//! number has a time: its distance from the block's earliest time, in the largest unit that loses nothing, in as many
+//! bytes as the largest distance takes. If all times are equal, none are stored.
 
 use super::blocks::Block;
 use super::chunks::{allocated, give_back};
 use super::varint::{Small, replace, varint};
 
-/// Microseconds of the units of times.
+/// The microseconds of the units of times.
 pub(super) const UNITS_US: [u64; 3] = [1, 1_000, 1_000_000];
-/// The earliest time stands behind the others.
+/// The bytes of the earliest time, which follows the other times.
 const BASE_BYTES: usize = size_of::<i64>();
 
 /// A number and its time, epoch microseconds.
@@ -16,28 +16,28 @@ pub(super) type Entry = (u32, i64);
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Packed<const TIMED: bool> {
-    /// Distances; times; the base.
+    /// The distances, the times, and the base.
     bytes: Vec<u8>,
     len: u16,
-    /// Bytes of one time.
+    /// The bytes of one time.
     width: u8,
-    /// Which of [`UNITS_US`].
+    /// The index of the unit in [`UNITS_US`].
     unit: u8,
 }
 
-/// Where a number is or would be.
+/// The place where a number is or would be.
 struct Place {
     index: usize,
-    /// The bytes of the distance that stands there.
+    /// The bytes of the distance at this place.
     at: std::ops::Range<usize>,
-    /// What the distance counts from.
+    /// The number from which the distance counts.
     floor: u64,
-    /// The number that stands there, the first that is not below the one looked for.
+    /// The number at this place: the first that is not below the wanted one.
     number: Option<u32>,
 }
 
 impl<const TIMED: bool> Packed<TIMED> {
-    /// A block of sorted entries, at most [`Block::MAX`].
+    /// Makes a block of sorted entries, at most [`Block::MAX`].
     pub(super) fn of(entries: &[Entry]) -> Packed<TIMED> {
         let mut block = Packed { bytes: Vec::new(), len: entries.len() as u16, width: 0, unit: 0 };
         let mut bytes = Vec::with_capacity(entries.len() * 3 + BASE_BYTES);
@@ -56,7 +56,7 @@ impl<const TIMED: bool> Packed<TIMED> {
         block
     }
 
-    /// Writes the times behind the distances.
+    /// Writes the times after the distances.
     fn put_times(&mut self, times: impl Iterator<Item = i64> + Clone) {
         let base_us = times.clone().min().unwrap_or_default();
         let after = |time: i64| time.wrapping_sub(base_us) as u64;
@@ -72,7 +72,7 @@ impl<const TIMED: bool> Packed<TIMED> {
         self.bytes.extend_from_slice(&base_us.to_le_bytes());
     }
 
-    /// Where the times begin.
+    /// The position at which the times begin.
     fn times_at(&self) -> usize {
         if !TIMED || self.len == 0 {
             return self.bytes.len();
@@ -84,7 +84,7 @@ impl<const TIMED: bool> Packed<TIMED> {
         self.bytes.last_chunk().map_or(0, |base| i64::from_le_bytes(*base))
     }
 
-    /// How a time is written here, if it can be.
+    /// The code of a time in this block, if it has one.
     fn code(&self, since_us: i64) -> Option<u64> {
         let (base_us, unit) = (self.base_us(), UNITS_US[usize::from(self.unit)]);
         let after = since_us.wrapping_sub(base_us) as u64;
@@ -110,7 +110,7 @@ impl<const TIMED: bool> Packed<TIMED> {
         self.seek(number).number == Some(number)
     }
 
-    /// The time of a number that is there.
+    /// The time of a number that is in the block.
     pub(super) fn time(&self, number: u32) -> Option<i64> {
         let place = self.seek(number);
         (place.number == Some(number)).then(|| self.entries_at(place.index).1)
@@ -128,7 +128,7 @@ impl<const TIMED: bool> Packed<TIMED> {
         (at, self.base_us().wrapping_add(after as i64))
     }
 
-    /// Puts a number in; false if it is there.
+    /// Inserts a number. Returns false if it is already there.
     pub(super) fn insert(&mut self, number: u32, since_us: i64) -> bool {
         let place = self.seek(number);
         if place.number == Some(number) {
@@ -154,7 +154,7 @@ impl<const TIMED: bool> Packed<TIMED> {
         true
     }
 
-    /// Takes a number out; false if it is not there.
+    /// Removes a number. Returns false if it is not there.
     pub(super) fn remove(&mut self, number: u32) -> bool {
         let place = self.seek(number);
         if place.number != Some(number) {
@@ -179,7 +179,7 @@ impl<const TIMED: bool> Packed<TIMED> {
         true
     }
 
-    /// Changes the time of a number that is there.
+    /// Changes the time of a number that is in the block.
     pub(super) fn set_time(&mut self, number: u32, since_us: i64) {
         let place = self.seek(number);
         if place.number != Some(number) {
@@ -199,7 +199,7 @@ impl<const TIMED: bool> Packed<TIMED> {
         }
     }
 
-    /// The entries in order; the time of an untimed one is 0.
+    /// The entries in order. The time of an untimed one is 0.
     pub(super) fn iter(&self) -> Iter<'_> {
         let times = if TIMED { &self.bytes[self.times_at()..] } else { &[] };
         Iter {
@@ -294,7 +294,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Times as they come: equal ones, whole seconds, and any.
+    /// Times of three kinds: equal ones, whole seconds, and any.
     fn time() -> impl Strategy<Value = i64> {
         prop_oneof![4 => Just(7i64), 4 => (0i64..1_000).prop_map(|s| s * 1_000_000), 2 => 0i64..1_000_000, 1 => any::<i64>()]
     }
@@ -305,7 +305,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
-        /// Whatever is put in, changed and taken out, in one block or many: what a map holds.
+        /// Whatever is inserted, changed and removed, in one block or many, the list equals a map.
         #[test]
         fn a_packed_list_is_what_a_map_is(
             first in proptest::collection::btree_map(number(), time(), 0..1_000),
@@ -316,7 +316,7 @@ mod tests {
             let mut timed = Blocks::<Packed<true>>::packed(&start);
             let mut plain = Blocks::<Packed<false>>::packed(&start);
             for (step, number, time) in steps {
-                // Half of what goes is what is there.
+                // Half of the removed numbers are in the list.
                 let there = naive.range(number..).next().map_or(number, |(number, _)| *number);
                 match step {
                     0 | 1 => {

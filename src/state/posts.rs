@@ -1,36 +1,38 @@
-//! Posts: their rows, what each has counted, and in which minute.
+//! Posts: their rows, and their counts by minute.
 
 use parking_lot::Mutex;
 
 use crate::event::Action;
 
 use super::chunks::{ALLOCATED_BYTES, Chunks, allocated, give_back, insert};
+use super::dense::{PostNo, UserNo};
 use super::ids::Ids;
 use super::minutes::{Entry, Minutes, folded};
 use super::times::{MINUTE_MS, late};
 use super::totals::Totals;
 
-/// Minutes that are kept as they are; older ones are put together by the hour once there are too many.
+/// The number of minutes that are kept individually. Older ones are combined by the hour once there are too many.
 const FINE_MINUTES: i32 = 25 * 60;
-/// Entries over all posts from which on older ones are put together: 64 MiB.
+/// The number of entries over all posts from which on older ones are combined: 64 MiB.
 const ENTRIES_MAX: usize = (64 << 20) / size_of::<Entry>();
-/// Hours older than this are dropped then: no window reaches further.
+/// Hours older than this are then dropped, because no window includes them.
 const KEPT_MINUTES: i32 = 8 * 24 * 60;
-/// Counts of a round that are told one by one; of more, only the posts.
+/// The most counts of a round that are reported individually. If there are more, only their posts are reported.
 const LOG_MAX: usize = 1 << 16;
-/// Entries whose minutes say how late it is.
+/// The number of entries that are sampled to estimate the present minute.
 const FOLD_SAMPLE_ENTRIES: usize = 1 << 16;
-/// Posts that are put together with each count, once there are too many: all at once would stop every reader.
+/// The number of posts that are combined with each count, once there are too many entries. Combining all at once would
+/// stop every reader.
 const FOLD_STEP: usize = 32;
-/// Posts of one chunk.
+/// The number of posts in one chunk.
 pub(super) const POSTS: usize = 64;
-/// Authors of one chunk.
+/// The number of authors in one chunk.
 pub(super) const AUTHORS: usize = 256;
 
-/// A post's row, as far as it is served.
+/// The served part of a post's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PostRow {
-    pub author: u32,
+    pub author: UserNo,
     pub created_at_us: i64,
     pub published: bool,
 }
@@ -38,34 +40,35 @@ pub struct PostRow {
 /// One count of a post.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
-    pub post: u32,
-    /// Epoch minutes.
+    pub post: PostNo,
+    /// The minute in epoch minutes.
     pub minute: i32,
     pub action: Action,
-    /// One more, or one less.
+    /// The change: 1 or −1.
     pub sign: i8,
-    /// How often the post had counted by then: [`Posts::times_counted`].
+    /// The number of the post's counts up to this one: [`Posts::times_counted`].
     pub times: u32,
 }
 
-/// What happened to posts in a round.
+/// The changes of posts in a round.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    /// Posts that must be counted anew, each once: their visibility changed, or there is too much to tell.
-    pub posts: Vec<u32>,
+    /// The posts that must be counted again, each once, because their visibility changed, or because there are too many
+    /// changes to report.
+    pub posts: Vec<PostNo>,
     pub counted: Vec<Counted>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Post {
     pub(super) row: Option<PostRow>,
-    /// Kept when the row goes: what it counted remains the author's.
-    pub(super) author: Option<u32>,
+    /// The author. It is kept when the row is deleted, because the counts remain the author's.
+    pub(super) author: Option<UserNo>,
     pub(super) totals: Totals,
     pub(super) minutes: Minutes,
-    /// The round in whose changes it already is.
+    /// The round that already has this post among its changes.
     changed_in: u32,
-    /// How often it counted since the start of the process, modulo 2^32.
+    /// The number of counts since the start of the process, modulo 2^32.
     times_counted: u32,
 }
 
@@ -76,7 +79,7 @@ impl Default for Post {
     }
 }
 
-/// Some posts.
+/// A chunk of posts.
 #[derive(Clone, Debug)]
 pub(super) struct PostChunk {
     pub(super) list: [Post; POSTS],
@@ -88,12 +91,12 @@ impl Default for PostChunk {
     }
 }
 
-/// What some users posted.
+/// The posts of some users.
 #[derive(Clone, Debug)]
 pub(super) struct Authors {
-    /// The user's posts, newest first, then by id.
-    pub(super) lists: [Vec<u32>; AUTHORS],
-    /// Raised when the author or one of the posts changes.
+    /// Each user's posts, newest first, then by id.
+    pub(super) lists: [Vec<PostNo>; AUTHORS],
+    /// The version of each author, raised when the author or one of the posts changes.
     pub(super) versions: [u32; AUTHORS],
 }
 
@@ -108,19 +111,19 @@ pub struct Posts {
     pub(super) chunks: Chunks<PostChunk>,
     pub(super) len: usize,
     pub(super) authors: Chunks<Authors>,
-    /// Entries of minutes over all posts.
+    /// The number of entries of minutes over all posts.
     pub(super) entries: usize,
-    /// At how many entries they are put together next.
+    /// The number of entries at which the next combination begins.
     pub(super) fold_at: usize,
-    /// While they are put together: the next post.
+    /// The next post of a running combination.
     pub(super) folding: Option<usize>,
-    /// While they are put together: the minute that counts as the latest.
+    /// The minute that counts as the latest in a running combination.
     pub(super) fold_from: i32,
     round: Round,
 }
 
-/// What changed since somebody last took it. Behind a lock of its own, so that who takes it is a reader of the state: a
-/// second writer would wait for a checkpoint, and every reader behind it.
+/// The changes since they were last taken. They have a lock of their own, so that taking them only needs a reader's
+/// lock of the state: a second writer would wait for a checkpoint, and every reader would wait behind it.
 #[derive(Debug, Default)]
 struct Round(Mutex<(u32, Changes)>);
 
@@ -131,8 +134,8 @@ impl Clone for Round {
 }
 
 impl Round {
-    /// Notes that the post must be counted anew.
-    fn mark(&mut self, number: u32, post: &mut Post) {
+    /// Notes that the post must be counted again.
+    fn mark(&mut self, number: PostNo, post: &mut Post) {
         let (round, changes) = self.0.get_mut();
         // Posts begin with round 0, so rounds begin with 1.
         if post.changed_in != *round + 1 {
@@ -142,9 +145,9 @@ impl Round {
     }
 }
 
-/// Which chunk an author is in, and where.
-pub(super) fn author_place(user: u32) -> (usize, usize) {
-    (user as usize / AUTHORS, user as usize % AUTHORS)
+/// The chunk of an author, and the index in the chunk.
+pub(super) fn author_place(user: UserNo) -> (usize, usize) {
+    (user.index() / AUTHORS, user.index() % AUTHORS)
 }
 
 impl Posts {
@@ -155,24 +158,25 @@ impl Posts {
         }
     }
 
-    fn get(&self, post: u32) -> Option<&Post> {
-        self.chunks.get(post as usize / POSTS).map(|chunk| &chunk.list[post as usize % POSTS])
+    fn get(&self, post: PostNo) -> Option<&Post> {
+        self.chunks.get(post.index() / POSTS).map(|chunk| &chunk.list[post.index() % POSTS])
     }
 
-    /// A post that is there.
-    pub(super) fn change(&mut self, post: u32) -> &mut Post {
-        &mut self.chunks.change(post as usize / POSTS).list[post as usize % POSTS]
+    /// The post for a change. It must exist.
+    pub(super) fn change(&mut self, post: PostNo) -> &mut Post {
+        &mut self.chunks.change(post.index() / POSTS).list[post.index() % POSTS]
     }
 
-    /// What changed since the last call.
+    /// Takes the changes since the last call.
     pub fn take_changes(&self) -> Changes {
         let (round, changes) = &mut *self.round.0.lock();
         *round = (*round + 1) % (u32::MAX - 1);
         std::mem::take(changes)
     }
 
-    /// How often the post counted something, modulo 2^32: tells which of [`Changes::counted`] a count of it holds.
-    pub fn times_counted(&self, post: u32) -> u32 {
+    /// The number of the post's counts, modulo 2^32. It shows which of [`Changes::counted`] are already contained in a
+    /// count of the post.
+    pub fn times_counted(&self, post: PostNo) -> u32 {
         self.get(post).map_or(0, |post| post.times_counted)
     }
 
@@ -180,11 +184,11 @@ impl Posts {
         self.authors.grow(users.div_ceil(AUTHORS));
     }
 
-    pub(super) fn put(&mut self, post: u32, row: PostRow, ids: &Ids) {
-        let changed = &mut self.chunks.change(post as usize / POSTS).list[post as usize % POSTS];
+    pub(super) fn put(&mut self, post: PostNo, row: PostRow, ids: &Ids<PostNo>) {
+        let changed = &mut self.chunks.change(post.index() / POSTS).list[post.index() % POSTS];
         (changed.row, changed.author) = (Some(row), Some(row.author));
         self.round.mark(post, changed);
-        let order = |post: u32| (std::cmp::Reverse(self.created_at_us(post)), ids.id(post));
+        let order = |post: PostNo| (std::cmp::Reverse(self.created_at_us(post)), ids.id(post));
         let place = order(post);
         let (chunk, author) = author_place(row.author);
         let list = self.authors.get(chunk).map_or(&[][..], |authors| &authors.lists[author]);
@@ -197,31 +201,31 @@ impl Posts {
         authors.versions[author] += 1;
     }
 
-    pub(super) fn remove(&mut self, post: u32, author: u32) {
+    pub(super) fn remove(&mut self, post: PostNo, author: UserNo) {
         let (chunk, at) = author_place(author);
         let authors = self.authors.change(chunk);
         authors.lists[at].retain(|other| *other != post);
         give_back(&mut authors.lists[at]);
         authors.versions[at] += 1;
-        let changed = &mut self.chunks.change(post as usize / POSTS).list[post as usize % POSTS];
+        let changed = &mut self.chunks.change(post.index() / POSTS).list[post.index() % POSTS];
         changed.row = None;
         self.round.mark(post, changed);
     }
 
-    /// The author was activated, deactivated, renamed: the posts' visibility may have changed.
-    pub(super) fn author_changed(&mut self, user: u32) {
+    /// Notes that the author was activated, deactivated or renamed, so the visibility of the posts may have changed.
+    pub(super) fn author_changed(&mut self, user: UserNo) {
         let (chunk, author) = author_place(user);
         let authors = self.authors.change(chunk);
         authors.versions[author] += 1;
         for post in &authors.lists[author] {
-            let changed = &mut self.chunks.change(*post as usize / POSTS).list[*post as usize % POSTS];
+            let changed = &mut self.chunks.change(post.index() / POSTS).list[post.index() % POSTS];
             self.round.mark(*post, changed);
         }
     }
 
-    pub(super) fn count(&mut self, post: u32, action: Action, at_ms: i64, sign: i32) {
+    pub(super) fn count(&mut self, post: PostNo, action: Action, at_ms: i64, sign: i32) {
         let minute = at_ms.div_euclid(MINUTE_MS).clamp(i32::MIN.into(), i32::MAX.into()) as i32;
-        let counted = &mut self.chunks.change(post as usize / POSTS).list[post as usize % POSTS];
+        let counted = &mut self.chunks.change(post.index() / POSTS).list[post.index() % POSTS];
         let times = counted.times_counted.wrapping_add(1);
         counted.times_counted = times;
         let (_, changes) = self.round.0.get_mut();
@@ -239,7 +243,7 @@ impl Posts {
         }
     }
 
-    /// Puts minutes of the next posts together that no fine window needs, and drops what no window needs.
+    /// Combines minutes of the next posts that no fine window needs, and drops minutes that no window needs.
     pub(super) fn fold(&mut self) {
         let from = self.folding.unwrap_or_else(|| {
             self.fold_from = self.late_minute();
@@ -247,7 +251,7 @@ impl Posts {
         });
         let (fine, kept) = (self.fold_from.saturating_sub(FINE_MINUTES), self.fold_from.saturating_sub(KEPT_MINUTES));
         let to = (from + FOLD_STEP).min(self.len);
-        for post in from as u32..to as u32 {
+        for post in (from as u32..to as u32).map(PostNo::of) {
             let folded = self.get(post).and_then(|post| Some((post.minutes.len(), folded(&post.minutes, fine, kept)?)));
             if let Some((before, minutes)) = folded {
                 self.entries = self.entries + minutes.len() - before;
@@ -256,12 +260,12 @@ impl Posts {
         }
         self.folding = (to < self.len).then_some(to);
         if self.folding.is_none() {
-            // Not again before it has grown by a quarter.
+            // The next combination begins only after the entries have grown by a quarter.
             self.fold_at = self.entries + self.entries / 4;
         }
     }
 
-    /// A minute that some have reached and few are beyond; see [`late`].
+    /// An estimate of the present minute, which some entries have reached and few exceed; see [`late`].
     pub(super) fn late_minute(&self) -> i32 {
         let step = (self.entries / FOLD_SAMPLE_ENTRIES).max(1);
         let posts = self.chunks.iter().flat_map(|chunk| &chunk.list);
@@ -276,11 +280,11 @@ impl Posts {
         late(&mut minutes).unwrap_or(i32::MIN)
     }
 
-    /// Counts entries and lists the posts of each author, from the posts.
-    pub(super) fn index(&mut self, ids: &Ids) {
+    /// Counts the entries and lists each author's posts, from the posts.
+    pub(super) fn index(&mut self, ids: &Ids<PostNo>) {
         let mut rows = Vec::new();
         self.entries = 0;
-        for (post, number) in self.chunks.iter().flat_map(|chunk| &chunk.list).zip(0u32..) {
+        for (post, number) in self.chunks.iter().flat_map(|chunk| &chunk.list).zip((0..).map(PostNo::of)) {
             self.entries += post.minutes.len();
             rows.extend(post.row.map(|row| (row.author, std::cmp::Reverse(row.created_at_us), ids.id(number), number)));
         }
@@ -291,25 +295,25 @@ impl Posts {
         }
     }
 
-    pub fn row(&self, post: u32) -> Option<PostRow> {
+    pub fn row(&self, post: PostNo) -> Option<PostRow> {
         self.get(post)?.row
     }
 
-    fn created_at_us(&self, post: u32) -> i64 {
+    fn created_at_us(&self, post: PostNo) -> i64 {
         self.row(post).map_or(i64::MIN, |row| row.created_at_us)
     }
 
-    /// Who wrote it, also after its row is gone; `None` before the row came.
-    pub fn author(&self, post: u32) -> Option<u32> {
+    /// The author of the post, also after its row was deleted. `None` before the row came.
+    pub fn author(&self, post: PostNo) -> Option<UserNo> {
         self.get(post)?.author
     }
 
-    pub fn totals(&self, post: u32) -> [i64; 5] {
+    pub fn totals(&self, post: PostNo) -> [i64; 5] {
         self.get(post).map_or([0; 5], |post| post.totals.counts())
     }
 
-    /// What the post counted in minutes of the range.
-    pub fn counted(&self, post: u32, minutes: std::ops::Range<i64>) -> [i64; 5] {
+    /// The counts of the post in the minutes of the range.
+    pub fn counted(&self, post: PostNo, minutes: std::ops::Range<i64>) -> [i64; 5] {
         let mut sum = [0; 5];
         for entry in self.get(post).into_iter().flat_map(|post| post.minutes.within(&minutes)) {
             sum[entry.action()] += entry.count();
@@ -317,10 +321,10 @@ impl Posts {
         sum
     }
 
-    /// What the post counted in minutes of each range, weighed: one pass over its minutes for all ranges.
+    /// The weighted counts of the post in the minutes of each range, in one pass over its minutes.
     pub(super) fn weighed<const N: usize>(
         &self,
-        post: u32,
+        post: PostNo,
         ranges: &[std::ops::Range<i64>; N],
         weights: &[i64; 5],
     ) -> [i64; N] {
@@ -336,19 +340,19 @@ impl Posts {
         sums
     }
 
-    /// The latest epoch minute in which the post counted something.
-    pub fn last_minute(&self, post: u32) -> Option<i64> {
+    /// The latest epoch minute with a count of the post.
+    pub fn last_minute(&self, post: PostNo) -> Option<i64> {
         self.get(post)?.minutes.last_minute().map(i64::from)
     }
 
     /// The author's posts, newest first, then by id.
-    pub fn of_author(&self, user: u32) -> &[u32] {
+    pub fn of_author(&self, user: UserNo) -> &[PostNo] {
         let (chunk, at) = author_place(user);
         self.authors.get(chunk).map_or(&[], |authors| &authors.lists[at])
     }
 
-    /// Changes with the author and with each of the author's posts.
-    pub fn version(&self, user: u32) -> u32 {
+    /// A number that changes with the author and with each of the author's posts.
+    pub fn version(&self, user: UserNo) -> u32 {
         let (chunk, at) = author_place(user);
         self.authors.get(chunk).map_or(0, |authors| authors.versions[at])
     }

@@ -1,8 +1,8 @@
-//! The numbers by which lists are made, as they can be set: `config` names them as keys, `docs/feed.md` says what each
-//! does. They are plain numbers that a state holds from its start on. All are integers, so that equal settings compare
-//! equal and have one fingerprint.
+//! The configurable numbers with which lists are made: `config` names them as keys, and `docs/feed.md` describes each.
+//! They are plain numbers that a state has from its start. All are integers, so that equal settings compare equal and
+//! have the same fingerprint.
 
-/// A number with three places behind the point, as thousandths.
+/// A number with three decimals, in thousandths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thousandths(pub u32);
 
@@ -12,64 +12,64 @@ impl Thousandths {
     }
 }
 
-/// What feeds are made by.
+/// The numbers for feeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedNumbers {
     pub recency_weight: Thousandths,
-    /// Of a post's age, an hour.
+    /// The decay of recency for each hour of a post's age.
     pub recency_decay: Thousandths,
     pub engagement_weight: Thousandths,
     pub affinity_weight: Thousandths,
-    /// Ages of candidates, hours.
+    /// The highest ages of candidates, hours.
     pub followed_max_age_h: u32,
     pub affinity_max_age_h: u32,
-    /// Posts of each source.
+    /// The most posts of each source.
     pub followed_max: u32,
     pub affinity_max: u32,
     pub trending_max: u32,
-    /// An author has at most one of this many first places.
+    /// An author has at most one post in this many first places.
     pub top_places: u32,
-    /// An author has at most `head_per_author` of this many first places.
+    /// An author has at most `head_per_author` posts in this many first places.
     pub head_places: u32,
     pub head_per_author: u32,
-    /// The same author at this distance at least.
+    /// The least distance between two posts of the same author.
     pub author_distance: u32,
-    /// Posts of one feed.
+    /// The most posts of one feed.
     pub length: u32,
-    /// A feed is to be made anew after this, a tenth more or less, seconds.
+    /// A feed is made again after this time within a tenth, seconds.
     pub lifetime_s: u32,
-    /// So much longer it is served while a new one is made, seconds.
+    /// How long after that it is still served while a new one is made, seconds.
     pub stale_s: u32,
 }
 
-/// What trending lists are made by.
+/// The numbers for trending lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrendingNumbers {
-    /// Posts of a list.
+    /// The most posts of a list.
     pub list_max: u32,
-    /// Which of 1 h, 6 h, 24 h and 7 d are kept.
+    /// Which of the windows 1 h, 6 h, 24 h and 7 d are kept.
     pub windows: [bool; 4],
 }
 
-/// What suggestions are made by.
+/// The numbers for suggestions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SuggestionNumbers {
-    /// Followees that are read.
+    /// The most followees that are read.
     pub followees_max: u32,
-    /// Follows of each of them.
+    /// The most follows that are read of each followee.
     pub follows_max: u32,
-    /// Followees named as evidence.
+    /// The most followees that are named as evidence.
     pub evidence_max: u32,
-    /// Suggestions of one answer.
+    /// The most suggestions in one answer.
     pub list_max: u32,
-    /// "Gained followers" looks back so far, days.
+    /// The days over which gained followers are counted.
     pub rising_days: u32,
 }
 
-/// See the module.
+/// All numbers with which lists are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ranking {
-    /// What actions weigh, times ten, by [`crate::event::Action`]. An impression weighs nothing.
+    /// The weights of actions, times ten, by [`crate::event::Action`]. The weight of an impression is 0.
     pub weights: [i64; 5],
     pub feed: FeedNumbers,
     pub trending: TrendingNumbers,
@@ -107,7 +107,7 @@ impl Ranking {
         },
     };
 
-    /// Names the numbers: equal ones have an equal fingerprint, on every node and after every start.
+    /// The fingerprint of the numbers. Equal numbers have the same fingerprint on every node and after every start.
     pub fn fingerprint(&self) -> u64 {
         let mut text = String::new();
         for number in NUMBERS {
@@ -124,29 +124,29 @@ impl Default for Ranking {
     }
 }
 
-/// One of the numbers: its key, what it does, and its range.
+/// One of the numbers: its key, its meaning, and its range.
 pub struct Number {
     pub section: &'static str,
     pub key: &'static str,
-    /// One sentence, with its unit.
+    /// What the number does, with its unit, its default and, last, its range.
     pub help: &'static str,
-    /// Smallest and largest, in units of the last place.
+    /// The smallest and the largest value, in units of the last decimal.
     pub range: (u32, u32),
-    /// Places behind the point.
+    /// The number of decimals.
     pub places: u32,
     pub get: fn(&Ranking) -> u32,
     pub set: fn(&mut Ranking, u32),
 }
 
 impl Number {
-    /// From a text such as `0.25`.
+    /// Parses a text such as `0.25`.
     ///
     /// # Errors
-    /// What is expected, where the text is no number of the range.
+    /// The text is no number within the range. The error says what is expected.
     pub fn parse(&self, text: &str) -> Result<u32, String> {
         let unit = 10u32.pow(self.places);
         let scaled = text.parse::<f64>().ok().map(|value| value * f64::from(unit));
-        // Half of what the shortest text of a number may be off by.
+        // The tolerance is half of the largest error of a number's shortest text.
         let whole = scaled.filter(|scaled| (scaled - scaled.round()).abs() < 1e-6).map(f64::round);
         let (least, most) = self.range;
         let known = whole.filter(|value| (f64::from(least)..=f64::from(most)).contains(value));
@@ -159,7 +159,7 @@ impl Number {
         })
     }
 
-    /// As [`Number::parse`] reads it.
+    /// The text that [`Number::parse`] reads.
     pub fn text(&self, value: u32) -> String {
         match self.places {
             0 => value.to_string(),
@@ -198,7 +198,7 @@ macro_rules! term {
     };
 }
 
-/// What an action weighs.
+/// The weight of an action.
 macro_rules! weight {
     ($key:literal, $action:ident, $help:literal) => {
         Number {
@@ -213,136 +213,168 @@ macro_rules! weight {
     };
 }
 
-/// Of one action, times ten.
+/// The largest weight of an action, times ten.
 const WEIGHT_MAX: u32 = 10_000;
 
-/// Every number, those of a section together.
+/// Every number. The numbers of a section are adjacent.
 pub const NUMBERS: &[Number] = &[
-    term!("recency_weight", recency_weight, 100_000, "Weight of a post's recency in its score; 0 to 100."),
-    term!("recency_decay", recency_decay, 10_000, "Recency is e to the minus this times the age in hours; 0 to 10."),
+    term!(
+        "recency_weight",
+        recency_weight,
+        100_000,
+        "The score adds this weight times the post's recency. The default is 0.3, the range 0 to 100."
+    ),
+    term!(
+        "recency_decay",
+        recency_decay,
+        10_000,
+        "Recency is e to the minus this number times the post's age in hours. The default is 0.1, the range 0 to 10."
+    ),
     term!(
         "engagement_weight",
         engagement_weight,
         100_000,
-        "Weight of the logarithm of what all actions on a post weigh; 0 to 100."
+        "The score adds this weight times the logarithm of what all actions on the post weigh. The default is 0.4, the range 0 to 100."
     ),
     term!(
         "affinity_weight",
         affinity_weight,
         100_000,
-        "Weight of the logarithm of what the reader's actions on the author's posts weigh; 0 to 100."
+        "The score adds this weight times the logarithm of what the reader's actions on the author's posts weigh. The default is 0.3, the range 0 to 100."
     ),
     number!(
         "feed",
         "followed_max_age_h",
         feed.followed_max_age_h,
         (1, 720),
-        "Followees' posts are candidates up to this age, hours; 1 to 720."
+        "Posts of followed authors are candidates for a feed up to this age in hours. The default is 72, the range 1 to 720."
     ),
     number!(
         "feed",
         "affinity_max_age_h",
         feed.affinity_max_age_h,
         (1, 720),
-        "Posts of authors of affinity are candidates up to this age, hours; 1 to 720."
+        "Posts of authors whom the reader likes are candidates for a feed up to this age in hours. The default is 72, the range 1 to 720."
     ),
     number!(
         "feed",
         "followed_max",
         feed.followed_max,
         (0, 2_000),
-        "At most this many of the followees' newest posts are candidates; 0 to 2000."
+        "At most this many newest posts of followed authors are candidates for a feed. The default is 500, the range 0 to 2000."
     ),
     number!(
         "feed",
         "affinity_max",
         feed.affinity_max,
         (0, 1_000),
-        "At most this many posts of the authors with the highest affinity are candidates; 0 to 1000."
+        "At most this many posts of the authors with the highest affinity are candidates for a feed. The default is 200, the range 0 to 1000."
     ),
     number!(
         "feed",
         "trending_max",
         feed.trending_max,
         (0, 1_000),
-        "At most this many posts from the top of trending 24h are candidates; 0 to 1000."
+        "At most this many posts from the top of trending 24h are candidates for a feed. The default is 200, the range 0 to 1000."
     ),
     number!(
         "feed",
         "top_places",
         feed.top_places,
         (0, 50),
-        "An author has at most one of this many first places; 0 to 50."
+        "An author has at most one of this many first places of a feed. The default is 5, the range 0 to 50."
     ),
     number!(
         "feed",
         "head_places",
         feed.head_places,
         (0, 600),
-        "An author has at most head_per_author of this many first places; 0 to 600."
+        "An author has at most head_per_author of this many first places of a feed. The default is 50, the range 0 to 600."
     ),
     number!(
         "feed",
         "head_per_author",
         feed.head_per_author,
         (1, 50),
-        "An author has at most this many of the first head_places; 1 to 50."
+        "An author has at most this many of the first head_places of a feed. The default is 3, the range 1 to 50."
     ),
     number!(
         "feed",
         "author_distance",
         feed.author_distance,
         (1, 10),
-        "Two posts of one author are at least this many places apart; 1 to 10."
+        "Two posts of one author are at least this many places apart. The default is 3, the range 1 to 10."
     ),
-    number!("feed", "length", feed.length, (1, 600), "Posts of one feed; 1 to 600."),
+    number!(
+        "feed",
+        "length",
+        feed.length,
+        (1, 600),
+        "A feed has at most this many posts. The default is 300, the range 1 to 600."
+    ),
     number!(
         "feed",
         "lifetime_s",
         feed.lifetime_s,
         (10, 3_600),
-        "A feed is made again after this, a tenth more or less, seconds; 10 to 3600."
+        "nova makes a feed again after this many seconds, a tenth more or less. The default is 120, the range 10 to 3600."
     ),
     number!(
         "feed",
         "stale_s",
         feed.stale_s,
         (0, 600),
-        "A feed is served this much longer while the next one is made, seconds; 0 to 600."
+        "nova serves a feed this many seconds longer while it makes the next one. The default is 30, the range 0 to 600."
     ),
-    number!("trending", "list_max", trending.list_max, (1, 1_000), "Posts of a trending list; 1 to 1000."),
-    weight!("view_weight", View, "What a view weighs in trending, engagement and affinity; 0 to 1000."),
-    weight!("like_weight", Like, "What a like weighs; 0 to 1000."),
-    weight!("comment_weight", Comment, "What a comment weighs; 0 to 1000."),
-    weight!("share_weight", Share, "What a share weighs; 0 to 1000."),
+    number!(
+        "trending",
+        "list_max",
+        trending.list_max,
+        (1, 1_000),
+        "A trending list has at most this many posts. The default is 200, the range 1 to 1000."
+    ),
+    weight!(
+        "view_weight",
+        View,
+        "A view weighs this much in trending, engagement and affinity. The default is 0.1, the range 0 to 1000."
+    ),
+    weight!("like_weight", Like, "A like weighs this much. The default is 2, the range 0 to 1000."),
+    weight!("comment_weight", Comment, "A comment weighs this much. The default is 3, the range 0 to 1000."),
+    weight!("share_weight", Share, "A share weighs this much. The default is 5, the range 0 to 1000."),
     number!(
         "suggestions",
         "followees_max",
         suggestions.followees_max,
         (1, 2_000),
-        "Suggestions come from at most this many followees of a user; 1 to 2000."
+        "Suggestions come from at most this many followees of a user. The default is 200, the range 1 to 2000."
     ),
     number!(
         "suggestions",
         "follows_max",
         suggestions.follows_max,
         (1, 5_000),
-        "Of each followee at most this many latest follows count; 1 to 5000."
+        "At most this many latest follows of each followee count. The default is 500, the range 1 to 5000."
     ),
     number!(
         "suggestions",
         "evidence_max",
         suggestions.evidence_max,
         (0, 20),
-        "A suggestion names at most this many followees as its evidence; 0 to 20."
+        "A suggestion names at most this many followees as its evidence. The default is 3, the range 0 to 20."
     ),
-    number!("suggestions", "list_max", suggestions.list_max, (1, 100), "Suggestions of one answer; 1 to 100."),
+    number!(
+        "suggestions",
+        "list_max",
+        suggestions.list_max,
+        (1, 100),
+        "An answer has at most this many suggestions. The default is 100, the range 1 to 100."
+    ),
     number!(
         "suggestions",
         "rising_days",
         suggestions.rising_days,
         (1, 90),
-        "People who gained followers within this many days are suggested last; 1 to 90."
+        "People who gained followers within this many days are suggested last. The default is 7, the range 1 to 90."
     ),
 ];
 
@@ -370,7 +402,9 @@ mod tests {
                 let error = number.parse(wrong).unwrap_err();
                 assert!(error.starts_with(&format!("expected {} to {}", number.text(least), number.text(most))));
             }
-            assert!(number.help.ends_with(&format!("{} to {}.", number.text(least), number.text(most))), "{name}");
+            let default = number.text((number.get)(&Ranking::DEFAULT));
+            let end = format!("The default is {default}, the range {} to {}.", number.text(least), number.text(most));
+            assert!(number.help.ends_with(&end), "{name}");
         }
         for window in 0..4 {
             let mut ranking = Ranking::DEFAULT;

@@ -1,7 +1,9 @@
-//! The state as bytes and back, chunk by chunk: equal states give equal bytes.
+//! Writes the state as bytes and reads it, chunk by chunk. Equal states give equal bytes.
 //!
-//! A chunk is stored in one piece; a long one in several, so that none exceeds a page of the store. Each piece can be read
-//! by itself, on any thread; what one refers to is compared with what there is once all are read.
+//! A chunk is stored in one piece. A long chunk is stored in several pieces, so that none exceeds a page of the store.
+//! Each piece can be read alone, on any thread. Its references are checked once all pieces are read.
+
+#![warn(clippy::indexing_slicing)]
 
 mod codec;
 mod format;
@@ -24,11 +26,11 @@ use super::{affinity, graph, ids, posts, sets, touches};
 use self::codec::Piece;
 use self::format::{PIECE_BITS, PIECES_MAX, STATE_VERSION};
 
-/// What a chunk holds, whichever structure it is of.
+/// The content of a chunk of any structure.
 trait Content: Send + Sync {
-    /// Of how many pieces it is.
+    /// The number of its pieces.
     fn pieces(&self) -> u32;
-    /// Writes one piece; `slots`: places of the chunk that are given out.
+    /// Writes one piece. `slots` is the number of the chunk's places in use.
     fn put_piece(&self, slots: usize, piece: u32, out: &mut Vec<u8>);
 }
 
@@ -44,7 +46,7 @@ impl<C: Piece> Content for C {
     }
 }
 
-/// Entries of one piece.
+/// The number of entries in one piece.
 fn each<C: Piece>(content: &C) -> usize {
     C::ENTRIES.max(content.entries().div_ceil(PIECES_MAX))
 }
@@ -59,24 +61,24 @@ impl Content for Meta {
     }
 }
 
-/// A chunk as it was when the state was frozen: a later change of the state copies the chunk first, unless this was
+/// A chunk at the time when the state was frozen. A later change of the state copies the chunk first, unless this was
 /// dropped before.
 pub struct Frozen {
     pub structure: &'static str,
     chunk: u32,
-    /// Places of the chunk that are given out, if each thing has a place.
+    /// The number of the chunk's places in use, if each thing has a place.
     slots: usize,
     content: Arc<dyn Content>,
 }
 
 impl Frozen {
-    /// In how many values it is stored.
+    /// The number of values in which the chunk is stored.
     pub fn pieces(&self) -> u32 {
         self.content.pieces()
     }
 
-    /// Writes one of its pieces to `out`; the number under which it is stored. The numbers of one structure grow, and leave
-    /// some out.
+    /// Writes one of its pieces to `out`. Returns the number under which it is stored. The numbers of one structure
+    /// grow, with gaps.
     pub fn encode(&self, piece: u32, out: &mut Vec<u8>) -> u32 {
         out.put_u8(STATE_VERSION);
         out.put_varint(Action::ALL.len() as u64);
@@ -86,14 +88,15 @@ impl Frozen {
     }
 }
 
-/// Collects chunks that changed after `since`, or all.
+/// Collects the chunks that changed after `since`, or all chunks.
 struct Freeze {
     since: Option<u64>,
     frozen: Vec<Frozen>,
 }
 
 impl Freeze {
-    /// `all`: of how many things these are the chunks, if each thing has a place; `size`: how many one chunk has.
+    /// Adds the chunks of a structure. `all` is the number of things, if each thing has a place, and `size` is the
+    /// number of things in one chunk.
     fn add<C: Piece + 'static>(&mut self, structure: &'static str, chunks: &Chunks<C>, all: usize, size: usize) {
         for (number, content) in chunks.changed_after(self.since) {
             let slots = all.saturating_sub(number * size).min(size);
@@ -103,8 +106,9 @@ impl Freeze {
 }
 
 impl State {
-    /// The chunks that changed after [`State::changes`] was `since`, or all, as they are now, in an order that stays. It
-    /// costs one count a chunk. What is not named any more may stay stored: [`State::load`] leaves it out.
+    /// The chunks that changed after [`State::changes`] was `since`, or all, in their present state and in a fixed
+    /// order. It costs one reference count for each chunk. A piece that is no longer named may stay stored, because
+    /// [`State::load`] ignores it.
     pub fn freeze(&self, since: Option<u64>) -> Vec<Frozen> {
         let (users, posts) = (self.users.len(), self.post_ids.len());
         let mut all = Freeze { since, frozen: Vec::new() };
@@ -126,7 +130,7 @@ impl State {
         all.frozen
     }
 
-    /// Hands every chunk over: structure, number, bytes.
+    /// Calls `put` for every chunk with structure, number and bytes.
     pub fn save(&self, put: &mut dyn FnMut(&'static str, u32, &[u8])) {
         let mut out = Vec::new();
         for chunk in self.freeze(None) {

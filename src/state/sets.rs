@@ -1,4 +1,4 @@
-//! What only some worlds have: likes that client events told, and rows dated ahead of the clock.
+//! Structures that only some worlds use: likes from client events, and rows dated ahead of the clock.
 
 use std::collections::BTreeMap;
 
@@ -6,18 +6,20 @@ use crate::event::{Action, Id};
 
 use super::blocks::Blocks;
 use super::chunks::Chunks;
+use super::dense::{PostNo, UserNo};
 use super::packed::Packed;
 
-/// Posts of one chunk of likes.
+/// The number of posts in one chunk of likes.
 pub(super) const POSTS: usize = 64;
-/// Chunks of dated rows, by the last byte of their keys.
+/// The number of chunks of dated rows, chosen by the last byte of their keys.
 pub(super) const DATED_CHUNKS: usize = 256;
-/// Rows dated ahead of the clock that count at another time than their own; more count at their own.
+/// The most rows dated ahead of the clock that count at another time than their own. Further rows count at their own
+/// time.
 const DATED_MAX: usize = 1 << 20;
-/// What a dated row takes in a tree whose nodes are two thirds full.
+/// The bytes of a dated row in a tree whose nodes are two thirds full.
 const DATED_BYTES: usize = size_of::<((u8, Id), i64)>() * 3 / 2;
 
-/// Who likes some posts.
+/// The users who like some posts.
 #[derive(Clone, Debug)]
 pub(super) struct Likers {
     pub(super) lists: [Blocks<Packed<false>>; POSTS],
@@ -29,16 +31,17 @@ impl Default for Likers {
     }
 }
 
-/// Likes that client events told, by post.
+/// The likes from client events, by post.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Liked {
     pub(super) chunks: Chunks<Likers>,
 }
 
 impl Liked {
-    /// False if it was there.
-    pub(super) fn insert(&mut self, post: u32, user: u32) -> bool {
-        let (chunk, at) = (post as usize / POSTS, post as usize % POSTS);
+    /// Adds a like. Returns false if it was already there.
+    pub(super) fn insert(&mut self, post: PostNo, user: UserNo) -> bool {
+        let (chunk, at) = (post.index() / POSTS, post.index() % POSTS);
+        let user = user.get();
         if self.chunks.get(chunk).is_some_and(|likers| likers.lists[at].contains(user)) {
             return false;
         }
@@ -52,7 +55,8 @@ impl Liked {
     }
 }
 
-/// Likes and comments whose rows are dated ahead of the clock, by action and key: when they count, epoch milliseconds.
+/// Likes and comments whose rows are dated ahead of the clock, by action and key, with the time at which they count in
+/// epoch milliseconds.
 pub(super) type DatedRows = BTreeMap<(u8, Id), i64>;
 
 #[derive(Clone, Debug, Default)]

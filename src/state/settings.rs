@@ -1,20 +1,20 @@
-//! What is counted, and from where.
+//! The settings of what is counted, and from which source.
 
 use crate::event::Action;
 
 use super::ranking::Ranking;
 
-/// What says that somebody liked or commented. One of the two, so that nothing counts twice.
+/// The source of likes or comments. There is only one, so that nothing counts twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CountedFrom {
-    /// Rows of the source table; they leave again with their rows.
+    /// The rows of the source table. A count ends with its row.
     #[default]
     Cdc,
     /// Client events: one like per user and post, one comment per event.
     Events,
 }
 
-/// What is counted, and what is made of it for readers.
+/// The settings of what is counted, and of what readers get from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StateSettings {
     pub ranking: Ranking,
@@ -23,7 +23,7 @@ pub struct StateSettings {
 }
 
 impl StateSettings {
-    /// Where an action is counted from.
+    /// The source from which an action is counted.
     pub(super) fn source(&self, action: Action) -> CountedFrom {
         match action {
             Action::Like => self.likes,

@@ -8,12 +8,14 @@ use super::*;
 use crate::event::{Action, Effect, Facts, Id};
 
 const T0_MS: i64 = 1_795_000_000_000;
+/// The post that a test mentions first.
+const POST: PostNo = PostNo::of(0);
 
 fn id(kind: u8, number: u8) -> Id {
     Id::from_u128(u128::from(kind) << 64 | u128::from(number))
 }
 
-/// Rows of a small world; a key has at most one version at a time, as the writer guarantees.
+/// Rows of a small world. A key has at most one version at a time, as the writer guarantees.
 fn facts() -> impl Strategy<Value = (Id, Option<Facts>)> {
     let times = || (0i64..3_000).prop_map(|minutes| (T0_MS + minutes * MINUTE_MS) * 1_000);
     let live = |facts: BoxedStrategy<Facts>| proptest::option::weighted(0.7, facts);
@@ -105,7 +107,7 @@ pub(super) fn effects(steps: &[Step], rows: &mut BTreeMap<Id, Facts>) -> Vec<Eff
     out
 }
 
-/// Likes and comments counted from either source.
+/// Settings in which likes and comments are counted from either source.
 pub(super) fn settings() -> impl Strategy<Value = StateSettings> {
     let from = || any::<bool>().prop_map(|events| if events { CountedFrom::Events } else { CountedFrom::Cdc });
     (from(), from()).prop_map(|(likes, comments)| StateSettings { likes, comments, ..StateSettings::default() })
@@ -118,8 +120,8 @@ pub(super) fn bytes(state: &State) -> Vec<(String, u32, Vec<u8>)> {
 }
 
 proptest! {
-    /// N7: counters, lists and visibility are what a count over the live rows gives, whatever the history; likes and
-    /// comments that events tell count by those alone, a like once per user and post.
+    /// N7: counters, lists and visibility equal a count over the live rows, whatever the history is. Likes and comments
+    /// from events count by the events alone, and a like counts once per user and post.
     #[test]
     fn n7_counters_come_from_row_transitions(steps in steps(), settings in settings()) {
         let (mut state, mut rows) = (State::new(settings.clone()), BTreeMap::new());
@@ -150,14 +152,14 @@ proptest! {
             }
         }
         let mut seen = BTreeSet::new();
-        for user in 0..state.users.len() as u32 {
+        for user in state.users.numbers() {
             for followee in state.graph.followees(user) {
                 seen.insert((state.users.id(user), state.users.id(followee.user)));
                 prop_assert!(state.graph.followers(followee.user).any(|other| other == user));
             }
         }
         prop_assert_eq!(seen, follows);
-        for post in 0..state.post_ids.len() as u32 {
+        for post in state.post_ids.numbers() {
             let key = state.post_ids.id(post);
             let totals = state.posts.totals(post);
             prop_assert_eq!(totals[Action::Like as usize], likes.get(&key).copied().unwrap_or(0));
@@ -173,7 +175,7 @@ proptest! {
         }
     }
 
-    /// N13: a state that was saved and loaded goes on as if nothing had happened, to the byte.
+    /// N13: a state that was saved and loaded continues as if nothing had happened, byte for byte.
     #[test]
     fn n13_a_loaded_state_goes_on_byte_for_byte(before in steps(), after in steps(), settings in settings()) {
         let (mut state, mut rows) = (State::new(settings.clone()), BTreeMap::new());
@@ -187,7 +189,8 @@ proptest! {
         prop_assert_eq!(bytes(&loaded), bytes(&state));
     }
 
-    /// What is stored under some weights is, under others, what it would be if those had always been: to the byte.
+    /// A state that was stored under some weights and loaded under others equals one that always had the others, byte
+    /// for byte.
     #[test]
     fn a_start_with_other_weights_is_as_if_they_had_always_been(
         before in steps(), after in steps(), settings in settings(),
@@ -207,7 +210,7 @@ proptest! {
         prop_assert_eq!(bytes(&changed), bytes(&always));
         for day in 0..4 {
             let today = (T0_MS / DAY_MS) as i32 + day;
-            for user in 0..always.users.len() as u32 {
+            for user in always.users.numbers() {
                 prop_assert_eq!(changed.affinity.authors(user, today), always.affinity.authors(user, today));
             }
         }
@@ -230,7 +233,8 @@ proptest! {
         check_values(&valid[at].2, seed, read, encode);
     }
 
-    /// A build with one more action reads what this one wrote, and this one says that it cannot read the other's.
+    /// A build with one more action reads what this build wrote, and this build reports that it cannot read the
+    /// other's.
     #[test]
     fn a_checkpoint_with_an_unknown_action_names_the_way_out(steps in steps()) {
         let (mut state, mut rows) = (State::new(StateSettings::default()), BTreeMap::new());
@@ -242,7 +246,7 @@ proptest! {
         prop_assert_eq!(error, nova_storage::codec::CodecError::Unknown { what: "action", number: 5 });
     }
 
-    /// Old minutes are put together a few posts at a time: no window of `now` tells, and a restart in between goes on.
+    /// Old minutes are combined a few posts at a time. No window of `now` shows this, and a restart continues it.
     #[test]
     fn n13_folding_goes_on_after_a_restart_and_changes_no_window(before in steps(), after in steps()) {
         let (mut state, mut rows) = (State::new(StateSettings::default()), BTreeMap::new());
@@ -257,22 +261,23 @@ proptest! {
             plain.apply(&effect);
         }
         prop_assert_eq!(bytes(&loaded), bytes(&state));
-        let last = (0..plain.posts.len() as u32).filter_map(|post| plain.posts.last_minute(post)).max().unwrap_or(0);
+        let last = plain.post_ids.numbers().filter_map(|post| plain.posts.last_minute(post)).max().unwrap_or(0);
         let end = last / 60 * 60 + 60;
-        for post in 0..state.posts.len() as u32 {
+        for post in state.post_ids.numbers() {
             for hours in [1, 6, 24, 7 * 24] {
                 prop_assert_eq!(state.posts.counted(post, end - hours * 60..end), plain.posts.counted(post, end - hours * 60..end));
             }
         }
     }
 
-    /// Whoever follows what is told is up to date: counts one by one, and everything else as posts to look at again.
+    /// A reader who follows the reported changes is up to date: there are counts one by one, and posts to count again
+    /// for everything else.
     #[test]
     fn changes_tell_every_count_and_every_post_whose_visibility_changed(before in steps(), after in steps()) {
         let (mut state, mut rows) = (State::new(StateSettings::default()), BTreeMap::new());
         effects(&before, &mut rows).iter().for_each(|effect| state.apply(effect));
         let look = |state: &State| -> Vec<_> {
-            (0..state.posts.len() as u32).map(|post| (state.posts.totals(post), state.visible(post))).collect()
+            state.post_ids.numbers().map(|post| (state.posts.totals(post), state.visible(post))).collect()
         };
         let mut known = look(&state);
         state.posts.take_changes();
@@ -281,10 +286,10 @@ proptest! {
         let now = look(&state);
         known.resize(now.len(), ([0; 5], false));
         for counted in &changes.counted {
-            known[counted.post as usize].0[counted.action as usize] += i64::from(counted.sign);
+            known[counted.post.index()].0[counted.action as usize] += i64::from(counted.sign);
         }
         for post in &changes.posts {
-            known[*post as usize].1 = now[*post as usize].1;
+            known[post.index()].1 = now[post.index()].1;
         }
         prop_assert_eq!(known, now);
         let mut posts = changes.posts;
@@ -294,7 +299,7 @@ proptest! {
         prop_assert!(rest.posts.is_empty() && rest.counted.is_empty());
     }
 
-    /// A view counts exactly if no counted one lies in the 24 hours up to it.
+    /// A view counts exactly if no counted view lies in the 24 hours up to it.
     #[test]
     fn views_count_once_in_24_hours(times in proptest::collection::vec(0i64..2_880, 1..30)) {
         let mut state = State::new(StateSettings::default());
@@ -306,7 +311,7 @@ proptest! {
             }
             state.apply(&Effect::Event { user: id(1, 1), post: id(2, 1), action: Action::View, at_ms, dwell_ms: 0 });
         }
-        prop_assert_eq!(state.posts.totals(0)[Action::View as usize], counted.len() as i64);
+        prop_assert_eq!(state.posts.totals(POST)[Action::View as usize], counted.len() as i64);
     }
 }
 
@@ -314,12 +319,13 @@ proptest! {
 fn a_post_is_seen_for_exactly_24_hours_after_its_view() {
     let mut state = State::new(StateSettings::default());
     state.apply(&Effect::Event { user: id(1, 1), post: id(2, 1), action: Action::View, at_ms: T0_MS, dwell_ms: 0 });
-    assert!(state.touches.seen(0, 0, T0_MS + DAY_MS - 1_000));
-    assert!(!state.touches.seen(0, 0, T0_MS + DAY_MS));
-    assert!(!state.touches.seen(0, 1, T0_MS));
+    let user = UserNo::of(0);
+    assert!(state.touches.seen(user, POST, T0_MS + DAY_MS - 1_000));
+    assert!(!state.touches.seen(user, POST, T0_MS + DAY_MS));
+    assert!(!state.touches.seen(user, PostNo::of(1), T0_MS));
 }
 
-/// Of more authors than a user may have, those go that weigh least as it is weighed then.
+/// If a user has more authors than allowed, those with the least weight at that time are dropped.
 #[test]
 fn authors_that_made_room_stay_away_after_a_start_with_other_weights() {
     let by = |weights| StateSettings { ranking: Ranking { weights, ..Ranking::DEFAULT }, ..StateSettings::default() };
@@ -329,7 +335,7 @@ fn authors_that_made_room_stay_away_after_a_start_with_other_weights() {
         let (author, post) = (Id::from_u128(9 << 64 | n), Id::from_u128(2 << 64 | n));
         let row = Facts::Post { author, created_at_us: T0_MS * 1_000, published: true };
         state.apply(&Effect::Row { key: post, old: None, new: Some(row) });
-        // The first author's posts are viewed, those of the others are shared.
+        // The first author's posts are viewed, and those of the others are shared.
         let action = if n == 1 { Action::View } else { Action::Share };
         state.apply(&Effect::Event { user: fan, post, action, at_ms: T0_MS, dwell_ms: 0 });
     }
@@ -362,7 +368,7 @@ fn view(user: u8, post: u8, at_ms: i64) -> Effect {
     Effect::Event { user: id(1, user), post: id(2, post), action: Action::View, at_ms, dwell_ms: 0 }
 }
 
-/// One like dated 2099 had old minutes put together, and dropped, as if it were 2099.
+/// In an earlier version one like dated 2099 made old minutes be combined and dropped as if it were 2099.
 #[test]
 fn n14_a_few_minutes_of_the_future_fold_nothing_that_a_window_needs() {
     let mut state = State::new(StateSettings::default());
@@ -379,7 +385,7 @@ fn n14_a_few_minutes_of_the_future_fold_nothing_that_a_window_needs() {
     }
     for hours in [1, 6, 24, 7 * 24] {
         let range = end - hours * 60..end;
-        assert_eq!(state.posts.counted(0, range.clone()), plain.posts.counted(0, range), "{hours} h");
+        assert_eq!(state.posts.counted(POST, range.clone()), plain.posts.counted(POST, range), "{hours} h");
     }
 }
 
@@ -392,18 +398,18 @@ fn n14_a_row_dated_ahead_leaves_again_from_where_it_counted() {
     let minute = T0_MS / MINUTE_MS;
     state.apply(&Effect::Dated { action: Action::Like, key, at_ms: T0_MS });
     state.apply(&Effect::Row { key, old: None, new: Some(far.clone()) });
-    assert_eq!(state.posts.counted(0, minute..minute + 1)[Action::Like as usize], 1);
+    assert_eq!(state.posts.counted(POST, minute..minute + 1)[Action::Like as usize], 1);
     let mut loaded = State::load(StateSettings::default(), bytes(&state).into_iter()).unwrap();
     for state in [&mut state, &mut loaded] {
         state.apply(&Effect::Row { key, old: Some(far.clone()), new: Some(near.clone()) });
-        assert_eq!(state.posts.counted(0, minute..minute + 1)[Action::Like as usize], 1);
+        assert_eq!(state.posts.counted(POST, minute..minute + 1)[Action::Like as usize], 1);
         assert!(state.dated.len == 0);
         state.apply(&Effect::Row { key, old: Some(near.clone()), new: None });
-        assert_eq!(state.posts.counted(0, i64::MIN..i64::MAX), [0; 5]);
+        assert_eq!(state.posts.counted(POST, i64::MIN..i64::MAX), [0; 5]);
     }
 }
 
-/// A clock that was ahead by months counted days that have not come yet: they make room first.
+/// A clock that was ahead by months counted future days. These make room first.
 #[test]
 fn days_of_a_wrong_clock_make_room_for_those_that_come() {
     let mut state = State::new(StateSettings::default());
@@ -419,7 +425,7 @@ fn days_of_a_wrong_clock_make_room_for_those_that_come() {
     assert!((10..100).all(|later| day(&state, later)) && !day(&state, 9));
 }
 
-/// A copy is a snapshot: what happens later does not show in it, and only what changed says so.
+/// A copy is a snapshot: later changes do not show in it, and only changed chunks are noted as changed.
 #[test]
 fn a_copy_stays_and_only_chunks_that_changed_say_so() {
     let mut state = State::new(StateSettings::default());
@@ -442,14 +448,14 @@ fn a_copy_stays_and_only_chunks_that_changed_say_so() {
     for chunk in same {
         assert!(saved.contains(&chunk), "{} {}", chunk.0, chunk.1);
     }
-    // What was frozen stays as it was.
+    // A frozen chunk stays as it was.
     let frozen = state.freeze(Some(changes));
     state.apply(&view(far(3), far(901)));
     assert_eq!(frozen.iter().map(encoded).collect::<Vec<_>>(), changed);
 }
 
-/// One user with 100 000 views and 50 000 follows, one post that all like: pieces within a page, and they read back;
-/// pieces that were left over are left out.
+/// One user has 100 000 views and 50 000 follows, and all users like one post. The pieces fit into a page and can be
+/// read back, and obsolete pieces are ignored.
 #[test]
 fn a_long_chunk_is_stored_in_pieces_that_fit_a_page() {
     let settings = StateSettings { likes: CountedFrom::Events, ..StateSettings::default() };
@@ -489,7 +495,7 @@ fn a_chunk_that_is_missing_or_refers_to_nobody_is_an_error() {
         let name = chunks[missing].0.clone();
         let rest = chunks.iter().enumerate().filter(|(at, _)| *at != missing).map(|(_, chunk)| chunk.clone());
         let loaded = State::load(StateSettings::default(), rest.collect::<Vec<_>>().into_iter());
-        // The last chunk of what only some posts have says nothing of itself.
+        // If the last chunk of a structure that only some posts need is missing, this cannot be detected.
         assert!(loaded.is_err() || name == "pending", "{name} {}", chunks[missing].1);
     }
 }

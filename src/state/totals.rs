@@ -1,8 +1,8 @@
-//! What a post has counted in all.
+//! The total counts of a post.
 
 use crate::event::Action;
 
-/// By [`Action`]: in 32 bits while that is enough.
+/// The counts by [`Action`], in 32 bits as long as that is enough.
 #[derive(Clone, Debug)]
 pub(super) enum Totals {
     Small([i32; 5]),

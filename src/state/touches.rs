@@ -1,31 +1,34 @@
-//! What a user did to a post, and when: whether an impression, a view or a share counts, and whether a post was seen.
+//! What a user did to a post, and when. It decides whether an impression, a view or a share counts, and whether a post
+//! was viewed.
 //!
-//! Per user a sorted sequence of ten bytes each. In chunks by user, which are swept one by one: all at once would stop every
-//! reader for 100 ms (`docs/performance.md`).
+//! Each user has a sorted sequence with ten bytes per entry. The chunks of users are swept one by one, because sweeping
+//! all at once would stop every reader for 100 ms (`docs/performance.md`).
 
 use crate::event::Action;
 
 use super::blocks::{Blocks, Item};
 use super::chunks::Chunks;
+use super::dense::{PostNo, UserNo};
 use super::times::{DAY_MS, late};
 
-/// Only one of a user's impressions, views or shares of a post within this time counts, of each.
+/// Of a user's impressions, views and shares of a post, only one of each counts within this time.
 pub const REPEAT_MS: i64 = DAY_MS;
-/// No event that is accepted is older than a day at its arrival, so no counted one older than this matters.
+/// No accepted event is older than a day at its arrival, so a counted one older than this does not matter.
 const KEPT_MS: i64 = 3 * DAY_MS;
-/// Users of one chunk.
+/// The number of users in one chunk.
 pub(super) const USERS: usize = 64;
-/// Touches of a chunk from which on old ones are swept: a sweep each time their number has doubled.
+/// The number of a chunk's touches from which on old ones are swept. Each time that their number has doubled, there is
+/// a sweep.
 const SWEEP_MIN_ENTRIES: u32 = 256;
-/// Times as they are kept: 46 bits, so 1 100 years to either side of 1970. No clock accepts an event beyond; one that
-/// came nevertheless would count as the last that can be told.
+/// The largest stored time: 46 bits are 1 100 years to either side of 1970. No clock accepts an event beyond it; if one
+/// came nevertheless, it would count at this time.
 pub(super) const AT_MAX_MS: i64 = (1 << 45) - 1;
 pub(super) const AT_MIN_MS: i64 = -(1 << 45);
 
-/// What happened. A view that counts also is one.
+/// The kind of a touch. A counted view is also the latest view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// The latest view, where no counted one is as late.
+    /// The latest view, if no counted one is as late.
     Viewed,
     Impression,
     View,
@@ -35,7 +38,7 @@ pub(super) enum Kind {
 impl Kind {
     const ALL: [Kind; 4] = [Kind::Viewed, Kind::Impression, Kind::View, Kind::Share];
 
-    /// A counted action; likes and comments are not kept here.
+    /// The kind of a counted action. Likes and comments are not stored here.
     pub(super) fn of(action: Action) -> Option<Kind> {
         match action {
             Action::Impression => Some(Kind::Impression),
@@ -50,7 +53,7 @@ impl Kind {
     }
 }
 
-/// Post, then time, then kind, the most significant bits first.
+/// A post, a time and a kind, in the order of significance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Touch {
     post: [u16; 2],
@@ -67,7 +70,7 @@ impl Touch {
         }
     }
 
-    /// The inverse of [`Touch::word`]; `None` of more than 48 bits.
+    /// Reads what [`Touch::word`] wrote. `None` if it has more than 48 bits.
     pub(super) fn of_word(post: u32, word: u64) -> Option<Touch> {
         let at_ms = i64::try_from(word >> 2).ok()? + AT_MIN_MS;
         (at_ms <= AT_MAX_MS).then(|| Touch::new(post, at_ms, Kind::ALL[(word & 3) as usize]))
@@ -77,7 +80,7 @@ impl Touch {
         u32::from(self.post[0]) << 16 | u32::from(self.post[1])
     }
 
-    /// Time and kind, 48 bits.
+    /// The time and the kind in 48 bits.
     pub(super) fn word(self) -> u64 {
         self.word.iter().fold(0, |word, part| word << 16 | u64::from(*part))
     }
@@ -95,11 +98,11 @@ impl Item for Touch {}
 
 pub(super) type List = Blocks<Vec<Touch>>;
 
-/// What some users did.
+/// The touches of some users.
 #[derive(Clone, Debug)]
 pub(super) struct Users {
     pub(super) lists: [List; USERS],
-    /// Touches of all of them.
+    /// The number of touches of all these users.
     pub(super) len: u32,
     pub(super) sweep_at: u32,
 }
@@ -125,9 +128,9 @@ fn viewed_ms(list: &List, post: u32) -> Option<i64> {
     of_post(list, post).filter(|touch| touch.kind().is_view()).last().map(Touch::at_ms)
 }
 
-/// Which chunk a user is in, and where.
-pub(super) fn place(user: u32) -> (usize, usize) {
-    (user as usize / USERS, user as usize % USERS)
+/// The chunk of a user, and the index in the chunk.
+pub(super) fn place(user: UserNo) -> (usize, usize) {
+    (user.index() / USERS, user.index() % USERS)
 }
 
 impl Touches {
@@ -135,10 +138,12 @@ impl Touches {
         self.chunks.grow(users.div_ceil(USERS));
     }
 
-    /// Notes an impression, view or share; true if it counts: the user has no counted one of the post in the 24 hours up to it.
-    pub(super) fn counts(&mut self, user: u32, post: u32, action: Action, at_ms: i64) -> bool {
+    /// Notes an impression, a view or a share. Returns true if it counts, because the user has no counted one of the
+    /// post in the 24 hours up to it.
+    pub(super) fn counts(&mut self, user: UserNo, post: PostNo, action: Action, at_ms: i64) -> bool {
         let Some(kind) = Kind::of(action) else { return false };
         let (chunk, at) = place(user);
+        let post = post.get();
         let list = self.chunks.get(chunk).map(|users| &users.lists[at]);
         let new = Touch::new(post, at_ms, kind);
         if list.is_none_or(|list| of_post(list, post).next().is_none()) {
@@ -159,7 +164,7 @@ impl Touches {
         let list = &mut users.lists[at];
         let len = list.len();
         if !repeated {
-            // By this user's time: whose partition lags may be days behind the latest.
+            // The user's own time decides, because a lagging partition may be days behind the latest time.
             forget(list, post, at_ms.saturating_sub(KEPT_MS));
             list.insert(new);
         }
@@ -170,14 +175,14 @@ impl Touches {
     }
 
     /// Whether the user viewed the post in the 24 hours up to `now_ms`, to the second.
-    pub fn seen(&self, user: u32, post: u32, now_ms: i64) -> bool {
+    pub fn seen(&self, user: UserNo, post: PostNo, now_ms: i64) -> bool {
         self.seen_until_ms(user, post, now_ms).is_some()
     }
 
-    /// If the post is seen at `now_ms`: the first moment at which it is not any more.
-    pub fn seen_until_ms(&self, user: u32, post: u32, now_ms: i64) -> Option<i64> {
+    /// If the user has viewed the post within 24 hours before `now_ms`, the time at which that ends.
+    pub fn seen_until_ms(&self, user: UserNo, post: PostNo, now_ms: i64) -> Option<i64> {
         let (chunk, at) = place(user);
-        let viewed_s = viewed_ms(&self.chunks.get(chunk)?.lists[at], post)?.div_euclid(1_000);
+        let viewed_s = viewed_ms(&self.chunks.get(chunk)?.lists[at], post.get())?.div_euclid(1_000);
         let until_ms = (viewed_s + REPEAT_MS / 1_000) * 1_000;
         (now_ms < until_ms).then_some(until_ms)
     }
@@ -188,7 +193,7 @@ impl Touches {
     }
 }
 
-/// Forgets what counted of a post before `oldest_ms`.
+/// Forgets the counted touches of a post before `oldest_ms`.
 fn forget(list: &mut List, post: u32, oldest_ms: i64) {
     loop {
         let old = of_post(list, post)
@@ -199,7 +204,7 @@ fn forget(list: &mut List, post: u32, oldest_ms: i64) {
     }
 }
 
-/// Keeps the latest view of a post, where no counted one says it.
+/// Keeps the latest view of a post, if no counted view is as late.
 fn tell_viewed(list: &mut List, post: u32, viewed_ms: Option<i64>) {
     let Some(viewed_ms) = viewed_ms else { return };
     let (mut told, mut other) = (false, None);
@@ -220,7 +225,7 @@ fn tell_viewed(list: &mut List, post: u32, viewed_ms: Option<i64>) {
 }
 
 impl Users {
-    /// There are so many touches more.
+    /// Adds to the number of touches.
     fn grown(&mut self, touches: i32) {
         self.len = self.len.saturating_add_signed(touches);
         if self.len >= self.sweep_at.max(SWEEP_MIN_ENTRIES) {
@@ -228,7 +233,7 @@ impl Users {
         }
     }
 
-    /// Forgets what is old by the times that the chunk itself has; see [`late`].
+    /// Forgets touches that are old by the chunk's own times; see [`late`].
     fn sweep(&mut self) {
         let touches = self.lists.iter().flat_map(Blocks::entries);
         let mut times: Vec<i64> = touches.map(Touch::at_ms).collect();
@@ -253,8 +258,9 @@ mod tests {
     use proptest::prelude::*;
 
     const HOUR_MS: i64 = DAY_MS / 24;
+    const FIRST: UserNo = UserNo::of(0);
 
-    /// What a user did to a post, told plainly.
+    /// What a user did to a post, in plain lists.
     #[derive(Default)]
     struct Plain {
         viewed_ms: Option<i64>,
@@ -262,8 +268,8 @@ mod tests {
     }
 
     proptest! {
-        /// Two users, posts enough for several blocks, every action, times in any order within two days: nothing of it is
-        /// old enough to be forgotten.
+        /// The test has two users, enough posts for several blocks, every action, and times in any order within two
+        /// days, so nothing is old enough to be forgotten.
         #[test]
         fn touches_are_what_plain_lists_say(
             many in 0u32..3_000,
@@ -272,11 +278,11 @@ mod tests {
             let (mut touches, mut plain) = (Touches::default(), BTreeMap::<(u32, u32), Plain>::new());
             touches.grow(2);
             for post in 0..many {
-                prop_assert!(touches.counts(0, 100 + post * 7, Action::View, 0));
+                prop_assert!(touches.counts(FIRST, PostNo::of(100 + post * 7), Action::View, 0));
             }
             let actions = [Action::Impression, Action::View, Action::Share];
             for (user, post, action, minutes) in steps {
-                // Some among the many, some before and some behind them.
+                // Some of these posts are among the many, and some are before and after them.
                 let (post, at_ms, action) = (post * 2_000, minutes * 60_000, actions[action]);
                 let known = plain.entry((user, post)).or_default();
                 if (100..100 + many * 7).contains(&post) && user == 0 && (post - 100) % 7 == 0 && known.counted.is_empty() {
@@ -290,10 +296,10 @@ mod tests {
                 if action == Action::View {
                     known.viewed_ms = known.viewed_ms.max(Some(at_ms));
                 }
-                prop_assert_eq!(touches.counts(user, post, action, at_ms), counts);
+                prop_assert_eq!(touches.counts(UserNo::of(user), PostNo::of(post), action, at_ms), counts);
                 for ((user, post), known) in &plain {
                     let until_ms = known.viewed_ms.map(|ms| ms + REPEAT_MS).filter(|until_ms| at_ms < *until_ms);
-                    prop_assert_eq!(touches.seen_until_ms(*user, *post, at_ms), until_ms);
+                    prop_assert_eq!(touches.seen_until_ms(UserNo::of(*user), PostNo::of(*post), at_ms), until_ms);
                 }
             }
             let users = touches.chunks.get(0).unwrap();
@@ -310,13 +316,13 @@ mod tests {
             touches.grow(3);
             for (later_ms, ago_ms) in steps {
                 arrival_ms += later_ms;
-                touches.counts(2, 1, Action::View, arrival_ms + 10 * DAY_MS);
+                touches.counts(UserNo::of(2), PostNo::of(1), Action::View, arrival_ms + 10 * DAY_MS);
                 let at_ms = arrival_ms - ago_ms;
                 let counts = !naive.iter().any(|before| *before <= at_ms && at_ms - before < DAY_MS);
                 if counts {
                     naive.push(at_ms);
                 }
-                prop_assert_eq!(touches.counts(1, 1, Action::View, at_ms), counts);
+                prop_assert_eq!(touches.counts(UserNo::of(1), PostNo::of(1), Action::View, at_ms), counts);
             }
         }
     }

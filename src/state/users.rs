@@ -1,16 +1,16 @@
 //! The rows of users.
 
-/// A user's row, as far as it is served.
+/// The served part of a user's row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserRow {
     pub username: Box<str>,
     pub active: bool,
 }
 
-/// Users whose rows are in one chunk.
+/// The number of users whose rows are in one chunk.
 pub(super) const ROWS: usize = 256;
 
-/// Rows of some users.
+/// The rows of some users.
 #[derive(Clone, Debug)]
 pub(super) struct UserRows(pub(super) [Option<UserRow>; ROWS]);
 

@@ -1,11 +1,11 @@
-//! Varints in the bytes of a block, read and replaced where they stand.
+//! Varints in the bytes of a block, read and replaced in place.
 
 use super::chunks::SPARE_PART;
 
-/// What a block grows by, at least.
+/// The least growth of a block in bytes.
 const SPARE_MIN_BYTES: usize = 8;
 
-/// Reads one that [`Small`] wrote.
+/// Reads a varint that [`Small`] wrote.
 #[inline]
 pub(super) fn varint(bytes: &[u8], at: &mut usize) -> u64 {
     // Most distances take one or two bytes.
@@ -31,7 +31,7 @@ pub(super) fn varint(bytes: &[u8], at: &mut usize) -> u64 {
     value
 }
 
-/// Bytes of a varint that were put together on the stack.
+/// The bytes of a varint, made on the stack.
 #[derive(Default)]
 pub(super) struct Small {
     bytes: [u8; 10],
@@ -56,7 +56,7 @@ impl Small {
     }
 }
 
-/// Puts `new` in the place of a range.
+/// Replaces a range by `new`.
 pub(super) fn replace(bytes: &mut Vec<u8>, range: std::ops::Range<usize>, new: &[u8]) {
     let (old_len, len) = (bytes.len(), bytes.len() + new.len() - range.len());
     let behind = range.start + new.len();

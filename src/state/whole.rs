@@ -1,4 +1,4 @@
-//! All structures together, and what each effect does to them.
+//! All structures together, and the effect of each [`Effect`] on them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,6 +8,7 @@ use crate::event::{Action, Effect, Facts, Id};
 use super::affinity::{Affinity, Cell, Pended};
 use super::chunks::{ALLOCATED_BYTES, Chunks};
 use super::daily::Daily;
+use super::dense::{PostNo, UserNo};
 use super::graph::Graph;
 use super::ids::Ids;
 use super::meta::Meta;
@@ -19,13 +20,13 @@ use super::times::DAY_MS;
 use super::touches::Touches;
 use super::users::{ROWS, UserRow, UserRows};
 
-/// See the module.
+/// The state that is served.
 #[derive(Clone, Debug)]
 pub struct State {
     settings: StateSettings,
-    pub users: Ids,
+    pub users: Ids<UserNo>,
     pub(super) user_rows: Chunks<UserRows>,
-    pub post_ids: Ids,
+    pub post_ids: Ids<PostNo>,
     pub graph: Graph,
     pub posts: Posts,
     pub touches: Touches,
@@ -33,11 +34,11 @@ pub struct State {
     pub daily: Daily,
     pub(super) liked: Liked,
     pub(super) dated: Dated,
-    /// What `changes` was when [`State::meta`] last changed.
+    /// The value of `changes` when [`State::meta`] last changed.
     pub(super) meta_changed: u64,
-    /// See [`State::changes`].
+    /// The number of effects so far; see [`State::changes`].
     changes: u64,
-    /// See [`State::retractions`]; read without a lock on the state.
+    /// The number of retractions, read without a lock on the state; see [`State::retractions`].
     retractions: Arc<AtomicU64>,
 }
 
@@ -62,19 +63,20 @@ impl State {
         }
     }
 
-    /// A state that goes on by itself: chunks are shared until one of the two changes them.
+    /// An independent copy of the state. Chunks are shared until one of the two changes them.
     pub fn copy(&self) -> State {
         let retractions = AtomicU64::new(self.retractions.load(Ordering::Acquire));
         State { retractions: Arc::new(retractions), ..self.clone() }
     }
 
-    /// Raised with every effect: while it is the same, only time can change what follows from the state. Not stored.
+    /// A number that every effect raises. While it is the same, only time can change what follows from the state. It is
+    /// not stored.
     pub fn changes(&self) -> u64 {
         self.changes
     }
 
-    /// A number that is raised when a post, a like or a comment goes or changes, or a user is deactivated: what was
-    /// published under an older one may hold what was deleted, hidden or taken back (N11).
+    /// A number that is raised when a post, a like or a comment is deleted or changed, or a user is deactivated. A list
+    /// published under an older number may contain something deleted, hidden or retracted (N11).
     pub fn retractions(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.retractions)
     }
@@ -87,9 +89,9 @@ impl State {
         &self.settings.ranking
     }
 
-    pub(super) fn user(&mut self, id: Id) -> u32 {
+    pub(super) fn user(&mut self, id: Id) -> UserNo {
         let user = self.users.intern(id);
-        if user as usize + 1 == self.users.len() {
+        if user.index() + 1 == self.users.len() {
             self.user_rows.grow(self.users.len().div_ceil(ROWS));
             self.graph.grow(self.users.len());
             self.posts.grow_authors(self.users.len());
@@ -99,22 +101,22 @@ impl State {
         user
     }
 
-    /// A user's row; `None` before it came and after it went.
-    pub fn user_row(&self, user: u32) -> Option<&UserRow> {
-        self.user_rows.get(user as usize / ROWS)?.0[user as usize % ROWS].as_ref()
+    /// A user's row. `None` before it came and after it was deleted.
+    pub fn user_row(&self, user: UserNo) -> Option<&UserRow> {
+        self.user_rows.get(user.index() / ROWS)?.0[user.index() % ROWS].as_ref()
     }
 
-    pub(super) fn set_user_row(&mut self, user: u32, row: Option<UserRow>) {
-        self.user_rows.change(user as usize / ROWS).0[user as usize % ROWS] = row;
+    pub(super) fn set_user_row(&mut self, user: UserNo, row: Option<UserRow>) {
+        self.user_rows.change(user.index() / ROWS).0[user.index() % ROWS] = row;
     }
 
-    pub(super) fn post(&mut self, id: Id) -> u32 {
+    pub(super) fn post(&mut self, id: Id) -> PostNo {
         let post = self.post_ids.intern(id);
         self.posts.grow(self.post_ids.len());
         post
     }
 
-    /// Does one effect of a commit.
+    /// Applies one effect of a commit.
     pub fn apply(&mut self, effect: &Effect) {
         self.changes += 1;
         self.stamp();
@@ -125,7 +127,7 @@ impl State {
         }
     }
 
-    /// From here on chunks that change note so.
+    /// Notes later changes of chunks with the present number.
     fn stamp(&mut self) {
         let now = self.changes;
         self.users.ids.stamp(now);
@@ -142,7 +144,7 @@ impl State {
         self.dated.chunks.stamp(now);
     }
 
-    /// What is not of one chunk.
+    /// The parts that belong to no single chunk.
     pub(super) fn meta(&self) -> Meta {
         Meta {
             users: self.users.len(),
@@ -192,7 +194,7 @@ impl State {
         }
     }
 
-    /// A row that was there is gone, or is about to be replaced.
+    /// Handles a row that was deleted, or is about to be replaced.
     fn leave(&mut self, key: Id, old: &Facts, replaced: bool) {
         match old {
             Facts::User { .. } => {
@@ -231,7 +233,7 @@ impl State {
                 let (post, author) = (self.post(key), self.user(*author));
                 let row = PostRow { author, created_at_us: *created_at_us, published: *published };
                 self.posts.put(post, row, &self.post_ids);
-                // Actions that came before the post's own row.
+                // These actions came before the post's own row.
                 for Pended { user, day, kind, count } in self.affinity.take_pending(post) {
                     self.affinity.add(user, Cell { author, day, kind, count: count.into() });
                 }
@@ -250,9 +252,9 @@ impl State {
         }
     }
 
-    /// A like's or comment's row came (+1) or went (−1).
+    /// Handles a like's or comment's row that came (+1) or was deleted (−1).
     fn row(&mut self, (user, post): (Id, Id), (action, key): (Action, Id), created_at_us: i64, sign: i32) {
-        // One that goes takes its date with it.
+        // A deleted row takes its date along.
         let dated_ms = match sign {
             1 => self.dated.get(action, key),
             _ => self.dated.remove(action, key),
@@ -266,8 +268,8 @@ impl State {
         self.attribute(user, post, action, at_ms, sign);
     }
 
-    /// Counts an action of a user on the posts of an author. One that weighs nothing today is counted, too.
-    fn attribute(&mut self, user: u32, post: u32, action: Action, at_ms: i64, sign: i32) {
+    /// Counts an action of a user on the posts of an author, even if its present weight is 0.
+    fn attribute(&mut self, user: UserNo, post: PostNo, action: Action, at_ms: i64, sign: i32) {
         if action == Action::Impression {
             return;
         }
@@ -278,20 +280,20 @@ impl State {
         }
     }
 
-    /// Whether a post may be shown: published, not deleted, and its author neither deactivated nor deleted. An author
-    /// whose own row has not come yet counts as active.
-    pub fn visible(&self, post: u32) -> bool {
+    /// Whether a post may be shown: it is published and not deleted, and its author is neither deactivated nor deleted.
+    /// An author without a row so far counts as active.
+    pub fn visible(&self, post: PostNo) -> bool {
         let Some(row) = self.posts.row(post) else { return false };
         row.published && self.user_row(row.author).is_none_or(|user| user.active)
     }
 
-    /// Everything a post has counted so far, weighed, times ten.
-    pub fn engagement(&self, post: u32) -> i64 {
+    /// The weighted sum of all counts of a post, times ten.
+    pub fn engagement(&self, post: PostNo) -> i64 {
         self.weighed(&self.posts.totals(post))
     }
 
-    /// What a post counted in the epoch minutes of each range, weighed, times ten.
-    pub fn scores<const N: usize>(&self, post: u32, ranges: &[std::ops::Range<i64>; N]) -> [i64; N] {
+    /// The weighted counts of a post in the epoch minutes of each range, times ten.
+    pub fn scores<const N: usize>(&self, post: PostNo, ranges: &[std::ops::Range<i64>; N]) -> [i64; N] {
         self.posts.weighed(post, ranges, &self.settings.ranking.weights)
     }
 
@@ -306,10 +308,10 @@ impl State {
     }
 }
 
-/// The bytes of a structure.
+/// A function that returns the bytes of a structure.
 pub type BytesOf = fn(&State) -> usize;
 
-/// The structures of a state. Each is asked for under a lock of its own: all at once would hold up the
+/// The structures of a state. Each is measured under a lock of its own, because measuring all at once would delay the
 /// writer, and every reader behind it.
 pub const STRUCTURES: [(&str, BytesOf); 8] = [
     ("ids", |state| state.users.mem_bytes() + state.post_ids.mem_bytes()),

@@ -1,4 +1,4 @@
-//! A client of one server on this machine that blocks, so that it is of use within any runtime: HTTP/1.1 over one
+//! A blocking client of one server on this machine, so that it can be used within any runtime: HTTP/1.1 over one
 //! connection.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -9,18 +9,18 @@ use parking_lot::Mutex;
 
 /// The longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// Bytes of an answer.
+/// The most bytes of an answer.
 const ANSWER_MAX_BYTES: usize = 256 << 20;
-/// Bytes of an answer's head.
+/// The most bytes of an answer's head.
 const HEAD_MAX_BYTES: u64 = 64 << 10;
 
-/// Status and body.
+/// The status and the body of an answer.
 pub(super) struct Answer {
     pub status: u16,
     pub body: String,
 }
 
-/// See the module.
+/// A blocking client of one server.
 pub(super) struct Client {
     addr: SocketAddr,
     kept: Mutex<Option<BufReader<TcpStream>>>,

@@ -1,13 +1,13 @@
-//! What became of records, by partition.
+//! The outcomes of records by partition.
 
 use crate::event::Outcome;
 use crate::http::testing::{Counted, PartitionCounted};
 use crate::pipeline::progress::PartitionStatus;
 
-/// What happened between two looks at the partitions: of those that were touched, or that are held.
+/// The changes between two states of the partitions, for those that were touched or are held.
 pub(super) fn between(before: &[PartitionStatus], after: &[PartitionStatus]) -> Vec<PartitionCounted> {
     let each = after.iter().enumerate().map(|(place, status)| {
-        // Partitions keep their places.
+        // Partitions keep their indexes.
         let earlier = before.get(place);
         let count = |outcome| status.count(outcome) - earlier.map_or(0, |earlier| earlier.count(outcome));
         PartitionCounted {

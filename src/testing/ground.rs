@@ -1,6 +1,6 @@
-//! The server for tests: a node over a store in memory, behind a listener that outlives it. Going back to a snapshot is
-//! starting another node over the snapshot's image of the store: nothing of the test before can be left in it, whatever
-//! that test did.
+//! The server for tests: a node over a store in memory, behind a listener that outlives it. A reset to a snapshot
+//! starts another node over the snapshot's image of the store, so nothing of the previous test can be left in it,
+//! whatever that test did.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,7 +15,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 
 use crate::app::{self, AppError, Node, PortSetup, Setup, TestSetup};
-use crate::clock::{Clock, rfc3339};
+use crate::clock::{Clock, monotonic_now, rfc3339};
 use crate::config::Config;
 use crate::decode::Schemas;
 use crate::event::{Id, Record};
@@ -32,33 +32,34 @@ use super::retired::Retired;
 use super::stand_in::{self, StandIn};
 use super::waits::{barrier, delivered, hand_over, prepared};
 
-/// The clock moves in steps of an hour, so that jobs see the hours pass; over more than so many, in longer ones.
+/// The clock moves in steps of an hour, so that jobs see the hours pass. If there would be more than so many steps,
+/// they are longer.
 const STEP_MS: i64 = 3_600_000;
 const STEPS_MAX: i64 = 48;
-/// Snapshots that are kept.
+/// The most snapshots that are kept.
 const SNAPSHOTS_MAX: usize = 64;
-/// redb's page cache: the file is memory already.
+/// The size of redb's page cache. It is small, because the file is already in memory.
 const CACHE_BYTES: usize = 1 << 20;
-/// What the cache behind the Redis port may take.
+/// The limit of the cache behind the Redis port, in bytes.
 const PORT_CACHE_BYTES: usize = 32 << 20;
-/// Name of the snapshot that is there from the beginning.
+/// The name of the snapshot that exists from the beginning.
 pub(super) const SEED: &str = "seed";
-/// Nothing can be made beneath a device: what would be written to a data directory fails instead.
+/// A path beneath a device, where nothing can be made. A write to the data directory thus fails.
 const NO_DIR: &str = "/dev/null/nova-test";
 
-/// What a server for tests is made from.
+/// The settings of a server for tests.
 pub(crate) struct Ways {
-    /// The numbers of ranking and limits; where records come from and go to is not looked at.
+    /// The configuration, with the numbers of ranking and limits. Its sources and targets of records are ignored.
     pub config: Config,
-    /// Epoch milliseconds; the present time where it is left out.
+    /// The time at the beginning, epoch milliseconds. The default is the present.
     pub now_ms: Option<i64>,
-    /// The clock moves when it is told to, and not by itself.
+    /// Whether the clock moves only when a test moves it.
     pub manual: bool,
-    /// No token is needed.
+    /// Whether requests need no token.
     pub anyone: bool,
-    /// A stand-in for ClickHouse gets the rows.
+    /// Whether a stand-in for ClickHouse gets the rows.
     pub clickhouse: bool,
-    /// Of the seeds' records.
+    /// The schemas of the seeds' records.
     pub schemas: Arc<dyn Schemas>,
     pub listen: SocketAddr,
 }
@@ -66,37 +67,37 @@ pub(crate) struct Ways {
 #[derive(Clone)]
 struct Snapshot {
     image: Image,
-    /// What memory was then.
+    /// The state in memory at that time.
     state: Arc<State>,
     now_ms: i64,
 }
 
-/// The node at hand.
+/// The current node.
 struct Place {
     node: Node,
     memory: Memory,
     listening: Option<Listening>,
 }
 
-/// What a reset puts its edge behind.
+/// The listeners behind which a reset puts the new edge.
 pub(crate) struct Listening {
     pub http: Replacer,
     pub redis: Option<redis_port::Replacer>,
 }
 
-/// See the module.
+/// The server for tests.
 pub(crate) struct Ground {
     ways: Ways,
     clock: Clock,
     key: Arc<[u8]>,
     runtime: Handle,
-    /// Held by each call that changes something, so that one ends before the next begins.
+    /// The lock that each changing call holds, so that one ends before the next begins.
     turn: Mutex<()>,
-    /// Held for a moment.
+    /// The current node. The lock is held only for a moment.
     place: Mutex<Option<Place>>,
     snapshots: Mutex<BTreeMap<String, Snapshot>>,
     log: Arc<Log>,
-    /// Numbers the nodes.
+    /// The number of the last node.
     nodes: AtomicU64,
     slow_commit_ms: AtomicU64,
     behind_ms: AtomicI64,
@@ -105,7 +106,7 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    /// With an empty store, and nobody listening yet.
+    /// Makes the server with an empty store, and without a listener.
     pub fn open(ways: Ways, runtime: Handle) -> Result<Arc<Ground>, AppError> {
         let now_ms = ways.now_ms.unwrap_or_else(|| Clock::System.now_ms());
         let clock = match (ways.manual, ways.now_ms) {
@@ -139,24 +140,24 @@ impl Ground {
         Ok(ground)
     }
 
-    /// The edge that a listener begins with.
+    /// The edge for the beginning of a listener.
     pub fn edge(&self) -> Result<Arc<Edge>, Refused> {
         self.at_hand().map(|(edge, _)| edge)
     }
 
-    /// Whether the node at hand runs.
+    /// Whether the current node runs.
     pub fn alive(&self) -> bool {
         self.place.lock().as_ref().is_some_and(|place| place.node.running.alive())
     }
 
-    /// From now on a reset puts its edge behind these listeners.
+    /// Sets the listeners behind which a reset puts its edge from now on.
     pub fn listens(&self, listening: Listening) {
         if let Some(place) = self.place.lock().as_mut() {
             place.listening = Some(listening);
         }
     }
 
-    /// Ends the node; what went wrong with it or one before it, in words.
+    /// Ends the node. Returns the problems of all nodes in words.
     pub fn end(&self) -> Vec<String> {
         let _turn = self.turn.lock();
         let place = self.place.lock().take();
@@ -167,7 +168,7 @@ impl Ground {
         self.retired.end()
     }
 
-    /// Of the node of this number.
+    /// The setup of the node with this number.
     fn setup(self: &Arc<Ground>, number: u64) -> Setup {
         let mut setup = Setup::configured(&self.ways.config, Arc::clone(&self.ways.schemas));
         setup.data_dir = NO_DIR.into();
@@ -186,7 +187,7 @@ impl Ground {
         setup
     }
 
-    /// A node over a copy of a snapshot.
+    /// Makes a node over a copy of a snapshot.
     fn node(self: &Arc<Ground>, snapshot: &Snapshot) -> Result<(Node, Memory), AppError> {
         let number = self.nodes.fetch_add(1, Ordering::Relaxed);
         let (setup, memory) = (self.setup(number), Memory::of(&snapshot.image));
@@ -210,24 +211,24 @@ impl Ground {
         self.turn.lock()
     }
 
-    /// Everything that was accepted is applied, and jobs have run as of now.
+    /// Waits until everything that was accepted is applied and jobs have run at the present time.
     fn settled(&self) -> Result<(), Refused> {
         self.applied()?;
         self.jobs_ran()?;
-        // What jobs made durable.
+        // This waits for what jobs made durable.
         let (edge, inbox) = self.at_hand()?;
         barrier(&inbox, Message::Barrier)?;
         self.stand_in.as_ref().map_or(Ok(()), |stand_in| delivered(stand_in, &edge, &inbox))
     }
 
-    /// Everything that was accepted is applied.
+    /// Waits until everything that was accepted is applied.
     fn applied(&self) -> Result<(), Refused> {
         let (edge, inbox) = self.at_hand()?;
         hand_over(&edge, Vec::new())?;
         barrier(&inbox, Message::Barrier)
     }
 
-    /// What is due by the clock is done.
+    /// Does everything that is due by the clock.
     fn jobs_ran(&self) -> Result<(), Refused> {
         let (edge, _) = self.at_hand()?;
         let ran = self.runtime.block_on(async {
@@ -255,12 +256,13 @@ impl Ground {
         })
     }
 
-    /// What the store is now, with nothing left to be done again.
+    /// A snapshot of the present store, whose journal is empty.
     fn taken(&self) -> Result<Snapshot, Refused> {
         self.settled()?;
         let (edge, inbox) = self.at_hand()?;
         barrier(&inbox, Message::Checkpoint)?;
-        // Before the image: what is committed between the two is in its journal, and then the state is read from it.
+        // The state is taken before the image: a commit between the two is in the image's journal, and then the state
+        // is read from the image.
         let state = Arc::new(edge.serving.state.read().copy());
         let raw = self.place.lock().as_ref().map(|place| place.memory.image());
         let raw = raw.ok_or_else(|| Refused::Late("the server ends".to_owned()))?;
@@ -277,7 +279,7 @@ fn options() -> Options {
     Options { cache_bytes: CACHE_BYTES, ..Options::default() }
 }
 
-/// The image as a store that was closed in order: opening it needs no repair.
+/// The image as a store that was closed in order, so that opening it needs no repair.
 fn clean(image: &Image) -> Result<Image, AppError> {
     let memory = Memory::of(image);
     drop(Store::open_backend(memory.clone(), &options())?);
@@ -299,7 +301,7 @@ impl Testing for Arc<Ground> {
         let from_ms = self.clock.now_ms();
         let far_ms = to_ms.saturating_sub(from_ms).max(0);
         let steps = (far_ms / STEP_MS).clamp(1, STEPS_MAX);
-        // What was accepted before the clock moves happened before.
+        // Records that were accepted before the clock moves belong to the time before.
         self.applied()?;
         for step in 1..steps {
             self.clock.set(from_ms + far_ms / steps * step);
@@ -325,7 +327,7 @@ impl Testing for Arc<Ground> {
     }
 
     fn snapshot(&self, name: &str) -> Result<SnapshotTold, Refused> {
-        let (_turn, began) = (self.takes_turn(), Instant::now());
+        let (_turn, began) = (self.takes_turn(), monotonic_now());
         let taken = self.taken()?;
         let now_ms = taken.now_ms;
         let mut snapshots = self.snapshots.lock();
@@ -339,7 +341,7 @@ impl Testing for Arc<Ground> {
     }
 
     fn reset(&self, name: Option<&str>) -> Result<SnapshotTold, Refused> {
-        let (_turn, began) = (self.takes_turn(), Instant::now());
+        let (_turn, began) = (self.takes_turn(), monotonic_now());
         let name = name.unwrap_or(SEED);
         let snapshot = {
             let snapshots = self.snapshots.lock();

@@ -15,7 +15,7 @@ use crate::redis_port::{self, Strangers};
 use super::ground::{Ground, Listening, SEED, Ways};
 use super::seed::{self, Seed};
 
-/// How long the tokens that are told at the start are good, seconds: longer than any clock is moved.
+/// The lifetime of the tokens that are printed at the start, seconds. It is longer than any movement of the clock.
 const TOKEN_TTL_S: u64 = 1_000 * 365 * 86_400;
 
 /// Why a server for tests cannot start.
@@ -33,13 +33,13 @@ impl From<http::BindError> for StartError {
     }
 }
 
-/// See the module.
+/// A server for tests with its listeners.
 pub(crate) struct Hosted {
     pub addr: SocketAddr,
-    /// Of the Redis port.
+    /// The address of the Redis port.
     redis: Option<SocketAddr>,
     pub ground: Arc<Ground>,
-    /// Of nobody's user, with the role service, and with the role admin.
+    /// The tokens of the nil user: with the role service, and with the role admin.
     pub token: String,
     pub admin_token: String,
     runtime: Runtime,
@@ -47,7 +47,7 @@ pub(crate) struct Hosted {
     stop: watch::Sender<bool>,
 }
 
-/// The Redis port, on one thread: many such servers share a machine.
+/// The Redis port on one thread, because many such servers share a machine.
 fn port(addr: SocketAddr, edge: &Arc<Edge>) -> Result<Option<redis_port::Server>, AppError> {
     let Some(watch) = &edge.watch.port else { return Ok(None) };
     let reserved = redis_port::Reserved::bind(addr)?;
@@ -55,7 +55,7 @@ fn port(addr: SocketAddr, edge: &Arc<Edge>) -> Result<Option<redis_port::Server>
 }
 
 impl Hosted {
-    /// Begins to listen, puts the seeds in, and keeps that as the snapshot `seed`.
+    /// Begins to listen, applies the seeds, and keeps the result as the snapshot `seed`.
     pub fn start(ways: Ways, seeds: Vec<Seed>) -> Result<Hosted, StartError> {
         let runtime = http::runtime().map_err(AppError::Runtime)?;
         let reserved = {
@@ -96,12 +96,12 @@ impl Hosted {
         Ok(Hosted { addr, redis, ground, token, admin_token, runtime, server, stop })
     }
 
-    /// Whether the node at hand runs.
+    /// Whether the current node runs.
     pub fn alive(&self) -> bool {
         self.ground.alive()
     }
 
-    /// Where the Redis port is. Whoever reaches it needs no token.
+    /// The URL of the Redis port, which needs no token.
     pub fn redis_url(&self) -> Option<String> {
         self.redis.map(|addr| format!("redis://{addr}"))
     }
@@ -110,7 +110,8 @@ impl Hosted {
         format!("http://{}", self.addr)
     }
 
-    /// Ends in order; what went wrong, in words. Blocks: not to be called within a runtime.
+    /// Ends the server in order, and returns the problems in words. This call blocks, so it must not be made within a
+    /// runtime.
     pub fn end(self) -> Vec<String> {
         let Hosted { ground, runtime, server, stop, .. } = self;
         let _ = stop.send(true);

@@ -1,4 +1,4 @@
-//! What happened in a server for tests: records as they were committed, and pages as they were served.
+//! The log of a server for tests: committed records, and served pages.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use crate::http::testing::{Logged, LoggedPage, TestLog};
 use crate::pipeline::tap::Tapped;
 use crate::schema::Uuid;
 
-/// Entries that are kept; of more, the oldest are forgotten and counted.
+/// The most entries that are kept. The oldest are forgotten and counted.
 const ENTRIES_MAX: usize = 10_000;
 
 enum What {
@@ -29,21 +29,21 @@ struct Entry {
 #[derive(Default)]
 struct Inner {
     entries: VecDeque<Entry>,
-    /// The last number; numbers go on after a reset.
+    /// The last number. Numbers continue after a reset.
     last: u64,
     left_out: u64,
 }
 
-/// See the module. The lock is held for an entry, by the writer's thread and by those that serve.
+/// The log of a server for tests. The writer's thread and the serving threads lock it for one entry at a time.
 #[derive(Default)]
 pub(super) struct Log {
     inner: Mutex<Inner>,
-    /// Which node may tell: what one before it still has to say is of another world.
+    /// The number of the node whose entries are accepted. Late entries of a previous node belong to another world.
     node: AtomicU64,
 }
 
 impl Log {
-    /// Forgets everything; from now on the node of this number tells.
+    /// Forgets everything. From now on entries of the node with this number are accepted.
     pub fn begin(&self, node: u64) {
         let mut inner = self.inner.lock();
         self.node.store(node, Ordering::SeqCst);
@@ -63,7 +63,7 @@ impl Log {
         self.inner.lock().put(at_ms, What::Page { what, user, answer });
     }
 
-    /// Entries behind a number, at most `limit`.
+    /// The entries after a number, at most `limit`.
     pub fn since(&self, since: u64, limit: usize) -> TestLog {
         let inner = self.inner.lock();
         let later = inner.entries.iter().filter(|entry| entry.seq > since).take(limit);

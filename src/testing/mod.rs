@@ -1,4 +1,4 @@
-//! A nova for tests: the real server, all of it in memory, whose clock stands until it is moved.
+//! A nova for tests: the real server, completely in memory, whose clock stands still until a test moves it.
 //!
 //! ```
 //! use nova::testing::{TestNova, json};
@@ -23,7 +23,7 @@
 //! assert!(nova.feed(ada).is_empty());
 //! ```
 //!
-//! What a service under test needs is [`TestNova::url`] and a [`TestNova::token`]. The same server is `nova test` for
+//! A service under test needs only [`TestNova::url`] and a [`TestNova::token`]. `nova test` is the same server for
 //! tests in other languages (`docs/testing-with-nova.md`).
 
 mod client;

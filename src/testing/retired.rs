@@ -1,22 +1,23 @@
-//! Nodes that a reset has replaced end on a thread of their own: nobody waits for their last commits.
+//! Ends the nodes that a reset has replaced on a separate thread, so that nobody waits for their last commits.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
 
 use crate::app::{AppError, Node};
+use crate::clock::monotonic_now;
 use crate::http::Edge;
 
-/// Nodes that wait for their end; with more, a reset waits.
+/// The most nodes that wait for their end. With more, a reset waits.
 const QUEUE_MAX: usize = 4;
-/// How long requests of a replaced node may take, and how often it is looked whether they are answered.
+/// How long requests of a replaced node may take, and how often the thread checks whether they are answered.
 const REQUESTS_WAIT: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_micros(500);
 
-/// See the module.
+/// The thread that ends replaced nodes.
 pub(super) struct Retired {
     queue: Mutex<Option<Sender<Node>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -35,16 +36,16 @@ impl Retired {
         Ok(Retired { queue: Mutex::new(Some(queue)), thread: Mutex::new(Some(thread)), failed })
     }
 
-    /// Has a node end soon.
+    /// Lets a node end soon.
     pub fn put(&self, node: Node) {
         let queue = self.queue.lock().clone();
-        // The thread lasts until [`Retired::end`].
+        // The thread lives until [`Retired::end`].
         if let Some(queue) = queue {
             drop(queue.send(node));
         }
     }
 
-    /// Waits for the last end; what went wrong with any, in words.
+    /// Waits until all nodes have ended. Returns their problems in words.
     pub fn end(&self) -> Vec<String> {
         drop(self.queue.lock().take());
         if let Some(thread) = self.thread.lock().take()
@@ -56,24 +57,24 @@ impl Retired {
     }
 }
 
-/// Waits until no request that is on its way holds the edge, and ends it, while the writer still takes what jobs leave.
+/// Waits until no running request holds the edge, and ends the edge while the writer still takes what jobs leave.
 fn alone(mut edge: Arc<Edge>) {
     let (_nobody, tick) = bounded::<()>(0);
-    let deadline = Instant::now() + REQUESTS_WAIT;
+    let deadline = monotonic_now() + REQUESTS_WAIT;
     loop {
         match Arc::try_unwrap(edge) {
             Ok(edge) => return drop(edge),
             Err(shared) => edge = shared,
         }
-        if Instant::now() >= deadline {
+        if monotonic_now() >= deadline {
             return;
         }
-        // Nobody sends: a wait of this length.
+        // Nobody sends, so this waits for the given time.
         let _ = tick.recv_timeout(LOOK_EVERY);
     }
 }
 
-/// Ends a node in order; its accounts must balance.
+/// Ends a node in order. Its counts of records must balance.
 fn end(node: Node) -> Result<(), String> {
     let Node { running, edge } = node;
     running.shared.stop();

@@ -1,4 +1,4 @@
-//! What a server for tests begins with: plain rows, or captures.
+//! The initial content of a server for tests: plain rows, or captures.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -15,21 +15,21 @@ use crate::source::handed;
 
 use super::ground::Ground;
 
-/// Bytes of a seed, after inflation.
+/// The most bytes of a seed, after inflation.
 const SEED_MAX_BYTES: u64 = 1 << 30;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// One seed.
 pub(crate) enum Seed {
-    /// As the body of `POST /_test/rows`.
+    /// Rows in the form of the body of `POST /_test/rows`.
     Rows(Value),
-    /// JSON lines, a record a line.
+    /// JSON lines with one record each.
     Capture(Vec<u8>),
-    /// One of the two, plain or gzip, by what is in it.
+    /// A file with rows or a capture, plain or gzip. The content decides which.
     File(PathBuf),
 }
 
-/// Puts a seed into a node.
+/// Applies a seed to a node.
 pub(super) fn put(ground: &Arc<Ground>, edge: &Arc<Edge>, runtime: &Runtime, seed: &Seed) -> Result<(), String> {
     match seed {
         Seed::Rows(given) => rows_in(edge, runtime, given.clone()),
@@ -49,7 +49,7 @@ fn file_in(ground: &Arc<Ground>, edge: &Arc<Edge>, runtime: &Runtime, path: &Pat
         }
         false => bytes,
     };
-    // A record of a capture is an object, too, and has a topic.
+    // A record of a capture is an object, too, but has a topic.
     match serde_json::from_slice::<Value>(&text) {
         Ok(given @ Value::Object(_)) if given.get("topic").is_none() => rows_in(edge, runtime, given),
         _ => capture_in(ground, &text),

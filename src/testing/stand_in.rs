@@ -1,5 +1,5 @@
-//! What stands for ClickHouse in a server for tests: the delivery's own client asks it over streams in memory. It takes
-//! every insert, keeps no row, and says that every table is there. A fault changes what it answers.
+//! The stand-in for ClickHouse in a server for tests. The delivery's own client asks it over streams in memory. It
+//! accepts every insert, keeps no row, and answers that every table exists. A fault changes its answers.
 
 use std::future::{Ready, ready};
 use std::io;
@@ -28,44 +28,47 @@ use crate::warehouse::layout::Layout;
 use crate::warehouse::sender::{Pace, SAFE_HORIZON_MS};
 use crate::warehouse::{Target, VIEW_TARGETS};
 
-/// How long nova waits for an answer: a test that makes answers slow need not wait as long as production does.
+/// How long nova waits for an answer. It is short, so that a test with slow answers need not wait as long as in
+/// production.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// What one direction of a connection holds.
+/// The bytes that one direction of a connection can hold.
 const PIPE_BYTES: usize = 64 << 10;
-/// So many requests meet a fault until it is plain that it keeps the rows here: those that open the breaker, one of each
-/// table that is on its way then, and one more.
+/// The number of requests that must meet a fault before it is certain that it keeps the rows from being delivered:
+/// those that open the breaker, one for each table that may be in progress, and one more.
 const MET_ENOUGH: u64 = 12;
 
-/// A test waits for the next attempt. What has no answer was not taken, so nothing lands later.
+/// The pace of the delivery. It is fast, because a test waits for the next attempt. A request without an answer was not
+/// accepted, so nothing arrives later.
 pub(super) const PACE: Pace = Pace {
     backoff_first_ms: 10,
     backoff_last_ms: 100,
-    // Longer than the failures take that open the breaker: a server that is away is told as such.
+    // This is longer than the failures that open the breaker take, so that a server that does not answer is reported as
+    // such.
     stall_ms: 1_000,
     safe_horizon_ms: SAFE_HORIZON_MS,
     held_max_ms: 0,
 };
-/// Nobody misses the rows that are left when a node ends.
+/// When a node ends, nobody needs its remaining rows, so the drain is short.
 pub(super) const DRAIN: Drain = Drain { idle: Duration::ZERO, most: Duration::ZERO };
 
 #[derive(Default)]
 struct Inner {
-    /// Faults are for the node of this number alone: those before it end while it runs.
+    /// The number of the node to which faults apply. Previous nodes are ending at the same time.
     node: u64,
     fault: Option<ClickHouseFault>,
-    /// Requests that met the fault.
+    /// The number of requests that met the fault.
     met: u64,
-    /// What `schema_migrations` holds: a line of name and checksum for each.
+    /// The content of `schema_migrations`: one line of name and checksum for each.
     migrations: String,
 }
 
-/// See the module.
+/// The stand-in for ClickHouse.
 #[derive(Default)]
 pub(super) struct StandIn {
     inner: Mutex<Inner>,
 }
 
-/// Puts a fault in, or ends the one that is there.
+/// Sets a fault, or ends the present one.
 pub(super) fn put(stand_in: Option<&StandIn>, fault: Option<&ClickHouseFault>) -> Result<(), Refused> {
     const NOBODY: &str = "clickhouse: nothing stands for ClickHouse here: start the server with --clickhouse, or with \
         TestNova::builder().clickhouse()";
@@ -78,7 +81,7 @@ pub(super) fn put(stand_in: Option<&StandIn>, fault: Option<&ClickHouseFault>) -
 }
 
 impl StandIn {
-    /// From now on the node of this number is at hand, without a fault.
+    /// Makes the node with this number the current one, without a fault.
     pub fn begin(&self, node: u64) {
         let mut inner = self.inner.lock();
         (inner.node, inner.fault, inner.met) = (node, None, 0);
@@ -89,12 +92,12 @@ impl StandIn {
         (inner.fault, inner.met) = (fault, 0);
     }
 
-    /// Whether a fault is in force.
+    /// Whether a fault is set.
     pub fn faulty(&self) -> bool {
         self.inner.lock().fault.is_some()
     }
 
-    /// Whether a fault is in force that enough requests have met.
+    /// Whether a fault is set that enough requests have met.
     pub fn refused(&self) -> bool {
         let inner = self.inner.lock();
         inner.fault.is_some() && inner.met >= MET_ENOUGH
@@ -116,7 +119,7 @@ impl StandIn {
         ClickHouse::over(Client::with_http_client(http), &settings)
     }
 
-    /// The fault that a request of a node meets, if it is one for such a request.
+    /// The fault for a request of a node, if the fault applies to it.
     fn meets(&self, node: u64, wanted: impl FnOnce(&ClickHouseFault) -> bool) -> Option<ClickHouseFault> {
         let mut inner = self.inner.lock();
         let fault = inner.fault.clone().filter(wanted).filter(|_| inner.node == node)?;
@@ -127,7 +130,7 @@ impl StandIn {
         Some(fault)
     }
 
-    /// The answer to what is no insert of rows, as the delivery asks for it: tab-separated.
+    /// The answer to a request that is no insert of rows, in the form that the delivery expects: tab-separated.
     fn told(&self, sql: &str) -> String {
         if sql.contains("FROM system.columns") {
             return columns(sql);
@@ -145,18 +148,18 @@ impl StandIn {
             return self.inner.lock().migrations.clone();
         }
         match sql.split_once("_nova_batch IN (") {
-            // Whatever was acknowledged is there.
+            // Everything that was acknowledged counts as stored.
             Some((_, rest)) => {
                 let batches = rest.split(')').next().unwrap_or_default();
                 batches.split(", ").flat_map(|batch| [batch, "\n"]).collect()
             }
-            // Of every other question the answer is that there is nothing, which is so: no row is kept.
+            // The answer to every other query is empty, which is true, because no row is kept.
             None => String::new(),
         }
     }
 }
 
-/// The columns of all tables, or of the one that is asked for.
+/// The columns of all tables, or of the requested one.
 fn columns(sql: &str) -> String {
     let whole = sql.contains("SELECT table, name, type");
     let mut out = String::new();
@@ -188,7 +191,7 @@ fn tables() -> String {
     ours.chain(views).map(row).collect()
 }
 
-/// What a fault answers; `None` where it only takes its time.
+/// The answer of a fault. `None` if the fault is only slow.
 fn refusal(fault: &ClickHouseFault) -> Option<(StatusCode, String)> {
     let words = fault.body.as_deref();
     let (status, text) = match (fault.code, fault.status) {
@@ -209,7 +212,7 @@ fn response(status: StatusCode, text: String) -> Response<Full<Bytes>> {
     response
 }
 
-/// The way of one node to the stand-in: what connects its client.
+/// The connector of a node's client to the stand-in.
 #[derive(Clone)]
 struct Line {
     stand_in: Arc<StandIn>,
@@ -225,7 +228,7 @@ impl Line {
         let line = self.clone();
         let service = service_fn(move |request| line.clone().answer(request));
         tokio::spawn(async move {
-            // The client sees how the connection ends, and tells it in its own words.
+            // The client sees how the connection ends, and reports it in its own words.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(far), service).await;
         });
         Ok(TokioIo::new(Pipe(near)))
@@ -235,7 +238,7 @@ impl Line {
         let (head, body) = request.into_parts();
         let has_rows = head.uri.query().is_some_and(|query| query.contains("query=INSERT"));
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-        // A code is the server's own word on an insert. What has no code answers before the server does.
+        // A code is the server's own answer to an insert. A fault without a code answers before the server does.
         if let Some(fault) = self.stand_in.meets(self.node, |fault| has_rows || fault.code.is_none()) {
             if fault.refuses == Some(true) {
                 return Err(io::ErrorKind::ConnectionReset.into());
@@ -357,12 +360,12 @@ mod tests {
                 assert_eq!(failure, Failure::Refused { code: None, text: "503 Service Unavailable".to_owned() });
             }
             stand_in.set(fault(r#"{ "refuses": true }"#));
-            // The connection of before breaks off, and there is no other.
+            // The earlier connection breaks off, and there is no other.
             assert!(inserted(&clickhouse).await.is_err());
             assert!(matches!(clickhouse.run("SELECT 1").await, Err(Failure::Unreachable(_))));
             stand_in.set(fault(r#"{ "slow_ms": 10000 }"#));
             assert_eq!(inserted(&clickhouse).await, Err(Failure::TimedOut));
-            // A node that has been replaced is answered as ever.
+            // A replaced node gets the usual answers.
             stand_in.set(fault(r#"{ "refuses": true }"#));
             inserted(&stand_in.client(1)).await.unwrap();
             stand_in.begin(1);

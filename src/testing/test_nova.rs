@@ -1,4 +1,4 @@
-//! [`TestNova`] and its builder.
+//! The type [`TestNova`] and its builder.
 
 #![allow(clippy::panic, reason = "what a test finds ends the test")]
 
@@ -20,12 +20,12 @@ use super::ground::Ways;
 use super::hosted::Hosted;
 use super::seed::Seed;
 
-/// Why a [`TestNova`] cannot start; in words for a person.
+/// Why a [`TestNova`] cannot start, in words for a person.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct StartFailed(String);
 
-/// What a [`TestNova`] is made from; see [`TestNova::builder`].
+/// The settings of a new [`TestNova`]; [`TestNova::builder`] begins with them.
 #[derive(Default)]
 pub struct Builder {
     seeds: Vec<Seed>,
@@ -37,46 +37,46 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Begins with rows, in the shape of [`TestNova::rows`]; a reset goes back to them.
+    /// Adds rows in the form of [`TestNova::rows`]. A reset restores them.
     pub fn rows(mut self, rows: Value) -> Builder {
         self.seeds.push(Seed::Rows(rows));
         self
     }
 
-    /// Begins with a capture: JSON lines, a Kafka record a line (`docs/decode.md`).
+    /// Adds a capture: JSON lines with a Kafka record each (`docs/decode.md`).
     pub fn captures(mut self, lines: &str) -> Builder {
         self.seeds.push(Seed::Capture(lines.as_bytes().to_vec()));
         self
     }
 
-    /// Begins with what is in a file: rows or a capture, plain or gzip.
+    /// Adds the content of a file: rows or a capture, plain or gzip.
     pub fn seed_file(mut self, path: impl Into<PathBuf>) -> Builder {
         self.seeds.push(Seed::File(path.into()));
         self
     }
 
-    /// The time at the beginning, RFC 3339; the present where nothing is said.
+    /// Sets the time at the beginning in RFC 3339. The default is the present.
     pub fn now(self, time: &str) -> Builder {
         Builder { now: Some(time.to_owned()), ..self }
     }
 
-    /// Makes a setting of the configuration, such as `feed.length` (`docs/configuration.md`).
+    /// Sets a key of the configuration, such as `feed.length` (`docs/configuration.md`).
     pub fn setting(mut self, name: &str, value: &str) -> Builder {
         self.settings.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// The clock goes by itself, and cannot be moved.
+    /// Lets the clock run by itself. It cannot be moved then.
     pub fn real_clock(self) -> Builder {
         Builder { real_clock: true, ..self }
     }
 
-    /// No token is needed: a user's UUID in the place of a token is that user.
+    /// Turns tokens off: a user's UUID in the place of a token stands for that user.
     pub fn without_tokens(self) -> Builder {
         Builder { anyone: true, ..self }
     }
 
-    /// Has a stand-in for ClickHouse get the rows, so that [`TestNova::fault`] can put faults of it in.
+    /// Adds a stand-in for ClickHouse, which gets the rows, so that [`TestNova::fault`] can set faults of it.
     pub fn clickhouse(self) -> Builder {
         Builder { clickhouse: true, ..self }
     }
@@ -85,7 +85,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// Settings or seeds that cannot be used, with what is wrong.
+    /// Settings or seeds cannot be used. The error says why.
     pub fn start(self) -> Result<TestNova, StartFailed> {
         let mut config = Config::of(self.settings.into_iter()).map_err(|error| StartFailed(error.to_string()))?;
         config.edge.limits.enabled = false;
@@ -107,7 +107,7 @@ impl Builder {
     }
 }
 
-/// On a thread that is in no runtime: work that blocks is refused within one.
+/// Runs work on a thread outside of any runtime, because a runtime refuses work that blocks.
 fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match std::thread::spawn(work).join() {
         Ok(done) => done,
@@ -115,25 +115,25 @@ fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     }
 }
 
-/// The real server, for one test or for many: see [the module](super). Calls return after their effect.
+/// The real server, for one test or for many: see [the module](super). Each call returns after its effect.
 ///
-/// A call that the server refuses panics with the server's words, as an assertion does. When a `TestNova` is dropped, it
-/// checks that the outcomes of all records add up, and that no dead letter waits that [`TestNova::expect_dead_letters`] did
-/// not announce.
+/// If the server refuses a call, the call panics with the server's words, like an assertion. When a `TestNova` is
+/// dropped, it checks that the outcomes of all records add up, and that there is no dead letter that
+/// [`TestNova::expect_dead_letters`] did not announce.
 pub struct TestNova {
     url: String,
     client: Client,
-    /// Taken by the end.
+    /// The server, which is taken out at the end.
     hosted: Option<Hosted>,
     dead_letters: AtomicU64,
 }
 
 impl TestNova {
-    /// Starts an empty one.
+    /// Starts an empty server.
     ///
     /// # Panics
     ///
-    /// Where no port of this machine is free.
+    /// If this machine has no free port.
     #[track_caller]
     pub fn start() -> TestNova {
         match TestNova::builder().start() {
@@ -142,7 +142,7 @@ impl TestNova {
         }
     }
 
-    /// Begins to say what the server is made from.
+    /// Begins to set up a server.
     ///
     /// ```
     /// use nova::testing::{TestNova, json};
@@ -161,62 +161,65 @@ impl TestNova {
         Builder::default()
     }
 
-    /// Where the API is, such as `http://127.0.0.1:40213`.
+    /// The URL of the API, such as `http://127.0.0.1:40213`.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Where the Redis port is, as a `redis://` URL: it needs no token, and has feeds, suggestions and trending under the
-    /// keys of `docs/cache.md`. A reset ends its connections; clients connect again.
+    /// The URL of the Redis port (`redis://`). The port needs no token, and has feeds, suggestions and trending under
+    /// the keys of `docs/cache.md`. A reset ends its connections, and clients connect again.
     pub fn redis_url(&self) -> Option<String> {
         self.hosted.as_ref()?.redis_url()
     }
 
-    /// A token for a user (a UUID), good for an hour of the server's clock.
+    /// A token for a user (a UUID), valid for an hour of the server's clock.
     #[track_caller]
     pub fn token(&self, user: &str) -> String {
         self.token_of(json!({ "sub": user }))
     }
 
-    /// A token as `POST /_test/token` makes it: `sub`, `role` (`admin`, `service`), `ttl` (such as `5m`), and `broken`:
-    /// `expired`, `not-yet-valid`, `signature`, `issuer` or `audience`.
+    /// A token as `POST /_test/token` makes it. The members are `sub`, `role` (`admin`, `service`), `ttl` (such as
+    /// `5m`), and `broken`: `expired`, `not-yet-valid`, `signature`, `issuer` or `audience`.
     #[track_caller]
     pub fn token_of(&self, asked: Value) -> String {
         text(&self.post("/_test/token", "", &asked)["token"])
     }
 
-    /// The server's clock, epoch milliseconds.
+    /// The server's clock in epoch milliseconds.
     #[track_caller]
     pub fn now_ms(&self) -> i64 {
         self.call("GET", "/_test/clock", "", None)["now_ms"].as_i64().unwrap_or_default()
     }
 
-    /// Moves the clock on. What is due until then is done: windows of trending move, tokens and events grow old, jobs run.
+    /// Moves the clock forward, and does everything that is due until then: windows of trending move, tokens and events
+    /// age, jobs run.
     #[track_caller]
     pub fn advance(&self, by: Duration) {
         self.post("/_test/clock/advance", "", &json!({ "ms": by.as_millis() as u64 }));
     }
 
-    /// Sets the clock: RFC 3339.
+    /// Sets the clock to a time in RFC 3339.
     #[track_caller]
     pub fn set_now(&self, time: &str) {
         self.call("PUT", "/_test/clock", "", Some(&json!({ "now": time }).to_string()));
     }
 
-    /// Puts rows in, or deletes them: lists under `users`, `posts`, `follows`, `comments` and `likes`, with the source's
-    /// column names. What is left out has a default; `"op": "delete"` deletes. The answer has the outcome of each row.
+    /// Inserts or deletes rows, given in lists under `users`, `posts`, `follows`, `comments` and `likes` with the
+    /// source's column names. Missing columns have defaults, and `"op": "delete"` deletes a row. The answer has the
+    /// outcome of each row.
     #[track_caller]
     pub fn rows(&self, rows: Value) -> Value {
         self.post("/_test/rows", "", &rows)
     }
 
-    /// Sends a capture through the pipeline: JSON lines, a Kafka record a line. The answer has the outcomes by partition.
+    /// Sends a capture through the pipeline: JSON lines with a Kafka record each. The answer has the outcomes by
+    /// partition.
     #[track_caller]
     pub fn captures(&self, lines: &str) -> Value {
         self.call("POST", "/_test/captures", "", Some(lines))
     }
 
-    /// Sends client events of a user, at most 100, and publishes what they move.
+    /// Sends client events of a user, at most 100, and publishes their effects.
     ///
     /// ```
     /// use nova::testing::{TestNova, json};
@@ -234,26 +237,26 @@ impl TestNova {
         taken
     }
 
-    /// The first page of a user's feed: ids of posts.
+    /// The ids of the posts on the first page of a user's feed.
     #[track_caller]
     pub fn feed(&self, user: &str) -> Vec<String> {
         texts(&self.get("/api/v1/feed?limit=100", user)["posts"], None)
     }
 
-    /// What trends in a window, `1h`, `6h`, `24h` or `7d`: ids of posts.
+    /// The ids of the trending posts of a window: `1h`, `6h`, `24h` or `7d`.
     #[track_caller]
     pub fn trending(&self, window: &str) -> Vec<String> {
         let page = self.call("GET", &format!("/api/v1/feed/trending?limit=200&window={window}"), "", None);
         texts(&page["posts"], Some("post_id"))
     }
 
-    /// Whom a user is told to follow: ids of users.
+    /// The ids of the users who are suggested to a user.
     #[track_caller]
     pub fn suggestions(&self, user: &str) -> Vec<String> {
         texts(&self.get("/api/v1/discover/suggested-users?limit=100", user)["users"], Some("user_id"))
     }
 
-    /// The JSON of any route, as a user.
+    /// The JSON of any route, requested as a user.
     #[track_caller]
     pub fn get(&self, path: &str, user: &str) -> Value {
         self.call("GET", path, &self.token(user), None)
@@ -265,32 +268,32 @@ impl TestNova {
         self.call("POST", "/_test/settle", "", None)
     }
 
-    /// Keeps the server as it is, for [`TestNova::reset_to`].
+    /// Keeps the present state under a name, for [`TestNova::reset_to`].
     #[track_caller]
     pub fn snapshot(&self, name: &str) {
         self.post("/_test/snapshot", "", &json!({ "name": name }));
     }
 
-    /// Goes back to the beginning: to the seeds, and to the time then. Nothing else of the test before is left.
+    /// Restores the beginning: the seeds, and the time at the beginning. Nothing else of the previous test is left.
     #[track_caller]
     pub fn reset(&self) {
         self.call("POST", "/_test/reset", "", None);
     }
 
-    /// Goes back to a snapshot.
+    /// Restores a snapshot.
     #[track_caller]
     pub fn reset_to(&self, name: &str) {
         self.post("/_test/reset", "", &json!({ "name": name }));
     }
 
-    /// What happened behind an entry's number: records with their outcomes, pages with the reasons of their posts.
+    /// The entries of the log after a number: records with their outcomes, and pages with the reasons of their posts.
     #[track_caller]
     pub fn log(&self, since: u64) -> Value {
         self.call("GET", &format!("/_test/log?limit=10000&since={since}"), "", None)
     }
 
-    /// Puts faults in, such as `{"slow_commit_ms": 200}` or `{"source_lag_ms": 600000}`; those that are left out end.
-    /// `{"clickhouse": {"status": 503}}` needs [`Builder::clickhouse`]; in the place of `{"status": 503}` may stand
+    /// Sets faults, such as `{"slow_commit_ms": 200}` or `{"source_lag_ms": 600000}`. Faults that are left out end.
+    /// `{"clickhouse": {"status": 503}}` needs [`Builder::clickhouse`]; in place of `{"status": 503}` it may have
     /// `{"code": 241, "times": 3}`, `{"refuses": true}` or `{"slow_ms": 500}` (`docs/testing-with-nova.md`).
     ///
     /// ```
@@ -310,7 +313,7 @@ impl TestNova {
         self.post("/_test/fault", "", &fault);
     }
 
-    /// So many dead letters may wait when this is dropped.
+    /// Allows this many dead letters when this is dropped.
     pub fn expect_dead_letters(&self, count: u64) {
         self.dead_letters.store(count, Ordering::Relaxed);
     }

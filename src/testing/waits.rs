@@ -1,11 +1,12 @@
 //! Waits until what is on its way in a node has arrived.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 
 use crate::breaker::BreakerState;
+use crate::clock::monotonic_now;
 use crate::event::Record;
 use crate::http::Edge;
 use crate::http::testing::Refused;
@@ -52,9 +53,9 @@ pub(super) fn prepared(edge: &Edge) -> Result<(), Refused> {
 
 fn until(otherwise: &str, done: impl Fn() -> bool) -> Result<(), Refused> {
     let (_nobody, tick) = bounded::<()>(0);
-    let deadline = Instant::now() + SETTLE_WAIT;
+    let deadline = monotonic_now() + SETTLE_WAIT;
     while !done() {
-        if Instant::now() >= deadline {
+        if monotonic_now() >= deadline {
             return Err(late(otherwise));
         }
         // Nobody sends: a wait of this length.

@@ -30,7 +30,11 @@ const RECORD_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (name S
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     #[error("{migration}: {failure}")]
-    Failed { migration: &'static str, failure: Failure },
+    Failed {
+        migration: &'static str,
+        #[source]
+        failure: Failure,
+    },
     #[error(
         "{0} was applied with another content: an applied file never changes; take the file as it was, and put what \
          is new into a new one"

@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nova_storage::Store;
 use tokio::sync::OnceCell;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic_now};
 
 use super::clickhouse::ClickHouse;
 use super::finding::{Finding, Stops, TABLE_MISSING};
@@ -107,7 +107,7 @@ impl Shared {
         const SQL: &str = "SELECT toUnixTimestamp(toStartOfMinute((SELECT max(event_time) FROM post_events \
             WHERE event_time > now() - INTERVAL 1 DAY))) - toUnixTimestamp((SELECT max(bucket) FROM post_metrics_1m \
             WHERE bucket > now() - INTERVAL 1 DAY))";
-        let (status, started) = (&self.parts.status, Instant::now());
+        let (status, started) = (&self.parts.status, monotonic_now());
         if self.prepared.initialized()
             && let Ok(rows) = self.parts.clickhouse.rows(SQL).await
         {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use prometheus_client::metrics::counter::Counter;
@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use crate::breaker::BreakerState;
+use crate::clock::monotonic_now;
 
 use super::breaker::Breaker;
 use super::finding::Finding;
@@ -230,18 +231,18 @@ impl Status {
 
     /// Waits until no row waits, as long as some are acknowledged within `idle` and for no longer than `most`.
     pub fn wait_empty(&self, idle: Duration, most: Duration) -> bool {
-        let end = Instant::now() + most;
+        let end = monotonic_now() + most;
         let waiting = |inner: &Inner| inner.targets.iter().map(|target| target.waiting_rows).sum::<u64>();
         let mut inner = self.inner.lock();
-        let (mut before, mut progress) = (waiting(&inner), Instant::now());
+        let (mut before, mut progress) = (waiting(&inner), monotonic_now());
         while before > 0 {
             let until = end.min(progress + idle);
-            if self.changed.wait_until(&mut inner, until).timed_out() && Instant::now() >= until {
+            if self.changed.wait_until(&mut inner, until).timed_out() && monotonic_now() >= until {
                 return waiting(&inner) == 0;
             }
             let now = waiting(&inner);
             if now < before {
-                progress = Instant::now();
+                progress = monotonic_now();
             }
             before = now;
         }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{BackendError, Builder, Database, DatabaseError, ReadableDatabase, StorageBackend, StorageError};
 
+use crate::failure::StorageFailure;
 use crate::guard::guarded;
 use crate::mark::{self, MARK_AT, MARK_BYTES, PAGE_BYTES};
 use crate::schema::META;
@@ -48,7 +49,7 @@ pub enum Checked {
 pub(crate) enum CheckError {
     Damaged(String),
     InUse,
-    Io(String),
+    Io(StorageFailure),
 }
 
 impl CheckError {
@@ -63,7 +64,12 @@ impl CheckError {
             {
                 CheckError::Damaged(error.to_string())
             }
-            other => CheckError::Io(other.to_string()),
+            other => {
+                let text = other.to_string();
+                let cause =
+                    if let DatabaseError::Storage(StorageError::Io(cause)) = other { Some(cause) } else { None };
+                CheckError::Io(StorageFailure::of(text, cause))
+            }
         }
     }
 }
@@ -100,7 +106,7 @@ pub(crate) fn check(
     let mut first = [0; MARK_BYTES];
     let mark = bytes.read(MARK_AT as u64, &mut first).ok().and_then(|()| mark::decode(&first));
     let view = View {
-        len: Mutex::new(bytes.len().map_err(|error| CheckError::Io(error.to_string()))?),
+        len: Mutex::new(bytes.len().map_err(|error| CheckError::Io(error.into()))?),
         base: Box::new(bytes),
         written: Mutex::default(),
         stop: Box::new(stop),
@@ -141,7 +147,7 @@ pub(crate) fn commits_value(commits: u64) -> [u8; 9] {
 /// How many commits the file has; none before the first, and in one of an earlier version.
 pub(crate) fn commits(database: &Database) -> Result<u64, CheckError> {
     let damaged = |error: redb::Error| match error {
-        redb::Error::Io(error) => CheckError::Io(error.to_string()),
+        redb::Error::Io(error) => CheckError::Io(error.into()),
         error => CheckError::Damaged(error.to_string()),
     };
     let read = database.begin_read().map_err(|error| damaged(error.into()))?;

@@ -3,6 +3,8 @@
 //! A value starts with a version byte; integers are LEB128 varints, signed ones zigzag-coded first; byte strings are
 //! length-prefixed. Reading never panics: malformed bytes are a [`CodecError`].
 
+#![warn(clippy::indexing_slicing)]
+
 use crate::id::Id;
 
 /// Why stored bytes cannot be read.

@@ -1,7 +1,10 @@
 //! One error per verb: opening, reading, writing, copying. Damage is one error in each of them.
 
+use std::io;
+
 use crate::check::CheckError;
 use crate::codec::CodecError;
+use crate::failure::StorageFailure;
 use crate::guard::Panicked;
 
 /// Why a store cannot be opened.
@@ -13,8 +16,8 @@ pub enum OpenError {
     Format { path: String, found: u8, known: u8 },
     #[error("the store {path} is damaged ({detail}): restore a backup, or move the file away and rebuild")]
     Damaged { path: String, detail: String },
-    #[error("cannot open the store {path}: {detail}")]
-    Io { path: String, detail: String },
+    #[error("cannot open the store {path}: {source}")]
+    Io { path: String, source: StorageFailure },
 }
 
 impl OpenError {
@@ -23,7 +26,7 @@ impl OpenError {
         match error {
             CheckError::Damaged(detail) => OpenError::Damaged { path, detail },
             CheckError::InUse => OpenError::InUse { path },
-            CheckError::Io(detail) => OpenError::Io { path, detail },
+            CheckError::Io(source) => OpenError::Io { path, source },
         }
     }
 }
@@ -34,9 +37,16 @@ pub enum ReadError {
     #[error("the store is damaged ({0}): stop nova, then restore a backup, or move the file away and rebuild")]
     Damaged(String),
     #[error("reading the store failed: {0}")]
-    Storage(String),
+    Storage(#[source] StorageFailure),
     #[error("a stored value cannot be read: {0}")]
     Codec(#[from] CodecError),
+}
+
+impl From<ReadError> for StorageFailure {
+    fn from(error: ReadError) -> StorageFailure {
+        let text = error.to_string();
+        StorageFailure::of(text, if let ReadError::Storage(failure) = error { failure.into_cause() } else { None })
+    }
 }
 
 /// Why a write or commit failed. Nothing of the transaction is durable; the process must end.
@@ -45,7 +55,7 @@ pub enum WriteError {
     #[error("the store is damaged ({0}): restore a backup, or move the file away and rebuild")]
     Damaged(String),
     #[error("writing the store failed: {0}; free disk space or check the disk, then start again: nothing is lost")]
-    Storage(String),
+    Storage(#[source] StorageFailure),
 }
 
 impl From<CodecError> for WriteError {
@@ -59,7 +69,7 @@ impl From<ReadError> for WriteError {
     fn from(error: ReadError) -> WriteError {
         match error {
             ReadError::Damaged(detail) => WriteError::Damaged(detail),
-            ReadError::Storage(detail) => WriteError::Storage(detail),
+            ReadError::Storage(failure) => WriteError::Storage(failure),
             ReadError::Codec(error) => error.into(),
         }
     }
@@ -71,7 +81,7 @@ pub enum CopyError {
     #[error("{path} is there already; choose another name or remove it")]
     Exists { path: String },
     #[error("cannot write {path}: {source}")]
-    Io { path: String, source: std::io::Error },
+    Io { path: String, source: io::Error },
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
@@ -91,7 +101,7 @@ macro_rules! storage_errors {
             fn from(error: $source) -> $target {
                 match redb::Error::from(error) {
                     redb::Error::Corrupted(detail) => $target::Damaged(detail),
-                    other => $target::Storage(other.to_string()),
+                    other => $target::Storage(other.into()),
                 }
             }
         })+
@@ -101,3 +111,21 @@ macro_rules! storage_errors {
 storage_errors!(ReadError: redb::StorageError, redb::TableError, redb::TransactionError);
 storage_errors!(WriteError: redb::StorageError, redb::TableError, redb::TransactionError, redb::CommitError,
     redb::SetDurabilityError);
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_disk_keeps_its_kind_and_its_words() {
+        let full = || redb::StorageError::Io(io::ErrorKind::StorageFull.into());
+        let words = redb::Error::from(full()).to_string();
+        let error = WriteError::from(ReadError::from(full()));
+        assert!(error.to_string().contains(&words), "{error}");
+        let failure = error.source().and_then(|failure| failure.source());
+        let cause = failure.and_then(|cause| cause.downcast_ref::<io::Error>());
+        assert_eq!(cause.map(io::Error::kind), Some(io::ErrorKind::StorageFull));
+    }
+}

@@ -65,7 +65,7 @@ impl Store {
     /// Opens or creates the file. A damaged one is refused. `progress` is told how far the repair after a crash is, 0 to 1.
     pub fn open(path: &Path, options: &Options, progress: impl Fn(f64) + 'static) -> Result<Store, OpenError> {
         let name = path.display().to_string();
-        let io = |error: std::io::Error| OpenError::Io { path: name.clone(), detail: error.to_string() };
+        let io = |error: std::io::Error| OpenError::Io { path: name.clone(), source: error.into() };
         if !path.exists() {
             // A file that a crash left half-created would be refused later: create it aside, then rename.
             let (aside, file) = Aside::new(path, ".new").map_err(io)?;
@@ -77,6 +77,7 @@ impl Store {
         let clean = check::is_clean(&bytes).map_err(of)?;
         let checked = match clean {
             true => {
+                #[expect(clippy::disallowed_methods, reason = "the store knows no clock, and a check has a bound")]
                 let (began, bound) = (Instant::now(), options.check);
                 let late = move |_| bound.is_some_and(|bound| began.elapsed() >= bound);
                 check::check(bytes, late).map_err(of)?
@@ -137,7 +138,7 @@ impl Store {
             // New, or of an earlier format, which lacks tables.
             _ => self.write().and_then(WriteTxn::begin_store).map_err(|error| match error {
                 WriteError::Damaged(detail) => OpenError::Damaged { path: self.name.clone(), detail },
-                WriteError::Storage(detail) => OpenError::Io { path: self.name.clone(), detail },
+                WriteError::Storage(source) => OpenError::Io { path: self.name.clone(), source },
             }),
         }
     }
@@ -146,7 +147,7 @@ impl Store {
         let path = self.name.clone();
         match error {
             ReadError::Damaged(detail) => OpenError::Damaged { path, detail },
-            error => OpenError::Io { path, detail: error.to_string() },
+            error => OpenError::Io { path, source: error.into() },
         }
     }
 
@@ -157,7 +158,7 @@ impl Store {
     /// Begins the write transaction; blocks while another one is open.
     pub fn write(&self) -> Result<WriteTxn, WriteError> {
         guard(|| {
-            let database = self.database.as_ref().ok_or_else(|| WriteError::Storage(CLOSED.to_owned()))?;
+            let database = self.database.as_ref().ok_or_else(|| WriteError::Storage(CLOSED.into()))?;
             let mut txn = database.begin_write()?;
             txn.set_durability(Durability::Immediate)?;
             Ok(WriteTxn { txn: Some(txn), disk: Arc::clone(&self.disk) })
@@ -165,7 +166,7 @@ impl Store {
     }
 
     fn open_database(&self) -> Result<&Database, ReadError> {
-        self.database.as_ref().ok_or_else(|| ReadError::Storage(CLOSED.to_owned()))
+        self.database.as_ref().ok_or_else(|| ReadError::Storage(CLOSED.into()))
     }
 
     /// Whether every page was checked when the store was opened.
@@ -182,7 +183,7 @@ impl Store {
     /// read before the read. Gives up where too much is written at the same time. One check at a time.
     pub fn check(&self, stop: impl Fn(usize) -> bool + Clone + Send + Sync + 'static) -> Result<Checked, OpenError> {
         let once = || {
-            let frozen = self.disk.freeze().map_err(|error| CheckError::Io(error.to_string()))?;
+            let frozen = self.disk.freeze().map_err(|error| CheckError::Io(error.into()))?;
             check::check(frozen, stop.clone())
         };
         // A write that was under way when the file froze may show half: damage shows again.
@@ -213,8 +214,7 @@ impl Drop for Store {
 /// Checks every page of a file, to the end; the file is not changed. Refused while a process has it open as a store.
 pub fn verify(path: &Path) -> Result<(), OpenError> {
     let name = path.display().to_string();
-    let bytes =
-        ReadOnly::open(path).map_err(|error| OpenError::Io { path: name.clone(), detail: error.to_string() })?;
+    let bytes = ReadOnly::open(path).map_err(|error| OpenError::Io { path: name.clone(), source: error.into() })?;
     check::check(bytes, |_| false).map(drop).map_err(|error| OpenError::of(&name, error))
 }
 
@@ -284,7 +284,7 @@ pub struct WriteTxn {
 
 impl WriteTxn {
     fn open(&self) -> Result<&WriteTransaction, WriteError> {
-        self.txn.as_ref().ok_or_else(|| WriteError::Storage("the transaction has ended".to_owned()))
+        self.txn.as_ref().ok_or_else(|| WriteError::Storage("the transaction has ended".into()))
     }
 
     /// Writes what every store has.

@@ -1,5 +1,5 @@
-// Package novatest is nova for tests: it starts `nova test`, and asks it. One file, the standard library alone; copy it
-// into your tests.
+// Package novatest starts `nova test` and sends requests to it. It needs only the standard library; copy the file into
+// your tests.
 //
 //	nova := novatest.Start(t)
 //	nova.Rows(novatest.Rows{
@@ -32,7 +32,7 @@ type Row = map[string]any
 // Rows are rows by their tables: users, posts, follows, comments, likes.
 type Rows map[string][]Row
 
-// Error is what the server refused, in its words.
+// Error says that the server refused a request; the text is the server's.
 type Error struct {
 	Status  int
 	Problem map[string]any
@@ -109,7 +109,7 @@ func (s *Server) Close() {
 	}
 }
 
-// Ask asks any route, and reads the JSON of the answer into out, if that is not nil. What is refused is an *Error.
+// Ask sends a request to any route, and reads the JSON of the answer into out if out is not nil. A refusal is an *Error.
 func (s *Server) Ask(method, path, token string, body, out any) error {
 	var reader io.Reader
 	switch body := body.(type) {
@@ -165,7 +165,7 @@ func (s *Server) must(method, path, token string, body, out any) {
 	}
 }
 
-// NowMs is the server's clock, epoch milliseconds.
+// NowMs is the server's clock in epoch milliseconds.
 func (s *Server) NowMs() int64 {
 	var clock struct {
 		NowMs int64 `json:"now_ms"`
@@ -179,7 +179,7 @@ func (s *Server) SetNow(now time.Time) {
 	s.must("PUT", "/_test/clock", "", Row{"now": now.UnixMilli()}, nil)
 }
 
-// Advance moves the clock on; what is due until then is done.
+// Advance moves the clock forward; the server does everything that is due by then.
 func (s *Server) Advance(by time.Duration) {
 	s.must("POST", "/_test/clock/advance", "", Row{"ms": by.Milliseconds()}, nil)
 }
@@ -187,7 +187,7 @@ func (s *Server) Advance(by time.Duration) {
 // Rows puts rows in, or deletes them.
 func (s *Server) Rows(rows Rows) { s.must("POST", "/_test/rows", "", rows, nil) }
 
-// Captures sends a capture through the pipeline (JSON lines, a Kafka record a line); the outcomes of all records.
+// Captures sends a capture (JSON lines, a Kafka record a line) and returns the outcomes of all records.
 func (s *Server) Captures(lines string) map[string]int {
 	var taken struct {
 		Totals map[string]int `json:"totals"`
@@ -196,7 +196,7 @@ func (s *Server) Captures(lines string) map[string]int {
 	return taken.Totals
 }
 
-// Events sends client events of a user, and publishes what they move; event_time is now where it is left out.
+// Events sends client events of a user and publishes their effects. An event without event_time gets the present time.
 func (s *Server) Events(user string, events ...Row) {
 	for _, event := range events {
 		if _, given := event["event_time"]; !given {
@@ -231,7 +231,7 @@ func (s *Server) Trending(window string) []string {
 	return ids
 }
 
-// Suggestions are the users whom a user is told to follow: their ids.
+// Suggestions are the ids of the users whom nova suggests to a user.
 func (s *Server) Suggestions(user string) []string {
 	var page struct {
 		Users []struct {
@@ -267,10 +267,10 @@ func (s *Server) Settle() { s.must("POST", "/_test/settle", "", nil, nil) }
 // Snapshot keeps the server as it is, for ResetTo.
 func (s *Server) Snapshot(name string) { s.must("POST", "/_test/snapshot", "", Row{"name": name}, nil) }
 
-// Reset goes back to the seed.
+// Reset returns to the seed.
 func (s *Server) Reset() { s.must("POST", "/_test/reset", "", nil, nil) }
 
-// ResetTo goes back to a snapshot.
+// ResetTo returns to a snapshot.
 func (s *Server) ResetTo(name string) { s.must("POST", "/_test/reset", "", Row{"name": name}, nil) }
 
 // Log is what happened: records with outcomes, pages with the reasons of their posts.

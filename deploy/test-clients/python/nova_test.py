@@ -1,4 +1,4 @@
-"""nova for tests: starts `nova test`, and asks it. One file, the standard library alone; copy it into your tests.
+"""This module starts `nova test` and sends requests to it. It needs only the standard library; copy it into your tests.
 
     from nova_test import Nova
 
@@ -18,7 +18,7 @@ import urllib.parse
 
 
 class NovaError(Exception):
-    """What the server refused, in its words."""
+    """The server refused a request; the text is the server's."""
 
     def __init__(self, status, problem):
         detail = problem.get("detail", problem) if isinstance(problem, dict) else problem
@@ -70,7 +70,7 @@ class Nova:
             self._process = None
 
     def request(self, method, path, body=None, token=None):
-        """Asks any route; the JSON of the answer. What is refused is a NovaError."""
+        """Sends a request to any route and returns the JSON of the answer. A refusal raises a NovaError."""
         headers = {}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
@@ -89,30 +89,30 @@ class Nova:
     # Time.
 
     def now_ms(self):
-        """The server's clock, epoch milliseconds."""
+        """Returns the server's clock in epoch milliseconds."""
         return self.request("GET", "/_test/clock")["now_ms"]
 
     def set_now(self, time):
-        """Sets the clock: RFC 3339, or epoch milliseconds."""
+        """Sets the clock to a time in RFC 3339 or epoch milliseconds."""
         self.request("PUT", "/_test/clock", {"now": time})
 
     def advance(self, *, hours=0, minutes=0, seconds=0, ms=0):
-        """Moves the clock on; what is due until then is done."""
+        """Moves the clock forward; the server does everything that is due by then."""
         total = ms + 1_000 * (seconds + 60 * (minutes + 60 * hours))
         self.request("POST", "/_test/clock/advance", {"ms": round(total)})
 
     # What goes in.
 
     def rows(self, **tables):
-        """Rows of users, posts, follows, comments, likes; "op": "delete" deletes. The outcome of each."""
+        """Sends rows of users, posts, follows, comments, likes and returns their outcomes; "op": "delete" deletes."""
         return self.request("POST", "/_test/rows", tables)
 
     def captures(self, lines):
-        """A capture: JSON lines, a Kafka record a line. The outcomes by partition."""
+        """Sends a capture (JSON lines, a Kafka record a line) and returns the outcomes by partition."""
         return self.request("POST", "/_test/captures", lines)
 
     def events(self, user, *events):
-        """Client events of a user, published. event_time is now where it is left out."""
+        """Sends client events of a user and publishes their effects. An event without event_time gets the present time."""
         now = None
         for event in events:
             if "event_time" not in event:
@@ -125,27 +125,27 @@ class Nova:
     # What comes out.
 
     def feed(self, user):
-        """The first page of a user's feed: ids of posts."""
+        """Returns the first page of a user's feed as ids of posts."""
         return self.get("/api/v1/feed?limit=100", user)["posts"]
 
     def trending(self, window="24h"):
-        """What trends in 1h, 6h, 24h or 7d: ids of posts."""
+        """Returns what trends in 1h, 6h, 24h or 7d as ids of posts."""
         page = self.request("GET", f"/api/v1/feed/trending?limit=200&window={window}")
         return [post["post_id"] for post in page["posts"]]
 
     def suggestions(self, user):
-        """Whom a user is told to follow: ids of users."""
+        """Returns the ids of the users whom nova suggests to a user."""
         page = self.get("/api/v1/discover/suggested-users?limit=100", user)
         return [suggested["user_id"] for suggested in page["users"]]
 
     def get(self, path, user):
-        """The JSON of any route, as a user."""
+        """Returns the JSON of any route, asked as a user."""
         return self.request("GET", path, token=self.token(user))
 
     # The server itself.
 
     def token(self, sub, **asked):
-        """A token for a user; role="admin" or "service", ttl="5m", broken="expired" and others."""
+        """Makes a token for a user; role="admin" or "service", ttl="5m", broken="expired" and others."""
         return self.request("POST", "/_test/token", {"sub": sub, **asked})["token"]
 
     def settle(self):
@@ -157,11 +157,11 @@ class Nova:
         return self.request("POST", "/_test/snapshot", {"name": name})
 
     def reset(self, name=None):
-        """Goes back to the seed, or to a snapshot."""
+        """Returns to the seed, or to a snapshot."""
         return self.request("POST", "/_test/reset", {} if name is None else {"name": name})
 
     def log(self, since=0):
-        """What happened: records with outcomes, pages with the reasons of their posts."""
+        """Returns what happened: records with outcomes, pages with the reasons of their posts."""
         return self.request("GET", f"/_test/log?limit=10000&since={since}")
 
     def fault(self, **faults):

@@ -1,5 +1,5 @@
-// nova for tests: starts `nova test`, and asks it. One file, Node's own modules alone (Node 20 or later); copy it into
-// your tests.
+// This file starts `nova test` and sends requests to it. It needs only Node's own modules (Node 20 or later); copy it
+// into your tests.
 //
 //     const nova = await Nova.start();
 //     await nova.rows({ users: [{ id: ada }, { id: ben }], follows: [{ follower_id: ada, following_id: ben }],
@@ -30,7 +30,7 @@ export interface Options {
   binary?: string;
 }
 
-/** What the server refused, in its words. */
+/** The server refused a request; the text is the server's. */
 export class NovaError extends Error {
   constructor(
     readonly status: number,
@@ -82,7 +82,7 @@ export class Nova {
     });
   }
 
-  /** Asks any route; the JSON of the answer. What is refused is a `NovaError`. */
+  /** Sends a request to any route and returns the JSON of the answer. A refusal throws a `NovaError`. */
   request(method: string, path: string, body?: unknown, token?: string): Promise<Json> {
     const text = body === undefined || typeof body === "string" ? body : JSON.stringify(body);
     const headers: Record<string, string | number> = {};
@@ -111,17 +111,17 @@ export class Nova {
 
   // Time.
 
-  /** The server's clock, epoch milliseconds. */
+  /** Returns the server's clock in epoch milliseconds. */
   async nowMs(): Promise<number> {
     return (await this.request("GET", "/_test/clock")).now_ms;
   }
 
-  /** Sets the clock: RFC 3339, or epoch milliseconds. */
+  /** Sets the clock to a time in RFC 3339 or epoch milliseconds. */
   async setNow(now: string | number): Promise<void> {
     await this.request("PUT", "/_test/clock", { now });
   }
 
-  /** Moves the clock on; what is due until then is done. */
+  /** Moves the clock forward; the server does everything that is due by then. */
   async advance(by: { hours?: number; minutes?: number; seconds?: number; ms?: number }): Promise<void> {
     const { hours = 0, minutes = 0, seconds = 0, ms = 0 } = by;
     const total = ms + 1_000 * (seconds + 60 * (minutes + 60 * hours));
@@ -130,17 +130,17 @@ export class Nova {
 
   // What goes in.
 
-  /** Puts rows in or deletes them; the outcome of each. */
+  /** Sends rows, or deletes them, and returns the outcome of each. */
   rows(rows: Rows): Promise<Json> {
     return this.request("POST", "/_test/rows", rows);
   }
 
-  /** A capture: JSON lines, a Kafka record a line. The outcomes by partition. */
+  /** Sends a capture (JSON lines, a Kafka record a line) and returns the outcomes by partition. */
   captures(lines: string): Promise<Json> {
     return this.request("POST", "/_test/captures", lines);
   }
 
-  /** Client events of a user, published. `event_time` is now where it is left out. */
+  /** Sends client events of a user and publishes their effects. Without `event_time` an event gets the present time. */
   async events(user: string, ...events: Record<string, unknown>[]): Promise<Json> {
     const now = events.every((event) => "event_time" in event) ? 0 : await this.nowMs();
     const timed = events.map((event) => ({ event_time: now, ...event }));
@@ -151,31 +151,31 @@ export class Nova {
 
   // What comes out.
 
-  /** The first page of a user's feed: ids of posts. */
+  /** Returns the first page of a user's feed as ids of posts. */
   async feed(user: string): Promise<string[]> {
     return (await this.get("/api/v1/feed?limit=100", user)).posts;
   }
 
-  /** What trends in a window: ids of posts. */
+  /** Returns what trends in a window as ids of posts. */
   async trending(window: "1h" | "6h" | "24h" | "7d" = "24h"): Promise<string[]> {
     const page = await this.request("GET", `/api/v1/feed/trending?limit=200&window=${window}`);
     return page.posts.map((post: Json) => post.post_id);
   }
 
-  /** Whom a user is told to follow: ids of users. */
+  /** Returns the ids of the users whom nova suggests to a user. */
   async suggestions(user: string): Promise<string[]> {
     const page = await this.get("/api/v1/discover/suggested-users?limit=100", user);
     return page.users.map((suggested: Json) => suggested.user_id);
   }
 
-  /** The JSON of any route, as a user. */
+  /** Returns the JSON of any route, asked as a user. */
   async get(path: string, user: string): Promise<Json> {
     return this.request("GET", path, undefined, await this.token(user));
   }
 
   // The server itself.
 
-  /** A token for a user; `role`, `ttl` and `broken` as of POST /_test/token. */
+  /** Makes a token for a user; `role`, `ttl` and `broken` are those of POST /_test/token. */
   async token(sub: string, asked: { role?: string; ttl?: string; broken?: string } = {}): Promise<string> {
     return (await this.request("POST", "/_test/token", { sub, ...asked })).token;
   }
@@ -190,12 +190,12 @@ export class Nova {
     return this.request("POST", "/_test/snapshot", { name });
   }
 
-  /** Goes back to the seed, or to a snapshot. */
+  /** Returns to the seed, or to a snapshot. */
   reset(name?: string): Promise<Json> {
     return this.request("POST", "/_test/reset", name === undefined ? {} : { name });
   }
 
-  /** What happened: records with outcomes, pages with the reasons of their posts. */
+  /** Returns what happened: records with outcomes, pages with the reasons of their posts. */
   log(since = 0): Promise<Json> {
     return this.request("GET", `/_test/log?limit=10000&since=${since}`);
   }

@@ -1,12 +1,12 @@
-//! When a server that does not answer is given a rest.
+//! Decides when a server that does not answer is not asked for a while.
 
-/// Failures in a row after which the server is given a rest.
+/// The breaker opens after this many failures in a row.
 pub(super) const FAILURES_TO_OPEN: u32 = 3;
-/// How long it rests before one command tries again.
+/// An open breaker lets one command try the server after this time.
 pub(super) const REST_MS: i64 = 1_000;
 
-/// Closed: everything goes to the server. Open: nothing does, but one command each `REST_MS`; if that is answered, the
-/// breaker closes.
+/// The circuit breaker of a Redis server. While it is closed, everything goes to the server. While it is open, one
+/// command each `REST_MS` goes to the server; if the server answers it, the breaker closes.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     failures: u32,
@@ -14,8 +14,8 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    /// Whether a command may go to the server at `now_ms`. A clock that was set back ends the rest: it is never longer
-    /// than `REST_MS`.
+    /// Whether a command may go to the server at `now_ms`. If the clock was set back, the pause ends, because it is
+    /// never longer than `REST_MS`.
     pub(super) fn admits(&mut self, now_ms: i64) -> bool {
         match self.resting_until_ms {
             None => true,
@@ -31,7 +31,7 @@ impl Breaker {
         *self = Breaker::default();
     }
 
-    /// True if this failure opened the breaker.
+    /// Notes a failure. Returns true if this failure opened the breaker.
     pub(super) fn failed(&mut self, now_ms: i64) -> bool {
         let was_open = self.is_open();
         self.failures = self.failures.saturating_add(1);

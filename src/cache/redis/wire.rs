@@ -1,4 +1,4 @@
-//! Commands and answers as Redis has them (RESP2).
+//! Commands and answers in Redis' protocol (RESP2).
 
 use std::collections::BTreeMap;
 
@@ -8,27 +8,29 @@ use redis::{Cmd, Value, cmd};
 use crate::cache::command::{Bound, Command, Expiry, Key, Members, Reply, SetOptions, When};
 use crate::cache::error::{CacheError, Outcome};
 
-/// Error codes of a server that serves nobody for a while: it loads its data, follows another one, or wants a password.
+/// Error codes of a server that serves nobody for a while, because it loads its data, follows another server, or needs
+/// a password.
 const NOT_SERVING: [&str; 5] = ["LOADING", "MASTERDOWN", "CLUSTERDOWN", "READONLY", "NOAUTH"];
 
-/// What the names of a namespace's keys begin with. The length makes it one to one whatever the names hold.
+/// The prefix of the keys of a namespace. The prefix contains the namespace's length, so two different namespaces never
+/// share a prefix.
 pub(super) fn prefix(generation: &str, namespace: &str) -> String {
     format!("nova:ns:{generation}:{}:{namespace}:", namespace.len())
 }
 
-/// Generation and namespace of a key that begins with `prefix`.
+/// The generation and the namespace of a key that begins with `prefix`.
 pub(super) fn owner(name: &str) -> Option<(&str, &str)> {
     let (generation, rest) = name.strip_prefix("nova:ns:")?.split_once(':')?;
     let (len, rest) = rest.split_once(':')?;
     Some((generation, rest.get(..len.parse().ok()?)?))
 }
 
-/// A name as the server has it.
+/// The name of a key on the server.
 fn named(prefix: Option<String>, name: &[u8]) -> Vec<u8> {
     [prefix.unwrap_or_default().as_bytes(), name].concat()
 }
 
-/// A glob that matches just `text`.
+/// A glob that matches exactly `text`.
 pub(super) fn escaped(text: &str) -> String {
     let mut glob = String::with_capacity(text.len());
     for character in text.chars() {
@@ -140,7 +142,7 @@ fn encode_more(command: &Command<'_>, out: &mut Cmd) {
         Command::GetEx(_, Expiry::Never) => {
             out.arg("PERSIST");
         }
-        // GETEX has no word for it: without an option it leaves the time to live as it is.
+        // GETEX has no option for this: without an option it does not change the time to live.
         Command::GetEx(_, Expiry::Keep) => {}
         Command::GetEx(_, expiry) => encode_options(SetOptions { expiry: *expiry, ..SetOptions::default() }, out),
         Command::PExpireAt(_, at_ms, when) => {
@@ -246,7 +248,7 @@ fn error(error: &redis::ServerError) -> CacheError {
     }
 }
 
-/// The error of a server that answers but does not serve; for the breaker that is as if it did not answer.
+/// The error of a server that answers but serves nobody. The breaker treats it like a missing answer.
 pub(super) fn not_serving(value: &Value) -> Option<CacheError> {
     match value {
         Value::ServerError(server) if NOT_SERVING.contains(&server.code()) => Some(error(server)),
@@ -314,7 +316,7 @@ pub(super) fn decode(command: &Command<'_>, value: Value) -> Outcome<Reply> {
     }
 }
 
-/// The answer of a command that was sent in two parts: a sum, or a list; an error is the whole's.
+/// Joins the answers to the two parts of a command: a sum, or a list. If one part failed, the whole command failed.
 pub(super) fn joined(first: Outcome<Reply>, second: Outcome<Reply>) -> Outcome<Reply> {
     match (first?, second?) {
         (Reply::Int(first), Reply::Int(second)) => Ok(Reply::Int(first + second)),
@@ -326,7 +328,7 @@ pub(super) fn joined(first: Outcome<Reply>, second: Outcome<Reply>) -> Outcome<R
     }
 }
 
-/// Cursor and names of a SCAN.
+/// The cursor and the names in the answer of a SCAN.
 pub(super) fn scanned(value: Option<Value>) -> Outcome<(u64, Vec<Bytes>)> {
     match value {
         Some(Value::Array(mut parts)) if parts.len() == 2 => {
@@ -340,7 +342,7 @@ pub(super) fn scanned(value: Option<Value>) -> Outcome<(u64, Vec<Bytes>)> {
     }
 }
 
-/// Hits and misses of a reading command, as far as the answer tells: an empty collection is none.
+/// The hits and misses of a reading command, as far as the answer shows them. An empty collection counts as a miss.
 pub(super) fn found(command: &Command<'_>, reply: &Reply) -> (u64, u64) {
     let found = match (command, reply) {
         (Command::MGet(_), Reply::Values(values)) => {

@@ -1,4 +1,4 @@
-//! What every cache promises.
+//! The promises of every cache.
 
 use std::collections::BTreeSet;
 

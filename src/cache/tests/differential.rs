@@ -1,4 +1,4 @@
-//! Random commands, the same to each cache and to the naive model.
+//! Random commands that go to every cache and to the naive model.
 
 use bytes::Bytes;
 
@@ -6,10 +6,12 @@ use super::model::Model;
 use super::{Random, Subject, embedded, redis};
 use crate::cache::{CacheError, Command, Expiry, Key, Reply, SetOptions, When};
 
-/// Real time goes on at a server: its times to live may be that much shorter than the model's, whose clock stands.
+/// Time passes on a server, so its times to live may be this much shorter than those of the model, whose clock stands
+/// still.
 const REAL_TIME_SLACK_MS: i64 = 1_800_000;
 const LONG_TTL_MS: i64 = 1_000_000_000;
 
+#[expect(clippy::disallowed_methods, reason = "the environment says how long a test runs, and with which server")]
 fn steps() -> usize {
     if std::env::var("NOVA_TEST_LONG").is_ok_and(|value| value == "1") { 1_000_000 } else { 50_000 }
 }
@@ -115,7 +117,7 @@ fn agree(
     exact: bool,
 ) -> bool {
     match (command, model, cache) {
-        // Nothing to do is answered before the key is looked at.
+        // A command without fields or members is answered before the key is looked at.
         (Command::HSet(_, fields), ..) if fields.is_empty() => *cache == Ok(Reply::Int(0)),
         (Command::ZAdd(_, members), ..) if members.is_empty() => *cache == Ok(Reply::Int(0)),
         (Command::HDel(_, names) | Command::SAdd(_, names) | Command::SRem(_, names) | Command::ZRem(_, names), ..)

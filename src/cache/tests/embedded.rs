@@ -1,12 +1,12 @@
-//! What only the embedded cache promises: its bound, what stays, and that invalidation costs nothing.
+//! The promises of the embedded cache alone: its limit, which entries stay, and that invalidation takes no time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::{NOW_MS, Random};
 use crate::cache::{Cache, CacheError, Embedded, Key, SetOptions};
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic_now};
 
 #[test]
 fn memory_stays_under_its_bound_whatever_is_written() {
@@ -36,17 +36,18 @@ fn memory_stays_under_its_bound_whatever_is_written() {
     }
 }
 
-/// Bytes of this process in memory without those of files, its own code among them; pages of 4 KiB.
+/// Bytes of this process in memory, without pages of files such as its own code. A page has 4 KiB.
 fn resident_bytes() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: Vec<u64> = statm.split_whitespace().map(|pages| pages.parse().unwrap()).collect();
     (pages[1] - pages[2]) * 4096
 }
 
-/// Which shape of entries a process of its own measures: other tests take memory, too.
+/// The shape of entries that a separate process measures. The process is separate because other tests take memory, too.
 const SHAPE: &str = "NOVA_TEST_CACHE_SHAPE";
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the environment tells the process apart that measures")]
 fn what_is_counted_covers_what_the_process_takes() {
     if !std::path::Path::new("/proc/self/statm").exists() {
         return;
@@ -112,7 +113,7 @@ fn what_is_read_survives_a_flood_of_what_is_not() {
 }
 
 fn time_to_invalidate(cache: &Embedded, namespace: &str) -> Duration {
-    let begin = Instant::now();
+    let begin = monotonic_now();
     cache.invalidate(namespace).unwrap();
     begin.elapsed()
 }

@@ -1,4 +1,4 @@
-//! One conformance suite and one differential test for all caches, and what only the embedded one promises.
+//! One conformance suite and one differential test for all caches, and tests of the embedded cache alone.
 
 mod conformance;
 mod differential;
@@ -15,11 +15,11 @@ const NOW_MS: i64 = 1_795_000_000_000;
 /// A cache under test and names that no other test uses.
 struct Subject {
     cache: Box<dyn Cache>,
-    /// Another process that uses the same keys, where there can be one.
+    /// Another process that uses the same keys, if the cache allows one.
     other: Option<Box<dyn Cache>>,
-    /// Set where time is the test's own.
+    /// The clock, if the test sets the time.
     clock: Option<Clock>,
-    /// What plain names and namespaces begin with.
+    /// The prefix of plain names and namespaces of this test.
     unique: String,
     #[cfg(feature = "redis-cache")]
     #[expect(dead_code, reason = "deletes the test's keys at its end")]
@@ -48,7 +48,7 @@ fn redis() -> Option<Subject> {
     None
 }
 
-/// All names that a scan finds, as often as it finds them.
+/// All names that a scan finds. A name that the scan finds twice is in the list twice.
 fn scan_all(cache: &dyn Cache, namespace: &str, pattern: &str) -> Vec<String> {
     let (mut all, mut cursor) = (Vec::new(), 0);
     loop {

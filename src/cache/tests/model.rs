@@ -67,7 +67,7 @@ impl Model {
         self.entries.len() < before
     }
 
-    /// Replaces the data and leaves the end as it is; what is empty goes.
+    /// Replaces the data and keeps the deadline. An empty collection is removed.
     fn put(&mut self, key: &Key<'_>, data: Data) {
         let ends_ms = self.at(key).and_then(|entry| entry.ends_ms);
         self.drop(key);
@@ -106,7 +106,8 @@ impl Model {
             HSet(..) | HGet(..) | HDel(..) | HGetAll(..) => self.hash(command),
             SAdd(..) | SRem(..) | SMembers(..) | SIsMember(..) => self.members(command),
             ZAdd(..) | ZIncrBy(..) | ZRange { .. } | ZRem(..) | ZScore(..) | ZCard(..) => self.sorted(command),
-            // Held to Redis by the conformance suite, and with the port.
+            // The model does not have the other commands. The conformance suite and the tests of the Redis port check
+            // them.
             other => panic!("{other:?}"),
         }
     }

@@ -1,4 +1,4 @@
-//! What needs a Redis server (`NOVA_TEST_REDIS`), and what happens without one.
+//! Tests with a Redis server (`NOVA_TEST_REDIS`), and tests without one.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -12,7 +12,7 @@ use super::{NOW_MS, Random, Subject, embedded, scan_all};
 use crate::cache::{Cache, CacheError, Key, Redis, SetOptions};
 use crate::clock::Clock;
 
-/// Deletes what has the test's name in its own.
+/// Deletes the keys that have the test's name in their own.
 pub struct Cleaner {
     url: String,
     unique: String,
@@ -28,6 +28,7 @@ impl Drop for Cleaner {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the environment says how long a test runs, and with which server")]
 fn url() -> Option<String> {
     let url = std::env::var("NOVA_TEST_REDIS").ok();
     if url.is_none() {
@@ -48,7 +49,7 @@ pub fn subject() -> Option<Subject> {
     })
 }
 
-/// A way to the server that can be closed: what is on it then is cut.
+/// A connection to the server that a test can cut. Cutting it closes the open streams.
 struct Way {
     port: u16,
     open: Arc<AtomicBool>,
@@ -63,7 +64,7 @@ impl Way {
         let (open, streams) = (Arc::clone(&way.open), Arc::clone(&way.streams));
         std::thread::spawn(move || {
             for client in listener.incoming().map_while(Result::ok) {
-                // What is carried is known to `set` before its first byte is, and `set` ends it whole.
+                // A stream is known to `set` before its first byte is carried, so `set` can end it.
                 let mut known = streams.lock().unwrap();
                 if !open.load(Ordering::SeqCst) {
                     continue;
@@ -144,7 +145,7 @@ fn two_readers_see_each_others_invalidations_at_once_and_old_keys_are_reclaimed(
 
 #[test]
 fn without_a_server_the_stand_in_serves() {
-    // A port that was just free: nobody listens there.
+    // The port was free a moment ago, so nobody listens there.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let cache = Redis::new(&format!("redis://127.0.0.1:{port}/"), 1 << 20, Clock::manual(NOW_MS)).unwrap();
     let key = Key::of("space", "n");

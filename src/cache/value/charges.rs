@@ -1,16 +1,18 @@
-//! What is charged for the members of collections.
+//! The bytes that are charged for the members of collections.
 
 use bytes::Bytes;
 
 use crate::cache::command::Reply;
 
-/// Upper bound of what a field or member takes beside its own bytes: its places in (half-full) B-tree nodes, twice for a
-/// sorted set, and two allocations for each `Bytes`, a buffer and its count of references.
+/// Upper bound of the bytes that a field or member takes beside its own bytes: its places in (half-full) B-tree nodes,
+/// twice for a sorted set, and two allocations for each `Bytes` (a buffer and a count of references).
 pub(super) const MEMBER_BYTES: usize = 320;
-/// What a collection takes for its first members, however few: a leaf of 11 places, two for a sorted set.
+/// Bytes that a collection takes for its first members, however few: one leaf of 11 places, or two leaves for a sorted
+/// set.
 pub(super) const COLLECTION_BYTES: usize = 960;
 
-/// Counts and discharges what `remove` finds; it returns the bytes beside the name's.
+/// Counts what `remove` finds, and subtracts its bytes from the charge. `remove` returns the bytes of a member without
+/// its name.
 pub(super) fn remove_each(
     names: &[Bytes],
     bytes: &mut usize,

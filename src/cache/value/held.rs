@@ -1,4 +1,4 @@
-//! What a key holds.
+//! The value of a key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ pub(in crate::cache) enum Value {
     Sorted(Sorted),
 }
 
-/// The name of a type, as TYPE answers.
+/// The name of a value's type, as TYPE answers it.
 pub(super) fn kind(value: Option<&Value>) -> &'static str {
     match value {
         None => "none",
@@ -36,7 +36,7 @@ pub(in crate::cache) fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// The collection that is there, or a new one, which is charged for.
+/// The existing collection, or a new one, whose bytes are charged.
 pub(super) fn collection<'v>(
     value: &'v mut Option<Value>,
     bytes: &mut usize,

@@ -10,14 +10,14 @@ use super::charges::MEMBER_BYTES;
 use crate::cache::command::{Bound, Command, Reply, When, ZAddWhen};
 use crate::cache::error::{CacheError, Outcome};
 
-/// Scores by member, and members by score and then by their bytes.
+/// The scores by member, and the members by score and then by their bytes.
 #[derive(Debug, Default)]
 pub(in crate::cache) struct Sorted {
     scores: BTreeMap<Bytes, f64>,
     order: BTreeSet<(Score, Bytes)>,
 }
 
-/// A score that is a number; −0 is 0.
+/// A score, which is never NaN; −0 is stored as 0.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Score(f64);
 
@@ -50,7 +50,7 @@ impl Sorted {
         self.scores.is_empty()
     }
 
-    /// True if the member is new.
+    /// Inserts a member. Returns true if the member is new.
     pub(super) fn insert(&mut self, member: Bytes, score: f64) -> bool {
         let score = score + 0.0;
         let old = self.scores.insert(member.clone(), score);
@@ -66,7 +66,7 @@ impl Sorted {
         self.order.remove(&(Score(score), member.clone()))
     }
 
-    /// How many to skip and to take for a range of ranks.
+    /// How many members to skip, and how many to take, for a range of ranks.
     fn ranks(&self, start: i64, stop: i64) -> Option<(usize, usize)> {
         let len = self.scores.len() as i64;
         let rank = |rank: i64| if rank < 0 { rank.saturating_add(len) } else { rank };
@@ -87,7 +87,7 @@ impl Sorted {
         let least = match min {
             Bound::Included(score) | Bound::Excluded(score) => (Score(score + 0.0), Bytes::new()),
         };
-        // The first member behind the range: of the next score up, or of this one.
+        // The first member behind the range has the next higher score, or this score.
         let (end, included) = match max {
             Bound::Included(score) => (score + 0.0, true),
             Bound::Excluded(score) => (score + 0.0, false),
@@ -110,7 +110,7 @@ impl Sorted {
         self.scores.get(member).copied()
     }
 
-    /// The members at one end, from the end on.
+    /// The first `count` members at one end, beginning with the outermost.
     pub(super) fn end(&self, count: usize, highest: bool) -> Vec<(Bytes, f64)> {
         match highest {
             false => self.order.iter().take(count).map(pair).collect(),
@@ -124,7 +124,8 @@ impl Sorted {
         Some(if reverse { self.scores.len() - 1 - below } else { below })
     }
 
-    /// Adds by conditions; how many are new, how many have another score, and the bytes of the new ones.
+    /// Adds members under conditions. Returns how many are new, how many have another score, and the bytes of the new
+    /// members.
     pub(super) fn add(&mut self, when: &ZAddWhen, members: &[(f64, Bytes)]) -> (i64, i64, usize) {
         let (mut new, mut moved, mut bytes) = (0, 0, 0);
         for (score, member) in members {
@@ -155,13 +156,13 @@ impl Sorted {
     }
 }
 
-/// The next number above; an infinity is its own.
+/// The next higher number. The next number above infinity is infinity.
 fn next_up(score: f64) -> f64 {
-    // -0 was made 0 before.
+    // −0 was replaced by 0 before.
     score.next_up()
 }
 
-/// Answers a reading command; `None` is a key that there is not.
+/// Answers a reading command. `None` stands for a key that does not exist.
 pub(super) fn read(sorted: Option<&Sorted>, command: &Command<'_>) -> Outcome<Reply> {
     let none = &Sorted::default();
     let sorted = sorted.unwrap_or(none);

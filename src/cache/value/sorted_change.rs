@@ -8,7 +8,7 @@ use super::sorted::{Sorted, pair};
 use crate::cache::command::{Command, Members, Reply, ZAddWhen};
 use crate::cache::error::{CacheError, Outcome};
 
-/// Does a changing command and keeps `bytes`, what the value takes. An error changes nothing.
+/// Runs a changing command, and updates `bytes`, the size of the value. An error changes nothing.
 pub(super) fn change(value: &mut Option<Value>, bytes: &mut usize, command: &Command<'_>) -> Outcome<Reply> {
     let plain = ZAddWhen::default();
     match command {

@@ -1,21 +1,23 @@
-//! The other way to make trending: every period a query over `post_events` for each window, its result kept in a map.
+//! The alternative way to make trending: in every period one query over `post_events` for each window, with the result
+//! kept in a map.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::cli::error::CliError;
+use crate::clock::monotonic_now;
 use crate::feed::trending::{TRENDING_MAX, Window};
 use crate::warehouse::clickhouse::ClickHouse;
 use crate::warehouse::verdict::Failure;
 
-/// Shares by post, of those that trend.
+/// The shares of each trending post.
 pub(super) type Shares = BTreeMap<String, u64>;
 
 /// One run of the queries.
 pub(super) struct Run {
-    /// Of [`Window::Week`].
+    /// The shares in [`Window::Week`].
     pub shares: Shares,
-    /// For the queries of all windows, one after the other.
+    /// The time for the queries of all windows, run one after the other.
     pub took: Duration,
 }
 
@@ -27,7 +29,7 @@ fn from_ms(window: Window, now_ms: i64) -> i64 {
     window.range(now_ms).start * crate::state::MINUTE_MS
 }
 
-/// Scores weigh as nova's do: a view 0.1, a like 2, a comment 3, a share 5.
+/// The query of a window, with the weights of nova's scores: a view 0.1, a like 2, a comment 3, a share 5.
 fn query(window: Window, now_ms: i64, mark: &str) -> String {
     let from_ms = from_ms(window, now_ms);
     format!(
@@ -40,7 +42,7 @@ fn query(window: Window, now_ms: i64, mark: &str) -> String {
 
 /// Runs the queries of all windows.
 pub(super) async fn run(clickhouse: &ClickHouse, now_ms: i64, mark: &str) -> Result<Run, CliError> {
-    let began = Instant::now();
+    let began = monotonic_now();
     let mut shares = Shares::new();
     for window in Window::ALL {
         let rows = clickhouse.rows(&query(window, now_ms, mark)).await.map_err(failed)?;
@@ -52,8 +54,8 @@ pub(super) async fn run(clickhouse: &ClickHouse, now_ms: i64, mark: &str) -> Res
     Ok(Run { shares, took: began.elapsed() })
 }
 
-/// Rows that the queries of one run read, and how that is known: as the server's log says, else the rows of the
-/// partitions that a window meets, because the table is not ordered by time.
+/// The number of rows that the queries of one run read, and the origin of this number: the server's log, or else the
+/// rows of the partitions that a window touches, because the table is not ordered by time.
 pub(super) async fn rows_read(
     clickhouse: &ClickHouse,
     now_ms: i64,

@@ -1,8 +1,9 @@
-//! How soon an event shows in trending: ours, and a query over ClickHouse every period, of the same events in one run.
+//! Measures how soon an event shows in trending, for nova's trending and for a query over ClickHouse in every period,
+//! with the same events in one run.
 //!
-//! Events are shares by users of their own, so each adds one share to its post. An event is visible once the post's
-//! shares in the list of seven days have risen by as many as were sent: over HTTP for ours; for the batch when the run
-//! that counted them has ended.
+//! Each event is a share by a user of its own, so it adds one share to its post. An event counts as visible once the
+//! post's shares in the list of seven days have risen by the number of sent events. For nova this is read over HTTP;
+//! for the batch it is the end of the run that counted the events.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::app::{self, AppError, Setup};
 use crate::cli::error::CliError;
 use crate::cli::runtime::runtime;
 use crate::cli::scratch::Scratch;
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic_now};
 use crate::config::Config;
 use crate::decode::{NoSchemas, Topics};
 use crate::event::Id;
@@ -31,11 +32,11 @@ use super::report::Report;
 use super::serve::post_request;
 use super::statistics::percentile;
 
-/// Posts that events are sent to: the first of the list, so that all stay in it.
+/// The number of posts to which events are sent. They are the first of the list, so that all of them stay in it.
 const POSTS: usize = 20;
-/// How often a reader looks.
+/// How often the bench reads the list.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// A consumer needs its time to join; afterwards the first event must be seen.
+/// A consumer needs this much time to join its group. After it the first event must be visible.
 const WARM_UP: Duration = Duration::from_secs(60);
 const TOKEN_TTL_S: u64 = 86_400;
 const TRENDING: &str = "/api/v1/feed/trending?window=7d&limit=200";
@@ -61,7 +62,7 @@ pub(super) fn run(args: &Args, config: &Config, report: &Report) -> Result<(), C
                 .to_owned(),
         )
     })?;
-    // Names of its own everywhere: nothing of a running deployment is read or written.
+    // The bench has its own names everywhere, so it reads and writes nothing of a running deployment.
     let own = format!("bench_{}", &uuid::Uuid::new_v4().simple().to_string()[..12]);
     let clickhouse = ClickHouseSettings { database: own.clone(), ..clickhouse };
     let server = ClickHouse::new(&clickhouse).map_err(AppError::from)?;
@@ -82,9 +83,9 @@ pub(super) fn run(args: &Args, config: &Config, report: &Report) -> Result<(), C
     done
 }
 
-/// Where the bench's events go.
+/// Names of the places to which the bench's events go.
 struct Names<'a> {
-    /// Of its topic, group and database.
+    /// The name of the bench's topic, group and database.
     own: &'a str,
     clickhouse: ClickHouseSettings,
     kafka: Option<crate::source::kafka::KafkaSettings>,
@@ -99,7 +100,7 @@ fn over(
 ) -> Result<(), CliError> {
     let (scratch, social) = (Scratch::new(&config.data_dir)?, social()?);
     let mut setup = Setup::new(scratch.path(), Topics::default(), Arc::new(NoSchemas));
-    // What the node can do, not what one caller is granted.
+    // Limits are off, because the bench measures the node and not the quota of one caller.
     setup.edge.limits.enabled = false;
     setup.clickhouse = Some(names.clickhouse.clone());
     setup.clock = Clock::shifted_to(social.end_ms());
@@ -108,7 +109,7 @@ fn over(
     let stored = runtime.block_on(clickhouse.number("SELECT count() FROM post_events"));
     let (stored, filled) = (stored.map_err(batch::failed)?, social.events.len());
     if stored != filled as u64 {
-        // What comes later would be taken for the bench's own events.
+        // Rows that arrive later would be taken for the bench's own events.
         return Err(CliError::Failed(format!("ClickHouse holds {stored} of {filled} events before the bench begins")));
     }
     setup.drain = app::Drain { idle: Duration::from_secs(2), most: Duration::from_secs(5) };
@@ -125,7 +126,7 @@ fn over(
 /// An event that was sent.
 struct Sent {
     post: usize,
-    /// It is visible once the post's shares have risen by so many.
+    /// The event is visible once the post's shares have risen by this number.
     rise: u64,
     accepted: Instant,
     ours: Option<Duration>,
@@ -135,16 +136,16 @@ struct Sent {
 struct Bench<'a> {
     node: &'a Serving,
     clickhouse: &'a ClickHouse,
-    /// Begins the batch's queries, so that the server's log can be asked for them.
+    /// The comment at the beginning of the batch's queries, by which the server's log finds them.
     mark: &'a str,
     token: String,
-    /// The posts that are shared, and the one for warming up.
+    /// The posts that are shared, and the post for warming up.
     posts: Vec<String>,
-    /// Shares before the first event: ours, the batch's.
+    /// The shares before the first event, in nova's list and in the batch's.
     before: [Shares; 2],
     sent: RefCell<Vec<Sent>>,
     runs: RefCell<Vec<Duration>>,
-    /// All events were sent.
+    /// Whether all events were sent.
     all: Cell<bool>,
 }
 
@@ -184,7 +185,7 @@ async fn measure(
     let work = async { tokio::try_join!(bench.send(args, period), bench.watch(&mut reader), bench.batch(period)) };
     match tokio::time::timeout(most, work).await {
         Ok(done) => drop(done?),
-        // What is not visible by now is told.
+        // Events that are not visible by now are reported.
         Err(_) => tracing::warn!("some events did not become visible in {} s", most.as_secs()),
     }
     bench.tell(published, report).await
@@ -221,7 +222,7 @@ impl Bench<'_> {
             ticks.tick().await;
             let post = n % self.posts.len();
             self.share(&mut connection, &self.posts[post]).await?;
-            let (accepted, rise) = (Instant::now(), (n / self.posts.len() + 1) as u64);
+            let (accepted, rise) = (monotonic_now(), (n / self.posts.len() + 1) as u64);
             self.sent.borrow_mut().push(Sent { post, rise, accepted, ours: None, batch: None });
         }
         self.all.set(true);
@@ -250,9 +251,9 @@ impl Bench<'_> {
         }
     }
 
-    /// Marks what is visible now; true once that is everything.
+    /// Marks the events that are visible now. Returns true once all are visible.
     fn seen(&self, side: usize, shares: &Shares, member: fn(&mut Sent) -> &mut Option<Duration>) -> bool {
-        let (now, mut all) = (Instant::now(), self.all.get());
+        let (now, mut all) = (monotonic_now(), self.all.get());
         for sent in &mut *self.sent.borrow_mut() {
             let post = &self.posts[sent.post];
             let count = |shares: &Shares| shares.get(post).copied().unwrap_or(0);
@@ -267,7 +268,7 @@ impl Bench<'_> {
         all
     }
 
-    /// What publishing trending has cost so far.
+    /// The cost so far of publishing trending.
     fn publishing(&self) -> Status {
         let statuses = self.node.edge.watch.jobs.runner.statuses();
         statuses.into_iter().find(|(name, _)| *name == "trending_publish").map(|(_, status)| status).unwrap_or_default()
@@ -309,12 +310,12 @@ impl Bench<'_> {
     }
 }
 
-/// Reads trending as a client does, only when it changed.
+/// Reads trending like a client, and only if it has changed.
 struct Reader {
     connection: Connection,
     etag: String,
     shares: Shares,
-    /// The posts, the best first.
+    /// The posts, best first.
     order: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! How the node does as the world grows: loading it, what it takes on disk and in memory, starting again, and serving it.
+//! Measures the node as the world grows: loading, disk and memory, starting again, and serving.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use crate::arrival::TimeOf;
 use crate::cli::error::CliError;
 use crate::cli::runtime::runtime;
 use crate::cli::scratch::Scratch;
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic_now};
 use crate::config::Config;
 use crate::decode::{NoSchemas, Topics};
 use crate::state::STRUCTURES;
@@ -24,11 +24,11 @@ use super::world::{END_MS, FOLLOWS_A_USER, VIEWS_A_USER, World, post, user};
 
 const SEED: u64 = 1;
 const MILLION: u64 = 1_000_000;
-/// Users whose first page is ranked, and whose pages are then asked for in turn.
+/// The number of users whose first page is ranked, and whose pages are then requested in turn.
 const READERS: u64 = 2_000;
 const CONNECTIONS: usize = 16;
 const PAGES: Duration = Duration::from_secs(5);
-/// Events a second while bytes are counted.
+/// The rates of events, per second, at which written bytes are counted.
 const EVENT_RATES: [u64; 3] = [0, 10, 1_000];
 const TOKEN_TTL_S: u64 = 86_400;
 
@@ -50,7 +50,7 @@ pub(super) fn run(args: &Args, config: &Config, report: &Report) -> Result<(), C
     Ok(())
 }
 
-/// One size.
+/// The bench of one world size.
 struct Growth<'a> {
     users: u64,
     report: &'a Report,
@@ -65,7 +65,7 @@ impl Growth<'_> {
 
     fn setup(&self) -> Setup {
         let mut setup = Setup::new(self.scratch.path(), Topics::default(), Arc::new(NoSchemas));
-        // What the node can do, not what one caller is granted.
+        // Limits are off, because the bench measures the node and not the quota of one caller.
         setup.edge.limits.enabled = false;
         setup
     }
@@ -73,13 +73,13 @@ impl Growth<'_> {
     fn run(&self, seconds: u32) -> Result<(), CliError> {
         self.load()?;
         let mut setup = self.setup();
-        // The node's clock begins where the world ends, so posts are young enough to be ranked.
+        // The node's clock begins at the end of the world's data, so the posts are young enough to be ranked.
         setup.clock = Clock::shifted_to(END_MS);
-        let began = Instant::now();
+        let began = monotonic_now();
         let node = Serving::start(&setup)?;
         self.line("start: after an orderly end", ms(began), "ms")?;
         let measured = self.memory(&node).and_then(|()| self.serve(&node, seconds));
-        // The file as a crash would leave it, with the journal of the events.
+        // This copy of the file is what a crash would leave, with the journal of the events.
         let crashed = Scratch::new(self.scratch.path())?;
         std::fs::copy(app::store_path(self.scratch.path()), app::store_path(crashed.path()))?;
         node.stop()?;
@@ -94,7 +94,7 @@ impl Growth<'_> {
         setup.settings.for_load();
         let world = World::new(self.users, SEED);
         let records = world.records();
-        let (before, began) = (machine::written_bytes(), Instant::now());
+        let (before, began) = (machine::written_bytes(), monotonic_now());
         let mut seen = vec![(0.0, 0)];
         let statuses = app::open(&setup)?.start(Box::new(world), &setup)?.finish(|statuses| {
             let consumed: u64 = statuses.iter().map(|status| status.row.consumed).sum();
@@ -162,7 +162,7 @@ impl Growth<'_> {
         Ok(())
     }
 
-    /// What is written while events come at a rate, each request alone and durable before its 202.
+    /// Bytes that are written while events come at a rate. Each request has one event, which is durable before its 202.
     fn written(
         &self,
         node: &Serving,
@@ -170,19 +170,19 @@ impl Growth<'_> {
         (tokens, rate): (&[String], u64),
         seconds: u32,
     ) -> Result<(), CliError> {
-        let (before, began) = (machine::written_bytes(), Instant::now());
+        let (before, began) = (machine::written_bytes(), monotonic_now());
         let (mut worst_ms, mut sent) = (0f64, 0);
         runtime.block_on(async {
             let mut connection = Connection::open(node.addr, Framing::Http).await?;
             let end = began + Duration::from_secs(u64::from(seconds));
-            while Instant::now() < end {
+            while monotonic_now() < end {
                 let due = if rate == 0 { end } else { began + Duration::from_secs(1) * sent as u32 / rate as u32 };
                 tokio::time::sleep_until(due.min(end).into()).await;
                 if rate == 0 {
                     break;
                 }
                 let request = self.event(node, tokens, rate, sent);
-                let asked = Instant::now();
+                let asked = monotonic_now();
                 connection.ask(&request).await?;
                 worst_ms = worst_ms.max(ms(asked));
                 sent += 1;
@@ -211,7 +211,7 @@ impl Growth<'_> {
     fn crash(&self, crashed: &Scratch) -> Result<(), CliError> {
         let mut setup = Setup::new(crashed.path(), Topics::default(), Arc::new(NoSchemas));
         setup.clock = Clock::shifted_to(END_MS);
-        let began = Instant::now();
+        let began = monotonic_now();
         let opened = app::open(&setup)?;
         self.line("start: after a crash, until the last commit is served", ms(began), "ms")?;
         self.line("start: blobs of the journal", opened.recovery.journal_batches as f64, "blobs")
@@ -222,7 +222,7 @@ fn ms(began: Instant) -> f64 {
     began.elapsed().as_secs_f64() * 1e3
 }
 
-/// The second at which `count` records had been consumed. Between two samples the rate counts as constant.
+/// The second at which `count` records had been consumed. The rate counts as constant between two samples.
 fn at(seen: &[(f64, u64)], count: u64) -> f64 {
     let after = seen.partition_point(|(_, consumed)| *consumed < count);
     let pair = after.checked_sub(1).and_then(|before| seen.get(before)).zip(seen.get(after));
@@ -230,12 +230,12 @@ fn at(seen: &[(f64, u64)], count: u64) -> f64 {
     from_s + (to_s - from_s) * (count - from) as f64 / (to - from).max(1) as f64
 }
 
-/// Microseconds of each request.
+/// The time of each request in microseconds.
 async fn one_by_one(node: &Serving, requests: &[Vec<u8>]) -> Result<Vec<u32>, CliError> {
     let mut connection = Connection::open(node.addr, Framing::Http).await?;
     let mut times_us = Vec::with_capacity(requests.len());
     for request in requests {
-        let began = Instant::now();
+        let began = monotonic_now();
         connection.ask(request).await?;
         times_us.push(u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX));
     }

@@ -1,12 +1,13 @@
-//! From bytes to durable commit, through both threads. Records are made before the clock starts; each run has a new store.
+//! Measures from bytes to the durable commit, through both threads. The records are made before the clock starts, and
+//! each run has a new store.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::app::{self, Setup};
 use crate::arrival::TimeOf;
 use crate::cli::error::CliError;
 use crate::cli::scratch::Scratch;
+use crate::clock::monotonic_now;
 use crate::config::Config;
 use crate::decode::{NoSchemas, Topics, client};
 use crate::event::{Action, ClientEvent, Id, Record, Table, TopicPartition};
@@ -19,7 +20,7 @@ use super::report::Report;
 use super::statistics::median;
 
 const RUNS: usize = 3;
-/// Begin of the records' time, 2026-11-20T00:00:00Z; ten of them happen in a millisecond.
+/// The time of the first record, 2026-11-20T00:00:00Z. Each millisecond has ten records.
 const BEGIN_MS: i64 = 1_795_132_800_000;
 const NOTE: &str = "the middle of 3 runs, each into a new store, every commit durable";
 
@@ -68,7 +69,7 @@ fn rate(config: &Config, source: impl Source + 'static, count: usize) -> Result<
     let mut setup = Setup::new(scratch.path(), Topics::default(), Arc::new(NoSchemas));
     setup.settings.time_of = TimeOf::File;
     let opened = app::open(&setup)?;
-    let started = Instant::now();
+    let started = monotonic_now();
     let statuses = opened.start(Box::new(source), &setup)?.finish(|_| {})?;
     let elapsed = started.elapsed();
     let applied: u64 = statuses.iter().map(|status| status.row.outcomes[0]).sum();
@@ -78,7 +79,7 @@ fn rate(config: &Config, source: impl Source + 'static, count: usize) -> Result<
     Ok(count as f64 / elapsed.as_secs_f64())
 }
 
-/// Records from memory; nothing of them waits.
+/// A source of records in memory. It never waits.
 struct Listed(std::vec::IntoIter<Record>);
 
 impl Source for Listed {
@@ -97,7 +98,7 @@ impl Source for Listed {
     }
 }
 
-/// A replication stream from memory, numbered as it is polled.
+/// A source of a replication stream in memory. It numbers the messages when they are polled.
 struct Replicated(std::vec::IntoIter<Event>, Numbering);
 
 impl Source for Replicated {
@@ -119,7 +120,7 @@ impl Source for Replicated {
     }
 }
 
-/// Spreads numbers over all ids.
+/// Spreads consecutive numbers over all ids.
 pub(super) fn mixed(value: u64) -> Id {
     Id::from_u128(u128::from(value).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
 }
@@ -147,7 +148,7 @@ fn record(topic: &Arc<str>, n: usize, key: Option<String>, value: Vec<u8>) -> Re
     }
 }
 
-/// One of many events of 20 000 users on 5 000 posts.
+/// Event number `n` of 20 000 users on 5 000 posts.
 pub(super) fn event(n: usize, event_time_ms: i64) -> ClientEvent {
     ClientEvent {
         event_id: mixed(n as u64 + 1),
@@ -168,7 +169,7 @@ fn events(count: usize) -> Vec<Record> {
     (0..count).map(|n| record(&topic, n, None, encoded(n))).collect()
 }
 
-/// Likes as Debezium writes them, each a row of its own.
+/// Likes as Debezium writes them. Each like is its own row.
 fn likes(count: usize) -> Vec<Record> {
     let topic = "cdc.likes".into();
     let like = |n: usize| {
@@ -185,10 +186,10 @@ fn likes(count: usize) -> Vec<Record> {
 
 const NAMESPACE: &str = "public";
 
-/// Likes as messages of `pgoutput`, each a row of its own, in transactions of a hundred.
+/// Likes as messages of `pgoutput`, in transactions of a hundred. Each like is its own row.
 fn replicated(count: usize) -> Vec<Event> {
     const OF_ONE_TRANSACTION: usize = 100;
-    /// Type OIDs: uuid, and timestamp.
+    /// The columns with their type OIDs: uuid and timestamp.
     const COLUMNS: [(&str, u32); 4] = [("id", 2_950), ("user_id", 2_950), ("post_id", 2_950), ("created_at", 1_114)];
     let begin = [&b"R"[..], &7u32.to_be_bytes(), NAMESPACE.as_bytes(), b"\0likes\0d", &4u16.to_be_bytes()];
     let mut described = begin.concat();

@@ -1,5 +1,6 @@
-//! From the broker to ClickHouse: the same events read by a bare consumer of librdkafka, through nova into rows that the
-//! engine has stored, and the same rows in the same batches given to the engine alone. One after the other, on one machine.
+//! Measures the way from the broker to ClickHouse in three ways: a bare consumer of librdkafka reads the events, nova
+//! brings the same events into ClickHouse, and ClickHouse alone gets the same rows in the same batches. The three run
+//! one after the other on one machine.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use crate::app::{self, AppError, Setup};
 use crate::cli::error::CliError;
 use crate::cli::runtime::runtime;
 use crate::cli::scratch::Scratch;
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic_now};
 use crate::config::Config;
 use crate::decode::{NoSchemas, Topics, client};
 use crate::source::kafka::{KafkaSettings, Producer, bare, topics};
@@ -24,12 +25,12 @@ use super::ingest;
 use super::node::Serving;
 use super::report::Report;
 
-/// Events that wait for the broker at once.
+/// The number of events that wait for the broker at once.
 const PRODUCED_AT_ONCE: usize = 5_000;
-/// How often the node's counts are looked at, and ClickHouse's behind them.
+/// How often the bench reads the node's counts, and after them ClickHouse's.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 const COUNT_EVERY: Duration = Duration::from_millis(50);
-/// A node that gets no further for so long has failed.
+/// A node that makes no progress for this long has failed.
 const STANDS_MAX: Duration = Duration::from_secs(60);
 
 #[derive(clap::Args)]
@@ -45,13 +46,13 @@ pub(super) struct Args {
     events: u32,
 }
 
-/// Servers, and names of the bench's own on them: nothing of a running deployment is read or written.
+/// The servers, and the bench's own names on them. So the bench reads and writes nothing of a running deployment.
 struct Servers {
-    /// Of topic, group and nova's database.
+    /// The name of the topic, the group and nova's database.
     own: String,
     kafka: KafkaSettings,
     clickhouse: ClickHouseSettings,
-    /// Of the database that the engine alone fills.
+    /// The settings of the database that ClickHouse alone fills.
     engine: ClickHouseSettings,
 }
 
@@ -74,10 +75,10 @@ impl Servers {
         Ok(Servers { kafka, clickhouse: database(own.clone()), engine, own })
     }
 
-    /// Does the work with a topic and two databases, which are removed behind it.
+    /// Runs `work` with a topic and two databases, and removes them afterwards.
     fn with(&self, runtime: &Runtime, work: impl FnOnce() -> Result<(), CliError>) -> Result<(), CliError> {
         let made = self.databases(runtime).and_then(|()| self.with_topic(runtime, work));
-        // The first problem is what the caller wants to know of; where ClickHouse cannot be asked, this fails, too.
+        // The caller wants to know the first problem. If ClickHouse cannot be asked, the removal fails, too.
         for settings in [&self.clickhouse, &self.engine] {
             let Ok(server) = ClickHouse::new(settings) else { continue };
             let drop = format!("DROP DATABASE IF EXISTS `{}`", settings.database);
@@ -155,7 +156,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// From the first record that a new node consumed until ClickHouse has every row.
+    /// The time from the first record that a new node consumed until ClickHouse has every row.
     fn through_nova(&self, config: &Config) -> Result<Duration, CliError> {
         let scratch = Scratch::new(&config.data_dir)?;
         let own = self.servers.own.clone();
@@ -171,11 +172,11 @@ impl Bench<'_> {
 
     async fn arrived(&self, node: &Serving) -> Result<Duration, CliError> {
         let server = ClickHouse::new(&self.servers.clickhouse).map_err(AppError::from)?;
-        let (mut began, mut consumed, mut moved) = (None, 0, Instant::now());
+        let (mut began, mut consumed, mut moved) = (None, 0, monotonic_now());
         loop {
             let now: u64 = node.edge.watch.shared.partitions().iter().map(|status| status.consumed()).sum();
             if now > consumed {
-                (consumed, moved) = (now, Instant::now());
+                (consumed, moved) = (now, monotonic_now());
                 began.get_or_insert(moved);
             }
             if consumed >= self.events {
@@ -189,7 +190,7 @@ impl Bench<'_> {
         loop {
             let now = server.number(&count).await.map_err(failed)?;
             if now > stored {
-                (stored, moved) = (now, Instant::now());
+                (stored, moved) = (now, monotonic_now());
             }
             if stored >= self.events {
                 return Ok(began.map_or(Duration::ZERO, |began| began.elapsed()));
@@ -206,7 +207,7 @@ impl Bench<'_> {
         }
     }
 
-    /// How long the engine takes for nova's batches, given one after the other; how many there are.
+    /// How long ClickHouse takes for nova's batches, given one after the other, and the number of batches.
     async fn engine(&self) -> Result<(Duration, usize), CliError> {
         let from = ClickHouse::new(&self.servers.clickhouse).map_err(AppError::from)?;
         let to = ClickHouse::new(&self.servers.engine).map_err(AppError::from)?;
@@ -217,7 +218,7 @@ impl Bench<'_> {
         for batch in &batches {
             let sql = format!("SELECT {} FROM {} WHERE _nova_batch = {batch}", columns.names(), Target::Events);
             let rows = from.row_binary(&sql, 2 * BATCH_MAX_BYTES as usize).await.map_err(failed)?;
-            let (began, id) = (Instant::now(), format!("{}:{batch}", self.servers.own));
+            let (began, id) = (monotonic_now(), format!("{}:{batch}", self.servers.own));
             to.insert(Target::Events, columns, rows, &id, &id).await.map_err(failed)?;
             took += began.elapsed();
         }

@@ -1,5 +1,5 @@
-//! A load generator: one thread, many connections that are kept alive, on each the next request when the last is answered.
-//! HTTP and Redis go through the same loop, so that their rates can be compared.
+//! A load generator with one thread and many connections that are kept alive. A connection sends the next request when
+//! the last one is answered. HTTP and Redis use the same loop, so that their rates can be compared.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,15 +12,16 @@ use tokio::net::TcpStream;
 
 use crate::cli::error::CliError;
 use crate::cli::runtime::runtime;
+use crate::clock::monotonic_now;
 
-/// Times that one connection remembers in one run; later ones are only counted.
+/// The most times that one connection remembers in one run. Later ones are only counted.
 const TIMES_MAX: usize = 1 << 22;
 const READ_BYTES: usize = 64 << 10;
 const ANSWER_MAX_BYTES: usize = 64 << 20;
-/// An answer that takes longer ends the bench.
+/// An answer that takes longer than this ends the bench.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How answers are told apart on a connection.
+/// How the end of an answer is found on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
     /// HTTP/1.1 with a Content-Length.
@@ -30,7 +31,7 @@ pub(super) enum Framing {
 }
 
 impl Framing {
-    /// Where the body of the answer begins, and where the answer ends; `None` while too little of it is there.
+    /// Where the body of the answer begins, and where the answer ends. `None` if the answer is incomplete.
     fn whole(self, bytes: &[u8]) -> Option<(usize, usize)> {
         match self {
             Framing::Http => {
@@ -51,7 +52,7 @@ impl Framing {
 
     fn good(self, answer: &[u8]) -> bool {
         match self {
-            // 304 is an answer, too.
+            // The status 304 is a good answer, too.
             Framing::Http => answer.starts_with(b"HTTP/1.1 2") || answer.starts_with(b"HTTP/1.1 304"),
             Framing::Resp => !answer.starts_with(b"-") && !answer.starts_with(b"$-"),
         }
@@ -70,7 +71,7 @@ pub(super) struct Connection {
     read: Vec<u8>,
 }
 
-/// An answer, its body apart.
+/// An answer, with its body separate.
 #[derive(Clone, Copy)]
 pub(super) struct Answer<'a> {
     pub whole: &'a [u8],
@@ -85,7 +86,7 @@ impl Connection {
         Ok(Connection { stream, framing, read: Vec::with_capacity(READ_BYTES) })
     }
 
-    /// Sends a request and waits for its answer, which must be a good one.
+    /// Sends a request and waits for its answer. An answer that is not good is an error.
     pub(super) async fn ask(&mut self, request: &[u8]) -> Result<Answer<'_>, CliError> {
         self.stream.write_all(request).await?;
         self.read.clear();
@@ -112,10 +113,10 @@ impl Connection {
     }
 }
 
-/// Appends the request of a number: 0, 1, 2 and so on.
+/// Appends the request with the given number: 0, 1, 2 and so on.
 pub(super) type Requests = Box<dyn Fn(u64, &mut Vec<u8>) + Send + Sync>;
 
-/// What is asked, and of whom.
+/// The requests, and the server to which they go.
 pub(super) struct Target {
     pub what: &'static str,
     pub addr: SocketAddr,
@@ -131,7 +132,7 @@ impl Target {
     }
 }
 
-/// What a run showed.
+/// The result of a run.
 #[derive(Default)]
 pub(super) struct Measured {
     pub answers: u64,
@@ -141,13 +142,13 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    /// Answers a second.
+    /// The number of answers a second.
     pub(super) fn rate(&self) -> f64 {
         self.answers as f64 / self.elapsed.as_secs_f64().max(1e-9)
     }
 }
 
-/// Asks for so long; connections are made before the clock starts.
+/// Sends requests for the given time. The connections are made before the clock starts.
 pub(super) fn run(target: &Arc<Target>, connections: usize, time: Duration) -> Result<Measured, CliError> {
     let runtime = runtime()?;
     let asked = async {
@@ -155,7 +156,7 @@ pub(super) fn run(target: &Arc<Target>, connections: usize, time: Duration) -> R
         for _ in 0..connections {
             open.push(Connection::open(target.addr, target.framing).await?);
         }
-        let began = Instant::now();
+        let began = monotonic_now();
         let spawn = |connection| tokio::spawn(ask_until(connection, Arc::clone(target), began + time));
         let tasks: Vec<_> = open.into_iter().map(spawn).collect();
         let mut measured = Measured::default();
@@ -178,7 +179,7 @@ async fn ask_until(mut connection: Connection, target: Arc<Target>, end: Instant
     loop {
         request.clear();
         (target.requests)(target.next.fetch_add(1, Ordering::Relaxed), &mut request);
-        let began = Instant::now();
+        let began = monotonic_now();
         if began >= end {
             return Ok((answers, times_us));
         }

@@ -1,12 +1,12 @@
-//! The machine on which a figure was taken.
+//! The machine on which a figure was measured.
 
 use serde::Serialize;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Machine {
-    /// That this process may use.
+    /// The cores that this process may use.
     cores: usize,
-    /// `null` where the system does not tell.
+    /// The memory in GiB; `null` if the system does not report it.
     mem_gib: Option<u64>,
     cpu: String,
 }
@@ -22,12 +22,12 @@ impl Machine {
     }
 }
 
-/// Bytes that this process has had written to file systems; `None` where the system does not tell.
+/// Bytes that this process has written to file systems. `None` if the system does not report them.
 pub(super) fn written_bytes() -> Option<u64> {
     field(&std::fs::read_to_string("/proc/self/io").ok()?, "write_bytes")?.parse().ok()
 }
 
-/// Memory of this process that is not swapped out; `None` where the system does not tell.
+/// Bytes of this process in memory, without swapped pages. `None` if the system does not report them.
 pub(super) fn resident_bytes() -> Option<u64> {
     let kib: u64 = field(&std::fs::read_to_string("/proc/self/status").ok()?, "VmRSS")?
         .trim_end_matches("kB")
@@ -37,7 +37,7 @@ pub(super) fn resident_bytes() -> Option<u64> {
     Some(kib << 10)
 }
 
-/// The first value of a name in the lines `name : value` of proc(5).
+/// The first value of a name in lines of the form `name : value` (proc(5)).
 fn field(text: &str, name: &str) -> Option<String> {
     let pair = |line: &str| line.split_once(':').map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()));
     text.lines().filter_map(pair).find(|(known, _)| known == name).map(|(_, value)| value)

@@ -1,4 +1,5 @@
-//! `nova bench`: what `docs/performance.md` tells, measured on this machine, one JSON line a figure.
+//! `nova bench` measures the figures of `docs/performance.md` on this machine, and prints one JSON line for each
+//! figure.
 
 mod batch;
 mod freshness;

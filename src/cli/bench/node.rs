@@ -1,4 +1,5 @@
-//! Nodes of benches: stores that are removed afterwards, filled with the bundled data set and served on a free port.
+//! Nodes for benches: they have stores that are removed afterwards, hold the bundled data set, and serve on a free
+//! port.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ pub(super) fn social() -> Result<Arc<Social>, CliError> {
     Social::bundled().map(Arc::new).map_err(|error| CliError::Failed(error.to_string()))
 }
 
-/// Runs the bundled data set through the pipeline of a store, to the end.
+/// Runs the whole bundled data set through the pipeline of a store.
 pub(super) fn fill(setup: &Setup, social: Arc<Social>) -> Result<(), CliError> {
     app::open(setup)?.start(demo::source_of(social), setup)?.finish(|_| {})?;
     Ok(())
@@ -49,7 +50,7 @@ impl Serving {
         Ok(Serving { addr, edge, running, runtime, server, stop })
     }
 
-    /// Ends in the order of `nova serve`.
+    /// Stops the node in the order of `nova serve`.
     pub(super) fn stop(self) -> Result<(), CliError> {
         let Serving { edge, running, runtime, server, stop, .. } = self;
         let _ = stop.send(true);

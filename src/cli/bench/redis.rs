@@ -1,4 +1,4 @@
-//! What Redis does with values of the same size, for comparison.
+//! Measures Redis with values of the same size, for comparison.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 
@@ -30,7 +30,7 @@ pub(super) fn command(parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// Stores the values under keys of this bench; the keys.
+/// Stores the values under keys of this bench, and returns the keys.
 pub(super) async fn store(addr: SocketAddr, values: &[Vec<u8>]) -> Result<Vec<String>, CliError> {
     let bench = uuid::Uuid::new_v4().simple();
     let mut redis = Connection::open(addr, Framing::Resp).await?;

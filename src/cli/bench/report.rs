@@ -1,4 +1,4 @@
-//! How a bench tells its figures: one JSON line each.
+//! Prints the figures of a bench, one JSON line each.
 
 use serde::Serialize;
 
@@ -19,7 +19,7 @@ struct Line<'a> {
     what: &'a str,
     value: f64,
     unit: &'a str,
-    /// How the figure is to be read.
+    /// A note on how to read the figure.
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<&'a str>,
     machine: &'a Machine,

@@ -1,5 +1,5 @@
-//! Requests over sockets to a node in this process, over the bundled data set; and, for comparison, GETs to Redis of
-//! values that are as large as the feed pages, by the same generator in the same run, turn about.
+//! Sends requests over sockets to a node in this process that has the bundled data set. For comparison, the same
+//! generator sends GETs to Redis in the same run, in turns, for values that are as large as the feed pages.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,9 +24,10 @@ use super::redis;
 use super::report::Report;
 use super::statistics::{median, percentile};
 
-/// Everything is measured in turns, so that what else the machine does meets all alike.
+/// The number of rounds. All targets are measured in turns, so that other load of the machine affects all of them
+/// alike.
 const ROUNDS: u32 = 5;
-/// Users who ask, those who follow most people first.
+/// The number of users who ask. They are the users who follow the most people.
 const USERS: usize = 64;
 const TOKEN_TTL_S: u64 = 86_400;
 const NOTE: &str = "client and server share the cores; a client asks again when it is answered";
@@ -48,10 +49,10 @@ pub(super) fn run(args: &Args, config: &Config, report: &Report) -> Result<(), C
     let redis = args.redis.as_deref().map(redis::address).transpose()?;
     let (scratch, social) = (Scratch::new(&config.data_dir)?, social()?);
     let mut setup = Setup::new(scratch.path(), Topics::default(), Arc::new(NoSchemas));
-    // What the node can do, not what one caller is granted.
+    // Limits are off, because the bench measures the node and not the quota of one caller.
     setup.edge.limits.enabled = false;
     fill(&setup, Arc::clone(&social))?;
-    // The node goes on where the data ends, so that there is something to rank.
+    // The node's clock begins at the end of the data, so that there is something to rank.
     setup.clock = Clock::shifted_to(social.end_ms());
     let node = Serving::start(&setup)?;
     let measured = measure(args, &node, &social, redis, report);
@@ -68,7 +69,7 @@ fn measure(
 ) -> Result<(), CliError> {
     let runtime = runtime()?;
     let mut targets = targets(node, social)?;
-    // The first page makes the snapshot; what is measured are the pages after it.
+    // The first page makes the snapshot. The bench measures the pages after it.
     let pages = runtime.block_on(bodies(&targets[0]))?;
     let mean_bytes = pages.iter().map(Vec::len).sum::<usize>() as f64 / pages.len() as f64;
     let keys = match redis {
@@ -100,14 +101,14 @@ fn measure(
     Ok(())
 }
 
-/// The values expire by themselves, too.
+/// Deletes the values in Redis. If this fails, they expire by themselves.
 fn forget(runtime: &Runtime, addr: SocketAddr, keys: &[String]) {
     if let Err(error) = runtime.block_on(redis::remove(addr, keys)) {
         tracing::warn!("values of the bench are left in Redis for an hour: {error}");
     }
 }
 
-/// Each target's runs; every other round goes backwards.
+/// Runs every target in each round. Every other round has the reverse order.
 fn rounds(args: &Args, targets: &[Arc<Target>]) -> Result<Vec<Vec<Measured>>, CliError> {
     let time = Duration::from_secs(u64::from(args.seconds)) / ROUNDS;
     let mut done: Vec<Vec<Measured>> = targets.iter().map(|_| Vec::new()).collect();
@@ -132,7 +133,7 @@ fn tell(what: &str, runs: &[Measured], report: &Report) -> Result<(), CliError> 
     Ok(())
 }
 
-/// The bodies of the first requests, one a user.
+/// The bodies of the answers to the first requests, one for each user.
 async fn bodies(target: &Target) -> Result<Vec<Vec<u8>>, CliError> {
     let mut connection = Connection::open(target.addr, target.framing).await?;
     let (mut bodies, mut request) = (Vec::new(), Vec::new());
@@ -144,7 +145,7 @@ async fn bodies(target: &Target) -> Result<Vec<Vec<u8>>, CliError> {
     Ok(bodies)
 }
 
-/// Users who follow most people: those who read, and as many who act.
+/// The users who follow the most people: the first half reads, the other half acts.
 fn users(social: &Social) -> (Vec<Id>, Vec<Id>) {
     let mut follows = vec![0u32; social.users.len()];
     social.follows.iter().for_each(|follow| follows[follow.follower as usize] += 1);
@@ -154,7 +155,7 @@ fn users(social: &Social) -> (Vec<Id>, Vec<Id>) {
     (ids(&users[..USERS]), ids(&users[USERS..2 * USERS]))
 }
 
-/// The feed first.
+/// The targets, with the feed first.
 fn targets(node: &Serving, social: &Social) -> Result<Vec<Arc<Target>>, CliError> {
     let (readers, actors) = users(social);
     let bearers = |users: &[Id]| -> Result<Vec<String>, CliError> {
@@ -189,7 +190,7 @@ fn gets(addr: SocketAddr, keys: &[String]) -> Arc<Target> {
     Target::new("Redis GET of a value of the feed page's size", addr, Framing::Resp, listed(requests))
 }
 
-/// The same requests, again and again.
+/// Repeats a list of requests.
 pub(super) fn listed(requests: Vec<Vec<u8>>) -> Requests {
     Box::new(move |n, out| out.extend_from_slice(&requests[n as usize % requests.len()]))
 }

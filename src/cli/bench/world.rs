@@ -1,6 +1,6 @@
-//! A synthetic social world of any size, from a seed: users, posts of the last 71 hours, follows by a power law, likes of a
-//! day, views of an hour, under ids that look random. Flattened records of Debezium, as its connector sends them by
-//! `ExtractNewRecordState`, and client events.
+//! A synthetic social world of any size, made from a seed: users, posts of the last 71 hours, follows by a power law,
+//! likes of a day, and views of an hour, with ids that look random. The rows are flattened records as Debezium's
+//! `ExtractNewRecordState` sends them, and the views are client events.
 
 use std::sync::Arc;
 
@@ -11,17 +11,17 @@ use crate::source::{PollLimits, Polled, Source, SourceError};
 
 use super::ingest::mixed;
 
-/// The views begin here, epoch milliseconds: 2026-11-20T00:00:00Z.
+/// The time of the first view, epoch milliseconds: 2026-11-20T00:00:00Z.
 pub(super) const BEGIN_MS: i64 = 1_795_132_800_000;
 const HOUR_MS: i64 = 3_600_000;
 pub(super) const END_MS: i64 = BEGIN_MS + HOUR_MS;
 const PARTITIONS: usize = 3;
-/// What one user adds.
+/// The number of follows that each user adds.
 pub(super) const FOLLOWS_A_USER: u64 = 50;
 const LIKES_A_USER: u64 = 10;
 pub(super) const VIEWS_A_USER: u64 = 20;
 
-/// Kinds of records, in the order in which they come.
+/// The kinds of records, in the order of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     User,
@@ -42,7 +42,7 @@ pub(super) fn post(number: u64) -> Id {
 }
 
 fn rfc3339(ms: i64) -> jiff::Timestamp {
-    // Times of the world are within jiff's range.
+    // All times of the world are within jiff's range.
     jiff::Timestamp::from_millisecond(ms).unwrap_or_default()
 }
 
@@ -51,10 +51,10 @@ pub(super) struct World {
     users: u64,
     rng: Rng,
     topics: [Arc<str>; 5],
-    /// Next offset, by kind and partition.
+    /// The next offset by kind and partition.
     offsets: [[i64; PARTITIONS]; 5],
     kind: usize,
-    /// Number of the next record of the kind.
+    /// The number of the next record of the present kind.
     next: u64,
     lsn: u64,
 }
@@ -83,7 +83,8 @@ impl World {
         KINDS.iter().map(|kind| self.count(*kind)).sum()
     }
 
-    /// Low numbers far more often than high ones: a third of all follows go to a thirtieth of the users.
+    /// Draws a number. Low numbers are far more frequent than high numbers: a third of all follows go to a thirtieth of
+    /// the users.
     fn skewed(&mut self, count: u64) -> u64 {
         ((self.rng.f64().powi(3) * count as f64) as u64).min(count - 1)
     }
@@ -92,7 +93,7 @@ impl World {
         self.rng.u64(0..count)
     }
 
-    /// The row without its closing brace, with what its kind draws.
+    /// The row without its closing brace, with the values that its kind draws.
     fn row(&mut self, kind: Kind, id: Id) -> String {
         let (users, posts) = (self.users, self.posts());
         match kind {

@@ -1,12 +1,13 @@
-//! Which columns a connector sends: `column.exclude.list` and `column.include.list`.
+//! Checks which columns a connector sends, by `column.exclude.list` and `column.include.list`.
 
 use crate::event::{DROPPED_COLUMNS, Table};
 
 use super::finding::Finding;
 use super::setting::{Config, set, value};
 
-/// Debezium's lists are regular expressions over `schema.table.column`, in any case, separated by commas, each for the
-/// whole name. Of those only `.*`, a quoted dot and the bare dot are understood here; others match nothing.
+/// Whether a list has a column's name. Debezium's lists are regular expressions over `schema.table.column`,
+/// case-insensitive, separated by commas, and each must match the whole name. This function understands only `.*`, a
+/// quoted dot and the bare dot; other expressions match nothing.
 fn listed(list: &str, name: &str) -> bool {
     list.split(',')
         .any(|pattern| whole(pattern.trim().replace("\\.", ".").to_ascii_lowercase().as_bytes(), name.as_bytes()))
@@ -21,7 +22,7 @@ fn whole(pattern: &[u8], name: &[u8]) -> bool {
     }
 }
 
-/// Whether a column is left out by either list. The schema is not known; its usual name stands for it.
+/// Whether one of the lists leaves a column out. The schema is unknown, so its usual name is assumed.
 fn left_out(config: &Config, table: Table, column: &str) -> bool {
     let name = format!("public.{table}.{column}");
     let (excluded, included) = (value(config, "column.exclude.list"), value(config, "column.include.list"));
@@ -31,7 +32,7 @@ fn left_out(config: &Config, table: Table, column: &str) -> bool {
     }
 }
 
-/// Private columns that are sent, and columns that nova needs and that are not.
+/// Findings for private columns that are sent, and for columns that nova needs and that are not sent.
 pub(super) fn findings(config: &Config, found: &mut Vec<Finding>) {
     for column in DROPPED_COLUMNS.iter().filter(|column| !left_out(config, Table::Users, column)) {
         let wanted = "public.users.password_hash,public.users.email";
@@ -79,7 +80,7 @@ mod tests {
         };
         let private = "public.users.password_hash,public.users.email";
         assert_eq!(codes("column.exclude.list", private), Vec::<String>::new());
-        // Another column's name holds that of a private one.
+        // Each listed name only contains or resembles the name of a private column.
         let similar = codes("column.exclude.list", "public.users.password_hash,public.users.email_verified");
         assert_eq!(similar.len(), 2);
         assert!(similar[0].contains("users.email ") && similar[1].contains("email_verified of users"), "{similar:?}");

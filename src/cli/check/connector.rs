@@ -1,4 +1,4 @@
-//! A running connector against what nova needs; `docs/connector.md` has the reason of each setting.
+//! Compares a running connector with what nova needs. `docs/connector.md` has the reason for each setting.
 
 use crate::decode::{DEFAULT_PLACEHOLDER, SHIPPED_PLACEHOLDER};
 use crate::event::Table;
@@ -7,15 +7,15 @@ use super::finding::Finding;
 use super::setting::{Config, set, value};
 use super::{columns, flattened};
 
-/// What the connector is compared with.
+/// The expectations with which the connector is compared.
 pub(super) struct Expected<'a> {
     pub topic_prefix: &'a str,
-    /// `cdc.placeholder` of our configuration.
+    /// `cdc.placeholder` of nova's configuration.
     pub placeholder: Option<&'a str>,
     pub registry: bool,
 }
 
-/// Every difference that matters.
+/// A finding for every difference that matters.
 pub(super) fn findings(config: &Config, expected: &Expected<'_>) -> Vec<Finding> {
     let mut found = Vec::new();
     if !value(config, "connector.class").ends_with("PostgresConnector") {
@@ -130,7 +130,7 @@ fn wire(config: &Config, expected: &Expected<'_>, found: &mut Vec<Finding>) {
     }
 }
 
-/// What a record's key and the old row behind a delete are, as far as the connector says.
+/// Checks the key of records and the old row of deletes, as far as the connector's settings show them.
 fn identities(config: &Config, found: &mut Vec<Finding>) {
     let autoset = value(config, "replica.identity.autoset.values");
     let other = |entry: &&str| {

@@ -1,8 +1,8 @@
-//! What a check finds.
+//! The findings of a check.
 
 use std::borrow::Cow;
 
-/// Something that is wrong, and the way out.
+/// A problem, and the way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub code: Cow<'static, str>,

@@ -1,14 +1,14 @@
-//! The flattening transform (ExtractNewRecordState) of a connector.
+//! Checks the flattening transform (ExtractNewRecordState) of a connector.
 
 use super::finding::Finding;
 use super::setting::{Config, set, value};
 
-/// The names under which decode finds a row's LSN.
+/// The member names under which `decode` finds a row's LSN.
 const LSN_FIELDS: [&str; 2] = ["__lsn", "__source_lsn"];
 const FIELDS: &str = "op,lsn,source.ts_us";
 const PREFIX: &str = "__";
 
-/// The names that `add.fields` gives: `[struct.]field[:name]`, each behind the prefix.
+/// The member names that `add.fields` makes: `[struct.]field[:name]`, each after the prefix.
 fn names(fields: &str, prefix: &str) -> Vec<String> {
     let name = |field: &str| {
         let (path, renamed) = field.split_once(':').unwrap_or((field, ""));
@@ -40,7 +40,7 @@ pub(super) fn findings(config: &Config, found: &mut Vec<Finding>) {
     }
 }
 
-/// Without an LSN that decode finds, only a record's place tells which of two rows is later.
+/// Checks the LSN. Without an LSN that `decode` finds, only the place of a record shows which of two rows is later.
 fn lsn<'a>(name: &str, own: &impl Fn(&str) -> Option<&'a str>, found: &mut Vec<Finding>) {
     let (fields, prefix) = (own("add.fields").unwrap_or_default(), own("add.fields.prefix").unwrap_or(PREFIX));
     if has_lsn(&names(fields, prefix)) {
@@ -85,7 +85,7 @@ mod tests {
             assert_eq!(of(&[("add.fields", fields)]), None, "{fields}");
         }
         assert_eq!(of(&[("add.fields", "lsn"), ("add.fields.prefix", "__")]), None);
-        // A prefix and a new name that together give ours.
+        // Here a prefix and a new name together make nova's name.
         assert_eq!(of(&[("add.fields", "lsn:__lsn"), ("add.fields.prefix", "")]), None);
         for (settings, part) in [
             (&[("add.fields", "op,lsn"), ("add.fields.prefix", "_dbz_")][..], "_dbz_op, _dbz_lsn"),

@@ -1,11 +1,11 @@
-//! Whose tokens are taken: the configured keys, and what is not checked.
+//! Checks whose tokens nova accepts: the configured keys, and the checks that are turned off.
 
 use crate::http::KeySettings;
 use crate::http::auth::odd_keys;
 
 use super::finding::Finding;
 
-/// What is wrong with the settings of `[auth]`. Asks an address for its key set.
+/// The problems of the settings of `[auth]`. If an address is set, its key set is fetched.
 pub(super) fn findings(settings: &KeySettings) -> Vec<Finding> {
     let unchecked = settings.unchecked().into_iter();
     let mut found: Vec<_> = unchecked
@@ -16,7 +16,7 @@ pub(super) fn findings(settings: &KeySettings) -> Vec<Finding> {
             let remedy = "its tokens get 401; where nobody signs with it, nothing is to be done";
             Finding::new("key-left-out", format!("the key set: {odd}"), remedy)
         })),
-        // A file is told of with everything else that the start refuses.
+        // A file that cannot be used is reported with everything else that the start refuses.
         Err(_) if settings.jwks_url.is_none() => {}
         Err(why) => found.push(Finding::new("keys-unusable", why, "correct it, or what it names")),
     }

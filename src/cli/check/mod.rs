@@ -1,5 +1,5 @@
-//! `nova check`: what stands between this configuration and a pipeline that loses nothing, a line per finding with the
-//! way out. Reads only.
+//! `nova check` reports what stands between this configuration and a pipeline that loses nothing, one line for each
+//! finding with the way out. It changes nothing.
 
 mod columns;
 mod connector;
@@ -89,7 +89,7 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
         looked.push("clickhouse");
         let clickhouse = ClickHouse::new(&settings).map_err(AppError::from)?;
         match runtime.block_on(lint(&clickhouse)) {
-            // Before the first start nothing of nova's is there: nova makes it.
+            // Before the first start ClickHouse has nothing of nova's, and nova makes it.
             Ok(lint) if nothing_is_there(&lint) => {}
             Ok(lint) => found.extend(lint.into_iter().map(|one| Finding::new(one.code, one.detail, one.remedy))),
             Err(failure) => found.push(Finding::unreachable(
@@ -111,8 +111,8 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
     report(&found, &looked, as_json)
 }
 
-/// Each address that cannot be listened on. The node of this store may have those that are in use: then nothing is wrong
-/// with them. To be called in a runtime.
+/// A finding for each address on which nova cannot listen. If the node of this store runs, it may use addresses itself,
+/// and these are no findings. This must be called in a runtime.
 fn addresses(config: &Config) -> Vec<Finding> {
     let bound = |(setting, addr): preflight::Named| Some((setting, addr, Reserved::bind(addr, None).err()?.source));
     let mut refused: Vec<_> = preflight::addresses(config).into_iter().filter_map(bound).collect();
@@ -134,15 +134,15 @@ fn addresses(config: &Config) -> Vec<Finding> {
     refused.into_iter().map(finding).collect()
 }
 
-/// Whether a process has the store.
+/// Whether a process has the store open.
 fn node_runs(config: &Config) -> bool {
     let store = app::store_path(&config.data_dir);
     let opened = store.exists().then(|| Store::open(&store, &Options::default(), |_| {}).err()).flatten();
     matches!(opened, Some(OpenError::InUse { .. }))
 }
 
-/// What differs between the stored rows and ClickHouse's. A running node, which has ClickHouse's address and password,
-/// compares its own.
+/// The differences between the stored rows and ClickHouse's. A running node, which has ClickHouse's address and
+/// password, compares its own store.
 fn compared(remote: &Remote, config: &Config, runtime: &Runtime) -> Result<Vec<Finding>, CliError> {
     let compared = match remote.place(config)? {
         Place::Running(node) => {
@@ -174,7 +174,7 @@ async fn kafka(config: &Config, settings: &KafkaSettings) -> Result<Vec<TopicFin
     let mut names = app::table_topics(&Topics { prefix: config.topic_prefix.clone(), ..Topics::default() });
     let horizon_ms = i64::from(config.dedup_horizon_hours) * 3_600_000;
     let mut found = topics::findings(settings, &names, &config.events_topic, horizon_ms).await?;
-    // A replica's group is its own.
+    // A replica has a group of its own.
     if !config.kafka_replica {
         names.push(config.events_topic.clone());
         found.extend(topics::group_findings(settings, &names, app::store_id(&config.data_dir).map(Owner))?);

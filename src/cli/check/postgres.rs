@@ -1,4 +1,4 @@
-//! PostgreSQL itself: the findings of `/health/ready`, and whether a replication session can be had.
+//! Checks PostgreSQL itself: the findings of `/health/ready`, and whether a replication session can be opened.
 
 use crate::source::postgres::finding;
 use crate::source::postgres::fitness;
@@ -14,7 +14,7 @@ pub(super) async fn findings(settings: &PostgresSettings) -> Vec<Finding> {
         Ok(seen) => fitness::findings(&seen, &settings.follow.slot, &settings.follow.publication),
         Err(failure) => return vec![told(failure.finding())],
     };
-    // A role without the right gets no session, and the findings say that already.
+    // A role without the right gets no session, and the findings already report that.
     if !found.iter().any(|one| one.code == finding::Code::NoReplicationRight)
         && let Err(failure) = server.try_replication().await
     {

@@ -1,16 +1,16 @@
-//! The Redis that lists are copied to.
+//! Checks the Redis server to which lists are copied.
 
 use crate::cache::{CacheError, Redis};
 use crate::clock::Clock;
 
 use super::finding::Finding;
 
-/// The oldest Redis that is tested.
+/// The oldest major version of Redis that is tested.
 const MAJOR_MIN: u32 = 7;
-/// Nothing is kept by a check.
+/// A check stores no values, so the stand-in is small.
 const STAND_IN_MAX_BYTES: usize = 1 << 20;
 
-/// What is wrong with it; `None`: it answers and is new enough.
+/// The problem of the server at `url`. `None` if it answers and is new enough.
 pub(super) fn finding(url: &str) -> Option<Finding> {
     told(Redis::new(url, STAND_IN_MAX_BYTES, Clock::System).and_then(|redis| redis.version()))
 }

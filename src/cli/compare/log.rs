@@ -1,8 +1,8 @@
-//! A log in the order in which things happened: when each record's row or event came to be, and what people did.
+//! A log in the order of time: when the row or event of each record came to be, and what people did.
 //!
-//! Captures are seldom in the order of time: a snapshot reads years at one moment, and topics stand one after the other. So
-//! a row that is read or created counts from its `created_at`, an event from its own time, and every other change from
-//! its record's time.
+//! Captures are seldom in the order of time, because a snapshot reads rows of years at one moment, and topics follow
+//! one after another. So a row that is read or created counts from its `created_at`, an event from its own time, and
+//! every other change from its record's time.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,29 +16,29 @@ use crate::event::{Action, Change, ChangeBody, Decoded, Facts, Id, Op, Record, T
 use crate::source::capture::CaptureSource;
 use crate::source::{PollLimits, Polled, Source, SourceError};
 
-/// Records of one comparison: 8 bytes each stand in memory.
+/// The most records of one comparison. Each takes 8 bytes of memory.
 const RECORDS_MAX: usize = 100_000_000;
-/// Clicks and likes that are remembered, 48 bytes each.
+/// The most clicks and likes that are remembered. Each takes 48 bytes.
 const ACTIONS_MAX: usize = 10_000_000;
 
-/// A click on a post or a like of it.
+/// A click on a post, or a like of a post.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Act {
     pub at_ms: i64,
     pub user: Id,
     pub post: Id,
-    /// Otherwise a click.
+    /// True for a like, false for a click.
     pub like: bool,
 }
 
-/// See the module.
+/// The log in the order of time.
 pub(super) struct Log {
     files: Vec<PathBuf>,
-    /// When each record's row or event came to be, in the order of reading; epoch milliseconds.
+    /// When the row or event of each record came to be, in the order of reading, epoch milliseconds.
     times_ms: Arc<[i64]>,
-    /// By time, each person's click or like of a post once.
+    /// The clicks and likes by time. Each person's click or like of a post is in the list once.
     pub acts: Vec<Act>,
-    /// Records that cannot be decoded.
+    /// The number of records that cannot be decoded.
     pub dead: u64,
 }
 
@@ -69,7 +69,8 @@ impl Log {
         Ok(Log { files: files.to_vec(), times_ms: times_ms.into(), acts, dead })
     }
 
-    /// A source that hands out what happened up to each of `ends_ms`, rising, and waits before each until it may begin.
+    /// A source that delivers the records up to each of the rising times `ends_ms`, and waits before each step until it
+    /// may continue.
     pub(super) fn stepped(&self, ends_ms: Vec<i64>) -> Result<(Stepped, Steps), CliError> {
         let (reached, at_end) = crossbeam_channel::bounded(1);
         let (begin, may) = crossbeam_channel::bounded(1);
@@ -103,8 +104,8 @@ fn each(files: &[PathBuf], mut take: impl FnMut(&Record) -> Result<(), CliError>
     Ok(())
 }
 
-/// When a record's row or event came to be, and the click or like that it is. A record without a
-/// time has the time of the record before it.
+/// When a record's row or event came to be, and the click or like in it. A record without a time has the time of the
+/// record before it.
 fn happened(decoded: &Decoded, record: &Record, before_ms: i64) -> (i64, Option<Act>) {
     let of_record_ms = if record.timestamp_ms > 0 { record.timestamp_ms } else { before_ms };
     match decoded {
@@ -133,16 +134,16 @@ fn happened(decoded: &Decoded, record: &Record, before_ms: i64) -> (i64, Option<
     }
 }
 
-/// The other end of a [`Stepped`] source.
+/// The control side of a [`Stepped`] source.
 pub(super) struct Steps {
-    /// Something comes when everything up to an end was handed out.
+    /// Gets a message when everything up to an end was delivered.
     at_end: Receiver<()>,
-    /// Dropped, it ends the source.
+    /// Lets the next step begin. Dropping it ends the source.
     begin: Sender<()>,
 }
 
 impl Steps {
-    /// Waits until everything of the step was handed to the writer; false where the source has ended.
+    /// Waits until everything of the step has gone to the writer. Returns false if the source has ended.
     pub(super) fn wait(&self) -> bool {
         self.at_end.recv().is_ok()
     }
@@ -153,18 +154,19 @@ impl Steps {
     }
 }
 
-/// The captures, read once for each step: memory holds no record. Owned by the ingest thread.
+/// A source over the captures. It reads them once for each step, so no record stays in memory. The ingest thread owns
+/// it.
 pub(super) struct Stepped {
     files: Vec<PathBuf>,
     times_ms: Arc<[i64]>,
     open: CaptureSource,
-    /// The next record's place among `times_ms`.
+    /// The place of the next record in `times_ms`.
     index: usize,
-    /// What happened until here was handed out before.
+    /// Records up to this time were delivered in earlier steps, epoch milliseconds.
     after_ms: i64,
     ends_ms: std::vec::IntoIter<i64>,
     end_ms: Option<i64>,
-    /// The log of a step has offsets of its own: in the file's, what happened first may stand later.
+    /// The offsets that this source counts itself: in the file, a record that happened earlier may stand later.
     offsets: FxHashMap<TopicPartition, i64>,
     polled: Vec<Record>,
     reached: Sender<()>,
@@ -172,7 +174,7 @@ pub(super) struct Stepped {
 }
 
 impl Stepped {
-    /// The end of the step that is under way, or of the next one once it may begin; `None` at the end of all.
+    /// The end of the present step, or of the next one once it may begin. `None` after the last step.
     fn step(&mut self) -> Option<i64> {
         if self.end_ms.is_none() {
             self.may.recv().ok()?;
@@ -204,7 +206,7 @@ impl Source for Stepped {
             if self.open.poll(limits, &mut polled)? == Polled::End {
                 (self.after_ms, self.end_ms, self.index) = (end_ms, None, 0);
                 self.open = open(&self.files)?;
-                // What the polls before this one brought is on its way to the writer.
+                // The records of earlier polls are on their way to the writer.
                 let _ = self.reached.send(());
                 return Ok(Polled::Idle);
             }

@@ -1,4 +1,4 @@
-//! What two configurations show, and how it differs.
+//! The lists of two configurations, and the differences between them.
 
 use rustc_hash::FxHashSet;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use crate::event::Id;
 use super::log::Act;
 use super::side::{FIRST, Shown};
 
-/// A mean that grows.
+/// A running mean.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Mean {
     sum: f64,
@@ -21,13 +21,13 @@ impl Mean {
         self.count += 1;
     }
 
-    /// Three places behind the point; `None` of nothing.
+    /// The mean with three decimals. `None` if there were no values.
     pub(super) fn get(self) -> Option<f64> {
         (self.count > 0).then(|| (self.sum / f64::from(self.count) * 1e3).round() / 1e3)
     }
 }
 
-/// What one configuration showed, summed over all feeds.
+/// Sums over all feeds of one configuration.
 #[derive(Debug, Default)]
 pub(super) struct OfSide {
     posts: Mean,
@@ -38,20 +38,20 @@ pub(super) struct OfSide {
     likes_shown: u64,
 }
 
-/// What the report says of one configuration.
+/// The report about one configuration.
 #[derive(Debug, PartialEq, Serialize)]
 pub(super) struct SideReport {
-    /// Posts among the first 20 places of a feed.
+    /// The mean number of posts among the first 20 places of a feed.
     pub posts: Option<f64>,
-    /// Different authors there.
+    /// The mean number of different authors among these posts.
     pub authors: Option<f64>,
-    /// The part of the places that the most frequent author has, 0 to 1.
+    /// The most frequent author's part of the places, 0 to 1.
     pub share_of_one_author: Option<f64>,
-    /// The middle age of the posts, hours.
+    /// The median age of the posts, hours.
     pub median_age_h: Option<f64>,
-    /// Later clicks on a post that was there.
+    /// Later clicks on a post that the feed showed.
     pub clicks_shown: u64,
-    /// Later likes of a post that was there.
+    /// Later likes of a post that the feed showed.
     pub likes_shown: u64,
 }
 
@@ -86,7 +86,7 @@ impl OfSide {
     }
 }
 
-/// The part of the longer list that both have, 0 to 1; two empty lists are equal.
+/// The common part of two lists, divided by the longer list, 0 to 1. Two empty lists are equal.
 pub(super) fn overlap(one: &[Id], other: &[Id]) -> f64 {
     let longer = one.len().max(other.len());
     let known: FxHashSet<_> = one.iter().collect();
@@ -94,7 +94,7 @@ pub(super) fn overlap(one: &[Id], other: &[Id]) -> f64 {
     if longer == 0 { 1.0 } else { both as f64 / longer as f64 }
 }
 
-/// Over all moments and people.
+/// The sums over all moments and people.
 #[derive(Debug, Default)]
 pub(super) struct Measures {
     feeds: u64,
@@ -107,7 +107,7 @@ pub(super) struct Measures {
 }
 
 impl Measures {
-    /// The feeds of one user under both, and what the user did afterwards.
+    /// Adds the feeds of one user under both configurations, and what the user did later.
     pub(super) fn add(&mut self, feeds: [&[Shown]; 2], later: &[Act]) {
         self.feeds += 1;
         let likes = later.iter().filter(|act| act.like).count() as u64;
@@ -139,15 +139,15 @@ impl Measures {
 
 #[derive(Debug, Serialize)]
 pub(super) struct FeedsReport {
-    /// How many places of each list were compared.
+    /// The number of places that were compared in each list.
     pub first: usize,
-    /// Feeds that were made under both.
+    /// Feeds that were made under both configurations.
     pub feeds: u64,
     pub later_clicks: u64,
     pub later_likes: u64,
-    /// The part of the places that both have, 0 to 1.
+    /// The part of the places that both feeds have, 0 to 1.
     pub overlap: Option<f64>,
-    /// Feeds with equal first places in equal order.
+    /// Feeds with the same first places in the same order.
     pub equal: u64,
     pub suggestions_overlap: Option<f64>,
     pub a: SideReport,

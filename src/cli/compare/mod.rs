@@ -1,9 +1,10 @@
-//! `nova replay --compare`: what a change of the numbers of ranking would have done, on one's own log. `log` puts the
-//! captures into the order of time, `side` runs one configuration, `measures` counts.
+//! `nova replay --compare` shows what a change of the numbers of ranking would have done on one's own log. `log` brings
+//! the captures into the order of time, `side` runs one configuration, and `measures` counts.
 //!
-//! The clicks and likes of the log are parted into [`MOMENTS`] + 1 parts of equal size. At the begin of each but the first,
-//! both configurations know what had happened until then, and make the feeds of people who clicked or liked within the next
-//! [`LATER_MS`]. Nothing depends on the clock or on the machine, so that two runs say the same.
+//! The clicks and likes of the log are divided into [`MOMENTS`] + 1 parts of equal size. At the beginning of each part
+//! but the first, both configurations know everything up to this time, and make the feeds of the people who clicked or
+//! liked within the next [`LATER_MS`]. The result does not depend on the clock or on the machine, so two runs report
+//! the same.
 
 mod log;
 mod measures;
@@ -27,14 +28,15 @@ use super::error::CliError;
 use super::out;
 use super::scratch::Scratch;
 
-/// Moments at which lists are compared. Each reads the captures once more.
+/// The number of moments at which lists are compared. Each moment reads the captures once more.
 const MOMENTS: usize = 8;
-/// People whose lists are made at a moment, those with the lowest ids: ids say nothing of who they are.
+/// The most people whose lists are made at a moment. They are those with the lowest ids, because ids are unrelated to
+/// behaviour.
 const USERS_MAX: usize = 2_000;
-/// What people do for so long after a moment is held against their feeds of that moment.
+/// A feed is compared with what its user does within this time after the moment.
 const LATER_MS: i64 = 24 * 3_600_000;
 
-/// A number that differs.
+/// A number of ranking that differs between the configurations.
 #[derive(Debug, Serialize)]
 struct Changed {
     key: String,
@@ -45,17 +47,18 @@ struct Changed {
 #[derive(Debug, Serialize)]
 struct Report {
     changed: Vec<Changed>,
-    /// RFC 3339.
+    /// The moments in RFC 3339.
     moments: Vec<String>,
-    /// Records that cannot be decoded, so that both configurations lack them.
+    /// Records that cannot be decoded. Both configurations lack them.
     dead: u64,
     #[serde(flatten)]
     feeds: FeedsReport,
-    /// For each window: the part of the first places that both lists have, 0 to 1; null where one configuration lacks the window.
+    /// For each window, the part of the first places that both lists have, 0 to 1. It is null if a configuration lacks
+    /// the window.
     trending_overlap: Vec<(&'static str, Option<f64>)>,
 }
 
-/// `setup` says how captures are read; the store of the configuration is not touched.
+/// Runs the comparison. `setup` has the settings for reading captures. The store of the configuration is not touched.
 pub(super) fn run(
     configs: &[PathBuf],
     files: &[PathBuf],
@@ -109,7 +112,7 @@ fn to_json(report: &Report) -> Result<String, CliError> {
     serde_json::to_string(report).map_err(|error| CliError::Failed(error.to_string()))
 }
 
-/// The file alone: the environment would stand over both.
+/// Reads only the file, because the environment would override both configurations.
 fn load(path: &Path) -> Result<Config, CliError> {
     Config::load(Some(path), std::iter::empty())
         .map_err(|error| CliError::Config(format!("{}: {error}", path.display())))
@@ -133,14 +136,14 @@ fn changed(a: &Config, b: &Config) -> Vec<Changed> {
     changed
 }
 
-/// A moment, and what people did afterwards.
+/// A moment, and what people did after it.
 struct Moment<'a> {
     at_ms: i64,
-    /// By time.
+    /// The later clicks and likes, by time.
     later: &'a [Act],
 }
 
-/// `acts` are by time. Parts that begin at the same time are one.
+/// Divides `acts`, which are sorted by time, into moments. Parts that begin at the same time become one.
 fn moments(acts: &[Act]) -> Vec<Moment<'_>> {
     let mut begins: Vec<i64> =
         (1..=MOMENTS).filter_map(|part| acts.get(part * acts.len() / (MOMENTS + 1))).map(|act| act.at_ms).collect();

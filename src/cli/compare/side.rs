@@ -1,4 +1,5 @@
-//! One of the two configurations that are compared: its own pipeline over its own store, brought on step by step.
+//! One of the two configurations that are compared. It has its own pipeline and its own store, and advances step by
+//! step.
 
 use std::sync::Arc;
 
@@ -17,11 +18,11 @@ use crate::feed::rank::{Making, feed};
 use crate::feed::trending::overrides::Overrides;
 use crate::feed::trending::{Window, kept, rank};
 use crate::pipeline::writer::Message;
-use crate::state::State;
+use crate::state::{PostNo, State};
 
 use super::log::{Log, Steps};
 
-/// The first so many of a list are compared.
+/// The number of first places of a list that are compared.
 pub(super) const FIRST: usize = 20;
 
 /// A post at its place in a feed.
@@ -32,16 +33,16 @@ pub(super) struct Shown {
     pub age_h: f64,
 }
 
-/// See the module.
+/// One configuration with its own pipeline and store.
 pub(super) struct Side {
     running: Running,
     steps: Steps,
-    /// Removed after the store is closed.
+    /// The directory of the store. It is removed after the store is closed.
     _scratch: Scratch,
 }
 
 impl Side {
-    /// `setup`'s store stands in `scratch`.
+    /// Starts a side whose store is in `scratch`.
     pub(super) fn start(setup: &Setup, scratch: Scratch, log: &Log, ends_ms: Vec<i64>) -> Result<Side, CliError> {
         let (source, steps) = log.stepped(ends_ms)?;
         let running = app::open(setup)?.start(Box::new(source), setup)?;
@@ -63,14 +64,14 @@ impl Side {
         self.steps.begin();
     }
 
-    /// The lists as they stand at `now_ms`.
+    /// The lists at `now_ms`.
     pub(super) fn lists(&self, now_ms: i64) -> Lists {
         let state = Arc::clone(&self.running.state);
         let trending = trending_posts(&state.read(), now_ms);
         Lists { state, now_ms, trending }
     }
 
-    /// Fails where a partition was held.
+    /// Ends the side. Fails if a partition was held.
     pub(super) fn end(self) -> Result<(), CliError> {
         let Side { running, steps, _scratch } = self;
         drop(steps);
@@ -79,16 +80,16 @@ impl Side {
     }
 }
 
-/// What a side shows at one moment.
+/// The lists of a side at one moment.
 pub(super) struct Lists {
     state: Arc<RwLock<State>>,
     now_ms: i64,
-    /// The posts of trending 24 h.
-    trending: Vec<u32>,
+    /// The posts of the 24 h trending list.
+    trending: Vec<PostNo>,
 }
 
 impl Lists {
-    /// The first posts of a user's feed; `None` of a user who is not known yet.
+    /// The first posts of a user's feed. `None` if the user does not exist yet.
     pub(super) fn feed(&self, user: Id) -> Option<Vec<Shown>> {
         let state = self.state.read();
         let number = state.users.number(user)?;
@@ -104,7 +105,7 @@ impl Lists {
         list.into_iter().map(|suggestion| suggestion.user).collect()
     }
 
-    /// The first posts of each window that is kept.
+    /// The first posts of each configured window.
     pub(super) fn windows(&self) -> Vec<(Window, Vec<Id>)> {
         let state = self.state.read();
         let list = |window| {

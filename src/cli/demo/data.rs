@@ -1,4 +1,4 @@
-//! The bundled social data set (`docs/demo-data.md` says where it comes from): a real network, real activity.
+//! The bundled social data set: a real network with real activity (`docs/demo-data.md` names its origin).
 
 use std::io::Read as _;
 
@@ -8,12 +8,12 @@ use crate::event::{Action, Id};
 
 const BUNDLED: &[u8] = include_bytes!("social.bin.gz");
 const WHAT: &str = "the bundled data set";
-/// Begin of the data set's 72 hours: 2026-11-20T00:00:00Z.
+/// The beginning of the data set's 72 hours: 2026-11-20T00:00:00Z.
 const BEGIN_MS: i64 = 1_795_132_800_000;
-/// Follow times are mostly multiples of five minutes.
+/// The unit in which follow times are stored: most of them are multiples of five minutes.
 const FIVE_MINUTES_MS: u64 = 300_000;
 
-/// Why the bundled data cannot be read: the build is broken.
+/// Why the bundled data cannot be read. Such an error means that the build is broken.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     #[error("the bundled data set cannot be unpacked: {0}")]
@@ -28,7 +28,8 @@ pub struct User {
     pub username: Box<str>,
 }
 
-/// `author`, `user`, `post` and so on are places in [`Social::users`] and [`Social::posts`]; times epoch milliseconds.
+/// A post. Here and below, `author`, `user`, `post` and so on are indexes into [`Social::users`] and [`Social::posts`],
+/// and times are epoch milliseconds.
 #[derive(Debug)]
 pub struct Post {
     pub id: Id,
@@ -70,7 +71,7 @@ pub struct Event {
     pub time_ms: i64,
 }
 
-/// See the module.
+/// The bundled data set.
 #[derive(Debug)]
 pub struct Social {
     pub users: Vec<User>,
@@ -79,10 +80,10 @@ pub struct Social {
     pub texts: Vec<Box<str>>,
     pub comments: Vec<Comment>,
     pub likes: Vec<Like>,
-    /// (device, app version).
+    /// Pairs of device and app version.
     pub labels: Vec<(Box<str>, Box<str>)>,
     pub events: Vec<Event>,
-    /// Begin of the 72 hours; what is older was there before.
+    /// The beginning of the 72 hours, epoch milliseconds. Older rows existed before.
     pub begin_ms: i64,
 }
 
@@ -123,7 +124,7 @@ impl Social {
         Ok(Social { users, posts, follows, texts, comments, likes, labels, events, begin_ms: BEGIN_MS })
     }
 
-    /// The same, later by so many milliseconds.
+    /// The data set moved to a later time by `by_ms`.
     pub fn later(mut self, by_ms: i64) -> Social {
         self.posts.iter_mut().for_each(|row| row.created_at_ms += by_ms);
         self.follows.iter_mut().for_each(|row| row.created_at_ms += by_ms);
@@ -134,7 +135,7 @@ impl Social {
         self
     }
 
-    /// When the data set ends, epoch milliseconds.
+    /// The end of the data set, epoch milliseconds.
     pub fn end_ms(&self) -> i64 {
         self.events.last().map_or(0, |event| event.time_ms)
     }
@@ -163,7 +164,7 @@ fn follows(reader: &mut Reader<'_>) -> Result<Vec<Follow>, CodecError> {
     Ok(follows)
 }
 
-/// Events are stored column by column.
+/// Reads the events, which are stored column by column.
 fn events(reader: &mut Reader<'_>) -> Result<Vec<Event>, CodecError> {
     let count = usize::try_from(reader.varint()?).map_err(|_| CodecError::Invalid(WHAT))?;
     let mut events: Vec<Event> = Vec::new();

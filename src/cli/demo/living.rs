@@ -1,5 +1,5 @@
-//! The demo goes on: a few things a second happen to its people and posts, over the node's own HTTP, so that something moves
-//! on the console.
+//! The life of the demo: every second a few things happen to its people and posts, over the node's HTTP API, so that
+//! the console shows movement.
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -13,21 +13,21 @@ use super::super::remote::Node;
 use super::super::seed::World;
 use super::data::Social;
 
-/// Between two moments in which something happens, and how much does.
+/// The interval between two moments of activity, and the number of things at each moment.
 const EVERY: Duration = Duration::from_millis(500);
 const AT_ONCE: u64 = 2;
-/// What happens is drawn by this.
+/// The seed of the random activity.
 const SEED: u64 = 1;
-/// After so many moments in a row that failed the demo stands still.
+/// After this many failed moments in a row the demo stops its activity.
 const FAILURES_MAX: u32 = 20;
 
-/// The demo's life; it ends when this is dropped.
+/// The demo's activity, which ends when this is dropped.
 pub(super) struct Life {
     stop: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// The people and posts of the demo, posts from the oldest to the newest.
+/// The people and posts of the demo, with the posts from the oldest to the newest.
 pub(super) fn world(social: &Social, users: Option<u32>) -> (Vec<Id>, Vec<Id>) {
     let here = |user: u32| users.is_none_or(|users| user < users);
     let mut posts: Vec<_> = social.posts.iter().filter(|post| here(post.author)).collect();
@@ -38,7 +38,7 @@ pub(super) fn world(social: &Social, users: Option<u32>) -> (Vec<Id>, Vec<Id>) {
 }
 
 impl Life {
-    /// Begins it at the node that listens there. A world without people or posts stands still.
+    /// Starts the activity at the node that listens on `addr`. A world without people or posts has no activity.
     pub fn begin(addr: SocketAddr, token: String, (users, posts): (Vec<Id>, Vec<Id>)) -> Result<Life, CliError> {
         let (stop, stopped) = sync_channel(1);
         let empty = users.is_empty() || posts.is_empty();
@@ -66,7 +66,7 @@ impl Drop for Life {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // It waits for at most one request.
+            // The thread waits for at most one request.
             let _ = thread.join();
         }
     }

@@ -1,4 +1,4 @@
-//! `nova demo`: the whole pipeline on a bundled real social data set, whose last moment is the present.
+//! `nova demo` runs the whole pipeline on a bundled real social data set, moved so that it ends at the present.
 
 pub mod data;
 mod living;
@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::app::{self, AppError, Setup};
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic_now};
 use crate::config::{Config, address};
 use crate::decode::{NoSchemas, Topics};
 use crate::event::Id;
@@ -29,14 +29,14 @@ use super::serve::{Address, serve_setup};
 use super::signals::Signals;
 use super::{out, report};
 
-/// The data set as records, all of it, at its own times.
+/// The whole data set as records, at its original times.
 pub(super) fn source_of(social: Arc<Social>) -> Box<dyn Source> {
     Box::new(DemoSource::new(social, None))
 }
 
-/// When the data of the demo's store end, epoch milliseconds as text; stands beside the store.
+/// The file beside the demo's store with the end of the store's data, epoch milliseconds as text.
 const END_FILE: &str = "demo-end-ms";
-/// A store whose data end longer ago is made again: its lists would be empty.
+/// If a store's data ended longer ago than this, the store is made again, because its lists would be empty.
 const STALE_MS: i64 = 3_600_000;
 
 #[derive(clap::Args)]
@@ -56,14 +56,14 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
     let runtime = http::runtime()?;
     let reserved = match args.once || json {
         true => None,
-        // Found out before any work.
+        // The address is tried before any work is done.
         false => {
             let _in_runtime = runtime.enter();
             Some(Reserved::bind(args.listen.unwrap_or(config.listen), None).map_err(AppError::from)?)
         }
     };
-    // A store of its own: the demo's ids must not mix with those of a real one, nor the offsets of one part of the data
-    // with those of another.
+    // The demo has its own store, because its ids must not mix with those of a real store, nor the offsets of one part
+    // of the data with those of another part.
     let data_dir = &config.data_dir.join(args.users.map_or("demo".to_owned(), |users| format!("demo-{users}")));
     let social = Social::bundled().map_err(|error| CliError::Failed(error.to_string()))?;
     let end_ms = end_ms(data_dir)?;
@@ -75,7 +75,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
     let mut progress = out::Progress::new("demo", source.done(), source.total());
     let state = Arc::clone(&opened.state);
     let running = opened.start(Box::new(source), &setup)?;
-    let started = std::time::Instant::now();
+    let started = monotonic_now();
     let statuses = running.finish(|statuses| progress.tick(report::totals(statuses).consumed))?;
     let seconds = started.elapsed().as_secs_f64();
     progress.finish();
@@ -105,7 +105,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
     }
 }
 
-/// When the data of the store end. A store that is too old for its lists to show anything is removed.
+/// The end of the store's data, epoch milliseconds. A store that is too old to show anything is removed.
 fn end_ms(data_dir: &Path) -> Result<i64, CliError> {
     let now_ms = Clock::System.now_ms();
     let (file, store) = (data_dir.join(END_FILE), app::store_path(data_dir));
@@ -115,7 +115,7 @@ fn end_ms(data_dir: &Path) -> Result<i64, CliError> {
     }
     app::make_data_dir(data_dir)?;
     if store.exists() {
-        // Not while another process has it.
+        // The store is removed only if no other process has it open.
         drop(nova_storage::Store::open(&store, &nova_storage::Options::default(), |_| {}).map_err(AppError::from)?);
         std::fs::remove_file(&store)?;
         tracing::info!(
@@ -126,10 +126,10 @@ fn end_ms(data_dir: &Path) -> Result<i64, CliError> {
     Ok(now_ms)
 }
 
-/// For how long the tokens that the demo prints are good, seconds.
+/// The lifetime of the tokens that the demo prints, seconds.
 const TOKENS_TTL_S: u64 = 86_400;
 
-/// Serves the API and the console over the demo's store, whose world goes on living.
+/// Serves the API and the console over the demo's store, and keeps the demo's world active.
 fn serve(
     setup: Setup,
     address: Address,
@@ -142,7 +142,7 @@ fn serve(
     let (token, admin) = (mint(person, None)?, mint(Id::NIL, Some("admin"))?);
     let (mut life, mut offer) = (None, None);
     serve_setup(&setup, address, signals, |addr| {
-        // The port alone is enough where it listens on every address.
+        // If the node listens on every address, the activity uses the loopback address with the same port.
         let at = if addr.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], addr.port())) } else { addr };
         life = Some(living::Life::begin(at, mint(Id::NIL, Some("admin"))?, world)?);
         let console = format!("http://{at}/console/#token={admin}");

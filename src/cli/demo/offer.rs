@@ -1,5 +1,5 @@
-//! The offer to open the console in the browser, to somebody who sits at a terminal: o and Enter. Nothing opens by itself,
-//! and nothing is offered where there is no terminal, no screen or no program that opens a page.
+//! The offer, to a person at a terminal, to open the console in the browser with o and Enter. Nothing opens by itself.
+//! There is no offer without a terminal, a screen, or a program that opens a page.
 
 use std::fs::OpenOptions;
 use std::io::{IsTerminal as _, Write as _};
@@ -15,17 +15,18 @@ use rustix::io::ioctl_fionread;
 use rustix::process::getpgrp;
 use rustix::termios::tcgetpgrp;
 
+use super::super::environment;
 use super::super::error::CliError;
 use super::super::out;
 
-/// Between two looks at what was typed.
+/// The interval between two looks at the typed text.
 const EVERY: Duration = Duration::from_millis(200);
-/// What opens the browser, followed by Enter.
+/// This key, followed by Enter, opens the browser.
 const KEY: &str = "o";
-/// The page that leads to the console, beside the demo's store.
+/// The file beside the demo's store with a page that leads to the console.
 const PAGE_FILE: &str = "open-console.html";
 
-/// The offer, until it is dropped.
+/// The offer, which ends when this is dropped.
 pub(super) struct Offer {
     stop: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -33,7 +34,7 @@ pub(super) struct Offer {
 }
 
 impl Offer {
-    /// Offers to open this address; `None` where nobody could take the offer.
+    /// Offers to open this address. `None` if nobody could accept the offer.
     pub fn begin(dir: &Path, address: &str) -> Result<Option<Offer>, CliError> {
         let terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
         let Some(opener) = opener().filter(|_| terminal) else { return Ok(None) };
@@ -57,32 +58,33 @@ impl Drop for Offer {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // It reads only what is there, so it ends soon.
+            // The thread reads only text that is already there, so it ends soon.
             let _ = thread.join();
         }
         let _ = std::fs::remove_file(&self.page);
     }
 }
 
-/// The program that opens a page in the user's browser, where there is a screen.
+/// The program that opens a page in the user's browser, if there is a screen.
 fn opener() -> Option<PathBuf> {
     if cfg!(target_os = "macos") {
         return in_path("open");
     }
-    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let set = |name: &str| environment::value(name).is_some_and(|value| !value.is_empty());
     if set("WAYLAND_DISPLAY") || set("DISPLAY") { in_path("xdg-open") } else { None }
 }
 
 fn in_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
+    let path = environment::value("PATH")?;
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
-/// A page for its owner alone that goes on to the address: arguments of a process are shown to every user of the machine, so
-/// the token is none. Tokens and addresses have no character that HTML knows.
+/// Writes a page that only its owner can read and that forwards to the address. The arguments of a process are visible
+/// to every user of the machine, so the token must not be an argument. Tokens and addresses contain no character that
+/// is special in HTML.
 fn write_page(dir: &Path, address: &str) -> std::io::Result<PathBuf> {
     let page = dir.canonicalize()?.join(PAGE_FILE);
-    // What a demo before left may be of other rights.
+    // A file of an earlier demo may have other rights.
     let _ = std::fs::remove_file(&page);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&page)?;
     write!(
@@ -106,8 +108,8 @@ fn run(opener: &Path, page: &Path, stopped: &Receiver<()>) {
     }
 }
 
-/// A line that was typed. In the background a read would stop the process (SIGTTIN), and a read that waits would keep a
-/// process that ends.
+/// A typed line. A read in the background would stop the process (SIGTTIN), and a read that waits would keep the
+/// process from ending.
 fn typed() -> Option<String> {
     let stdin = std::io::stdin();
     let in_front = tcgetpgrp(&stdin).is_ok_and(|group| group == getpgrp());
@@ -116,7 +118,7 @@ fn typed() -> Option<String> {
     (in_front && waits && stdin.read_line(&mut line).is_ok()).then_some(line)
 }
 
-/// In a group of its own: Ctrl-C ends the demo, and not a browser that it began.
+/// Opens the page in a process group of its own, so that Ctrl-C ends the demo and not the browser.
 fn open(opener: &Path, page: &Path) -> std::io::Result<Child> {
     let mut command = Command::new(opener);
     command.arg(page).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -145,7 +147,7 @@ mod tests {
     #[test]
     fn nothing_is_offered_without_a_terminal() {
         let dir = tempfile::tempdir().unwrap();
-        // Somebody may run the tests on a terminal.
+        // The tests may run on a terminal.
         if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
             assert!(Offer::begin(dir.path(), "http://127.0.0.1:8080/").unwrap().is_none());
             assert!(!dir.path().join(PAGE_FILE).exists());

@@ -1,4 +1,4 @@
-//! What the demo prints of its lists, within the terminal's width.
+//! The lists that the demo prints, within the terminal's width.
 
 use std::path::Path;
 
@@ -10,21 +10,21 @@ use crate::feed::candidates;
 use crate::feed::rank::{self, Making};
 use crate::feed::trending::overrides::Overrides;
 use crate::feed::trending::{self, Window};
-use crate::state::State;
+use crate::state::{State, UserNo};
 
 use super::super::error::CliError;
 use super::super::out;
 use super::data::Social;
 
-/// Posts that are printed of each list.
+/// The number of posts that are printed of each list.
 pub(super) const POSTS: usize = 5;
 const SUGGESTIONS: usize = 5;
-/// Where the lines below an entry begin.
+/// The indentation of the lines below an entry.
 const INDENT: &str = "     ";
 
 pub(super) struct Show<'a> {
     state: &'a State,
-    /// Author and caption of each post.
+    /// The author and the caption of each post.
     posts: FxHashMap<Id, (&'a str, &'a str)>,
     now_ms: i64,
     width: usize,
@@ -43,7 +43,7 @@ impl<'a> Show<'a> {
         jiff::Timestamp::from_millisecond(self.now_ms).unwrap_or_default()
     }
 
-    /// Writes a line of words, without what is beyond the width.
+    /// Prints a line of words, cut at the terminal's width.
     fn line(&self, text: &str) -> Result<(), CliError> {
         let flat: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         if flat.chars().count() <= self.width {
@@ -57,7 +57,7 @@ impl<'a> Show<'a> {
         self.posts.get(&post).map_or(String::new(), |(author, caption)| format!("{INDENT}{author}: {caption}"))
     }
 
-    /// The posts that trend; the last one that is shown.
+    /// Prints the trending posts, and returns the last one that is shown.
     pub fn trending(&self) -> Result<Option<Id>, CliError> {
         let mut last = None;
         for window in [Window::Hour, Window::Day] {
@@ -74,11 +74,11 @@ impl<'a> Show<'a> {
         Ok(last)
     }
 
-    /// The feed of the user who follows most people, with its reasons, and whom that user could follow.
+    /// Prints the feed of the user who follows the most people, with its reasons, and suggestions for this user.
     pub fn person(&self, data_dir: &Path) -> Result<Option<Id>, CliError> {
         let state = self.state;
-        let follows = |user: &u32| state.graph.followees_len(*user);
-        let Some(user) = (0..state.users.len() as u32).max_by_key(follows) else { return Ok(None) };
+        let follows = |user: &UserNo| state.graph.followees_len(*user);
+        let Some(user) = state.users.numbers().max_by_key(follows) else { return Ok(None) };
         let name = state.user_row(user).map_or("", |row| &row.username);
         let id = state.users.id(user);
         out::line(&format!("\nthe feed of {name}"))?;

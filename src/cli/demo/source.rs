@@ -1,4 +1,5 @@
-//! The data set as records: a Debezium snapshot of what was there, the changes of its 72 hours, then the client events.
+//! The data set as records: first a Debezium snapshot of the earlier rows, then the changes of the 72 hours, then the
+//! client events.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -14,27 +15,27 @@ use crate::source::{PollLimits, Polled, Source, SourceError};
 
 use super::data::Social;
 
-/// What is to be sent: a row of the data set, or an event.
+/// A record to send: a row of the data set, or an event.
 #[derive(Clone, Copy)]
 enum Step {
     Row(Table, u32),
     Event(u32),
 }
 
-/// See the module.
+/// A source of the data set's records.
 pub(super) struct DemoSource {
     social: Arc<Social>,
     steps: Vec<Step>,
     next: usize,
     topics: [Arc<str>; 5],
     events: Arc<str>,
-    /// Next offsets by table, then of the events.
+    /// The next offset of each table, and then of the events.
     offsets: [i64; 6],
     done: Arc<AtomicU64>,
 }
 
 impl DemoSource {
-    /// `users` keeps only the first so many, and what happens among them.
+    /// If `users` is given, the source has only the first users and their activity.
     pub(super) fn new(social: Arc<Social>, users: Option<u32>) -> DemoSource {
         let limit = users.unwrap_or(u32::MAX);
         let topics = Table::ALL.map(|table| format!("cdc.{table}").into());
@@ -94,7 +95,7 @@ impl DemoSource {
         (event.event_time_ms, event.user_id.to_string().into(), client::encode(&event).into())
     }
 
-    /// A row as Debezium's envelope writes it; (arrival, key, value).
+    /// A row in Debezium's envelope: the arrival, the key and the value.
     fn row(&self, table: Table, index: u32) -> (i64, Bytes, Bytes) {
         let social = &self.social;
         let begin_ms = social.begin_ms;
@@ -156,7 +157,8 @@ impl DemoSource {
     }
 }
 
-/// The order of the steps: rows from before the 72 hours (the snapshot), rows of them by time, then the events.
+/// The order of the steps: the rows from before the 72 hours (the snapshot), the rows of the 72 hours by time, then the
+/// events.
 fn steps(social: &Social, limit: u32) -> Vec<Step> {
     let author = |post: u32| social.posts[post as usize].author;
     let mut rows: Vec<(i64, Table, u32)> = Vec::new();
@@ -190,9 +192,9 @@ fn steps(social: &Social, limit: u32) -> Vec<Step> {
     steps
 }
 
-/// An id for what the data set names only by its place.
+/// An id for an object that the data set names only by its place.
 fn derived(kind: &str, index: u32) -> Id {
-    // RFC 9562, version 8: custom content.
+    // The id has RFC 9562's version 8, which means custom content.
     let mut id = xxh3_128(format!("nova demo {kind} {index}").as_bytes()).to_be_bytes();
     id[6] = id[6] & 0x0f | 0x80;
     id[8] = id[8] & 0x3f | 0x80;
@@ -211,7 +213,7 @@ impl Source for DemoSource {
         Ok(Polled::Records)
     }
 
-    // Nothing of the demo waits or halts; a partition that is held stays so.
+    // No partition of the demo waits or halts, so a held partition is never resumed.
     fn pause(&mut self, _partition: &TopicPartition) -> Result<(), SourceError> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! `nova postgres drop-slot`.
+//! `nova postgres drop-slot` drops the replication slot.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! `nova postgres setup`.
+//! `nova postgres setup` prepares PostgreSQL for nova.
 
 use serde_json::json;
 
@@ -55,7 +55,7 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
     });
     let (connected, existing) =
         connected.map_err(|failure: Failure| CliError::Failed(failure.finding().to_string()))?;
-    // A new role gets the password of postgres.url, as a verifier: the server never sees the password itself.
+    // A new role gets the password of postgres.url as a verifier, so the server never sees the password itself.
     let verifier = match (&existing.role, &nova) {
         (None, Some(nova)) => verifier(nova).map_err(|failure| CliError::Failed(failure.to_string()))?,
         _ => None,
@@ -99,7 +99,7 @@ fn undecided(found: &[Finding]) -> CliError {
     CliError::Failed(format!("nothing was changed, somebody has to decide first:{}", lines.concat()))
 }
 
-/// What a refused statement most often wants.
+/// The advice that most often helps after a refused statement.
 fn advice(refused: &Refused) -> &'static str {
     let statement = refused.statement.as_str();
     let code = match &refused.failure {
@@ -107,7 +107,7 @@ fn advice(refused: &Refused) -> &'static str {
         _ => "",
     };
     match statement {
-        // A lock_timeout.
+        // The code of a lock_timeout.
         _ if code == "55P03" => {
             ". Another session has held a lock on the table for more than 5 s. Run this again at a quieter time, or look who it is: \
              SELECT pid, state, xact_start, query FROM pg_stat_activity WHERE xact_start IS NOT NULL ORDER BY xact_start"

@@ -1,4 +1,4 @@
-//! `nova postgres status`.
+//! `nova postgres status` shows the slot, the publication and their problems.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ use crate::cli::out;
 use crate::cli::remote::Remote;
 use crate::cli::runtime::runtime;
 
-/// What was found.
+/// The result of the command.
 struct Status {
     slot: String,
     publication: String,
@@ -51,11 +51,12 @@ pub(super) fn run(remote: &Remote, config: &Config, as_json: bool) -> Result<(),
     }
 }
 
-/// What the position says of the slot. That of a node that runs is its own to judge: it says so in its state.
+/// The finding that compares the position with the slot. A running node judges its own position and reports that in its
+/// state.
 fn of_position(followed: &Followed, seen: &Seen, slot: &str) -> Option<Finding> {
     let judged = match followed {
         Followed::Store(Some(position)) => judge(Some(position), seen, false, slot),
-        // It has no position yet: it reads the first snapshot into a slot of its own, or says why it does not.
+        // The node has no position yet. It reads the first snapshot into a slot of its own, or reports why it does not.
         Followed::Node { committed_lsn: 0, reason, .. } => return said_by(reason.as_deref().unwrap_or_default()),
         Followed::Node { committed_lsn, .. } => {
             let of_node = Position {
@@ -65,11 +66,11 @@ fn of_position(followed: &Followed, seen: &Seen, slot: &str) -> Option<Finding> 
                 published: seen.identities(),
                 ..Position::default()
             };
-            // It moves while it is looked at: the log's end is no matter here.
+            // The node's position moves while the command reads it, so the end of the log is ignored here.
             let seen = Seen { flush_lsn: u64::MAX, ..seen.clone() };
             judge(Some(&of_node), &seen, false, slot)
         }
-        // The slot of a store that is elsewhere.
+        // The slot belongs to a store on another machine.
         Followed::Store(None) => return None,
     };
     match judged {
@@ -78,15 +79,15 @@ fn of_position(followed: &Followed, seen: &Seen, slot: &str) -> Option<Finding> 
     }
 }
 
-/// The finding of a node's reason (`postgres: pg-…: …`); `None` where the reason is none, as while a snapshot is read. What is
-/// wrong at the server is found here as well, and not said twice.
+/// The finding in a node's reason (`postgres: pg-…: …`). `None` if the reason holds no finding, for example while a
+/// snapshot is read. Problems at the server are found by this command as well, and are not printed twice.
 fn said_by(reason: &str) -> Option<Finding> {
     let (name, words) = reason.strip_prefix("postgres: ")?.split_once(": ")?;
     let (code, ..) = TABLE.iter().find(|(_, known, _)| *known == name)?;
     OF_POSITION.contains(code).then(|| Finding::new(*code, words, "The node that runs says so"))
 }
 
-/// What a position is judged by.
+/// The codes of findings about a position.
 const OF_POSITION: [Code; 11] = [
     Code::SlotLost,
     Code::SlotAhead,

@@ -1,4 +1,4 @@
-//! The primary key in a Kafka key that is JSON.
+//! Reads the primary key from a Kafka key in JSON.
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess};
 use serde_json::value::RawValue;
@@ -9,7 +9,7 @@ use crate::decode::raw::Raw;
 use crate::decode::values;
 use crate::event::Id;
 
-/// The primary key in a Kafka key: `{"id": …}`, with or without schema, or the string alone.
+/// Reads the primary key from a Kafka key: `{"id": …}`, with or without schema, or the string alone.
 pub fn read(text: &str) -> Result<Id, Fault> {
     let mut payload = None;
     let mut raw = member(text, &mut payload)?;
@@ -26,7 +26,7 @@ fn member<'a>(text: &'a str, payload: &mut Option<&'a RawValue>) -> Result<Optio
     read.map_err(|error| malformed("key", &error))
 }
 
-/// The primary key's value, or the payload to look into.
+/// Reads the primary key's value, or the payload that contains it.
 struct KeySeed<'p, 'a> {
     payload: &'p mut Option<&'a RawValue>,
 }
@@ -44,7 +44,7 @@ impl<'de> ReadObject<'de> for KeySeed<'_, 'de> {
         let mut id = None;
         while let Some(name) = map.next_key_seed(Name)? {
             match &*name {
-                // Two ids are no key: an array is not a UUID either.
+                // Two ids make no key. An array is reported, because it is no UUID either.
                 "id" if id.is_some() => id = map.next_value::<IgnoredAny>().map(|_| Some(Raw::Array))?,
                 "id" => id = Some(map.next_value_seed(RawSeed)?),
                 "payload" => *self.payload = Some(map.next_value()?),

@@ -8,7 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use crate::decode::fault::Fault;
 use crate::decode::raw::Raw;
 
-/// Tells JSON of another kind than an object from what is no JSON at all.
+/// The fault of a text that is no object: JSON of another kind, or no JSON.
 pub fn object(what: &str, text: &str) -> Result<(), Fault> {
     if text.trim_ascii_start().starts_with('{') {
         return Ok(());
@@ -19,7 +19,7 @@ pub fn object(what: &str, text: &str) -> Result<(), Fault> {
     }
 }
 
-/// The message holds a position and never a value, so that nothing dropped leaks through it.
+/// The fault of malformed JSON. The message has a position and never a value, so no private value leaks through it.
 pub fn malformed(what: &str, error: &serde_json::Error) -> Fault {
     if error.is_data() {
         let (line, column) = (error.line(), error.column());
@@ -31,7 +31,7 @@ pub fn malformed(what: &str, error: &serde_json::Error) -> Fault {
     Fault::new("malformed-json", format!("the {what} is not JSON: {error}"))
 }
 
-/// A member's name, borrowed unless it holds escapes.
+/// Reads a member's name. The name is borrowed unless it has escapes.
 pub struct Name;
 
 impl<'de> DeserializeSeed<'de> for Name {
@@ -54,7 +54,7 @@ impl<'de> Visitor<'de> for Name {
     }
 }
 
-/// Any value as a [`Raw`]; the content of objects and arrays is skipped.
+/// Reads any value as a [`Raw`], and skips the content of objects and arrays.
 pub struct RawSeed;
 
 impl<'de> DeserializeSeed<'de> for RawSeed {
@@ -100,14 +100,14 @@ impl<'de> Visitor<'de> for RawSeed {
     }
 }
 
-/// What reads an object member by member and takes anything else as a [`Raw`].
+/// Reads an object member by member, and any other value as a [`Raw`].
 pub trait ReadObject<'de>: Sized {
     type Value;
     fn object<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error>;
     fn other(self, raw: Raw<'de>) -> Self::Value;
 }
 
-/// Reads whatever comes with `T`.
+/// Reads an object with `T`, and any other value as a [`Raw`].
 pub struct ObjectOr<T>(pub T);
 
 impl<'de, T: ReadObject<'de>> Visitor<'de> for ObjectOr<T> {

@@ -1,6 +1,6 @@
-//! Private members in bytes that are no JSON: cut in the middle, not UTF-8, UTF-16, or another notation
-//! (`Struct{email=…}`). Names are looked for wherever they stand, at any level of escaping, and what might be their
-//! value is overwritten: rather too much than too little.
+//! Private members in bytes that are no JSON: text that was cut, not UTF-8, UTF-16, or another notation
+//! (`Struct{email=…}`). Names are found anywhere, at any level of escaping, and the bytes that might be their value are
+//! overwritten. Too many overwritten bytes are better than too few.
 
 use std::borrow::Cow;
 
@@ -9,18 +9,19 @@ use memchr::memchr;
 use super::fill::{Fill, fill};
 use crate::event::DROPPED_COLUMNS;
 
-/// The same bytes, the values of private members overwritten.
+/// Overwrites the values of private members.
 pub(super) fn mask(bytes: &[u8]) -> Cow<'_, [u8]> {
     fill(bytes, &find(bytes))
 }
 
-/// What to overwrite, in order.
+/// The fills that overwrite private values, in the order of the bytes.
 pub(super) fn find(bytes: &[u8]) -> Vec<Fill> {
     let mut fills = Vec::new();
     let mut at = 0;
-    while at < bytes.len() {
-        // A run of backslashes is looked at once, from its beginning.
-        let within_run = bytes[at] == b'\\' && at > 0 && bytes[at - 1] == b'\\';
+    while let Some(byte) = bytes.get(at) {
+        // A run of backslashes is examined once, from its beginning.
+        let before = at.checked_sub(1).and_then(|before| bytes.get(before));
+        let within_run = *byte == b'\\' && before == Some(&b'\\');
         let value = if within_run { None } else { value_of(bytes, at) };
         match value {
             Some((fill, end)) => {
@@ -33,7 +34,7 @@ pub(super) fn find(bytes: &[u8]) -> Vec<Fill> {
     fills
 }
 
-/// What to overwrite of the member whose name begins at `at`, and where to go on.
+/// The fill for the member whose name begins at `at`, and the position where the search continues.
 fn value_of(bytes: &[u8], at: usize) -> Option<(Fill, usize)> {
     let end = space(bytes, DROPPED_COLUMNS.iter().find_map(|name| name_end(bytes, at, name))?);
     let name_quote = quote(bytes, end);
@@ -42,7 +43,7 @@ fn value_of(bytes: &[u8], at: usize) -> Option<(Fill, usize)> {
         None => space(bytes, end + usize::from(bytes.get(end) == Some(&b'\''))),
     };
     let start = match bytes.get(behind..)? {
-        // hstore writes `"name"=>"value"`.
+        // The notation of hstore is `"name"=>"value"`.
         [b'=', b'>', ..] => space(bytes, behind + 2),
         [b':' | b'=', ..] => space(bytes, behind + 1),
         _ => return None,
@@ -56,13 +57,14 @@ fn value_of(bytes: &[u8], at: usize) -> Option<(Fill, usize)> {
         return Some((Fill::Scalar { range: start..end, nested: name_quote.level > 0 }, end));
     };
     let (content, end) = content_end(bytes, open.end, open.level);
-    match holds_written_backslash(&bytes[open.end..content]) {
+    match bytes.get(open.end..content).is_none_or(holds_written_backslash) {
         true => everything,
         false => Some((Fill::Stars(open.end..content), end)),
     }
 }
 
-/// Behind the name, if it begins at `at` in any letter case, with signs between its letters or letters as escapes.
+/// The position after the name, if `name` begins at `at`. Letter case does not count; there may be signs between the
+/// letters, and letters may be escapes.
 fn name_end(bytes: &[u8], at: usize, name: &str) -> Option<usize> {
     let mut at = at;
     for (index, letter) in name.bytes().filter(|byte| *byte != b'_').enumerate() {
@@ -88,24 +90,24 @@ fn letter_at(bytes: &[u8], at: usize) -> Option<(u8, usize)> {
     }
 }
 
-/// How many there are, and what is behind them.
+/// The number of backslashes, and the position after them.
 fn backslashes(bytes: &[u8], at: usize) -> (u32, usize) {
     let rest = bytes.get(at..).unwrap_or_default();
     let count = rest.iter().take_while(|byte| **byte == b'\\').count();
     (u32::try_from(count).unwrap_or(u32::MAX), at + count)
 }
 
-/// The ASCII character of `u0041`.
+/// The ASCII character of an escape such as `u0041`.
 fn unicode_escape(bytes: &[u8], at: usize) -> Option<u8> {
     let digits = bytes.get(at..at + 5)?.strip_prefix(b"u00")?;
     u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// A quote with the backslashes before it.
+/// A quote with its leading backslashes.
 struct Quote {
     start: usize,
     end: usize,
-    /// In how many strings around it the quote stands: 0 is written `"`, 1 `\"`, 2 `\\\"`.
+    /// How many strings enclose the quote: level 0 is written `"`, 1 `\"`, 2 `\\\"`.
     level: u32,
 }
 
@@ -114,7 +116,7 @@ fn quote(bytes: &[u8], at: usize) -> Option<Quote> {
     match bytes.get(behind)? {
         b'"' => Some(own(behind, behind + 1, count.trailing_ones(), (1usize << count.trailing_ones().min(31)) - 1)),
         b'u' if count > 0 && unicode_escape(bytes, behind) == Some(b'"') => {
-            // `\u0022` is a quote once it is read, with half as many backslashes before it.
+            // When `\u0022` is read, it becomes a quote, with half as many backslashes before it.
             let halvings = count.trailing_zeros();
             let level = halvings + 1 + (count >> halvings >> 1).trailing_ones();
             Some(own(behind, behind + 5, level, 1 << halvings.min(31)))
@@ -123,13 +125,13 @@ fn quote(bytes: &[u8], at: usize) -> Option<Quote> {
     }
 }
 
-/// A quote whose last `own` backslashes belong to it; those before are content.
+/// A quote to which the last `own` backslashes belong. The backslashes before them are content.
 fn own(behind: usize, end: usize, level: u32, own: usize) -> Quote {
     Quote { start: behind.saturating_sub(own), end, level }
 }
 
-/// Where the content ends of a string that was opened at `level`, and where its closing quote ends. A quote of a lower
-/// level ends the string around it, and this one with it.
+/// Where the content of a string that was opened at `level` ends, and where its closing quote ends. A quote of a lower
+/// level ends the enclosing string, and with it this string.
 fn content_end(bytes: &[u8], start: usize, level: u32) -> (usize, usize) {
     let mut at = start;
     while at < bytes.len() {
@@ -142,10 +144,10 @@ fn content_end(bytes: &[u8], start: usize, level: u32) -> (usize, usize) {
     (bytes.len(), bytes.len())
 }
 
-/// Behind a number, a word, an object or an array whose strings are quoted at `level`.
+/// The position after a number, a word, an object or an array whose strings are quoted at `level`.
 fn scalar_end(bytes: &[u8], start: usize, level: u32) -> usize {
     let (mut at, mut depth, mut in_string) = (start, 0usize, false);
-    while at < bytes.len() {
+    while let Some(byte) = bytes.get(at) {
         if let Some(quote) = quote(bytes, at) {
             if quote.level < level || depth == 0 {
                 return quote.start.max(start);
@@ -154,7 +156,7 @@ fn scalar_end(bytes: &[u8], start: usize, level: u32) -> usize {
             at = quote.end;
             continue;
         }
-        match bytes[at] {
+        match byte {
             _ if in_string => {}
             b'{' | b'[' => depth += 1,
             b'}' | b']' if depth <= 1 => return at + depth,
@@ -167,14 +169,14 @@ fn scalar_end(bytes: &[u8], start: usize, level: u32) -> usize {
     bytes.len()
 }
 
-/// A backslash that is itself an escape: what it makes of a quote behind it is not worth working out.
+/// Whether the content has a backslash that is itself an escape. Then the level of a quote after it cannot be known.
 fn holds_written_backslash(content: &[u8]) -> bool {
     let mut rest = content;
     while let Some(at) = memchr(b'u', rest) {
         if unicode_escape(rest, at) == Some(b'\\') {
             return true;
         }
-        rest = &rest[at + 1..];
+        rest = rest.get(at + 1..).unwrap_or_default();
     }
     false
 }

@@ -1,30 +1,36 @@
-//! Bytes that are overwritten where they stand: their number stays what it was.
+//! Overwrites bytes in place, so their number does not change.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// What stands for an overwritten byte.
+/// The byte that replaces an overwritten byte.
 pub const STAR: u8 = b'*';
 
-/// What to overwrite.
+/// Bytes to overwrite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fill {
-    /// The content of a string, or bytes whose end is not known.
+    /// The content of a string, or bytes whose end is unknown.
     Stars(Range<usize>),
-    /// A value that is no string; `nested` in a string, where a quote would need an escape.
+    /// A value that is no string. `nested` says that it is inside a string, where a quote would need an escape.
     Scalar { range: Range<usize>, nested: bool },
 }
 
-/// The bytes with the fills in them.
+/// The bytes with the fills applied.
 pub(super) fn fill<'b>(bytes: &'b [u8], fills: &[Fill]) -> Cow<'b, [u8]> {
     if fills.is_empty() {
         return Cow::Borrowed(bytes);
     }
     let mut out = bytes.to_vec();
     for fill in fills {
+        let (Fill::Stars(range) | Fill::Scalar { range, .. }) = fill;
+        let Some(value) = out.get_mut(range.clone()) else {
+            // Where the value really is cannot be known.
+            out.fill(STAR);
+            continue;
+        };
         match fill {
-            Fill::Stars(range) => out[range.clone()].fill(STAR),
-            Fill::Scalar { range, nested } => scalar(&mut out[range.clone()], *nested),
+            Fill::Stars(_) => value.fill(STAR),
+            Fill::Scalar { nested, .. } => scalar(value, *nested),
         }
     }
     Cow::Owned(out)

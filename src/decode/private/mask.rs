@@ -1,5 +1,5 @@
-//! Bytes of a dead letter whose private values are overwritten where they stand: the letter keeps its length, and a
-//! JSON text stays one, so that it can be replayed.
+//! Overwrites private values in the bytes of a dead letter. The letter keeps its length, and a JSON text remains JSON,
+//! so that the letter can be replayed.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -9,8 +9,8 @@ use super::nested::{NESTED_MAX, is_json, unescaped};
 use super::{broken, scan};
 use crate::decode::confluent::HEADER_BYTES;
 
-/// The same number of bytes, with `*` for the values of private members. A value that is no string becomes a string of
-/// stars, or a number where there is no room for one.
+/// Returns the same number of bytes, with `*` for the values of private members. A value that is no string becomes a
+/// string of stars, or a number if there is no room for a string.
 pub fn mask(bytes: &[u8]) -> Cow<'_, [u8]> {
     match std::str::from_utf8(bytes) {
         Ok(text) if is_json(text) => fill(bytes, &fills(text, 0)),
@@ -18,7 +18,7 @@ pub fn mask(bytes: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// Everything behind the schema id of an Avro value.
+/// Overwrites everything after the schema id of an Avro value.
 pub fn blank(bytes: &[u8]) -> Vec<u8> {
     let mut out = bytes.to_vec();
     out.iter_mut().skip(HEADER_BYTES).for_each(|byte| *byte = STAR);
@@ -34,17 +34,20 @@ fn fills(json: &str, depth: usize) -> Vec<Fill> {
     let mut fills = Vec::new();
     for found in scan::find(json) {
         match found {
-            scan::Found::Member { value, .. } if json[value.clone()].starts_with('"') => {
+            scan::Found::Member { value, .. } if json.as_bytes().get(value.start) == Some(&b'"') => {
                 fills.push(Fill::Stars(value.start + 1..value.end - 1));
             }
             scan::Found::Member { value, .. } => fills.push(Fill::Scalar { range: value, nested: depth > 0 }),
-            scan::Found::Text(range) => within(&json[range.clone()], depth, range.start, &mut fills),
+            scan::Found::Text(range) => match json.get(range.clone()) {
+                Some(literal) => within(literal, depth, range.start, &mut fills),
+                None => fills.push(Fill::Stars(range)),
+            },
         }
     }
     fills
 }
 
-/// What to overwrite in a string literal that begins at `start`.
+/// The fills for a string literal that begins at `start`.
 fn within(literal: &str, depth: usize, start: usize, fills: &mut Vec<Fill>) {
     let (text, places) = unescaped(literal);
     let inner = match std::str::from_utf8(&text) {
@@ -54,7 +57,12 @@ fn within(literal: &str, depth: usize, start: usize, fills: &mut Vec<Fill>) {
         }
         _ => return,
     };
-    let place = |range: Range<usize>| start + places[range.start]..start + places[range.end];
+    // Of a place that is not there, everything is overwritten.
+    let place = |range: Range<usize>| {
+        let from = places.get(range.start).copied().unwrap_or_default();
+        let to = places.get(range.end).copied().unwrap_or(literal.len());
+        start + from..start + to
+    };
     fills.extend(inner.into_iter().map(|fill| match fill {
         Fill::Stars(range) => Fill::Stars(place(range)),
         Fill::Scalar { range, .. } => Fill::Scalar { range: place(range), nested: true },

@@ -1,10 +1,10 @@
-//! The names of private columns, however they are written.
+//! The names of private columns in any notation.
 
 use crate::event::{DROPPED_COLUMNS, Table};
 
-/// The private column that a member's name stands for. Letter case and signs between letters do not count, so that
-/// `passwordHash` and `PASSWORD-HASH` are found; nor does the path that Connect's `Flatten` puts before a name
-/// (`after.email`, `before_email`).
+/// The private column that a member's name stands for. Letter case and signs between letters do not count, so
+/// `passwordHash` and `PASSWORD-HASH` are found. The path that Connect's `Flatten` puts before a name (`after.email`,
+/// `before_email`) does not count either.
 pub fn column(name: &str) -> Option<&'static str> {
     let last = name.rsplit(['.', '/', ':']).next().unwrap_or(name);
     DROPPED_COLUMNS.iter().copied().find(|column| {
@@ -13,12 +13,12 @@ pub fn column(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Whether values of a column of this name are never kept, and need not be asked for.
+/// Whether nova never keeps the values of a column with this name, and so need not read them.
 pub fn is_private(column: &str) -> bool {
     self::column(column).is_some()
 }
 
-/// Whether rows of the table have private columns at the source.
+/// Whether rows of the table have private columns in the source.
 pub const fn of(table: Table) -> bool {
     matches!(table, Table::Users)
 }

@@ -1,26 +1,27 @@
-//! JSON text that stands in strings of JSON text.
+//! JSON text inside strings of JSON text.
 
 use serde::de::IgnoredAny;
 
-/// How deep JSON text stands in strings of JSON text. Each level doubles the backslashes before a quote, so that no
-/// record within `RECORD_MAX_BYTES` has more.
+/// The deepest nesting of JSON text in strings. Each level doubles the backslashes before a quote, so no record within
+/// `RECORD_MAX_BYTES` can be deeper.
 pub(super) const NESTED_MAX: usize = 32;
 
-/// Whether it is the text of an object, an array or a string.
+/// Whether the text is that of an object, an array or a string.
 pub fn is_json(text: &str) -> bool {
     text.trim_ascii_start().starts_with(['{', '[', '"']) && serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
-/// The content of a string literal, and where each byte of it, and its end, stands in the literal. Characters beyond
-/// ASCII that are escaped read as `?`: no sign of JSON and no private name is one.
+/// The content of a string literal, and for each byte of it and for its end the position in the literal. Escaped
+/// characters beyond ASCII read as `?`, because no such character is part of JSON's syntax or of a private name.
 pub(super) fn unescaped(literal: &str) -> (Vec<u8>, Vec<usize>) {
     let bytes = literal.as_bytes();
     let end = bytes.len().saturating_sub(1);
     let (mut text, mut places) = (Vec::with_capacity(end), Vec::with_capacity(end));
     let mut at = 1;
     while at < end {
+        let Some(byte) = bytes.get(at) else { break };
         places.push(at);
-        let (byte, length) = match (bytes[at], bytes.get(at + 1)) {
+        let (byte, length) = match (*byte, bytes.get(at + 1)) {
             (b'\\', Some(b'u')) => {
                 let code = bytes.get(at + 2..at + 6).and_then(|digits| std::str::from_utf8(digits).ok());
                 let code = code.and_then(|digits| u32::from_str_radix(digits, 16).ok());

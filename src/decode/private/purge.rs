@@ -1,18 +1,19 @@
-//! JSON text without its private members: of what is kept and sent on.
+//! Removes private members from JSON text that is kept and sent.
 
 use std::borrow::Cow;
 
 use super::nested::{NESTED_MAX, is_json};
 use super::{broken, scan};
 
-/// The text of a JSON value without its private members, at any depth, in strings that are JSON text too; `None` when
-/// it has none, and then it stays word for word.
+/// The text of a JSON value without its private members, at any depth, also in strings that are JSON text. `None` if
+/// there are none, and then the text does not change.
 pub fn purge(json: &str) -> Option<String> {
-    // Each private name has an `a`; only an escape hides it.
+    // Each private name has an `a`, which only an escape can hide.
     let may_hold = |byte: u8| byte | 0x20 == b'a' || byte == b'\\';
     json.bytes().any(may_hold).then(|| purge_within(json, 0)).flatten()
 }
 
+#[allow(clippy::indexing_slicing, reason = "the places are those that the scan found in this text, at ASCII signs")]
 fn purge_within(json: &str, depth: usize) -> Option<String> {
     let mut out = String::new();
     let mut kept = 0;
@@ -42,7 +43,7 @@ fn purge_within(json: &str, depth: usize) -> Option<String> {
     Some(out)
 }
 
-/// The same for a string literal that may hold JSON text.
+/// Removes private members from a string literal that may contain JSON text.
 fn purge_text(literal: &str, depth: usize) -> Option<String> {
     let Ok(text) = serde_json::from_str::<String>(literal) else {
         return masked(literal);
@@ -50,7 +51,7 @@ fn purge_text(literal: &str, depth: usize) -> Option<String> {
     let text = match is_json(&text) {
         true if depth < NESTED_MAX => purge_within(&text, depth + 1),
         false if !text.trim_ascii_start().starts_with(['{', '[']) => None,
-        // JSON text that breaks off, say.
+        // The content may for example be JSON text that is cut.
         _ => masked(&text),
     };
     text.map(|text| serde_json::Value::from(text).to_string())

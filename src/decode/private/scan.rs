@@ -1,36 +1,37 @@
-//! Private members in the text of a JSON value that is known to be well formed: one pass, without recursion.
+//! Finds private members in the text of a JSON value that is known to be well formed, in one pass without recursion.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use super::names::column;
 
-/// What stands in a text, by byte.
+/// Something found in a text, with its byte positions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// A private member, from its name's quote to the end of its value.
+    /// A private member, from the quote of its name to the end of its value.
     Member { start: usize, value: Range<usize> },
-    /// A string literal, quotes included, whose content may be JSON text.
+    /// A string literal with its quotes. Its content may be JSON text.
     Text(Range<usize>),
 }
 
-/// What is found, in the order of the text; nothing lies within another.
+/// The findings in the order of the text. None lies within another.
 pub(super) fn find(json: &str) -> Vec<Found> {
     let bytes = json.as_bytes();
     let mut found = Vec::new();
     let mut at = 0;
-    while let Some(start) = memchr::memchr(b'"', &bytes[at..]).map(|offset| at + offset) {
+    while let Some(offset) = bytes.get(at..).and_then(|rest| memchr::memchr(b'"', rest)) {
+        let start = at + offset;
         let end = string_end(bytes, start);
         let colon = space(bytes, end);
         if bytes.get(colon) != Some(&b':') {
-            if may_be_json(&bytes[start..end]) {
+            if bytes.get(start..end).is_some_and(may_be_json) {
                 found.push(Found::Text(start..end));
             }
             at = end;
             continue;
         }
         at = space(bytes, colon + 1);
-        if column(&name(&json[start..end])).is_some() {
+        if json.get(start..end).is_none_or(|literal| column(&name(literal)).is_some()) {
             let value = at..value_end(bytes, at);
             at = value.end;
             found.push(Found::Member { start, value });
@@ -39,13 +40,13 @@ pub(super) fn find(json: &str) -> Vec<Found> {
     found
 }
 
-/// The first byte from `at` on that is no white space.
+/// The position of the first byte from `at` on that is no white space.
 pub(super) fn space(bytes: &[u8], at: usize) -> usize {
     let rest = bytes.get(at..).unwrap_or_default();
     at + rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')).count()
 }
 
-/// Only escapes, white space or an opening sign come before JSON text.
+/// Whether a literal may hold JSON text. Only escapes, white space or an opening sign can come before such text.
 fn may_be_json(literal: &[u8]) -> bool {
     matches!(literal.get(1), Some(b'{' | b'[' | b'\\' | b' ' | b'\t' | b'\r' | b'\n'))
 }
@@ -57,13 +58,13 @@ pub(super) fn name(literal: &str) -> Cow<'_, str> {
     }
 }
 
-/// Behind the closing quote of the string that opens at `start`.
+/// The position after the closing quote of the string that opens at `start`.
 pub(super) fn string_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     while let Some(offset) = bytes.get(at..).and_then(|rest| memchr::memchr2(b'"', b'\\', rest)) {
         at += offset;
-        match bytes[at] {
-            b'"' => return at + 1,
+        match bytes.get(at) {
+            Some(b'"') => return at + 1,
             _ => at += 2,
         }
     }

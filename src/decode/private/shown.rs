@@ -1,5 +1,5 @@
-//! What a dead letter of a table with private columns shows: an allow-list. The columns that nova reads or keeps, and
-//! Debezium's own members; every other value is overwritten, because a column that is new there may be private.
+//! What a dead letter of a table with private columns shows. It is an allow-list: the columns that nova reads or keeps,
+//! and Debezium's own members. Every other value is overwritten, because a new column may be private.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,47 +8,47 @@ use super::fill::{Fill, STAR, fill};
 use super::nested::{is_json, unescaped};
 use super::scan;
 
-/// How deep objects and arrays stand in each other; deeper ones are overwritten whole. Connect's schema of an envelope
-/// has 9 levels.
+/// The deepest nesting of objects and arrays that is read. A deeper value is overwritten as a whole. Connect's schema
+/// of an envelope has 9 levels.
 const LEVELS_MAX: usize = 32;
-/// How deep JSON text stands in strings of JSON text; deeper ones are overwritten whole.
+/// The deepest nesting of JSON text in strings that is read. Deeper text is overwritten as a whole.
 const NESTED_MAX: usize = 4;
 
-/// Where in a record a member stands.
+/// The place of a member in a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// An envelope, a flattened row, a key, or what wraps one of them.
+    /// The top of an envelope, a flattened row, a key, or the wrapper of one of them.
     Top,
-    /// `before` and `after`.
+    /// Within `before` or `after`.
     Row,
-    /// `source`.
+    /// Within `source`.
     Source,
-    /// `transaction`.
+    /// Within `transaction`.
     Transaction,
-    /// The `schema` that Connect's JSON converter writes.
+    /// Within the `schema` that Connect's JSON converter writes.
     Schema,
-    /// A list of names of columns, alone or with its schema.
+    /// Within a list of names of columns, alone or with its schema.
     Names,
 }
 
-/// What is shown of a member's value.
+/// How much of a member's value is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
     Nothing,
-    /// The value, if it is no object or array.
+    /// The value is shown if it is no object or array.
     Scalar,
-    /// What the place shows of the object, or of the objects of the array.
+    /// The object, or each object of the array, is shown by the rules of this place.
     Within(Place),
-    /// Everything.
+    /// The whole value is shown.
     All,
 }
 
-/// Whether a table shows a column: one that nova reads is a scalar, of one that it keeps everything is shown.
+/// How much a table shows of a column: scalars of a column that nova reads, and everything of a column that it keeps.
 pub type Columns<'c> = &'c dyn Fn(&str) -> Shown;
 
-/// Members of an envelope (Debezium's documentation of the PostgreSQL connector, "change events").
+/// Visible members of an envelope (Debezium's documentation of the PostgreSQL connector, "change events").
 const ENVELOPE: [&str; 4] = ["op", "ts_ms", "ts_us", "ts_ns"];
-/// Members that `ExtractNewRecordState` adds, as far as nova reads them, and their times.
+/// Visible members that `ExtractNewRecordState` adds: those that nova reads, and times.
 const META: [&str; 14] = [
     "__deleted",
     "__op",
@@ -86,7 +86,7 @@ const TRANSACTION: [&str; 3] = ["id", "total_order", "data_collection_order"];
 const SCHEMA: [&str; 6] = ["type", "optional", "field", "name", "version", "index"];
 const SCHEMAS: [&str; 4] = ["fields", "items", "keys", "values"];
 
-/// What is shown of the member of this name.
+/// How much is shown of the member with this name.
 pub fn member(place: Place, name: &str, columns: Columns<'_>) -> Shown {
     let one_of = |names: &[&str]| if names.contains(&name) { Shown::Scalar } else { Shown::Nothing };
     match (place, name) {
@@ -105,7 +105,8 @@ pub fn member(place: Place, name: &str, columns: Columns<'_>) -> Shown {
     }
 }
 
-/// The same number of bytes, with `*` for everything that is not shown. Bytes that are no JSON are overwritten whole.
+/// Returns the same number of bytes, with `*` for everything that is not shown. Bytes that are no JSON are overwritten
+/// as a whole.
 pub fn mask<'b>(bytes: &'b [u8], place: Place, columns: Columns<'_>) -> Cow<'b, [u8]> {
     match std::str::from_utf8(bytes) {
         Ok(text) if is_json(text) || text.trim_ascii() == "null" => {
@@ -118,7 +119,7 @@ pub fn mask<'b>(bytes: &'b [u8], place: Place, columns: Columns<'_>) -> Cow<'b, 
     }
 }
 
-/// Every byte overwritten.
+/// Overwrites every byte.
 pub fn all(bytes: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(vec![STAR; bytes.len()])
 }
@@ -127,7 +128,7 @@ pub fn all(bytes: &[u8]) -> Cow<'_, [u8]> {
 struct Walk<'w> {
     json: &'w str,
     columns: Columns<'w>,
-    /// How many strings of JSON text stand around this text.
+    /// How many strings of JSON text enclose this text.
     depth: usize,
     /// How many objects and arrays of this text are open.
     level: usize,
@@ -135,7 +136,7 @@ struct Walk<'w> {
 }
 
 impl Walk<'_> {
-    /// The value that begins at `start`; returns its end.
+    /// Handles the value that begins at `start`, and returns its end.
     fn value(&mut self, start: usize, shown: Shown) -> usize {
         let bytes = self.json.as_bytes();
         let end = scan::value_end(bytes, start);
@@ -163,9 +164,10 @@ impl Walk<'_> {
         let mut at = scan::space(bytes, start + 1);
         while bytes.get(at) == Some(&b'"') {
             let name = at..scan::string_end(bytes, at);
-            // Behind the colon.
+            // Skips the colon.
             at = scan::space(bytes, scan::space(bytes, name.end) + 1);
-            let shown = member(place, &scan::name(&self.json[name]), self.columns);
+            let name = self.json.get(name).map(scan::name).unwrap_or_default();
+            let shown = member(place, &name, self.columns);
             at = scan::space(bytes, self.value(at, shown));
             if bytes.get(at) == Some(&b',') {
                 at = scan::space(bytes, at + 1);
@@ -184,9 +186,9 @@ impl Walk<'_> {
         }
     }
 
-    /// A string where an object is expected: JSON text, or the name of a column that is shown.
+    /// Handles a string where an object is expected: JSON text, or the name of a column that is shown.
     fn text(&mut self, literal: Range<usize>, shown: Shown) {
-        let (text, places) = unescaped(&self.json[literal.clone()]);
+        let (text, places) = unescaped(self.json.get(literal.clone()).unwrap_or_default());
         let json = std::str::from_utf8(&text).ok().filter(|text| self.depth < NESTED_MAX && is_json(text));
         let Some(json) = json else {
             let is_column = std::str::from_utf8(&text).is_ok_and(|text| (self.columns)(text) != Shown::Nothing);
@@ -198,7 +200,12 @@ impl Walk<'_> {
         let mut fills = Vec::new();
         let mut walk = Walk { json, columns: self.columns, depth: self.depth + 1, level: 0, fills: &mut fills };
         walk.value(scan::space(json.as_bytes(), 0), shown);
-        let place = |range: Range<usize>| literal.start + places[range.start]..literal.start + places[range.end];
+        // Of a place that is not there, everything is overwritten.
+        let place = |range: Range<usize>| {
+            let from = places.get(range.start).map_or(literal.start, |place| literal.start + place);
+            let to = places.get(range.end).map_or(literal.end, |place| literal.start + place);
+            from..to
+        };
         self.fills.extend(fills.into_iter().map(|fill| match fill {
             Fill::Stars(range) => Fill::Stars(place(range)),
             Fill::Scalar { range, .. } => Fill::Scalar { range: place(range), nested: true },
@@ -206,8 +213,8 @@ impl Walk<'_> {
     }
 
     fn hide(&mut self, range: Range<usize>) {
-        self.fills.push(match self.json.as_bytes()[range.start] {
-            b'"' => Fill::Stars(range.start + 1..range.end - 1),
+        self.fills.push(match self.json.as_bytes().get(range.start) {
+            Some(b'"') => Fill::Stars(range.start + 1..range.end - 1),
             _ => Fill::Scalar { range, nested: self.depth > 0 },
         });
     }

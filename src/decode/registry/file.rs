@@ -1,4 +1,4 @@
-//! The schemas of a capture, from the file beside it.
+//! Reads the schemas of a capture from the file beside it.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ pub struct FileSchemas {
 }
 
 impl FileSchemas {
-    /// `text` is the content of the file.
+    /// Parses the content of the file.
     pub fn parse(text: &str) -> Result<FileSchemas, SchemasError> {
         #[derive(serde::Deserialize)]
         struct File {

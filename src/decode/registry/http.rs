@@ -1,5 +1,5 @@
-//! A Confluent-compatible Schema Registry over HTTP. A thread of its own asks; decode looks into the cache and waits
-//! for a short while at most, so that a registry that is away holds up only the partitions that need it.
+//! A Confluent-compatible Schema Registry over HTTP. A separate thread asks the registry. `decode` looks into the cache
+//! and waits only a short while, so that a registry that is out of reach holds up only the partitions that need it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,39 +23,39 @@ use super::file::FILE_SCHEMAS_MAX;
 use super::lookup::{SchemaLookup, Schemas};
 use super::parse::parse_schema;
 
-/// How long one lookup waits for the thread.
+/// How long one lookup waits for the answer of the thread.
 const LOOKUP_WAIT: Duration = Duration::from_millis(250);
 /// An answer longer than this is refused.
 const BODY_MAX_BYTES: usize = 4 << 20;
-/// Ids asked for and not yet answered.
+/// The most ids that wait for an answer at once.
 const PENDING_MAX: usize = 64;
-/// Ids that the registry said it does not know.
+/// The most ids that are remembered as unknown to the registry.
 const MISSING_MAX: usize = 1_024;
-/// How long an id may be unknown before its records are dead: a follower of the registry may lag.
+/// How long an id may be unknown before its records become dead. A follower of the registry may lag.
 const MISSING_GRACE_MS: i64 = 30_000;
 /// How often an unknown id is asked for again.
 const MISSING_RETRY_MS: i64 = 1_000;
-/// The breaker is open from this many failures in a row.
+/// The breaker opens after this many failures in a row.
 const BREAKER_FAILURES: u32 = 5;
 const BACKOFF_FIRST_MS: i64 = 200;
 const BACKOFF_LAST_MS: i64 = 30_000;
 /// The registry's own codes for "no such schema".
 const NO_SUCH_SCHEMA: [i64; 2] = [40_403, 40_401];
 
-/// Where the registry is.
+/// The address of the registry and how it is asked.
 #[derive(Clone)]
 pub struct RegistrySettings {
     /// `http://host:port` or `https://host:port` with an optional path.
     pub url: String,
-    /// PEM file of the authority of an `https://` address; `None` trusts the machine's.
+    /// The PEM file with the authority of an `https://` address. `None` trusts the machine's authorities.
     pub ca_file: Option<PathBuf>,
     /// User and password.
     pub basic_auth: Option<(String, String)>,
-    /// For one request, connecting included.
+    /// The limit for one request, including the connection.
     pub timeout: Duration,
 }
 
-/// Why a registry cannot be used as configured.
+/// Why a registry cannot be used with these settings.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     #[error("registry.url: `{0}` is not an http:// or https:// address with a host")]
@@ -68,7 +68,7 @@ pub enum RegistryError {
 
 type Now = Arc<dyn Fn() -> i64 + Send + Sync>;
 
-/// Schemas by id from a registry. Cheap to share; the thread ends when the last owner is gone.
+/// Schemas by id from a registry. A clone is cheap, and the thread ends when the last clone is dropped.
 pub struct HttpSchemas {
     shared: Arc<Shared>,
     requests: Sender<u32>,
@@ -82,7 +82,7 @@ struct Shared {
 
 #[derive(Default)]
 struct Cache {
-    /// What an id means never changes.
+    /// The schemas by id. The meaning of an id never changes.
     found: FxHashMap<u32, Arc<apache_avro::Schema>>,
     unusable: FxHashMap<u32, String>,
     missing: FxHashMap<u32, Missing>,
@@ -99,12 +99,12 @@ struct Missing {
 #[derive(Default)]
 struct Breaker {
     failures: u32,
-    /// Not before this.
+    /// The registry is not asked before this time, epoch milliseconds.
     retry_at_ms: i64,
     detail: String,
 }
 
-/// What the registry answered.
+/// The answer of the registry.
 enum Answer {
     Schema(Arc<apache_avro::Schema>),
     Unusable(String),
@@ -113,7 +113,7 @@ enum Answer {
 }
 
 impl HttpSchemas {
-    /// Starts the thread. `now_ms` is wall time in epoch milliseconds.
+    /// Starts the thread. `now_ms` returns the wall time in epoch milliseconds.
     pub fn start(
         settings: RegistrySettings,
         now_ms: impl Fn() -> i64 + Send + Sync + 'static,
@@ -168,7 +168,7 @@ impl Schemas for HttpSchemas {
 }
 
 impl Cache {
-    /// What can be said without asking.
+    /// The lookup's result, if it is known without asking.
     fn known(&self, id: u32, now_ms: i64) -> Option<SchemaLookup> {
         if let Some(schema) = self.found.get(&id) {
             return Some(SchemaLookup::Found(Arc::clone(schema)));
@@ -233,7 +233,7 @@ fn serve(runtime: &tokio::runtime::Runtime, asker: &Asker, queue: &Receiver<u32>
     while let Ok(id) = queue.recv() {
         let held_back = now_ms() < shared.cache.lock().breaker.retry_at_ms;
         match held_back {
-            // It came in before the failure that opened the breaker; the next lookup asks again.
+            // This request came before the failure that opened the breaker. The next lookup asks again.
             true => drop(shared.cache.lock().pending.remove(&id)),
             false => {
                 let answer = runtime.block_on(asker.ask(id));
@@ -244,7 +244,7 @@ fn serve(runtime: &tokio::runtime::Runtime, asker: &Asker, queue: &Receiver<u32>
     }
 }
 
-/// Asks the registry.
+/// Sends requests to the registry.
 struct Asker {
     client: Client<Connector, Empty<Bytes>>,
     base: String,
@@ -259,7 +259,7 @@ impl Asker {
             let asked = matches!(uri.scheme_str(), Some("http" | "https"));
             asked && uri.host().is_some_and(|host| !host.is_empty()) && uri.query().is_none()
         });
-        // What is between `//` and `@` would be a password in every message.
+        // A password between `//` and `@` would appear in every message.
         if !usable || base.contains('@') {
             let shown = base.split_once('@').map_or(&*base, |(_, host)| host);
             return Err(RegistryError::Url(shown.to_owned()));
@@ -268,7 +268,7 @@ impl Asker {
             format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))
         };
         let connector = tls::connector(&base, settings.ca_file.as_deref(), Bound::Each(BODY_MAX_BYTES))?;
-        // One request in minutes: a connection that is kept would mostly be a dead one.
+        // There is one request in minutes, so a connection that is kept would mostly be dead.
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
         let authorization = settings.basic_auth.as_ref().map(encode);
         Ok(Asker { client, base, authorization, timeout: settings.timeout })
@@ -308,8 +308,8 @@ struct Body {
     error_code: Option<i64>,
 }
 
-/// An error is a failure, to be asked again, unless the registry itself says that there is no such schema: a wrong
-/// path or a proxy answers 404 too.
+/// Interprets an answer. An error counts as a failure and is retried, unless the registry itself says that there is no
+/// such schema: a wrong path or a proxy answers 404, too.
 fn judge(status: StatusCode, body: &[u8]) -> Result<Answer, String> {
     let body: Option<Body> = serde_json::from_slice(body).ok();
     if status == StatusCode::NOT_FOUND

@@ -1,4 +1,4 @@
-//! What decode asks for a schema, and what it is told.
+//! The question that `decode` asks about a schema, and the answer.
 
 use std::sync::Arc;
 
@@ -6,30 +6,30 @@ use apache_avro::Schema;
 
 use crate::breaker::BreakerState;
 
-/// Where the schemas of Avro records come from.
+/// A source of the schemas of Avro records.
 pub trait Schemas: Send + Sync {
-    /// May take as long as the implementation's own timeout.
+    /// Looks up a schema. The call may take as long as the implementation's own timeout.
     fn schema(&self, id: u32) -> SchemaLookup;
 
-    /// Whether a registry is being asked; `None` where there is none to ask.
+    /// The state of the circuit breaker of the registry. `None` if there is no registry.
     fn breaker(&self) -> Option<BreakerState> {
         None
     }
 }
 
-/// What is known of a schema id.
+/// The result of a lookup.
 #[derive(Clone, Debug)]
 pub enum SchemaLookup {
     Found(Arc<Schema>),
-    /// There is no such id, and asking again will not change it.
+    /// There is no such id, and asking again will not change that.
     Unknown,
-    /// There is one, and no row can be read with it. The detail says why.
+    /// The schema exists, but no row can be read with it. The detail says why.
     Unusable(String),
-    /// It cannot be told now; the record waits. The detail is for a person.
+    /// The answer is not known now, so the record waits. The detail is for a person.
     Unavailable(String),
 }
 
-/// No registry and no file: every id is unknown.
+/// The schemas if there is no registry and no file: every id is unknown.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoSchemas;
 

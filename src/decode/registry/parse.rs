@@ -1,11 +1,12 @@
-//! An Avro schema from its JSON, with the units that Debezium states in a way of its own.
+//! Parses an Avro schema from its JSON, including the units that Debezium states in its own way.
 
 use apache_avro::Schema;
 use apache_avro::schema::Name;
 
 use crate::decode::units::Unit;
 
-/// Refuses recursive schemas: no table has one, and a datum of one could be as deep as it is long.
+/// Parses a schema and refuses recursive ones. No table has a recursive schema, and a datum of one could be nested as
+/// deep as it is long.
 pub(super) fn parse_schema(schema: &serde_json::Value) -> Result<Schema, String> {
     let mut schema = schema.clone();
     state_units(&mut schema);
@@ -16,8 +17,8 @@ pub(super) fn parse_schema(schema: &serde_json::Value) -> Result<Schema, String>
     }
 }
 
-/// Confluent's converter writes Debezium's types of time as a plain number with `connect.name`: the logical type of the
-/// same unit stands for it, which reading keeps.
+/// Adds the logical types of units. Confluent's converter writes Debezium's types of time as a plain number with
+/// `connect.name`. The logical type of the same unit replaces that, because the parser keeps logical types.
 fn state_units(schema: &mut serde_json::Value) {
     use serde_json::Value;
     match schema {
@@ -35,11 +36,11 @@ fn state_units(schema: &mut serde_json::Value) {
     }
 }
 
-/// The logical type of Avro for a `number` (`int` or `long`) that has a type of Debezium or Connect; `None` where `beside`,
-/// its own logical type, stands. A type that is not known, and two that contradict each other, become one that is no point
-/// in time: as microseconds, its numbers would be other times without a word.
+/// Avro's logical type for a `number` (`int` or `long`) that has a type of Debezium or Connect. `None` if the existing
+/// logical type `beside` stays. An unknown type, and two types that contradict each other, become a type that is no
+/// point in time: otherwise the numbers would silently be read as wrong times in microseconds.
 fn logical_type(number: &str, connect_name: &str, beside: Option<&str>) -> Option<&'static str> {
-    // No point in time that Debezium writes fits into 32 bits.
+    // Debezium writes no point in time in 32 bits.
     let (no_point, is_long) = if number == "int" { ("time-millis", false) } else { ("time-micros", true) };
     let logical = match Unit::named(connect_name) {
         Unit::Unstated if !connect_name.starts_with("org.apache.kafka.connect.data.") => return None,
@@ -56,9 +57,9 @@ fn logical_type(number: &str, connect_name: &str, beside: Option<&str>) -> Optio
     }
 }
 
-/// Logical types of a number that state the unit of a point in time; `local-` stands before the others.
+/// Logical types that state the unit of a point in time. They may have the prefix `local-`.
 const TIMESTAMPS: [&str; 3] = ["timestamp-millis", "timestamp-micros", "timestamp-nanos"];
-/// Logical types of a number that state that it is no point in time.
+/// Logical types that state that a number is no point in time.
 const KEPT: [&str; 3] = ["date", "time-millis", "time-micros"];
 
 fn is_recursive<'s>(schema: &'s Schema, within: &mut Vec<&'s Name>) -> bool {

@@ -1,4 +1,4 @@
-//! A source table changes its columns, and Avro schemas with it.
+//! Tests of a source table whose columns and Avro schemas change.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ const POST: &str = "20000000-0000-4000-8000-000000000001";
 enum Avro<'a> {
     Text(&'a str),
     Long(i64),
-    /// The branch of a union, and what is in it.
+    /// The branch of a union, and its value.
     Branch(i64, Option<i64>),
     Double(f64),
     Bytes(&'a [u8]),
@@ -29,7 +29,7 @@ fn long(value: i64, out: &mut Vec<u8>) {
     out.push(rest as u8);
 }
 
-/// A message of schema 1.
+/// A message with schema id 1.
 fn message(fields: &[Avro<'_>]) -> Vec<u8> {
     let mut out = vec![0, 0, 0, 0, 1];
     for field in fields {
@@ -53,7 +53,7 @@ fn message(fields: &[Avro<'_>]) -> Vec<u8> {
     out
 }
 
-/// A row of likes with these fields behind its ids.
+/// A schema of likes with these fields after its ids.
 fn schema(fields: &str) -> String {
     let id = |name: &str| format!(r#"{{"name":"{name}","type":"string"}}"#);
     let ids = ["id", "user_id", "post_id"].map(id).join(",");
@@ -100,19 +100,19 @@ fn columns_that_are_added_dropped_defaulted_or_renamed_are_read() {
     let renamed = row(like(renamed, vec![at()]));
     assert_eq!((created_at(&renamed), renamed.extra.as_deref()), (Cell::Micros(7), None));
 
-    // Without an alias it is another column; beside its old name, too.
+    // Without an alias the field is another column, even if the old name is present, too.
     let other = row(like(r#",{"name":"liked_at","type":"long"}"#, vec![Avro::Long(7)]));
     assert_eq!((created_at(&other), other.extra.as_deref()), (Cell::Missing, Some(r#"{"liked_at":7}"#)));
     let beside = format!(r#"{known},{{"name":"liked_at","type":"long","aliases":["created_at"]}}"#);
     let beside = row(like(&beside, vec![at(), Avro::Long(8)]));
     assert_eq!((created_at(&beside), beside.extra.as_deref()), (Cell::Micros(7), Some(r#"{"liked_at":8}"#)));
 
-    // What must not get out stays inside under any name that says what it was.
+    // A private column stays private under any name if an alias has its private name.
     let secret = r#",{"name":"mail","type":"string","aliases":["email"]}"#;
     assert_eq!(row(like(secret, vec![Avro::Text("a@example.com")])).extra, None);
 }
 
-/// A column that is kept by name stays so when its field has another name.
+/// A column that is kept by name is kept even if its field has another name.
 #[test]
 fn a_column_is_kept_by_an_alias_of_its_field() {
     let keep = |entry: &str| KeepUnknown::parse(&[entry.to_owned()]).unwrap();
@@ -128,7 +128,7 @@ fn a_column_is_kept_by_an_alias_of_its_field() {
     assert_eq!(read(keep("likes.other")), None);
 }
 
-/// Torture 70: what JSON has no number for is text or base64 in the column's JSON, and never rounded.
+/// Numbers that JSON cannot express become text or base64 in the column's JSON, and are never rounded.
 #[test]
 fn values_of_added_columns_are_exact() {
     let decimal = r#"{"type":"bytes","logicalType":"decimal","precision":20,"scale":0}"#;
@@ -158,14 +158,14 @@ fn an_incompatible_schema_waits_for_a_person_and_says_schema_mismatch() {
             assert!(detail.contains(part), "{part} is not in {detail}");
         }
     }
-    // A column that takes no null is gone.
+    // A column that must not be null is missing.
     let (gone, id) = (
         r#"{"type":"record","name":"Value","fields":[{"name":"id","type":"string"},{"name":"user_id","type":"string"}]}"#,
         LIKE,
     );
     let detail = waits(decode(gone, &message(&[Avro::Text(id), Avro::Text(USER)])));
     assert!(detail.starts_with("SchemaMismatch: schema 1 has no likes.post_id"), "{detail}");
-    // The row of an envelope, which `after` only names.
+    // The row of an envelope, to which `after` only refers.
     let value = schema(r#",{"name":"created_at","type":"string"}"#);
     let envelope = format!(
         r#"{{"type":"record","name":"Envelope","fields":[{{"name":"before","type":["null",{value}]}},{{"name":"after","type":["null","Value"]}},{{"name":"op","type":"string"}}]}}"#
@@ -174,7 +174,8 @@ fn an_incompatible_schema_waits_for_a_person_and_says_schema_mismatch() {
     assert!(detail.contains("likes.created_at"), "{detail}");
 }
 
-/// A record that says it is another table's, or that is no row, is dead: the schema of the topic's table is well.
+/// A record that names another table, or that is no row, is dead, because the schema of the topic's own table is
+/// correct.
 #[test]
 fn a_schema_of_something_else_is_no_mismatch() {
     let text = |name: &str| format!(r#"{{"name":"{name}","type":"string"}}"#);

@@ -1,4 +1,4 @@
-//! Random and mutated bytes: no panic, a bounded answer, and the same one each time.
+//! Tests with random and mutated bytes: nothing panics, the answer is bounded, and it is the same each time.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ use crate::event::{Decoded, Record};
 
 const TOPICS: [&str; 6] = ["cdc.users", "cdc.posts", "cdc.follows", "cdc.comments", "cdc.likes", "events"];
 
-/// `NOVA_FUZZ_ROUNDS` runs longer; the default takes a few seconds.
+/// `NOVA_FUZZ_ROUNDS` sets more rounds. The default takes a few seconds.
 const ROUNDS: u64 = 30_000;
 
 fn check(decoder: &mut Decoder, record: &Record) {
@@ -52,7 +52,7 @@ proptest! {
     }
 }
 
-/// A small generator of its own (splitmix64): the same rounds on every machine.
+/// A small random generator (splitmix64), so that the rounds are the same on every machine.
 struct Random(u64);
 
 impl Random {
@@ -68,10 +68,10 @@ impl Random {
     }
 }
 
-/// Bytes that mean something in JSON, Avro or UTF-8.
+/// Bytes with a meaning in JSON, Avro or UTF-8.
 const TELLING: &[u8] = b"\"{}[],:0-9en\\\0\x80\xff";
 
-/// Members, values and lists that mean something to the decoder.
+/// Members, values and lists with a meaning for the decoder.
 const PARTS: [&str; 12] = [
     r#""email":"a","#,
     r#""password_hash":{"x":[1]},"#,
@@ -113,6 +113,7 @@ fn mutate(bytes: &Bytes, other: &Bytes, random: &mut Random) -> Bytes {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the environment says how long a test runs, and with which server")]
 fn mutated_captures_never_panic() {
     let rounds = std::env::var("NOVA_FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
     let names = [

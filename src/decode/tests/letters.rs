@@ -1,5 +1,5 @@
-//! Dead letters of a table with private columns: no byte of a private value in them, whatever the shape, and what can be
-//! applied later is applied as before.
+//! Tests of dead letters of a table with private columns: whatever the shape, no byte of a private value is in them,
+//! and a letter that can be applied later has the same effect as its record.
 
 use std::sync::LazyLock;
 
@@ -11,9 +11,9 @@ use super::support::{avro_decoder, capture, dead, decoder, record};
 use crate::decode::{Decoder, FileSchemas, KeepUnknown, Part};
 use crate::event::Record;
 
-/// In texts and in digits.
+/// A private value that can stand in texts and in digits.
 const SECRET: &str = "73910468";
-/// Columns that `cdc.keep_unknown` does not name, also as Connect's transforms and other frameworks write them.
+/// Columns outside `cdc.keep_unknown`, also in the notations of Connect's transforms and other frameworks.
 const NAMES: [&str; 12] = [
     "phone",
     "Phone",
@@ -46,7 +46,7 @@ fn users() -> &'static [Record] {
     &USERS
 }
 
-/// The record as its dead letter has it.
+/// The record in its dead letter.
 fn letter(decoder: &Decoder, record: &Record) -> Record {
     let mask = |part, bytes: &Bytes| {
         let masked = Bytes::from(decoder.mask(&record.topic, part, bytes).into_owned());
@@ -66,7 +66,7 @@ fn shows(record: &Record) -> bool {
     record.key.iter().chain(&record.value).chain(record.headers.iter().map(|(_, value)| value)).any(shows)
 }
 
-/// Every object in a value, also in JSON text, is given the member.
+/// Adds the member to every object in a value, also in JSON text.
 fn with_member(value: &mut Value, at: &mut usize, name: &str, secret: &Value) {
     match value {
         Value::Object(members) => {
@@ -150,14 +150,14 @@ proptest! {
         before in proptest::collection::vec(any::<u8>(), 0..40), after in proptest::collection::vec(any::<u8>(), 0..40),
     ) {
         let value = [&before[..], SECRET.as_bytes(), &after[..]].concat();
-        // Five bytes of Avro's framing are a schema's number and stay.
+        // Avro's framing has five bytes with the schema's number, and these are not overwritten.
         prop_assume!(value[0] != 0);
         let letter = letter(&decoder(), &record("cdc.users", Some(&value), Some(&value)));
         prop_assert!(!shows(&letter));
     }
 }
 
-/// A registry that knows the schema says which columns there are.
+/// A registry that knows the schema shows which columns there are.
 #[test]
 fn avro_with_a_column_that_is_not_kept_is_overwritten_and_without_one_it_stays() {
     let schema = |more: &str| {
@@ -202,7 +202,7 @@ fn headers_and_keys_keep_what_says_which_row_is_meant() {
     }
 }
 
-/// What is kept of unknown columns is in the letter, too, but for the private members within it.
+/// The kept unknown columns are also in the letter, without the private members within them.
 #[test]
 fn columns_that_are_kept_stay_in_the_letter() {
     let keep = |entries: &[&str]| {
@@ -221,7 +221,7 @@ fn columns_that_are_kept_stay_in_the_letter() {
     assert!(masked(&keep(&["users"])).contains(r#""phone":"+49""#));
 }
 
-/// serde_json passes over values of any depth; the walk over them has a bound.
+/// serde_json skips values of any depth, but the walk over them has a limit.
 #[test]
 fn a_letter_of_arrays_in_arrays_is_overwritten_within_a_bound() {
     for (open, close) in [("[", "]"), (r#"{"payload":"#, "}")] {

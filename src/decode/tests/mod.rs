@@ -1,4 +1,4 @@
-//! The decoder against real captures, hand-made records and garbage.
+//! Tests of the decoder with real captures, hand-made records and garbage.
 
 mod captures;
 mod events;

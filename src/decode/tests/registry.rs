@@ -1,4 +1,4 @@
-//! Against a real registry, where `NOVA_TEST_REGISTRY` names one.
+//! Tests with a real registry, if `NOVA_TEST_REGISTRY` names one.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use crate::breaker::BreakerState;
 use crate::decode::{Decoder, HttpSchemas, RegistrySettings, SchemaLookup, Schemas};
 use crate::event::{Decoded, Record};
 
-/// Registers a schema under a subject of its own and returns the id that it got.
+/// Registers a schema under its own subject, and returns the new id.
 fn register(address: &str, subject: &str, schema: &serde_json::Value) -> u32 {
     let body = serde_json::json!({ "schema": schema.to_string() }).to_string();
     let mut stream = TcpStream::connect(address).unwrap();
@@ -37,6 +37,7 @@ fn renumbered(bytes: Option<Bytes>, ids: &FxHashMap<u32, u32>) -> Option<Bytes> 
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the environment says how long a test runs, and with which server")]
 fn the_avro_capture_reads_the_same_through_a_registry() {
     let Ok(url) = std::env::var("NOVA_TEST_REGISTRY") else {
         eprintln!("skipped: NOVA_TEST_REGISTRY is not set");
@@ -65,7 +66,7 @@ fn the_avro_capture_reads_the_same_through_a_registry() {
     }
 }
 
-/// A registry that answers, and knows no schema.
+/// A registry that answers but knows no schema.
 struct Empty;
 
 impl Schemas for Empty {
@@ -78,7 +79,8 @@ impl Schemas for Empty {
     }
 }
 
-/// Found by `dlq_retry`: what a letter of `users` keeps of a record that nobody can read is no record any more.
+/// `dlq_retry` found this: a letter of `users` keeps nothing of a record that cannot be read, so the letter could never
+/// be replayed.
 #[test]
 fn a_record_of_users_waits_for_its_schema_and_others_are_put_aside() {
     let mut decoder = Decoder::new(topics(), Arc::new(Empty));

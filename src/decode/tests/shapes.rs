@@ -1,4 +1,4 @@
-//! What is a row, and of which table.
+//! Tests of what counts as a row, and of which table.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -65,7 +65,7 @@ fn rows_of_another_table_are_dead_in_each_form_and_those_of_its_parts_are_not() 
     }
 }
 
-/// A comment has all columns of a like: only what a like does not have tells them apart.
+/// A comment has all columns of a like. Only a column that likes do not have shows the difference.
 #[test]
 fn a_flattened_row_that_is_whole_as_a_row_of_another_table_is_dead() {
     let mut comment = row("comments");
@@ -74,7 +74,7 @@ fn a_flattened_row_that_is_whole_as_a_row_of_another_table_is_dead() {
     }
     let (reason, detail) = dead(decode("cdc.likes", &comment.to_string()));
     assert!(reason == "other-table" && detail.contains("comments"), "{reason}: {detail}");
-    // Columns that somebody added, some of which another table has, too.
+    // Somebody added columns, and another table has some of them, too.
     let mut more = row("likes");
     more["content"] = json!("c");
     more["updated_at"] = json!("2026-11-20T10:00:00Z");
@@ -136,7 +136,7 @@ fn members_that_come_twice_and_disagree_are_dead() {
     ] {
         assert_eq!(dead(decode("cdc.likes", &text)).0, "duplicate-field", "{text}");
     }
-    // Two names of one number.
+    // Two members state the same number.
     change(decode("cdc.likes", &flat(r#""__lsn":7,"__source_lsn":7"#)));
 }
 
@@ -186,7 +186,7 @@ fn what_carries_a_row_in_a_form_of_its_own_is_no_row() {
 }
 
 proptest! {
-    /// Whatever members a transform puts beside them, an envelope and its wrapper mean what they meant.
+    /// An envelope and its wrapper keep their meaning, whatever members a transform puts beside them.
     #[test]
     fn an_envelope_decodes_like_without_the_members_beside_it(
         beside in proptest::collection::btree_map("id|ts_us|transaction|[a-z_]{3,8}|__deleted|user_id", "[a-z]{0,4}", 0..5),
@@ -213,7 +213,7 @@ proptest! {
     }
 }
 
-/// In the order of the members, which a map of `serde_json` does not keep.
+/// The text of an object in the order of the given members. A map of `serde_json` does not keep this order.
 fn object(members: &[(String, Value)]) -> String {
     let members: Vec<String> =
         members.iter().map(|(name, value)| format!("{}:{value}", Value::from(&**name))).collect();
@@ -233,12 +233,12 @@ fn a_delete_whose_key_names_nobody_is_dead_and_says_the_way_out() {
             assert!(detail.contains("REPLICA IDENTITY DEFAULT"), "{detail}");
         }
     }
-    // The marker behind such a delete says nothing more.
+    // The null value after such a delete has no further effect.
     let mut decoder = decoder();
     change(decoder.decode(&record("cdc.likes", Some(KEY.as_bytes()), Some(envelope.as_bytes()))));
     let marker = change(decoder.decode(&record("cdc.likes", Some(nil.as_bytes()), None)));
     assert_eq!((marker.body, marker.format), (ChangeBody::Tombstone, Format::Envelope));
-    // A row may well have this id.
+    // A real row may have this id.
     let mut system = row("users");
     system["id"] = json!("00000000-0000-0000-0000-000000000000");
     let told = decoder.decode(&record("cdc.users", Some(nil.as_bytes()), Some(system.to_string().as_bytes())));

@@ -1,4 +1,4 @@
-//! Captures as records, and records by hand.
+//! Helpers that read captures as records, and make records by hand.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -50,7 +50,7 @@ fn record_of(line: &Value) -> Record {
     }
 }
 
-/// A flat list: name, value, name, value.
+/// Reads a flat list: name, value, name, value.
 fn headers(list: &Value) -> Vec<(Box<str>, Bytes)> {
     let parts: Vec<&str> = list.as_array().into_iter().flatten().map(|part| part.as_str().unwrap()).collect();
     parts.chunks_exact(2).map(|pair| (pair[0].into(), Bytes::copy_from_slice(pair[1].as_bytes()))).collect()
@@ -69,7 +69,7 @@ pub fn avro_decoder() -> Decoder {
     Decoder::new(topics(), Arc::new(schemas))
 }
 
-/// Decodes a capture that holds nothing but changes.
+/// Decodes a capture that has only changes.
 pub fn changes(mut decoder: Decoder, name: &str) -> Vec<(Record, Change)> {
     let change = |record: Record| match decoder.decode(&record) {
         Decoded::Change(change) => (record, change),
@@ -94,7 +94,7 @@ pub fn record(topic: &str, key: Option<&[u8]>, value: Option<&[u8]>) -> Record {
 
 pub const KEY: &str = r#"{"id":"30000000-0000-4000-8000-000000000001"}"#;
 
-/// Decodes a record of `topic` with [`KEY`].
+/// Decodes a record of `topic` with the key [`KEY`].
 pub fn decode(topic: &str, value: &str) -> Decoded {
     decoder().decode(&record(topic, Some(KEY.as_bytes()), Some(value.as_bytes())))
 }

@@ -1,4 +1,4 @@
-//! Spacing against its written rules, and explanations against the feeds that they explain.
+//! Tests of spacing against its written rules, and of explanations against the feeds that they explain.
 
 use proptest::prelude::*;
 
@@ -14,7 +14,8 @@ const MAX_AGE_MS: i64 = 3 * DAY_MS;
 
 proptest! {
     #[test]
-    fn relaxed_spacing_leaves_nothing_out_and_counts_what_it_forces(authors in proptest::collection::vec(0u32..6, 0..120)) {
+    fn relaxed_spacing_leaves_nothing_out_and_counts_what_it_forces(numbers in proptest::collection::vec(0u32..6, 0..120)) {
+        let authors: Vec<UserNo> = numbers.into_iter().map(UserNo::of).collect();
         let of = |relaxed| {
             let Spaced { placed, forced, .. } = space(&authors, &NUMBERS, relaxed);
             (placed, forced)
@@ -28,7 +29,7 @@ proptest! {
         sorted.sort_unstable();
         sorted.dedup();
         prop_assert_eq!(sorted.len(), relaxed.len());
-        // Counted anew, by the written rules.
+        // The broken places are counted here independently, by the written rules.
         let broken = (0..relaxed.len()).filter(|place| {
             let author = |at: usize| authors[relaxed[at] as usize];
             let before = (0..*place).filter(|at| author(*at) == author(*place)).count();
@@ -50,7 +51,7 @@ fn post(n: u16) -> Id {
     Id::from_u128(2 << 64 | u128::from(n))
 }
 
-/// A user's row.
+/// Applies a change of a user's row.
 fn user_row(state: &mut State, n: u8, old: Option<bool>, active: Option<bool>) {
     let facts = |active| Facts::User { username: format!("u{n}").into(), active, created_at_us: 0 };
     state.apply(&Effect::Row { key: user(n), old: old.map(facts), new: active.map(facts) });
@@ -70,14 +71,15 @@ fn event(state: &mut State, by: u8, of: u16, action: Action, at_ms: i64) {
     state.apply(&Effect::Event { user: user(by), post: post(of), action, at_ms, dwell_ms: 0 });
 }
 
-/// A world of a few users; posts are (author, age in minutes, published), events (user, post, action, age in minutes).
+/// A world of a few users. A post is (author, age in minutes, published), an event (user, post, action, age in
+/// minutes).
 #[derive(Clone, Debug)]
 struct World {
     active: Vec<bool>,
     posts: Vec<(u8, i64, bool)>,
     follows: Vec<(u8, u8)>,
     events: Vec<(u8, u16, usize, i64)>,
-    /// Trends or does not.
+    /// Whether each post trends.
     trending: Vec<bool>,
     relaxed: bool,
 }
@@ -117,14 +119,14 @@ impl World {
         state
     }
 
-    /// The numbers of the posts that trend.
-    fn trending(&self, state: &State) -> Vec<u32> {
+    /// The numbers of the trending posts.
+    fn trending(&self, state: &State) -> Vec<PostNo> {
         let some = (0u16..).zip(&self.trending).filter(|(_, trends)| **trends);
         some.filter_map(|(n, _)| state.post_ids.number(post(n))).collect()
     }
 }
 
-/// The rule alone.
+/// The name of the rule in an explanation.
 fn kind(explained: &Explained) -> &'static str {
     match explained {
         Explained::Barred(Barred::Hidden) => "hidden",
@@ -142,7 +144,7 @@ fn kind(explained: &Explained) -> &'static str {
     }
 }
 
-/// Takes the obstacle away; says nothing where that needs another world.
+/// Removes the obstacle that keeps a post out. Returns nothing if that needs another world.
 fn without(state: &mut State, world: &World, reader: u8, n: u16, obstacle: &Explained) -> Option<(u8, i64, bool)> {
     let (author, age_min, published) = world.posts[usize::from(n)];
     let created_ms = T0_MS - age_min * 60_000;
@@ -168,8 +170,8 @@ fn without(state: &mut State, world: &World, reader: u8, n: u16, obstacle: &Expl
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
-    /// What the feed shows is explained by the same place and the same parts; of everything else a rule is named that
-    /// really keeps it out: without that obstacle the answer is another one.
+    /// A post in the feed is explained by the same place and the same parts. For any other post a rule is named that
+    /// really keeps it out: without that obstacle the answer changes.
     #[test]
     fn every_post_is_on_the_feed_as_explained_or_a_rule_is_named_that_keeps_it_out(world in worlds()) {
         let state = world.state();
@@ -202,7 +204,7 @@ proptest! {
     }
 }
 
-/// Beyond what a source or a feed holds.
+/// The posts are beyond the limit of a source or of a feed.
 #[test]
 fn posts_behind_the_caps_are_told_so() {
     let mut state = State::new(StateSettings::default());
@@ -210,7 +212,7 @@ fn posts_behind_the_caps_are_told_so() {
     follow(&mut state, 0, 1);
     let posts = FOLLOWED_MAX as u16 + 5;
     for n in 0..posts {
-        // The higher the number, the older.
+        // A post with a higher number is older.
         let new = Some(post_facts(1, T0_MS - i64::from(n) * 1_000, true));
         state.apply(&Effect::Row { key: post(n), old: None, new });
     }
@@ -221,7 +223,7 @@ fn posts_behind_the_caps_are_told_so() {
         let explained = explain(&state, reader, number(&state, n), &strict);
         assert_eq!(explained, Explained::Missed(Missed::Cap { followed: true }), "{n}");
     }
-    // One author: the second place fits nobody.
+    // All posts have one author, so no post fits the second place.
     let second = explain(&state, reader, number(&state, 1), &strict);
     assert!(matches!(second, Explained::Spaced { place: 2, clash: Clash::Near, .. }), "{second:?}");
     let relaxed = Making { relaxed: true, ..strict };
@@ -230,7 +232,7 @@ fn posts_behind_the_caps_are_told_so() {
     assert!(matches!(last, Explained::Full { .. }), "{last:?}");
     let shown = explain(&state, reader, number(&state, FEED_MAX as u16 - 1), &relaxed);
     assert!(matches!(shown, Explained::Placed { place: 300, .. }), "{shown:?}");
-    // The oldest that is young enough, and the first that is not.
+    // The ages are the last that is young enough, and the first that is not.
     for (age_ms, missed) in [(MAX_AGE_MS, false), (MAX_AGE_MS + 1, true)] {
         let mut state = State::new(StateSettings::default());
         (0..2).for_each(|n| user_row(&mut state, n, None, Some(true)));

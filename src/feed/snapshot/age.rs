@@ -1,4 +1,4 @@
-//! Whether a snapshot is still good.
+//! Decides whether a snapshot is still good.
 
 use std::hash::Hasher as _;
 
@@ -8,17 +8,17 @@ use crate::event::Id;
 
 use super::moment::Snapshot;
 
-/// How old a snapshot is for its user.
+/// The state of a snapshot for its user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Age {
     Fresh,
-    /// Good to serve; a new one should be made.
+    /// The snapshot may be served, but a new one should be made.
     Due,
     Gone,
 }
 
-/// Whether a snapshot may be the first page. Jitter by user and snapshot, so that those who came together do not come
-/// back together: it lives for its time ±10 %, and from four fifths of that on a new one is asked for.
+/// Whether a snapshot may give the first page. The lifetime varies by user and snapshot by ±10 %, so that readers who
+/// came together do not come back together. After four fifths of the lifetime a new snapshot is requested.
 pub(super) fn age(snapshot: &Snapshot, user: Id, newer: bool, now_ms: i64) -> Age {
     let jitter = |salt: u64, span_ms: i64| {
         let mut hasher = FxHasher::default();
@@ -29,7 +29,8 @@ pub(super) fn age(snapshot: &Snapshot, user: Id, newer: bool, now_ms: i64) -> Ag
     let ttl_ms = snapshot.ttl_ms * 9 / 10 + jitter(1, snapshot.ttl_ms / 5);
     let early_ms = ttl_ms * 4 / 5 + jitter(2, ttl_ms / 5);
     let age_ms = now_ms - snapshot.as_of_ms;
-    // A seen post that may be shown again must not wait; a feed made in haste is for this page and those behind it.
+    // A viewed post that may be shown again must not wait. A feed made in haste is only for this page and the pages
+    // after it.
     let over = snapshot.feed.seen_until_ms.is_some_and(|until_ms| now_ms >= until_ms) || snapshot.feed.cut;
     if newer || over || !(0..ttl_ms + snapshot.stale_ms).contains(&age_ms) {
         Age::Gone

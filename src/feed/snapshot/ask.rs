@@ -1,15 +1,16 @@
-//! What a reader asks for.
+//! The request of a reader.
 
 use crate::event::Id;
 use crate::feed::cursor::Cursor;
 use crate::feed::shown::Shown;
+use crate::state::PostNo;
 
-/// How a feed is ordered.
+/// The order of a feed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
-    /// By score, spaced (`algo=ch`, the name that clients know).
+    /// The posts are ordered by score and spaced (`algo=ch`, the name that clients know).
     Ranked = 0,
-    /// Followees' posts, newest first.
+    /// Followees' posts are ordered newest first.
     Time = 1,
 }
 
@@ -22,17 +23,17 @@ impl Algorithm {
     }
 }
 
-/// What is asked for.
+/// The request for a page.
 pub struct Ask<'a> {
     pub user: Id,
     pub algorithm: Algorithm,
     pub cursor: Option<Cursor>,
-    /// What the cursor says that its reader has been shown.
+    /// The posts that the reader was shown, according to the cursor.
     pub shown: &'a Shown,
     pub limit: usize,
     pub now_ms: i64,
-    /// The posts of trending 24 h.
-    pub trending: &'a [u32],
-    /// Whether the answer takes too long.
+    /// The posts of the 24 h trending list.
+    pub trending: &'a [PostNo],
+    /// Returns whether the time is up.
     pub late: &'a dyn Fn() -> bool,
 }

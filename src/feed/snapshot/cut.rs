@@ -1,5 +1,5 @@
-//! A page that was cut from a snapshot. The last one is kept: it is the answer again while nothing that it depends on
-//! changed.
+//! A page that was cut from a snapshot. The last such page is kept, and is the answer again as long as nothing that it
+//! depends on changes.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -10,28 +10,28 @@ use crate::state::State;
 
 use super::ask::Ask;
 
-/// A stretch of a snapshot's posts, without those that may not be shown.
+/// A stretch of a snapshot's posts, without the posts that may not be shown.
 #[derive(Debug)]
 pub struct Cut {
     pub(super) start: usize,
     pub(super) limit: usize,
-    /// Of the state that it was cut for ([`State::changes`]).
+    /// The number of changes of the state for which the page was cut ([`State::changes`]).
     pub(super) changes: u64,
-    /// The times that it was cut for: from then until a post that was left out as seen may be shown again. What is
-    /// shown at a time is so at every later one, while the state is the same.
+    /// The times at which the page is valid: from its making until a post that was left out as viewed may be shown
+    /// again. A post that is shown at one time is also shown at every later time, while the state is the same.
     pub(super) times_ms: Range<i64>,
-    /// Something changed that the user's feed depends on.
+    /// Whether something changed on which the user's feed depends.
     pub newer: bool,
-    /// Places in the snapshot's posts.
+    /// The places of the page's posts in the snapshot.
     pub places: Vec<usize>,
-    /// Of the next page.
+    /// The cursor of the next page.
     pub cursor: Option<Cursor>,
-    /// Posts and cursor as an answer has them, once one was written.
+    /// The text of posts and cursor in an answer, once it was written.
     pub(in crate::feed) text: Arc<OnceLock<Box<str>>>,
 }
 
 impl Cut {
-    /// Of the longest page.
+    /// Bytes of the longest page.
     pub(super) const MAX_BYTES: usize = size_of::<Cut>() + (PAGE_MAX + 1) * size_of::<usize>() + TEXT_MAX_BYTES;
 
     pub(super) fn answers(&self, state: &State, ask: &Ask<'_>, start: usize) -> bool {

@@ -1,4 +1,4 @@
-//! The snapshots that are kept, each user's within bounds, and all within their memory.
+//! The snapshots that are kept. Each user's number of snapshots and the memory of all are limited.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,44 +12,46 @@ use crate::feed::cursor::Cursor;
 use super::ask::Algorithm;
 use super::moment::Snapshot;
 
-/// Memory of all snapshots; in each part of the users the one who was away longest makes room.
+/// The limit for the memory of all snapshots. In each part of the users, the user who has not read for the longest time
+/// makes room.
 pub const SNAPSHOTS_MAX_BYTES: usize = 128 << 20;
-/// Snapshots of one user and algorithm: readers are in older ones.
+/// The most snapshots of one user and algorithm. There are several, because readers may still be in older ones.
 pub const PER_USER_MAX: usize = 8;
-/// So many of them stay because somebody has just looked at them, and may turn the page.
+/// This many of them are kept because a reader has just looked at them and may turn the page.
 const RECENT: usize = 3;
-/// Users whose snapshots wait to be made anew, of one part.
+/// The most users of one part whose snapshots wait to be made again.
 const DUE_MAX: usize = 256;
-/// Whoever read within this time has snapshots made ahead.
+/// Users who read within this time get snapshots in advance.
 pub(super) const ACTIVE_MS: i64 = 10 * 60_000;
-/// Parts of the users: each has a lock for its snapshots, and one for making them.
+/// The number of parts into which users are divided. Each part has a lock for its snapshots, and a lock for making
+/// them.
 pub(super) const PARTS: usize = 64;
 
-/// Whose feed, in which order.
+/// The user of a feed, and its order.
 pub(super) type Key = (Id, Algorithm);
 
 #[derive(Debug, Default)]
 struct Kept {
-    /// Oldest first.
+    /// The snapshots, oldest first.
     snapshots: VecDeque<Arc<Snapshot>>,
-    /// When a page was last asked for.
+    /// When a page was last requested, epoch milliseconds.
     read_ms: i64,
 }
 
 impl Kept {
-    /// The snapshot of first pages.
+    /// The snapshot that gives first pages.
     fn newest(&self) -> Option<&Arc<Snapshot>> {
         self.snapshots.iter().rev().find(|known| known.continues.is_none())
     }
 
-    /// The snapshot of a cursor, or the one that continues it.
+    /// The snapshot of a cursor, or the snapshot that continues it.
     fn at(&self, cursor: Cursor) -> Option<&Arc<Snapshot>> {
         let own = self.snapshots.iter().find(|known| known.id == cursor.snapshot);
         own.or_else(|| self.snapshots.iter().find(|known| known.continues == Some(cursor)))
     }
 
-    /// Makes room: first goes what nobody pages in and nobody has just looked at, then what was used the longest ago. The
-    /// snapshot of first pages stays, and so does `made`, which was made right now.
+    /// Makes room by dropping one snapshot: first one in which nobody turns pages and at which nobody has just looked,
+    /// then the one that was used the longest time ago. The snapshot of first pages and the new snapshot `made` stay.
     fn drop_one(&mut self, made: &Arc<Snapshot>) -> Option<Arc<Snapshot>> {
         let newest = self.newest().map(|newest| newest.id);
         let old = self.snapshots.iter().enumerate().filter(|(_, old)| Some(old.id) != newest && old.id != made.id);
@@ -67,25 +69,26 @@ impl Kept {
 pub(super) struct Inner {
     kept: FxHashMap<Key, Kept>,
     bytes: usize,
-    /// To be made anew, each once.
+    /// Snapshots to make again, each once.
     due: VecDeque<Key>,
 }
 
-/// Users who share locks.
+/// A part of the users, who share locks.
 #[derive(Debug, Default)]
 pub(super) struct Part {
-    /// Held while a snapshot is made: whoever wants the same waits and finds it.
+    /// The lock that is held while a snapshot is made. Another reader who wants the same snapshot waits and then finds
+    /// it.
     pub(super) flight: Mutex<()>,
     pub(super) inner: Mutex<Inner>,
 }
 
-/// Whether it was within this time; not what is ahead of the clock, which was set back since.
+/// Whether a time is within the last `within_ms`. A time ahead of the clock, which was set back since, is not.
 fn lately(now_ms: i64, at_ms: i64, within_ms: i64) -> bool {
     now_ms.abs_diff(at_ms) < within_ms as u64
 }
 
 impl Inner {
-    /// The snapshot of a cursor, or the one of first pages; it was asked for now.
+    /// The snapshot of a cursor, or the snapshot of first pages. Its use is noted.
     pub(super) fn read(&mut self, key: &Key, cursor: Option<Cursor>, now_ms: i64) -> Option<Arc<Snapshot>> {
         let kept = self.kept.get_mut(key)?;
         kept.read_ms = now_ms;
@@ -96,22 +99,22 @@ impl Inner {
         found.cloned()
     }
 
-    /// The snapshot of first pages.
+    /// The snapshot that gives first pages.
     pub(super) fn newest(&self, key: &Key) -> Option<Arc<Snapshot>> {
         self.kept.get(key).and_then(|kept| kept.newest().cloned())
     }
 
-    /// Takes a snapshot that was made right now.
+    /// Adds a snapshot that has just been made.
     pub(super) fn add(&mut self, key: Key, snapshot: &Arc<Snapshot>) {
         let kept = self.kept.entry(key).or_default();
         if kept.snapshots.is_empty() {
             kept.read_ms = snapshot.as_of_ms;
         }
-        // One that nobody read makes room first: somebody may be in the others.
+        // A snapshot that nobody read makes room first, because a reader may be in any of the others.
         if let Some(unread) = kept.snapshots.pop_back_if(|last| last.used() == 0) {
             self.bytes -= unread.bytes();
         }
-        // The same feed made twice in a millisecond is one.
+        // If the same feed was made twice in a millisecond, it is one snapshot.
         if kept.snapshots.iter().all(|known| known.id != snapshot.id) {
             self.bytes += snapshot.bytes();
             kept.snapshots.push_back(Arc::clone(snapshot));
@@ -122,7 +125,7 @@ impl Inner {
         self.make_room(key);
     }
 
-    /// Forgets what nobody can want any more; returns how many users' snapshots were forgotten.
+    /// Forgets snapshots that no reader can need any more. Returns for how many users.
     pub(super) fn sweep(&mut self, now_ms: i64) -> usize {
         let mut gone = 0;
         self.kept.retain(|_, kept| {
@@ -137,19 +140,19 @@ impl Inner {
         gone
     }
 
-    /// What all these snapshots take.
+    /// Bytes of all these snapshots.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Has a snapshot made anew in the background.
+    /// Asks the background job to make a snapshot again.
     pub(super) fn want(&mut self, key: Key) {
         if self.due.len() < DUE_MAX && !self.due.contains(&key) {
             self.due.push_back(key);
         }
     }
 
-    /// Who waits for a new snapshot, then who read lately.
+    /// The users who wait for a new snapshot, and then the users who read recently.
     pub(super) fn active(&mut self, now_ms: i64) -> Vec<Key> {
         let mut keys: Vec<Key> = self.due.drain(..).collect();
         let readers = self.kept.iter().filter(|(_, kept)| lately(now_ms, kept.read_ms, ACTIVE_MS));

@@ -12,7 +12,7 @@ use crate::event::Id;
 use crate::feed::cursor::Cursor;
 use crate::feed::rank::{Feed, Making, Ranked, Scoring};
 use crate::feed::shown::{SHOWN_MAX, Shown};
-use crate::state::State;
+use crate::state::{State, UserNo};
 
 use super::ask::Ask;
 use super::cut::Cut;
@@ -23,31 +23,32 @@ use super::versions::Versions;
 pub struct Snapshot {
     pub id: u64,
     pub as_of_ms: i64,
-    /// Both as an answer has them: pages repeat it.
+    /// The text of user and algorithm in an answer, which all pages repeat.
     pub(in crate::feed) text: String,
     pub(super) versions: Versions,
     pub(super) feed: Feed,
-    /// It is to be made anew after this, a tenth more or less.
+    /// The lifetime after which a new snapshot is made, within a tenth.
     pub(super) ttl_ms: i64,
-    /// So much longer it is served while a new one is made.
+    /// How long after its lifetime the snapshot is still served while a new one is made.
     pub(super) stale_ms: i64,
-    /// What its reader had been shown before; nothing of a snapshot that begins with the first page.
+    /// The posts that the reader was shown before. It is empty for a snapshot that begins with the first page.
     pub(in crate::feed) shown: Shown,
-    /// The place that it continues, of a snapshot that is gone.
+    /// The place, in a snapshot that is gone, which this snapshot continues.
     pub(super) continues: Option<Cursor>,
-    /// When a page of it was last given out, as the number of a page; 0 before that.
+    /// The number of the page that was last taken from this snapshot, or 0.
     used: AtomicU64,
-    /// A page behind its first was given out.
+    /// Whether a page after the first was returned.
     paged: AtomicBool,
     /// The page that was cut last.
     last: Mutex<Option<Arc<Cut>>>,
 }
 
 impl Snapshot {
-    /// What was made for a user, by the user's number in the state; `continues` is the place that it continues.
+    /// Makes a snapshot of a feed for a user, with the user's number in the state. `continues` is the place that it
+    /// continues.
     pub(super) fn new(
         state: &State,
-        user: u32,
+        user: UserNo,
         feed: Feed,
         making: &Making<'_>,
         continues: Option<Cursor>,
@@ -83,12 +84,12 @@ impl Snapshot {
         &self.feed.scoring
     }
 
-    /// Made in haste: newest first, from followees only.
+    /// Whether the feed was made in haste: newest first, from followees only.
     pub fn cut(&self) -> bool {
         self.feed.cut
     }
 
-    /// What a reader who is at this place has been shown.
+    /// The posts that a reader at this place was shown.
     pub(in crate::feed) fn shown_before(&self, position: u32) -> Shown {
         self.shown.and(self.posts().iter().take(position as usize).map(|post| post.post))
     }
@@ -100,12 +101,12 @@ impl Snapshot {
         }
     }
 
-    /// When a page of it was last given out, as the number of a page; 0 before that.
+    /// The number of the page that was last taken from this snapshot, or 0.
     pub(super) fn used(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Whether a page behind its first was given out.
+    /// Whether a page after the first was returned.
     pub(super) fn paged(&self) -> bool {
         self.paged.load(Ordering::Relaxed)
     }
@@ -119,8 +120,8 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// The place from which on posts are asked for: that of a cursor of another snapshot is this one's beginning, which
-    /// continues that one.
+    /// The place at which the requested page begins. A cursor of the snapshot that this one continues means the
+    /// beginning of this one.
     fn start(&self, ask: &Ask<'_>) -> usize {
         ask.cursor.filter(|cursor| cursor.snapshot == self.id).map_or(0, |cursor| cursor.position as usize)
     }
@@ -135,7 +136,7 @@ impl Snapshot {
         cut
     }
 
-    /// `last` lends its text if it shows the same.
+    /// Cuts a page. If it shows the same posts as `last`, it takes the text of `last`.
     pub(super) fn cut_anew(&self, state: &State, ask: &Ask<'_>, last: Option<&Cut>) -> Cut {
         let (number, start) = (number(state, ask.user), self.start(ask));
         let (mut places, mut until_ms) = (Vec::with_capacity(ask.limit + 1), i64::MAX);
@@ -168,15 +169,15 @@ impl Snapshot {
     }
 }
 
-/// Until when a post of a snapshot may not be shown: seen meanwhile, or, for as long as the state is this one, not
-/// visible or there only because of a follow that is gone. `None` if it may be shown.
-fn hidden_until_ms(state: &State, user: u32, post: &Ranked, now_ms: i64) -> Option<i64> {
+/// Until when a post of a snapshot may not be shown: because it was viewed since, or, as long as the state does not
+/// change, because it is invisible or was there only through a follow that ended. `None` if the post may be shown.
+fn hidden_until_ms(state: &State, user: UserNo, post: &Ranked, now_ms: i64) -> Option<i64> {
     let only_followed = post.sources.followed && !post.sources.trending && !post.sources.affinity;
     let gone = !state.visible(post.number) || (only_followed && !state.graph.follows(user, post.author_number));
     if gone { Some(i64::MAX) } else { state.touches.seen_until_ms(user, post.number, now_ms) }
 }
 
-/// The number of a user in the state; one that nobody has, for a user whom the state does not know.
-pub(super) fn number(state: &State, user: Id) -> u32 {
-    state.users.number(user).unwrap_or(u32::MAX)
+/// The number of a user in the state. A user whom the state does not know gets a number that nobody has.
+pub(super) fn number(state: &State, user: Id) -> UserNo {
+    state.users.number(user).unwrap_or(UserNo::NOBODY)
 }

@@ -48,7 +48,7 @@ fn world() -> RwLock<State> {
 }
 
 proptest! {
-    /// N10: whatever is written between pages, they repeat nothing and leave out nothing that may be shown.
+    /// N10: whatever is written between pages, the pages repeat no post and leave out no post that may be shown.
     #[test]
     fn n10_pages_concatenate_to_the_snapshot_under_any_writes(
         limit in 1usize..12,
@@ -97,7 +97,7 @@ proptest! {
         let (state, snapshots) = (world(), Snapshots::default());
         let (first, _) = page_of(&snapshots, &state, &ask(Algorithm::Time, None, limit, NOW_MS));
         for (kind, n, later_ms) in steps {
-            // Around the moment at which what was seen a day before comes back, in any order.
+            // The test moves, in any order, around the moment at which a post viewed a day before comes back.
             let at_ms = NOW_MS + later_ms;
             let effect = match kind {
                 0 => Some(Effect::Row { key: id(2, n), old: Some(post(n, n)), new: None }),
@@ -141,10 +141,10 @@ fn n11_an_unfollow_or_a_new_post_is_seen_at_the_next_first_page() {
     assert!(!page(NOW_MS + 2 * TTL_MS).0, "a snapshot does not live for ever");
 }
 
-/// A reader on the way down a feed.
+/// A reader who pages through a feed.
 struct Walk {
     algorithm: Algorithm,
-    /// `None` at the end.
+    /// The cursor of the next page, or `None` at the end.
     cursor: Option<String>,
     had: Vec<Id>,
 }
@@ -155,7 +155,7 @@ impl Walk {
         Walk { algorithm, cursor: text_of(&page), had }
     }
 
-    /// The next page, by the text of a cursor as a client has it.
+    /// Reads the next page with the text of a cursor, as a client does.
     fn next(&mut self, snapshots: &Snapshots, state: &RwLock<State>, now_ms: i64) -> Result<(), TestCaseError> {
         let Some(text) = &self.cursor else { return Ok(()) };
         let (cursor, shown) = Cursor::decode(text, id(1, 0), &KEY).unwrap();
@@ -178,8 +178,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
     /// N10 in its full form: several readers of one user, a poller of first pages, writes, invalidations, restarts and
-    /// memory that ends, in any order. No reader is shown a post twice; and a reader whose snapshot is gone at the end
-    /// comes to every post that may be shown then.
+    /// a full memory, in any order. No reader is shown a post twice. A reader whose snapshot is gone at the end reaches
+    /// every post that may then be shown.
     #[test]
     fn n10_no_reader_sees_a_post_twice_whatever_happens_to_the_snapshots(
         steps in proptest::collection::vec((0u8..10, 1u64..40), 1..80),
@@ -240,7 +240,7 @@ fn a_snapshot_that_somebody_pages_in_outlives_first_pages_of_others() {
     let (first, _) = page_of(&snapshots, &state, &ask(Algorithm::Ranked, None, 5, NOW_MS));
     let (mut cursor, mut now_ms) = (first.cut.cursor, NOW_MS);
     for n in 0..4 * PER_USER_MAX as u64 {
-        // A new post makes every first page another snapshot.
+        // A new post makes another snapshot for every first page.
         put(&mut state.write(), id(2, 3_000 + n), None, Some(post(n % 39 + 1, 0)));
         now_ms += 1_000;
         drop(page_of(&snapshots, &state, &ask(Algorithm::Ranked, None, 5, now_ms)));
@@ -271,7 +271,8 @@ fn an_old_snapshot_is_served_while_a_new_one_is_made_but_not_after_a_change() {
     let page = |at_ms| page_of(&snapshots, &state, &ask(Algorithm::Ranked, None, 10, at_ms)).0;
     let first = page(NOW_MS);
     assert!(!first.cache_hit && !first.due);
-    // Longer than any jitter lets it live, shorter than it may be served.
+    // The time is longer than any lifetime with its variation, and shorter than the time for which the snapshot may be
+    // served.
     let old = page(NOW_MS + TTL_MS * 11 / 10 + 1);
     assert!(old.cache_hit && old.due && old.snapshot.id == first.snapshot.id);
     assert_eq!(snapshots.refresh(&state, &[], NOW_MS + TTL_MS * 11 / 10 + 2, 10), 1);
@@ -307,7 +308,7 @@ fn out_of_time_the_page_is_newest_first_and_the_next_one_whole_again() {
     assert!(page.snapshot.cut() && page.cut.places.len() == 10);
     let newest = page_of(&snapshots, &state, &ask(Algorithm::Time, None, 10, NOW_MS)).1;
     assert_eq!(ids, newest);
-    // Its later pages are of the same snapshot.
+    // The later pages are from the same snapshot.
     let (next, _) = page_of(&snapshots, &state, &ask(Algorithm::Ranked, page.cut.cursor, 10, NOW_MS + 1));
     assert!(next.cache_hit && next.snapshot.id == page.snapshot.id);
     let (whole, _) = page_of(&snapshots, &state, &ask(Algorithm::Ranked, None, 10, NOW_MS + 1));
@@ -325,8 +326,8 @@ fn n12_snapshots_stay_within_their_memory() {
     for n in 0..users as u64 {
         let follow = Facts::Follow { follower: id(5, n * 64), followee: id(1, 1), created_at_us: 0 };
         put(&mut state.write(), id(6, n), None, Some(follow));
-        // All in one part: their ids end alike.
-        let trending: Vec<u32> = (0..78).collect();
+        // All users are in one part, because their ids end alike.
+        let trending: Vec<PostNo> = (0..78).map(PostNo::of).collect();
         let ask =
             Ask { user: id(5, n * 64), trending: &trending, ..ask(Algorithm::Ranked, None, 1, NOW_MS + n as i64) };
         drop(snapshots.page(&state, &ask));

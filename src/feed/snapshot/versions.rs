@@ -1,19 +1,19 @@
-//! Whether anything changed that a user's feed depends on.
+//! Detects changes on which a user's feed depends.
 
-use crate::state::State;
+use crate::state::{State, UserNo};
 
-/// What a user's feed depends on, besides time. Each count only grows, and another set of followees is another
-/// `follows`: equal versions mean that nothing changed.
+/// The versions of everything on which a user's feed depends, besides time. Each count only grows, and another set of
+/// followees has another `follows`. So equal versions mean that nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Versions {
-    /// Of whom the user follows.
+    /// The version of the user's set of followees.
     follows: u32,
-    /// Of what those posted and whether they are active: the sum of their versions.
+    /// The sum of the versions of the followees' posts and activity.
     posted: u64,
 }
 
 impl Versions {
-    pub fn of(state: &State, user: u32) -> Versions {
+    pub fn of(state: &State, user: UserNo) -> Versions {
         let followees = state.graph.followees(user);
         let posted = followees.map(|followee| u64::from(state.posts.version(followee.user))).sum();
         Versions { follows: state.graph.version(user), posted }

@@ -1,5 +1,5 @@
-//! What operators say about trending: a post at a fixed place, or not at all. Durable in the edge's table; here in
-//! memory. What may not be shown is not shown by a pin either.
+//! The operators' decisions about trending: a post at a fixed place, or never. They are durable in the edge's table and
+//! kept in memory. A pin does not show a post that may not be shown.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,20 +9,21 @@ use crate::state::State;
 
 use super::list::{Entry, TRENDING_MAX, Trending, list_max};
 
-/// Kind of the entries in the edge's table; their name is the post's id.
+/// The kind of these entries in the edge's table. The name of an entry is the post's id.
 pub const KIND: &str = "override";
-/// Posts with an override.
+/// The most posts with an override.
 pub const OVERRIDES_MAX: usize = 1_000;
 
 const VALUE_VERSION: u8 = 1;
 const BLOCK: u8 = 0;
 
-/// One post's override.
+/// The override of one post.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Override {
-    /// Never in a list.
+    /// The post is never in a list.
     Block,
-    /// At this place, from 1 to [`TRENDING_MAX`]; of several at one place the smallest id has it, the others follow.
+    /// The post is at this place, from 1 to [`TRENDING_MAX`]. If several posts are pinned to one place, the smallest id
+    /// has it and the others follow.
     Pin { place: u8 },
 }
 
@@ -32,7 +33,7 @@ impl Override {
         Some(Override::Pin { place })
     }
 
-    /// The value of the entry in the edge's table.
+    /// The value of the override's entry in the edge's table.
     pub fn encode(self) -> Vec<u8> {
         match self {
             Override::Block => vec![VALUE_VERSION, BLOCK],
@@ -49,12 +50,12 @@ impl Override {
     }
 }
 
-/// See the module.
+/// The overrides by post.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides(BTreeMap<Id, Override>);
 
 impl Overrides {
-    /// From stored entries (name, value); malformed ones are passed over.
+    /// Loads overrides from stored entries (name, value). Malformed entries are skipped.
     pub fn load<'a>(entries: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Overrides {
         let decode = |(name, value): (&[u8], &[u8])| Some((Id(name.try_into().ok()?), Override::decode(value)?));
         Overrides(entries.filter_map(decode).collect())
@@ -85,7 +86,8 @@ impl Overrides {
         }
     }
 
-    /// Changes a list that holds at least as many entries beyond its length as there are overrides, and cuts it.
+    /// Applies the overrides to a list and cuts it. The list must have at least as many additional entries as there are
+    /// overrides.
     pub(super) fn apply(&self, state: &State, range: &Range<i64>, list: &mut Trending) {
         list.entries.retain(|entry| !self.0.contains_key(&entry.post));
         let mut pins = Vec::new();
@@ -127,7 +129,7 @@ mod tests {
         Id::from_u128(kind << 64 | u128::from(n))
     }
 
-    /// Posts 0 to 299 of which post `n` has `views[n]` views; post 299 is not published.
+    /// A state with posts 0 to 299, where post `n` has `views[n]` views and post 299 is not published.
     fn world(views: &[u8]) -> State {
         let mut state = State::new(StateSettings::default());
         for (n, views) in views.iter().enumerate() {
@@ -167,7 +169,7 @@ mod tests {
                     prop_assert!(list.entries[pinned.unwrap()].pinned);
                 }
             }
-            // The others keep their order, and as many are shown as there are.
+            // The other posts keep their order, and the list is as long as possible.
             let rest = |posts: &[Id]| -> Vec<Id> {
                 posts.iter().copied().filter(|post| overrides.get(*post).is_none()).collect()
             };

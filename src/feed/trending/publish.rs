@@ -1,5 +1,5 @@
-//! Lists as HTTP serves them: bytes that are ready, of one generation. Readers take an `Arc` and lock no state; only
-//! after something was taken back (N11), or in a new minute, the first reader makes the list anew.
+//! Lists in the form that HTTP serves: prepared bytes of one generation. Readers take an `Arc` and lock no state. Only
+//! after a retraction (N11), or in a new minute, the first reader makes the list again.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use crate::event::{Action, Id};
-use crate::state::State;
+use crate::state::{PostNo, State};
 
 use super::list::{Entry, Trending, generated_at_ms};
 use super::overrides::{Override, Overrides};
@@ -18,24 +18,25 @@ use super::tally::Tallies;
 use super::warmed::{Counted, Warmed};
 use super::window::{Window, kept};
 
-/// Generations of one window that are kept for those who are on their way through their pages.
+/// The most generations of one window that are kept for readers who turn their pages.
 pub const GENERATIONS_MAX: usize = 32;
 
 /// One generation of a window.
 #[derive(Debug)]
 pub struct Published {
     pub list: Trending,
-    /// The posts' numbers in the state.
-    pub numbers: Vec<u32>,
-    /// Names the content: the same posts with the same numbers have the same generation, also after a restart.
+    /// The numbers of the posts in the state.
+    pub numbers: Vec<PostNo>,
+    /// A number that identifies the content: the same posts with the same counts have the same generation, also after a
+    /// restart.
     pub generation: u64,
-    /// The posts' objects, with commas between them.
+    /// The JSON objects of the posts, with commas between them.
     posts: String,
-    /// Where each object ends.
+    /// The end of each object.
     ends: Vec<usize>,
-    /// A cursor of it was given out.
+    /// Whether a cursor of this generation was returned.
     paged: AtomicBool,
-    /// What it was made from; see [`State::retractions`].
+    /// The number of retractions when it was made; see [`State::retractions`].
     retractions: u64,
 }
 
@@ -52,7 +53,7 @@ impl Published {
         Published::with(numbers, list, 0)
     }
 
-    fn with(numbers: Vec<u32>, list: Trending, retractions: u64) -> Published {
+    fn with(numbers: Vec<PostNo>, list: Trending, retractions: u64) -> Published {
         let (mut posts, mut ends) = (String::with_capacity(list.entries.len() * 300), Vec::new());
         for (entry, rank) in list.entries.iter().zip(1..) {
             if rank > 1 {
@@ -65,7 +66,8 @@ impl Published {
         Published { list, numbers, generation, posts, ends, paged: AtomicBool::new(false), retractions }
     }
 
-    /// At most `limit` posts from a place on, counted from 0; those that are not `shown` (by place) are left out.
+    /// A page of at most `limit` posts from a place on, counted from 0. Posts for whose place `shown` is false are left
+    /// out.
     pub fn page(&self, start: usize, limit: usize, shown: impl Fn(usize) -> bool) -> TrendingPage {
         let mut posts = Vec::with_capacity(limit);
         let mut next = start;
@@ -100,7 +102,7 @@ impl Published {
     }
 }
 
-/// Generation and place of a cursor.
+/// The generation and the place in a cursor.
 pub fn parse_cursor(text: &str) -> Option<(u64, usize)> {
     let (generation, place) = text.split_once('-')?;
     if generation.len() != 16 || !generation.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -133,7 +135,7 @@ fn put_json(out: &mut String, entry: &Entry, rank: usize) {
     );
 }
 
-/// An integer of tenths as a JSON number.
+/// A number of tenths that is written as a JSON number.
 struct Tenths(i64);
 
 impl std::fmt::Display for Tenths {
@@ -145,25 +147,25 @@ impl std::fmt::Display for Tenths {
     }
 }
 
-/// What lists are made from, besides the state.
+/// The parts from which lists are made, besides the state.
 #[derive(Default)]
 struct Maker {
     tallies: Tallies,
     overrides: Overrides,
-    /// Windows that wait for their own counts.
+    /// The windows that still wait for counts of their own.
     warmed: [Option<Warmed>; 4],
 }
 
-/// The current lists of all windows; see the module.
+/// The current lists of all windows.
 pub struct Board {
     state: Arc<RwLock<State>>,
     retractions: Arc<AtomicU64>,
-    /// Whoever makes a list holds it.
+    /// The lock that is held while a list is made.
     maker: Mutex<Maker>,
-    /// Of a window that is not kept, an empty list.
+    /// The current list of each window. It is empty for a window that is not kept.
     current: [watch::Sender<Arc<Published>>; 4],
     windows: Vec<Window>,
-    /// Generations of which a cursor was given out, oldest first.
+    /// Generations of which a cursor was returned, oldest first.
     kept: Mutex<[VecDeque<Arc<Published>>; 4]>,
 }
 
@@ -183,17 +185,17 @@ impl Board {
         board
     }
 
-    /// The tick: brings every window that is kept up to date.
+    /// Brings every kept window up to date. This is the tick.
     pub fn refresh(&self, now_ms: i64) {
         self.make(&mut self.maker.lock(), &self.windows, now_ms);
     }
 
-    /// The windows that are kept.
+    /// The windows of which lists are kept.
     pub fn windows(&self) -> &[Window] {
         &self.windows
     }
 
-    /// The list of a window: the last published one, if nothing that it may hold was taken back since.
+    /// The list of a window: the last published one, if there was no retraction since that affects it.
     pub fn get(&self, window: Window, now_ms: i64) -> Arc<Published> {
         let sender = &self.current[window as usize];
         let valid = || {
@@ -204,7 +206,7 @@ impl Board {
             return known;
         }
         let mut maker = self.maker.lock();
-        // Whoever held the lock may have made it.
+        // The previous holder of the lock may have made the list.
         if let Some(known) = valid() {
             return known;
         }
@@ -212,7 +214,7 @@ impl Board {
         Arc::clone(&sender.borrow())
     }
 
-    /// The list of a window as of the last tick: for whoever looks at each post's visibility anyway.
+    /// The list of a window as of the last tick. It is for callers who check the visibility of each post themselves.
     pub fn last(&self, window: Window) -> Arc<Published> {
         Arc::clone(&self.current[window as usize].borrow())
     }
@@ -225,9 +227,9 @@ impl Board {
     }
 
     fn make(&self, maker: &mut Maker, windows: &[Window], now_ms: i64) {
-        // Before anything is counted: what is taken back from here on makes the lists invalid.
+        // This is read before the count, so that a retraction during the count makes the lists invalid.
         let retractions = self.retractions.load(Ordering::Acquire);
-        // A panic leaves fresh ones behind, which count everything anew.
+        // If this panics, new tallies are left, which count everything again.
         let mut used = std::mem::take(&mut maker.tallies);
         used.update(&self.state, now_ms);
         for window in windows {
@@ -268,8 +270,8 @@ impl Board {
         });
     }
 
-    /// A page of a window; of the generation of a cursor, if that is the current or still kept, else of the current.
-    /// Of an older generation, what may not be shown any more is left out (N11).
+    /// A page of a window. It is from the generation of the cursor if that is still kept, otherwise from the current
+    /// one. Posts of an older generation that may no longer be shown are left out (N11).
     pub fn page(&self, window: Window, cursor: Option<(u64, usize)>, limit: usize, now_ms: i64) -> TrendingPage {
         let current = self.get(window, now_ms);
         let Some((generation, start)) = cursor else { return current.page(0, limit, |_| true) };
@@ -286,17 +288,17 @@ impl Board {
         }
     }
 
-    /// Told with every new generation.
+    /// Receives every new generation.
     pub fn subscribe(&self, window: Window) -> watch::Receiver<Arc<Published>> {
         self.current[window as usize].subscribe()
     }
 
-    /// Sets or removes an override; it is in every list when this returns.
+    /// Sets or removes an override. When this returns, every list has it.
     pub fn put_override(&self, post: Id, what: Option<Override>, now_ms: i64) {
         let mut maker = self.maker.lock();
         maker.overrides.put(post, what);
         self.make(&mut maker, &self.windows, now_ms);
-        // Older generations do not know of it.
+        // Older generations do not have the override.
         self.kept.lock().iter_mut().for_each(VecDeque::clear);
     }
 
@@ -304,19 +306,20 @@ impl Board {
         self.maker.lock().overrides.clone()
     }
 
-    /// Every window waits for its own counts: the store has none yet.
+    /// Marks every window as waiting for counts of its own, because the store has none yet.
     pub fn begin_warm(&self, now_ms: i64) {
         let waits = |window| self.windows.contains(&window).then(|| Warmed::new(window, now_ms));
         self.maker.lock().warmed = Window::ALL.map(waits);
     }
 
-    /// The windows that still do.
+    /// The windows that still wait for counts of their own.
     pub fn warming(&self) -> Vec<Window> {
         let maker = self.maker.lock();
         Window::ALL.into_iter().filter(|window| maker.warmed[*window as usize].is_some()).collect()
     }
 
-    /// What somebody else counted in a window, the highest score first; in the list from the next tick on.
+    /// Takes the counts of another system for a window, the highest score first. The list has them from the next tick
+    /// on.
     pub fn warm(&self, window: Window, counted: Vec<Counted>) {
         if let Some(warmed) = &mut self.maker.lock().warmed[window as usize] {
             warmed.put(counted);

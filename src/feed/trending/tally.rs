@@ -1,45 +1,46 @@
-//! Scores of all windows between two ticks: what posts counted since is added, and only posts whose visibility changed,
-//! or whose minutes left or entered a window, are counted again. The state is locked for a slice of them at a time, so
+//! The scores of all windows between two ticks. New counts of posts are added. Only posts whose visibility changed, or
+//! whose minutes left or entered a window, are counted again. The state is locked for a slice of them at a time, so
 //! that neither the writer nor a reader waits long.
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashSet;
 
-use crate::state::State;
 use crate::state::posts::Counted;
 use crate::state::ranking::Ranking;
+use crate::state::{PostNo, State};
 
 use super::list::{Entry, Trending, generated_at_ms, list_max};
 use super::overrides::Overrides;
 use super::window::Window;
 
-/// Posts that are counted under one lock.
+/// The number of posts that are counted under one lock.
 const SLICE: usize = 128;
 
 /// The score of a post that may not be shown.
 const HIDDEN: i64 = i64::MIN;
 
-/// See the module.
+/// The scores of all windows.
 #[derive(Debug)]
 pub struct Tallies {
     lists: [List; 4],
-    /// Which windows there are lists of, as [`crate::state::ranking::TrendingNumbers::windows`].
+    /// Which windows have lists, as in [`crate::state::ranking::TrendingNumbers::windows`].
     kept: [bool; 4],
-    /// By post: [`crate::state::posts::Posts::times_counted`] when it was counted last; what it counted up to there is in the scores.
+    /// For each post: [`crate::state::posts::Posts::times_counted`] at its last count. The scores contain all counts up
+    /// to there.
     times: Vec<u32>,
-    /// Posts that counted something after the end of a window: time brings it in.
-    ahead: FxHashSet<u32>,
+    /// Posts with counts after the end of a window. They enter the window as time passes.
+    ahead: FxHashSet<PostNo>,
 }
 
-/// One window.
+/// The scores of one window.
 #[derive(Debug)]
 struct List {
     window: Window,
     range: std::ops::Range<i64>,
-    /// By post.
+    /// The score of each post.
     scores: Vec<i64>,
-    /// Posts with a score, and some that had one.
-    active: Vec<u32>,
+    /// The posts with a score, and some that no longer have one.
+    active: Vec<PostNo>,
     listed: Vec<bool>,
 }
 
@@ -66,8 +67,8 @@ impl Tallies {
         if moved == [false; 4] {
             changes.counted.iter().for_each(|counted| self.add(counted, &settings));
         }
-        // Where windows moved, every post of theirs is counted, and those that counted something besides.
-        let mut anew: Vec<u32> = match moved == [false; 4] {
+        // If windows moved, every post of these windows is counted again, and also the posts with new counts.
+        let mut anew: Vec<PostNo> = match moved == [false; 4] {
             true => changes.posts,
             false => changes.counted.iter().map(|counted| counted.post).chain(changes.posts).chain(due).collect(),
         };
@@ -81,8 +82,8 @@ impl Tallies {
 
     /// Adds one count of a post that may be shown.
     fn add(&mut self, counted: &Counted, settings: &Ranking) {
-        let at = counted.post as usize;
-        // Already in its scores: the post was counted after this, as the state went on while it was.
+        let at = counted.post.index();
+        // The scores already contain this count: the state changed while the post was counted.
         if self.times[at].wrapping_sub(counted.times) < u32::MAX / 2 {
             return;
         }
@@ -97,14 +98,15 @@ impl Tallies {
         }
     }
 
-    /// Moves the windows; returns the posts that must be counted for that.
-    fn move_to(&mut self, now_ms: i64, posts: usize) -> Vec<u32> {
+    /// Moves the windows. Returns the posts that must therefore be counted.
+    fn move_to(&mut self, now_ms: i64, posts: usize) -> Vec<PostNo> {
         let mut due = Vec::new();
         for (list, _) in self.lists.iter_mut().zip(self.kept).filter(|(_, kept)| *kept) {
             due.extend(list.move_to(now_ms, posts, &self.ahead));
         }
         if !due.is_empty() {
-            // Whatever is still ahead is noted again when it is counted: the shortest buckets move whenever others do.
+            // A post that is still ahead is noted again when it is counted, because the shortest buckets move whenever
+            // others do.
             self.ahead.clear();
         }
         due.sort_unstable();
@@ -113,13 +115,13 @@ impl Tallies {
     }
 
     /// Counts a post in all windows.
-    fn count(&mut self, state: &State, post: u32) {
-        if post as usize >= self.times.len() {
-            // Came after the update began: it is among the changes of the next.
+    fn count(&mut self, state: &State, post: PostNo) {
+        if post.index() >= self.times.len() {
+            // The post came after the update began, so it is among the changes of the next update.
             return;
         }
-        self.times[post as usize] = state.posts.times_counted(post);
-        // That of a window that is not kept is empty, at a place where others look anyway.
+        self.times[post.index()] = state.posts.times_counted(post);
+        // The range of a window that is not kept is empty, and lies where other windows are read anyway.
         let first_end = self.first_end();
         let ranges = std::array::from_fn(|index| match self.kept[index] {
             true => self.lists[index].range.clone(),
@@ -133,13 +135,13 @@ impl Tallies {
         }
     }
 
-    /// The end of the window that ends first: that of the shortest bucket.
+    /// The end of the window that ends first, which has the shortest bucket.
     fn first_end(&self) -> i64 {
         let ends = self.lists.iter().zip(self.kept).filter(|(_, kept)| *kept).map(|(list, _)| list.range.end);
         ends.min().unwrap_or(i64::MAX)
     }
 
-    /// The list of a window that is kept, as [`super::rank`] would make it of the state at the last update.
+    /// The list of a kept window, as [`super::rank`] would make it from the state at the last update.
     pub fn rank(&mut self, state: &RwLock<State>, window: Window, now_ms: i64, overrides: &Overrides) -> Trending {
         let list = &mut self.lists[window as usize];
         let total = list.clean();
@@ -148,7 +150,8 @@ impl Tallies {
         let mut entries = Vec::with_capacity(best.len());
         for slice in best.chunks(SLICE) {
             let state = state.read();
-            // Counted anew: numbers and order of the list agree, and what was hidden meanwhile is not in it.
+            // The posts are counted again here, so that the numbers and the order of the list agree and hidden posts
+            // are left out.
             let fresh = slice.iter().filter_map(|post| Entry::of(&state, *post, &list.range));
             entries.extend(fresh.filter(|entry| entry.score > 0));
         }
@@ -161,8 +164,8 @@ impl Tallies {
 }
 
 impl List {
-    /// Moves the window; returns the posts that must be counted for that.
-    fn move_to(&mut self, now_ms: i64, posts: usize, ahead: &FxHashSet<u32>) -> Vec<u32> {
+    /// Moves the window. Returns the posts that must therefore be counted.
+    fn move_to(&mut self, now_ms: i64, posts: usize, ahead: &FxHashSet<PostNo>) -> Vec<PostNo> {
         let range = self.window.range(now_ms);
         let before = std::mem::replace(&mut self.range, range.clone());
         self.scores.resize(posts, HIDDEN);
@@ -173,12 +176,12 @@ impl List {
         if before.start < range.start && before.end > before.start {
             return self.active.iter().chain(ahead).copied().collect();
         }
-        // The first time, or the clock went back.
-        (0..posts as u32).collect()
+        // This is the first update, or the clock was set back.
+        (0..posts as u32).map(PostNo::of).collect()
     }
 
-    fn set(&mut self, post: u32, score: i64) {
-        let at = post as usize;
+    fn set(&mut self, post: PostNo, score: i64) {
+        let at = post.index();
         self.scores[at] = score;
         if score > 0 && !self.listed[at] {
             self.listed[at] = true;
@@ -186,32 +189,32 @@ impl List {
         }
     }
 
-    /// Forgets posts without a score; returns how many have one.
+    /// Forgets posts without a score. Returns how many have one.
     fn clean(&mut self) -> usize {
         let (scores, listed) = (&self.scores, &mut self.listed);
         self.active.retain(|post| {
-            listed[*post as usize] = scores[*post as usize] > 0;
-            listed[*post as usize]
+            listed[post.index()] = scores[post.index()] > 0;
+            listed[post.index()]
         });
         self.active.len()
     }
 
-    /// The first `limit` posts: those above the score at which the list is cut, and of those with just this score the
-    /// newest, then the smallest ids.
-    fn best(&self, limit: usize, state: &RwLock<State>) -> Vec<u32> {
+    /// The first `limit` posts: those above the score at which the list is cut, and of the posts with exactly this
+    /// score the newest, then the smallest ids.
+    fn best(&self, limit: usize, state: &RwLock<State>) -> Vec<PostNo> {
         if self.active.len() <= limit {
             return self.active.clone();
         }
-        let score = |post: &u32| self.scores[*post as usize];
+        let score = |post: &PostNo| self.scores[post.index()];
         let mut scores: Vec<i64> = self.active.iter().map(score).collect();
         let (_, cut, _) = scores.select_nth_unstable_by(limit - 1, |a, b| b.cmp(a));
         let cut = *cut;
-        let mut best: Vec<u32> = self.active.iter().copied().filter(|post| score(post) > cut).collect();
+        let mut best: Vec<PostNo> = self.active.iter().copied().filter(|post| score(post) > cut).collect();
         let mut tied = Vec::new();
-        let ties: Vec<u32> = self.active.iter().copied().filter(|post| score(post) == cut).collect();
+        let ties: Vec<PostNo> = self.active.iter().copied().filter(|post| score(post) == cut).collect();
         for slice in ties.chunks(SLICE * 8) {
             let state = state.read();
-            let order = |post: u32| {
+            let order = |post: PostNo| {
                 let created_at_us = state.posts.row(post).map_or(i64::MIN, |row| row.created_at_us);
                 (std::cmp::Reverse(created_at_us), state.post_ids.id(post), post)
             };

@@ -1,9 +1,9 @@
-//! The windows of time over which posts trend.
+//! The windows of time for which there are trending lists.
 
 use crate::state::MINUTE_MS;
 use crate::state::ranking::Ranking;
 
-/// A window and the bucket to which it is exact: the window is the bucket of `now` and those before it.
+/// A window, and the bucket to which it is exact: the window consists of the bucket of `now` and of the buckets before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
     Hour,
@@ -28,7 +28,7 @@ impl Window {
         Window::ALL.into_iter().find(|window| window.name() == name)
     }
 
-    /// (minutes of the window, minutes of a bucket).
+    /// The minutes of the window, and the minutes of a bucket.
     pub(super) const fn minutes(self) -> (i64, i64) {
         match self {
             Window::Hour => (60, 1),
@@ -51,7 +51,7 @@ pub fn kept(ranking: &Ranking) -> impl Iterator<Item = Window> + use<> {
     Window::ALL.into_iter().zip(ranking.trending.windows).filter_map(|(window, kept)| kept.then_some(window))
 }
 
-/// Which windows may be asked for.
+/// The names of the windows that a caller may request.
 pub fn one_of(kept: &[Window]) -> String {
     let names: Vec<_> = kept.iter().map(|window| window.name()).collect();
     match names.split_last() {

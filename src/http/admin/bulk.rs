@@ -1,5 +1,5 @@
-//! What commands read of a running node besides single things: rows, lists for any time, a backup, a comparison. Each look
-//! is in the audit, as rows and lists are people's own.
+//! Routes that commands use to read much of a running node: rows, lists for any time, a backup, a comparison. Each read
+//! is in the audit, because rows and lists are personal data.
 
 use std::sync::Arc;
 
@@ -23,9 +23,9 @@ use crate::state::State;
 use super::revocations::rfc3339_ms;
 use super::store;
 
-/// JSON lines.
+/// The media type of JSON lines.
 pub(in crate::http) const LINES: &str = "application/x-ndjson";
-/// The bytes of a store.
+/// The media type of a store's bytes.
 pub(in crate::http) const BYTES: &str = "application/octet-stream";
 
 /// The live rows of a table, as JSON lines in the order of their ids.
@@ -41,7 +41,7 @@ pub(in crate::http) async fn rows(edge: &Edge, call: UserCall<'_>) -> Result<Res
     pumped::answer(&edge.control.pumps, closing, LINES, move |out| control.reads.rows(table, limit, out))
 }
 
-/// The bytes of a backup. Nothing of it stays beside the store.
+/// The bytes of a backup. No copy stays beside the store.
 pub(in crate::http) async fn hand_over(edge: &Edge, call: UserCall<'_>) -> Result<Response<Body>, Problem> {
     store::on_disk(&edge.control)?;
     looked(&edge.control.durable, &call.subject, "backup", "handed over".to_owned()).await?;
@@ -50,9 +50,9 @@ pub(in crate::http) async fn hand_over(edge: &Edge, call: UserCall<'_>) -> Resul
     pumped::answer(&edge.control.pumps, closing, BYTES, move |out| control.reads.hand_over(out))
 }
 
-/// What differs between the stored rows and ClickHouse's.
+/// The differences between the stored rows and ClickHouse's.
 pub(in crate::http) async fn compare(edge: &Edge, call: UserCall<'_>) -> Result<Response<Body>, Problem> {
-    // What stands for ClickHouse in a server for tests keeps no rows.
+    // The stand-in for ClickHouse in a server for tests keeps no rows.
     if edge.watch.warehouse.is_none() || edge.testing.is_some() {
         let detail = "clickhouse.url is not set on this node: there is nothing to compare with";
         return Err(Problem::Conflict(detail.to_owned()));
@@ -91,7 +91,7 @@ pub(in crate::http) async fn explain_post(edge: &Edge, call: UserCall<'_>) -> An
     Ok(answers::object(StatusCode::OK, &explained))
 }
 
-/// The longest text of `now`.
+/// The longest text of the parameter `now`, in bytes.
 pub(in crate::http) const NOW_MAX_BYTES: usize = 64;
 
 fn asked(serving: &Serving, query: &str) -> Result<Asked, Problem> {
@@ -106,7 +106,7 @@ fn asked(serving: &Serving, query: &str) -> Result<Asked, Problem> {
     Ok(Asked { now_ms, limit: read::limit(query, TRENDING_MAX)? })
 }
 
-/// Makes a list on a thread for such work, from memory as it is now: the writer does not wait for it.
+/// Makes a list on a thread for blocking work, from a copy of the present state, so that the writer does not wait.
 async fn made(serving: &Arc<Serving>, make: impl FnOnce(&Serving, RwLock<State>) -> String + Send + 'static) -> Answer {
     let serving = Arc::clone(serving);
     let state = RwLock::new(serving.state.read().clone());

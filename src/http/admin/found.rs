@@ -1,5 +1,5 @@
-//! What the console looks up: people by name, posts with what people see of them, what a post counted, dead letters in
-//! groups, the configuration. Lists are cut; what is read from the store is read beside the runtime.
+//! Searches of the console: people by name, posts with their public content, the counts of a post, dead letters in
+//! groups, the configuration. Lists are cut. The store is read beside the runtime.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -25,30 +25,31 @@ use crate::http::shapes::{
     UserFound,
 };
 use crate::schema::Uuid;
-use crate::state::State;
+use crate::state::{PostNo, State, UserNo};
 
 use super::store::read;
 
-/// Users of one answer, and how many are looked at for it.
+/// The most users in one answer, and the most users that are examined for it.
 const FOUND_MAX: usize = 20;
 const LOOKED_AT_MAX: usize = 2_000_000;
 const QUERY_MAX_CHARS: usize = 64;
-/// Posts of one question.
+/// The most posts in one request.
 const CARDS_MAX: usize = 100;
 const CAPTION_MAX_CHARS: usize = 300;
 const CARD_HOURS: usize = 24;
 const HOURS: i64 = 48;
 const HOUR_MINUTES: i64 = 60;
 const MINUTE_MS: i64 = 60_000;
-/// Posts that are listed of a user.
+/// The most posts that are listed for a user.
 const POSTS_MAX: usize = 20;
-/// Groups of one answer, letters that are looked at for it, and ids that are told of a group: as many as a replay takes.
+/// The most groups in one answer, the most letters that are examined for it, and the most ids that are listed for a
+/// group, which are as many as a replay takes.
 const GROUPS_MAX: usize = 200;
 const LETTERS_MAX: u64 = 10_000;
 const IDS_MAX: usize = 1_000;
 const PAGE: usize = 1_000;
 
-/// `GET /api/v1/admin/search`.
+/// Answers `GET /api/v1/admin/search`.
 pub(in crate::http) async fn search(edge: &Edge, call: UserCall<'_>) -> Answer {
     let text = parameter(call.call.query, "q")?.unwrap_or_default().trim().to_lowercase();
     if text.is_empty() || text.chars().count() > QUERY_MAX_CHARS {
@@ -57,7 +58,7 @@ pub(in crate::http) async fn search(edge: &Edge, call: UserCall<'_>) -> Answer {
     looked(&edge.serving.durable, &call.subject, "search", text.clone()).await?;
     let serving = Arc::clone(&edge.serving);
     let found = read(&edge.control, move |store| {
-        // A copy shares every chunk: nobody waits for the look through all names.
+        // The copy shares every chunk, so nobody waits while all names are searched.
         let state = serving.state.read().clone();
         match Id::parse(text.as_bytes()) {
             Ok(id) => by_id(&serving, &state, store, id),
@@ -77,7 +78,7 @@ fn by_id(serving: &Serving, state: &State, store: &dyn Reads, id: Id) -> Result<
 fn by_name(state: &State, text: &str) -> Found {
     let (mut begin, mut within) = (Vec::new(), Vec::new());
     let all = state.users.len();
-    for number in 0..all.min(LOOKED_AT_MAX) as u32 {
+    for number in state.users.numbers().take(LOOKED_AT_MAX) {
         let Some(row) = state.user_row(number) else { continue };
         let name = row.username.to_lowercase();
         match name.find(text) {
@@ -90,7 +91,7 @@ fn by_name(state: &State, text: &str) -> Found {
     Found { users: users.collect(), posts: Vec::new(), whole: all <= LOOKED_AT_MAX }
 }
 
-fn user_found(state: &State, number: u32) -> UserFound {
+fn user_found(state: &State, number: UserNo) -> UserFound {
     let row = state.user_row(number);
     UserFound {
         user_id: Uuid(state.users.id(number)),
@@ -99,7 +100,7 @@ fn user_found(state: &State, number: u32) -> UserFound {
     }
 }
 
-/// `GET /api/v1/admin/users/{user_id}`.
+/// Answers `GET /api/v1/admin/users/{user_id}`.
 pub(in crate::http) async fn user_card(serving: &Serving, call: UserCall<'_>) -> Answer {
     let whose = user(call.call.name)?;
     looked(&serving.durable, &call.subject, "user-read", whose.to_string()).await?;
@@ -120,7 +121,7 @@ pub(in crate::http) async fn user_card(serving: &Serving, call: UserCall<'_>) ->
     Ok(answers::object(StatusCode::OK, &card))
 }
 
-/// `GET /api/v1/admin/posts`.
+/// Answers `GET /api/v1/admin/posts`.
 pub(in crate::http) async fn post_cards(edge: &Edge, call: UserCall<'_>) -> Answer {
     let text = parameter(call.call.query, "ids")?.unwrap_or_default();
     let ids: Vec<_> = text.split(',').filter(|id| !id.is_empty()).collect();
@@ -154,16 +155,16 @@ fn post_row(store: &dyn Reads, post: Id) -> Result<Option<Box<Row>>, ReadFailed>
     })
 }
 
-fn card(serving: &Serving, state: &State, store: &dyn Reads, number: u32) -> Result<PostCard, ReadFailed> {
+fn card(serving: &Serving, state: &State, store: &dyn Reads, number: PostNo) -> Result<PostCard, ReadFailed> {
     let row = post_row(store, state.post_ids.id(number))?;
     Ok(card_of(state, number, row.as_deref(), serving.clock.now_ms()))
 }
 
-fn card_of(state: &State, number: u32, row: Option<&Row>, now_ms: i64) -> PostCard {
+fn card_of(state: &State, number: PostNo, row: Option<&Row>, now_ms: i64) -> PostCard {
     let author = state.posts.author(number);
     let caption = row.and_then(|row| text_of(Table::Posts, row, "caption"));
     let end = now_ms.div_euclid(MINUTE_MS) + 1;
-    // The oldest first; one pass over the post's minutes counts for all of them.
+    // The hours are sorted from the oldest. One pass over the post's minutes fills all of them.
     let hours: [Range<i64>; CARD_HOURS] = std::array::from_fn(|at| {
         let from = end - (CARD_HOURS - at) as i64 * HOUR_MINUTES;
         from..from + HOUR_MINUTES
@@ -183,7 +184,7 @@ fn by_action(counts: [i64; 5]) -> BTreeMap<&'static str, i64> {
     Action::ALL.iter().map(|action| (action.name(), counts[*action as usize])).collect()
 }
 
-/// `GET /api/v1/admin/posts/{post}`.
+/// Answers `GET /api/v1/admin/posts/{post}`.
 pub(in crate::http) async fn post_details(edge: &Edge, call: UserCall<'_>) -> Answer {
     let post = Id::parse(call.call.name.as_bytes()).map_err(|_| wrong("post", "a UUID"))?;
     let serving = Arc::clone(&edge.serving);
@@ -197,7 +198,7 @@ pub(in crate::http) async fn post_details(edge: &Edge, call: UserCall<'_>) -> An
     Ok(answers::object(StatusCode::OK, &details.ok_or(Problem::NotFound)?))
 }
 
-fn details(serving: &Serving, state: &State, number: u32, row: Option<&Row>) -> PostDetails {
+fn details(serving: &Serving, state: &State, number: PostNo, row: Option<&Row>) -> PostDetails {
     let (post, now_ms) = (state.post_ids.id(number), serving.clock.now_ms());
     let end = now_ms.div_euclid(MINUTE_MS).div_euclid(HOUR_MINUTES) + 1;
     let hours = (end - HOURS..end).map(|hour| HourCounted {
@@ -228,8 +229,8 @@ fn details(serving: &Serving, state: &State, number: u32, row: Option<&Row>) -> 
     }
 }
 
-/// The first thing that hides a post.
-fn hidden(state: &State, number: u32, row: Option<&Row>, status: Option<&str>) -> String {
+/// The first reason why a post is hidden.
+fn hidden(state: &State, number: PostNo, row: Option<&Row>, status: Option<&str>) -> String {
     let author = state.posts.author(number).and_then(|author| state.user_row(author));
     match (row, status, author) {
         (None, ..) => "nova has no row of it: it never came, or it was deleted".to_owned(),
@@ -240,7 +241,7 @@ fn hidden(state: &State, number: u32, row: Option<&Row>, status: Option<&str>) -
     }
 }
 
-/// `GET /api/v1/admin/dlq/groups`.
+/// Answers `GET /api/v1/admin/dlq/groups`.
 pub(in crate::http) async fn dead_groups(control: &Arc<Control>) -> Answer {
     let (groups, counted) = read(control, grouped).await?;
     let mut groups: Vec<_> = groups.into_values().collect();
@@ -283,7 +284,7 @@ fn grouped(store: &dyn Reads) -> Result<(Groups, u64), ReadFailed> {
     Ok((groups, counted))
 }
 
-/// `GET /api/v1/admin/config`.
+/// Answers `GET /api/v1/admin/config`.
 pub(in crate::http) fn config(control: &Control) -> Answer {
     let settings = serde_json::from_value(control.config.clone()).unwrap_or_default();
     Ok(answers::object(StatusCode::OK, &ConfigShown { settings }))

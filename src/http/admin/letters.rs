@@ -1,4 +1,4 @@
-//! Dead letters and the audit of a running node.
+//! The dead letters and the audit of a running node.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,9 +22,9 @@ use crate::schema::example;
 
 use super::store::{blocking, read};
 
-/// Letters and entries of one request.
+/// The most letters or entries in one request.
 const PAGE_MAX: usize = 1_000;
-/// Letters that the writer judges between two looks at what arrives.
+/// The number of letters that the writer tries before it looks at new records.
 const TRIED_AT_ONCE: usize = 50;
 
 /// Dead letters to be applied again.
@@ -34,17 +34,17 @@ pub(in crate::http) struct Replaying {
     #[serde(default, deserialize_with = "integers")]
     #[schemars(length(min = 1, max = PAGE_MAX))]
     ids: Vec<u64>,
-    /// Also events from before the dedup horizon.
+    /// Whether events from before the dedup horizon are applied, too.
     #[serde(default, deserialize_with = "or_default")]
     #[schemars(with = "Option<bool>")]
     force: bool,
-    /// Only tells what would become of each letter now, if it were replayed alone. Nothing is applied.
+    /// Whether only the outcome of each letter is reported, as if it were replayed alone now. Nothing is applied then.
     #[serde(default, deserialize_with = "or_default")]
     #[schemars(with = "Option<bool>")]
     dry_run: bool,
 }
 
-/// A dead letter to be removed for ever, or several: one of `id` and `ids`.
+/// One or several dead letters to be removed for ever: either `id` or `ids` is set.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "DiscardRequest", example = example(r#"{ "id": 7, "reason": "a test record" }"#))]
 pub(in crate::http) struct Discarding {
@@ -53,12 +53,12 @@ pub(in crate::http) struct Discarding {
     #[serde(default, deserialize_with = "integers")]
     #[schemars(with = "Option<Vec<u64>>", length(max = PAGE_MAX))]
     ids: Vec<u64>,
-    /// Why; kept.
+    /// The reason, which the audit keeps.
     #[schemars(length(min = 1))]
     reason: String,
 }
 
-/// `after` and `limit` of a listing.
+/// The parameters `after` and `limit` of a listing.
 fn page(query: &str) -> Result<(Option<u64>, usize), Problem> {
     let limit = number(query, "limit", 100)? as usize;
     if !(1..=PAGE_MAX).contains(&limit) {
@@ -110,8 +110,8 @@ pub(in crate::http) async fn replay(control: &Arc<Control>, mut call: UserCall<'
     Ok(answers::object(StatusCode::OK, &Replays { results: results.collect() }))
 }
 
-/// What a replay would do with these dead letters. The writer judges some at a time: what arrives meanwhile does not wait for
-/// all of them.
+/// The outcome of a replay of these dead letters. The writer tries some letters at a time, so that new records need not
+/// wait for all of them.
 async fn tried(control: &Control, ids: &[u64], force: Option<&BTreeSet<u64>>) -> Result<Vec<Replay>, Problem> {
     let mut results = Vec::with_capacity(ids.len());
     for some in ids.chunks(TRIED_AT_ONCE) {
@@ -122,7 +122,7 @@ async fn tried(control: &Control, ids: &[u64], force: Option<&BTreeSet<u64>>) ->
     Ok(results)
 }
 
-/// Those of these dead letters whose event ClickHouse has. Where it does not say, none can be forced.
+/// The dead letters among these whose event is in ClickHouse. If ClickHouse does not answer, no letter can be forced.
 async fn sent(control: &Arc<Control>, letters: Vec<u64>) -> Result<BTreeSet<u64>, Problem> {
     let found = blocking(control, move |store| store.sent(&letters)).await?;
     found.map_err(|error| Problem::Conflict(error.to_string()))

@@ -1,5 +1,5 @@
-//! `/api/v1/admin/…`: for people with the role admin. Every change names who made it in the audit, in its own
-//! commit; so do looks at what is somebody's own, and refusals.
+//! `/api/v1/admin/…`, for people with the role admin. Every change is in the audit with the person who made it, in the
+//! same commit. Reads of personal data and refusals are in the audit, too.
 
 mod bulk;
 mod found;

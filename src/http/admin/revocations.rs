@@ -1,4 +1,4 @@
-//! `/api/v1/admin/revocations`: a rule holds when the call returns, and through a restart.
+//! `/api/v1/admin/revocations`: a rule applies from the end of the call on, and survives a restart.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -24,12 +24,13 @@ use crate::pipeline::writer::{Audit, EdgeEntry};
 use crate::schema::{Time, Uuid, example};
 
 const PAGE_MAX: u64 = 1_000;
-/// Rules without an end, and those that take every token.
+/// The time of rules without an end, and of rules for every token.
 const ALWAYS: i64 = i64::MAX;
-/// Numbers that are taken for milliseconds: from March 1973, which as seconds is the year 5138, to the year 9999.
+/// The range of numbers that count as milliseconds: from March 1973, which as seconds would be the year 5138, to the
+/// year 9999.
 const EPOCH_MS: std::ops::Range<i64> = 100_000_000_000..253_402_300_800_000;
 
-/// One of `jti`, `user_id` and `key_id` says what is revoked. Times are RFC 3339, or epoch milliseconds.
+/// A revocation. Exactly one of `jti`, `user_id` and `key_id` is set. Times are RFC 3339, or epoch milliseconds.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(
     rename = "RevokeRequest",
@@ -39,19 +40,19 @@ pub(in crate::http) struct Revoke {
     /// The id of a token.
     #[schemars(length(min = 1, max = NAME_MAX_BYTES))]
     jti: Option<String>,
-    /// All tokens of a user issued before a time.
+    /// Revokes all tokens of a user that were issued before a time.
     #[schemars(with = "Option<Uuid>")]
     user_id: Option<String>,
-    /// All tokens of a key.
+    /// Revokes all tokens of a key.
     #[schemars(length(min = 1, max = NAME_MAX_BYTES))]
     key_id: Option<String>,
-    /// With `user_id`: issued before this time; left out, now.
+    /// With `user_id`: tokens issued before this time are revoked. The default is now.
     #[schemars(with = "Option<Time>")]
     before: Option<Value>,
-    /// When the rule may be dropped, a time to come; left out, never.
+    /// A future time at which the rule may be dropped. The default is never.
     #[schemars(with = "Option<Time>")]
     expires_at: Option<Value>,
-    /// For the audit.
+    /// The reason, for the audit.
     #[serde(default, deserialize_with = "or_default")]
     #[schemars(with = "Option<String>")]
     reason: String,
@@ -70,7 +71,8 @@ fn target(jti: Option<String>, user_id: Option<String>, key_id: Option<String>) 
     }
 }
 
-/// RFC 3339, or epoch milliseconds. A number of seconds would be a time in 1970, and a rule that does nothing.
+/// Reads a time in RFC 3339 or epoch milliseconds. A number of seconds is refused, because it would be a time in 1970
+/// and make a rule without effect.
 pub(in crate::http) fn time_ms(value: &Value, field: &'static str) -> Result<i64, Problem> {
     let time = match value {
         Value::Number(number) => whole(number).filter(|ms| EPOCH_MS.contains(ms)),
@@ -81,13 +83,13 @@ pub(in crate::http) fn time_ms(value: &Value, field: &'static str) -> Result<i64
     time.filter(|time| *time >= 0).ok_or_else(|| wrong(field, expected))
 }
 
-/// Epoch milliseconds of RFC 3339, also of its forms that RFC 9557 adds.
+/// The epoch milliseconds of a time in RFC 3339, or in the forms that RFC 9557 adds.
 pub(super) fn rfc3339_ms(text: &str) -> Option<i64> {
     let extended = || text.parse().ok().map(|time: jiff::Timestamp| time.as_millisecond());
     parse_millis(text).or_else(extended)
 }
 
-/// A whole number, which JSON may write with a fraction of zero.
+/// A whole number. JSON may write it with a fraction of zero.
 fn whole(number: &serde_json::Number) -> Option<i64> {
     let real = || number.as_f64().filter(|real| real.fract() == 0.0 && EPOCH_MS.contains(&(*real as i64)));
     number.as_i64().or_else(|| real().map(|real| real as i64))

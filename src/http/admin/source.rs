@@ -1,4 +1,4 @@
-//! Source tables and partitions of a running node.
+//! The source tables and the partitions of a running node.
 
 use std::sync::Arc;
 
@@ -24,38 +24,38 @@ use crate::schema::example;
 use super::letters::refused;
 use super::store::read;
 
-/// How a halted table goes on.
+/// How a halted table continues.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "ResumeRequest", example = example(r#"{ "truncate": "apply" }"#))]
 pub(in crate::http) struct Resuming {
-    /// What the truncate that halted it does.
+    /// What the truncate that halted the table does.
     #[schemars(with = "Option<TruncateDecision>")]
     truncate: Option<String>,
 }
 
-/// Where a partition goes on.
+/// Where a partition continues.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(
     rename = "SeekRequest",
     example = example(r#"{ "topic": "cdc.posts", "partition": 0, "offset": 4711 }"#)
 )]
 pub(in crate::http) struct Seeking {
-    /// Of a table, or of the events.
+    /// The topic of a table, or of the events.
     topic: String,
     #[serde(deserialize_with = "integer")]
     #[schemars(range(min = 0))]
     partition: i32,
-    /// The first that shall be read.
+    /// The first offset to read.
     #[serde(deserialize_with = "integer")]
     #[schemars(range(min = 0, max = SEEK_MAX))]
     offset: i64,
 }
 
-/// What is read again from PostgreSQL itself.
+/// The tables to read again from PostgreSQL itself.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "ResnapshotRequest", example = example(r#"{ "tables": ["posts"] }"#))]
 pub(in crate::http) struct Resnapshotting {
-    /// Left out: all of them, with a new slot.
+    /// The names of the tables. The default is all tables, with a new slot.
     #[serde(default, deserialize_with = "or_default")]
     #[schemars(with = "Option<Vec<TableName>>")]
     tables: Vec<String>,

@@ -1,4 +1,4 @@
-//! Reads of the store beside the runtime, and copies of it.
+//! Reads of the store beside the runtime, and backups.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +18,12 @@ use crate::http::query::{number, wrong};
 use crate::http::shapes::{BackedUp, CheckState};
 use crate::schema::example;
 
-/// Of a backup's name.
+/// The most bytes of a backup's name.
 const NAME_MAX_BYTES: usize = 100;
 /// How long an answer waits for the end of a check, seconds.
 pub(in crate::http) const CHECK_WAIT_MAX_S: u64 = 25;
 
-/// Does what takes a while on a thread for such work.
+/// Runs blocking work on a thread for such work.
 pub(super) async fn blocking<T: Send + 'static>(
     control: &Arc<Control>,
     what: impl FnOnce(&dyn Reads) -> T + Send + 'static,
@@ -47,7 +47,7 @@ pub(in crate::http) async fn read<T: Send + 'static>(
     })
 }
 
-/// Refuses what needs a file to copy or to check where the store is none.
+/// Refuses an operation that needs a file if the store is in memory.
 pub(super) fn on_disk(control: &Control) -> Result<(), Problem> {
     match control.reads.on_disk() {
         true => Ok(()),
@@ -59,13 +59,13 @@ pub(super) fn on_disk(control: &Control) -> Result<(), Problem> {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "BackupRequest", extend("required" = ["name"]), example = example(r#"{ "name": "monday" }"#))]
 pub(in crate::http) struct BackingUp {
-    /// Of the file: letters, digits, dots, dashes, underscores.
+    /// The name of the file: letters, digits, dots, dashes, underscores.
     #[serde(default, deserialize_with = "or_default")]
     #[schemars(length(min = 1, max = NAME_MAX_BYTES), regex(pattern = "^[A-Za-z0-9_-][A-Za-z0-9._-]*$"))]
     name: String,
 }
 
-/// A copy of the store under a plain name, beside it.
+/// Makes a backup of the store under a plain name, beside the store.
 pub(in crate::http) async fn backup(control: &Arc<Control>, mut call: UserCall<'_>) -> Answer {
     let body = call.content().await?;
     let BackingUp { name } = parse(call.call.headers, &body)?;
@@ -83,7 +83,7 @@ pub(in crate::http) async fn backup(control: &Arc<Control>, mut call: UserCall<'
     Ok(answers::object(StatusCode::OK, &BackedUp { success: true, file, entries, sha256 }))
 }
 
-/// Begins a check of every page, and tells how far it is: at its end, or after `wait_s`.
+/// Starts a check of every page, and answers with its progress when it ends, or after `wait_s`.
 pub(in crate::http) async fn verify(control: &Arc<Control>, call: UserCall<'_>) -> Answer {
     let wait = wait(call.call.query)?;
     on_disk(control)?;
@@ -92,7 +92,7 @@ pub(in crate::http) async fn verify(control: &Arc<Control>, call: UserCall<'_>) 
     told(control, wait).await
 }
 
-/// How far the check is: at its end, or after `wait_s`.
+/// Answers with the progress of the check when it ends, or after `wait_s`.
 pub(in crate::http) async fn checked(control: &Arc<Control>, call: UserCall<'_>) -> Answer {
     let wait = wait(call.call.query)?;
     on_disk(control)?;
@@ -108,7 +108,7 @@ fn wait(query: &str) -> Result<Duration, Problem> {
 
 async fn told(control: &Arc<Control>, wait: Duration) -> Answer {
     let mut states = control.reads.store_checks();
-    // At the end of the time, too, the answer is how far the check is.
+    // After a timeout the answer is the present progress, too.
     let _ = tokio::time::timeout(wait, states.wait_for(|state| *state != CheckState::Running)).await;
     Ok(answers::object(StatusCode::OK, &control.reads.store_checked()))
 }

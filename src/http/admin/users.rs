@@ -1,7 +1,6 @@
-//! What an admin does for users, and what the limits do to them.
+//! What an admin can do for users, and the state of the limits.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -9,6 +8,7 @@ use http_body_util::Full;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::clock::monotonic_now;
 use crate::http::answers::{self, Answer};
 use crate::http::audit::{actor, looked};
 use crate::http::auth::{ADMIN, ADMIN_OR_SERVICE, Roles, Subject};
@@ -23,21 +23,21 @@ use crate::http::shapes::{ClassState, Forgotten, HealthState, LimitsState, Scope
 use crate::pipeline::writer::Audit;
 use crate::schema::{Uuid, example};
 
-/// Users of one request.
+/// The most users of one request.
 const USERS_MAX: usize = 5_000;
 
-/// Users whose snapshots are to be forgotten; without them the caller's own.
+/// The users whose snapshots are forgotten. Without `user_ids` they are the caller's own.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(rename = "ForgetRequest", example = example(r#"{ "scope": "feed" }"#))]
 pub(in crate::http) struct Forget {
-    /// Need the role admin or service.
+    /// The ids of other users need the role admin or service.
     #[schemars(with = "Option<Vec<Uuid>>", length(min = 1, max = USERS_MAX))]
     user_ids: Option<Vec<String>>,
     #[schemars(with = "Option<Scope>")]
     scope: Option<String>,
 }
 
-/// Users of whom what is cached is to be forgotten.
+/// The users whose cached data is forgotten.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(
     rename = "ForgetUsersRequest",
@@ -51,7 +51,7 @@ pub(in crate::http) struct ForgetUsers {
     scope: Option<String>,
 }
 
-/// `POST /api/v1/feed/invalidate`: one's own feed; others' for the roles admin and service.
+/// `POST /api/v1/feed/invalidate` forgets the caller's own feed, or other users' feeds for the roles admin and service.
 pub(in crate::http) async fn invalidate(serving: &Arc<Serving>, mut call: UserCall<'_>) -> Answer {
     let body = call.content().await?;
     let Forget { user_ids, scope } = parse(call.call.headers, &body)?;
@@ -65,7 +65,7 @@ pub(in crate::http) async fn invalidate(serving: &Arc<Serving>, mut call: UserCa
     forget(serving, &call.subject, &user_ids, scope.as_deref()).await
 }
 
-/// `POST /api/v1/admin/cache/invalidate`.
+/// Answers `POST /api/v1/admin/cache/invalidate`.
 pub(in crate::http) async fn invalidate_cache(serving: &Arc<Serving>, mut call: UserCall<'_>) -> Answer {
     let body = call.content().await?;
     let ForgetUsers { user_ids, scope } = parse(call.call.headers, &body)?;
@@ -83,7 +83,7 @@ async fn forget(serving: &Serving, subject: &Subject, user_ids: &[String], scope
     }
     let users = user_ids.iter().map(|name| user(name)).collect::<Result<Vec<_>, _>>()?;
     serving.forget_feeds(&users);
-    // A service does this all day; what people do is kept.
+    // A service does this all day, so only admins' calls go into the audit.
     if subject.has_role(ADMIN) {
         let (first, detail) = (users[0].to_string(), format!("{} users", users.len()));
         let audit = Audit { actor: actor(subject), action: "feed-invalidate", subject: first, detail };
@@ -98,10 +98,10 @@ pub(in crate::http) async fn explain(serving: &Serving, call: UserCall<'_>) -> A
     if whose.user != call.subject.user {
         looked(&serving.durable, &call.subject, "feed-explain", whose.user.to_string()).await?;
     }
-    read::feed(serving, &format!("explain=1&{}", call.call.query), &whose, Instant::now())
+    read::feed(serving, &format!("explain=1&{}", call.call.query), &whose, monotonic_now())
 }
 
-/// What is granted, what was decided, how well nova is.
+/// The limits, the decisions so far, and the health factor of nova.
 pub(in crate::http) fn limits(limiter: &Limiter) -> Response<Full<Bytes>> {
     let classes = Class::ALL.map(|class| {
         let [granted, over_quota, shed] = limiter.decisions.of(class);

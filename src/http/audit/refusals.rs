@@ -1,16 +1,17 @@
-//! Which refused admin requests the audit keeps.
+//! Selects the refused admin requests that the audit keeps.
 
 use http::Method;
 use rustc_hash::FxHashSet;
 
 use crate::http::limit::Caller;
 
-/// A refusal of the same caller and operation is kept once in this time.
+/// Of repeated refusals of the same caller and operation, one is kept in this time.
 const WINDOW_MS: i64 = 600_000;
-/// Refusals that are kept in this time, of users and of addresses each: the audit is for ever, and anybody is refused.
+/// The most refusals that are kept in this time, for users and for addresses each. The audit is never deleted, and
+/// anybody can be refused.
 const KEPT_MAX: usize = 64;
 
-/// Which refusals are kept.
+/// Selects the refusals that are kept.
 #[derive(Debug, Default)]
 pub(in crate::http) struct Refusals {
     since_ms: i64,
@@ -19,9 +20,9 @@ pub(in crate::http) struct Refusals {
 }
 
 impl Refusals {
-    /// Whether this one is.
+    /// Whether this refusal is kept.
     pub(super) fn keeps(&mut self, now_ms: i64, caller: Caller, method: &Method, path: &'static str) -> bool {
-        // A clock that was set back begins another window too.
+        // If the clock was set back, a new window begins, too.
         if !(self.since_ms..self.since_ms.saturating_add(WINDOW_MS)).contains(&now_ms) {
             *self = Refusals { since_ms: now_ms, ..Refusals::default() };
         }

@@ -1,9 +1,9 @@
-//! Where a request has its token.
+//! Reads the token of a request.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-/// The token of the one `Authorization: Bearer` (RFC 6750 §2.1).
+/// The token of the request's only `Authorization: Bearer` (RFC 6750 §2.1).
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };

@@ -1,8 +1,8 @@
-//! Tokens whose signature was checked: a second use costs a look-up. What can change since (time, revocation, the set of
-//! keys) is checked at every use by the owner.
+//! Tokens whose signature was checked, so that the next use costs only a look-up. Conditions that can change (time,
+//! revocation, the set of keys) are checked by the owner at every use.
 //!
-//! They are found by a fast hash with a secret seed, and compared whole: two tokens of one hash are never mixed up, they
-//! only push each other out.
+//! Tokens are found by a fast hash with a secret seed and compared whole. Two tokens with the same hash are never
+//! confused; one only displaces the other.
 
 use std::sync::Arc;
 
@@ -12,12 +12,13 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::verified::Verified;
 
-/// Tokens of one generation; at most twice as many are kept, at about 400 bytes each besides their text.
+/// The most tokens of one generation. At most twice as many are kept, at about 400 bytes each besides their text.
 pub(super) const GENERATION_MAX_TOKENS: usize = 16_384;
-/// Of their text.
+/// The most bytes of the tokens' text in one generation.
 const GENERATION_MAX_BYTES: usize = GENERATION_MAX_TOKENS * 512;
 
-/// Two generations: when the young one is full it becomes the old one, and the old one goes.
+/// Two generations of tokens. When the young generation is full, it becomes the old one, and the previous old one is
+/// dropped.
 pub(super) struct TokenCache {
     seed: u64,
     generations: Mutex<Generations>,
@@ -41,7 +42,7 @@ struct Known {
 }
 
 impl TokenCache {
-    /// With a seed that nobody else knows.
+    /// Makes a cache with a secret seed.
     pub fn new(seed: u64) -> TokenCache {
         TokenCache { seed, generations: Mutex::default() }
     }
@@ -73,7 +74,7 @@ impl Generations {
         if self.young.tokens.len() >= GENERATION_MAX_TOKENS || self.young.text_bytes >= GENERATION_MAX_BYTES {
             self.old = std::mem::take(&mut self.young);
         }
-        // Another one of the same hash.
+        // The generation may have another token with the same hash.
         drop(self.young.take(hash));
         self.young.text_bytes += known.token.len();
         self.young.tokens.insert(hash, known);

@@ -1,4 +1,4 @@
-//! The development key, which lives beside the store: its file, and what tokens of it say.
+//! The development key, which is stored beside the store: its file, and the claims of its tokens.
 
 use std::io::{Read as _, Write as _};
 use std::path::Path;
@@ -11,25 +11,25 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use super::key_error::KeyError;
 use super::keys::KeySet;
 
-/// File of the development key within the data directory.
+/// The file of the development key within the data directory.
 pub const KEY_FILE: &str = "dev-key.pem";
 pub(crate) const ISSUER: &str = "nova-dev";
 pub(crate) const AUDIENCE: &str = "nova";
-/// RFC 8410: an Ed25519 private key in PKCS #8 is this and 32 random bytes.
+/// The first bytes of an Ed25519 private key in PKCS #8 (RFC 8410). 32 random bytes follow.
 const PKCS8_PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 
-/// The development key, its id, and the set of its public half.
+/// The development key, its id, and the key set with its public half.
 pub(super) fn development(pem: &[u8]) -> Result<(EncodingKey, String, KeySet), KeyError> {
     let key = EncodingKey::from_ed_pem(pem)?;
     let mut jwk = Jwk::from_encoding_key(&key, Algorithm::EdDSA)?;
-    // Another key has another id: revoking a key does not lock out the one after it.
+    // Each key has its own id, so revoking a key does not lock out its successor.
     let id = format!("dev-{}", &jwk.thumbprint(ThumbprintHash::SHA256)?[..8]);
     jwk.common.key_id = Some(id.clone());
     let keys = KeySet::parse(&serde_json::json!({ "keys": [jwk] }).to_string())?;
     Ok((key, id, keys))
 }
 
-/// The key of a data directory, PEM; made where there is none.
+/// The key of a data directory as PEM. A missing key is made.
 pub(super) fn own_key(data_dir: &Path) -> Result<Vec<u8>, KeyError> {
     let path = data_dir.join(KEY_FILE);
     let io = |source| KeyError::Io { path: path.display().to_string(), source };
@@ -41,7 +41,7 @@ pub(super) fn own_key(data_dir: &Path) -> Result<Vec<u8>, KeyError> {
     std::fs::read(&path).map_err(io)
 }
 
-/// A new key, PEM.
+/// A new key as PEM.
 pub fn new_key() -> std::io::Result<String> {
     let mut der = PKCS8_PREFIX.to_vec();
     std::fs::File::open("/dev/urandom")?.take(32).read_to_end(&mut der)?;

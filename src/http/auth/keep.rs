@@ -1,5 +1,5 @@
-//! Keeps the keys fresh: looks at their source now and then, and when a token names a key that is not known. Such a
-//! token's request waits for that one look. What was good last is kept when a look fails.
+//! Keeps the keys fresh: reads their source at intervals, and when a token names an unknown key. The request with such
+//! a token waits for that read. If a read fails, the last valid keys are kept.
 
 use std::time::Duration;
 
@@ -14,30 +14,31 @@ use super::source::{Fetch, KeyFile, KeySource};
 use super::subject::Subject;
 use super::verify::Auth;
 
-/// How often an address is asked while it answers.
+/// The interval of requests to an address while it answers.
 const FETCH_EVERY: Duration = Duration::from_secs(300);
-/// Looks at an address that tokens may cause at once...
+/// The number of reads of an address that tokens may cause at once...
 const FETCH_BURST: u32 = 5;
-/// ...and then one in this time, so that nobody makes nova a burden to the issuer with ids of keys that there are not.
+/// ...and then one read in this time, so that nobody can overload the issuer through nova with ids of keys that do not
+/// exist.
 const FETCH_REFILL: Duration = Duration::from_secs(10);
-/// Between two looks at an address at least.
+/// The shortest time between two reads of an address.
 const FETCH_GAP: Duration = Duration::from_secs(1);
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_LAST: Duration = Duration::from_secs(60);
-/// How often a file is looked at, and how soon again when a token names a key that is not known.
+/// How often a file is read, and how soon again after a token names an unknown key.
 const FILE_EVERY: Duration = Duration::from_secs(2);
 const FILE_GAP: Duration = Duration::from_millis(100);
-/// How long each waits.
+/// How long each request waits for a read.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// The generic cell rate algorithm (ITU-T I.371) over looks at an address.
+/// The generic cell rate algorithm (ITU-T I.371) for reads of an address.
 struct Pace {
-    /// When the looks made so far are worked off.
+    /// When the backlog of the reads so far is worked off.
     due: Instant,
 }
 
 impl Pace {
-    /// A look was made: how long it is until the next one that a token may cause.
+    /// Notes a read. Returns the time until the next read that a token may cause.
     fn made(&mut self, now: Instant) -> Duration {
         self.due = self.due.max(now) + FETCH_REFILL;
         let ahead = self.due - now;
@@ -46,11 +47,11 @@ impl Pace {
 }
 
 impl Auth {
-    /// The same as [`Auth::verify`]. Where that knows no key for the token, the request waits for a look at the keys that
-    /// began after it came.
+    /// Like [`Auth::verify`]. If no known key fits the token, the request waits for a read of the keys that began after
+    /// the request came.
     pub async fn verify_or_look(&self, token: &str, now_ms: i64) -> Result<Subject, Refusal> {
         match self.verify(token, now_ms) {
-            // Boxed: it is rare, and every request would move it about.
+            // The future is boxed, because it is rare and large, and every request would have to move it.
             Err(Refusal { look: true, detail, .. }) if self.looks_again() => {
                 Box::pin(self.verify_later(token, now_ms, detail)).await
             }
@@ -68,7 +69,7 @@ impl Auth {
             return Err(away("too many requests wait for the keys"));
         };
         let mut looks = self.keeper.looks.subscribe();
-        // Of a look that is under way nobody knows whether it sees the key already.
+        // A read that has already begun may have been too early to see the key.
         let before = looks.borrow().begun;
         let until = Instant::now() + WAIT_MAX;
         loop {
@@ -91,7 +92,7 @@ impl Auth {
         }
     }
 
-    /// Keeps the keys fresh; never ends where there are some to keep.
+    /// Keeps the keys fresh. It does not end if there is a source of keys.
     pub async fn keep_keys(&self) {
         match &self.source {
             KeySource::Development => {}
@@ -106,12 +107,12 @@ impl Auth {
             let _ = tokio::time::timeout(FILE_EVERY - FILE_GAP, self.keeper.wanted.notified()).await;
             self.keeper.looks.send_modify(|looks| looks.begun += 1);
             self.reload(file);
-            // A file that cannot be used has no key: waiting longer would not help.
+            // A file that cannot be used has no key, so waiting longer would not help.
             self.keeper.looks.send_modify(|looks| looks.done += 1);
         }
     }
 
-    /// Takes a changed file over; whether it did.
+    /// Reads a changed file. Returns whether the keys changed.
     fn reload(&self, file: &KeyFile) -> bool {
         match file.read() {
             Ok(None) => false,
@@ -160,7 +161,7 @@ impl Auth {
         }
     }
 
-    /// Puts another key set in force; tokens of keys that are gone are refused from now on.
+    /// Replaces the key set. Tokens of removed keys are refused from now on.
     fn replace(&self, mut keys: KeySet) {
         let mut current = self.keys.write();
         for odd in keys.left_out.iter().filter(|odd| !current.left_out.contains(odd)) {
@@ -173,7 +174,7 @@ impl Auth {
         *current = keys.into();
     }
 
-    /// Whether `auth.jwks_url` is being asked; `None` where there is no address to ask.
+    /// The breaker of `auth.jwks_url`. `None` if no address is configured.
     pub fn breaker(&self) -> Option<BreakerState> {
         matches!(self.source, KeySource::Url(_)).then(|| *self.keeper.breaker.lock())
     }
@@ -181,7 +182,7 @@ impl Auth {
 
 #[cfg(test)]
 impl Auth {
-    /// Looks at a file at once; whether it changed the keys.
+    /// Reads a file at once. Returns whether the keys changed.
     pub(super) fn reload_file(&self) -> bool {
         match &self.source {
             KeySource::File(file) => self.reload(file),

@@ -1,23 +1,24 @@
-//! What requests and the task that keeps the keys share: how often the source was looked at, and who waits for it.
+//! The shared state of requests and of the task that keeps the keys fresh: the reads of the source, and the requests
+//! that wait for one.
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::breaker::BreakerState;
 
-/// Requests that may wait for a look at once; those beyond are refused.
+/// The most requests that may wait for a read at once. Further requests are refused.
 const WAITERS_MAX: usize = 256;
 
-/// Looks at the source so far.
+/// The reads of the source so far.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Looks {
     pub begun: u64,
     pub done: u64,
-    /// Whether the last one could not tell the keys.
+    /// Whether the last read gave no keys.
     pub failed: bool,
 }
 
-/// What requests and the task that keeps the keys share.
+/// The shared state of requests and of the task that keeps the keys fresh.
 pub(super) struct Keeper {
     pub looks: watch::Sender<Looks>,
     pub wanted: Notify,

@@ -1,4 +1,4 @@
-//! A JSON Web Key Set (RFC 7517): the keys that can be used, and what is odd about the others.
+//! A JSON Web Key Set (RFC 7517): the keys that can be used, and the problems of the others.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use super::jwk::{Key, usable};
 
 /// A longer set is refused.
 pub const JWKS_MAX_BYTES: usize = 256 << 10;
-/// Keys of one set; those beyond are left out.
+/// The most keys of one set. Further keys are left out.
 const KEYS_MAX: usize = 100;
-/// Keys that one token is tried with: a set may have several of one id, or without any.
+/// The most keys that are tried for one token. A set may have several keys with the same id or without an id.
 const CANDIDATES_MAX: usize = 4;
 /// A shorter secret is weaker than HS256 itself (RFC 7518 §3.2).
 const SECRET_MIN_BYTES: usize = 32;
-/// As revocations name the key of `auth.hs256_secret_file`.
+/// The id by which revocations name the key of `auth.hs256_secret_file`.
 const SECRET_ID: &str = "hs256";
 
 /// Why a key set cannot be used.
@@ -34,18 +34,18 @@ pub enum KeySetError {
     ShortSecret(usize),
 }
 
-/// See the module.
+/// The usable keys of a key set.
 #[derive(Default)]
 pub(super) struct KeySet {
     keys: Vec<Arc<Key>>,
     /// The public halves, for `/.well-known/jwks.json`.
     pub text: Arc<str>,
-    /// What is said of each member that is left out.
+    /// A message for each member that is left out.
     pub left_out: Vec<String>,
 }
 
 impl KeySet {
-    /// Reads a set. A member that cannot be used is left out (RFC 7517 §5), whatever is odd about it.
+    /// Parses a set. A member that cannot be used is left out (RFC 7517 §5), whatever its problem is.
     pub fn parse(text: &str) -> Result<KeySet, KeySetError> {
         if text.len() > JWKS_MAX_BYTES {
             return Err(KeySetError::TooLong);
@@ -77,7 +77,7 @@ impl KeySet {
         Ok(KeySet { keys, text: json!({ "keys": public }).to_string().into(), left_out })
     }
 
-    /// The set of a shared secret: nothing of it is public. One line end after it is not part of it.
+    /// The set of a shared secret, with no public part. One line end after the secret is not part of it.
     pub fn secret(file: &[u8]) -> Result<KeySet, KeySetError> {
         let secret = file.strip_suffix(b"\n").unwrap_or(file);
         let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
@@ -94,8 +94,8 @@ impl KeySet {
         Ok(KeySet { keys: vec![Arc::new(key)], text: json!({ "keys": [] }).to_string().into(), left_out: Vec::new() })
     }
 
-    /// The keys that may have signed a token with this `kid` and `alg`: those of its `kid`, or else those without one.
-    /// A token without `kid` also has the set's only key of its algorithm (OpenID Connect Core §10.1).
+    /// The keys that may have signed a token with this `kid` and `alg`: the keys with this `kid`, or else those without
+    /// an id. For a token without `kid` it is also the set's only key of the algorithm (OpenID Connect Core §10.1).
     pub fn candidates(&self, kid: Option<&str>, alg: &str) -> Vec<&Arc<Key>> {
         let takes = |key: &&Arc<Key>| key.takes(alg);
         let of = |kid: Option<&str>| -> Vec<&Arc<Key>> {
@@ -120,12 +120,12 @@ impl KeySet {
         kid.is_some() && self.keys.iter().any(|key| key.kid.as_deref() == kid)
     }
 
-    /// Whether this very key is still in the set.
+    /// Whether the set still has exactly this key object.
     pub fn holds(&self, key: &Arc<Key>) -> bool {
         self.keys.iter().any(|known| Arc::ptr_eq(known, key))
     }
 
-    /// Takes over the keys that another set has as well: what they verified stays verified.
+    /// Takes over the key objects that another set also has, so that what they verified stays verified.
     pub fn keep(&mut self, before: &KeySet) {
         for key in &mut self.keys {
             let same = |known: &&Arc<Key>| known.thumbprint == key.thumbprint && known.kid == key.kid;
@@ -142,7 +142,7 @@ impl KeySet {
     }
 }
 
-/// What a message calls a member: by its id, or its place.
+/// The name of a member in messages: its id or its place.
 fn called(member: &Value, place: usize) -> String {
     match member.get("kid").and_then(Value::as_str) {
         Some(kid) => super::refusal::shown(kid),
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     const ED: &str = r#"{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}"#;
-    /// The key of RFC 7638 §3.1.
+    /// The example key of RFC 7638 §3.1.
     const RSA: &str = r#"{"kty":"RSA","n":"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw","e":"AQAB","alg":"RS256"}"#;
     const X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
 
@@ -250,14 +250,14 @@ mod tests {
         let unnamed = set(&[RSA, ED]).unwrap();
         assert_eq!(found(&unnamed, Some("other"), "RS256"), [Algorithm::RS256]);
         assert_eq!(found(&unnamed, Some("a"), "RS256"), [], "another key has this id");
-        // Ids that stand on many keys do not make a token cost a hundred signatures.
+        // Even if many keys have the same id, a token must not cost a hundred checks of signatures.
         let many: Vec<String> = (0..120).map(|n| edited(ED, |key| key["x"] = numbered(n).into())).collect();
         let many = set(&many.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
         assert_eq!((many.keys.len(), many.left_out.len()), (KEYS_MAX, 20));
         assert_eq!(many.candidates(Some("a"), "EdDSA").len(), CANDIDATES_MAX);
     }
 
-    /// Another key of Ed25519, as far as its form goes.
+    /// A text with the form of an Ed25519 key, different for each `n`.
     fn numbered(n: usize) -> String {
         format!("{n:03}{}", &X[3..])
     }

@@ -1,5 +1,5 @@
-//! Bearer tokens: JWTs (RFC 7519, RFC 8725) of the development key, which lives beside the store, of a configured key
-//! set, or of a shared secret. The algorithm is the key's, whatever a token says.
+//! Bearer tokens: JWTs (RFC 7519, RFC 8725) signed by the development key, which is stored beside the store, by a key
+//! of a configured set, or by a shared secret. The key decides the algorithm, whatever a token states.
 
 mod bearer;
 mod cache;

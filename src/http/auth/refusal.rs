@@ -1,9 +1,9 @@
-//! Why a token is refused: for the operator, never for the client.
+//! Why a token is refused. This is for the operator and never for the client.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Characters of a token's own text in a line of the log.
+/// The most characters of a token's own text in a line of the log.
 const SHOWN_MAX_CHARS: usize = 64;
 
 /// The kinds of reasons, which are the values of a metric's label.
@@ -13,7 +13,7 @@ pub enum Reason {
     Missing,
     /// The text is not a JWT in compact form.
     Malformed,
-    /// The header asks for what nova does not do, or brings a key along.
+    /// The header requires a feature that nova does not have, or contains a key.
     Header,
     /// `typ` names something that is not accepted.
     Typ,
@@ -21,10 +21,10 @@ pub enum Reason {
     Algorithm,
     /// No key of the set has the token's `kid`.
     UnknownKey,
-    /// The key set could not be fetched, so that nobody knows whether it has the key.
+    /// The key set could not be fetched, so it is unknown whether it has the key.
     KeysAway,
     Signature,
-    /// A claim is missing, has another type than RFC 7519 says, or stands twice.
+    /// A claim is missing, has another type than RFC 7519 says, or is repeated.
     Claims,
     Issuer,
     Audience,
@@ -74,12 +74,12 @@ impl Reason {
     }
 }
 
-/// One refusal; the detail is for the log.
+/// A refusal. Its detail is for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub reason: Reason,
     pub detail: String,
-    /// Whether a newer key set may take the token.
+    /// Whether a newer key set may accept the token.
     pub look: bool,
 }
 
@@ -95,7 +95,7 @@ impl From<Reason> for Refusal {
     }
 }
 
-/// A token's own text, quoted and cut: whoever made the token chose it.
+/// A part of a token's text, quoted and cut, because the maker of the token chose it.
 pub(super) fn shown(text: &str) -> String {
     let mut cut: String = text.chars().take(SHOWN_MAX_CHARS).collect();
     if cut.len() < text.len() {
@@ -104,12 +104,12 @@ pub(super) fn shown(text: &str) -> String {
     format!("{cut:?}")
 }
 
-/// Refused requests by reason, since the start.
+/// The number of refused requests by reason, since the start.
 #[derive(Default)]
 pub struct Refused([AtomicU64; Reason::ALL.len()]);
 
 impl Refused {
-    /// Counts a refusal, and tells it at level debug.
+    /// Counts a refusal, and logs it at level debug.
     pub fn note(&self, refusal: &Refusal) {
         self.0[refusal.reason as usize].fetch_add(1, Ordering::Relaxed);
         tracing::debug!(reason = refusal.reason.name(), "a token was refused: {}", refusal.detail);

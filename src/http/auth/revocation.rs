@@ -1,5 +1,5 @@
-//! What makes a token invalid before its time: its id, its user's not-before, its key. Durable in the edge's table, and
-//! in memory for every use of a token.
+//! Rules that make a token invalid before it expires: by its id, by its user and time, or by its key. They are durable
+//! in the edge's table, and in memory for every use of a token.
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
@@ -8,18 +8,18 @@ use crate::event::Id;
 
 use super::verified::Verified;
 
-/// Kind of the entries in the edge's table; their name is [`Target::name`].
+/// The kind of these entries in the edge's table. The name of an entry is [`Target::name`].
 pub const KIND: &str = "revocation";
-/// Rules at once.
+/// The most rules at once.
 pub const REVOCATIONS_MAX: usize = 100_000;
-/// Bytes of a token's or key's id.
+/// The most bytes of a token's or key's id.
 pub const NAME_MAX_BYTES: usize = 256;
 const VALUE_VERSION: u8 = 1;
 const TOKEN: u8 = 1;
 const USER: u8 = 2;
 const KEY: u8 = 3;
 
-/// What is revoked.
+/// The tokens that a rule revokes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Target {
     /// The token with this `jti`.
@@ -30,29 +30,30 @@ pub enum Target {
     Key(String),
 }
 
-/// Since when and until when.
+/// The times of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Tokens issued before it, or in its very second, are invalid; epoch milliseconds, [`i64::MAX`] where all are.
+    /// Tokens issued before this time, or in the same second, are invalid. Epoch milliseconds; [`i64::MAX`] means all
+    /// tokens.
     pub before_ms: i64,
-    /// The rule is dropped then; [`i64::MAX`]: never.
+    /// When the rule is dropped, epoch milliseconds; [`i64::MAX`] means never.
     pub expires_ms: i64,
 }
 
 impl Rule {
-    /// Whether a token issued then is one of those; `iat` counts in seconds.
+    /// Whether the rule covers a token that was issued at this time. `iat` counts in seconds.
     fn takes(self, issued_ms: i64) -> bool {
         issued_ms.div_euclid(1_000) <= self.before_ms.div_euclid(1_000)
     }
 
-    /// Of several rules for one target the strictest wins.
+    /// Combines two rules for one target: the stricter times win.
     fn strictest(self, other: Rule) -> Rule {
         Rule { before_ms: self.before_ms.max(other.before_ms), expires_ms: self.expires_ms.max(other.expires_ms) }
     }
 }
 
 impl Target {
-    /// The name in the edge's table.
+    /// The name of the rule's entry in the edge's table.
     pub fn name(&self) -> Vec<u8> {
         match self {
             Target::Token(id) => [&[TOKEN], id.as_bytes()].concat(),
@@ -74,7 +75,7 @@ impl Target {
 }
 
 impl Rule {
-    /// The value in the edge's table.
+    /// The value of the rule's entry in the edge's table.
     pub fn encode(self) -> Vec<u8> {
         [&[VALUE_VERSION][..], &self.before_ms.to_le_bytes(), &self.expires_ms.to_le_bytes()].concat()
     }
@@ -85,7 +86,7 @@ impl Rule {
     }
 }
 
-/// See the module.
+/// The rules in force.
 #[derive(Debug, Default)]
 pub struct Revocations(RwLock<Rules>);
 
@@ -120,7 +121,7 @@ impl Rules {
 }
 
 impl Revocations {
-    /// From stored entries; malformed ones are passed over.
+    /// Loads stored entries. Malformed entries are skipped.
     pub fn load(&self, entries: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) {
         for (name, value) in entries {
             if let (Some(target), Some(rule)) = (Target::parse(&name), Rule::decode(&value)) {
@@ -129,7 +130,7 @@ impl Revocations {
         }
     }
 
-    /// The rule that will hold once `rule` is added, and whether there is room for it.
+    /// The rule that will be in force once `rule` is added, and whether there is room for it.
     pub fn with(&self, target: &Target, rule: Rule) -> (Rule, bool) {
         let rules = self.0.read();
         match rules.get(target) {
@@ -142,14 +143,14 @@ impl Revocations {
         self.0.read().get(target)
     }
 
-    /// Adds a rule to the one that holds.
+    /// Combines a rule with the rule in force for its target.
     pub fn put(&self, target: Target, rule: Rule) {
         let mut rules = self.0.write();
         let rule = rules.get(&target).map_or(rule, |known| known.strictest(rule));
         rules.put(target, rule);
     }
 
-    /// Takes a target's rule back; false when there is none.
+    /// Removes a target's rule. Returns false if there is none.
     pub fn remove(&self, target: &Target) -> bool {
         let mut rules = self.0.write();
         match target {
@@ -160,7 +161,7 @@ impl Revocations {
         .is_some()
     }
 
-    /// Whether any rule takes the token.
+    /// Whether any rule revokes the token.
     pub(super) fn take(&self, token: &Verified, now_ms: i64) -> bool {
         let rules = self.0.read();
         let by_token = token.jti.as_ref().and_then(|id| rules.tokens.get(id));
@@ -181,7 +182,7 @@ impl Revocations {
         all
     }
 
-    /// Those that have expired, at most `limit`.
+    /// The targets whose rule has expired, at most `limit`.
     pub fn expired(&self, now_ms: i64, limit: usize) -> Vec<Target> {
         let old = |(target, rule): (Target, Rule)| (rule.expires_ms <= now_ms).then_some(target);
         self.all().into_iter().filter_map(old).take(limit).collect()

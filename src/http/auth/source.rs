@@ -1,4 +1,4 @@
-//! Where keys come from: a file that is read again when it changed, or an address that is asked now and then.
+//! The source of keys: a file that is read again when it has changed, or an address that is read at intervals.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,13 +17,13 @@ use super::super::settings::KeySettings;
 use super::key_error::KeyError;
 use super::keys::{JWKS_MAX_BYTES, KeySet, KeySetError};
 
-/// One request, connecting included.
+/// The limit for one request, including the connection.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Permissions of a secret's file that others than its owner have.
+/// The permissions of others than the owner of a secret's file.
 #[cfg(unix)]
 const OTHERS: u32 = 0o077;
 
-/// Why no new key set could be had.
+/// Why no new key set could be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     #[error("no answer in {} s", FETCH_TIMEOUT.as_secs())]
@@ -36,7 +36,7 @@ pub enum FetchError {
     KeySet(#[from] KeySetError),
 }
 
-/// Where the keys come from.
+/// The source of the keys.
 pub(super) enum KeySource {
     Development,
     File(KeyFile),
@@ -44,7 +44,7 @@ pub(super) enum KeySource {
 }
 
 impl KeySource {
-    /// The configured one with its first keys, if there is one; an address has none before it is asked.
+    /// The configured source, if there is one, with its first keys. An address has no keys before its first answer.
     pub fn configured(settings: &KeySettings) -> Result<Option<(KeySource, KeySet)>, KeyError> {
         let file = match (&settings.jwks_file, &settings.hs256_secret_file) {
             (Some(path), _) => Some(KeyFile::open(path, "jwks_file", false)?),
@@ -60,13 +60,13 @@ impl KeySource {
     }
 }
 
-/// Whether the files of the settings can be used; no address is asked.
+/// Checks that the files of the settings can be used. No address is asked.
 pub fn check_keys(settings: &KeySettings) -> Result<(), KeyError> {
     KeySource::configured(settings).map(drop)
 }
 
-/// What is odd about the configured keys, for `nova check`: members of the set that are left out. Fails where there are
-/// no keys to use. Waits for the answer of an address.
+/// The problems of the configured keys, for `nova check`: the members of the set that are left out. Fails if there is
+/// no usable key. Waits for the answer of an address.
 pub fn odd_keys(settings: &KeySettings) -> Result<Vec<String>, String> {
     let keys = match KeySource::configured(settings).map_err(|error| error.to_string())? {
         Some((KeySource::Url(fetch), _)) => {
@@ -83,17 +83,17 @@ pub fn odd_keys(settings: &KeySettings) -> Result<Vec<String>, String> {
 /// A file with a key set, or with a secret.
 pub(super) struct KeyFile {
     path: PathBuf,
-    /// Of `[auth]`.
+    /// The setting of `[auth]` that names the file.
     pub setting: &'static str,
     secret: bool,
-    /// What was read last, good or bad.
+    /// The content at the last read, valid or not.
     last: Mutex<Vec<u8>>,
-    /// What was said last of a bad one.
+    /// The last message about an invalid file.
     complaint: Mutex<String>,
 }
 
 impl KeyFile {
-    /// The file with its first keys. Whatever it holds is judged, also nothing at all.
+    /// Opens the file and reads its first keys. Its content is checked even if the file is empty.
     fn open(path: &Path, setting: &'static str, secret: bool) -> Result<(KeyFile, KeySet), KeyError> {
         let wrong = |detail: String| KeyError::File { setting, path: path.display().to_string(), detail };
         let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
@@ -103,7 +103,7 @@ impl KeyFile {
         Ok((file, keys))
     }
 
-    /// Its keys; `None` where the file is as it was.
+    /// Reads the keys. `None` if the file has not changed.
     pub fn read(&self) -> Result<Option<KeySet>, String> {
         let bytes = std::fs::read(&self.path).map_err(|error| error.to_string())?;
         if *self.last.lock() == bytes {
@@ -113,7 +113,7 @@ impl KeyFile {
         self.keys(bytes).map(Some)
     }
 
-    /// What these bytes of the file mean.
+    /// Parses the content of the file.
     fn keys(&self, bytes: Vec<u8>) -> Result<KeySet, String> {
         if self.secret {
             self.check_mode()?;
@@ -123,7 +123,7 @@ impl KeyFile {
         KeySet::parse(&text).map_err(|error| error.to_string())
     }
 
-    /// Whether this was not said just before.
+    /// Whether this message differs from the last one.
     pub fn complains(&self, detail: &str) -> bool {
         let mut last = self.complaint.lock();
         let new = *last != detail;
@@ -131,7 +131,7 @@ impl KeyFile {
         new
     }
 
-    /// Whoever reads a shared secret signs tokens with it.
+    /// Checks the permissions, because a reader of a shared secret can sign tokens.
     #[cfg(unix)]
     fn check_mode(&self) -> Result<(), String> {
         let metadata = std::fs::metadata(&self.path).map_err(|error| error.to_string())?;
@@ -151,14 +151,14 @@ impl KeyFile {
     }
 }
 
-/// Asks an address for a key set.
+/// Fetches a key set from an address.
 pub(super) struct Fetch {
     uri: Uri,
     client: Client<Connector, Empty<Bytes>>,
 }
 
 impl Fetch {
-    /// An address with a host, `http` or `https`; certificates are checked against the machine's authorities.
+    /// An address must have a host and be `http` or `https`. Certificates are checked with the machine's authorities.
     pub fn new(url: &str) -> Result<Fetch, String> {
         let uri: Uri = url.parse().map_err(|error| format!("{error}"))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {

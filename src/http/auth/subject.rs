@@ -1,4 +1,4 @@
-//! Who a token is for: the user's id, and nova's roles.
+//! The subject of a token: the user's id, and nova's roles.
 
 use aws_lc_rs::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use serde::{Deserialize, Deserializer};
@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use crate::event::Id;
 
-/// Roles of which an operation asks for one, as tokens have them.
+/// A set of roles, in the names of tokens, of which an operation needs one.
 pub(crate) const ADMIN: &[&str] = &["admin"];
 pub(crate) const ADMIN_OR_SERVICE: &[&str] = &["admin", "service"];
 
-/// Who asks.
+/// The authenticated caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subject {
     pub user: Id,
@@ -24,7 +24,7 @@ impl Subject {
     }
 }
 
-/// Those of nova's roles that a token names; the roles of other applications mean nothing here.
+/// The roles of a token that nova knows. Roles of other applications are ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Roles {
     pub admin: bool,
@@ -32,7 +32,7 @@ pub struct Roles {
 }
 
 impl Roles {
-    /// The roles that `names` has.
+    /// The known roles among `names`.
     pub fn of<'n>(names: impl IntoIterator<Item = &'n str>) -> Roles {
         let mut roles = Roles::default();
         for name in names {
@@ -47,7 +47,7 @@ impl Roles {
     }
 }
 
-/// A text or a list of texts. Issuers put values of other kinds under this name as well, which give no role.
+/// Reads one text or a list of texts. Issuers also use this name for other kinds of values, which give no role.
 impl<'de> Deserialize<'de> for Roles {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Roles, D::Error> {
         Ok(match Value::deserialize(deserializer)? {
@@ -58,9 +58,9 @@ impl<'de> Deserialize<'de> for Roles {
     }
 }
 
-/// The user of a subject: the UUID that it is, or else the name-based UUID (RFC 9562 §5.5, version 5) of its issuer and
-/// itself. The namespace is that of URLs; the name is `iss`, `#` and the subject, or the subject alone where the token
-/// has no `iss`. `docs/api.md` has the same rule for SQL.
+/// The user of a subject: the subject itself if it is a UUID, otherwise the name-based UUID (RFC 9562 §5.5, version 5)
+/// of issuer and subject. The namespace is that of URLs. The name is `iss`, `#` and the subject, or the subject alone
+/// if the token has no `iss`. `docs/api.md` has the same rule for SQL.
 pub(super) fn user(issuer: Option<&str>, subject: &str) -> Id {
     if let Ok(id) = Id::parse(subject.as_bytes()) {
         return id;
@@ -73,7 +73,7 @@ pub(super) fn user(issuer: Option<&str>, subject: &str) -> Id {
     }
     hash.update(subject.as_bytes());
     let mut bytes = [0; 16];
-    // A SHA-1 has 20 bytes; the UUID takes the first 16.
+    // A SHA-1 has 20 bytes, and the UUID takes the first 16.
     for (byte, hashed) in bytes.iter_mut().zip(hash.finish().as_ref()) {
         *byte = *hashed;
     }
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_subject_that_is_no_uuid_has_the_name_based_uuid_of_the_documented_rule() {
-        // PostgreSQL: select uuid_generate_v5(uuid_ns_url(), 'https://clerk.example#user_2abc')
+        // PostgreSQL gives this value for `select uuid_generate_v5(uuid_ns_url(), 'https://clerk.example#user_2abc')`.
         let known = user(Some("https://clerk.example"), "user_2abc");
         assert_eq!(known.to_string(), "e8b60071-9f38-5c40-be36-b2305c7e7517");
         assert!(

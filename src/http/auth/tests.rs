@@ -1,4 +1,4 @@
-//! Tokens that are taken, and a table of those that are not.
+//! Tests of tokens that are accepted, and a table of tokens that are refused.
 
 mod issuers;
 mod refusals;
@@ -28,7 +28,7 @@ fn user() -> Id {
     Id::from_u128(5)
 }
 
-/// Any verified token.
+/// A verified token with arbitrary content.
 pub(super) fn verified() -> Arc<Verified> {
     let dir = tempfile::tempdir().unwrap();
     let auth = Auth::open(dir.path()).unwrap();
@@ -92,7 +92,7 @@ fn a_minted_token_is_verified_also_after_the_key_was_read_again() {
     assert_eq!(refusal.reason, Reason::UnknownKey, "another node's key");
 }
 
-/// Claims that one edit makes invalid.
+/// Claims that are invalid because of one change.
 fn bad_claims() -> Vec<String> {
     let edits = [
         ("exp", json!(NOW_S - 60)),
@@ -132,7 +132,7 @@ fn bad_claims() -> Vec<String> {
     let good = claims().to_string();
     let open = good.strip_suffix('}').unwrap();
     all.extend([
-        // Members that stand twice, and numbers that no integer holds.
+        // These have repeated members, and numbers that no integer can hold.
         format!("{open},\"sub\":\"{}\"}}", Id::from_u128(6)),
         format!("{open},\"exp\":{}}}", NOW_S + 60),
         format!("{open},\"role\":\"admin\",\"role\":null}}"),
@@ -142,7 +142,7 @@ fn bad_claims() -> Vec<String> {
         "null".to_owned(),
         "[]".to_owned(),
         "{}".to_owned(),
-        // The members of an object in their order are no object.
+        // An array of an object's values in their order is no object.
         json!(["admin", ISSUER, AUDIENCE, NOW_S, NOW_S, NOW_S + 60, "one"]).to_string(),
         String::new(),
         good[..good.len() - 1].to_owned(),
@@ -207,7 +207,7 @@ fn hostile_tokens_are_refused() {
     let mut refused: Vec<String> = bad_claims().iter().map(|claims| world.signed(claims)).collect();
     refused.extend(bad_headers(world.key().1).iter().map(|header| world.with_header(header)));
     let header = world.header();
-    // HS256 keyed with the public key, the classic confusion, under each form of that key.
+    // HS256 keyed with the public key is the classic confusion. Each form of that key is tried.
     let public = world.auth.jwks();
     let x = serde_json::from_str::<Value>(&public).unwrap()["keys"][0]["x"].as_str().unwrap().to_owned();
     for secret in [public.as_bytes(), x.as_bytes(), &URL_SAFE_NO_PAD.decode(&x).unwrap()] {
@@ -238,7 +238,7 @@ fn hostile_tokens_are_refused() {
         good.replace('.', ".."),
         format!("{}.{}.{}", parts[0], parts[1], "A".repeat(86)),
         format!("{}.{}.{}", "A".repeat(10_000), parts[1], parts[2]),
-        // A token within a token, and one as a claim.
+        // A token inside a token, and a token as a claim.
         raw(&header, &good, world.key().0, Algorithm::EdDSA),
         world.signed(&json!(good).to_string()),
         "é.é.é".to_owned(),
@@ -293,7 +293,7 @@ fn a_cached_token_ends_with_its_time_and_its_revocation() {
     assert_eq!(valid(&all, NOW_MS + 5_000), [false; 4]);
 }
 
-/// One key of each kind: its set, and how its tokens are signed.
+/// A key set with one key of each kind, and how tokens are signed with each.
 fn foreign_keys() -> (Value, Vec<(&'static str, Algorithm, EncodingKey)>) {
     let base64 = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
     let ec = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
@@ -355,7 +355,7 @@ fn configured_keys_are_pinned_to_their_algorithm_and_kept_when_a_reload_fails() 
     ] {
         assert!(auth.verify(&token, NOW_MS).is_err(), "{token}");
     }
-    // Nonsense in the file changes nothing; a key that is gone takes its cached tokens along.
+    // An invalid file changes nothing. A removed key invalidates its cached tokens.
     assert!(!auth.reload_file());
     std::fs::write(&path, "{").unwrap();
     assert!(!auth.reload_file());

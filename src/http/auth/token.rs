@@ -1,4 +1,4 @@
-//! The outside of a token: its header and claims (RFC 7515, RFC 7519), read strictly. Nothing here trusts them.
+//! The header and the claims of a token (RFC 7515, RFC 7519), read strictly. This module does not trust them.
 
 use std::fmt;
 
@@ -11,28 +11,29 @@ use serde_json::Value;
 use super::refusal::{Reason, Refusal, shown};
 use super::subject::Roles;
 
-/// The end of the year 9999; a later time is a mistake or an attack.
+/// The end of the year 9999. A later time is a mistake or an attack.
 const LATEST_S: f64 = 253_402_300_799.0;
-/// Characters of what serde says of a token that cannot be read.
+/// The most characters of serde's message about a token that cannot be read.
 const DETAIL_MAX_CHARS: usize = 120;
 /// Values of `typ` that mean a JWT (RFC 7519 §5.1, RFC 9068 §2.1), without `application/`.
 const TYPES: [&str; 2] = ["JWT", "at+jwt"];
-/// What a `typ` without a slash leaves out (RFC 7515 §4.1.9).
+/// A `typ` without a slash leaves out this prefix (RFC 7515 §4.1.9).
 const MEDIA_TYPE_PREFIX: &str = "application/";
 
-/// A token in its parts.
+/// The parts of a token.
 pub(super) struct Token<'t> {
     pub alg: String,
     pub kid: Option<String>,
-    /// What is signed: header and claims as they were sent.
+    /// The signed part: header and claims as they were sent.
     pub message: &'t str,
     pub payload: &'t str,
     pub signature: &'t str,
 }
 
-/// Members that nova does not understand are passed over (RFC 7515 §4). Those listed here besides the first three make
-/// the token refused, whatever their value: `crit`, as nova understands no extension; those that bring a key along or
-/// point to one (RFC 8725 §3.10); those of another encoding of the payload (RFC 7516, RFC 7797).
+/// The header of a token. Members that nova does not understand are ignored (RFC 7515 §4). The members listed here
+/// after the first three make nova refuse the token, whatever their value is: `crit`, because nova understands no
+/// extension; members that contain a key or point to one (RFC 8725 §3.10); members for another encoding of the payload
+/// (RFC 7516, RFC 7797).
 #[derive(Deserialize)]
 struct Header {
     alg: String,
@@ -57,7 +58,7 @@ struct Header {
 }
 
 impl Header {
-    /// The member for which the token is refused.
+    /// The member because of which the token is refused.
     fn refused(&self) -> Option<&'static str> {
         let members = [
             ("crit", &self.crit),
@@ -73,7 +74,7 @@ impl Header {
     }
 }
 
-/// Whether a member is there, whatever its value.
+/// Whether a member is present, whatever its value is.
 #[derive(Default)]
 struct Present(bool);
 
@@ -83,8 +84,8 @@ impl<'de> Deserialize<'de> for Present {
     }
 }
 
-/// What a token says besides its subject. Members that nova does not know are passed over, those that it knows stand
-/// once.
+/// The claims of a token besides its subject. Members that nova does not know are ignored, and those that it knows must
+/// not be repeated.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Claims {
     #[serde(default)]
@@ -100,7 +101,7 @@ pub(super) struct Claims {
     pub jti: Option<String>,
 }
 
-/// One recipient or several (RFC 7519 §4.1.3).
+/// One audience or several (RFC 7519 §4.1.3).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Audience {
@@ -117,7 +118,8 @@ impl Audience {
     }
 }
 
-/// Three parts and a header for nova, whose `typ` is the required one, or else one that means a JWT.
+/// Splits a token into its three parts and checks the header. Its `typ` must be the required one, or one that means a
+/// JWT.
 pub(super) fn split<'t>(token: &'t str, require_typ: Option<&str>) -> Result<Token<'t>, Refusal> {
     let malformed = |detail: &str| Refusal::new(Reason::Malformed, detail);
     let (message, signature) = token.rsplit_once('.').ok_or_else(|| malformed("it has no dot"))?;
@@ -147,7 +149,7 @@ fn check_typ(typ: Option<&str>, required: Option<&str>) -> Result<(), Refusal> {
     Err(Refusal::new(Reason::Typ, format!("its typ is {}, not {expected}", shown(typ.unwrap_or_default()))))
 }
 
-/// A media type without `application/`.
+/// The name of a media type without `application/`.
 fn media_type(typ: &str) -> &str {
     match typ.get(..MEDIA_TYPE_PREFIX.len()) {
         Some(prefix) if prefix.eq_ignore_ascii_case(MEDIA_TYPE_PREFIX) => &typ[MEDIA_TYPE_PREFIX.len()..],
@@ -155,7 +157,7 @@ fn media_type(typ: &str) -> &str {
     }
 }
 
-/// The claims of a payload whose signature was checked, and the value of the member that names the subject.
+/// The claims of a payload whose signature was checked, and the value of the claim that names the subject.
 pub(super) fn claims(payload: &str, subject: &str) -> Result<(Claims, Option<Value>), Refusal> {
     let wrong = |detail: String| Refusal::new(Reason::Claims, format!("its claims: {detail}"));
     let claims = object(payload).map_err(wrong)?;
@@ -170,7 +172,7 @@ fn decoded(part: &str) -> Result<Vec<u8>, String> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| "not base64url".to_owned())
 }
 
-/// Reads an object (RFC 7515 §5.2): the members of a struct would also be taken from an array.
+/// Reads an object (RFC 7515 §5.2). Without this check serde would also accept an array for a struct.
 fn object<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, String> {
     let bytes = decoded(part)?;
     if bytes.trim_ascii_start().first() != Some(&b'{') {
@@ -179,12 +181,12 @@ fn object<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, String> {
     serde_json::from_slice(&bytes).map_err(|error| cut(&error))
 }
 
-/// What serde says; it quotes values of the token, however long they are.
+/// The message of serde, cut, because it quotes values of the token of any length.
 fn cut(error: &serde_json::Error) -> String {
     error.to_string().chars().take(DETAIL_MAX_CHARS).collect()
 }
 
-/// One member of an object, by its name; it stands once.
+/// Reads one member of an object by its name. The member must not be repeated.
 struct Member<'n>(&'n str);
 
 impl<'de> DeserializeSeed<'de> for Member<'_> {
@@ -215,10 +217,10 @@ impl<'de> Visitor<'de> for Member<'_> {
     }
 }
 
-/// A NumericDate: seconds, perhaps with a fraction, which is cut.
+/// Reads a NumericDate: seconds, whose fraction is cut.
 fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     let seconds = f64::deserialize(deserializer)?;
-    // Not a number is in no range.
+    // A value that is not a number is in no range.
     if (0.0..=LATEST_S).contains(&seconds) { Ok(seconds as i64) } else { Err(D::Error::custom("out of range")) }
 }
 

@@ -1,4 +1,4 @@
-//! What is known of a token once its signature was checked.
+//! The facts of a token after its signature was checked.
 
 use std::sync::Arc;
 
@@ -6,15 +6,16 @@ use super::jwk::Key;
 use super::refusal::Reason;
 use super::subject::Subject;
 
-/// Clocks of issuer and verifier may differ so much.
+/// The accepted difference between the clocks of issuer and verifier.
 const LEEWAY_MS: i64 = 30_000;
 
-/// A token whose signature was checked, and all that can end it.
+/// A token whose signature was checked, with everything that can invalidate it.
 pub(super) struct Verified {
     pub subject: Subject,
     pub key: Arc<Key>,
     pub jti: Option<String>,
-    /// 0 where the token does not say: every not-before rule takes it.
+    /// When the token was issued, epoch milliseconds. It is 0 if the token does not say, and then every not-before rule
+    /// covers it.
     pub issued_ms: i64,
     pub not_before_ms: i64,
     pub expires_ms: i64,

@@ -27,12 +27,12 @@ use super::subject::{self, Roles, Subject};
 use super::token;
 use super::verified::Verified;
 
-/// The claim that names the user where none is configured.
+/// The claim that names the user if none is configured.
 const SUBJECT_CLAIM: &str = "sub";
-/// A longer token is not looked at; the head of a request takes no longer one.
+/// A longer token is refused unread. The head of a request cannot contain a longer one.
 pub(super) const TOKEN_MAX_BYTES: usize = HEAD_MAX_BYTES;
 
-/// What a token of the development key says.
+/// The claims of a token of the development key.
 #[derive(Serialize)]
 struct Minted<'a> {
     sub: String,
@@ -45,42 +45,42 @@ struct Minted<'a> {
     jti: String,
 }
 
-/// Checks tokens; signs them with the development key.
+/// Checks tokens, and signs tokens with the development key.
 pub struct Auth {
-    /// Set while the development key is in force.
+    /// The signing key and its id, set while the development key is in use.
     pub(super) signing: Option<(EncodingKey, String)>,
     pub(super) source: KeySource,
     pub(super) keys: RwLock<Arc<KeySet>>,
     pub(super) keeper: Keeper,
-    /// `None`: any.
+    /// The required issuer. `None` allows any.
     issuer: Option<String>,
-    /// Empty: any.
+    /// The accepted audiences. An empty list allows any.
     audience: Vec<String>,
     subject_claim: String,
     require_typ: Option<String>,
     cache: TokenCache,
-    /// Shared with the writer's answers: a rule holds from its commit on.
+    /// The rules, shared with the writer's replies, so that a rule applies from its commit on.
     pub revocations: Arc<Revocations>,
-    /// Requests that were refused for their token.
+    /// The counts of requests that were refused because of their token.
     pub refused: Refused,
-    /// Of the key file: other secrets are derived from it.
+    /// A hash of the key file. Other secrets are derived from it.
     root: [u8; 32],
-    /// Whoever names a user is that user: in a server for tests.
+    /// Whether a caller may simply name a user, as in a server for tests.
     anyone: bool,
 }
 
 impl Auth {
-    /// With the key of a data directory, made (mode 0600) where there is none.
+    /// Uses the key of a data directory. A missing key is made with mode 0600.
     pub fn open(data_dir: &Path) -> Result<Auth, KeyError> {
         Auth::configured(data_dir, &KeySettings::default())
     }
 
-    /// With the configured keys; the data directory's key then only makes secrets.
+    /// Uses the configured keys. The data directory's key then only derives secrets.
     pub fn configured(data_dir: &Path, settings: &KeySettings) -> Result<Auth, KeyError> {
         Auth::with(&own_key(data_dir)?, settings)
     }
 
-    /// With a development key that is nowhere on the disk. Where `anyone` may ask, see [`Auth::unchecked`].
+    /// Uses a development key that is not on the disk. If `anyone` is set, see [`Auth::unchecked`].
     pub fn of_key(pem: &[u8], anyone: bool) -> Result<Auth, KeyError> {
         Ok(Auth { anyone, ..Auth::with(pem, &KeySettings::default())? })
     }
@@ -142,14 +142,14 @@ impl Auth {
         Ok(jsonwebtoken::encode(&header, claims, key)?)
     }
 
-    /// Who asks, where no token is needed: a UUID in its place is that user, with every role; without one it is the nil user.
-    /// `None`: tokens are needed, or this is one.
+    /// The caller if no token is needed: a UUID in place of a token is that user, with every role, and without a token
+    /// the caller is the nil user. `None` if tokens are needed, or if the text is a token.
     pub fn unchecked(&self, token: Option<&str>) -> Option<Subject> {
         let user = token.map_or(Some(Id::NIL), |text| Id::parse(text.as_bytes()).ok());
         user.filter(|_| self.anyone).map(|user| Subject { user, roles: Roles { admin: true, service: true } })
     }
 
-    /// Who a token is for at this time, as far as the keys that are known now can tell.
+    /// Verifies a token at this time with the keys that are known now.
     pub fn verify(&self, token: &str, now_ms: i64) -> Result<Subject, Refusal> {
         if token.len() > TOKEN_MAX_BYTES {
             return Err(Refusal::new(Reason::Malformed, format!("it is longer than {TOKEN_MAX_BYTES} bytes")));
@@ -172,7 +172,7 @@ impl Auth {
         Ok(verified.subject)
     }
 
-    /// Everything that does not change with time.
+    /// Makes all checks whose result does not change with time.
     pub(super) fn check(&self, token: &str, keys: &KeySet) -> Result<Verified, Refusal> {
         let token = token::split(token, self.require_typ.as_deref())?;
         let kid = token.kid.as_deref();
@@ -182,7 +182,7 @@ impl Auth {
         };
         let candidates = keys.candidates(kid, &token.alg);
         let Some(key) = candidates.iter().find(signed) else {
-            // A key without an id may be another one by now.
+            // A key without an id may have been replaced.
             let look = !keys.names(kid);
             let reason = match candidates.is_empty() {
                 false => Reason::Signature,
@@ -212,7 +212,7 @@ impl Auth {
         })
     }
 
-    /// The user that the subject's claim names. `sub` is a text (RFC 7519 §4.1.2); other claims may be whole numbers.
+    /// The user in the subject's claim. `sub` is a text (RFC 7519 §4.1.2); other claims may be whole numbers.
     fn user(&self, issuer: Option<&str>, subject: Option<Value>) -> Result<Id, Refusal> {
         let claim = &self.subject_claim;
         match subject {
@@ -225,7 +225,7 @@ impl Auth {
         }
     }
 
-    /// A secret for another purpose, the same as long as the key file is.
+    /// A secret for another purpose. It is the same as long as the key file is.
     pub fn secret(&self, purpose: &str) -> [u8; 32] {
         Sha256::new().chain_update(self.root).chain_update(purpose).finalize().into()
     }
@@ -235,7 +235,7 @@ impl Auth {
         Arc::clone(&self.keys.read().text)
     }
 
-    /// Whether there is a key to check tokens with: not before the first answer of `auth.jwks_url`.
+    /// Whether there is a key for checking tokens. There is none before the first answer of `auth.jwks_url`.
     pub fn ready(&self) -> bool {
         !self.keys.read().text.is_empty()
     }

@@ -1,5 +1,5 @@
-//! What everybody who watches the console is shown: the newest frame, what differs from the frame before, and the points
-//! of the plots.
+//! The data for everybody who watches the console: the newest frame, its difference from the previous frame, and the
+//! points of the plots.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use crate::console::history::{Gauge, History, Point};
 use crate::console::patch;
 use crate::http::places::{Place, Places};
 
-/// Consoles that watch at once.
+/// The most consoles that watch at once.
 pub const VIEWERS_MAX: usize = 256;
-/// Of them, those of one address.
+/// The most consoles of one address.
 pub const VIEWERS_PER_ADDRESS_MAX: usize = 64;
 
-/// What was shown at a moment.
+/// The data that is shown at one moment.
 pub struct Frame {
-    /// Counts frames.
+    /// The number of the frame, counted up.
     number: u64,
     pub(super) whole: Value,
     text: Bytes,
-    /// What differs from the frame before, as an event.
+    /// The difference from the previous frame, as an event.
     patch: Bytes,
 }
 
@@ -37,19 +37,20 @@ impl Frame {
         self.text.clone()
     }
 
-    /// What brings a client here that knows another frame, if any.
+    /// The event that brings a client from the frame `known` to this frame. It is empty if the client already has this
+    /// frame.
     pub(super) fn after(&self, known: &Frame) -> Bytes {
         let follows = known.number > 0 && self.number == known.number + 1;
         if follows { self.patch.clone() } else { self.snapshot() }
     }
 
-    /// Nothing was looked at yet.
+    /// Whether nothing was sampled yet.
     pub(super) fn is_empty(&self) -> bool {
         self.number == 0
     }
 }
 
-/// What everybody is shown, and who watches.
+/// The shown data, and the places of those who watch.
 pub struct Board {
     frames: watch::Sender<Arc<Frame>>,
     history: Mutex<History>,
@@ -70,7 +71,7 @@ impl Default for Board {
 }
 
 impl Board {
-    /// A place for one who watches; the error tells whether all places are taken, or those of the address.
+    /// Takes a place for one who watches. The error says whether all places are taken, or only those of the address.
     pub(super) fn enter(&self, address: IpAddr) -> Result<(Place, OwnedSemaphorePermit), bool> {
         let place = self.addresses.enter(address, VIEWERS_PER_ADDRESS_MAX).ok_or(false)?;
         let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| true)?;
@@ -81,7 +82,7 @@ impl Board {
         self.frames.subscribe()
     }
 
-    /// The newest frame; empty before the first.
+    /// The newest frame. It is empty before the first sample.
     pub(super) fn newest(&self) -> Arc<Frame> {
         Arc::clone(&self.frames.borrow())
     }
@@ -90,12 +91,12 @@ impl Board {
         self.history.lock().json()
     }
 
-    /// Keeps a point of this time for the plots.
+    /// Keeps a point at this time for the plots.
     pub(super) fn keep(&self, now_ms: i64, point: Point) {
         self.history.lock().put(now_ms, point);
     }
 
-    /// The bytes of the log that the slot held so many points ago.
+    /// The bytes of the log that the slot held `points` points ago.
     pub(super) fn held_before(&self, points: usize) -> Option<f64> {
         self.history.lock().before(Gauge::HeldWalBytes, points)
     }

@@ -1,4 +1,4 @@
-//! The files of the console. They are no operations of the API: they stand beside the route table.
+//! The files of the console. They are no operations of the API, so they are not in the route table.
 
 use bytes::Bytes;
 use http::header::{CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY};
@@ -10,18 +10,18 @@ use crate::http::answers::{self, Answer};
 use crate::http::error::Problem;
 use crate::http::shared::Shared;
 
-/// What the page may do: nothing but ask its own host. Scripts that would write HTML need a policy of Trusted Types, of
-/// which lit-html has one for its own templates.
+/// The policy of the page: it may only call its own host. Scripts that write HTML need a policy of Trusted Types;
+/// lit-html has one for its own templates.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'";
-/// A file's address has the fingerprint of all: what it answers never changes.
+/// The path of a file contains the fingerprint of all files, so its content never changes.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
 const ASK_EACH_TIME: &str = "no-cache";
 const ROOT: &str = "/console/";
 const OPENER_POLICY: HeaderName = HeaderName::from_static("cross-origin-opener-policy");
 
-/// The files, compressed already.
+/// The files, already compressed.
 pub(in crate::http) struct Files {
     fingerprint: String,
     page: Shared,
@@ -36,7 +36,7 @@ impl Files {
         Files { page: Shared::new("text/html; charset=utf-8", page), files: files.collect(), fingerprint }
     }
 
-    /// The answer to a request of the console's; `None` of another path.
+    /// The answer to a request for the console. `None` for another path.
     pub fn answer(&self, method: &Method, path: &str) -> Option<Answer> {
         let found = match path {
             "/" | "/console" => Ok(leads(ROOT)),
@@ -48,7 +48,7 @@ impl Files {
         Some(found.map(guarded))
     }
 
-    /// `None` of what the route table has.
+    /// The answer with a file. `None` for a path of the route table.
     fn file(&self, path: &str) -> Option<Answer> {
         if path == "session" {
             return None;
@@ -70,7 +70,7 @@ fn leads(to: &'static str) -> Response<Full<Bytes>> {
     response
 }
 
-/// With what tells a browser how careful to be.
+/// Adds the headers that protect the page in the browser.
 fn guarded(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));

@@ -1,4 +1,4 @@
-//! The console over HTTP: its files, its session, and what its first page shows.
+//! The console over HTTP: its files, its session, and the data of its first page.
 
 pub(super) mod board;
 pub(super) mod files;

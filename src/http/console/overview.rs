@@ -1,4 +1,5 @@
-//! `GET /api/v1/overview`: the pipeline stage by stage, for anyone who may read the metrics. Nothing of it is anybody's own.
+//! `GET /api/v1/overview`: the pipeline stage by stage, for anyone who may read the metrics. It contains no personal
+//! data.
 
 use std::collections::BTreeMap;
 
@@ -24,16 +25,16 @@ use crate::pipeline::progress::PartitionStatus;
 use crate::source::postgres::status::{State, View};
 use crate::warehouse::Target;
 
-/// Partitions that are shown one by one.
+/// The most partitions that are shown individually.
 const PARTITIONS_MAX: usize = 64;
-/// Over how long the growth of the held log is measured, points of the history.
+/// The number of points of the history over which the growth of the held log is measured.
 const WAL_POINTS: usize = 60;
 
 pub(super) fn here(edge: &Edge) -> Result<(), Problem> {
     if edge.gate.settings.console == ConsoleMode::Off { Err(Problem::NotFound) } else { Ok(()) }
 }
 
-/// `GET /api/v1/overview`.
+/// Answers `GET /api/v1/overview`.
 pub(in crate::http) fn now(call: &Call<'_>) -> Answer {
     here(call.edge())?;
     let frame = call.edge().console.newest();
@@ -43,13 +44,13 @@ pub(in crate::http) fn now(call: &Call<'_>) -> Answer {
     Ok(answers::json(StatusCode::OK, frame.whole.to_string()))
 }
 
-/// `GET /api/v1/overview/history`.
+/// Answers `GET /api/v1/overview/history`.
 pub(in crate::http) fn history(call: &Call<'_>) -> Answer {
     here(call.edge())?;
     Ok(answers::json(StatusCode::OK, call.edge().console.history().to_string()))
 }
 
-/// What was counted at a moment.
+/// The counters at one moment.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Counted {
     pub records: u64,
@@ -60,7 +61,7 @@ pub(super) struct Counted {
     pub feeds: u64,
 }
 
-/// What is read once for a frame.
+/// The data that is read once for a frame.
 pub(super) struct Seen {
     partitions: Vec<PartitionStatus>,
     waits: Vec<(TopicPartition, std::sync::Arc<str>)>,
@@ -100,7 +101,7 @@ impl Seen {
         }
     }
 
-    /// What is not a rate.
+    /// Fills in the values that are no rates.
     pub fn gauges(&self, edge: &Edge, point: &mut Point) {
         point.set(Gauge::LagS, self.lag_s);
         point.set(Gauge::DeadLetters, edge.watch.shared.dead_letters() as f64);
@@ -132,7 +133,7 @@ impl Seen {
             }
         });
         let mut all: Vec<_> = each.collect();
-        // What waits for somebody is never left out.
+        // Partitions that wait for somebody come first, so that they are never cut off.
         all.sort_by_key(|one| one.held.is_none());
         all.truncate(PARTITIONS_MAX);
         all.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
@@ -168,7 +169,7 @@ impl Seen {
         self.reasons.iter().map(told(Health::Stops)).chain(self.warnings.iter().map(told(Health::Warns))).collect()
     }
 
-    /// How long until Kafka's retention or the slot's limit takes what nova did not read.
+    /// How long until Kafka's retention or the slot's limit removes data that nova has not read.
     fn runs_out(&self, edge: &Edge, point: &Point) -> Vec<RunsOut> {
         let read_per_s = point.get(Gauge::RecordsPerS).unwrap_or(0.0);
         let mut all: Vec<_> = self
@@ -176,7 +177,7 @@ impl Seen {
             .iter()
             .filter_map(|(name, lag)| {
                 let lag = lag.as_ref().filter(|lag| lag.records.is_some_and(|records| records > 0))?;
-                // As fast as records are deleted, records come: what is read keeps the distance.
+                // Records come as fast as records are deleted, so the distance only changes by what nova reads.
                 let left = lag.headroom_records?;
                 let left_s = (read_per_s >= 1.0 && left > 0).then(|| (left as f64 / read_per_s) as i64);
                 Some(RunsOut { what: format!("retention of {name}"), left, unit: "records", left_s })
@@ -198,7 +199,7 @@ impl Seen {
     }
 }
 
-/// Which stage a reason is of: reasons begin with what they are about.
+/// The stage of a reason. A reason begins with its subject.
 fn stage_of(reason: &str) -> Stage {
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| reason.starts_with(prefix));
     if starts(&["kafka:", "postgres:", "connector:"]) || reason.contains(" s behind the source") {
@@ -216,7 +217,7 @@ fn stage_of(reason: &str) -> Stage {
     if starts(&["the job", "auth:"]) {
         return Stage::Memory;
     }
-    // Partitions and dead letters.
+    // All other reasons are about partitions and dead letters.
     Stage::Decode
 }
 
@@ -295,13 +296,13 @@ fn breakers(edge: &Edge) -> Vec<BreakerTold> {
         BreakerState::HalfOpen => "half-open",
         BreakerState::Open => "open",
     };
-    // The metrics have ClickHouse's also where there is none.
+    // The metrics have ClickHouse's breaker even if there is no ClickHouse.
     let here = |target: &str| target != "clickhouse" || edge.watch.warehouse.is_some();
     let states = metrics::breaker_states(edge).filter(|(target, _)| here(target));
     states.map(|(target, state)| BreakerTold { target, state: name(state) }).collect()
 }
 
-/// By window: whoever shows a list asks for it again when its generation is another one.
+/// The generation of each window. A viewer of a list fetches it again when its generation changes.
 fn generations(edge: &Edge) -> BTreeMap<&'static str, String> {
     let board = &edge.serving.trending;
     let generation = |window: Window| format!("{:016x}", board.last(window).generation);

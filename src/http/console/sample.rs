@@ -1,5 +1,5 @@
-//! What the console shows, looked at once for all who watch: a task of the edge makes a frame twice a second while
-//! somebody watches and once a second else, keeps a point of it for the plots, and hands out the same bytes to everybody.
+//! Samples what the console shows, once for all viewers. A task of the edge makes a frame twice a second while somebody
+//! watches and otherwise once a second, keeps a point of it for the plots, and gives everybody the same bytes.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,16 +13,16 @@ use crate::state::histogram::Histogram;
 
 use super::overview::{self, Counted, Seen};
 
-/// Between two frames while somebody watches.
+/// The interval of frames while somebody watches.
 const TICK: Duration = Duration::from_millis(500);
-/// Seconds of commits of which the percentiles are told.
+/// The seconds over which percentiles of commits are computed.
 const COMMITS_OF_S: usize = 10;
-/// Rates are over this time: shorter ones flicker.
+/// The time over which rates are computed. Shorter rates flicker.
 const RATE_MS: i64 = 2_000;
-/// The structures of memory are measured so rarely: each takes the lock of the state.
+/// The interval at which the structures of memory are measured. It is long, because each measurement locks the state.
 const MEMORY_EVERY_MS: i64 = 5_000;
 
-/// Samples until it is dropped; not at all where there is no console.
+/// Samples until it is dropped. It does nothing if there is no console.
 pub(in crate::http) async fn run(sites: &Sites) {
     if sites.now().edge.gate.settings.console == ConsoleMode::Off {
         return;
@@ -38,12 +38,12 @@ pub(in crate::http) async fn run(sites: &Sites) {
     }
 }
 
-/// What is kept between two frames. Times are milliseconds since the sampler's start, which no clock can move.
+/// The state between two frames. Times are milliseconds since the sampler's start, which no clock can move.
 #[derive(Default)]
 pub(super) struct Sampler {
-    /// Of the last moments, the oldest first.
+    /// The counters of the last moments, oldest first.
     counted: VecDeque<(i64, Counted)>,
-    /// Commits by second, the oldest first.
+    /// The commits of each second, oldest first.
     commits: VecDeque<Histogram>,
     memory: Vec<(&'static str, usize)>,
     memory_ms: Option<i64>,
@@ -69,7 +69,7 @@ impl Sampler {
         let seen = Seen::of(edge);
         let point = self.point(edge, &seen, run_ms);
         if due {
-            // The next point is due a step after this one was, so that lateness does not add up.
+            // The next point is due one step after this one was due, so that delays do not add up.
             let begun = self.point_ms.map_or(run_ms, |last| (last + STEP_MS).max(run_ms - STEP_MS));
             self.point_ms = Some(begun);
             edge.console.keep(edge.clock.now_ms(), point);

@@ -1,6 +1,6 @@
-//! Who is signed in at the console. A token is typed once and exchanged for a cookie that no script can read and that no
-//! other site's request carries. The cookie alone is worth nothing: only a request with the console's own header, which
-//! another site's page cannot set, is taken for its user's (OWASP, "custom request headers").
+//! The session of the console. A token is typed once and exchanged for a cookie that no script can read and that no
+//! other site's request carries. The cookie alone has no effect: only a request with the console's own header, which
+//! another site's page cannot set, counts as its user's (OWASP, "custom request headers").
 
 use http::header::{COOKIE, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -15,7 +15,7 @@ use crate::http::error::Problem;
 use crate::http::settings::ConsoleMode;
 use crate::schema::{Uuid, example};
 
-/// The header of the console's requests. Its value says nothing.
+/// The header of the console's requests. Its value has no meaning.
 pub(in crate::http) const HEADER: HeaderName = HeaderName::from_static("x-nova-console");
 const COOKIE_NAME: &str = "nova_console";
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -28,9 +28,9 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 )]
 pub(in crate::http) struct Session {
     pub signed_in: bool,
-    /// Of the token; null where nobody is signed in.
+    /// The user of the token. It is null if nobody is signed in.
     pub user_id: Option<Uuid>,
-    /// The token has the role admin.
+    /// Whether the token has the role admin.
     pub admin: bool,
     /// `read`: nothing can be changed from the console; `full`: the role admin can act.
     pub console: &'static str,
@@ -47,8 +47,9 @@ impl Session {
     }
 }
 
-/// Whether the request to this host and port is the console's own. `Sec-Fetch-Site` counts first, because a proxy may have
-/// changed the host; a browser sends it over TLS and to the machine itself. Over plain http there is only `Origin`.
+/// Whether the request to this host and port comes from the console. `Sec-Fetch-Site` takes precedence, because a proxy
+/// may have changed the host; browsers send it over TLS and to the local machine. Over plain http there is only
+/// `Origin`.
 fn is_console(headers: &HeaderMap, authority: Option<&str>) -> bool {
     let same = match headers.get(FETCH_SITE) {
         Some(site) => site == "same-origin",
@@ -57,21 +58,21 @@ fn is_console(headers: &HeaderMap, authority: Option<&str>) -> bool {
     same && headers.contains_key(HEADER)
 }
 
-/// Whether no origin is named, or the one of this host and port. `null` is that of pages that have none.
+/// Whether the request names no origin, or the origin of this host and port. Pages without an origin send `null`.
 fn own_origin(headers: &HeaderMap, authority: Option<&str>) -> bool {
     let mut origins = headers.get_all(ORIGIN).iter();
     let (origin, more) = (origins.next(), origins.next());
     let Some(origin) = origin else { return true };
     let named = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
     let (Some((scheme, host)), Some(authority), None) = (named, authority, more) else { return false };
-    // A browser leaves out the port of the scheme, and another client may write it.
+    // A browser leaves out the default port of the scheme, and another client may write it.
     let port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
     let bare = |host: &str| host.strip_suffix(port).unwrap_or(host).to_ascii_lowercase();
     bare(host) == bare(authority)
 }
 
-/// The token of the console's cookie, where the request may use it; an error of one that would change something where
-/// the console only shows.
+/// The token in the console's cookie, if the request may use it. It is an error if the request would change something
+/// and the console may only read.
 pub(in crate::http) fn cookie_token<'h>(
     mode: ConsoleMode,
     method: &Method,
@@ -94,7 +95,7 @@ fn token(headers: &HeaderMap) -> Option<&str> {
     pairs.find(|(name, value)| *name == COOKIE_NAME && !value.is_empty()).map(|(_, value)| value)
 }
 
-/// `Set-Cookie` with this value; without one the cookie ends.
+/// `Set-Cookie` with this value. Without a value it deletes the cookie.
 fn cookie(edge: &Edge, value: Option<&str>) -> Result<HeaderValue, Problem> {
     let secure = if edge.gate.settings.tls_cert.is_some() { "; Secure" } else { "" };
     let ends = if value.is_none() { "; Max-Age=0" } else { "" };
@@ -106,7 +107,7 @@ fn here(edge: &Edge) -> Result<(), Problem> {
     if edge.gate.settings.console == ConsoleMode::Off { Err(Problem::NotFound) } else { Ok(()) }
 }
 
-/// `POST /console/session`: the token of the request for a cookie.
+/// `POST /console/session` exchanges the token of the request for a cookie.
 pub(in crate::http) async fn sign_in(call: UserCall<'_>) -> Answer {
     let edge = call.edge();
     here(edge)?;
@@ -116,7 +117,7 @@ pub(in crate::http) async fn sign_in(call: UserCall<'_>) -> Answer {
     Ok(response)
 }
 
-/// `DELETE /console/session`.
+/// Answers `DELETE /console/session`.
 pub(in crate::http) fn sign_out(call: &Call<'_>) -> Answer {
     here(call.edge())?;
     let mut response = answers::object(StatusCode::OK, &Session::of(call.edge(), None));
@@ -126,7 +127,7 @@ pub(in crate::http) fn sign_out(call: &Call<'_>) -> Answer {
     Ok(response)
 }
 
-/// `GET /console/session`.
+/// Answers `GET /console/session`.
 pub(in crate::http) fn whoami(call: &Call<'_>) -> Answer {
     let edge = call.edge();
     here(edge)?;

@@ -1,4 +1,4 @@
-//! Whose request it is, by address.
+//! Finds the client of a request by its address.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,7 +8,8 @@ use ipnet::IpNet;
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// What is one customer's: an IPv4 address, or an IPv6 network of 64 bits. An IPv4 address in IPv6 form is IPv4.
+/// The network of one customer: an IPv4 address, or an IPv6 network of 64 bits. An IPv4 address in IPv6 form counts as
+/// IPv4.
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
@@ -16,11 +17,12 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The address that the nearest untrusted hop had: the socket's, or, where that is a trusted proxy, the last one of
-/// `X-Forwarded-For` or `Forwarded` (RFC 7239) that is not. What stands before it anyone can have written.
+/// The address of the nearest untrusted hop. It is the socket's address or, if the socket is a trusted proxy, the last
+/// address in `X-Forwarded-For` or `Forwarded` (RFC 7239) that is not a trusted proxy. Anyone may have written the
+/// addresses before it.
 ///
-/// A proxy writes one of the two and lets the other pass as the client sent it. Where both are there, only what both say
-/// is believed, else the proxy's own address counts.
+/// A proxy writes one of the two headers and forwards the other as the client sent it. If both are present, only what
+/// both agree on is believed, otherwise the proxy's own address counts.
 pub fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: &IpAddr| trusted.iter().any(|net| net.contains(address));
     let peer = peer.to_canonical();
@@ -39,7 +41,7 @@ pub fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     if plain.is_empty() || by_plain == by_standard { by_standard } else { peer }
 }
 
-/// The first hop, from the nearest on, that is not trusted. Whoever wrote no address hides what is before it.
+/// The first hop, from the nearest one, that is not trusted. A hop without an address hides the hops before it.
 fn nearest(peer: IpAddr, hops: impl Iterator<Item = Option<IpAddr>>, is_trusted: impl Fn(&IpAddr) -> bool) -> IpAddr {
     let mut nearest = peer;
     for hop in hops {
@@ -52,7 +54,7 @@ fn nearest(peer: IpAddr, hops: impl Iterator<Item = Option<IpAddr>>, is_trusted:
     nearest
 }
 
-/// An address, perhaps with a port; an IPv6 one perhaps in brackets: `192.0.2.1:80`, `[2001:db8::1]:443`.
+/// Parses an address that may have a port; an IPv6 address may be in brackets: `192.0.2.1:80`, `[2001:db8::1]:443`.
 fn node(text: &str) -> Option<IpAddr> {
     let text = text.trim();
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
@@ -60,7 +62,8 @@ fn node(text: &str) -> Option<IpAddr> {
     address.ok().map(|address: IpAddr| address.to_canonical())
 }
 
-/// The address in `for=` of an element of `Forwarded`; `None` for `unknown`, a name such as `_hidden`, or none at all.
+/// The address in `for=` of an element of `Forwarded`. `None` for `unknown`, for a name such as `_hidden`, or if there
+/// is no address.
 fn forwarded_for(element: &str) -> Option<IpAddr> {
     let pairs = split_quoted(element, ';').into_iter().filter_map(|pair| pair.split_once('='));
     let mut values = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for")).map(|(_, value)| value.trim());
@@ -68,7 +71,7 @@ fn forwarded_for(element: &str) -> Option<IpAddr> {
     node(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
 }
 
-/// Splits at a separator that is in no quoted string (RFC 9110 §5.6.4).
+/// Splits a text at separators outside of quoted strings (RFC 9110 §5.6.4).
 fn split_quoted(text: &str, separator: char) -> Vec<&str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |one: char| {

@@ -1,32 +1,33 @@
-//! How well nova itself is, as one factor in (0, 1] on every caller's rate.
+//! The health of nova itself, as one factor in (0, 1] on every caller's rate.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The factor is never below.
+/// The least value of the factor.
 pub const FACTOR_MIN: f64 = 0.1;
-/// Up to here a signal is healthy.
+/// Up to these values a signal is healthy.
 const COMMIT_GOOD_MS: f64 = 100.0;
 const DELAY_GOOD_MS: f64 = 50.0;
 const LAG_GOOD_S: f64 = 60.0;
 const QUEUE_GOOD: f64 = 0.75;
-/// A commit's share in the running mean of their times, a second's in that of the queue: a queue that is full for a
-/// moment is how batches come, one that stays full is not.
+/// The weight of the newest value in a running mean: of a commit in the mean of commit times, and of a second in the
+/// mean of the queue. Batches fill a queue for a moment, which is normal; a queue that stays full is not.
 const NEWEST_SHARE: f64 = 0.2;
 
-/// What tells it.
+/// The signals of health.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Signals {
-    /// Running mean of the time of durable commits.
+    /// The running mean of the time of durable commits.
     pub commit_ms: f64,
-    /// How full the writer's queue is, 0 to 1, as a running mean.
+    /// The running mean of the used part of the writer's queue, 0 to 1.
     pub queue: f64,
-    /// How late the runtime wakes a timer.
+    /// How late the runtime wakes a timer, milliseconds.
     pub delay_ms: f64,
-    /// How old the oldest record is that was not read yet.
+    /// The age of the oldest record that was not read yet, seconds.
     pub lag_s: f64,
 }
 
-/// The factor: 1 while every signal is good, then in inverse proportion to the worst; a full queue halves it.
+/// The factor: 1 while every signal is good, otherwise in inverse proportion to the worst signal. A full queue halves
+/// it.
 pub fn factor(signals: &Signals) -> f64 {
     let over = |value: f64, good: f64| if value > good { good / value } else { 1.0 };
     let queue = ((signals.queue - QUEUE_GOOD) / (1.0 - QUEUE_GOOD)).clamp(0.0, 1.0);
@@ -39,7 +40,7 @@ pub fn factor(signals: &Signals) -> f64 {
     all.into_iter().fold(1.0, f64::min).max(FACTOR_MIN)
 }
 
-/// The running signals and the factor that they make.
+/// The running signals, and the factor computed from them.
 #[derive(Debug)]
 pub struct Health {
     commit_ms: AtomicU64,
@@ -58,14 +59,14 @@ impl Default for Health {
 }
 
 impl Health {
-    /// Told after each commit, by the one writer.
+    /// Notes a commit. The one writer calls this after each commit.
     pub fn committed(&self, commit_ms: f64) {
         mix(&self.commit_ms, commit_ms);
         self.commits.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Makes the factor anew, about once a second, from how full the queue is now, how late a timer was
-    /// and how far reading is behind. A second without commits halves their mean: what was slow is over.
+    /// Computes the factor, about once a second, from the used part of the queue, the delay of a timer and the lag of
+    /// reading. A second without commits halves the mean of commit times, because the slow commits are over.
     pub fn tick(&self, queue: f64, delay_ms: f64, lag_s: f64) {
         let commits = self.commits.load(Ordering::Relaxed);
         if self.seen.swap(commits, Ordering::Relaxed) == commits {

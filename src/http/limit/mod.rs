@@ -1,9 +1,9 @@
-//! How much each caller may ask for, and how much nova can do.
+//! Limits how much each caller may request, and how much nova accepts in all.
 //!
 //! The generic cell rate algorithm (ITU-T I.371): a cell is the time at which the caller's backlog is worked off. Each
-//! request moves it by one interval; who would move it further ahead than the burst allows is refused. Two cells a
-//! caller: the quota's runs at the configured rate and answers 429, the health's at that rate times the health factor
-//! and answers 503, so that the two are never mixed up.
+//! request moves it by one interval, and a request that would move it further ahead than the burst allows is refused.
+//! Each caller has two cells. The quota's cell runs at the configured rate and answers 429. The health's cell runs at
+//! this rate times the health factor and answers 503. So the two answers are never confused.
 
 pub mod client;
 pub mod health;
@@ -21,19 +21,19 @@ use crate::event::Id;
 
 use self::health::Health;
 
-/// Shards of the map of callers.
+/// The number of shards of the map of callers.
 const SHARDS: usize = 64;
-/// Callers that are remembered at once, about 64 bytes each; those beyond share a cell of their shard.
+/// The most callers that are remembered at once, about 64 bytes each. Further callers share a cell of their shard.
 pub const CALLERS_MAX: usize = 262_144;
-/// A burst is what this many seconds allow.
+/// A burst is the number of requests that the rate allows in this many seconds.
 const BURST_S: u32 = 2;
-/// Roles `service` and `admin` speak for many users.
+/// The roles `service` and `admin` have a rate this many times as high, because they act for many users.
 const SERVICE_FACTOR: u32 = 20;
 
 const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 
-/// What is limited together.
+/// The kinds of requests that are limited together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
     Feed,
@@ -41,11 +41,11 @@ pub enum Class {
     Suggestions,
     Events,
     Admin,
-    /// What anybody may ask for: metrics, the key set, the description of the API.
+    /// Requests that anybody may make: metrics, the key set, the description of the API.
     Public,
-    /// Health.
+    /// Requests for the health of the node.
     Probes,
-    /// Requests with a token that is not valid, by address.
+    /// Requests without a valid token, limited by address.
     Refused,
 }
 
@@ -75,7 +75,8 @@ impl Class {
     }
 }
 
-/// Requests a second and caller, by class, and how far the node may be from well before it is not ready.
+/// The allowed requests a second for each caller by class, and the limits of lag and disk beyond which the node is not
+/// ready.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LimitSettings {
     pub enabled: bool,
@@ -87,9 +88,9 @@ pub struct LimitSettings {
     pub public_per_s: u32,
     pub probes_per_s: u32,
     pub refused_per_s: u32,
-    /// A node that is further behind its source, seconds, is not ready.
+    /// The node is not ready if it is further behind its source than this, seconds.
     pub lag_max_s: u32,
-    /// A node with less room on the store's disk, MiB, is not ready.
+    /// The node is not ready if the store's disk has less free space than this, MiB.
     pub disk_min_mib: u32,
 }
 
@@ -98,14 +99,14 @@ impl Default for LimitSettings {
         LimitSettings {
             enabled: true,
             feed_per_s: 100,
-            // Ready-made and cheap; also without a token, and many may share an address.
+            // Trending is made in advance and cheap, needs no token, and many clients may share an address.
             trending_per_s: 1_000,
             suggestions_per_s: 50,
             events_per_s: 50,
             admin_per_s: 20,
-            // Scrapes and clients that are generated come now and then.
+            // Scrapes and generators of clients make few requests.
             public_per_s: 50,
-            // Cheap, and a load balancer that gets 429 takes the node out.
+            // Probes are cheap, and a load balancer that gets 429 takes the node out of service.
             probes_per_s: 1_000,
             refused_per_s: 50,
             lag_max_s: 300,
@@ -130,14 +131,14 @@ impl LimitSettings {
     }
 }
 
-/// Who is limited.
+/// The caller to whom a limit applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Caller {
     User {
         id: Id,
         service: bool,
     },
-    /// Without a token: one IPv4 address, or one IPv6 network of 64 bits, which is what one customer has.
+    /// A caller without a token: one IPv4 address, or one IPv6 network of 64 bits, which is what one customer has.
     Address(IpAddr),
 }
 
@@ -150,16 +151,16 @@ impl Caller {
 /// A rate and a burst, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// Between two requests at the full rate.
+    /// The interval of requests at the full rate.
     interval_us: u64,
     burst: u64,
 }
 
 impl Quota {
-    /// At least one a second; at most a million.
+    /// The quota for a rate from one to a million requests a second.
     pub fn per_s(rate: u32) -> Quota {
         let rate = u64::from(rate.clamp(1, 1_000_000));
-        // Rounded up: never more than the rate.
+        // The interval is rounded up, so that the rate is never exceeded.
         Quota { interval_us: 1_000_000_u64.div_ceil(rate), burst: rate * u64::from(BURST_S) }
     }
 
@@ -168,7 +169,8 @@ impl Quota {
         self.interval_us * (self.burst - 1)
     }
 
-    /// Takes one request out of a cell at `now_us`, each weighing `interval_us`; at least the quota's own.
+    /// Takes one request from a cell at `now_us`. A request moves the cell by `interval_us`, but at least by the
+    /// quota's own interval.
     fn take(self, cell: &AtomicU64, now_us: u64, interval_us: u64) -> Result<u64, u64> {
         let mut seen = cell.load(Ordering::Relaxed);
         loop {
@@ -184,7 +186,7 @@ impl Quota {
         }
     }
 
-    /// How many requests a cell so far ahead still allows at once.
+    /// How many requests a cell that is `ahead_us` ahead still allows at once.
     fn remaining(self, ahead_us: u64, interval_us: u64) -> u64 {
         match self.tolerance_us().checked_sub(ahead_us) {
             Some(room_us) => room_us / interval_us + 1,
@@ -199,28 +201,28 @@ struct Cells {
     health: AtomicU64,
 }
 
-/// What became of a request.
+/// The decision about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     Granted,
-    /// The caller's quota.
+    /// The caller's quota is used up.
     OverQuota {
         retry_after_us: u64,
     },
-    /// Our health.
+    /// The node is not healthy enough.
     Shed {
         retry_after_us: u64,
     },
 }
 
-/// A decision, and what the headers say.
+/// A decision, and the values of the headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
     pub decision: Decision,
     class: Class,
     quota: Quota,
     remaining: u64,
-    /// Until the whole burst is there again.
+    /// The time until the whole burst is available again.
     reset_us: u64,
 }
 
@@ -229,8 +231,8 @@ impl Verdict {
         self.decision == Decision::Granted
     }
 
-    /// `RateLimit-Policy` and `RateLimit` as draft-ietf-httpapi-ratelimit-headers-10 writes them: `q` requests in `w`
-    /// seconds, of which `r` are left until `t` seconds from now.
+    /// Writes `RateLimit-Policy` and `RateLimit` as in draft-ietf-httpapi-ratelimit-headers-10: `q` requests in `w`
+    /// seconds, of which `r` are left for the next `t` seconds.
     pub fn write(&self, headers: &mut HeaderMap) {
         let name = self.class.name();
         let policy = format!("\"{name}\";q={};w={BURST_S}", self.quota.burst);
@@ -243,7 +245,7 @@ impl Verdict {
     }
 }
 
-/// How often each decision was made, by class: granted, over quota, shed.
+/// The number of decisions by class: granted, over quota, shed.
 #[derive(Debug, Default)]
 pub struct Decisions([[AtomicU64; 3]; Class::ALL.len()]);
 
@@ -259,7 +261,7 @@ impl Decisions {
         self.0[class as usize][place].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// (class, decision, count) for `rate_limit_total{class,decision}`.
+    /// Triples of class, decision and count for `rate_limit_total{class,decision}`.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> + '_ {
         Class::ALL.into_iter().flat_map(move |class| {
             let counts = Decisions::NAMES.into_iter().zip(self.of(class));
@@ -267,7 +269,7 @@ impl Decisions {
         })
     }
 
-    /// Requests of a class that were granted, over the caller's quota, and shed.
+    /// The requests of a class that were granted, over the caller's quota, and shed.
     pub fn of(&self, class: Class) -> [u64; 3] {
         self.0[class as usize].each_ref().map(|count| count.load(Ordering::Relaxed))
     }
@@ -275,7 +277,7 @@ impl Decisions {
 
 type Shard = RwLock<HashMap<(Class, Caller), Cells>>;
 
-/// See the module.
+/// The limits, and the cells of all callers.
 pub struct Limiter {
     settings: LimitSettings,
     pub health: std::sync::Arc<Health>,
@@ -288,11 +290,12 @@ pub struct Limiter {
 impl Limiter {
     pub fn new(settings: LimitSettings, health: std::sync::Arc<Health>) -> Limiter {
         let shards = (0..SHARDS).map(|_| Default::default()).collect();
+        #[expect(clippy::disallowed_methods, reason = "limits know no other room than their own")]
         let (started, hasher) = (Instant::now(), RandomState::new());
         Limiter { settings, health, started, hasher, shards, decisions: Decisions::default() }
     }
 
-    /// Microseconds on the clock that cells go by: it never jumps.
+    /// Microseconds on the clock of the cells, which never jumps.
     pub fn now_us(&self) -> u64 {
         self.started.elapsed().as_micros() as u64
     }
@@ -301,7 +304,7 @@ impl Limiter {
         &self.settings
     }
 
-    /// Takes one request of a class out of a caller's quota; `None` where nothing is limited.
+    /// Takes one request of a class from a caller's quota. `None` if limits are off.
     pub fn check(&self, class: Class, caller: Caller, now_us: u64) -> Option<Verdict> {
         if !self.settings.enabled {
             return None;
@@ -358,12 +361,12 @@ impl Limiter {
         use_cells(callers.entry(key).or_default())
     }
 
-    /// Forgets callers that have their whole burst again; forgetting them changes nothing.
+    /// Forgets callers whose whole burst is available again, which changes no decision.
     pub fn sweep(&self, now_us: u64) {
         self.shards.iter().for_each(|(shard, _)| sweep(&mut shard.write(), now_us));
     }
 
-    /// Callers that are remembered.
+    /// The number of remembered callers.
     pub fn callers(&self) -> usize {
         self.shards.iter().map(|(shard, _)| shard.read().len()).sum()
     }

@@ -1,4 +1,4 @@
-//! Promises of the limits over random and concurrent callers.
+//! Tests of the limits with random and concurrent callers.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ fn user(number: u128) -> Caller {
     Caller::User { id: Id::from_u128(number), service: false }
 }
 
-/// The most that any interval between two grants lets through, against burst + rate · t.
+/// Checks that no interval between two grants allows more than burst + rate · t.
 fn never_more_than_promised(granted: &mut [u64], per_s: u32) -> Result<(), TestCaseError> {
     granted.sort_unstable();
     let burst = u64::from(per_s * BURST_S);
-    // What the worst interval that ends here has let through beyond its rate.
+    // This is the surplus, beyond the rate, of the worst interval that ends here.
     let mut best = f64::INFINITY;
     for (place, at_us) in granted.iter().enumerate() {
         let allowed = f64::from(per_s) * *at_us as f64 / 1e6;
@@ -71,7 +71,7 @@ proptest! {
                 Decision::OverQuota { retry_after_us } | Decision::Shed { retry_after_us } => {
                     now_us += retry_after_us;
                     let next = limiter.check(Class::Feed, user(1), now_us).unwrap();
-                    // The quota may be the next one to wait for, once health is no more.
+                    // Once health no longer limits, the quota may be the next limit.
                     prop_assert!(next.decision == Decision::Granted || delay_ms > 50, "{:?}", next);
                 }
             }
@@ -106,11 +106,12 @@ fn eight_concurrent_clients_get_no_more_than_one_would() {
 fn quota_and_health_are_never_mixed_up() {
     let limiter = limiter(10);
     let ask = |caller, now_us| limiter.check(Class::Feed, caller, now_us).unwrap().decision;
-    // Healthy: whoever asks for too much is told that it is the quota.
+    // The node is healthy, so a caller who asks too often is refused because of the quota.
     let healthy: Vec<_> = (0..40).map(|_| ask(user(1), 0)).collect();
     assert!(healthy[..20].iter().all(|decision| *decision == Decision::Granted));
     assert!(healthy[20..].iter().all(|decision| matches!(decision, Decision::OverQuota { .. })));
-    // Unwell: who stays within the quota is only ever told that it is us; who does not, after that, that it is them.
+    // The node is not healthy. A caller within the quota is only ever refused because of health. A caller beyond it is
+    // then refused because of the quota.
     limiter.health.tick(0.0, 500.0, 0.0);
     let slow: Vec<_> = (0..100).map(|n| ask(user(2), n * 100_000)).collect();
     let shed = slow.iter().filter(|decision| matches!(decision, Decision::Shed { .. })).count();
@@ -118,7 +119,7 @@ fn quota_and_health_are_never_mixed_up() {
     assert!(slow.iter().all(|decision| !matches!(decision, Decision::OverQuota { .. })));
     let greedy = (0..40).map(|_| ask(user(3), 0));
     assert_eq!(greedy.filter(|decision| matches!(decision, Decision::OverQuota { .. })).count(), 20);
-    // Another caller is not touched.
+    // Another caller is not affected.
     assert_eq!(ask(user(4), 0), Decision::Granted);
     let counts: u64 = limiter.decisions.all().map(|(_, _, count)| count).sum();
     assert_eq!(counts, 40 + 100 + 40 + 1);
@@ -131,7 +132,7 @@ fn callers_are_bounded_and_swept() {
         limiter.check(Class::Feed, user(number), 0);
     }
     assert!(limiter.callers() <= CALLERS_MAX);
-    // Those beyond share a cell: still limited.
+    // Further callers share a cell and are still limited.
     let strangers = (0..1_000).filter(|n| {
         let verdict = limiter.check(Class::Feed, user(1 << 100 | n), 0).unwrap();
         verdict.decision == Decision::Granted

@@ -1,4 +1,4 @@
-//! How a figure that was read becomes a metric.
+//! Turns figures into metrics.
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
@@ -15,7 +15,7 @@ use crate::state::histogram::Histogram as Counts;
 pub(super) type Labels = Vec<(&'static str, String)>;
 pub(super) type Real = Gauge<f64, AtomicU64>;
 
-/// Seconds; from a fraction of a millisecond to what a person notices.
+/// Buckets in seconds, from a fraction of a millisecond to what a person notices.
 pub(super) const SECONDS: [f64; 14] =
     [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
 
@@ -27,7 +27,7 @@ pub(super) fn gauges(to: &mut Registry, name: &str, help: &str, values: impl Int
     to.register(name, help, family);
 }
 
-/// `name` without its `_total`, which the encoder adds.
+/// Counters under `name` without its `_total`, which the encoder adds.
 pub(super) fn counters(to: &mut Registry, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, u64)>) {
     let family = Family::<Labels, Counter>::default();
     for (labels, value) in values {
@@ -36,7 +36,7 @@ pub(super) fn counters(to: &mut Registry, name: &str, help: &str, values: impl I
     to.register(name, help, family);
 }
 
-/// A number without labels.
+/// A gauge without labels.
 pub(super) fn whole(to: &mut Registry, name: &str, help: &str, value: usize) {
     let gauge = Gauge::<i64>::default();
     gauge.set(value as i64);
@@ -49,14 +49,14 @@ pub(super) fn real(to: &mut Registry, name: &str, help: &str, value: f64) {
     to.register(name, help, gauge);
 }
 
-/// The same, of what only grows.
+/// A counter without labels.
 pub(super) fn total(to: &mut Registry, name: &str, help: &str, value: u64) {
     let counter = Counter::<u64>::default();
     counter.inc_by(value);
     to.register(name, help, counter);
 }
 
-/// The same, of seconds.
+/// A counter of seconds without labels.
 pub(super) fn real_total(to: &mut Registry, name: &str, help: &str, value: f64) {
     let counter = Counter::<f64, AtomicU64>::default();
     counter.inc_by(value);
@@ -71,11 +71,11 @@ pub(super) fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels
     pairs.map(|(name, value)| (name, value.to_owned())).to_vec()
 }
 
-/// Counts of ours as a Prometheus histogram of seconds.
+/// One of nova's histograms as a Prometheus histogram of seconds.
 #[derive(Debug)]
 pub(super) struct Seconds {
     pub counts: Counts,
-    /// Seconds of one unit of the counts.
+    /// The seconds in one unit of the counts.
     pub unit: f64,
 }
 
@@ -108,7 +108,7 @@ impl EncodeMetric for Seconds {
     }
 }
 
-/// The same of several things with labels.
+/// Several such histograms with labels.
 #[derive(Debug)]
 pub(super) struct SecondsOf(pub Vec<(Labels, Seconds)>);
 

@@ -1,4 +1,4 @@
-//! How much memory each structure takes.
+//! The memory of each structure.
 
 use crate::cache::Cache as _;
 use crate::http::edge::Edge;

@@ -1,4 +1,4 @@
-//! What the threads and routes count for the metrics.
+//! Figures that threads and routes count for the metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::state::histogram::Histogram as Counts;
 
 use super::family::{Real, SECONDS};
 
-/// What the threads and routes count.
+/// Figures that threads and routes count.
 #[derive(Debug)]
 pub struct Observed {
     pub events_ingested: Counter,
@@ -22,7 +22,7 @@ pub struct Observed {
     pub(super) recovery_seconds: Real,
     commits: AtomicU64,
     pub(super) commit_seconds: Histogram,
-    /// Since somebody last took them, microseconds.
+    /// The commits since this was last taken, in microseconds.
     recent_commits: Mutex<Counts>,
     pub(super) processing_seconds: Histogram,
     pub(super) publish_ms: Histogram,
@@ -59,24 +59,24 @@ impl Default for Observed {
 }
 
 impl Observed {
-    /// The store was opened, and took so long to recover.
+    /// Notes that the store was recovered, and how long it took.
     pub fn recovered(&self, took: Duration, dead_letters: u64, dedup_keys: u64) {
         self.recovery_seconds.set(took.as_secs_f64());
         self.dead_letters.set(dead_letters as i64);
         self.dedup_keys.set(dedup_keys as i64);
     }
 
-    /// Commits since the start.
+    /// The number of commits since the start.
     pub(in crate::http) fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }
 
-    /// How long the commits took since this was last asked, microseconds.
+    /// The times of the commits since the last call, microseconds.
     pub(in crate::http) fn take_recent_commits(&self) -> Counts {
         std::mem::take(&mut *self.recent_commits.lock())
     }
 
-    /// The writer has committed.
+    /// Notes a commit of the writer.
     pub fn committed(&self, facts: &CommitFacts) {
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.commit_seconds.observe(facts.commit_ms / 1e3);

@@ -1,29 +1,29 @@
-//! What is known of the Redis port from outside of it, and what its threads count.
+//! The state of the Redis port for the metrics, and the counts of its threads.
 
 use std::sync::atomic::AtomicU64;
 
 use crate::cache::Embedded;
 
-/// What commands are counted by, in the order of [`PortCounts::commands`].
+/// The groups by which commands are counted, in the order of [`PortCounts::commands`].
 pub const PORT_GROUPS: [&str; 8] =
     ["connection", "keys", "strings", "hashes", "sets", "sorted_sets", "server", "unknown"];
 
-/// What the port's threads count.
+/// The counts of the port's threads.
 #[derive(Debug, Default)]
 pub struct PortCounts {
-    /// Connections that are open.
+    /// The number of open connections.
     pub open: AtomicU64,
-    /// Connections that were taken.
+    /// The number of accepted connections.
     pub connections: AtomicU64,
-    /// Connections for which there was no place.
+    /// The number of connections that were refused because there was no place.
     pub refused: AtomicU64,
-    /// Commands by group.
+    /// The number of commands by group.
     pub commands: [AtomicU64; PORT_GROUPS.len()],
-    /// Commands that were answered with an error.
+    /// The number of commands that were answered with an error.
     pub errors: AtomicU64,
 }
 
-/// What is known of the port from outside of it.
+/// The state of the port for the metrics.
 pub struct PortWatch {
     pub cache: Embedded,
     pub counts: PortCounts,

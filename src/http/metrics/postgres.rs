@@ -1,5 +1,5 @@
-//! PostgreSQL followed directly: the slot, how far behind it the store is, and what is wrong. Nothing is there where changes
-//! come from Kafka.
+//! The metrics of PostgreSQL followed directly: the slot, how far the store is behind it, and the findings. There are
+//! none if changes come from Kafka.
 
 use std::sync::atomic::Ordering;
 
@@ -11,7 +11,7 @@ use crate::source::postgres::status::State;
 
 use super::family::{Real, gauges, labels, one, total, whole};
 
-/// What `pg_replication_slots.wal_status` may be, and `none` where there is no slot.
+/// The values of `pg_replication_slots.wal_status`, and `none` if there is no slot.
 const WAL_STATUSES: [&str; 5] = ["reserved", "extended", "unreserved", "lost", "none"];
 
 pub(super) fn postgres(watch: &Watch, to: &mut Registry) {
@@ -47,7 +47,7 @@ pub(super) fn postgres(watch: &Watch, to: &mut Registry) {
     gauges(to, "nova_pg_findings", "1 for each finding that stands; docs/postgres.md has them", found);
 }
 
-/// A number without labels, where it is known.
+/// A gauge without labels, if its value is known.
 fn real(to: &mut Registry, name: &str, help: &str, value: Option<f64>) {
     if let Some(value) = value {
         let gauge = Real::default();

@@ -1,4 +1,4 @@
-//! What the process is and takes, by the names that Prometheus's client libraries use for every process.
+//! The metrics of the process, under the names that Prometheus's client libraries use for every process.
 
 use std::sync::OnceLock;
 
@@ -8,7 +8,7 @@ use crate::version::{COMMIT, STORE_FORMAT, VERSION};
 
 use super::family::{gauges, labels, real, real_total};
 
-/// Of `/proc/{pid}/stat` (proc_pid_stat(5)), counted from the field behind the name of the program.
+/// Indexes of fields of `/proc/{pid}/stat` (proc_pid_stat(5)), counted from the field after the name of the program.
 const USER_TICKS: usize = 11;
 const SYSTEM_TICKS: usize = 12;
 const THREADS: usize = 17;
@@ -16,7 +16,7 @@ const START_TICKS: usize = 19;
 const VIRTUAL_BYTES: usize = 20;
 const RESIDENT_PAGES: usize = 21;
 
-/// Nothing of the process where the kernel has no `/proc`.
+/// Adds the metrics of the process. There are none if the kernel has no `/proc`.
 pub(super) fn process(to: &mut Registry) {
     let format = STORE_FORMAT.to_string();
     let build = labels([("version", VERSION), ("commit", COMMIT), ("store_format", &format)]);
@@ -41,16 +41,16 @@ pub(super) fn process(to: &mut Registry) {
     real(to, "process_max_fds", "File descriptors that may be open", most);
 }
 
-/// Fields of `/proc/self/stat` as numbers.
+/// The fields of `/proc/self/stat` as numbers.
 fn stat() -> Option<impl Fn(usize) -> f64> {
     let text = std::fs::read_to_string("/proc/self/stat").ok()?;
-    // The program's name is in parentheses, and may hold some itself.
+    // The program's name is in parentheses, and may contain parentheses itself.
     let (_, fields) = text.rsplit_once(')')?;
     let fields: Vec<f64> = fields.split_whitespace().map(|field| field.parse().unwrap_or(0.0)).collect();
     Some(move |place: usize| fields.get(place).copied().unwrap_or(0.0))
 }
 
-/// When the machine was booted, seconds since 1970. It does not change.
+/// When the machine was booted, seconds since 1970. This does not change.
 fn booted_s() -> Option<f64> {
     static BOOTED_S: OnceLock<Option<f64>> = OnceLock::new();
     let read = || {

@@ -1,4 +1,4 @@
-//! The text of all metrics. A group without a file of its own is written here.
+//! The text of all metrics. This file has the groups without a file of their own.
 
 use std::fmt;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use super::family::{Real, Seconds, SecondsOf, counters, gauges, labels, one, tot
 use super::memory::memory;
 use super::{port, postgres, process, source, store, warehouse};
 
-/// The OpenMetrics text of everything.
+/// The OpenMetrics text of all metrics.
 pub(super) fn render(edge: &Edge) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
     let to = &mut registry;
@@ -35,7 +35,7 @@ pub(super) fn render(edge: &Edge) -> Result<String, fmt::Error> {
     Ok(out)
 }
 
-/// Nodes with the same fingerprint make the same lists of the same state.
+/// Nodes with the same fingerprint make the same lists from the same state.
 fn ranking(serving: &Serving, to: &mut Registry) {
     let fingerprint = format!("{:016x}", serving.state.read().ranking().fingerprint());
     let value = (labels([("fingerprint", &fingerprint)]), 1.0);

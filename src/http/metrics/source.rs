@@ -1,4 +1,4 @@
-//! What is read from Kafka, how far behind it is, and librdkafka's statistics.
+//! The metrics of Kafka: what is read, how far nova is behind, and librdkafka's statistics.
 
 use std::sync::atomic::Ordering;
 
@@ -17,7 +17,7 @@ pub(super) fn source(watch: &Watch, log: &Log, to: &mut Registry) {
             .map(|(name, lag)| (labels([("topic", &name.topic), ("partition", &name.partition.to_string())]), lag))
     };
     let known = || each().filter_map(|(name, lag)| Some((name, lag.as_ref()?)));
-    // The local log is never behind: its records are consumed by the commit that makes them durable.
+    // The local log is never behind, because the commit that makes its records durable also consumes them.
     let ages = each().map(|(name, lag)| (name, lag.as_ref().map_or(0.0, |lag| lag.age_ms as f64 / 1e3)));
     gauges(to, "cdc_lag_seconds", "Age of the oldest record that was not read yet, at most", ages);
     let records = known().filter_map(|(name, lag)| Some((name, lag.records? as f64)));

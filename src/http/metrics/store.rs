@@ -1,4 +1,4 @@
-//! The store's pages and its backups.
+//! The metrics of the store's pages and of its backups.
 
 use prometheus_client::registry::Registry;
 

@@ -1,4 +1,4 @@
-//! The two text formats of metrics, and who gets which.
+//! The two text formats of metrics, and the choice between them.
 
 use bytes::Bytes;
 use http::header::ACCEPT;
@@ -13,10 +13,10 @@ use super::render::render;
 
 pub(in crate::http) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 pub(in crate::http) const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// How long what was written is given to whoever asks, microseconds.
+/// How long a text of metrics is reused, microseconds.
 const KEPT_US: u64 = 1_000_000;
 
-/// What was written last in each format.
+/// The last text in each format.
 #[derive(Default)]
 pub(in crate::http) struct Scrapes {
     openmetrics: Kept<u64>,
@@ -24,8 +24,8 @@ pub(in crate::http) struct Scrapes {
 }
 
 impl Scrapes {
-    /// `GET /metrics`: OpenMetrics for whoever asks for it, else the older format. Made at most once a second, but in a server
-    /// for tests for each request.
+    /// Answers `GET /metrics`: OpenMetrics for a client that accepts it, otherwise the older format. The text is made
+    /// at most once a second, but for each request in a server for tests.
     pub fn answer(&self, edge: &Edge, request: &HeaderMap) -> Result<Response<Full<Bytes>>, Problem> {
         let openmetrics = wants_openmetrics(request);
         let make = || {
@@ -38,7 +38,7 @@ impl Scrapes {
         let kept = if openmetrics { &self.openmetrics } else { &self.classic };
         let second = edge.gate.limiter.now_us() / KEPT_US;
         let scrape = match edge.testing {
-            // A test reads what its last call did.
+            // A test must read the effect of its last call.
             Some(_) => make(),
             None => kept.get(second, |_| make()),
         };
@@ -48,7 +48,7 @@ impl Scrapes {
     }
 }
 
-/// Whether `Accept` (RFC 9110 §12.5.1) names OpenMetrics, and plain text not before it.
+/// Whether `Accept` (RFC 9110 §12.5.1) has OpenMetrics, and not plain text before it.
 fn wants_openmetrics(request: &HeaderMap) -> bool {
     let (mut openmetrics, mut plain) = (0.0_f32, 0.0_f32);
     let values = request.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
@@ -66,7 +66,7 @@ fn wants_openmetrics(request: &HeaderMap) -> bool {
     openmetrics > 0.0 && openmetrics >= plain
 }
 
-/// OpenMetrics in Prometheus's text format 0.0.4
+/// Converts OpenMetrics to Prometheus's text format 0.0.4
 /// (<https://prometheus.io/docs/instrumenting/exposition_formats/>): a counter is declared by the name of its samples,
 /// with `_total`; there are no units and no end mark.
 fn classic(openmetrics: &str) -> String {

@@ -1,4 +1,5 @@
-//! What waits for ClickHouse and what is wrong there, and the breakers around everything remote.
+//! The metrics of the rows that wait for ClickHouse, of problems with ClickHouse, and of the breakers of all remote
+//! servers.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -13,7 +14,7 @@ use crate::warehouse::status::Status as WarehouseStatus;
 
 use super::family::{counters, gauges, labels, one, total};
 
-/// The code of a server that answers and whose tables cannot be made or looked at: nothing is delivered.
+/// The code of a server that answers, but whose tables cannot be made or read. Nothing is delivered.
 const NOT_PREPARED: &str = "not-prepared";
 
 pub(super) fn warehouse(watch: &Watch, to: &mut Registry) {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::http::route::{Content, Operation};
 
-/// Name, key of the component, what it says, type, whether it is always there.
+/// The name, the key of the component, the description, the type, and whether the header is always present.
 type Header = (&'static str, &'static str, &'static str, &'static str, bool);
 
 const ALL: [Header; 13] = [
@@ -32,7 +32,7 @@ pub(super) fn components() -> Value {
     Value::Object(each.collect())
 }
 
-/// Of every answer: hyper's and the lane's alike.
+/// The headers of every answer, both of hyper and of the lane.
 const COMMON: [&str; 6] =
     ["X-Request-ID", "traceparent", "Server-Timing", "Cache-Control", "RateLimit-Policy", "RateLimit"];
 

@@ -12,7 +12,7 @@ use super::route::{Access, Content, Kind, Operation, Parameter, Routes, Tag};
 
 use self::schemas::Schemas;
 
-/// The status of what hyper answers by itself.
+/// The status with which hyper itself answers.
 const HEAD_TOO_LONG: u16 = 431;
 /// The media type of problems (RFC 9457).
 const PROBLEM: &str = "application/problem+json";
@@ -136,7 +136,7 @@ fn problems(routes: &Routes, schemas: &mut Schemas) -> Value {
         let headers = headers::of_problem(status);
         (named(status), json!({ "description": reason(status), "headers": headers, "content": content }))
     });
-    // Such a head is not read, so nobody knows what it asks for.
+    // Such a head is not read, so it is unknown which operation it is for.
     let too_long = json!({ "description": "The head is longer than 16 KiB, or has more than 64 fields." });
     Value::Object(each.chain([(named(HEAD_TOO_LONG), too_long)]).collect())
 }
@@ -145,7 +145,7 @@ fn reason(status: u16) -> &'static str {
     StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or_default()
 }
 
-/// The reason as a name: `BadRequest`.
+/// The reason phrase as a name, such as `BadRequest`.
 fn named(status: u16) -> String {
     reason(status).chars().filter(char::is_ascii_alphanumeric).collect()
 }
@@ -156,7 +156,7 @@ fn content(operation: &Operation, schemas: &mut Schemas) -> Option<Value> {
         Content::Json(form) => {
             let schema = schemas.answer(form);
             let mut answer = json!({ "schema": schema });
-            // Some readers of the document look for an example at the answer only.
+            // Some readers of the document look for an example only at the answer.
             if let Some(example) = schemas.example(&answer["schema"]) {
                 answer["example"] = example;
             }

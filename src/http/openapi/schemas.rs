@@ -1,4 +1,4 @@
-//! The schemas of requests and answers, made from their types and named as components.
+//! The schemas of requests and answers. They are made from the types and named as components.
 
 use schemars::generate::{Contract, SchemaSettings};
 use schemars::transform::{RecursiveTransform, Transform as _};
@@ -29,12 +29,12 @@ impl Default for Schemas {
 }
 
 impl Schemas {
-    /// What is read of a request.
+    /// The schema of a request.
     pub fn request(&mut self, form: Form) -> Value {
         form(&mut self.requests).to_value()
     }
 
-    /// What an answer says.
+    /// The schema of an answer.
     pub fn answer(&mut self, form: Form) -> Value {
         form(&mut self.answers).to_value()
     }
@@ -49,7 +49,7 @@ impl Schemas {
         self.answers.subschema_for::<ProblemDetails<'_>>().to_value()
     }
 
-    /// Every schema that was named.
+    /// All named schemas.
     pub fn components(mut self) -> Value {
         let mut all = self.requests.take_definitions(true);
         let mut answers = self.answers.take_definitions(true);
@@ -67,7 +67,7 @@ fn transform(value: &mut Value, steps: &[fn(&mut Schema)]) {
     }
 }
 
-/// What fits into Rust's integers, where no narrower bound is said. A number of a request is read as an `i64` first.
+/// Adds the bounds of Rust's integers, if no narrower bound is stated. A number in a request is first read as an `i64`.
 fn bounded(schema: &mut Schema) {
     let (min, max) = match schema.get("format").and_then(Value::as_str) {
         Some("uint32") => (0, i64::from(u32::MAX)),
@@ -82,8 +82,8 @@ fn bounded(schema: &mut Schema) {
     }
 }
 
-/// Formats of Rust's types mean nothing to clients, and neither do the lines of its comments. A default that is nothing
-/// says nothing.
+/// Removes formats of Rust's types and line breaks of comments, which mean nothing to clients. A default that is null or
+/// empty is removed, too.
 fn plain(schema: &mut Schema) {
     let rust = |format: &str| ["int", "uint", "double", "float"].iter().any(|begin| format.starts_with(begin));
     if schema.get("format").and_then(Value::as_str).is_some_and(rust) {
@@ -98,7 +98,7 @@ fn plain(schema: &mut Schema) {
     }
 }
 
-/// Words of an enumeration stand in one list, also where some of them have descriptions.
+/// Puts all words of an enumeration into one list, even if some of them have descriptions.
 fn enumerated(schema: &mut Schema) {
     let words = |one: &Value| match (&one["const"], &one["enum"]) {
         (word @ Value::String(_), _) => Some(vec![word.clone()]),
@@ -112,7 +112,7 @@ fn enumerated(schema: &mut Schema) {
     schema.insert("enum".to_owned(), words.concat().into());
 }
 
-/// An answer has a member that is null, or leaves it out, and never one or the other: what may be left out is not null.
+/// An answer has a member that is null, or leaves it out, but never either: a member that may be left out is not null.
 fn left_out(schema: &mut Schema) {
     let named: Vec<_> =
         schema.get("required").and_then(Value::as_array).map(|names| names.to_vec()).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The route table: what there is, who may, what it costs, what handles it, what it reads and answers. Dispatch,
-//! `/openapi.json` and the test that walks every operation read the same rows.
+//! The route table: the operations, who may use them, which quota they use, their handlers, their requests and their
+//! answers. Dispatch, `/openapi.json` and the test that walks every operation read the same rows.
 
 mod admin;
 mod operation;
@@ -15,33 +15,33 @@ use matchit::Router;
 pub(super) use self::operation::{Access, Content, Form, Handler, Kind, Operation, Parameter, Plane, Tag};
 pub(super) use self::public::{METRICS, OVERVIEW_STREAM, STREAM};
 
-/// What the paths of all operations for the role admin begin with.
+/// The prefix of the paths of all operations for the role admin.
 pub(super) const ADMIN_PATHS: &str = "/api/v1/admin/";
 
 /// One path and its operations.
 struct Path {
     operations: Vec<Operation>,
-    /// For `Allow`.
+    /// The methods of the path, for `Allow`.
     methods: &'static str,
 }
 
-/// The table, made ready for look-ups.
+/// The table, prepared for look-ups.
 pub(super) struct Routes {
     router: Router<usize>,
     paths: Vec<Path>,
 }
 
-/// What a request's path leads to.
+/// The result of a look-up by path and method.
 pub(super) enum Found<'r, 'p> {
     /// The operation, and the part of the path that it names.
     Operation(&'r Operation, Option<&'p str>),
-    /// There are other methods only.
+    /// The path has only other methods.
     Methods(&'static str),
     Nothing,
 }
 
 impl Routes {
-    /// The operations of a listener: all, or those of the API or the admin listener.
+    /// The operations of a listener: all of them, or those of the API or of the admin listener.
     pub fn new(plane: Option<Plane>) -> Result<Routes, matchit::InsertError> {
         let here = |operation: &Operation| plane.is_none_or(|plane| [plane, Plane::Both].contains(&operation.plane));
         Routes::of(public::operations().into_iter().chain(admin::operations()).filter(here))
@@ -91,7 +91,7 @@ fn methods(operations: &[Operation]) -> &'static str {
         return if has(Method::GET) { "GET, HEAD, PUT" } else { "PUT, DELETE" };
     }
     if operations.iter().any(|operation| operation.method == Method::GET && operation.streams()) {
-        // Nobody can tell what HEAD would before the answer is made.
+        // The reason for a HEAD is unknown before the answer is made.
         return "GET";
     }
     match (has(Method::GET), has(Method::POST), has(Method::DELETE)) {

@@ -1,4 +1,4 @@
-//! One row of the table.
+//! One row of the route table.
 
 use std::net::IpAddr;
 
@@ -12,37 +12,37 @@ use crate::http::error::Problem;
 use crate::http::limit::Class;
 use crate::http::pieces::Body;
 
-/// Who may ask.
+/// Who may use an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Access {
     Anyone,
-    /// Whoever has a valid token.
+    /// Everybody with a valid token.
     User,
-    /// Whose token has the role admin.
+    /// Everybody whose token has the role admin.
     Admin,
 }
 
-/// What answers, and with it who may ask.
+/// The function that answers, which also decides who may use the operation.
 #[derive(Clone, Copy)]
 pub(in crate::http) enum Handler {
-    /// Anyone, at once.
+    /// Anyone may call, and the answer is ready at once.
     Anyone(fn(&Call<'_>) -> Answer),
-    /// Anyone, with a stream.
+    /// Anyone may call, and the answer is a stream.
     Stream(fn(&Call<'_>, IpAddr) -> Result<Response<Body>, Problem>),
-    /// A user, at once, of the own or, with `user_id` and the role, of another user's memory. The audit names an admin's
-    /// look by `looked`.
+    /// A user may call, and the answer is ready at once. It is about the user or, with `user_id` and the right role,
+    /// about another user. The audit names an admin's read by `looked`.
     Whose { looked: &'static str, answer: fn(&Call<'_>, &Subject) -> Answer },
-    /// A user, after a wait for a body, the store or the writer.
+    /// A user may call, and the answer waits for a body, the store or the writer.
     User(for<'a> fn(UserCall<'a>) -> Waits<'a>),
-    /// The same, for the role admin.
+    /// The role admin may call, and the answer waits for a body, the store or the writer.
     Admin(for<'a> fn(UserCall<'a>) -> Waits<'a>),
-    /// Anyone, after a wait: the control routes of a server for tests.
+    /// Anyone may call, and the answer waits. These are the control routes of a server for tests.
     Test(for<'a> fn(UserCall<'a>) -> Waits<'a>),
-    /// The role admin, with an answer that comes piece by piece.
+    /// The role admin may call, and the answer comes piece by piece.
     AdminStream(for<'a> fn(UserCall<'a>) -> Opens<'a>),
 }
 
-/// Where an operation is when the admin listener is another one.
+/// The listener of an operation, if there is a separate admin listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Plane {
     Api,
@@ -50,7 +50,7 @@ pub(in crate::http) enum Plane {
     Both,
 }
 
-/// What operations are grouped by in the document.
+/// The groups of operations in the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http) enum Tag {
     Feed,
@@ -79,7 +79,7 @@ impl Tag {
         Tag::Testing,
     ];
 
-    /// Its name, and what it says.
+    /// The name of the group, and its description.
     pub const fn told(self) -> (&'static str, &'static str) {
         match self {
             Tag::Feed => ("feed", "Feeds of users."),
@@ -96,7 +96,7 @@ impl Tag {
     }
 }
 
-/// A parameter of the query or the head: its name, its allowed values, what it says.
+/// A parameter of the query or the head: its name, its allowed values, its description.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) struct Parameter {
     pub name: &'static str,
@@ -106,28 +106,28 @@ pub(in crate::http) struct Parameter {
 
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) enum Kind {
-    /// Of any length that fits into a head.
+    /// A text of any length that fits into a head.
     Line,
-    /// A place in a list, of at most so many letters and digits of Base64 in its form for addresses (RFC 4648 §5).
+    /// A place in a list: at most this many letters and digits of the URL-safe Base64 (RFC 4648 §5).
     Cursor(usize),
-    /// Of so many characters.
+    /// A text with this number of characters.
     Text {
         min: usize,
         max: usize,
     },
     Uuid,
-    /// `YYYY-MM-DD`, or nothing, as if it were left out.
+    /// A date `YYYY-MM-DD`. An empty value counts as a missing parameter.
     Date,
     Integer {
         min: u64,
         max: u64,
     },
     OneOf(&'static [&'static str]),
-    /// 0 or 1.
+    /// A flag, 0 or 1.
     Flag,
 }
 
-/// Makes the schema of a type.
+/// A function that makes the schema of a type.
 pub(in crate::http) type Form = fn(&mut SchemaGenerator) -> Schema;
 
 /// The schema of `T`.
@@ -135,14 +135,14 @@ pub(in crate::http) fn form<T: JsonSchema>(generator: &mut SchemaGenerator) -> S
     generator.subschema_for::<T>()
 }
 
-/// What an answer carries.
+/// The content of an answer.
 #[derive(Clone, Copy)]
 pub(in crate::http) enum Content {
     Nothing,
     Json(Form),
     /// A text in one of these media types.
     Text(&'static [&'static str]),
-    /// Server-sent events, each with the form of its data.
+    /// Server-sent events, each with the schema of its data.
     Events(&'static [(&'static str, Form)]),
 }
 
@@ -153,7 +153,7 @@ pub(super) const fn parameter(name: &'static str, kind: Kind, help: &'static str
 /// One method of one path.
 #[derive(Clone)]
 pub(in crate::http) struct Operation {
-    /// A verb and a noun; clients name their methods by it, so it never changes.
+    /// A verb and a noun. Clients name their methods by this id, so it never changes.
     pub id: &'static str,
     pub tag: Tag,
     pub method: Method,
@@ -162,20 +162,20 @@ pub(in crate::http) struct Operation {
     pub handler: Handler,
     pub class: Option<Class>,
     pub plane: Plane,
-    /// Of the part of the path in braces.
+    /// The kind of the part of the path in braces.
     pub path_kind: Kind,
     pub query: Vec<Parameter>,
     pub headers: Vec<Parameter>,
-    /// Of a JSON body; `None` where none is read.
+    /// The schema of a JSON body. `None` if no body is read.
     pub body: Option<Form>,
-    /// The body must be there: a member of it is required.
+    /// Whether the body is required, because one of its members is required.
     pub body_required: bool,
-    /// Statuses with the content.
+    /// The statuses of answers with the content.
     pub status: &'static [u16],
     pub content: Content,
-    /// A cache may keep the answer, and asks whether it is still good.
+    /// Whether the answer has an ETag: a cache may keep it, and asks whether it is still valid.
     pub etag: bool,
-    /// Statuses of problems, besides those that follow from the rest: see [`Operation::problems`].
+    /// The statuses of problems that do not follow from the other members: see [`Operation::problems`].
     pub also: &'static [u16],
 }
 
@@ -229,17 +229,17 @@ impl Operation {
         Operation { headers: vec![Parameter { name, kind, help }], ..self }
     }
 
-    /// Reads a body that may be left out.
+    /// Declares a body that may be missing.
     pub fn reads<T: JsonSchema>(self) -> Operation {
         Operation { body: Some(form::<T>), ..self }
     }
 
-    /// Reads a body that must be there.
+    /// Declares a body that is required.
     pub fn needs<T: JsonSchema>(self) -> Operation {
         Operation { body: Some(form::<T>), body_required: true, ..self }
     }
 
-    /// Answers with an object.
+    /// Declares an answer with an object.
     pub fn answers<T: JsonSchema>(self, status: &'static [u16]) -> Operation {
         self.content(status, Content::Json(form::<T>))
     }
@@ -269,10 +269,10 @@ impl Operation {
         }
     }
 
-    /// Every status of a problem that the operation may answer with.
+    /// Every status of a problem with which the operation may answer.
     pub fn problems(&self) -> Vec<u16> {
         let mut all = self.also.to_vec();
-        // What is wrong with its head, or with its percent-encoding.
+        // These statuses are for problems of the head or of its percent-encoding.
         all.extend([400, 501]);
         all.extend(match self.access() {
             Access::Anyone => &[][..],

@@ -1,4 +1,4 @@
-//! Parameters that operations of users and of people with the role admin have alike.
+//! The parameters that operations of users and of the role admin share.
 
 use super::operation::{Kind, Parameter, parameter};
 

@@ -1,4 +1,4 @@
-//! The rows of what users and their applications ask for, and of what everybody may know of the node.
+//! The routes for users and their applications, and the public routes about the node.
 
 use http::Method;
 
@@ -13,14 +13,14 @@ use crate::http::{admin, dismiss, events, feed_metrics, metrics, read, ready, ro
 use super::operation::{Content, Handler, Kind, Operation as O, Parameter, Plane, Tag, form, parameter};
 use super::parameters::{ALGORITHM, WINDOW};
 
-/// The path of the operation that answers with a stream.
+/// The path of the operation that streams trending.
 pub(in crate::http) const STREAM: &str = "/api/v1/feed/trending/stream";
-/// The path of the operation that tells the overview as a stream.
+/// The path of the operation that streams the overview.
 pub(in crate::http) const OVERVIEW_STREAM: &str = "/api/v1/overview/stream";
-/// The path of the operation that answers by `Accept`.
+/// The path of the operation whose answer depends on `Accept`.
 pub(in crate::http) const METRICS: &str = "/metrics";
 
-/// Of a cursor, characters.
+/// The most characters of a cursor.
 const CURSOR_MAX: usize = 2_000;
 const CURSOR: Parameter =
     parameter("cursor", Kind::Cursor(CURSOR_MAX), "The place where the page begins, from the page before.");
@@ -31,7 +31,7 @@ const fn limit(max: u64) -> Parameter {
     parameter("limit", Kind::Integer { min: 1, max }, "How many; 20 where it is left out.")
 }
 
-/// In the order of the documentation.
+/// The operations in the order of the documentation.
 pub(super) fn operations() -> Vec<O> {
     let mut all = vec![feed(), invalidate()];
     all.extend(trending());
@@ -142,7 +142,7 @@ fn rows() -> O {
         .also(&[403, 409])
 }
 
-/// What everybody may know of the node.
+/// The public operations about the node.
 fn known() -> [O; 3] {
     let text = Handler::Anyone(|call| call.documents.metrics(call.edge(), call.headers));
     let keys = Handler::Anyone(|call| call.documents.key_set(&call.edge().auth));
@@ -183,7 +183,7 @@ fn health() -> Vec<O> {
     ready.into_iter().chain(live).map(|one| one.class(Class::Probes).on(Plane::Both)).collect()
 }
 
-/// What the console's first page shows, for whoever may read the metrics.
+/// The operations of the console's first page, for everybody who may read the metrics.
 fn overview() -> [O; 3] {
     let now = Handler::Anyone(console::now);
     let history = Handler::Anyone(console::history);
@@ -208,7 +208,7 @@ fn overview() -> [O; 3] {
     ]
 }
 
-/// Who is signed in at the console.
+/// The operations about the console's session.
 fn session() -> [O; 3] {
     const PATH: &str = "/console/session";
     let whoami = Handler::Anyone(console::whoami);

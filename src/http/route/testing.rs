@@ -1,4 +1,4 @@
-//! The rows that only a server for tests has.
+//! The routes that only a server for tests has.
 
 use http::Method;
 

@@ -1,4 +1,4 @@
-//! Each row of the table is in the document, is found, and answers its own method check.
+//! Tests that each row of the table is in the document, is found, and answers the check of its own method.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ fn routes() -> Routes {
     Routes::new(None).unwrap()
 }
 
-/// The path with something in its braces.
+/// The path with a value in place of its braces.
 fn concrete(operation: &Operation) -> String {
     operation.path.split('/').map(|part| if part.starts_with('{') { "7" } else { part }).collect::<Vec<_>>().join("/")
 }
@@ -61,7 +61,7 @@ fn each_row_is_found_by_its_method_and_its_path_refuses_the_others() {
     }
 }
 
-/// There the long begins of paths are written as three dots.
+/// In docs/api.md the long beginnings of paths are written as three dots.
 #[test]
 fn each_path_is_in_docs_api() {
     let documented = include_str!("../../../docs/api.md");

@@ -1,4 +1,4 @@
-//! Answers to people with the role admin.
+//! The answers for people with the role admin.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -13,7 +13,7 @@ use crate::schema::{Uuid, example};
 use crate::source::postgres::lsn::lsn_text;
 use crate::source::postgres::status::View;
 
-/// A rule that ends tokens early.
+/// A rule that revokes tokens before they expire.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "kind": "user_id", "id": "921cad1a-b3e2-5377-a326-6b2c8273740b", "before": "2026-11-24T06:00:00.000000Z",
@@ -22,10 +22,10 @@ use crate::source::postgres::status::View;
 pub struct Revocation {
     pub kind: RevokedBy,
     pub id: String,
-    /// Tokens issued before this time; null: all.
+    /// Tokens issued before this time are revoked. Null means all tokens.
     #[schemars(extend("format" = "date-time"))]
     pub before: Option<String>,
-    /// When the rule is dropped; null: never.
+    /// When the rule is dropped. Null means never.
     #[schemars(extend("format" = "date-time"))]
     pub expires_at: Option<String>,
 }
@@ -42,7 +42,7 @@ pub enum RevokedBy {
 #[schemars(example = example(r#"{ "revocations": [], "total": 0 }"#))]
 pub struct RevocationPage {
     pub revocations: Vec<Revocation>,
-    /// Of all pages.
+    /// The number on all pages.
     pub total: usize,
 }
 
@@ -56,7 +56,7 @@ pub struct AuditPage {
 #[schemars(example = example(r#"{ "letters": [], "total": 0 }"#))]
 pub struct DeadLetters {
     pub letters: Vec<Summary>,
-    /// Of all pages.
+    /// The number on all pages.
     pub total: i64,
 }
 
@@ -66,7 +66,7 @@ pub struct Replays {
     pub results: Vec<Replay>,
 }
 
-/// What became of a dead letter, or would become of it.
+/// The outcome of a dead letter's replay, or of a dry run.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Replay {
     pub id: u64,
@@ -85,7 +85,7 @@ impl Replay {
         Replay { id, outcome, detail }
     }
 
-    /// Of a dry run.
+    /// The outcome of a dry run.
     pub fn tried(id: u64, result: Result<Tried, CommandError>) -> Replay {
         match result {
             Ok(Tried { outcome, why }) => Replay { id, outcome: outcome.map_or("kept", Outcome::name), detail: why },
@@ -104,29 +104,29 @@ impl Replay {
 pub struct SourceState {
     pub tables: Vec<TableTold>,
     pub partitions: Vec<PartitionTold>,
-    /// Where changes come from PostgreSQL itself.
+    /// The slot, if changes come from PostgreSQL directly.
     pub slot: Option<SlotTold>,
 }
 
-/// The replication slot; places in the log as PostgreSQL prints them.
+/// The replication slot. Positions in the log are written as PostgreSQL prints them.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "ReplicationSlot")]
 pub struct SlotTold {
     /// `starting`, `away`, `unfit`, `snapshot`, `streaming`, `stopped` or `closed`.
     pub state: &'static str,
-    /// Why it does not stream, if it does not.
+    /// Why the slot is not streaming, if it is not.
     pub reason: Option<String>,
-    /// The end of the server's log, as far as it has told.
+    /// The end of the server's log, as far as the server has reported it.
     pub server_lsn: String,
-    /// Up to where the store has everything.
+    /// The position up to which the store has everything.
     pub committed_lsn: String,
-    /// What the server was told last.
+    /// The position that was last acknowledged to the server.
     pub told_lsn: String,
-    /// Between the two ends.
+    /// The bytes of the log between these two positions.
     pub lag_bytes: u64,
-    /// What the server keeps of its log for the slot.
+    /// The bytes of its log that the server keeps for the slot.
     pub held_bytes: Option<u64>,
-    /// What is left of that before the server gives the slot up, where it has a limit.
+    /// The bytes left until the server gives the slot up, if it has a limit.
     pub safe_bytes: Option<i64>,
 }
 
@@ -146,7 +146,7 @@ impl SlotTold {
     }
 }
 
-/// Which tables are read again.
+/// The tables that are read again.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{ "success": true, "tables": ["posts"] }"#))]
 pub struct ReadAgain {
@@ -159,10 +159,10 @@ pub struct ReadAgain {
 pub struct PartitionTold {
     pub topic: String,
     pub partition: i32,
-    /// The first offset that was not consumed.
+    /// The next offset to consume.
     pub next_offset: i64,
     pub consumed: u64,
-    /// Why it waits for a person, if it does.
+    /// Why the partition waits for a person, if it does.
     pub held: Option<String>,
 }
 
@@ -182,7 +182,7 @@ pub struct Sought {
     pub next_offset: i64,
 }
 
-/// What an operator says about a post.
+/// An operator's decision about a post.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "post_id": "6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d", "action": "pin", "place": 3
@@ -190,7 +190,7 @@ pub struct Sought {
 pub struct TrendingOverride {
     pub post_id: Uuid,
     pub action: OverrideAction,
-    /// Of a pinned post, from 1.
+    /// The place of a pinned post, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub place: Option<u32>,
 }
@@ -208,23 +208,23 @@ pub struct TrendingOverrides {
     pub overrides: Vec<TrendingOverride>,
 }
 
-/// How far the check of the store's pages is.
+/// The progress of the check of the store's pages.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "StoreCheck", example = example(r#"{
     "store": "/var/lib/nova/nova.redb", "check": "running", "bytes": 52428800, "checked_bytes": 13107200, "detail": null
 }"#))]
 pub struct StoreChecked {
-    /// Where the store is, on the machine of the node.
+    /// The path of the store on the node's machine.
     pub store: String,
     pub check: CheckState,
-    /// The size of the file.
+    /// The size of the file in bytes.
     pub bytes: u64,
     pub checked_bytes: u64,
-    /// What is wrong with a damaged store.
+    /// The damage of the store, if there is any.
     pub detail: Option<String>,
 }
 
-/// A copy of the store was made.
+/// The result of a backup.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "success": true, "file": "/var/lib/nova/backups/monday", "entries": 90112,
@@ -232,10 +232,10 @@ pub struct StoreChecked {
 }"#))]
 pub struct BackedUp {
     pub success: bool,
-    /// Where it is, on the machine of the node.
+    /// The path of the backup on the node's machine.
     pub file: String,
     pub entries: u64,
-    /// Of its manifest, in hexadecimal digits.
+    /// The SHA-256 in the backup's manifest, in hexadecimal digits.
     pub sha256: String,
 }
 
@@ -248,20 +248,20 @@ pub struct BackedUp {
 pub struct LimitsState {
     pub enabled: bool,
     pub health: HealthState,
-    /// Callers that are remembered.
+    /// The number of remembered callers.
     pub callers: usize,
     pub classes: Vec<ClassState>,
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct HealthState {
-    /// What part of everyone's rate is granted.
+    /// The part of every caller's rate that is granted.
     pub factor: f64,
-    /// Of the mean commit.
+    /// The mean time of a commit, milliseconds.
     pub commit_ms: f64,
 }
 
-/// A class of requests: what each caller is granted a second, and how many requests had which decision.
+/// A class of requests: the rate of each caller per second, and the number of requests with each decision.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ClassState {
     pub class: &'static str,
@@ -282,7 +282,7 @@ pub enum TableName {
     Likes,
 }
 
-/// What the truncate that halted a table does: it empties the table, or nothing.
+/// What the truncate that halted a table does: it empties the table, or it does nothing.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TruncateDecision {
@@ -290,7 +290,7 @@ pub enum TruncateDecision {
     Ignore,
 }
 
-/// Something that differs between the stored rows and ClickHouse's, and the way out.
+/// A difference between the stored rows and ClickHouse's, and the way out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Difference {
     pub code: &'static str,
@@ -298,11 +298,12 @@ pub struct Difference {
     pub remedy: String,
 }
 
-/// What a comparison with ClickHouse found.
+/// The result of a comparison with ClickHouse.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{ "findings": [], "changing_hours": 1 }"#))]
 pub struct Comparison {
     pub findings: Vec<Difference>,
-    /// Hours of creation whose rows changed meanwhile, over all tables: they were not compared.
+    /// The number of hours of creation, over all tables, that were not compared because their rows changed during the
+    /// comparison.
     pub changing_hours: usize,
 }

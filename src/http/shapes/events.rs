@@ -1,4 +1,4 @@
-//! Client events as they are sent.
+//! Client events in the form of requests.
 
 use schemars::JsonSchema;
 
@@ -6,10 +6,10 @@ use crate::decode::client::{APP_VER_MAX_CHARS, DEVICE_MAX_CHARS};
 use crate::event::Action;
 use crate::schema::{Time, Uuid, example};
 
-/// Events of one request.
+/// The most events in one request.
 pub const EVENTS_MAX: usize = 100;
 
-/// Client events of one request.
+/// The client events of one request.
 #[derive(JsonSchema)]
 #[schemars(example = example(r#"{ "events": [{
     "event_id": "0193a5f0-c2d1-7e2c-9f0e-5b0f6f2f8f3d", "event_time": "2026-11-24T06:00:00.000Z",
@@ -20,16 +20,16 @@ pub struct ClientEvents {
     pub events: Vec<ClientEvent>,
 }
 
-/// What a user did.
+/// An action of a user.
 #[derive(JsonSchema)]
 pub struct ClientEvent {
-    /// Of the client's making; the same id counts once. Left out: nova makes one.
+    /// The client's id of the event. The same id counts once. The default is a new id from nova.
     pub event_id: Option<Uuid>,
-    /// Whose; another user's needs the role service or admin. Left out: the caller's.
+    /// The user of the event. Another user's event needs the role service or admin. The default is the caller.
     pub user_id: Option<Uuid>,
     pub post_id: Uuid,
     pub author_id: Option<Uuid>,
-    /// Within the last 24 hours and at most 5 minutes ahead.
+    /// The time of the event, within the last 24 hours and at most 5 minutes ahead.
     pub event_time: Time,
     pub action: Action,
     pub dwell_ms: Option<u32>,

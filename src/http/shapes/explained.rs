@@ -24,29 +24,29 @@ use crate::state::ranking::{NUMBERS, Number, Ranking};
 pub struct PostExplained {
     pub user_id: Uuid,
     pub post_id: Uuid,
-    /// Of the feed that is served to the user, or of one that would be made now.
+    /// When the feed was made. It is the feed that is served to the user, or one that would be made now.
     #[schemars(extend("format" = "date-time"))]
     pub as_of: String,
     pub shown: bool,
-    /// The first rule that keeps it out; null where it is shown.
+    /// The first rule that keeps the post out. Null if the post is shown.
     pub rule: Option<Rule>,
-    /// The same for a person.
+    /// The rule or the place in words for a person.
     pub why: String,
-    /// Place, score and its parts, of a post that is shown, or that only the spacing or the length of the feed keeps out; its
-    /// rank then is the place where the feed ends.
+    /// Place, score and its parts, for a post that is shown, or that only the spacing or the length of the feed keeps
+    /// out. In the second case the rank is the place where the feed ends.
     pub item: Option<FeedItem>,
-    /// What the feed was made by.
+    /// The numbers of ranking for the feed.
     pub ranking: RankingShown,
 }
 
-/// The numbers that lists are made by.
+/// The numbers with which lists are made.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RankingShown {
-    /// As in `nova_ranking_info`: equal numbers have an equal one.
+    /// The fingerprint in `nova_ranking_info`. Equal numbers have equal fingerprints.
     pub fingerprint: String,
-    /// By their keys in the configuration, such as `feed.length`.
+    /// The numbers by their keys in the configuration, such as `feed.length`.
     pub numbers: BTreeMap<String, f64>,
-    /// The windows of which there are trending lists.
+    /// The windows that have trending lists.
     pub windows: Vec<&'static str>,
 }
 
@@ -61,32 +61,32 @@ impl RankingShown {
     }
 }
 
-/// What keeps a post out of a feed, in the order in which it is looked at.
+/// What keeps a post out of a feed, in the order of the checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
     /// nova has no such post.
     UnknownPost,
-    /// Nobody is shown it: its status, its deletion, or its author.
+    /// Nobody is shown the post because of its status, its deletion, or its author.
     NotVisible,
-    /// It is the user's own.
+    /// The post is the user's own.
     Own,
-    /// The user viewed it within 24 hours.
+    /// The user viewed the post within 24 hours.
     Seen,
-    /// The user neither follows the author nor has affinity to them, and it does not trend.
+    /// The user neither follows the author nor has affinity to the author, and the post does not trend.
     Author,
-    /// It is too old, or dated ahead of the clock.
+    /// The post is too old, or dated ahead of the clock.
     Age,
-    /// Others come before it, and a source or the feed has no more room.
+    /// Other posts come before it, and a source or the feed has no more room.
     Cap,
-    /// The feed ends where only posts remain whose authors stand too near.
+    /// The feed ends before the post, because only posts remain whose authors are too near.
     Spacing,
-    /// It is in a feed that would be made now; the one that is served was made before.
+    /// The post would be in a new feed. The feed that is served was made before.
     Snapshot,
 }
 
 impl Rule {
-    /// Its name, as the answer has it.
+    /// The rule's name in the answer.
     pub const fn name(self) -> &'static str {
         match self {
             Rule::UnknownPost => "unknown-post",

@@ -21,22 +21,22 @@ use crate::schema::{Uuid, example};
 }"#))]
 pub struct FeedPage {
     pub posts: Vec<Uuid>,
-    /// Where the next page begins; null after the last one.
+    /// The cursor of the next page. Null after the last page.
     pub cursor: Option<String>,
     pub has_more: bool,
-    /// Posts of all pages.
+    /// The number of posts on all pages.
     pub total_count: u32,
-    /// Whether the page is from a snapshot that was there.
+    /// Whether the page is from an existing snapshot.
     pub cache_hit: bool,
     pub algorithm: Algorithm,
-    /// Milliseconds that the page took.
+    /// The time for making the page, milliseconds.
     pub latency_ms: f64,
-    /// Names the snapshot that the page is from.
+    /// The id of the snapshot of the page.
     pub snapshot: String,
     /// When the snapshot was made.
     #[schemars(extend("format" = "date-time"))]
     pub as_of: String,
-    /// A new first page would differ.
+    /// Whether a new first page would differ.
     pub newer: bool,
     pub degraded: Vec<Degraded>,
     /// With `hydrate` or `explain`: each post of the page.
@@ -44,7 +44,7 @@ pub struct FeedPage {
     pub items: Option<Vec<FeedItem>>,
 }
 
-/// How a feed is ordered: ranked, or newest first.
+/// The order of a feed: ranked, or newest first.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {
@@ -52,8 +52,8 @@ pub enum Algorithm {
     Time,
 }
 
-/// What is not as usual: the snapshot was gone and made again without what the reader was shown; the page took too long
-/// and is by followees only, newest first.
+/// What is degraded: the snapshot was gone and a new one continues it without the posts that the reader was shown, or
+/// the page took too long and has only followees' posts, newest first.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Degraded {
@@ -61,7 +61,8 @@ pub enum Degraded {
     Deadline,
 }
 
-/// A post of a page. The members from `rank_before_spacing` on come with `explain`; `age_h` comes with `hydrate` alone.
+/// A post of a page. The members from `rank_before_spacing` on are present with `explain`. With `hydrate` alone only
+/// `age_h` is present.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "post_id": "6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d", "author_id": "3304d920-ce8c-5112-bf24-27a6f99f1ebf", "rank": 1,
@@ -72,7 +73,7 @@ pub enum Degraded {
 pub struct FeedItem {
     pub post_id: Uuid,
     pub author_id: Uuid,
-    /// Among all that the reader is shown, from 1.
+    /// The rank among all posts that the reader is shown, from 1.
     pub rank: u32,
     /// Hours since the post was made.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,7 +82,7 @@ pub struct FeedItem {
     pub rank_before_spacing: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f64>,
-    /// What brought the post here.
+    /// The sources that have the post.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sources: Option<Vec<FeedSource>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,10 +99,10 @@ pub enum FeedSource {
     Affinity,
 }
 
-/// What a post's score is made from.
+/// The values from which a post's score is made.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct Features {
-    /// Hours.
+    /// The age in hours.
     pub age_h: f64,
     pub engagement: f64,
     pub affinity: f64,
@@ -115,7 +116,7 @@ pub struct Terms {
     pub affinity: f64,
 }
 
-/// What of a user is forgotten: the snapshots of the feed.
+/// What nova forgets of a user: the snapshots of the feed.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {

@@ -1,4 +1,4 @@
-//! People, posts and groups of dead letters, as the console shows them.
+//! People, posts and groups of dead letters, in the form for the console.
 
 use std::collections::BTreeMap;
 
@@ -8,30 +8,30 @@ use serde::Serialize;
 use super::admin::TrendingOverride;
 use crate::schema::{Uuid, example};
 
-/// What a search found.
+/// The result of a search.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "users": [{ "user_id": "921cad1a-b3e2-5377-a326-6b2c8273740b", "username": "odd_fern_5254", "active": true }],
     "posts": [], "whole": true
 }"#))]
 pub struct Found {
-    /// Names that begin with the text first, then those that have it elsewhere.
+    /// The users whose names begin with the text, and then those whose names contain it.
     pub users: Vec<UserFound>,
-    /// By id only.
+    /// Posts, which are found only by id.
     pub posts: Vec<PostCard>,
-    /// Every user was looked at.
+    /// Whether every user was examined.
     pub whole: bool,
 }
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct UserFound {
     pub user_id: Uuid,
-    /// Null before the row came and after it went.
+    /// The name. Null before the row came and after it was deleted.
     pub username: Option<String>,
     pub active: bool,
 }
 
-/// A user, as nova knows them: nothing private is kept.
+/// A user as nova knows them. Private columns are not kept.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "UserCard", example = example(r#"{
     "user_id": "921cad1a-b3e2-5377-a326-6b2c8273740b", "username": "odd_fern_5254", "active": true, "followers": 12,
@@ -43,16 +43,16 @@ pub struct UserCard {
     pub active: bool,
     pub followers: usize,
     pub followees: usize,
-    /// The newest ones.
+    /// The newest posts.
     pub posts: Vec<Uuid>,
     pub posts_total: usize,
 }
 
-/// Some posts, with what people see of them.
+/// Some posts with their public content.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "PostCards", example = example(r#"{ "posts": [] }"#))]
 pub struct PostCards {
-    /// In the order of the question; what nova does not know is left out.
+    /// The posts in the order of the request. Posts that nova does not know are left out.
     pub posts: Vec<PostCard>,
 }
 
@@ -62,17 +62,17 @@ pub struct PostCard {
     pub post_id: Uuid,
     pub author_id: Option<Uuid>,
     pub username: Option<String>,
-    /// Cut after 300 characters; null of a post that was deleted.
+    /// The caption, cut after 300 characters. Null if the post was deleted.
     pub caption: Option<String>,
     #[schemars(extend("format" = "date-time"))]
     pub created_at: Option<String>,
-    /// It may be shown.
+    /// Whether the post may be shown.
     pub visible: bool,
-    /// Weighed actions of each of the last 24 hours, the oldest first.
+    /// The weighted actions in each of the last 24 hours, oldest first.
     pub activity: Vec<i64>,
 }
 
-/// A post with all that nova counts of it.
+/// A post with all counts that nova has of it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "PostDetails", example = example(r#"{
     "card": { "post_id": "6a2f41a3-c54c-5e2c-9f0e-5b0f6f2f8f3d", "author_id": null, "username": null, "caption": null,
@@ -82,13 +82,13 @@ pub struct PostCard {
 }"#))]
 pub struct PostDetails {
     pub card: PostCard,
-    /// The column.
+    /// The value of the column `status`.
     pub status: Option<String>,
-    /// Why nobody may see it; null where it may be seen.
+    /// Why nobody may see the post. Null if it may be seen.
     pub hidden: Option<String>,
-    /// By action, since nova counts.
+    /// The counts by action, since nova counts.
     pub totals: BTreeMap<&'static str, i64>,
-    /// By hour, of the last two days, the oldest first.
+    /// The counts of each of the last 48 hours, oldest first.
     pub hours: Vec<HourCounted>,
     pub windows: Vec<PlaceIn>,
     #[serde(rename = "override")]
@@ -97,9 +97,9 @@ pub struct PostDetails {
 
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct HourCounted {
-    /// Its begin, epoch milliseconds.
+    /// The beginning of the hour, epoch milliseconds.
     pub from_ms: i64,
-    /// By action.
+    /// The counts by action.
     pub counts: BTreeMap<&'static str, i64>,
 }
 
@@ -107,10 +107,10 @@ pub struct HourCounted {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct PlaceIn {
     pub window: &'static str,
-    /// From 1; null where it is not in the list.
+    /// The rank from 1. Null if the post is not in the list.
     pub rank: Option<usize>,
     pub score: f64,
-    /// Of the list.
+    /// The number of posts in the list.
     pub posts: usize,
 }
 
@@ -118,9 +118,9 @@ pub struct PlaceIn {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "DeadLetterGroups", example = example(r#"{ "groups": [], "counted": 0, "total": 0 }"#))]
 pub struct DeadGroups {
-    /// The largest first.
+    /// The groups, largest first.
     pub groups: Vec<DeadGroup>,
-    /// Letters that were looked at, the oldest.
+    /// The number of letters that were examined, from the oldest on.
     pub counted: u64,
     pub total: i64,
 }
@@ -131,22 +131,22 @@ pub struct DeadGroup {
     pub topic: String,
     pub stage: String,
     pub reason: String,
-    /// Of the newest letter.
+    /// The detail of the newest letter.
     pub detail: String,
     pub letters: u64,
-    /// Arrivals, epoch milliseconds.
+    /// The first and the last arrival, epoch milliseconds.
     pub first_ms: i64,
     pub last_ms: i64,
-    /// The newest letter.
+    /// The id of the newest letter.
     pub example: u64,
-    /// The oldest letters of the group, as many as one request may name.
+    /// The ids of the oldest letters of the group, as many as one request may name.
     pub ids: Vec<u64>,
 }
 
-/// What is configured, secrets left out.
+/// The configuration without secrets.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "ConfigurationInForce", example = example(r#"{ "settings": { "http": { "console": "full" } } }"#))]
 pub struct ConfigShown {
-    /// By section and key.
+    /// The settings by section and key.
     pub settings: BTreeMap<String, BTreeMap<String, serde_json::Value>>,
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::schema::{Uuid, example};
 
-/// What trends in a window.
+/// The trending posts of a window.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "posts": [{
@@ -21,13 +21,13 @@ pub struct TrendingPage {
     pub window: TrendingWindow,
     #[schemars(extend("format" = "date-time"))]
     pub generated_at: String,
-    /// Posts of all pages.
+    /// The number of posts on all pages.
     pub total_posts: u32,
-    /// Names the list that the page is from.
+    /// The id of the list of the page.
     pub generation: String,
-    /// Where the next page begins; null after the last one.
+    /// The cursor of the next page. Null after the last page.
     pub cursor: Option<String>,
-    /// `warmed`: the store is new, and these are ClickHouse's counts.
+    /// `warmed` means that the store is new, and the counts are ClickHouse's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub degraded: Option<Vec<String>>,
 }
@@ -44,12 +44,12 @@ pub enum TrendingWindow {
     Week,
 }
 
-/// A post that trends, with what it counts in the window.
+/// A trending post, with its counts in the window.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct TrendingPost {
     pub post_id: Uuid,
     pub author_id: Uuid,
-    /// From 1.
+    /// The rank from 1.
     pub rank: u32,
     pub score: f64,
     pub views: i64,
@@ -57,14 +57,14 @@ pub struct TrendingPost {
     pub comments: i64,
     pub shares: i64,
     pub impressions: i64,
-    /// Likes, comments and shares of an impression.
+    /// Likes, comments and shares divided by impressions.
     pub engagement_rate: f64,
-    /// True where an operator put the post at its place.
+    /// True if an operator pinned the post to its place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pinned: Option<bool>,
 }
 
-/// The data of the stream's event `diff`: what differs from the list that this client has. The data of `snapshot` is a
+/// The data of the stream's event `diff`: the difference from the client's list. The data of `snapshot` is a
 /// `TrendingPage`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
@@ -72,14 +72,14 @@ pub struct TrendingPost {
     "generation": "8f1d0c7a55e2b935"
 }"#))]
 pub struct TrendingDiff {
-    /// Posts that are new, or whose numbers or rank differ.
+    /// The posts that are new, or whose numbers or rank have changed.
     pub changed: Vec<TrendingPost>,
     pub removed: Vec<Uuid>,
     pub total_posts: u32,
     pub generation: String,
 }
 
-/// How a day went.
+/// The figures of a day.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "date": "2026-11-24", "impressions": 640, "clicks": 310, "ctr": 0.4844, "shares": 7, "dwell_p50_ms": 5200,
@@ -90,26 +90,26 @@ pub struct DayFigures {
     #[schemars(extend("format" = "date"))]
     pub date: String,
     pub impressions: u64,
-    /// Views.
+    /// The number of views.
     pub clicks: u64,
-    /// Clicks of an impression.
+    /// Clicks divided by impressions.
     pub ctr: f64,
     pub shares: u64,
-    /// Null where nobody told a time.
+    /// The median. Null if no event has a dwell time.
     pub dwell_p50_ms: Option<u32>,
     pub dwell_p95_ms: Option<u32>,
-    /// People suggested, and of them those who were followed within a day.
+    /// The number of people who were suggested, and of those who were then followed within a day.
     pub suggested: u64,
     pub suggested_followed: u64,
     pub suggestion_conversion: f64,
-    /// Pages, and how many of them came from a snapshot that was there.
+    /// The number of pages, and of pages from an existing snapshot.
     pub feed_requests: u64,
     pub hit_rate: f64,
-    /// From an event's arrival until readers see it.
+    /// The time from an event's arrival until readers see it.
     pub event_visible_p95_ms: Option<u32>,
 }
 
-/// Whom to follow.
+/// Suggestions of people to follow.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "users": [{
@@ -131,12 +131,12 @@ pub struct Suggestions {
 pub struct SuggestedUser {
     pub user_id: Uuid,
     pub username: String,
-    /// How many of the caller's followees follow them; of `rising` the followers gained.
+    /// How many of the caller's followees follow this person. For `rising` it is the number of followers gained.
     pub score: u32,
     pub affinity_score: f64,
     pub mutual_followers: u32,
     pub reason: SuggestedFor,
-    /// Followees of the caller who follow them.
+    /// Followees of the caller who follow this person.
     pub evidence: Vec<Uuid>,
 }
 

@@ -1,5 +1,6 @@
-//! The shapes of answers, as `/openapi.json` describes them, and of client events. Answers of the hot paths are written by hand elsewhere
-//! (`feed/page.rs`, `feed/trending/publish.rs`, `discover`); a test holds them to these shapes.
+//! The forms of answers, as `/openapi.json` describes them, and of client events. The code of frequent answers writes
+//! JSON itself (`feed/page.rs`, `feed/trending/publish.rs`, `discover`); a test checks that such answers have these
+//! forms.
 
 mod admin;
 mod events;

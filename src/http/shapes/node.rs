@@ -1,4 +1,4 @@
-//! What became of client events, and what a node tells of itself.
+//! The outcome of client events, and the node's reports about itself.
 
 use std::collections::BTreeMap;
 
@@ -7,43 +7,44 @@ use serde::Serialize;
 
 use crate::schema::{Uuid, example};
 
-/// What became of client events. All counts are of this request.
+/// The outcome of client events. All counts are for this request.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "success": true, "received": 2, "accepted": 1, "deduped": 1, "rejected": 0, "count": 1, "latency_ms": 2.4,
     "results": [{ "i": 1, "status": "deduped", "code": "duplicate", "detail": "" }]
 }"#))]
 pub struct EventsTaken {
-    /// No event was rejected.
+    /// Whether no event was rejected.
     pub success: bool,
     pub received: usize,
     pub accepted: usize,
-    /// Known already.
+    /// The number of events that were known before.
     pub deduped: usize,
     pub rejected: usize,
-    /// As `accepted`.
+    /// The same number as `accepted`.
     pub count: usize,
     pub latency_ms: f64,
-    /// What was not accepted, and what was accepted with a note.
+    /// The events that were not accepted, and those accepted with a note.
     pub results: Vec<EventResult>,
 }
 
-/// What became of rows.
+/// The outcome of rows.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "success": true, "outcomes": { "applied": 1 },
     "rows": [{ "table": "users", "id": "0193a5f0-c2d1-7e2c-9f0e-5b0f6f2f8f3d", "outcome": "applied" }]
 }"#))]
 pub struct RowsTaken {
-    /// No row went to the dead letters.
+    /// Whether no row became a dead letter.
     pub success: bool,
-    /// Rows by outcome, as of records.
+    /// The number of rows by outcome. Outcomes are those of records.
     pub outcomes: BTreeMap<&'static str, usize>,
-    /// In the order of the tables (users, posts, follows, comments, likes), and within one in that of the request.
+    /// The rows in the order of the tables (users, posts, follows, comments, likes), and within a table in the order of
+    /// the request.
     pub rows: Vec<RowTaken>,
 }
 
-/// What became of one row.
+/// The outcome of one row.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RowTaken {
     pub table: &'static str,
@@ -51,43 +52,43 @@ pub struct RowTaken {
     pub outcome: &'static str,
 }
 
-/// What there is to say of one event.
+/// The result for one event.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct EventResult {
-    /// The event's place in the request, from 0.
+    /// The index of the event in the request, from 0.
     pub i: usize,
     /// `deduped`, `rejected`, or `accepted` with a note.
     pub status: &'static str,
-    /// Why it was not accepted, for a machine.
+    /// Why the event was not accepted, as a code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
-    /// Of an accepted event: `unknown-post`.
+    /// The note to an accepted event: `unknown-post`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<&'static str>,
-    /// The same for a person.
+    /// The reason or the note in words for a person.
     pub detail: String,
 }
 
 impl EventResult {
-    /// Of an event that was not accepted.
+    /// The result for an event that was not accepted.
     pub fn not(i: usize, status: &'static str, code: &'static str, detail: String) -> EventResult {
         EventResult { i, status, code: Some(code), note: None, detail }
     }
 
-    /// Of one that was.
+    /// The result for an event that was accepted with a note.
     pub fn noted(i: usize, note: &'static str, detail: &str) -> EventResult {
         EventResult { i, status: "accepted", code: None, note: Some(note), detail: detail.to_owned() }
     }
 }
 
-/// The process runs.
+/// The answer if the process runs.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{ "status": "live" }"#))]
 pub struct Liveness {
     pub status: &'static str,
 }
 
-/// Whether requests are served.
+/// Whether the node serves requests.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "status": "ready", "reasons": [], "parked_jobs": {}, "clickhouse": [], "dead_letters": [], "postgres": [], "away": [],
@@ -96,30 +97,30 @@ pub struct Liveness {
 pub struct Readiness {
     /// `ready` or `not-ready`.
     pub status: &'static str,
-    /// Why not.
+    /// Why the node is not ready.
     pub reasons: Vec<String>,
     /// Jobs that keep failing, each with the last error.
     pub parked_jobs: BTreeMap<String, String>,
-    /// What is wrong with ClickHouse.
+    /// The problems of ClickHouse.
     pub clickhouse: Vec<String>,
-    /// How many records are put aside, and the last of each partition.
+    /// The number of dead letters, and the last one of each partition.
     pub dead_letters: Vec<String>,
-    /// What is wrong at PostgreSQL and does not keep nova from reading.
+    /// The problems of PostgreSQL that do not keep nova from reading.
     pub postgres: Vec<String>,
     /// Other servers that do not answer (Redis, the schema registry, the key set), and what waits for each.
     pub away: Vec<String>,
-    /// How far the check of the store's pages is.
+    /// The state of the check of the store's pages.
     pub store_check: CheckState,
 }
 
-/// What is known of the store's pages.
+/// The state of the check of the store's pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CheckState {
-    /// Every page was as it was written.
+    /// Every page is as it was written.
     Ok,
     Running,
-    /// Too much was written for a check beside it.
+    /// Too much was written during the check.
     Unfinished,
     Damaged,
 }
@@ -146,7 +147,7 @@ pub struct KeySet {
     pub keys: Vec<Jwk>,
 }
 
-/// A public key; which members it has follows from `kty`.
+/// A public key. Its members depend on `kty`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Jwk {
     pub kty: String,
@@ -165,17 +166,17 @@ pub struct ApiDescription {
     pub members: BTreeMap<String, serde_json::Value>,
 }
 
-/// Snapshots were forgotten.
+/// The answer that snapshots were forgotten.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{ "success": true, "users": 2 }"#))]
 pub struct Forgotten {
     pub success: bool,
-    /// How many users were named; not there for one's own feed.
+    /// The number of named users. It is missing for the caller's own feed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users: Option<usize>,
 }
 
-/// It is done.
+/// The answer to a request that was done.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{ "success": true }"#))]
 pub struct Done {

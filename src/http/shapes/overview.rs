@@ -1,4 +1,4 @@
-//! What the console's first page shows, and who is signed in there.
+//! The data of the console's first page, and of its session.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::node::CheckState;
 use super::status::{BackupTold, DiskTold, MemoryTold, OutboxTold, SourceTold};
 use crate::schema::example;
 
-/// How the node is, stage by stage.
+/// The state of the node, stage by stage.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "version": "0.1.0", "now_ms": 1795500000000, "started_at": "2026-11-24T06:00:00.000000Z", "uptime_s": 3600,
@@ -31,22 +31,22 @@ pub struct Overview {
     pub uptime_s: i64,
     /// `ready` or `not-ready`.
     pub status: &'static str,
-    /// What somebody should look at, what keeps the node from being ready first.
+    /// The findings for a person. Those that keep the node from being ready come first.
     pub findings: Vec<FindingTold>,
-    /// In the order that data takes.
+    /// The stages in the order of the data.
     pub stages: Vec<StageTold>,
     pub source: SourceTold,
-    /// Where changes come from PostgreSQL itself and a snapshot is read.
+    /// The snapshot of tables that is being read, if changes come from PostgreSQL directly.
     pub snapshot: Option<SnapshotTold>,
-    /// Where changes come from PostgreSQL itself.
+    /// The slot, if changes come from PostgreSQL directly.
     pub slot: Option<SlotTold>,
-    /// When what is waited for is gone.
+    /// When data that nova still needs will be removed.
     pub runs_out: Vec<RunsOut>,
     pub partitions: Vec<PartitionState>,
     pub partitions_left_out: usize,
-    /// Records by topic, since the store was made: consumed is the sum of the outcomes.
+    /// Records by topic, since the store was made. `consumed` is the sum of the outcomes.
     pub topics: Vec<Accounting>,
-    /// Since the start.
+    /// The number of commits since the start.
     pub commits: u64,
     pub requests: Vec<ClassState>,
     pub memory: Vec<MemoryTold>,
@@ -54,22 +54,22 @@ pub struct Overview {
     pub backup: Option<BackupTold>,
     pub store_check: CheckState,
     pub dead_letters: u64,
-    /// Where rows go to ClickHouse.
+    /// The outbox, if rows go to ClickHouse.
     pub outbox: Option<OutboxTold>,
-    /// Of the outbox.
+    /// The tables of the outbox.
     pub tables: Vec<OutboxTable>,
     pub jobs: Vec<JobTold>,
     pub breakers: Vec<BreakerTold>,
-    /// Pages of feeds since the start.
+    /// The number of feed pages since the start.
     pub feeds: u64,
     pub feed_hit_rate: f64,
-    /// The generation of each window of trending that is kept: another one, when the list has changed.
+    /// The generation of each kept window of trending. It changes with the list.
     pub trending: BTreeMap<&'static str, String>,
-    /// The newest point of each plot, by name; null where nothing is measured.
+    /// The newest point of each plot, by name. Null if there is nothing to measure.
     pub gauges: BTreeMap<&'static str, Option<f64>>,
 }
 
-/// A part of the pipeline.
+/// A stage of the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
@@ -81,16 +81,16 @@ pub enum Stage {
     Clickhouse,
 }
 
-/// How a stage is.
+/// The health of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
-    /// It is not configured.
+    /// The stage is not configured.
     Off,
     Ok,
-    /// Somebody should look.
+    /// Somebody should look at the stage.
     Warns,
-    /// The node is not ready for it.
+    /// The stage keeps the node from being ready.
     Stops,
 }
 
@@ -99,11 +99,11 @@ pub enum Health {
 pub struct StageTold {
     pub stage: Stage,
     pub state: Health,
-    /// What it does, in a few words.
+    /// The stage's work in a few words.
     pub figure: String,
 }
 
-/// Something for a person, the stage that it is of, and the commands in it that can be typed on the machine of the node.
+/// A finding for a person, with its stage, and with the commands in it that work on the node's machine.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "OverviewFinding")]
 pub struct FindingTold {
@@ -118,23 +118,23 @@ pub struct FindingTold {
 pub struct SnapshotTold {
     pub table: &'static str,
     pub rows: u64,
-    /// 0 where the server's statistics say nothing.
+    /// The estimated number of rows. It is 0 if the server has no statistics.
     pub estimated_rows: u64,
     pub rows_per_s: u64,
     pub left_s: Option<u64>,
 }
 
-/// How long it takes until something is gone that nova still needs, as things go now.
+/// The time until data that nova still needs is removed, at the present rates.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "RunsOut")]
 pub struct RunsOut {
-    /// What, in words.
+    /// The data, in words.
     pub what: String,
-    /// Records or bytes until then.
+    /// The records or bytes left until then.
     pub left: i64,
     /// `records` or `bytes`.
     pub unit: &'static str,
-    /// Seconds; null while it comes no nearer.
+    /// The seconds left. Null while the distance does not shrink.
     pub left_s: Option<i64>,
 }
 
@@ -144,11 +144,11 @@ pub struct PartitionState {
     pub topic: String,
     pub partition: i32,
     pub next_offset: i64,
-    /// Why it waits for a person, or for something outside.
+    /// Why the partition waits for a person, or for another server.
     pub held: Option<String>,
-    /// Records that were not read yet; null where it cannot be told.
+    /// The number of records that were not read yet. Null if it is unknown.
     pub lag_records: Option<i64>,
-    /// How old the oldest of them may be, seconds.
+    /// The possible age of the oldest of these records, seconds.
     pub lag_s: Option<i64>,
 }
 
@@ -169,15 +169,15 @@ pub struct Accounting {
 #[schemars(rename = "OutboxTable")]
 pub struct OutboxTable {
     pub table: &'static str,
-    /// emitted = acknowledged + dead + waiting_rows.
+    /// The number of emitted rows: acknowledged + dead + waiting_rows.
     pub emitted: u64,
     pub acknowledged: u64,
     pub dead: u64,
     pub waiting_rows: u64,
     pub waiting_bytes: u64,
-    /// Seconds; null where nothing waits.
+    /// The age of the oldest waiting batch, seconds. Null if none waits.
     pub oldest_s: Option<i64>,
-    /// It takes no rows before a person acts.
+    /// Whether the table takes no rows until a person acts.
     pub stalled: bool,
 }
 
@@ -185,11 +185,11 @@ pub struct OutboxTable {
 #[schemars(rename = "JobState")]
 pub struct JobTold {
     pub job: &'static str,
-    /// Refreshes by how they ended.
+    /// The number of refreshes by result.
     pub results: BTreeMap<&'static str, u64>,
     pub p50_ms: Option<f64>,
     pub p99_ms: Option<f64>,
-    /// The last error of a job that keeps failing.
+    /// The last error, if the job keeps failing.
     pub parked: Option<String>,
 }
 
@@ -201,19 +201,19 @@ pub struct BreakerTold {
     pub state: &'static str,
 }
 
-/// Ten minutes of what is plotted.
+/// Ten minutes of the plotted values.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{ "until_ms": 1795500000000, "step_ms": 1000, "gauges": { "lag_s": [null, 0, 0] } }"#))]
 pub struct OverviewHistory {
     /// When the newest point was taken, epoch milliseconds.
     pub until_ms: i64,
-    /// Between two points.
+    /// The milliseconds between two points.
     pub step_ms: i64,
-    /// The oldest first; null where nothing was measured.
+    /// The points of each gauge, oldest first. Null if nothing was measured.
     pub gauges: BTreeMap<&'static str, Vec<Option<f64>>>,
 }
 
-/// The data of the stream's event `patch`: a JSON Merge Patch (RFC 7396) of the overview that this client has. The data of
+/// The data of the stream's event `patch`: a JSON Merge Patch (RFC 7396) for the client's overview. The data of
 /// `snapshot` is an `Overview`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{ "now_ms": 1795500000500, "uptime_s": 3600 }"#))]

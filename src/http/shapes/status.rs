@@ -1,4 +1,4 @@
-//! How a node is, at a glance.
+//! The state of a node on one page.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use super::node::CheckState;
 use crate::pipeline::meta::TableTold;
 use crate::schema::example;
 
-/// How a node is: what `nova status` and `nova top` show.
+/// The state of a node, as `nova status` and `nova top` show it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "version": "0.1.0", "store_format": 2, "started_at": "2026-11-24T06:00:00.000000Z", "uptime_s": 3600,
@@ -20,32 +20,32 @@ use crate::schema::example;
 }"#))]
 pub struct NodeStatus {
     pub version: &'static str,
-    /// Of the file of the store.
+    /// The format of the store's file.
     pub store_format: u8,
     #[schemars(extend("format" = "date-time"))]
     pub started_at: String,
     pub uptime_s: i64,
     /// `ready` or `not-ready`.
     pub status: &'static str,
-    /// Why it is not ready.
+    /// Why the node is not ready.
     pub reasons: Vec<ReasonTold>,
-    /// What somebody should look at, and what does not keep the node from being ready.
+    /// What somebody should look at although it does not keep the node from being ready.
     pub warnings: Vec<ReasonTold>,
     pub source: SourceTold,
     /// Tables that take no changes.
     pub halted: Vec<TableTold>,
     pub dead_letters: DeadTold,
-    /// Where rows go to ClickHouse.
+    /// The outbox, if rows go to ClickHouse.
     pub outbox: Option<OutboxTold>,
     pub disk: DiskTold,
-    /// The latest backup; null before the first.
+    /// The latest backup. Null before the first.
     pub backup: Option<BackupTold>,
     pub store_check: CheckState,
     pub memory: Vec<MemoryTold>,
     pub counts: CountsTold,
 }
 
-/// Something for a person, and the commands in it that can be typed on the machine of the node.
+/// A message for a person, and the commands in it that work on the node's machine.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "ReasonWithCommands")]
 pub struct ReasonTold {
@@ -53,29 +53,29 @@ pub struct ReasonTold {
     pub commands: Vec<String>,
 }
 
-/// Where changes and events come from.
+/// The source of changes and events.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "SourceSummary")]
 pub struct SourceTold {
-    /// `postgres`, `kafka` or `local`: client events only.
+    /// `postgres`, `kafka`, or `local` for client events only.
     pub kind: &'static str,
     pub state: &'static str,
     pub detail: Option<String>,
-    /// How old the oldest record may be that was not read yet, seconds.
+    /// The possible age of the oldest record that was not read yet, seconds.
     pub lag_s: i64,
 }
 
-/// Dead letters that wait for a person.
+/// The dead letters, which wait for a person.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "DeadLetterSummary")]
 pub struct DeadTold {
     pub waiting: u64,
-    /// Those that `by_reason` counts, the oldest.
+    /// The number of letters, from the oldest on, that `by_reason` counts.
     pub counted: u64,
     pub by_reason: Vec<DeadReason>,
 }
 
-/// How many letters of a topic have one reason.
+/// The number of letters of a topic with one reason.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[schemars(rename = "DeadLetterReason")]
 pub struct DeadReason {
@@ -90,9 +90,9 @@ pub struct DeadReason {
 pub struct OutboxTold {
     pub rows: u64,
     pub bytes: u64,
-    /// Since the oldest waiting batch was begun, seconds; null where none waits.
+    /// The seconds since the oldest waiting batch was begun. Null if none waits.
     pub oldest_s: Option<i64>,
-    /// Consumption waits for it.
+    /// Whether nova reads no more records because the outbox is full.
     pub full: bool,
 }
 
@@ -100,7 +100,7 @@ pub struct OutboxTold {
 #[schemars(rename = "DiskSummary")]
 pub struct DiskTold {
     pub store_bytes: u64,
-    /// For this process; null where it cannot be told.
+    /// The free bytes for this process. Null if they are unknown.
     pub free_bytes: Option<u64>,
 }
 
@@ -109,14 +109,14 @@ pub struct DiskTold {
 pub struct BackupTold {
     #[schemars(extend("format" = "date-time"))]
     pub made_at: String,
-    /// When its bytes were last compared with its manifest.
+    /// When the backup's bytes were last compared with its manifest.
     #[schemars(extend("format" = "date-time"))]
     pub verified_at: String,
-    /// A backup was verified since, and was not what was made.
+    /// Whether a later verification found that a backup had changed.
     pub verify_failed: bool,
 }
 
-/// What a structure takes.
+/// The bytes of a structure in memory.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "MemorySummary")]
 pub struct MemoryTold {
@@ -124,15 +124,15 @@ pub struct MemoryTold {
     pub bytes: usize,
 }
 
-/// What only grows: two answers tell the rates between them.
+/// Counts that only grow. Two answers give the rates between them.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "CountsSummary")]
 pub struct CountsTold {
-    /// Since the start.
+    /// The number of commits since the start.
     pub commits: u64,
-    /// Since the store was made; what is 0 is left out.
+    /// The records since the store was made. Counts of 0 are left out.
     pub records: Vec<RecordsTold>,
-    /// Since the start.
+    /// The requests since the start.
     pub requests: Vec<ClassState>,
 }
 

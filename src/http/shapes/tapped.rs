@@ -1,4 +1,4 @@
-//! A record as those who watch are told of it.
+//! A record in the form for those who watch.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,7 @@ use crate::pipeline::tap::{Heard, Raw, RawPart, Tapped, What};
 use crate::schema::{Uuid, example};
 use crate::source::postgres::lsn::lsn_text;
 
-/// A record that was committed, as those who watch are told of it.
+/// A committed record, in the form for those who watch.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(example = example(r#"{
     "topic": "events", "partition": -1, "offset": 4711, "timestamp_ms": 1795500000000, "outcome": "applied",
@@ -25,43 +25,44 @@ pub struct TappedRecord {
     /// Its arrival, epoch milliseconds.
     pub timestamp_ms: i64,
     pub outcome: &'static str,
-    /// `event`, `change`, or what else it is.
+    /// `event`, `change`, or another kind of record.
     pub kind: &'static str,
-    /// Of an event.
+    /// The user of an event.
     pub user_id: Option<Uuid>,
     pub post_id: Option<Uuid>,
     pub action: Option<&'static str>,
-    /// Of a change.
+    /// The table of a change.
     pub table: Option<&'static str>,
     pub key: Option<Uuid>,
     pub op: Option<String>,
     pub version: Option<RecordVersion>,
-    /// What it changed in memory, in words; empty where it changed nothing.
+    /// The effect in memory, in words. It is empty if there was none.
     pub effect: String,
-    /// Records before this one that the listener was not given: more than it may have a second, or than it took.
+    /// The number of records before this one that the listener did not get, because they exceeded the allowed rate or
+    /// the listener was too slow.
     pub left_out: u64,
-    /// The record itself, where it is asked for.
+    /// The record itself, if it was requested.
     pub raw: Option<RawRecord>,
 }
 
-/// What decides whether a change is newer than the stored row, in this order.
+/// The values that decide whether a change is newer than the stored row, in this order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RecordVersion {
-    /// Of its table, when it was committed.
+    /// The epoch of the change's table at the commit.
     pub epoch: u16,
-    /// As PostgreSQL prints it; null where the record has none.
+    /// The LSN as PostgreSQL prints it. Null if the record has none.
     pub lsn: Option<String>,
     pub offset: i64,
 }
 
-/// What a record was: the first 16 KiB of its value, 512 B of its key and of each of the first 16 headers. Private values
-/// are overwritten with `*`, as in a dead letter.
+/// The bytes of a record: the first 16 KiB of its value, and 512 B of its key and of each of the first 16 headers.
+/// Private values are overwritten with `*`, as in a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RawRecord {
     pub key: Option<RawBytes>,
     pub value: Option<RawBytes>,
     pub headers: Vec<RawHeader>,
-    /// Headers that are not told.
+    /// The number of headers that are left out.
     pub headers_left_out: usize,
 }
 
@@ -73,13 +74,13 @@ pub struct RawHeader {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RawBytes {
-    /// With U+FFFD for what is not UTF-8.
+    /// The bytes as text, with U+FFFD for bytes that are not UTF-8.
     pub text: String,
-    /// Where they are not UTF-8.
+    /// The bytes in Base64, if they are not UTF-8.
     pub base64: Option<String>,
-    /// How many there were before the cut.
+    /// The number of bytes before the cut.
     pub bytes: u64,
-    /// Not all of them are told.
+    /// Whether bytes were cut off.
     pub cut: bool,
 }
 
@@ -117,7 +118,7 @@ impl TappedRecord {
         TappedRecord { raw: heard.raw.as_deref().map(RawRecord::of), ..told }
     }
 
-    /// Of a record, before which so many were left out.
+    /// The form of a record before which `left_out` records were left out.
     pub fn told(record: &Tapped, left_out: u64) -> TappedRecord {
         let mut told = TappedRecord {
             topic: record.topic.to_string(),

@@ -1,4 +1,4 @@
-//! Room for those who listen to streams, and the wish to end them.
+//! The places of clients that listen to streams, and the signal that ends the streams.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,12 +8,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::http::error::Problem;
 use crate::http::places::{Place, Places};
 
-/// Clients at once.
+/// The most clients at once.
 pub const STREAMS_MAX: usize = 256;
-/// Of them, those of one address.
+/// The most clients of one address.
 pub const STREAMS_PER_ADDRESS_MAX: usize = 32;
 
-/// Who listens, and the wish to end.
+/// The clients that listen, and the signal that ends their streams.
 pub struct Streams {
     free: Arc<Semaphore>,
     addresses: Places,
@@ -33,12 +33,12 @@ impl Streams {
         self.closed.send_replace(true);
     }
 
-    /// Turns true when every stream has to end.
+    /// Becomes true when every stream must end.
     pub(in crate::http) fn closing(&self) -> watch::Receiver<bool> {
         self.closed.subscribe()
     }
 
-    /// A place for one more client of this address.
+    /// Takes a place for one more client of this address.
     pub(super) fn enter(&self, address: IpAddr) -> Result<(Place, OwnedSemaphorePermit), Problem> {
         let too_many = || Problem::TooManyStreams { most: STREAMS_PER_ADDRESS_MAX };
         let place = self.addresses.enter(address, STREAMS_PER_ADDRESS_MAX).ok_or_else(too_many)?;
@@ -47,7 +47,7 @@ impl Streams {
         Ok((place, permit))
     }
 
-    /// Clients that listen.
+    /// The number of clients that listen.
     pub fn len(&self) -> usize {
         STREAMS_MAX - self.free.available_permits()
     }

@@ -1,43 +1,43 @@
-//! What whoever runs a server for tests does for its control routes.
+//! The operations behind the control routes of a server for tests.
 
 use crate::event::{Id, Record};
 
 use super::shapes::{ClockTold, Fault, PartitionCounted, Settled, SnapshotTold, TestLog};
 
-/// Why what was asked for is not done.
+/// Why a request was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// It does not fit how the server is, or what the caller said.
+    /// The request does not fit the state of the server, or is wrong.
     #[error("{0}")]
     No(String),
     /// A snapshot that was never made.
     #[error("{0}")]
     NoSnapshot(String),
-    /// It was not done in time.
+    /// The request was not carried out in time.
     #[error("{0}")]
     Late(String),
 }
 
-/// What a server for tests does. Every call may block, and returns after its effect.
+/// The operations of a server for tests. Every call may block, and returns after its effect.
 pub trait Testing: Send + Sync {
-    /// The time, and who moves it.
+    /// The time, and whether tests or the system move it.
     fn clock(&self) -> ClockTold;
-    /// Moves the clock, epoch milliseconds; what is due until then is done.
+    /// Moves the clock to a time in epoch milliseconds, and does everything that is due until then.
     fn move_clock(&self, to_ms: i64) -> Result<(), Refused>;
-    /// Everything that was accepted is applied and published.
+    /// Waits until everything that was accepted is applied and published.
     fn settle(&self) -> Result<Settled, Refused>;
-    /// Sends records through the pipeline; what became of them, by partition.
+    /// Sends records through the pipeline. Returns their outcomes by partition.
     fn captures(&self, records: Vec<Record>) -> Result<Vec<PartitionCounted>, Refused>;
-    /// Keeps the server as it is under a name.
+    /// Keeps the state of the server under a name.
     fn snapshot(&self, name: &str) -> Result<SnapshotTold, Refused>;
-    /// Goes back to a snapshot, or to the beginning.
+    /// Restores a snapshot, or the beginning.
     fn reset(&self, name: Option<&str>) -> Result<SnapshotTold, Refused>;
-    /// What happened behind a number, oldest first.
+    /// The log from the number `since` on, oldest first.
     fn log(&self, since: u64, limit: usize) -> TestLog;
-    /// Puts faults in; those that are not named end.
+    /// Sets faults. Faults that are not named end.
     fn fault(&self, fault: &Fault) -> Result<(), Refused>;
-    /// A page was served, at this time, epoch milliseconds. Does not block.
+    /// Notes that a page was served at this time, epoch milliseconds. The call does not block.
     fn page(&self, at_ms: i64, what: &'static str, user: Option<Id>, answer: String);
-    /// How far the source is said to be behind, milliseconds. Does not block.
+    /// The pretended delay of the source, milliseconds. The call does not block.
     fn behind_ms(&self) -> i64;
 }

@@ -1,4 +1,4 @@
-//! One handler a route. Work that blocks runs beside the runtime.
+//! One handler for each control route. Work that blocks runs beside the runtime.
 
 use std::sync::Arc;
 
@@ -25,11 +25,11 @@ use super::shapes::{
 };
 use super::tokens;
 
-/// Bytes of a body, as sent and after inflation: a fixture of any size that a test has.
+/// The most bytes of a body, both as sent and after inflation. A test's fixture of any size fits.
 const BODY_MAX_BYTES: usize = 64 << 20;
-/// Rows of one request: they are one commit, for which a request waits.
+/// The most rows in one request. They are one commit, for which the request waits.
 const ROWS_MAX: usize = 20_000;
-/// Entries of one answer.
+/// The most entries in one answer.
 pub(in crate::http) const LOG_MAX: u64 = 10_000;
 const LOG_DEFAULT: u64 = 1_000;
 
@@ -54,7 +54,7 @@ async fn content(call: &mut UserCall<'_>) -> Result<Bytes, Problem> {
     body::content_within(call.call.headers, body, BODY_MAX_BYTES).await
 }
 
-/// Has something done beside the runtime.
+/// Runs a call of the control beside the runtime.
 async fn done<T: Serialize + Send + 'static>(
     edge: &Edge,
     work: impl FnOnce(&dyn Testing) -> Result<T, Refused> + Send + 'static,
@@ -145,7 +145,7 @@ pub(in crate::http) async fn log(call: UserCall<'_>) -> Answer {
     done(call.edge(), move |testing| Ok(testing.log(since, limit as usize))).await
 }
 
-/// Refuses a fault of ClickHouse that says nothing, or things that exclude each other.
+/// Refuses a fault of ClickHouse without a member, or with members that exclude each other.
 fn fits(fault: &ClickHouseFault) -> Result<(), Problem> {
     let ClickHouseFault { refuses, status, code, body, slow_ms, times } = fault;
     let (refuses, answers) = (refuses.unwrap_or(false), status.is_some() || code.is_some());
@@ -194,7 +194,7 @@ pub(in crate::http) async fn token(mut call: UserCall<'_>) -> Answer {
 }
 
 impl Counted {
-    /// The sums of both.
+    /// The sums of two counts.
     pub(super) fn and(self, other: &Counted) -> Counted {
         Counted {
             consumed: self.consumed + other.consumed,

@@ -1,5 +1,5 @@
-//! The control routes of a server for tests, `/_test/…`: no other server has them. What they ask for is done by whoever
-//! runs that server, before the answer.
+//! The control routes of a server for tests, `/_test/…`. No other server has them. Their effect is complete before the
+//! answer.
 
 pub(super) mod control;
 mod handlers;

@@ -1,4 +1,4 @@
-//! Tokens that tests ask for, good ones and broken ones.
+//! Tokens for tests, valid ones and defective ones.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::http::error::Problem;
 use super::shapes::TokenAsked;
 
 const TTL_DEFAULT_S: u64 = 3_600;
-/// Ten years, as of `nova token`.
+/// The longest lifetime, ten years, as in `nova token`.
 const TTL_MAX_S: u64 = 3_650 * 86_400;
 const ROLES: [&str; 2] = ["admin", "service"];
 
@@ -31,7 +31,7 @@ fn ttl_s(given: Option<&Value>) -> Result<u64, Problem> {
     seconds.filter(|seconds| (1..=TTL_MAX_S).contains(seconds)).ok_or_else(|| wrong("ttl", expected))
 }
 
-/// Makes the token, of an `auth` whose time it is `now_ms`.
+/// Makes a token that is valid, or broken as requested, at the time `now_ms`.
 pub(super) fn make(auth: &Auth, asked: &TokenAsked, now_ms: i64) -> Result<String, Problem> {
     let user = Id::parse(asked.sub.as_bytes()).map_err(|error| wrong("sub", &error.to_string()))?;
     let ttl_s = ttl_s(asked.ttl.as_ref())?;
@@ -43,7 +43,7 @@ pub(super) fn make(auth: &Auth, asked: &TokenAsked, now_ms: i64) -> Result<Strin
         "sub": user.to_string(), "role": asked.role, "iss": ISSUER, "aud": AUDIENCE,
         "iat": now_s, "exp": now_s.saturating_add(ttl_s), "jti": uuid::Uuid::new_v4().to_string(),
     });
-    // Far beyond what clocks may differ.
+    // This is far beyond the accepted difference of clocks.
     const FAR_S: u64 = 86_400;
     match asked.broken.as_deref() {
         None | Some("signature") => {}
@@ -68,7 +68,7 @@ pub(super) fn make(auth: &Auth, asked: &TokenAsked, now_ms: i64) -> Result<Strin
     })
 }
 
-/// The token with another first letter of its signature.
+/// The token with a changed first letter of its signature.
 fn forged(token: &str) -> String {
     let Some((signed, signature)) = token.rsplit_once('.') else { return token.to_owned() };
     let first = if signature.starts_with('A') { 'B' } else { 'A' };

@@ -1,16 +1,16 @@
-//! The read lane and hyper give the same answers, and agree where a request ends.
+//! Tests that the read lane and hyper give the same answers, and agree where a request ends.
 
 use super::{PATHS, WARM, World, essences, paused};
 
-/// Mutated requests; each is one byte or line away from a good one, or a few.
+/// The number of mutated requests. Each differs from a valid one by a few bytes or lines.
 const MUTATIONS: usize = 4_000;
-/// The begin of what is drawn; another one is another test.
+/// The seed of the mutations. Another seed is another test.
 const SEED: u64 = 7;
 
-/// Shows that a request took more or less than it should.
+/// This request follows each tested one, and shows whether the tested one ended where it should.
 const SENTINEL: &str = "GET /sentinel HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
-/// Sends a request both ways and compares.
+/// Sends a request both ways and compares the answers.
 async fn compare(world: &World, name: &str, data: &[u8], heads: &[bool]) {
     let (lane, lane_ended) = world.talk(&[data, SENTINEL.as_bytes()].concat()).await;
     let (hyper, hyper_ended) = world.talk(&[WARM.as_bytes(), data, SENTINEL.as_bytes()].concat()).await;

@@ -1,4 +1,4 @@
-//! HTTP/2 with prior knowledge.
+//! Tests of HTTP/2 with prior knowledge.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn http_2_with_prior_knowledge_answers_as_http_1_1_does() {
             assert!(expected.0.contains(status.as_str()), "{path}: {status} {expected:?}");
             assert_eq!((body, nosniff.is_some()), (expected.2, true), "{path}");
         }
-        // Many at once, and some that are given up.
+        // Many requests run at once, and some are given up.
         let many: Vec<_> = (0..300).map(|_| client.send_request(ask("/health/live"))).collect();
         for (number, answer) in many.into_iter().enumerate() {
             match number % 3 {
@@ -42,7 +42,7 @@ fn http_2_with_prior_knowledge_answers_as_http_1_1_does() {
                 _ => assert_eq!(answer.await.unwrap().status(), StatusCode::OK),
             }
         }
-        // Idle, it lives as long as a connection of HTTP/1.1, and ends without an error.
+        // An idle connection lives as long as one of HTTP/1.1, and ends without an error.
         advance(IDLE - Duration::from_secs(1)).await;
         assert_eq!(client.send_request(ask("/health/live")).await.unwrap().status(), StatusCode::OK);
         let begun = Instant::now();

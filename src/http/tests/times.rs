@@ -1,4 +1,4 @@
-//! How long a connection is waited for, and whose turn it is.
+//! Tests of a connection's timeouts, and of fairness between connections.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::{Instant, advance, timeout};
 use super::{IDLE, WARM, World, paused};
 use crate::http::patience::HEAD_TIMEOUT;
 
-/// The next answer's status, and how long it took; `None` where the connection was ended in order.
+/// The status of the next answer. `None` if the connection was ended in order.
 async fn status(far: &mut DuplexStream) -> Option<u16> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -79,7 +79,7 @@ fn one_connection_that_pipelines_leaves_others_their_turn() {
         greedy.write_all(&LIVE.repeat(MANY)).await.unwrap();
         other.write_all(LIVE).await.unwrap();
         assert_eq!(status(&mut other).await, Some(200));
-        // The other one was answered before the greedy one's requests were worked off.
+        // The other connection was answered before all requests of the greedy one.
         let mut out = vec![0; 1 << 20];
         let first = timeout(Duration::ZERO, greedy.read(&mut out)).await.map_or(0, |read| read.unwrap());
         let answered = out[..first].windows(9).filter(|nine| nine == b"HTTP/1.1 ").count();

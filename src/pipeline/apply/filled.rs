@@ -1,5 +1,5 @@
-//! Where the values come from that an upsert does not repeat: the stored row, or after a change of the key the row that had
-//! it.
+//! Finds the values that an upsert does not repeat: in the stored row, or after a change of the key in the row that had
+//! the key before.
 
 use nova_storage::codec::CodecError;
 
@@ -9,9 +9,10 @@ use crate::pipeline::cells::decode_cells;
 use crate::pipeline::fill::{Filled, Known, fill, refill, unfilled};
 use crate::pipeline::stored::{Content, EXTRA, Hole, StoredRow};
 
-/// What an upsert does not repeat is the stored row's, or after a change of the key that of the row which had it. A row
-/// whose key was changed there and back finds its own image where the other row is not read yet. `key` and `lsn` are the
-/// upsert's; the stored row's LSNs are compared with those of `own_epoch`.
+/// Fills an upsert with the values that it does not repeat. They are from the stored row, or after a change of the key
+/// from the row that had the key before. If a key was changed there and back, and the other row is not read yet, the
+/// row finds its own image. `key` and `lsn` are the upsert's. The LSNs of the stored row are compared with those of
+/// `own_epoch`.
 pub(super) fn filled(
     row: Row,
     (stored, old, own_epoch): (Option<&StoredRow<'_>>, Option<&Row>, u16),
@@ -25,12 +26,13 @@ pub(super) fn filled(
         return Ok(fill(row, own.as_ref()));
     }
     let renamed = renamed.filter(|_| !mutant::is(Mutant::ForgetOldKey)).map(StoredRow::decode).transpose()?;
-    // Where deletes are null values, that of the old key will name no LSN, but the versions that its values are from.
+    // If deletes are null values, the delete of the old key will have no LSN, but the versions of its values.
     let nulls = renamed.as_ref().is_some_and(|row| row.format == Format::FlatTombstone);
     let first = match (&renamed, lsn) {
         (Some(renamed), Some(_)) if nulls => Source::of(renamed, epoch)?,
         (Some(renamed), Some(lsn)) => Source::before(renamed, key, (lsn, epoch))?,
-        // Without LSNs a row that still lives, or moved to another key, may have other values by the time of the change.
+        // Without LSNs, a row that is still live, or that moved to another key, may have had other values at the time
+        // of the change.
         (Some(renamed), None) if matches!(renamed.content, Content::Moved { to, .. } if to == key) => {
             Source::of(renamed, epoch)?
         }
@@ -49,8 +51,9 @@ pub(super) fn filled(
     Ok(filled)
 }
 
-/// A key may be changed there and back. Then the other row, `renamed`, may have a value from this row's earlier life. Such a
-/// value keeps the LSN that it had in that life, because a version of that life that comes late may be newer.
+/// Dates values of a key that was changed there and back. Then the other row, `renamed`, may have a value from this
+/// row's earlier life. Such a value keeps its LSN from that life, because a version of that life that comes late may be
+/// newer.
 fn date_back(filled: &mut Filled, renamed: &StoredRow<'_>, stored: &StoredRow<'_>, own: Option<&Known<'_>>) {
     let moved = match stored.content {
         Content::Moved { .. } => stored.history.newest().map(|delete| delete.lsn.saturating_sub(1)),
@@ -66,14 +69,14 @@ fn date_back(filled: &mut Filled, renamed: &StoredRow<'_>, stored: &StoredRow<'_
         let lsn = match moved {
             Some(moved) if of(&renamed.holes, column) == Some(moved) => of(&stored.holes, column),
             Some(_) => None,
-            // The delete of the first change is not read yet.
+            // The delete of the first change has not been read yet.
             None => own.filter(same).map(|own| own.lsn_of(column)),
         };
         hole.lsn = lsn.filter(|lsn| *lsn > 0).map_or(hole.lsn, |lsn| hole.lsn.min(lsn));
     }
 }
 
-/// A stored row or image that may know values.
+/// A stored row or an image that may have values.
 struct Source<'a> {
     image: Row,
     holes: &'a [Hole],
@@ -92,8 +95,8 @@ impl<'a> Source<'a> {
     }
 
     /// The row that had the key before the change with the LSN `lsn`. Its values are as old as the change: older than
-    /// what the row under the new key told after it, newer than what an earlier row there told before it. What stands
-    /// under the old key with a later LSN is another row's, or was told of this one under another key.
+    /// later values of the row under the new key, and newer than earlier values of a previous row there. A row under
+    /// the old key with a later LSN is another row, or came under another key.
     fn before(row: &'a StoredRow<'_>, key: Id, (lsn, epoch): (u64, u16)) -> Result<Option<Source<'a>>, CodecError> {
         let Some(mut source) = Source::of(row, epoch)? else { return Ok(None) };
         if row.version.epoch != epoch {
@@ -122,13 +125,13 @@ impl<'a> Source<'a> {
     }
 }
 
-/// LSN of the version that the row's values are from, and the values that are of other versions. LSNs of an earlier epoch
-/// cannot be compared with those of this one: such values have the LSN 0 and no version of their own.
+/// The LSN of the version from which the row's values come, and its holes. LSNs of an earlier epoch cannot be compared
+/// with those of this one, so such values have the LSN 0 and no version of their own.
 pub(super) fn values_of<'a>(row: &'a StoredRow<'_>, epoch: u16) -> (u64, &'a [Hole]) {
     if row.version.epoch != epoch {
         return (0, &[]);
     }
-    // A null value that deleted has no LSN, and forgot those before it.
+    // A null value that deleted the row has no LSN, and earlier versions are forgotten.
     let newest = row.history.newest().map_or(row.version.lsn, |newest| newest.lsn);
     (row.read.map_or(newest, |read| read.lsn.unwrap_or(newest)), &row.holes)
 }

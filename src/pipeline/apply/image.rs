@@ -1,25 +1,25 @@
-//! The image of a row whose key was changed, for the row under the new key.
+//! The image of a row whose key was changed, kept for the row under the new key.
 
 use crate::event::Row;
 use crate::pipeline::stored::Hole;
 
-/// What the delete of a changed key leaves of the row: the row under the new key may want its values.
+/// What the delete of a changed key keeps of the row, because the row under the new key may need its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     pub row: Row,
     pub holes: Vec<Hole>,
-    /// LSN of the version that the values are from; 0 where it is not known.
+    /// The LSN of the version from which the values come, or 0 if it is unknown.
     pub lsn: u64,
     /// The table's epoch when the delete was applied.
     pub epoch: u16,
-    /// LSN of the delete; 0 where the record had none.
+    /// The LSN of the delete, or 0 if the record had none.
     pub delete_lsn: u64,
-    /// Time of the delete's commit, epoch microseconds.
+    /// The time of the delete's commit, epoch microseconds.
     pub ts_us: Option<i64>,
 }
 
 impl Image {
-    /// The image of a row as it stood before the delete that has this LSN and time.
+    /// The image of a row before the delete that has this LSN and time.
     pub(super) fn before(row: Row, (delete_lsn, ts_us): (u64, Option<i64>), epoch: u16) -> Image {
         Image { row, holes: Vec::new(), lsn: delete_lsn.saturating_sub(1), epoch, delete_lsn, ts_us }
     }

@@ -1,9 +1,9 @@
-//! A change of a row's key: a delete under the old key and an insert under the new one, in any order where they stand in
-//! two partitions. The insert does not repeat values that are stored out of line; they are the old row's.
+//! A change of a row's key: a delete under the old key and an insert under the new key, in any order if they are in two
+//! partitions. The insert does not repeat values that are stored out of line, so these come from the old row.
 //!
-//! The tombstone under the old key remembers how old each value is, also after it gave the image away: a version of the old
-//! row that comes late, from a third partition, gives its values to the row under the new key ([`Late`]). There they are as
-//! old as the change of the key ([`Image::before`]): an earlier row under the new key told nothing newer.
+//! The tombstone under the old key remembers the age of each value, even after it passed the image on. A late version
+//! of the old row, from a third partition, gives its values to the row under the new key ([`Late`]). There they are as
+//! old as the change of the key ([`Image::before`]), because an earlier row under the new key had nothing newer.
 
 use nova_storage::codec::CodecError;
 
@@ -16,19 +16,19 @@ use super::written::{Written, refilled};
 
 pub use super::image::Image;
 
-/// A version that came late to a row which has another key by now.
+/// A version that came late to a row whose key has changed since.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Late {
     /// The tombstone to store under the old key.
     pub stored: Box<[u8]>,
-    /// The key that the row has now; the old one where only the rest of the record's key changed.
+    /// The present key of the row. It is the old one if only the rest of the record's key changed.
     pub to: Id,
-    /// What the row there may want.
+    /// The values that the row there may need.
     pub image: Image,
 }
 
 impl Late {
-    /// `None`: the version tells nothing that is newer than what is known, or the tombstone does not say how old that is.
+    /// `None` if the version has nothing newer than what is known, or if the tombstone does not say how old that is.
     pub(super) fn of(row: &StoredRow<'_>, late: &Known<'_>) -> Result<Option<Late>, CodecError> {
         let before = row.history.newest().is_some_and(|delete| late.lsn < delete.lsn);
         let Some(Told { to, stored, told }) = told(row, late)?.filter(|_| before) else { return Ok(None) };
@@ -36,12 +36,12 @@ impl Late {
     }
 }
 
-/// What an older version told the tombstone of a changed key.
+/// What an older version gave to the tombstone of a changed key.
 struct Told {
     to: Id,
-    /// The tombstone with it.
+    /// The tombstone with these values.
     stored: Box<[u8]>,
-    /// The columns that it told.
+    /// The columns that the version had.
     told: Row,
 }
 
@@ -53,7 +53,7 @@ fn told(row: &StoredRow<'_>, late: &Known<'_>) -> Result<Option<Told>, CodecErro
     let mut holes = row.holes.clone();
     let mut image = if cells.is_empty() { blank(late.row.cells.len()) } else { decode_cells(cells)? };
     let Some(told) = retell(&mut image, &mut holes, late) else { return Ok(None) };
-    // The image was given to the row under the new key.
+    // The image was already passed to the row under the new key.
     let given = cells.is_empty() && row.holes.iter().any(|hole| hole.lsn > 0);
     let mut cells = Vec::new();
     if !given {
@@ -63,23 +63,23 @@ fn told(row: &StoredRow<'_>, late: &Known<'_>) -> Result<Option<Told>, CodecErro
     Ok(Some(Told { to, stored, told }))
 }
 
-/// The image that the tombstone `row` passes on; `None` where its delete had no LSN.
+/// The image that the tombstone `row` passes on. `None` if its delete had no LSN.
 fn onward(row: &StoredRow<'_>, told: Row) -> Option<Image> {
     let delete = row.history.newest()?;
     Some(Image::before(told, (delete.lsn, delete.ts_us), row.version.epoch))
 }
 
 impl Image {
-    /// `heir` is the row that may want the values. A value that it has of an earlier epoch may be newer than the image,
-    /// where the row is not known to have come with this change.
+    /// The values of the image for `heir`, the row that may need them. A value of `heir` from an earlier epoch may be
+    /// newer than the image, if the row is not known to have come with this change.
     fn known(&self, heir: &StoredRow<'_>) -> Known<'_> {
         let after_epoch = heir.history.contains(self.delete_lsn, self.ts_us);
         let again = self.delete_lsn != 0;
         Known { row: &self.row, holes: &self.holes, lsn: self.lsn, after_epoch, again, read_here: false }
     }
 
-    /// Whether a stored row is that of the new key after the change, or a later one, so that the image is not wanted for
-    /// one that comes.
+    /// Whether a stored row is that of the new key after the change, or a later one, so that no further row needs the
+    /// image.
     fn stands_in(&self, row: &StoredRow<'_>) -> bool {
         if row.version.epoch != self.epoch {
             return self.ts_us.is_some() && row.history.latest_us() >= self.ts_us;
@@ -91,24 +91,25 @@ impl Image {
         }
     }
 
-    /// Whether the row that the key was changed to stands already.
+    /// Whether the row under the new key already exists.
     pub fn has_heir(&self, stored: Option<&[u8]>) -> Result<bool, CodecError> {
         let row = stored.map(StoredRow::decode).transpose()?;
         Ok(row.is_some_and(|row| self.stands_in(&row)))
     }
 
-    /// Gives the row under the new key the values of the row under the old one, whose last state is known by now: the
-    /// insert came before the delete. `None`: there is nothing to give, or no row to take it yet.
+    /// Gives the row under the new key the values of the row under the old one, whose last state is now known: the
+    /// insert came before the delete. `None` if there is nothing to give, or no row to take it yet.
     pub fn adopted(&self, stored: &[u8]) -> Result<Option<Written>, CodecError> {
         let row = StoredRow::decode(stored)?;
-        // Without any LSN nothing says whose values the row wants.
+        // Without any LSN it is unknown whose values the row needs.
         let numbered = row.history.newest().is_some();
         let Some(old) = row.row()?.filter(|_| numbered && self.stands_in(&row)) else { return Ok(None) };
         Ok(refilled(&row, old, &self.known(&row)))
     }
 
-    /// The same for the tombstone of a row whose key was changed once more: the next key, the bytes to store, and what the
-    /// row under that key may want. `None`: the row was not changed once more, or wants nothing.
+    /// Passes the image through the tombstone of a row whose key was changed again. Returns the next key, the bytes to
+    /// store, and the values that the row under that key may need. `None` if the key was not changed again, or if the
+    /// row needs nothing.
     pub fn through(&self, stored: &[u8]) -> Result<Option<Through>, CodecError> {
         let row = StoredRow::decode(stored)?;
         let Content::Moved { to, cells } = row.content else { return Ok(None) };
@@ -131,26 +132,26 @@ impl Image {
     }
 }
 
-/// An image at a row whose key was changed once more.
+/// An image at a row whose key was changed again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Through {
     /// The next key.
     pub to: Id,
-    /// The tombstone to store, where it is another one now.
+    /// The tombstone to store, if it has changed.
     pub stored: Option<Box<[u8]>>,
-    /// What the row under the next key may want.
+    /// The values that the row under the next key may need.
     pub image: Image,
 }
 
-/// The tombstone without the image that it kept for the row under the key `heir`; `None` where it keeps none for that
-/// row. `lsn` is that of the insert there, 0 where it has none: an image of another change of the key stays.
+/// The tombstone without the image that it kept for the row under the key `heir`. `None` if it keeps none for that row.
+/// `lsn` is that of the insert there, or 0 if it has none. An image of another change of the key stays.
 pub fn without_image(stored: &[u8], heir: Id, lsn: u64) -> Result<Option<Box<[u8]>>, CodecError> {
     let row = StoredRow::decode(stored)?;
     let same = |newest: u64| lsn == 0 || newest == lsn;
     let taken = row.history.newest().is_none_or(|newest| same(newest.lsn));
     Ok(match row.content {
         Content::Moved { to, cells } if to == heir && taken && !cells.is_empty() => {
-            // The holes stay: how old the values are that were given.
+            // The holes stay, because they say how old the given values are.
             Some(StoredRow { content: Content::Moved { to, cells: &[] }, ..row }.encode())
         }
         _ => None,

@@ -1,4 +1,5 @@
-//! A row that a snapshot did not read although it was taken after the row was stored: the source does not have it.
+//! A row that a snapshot did not read although it was stored before the snapshot was taken: the source no longer has
+//! it.
 
 use nova_storage::codec::CodecError;
 
@@ -10,14 +11,14 @@ use crate::pipeline::sweep::Sweep;
 use super::told::Told;
 use super::written::Written;
 
-/// The delete of a stored row by a sweep; `None` where the row was read, was written since, or is gone already.
+/// The delete of a stored row by a sweep. `None` if the row was read, was written since, or is already deleted.
 pub fn swept_row(stored: &[u8], sweep: &Sweep) -> Result<Option<Written>, CodecError> {
     let row = StoredRow::decode(stored)?;
     if row.version.epoch >= sweep.epoch {
         return Ok(None);
     }
     let Some(old) = row.row()? else { return Ok(None) };
-    // What the snapshot said: a change that stands behind it in the stream is newer, whatever its LSN.
+    // The delete has the snapshot's LSN and time. A change after it in the stream is newer, whatever its LSN is.
     let place = Place { partition: Some(sweep.partition), offset: sweep.offset };
     let (lsn, ts_us) = (Some(sweep.lsn), Some(sweep.ts_us));
     let told =
@@ -25,12 +26,12 @@ pub fn swept_row(stored: &[u8], sweep: &Sweep) -> Result<Option<Written>, CodecE
     Ok(Some(told.written(Some(&row), Some(old), None, row.format, None)))
 }
 
-/// The delete of a row that only an earlier attempt at a first snapshot has read: the completed one, whose LSN is `by`, did
-/// not find it, so the source has deleted it. `None`: the row stays.
+/// The delete of a row that only an earlier attempt at a first snapshot has read. The completed snapshot, whose LSN is
+/// `by`, did not find the row, so the source has deleted it. `None` if the row stays.
 pub fn unread_row(stored: &[u8], by: u64, meta: &TableMeta) -> Result<Option<Written>, CodecError> {
     let row = StoredRow::decode(stored)?;
     let told = row.history.newest().is_some() || row.history.latest_us().is_some();
-    // A row of the first snapshots stays in the epoch of that time until something newer comes.
+    // A row of the first snapshots keeps the epoch of that time until something newer comes.
     let read = row.read.filter(|_| row.live() && !told && row.version.epoch == meta.first_epoch);
     let Some(ReadMark { lsn: Some(lsn), ts_us }) = read else { return Ok(None) };
     if !meta.first.left_out(lsn, by) {
@@ -67,8 +68,8 @@ mod tests {
         }
     }
 
-    /// Found by the simulation (seeds 3073 and 4508): the epoch was raised before the end of the first snapshot was seen, and
-    /// the row stayed.
+    /// The simulation found this (seeds 3073 and 4508): the epoch was raised before the end of the first snapshot was
+    /// seen, and the row stayed.
     #[test]
     fn a_row_that_the_completed_first_snapshot_did_not_read_is_deleted_also_after_the_epoch_was_raised() {
         for epoch in [0, 1, 2] {

@@ -1,10 +1,10 @@
-//! What a record tells besides the row.
+//! The facts of a record besides the row.
 
 use crate::event::Op;
 use crate::pipeline::order::{Incoming, Kind};
 use crate::pipeline::stored::Place;
 
-/// See the module.
+/// The facts of a record besides the row.
 pub(super) struct Told {
     pub lsn: Option<u64>,
     pub ts_us: Option<i64>,
@@ -12,9 +12,9 @@ pub(super) struct Told {
     pub place: Place,
     pub epoch: u16,
     pub mixed: bool,
-    /// It is the insert of a changed key: the row has the values of another one.
+    /// Whether the record is the insert of a changed key, so that the row has values of another row.
     pub renamed: bool,
-    /// It is a dead letter that is replayed.
+    /// Whether the record is a replayed dead letter.
     pub replayed: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The row that a change leaves where it takes effect.
+//! The row that a change with an effect leaves.
 
 use crate::event::{Format, Id, Row, Table};
 use crate::pipeline::cells::encode_cells;
@@ -9,26 +9,26 @@ use super::filled::values_of;
 use super::image::Image;
 use super::told::Told;
 
-/// Most rows are smaller: their cells are encoded without growing the buffer.
+/// The typical size of encoded cells. Most rows are smaller, so the buffer need not grow.
 const CELLS_TYPICAL_BYTES: usize = 256;
 
-/// A change that takes effect.
+/// A change that has an effect.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Written {
     pub version: Version,
-    /// The record's own LSN; 0 where it has none.
+    /// The record's own LSN, or 0 if it has none.
     pub lsn: u64,
     /// The bytes to store.
     pub stored: Box<[u8]>,
     pub old: Option<Row>,
     pub new: Option<Row>,
-    /// Values that the record did not repeat and that no stored row could fill.
+    /// The number of values that the record did not repeat and that no stored row could fill.
     pub unfilled: u32,
-    /// What the row under the new key may want, where the change is the delete of a changed key.
+    /// The values that the row under the new key may need, if the change is the delete of a changed key.
     pub image: Option<Box<Image>>,
 }
 
-/// The row with values that only an older version could tell; `None` where it wants none of them.
+/// The row with values that only an older version has. `None` if the row needs none of them.
 pub(super) fn refilled(row: &StoredRow<'_>, old: Row, known: &Known<'_>) -> Option<Written> {
     if row.holes.is_empty() {
         return None;
@@ -46,7 +46,8 @@ pub(super) fn refilled(row: &StoredRow<'_>, old: Row, known: &Known<'_>) -> Opti
 }
 
 impl Told {
-    /// The row that the record leaves. `moved`: the key that it has now, and its table; its image stays for the row there.
+    /// The row that the record leaves. `moved` is its new key and its table, if the key was changed; the image then
+    /// stays for the row there.
     pub fn written(
         &self,
         stored: Option<&StoredRow<'_>>,
@@ -91,8 +92,8 @@ impl Told {
         Written { version, lsn, stored: bytes, old, new, unfilled, image }
     }
 
-    /// The image that the tombstone has already, and its holes: the same delete of a changed key came again in a raised
-    /// epoch, and the row under the new key may not be read yet.
+    /// The image that the tombstone already has, and its holes. This happens if the same delete of a changed key came
+    /// again in a raised epoch, and the row under the new key may not have been read yet.
     fn kept_image<'a>(&self, stored: &'a StoredRow<'_>, to: Id) -> Option<(&'a [u8], &'a [Hole])> {
         let same = |seen: &Seen| self.lsn.is_some_and(|lsn| seen.is(lsn, self.ts_us));
         match stored.content {
@@ -103,8 +104,8 @@ impl Told {
         }
     }
 
-    /// The holes of the image that stays for the row under the new key: of each value, how old it is. Without LSNs, what
-    /// is known.
+    /// The holes of the image that stays for the row under the new key: the age of each value, or without LSNs whether
+    /// it is known.
     fn image_holes(&self, stored: Option<&StoredRow<'_>>, table: Table) -> Vec<Hole> {
         let live = stored.filter(|row| row.live());
         match self.lsn {
@@ -116,7 +117,7 @@ impl Told {
         }
     }
 
-    /// What a delete that is a change of the key leaves of the row.
+    /// The image of the row after a delete that is a change of the key.
     fn image(&self, stored: &StoredRow<'_>, old: &Row) -> Image {
         let (row, epoch, ts_us) = (old.clone(), self.epoch, self.ts_us);
         match self.lsn {

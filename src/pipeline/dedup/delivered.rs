@@ -6,23 +6,23 @@ use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 use super::entry::Entry;
 use super::sealed::{DELIVERED_SEGMENT, SEGMENT_MAX_KEYS, Sealed};
 
-/// Stores what is delivered, in segments of bounded size, whatever the order in which it is told.
+/// Stores delivered events in segments of bounded size, in whatever order they come.
 pub struct DeliveredWriter {
     entries: Vec<Entry>,
     max_ms: i64,
     next: u64,
-    /// The node's clock.
+    /// The node's clock, epoch milliseconds.
     now_ms: i64,
 }
 
 impl DeliveredWriter {
-    /// Over what is there already.
+    /// Adds to the segments that already exist.
     pub fn new(read: &ReadTxn, now_ms: i64) -> Result<DeliveredWriter, ReadError> {
         let last = Sealed::load_all(read)?.last().map_or(0, |last| last.segment + 1);
         Ok(DeliveredWriter { entries: Vec::new(), max_ms: i64::MIN, next: last.max(DELIVERED_SEGMENT), now_ms })
     }
 
-    /// Forgets what is there already: the answer that comes is about everything.
+    /// Forgets the existing segments, because the next answer is complete.
     pub fn forget(&mut self, write: &WriteTxn) -> Result<(), WriteError> {
         write.remove_range(DEDUP_SEGMENT, DELIVERED_SEGMENT..)?;
         write.remove_range(DEDUP_KEYS, (DELIVERED_SEGMENT, 0u32)..)

@@ -1,6 +1,6 @@
-//! What the dedup set holds of one event, and what a look-up says of it.
+//! An entry of the dedup set for one event, and the result of a look-up.
 
-/// One accepted event: identity above, payload below.
+/// One accepted event: the identity in the high bits, the payload in the low bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry(pub(super) u128);
 
@@ -24,12 +24,12 @@ impl Entry {
     }
 }
 
-/// What is known of an event.
+/// The result of a look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
     New,
-    /// The same event with the same payload.
+    /// The same event with the same payload was accepted.
     Duplicate,
-    /// The same event with another payload: the first one stays.
+    /// The same event with another payload was accepted. The first payload stays.
     Conflict,
 }

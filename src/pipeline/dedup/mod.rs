@@ -1,22 +1,23 @@
-//! Which client events were accepted within the horizon (N5).
+//! The client events that were accepted within the horizon (N5).
 //!
 //! An entry is 16 bytes: 96 bits of the hash of (user, event id) above 32 bits of the hash of the payload, so that the
-//! same id with another payload is told apart without a second structure. New entries live in the open segment, a
-//! hash table that the batches' own blobs rebuild. A full or old segment is sealed: its sorted entries go to disk in
-//! chunks, a filter of 2 bytes a key and the first entry of each chunk stay in memory. A look-up asks the open table,
-//! then each filter, and reads a chunk only when a filter says maybe.
+//! same id with another payload is recognised without a second structure. New entries are in the open segment, a hash
+//! table that a start rebuilds from the batches' blobs. A full or old segment is sealed: its sorted entries go to disk
+//! in chunks, and a filter of 2 bytes a key and the first entry of each chunk stay in memory. A look-up asks the open
+//! table, then each filter, and reads a chunk only when a filter says maybe.
 //!
 //! *The horizon is provable.* `floor_ms` is above the arrival of every entry that was ever dropped. An event's copies
-//! arrive no earlier than its time, so an event whose time is not below the floor has all its earlier copies' entries
-//! still here; one below it is `late`. A client's clock may be ahead by a few minutes: entries are kept so much longer.
+//! arrive no earlier than its time. So if an event's time is not below the floor, all entries of its earlier copies are
+//! still here. An event below the floor is `late`. A client's clock may be ahead by a few minutes, so entries are kept
+//! that much longer.
 //!
-//! *No record moves the horizon* (N14). A segment goes when the horizon has passed twice: by arrivals, and by the node's
-//! own clock since it was sealed. A topic that is read from its beginning, or a capture, takes minutes whatever times it
-//! tells, so nothing of it is forgotten. Time in which nothing was sealed counts little ([`GAP_MAX_MS`]): the node was
-//! down, or its clock was set.
+//! *No record moves the horizon* (N14). A segment is dropped when the horizon has passed twice: by arrivals, and by the
+//! node's own clock since the segment was sealed. Reading a topic from its beginning, or a capture, takes minutes
+//! whatever times the records have, so nothing of it is forgotten. Time in which nothing was sealed counts little
+//! ([`GAP_MAX_MS`]), because the node was down, or its clock was set.
 //!
-//! *Delivered* events are another matter: their rows are in ClickHouse since a life of the store that was lost. They are
-//! new, and counted, but their rows are not sent again. They stand in segments of their own, under the same horizon.
+//! *Delivered* events are different: their rows are in ClickHouse since a lost life of the store. They are new and
+//! counted, but their rows are not sent again. They are in segments of their own, under the same horizon.
 
 mod delivered;
 mod entry;
@@ -37,26 +38,28 @@ pub use self::entry::{Entry, Seen};
 pub use self::sealed::{DELIVERED_SEGMENT, SEGMENT_MAX_KEYS};
 pub use self::times::Times;
 
-/// A segment is sealed when it has been open for this long by the node's clock, so that old ones can go in steps.
+/// A segment is sealed when it has been open for this long by the node's clock, so that old segments can be dropped in
+/// steps.
 pub const SEGMENT_MAX_MS: i64 = 3_600_000;
-/// The most that the time between two seals adds to the age of the segments before.
+/// The most that the time between two seals adds to the age of earlier segments.
 pub const GAP_MAX_MS: i64 = 6 * SEGMENT_MAX_MS;
-/// Sealed segments that are kept by age: 118 million entries, 240 MB of filters. Of more, arrivals alone decide.
+/// The most sealed segments that are kept by age: 118 million entries, 240 MB of filters. If there are more, arrivals
+/// alone decide.
 pub const SEALED_MAX_SEGMENTS: usize = 256;
-/// Version 1 began with the earliest arrival instead of the node's clock.
+/// The version of the format. Version 1 began with the earliest arrival instead of the node's clock.
 const BATCH_VERSION: u8 = 2;
 
 #[derive(Debug)]
 struct Open {
     segment: u64,
     table: HashTable<Entry>,
-    /// When its first entry was committed, by the node's clock, epoch milliseconds; `None` while there is none.
+    /// When the first entry was committed, by the node's clock, epoch milliseconds. `None` while there is no entry.
     opened_ms: Option<i64>,
-    /// The latest arrival of its entries.
+    /// The latest arrival of an entry.
     max_ms: i64,
-    /// Sequence of the next batch blob.
+    /// The sequence of the next batch blob.
     next_batch: u64,
-    /// Entries since the last commit.
+    /// The entries since the last commit.
     batch: Vec<Entry>,
 }
 
@@ -70,7 +73,7 @@ impl Open {
         self.max_ms = self.max_ms.max(arrival_ms);
     }
 
-    /// How long it has been open; a clock that was set back begins again.
+    /// How long the segment has been open. If the clock was set back, the time begins again.
     fn age_ms(&mut self, now_ms: i64) -> i64 {
         let opened_ms = self.opened_ms.map_or(now_ms, |opened_ms| opened_ms.min(now_ms));
         self.opened_ms = Some(opened_ms);
@@ -88,13 +91,13 @@ pub struct Dedup {
 }
 
 impl Dedup {
-    /// Loads what the store holds. `floor_ms` is the one of the last commit.
+    /// Loads the set from the store. `floor_ms` is the floor of the last commit.
     pub fn load(read: &ReadTxn, floor_ms: i64) -> Result<Dedup, ReadError> {
         let mut sealed = Sealed::load_all(read)?;
         let delivered = sealed.split_off(sealed.partition_point(|one| one.segment < DELIVERED_SEGMENT));
         let mut failed = None;
         let mut next = sealed.last().map_or(0, |last| last.segment + 1);
-        // Every sealed segment may be gone by the horizon: the open one keeps its number.
+        // The horizon may have removed every sealed segment. The open one still keeps its number.
         read.scan(DEDUP_OPEN, (next, 0u64).., |(segment, _), _| {
             next = segment;
             false
@@ -117,7 +120,7 @@ impl Dedup {
         }
     }
 
-    /// Looks the event up. `read` sees the last commit.
+    /// Looks an event up. `read` sees the last commit.
     pub fn check(&self, entry: Entry, read: &ReadTxn) -> Result<Seen, ReadError> {
         if let Some(found) = self.open.table.find(entry.hash(), |other| other.same_event(entry)) {
             return Ok(if *found == entry { Seen::Duplicate } else { Seen::Conflict });
@@ -132,7 +135,7 @@ impl Dedup {
         Ok(Seen::New)
     }
 
-    /// Whether the event's row is in ClickHouse since before this life of the store.
+    /// Whether the event's row is in ClickHouse from an earlier life of the store.
     pub fn delivered(&self, entry: Entry, read: &ReadTxn) -> Result<bool, ReadError> {
         let probe = Probe::new(entry.hash());
         for segment in self.delivered.iter().filter(|segment| segment.may_contain(&probe)) {
@@ -149,7 +152,7 @@ impl Dedup {
         self.open.batch.push(entry);
     }
 
-    /// Writes the entries since the last commit, seals and drops what is due.
+    /// Writes the entries since the last commit, and seals and drops segments that are due.
     pub fn commit(&mut self, write: &WriteTxn, times: Times) -> Result<(), WriteError> {
         self.heal(write, times)?;
         if !self.open.table.is_empty() {
@@ -166,15 +169,15 @@ impl Dedup {
         self.drop_old(write, times)
     }
 
-    /// Brings a floor back that a wrong clock, or a record that was believed, has put into the future: to now and no
-    /// further, as which events of before are forgotten is not known any more.
+    /// Lowers a floor that a wrong clock, or a believed record, has put into the future. It is lowered to now and no
+    /// further, because it is no longer known which earlier events were forgotten.
     pub fn heal_floor(&mut self, times: Times) {
         if self.floor_ms > times.latest_ms {
             self.floor_ms = times.now_ms;
         }
     }
 
-    /// The same for the arrivals of what is remembered: it stays as long as if it had arrived now.
+    /// Lowers the arrivals of entries in the same way: they stay as long as if they had arrived now.
     fn heal(&mut self, write: &WriteTxn, times: Times) -> Result<(), WriteError> {
         self.open.max_ms = self.open.max_ms.min(times.latest_ms);
         for segment in self.sealed.iter_mut().chain(&mut self.delivered) {
@@ -193,7 +196,7 @@ impl Dedup {
         Ok(())
     }
 
-    /// Drops segments that are old by both clocks, and raises the floor over them.
+    /// Drops segments that are old by both clocks, and raises the floor above them.
     fn drop_old(&mut self, write: &WriteTxn, times: Times) -> Result<(), WriteError> {
         let bound_ms = times.watermark_ms.saturating_sub(times.horizon_ms);
         let crowded = self.sealed.len().saturating_sub(SEALED_MAX_SEGMENTS);
@@ -208,7 +211,7 @@ impl Dedup {
         Ok(())
     }
 
-    /// How many of the first segments were sealed at least the horizon ago, gaps counted as [`GAP_MAX_MS`] at most.
+    /// How many of the first segments were sealed at least the horizon ago. A gap counts as at most [`GAP_MAX_MS`].
     fn aged(&self, now_ms: i64, horizon_ms: i64) -> usize {
         let (mut age_ms, mut later_ms) = (0, now_ms);
         let young = self.sealed.iter().rev().take_while(|segment| {
@@ -219,7 +222,7 @@ impl Dedup {
         self.sealed.len() - young.count()
     }
 
-    /// An event with an earlier time than this cannot be told new.
+    /// An event with an earlier time than this cannot be recognised as new.
     pub fn floor_ms(&self) -> i64 {
         self.floor_ms
     }
@@ -237,7 +240,7 @@ impl Dedup {
 fn encode_batch(open: &Open) -> Vec<u8> {
     let mut out = Vec::with_capacity(32 + open.batch.len() * 16);
     out.put_u8(BATCH_VERSION);
-    // The segment's bounds so far are enough: they only serve to seal and drop it.
+    // The present limits of the segment are enough, because they only serve to seal and drop it.
     out.put_zigzag(open.opened_ms.unwrap_or(i64::MAX));
     out.put_zigzag(open.max_ms);
     for entry in &open.batch {

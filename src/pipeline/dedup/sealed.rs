@@ -1,5 +1,7 @@
-//! A segment that takes no more entries: sorted on disk in chunks, a filter of 2 bytes a key and the first entry of each
-//! chunk in memory.
+//! A segment that takes no more entries. Its entries are sorted on disk in chunks. A filter of 2 bytes a key and the
+//! first entry of each chunk are in memory.
+
+#![warn(clippy::indexing_slicing)]
 
 use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::{DEDUP_KEYS, DEDUP_SEGMENT, fits_page};
@@ -9,24 +11,24 @@ use super::entry::{Entry, Seen};
 use super::times::Times;
 use crate::pipeline::filter::{Filter, Probe};
 
-/// A segment is sealed at this many entries: with one more commit still within what a hash table of 2^19 slots takes
-/// before it would double (8.9 MB).
+/// A segment is sealed at this many entries. With one more commit it still fits into a hash table of 2^19 slots, before
+/// the table would double (8.9 MB).
 pub const SEGMENT_MAX_KEYS: usize = (1 << 19) / 8 * 7 - (1 << 15);
-/// Segments of delivered events have numbers from here on.
+/// The first number of segments of delivered events.
 pub const DELIVERED_SEGMENT: u64 = 1 << 63;
-/// Version 1 had no time of its sealing.
+/// The version of the format. Version 1 did not have the time of sealing.
 const SEGMENT_VERSION: u8 = 2;
 const CHUNK_VERSION: u8 = 1;
-/// Entries of one stored chunk.
+/// The number of entries in one stored chunk.
 const CHUNK_KEYS: usize = fits_page(64 << 10) / 16;
 
 #[derive(Debug)]
 pub(super) struct Sealed {
     pub segment: u64,
     pub keys: u64,
-    /// The latest arrival of its entries, epoch milliseconds.
+    /// The latest arrival of an entry, epoch milliseconds.
     pub max_ms: i64,
-    /// When it was sealed, by the node's clock.
+    /// When the segment was sealed, by the node's clock, epoch milliseconds.
     pub sealed_ms: i64,
     filter: Filter,
     /// The first entry of each chunk.
@@ -49,7 +51,7 @@ impl Sealed {
             filter.insert(entry.hash());
         }
         for (number, chunk) in entries.chunks(CHUNK_KEYS).enumerate() {
-            index.push(chunk[0]);
+            index.extend(chunk.first().copied());
             let mut bytes = Vec::with_capacity(1 + chunk.len() * 16);
             bytes.put_u8(CHUNK_VERSION);
             for entry in chunk {
@@ -62,7 +64,7 @@ impl Sealed {
         Ok(sealed)
     }
 
-    /// Every segment of the store, by number.
+    /// Loads every segment of the store, by number.
     pub fn load_all(read: &ReadTxn) -> Result<Vec<Sealed>, ReadError> {
         let (mut all, mut failed) = (Vec::new(), None);
         read.scan(DEDUP_SEGMENT, 0u64.., |segment, bytes| {
@@ -75,7 +77,7 @@ impl Sealed {
         failed.map_or(Ok(all), |error| Err(error.into()))
     }
 
-    /// Brings times of a clock that was ahead back to what there can be.
+    /// Lowers times of a clock that was ahead to the latest possible times.
     pub fn heal(&mut self, times: Times, write: &WriteTxn) -> Result<(), WriteError> {
         if self.max_ms.max(self.sealed_ms) <= times.latest_ms {
             return Ok(());
@@ -90,16 +92,16 @@ impl Sealed {
         write.remove_range(DEDUP_KEYS, (self.segment, 0u32)..=(self.segment, u32::MAX))
     }
 
-    /// Whether the event can be here. `probe` is of its hash.
+    /// Whether the event may be in this segment. `probe` is made from its hash.
     #[inline]
     pub fn may_contain(&self, probe: &Probe) -> bool {
         self.filter.may_contain(probe)
     }
 
-    /// Looks among the entries on disk.
+    /// Looks an event up in the entries on disk.
     pub fn look_up(&self, entry: Entry, read: &ReadTxn) -> Result<Seen, ReadError> {
         let after = self.index.partition_point(|first| *first < entry.floor());
-        // The event can be the first of a chunk or inside the one before it.
+        // The event may be the first of a chunk, or inside the previous chunk.
         for chunk in [after.checked_sub(1), Some(after)].into_iter().flatten() {
             if chunk >= self.index.len() {
                 continue;
@@ -135,11 +137,11 @@ impl Sealed {
     }
 }
 
-/// Binary search for an entry of the same event in a stored chunk.
+/// Finds an entry of the same event in a stored chunk by binary search.
 pub(super) fn find(bytes: &[u8], entry: Entry) -> Result<Option<Entry>, CodecError> {
     let (mut reader, _) = Reader::versioned("dedup chunk", bytes, CHUNK_VERSION)?;
     let _ = &mut reader;
-    let (entries, rest) = bytes[1..].as_chunks::<16>();
+    let (entries, rest) = bytes.get(1..).unwrap_or_default().as_chunks::<16>();
     if !rest.is_empty() {
         return Err(CodecError::Trailing("dedup chunk"));
     }

@@ -16,7 +16,7 @@ fn entry(id: u32, payload: u64) -> Entry {
     Entry::new(xxh3_128(&id.to_le_bytes()), payload)
 }
 
-/// Both clocks at one time, and nothing that was ever ahead of them.
+/// Both clocks at one time, which is also the latest possible time.
 fn at(now_ms: i64) -> Times {
     Times { watermark_ms: now_ms, now_ms, latest_ms: i64::MAX, horizon_ms: HORIZON_MS }
 }
@@ -31,7 +31,7 @@ fn reload(dedup: &Dedup, store: &Store) -> Dedup {
     Dedup::load(&store.read().unwrap(), dedup.floor_ms()).unwrap()
 }
 
-/// An entry each hour of the node's clock, which arrives at the same time.
+/// Adds an entry in each hour of the node's clock, which arrives at the same time.
 fn hours(dedup: &mut Dedup, store: &Store, hours: std::ops::Range<i64>) {
     for hour in hours {
         dedup.insert(entry(hour as u32, 0), hour * SEGMENT_MAX_MS);
@@ -42,8 +42,8 @@ fn hours(dedup: &mut Dedup, store: &Store, hours: std::ops::Range<i64>) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Against a map: any ids and payloads, arrivals that jump, also back by an hour, segments sealed by age, restarts
-    /// anywhere.
+    /// Compares the set with a map: any ids and payloads, arrivals that jump, also back by an hour, segments sealed by
+    /// age, and restarts anywhere.
     #[test]
     fn n5_an_id_is_new_once_within_the_horizon(
         steps in proptest::collection::vec(
@@ -55,7 +55,7 @@ proptest! {
         let mut model: HashMap<u32, u64> = HashMap::new();
         let mut now_ms = 1_000_000_000;
         for (id, payload, step_ms, flush, restart) in steps {
-            // Forth in small steps, back in large ones.
+            // The time moves forward in small steps and back in large ones.
             now_ms += if step_ms < 0 { step_ms * 2 } else { step_ms / 50 };
             let seen = dedup.check(entry(id, payload), &store.read().unwrap()).unwrap();
             let expected = match model.get(&id) {
@@ -141,7 +141,7 @@ fn what_is_dropped_raises_the_floor_above_its_arrivals() {
     assert!(dedup.keys() < 290, "old segments are dropped");
 }
 
-/// The open segment was loaded under the number 0, and its blobs stayed for ever.
+/// In an earlier version the open segment was loaded under the number 0, and its blobs stayed for ever.
 #[test]
 fn the_open_segment_keeps_its_number_when_every_sealed_one_is_gone() {
     let store = store();
@@ -164,7 +164,7 @@ fn the_open_segment_keeps_its_number_when_every_sealed_one_is_gone() {
     assert_eq!((dedup.open.segment, dedup.keys()), (2, 4));
 }
 
-/// One record whose time was days ahead had everything forgotten that came before it.
+/// In an earlier version one record whose time was days ahead made nova forget everything before it.
 #[test]
 fn n14_what_records_claim_forgets_nothing_before_the_nodes_clock_has_passed_the_horizon_too() {
     let store = store();
@@ -175,7 +175,7 @@ fn n14_what_records_claim_forgets_nothing_before_the_nodes_clock_has_passed_the_
     let now_ms = 20 * SEGMENT_MAX_MS;
     commit(&mut dedup, &store, Times { watermark_ms: far_ms, ..at(now_ms) });
     assert_eq!((dedup.keys(), dedup.floor_ms()), (21, i64::MIN));
-    // Nor does it after a week in which the node was down, or its clock was set.
+    // Nothing is forgotten either after a week in which the node was down, or after a change of its clock.
     dedup = reload(&dedup, &store);
     commit(&mut dedup, &store, Times { watermark_ms: far_ms, ..at(now_ms + 7 * HORIZON_MS) });
     let floor_ms = dedup.floor_ms();

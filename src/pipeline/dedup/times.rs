@@ -3,12 +3,12 @@
 /// The clocks of a commit.
 #[derive(Clone, Copy, Debug)]
 pub struct Times {
-    /// The arrival below which no partition will deliver any more, epoch milliseconds.
+    /// No partition will deliver an arrival below this time any more, epoch milliseconds.
     pub watermark_ms: i64,
-    /// The node's clock.
+    /// The node's clock, epoch milliseconds.
     pub now_ms: i64,
-    /// The latest arrival that there can be.
+    /// The latest possible arrival, epoch milliseconds.
     pub latest_ms: i64,
-    /// How long an entry stays.
+    /// How long an entry is kept, milliseconds.
     pub horizon_ms: i64,
 }

@@ -2,7 +2,7 @@ use super::*;
 use nova_storage::testing::mutate::check_values;
 use proptest::prelude::*;
 
-/// A record of a partition: a read with its snapshot's LSN, or a streamed change.
+/// The records of a partition: a read with its snapshot's LSN, or a streamed change.
 type Records = Vec<Option<u64>>;
 
 fn follow(first: &mut FirstReads, partition: i32, record: Option<u64>) {
@@ -12,7 +12,7 @@ fn follow(first: &mut FirstReads, partition: i32, record: Option<u64>) {
     }
 }
 
-/// Follows the partitions of tables in the order that `picks` chooses, each in its own order.
+/// Follows the partitions of tables in the order that `picks` chooses. Each partition is in its own order.
 fn followed(tables: &[Vec<Records>], picks: &[usize]) -> Vec<FirstReads> {
     let mut reads = vec![FirstReads::default(); tables.len()];
     let mut left: Vec<_> = (0..tables.len())
@@ -33,7 +33,7 @@ fn followed(tables: &[Vec<Records>], picks: &[usize]) -> Vec<FirstReads> {
     reads
 }
 
-/// Snapshots 10, 20, … of which only the last one is whole; then changes.
+/// Snapshots 10, 20, … of which only the last one is complete, and then changes.
 fn interrupted() -> impl Strategy<Value = (Vec<Vec<Records>>, u64)> {
     (1u64..4, 1usize..4, 1usize..4, any::<[u8; 64]>()).prop_map(|(snapshots, tables, partitions, chance)| {
         let mut chance = chance.iter().cycle();
@@ -41,7 +41,7 @@ fn interrupted() -> impl Strategy<Value = (Vec<Vec<Records>>, u64)> {
         let mut all = vec![vec![Records::new(); partitions]; tables];
         for lsn in (1..=snapshots).map(|number| number * 10) {
             for partition in all.iter_mut().flatten() {
-                // The whole one reads every partition.
+                // The complete snapshot reads every partition.
                 if lsn == snapshots * 10 || some(120) {
                     partition.extend([Some(lsn), Some(lsn)]);
                 }
@@ -54,7 +54,7 @@ fn interrupted() -> impl Strategy<Value = (Vec<Vec<Records>>, u64)> {
 }
 
 proptest! {
-    /// Whatever order the partitions are read in.
+    /// The partitions may be read in any order.
     #[test]
     fn a_first_snapshot_that_was_taken_again_is_seen((tables, whole) in interrupted(), picks: [usize; 32]) {
         let reads = followed(&tables, &picks);
@@ -69,7 +69,7 @@ proptest! {
         }
     }
 
-    /// Before its end nothing is known; and a table that the later snapshot did not reach keeps every row.
+    /// Before the snapshot's end nothing is known. A table that the later snapshot did not reach keeps every row.
     #[test]
     fn a_snapshot_without_an_end_or_of_some_tables_deletes_nothing(
         (mut tables, whole) in interrupted(),
@@ -84,7 +84,7 @@ proptest! {
         prop_assert_eq!(in_part, if twice { Repeated::InPart } else { Repeated::No });
     }
 
-    /// A snapshot that a signal asked for after changes, in every partition or in some.
+    /// A signal requested a snapshot after changes, in every partition or in some.
     #[test]
     fn a_snapshot_behind_changes_is_no_first_one((mut tables, whole) in interrupted(), picks: [usize; 32]) {
         let before = FirstReads::repeated(followed(&tables, &picks).iter());
@@ -93,11 +93,11 @@ proptest! {
         }
         let after = FirstReads::repeated(followed(&tables, &picks).iter());
         let quiet = tables.iter().flatten().any(|partition| !partition.contains(&None));
-        // A partition without changes cannot tell; one that has some says that the snapshot is another one.
+        // A partition without changes shows nothing. One with changes shows that the snapshot is another one.
         prop_assert!(after == before || quiet && matches!(after, Repeated::No | Repeated::InPart));
     }
 
-    /// A signal asked for the later snapshot, of some rows: the first one had been read to its end.
+    /// A signal requested the later snapshot, of some rows: the first one had been read to its end.
     #[test]
     fn a_snapshot_behind_one_that_was_read_to_its_end_deletes_nothing((tables, whole) in interrupted(), picks: [usize; 32]) {
         let mut reads = followed(&tables, &picks);

@@ -62,7 +62,7 @@ fn table_meta(table: Table) -> impl Strategy<Value = TableMeta> {
     )
 }
 
-/// Some that differ.
+/// First reads that differ by `number`.
 fn first(number: u32) -> FirstReads {
     let mut first = FirstReads::default();
     (0..number % 5).for_each(|partition| first.read(partition as i32, u64::from(number)));
@@ -70,7 +70,7 @@ fn first(number: u32) -> FirstReads {
     first
 }
 
-/// Some that differ.
+/// Restarts that differ by `number`.
 fn restarts(number: u32) -> Restarts {
     let mut restarts = Restarts::default();
     (0..number % 4).for_each(|each| restarts.decide(Id::from_u128(each.into()), number.into()));
@@ -118,7 +118,7 @@ proptest! {
         check_values(&meta.encode(), seed, Meta::decode, Meta::encode);
     }
 
-    /// A build with one more table, before it was added and after.
+    /// The record of a build with one more table is read before this table was added, and after.
     #[test]
     fn a_record_with_fewer_tables_reads_and_one_with_more_names_the_way_out(meta in metas(), count in 0usize..5) {
         let with = |entries: &[(u8, Vec<u8>)]| {
@@ -145,7 +145,7 @@ proptest! {
     }
 }
 
-/// Version 3 did not follow the reads of first snapshots: of its stores nothing is known of them.
+/// Version 3 did not follow the reads of first snapshots, so they are unknown in its stores.
 #[test]
 fn a_record_of_version_3_follows_no_first_reads() {
     let mut meta = Meta { store_id: 7, audit_next: 9, ..Meta::default() };
@@ -153,7 +153,7 @@ fn a_record_of_version_3_follows_no_first_reads() {
         (table.epoch, table.partitions, table.partitions_found) = (epoch, 3, 3);
     }
     let mut bytes = meta.encode();
-    // Nor had it a generation, which stands behind the version, the store's id and six values of a byte each.
+    // It had no generation either, which is after the version, the store's id and six values of a byte each.
     bytes.remove(1 + 8 + 6);
     let mut older = Vec::new();
     let entries: Vec<_> = meta.tables.iter().map(TableMeta::encode).collect();
@@ -169,7 +169,7 @@ fn a_record_of_version_3_follows_no_first_reads() {
     assert_eq!(Meta::decode(&bytes), Ok(meta));
 }
 
-/// Version 2 wrote one entry a table without numbers, and halts as sentences.
+/// Version 2 wrote one entry for each table without numbers, and halts as sentences.
 #[test]
 fn a_record_of_version_2_keeps_its_halts_and_its_open_decision() {
     let mut bytes = vec![2];

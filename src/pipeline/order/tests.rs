@@ -1,5 +1,5 @@
-//! N6 as a property: a small PostgreSQL with open transactions, a connector that reads and streams it, begins again and
-//! takes snapshots. Whatever a topic holds in the end, applying it leads to the table, and nothing halts.
+//! N6 as a property: a small PostgreSQL with open transactions, and a connector that reads and streams it, restarts and
+//! takes snapshots. Whatever the topic contains at the end, applying it leads to the table, and nothing halts.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use crate::pipeline::stored::{SEEN_MAX, StoredRow, Version};
 
 const KEYS: u8 = 3;
 
-/// What a step of the source or of its connector is.
+/// A step of the source or of its connector.
 #[derive(Clone, Debug)]
 enum Step {
-    /// Transaction `tx` writes `value` to a key that no other one holds, or deletes it.
+    /// Transaction `tx` writes `value` to a key that no other transaction has locked, or deletes it.
     Write {
         tx: usize,
         key: u8,
@@ -33,16 +33,16 @@ enum Step {
     Stream {
         most: usize,
     },
-    /// The connector died, and begins at an earlier commit.
+    /// The connector died, and begins again at an earlier commit.
     Restart {
         back: usize,
     },
-    /// A snapshot of all that is committed; the stream stands where it is. The reads carry where the log stands, or
-    /// where the connector's slot began.
+    /// The connector takes a snapshot of all committed rows, and the stream stays where it is. The reads have the LSN
+    /// of the log's present end, or of the slot's beginning.
     Blocking {
         slot: bool,
     },
-    /// Reads without an LSN, of keys that no change of the window touches.
+    /// The connector writes reads without an LSN, of keys that no change of the window touches.
     Incremental {
         window: usize,
     },
@@ -69,7 +69,7 @@ struct Write {
     op: Op,
     lsn: u64,
     ts_us: i64,
-    /// Where rows with the value stand, and of a delete those with the value before.
+    /// The partition of rows with this value. A delete is in the partition of the previous value.
     partition: usize,
 }
 
@@ -77,16 +77,16 @@ struct Write {
 struct Source {
     lsn: u64,
     clock_us: i64,
-    /// Writes of each open transaction.
+    /// The writes of each open transaction.
     open: [Vec<Write>; 3],
-    /// Changes in the order of their commits, and the table after each.
+    /// The changes in the order of their commits, and the table after each.
     committed: Vec<Write>,
     table: BTreeMap<u8, u8>,
-    /// The first commit that the slot streams, and the LSN at which it was made.
+    /// The first commit that the slot streams, and the LSN at which the slot was made.
     from: usize,
     slot_lsn: u64,
     at: usize,
-    /// With the partition of each record.
+    /// The records, each with its partition.
     topic: Vec<(Change, usize)>,
 }
 
@@ -129,7 +129,7 @@ impl Source {
         self.at = to;
     }
 
-    /// Reads of the table as it is, without the keys of `except`.
+    /// Writes reads of the present table, without the keys of `except`.
     fn read(&mut self, lsn: Option<u64>, except: &[u8]) {
         let ts_us = self.clock_us + 3;
         let table = self.table.iter().filter(|(key, _)| !except.contains(key));
@@ -151,7 +151,7 @@ impl Source {
             Step::Incremental { window } => {
                 let low = self.at;
                 self.stream(window);
-                // What was committed and is not streamed yet follows, as the window is closed by the stream.
+                // Committed changes that are not streamed yet follow now, because the stream closes the window.
                 self.stream(usize::MAX - self.at);
                 let keys: Vec<_> = self.committed[low..].iter().map(|write| write.key).collect();
                 self.read(None, &keys);
@@ -159,14 +159,14 @@ impl Source {
         }
     }
 
-    /// Another server takes the place of this one: its LSNs and its clock say something else, and a new slot begins there.
+    /// Another server replaces this one, with other LSNs and another clock, and a new slot begins there.
     fn promote(&mut self, (lsn, clock_us): (u64, i64)) {
         (0..3).for_each(|tx| self.commit(tx));
         self.stream(usize::MAX - self.at);
         (self.lsn, self.clock_us, self.from) = (lsn, clock_us, self.at);
     }
 
-    /// The slot is made and what is committed is read, while transactions are open.
+    /// Makes the slot and reads the committed rows, while transactions are open.
     fn first_snapshot(&mut self) {
         (self.from, self.at, self.slot_lsn) = (self.committed.len(), self.committed.len(), self.lsn);
         self.read(Some(self.lsn), &[]);
@@ -198,18 +198,18 @@ fn change(key: u8, op: Op, lsn: Option<u64>, ts_us: i64, body: ChangeBody) -> Ch
 
 type Stored = BTreeMap<Id, (Box<[u8]>, Version)>;
 
-/// Applies a record; the reason for which the table would halt.
+/// Applies a record. The error is the reason for which the table would halt.
 fn apply(rows: &mut Stored, change: Change, place: Place) -> Result<(), String> {
     apply_in(rows, change, place, 0)
 }
 
-/// The same in an epoch that was raised by hand.
+/// Like `apply`, in an epoch that a person raised.
 fn apply_in(rows: &mut Stored, change: Change, place: Place, epoch: u16) -> Result<(), String> {
     let (key, stored) = (change.key, rows.get(&change.key));
     let (text, meta) = (format!("{change:?}"), TableMeta { epoch, ..TableMeta::default() });
     match judge(change, place, &meta, stored.map(|(bytes, _)| &**bytes), None).unwrap() {
         Judgement::Write(written) => {
-            // ClickHouse keeps the row with the highest version: the last one written here.
+            // ClickHouse keeps the row with the highest version, which must be the last one written here.
             let rises = stored.is_none_or(|(_, version)| written.version.number() > version.number());
             if !rises {
                 return Err(format!("the version does not rise at {text}"));
@@ -251,7 +251,7 @@ proptest! {
             prop_assert_eq!(apply(&mut rows, change.clone(), place), Ok(()));
         }
         prop_assert_eq!(live(&rows), table(&source));
-        // Kafka delivers a part once more: nothing changes.
+        // Kafka delivers a part again, and nothing changes.
         for (offset, (change, _)) in source.topic.iter().enumerate().skip(source.topic.len() / 2) {
             let place = Place { partition: Some(0), offset: offset as i64 };
             prop_assert_eq!(apply(&mut rows, change.clone(), place), Ok(()));
@@ -286,9 +286,10 @@ proptest! {
         prop_assert_eq!(live(&rows), table(&source));
     }
 
-    /// Logs that begin again, in any order of their LSNs and times, while the epoch is raised at any moment, as another
-    /// partition does. Of rows that have no more versions than are remembered nova can tell: no row is ever silently wrong.
-    /// Nor is a row with more versions where no time tells that a change is older than those: here the clocks stand still.
+    /// Logs begin again, with LSNs and times in any order, while the epoch is raised at any moment, as if by another
+    /// partition. For rows with no more versions than are remembered nova can decide, so no row is ever silently wrong.
+    /// A row with more versions is not wrong either if no time says that a change is older than those; here the clocks
+    /// stand still.
     #[test]
     fn n6_a_partition_converges_or_halts_where_logs_begin_again(
         logs in proptest::collection::vec((steps(), 0u64..200, 0i64..400), 2..4),
@@ -298,7 +299,7 @@ proptest! {
         let mut source = Source { lsn: 1_000, clock_us: 200, ..Source::default() };
         let mut versions = [0usize; KEYS as usize];
         for (number, (steps, lsn, clock)) in (0u64..).zip(&logs) {
-            // LSNs of two logs differ in their last digit, times in their milliseconds.
+            // The LSNs of two logs differ in their last digit, and their times in the milliseconds.
             let began = (lsn * 10 + number, clock * 10_000 + number as i64 * 1_000);
             match number {
                 0 => source.clock_us = began.1,

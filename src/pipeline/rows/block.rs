@@ -1,7 +1,10 @@
-//! Sorted rows of one table as one stored value. The keys stand together in front, so that a look-up touches few cache
-//! lines; then where each row ends, then the rows.
+//! Sorted rows of one table as one stored value. All keys come first, so that a look-up touches few cache lines; then
+//! the end of each row, then the rows.
 //!
-//! `version, table, count (u16), count × key (16), count × end (u32), rows`; integers little-endian, ends from the first row.
+//! The format is `version, table, count (u16), count × key (16), count × end (u32), rows`, with little-endian integers,
+//! and ends counted from the first row.
+
+#![warn(clippy::indexing_slicing)]
 
 use nova_storage::codec::CodecError;
 use nova_storage::schema::fits_page;
@@ -13,9 +16,9 @@ use super::key::Key;
 const VERSION: u8 = 1;
 const WHAT: &str = "block of rows";
 const HEAD_BYTES: usize = 4;
-/// What one row takes besides its own bytes.
+/// Bytes of a row in a block besides its own.
 const ENTRY_BYTES: usize = 16 + 4;
-/// A larger row is a block by itself.
+/// A larger row has a block of its own.
 pub const BLOCK_MAX_BYTES: usize = fits_page(16 << 10);
 
 /// A stored block.
@@ -45,12 +48,12 @@ impl<'a> Block<'a> {
         Ok(Block { table, keys, ends, data })
     }
 
-    /// How many rows there are; at least one.
+    /// The number of rows, which is at least one.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// The row at a place below [`Block::len`].
+    /// The row at an index below [`Block::len`].
     pub fn row(&self, at: usize) -> Result<(Key, &'a [u8]), CodecError> {
         let end = |at: usize| self.ends.get(at).map(|end| u32::from_le_bytes(*end) as usize);
         let from = at.checked_sub(1).map_or(Some(0), end);
@@ -67,7 +70,7 @@ impl<'a> Block<'a> {
     }
 }
 
-/// Builds one block after the other.
+/// Builds blocks, one after the other.
 #[derive(Debug, Default)]
 pub struct Builder {
     table: u8,
@@ -95,10 +98,10 @@ impl Builder {
         self.ends.extend_from_slice(&(self.data.len() as u32).to_le_bytes());
     }
 
-    /// The block's bytes, put into `out`; the builder is empty again.
+    /// Puts the block's bytes into `out`, and empties the builder.
     pub fn take(&mut self, out: &mut Vec<u8>) {
         out.clear();
-        // A page of rows without bytes holds fewer than 2^16.
+        // A page of rows without bytes has fewer than 2^16 rows.
         let count = (self.keys.len() / 16) as u16;
         out.extend_from_slice(&[VERSION, self.table]);
         out.extend_from_slice(&count.to_le_bytes());

@@ -1,5 +1,5 @@
-//! Rows of a store of format 1, which stood one by one under their keys: brought over once, at the first start, some
-//! megabytes a commit. A crash only interrupts it: what a commit brings over it removes from where it stood.
+//! Rows of a store of format 1, which had an entry for each row. They are moved into runs at the first start, some
+//! megabytes in each commit. A crash only interrupts this, because a commit removes the entries that it moves.
 
 use nova_storage::schema::ROWS;
 use nova_storage::{ReadError, ReadTxn, Store, WriteError};
@@ -9,12 +9,12 @@ use crate::event::Id;
 use super::key::Key;
 use super::runs::Runs;
 
-/// Bytes of rows that one commit brings over.
+/// The most bytes of rows that one commit moves.
 const PAGE_MAX_BYTES: usize = 16 << 20;
 
 type Page = Vec<(Key, Box<[u8]>)>;
 
-/// How many rows were brought over.
+/// Moves the rows. Returns how many.
 pub fn bring_over(store: &Store) -> Result<u64, WriteError> {
     let read = store.read()?;
     let mut page = first_page(&read)?;
@@ -34,7 +34,7 @@ pub fn bring_over(store: &Store) -> Result<u64, WriteError> {
     Ok(brought)
 }
 
-/// The first rows that are still to be brought over.
+/// The first rows that still have to be moved.
 fn first_page(read: &ReadTxn) -> Result<Page, ReadError> {
     let (mut page, mut bytes) = (Vec::new(), 0);
     read.scan(ROWS, (0u8, &[0u8; 16]).., |(table, id), row| {

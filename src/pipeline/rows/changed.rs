@@ -1,18 +1,18 @@
-//! Changed rows by their keys. The map holds places, not rows: a checkpoint that takes the rows in the order of their keys goes
-//! to each place at once, and does not look for a million keys one by one.
+//! Changed rows by their keys. The map has indexes and not rows, so a checkpoint that takes the rows in the order of
+//! their keys goes to each index at once, and does not look a million keys up.
 
 use rustc_hash::FxHashMap;
 
 use super::key::Key;
 
-/// Bytes that are spent on a changed row besides its own.
+/// Bytes of a changed row in memory besides its own.
 pub const ENTRY_OVERHEAD_BYTES: usize = 64;
 
-/// See the module.
+/// The changed rows.
 #[derive(Debug, Default)]
 pub struct Changed {
     places: FxHashMap<Key, u32>,
-    /// `None` for a row that was taken.
+    /// The rows by index. A row that was taken is `None`.
     rows: Vec<Option<Box<[u8]>>>,
     bytes: usize,
 }
@@ -24,7 +24,7 @@ impl Changed {
 
     pub fn put(&mut self, key: Key, row: Box<[u8]>) {
         self.bytes += row.len() + ENTRY_OVERHEAD_BYTES;
-        // There is no memory for 2^32 rows.
+        // Memory is too small for 2^32 rows.
         let place = *self.places.entry(key).or_insert(self.rows.len() as u32) as usize;
         let old = match self.rows.get_mut(place) {
             Some(slot) => slot.replace(row),
@@ -36,17 +36,17 @@ impl Changed {
         self.bytes -= old.map_or(0, |old| old.len() + ENTRY_OVERHEAD_BYTES);
     }
 
-    /// Every key with its place, in no order.
+    /// Every key with its index, in no order.
     pub fn places(&self) -> impl Iterator<Item = (Key, u32)> {
         self.places.iter().map(|(key, place)| (*key, *place))
     }
 
-    /// The row at a place, if it was not taken.
+    /// The row at an index, if it was not taken.
     pub fn at(&self, place: u32) -> Option<&[u8]> {
         self.rows.get(place as usize)?.as_deref()
     }
 
-    /// Takes the row out of its place.
+    /// Takes the row at an index.
     pub fn take(&mut self, place: u32) {
         let taken = self.rows.get_mut(place as usize).and_then(Option::take);
         self.bytes -= taken.map_or(0, |row| row.len() + ENTRY_OVERHEAD_BYTES);
@@ -57,7 +57,7 @@ impl Changed {
         self.places.iter().filter_map(|(key, place)| Some((*key, self.at(*place)?)))
     }
 
-    /// Of the rows that were not taken.
+    /// The bytes of the rows that were not taken.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

@@ -1,4 +1,4 @@
-//! Rows of several runs in the order of their keys; of one key the newest.
+//! Reads rows of several runs in the order of their keys. Of rows with the same key only the newest is returned.
 
 use std::collections::VecDeque;
 
@@ -12,15 +12,15 @@ use super::segment::Segment;
 
 const WHAT: &str = "run of rows";
 
-/// Reads one run from a key on, a block at a time. It keeps no transaction, because segments never change; it must not
-/// outlive those that it has not read.
+/// Reads one run from a key on, a block at a time. It holds no transaction, because segments never change. It must not
+/// outlive the segments that it has not read.
 #[derive(Debug, Default)]
 struct Cursor {
-    /// Segments and blocks that come next.
+    /// The segments and blocks that follow.
     rest: VecDeque<(u64, u32)>,
     block: Vec<u8>,
     at: usize,
-    /// The key at `at`; `None` at the end.
+    /// The key at `at`, or `None` at the end.
     head: Option<Key>,
 }
 
@@ -72,15 +72,15 @@ impl Cursor {
     }
 }
 
-/// See the module.
+/// Several runs read in the order of their keys.
 #[derive(Debug, Default)]
 pub struct Merged {
-    /// Newest first.
+    /// The cursors, newest run first.
     cursors: Vec<Cursor>,
 }
 
 impl Merged {
-    /// Adds a run that is older than those before, from a key on.
+    /// Adds a run, read from a key on. It must be older than those added before.
     pub fn add<'s>(
         &mut self,
         segments: impl Iterator<Item = &'s Segment>,
@@ -91,7 +91,7 @@ impl Merged {
         Ok(())
     }
 
-    /// The next row, and the cursor that it stands at.
+    /// The next row's key, and its cursor.
     fn least(&self) -> Option<(Key, usize)> {
         let heads = self.cursors.iter().enumerate().filter_map(|(at, cursor)| cursor.head.map(|head| (head, at)));
         heads.min()

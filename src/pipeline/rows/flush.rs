@@ -1,5 +1,5 @@
-//! The changed rows of one checkpoint, on their way into a run, a segment at a time. What changes from then on stands beside
-//! them: the run gets each row as it was when the checkpoint began.
+//! The changed rows of one checkpoint while they are written into a run, a segment at a time. Later changes are kept
+//! beside them: the run gets each row as it was when the checkpoint began.
 
 use nova_storage::{WriteError, WriteTxn};
 
@@ -8,13 +8,13 @@ use super::key::Key;
 use super::runs::Runs;
 use super::segment::Home;
 
-/// Keys that are sorted at once.
+/// The number of keys that are sorted at once.
 const STRETCH_KEYS: usize = 4_096;
 
-/// See the module.
+/// The changed rows of one checkpoint while they are written.
 #[derive(Debug)]
 pub struct Flush {
-    /// Those that are written are taken out.
+    /// The rows. Written rows are taken out.
     rows: Changed,
     order: Ordered,
     home: Home,
@@ -30,8 +30,8 @@ impl Flush {
         &self.rows
     }
 
-    /// Writes one segment, which ends where it is full or has about `most_bytes`; how many bytes its rows have, 0 at the
-    /// end. No row may be looked up before the commit.
+    /// Writes one segment, which ends when it is full or has about `most_bytes`. Returns the bytes of its rows, or 0 at
+    /// the end. No row may be looked up before the commit.
     pub fn segment(&mut self, runs: &mut Runs, write: &WriteTxn, most_bytes: u64) -> Result<u64, WriteError> {
         let (mut writer, mut bytes) = (runs.segment(write), 0);
         while bytes < most_bytes
@@ -51,15 +51,15 @@ impl Flush {
     }
 }
 
-/// Keys that come in their order, and are sorted as they are asked for: to sort a million at once would hold commits up.
-/// The incremental quicksort of Paredes and Navarro (2006).
+/// Keys that are returned in order and sorted only as far as needed, because sorting a million at once would delay
+/// commits. This is the incremental quicksort of Paredes and Navarro (2006).
 #[derive(Debug)]
 struct Ordered {
-    /// With the places of the rows; what comes next stands at the end.
+    /// The keys with the indexes of their rows. The next key is at the end.
     keys: Vec<(Key, u32)>,
-    /// From here on they are sorted.
+    /// From this index on the keys are sorted.
     sorted: usize,
-    /// Places, rising, behind each of which no key is above one before it.
+    /// Rising indexes. No key after such an index is above a key before it.
     cuts: Vec<usize>,
 }
 
@@ -79,7 +79,7 @@ impl Ordered {
         self.keys.pop();
     }
 
-    /// Sorts the keys that come next, [`STRETCH_KEYS`] at most.
+    /// Sorts the next keys, at most [`STRETCH_KEYS`].
     fn sort(&mut self) {
         let mut from = loop {
             match self.cuts.last() {

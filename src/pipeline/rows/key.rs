@@ -2,10 +2,10 @@
 
 use crate::event::Id;
 
-/// Table number and primary key.
+/// The table's number and the primary key.
 pub type Key = (u8, Id);
 
-/// No key is below it.
+/// The lowest possible key.
 pub const LEAST: Key = (0, Id([0; 16]));
 
 /// The next key.

@@ -1,7 +1,7 @@
-//! The stored row of each primary key, and where it is now: in memory if it changed since the last checkpoint, else in
-//! the store. The journal makes a change durable; a checkpoint writes the changed rows in key order as a new run (`flush`;
-//! `runs`: `segment`s of `block`s). The writer merges old runs in proportion to the bytes that change. A change never rewrites the page
-//! where the row stood before: with random keys that would write a page for each row.
+//! The stored row of each primary key. A row is in memory if it changed since the last checkpoint, otherwise in the
+//! store. The journal makes a change durable; a checkpoint writes the changed rows in key order as a new run (`flush`;
+//! `runs`: `segment`s of `block`s). The writer merges old runs in proportion to the bytes that change. A change never
+//! rewrites the page with the old row, because with random keys that would write a page for each row.
 
 mod block;
 mod brought;
@@ -25,9 +25,10 @@ use self::flush::Flush;
 use self::runs::{MERGES_KEY, Runs};
 pub use self::segment::remove as remove_segment;
 
-/// Bytes that are merged for each byte that changes, in percent. Above 100, a merge ends before the next one is due.
+/// The bytes that are merged for each byte that changes, in percent. It is above 100, so that a merge ends before the
+/// next one is due.
 const MERGE_PERCENT: u64 = 125;
-/// Where more runs than this stand, each byte that changes has [`MERGE_CROWDED`] times as many merged.
+/// If there are more runs than this, [`MERGE_CROWDED`] times as many bytes are merged for each byte that changes.
 const RUNS_CROWDED: usize = 48;
 const MERGE_CROWDED: u64 = 4;
 
@@ -35,10 +36,10 @@ const MERGE_CROWDED: u64 = 4;
 #[derive(Debug, Default)]
 pub struct Rows {
     changed: Changed,
-    /// What changed before the checkpoint that is under way, and is not written yet.
+    /// The rows that changed before the running checkpoint began, and are not written yet.
     flush: Option<Flush>,
     runs: Runs,
-    /// Bytes that are still to be merged.
+    /// The bytes that still have to be merged.
     owed_bytes: u64,
 }
 
@@ -47,7 +48,7 @@ impl Rows {
         Ok(Rows { runs: Runs::load(read)?, ..Rows::default() })
     }
 
-    /// Hands the stored bytes of a key to `read`; `stored` sees the last commit.
+    /// Calls `read` with the stored bytes of a key. `stored` sees the last commit.
     pub fn with<T>(
         &self,
         table: Table,
@@ -63,8 +64,8 @@ impl Rows {
         let mut read = Some(read);
         let found = self.runs.look_up(key, stored, &mut read)?;
         let absent = || read.map(|read| read(None));
-        // `look_up` calls its closure and has a result, or leaves both.
-        found.or_else(absent).ok_or(ReadError::Storage("a row was found and not handed on".to_owned()))
+        // `look_up` either calls its closure and returns a result, or does neither.
+        found.or_else(absent).ok_or(ReadError::Storage("a row was found and not handed on".into()))
     }
 
     pub fn put(&mut self, table: Table, key: Id, bytes: Box<[u8]>) {
@@ -72,30 +73,30 @@ impl Rows {
         self.changed.put((table.number(), key), bytes);
     }
 
-    /// Bytes of rows that wait for the next checkpoint.
+    /// The bytes of rows that wait for the next checkpoint.
     pub fn changed_bytes(&self) -> usize {
         self.changed.bytes()
     }
 
-    /// Bytes of the rows in the store, and in how many runs they stand.
+    /// The bytes of the rows in the store, and the number of their runs.
     pub fn stored(&self) -> (u64, usize) {
         (self.runs.bytes(), self.runs.len())
     }
 
-    /// What is in memory to find them, and what changed.
+    /// The bytes in memory: of indexes and filters, and of changed rows.
     pub fn mem_bytes(&self) -> usize {
         self.runs.mem_bytes() + self.changed.bytes() + self.flush.as_ref().map_or(0, |flush| flush.rows().bytes())
     }
 
-    /// Begins to write the rows that have changed, as the run that is the newest from then on; no other is being written.
-    /// Until a commit says that `generation` is whole, whoever opens the store leaves the run out.
+    /// Begins to write the changed rows as a run, which is the newest from then on. No other run may be in progress.
+    /// Until a commit says that `generation` is complete, a start ignores the run.
     pub fn begin_flush(&mut self, generation: u64) {
         let home = self.runs.begin(generation);
         self.flush = Some(Flush::new(std::mem::take(&mut self.changed), home));
     }
 
-    /// Writes segments of about `segment_bytes` until `budget` bytes of rows are written; how many were, less than `budget`
-    /// only where none are left. No row may be looked up before the commit.
+    /// Writes segments of about `segment_bytes` until `budget` bytes of rows are written. Returns how many were
+    /// written; it is less than `budget` only if none are left. No row may be looked up before the commit.
     pub fn flush(&mut self, write: &WriteTxn, segment_bytes: u64, budget: u64) -> Result<u64, WriteError> {
         let mut written = 0;
         while let Some(flush) = &mut self.flush
@@ -109,24 +110,24 @@ impl Rows {
         Ok(written)
     }
 
-    /// The run is written, and is one of those that stay.
+    /// Notes that the run is complete and stays.
     pub fn flushed(&mut self) {
         self.flush = None;
         self.runs.ended();
     }
 
-    /// The newest run of a store that was opened.
+    /// The number of the newest run in the store.
     pub fn newest(&self) -> u64 {
         self.runs.newest()
     }
 
-    /// Segments of a run that was never whole, to be removed before the next begins.
+    /// Segments of an incomplete run, which must be removed before the next run begins.
     pub fn take_half_written(&mut self) -> Vec<u64> {
         self.runs.take_half_written()
     }
 
-    /// Merges runs as far as the changes since the last call pay for it: an idle node merges nothing. `read` sees the last
-    /// commit; nothing may be looked up before the next one.
+    /// Merges runs in proportion to the changes since the last call, so an idle node merges nothing. `read` sees the
+    /// last commit. No row may be looked up before the next commit.
     pub fn merge(&mut self, read: &ReadTxn, write: &WriteTxn) -> Result<(), WriteError> {
         if self.owed_bytes == 0 || !self.runs.merging() {
             self.owed_bytes = 0;
@@ -138,14 +139,14 @@ impl Rows {
         Ok(())
     }
 
-    /// Whether any row of the table is there, a tombstone included.
+    /// Whether the table has any row, including tombstones.
     pub fn any(&self, table: Table) -> bool {
         let table = table.number();
         let flushed = self.flush.iter().flat_map(|flush| flush.rows().iter());
         self.changed.iter().chain(flushed).any(|((of, _), _)| of == table) || self.runs.has_table(table)
     }
 
-    /// Calls `each` for every row of the table, tombstones included, in key order.
+    /// Calls `each` for every row of the table, including tombstones, in key order.
     pub fn scan(&self, table: Table, stored: &ReadTxn, mut each: impl FnMut(Id, &[u8])) -> Result<(), ReadError> {
         self.scan_while(table, stored, |id, bytes| {
             each(id, bytes);
@@ -153,14 +154,14 @@ impl Rows {
         })
     }
 
-    /// The same, until `each` answers false.
+    /// Like `scan`, until `each` returns false.
     pub fn scan_while(
         &self,
         table: Table,
         stored: &ReadTxn,
         mut each: impl FnMut(Id, &[u8]) -> bool,
     ) -> Result<(), ReadError> {
-        // Of two of one key the newer is first, and the sort leaves it there.
+        // Of two rows with the same key the newer one is first, and the stable sort keeps it first.
         let flushed = self.flush.iter().flat_map(|flush| flush.rows().iter());
         let mut changed: Vec<(Id, &[u8])> = self
             .changed
@@ -188,7 +189,7 @@ impl Rows {
         Ok(())
     }
 
-    /// Calls `each` for the rows of the table from a key on, as they stand in the store, until it answers false.
+    /// Calls `each` for the rows of the table from a key on, as the store has them, until it returns false.
     pub fn scan_stored(
         &self,
         table: Table,
@@ -207,7 +208,7 @@ impl Rows {
     }
 }
 
-/// Calls `each` for every row of a store that no writer has open, as its last checkpoint left them, whatever its format.
+/// Calls `each` for every row of a store that no writer has open, as of its last checkpoint, for any format.
 pub fn scan_all(
     read: &ReadTxn,
     mut each: impl FnMut(u8, Id, &[u8]) -> Result<(), nova_storage::codec::CodecError>,

@@ -1,4 +1,4 @@
-//! A sorted run of rows: its segments, in the order of their keys.
+//! A sorted run of rows: its segments in the order of their keys.
 
 use nova_storage::codec::CodecError;
 use nova_storage::{WriteError, WriteTxn};
@@ -8,27 +8,27 @@ use crate::pipeline::filter::Probe;
 use super::key::Key;
 use super::segment::{Home, Segment};
 
-/// Runs of about one size that become one.
+/// The number of runs of about one size that are merged into one.
 pub const MERGE_RUNS: usize = 16;
-/// Runs up to this size are about one size; each next size is [`MERGE_RUNS`] times as large.
+/// Runs up to this size count as about one size. Each next size is [`MERGE_RUNS`] times as large.
 const FIRST_TIER_BYTES: u64 = 128 << 20;
-/// How an error of a codec names the runs.
+/// The name of runs in the errors of codecs.
 pub const WHAT: &str = "runs of rows";
 
-/// Rows of one flush, or of several merged.
+/// The rows of one flush, or of several merged flushes.
 #[derive(Debug)]
 pub struct Run {
     pub number: u64,
-    /// The number of the last flush that it holds rows of: of two runs, the one with the higher is newer.
+    /// The number of the latest flush with rows in this run. Of two runs, the one with the higher number is newer.
     pub newest: u64,
-    /// In the order of their keys; with none, the run is gone.
+    /// The segments in the order of their keys. A run without segments no longer exists.
     pub segments: Vec<Segment>,
     /// The first key of each segment.
     firsts: Vec<Key>,
-    /// Of all segments.
+    /// The bytes of all segments.
     pub bytes: u64,
     pub mem_bytes: usize,
-    /// Rows up to and with this key are in the run that it is merged into.
+    /// Rows up to and including this key have been merged into another run.
     pub merged: Option<Key>,
 }
 
@@ -79,7 +79,7 @@ impl Run {
     }
 }
 
-/// What a segment takes in its run.
+/// Bytes of a segment in its run's memory.
 fn mem_bytes(segment: &Segment) -> usize {
     segment.mem_bytes() + size_of::<Segment>() + size_of::<Key>()
 }

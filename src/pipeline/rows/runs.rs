@@ -1,10 +1,10 @@
-//! The rows in the store: sorted runs, each newer than the next, and what merges them.
+//! The rows in the store: sorted runs, newest first, and their merges.
 //!
-//! A checkpoint adds a run, some segments a commit; whoever opens the store leaves it out until the checkpoint is whole.
-//! Once [`MERGE_RUNS`] runs of about one size stand together, they become one, a segment at a time: what is merged up to a
-//! key leaves the old runs in the same commit, so that a crash only interrupts a merge, and no row is stored twice for
-//! longer than a segment takes. A row is written again once each time that the runs have become [`MERGE_RUNS`] times as
-//! large.
+//! A checkpoint adds a run, some segments in each commit. A start ignores the run until the checkpoint is complete.
+//! When [`MERGE_RUNS`] runs of about one size are adjacent, they are merged into one, a segment at a time. Rows that
+//! are merged up to a key leave the old runs in the same commit, so a crash only interrupts a merge, and no row is
+//! stored twice for longer than one segment takes. A row is written again each time that the runs have become
+//! [`MERGE_RUNS`] times as large.
 
 use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::META;
@@ -21,40 +21,40 @@ use super::run::{MERGE_RUNS, Run, WHAT};
 use super::segment::{Home, SEGMENT_MAX_BLOCKS, Segment, SegmentWriter, hash};
 
 pub const MERGES_KEY: &str = "row_merges";
-/// What is merged at once.
+/// The bytes that are merged at once.
 pub const SEGMENT_BYTES: u64 = (SEGMENT_MAX_BLOCKS * BLOCK_MAX_BYTES) as u64;
 const MERGES_VERSION: u8 = 1;
 
-/// Runs that stand together and become one.
+/// A merge of adjacent runs into one.
 #[derive(Debug)]
 struct Merge {
-    /// From `newest` of the oldest to that of the newest run that goes.
+    /// The merged runs: from the oldest run's `newest` to the newest run's.
     range: std::ops::RangeInclusive<u64>,
-    /// Number of the run that comes.
+    /// The number of the new run.
     into: u64,
-    /// The last key that is merged.
+    /// The last key that has been merged.
     done: Option<Key>,
-    /// Where it stands; opened again after a start.
+    /// The position of the merge. It is opened again after a start.
     rows: Option<Merged>,
     ended: bool,
 }
 
-/// See the module.
+/// The runs in the store.
 #[derive(Debug, Default)]
 pub struct Runs {
-    /// Newest first; a run that comes stands beside those that it replaces.
+    /// The runs, newest first. A new merged run is beside those that it replaces.
     list: Vec<Run>,
     merges: Vec<Merge>,
     next_run: u64,
     next_segment: u64,
     /// The number of the run that a checkpoint is writing.
     writing: Option<u64>,
-    /// Segments of a checkpoint that was never whole.
+    /// The segments of an incomplete checkpoint.
     half_written: Vec<u64>,
 }
 
 impl Runs {
-    /// The runs as of the last checkpoint that is whole.
+    /// Loads the runs of the last complete checkpoint.
     pub fn load(read: &ReadTxn) -> Result<Runs, ReadError> {
         let whole = Meta::load(read)?.and_then(|meta| meta.generation).unwrap_or(u64::MAX);
         let mut runs = Runs::default();
@@ -75,7 +75,7 @@ impl Runs {
         Ok(runs)
     }
 
-    /// Rows are merged up to `merge.done`: the old runs are not asked for them any more.
+    /// Notes that rows are merged up to `merge.done`, so that the old runs are no longer asked for them.
     fn mark(&mut self, merge: &Merge) {
         for run in &mut self.list {
             if run.number != merge.into && merge.range.contains(&run.newest) {
@@ -97,12 +97,12 @@ impl Runs {
         run.push(segment)
     }
 
-    /// How many runs there are.
+    /// The number of runs.
     pub fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// Bytes of all blocks; a row that several runs hold counts several times.
+    /// The bytes of all blocks. A row in several runs counts several times.
     pub fn bytes(&self) -> u64 {
         self.list.iter().map(|run| run.bytes).sum()
     }
@@ -115,7 +115,7 @@ impl Runs {
         self.list.iter().flat_map(|run| &run.segments).any(|segment| segment.has_table(table))
     }
 
-    /// Hands the newest row to `found`; leaves `found` where there is none. `read` sees the last commit.
+    /// Calls `found` with the newest row. If there is none, returns `found` uncalled. `read` sees the last commit.
     pub fn look_up<T, F: FnOnce(Option<&[u8]>) -> T>(
         &self,
         key: Key,
@@ -141,7 +141,7 @@ impl Runs {
         Ok(rows)
     }
 
-    /// The number of the newest flush.
+    /// The number of the latest flush.
     pub fn newest(&self) -> u64 {
         self.list.first().map_or(0, |run| run.newest)
     }
@@ -150,7 +150,7 @@ impl Runs {
         std::mem::take(&mut self.half_written)
     }
 
-    /// Begins a run that is newer than all. No merge takes it before [`Runs::ended`].
+    /// Begins a run that is newer than all others. No merge takes it before [`Runs::ended`].
     pub fn begin(&mut self, newest: u64) -> Home {
         let home = Home { run: self.next_run, newest };
         self.next_run += 1;
@@ -158,12 +158,12 @@ impl Runs {
         home
     }
 
-    /// The run is whole.
+    /// Notes that the run is complete.
     pub fn ended(&mut self) {
         self.writing = None;
     }
 
-    /// Writes more of the run that holds the rows of format 1 and is older than all.
+    /// Writes more of the run with the rows of format 1, which is older than all others.
     pub fn bring<'r>(
         &mut self,
         rows: impl Iterator<Item = (Key, &'r [u8])>,
@@ -186,7 +186,7 @@ impl Runs {
         SegmentWriter::new(write, self.next_segment - 1)
     }
 
-    /// Ends a segment of a run; nothing, if it has no row.
+    /// Ends a segment of a run. A segment without rows is not kept.
     pub fn keep(&mut self, writer: SegmentWriter<'_>, home: Home) -> Result<(), WriteError> {
         if let Some(segment) = writer.end(home)? {
             self.push(home, segment)?;
@@ -200,7 +200,7 @@ impl Runs {
         !self.merges.is_empty()
     }
 
-    /// Begins a merge where enough runs of about one size stand together that are in none.
+    /// Begins a merge if enough adjacent runs of about one size are in no merge.
     fn begin_merge(&mut self) {
         let free = |run: &&Run| !self.merges.iter().any(|merge| merge.range.contains(&run.newest));
         let whole = self.list.iter().filter(|run| Some(run.number) != self.writing);
@@ -218,13 +218,13 @@ impl Runs {
         }
     }
 
-    /// Merges segments of each merge while `most_bytes` are left; the bytes that were written of one merge. `read` sees the
+    /// Merges segments of each merge while `most_bytes` are left. Returns the bytes that were written. `read` sees the
     /// last commit.
     pub fn merge(&mut self, read: &ReadTxn, write: &WriteTxn, most_bytes: u64) -> Result<u64, WriteError> {
         let (mut most, mut merges) = (0, std::mem::take(&mut self.merges));
         for merge in &mut merges {
             let mut bytes = 0;
-            // Not before a whole segment is due.
+            // A merge waits until a whole segment is due.
             while bytes + SEGMENT_BYTES <= most_bytes {
                 bytes += self.step(merge, read, write)?;
                 if merge.ended {
@@ -284,7 +284,7 @@ impl Runs {
         Ok(rows)
     }
 
-    /// Removes segments of which every row is merged.
+    /// Removes segments whose rows are all merged.
     fn drop_merged(&mut self, merge: &Merge, write: &WriteTxn) -> Result<(), WriteError> {
         for run in &mut self.list {
             if run.number != merge.into && merge.range.contains(&run.newest) {

@@ -1,5 +1,5 @@
-//! A stretch of a run: about a megabyte of blocks, and in memory the first key of each block and a filter of 2 bytes a
-//! row. Segments of one run have no keys in common.
+//! A part of a run: about a megabyte of blocks, with the first key of each block and a filter of 2 bytes a row in
+//! memory. Segments of one run have no keys in common.
 
 use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::{ROW_BLOCK, ROW_SEGMENT};
@@ -14,31 +14,31 @@ use super::key::Key;
 
 const VERSION: u8 = 1;
 const WHAT: &str = "segment of rows";
-/// Blocks of one segment, unless it is the last of its run: 1 MiB.
+/// The number of blocks in a segment, except the last segment of a run: 1 MiB.
 pub const SEGMENT_MAX_BLOCKS: usize = 64;
 
-/// What the filters of all segments are asked with.
+/// The hash of a key for the filters of all segments.
 pub fn hash((table, id): Key) -> u64 {
     xxh3_64_with_seed(&id.0, table.into())
 }
 
-/// Which run a segment is of.
+/// The run of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Home {
     pub run: u64,
-    /// See [`super::run::Run::newest`].
+    /// The latest flush in the run; see [`super::run::Run::newest`].
     pub newest: u64,
 }
 
-/// See the module.
+/// A segment's index and filter.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Segment {
     pub number: u64,
-    /// The first key of each block; at least one.
+    /// The first key of each block. There is at least one.
     firsts: Box<[Key]>,
     pub last: Key,
     pub rows: u64,
-    /// Of all blocks.
+    /// The bytes of all blocks.
     pub bytes: u64,
     filter: Filter,
 }
@@ -69,7 +69,7 @@ impl Segment {
         self.firsts.iter().any(|(of, _)| *of == table)
     }
 
-    /// The block that holds the key if any does.
+    /// The only block that may have the key.
     pub fn block_of(&self, key: Key) -> u32 {
         self.firsts.partition_point(|first| *first <= key).saturating_sub(1) as u32
     }
@@ -79,7 +79,7 @@ impl Segment {
         self.filter.may_contain(probe)
     }
 
-    /// Hands a row to `found`; leaves `found` where there is none.
+    /// Calls `found` with a row. If there is none, returns `found` uncalled.
     pub fn look_up<T>(
         &self,
         key: Key,
@@ -148,7 +148,7 @@ fn key(reader: &mut Reader<'_>) -> Result<Key, CodecError> {
     Ok((reader.u8()?, Id(reader.fixed()?)))
 }
 
-/// Writes one segment: rows in the order of their keys.
+/// Writes one segment with rows in the order of their keys.
 pub struct SegmentWriter<'w> {
     write: &'w WriteTxn,
     number: u64,
@@ -173,6 +173,7 @@ impl<'w> SegmentWriter<'w> {
     }
 
     pub fn push(&mut self, key: Key, row: &[u8]) -> Result<(), WriteError> {
+        debug_assert!(self.last.is_none_or(|last| last < key), "rows come in the order of their keys");
         if self.builder.is_full_for(key, row) {
             self.end_block()?;
         }
@@ -191,7 +192,7 @@ impl<'w> SegmentWriter<'w> {
         self.write.put(ROW_BLOCK, (self.number, self.firsts.len() as u32 - 1), &self.block)
     }
 
-    /// The segment, with what recovery needs of it; `None` if nothing was pushed.
+    /// Ends the segment and stores what recovery needs of it. `None` if it has no row.
     pub fn end(mut self, home: Home) -> Result<Option<Segment>, WriteError> {
         let Some(last) = self.last else { return Ok(None) };
         self.end_block()?;

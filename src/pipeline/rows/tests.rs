@@ -7,20 +7,20 @@ use std::collections::BTreeMap;
 use super::super::meta::Meta;
 use super::runs::SEGMENT_BYTES;
 
-/// What happens to rows.
+/// A step of the test.
 #[derive(Clone, Debug)]
 enum Step {
-    /// Rows of consecutive keys change; their length in bytes.
+    /// Rows of consecutive keys change. `bytes` is their length.
     Put { first: u8, count: u8, bytes: usize },
-    /// Begins a flush, if none is under way.
+    /// A flush begins, if none is running.
     Begin,
-    /// Carries some of the flush that is under way.
+    /// A part of the running flush is written.
     Carry { budget: u64 },
-    /// Begins and ends a flush.
+    /// A flush begins and ends.
     Flush,
-    /// One segment of each merge.
+    /// One segment of each merge is written.
     Merge,
-    /// The process dies, and starts.
+    /// The process dies and starts again.
     Crash,
 }
 
@@ -37,7 +37,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Flushes whatever changed into a new run, in one commit with the writer's other changes.
+/// Flushes all changed rows into a new run, in one commit with the writer's other changes.
 fn flush_all(rows: &mut Rows, write: &WriteTxn) {
     let generation = rows.newest() + 1;
     rows.begin_flush(generation);
@@ -46,15 +46,15 @@ fn flush_all(rows: &mut Rows, write: &WriteTxn) {
     Meta { generation: Some(generation), ..Meta::default() }.save(write).unwrap();
 }
 
-/// Rows of one store, and what the writer has around them.
+/// The rows of one store, with the state that the writer would have.
 struct World {
     store: Store,
     rows: Rows,
     model: BTreeMap<Id, Vec<u8>>,
-    /// What changed since the begin of the last flush that is whole.
+    /// The changes since the beginning of the last complete flush.
     journal: Vec<(Table, Id, Box<[u8]>)>,
     generation: u64,
-    /// How much of the journal the flush has that is under way.
+    /// The length of the journal at the beginning of the running flush.
     under_way: Option<usize>,
 }
 
@@ -80,7 +80,7 @@ impl World {
     fn carry(&mut self, budget: u64) {
         let Some(covered) = self.under_way else { return };
         let write = self.store.write().unwrap();
-        // Segments of a few blocks, so that a flush has several.
+        // The segments have a few blocks, so that a flush has several segments.
         if self.rows.flush(&write, 50_000, budget).unwrap() < budget {
             self.rows.flushed();
             (self.generation, self.under_way) = (self.generation + 1, None);
@@ -178,7 +178,7 @@ fn a_merge_is_paid_for_by_changes_and_ends() {
         most_runs = most_runs.max(rows.stored().1);
     }
     assert!(most_runs <= 3 * super::run::MERGE_RUNS, "{most_runs} runs");
-    // 20 MB changed; each byte is in the store once.
+    // 20 MB have changed, and each byte is in the store once.
     assert!((20_000_000..21_500_000).contains(&rows.stored().0), "{} bytes", rows.stored().0);
     // An idle node merges nothing.
     let runs = rows.stored().1;

@@ -1,4 +1,4 @@
-//! What each record of a batch causes.
+//! The effects of each record of a batch.
 
 use nova_storage::{ReadTxn, WriteTxn};
 
@@ -53,7 +53,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Records of the local log become durable in the commit that consumes them.
+    /// Writes records of the local log, which become durable in the commit that consumes them.
     fn log_local(&self, items: &[Item], write: &WriteTxn) -> Result<(), WriterError> {
         for run in items.chunk_by(|a, b| a.slot == b.slot) {
             let partition = run.first().map(|item| &self.partitions[item.slot.index()]);
@@ -93,6 +93,7 @@ impl Writer {
         let partition = &mut self.partitions[slot.index()];
         partition.unfilled += self.toast_unfilled - unfilled_before;
         let row = &mut partition.row;
+        debug_assert!(record.offset >= row.next, "the offsets of a partition rise");
         row.next = record.offset + 1;
         row.consumed += 1;
         row.outcomes[outcome as usize] += 1;

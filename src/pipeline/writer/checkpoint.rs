@@ -1,11 +1,12 @@
-//! Checkpoints, a slice with each commit: neither readers nor commits wait for one.
+//! Checkpoints, a slice with each commit, so that neither readers nor commits wait for one.
 //!
-//! A checkpoint begins between two commits. The chunks of the state and the rows that have changed since the last one are
-//! frozen as they are: whatever changes a chunk copies it first, and rows change beside the frozen ones. Every commit from
-//! then on carries some of them into the store, under the next generation, which no recovery reads. The commit with the last of
-//! them makes the generation the store's own and says that the journal up to the begin is covered. Only behind it is removed
-//! what nobody reads any more, some with each commit, too. So the store has at every moment the last whole checkpoint and
-//! the journal behind it. A start finds what a crash left of an unfinished one, and removes it in the same way.
+//! A checkpoint begins between two commits. The chunks of the state and the rows that have changed since the last one
+//! are frozen: a chunk is copied before it changes, and changed rows are kept beside the frozen ones. From then on
+//! every commit writes some of them into the store, under the next generation, which no recovery reads. The commit with
+//! the last of them makes the generation the store's own, and notes that the journal up to the beginning is covered.
+//! After that, further commits remove the data that nobody reads any more, some with each commit. So the store has at
+//! every moment the last complete checkpoint and the journal after it. A start finds the rest of an unfinished
+//! checkpoint after a crash, and removes it in the same way.
 
 use std::borrow::Cow;
 
@@ -20,14 +21,14 @@ use super::error::WriterError;
 use super::slices::{Checkpoint, Clearing};
 use super::structures::Writer;
 
-/// Bytes that a commit carries for each byte of its journal, if that is more than a slice: in a load a checkpoint ends well
-/// before the next one is due.
+/// The bytes of a checkpoint that a commit writes for each byte of its journal, if that is more than a slice. In a load
+/// a checkpoint thus ends well before the next one is due.
 const CARRIED_FOR_A_BYTE: u64 = 8;
-/// What one commit of the last checkpoint carries: nobody waits for it.
+/// The bytes in one commit of the last checkpoint, for which nobody waits.
 const LAST_SLICE_BYTES: u64 = 16 << 20;
 
 impl Writer {
-    /// Begins a checkpoint if one is due and none is under way.
+    /// Begins a checkpoint if one is due and none is running.
     pub(super) fn checkpoint_if_due(&mut self) {
         if !self.carrying() && self.checkpoint_due() {
             self.begin_checkpoint();
@@ -45,12 +46,12 @@ impl Writer {
             || self.sweeps.wants_checkpoint()
     }
 
-    /// Whether the next commit has something of a checkpoint to carry.
+    /// Whether the next commit has a part of a checkpoint to write.
     pub(super) fn carrying(&self) -> bool {
         self.checkpoint.is_some() || !self.clearing.is_empty()
     }
 
-    /// This thread is the only one that changes the state, so that it is that of the last commit.
+    /// Begins a checkpoint. Only this thread changes the state, so the state is that of the last commit.
     fn begin_checkpoint(&mut self) {
         let generation = self.meta.generation.map_or(1, |last| last.saturating_add(1));
         let state = self.parts.state.read();
@@ -71,7 +72,7 @@ impl Writer {
         self.journal_bytes = 0;
     }
 
-    /// Puts a slice into a commit that has so many bytes of journal.
+    /// Puts a slice into a commit that has `journal_bytes` of journal.
     pub(super) fn carry(&mut self, write: &WriteTxn, journal_bytes: u64) -> Result<(), WriterError> {
         let slice = self.parts.settings.checkpoint_slice_bytes;
         self.carry_bytes(write, journal_bytes.saturating_mul(CARRIED_FOR_A_BYTE).max(slice))
@@ -89,7 +90,7 @@ impl Writer {
         if carried < budget { self.end_checkpoint(write) } else { Ok(()) }
     }
 
-    /// All is written: the commit at hand makes it the store's checkpoint.
+    /// Makes a completely written checkpoint the store's own, in the present commit.
     fn end_checkpoint(&mut self, write: &WriteTxn) -> Result<(), WriterError> {
         let Some(ended) = self.checkpoint.take() else { return Ok(()) };
         self.rows.flushed();
@@ -111,7 +112,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes what changed of memory and of the rows since the last checkpoint, to the end, and removes what it replaces.
+    /// Writes all changes of memory and rows since the last checkpoint, and removes what they replace.
     pub fn checkpoint(&mut self) -> Result<(), WriterError> {
         self.carry_all()?;
         self.begin_checkpoint();

@@ -1,4 +1,5 @@
-//! What people and the HTTP edge ask of the writer, each in the commit at hand and answered after it.
+//! Commands of people and of the HTTP edge for the writer. Each is executed in the present commit and answered after
+//! it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,26 +8,26 @@ use crate::event::{Outcome, Table, Tables, TopicPartition};
 use crate::pipeline::decided::Decision;
 use crate::pipeline::halt::Halt;
 
-/// How an answer is given, after the commit.
+/// A function that sends an answer after the commit.
 pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
 
-/// See the module.
+/// A command for the writer.
 pub enum Command {
-    /// Puts and removes entries of the edge's table, with who did it where that is kept.
+    /// Puts and removes entries of the edge's table, with an entry of the audit if one is needed.
     Edge { entries: Vec<EdgeEntry>, audit: Option<Audit>, reply: Reply<()> },
-    /// Decodes dead letters again and applies them; those that succeed are gone in the same commit.
+    /// Decodes dead letters again and applies them. Letters that succeed are removed in the same commit.
     ReplayDead {
         ids: Vec<u64>,
         actor: String,
-        /// Also events from before the dedup horizon, without these letters, whose events were sent
+        /// If set, events from before the dedup horizon are applied, too, except these letters, whose events were sent
         /// (`pipeline/sent.rs`).
         force: Option<BTreeSet<u64>>,
         reply: Reply<Vec<(u64, Result<Replayed, CommandError>)>>,
     },
-    /// Tells what a replay of these dead letters would do, each by itself. Nothing is changed, and nothing is committed.
+    /// Reports what a replay of these dead letters would do, each alone. Nothing is changed or committed.
     TryDead {
         ids: Vec<u64>,
-        /// As in a replay.
+        /// The same as in a replay.
         force: Option<BTreeSet<u64>>,
         reply: Reply<Vec<(u64, Result<Tried, CommandError>)>>,
     },
@@ -34,23 +35,25 @@ pub enum Command {
     DiscardDead { id: u64, actor: String, reason: String, reply: Reply<Result<(), CommandError>> },
     /// Halts a table until it is resumed.
     Pause { table: Table, actor: String, reply: Reply<()> },
-    /// Goes on with a halted table; `truncate` says what becomes of the truncate that halted it.
+    /// Lets a halted table continue. `truncate` decides about the truncate that halted it.
     Resume { table: Table, truncate: Option<Decision>, actor: String, reply: Reply<Result<(), CommandError>> },
-    /// Goes on with a partition at another offset, 0 to [`SEEK_MAX`]: what lies between is given up, or read again.
+    /// Lets a partition continue at another offset, from 0 to [`SEEK_MAX`]. The records between are given up, or read
+    /// again.
     Seek { partition: TopicPartition, next: i64, actor: String, reply: Reply<Result<(), CommandError>> },
-    /// Has tables read again from PostgreSQL itself; all of them with a new slot.
+    /// Lets tables be read again from PostgreSQL itself. All tables are read with a new slot.
     Resnapshot { partition: TopicPartition, tables: Tables, actor: String, reply: Reply<()> },
-    /// Raises the table's epoch after `lsn_regression`, and goes on.
+    /// Raises the table's epoch after `lsn_regression`, and lets the table continue.
     BumpEpoch { table: Table, actor: String, reply: Reply<u16> },
-    /// The source was read to its end after a rebuild: ClickHouse gets deletes for some of the rows that were not read
-    /// again. Answers how many wait.
+    /// The source was read to its end after a rebuild, so ClickHouse gets deletes for some of the rows that were not
+    /// read again. The answer is the number of rows that still wait.
     EndRebuild { reply: Reply<u64> },
-    /// The source was read to its end after a first snapshot that was taken again. Answers how many rows were deleted.
+    /// The source was read to its end after a first snapshot that was taken again. The answer is the number of deleted
+    /// rows.
     EndFirstSnapshot { reply: Reply<u64> },
 }
 
 impl Command {
-    /// Whether there is anything to commit.
+    /// Whether the command changes anything.
     pub(super) fn changes(&self) -> bool {
         !matches!(self, Command::TryDead { .. })
     }
@@ -61,11 +64,11 @@ impl Command {
 pub struct EdgeEntry {
     pub kind: &'static str,
     pub name: Vec<u8>,
-    /// `None` removes it.
+    /// The new value. `None` removes the entry.
     pub value: Option<Vec<u8>>,
 }
 
-/// Who did what to what.
+/// An entry for the audit.
 #[derive(Clone, Debug, Default)]
 pub struct Audit {
     pub actor: String,
@@ -74,25 +77,25 @@ pub struct Audit {
     pub detail: String,
 }
 
-/// What became of a replayed dead letter.
+/// The outcome of a replayed dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replayed {
-    /// It is gone from the queue.
+    /// The letter has left the queue.
     Gone(Outcome),
-    /// It still cannot be applied; its attempts were counted.
+    /// The letter still cannot be applied. Its attempts were counted.
     StillDead,
 }
 
-/// What a replay would make of a dead letter, if it were replayed by itself.
+/// The outcome of a dead letter's replay, if it were replayed alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tried {
-    /// It would leave the queue with this outcome; `None`: it would stay.
+    /// The outcome with which the letter would leave the queue. `None` if it would stay.
     pub outcome: Option<Outcome>,
-    /// In words.
+    /// The reason in words.
     pub why: String,
 }
 
-/// Why a command was refused; nothing changed.
+/// Why a command was refused. Nothing changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     #[error("there is no dead letter {0}; nova dlq list shows those that wait")]
@@ -146,5 +149,5 @@ pub enum CommandError {
     LocalOffset { next: i64, end: i64 },
 }
 
-/// The largest offset that a partition can be moved to: the version of a row holds 48 bits of it.
+/// The largest offset to which a partition can be moved, because the version of a row has 48 bits for it.
 pub const SEEK_MAX: i64 = (1 << 48) - 1;

@@ -1,4 +1,4 @@
-//! The commit, and who is told of it: memory first, then everyone who waits.
+//! The commit, and the reports about it: memory is changed first, then everyone who waits is answered.
 
 use std::sync::Arc;
 
@@ -6,18 +6,19 @@ use nova_storage::WriteTxn;
 use nova_storage::schema::{DEAD, JOURNAL, OFFSETS};
 use parking_lot::RwLockWriteGuard;
 
+use crate::clock::monotonic_now;
 use crate::mutant::{self, Mutant};
 
 use super::error::WriterError;
 use super::parts::CommitFacts;
 use super::structures::Writer;
 
-/// Effects applied to memory under one lock: readers wait for no more than this.
+/// The number of effects that are applied to memory under one lock, which is the longest wait of a reader.
 const APPLY_SLICE: usize = 32;
 
 impl Writer {
     pub(super) fn commit(&mut self, write: WriteTxn, facts: &mut CommitFacts) -> Result<(), WriterError> {
-        let started = std::time::Instant::now();
+        let started = monotonic_now();
         if mutant::is(Mutant::ShowEarly) {
             self.effects.drain(..).for_each(|effect| self.parts.state.write().apply(&effect));
         }
@@ -53,20 +54,21 @@ impl Writer {
         Ok(())
     }
 
-    /// Tells memory, then everyone who waits, what is now durable.
+    /// Applies the committed effects to memory, and then answers everyone who waits.
     pub(super) fn publish(&mut self, began: std::time::Instant, facts: &mut CommitFacts) {
-        let committed = std::time::Instant::now();
+        let committed = monotonic_now();
         for slice in self.effects.chunks(APPLY_SLICE) {
             let mut state = self.parts.state.write();
             slice.iter().for_each(|effect| state.apply(effect));
-            // Whoever waits comes first: else this thread would have the lock again before they wake.
+            // Waiting threads get the lock first. Otherwise this thread would take it again before they wake.
             RwLockWriteGuard::unlock_fair(state);
         }
         self.effects.clear();
         self.tapped.tell(&self.parts.shared.tap, &self.parts.decoder, self.parts.clock.now_ms());
         facts.publish_ms = committed.elapsed().as_secs_f64() * 1e3;
         facts.process_ms = began.elapsed().as_secs_f64() * 1e3;
-        // Before the positions: whoever sees a record consumed sees the rows that it left to deliver.
+        // This comes before the positions, so that whoever sees a record as consumed also sees the rows that wait for
+        // delivery because of it.
         if let Some(outbox) = &self.outbox {
             outbox.publish();
             let (bytes, most) = (outbox.status.waiting_bytes(), self.parts.settings.outbox_max_bytes);

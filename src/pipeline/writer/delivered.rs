@@ -1,4 +1,4 @@
-//! What became of the rows that were sent to ClickHouse.
+//! The outcome of rows that were sent to ClickHouse.
 
 use nova_storage::WriteTxn;
 
@@ -10,7 +10,8 @@ use super::error::WriterError;
 use super::structures::Writer;
 
 impl Writer {
-    /// A batch of the outbox goes out in pieces, or is in ClickHouse; rows that it refused become dead letters.
+    /// Notes that a batch of the outbox is sent in pieces, or is in ClickHouse. Rows that ClickHouse refused become
+    /// dead letters.
     pub(super) fn delivered(&mut self, report: &Report, write: &WriteTxn) -> Result<(), WriterError> {
         let Some(outbox) = &mut self.outbox else { return Ok(()) };
         let delivered = match report {

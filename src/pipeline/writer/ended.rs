@@ -1,4 +1,4 @@
-//! The end of a rebuild, and that of a first snapshot that was taken again, in the writer's commits.
+//! The end of a rebuild, and of a first snapshot that was taken again, in the writer's commits.
 
 use nova_storage::schema::UNREAD;
 use nova_storage::{ReadTxn, WriteTxn};
@@ -14,17 +14,18 @@ use crate::warehouse::rows::RowChange;
 use super::error::WriterError;
 use super::structures::Writer;
 
-/// Rows of one command: a commit stays short.
+/// The most rows of one command, so that a commit stays short.
 const ROWS_MAX: usize = 5_000;
 
 impl Writer {
-    /// Forgets rows that were read again, and tells ClickHouse of those that were not; how many wait after that.
+    /// Forgets rows that were read again, and sends ClickHouse deletes for rows that were not. Returns how many still
+    /// wait.
     pub(super) fn end_rebuild(&mut self, read: &ReadTxn, write: &WriteTxn) -> Result<u64, WriterError> {
         let page = unread::page(read, ROWS_MAX)?;
         for (table, key) in &page {
             let known = self.rows.with(*table, *key, read, |stored| stored.is_some())?;
             if !known && let Some(outbox) = &mut self.outbox {
-                // Below every version that the source can still bring in this epoch.
+                // The version is below every version that the source can still have in this epoch.
                 let version = Version { epoch: self.meta.tables[*table as usize].epoch, ..Version::default() };
                 let change = RowChange {
                     table: *table,
@@ -43,11 +44,11 @@ impl Writer {
         Ok(unread::waiting(read)?.saturating_sub(page.len() as u64))
     }
 
-    /// Deletes the rows that an earlier first snapshot has read and the completed one has not; how many they were. Only
-    /// when every partition was read to the end that it had when the snapshot was seen to be complete.
+    /// Deletes the rows that an earlier first snapshot has read and the completed one has not. Returns how many. It
+    /// does so only when every partition was read to the end that it had when the snapshot was seen to be complete.
     pub(super) fn end_first_snapshot(&mut self, read: &ReadTxn) -> Result<u64, WriterError> {
         let Repeated::By(lsn) = self.meta.repeated() else { return Ok(0) };
-        // What stands behind a hold was not read.
+        // Records after a hold were not read.
         if self.partitions.iter().any(|partition| partition.hold.is_some()) || mutant::is(Mutant::KeepUnread) {
             return Ok(0);
         }

@@ -5,7 +5,7 @@ use nova_storage::{ReadError, WriteError};
 use crate::event::{Table, TopicPartition};
 use crate::warehouse::outbox::OutboxError;
 
-/// Why the writer ended; nothing of the batch at hand is durable, and the process must end too.
+/// Why the writer ended. Nothing of the present batch is durable, and the process must end, too.
 #[derive(Debug, thiserror::Error)]
 pub enum WriterError {
     #[error(transparent)]
@@ -16,7 +16,7 @@ pub enum WriterError {
     Codec(#[from] nova_storage::codec::CodecError),
     #[error(transparent)]
     Prune(#[from] crate::source::local::PruneError),
-    /// N2 does not hold: a defect of nova. The batch is not committed.
+    /// N2 is violated, which is a defect of nova. The batch is not committed.
     #[error(
         "{partition}: {consumed} records consumed, but their outcomes add up to another number; nothing was committed"
     )]

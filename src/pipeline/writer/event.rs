@@ -1,4 +1,4 @@
-//! What a client event causes.
+//! The effects of a client event.
 
 use nova_storage::ReadTxn;
 use nova_storage::codec::CodecError;
@@ -21,12 +21,12 @@ impl Writer {
         arrival.ms().saturating_sub(event.event_time_ms) > self.parts.settings.event_max_age_ms
     }
 
-    /// Whether the event may be a copy of one whose key is forgotten: copies arrive no earlier than their time.
+    /// Whether the event may be a copy of one whose key is forgotten. Copies arrive no earlier than the event's time.
     pub(super) fn forgotten(&self, event: &ClientEvent, arrival: Arrival) -> bool {
         event.event_time_ms.min(arrival.ms()) < self.meta.dedup_floor_ms
     }
 
-    /// An event that is not late. `emit`: the row goes to ClickHouse too.
+    /// Handles an event that is not late. `emit` says whether the row goes to ClickHouse, too.
     pub(super) fn event(
         &mut self,
         event: &ClientEvent,
@@ -40,7 +40,7 @@ impl Writer {
             Seen::Conflict => return Ok(Fate::Conflict),
             Seen::New => {}
         }
-        // One that arrived before the floor is here by force, and remembered from now on.
+        // An event that arrived before the floor was replayed by force, and is remembered from now on.
         self.dedup.insert(entry, arrival_ms.max(self.meta.dedup_floor_ms));
         let at_ms = event.event_time_ms.min(arrival_ms);
         let ClientEvent { user_id: user, post_id: post, action, dwell_ms, .. } = *event;
@@ -57,7 +57,7 @@ impl Writer {
         Ok(Fate::Outcome(Outcome::Applied))
     }
 
-    /// The author of an event's post: the row's, else what the client said, else nobody.
+    /// The author of an event's post: from the post's row, otherwise from the client's event, otherwise nobody.
     fn author(&self, event: &ClientEvent, read: &ReadTxn) -> Result<Id, WriterError> {
         {
             let state = self.parts.state.read();
@@ -66,7 +66,7 @@ impl Writer {
                 return Ok(state.users.id(author));
             }
         }
-        // The post may have come in the commit at hand.
+        // The post may have come in the present commit.
         let of = |bytes: Option<&[u8]>| -> Result<_, CodecError> {
             let Some(bytes) = bytes else { return Ok(None) };
             Ok(StoredRow::decode(bytes)?.row()?.and_then(|row| facts(Table::Posts, &row)))

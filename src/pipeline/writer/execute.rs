@@ -1,4 +1,4 @@
-//! Does what is asked of the writer, in the commit at hand.
+//! Executes commands in the present commit.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -82,7 +82,7 @@ impl Writer {
                 Box::new(move || reply(result))
             }
             Command::Pause { table, actor, reply } => {
-                // A halt that is there already has the better reason.
+                // An existing halt has the more important reason.
                 if self.meta.tables[table as usize].halt.is_none() {
                     self.halt_all(table, Halt::Paused { table, actor: actor.as_str().into() });
                 }
@@ -118,7 +118,7 @@ impl Writer {
                     meta.restarts.decide(key, lsn);
                 }
                 self.audit(&actor, "cdc-epoch-bump", table.name(), &epoch.to_string(), write)?;
-                // A table that was not halted simply has a new epoch.
+                // A table that was not halted only gets a new epoch.
                 drop(self.resume(table, None));
                 Box::new(move || reply(epoch))
             }
@@ -153,7 +153,7 @@ impl Writer {
         self.catch_up();
         let partition = &self.partitions[slot.index()];
         if partition.hold.as_ref().is_some_and(Hold::needs_seek) {
-            // Of another log, which a rebuild reads from its beginning.
+            // The partition has another log now, which a rebuild reads from its beginning.
             self.meta.seeks.forget(name);
         } else {
             let (from, digest) = (partition.row.next, partition.row.digest);
@@ -224,14 +224,15 @@ impl Writer {
                     Err(halt) => return Ok(Err(CommandError::Halted(table, halt.into()))),
                 }
             }
-            // It was followed when it died, so it is not for nobody.
+            // The topic was followed when the record died, so the record must not be ignored.
             Decoded::Ignore(Ignored::UnknownTopic) => return Ok(Err(CommandError::NotFollowed(id, letter.topic))),
             Decoded::Ignore(_) | Decoded::Snapshot(_) => Some(Outcome::Ignored),
             Decoded::Dead(_) | Decoded::Wait(_) => None,
         };
         Ok(Ok(match outcome {
             Some(outcome) => {
-                // Given twice in one command, the second finds it still in the snapshot that was read.
+                // If a letter is named twice in one command, the second mention still finds it in the snapshot that was
+                // read.
                 if !write.remove(DEAD, id)? {
                     return Ok(Err(CommandError::NoSuchLetter(id)));
                 }
@@ -246,7 +247,7 @@ impl Writer {
         }))
     }
 
-    /// Who did what to what, for ever.
+    /// Adds an entry to the audit, which is kept for ever.
     fn audit(
         &mut self,
         actor: &str,

@@ -1,12 +1,12 @@
-//! What the writer made of a record.
+//! The fate of a record in the writer.
 
 use crate::event::Outcome;
 
-/// What became of a record, or that it was not consumed.
+/// The outcome of a record, or that it was not consumed.
 pub(super) enum Fate {
     Outcome(Outcome),
-    /// Also a duplicate; the id was known with another payload.
+    /// The event counts as a duplicate, and its id was known with another payload.
     Conflict,
-    /// Not consumed: the partition is held.
+    /// The record was not consumed, because the partition is held.
     Held,
 }

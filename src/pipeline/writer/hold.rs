@@ -1,4 +1,4 @@
-//! What stands still: a partition by a hold, a table by a halt. A halt outlives the process and waits for a person.
+//! Holds of partitions and halts of tables. A halt survives the process and waits for a person.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::partition::Partition;
 use super::structures::Writer;
 
 impl Writer {
-    /// A topic has so many partitions.
+    /// Notes the number of a topic's partitions.
     pub(super) fn counted(&mut self, topic: &str, partitions: u32) {
         let Some(table) = self.parts.decoder.table(topic) else { return };
         let was_read = self.partitions.iter().any(|one| *one.name.topic == *topic && one.row.consumed > 0);
@@ -28,8 +28,8 @@ impl Writer {
         }
     }
 
-    /// Of two logs whose LSNs say nothing about each other, the records from now on are the later one's. `None`: there is no
-    /// higher epoch.
+    /// Raises the epoch: of two logs whose LSNs cannot be compared, the records from now on are from the later one.
+    /// `None` if there is no higher epoch.
     pub(super) fn raise_epoch(&mut self, table: Table) -> Option<u16> {
         let meta = &mut self.meta.tables[table as usize];
         let raised = meta.epoch.checked_add(1).filter(|_| !mutant::is(Mutant::KeepEpoch))?;
@@ -37,13 +37,14 @@ impl Writer {
         Some(raised)
     }
 
-    /// Takes no more changes of the table; durable with the commit at hand. Its other partitions stand at their next change.
+    /// Halts a table, so that no more of its changes are taken. The halt is durable with the present commit. Its other
+    /// partitions stop at their next change.
     pub(super) fn halt(&mut self, table: Table, slot: Slot, halt: Halt) {
         self.meta.tables[table as usize].halt = Some(halt.clone());
         self.hold(slot, Hold::Table(halt));
     }
 
-    /// The same where no record is the cause: each of its partitions stands where it is.
+    /// Halts a table without a record as the cause. Each of its partitions stops where it is.
     pub(super) fn halt_all(&mut self, table: Table, halt: Halt) {
         for (slot, name) in self.parts.shared.numbered_from(0).into_iter().take(self.partitions.len()) {
             if self.parts.decoder.table(&name.topic) == Some(table) {
@@ -64,7 +65,7 @@ impl Writer {
         }
     }
 
-    /// Goes on with a partition, from the store's next offset; what was polled before is void.
+    /// Lets a partition continue from the store's next offset. Records that were polled before are void.
     pub(super) fn release(&mut self, slot: Slot) {
         let partition = &mut self.partitions[slot.index()];
         partition.hold = None;
@@ -75,7 +76,7 @@ impl Writer {
         self.orders.push(Order::Release { slot, from, rewind });
     }
 
-    /// A partition of a table that is still halted is held again by its next change.
+    /// Lets all partitions continue. A partition of a table that is still halted is held again by its next change.
     pub(super) fn release_all(&mut self) {
         for (slot, _) in self.parts.shared.numbered_from(0).into_iter().take(self.partitions.len()) {
             let hold = self.partitions[slot.index()].hold.as_ref();
@@ -85,27 +86,28 @@ impl Writer {
         }
     }
 
-    /// Goes on with a partition at another offset.
+    /// Lets a partition continue at another offset.
     pub(super) fn go_to(&mut self, slot: Slot, next: i64) {
         let row = &mut self.partitions[slot.index()].row;
-        // The record before the new offset is not one that was read.
+        // The record before the new offset was not read.
         (row.next, row.digest) = (next, 0);
-        // The topic's other partitions count for its breaker as well.
+        // The breaker counts over the other partitions of the topic, too.
         let topic = Arc::clone(&self.partitions[slot.index()].name.topic);
         let of_topic = self.partitions.iter_mut().filter(|partition| partition.name.topic == topic);
         of_topic.for_each(|partition| partition.dead_in_a_row = 0);
         self.release(slot);
     }
 
-    /// Takes in partitions that were numbered since, by ingest or by a seek.
+    /// Adds partitions that ingest or a seek has numbered since.
     pub(super) fn catch_up(&mut self) {
         for (slot, name) in self.parts.shared.numbered_from(self.partitions.len()) {
+            debug_assert_eq!(slot.index(), self.partitions.len(), "slots have no gaps");
             self.partitions.push(Partition::new(name, OffsetRow::default(), &[]));
             self.honour_seek(slot);
         }
     }
 
-    /// Goes on behind a stretch that a person gave up earlier, when a partition that is read again comes to it.
+    /// Continues after a stretch that a person gave up earlier, when a partition that is read again comes to it.
     pub(super) fn honour_seek(&mut self, slot: Slot) {
         let partition = &self.partitions[slot.index()];
         let (name, row) = (&partition.name, &partition.row);
@@ -114,7 +116,7 @@ impl Writer {
         self.go_to(slot, to);
     }
 
-    /// Partitions of halted tables stand still from the start, and say so before their next record.
+    /// Holds partitions of halted tables from the start, so that this is reported before their next record.
     pub(super) fn hold_halted(&mut self) {
         for (slot, name) in self.parts.shared.numbered_from(0) {
             let table = self.parts.decoder.table(&name.topic);

@@ -1,5 +1,5 @@
-//! What would become of a change or of a dead letter, judged by what is stored now. Nothing is changed here: the writer
-//! does what is judged, or only tells it.
+//! Judges a change or a dead letter against the stored rows. Nothing is changed here: the writer carries the judgement
+//! out, or only reports it.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ use super::error::WriterError;
 use super::place::place;
 use super::structures::Writer;
 
-/// The letter of this id, if a replay can do anything with it.
+/// The letter with this id, if a replay can have an effect on it.
 pub(super) fn replayable(id: u64, letter: Option<DeadLetter>) -> Result<DeadLetter, CommandError> {
     let letter = letter.ok_or(CommandError::NoSuchLetter(id))?;
     let kept = letter.value.as_ref().map_or(0, Vec::len);
@@ -37,7 +37,7 @@ pub(super) fn replayable(id: u64, letter: Option<DeadLetter>) -> Result<DeadLett
 }
 
 impl Writer {
-    /// What becomes of a change. Beside its place: whether it is a dead letter that is replayed.
+    /// The judgement about a change. The flag beside its place says whether it is a replayed dead letter.
     pub(super) fn judgement(
         &self,
         change: Change,
@@ -54,8 +54,8 @@ impl Writer {
         Ok(self.rows.with(table, key, read, judged)??)
     }
 
-    /// Why an event of a dead letter is not replayed: whether it was applied is not known any more. `force` has the letters
-    /// whose events ClickHouse has.
+    /// Why an event of a dead letter is not replayed: it is no longer known whether it was applied. `force` has the
+    /// letters whose events ClickHouse has.
     pub(super) fn unknowable(
         &self,
         id: u64,
@@ -69,7 +69,7 @@ impl Writer {
         }
     }
 
-    /// What a replay of this letter alone would do now.
+    /// What a replay of only this letter would do now.
     pub(super) fn try_dead(
         &mut self,
         id: u64,
@@ -81,7 +81,7 @@ impl Writer {
             Err(error) => return Ok(Err(error)),
         };
         let record = dead::record(&letter);
-        // A record that is only tried moves no clock.
+        // A record that is only tried must not move the clock.
         let mut time = self.time.clone();
         let arrival = time.record(record.timestamp_ms);
         let gone = |outcome, why: &str| Ok(Ok(Tried { outcome: Some(outcome), why: why.to_owned() }));
@@ -128,7 +128,7 @@ impl Writer {
             }
             Judgement::Skip(Outcome::Duplicate) => (Outcome::Duplicate, format!("{row} has this change already")),
             Judgement::Skip(outcome) => (outcome, format!("it changes nothing of {row}")),
-            // A person decided before that a change of this LSN begins a new epoch.
+            // A person has already decided that a change with this LSN begins a new epoch.
             Judgement::Halt(regression) if self.meta.tables[table as usize].restarts.decided(key, regression.lsn) => {
                 (Outcome::Applied, format!("{row} is written in a new epoch of the table"))
             }

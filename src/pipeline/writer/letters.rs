@@ -1,4 +1,4 @@
-//! Dead letters: what is put aside, with its reason, and who is told.
+//! Dead letters: records that cannot be applied, with their reason, and the reports about them.
 
 use std::sync::Arc;
 
@@ -13,21 +13,22 @@ use crate::pipeline::progress::{LastDead, Slot};
 use super::fate::Fate;
 use super::structures::Writer;
 
-/// Conflicts of a partition that all go to the dead letters; of later ones every [`CONFLICT_SAMPLE_EVERY`]th.
+/// The first conflicts of a partition, up to this number, all become dead letters. Of later ones every
+/// [`CONFLICT_SAMPLE_EVERY`]th does.
 const CONFLICT_SAMPLE_FIRST: u64 = 1_000;
 const CONFLICT_SAMPLE_EVERY: u64 = 1_000;
-/// Detail of a dead letter, cut beyond this.
+/// The detail of a dead letter is cut at this length.
 const DETAIL_MAX_BYTES: usize = 1_000;
 
 impl Writer {
-    /// Puts a record aside, or holds its partition where too many are.
+    /// Makes a record a dead letter, or holds its partition if there are too many.
     pub(super) fn dead(&mut self, slot: Slot, dead: Dead, record: &Record) -> Fate {
         if self.dead_letters >= self.parts.settings.dead_max_letters {
             self.hold(slot, Hold::DeadLetterQuota { waiting: self.dead_letters });
             return Fate::Held;
         }
         let name = self.partitions[slot.index()].name.clone();
-        // Of the whole topic: it is broken in all its partitions at once.
+        // The count is over the whole topic, because a broken topic is broken in all its partitions at once.
         let of_topic = self.partitions.iter().filter(|partition| partition.name.topic == name.topic);
         let in_a_row: u32 = of_topic.map(|partition| partition.dead_in_a_row).sum();
         if self.parts.settings.breaker_dead_in_a_row.is_some_and(|limit| in_a_row >= limit) {
@@ -41,7 +42,7 @@ impl Writer {
         self.bury(letter);
         let partition = &mut self.partitions[slot.index()];
         partition.dead_in_a_row += 1;
-        // A line of the log for each reason, not for each letter. Reasons are few.
+        // There is one log line for each reason and not for each letter. There are few reasons.
         if !partition.told.contains(&reason) {
             partition.told.push(reason);
             tracing::error!(partition = %partition.name, "a record was put aside: {last}");
@@ -64,7 +65,7 @@ impl Writer {
     }
 
     pub(super) fn letter(&self, dead: Dead, record: &Record) -> DeadLetter {
-        // A row that ClickHouse refused is nova's own encoding, which holds nothing private.
+        // A row that ClickHouse refused is in nova's own encoding, which has nothing private.
         let masks = dead.stage != Stage::Warehouse;
         let kept = |part: Part<'_>, bytes: &bytes::Bytes| match (&bytes[..bytes.len().min(DEAD_VALUE_MAX_BYTES)], masks)
         {
@@ -104,14 +105,14 @@ impl Writer {
         }
     }
 
-    /// Gives a dead letter its id and puts it into the commit at hand.
+    /// Gives a dead letter its id and puts it into the present commit.
     pub(super) fn bury(&mut self, letter: DeadLetter) {
         self.letters.push((self.meta.dead_next, letter));
         self.meta.dead_next += 1;
         self.dead_letters += 1;
     }
 
-    /// A letter is gone: it was applied, or a person discarded it.
+    /// Notes that a letter was removed, because it was applied or a person discarded it.
     pub(super) fn unbury(&mut self, id: u64) {
         self.dead_letters -= 1;
         for partition in &mut self.partitions {

@@ -1,14 +1,14 @@
-//! A first copy, or a backlog: nobody waits for a single record of it, so checkpoints are fewer and larger.
+//! Loads: during a first copy or a backlog nobody waits for a single record, so there are fewer and larger checkpoints.
 
 use super::structures::Writer;
 
-/// A commit of fewer records is no part of a load.
+/// A commit with fewer records is no part of a load.
 const LOAD_MIN_RECORDS: usize = 1_000;
-/// Records that arrived longer ago are a backlog.
+/// Records that arrived longer ago than this are a backlog.
 const BACKLOG_MS: i64 = 60_000;
 
 impl Writer {
-    /// A load paused or ended: what it left in memory goes to the store.
+    /// Writes the changes that a paused or finished load left in memory to the store.
     pub(super) fn loaded(&mut self) {
         if std::mem::take(&mut self.loading) {
             self.checkpoint_if_due();
@@ -16,8 +16,9 @@ impl Writer {
     }
 }
 
-/// Whether a commit is part of a first copy or of a backlog: it is large, and most of its records are a snapshot's reads,
-/// or all arrived long ago. Then fewer checkpoints save more than what a crash repeats.
+/// Whether a commit is part of a first copy or of a backlog: it is large, and most of its records are reads of a
+/// snapshot, or all arrived long ago. Then fewer checkpoints save more time than the longer recovery after a crash
+/// costs.
 pub(super) fn is_load((records, reads): (usize, usize), newest_arrival_ms: Option<i64>, now_ms: i64) -> bool {
     let backlog = newest_arrival_ms.is_some_and(|newest_ms| newest_ms < now_ms.saturating_sub(BACKLOG_MS));
     records >= LOAD_MIN_RECORDS && (backlog || reads > records / 2)

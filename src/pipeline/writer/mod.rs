@@ -1,11 +1,11 @@
 //! Thread 2 of the batch loop: the only owner of the write transaction.
 //!
-//! What has arrived goes into one commit; only after it are memory, readers, the warehouse, waiting callers and the
-//! Kafka commit hint told. The writer's own structures change before the commit: when a commit fails, the process ends
-//! and recovery begins from the last one.
+//! All messages that have arrived go into one commit. Only after it are memory, readers, the warehouse, waiting callers
+//! and the Kafka commit hint informed. The writer's own structures change before the commit. If a commit fails, the
+//! process ends, and recovery begins from the last commit.
 //!
-//! `structures` is what the writer holds. `batch` brings records in, each to `change`, `event`, `snapshot` or `letters`, and
-//! `execute` does what a `command` asks. `commit` makes it durable and tells it.
+//! `structures` has the writer's state. `batch` takes records in, and passes each to `change`, `event`, `snapshot` or
+//! `letters`. `execute` carries out a `command`. `commit` makes everything durable and reports it.
 
 mod batch;
 mod change;
@@ -39,6 +39,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
+use crate::clock::monotonic_now;
 use crate::warehouse::outbox::Report;
 
 use super::{Batch, QUEUE_MAX_MESSAGES};
@@ -49,22 +50,22 @@ pub use self::parts::{CommitFacts, OnCommit, Parts};
 pub use self::recover::{Recovery, RecoveryError, RecoveryReport};
 pub use self::structures::{MAX_PARTITION_SKEW_MS, Writer};
 
-/// The writer waits this long for work before it looks at its own deadlines.
+/// How long the writer waits for work before it checks its own deadlines.
 const IDLE_WAIT: Duration = Duration::from_millis(100);
 
-/// What the writer is sent.
+/// A message to the writer.
 pub enum Message {
     Batch(Batch),
     Command(Command),
-    /// How a batch of the outbox is delivered, or that ClickHouse has it.
+    /// How a batch of the outbox will be delivered, or that ClickHouse has it.
     Delivered(Report),
     /// Seals every batch of the outbox, full or not.
     Seal,
-    /// Answers when everything sent before is committed and visible.
+    /// Replies when all earlier messages are committed and visible.
     Barrier(crossbeam_channel::Sender<()>),
-    /// A checkpoint to its end, so that a start from here has no journal to do again; then the answer.
+    /// Completes a checkpoint, so that a start from here has no journal to apply, and then replies.
     Checkpoint(crossbeam_channel::Sender<()>),
-    /// The last message: a checkpoint, then the end.
+    /// The last message: completes a checkpoint and ends.
     Stop,
 }
 
@@ -77,7 +78,7 @@ impl Writer {
             match inbox.recv_timeout(wait) {
                 Ok(message) => {
                     queue.push(message);
-                    // Group commit: what is there already goes along.
+                    // Messages that are already waiting join the same commit.
                     queue.extend(inbox.try_iter().take(QUEUE_MAX_MESSAGES - 1));
                 }
                 Err(RecvTimeoutError::Timeout) if !self.seal_due() && !self.unfinished() => {
@@ -93,9 +94,9 @@ impl Writer {
         }
     }
 
-    /// Puts what the messages cause into one commit; true when the last was [`Message::Stop`].
+    /// Puts the effects of the messages into one commit. Returns true if the last message was [`Message::Stop`].
     pub fn process(&mut self, queue: &mut Vec<Message>) -> Result<bool, WriterError> {
-        let began = std::time::Instant::now();
+        let began = monotonic_now();
         let store = Arc::clone(&self.parts.store);
         let read = store.read()?;
         let write = store.write()?;
@@ -127,7 +128,7 @@ impl Writer {
         if work {
             self.sweep(&read, &write)?;
         }
-        // What was collected is sealed before the end, so that it can be delivered without this process.
+        // Collected rows are sealed before the end, so that they can be delivered without this process.
         seal |= stop;
         if work || (seal && self.outbox.is_some()) {
             if let Some(outbox) = &mut self.outbox {
@@ -142,7 +143,7 @@ impl Writer {
         } else {
             drop(write);
         }
-        // Everything is durable and visible: now the callers may know.
+        // Everything is durable and visible, so the callers may be answered now.
         self.parts.shared.settled(facts.records);
         replies.into_iter().for_each(|reply| reply());
         self.checkpoint_if_due();
@@ -156,7 +157,7 @@ impl Writer {
         Ok(stop)
     }
 
-    /// Whether there is work that no message brings.
+    /// Whether there is work without a message.
     fn unfinished(&self) -> bool {
         !self.sweeps.is_empty() || self.carrying()
     }

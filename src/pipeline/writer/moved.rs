@@ -8,12 +8,12 @@ use crate::pipeline::apply::renamed::{self, Image, Late};
 use super::error::WriterError;
 use super::structures::Writer;
 
-/// Changes of a row's key that are followed to the row which wants its values.
+/// The most changes of a row's key that are followed to find the row that needs its values.
 const MOVES_MAX: usize = 8;
 
 impl Writer {
-    /// After the delete of a changed key: the row under the new key, where it came before, takes the last values of the
-    /// old one; else the old one's tombstone has kept them for it.
+    /// Handles the delete of a changed key. If the row under the new key came earlier, it takes the last values of the
+    /// old row. Otherwise the tombstone of the old row keeps them.
     pub(super) fn moved(
         &mut self,
         table: Table,
@@ -34,13 +34,14 @@ impl Writer {
                 self.write_row(table, heir, written, (Op::Update, None), None);
                 break;
             }
-            // Its key was changed once more: what comes under the next key takes the values from there.
+            // The key was changed again, so the row that will come under the next key takes the values from there.
             let through = |stored: Option<&[u8]>| stored.map_or(Ok(None), |stored| image.through(stored));
             let Some(next) = self.rows.with(table, heir, read, through)?? else { break };
             if let Some(stored) = next.stored {
                 self.store_quietly(table, heir, stored);
             }
-            // Changed there and back, the row comes again under this key. Without an LSN it may be the change before.
+            // If a key was changed there and back, the row will come again under this key. Without an LSN this may be
+            // the earlier change.
             if next.to == from || lsn == 0 {
                 return Ok(());
             }
@@ -50,7 +51,7 @@ impl Writer {
         self.drop_image(table, (from, to), lsn, read)
     }
 
-    /// A version that came late to a row which has another key by now.
+    /// Handles a version that came late to a row whose key has changed since.
     pub(super) fn late(&mut self, table: Table, key: Id, late: Late, read: &ReadTxn) -> Result<(), WriterError> {
         self.store_quietly(table, key, late.stored);
         if late.to == key {
@@ -59,7 +60,8 @@ impl Writer {
         self.moved(table, (key, late.to), Some(Box::new(late.image)), read)
     }
 
-    /// The row under the key `to` has the values that the tombstone of `from` kept for it. `lsn` is that of the change.
+    /// Removes the image in the tombstone of `from`, because the row under the key `to` has its values. `lsn` is that
+    /// of the change.
     pub(super) fn drop_image(
         &mut self,
         table: Table,

@@ -1,4 +1,4 @@
-//! One partition, as the writer holds it.
+//! The writer's state of one partition.
 
 use std::sync::Arc;
 
@@ -9,23 +9,23 @@ use crate::pipeline::halt::Hold;
 use crate::pipeline::progress::LastDead;
 use crate::source::local::{LOCAL_PARTITION, Settled};
 
-/// See the module.
+/// The writer's state of one partition.
 pub(super) struct Partition {
     pub name: TopicPartition,
     pub row: OffsetRow,
-    /// The source's own position.
+    /// The position that the source keeps for itself.
     pub cookie: Arc<[u8]>,
     pub rewind: u32,
     pub hold: Option<Hold>,
     pub dead_in_a_row: u32,
     pub last_dead: Option<Arc<LastDead>>,
-    /// Reasons that the log told of.
+    /// The reasons that were already logged.
     pub told: Vec<&'static str>,
-    /// Changed by the commit at hand.
+    /// Whether the present commit changed the partition.
     pub touched: bool,
     pub redelivered: u64,
     pub unfilled: u64,
-    /// Of the local log: what became of the commit's records, for the callers that wait.
+    /// For the local log: the outcomes of the commit's records, for the waiting callers.
     pub settled: Vec<(i64, Settled)>,
 }
 
@@ -47,7 +47,7 @@ impl Partition {
         }
     }
 
-    /// Whether it is one of the local log.
+    /// Whether the partition belongs to the local log.
     pub fn is_local(&self) -> bool {
         self.name.partition == LOCAL_PARTITION
     }

@@ -1,13 +1,13 @@
-//! Where a record stands, as the row that it tells remembers it.
+//! The place of a record in the form that its row remembers.
 
 use crate::event::Record;
 use crate::pipeline::stored::Place;
 
 pub(super) fn place(record: &Record) -> Place {
-    // A row that came over Kafka stands elsewhere: offsets of the two say nothing about each other.
+    // A row that came over Kafka has another kind of place. The offsets of the two cannot be compared.
     let partition = if record.origin.is_some() { REPLICATION_PLACE } else { record.partition };
     Place { partition: Some(partition), offset: record.offset }
 }
 
-/// The partition in the place of a row that PostgreSQL itself told: one that no broker and no local log has.
+/// The partition in the place of a row that came from PostgreSQL itself. No broker and no local log has this partition.
 const REPLICATION_PLACE: i32 = -2;

@@ -1,4 +1,4 @@
-//! Recovery: load the checkpoint, do the journal after it again, and memory is what it was (N13).
+//! Recovery: it loads the checkpoint and applies the journal after it, so that memory is what it was (N13).
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use super::slices::Clearing;
 use super::structures::Writer;
 use super::tapped;
 
-/// What recovery found.
+/// The figures of a recovery.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
     pub checkpoint_bytes: u64,
@@ -36,7 +36,7 @@ pub struct RecoveryReport {
     pub partitions: usize,
 }
 
-/// A writer that stands where the last commit left it.
+/// A writer in the state of the last commit.
 pub struct Recovery {
     pub writer: Writer,
     pub report: RecoveryReport,
@@ -66,7 +66,7 @@ pub enum RecoveryError {
 }
 
 impl Recovery {
-    /// Brings memory to the last commit. `told` is called with the name of each step as it begins.
+    /// Brings memory to the last commit. `told` is called with the name of each step when the step begins.
     pub fn open(
         parts: Parts,
         state_settings: StateSettings,
@@ -75,8 +75,8 @@ impl Recovery {
         Recovery::open_at(parts, state_settings, None, told)
     }
 
-    /// The same. Where the caller has the state that the store's checkpoint holds, it is not read again, unless the journal
-    /// has more.
+    /// Like `open`. If the caller has the state of the store's checkpoint, it is not read again, unless the journal has
+    /// more.
     pub fn open_at(
         parts: Parts,
         state_settings: StateSettings,
@@ -154,14 +154,16 @@ impl Recovery {
     }
 }
 
-/// The state as the last checkpoint has it.
+/// The state of the last checkpoint.
 struct Loaded {
     state: State,
-    /// The next checkpoint writes every chunk: there is none, or those of an earlier format must go.
+    /// Whether the next checkpoint writes every chunk, because there is no checkpoint, or because chunks of an earlier
+    /// format must go.
     whole_next: bool,
 }
 
-/// `whole` is the generation of the last checkpoint that is whole. What is not of it is to be cleared.
+/// Loads the state. `whole` is the generation of the last complete checkpoint. Everything of another generation is to
+/// be removed.
 fn load_state(
     read: &ReadTxn,
     settings: StateSettings,
@@ -196,7 +198,7 @@ fn load_state(
     Ok(Loaded { state, whole_next })
 }
 
-/// Whether the journal has anything behind what the checkpoint covers.
+/// Whether the journal has anything after the part that the checkpoint covers.
 fn journal_after(read: &ReadTxn, covered: u64) -> Result<bool, ReadError> {
     let mut any = false;
     read.scan(JOURNAL, covered + 1.., |_, _| {
@@ -224,7 +226,7 @@ fn replay_journal(
     failed.map_or(Ok(()), Err)
 }
 
-/// `dated_ms` is what the step before said of this one.
+/// Applies a step. `dated_ms` is the date in the step before.
 fn replay_step(
     step: Step<'_>,
     dated_ms: &mut Option<i64>,
@@ -282,7 +284,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Calls `each` for every stored row of a table, tombstones included, in key order.
+    /// Calls `each` for every stored row of a table, including tombstones, in key order.
     pub fn scan(&self, table: Table, mut each: impl FnMut(&[u8])) -> Result<(), WriterError> {
         Ok(self.rows.scan(table, &self.read()?, |_, bytes| each(bytes))?)
     }

@@ -1,4 +1,4 @@
-//! The work of a checkpoint, in slices: what is still to be written, and what nobody reads any more.
+//! The work of a checkpoint in slices: the parts that must still be written, and the data that nobody reads any more.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -9,34 +9,35 @@ use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 use crate::pipeline::rows::{Rows, remove_segment};
 use crate::state::Frozen;
 
-/// Chunks that one commit removes.
+/// The most chunks that one commit removes.
 const CLEARED_CHUNKS: usize = 256;
-/// Segments of rows that one commit removes.
+/// The most segments of rows that one commit removes.
 const CLEARED_SEGMENTS: usize = 8;
-/// Bytes of the journal that one commit removes. They are read, and not written.
+/// The most bytes of the journal that one commit removes. They are read, and not written.
 const CLEARED_JOURNAL_BYTES: usize = 4 << 20;
 
 /// A checkpoint that has begun.
 pub(super) struct Checkpoint {
     pub generation: u64,
-    /// The last sequence of the journal before the begin.
+    /// The last sequence of the journal before the checkpoint began.
     pub covered: u64,
-    /// What [`crate::state::State::changes`] was at the begin.
+    /// The value of [`crate::state::State::changes`] when the checkpoint began.
     pub changes: u64,
-    /// Whether it has every chunk, so that those of earlier formats go.
+    /// Whether the checkpoint has every chunk, so that chunks of earlier formats can be removed.
     pub whole: bool,
-    /// Snapshots that had ended at the begin.
+    /// The number of snapshots that had ended when the checkpoint began.
     pub snapshots: u64,
-    /// Chunks that are not written yet.
+    /// The chunks that are not written yet.
     pub left: VecDeque<Frozen>,
-    /// The next piece of the first of them.
+    /// The next piece of the first of these chunks.
     pub piece: u32,
     pub written: Vec<(&'static str, u32)>,
     pub bytes: u64,
 }
 
 impl Checkpoint {
-    /// Writes pieces until they have `budget` bytes; how many they have, less than `budget` only where none are left.
+    /// Writes pieces until they have `budget` bytes. Returns their bytes, which are less than `budget` only if no piece
+    /// is left.
     pub fn carry(&mut self, write: &WriteTxn, budget: u64) -> Result<u64, WriteError> {
         let (mut carried, mut out) = (0, Vec::new());
         while carried < budget
@@ -58,19 +59,20 @@ impl Checkpoint {
     }
 }
 
-/// What nobody reads any more.
+/// The data that nobody reads any more.
 #[derive(Debug, Default)]
 pub(super) struct Clearing {
-    /// Structure, number, and the generations that go.
+    /// Chunks by structure, number, and range of generations.
     pub chunks: Vec<(Cow<'static, str>, u32, (u64, u64))>,
-    /// Segments of rows.
+    /// The segments of rows.
     pub segments: Vec<u64>,
-    /// Whether blobs of the journal that are covered may be left.
+    /// Whether covered blobs of the journal may be left.
     pub journal: bool,
 }
 
 impl Clearing {
-    /// What a crash left: chunks that [`Clearing::chunk`] is told of, segments of an unfinished run, a covered journal.
+    /// Finds what a crash left: segments of an unfinished run, and a covered journal. Chunks are added with
+    /// [`Clearing::chunk`].
     pub fn load(read: &ReadTxn, rows: &mut Rows, covered: u64) -> Result<Clearing, ReadError> {
         let mut journal = false;
         read.scan(JOURNAL, ..=covered, |_, _| {
@@ -80,7 +82,7 @@ impl Clearing {
         Ok(Clearing { chunks: Vec::new(), segments: rows.take_half_written(), journal })
     }
 
-    /// A chunk of a checkpoint that was never whole, or one that a later checkpoint has.
+    /// Adds a chunk of an incomplete checkpoint, or one that a later checkpoint replaced.
     pub fn chunk(&mut self, structure: &str, number: u32, generation: u64) {
         self.chunks.push((Cow::Owned(structure.to_owned()), number, (generation, generation)));
     }

@@ -1,5 +1,5 @@
-//! Snapshots that are read directly, in the writer's commits: the source's own position, the epoch that a snapshot raises,
-//! and the sweep of what it did not read.
+//! Snapshots that are read directly, in the writer's commits: the source's own position, the epoch that a snapshot
+//! raises, and the sweep of rows that it did not read.
 
 use nova_storage::codec::COOKIE_MAX_BYTES;
 use nova_storage::{ReadTxn, WriteTxn};
@@ -17,7 +17,7 @@ use super::place::place;
 use super::structures::Writer;
 
 impl Writer {
-    /// Takes a source's own position into the commit at hand, if everything before it was consumed.
+    /// Takes a source's own position into the present commit, if everything before it was consumed.
     pub(super) fn keep(&mut self, slot: Slot, rewind: u32, cookie: Cookie) {
         let partition = &mut self.partitions[slot.index()];
         if partition.rewind != rewind || partition.row.next < cookie.offset {
@@ -32,18 +32,18 @@ impl Writer {
         partition.touched = true;
     }
 
-    /// A source's own position is changed for a person, and the partition begins again from it.
+    /// Changes a source's own position for a person. The partition then begins again from it.
     pub(super) fn restart(&mut self, name: &TopicPartition, change: impl FnOnce(&[u8]) -> Vec<u8>) {
         let slot = self.parts.shared.slot(name);
         self.catch_up();
         let partition = &mut self.partitions[slot.index()];
         partition.cookie = change(&partition.cookie).into();
-        // What stands there was of another reading.
+        // The digest is of a record from an earlier reading.
         partition.row.digest = 0;
         self.release(slot);
     }
 
-    /// A snapshot begins or has ended.
+    /// Notes that a snapshot begins or has ended.
     pub(super) fn snapshot(&mut self, mark: SnapshotMark, record: &Record) -> Result<Fate, WriterError> {
         match mark {
             SnapshotMark::Begin(tables) => {
@@ -65,7 +65,8 @@ impl Writer {
         Ok(Fate::Outcome(Outcome::Ignored))
     }
 
-    /// Whatever is read from now on is newer than all rows before, whichever server and log they are of.
+    /// Raises the epoch, so that everything that is read from now on is newer than all earlier rows, whatever server
+    /// and log they come from.
     fn begin_snapshot(&mut self, table: Table) -> Result<(), WriterError> {
         let had_rows = self.rows.any(table);
         self.sweeps.begin(table, had_rows);
@@ -74,7 +75,7 @@ impl Writer {
             meta.epoch = meta.epoch.checked_add(1).ok_or(WriterError::Epochs(table))?;
         }
         meta.truncated = None;
-        // A person's pause stays; what the snapshot repairs does not.
+        // A person's pause stays. Halts that the snapshot repairs are removed.
         if matches!(meta.halt, Some(Halt::Truncate { .. } | Halt::LsnRegression(_) | Halt::Partitions(_))) {
             meta.halt = None;
         }

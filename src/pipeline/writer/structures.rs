@@ -1,4 +1,4 @@
-//! The writer's own structures, and its clocks. They change before the commit that they are part of.
+//! The writer's own structures and clocks. They change before the commit to which they belong.
 
 use nova_storage::codec::DeadLetter;
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
@@ -21,65 +21,65 @@ use super::parts::{OnCommit, Parts};
 use super::slices::{Checkpoint, Clearing};
 use super::tapped;
 
-/// How far the slowest partition may hold the dedup horizon behind the fastest.
+/// How far the slowest partition may hold the dedup horizon behind the fastest partition.
 pub const MAX_PARTITION_SKEW_MS: i64 = 48 * 3_600_000;
 
-/// See the module.
+/// The writer with all its structures.
 pub struct Writer {
     pub(super) parts: Parts,
     pub(super) meta: Meta,
     pub(super) saved_meta: Meta,
     pub(super) rows: Rows,
     pub(super) dedup: Dedup,
-    /// Says when records arrived.
+    /// Decides when records arrived.
     pub(super) time: Timekeeper,
-    /// By slot.
+    /// The partitions by slot.
     pub(super) partitions: Vec<Partition>,
     pub(super) journal: journal::Writer,
     pub(super) journal_next: u64,
-    /// Journal bytes since the last checkpoint began.
+    /// The bytes of journal since the last checkpoint began.
     pub(super) journal_bytes: u64,
-    /// Reads of a snapshot in the commit at hand.
+    /// The number of reads of a snapshot in the present commit.
     pub(super) reads: usize,
-    /// Nobody waits for what the last commit had, see `load`.
+    /// Whether the last commit was part of a load, for which nobody waits; see `load`.
     pub(super) loading: bool,
     pub(super) dead_letters: u64,
     pub(super) toast_unfilled: u64,
-    /// What [`crate::state::State::changes`] was when the last whole checkpoint began.
+    /// The value of [`crate::state::State::changes`] when the last complete checkpoint began.
     pub(super) saved_changes: u64,
-    /// The next checkpoint writes every chunk of the state.
+    /// Whether the next checkpoint writes every chunk of the state.
     pub(super) whole_next: bool,
-    /// The checkpoint that is under way.
+    /// The running checkpoint.
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) clearing: Clearing,
-    /// Effects of the commit at hand.
+    /// The effects of the present commit.
     pub(super) effects: Vec<Effect>,
     pub(super) letters: Vec<(u64, DeadLetter)>,
-    /// Records of the commit at hand, for those who watch.
+    /// The records of the present commit, for those who watch.
     pub(super) tapped: tapped::Commit,
     pub(super) outbox: Option<Outbox>,
-    /// Client events below these offsets have their rows since before a rebuild.
+    /// Client events below these offsets already had their rows before a rebuild.
     pub(super) emitted: Emitted,
-    /// For ingest, after the commit at hand.
+    /// The orders for ingest, sent after the present commit.
     pub(super) orders: Vec<Order>,
-    /// Tables whose rows of an earlier epoch are gone from the source.
+    /// The tables whose rows of an earlier epoch no longer exist in the source.
     pub(super) sweeps: Sweeps,
-    /// By the commit at hand.
+    /// Whether the present commit changed the sweeps.
     pub(super) sweeps_changed: bool,
 }
 
 impl Writer {
-    /// What dead letters are decoded with.
+    /// The decoder for dead letters.
     pub fn decoder(&mut self) -> &mut Decoder {
         &mut self.parts.decoder
     }
 
-    /// Random, made with the store; part of every deduplication token.
+    /// A random number, made with the store. It is part of every deduplication token.
     pub fn store_id(&self) -> u64 {
         self.meta.store_id
     }
 
-    /// Reads the clock for what follows. It may have been set since: no mark stays ahead of it.
+    /// Reads the clock for the next batch. The clock may have been set since, so no mark may stay ahead of it.
     pub(super) fn tick(&mut self) {
         self.time.tick(self.parts.clock.now_ms());
         self.dedup.heal_floor(self.times());
@@ -96,8 +96,8 @@ impl Writer {
         }
     }
 
-    /// The arrival time up to which every partition with events has been read, as far as the clock allows. One that is
-    /// far behind holds the dedup horizon, but for no longer than [`MAX_PARTITION_SKEW_MS`].
+    /// The arrival time up to which every partition with events has been read, as far as the clock allows. A partition
+    /// that is far behind holds the dedup horizon, but by no more than [`MAX_PARTITION_SKEW_MS`].
     fn watermark_ms(&self) -> i64 {
         let latest_ms = self.time.mark_max_ms();
         let with_events = || self.partitions.iter().filter(|partition| partition.row.carries_events);
@@ -108,17 +108,17 @@ impl Writer {
         }
     }
 
-    /// What is known of each source table, in the order of [`crate::event::Table::ALL`].
+    /// The state of each source table, in the order of [`crate::event::Table::ALL`].
     pub fn tables(&self) -> &[TableMeta] {
         &self.meta.tables
     }
 
-    /// Has callers of the local log answered; before the threads start.
+    /// Sets the replies to callers of the local log. This must be called before the threads start.
     pub fn set_local(&mut self, local: LocalAcks) {
         self.parts.local = Some(local);
     }
 
-    /// Has every commit told; before the threads start.
+    /// Sets the function that is called after each commit. This must be called before the threads start.
     pub fn set_on_commit(&mut self, on_commit: OnCommit) {
         self.parts.on_commit = Some(on_commit);
     }

@@ -1,4 +1,4 @@
-//! Records of the commit at hand, for those who watch.
+//! The records of the present commit, for those who watch.
 
 use std::sync::Arc;
 
@@ -14,27 +14,27 @@ use crate::pipeline::tap::{
     RawPart, Tap, Tapped, What, told,
 };
 
-/// What those who watch are told of after the commit.
+/// The data for those who watch, sent after the commit.
 #[derive(Default)]
 pub(super) struct Commit {
     records: Vec<Tapped>,
-    /// Of each, the record itself where somebody asked for bytes.
+    /// The record itself for each entry, if somebody requested bytes.
     whole: Vec<Option<Record>>,
-    /// How many more there were.
+    /// The number of further records.
     more: u64,
 }
 
-/// A record that somebody watches, before it is judged.
+/// A watched record before it is judged.
 pub(super) struct Watched {
     what: What,
     about: About,
-    /// Of a change that has one.
+    /// The LSN of a change, if it has one.
     lsn: Option<u64>,
-    /// Where its effects begin.
+    /// The index of its first effect.
     before: usize,
 }
 
-/// What a record is about.
+/// The user and the post of a record.
 pub(super) fn watched(body: &Body, before: usize) -> Watched {
     let (mut about, mut lsn) = (About::default(), None);
     let what = match body {
@@ -46,7 +46,7 @@ pub(super) fn watched(body: &Body, before: usize) -> Watched {
         Body::Change(change) => {
             let (table, key) = (change.table, change.key);
             lsn = change.lsn;
-            // A change without an effect is about somebody, too.
+            // A change without an effect also concerns a user or a post.
             match &change.body {
                 ChangeBody::Upsert(row) => facts(table, row).iter().for_each(|facts| about.row(key, facts)),
                 ChangeBody::Delete | ChangeBody::Tombstone | ChangeBody::Truncate => of_key(table, key, &mut about),
@@ -60,7 +60,7 @@ pub(super) fn watched(body: &Body, before: usize) -> Watched {
     Watched { what, about, lsn, before }
 }
 
-/// The key of a user or post says by itself whom or what a change is about.
+/// The key of a user or post is itself the subject of a change.
 fn of_key(table: Table, key: Id, about: &mut About) {
     match table {
         Table::Users => about.users.push(key),
@@ -70,7 +70,7 @@ fn of_key(table: Table, key: Id, about: &mut About) {
 }
 
 impl Commit {
-    /// Keeps a record. `effects` are those of the commit; `raw` says whether somebody asked for bytes.
+    /// Keeps a record. `effects` are those of the commit, and `raw` says whether somebody requested bytes.
     pub fn keep(
         &mut self,
         record: &Record,
@@ -93,7 +93,7 @@ impl Commit {
             }
             What::Event { .. } | What::Other(_) => None,
         };
-        // The bytes are shared with the record: only its headers are copied.
+        // The bytes are shared with the record, and only its headers are copied.
         self.whole.push(raw.then(|| record.clone()));
         self.records.push(Tapped {
             topic: Arc::clone(&record.topic),
@@ -108,7 +108,7 @@ impl Commit {
         });
     }
 
-    /// Tells those who watch, after the commit.
+    /// Sends the data to those who watch, after the commit.
     pub fn tell(&mut self, tap: &Tap, decoder: &Decoder, now_ms: i64) {
         let Commit { records, whole, more } = self;
         if records.is_empty() {
@@ -122,8 +122,8 @@ impl Commit {
     }
 }
 
-/// A record as a dead letter keeps it, and no more of it than a listener is given. It is cut before it is masked: of what is
-/// cut, the masks know that its end is missing.
+/// A record in the form of a dead letter, within a listener's limits. It is cut before it is masked, because the masks
+/// then know that the end is missing.
 fn raw(decoder: &Decoder, record: &Record) -> Raw {
     let masked = |part: Part<'_>, bytes: &Bytes, most: usize| RawPart {
         bytes: decoder.mask(&record.topic, part, cut(bytes, most)).into_owned(),
@@ -148,7 +148,7 @@ fn raw(decoder: &Decoder, record: &Record) -> Raw {
     }
 }
 
-/// At most so many bytes, and no part of a character at their end.
+/// At most `most` bytes, without a partial character at the end.
 fn cut(bytes: &[u8], most: usize) -> &[u8] {
     if bytes.len() <= most {
         return bytes;
@@ -194,7 +194,8 @@ mod tests {
                     assert_eq!(part.whole_bytes, value.len() as u64);
                     assert!(part.bytes.len() <= RAW_VALUE_MAX_BYTES);
                     let text = String::from_utf8(part.bytes).unwrap();
-                    // What only looks like one, under another name, is shown of topics without private columns.
+                    // A member that only looks private, under another name, is shown for topics without private
+                    // columns.
                     let found = text.split(&format!("\"{column}\"")).nth(1).unwrap_or_default();
                     let own = found.split("\"b\"").next().unwrap_or_default();
                     assert!(!own.contains("canary"), "{topic} {column} {before}");

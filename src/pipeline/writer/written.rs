@@ -1,4 +1,4 @@
-//! A row as it is written: to memory's effects, to ClickHouse, to the journal and to the rows.
+//! Writes a row: to the effects for memory, to ClickHouse, to the journal and to the rows.
 
 use crate::arrival::Arrival;
 use crate::decode::facts;
@@ -11,7 +11,7 @@ use crate::warehouse::rows::RowChange;
 use super::structures::Writer;
 
 impl Writer {
-    /// `told` is the operation and the time of the source's commit, as the record had them.
+    /// `told` has the operation and the time of the source's commit from the record.
     pub(super) fn write_row(
         &mut self,
         table: Table,
@@ -50,7 +50,7 @@ impl Writer {
         self.rows.put(table, key, written.stored);
     }
 
-    /// Stores a tombstone whose row is gone as before.
+    /// Stores a tombstone of a row that was already deleted.
     pub(super) fn store_quietly(&mut self, table: Table, key: Id, stored: Box<[u8]>) {
         self.journal.push(Step::Row { table, key, stored: &stored });
         self.rows.put(table, key, stored);

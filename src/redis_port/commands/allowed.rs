@@ -1,4 +1,4 @@
-//! Who may do what to which keys.
+//! Who may use which command on which keys.
 
 use crate::cache::CacheError;
 use crate::redis_port::client::Client;
@@ -8,7 +8,8 @@ use crate::redis_port::protocol::Args;
 
 use super::row::{Does, Keys, May, Spec};
 
-/// Whether a client may do this to these keys. Users of the app have tokens, too: the cache is for services.
+/// Whether a client may use this command on these keys. Users of the app have tokens, too, but the cache is for
+/// services.
 pub(super) fn allowed(spec: &Spec, client: &Client, args: Args<'_>, noted: bool) -> Done {
     if spec.may == May::Strangers {
         return Ok(());

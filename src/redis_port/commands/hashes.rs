@@ -1,4 +1,4 @@
-//! Hashes.
+//! The commands of hashes.
 
 use bytes::Bytes;
 
@@ -79,7 +79,7 @@ fn hstrlen(call: &mut Call<'_>) -> Done {
     Ok(())
 }
 
-/// How many fields are new.
+/// Sets fields. Returns how many are new.
 fn put(call: &Call<'_>, name: &str) -> Result<i64, Fault> {
     if !call.args.len().is_multiple_of(2) {
         return Err(wrong_arity(name));

@@ -1,4 +1,4 @@
-//! Keys of any type: whether they are there, for how long, which there are.
+//! Commands for keys of any type: existence, time to live, listing.
 
 use crate::cache::{Cache as _, CacheError, Command, ExpireWhen, Key, glob};
 use crate::jobs::copies::TTL_MS;
@@ -9,9 +9,9 @@ use crate::redis_port::protocol;
 
 use super::row::{Call, Does, Keys, Spec, spec};
 
-/// Keys that one `KEYS` answers with.
+/// The most keys with which one `KEYS` answers.
 const KEYS_MAX: usize = 10_000;
-/// Keys that `SCAN` looks at where no COUNT is given, and at most.
+/// The number of keys at which `SCAN` looks without a COUNT, and the highest number.
 const SCAN_DEFAULT: usize = 10;
 const SCAN_MAX: usize = 10_000;
 
@@ -67,7 +67,7 @@ fn kind(call: &mut Call<'_>) -> Done {
     Ok(())
 }
 
-/// Milliseconds that a key has left: what is made at the read is as fresh as a copy can be.
+/// The milliseconds that a key has left. A value that is made at the read has the full time of a copy.
 fn left_ms(call: &Call<'_>) -> Result<i64, Fault> {
     match Own::of(call.args.at(1)) {
         Some(own) => Ok(if own.exists(&call.port.edge.serving) { TTL_MS } else { -2 }),
@@ -77,7 +77,7 @@ fn left_ms(call: &Call<'_>) -> Result<i64, Fault> {
 
 fn left(call: &mut Call<'_>, unit_ms: i64) -> Done {
     let left_ms = left_ms(call)?;
-    // To the nearest second, as Redis.
+    // The time is rounded to the nearest second, as in Redis.
     call.out.int(if left_ms < 0 { left_ms } else { (left_ms + unit_ms / 2) / unit_ms });
     Ok(())
 }
@@ -89,7 +89,7 @@ fn end(call: &mut Call<'_>, unit_ms: i64) -> Done {
     Ok(())
 }
 
-/// EXPIRE and its sisters, with NX, XX, GT and LT.
+/// EXPIRE and its variants, with NX, XX, GT and LT.
 fn expire(call: &mut Call<'_>, unit_ms: i64, from_now: bool) -> Done {
     let mut when = ExpireWhen::default();
     for place in 3..call.args.len() {
@@ -117,7 +117,7 @@ fn expire(call: &mut Call<'_>, unit_ms: i64, from_now: bool) -> Done {
     call.answer_int(&Command::PExpireAt(key, at_ms, when))
 }
 
-/// What a scan may be narrowed by.
+/// The conditions that may narrow a scan.
 struct Narrowed<'a> {
     pattern: &'a [u8],
     count: usize,
@@ -144,7 +144,7 @@ fn narrowed<'a>(call: &Call<'a>) -> Result<Narrowed<'a>, Fault> {
     Ok(narrowed)
 }
 
-/// One page: windows first, then the cache, then users.
+/// One page of keys: of windows first, then of the cache, then of users.
 fn page(call: &Call<'_>, cursor: u64, narrowed: &Narrowed<'_>) -> Result<(u64, Vec<Vec<u8>>), Fault> {
     let Some(subject) = call.client.subject else { return Ok((0, Vec::new())) };
     let serving = &call.port.edge.serving;

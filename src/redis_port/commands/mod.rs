@@ -1,4 +1,4 @@
-//! What there is, who may, and what it does: a new command is a new row of a table.
+//! The commands, who may use them, and what they do. A new command is a new row of a table.
 
 mod allowed;
 mod connection;
@@ -43,7 +43,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     Table::new(tables.into_iter().flatten().collect())
 });
 
-/// Does a command, and answers it unless something comes before. `noted`: an admin's look is in the audit.
+/// Runs a command, and answers it unless another step comes first. `noted` says that an admin's read is in the audit.
 pub(super) fn run(port: &Port, client: &mut Client, args: Args<'_>, out: &mut Out, noted: bool) -> Then {
     if args.len() == 0 {
         return Then::Answered;
@@ -55,7 +55,7 @@ pub(super) fn run(port: &Port, client: &mut Client, args: Args<'_>, out: &mut Ou
     answer(port, client, args, out, noted)
 }
 
-/// The same, by whoever has the order.
+/// Like `run`, for a caller who holds the order lock.
 fn answer(port: &Port, client: &mut Client, args: Args<'_>, out: &mut Out, noted: bool) -> Then {
     let begun = out.bytes.len();
     let (group, fault) = match dispatch(port, client, args, out, noted) {
@@ -89,7 +89,7 @@ fn dispatch(port: &Port, client: &mut Client, args: Args<'_>, out: &mut Out, not
     (Some(spec.group), (spec.run)(&mut Call { port, client, args, out, all: &TABLE }))
 }
 
-/// Does the commands that waited for EXEC, if it was said, with no other client's command between them.
+/// Runs the commands that waited for EXEC, if it was sent, with no other client's command between them.
 fn execute(port: &Port, client: &mut Client, commands: Option<&[ArgsKept]>, out: &mut Out) {
     let Some(commands) = commands else { return };
     out.array(commands.len());

@@ -1,4 +1,4 @@
-//! MULTI and EXEC: commands are kept until EXEC, and done then with no other client's command between them. There is no
+//! MULTI and EXEC: commands are kept until EXEC, and then run with no other client's command between them. There is no
 //! WATCH.
 
 use crate::redis_port::client::Client;
@@ -10,7 +10,7 @@ use crate::redis_port::queue::Queue;
 use super::allowed::allowed;
 use super::row::{Call, Does, Keys, May, Spec, spec};
 
-/// Commands that one client may have waiting for EXEC, and bytes of them.
+/// The most commands of one client that wait for EXEC, and their most bytes.
 const QUEUED_MAX: usize = 10_000;
 const QUEUED_MAX_BYTES: usize = 8 << 20;
 
@@ -26,7 +26,7 @@ pub(super) const SPECS: &[Spec] = &[
     spec("discard", 1, OTHER, |_| Err(Fault::Told("ERR DISCARD without MULTI"))),
 ];
 
-/// Takes a command of a client that said MULTI. With EXEC it gives the commands that waited, which the caller does.
+/// Takes a command of a client after MULTI. At EXEC it returns the waiting commands, which the caller runs.
 pub(super) fn queue(call: &mut Call<'_>, noted: bool) -> Result<Option<Vec<ArgsKept>>, Fault> {
     let args = call.args;
     let Some(spec) = call.all.find(args.at(0)) else { return Err(broken(call.client, unknown(args))) };
@@ -53,7 +53,7 @@ pub(super) fn queue(call: &mut Call<'_>, noted: bool) -> Result<Option<Vec<ArgsK
     let users = match allowed(spec, call.client, args, false) {
         Ok(()) => Vec::new(),
         Err(Fault::Not(Then::Note { users, .. })) => users,
-        // As in Redis: what is wrong with its keys is told when it is done.
+        // As in Redis, problems of its keys are reported when the command runs.
         Err(refused @ Fault::Told(text)) if text.starts_with("NO") => {
             return Err(broken(call.client, refused));
         }
@@ -73,7 +73,7 @@ pub(super) fn queue(call: &mut Call<'_>, noted: bool) -> Result<Option<Vec<ArgsK
     Ok(None)
 }
 
-/// Has EXEC do none of the commands, and gives the error back.
+/// Marks the queue, so that EXEC runs none of the commands, and returns the error.
 fn broken(client: &mut Client, fault: Fault) -> Fault {
     if let Some(queue) = &mut client.queue {
         queue.broken = true;
@@ -81,7 +81,7 @@ fn broken(client: &mut Client, fault: Fault) -> Fault {
     fault
 }
 
-/// The commands that EXEC does.
+/// The commands that EXEC runs.
 fn exec(client: &mut Client, noted: bool) -> Result<Vec<ArgsKept>, Fault> {
     if let (Some(queue), Some(subject), false) = (&client.queue, client.subject, noted)
         && !queue.users.is_empty()

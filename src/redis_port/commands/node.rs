@@ -1,4 +1,4 @@
-//! What clients ask of a server: its figures, its commands, its size.
+//! Commands about the server: its figures, its commands, its size.
 
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
@@ -103,7 +103,7 @@ fn command(call: &mut Call<'_>) -> Done {
     }
     match call.sub("command", COMMAND)? {
         "count" => call.out.int(all.rows.len() as i64),
-        // FILTERBY would follow.
+        // FILTERBY would follow, which is not supported.
         "list" if call.args.len() > 2 => return Err(SYNTAX),
         "list" => {
             call.out.array(all.rows.len());
@@ -129,8 +129,8 @@ fn command(call: &mut Call<'_>) -> Done {
     Ok(())
 }
 
-/// A command as COMMAND INFO tells it: name, arity, flags, where its keys are, categories, hints, key specifications and
-/// subcommands.
+/// Writes a command as COMMAND INFO does: name, arity, flags, positions of keys, categories, hints, key specifications
+/// and subcommands.
 fn entry(spec: Option<&Spec>, out: &mut crate::redis_port::reply::Out) {
     let Some(spec) = spec else { return out.null() };
     let flag = match spec.does {
@@ -157,7 +157,7 @@ fn entry(spec: Option<&Spec>, out: &mut crate::redis_port::reply::Out) {
     out.array(0);
 }
 
-/// Keys of the cache, and two of each user and one of each window.
+/// Counts the keys of the cache, two keys of each user, and one of each window.
 fn dbsize(call: &mut Call<'_>) -> Done {
     let serving = &call.port.edge.serving;
     let own = serving.trending.windows().len() + 2 * serving.state.read().users.len();
@@ -165,7 +165,7 @@ fn dbsize(call: &mut Call<'_>) -> Done {
     Ok(())
 }
 
-/// Empties the cache; what is made at the read stays.
+/// Empties the cache. nova's own keys stay.
 fn flush(call: &mut Call<'_>) -> Done {
     if call.args.len() > 2 || (call.args.len() == 2 && !call.is(1, "sync") && !call.is(1, "async")) {
         return Err(SYNTAX);

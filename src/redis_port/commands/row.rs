@@ -1,4 +1,4 @@
-//! The row of a command: what it takes and who may use it. And the call that is given to what the row runs.
+//! The row of a command: its arguments and who may use it. Also the call with which the row's function runs.
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -11,34 +11,34 @@ use crate::redis_port::port::Port;
 use crate::redis_port::protocol::{self, Args};
 use crate::redis_port::reply::Out;
 
-/// Bytes of one answer.
+/// The most bytes of one answer.
 const ANSWER_MAX_BYTES: usize = 32 << 20;
-/// Longer names are of no command.
+/// The most bytes of a command's name.
 pub(super) const NAME_MAX_BYTES: usize = 32;
 
-/// Which arguments are keys.
+/// The arguments that are keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Keys {
     None,
     First,
-    /// All of them.
+    /// All arguments are keys.
     All,
-    /// Every other one.
+    /// Every other argument is a key.
     Pairs,
 }
 
 /// Who may use a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum May {
-    /// Also who has not said who it is.
+    /// Everybody may use it, also without authentication.
     Strangers,
-    /// Whoever has; of keys, those that are theirs.
+    /// Every authenticated client may use it, on the client's own keys.
     Users,
-    /// The roles service and admin.
+    /// The roles service and admin may use it.
     Services,
 }
 
-/// What a command does to its keys.
+/// The effect of a command on its keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Does {
     Read,
@@ -46,16 +46,16 @@ pub(super) enum Does {
     Other,
 }
 
-/// A row of the table.
+/// A row of the table of commands.
 pub(super) struct Spec {
     pub(super) name: &'static str,
-    /// Arguments with the name; at least so many where it is negative.
+    /// The number of arguments with the name. A negative number is the least number.
     pub(super) arity: i32,
     pub(super) group: Group,
     pub(super) does: Does,
     pub(super) keys: Keys,
     pub(super) may: May,
-    /// It also answers for keys of nova's own.
+    /// Whether the command also answers for nova's own keys.
     pub(super) own: bool,
     pub(super) run: fn(&mut Call<'_>) -> Done,
 }
@@ -70,12 +70,12 @@ pub(super) const fn spec(
 }
 
 impl Spec {
-    /// Whether it takes so many arguments, its name among them.
+    /// Whether the command takes this many arguments, including its name.
     pub(super) fn takes(&self, args: usize) -> bool {
         takes(self.arity, args)
     }
 
-    /// It also answers for keys of nova's own.
+    /// Marks that the command also answers for nova's own keys.
     pub(super) const fn own(self) -> Spec {
         Spec { own: true, ..self }
     }
@@ -85,13 +85,13 @@ impl Spec {
     }
 }
 
-/// Whether an arity allows so many arguments.
+/// Whether an arity allows this many arguments.
 pub(super) fn takes(arity: i32, args: usize) -> bool {
     let least = arity.unsigned_abs() as usize;
     if arity > 0 { args == least } else { args >= least }
 }
 
-/// The commands that there are.
+/// All commands.
 pub(super) struct Table {
     pub(super) rows: Vec<&'static Spec>,
     named: FxHashMap<&'static [u8], &'static Spec>,
@@ -103,7 +103,7 @@ impl Table {
         Table { rows, named }
     }
 
-    /// The command of a name in whatever case.
+    /// The command with a name in any letter case.
     pub(super) fn find(&self, name: &[u8]) -> Option<&'static Spec> {
         let mut lower = [0; NAME_MAX_BYTES];
         let lower = lower.get_mut(..name.len())?;
@@ -113,13 +113,13 @@ impl Table {
     }
 }
 
-/// A command that is being done.
+/// A running command.
 pub(super) struct Call<'a> {
     pub(super) port: &'a Port,
     pub(super) client: &'a mut Client,
     pub(super) args: Args<'a>,
     pub(super) out: &'a mut Out,
-    /// Every command that there is.
+    /// The table of all commands.
     pub(super) all: &'a Table,
 }
 
@@ -136,7 +136,7 @@ impl<'a> Call<'a> {
         self.cache().one(command)
     }
 
-    /// The argument as the cache keeps it.
+    /// The argument in the form that the cache keeps.
     pub(super) fn owned(&self, place: usize) -> Bytes {
         Bytes::copy_from_slice(self.args.at(place))
     }
@@ -153,26 +153,26 @@ impl<'a> Call<'a> {
         float(self.args.at(place)).ok_or(NOT_A_FLOAT)
     }
 
-    /// Whether the argument is this word, in whatever case.
+    /// Whether the argument is this word, in any letter case.
     pub(super) fn is(&self, place: usize, word: &str) -> bool {
         self.args.at(place).eq_ignore_ascii_case(word.as_bytes())
     }
 
-    /// Answers with a number of the cache's.
+    /// Answers with a number from the cache.
     pub(super) fn answer_int(&mut self, command: &Command<'_>) -> Done {
         let value = self.do_in_cache(command)?.int()?;
         self.out.int(value);
         Ok(())
     }
 
-    /// Answers with a text, or nothing.
+    /// Answers with a text from the cache, or with nothing.
     pub(super) fn answer_text(&mut self, command: &Command<'_>) -> Done {
         let text = self.do_in_cache(command)?.bytes()?;
         self.out.bulk_or_null(text);
         Ok(())
     }
 
-    /// Whether so many bytes may be one answer.
+    /// Whether an answer may have this many bytes.
     pub(super) fn fits(&self, bytes: usize) -> Done {
         if bytes <= ANSWER_MAX_BYTES {
             return Ok(());
@@ -181,12 +181,12 @@ impl<'a> Call<'a> {
     }
 }
 
-/// As Redis reads a score: no space, no word but `inf` and `infinity`.
+/// Parses a score as Redis does: no space, and no words but `inf` and `infinity`.
 pub(super) fn float(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
     let plain = text.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte));
     let word = text.trim_start_matches(['+', '-']).to_ascii_lowercase();
     let value: f64 = (plain || ["inf", "infinity"].contains(&word.as_str())).then(|| text.parse().ok())??;
-    // What is too large for a number is no number of Redis, either.
+    // A number that is too large is no number for Redis either.
     (!plain || value.is_finite()).then_some(value)
 }

@@ -1,4 +1,4 @@
-//! Sets.
+//! The commands of sets.
 
 use crate::cache::{Cache as _, Command};
 use crate::redis_port::fault::Done;

@@ -1,4 +1,4 @@
-//! Strings and counters.
+//! The commands of strings and counters.
 
 use bytes::Bytes;
 
@@ -50,7 +50,7 @@ pub(super) const SPECS: &[Spec] = &[
     }),
 ];
 
-/// What a key holds, made now where it is one of nova's own.
+/// The value of a key. The value of one of nova's own keys is made now.
 fn value(call: &mut Call<'_>, name: &[u8]) -> Result<Option<Bytes>, Fault> {
     match Own::of(name) {
         Some(own) => Ok(own.value(call.port, call.client)?.map(Bytes::from)),
@@ -91,7 +91,7 @@ fn strlen(call: &mut Call<'_>) -> Done {
     call.answer_int(&Command::StrLen(key))
 }
 
-/// GETRANGE: both ends included, negative ones from the end.
+/// Runs GETRANGE. Both ends are included, and negative ends count from the end.
 fn range(call: &mut Call<'_>) -> Done {
     let (start, end) = (call.int(2)?, call.int(3)?);
     let text = value(call, call.args.at(1))?.unwrap_or_default();
@@ -104,17 +104,17 @@ fn range(call: &mut Call<'_>) -> Done {
     Ok(())
 }
 
-/// A time to live of SET or GETEX as it is written.
+/// A time to live in the arguments of SET or GETEX.
 #[derive(Clone, Copy)]
 struct Timed {
     seconds: bool,
-    /// A time, not a span from now on.
+    /// Whether it is a point in time, and not a time span from now.
     at: bool,
-    /// Of its number.
+    /// The index of its number.
     place: usize,
 }
 
-/// The one that begins at a place.
+/// The time to live that begins at an index, if there is one.
 fn timed(call: &Call<'_>, place: usize) -> Result<Option<Timed>, Fault> {
     let (seconds, at) = match () {
         () if call.is(place, "EX") => (true, false),
@@ -129,7 +129,7 @@ fn timed(call: &Call<'_>, place: usize) -> Result<Option<Timed>, Fault> {
     Ok(Some(Timed { seconds, at, place: place + 1 }))
 }
 
-/// What it says.
+/// The meaning of a time to live.
 fn expiry(call: &Call<'_>, timed: Timed) -> Result<Expiry, Fault> {
     let number = protocol::number(call.args.at(timed.place)).ok_or(NOT_AN_INTEGER)?;
     let millis = if timed.seconds { number.checked_mul(1_000) } else { Some(number) };
@@ -197,7 +197,7 @@ fn getex(call: &mut Call<'_>) -> Done {
     };
     match wanted {
         Ok(wanted) => call.answer_text(&Command::GetEx(key, wanted)),
-        // As in Redis, a wrong time is one only for a key that is there.
+        // As in Redis, a wrong time is an error only if the key exists.
         Err(fault) => match call.do_in_cache(&Command::Get(key))? {
             Reply::Nil => {
                 call.out.null();

@@ -1,7 +1,7 @@
-//! Words of a line, quoted as in Redis's `sdssplitargs` (src/sds.c).
+//! Splits a line into words, quoted as in Redis's `sdssplitargs` (src/sds.c).
 
-/// Appends the words of `line` to `out`, and where each is to `places`. `None` if a quote has no end, or something follows
-/// one without a space.
+/// Appends the words of `line` to `out`, and their positions to `places`. `None` if a quote has no end, or if something
+/// follows a quote without a space.
 pub(super) fn split(line: &[u8], out: &mut Vec<u8>, places: &mut Vec<(u32, u32)>) -> Option<()> {
     // For Redis a line is a C string.
     let mut rest = line.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -16,7 +16,7 @@ pub(super) fn split(line: &[u8], out: &mut Vec<u8>, places: &mut Vec<(u32, u32)>
     }
 }
 
-/// Appends one word; what follows it.
+/// Appends one word. Returns the rest of the line.
 fn word<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
     while let Some((byte, after)) = rest.split_first() {
         match byte {
@@ -30,7 +30,7 @@ fn word<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
     Some(rest)
 }
 
-/// Behind a closing quote there must be a space or nothing.
+/// After a closing quote there must be a space or nothing.
 fn ended(rest: &[u8]) -> Option<&[u8]> {
     rest.first().is_none_or(u8::is_ascii_whitespace).then_some(rest)
 }

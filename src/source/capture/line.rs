@@ -1,4 +1,4 @@
-//! One line of a capture.
+//! Parses one line of a capture.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::event::{NO_TIMESTAMP, Record};
 
-/// Distinct topic names that a capture may have; more are not shared in memory.
+/// The most different topic names of a capture that are shared in memory.
 const TOPICS_MAX: usize = 4_096;
 
 #[derive(Deserialize)]
@@ -31,12 +31,12 @@ struct Line<'a> {
     key_b64: Option<Cow<'a, str>>,
     #[serde(borrow, default)]
     value_b64: Option<Cow<'a, str>>,
-    /// name, value, name, value, …
+    /// A flat list: name, value, name, value, …
     #[serde(borrow, default)]
     headers: Vec<Option<Cow<'a, str>>>,
 }
 
-/// Reads a line; `Err` says what is wrong with it.
+/// Parses a line. `Err` says what is wrong with the line.
 pub(in crate::source) fn parse(bytes: &[u8], topics: &mut FxHashSet<Arc<str>>) -> Result<Record, String> {
     let line: Line<'_> = serde_json::from_slice(bytes).map_err(|error| told(bytes, &error))?;
     if line.offset < 0 || line.offset == i64::MAX {
@@ -62,7 +62,7 @@ pub(in crate::source) fn parse(bytes: &[u8], topics: &mut FxHashSet<Arc<str>>) -
     })
 }
 
-/// The members of a line, and whether a value is what one must be.
+/// A member of a line: its name, its expected form, and whether a value has this form.
 type Member = (&'static str, &'static str, fn(&Value) -> bool);
 const MEMBERS: [Member; 9] = [
     ("topic", "a string", Value::is_string),
@@ -81,7 +81,7 @@ fn text(value: &Value) -> bool {
     value.is_string() || value.is_null()
 }
 
-/// What is wrong with a line that serde refuses: it knows the place, and this the member.
+/// The message for a line that serde refuses: serde knows the position, and this function finds the member.
 fn told(bytes: &[u8], error: &serde_json::Error) -> String {
     if let Ok(Value::Object(members)) = serde_json::from_slice(bytes) {
         let wrong = |(name, _, is): &&Member| members.get(*name).is_some_and(|value| !is(value));
@@ -89,7 +89,7 @@ fn told(bytes: &[u8], error: &serde_json::Error) -> String {
             return format!("{name}: expected {expected}");
         }
     }
-    // The line's number is told by whoever counts lines.
+    // The caller counts lines and adds the line's number.
     let words = error.to_string();
     let place = format!(" at line 1 column {}", error.column());
     match words.strip_suffix(&place) {

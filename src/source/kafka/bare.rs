@@ -1,29 +1,31 @@
-//! librdkafka by itself, to compare with: a consumer of its defaults that looks at nothing.
+//! A plain consumer of librdkafka with its default settings, for comparison. It ignores the content of messages.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::clock::monotonic_now;
+
 use super::settings::KafkaSettings;
 
-/// A broker that sends nothing for so long has no more.
+/// If a broker sends nothing for this long, there are no more messages.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
 
-/// What was read.
+/// The result of reading.
 #[derive(Clone, Copy, Debug)]
 pub struct Read {
-    /// From the assignment to the last message.
+    /// The time from the assignment to the last message.
     pub took: Duration,
-    /// Keys and values.
+    /// The bytes of keys and values.
     pub bytes: u64,
 }
 
-/// Reads `count` messages of a topic from its beginning. The group of the settings is neither joined nor committed to.
+/// Reads `count` messages of a topic from its beginning, without joining the group of the settings or committing to it.
 ///
 /// # Errors
-/// If the topic cannot be read, or has fewer messages.
+/// The topic cannot be read, or has fewer messages.
 pub fn read(settings: &KafkaSettings, topic: &str, count: u64) -> Result<Read, KafkaError> {
     let mut config = settings.client();
     config.set("group.id", &settings.group_id).set("enable.auto.commit", "false");
@@ -33,7 +35,7 @@ pub fn read(settings: &KafkaSettings, topic: &str, count: u64) -> Result<Read, K
     for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
         all.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
     }
-    let began = Instant::now();
+    let began = monotonic_now();
     consumer.assign(&all)?;
     let mut bytes = 0;
     for _ in 0..count {

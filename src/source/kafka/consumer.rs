@@ -1,4 +1,4 @@
-//! The consumer, and what is known of its partitions: what polling and upkeep work on.
+//! The consumer and the state of its partitions, which polling and upkeep use.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::RDKafkaErrorCode;
 
+use crate::clock::monotonic_now;
 use crate::event::TopicPartition;
 use crate::source::{Progress, SourceError};
 
@@ -22,12 +23,12 @@ use super::watch::Watch;
 /// How often the store's offsets are committed to the broker.
 pub(super) const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
-/// What an error asks for.
+/// The reaction that an error needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// The records of some partition cannot be read.
+    /// Records of some partition cannot be read, so the partitions must be examined.
     Examine,
-    /// A position is none of the log's: every partition begins again where the store is.
+    /// A position is outside of the log, so every partition must begin again at the store's offset.
     Renew,
 }
 
@@ -44,21 +45,21 @@ pub struct KafkaSource {
     pub(super) trouble: Option<Trouble>,
     pub(super) renew_at: Instant,
     pub(super) note_at: Instant,
-    /// Positions, and how many records had been handed over when they were noted.
+    /// Positions, and the number of records that had been handed over when they were noted.
     pub(super) noted: Option<(u64, BTreeMap<TopicPartition, i64>)>,
     pub(super) commit_at: Instant,
-    /// Everything is paused: the store takes no more for now.
+    /// Whether everything is paused because the store takes no more for now.
     pub(super) idle: bool,
-    /// Partitions that ingest has paused.
+    /// The partitions that ingest has paused.
     pub(super) paused: Vec<TopicPartition>,
-    /// When each complaint was last logged; librdkafka's codes are few.
+    /// When each error was last logged. librdkafka has few codes.
     pub(super) complained: Vec<(RDKafkaErrorCode, Instant)>,
-    /// The last topic name seen, shared by its records.
+    /// The last topic name, shared by records of the topic.
     pub(super) topic: Arc<str>,
 }
 
 impl KafkaSource {
-    /// Joins the group with the first poll that reaches a broker.
+    /// Makes the source, which joins the group with the first poll that reaches a broker.
     pub fn new(
         settings: &KafkaSettings,
         topics: &[String],
@@ -67,7 +68,7 @@ impl KafkaSource {
     ) -> Result<KafkaSource, SourceError> {
         let context = Context::new(topics, settings.owner, Arc::clone(&progress), Arc::clone(&status));
         let consumer: BaseConsumer<Context> = settings.consumer().create_with_context(context).map_err(failed)?;
-        let now = Instant::now();
+        let now = monotonic_now();
         Ok(KafkaSource {
             settings: settings.clone(),
             topics: topics.to_vec(),

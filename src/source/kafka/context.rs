@@ -1,4 +1,5 @@
-//! What librdkafka calls back: assignments get the store's offsets, revocations are drained and then fenced.
+//! The callbacks of librdkafka: assigned partitions begin at the store's offsets, and revoked ones are drained and then
+//! fenced.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,29 +21,29 @@ use super::group::{self, Owner};
 use super::identity::Identities;
 use super::status::{Assignment, KafkaStatus, figures};
 
-/// How long a revocation waits for the commit of what was handed over.
+/// How long a revocation waits for the commit of records that were handed over.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Default)]
 struct Inner {
-    /// Assigned partitions and whether their log is not the one that the store knows.
+    /// The assigned partitions, and whether their log is another one than the store knows.
     assigned: BTreeMap<TopicPartition, bool>,
-    /// Assigned since the last look: what ingest holds of them must be paused again.
+    /// Partitions assigned since this was last read. Those that ingest holds must be paused again.
     fresh: Vec<TopicPartition>,
     revoked: Vec<TopicPartition>,
     faults: Vec<Fault>,
-    /// Partitions of each topic that exist, and what of that is news.
+    /// The number of existing partitions of each topic, and the changes that were not reported yet.
     counts: BTreeMap<Arc<str>, u32>,
     counted: Vec<PartitionCount>,
-    /// Assignments so far.
+    /// The number of assignments so far.
     assignments: u64,
 }
 
-/// See the module.
+/// The callbacks of librdkafka and their state.
 pub(super) struct Context {
     topics: Vec<String>,
-    /// Whose offsets are committed.
+    /// The store whose offsets are committed.
     owner: Owner,
     progress: Arc<dyn Progress>,
     status: Arc<KafkaStatus>,
@@ -56,7 +57,7 @@ impl Context {
         Context { topics, owner, progress, status, identities, inner: Mutex::default() }
     }
 
-    /// For the client that follows: nothing is assigned yet, and what was not told is told by it.
+    /// The context of the next client: nothing is assigned yet, and changes that were not reported yet are kept.
     pub fn successor(&self) -> Context {
         let mut inner = self.inner.lock();
         let (faults, counted) = (std::mem::take(&mut inner.faults), std::mem::take(&mut inner.counted));
@@ -83,7 +84,7 @@ impl Context {
         std::mem::take(&mut self.inner.lock().fresh)
     }
 
-    /// Assignments so far, and topics of which not every partition is assigned.
+    /// The number of assignments so far, and the topics of which some partitions are not assigned.
     pub fn lacking(&self) -> (u64, Vec<String>) {
         let inner = self.inner.lock();
         let assigned = |topic: &str| inner.assigned.keys().filter(|name| *name.topic == *topic).count();
@@ -103,37 +104,38 @@ impl Context {
         std::mem::take(&mut self.inner.lock().faults)
     }
 
-    /// The store's next offsets, signed, as a commit wants them. A partition that was never read has none.
+    /// The store's next offsets with the owner's mark, in the form for a commit. A partition that was never read is
+    /// left out.
     pub fn offsets(&self, partitions: &[TopicPartition]) -> TopicPartitionList {
         let mut list = TopicPartitionList::new();
         for name in partitions {
             if let Some(next) = self.progress.next_offset(name) {
                 let mut entry = list.add_partition(&name.topic, name.partition);
                 entry.set_metadata(self.owner.mark());
-                // Refused only for an offset that is none.
+                // Only an invalid offset would be refused.
                 let _ = entry.set_offset(Offset::Offset(next));
             }
         }
         list
     }
 
-    /// Where a partition goes on. One record earlier than the store where that is possible: that it is the record which
-    /// was committed proves that the log is the same.
+    /// Where a partition continues. If possible it is one record before the store's next offset: if that record is the
+    /// committed one, the log is the same.
     fn start(&self, consumer: &BaseConsumer<Context>, name: &TopicPartition) -> Result<Offset, String> {
         let Some(next) = self.progress.next_offset(name) else { return Ok(Offset::Beginning) };
         let proof = self.progress.knows_last(name);
         match consumer.fetch_watermarks(&name.topic, name.partition, WATERMARKS_TIMEOUT) {
             Ok((low, high)) => judge(name, next, proof, low, high),
             Err(error) => {
-                // Where there is no such offset, the broker refuses it, and everything is judged again.
+                // If there is no such offset, the broker refuses it, and everything is examined again.
                 tracing::warn!(partition = %name, "the bounds of the log are not known: {error}");
                 Ok(Offset::Offset(if proof { next - 1 } else { next }))
             }
         }
     }
 
-    /// Topics that were deleted and made again since the last call. What was read of them is held, whether it is assigned
-    /// now or not: it is of another log.
+    /// The topics that were deleted and made again since the last call. Their partitions that were read before are
+    /// held, whether they are assigned or not, because they have another log now.
     pub fn hold_made_again(&self) -> BTreeSet<Arc<str>> {
         let topics = self.identities.take_made_again();
         for topic in &topics {
@@ -154,7 +156,7 @@ impl Context {
         topics
     }
 
-    /// A person said where to go on.
+    /// Notes that a person decided where the partition continues.
     pub fn accept(&self, name: &TopicPartition) {
         if let Some(faulty) = self.inner.lock().assigned.get_mut(name) {
             *faulty = false;
@@ -193,7 +195,8 @@ impl Context {
         Ok(())
     }
 
-    /// Counts the partitions of every topic. Where the broker does not tell, an assigned one proves those before it.
+    /// Counts the partitions of every topic. If the broker does not answer, an assigned partition proves the partitions
+    /// with lower numbers.
     fn count(&self, consumer: &BaseConsumer<Context>, list: &TopicPartitionList) {
         if let Err(error) = self.count_again(consumer) {
             tracing::debug!("the partitions could not be counted: {error}");
@@ -205,7 +208,7 @@ impl Context {
         }
     }
 
-    /// The same between assignments.
+    /// Counts the partitions between assignments.
     pub fn count_again(&self, consumer: &BaseConsumer<Context>) -> Result<(), KafkaError> {
         group::partitions(consumer, &self.topics)?.into_iter().for_each(|count| self.counted(count));
         Ok(())
@@ -223,7 +226,7 @@ impl Context {
         if !self.progress.drain(DRAIN_TIMEOUT) {
             tracing::warn!("partitions were revoked before everything read of them was committed");
         }
-        // A lost partition is somebody else's already: no commit after a loss.
+        // A lost partition already belongs to another member, so nothing is committed after a loss.
         if !consumer.assignment_lost() {
             let offsets = self.offsets(&names);
             if offsets.count() > 0
@@ -250,7 +253,7 @@ fn way_out(name: &TopicPartition, low: i64) -> String {
     )
 }
 
-/// Compares the bounds of a log with the store's next offset; `proof` tells whether the record before it is known.
+/// Compares the bounds of a log with the store's next offset. `proof` says whether the record before it is known.
 fn judge(name: &TopicPartition, next: i64, proof: bool, low: i64, high: i64) -> Result<Offset, String> {
     let way_out = way_out(name, low);
     if high < next {
@@ -276,11 +279,11 @@ fn names(list: &TopicPartitionList) -> Vec<TopicPartition> {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         if matches!(level, RDKafkaLogLevel::Debug) {
-            // Asked for because of these lines only.
+            // These lines are the only reason for this debug level.
             return self.identities.heard(message);
         }
         match level {
-            // A broker that is away is an error there, every second; the source says it, seldom.
+            // For librdkafka an unreachable broker is an error every second. The source reports it less often.
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::warn!(facility, "librdkafka: {message}");
             }
@@ -297,7 +300,7 @@ impl ClientContext for Context {
         let existing = self.inner.lock().counts.values().map(|count| *count as usize).sum();
         let seen = assigned.iter().filter_map(|name| {
             let partition = statistics.topics.get(&*name.topic)?.partitions.get(&name.partition)?;
-            // Behind the last stable offset are records of open transactions: nobody is given them yet.
+            // After the last stable offset there are records of open transactions, which no consumer gets yet.
             let high = if partition.ls_offset >= 0 { partition.ls_offset } else { partition.hi_offset };
             Some((name.clone(), (partition.lo_offset, high), self.progress.next_offset(name)))
         });

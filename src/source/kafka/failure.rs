@@ -1,4 +1,4 @@
-//! What librdkafka complains of, as the source says it.
+//! The errors of librdkafka in the words of the source.
 
 use rdkafka::error::KafkaError;
 

@@ -1,5 +1,5 @@
-//! Whose a consumer group is. Every commit of offsets carries the mark of the store behind it, so that a second node
-//! with another store is told before it takes half of the records.
+//! The owner of a consumer group. Every commit of offsets has the mark of its store, so that a second node with another
+//! store is refused before it takes half of the records.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,22 +11,22 @@ use rdkafka::error::KafkaError;
 
 use crate::source::PartitionCount;
 
-/// Of one request; a source that waits for its first broker is asked to stop in between.
+/// The limit for one request. A source that waits for its first broker can be stopped between requests.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// Before the store's id in the metadata of a commit.
+/// The text before the store's id in the metadata of a commit.
 const MARK: &str = "nova ";
 
-/// A store, by the id that was made with it.
+/// A store, named by the id that was made with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Owner(pub u64);
 
 impl Owner {
-    /// The metadata of its commits.
+    /// The metadata of the store's commits.
     pub(super) fn mark(self) -> String {
         format!("{MARK}{self}")
     }
 
-    /// `None` for what nova did not write.
+    /// The store in the metadata. `None` if nova did not write the metadata.
     fn of(metadata: &str) -> Option<Owner> {
         u64::from_str_radix(metadata.strip_prefix(MARK)?, 16).ok().map(Owner)
     }
@@ -38,8 +38,8 @@ impl fmt::Display for Owner {
     }
 }
 
-/// How many partitions each of these topics has, without those that do not exist. One request for all topics of the
-/// cluster: asked for one that is missing, librdkafka waits for it until the timeout, and nothing is polled meanwhile.
+/// The number of partitions of each of these topics. Missing topics are left out. One request covers all topics of the
+/// cluster: if asked for a missing topic, librdkafka waits until the timeout, and nothing is polled in this time.
 pub(super) fn partitions<C: ConsumerContext>(
     consumer: &impl Consumer<C>,
     topics: &[String],
@@ -67,7 +67,7 @@ pub(super) fn owners<C: ConsumerContext>(
     Ok(committed.elements().iter().filter_map(|entry| Owner::of(entry.metadata())).collect())
 }
 
-/// Whether nobody else is in the group.
+/// Whether the group has no other member.
 pub(super) fn alone<C: ConsumerContext>(consumer: &impl Consumer<C>, group: &str) -> Result<bool, KafkaError> {
     let told = consumer.fetch_group_list(Some(group), TIMEOUT)?;
     Ok(told.groups().iter().all(|group| group.members().len() <= 1))

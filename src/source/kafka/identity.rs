@@ -1,15 +1,15 @@
-//! Which topic a name means. Kafka gives every topic an id (KIP-516), and one that is deleted and made again has
-//! another. librdkafka knows the ids and hands them to nobody: it says on its log when a name has another id, and goes
-//! on at the old offset of the new log. It says so before it fetches anything of the new log.
+//! Detects topics that were made again. Kafka gives every topic an id (KIP-516), and a topic that is deleted and made
+//! again has another id. librdkafka does not give the ids to callers. It only logs when a name has another id, and
+//! continues at the old offset of the new log. The line comes before it fetches anything of the new log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// What librdkafka's part `metadata` has to be asked for, so that it says this.
+/// The debug context of librdkafka whose log has these lines.
 pub(super) const DEBUG: &str = "metadata";
-/// An id that stands for none: a broker before 2.8, or a topic that was not looked at yet.
+/// The id that means none, from a broker before 2.8, or for a topic that was not looked at yet.
 const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ struct Inner {
     made_again: BTreeSet<Arc<str>>,
 }
 
-/// The ids of the topics that were seen. It outlives the client.
+/// The ids of the known topics. They outlive the client.
 #[derive(Debug, Default)]
 pub(super) struct Identities {
     inner: Mutex<Inner>,
@@ -37,13 +37,13 @@ impl Identities {
         }
     }
 
-    /// Topics that were made again since the last call.
+    /// The topics that were made again since the last call.
     pub fn take_made_again(&self) -> BTreeSet<Arc<str>> {
         std::mem::take(&mut self.inner.lock().made_again)
     }
 }
 
-/// `[thrd:main]: Topic NAME changed id from OLD to NEW`: the topic and its new id.
+/// Parses `[thrd:main]: Topic NAME changed id from OLD to NEW`. Returns the topic and its new id.
 fn change(line: &str) -> Option<(&str, &str)> {
     let (topic, ids) = line.split_once(" changed id from ")?;
     let (_, topic) = topic.rsplit_once("Topic ")?;
@@ -68,7 +68,7 @@ mod tests {
         let gone = "[thrd:main]: Topic cdc.posts changed id from kCYiPzqbRSaqtHOmCFMV0Q to AAAAAAAAAAAAAAAAAAAAAA";
         assert_eq!(heard(&[first, first]), Vec::<String>::new());
         assert_eq!(heard(&[first, again]), ["cdc.posts"]);
-        // The client forgot the topic in between.
+        // The client forgot the topic between the lines.
         assert_eq!(heard(&[first, gone, again, again]), ["cdc.posts"]);
         assert_eq!(heard(&["Topic a Leader 1 Epoch 0", " changed id from  to ", ""]), Vec::<String>::new());
     }

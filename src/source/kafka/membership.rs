@@ -1,8 +1,8 @@
-//! Joining the group, and joining it again where the broker gave too little.
+//! Joins the group, and joins it again if the broker assigned too few partitions.
 //!
-//! A static member that comes back (after a kill, or when the broker was away) is given its former partitions at once,
-//! without a look at topics and partitions that came meanwhile (KIP-345), and of later ones only the group's leader is
-//! told. So the partitions are counted now and then, and joining anew with another subscription makes the broker look.
+//! A static member that comes back (after a kill, or after an outage of the broker) gets its former partitions at once,
+//! without new topics and partitions (KIP-345). Only the group's leader learns of later ones. So the partitions are
+//! counted at intervals, and joining with another subscription makes the broker assign anew.
 
 use std::time::{Duration, Instant};
 
@@ -19,33 +19,33 @@ use super::settings::KafkaSettings;
 
 /// How often the partitions are counted.
 const COUNT_EVERY: Duration = Duration::from_secs(15);
-/// How long partitions may be missing before the group is joined again: a rebalance takes moments.
+/// How long partitions may be missing before the group is joined again. A rebalance takes moments.
 const LACK_MAX: Duration = Duration::from_secs(3);
 const REJOIN_EVERY: Duration = Duration::from_secs(30);
-/// After this a request that a broker did not answer in time is made again.
+/// A request that a broker did not answer in time is repeated after this time.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Outside,
-    /// With every topic; since when partitions are missing.
+    /// The subscription has every topic. The time is since when partitions are missing.
     Member {
         lacking_since: Option<Instant>,
     },
-    /// Without the topics that lacked partitions, until the next assignment after so many.
+    /// The subscription lacks the topics with missing partitions, until the number of assignments exceeds this.
     Narrowed {
         assignments: u64,
     },
 }
 
-/// See the module.
+/// The membership in the group.
 pub(super) struct Membership {
     settings: KafkaSettings,
     topics: Vec<String>,
     state: State,
     count_at: Instant,
     rejoin_at: Instant,
-    /// Assignments at the last look.
+    /// The number of assignments at the last check.
     assignments: u64,
 }
 
@@ -62,7 +62,7 @@ impl Membership {
         }
     }
 
-    /// Does what is due. `Ok(Err(…))` is what the client complains of; it is tried again.
+    /// Takes the steps that are due. `Ok(Err(…))` is an error of the client, and the step is repeated.
     pub fn keep(
         &mut self,
         consumer: &BaseConsumer<Context>,
@@ -80,7 +80,7 @@ impl Membership {
         }
         let (assignments, lacking) = consumer.context().lacking();
         if assignments != self.assignments {
-            // Counted with the assignment, too, unless the broker was too busy to say.
+            // The partitions were also counted at the assignment, unless the broker was too busy to answer.
             (self.assignments, self.count_at) = (assignments, self.count_at.min(now + RETRY_AFTER));
         }
         match self.state {
@@ -107,8 +107,8 @@ impl Membership {
         Ok(Ok(()))
     }
 
-    /// Joins, unless another store commits to the group and this one never did: as a member, it would take a part of the
-    /// records away.
+    /// Joins the group. It refuses if another store commits to the group and this one never did, because as a member it
+    /// would take a part of the records.
     fn join(&mut self, consumer: &BaseConsumer<Context>) -> Result<Result<(), KafkaError>, SourceError> {
         let KafkaSettings { group_id: group, owner, take_over, .. } = &self.settings;
         let owners = match group::owners(consumer, &self.topics) {
@@ -126,7 +126,7 @@ impl Membership {
         Ok(Ok(()))
     }
 
-    /// Subscribes to less for a moment, unless another member may have what is missing.
+    /// Subscribes to fewer topics for a moment, unless another member may have the missing partitions.
     fn narrow(
         &mut self,
         consumer: &BaseConsumer<Context>,

@@ -1,5 +1,6 @@
-//! Kafka: a consumer whose positions are the store's. The broker's committed offset is a hint for people and tools and
-//! never exceeds the store's next offset (N4); on assignment the store decides where reading goes on.
+//! Kafka as a source: a consumer whose positions are the store's. The broker's committed offset is a hint for people
+//! and tools and never exceeds the store's next offset (N4). At an assignment the store decides where reading
+//! continues.
 
 pub mod bare;
 mod consumer;

@@ -1,13 +1,14 @@
-//! Polling: what the consumer brings becomes records, and the broker is told how far the store is.
+//! Polling: messages of the consumer become records, and the store's offsets are committed to the broker.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 
+use crate::clock::monotonic_now;
 use crate::event::{NO_TIMESTAMP, Record, TopicPartition};
 use crate::source::{Fault, PartitionCount, PollLimits, Polled, Source, SourceError};
 
@@ -15,13 +16,13 @@ use super::consumer::{COMMIT_EVERY, KafkaSource, Trouble};
 use super::failure::failed;
 use super::stops;
 
-/// The same complaint of the client is logged no more often than this.
+/// The shortest interval of log lines for the same error of the client.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
 
 impl KafkaSource {
-    /// One message, or what else the client has to tell.
+    /// Takes one message, or another report of the client.
     fn take(&mut self, wait: Duration, out: &mut Vec<Record>) -> Result<Option<usize>, SourceError> {
-        // The message borrows the consumer; what is made of it does not.
+        // The message borrows the consumer, but the record made from it does not.
         let taken = match self.consumer.poll(wait) {
             None => None,
             Some(Err(error)) => Some(Err(error)),
@@ -63,7 +64,7 @@ impl KafkaSource {
         if let Some((_, text)) = self.consumer.client().fatal_error() {
             return Err(SourceError::Kafka(text));
         }
-        let now = Instant::now();
+        let now = monotonic_now();
         self.complained.retain(|(_, at)| now - *at < COMPLAIN_EVERY);
         if !self.complained.iter().any(|(known, _)| *known == code) {
             tracing::warn!("Kafka: {error}");
@@ -72,12 +73,12 @@ impl KafkaSource {
         Ok(())
     }
 
-    /// Tells the broker how far the store is.
+    /// Commits the store's offsets to the broker.
     fn commit(&mut self) {
-        if Instant::now() < self.commit_at {
+        if monotonic_now() < self.commit_at {
             return;
         }
-        self.commit_at = Instant::now() + COMMIT_EVERY;
+        self.commit_at = monotonic_now() + COMMIT_EVERY;
         let list = self.consumer.context().offsets(&self.consumer.context().assigned());
         if list.count() > 0 {
             match self.consumer.commit(&list, CommitMode::Async) {
@@ -90,10 +91,10 @@ impl KafkaSource {
         }
     }
 
-    /// Holds and drops what an assignment or a revocation changed: what was polled of partitions that are no longer ours
-    /// may be given to another member.
+    /// Pauses and drops what an assignment or a revocation changed: polled records of partitions that no longer belong
+    /// to this node may be given to another member.
     fn fence(&mut self, from: usize, out: &mut Vec<Record>) {
-        // An assignment begins without pauses; what ingest holds stays held.
+        // An assignment begins without pauses, so partitions that ingest holds must be paused again.
         let fresh = self.consumer.context().take_fresh();
         let stands = |name: &TopicPartition| self.paused.contains(name) || self.stops.all().contains_key(name);
         let held: Vec<_> = fresh.into_iter().filter(|name| self.idle || stands(name)).collect();
@@ -120,7 +121,7 @@ impl KafkaSource {
 
 impl Source for KafkaSource {
     fn poll(&mut self, limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError> {
-        let now = Instant::now();
+        let now = monotonic_now();
         if let Err(error) = self.membership.keep(&self.consumer, now)? {
             self.complain(error)?;
         }
@@ -148,7 +149,7 @@ impl Source for KafkaSource {
             self.consumer.pause(&KafkaSource::list(&assigned)).map_err(failed)?;
             self.idle = true;
         }
-        // Polled all the same, or the group would take our partitions away.
+        // The consumer is polled even now, because otherwise the group would take the partitions away.
         let mut none = Vec::new();
         self.take(Duration::ZERO, &mut none)?;
         for record in none {
@@ -166,7 +167,7 @@ impl Source for KafkaSource {
             self.paused.push(partition.clone());
         }
         let list = KafkaSource::list(std::slice::from_ref(partition));
-        // Not assigned any more: nothing of it comes.
+        // If the partition is no longer assigned, no records of it come anyway.
         let _ = self.consumer.pause(&list);
         Ok(())
     }
@@ -185,7 +186,7 @@ impl Source for KafkaSource {
     }
 }
 
-/// `topic` is the name seen last, shared by the records of a run.
+/// Makes a record of a message. `topic` is the last topic name, which adjacent records share.
 fn record(message: &BorrowedMessage<'_>, topic: &mut Arc<str>) -> Record {
     if **topic != *message.topic() {
         *topic = message.topic().into();

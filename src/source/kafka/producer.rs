@@ -1,4 +1,4 @@
-//! Client events on their way into Kafka: acknowledged by all in-sync replicas, or not at all.
+//! Writes client events to Kafka: all in-sync replicas acknowledge them, or they are not accepted.
 
 use std::time::Duration;
 
@@ -10,14 +10,15 @@ use crate::event::Id;
 
 use super::settings::KafkaSettings;
 
-/// Messages and kilobytes that may wait for their acknowledgement.
+/// The most messages and kilobytes that may wait for their acknowledgement.
 const QUEUE_MAX_MESSAGES: u32 = 100_000;
 const QUEUE_MAX_KBYTES: u32 = 64 << 10;
-/// How long a message may wait: less than a client waits for its answer.
+/// How long a message may wait. It is less than a client waits for its answer.
 const DELIVERY_TIMEOUT_MS: u32 = 4_000;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why events were not accepted; those that were written before the failure are known by their ids when they come again.
+/// Why events were not accepted. Events that were written before the failure are recognised by their ids when they come
+/// again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProduceError {
     #[error("the producer's queue is full")]
@@ -28,7 +29,7 @@ pub enum ProduceError {
     Unacknowledged,
 }
 
-/// See the module.
+/// The producer of client events.
 #[derive(Clone)]
 pub struct Producer {
     inner: FutureProducer,
@@ -36,7 +37,7 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// No broker needs to be there yet.
+    /// Makes a producer. No broker needs to be reachable yet.
     pub fn new(settings: &KafkaSettings, topic: &str) -> Result<Producer, KafkaError> {
         let mut config = settings.client();
         config.set("acks", "all").set("enable.idempotence", "true").set("linger.ms", "2");
@@ -46,7 +47,7 @@ impl Producer {
         Ok(Producer { inner: config.create()?, topic: topic.to_owned() })
     }
 
-    /// Writes events that arrived at `timestamp_ms`; those of one user stay in order.
+    /// Writes events that arrived at `timestamp_ms`. Events of one user stay in order.
     pub async fn append(&self, events: Vec<(Id, Bytes)>, timestamp_ms: i64) -> Result<(), ProduceError> {
         let mut acknowledgements = Vec::with_capacity(events.len());
         for (user, value) in &events {
@@ -63,12 +64,12 @@ impl Producer {
         Ok(())
     }
 
-    /// Events that are on their way and not acknowledged.
+    /// The number of events that were sent and not yet acknowledged.
     pub fn waiting(&self) -> usize {
         usize::try_from(self.inner.in_flight_count()).unwrap_or(0)
     }
 
-    /// Waits for what is on its way.
+    /// Waits until the sent events are acknowledged.
     pub fn flush(&self) {
         if let Err(error) = self.inner.flush(FLUSH_TIMEOUT) {
             tracing::warn!("Kafka: messages were not acknowledged before the end: {error}");

@@ -1,4 +1,4 @@
-//! How nova reaches Kafka, and what it tells librdkafka.
+//! The connection settings of Kafka, and the settings for librdkafka.
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
@@ -7,26 +7,27 @@ use rdkafka::producer::BaseProducer;
 use super::group::Owner;
 use super::identity;
 
-/// Messages that librdkafka fetches ahead, in kilobytes.
+/// The most kilobytes of messages that librdkafka fetches ahead.
 const FETCH_AHEAD_MAX_KBYTES: u32 = 32 << 10;
 
-/// Which brokers, as whom, and how secured.
+/// The brokers, the credentials and the security of connections.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct KafkaSettings {
-    /// `host:port`, separated by commas.
+    /// The brokers as `host:port`, separated by commas.
     pub brokers: String,
     pub group_id: String,
-    /// Static membership: a restart takes its partitions back at once, and a copy of the store elsewhere is fenced.
+    /// The id for static membership: a restart takes its partitions back at once, and a copy of the store elsewhere is
+    /// fenced.
     pub instance_id: Option<String>,
     /// The store that commits to the group.
     pub owner: Owner,
-    /// Takes a group over that another store committed to.
+    /// Whether nova takes over a group to which another store committed.
     pub take_over: bool,
-    /// librdkafka's names and values for SASL and TLS.
+    /// The settings of SASL and TLS, in librdkafka's names and values.
     pub security: Vec<(&'static str, String)>,
 }
 
-/// Credentials are nobody's to read.
+/// Prints the settings without the credentials, which are secret.
 impl std::fmt::Debug for KafkaSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "KafkaSettings({}, {})", self.brokers, self.group_id)
@@ -34,12 +35,12 @@ impl std::fmt::Debug for KafkaSettings {
 }
 
 impl KafkaSettings {
-    /// Whether librdkafka takes the settings; no broker is asked.
+    /// Whether librdkafka accepts the settings. No broker is asked.
     pub fn check(&self) -> Result<(), KafkaError> {
         self.client().create::<BaseProducer>().map(drop)
     }
 
-    /// What consumer, producer and admin client have in common.
+    /// The settings that consumer, producer and admin client share.
     pub(super) fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers).set("client.id", "nova");
@@ -57,12 +58,13 @@ impl KafkaSettings {
         if let Some(instance_id) = &self.instance_id {
             config.set("group.instance.id", instance_id);
         }
-        // Where to go on is ours to say, always: a silent jump would lose records.
+        // nova always decides where reading continues, because a silent jump would lose records.
         config.set("auto.offset.reset", "error").set("enable.auto.commit", "false");
         config.set("enable.auto.offset.store", "false").set("partition.assignment.strategy", "cooperative-sticky");
         config.set("session.timeout.ms", "30000").set("statistics.interval.ms", "1000");
         config.set("queued.max.messages.kbytes", FETCH_AHEAD_MAX_KBYTES.to_string());
-        // Damage on the way or on the broker's disk is an error; librdkafka does not look unless it is asked to.
+        // Damage on the network or on the broker's disk must be an error. librdkafka checks for it only with this
+        // setting.
         config.set("check.crcs", "true");
         config.set("debug", identity::DEBUG).set_log_level(RDKafkaLogLevel::Debug);
         config

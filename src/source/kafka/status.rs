@@ -1,4 +1,4 @@
-//! What is known of the brokers, for readiness and metrics.
+//! The state of the brokers, for readiness and metrics.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -11,65 +11,66 @@ use crate::event::TopicPartition;
 
 use super::stops::Stop;
 
-/// Brokers that have figures of their own; of a larger cluster those with the smallest ids.
+/// The most brokers with figures of their own. In a larger cluster they are those with the smallest ids.
 pub const BROKERS_MAX: usize = 32;
 
-/// What is known of an assigned partition's log.
+/// The state of an assigned partition's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watermarks {
-    /// The first offset and the one after the last that may be read (an open transaction's records may not); −1 or less
-    /// where it is not known.
+    /// The first offset, and the one after the last readable record (records of an open transaction are not readable).
+    /// −1 or less if it is unknown.
     pub low: i64,
     pub high: i64,
-    /// Up to here nothing is unread: behind the last record there may be offsets that no consumer is given (the marker
-    /// at the end of a transaction, the records of one that was aborted). −1 where it is not known.
+    /// Up to this offset no record is unread. After the last record there may be offsets that no consumer gets (the
+    /// marker at the end of a transaction, the records of an aborted one). −1 if it is unknown.
     pub read_to: i64,
-    /// When everything had been read, last, epoch milliseconds: what is unread came after it.
+    /// The last time at which everything had been read, epoch milliseconds. Unread records came after it.
     pub caught_up_ms: Option<i64>,
-    /// When this process learned of the partition, epoch milliseconds.
+    /// When this process first saw the partition, epoch milliseconds.
     pub seen_ms: i64,
 }
 
 impl Watermarks {
-    /// Records that were not read yet, and how old the oldest of them may be, milliseconds; `next` is the offset that
-    /// is read next, `arrival_ms` the arrival of the record before it, 0 where there is none.
+    /// The number of unread records, and the possible age of the oldest of them, milliseconds. `next` is the next
+    /// offset to read. `arrival_ms` is the arrival of the record before it, or 0 if there is none.
     pub fn lag(&self, next: i64, arrival_ms: i64, now_ms: i64) -> (i64, i64) {
         let behind = (self.high - next.max(self.read_to)).max(0);
-        // How old the first record of a log is nobody knows before it is read.
+        // The age of the first record of a log is unknown before it is read.
         let read_ms = if arrival_ms > 0 { arrival_ms } else { self.seen_ms };
         let since_ms = self.caught_up_ms.map_or(read_ms, |caught_up_ms| caught_up_ms.max(arrival_ms));
         (behind, if behind > 0 { (now_ms - since_ms).max(0) } else { 0 })
     }
 
-    /// Records between what retention deletes next and what is read next: none left, and the next are lost.
+    /// The number of records between the next one that retention deletes and the next one to read. At 0 the next
+    /// records are lost.
     pub fn headroom(&self, next: i64) -> i64 {
         next.max(self.read_to) - self.low.max(0)
     }
 }
 
-/// How many of the existing partitions are read by this node.
+/// How many of the existing partitions this node reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Assignment {
     pub assigned: usize,
-    /// Partitions of the topics, 0 before they were counted.
+    /// The number of partitions of the topics, or 0 before they were counted.
     pub existing: usize,
 }
 
-/// Of one broker.
+/// The figures of one broker.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct BrokerFigures {
     pub up: bool,
-    /// Of requests within the last interval, seconds.
+    /// The round-trip times of requests within the last interval, seconds.
     pub rtt_p50_seconds: f64,
     pub rtt_p99_seconds: f64,
-    /// The broker's longest delay of an answer for a quota, within the last interval, seconds.
+    /// The longest throttling of an answer by the broker within the last interval, seconds.
     pub throttle_seconds: f64,
-    /// Failed or timed out requests.
+    /// The number of requests that failed or timed out.
     pub errors: u64,
     pub disconnects: u64,
 }
 
-/// The consumer's statistics that are exported.
+/// The exported part of the consumer's statistics.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figures {
     /// Whether any broker is connected.
@@ -78,19 +79,19 @@ pub struct Figures {
     pub received_bytes: u64,
     pub received_messages: u64,
     pub rebalances: u64,
-    /// Bytes fetched ahead of ingest.
+    /// The bytes that were fetched ahead of ingest.
     pub ahead_bytes: u64,
-    /// By broker id.
+    /// The figures by broker id.
     pub brokers: BTreeMap<i32, BrokerFigures>,
 }
 
-/// States of a broker in which librdkafka sends it requests (`rd_kafka_broker_state_names`).
+/// The states of a broker in which librdkafka sends requests to it (`rd_kafka_broker_state_names`).
 const CONNECTED: [&str; 3] = ["UP", "UPDATE", "REAUTH"];
-/// Looks, one a second, for which a broker that was connected may be connecting again: a broker closes connections that
-/// were idle for ten minutes, and a machine that is busy loses some.
+/// The number of reports, one a second, during which a connected broker may be reconnecting. A broker closes
+/// connections that were idle for ten minutes, and a busy machine loses some.
 const RECONNECT_LOOKS_MAX: u32 = 5;
 
-/// librdkafka's statistics, as far as they are exported.
+/// Reads the exported figures from librdkafka's statistics.
 pub(super) fn figures(statistics: &Statistics) -> Figures {
     let count = |number: i64| u64::try_from(number).unwrap_or(0);
     let seconds = |window: &Option<Window>, value: fn(&Window) -> i64, unit: f64| {
@@ -132,15 +133,15 @@ struct Told {
     stalled: BTreeMap<TopicPartition, String>,
     assignment: Assignment,
     figures: Figures,
-    /// Looks until a broker counts as gone; 0 also before one was ever connected.
+    /// The number of reports until a broker counts as gone. It is also 0 before a broker was ever connected.
     up_looks: u32,
 }
 
-/// Told by librdkafka once a second.
+/// The state that librdkafka reports once a second.
 #[derive(Debug, Default)]
 pub struct KafkaStatus {
     told: Mutex<Told>,
-    /// Commits of the store's offsets to the broker.
+    /// The number of commits of the store's offsets to the broker.
     pub commits: AtomicU64,
 }
 
@@ -166,7 +167,7 @@ impl KafkaStatus {
         (told.assignment, told.figures) = (assignment, figures);
     }
 
-    /// Up to where nothing is unread, of the partitions where that is known.
+    /// Sets the offsets up to which no record is unread, for the partitions where they are known.
     pub(super) fn set_read_to(&self, read_to: BTreeMap<TopicPartition, i64>) {
         let mut told = self.told.lock();
         for (name, marks) in &mut told.watermarks {
@@ -183,17 +184,17 @@ impl KafkaStatus {
         self.told.lock().stalled = stalled;
     }
 
-    /// Partitions that an error of the consumer stopped.
+    /// The partitions that an error of the consumer stopped.
     pub fn stopped(&self) -> BTreeMap<TopicPartition, Stop> {
         self.told.lock().stopped.clone()
     }
 
-    /// Partitions that have unread records and bring none, with what is known of them in words for a person.
+    /// The partitions that have unread records and deliver none, with a description for a person.
     pub fn stalled(&self) -> BTreeMap<TopicPartition, String> {
         self.told.lock().stalled.clone()
     }
 
-    /// Of every assigned partition.
+    /// The state of every assigned partition's log.
     pub fn watermarks(&self) -> BTreeMap<TopicPartition, Watermarks> {
         self.told.lock().watermarks.clone()
     }
@@ -206,7 +207,7 @@ impl KafkaStatus {
         self.told.lock().figures.clone()
     }
 
-    /// Partitions that this node reads.
+    /// The number of partitions that this node reads.
     pub fn assigned(&self) -> usize {
         self.assignment().assigned
     }
@@ -244,18 +245,19 @@ mod tests {
             status.told(seen, Assignment::default(), Figures::default(), now_ms);
             status.watermarks()[&name]
         };
-        // Never caught up: as old as the last record read.
+        // The partition never caught up, so the lag is as old as the last record that was read.
         assert_eq!(tell(10, Some(4), 100_000).lag(4, 70_000, 100_000), (6, 30_000));
         assert_eq!(tell(10, Some(10), 101_000).lag(10, 90_000, 101_500), (0, 0));
-        // An hour of silence, then one record: it is new, whatever the one before it was.
+        // After an hour of silence one record comes. It is new, whatever the age of the previous record is.
         tell(10, Some(10), 3_701_000);
         assert_eq!(tell(11, Some(10), 3_702_000).lag(10, 90_000, 3_702_000), (1, 1_000));
-        // Not known yet.
+        // The bounds are unknown so far.
         let none = Watermarks { low: -1001, high: -1001, read_to: -1, caught_up_ms: None, seen_ms: 0 };
         assert_eq!((none.lag(5, 0, 9), none.headroom(5)), ((0, 0), 5));
     }
 
-    /// At the first start over topics that exist nothing was read: that is no lag of half a century, for which feeds are refused.
+    /// At the first start with existing topics nothing was read. This must not count as a lag of half a century, for
+    /// which feeds are refused.
     #[test]
     fn a_log_of_which_nothing_was_read_is_as_old_as_it_is_known() {
         let status = KafkaStatus::default();
@@ -283,7 +285,7 @@ mod tests {
         tell(11, Some(10), 300_000);
         tell(13, Some(10), 301_000);
         assert_eq!(lag(10, 301_500), (2, 1_500), "what is unread came after the last look");
-        // A seek: it is not known any more.
+        // After a seek it is no longer known.
         status.set_read_to(BTreeMap::new());
         assert_eq!(lag(4, 301_500).0, 9);
     }

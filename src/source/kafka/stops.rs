@@ -1,8 +1,8 @@
 //! Partitions that an error of the consumer stopped.
 //!
-//! librdkafka's errors name no partition, and after some of them it goes on behind the batch that it could not read. So
-//! an error is followed by a look at each partition with a client of its own: whose next record cannot be read stands
-//! where it is, says why, and is tried again until it can be read, or a person says where to go on.
+//! librdkafka's errors name no partition, and after some errors it continues after the batch that it could not read. So
+//! after an error each partition is examined with a separate client. A partition whose next record cannot be read stops
+//! there, reports the reason, and is tried again until the record can be read, or a person decides where to continue.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,16 +11,17 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::clock::monotonic_now;
 use crate::event::TopicPartition;
 
 use super::settings::KafkaSettings;
 
-/// How long a look may take: a fetch, and most often the client's connections.
+/// How long an examination may take: a fetch, and often new connections of the client.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often one of the partitions that stand is looked at again.
+/// How often one of the stopped partitions is examined again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 
-/// Why a partition stands, and where.
+/// Why a partition has stopped, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {
     pub offset: i64,
@@ -33,7 +34,7 @@ impl Stop {
         format!("{:?}", self.cause)
     }
 
-    /// What to do, and whether going on behind the offset does it.
+    /// The way out, and whether continuing after the offset is one.
     fn way_out(&self) -> (&'static str, bool) {
         match self.cause {
             Code::BadMessage | Code::InvalidMessage | Code::BadCompression | Code::NotImplemented => {
@@ -47,7 +48,7 @@ impl Stop {
         }
     }
 
-    /// In words for a person.
+    /// The reason in words for a person.
     pub fn reason(&self, name: &TopicPartition) -> String {
         let Stop { offset, cause } = self;
         let ((way_out, behind), topic, partition) = (self.way_out(), &name.topic, name.partition);
@@ -63,8 +64,8 @@ impl Stop {
     }
 }
 
-/// Whether an error may be about the records of a partition. The others are about the group or a connection, and
-/// librdkafka repairs what they say.
+/// Whether an error may be about the records of a partition. Other errors are about the group or a connection, and
+/// librdkafka recovers from them.
 pub(super) fn may_stop(code: Code) -> bool {
     let others = [
         Code::AllBrokersDown,
@@ -95,14 +96,14 @@ pub(super) fn may_stop(code: Code) -> bool {
     !others.contains(&code)
 }
 
-/// See the module.
+/// The stopped partitions.
 pub(super) struct Stops {
     settings: KafkaSettings,
     stopped: BTreeMap<TopicPartition, Stop>,
-    /// There while something stands.
+    /// The client for examinations. It exists while a partition is stopped.
     client: Option<BaseConsumer>,
     retry_at: Instant,
-    /// The partition that was looked at last.
+    /// The partition that was examined last.
     last: Option<TopicPartition>,
 }
 
@@ -115,7 +116,7 @@ impl Stops {
         &self.stopped
     }
 
-    /// A person said where to go on, or the partition is another member's.
+    /// Forgets a stopped partition, because a person decided where it continues, or it belongs to another member.
     pub fn forget(&mut self, name: &TopicPartition) -> bool {
         let forgotten = self.stopped.remove(name).is_some();
         if self.stopped.is_empty() {
@@ -124,7 +125,7 @@ impl Stops {
         forgotten
     }
 
-    /// Looks at partitions by where each of them is read next; those that cannot be read are stopped, and returned.
+    /// Examines partitions at their next offsets. Those that cannot be read are stopped and returned.
     pub fn examine(
         &mut self,
         next: &[(TopicPartition, Offset)],
@@ -146,7 +147,7 @@ impl Stops {
         Ok(found)
     }
 
-    /// Now and then looks at one of the partitions that stand; it is returned, with its offset, when it can be read.
+    /// Examines one of the stopped partitions at intervals. If it can be read, it is returned with its offset.
     pub fn retry(&mut self, now: Instant) -> Result<Option<(TopicPartition, i64)>, KafkaError> {
         if self.stopped.is_empty() || now < self.retry_at {
             return Ok(None);
@@ -172,7 +173,8 @@ impl Stops {
         }
     }
 
-    /// Reads one record: whether that was possible, or there was none; false where nobody answered; or the error.
+    /// Reads one record. Returns true if that was possible or there was no record, false if nobody answered, or the
+    /// error.
     fn look(&mut self, name: &TopicPartition, offset: Offset) -> Result<Result<bool, Code>, KafkaError> {
         let client = match self.client.take() {
             Some(client) => client,
@@ -181,7 +183,7 @@ impl Stops {
         let mut list = TopicPartitionList::new();
         list.add_partition_offset(&name.topic, name.partition, offset)?;
         client.assign(&list)?;
-        let begun = Instant::now();
+        let begun = monotonic_now();
         let mut looked = Ok(false);
         while let Some(left) = LOOK_TIMEOUT.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
             looked = match client.poll(left) {
@@ -198,7 +200,7 @@ impl Stops {
     }
 }
 
-/// A consumer that joins no group, commits nothing, and says when there is nothing to read.
+/// A consumer that joins no group, commits nothing, and reports the end of a partition.
 fn client(settings: &KafkaSettings) -> Result<BaseConsumer, KafkaError> {
     let mut config = settings.client();
     config.set("group.id", &settings.group_id).set("enable.auto.commit", "false");
@@ -220,7 +222,7 @@ mod tests {
             for part in [&name.to_string(), "offset 41", &cause.to_string()] {
                 assert!(reason.contains(part), "{part} is not in {reason}");
             }
-            // No place of a topic that may not be read is better than another.
+            // If a topic may not be read, no other offset of it would help.
             let may_not = cause == Code::TopicAuthorizationFailed;
             assert_eq!(reason.contains("nova cdc seek cdc.posts 2 42,"), !may_not, "{reason}");
         }

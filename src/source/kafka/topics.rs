@@ -1,4 +1,4 @@
-//! The topics that nova needs: made or verified at start, and told by `nova check`.
+//! The topics that nova needs. They are made or checked at the start, and checked by `nova check`.
 
 use std::time::Duration;
 
@@ -10,17 +10,18 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::group::{self, Owner};
 use super::settings::KafkaSettings;
 
-/// Partitions of an events topic that nova makes.
+/// The number of partitions of an events topic that nova makes.
 const EVENTS_PARTITIONS: i32 = 6;
-/// A topic that forgets faster than this leaves no time to repair anything.
+/// A topic with a shorter retention than this leaves no time for repairs.
 const RETENTION_MIN_MS: i64 = 24 * 3_600_000;
-/// A producer's clock may be so far ahead: Kafka's own bound since 4.0 (KIP-1030).
+/// How far a producer's clock may be ahead. This is Kafka's own bound since 4.0 (KIP-1030).
 const AHEAD_MAX_MS: i64 = 3_600_000;
-/// A bound under this refuses producers whose clocks merely differ, or whose record waited for a broker.
+/// A lower bound than this refuses records of producers whose clocks merely differ, and records that waited for a
+/// broker.
 const TIMESTAMP_BOUND_MIN_MS: i64 = 5 * 60_000;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Something that is wrong with a topic, and the way out.
+/// A problem of a topic, and the way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicFinding {
     pub code: &'static str,
@@ -32,7 +33,7 @@ fn finding(code: &'static str, detail: String, remedy: impl Into<String>) -> Top
     TopicFinding { code, detail, remedy: remedy.into() }
 }
 
-/// Makes the events topic where it is missing; true when it was made.
+/// Makes the events topic if it is missing. Returns true if it was made.
 pub async fn create_events(settings: &KafkaSettings, events: &str) -> Result<bool, KafkaError> {
     let admin: AdminClient<DefaultClientContext> = settings.client().create()?;
     let topic = NewTopic::new(events, EVENTS_PARTITIONS, TopicReplication::Fixed(-1));
@@ -56,7 +57,7 @@ pub async fn delete(settings: &KafkaSettings, topic: &str) -> Result<(), KafkaEr
     }
 }
 
-/// Whose offsets are in the configured consumer group: by this store, where its id is known, and by others.
+/// The findings about the owner of the configured consumer group: this store, if its id is known, or others.
 pub fn group_findings(
     settings: &KafkaSettings,
     topics: &[String],
@@ -77,7 +78,7 @@ pub fn group_findings(
     Ok(vec![finding("group-taken", detail, remedy)])
 }
 
-/// Looks at every topic that nova reads. `tables` are the topics of the source tables.
+/// Checks every topic that nova reads. `tables` are the topics of the source tables.
 pub async fn findings(
     settings: &KafkaSettings,
     tables: &[String],
@@ -95,7 +96,7 @@ pub async fn findings(
     }
     found.extend(metadata.topics().iter().filter_map(|topic| of_partition(topic.name(), tables)));
     if !exists(events) {
-        // nova serve makes it.
+        // `nova serve` makes a missing topic.
         return Ok(found);
     }
     let codecs = codecs()?;
@@ -121,7 +122,8 @@ pub async fn findings(
     Ok(found)
 }
 
-/// A topic of a part of a partitioned table, which the connector writes where the publication shows the parts.
+/// The finding for a topic of a partition of a partitioned table. The connector writes it if the publication shows
+/// partitions.
 fn of_partition(topic: &str, tables: &[String]) -> Option<TopicFinding> {
     let part = |table: &&String| {
         let rest = topic.strip_prefix(table.as_str()).and_then(|rest| rest.strip_prefix('_'));
@@ -134,7 +136,8 @@ fn of_partition(topic: &str, tables: &[String]) -> Option<TopicFinding> {
     Some(finding("table-partitioned", detail, remedy))
 }
 
-/// What the topic forgets. `horizon_ms` is how long the ids of its events are remembered, where it has events.
+/// The findings about a topic's retention. `horizon_ms` is how long the ids of its events are remembered, if it has
+/// events.
 fn policies(name: &str, policy: &str, retention_ms: i64, horizon_ms: Option<i64>) -> Vec<TopicFinding> {
     let mut found = Vec::new();
     if policy.contains("compact") {
@@ -161,13 +164,13 @@ fn policies(name: &str, policy: &str, retention_ms: i64, horizon_ms: Option<i64>
     found
 }
 
-/// Whose clock a record's timestamp is. `value` is the topic's configuration; `events` tells that client events are in it,
-/// whose timestamps are their arrival.
+/// The findings about the clock behind a record's timestamp. `value` reads the topic's configuration. `events` says
+/// that the topic has client events, whose timestamps are their arrival.
 fn timestamps(name: &str, events: bool, value: &impl Fn(&str) -> String) -> Vec<TopicFinding> {
     if value("message.timestamp.type") == "LogAppendTime" {
         return Vec::new();
     }
-    // Brokers before 3.6 have one bound for both directions; those before 4.0 set neither.
+    // Brokers before 3.6 have one bound for both directions, and brokers before 4.0 set neither.
     let bound = |key: &str| value(key).parse().or_else(|_| value("message.timestamp.difference.max.ms").parse());
     let [before_ms, after_ms] = ["before", "after"].map(|side| {
         let bound = bound(&format!("message.timestamp.{side}.max.ms"));
@@ -196,12 +199,12 @@ fn timestamps(name: &str, events: bool, value: &impl Fn(&str) -> String) -> Vec<
     found
 }
 
-/// The codecs that this build reads.
+/// The codecs that this build can read.
 fn codecs() -> Result<String, KafkaError> {
     rdkafka::ClientConfig::new().create_native_config()?.get("builtin.features")
 }
 
-/// A codec that the broker uses for the topic and this build does not know.
+/// The finding if the broker uses a codec for the topic that this build cannot read.
 fn unreadable(name: &str, compression: &str, codecs: &str) -> Option<TopicFinding> {
     let known = matches!(compression, "" | "producer" | "uncompressed" | "none");
     let known = known || codecs.split(',').any(|codec| codec == compression);
@@ -210,7 +213,7 @@ fn unreadable(name: &str, compression: &str, codecs: &str) -> Option<TopicFindin
     (!known).then(|| finding("codec-missing", detail, remedy))
 }
 
-/// One copy where there could be more.
+/// The finding if a topic has one copy although there could be more.
 fn unreplicated(name: &str, copies: usize, brokers: usize) -> Option<TopicFinding> {
     let detail =
         format!("{name}: one copy of each record, on {brokers} brokers: a lost disk loses what was acknowledged");
@@ -261,7 +264,7 @@ mod tests {
         };
         let (after, before) = ("message.timestamp.after.max.ms", "message.timestamp.before.max.ms");
         let unbounded = "9223372036854775807";
-        // Kafka 4's defaults, and those before.
+        // These are the defaults of Kafka 4, and those of earlier versions.
         assert_eq!(codes(true, &[(after, "3600000"), (before, unbounded)]), Vec::<&str>::new());
         assert_eq!(codes(true, &[(after, unbounded), (before, unbounded)]), ["timestamps-open"]);
         assert_eq!(codes(true, &[("message.timestamp.difference.max.ms", unbounded)]), ["timestamps-open"]);

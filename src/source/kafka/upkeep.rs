@@ -1,5 +1,5 @@
-//! What keeps partitions moving: positions are noted, errors are followed by a look, and what librdkafka cannot repair is
-//! repaired by another client.
+//! Keeps partitions moving: positions are noted, partitions are examined after errors, and a new client is used if
+//! librdkafka cannot recover.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rdkafka::Offset;
 use rdkafka::consumer::Consumer as _;
 
+use crate::clock::monotonic_now;
 use crate::event::{Record, TopicPartition};
 use crate::source::SourceError;
 
@@ -17,12 +18,12 @@ use super::membership::Membership;
 const SEEK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the positions are noted.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
-/// The client is begun again no more often than this.
+/// The shortest time between two new clients.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 
-/// What keeps partitions moving.
+/// The part of the source that keeps partitions moving.
 impl KafkaSource {
-    /// Assigned partitions of which records come.
+    /// The assigned partitions from which records come.
     pub(super) fn reading(&self) -> Vec<TopicPartition> {
         let faulty = self.consumer.context().faulty();
         let stands = |name: &TopicPartition| {
@@ -31,7 +32,8 @@ impl KafkaSource {
         self.consumer.context().assigned().into_iter().filter(|name| !stands(name)).collect()
     }
 
-    /// Where these partitions are read next, as far as the client knows: not before the first record after a seek.
+    /// The next offsets of these partitions, as far as the client knows them. After a seek they are unknown until the
+    /// first record.
     fn positions(&self, names: &[TopicPartition]) -> BTreeMap<TopicPartition, i64> {
         let Ok(told) = self.consumer.position() else { return BTreeMap::new() };
         let entries = told.elements();
@@ -42,7 +44,7 @@ impl KafkaSource {
         known.filter(|(name, _)| names.contains(name)).collect()
     }
 
-    /// Before a poll: whatever was polled before is handed over, or its partition is paused.
+    /// Does the work before a poll. All records of earlier polls are handed over, or their partition is paused.
     pub(super) fn look_after(&mut self, now: Instant) -> Result<(), SourceError> {
         self.watch.polled(now);
         if let Some((handed_over, read_to)) =
@@ -77,7 +79,7 @@ impl KafkaSource {
         Ok(())
     }
 
-    /// After a poll: does what errors asked for, and drops records of logs that are not the known ones.
+    /// Does the work after a poll: reacts to errors, and drops records of unknown logs.
     pub(super) fn repair(&mut self, from: usize, out: &mut Vec<Record>) -> Result<(), SourceError> {
         let made_again = self.consumer.context().hold_made_again();
         if !made_again.is_empty() {
@@ -86,13 +88,13 @@ impl KafkaSource {
                 index += 1;
                 index <= from || !made_again.contains(&record.topic)
             });
-            // What librdkafka knew of the old topic (its leader's epoch above all) would stop the new one.
+            // librdkafka's knowledge of the old topic (above all its leader's epoch) would stop the new one.
             return self.renew();
         }
         match self.trouble.take() {
             None => Ok(()),
             Some(Trouble::Examine) => self.examine(),
-            Some(Trouble::Renew) if Instant::now() < self.renew_at => {
+            Some(Trouble::Renew) if monotonic_now() < self.renew_at => {
                 self.trouble = Some(Trouble::Renew);
                 Ok(())
             }
@@ -100,8 +102,8 @@ impl KafkaSource {
         }
     }
 
-    /// After an error: stops the partitions whose next record cannot be read, and reads the others on behind the last
-    /// record that was taken. librdkafka may have passed over something.
+    /// Reacts to an error: stops the partitions whose next record cannot be read, and continues the others after the
+    /// last record that was taken, because librdkafka may have skipped something.
     fn examine(&mut self) -> Result<(), SourceError> {
         let names = self.reading();
         let known = self.positions(&names);
@@ -110,7 +112,7 @@ impl KafkaSource {
             (name.clone(), next.map_or(Offset::Beginning, Offset::Offset))
         };
         let next: Vec<_> = names.iter().map(begin).collect();
-        let stopped = self.stops.examine(&next, Instant::now()).map_err(failed)?;
+        let stopped = self.stops.examine(&next, monotonic_now()).map_err(failed)?;
         for name in &stopped {
             let _ = self.consumer.pause(&KafkaSource::list(std::slice::from_ref(name)));
         }
@@ -121,19 +123,19 @@ impl KafkaSource {
         Ok(())
     }
 
-    /// Begins again with another client; each partition is judged anew.
+    /// Begins with a new client. Each partition is examined again.
     fn renew(&mut self) -> Result<(), SourceError> {
         tracing::warn!("Kafka: the client is begun again");
-        let now = Instant::now();
+        let now = monotonic_now();
         (self.renew_at, self.trouble, self.noted) = (now + RENEW_EVERY, None, None);
         let context = self.consumer.context().successor();
-        // The one before leaves when it is dropped, and commits.
+        // The previous client commits and leaves the group when it is dropped.
         self.consumer = self.settings.consumer().create_with_context(context).map_err(failed)?;
         self.membership = Membership::new(&self.settings, &self.topics, now);
         Ok(())
     }
 
-    /// Reads a partition on from an offset, whatever it stood for.
+    /// Reads a partition from an offset on, whatever had stopped it.
     pub(super) fn go_on(&mut self, partition: &TopicPartition, from: i64) {
         self.paused.retain(|name| name != partition);
         self.consumer.context().accept(partition);
@@ -151,7 +153,7 @@ impl KafkaSource {
 
     fn seek_to(&mut self, partition: &TopicPartition, from: Offset) {
         let sought = self.consumer.seek(&partition.topic, partition.partition, from, SEEK_TIMEOUT);
-        // Not assigned at the moment: when it is, the store says where to begin.
+        // The partition is not assigned now. When it is, the store decides where it begins.
         if let Err(error) = sought
             && self.consumer.context().assigned().contains(partition)
         {

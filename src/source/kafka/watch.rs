@@ -1,6 +1,7 @@
-//! Whether each partition moves. librdkafka tries some failures again for ever and says nothing of them; its idea of a
-//! log's end comes from the same fetches. So the end of each log is asked for on another way, a few partitions a second,
-//! and a partition that stands before its end while the source is polled is said to, and the client is begun again.
+//! Checks whether each partition moves. librdkafka repeats some failed requests for ever without an error, and its
+//! knowledge of a log's end comes from the same requests. So the end of each log is requested in another way, a few
+//! partitions a second. A partition that stands before its end although the source is polled is reported, and a new
+//! client is used.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,34 +12,35 @@ use crate::event::TopicPartition;
 
 use super::context::Context;
 
-/// How often some of the ends are asked for.
+/// How often some of the ends are requested.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// In how many turns every partition is asked for.
+/// The number of turns in which all partitions are covered.
 const TURNS: usize = 10;
 const ASK_TIMEOUT: Duration = Duration::from_millis(500);
-/// A longer pause between two polls is not the consumer's: everybody's time begins again.
+/// After a longer pause between two polls the times of all partitions begin again, because the consumer did not cause
+/// the pause.
 const POLL_GAP_MAX: Duration = Duration::from_secs(1);
-/// A partition that stands so long before its end is said to.
+/// A partition that stands before its end for this long is reported.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
-/// After this the client is begun again; a large batch may take its time.
+/// After this time a new client is used. A large batch may take long.
 const RENEW_AFTER: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     position: i64,
-    /// The log's end as it was asked for; −1 before.
+    /// The end of the log at the last request, or −1 before.
     end: i64,
     since: Instant,
 }
 
-/// See the module.
+/// The movement of all partitions.
 #[derive(Debug)]
 pub(super) struct Watch {
     seen: BTreeMap<TopicPartition, Seen>,
     polled_at: Instant,
     ask_at: Instant,
     renewed_at: Instant,
-    /// The partition that was asked for last.
+    /// The partition whose end was requested last.
     last: Option<TopicPartition>,
 }
 
@@ -47,7 +49,7 @@ impl Watch {
         Watch { seen: BTreeMap::new(), polled_at: now, ask_at: now, renewed_at: now, last: None }
     }
 
-    /// Before each poll.
+    /// Notes a poll. It is called before each poll.
     pub fn polled(&mut self, now: Instant) {
         if now.saturating_duration_since(self.polled_at) > POLL_GAP_MAX {
             self.seen.values_mut().for_each(|seen| seen.since = now);
@@ -55,7 +57,7 @@ impl Watch {
         self.polled_at = now;
     }
 
-    /// Where partitions are read next; those that are paused are not among them.
+    /// Notes the next offsets of partitions. Paused ones are not among them.
     pub fn moved(&mut self, positions: &BTreeMap<TopicPartition, i64>, now: Instant) {
         self.seen.retain(|name, _| positions.contains_key(name));
         for (name, position) in positions {
@@ -67,7 +69,7 @@ impl Watch {
         }
     }
 
-    /// Asks for some ends when it is time to.
+    /// Requests some ends when it is time.
     pub fn ask(&mut self, consumer: &BaseConsumer<Context>, now: Instant) {
         if now < self.ask_at {
             return;
@@ -79,15 +81,15 @@ impl Watch {
             let Some((name, seen)) = later.next() else { return };
             self.last = Some(name.clone());
             match consumer.fetch_watermarks(&name.topic, name.partition, ASK_TIMEOUT) {
-                // Retention has deleted everything: what is read next is at the end.
+                // Retention has deleted everything, so the next record to read is at the end.
                 Ok((low, end)) => seen.end = if low < end { end } else { -1 },
-                // A broker that is away is said otherwise, and must not cost a timeout for each of its partitions.
+                // An unreachable broker is reported elsewhere, and must not cost a timeout for each of its partitions.
                 Err(_) => return,
             }
         }
     }
 
-    /// Partitions that stand before their end.
+    /// The partitions that stand before their end.
     pub fn stalled(&self, now: Instant) -> BTreeMap<TopicPartition, String> {
         let stands = self.seen.iter().filter(|(_, seen)| seen.stands(now) >= STALLED_AFTER);
         let reason = |(name, seen): (&TopicPartition, &Seen)| {
@@ -102,7 +104,7 @@ impl Watch {
         stands.map(reason).collect()
     }
 
-    /// Whether it is time to begin the client again.
+    /// Whether it is time for a new client.
     pub fn renew(&mut self, now: Instant) -> bool {
         let due = self.seen.values().any(|seen| seen.stands(now) >= RENEW_AFTER)
             && now.saturating_duration_since(self.renewed_at) >= RENEW_AFTER;
@@ -122,12 +124,13 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::monotonic_now;
 
     fn after(seconds: u64, begun: Instant) -> Instant {
         begun + Duration::from_secs(seconds)
     }
 
-    /// A partition at offset 5, polled every half second up to a time; it ends at `end`.
+    /// A partition at offset 5, polled every half second for some seconds, with the end `end`.
     fn watched(begun: Instant, seconds: u64, end: i64, position: impl Fn(u64) -> i64) -> Watch {
         let mut watch = Watch::new(begun);
         let name = TopicPartition::new("cdc.posts", 0);
@@ -142,7 +145,7 @@ mod tests {
 
     #[test]
     fn only_a_partition_that_stands_before_its_end_is_stalled() {
-        let begun = Instant::now();
+        let begun = monotonic_now();
         let mut stands = watched(begun, 70, 9, |_| 5);
         let reason = &stands.stalled(after(70, begun))[&TopicPartition::new("cdc.posts", 0)];
         assert!(reason.contains("offset 5") && reason.contains("ends at 9"), "{reason}");
@@ -150,11 +153,11 @@ mod tests {
         for mut moves in [watched(begun, 70, 5, |_| 5), watched(begun, 70, 1_000, |half| 5 + (half / 10) as i64)] {
             assert!(moves.stalled(after(70, begun)).is_empty() && !moves.renew(after(70, begun)));
         }
-        // Nobody polled: that is not Kafka's fault.
+        // Nobody polled, which is not Kafka's fault.
         let mut late = watched(begun, 9, 9, |_| 5);
         late.polled(after(600, begun));
         assert!(late.stalled(after(601, begun)).is_empty());
-        // It is paused, or another member's.
+        // The partition is paused, or belongs to another member.
         stands.moved(&BTreeMap::new(), after(70, begun));
         assert!(stands.stalled(after(80, begun)).is_empty());
     }

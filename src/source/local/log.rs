@@ -1,4 +1,4 @@
-//! The log itself: what came is kept for some days under the offset of its first record, one entry a commit.
+//! The stored log: records are kept for some days under the offset of the first record, one entry for each commit.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ fn put_record(out: &mut Vec<u8>, arrival_ms: i64, value: &[u8]) {
     out.put_bytes(value);
 }
 
-/// The (arrival, value) pairs of one entry of the log.
+/// The pairs of arrival and value in an entry of the log.
 fn read_log(bytes: &[u8]) -> Result<Vec<(i64, &[u8])>, CodecError> {
     let (mut reader, _) = Reader::versioned("local log", bytes, LOG_VERSION)?;
     let mut out = Vec::new();
@@ -38,8 +38,8 @@ fn read_log(bytes: &[u8]) -> Result<Vec<(i64, &[u8])>, CodecError> {
     Ok(out)
 }
 
-/// Removes entries whose records all arrived before the time to keep, or after `latest_ms` and before one of those: the
-/// clock was ahead then.
+/// Removes entries whose records all arrived before the time to keep. It also removes entries with an arrival after
+/// `latest_ms` that come before such an entry, because the clock was ahead then.
 pub fn prune_log(read: &ReadTxn, write: &WriteTxn, keep_after_ms: i64, latest_ms: i64) -> Result<(), PruneError> {
     let (mut old, mut ahead, mut failed) = (Vec::new(), Vec::new(), None);
     read.scan(LOCAL_LOG, ("", i64::MIN).., |(topic, offset), bytes| match read_log(bytes) {
@@ -52,7 +52,7 @@ pub fn prune_log(read: &ReadTxn, write: &WriteTxn, keep_after_ms: i64, latest_ms
             ahead.push((topic.to_owned(), offset));
             true
         }
-        // Arrivals rise: what follows is younger.
+        // Arrivals rise, so the entries that follow are younger.
         Ok(_) => false,
         Err(error) => {
             failed = Some(error);

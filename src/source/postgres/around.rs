@@ -1,6 +1,6 @@
-//! What is wrong around a publication: with the tables as they are in the database, published or not, and with how texts are
-//! stored. Rows that would be missing without a word are found here. Pure; every look at the server asks for it, so that a node
-//! that streams says it, too.
+//! Finds problems around a publication: of the tables as they are in the database, published or not, and of the
+//! encoding of texts. These problems would otherwise lose rows silently. The module is pure. Every check of the server
+//! uses it, so a node that streams reports these problems, too.
 
 use crate::event::{Table, Tables};
 
@@ -8,8 +8,8 @@ use super::finding::{Code, Finding};
 use super::publication::{self, Listed, Through, quoted, through};
 use super::slot::{CHILDREN_MAX, Place, Published, Seen};
 
-/// A table as it is to be published: where the others are, or where most of the tables are. Without a look at the database
-/// where the search path finds it.
+/// A table in the form for a publication: in its place, or in the schema that has most of the tables. Without a check
+/// of the database it is where the search path finds it.
 pub fn listed(seen: &Seen, table: Table) -> Listed {
     let near = seen.tables.iter().find(|one| !one.is_leaf).map(|one| one.namespace.as_str());
     let near = near.or_else(|| most(&seen.around.tables));
@@ -32,19 +32,19 @@ pub fn is_partitioned(seen: &Seen, listed: &[Listed]) -> bool {
     seen.around.tables.iter().any(|place| place.partitioned && is_listed(place))
 }
 
-/// The schema that has most of the tables, the first of those that have as many.
+/// The schema with the most tables. Of several it is the first.
 fn most(places: &[Place]) -> Option<&str> {
     let count = |name: &str| places.iter().filter(|one| one.namespace == name).count();
     let names = places.iter().map(|one| one.namespace.as_str());
     names.reduce(|most, name| if count(name) > count(most) { name } else { most })
 }
 
-/// The table's name, with its schema.
+/// The table's name with its schema.
 fn name_of(place: &Place) -> String {
     format!("{}.{}", quoted(&place.namespace), place.table)
 }
 
-/// What is wrong with the tables that are published.
+/// The problems of published tables.
 pub fn findings(seen: &Seen, publication: &str) -> Vec<Finding> {
     let mut found: Vec<_> = encoding(&seen.around.encoding).into_iter().collect();
     for (place, published) in published_places(seen) {
@@ -62,7 +62,7 @@ fn published_places(seen: &Seen) -> impl Iterator<Item = (&Place, &Published)> {
     })
 }
 
-/// Why PostgreSQL would refuse a copy of these tables: nothing is begun then.
+/// Why PostgreSQL would refuse a copy of these tables. Then no copy is begun.
 pub fn uncopyable(seen: &Seen, tables: Tables) -> Option<Finding> {
     let mut places = published_places(seen).filter(|(place, _)| tables.contains(place.table));
     places.find_map(|(place, _)| hidden(seen, place))
@@ -83,7 +83,7 @@ fn encoding(name: &str) -> Option<Finding> {
     Some(Finding::new(Code::Encoding, detail, remedy))
 }
 
-/// Rows of tables that inherit are in no copy, and come in the stream under another name.
+/// The finding for tables that inherit: their rows are in no copy, and come in the stream under another name.
 pub fn inherited(place: &Place) -> Option<Finding> {
     let first = place.children.first()?;
     let mut names = place.children[..place.children.len().min(CHILDREN_MAX)].join(", ");
@@ -100,7 +100,8 @@ pub fn inherited(place: &Place) -> Option<Finding> {
     Some(Finding::new(Code::Inheritance, detail, remedy))
 }
 
-/// PostgreSQL refuses to copy a table with policies that hold for the role; what is streamed knows no policies.
+/// The finding for row-level security: PostgreSQL refuses to copy a table with policies that apply to the role. The
+/// stream ignores policies.
 pub fn hides_rows(role: &str, name: &str) -> Finding {
     let role = if role.is_empty() { "nova" } else { role };
     let detail =
@@ -112,7 +113,8 @@ pub fn hides_rows(role: &str, name: &str) -> Finding {
     Finding::new(Code::RowSecurity, detail, remedy)
 }
 
-/// Columns that nova would follow, are there, and are not sent. Those that it cannot do without, `fitness` finds.
+/// The finding for columns that nova would follow, that exist, and that are not sent. `fitness` reports the columns
+/// that nova must have.
 fn left_out(seen: &Seen, place: &Place, published: &Published, publication: &str) -> Option<Finding> {
     let sent = |name: &str| published.columns.iter().any(|(known, _)| known == name);
     let there = |name: &str| place.columns.iter().any(|known| known == name);
@@ -130,7 +132,7 @@ fn left_out(seen: &Seen, place: &Place, published: &Published, publication: &str
     let mut columns: Vec<String> = listed.columns.clone().unwrap_or_else(sent);
     columns.extend(lacks.iter().map(|name| (*name).to_owned()));
     let listed = Listed { columns: Some(columns), ..listed };
-    // Only a table that is listed has a list of columns.
+    // Only a listed table can have a list of columns.
     let remedy = match how {
         Through::ItsName => format!("{}; then nova cdc resnapshot {table}", again(publication, &listed, published)),
         _ => format!("Publish {name} ({names})"),
@@ -138,7 +140,7 @@ fn left_out(seen: &Seen, place: &Place, published: &Published, publication: &str
     Some(Finding::new(Code::ColumnsLeftOut, detail, remedy))
 }
 
-/// Takes a table out and puts it back with other columns; its filter stays.
+/// The statements that remove a table from the publication and add it with other columns. Its filter stays.
 pub fn again(publication: &str, listed: &Listed, published: &Published) -> String {
     let filter = published.filter.as_ref().map_or(String::new(), |filter| format!(" WHERE ({filter})"));
     let put_back = publication::add(publication, std::slice::from_ref(listed));

@@ -1,18 +1,18 @@
-//! What may be wrong with a server, a slot or a publication: the one table of codes. `/health/ready`, `/metrics`,
-//! `nova check` and `nova postgres status` say them; `docs/postgres.md` has a row for each.
+//! Everything that may be wrong with a server, a slot or a publication, in one table of codes. `/health/ready`,
+//! `/metrics`, `nova check` and `nova postgres status` report them, and `docs/postgres.md` has a row for each.
 
 use crate::event::Tables;
 
-/// What a finding does to nova.
+/// The effect of a finding on nova.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// nova does not read on while it stands, and is not ready.
+    /// nova does not read while the problem lasts, and is not ready.
     Stops,
-    /// nova reads on; somebody should look.
+    /// nova reads on, and somebody should look at the problem.
     Warns,
 }
 
-/// Which finding it is.
+/// The code of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Code {
     Unreachable,
@@ -72,13 +72,13 @@ pub const TABLE: [(Code, &str, Effect); 45] = [
     (Code::Standby, "pg-standby", Effect::Stops),
     (Code::WalLevel, "pg-wal-level", Effect::Stops),
     (Code::NoReplicationRight, "pg-no-replication-right", Effect::Stops),
-    // Where rows are to be copied, it stops.
+    // It stops nova if rows must be copied.
     (Code::NoTableRight, "pg-no-table-right", Effect::Warns),
-    // Where a slot is to be made, it stops.
+    // It stops nova if a slot must be made.
     (Code::SlotsFull, "pg-slots-full", Effect::Warns),
     (Code::SendersFull, "pg-senders-full", Effect::Warns),
     (Code::PublicationMissing, "pg-publication-missing", Effect::Stops),
-    // Where the server cannot find it, it stops.
+    // It stops nova if the server cannot find the publication.
     (Code::PublicationYounger, "pg-publication-younger", Effect::Warns),
     (Code::PublicationLeaf, "pg-publication-leaf", Effect::Stops),
     (Code::PublicationEmpty, "pg-publication-empty", Effect::Stops),
@@ -96,7 +96,7 @@ pub const TABLE: [(Code, &str, Effect); 45] = [
     (Code::GeneratedIdentity, "pg-generated-identity", Effect::Warns),
     (Code::IdentityWithoutKey, "pg-identity-without-key", Effect::Warns),
     (Code::Inheritance, "pg-inheritance", Effect::Stops),
-    // Where rows are to be copied, it stops.
+    // It stops nova if rows must be copied.
     (Code::RowSecurity, "pg-row-security", Effect::Warns),
     (Code::Encoding, "pg-encoding", Effect::Warns),
     (Code::SlotLost, "pg-slot-lost", Effect::Stops),
@@ -108,7 +108,7 @@ pub const TABLE: [(Code, &str, Effect); 45] = [
     (Code::Behind, "pg-behind", Effect::Stops),
     (Code::Position, "pg-position", Effect::Stops),
     (Code::HeldWal, "pg-held-wal", Effect::Stops),
-    // While a snapshot uses it up, it stops.
+    // It stops nova if a snapshot uses it up.
     (Code::KeepSize, "pg-keep-size", Effect::Warns),
     (Code::IdleTimeout, "pg-idle-timeout", Effect::Warns),
     (Code::NoFailover, "pg-no-failover", Effect::Warns),
@@ -117,12 +117,12 @@ pub const TABLE: [(Code, &str, Effect); 45] = [
 ];
 
 impl Code {
-    /// As it is printed; stable.
+    /// The stable name, as it is printed.
     pub const fn name(self) -> &'static str {
         TABLE[self as usize].1
     }
 
-    /// What it does where the server is looked at.
+    /// The effect when the server is checked.
     pub const fn effect(self) -> Effect {
         TABLE[self as usize].2
     }
@@ -134,24 +134,24 @@ impl std::fmt::Display for Code {
     }
 }
 
-/// Something that is wrong: a code, and what to do.
+/// A problem: a code, and the way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub code: Code,
     pub detail: String,
     pub remedy: String,
-    /// Tables that are to be read again; [`Tables::ALL`] with a new slot. None where that repairs nothing, or where only a
-    /// person may say so.
+    /// The tables that must be read again. [`Tables::ALL`] means all tables with a new slot. The set is empty if that
+    /// repairs nothing, or if only a person may decide it.
     pub repair: Tables,
 }
 
 impl Finding {
-    /// One that reading tables again does not repair.
+    /// A finding that reading tables again does not repair.
     pub fn new(code: Code, detail: impl Into<String>, remedy: impl Into<String>) -> Finding {
         Finding { code, detail: detail.into(), remedy: remedy.into(), repair: Tables::NONE }
     }
 
-    /// One that reading these tables again repairs.
+    /// A finding that reading these tables again repairs.
     pub fn repaired_by(self, repair: Tables) -> Finding {
         Finding { repair, ..self }
     }

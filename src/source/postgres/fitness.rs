@@ -1,5 +1,5 @@
-//! What is wrong with the server or the publication, whatever the store has: it goes away when it is corrected. Pure; the
-//! follower, `nova check` and `nova postgres` ask the same.
+//! Finds problems of the server or the publication that do not depend on the store. They disappear when they are
+//! corrected. The module is pure, and the follower, `nova check` and `nova postgres` use it.
 
 use crate::event::{Table, Tables};
 
@@ -9,10 +9,10 @@ use super::hazards;
 use super::publication::{self, Through, create, through};
 use super::slot::Seen;
 
-/// The oldest version that nova follows: column lists of publications begin there.
+/// The oldest version of PostgreSQL that nova follows, because column lists of publications exist since then.
 pub const VERSION_MIN: u32 = 15_00_00;
 
-/// Everything that is wrong, what stops nova first.
+/// All findings. Those that stop nova come first.
 pub fn findings(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
     let mut found = of_server(seen);
     found.extend(of_publication(seen, slot, publication));
@@ -22,7 +22,7 @@ pub fn findings(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
     found
 }
 
-/// The first thing that keeps nova from reading.
+/// The first finding that keeps nova from reading.
 pub fn unfit(seen: &Seen, slot: &str, publication: &str) -> Option<Finding> {
     findings(seen, slot, publication).into_iter().find(|finding| finding.code.effect() == Effect::Stops)
 }
@@ -49,7 +49,7 @@ fn of_server(seen: &Seen) -> Vec<Finding> {
     found
 }
 
-/// Which right is missing, and who gives it.
+/// The finding that a right is missing, with who can give it.
 pub fn no_replication_right(role: &str) -> Finding {
     let role = if role.is_empty() { "nova" } else { role };
     let name = publication::quoted(role);
@@ -76,7 +76,8 @@ fn of_publication(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
         [("insert", row.inserts), ("update", row.updates), ("delete", row.deletes), ("truncate", row.truncates)];
     let silent: Vec<_> = kinds.iter().filter(|(_, publishes)| !publishes).map(|(name, _)| *name).collect();
     if !silent.is_empty() {
-        // A table that is emptied keeps its rows here; without the others nothing is right.
+        // Without truncates only the rows of an emptied table stay here. Without the other operations everything is
+        // wrong.
         let (code, words) = match silent[..] {
             ["truncate"] => (Code::PublicationNoTruncate, ": a TRUNCATE leaves every row of the table here"),
             _ => (Code::PublicationNoDeletes, ""),
@@ -88,7 +89,7 @@ fn of_publication(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
     found
 }
 
-/// Tables that the publication does not have.
+/// The finding for tables that the publication lacks.
 fn lacking(seen: &Seen, publication: &str) -> Option<Finding> {
     let lacks: Tables = Table::ALL.into_iter().filter(|table| seen.published(*table).is_none()).collect();
     if lacks.is_empty() {
@@ -115,7 +116,7 @@ fn lacking(seen: &Seen, publication: &str) -> Option<Finding> {
     })
 }
 
-/// The statement names the tables as the search path finds them: it was not looked where they are.
+/// The statement names the tables as the search path finds them, because the database was not checked for their place.
 const ELSEWHERE: &str = ". Where they are in another schema, or partitioned, nova postgres setup --url URL --schema NAME prints \
                          the statement that fits";
 
@@ -125,7 +126,8 @@ fn missing(seen: &Seen, slot: &str, publication: &str) -> Finding {
     let statement = create(publication, &listed, around::is_partitioned(seen, &listed));
     let elsewhere = if listed.iter().all(|one| one.schema.is_none()) { ELSEWHERE } else { "" };
     let remedy = match seen.slot {
-        // PostgreSQL looks a publication up as of the log's place, which is before a publication that is younger.
+        // PostgreSQL looks a publication up as of the slot's position in the log, which may be before the publication
+        // was made.
         Some(_) => format!(
             "Make it: {statement}; then a slot that is younger than it: nova cdc resnapshot (it drops the slot \
              {slot}){elsewhere}"
@@ -135,7 +137,7 @@ fn missing(seen: &Seen, slot: &str, publication: &str) -> Finding {
     Finding::new(Code::PublicationMissing, detail, remedy)
 }
 
-/// A table whose published columns lack some that nova needs.
+/// The finding for a table whose published columns lack some that nova needs.
 fn uncovered(seen: &Seen, table: Table, publication: &str) -> Option<Finding> {
     let published = seen.published(table)?;
     let lacks = |name: &str| !published.columns.iter().any(|(known, _)| known == name);
@@ -154,7 +156,7 @@ fn uncovered(seen: &Seen, table: Table, publication: &str) -> Option<Finding> {
              again); nova needs {table} ({})",
             columns.join(", ")
         ),
-        // There is no list: the table itself lacks them, or PostgreSQL computes them.
+        // There is no list of columns: the table itself lacks them, or PostgreSQL computes them.
         _ => {
             format!("The table needs columns of its own with these names: nova needs {table} ({})", columns.join(", "))
         }

@@ -1,6 +1,6 @@
-//! Follows a slot: compares what the server has with the store's position, reads a snapshot where one is needed, streams,
-//! and acknowledges what the store has committed, never more. One task on the session's thread; it shares the link with
-//! ingest. All input and output, time included, goes through [`Server`].
+//! Follows a slot: it compares the server with the store's position, reads a snapshot if one is needed, streams, and
+//! acknowledges only what the store has committed. It is one task on the session's thread, and shares the link with
+//! ingest. All input and output, including time, goes through [`Server`].
 
 mod snapshot;
 mod streaming;
@@ -20,34 +20,34 @@ use super::server::{Clock as _, Failure, Server};
 use super::slot::{Seen, Verdict, judge};
 use super::status::{PostgresStatus, State};
 
-/// How often the slot and the publication are looked at.
+/// How often the slot and the publication are checked.
 pub const LOOK_EVERY: Duration = Duration::from_secs(10);
-/// The pause after the first failure; each further one doubles it, up to [`RETRY_MAX`].
+/// The pause after the first failure. Each further failure doubles it, up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(10);
-/// How often a commit is looked for that something waits for.
+/// How often the follower checks for an awaited commit.
 const COMMIT_LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// What is followed, and how.
+/// What is followed, and the settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FollowSettings {
     pub slot: String,
     pub publication: String,
-    /// Without a person's order, where the slot is lost: at most three times an hour.
+    /// Whether all tables are read again without a person's order if the slot is lost, at most three times an hour.
     pub resnapshot: bool,
-    /// The slot is given up when the server keeps more than this for it, MiB; 0 is no limit.
+    /// The slot is given up if the server keeps more than this for it, MiB. 0 means no limit.
     pub max_held_wal_mib: u32,
 }
 
 /// Why a session ended.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// Ingest asked for another beginning, or the process ends.
+    /// Ingest requested another beginning, or the process ends.
     Void,
     Failed(Failure),
-    /// Something at the server is to be corrected.
+    /// A problem at the server must be corrected.
     Unfit(Finding),
-    /// A person decides.
+    /// A person must decide.
     Stopped(Finding),
 }
 
@@ -61,7 +61,7 @@ impl From<Failure> for Ended {
     }
 }
 
-/// See the module.
+/// The follower of a slot.
 pub struct Follower<S: Server> {
     server: S,
     clock: S::Clock,
@@ -70,9 +70,9 @@ pub struct Follower<S: Server> {
     partition: TopicPartition,
     settings: FollowSettings,
     status: Arc<PostgresStatus>,
-    /// The newest position that was handed over; `None`: the store's counts.
+    /// The newest position that was handed over. `None` means that the store's position applies.
     last: Option<Position>,
-    /// The position that the session at hand began from.
+    /// The position from which the present session began.
     begun: Option<Position>,
     /// The offset after the last record that was handed over in this generation.
     handed_over: i64,
@@ -103,7 +103,7 @@ impl<S: Server> Follower<S> {
         }
     }
 
-    /// Until the link is closed by ingest's side.
+    /// Runs until ingest closes the link.
     pub async fn run(mut self) {
         let mut retry = RETRY_MIN;
         while !self.link.is_closing() {
@@ -112,7 +112,7 @@ impl<S: Server> Follower<S> {
             let wait = match self.session().await {
                 Err(Ended::Void) | Ok(()) => continue,
                 Err(Ended::Failed(failure)) => {
-                    // A session that held for some time was none of a series of failures.
+                    // A failure after a long session does not belong to a series of failures.
                     retry = if self.clock.elapsed() - began > RETRY_MAX { RETRY_MIN } else { retry };
                     tracing::warn!("postgres: {failure}; tried again in {} ms", retry.as_millis());
                     PostgresStatus::count(&self.status.reconnects, 1);
@@ -152,7 +152,7 @@ impl<S: Server> Follower<S> {
         }
     }
 
-    /// Waits for a person, and looks now and then how much the server keeps for the slot.
+    /// Waits for a person, and checks at intervals how much the server keeps for the slot.
     async fn stand(&mut self) {
         while self.link.is_current(self.generation) {
             if let Ok(seen) = self.server.look().await {
@@ -169,7 +169,7 @@ impl<S: Server> Follower<S> {
         }
     }
 
-    /// Waits until the link wants something, or this long.
+    /// Waits until the link has a request, or for this long.
     async fn pause(&self, wait: Duration) {
         let slept = self.clock.sleep(wait);
         tokio::pin!(slept);
@@ -182,7 +182,7 @@ impl<S: Server> Follower<S> {
         }
     }
 
-    /// One connection to the server, from the look at it to its end.
+    /// Runs one connection to the server, from the first check to its end.
     async fn session(&mut self) -> Result<(), Ended> {
         let seen = self.server.look().await?;
         self.saw(&seen);
@@ -200,7 +200,7 @@ impl<S: Server> Follower<S> {
             Verdict::GoOn { wanted } => {
                 let mut position = Position { timeline: seen.timeline, ..position.unwrap_or_default() };
                 position.learn(seen.shapes(), seen.partitions_behind(position.partitions));
-                // A table that is wanted and not published is read once it is.
+                // A wanted table that is not published is read once it is published.
                 match seen.published_of(wanted).is_empty() {
                     true => (position, seen),
                     false => self.snapshot(position, &seen, wanted).await?,
@@ -208,7 +208,8 @@ impl<S: Server> Follower<S> {
             }
         };
         match self.stream(position, &seen).await {
-            // Only the stream tells whether the log is the one that was read, and whether a table was another one for a time.
+            // Only the stream shows whether the log is the one that was read, and whether a table was replaced for a
+            // time.
             Err(Ended::Stopped(finding)) if matches!(finding.code, Code::Behind | Code::PublicationChanged) => {
                 let position = self.position()?;
                 let (position, seen) = self.repair(position, &seen, finding).await?;
@@ -218,7 +219,7 @@ impl<S: Server> Follower<S> {
         }
     }
 
-    /// What the setting says where the position cannot be gone on with.
+    /// Does what the setting says if nova cannot continue from the position.
     async fn repair(
         &mut self,
         position: Option<Position>,
@@ -246,17 +247,17 @@ impl<S: Server> Follower<S> {
             let detail = format!("the store's position: {error}");
             Ended::Stopped(Finding::new(Code::Position, detail, "Or read all tables again: nova cdc resnapshot"))
         })?;
-        // What was consumed behind it comes again with the same numbers.
+        // Records that were consumed after it come again with the same numbers.
         Ok(Some(position))
     }
 
-    /// Where the store is; 0 where it is before the end of a first snapshot, of which nothing may be acknowledged.
+    /// The store's position, or 0 before the end of a first snapshot, of which nothing may be acknowledged.
     fn committed_lsn(&self) -> u64 {
         let position = self.progress.cookie(&self.partition).and_then(|cookie| Position::decode(&cookie).ok());
         position.filter(|position| position.phase == Phase::Stream).map_or(0, |position| position.end_lsn)
     }
 
-    /// The offset of the next record that is new: neither the store nor ingest has it.
+    /// The offset of the next record that neither the store nor ingest has.
     fn next_offset(&self) -> i64 {
         self.progress.next_offset(&self.partition).unwrap_or(0).max(self.handed_over)
     }
@@ -276,7 +277,7 @@ impl<S: Server> Follower<S> {
     fn saw(&self, seen: &Seen) {
         let (committed_lsn, now_ms) = (self.committed_lsn(), self.clock.now_ms());
         let mut found = fitness::findings(seen, &self.settings.slot, &self.settings.publication);
-        // A position that cannot be read is said elsewhere.
+        // A position that cannot be read is reported elsewhere.
         let position = self.position().ok().flatten();
         found.extend(position.and_then(|position| redefined(&position, seen)));
         let mut new = Vec::new();
@@ -292,12 +293,12 @@ impl<S: Server> Follower<S> {
         new.iter().for_each(|finding| tracing::warn!("postgres: {finding}"));
     }
 
-    /// A position as the batch of its records carries it.
+    /// A position in the form that a batch of records carries.
     fn cookie(&self, position: &Position) -> Cookie {
         Cookie { partition: self.partition.clone(), offset: position.offset, bytes: position.encode().into() }
     }
 
-    /// Hands over, when there is room, and remembers the position.
+    /// Hands a chunk over when there is room, and remembers the position.
     async fn hand_over(&mut self, chunk: Chunk, position: Option<&Position>) -> Result<(), Ended> {
         while !self.link.has_room() {
             self.still_wanted()?;
@@ -334,9 +335,10 @@ impl<S: Server> Follower<S> {
     }
 }
 
-/// More of the log than may be kept for the slot: their disk comes first, and nova gives the slot up.
+/// The finding that the server keeps more of the log for the slot than allowed. The server's disk is more important, so
+/// nova gives the slot up.
 fn too_much_held(seen: &Seen, settings: &FollowSettings) -> Option<Finding> {
-    /// Said from this part of the limit on, percent.
+    /// The finding is a warning from this part of the limit on, percent.
     const WARN_PERCENT: u64 = 80;
     let limit_mib = u64::from(settings.max_held_wal_mib);
     let held_mib = seen.slot.as_ref()?.held_bytes(seen.flush_lsn) >> 20;
@@ -354,7 +356,7 @@ fn too_much_held(seen: &Seen, settings: &FollowSettings) -> Option<Finding> {
     Some(Finding::new(Code::HeldWal, detail, remedy).repaired_by(Tables::ALL))
 }
 
-/// `pg_class.oid` of each followed table, in the order of [`Table::ALL`]; 0 of one that is not published.
+/// `pg_class.oid` of each followed table, in the order of [`Table::ALL`]. It is 0 if the table is not published.
 fn oids(seen: &Seen) -> [u32; Table::ALL.len()] {
     Table::ALL.map(|table| seen.published(table).map_or(0, |published| published.oid))
 }

@@ -1,29 +1,30 @@
-//! The bounded queue between the session's thread and ingest, and what each side tells the other. The session waits for
-//! room without blocking its runtime; ingest waits for records on its own thread.
+//! The bounded queue between the session's thread and ingest, and the messages in both directions. The session waits
+//! for room without blocking its runtime. Ingest waits for records on its own thread.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
+use crate::clock::monotonic_now;
 use crate::event::{Record, TopicPartition};
 use crate::source::bell::Bell;
 use crate::source::{Cookie, Fault};
 
-/// Bytes of records that may wait for ingest.
+/// The most bytes of records that may wait for ingest.
 pub const QUEUE_MAX_BYTES: usize = 16 << 20;
-/// Records that may wait for ingest.
+/// The most records that may wait for ingest.
 pub const QUEUE_MAX_RECORDS: usize = 32_768;
-/// What a record costs besides its value.
+/// The bytes of a record besides its value.
 const RECORD_OVERHEAD_BYTES: usize = size_of::<Record>();
 
-/// What the session hands over at once.
+/// The records that the session hands over at once.
 #[derive(Debug, Default)]
 pub struct Chunk {
     pub records: Vec<Record>,
-    /// The newest position, which holds after the records.
+    /// The newest position, which is valid after the records.
     pub cookie: Option<Cookie>,
 }
 
@@ -34,12 +35,12 @@ impl Chunk {
     }
 }
 
-/// From where the session shall read.
+/// Where the session must begin to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// From the store's position.
+    /// The session begins at the store's position.
     Restart,
-    /// From where it began last, with the first record at this offset.
+    /// The session begins where it began last, with the first record at this offset.
     Renumber { next: i64 },
 }
 
@@ -48,36 +49,36 @@ struct Inner {
     chunks: VecDeque<Chunk>,
     records: usize,
     bytes: usize,
-    /// Ingest takes nothing of the partition for now.
+    /// Whether ingest takes no records of the partition for now.
     paused: bool,
-    /// Chunks of an earlier generation are void.
+    /// The number of the generation. Chunks of an earlier one are void.
     generation: u64,
     order: Option<Order>,
     faults: Vec<Fault>,
     bell: Option<Arc<Bell>>,
     closed: bool,
-    /// The last feedback is to be sent, and the session to be closed.
+    /// Whether the session must send its last feedback and end.
     closing: bool,
 }
 
-/// See the module.
+/// The queue between the session's thread and ingest.
 #[derive(Debug, Default)]
 pub struct Link {
     inner: Mutex<Inner>,
     filled: Condvar,
-    /// Wakes the session: there is room, an order, or the end.
+    /// Wakes the session when there is room, an order, or the end.
     pub woken: Notify,
 }
 
-/// The session's side.
+/// The methods of the session's side.
 impl Link {
-    /// The number of the current generation, and its order where the session has not seen it yet.
+    /// The number of the current generation, and its order if the session has not seen it yet.
     pub fn begin(&self) -> (u64, Option<Order>) {
         let mut inner = self.inner.lock();
         (inner.generation, inner.order.take())
     }
 
-    /// Whether what is read now is still wanted.
+    /// Whether records of this generation are still wanted.
     pub fn is_current(&self, generation: u64) -> bool {
         let inner = self.inner.lock();
         inner.generation == generation && !inner.closing
@@ -88,8 +89,8 @@ impl Link {
         !inner.paused && inner.bytes < QUEUE_MAX_BYTES && inner.records < QUEUE_MAX_RECORDS
     }
 
-    /// Hands a chunk over; one of an earlier generation is dropped. The caller has looked for room: one chunk more than
-    /// the bounds fit in any case.
+    /// Hands a chunk over. A chunk of an earlier generation is dropped. The caller has checked for room; one more chunk
+    /// than the limits always fits.
     pub fn push(&self, generation: u64, chunk: Chunk) {
         let mut inner = self.inner.lock();
         if inner.generation != generation {
@@ -118,7 +119,7 @@ impl Link {
         self.inner.lock().closing
     }
 
-    /// The session has ended.
+    /// Notes that the session has ended.
     pub fn close(&self) {
         let mut inner = self.inner.lock();
         inner.closed = true;
@@ -126,17 +127,17 @@ impl Link {
     }
 }
 
-/// Ingest's side.
+/// The methods of ingest's side.
 impl Link {
     pub fn ring_at(&self, bell: &Arc<Bell>) {
         self.inner.lock().bell = Some(Arc::clone(bell));
     }
 
-    /// The next chunk; waits for one no longer than this.
+    /// The next chunk. It waits for one for no longer than this.
     pub fn pop(&self, wait: Duration) -> Option<Chunk> {
         let mut inner = self.inner.lock();
         if inner.chunks.is_empty() && !wait.is_zero() && inner.faults.is_empty() {
-            let deadline = Instant::now() + wait;
+            let deadline = monotonic_now() + wait;
             let nothing = |inner: &mut Inner| inner.chunks.is_empty() && inner.faults.is_empty() && !inner.closed;
             self.filled.wait_while_until(&mut inner, nothing, deadline);
         }
@@ -156,7 +157,7 @@ impl Link {
         self.inner.lock().paused = true;
     }
 
-    /// What waits is void; the session begins again.
+    /// Makes the waiting chunks void, and lets the session begin again.
     pub fn restart(&self, order: Order) {
         let mut inner = self.inner.lock();
         let (generation, bell) = (inner.generation + 1, inner.bell.take());
@@ -170,17 +171,17 @@ impl Link {
         self.inner.lock().closed
     }
 
-    /// Asks the session to end, and waits for that; false where it takes longer.
+    /// Asks the session to end, and waits for that. Returns false if it takes longer than this.
     pub fn end(&self, most: Duration) -> bool {
         let mut inner = self.inner.lock();
         inner.closing = true;
         self.woken.notify_one();
-        let deadline = Instant::now() + most;
+        let deadline = monotonic_now() + most;
         !self.filled.wait_while_until(&mut inner, |inner| !inner.closed, deadline).timed_out()
     }
 }
 
-/// The one partition of a slot: `pg.{slot}` 0.
+/// The only partition of a slot: `pg.{slot}` 0.
 pub fn partition(slot: &str) -> TopicPartition {
     TopicPartition::new(format!("pg.{slot}"), 0)
 }

@@ -1,19 +1,19 @@
-//! Places in PostgreSQL's log, as the server prints them.
+//! Positions in PostgreSQL's log, as the server prints them.
 
 /// An LSN as PostgreSQL prints it.
 pub fn lsn_text(lsn: u64) -> String {
     format!("{:X}/{:X}", lsn >> 32, lsn & 0xffff_ffff)
 }
 
-/// The LSN of such a text.
+/// The LSN in a text.
 pub fn parse_lsn(text: &str) -> Option<u64> {
     let (high, low) = text.split_once('/')?;
     let part = |digits: &str| u32::from_str_radix(digits, 16).ok().map(u64::from);
     Some(part(high)? << 32 | part(low)?)
 }
 
-/// Where a history of timelines says that `timeline` ended, or an earlier one that it continues ("Timelines" in
-/// PostgreSQL's manual: lines of number, LSN, reason).
+/// The LSN at which `timeline` ended according to a history of timelines, or at which an earlier one ended that it
+/// continues ("Timelines" in PostgreSQL's manual: lines of number, LSN, reason).
 pub fn branch_of(history: &str, timeline: u32) -> Option<u64> {
     history.lines().find_map(|line| {
         let mut words = line.split_whitespace();

@@ -1,8 +1,8 @@
-//! PostgreSQL directly: the logical replication stream of one slot as the one partition `pg.{slot}` 0. The session has a thread
-//! and a runtime of its own (`session`), where the follower (`follower`) compares (`slot`), reads a snapshot, streams and
-//! acknowledges over a `server`, which `net` is. It hands numbered records (`numbering`) over a bounded `link`; ingest polls
-//! this source as any other. The `position` is committed with the effects of what stands before it, and nothing behind the
-//! store's is ever acknowledged.
+//! PostgreSQL as a direct source: the logical replication stream of one slot becomes the only partition `pg.{slot}` 0.
+//! The session (`session`) has its own thread and runtime. There the follower (`follower`) compares (`slot`), reads a
+//! snapshot, streams and acknowledges over a `server`, which `net` implements. It hands numbered records (`numbering`)
+//! over a bounded `link`, and ingest polls this source like any other. The `position` is committed together with the
+//! effects of the records before it, and nothing after the store's position is ever acknowledged.
 
 pub mod around;
 pub mod finding;
@@ -32,7 +32,7 @@ use super::{Cookie, Fault, PollLimits, Polled, Source, SourceError};
 
 use self::link::{Link, Order};
 
-/// See the module.
+/// The source of a slot's records.
 pub struct PostgresSource {
     link: Arc<Link>,
     partition: TopicPartition,
@@ -40,7 +40,7 @@ pub struct PostgresSource {
 }
 
 impl PostgresSource {
-    /// Reads what a session puts into the link.
+    /// Makes a source of the records that a session puts into the link.
     pub fn new(link: Arc<Link>, slot: &str) -> PostgresSource {
         PostgresSource { link, partition: link::partition(slot), cookie: None }
     }
@@ -71,7 +71,7 @@ impl Source for PostgresSource {
     }
 
     fn resume(&mut self, partition: &TopicPartition, _from: i64) -> Result<(), SourceError> {
-        // What the store has already comes again from the last position on, and is dropped by its number.
+        // Records that the store already has come again from the last position on, and are dropped by their offset.
         if *partition == self.partition {
             self.cookie = None;
             self.link.restart(Order::Restart);

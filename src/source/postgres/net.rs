@@ -1,5 +1,5 @@
-//! A real server: SQL and COPY over `tokio-postgres`, the replication stream over `pgwire-replication`. Lives on the
-//! session's thread, with its runtime.
+//! A real server: SQL and COPY over `tokio-postgres`, the replication stream over `pgwire-replication`. It runs on the
+//! session's thread and in its runtime.
 
 mod answer;
 mod catalogue;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use pgwire_replication::{Lsn, PgWireError, ReplicationClient, ReplicationConfig};
 use tokio_postgres::Client;
 
-use crate::clock::Clock as WallClock;
+use crate::clock::{Clock as WallClock, monotonic_now};
 
 use super::lsn::{branch_of, parse_lsn};
 use super::server::{Clock, Failure, Made, Server};
@@ -34,28 +34,28 @@ use self::target::{CONNECT_MAX, Target, session_options, targets};
 pub use self::target::{role_of, split_ssl_mode, unknown_parameter, verifier};
 use self::tls::{Tls, replication_tls};
 
-/// How often it is asked who keeps a slot from being made.
+/// How often the server is asked who keeps a slot from being made.
 const BLOCKED_EVERY: Duration = Duration::from_secs(5);
-/// The longest message of the stream, a change of one row.
+/// The longest message of the stream, which is a change of one row.
 const MESSAGE_MAX_BYTES: usize = 64 << 20;
-/// How often the server is told what the store has.
+/// How often the store's position is reported to the server.
 const STATUS_EVERY: Duration = Duration::from_millis(500);
-/// Events that wait between the connection and the follower.
+/// The most events that wait between the connection and the follower.
 const EVENTS_MAX: usize = 8_192;
 
-/// See the module.
+/// A connection to a real server.
 pub struct NetServer {
     settings: ConnectSettings,
     target: Option<Target>,
     sql: Option<Client>,
-    /// Holds an open snapshot.
+    /// The connection that holds an open snapshot.
     reading: Option<Client>,
-    /// A temporary slot lasts as long as its session.
+    /// The session that keeps a temporary slot, which lasts as long as the session.
     keeper: Option<ReplicationClient>,
     version: u32,
 }
 
-/// Whether the settings can be used, as far as that shows without a server.
+/// Whether the settings can be used, as far as that can be checked without a server.
 pub fn check(settings: &ConnectSettings) -> Result<(), Failure> {
     Tls::new(settings.ssl_mode, settings.ca_file.as_deref())?;
     targets(settings).map(drop)
@@ -103,17 +103,17 @@ impl NetServer {
             .with_application_name("nova")
             .with_max_message_size(MESSAGE_MAX_BYTES)
             .with_status_interval(STATUS_EVERY)
-            // The server asks when it has waited; a wake-up of our own would keep it from that.
+            // The server asks for a status after a timeout. A wake-up of our own would prevent that.
             .with_wakeup_interval(Duration::from_secs(3_600))
             .with_buffer_size(EVENTS_MAX))
     }
 
-    /// A replication session to the same server as the SQL connection, before it streams.
+    /// Opens a replication session to the same server as the SQL connection, before it streams.
     async fn gated(&self, config: ReplicationConfig, seen_system_id: u64) -> Result<ReplicationClient, Failure> {
         let connected = tokio::time::timeout(CONNECT_MAX, async {
             let mut client = ReplicationClient::connect_gated(config).await?;
             let identity = client.identify_system().await?;
-            // Each transaction that is decoded is one of the session's, too.
+            // Each decoded transaction counts as one of the session's, too.
             client.simple_query(&format!("SELECT {NO_TRANSACTION_TIMEOUT}")).await?;
             Ok::<_, PgWireError>((client, identity))
         });
@@ -128,7 +128,7 @@ impl NetServer {
         Ok(client)
     }
 
-    /// Whether a replication session can be had: a pooler or a rule of `pg_hba.conf` may pass SQL alone.
+    /// Whether a replication session can be opened. A pooler or a rule of `pg_hba.conf` may allow SQL alone.
     pub async fn try_replication(&mut self) -> Result<(), Failure> {
         let system_id = self.system_id().await?;
         self.gated(self.replication()?, system_id).await.map(drop)
@@ -158,7 +158,7 @@ impl NetServer {
     }
 }
 
-/// The slot of a snapshot of some tables. The name is at most 63 bytes.
+/// The name of the slot for a snapshot of some tables. It has at most 63 bytes.
 fn temporary_slot(slot: &str) -> String {
     const SUFFIX: &str = "_tables";
     let kept = slot.len().min(63 - SUFFIX.len());
@@ -171,7 +171,7 @@ impl Server for NetServer {
     type Copy = TableCopy;
 
     fn clock(&self) -> SystemClock {
-        SystemClock(Instant::now(), WallClock::System)
+        SystemClock(monotonic_now(), WallClock::System)
     }
 
     async fn look(&mut self) -> Result<Seen, Failure> {
@@ -227,7 +227,7 @@ impl Server for NetServer {
         let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8";
         let at_us = within(reading.query_one(sql, &[])).await?.get(0);
         self.reading = Some(reading);
-        // The snapshot lives in the transaction that took it; only a temporary slot needs its session.
+        // The snapshot lives in the transaction that took it. Only a temporary slot needs its session.
         self.keeper = temporary.then_some(client);
         Ok(Made { consistent_lsn, at_us })
     }
@@ -238,7 +238,7 @@ impl Server for NetServer {
     }
 
     async fn end_snapshot(&mut self) {
-        // Both connections end.
+        // Both connections end here.
         (self.reading, self.keeper) = (None, None);
     }
 
@@ -255,7 +255,7 @@ impl Server for NetServer {
     }
 }
 
-/// The machine's clocks.
+/// The clocks of the machine.
 #[derive(Clone)]
 pub struct SystemClock(Instant, WallClock);
 

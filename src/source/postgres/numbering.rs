@@ -1,6 +1,6 @@
-//! From the events of a replication stream to records with dense offsets: pure. Every change of a followed table, every
-//! commit and every logical message takes one; an update that changes a key takes two, a truncate one for each table. A
-//! change that a copy of its table has already takes none.
+//! Numbers the events of a replication stream: they become records with dense offsets. The module is pure. Every change
+//! of a followed table, every commit and every logical message takes one offset. An update that changes a key takes
+//! two, and a truncate one for each table. A change that a copy of its table already has takes none.
 
 use std::sync::Arc;
 
@@ -13,32 +13,33 @@ use crate::event::{Origin, OriginKind, Record, Relation, Table, Tables, TopicPar
 use super::finding::{Code, Finding};
 use super::server::{Event, Failure};
 
-/// Relations that a session describes and nova does not follow; beyond this they are forgotten, and described again.
+/// The most relations that a session describes and nova does not follow. Beyond this they are forgotten, and described
+/// again.
 const RELATIONS_MAX: usize = 4_096;
 
-/// What a relation of the session is to nova.
+/// The kind of a relation of the session for nova.
 #[derive(Clone, Debug)]
 enum Described {
     Other,
     Followed(Table, Arc<Relation>),
-    /// A followed table under a name that is not its own, or another table under its name: in words, which.
+    /// A followed table under a wrong name, or another table under its name, with a description.
     Astray(Table, String),
 }
 
-/// See the module.
+/// Numbers the events of a session.
 pub struct Numbering {
     partition: TopicPartition,
     /// The offset of the next record.
     next: i64,
-    /// Namespace of each table's relation, in the order of [`Table::ALL`].
+    /// The schema of each followed table's relation, in the order of [`Table::ALL`].
     followed: [Option<String>; Table::ALL.len()],
-    /// Their `pg_class.oid`, in the same order; 0 where any relation of the name is taken.
+    /// `pg_class.oid` of these relations, in the same order. At 0 any relation with the name is accepted.
     oids: [u32; Table::ALL.len()],
-    /// See [`super::position::Position::copied`].
+    /// The positions of copies; see [`super::position::Position::copied`].
     copied: [u64; Table::ALL.len()],
-    /// By `pg_class.oid`.
+    /// The relations by `pg_class.oid`.
     relations: Vec<(u32, Described)>,
-    /// Of the transaction at hand.
+    /// The commit LSN of the present transaction.
     commit_lsn: u64,
     commit_us: i64,
     open: bool,
@@ -46,7 +47,7 @@ pub struct Numbering {
 }
 
 impl Numbering {
-    /// Begins at a transaction's begin, with `next` as the offset of its first record.
+    /// Begins at the beginning of a transaction, with `next` as the offset of its first record.
     pub fn new(partition: TopicPartition, next: i64, followed: [Option<String>; Table::ALL.len()]) -> Numbering {
         let (oids, copied) = ([0; Table::ALL.len()], [0; Table::ALL.len()]);
         let (relations, origins) = (Vec::new(), Vec::new());
@@ -64,7 +65,7 @@ impl Numbering {
         }
     }
 
-    /// The tables are these relations, and these copies were taken of them.
+    /// Sets the relations of the tables, and the positions of their copies.
     #[must_use]
     pub fn of(self, oids: [u32; Table::ALL.len()], copied: [u64; Table::ALL.len()]) -> Numbering {
         Numbering { oids, copied, ..self }
@@ -103,7 +104,7 @@ impl Numbering {
         Ok(())
     }
 
-    /// A record of a snapshot.
+    /// Appends a record of a snapshot.
     pub fn read(&mut self, origin: &Arc<Origin>, value: Option<Bytes>, out: &mut Vec<Record>) {
         let (origin, lsn_delta) = (Arc::clone(origin), 0);
         self.append(origin, lsn_delta, value, out);
@@ -137,9 +138,9 @@ impl Numbering {
         self.relations.iter().find(|(known, _)| *known == oid).map(|(_, described)| described)
     }
 
-    /// The relation of a change, where the change is to be taken. What was committed before the copy of a table is in the
-    /// copy, and what the stream says of it may be out of date: between the two the table may have been out of the
-    /// publication.
+    /// The relation of a change, if the change is to be taken. A change that was committed before the copy of its table
+    /// is in the copy, and the stream's version of it may be outdated, because the table may have left the publication
+    /// between the two.
     fn taken(&self, described: &Described) -> Result<Option<Arc<Relation>>, Failure> {
         match described {
             Described::Other => Ok(None),
@@ -153,7 +154,7 @@ impl Numbering {
         }
     }
 
-    /// A relation as it is from here on; one that did not change keeps its description, which decoders know.
+    /// Takes the new description of a relation. If it did not change, the old object is kept, because decoders know it.
     fn describe(&mut self, message: &[u8]) -> Result<(), Failure> {
         let described = match pgoutput::message(message) {
             Ok(Message::Relation(relation)) => relation,
@@ -182,7 +183,8 @@ impl Numbering {
         Ok(())
     }
 
-    /// The name alone does not say whose changes they are: a table may have had another one for a time.
+    /// Decides which table a relation is. The name alone is not enough, because another table may have had it for a
+    /// time.
     fn place(&self, relation: Relation) -> Described {
         let is_its_name = |table: &Table| {
             let namespace = self.followed[*table as usize].as_deref();
@@ -263,7 +265,7 @@ fn astray(table: Table, what: &str) -> Finding {
     Finding::new(Code::PublicationChanged, detail, remedy).repaired_by(Tables::NONE.with(table))
 }
 
-/// Whether two records share an origin but for the LSN. A relation that was described again is another one.
+/// Whether two records share an origin except for the LSN. A relation that was described again is another one.
 fn is_same(one: &OriginKind, other: &OriginKind) -> bool {
     let relations = match (one.relation(), other.relation()) {
         (Some(one), Some(other)) => Arc::ptr_eq(one, other),

@@ -1,61 +1,66 @@
-//! Where nova is in the log of a PostgreSQL server, as the store keeps it beside the partition's next offset: in the same
-//! commit as the effects of everything before it.
+//! nova's position in the log of a PostgreSQL server, as the store keeps it beside the partition's next offset. It is
+//! in the same commit as the effects of everything before it.
+
+#![warn(clippy::indexing_slicing)]
 
 use nova_storage::codec::{COOKIE_MAX_BYTES, CodecError, Put, Reader};
 
 use crate::event::{Table, Tables};
 
-/// Version 1 has none of [`Position::copied`], [`Position::shapes`] and [`Position::partitions`].
+/// The version of the format. Version 1 had no [`Position::copied`], [`Position::shapes`] and [`Position::partitions`].
 const VERSION: u8 = 2;
 const WHAT: &str = "position in PostgreSQL's log";
-/// Snapshots without a person's order that are remembered: no more than these are made within [`AUTOMATIC_WITHIN_MS`].
+/// The most snapshots without a person's order within [`AUTOMATIC_WITHIN_MS`], whose times are remembered.
 pub const AUTOMATIC_MAX: usize = 3;
 pub const AUTOMATIC_WITHIN_MS: i64 = 3_600_000;
 
-/// What is to be done with the slot.
+/// The next work for the slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
-    /// All tables are to be read, from a slot that is yet to be made. One that is there is nova's own, of an attempt
-    /// before, and is dropped.
+    /// All tables must be read, with a new slot. An existing slot is nova's own from an earlier attempt, and is
+    /// dropped.
     #[default]
     Snapshot,
-    /// The slot is read on.
+    /// The slot is read.
     Stream,
 }
 
-/// See the module.
+/// nova's position in the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Position {
     pub phase: Phase,
-    /// `system_identifier` of the server, and its timeline.
+    /// The server's `system_identifier`, and its timeline.
     pub system_id: u64,
     pub timeline: u32,
-    /// End of the last whole transaction, or a later place up to which nothing was to be sent.
+    /// The end of the last whole transaction, or a later position up to which there was nothing to send.
     pub end_lsn: u64,
-    /// LSN and time (epoch microseconds) of the commit of the last transaction that had something for nova; 0 before one.
-    /// Where the slot is older than the position, it is read again, and tells whether the log is the one that was read.
+    /// The LSN and the time (epoch microseconds) of the commit of the last transaction with something for nova, or 0
+    /// before the first. If the slot is older than the position, this transaction is read again, and shows whether the
+    /// log is the same.
     pub commit_lsn: u64,
     pub commit_us: i64,
-    /// The offset of the record that comes next.
+    /// The offset of the next record.
     pub offset: i64,
-    /// How each table is published ([`super::slot::Published::identity`]), in the order of [`Table::ALL`]; 0 where it was not
-    /// when the position was taken, so that its rows are not known.
+    /// How each table was published at this position ([`super::slot::Published::identity`]), in the order of
+    /// [`Table::ALL`]. It is 0 if the table was not published, so that its rows are unknown.
     pub published: [u64; Table::ALL.len()],
-    /// Where the log stood when a table was copied that the stream has not passed since, in the same order; 0 where it has.
-    /// What was committed before that is in the copy, and the stream's word on it may be out of date: it is not taken.
+    /// The position of the log at which a table was copied that the stream has not passed since, in the same order. It
+    /// is 0 if the stream has passed it. The copy has the changes that were committed before it, and the stream's
+    /// version of them may be outdated, so it is not taken.
     pub copied: [u64; Table::ALL.len()],
-    /// What each table was when its rows were read ([`super::redefined`]), in the same order; 0 where that is
-    /// not known.
+    /// The shape of each table when its rows were read ([`super::redefined`]), in the same order. It is 0 if it is
+    /// unknown.
     pub shapes: [u64; Table::ALL.len()],
-    /// Which partitions each table had then ([`super::redefined`]), in the same order; 0 where it had
-    /// none, or that is not known.
+    /// The partitions of each table when its rows were read ([`super::redefined`]), in the same order. It is 0 if the
+    /// table had none, or if they are unknown.
     pub partitions: [u64; Table::ALL.len()],
-    /// Tables that are to be read again, by a person's order.
+    /// The tables that a person ordered to be read again.
     pub wanted: Tables,
     /// When the last snapshots without such an order began, epoch milliseconds.
     pub automatic_ms: Vec<i64>,
 }
 
+#[allow(clippy::indexing_slicing, reason = "each array has a place for each table")]
 impl Position {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
@@ -107,7 +112,7 @@ impl Position {
         for _ in 0..reader.varint()? {
             let number = reader.u8()?;
             let table = Table::numbered(number)?;
-            // Numbers rise, so that no table comes twice.
+            // Numbers must rise, so that no table comes twice.
             if last.replace(number).is_some_and(|last| last >= number) {
                 return Err(invalid());
             }
@@ -129,21 +134,21 @@ impl Position {
         Ok(position)
     }
 
-    /// The stream is at this place: copies that were taken before it are behind it.
+    /// Notes that the stream has reached this position, so copies that were taken before it are passed.
     pub fn reach(&mut self, end_lsn: u64) {
         self.end_lsn = end_lsn;
         self.copied.iter_mut().filter(|copied_lsn| **copied_lsn <= end_lsn).for_each(|copied_lsn| *copied_lsn = 0);
     }
 
-    /// What the tables are now is taken for what they were where that is not known. `partitions`: which tell of nothing that
-    /// the stream does not tell ([`super::redefined`]).
+    /// Takes the present shape of a table as the earlier one if that is unknown. `partitions` are those that differ in
+    /// nothing that the stream does not contain ([`super::redefined`]).
     pub fn learn(&mut self, shapes: [u64; Table::ALL.len()], partitions: [u64; Table::ALL.len()]) {
         self.partitions = partitions;
         let unknown = self.shapes.iter_mut().zip(shapes).filter(|(known, _)| **known == 0);
         unknown.for_each(|(known, now)| *known = now);
     }
 
-    /// Notes that a snapshot begins without a person's order; false where too many did within the hour before.
+    /// Notes that a snapshot begins without a person's order. Returns false if too many began within the last hour.
     pub fn begin_automatic(&mut self, now_ms: i64) -> bool {
         self.automatic_ms.retain(|at_ms| (0..AUTOMATIC_WITHIN_MS).contains(&now_ms.saturating_sub(*at_ms)));
         let allowed = self.automatic_ms.len() < AUTOMATIC_MAX;
@@ -154,8 +159,8 @@ impl Position {
     }
 }
 
-/// The position that makes nova read these tables again, or all of them with a new slot where `tables` is
-/// [`Tables::ALL`]. One that cannot be read is replaced by the begin of everything.
+/// The position that makes nova read these tables again, or all of them with a new slot if `tables` is [`Tables::ALL`].
+/// A position that cannot be read is replaced by the very beginning.
 pub fn again(bytes: &[u8], tables: Tables) -> Vec<u8> {
     let mut position = Position::decode(bytes).unwrap_or_default();
     match tables == Tables::ALL {
@@ -199,14 +204,14 @@ mod tests {
         })
     }
 
-    /// A position of version 1, as it stood in stores.
+    /// A position of version 1, as it was in stores.
     const OF_VERSION_1: [&[u8]; 15] = [
-        // The version, and the phase: the slot is read on.
+        // The version, and the phase in which the slot is read.
         b"\x01\x01",
         // The system identifier and the timeline.
         b"\x22\x6f\xb9\x7f\x89\xf7\x53\x67",
         b"\x03",
-        // The end of the last transaction, LSN and time of its commit, the next offset.
+        // The end of the last transaction, the LSN and the time of its commit, and the next offset.
         b"\xc8\xb0\xd3\x9b\xeb\x02",
         b"\x80\xb0\xd3\x9b\xeb\x02",
         b"\x80\xe9\x9c\xbb\xed\xbf\xb0\x06",
@@ -218,13 +223,13 @@ mod tests {
         b"\x02\x00\x00\x00\x00\x00\x00\x00\x00",
         b"\x03\xff\xff\xff\xff\xff\xff\xff\xff",
         b"\x04\x01\x00\x00\x00\x00\x00\x00\x80",
-        // Posts and likes are to be read again.
+        // Posts and likes must be read again.
         b"\x12",
-        // When two snapshots began without an order.
+        // The times at which two snapshots began without an order.
         b"\x02\x80\x83\xa4\xc1\xc1\x68\xc2\xf1\x91\xc2\xc1\x68",
     ];
 
-    /// As version 1 was written.
+    /// Encodes a position as version 1 did.
     fn first(position: &Position) -> Vec<u8> {
         let mut out = vec![1];
         out.put_u8(u8::from(position.phase == Phase::Stream));
@@ -250,7 +255,7 @@ mod tests {
         fn positions_read_back_and_mutants_are_errors_or_positions(position in positions(), seed: u64) {
             let bytes = position.encode();
             prop_assert_eq!(Position::decode(&bytes), Ok(position));
-            // One may lack tables that a later version added.
+            // A position may lack tables that a later version added.
             check_values(&bytes, seed, Position::decode, Position::encode);
         }
 
@@ -289,7 +294,7 @@ mod tests {
         };
         let bytes = OF_VERSION_1.concat();
         assert_eq!(Position::decode(&bytes), Ok(expected.clone()));
-        // A command on the stopped store writes it as today's version.
+        // A command on the stopped store writes the position in the present version.
         let wanted = expected.wanted.with(Table::Users);
         let again = Position::decode(&again(&bytes, Tables::NONE.with(Table::Users)));
         assert_eq!(again, Ok(Position { wanted, ..expected }));
@@ -312,7 +317,7 @@ mod tests {
         }
         assert!(!position.begin_automatic(AUTOMATIC_WITHIN_MS - 1));
         assert!(position.begin_automatic(AUTOMATIC_WITHIN_MS) && !position.begin_automatic(AUTOMATIC_WITHIN_MS));
-        // A clock that was set back counts nothing.
+        // After the clock was set back, the earlier snapshots are not counted.
         assert!(position.begin_automatic(-1));
     }
 }

@@ -1,4 +1,5 @@
-//! The statements about a publication: what nova proposes where one is missing, and what `nova postgres setup` runs.
+//! The statements about a publication: those that nova proposes if one is missing, and those that `nova postgres setup`
+//! runs.
 
 use std::fmt;
 
@@ -7,26 +8,26 @@ use crate::event::Table;
 
 use super::slot::{Publication, Published};
 
-/// A table as a publication lists it.
+/// A table in the form in which a publication lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     pub table: Table,
-    /// None: the one that the search path finds.
+    /// The schema. `None` means the one that the search path finds.
     pub schema: Option<String>,
-    /// None: every column, later ones too.
+    /// The columns. `None` means every column, including later ones.
     pub columns: Option<Vec<String>>,
 }
 
 impl Listed {
-    /// As nova proposes it without a look at the server. Of users only the columns that nova keeps leave the server, so that
-    /// private ones do not (column lists: PostgreSQL 15 and later).
+    /// The table as nova proposes it without checking the server. Of users only the columns that nova keeps leave the
+    /// server, so private ones do not (column lists: PostgreSQL 15 and later).
     pub fn by_default(table: Table) -> Listed {
         let names = || table.columns().iter().map(|column| column.name.to_owned()).collect();
         Listed { table, schema: None, columns: (table == Table::Users).then(names) }
     }
 
-    /// A table that has these columns, without the private ones, and of users only what nova knows. `needed` are columns
-    /// besides that PostgreSQL wants to be published, those of the replica identity.
+    /// A table with these columns, without private ones, and of users only those that nova knows. `needed` are further
+    /// columns that PostgreSQL wants to be published, because they are in the replica identity.
     pub fn of(table: Table, schema: &str, columns: &[&str], needed: &[&str]) -> Listed {
         let known = |name: &str| table.columns().iter().any(|column| column.name == name);
         let follows = |name: &str| table != Table::Users || known(name) || needed.contains(&name);
@@ -36,14 +37,14 @@ impl Listed {
         Listed { table, schema: Some(schema.to_owned()), columns: (!whole).then_some(kept) }
     }
 
-    /// The same of a table that is published already.
+    /// The form for a table that is already published.
     pub fn of_published(published: &Published) -> Option<Listed> {
         let columns: Vec<_> = published.columns.iter().map(|(name, _)| name.as_str()).collect();
         let identity: Vec<_> = published.identity_columns.iter().map(|column| column.name.as_str()).collect();
         Some(Listed::of(published.table?, &published.namespace, &columns, &identity))
     }
 
-    /// The table's name, quoted where it has to be.
+    /// The table's name, quoted if necessary.
     pub fn name(&self) -> String {
         match &self.schema {
             Some(schema) => format!("{}.{}", quoted(schema), self.table),
@@ -51,7 +52,7 @@ impl Listed {
         }
     }
 
-    /// The columns in parentheses; empty where all are meant.
+    /// The columns in parentheses. The text is empty if all columns are meant.
     pub fn list(&self) -> String {
         let quoted = |columns: &Vec<String>| columns.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
         self.columns.as_ref().map_or_else(String::new, |columns| format!(" ({})", quoted(columns)))
@@ -64,19 +65,19 @@ impl fmt::Display for Listed {
     }
 }
 
-/// How a table comes into a publication.
+/// How a table is part of a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Through {
-    /// It is listed: it can be taken out, and may have a list of columns.
+    /// The table is listed: it can be removed, and may have a list of columns.
     ItsName,
     /// `FOR TABLES IN SCHEMA`: no table of the publication may have a list of columns.
     ItsSchema,
-    /// `FOR ALL TABLES`.
+    /// `FOR ALL TABLES`: the publication has every table.
     AllTables,
 }
 
 impl Through {
-    /// As it stands in the publication's statement.
+    /// The words in the publication's statement.
     pub const fn words(self) -> &'static str {
         match self {
             Through::ItsName => "FOR TABLE",
@@ -86,7 +87,8 @@ impl Through {
     }
 }
 
-/// By what the catalogue says of the table's membership: `{publication}/{its row}/{the row of its schema}`.
+/// How the table is part of the publication according to the catalogue: `{publication}/{its row}/{the row of its
+/// schema}`.
 pub fn through(row: &Publication, published: &Published) -> Through {
     match published.membership.split('/').nth(2) {
         _ if row.all_tables => Through::AllTables,
@@ -95,18 +97,19 @@ pub fn through(row: &Publication, published: &Published) -> Through {
     }
 }
 
-/// Another publication beside one that takes no lists of columns.
+/// The name of another publication beside one that cannot have lists of columns.
 pub fn beside(publication: &str) -> String {
     // A name has at most 63 bytes.
     format!("{}_tables", publication.get(..56).unwrap_or(publication))
 }
 
-/// All tables, as nova proposes them without a look at the server.
+/// All tables, as nova proposes them without checking the server.
 pub fn by_default() -> Vec<Listed> {
     Table::ALL.map(Listed::by_default).to_vec()
 }
 
-/// `via_root`: changes of partitions come under the name of the partitioned table.
+/// The statement that makes a publication. With `via_root` changes of partitions come under the name of the partitioned
+/// table.
 pub fn create(publication: &str, listed: &[Listed], via_root: bool) -> String {
     let with = if via_root { " WITH (publish_via_partition_root = true)" } else { "" };
     format!("CREATE PUBLICATION {publication} FOR TABLE {}{with}", all(listed))
@@ -132,9 +135,9 @@ fn all(listed: &[Listed]) -> String {
     listed.iter().map(Listed::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// An identifier as it stands in SQL: plain ones without quotes, for people.
+/// An identifier in SQL. Plain ones have no quotes, for readability.
 pub fn quoted(name: &str) -> String {
-    /// Words that a plain identifier may not be, among the names that columns have.
+    /// Reserved words, among the names of columns, that must be quoted.
     const RESERVED: [&str; 12] =
         ["user", "order", "group", "table", "column", "desc", "end", "limit", "offset", "default", "check", "primary"];
     let plain =

@@ -1,6 +1,7 @@
-//! What PostgreSQL does to the rows of a table without a word in the stream: a column gets another type, a partition comes or
-//! goes with its rows. It is known by what the table was when its rows were read, and said until they are read again. Pure.
-//! A partition that is truncated by its own name is not known.
+//! Detects changes of a table's rows that PostgreSQL makes without a record in the stream: a column gets another type,
+//! or a partition is attached or detached with its rows. They are detected by comparing the table with its state when
+//! its rows were read, and reported until the rows are read again. The module is pure. A partition that is truncated
+//! under its own name is not detected.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -11,17 +12,17 @@ use super::position::Position;
 use super::slot::{Published, Seen};
 
 impl Published {
-    /// Of the published columns that nova has a place for, with their types. Where it changes, PostgreSQL may have given rows
-    /// other values without a word in the stream.
+    /// A hash of the published columns that nova keeps, with their types. If it changes, PostgreSQL may have given rows
+    /// other values without a record in the stream.
     pub fn shape(&self) -> u64 {
         let of_nova = self.table.map(Table::columns).unwrap_or_default();
         let published = of_nova.iter().filter_map(|one| self.columns.iter().find(|(name, _)| name == one.name));
         let text: String = published.map(|(name, type_oid)| format!("{name}\0{type_oid}\0")).collect();
-        // Zero stands for "not known".
+        // Zero means "unknown".
         xxh3_64(text.as_bytes()) | 1
     }
 
-    /// Which partitions there are: a hash over them, and the highest OID. 0 of a table that has none by its kind.
+    /// The partitions as a hash and the highest OID. It is 0 for a table of a kind without partitions.
     pub fn partitions_mark(&self) -> u64 {
         let highest = self.partitions.iter().map(|(oid, _)| *oid).max().unwrap_or(0);
         if self.partitioned { self.partitions_up_to(highest) } else { 0 }
@@ -31,12 +32,12 @@ impl Published {
         let mut oids: Vec<_> = self.partitions.iter().map(|(oid, _)| *oid).filter(|oid| *oid <= highest).collect();
         oids.sort_unstable();
         let bytes: Vec<u8> = oids.iter().flat_map(|oid| oid.to_le_bytes()).collect();
-        // The bit keeps it from being zero.
+        // This bit keeps the value from being zero.
         ((xxh3_64(&bytes) | 1) << 32) | u64::from(highest)
     }
 
-    /// Whether rows came or went with partitions since they were these: one is gone, or was attached with its rows. One that
-    /// was made as a partition is empty, and later than all that were there.
+    /// Whether rows came or went with partitions since this mark: a partition is gone, or was attached with its rows. A
+    /// partition that was made as one was empty, and its OID is higher than all earlier ones.
     pub fn regrouped(&self, known: u64) -> bool {
         let highest = u32::try_from(known & u64::from(u32::MAX)).unwrap_or(u32::MAX);
         let attached = self.partitions.iter().any(|(oid, attached)| *attached && *oid > highest);
@@ -45,13 +46,13 @@ impl Published {
 }
 
 impl Seen {
-    /// The shape of each table, in the order of [`Table::ALL`]; 0 of one that is not published.
+    /// The shape of each table, in the order of [`Table::ALL`]. It is 0 if the table is not published.
     pub fn shapes(&self) -> [u64; Table::ALL.len()] {
         Table::ALL.map(|table| self.published(table).map_or(0, Published::shape))
     }
 
-    /// The partitions of each table, in the order of [`Table::ALL`], where no rows came or went with them since they were
-    /// `known`; else what is known.
+    /// The present partitions of each table, in the order of [`Table::ALL`], if no rows came or went with them since
+    /// `known`. Otherwise the value of `known`.
     pub fn partitions_behind(&self, known: [u64; Table::ALL.len()]) -> [u64; Table::ALL.len()] {
         Table::ALL.map(|table| match self.published(table) {
             Some(published) if !published.regrouped(known[table as usize]) => published.partitions_mark(),
@@ -60,8 +61,8 @@ impl Seen {
     }
 }
 
-/// Tables whose rows the server may have changed by itself since they were read, without a word in the stream: their columns
-/// or their partitions are others.
+/// The finding for tables whose rows the server may have changed since they were read, without a record in the stream,
+/// because their columns or partitions differ.
 pub fn redefined(position: &Position, seen: &Seen) -> Option<Finding> {
     let shapes = seen.shapes();
     let reshaped = |table: &Table| {
@@ -104,7 +105,7 @@ mod tests {
             let partitions = partitions.to_vec();
             Published { table: Some(Table::Posts), partitioned: true, partitions, ..Published::default() }
         };
-        // One that was attached before the rows were read is one of them.
+        // A partition that was attached before the rows were read is among them.
         let mark = of(&[(20, false), (30, true)]).partitions_mark();
         let cases: [(&[(u32, bool)], bool); 9] = [
             (&[(20, false), (30, true)], false),
@@ -120,7 +121,7 @@ mod tests {
         for (partitions, expected) in cases {
             assert_eq!(of(partitions).regrouped(mark), expected, "{partitions:?}");
         }
-        // Nothing is known, or the table has none.
+        // The mark is unknown, or the table has no partitions.
         assert!(!of(&[(20, true)]).regrouped(0));
         let plain = Published::default();
         assert!(plain.partitions_mark() == 0 && !plain.regrouped(mark));
@@ -149,7 +150,7 @@ mod tests {
             finding.code == Code::TableRedefined && finding.remedy.ends_with("nova cdc resnapshot posts"),
             "{finding}"
         );
-        // It is to be read again already.
+        // The table is already to be read again.
         position.wanted = Tables::NONE.with(Table::Posts);
         assert_eq!(redefined(&position, &seen(&[(20, false)])), None);
     }

@@ -1,5 +1,5 @@
-//! What the follower needs of a PostgreSQL server: the seam between what nova decides and how it is asked. `net` asks a real
-//! server; tests put a double in its place, with a clock of its own.
+//! The interface of a PostgreSQL server for the follower. It separates nova's decisions from the requests to the
+//! server. `net` implements it for a real server, and tests use a double with its own clock.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::event::Relation;
 use super::finding::{Code, Finding};
 use super::slot::{Published, Seen};
 
-/// A server, connected or to be connected when it is asked.
+/// A server that is connected, or connects when it is asked.
 pub trait Server {
     type Clock: Clock;
     type Stream: Stream;
@@ -19,34 +19,35 @@ pub trait Server {
 
     fn clock(&self) -> Self::Clock;
 
-    /// What is there: the server, the slot, the publication, and the tables around it.
+    /// The state of the server, the slot, the publication, and the tables around it.
     fn look(&mut self) -> impl Future<Output = Result<Seen, Failure>>;
 
-    /// The end of a timeline in the history of a later one: where that one branched off it, or off an earlier one.
-    /// `None` where the history does not name it.
+    /// The end of a timeline in the history of a later one: the LSN at which the later one branched off. `None` if the
+    /// history does not have the timeline.
     fn branched_at(&mut self, timeline: u32, of: u32) -> impl Future<Output = Result<Option<u64>, Failure>>;
 
     fn drop_slot(&mut self) -> impl Future<Output = Result<(), Failure>>;
 
-    /// Makes a slot, and opens the snapshot that was exported with it for [`Server::copy`]. A temporary one is gone when
-    /// the snapshot ends. A slot waits for every transaction that is open: `told` is called now and then with who they are.
+    /// Makes a slot, and opens the snapshot that was exported with it for [`Server::copy`]. A temporary slot disappears
+    /// when the snapshot ends. A slot waits for every open transaction: `told` is called at intervals with a
+    /// description of them.
     fn make_slot(&mut self, temporary: bool, told: impl Fn(String)) -> impl Future<Output = Result<Made, Failure>>;
 
-    /// Every row of a table in the open snapshot, with the columns that are published.
+    /// Every row of a table in the open snapshot, with the published columns.
     fn copy(&mut self, table: &Published) -> impl Future<Output = Result<Self::Copy, Failure>>;
 
     fn end_snapshot(&mut self) -> impl Future<Output = ()>;
 
-    /// Begins to stream. `acknowledged` is what the store has; the slot is ours when this returns.
+    /// Begins to stream. `acknowledged` is the store's position. When this returns, this session has the slot.
     fn start(&mut self, from: u64, acknowledged: u64) -> impl Future<Output = Result<Self::Stream, Failure>>;
 }
 
-/// Time as the follower sees it.
+/// The time for the follower.
 pub trait Clock: Clone {
-    /// Since some moment of the past.
+    /// The time since some moment of the past.
     fn elapsed(&self) -> Duration;
 
-    /// Epoch milliseconds.
+    /// The time in epoch milliseconds.
     fn now_ms(&self) -> i64;
 
     fn sleep(&self, wait: Duration) -> impl Future<Output = ()>;
@@ -54,16 +55,16 @@ pub trait Clock: Clone {
 
 /// The replication stream of a slot.
 pub trait Stream {
-    /// The next event. Dropping the future loses none.
+    /// The next event. Dropping the future loses no event.
     fn next(&mut self) -> impl Future<Output = Result<Event, Failure>>;
 
-    /// The next event, where it is here already.
+    /// The next event, if it is already here.
     fn next_at_once(&mut self) -> Option<Result<Event, Failure>>;
 
-    /// Everything before this LSN is durable here: told to the server soon.
+    /// Everything before this LSN is durable in the store. The server learns of it soon.
     fn acknowledge(&mut self, lsn: u64);
 
-    /// What the server was told last.
+    /// The LSN that was last reported to the server.
     fn told(&self) -> u64;
 
     fn close(self) -> impl Future<Output = ()>;
@@ -73,19 +74,19 @@ pub trait Stream {
 pub trait Copy {
     fn columns(&self) -> &Relation;
 
-    /// The next bytes of COPY's text format; `None` after the last.
+    /// The next bytes of COPY's text format. `None` after the last.
     fn next(&mut self) -> impl Future<Output = Result<Option<Bytes>, Failure>>;
 }
 
-/// What the stream tells.
+/// An event of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     Begin {
-        /// LSN of the commit.
+        /// The LSN of the commit.
         commit_lsn: u64,
         commit_us: i64,
     },
-    /// Any other message of pgoutput than Begin, Commit and Message.
+    /// Any message of pgoutput except Begin, Commit and Message.
     Change {
         lsn: u64,
         message: Bytes,
@@ -99,34 +100,34 @@ pub enum Event {
         lsn: u64,
         content: Bytes,
     },
-    /// The server has sent everything before this LSN.
+    /// A keepalive: the server has sent everything before this LSN.
     KeepAlive {
         wal_end: u64,
     },
 }
 
-/// A slot that was made.
+/// A slot that has been made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Made {
-    /// The stream has every transaction that commits after this; the snapshot has the others.
+    /// The stream has every transaction that commits after this LSN, and the snapshot has the others.
     pub consistent_lsn: u64,
-    /// The server's time then, epoch microseconds.
+    /// The server's time at that moment, epoch microseconds.
     pub at_us: i64,
 }
 
-/// Why something cannot be done now.
+/// Why an operation is impossible now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The server cannot be reached, or the connection broke.
     #[error("{0}")]
     Away(String),
-    /// The server refused; its SQLSTATE where it told one.
+    /// The server refused, with its SQLSTATE if it sent one.
     #[error("{text}")]
     Refused { code: String, text: String },
-    /// Something is to be corrected first.
+    /// A problem without a code must be corrected first.
     #[error("{0}")]
     Wrong(String),
-    /// The same, of the kinds that have a code.
+    /// A problem with a code must be corrected first.
     #[error("{0}")]
     Found(Box<Finding>),
 }
@@ -138,12 +139,12 @@ impl From<Finding> for Failure {
 }
 
 impl Failure {
-    /// Whether the server said that the slot is used by another session (55006).
+    /// Whether the server said that another session uses the slot (55006).
     pub fn is_in_use(&self) -> bool {
         matches!(self, Failure::Refused { code, .. } if code == "55006")
     }
 
-    /// With its code, as people are told.
+    /// The failure as a finding with its code, for people.
     pub fn finding(&self) -> Finding {
         match self {
             Failure::Found(finding) => (**finding).clone(),

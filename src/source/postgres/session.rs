@@ -1,5 +1,5 @@
-//! The thread of the session, with a runtime of its own: ingest and the writer may stand for minutes, and the server is
-//! answered all the same.
+//! The thread of the session, with its own runtime. Ingest and the writer may stand still for minutes, and the server
+//! still gets answers.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -13,10 +13,10 @@ use super::link::Link;
 use super::net::{ConnectSettings, NetServer};
 use super::status::PostgresStatus;
 
-/// How long the end of the process waits for the last feedback.
+/// How long the process, when it ends, waits for the last feedback.
 const END_MAX: Duration = Duration::from_secs(10);
 
-/// What is followed, and how it is reached.
+/// What is followed, and how the server is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresSettings {
     pub connect: ConnectSettings,
@@ -31,7 +31,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Starts the thread, and gives the source that ingest polls.
+    /// Starts the thread, and returns the source that ingest polls.
     pub fn start(
         settings: PostgresSettings,
         progress: Arc<dyn Progress>,
@@ -49,10 +49,10 @@ impl Session {
         Ok((Session { link, status, thread }, source))
     }
 
-    /// After the last commit: the server is told of it, and the connection is closed.
+    /// Reports the last commit to the server, and closes the connection.
     pub fn end(self) {
         if self.link.end(END_MAX) {
-            // A panic of the thread was told by the panic hook.
+            // The panic hook has already reported a panic of the thread.
             let _ = self.thread.join();
         } else {
             tracing::warn!(
@@ -62,7 +62,7 @@ impl Session {
     }
 }
 
-/// Tells ingest when the thread ends in whatever way.
+/// Notifies ingest when the thread ends, in whatever way.
 struct Closing(Arc<Link>);
 
 impl Drop for Closing {

@@ -1,5 +1,6 @@
-//! What a database needs before nova follows it: a role, rights, a publication. Pure: from what is there to the statements
-//! that lack; none where nothing does. `net::Administrator` asks and runs them, `nova postgres setup` prints them.
+//! What a database needs before nova can follow it: a role, rights, a publication. The module is pure: from the present
+//! state it makes the statements that are missing, or none if nothing is. `net::Administrator` reads the state and runs
+//! them, and `nova postgres setup` prints them.
 
 use crate::decode::{KeepUnknown, is_private};
 use crate::event::{Table, Tables};
@@ -10,24 +11,24 @@ use super::hazards;
 use super::publication::{self, Listed, Through, quoted, through};
 use super::slot::{Published, Seen};
 
-/// What shall be there in the end.
+/// The state that the setup must reach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// As whom nova connects.
+    /// The role with which nova connects.
     pub role: String,
     pub publication: String,
     pub schema: String,
-    /// Which columns of `users` are followed besides those that nova knows.
+    /// The columns of `users` that are followed besides those that nova knows.
     pub keep_unknown: KeepUnknown,
 }
 
-/// What is there.
+/// The present state of the database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Existing {
     pub role: Option<Role>,
-    /// Amazon RDS and Aurora give the right to replicate by membership in `rds_replication`.
+    /// Whether the role `rds_replication` exists. On Amazon RDS and Aurora a member of it has the right to replicate.
     pub has_rds_replication: bool,
-    /// The role, or everybody, may connect to the database, and use the schema.
+    /// Whether the role, or everybody, may connect to the database, and use the schema.
     pub may_connect: bool,
     pub may_use_schema: bool,
     pub tables: Vec<SourceTable>,
@@ -39,7 +40,7 @@ pub struct Existing {
 pub struct Role {
     pub may_login: bool,
     pub is_superuser: bool,
-    /// By the attribute, or by membership.
+    /// Whether the role may replicate, by its attribute or by membership.
     pub may_replicate: bool,
     pub bypasses_rls: bool,
 }
@@ -51,7 +52,7 @@ pub struct SourceTable {
     pub partitioned: bool,
     /// `pg_class.relreplident`.
     pub replica_identity: char,
-    /// Row-level security is on, and holds for the role unless it bypasses it.
+    /// Whether row-level security is on and applies to roles that do not bypass it.
     pub has_rls: bool,
     pub columns: Vec<SourceColumn>,
 }
@@ -59,17 +60,17 @@ pub struct SourceTable {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceColumn {
     pub name: String,
-    /// PostgreSQL computes it (`GENERATED ALWAYS AS (…)`).
+    /// Whether PostgreSQL computes the column (`GENERATED ALWAYS AS (…)`).
     pub generated: bool,
-    /// An UPDATE may set it to itself.
+    /// Whether an UPDATE may set the column to itself.
     pub settable: bool,
-    /// Of the replica identity.
+    /// Whether the column is in the replica identity.
     pub in_identity: bool,
-    /// The role may read it.
+    /// Whether the role may read the column.
     pub readable: bool,
 }
 
-/// A statement, as it is run; `shown` differs where it has a secret.
+/// A statement as it is run. `shown` differs if it contains a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     pub sql: String,
@@ -82,20 +83,20 @@ impl From<String> for Step {
     }
 }
 
-/// What is to be run, in one transaction.
+/// The statements to run in one transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// None: everything is there.
+    /// The statements. The list is empty if nothing is missing.
     pub steps: Vec<Step>,
-    /// Fail where PostgreSQL would refuse the application's own statements. They touch no row, and what triggers of
-    /// statements do is taken back.
+    /// Statements that fail if PostgreSQL would refuse the application's own statements. They touch no row, and effects
+    /// of statement triggers are rolled back.
     pub probes: Vec<String>,
-    /// Tables that are to be read again where nova follows them already.
+    /// Tables that must be read again if nova already follows them.
     pub read_again: Tables,
 }
 
-/// `verifier`: what PostgreSQL stores of the password of a role that is made (SCRAM-SHA-256). Fails with everything that a
-/// person has to decide first; nothing is changed then.
+/// Plans the setup. `verifier` is what PostgreSQL stores for the password of a new role (SCRAM-SHA-256). Fails with
+/// everything that a person must decide first; nothing is changed then.
 pub fn plan(wanted: &Wanted, existing: &Existing, verifier: Option<&str>) -> Result<Plan, Vec<Finding>> {
     let mut plan = Plan { steps: role(wanted, existing, verifier), ..Plan::default() };
     let (mut wrong, mut listed) = (absent(wanted, existing), Vec::new());
@@ -141,7 +142,7 @@ fn role(wanted: &Wanted, existing: &Existing, verifier: Option<&str>) -> Vec<Ste
             false => format!("ALTER ROLE {name} REPLICATION").into(),
         });
     }
-    // What is streamed knows no policies: a copy with them would have fewer rows.
+    // The stream ignores policies, so a copy with policies would have fewer rows.
     if existing.tables.iter().any(|table| table.has_rls) && !role.bypasses_rls && !role.is_superuser {
         steps.push(format!("ALTER ROLE {name} BYPASSRLS").into());
     }
@@ -154,7 +155,7 @@ fn role(wanted: &Wanted, existing: &Existing, verifier: Option<&str>) -> Vec<Ste
     steps
 }
 
-/// Tables and columns that are not there, without which nova makes no feed.
+/// The findings for missing tables and columns without which nova makes no feed.
 fn absent(wanted: &Wanted, existing: &Existing) -> Vec<Finding> {
     let schema = &wanted.schema;
     let mut wrong = Vec::new();
@@ -183,7 +184,7 @@ fn absent(wanted: &Wanted, existing: &Existing) -> Vec<Finding> {
     wrong
 }
 
-/// How a table is to be published: whole, or without its private columns.
+/// How a table must be published: whole, or without its private columns.
 fn listing(wanted: &Wanted, table: &SourceTable) -> Result<Listed, Finding> {
     let name = format!("{}.{}", quoted(&wanted.schema), table.table);
     let identity: Vec<_> = table.columns.iter().filter(|column| column.in_identity).collect();
@@ -211,7 +212,7 @@ fn listing(wanted: &Wanted, table: &SourceTable) -> Result<Listed, Finding> {
     };
     let uncovered: Vec<_> = identity.iter().filter(|column| !covered(column)).collect();
     let left_out = uncovered.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
-    // Before version 18 a generated column of a whole table is no part of what PostgreSQL compares; a proof follows.
+    // Before version 18 a generated column of a whole table is no part of PostgreSQL's comparison. A probe follows.
     if listed.columns.is_none() || uncovered.is_empty() {
         let identity: Vec<_> = identity.iter().map(|column| column.name.as_str()).collect();
         return match identity.contains(&"id") {
@@ -230,7 +231,7 @@ fn listing(wanted: &Wanted, table: &SourceTable) -> Result<Listed, Finding> {
     Err(Finding::new(Code::IdentityUncovered, detail, remedy))
 }
 
-/// The right to read what is published of a table, where it lacks.
+/// The statement for the right to read the published columns of a table, if the role lacks it.
 fn grant(wanted: &Wanted, table: &SourceTable, listed: &Listed) -> Option<String> {
     let is_listed = |column: &&SourceColumn| match &listed.columns {
         Some(columns) => columns.contains(&column.name),
@@ -240,7 +241,7 @@ fn grant(wanted: &Wanted, table: &SourceTable, listed: &Listed) -> Option<String
     lacks.then(|| format!("GRANT SELECT{} ON {} TO {}", listed.list(), listed.name(), quoted(&wanted.role)))
 }
 
-/// Makes the publication, or adds what it lacks. What else it has stays.
+/// Makes the publication, or adds what it lacks. Its other tables stay.
 fn published(wanted: &Wanted, existing: &Existing, listed: &[Listed], plan: &mut Plan) -> Vec<Finding> {
     let (publication, seen) = (wanted.publication.as_str(), &existing.seen);
     let partitioned = existing.tables.iter().any(|table| table.partitioned);
@@ -288,7 +289,7 @@ fn published(wanted: &Wanted, existing: &Existing, listed: &[Listed], plan: &mut
     wrong
 }
 
-/// Whether a column is not sent that shall be, or that nova knows and the table has.
+/// Whether a column is not sent that must be sent, or that nova knows and the table has.
 fn lacks(existing: &Existing, wanted: &Listed, published: &Published) -> bool {
     let has = |name: &str| published.columns.iter().any(|(known, _)| known == name);
     let source = existing.tables.iter().find(|one| one.table == wanted.table);
@@ -307,7 +308,7 @@ fn probes(table: &SourceTable, listed: &Listed) -> [String; 2] {
     [format!("UPDATE {name} SET {column} = {column} WHERE false"), format!("DELETE FROM {name} WHERE false")]
 }
 
-/// The statements as text that psql runs.
+/// The statements as a script for psql.
 pub fn script(wanted: &Wanted, plan: &Plan) -> String {
     let name = quoted(&wanted.role);
     let mut text = format!(
@@ -339,7 +340,7 @@ pub fn script(wanted: &Wanted, plan: &Plan) -> String {
     text
 }
 
-/// Without a look at a server: the tables as `deploy/postgres/10-schema.sql` has them.
+/// The plan without checking a server: the tables are those of `deploy/postgres/10-schema.sql`.
 pub fn by_default(wanted: &Wanted) -> Plan {
     let listed: Vec<_> = Table::ALL
         .map(|table| {
@@ -361,7 +362,7 @@ pub fn by_default(wanted: &Wanted) -> Plan {
     Plan { steps: steps.into_iter().map(Step::from).collect(), probes: probes.collect(), read_again: Tables::NONE }
 }
 
-/// Where tables are looked for if nothing else is said.
+/// The schema of the tables if none is given.
 pub const DEFAULT_SCHEMA: &str = "public";
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What is known of the server, the slot and the publication, and what it means for a position: pure. What is wrong whatever
-//! the position is, `fitness` says.
+//! The state of the server, the slot and the publication, and what it means for a position. The module is pure.
+//! `fitness` reports problems that do not depend on the position.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -9,70 +9,70 @@ use super::finding::{Code, Finding};
 use super::lsn::lsn_text;
 use super::position::{Phase, Position};
 
-/// A server as it was seen at one moment.
+/// The state of a server at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// `server_version_num`.
+    /// The server's `server_version_num`.
     pub version: u32,
     pub system_id: u64,
-    /// 0 where it is not known, on a standby.
+    /// The timeline, or 0 if it is unknown, on a standby.
     pub timeline: u32,
     pub database: String,
     pub in_recovery: bool,
-    /// `effective_wal_level` where there is one, else `wal_level`.
+    /// `effective_wal_level` if the server has it, otherwise `wal_level`.
     pub wal_level: String,
     /// Whether the role may replicate, and is a superuser or owns what it needs.
     pub may_replicate: bool,
-    /// End of the flushed log; 0 on a standby.
+    /// The end of the flushed log, or 0 on a standby.
     pub flush_lsn: u64,
     pub slot: Option<SlotRow>,
     pub publication: Option<Publication>,
-    /// What is published of the tables that nova follows, partitions of theirs included.
+    /// The published tables that nova follows, including their partitions.
     pub tables: Vec<Published>,
     pub around: Around,
     pub limits: Limits,
 }
 
-/// What stands around a publication: the tables as they are in the database, published or not, and how texts are stored.
-/// [`super::around`] says what is wrong with it.
+/// The surroundings of a publication: the tables as they are in the database, published or not, and the encoding of
+/// texts. [`super::around`] reports their problems.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Around {
-    /// `server_encoding`; empty where it was not asked.
+    /// The server's `server_encoding`. It is empty if it was not asked.
     pub encoding: String,
     pub tables: Vec<Place>,
 }
 
-/// A table of the database that has the name of one that nova follows. No partition of another one.
+/// A table of the database with the name of one that nova follows, and no partition of another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     pub table: Table,
     pub namespace: String,
     pub partitioned: bool,
-    /// All columns but those that PostgreSQL computes.
+    /// All columns except those that PostgreSQL computes.
     pub columns: Vec<String>,
-    /// Tables that inherit from it, as SQL names them; not more than one above [`CHILDREN_MAX`].
+    /// The tables that inherit from it, by their names in SQL. There are at most [`CHILDREN_MAX`] and one more.
     pub children: Vec<String>,
-    /// Row-level security holds for the role.
+    /// Whether row-level security applies to the role.
     pub hides_rows: bool,
 }
 
-/// Tables that inherit from another are named up to this number.
+/// The most inheriting tables that are named.
 pub const CHILDREN_MAX: usize = 3;
 
-/// Settings of the server that a slot depends on, and how much of them is used.
+/// The settings of the server on which a slot depends, and how much of them is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// As whom nova is connected.
+    /// The role with which nova is connected.
     pub role: String,
-    /// `max_slot_wal_keep_size`; -1 is no limit.
+    /// `max_slot_wal_keep_size` in MiB; -1 means no limit.
     pub keep_mib: i64,
-    /// `idle_replication_slot_timeout`, from PostgreSQL 18 on; 0 is none.
+    /// `idle_replication_slot_timeout` in seconds, from PostgreSQL 18 on; 0 means none.
     pub idle_timeout_s: i64,
     pub slots: Used,
     pub senders: Used,
-    /// `logical_decoding_work_mem`.
+    /// `logical_decoding_work_mem` in bytes.
     pub work_mem_bytes: i64,
-    /// Whether a standby follows this server, as far as it can be seen.
+    /// Whether a standby follows this server, as far as that is visible.
     pub has_standby: bool,
     /// The oldest transaction that has written something, or is prepared.
     pub oldest: Option<OpenTransaction>,
@@ -94,7 +94,7 @@ impl Default for Limits {
     }
 }
 
-/// How many there are, and may be.
+/// The used number and the limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Used {
     pub used: i64,
@@ -107,10 +107,10 @@ impl Used {
     }
 }
 
-/// A transaction that is open.
+/// An open transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OpenTransaction {
-    /// In words.
+    /// A description of the transaction.
     pub who: String,
     pub age_s: i64,
 }
@@ -122,23 +122,23 @@ pub struct SlotRow {
     pub database: String,
     pub logical: bool,
     pub active_pid: Option<i64>,
-    /// `application_name` and address of who reads it.
+    /// The `application_name` and the address of the session that reads the slot.
     pub active_by: String,
     pub restart_lsn: Option<u64>,
     pub confirmed_lsn: Option<u64>,
     /// `reserved`, `extended`, `unreserved` or `lost`.
     pub wal_status: String,
-    /// Bytes until the slot is lost; `None` without a limit.
+    /// The bytes until the slot is lost. `None` without a limit.
     pub safe_wal_bytes: Option<i64>,
-    /// Why the server gave it up, from PostgreSQL 17 on.
+    /// Why the server gave the slot up, from PostgreSQL 17 on.
     pub invalidation: Option<String>,
     pub failover: bool,
-    /// Bytes of transactions that did not fit into `logical_decoding_work_mem` and went through the server's disk.
+    /// The bytes of transactions that did not fit into `logical_decoding_work_mem` and went through the server's disk.
     pub spilled_bytes: i64,
 }
 
 impl SlotRow {
-    /// Why nothing can be read from it any more.
+    /// Why nothing can be read from the slot any more, if that is so.
     pub fn lost(&self) -> Option<&str> {
         match &self.invalidation {
             Some(reason) => Some(reason),
@@ -148,7 +148,7 @@ impl SlotRow {
         }
     }
 
-    /// Bytes of the log that the server keeps for it.
+    /// The bytes of the log that the server keeps for the slot.
     pub fn held_bytes(&self, flush_lsn: u64) -> u64 {
         self.restart_lsn.map_or(0, |restart_lsn| flush_lsn.saturating_sub(restart_lsn))
     }
@@ -158,46 +158,47 @@ impl SlotRow {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Publication {
     pub oid: u32,
-    /// Inserts, updates, deletes, truncates.
+    /// Whether the publication has inserts. The next members are for updates, deletes and truncates.
     pub inserts: bool,
     pub updates: bool,
     pub deletes: bool,
     pub truncates: bool,
     pub via_root: bool,
-    /// It has every table of the database, so that none has a column list.
+    /// Whether the publication has every table of the database, so that no table has a column list.
     pub all_tables: bool,
-    /// Its row was written by a transaction after those that the slot still needs.
+    /// Whether a later transaction than those that the slot still needs wrote the publication's row.
     pub is_younger: bool,
 }
 
 /// A published table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Published {
-    /// The table that it is to nova. Of a partition: that of its root.
+    /// nova's table. For a partition it is the table of its root.
     pub table: Option<Table>,
     pub oid: u32,
     pub namespace: String,
     pub name: String,
     pub partitioned: bool,
-    /// It is a partition whose changes come under its own name.
+    /// Whether this is a partition whose changes come under its own name.
     pub is_leaf: bool,
-    /// Published columns and their types, in the table's order, without those that PostgreSQL does not send.
+    /// The published columns and their types in the table's order, without those that PostgreSQL does not send.
     pub columns: Vec<(String, u32)>,
-    /// The row filter, as SQL.
+    /// The row filter in SQL.
     pub filter: Option<String>,
     /// `pg_class.relreplident`: `d`, `i`, `f` or `n`.
     pub replica_identity: char,
     pub has_primary_key: bool,
     /// The columns of the replica identity.
     pub identity_columns: Vec<IdentityColumn>,
-    /// Published columns that the role may not read.
+    /// The published columns that the role may not read.
     pub unreadable: Vec<String>,
-    /// `pg_class.reltuples`; negative where it is not known.
+    /// `pg_class.reltuples`, which is negative if it is unknown.
     pub estimated_rows: i64,
-    /// `pg_class.oid` of each partition, and of those of its partitions; true of one that was a table before it was attached.
+    /// `pg_class.oid` of each partition, and of the partitions of partitions. The flag is true if it was a table before
+    /// it was attached.
     pub partitions: Vec<(u32, bool)>,
-    /// Of the rows of `pg_publication_rel` and `pg_publication`, and when those were written: another one means that
-    /// the table was away for a time.
+    /// The rows in `pg_publication_rel` and `pg_publication`, with the time of their writing. A change means that the
+    /// table had left the publication for a time.
     pub membership: String,
 }
 
@@ -210,16 +211,17 @@ pub struct IdentityColumn {
 }
 
 impl Published {
-    /// Tells a publication of the table from every other one, also of the same table with the same columns.
+    /// A hash that distinguishes this publication of the table from every other one, even of the same table with the
+    /// same columns.
     pub fn identity(&self) -> u64 {
         let filter = self.filter.as_deref().unwrap_or_default();
-        // Zero stands for "not published".
+        // Zero means "not published".
         xxh3_64(format!("{}\0{}\0{filter}", self.oid, self.membership).as_bytes()) | 1
     }
 }
 
 impl Seen {
-    /// `180006` is 18.6.
+    /// The version as text: `180006` is 18.6.
     pub fn version_text(&self) -> String {
         format!("{}.{}", self.version / 10_000, self.version % 10_000)
     }
@@ -228,35 +230,35 @@ impl Seen {
         self.tables.iter().find(|one| one.table == Some(table) && !one.is_leaf)
     }
 
-    /// Those of some tables that are published.
+    /// The published ones of some tables.
     pub fn published_of(&self, tables: Tables) -> Tables {
         tables.iter().filter(|table| self.published(*table).is_some()).collect()
     }
 
-    /// The identity of each table, in the order of [`Table::ALL`]; 0 of one that is not published.
+    /// The identity of each table, in the order of [`Table::ALL`]. It is 0 if the table is not published.
     pub fn identities(&self) -> [u64; Table::ALL.len()] {
         Table::ALL.map(|table| self.published(table).map_or(0, Published::identity))
     }
 }
 
-/// What repairs every position that does not fit.
+/// The command that repairs every position that does not fit.
 pub const ALL_AGAIN: &str =
     "To read all tables again, with a new slot, while nova goes on serving: nova cdc resnapshot";
 
-/// What to do about a position.
+/// The decision about a position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Read on; these tables first, where a person said so.
+    /// Read on. If a person ordered it, these tables are read first.
     GoOn { wanted: Tables },
     /// Make the slot, and read every table.
     Snapshot,
-    /// The position is not this slot's. A person decides, or the setting does.
+    /// The position does not belong to this slot. A person or the setting decides.
     Stop(Finding),
 }
 
-/// Compares a position with what was seen, where [`super::fitness::unfit`] found nothing. The store's position alone
-/// decides: a slot that is ahead of it has passed over changes that nova does not have. `forked`: the server's timeline left
-/// that of the position before it.
+/// Compares a position with the state of the server, in which [`super::fitness::unfit`] found nothing. Only the store's
+/// position decides: a slot that is ahead of it has skipped changes that nova does not have. `forked` says that the
+/// server's timeline branched off before the position.
 pub fn judge(position: Option<&Position>, seen: &Seen, forked: bool, slot: &str) -> Verdict {
     let stop = |code, detail: String| Verdict::Stop(Finding::new(code, detail, ALL_AGAIN).repaired_by(Tables::ALL));
     let Some(position) = position else {
@@ -319,7 +321,8 @@ pub fn judge(position: Option<&Position>, seen: &Seen, forked: bool, slot: &str)
     membership(position, seen)
 }
 
-/// The server is the same, and its log is another one than was read: a copy of it from before was put back.
+/// The finding that the server is the same but its log is another one than was read: an earlier copy of it was
+/// restored.
 pub fn other_log(what: &str, position: &Position) -> Finding {
     let detail = format!(
         "{what}, and the store has read up to {}: the server was restored from a copy without changes that nova has",
@@ -328,14 +331,14 @@ pub fn other_log(what: &str, position: &Position) -> Finding {
     Finding::new(Code::Behind, detail, ALL_AGAIN).repaired_by(Tables::ALL)
 }
 
-/// A slot that is not nova's is never dropped without a person's order.
+/// The verdict for a slot that is not nova's. It is never dropped without a person's order.
 fn foreign(detail: String) -> Verdict {
     let remedy = "Give nova a slot of its own: postgres.slot. To drop this one, make it again and read all tables, while nova \
                   goes on serving: nova cdc resnapshot";
     Verdict::Stop(Finding::new(Code::SlotForeign, detail, remedy))
 }
 
-/// Tables that were published otherwise when the position was taken.
+/// The verdict for tables that were published differently when the position was taken.
 pub fn membership(position: &Position, seen: &Seen) -> Verdict {
     let now = seen.identities();
     let differs = |table: &Table| position.published[*table as usize] != now[*table as usize];

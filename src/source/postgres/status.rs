@@ -1,4 +1,5 @@
-//! What people and metrics see of the source. Written by the session's thread; readers hold the lock for a copy.
+//! The source's state for people and metrics. The session's thread writes it, and readers hold the lock only for a
+//! copy.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,28 +10,28 @@ use crate::event::TopicPartition;
 use super::finding::{Effect, Finding};
 use super::slot::Seen;
 
-/// How the source stands.
+/// The state of the source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum State {
     /// Nothing was tried yet.
     #[default]
     Starting,
-    /// The server cannot be reached or refuses; tried again.
+    /// The server cannot be reached or refuses. nova tries again.
     Away(Finding),
-    /// Something at the server is to be corrected; looked at again.
+    /// A problem at the server must be corrected. nova checks again.
     Unfit(Finding),
-    /// A snapshot is read.
+    /// A snapshot is being read.
     Snapshot(Snapshot),
-    /// The slot is read on.
+    /// The slot is being read.
     Streaming,
-    /// A person decides.
+    /// A person must decide.
     Stopped(Finding),
     /// The process ends.
     Closed,
 }
 
 impl State {
-    /// A word for it.
+    /// The name of the state.
     pub const fn name(&self) -> &'static str {
         match self {
             State::Starting => "starting",
@@ -44,48 +45,48 @@ impl State {
     }
 }
 
-/// How far a snapshot is.
+/// The progress of a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// The table at hand; empty before the first.
+    /// The table that is being read. It is empty before the first.
     pub table: &'static str,
     pub rows: u64,
-    /// By the server's statistics, over all tables; 0 where they say nothing.
+    /// The estimated rows of all tables in the server's statistics, or 0 without statistics.
     pub estimated_rows: u64,
-    /// Whole rows a second, since the first.
+    /// The rows per second since the first row.
     pub rows_per_s: u64,
-    /// By these two; `None` before the first row.
+    /// The estimated remaining time in seconds. `None` before the first row.
     pub left_s: Option<u64>,
-    /// Who keeps it from beginning.
+    /// The sessions that keep the snapshot from beginning.
     pub blocked: String,
 }
 
-/// What is known at a moment.
+/// The facts at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct View {
     pub state: State,
-    /// The last look.
+    /// The state of the server at the last check.
     pub seen: Seen,
-    /// What it found that does not stop nova.
+    /// The findings of the check that do not stop nova.
     pub warnings: Vec<Finding>,
-    /// The end of the server's log, as far as it has told.
+    /// The end of the server's log, as far as the server has reported it.
     pub server_lsn: u64,
-    /// Up to where the store has everything; 0 before the first position.
+    /// The position up to which the store has everything, or 0 before the first position.
     pub committed_lsn: u64,
-    /// What the server was told last.
+    /// The position that was last reported to the server.
     pub told_lsn: u64,
-    /// When the store last had everything that the server had told, epoch milliseconds; 0 before.
+    /// When the store last had everything that the server had reported, epoch milliseconds, or 0 before.
     pub caught_up_ms: i64,
 }
 
 impl View {
-    /// Bytes of the log between the store and its end.
+    /// The bytes of the log between the store's position and the end.
     pub fn lag_bytes(&self) -> u64 {
         self.server_lsn.saturating_sub(self.committed_lsn)
     }
 
-    /// How old the oldest change may be that the store does not have, milliseconds. `arrival_ms`: when the last one was
-    /// committed at the server that the store has.
+    /// The possible age of the oldest change that the store does not have, milliseconds. `arrival_ms` is when the last
+    /// change in the store was committed at the server.
     pub fn lag_ms(&self, arrival_ms: i64, now_ms: i64) -> i64 {
         let since_ms = match (self.committed_lsn, self.caught_up_ms) {
             (committed_lsn, _) if committed_lsn >= self.server_lsn => now_ms,
@@ -96,7 +97,7 @@ impl View {
         now_ms.saturating_sub(since_ms).max(0)
     }
 
-    /// What stops nova, and what does not.
+    /// All findings, both those that stop nova and those that do not.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         let stops = match &self.state {
             State::Away(finding) | State::Unfit(finding) | State::Stopped(finding) => Some(finding),
@@ -105,7 +106,7 @@ impl View {
         stops.into_iter().chain(&self.warnings)
     }
 
-    /// Takes the warnings of a look; those that are new are given back.
+    /// Takes the warnings of a check, and returns the new ones.
     pub(super) fn warn(&mut self, found: Vec<Finding>) -> Vec<Finding> {
         let found = found.into_iter().filter(|finding| finding.code.effect() == Effect::Warns);
         let before = std::mem::replace(&mut self.warnings, found.collect());
@@ -113,8 +114,8 @@ impl View {
         self.warnings.iter().filter(known).cloned().collect()
     }
 
-    /// Why traffic should not come here, in words for a person; `None`: the stream is read. A held partition says its own
-    /// reason besides.
+    /// Why traffic should not come to this node, in words for a person. `None` if the stream is being read. A held
+    /// partition reports its own reason.
     pub fn reason(&self) -> Option<String> {
         match &self.state {
             State::Starting => Some("postgres: not connected yet".to_owned()),
@@ -133,13 +134,13 @@ impl View {
     }
 }
 
-/// See the module.
+/// The source's state for people and metrics.
 #[derive(Debug)]
 pub struct PostgresStatus {
     partition: TopicPartition,
     view: Mutex<View>,
     pub reconnects: AtomicU64,
-    /// Sessions that were ended because nothing came, not even a keepalive.
+    /// The number of sessions that were ended because nothing came, not even a keepalive.
     pub stalls: AtomicU64,
     pub snapshot_rows: AtomicU64,
     pub snapshots: AtomicU64,
@@ -157,7 +158,7 @@ impl PostgresStatus {
         }
     }
 
-    /// The one partition of the slot.
+    /// The only partition of the slot.
     pub fn partition(&self) -> &TopicPartition {
         &self.partition
     }

@@ -1,4 +1,4 @@
-//! One piece of each structure as bytes and back.
+//! Writes one piece of each structure as bytes and reads it.
 
 mod lists;
 
@@ -8,6 +8,7 @@ use nova_storage::codec::{CodecError, Put, Reader};
 
 use crate::event::Id;
 use crate::state::blocks::Blocks;
+use crate::state::dense::UserNo;
 use crate::state::meta::Meta;
 use crate::state::minutes::{self, Minutes};
 use crate::state::packed::{self, Packed};
@@ -18,32 +19,32 @@ use crate::state::users::{ROWS, UserRow, UserRows};
 use super::format::{WHAT, size, small};
 use super::refs::Refs;
 
-/// Bytes of a user's name that count as one entry.
+/// The bytes of a user's name that count as one entry.
 const NAME_BYTES: usize = 16;
 
-/// Where a piece stands.
+/// The facts about a piece that its content depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Head {
     pub(super) chunk: u32,
     /// Whether it is the chunk's first piece.
     pub(super) first: bool,
-    /// How many actions were counted.
+    /// The number of actions that were counted.
     pub(super) actions: usize,
-    /// Of the state's form when it was written.
+    /// The version of the state's form in which it was written.
     pub(super) version: u8,
 }
 
-/// What one chunk holds: places with a list of entries each, written in pieces of so many entries.
+/// The content of one chunk: places with a list of entries each, written in pieces.
 pub(super) trait Piece: Clone + Default + Send + Sync {
-    /// Entries of one piece, so that it takes 200 KiB at most.
+    /// The number of entries in one piece, so that it takes at most 200 KiB.
     const ENTRIES: usize;
     fn entries(&self) -> usize;
-    /// Writes some of the entries, of the first `slots` places; what is not a list goes with entry 0.
+    /// Writes some of the entries, of the first `slots` places. Everything that is no list is written with entry 0.
     fn put(&self, slots: usize, entries: Range<usize>, out: &mut Vec<u8>);
     fn read(head: Head, reader: &mut Reader<'_>, refs: &mut Refs) -> Result<Self, CodecError>;
-    /// Takes the entries of the piece behind it.
+    /// Appends the entries of the next piece.
     fn append(&mut self, next: Self) -> Result<(), CodecError>;
-    /// How many places it has at least.
+    /// The least number of its places.
     fn slots(&self) -> usize {
         0
     }
@@ -51,7 +52,7 @@ pub(super) trait Piece: Clone + Default + Send + Sync {
 
 const INVALID: CodecError = CodecError::Invalid(WHAT);
 
-/// Which entries of each list a range over all of them has.
+/// The range of each list's entries for a range over all of them.
 fn cut(lens: impl Iterator<Item = usize>, range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     let mut start = 0;
     lens.map(move |len| {
@@ -61,13 +62,13 @@ fn cut(lens: impl Iterator<Item = usize>, range: Range<usize>) -> impl Iterator<
     })
 }
 
-/// As many places as were written, `N` at most.
+/// Reads the number of written places, at most `N`.
 fn slots<const N: usize>(reader: &mut Reader<'_>) -> Result<usize, CodecError> {
     let slots = size(reader.varint()?)?;
     if slots <= N { Ok(slots) } else { Err(INVALID) }
 }
 
-/// Whether numbers grow from one to the next.
+/// Checks that numbers grow from one to the next.
 fn grows<T: PartialOrd>(list: &[T]) -> Result<(), CodecError> {
     if list.is_sorted_by(|a, b| a < b) { Ok(()) } else { Err(INVALID) }
 }
@@ -85,13 +86,14 @@ fn put_numbers(numbers: &[packed::Entry], timed: bool, out: &mut Vec<u8>) {
     }
     let base_us = numbers.iter().map(|(_, since_us)| *since_us).min().unwrap_or_default();
     let after = |since_us: i64| since_us.wrapping_sub(base_us) as u64;
-    let whole = |unit: u64| numbers.iter().all(|(_, since_us)| after(*since_us).is_multiple_of(unit));
-    let unit = (0..packed::UNITS_US.len()).rev().find(|unit| whole(packed::UNITS_US[*unit])).unwrap_or_default();
+    let whole = |unit_us: u64| numbers.iter().all(|(_, since_us)| after(*since_us).is_multiple_of(unit_us));
+    let mut units = packed::UNITS_US.into_iter().enumerate().rev();
+    let (unit, unit_us) = units.find(|(_, unit_us)| whole(*unit_us)).unwrap_or((0, 1));
     let equal = numbers.iter().all(|(_, since_us)| *since_us == base_us);
     out.put_zigzag(base_us);
     out.put_u8(if equal { packed::UNITS_US.len() as u8 } else { unit as u8 });
     if !equal {
-        numbers.iter().for_each(|(_, since_us)| out.put_varint(after(*since_us) / packed::UNITS_US[unit]));
+        numbers.iter().for_each(|(_, since_us)| out.put_varint(after(*since_us) / unit_us));
     }
 }
 
@@ -190,7 +192,7 @@ impl Piece for UserRows {
     fn put(&self, slots: usize, entries: Range<usize>, out: &mut Vec<u8>) {
         out.put_varint(slots as u64);
         let mut start = 0;
-        for row in &self.0[..slots] {
+        for row in self.0.iter().take(slots) {
             match row.as_ref().filter(|_| entries.contains(&start)) {
                 None => out.put_u8(0),
                 Some(row) => {
@@ -204,9 +206,9 @@ impl Piece for UserRows {
 
     fn read(_: Head, reader: &mut Reader<'_>, _: &mut Refs) -> Result<UserRows, CodecError> {
         let mut rows = UserRows::default();
-        for at in 0..slots::<ROWS>(reader)? {
+        for row in rows.0.iter_mut().take(slots::<ROWS>(reader)?) {
             let flag = reader.u8()?;
-            rows.0[at] = match flag {
+            *row = match flag {
                 0 => None,
                 1 | 2 => Some(UserRow { username: reader.text()?.into(), active: flag == 2 }),
                 _ => return Err(INVALID),
@@ -229,7 +231,7 @@ impl Piece for UserRows {
     }
 }
 
-/// A row of a long name counts as many.
+/// A row with a long name counts as several entries.
 fn row_entries(row: &Option<UserRow>) -> usize {
     row.as_ref().map_or(0, |row| 1 + row.username.len() / NAME_BYTES)
 }
@@ -262,7 +264,8 @@ impl Piece for PostChunk {
 
     fn read(head: Head, reader: &mut Reader<'_>, refs: &mut Refs) -> Result<PostChunk, CodecError> {
         let mut chunk = PostChunk::default();
-        for at in 0..slots::<{ crate::state::posts::POSTS }>(reader)? {
+        let slots = slots::<{ crate::state::posts::POSTS }>(reader)?;
+        for (at, place) in chunk.list.iter_mut().take(slots).enumerate() {
             let mut post = if head.first { read_post(head, reader, refs)? } else { Post::default() };
             let (mut entries, mut minute) = (Vec::new(), 0i64);
             for _ in 0..reader.varint()? {
@@ -281,7 +284,7 @@ impl Piece for PostChunk {
             if head.first || post.minutes.len() > 0 {
                 refs.has_post(head.chunk.saturating_mul(crate::state::posts::POSTS as u32).saturating_add(at as u32));
             }
-            chunk.list[at] = post;
+            *place = post;
         }
         Ok(chunk)
     }
@@ -298,9 +301,9 @@ impl Piece for PostChunk {
     }
 }
 
-/// All of a post but its minutes.
+/// Writes a post without its minutes.
 fn put_post(post: &Post, out: &mut Vec<u8>) {
-    out.put_varint(post.author.map_or(0, |author| u64::from(author) + 1));
+    out.put_varint(post.author.map_or(0, |author| u64::from(author.get()) + 1));
     match post.row {
         None => out.put_u8(0),
         Some(row) => {
@@ -316,7 +319,7 @@ fn read_post(head: Head, reader: &mut Reader<'_>, refs: &mut Refs) -> Result<Pos
     if let Some(author) = reader.varint()?.checked_sub(1) {
         let author = u32::try_from(author).map_err(|_| INVALID)?;
         refs.has_user(author);
-        post.author = Some(author);
+        post.author = Some(UserNo::of(author));
     }
     post.row = match (reader.u8()?, post.author) {
         (0, _) => None,
@@ -340,13 +343,14 @@ impl Piece for Authors {
 
     fn put(&self, slots: usize, _: Range<usize>, out: &mut Vec<u8>) {
         out.put_varint(slots as u64);
-        self.versions[..slots].iter().for_each(|version| out.put_varint(u64::from(*version)));
+        self.versions.iter().take(slots).for_each(|version| out.put_varint(u64::from(*version)));
     }
 
     fn read(_: Head, reader: &mut Reader<'_>, _: &mut Refs) -> Result<Authors, CodecError> {
         let mut authors = Authors::default();
-        for at in 0..slots::<{ crate::state::posts::AUTHORS }>(reader)? {
-            authors.versions[at] = reader.varint_u32()?;
+        let slots = slots::<{ crate::state::posts::AUTHORS }>(reader)?;
+        for version in authors.versions.iter_mut().take(slots) {
+            *version = reader.varint_u32()?;
         }
         Ok(authors)
     }

@@ -1,4 +1,4 @@
-//! Reads chunks back, on every core: each by itself, then what follows from all.
+//! Reads chunks on every core: each chunk alone first, and then the parts that follow from all of them.
 
 use std::collections::BTreeMap;
 
@@ -8,6 +8,7 @@ use crate::event::{Action, Id};
 use crate::state::affinity::{self, Pending};
 use crate::state::chunks::Chunks;
 use crate::state::daily::Days;
+use crate::state::dense::{PostNo, UserNo};
 use crate::state::graph::{self, Following};
 use crate::state::ids::{self, Ids};
 use crate::state::meta::Meta;
@@ -23,17 +24,17 @@ use super::format::{PIECE_BITS, PIECES_MAX, STATE_VERSION, STATE_VERSION_FIRST, 
 use super::old;
 use super::refs::Refs;
 
-/// Chunks that wait for one thread.
+/// The most chunks that wait for one thread.
 const WAITING_MAX: usize = 4;
-/// Threads that read chunks.
+/// The most threads that read chunks.
 const THREADS_MAX: usize = 8;
 
 type Stored = (String, u32, Vec<u8>);
 
-/// Pieces of one structure: number, of how many, content.
+/// The pieces of one structure: their number, the count of pieces, and the content.
 type Parts<C> = Vec<(u32, u64, C)>;
 
-/// What was read so far, by one thread.
+/// The chunks that one thread has read so far.
 #[derive(Default)]
 struct Read {
     refs: Refs,
@@ -46,7 +47,7 @@ struct Read {
     follows: Parts<Following>,
     touches: Parts<touches::Users>,
     affinity: Parts<affinity::Users>,
-    pending: Parts<BTreeMap<u32, Pending>>,
+    pending: Parts<BTreeMap<PostNo, Pending>>,
     liked: Parts<Likers>,
     dated: Parts<DatedRows>,
     daily: Parts<Days>,
@@ -148,12 +149,12 @@ impl Read {
     }
 }
 
-/// What follows from the chunks: who follows whom the other way, and the numbers of ids.
+/// Makes the parts that follow from the chunks: the followers, and the numbers of ids.
 fn derive(
     state: &mut State,
     (user_ids, post_ids): (Chunks<Vec<Id>>, Chunks<Vec<Id>>),
     users: usize,
-) -> Result<(Ids, Ids), CodecError> {
+) -> Result<(Ids<UserNo>, Ids<PostNo>), CodecError> {
     state.graph.grow(users);
     let graph = &mut state.graph;
     std::thread::scope(|scope| {
@@ -177,7 +178,8 @@ fn part<C: Piece>(
     Ok(())
 }
 
-/// Puts pieces together. `all`: of how many things these are the chunks, and how many one has; then none may be missing.
+/// Joins pieces. `all` is the number of things, and the number of things in one chunk; if it is given, none may be
+/// missing.
 fn install<C: Piece>(
     chunks: &mut Chunks<C>,
     mut parts: Parts<C>,
@@ -194,7 +196,7 @@ fn install<C: Piece>(
         }
         let mut have = 1;
         while let Some((number, of, more)) = parts.next_if(|(number, ..)| number >> PIECE_BITS == chunk) {
-            // What the chunk had when it was longer may still be stored.
+            // Pieces from a time when the chunk was longer may still be stored.
             if u64::from(number) % (PIECES_MAX as u64) < pieces {
                 if of != pieces {
                     return Err(invalid);
@@ -221,11 +223,11 @@ fn install<C: Piece>(
 }
 
 impl State {
-    /// The inverse of [`State::save`]; the chunks in any order, those of version 4 and before in the order of their
-    /// numbers. Takes as many threads as there are cores, at most [`THREADS_MAX`].
+    /// Reads what [`State::save`] wrote. The chunks may come in any order, except those of version 4 and before, which
+    /// must come in the order of their numbers. It uses as many threads as there are cores, at most [`THREADS_MAX`].
     ///
     /// # Errors
-    /// If a chunk cannot be read, is missing, or refers to what is not there.
+    /// A chunk cannot be read, is missing, or refers to something that does not exist.
     pub fn load(settings: StateSettings, chunks: impl Iterator<Item = Stored>) -> Result<State, CodecError> {
         let mut chunks = chunks.peekable();
         if chunks.peek().is_some_and(|(structure, ..)| structure == old::STRUCTURE) {
@@ -243,7 +245,7 @@ impl State {
                     })
                 })
                 .collect();
-            // A thread that fails stops receiving; once all have, sending fails.
+            // A thread that fails stops receiving. Once all have failed, sending fails, too.
             drop(receiver);
             for stored in chunks {
                 if sender.send(stored).is_err() {

@@ -1,4 +1,4 @@
-//! The state as versions 1 to 4 wrote it: one stream, cut into chunks anywhere.
+//! Reads the state in the form of versions 1 to 4: one stream, cut into chunks anywhere.
 
 use nova_storage::codec::{CodecError, Reader};
 
@@ -7,6 +7,7 @@ use crate::event::{Action, Id};
 use crate::state::affinity::{self, Cell, Pended, WEIGHED, Weights};
 use crate::state::blocks::Blocks;
 use crate::state::daily::Days;
+use crate::state::dense::{PostNo, UserNo};
 use crate::state::graph;
 use crate::state::minutes::{Minutes, entries_of};
 use crate::state::packed::Entry;
@@ -19,13 +20,14 @@ use crate::state::whole::State;
 
 use super::format::{WHAT, small};
 
-/// Version 1 had no daily figures, one map of touches, and folded all posts at once; version 2 no likes by events;
-/// version 3 no dated rows, the latest times of all that had been counted, and not how many actions and shards there were.
+/// The last version of this form. Version 1 had no daily figures, one map of touches, and combined the minutes of all
+/// posts at once. Version 2 had no likes from events. Version 3 had no dated rows, had the latest times of all counted
+/// actions, and did not have the numbers of actions and shards.
 const VERSION: u8 = 4;
 const LENGTHS_V3: Lengths = Lengths { actions: 5, shards: 512 };
 pub const STRUCTURE: &str = "state";
 
-/// How long the lists are that have one entry for each of something that nova knows.
+/// The lengths of the lists that have one entry for each known thing.
 #[derive(Clone, Copy)]
 struct Lengths {
     actions: usize,
@@ -44,7 +46,7 @@ impl Lengths {
 }
 
 impl State {
-    /// The chunks in the order of their numbers.
+    /// Reads the chunks in the order of their numbers.
     pub(super) fn load_old(
         settings: StateSettings,
         chunks: impl Iterator<Item = (String, u32, Vec<u8>)>,
@@ -84,10 +86,6 @@ impl State {
         Ok(state)
     }
 
-    fn all_users(&self) -> std::ops::Range<u32> {
-        0..self.users.len() as u32
-    }
-
     fn load_rows(&mut self, reader: &mut Reader<'_>) -> Result<(), CodecError> {
         for _ in 0..reader.varint()? {
             let user = self.fresh_user(reader.id()?)?;
@@ -99,35 +97,36 @@ impl State {
             }
         }
         for number in 0..reader.varint()? {
-            if u64::from(self.post(reader.id()?)) != number {
+            if u64::from(self.post(reader.id()?).get()) != number {
                 return Err(CodecError::Invalid(WHAT));
             }
         }
         Ok(())
     }
 
-    fn fresh_user(&mut self, id: Id) -> Result<u32, CodecError> {
+    fn fresh_user(&mut self, id: Id) -> Result<UserNo, CodecError> {
         let known = self.users.len();
         let user = self.user(id);
-        if user as usize == known { Ok(user) } else { Err(CodecError::Invalid(WHAT)) }
+        if user.index() == known { Ok(user) } else { Err(CodecError::Invalid(WHAT)) }
     }
 
-    fn known_user(&self, reader: &mut Reader<'_>) -> Result<u32, CodecError> {
-        let user = reader.varint_u32()?;
-        if (user as usize) < self.users.len() { Ok(user) } else { Err(CodecError::Invalid(WHAT)) }
+    fn known_user(&self, reader: &mut Reader<'_>) -> Result<UserNo, CodecError> {
+        let user = UserNo::of(reader.varint_u32()?);
+        if user.index() < self.users.len() { Ok(user) } else { Err(CodecError::Invalid(WHAT)) }
     }
 
-    fn known_post(&self, reader: &mut Reader<'_>) -> Result<u32, CodecError> {
-        let post = reader.varint_u32()?;
-        if (post as usize) < self.post_ids.len() { Ok(post) } else { Err(CodecError::Invalid(WHAT)) }
+    fn known_post(&self, reader: &mut Reader<'_>) -> Result<PostNo, CodecError> {
+        let post = PostNo::of(reader.varint_u32()?);
+        if post.index() < self.post_ids.len() { Ok(post) } else { Err(CodecError::Invalid(WHAT)) }
     }
 
+    #[allow(clippy::indexing_slicing, reason = "the number is known, and a place is below the size of its chunk")]
     fn load_graph(&mut self, reader: &mut Reader<'_>) -> Result<(), CodecError> {
-        for user in self.all_users() {
+        for user in self.users.numbers() {
             let version = reader.varint_u32()?;
             let mut list: Vec<Entry> = Vec::new();
             for _ in 0..reader.varint()? {
-                let followee = (self.known_user(reader)?, reader.zigzag()?);
+                let followee = (self.known_user(reader)?.get(), reader.zigzag()?);
                 if list.last().is_some_and(|last| last.0 >= followee.0) {
                     return Err(CodecError::Invalid(WHAT));
                 }
@@ -150,8 +149,9 @@ impl State {
         Ok(())
     }
 
+    #[allow(clippy::indexing_slicing, reason = "the number is known, and a place is below the size of its chunk")]
     fn load_posts(&mut self, reader: &mut Reader<'_>, version: u8, lengths: Lengths) -> Result<(), CodecError> {
-        for user in self.all_users() {
+        for user in self.users.numbers() {
             let (chunk, at) = author_place(user);
             self.posts.authors.change(chunk).versions[at] = reader.varint_u32()?;
         }
@@ -162,9 +162,9 @@ impl State {
             next => next.map(|next| next as usize),
         };
         self.posts.fold_from = small(reader.zigzag()?)?;
-        // What was the latest time of all may be one that a single row claimed.
+        // The latest time of all may be one that a single row claimed.
         self.posts.folding = self.posts.folding.filter(|_| version > 3);
-        for number in 0..self.post_ids.len() as u32 {
+        for number in self.post_ids.numbers() {
             let post = self.load_post(reader, lengths)?;
             *self.posts.change(number) = post;
         }
@@ -176,7 +176,7 @@ impl State {
         let mut post = Post::default();
         post.author = match reader.varint()?.checked_sub(1) {
             None => None,
-            Some(author) if author < self.users.len() as u64 => Some(author as u32),
+            Some(author) if author < self.users.len() as u64 => Some(UserNo::of(author as u32)),
             Some(_) => return Err(CodecError::Invalid(WHAT)),
         };
         post.row = match (reader.u8()?, post.author) {
@@ -206,12 +206,13 @@ impl State {
         Ok(post)
     }
 
+    #[allow(clippy::indexing_slicing, reason = "the number is known, and a place is below the size of its chunk")]
     fn load_touches(&mut self, reader: &mut Reader<'_>, version: u8, lengths: Lengths) -> Result<(), CodecError> {
         if version < 4 {
             reader.zigzag()?;
         }
-        // Version 1 had one map, and with it one number that says nothing of a shard. What another number of shards says,
-        // says nothing of these either: a shard without it is swept sooner.
+        // Version 1 had one map, and with it one number that means nothing for a shard. Numbers for another count of
+        // shards mean nothing here either. A shard without a number is swept sooner.
         for number in 0..if version > 1 { lengths.shards } else { 1 } {
             let sweep_at = u32::try_from(reader.varint()?).map_err(|_| CodecError::Invalid(WHAT))?;
             if version > 1 && lengths.shards == self.touches.chunks.len() {
@@ -221,9 +222,9 @@ impl State {
         let mut lists: Vec<Vec<Touch>> = vec![Vec::new(); self.users.len()];
         for _ in 0..reader.varint()? {
             let (user, post) = (self.known_user(reader)?, self.known_post(reader)?);
-            load_touch(post, reader, &mut lists[user as usize])?;
+            load_touch(post.get(), reader, &mut lists[user.index()])?;
         }
-        for (mut list, user) in lists.into_iter().zip(0..) {
+        for (mut list, user) in lists.into_iter().zip(self.users.numbers()) {
             list.sort_unstable();
             list.dedup();
             let (chunk, at) = touches::place(user);
@@ -234,8 +235,9 @@ impl State {
         Ok(())
     }
 
+    #[allow(clippy::indexing_slicing, reason = "the number is known, and a place is below the size of its chunk")]
     fn load_affinity(&mut self, reader: &mut Reader<'_>) -> Result<(), CodecError> {
-        for user in self.all_users() {
+        for user in self.users.numbers() {
             let mut cells: Vec<Cell> = Vec::new();
             for _ in 0..reader.varint()? {
                 let author = self.known_user(reader)?;
@@ -261,7 +263,7 @@ impl State {
     }
 }
 
-/// What a user did to one post: when it was last viewed, and what counted.
+/// Reads what a user did to one post: the last view, and the counted actions.
 fn load_touch(post: u32, reader: &mut Reader<'_>, list: &mut Vec<Touch>) -> Result<(), CodecError> {
     let at = |at_ms: i64, kind| match at_ms {
         AT_MIN_MS..=AT_MAX_MS => Ok(Touch::new(post, at_ms, kind)),

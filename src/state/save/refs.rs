@@ -1,8 +1,10 @@
-//! What a chunk refers to, so that it can be compared with what there is once all are read.
+//! The references of a chunk, which are checked once all chunks are read.
 
 use nova_storage::codec::{CodecError, Reader};
 
-/// One more than the largest numbers that a chunk refers to.
+use crate::state::dense::{PostNo, UserNo};
+
+/// One more than the largest numbers to which a chunk refers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Refs {
     pub users: u64,
@@ -10,16 +12,16 @@ pub(super) struct Refs {
 }
 
 impl Refs {
-    pub fn user(&mut self, reader: &mut Reader<'_>) -> Result<u32, CodecError> {
+    pub fn user(&mut self, reader: &mut Reader<'_>) -> Result<UserNo, CodecError> {
         let user = reader.varint_u32()?;
         self.has_user(user);
-        Ok(user)
+        Ok(UserNo::of(user))
     }
 
-    pub fn post(&mut self, reader: &mut Reader<'_>) -> Result<u32, CodecError> {
+    pub fn post(&mut self, reader: &mut Reader<'_>) -> Result<PostNo, CodecError> {
         let post = reader.varint_u32()?;
-        self.posts = self.posts.max(u64::from(post) + 1);
-        Ok(post)
+        self.has_post(post);
+        Ok(PostNo::of(post))
     }
 
     pub fn has_user(&mut self, user: u32) {

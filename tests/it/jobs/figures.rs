@@ -2,7 +2,7 @@
 
 use nova::app::Setup;
 use nova::clock::Clock;
-use nova::state::DAY_MS;
+use nova::state::{DAY_MS, UserNo};
 
 use super::super::support;
 use super::{start, status, stop, until};
@@ -29,7 +29,7 @@ fn what_was_saved_survives_a_crash_and_what_came_since_a_stop() {
     let served = &node.edge.serving.feeds.served;
     (0..10).for_each(|n| served.feed(NOW_MS, n > 2, false, 5));
     served.visible(NOW_MS, 40);
-    node.edge.serving.shown.note(1, [2, 3].into_iter(), NOW_MS);
+    node.edge.serving.shown.note(UserNo::of(1), [2, 3].map(UserNo::of).into_iter(), NOW_MS);
     node.edge.watch.jobs.runner.wake("figures_save");
     until("the second", || (status(&node, "figures_save").ended[0] > 1).then_some(()));
     served.feed(NOW_MS, true, false, 5);

@@ -10,6 +10,7 @@ use nova::feed::trending::overrides::Overrides;
 use nova::feed::trending::{Entry, Window, rank};
 use nova::pipeline::meta::Meta;
 use nova::source::capture::CaptureSource;
+use nova::state::PostNo;
 use nova_storage::testing::Recorder;
 use proptest::prelude::*;
 use serde_json::json;
@@ -333,5 +334,5 @@ fn a_capture_line_without_a_time_loses_nothing() {
     let opened = app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
     assert_eq!(count(&opened, Outcome::Applied), 8);
     let minute = T.div_euclid(60_000);
-    assert_eq!(opened.state.read().posts.counted(0, minute..minute + 1)[Action::Impression as usize], 4);
+    assert_eq!(opened.state.read().posts.counted(PostNo::of(0), minute..minute + 1)[Action::Impression as usize], 4);
 }

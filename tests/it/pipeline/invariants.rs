@@ -11,7 +11,7 @@ use nova::pipeline::decided::Decision;
 use nova::pipeline::ingest::Ingest;
 use nova::pipeline::writer::{Command, Message};
 use nova::source::{PollLimits, Polled, Progress as _, Source, SourceError};
-use nova::state::CountedFrom;
+use nova::state::{CountedFrom, PostNo};
 use nova_storage::testing::Recorder;
 
 use crate::support::events::mix;
@@ -173,7 +173,7 @@ fn an_event_older_than_a_day_at_its_arrival_is_late_and_one_from_the_future_coun
     assert_eq!([row.count(Outcome::Applied), row.count(Outcome::Late), row.count(Outcome::Duplicate)], [2, 1, 1]);
     assert_eq!(row.row.conflicts, 1, "the same id with another time is a conflict");
     let opened = app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
-    assert!(opened.state.read().posts.counted(0, T / 60_000..T / 60_000 + 1)[1] == 1);
+    assert!(opened.state.read().posts.counted(PostNo::of(0), T / 60_000..T / 60_000 + 1)[1] == 1);
 }
 
 /// What has been counted comes from one source: a store is not opened with the other before it is rebuilt.
@@ -192,7 +192,7 @@ fn likes_count_by_events_where_they_say_so_and_the_switch_is_not_turned_under_a_
     let statuses = run(&setup, store_over(backend.clone()), vec![like(0, 1), like(1, 2), like(2, 1)]);
     assert_eq!([statuses[0].count(Outcome::Applied), statuses[0].count(Outcome::Duplicate)], [2, 1]);
     let image = || backend.image(backend.syncs(), 0);
-    let likes = |opened: &app::Opened| opened.state.read().posts.totals(0)[Action::Like as usize];
+    let likes = |opened: &app::Opened| opened.state.read().posts.totals(PostNo::of(0))[Action::Like as usize];
     assert_eq!(likes(&app::open_store(&setup, store_over(image())).unwrap()), 1);
     let mut other = setup;
     other.state.likes = CountedFrom::Cdc;

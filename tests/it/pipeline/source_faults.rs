@@ -93,7 +93,7 @@ fn assert_ends(backend: &Recorder, setup: &Setup, rows: &BTreeMap<u128, u128>) {
     let state = opened.state.read();
     let mut counts = BTreeMap::new();
     rows.values().for_each(|post| *counts.entry(Id::from_u128((2 << 100) + post)).or_insert(0) += 1);
-    for (id, post) in state.post_ids.all().zip(0..) {
+    for (id, post) in state.post_ids.all().zip(state.post_ids.numbers()) {
         let likes = state.posts.totals(post)[Action::Like as usize];
         assert_eq!(likes, counts.remove(&id).unwrap_or(0), "likes of {id}");
     }

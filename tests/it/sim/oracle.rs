@@ -209,7 +209,7 @@ impl World {
             count(*post, Action::View, *views);
             count(*post, Action::Share, *shares);
         }
-        for (number, id) in (0..).zip(state.post_ids.all()) {
+        for (number, id) in state.post_ids.numbers().zip(state.post_ids.all()) {
             let wanted = counts.remove(&id).unwrap_or_default();
             assert_eq!(state.posts.totals(number), wanted, "I4: post {id}");
             let post = product.tables[Table::Posts as usize].get(&id);

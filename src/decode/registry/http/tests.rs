@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use super::*;
 
-/// A registry that answers each request with the next of its answers, the last one for ever.
+/// A registry that answers each request with the next of its answers, and repeats the last one.
 struct Fake {
     url: String,
     asked: Arc<AtomicUsize>,
@@ -55,7 +55,7 @@ fn schemas(url: &str) -> (HttpSchemas, Arc<AtomicI64>) {
     (HttpSchemas::start(settings, move || theirs.load(Ordering::SeqCst)).unwrap(), now)
 }
 
-/// Asks until the thread has answered; a loaded machine may need more than one lookup's wait.
+/// Asks until the thread has answered. On a loaded machine that may need more than one lookup.
 fn ask(schemas: &HttpSchemas, id: u32) -> SchemaLookup {
     loop {
         match schemas.schema(id) {

@@ -1,8 +1,9 @@
-//! Tokens and key sets in the shape of well-known issuers, as their documentation shows them, with keys of our own.
+//! Tests of tokens and key sets in the form of well-known issuers, as their documentation shows them, with keys of our
+//! own.
 
 use super::*;
 
-/// A key of RSA: its pair and its JWK without an id.
+/// An RSA key pair, and its JWK without an id.
 fn rsa() -> (EncodingKey, Value) {
     let pair = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
     let key = EncodingKey::from_rsa_pem(pair.serialize_pem().as_bytes()).unwrap();
@@ -11,7 +12,7 @@ fn rsa() -> (EncodingKey, Value) {
     (key, jwk)
 }
 
-/// A JWK with more members; null removes one.
+/// A JWK with more members. Null removes a member.
 fn with(jwk: &Value, more: Value) -> Value {
     let mut jwk = jwk.clone();
     for (name, value) in more.as_object().unwrap() {
@@ -23,7 +24,7 @@ fn with(jwk: &Value, more: Value) -> Value {
     jwk
 }
 
-/// One issuer: what is configured, and a token of it.
+/// One issuer: its settings, and one of its tokens.
 struct Issuer {
     auth: Auth,
     _dir: tempfile::TempDir,
@@ -33,7 +34,7 @@ struct Issuer {
 }
 
 impl Issuer {
-    /// `keys` makes the set of the signing key's JWK.
+    /// `keys` makes the key set from the signing key's JWK.
     fn new(settings: KeySettings, header: Value, claims: Value, keys: impl Fn(&Value) -> Value) -> Issuer {
         let ((key, jwk), dir) = (rsa(), tempfile::tempdir().unwrap());
         let path = dir.path().join("keys.json");
@@ -56,7 +57,7 @@ impl Issuer {
         self.verify(json!({}), json!({})).unwrap().user.to_string()
     }
 
-    /// What no issuer's token may be.
+    /// Checks refusals that apply to every issuer.
     fn refuses(&self) {
         for (header, claims, reason) in [
             (json!({}), json!({ "iss": "https://evil.example" }), Reason::Issuer),
@@ -84,7 +85,7 @@ fn named(issuer: &str, subject: &str) -> String {
 
 #[test]
 fn clerk() {
-    // A session token of version 2: `cat` in the header, no `aud`, a subject that is no UUID.
+    // This is a session token of version 2, with `cat` in the header, no `aud`, and a subject that is no UUID.
     let issuer = "https://clean-mayfly-62.clerk.accounts.dev";
     let header =
         json!({ "alg": "RS256", "cat": "cl_B7d4PD111AAA", "kid": "ins_2GIoQhbUpy0hX7B2cVkuTMinXoD", "typ": "JWT" });
@@ -103,7 +104,8 @@ fn clerk() {
 
 #[test]
 fn entra() {
-    // No `alg` in the set, a pairwise subject, the person in `oid`, roles of the application in `roles`.
+    // The set has no `alg`, the subject is pairwise, the person is in `oid`, and the application's roles are in
+    // `roles`.
     let issuer = "https://login.microsoftonline.com/3338040d-6c67-4c5b-b112-36a304b66dad/v2.0";
     let kid = "nOo3ZDrODXEK1jKWhXslHR_KXEg";
     let header = json!({ "typ": "JWT", "alg": "RS256", "kid": kid, "x5t": kid, "nonce": "AQABAAAAAAD" });
@@ -131,7 +133,7 @@ fn entra() {
 
 #[test]
 fn auth0() {
-    // An access token of RFC 9068 for an API; two keys, as before a rotation; the issuer ends with a slash.
+    // This is an access token by RFC 9068 for an API, with two keys as before a rotation. The issuer ends with a slash.
     let issuer = "https://tenant.eu.auth0.example/";
     let header = json!({ "alg": "RS256", "typ": "at+jwt", "kid": "Nzc5" });
     let claims = json!({
@@ -149,11 +151,11 @@ fn auth0() {
     for typ in ["AT+JWT", "application/at+jwt", "Application/AT+jwt"] {
         assert!(auth0.verify(json!({ "typ": typ }), json!({})).is_ok(), "{typ}");
     }
-    // An ID token, which is for the application and no API.
+    // An ID token is for the application and not for an API.
     assert_eq!(auth0.verify(json!({ "typ": "JWT" }), json!({})), Err(Reason::Typ));
     assert_eq!(auth0.verify(json!({ "typ": null }), json!({})), Err(Reason::Typ));
     assert_eq!(auth0.verify(json!({}), json!({ "iss": issuer.trim_end_matches('/') })), Err(Reason::Issuer));
-    // A machine's token: its subject is a client.
+    // The subject of a machine's token is a client.
     let machine =
         auth0.verify(json!({}), json!({ "sub": "x@clients", "gty": "client-credentials", "role": "service" }));
     assert!(machine.unwrap().roles.service);
@@ -181,7 +183,7 @@ fn firebase() {
 
 #[test]
 fn cognito() {
-    // Access tokens have neither `typ` nor `aud`; the subject is a UUID.
+    // Access tokens of this issuer have neither `typ` nor `aud`, and the subject is a UUID.
     let issuer = "https://cognito-idp.us-east-1.amazonaws.com/us-east-1_example";
     let header = json!({ "kid": "abcdefghijklmnopqrsexample=", "alg": "RS256" });
     let claims = json!({
@@ -201,7 +203,7 @@ fn cognito() {
 
 #[test]
 fn keycloak() {
-    // A set with a key for encryption and one of another kind, `typ` in the claims, a list in `role`.
+    // The set also has a key for encryption and a key of another kind, `typ` is in the claims, and `role` is a list.
     let issuer = "https://id.example/realms/social";
     let header = json!({ "alg": "RS256", "typ": "JWT", "kid": "FJ86GcF3jTbNLOco4NvZkUCIUmfYCqoqtOQeMfbhNlE" });
     let claims = json!({

@@ -1,4 +1,4 @@
-//! Why tokens and secrets are refused.
+//! Tests of refused tokens and secrets.
 
 use super::*;
 
@@ -71,17 +71,17 @@ fn a_secret_that_others_can_read_or_guess_is_refused_with_the_way_out() {
         assert!(auth.verify(&signed(json!({ "alg": alg }), secret), NOW_MS).is_err());
     }
     assert!(!auth.jwks().contains("0123") && auth.ready());
-    // A file that is cut to nothing while nova runs changes nothing.
+    // A file that becomes empty while nova runs changes nothing.
     std::fs::write(&path, "").unwrap();
     assert!(!auth.reload_file());
     assert!(auth.verify(&signed(json!({ "alg": "HS256" }), secret), NOW_MS).is_ok());
-    // Another secret takes the tokens of the one before along.
+    // A new secret invalidates the tokens of the previous one.
     let token = signed(json!({ "alg": "HS256" }), secret);
     std::fs::write(&path, secret.replace('0', "9")).unwrap();
     assert!(auth.reload_file() && auth.verify(&token, NOW_MS).is_err());
 }
 
-/// An empty file was taken: what it holds was the same as what had been read before the first read.
+/// An earlier version accepted an empty file, because its content equalled the initial content.
 #[test]
 fn a_file_that_holds_no_key_is_refused_at_the_start_however_little_it_holds() {
     let dir = tempfile::tempdir().unwrap();

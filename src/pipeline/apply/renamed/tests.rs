@@ -1,4 +1,4 @@
-//! Values of rows whose key changes while partitions are behind one another. Every story was found by the simulation.
+//! Tests of values of rows whose key changes while partitions are behind one another. The simulation found every story.
 
 use super::*;
 use crate::event::{Cell, Change, ChangeBody, Format, Op, Outcome, Renamed, Table};
@@ -10,7 +10,7 @@ const A: Id = Id::from_u128(1);
 const B: Id = Id::from_u128(2);
 const C: Id = Id::from_u128(3);
 
-/// A user with this text; `None`: the record does not repeat it.
+/// An upsert of a user with this text. With `None` the record does not repeat the text.
 fn user(key: Id, text: Option<&str>) -> ChangeBody {
     let mut cells = vec![Cell::Null; Table::Users.columns().len()];
     cells[0] = Cell::Uuid(key);
@@ -41,7 +41,7 @@ fn delete(key: Id, lsn: u64, to: Id) -> Change {
     change(key, lsn, Op::Delete, Some(Renamed::To(to)), ChangeBody::Delete)
 }
 
-/// What the writer keeps of a few keys, and what it does with a judgement.
+/// The stored rows of a few keys, with what the writer does for a judgement.
 #[derive(Default)]
 struct Rows(std::collections::BTreeMap<Id, Box<[u8]>>);
 
@@ -98,8 +98,8 @@ fn text(text: &str) -> Cell {
     Cell::Text(text.into())
 }
 
-/// Seeds 1898 and 3437: the tombstone's value passed for one of the delete's LSN, and the insert with the same LSN, which
-/// told another, was taken for no newer.
+/// Seeds 1898 and 3437: the tombstone's value counted as one of the delete's LSN, so the insert with the same LSN but
+/// another value was not taken for newer.
 #[test]
 fn n6_a_row_that_moved_takes_the_value_of_a_version_between_that_comes_late() {
     let mut rows = Rows::default();
@@ -111,7 +111,7 @@ fn n6_a_row_that_moved_takes_the_value_of_a_version_between_that_comes_late() {
     assert_eq!(rows.text(A), text("second"));
 }
 
-/// Seeds 2639 and 4450: the version that came late was stale under the old key, and the row kept an older value.
+/// Seeds 2639 and 4450: the late version was stale under the old key, and the row kept an older value.
 #[test]
 fn n6_a_version_that_comes_late_under_the_old_key_reaches_the_row_under_the_new_one() {
     for heir_first in [true, false] {
@@ -125,13 +125,13 @@ fn n6_a_version_that_comes_late_under_the_old_key_reaches_the_row_under_the_new_
         }
         let late = rows.apply(insert(A, 200, Some(A), Some("second")), 0, 1);
         assert_eq!(late, Outcome::Stale);
-        // What is older still changes nothing.
+        // An older version still has no effect.
         rows.apply(insert(A, 150, Some(A), Some("old")), 0, 2);
         if !heir_first {
             rows.apply(insert(B, 400, Some(A), None), 2, 0);
         }
         assert_eq!(rows.text(B), text("second"), "{heir_first}");
-        // Nor does what the row has told itself.
+        // A version older than the row's own value has no effect either.
         rows.apply(insert(B, 500, None, Some("third")), 2, 1);
         rows.apply(insert(A, 250, Some(A), Some("late")), 0, 3);
         assert_eq!(rows.text(B), text("third"));
@@ -170,7 +170,7 @@ fn n6_a_key_that_was_changed_there_and_back_takes_what_comes_late_of_before() {
     assert_eq!(rows.text(A), text("second"));
 }
 
-/// What an earlier row had under the new key is another row's, however new it is.
+/// A value of an earlier row under the new key belongs to another row, however new it is.
 #[test]
 fn n6_a_changed_key_takes_no_value_of_an_earlier_row_under_the_new_key() {
     let mut rows = Rows::default();
@@ -180,12 +180,12 @@ fn n6_a_changed_key_takes_no_value_of_an_earlier_row_under_the_new_key() {
     rows.apply(delete(A, 400, B), 0, 1);
     rows.apply(insert(B, 400, Some(A), None), 2, 0);
     assert_eq!(rows.text(B), text("own"));
-    // One of its versions comes late.
+    // One of the earlier row's versions comes late.
     rows.apply(insert(B, 250, None, Some("another's")), 1, 2);
     assert_eq!(rows.text(B), text("own"));
 }
 
-/// Seed 340: the delete has no LSN, and its image says of each value which version it is from.
+/// Seed 340: the delete has no LSN, and its image has the version of each value.
 #[test]
 fn n6_where_deletes_are_null_values_a_changed_key_takes_the_last_version_of_the_old_row() {
     let flat = |change: Change| Change { format: Format::FlatTombstone, ..change };
@@ -199,7 +199,7 @@ fn n6_where_deletes_are_null_values_a_changed_key_takes_the_last_version_of_the_
     assert_eq!(rows.text(B), text("second"));
 }
 
-/// A row that came under the old key after the change is not the one that had it.
+/// A row that came under the old key after the change is not the row that had the key before.
 #[test]
 fn n6_a_changed_key_takes_no_value_of_a_later_row_under_the_old_key() {
     let mut rows = Rows::default();

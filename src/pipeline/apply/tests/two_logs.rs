@@ -1,4 +1,5 @@
-//! Records of two logs side by side, in one partition and in several. What the simulation found is named by its seeds.
+//! Tests of records of two logs side by side, in one partition and in several. Stories that the simulation found have
+//! its seeds.
 
 use super::*;
 
@@ -14,7 +15,7 @@ fn there(offset: i64) -> Place {
     Place { partition: Some(1), offset }
 }
 
-/// The row of so many versions that the first one is forgotten: LSNs 100 to 500, at offsets 1 to 5, at these times.
+/// A row with so many versions that the first one is forgotten: LSNs 100 to 500, at offsets 1 to 5, at these times.
 fn forgetful(times: [i64; 5]) -> Box<[u8]> {
     let create = Change { op: Op::Create, ..upsert(100, times[0], "1") };
     let mut known = write(judged(create, 1, None)).stored;
@@ -25,20 +26,20 @@ fn forgetful(times: [i64; 5]) -> Box<[u8]> {
     known
 }
 
-/// Seeds 11193, 12165, 13480, 13497, 13524 and 17929: a change of a new log was taken for a version that was forgotten, and
-/// the row stayed.
+/// Seeds 11193, 12165, 13480, 13497, 13524 and 17929: a change of a new log was taken for a forgotten version, and the
+/// row stayed.
 #[test]
 fn a_change_whose_time_disputes_that_it_was_forgotten_is_applied() {
     for (times, at) in [([50; 5], 50), ([50, 51, 52, 53, 54], 52), ([70, 71, 72, 30, 31], 40)] {
         let known = forgetful(times);
         let gone = write(judged(change(Some(9), at, ChangeBody::Delete), 6, Some(&known)));
         assert!(gone.new.is_none(), "{times:?}");
-        // The new log goes on from there.
+        // The new log continues from there.
         let back = write(judged(upsert(12, at, "new"), 7, Some(&gone.stored)));
         assert_eq!(back.new, Some(row("new")));
         assert!(StoredRow::decode(&back.stored).unwrap().version > StoredRow::decode(&known).unwrap().version);
     }
-    // In no other place than behind the row, and not where the time agrees.
+    // It is applied only after the row in its partition, and only if the time contradicts.
     let known = forgetful([50, 51, 52, 53, 54]);
     let delete = |ts| change(Some(9), ts, ChangeBody::Delete);
     assert_eq!(judged(delete(52), 4, Some(&known)), Judgement::Skip(Outcome::Stale));
@@ -46,7 +47,7 @@ fn a_change_whose_time_disputes_that_it_was_forgotten_is_applied() {
     assert_eq!(judged(delete(50), 6, Some(&known)), Judgement::Skip(Outcome::Stale));
 }
 
-/// A transaction with five changes of a row, which the connector repeats: the row ends as it was.
+/// A connector repeats a transaction with five changes of a row. The row ends as it was.
 #[test]
 fn a_redelivery_that_is_taken_for_a_new_log_ends_at_the_same_row() {
     let mut known = forgetful([50; 5]);
@@ -63,14 +64,14 @@ fn truncated_elsewhere(lsn: u64, ts: i64, stored: &[u8], epoch: u16) -> Judgemen
     truncate_row((Table::Users, Id::NIL), stored, &truncate, there(4), &bumped(epoch)).unwrap()
 }
 
-/// Seeds 9056, 12199 and 18133: a truncate of the log before, in a partition that was behind, deleted rows of the new log by
-/// their LSNs.
+/// Seeds 9056, 12199 and 18133: a truncate of the previous log, in a partition that was behind, deleted rows of the new
+/// log by their LSNs.
 #[test]
 fn a_truncate_in_another_partition_with_a_higher_lsn_and_an_earlier_time_than_a_row_halts_the_table() {
     let new = write(judged(upsert(2_005, 60, "new"), 9, None)).stored;
     let Judgement::Halt(halt) = truncated_elsewhere(1_050_144, 50, &new, 0) else { panic!("the row is gone") };
     assert_eq!((halt.lsn, halt.stored_lsn), (2_005, 1_050_144));
-    // Once the epoch is raised, the row stays, and one from before goes.
+    // Once the epoch is raised, the row stays, and an earlier row is deleted.
     assert_eq!(truncated_elsewhere(1_050_144, 50, &new, 1), Judgement::Skip(Outcome::Stale));
     let old = write(judged(upsert(1_050_000, 40, "old"), 8, None)).stored;
     for epoch in [0, 1] {
@@ -78,15 +79,15 @@ fn a_truncate_in_another_partition_with_a_higher_lsn_and_an_earlier_time_than_a_
     }
     // One transaction may write to the table and truncate it.
     assert!(write(truncated_elsewhere(2_006, 60, &new, 0)).new.is_none());
-    // A read may carry the LSN of its slot.
+    // A read may have the LSN of its slot.
     let read = Change { op: Op::Read, ..upsert(2_005, 60, "read") };
     let read = write(judged(read, 9, None)).stored;
     assert_eq!(truncated_elsewhere(2_100, 50, &read, 0), Judgement::Skip(Outcome::Stale));
     assert!(write(truncated_elsewhere(2_100, 61, &read, 0)).new.is_none());
 }
 
-/// Seed 16329: the second reading of a first snapshot was noted with an earlier time, the epoch was raised between the two,
-/// and the row that both have read was deleted as one that the second did not find.
+/// Seed 16329: the second attempt at a first snapshot had an earlier time, the epoch was raised between the two
+/// attempts, and a row that both had read was deleted as if the second had not found it.
 #[test]
 fn a_read_behind_the_row_with_a_higher_lsn_is_newer_in_a_raised_epoch_whatever_its_time() {
     let read = |lsn, ts| Change { op: Op::Read, ..upsert(lsn, ts, "read") };
@@ -99,8 +100,8 @@ fn a_read_behind_the_row_with_a_higher_lsn_is_newer_in_a_raised_epoch_whatever_i
     }
 }
 
-/// Seed 8816: the delete of a changed key came again after the epoch was raised, and the image for the row under the new key,
-/// which another partition still held, was lost.
+/// Seed 8816: the delete of a changed key came again after the epoch was raised, and the image for the row under the
+/// new key, which another partition still had, was lost.
 #[test]
 fn a_delete_of_a_changed_key_that_comes_again_in_a_raised_epoch_keeps_the_image() {
     let to = Id::from_u128(9);
@@ -116,7 +117,7 @@ fn a_delete_of_a_changed_key_that_comes_again_in_a_raised_epoch_keeps_the_image(
     assert_eq!((heir.new, heir.unfilled), (Some(row("a")), 0));
 }
 
-/// Seed 7664: a column that nova does not know, and whose value was not known, became null without a word.
+/// Seed 7664: a column that nova does not know, and whose value was unknown, silently became null.
 #[test]
 fn an_unknown_column_that_a_record_leaves_out_stays_unknown_until_an_older_version_tells_it() {
     let with = |extra: Option<&str>, unavailable: &[&str]| {
@@ -130,7 +131,7 @@ fn an_unknown_column_that_a_record_leaves_out_stays_unknown_until_an_older_versi
     let late = change(Some(90), 40, with(Some(r#"{"lang":"de"}"#), &[]));
     let late = write(judge(late, there(3), &bumped(0), Some(&left_out.stored), None).unwrap());
     assert_eq!(lang(&late).as_deref(), Some(r#"{"lang":"de"}"#));
-    // A value that was kept is not the record's own either: the version between the two is the better source.
+    // A kept value is not the record's own either, so the version between the two is the better source.
     let known = write(judged(change(Some(100), 50, with(Some(r#"{"lang":"de"}"#), &[])), 7, None));
     let left_out = write(judged(change(Some(200), 60, with(None, &[])), 8, Some(&known.stored)));
     assert_eq!((lang(&left_out).as_deref(), left_out.unfilled), (Some(r#"{"lang":"de"}"#), 0));
@@ -139,7 +140,7 @@ fn an_unknown_column_that_a_record_leaves_out_stays_unknown_until_an_older_versi
     assert_eq!(lang(&late).as_deref(), Some(r#"{"lang":"fr"}"#));
 }
 
-/// A dead letter of the log before has the higher LSN, and a raised epoch takes any change: only its place is old.
+/// A dead letter of the previous log has the higher LSN, and a raised epoch accepts any change. Only its place is old.
 #[test]
 fn a_dead_letter_of_the_log_before_that_is_replayed_in_a_raised_epoch_is_older_than_the_row() {
     let replay = |change, place, meta: &TableMeta, known: &[u8]| {
@@ -153,10 +154,10 @@ fn a_dead_letter_of_the_log_before_that_is_replayed_in_a_raised_epoch_is_older_t
             assert_eq!(replay(letter(), place, &bumped(1), known), Judgement::Skip(Outcome::Stale), "{place:?}");
         }
     }
-    // One of the new log, which stood behind the row.
+    // This letter is of the new log and came after the row.
     let later = write(replay(upsert(95, 61, "later"), at(10), &bumped(1), &new));
     assert_eq!(later.new, Some(row("later")));
-    // A row that a truncate of the new log has taken does not come back.
+    // A row that a truncate of the new log deleted does not come back.
     let truncated = Some(Truncated { epoch: 1, lsn: 100, source_ts_us: Some(70), partition: Some(0) });
     let meta = TableMeta { truncated, ..bumped(1) };
     let stale = judge_of(letter(), (at(6), true), &meta, None, None).unwrap();

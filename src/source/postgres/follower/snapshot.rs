@@ -1,5 +1,6 @@
-//! A snapshot: every row of some tables as of the place where a slot begins, between two marks in the order of the stream.
-//! A crash, and any failure, begins it again; what was read before is overwritten, and what is not there any more is swept.
+//! A snapshot: every row of some tables at the position where a slot begins, between two marks in the stream. After a
+//! crash or a failure it begins again. Rows that were read before are overwritten, and rows that no longer exist are
+//! swept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,20 +22,21 @@ use crate::source::postgres::status::{PostgresStatus, Snapshot, State};
 
 use super::{Ended, Follower, LOOK_EVERY};
 
-/// Parents first, so that a feed has its users before their posts.
+/// Parents come first, so that the users are there before their posts.
 const ORDER: [Table; 5] = [Table::Users, Table::Posts, Table::Follows, Table::Comments, Table::Likes];
-/// Records of one chunk.
+/// The most records of one chunk.
 const CHUNK_MAX_RECORDS: usize = 1_024;
 const CHUNK_MAX_BYTES: usize = 512 << 10;
-/// A line of COPY that goes on over messages is collected up to this.
+/// A line of COPY that spans messages is collected up to this length.
 const LINE_MAX_BYTES: usize = 64 << 20;
-/// A snapshot is given up when less than this part of what the server may keep for the slot is left, percent.
+/// A snapshot is given up if less than this part of the server's limit for the slot is left, percent.
 const BUDGET_MIN_PERCENT: i64 = 20;
 
 impl<S: Server> Follower<S> {
-    /// Reads these tables, and says where the stream goes on. All of them: with a new slot. Some: in a snapshot of a
-    /// temporary slot, behind which the stream is read on from where it stood. Of what it repeats nothing is taken that the
-    /// snapshot has: it may be out of date ([`Position::copied`]). With what was seen behind the snapshot.
+    /// Reads these tables, and returns where the stream continues. All tables are read with a new slot. Some tables are
+    /// read in a snapshot of a temporary slot, and then the stream is read on from its earlier position. Repeated
+    /// changes that the snapshot has are not taken, because they may be outdated ([`Position::copied`]). The state of
+    /// the server after the snapshot is returned, too.
     pub(super) async fn snapshot(
         &mut self,
         position: Position,
@@ -47,7 +49,7 @@ impl<S: Server> Follower<S> {
         PostgresStatus::count(&self.status.snapshots, 1);
         self.status.set(State::Snapshot(Snapshot::default()));
         let mut position = Position { offset: self.next_offset(), ..position };
-        // Before there is a slot the store must know that it is nova's own: after a crash it is dropped.
+        // Before the slot exists, the store must know that it is nova's own, because after a crash it is dropped.
         match all {
             true => position.phase = Phase::Snapshot,
             false => position.wanted = position.wanted.union(tables),
@@ -86,7 +88,8 @@ impl<S: Server> Follower<S> {
         Ok((position, after))
     }
 
-    /// The server has room for the slot, the role may read the columns, and no policy hides rows: nothing is begun before.
+    /// Checks before anything is begun that the server has room for the slot, the role may read the columns, and no
+    /// policy hides rows.
     fn can_copy(&self, seen: &Seen, tables: Tables) -> Result<(), Ended> {
         let unreadable = |table: Table| hazards::unreadable(seen.published(table)?, &seen.limits.role);
         let refused = || tables.iter().find_map(unreadable).or_else(|| around::uncopyable(seen, tables));
@@ -96,7 +99,7 @@ impl<S: Server> Follower<S> {
         }
     }
 
-    /// What came or went while the snapshot was read is not known of it.
+    /// Checks that the publication did not change, because changes of tables during the snapshot would be unknown.
     fn same_publication(&self, before: &Seen, after: &Seen, tables: Tables) -> Result<(), Ended> {
         if let Some(finding) = unfit(after, &self.settings.slot, &self.settings.publication) {
             return Err(Ended::Unfit(finding));
@@ -158,7 +161,7 @@ impl<S: Server> Follower<S> {
         self.told_of(table, chunk, pace).await
     }
 
-    /// Hands rows over, and tells how far it is.
+    /// Hands rows over, and reports the progress.
     async fn told_of(&mut self, table: Table, records: Vec<Record>, pace: &mut Pace) -> Result<(), Ended> {
         pace.rows += records.len() as u64;
         PostgresStatus::count(&self.status.snapshot_rows, records.len() as u64);
@@ -174,7 +177,7 @@ impl<S: Server> Follower<S> {
         Ok(())
     }
 
-    /// The server keeps its log from the slot's begin on until the snapshot is read.
+    /// Checks the limit: the server keeps its log from the slot's beginning until the snapshot has been read.
     async fn within_budget(&mut self) -> Result<(), Ended> {
         let Ok(seen) = self.server.look().await else { return Ok(()) };
         if let Some(finding) = super::too_much_held(&seen, &self.settings) {
@@ -195,7 +198,7 @@ impl<S: Server> Follower<S> {
     }
 }
 
-/// The position behind a snapshot that was read.
+/// The position after a snapshot that was read.
 fn read_to_its_end(
     position: Position,
     seen: &Seen,
@@ -217,7 +220,7 @@ fn read_to_its_end(
         phase: Phase::Stream,
         system_id: seen.system_id,
         timeline: seen.timeline,
-        // The stream goes on where it stood; only a new slot begins at the snapshot.
+        // The stream continues at its earlier position. Only a new slot begins at the snapshot.
         end_lsn: if all { made.consistent_lsn } else { position.end_lsn },
         commit_lsn: if all { 0 } else { position.commit_lsn },
         commit_us: if all { 0 } else { position.commit_us },
@@ -231,7 +234,7 @@ fn read_to_its_end(
     }
 }
 
-/// How fast the snapshot is.
+/// The speed of a snapshot.
 struct Pace {
     began: Duration,
     looked: Duration,
@@ -250,7 +253,7 @@ impl Pace {
     }
 }
 
-/// Whole lines, however they are cut into messages. PostgreSQL sends one a message.
+/// Joins messages to whole lines, however the lines are cut. PostgreSQL sends one line in each message.
 #[derive(Default)]
 struct Lines {
     begun: BytesMut,

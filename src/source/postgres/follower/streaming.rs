@@ -13,27 +13,27 @@ use crate::source::postgres::status::{PostgresStatus, State};
 
 use super::{Ended, Follower, LOOK_EVERY, namespaces, oids};
 
-/// How often commits are acknowledged and deadlines looked at.
+/// How often commits are acknowledged and deadlines checked.
 const TICK: Duration = Duration::from_millis(50);
-/// How often a place of the log is committed up to which nothing was to be sent.
+/// How often a position is committed up to which the log had nothing to send.
 const IDLE_EVERY: Duration = Duration::from_secs(10);
-/// The server says something at least every half of `wal_sender_timeout`, which the session sets to half of this: a session
-/// that brings nothing for so long is dead.
+/// The longest silence of the server. It sends something at least every half of `wal_sender_timeout`, which the session
+/// sets to half of this. A session that receives nothing for this long is dead.
 pub const SILENCE_MAX: Duration = Duration::from_secs(60);
-/// Events that are taken in one go before anything else is looked at.
+/// The most events that are taken in one go before anything else is checked.
 const RUN_MAX_EVENTS: usize = 512;
-/// A chunk is handed over when it has so many records or bytes, or when nothing more is there at once.
+/// A chunk is handed over when it has this many records or bytes, or when no further event is ready.
 const CHUNK_MAX_RECORDS: usize = 1_024;
 const CHUNK_MAX_BYTES: usize = 1 << 20;
-/// How long the end waits for the last feedback to be sent, and then to be seen at the server.
+/// How long the end waits until the last feedback is sent, and then until the server shows it.
 const FAREWELL_MAX: Duration = Duration::from_secs(3);
 
-/// What is collected for ingest.
+/// The records that are collected for ingest.
 #[derive(Default)]
 struct Pending {
     chunk: Chunk,
     bytes: usize,
-    /// Set where a transaction has ended since the last hand-over.
+    /// The position, if a transaction has ended since the last hand-over.
     position: Option<Position>,
 }
 
@@ -48,13 +48,13 @@ impl Pending {
 }
 
 impl<S: Server> Follower<S> {
-    /// Reads on from a position.
+    /// Streams from a position on.
     pub(super) async fn stream(&mut self, position: Position, seen: &Seen) -> Result<(), Ended> {
-        // A slot that is older than the position sends again what was read since: it must be what was read.
+        // A slot that is older than the position sends records again that were read before, and they must be the same.
         let confirmed_lsn = seen.slot.as_ref().and_then(|slot| slot.confirmed_lsn).unwrap_or(u64::MAX);
         let older = confirmed_lsn < position.end_lsn;
         let from = if older { confirmed_lsn.max(position.commit_lsn) } else { position.end_lsn };
-        // Before that is known nothing more is acknowledged: the slot would not send it a second time.
+        // Before that is known nothing more is acknowledged, because the slot would not send it a second time.
         let acknowledged = self.committed_lsn().min(confirmed_lsn);
         let stream = self.server.start(from, acknowledged).await?;
         tracing::info!(
@@ -88,8 +88,8 @@ impl<S: Server> Follower<S> {
     }
 
     async fn read_on(&mut self, reading: &mut Reading<S::Stream>) -> Result<(), Ended> {
-        // Since the slot was looked at, somebody may have moved it, or made another of its name: what lies between would be
-        // passed over. From the start of the stream on nobody can.
+        // After the slot was checked, somebody may have moved it, or made another slot with its name; the changes
+        // between would be skipped. Once the stream has started, nobody can do that.
         let seen = self.server.look().await?;
         self.compare(&seen, &mut reading.position)?;
         let clock = self.clock.clone();
@@ -97,7 +97,7 @@ impl<S: Server> Follower<S> {
         loop {
             let room = self.link.has_room();
             if !room {
-                // Nobody listens now: the silence is ours.
+                // No events are read now, so the silence is not the server's.
                 heard = clock.elapsed();
             }
             tokio::select! {
@@ -132,7 +132,7 @@ impl<S: Server> Follower<S> {
         }
     }
 
-    /// What is there already, without a look at anything else.
+    /// Takes the events that are already here, without checking anything else.
     fn take_more(&self, reading: &mut Reading<S::Stream>) -> Result<(), Ended> {
         for _ in 0..RUN_MAX_EVENTS {
             if reading.pending.is_full() {
@@ -153,14 +153,14 @@ impl<S: Server> Follower<S> {
         self.push(chunk);
     }
 
-    /// Tells the server what the store has, and everybody how far that is from the end.
+    /// Reports the store's position to the server, and the distance from the end to everybody.
     fn acknowledge(&self, reading: &mut Reading<S::Stream>) {
         let (committed_lsn, now_ms) = (self.committed_lsn(), self.clock.now_ms());
         if reading.known_lsn == 0 {
             reading.stream.acknowledge(committed_lsn);
         }
         let (told_lsn, idle_lsn, end_lsn) = (reading.stream.told(), reading.idle_lsn, reading.position.end_lsn);
-        // Up to there nothing was to be sent, or everything that was sent is committed.
+        // Up to this position there was nothing to send, or everything that was sent is committed.
         let nothing_waits = committed_lsn >= end_lsn && !reading.numbering.is_open();
         self.status.update(|view| {
             view.server_lsn = view.server_lsn.max(end_lsn).max(idle_lsn);
@@ -174,7 +174,7 @@ impl<S: Server> Follower<S> {
         });
     }
 
-    /// The slot and the publication, while the stream runs. A look that fails says nothing of the stream.
+    /// Checks the slot and the publication while the stream runs. A check that fails means nothing for the stream.
     async fn look_again(&mut self, position: &mut Position) -> Result<(), Ended> {
         let seen = match self.server.look().await {
             Ok(seen) => seen,
@@ -186,19 +186,19 @@ impl<S: Server> Follower<S> {
         self.compare(&seen, position)
     }
 
-    /// Whether the slot is still the one that the position is of, and fit to be followed.
+    /// Whether the slot is still the one of the position, and can be followed.
     fn compare(&mut self, seen: &Seen, position: &mut Position) -> Result<(), Ended> {
         self.saw(seen);
         if let Some(finding) = unfit(seen, &self.settings.slot, &self.settings.publication) {
             return Err(Ended::Unfit(finding));
         }
-        // Acknowledged is only what the store has: what is compared is not older than that.
+        // Only what the store has is acknowledged, so the compared position must not be older than the store's.
         let held = Position { end_lsn: position.end_lsn.max(self.committed_lsn()), ..position.clone() };
         match judge(Some(&held), seen, false, &self.settings.slot) {
-            // Where the setting repairs it, the next session does.
+            // If the setting repairs this, the next session does so.
             Verdict::Stop(_) if self.settings.resnapshot => return Err(Ended::Void),
             Verdict::Stop(finding) => return Err(Ended::Stopped(finding)),
-            // A table came into the publication that a person wanted before: the next session reads it.
+            // A table that a person wanted came into the publication, and the next session reads it.
             Verdict::GoOn { wanted } if !seen.published_of(wanted).is_empty() => return Err(Ended::Void),
             Verdict::GoOn { .. } | Verdict::Snapshot => {}
         }
@@ -209,7 +209,7 @@ impl<S: Server> Follower<S> {
         }
     }
 
-    /// The last feedback is sent, and seen at the server, before the connection is closed.
+    /// Sends the last feedback, and waits until the server shows it, before the connection is closed.
     async fn farewell(&mut self, mut stream: S::Stream) {
         let committed_lsn = self.committed_lsn();
         stream.acknowledge(committed_lsn);
@@ -218,7 +218,7 @@ impl<S: Server> Follower<S> {
         while self.clock.elapsed() < deadline && (stream.told() < committed_lsn || seen_lsn < committed_lsn) {
             tokio::select! {
                 biased;
-                // What still comes is not taken any more, but a keepalive wants its answer.
+                // Events that still come are not taken, but a keepalive needs its answer.
                 told = stream.next() => if told.is_err() { break },
                 () = self.clock.sleep(TICK) => {}
             }
@@ -235,30 +235,30 @@ impl<S: Server> Follower<S> {
     }
 }
 
-/// What the loop holds between two events.
+/// The state of the loop between two events.
 struct Reading<T> {
     stream: T,
     numbering: Numbering,
-    /// End of the last whole transaction that was taken.
+    /// The end of the last whole transaction that was taken.
     position: Position,
     pending: Pending,
-    /// Everything before this was sent, by the server's word.
+    /// The server says that everything before this LSN was sent.
     idle_lsn: u64,
-    /// LSN and time of the commit of the transaction at hand.
+    /// The LSN and the time of the commit of the present transaction.
     begun: (u64, i64),
     known: Known,
-    /// Everything before this was read in an earlier session, and the slot may send it again; 0 once the stream has passed
-    /// it, and what was read then is what the server has.
+    /// Everything before this LSN was read in an earlier session, and the slot may send it again. It is 0 once the
+    /// stream has passed it, which proves that the server has the log that was read.
     known_lsn: u64,
 }
 
-/// Whether the transaction at hand is one that was read before.
+/// Whether the present transaction was read before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     Not,
-    /// The next one is to be the last that was read.
+    /// The next transaction must be the last one that was read.
     Expected,
-    /// It is, and nothing of it is taken.
+    /// The present transaction was read before, and nothing of it is taken.
     Passing,
 }
 
@@ -291,8 +291,8 @@ impl<T> Reading<T> {
         Ok(())
     }
 
-    /// Passes over the last transaction that was read, and looks that nothing else stands before the position: then the
-    /// log is another one than was read.
+    /// Skips the last transaction that was read, and checks that there is no other one before the position. Otherwise
+    /// the log is another one than was read.
     fn passes(&mut self, event: &Event) -> Result<bool, Ended> {
         match event {
             Event::Begin { commit_lsn, commit_us } => match self.known {
@@ -314,7 +314,7 @@ impl<T> Reading<T> {
                 self.known_lsn = if *end_lsn >= self.known_lsn { 0 } else { self.known_lsn };
                 Ok(true)
             }
-            // A relation is described once in a session.
+            // A relation is described only once in a session.
             Event::Change { message, .. } => Ok(message.first() != Some(&b'R')),
             Event::Message { lsn, .. } => Ok(self.known != Known::Not || *lsn < self.known_lsn),
             Event::KeepAlive { wal_end } if *wal_end < self.known_lsn => Ok(false),
@@ -329,7 +329,7 @@ impl<T> Reading<T> {
         }
     }
 
-    /// Whether the log has gone on without anything to send.
+    /// Whether the log has grown without anything to send.
     fn is_idle(&self) -> bool {
         self.known_lsn == 0
             && self.idle_lsn > self.position.end_lsn
@@ -337,7 +337,7 @@ impl<T> Reading<T> {
             && self.pending.is_empty()
     }
 
-    /// The place up to which nothing was to be sent is the position: it is committed, and only then acknowledged.
+    /// Takes the position up to which there was nothing to send: it is committed, and acknowledged only after that.
     fn stand_at_idle(&mut self) {
         self.position.reach(self.idle_lsn);
         self.position.offset = self.numbering.next();

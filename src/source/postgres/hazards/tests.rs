@@ -5,7 +5,7 @@ use crate::source::postgres::slot::{IdentityColumn, OpenTransaction, Publication
 
 use super::*;
 
-/// A server with nothing to say about.
+/// A server without any finding.
 fn fit() -> Seen {
     let published = |table: Table| Published {
         table: Some(table),
@@ -96,7 +96,8 @@ fn each_hazard_is_said_alone_with_a_way_out_and_stops_nothing() {
 #[test]
 fn every_code_that_warns_has_a_case_here() {
     use crate::source::postgres::finding::TABLE;
-    /// What takes a look at the tables of the database, `around/tests.rs`, or at what they were, `redefined.rs`.
+    /// These findings need a check of the database's tables (`around/tests.rs`), or of their earlier state
+    /// (`redefined.rs`).
     const ELSEWHERE: [Code; 4] = [Code::ColumnsLeftOut, Code::RowSecurity, Code::Encoding, Code::TableRedefined];
     let cased = |code: &Code| SPOILS.iter().any(|(spoiled, _)| spoiled == code) || ELSEWHERE.contains(code);
     let warns = TABLE.iter().filter(|(_, _, effect)| *effect == Effect::Warns);
@@ -140,15 +141,15 @@ fn what_is_right_at_its_border_is_not_said() {
         |seen| seen.version = 15_00_14,
         |seen| seen.version = 16_00_10,
         |seen| seen.version = 17_00_06,
-        // The slot is there: nothing is to be made.
+        // The slot exists, so none must be made.
         |seen| seen.limits.slots = Used { used: 2, most: 2 },
-        // One of them is nova's.
+        // One of the senders is nova's.
         |seen| seen.limits.senders = Used { used: 3, most: 3 },
         |seen| seen.limits.keep_mib = KEEP_MIN_MIB,
         |seen| seen.slot.as_mut().unwrap().spilled_bytes = (256 << 20) - 1,
         |seen| (seen.version, seen.limits.has_standby) = (16_00_12, true),
         |seen| (seen.limits.has_standby, seen.slot.as_mut().unwrap().failover) = (true, true),
-        // Generated columns are no part of what is compared before version 18.
+        // Before version 18 generated columns are no part of the comparison.
         |seen| {
             seen.version = 17_00_10;
             let column = IdentityColumn { name: "sum".to_owned(), generated: true, published: false };

@@ -1,5 +1,5 @@
-//! What the catalogue says of the server, the slot, the publication and the tables around it: a few queries, the same for
-//! every version from 15 on. Columns that later versions added are read from the row as JSON.
+//! Reads the catalogue: the server, the slot, the publication and the tables around it. There are a few queries, the
+//! same for every version from 15 on. Columns that later versions added are read from the row as JSON.
 
 use serde_json::Value;
 use tokio_postgres::{Client, Row};
@@ -14,7 +14,7 @@ use crate::source::postgres::slot::{
 
 use super::errors::failed;
 
-/// A role on Amazon RDS replicates by membership.
+/// The query for the server. A role on Amazon RDS may replicate by membership.
 const SERVER: &str = "
 SELECT current_setting('server_version_num')::int4, pg_is_in_recovery(),
        coalesce(current_setting('effective_wal_level', true), current_setting('wal_level')),
@@ -27,8 +27,8 @@ SELECT current_setting('server_version_num')::int4, pg_is_in_recovery(),
             OR (r.rolname = 'rds_replication' AND pg_has_role(current_user, r.oid, 'member'))),
        current_setting('server_encoding')";
 
-/// What others do is seen as far as the role may: of a session that is not its own it may not know since when it runs. A
-/// standby is who follows the log itself, or has a slot for that.
+/// The query for limits. Other sessions are visible only as far as the role's rights go, so the start of another role's
+/// session may be unknown. A standby is a session that follows the log itself, or has a slot for that.
 const LIMITS: &str = "
 SELECT current_user::text,
        (SELECT setting::int8 FROM pg_settings WHERE name = 'max_slot_wal_keep_size'),
@@ -42,7 +42,7 @@ SELECT current_user::text,
                      WHERE NOT EXISTS (SELECT FROM pg_replication_slots s WHERE s.active_pid = r.pid)
                        AND r.application_name NOT IN ('nova', 'pg_basebackup'))";
 
-/// The oldest transaction that has written, prepared ones among them.
+/// The query for the oldest transaction that has written, including prepared ones.
 const OLDEST: &str = "
 SELECT who, extract(epoch FROM clock_timestamp() - since)::int8 FROM (
   SELECT 'process ' || pid || ' (' || coalesce(application_name, '') || ', ' || coalesce(usename, '') || ')' AS who,
@@ -59,7 +59,8 @@ SELECT to_jsonb(s)::text, coalesce(t.spill_bytes, 0),
   FROM pg_replication_slots s LEFT JOIN pg_stat_replication_slots t ON t.slot_name = s.slot_name
  WHERE s.slot_name = $1";
 
-/// Younger than a slot that nobody reads: while one is read, its oldest transaction follows with a delay.
+/// The query for the publication. It is compared with a slot that nobody reads: while a slot is read, its oldest
+/// transaction follows with a delay.
 const PUBLICATION: &str = "
 SELECT oid::int8, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, xmin::text, puballtables,
        coalesce((SELECT age(p.xmin) < age(s.catalog_xmin) FROM pg_replication_slots s
@@ -67,9 +68,10 @@ SELECT oid::int8, pubinsert, pubupdate, pubdelete, pubtruncate, pubviaroot, xmin
                     AND s.database = current_database()), false)
   FROM pg_publication p WHERE pubname = $1";
 
-/// Published tables that have the name of one that nova follows, or are a partition of such a one. A membership is the row
-/// of the table or of its schema, and the publication itself: each is another row after it was taken out and put back. As an
-/// identity PostgreSQL takes no index that is checked late (`DEFERRABLE`), and none that is not valid.
+/// The query for published tables with the name of one that nova follows, and for partitions of such tables. The
+/// membership consists of the row of the table or of its schema, and the publication's row. Each of these rows is a new
+/// one after the table was removed and added again. As an identity PostgreSQL accepts no index that is checked late
+/// (`DEFERRABLE`), and no invalid one.
 const TABLES: &str = "
 SELECT c.oid::int8, t.schemaname::text, t.tablename::text, c.relkind = 'p', c.relispartition,
        (SELECT r.relname::text FROM pg_class r WHERE r.oid = pg_partition_root(c.oid)),
@@ -111,9 +113,10 @@ SELECT c.oid::int8, t.schemaname::text, t.tablename::text, c.relkind = 'p', c.re
    AND (c.relname = ANY ($2) OR (SELECT r.relname FROM pg_class r WHERE r.oid = pg_partition_root(c.oid)) = ANY ($2))
  ORDER BY t.schemaname, t.tablename";
 
-/// Tables of the names that nova follows, in every schema, published ones first. Row-level security holds where a copy would
-/// be refused. Each look asks once, which is every ten seconds and at both ends of a session: the catalogue has an index of
-/// names, and where each customer has a schema the limit keeps the answer short.
+/// The query for tables with the names that nova follows, in every schema, published ones first. Row-level security
+/// applies where a copy would be refused. Each check runs it once, which is every ten seconds and at both ends of a
+/// session. The catalogue has an index of names, and where each customer has a schema, the limit keeps the answer
+/// short.
 const PLACES: &str = "
 SELECT c.relname::text, n.nspname::text, c.relkind = 'p', row_security_active(c.oid),
        (SELECT coalesce(jsonb_agg(a.attname ORDER BY a.attnum), '[]')::text FROM pg_attribute a
@@ -126,10 +129,10 @@ SELECT c.relname::text, n.nspname::text, c.relkind = 'p', row_security_active(c.
    AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
  ORDER BY c.oid <> ALL ($3::oid[]), n.nspname, c.relname LIMIT $4";
 
-/// Places that a look takes.
+/// The most places in the answer of a check.
 const PLACES_MAX: i64 = 100;
 
-/// Transactions that a new slot waits for, oldest first, prepared ones among them.
+/// The query for transactions that a new slot waits for, oldest first, including prepared ones.
 const BLOCKERS: &str = "
 SELECT 'process ' || pid || ' (' || coalesce(application_name, '') || ', ' || usename || ') since ' || xact_start
   FROM pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_backend_pid()
@@ -168,7 +171,7 @@ pub(super) async fn look(client: &Client, slot: &str, publication: &str) -> Resu
     Ok(seen)
 }
 
-/// A publication that is there, and what it has of the tables that nova follows.
+/// The publication, and its tables that nova follows.
 async fn published_by(
     client: &Client,
     publication: &str,
@@ -191,7 +194,7 @@ async fn published_by(
     Ok((Some(found), tables))
 }
 
-/// The tables of the database, published or not: no more than `most`, those with these `oids` first.
+/// The tables of the database, published or not: at most `most`, those with these `oids` first.
 pub(super) async fn places(client: &Client, oids: &[u32], most: i64) -> Result<Vec<Place>, Failure> {
     let names: Vec<_> = Table::ALL.iter().map(|table| table.name()).collect();
     let children_max = CHILDREN_MAX as i64 + 1;
@@ -232,7 +235,7 @@ fn slot_row(row: &Value) -> SlotRow {
     let text = |name: &str| row.get(name).and_then(Value::as_str);
     let owned = |name| text(name).unwrap_or_default().to_owned();
     let lsn = |name| text(name).and_then(parse_lsn);
-    // Before version 17 a conflict with recovery has a column of its own.
+    // Before version 17 a conflict with recovery is in a column of its own.
     let conflicting = row.get("conflicting").and_then(Value::as_bool).unwrap_or(false).then_some("rows_removed");
     SlotRow {
         plugin: owned("plugin"),
@@ -254,14 +257,14 @@ fn published(row: &Row, publication: &str) -> Result<Published, Failure> {
     let (name, root): (String, Option<String>) = (row.get(2), row.get(5));
     let is_partition: bool = row.get(4);
     let table = Table::from_name(&name);
-    // A partition comes under its own name where the publication does not name its root.
+    // A partition comes under its own name if the publication does not name its root.
     let is_leaf = is_partition && root.as_deref() != Some(&name);
     let columns: Vec<(String, u32)> = serde_json::from_str(row.get(11)).map_err(|_| missing("columns"))?;
     let identity: Vec<(String, bool, bool)> = serde_json::from_str(row.get(12)).map_err(|_| missing("identity"))?;
     let column = |(name, generated, published)| IdentityColumn { name, generated, published };
     let unreadable: Vec<String> = serde_json::from_str(row.get(13)).map_err(|_| missing("privileges"))?;
     let membership: &str = row.get(10);
-    // A table that was made as a partition has a row of a column of the system that is as old as that of its parent.
+    // A table that was made as a partition has a row of a system column that is as old as its parent's.
     let partitions: Vec<(u32, bool)> = serde_json::from_str(row.get(14)).map_err(|_| missing("partitions"))?;
     Ok(Published {
         table: table.or(root.as_deref().and_then(Table::from_name)),
@@ -275,7 +278,7 @@ fn published(row: &Row, publication: &str) -> Result<Published, Failure> {
         replica_identity: row.get::<_, &str>(7).chars().next().unwrap_or('d'),
         has_primary_key: row.get(8),
         identity_columns: identity.into_iter().map(column).collect(),
-        // COPY does not ask for those.
+        // COPY does not request these columns.
         unreadable: unreadable.into_iter().filter(|name| !is_private(name)).collect(),
         estimated_rows: row.get(9),
         partitions,
@@ -283,7 +286,8 @@ fn published(row: &Row, publication: &str) -> Result<Published, Failure> {
     })
 }
 
-/// In words for a person; empty where nobody blocks, or where nobody can be asked.
+/// The blocking transactions in words for a person. The text is empty if there are none, or if the server cannot be
+/// asked.
 pub(super) async fn blockers(client: &Client) -> String {
     let Ok(rows) = client.query(BLOCKERS, &[]).await else { return String::new() };
     let texts: Vec<String> = rows.iter().filter_map(|row| row.get::<_, Option<String>>(0)).collect();

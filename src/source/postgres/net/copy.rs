@@ -1,4 +1,6 @@
-//! The rows of a table, as COPY writes them.
+//! Reads the rows of a table as COPY writes them.
+
+#![warn(clippy::indexing_slicing)]
 
 use std::pin::Pin;
 use std::task::Context;
@@ -13,18 +15,18 @@ use crate::source::postgres::slot::Published;
 
 use super::errors::{failed, of_copy};
 
-/// Types whose values are text: `text`, `bpchar` and `varchar`.
+/// The types whose values are text: `text`, `bpchar` and `varchar`.
 const TEXTS: [u32; 3] = [25, 1_042, 1_043];
 
-/// See the module.
+/// The rows of a table as COPY writes them.
 pub struct TableCopy {
     relation: Relation,
     rows: Pin<Box<CopyOutStream>>,
 }
 
 impl TableCopy {
-    /// Only published columns are asked for, and of those none that nova drops: what it does not want never leaves the
-    /// server.
+    /// Begins the copy. Only published columns are requested, without those that nova drops, so that these never leave
+    /// the server.
     pub(super) async fn begin(client: &Client, table: &Published) -> Result<TableCopy, Failure> {
         let wanted = table.columns.iter().filter(|(name, _)| !is_private(name));
         let columns = wanted.map(|(name, type_oid)| WireColumn { name: name.as_str().into(), type_oid: *type_oid });
@@ -36,7 +38,7 @@ impl TableCopy {
     }
 }
 
-/// A failure in the middle of a table, which the server does not name.
+/// Adds the table to a failure in the middle of its copy, because the server does not name it.
 fn said_of(relation: &Relation, failure: Failure) -> Failure {
     let texts = relation.columns.iter().filter(|column| TEXTS.contains(&column.type_oid));
     let texts: Vec<_> = texts.map(|column| quoted(&column.name)).collect();
@@ -50,7 +52,7 @@ fn statement(table: &Published, relation: &Relation) -> String {
         // COPY of a partitioned table needs a query.
         None if !table.partitioned => format!("COPY {of} ({columns}) TO STDOUT"),
         None => format!("COPY (SELECT {columns} FROM {of}) TO STDOUT"),
-        // The stream never tells of rows outside of the filter.
+        // The stream never has rows outside of the filter.
         Some(filter) => format!("COPY (SELECT {columns} FROM {of} WHERE {filter}) TO STDOUT"),
     }
 }

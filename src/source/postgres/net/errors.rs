@@ -1,4 +1,4 @@
-//! What servers, poolers and networks say, as failures and findings.
+//! Turns the errors of servers, poolers and networks into failures and findings.
 
 use std::error::Error;
 
@@ -12,7 +12,7 @@ use crate::event::Tables;
 
 use super::target::Target;
 
-/// The innermost words of an error.
+/// The text of the innermost cause of an error.
 fn cause(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -30,7 +30,8 @@ pub(super) fn failed(error: &tokio_postgres::Error) -> Failure {
     }
 }
 
-/// A connection that did not come about, in the words of the libraries: what is to be corrected is a setting of nova's.
+/// The failure for a connection that did not succeed, from the text of the libraries: a setting of nova must be
+/// corrected.
 fn broken(text: String) -> Failure {
     let has = |part: &str| text.contains(part);
     let remedy = match () {
@@ -62,7 +63,7 @@ fn broken(text: String) -> Failure {
 const PASSWORD: &str = "write it into the first line of a file that postgres.password_file names, or into postgres.url (nova \
                         reads neither PGPASSWORD nor ~/.pgpass)";
 
-/// An error of the replication session; its text ends with the SQLSTATE where the server told one.
+/// The failure for an error of the replication session. Its text ends with the SQLSTATE if the server sent one.
 pub(super) fn refused(error: PgWireError) -> Failure {
     match error {
         PgWireError::Server(text) => {
@@ -85,11 +86,11 @@ pub(super) fn refused(error: PgWireError) -> Failure {
     }
 }
 
-/// An answer of a server, or of what stands before it. SQLSTATEs are in PostgreSQL's appendix A.
+/// The failure for an answer of a server, or of a pooler before it. SQLSTATEs are in PostgreSQL's appendix A.
 fn told(code: &str, text: &str) -> Failure {
     let has = |part: &str| text.contains(part);
     match code {
-        // PgBouncer refuses what it does not know of a start-up packet, Supabase's pooler the user.
+        // PgBouncer refuses unknown options in a start-up packet, and Supabase's pooler refuses the user.
         _ if has("unsupported startup parameter")
             || has("Tenant or user not found")
             || has("replication unsupported") =>
@@ -98,14 +99,14 @@ fn told(code: &str, text: &str) -> Failure {
         }
         "53400" if has("replication slots") => hazards::slots_full().into(),
         "53300" if has("wal_senders") || has("standby connections") => hazards::senders_full().into(),
-        // What an administrator may not do to a role is said by the same SQLSTATE.
+        // The same SQLSTATE also reports what an administrator may not do to a role.
         "42501" if has("walsender") || has("WAL sender") || has("replication slots") => {
             fitness::no_replication_right("").into()
         }
         "42501" if has("row-level security") => {
             around::hides_rows("", text.split('"').nth(1).unwrap_or("a table")).into()
         }
-        // Not: a relation that is no part of the publication.
+        // This excludes a relation that is no part of the publication.
         "42704" if text.contains("publication \"") && has("does not exist") => {
             let name = text.split('"').nth(1).unwrap_or_default();
             hazards::younger(name).repaired_by(Tables::ALL).into()
@@ -129,11 +130,12 @@ fn told(code: &str, text: &str) -> Failure {
     }
 }
 
-/// Bytes that are no text of the server's encoding, or of UTF-8 (`character_not_in_repertoire`, `untranslatable_character`).
+/// The SQLSTATE for bytes that are no text of the server's encoding, or of UTF-8 (`character_not_in_repertoire`,
+/// `untranslatable_character`).
 const NO_TEXT: &str = "22021";
 const NO_TEXT_EITHER: &str = "22P05";
 
-/// A failure of the copy of a table: which table, and how its rows are found that no text can be made of.
+/// The failure of a table's copy: it names the table, and how to find the rows whose bytes are no text.
 pub(super) fn of_copy(failure: Failure, name: &str, texts: &[String]) -> Failure {
     match failure {
         Failure::Refused { code, text } if code == NO_TEXT || code == NO_TEXT_EITHER => {
@@ -152,7 +154,7 @@ fn pooler(text: &str) -> Finding {
     Finding::new(Code::Pooler, format!("a pooler answers: {text}"), remedy)
 }
 
-/// A connection that was refused, with the place and what most often helps.
+/// The failure of a connection that was refused, with the place and the most frequent remedy.
 pub(super) async fn hinted(failure: Failure, target: &Target) -> Failure {
     let place = format!("{}:{}", target.host, target.port);
     match failure {

@@ -1,42 +1,42 @@
-//! Where a server is, as whom nova connects to it, and how that is secured.
+//! The address of a server, the role of the connection, and its security.
 
 use std::path::PathBuf;
 
-/// Where the server is, and as whom.
+/// The address of the server, and the credentials.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ConnectSettings {
-    /// `postgres://user:password@host:port,host:port/database?…`, as libpq takes it.
+    /// The address `postgres://user:password@host:port,host:port/database?…`, as libpq accepts it.
     pub url: String,
-    /// Has the password in its first line; read for each connection.
+    /// The file with the password in its first line. It is read for each connection.
     pub password_file: Option<PathBuf>,
     pub ssl_mode: SslMode,
-    /// PEM file of the server's certificate authority. Without one: Mozilla's list.
+    /// The PEM file of the server's certificate authority. Without one, Mozilla's list is used.
     pub ca_file: Option<PathBuf>,
     pub slot: String,
     pub publication: String,
-    /// A slot that a standby keeps, too, from PostgreSQL 17 on.
+    /// Whether standbys keep the slot, too, from PostgreSQL 17 on.
     pub failover: bool,
 }
 
-/// Credentials are nobody's to read.
+/// Prints the settings without the credentials, which are secret.
 impl std::fmt::Debug for ConnectSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ConnectSettings({}, {})", self.slot, self.publication)
     }
 }
 
-/// libpq's `sslmode`.
+/// The modes of libpq's `sslmode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SslMode {
     Disable,
-    /// Where the server offers it.
+    /// TLS is used if the server offers it.
     #[default]
     Prefer,
-    /// Without a look at the certificate.
+    /// TLS is used without checking the certificate.
     Require,
-    /// The certificate is signed by the authority.
+    /// The certificate must be signed by the authority.
     VerifyCa,
-    /// And is the host's.
+    /// The certificate must be signed by the authority and name the host.
     VerifyFull,
 }
 

@@ -10,10 +10,10 @@ use crate::source::postgres::server::{Event, Failure, Stream};
 
 use super::errors::refused;
 
-/// How long the end of the connection is waited for.
+/// How long the end waits until the connection is closed.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
-/// See the module.
+/// The replication stream of a slot.
 pub struct SlotStream {
     client: ReplicationClient,
     metrics: Arc<ReplicationMetrics>,

@@ -1,5 +1,5 @@
-//! TLS to PostgreSQL, by libpq's modes. rustls with aws-lc on the SQL side, as everywhere in nova; the replication session
-//! brings its own provider, which its connections alone use.
+//! TLS to PostgreSQL with libpq's modes. The SQL side uses rustls with aws-lc like all of nova. The replication session
+//! has its own provider, which only its connections use.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::tls::authorities;
 use super::errors::failed;
 use super::settings::SslMode;
 
-/// Of the replication session to a host.
+/// The TLS settings of the replication session to a host.
 pub(super) fn replication_tls(mode: SslMode, ca_file: Option<PathBuf>, host: &str) -> TlsConfig {
     let mode = match mode {
         SslMode::Disable => ReplicationSslMode::Disable,
@@ -30,11 +30,11 @@ pub(super) fn replication_tls(mode: SslMode, ca_file: Option<PathBuf>, host: &st
         SslMode::VerifyCa => ReplicationSslMode::VerifyCa,
         SslMode::VerifyFull => ReplicationSslMode::VerifyFull,
     };
-    // Unless the name is given here, it checks no certificate of an address by its number.
+    // Without a name here, the library checks no certificate of a numeric address.
     TlsConfig { mode, ca_pem_path: ca_file, sni_hostname: Some(host.to_owned()), ..TlsConfig::default() }
 }
 
-/// Of the SQL connections.
+/// The TLS settings of the SQL connections.
 pub(super) struct Tls {
     mode: SslMode,
     config: Option<ClientConfig>,
@@ -65,10 +65,10 @@ impl Tls {
         Ok(Tls { mode, config: Some(config) })
     }
 
-    /// A connection, whose traffic is served by a task of this thread.
+    /// Opens a connection. A task of this thread serves its traffic.
     pub async fn connect(&self, config: &Config, host: &str) -> Result<Client, Failure> {
         let mut config = config.clone();
-        // A socket of this machine has no TLS.
+        // A Unix socket has no TLS.
         let tls = self.config.clone().filter(|_| !host.starts_with('/'));
         let Some(tls) = tls else {
             config.ssl_mode(tokio_postgres::config::SslMode::Disable);
@@ -86,8 +86,8 @@ impl Tls {
     }
 }
 
-/// A certificate that need not name the host, and without a `chain` not be signed by anybody either: libpq's `verify-ca` and
-/// `require`. The handshake's signatures are checked in any case.
+/// Accepts a certificate that need not name the host, and without a `chain` need not be signed by an authority: libpq's
+/// `verify-ca` and `require`. The handshake's signatures are always checked.
 #[derive(Debug)]
 struct Named {
     chain: Option<Arc<WebPkiServerVerifier>>,
@@ -105,7 +105,7 @@ impl ServerCertVerifier for Named {
     ) -> Result<ServerCertVerified, Error> {
         let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
         match chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // The name is looked at after the chain.
+            // The name is checked after the chain.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) => Ok(ServerCertVerified::assertion()),

@@ -1,4 +1,4 @@
-//! What users did, follow and like, as bytes and back.
+//! Writes touches, follows and likes as bytes and reads them.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -8,6 +8,7 @@ use nova_storage::codec::{CodecError, Put, Reader};
 use crate::state::affinity::{self, Cell, KINDS, Pended, Pending, WEIGHED, Weights};
 use crate::state::blocks::Blocks;
 use crate::state::daily::Days;
+use crate::state::dense::{PostNo, UserNo};
 use crate::state::graph::{self, Following};
 use crate::state::save::format::{WHAT, small};
 use crate::state::save::refs::Refs;
@@ -36,24 +37,25 @@ impl Piece for Following {
         }
         let of = ranges.last().unwrap_or(0..0);
         out.put_varint(of.len() as u64);
-        for ((from, to), since_us) in &more[of] {
-            out.put_varint(u64::from(*from));
-            out.put_varint(u64::from(*to));
+        for ((from, to), since_us) in more.get(of).unwrap_or_default() {
+            out.put_varint(u64::from(from.get()));
+            out.put_varint(u64::from(to.get()));
             out.put_zigzag(**since_us);
         }
     }
 
     fn read(head: Head, reader: &mut Reader<'_>, refs: &mut Refs) -> Result<Following, CodecError> {
         let mut following = Following::default();
-        for at in 0..slots::<{ graph::USERS }>(reader)? {
-            following.versions[at] = reader.varint_u32()?;
+        let slots = slots::<{ graph::USERS }>(reader)?;
+        for (version, list) in following.versions.iter_mut().zip(&mut following.lists).take(slots) {
+            *version = reader.varint_u32()?;
             let numbers = read_numbers(true, reader)?;
             numbers.last().into_iter().for_each(|(user, _)| refs.has_user(*user));
-            following.lists[at] = Blocks::packed(&numbers);
+            *list = Blocks::packed(&numbers);
         }
         for _ in 0..reader.varint()? {
             let (from, to) = (refs.user(reader)?, refs.user(reader)?);
-            if from / graph::USERS as u32 != head.chunk {
+            if graph::place(from).0 != head.chunk as usize {
                 return Err(INVALID);
             }
             let times = following.more.entry((from, to)).or_default();
@@ -100,7 +102,8 @@ impl Piece for touches::Users {
 
     fn read(_: Head, reader: &mut Reader<'_>, refs: &mut Refs) -> Result<touches::Users, CodecError> {
         let mut users = touches::Users { sweep_at: reader.varint_u32()?, ..touches::Users::default() };
-        for at in 0..slots::<{ touches::USERS }>(reader)? {
+        let slots = slots::<{ touches::USERS }>(reader)?;
+        for place in users.lists.iter_mut().take(slots) {
             let (mut list, mut post, mut word) = (Vec::new(), 0u32, 0i64);
             for _ in 0..reader.varint()? {
                 post = post.checked_add(reader.varint_u32()?).ok_or(INVALID)?;
@@ -110,7 +113,7 @@ impl Piece for touches::Users {
             grows(&list)?;
             list.last().into_iter().for_each(|touch| refs.has_post(touch.post()));
             users.len = users.len.saturating_add(list.len() as u32);
-            users.lists[at] = List::sorted(&list);
+            *place = List::sorted(&list);
         }
         Ok(users)
     }
@@ -130,7 +133,7 @@ impl Piece for touches::Users {
     }
 }
 
-/// Version 5 kept weights and no counts.
+/// Version 5 had weights and no counts.
 fn kind(head: Head, reader: &mut Reader<'_>) -> Result<u8, CodecError> {
     if head.version < 6 {
         return Ok(WEIGHED);
@@ -150,31 +153,32 @@ impl Piece for affinity::Users {
         for (weights, of) in self.list.iter().take(slots).zip(cut(self.list.iter().map(Weights::len), entries)) {
             out.put_varint(of.len() as u64);
             let (mut author, mut day) = (0, 0);
-            for cell in &weights.cells()[of] {
-                out.put_varint(u64::from(cell.author - author));
+            for cell in weights.cells().get(of).unwrap_or_default() {
+                out.put_varint(u64::from(cell.author.get() - author));
                 out.put_zigzag(i64::from(cell.day) - day);
                 out.put_u8(cell.kind);
                 out.put_zigzag(cell.count);
-                (author, day) = (cell.author, i64::from(cell.day));
+                (author, day) = (cell.author.get(), i64::from(cell.day));
             }
         }
     }
 
     fn read(head: Head, reader: &mut Reader<'_>, refs: &mut Refs) -> Result<affinity::Users, CodecError> {
         let mut users = affinity::Users::default();
-        for at in 0..slots::<{ affinity::USERS }>(reader)? {
+        let slots = slots::<{ affinity::USERS }>(reader)?;
+        for weights in users.list.iter_mut().take(slots) {
             let (mut cells, mut author, mut day) = (Vec::new(), 0u32, 0i64);
             for _ in 0..reader.varint()? {
                 author = author.checked_add(reader.varint_u32()?).ok_or(INVALID)?;
                 day = day.checked_add(reader.zigzag()?).ok_or(INVALID)?;
                 refs.has_user(author);
                 let (day, kind) = (small(day)?, kind(head, reader)?);
-                cells.push(Cell { author, day, kind, count: reader.zigzag()? });
+                cells.push(Cell { author: UserNo::of(author), day, kind, count: reader.zigzag()? });
             }
             if !cells.is_sorted_by(|a: &Cell, b| a.place() < b.place()) {
                 return Err(INVALID);
             }
-            users.list[at] = Weights::of(&cells);
+            *weights = Weights::of(&cells);
         }
         Ok(users)
     }
@@ -195,7 +199,7 @@ impl Piece for affinity::Users {
     }
 }
 
-impl Piece for BTreeMap<u32, Pending> {
+impl Piece for BTreeMap<PostNo, Pending> {
     const ENTRIES: usize = 7_000;
 
     fn entries(&self) -> usize {
@@ -207,19 +211,19 @@ impl Piece for BTreeMap<u32, Pending> {
         let all: Vec<_> = all.skip(entries.start).take(entries.len()).collect();
         out.put_varint(all.len() as u64);
         for (post, Pended { user, day, count, kind }) in all {
-            out.put_varint(u64::from(*post));
-            out.put_varint(u64::from(*user));
+            out.put_varint(u64::from(post.get()));
+            out.put_varint(u64::from(user.get()));
             out.put_zigzag(i64::from(*day));
             out.put_u8(*kind);
             out.put_zigzag(i64::from(*count));
         }
     }
 
-    fn read(head: Head, reader: &mut Reader<'_>, refs: &mut Refs) -> Result<BTreeMap<u32, Pending>, CodecError> {
-        let mut pending = BTreeMap::<u32, Pending>::new();
+    fn read(head: Head, reader: &mut Reader<'_>, refs: &mut Refs) -> Result<BTreeMap<PostNo, Pending>, CodecError> {
+        let mut pending = BTreeMap::<PostNo, Pending>::new();
         for _ in 0..reader.varint()? {
             let (post, user) = (refs.post(reader)?, refs.user(reader)?);
-            if post / affinity::PENDING_POSTS as u32 != head.chunk {
+            if post.index() / affinity::PENDING_POSTS != head.chunk as usize {
                 return Err(INVALID);
             }
             let (day, kind) = (small(reader.zigzag()?)?, kind(head, reader)?);
@@ -228,7 +232,7 @@ impl Piece for BTreeMap<u32, Pending> {
         Ok(pending)
     }
 
-    fn append(&mut self, next: BTreeMap<u32, Pending>) -> Result<(), CodecError> {
+    fn append(&mut self, next: BTreeMap<PostNo, Pending>) -> Result<(), CodecError> {
         next.into_iter().for_each(|(post, list)| self.entry(post).or_default().extend(list));
         Ok(())
     }
@@ -251,13 +255,14 @@ impl Piece for Likers {
 
     fn read(head: Head, reader: &mut Reader<'_>, refs: &mut Refs) -> Result<Likers, CodecError> {
         let mut likers = Likers::default();
-        for at in 0..slots::<{ sets::POSTS }>(reader)? {
+        let slots = slots::<{ sets::POSTS }>(reader)?;
+        for (at, list) in likers.lists.iter_mut().take(slots).enumerate() {
             let numbers = read_numbers(false, reader)?;
             if let Some((user, _)) = numbers.last() {
                 refs.has_user(*user);
                 refs.has_post(head.chunk.saturating_mul(sets::POSTS as u32).saturating_add(at as u32));
             }
-            likers.lists[at] = Blocks::packed(&numbers);
+            *list = Blocks::packed(&numbers);
         }
         Ok(likers)
     }

@@ -1,4 +1,4 @@
-//! The writer of version 4, as it was: what it wrote must be read.
+//! The writer of version 4, unchanged: what it wrote must still be read.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::state::tests::{effects, settings, steps};
 
-/// The counted action; `None` of a view that does not count.
+/// The counted action. `None` for a view that does not count.
 fn action(kind: Kind) -> Option<Action> {
     match kind {
         Kind::Viewed => None,
@@ -20,7 +20,7 @@ fn action(kind: Kind) -> Option<Action> {
 }
 
 impl State {
-    /// What version 4 wrote.
+    /// Writes the state as version 4 did.
     fn save_old(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         out.put_varint(Action::ALL.len() as u64);
@@ -38,13 +38,13 @@ impl State {
 
     fn save_rows(&self, out: &mut Vec<u8>) {
         out.put_varint(self.users.len() as u64);
-        for (id, user) in self.users.all().zip(0..) {
+        for (id, user) in self.users.all().zip(self.users.numbers()) {
             let row = self.user_row(user);
             out.put_id(id);
             out.put_optional_bytes(row.map(|row| row.username.as_bytes()));
             if let Some(row) = row {
                 out.put_u8(u8::from(row.active));
-                // Earlier versions kept the row's time.
+                // Earlier versions stored the row's time.
                 out.put_zigzag(0);
             }
         }
@@ -53,31 +53,31 @@ impl State {
     }
 
     fn save_graph(&self, out: &mut Vec<u8>) {
-        for user in self.all_users() {
+        for user in self.users.numbers() {
             out.put_varint(u64::from(self.graph.version(user)));
             out.put_varint(self.graph.followees_len(user) as u64);
             for followee in self.graph.followees(user) {
-                out.put_varint(u64::from(followee.user));
+                out.put_varint(u64::from(followee.user.get()));
                 out.put_zigzag(followee.since_us);
             }
         }
         let more: Vec<_> = self.graph.following.iter().flat_map(|chunk| &chunk.more).collect();
         out.put_varint(more.len() as u64);
         for ((from, to), times) in more {
-            out.put_varint(u64::from(*from));
-            out.put_varint(u64::from(*to));
+            out.put_varint(u64::from(from.get()));
+            out.put_varint(u64::from(to.get()));
             out.put_varint(times.len() as u64);
             times.iter().for_each(|time| out.put_zigzag(*time));
         }
     }
 
     fn save_posts(&self, out: &mut Vec<u8>) {
-        self.all_users().for_each(|user| out.put_varint(u64::from(self.posts.version(user))));
+        self.users.numbers().for_each(|user| out.put_varint(u64::from(self.posts.version(user))));
         out.put_varint(self.posts.fold_at as u64);
         out.put_varint(self.posts.folding.map_or(0, |next| next as u64 + 1));
         out.put_zigzag(i64::from(self.posts.fold_from));
         for post in self.posts.chunks.iter().flat_map(|chunk| &chunk.list).take(self.posts.len()) {
-            out.put_varint(post.author.map_or(0, |author| u64::from(author) + 1));
+            out.put_varint(post.author.map_or(0, |author| u64::from(author.get()) + 1));
             match post.row {
                 None => out.put_u8(0),
                 Some(row) => {
@@ -132,7 +132,7 @@ impl State {
             let sums: Vec<_> = sums.filter(|(_, sum)| *sum != 0).collect();
             out.put_varint(sums.len() as u64);
             for (cell, sum) in sums {
-                out.put_varint(u64::from(cell.author));
+                out.put_varint(u64::from(cell.author.get()));
                 out.put_zigzag(i64::from(cell.day));
                 out.put_zigzag(sum);
             }
@@ -140,10 +140,10 @@ impl State {
         let pending: Vec<_> = self.affinity.pending.iter().flatten().collect();
         out.put_varint(pending.len() as u64);
         for (post, list) in pending {
-            out.put_varint(u64::from(*post));
+            out.put_varint(u64::from(post.get()));
             out.put_varint(list.len() as u64);
             for Pended { user, day, count, kind } in list {
-                out.put_varint(u64::from(*user));
+                out.put_varint(u64::from(user.get()));
                 out.put_zigzag(i64::from(*day));
                 out.put_zigzag(weight(*kind, i64::from(*count)));
             }
@@ -170,13 +170,14 @@ impl State {
     }
 }
 
-/// As these versions weighed.
+/// The weights of these versions.
 fn weight(kind: u8, count: i64) -> i64 {
     count * [1, 1, 20, 30, 50][usize::from(kind)]
 }
 
 proptest! {
-    /// A store of the version before is brought over: the state is the same, and so is whatever happens to it.
+    /// A store of the previous version is converted: the state is the same, and so is everything that later happens to
+    /// it.
     #[test]
     fn a_stream_of_version_4_is_the_state_that_wrote_it(
         before in steps(),
