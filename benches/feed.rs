@@ -1,4 +1,4 @@
-//! Feed pages, suggestions, and how long a reader waits for the writer, on the world of `world/mod.rs`.
+//! Measures feed pages, suggestions, and how long a reader waits for the writer, on the world of `world/mod.rs`.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a measurement that fails ends")]
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
@@ -22,9 +22,9 @@ use parking_lot::{RwLock, RwLockWriteGuard};
 
 use self::world::{LIKES, NOW_MS, Rng, USERS, id, like, percentiles, view, world};
 
-/// Users of one percentile run.
+/// The number of users in one run of percentiles.
 const SAMPLE: usize = 20_000;
-/// Effects that the writer applies under one lock.
+/// The number of effects that the writer applies under one lock.
 const SLICE: usize = 32;
 
 fn each_user(name: &str, mut one: impl FnMut(u64)) {
@@ -78,7 +78,7 @@ fn pages(c: &mut Criterion, state: &RwLock<State>) {
     group.finish();
 }
 
-/// A writer that applies slices without a pause, and a reader that wants the lock again and again.
+/// Runs a writer that applies slices without a pause, and a reader that takes the lock again and again.
 fn waiting(state: State) {
     let (state, stop) = (Arc::new(RwLock::new(state)), Arc::new(AtomicBool::new(false)));
     let writer = std::thread::spawn({

@@ -1,5 +1,5 @@
-//! Bytes to durable commit through both threads, and recovery. Records are made before the clock starts; the store is a
-//! file in the temporary directory, every commit durable.
+//! Measures from bytes to the durable commit through both threads, and recovery. The records are made before the clock
+//! starts. The store is a file in the temporary directory, and every commit is durable.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a measurement that fails ends")]
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
@@ -41,7 +41,7 @@ impl Source for Listed {
     }
 }
 
-/// A recorded replication stream, numbered as it is polled.
+/// A recorded replication stream, whose messages are numbered when they are polled.
 struct Stream(std::vec::IntoIter<Event>, Numbering);
 
 impl Source for Stream {
@@ -61,7 +61,7 @@ impl Source for Stream {
     }
 }
 
-/// Likes as messages of pgoutput, each a row of its own, in transactions of a hundred.
+/// Likes as messages of pgoutput, in transactions of a hundred. Each like is its own row.
 fn replicated() -> Vec<Event> {
     const OF_ONE_TRANSACTION: usize = 100;
     let columns: [(&str, u32); 4] = [("id", 2_950), ("user_id", 2_950), ("post_id", 2_950), ("created_at", 1_114)];
@@ -111,7 +111,7 @@ fn record(topic: &Arc<str>, offset: usize, key: Option<String>, value: Vec<u8>) 
     }
 }
 
-/// 298-byte events of 20 000 users on 5 000 posts.
+/// Events of 298 bytes each, by 20 000 users on 5 000 posts.
 fn events() -> Vec<Record> {
     let topic = "events".into();
     let event = |n: usize| ClientEvent {
@@ -128,7 +128,7 @@ fn events() -> Vec<Record> {
     (0..EVENTS).map(|n| record(&topic, n, None, client::encode(&event(n)))).collect()
 }
 
-/// Likes as Debezium's envelope, each a row of its own.
+/// Likes in Debezium's envelope. Each like is its own row.
 fn likes() -> Vec<Record> {
     let topic = "cdc.likes".into();
     let like = |n: usize| {
@@ -145,7 +145,7 @@ fn likes() -> Vec<Record> {
     (0..LIKES).map(like).collect()
 }
 
-/// `outbox`: rows are collected for a ClickHouse that is away.
+/// With `outbox`, rows are collected for a ClickHouse that does not answer.
 fn run(source: Box<dyn Source>, outbox: bool) -> Duration {
     let dir = tempfile::tempdir().unwrap();
     let mut setup = Setup::new(dir.path(), Topics::default(), Arc::new(NoSchemas));
@@ -164,7 +164,7 @@ fn run(source: Box<dyn Source>, outbox: bool) -> Duration {
     let running = opened.start(source, &setup).unwrap();
     let statuses = running.finish(|_| {}).unwrap();
     let elapsed = started.elapsed();
-    // Every record is applied, but for the ends of transactions.
+    // Every record is applied, except the ends of transactions.
     assert!(statuses.iter().all(|status| status.row.outcomes[0] + status.row.outcomes[3] == status.row.consumed));
     assert!(statuses.iter().all(|status| status.row.outcomes[0] >= LIKES as u64));
     elapsed
@@ -196,7 +196,7 @@ fn ingestion(c: &mut Criterion) {
     group.finish();
 }
 
-/// Opens a store with ten million remembered event ids.
+/// Measures opening a store with ten million remembered event ids.
 fn recovery(c: &mut Criterion) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(app::STORE_FILE);

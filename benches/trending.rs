@@ -1,4 +1,4 @@
-//! Ranking of trending posts: 20 000 active ones of 140 000.
+//! Measures the ranking of trending posts: 20 000 active posts of 140 000.
 
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 

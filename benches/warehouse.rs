@@ -1,5 +1,5 @@
-//! Rows as RowBinary, as the writer appends them to a batch, and a batch cut into rows again, as bisecting does. The whole
-//! way to the outbox's commit is in `pipeline`.
+//! Measures writing rows as RowBinary, as the writer appends them to a batch, and separating a batch into rows, as
+//! bisecting does. The whole way to the outbox's commit is in `pipeline`.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a measurement that fails ends")]
 

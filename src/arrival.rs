@@ -15,8 +15,8 @@ pub const CLOCK_MAX_SKEW_MS: i64 = 3_600_000;
 pub const LOG_MAX_BEHIND_MS: i64 = 48 * 3_600_000;
 /// Records of a file agree with the file's clock if their times differ from it by at most this.
 const FILE_MAX_STEP_MS: i64 = 48 * 3_600_000;
-/// A file's clock follows a record at once if the record agrees with the clock. Otherwise the clock follows after this
-/// many more records that do not agree than records that do.
+/// A file's clock follows a record at once if the record agrees with the clock. If they do not agree, the clock follows
+/// after this many more records that do not agree than records that do.
 const FILE_STRANGERS_MAX: u32 = 32;
 
 /// When a record or an event arrived, epoch milliseconds.

@@ -24,7 +24,7 @@ const FETCH_MAX_BYTES: usize = 1 << 50;
 /// something every few seconds.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Why there is no answer.
+/// Why a request has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{url}: {what}")]
 pub struct AskError {
@@ -32,7 +32,7 @@ pub struct AskError {
     what: String,
 }
 
-/// Status and body of an answer.
+/// The status and the body of an answer.
 pub struct Answer {
     pub status: u16,
     pub body: Bytes,

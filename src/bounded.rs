@@ -18,7 +18,7 @@ const HEAD_MAX_BYTES: usize = 64 << 10;
 /// This header makes an answer with the status 200 a refusal.
 const CLICKHOUSE_REFUSAL: &[u8] = b"\r\nx-clickhouse-exception-code:";
 
-/// How long answers may be.
+/// The limit of answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
     /// No answer may have a body of more bytes than this.
@@ -94,7 +94,7 @@ impl<S> Answers<S> {
         self.head.clear();
     }
 
-    /// Counts bytes of an answer.
+    /// Counts bytes of the current answer.
     fn count(&mut self, length: usize) -> io::Result<()> {
         if self.rows {
             return Ok(());

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// A moment of the clock that never jumps, for how long something takes or may take. What depends on the moment gets it as
-/// an argument.
+/// A moment of the clock that never jumps, for how long something takes or may take. What depends on the moment gets it
+/// as an argument.
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
 pub fn monotonic_now() -> Instant {
     Instant::now()
@@ -37,7 +37,7 @@ impl Clock {
         }
     }
 
-    /// Epoch milliseconds; a system clock before 1970 reads as 0.
+    /// The time in epoch milliseconds. A system clock before 1970 reads as 0.
     pub fn now_ms(&self) -> i64 {
         match self {
             #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
@@ -80,10 +80,11 @@ pub fn rfc3339(micros: i64) -> String {
     format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
 }
 
-/// Year, month and day of a number of days since 1970-01-01, in the proleptic Gregorian calendar: the inverse of
-/// `decode::time`'s count, for any year.
+/// The year, month and day of a number of days since 1970-01-01, in the proleptic Gregorian calendar. It is the inverse
+/// of `decode::time`'s count, for any year.
 fn civil(days: i64) -> (i64, i64, i64) {
-    // Eras of 400 years from the first of March of year 0, so that the leap day is the last of its year.
+    // The calculation uses eras of 400 years from the first of March of year 0, so that the leap day is the last day of
+    // its year.
     let days = days + 719_468;
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

@@ -68,7 +68,7 @@ pub enum Cell {
     Unavailable,
     Bool(bool),
     Uuid(Id),
-    /// Epoch microseconds; `i64::MAX` is `infinity`, `i64::MIN` is `-infinity`.
+    /// The time in epoch microseconds; `i64::MAX` is `infinity`, `i64::MIN` is `-infinity`.
     Micros(i64),
     Text(Box<str>),
     /// JSON text as the source printed it, checked to be well formed.
@@ -80,8 +80,8 @@ pub enum Cell {
 pub struct Row {
     /// One cell per column of [`Table::columns`].
     pub cells: Box<[Cell]>,
-    /// Columns that the table's list does not name, as the text of one JSON object, members sorted by name; `None` when
-    /// there are none.
+    /// The columns that the table's list does not have, as the text of one JSON object with members sorted by name.
+    /// `None` without such columns.
     pub extra: Option<Box<str>>,
     /// Unknown columns whose value the record does not repeat (a placeholder, or a header that names them as
     /// unchanged), sorted: their values are those of the stored row. These columns are not members of `extra`.
@@ -226,15 +226,15 @@ pub enum Ignored {
     /// A null value after a delete that the envelope already reported.
     Tombstone,
     Heartbeat,
-    /// `pg_logical_emit_message`.
+    /// A message of `pg_logical_emit_message`.
     Message,
-    /// `{prefix}.transaction`.
+    /// A record of the topic `{prefix}.transaction`.
     TransactionMarker,
     /// A topic that nova does not follow.
     UnknownTopic,
     /// A truncate under the policy `ignore`.
     Truncate,
-    /// The begin or the end of a snapshot that is read directly.
+    /// The beginning or the end of a snapshot that is read directly.
     SnapshotMark,
 }
 
@@ -278,7 +278,7 @@ pub struct Wait {
     pub detail: String,
 }
 
-/// What decode makes of one record.
+/// The result of decoding one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decoded {
     Change(Change),
@@ -289,7 +289,7 @@ pub enum Decoded {
     Wait(Wait),
 }
 
-/// What became of a record. Every consumed record has exactly one (N2).
+/// The result of a record. Every consumed record has exactly one outcome (N2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Outcome {

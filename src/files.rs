@@ -6,9 +6,9 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-/// Rights of the group and of all others.
+/// The rights of the group and of all others.
 const NOT_THE_OWNER: u32 = 0o077;
-/// Rights of those who are neither the owner nor in the group.
+/// The rights of those who are neither the owner nor in the group.
 const OTHERS: u32 = 0o007;
 const PERMISSIONS: u32 = 0o7777;
 

@@ -1,10 +1,10 @@
 //! nova keeps a social app's feeds alive: it follows PostgreSQL through Debezium, takes client events, and serves
 //! feeds, trending posts and suggestions from memory, with everything durable in one redb file.
 //!
-//! As a crate it has two things for others: [`Server`], nova within another program, and [`testing::TestNova`], a server
-//! for tests. Everything else is nova's own, and changes without notice.
+//! As a crate it has two things for others: [`Server`], nova within another program, and [`testing::TestNova`], a
+//! server for tests. Everything else is nova's own, and changes without notice.
 //!
-//! The modules, in the order that data takes:
+//! The modules, in the order of the data:
 //!
 //! `event` is the vocabulary. A `source` delivers records, `decode` makes changes and events of them, `arrival` says
 //! when they came, and the `pipeline` commits everything that a batch causes in one transaction and then applies the

@@ -33,7 +33,7 @@ pub enum Mutant {
     CompareOffsets,
     /// The values that a record does not repeat are not filled in.
     KeepPlaceholders,
-    /// Columns that a record leaves out are lost.
+    /// Columns that a record leaves out become null.
     NullLeftOut,
     /// After a change of the key, nobody looks at the row under the old key.
     ForgetOldKey,

@@ -76,7 +76,7 @@ impl ServerBuilder {
     }
 }
 
-/// nova within another program: the same server as `nova serve`.
+/// nova within another program. It is the same server as `nova serve`.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

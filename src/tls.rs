@@ -83,7 +83,7 @@ fn without_client(
     config.with_root_certificates(roots).with_no_client_auth()
 }
 
-/// The SHA-256 of the first certificate of a PEM file, the server's own, in hexadecimal digits.
+/// The SHA-256 of the first certificate in a PEM file, which is the server's own, in hexadecimal digits.
 pub fn fingerprint(path: &Path) -> Result<String, TlsError> {
     let wrong = |detail: String| TlsError::File { path: path.to_owned(), detail };
     let certificate = CertificateDer::from_pem_file(path).map_err(|error| wrong(error.to_string()))?;

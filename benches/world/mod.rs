@@ -1,5 +1,5 @@
-//! The world that the serving benches read: 100 000 users of 50 follows each, skewed to few, 140 000 posts of the last
-//! 72 hours, views and likes on 20 000 of them.
+//! The world for the serving benches: 100 000 users with 50 follows each, skewed to few, 140 000 posts of the last 72
+//! hours, and views and likes on 20 000 of them.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ pub const VIEWS: u64 = 1_500_000;
 pub const LIKES: u64 = 300_000;
 pub const NOW_MS: i64 = 1_795_500_000_000;
 
-/// SplitMix64.
+/// The generator SplitMix64.
 pub struct Rng(pub u64);
 
 impl Rng {
@@ -30,7 +30,7 @@ impl Rng {
         self.next() % limit
     }
 
-    /// Below `limit`, small numbers far more often.
+    /// A number below `limit`. Small numbers are far more frequent.
     pub fn skewed(&mut self, limit: u64) -> u64 {
         let unit = (self.next() >> 11) as f64 / (1u64 << 53) as f64;
         ((unit * unit * limit as f64) as u64).min(limit - 1)
@@ -78,7 +78,7 @@ pub fn world() -> State {
     state
 }
 
-/// Prints percentiles of times that were taken one by one: criterion tells means only.
+/// Prints percentiles of individually measured times, because criterion reports only means.
 pub fn percentiles(name: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
     let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize];

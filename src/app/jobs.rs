@@ -126,7 +126,7 @@ impl Jobs {
 /// The cache that other readers share, if one is configured and built in.
 #[cfg(feature = "redis-cache")]
 fn shared_cache(setup: &Setup) -> Result<Option<Arc<SharedCache>>, AppError> {
-    /// The size of the cache that takes the place of a Redis server. It is small, because nobody reads it.
+    /// The size of the cache that takes the place of a Redis server. The cache is small, because nobody reads from it.
     const STAND_IN_MAX_BYTES: usize = 8 << 20;
     let Some(url) = &setup.redis_url else { return Ok(None) };
     let cache = Arc::new(Redis::new(url, STAND_IN_MAX_BYTES, setup.clock.clone())?);
@@ -160,7 +160,7 @@ impl Analytics for Counting {
     }
 
     fn posts(&self, window: Window, minutes: std::ops::Range<i64>, limit: usize) -> Asked<Vec<Counted>> {
-        // Minutes are kept for 35 days, but seven days of them are many.
+        // Minutes are kept for 35 days, but the minutes of seven days are too many for a query.
         let buckets = if window == Window::Week { Buckets::Hours } else { Buckets::Minutes };
         let asked = self.views.posts(buckets, minutes, self.weights, limit);
         Box::pin(async move { asked.await.map_err(JobError::from) })

@@ -34,9 +34,10 @@ use super::store_check::StoreCheck;
 
 /// How long a backup waits for a check of the store's pages.
 const CHECK_WAIT: Duration = Duration::from_secs(10);
-/// Letters whose reasons are counted for one answer.
+/// The number of letters whose reasons are counted for one answer.
 const REASONS_MAX_LETTERS: usize = 10_000;
-/// The ending of the copy's name while the copy is made. By this ending a start finds and removes what a killed process left.
+/// The ending of a copy's name while the copy is made. A start finds by it the copies that a killed process left, and
+/// removes them.
 const HANDED_OVER: &str = "handed-over.copying";
 
 /// The store as an admin may read it.

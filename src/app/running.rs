@@ -20,7 +20,7 @@ use super::error::AppError;
 use super::setup::Drain;
 use super::store_check::StoreCheck;
 
-/// The two threads of the batch loop, running.
+/// The running threads of the batch loop.
 pub struct Running {
     pub shared: Arc<Shared>,
     pub state: Arc<RwLock<State>>,

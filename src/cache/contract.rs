@@ -14,7 +14,7 @@ pub struct Stats {
     pub limit_bytes: u64,
     /// Entries in this process, including those that have expired and are not yet removed.
     pub entries: u64,
-    /// Keys that a reading command (`get`, `mget`, `hget`, `zrange`, ...) found or did not find.
+    /// The number of keys that a reading command (`get`, `mget`, `hget`, `zrange`, ...) found or did not find.
     pub hits: u64,
     pub misses: u64,
     /// Live entries that were removed to make room.

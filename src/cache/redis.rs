@@ -49,8 +49,8 @@ pub struct Redis {
     idle: Mutex<Vec<Connection>>,
     /// The last known generation of each namespace. The round trip that uses a generation also checks it.
     generations: RwLock<HashMap<String, String>>,
-    /// Invalidations that the server has not confirmed, by namespace, with the number of the newest. They are sent
-    /// before any other command.
+    /// Invalidations that the server has not confirmed, by namespace, with the number of the newest. The invalidations
+    /// are sent before any other command.
     pending: Mutex<BTreeMap<String, u64>>,
     invalidations: AtomicU64,
     breaker: Mutex<Breaker>,

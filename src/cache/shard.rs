@@ -1,7 +1,7 @@
-//! One shard of the embedded cache. Its entries are in slots, its bytes are limited, and S3-FIFO chooses what to evict
-//! (Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023). New entries go to a small queue. An
-//! entry that is read twice there moves to the main queue. An entry that comes back after its eviction from the small
-//! queue goes to the main queue at once.
+//! One shard of the embedded cache. The cache keeps its entries in slots, has a limit of bytes, and S3-FIFO chooses
+//! what to evict (Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023). New entries go to a small
+//! queue. An entry that is read twice there moves to the main queue. An entry that comes back after its eviction from
+//! the small queue goes to the main queue at once.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -31,7 +31,7 @@ const SWEEP_PER_WRITE: usize = 4;
 /// The queues are cleaned when they have this many more tickets of removed entries than there are entries.
 const TICKET_SLACK: usize = 64;
 
-/// A namespace. Its entries are those that were made in its current generation.
+/// A namespace. A namespace has the entries that were made in its current generation.
 #[derive(Debug)]
 pub(super) struct Namespace {
     pub id: u64,

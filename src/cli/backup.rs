@@ -21,9 +21,9 @@ use super::store::{existing, failed, figures, reconcile, told};
 
 #[derive(clap::Args)]
 pub(super) struct BackupArgs {
-    /// Where the copy goes; must not be there yet.
+    /// The path of the copy, where no file may exist yet.
     file: PathBuf,
-    /// Make none: compare the backup FILE with its manifest, and check its pages.
+    /// Make no backup: compare the backup FILE with its manifest, and check its pages.
     #[arg(long, conflicts_with = "url")]
     verify: bool,
     #[command(flatten)]
@@ -32,9 +32,9 @@ pub(super) struct BackupArgs {
 
 #[derive(clap::Args)]
 pub(super) struct RestoreArgs {
-    /// A backup.
+    /// The backup.
     file: PathBuf,
-    /// Also when there is a store; it is kept beside as nova.redb.before-restore, which must not be there yet.
+    /// Also replace an existing store. It is kept beside as nova.redb.before-restore, which must not exist yet.
     #[arg(long)]
     replace: bool,
     /// Ask ClickHouse which events it has since the backup: their rows are not sent again.
@@ -79,7 +79,7 @@ fn fetched(node: &Node, file: &Path) -> Result<u64, CliError> {
     let entries = backups::shown(sealed.as_ref())["entries"].as_u64();
     let entries = entries.ok_or_else(|| wrong("it has no manifest".to_owned()))?;
     if file.symlink_metadata().is_ok() {
-        return Err(CliError::Failed(format!("{} was made meanwhile; choose another name", file.display())));
+        return Err(CliError::Failed(format!("{} was created during the backup; choose another name", file.display())));
     }
     aside.place(file).map_err(|error| failed("cannot make", file, &error))?;
     Ok(entries)

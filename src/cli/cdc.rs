@@ -26,32 +26,33 @@ pub(super) struct Args {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Each source table: its epoch, and why it halted if it did.
+    /// Show each source table: its epoch, and why it halted if it did.
     State,
-    /// Go on with a halted table; the records that were held come again from the source.
+    /// Let a halted table continue. The source delivers the held records again.
     Resume {
         #[arg(value_parser = table)]
         table: Table,
-        /// What the truncate that halted the table shall do.
+        /// The effect of the truncate that halted the table.
         #[arg(long, value_enum)]
         truncate: Option<Decision>,
     },
-    /// Go on with a partition exactly at this offset: what lies between is given up, also after a rebuild, or read again.
+    /// Let a partition continue exactly at this offset. The records between are given up, also after a rebuild, or read
+    /// again.
     #[command(allow_negative_numbers = true)]
     Seek {
         topic: String,
-        /// From 0 on; the local log is -1.
+        /// The partition from 0 on; the local log is -1.
         partition: i32,
-        /// The first that shall be read.
+        /// The first offset to read.
         offset: i64,
     },
-    /// Read tables again from PostgreSQL itself (postgres.url), whatever became of the slot; without names all, with a new
-    /// slot. Rows that are there are served until then; those that were not read are deleted at the end.
+    /// Read tables again from PostgreSQL itself (postgres.url), whatever became of the slot. Without names all tables
+    /// are read, with a new slot. Existing rows are served until then. Rows that were not read are deleted at the end.
     Resnapshot {
         #[arg(value_parser = table)]
         tables: Vec<Table>,
     },
-    /// The LSNs of a restored or promoted source.
+    /// Decide about the LSNs of a restored or promoted source.
     Epoch {
         #[command(subcommand)]
         action: Epoch,
@@ -60,7 +61,7 @@ enum Action {
 
 #[derive(Subcommand)]
 enum Epoch {
-    /// Take every later change as newer than all before it, and go on.
+    /// Take every later change as newer than all before it, and continue.
     Bump {
         #[arg(value_parser = table)]
         table: Table,
@@ -98,7 +99,7 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
             let name = TopicPartition::new(topic.as_str(), *partition);
             let when = when(&place);
             seek(place, config, &name, *offset)?;
-            let words = format!("{name} goes on at {offset}{when}");
+            let words = format!("{name} continues at {offset}{when}");
             let value = json!({ "topic": topic, "partition": partition, "next_offset": offset });
             Ok(out::done(as_json, &words, &value)?)
         }
@@ -107,7 +108,7 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
     }
 }
 
-/// Says when a decision takes effect. For a running node nothing is added, because it acts at once.
+/// Says when a decision takes effect. For a running node nothing is added, because a running node acts at once.
 fn when(place: &Where) -> &'static str {
     match place {
         Place::Running(_) => "",
@@ -132,14 +133,14 @@ fn state(place: &Where, as_json: bool) -> Result<(), CliError> {
         return Ok(out::line(&json!(tables).to_string())?);
     }
     for told in &tables {
-        let halt = told["halted"].as_str().map_or_else(|| "goes on".to_owned(), |halt| format!("halted: {halt}"));
+        let halt = told["halted"].as_str().map_or_else(|| "takes changes".to_owned(), |halt| format!("halted: {halt}"));
         out::line(&format!("{:<9} epoch {}  {halt}", told["table"].as_str().unwrap_or_default(), told["epoch"]))?;
     }
     Ok(())
 }
 
 fn resume(place: Where, table: Table, truncate: Option<Decision>, as_json: bool) -> Result<(), CliError> {
-    let words = format!("{table} goes on{}", when(&place));
+    let words = format!("{table} continues{}", when(&place));
     let undecided = CommandError::Undecided(table).to_string();
     let done = match place {
         Place::Running(node) => {
@@ -213,7 +214,7 @@ fn bump(place: Where, table: Table, as_json: bool) -> Result<(), CliError> {
         }
     };
     let words = match undecided {
-        None => format!("{table} is in epoch {epoch} and goes on{when}"),
+        None => format!("{table} is in epoch {epoch} and continues{when}"),
         Some(halt) => format!("{table} is in epoch {epoch} and still halted: {halt}"),
     };
     Ok(out::done(as_json, &words, &json!({ "table": table.name(), "epoch": epoch }))?)

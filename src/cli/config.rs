@@ -1,4 +1,4 @@
-//! `nova config`: what is in force, and a file to begin with.
+//! `nova config` prints the configuration in force, or a file to begin with.
 
 use crate::config::Config;
 
@@ -7,7 +7,7 @@ use super::out;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// A file with every setting at its default.
+    /// Print a file with every setting at its default.
     #[arg(long)]
     default: bool,
 }

@@ -1,4 +1,4 @@
-//! `nova dlq`: the dead letters, of a stopped store or of a running node.
+//! `nova dlq` handles the dead letters of a stopped store or of a running node.
 
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -26,23 +26,23 @@ pub(super) struct Args {
 enum Action {
     /// List the letters, oldest first.
     List {
-        /// At most so many.
+        /// The most letters to list.
         #[arg(long, default_value_t = 1_000)]
         limit: usize,
     },
-    /// One letter with its raw bytes.
+    /// Show one letter with its raw bytes.
     Show { id: u64 },
-    /// Decode letters again and apply them; what succeeds is gone from the queue.
+    /// Decode letters again and apply them. A letter that succeeds leaves the queue.
     Replay {
         #[arg(required_unless_present = "all", value_name = "ID")]
         ids: Vec<u64>,
         #[arg(long, conflicts_with = "ids")]
         all: bool,
-        /// Also events from before the dedup horizon, unless ClickHouse has them.
+        /// Also apply events from before the dedup horizon, unless ClickHouse has them.
         #[arg(long)]
         force: bool,
     },
-    /// Remove a letter for ever; who, when and why is kept.
+    /// Remove a letter for ever. The audit keeps who, when and why.
     Discard {
         id: u64,
         #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]

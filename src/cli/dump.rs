@@ -1,4 +1,5 @@
-//! `nova dump`: the live rows of a table, or a list as HTTP would answer it, of a stopped store or of a running node.
+//! `nova dump` prints the live rows of a table, or a list as HTTP would answer it, of a stopped store or of a running
+//! node.
 
 use std::io::{BufWriter, Write};
 
@@ -26,22 +27,22 @@ const LIMIT_DEFAULT: u64 = 20;
 #[derive(clap::Args)]
 #[command(group(ArgGroup::new("what").required(true).multiple(true).args(WHAT)))]
 pub(super) struct Args {
-    /// The live rows as JSON lines under the source's column names, ordered by id.
+    /// Print the live rows as JSON lines under the source's column names, ordered by id.
     #[arg(long, value_parser = super::cdc::table)]
     table: Option<Table>,
-    /// The trending posts of a window: 1h, 6h, 24h or 7d.
+    /// Print the trending posts of a window: 1h, 6h, 24h or 7d.
     #[arg(long, value_parser = window, value_name = "WINDOW")]
     trending: Option<Window>,
-    /// The feed of a user, with the reasons of every post.
+    /// Print the feed of a user, with the reasons of every post.
     #[arg(long, value_parser = user, value_name = "USER")]
     feed: Option<Id>,
-    /// Whom a user could follow, and why.
+    /// Print whom a user could follow, and why.
     #[arg(long, value_parser = user, value_name = "USER")]
     suggestions: Option<Id>,
-    /// The time for which to answer; now, where it is left out.
+    /// The time of the list. The default is now.
     #[arg(long, value_name = "RFC3339")]
     now: Option<jiff::Timestamp>,
-    /// At most so many rows (all, where it is left out), posts or users (20, at most 200).
+    /// The most rows (the default is all), posts or users (the default is 20, the most 200).
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! Why commands fail, and with which exit codes.
+//! Why commands fail, with their exit codes.
 
 use nova_storage::OpenError;
 

@@ -1,4 +1,4 @@
-//! `nova explain`: why a user's feed shows a post at its place, or which rule keeps the post out.
+//! `nova explain` says why a user's feed shows a post at its place, or which rule keeps the post out.
 
 use serde_json::{Value, json};
 
@@ -19,13 +19,14 @@ use super::remote::{Place, Remote, plain};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Whose feed.
+    /// The user of the feed.
     #[arg(long, value_parser = user, value_name = "USER")]
     user: Id,
-    /// Which post: why it is at its place, or the first rule that keeps it out. Without it: the places of the first posts.
+    /// The post to explain: its place, or the first rule that keeps it out. The default is the places of the first
+    /// posts.
     #[arg(long, value_parser = user, value_name = "POST")]
     post: Option<Id>,
-    /// At most so many places.
+    /// The most places to explain.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=100))]
     limit: u16,
     #[command(flatten)]

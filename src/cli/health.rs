@@ -1,4 +1,4 @@
-//! `nova health`: whether a running node is ready, for containers and scripts.
+//! `nova health` says whether a running node is ready, for containers and scripts.
 
 use crate::app;
 use crate::config::Config;
@@ -12,7 +12,8 @@ use crate::ask::{Credentials, Question, ask};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// The node's address. Without it the node that has the store in --data is asked, else the one that the configuration names.
+    /// The node's address. The default is the node that has the store in --data, or else the address in the
+    /// configuration.
     #[arg(long, value_name = "URL", value_parser = base)]
     url: Option<String>,
 }

@@ -93,7 +93,7 @@ fn counted(out: &mut Vec<u8>, time: &[u8], known: &Line, json: bool) {
     }
 }
 
-/// Standard error, for whole lines.
+/// Writes whole lines to standard error.
 #[derive(Clone)]
 struct Once {
     told: Arc<Mutex<Told>>,

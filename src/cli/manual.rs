@@ -1,4 +1,4 @@
-//! `nova completions` and `nova man`.
+//! `nova completions` and `nova man` print what shells and man(1) need.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -11,13 +11,13 @@ use super::out;
 
 #[derive(clap::Args)]
 pub(super) struct CompletionsArgs {
-    /// For which shell.
+    /// The shell for the completions.
     shell: Shell,
 }
 
 #[derive(clap::Args)]
 pub(super) struct ManArgs {
-    /// Write a page for each command into this directory, instead of nova's own to standard output.
+    /// Write a page for each command into this directory, and not nova's own page to standard output.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }

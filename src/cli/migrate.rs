@@ -1,4 +1,4 @@
-//! `nova migrate`: the tables and views of ClickHouse.
+//! `nova migrate` makes the tables and views of ClickHouse.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use super::runtime::runtime;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Print what would be run, all of it, and ask nobody.
+    /// Print all statements that would be run, and ask no server.
     #[arg(long)]
     dry_run: bool,
-    /// For so many seconds a server that cannot be reached is tried again.
+    /// How many seconds a server that cannot be reached is tried again.
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=3_600))]
     wait: u32,
 }

@@ -55,13 +55,13 @@ pub use crate::pipeline::row_json as rows;
 #[derive(Parser)]
 #[command(name = "nova", version, long_version = crate::version::long(), propagate_version = true)]
 struct Cli {
-    /// Every report as one JSON document on standard output.
+    /// Print every report as one JSON document on standard output.
     #[arg(long, global = true)]
     json: bool,
-    /// The configuration; nova.toml, where there is one.
+    /// The configuration file. The default is nova.toml, if it exists.
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where the store is, over the configuration.
+    /// The directory of the store. This option overrides the configuration.
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
     #[command(subcommand)]
@@ -72,55 +72,55 @@ struct Cli {
 enum Command {
     /// Serve HTTP: client events in, trending and suggestions out.
     Serve(serve::Args),
-    /// A token for a user, signed with the development key.
+    /// Make a token for a user, signed with the development key.
     Token(token::Args),
     /// Feed captures (JSON lines, plain or .gz) through the pipeline, and account for every record.
     Replay(replay::Args),
     /// Print the live rows of a table, or a list as HTTP would answer it.
     Dump(dump::Args),
-    /// The configuration that is in force.
+    /// Print the configuration that is in force.
     Config(config::Args),
-    /// Source tables that halted, and how they go on.
+    /// Show source tables that halted, and let them continue.
     Cdc(cdc::Args),
-    /// PostgreSQL followed directly: set it up, look at the slot, drop it.
+    /// Set up PostgreSQL for a direct source, look at the slot, or drop it.
     Postgres(postgres::Args),
     /// List, show, replay or discard dead letters.
     Dlq(dlq::Args),
-    /// Who did what to what: discards, revocations, overrides, decisions about halted tables.
+    /// Show who did what: discards, revocations, overrides, decisions about halted tables.
     Audit(audit::Args),
-    /// Make ClickHouse's tables and views, or what is missing of them.
+    /// Make ClickHouse's tables and views, or those that are missing.
     Migrate(migrate::Args),
-    /// What stands between this configuration and a pipeline that loses nothing.
+    /// Show what stands between this configuration and a pipeline that loses nothing.
     Check(check::Args),
-    /// Whether a running node is ready.
+    /// Say whether a running node is ready.
     Health(health::Args),
-    /// How a running node is: source, reasons with their commands, dead letters, outbox, disk, backup.
+    /// Show the state of a running node: source, reasons with their commands, dead letters, outbox, disk, backup.
     Status(status::Args),
-    /// The status and rates of a running node, again and again; q or Ctrl-C ends it.
+    /// Show the status and rates of a running node again and again; q or Ctrl-C ends it.
     Top(top::Args),
-    /// Records as a running node commits them, with outcome and effect.
+    /// Show records as a running node commits them, with outcome and effect.
     Tap(tap::Args),
-    /// Why a user's feed shows a post at its place, or which rule keeps the post out.
+    /// Say why a user's feed shows a post at its place, or which rule keeps the post out.
     Explain(explain::Args),
-    /// Copy the store, of a stopped node or of a running one; or verify such a copy.
+    /// Copy the store of a stopped node or of a running one, or verify such a copy.
     Backup(backup::BackupArgs),
-    /// Make a backup the store.
+    /// Replace the store by a backup.
     Restore(backup::RestoreArgs),
     /// Check the pages of the store, or compact the store.
     Store(store::StoreArgs),
-    /// Empty what is derived from the source, and read it from the beginning at the next start.
+    /// Empty what is derived from the source, so that the next start reads the source from the beginning.
     Rebuild(store::RebuildArgs),
-    /// Run the pipeline on a bundled real social data set and show what comes out.
+    /// Run the pipeline on a bundled real social data set and show the result.
     Demo(demo::Args),
-    /// A small social world on one's own running node, which goes on living.
+    /// Make a small social world on one's own running node, and keep it active.
     Seed(seed::Args),
-    /// A server for tests: all in memory, with a clock that is moved, fixtures and snapshots.
+    /// Run a server for tests: all in memory, with a clock that tests move, fixtures and snapshots.
     Test(test::Args),
-    /// What a shell completes commands and options by, on standard output.
+    /// Print the completions of commands and options for a shell.
     Completions(manual::CompletionsArgs),
-    /// The manual, for man(1).
+    /// Print the manual for man(1).
     Man(manual::ManArgs),
-    /// Measure this machine: a JSON line a figure.
+    /// Measure this machine and print one JSON line for each figure.
     Bench(bench::Args),
 }
 

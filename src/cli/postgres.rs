@@ -22,17 +22,17 @@ pub(super) struct Args {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Role, rights and publication that nova needs, and a proof that the application's own UPDATE and DELETE still work.
-    /// Printed, if nothing else is said.
+    /// Prepare the role, the rights and the publication that nova needs, and prove that the application's own UPDATE
+    /// and DELETE still work. The default is to print the statements.
     Setup(setup::Args),
-    /// Slot, publication, settings of the server, and what is wrong with them. Exit code 1: nova cannot read on.
+    /// Show the slot, the publication, settings of the server, and their problems. Exit code 1: nova cannot read on.
     Status {
         #[command(flatten)]
         remote: Remote,
     },
     /// Drop nova's replication slot, before nova is given up.
     DropSlot {
-        /// Also where the store still follows the slot: it has to read all tables again then.
+        /// Also drop the slot if the store still follows it. The store must then read all tables again.
         #[arg(long)]
         force: bool,
         #[command(flatten)]

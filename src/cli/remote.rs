@@ -63,7 +63,7 @@ pub(super) fn base(text: &str) -> Result<String, String> {
     Ok(format!("{scheme}://{authority}{}", uri.path().trim_end_matches('/')))
 }
 
-/// Where the work is done.
+/// The place where a command does its work.
 pub(super) enum Place<T> {
     /// The work is done on the store, which no process has open.
     Stopped(T),

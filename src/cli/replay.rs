@@ -18,18 +18,18 @@ use super::{compare, out, report};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Captures, replayed one after the other, `-` for standard input; NAME.schemas.json beside one stands in for the Schema
-    /// Registry.
+    /// The captures, replayed one after the other; `-` is standard input. NAME.schemas.json beside a capture stands in
+    /// for the Schema Registry.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// How topics are matched: by the last part of their name, or as prefix and table.
     #[arg(long, value_enum, default_value = "last-part")]
     topics: Matching,
-    /// What a truncate of a source table does, over the configuration.
+    /// The effect of a truncate of a source table. It overrides the configuration.
     #[arg(long, value_enum)]
     truncate: Option<Truncate>,
-    /// Say what the second configuration's numbers of ranking would have changed against the first one's: what both show,
-    /// and how many later clicks and likes each would have shown. No store is changed.
+    /// Print what the second configuration's numbers of ranking would have changed against the first one's: what both
+    /// show, and how many later clicks and likes each would have shown. No store is changed.
     #[arg(long, num_args = 2, value_names = ["A.toml", "B.toml"])]
     compare: Vec<PathBuf>,
 }

@@ -1,5 +1,5 @@
 //! `nova seed` makes a small social world on one's own node, and then lets the world live: posts, follows, likes,
-//! comments and client events. All of it goes through the node's HTTP API.
+//! comments and client events. All data goes through the node's HTTP API.
 
 use std::time::Duration;
 
@@ -17,16 +17,16 @@ use super::{out, status};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Users of the world.
+    /// The number of users of the world.
     #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100_000))]
     users: u32,
-    /// Things that happen a second once the world is there; 0 ends then.
+    /// The number of things that happen a second once the world exists. With 0 the command ends then.
     #[arg(long, default_value_t = 20, value_name = "R", value_parser = clap::value_parser!(u32).range(0..=2_000))]
     rate: u32,
-    /// Ends after so many seconds; without it a signal (Ctrl-C) ends it.
+    /// How many seconds the command runs. The default is until a signal (Ctrl-C).
     #[arg(long, value_name = "S")]
     seconds: Option<u64>,
-    /// The same number makes the same world.
+    /// The seed of the world. The same number makes the same world.
     #[arg(long, default_value_t = 1, value_name = "N")]
     seed: u64,
     #[command(flatten)]

@@ -22,13 +22,13 @@ use super::signals::{Signals, Waiting};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Where to listen, over the configuration.
+    /// The address on which nova listens. It overrides the configuration.
     #[arg(long, value_name = "ADDR", value_parser = address)]
     listen: Option<SocketAddr>,
     /// Take over a consumer group whose store is lost: every topic is read from the beginning.
     #[arg(long)]
     new_store: bool,
-    /// Follow this PostgreSQL directly, over postgres.url: postgres://user:password@host:port/database.
+    /// Follow this PostgreSQL directly: postgres://user:password@host:port/database. It overrides postgres.url.
     #[arg(long, value_name = "URL")]
     postgres: Option<String>,
 }
@@ -279,7 +279,7 @@ async fn serve(
     };
     tokio::select! {
         () = signals.next() => {}
-        // The batch loop ended by itself. Joining it returns the reason.
+        // The batch loop ended by itself. Joining the thread returns the reason.
         () = ended => {}
     }
     notify(&[NotifyState::Stopping, NotifyState::Status("requests in flight are answered")]);

@@ -29,19 +29,19 @@ const CHECK_WAIT_S: u64 = 20;
 
 #[derive(clap::Subcommand)]
 enum Action {
-    /// Check every page of the store, without changing it: of a stopped node or of a running one.
+    /// Check every page of the store of a stopped node or of a running one, without changing it.
     Verify {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Copy the stopped store into a smaller file, without what was removed, and overwrite the old file. Needs room for
-    /// both files.
+    /// Copy the stopped store into a smaller file, without removed data, and overwrite the old file. Compaction needs
+    /// room for both files.
     Compact,
 }
 
 #[derive(clap::Args)]
 pub(super) struct RebuildArgs {
-    /// Ask ClickHouse which events it has: of what is read again only the others are sent.
+    /// Ask ClickHouse which events it has. Of the events that are read again, only the others are sent.
     #[arg(long)]
     reconcile: bool,
 }

@@ -16,22 +16,22 @@ use super::{out, status};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Of this topic only: its name, or its last part.
+    /// Show only records of this topic, given by its name or its last part.
     #[arg(long)]
     topic: Option<String>,
-    /// With this outcome only: applied, duplicate, stale, ignored, late or dead.
+    /// Show only records with this outcome: applied, duplicate, stale, ignored, late or dead.
     #[arg(long, value_parser = outcome)]
     outcome: Option<Outcome>,
-    /// About this user only.
+    /// Show only records about this user.
     #[arg(long, value_parser = user, value_name = "USER")]
     user: Option<Id>,
-    /// About this post only.
+    /// Show only records about this post.
     #[arg(long, value_parser = user, value_name = "POST")]
     post: Option<Id>,
-    /// With the version of each change, and the bytes of each record; private values are masked.
+    /// Show the version of each change, and the bytes of each record, too. Private values are masked.
     #[arg(long)]
     raw: bool,
-    /// Ends after so many records.
+    /// End after this many records.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     #[command(flatten)]
@@ -65,7 +65,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool) -> Result<(), CliErr
         }
         while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = text.drain(..=end).collect();
-            // Of server-sent events only the data lines matter here.
+            // Only the data lines of server-sent events matter here.
             if let Some(data) = line.strip_prefix(b"data: ") {
                 told(data, json)?;
                 left -= 1;

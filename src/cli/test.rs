@@ -27,28 +27,32 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Rows (one JSON object, as for POST /_test/rows) or a capture (JSON lines), plain or .gz; may be repeated. A reset goes back to them.
+    /// Rows (one JSON object, as for POST /_test/rows) or a capture (JSON lines), plain or .gz. The option may be
+    /// repeated. A reset restores
+    /// these rows.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     seed: Vec<PathBuf>,
-    /// The time at the beginning: RFC 3339, or epoch milliseconds. Left out: the present.
+    /// The time at the beginning: RFC 3339, or epoch milliseconds. The default is the present.
     #[arg(long, value_name = "TIME", value_parser = time)]
     now: Option<i64>,
-    /// Whether the clock stands until it is moved, or goes by itself.
+    /// Whether the clock stands still until a test moves it, or runs by itself.
     #[arg(long, value_enum, default_value = "manual")]
     clock: Clocked,
-    /// Where to listen: an address of this machine alone, or in a container any. Port 0 is any that is free.
+    /// The address on which the server listens: one of this machine alone, or in a container any. Port 0 means any free
+    /// port.
     #[arg(long, value_name = "ADDR", value_parser = address, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// Gets the first line of the output, once the server is ready.
+    /// The file that gets the first line of the output, once the server is ready.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
-    /// Ends when the process that started this one has ended.
+    /// End when the process that started this one has ended.
     #[arg(long)]
     die_with_parent: bool,
-    /// Whether tokens are needed. With off, a user's UUID in the place of a token is that user, and no token at all an admin.
+    /// Whether tokens are needed. With off, a user's UUID in the place of a token stands for that user, and no token
+    /// for an admin.
     #[arg(long, value_enum, default_value = "dev")]
     auth: Tokens,
-    /// Has a stand-in for ClickHouse get the rows, so that POST /_test/fault can put faults of it in.
+    /// Add a stand-in for ClickHouse, which gets the rows, so that POST /_test/fault can set faults of it.
     #[arg(long)]
     clickhouse: bool,
 }

@@ -19,7 +19,7 @@ pub(super) struct Args {
     sub: Id,
     #[arg(long, value_enum)]
     role: Option<Role>,
-    /// How long it is valid: a number with s, m, h or d.
+    /// How long the token is valid: a number with s, m, h or d.
     #[arg(long, default_value = "1h", value_parser = seconds)]
     ttl: u64,
 }

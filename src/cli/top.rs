@@ -19,10 +19,10 @@ use super::status::{self, bytes};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Seconds from frame to frame.
+    /// The seconds from frame to frame.
     #[arg(long, default_value_t = 2, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=3600))]
     interval: u64,
-    /// Ends after so many frames.
+    /// End after this many frames.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     #[command(flatten)]
@@ -68,7 +68,7 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
     Ok(())
 }
 
-/// The number of keys and signals that may wait. One is enough.
+/// The number of keys and signals that may wait. One is enough, because the command ends at the first.
 const ENDS_MAX: usize = 1;
 
 /// Lets a signal end the command in order, so that the terminal is restored.

@@ -35,7 +35,7 @@ fn fields() -> Vec<&'static Field> {
     all
 }
 
-/// Every problem of a configuration, one a line.
+/// Every problem of a configuration, one on each line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct ConfigError(pub Vec<String>);

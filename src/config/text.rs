@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use toml::Value;
 
-/// An address to listen on: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080` (127.0.0.1), `:8080` (every address of IPv4).
+/// An address to listen on: `127.0.0.1:8080`, `[::1]:8080`, `localhost:8080` (127.0.0.1), `:8080` (every address of
+/// IPv4).
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     let wrong = || "expected an address and port, such as 127.0.0.1:8080, localhost:8080 or :8080".to_owned();
     let port = |text: &str| text.parse::<u16>().map_err(|_| wrong());

@@ -10,6 +10,16 @@ pub(super) fn is_avro(bytes: &[u8]) -> bool {
     bytes.first() == Some(&MAGIC)
 }
 
+/// Where JSON text begins behind the head, or behind the magic byte alone. Confluent's JSON Schema serializer writes
+/// the head before JSON text.
+pub(super) fn json_start(bytes: &[u8]) -> Option<usize> {
+    let is_json = |start: &usize| {
+        let text = bytes.get(*start..).unwrap_or_default().trim_ascii_start();
+        is_avro(bytes) && matches!(text.first(), Some(b'{' | b'['))
+    };
+    [HEADER_BYTES, 1].into_iter().find(is_json)
+}
+
 /// The schema id in the bytes, if they are a datum in this format.
 pub fn schema_id(bytes: &[u8]) -> Option<u32> {
     split("datum", bytes).map(|(id, _)| id).ok()

@@ -12,7 +12,7 @@ use crate::event::{Cell, Change, ChangeBody, Format, Id, Ignored, Op, Renamed, R
 /// The value of `source.connector` of Debezium's connector for PostgreSQL.
 const POSTGRESQL: &str = "postgresql";
 
-/// A row image on the wire.
+/// The image of a row on the wire.
 #[derive(Debug)]
 pub(super) enum Image {
     Absent,

@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::headers::{self, Headers};
 use super::kept::KeepUnknown;
 use super::placeholder::Placeholders;
-use super::registry::{FILE_SCHEMAS_MAX, SchemaLookup, Schemas};
+use super::registry::{FILE_SCHEMAS_MAX, KnownSchemas, SchemaLookup, Schemas};
 use super::replicated::Replicas;
 use super::said::{Fact, Stop};
 use super::schema::{Plan, SchemaMismatch};
@@ -19,7 +19,7 @@ use super::units::KnownUnits;
 use super::{avro, client, confluent, json, length, private, values};
 use crate::event::{Change, ChangeBody, Dead, Decoded, Format, Id, Op, Record, Renamed, Table, Wait};
 
-/// The most topics whose route and format are remembered. Further topics are routed anew for each record.
+/// The most topics whose route and format are remembered. Further topics are routed again for each record.
 pub const TOPICS_MAX: usize = 4_096;
 
 /// The reason of a record whose schema is unknown to the registry.
@@ -101,6 +101,25 @@ impl Decoder {
             Err(Stop::Dead(fault)) => Decoded::Dead(Dead::from(fault)),
             Err(Stop::Wait(wait)) => Decoded::Wait(wait),
         }
+    }
+
+    /// Decodes a record as [`Decoder::decode`] would do it now, but remembers nothing of it. A schema that is not known
+    /// yet is not asked for, because the registry may keep the caller waiting.
+    pub fn decode_unremembered(&self, record: &Record) -> Decoded {
+        let mut trial = Decoder {
+            names: self.names.clone(),
+            schemas: Arc::new(KnownSchemas(Arc::clone(&self.schemas))),
+            placeholders: self.placeholders.clone(),
+            keep: Arc::clone(&self.keep),
+            units: KnownUnits::default(),
+            topics: FxHashMap::default(),
+            plans: FxHashMap::default(),
+            replicas: Replicas::default(),
+        };
+        if let Some(topic) = self.topics.get(&record.topic) {
+            trial.topics.insert(Arc::clone(&record.topic), *topic);
+        }
+        trial.decode(record)
     }
 
     /// Whether nova reads the records of the topic.

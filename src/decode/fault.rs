@@ -26,7 +26,8 @@ impl Fault {
         Fault::new("invalid-value", format!("`{}`: {what}", shown(field)))
     }
 
-    /// The fault of a record that belongs to another table than its topic. `what` names the sign of it.
+    /// The fault of a record that belongs to another table than its topic. `what` is the verb phrase that names the
+    /// evidence.
     pub fn other_table(other: Table, table: Table, what: &str) -> Fault {
         let detail = format!(
             "the record {what} of table `{other}`, and its topic holds `{table}`: correct the routing of the connector \

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::json::key;
 use crate::event::Id;
 
-/// Debezium's headers of a changed primary key, on the new record and on the delete of the old one.
+/// Debezium's headers for a changed primary key, on the new record and on the delete of the old record.
 pub(super) const OLD_KEY: &str = "__debezium.oldkey";
 pub(super) const NEW_KEY: &str = "__debezium.newkey";
 

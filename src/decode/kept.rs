@@ -9,7 +9,7 @@ use crate::event::Table;
 
 /// By default the unknown columns of these tables are kept.
 const TABLES_BY_DEFAULT: [Table; 4] = [Table::Posts, Table::Follows, Table::Comments, Table::Likes];
-/// By default these columns of `users` are kept. They hold what people write about themselves for everybody.
+/// By default these columns of `users` are kept. The columns hold what people write about themselves for everybody.
 const USERS_BY_DEFAULT: [&str; 1] = ["bio"];
 
 /// The allow-list of unknown columns.

@@ -24,13 +24,19 @@ pub enum Part<'n> {
 
 impl Decoder {
     /// Overwrites private values. For a table with private columns only the columns that nova reads or keeps, and
-    /// Debezium's own members, stay visible.
+    /// Debezium's own members, stay visible. Give it whole bytes and cut what it returns, because what a text that was
+    /// cut means is not certain.
     pub fn mask<'b>(&self, topic: &str, part: Part<'_>, bytes: &'b [u8]) -> Cow<'b, [u8]> {
+        if let Part::Header(name) = part
+            && private::is_private(name)
+        {
+            return shown::all(bytes);
+        }
         let table = self.table(topic).filter(|table| private::of(*table));
         match (confluent::split("letter", bytes), table) {
             (Ok((id, datum)), _) => match self.may_hold_private((id, datum), part, table) {
                 true => Cow::Owned(private::blank(bytes)),
-                false => Cow::Borrowed(bytes),
+                false => behind_head(bytes),
             },
             (Err(_), None) => private::mask(bytes),
             (Err(_), Some(table)) => match part {
@@ -93,6 +99,17 @@ impl Decoder {
             Part::Value => false,
         };
         !plain && schema::hides(&schema, Place::Top, &columns)
+    }
+}
+
+/// Overwrites private members of JSON text behind the head of Confluent's format.
+fn behind_head(bytes: &[u8]) -> Cow<'_, [u8]> {
+    let Some((head, text)) = confluent::json_start(bytes).and_then(|start| bytes.split_at_checked(start)) else {
+        return Cow::Borrowed(bytes);
+    };
+    match private::mask(text) {
+        Cow::Borrowed(_) => Cow::Borrowed(bytes),
+        Cow::Owned(masked) => Cow::Owned([head, &masked].concat()),
     }
 }
 

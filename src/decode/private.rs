@@ -1,5 +1,5 @@
-//! Private members, which never leave the decoder. They are not stored, logged, sent or shown, wherever they stand in a
-//! record and however they are written.
+//! Private members, which never leave the decoder. Private values are not stored, logged, sent or shown, wherever they
+//! stand in a record and however they are written.
 
 mod broken;
 mod fill;

@@ -7,4 +7,4 @@ mod parse;
 
 pub use self::file::{FILE_SCHEMAS_MAX, FileSchemas, SchemasError};
 pub use self::http::{HttpSchemas, RegistryError, RegistrySettings};
-pub use self::lookup::{NoSchemas, SchemaLookup, Schemas};
+pub use self::lookup::{KnownSchemas, NoSchemas, SchemaLookup, Schemas};

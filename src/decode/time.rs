@@ -5,9 +5,9 @@
 /// The most digits of a fraction that nova reads. RFC 3339 has no limit.
 const FRACTION_MAX_DIGITS: usize = 64;
 
-/// Epoch microseconds of `2026-11-20T09:00:00.5Z`, `…+02:00`, `+12345-01-01T…`, `infinity` (`i64::MAX`) or
-/// `-infinity` (`i64::MIN`). `None` for anything else: no offset, a day that does not exist, a fraction finer than
-/// microseconds, or a time beyond 64 bits.
+/// The epoch microseconds of a text such as `2026-11-20T09:00:00.5Z`, `…+02:00`, `+12345-01-01T…`, `infinity`
+/// (`i64::MAX`) or `-infinity` (`i64::MIN`). `None` for any other text: without an offset, with a day that does not
+/// exist, with a fraction finer than microseconds, or with a time beyond 64 bits.
 pub fn parse_micros(text: &str) -> Option<i64> {
     micros_of(text).filter(|(_, finer)| !finer).map(|(micros, _)| micros)
 }

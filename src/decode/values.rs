@@ -95,7 +95,7 @@ fn zoned(column: &Column, text: &str) -> Result<i64, Fault> {
 fn stated(column: &Column, value: i64, unit: Unit) -> Result<Cell, Fault> {
     let invalid = |what: &str| Err(Fault::invalid(column.name, what));
     let micros = match unit {
-        // These are the infinities of a driver that gives milliseconds. No time of PostgreSQL is so large in
+        // These values are the infinities of a driver that gives milliseconds. No time of PostgreSQL is so large in
         // milliseconds.
         Unit::Millis if matches!(value, TIMESTAMP_INFINITY | TIMESTAMP_NEGATIVE_INFINITY) => Some(value),
         Unit::Millis => value.checked_mul(1_000),

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::table::Table;
 
-/// The common part of the records of one transaction that are read in the same way. Each record has a reference to it.
+/// The common part of the records of one transaction that are read in the same way. Each record has a reference to this
+/// part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     pub kind: OriginKind,

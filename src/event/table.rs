@@ -22,11 +22,11 @@ pub enum ColumnType {
     Uuid,
     Text,
     Bool,
-    /// `jsonb`: kept as its JSON text.
+    /// The type `jsonb`, kept as its JSON text.
     Json,
-    /// `timestamptz`, on the wire an ISO 8601 string.
+    /// The type `timestamptz`. On the wire the time is an ISO 8601 string.
     TimestampTz,
-    /// `timestamp` without time zone, read as UTC; on the wire an integer of microseconds.
+    /// The type `timestamp` without time zone, read as UTC. On the wire the time is an integer of microseconds.
     Timestamp,
 }
 
@@ -122,7 +122,7 @@ impl Table {
         Table::ALL.into_iter().find(|table| table.name() == name)
     }
 
-    /// The columns nova keeps, in the order of [`super::Row::cells`]; the primary key `id` is the first.
+    /// The columns that nova keeps, in the order of [`super::Row::cells`]. The primary key `id` is the first.
     pub const fn columns(self) -> &'static [Column] {
         match self {
             Table::Users => USERS,

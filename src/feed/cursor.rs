@@ -37,7 +37,7 @@ impl Cursor {
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// `None` for anything that [`Cursor::encode`] did not make for this user.
+    /// Decodes a cursor. `None` for any text that [`Cursor::encode`] did not make for this user.
     pub fn decode(text: &str, user: Id, key: &[u8; 32]) -> Option<(Cursor, Shown)> {
         if text.len() > CURSOR_MAX_BYTES {
             return None;
@@ -62,7 +62,7 @@ impl Cursor {
     }
 }
 
-/// HMAC-SHA-256 (RFC 2104) over the body and the user, cut to 16 bytes.
+/// The HMAC-SHA-256 (RFC 2104) over the body and the user, cut to 16 bytes.
 fn mac(body: &[u8], user: Id, key: &[u8; 32]) -> [u8; MAC_BYTES] {
     let pad = |byte: u8| {
         let mut block = [byte; 64];

@@ -51,7 +51,7 @@ pub struct Making<'a> {
     pub now_ms: i64,
     /// The posts of the 24 h trending list.
     pub trending: &'a [PostNo],
-    /// Whether a place that no post fits is filled with the best remaining post. Otherwise the list ends there.
+    /// Whether a place that no post fits is filled with the best remaining post. If false, the list ends there.
     pub relaxed: bool,
     /// Posts that are left out because the reader was already shown them.
     pub shown: &'a Shown,
@@ -150,7 +150,7 @@ fn score(state: &State, user: UserNo, now_ms: i64, candidates: Vec<(PostNo, Sour
     scored
 }
 
-/// A scored post with its reasons; `at` is its place by score alone, from 0.
+/// A scored post with its reasons. `at` is its place by score alone, from 0.
 fn ranked(state: &State, now_ms: i64, scored: &[Scored], at: u32) -> Ranked {
     let Scored { post, number, author, sources, engagement, affinity, .. } = scored[at as usize];
     let created_at_us = state.posts.row(number).map_or(i64::MIN, |row| row.created_at_us);
@@ -342,7 +342,7 @@ fn space<'a>(authors: &'a [UserNo], numbers: &'a FeedNumbers, relaxed: bool) -> 
     spaced
 }
 
-/// One post with its reasons, as a JSON object; `rank` is its place in the feed, from 1.
+/// One post with its reasons, as a JSON object. `rank` is its place in the feed, from 1.
 pub fn item_json(post: &Ranked, scoring: &Scoring, rank: usize) -> String {
     let (sources, terms) = (post.sources, post.terms(scoring));
     let names = [(sources.followed, "followed"), (sources.trending, "trending"), (sources.affinity, "affinity")];

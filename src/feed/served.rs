@@ -16,9 +16,9 @@ pub struct Counts {
     /// The number of feed pages, and of pages from an existing snapshot.
     pub feeds: u64,
     pub feed_hits: u64,
-    /// Feed pages made in haste: newest first, from followees only.
+    /// The number of feed pages made in haste: newest first, from followees only.
     pub feeds_cut: u64,
-    /// Places filled against the rules of spacing.
+    /// The number of places that were filled against the rules of spacing.
     pub relaxed: u64,
     /// How long the pages took, microseconds.
     pub feed_us: Histogram,

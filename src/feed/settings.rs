@@ -1,7 +1,7 @@
 //! Settings for how feeds and trending are kept, besides the numbers of ranking. Units are in the names.
 
-/// Settings of feeds and trending. `config` sets them, and the node gets them unchanged. So three files name a new
-/// member: this one, `config/fields.rs`, and the file that reads it.
+/// Settings of feeds and trending. `config` makes the settings, and the node gets them unchanged. So three files name a
+/// new member: this one, `config/fields.rs`, and the file that reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedSettings {
     /// Whether feeds fill places that no post fits, against the rules of spacing.

@@ -15,7 +15,7 @@ use super::call::UserCall;
 use super::edge::Serving;
 use super::error::Problem;
 
-/// The value of an entry: its version.
+/// The value of an entry, which is its version.
 const ENTRY: [u8; 1] = [1];
 
 pub(super) async fn dismiss(serving: &Arc<Serving>, call: UserCall<'_>) -> Answer {

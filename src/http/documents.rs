@@ -42,7 +42,7 @@ impl Documents {
     }
 
     /// Answers `GET /.well-known/jwks.json`. Before the first answer of `auth.jwks_url` the keys are unknown, and an
-    /// empty set would mean that there are none.
+    /// empty set would mean that no keys exist.
     pub fn key_set(&self, auth: &Auth) -> Answer {
         if !auth.ready() {
             return Err(Problem::Unavailable("the key set of auth.jwks_url was not answered yet"));

@@ -54,9 +54,10 @@ pub(super) enum Problem {
     QuotaExceeded {
         retry_after_s: u64,
     },
-    /// The caller has the most streams that one caller may have.
+    /// There are already as many streams as `of` may have: an address, or the whole node.
     TooManyStreams {
         most: usize,
+        of: &'static str,
     },
     /// The node itself cannot answer now, whatever the caller's quota is.
     Unavailable(&'static str),
@@ -71,7 +72,7 @@ pub(super) enum Problem {
     },
 }
 
-/// What went wrong (RFC 9457), with the older members `error` and `message`.
+/// The problem (RFC 9457), with the older members `error` and `message`.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Problem", example = example(r#"{
     "type": "urn:nova:problem:invalid-parameter", "title": "A parameter does not fit", "status": 400,
@@ -182,8 +183,8 @@ impl Problem {
                 let detail = "too many requests; RateLimit-Policy says how many are granted".to_owned();
                 (StatusCode::TOO_MANY_REQUESTS, "quota-exceeded", "Too many requests", detail, None)
             }
-            Problem::TooManyStreams { most } => {
-                let detail = format!("at most {most} streams of one address; close one");
+            Problem::TooManyStreams { most, of } => {
+                let detail = format!("at most {most} streams of {of}; close one");
                 (StatusCode::TOO_MANY_REQUESTS, "quota-exceeded", "Too many streams", detail, None)
             }
             Problem::Shed { .. } => {

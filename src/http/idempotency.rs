@@ -149,7 +149,7 @@ enum State {
     Done(Given),
 }
 
-/// The stored answers. Clones share them.
+/// The stored answers. Clones share the answers.
 #[derive(Clone, Default)]
 pub struct Answers(Arc<Mutex<Inner>>);
 

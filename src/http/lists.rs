@@ -1,5 +1,5 @@
-//! Trending, feeds and suggestions for any time, as `nova dump` and the admin routes answer them. They are made from
-//! memory alone, without what readers were shown before.
+//! Trending, feeds and suggestions for any time, as `nova dump` and the admin routes answer them. The answers are made
+//! from memory alone, without what readers were shown before.
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashSet;

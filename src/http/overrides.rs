@@ -24,7 +24,7 @@ use super::edge::Serving;
 use super::error::Problem;
 use super::shapes::{OverrideAction, TrendingOverride, TrendingOverrides};
 
-/// What is to be said about a post.
+/// An operator's decision about a post.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(
     rename = "OverrideRequest",

@@ -49,7 +49,7 @@ pub(crate) struct Pace(Arc<Shared>);
 /// The shared part of a [`Pace`].
 #[derive(Default)]
 struct Shared {
-    /// A [`Phase`], by its number; 0 is [`Phase::New`].
+    /// The number of a [`Phase`]; 0 is [`Phase::New`].
     phase: AtomicU8,
     /// Notified when HTTP/2 has been quiet for its timeout.
     quiet: Notify,
@@ -85,8 +85,8 @@ pub(crate) struct Patient<S> {
     idle: Idle,
     /// When the present wait began.
     waits: Option<Instant>,
-    /// Whether there was a crowd since the wait began. Otherwise the connections of a crowd that end first would save
-    /// the others.
+    /// Whether there was a crowd since the wait began. A crowd that has ended still counts, because the connections
+    /// that end first would otherwise save the others.
     crowded: bool,
     timer: Pin<Box<Sleep>>,
 }

@@ -38,7 +38,7 @@ struct Arrival {
     day_ms: i64,
 }
 
-/// Headers that an answer has because of its request. They are not in a map until that is needed.
+/// Headers that an answer has because of its request. The headers become a map only when one is needed.
 pub(super) struct Own {
     /// The arrival of the request by the system's clock, epoch milliseconds.
     pub day_ms: i64,

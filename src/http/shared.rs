@@ -49,7 +49,8 @@ impl Shared {
         response
     }
 
-    /// The answer for caches. They may use it for a minute, and must then ask whether it is still valid.
+    /// The answer for caches. A cache may use the answer for a minute, and must then ask whether the answer is still
+    /// valid.
     pub fn cacheable(&self) -> Response<Full<Bytes>> {
         self.kept(SHORT)
     }

@@ -54,7 +54,8 @@ impl Replacer {
         (Replacer(sender), Sites::Replaced(sites))
     }
 
-    /// New requests are answered by this edge. Running requests end with the previous edge, and its streams end.
+    /// New requests are answered by this edge. Running requests end with the previous edge, and the streams of the
+    /// previous edge end.
     pub fn replace(&self, edge: Arc<Edge>) {
         let next = self.0.borrow().with(edge);
         let before = self.0.send_replace(Arc::new(next));

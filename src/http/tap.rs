@@ -52,7 +52,7 @@ pub(super) async fn open(edge: &Edge, call: UserCall<'_>) -> Result<Response<Bod
     let look = if raw { "tap-raw" } else { "tap" };
     looked(&edge.control.durable, &call.subject, look, about).await?;
     let listening = edge.watch.shared.tap.listen(filter, raw);
-    let listening = listening.ok_or(Problem::TooManyStreams { most: TAPS_MAX })?;
+    let listening = listening.ok_or(Problem::TooManyStreams { most: TAPS_MAX, of: "records on this node" })?;
     let (sender, lines) = mpsc::channel(QUEUE_MAX_EVENTS);
     tokio::spawn(run(listening, sender, edge.serving.streams.closing()));
     Ok(pieces::answer(lines))

@@ -317,7 +317,8 @@ impl Publisher {
         let commands: Vec<_> = commands.collect();
         let error = cache.run(&commands).into_iter().find_map(Result::err).or_else(|| {
             // While the server is out of reach, the cache answers in this process, and other services do not see that.
-            let away = || CacheError::Unavailable("what is published is kept in this process meanwhile".to_owned());
+            let away =
+                || CacheError::Unavailable("the copies are kept in this process until the server answers".to_owned());
             cache.stats().breaker_open.then(away)
         });
         let Some(error) = error else { return Ok(()) };

@@ -28,7 +28,7 @@ pub type Change = (Vec<u8>, Option<Vec<u8>>);
 pub trait Durable: Send + Sync {
     /// Writes changes and waits for the commit. The call blocks.
     fn put(&self, changes: Vec<Change>) -> Result<(), JobError>;
-    /// Writes changes in the next commit without waiting for it. This is for the end of the process.
+    /// Writes changes in the next commit without waiting for it. The method is for the end of the process.
     fn leave(&self, changes: Vec<Change>);
 }
 

@@ -255,7 +255,7 @@ impl Slot {
     }
 }
 
-/// The running jobs. They end when this is dropped.
+/// The running jobs. The jobs end when this is dropped.
 pub struct Jobs {
     pub runner: Arc<Runner>,
     stop: watch::Sender<bool>,

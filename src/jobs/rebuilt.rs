@@ -31,7 +31,7 @@ pub trait UntilRead: Send + Sync {
     fn waiting(&self) -> Result<u64, JobError>;
     /// The reach of every partition with changes of tables. `None` until it is known for all of them.
     fn reach(&self) -> Option<BTreeMap<TopicPartition, Reach>>;
-    /// Checks some of the rows. Returns how many still wait.
+    /// Checks some of the rows. Returns the number of rows that still wait.
     fn end(&self) -> Result<u64, JobError>;
     /// Is called once nothing waits any more.
     fn ended(&self, waited: u64);

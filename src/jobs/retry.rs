@@ -102,7 +102,7 @@ impl CacheRefreshJob for DeadLetterRetry {
             let mut after = after.lock();
             let page = letters.page(*after, LOOK_MAX)?;
             let due: Vec<_> = page.iter().filter(|letter| letter.due(now_ms)).take(RETRY_MAX).collect();
-            // The next refresh begins after the last letter of this one. At the end of the queue it begins again.
+            // The next refresh begins after the last letter of this one. At the end of the queue the job begins again.
             *after = match due.last().filter(|_| due.len() == RETRY_MAX) {
                 Some(last) => Some(last.id),
                 None => page.last().filter(|_| page.len() == LOOK_MAX).map(|last| last.id),

@@ -33,7 +33,8 @@ use super::span::{Counts, Delivered, Kind, QUEUE_MAX_SPANS, Span, Told, Value, W
 const ANSWER_MAX_BYTES: usize = 64 << 10;
 /// How often the thread checks whether rows were delivered.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How often a request that the collector could not take is sent again. Each wait is twice as long.
+/// How often a request that the collector could not take is sent again. Each wait is twice as long as
+/// the one before.
 const TRIES_MAX: u32 = 4;
 const BACKOFF: Duration = Duration::from_millis(500);
 /// The sampled flag of W3C Trace Context.

@@ -18,7 +18,7 @@ use self::span::{Told, Waits};
 pub use self::settings::{Encoding, OtlpSettings, PREFIX, Sampler};
 pub use self::span::{Counts, Delivered, Kind, Place, QUEUE_MAX_SPANS, Span, Value};
 
-/// Takes spans for the thread. Dropping it sends the waiting spans.
+/// Takes spans for the thread. Dropping the tracer sends the waiting spans.
 pub struct Tracer {
     queue: Option<Sender<Told>>,
     sampler: Sampler,
@@ -53,8 +53,8 @@ impl Tracer {
         self.hand_over(Told::Span(span));
     }
 
-    /// Notes that a request's records are committed, `waited_ns` after they were handed to the pipeline. Their delivery
-    /// follows.
+    /// Notes that a request's records are committed, `waited_ns` after they were handed to the pipeline. The delivery
+    /// of the records follows.
     pub fn committed(&self, request: Place, waited_ns: u64, records: usize) {
         let (place, end_ns) = (request.child(), (self.now_ns)());
         self.tell(Span {

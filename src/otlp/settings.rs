@@ -33,8 +33,8 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Whether a trace is sent. `parent` is its caller's decision. Otherwise the id decides, so that every service
-    /// decides alike.
+    /// Whether a trace is sent. `parent` is its caller's decision. Without a decision of the caller the id decides, so
+    /// that every service decides alike.
     pub fn takes(self, trace_id: u128, parent: Option<bool>) -> bool {
         match parent.filter(|_| self.parent_based) {
             Some(decided) => decided,
@@ -47,7 +47,7 @@ impl Sampler {
 #[derive(Clone, PartialEq, Eq)]
 pub struct OtlpSettings {
     pub endpoint: String,
-    /// The headers of each request. They may hold secrets.
+    /// The headers of each request. The headers may hold secrets.
     pub headers: Vec<(String, String)>,
     pub encoding: Encoding,
     /// The limit for one request.

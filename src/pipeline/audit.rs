@@ -65,7 +65,7 @@ pub struct Listed {
     pub at: String,
     /// The actor: `user UUID`, or the person at the command line.
     pub actor: String,
-    /// The action.
+    /// The action that the event reports.
     pub action: String,
     /// The subject: an id, a table or a user.
     pub subject: String,

@@ -1,4 +1,4 @@
-//! Reads the dead letters. Only the writer changes them.
+//! Reads the dead letters. Only the writer changes dead letters.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! People's decisions about places in the log. They are kept for a rebuild: when the same truncate or the same records
-//! come again, the decision applies again. Every list is bounded, and the oldest decision is dropped first.
+//! People's decisions about places in the log. The decisions are kept for a rebuild: when the same truncate or the same
+//! records come again, the decision applies again. Every list is bounded, and the oldest decision is dropped first.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! The table in which the store keeps the decisions and answers of HTTP clients and operators. The writer changes it by
-//! commands.
+//! The table in which the store keeps the decisions and answers of HTTP clients and operators. The writer changes the
+//! table by commands.
 
 use nova_storage::schema::EDGE;
 use nova_storage::{ReadError, Store};

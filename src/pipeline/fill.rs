@@ -188,8 +188,8 @@ pub fn dated(columns: usize, row: Option<(&[Hole], u64)>) -> Vec<Hole> {
     (1u8..).take(columns.saturating_sub(1)).chain([EXTRA]).map(|column| Hole { column, lsn: lsn_of(column) }).collect()
 }
 
-/// Puts values of an older version that came late into such a row. Returns these values as a row that has nothing else,
-/// or `None` if there are none.
+/// Puts values of an older version that came late into a row with holes. Returns these values as a row that has nothing
+/// else, or `None` if the version has no such values.
 pub fn retell(image: &mut Row, holes: &mut [Hole], late: &Known<'_>) -> Option<Row> {
     let mut told = blank(image.cells.len());
     let mut any = false;

@@ -18,7 +18,7 @@ const ROW_TAG: u8 = 16;
 /// One step of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// The row's new stored bytes. Its old bytes are those that the earlier steps left.
+    /// The row's new stored bytes. The row's old bytes are those that the earlier steps left.
     Row {
         table: Table,
         key: Id,

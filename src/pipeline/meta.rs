@@ -285,7 +285,7 @@ impl Meta {
         Ok(meta)
     }
 
-    /// Decodes the tables. Their numbers must rise, so that no table comes twice.
+    /// Decodes the tables. The numbers of the tables must rise, so that no table comes twice.
     fn decode_tables(&mut self, reader: &mut Reader<'_>, version: u8) -> Result<(), CodecError> {
         let mut last = None;
         for _ in 0..reader.varint()? {

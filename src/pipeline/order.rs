@@ -37,7 +37,7 @@ pub enum Kind {
     Read,
     Upsert,
     Delete,
-    /// A truncate of the table. Its place is not in the order of the row's key.
+    /// A truncate of the table. The place of a truncate is not in the order of the row's key.
     Truncate,
 }
 

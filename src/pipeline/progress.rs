@@ -207,7 +207,7 @@ impl Shared {
         if self.over_quota.swap(over, Ordering::Relaxed) != over {
             match over {
                 true => tracing::error!("the outbox is full: consumption pauses until ClickHouse takes rows"),
-                false => tracing::info!("the outbox has room again: consumption goes on"),
+                false => tracing::info!("the outbox has room again: consumption continues"),
             }
         }
     }

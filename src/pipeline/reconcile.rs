@@ -44,7 +44,7 @@ pub enum ReconcileError {
     TooMany,
     #[error("ClickHouse has more than {KNOWN_MAX_ROWS} live rows of the source's tables")]
     TooManyRows,
-    #[error("ClickHouse told {events} events and had counted {counted}: is something still writing? Try again")]
+    #[error("ClickHouse listed {events} events and had counted {counted}: is something still writing? Try again")]
     Cut { events: u64, counted: u64 },
 }
 

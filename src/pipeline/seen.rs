@@ -13,8 +13,8 @@ use super::meta::Meta;
 use super::rows::Rows;
 use super::stored::StoredRow;
 
-/// The stored rows of one commit. They take as much memory as the rows that changed since the last checkpoint, which
-/// the settings of the checkpoint limit, and 2 B for each row.
+/// The stored rows of one commit. The rows take as much memory as the rows that changed since the last checkpoint,
+/// which the settings of the checkpoint limit, and 2 B for each row.
 pub struct Seen {
     read: ReadTxn,
     rows: Rows,

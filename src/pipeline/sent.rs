@@ -1,5 +1,5 @@
-//! Finds the dead letters that a replay by force must leave out. Their events are from before the dedup horizon, so
-//! only ClickHouse can tell whether they were accepted once.
+//! Finds the dead letters that a replay by force must leave out. The letters' events are from before the dedup horizon,
+//! so only ClickHouse can tell whether they were accepted once.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -2,7 +2,7 @@
 //! the content in its topic.
 //!
 //! Streamed changes and reads are kept apart (N6): the LSN of a streamed change is the position of its write, and the
-//! LSN of a read is the position of the log at the snapshot. `order` compares them.
+//! LSN of a read is the position of the log at the snapshot. `order` compares both kinds of LSN.
 
 #![warn(clippy::indexing_slicing)]
 

@@ -3,12 +3,13 @@
 //!
 //! The writer's thread hands records over and never waits for a listener. A tapped record has ids, kinds and outcomes,
 //! and never the value of a column or a member. A listener may also request the record's bytes ([`Raw`]): a part of
-//! them, without private values, as in a dead letter. They are made only for a record for which such a listener has
-//! room.
+//! them, without private values, as in a dead letter. The bytes are copied only for a record for which such a listener
+//! has room.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -23,6 +24,7 @@ pub const TAPS_MAX: usize = 4;
 pub const QUEUE_MAX_RECORDS: usize = 256;
 /// The most records in one second for one listener.
 pub const SAMPLE_PER_S: u32 = 100;
+const SAMPLE_TIME: Duration = Duration::from_secs(1);
 /// The most records of one commit that are examined. The others are counted as left out.
 pub const COMMIT_MAX_RECORDS: usize = 512;
 /// The most bytes of a record's value for a listener.
@@ -57,12 +59,12 @@ pub struct Tapped {
     pub topic: Arc<str>,
     pub partition: i32,
     pub offset: i64,
-    /// Its arrival, epoch milliseconds.
+    /// The record's arrival, epoch milliseconds.
     pub timestamp_ms: i64,
     pub outcome: Outcome,
     pub what: What,
-    /// For a change: the version that decides whether it is newer than the stored row. Its LSN is 0 if the record has
-    /// none.
+    /// For a change: the version that decides whether it is newer than the stored row. The version's LSN is 0 if the
+    /// record has none.
     pub version: Option<Version>,
     /// The effect in memory, in words. It is empty if there was none.
     pub effect: String,
@@ -148,21 +150,21 @@ struct Listener {
     /// Whether the listener requested the records' bytes.
     raw: bool,
     queue: mpsc::Sender<Heard>,
-    /// The present second, and the number of records in it.
-    second: i64,
+    /// When the present second began, and the number of records in it. The clock of the node would not do, because a
+    /// test's clock stands still.
+    second: Option<Instant>,
     given: u32,
     left_out: u64,
 }
 
 impl Listener {
     /// Offers a record. `raw` makes the record's bytes, if they are wanted.
-    fn offer(&mut self, record: &Tapped, now_ms: i64, raw: impl FnOnce() -> Option<Arc<Raw>>) {
+    fn offer(&mut self, record: &Tapped, now: Instant, raw: impl FnOnce() -> Option<Arc<Raw>>) {
         if !self.filter.wants(record) {
             return;
         }
-        let second = now_ms.div_euclid(1_000);
-        if self.second != second {
-            (self.second, self.given) = (second, 0);
+        if self.second.is_none_or(|began| now.saturating_duration_since(began) >= SAMPLE_TIME) {
+            (self.second, self.given) = (Some(now), 0);
         }
         let room = if self.given < SAMPLE_PER_S { self.queue.try_reserve().ok() } else { None };
         let Some(room) = room else {
@@ -185,7 +187,7 @@ pub struct Tap {
     listening: AtomicUsize,
     /// The number of listeners that requested the records' bytes.
     listening_raw: AtomicUsize,
-    /// A server for tests sets this once. It gets all records, without a limit on the rate.
+    /// A server for tests sets this listener once. The listener gets all records, without a limit on the rate.
     keep: OnceLock<Keep>,
     listeners: Mutex<(u64, Vec<Listener>)>,
 }
@@ -222,7 +224,7 @@ impl Tap {
         }
         let (queue, heard) = mpsc::channel(QUEUE_MAX_RECORDS);
         *next += 1;
-        all.push(Listener { number: *next, filter, raw, queue, second: 0, given: 0, left_out: 0 });
+        all.push(Listener { number: *next, filter, raw, queue, second: None, given: 0, left_out: 0 });
         self.count(all);
         Some(Listening { tap: Arc::clone(self), number: *next, heard })
     }
@@ -233,8 +235,8 @@ impl Tap {
     }
 
     /// Offers the records of a commit to all listeners. `more` records were not examined. `raw` makes the bytes of the
-    /// record at an index, if they were kept.
-    pub fn tell(&self, records: &[Tapped], more: u64, now_ms: i64, raw: impl Fn(usize) -> Option<Raw>) {
+    /// record at an index, if they were kept. `now` is of a clock that never stands still.
+    pub fn tell(&self, records: &[Tapped], more: u64, now: Instant, raw: impl Fn(usize) -> Option<Raw>) {
         if let Some(keep) = self.keep.get() {
             keep(records, more);
         }
@@ -244,7 +246,7 @@ impl Tap {
             // The bytes are made for the first listener that gets them, and reused for the others.
             let mut made = None;
             for listener in &mut *all {
-                listener.offer(record, now_ms, || made.get_or_insert_with(|| raw(place).map(Arc::new)).clone());
+                listener.offer(record, now, || made.get_or_insert_with(|| raw(place).map(Arc::new)).clone());
             }
         }
         all.iter_mut().for_each(|listener| listener.left_out += more);
@@ -309,6 +311,7 @@ fn subject(key: Id, facts: &Facts) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::monotonic_now;
 
     fn record(offset: i64, topic: &str, outcome: Outcome, user: u128) -> Tapped {
         let user = Id::from_u128(user);
@@ -352,7 +355,8 @@ mod tests {
             let value = RawPart { bytes: vec![b'x'; place], whole_bytes: place as u64 };
             Some(Raw { key: None, value: Some(value), headers: Vec::new(), headers_left_out: 0 })
         };
-        tap.tell(&many, 0, 0, raw);
+        let begin = monotonic_now();
+        tap.tell(&many, 0, begin, raw);
         assert_eq!(made.get(), SAMPLE_PER_S);
         for listening in [&mut one, &mut two] {
             let heard = std::iter::from_fn(|| listening.heard.try_recv().ok());
@@ -362,7 +366,7 @@ mod tests {
         assert!(bare.heard.try_recv().unwrap().raw.is_none() && none.heard.try_recv().is_err());
         drop((one, two, none));
         assert!(tap.wanted() && !tap.wants_raw());
-        tap.tell(&many, 0, 1_000, nothing);
+        tap.tell(&many, 0, begin + SAMPLE_TIME, nothing);
     }
 
     #[test]
@@ -383,18 +387,19 @@ mod tests {
             record(3, "cdc.likes", Outcome::Applied, 2),
             record(4, "cdc.posts", Outcome::Applied, 1),
         ];
-        tap.tell(&records, 0, 0, nothing);
+        let begin = monotonic_now();
+        tap.tell(&records, 0, begin, nothing);
         assert_eq!(heard(&mut some), [(1, 0)]);
         assert_eq!(heard(&mut all), [(1, 0), (2, 0), (3, 0), (4, 0)]);
         // The records exceed the rate of a second. The rest is counted and reported with the next record.
         let many: Vec<_> = (0..150).map(|offset| record(offset, "events", Outcome::Applied, 3)).collect();
-        tap.tell(&many, 7, 1_000, nothing);
+        tap.tell(&many, 7, begin + SAMPLE_TIME, nothing);
         assert_eq!(heard(&mut all).len(), SAMPLE_PER_S as usize);
-        tap.tell(&many[..1], 0, 2_000, nothing);
+        tap.tell(&many[..1], 0, begin + SAMPLE_TIME * 2, nothing);
         assert_eq!(heard(&mut all), [(0, 57)]);
         // A listener that does not read loses the records that do not fit into its queue, and nobody waits for it.
         for second in 3..10 {
-            tap.tell(&many, 0, second * 1_000, nothing);
+            tap.tell(&many, 0, begin + SAMPLE_TIME * second, nothing);
         }
         let last = heard(&mut all);
         assert_eq!(last.len(), QUEUE_MAX_RECORDS);

@@ -24,7 +24,7 @@ impl Budget {
 }
 
 impl Held<'_> {
-    /// Holds `bytes` for the connection's buffers, if the budget allows it. Returns whether it does.
+    /// Holds `bytes` for the connection's buffers, if the budget allows that. Returns whether the bytes are held.
     #[must_use]
     pub fn hold(&mut self, bytes: usize) -> bool {
         let bytes = if bytes <= SMALL_BYTES { 0 } else { bytes };

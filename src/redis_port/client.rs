@@ -26,7 +26,7 @@ pub(super) struct Client {
     pub ended: bool,
     /// The commands that wait for EXEC, after MULTI.
     pub queue: Option<Queue>,
-    /// The number of executed commands by group. They are counted at the end of a batch.
+    /// The number of executed commands by group. The commands are counted at the end of a batch.
     pub done: [u32; GROUPS],
     pub errors: u32,
     /// The number of nova's own keys whose values were made since this was last read.

@@ -1,4 +1,5 @@
-//! nova's own keys. Their values are made at the read, by the same code that answers HTTP and fills a real Redis.
+//! nova's own keys. The values of nova's own keys are made at the read, by the same code that answers HTTP and fills a
+//! real Redis.
 
 use crate::event::Id;
 use crate::feed::trending::Window;
@@ -11,8 +12,8 @@ use super::client::Client;
 use super::fault::Fault;
 use super::port::Port;
 
-/// A scan cursor from this value on is the number of a user. JavaScript's numbers are exact beyond it, and the cache's
-/// own cursors are smaller.
+/// A scan cursor from this value on is the number of a user. JavaScript represents numbers up to 2^53 exactly, and the
+/// cache's own cursors are smaller.
 pub(super) const USERS_CURSOR: u64 = 1 << 48;
 
 /// One of nova's own keys. An inner `None` is a key that names no user or window, and never has a value.

@@ -60,7 +60,7 @@ pub(super) fn wrong_arity(name: &str) -> Fault {
     Fault::Text(format!("ERR wrong number of arguments for '{name}' command"))
 }
 
-/// An argument as an error shows it. It ends at its first NUL, as in Redis.
+/// An argument as an error shows it. The text ends at its first NUL, as in Redis.
 pub(super) fn shown(text: &[u8]) -> String {
     String::from_utf8_lossy(text.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
 }

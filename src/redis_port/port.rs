@@ -27,7 +27,7 @@ pub(super) struct Port {
     pub(super) budget: Budget,
     /// The number of the newest connection.
     pub(super) last_id: AtomicU64,
-    /// Whether it was logged that a page of a browser may have tried to use the port. It is logged once, because
+    /// Whether it was logged that a page of a browser may have tried to use the port. The event is logged once, because
     /// anybody can cause it.
     pub(super) told_http: AtomicBool,
     /// An id of this process, for clients that ask.
@@ -39,7 +39,7 @@ pub(super) struct Port {
 pub enum Strangers {
     /// Nobody may use it: `AUTH` with a token comes first.
     Refused,
-    /// Everybody may use it, with the role service. This is only for test servers on a local address.
+    /// Everybody may use it, with the role service. The mode is only for test servers on a local address.
     Serve,
 }
 

@@ -55,7 +55,7 @@ impl<'a> Args<'a> {
         self.places.len()
     }
 
-    /// The argument at an index. It is empty if there is none.
+    /// The argument at an index, or an empty one beyond the last.
     pub fn at(self, place: usize) -> &'a [u8] {
         let Some((from, to)) = self.places.get(place) else { return &[] };
         self.bytes.get(*from as usize..*to as usize).unwrap_or_default()

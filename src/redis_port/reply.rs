@@ -16,7 +16,7 @@ impl Out {
         self.line(b'+', text.as_bytes());
     }
 
-    /// Writes an error. Its text begins with a code. Line ends in the text become blanks, and there is none at its end.
+    /// Writes an error. The text begins with a code. Line ends within the text become blanks, and those at its end go.
     pub fn error(&mut self, text: &str) {
         let text = text.trim_end_matches(['\r', '\n']);
         self.bytes.push(b'-');

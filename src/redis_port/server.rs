@@ -41,7 +41,7 @@ pub struct BindError {
 }
 
 impl Reserved {
-    /// Binds an address. This must be called in a runtime.
+    /// Binds an address. The function must be called in a runtime.
     pub fn bind(addr: SocketAddr) -> Result<Reserved, BindError> {
         bound(addr).map(Reserved).map_err(|source| BindError { addr, source })
     }
@@ -153,7 +153,7 @@ impl Server {
             let place = addresses.enter(peer.ip(), CONNECTIONS_PER_ADDRESS_MAX);
             let (Ok(permit), Some(place)) = (permit, place) else {
                 served.port.watch.counts.refused.fetch_add(1, Ordering::Relaxed);
-                // The kernel takes so few bytes at once. Otherwise the client gets no answer.
+                // The kernel takes so few bytes at once. If the buffer is full, the client gets no answer.
                 let _ = stream.try_write(FULL);
                 continue;
             };

@@ -19,7 +19,7 @@ use super::{PollLimits, Polled, Source, SourceError};
 
 pub(super) use self::line::parse as parse_line;
 
-/// A longer line is not read as a record. Its beginning becomes a dead letter.
+/// A longer line is not read as a record. The beginning of a longer line becomes a dead letter.
 pub const LINE_MAX_BYTES: usize = 64 << 20;
 const BUFFER_BYTES: usize = 1 << 18;
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -131,7 +131,7 @@ impl CaptureSource {
         Ok(true)
     }
 
-    /// Begins another pass over the files for the partitions that were resumed. Returns false if there are none.
+    /// Begins another pass over the files for the partitions that were resumed. Returns false if none were resumed.
     fn again(&mut self) -> bool {
         let ready: Vec<_> = self.again.keys().filter(|name| !self.paused.contains(name)).cloned().collect();
         if ready.is_empty() {

@@ -24,7 +24,7 @@ const CAUSES: [(&str, &str); 15] = [
     ("can no longer get changes from replication slot", SLOT_LOST),
     ("has been invalidated", SLOT_LOST),
     ("requested WAL segment", SLOT_LOST),
-    // These are Debezium's words. The same message advises `when_needed`.
+    // These sentences are Debezium's. The same message advises `when_needed`.
     ("no longer available on the server", SLOT_LOST),
     (
         "replication slot",

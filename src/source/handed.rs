@@ -75,7 +75,8 @@ pub struct Handed {
     queue: Receiver<Work>,
     bell: Arc<Bell>,
     waiting: VecDeque<Work>,
-    /// The hand-overs that were polled to their end. Their records have gone to the writer once the next poll begins.
+    /// The hand-overs that were polled to their end. The records of a hand-over have gone to the writer once the next
+    /// poll begins.
     polled: Vec<Sender<()>>,
     /// The delivered records, oldest first.
     history: VecDeque<Record>,

@@ -95,7 +95,7 @@ impl LocalHandle {
         self.queue(Content::Events(values, timestamp_ms))
     }
 
-    /// Queues records of tables in the same way. They are not kept in the log, because their rows are in the store.
+    /// Queues records of tables. The records are not kept in the log, because their rows are in the store.
     pub fn hand_over(&self, records: Vec<Handed>) -> Result<Answer, Full> {
         self.queue(Content::Records(records))
     }

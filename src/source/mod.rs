@@ -109,7 +109,7 @@ pub trait Source: Send {
         Vec::new()
     }
 
-    /// The counts of partitions since the last call. They come before any record of a new partition.
+    /// The counts of partitions since the last call. The counts come before any record of a new partition.
     fn take_counts(&mut self) -> Vec<PartitionCount> {
         Vec::new()
     }

@@ -88,7 +88,7 @@ impl Small {
 pub(super) struct Weights {
     /// The small cells, sorted by author, then day, then kind.
     small: Vec<Small>,
-    /// The rare cells that are too large for that, in the same order.
+    /// The rare cells that are too large for `small`, sorted by author, then day, then kind.
     #[expect(clippy::box_collection, reason = "one word for the many that have none")]
     large: Option<Box<Vec<Cell>>>,
 }
@@ -120,7 +120,8 @@ impl Weights {
         cells
     }
 
-    /// Adds a cell in the simple case: nothing must make room, and everything fits. Otherwise it returns false.
+    /// Adds a cell in the simple case: nothing must make room, and everything fits. For any other cell the function
+    /// returns false.
     fn add(&mut self, new: Cell) -> bool {
         let cells = &mut self.small;
         let Some(small) = Small::new(new).filter(|_| self.large.is_none()) else { return false };

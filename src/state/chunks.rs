@@ -53,7 +53,7 @@ impl<C: Clone + Default> Chunks<C> {
         self.list.get(number).map(|chunk| chunk.content.as_ref())
     }
 
-    /// The chunk for a change. It must exist.
+    /// The chunk with this number, for a change. The chunk must exist.
     pub(super) fn change(&mut self, number: usize) -> &mut C {
         let chunk = &mut self.list[number];
         chunk.changed = self.now;

@@ -45,7 +45,7 @@ impl Daily {
         self.chunks.change(0).count(action, at_ms, dwell_ms);
     }
 
-    /// The figures of a day, given as days since the epoch. `None` if there are none, or if the day is too long ago.
+    /// The figures of a day, given as days since the epoch. `None` if the day has no figures, or is too long ago.
     pub fn day(&self, day: i32) -> Option<&Day> {
         self.chunks.get(0)?.0.get(&day)
     }

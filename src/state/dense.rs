@@ -1,11 +1,11 @@
-//! The dense numbers of users and posts. Each kind is a type of its own, so that nobody looks a post up by the number of a
-//! user. Inside packed entries, and on disk, they are plain `u32`.
+//! The dense numbers of users and posts. Each kind is a type of its own, so that nobody looks a post up by the number
+//! of a user. Inside packed entries, and on disk, they are plain `u32`.
 
-/// A number that [`super::ids::Ids`] gives out, in the order of first mention.
+/// A number that [`super::ids::Ids`] assigns, in the order of the first use.
 pub trait Dense: Copy {
-    /// A number that was given out, or that is compared with how many there are before somebody looks it up.
+    /// Makes a number, either an assigned one or one that is compared with the count before it is looked up.
     fn of(number: u32) -> Self;
-    /// The plain number: of packed entries, and on disk.
+    /// The plain number, as in packed entries and on disk.
     fn get(self) -> u32;
 }
 
@@ -15,20 +15,20 @@ pub trait Dense: Copy {
 pub struct UserNo(u32);
 
 impl UserNo {
-    /// Nobody has this number: it stands for a user whom the state does not know.
+    /// The number belongs to nobody. It stands for a user whom the state does not know.
     pub const NOBODY: UserNo = UserNo(u32::MAX);
 
-    /// See [`Dense::of`].
+    /// Makes a number; see [`Dense::of`].
     pub const fn of(number: u32) -> UserNo {
         UserNo(number)
     }
 
-    /// See [`Dense::get`].
+    /// The plain number; see [`Dense::get`].
     pub const fn get(self) -> u32 {
         self.0
     }
 
-    /// The place in a list that has one entry for each user.
+    /// The index in a list that has one entry for each user.
     pub const fn index(self) -> usize {
         self.0 as usize
     }
@@ -50,17 +50,17 @@ impl Dense for UserNo {
 pub struct PostNo(u32);
 
 impl PostNo {
-    /// See [`Dense::of`].
+    /// Makes a number; see [`Dense::of`].
     pub const fn of(number: u32) -> PostNo {
         PostNo(number)
     }
 
-    /// See [`Dense::get`].
+    /// The plain number; see [`Dense::get`].
     pub const fn get(self) -> u32 {
         self.0
     }
 
-    /// The place in a list that has one entry for each post.
+    /// The index in a list that has one entry for each post.
     pub const fn index(self) -> usize {
         self.0 as usize
     }

@@ -24,9 +24,9 @@ pub struct Followee {
 #[derive(Clone, Debug)]
 pub(super) struct Following {
     pub(super) lists: [Blocks<Packed<true>>; USERS],
-    /// The version of each user's set of followees. Each change raises it.
+    /// The version of each user's set of followees. Each change raises the version.
     pub(super) versions: [u32; USERS],
-    /// The sorted times of the rows beyond a pair's first. They are rare.
+    /// The sorted times of the rows beyond a pair's first. Such pairs are rare.
     pub(super) more: BTreeMap<(UserNo, UserNo), Vec<i64>>,
 }
 

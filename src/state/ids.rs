@@ -114,7 +114,7 @@ impl<N: Dense> Ids<N> {
         (0..self.len as u32).map(N::of)
     }
 
-    /// Every id, in the order of the numbers.
+    /// All ids, in the order of the numbers.
     pub fn all(&self) -> impl Iterator<Item = Id> {
         self.ids.iter().flatten().copied()
     }

@@ -3,8 +3,8 @@
 //!
 //! `ids` gives 128-bit ids dense numbers. `graph` has the follows, `posts` the counts of posts and their times,
 //! `touches` what a user did to a post and when, `affinity` the weight of a user's actions on an author, and `daily`
-//! the figures of each day. `ranking` has the numbers for weights and limits. `whole` contains all of them and applies
-//! the effects, and `save` stores them.
+//! the figures of each day. `ranking` has the numbers for weights and limits. `whole` contains all of these parts and
+//! applies the effects, and `save` stores the parts.
 
 pub mod affinity;
 mod blocks;

@@ -32,7 +32,7 @@ struct Place {
     at: std::ops::Range<usize>,
     /// The number from which the distance counts.
     floor: u64,
-    /// The number at this place: the first that is not below the wanted one.
+    /// The number at this place, which is the first number that is not below the wanted number.
     number: Option<u32>,
 }
 
@@ -116,7 +116,7 @@ impl<const TIMED: bool> Packed<TIMED> {
         (place.number == Some(number)).then(|| self.entries_at(place.index).1)
     }
 
-    /// The time with an index.
+    /// The index of the first byte and the time of the entry with this index.
     fn entries_at(&self, index: usize) -> (usize, i64) {
         let width = usize::from(self.width);
         let at = self.times_at() + index * width;

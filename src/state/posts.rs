@@ -122,8 +122,8 @@ pub struct Posts {
     round: Round,
 }
 
-/// The changes since they were last taken. They have a lock of their own, so that taking them only needs a reader's
-/// lock of the state: a second writer would wait for a checkpoint, and every reader would wait behind it.
+/// The changes since they were last taken. The changes have a lock of their own, so that taking them only needs a
+/// reader's lock of the state: a second writer would wait for a checkpoint, and every reader would wait behind it.
 #[derive(Debug, Default)]
 struct Round(Mutex<(u32, Changes)>);
 
@@ -162,7 +162,7 @@ impl Posts {
         self.chunks.get(post.index() / POSTS).map(|chunk| &chunk.list[post.index() % POSTS])
     }
 
-    /// The post for a change. It must exist.
+    /// The post with this number, for a change. The post must exist.
     pub(super) fn change(&mut self, post: PostNo) -> &mut Post {
         &mut self.chunks.change(post.index() / POSTS).list[post.index() % POSTS]
     }

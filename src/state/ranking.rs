@@ -1,6 +1,6 @@
 //! The configurable numbers with which lists are made: `config` names them as keys, and `docs/feed.md` describes each.
-//! They are plain numbers that a state has from its start. All are integers, so that equal settings compare equal and
-//! have the same fingerprint.
+//! The settings are plain numbers that a state has from its start. All are integers, so that equal settings compare
+//! equal and have the same fingerprint.
 
 /// A number with three decimals, in thousandths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

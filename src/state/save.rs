@@ -1,7 +1,8 @@
 //! Writes the state as bytes and reads it, chunk by chunk. Equal states give equal bytes.
 //!
 //! A chunk is stored in one piece. A long chunk is stored in several pieces, so that none exceeds a page of the store.
-//! Each piece can be read alone, on any thread. Its references are checked once all pieces are read.
+//! Each piece can be read alone, on any thread. The references between pieces are checked once all
+//! pieces are read.
 
 #![warn(clippy::indexing_slicing)]
 

@@ -38,7 +38,7 @@ pub(super) struct Liked {
 }
 
 impl Liked {
-    /// Adds a like. Returns false if it was already there.
+    /// Adds a like. Returns false if the pair was already there.
     pub(super) fn insert(&mut self, post: PostNo, user: UserNo) -> bool {
         let (chunk, at) = (post.index() / POSTS, post.index() % POSTS);
         let user = user.get();

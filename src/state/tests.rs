@@ -246,7 +246,8 @@ proptest! {
         prop_assert_eq!(error, nova_storage::codec::CodecError::Unknown { what: "action", number: 5 });
     }
 
-    /// Old minutes are combined a few posts at a time. No window of `now` shows this, and a restart continues it.
+    /// Old minutes are combined a few posts at a time. No window of `now` shows the folding, and a restart continues
+    /// the folding.
     #[test]
     fn n13_folding_goes_on_after_a_restart_and_changes_no_window(before in steps(), after in steps()) {
         let (mut state, mut rows) = (State::new(StateSettings::default()), BTreeMap::new());
@@ -409,7 +410,7 @@ fn n14_a_row_dated_ahead_leaves_again_from_where_it_counted() {
     }
 }
 
-/// A clock that was ahead by months counted future days. These make room first.
+/// A clock that was ahead by months counted future days. The days ahead make room first.
 #[test]
 fn days_of_a_wrong_clock_make_room_for_those_that_come() {
     let mut state = State::new(StateSettings::default());

@@ -11,14 +11,14 @@ use super::chunks::Chunks;
 use super::dense::{PostNo, UserNo};
 use super::times::{DAY_MS, late};
 
-/// Of a user's impressions, views and shares of a post, only one of each counts within this time.
+/// The time within which only one impression, one view and one share of a post by a user count.
 pub const REPEAT_MS: i64 = DAY_MS;
 /// No accepted event is older than a day at its arrival, so a counted one older than this does not matter.
 const KEPT_MS: i64 = 3 * DAY_MS;
 /// The number of users in one chunk.
 pub(super) const USERS: usize = 64;
-/// The number of a chunk's touches from which on old ones are swept. Each time that their number has doubled, there is
-/// a sweep.
+/// The number of a chunk's touches from which on old ones are swept. There is a sweep each time that the number of
+/// touches has doubled.
 const SWEEP_MIN_ENTRIES: u32 = 256;
 /// The largest stored time: 46 bits are 1 100 years to either side of 1970. No clock accepts an event beyond it; if one
 /// came nevertheless, it would count at this time.

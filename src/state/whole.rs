@@ -63,7 +63,7 @@ impl State {
         }
     }
 
-    /// An independent copy of the state. Chunks are shared until one of the two changes them.
+    /// An independent copy of the state. Chunks are shared until one of the two states changes them.
     pub fn copy(&self) -> State {
         let retractions = AtomicU64::new(self.retractions.load(Ordering::Acquire));
         State { retractions: Arc::new(retractions), ..self.clone() }

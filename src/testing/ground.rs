@@ -30,7 +30,7 @@ use super::counted;
 use super::log::Log;
 use super::retired::Retired;
 use super::stand_in::{self, StandIn};
-use super::waits::{barrier, delivered, hand_over, prepared};
+use super::waits::{barrier, delivered, hand_over, limit, prepared};
 
 /// The clock moves in steps of an hour, so that jobs see the hours pass. If there would be more than so many steps,
 /// they are longer.
@@ -49,7 +49,8 @@ const NO_DIR: &str = "/dev/null/nova-test";
 
 /// The settings of a server for tests.
 pub(crate) struct Ways {
-    /// The configuration, with the numbers of ranking and limits. Its sources and targets of records are ignored.
+    /// The configuration, with the numbers of ranking and limits. The configuration's sources and targets of records
+    /// are ignored.
     pub config: Config,
     /// The time at the beginning, epoch milliseconds. The default is the present.
     pub now_ms: Option<i64>,
@@ -213,19 +214,20 @@ impl Ground {
 
     /// Waits until everything that was accepted is applied and jobs have run at the present time.
     fn settled(&self) -> Result<(), Refused> {
-        self.applied()?;
+        let limit = limit();
+        self.applied(limit)?;
         self.jobs_ran()?;
         // This waits for what jobs made durable.
         let (edge, inbox) = self.at_hand()?;
-        barrier(&inbox, Message::Barrier)?;
-        self.stand_in.as_ref().map_or(Ok(()), |stand_in| delivered(stand_in, &edge, &inbox))
+        barrier(&inbox, Message::Barrier, limit)?;
+        self.stand_in.as_ref().map_or(Ok(()), |stand_in| delivered(stand_in, &edge, &inbox, limit))
     }
 
     /// Waits until everything that was accepted is applied.
-    fn applied(&self) -> Result<(), Refused> {
+    fn applied(&self, limit: Instant) -> Result<(), Refused> {
         let (edge, inbox) = self.at_hand()?;
-        hand_over(&edge, Vec::new())?;
-        barrier(&inbox, Message::Barrier)
+        hand_over(&edge, Vec::new(), limit)?;
+        barrier(&inbox, Message::Barrier, limit)
     }
 
     /// Does everything that is due by the clock.
@@ -260,7 +262,7 @@ impl Ground {
     fn taken(&self) -> Result<Snapshot, Refused> {
         self.settled()?;
         let (edge, inbox) = self.at_hand()?;
-        barrier(&inbox, Message::Checkpoint)?;
+        barrier(&inbox, Message::Checkpoint, limit())?;
         // The state is taken before the image: a commit between the two is in the image's journal, and then the state
         // is read from the image.
         let state = Arc::new(edge.serving.state.read().copy());
@@ -302,7 +304,7 @@ impl Testing for Arc<Ground> {
         let far_ms = to_ms.saturating_sub(from_ms).max(0);
         let steps = (far_ms / STEP_MS).clamp(1, STEPS_MAX);
         // Records that were accepted before the clock moves belong to the time before.
-        self.applied()?;
+        self.applied(limit())?;
         for step in 1..steps {
             self.clock.set(from_ms + far_ms / steps * step);
             self.jobs_ran()?;
@@ -319,10 +321,10 @@ impl Testing for Arc<Ground> {
 
     fn captures(&self, records: Vec<Record>) -> Result<Vec<PartitionCounted>, Refused> {
         let _turn = self.takes_turn();
-        let before = self.statuses()?;
+        let (before, limit) = (self.statuses()?, limit());
         let (edge, inbox) = self.at_hand()?;
-        hand_over(&edge, records)?;
-        barrier(&inbox, Message::Barrier)?;
+        hand_over(&edge, records, limit)?;
+        barrier(&inbox, Message::Barrier, limit)?;
         Ok(counted::between(&before, &self.statuses()?))
     }
 

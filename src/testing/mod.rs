@@ -28,6 +28,7 @@
 
 mod client;
 mod counted;
+mod felt;
 pub(crate) mod ground;
 pub(crate) mod hosted;
 mod log;

@@ -45,7 +45,7 @@ impl Retired {
         }
     }
 
-    /// Waits until all nodes have ended. Returns their problems in words.
+    /// Waits until all nodes have ended. Returns the problems of all nodes in words.
     pub fn end(&self) -> Vec<String> {
         drop(self.queue.lock().take());
         if let Some(thread) = self.thread.lock().take()
@@ -74,7 +74,7 @@ fn alone(mut edge: Arc<Edge>) {
     }
 }
 
-/// Ends a node in order. Its counts of records must balance.
+/// Ends a node in order. The node's counts of records must balance.
 fn end(node: Node) -> Result<(), String> {
     let Node { running, edge } = node;
     running.shared.stop();

@@ -28,14 +28,13 @@ use crate::warehouse::layout::Layout;
 use crate::warehouse::sender::{Pace, SAFE_HORIZON_MS};
 use crate::warehouse::{Target, VIEW_TARGETS};
 
+use super::felt::Felt;
+
 /// How long nova waits for an answer. It is short, so that a test with slow answers need not wait as long as in
 /// production.
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// The bytes that one direction of a connection can hold.
 const PIPE_BYTES: usize = 64 << 10;
-/// The number of requests that must meet a fault before it is certain that it keeps the rows from being delivered:
-/// those that open the breaker, one for each table that may be in progress, and one more.
-const MET_ENOUGH: u64 = 12;
 
 /// The pace of the delivery. It is fast, because a test waits for the next attempt. A request without an answer was not
 /// accepted, so nothing arrives later.
@@ -92,15 +91,14 @@ impl StandIn {
         (inner.fault, inner.met) = (fault, 0);
     }
 
-    /// Whether a fault is set.
-    pub fn faulty(&self) -> bool {
-        self.inner.lock().fault.is_some()
-    }
-
-    /// Whether a fault is set that enough requests have met.
-    pub fn refused(&self) -> bool {
+    /// The effect of the present fault until now. `None` if no fault is set.
+    pub fn felt(&self) -> Option<Felt> {
         let inner = self.inner.lock();
-        inner.fault.is_some() && inner.met >= MET_ENOUGH
+        let fault = inner.fault.as_ref()?;
+        let slow = Duration::from_millis(fault.slow_ms.unwrap_or(0));
+        let words = refusal(fault).map(|(_, words)| words.trim().to_owned());
+        let keeps_rows = fault.refuses == Some(true) || words.is_some() || slow >= TIMEOUT;
+        Some(Felt { met: inner.met, keeps_rows, words: words.filter(|words| !words.is_empty()) })
     }
 
     /// The client of a node.
@@ -301,6 +299,8 @@ impl AsyncWrite for Pipe {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::breaker::BreakerState;
+    use crate::testing::felt::{MET_ENOUGH, MET_JUDGED};
     use crate::warehouse::lint::lint;
     use crate::warehouse::migrate::{MIGRATIONS, migrate};
     use crate::warehouse::verdict::{Failure, Verdict, verdict};
@@ -339,14 +339,50 @@ mod tests {
         on(async {
             clickhouse.run("KILL QUERY WHERE 1 SYNC").await.unwrap();
             for _ in 0..2 {
-                assert!(stand_in.faulty());
+                assert!(stand_in.felt().is_some());
                 let failure = inserted(&clickhouse).await.unwrap_err();
                 assert_eq!(failure.to_string(), "Code: 241. DB::Exception: Memory limit exceeded");
                 assert_eq!(verdict(&failure), Verdict::Overload);
             }
-            assert!(!stand_in.faulty());
+            assert!(stand_in.felt().is_none());
             inserted(&clickhouse).await.unwrap();
         });
+    }
+
+    #[test]
+    fn only_what_the_present_fault_caused_shows_that_it_keeps_rows() {
+        let stand_in = Arc::<StandIn>::default();
+        let clickhouse = stand_in.client(0);
+        let put = |json: &str| {
+            stand_in.set(fault(json));
+            stand_in.felt().unwrap()
+        };
+        for (json, keeps_rows) in [
+            (r#"{ "refuses": true }"#, true),
+            (r#"{ "status": 503 }"#, true),
+            (r#"{ "code": 60, "slow_ms": 10 }"#, true),
+            (r#"{ "slow_ms": 1000 }"#, true),
+            (r#"{ "slow_ms": 999 }"#, false),
+        ] {
+            let felt = put(json);
+            assert_eq!((felt.met, felt.keeps_rows), (0, keeps_rows), "{json}");
+            assert!(!felt.keeps_all(BreakerState::Open), "the breaker opened before {json}");
+            assert!(!felt.stalls(Some("Code: 60. DB::Exception: a test says so")), "the table stalled before {json}");
+        }
+        let refused = on(async {
+            put(r#"{ "slow_ms": 0 }"#);
+            for _ in 0..2 * MET_ENOUGH {
+                inserted(&clickhouse).await.unwrap();
+            }
+            assert!(!stand_in.felt().unwrap().keeps_all(BreakerState::Closed), "a slow server takes rows");
+            put(r#"{ "code": 60 }"#);
+            inserted(&clickhouse).await.unwrap_err().to_string()
+        });
+        let felt = stand_in.felt().unwrap();
+        assert!(felt.stalls(Some(&refused)) && !felt.stalls(Some("Code: 81. DB::Exception: no")) && !felt.stalls(None));
+        assert!(!felt.keeps_all(BreakerState::HalfOpen), "the first request may be the trial of an open breaker");
+        assert!(Felt { met: MET_JUDGED, ..felt.clone() }.keeps_all(BreakerState::Open));
+        assert!(Felt { met: MET_ENOUGH, ..felt }.keeps_all(BreakerState::Closed));
     }
 
     #[test]

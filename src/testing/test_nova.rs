@@ -37,7 +37,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Adds rows in the form of [`TestNova::rows`]. A reset restores them.
+    /// Adds rows in the form of [`TestNova::rows`]. A reset restores these rows.
     pub fn rows(mut self, rows: Value) -> Builder {
         self.seeds.push(Seed::Rows(rows));
         self
@@ -340,7 +340,7 @@ impl Drop for TestNova {
     fn drop(&mut self) {
         let Some(hosted) = self.hosted.take() else { return };
         let (settled, failed) = apart(move || (hosted.ground.settle(), hosted.end()));
-        // One failure of a test is enough.
+        // One failure of a test is enough, so a second panic is avoided.
         if std::thread::panicking() {
             return;
         }

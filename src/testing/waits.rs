@@ -1,7 +1,7 @@
-//! Waits until what is on its way in a node has arrived.
+//! Waits until everything on its way in a node has arrived.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, bounded};
 
@@ -11,66 +11,123 @@ use crate::event::Record;
 use crate::http::Edge;
 use crate::http::testing::Refused;
 use crate::pipeline::writer::Message;
-use crate::warehouse::status::Status;
+use crate::warehouse::status::TargetStatus;
 
+use super::felt::Felt;
 use super::stand_in::StandIn;
 
-/// How long a call waits for what is on its way.
-const SETTLE_WAIT: Duration = Duration::from_secs(30);
-/// How often it is looked whether rows are delivered.
+/// How long a call waits for that. It is well below the 30 s after which the edge gives a request up, so that the
+/// client gets the reason.
+const SETTLE_WAIT: Duration = Duration::from_secs(20);
+/// How often a wait checks whether rows are delivered.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 fn late(what: &str) -> Refused {
     Refused::Late(format!("{what} within {} s", SETTLE_WAIT.as_secs()))
 }
 
-/// Hands records to the source, once those before them are taken.
-pub(super) fn hand_over(edge: &Edge, records: Vec<Record>) -> Result<(), Refused> {
+/// The end of the waits of a call that begins now.
+pub(super) fn limit() -> Instant {
+    monotonic_now() + SETTLE_WAIT
+}
+
+/// Hands records to the source, once earlier records have been taken.
+pub(super) fn hand_over(edge: &Edge, records: Vec<Record>, limit: Instant) -> Result<(), Refused> {
     let captures = edge.intake.captures.as_ref().ok_or_else(|| Refused::No("takes no captures".to_owned()))?;
-    captures.hand_over(records, SETTLE_WAIT).map_err(|_| late("records are not taken"))
+    let most = limit.saturating_duration_since(monotonic_now());
+    captures.hand_over(records, most).map_err(|_| late("records are not taken"))
 }
 
-/// Waits until the writer has done everything that it was sent before.
-pub(super) fn barrier(inbox: &Sender<Message>, make: fn(Sender<()>) -> Message) -> Result<(), Refused> {
+/// Waits until the writer has handled all earlier messages.
+pub(super) fn barrier(inbox: &Sender<Message>, make: fn(Sender<()>) -> Message, limit: Instant) -> Result<(), Refused> {
     let (told, done) = bounded(1);
-    send(inbox, make(told))?;
-    done.recv_timeout(SETTLE_WAIT).map_err(|_| late("the writer is not done"))
+    send(inbox, make(told), limit)?;
+    done.recv_deadline(limit).map_err(|_| late("the writer is not done"))
 }
 
-/// Waits until the stand-in for ClickHouse has the rows, or until it is plain that a fault keeps them here.
-pub(super) fn delivered(stand_in: &StandIn, edge: &Edge, inbox: &Sender<Message>) -> Result<(), Refused> {
+/// Waits until the stand-in for ClickHouse has the rows that are committed now, or until it is certain that a fault
+/// prevents that.
+pub(super) fn delivered(
+    stand_in: &StandIn,
+    edge: &Edge,
+    inbox: &Sender<Message>,
+    limit: Instant,
+) -> Result<(), Refused> {
     let Some(status) = &edge.watch.warehouse else { return Ok(()) };
-    send(inbox, Message::Seal)?;
-    barrier(inbox, Message::Barrier)?;
-    until("rows are not delivered", || stand_in.refused() || arrived(status, stand_in.faulty()))
+    // Rows that others commit later may be in a batch that nobody seals while the clock stands still.
+    let before = status.targets();
+    send(inbox, Message::Seal, limit)?;
+    barrier(inbox, Message::Barrier, limit)?;
+    until("rows are not delivered", limit, || {
+        // The requests are counted before the breaker is read, so that its state is not older than they are.
+        let felt = stand_in.felt();
+        arrived(&before, &status.targets(), status.breaker_state(), felt.as_ref())
+    })
 }
 
-/// Waits until rows can be delivered: a fault that is put in before is one of the start, which is told otherwise.
+/// Waits until rows can be delivered. A fault that is set earlier would be a fault of the start, which is reported
+/// differently.
 pub(super) fn prepared(edge: &Edge) -> Result<(), Refused> {
     let Some(status) = &edge.watch.warehouse else { return Ok(()) };
-    until("the stand-in for ClickHouse is not ready", || status.prepared.load(Ordering::Relaxed))
+    until("the stand-in for ClickHouse is not ready", limit(), || status.prepared.load(Ordering::Relaxed))
 }
 
-fn until(otherwise: &str, done: impl Fn() -> bool) -> Result<(), Refused> {
+fn until(otherwise: &str, limit: Instant, done: impl Fn() -> bool) -> Result<(), Refused> {
     let (_nobody, tick) = bounded::<()>(0);
-    let deadline = monotonic_now() + SETTLE_WAIT;
     while !done() {
-        if monotonic_now() >= deadline {
+        if monotonic_now() >= limit {
             return Err(late(otherwise));
         }
-        // Nobody sends: a wait of this length.
+        // Nobody sends, so this waits for the given time.
         let _ = tick.recv_timeout(LOOK_EVERY);
     }
     Ok(())
 }
 
-/// Whether no row waits; where there is a fault, whether those that wait do so for a reason that is shown.
-fn arrived(status: &Status, faulty: bool) -> bool {
-    let shown = status.breaker_state() != BreakerState::Closed || status.unprepared().is_some();
-    let settled = |waiting_rows: u64, stalled: bool| waiting_rows == 0 || (faulty && stalled);
-    (faulty && shown) || status.targets().iter().all(|one| settled(one.waiting_rows, one.stalled.is_some()))
+/// Whether each table has the rows of `before`, or the present fault is the reason that it does not. A table's batches
+/// are delivered in their order, so later rows do not arrive first.
+fn arrived(before: &[TargetStatus], now: &[TargetStatus], breaker: BreakerState, felt: Option<&Felt>) -> bool {
+    let stalls = |now: &TargetStatus| felt.is_some_and(|felt| felt.stalls(now.stalled.as_deref()));
+    let settled =
+        |(before, now): (&TargetStatus, &TargetStatus)| now.acknowledged + now.dead >= before.emitted || stalls(now);
+    felt.is_some_and(|felt| felt.keeps_all(breaker)) || before.iter().zip(now).all(settled)
 }
 
-fn send(inbox: &Sender<Message>, message: Message) -> Result<(), Refused> {
-    inbox.send_timeout(message, SETTLE_WAIT).map_err(|_| late("the writer is not done"))
+fn send(inbox: &Sender<Message>, message: Message, limit: Instant) -> Result<(), Refused> {
+    inbox.send_deadline(message, limit).map_err(|_| late("the writer is not done"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(emitted: u64, acknowledged: u64, dead: u64, stalled: Option<&str>) -> TargetStatus {
+        let waiting_rows = emitted - acknowledged - dead;
+        let stalled = stalled.map(Into::into);
+        TargetStatus { emitted, acknowledged, dead, waiting_rows, stalled, ..TargetStatus::default() }
+    }
+
+    #[test]
+    fn later_rows_are_not_waited_for() {
+        let before = [status(7, 3, 1, None), status(2, 2, 0, None)];
+        let is = |now: [TargetStatus; 2]| arrived(&before, &now, BreakerState::Closed, None);
+        assert!(!is([status(9, 5, 1, None), status(2, 2, 0, None)]));
+        assert!(is([status(9, 6, 1, None), status(5, 2, 0, None)]));
+    }
+
+    #[test]
+    fn a_fault_ends_the_wait_only_by_what_it_caused() {
+        let (before, closed) = ([status(7, 3, 0, None)], BreakerState::Closed);
+        let now = [status(7, 3, 0, Some("Code: 60. DB::Exception: no such table"))];
+        let words = Some("Code: 60. DB::Exception: no such table".to_owned());
+        let fault = Felt { met: 1, keeps_rows: true, words };
+        assert!(arrived(&before, &now, closed, Some(&fault)));
+        let others = [None, Some("Code: 241. DB::Exception: a test says so".to_owned())];
+        for words in others {
+            let fault = Felt { words, ..fault.clone() };
+            assert!(!arrived(&before, &now, closed, Some(&fault)), "{fault:?}");
+        }
+        assert!(!arrived(&before, &now, closed, Some(&Felt { met: 0, ..fault })));
+        assert!(!arrived(&before, &now, BreakerState::Open, None));
+    }
 }

@@ -1,23 +1,23 @@
 //! Finds the rows of a batch that a table refuses, by experiment. One bad row among n costs about log2 n inserts: the
-//! good halves land on the way, and what was set aside lands at once at the end.
+//! good halves are stored during the search, and the rows that were set aside are stored together at the end.
 
-/// A batch with more bad rows than this is not poison: the table is wrong.
+/// If a batch has more bad rows than this, the table is wrong, and not the rows.
 pub const DEAD_ROWS_MAX: usize = 1_000;
-/// When so many rows were refused alone and none was taken, the table refuses everything.
+/// If this many rows were refused alone and none was stored, the table refuses everything.
 const HOPELESS_AFTER: usize = 8;
 
-/// What the experiment showed.
+/// The result of the experiment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Isolated {
-    /// These rows are refused, each with the server's words; all others are stored.
+    /// These rows are refused, each with the server's text, and all others are stored.
     Dead(Vec<(usize, String)>),
-    /// The table refuses too much; rows that were taken are stored under their own tokens.
+    /// The table refuses too much. The rows that it accepted are stored under their own tokens.
     Hopeless(String),
 }
 
-/// `insert` stores the rows with these numbers together: `None` when they are stored, the server's words when it refuses
-/// them. A batch of `count` rows was refused as a whole before; `hint` is the row that the refusal pointed to, `taken` says
-/// that the table took other rows of the batch, so that it does not refuse everything.
+/// `insert` stores the rows with these numbers together. It returns `None` if they are stored, or the server's text if
+/// it refuses them. A batch of `count` rows was refused as a whole before. `hint` is the row to which the refusal
+/// pointed. `taken` says that the table accepted other rows of the batch, so that it does not refuse everything.
 pub async fn isolate<E>(
     count: usize,
     hint: Option<usize>,

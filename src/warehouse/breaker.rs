@@ -1,14 +1,14 @@
-//! A circuit breaker (M. Nygard, "Release It!"): closed, open after failures in a row, half-open for one trial. Open
-//! never means lost: the work waits.
+//! A circuit breaker (M. Nygard, "Release It!"): closed, open after failures in a row, half-open for one trial. An open
+//! breaker loses nothing, because the work waits.
 
 use crate::breaker::BreakerState;
 
-/// Failures in a row that open it.
+/// The breaker opens after this many failures in a row.
 pub const FAILURES_MAX: u32 = 5;
-/// How long it stays open before one trial.
+/// How long the breaker stays open before one trial.
 pub const OPEN_MS: i64 = 1_000;
 
-/// See the module. Time is an argument, milliseconds of a clock that never goes back.
+/// A circuit breaker. Time is an argument, in milliseconds of a clock that is never set back.
 #[derive(Clone, Debug, Default)]
 pub struct Breaker {
     failures: u32,
@@ -17,7 +17,7 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    /// How long to wait before an attempt, in milliseconds; 0 admits it.
+    /// How long to wait before an attempt, in milliseconds. 0 allows the attempt.
     pub fn admit(&mut self, now_ms: i64) -> i64 {
         if self.failures < FAILURES_MAX {
             return 0;
@@ -33,7 +33,7 @@ impl Breaker {
         0
     }
 
-    /// The server answered, whatever it said of the request.
+    /// Notes that the server answered, whatever the answer is.
     pub fn answered(&mut self) {
         *self = Breaker::default();
     }

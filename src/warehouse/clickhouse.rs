@@ -1,4 +1,5 @@
-//! The client: every insert with all its settings pinned, every answer as a [`Failure`] or none.
+//! The client of ClickHouse. Each insert sets all settings that it needs, and each answer is either success or a
+//! [`Failure`].
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,60 +18,60 @@ use super::layout::Layout;
 use super::target::Target;
 use super::verdict::{Failure, code, may_not};
 
-/// Inserts are atomic and deduplicated only with these; defaults change between versions and profiles.
+/// With these settings inserts are atomic and deduplicated. Defaults change between versions and profiles.
 const INSERT_SETTINGS: [(&str, &str); 9] = [
     ("async_insert", "0"),
     ("wait_end_of_query", "1"),
     ("insert_deduplicate", "1"),
     ("deduplicate_blocks_in_dependent_materialized_views", "1"),
-    // One block an insert, so that it is stored whole or not at all.
+    // Each insert is one block, so that it is stored as a whole or not at all.
     ("input_format_parallel_parsing", "0"),
     ("max_insert_block_size", "1048576"),
     ("max_insert_threads", "1"),
     ("materialized_views_ignore_errors", "0"),
     ("insert_null_as_default", "0"),
 ];
-/// The text of a refusal; the client reads it whole.
+/// The most bytes of a refusal's text, which the client reads as a whole.
 const REFUSAL_MAX_BYTES: usize = 1 << 20;
-/// An answer to a question of ours is small.
+/// The most bytes of an answer to one of nova's own queries, which is small.
 const ANSWER_MAX_BYTES: usize = 16 << 20;
-/// ClickHouse closes a connection that is idle for 3 s; one that is used just then would break off.
+/// ClickHouse closes a connection that is idle for 3 s. A request that is sent at this moment would break off.
 const IDLE_MAX: Duration = Duration::from_secs(2);
 
-/// How nova's user shows who it is.
+/// The password of nova's user.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Password {
     Text(String),
-    /// Its first line, read for each request: a rotated password needs no restart.
+    /// The file with the password in its first line. It is read for each request, so a new password needs no restart.
     File(PathBuf),
 }
 
-/// Where ClickHouse is and who asks.
+/// The address of ClickHouse and the credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ClickHouseSettings {
-    /// `http://host:port` or `https://host:port`.
+    /// The URL of the server, `http://host:port` or `https://host:port`.
     pub url: String,
     pub database: String,
     pub user: Option<String>,
     pub password: Option<Password>,
-    /// PEM file of the authority of an `https://` address; `None` trusts the machine's.
+    /// The PEM file with the authority of an `https://` address. `None` trusts the machine's authorities.
     pub ca_file: Option<PathBuf>,
     pub layout: Layout,
-    /// For one request, from the first byte to the answer.
+    /// The limit for one request, from the first byte to the answer.
     pub timeout: Duration,
 }
 
-/// A password is nobody's to read.
+/// Prints the settings without the password, which is secret.
 impl std::fmt::Debug for ClickHouseSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ClickHouseSettings({}, {})", self.url, self.database)
     }
 }
 
-/// See the module.
+/// The client of ClickHouse.
 #[derive(Clone)]
 pub struct ClickHouse {
-    /// Without a database: it may not be there yet.
+    /// The client without a database, which may not exist yet.
     bare: Client,
     client: Client,
     password: Option<Password>,
@@ -86,7 +87,7 @@ impl ClickHouse {
         Ok(ClickHouse::over(Client::with_http_client(http), settings))
     }
 
-    /// Over a client of the caller's, e.g. one whose connections stay within the process.
+    /// Makes a client over the caller's own, for example over one whose connections stay within the process.
     pub fn over(client: Client, settings: &ClickHouseSettings) -> ClickHouse {
         let mut bare = client.with_url(&settings.url).with_compression(Compression::None);
         if let Some(user) = &settings.user {
@@ -97,7 +98,7 @@ impl ClickHouse {
         ClickHouse { bare, client, password, database, layout, timeout }
     }
 
-    /// The client with the password of this moment.
+    /// The client with the present password.
     fn authenticated(&self, client: &Client) -> Result<Client, Failure> {
         let client = client.clone();
         match &self.password {
@@ -105,7 +106,7 @@ impl ClickHouse {
             Some(Password::Text(password)) => Ok(client.with_password(password)),
             Some(Password::File(path)) => match std::fs::read_to_string(path) {
                 Ok(text) => Ok(client.with_password(text.lines().next().unwrap_or_default())),
-                // Nothing was asked, and is once the file is there.
+                // Nothing was sent. The request is repeated, and succeeds once the file exists.
                 Err(error) => {
                     Err(Failure::Unreachable(format!("clickhouse.password_file {}: {error}", path.display())))
                 }
@@ -121,7 +122,7 @@ impl ClickHouse {
         &self.layout
     }
 
-    /// Stores rows (RowBinary) that were written under these columns, under a deduplication token.
+    /// Stores rows (RowBinary) that were written for these columns, under a deduplication token.
     pub async fn insert(
         &self,
         target: Target,
@@ -143,7 +144,7 @@ impl ClickHouse {
         insert.end().await.map_err(failure)
     }
 
-    /// Runs a statement that answers nothing.
+    /// Runs a statement without an answer.
     pub async fn run(&self, sql: &str) -> Result<(), Failure> {
         self.execute(&self.client, sql).await
     }
@@ -158,14 +159,14 @@ impl ClickHouse {
         done.map_err(|_| Failure::TimedOut)?.map_err(failure)
     }
 
-    /// The answer's rows as text fields, for small answers without tabs in them.
+    /// The answer's rows as text fields. The function is for small answers without tabs in the fields.
     pub async fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>, Failure> {
         let bytes = self.answer(sql, "TabSeparatedRaw", ANSWER_MAX_BYTES).await?;
         let text = String::from_utf8_lossy(&bytes);
         Ok(text.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
     }
 
-    /// The answer's rows as [`ClickHouse::insert`] takes them, `most_bytes` at most.
+    /// The answer's rows in the form for [`ClickHouse::insert`], at most `most_bytes`.
     pub async fn row_binary(&self, sql: &str, most_bytes: usize) -> Result<Bytes, Failure> {
         self.answer(sql, "RowBinary", most_bytes).await.map(Bytes::from)
     }
@@ -186,7 +187,7 @@ impl ClickHouse {
         tokio::time::timeout(self.timeout, read).await.map_err(|_| Failure::TimedOut)?
     }
 
-    /// Calls `each` for every row of `width` bytes (RowBinary) while the answer comes in, however long it is.
+    /// Calls `each` for every row of `width` bytes (RowBinary) while the answer arrives, however long it is.
     pub async fn fixed_rows<E: From<Failure>>(
         &self,
         sql: &str,
@@ -209,7 +210,8 @@ impl ClickHouse {
         }
     }
 
-    /// Ends this user's queries whose id begins so, and waits until they have ended; leaves them alone where it may not.
+    /// Ends this user's queries whose id has this prefix, and waits until they have ended. Without the right to do so
+    /// it leaves them running.
     pub async fn end_inserts(&self, id_prefix: &str) -> Result<(), Failure> {
         let kill = format!("KILL QUERY{} WHERE startsWith(query_id, '{id_prefix}') SYNC", self.layout.on_cluster());
         match self.run(&kill).await {
@@ -218,7 +220,8 @@ impl ClickHouse {
         }
     }
 
-    /// Before a look at a replicated table: another replica may have taken the insert that is looked for.
+    /// Lets a replicated table catch up before a query, because another replica may have the insert that the query
+    /// looks for.
     pub async fn catch_up(&self, target: Target) -> Result<(), Failure> {
         match self.layout.replicated {
             true => self.run(&format!("SYSTEM SYNC REPLICA {target}")).await,
@@ -226,7 +229,7 @@ impl ClickHouse {
         }
     }
 
-    /// The first field of the first row as a number.
+    /// The first field of the first row, as a number.
     pub async fn number(&self, sql: &str) -> Result<u64, Failure> {
         let rows = self.rows(sql).await?;
         let field = rows.first().and_then(|row| row.first());
@@ -250,7 +253,7 @@ fn failure(error: Error) -> Failure {
     }
 }
 
-/// Whether the connection was never made.
+/// Whether the error occurred before a connection was established.
 fn connecting(error: &(dyn std::error::Error + 'static)) -> bool {
     let own = error.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect());
     own || error.source().is_some_and(connecting)

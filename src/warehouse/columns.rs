@@ -1,5 +1,5 @@
-//! The columns of an insert. A batch is sealed with the list that its rows were written under, and is inserted under that
-//! list however much later, and by whichever build.
+//! The columns of an insert. A batch is sealed with the list of columns for which its rows were written, and is
+//! inserted with this list however much later, and by whichever build.
 
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
@@ -11,9 +11,9 @@ use crate::event::Table;
 use super::target::Target;
 use super::wire::Wire;
 
-/// Columns of one list.
+/// The most columns in a list.
 pub const COLUMNS_MAX: usize = 1_000;
-/// Bytes of a column's name; letters, digits and underscores.
+/// The most bytes of a column's name, which consists of letters, digits and underscores.
 pub const NAME_MAX_BYTES: usize = 200;
 const WHAT: &str = "column list";
 
@@ -32,17 +32,17 @@ impl Columns {
         Columns(list.map(|(name, wire)| (Cow::Borrowed(name), wire)).collect())
     }
 
-    /// Names and types, in order.
+    /// The names and types in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Wire)> {
         self.0.iter().map(|(name, wire)| (&**name, *wire))
     }
 
-    /// The names as an insert lists them.
+    /// The names in the form for an insert.
     pub fn names(&self) -> String {
         self.iter().map(|(name, _)| name).collect::<Vec<_>>().join(", ")
     }
 
-    /// Those that a list of names has, as an insert writes it.
+    /// The columns that a list of names has, in the form of an insert.
     pub fn only(&self, names: &str) -> Columns {
         let named: Vec<_> = names.split(", ").collect();
         Columns(self.0.iter().filter(|(name, _)| named.contains(&&**name)).cloned().collect())
@@ -56,7 +56,7 @@ impl Columns {
         }
     }
 
-    /// `None` for an empty list. One that this build writes itself is shared.
+    /// Reads a list. `None` for an empty list. The list of this build itself is shared.
     pub(super) fn decode(target: Target, reader: &mut Reader<'_>) -> Result<Option<Columns>, CodecError> {
         let count = usize::try_from(reader.varint()?).unwrap_or(usize::MAX);
         if count > COLUMNS_MAX {
@@ -75,7 +75,7 @@ impl Columns {
         Ok((count > 0).then(|| if found == *target.columns() { target.columns().clone() } else { found }))
     }
 
-    /// Of batches that were begun by version 0.1.0, which kept no list.
+    /// The columns of batches that version 0.1.0 began, which stored no list.
     pub(super) fn first(target: Target) -> Columns {
         let version = FIRST_VERSION.iter().copied();
         match target {
@@ -129,7 +129,7 @@ const FIRST_VERSION: &[(&str, Wire)] = &[
     ("_extra", Wire::Text),
 ];
 
-/// Never changes, whatever becomes of [`Table::columns`].
+/// The columns of the first version. The first columns never change, even if [`Table::columns`] does.
 fn first_rows(table: Table) -> &'static [(&'static str, Wire)] {
     match table {
         Table::Users => &[
@@ -221,7 +221,7 @@ mod tests {
         assert!(Columns::decode(Target::Events, &mut Reader::new(WHAT, &out)).is_err());
     }
 
-    /// A column that is new stands behind those that a stored row has, and is none of a batch that is older.
+    /// A new column comes after those that a stored row has, and is not in an older batch.
     #[test]
     fn what_this_build_writes_begins_with_what_the_first_version_wrote() {
         for table in Table::ALL {

@@ -1,4 +1,4 @@
-//! What ClickHouse has of the source's tables, asked of itself: for a rebuild after which it must equal the source.
+//! Reads from ClickHouse what it has of the source's tables, for a rebuild after which it must equal the source.
 
 use crate::event::{Id, Table};
 
@@ -7,10 +7,10 @@ use super::rows;
 use super::target::Target;
 use super::verdict::Failure;
 
-/// Bytes of a key in RowBinary.
+/// The bytes of a key in RowBinary.
 const WIDTH: usize = 16;
 
-/// The highest epoch of a table's versions (the upper 16 of 128 bits); 0 where it is empty.
+/// The highest epoch in a table's versions (the upper 16 of 128 bits), or 0 if the table is empty.
 pub async fn epoch(clickhouse: &ClickHouse, table: Table) -> Result<u16, Failure> {
     let target = Target::Rows(table);
     clickhouse.catch_up(target).await?;
@@ -19,7 +19,7 @@ pub async fn epoch(clickhouse: &ClickHouse, table: Table) -> Result<u16, Failure
     u16::try_from(epoch).map_err(|_| Failure::Refused { code: None, text: format!("expected 16 bits, got {epoch}") })
 }
 
-/// Tells the key of every live row of a table, in no order, as the answer comes in.
+/// Calls `each` with the key of every live row of a table, in no order, while the answer arrives.
 pub async fn keys<E: From<Failure>>(
     clickhouse: &ClickHouse,
     table: Table,

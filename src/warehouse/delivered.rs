@@ -1,4 +1,4 @@
-//! What `post_events` holds of a store, asked of ClickHouse itself: for a store that does not know it.
+//! Reads from ClickHouse what `post_events` has of a store that does not know it.
 
 use crate::event::Id;
 
@@ -7,13 +7,13 @@ use super::rows;
 use super::target::Target;
 use super::verdict::Failure;
 
-/// Rows of one store.
+/// The numbers of rows of one store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub rows: u64,
-    /// `None` without rows.
+    /// The highest batch number. `None` without rows.
     pub highest_batch: Option<u64>,
-    /// Of batches from the one on that was asked for.
+    /// The number of rows in the requested batch and all later ones.
     pub later_rows: u64,
 }
 
@@ -22,14 +22,14 @@ pub struct Totals {
 pub struct Delivered {
     pub user: Id,
     pub event: Id,
-    /// Epoch milliseconds.
+    /// The arrival in epoch milliseconds.
     pub arrival_ms: i64,
 }
 
-/// Bytes of one in RowBinary.
+/// The bytes of one event in RowBinary.
 const WIDTH: usize = 40;
 
-/// Ends what a process that is gone may have left running, then counts.
+/// Ends queries that an ended process may have left running, and then counts.
 pub async fn totals(clickhouse: &ClickHouse, store_id: u64, from_batch: u64) -> Result<Totals, Failure> {
     clickhouse.end_inserts(&format!("nova-{store_id:016x}-{}-", Target::Events)).await?;
     clickhouse.catch_up(Target::Events).await?;
@@ -46,7 +46,7 @@ pub async fn totals(clickhouse: &ClickHouse, store_id: u64, from_batch: u64) -> 
     }
 }
 
-/// Tells every event of the store's batches from `from_batch` on, in no order, as the answer comes in.
+/// Calls `each` with every event of the store's batches from `from_batch` on, in no order, while the answer arrives.
 pub async fn delivered<E: From<Failure>>(
     clickhouse: &ClickHouse,
     store_id: u64,

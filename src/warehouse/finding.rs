@@ -1,15 +1,15 @@
-//! Something that is wrong in ClickHouse, and what takes no rows because of it.
+//! A problem in ClickHouse, and the tables that take no rows because of it.
 
 use std::fmt;
 
 use super::target::Target;
 
-/// What takes no rows before a finding is repaired.
+/// The tables that take no rows until a finding is repaired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stops {
     Table(Target),
     Everything,
-    /// What is wrong is past.
+    /// The finding stops no table, because the damage has already happened.
     Nothing,
 }
 
@@ -23,7 +23,7 @@ impl Stops {
     }
 }
 
-/// Something that is wrong, and the way out.
+/// A problem, and the way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub stops: Stops,
@@ -39,5 +39,5 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Code of a finding: a table is not there.
+/// The code of the finding that a table is missing.
 pub const TABLE_MISSING: &str = "table-missing";

@@ -1,32 +1,32 @@
-//! Where the tables live: on one server, or as replicas of a cluster. The migrations are written for one server; here
-//! their statements become those of replicated tables.
+//! The layout of the tables: on one server, or as replicas of a cluster. The migrations are written for one server, and
+//! this module converts their statements for replicated tables.
 
 use super::pace::SAFE_HORIZON_MS;
 
-/// Path and name of a replica in Keeper. The server fills in its own macros.
+/// The path and the name of a replica in Keeper. The server fills in its own macros.
 const REPLICA: &str = "'/clickhouse/tables/{shard}/{database}/{table}', '{replica}'";
-/// As the migrations write it, and its like in a replicated table. Keeper forgets tokens by number and by time: the time
-/// is well over what nova takes for safe.
+/// The setting in the migrations, and the equivalent for a replicated table. Keeper forgets tokens by number and by
+/// time, and the time is well above the horizon on which nova relies.
 const WINDOW: &str = "non_replicated_deduplication_window = ";
 const REPLICATED_WINDOW: &str = "replicated_deduplication_window = ";
 const WINDOW_S: i64 = 4 * SAFE_HORIZON_MS / 1_000;
 
-/// See the module. The default is one server.
+/// The layout of the tables. The default is one server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
-    /// Tables have `Replicated…MergeTree` engines.
+    /// Whether tables have `Replicated…MergeTree` engines.
     pub replicated: bool,
-    /// DDL runs `ON CLUSTER` of this name.
+    /// The name of the cluster if DDL runs `ON CLUSTER`.
     pub cluster: Option<String>,
 }
 
 impl Layout {
-    /// ` ON CLUSTER '…'`, or nothing.
+    /// The text ` ON CLUSTER '…'`, or an empty text.
     pub fn on_cluster(&self) -> String {
         self.cluster.as_ref().map(|name| format!(" ON CLUSTER '{name}'")).unwrap_or_default()
     }
 
-    /// A statement of a migration as it is run.
+    /// A statement of a migration in the form in which it is run.
     pub fn statement(&self, sql: &str) -> String {
         let lines: Vec<_> = sql.lines().map(|line| self.line(line)).collect();
         lines.join("\n")
@@ -55,7 +55,7 @@ impl Layout {
     }
 }
 
-/// A line that begins a statement, cut where the name stands that the statement is about.
+/// The first line of a statement, cut after the name of its object.
 fn named(line: &str) -> Option<(&str, &str)> {
     let marks: &[&str] = match line.split(' ').next() {
         Some("ALTER") => &["ALTER TABLE "],
@@ -104,7 +104,7 @@ mod tests {
             assert!(run.ends_with(windows), "{run}");
         }
         assert_eq!(tables, 9);
-        // A whole file, as it is printed.
+        // The test compares a whole file, as it is printed.
         for migration in MIGRATIONS {
             let printed = Migration { sql: layout.statement(migration.sql).leak(), ..*migration };
             let run: Vec<_> = migration.statements().map(|statement| layout.statement(statement)).collect();

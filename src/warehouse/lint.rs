@@ -1,4 +1,5 @@
-//! What in ClickHouse would lose or double rows: told at start, every hour, and by `nova check`.
+//! Finds settings of ClickHouse that would lose or double rows. Findings are reported at the start, every hour, and by
+//! `nova check`.
 
 use std::collections::BTreeSet;
 
@@ -14,14 +15,14 @@ pub use super::finding::{Finding, Stops, TABLE_MISSING};
 
 /// A smaller window could forget a token before its batch is confirmed.
 pub const WINDOW_MIN: u64 = 1_000;
-/// A replicated table forgets tokens by time, too: not sooner than nova stops to rely on them, with as much again for the
-/// insert itself and clocks that differ.
+/// A replicated table also forgets tokens by time. This must not be before nova stops relying on them, with the same
+/// time again for the insert itself and for differences of clocks.
 pub const WINDOW_MIN_S: u64 = 2 * SAFE_HORIZON_MS as u64 / 1_000;
 /// Settings of an insert that a profile may forbid to change.
 const NEEDED: [(&str, &str); 3] =
     [("async_insert", "0"), ("insert_deduplicate", "1"), ("deduplicate_blocks_in_dependent_materialized_views", "1")];
 
-/// Looks at every table that receives inserts.
+/// Checks every table that receives inserts.
 pub async fn lint(clickhouse: &ClickHouse) -> Result<Vec<Finding>, Failure> {
     let database = clickhouse.database().replace('\'', "");
     let tables = clickhouse
@@ -69,12 +70,12 @@ pub async fn lint(clickhouse: &ClickHouse) -> Result<Vec<Finding>, Failure> {
     Ok(findings)
 }
 
-/// Whether none of nova's tables is there, and nothing else is wrong.
+/// Whether none of nova's tables exists, and there is no other problem.
 pub fn nothing_is_there(findings: &[Finding]) -> bool {
     findings.len() == Target::ALL.len() + VIEW_TARGETS.len() && findings.iter().all(|one| one.code == TABLE_MISSING)
 }
 
-/// The columns of a table against those that rows were written under: `None` when every column is there with its type.
+/// Compares the columns of a table with those for which rows were written. `None` if every column exists with its type.
 pub async fn schema_of(clickhouse: &ClickHouse, target: Target, written: &Columns) -> Result<Option<Finding>, Failure> {
     let (database, table) = (clickhouse.database().replace('\'', ""), target.name());
     let sql = format!("SELECT name, type FROM system.columns WHERE database = '{database}' AND table = '{table}'");
@@ -83,8 +84,8 @@ pub async fn schema_of(clickhouse: &ClickHouse, target: Target, written: &Column
     Ok(schema(target, written, &columns))
 }
 
-/// Whether the table still has batches that it acknowledged: one of every hour of the last two days. Its highest batch
-/// would not tell: the next insert after a loss is higher than all before.
+/// Checks that the table still has batches that it acknowledged: one of every hour of the last two days. ClickHouse's
+/// highest batch number would not show a loss, because the next insert is higher than all before.
 pub async fn missing_batches(
     clickhouse: &ClickHouse,
     store_id: u64,
@@ -147,7 +148,8 @@ fn window(target: Target, table: &[String], findings: &mut Vec<Finding>) {
         }
     };
     if engine.starts_with("Replicated") || engine.starts_with("Shared") {
-        // They have both windows unless they are taken away; no version's default is below these.
+        // Replicated tables have both windows unless somebody removes them, and no version's default is below these
+        // values.
         least("replicated_deduplication_window", WINDOW_MIN, 10_000, Some(WINDOW_MIN));
         least("replicated_deduplication_window_seconds", WINDOW_MIN_S, 2 * WINDOW_MIN_S, Some(WINDOW_MIN_S));
     } else {
@@ -240,7 +242,7 @@ mod tests {
             let full = format!("{replicated} SETTINGS index_granularity = 8192, {taken}");
             assert_eq!(of(likes, ["likes_cdc", "ReplicatedReplacingMergeTree", "id", &full]), ["dedup-window"]);
         }
-        // The window of the other kind of table does nothing here.
+        // The window of the other kind of table has no effect here.
         let other = format!("{replicated} SETTINGS non_replicated_deduplication_window = 0");
         assert!(of(likes, ["likes_cdc", "ReplicatedReplacingMergeTree", "id", &other]).is_empty());
     }

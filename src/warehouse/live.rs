@@ -1,4 +1,4 @@
-//! What ClickHouse has of a store, in numbers that can be compared with the store's own.
+//! Reads from ClickHouse what it has of a store, in numbers that can be compared with the store's own.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,15 @@ use super::clickhouse::ClickHouse;
 use super::target::Target;
 use super::verdict::Failure;
 
-/// Microseconds of an hour.
+/// The microseconds of an hour.
 pub const HOUR_US: i64 = 3_600_000_000;
 
-/// Live rows: how many, and the exclusive or of their versions' low halves.
+/// The number of live rows, and the exclusive or of the low halves of their versions.
 pub type Sum = (u64, u64);
-/// By hours since the epoch, cut towards it; `None` for rows without a time.
+/// The sums by hours since the epoch, rounded towards the epoch. `None` is for rows without a time.
 pub type Hours = BTreeMap<Option<i64>, Sum>;
 
-/// The live rows of a table, by the hour in which they were created.
+/// The live rows of a table by the hour in which they were created.
 pub async fn live_rows(clickhouse: &ClickHouse, table: Table) -> Result<Hours, Failure> {
     let sql = format!(
         "SELECT intDiv(toUnixTimestamp64Micro(created_at), {HOUR_US}) AS hour, count(), \
@@ -29,7 +29,7 @@ pub async fn live_rows(clickhouse: &ClickHouse, table: Table) -> Result<Hours, F
     Ok(rows.iter().map(|row| (hour(row), (number(row, 1), number(row, 2)))).collect())
 }
 
-/// How many events of a store there are.
+/// The number of a store's events.
 pub async fn event_rows(clickhouse: &ClickHouse, store_id: u64) -> Result<u64, Failure> {
     clickhouse.number(&format!("SELECT count() FROM {} WHERE _nova_store = {store_id}", Target::Events)).await
 }

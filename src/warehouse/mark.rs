@@ -1,11 +1,11 @@
-//! What the outbox remembers of a batch that was delivered, so that the `lint` can look for it.
+//! A mark of a delivered batch, which the outbox remembers so that `lint` can look for the batch.
 
 /// A batch that `post_events` has acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     pub batch: u64,
-    /// The partition value of its rows.
+    /// The partition value of the batch's rows.
     pub partition: u32,
-    /// Of the acknowledgement, epoch milliseconds.
+    /// When the batch was acknowledged, epoch milliseconds.
     pub at_ms: i64,
 }

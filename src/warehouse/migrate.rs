@@ -6,7 +6,7 @@ use super::clickhouse::ClickHouse;
 use super::target::{Target, VIEW_TARGETS};
 use super::verdict::Failure;
 
-/// A numbered file of DDL. Applied files never change; what is new is a new file.
+/// A numbered file of DDL. Applied files never change, and every change is a new file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Migration {
     pub name: &'static str,
@@ -19,14 +19,15 @@ macro_rules! migrations {
     };
 }
 
-/// Every migration, in order.
+/// All migrations, in order.
 pub const MIGRATIONS: &[Migration] = migrations!["0001_post_events", "0002_cdc_tables", "0003_metrics"];
 
-/// Of each server its own, replicated or not: it tells what that server was given.
+/// The table of applied migrations. Each server has its own, replicated or not, which says what was applied on that
+/// server.
 const RECORD_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (name String, checksum String, \
     applied_at DateTime('UTC') DEFAULT now('UTC')) ENGINE = ReplacingMergeTree ORDER BY name";
 
-/// Why migrating stopped; what was applied before stays applied.
+/// Why the migration stopped. The migrations before stay applied.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     #[error("{migration}: {failure}")]
@@ -49,7 +50,7 @@ pub enum MigrateError {
 }
 
 impl Migration {
-    /// Its statements.
+    /// The statements of the migration.
     pub fn statements(&self) -> impl Iterator<Item = &'static str> {
         let code = |part: &&str| part.lines().any(|line| !line.trim().is_empty() && !line.starts_with("--"));
         self.sql.split(";\n").map(str::trim).filter(code).map(|statement| statement.trim_end_matches(';'))
@@ -60,7 +61,7 @@ impl Migration {
     }
 }
 
-/// Makes the database and whatever is missing in it; the names of what was applied.
+/// Makes the database and everything that is missing in it. Returns the names of the applied migrations.
 pub async fn migrate(clickhouse: &ClickHouse) -> Result<Vec<&'static str>, MigrateError> {
     let failed = |migration| move |failure| MigrateError::Failed { migration, failure };
     let database = clickhouse.database().replace('`', "");
@@ -89,7 +90,7 @@ pub async fn migrate(clickhouse: &ClickHouse) -> Result<Vec<&'static str>, Migra
     Ok(applied)
 }
 
-/// Refuses tables that were made in another layout: half of the tables replicated would be neither.
+/// Refuses tables that were made in another layout, because a mixture of replicated and other tables is neither layout.
 async fn same_layout(clickhouse: &ClickHouse) -> Result<(), MigrateError> {
     let database = clickhouse.database().replace('\'', "");
     let sql = format!("SELECT name, engine FROM system.tables WHERE database = '{database}'");
@@ -100,7 +101,7 @@ async fn same_layout(clickhouse: &ClickHouse) -> Result<(), MigrateError> {
     let replicated = clickhouse.layout().replicated;
     for row in rows {
         let [table, engine, ..] = row.as_slice() else { continue };
-        // ClickHouse Cloud makes Shared… of both.
+        // ClickHouse Cloud turns both kinds into Shared… engines.
         if ours(table) && !engine.starts_with("Shared") && engine.starts_with("Replicated") != replicated {
             return Err(MigrateError::OtherLayout { table: table.clone(), engine: engine.clone(), replicated });
         }
@@ -124,7 +125,7 @@ mod tests {
         for migration in MIGRATIONS {
             for statement in migration.statements() {
                 let code: Vec<_> = statement.lines().filter(|line| !line.starts_with("--")).collect();
-                // A replica may be given it a second time.
+                // A replica may get the statement a second time.
                 let again = code[0].starts_with("CREATE OR REPLACE VIEW ") || code[0].contains(" IF NOT EXISTS ");
                 let known = code[0].starts_with("CREATE ") || code[0].starts_with("ALTER TABLE ");
                 assert!(known && again, "{}: {statement}", migration.name);

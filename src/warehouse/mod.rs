@@ -1,14 +1,14 @@
-//! Everything that happens goes to ClickHouse, each row with the effect of exactly once.
+//! Delivers every row to ClickHouse with the effect of exactly once.
 //!
-//! `rows` writes rows as RowBinary. The `outbox` collects them in the writer's own commits and seals batches: bytes that
-//! never change again, under a token that contains their hash (N8). The `sender` delivers sealed batches, one `task` a
-//! table: `clickhouse` is the client with its pinned settings, `verdict` says what an answer means, `bisect` finds the
-//! rows that a table refuses, the `breaker` leaves a server alone that is away. `status` is what all of them, and
-//! everyone who watches, share. `migrate` applies `clickhouse/*.sql` in the `layout` of one server or of a cluster,
-//! `columns` says under which columns the rows of a batch were written, `lint` tells what would lose or double rows,
-//! `delivered` what a table has of a store.
+//! `rows` writes rows as RowBinary. The `outbox` collects them in the writer's own commits and seals batches: their
+//! bytes never change again, and their token contains a hash of the bytes (N8). The `sender` delivers sealed batches,
+//! with one `task` for each table. `clickhouse` is the client with its fixed settings, `verdict` says what an answer
+//! means, `bisect` finds the rows that a table refuses, and the `breaker` stops requests to a server that does not
+//! answer. `status` is shared by all of them and by everyone who watches. `migrate` applies `clickhouse/*.sql` in the
+//! `layout` of one server or of a cluster, `columns` has the columns for which the rows of a batch were written, `lint`
+//! reports settings that would lose or double rows, and `delivered` reads what a table has of a store.
 //!
-//! `target` and `wire` stand lowest: each table and each type of column has a number there that never changes.
+//! `target` and `wire` are at the bottom: they give each table and each type of column a number that never changes.
 
 pub mod bisect;
 pub mod breaker;

@@ -1,6 +1,6 @@
-//! The writer's side of the warehouse: rows are collected in the commits that cause them, as chunks of batches, and a
-//! full or old batch is sealed: its bytes never change again (N8). A `ledger` balances at every commit (N3). After a
-//! restore, `reconcile` takes out what ClickHouse has.
+//! The writer's side of the warehouse. Rows are collected, as chunks of batches, in the commits that cause them. A full
+//! or old batch is sealed, and its bytes never change again (N8). A `ledger` balances at every commit (N3). After a
+//! restore, `reconcile` removes what ClickHouse already has.
 
 mod chunks;
 mod error;
@@ -32,13 +32,14 @@ pub use self::pieces::pieces;
 pub use self::report::{DeadRow, Report, Settled};
 pub use super::mark::Mark;
 
-/// A batch that is so old is sealed, if it was not full before.
+/// A batch of this age is sealed, even if it is not full.
 pub const BATCH_MAX_AGE_MS: i64 = 1_000;
-/// A table that is behind gets fewer and larger batches: one that is not full waits so long.
+/// A table that is behind gets fewer and larger batches: a batch that is not full is sealed only at this age.
 pub const BATCH_MAX_AGE_BEHIND_MS: i64 = 30_000;
-/// Batches of a table beyond the durable acknowledgement: so many may be on their way, and more mean it is behind.
+/// The number of a table's batches after the durable acknowledgement that may be in delivery. With more batches the
+/// table is behind.
 pub const AHEAD_MAX_BATCHES: usize = 4;
-/// Batches that grow at once, of all tables and partition values; beyond it all are sealed.
+/// The most growing batches of all tables and partition values. If there are more, all are sealed.
 pub(super) const OPEN_MAX: usize = 16;
 const KEY: &str = "outbox";
 
@@ -49,7 +50,7 @@ struct Sealed {
     began_ms: i64,
 }
 
-/// See the module.
+/// The outbox as the writer holds it.
 pub struct Outbox {
     store_id: u64,
     ledgers: Ledgers,
@@ -61,7 +62,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// The outbox as the last commit left it.
+    /// Loads the outbox of the last commit.
     pub fn load(read: &ReadTxn, store_id: u64, status: Arc<Status>) -> Result<Outbox, OutboxError> {
         let (ledgers, unsealed) = read.get_with(META, KEY, ledger::decode)?.transpose()?.unwrap_or_default();
         let (open, sealed, pieces) = (Vec::new(), BTreeMap::new(), pieces::pieces(read)?);
@@ -89,7 +90,7 @@ impl Outbox {
         Ok(outbox)
     }
 
-    /// Takes the row of an accepted client event, whose author is given where it is known.
+    /// Adds the row of an accepted client event. The post's author is given if known.
     pub fn event(&mut self, row: &EventRow<'_>, now_ms: i64) {
         let store = self.store_id;
         let open = self.open(Target::Events, Target::Events.columns(), rows::month(row.at_ms), now_ms);
@@ -98,14 +99,14 @@ impl Outbox {
         self.pushed(Target::Events);
     }
 
-    /// Takes the row of an applied change.
+    /// Adds the row of an applied change.
     pub fn change(&mut self, change: &RowChange<'_>, now_ms: i64) {
         let target = Target::Rows(change.table);
         rows::put_change(&mut self.open(target, target.columns(), 0, now_ms).pending, change);
         self.pushed(target);
     }
 
-    /// The batch that takes the next row of these columns, moved to the end.
+    /// The batch for the next row with these columns, moved to the end.
     fn open(&mut self, target: Target, columns: &Columns, partition: u32, now_ms: i64) -> &mut Open {
         let fits = |(of, open): &(Target, Open)| {
             *of == target && open.partition == partition && open.columns == *columns && !open.full()
@@ -120,7 +121,7 @@ impl Outbox {
         &mut self.open[last].1
     }
 
-    /// Counts the row that was just put into the last open batch.
+    /// Counts the row that was just added to the last open batch.
     fn pushed(&mut self, target: Target) {
         if let Some((_, open)) = self.open.last_mut() {
             open.pending_rows += 1;
@@ -129,7 +130,7 @@ impl Outbox {
         self.changed = true;
     }
 
-    /// Whether a commit is due though no record came.
+    /// Whether a commit is due although no record came.
     pub fn due(&self, now_ms: i64) -> bool {
         self.open.iter().any(|(target, open)| self.ripe(*target, open, now_ms))
     }
@@ -137,11 +138,11 @@ impl Outbox {
     fn ripe(&self, target: Target, open: &Open, now_ms: i64) -> bool {
         let behind = self.sealed.range((target, 0)..=(target, u64::MAX)).take(AHEAD_MAX_BATCHES).count();
         let age_ms = if behind < AHEAD_MAX_BATCHES { BATCH_MAX_AGE_MS } else { BATCH_MAX_AGE_BEHIND_MS };
-        // A clock that was set back makes no batch wait for it.
+        // If the clock was set back, no batch waits for it.
         open.full() || !(0..age_ms).contains(&(now_ms - open.began_ms))
     }
 
-    /// Puts what is new into the commit at hand, and seals what is full, old, or everything.
+    /// Puts new rows into the present commit, and seals batches that are full or old, or all of them.
     pub fn write(&mut self, write: &WriteTxn, now_ms: i64, seal_all: bool) -> Result<(), WriteError> {
         for (target, open) in &mut self.open {
             open.flush(*target, write)?;
@@ -172,7 +173,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Takes a delivered batch out, in the commit at hand; false when it is gone already.
+    /// Removes a delivered batch in the present commit. Returns false if the batch is already gone.
     pub fn settle(&mut self, settled: &Settled, write: &WriteTxn, now_ms: i64) -> Result<bool, WriteError> {
         let Settled { target, batch, dead } = settled;
         let Some(sealed) = self.remove(*target, *batch, write)? else { return Ok(false) };
@@ -187,7 +188,7 @@ impl Outbox {
         Ok(true)
     }
 
-    /// Writes down that a batch of client events goes out in pieces.
+    /// Notes that a batch of client events is sent in pieces.
     pub fn in_pieces(&mut self, batch: u64, write: &WriteTxn) -> Result<(), WriteError> {
         if self.sealed.contains_key(&(Target::Events, batch)) && self.pieces.insert(batch) {
             pieces::save(&self.pieces, write)?;
@@ -206,7 +207,7 @@ impl Outbox {
         Ok(Some(sealed))
     }
 
-    /// N3: emitted = acknowledged + dead + waiting, for every table.
+    /// Checks N3 for every table: emitted = acknowledged + dead + waiting.
     pub fn check(&self) -> Result<(), OutboxError> {
         for (target, counts) in Target::ALL.iter().zip(self.counts()) {
             let found = counts.acknowledged + counts.dead + counts.waiting_rows;
@@ -218,7 +219,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// After the commit: tells the sender and everyone who watches.
+    /// Notifies the sender and everyone who watches, after the commit.
     pub fn publish(&self) {
         self.status.committed(self.counts(), self.ledgers.marks());
     }

@@ -1,25 +1,26 @@
-//! How fast the sender tries again, and how long it relies on what it sent before.
+//! How fast the sender tries again, and how long it relies on earlier attempts.
 
-/// An insert whose end is not known, of a batch older than this, is looked for before it is sent again: the server may
-/// have forgotten its token.
+/// If the end of an insert is unknown and its batch is older than this, nova looks for its rows before it sends them
+/// again, because the server may have forgotten the token.
 pub const SAFE_HORIZON_MS: i64 = 30 * 60_000;
 
-/// A proxy between nova and ClickHouse holds an insert back for no longer. Before rows go out in other pieces than they
-/// did, every attempt without an answer is older: what lands later has another token than the pieces, and would be there
-/// twice if the table took it.
+/// The longest time for which a proxy between nova and ClickHouse delays an insert. Before rows are sent in other
+/// pieces than before, every attempt without an answer must be older: an insert that arrives later has another token
+/// than the pieces, and its rows would be stored twice.
 pub const HELD_MAX_MS: u64 = 15 * 60_000;
 
-/// How fast the sender tries again.
+/// The pace at which the sender tries again.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Full jitter between zero and a bound that doubles from the first to the last.
+    /// The first and the last limit of the backoff. The wait is random between zero and a limit that doubles (full
+    /// jitter).
     pub backoff_first_ms: u64,
     pub backoff_last_ms: u64,
-    /// Between attempts on a table that stalls.
+    /// The pause between attempts on a table that stalls.
     pub stall_ms: u64,
-    /// See [`SAFE_HORIZON_MS`].
+    /// The age from which on nova looks for rows before it sends them again; see [`SAFE_HORIZON_MS`].
     pub safe_horizon_ms: i64,
-    /// See [`HELD_MAX_MS`].
+    /// The longest delay by a proxy; see [`HELD_MAX_MS`].
     pub held_max_ms: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Which rows of a batch a table has, asked of ClickHouse itself: for an insert whose end is not known.
+//! Asks ClickHouse which rows of a batch a table has, for an insert whose end is unknown.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ pub(super) struct Piece {
     pub rows: Bytes,
 }
 
-/// Which of them are in the table.
+/// Which of these rows are in the table.
 pub(super) enum Present {
     None,
     All,
@@ -28,7 +28,8 @@ pub(super) enum Present {
     Some(Bytes),
 }
 
-/// Ends whatever still runs on a batch: what lands after its token is forgotten would be there twice.
+/// Ends queries that still run for a batch, because rows that arrive after their token was forgotten would be stored
+/// twice.
 pub(super) async fn end_attempts(parts: &SenderParts, target: Target, batch: u64) -> Result<(), Failure> {
     if mutant::is(Mutant::LeaveRunning) {
         return Ok(());
@@ -38,11 +39,11 @@ pub(super) async fn end_attempts(parts: &SenderParts, target: Target, batch: u64
     Ok(())
 }
 
-/// Asks once, after whatever still runs on the batch was ended.
+/// Asks once, after queries that still run for the batch were ended.
 pub(super) async fn present(parts: &SenderParts, target: Target, piece: &Piece) -> Result<Present, Failure> {
     end_attempts(parts, target, piece.batch).await?;
     parts.clickhouse.catch_up(target).await?;
-    // An event's id is its user's own.
+    // An event's id is unique only for its user.
     let sql = format!(
         "SELECT DISTINCT toString(event_id), toString(user_id) FROM {target} WHERE _nova_store = {} AND _nova_batch = {}",
         parts.store_id, piece.batch

@@ -1,4 +1,4 @@
-//! Rows as RowBinary: written into a batch, and cut apart again when a table refuses one of them.
+//! Rows as RowBinary: they are written into a batch, and separated again if a table refuses one of them.
 
 use std::ops::Range;
 
@@ -10,7 +10,8 @@ use super::columns::Columns;
 use super::target::Target;
 use super::wire::Wire;
 
-/// What DateTime64 holds, epoch microseconds: 1900-01-01 to 2299-12-31. Infinities and times beyond become the bound.
+/// The range of DateTime64, epoch microseconds: 1900-01-01 to 2299-12-31. Infinities and times beyond it become the
+/// nearest limit.
 const MICROS_MIN: i64 = -2_208_988_800_000_000;
 const MICROS_MAX: i64 = 10_413_791_999_999_999;
 
@@ -19,13 +20,13 @@ const MICROS_MAX: i64 = 10_413_791_999_999_999;
 pub struct RowChange<'a> {
     pub table: Table,
     pub key: Id,
-    /// The row after the change; of a delete the row before it, where it is known.
+    /// The row after the change. For a delete it is the row before the change, if known.
     pub row: Option<&'a Row>,
     pub deleted: bool,
     pub op: Op,
     pub version: u128,
     pub lsn: u64,
-    /// Time of the source's commit, epoch microseconds; 0 where it is not known.
+    /// The time of the source's commit, epoch microseconds, or 0 if it is unknown.
     pub source_ts_us: i64,
 }
 
@@ -33,9 +34,9 @@ pub struct RowChange<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct EventRow<'a> {
     pub event: &'a ClientEvent,
-    /// Of the post; [`Id::NIL`] where nobody knows it.
+    /// The author of the post, or [`Id::NIL`] if unknown.
     pub author: Id,
-    /// The event's time clamped to its arrival, and the arrival; epoch milliseconds.
+    /// The event's time clamped to its arrival, and the arrival, epoch milliseconds.
     pub at_ms: i64,
     pub arrival_ms: i64,
     pub store: u64,
@@ -75,9 +76,9 @@ pub fn put_event(out: &mut Vec<u8>, row: &EventRow<'_>) {
     out.put_fixed(&row.batch.to_le_bytes());
 }
 
-/// The value of `toYYYYMM` (UTC) for a time in epoch milliseconds: the partition of `post_events`.
+/// The value of `toYYYYMM` (UTC) for a time in epoch milliseconds, which is the partition of `post_events`.
 pub fn month(at_ms: i64) -> u32 {
-    // Days to civil, after Howard Hinnant's "chrono-compatible low-level date algorithms".
+    // Converts days to a date, after Howard Hinnant's "chrono-compatible low-level date algorithms".
     let days = at_ms.div_euclid(86_400_000) + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
@@ -89,14 +90,14 @@ pub fn month(at_ms: i64) -> u32 {
     u32::try_from(year * 100 + month).unwrap_or(0)
 }
 
-/// ClickHouse's UUID: two little-endian halves, the high one first.
+/// Writes ClickHouse's UUID: two little-endian halves, the high half first.
 fn put_uuid(out: &mut Vec<u8>, id: Id) {
     let value = u128::from_be_bytes(id.0);
     out.put_fixed(&((value >> 64) as u64).to_le_bytes());
     out.put_fixed(&(value as u64).to_le_bytes());
 }
 
-/// A time as ClickHouse has it, epoch microseconds.
+/// A time within ClickHouse's range, epoch microseconds.
 pub fn stored_micros(micros: i64) -> i64 {
     micros.clamp(MICROS_MIN, MICROS_MAX)
 }
@@ -105,7 +106,7 @@ fn put_micros(out: &mut Vec<u8>, micros: i64) {
     out.put_fixed(&stored_micros(micros).to_le_bytes());
 }
 
-/// A cell that the stream did not convey is null, or its type's default.
+/// Writes a cell. A cell that the stream did not have is null, or the default of its type.
 fn put_cell(out: &mut Vec<u8>, wire: Wire, cell: &Cell) {
     let nullable = matches!(wire, Wire::NullableUuid | Wire::NullableText | Wire::NullableMicros);
     let known = !matches!(cell, Cell::Missing | Cell::Null | Cell::Unavailable);
@@ -126,12 +127,12 @@ fn put_cell(out: &mut Vec<u8>, wire: Wire, cell: &Cell) {
     }
 }
 
-/// The bytes are not rows of the table: the store is damaged.
+/// The error that bytes are no rows of the table, so the store is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the batch's bytes are not rows of the table")]
 pub struct NotRows;
 
-/// Where each row of a batch lies that was written under these columns.
+/// The range of each row in a batch that was written for these columns.
 pub fn split(columns: &Columns, bytes: &[u8]) -> Result<Vec<Range<usize>>, NotRows> {
     let (mut rows, mut at) = (Vec::new(), 0);
     while at < bytes.len() {
@@ -147,7 +148,7 @@ pub fn split(columns: &Columns, bytes: &[u8]) -> Result<Vec<Range<usize>>, NotRo
     Ok(rows)
 }
 
-/// Where a column lies in a row; `None` where the row has no such column.
+/// The range of a column in a row. `None` if the row has no such column.
 pub fn column(columns: &Columns, name: &str, row: &[u8]) -> Result<Option<Range<usize>>, NotRows> {
     let mut at = 0;
     for (known, wire) in columns.iter() {
@@ -189,15 +190,15 @@ fn text_width(bytes: &[u8]) -> Result<usize, NotRows> {
     Err(NotRows)
 }
 
-/// Whose event a row of `post_events` is, which nova takes once: (event id, user id).
+/// The key under which nova accepts an event once, from a row of `post_events`: event id and user id.
 pub fn event_key(row: &[u8]) -> (Id, Id) {
     (id(row), id(row.get(EVENT_USER_AT..).unwrap_or_default()))
 }
 
-/// Where the user's id lies: after the event's id and its time.
+/// The position of the user's id: after the event's id and its time.
 const EVENT_USER_AT: usize = 24;
 
-/// The id that a row begins with: the primary key, or the event's id.
+/// The id at the beginning of a row: the primary key, or the event's id.
 pub fn id(row: &[u8]) -> Id {
     let half = |at: usize| row.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
     Id::from_u128(u128::from(half(0)) << 64 | u128::from(half(8)))

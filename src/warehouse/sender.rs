@@ -1,6 +1,7 @@
-//! Delivers sealed batches: one task a table, in the order of their numbers, the same bytes under the same token until
-//! the table has them. What became of a batch is reported to the writer, who takes it out of the outbox in a commit; a
-//! crash between the two sends it again, and ClickHouse drops it by its token.
+//! Delivers sealed batches: one task for each table sends them in the order of their numbers, with the same bytes under
+//! the same token until the table has them. The outcome is reported to the writer, who removes the batch from the
+//! outbox in a commit. After a crash between the two the batch is sent again, and ClickHouse drops it because of its
+//! token.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ pub use super::shared::SenderParts;
 const LINT_EVERY: Duration = Duration::from_secs(3_600);
 const VIEWS_EVERY: Duration = Duration::from_secs(30);
 
-/// The running thread.
+/// The running delivery thread.
 pub struct Sender {
     thread: JoinHandle<()>,
     stop: watch::Sender<bool>,
@@ -37,8 +38,9 @@ impl Sender {
         Ok(Sender { thread, stop, status })
     }
 
-    /// Waits for the outbox to be empty, as long as rows are acknowledged within `idle` and for no longer than `most`,
-    /// then ends; the writer must still run. False when rows are left: they are sent after the next start.
+    /// Waits until the outbox is empty, as long as rows are acknowledged within `idle` and for no longer than `most`,
+    /// and then ends the delivery. The writer must still run. Returns false if rows are left; they are sent after the
+    /// next start.
     pub fn finish(self, idle: Duration, most: Duration) -> bool {
         let empty = self.status.wait_empty(idle, most);
         let _ = self.stop.send(true);
@@ -50,7 +52,7 @@ impl Sender {
     }
 }
 
-/// The delivery itself, within a [`tokio::task::LocalSet`], until it is told to stop.
+/// Runs the delivery within a [`tokio::task::LocalSet`] until it is stopped.
 pub async fn deliver(parts: SenderParts, mut stopped: watch::Receiver<bool>) {
     let shared = Rc::new(Shared::new(parts));
     for target in Target::ALL {
@@ -58,7 +60,7 @@ pub async fn deliver(parts: SenderParts, mut stopped: watch::Receiver<bool>) {
     }
     let looking = Rc::clone(&shared);
     tokio::task::spawn_local(async move {
-        // Also with nothing to deliver: what is wrong is told at the start.
+        // Even if there is nothing to deliver, problems must be reported at the start.
         shared.prepare().await;
         loop {
             tokio::time::sleep(LINT_EVERY).await;
@@ -71,6 +73,6 @@ pub async fn deliver(parts: SenderParts, mut stopped: watch::Receiver<bool>) {
             looking.look_at_views().await;
         }
     });
-    // Dropping the set ends the tasks: whatever was on its way is sent again by token.
+    // Dropping the set ends the tasks. Inserts in progress are sent again with their tokens.
     let _ = stopped.wait_for(|stop| *stop).await;
 }

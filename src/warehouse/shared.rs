@@ -1,5 +1,5 @@
-//! What the tasks of the delivery share: the parts that they work with, the preparation of the server, the looks at its
-//! tables, and the wait between two attempts.
+//! The shared part of the delivery's tasks: their inputs, the preparation of the server, the checks of its tables, and
+//! the wait between two attempts.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,20 +21,20 @@ use super::status::Status;
 use super::target::Target;
 use super::verdict::Failure;
 
-/// What the sender works with.
+/// The inputs of the sender.
 pub struct SenderParts {
     pub store: Arc<Store>,
     pub clickhouse: ClickHouse,
     pub status: Arc<Status>,
     pub clock: Clock,
     pub pace: Pace,
-    /// Of the store: part of every token.
+    /// The id of the store, which is part of every token.
     pub store_id: u64,
-    /// Tells the writer; false when it is gone.
+    /// Sends a report to the writer. Returns false if the writer has ended.
     pub report: Box<dyn Fn(Report) -> bool + Send>,
 }
 
-/// What the tasks share.
+/// The shared part of the tasks.
 pub(super) struct Shared {
     pub parts: SenderParts,
     prepared: OnceCell<()>,
@@ -45,7 +45,7 @@ impl Shared {
         Shared { parts, prepared: OnceCell::new() }
     }
 
-    /// Migrates before the first batch, for as long as it takes.
+    /// Migrates the server before the first batch, and tries as long as it takes.
     pub async fn prepare(&self) {
         let prepare = async || {
             let mut attempt = 0;
@@ -59,7 +59,7 @@ impl Shared {
             }
             self.parts.status.set_unprepared(None);
             self.parts.status.answered();
-            // No row goes out before the look; a server that went away meanwhile has said nothing of its tables.
+            // No row is sent before the check. A server that became unreachable has not answered about its tables.
             while matches!(self.lint().await, Err(Failure::Unreachable(_) | Failure::Broken(_) | Failure::TimedOut)) {
                 self.back_off(1, attempt).await;
                 attempt += 1;
@@ -69,9 +69,9 @@ impl Shared {
         self.prepared.get_or_init(prepare).await;
     }
 
-    /// Looks at everything: at the start and every hour.
+    /// Checks everything, at the start and every hour.
     pub async fn lint(&self) -> Result<(), Failure> {
-        // Before the look: what is acknowledged meanwhile is not asked for.
+        // The marks are taken before the check, so batches that are acknowledged during the check are not expected.
         let (store_id, marks) = (self.parts.store_id, self.parts.status.marks());
         self.found(async |clickhouse| {
             let mut findings = lint::lint(clickhouse).await?;
@@ -83,14 +83,14 @@ impl Shared {
         .await
     }
 
-    /// Looks at the tables only, every few seconds while one of them stalls.
+    /// Checks only the tables, every few seconds while one of them stalls.
     pub async fn lint_tables(&self) {
         let lasting = self.parts.status.findings().into_iter().filter(|finding| finding.stops == Stops::Nothing);
         let look = async |clickhouse: &_| Ok(lint::lint(clickhouse).await?.into_iter().chain(lasting).collect());
         let _ = self.found(look).await;
     }
 
-    /// Tells what a look found, or why there was none: then the last one holds.
+    /// Reports the findings of a check. If the check failed, the last findings stay.
     async fn found(&self, look: impl AsyncFnOnce(&ClickHouse) -> Result<Vec<Finding>, Failure>) -> Result<(), Failure> {
         let findings = look(&self.parts.clickhouse).await.inspect_err(|failure| {
             tracing::warn!("ClickHouse could not be looked at: {failure}");
@@ -102,7 +102,7 @@ impl Shared {
         Ok(())
     }
 
-    /// How far the newest minute of the materialised views is behind that of their table.
+    /// Measures how far the newest minute of the materialised views is behind that of their table.
     pub async fn look_at_views(&self) {
         const SQL: &str = "SELECT toUnixTimestamp(toStartOfMinute((SELECT max(event_time) FROM post_events \
             WHERE event_time > now() - INTERVAL 1 DAY))) - toUnixTimestamp((SELECT max(bucket) FROM post_metrics_1m \
@@ -117,7 +117,7 @@ impl Shared {
         }
     }
 
-    /// Why a table must not take rows, if it is so.
+    /// Why a table must not take rows, if that is so.
     pub fn refusal(&self, target: Target) -> Option<String> {
         let findings = self.parts.status.findings();
         findings.into_iter().find(|finding| finding.stops.stops(target)).map(|finding| finding.to_string())
@@ -127,7 +127,7 @@ impl Shared {
         self.parts.clock.now_ms()
     }
 
-    /// Full jitter (M. Brooker, "Exponential Backoff and Jitter").
+    /// Waits with full jitter (M. Brooker, "Exponential Backoff and Jitter").
     pub async fn back_off(&self, seed: u64, attempt: u32) {
         let Pace { backoff_first_ms, backoff_last_ms, .. } = self.parts.pace;
         let bound = backoff_first_ms.saturating_mul(1 << attempt.min(16)).min(backoff_last_ms).max(1);

@@ -1,4 +1,4 @@
-//! What the outbox, the sender and everyone who watches them share.
+//! The state shared by the outbox, the sender and everyone who watches them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -20,10 +20,10 @@ use super::mark::Mark;
 use super::target::Target;
 use super::verdict::Failure;
 
-/// One table as of the last commit.
+/// The state of one table as of the last commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TargetStatus {
-    /// Rows since the store was made: emitted = acknowledged + dead + waiting (N3).
+    /// The number of rows since the store was made: emitted = acknowledged + dead + waiting (N3).
     pub emitted: u64,
     pub acknowledged: u64,
     pub dead: u64,
@@ -38,34 +38,35 @@ pub struct TargetStatus {
 #[derive(Debug, Default)]
 struct Inner {
     targets: [TargetStatus; Target::COUNT],
-    /// Why nothing at all is delivered: not reachable, not migrated.
+    /// Why nothing at all is delivered: the server is not reachable or not migrated.
     unprepared: Option<Arc<str>>,
-    /// Of the last look at the tables.
+    /// The findings of the last check of the tables.
     findings: Vec<Finding>,
-    /// Batches that `post_events` must have.
+    /// The batches that `post_events` must have.
     marks: Vec<Mark>,
 }
 
-/// See the module.
+/// The state of the delivery.
 #[derive(Debug)]
 pub struct Status {
     inner: Mutex<Inner>,
     changed: Condvar,
-    /// Wakes in the order of waiting, so that a simulation is repeatable.
+    /// Wakes waiters in the order of their waiting, so that a simulation is repeatable.
     commits: Notify,
     breaker: Mutex<Breaker>,
-    /// Since when the breaker lets nothing but trials through, by its clock; one line of the log for each such time.
+    /// Since when the breaker allows only trials, by its clock. There is one log line for each such time.
     away_ms: Mutex<Option<i64>>,
-    /// The breaker's clock: wall time may stand still or go back.
+    /// The origin of the breaker's clock. Wall time could stand still or be set back.
     born: tokio::time::Instant,
-    /// Whether the server was migrated and looked at, so that rows go out.
+    /// Whether the server was migrated and checked, so that rows are sent.
     pub prepared: AtomicBool,
     pub query_seconds: Histogram,
     pub query_errors: Counter,
-    /// Of the last look at the materialised views: how long it took, and how far they are behind.
+    /// The last check of the materialised views: how long it took, and how far they are behind.
     pub views_seconds: Gauge<f64, AtomicU64>,
     pub views_staleness: Gauge<f64, AtomicU64>,
-    /// Batches that were found in the base table without an acknowledgement: whether the views have them is not known.
+    /// The number of batches that were found in the base table without an acknowledgement, so that it is unknown
+    /// whether the views have them.
     pub uncertain_batches: AtomicU64,
 }
 
@@ -89,7 +90,7 @@ impl Default for Status {
 }
 
 impl Status {
-    /// Every table, in the order of [`Target::ALL`].
+    /// All tables, in the order of [`Target::ALL`].
     pub fn targets(&self) -> [TargetStatus; Target::COUNT] {
         self.inner.lock().targets.clone()
     }
@@ -102,12 +103,13 @@ impl Status {
         self.inner.lock().findings.clone()
     }
 
-    /// Batches that `post_events` must have.
+    /// The batches that `post_events` must have.
     pub fn marks(&self) -> Vec<Mark> {
         self.inner.lock().marks.clone()
     }
 
-    /// What a person should know, for anyone to read: the server's own words, which may hold rows, are in the log only.
+    /// The problems for a person, for anyone to read. The server's own texts, which may contain rows, are only in the
+    /// log.
     pub fn complaints(&self) -> Vec<String> {
         let inner = self.inner.lock();
         let unprepared =
@@ -128,7 +130,7 @@ impl Status {
         complaints
     }
 
-    /// Bytes of rows that wait for ClickHouse.
+    /// The bytes of rows that wait for ClickHouse.
     pub fn waiting_bytes(&self) -> u64 {
         self.inner.lock().targets.iter().map(|target| target.waiting_bytes).sum()
     }
@@ -145,12 +147,12 @@ impl Status {
         self.born.elapsed().as_millis() as i64
     }
 
-    /// How long to wait before an attempt, in milliseconds; 0 admits it.
+    /// How long to wait before an attempt, in milliseconds. 0 allows the attempt.
     pub(super) fn admit(&self) -> i64 {
         self.breaker.lock().admit(self.age_ms())
     }
 
-    /// The server answered, whatever it said.
+    /// Notes that the server answered, whatever the answer is.
     pub(super) fn answered(&self) {
         self.breaker.lock().answered();
         if let Some(since_ms) = self.away_ms.lock().take() {
@@ -163,7 +165,7 @@ impl Status {
         }
     }
 
-    /// There was no answer to rely on.
+    /// Notes that there was no reliable answer.
     pub(super) fn failed(&self, failure: &Failure) {
         let now_ms = self.age_ms();
         self.breaker.lock().failed(now_ms);
@@ -180,7 +182,7 @@ impl Status {
         }
     }
 
-    /// After a commit: the counts of every table; stalls stay.
+    /// Sets the counts of every table after a commit. Stalls stay.
     pub(super) fn committed(&self, counts: [TargetStatus; Target::COUNT], marks: &[Mark]) {
         let mut inner = self.inner.lock();
         if inner.marks != marks {
@@ -194,7 +196,7 @@ impl Status {
         self.commits.notify_waiters();
     }
 
-    /// Ends with the first commit after it is enabled.
+    /// Ends with the first commit after the future is enabled.
     pub(super) fn next_commit(&self) -> Notified<'_> {
         self.commits.notified()
     }
@@ -204,7 +206,7 @@ impl Status {
         if *known != reason {
             match &reason {
                 Some(reason) => tracing::error!(table = target.name(), "ClickHouse table stalls: {reason}"),
-                None => tracing::info!(table = target.name(), "ClickHouse table goes on"),
+                None => tracing::info!(table = target.name(), "ClickHouse table gets rows again"),
             }
             *known = reason;
         }

@@ -6,15 +6,15 @@ use nova_storage::codec::CodecError;
 
 use crate::event::Table;
 
-/// The tables that the views fill.
+/// The tables that the materialised views fill.
 pub const VIEW_TARGETS: [&str; 3] = ["post_metrics_1m", "post_metrics_1h", "user_author_90d"];
 
 /// A table of ClickHouse that nova fills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
-    /// `{table}_cdc`.
+    /// The table `{table}_cdc`.
     Rows(Table),
-    /// `post_events`.
+    /// The table `post_events`.
     Events,
 }
 
@@ -29,7 +29,8 @@ impl Target {
         Target::Events,
     ];
 
-    /// Its number in the store. A number never changes and is never used again; the tables' own numbers go on at 6.
+    /// The number in the store. A number never changes and is never used again. The source tables' own numbers continue
+    /// at 6.
     pub const fn number(self) -> u8 {
         match self {
             Target::Rows(Table::Users) => 0,
@@ -47,7 +48,7 @@ impl Target {
         Target::ALL.into_iter().find(|target| target.number() == number).ok_or(unknown)
     }
 
-    /// Its place in [`Target::ALL`], in memory.
+    /// The index in [`Target::ALL`], in memory.
     pub const fn index(self) -> usize {
         match self {
             Target::Rows(table) => table as usize,

@@ -1,4 +1,4 @@
-//! The delivery of one table's sealed batches.
+//! Delivers one table's sealed batches.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -22,29 +22,29 @@ use super::target::Target;
 use super::verdict::{Failure, Verdict, may_be_stored, row_hint, verdict};
 use super::{lint, rows};
 
-/// Attempts with an unknown error code before its rows are looked at.
+/// The number of attempts with an unknown error code before the rows are suspected.
 const UNKNOWN_MAX_ATTEMPTS: u32 = 5;
 
 /// The delivery of one table.
 pub(super) struct Task {
     shared: Rc<Shared>,
     target: Target,
-    /// Batches that the writer was told of and has not taken out yet.
+    /// The batches that were reported to the writer and that it has not removed yet.
     reported: BTreeSet<u64>,
     /// The batches that an earlier process may have sent, whole or in pieces.
     inherited: BTreeSet<u64>,
     began: Instant,
-    /// The last attempt on the batch at hand that nobody answered: it may land still.
+    /// The last attempt on the present batch without an answer. It may still arrive.
     silent: Cell<Option<Instant>>,
 }
 
-/// An earlier process was at most so far into what is sealed now: those ahead, the one on its way, and as many as were
-/// open before it and sealed after it.
+/// The most batches, among those sealed now, that an earlier process can have sent: those ahead, the one in progress,
+/// and as many as were open before it and sealed after it.
 const INHERITED_MAX: usize = AHEAD_MAX_BATCHES + 1 + OPEN_MAX;
 
 /// Why a batch is left for now.
 enum Left {
-    /// The writer is gone, or the store cannot be read: the process ends.
+    /// The writer has ended, or the store cannot be read: the process ends.
     Ended,
 }
 
@@ -54,7 +54,7 @@ impl Task {
         Task { shared, target, reported, inherited, began: Instant::now(), silent: Cell::new(None) }
     }
 
-    /// Runs until the writer is gone or the store cannot be read.
+    /// Runs until the writer has ended or the store cannot be read.
     pub async fn run(mut self) {
         let status = Arc::clone(&self.shared.parts.status);
         match self.sealed(INHERITED_MAX) {
@@ -62,7 +62,7 @@ impl Task {
             Err(error) => return self.unreadable(&error),
         }
         loop {
-            // Listens before the look, so that a commit after it wakes us.
+            // The wait is enabled before the check, so that a commit after the check wakes the task.
             let mut commit = std::pin::pin!(status.next_commit());
             commit.as_mut().enable();
             match self.next() {
@@ -88,7 +88,7 @@ impl Task {
         outbox::sealed(&self.shared.parts.store.read()?, self.target, limit)
     }
 
-    /// The first batch that was not reported, while no more than [`AHEAD_MAX_BATCHES`] are.
+    /// The first batch that was not reported, if no more than [`AHEAD_MAX_BATCHES`] are reported.
     fn next(&mut self) -> Result<Option<(u64, OutboxBatch)>, outbox::OutboxError> {
         let found = self.sealed(AHEAD_MAX_BATCHES + 1)?;
         self.reported.retain(|batch| found.iter().any(|(known, _)| known == batch));
@@ -133,11 +133,11 @@ impl Task {
         }
     }
 
-    /// The rows of a refused batch that are at fault; the others are stored when this returns. `taken`: some of the batch
-    /// were stored before.
+    /// Finds the bad rows of a refused batch. The other rows are stored when this returns. `taken` says that some of
+    /// the batch were stored before.
     async fn find_dead(&self, mut whole: Piece, mut taken: bool, refused: String) -> Result<Vec<DeadRow>, Left> {
         let mut hint = row_hint(&refused);
-        // What went out before under another token has landed by now, if it ever does.
+        // Rows that were sent under another token have arrived by now, if they ever do.
         if self.silent.get().is_some() {
             match self.look(&whole).await {
                 Present::None => {}
@@ -172,7 +172,7 @@ impl Task {
                     self.stall(Some(format!("it refuses every row: {words}")));
                     hint = None;
                     self.rest().await;
-                    // Rows that were taken are there under the tokens of pieces that may not come again.
+                    // Rows that were accepted are stored under the tokens of pieces that may not come again.
                     if self.target == Target::Events {
                         match self.look(&whole).await {
                             Present::All => return Ok(Vec::new()),
@@ -190,7 +190,7 @@ impl Task {
         Ok(outbox::pieces(&read).map_err(|_| Left::Ended)?.contains(&batch))
     }
 
-    /// Returns once it is durable that the batch goes out in pieces.
+    /// Returns once it is durable that the batch is sent in pieces.
     async fn mark_pieces(&self, batch: u64) -> Result<(), Left> {
         let parts = &self.shared.parts;
         if self.in_pieces(batch)? {
@@ -209,13 +209,13 @@ impl Task {
         }
     }
 
-    /// Sends a piece until it is stored (`None`) or refused for its content (the server's words).
+    /// Sends a piece until it is stored (`None`) or refused because of its content (the server's text).
     async fn store(&self, piece: &Piece) -> Result<Option<String>, Left> {
         let parts = &self.shared.parts;
         let token =
             format!("nova:{:016x}:{}:{}:{:032x}", parts.store_id, self.target, piece.batch, xxh3_128(&piece.rows));
         let (mut attempt, mut unknown) = (0u32, 0u32);
-        // Since when the end of an attempt is not known, and whether it may still run.
+        // The time since when the end of an attempt is unknown, and whether it may still run.
         let (mut doubt, mut running) = (None::<Instant>, false);
         loop {
             if doubt.is_some_and(|since| since.elapsed().as_millis() as i64 > parts.pace.safe_horizon_ms) {
@@ -252,7 +252,7 @@ impl Task {
             if judged == Verdict::Suspect || unknown_still {
                 if let Some(words) = self.suspect(&piece.columns, &failure).await {
                     self.outlast().await;
-                    // The table may have taken the rows before it began to refuse them.
+                    // The table may have stored the rows before it began to refuse them.
                     let settled = if doubt.is_some() { self.settle(piece).await } else { None };
                     return settled.unwrap_or(Ok(Some(words)));
                 }
@@ -270,14 +270,14 @@ impl Task {
         }
     }
 
-    /// Waits until no attempt without an answer can land any more.
+    /// Waits until no attempt without an answer can arrive any more.
     async fn outlast(&self) {
         if let Some(last) = self.silent.get() {
             tokio::time::sleep_until(last + Duration::from_millis(self.shared.parts.pace.held_max_ms)).await;
         }
     }
 
-    /// What becomes of a piece that may be stored; `None` when none of it is.
+    /// Decides about a piece that may be stored. `None` if no row of it is.
     async fn settle(&self, piece: &Piece) -> Option<Result<Option<String>, Left>> {
         let present = self.look(piece).await;
         if !matches!(present, Present::None) {
@@ -293,8 +293,8 @@ impl Task {
         }
     }
 
-    /// Waits as long as the table is refused by the lint or the breaker is open. Who is let through asks the server next:
-    /// of a half-open breaker that is the one trial.
+    /// Waits as long as `lint` refuses the table or the breaker is open. The caller asks the server next; for a
+    /// half-open breaker this is the one trial.
     async fn wait_for_leave(&self) {
         loop {
             if let Some(reason) = self.shared.refusal(self.target) {
@@ -311,7 +311,7 @@ impl Task {
         }
     }
 
-    /// A refusal that rows may be the reason of: its words, unless the table itself is at fault.
+    /// The text of a refusal that rows may have caused. `None` if the table itself is the cause.
     async fn suspect(&self, columns: &Columns, failure: &Failure) -> Option<String> {
         let parts = &self.shared.parts;
         parts.status.answered();
@@ -329,7 +329,7 @@ impl Task {
         }
     }
 
-    /// Waits as the failure asks for.
+    /// Waits as the failure requires.
     async fn failed(&self, failure: &Failure, seed: u64, attempt: u32) {
         let parts = &self.shared.parts;
         tracing::debug!(table = self.target.name(), attempt, "ClickHouse: {failure}");
@@ -350,9 +350,9 @@ impl Task {
         }
     }
 
-    /// Which of the rows are in the table, after whatever still runs on the batch was ended; asks until it is told. Also
-    /// where all are there another attempt may run on. (What is ended between the table and its views is counted as
-    /// uncertain.)
+    /// Finds which of the rows are in the table, after queries that still run for the batch were ended. It asks until
+    /// there is an answer. Even if all rows are there, another attempt may still be running. (A batch that is ended
+    /// between the table and its views counts as uncertain.)
     async fn look(&self, piece: &Piece) -> Present {
         let mut attempt = 0u32;
         loop {
@@ -365,7 +365,7 @@ impl Task {
         }
     }
 
-    /// Rows were found whose insert was never confirmed: whether the views have them is not known.
+    /// Notes that rows were found whose insert was never confirmed, so it is unknown whether the views have them.
     fn uncertain(&self, batch: u64) {
         tracing::warn!(table = self.target.name(), batch, "found rows of a batch whose insert was never confirmed");
         self.shared.parts.status.uncertain_batches.fetch_add(1, Ordering::Relaxed);

@@ -1,12 +1,12 @@
-//! What ClickHouse's answer to an insert means. One function decides, so that the table of `docs/clickhouse.md` is one
-//! place in the code.
+//! Decides what ClickHouse's answer to an insert means. It is one function, so that the table of `docs/clickhouse.md`
+//! is in one place of the code.
 
 use crate::mutant::{self, Mutant};
 
-/// How an insert ended without an acknowledgement.
+/// Why an insert ended without an acknowledgement.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// The server was not reached: nothing was sent.
+    /// The server was not reached, so nothing was sent.
     #[error("not reached: {0}")]
     Unreachable(String),
     /// The connection broke after something was sent.
@@ -14,37 +14,38 @@ pub enum Failure {
     Broken(String),
     #[error("no answer in time")]
     TimedOut,
-    /// The server, or a proxy before it, refused. `code` is ClickHouse's own.
+    /// The server, or a proxy before it, refused. `code` is the error code of ClickHouse itself.
     #[error("{text}")]
     Refused { code: Option<u32>, text: String },
 }
 
-/// What to do next.
+/// The next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing was stored: the same bytes again, for ever.
+    /// Nothing was stored. The same bytes are sent again, for ever.
     Retry,
-    /// It may be stored: the same bytes and token again while the server remembers tokens, later only after a look.
+    /// The rows may be stored. The same bytes and token are sent again while the server remembers tokens, and later
+    /// only after a look at the table.
     Ambiguous,
-    /// The same, slower.
+    /// The rows may be stored, as for `Ambiguous`, and the sender must slow down.
     Overload,
-    /// The table cannot take rows before a person acts; other tables go on.
+    /// The table cannot take rows before a person acts. Other tables continue.
     Stall,
-    /// A row may be at fault: find it by experiment.
+    /// A row may be the cause, and is searched by experiment.
     Suspect,
-    /// A code that nova does not know: retried a few times, then suspect.
+    /// nova does not know the code. The insert is repeated a few times, and then the rows are suspected.
     Unknown,
 }
 
-/// The table of `docs/clickhouse.md`.
+/// The verdict by the table of `docs/clickhouse.md`.
 pub fn verdict(failure: &Failure) -> Verdict {
     let (code, text) = match failure {
         Failure::Unreachable(_) => return Verdict::Retry,
-        // A proxy answers for a server that may be at it still.
+        // A proxy may answer for a server that is still working on the insert.
         Failure::Broken(_) | Failure::TimedOut | Failure::Refused { code: None, .. } => return Verdict::Ambiguous,
         Failure::Refused { code: Some(code), text } => (*code, text),
     };
-    // The base table may hold the rows already: looking for a bad one would insert the good ones again.
+    // The base table may already have the rows, and a search for a bad row would insert the good ones again.
     if text.contains("while pushing to view") {
         return Verdict::Stall;
     }
@@ -59,25 +60,25 @@ pub fn verdict(failure: &Failure) -> Verdict {
     }
 }
 
-/// Whether the table may hold the rows although no acknowledgement came: also a refusal can come after them, a proxy's,
-/// a view's, one of a replica that lost its Keeper.
+/// Whether the table may have the rows although no acknowledgement came. A refusal can come after the rows, too: from a
+/// proxy, a view, or a replica that lost its Keeper.
 pub fn may_be_stored(failure: &Failure) -> bool {
     !matches!(failure, Failure::Unreachable(_))
 }
 
-/// Whether the user lacks the right to the statement: asking again gets no other answer.
+/// Whether the user lacks the right to the statement, so that repeating it has no other result.
 pub fn may_not(failure: &Failure) -> bool {
     matches!(failure, Failure::Refused { code: Some(164 | 497), .. })
 }
 
-/// ClickHouse's error code in an error text: `Code: 60. DB::Exception: …`.
+/// ClickHouse's error code in a text such as `Code: 60. DB::Exception: …`.
 pub fn code(text: &str) -> Option<u32> {
     let rest = &text[text.find("Code: ")? + 6..];
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     rest[..digits].parse().ok()
 }
 
-/// The row that the text of an error points to, counted from zero; a hint, not a proof.
+/// The row to which the text of an error points, counted from zero. It is a hint and no proof.
 pub fn row_hint(text: &str) -> Option<usize> {
     let rest = ["at row ", "at row: ", "row "].iter().find_map(|mark| text.split(mark).nth(1))?;
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();

@@ -1,4 +1,4 @@
-//! What the materialised views have counted.
+//! Reads the counts of the materialised views.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,19 +9,19 @@ use super::clickhouse::ClickHouse;
 use super::status::Status;
 use super::verdict::{Failure, Verdict, verdict};
 
-/// Codes of ClickHouse for a table or database that is not there yet.
+/// ClickHouse's codes for a table or database that does not exist yet.
 const NOT_MIGRATED: [u32; 2] = [60, 81];
 
 /// Why the views were not read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unread {
-    /// ClickHouse is away for now, or nothing can be asked of it before somebody repairs it, which the sender tells.
+    /// ClickHouse does not answer for now, or answers nothing until somebody repairs it, which the sender reports.
     Away(String),
-    /// Anything else.
+    /// Any other reason.
     Failed(String),
 }
 
-/// Which views: by the length of their buckets.
+/// The views by the length of their buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Buckets {
     Minutes,
@@ -44,14 +44,15 @@ pub struct Views {
 }
 
 impl Views {
-    /// The rows of an answer; none where the views are not made yet.
+    /// The rows of an answer. There are none if the views do not exist yet.
     fn ask(&self, sql: String) -> impl Future<Output = Result<Vec<Vec<String>>, Unread>> + Send + use<> {
         let (clickhouse, status) = (self.clickhouse.clone(), Arc::clone(&self.status));
         async move {
             match clickhouse.rows(&sql).await {
                 Ok(rows) => Ok(rows),
                 Err(Failure::Refused { code: Some(code), .. }) if NOT_MIGRATED.contains(&code) => Ok(Vec::new()),
-                // The sender tells why no table can be made; who asks for the same reason in vain is not a second fault.
+                // The sender reports why no table can be made, so a query that fails for the same reason is not
+                // reported as well.
                 Err(failure) if status.unprepared().is_some() => Err(Unread::Away(failure.to_string())),
                 Err(failure) => Err(match verdict(&failure) {
                     Verdict::Retry | Verdict::Ambiguous | Verdict::Overload => Unread::Away(failure.to_string()),
@@ -61,7 +62,7 @@ impl Views {
         }
     }
 
-    /// How many events of each [`crate::event::Action`] there are in these hours since the epoch.
+    /// The number of events of each [`crate::event::Action`] in these hours since the epoch.
     pub fn events(&self, hours: Range<i64>) -> impl Future<Output = Result<[i64; 5], Unread>> + Send + use<> {
         let rows = self.ask(format!(
             "SELECT sum(impressions), sum(views), sum(likes), sum(comments), sum(shares) FROM {} WHERE {}",
@@ -75,8 +76,8 @@ impl Views {
         }
     }
 
-    /// The posts with the most views and shares, weighed by `weights` of each action, in these minutes since the epoch;
-    /// with impressions, views and shares of each.
+    /// The posts with the most views and shares, weighted by `weights` of each action, in these minutes since the
+    /// epoch, with impressions, views and shares of each.
     pub fn posts(
         &self,
         buckets: Buckets,
@@ -101,7 +102,7 @@ impl Views {
     }
 }
 
-/// A condition on the views' buckets, by bounds in seconds.
+/// A condition on the views' buckets, with limits in seconds.
 fn within(from_s: i64, to_s: i64) -> String {
     format!("bucket >= toDateTime({}, 'UTC') AND bucket < toDateTime({}, 'UTC')", from_s.max(0), to_s.max(0))
 }

@@ -1,17 +1,17 @@
-//! The types of columns, as RowBinary and the store write them.
+//! The types of columns, with their encodings in RowBinary and in the store.
 
 use nova_storage::codec::CodecError;
 
 use crate::event::ColumnType;
 
-/// How a column is written in RowBinary.
+/// The encoding of a column in RowBinary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
     Uuid,
     NullableUuid,
     Text,
     NullableText,
-    /// Text of few values.
+    /// A text column with few different values.
     Word,
     Bool,
     Micros,
@@ -40,7 +40,7 @@ impl Wire {
         Wire::U128,
     ];
 
-    /// Its number in the store. A number never changes and is never used again.
+    /// The number in the store. A number never changes and is never used again.
     pub const fn number(self) -> u8 {
         match self {
             Wire::Uuid => 0,
@@ -84,7 +84,7 @@ impl Wire {
         }
     }
 
-    /// How a column of the source is written.
+    /// The encoding of a column of the source.
     pub(super) fn of(kind: ColumnType, nullable: bool) -> Wire {
         match (kind, nullable) {
             (ColumnType::Uuid, false) => Wire::Uuid,

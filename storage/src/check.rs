@@ -1,6 +1,6 @@
-//! Whether a file is what redb wrote: every page of the last commit against its checksum, and the number of the last
-//! commit against the mark. The check is redb's own (`set_check_integrity_on_open`). It repairs and commits; here it does
-//! so over a view that keeps what is written in memory, so that the file is never changed.
+//! Checks that a file is what redb wrote: every page of the last commit is compared with its checksum, and the number
+//! of the last commit with the mark. The check is redb's own (`set_check_integrity_on_open`). It repairs and commits,
+//! so here it works on a view that keeps writes in memory, and the file is never changed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,35 +16,36 @@ use crate::guard::guarded;
 use crate::mark::{self, MARK_AT, MARK_BYTES, PAGE_BYTES};
 use crate::schema::META;
 
-/// redb's page cache during a check.
+/// The size of redb's page cache during a check.
 const CACHE_BYTES: usize = 16 << 20;
-/// What every file of redb begins with.
+/// The first bytes of every file of redb.
 const MAGIC: [u8; 9] = [b'r', b'e', b'd', b'b', 0x1A, 0x0A, 0xA9, 0x0D, 0x0A];
 const NO_STORE: &str = "it does not begin as a store does";
-/// In `meta`: how many commits there were. A version byte, then the number, little endian.
+/// The key in `meta` for the number of commits. The value is a version byte, and then the number in little-endian
+/// order.
 pub(crate) const COMMITS_KEY: &str = "commits";
 const COMMITS_VERSION: u8 = 1;
 
-/// Bytes that do not change while they are looked at.
+/// Bytes that do not change during a check.
 pub(crate) trait Bytes: fmt::Debug + Send + Sync + 'static {
     fn len(&self) -> io::Result<u64>;
-    /// [`io::ErrorKind::Interrupted`] says that the bytes of that moment are lost.
+    /// Reads bytes. [`io::ErrorKind::Interrupted`] means that the bytes of that moment are lost.
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
-    /// Whether no other process writes the file; holds that until [`Bytes::unlock`].
+    /// Whether no other process writes the file. If so, this stays true until [`Bytes::unlock`].
     fn lock(&self) -> Result<bool, BackendError>;
     fn unlock(&self) -> io::Result<()>;
 }
 
-/// How a check ended that found nothing.
+/// The end of a check without a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checked {
-    /// Every page was looked at.
+    /// Every page was checked.
     Whole,
-    /// It was told to stop before the end.
+    /// The check was stopped before the end.
     Stopped,
 }
 
-/// Why a check could not say that the file is whole.
+/// Why a check could not confirm that the file is whole.
 #[derive(Debug)]
 pub(crate) enum CheckError {
     Damaged(String),
@@ -53,12 +54,12 @@ pub(crate) enum CheckError {
 }
 
 impl CheckError {
-    /// What redb says when it opens a file.
+    /// The error for redb's error at the opening of a file.
     pub fn of(error: DatabaseError) -> CheckError {
         match error {
             DatabaseError::DatabaseAlreadyOpen => CheckError::InUse,
             DatabaseError::Storage(StorageError::Corrupted(detail)) => CheckError::Damaged(detail),
-            // An empty file, one that is no store at all, and one that ends too early.
+            // This is an empty file, a file that is no store at all, or one that ends too early.
             DatabaseError::Storage(StorageError::Io(error))
                 if matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
             {
@@ -74,14 +75,14 @@ impl CheckError {
     }
 }
 
-/// Whether the file begins as redb's do. redb would take an empty one for a new store.
+/// Whether the file begins like redb's files. redb would take an empty file for a new store.
 fn is_store(bytes: &dyn Bytes) -> bool {
     let mut first = [0; MAGIC.len()];
     bytes.read(0, &mut first).is_ok() && first == MAGIC
 }
 
-/// Where redb notes whether the file was closed in order, and the bit that says it was not (`GOD_BYTE_OFFSET` and
-/// `RECOVERY_REQUIRED` in redb's `header.rs`).
+/// The position at which redb notes whether the file was closed in order, and the bit that says it was not
+/// (`GOD_BYTE_OFFSET` and `RECOVERY_REQUIRED` in redb's `header.rs`).
 const STATE_AT: u64 = MAGIC.len() as u64;
 const NOT_CLOSED: u8 = 2;
 
@@ -94,7 +95,7 @@ pub(crate) fn is_clean(bytes: &dyn Bytes) -> Result<bool, CheckError> {
     Ok(state[0] & NOT_CLOSED == 0)
 }
 
-/// Looks at every page, until `stop` says so. It is told the bytes of each read before the read.
+/// Checks every page, until `stop` returns true. `stop` gets the number of bytes of each read before the read.
 pub(crate) fn check(
     bytes: impl Bytes,
     stop: impl Fn(usize) -> bool + Send + Sync + 'static,
@@ -119,14 +120,14 @@ pub(crate) fn check(
         durable(mark, commits(&database)?)
     });
     match checked {
-        // Whatever redb made of a read that was refused.
+        // The result does not matter, because a read was refused.
         _ if stopped.load(Ordering::Relaxed) => Ok(Checked::Stopped),
         Ok(checked) => checked.map(|()| Checked::Whole),
         Err(panicked) => Err(CheckError::Damaged(panicked.to_string())),
     }
 }
 
-/// A commit that was durable must not be gone.
+/// Checks that no durable commit is missing.
 pub(crate) fn durable(mark: Option<u64>, commits: u64) -> Result<(), CheckError> {
     match mark {
         Some(mark) if commits < mark => {
@@ -137,14 +138,14 @@ pub(crate) fn durable(mark: Option<u64>, commits: u64) -> Result<(), CheckError>
     }
 }
 
-/// What `meta` says of so many commits.
+/// The value in `meta` for this number of commits.
 pub(crate) fn commits_value(commits: u64) -> [u8; 9] {
     let mut value = [COMMITS_VERSION; 9];
     value[1..].copy_from_slice(&commits.to_le_bytes());
     value
 }
 
-/// How many commits the file has; none before the first, and in one of an earlier version.
+/// The number of commits in the file. It is 0 before the first, and in a file of an earlier version.
 pub(crate) fn commits(database: &Database) -> Result<u64, CheckError> {
     let damaged = |error: redb::Error| match error {
         redb::Error::Io(error) => CheckError::Io(error.into()),
@@ -163,11 +164,11 @@ pub(crate) fn commits(database: &Database) -> Result<u64, CheckError> {
     }))
 }
 
-/// The bytes, and over them what redb wrote.
+/// The bytes, covered by redb's writes.
 struct View {
     base: Box<dyn Bytes>,
     len: Mutex<u64>,
-    /// Whole pages by their number.
+    /// The written pages by their number.
     written: Mutex<BTreeMap<u64, Box<[u8]>>>,
     stop: Box<dyn Fn(usize) -> bool + Send + Sync>,
     /// Set once a read was refused.
@@ -184,7 +185,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The numbers of the pages that a stretch touches.
+/// The numbers of the pages that a range touches.
 fn pages(offset: u64, length: usize) -> std::ops::Range<u64> {
     let page_bytes = PAGE_BYTES as u64;
     offset / page_bytes..(offset + length as u64).div_ceil(page_bytes)
@@ -196,7 +197,7 @@ impl View {
         io::Error::other("the check was stopped")
     }
 
-    /// Reads below what was written; zeros behind the end of the file.
+    /// Reads the bytes below the writes. Bytes after the end of the file are zeros.
     fn read_base(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let inside = self.base.len()?.saturating_sub(offset).min(out.len() as u64) as usize;
         out[inside..].fill(0);

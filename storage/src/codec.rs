@@ -1,7 +1,7 @@
-//! The primitives that every stored value is written with, and the values that this crate knows the shape of.
+//! The primitives of every stored value, and the values whose form this crate knows.
 //!
-//! A value starts with a version byte; integers are LEB128 varints, signed ones zigzag-coded first; byte strings are
-//! length-prefixed. Reading never panics: malformed bytes are a [`CodecError`].
+//! A value starts with a version byte. Integers are LEB128 varints, and signed ones are zigzag-coded first. Byte
+//! strings are length-prefixed. Reading never panics: malformed bytes are a [`CodecError`].
 
 #![warn(clippy::indexing_slicing)]
 
@@ -16,7 +16,7 @@ pub enum CodecError {
     Version { what: &'static str, found: u8, known: u8 },
     #[error("{0} holds an impossible value")]
     Invalid(&'static str),
-    /// A number that a later version gave a meaning.
+    /// A number to which a later version gave a meaning.
     #[error("{what} has the number {number}, which this build does not know: run the newer nova that wrote it")]
     Unknown { what: &'static str, number: u64 },
     #[error("{0} has bytes left over")]
@@ -65,11 +65,11 @@ impl Put for Vec<u8> {
     }
 }
 
-/// Reads primitives back, in the order in which they were put.
+/// Reads primitives back, in the order in which they were written.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
-    /// What is being read, for error messages.
+    /// The name of the value that is read, for error messages.
     what: &'static str,
 }
 
@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
             }
             value |= part << shift;
             if byte & 0x80 == 0 {
-                // One value, one encoding: no zeros in front of it.
+                // Each value has only one encoding, so leading zeros are refused.
                 return if byte == 0 && shift > 0 { Err(CodecError::Invalid(self.what)) } else { Ok(value) };
             }
         }
@@ -161,47 +161,48 @@ impl<'a> Reader<'a> {
         self.flag()?.then(|| self.bytes()).transpose()
     }
 
-    /// All that is left.
+    /// All remaining bytes.
     pub fn rest(self) -> &'a [u8] {
         self.bytes
     }
 
-    /// The rest must be empty.
+    /// Checks that no bytes are left.
     pub fn end(self) -> Result<(), CodecError> {
         if self.bytes.is_empty() { Ok(()) } else { Err(CodecError::Trailing(self.what)) }
     }
 }
 
-/// How many outcomes a record can have. Their numbers are the caller's, and never change.
+/// The number of different outcomes of a record. The caller defines their numbers, which never change.
 pub const OUTCOMES: usize = 6;
 
 /// The most bytes of a source's own position in an offset row.
 pub const COOKIE_MAX_BYTES: usize = 4 << 10;
 
-/// What is known of one topic-partition: the position and what became of every record before it. In the store the
-/// source's own position, its cookie, follows: bytes that only the source reads, empty where it has none.
+/// The state of one topic-partition: the position, and the outcomes of all records before it. In the store the source's
+/// own position, its cookie, follows: bytes that only the source reads, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct OffsetRow {
     /// The next offset to read.
     pub next: i64,
     pub consumed: u64,
     pub outcomes: [u64; OUTCOMES],
-    /// Events whose id was known with another payload; each is also a duplicate.
+    /// The number of events whose id was known with another payload. Each is also a duplicate.
     pub conflicts: u64,
-    /// Hash of the record at `next - 1`, to notice a topic that was deleted and created again.
+    /// A hash of the record at `next - 1`, to detect a topic that was deleted and created again.
     pub digest: u64,
     /// The largest arrival time of the partition's records, epoch milliseconds.
     pub arrival_ms: i64,
-    /// Whether it has delivered client events: the slowest such partition holds the dedup horizon.
+    /// Whether the partition has delivered client events. The slowest such partition holds the dedup horizon.
     pub carries_events: bool,
 }
 
 impl OffsetRow {
-    /// Version 1 did not say how many outcomes it has: six. Version 2 had no cookie.
+    /// The version of the format. Version 1 did not have the number of outcomes, which was six. Version 2 had no
+    /// cookie.
     const VERSION: u8 = 3;
     const OUTCOMES_V1: u64 = 6;
 
-    /// `cookie` has at most [`COOKIE_MAX_BYTES`]: the writer refuses a longer one.
+    /// Encodes the row. `cookie` has at most [`COOKIE_MAX_BYTES`], because the writer refuses a longer one.
     pub fn encode(&self, cookie: &[u8]) -> Vec<u8> {
         let mut out = vec![Self::VERSION];
         out.put_zigzag(self.next);
@@ -241,21 +242,21 @@ impl OffsetRow {
         Ok((row, cookie))
     }
 
-    /// N2: every consumed record has exactly one outcome.
+    /// Checks N2: every consumed record has exactly one outcome.
     pub fn balanced(&self) -> bool {
         self.outcomes.iter().try_fold(0u64, |sum, count| sum.checked_add(*count)) == Some(self.consumed)
     }
 }
 
-/// A record that could not be applied, kept whole (up to a cut that its sizes tell) until someone decides.
+/// A record that could not be applied. It is kept whole, or cut as its sizes show, until somebody decides.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DeadLetter {
     pub topic: String,
     pub partition: i32,
     pub offset: i64,
-    /// Arrival of the record, epoch milliseconds.
+    /// The arrival of the record, epoch milliseconds.
     pub timestamp_ms: i64,
-    /// When it was put here, epoch milliseconds.
+    /// When the letter was made, epoch milliseconds.
     pub died_at_ms: i64,
     pub stage: String,
     pub reason: String,
@@ -321,15 +322,15 @@ impl DeadLetter {
     }
 }
 
-/// A sealed batch of the outbox (N8): what it holds never changes again.
+/// A sealed batch of the outbox (N8). A batch's content never changes again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutboxBatch {
     pub rows: u32,
     pub bytes: u64,
-    /// Hash of the concatenated chunks.
+    /// A hash of the concatenated chunks.
     pub hash: u128,
     pub chunks: u32,
-    /// The one value of the table's partition expression in it.
+    /// The value of the table's partition expression, which is the same for all rows.
     pub partition: u32,
     pub sealed_at_ms: i64,
 }

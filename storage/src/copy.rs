@@ -1,4 +1,4 @@
-//! Copies of a store: a backup with its seal, and the store written anew without what was removed.
+//! Copies of a store: a backup with its seal, and a compacted store without removed data.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -10,23 +10,24 @@ use crate::file::Aside;
 use crate::seal::{self, Sealed};
 use crate::store::{self, ReadTxn, Store};
 
-/// A copy that was made.
+/// The facts about a finished copy.
 #[derive(Debug)]
 pub struct Copied {
     pub entries: u64,
     pub bytes: u64,
-    /// Whether every page of the original was checked before it was copied. Not, where too much was written meanwhile.
+    /// Whether every page of the original was checked before the copy. It is false if too much was written during the
+    /// check.
     pub checked: bool,
     pub seal: Sealed,
 }
 
-/// Pieces of a file that is overwritten.
+/// Zeros that overwrite a file piece by piece.
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
 impl Store {
-    /// Writes the last commit into a new file: a consistent copy, also while the store is written. Both are checked, and
-    /// the copy is sealed with what `manifest` makes of it and of the number of its entries. The file must not be there
-    /// yet, and is there whole or not at all.
+    /// Writes the last commit into a new file: a consistent copy, even while the store is written. Both files are
+    /// checked, and the copy is sealed with the manifest that `manifest` makes from it and from the number of its
+    /// entries. The file must not exist, and afterwards it exists whole or not at all.
     pub fn copy_to(
         &self,
         path: &Path,
@@ -35,7 +36,7 @@ impl Store {
         if path.symlink_metadata().is_ok() {
             return Err(CopyError::Exists { path: path.display().to_string() });
         }
-        // Copying damaged pages would give them good checksums.
+        // Copying damaged pages would give them valid checksums.
         let checked = self.check(|_| false)? == Checked::Whole;
         let io = |source: io::Error| CopyError::Io { path: path.display().to_string(), source };
         let (aside, (entries, manifest)) =
@@ -46,7 +47,7 @@ impl Store {
         Ok(Copied { entries, bytes, checked, seal })
     }
 
-    /// A whole copy beside `path`, and what `told` makes of it and of the number of its entries.
+    /// A whole copy beside `path`, and the result of `told` for it and for the number of its entries.
     fn copy_aside<T>(
         &self,
         path: &Path,
@@ -63,13 +64,13 @@ impl Store {
         Ok((aside, told))
     }
 
-    /// Writes the store anew, without the pages that hold what was removed, and overwrites the old file with zeros. Returns
-    /// the bytes before and after.
+    /// Writes the store into a new file without the pages of removed data, and overwrites the old file with zeros.
+    /// Returns the bytes before and after.
     pub fn compact(self, path: &Path) -> Result<(u64, u64), CopyError> {
         let io = |source: io::Error| CopyError::Io { path: path.display().to_string(), source };
         self.check(|_| false)?;
         let (aside, ()) = self.copy_aside(path, ".compacting", |_, _| Ok(()))?;
-        // Closed in order first: it is the store until the rename.
+        // The old file is closed in order first, because it is the store until the rename.
         drop(self);
         let mut old = OpenOptions::new().write(true).open(path).map_err(io)?;
         let (before, after) = (old.metadata().map_err(io)?.len(), aside.path().metadata().map_err(io)?.len());
@@ -89,11 +90,11 @@ fn overwrite(file: &mut File, bytes: u64) -> io::Result<()> {
     file.sync_all()
 }
 
-/// What a killed process may leave beside a store, by the end of its name.
+/// The endings of files that a killed process may leave beside a store.
 const LEFTOVERS: [&str; 4] = [".new", ".restoring", ".compacting", ".copying"];
 
-/// Removes what killed processes left of `path`'s own name, and copies that were being made in `backups`. The caller has the
-/// store open. Links are removed, not their targets. Returns the names.
+/// Removes files that killed processes left under `path`'s own name, and unfinished copies in `backups`. The caller has
+/// the store open. Links are removed, and their targets are not. Returns the names.
 pub fn remove_leftovers(path: &Path, backups: &Path) -> Vec<PathBuf> {
     let beside = LEFTOVERS.iter().map(|ending| {
         let mut name = path.as_os_str().to_owned();

@@ -1,5 +1,5 @@
-//! The file as redb uses it: every read and write passes here. It sets the mark ([`crate::mark`]), and it can freeze: a
-//! check then sees the file as it stands at one moment, while redb writes on.
+//! The file as redb uses it: every read and write passes through here. It sets the mark ([`crate::mark`]), and it can
+//! freeze: a check then sees the file as of one moment, while redb continues to write.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,27 +12,27 @@ use redb::{BackendError, StorageBackend};
 use crate::check::Bytes;
 use crate::mark::{self, MARK_AT, MARK_BYTES, PAGE_BYTES};
 
-/// What pages that are overwritten during a check may take in memory; with more the check gives up.
+/// The most memory for pages that are overwritten during a check. If more is needed, the check gives up.
 const KEPT_MAX_BYTES: usize = 64 << 20;
 
-/// Pages as they were when the file froze.
+/// The pages as they were when the file froze.
 #[derive(Debug)]
 struct Kept {
-    /// Length of the file then.
+    /// The length of the file at that moment.
     len: u64,
     /// The former bytes of pages that were written since, by their number.
     pages: BTreeMap<u64, Box<[u8]>>,
-    /// Set when a page of that moment is lost.
+    /// Whether a page of that moment is lost.
     lost: bool,
 }
 
-/// See the module.
+/// The file as redb uses it.
 #[derive(Debug)]
 pub(crate) struct Disk {
     inner: Box<dyn StorageBackend>,
     frozen: AtomicBool,
     kept: Mutex<Option<Kept>>,
-    /// Commits that the file has.
+    /// The number of commits in the file.
     commits: AtomicU64,
 }
 
@@ -54,19 +54,19 @@ impl Disk {
         self.commits.store(commits, Ordering::Release);
     }
 
-    /// Commits that are known to be durable; `None` where no mark says so.
+    /// The number of commits that are known to be durable. `None` without a mark.
     pub fn mark(&self) -> Option<u64> {
         let mut bytes = [0; MARK_BYTES];
         self.inner.read(MARK_AT as u64, &mut bytes).ok()?;
         mark::decode(&bytes)
     }
 
-    /// A mark that cannot be written stays an older one, which is true as well.
+    /// Writes the mark. If that fails, an older mark stays, which is also true.
     pub fn set_mark(&self, commits: u64) {
         let _ = self.overwrite(MARK_AT as u64, &mark::encode(commits));
     }
 
-    /// Writes beside redb's header.
+    /// Writes bytes outside of redb's header.
     pub fn overwrite(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.keep(offset, bytes.len())?;
         self.inner.write(offset, bytes)
@@ -80,7 +80,7 @@ impl Disk {
         self.inner.read(offset, out)
     }
 
-    /// The file as it is now, for as long as what is returned lives; one at a time.
+    /// Freezes the file as long as the returned value lives. Only one can exist at a time.
     pub fn freeze(self: &Arc<Disk>) -> io::Result<Frozen> {
         let mut kept = self.kept();
         if kept.is_some() {
@@ -95,7 +95,7 @@ impl Disk {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers pages before they are written over, while the file is frozen.
+    /// Keeps pages before they are overwritten, while the file is frozen.
     fn keep(&self, offset: u64, length: usize) -> io::Result<()> {
         if !self.frozen.load(Ordering::Acquire) {
             return Ok(());
@@ -178,7 +178,7 @@ impl StorageBackend for Backend {
     }
 }
 
-/// The file at one moment. The disk thaws when this is dropped.
+/// The file as of one moment. The disk thaws when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Frozen(Arc<Disk>);
 
@@ -196,7 +196,7 @@ impl Bytes for Frozen {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let read = self.0.inner.read(offset, out);
-        // Looked at after the read: a page that was written before or during it was kept before that.
+        // This is checked after the read: a page that was written before or during the read was kept before the write.
         let kept = self.0.kept();
         let kept = kept.as_ref().filter(|kept| !kept.lost);
         let kept =
@@ -215,7 +215,7 @@ impl Bytes for Frozen {
         Ok(())
     }
 
-    /// redb holds the file already.
+    /// redb already holds the lock of the file.
     fn lock(&self) -> Result<bool, BackendError> {
         Ok(true)
     }

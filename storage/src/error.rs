@@ -1,4 +1,4 @@
-//! One error per verb: opening, reading, writing, copying. Damage is one error in each of them.
+//! One error for each verb: opening, reading, writing, copying. Damage is a variant of each.
 
 use std::io;
 
@@ -31,7 +31,7 @@ impl OpenError {
     }
 }
 
-/// Why a read failed. The store must not be used further: an answer from it could be wrong.
+/// Why a read failed. The store must not be used any more, because an answer from it could be wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     #[error("the store is damaged ({0}): stop nova, then restore a backup, or move the file away and rebuild")]
@@ -64,7 +64,7 @@ impl From<CodecError> for WriteError {
     }
 }
 
-/// What is written may follow from what is read.
+/// Converts read errors, because a write may depend on a read.
 impl From<ReadError> for WriteError {
     fn from(error: ReadError) -> WriteError {
         match error {

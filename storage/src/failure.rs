@@ -1,10 +1,10 @@
-//! What redb or the system refused.
+//! The error that redb or the system refused an operation.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 
-/// What redb or the system refused, in its words. Where the system refused, its error is the source, with its kind.
+/// The refusal of redb or of the system, in its words. If the system refused, its error is the source, with its kind.
 #[derive(Debug)]
 pub struct StorageFailure {
     text: String,

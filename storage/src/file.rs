@@ -1,4 +1,4 @@
-//! Files of a store: made for their owner alone, never over a link or a file that is there, whole or not at all.
+//! Makes the files of a store: for their owner alone, never over a link or an existing file, whole or not at all.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -11,16 +11,16 @@ use redb::{BackendError, StorageBackend as _};
 
 use crate::check::Bytes;
 
-/// Read and written by their owner.
+/// The rights to read and write for the owner alone.
 const OWNER_ONLY: u32 = 0o600;
 
-/// Makes a file that must not be there, for its owner alone. A link of that name is not followed: `O_EXCL` (POSIX
+/// Makes a file for its owner alone. The file must not exist. A link with this name is not followed: `O_EXCL` (POSIX
 /// `open`) refuses it.
 pub fn create_new(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(OWNER_ONLY).open(path)
 }
 
-/// A file under a name for the time until it is whole. Unless it is put in its place, it is removed.
+/// A file under a temporary name until it is whole. If it is not moved to its place, it is removed.
 #[derive(Debug)]
 pub struct Aside {
     path: PathBuf,
@@ -28,8 +28,8 @@ pub struct Aside {
 }
 
 impl Aside {
-    /// Beside `path`, named as that with `ending`; what a killed process left under the name is removed. A link is removed,
-    /// never its target.
+    /// Makes a file beside `path`, with `ending` added to the name. A file that a killed process left under this name
+    /// is removed. A link is removed, and its target is not.
     pub fn new(path: &Path, ending: &str) -> io::Result<(Aside, File)> {
         let mut name = path.as_os_str().to_owned();
         name.push(ending);
@@ -93,7 +93,7 @@ impl Bytes for ReadOnly {
         self.0.read(offset, out)
     }
 
-    /// Shared: it excludes every process that has the file open as a store.
+    /// Takes a shared lock, which excludes every process that has the file open as a store.
     fn lock(&self) -> Result<bool, BackendError> {
         self.0.try_lock_shared_range(Bound::Unbounded, Bound::Unbounded)
     }

@@ -1,25 +1,26 @@
-//! Panics of redb as errors. redb trusts the pages that it reads; over damaged ones it may fail an assertion or index
-//! out of bounds. Every call into redb goes through [`guarded`], so that such a panic is the error `Damaged` and prints
-//! nothing. A panic of nova's own code within a call goes on as a panic.
+//! Turns panics of redb into errors. redb trusts the pages that it reads, and damaged ones may make it fail an
+//! assertion or index out of bounds. Every call into redb goes through [`guarded`], so that such a panic becomes the
+//! error `Damaged` and prints nothing. A panic of nova's own code within a call continues as a panic.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::path::Path;
 use std::sync::Once;
 
-/// redb found what it cannot have written; the text is its own.
+/// The error that redb found something which it cannot have written. The text is redb's own.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Panicked(String);
 
 thread_local! {
-    /// Guarded calls that this thread is in.
+    /// The number of nested guarded calls of this thread.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
-    /// What the panic said that the current call ends with.
+    /// The text of the panic that ends the current call.
     static WORDS: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Code of this workspace is compiled under relative paths, redb and the standard library under absolute ones.
+/// Whether a panic is foreign: code of this workspace is compiled under relative paths, redb and the standard library
+/// under absolute ones.
 fn is_foreign(info: &PanicHookInfo<'_>) -> bool {
     info.location().is_none_or(|at| Path::new(at.file()).is_absolute())
 }
@@ -32,7 +33,7 @@ fn words(info: &PanicHookInfo<'_>) -> String {
     format!("{}{place}", info.payload_as_str().unwrap_or("no message"))
 }
 
-/// Installed once, in front of the hook that is there: says nothing of a panic that becomes an error.
+/// Installs a hook once, before the existing one. The hook prints nothing for a panic that becomes an error.
 fn install_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -44,7 +45,7 @@ fn install_hook() {
     });
 }
 
-/// Does `work`, and makes a panic of redb an error.
+/// Runs `work`, and turns a panic of redb into an error.
 pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
     install_hook();
     DEPTH.set(DEPTH.get() + 1);
@@ -62,7 +63,8 @@ mod tests {
 
     #[test]
     fn a_panic_of_a_library_is_an_error_and_one_of_ours_a_panic() {
-        // An index out of bounds is told with the place of the caller; a capacity that no memory has, with the library's.
+        // An index out of bounds is reported with the place of the caller, and a capacity beyond all memory with a
+        // place in the library.
         let foreign = guarded(|| Vec::<u64>::with_capacity(std::hint::black_box(usize::MAX)).len());
         assert!(foreign.unwrap_err().to_string().contains("capacity"));
         let ours = panic::catch_unwind(|| guarded(|| assert_eq!(1, std::hint::black_box(2))));

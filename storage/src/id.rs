@@ -15,7 +15,7 @@ pub struct ParseIdError;
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// Where the hexadecimal pairs of a hyphenated text start.
+/// The positions at which the hexadecimal pairs of a hyphenated text start.
 const PAIRS: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
 
 impl Id {
@@ -38,7 +38,7 @@ impl Id {
         out
     }
 
-    /// Appends that text.
+    /// Appends the hyphenated text.
     pub fn write_to(self, out: &mut String) {
         out.push_str(std::str::from_utf8(&self.text()).unwrap_or_default());
     }
@@ -69,7 +69,7 @@ impl Id {
     }
 }
 
-/// Set for every byte that is no hexadecimal digit, and in no digit's value.
+/// The mark of every byte that is no hexadecimal digit. No digit's value has this bit.
 const NOT_A_DIGIT: u8 = 0x80;
 
 /// The value of each hexadecimal digit.

@@ -1,12 +1,12 @@
-//! nova's redb file: every table in one place, codecs with a version byte, transactions. Knows nothing of Kafka, HTTP
-//! or ClickHouse.
+//! nova's redb file: every table in one place, codecs with a version byte, transactions. The crate does not depend on
+//! Kafka, HTTP or ClickHouse.
 //!
-//! `id` names things, `schema` lists the tables, `codec` writes and reads their values, `store` opens the file and
-//! begins transactions, `error` says what can go wrong with each verb, `testing` crashes and breaks it on purpose.
+//! `id` has the identifiers, `schema` lists the tables, `codec` writes and reads their values, `store` opens the file
+//! and begins transactions, `error` has an error for each verb, and `testing` crashes and damages the file on purpose.
 //!
-//! Damage is found in three places: `check` looks at every page, `mark` knows which commits were durable, `guard` makes
-//! panics of redb errors. `disk` is the file as redb uses it, `memory` one that is nowhere else, `file` makes files, `copy` copies a store, `seal` is a
-//! backup's manifest.
+//! Damage is found in three places: `check` checks every page, `mark` knows which commits were durable, and `guard`
+//! turns panics of redb into errors. `disk` is the file as redb uses it, `memory` is a file in memory, `file` makes
+//! files, `copy` copies a store, and `seal` is a backup's manifest.
 
 mod check;
 pub mod codec;

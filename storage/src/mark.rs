@@ -1,21 +1,22 @@
-//! What nova writes into the first page of the file beside redb's header: the mark of the last durable commit, and the
-//! seal of a backup. redb's header takes the first 320 of the page's 4 096 bytes, and redb reads and writes no others
-//! (`DB_HEADER_SIZE` in its `header.rs`).
+//! The data that nova writes into the first page of the file beside redb's header: the mark of the last durable commit,
+//! and the seal of a backup. redb's header takes the first 320 of the page's 4 096 bytes, and redb reads and writes no
+//! others (`DB_HEADER_SIZE` in its `header.rs`).
 //!
-//! **The mark.** A commit of redb is one sync, and the header names it before its pages are known to be whole. When the
-//! newest commit cannot be read at an unclean start, redb goes back to the one before: right after a power loss in
-//! mid-commit, wrong where a page of a durable commit was damaged. To tell the two apart each commit counts itself in
-//! `meta`, and after the sync its number is written here, without a sync of its own. A number in `meta` below the mark
-//! says that a durable commit is gone. A mark that a power loss took is older, never newer, so it accuses nobody.
+//! **The mark.** A commit of redb is one sync, and the header names the commit before its pages are known to be whole.
+//! If the newest commit cannot be read at an unclean start, redb goes back to the previous one. Going back is right
+//! after a power loss during a commit, and wrong if a page of a durable commit was damaged. To distinguish the two,
+//! each commit counts itself in `meta`, and after the sync its number is written here without a sync of its own. A
+//! number in `meta` below the mark shows that a durable commit is missing. If a power loss destroys a mark, an older
+//! one stays and never a newer one, so it raises no false alarm.
 
-/// The page that redb's header is in.
+/// The bytes of the page with redb's header.
 pub(crate) const PAGE_BYTES: usize = 4_096;
-/// Where the mark stands: 8 bytes of [`MAGIC`], 8 of the number, 8 of its checksum; little endian.
+/// The position of the mark: 8 bytes of [`MAGIC`], 8 of the number, 8 of its checksum, all little-endian.
 pub(crate) const MARK_AT: usize = 1_024;
 pub(crate) const MARK_BYTES: usize = 24;
 const MAGIC: [u8; 8] = *b"novamark";
 
-/// FNV-1a (Fowler, Noll, Vo), 64 bits: enough to tell a torn mark from a whole one.
+/// FNV-1a (Fowler, Noll, Vo), 64 bits: enough to recognise a torn mark.
 fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
@@ -29,7 +30,7 @@ pub(crate) fn encode(commits: u64) -> [u8; MARK_BYTES] {
     out
 }
 
-/// The number; `None` for a store of an earlier version, and for a mark that is not whole.
+/// The number in the mark. `None` for a store of an earlier version, and for a mark that is not whole.
 pub(crate) fn decode(bytes: &[u8]) -> Option<u64> {
     let (number, _) = bytes.get(8..16)?.split_first_chunk()?;
     let commits = u64::from_le_bytes(*number);

@@ -1,5 +1,5 @@
-//! A file in memory, for servers that keep nothing: pages are shared until one side writes them, so that an image of the
-//! file costs one count a page, and another store may begin from it.
+//! A file in memory, for servers that keep nothing on disk. Pages are shared until one side writes them, so an image of
+//! the file costs one reference count for each page, and another store can begin from it.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use redb::StorageBackend;
 
-/// Bytes that are shared or copied together.
+/// The bytes that are shared or copied together.
 const PIECE_BYTES: usize = 16 << 10;
 
 type Piece = [u8; PIECE_BYTES];
 
-/// The file as it was at one moment.
+/// The file as of one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
     len: u64,
-    /// Those behind the last one written are left out, and read as zeros.
+    /// The pieces. Pieces after the last written piece are left out, and are read as zeros.
     pieces: Vec<Option<Arc<Piece>>>,
 }
 
@@ -28,22 +28,22 @@ struct Inner {
     sync_ms: AtomicU64,
 }
 
-/// See the module. Clones are the same file.
+/// A file in memory. Clones are the same file.
 #[derive(Clone, Debug, Default)]
 pub struct Memory(Arc<Inner>);
 
 impl Memory {
-    /// A file that begins as an image.
+    /// Makes a file with the content of an image.
     pub fn of(image: &Image) -> Memory {
         Memory(Arc::new(Inner { file: RwLock::new(image.clone()), sync_ms: AtomicU64::new(0) }))
     }
 
-    /// The file as it is now.
+    /// An image of the present file.
     pub fn image(&self) -> Image {
         self.shared().clone()
     }
 
-    /// Has each sync take so long from now on, as a slow disk does.
+    /// Makes each sync take this long from now on, like a slow disk.
     pub fn slow_syncs(&self, sync_ms: u64) {
         self.0.sync_ms.store(sync_ms, Ordering::Relaxed);
     }
@@ -57,7 +57,7 @@ impl Memory {
     }
 }
 
-/// The pieces that a stretch touches: the number of each, and the stretch within it.
+/// The pieces that a range touches: the number of each piece, and the range within it.
 fn touched(offset: u64, length: usize) -> impl Iterator<Item = (usize, std::ops::Range<usize>)> {
     let (mut at, end) = (offset as usize, offset as usize + length);
     std::iter::from_fn(move || {
@@ -97,7 +97,7 @@ impl StorageBackend for Memory {
         let mut file = self.owned();
         let kept = (len as usize).div_ceil(PIECE_BYTES);
         file.pieces.truncate(kept);
-        // What is cut off reads as zeros if the file grows again.
+        // Bytes that are cut off read as zeros if the file grows again.
         let within = len as usize % PIECE_BYTES;
         if len < file.len
             && within > 0
@@ -141,7 +141,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
-        /// Against a plain vector; an image stays as it was.
+        /// Compares the file with a plain vector, and checks that an image does not change.
         #[test]
         fn a_file_in_memory_reads_as_it_was_written(
             steps in proptest::collection::vec((0u64..60_000, 0usize..40_000, any::<u8>(), any::<bool>()), 1..12),

@@ -1,6 +1,7 @@
-//! The seal of a backup: in the first page, beside redb's header (`mark` tells why that is free), its manifest and the
-//! SHA-256 of the whole file, in which the 32 bytes of the hash itself count as zeros. The backup stays one file that
-//! opens as a store; the first write to it breaks the seal, so opening it as a store removes it.
+//! The seal of a backup. It is in the first page beside redb's header (`mark` explains why that place is free), and has
+//! the backup's manifest and the SHA-256 of the whole file, in which the 32 bytes of the hash itself count as zeros.
+//! The backup stays one file that opens as a store. The first write would break the seal, so opening the backup as a
+//! store removes it.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -12,17 +13,18 @@ use sha2::{Digest as _, Sha256};
 use crate::disk::Disk;
 use crate::mark::PAGE_BYTES;
 
-/// Where the seal begins: 8 bytes of [`MAGIC`], 32 of the hash, 2 of the manifest's length (little endian), the manifest.
+/// The position of the seal: 8 bytes of [`MAGIC`], 32 of the hash, 2 of the manifest's length (little endian), and the
+/// manifest.
 const SEAL_AT: usize = 2_048;
 const MAGIC: [u8; 8] = *b"novaseal";
 const HASH_BYTES: usize = 32;
 const HEAD_BYTES: usize = MAGIC.len() + HASH_BYTES + 2;
-/// The most that a manifest may take.
+/// The most bytes of a manifest.
 pub const MANIFEST_MAX_BYTES: usize = PAGE_BYTES - SEAL_AT - HEAD_BYTES;
-/// Bytes of one read while hashing.
+/// The bytes of one read during hashing.
 const PIECE_BYTES: usize = 1 << 18;
 
-/// What a seal says, and that the file is as it was sealed.
+/// The content of a seal whose file is unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sealed {
     pub manifest: Vec<u8>,
@@ -40,12 +42,12 @@ pub enum SealError {
     Io(#[from] io::Error),
 }
 
-/// As hexadecimal text.
+/// Bytes as hexadecimal text.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The hash of the file, the stored one left out.
+/// The hash of the file without the stored hash.
 fn hash(file: &File) -> io::Result<[u8; HASH_BYTES]> {
     let hash_at = SEAL_AT + MAGIC.len();
     let (mut hash, mut at, mut reader) = (Sha256::new(), 0, file);
@@ -63,7 +65,7 @@ fn hash(file: &File) -> io::Result<[u8; HASH_BYTES]> {
     }
 }
 
-/// Seals a file that nobody has open.
+/// Seals a file that no process has open.
 pub(crate) fn seal(path: &Path, manifest: &[u8]) -> io::Result<Sealed> {
     if manifest.len() > MANIFEST_MAX_BYTES {
         let text = format!("the manifest has {} bytes, at most {MANIFEST_MAX_BYTES} fit", manifest.len());
@@ -81,7 +83,8 @@ pub(crate) fn seal(path: &Path, manifest: &[u8]) -> io::Result<Sealed> {
     Ok(Sealed { manifest: manifest.to_vec(), sha256 })
 }
 
-/// Reads the whole file; `None` where it has no seal: it was made by an earlier version, or opened as a store since.
+/// Reads the whole file and checks the seal. `None` if it has no seal, because an earlier version made it, or because
+/// it was opened as a store since.
 pub fn verify_seal(path: &Path) -> Result<Option<Sealed>, SealError> {
     let file = File::open(path)?;
     if !file.metadata()?.is_file() {
@@ -102,7 +105,7 @@ pub fn verify_seal(path: &Path) -> Result<Option<Sealed>, SealError> {
     Ok(Some(Sealed { manifest, sha256: found }))
 }
 
-/// Removes the seal of a file that is written from now on.
+/// Removes the seal of a file that will be written.
 pub(crate) fn erase(disk: &Disk) -> io::Result<()> {
     let mut magic = [0; MAGIC.len()];
     disk.read_at(SEAL_AT as u64, &mut magic)?;

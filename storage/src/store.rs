@@ -21,17 +21,17 @@ use crate::guard::{Panicked, guarded};
 use crate::schema::{self, Blobs, META};
 use crate::seal;
 
-/// The format this build writes; an older file is read, a newer one refused.
+/// The format that this build writes. An older file is read, and a newer one is refused.
 pub const FORMAT: u8 = 3;
 const FORMAT_KEY: &str = "format";
 
-/// How a store is opened.
+/// The options for opening a store.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// redb's page cache. Serving is from our own memory, so it stays small.
+    /// The size of redb's page cache. It is small, because nova serves from its own memory.
     pub cache_bytes: usize,
-    /// How long a store that was closed in order is checked before its first read; `None` is to the end. After a crash
-    /// every page is checked, however long that takes.
+    /// How long a store that was closed in order is checked before its first read. `None` means to the end. After a
+    /// crash every page is checked, however long that takes.
     pub check: Option<Duration>,
 }
 
@@ -41,16 +41,16 @@ impl Default for Options {
     }
 }
 
-/// The one file of a nova node. One process at a time, one write transaction at a time.
+/// The one file of a nova node. It allows one process at a time, and one write transaction at a time.
 pub struct Store {
-    /// Taken when the store is dropped.
+    /// The database, which is taken out when the store is dropped.
     database: Option<Database>,
     disk: Arc<Disk>,
     name: String,
     checked: Checked,
 }
 
-/// Calls redb, and makes a panic of redb an error.
+/// Calls redb, and turns a panic of redb into an error.
 fn guard<T, E: From<Panicked>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     guarded(work)?
 }
@@ -62,12 +62,13 @@ impl From<Panicked> for CheckError {
 }
 
 impl Store {
-    /// Opens or creates the file. A damaged one is refused. `progress` is told how far the repair after a crash is, 0 to 1.
+    /// Opens or creates the file. A damaged file is refused. `progress` gets the progress of the repair after a crash,
+    /// 0 to 1.
     pub fn open(path: &Path, options: &Options, progress: impl Fn(f64) + 'static) -> Result<Store, OpenError> {
         let name = path.display().to_string();
         let io = |error: std::io::Error| OpenError::Io { path: name.clone(), source: error.into() };
         if !path.exists() {
-            // A file that a crash left half-created would be refused later: create it aside, then rename.
+            // A file that a crash left half-created would be refused later, so it is created beside and then renamed.
             let (aside, file) = Aside::new(path, ".new").map_err(io)?;
             drop(Store::create(file, &name)?);
             aside.place(path).map_err(io)?;
@@ -82,7 +83,7 @@ impl Store {
                 let late = move |_| bound.is_some_and(|bound| began.elapsed() >= bound);
                 check::check(bytes, late).map_err(of)?
             }
-            // redb checks every page itself.
+            // In this case redb checks every page itself.
             false => Checked::Whole,
         };
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
@@ -94,14 +95,14 @@ impl Store {
         Ok(store)
     }
 
-    /// Opens over a backend of the caller's: memory, or one that injects faults.
+    /// Opens a store over the caller's backend: a file in memory, or a backend that injects faults.
     pub fn open_backend(backend: impl StorageBackend, options: &Options) -> Result<Store, OpenError> {
         let mut builder = Builder::new();
         builder.set_cache_size(options.cache_bytes);
         Store::over(&builder, backend, "(backend)", Checked::Whole)
     }
 
-    /// A new store in an empty file.
+    /// Makes a new store in an empty file.
     pub(crate) fn create(file: File, name: &str) -> Result<Store, OpenError> {
         Store::over(&Builder::new(), backend(file, name)?, name, Checked::Whole)
     }
@@ -112,7 +113,8 @@ impl Store {
         let database = guard(|| {
             let database = builder.create_with_backend(Backend(Arc::clone(&disk))).map_err(CheckError::of)?;
             let commits = check::commits(&database)?;
-            // Before anything is written: a file whose commits are all gone looks like a new one.
+            // This is checked before anything is written, because a file that lost all its commits looks like a new
+            // one.
             check::durable(disk.mark(), commits)?;
             disk.set_commits(commits);
             Ok(database)
@@ -135,7 +137,7 @@ impl Store {
                 let found = found.first().copied().unwrap_or(u8::MAX);
                 Err(OpenError::Format { path: self.name.clone(), found, known: FORMAT })
             }
-            // New, or of an earlier format, which lacks tables.
+            // The file is new, or of an earlier format, which lacks tables.
             _ => self.write().and_then(WriteTxn::begin_store).map_err(|error| match error {
                 WriteError::Damaged(detail) => OpenError::Damaged { path: self.name.clone(), detail },
                 WriteError::Storage(source) => OpenError::Io { path: self.name.clone(), source },
@@ -155,7 +157,7 @@ impl Store {
         guard(|| Ok(ReadTxn { txn: self.open_database()?.begin_read()? }))
     }
 
-    /// Begins the write transaction; blocks while another one is open.
+    /// Begins the write transaction. It blocks while another one is open.
     pub fn write(&self) -> Result<WriteTxn, WriteError> {
         guard(|| {
             let database = self.database.as_ref().ok_or_else(|| WriteError::Storage(CLOSED.into()))?;
@@ -174,19 +176,20 @@ impl Store {
         self.checked == Checked::Whole
     }
 
-    /// The length of the file; 0 where it cannot be told.
+    /// The length of the file, or 0 if it cannot be read.
     pub fn bytes(&self) -> u64 {
         self.disk.bytes()
     }
 
-    /// Checks every page of the last commit while the store is used, until `stop` says so; it is told the bytes of each
-    /// read before the read. Gives up where too much is written at the same time. One check at a time.
+    /// Checks every page of the last commit while the store is used, until `stop` returns true. `stop` gets the number
+    /// of bytes of each read before the read. The check gives up if too much is written at the same time. Only one
+    /// check can run at a time.
     pub fn check(&self, stop: impl Fn(usize) -> bool + Clone + Send + Sync + 'static) -> Result<Checked, OpenError> {
         let once = || {
             let frozen = self.disk.freeze().map_err(|error| CheckError::Io(error.into()))?;
             check::check(frozen, stop.clone())
         };
-        // A write that was under way when the file froze may show half: damage shows again.
+        // A write in progress when the file froze may look half-written. Real damage shows in a second check, too.
         let found = match once() {
             Err(CheckError::Damaged(_)) => once(),
             found => found,
@@ -195,30 +198,31 @@ impl Store {
     }
 }
 
-/// A file of this process alone, as redb's backend.
+/// A file as redb's backend, for this process alone.
 fn backend(file: File, name: &str) -> Result<FileBackend, OpenError> {
     FileBackend::new(file).map_err(|error| OpenError::of(name, CheckError::of(error)))
 }
 
-/// Nothing uses a store while it is dropped.
+/// A store is never used while it is dropped.
 const CLOSED: &str = "the store is closed";
 
 impl Drop for Store {
     fn drop(&mut self) {
         let database = self.database.take();
-        // Closing a damaged store may panic; the next start finds the damage.
+        // Closing a damaged store may panic. The next start finds the damage.
         let _ = guarded(|| drop(database));
     }
 }
 
-/// Checks every page of a file, to the end; the file is not changed. Refused while a process has it open as a store.
+/// Checks every page of a file, to the end, without changing the file. It is refused while a process has the file open
+/// as a store.
 pub fn verify(path: &Path) -> Result<(), OpenError> {
     let name = path.display().to_string();
     let bytes = ReadOnly::open(path).map_err(|error| OpenError::Io { path: name.clone(), source: error.into() })?;
     check::check(bytes, |_| false).map(drop).map_err(|error| OpenError::of(&name, error))
 }
 
-/// A consistent view of the last commit. Long ones pin pages: page through large tables.
+/// A consistent view of the last commit. A long one pins pages, so large tables are read page by page.
 pub struct ReadTxn {
     txn: ReadTransaction,
 }
@@ -242,7 +246,7 @@ impl ReadTxn {
         guard(|| Ok(self.txn.open_table(table)?.get(key)?.map(|guard| read(guard.value()))))
     }
 
-    /// Calls `each` for every entry of the range in key order until it answers false.
+    /// Calls `each` for every entry of the range in key order until it returns false.
     pub fn scan<'r, K: Key + 'static, R: Borrow<K::SelfType<'r>> + 'r>(
         &self,
         table: Blobs<K>,
@@ -269,15 +273,15 @@ impl ReadTxn {
         guard(|| Ok(self.txn.open_table(table)?.last()?.map(|(key, value)| read(key.value(), value.value()))))
     }
 
-    /// How many entries the table has.
+    /// The number of entries in the table.
     pub fn len<K: Key + 'static>(&self, table: Blobs<K>) -> Result<u64, ReadError> {
         guard(|| Ok(self.txn.open_table(table)?.len()?))
     }
 }
 
-/// The write transaction. Dropped without a commit, it leaves no trace.
+/// The write transaction. If it is dropped without a commit, it has no effect.
 pub struct WriteTxn {
-    /// Taken by the commit.
+    /// The transaction, which is taken out by the commit.
     txn: Option<WriteTransaction>,
     disk: Arc<Disk>,
 }
@@ -287,7 +291,7 @@ impl WriteTxn {
         self.txn.as_ref().ok_or_else(|| WriteError::Storage("the transaction has ended".into()))
     }
 
-    /// Writes what every store has.
+    /// Writes the entries that every store has.
     fn begin_store(self) -> Result<(), WriteError> {
         guard(|| -> Result<(), WriteError> { Ok(schema::create_all(self.open()?)?) })?;
         self.put(META, FORMAT_KEY, &[FORMAT])?;
@@ -306,7 +310,7 @@ impl WriteTxn {
         })
     }
 
-    /// Puts many; fastest in key order.
+    /// Puts many entries. Entries in key order are the fastest.
     pub fn put_all<'k, K: Key + 'static>(
         &self,
         table: Blobs<K>,
@@ -334,7 +338,8 @@ impl WriteTxn {
         guard(|| Ok(self.open()?.open_table(table)?.retain_in::<R, _>(range, |_, _| false)?))
     }
 
-    /// Removes the first entries of the range, of about so many bytes of values; false: none is left in it.
+    /// Removes the first entries of the range, with about this many bytes of values. Returns false if none is left in
+    /// the range.
     pub fn remove_first<'r, K: Key + 'static, R: Borrow<K::SelfType<'r>> + 'r>(
         &self,
         table: Blobs<K>,
@@ -362,7 +367,7 @@ impl WriteTxn {
         })
     }
 
-    /// Makes everything durable at once, or nothing.
+    /// Makes all changes durable, or none of them.
     pub fn commit(mut self) -> Result<(), WriteError> {
         let number = self.disk.commits() + 1;
         self.put(META, check::COMMITS_KEY, &check::commits_value(number))?;
@@ -377,15 +382,15 @@ impl WriteTxn {
 impl Drop for WriteTxn {
     fn drop(&mut self) {
         let txn = self.txn.take();
-        // Whatever went wrong before is told already.
+        // An earlier error has already been reported.
         let _ = guarded(|| drop(txn));
     }
 }
 
-/// Entries that a copy moves in one write transaction.
+/// The number of entries that a copy moves in one write transaction.
 const COPY_ENTRIES: usize = 20_000;
 
-/// Copies the entries of every table; how many there are.
+/// Copies the entries of every table, and returns the number of entries.
 pub(crate) fn copy_entries(read: &ReadTxn, copy: &Store) -> Result<u64, crate::CopyError> {
     let mut copied = 0;
     schema::for_each_table!(|table| copied += copy_table(read, copy, table)?);

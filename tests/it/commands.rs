@@ -1,4 +1,4 @@
-//! Commands as a person or a script meets them, with the real binary.
+//! Commands as a person or a script uses them, with the real binary.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ fn stored(dir: &Path) -> PathBuf {
     data
 }
 
-/// Each was taken once.
+/// In an earlier version each of these places was accepted.
 #[test]
 fn a_seek_to_what_is_no_place_says_which_argument_is_wrong_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -151,7 +151,7 @@ fn a_letter_that_there_is_not_is_told_as_such_when_it_is_replayed() {
     assert_eq!(String::from_utf8_lossy(&output.stdout), format!("999: {words}\n"));
 }
 
-/// A URL without a scheme was refused when everything else had been looked at.
+/// In an earlier version a URL without a scheme was refused only after everything else had been checked.
 #[test]
 fn an_address_that_is_none_is_refused_before_a_token_is_looked_for() {
     let dir = tempfile::tempdir().unwrap();
@@ -166,7 +166,7 @@ fn an_address_that_is_none_is_refused_before_a_token_is_looked_for() {
             );
         }
     }
-    // A port that nobody has.
+    // Nobody listens on this port.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let output = nova(dir.path(), &["health", "--url", &free.to_string()]);
     assert!(told(&output).contains(&format!("http://{free}/health/ready: cannot be reached")), "{output:?}");
@@ -188,7 +188,7 @@ fn what_cannot_be_printed_is_an_error_of_every_command() {
 fn a_second_signal_ends_nova_while_rows_still_wait_for_clickhouse() {
     let dir = tempfile::tempdir().unwrap();
     let data = stored(dir.path());
-    // Takes connections, and never answers.
+    // The listener takes connections, and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
@@ -203,12 +203,12 @@ fn a_second_signal_ends_nova_while_rows_still_wait_for_clickhouse() {
     let body = format!(r#"{{"events":[{{"event_time":{now_ms},"post_id":"{user}","action":"view"}}]}}"#);
     assert_eq!(Client::connect(addr).post(&bearer(token.trim()), body.as_bytes()).status, 202);
     signal(&child, Signal::TERM);
-    // Serving has ended: what is left is the outbox.
+    // Serving has ended, and only the outbox is left.
     let deadline = Instant::now() + Duration::from_secs(10);
     while std::net::TcpStream::connect(addr).is_ok() {
         assert!(Instant::now() < deadline, "still serving");
     }
-    // A signal within a second is one with the first.
+    // A second signal within a second of the first counts as the same signal.
     while child.try_wait().unwrap().is_none() {
         assert!(Instant::now() < deadline, "it waits for rows that nobody takes");
         signal(&child, Signal::TERM);

@@ -1,4 +1,4 @@
-//! What outsiders rely on and the code names, the documentation says: metrics, reasons of dead letters, jobs.
+//! The documentation has every metric, job and reason of dead letters that outsiders rely on and the code names.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// With one space for any white space, and none behind a bracket.
+/// The text with one space for any white space, and none after a bracket.
 fn on_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace("( ", "(")
 }
 
-/// The code below a folder, tests left out, on one line.
+/// The code below a folder on one line, without tests.
 fn code(folder: &str) -> String {
     let mut paths = Vec::new();
     files(&root().join(folder), &mut paths);
@@ -27,7 +27,7 @@ fn code(folder: &str) -> String {
     paths.iter().map(text).collect::<Vec<_>>().join(" ")
 }
 
-/// The literals that stand right behind a text.
+/// The literals that directly follow a text.
 fn behind<'t>(text: &'t str, begin: &'t str) -> impl Iterator<Item = &'t str> {
     let rest = move |(at, found): (usize, &str)| text[at + found.len()..].strip_prefix('"')?.split('"').next();
     text.match_indices(begin).filter_map(rest)

@@ -1,5 +1,5 @@
-//! Data goes one way: which room of the code may name which, and no circle of files. Every file is read whole; only modules
-//! of tests are left out.
+//! Which room of the code may name which other room, and that files form no circle. Every file is read whole, and only
+//! modules of tests are left out.
 
 mod graph;
 
@@ -17,8 +17,8 @@ pub fn files(dir: &Path, out: &mut Vec<PathBuf>) {
     }
 }
 
-/// Every room, which is a directory or a file directly below `src`, and the rooms that it may name. A room names only rooms
-/// that stand above it in this list.
+/// Every room, which is a directory or a file directly below `src`, and the rooms that it may name. A room names only
+/// rooms above it in this list.
 const ROOMS: [(&str, &[&str]); 33] = [
     ("build", &[]),
     ("version", &[]),
@@ -37,7 +37,7 @@ const ROOMS: [(&str, &[&str]); 33] = [
     ("arrival", &["event"]),
     ("schema", &["event"]),
     ("decode", &["bounded", "breaker", "event", "mutant", "tls"]),
-    // What comes from PostgreSQL is numbered by the first layer of its messages.
+    // The first layer of PostgreSQL's messages numbers what comes from it.
     ("source", &["ask", "clock", "decode", "event", "tls"]),
     ("state", &["event"]),
     ("feed", &["clock", "event", "state"]),
@@ -70,7 +70,7 @@ const ROOMS: [(&str, &[&str]); 33] = [
         ],
     ),
     ("config", &["decode", "feed", "http", "otlp", "pipeline", "source", "state"]),
-    // The port shows what http serves, by its rules; nothing inside stands on the port.
+    // The port shows what http serves, by the rules of http. No inner room uses the port.
     ("redis_port", &["cache", "event", "feed", "http", "jobs", "version"]),
     (
         "app",
@@ -115,7 +115,7 @@ const ROOMS: [(&str, &[&str]); 33] = [
         ],
     ),
     ("lib", &["server"]),
-    // Only commands start a server for tests; what every node has does not know of it.
+    // Only commands start a server for tests. No other room knows that server.
     (
         "cli",
         &[
@@ -145,7 +145,7 @@ const ROOMS: [(&str, &[&str]); 33] = [
     ("main", &["cli"]),
 ];
 
-/// Parts of rooms that name less than their room does beyond it.
+/// Parts of rooms that name fewer rooms than their room does.
 const PARTS: [(&str, &[&str]); 2] =
     [("http::auth", &["bounded", "breaker", "event", "files", "tls"]), ("http::limit", &["event"])];
 
@@ -194,7 +194,7 @@ fn every_room_has_a_line_and_names_only_rooms_above_it() {
     }
 }
 
-/// Whoever moves what two files share into a file below both, or lets siblings name each other, opens a circle.
+/// A circle is opened when what two files share moves into a file below both, or when siblings name each other.
 #[test]
 fn no_circle_of_files() {
     let circles = graph::circles(&graph::graph(&graph::sources(&src())));
@@ -202,7 +202,8 @@ fn no_circle_of_files() {
     assert!(told.is_empty(), "{}", told.join("\n"));
 }
 
-/// A configuration without a named provider takes the process's, which the replication session sets to its own.
+/// A configuration without a named provider takes the process's provider, which the replication session sets to its
+/// own.
 #[test]
 fn every_tls_configuration_names_its_provider() {
     let mut paths = Vec::new();
@@ -229,7 +230,7 @@ fn storage_knows_nothing_of_nova_and_http_opens_no_transaction() {
         );
     }
     for (file, text) in graph::sources(&src()) {
-        // Tests hold codecs against mutants, which storage makes.
+        // Tests check codecs against mutants, which storage makes.
         let code = graph::code(&text);
         let opens = code.contains("nova_storage") || code.contains("WriteTxn");
         assert!(graph::room(&file) != "http" || !opens, "{file}");

@@ -1,4 +1,4 @@
-//! Everything that tests nova from the outside of a module: one binary, so that it links once.
+//! All tests of nova from the outside of a module. They are one binary, so that it is linked once.
 #![allow(
     clippy::expect_used,
     clippy::panic,

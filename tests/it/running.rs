@@ -1,5 +1,5 @@
-//! Commands against a node that runs, found by itself: the same answers as of the stopped store, and every command that a
-//! reason, an alert or a page of the documentation prints.
+//! Commands against a running node that they find by themselves. They answer as for the stopped store. Also every
+//! command that a reason, an alert or a page of the documentation prints.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -40,13 +40,13 @@ fn truncated(dir: &Path, data: &Path) {
     assert!(told(&done).contains("is held: truncate:"), "{done:?}");
 }
 
-/// An id of a row of the store.
+/// The id of some row of the store.
 fn an_id(data: &Path, table: &str) -> String {
     let row = out(&nova(data, &["dump", "--table", table, "--limit", "1"]));
     serde_json::from_str::<Value>(&row).unwrap()["id"].as_str().unwrap().to_owned()
 }
 
-/// Without what is made anew for each answer.
+/// The output without the parts that differ with each answer.
 fn settled(output: &Output) -> (Option<i32>, String, String) {
     let mut text = out(output);
     if let Ok(Value::Object(mut members)) = serde_json::from_str(&text) {
@@ -55,7 +55,7 @@ fn settled(output: &Output) -> (Option<i32>, String, String) {
         }
         text = json!(members).to_string();
     }
-    // A letter that is tried again counts it.
+    // Each replay of a letter raises its number of attempts.
     let attempts =
         |text: &str| text.trim_start_matches([':', ' ']).trim_start_matches(|c: char| c.is_ascii_digit()).to_owned();
     let text: Vec<_> = text
@@ -102,7 +102,7 @@ fn a_locked_store_answers_every_look_as_an_unlocked_one_does() {
     }
     let stopped: Vec<_> = looks.iter().map(|args| settled(&nova(&data, args))).collect();
     assert!(stopped.iter().filter(|(code, ..)| *code == Some(0)).count() >= 18, "{stopped:?}");
-    // So many commands in so short a time are more than an address has.
+    // An address may not send this many commands in so short a time.
     let node = Serving::start(&data, &[("NOVA_LIMITS_ENABLED", "false")]);
     let url = format!("http://{}/", node.addr);
     for (args, before) in looks.iter().zip(&stopped) {
@@ -140,9 +140,9 @@ fn a_note_that_a_killed_node_left_is_not_believed() {
     node.child.kill().unwrap();
     node.child.wait().unwrap();
     assert!(data.join(NOTE).exists());
-    // Nobody has the store: the note is of no interest.
+    // Nobody has the store, so the note is ignored.
     assert!(nova(&data, &["cdc", "state"]).status.success());
-    // Somebody else has it, and at the old address a stranger listens, who must not be given a token.
+    // Another process has the store. A stranger listens at the old address, and must not be given a token.
     let stranger = TcpListener::bind(node.addr).unwrap();
     stranger.set_nonblocking(true).unwrap();
     let lock = nova_storage::Store::open(&data.join("nova.redb"), &nova_storage::Options::default(), |_| {}).unwrap();
@@ -163,7 +163,7 @@ fn a_node_with_an_admin_listener_and_tls_is_found_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
     let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
-    // Of another name, and signed by nobody whom this machine knows.
+    // The certificate has another name, and no authority that this machine knows signed it.
     let made = rcgen::generate_simple_self_signed(vec!["nova.example".to_owned()]).unwrap();
     std::fs::write(&cert, made.cert.pem()).unwrap();
     std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
@@ -177,7 +177,7 @@ fn a_node_with_an_admin_listener_and_tls_is_found_by_itself() {
     let node = Serving::start(&data, &env);
     let output = nova(&data, &["cdc", "state"]);
     assert!(output.status.success(), "{output:?}");
-    // By its address the usual rules hold.
+    // With the node's address in `--url` the usual rules hold.
     let output = nova(&data, &["cdc", "state", "--url", &format!("https://{free}")]);
     assert!(!output.status.success() && told(&output).contains("certificate"), "{output:?}");
     // Another certificate at the noted address is refused.
@@ -233,7 +233,8 @@ fn a_backup_of_a_running_node_is_brought_whole_or_leaves_nothing() {
     let other = dir.path().join("other");
     assert!(nova(&other, &["restore", name]).status.success());
     assert_eq!(out(&nova(&other, &["dump", "--table", "posts"])), rows);
-    // A node that ends in the middle, one whose bytes are no backup, one that says why it makes none.
+    // The first node ends in the middle, the second sends bytes that are no backup, and the third says why it makes
+    // none.
     let sent = std::fs::read(&file).unwrap();
     let answers = [
         ("Content-Length: 9999999", sent[..sent.len() / 2].to_vec(), "broke off"),
@@ -261,7 +262,8 @@ fn a_backup_of_a_running_node_is_brought_whole_or_leaves_nothing() {
     assert_eq!(nowhere.status.code(), Some(1), "{nowhere:?}");
 }
 
-/// The command lines that a line of text names: from `nova` to the first word that ends with a punctuation mark, or to a bracket.
+/// The command lines that a line of text names. Each reaches from `nova` to the first word that ends with a punctuation
+/// mark, or to a bracket.
 fn commands_of(text: &str) -> Vec<Vec<String>> {
     let mut found = Vec::new();
     for (at, _) in text.match_indices("nova ") {
@@ -308,7 +310,7 @@ fn what_ready_prints_can_be_typed_while_the_node_runs() {
         let ready = node.ready();
         let reasons: Vec<_> = ready["reasons"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
         let mut commands: Vec<_> = reasons.iter().flat_map(|reason| commands_of(reason)).collect();
-        // Each partition says the same of its table.
+        // Each partition reports the same reason for its table.
         commands.sort();
         commands.dedup();
         assert_eq!(commands.len(), 2, "{ready}");
@@ -319,7 +321,7 @@ fn what_ready_prints_can_be_typed_while_the_node_runs() {
         let after = node.ready();
         assert_eq!((after["status"].as_str(), after["reasons"].as_array().map(Vec::len)), (Some("ready"), Some(0)));
         node.end();
-        // What was held comes again from the source, which is a capture here.
+        // The held records come again from the source, which is a capture here.
         let again = nova(&data, &["replay", place.join("truncate.jsonl").to_str().unwrap()]);
         assert!(again.status.success(), "{again:?}");
         let likes = out(&nova(&data, &["dump", "--table", "likes"])).lines().count();
@@ -327,7 +329,7 @@ fn what_ready_prints_can_be_typed_while_the_node_runs() {
         tried += 1;
     }
     assert_eq!(tried, 2);
-    // Of dead letters, too.
+    // The alerts about dead letters are checked, too.
     let node_data = dir.path().join("0/data");
     let node = Serving::start(&node_data, &[]);
     let ready = node.ready();
@@ -340,7 +342,7 @@ fn what_ready_prints_can_be_typed_while_the_node_runs() {
     assert!(tried >= 3, "{ready}");
 }
 
-/// A topic of undecodable records halts; the printed command goes on with it, without a restart.
+/// A topic of undecodable records halts. The printed command resumes it, without a restart.
 #[test]
 fn a_paused_table_goes_on_by_the_command_that_its_reason_prints() {
     let dir = tempfile::tempdir().unwrap();
@@ -358,7 +360,7 @@ fn a_paused_table_goes_on_by_the_command_that_its_reason_prints() {
     assert!(commands_of(&out(&nova(&data, &["cdc", "state"]))).is_empty());
 }
 
-/// Those that need PostgreSQL say so, and nothing else.
+/// Commands that need PostgreSQL say so, and nothing else.
 #[test]
 fn commands_of_alerts_and_of_the_documentation_run_beside_a_node() {
     let dir = tempfile::tempdir().unwrap();
@@ -366,7 +368,7 @@ fn commands_of_alerts_and_of_the_documentation_run_beside_a_node() {
     truncated(dir.path(), &data);
     let user = an_id(&data, "users");
     let post = an_id(&data, "posts");
-    // So many commands in so short a time are more than an address has.
+    // An address may not send this many commands in so short a time.
     let node = Serving::start(&data, &[("NOVA_LIMITS_ENABLED", "false")]);
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
@@ -394,7 +396,7 @@ fn commands_of_alerts_and_of_the_documentation_run_beside_a_node() {
             "http://127.0.0.1:8080" => format!("http://{}", node.addr),
             "00000000-0000-4000-8000-000000000001" => user.clone(),
             "20000000-0000-4000-8000-000000000001" => post.clone(),
-            // The letter that is there.
+            // The letter that exists.
             "17" => "0".to_owned(),
             other => other.to_owned(),
         };
@@ -407,13 +409,14 @@ fn commands_of_alerts_and_of_the_documentation_run_beside_a_node() {
         let told = told(&output);
         let as_expected = match args[..] {
             ["postgres", ..] | ["cdc", "resnapshot", ..] => told.contains("postgres.url"),
-            // The old file is overwritten: of a stopped store only.
+            // The old file is overwritten, so the store must be stopped.
             ["store", "compact"] => output.status.code() == Some(75),
-            // The one table that was halted goes on with the first of them; a letter that stays undecodable stays.
+            // The first of these commands resumes the one halted table. A letter that stays undecodable stays in the
+            // queue.
             ["cdc", "resume", ..] => output.status.success() || told.contains("is not halted"),
             ["dlq", "replay", ..] if told.contains("stay") => true,
             ["dlq", ..] => output.status.success() || told.contains("there is no dead letter"),
-            // Exit 1 says that something waits for a person.
+            // Exit code 1 says that something waits for a person.
             ["status", ..] => [Some(0), Some(1)].contains(&output.status.code()),
             _ => output.status.success(),
         };
@@ -463,7 +466,7 @@ fn status_names_the_reasons_with_commands_that_repair_them() {
     node.end();
 }
 
-/// The feed that HTTP serves, the one that the command lists, and the explanation of each post say the same.
+/// The feed that HTTP serves, the feed that the command lists, and the explanation of each post agree.
 #[test]
 fn explain_agrees_with_the_feed_that_is_served() {
     let dir = tempfile::tempdir().unwrap();
@@ -524,7 +527,7 @@ fn tap_tells_records_as_they_come_and_top_prints_a_frame() {
     });
     let headers = crate::api::client::bearer(out(&nova(&data, &["token", "--sub", &user])).trim());
     let now_ms = nova::clock::Clock::System.now_ms();
-    // Until both have begun to listen, and heard one.
+    // The loop ends when both commands have begun to listen, and have received an event.
     let mut sent = 0u64;
     while heard.try_wait().unwrap().is_none() || worded.try_wait().unwrap().is_none() {
         let event = json!({ "event_time": now_ms, "post_id": post, "action": "view" });
@@ -575,7 +578,7 @@ fn a_seed_makes_a_world_on_a_running_node_and_keeps_it_alive() {
     };
     let before = world["rows"].as_u64().unwrap() + world["events"].as_u64().unwrap();
     assert!(of("applied") + of("duplicate") + of("ignored") > before && of("dead") == 0, "{status}");
-    // The same world again is nothing new, and a node whose tables come from elsewhere refuses it.
+    // Seeding the same world again changes nothing. A node whose tables come from another source refuses it.
     assert!(nova(&data, &["seed", "--users", "30", "--rate", "0"]).status.success());
     node.end();
     let node = Serving::start(&data, &[("NOVA_KAFKA_BROKERS", "127.0.0.1:1")]);

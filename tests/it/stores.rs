@@ -1,5 +1,6 @@
-//! Stores that earlier versions made: each opens, answers as it did, delivers what waits under the columns that it was
-//! written with, and goes on. `tests/fixtures/stores/README.md` says how they were made; they are never made again.
+//! Stores that earlier versions made. Each opens, answers as it did, delivers the waiting rows under the columns that
+//! they were written with, and takes new records. `tests/fixtures/stores/README.md` says how they were made. They are
+//! never made again.
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
@@ -43,7 +44,7 @@ fn records(version: &str, name: &str) -> Vec<Record> {
     records
 }
 
-/// The store in a directory of its own.
+/// Unpacks the store into a directory of its own.
 fn unpack(version: &str) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let packed = std::fs::File::open(path(version, "nova.redb.gz")).unwrap();
@@ -75,7 +76,7 @@ fn run(setup: &Setup, records: Vec<Record>) -> Vec<PartitionStatus> {
     opened.start(Box::new(Listed::new(records, 7)), setup).unwrap().finish(|_| {}).unwrap()
 }
 
-/// Every stored row in the order of its arrival, by table: its columns by the names that its insert gave.
+/// Every stored row in the order of arrival, by table. Each row has the column names of its insert.
 fn delivered(fake: &Fake, types: &BTreeMap<String, String>) -> BTreeMap<String, Vec<String>> {
     let inner = fake.inner.lock();
     let mut tables = BTreeMap::<String, Vec<String>>::new();
@@ -126,13 +127,13 @@ fn cell(kind: &str, rest: &mut &[u8]) -> String {
     }
 }
 
-/// `table.column<TAB>type`, as the tables of that version were.
+/// Lines of `table.column<TAB>type`, as the tables of that version were.
 fn types(version: &str) -> BTreeMap<String, String> {
     let pair = |line: &str| line.split_once('\t').map(|(name, kind)| (name.to_owned(), kind.to_owned()));
     text(version, "columns.tsv").lines().filter_map(pair).collect()
 }
 
-/// Every table of a store is what that version printed.
+/// Every table of a store is dumped as that version printed it.
 fn dumps_as_it_did(opened: &Opened, version: &str) {
     for (table, lines) in Table::ALL.iter().zip(dump(opened)) {
         let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -140,7 +141,7 @@ fn dumps_as_it_did(opened: &Opened, version: &str) {
     }
 }
 
-/// What `nova dump --trending` prints of a store that nobody has open.
+/// What `nova dump --trending` prints of a store that no process has open.
 fn trending(dir: &Path, now: &str) -> String {
     let mut nova = std::process::Command::new(env!("CARGO_BIN_EXE_nova"));
     let output = nova.arg("--data").arg(dir).args(["dump", "--trending", "24h", "--now", now]).output().unwrap();
@@ -158,7 +159,7 @@ fn a_store_of_version_0_1_0_answers_as_it_did() {
     assert_eq!(serde_json::json!(letters), serde_json::from_str::<Value>(&text(VERSION, "dead.json")).unwrap());
     let state: Vec<Value> = serde_json::from_str(&text(VERSION, "state.json")).unwrap();
     for ((table, meta), told) in Table::ALL.iter().zip(opened.writer.tables()).zip(state) {
-        // Sentences may become better; what halted a table stays, and so does what it is waiting for.
+        // Sentences may improve. The code of a halt stays, and so does what the table waits for.
         let code =
             |state: &Value| state["halted"].as_str().map(|words| words.split([':', ' ']).next().unwrap().to_owned());
         let now = serde_json::json!(meta.told(*table));
@@ -172,7 +173,7 @@ fn a_store_of_version_0_1_0_answers_as_it_did() {
     assert_eq!(trending(dir.path(), "2026-11-24T13:00:00Z"), text(VERSION, "trending.json"));
 }
 
-/// Its chunks are read where that format had them until the first checkpoint is whole, and are gone then.
+/// The chunks are read from their place in format 2 until the first checkpoint is whole, and are then removed.
 #[test]
 fn a_store_of_format_2_answers_as_it_did_before_and_after_its_first_checkpoint() {
     const VERSION: &str = "format-2";
@@ -202,20 +203,21 @@ fn a_store_of_version_0_1_0_delivers_what_waits_and_goes_on() {
     const VERSION: &str = "0.1.0";
     let (dir, fake) = (unpack(VERSION), Fake::start());
     let setup = setup(dir.path(), &fake.url);
-    // What waits goes out first, under the columns of its time.
+    // The waiting rows are delivered first, under the columns of their version.
     run(&setup, Vec::new());
     let waited: String = delivered(&fake, &types(VERSION))
         .into_iter()
         .flat_map(|(table, rows)| rows.into_iter().map(move |row| format!("{table} {row}\n")))
         .collect();
     assert_eq!(waited, text(VERSION, "outbox.txt"));
-    // What was read is known, ids too; what is new is applied, but for the tables that stand.
+    // Records that were read before are recognised by their ids. New records are applied, except for the tables that
+    // are halted.
     let all = || [records(VERSION, "first.jsonl"), records(VERSION, "rest.jsonl")].concat();
     let count = |statuses: &[PartitionStatus], outcome| statuses.iter().map(|one| one.count(outcome)).sum::<u64>();
     let statuses = run(&setup, all());
     let held = |statuses: &[PartitionStatus]| statuses.iter().filter(|one| one.hold.is_some()).count();
     assert_eq!((held(&statuses), count(&statuses, Outcome::Applied), count(&statuses, Outcome::Duplicate)), (7, 6, 1));
-    // People decide, and the rest comes.
+    // People decide, and the held records come.
     let mut opened = app::open(&setup).unwrap();
     let (actor, truncate) = (|| "test".to_owned(), Some(Decision::Ignore));
     let bump = Command::BumpEpoch { table: Table::Follows, actor: actor(), reply: Box::new(|_| ()) };
@@ -228,7 +230,7 @@ fn a_store_of_version_0_1_0_delivers_what_waits_and_goes_on() {
     opened.writer.process(&mut queue).unwrap();
     drop(opened);
     let statuses = run(&setup, all());
-    // The truncate is ignored, the follow of the new log and a like behind the truncate are applied.
+    // The truncate is ignored. The follow of the new log and a like after the truncate are applied.
     assert_eq!((held(&statuses), count(&statuses, Outcome::Applied), count(&statuses, Outcome::Ignored)), (0, 2, 1));
     let rows = |table: &str| fake.inner.lock().rows(table).count();
     let before = |table: &str| waited.lines().filter(|line| line.starts_with(table)).count();

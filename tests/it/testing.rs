@@ -1,8 +1,9 @@
-//! `nova test` and [`nova::testing::TestNova`].
+//! Tests of `nova test` and [`nova::testing::TestNova`].
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nova::testing::{TestNova, Value, json};
@@ -29,7 +30,7 @@ fn start() -> TestNova {
     TestNova::builder().now(NOW).start().unwrap()
 }
 
-/// Three users: 0 follows 1, who has a post.
+/// Makes three users. User 0 follows user 1, who has a post.
 fn world(nova: &TestNova) {
     nova.rows(json!({
         "users": [{ "id": user(0) }, { "id": user(1) }, { "id": user(2) }],
@@ -38,7 +39,7 @@ fn world(nova: &TestNova) {
     }));
 }
 
-/// Status and body of a request to the server.
+/// The status and body of the answer to a request.
 fn asked(nova: &TestNova, method: &str, path: &str, token: &str, body: &str) -> (u16, Value) {
     let addr = nova.url().trim_start_matches("http://");
     let mut stream = TcpStream::connect(addr).unwrap();
@@ -75,7 +76,7 @@ fn a_day_passes_and_everything_of_it_is_due() {
     assert_eq!(nova.trending("24h"), [post(0)]);
 }
 
-/// What a user does to a server, as far as it is chosen at random.
+/// A random action of a user on a server.
 #[derive(Clone, Debug)]
 enum Deed {
     Post(usize, usize),
@@ -136,7 +137,7 @@ fn act(nova: &TestNova, deed: &Deed) {
     }
 }
 
-/// Everything that is served, without what differs between any two answers.
+/// Everything that is served, without the parts that differ between any two answers.
 fn seen(nova: &TestNova) -> Vec<Value> {
     let mut all = Vec::new();
     for number in 0..4 {
@@ -157,7 +158,7 @@ fn seen(nova: &TestNova) -> Vec<Value> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
-    /// A server that went back to its seed, or to a snapshot, does what one does that never was anywhere else.
+    /// A server that went back to its seed, or to a snapshot, behaves like a server that never left it.
     #[test]
     fn nothing_is_left_after_a_reset(
         before in proptest::collection::vec(deed(), 0..8),
@@ -169,7 +170,7 @@ proptest! {
             world(nova);
             before.iter().for_each(|deed| act(nova, deed));
         }
-        // What a feed was made from is no part of a snapshot, so both go back to theirs.
+        // The records of a feed are no part of a snapshot, so both servers go back to theirs.
         for nova in [&used, &fresh] {
             nova.snapshot("here");
             nova.reset_to("here");
@@ -211,7 +212,7 @@ fn faults_are_felt_and_end_with_a_reset() {
     assert_eq!(asked(&nova, "GET", "/health/ready", "", "").0, 200);
 }
 
-/// The value of a metric, which is named as a line of `/metrics` begins.
+/// The value of a metric. `name` is the beginning of a line of `/metrics`.
 fn metric(nova: &TestNova, name: &str) -> f64 {
     let addr = nova.url().trim_start_matches("http://").parse().unwrap();
     let text = String::from_utf8(Client::connect(addr).get("/metrics", "").body).unwrap();
@@ -219,7 +220,7 @@ fn metric(nova: &TestNova, name: &str) -> f64 {
     value.unwrap_or_else(|| panic!("there is no {name}"))
 }
 
-/// Users that wait for ClickHouse, users that it has, and its breaker.
+/// The number of users that wait for ClickHouse, the number of users that it has, and the state of its breaker.
 fn outbox(nova: &TestNova) -> (f64, f64, f64) {
     (
         metric(nova, r#"nova_outbox_rows{table="users_cdc"}"#),
@@ -228,7 +229,7 @@ fn outbox(nova: &TestNova) -> (f64, f64, f64) {
     )
 }
 
-/// What readiness says about ClickHouse; it takes no traffic away.
+/// The reason that readiness gives about ClickHouse. The node stays ready with it.
 fn complaint(nova: &TestNova) -> String {
     let (status, ready) = asked(nova, "GET", "/health/ready", "", "");
     assert_eq!(status, 200, "{ready}");
@@ -259,7 +260,7 @@ fn rows_wait_while_what_stands_for_clickhouse_does_not_answer() {
     nova.snapshot("away");
     nova.reset();
     assert_eq!((outbox(&nova), complaint(&nova)), ((0.0, 0.0, 0.0), String::new()));
-    // The rows waited when the snapshot was taken, and its faults ended with the way back to it.
+    // The rows waited when the snapshot was taken, and the faults of ClickHouse ended with the reset.
     nova.reset_to("away");
     nova.settle();
     assert_eq!(outbox(&nova), (0.0, 3.0, 0.0));
@@ -271,7 +272,7 @@ fn clickhouse_refuses_as_often_as_it_is_told() {
     nova.fault(json!({ "clickhouse": { "code": 241, "body": "Memory limit exceeded", "times": 3 } }));
     nova.rows(json!({ "users": [{ "id": user(0) }] }));
     assert_eq!((outbox(&nova), metric(&nova, "clickhouse_query_errors_total")), ((0.0, 1.0, 0.0), 3.0));
-    // A table that is not there is not asked for without end: its rows wait, and a person is told.
+    // nova does not ask without end for a table that does not exist: its rows wait, and readiness reports it.
     nova.fault(json!({ "clickhouse": { "code": 60 } }));
     nova.rows(json!({ "users": [{ "id": user(1) }] }));
     assert_eq!(
@@ -285,18 +286,92 @@ fn clickhouse_refuses_as_often_as_it_is_told() {
     nova.fault(json!({}));
     nova.settle();
     assert_eq!((outbox(&nova), complaint(&nova)), ((0.0, 2.0, 0.0), String::new()));
-    // A slow answer is one.
+    // A slow answer is still an answer.
     nova.fault(json!({ "clickhouse": { "slow_ms": 200 } }));
     let began = std::time::Instant::now();
     nova.rows(json!({ "users": [{ "id": user(2) }] }));
     assert!(began.elapsed() >= Duration::from_millis(200));
     assert_eq!(outbox(&nova), (0.0, 3.0, 0.0));
-    // A row that is refused for what is in it, with the others and alone, is a dead letter.
+    // A row whose content is refused, with the others and alone, becomes a dead letter.
     nova.fault(json!({ "clickhouse": { "code": 469, "times": 2 } }));
     nova.rows(json!({ "users": [{ "id": user(3) }] }));
     assert_eq!(nova.settle()["dead_letters"], 1);
     assert_eq!(outbox(&nova), (0.0, 3.0, 0.0));
     nova.expect_dead_letters(1);
+}
+
+#[test]
+fn the_effect_of_an_earlier_fault_ends_no_wait() {
+    let nova = TestNova::builder().now(NOW).clickhouse().start().unwrap();
+    // The breaker is open, or the table is stalled, when the server is only slow again.
+    for (number, fault) in [json!({ "status": 503 }), json!({ "code": 60 })].into_iter().enumerate() {
+        nova.fault(json!({ "clickhouse": fault }));
+        nova.rows(json!({ "users": [{ "id": user(number) }] }));
+        assert_eq!(outbox(&nova).0, 1.0, "{fault}");
+        nova.fault(json!({ "clickhouse": { "slow_ms": 10 } }));
+        nova.settle();
+        assert_eq!(outbox(&nova), (0.0, number as f64 + 1.0, 0.0), "{fault}");
+    }
+    // However many requests meet it, a slow server takes the rows.
+    for number in 2..18 {
+        nova.rows(json!({ "users": [{ "id": user(number) }] }));
+        assert_eq!(outbox(&nova), (0.0, number as f64 + 1.0, 0.0));
+    }
+    nova.fault(json!({ "clickhouse": { "status": 503 } }));
+    nova.rows(json!({ "users": [{ "id": user(18) }] }));
+    nova.fault(json!({ "clickhouse": { "code": 469, "times": 2 } }));
+    assert_eq!(nova.settle()["dead_letters"], 1);
+    assert_eq!(outbox(&nova), (0.0, 18.0, 0.0));
+    nova.expect_dead_letters(1);
+}
+
+#[test]
+fn rows_that_others_commit_meanwhile_are_not_waited_for() {
+    let nova = TestNova::builder().now(NOW).clickhouse().start().unwrap();
+    world(&nova);
+    let addr = nova.url().trim_start_matches("http://").parse().unwrap();
+    let headers = format!("Authorization: Bearer {}\r\nContent-Type: application/json\r\n", nova.token(&user(0)));
+    let (over, began) = (AtomicBool::new(false), std::time::Instant::now());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut client, mut sent) = (Client::connect(addr), 0);
+            // The limit ends the thread if the test fails before.
+            while !over.load(Ordering::Relaxed) && began.elapsed() < Duration::from_secs(60) {
+                let event = json!({ "event_time": NOW_MS - sent, "post_id": post(0), "action": "view" });
+                let answer = client.post(&headers, json!({ "events": [event] }).to_string().as_bytes());
+                assert!(answer.status < 300, "{}", answer.json());
+                sent += 1;
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
+        for number in 10..40 {
+            nova.rows(json!({ "users": [{ "id": user(number) }] }));
+            assert_eq!(outbox(&nova).0, 0.0);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    nova.settle();
+    assert_eq!(metric(&nova, r#"nova_outbox_rows{table="post_events"}"#), 0.0);
+}
+
+#[test]
+fn a_tap_goes_on_while_the_clock_stands_still() {
+    let nova = start();
+    let addr = nova.url().trim_start_matches("http://").parse().unwrap();
+    let token = nova.token_of(json!({ "sub": user(0), "role": "admin" }));
+    let mut tap = Client::connect(addr);
+    assert_eq!(tap.get("/api/v1/admin/tap", &format!("Authorization: Bearer {token}\r\n")).status, 200);
+    // These are more records than a listener gets in a second.
+    let users: Vec<_> = (1..=200).map(|number| json!({ "id": user(number) })).collect();
+    nova.rows(json!({ "users": users }));
+    std::thread::sleep(Duration::from_millis(1_100));
+    nova.rows(json!({ "users": [{ "id": user(900) }] }));
+    let (mut heard, mut bytes) = (String::new(), [0; 4_096]);
+    while !heard.contains(&user(900)) {
+        let count = tap.0.read(&mut bytes).unwrap();
+        assert!(count > 0, "{heard}");
+        heard.push_str(&String::from_utf8_lossy(&bytes[..count]));
+    }
 }
 
 #[test]
@@ -316,6 +391,9 @@ fn faults_of_clickhouse_say_one_thing_and_need_what_stands_for_it() {
         let (status, problem) = asked(&nova, "POST", "/_test/fault", "", &body);
         assert_eq!((status, &problem["field"]), (400, &json!(field)), "{problem}");
     }
+    let members = r#"{"clickhouse":[null,503,null,null,null,null]}"#;
+    let (status, problem) = asked(&nova, "POST", "/_test/fault", "", members);
+    assert_eq!(status, 400, "{problem}");
     let body = r#"{"slow_commit_ms":0,"clickhouse":{"status":503}}"#;
     let (status, problem) = asked(&start(), "POST", "/_test/fault", "", body);
     assert_eq!(status, 409);
@@ -360,7 +438,7 @@ fn the_log_tells_outcomes_and_reasons() {
     assert_eq!(nova.log(0)["entries"], json!([]));
 }
 
-/// Also within a runtime, where nothing may block that way.
+/// A server also works within a runtime, where no call may block the thread.
 #[tokio::test]
 async fn it_works_within_a_runtime() {
     let nova = TestNova::builder().without_tokens().start().unwrap();
@@ -413,7 +491,8 @@ fn the_redis_port_has_the_feed_of_now_and_goes_back_with_a_reset() {
     assert!(redis(&nova, "GET mine").starts_with("$-1"));
 }
 
-/// They answered with an operating system's error about a directory that nobody named.
+/// In an earlier version these requests were answered with an operating system's error about a directory that nobody
+/// named.
 #[test]
 fn what_needs_a_store_on_disk_says_that_there_is_none() {
     let nova = TestNova::builder().without_tokens().start().unwrap();
@@ -441,7 +520,7 @@ fn seeds_and_settings_that_cannot_be_used_are_told() {
     assert!(failed(TestNova::builder().seed_file("/nonexistent.json")).starts_with("/nonexistent.json:"));
 }
 
-/// `nova test` with arguments, without what the environment says.
+/// `nova test` with arguments, without variables of the environment.
 fn program(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("NOVA_")) {
@@ -464,7 +543,7 @@ fn the_first_line_says_where_and_the_seed_is_there() {
     std::fs::write(&seed, json!({ "users": [{ "id": user(0) }] }).to_string()).unwrap();
     let capture = dir.path().join("more.jsonl");
     std::fs::write(&capture, line(0, 1)).unwrap();
-    // A test that fails leaves nothing behind.
+    // A failed test leaves no process.
     let args =
         ["--die-with-parent", "--now", NOW, "--ready-file", ready.to_str().unwrap(), "--seed", seed.to_str().unwrap()];
     let mut command = program(&args);
@@ -495,7 +574,7 @@ fn the_first_line_says_where_and_the_seed_is_there() {
 
 #[test]
 fn it_ends_with_its_parent() {
-    // A shell that starts the server, says its number and ends.
+    // A shell that starts the server, prints its process id and ends.
     let script = format!(
         "'{}' test --die-with-parent </dev/null & wait_for=$!; read _ <&3; kill -9 $$",
         env!("CARGO_BIN_EXE_nova")
@@ -509,7 +588,7 @@ fn it_ends_with_its_parent() {
     assert!(line.contains("\"url\""), "{line}");
     shell.stdin.take().unwrap().write_all(b"\n").unwrap();
     shell.wait().unwrap();
-    // The server holds the other end of the pipe: its end is the end of what can be read.
+    // The server holds the other end of the pipe, so the pipe ends when the server ends.
     let mut rest = String::new();
     out.read_to_string(&mut rest).unwrap();
 }

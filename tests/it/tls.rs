@@ -1,4 +1,4 @@
-//! ClickHouse and the Schema Registry behind TLS: with their authority, with another one, and with none.
+//! ClickHouse and the Schema Registry behind TLS, with their authority, with another authority, and with none.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
@@ -67,7 +67,7 @@ fn clickhouse_is_asked_over_tls_when_its_authority_is_known_and_refused_otherwis
     assert_eq!(clickhouse(&url, Some(authority.file.clone())), Ok(12));
     assert_eq!(clickhouse(&fake.url, None), Ok(12), "plain http");
     for wrong in [Some(other.file.clone()), None] {
-        // Nothing was sent: rows wait in the outbox, and the words tell what to look at.
+        // Nothing was sent. The rows wait in the outbox, and the message names what to check.
         let failure = clickhouse(&url, wrong).unwrap_err();
         assert!(matches!(&failure, Failure::Unreachable(text) if text.contains("certificate")), "{failure}");
     }

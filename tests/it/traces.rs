@@ -1,4 +1,4 @@
-//! What a collector of OpenTelemetry is told: one trace from the request to ClickHouse, and nothing of anybody's data.
+//! What nova sends to a collector of OpenTelemetry: one trace from the request to ClickHouse, without personal data.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,10 +14,11 @@ use crate::api::client::{Client, bearer};
 use crate::support::clickhouse::Fake;
 use crate::support::program::{Serving, nova, out};
 
-/// Requests that wait for the test.
+/// The most requests that wait for the test.
 const REQUESTS_MAX: usize = 64;
 
-/// A stand-in for a collector: head and body of each request, and the statuses that it answers first.
+/// A stand-in for a collector. It keeps the head and the body of each request, and has the statuses that it answers
+/// first.
 struct Collector {
     addr: SocketAddr,
     requests: Receiver<(String, Vec<u8>)>,
@@ -55,7 +56,7 @@ impl Collector {
         }
     }
 
-    /// Spans until `enough` says so; the collector takes JSON.
+    /// Reads spans until `enough` returns true. The collector takes JSON.
     fn spans(&self, enough: impl Fn(&[Value]) -> bool) -> Vec<Value> {
         let mut spans = Vec::new();
         while !enough(&spans) {

@@ -61,7 +61,7 @@ fn scan_all(cache: &dyn Cache, namespace: &str, pattern: &str) -> Vec<String> {
     }
 }
 
-/// SplitMix64: random enough, and the same in every run.
+/// The generator SplitMix64, which is random enough, and the same in every run.
 struct Random(u64);
 
 impl Random {

@@ -49,7 +49,7 @@ pub fn subject() -> Option<Subject> {
     })
 }
 
-/// A connection to the server that a test can cut. Cutting it closes the open streams.
+/// A connection to the server that a test can cut. Cutting the way closes the open streams.
 struct Way {
     port: u16,
     open: Arc<AtomicBool>,

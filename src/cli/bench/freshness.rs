@@ -32,7 +32,8 @@ use super::report::Report;
 use super::serve::post_request;
 use super::statistics::percentile;
 
-/// The number of posts to which events are sent. They are the first of the list, so that all of them stay in it.
+/// The number of posts to which events are sent. The shared posts are the first of the list, so that all of them stay
+/// in the list.
 const POSTS: usize = 20;
 /// How often the bench reads the list.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -43,13 +44,13 @@ const TRENDING: &str = "/api/v1/feed/trending?window=7d&limit=200";
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Between the runs of the batch, seconds.
+    /// The seconds between two runs of the batch.
     #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     period: u32,
-    /// Periods in which events are sent.
+    /// The number of periods in which events are sent.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=100))]
     periods: u32,
-    /// Events, spread evenly over the periods.
+    /// The number of events, spread evenly over the periods.
     #[arg(long, value_name = "N", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     events: u32,
 }

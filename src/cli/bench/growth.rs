@@ -34,11 +34,12 @@ const TOKEN_TTL_S: u64 = 86_400;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Each follows 50, and adds 1.4 posts, 10 likes and 20 views. Several sizes are measured one after the other.
+    /// The number of users. Each follows 50, and adds 1.4 posts, 10 likes and 20 views. Several sizes are measured one
+    /// after the other.
     #[arg(long, value_name = "N", default_values_t = [10_000, 100_000], num_args = 1.., value_delimiter = ',',
         value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
     users: Vec<u64>,
-    /// For each rate of events.
+    /// The seconds for each rate of events.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3_600))]
     seconds: u32,
 }

@@ -26,7 +26,8 @@ const NOTE: &str = "the middle of 3 runs, each into a new store, every commit du
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Number of records of each kind. The measured time includes the checkpoint at the stop, which takes a third of it with 300 000 records.
+    /// Number of records of each kind. The measured time includes the checkpoint at the stop, which takes a third of it
+    /// with 300 000 records.
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=3_000_000))]
     records: u32,
 }
@@ -63,7 +64,7 @@ fn measured(
     Ok(())
 }
 
-/// The rate at which a new store takes the `count` records of a source, records a second.
+/// The rate, in records a second, at which a new store takes the `count` records of a source.
 fn rate(config: &Config, source: impl Source + 'static, count: usize) -> Result<f64, CliError> {
     let scratch = Scratch::new(&config.data_dir)?;
     let mut setup = Setup::new(scratch.path(), Topics::default(), Arc::new(NoSchemas));

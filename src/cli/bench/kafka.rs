@@ -35,13 +35,13 @@ const STANDS_MAX: Duration = Duration::from_secs(60);
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// `host:port`, separated by commas; without it, kafka.brokers.
+    /// The brokers as `host:port`, separated by commas. The default is kafka.brokers.
     #[arg(long, value_name = "LIST")]
     brokers: Option<String>,
-    /// Without it, clickhouse.url.
+    /// The URL of ClickHouse. The default is clickhouse.url.
     #[arg(long, value_name = "URL")]
     clickhouse: Option<String>,
-    /// Client events of 20 000 users on 5 000 posts.
+    /// The number of client events, of 20 000 users on 5 000 posts.
     #[arg(long, value_name = "N", default_value_t = 2_000_000, value_parser = clap::value_parser!(u32).range(1_000..=20_000_000))]
     events: u32,
 }

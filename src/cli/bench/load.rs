@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How the end of an answer is found on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// HTTP/1.1 with a Content-Length.
+    /// The framing of HTTP/1.1 with a Content-Length.
     Http,
     /// The Redis serialization protocol, version 2: simple and bulk strings, integers, errors.
     Resp,

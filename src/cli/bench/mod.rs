@@ -29,15 +29,15 @@ pub(super) struct Args {
 
 #[derive(clap::Subcommand)]
 enum Subject {
-    /// Client events and changes in Debezium's envelope, from bytes to durable commit.
+    /// Measure client events and changes in Debezium's envelope, from bytes to the durable commit.
     Ingest(ingest::Args),
-    /// Requests over sockets to a node with the bundled data set.
+    /// Measure requests over sockets to a node with the bundled data set.
     Serve(serve::Args),
-    /// Worlds of several sizes: loading, disk, memory, starting again, serving.
+    /// Measure worlds of several sizes: loading, disk, memory, starting again, serving.
     Growth(growth::Args),
-    /// From the broker through nova to ClickHouse, beside a bare consumer and the engine alone.
+    /// Measure the way from the broker through nova to ClickHouse, beside a bare consumer and ClickHouse alone.
     Kafka(kafka::Args),
-    /// From an event's 202 to trending, beside a query over ClickHouse every minute.
+    /// Measure the time from an event's 202 to trending, beside a query over ClickHouse every minute.
     Freshness(freshness::Args),
 }
 

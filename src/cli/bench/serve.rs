@@ -27,20 +27,20 @@ use super::statistics::{median, percentile};
 /// The number of rounds. All targets are measured in turns, so that other load of the machine affects all of them
 /// alike.
 const ROUNDS: u32 = 5;
-/// The number of users who ask. They are the users who follow the most people.
+/// The number of users who ask. The users are those who follow the most people.
 const USERS: usize = 64;
 const TOKEN_TTL_S: u64 = 86_400;
 const NOTE: &str = "client and server share the cores; a client asks again when it is answered";
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// For each kind of request.
+    /// The seconds for each kind of request.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
-    /// That ask at once.
+    /// The number of connections that ask at once.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     connections: u32,
-    /// Compare with a Redis: host:port.
+    /// Also measure a Redis server for comparison: host:port.
     #[arg(long, value_name = "ADDR")]
     redis: Option<String>,
 }

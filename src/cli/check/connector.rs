@@ -159,7 +159,7 @@ fn liveness(config: &Config, found: &mut Vec<Finding>) {
         found.push(set("slow-poll", config, "poll.interval.ms", "20", reason));
     }
     if value(config, "heartbeat.interval.ms").parse().unwrap_or(0u64) == 0 {
-        let reason = "on a quiet source the slot keeps PostgreSQL's log, and lag cannot be told from silence";
+        let reason = "on a quiet source the slot keeps PostgreSQL's log, and lag cannot be distinguished from silence";
         found.push(set("no-heartbeat", config, "heartbeat.interval.ms", "5000", reason));
     }
     if value(config, "errors.tolerance") == "all" {

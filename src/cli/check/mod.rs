@@ -41,7 +41,8 @@ use crate::ask::{Credentials, Question, ask};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Also compare the stored rows with ClickHouse's: those of a stopped store, or a running node compares its own.
+    /// Also compare the stored rows with ClickHouse's. A running node compares its own store; otherwise the stopped
+    /// store is compared.
     #[arg(long)]
     compare: bool,
     #[command(flatten)]
@@ -112,7 +113,7 @@ pub(super) fn run(args: &Args, config: &Config, as_json: bool) -> Result<(), Cli
 }
 
 /// A finding for each address on which nova cannot listen. If the node of this store runs, it may use addresses itself,
-/// and these are no findings. This must be called in a runtime.
+/// and these are no findings. The function must be called in a runtime.
 fn addresses(config: &Config) -> Vec<Finding> {
     let bound = |(setting, addr): preflight::Named| Some((setting, addr, Reserved::bind(addr, None).err()?.source));
     let mut refused: Vec<_> = preflight::addresses(config).into_iter().filter_map(bound).collect();
@@ -163,7 +164,9 @@ fn compared(remote: &Remote, config: &Config, runtime: &Runtime) -> Result<Vec<F
         }
     };
     if let Some(hours @ 1..) = compared["changing_hours"].as_u64() {
-        out::complain(&format!("{hours} hours of creation have rows that changed meanwhile: they were not compared"));
+        out::complain(&format!(
+            "{hours} hours of creation have rows that changed during the comparison: these hours were not compared"
+        ));
     }
     let text = |one: &Value, name: &str| plain(one[name].as_str().unwrap_or_default());
     let found = compared["findings"].as_array().into_iter().flatten();

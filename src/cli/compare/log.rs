@@ -138,7 +138,7 @@ fn happened(decoded: &Decoded, record: &Record, before_ms: i64) -> (i64, Option<
 pub(super) struct Steps {
     /// Gets a message when everything up to an end was delivered.
     at_end: Receiver<()>,
-    /// Lets the next step begin. Dropping it ends the source.
+    /// Lets the next step begin. Dropping the sender ends the source.
     begin: Sender<()>,
 }
 
@@ -154,8 +154,8 @@ impl Steps {
     }
 }
 
-/// A source over the captures. It reads them once for each step, so no record stays in memory. The ingest thread owns
-/// it.
+/// A source over the captures. The source reads the captures once for each step, so no record stays in memory. The
+/// ingest thread owns the source.
 pub(super) struct Stepped {
     files: Vec<PathBuf>,
     times_ms: Arc<[i64]>,

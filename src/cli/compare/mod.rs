@@ -30,8 +30,8 @@ use super::scratch::Scratch;
 
 /// The number of moments at which lists are compared. Each moment reads the captures once more.
 const MOMENTS: usize = 8;
-/// The most people whose lists are made at a moment. They are those with the lowest ids, because ids are unrelated to
-/// behaviour.
+/// The most people whose lists are made at a moment. The users are those with the lowest ids, because ids are unrelated
+/// to behaviour.
 const USERS_MAX: usize = 2_000;
 /// A feed is compared with what its user does within this time after the moment.
 const LATER_MS: i64 = 24 * 3_600_000;
@@ -49,7 +49,7 @@ struct Report {
     changed: Vec<Changed>,
     /// The moments in RFC 3339.
     moments: Vec<String>,
-    /// Records that cannot be decoded. Both configurations lack them.
+    /// Records that cannot be decoded. Both configurations lack these records.
     dead: u64,
     #[serde(flatten)]
     feeds: FeedsReport,

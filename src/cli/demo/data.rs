@@ -83,7 +83,7 @@ pub struct Social {
     /// Pairs of device and app version.
     pub labels: Vec<(Box<str>, Box<str>)>,
     pub events: Vec<Event>,
-    /// The beginning of the 72 hours, epoch milliseconds. Older rows existed before.
+    /// The beginning of the 72 hours, epoch milliseconds. Older rows come in the snapshot.
     pub begin_ms: i64,
 }
 

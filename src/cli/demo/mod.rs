@@ -41,13 +41,13 @@ const STALE_MS: i64 = 3_600_000;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Only the first N users, and what they do; in a store of its own.
+    /// Use only the first N users and their activity, in a separate store.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     users: Option<u32>,
     /// End after the report instead of serving the API.
     #[arg(long)]
     once: bool,
-    /// Where to listen, over the configuration.
+    /// The address on which nova listens. It overrides the configuration.
     #[arg(long, value_name = "ADDR", value_parser = address)]
     listen: Option<SocketAddr>,
 }
@@ -71,6 +71,8 @@ pub(super) fn run(args: &Args, config: &Config, json: bool, signals: &Signals) -
     let social = Arc::new(social.later(later_ms));
     let setup = Setup::new(data_dir, Topics::default(), Arc::new(NoSchemas));
     let opened = app::open(&setup)?;
+    // No other demo has this directory now.
+    offer::remove_page(data_dir);
     let source = DemoSource::new(Arc::clone(&social), args.users);
     let mut progress = out::Progress::new("demo", source.done(), source.total());
     let state = Arc::clone(&opened.state);

@@ -8,10 +8,10 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use rustix::io::ioctl_fionread;
+use rustix::fs::{Access, access};
+use rustix::io::{ioctl_fionread, read};
 use rustix::process::getpgrp;
 use rustix::termios::tcgetpgrp;
 
@@ -23,14 +23,19 @@ use super::super::out;
 const EVERY: Duration = Duration::from_millis(200);
 /// This key, followed by Enter, opens the browser.
 const KEY: &str = "o";
+/// The most bytes of one read of the typed text.
+const READ_MAX_BYTES: u64 = 4096;
+/// A typed line of this length or longer is not the key, whatever it contains.
+const LINE_MAX_BYTES: usize = 64;
 /// The file beside the demo's store with a page that leads to the console.
 const PAGE_FILE: &str = "open-console.html";
 
 /// The offer, which ends when this is dropped.
 pub(super) struct Offer {
-    stop: Option<SyncSender<()>>,
-    thread: Option<JoinHandle<()>>,
     page: PathBuf,
+    /// The thread ends when this is dropped. Nobody waits for the thread: if another program takes the typed text at
+    /// the wrong moment, the thread's read waits for more, and the demo must end all the same.
+    _stop: SyncSender<()>,
 }
 
 impl Offer {
@@ -48,21 +53,21 @@ impl Offer {
         let (stop, stopped) = sync_channel(1);
         let shown = page.clone();
         let life = move || run(&opener, &shown, &stopped);
-        let thread = std::thread::Builder::new().name("offer".to_owned()).spawn(life)?;
+        std::thread::Builder::new().name("offer".to_owned()).spawn(life)?;
         out::line(&format!("\nTo open it in the browser, type {KEY} and Enter."))?;
-        Ok(Some(Offer { stop: Some(stop), thread: Some(thread), page }))
+        Ok(Some(Offer { page, _stop: stop }))
     }
 }
 
 impl Drop for Offer {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // The thread reads only text that is already there, so it ends soon.
-            let _ = thread.join();
-        }
         let _ = std::fs::remove_file(&self.page);
     }
+}
+
+/// Removes the page of an earlier demo, which had no time to do so if it was killed. The page has an admin token.
+pub(super) fn remove_page(dir: &Path) {
+    let _ = std::fs::remove_file(dir.join(PAGE_FILE));
 }
 
 /// The program that opens a page in the user's browser, if there is a screen.
@@ -76,7 +81,11 @@ fn opener() -> Option<PathBuf> {
 
 fn in_path(name: &str) -> Option<PathBuf> {
     let path = environment::value("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| can_run(file))
+}
+
+fn can_run(file: &Path) -> bool {
+    file.is_file() && access(file, Access::EXEC_OK).is_ok()
 }
 
 /// Writes a page that only its owner can read and that forwards to the address. The arguments of a process are visible
@@ -97,9 +106,10 @@ fn write_page(dir: &Path, address: &str) -> std::io::Result<PathBuf> {
 
 fn run(opener: &Path, page: &Path, stopped: &Receiver<()>) {
     let mut opened: Vec<Child> = Vec::new();
+    let mut line = Line::default();
     while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
         opened.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
-        if typed().is_some_and(|line| line.trim().eq_ignore_ascii_case(KEY)) {
+        if line.accepts(&typed()) {
             match open(opener, page) {
                 Ok(child) => opened.push(child),
                 Err(error) => out::complain(&format!("{} cannot be run: {error}", opener.display())),
@@ -108,14 +118,39 @@ fn run(opener: &Path, page: &Path, stopped: &Receiver<()>) {
     }
 }
 
-/// A typed line. A read in the background would stop the process (SIGTTIN), and a read that waits would keep the
-/// process from ending.
-fn typed() -> Option<String> {
+/// The typed text that is there. A read in the background would stop the process (SIGTTIN), and a read of more than is
+/// there would wait: text that Ctrl-D or a terminal without lines sends has no end of a line.
+fn typed() -> Vec<u8> {
     let stdin = std::io::stdin();
     let in_front = tcgetpgrp(&stdin).is_ok_and(|group| group == getpgrp());
-    let waits = ioctl_fionread(&stdin).is_ok_and(|bytes| bytes > 0);
-    let mut line = String::new();
-    (in_front && waits && stdin.read_line(&mut line).is_ok()).then_some(line)
+    let there = if in_front { ioctl_fionread(&stdin).unwrap_or(0) } else { 0 };
+    let mut bytes = vec![0; there.min(READ_MAX_BYTES) as usize];
+    if !bytes.is_empty() {
+        let count = read(&stdin, bytes.as_mut_slice()).unwrap_or(0);
+        bytes.truncate(count);
+    }
+    bytes
+}
+
+/// The beginning of the typed line that has not ended yet.
+#[derive(Default)]
+struct Line(Vec<u8>);
+
+impl Line {
+    /// Whether a line that accepts the offer ends within these bytes, which come next.
+    fn accepts(&mut self, bytes: &[u8]) -> bool {
+        let mut accepted = false;
+        for &byte in bytes {
+            if byte == b'\n' || byte == b'\r' {
+                let whole = self.0.len() < LINE_MAX_BYTES;
+                accepted |= whole && self.0.trim_ascii().eq_ignore_ascii_case(KEY.as_bytes());
+                self.0.clear();
+            } else if self.0.len() < LINE_MAX_BYTES {
+                self.0.push(byte);
+            }
+        }
+        accepted
+    }
 }
 
 /// Opens the page in a process group of its own, so that Ctrl-C ends the demo and not the browser.
@@ -142,6 +177,40 @@ mod tests {
         assert_eq!(page.metadata().unwrap().permissions().mode() & 0o777, 0o600);
         let text = std::fs::read_to_string(&page).unwrap();
         assert_eq!(text.matches(address).count(), 2, "{text}");
+    }
+
+    #[test]
+    fn the_page_of_a_demo_that_was_killed_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let page = write_page(dir.path(), "http://127.0.0.1:8080/console/#token=a").unwrap();
+        remove_page(dir.path());
+        assert!(!page.exists());
+        remove_page(dir.path());
+    }
+
+    #[test]
+    fn the_key_alone_in_a_line_accepts_however_the_text_arrives() {
+        let accepts = |parts: &[&[u8]]| {
+            let mut line = Line::default();
+            parts.iter().filter(|part| line.accepts(part)).count()
+        };
+        assert_eq!(accepts(&[b"o\n"]), 1);
+        assert_eq!(accepts(&[b"o", b"", b" \r", b"O\n"]), 2);
+        assert_eq!(accepts(&[b"\xff\xfe\n", b"oo\n", b"o", b"x\n", b"\n"]), 0);
+        let long = [b"o".as_slice(), &[b' '; 5_000]].concat();
+        assert_eq!(accepts(&[&long, b"\n", b"o\n"]), 1, "a long line is another one");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_run_opens_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("xdg-open");
+        std::fs::write(&file, "#!/bin/sh\n").unwrap();
+        for (mode, runs) in [(0o644, false), (0o755, true)] {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(can_run(&file), runs, "{mode:o}");
+        }
+        assert!(!can_run(dir.path()));
     }
 
     #[test]

@@ -17,19 +17,20 @@ use crate::cli::runtime::runtime;
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Print the statements. With --url those that lack there; without one all, for the tables of deploy/postgres.
+    /// Print the statements: with --url those that are missing there, otherwise all, for the tables of deploy/postgres.
     #[arg(long, conflicts_with = "apply")]
     print: bool,
-    /// Run them, in one transaction. What is there already stays as it is.
+    /// Run the statements in one transaction. Existing objects are not changed.
     #[arg(long)]
     apply: bool,
-    /// As an administrator who owns the tables: postgres://user:password@host:port/database. Else postgres.url is taken.
+    /// The address of an administrator who owns the tables: postgres://user:password@host:port/database. The default is
+    /// postgres.url.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// Where the tables are.
+    /// The schema of the tables.
     #[arg(long, value_name = "NAME", default_value = DEFAULT_SCHEMA)]
     schema: String,
-    /// As whom nova connects. The user of postgres.url, else nova.
+    /// The role with which nova connects. The default is the user of postgres.url, or else nova.
     #[arg(long, value_name = "NAME")]
     role: Option<String>,
 }

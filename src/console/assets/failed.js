@@ -1,7 +1,7 @@
 // What failed, and what one does about it.
 import { html, nothing } from './vendor/lit-html.js';
 import { get, json } from './api.js';
-import { act, button, failed, number, plain, raw, state, table, text, time, whyNot } from './parts.js';
+import { act, button, failed, headers, number, plain, raw, state, table, text, time, whyNot } from './parts.js';
 
 let groups = null;
 let source = null;
@@ -47,6 +47,14 @@ function counted(results, caption) {
     ${table(caption, [['Letter', 'num'], 'Outcome', 'Why'], rows)}${results.length > rows.length ? html`<p class="quiet">${number(results.length - rows.length)} more letters are not shown.</p>` : nothing}`;
 }
 
+/** What became of replayed letters: the audit has only those that left the queue. */
+function inShort(results) {
+  const kept = results.filter(({ outcome }) => outcome === 'kept');
+  if (!kept.length) return undefined;
+  const why = plain(kept[0].detail ?? '').slice(0, 200);
+  return html`Replay dead letters: ${number(kept.length)} of ${number(results.length)} letters were kept${why ? html`; letter ${kept[0].id}: ${text(why)}` : nothing}`;
+}
+
 function replay(group) {
   const what = json('POST', '/api/v1/admin/dlq/replay', { ids: group.ids, dry_run: true }).then(({ results }) => html`
     <p>The ${number(group.ids.length)} oldest of ${number(group.letters)} letters of <strong>${text(group.topic)}</strong> (${text(group.reason)}) go through the pipeline again. Nothing is applied yet: this is what would become of each letter now, replayed alone.</p>
@@ -55,8 +63,10 @@ function replay(group) {
     title: 'Replay dead letters', what, verb: 'Replay',
     run: async () => {
       const { results } = await json('POST', '/api/v1/admin/dlq/replay', { ids: group.ids });
+      // The example may be gone, or counts one more attempt.
+      example = null;
       await load();
-      return html`<p>What became of them:</p>${counted(results, 'What became of each letter')}`;
+      return { result: html`<p>What became of them:</p>${counted(results, 'What became of each letter')}`, told: inShort(results) };
     },
   });
 }
@@ -84,7 +94,7 @@ function shown() {
     <dl class="facts"><dt>Arrived</dt><dd>${time(letter.timestamp_ms)}</dd><dt>Put aside</dt><dd>${time(letter.died_at_ms)}</dd>
     <dt>Attempts</dt><dd>${letter.attempts}</dd><dt>Sizes</dt><dd>key ${number(letter.key_bytes)} B, value ${number(letter.value_bytes)} B</dd></dl>
     ${part('Key', letter.key)}${part('Value, private members masked', letter.value)}
-    ${letter.headers.length ? html`<h4>Headers</h4>${raw(letter.headers.map(([name, value]) => `${name}: ${value}`).join('\n'), 'Headers')}` : nothing}`;
+    ${headers(letter.headers.map(([name, value]) => ({ name, value })), 4)}`;
 }
 
 function rows() {

@@ -72,6 +72,14 @@ const STATES = {
   'half-open': ['▲', 'half-open'], closed: ['●', 'closed'], yes: ['●', 'yes'], no: ['■', 'no'],
 };
 
+/** Headers of a record, each in a place of its own, so that no name or value looks like another header. Each { name, value, cut, base64 }. */
+export function headers(list, level = 3) {
+  const line = (value) => text(value.replaceAll('\n', '\u240a'));
+  const one = ({ name, value, cut, base64 }) => html`<dt>${line(name)}</dt><dd>${line(value)}${cut ? ' …' : ''}${base64
+    ? html`<br><span class="quiet">no text (UTF-8), in Base64:</span> <code>${base64}</code>` : nothing}</dd>`;
+  return list.length ? html`${level === 3 ? html`<h3>Headers</h3>` : html`<h4>Headers</h4>`}<dl class="facts headers">${list.map(one)}</dl>` : nothing;
+}
+
 /** A state by shape, word and colour. */
 export function state(name, word) {
   const [mark, says] = STATES[name] ?? ['○', name];
@@ -155,7 +163,7 @@ export function dialogOf() {
 
 /**
  * Asks before it acts. title; what: a template that says what will happen, or a promise of one; fields: [{name, label,
- * value, type, required}]; run(values): does it, and gives a template of the result.
+ * value, type, required}]; run(values): does it, and gives a template of the result, or { result, told } where `told` says it in short.
  */
 export function act({ title, what, fields = [], verb = 'Do it', run }) {
   const { dialog, mine } = dialogOf();
@@ -179,8 +187,9 @@ export function act({ title, what, fields = [], verb = 'Do it', run }) {
     busy = true;
     draw();
     try {
-      result = await run(values);
-      tell(`${title}: done. It stands in the audit.`);
+      const done = await run(values);
+      result = done.result ?? done;
+      tell(done.told ?? `${title}: done. It stands in the audit.`);
     } catch (error) {
       result = failed(error);
       // Somebody who has left the dialog is told all the same.

@@ -1,7 +1,7 @@
 // What arrives now, one record a line. The newest are above; while somebody is in the list, it stands still.
 import { html, nothing } from './vendor/lit-html.js';
 import { events } from './api.js';
-import { bytes, failed, number, postLink, raw, state, table, text, time, userLink } from './parts.js';
+import { bytes, failed, headers, number, postLink, raw, state, table, text, time, userLink } from './parts.js';
 
 /** Records that are kept: the page's memory is flat. */
 const KEPT = 200;
@@ -47,6 +47,7 @@ function listen() {
   running?.abort();
   running = null;
   if (document.hidden) return;
+  problem = null;
   running = new AbortController();
   const { signal } = running;
   const query = new URLSearchParams(Object.entries(filter).filter(([, value]) => value));
@@ -59,7 +60,6 @@ function listen() {
 }
 
 function restart() {
-  problem = null;
   listen();
   again();
 }
@@ -118,9 +118,9 @@ function part(name, one) {
 
 function itself(one) {
   if (!one) return html`<p class="quiet">The record’s bytes were not asked for.</p>`;
-  const headers = one.headers.map(({ name, value }) => `${name}: ${value.text}${value.cut ? ' …' : ''}`).join('\n');
+  const list = one.headers.map(({ name, value }) => ({ name, value: value.text, cut: value.cut, base64: value.base64 }));
   return html`${part('Key', one.key)}${part('Value, private members masked', one.value)}
-    ${headers ? html`<h3>Headers</h3>${raw(headers, 'Headers')}` : nothing}
+    ${headers(list)}
     ${one.headers_left_out ? html`<p class="quiet">${number(one.headers_left_out)} more headers are not shown.</p>` : nothing}`;
 }
 
@@ -162,7 +162,7 @@ function view() {
 }
 
 function followed() {
-  if (document.hidden || !running) listen();
+  if (document.hidden || !running) restart();
 }
 
 export default {

@@ -1,4 +1,4 @@
-//! JSON read member by member, without building a tree.
+//! Reads JSON member by member, without building a tree.
 
 use std::borrow::Cow;
 use std::fmt;

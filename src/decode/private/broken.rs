@@ -1,13 +1,24 @@
 //! Private members in bytes that are no JSON: text that was cut, not UTF-8, UTF-16, or another notation
 //! (`Struct{email=…}`). Names are found anywhere, at any level of escaping, and the bytes that might be their value are
-//! overwritten. Too many overwritten bytes are better than too few.
+//! overwritten. Too many overwritten bytes are better than too few: where the end of a value is not certain, everything
+//! after the name is overwritten.
+
+mod hidden;
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use memchr::memchr;
 
 use super::fill::{Fill, fill};
 use crate::event::DROPPED_COLUMNS;
+
+/// A private member whose name and value were read.
+struct Member {
+    /// The bytes from the name to the end of the value.
+    whole: Range<usize>,
+    value: Fill,
+}
 
 /// Overwrites the values of private members.
 pub(super) fn mask(bytes: &[u8]) -> Cow<'_, [u8]> {
@@ -16,7 +27,20 @@ pub(super) fn mask(bytes: &[u8]) -> Cow<'_, [u8]> {
 
 /// The fills that overwrite private values, in the order of the bytes.
 pub(super) fn find(bytes: &[u8]) -> Vec<Fill> {
-    let mut fills = Vec::new();
+    let members = members(bytes);
+    // A name in a writing that was not read may have a value of any length.
+    let hidden = hidden::first(bytes, |at| {
+        let next = members.partition_point(|member| member.whole.end <= at);
+        members.get(next).is_some_and(|member| member.whole.contains(&at))
+    });
+    let end = hidden.unwrap_or(bytes.len());
+    let read = members.into_iter().take_while(|member| member.whole.start < end).map(|member| member.value);
+    read.chain(hidden.map(|start| Fill::Stars(start..bytes.len()))).collect()
+}
+
+/// The members that can be read in the order of the bytes. None lies within another.
+fn members(bytes: &[u8]) -> Vec<Member> {
+    let mut members = Vec::new();
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
         // A run of backslashes is examined once, from its beginning.
@@ -24,14 +48,15 @@ pub(super) fn find(bytes: &[u8]) -> Vec<Fill> {
         let within_run = *byte == b'\\' && before == Some(&b'\\');
         let value = if within_run { None } else { value_of(bytes, at) };
         match value {
-            Some((fill, end)) => {
-                fills.push(fill);
-                at = end.max(at + 1);
+            Some((value, end)) => {
+                let end = end.max(at + 1);
+                members.push(Member { whole: at..end, value });
+                at = end;
             }
             None => at += 1,
         }
     }
-    fills
+    members
 }
 
 /// The fill for the member whose name begins at `at`, and the position where the search continues.
@@ -48,19 +73,40 @@ fn value_of(bytes: &[u8], at: usize) -> Option<(Fill, usize)> {
         [b':' | b'=', ..] => space(bytes, behind + 1),
         _ => return None,
     };
-    let everything = Some((Fill::Stars(start..bytes.len()), bytes.len()));
-    let (Some(name_quote), false) = (name_quote, bytes.get(start) == Some(&b'\'')) else {
-        return everything;
+    let certain = name_quote.and_then(|name_quote| certain_value(bytes, start, name_quote.level));
+    certain.or(Some((Fill::Stars(start..bytes.len()), bytes.len())))
+}
+
+/// The fill for the value that begins at `start`, and the end of the value. `None` if the end is not certain. The name
+/// was quoted at `level`.
+fn certain_value(bytes: &[u8], start: usize, level: u32) -> Option<(Fill, usize)> {
+    let (fill, content, end) = match quote(bytes, start) {
+        Some(open) if open.level != level => return None,
+        Some(open) => {
+            let (content_end, end) = content_end(bytes, open.end, level)?;
+            let content = open.end..content_end;
+            (Fill::Stars(content.clone()), content, end)
+        }
+        None => {
+            let range = start..scalar_end(bytes, start, level);
+            (Fill::Scalar { range: range.clone(), nested: level > 0 }, range.clone(), range.end)
+        }
     };
-    let Some(open) = quote(bytes, start) else {
-        let end = scalar_end(bytes, start, name_quote.level);
-        return Some((Fill::Scalar { range: start..end, nested: name_quote.level > 0 }, end));
-    };
-    let (content, end) = content_end(bytes, open.end, open.level);
-    match bytes.get(open.end..content).is_none_or(holds_written_backslash) {
-        true => everything,
-        false => Some((Fill::Stars(open.end..content), end)),
-    }
+    let value = bytes.get(content)?;
+    let is_value = matches!(fill, Fill::Stars(_)) || end == bytes.len() || is_json_scalar(value);
+    (is_value && !holds_escape(value) && is_end(bytes, end)).then_some((fill, end))
+}
+
+/// Whether the bytes are an object, an array, a number or a word of JSON.
+fn is_json_scalar(value: &[u8]) -> bool {
+    let is_word = [&b"true"[..], b"false", b"null"].contains(&value);
+    let of_number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E' | 0);
+    is_word || matches!(value, [b'{' | b'[', ..]) || !value.is_empty() && value.iter().all(of_number)
+}
+
+/// Whether a member can end at `end`: nothing follows, or a sign that ends a member.
+fn is_end(bytes: &[u8], end: usize) -> bool {
+    matches!(bytes.get(space(bytes, end)), None | Some(b',' | b'}' | b']'))
 }
 
 /// The position after the name, if `name` begins at `at`. Letter case does not count; there may be signs between the
@@ -130,18 +176,19 @@ fn own(behind: usize, end: usize, level: u32, own: usize) -> Quote {
     Quote { start: behind.saturating_sub(own), end, level }
 }
 
-/// Where the content of a string that was opened at `level` ends, and where its closing quote ends. A quote of a lower
-/// level ends the enclosing string, and with it this string.
-fn content_end(bytes: &[u8], start: usize, level: u32) -> (usize, usize) {
+/// Where the content of a string that was opened at `level` ends, and where its closing quote ends. `None` if a quote
+/// of a lower level comes first: it may end the enclosing string, or be a damaged byte of this string.
+fn content_end(bytes: &[u8], start: usize, level: u32) -> Option<(usize, usize)> {
     let mut at = start;
     while at < bytes.len() {
         match quote(bytes, at) {
-            Some(quote) if quote.level <= level => return (quote.start.max(start), quote.end),
+            Some(quote) if quote.level < level => return None,
+            Some(quote) if quote.level == level => return Some((quote.start.max(start), quote.end)),
             Some(quote) => at = quote.end,
             None => at = backslashes(bytes, at).1.max(at + 1),
         }
     }
-    (bytes.len(), bytes.len())
+    Some((bytes.len(), bytes.len()))
 }
 
 /// The position after a number, a word, an object or an array whose strings are quoted at `level`.
@@ -169,11 +216,15 @@ fn scalar_end(bytes: &[u8], start: usize, level: u32) -> usize {
     bytes.len()
 }
 
-/// Whether the content has a backslash that is itself an escape. Then the level of a quote after it cannot be known.
-fn holds_written_backslash(content: &[u8]) -> bool {
-    let mut rest = content;
+/// Whether the value has an ASCII character as an escape. It may be a sign of the syntax of the text within, so the
+/// level of a quote after it cannot be known. In UTF-16 each backslash stands apart from what it escapes.
+fn holds_escape(value: &[u8]) -> bool {
+    if value.contains(&0) && value.contains(&b'\\') {
+        return true;
+    }
+    let mut rest = value;
     while let Some(at) = memchr(b'u', rest) {
-        if unicode_escape(rest, at) == Some(b'\\') {
+        if unicode_escape(rest, at).is_some_and(|byte| byte.is_ascii()) {
             return true;
         }
         rest = rest.get(at + 1..).unwrap_or_default();

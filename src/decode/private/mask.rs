@@ -8,6 +8,11 @@ use super::fill::{Fill, STAR, fill};
 use super::nested::{NESTED_MAX, is_json, unescaped};
 use super::{broken, scan};
 use crate::decode::confluent::HEADER_BYTES;
+use crate::event::DEAD_VALUE_MAX_BYTES;
+
+/// The deepest nesting at which a text that no letter keeps whole is read. Deeper text is overwritten as a whole,
+/// because each level takes a multiple of the text's length in memory.
+const LONG_NESTED_MAX: usize = 3;
 
 /// Returns the same number of bytes, with `*` for the values of private members. A value that is no string becomes a
 /// string of stars, or a number if there is no room for a string.
@@ -51,13 +56,14 @@ fn fills(json: &str, depth: usize) -> Vec<Fill> {
 fn within(literal: &str, depth: usize, start: usize, fills: &mut Vec<Fill>) {
     let (text, places) = unescaped(literal);
     let inner = match std::str::from_utf8(&text) {
+        _ if depth >= LONG_NESTED_MAX && text.len() > DEAD_VALUE_MAX_BYTES => vec![Fill::Stars(0..text.len())],
         Ok(text) if depth < NESTED_MAX && is_json(text) => self::fills(text, depth + 1),
         _ if text.trim_ascii_start().starts_with(b"{") || text.trim_ascii_start().starts_with(b"[") => {
             broken::find(&text)
         }
         _ => return,
     };
-    // Of a place that is not there, everything is overwritten.
+    // If a place is unknown, everything is overwritten.
     let place = |range: Range<usize>| {
         let from = places.get(range.start).copied().unwrap_or_default();
         let to = places.get(range.end).copied().unwrap_or(literal.len());

@@ -23,7 +23,7 @@ pub const fn of(table: Table) -> bool {
     matches!(table, Table::Users)
 }
 
-/// Whether two names differ only in letter case and in signs between letters.
+/// Whether two names differ only in letter case and in characters that are no letters or digits.
 pub fn same_letters(name: &str, other: &str) -> bool {
     letters(name).eq(letters(other))
 }

@@ -6,7 +6,7 @@ use super::nested::{NESTED_MAX, is_json};
 use super::{broken, scan};
 
 /// The text of a JSON value without its private members, at any depth, also in strings that are JSON text. `None` if
-/// there are none, and then the text does not change.
+/// the value has no private members, and then the text does not change.
 pub fn purge(json: &str) -> Option<String> {
     // Each private name has an `a`, which only an escape can hide.
     let may_hold = |byte: u8| byte | 0x20 == b'a' || byte == b'\\';

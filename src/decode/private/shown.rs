@@ -200,7 +200,7 @@ impl Walk<'_> {
         let mut fills = Vec::new();
         let mut walk = Walk { json, columns: self.columns, depth: self.depth + 1, level: 0, fills: &mut fills };
         walk.value(scan::space(json.as_bytes(), 0), shown);
-        // Of a place that is not there, everything is overwritten.
+        // If a place is unknown, everything is overwritten.
         let place = |range: Range<usize>| {
             let from = places.get(range.start).map_or(literal.start, |place| literal.start + place);
             let to = places.get(range.end).map_or(literal.end, |place| literal.start + place);

@@ -45,11 +45,11 @@ const NO_SUCH_SCHEMA: [i64; 2] = [40_403, 40_401];
 /// The address of the registry and how it is asked.
 #[derive(Clone)]
 pub struct RegistrySettings {
-    /// `http://host:port` or `https://host:port` with an optional path.
+    /// The address, `http://host:port` or `https://host:port` with an optional path.
     pub url: String,
     /// The PEM file with the authority of an `https://` address. `None` trusts the machine's authorities.
     pub ca_file: Option<PathBuf>,
-    /// User and password.
+    /// The user and the password.
     pub basic_auth: Option<(String, String)>,
     /// The limit for one request, including the connection.
     pub timeout: Duration,
@@ -143,6 +143,12 @@ impl HttpSchemas {
 impl Schemas for HttpSchemas {
     fn breaker(&self) -> Option<BreakerState> {
         Some(self.health())
+    }
+
+    fn known(&self, id: u32) -> SchemaLookup {
+        let known = self.shared.cache.lock().known(id, (self.now_ms)());
+        let unasked = || SchemaLookup::Unavailable("it is not known here yet; a replay asks the registry".to_owned());
+        known.unwrap_or_else(unasked)
     }
 
     fn schema(&self, id: u32) -> SchemaLookup {

@@ -57,7 +57,7 @@ fn logical_type(number: &str, connect_name: &str, beside: Option<&str>) -> Optio
     }
 }
 
-/// Logical types that state the unit of a point in time. They may have the prefix `local-`.
+/// Logical types that state the unit of a point in time. The names may have the prefix `local-`.
 const TIMESTAMPS: [&str; 3] = ["timestamp-millis", "timestamp-micros", "timestamp-nanos"];
 /// Logical types that state that a number is no point in time.
 const KEPT: [&str; 3] = ["date", "time-millis", "time-micros"];

@@ -100,7 +100,51 @@ fn a_mask_keeps_the_length_and_the_form() {
     assert!(!String::from_utf8_lossy(&masked).contains(SECRET));
 }
 
-/// A JSON value with private members at any depth, also in strings that are JSON text. Their values contain [`SECRET`].
+/// Text that is no JSON, with a private member in a writing that no escape hides.
+#[test]
+fn a_private_member_of_broken_text_is_hidden_in_each_writing() {
+    for text in [
+        r#"{"meta":"{\"email\":\n\"s3cr3t\"}""#,
+        r#"{"meta":"{\"email\"\n:\"s3cr3t\"}""#,
+        r#"{"m":"{\"n\":\"{\\\"email\\\":\\t\\\"s3cr3t\\\"}\"}""#,
+        r#"{"email_":"s3cr3t""#,
+        r#"{"email-" : "s3cr3t","#,
+        r#"{"m":"{\"email\"\u003a\"s3cr3t\"}""#,
+        r#"{"m":"{\"\u005cu0065mail\":\"s3cr3t\"}""#,
+        r#"{"m":"{\"\\u00\u00365mail\":\"s3cr3t\"}""#,
+        r#"{"m":"{\"email\":{\"v\":\u007b\"a\":1},\"w\":\"s3cr3t\"}}""#,
+        r#"{"m":"{\n \"email\": [\n  \"s3cr3t\",\n  \"s3cr3t\"\n ]\n}""#,
+        r#"{"email":"a"b","c":"s3cr3t""#,
+        "{\"email\"\u{c}:\"s3cr3t\"}",
+        "{\"email\"\u{a0}:\"s3cr3t\"}",
+        "\u{feff}{\"email\":\"s3cr3t\"}",
+    ] {
+        let masked = mask(text.as_bytes());
+        assert_eq!(masked.len(), text.len());
+        assert!(!shows(&masked), "{text} became {}", String::from_utf8_lossy(&masked));
+    }
+}
+
+#[test]
+fn headers_with_a_private_name_and_json_behind_a_schema_id_are_masked_in_every_topic() {
+    let decoder = decoder();
+    for topic in ["cdc.users", "cdc.posts", "events", "elsewhere"] {
+        for name in ["email", "password_hash", "E-Mail"] {
+            assert_eq!(decoder.mask(topic, Part::Header(name), SECRET.as_bytes()), &b"******"[..], "{topic} {name}");
+        }
+        for head in [&b"\0\0\0\0\x07"[..], b"\0\0\0\0\x07 ", b"\0"] {
+            let bytes = [head, br#"{"id":"1","email":"s3cr3t"}"#].concat();
+            for part in [Part::Key, Part::Value, Part::Header("x")] {
+                let masked = decoder.mask(topic, part, &bytes);
+                assert_eq!(masked.len(), bytes.len());
+                assert!(!shows(&masked), "{topic} {part:?}");
+            }
+        }
+    }
+}
+
+/// A JSON value with private members at any depth, also in strings that are JSON text. The private values contain
+/// [`SECRET`].
 fn values() -> impl Strategy<Value = Value> {
     let plain = prop_oneof![
         Just(Value::Null),
@@ -202,6 +246,18 @@ proptest! {
             let masked = mask(&bytes);
             prop_assert_eq!(masked.len(), bytes.len());
             prop_assert!(!shows(&masked), "{} became {}", String::from_utf8_lossy(&bytes), String::from_utf8_lossy(&masked));
+        }
+    }
+
+    /// The tap and a letter show the first bytes of the masked record.
+    #[test]
+    fn every_cut_of_a_masked_record_shows_nothing(value in values(), cut in 0.0..1.0f64) {
+        for json in [value.to_string(), serde_json::to_string_pretty(&value).unwrap(), escaped(&value.to_string())] {
+            for topic in ["cdc.users", "cdc.posts", "elsewhere"] {
+                let masked = decoder().mask(topic, Part::Value, json.as_bytes()).into_owned();
+                let end = (masked.len() as f64 * cut) as usize;
+                prop_assert!(!shows(&masked[..end]), "{} became {}", json, String::from_utf8_lossy(&masked));
+            }
         }
     }
 

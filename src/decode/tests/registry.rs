@@ -79,6 +79,31 @@ impl Schemas for Empty {
     }
 }
 
+/// A registry of which nothing is known here yet. Nobody may wait for the registry.
+struct Hangs;
+
+impl Schemas for Hangs {
+    fn schema(&self, id: u32) -> SchemaLookup {
+        panic!("schema {id} was asked for")
+    }
+
+    fn known(&self, _: u32) -> SchemaLookup {
+        SchemaLookup::Unavailable("not known here yet".to_owned())
+    }
+}
+
+#[test]
+fn what_is_decoded_without_being_remembered_asks_for_no_schema() {
+    let decoder = Decoder::new(topics(), Arc::new(Hangs));
+    let key = br#"{"id":"00000000-0000-4000-8000-000000000001"}"#;
+    for topic in ["cdc.users", "cdc.likes"] {
+        let decoded = decoder.decode_unremembered(&record(topic, Some(key), Some(&[0, 0, 0, 0, 9, 2])));
+        assert!(
+            matches!(decoded, Decoded::Wait(wait) if wait.detail.contains("schema 9") && wait.detail.contains("yet"))
+        );
+    }
+}
+
 /// `dlq_retry` found this: a letter of `users` keeps nothing of a record that cannot be read, so the letter could never
 /// be replayed.
 #[test]

@@ -160,7 +160,7 @@ fn a_schema_that_is_nested_too_deep_makes_no_time_of_1970() {
     }
 }
 
-/// Avro states a unit by its logical type, or Confluent's converter by `connect.name`.
+/// Avro states a unit by its logical type, and Confluent's converter states it by `connect.name`.
 #[test]
 fn avro_states_a_unit_in_two_ways() {
     let decoded = |kind: &str, number: i64| {

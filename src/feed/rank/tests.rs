@@ -232,7 +232,7 @@ fn posts_behind_the_caps_are_told_so() {
     assert!(matches!(last, Explained::Full { .. }), "{last:?}");
     let shown = explain(&state, reader, number(&state, FEED_MAX as u16 - 1), &relaxed);
     assert!(matches!(shown, Explained::Placed { place: 300, .. }), "{shown:?}");
-    // The ages are the last that is young enough, and the first that is not.
+    // A post of the first age is just young enough for a feed, and a post of the second age is too old.
     for (age_ms, missed) in [(MAX_AGE_MS, false), (MAX_AGE_MS + 1, true)] {
         let mut state = State::new(StateSettings::default());
         (0..2).for_each(|n| user_row(&mut state, n, None, Some(true)));

@@ -17,7 +17,8 @@ use super::moment::Snapshot;
 pub const SNAPSHOTS_MAX_BYTES: usize = 128 << 20;
 /// The most snapshots of one user and algorithm. There are several, because readers may still be in older ones.
 pub const PER_USER_MAX: usize = 8;
-/// This many of them are kept because a reader has just looked at them and may turn the page.
+/// The number of a reader's newest snapshots that are kept although no later page was read, because the reader may
+/// still turn the page.
 const RECENT: usize = 3;
 /// The most users of one part whose snapshots wait to be made again.
 const DUE_MAX: usize = 256;
@@ -88,7 +89,7 @@ fn lately(now_ms: i64, at_ms: i64, within_ms: i64) -> bool {
 }
 
 impl Inner {
-    /// The snapshot of a cursor, or the snapshot of first pages. Its use is noted.
+    /// The snapshot of a cursor, or the snapshot of first pages. The snapshot's use is noted.
     pub(super) fn read(&mut self, key: &Key, cursor: Option<Cursor>, now_ms: i64) -> Option<Arc<Snapshot>> {
         let kept = self.kept.get_mut(key)?;
         kept.read_ms = now_ms;

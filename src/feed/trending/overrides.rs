@@ -1,5 +1,5 @@
-//! The operators' decisions about trending: a post at a fixed place, or never. They are durable in the edge's table and
-//! kept in memory. A pin does not show a post that may not be shown.
+//! The operators' decisions about trending: a post at a fixed place, or never. Overrides are durable in the edge's
+//! table and kept in memory. A pin does not show a post that may not be shown.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

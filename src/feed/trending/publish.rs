@@ -185,7 +185,7 @@ impl Board {
         board
     }
 
-    /// Brings every kept window up to date. This is the tick.
+    /// Brings every kept window up to date. One call is one tick.
     pub fn refresh(&self, now_ms: i64) {
         self.make(&mut self.maker.lock(), &self.windows, now_ms);
     }
@@ -270,8 +270,8 @@ impl Board {
         });
     }
 
-    /// A page of a window. It is from the generation of the cursor if that is still kept, otherwise from the current
-    /// one. Posts of an older generation that may no longer be shown are left out (N11).
+    /// A page of a window. The page is from the generation of the cursor if that is still kept, otherwise from the
+    /// current one. Posts of an older generation that may no longer be shown are left out (N11).
     pub fn page(&self, window: Window, cursor: Option<(u64, usize)>, limit: usize, now_ms: i64) -> TrendingPage {
         let current = self.get(window, now_ms);
         let Some((generation, start)) = cursor else { return current.page(0, limit, |_| true) };

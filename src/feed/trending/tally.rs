@@ -28,7 +28,7 @@ pub struct Tallies {
     /// For each post: [`crate::state::posts::Posts::times_counted`] at its last count. The scores contain all counts up
     /// to there.
     times: Vec<u32>,
-    /// Posts with counts after the end of a window. They enter the window as time passes.
+    /// Posts with counts after the end of a window. These posts enter the window as time passes.
     ahead: FxHashSet<PostNo>,
 }
 
@@ -189,7 +189,7 @@ impl List {
         }
     }
 
-    /// Forgets posts without a score. Returns how many have one.
+    /// Forgets posts without a score. Returns the number of posts that have a score.
     fn clean(&mut self) -> usize {
         let (scores, listed) = (&self.scores, &mut self.listed);
         self.active.retain(|post| {

@@ -38,7 +38,7 @@ impl Window {
         }
     }
 
-    /// The epoch minutes that count at `now_ms`.
+    /// The range of epoch minutes that count at `now_ms`.
     pub fn range(self, now_ms: i64) -> std::ops::Range<i64> {
         let (window, bucket) = self.minutes();
         let end = (now_ms.div_euclid(MINUTE_MS).div_euclid(bucket) + 1) * bucket;

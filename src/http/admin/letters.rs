@@ -27,8 +27,9 @@ const PAGE_MAX: usize = 1_000;
 /// The number of letters that the writer tries before it looks at new records.
 const TRIED_AT_ONCE: usize = 50;
 
-/// Dead letters to be applied again.
+/// Dead letters to be applied again. An unknown member is refused: a misspelled `dry_run` must not replay.
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 #[schemars(rename = "ReplayRequest", extend("required" = ["ids"]), example = example(r#"{ "ids": [7] }"#))]
 pub(in crate::http) struct Replaying {
     #[serde(default, deserialize_with = "integers")]
@@ -46,6 +47,7 @@ pub(in crate::http) struct Replaying {
 
 /// One or several dead letters to be removed for ever: either `id` or `ids` is set.
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 #[schemars(rename = "DiscardRequest", example = example(r#"{ "id": 7, "reason": "a test record" }"#))]
 pub(in crate::http) struct Discarding {
     #[serde(default, deserialize_with = "maybe_integer")]
@@ -114,10 +116,18 @@ pub(in crate::http) async fn replay(control: &Arc<Control>, mut call: UserCall<'
 /// wait for all of them.
 async fn tried(control: &Control, ids: &[u64], force: Option<&BTreeSet<u64>>) -> Result<Vec<Replay>, Problem> {
     let mut results = Vec::with_capacity(ids.len());
+    let mut gone = BTreeSet::new();
     for some in ids.chunks(TRIED_AT_ONCE) {
         let make = |reply| Command::TryDead { ids: some.to_vec(), force: force.cloned(), reply };
         let told = control.durable.command(make).await?;
-        results.extend(told.into_iter().map(|(id, result)| Replay::tried(id, result)));
+        for (id, result) in told {
+            // A replay does not find a letter again that left the queue earlier in the same request.
+            let result = if gone.contains(&id) { Err(CommandError::NoSuchLetter(id)) } else { result };
+            if result.as_ref().is_ok_and(|tried| tried.outcome.is_some()) {
+                gone.insert(id);
+            }
+            results.push(Replay::tried(id, result));
+        }
     }
     Ok(results)
 }

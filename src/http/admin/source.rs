@@ -26,6 +26,7 @@ use super::store::read;
 
 /// How a halted table continues.
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 #[schemars(rename = "ResumeRequest", example = example(r#"{ "truncate": "apply" }"#))]
 pub(in crate::http) struct Resuming {
     /// What the truncate that halted the table does.
@@ -35,6 +36,7 @@ pub(in crate::http) struct Resuming {
 
 /// Where a partition continues.
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 #[schemars(
     rename = "SeekRequest",
     example = example(r#"{ "topic": "cdc.posts", "partition": 0, "offset": 4711 }"#)
@@ -51,8 +53,10 @@ pub(in crate::http) struct Seeking {
     offset: i64,
 }
 
-/// The tables to read again from PostgreSQL itself.
+/// The tables to read again from PostgreSQL itself. An unknown member is refused: a misspelled `tables` must not mean
+/// all tables.
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 #[schemars(rename = "ResnapshotRequest", example = example(r#"{ "tables": ["posts"] }"#))]
 pub(in crate::http) struct Resnapshotting {
     /// The names of the tables. The default is all tables, with a new slot.

@@ -5,7 +5,7 @@ use rustc_hash::FxHashSet;
 
 use crate::http::limit::Caller;
 
-/// Of repeated refusals of the same caller and operation, one is kept in this time.
+/// The time in which one refusal of the same caller and operation is kept.
 const WINDOW_MS: i64 = 600_000;
 /// The most refusals that are kept in this time, for users and for addresses each. The audit is never deleted, and
 /// anybody can be refused.

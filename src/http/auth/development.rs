@@ -33,7 +33,8 @@ pub(super) fn development(pem: &[u8]) -> Result<(EncodingKey, String, KeySet), K
 pub(super) fn own_key(data_dir: &Path) -> Result<Vec<u8>, KeyError> {
     let path = data_dir.join(KEY_FILE);
     let io = |source| KeyError::Io { path: path.display().to_string(), source };
-    if !path.exists() {
+    // A file without content is one that another process has made and not yet written.
+    if !path.metadata().is_ok_and(|found| found.len() > 0) {
         crate::files::private_dir(data_dir).map_err(io)?;
         make_key(&path).map_err(io)?;
     }
@@ -48,11 +49,49 @@ pub fn new_key() -> std::io::Result<String> {
     Ok(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(&der)))
 }
 
+/// Makes the key, unless another process that starts at the same time makes it first: one at a time has the file's
+/// lock.
 fn make_key(path: &Path) -> std::io::Result<()> {
-    let pem = new_key()?;
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
+    options.write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)?.write_all(pem.as_bytes())
+    let mut file = options.open(path)?;
+    file.lock()?;
+    if file.metadata()?.len() > 0 {
+        return Ok(());
+    }
+    crate::files::check_private_key(path)?;
+    file.write_all(new_key()?.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_who_start_at_once_have_the_same_key() {
+        for _ in 0..20 {
+            let dir = tempfile::tempdir().unwrap();
+            let data = dir.path().join("data");
+            let made: Vec<Vec<u8>> = std::thread::scope(|scope| {
+                let starts: Vec<_> = (0..8).map(|_| scope.spawn(|| own_key(&data).unwrap())).collect();
+                starts.into_iter().map(|start| start.join().unwrap()).collect()
+            });
+            assert!(made.iter().all(|key| !key.is_empty() && *key == made[0]));
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_left_empty_gets_its_key() {
+        let dir = tempfile::tempdir().unwrap();
+        crate::files::private_dir(dir.path()).unwrap();
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        options.open(dir.path().join(KEY_FILE)).unwrap();
+        let key = own_key(dir.path()).unwrap();
+        assert!(development(&key).is_ok());
+        assert_eq!(own_key(dir.path()).unwrap(), key);
+    }
 }

@@ -1,4 +1,4 @@
-//! Why a token is refused. This is for the operator and never for the client.
+//! Why a token is refused. The reason is for the operator and never for the client.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -74,7 +74,7 @@ impl Reason {
     }
 }
 
-/// A refusal. Its detail is for the log.
+/// A refusal. The refusal's detail is for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub reason: Reason,

@@ -1,5 +1,5 @@
-//! Rules that make a token invalid before it expires: by its id, by its user and time, or by its key. They are durable
-//! in the edge's table, and in memory for every use of a token.
+//! Rules that make a token invalid before it expires: by its id, by its user and time, or by its key. Revocations are
+//! durable in the edge's table, and in memory for every use of a token.
 
 use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
@@ -150,7 +150,7 @@ impl Revocations {
         rules.put(target, rule);
     }
 
-    /// Removes a target's rule. Returns false if there is none.
+    /// Removes a target's rule. Returns false if the target has no rule.
     pub fn remove(&self, target: &Target) -> bool {
         let mut rules = self.0.write();
         match target {

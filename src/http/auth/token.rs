@@ -1,4 +1,4 @@
-//! The header and the claims of a token (RFC 7515, RFC 7519), read strictly. This module does not trust them.
+//! The header and the claims of a token (RFC 7515, RFC 7519), read strictly. This module does not trust tokens.
 
 use std::fmt;
 

@@ -63,7 +63,7 @@ pub struct Auth {
     pub revocations: Arc<Revocations>,
     /// The counts of requests that were refused because of their token.
     pub refused: Refused,
-    /// A hash of the key file. Other secrets are derived from it.
+    /// A hash of the key file. Other secrets are derived from the root.
     root: [u8; 32],
     /// Whether a caller may simply name a user, as in a server for tests.
     anyone: bool,

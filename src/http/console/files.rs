@@ -1,4 +1,4 @@
-//! The files of the console. They are no operations of the API, so they are not in the route table.
+//! The files of the console. The console's files are no operations of the API, so they are not in the route table.
 
 use bytes::Bytes;
 use http::header::{CONTENT_SECURITY_POLICY, LOCATION, REFERRER_POLICY};

@@ -15,12 +15,12 @@ use crate::http::error::Problem;
 use crate::http::settings::ConsoleMode;
 use crate::schema::{Uuid, example};
 
-/// The header of the console's requests. Its value has no meaning.
+/// The header of the console's requests. The header's value has no meaning.
 pub(in crate::http) const HEADER: HeaderName = HeaderName::from_static("x-nova-console");
 const COOKIE_NAME: &str = "nova_console";
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Who is signed in at the console, and what may be done from it.
+/// The user who is signed in at the console, and the allowed actions.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(
     rename = "ConsoleSession",
@@ -32,7 +32,7 @@ pub(in crate::http) struct Session {
     pub user_id: Option<Uuid>,
     /// Whether the token has the role admin.
     pub admin: bool,
-    /// `read`: nothing can be changed from the console; `full`: the role admin can act.
+    /// `read` if nothing can be changed from the console, or `full` if the role admin can act.
     pub console: &'static str,
 }
 

@@ -27,7 +27,7 @@ const SLOW: Duration = Duration::from_secs(20);
 
 pub(in crate::http) fn open(edge: &Edge, address: IpAddr) -> Result<Response<Body>, Problem> {
     overview::here(edge)?;
-    let too_many = Problem::TooManyStreams { most: VIEWERS_PER_ADDRESS_MAX };
+    let too_many = Problem::TooManyStreams { most: VIEWERS_PER_ADDRESS_MAX, of: "one address" };
     let (place, permit) = edge.console.enter(address).map_err(|full| match full {
         true => Problem::Unavailable("too many consoles are open"),
         false => too_many,

@@ -50,7 +50,7 @@ fn stat() -> Option<impl Fn(usize) -> f64> {
     Some(move |place: usize| fields.get(place).copied().unwrap_or(0.0))
 }
 
-/// When the machine was booted, seconds since 1970. This does not change.
+/// When the machine was booted, seconds since 1970. The time of the boot does not change.
 fn booted_s() -> Option<f64> {
     static BOOTED_S: OnceLock<Option<f64>> = OnceLock::new();
     let read = || {

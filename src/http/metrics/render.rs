@@ -122,7 +122,7 @@ fn jobs(watch: &Watch, to: &mut Registry) {
     let retries = &watch.retries;
     let results = [("healed", &retries.healed), ("kept", &retries.kept), ("waiting", &retries.waiting)];
     let results = results.map(|(result, count)| (labels([("result", result)]), count.load(Ordering::Relaxed)));
-    let help = "Dead letters tried again by themselves: applied, dead as before, or not told yet";
+    let help = "Dead letters tried again by themselves: applied, dead as before, or not finished yet";
     counters(to, "nova_dlq_retries", help, results);
 }
 

@@ -41,7 +41,7 @@ pub(super) fn warehouse(watch: &Watch, to: &mut Registry) {
     gauges(to, "nova_outbox_stalled", "1 while a table takes no rows before a person acts", stalled);
     let mut findings = BTreeMap::<&str, f64>::new();
     status.findings().iter().for_each(|finding| *findings.entry(finding.code).or_default() += 1.0);
-    // If the server does not answer at all, the breaker reports it.
+    // A server that does not answer at all is reported by the breaker.
     if status.unprepared().is_some() && matches!(status.breaker_state(), BreakerState::Closed) {
         findings.insert(NOT_PREPARED, 1.0);
     }

@@ -1,4 +1,4 @@
-//! The schemas of requests and answers. They are made from the types and named as components.
+//! The schemas of requests and answers. The schemas are made from the types and named as components.
 
 use schemars::generate::{Contract, SchemaSettings};
 use schemars::transform::{RecursiveTransform, Transform as _};
@@ -82,8 +82,8 @@ fn bounded(schema: &mut Schema) {
     }
 }
 
-/// Removes formats of Rust's types and line breaks of comments, which mean nothing to clients. A default that is null or
-/// empty is removed, too.
+/// Removes formats of Rust's types and line breaks of comments, which mean nothing to clients. A default that is null
+/// or empty is removed, too.
 fn plain(schema: &mut Schema) {
     let rust = |format: &str| ["int", "uint", "double", "float"].iter().any(|begin| format.starts_with(begin));
     if schema.get("format").and_then(Value::as_str).is_some_and(rust) {

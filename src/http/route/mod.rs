@@ -72,7 +72,7 @@ impl Routes {
     pub fn find<'p>(&self, method: &Method, path: &'p str) -> Found<'_, 'p> {
         let Ok(matched) = self.router.at(path) else { return Found::Nothing };
         let path = &self.paths[*matched.value];
-        // HEAD is GET without the body.
+        // HEAD is answered like GET, without the body.
         let method = if method == Method::HEAD { &Method::GET } else { method };
         match path.operations.iter().find(|operation| operation.method == *method) {
             Some(operation) => Found::Operation(operation, matched.params.iter().next().map(|(_, value)| value)),

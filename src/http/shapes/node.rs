@@ -147,7 +147,7 @@ pub struct KeySet {
     pub keys: Vec<Jwk>,
 }
 
-/// A public key. Its members depend on `kty`.
+/// A public key. The members of a key depend on `kty`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Jwk {
     pub kty: String,

@@ -31,7 +31,7 @@ pub struct Overview {
     pub uptime_s: i64,
     /// `ready` or `not-ready`.
     pub status: &'static str,
-    /// The findings for a person. Those that keep the node from being ready come first.
+    /// The findings for a person. Findings that keep the node from being ready come first.
     pub findings: Vec<FindingTold>,
     /// The stages in the order of the data.
     pub stages: Vec<StageTold>,

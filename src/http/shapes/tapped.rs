@@ -22,7 +22,7 @@ pub struct TappedRecord {
     pub topic: String,
     pub partition: i32,
     pub offset: i64,
-    /// Its arrival, epoch milliseconds.
+    /// The record's arrival, epoch milliseconds.
     pub timestamp_ms: i64,
     pub outcome: &'static str,
     /// `event`, `change`, or another kind of record.

@@ -40,7 +40,7 @@ impl Streams {
 
     /// Takes a place for one more client of this address.
     pub(super) fn enter(&self, address: IpAddr) -> Result<(Place, OwnedSemaphorePermit), Problem> {
-        let too_many = || Problem::TooManyStreams { most: STREAMS_PER_ADDRESS_MAX };
+        let too_many = || Problem::TooManyStreams { most: STREAMS_PER_ADDRESS_MAX, of: "one address" };
         let place = self.addresses.enter(address, STREAMS_PER_ADDRESS_MAX).ok_or_else(too_many)?;
         let full = Problem::Unavailable("too many streams are open");
         let permit = Arc::clone(&self.free).try_acquire_owned().map_err(|_| full)?;

@@ -27,7 +27,7 @@ use super::tokens;
 
 /// The most bytes of a body, both as sent and after inflation. A test's fixture of any size fits.
 const BODY_MAX_BYTES: usize = 64 << 20;
-/// The most rows in one request. They are one commit, for which the request waits.
+/// The most rows in one request. The rows are one commit, for which the request waits.
 const ROWS_MAX: usize = 20_000;
 /// The most entries in one answer.
 pub(in crate::http) const LOG_MAX: u64 = 10_000;

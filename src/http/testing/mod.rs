@@ -1,5 +1,5 @@
-//! The control routes of a server for tests, `/_test/…`. No other server has them. Their effect is complete before the
-//! answer.
+//! The control routes of a server for tests, `/_test/…`. No other server has these routes. The effect of a call is
+//! complete before its answer.
 
 pub(super) mod control;
 mod handlers;

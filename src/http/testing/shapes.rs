@@ -1,8 +1,10 @@
 //! The forms of requests and answers of the control routes.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::http::body::{integer, maybe_integer};
 use crate::http::shapes::TappedRecord;
@@ -84,7 +86,7 @@ pub struct Counted {
     pub ignored: u64,
     pub late: u64,
     pub dead: u64,
-    /// Records below the partition's next offset. They do not count as consumed.
+    /// Records below the partition's next offset. Redelivered records do not count as consumed.
     pub redelivered: u64,
 }
 
@@ -180,6 +182,7 @@ pub struct Fault {
     #[schemars(range(min = 0))]
     pub source_lag_ms: Option<i64>,
     /// The behaviour of the stand-in for ClickHouse instead of taking rows.
+    #[serde(default, deserialize_with = "maybe_fault")]
     pub clickhouse: Option<ClickHouseFault>,
 }
 
@@ -210,6 +213,16 @@ pub struct ClickHouseFault {
     #[serde(default, deserialize_with = "maybe_integer")]
     #[schemars(range(min = 1, max = FAULT_TIMES_MAX))]
     pub times: Option<u64>,
+}
+
+/// Reads a fault of ClickHouse. Without this check serde would also accept an array of its members, which is not
+/// documented.
+fn maybe_fault<'de, D: Deserializer<'de>>(json: D) -> Result<Option<ClickHouseFault>, D::Error> {
+    let Some(fault) = Option::<&RawValue>::deserialize(json)? else { return Ok(None) };
+    if fault.get().starts_with('[') {
+        return Err(D::Error::custom("expected an object, found an array"));
+    }
+    serde_json::from_str(fault.get()).map(Some).map_err(D::Error::custom)
 }
 
 /// The properties of a requested token.

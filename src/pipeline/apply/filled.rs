@@ -94,9 +94,9 @@ impl<'a> Source<'a> {
         Ok(Some(Source { image: decode_cells(cells)?, holes, lsn }))
     }
 
-    /// The row that had the key before the change with the LSN `lsn`. Its values are as old as the change: older than
-    /// later values of the row under the new key, and newer than earlier values of a previous row there. A row under
-    /// the old key with a later LSN is another row, or came under another key.
+    /// The row that had the key before the change with the LSN `lsn`. The row's values are as old as the change: older
+    /// than later values of the row under the new key, and newer than earlier values of a previous row there. A row
+    /// under the old key with a later LSN is another row, or came under another key.
     fn before(row: &'a StoredRow<'_>, key: Id, (lsn, epoch): (u64, u16)) -> Result<Option<Source<'a>>, CodecError> {
         let Some(mut source) = Source::of(row, epoch)? else { return Ok(None) };
         if row.version.epoch != epoch {

@@ -19,8 +19,8 @@ impl Told {
         let mark = Some(ReadMark { lsn: self.lsn, ts_us: self.ts_us });
         match (self.op, self.lsn) {
             (Op::Read, lsn) if lsn.is_none() || !mutant::is(Mutant::ReadsAreChanges) => {
-                // The read is newer by its time than a version in another partition. That version may be of another
-                // log, and the changes after the read are newer than it.
+                // The read is newer by its time than a version in another partition. The version may be of another
+                // log, and then the changes after the read are newer than the version.
                 if self.mixed && in_epoch.is_some_and(|row| self.place.elsewhere(&row.place)) {
                     history.forget();
                 }
@@ -62,7 +62,7 @@ impl Told {
 
     /// The history across a raised epoch, with the first streamed version of the new epoch. If partitions were behind,
     /// this version may still be of the previous log. Earlier versions are kept only if their LSNs are in order with
-    /// the new one. Otherwise a delete of the new log would be compared with versions of the old log.
+    /// the new one. If all were kept, a delete of the new log would be compared with versions of the old log.
     fn carried(&self, version: Seen, stored: &StoredRow<'_>) -> History {
         let (mut history, created) = (stored.history, self.op == Op::Create);
         // The insert of a changed key has another row's values, and no LSN of the previous epoch is known for them.

@@ -46,8 +46,8 @@ pub(super) fn refilled(row: &StoredRow<'_>, old: Row, known: &Known<'_>) -> Opti
 }
 
 impl Told {
-    /// The row that the record leaves. `moved` is its new key and its table, if the key was changed; the image then
-    /// stays for the row there.
+    /// The row that the record leaves. `moved` is the row's new key and table, if the key was changed; the image then
+    /// stays for the row under the new key.
     pub fn written(
         &self,
         stored: Option<&StoredRow<'_>>,

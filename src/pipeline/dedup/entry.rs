@@ -5,7 +5,7 @@
 pub struct Entry(pub(super) u128);
 
 impl Entry {
-    /// `identity` is a 128-bit hash of (user, event id), `payload` a 64-bit hash of the rest.
+    /// Makes an entry from `identity`, a 128-bit hash of user and event id, and `payload`, a 64-bit hash of the rest.
     pub fn new(identity: u128, payload: u64) -> Entry {
         Entry(identity & !u128::from(u32::MAX) | u128::from(payload as u32))
     }

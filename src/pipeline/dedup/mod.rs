@@ -16,8 +16,9 @@
 //! whatever times the records have, so nothing of it is forgotten. Time in which nothing was sealed counts little
 //! ([`GAP_MAX_MS`]), because the node was down, or its clock was set.
 //!
-//! *Delivered* events are different: their rows are in ClickHouse since a lost life of the store. They are new and
-//! counted, but their rows are not sent again. They are in segments of their own, under the same horizon.
+//! *Delivered* events are different: their rows are in ClickHouse since a lost life of the store. Delivered events are
+//! new and counted, but their rows are not sent again. Delivered events are in segments of their own, under the same
+//! horizon.
 
 mod delivered;
 mod entry;
@@ -177,7 +178,7 @@ impl Dedup {
         }
     }
 
-    /// Lowers the arrivals of entries in the same way: they stay as long as if they had arrived now.
+    /// Lowers the arrivals of entries that are in the future: these entries stay as long as if they had arrived now.
     fn heal(&mut self, write: &WriteTxn, times: Times) -> Result<(), WriteError> {
         self.open.max_ms = self.open.max_ms.min(times.latest_ms);
         for segment in self.sealed.iter_mut().chain(&mut self.delivered) {

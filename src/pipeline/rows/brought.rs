@@ -1,4 +1,4 @@
-//! Rows of a store of format 1, which had an entry for each row. They are moved into runs at the first start, some
+//! Rows of a store of format 1, which had an entry for each row. The rows are moved into runs at the first start, some
 //! megabytes in each commit. A crash only interrupts this, because a commit removes the entries that it moves.
 
 use nova_storage::schema::ROWS;
@@ -14,7 +14,7 @@ const PAGE_MAX_BYTES: usize = 16 << 20;
 
 type Page = Vec<(Key, Box<[u8]>)>;
 
-/// Moves the rows. Returns how many.
+/// Moves the rows, and returns the number of rows that were moved.
 pub fn bring_over(store: &Store) -> Result<u64, WriteError> {
     let read = store.read()?;
     let mut page = first_page(&read)?;

@@ -161,7 +161,7 @@ impl Rows {
         stored: &ReadTxn,
         mut each: impl FnMut(Id, &[u8]) -> bool,
     ) -> Result<(), ReadError> {
-        // Of two rows with the same key the newer one is first, and the stable sort keeps it first.
+        // The newer of two rows with the same key is first, and the stable sort keeps it first.
         let flushed = self.flush.iter().flat_map(|flush| flush.rows().iter());
         let mut changed: Vec<(Id, &[u8])> = self
             .changed

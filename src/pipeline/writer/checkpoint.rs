@@ -3,10 +3,10 @@
 //! A checkpoint begins between two commits. The chunks of the state and the rows that have changed since the last one
 //! are frozen: a chunk is copied before it changes, and changed rows are kept beside the frozen ones. From then on
 //! every commit writes some of them into the store, under the next generation, which no recovery reads. The commit with
-//! the last of them makes the generation the store's own, and notes that the journal up to the beginning is covered.
+//! the last chunks makes the generation the store's own, and notes that the journal up to the beginning is covered.
 //! After that, further commits remove the data that nobody reads any more, some with each commit. So the store has at
 //! every moment the last complete checkpoint and the journal after it. A start finds the rest of an unfinished
-//! checkpoint after a crash, and removes it in the same way.
+//! checkpoint after a crash, and further commits remove this rest, too.
 
 use std::borrow::Cow;
 

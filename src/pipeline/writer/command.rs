@@ -82,7 +82,7 @@ pub struct Audit {
 pub enum Replayed {
     /// The letter has left the queue.
     Gone(Outcome),
-    /// The letter still cannot be applied. Its attempts were counted.
+    /// The letter still cannot be applied. The letter's attempts were counted.
     StillDead,
 }
 
@@ -123,13 +123,19 @@ pub enum CommandError {
     BeyondHorizon(u64),
     #[error("dead letter {0} is an event that post_events has already: discard it")]
     Sent(u64),
+    #[error(
+        "dead letter {0} truncates {1}, and is not replayed, because it is not known any more which rows came after it: \
+         read {1} again (PostgreSQL directly: nova cdc resnapshot {1}; Kafka: nova cdc seek to the letter's offset, or \
+         nova rebuild), and discard the letter"
+    )]
+    Truncates(u64, Table),
     #[error("table {0} would halt again: {1}")]
     Halted(Table, Box<Halt>),
     #[error("{0} is none of the topics that nova reads: kafka.topic_prefix and kafka.events_topic say which those are")]
     NoSuchPartition(TopicPartition),
     #[error("{0} is not halted")]
     NotHalted(Table),
-    #[error("{0} cannot go on: {1}")]
+    #[error("{0} cannot be resumed: {1}")]
     NoOrder(Table, Box<Halt>),
     #[error("a truncate halted {0}: say what becomes of its rows: truncate apply, or ignore")]
     Undecided(Table),

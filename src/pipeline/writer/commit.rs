@@ -60,11 +60,12 @@ impl Writer {
         for slice in self.effects.chunks(APPLY_SLICE) {
             let mut state = self.parts.state.write();
             slice.iter().for_each(|effect| state.apply(effect));
-            // Waiting threads get the lock first. Otherwise this thread would take it again before they wake.
+            // Waiting threads get the lock first. An unfair unlock would let this thread take the lock again before the
+            // readers wake.
             RwLockWriteGuard::unlock_fair(state);
         }
         self.effects.clear();
-        self.tapped.tell(&self.parts.shared.tap, &self.parts.decoder, self.parts.clock.now_ms());
+        self.tapped.tell(&self.parts.shared.tap, &self.parts.decoder, committed);
         facts.publish_ms = committed.elapsed().as_secs_f64() * 1e3;
         facts.process_ms = began.elapsed().as_secs_f64() * 1e3;
         // This comes before the positions, so that whoever sees a record as consumed also sees the rows that wait for

@@ -8,7 +8,7 @@ use nova_storage::schema::{AUDIT, DEAD, EDGE};
 use nova_storage::{ReadTxn, WriteTxn};
 
 use crate::decode::client;
-use crate::event::{Decoded, Ignored, Outcome, Table, TopicPartition};
+use crate::event::{ChangeBody, Decoded, Ignored, Outcome, Table, TopicPartition};
 use crate::pipeline::apply::Regression;
 use crate::pipeline::audit::Entry as Deed;
 use crate::pipeline::dead;
@@ -215,6 +215,12 @@ impl Writer {
                         Fate::Outcome(outcome) => Some(outcome),
                         Fate::Conflict | Fate::Held => Some(Outcome::Duplicate),
                     },
+                }
+            }
+            Decoded::Change(change) if matches!(change.body, ChangeBody::Truncate) => {
+                match self.dead_truncate(id, change.table) {
+                    Ok(outcome) => Some(outcome),
+                    Err(error) => return Ok(Err(error)),
                 }
             }
             Decoded::Change(change) => {

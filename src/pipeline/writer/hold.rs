@@ -37,8 +37,8 @@ impl Writer {
         Some(raised)
     }
 
-    /// Halts a table, so that no more of its changes are taken. The halt is durable with the present commit. Its other
-    /// partitions stop at their next change.
+    /// Halts a table, so that no more of its changes are taken. The halt is durable with the present commit. The
+    /// table's other partitions stop at their next change.
     pub(super) fn halt(&mut self, table: Table, slot: Slot, halt: Halt) {
         self.meta.tables[table as usize].halt = Some(halt.clone());
         self.hold(slot, Hold::Table(halt));

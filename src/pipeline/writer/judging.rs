@@ -8,7 +8,8 @@ use nova_storage::codec::DeadLetter;
 
 use crate::arrival::Arrival;
 use crate::decode::client;
-use crate::event::{Change, ClientEvent, Decoded, Ignored, Outcome, Stage};
+use crate::event::{Change, ChangeBody, ClientEvent, Decoded, Ignored, Outcome, Stage, Table};
+use crate::pipeline::TruncatePolicy;
 use crate::pipeline::apply::{Judgement, judge_of};
 use crate::pipeline::dead;
 use crate::pipeline::dedup::{Entry, Seen};
@@ -69,7 +70,17 @@ impl Writer {
         }
     }
 
-    /// What a replay of only this letter would do now.
+    /// The outcome of a truncate among the dead letters. The truncate's place in the log is lost, so it could delete
+    /// rows that came after it, and it is never applied.
+    pub(super) fn dead_truncate(&self, id: u64, table: Table) -> Result<Outcome, CommandError> {
+        match self.parts.settings.truncate {
+            TruncatePolicy::Ignore => Ok(Outcome::Ignored),
+            TruncatePolicy::Apply | TruncatePolicy::Quarantine => Err(CommandError::Truncates(id, table)),
+        }
+    }
+
+    /// What a replay of only this letter would do now. Nothing of the letter is remembered, and the registry is not
+    /// asked for a schema, because the writer's thread must not wait for it.
     pub(super) fn try_dead(
         &mut self,
         id: u64,
@@ -85,7 +96,7 @@ impl Writer {
         let mut time = self.time.clone();
         let arrival = time.record(record.timestamp_ms);
         let gone = |outcome, why: &str| Ok(Ok(Tried { outcome: Some(outcome), why: why.to_owned() }));
-        match self.parts.decoder.decode(&record) {
+        match self.parts.decoder.decode_unremembered(&record) {
             Decoded::Event(event) => {
                 let arrival = time.event(arrival, event.event_time_ms);
                 if let Some(error) = self.unknowable(id, (&event, arrival), force) {
@@ -99,6 +110,12 @@ impl Writer {
                     Seen::New => gone(Outcome::Applied, "the event counts"),
                     Seen::Duplicate => gone(Outcome::Duplicate, "the event has counted already"),
                     Seen::Conflict => gone(Outcome::Duplicate, "an event of this id has counted, with another payload"),
+                }
+            }
+            Decoded::Change(change) if matches!(change.body, ChangeBody::Truncate) => {
+                match self.dead_truncate(id, change.table) {
+                    Ok(outcome) => gone(outcome, "cdc.truncate says that a truncate is ignored"),
+                    Err(error) => Ok(Err(error)),
                 }
             }
             Decoded::Change(change) => {

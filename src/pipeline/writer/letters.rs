@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use nova_storage::codec::DeadLetter;
 
-use crate::decode::Part;
 use crate::decode::origin::{self, ORIGIN_HEADER};
+use crate::decode::{Part, RECORD_MAX_BYTES};
 use crate::event::{DEAD_VALUE_MAX_BYTES, Dead, Outcome, Record, Stage};
 use crate::pipeline::halt::Hold;
 use crate::pipeline::progress::{LastDead, Slot};
@@ -67,15 +67,14 @@ impl Writer {
     pub(super) fn letter(&self, dead: Dead, record: &Record) -> DeadLetter {
         // A row that ClickHouse refused is in nova's own encoding, which has nothing private.
         let masks = dead.stage != Stage::Warehouse;
-        let kept = |part: Part<'_>, bytes: &bytes::Bytes| match (&bytes[..bytes.len().min(DEAD_VALUE_MAX_BYTES)], masks)
-        {
-            (bytes, true) => self.parts.decoder.mask(&record.topic, part, bytes).into_owned(),
-            (bytes, false) => bytes.to_vec(),
+        // The bytes are cut after they are masked, because what a text that was cut means is not certain.
+        let cut = |bytes: &[u8]| bytes[..bytes.len().min(DEAD_VALUE_MAX_BYTES)].to_vec();
+        let read = |bytes: &bytes::Bytes| bytes.slice(..bytes.len().min(RECORD_MAX_BYTES));
+        let kept = |part: Part<'_>, bytes: &bytes::Bytes| match masks {
+            true => cut(&self.parts.decoder.mask(&record.topic, part, &read(bytes))),
+            false => cut(bytes),
         };
-        let replicated = |bytes: &bytes::Bytes, origin| {
-            let bytes = &bytes[..bytes.len().min(DEAD_VALUE_MAX_BYTES)];
-            self.parts.decoder.mask_replicated(origin, bytes).into_owned()
-        };
+        let replicated = |bytes: &bytes::Bytes, origin| cut(&self.parts.decoder.mask_replicated(origin, &read(bytes)));
         let value = match (&record.value, &record.origin) {
             (Some(value), Some(origin)) => Some(replicated(value, origin)),
             (value, _) => value.as_ref().map(|value| kept(Part::Value, value)),

@@ -13,7 +13,7 @@ const MOVES_MAX: usize = 8;
 
 impl Writer {
     /// Handles the delete of a changed key. If the row under the new key came earlier, it takes the last values of the
-    /// old row. Otherwise the tombstone of the old row keeps them.
+    /// old row. If it does not exist, the tombstone of the old row keeps the values.
     pub(super) fn moved(
         &mut self,
         table: Table,

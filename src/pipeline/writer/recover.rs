@@ -226,7 +226,7 @@ fn replay_journal(
     failed.map_or(Ok(()), Err)
 }
 
-/// Applies a step. `dated_ms` is the date in the step before.
+/// Applies a step. `dated_ms` is the date that the previous step gave for this one.
 fn replay_step(
     step: Step<'_>,
     dated_ms: &mut Option<i64>,

@@ -13,7 +13,7 @@ use crate::state::Frozen;
 const CLEARED_CHUNKS: usize = 256;
 /// The most segments of rows that one commit removes.
 const CLEARED_SEGMENTS: usize = 8;
-/// The most bytes of the journal that one commit removes. They are read, and not written.
+/// The most bytes of the journal that one commit removes. The blobs are read, and not written.
 const CLEARED_JOURNAL_BYTES: usize = 4 << 20;
 
 /// A checkpoint that has begun.

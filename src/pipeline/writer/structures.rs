@@ -1,4 +1,4 @@
-//! The writer's own structures and clocks. They change before the commit to which they belong.
+//! The writer's own structures and clocks. The numbers change before the commit to which they belong.
 
 use nova_storage::codec::DeadLetter;
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
@@ -113,12 +113,12 @@ impl Writer {
         &self.meta.tables
     }
 
-    /// Sets the replies to callers of the local log. This must be called before the threads start.
+    /// Sets the replies to callers of the local log. This function must be called before the threads start.
     pub fn set_local(&mut self, local: LocalAcks) {
         self.parts.local = Some(local);
     }
 
-    /// Sets the function that is called after each commit. This must be called before the threads start.
+    /// Sets the function that is called after each commit. This function must be called before the threads start.
     pub fn set_on_commit(&mut self, on_commit: OnCommit) {
         self.parts.on_commit = Some(on_commit);
     }

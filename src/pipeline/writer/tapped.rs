@@ -1,10 +1,11 @@
 //! The records of the present commit, for those who watch.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::decode::{Decoder, Part, facts};
+use crate::decode::{Decoder, Part, RECORD_MAX_BYTES, facts};
 use crate::event::{ChangeBody, Effect, Id, Outcome, Record, Table};
 use crate::pipeline::Body;
 use crate::pipeline::meta::TableMeta;
@@ -24,7 +25,7 @@ pub(super) struct Commit {
     more: u64,
 }
 
-/// A watched record before it is judged.
+/// A record that a listener watches, before the writer judges the record.
 pub(super) struct Watched {
     what: What,
     about: About,
@@ -109,29 +110,29 @@ impl Commit {
     }
 
     /// Sends the data to those who watch, after the commit.
-    pub fn tell(&mut self, tap: &Tap, decoder: &Decoder, now_ms: i64) {
+    pub fn tell(&mut self, tap: &Tap, decoder: &Decoder, now: Instant) {
         let Commit { records, whole, more } = self;
         if records.is_empty() {
             return;
         }
         let bytes_of = |place: usize| Some(raw(decoder, whole.get(place)?.as_ref()?));
-        tap.tell(records, *more, now_ms, bytes_of);
+        tap.tell(records, *more, now, bytes_of);
         records.clear();
         whole.clear();
         *more = 0;
     }
 }
 
-/// A record in the form of a dead letter, within a listener's limits. It is cut before it is masked, because the masks
-/// then know that the end is missing.
+/// A record in the form of a dead letter, within a listener's limits. It is masked before it is cut, because what a
+/// text that was cut means is not certain.
 fn raw(decoder: &Decoder, record: &Record) -> Raw {
     let masked = |part: Part<'_>, bytes: &Bytes, most: usize| RawPart {
-        bytes: decoder.mask(&record.topic, part, cut(bytes, most)).into_owned(),
+        bytes: cut(&decoder.mask(&record.topic, part, cut(bytes, RECORD_MAX_BYTES)), most).to_vec(),
         whole_bytes: bytes.len() as u64,
     };
     let value = record.value.as_ref().map(|value| match &record.origin {
         Some(origin) => RawPart {
-            bytes: decoder.mask_replicated(origin, cut(value, RAW_VALUE_MAX_BYTES)).into_owned(),
+            bytes: cut(&decoder.mask_replicated(origin, cut(value, RECORD_MAX_BYTES)), RAW_VALUE_MAX_BYTES).to_vec(),
             whole_bytes: value.len() as u64,
         },
         None => masked(Part::Value, value, RAW_VALUE_MAX_BYTES),
@@ -166,7 +167,7 @@ mod tests {
     use crate::event::DROPPED_COLUMNS;
 
     fn record(topic: &str, value: Vec<u8>) -> Record {
-        let long = Bytes::from(vec![0_u8; 1 << 20]);
+        let long = Bytes::from(vec![0_u8; 1 << 10]);
         Record {
             topic: topic.into(),
             partition: 0,
@@ -207,7 +208,28 @@ mod tests {
         assert_eq!((shown.headers.len(), shown.headers_left_out), (RAW_MAX_HEADERS, 2));
         for (name, value) in &shown.headers {
             assert!(name.len() <= RAW_NAME_MAX_BYTES && value.bytes.len() <= RAW_PART_MAX_BYTES);
-            assert_eq!(value.whole_bytes, 1 << 20);
+            assert_eq!(value.whole_bytes, 1 << 10);
+        }
+    }
+
+    /// The writings that only a reader of the whole text understands, each at every distance from the cut.
+    #[test]
+    fn no_writing_of_a_private_member_is_shown_where_a_record_is_cut() {
+        let decoder = Decoder::new(Topics::default(), Arc::new(NoSchemas));
+        for member in [
+            r#""meta":"{\"email\":\n\"CANARY\"}""#,
+            r#""meta":"{\"email\"\n:\"CANARY\"}""#,
+            r#""m":"{\"n\":\"{\\\"email\\\":\\t\\\"CANARY\\\"}\"}""#,
+            r#""email_":"CANARY""#,
+            r#""m":"{\"email\"\u003a\"CANARY\"}""#,
+            r#""m":"{\"\u005cu0065mail\":\"CANARY\"}""#,
+        ] {
+            for before in (RAW_VALUE_MAX_BYTES - 100..RAW_VALUE_MAX_BYTES).step_by(3) {
+                let value = format!(r#"{{"a":"{}",{member},"z":1}}"#, "x".repeat(before - 8));
+                let shown = raw(&decoder, &record("elsewhere", value.into_bytes())).value.unwrap();
+                assert!(shown.bytes.len() <= RAW_VALUE_MAX_BYTES);
+                assert!(!String::from_utf8_lossy(&shown.bytes).contains("CA"), "{member} {before}");
+            }
         }
     }
 

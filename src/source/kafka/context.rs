@@ -29,7 +29,7 @@ const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
 struct Inner {
     /// The assigned partitions, and whether their log is another one than the store knows.
     assigned: BTreeMap<TopicPartition, bool>,
-    /// Partitions assigned since this was last read. Those that ingest holds must be paused again.
+    /// Partitions assigned since this was last read. Partitions that ingest holds must be paused again.
     fresh: Vec<TopicPartition>,
     revoked: Vec<TopicPartition>,
     faults: Vec<Fault>,
@@ -265,7 +265,7 @@ fn judge(name: &TopicPartition, next: i64, proof: bool, low: i64, high: i64) -> 
     if low > next {
         let lost = low - next;
         return Err(format!(
-            "log-gap: the log of {name} begins at {low}, the store goes on at {next}: retention deleted {lost} offsets \
+            "log-gap: the log of {name} begins at {low}, the store continues at {next}: retention deleted {lost} offsets \
              that were never read; {way_out}"
         ));
     }

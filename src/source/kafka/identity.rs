@@ -18,7 +18,7 @@ struct Inner {
     made_again: BTreeSet<Arc<str>>,
 }
 
-/// The ids of the known topics. They outlive the client.
+/// The ids of the known topics. The identities outlive the client.
 #[derive(Debug, Default)]
 pub(super) struct Identities {
     inner: Mutex<Inner>,

@@ -2,7 +2,7 @@
 //!
 //! A static member that comes back (after a kill, or after an outage of the broker) gets its former partitions at once,
 //! without new topics and partitions (KIP-345). Only the group's leader learns of later ones. So the partitions are
-//! counted at intervals, and joining with another subscription makes the broker assign anew.
+//! counted at intervals, and joining with another subscription makes the broker assign again.
 
 use std::time::{Duration, Instant};
 

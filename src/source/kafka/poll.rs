@@ -149,7 +149,7 @@ impl Source for KafkaSource {
             self.consumer.pause(&KafkaSource::list(&assigned)).map_err(failed)?;
             self.idle = true;
         }
-        // The consumer is polled even now, because otherwise the group would take the partitions away.
+        // The consumer is polled even now, because otherwise the group would reassign its partitions.
         let mut none = Vec::new();
         self.take(Duration::ZERO, &mut none)?;
         for record in none {

@@ -13,7 +13,7 @@ use super::settings::KafkaSettings;
 /// The most messages and kilobytes that may wait for their acknowledgement.
 const QUEUE_MAX_MESSAGES: u32 = 100_000;
 const QUEUE_MAX_KBYTES: u32 = 64 << 10;
-/// How long a message may wait. It is less than a client waits for its answer.
+/// How long a message may wait. The time is shorter than a client waits for its answer.
 const DELIVERY_TIMEOUT_MS: u32 = 4_000;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -133,7 +133,7 @@ struct Told {
     stalled: BTreeMap<TopicPartition, String>,
     assignment: Assignment,
     figures: Figures,
-    /// The number of reports until a broker counts as gone. It is also 0 before a broker was ever connected.
+    /// The number of reports until a broker counts as gone. The number is 0 before a broker was ever connected.
     up_looks: u32,
 }
 

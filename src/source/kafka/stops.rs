@@ -125,7 +125,7 @@ impl Stops {
         forgotten
     }
 
-    /// Examines partitions at their next offsets. Those that cannot be read are stopped and returned.
+    /// Examines partitions at their next offsets. Partitions that cannot be read are stopped and returned.
     pub fn examine(
         &mut self,
         next: &[(TopicPartition, Offset)],

@@ -1,4 +1,4 @@
-//! The topics that nova needs. They are made or checked at the start, and checked by `nova check`.
+//! The topics that nova needs. The topics are made or checked at the start, and checked by `nova check`.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::settings::KafkaSettings;
 const EVENTS_PARTITIONS: i32 = 6;
 /// A topic with a shorter retention than this leaves no time for repairs.
 const RETENTION_MIN_MS: i64 = 24 * 3_600_000;
-/// How far a producer's clock may be ahead. This is Kafka's own bound since 4.0 (KIP-1030).
+/// How far a producer's clock may be ahead. The time is Kafka's own bound since 4.0 (KIP-1030).
 const AHEAD_MAX_MS: i64 = 3_600_000;
 /// A lower bound than this refuses records of producers whose clocks merely differ, and records that waited for a
 /// broker.
@@ -264,7 +264,7 @@ mod tests {
         };
         let (after, before) = ("message.timestamp.after.max.ms", "message.timestamp.before.max.ms");
         let unbounded = "9223372036854775807";
-        // These are the defaults of Kafka 4, and those of earlier versions.
+        // These times are the defaults of Kafka 4, and those of earlier versions.
         assert_eq!(codes(true, &[(after, "3600000"), (before, unbounded)]), Vec::<&str>::new());
         assert_eq!(codes(true, &[(after, unbounded), (before, unbounded)]), ["timestamps-open"]);
         assert_eq!(codes(true, &[("message.timestamp.difference.max.ms", unbounded)]), ["timestamps-open"]);

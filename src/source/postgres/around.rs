@@ -32,7 +32,7 @@ pub fn is_partitioned(seen: &Seen, listed: &[Listed]) -> bool {
     seen.around.tables.iter().any(|place| place.partitioned && is_listed(place))
 }
 
-/// The schema with the most tables. Of several it is the first.
+/// The schema with the most tables. If several places are equal, the result is the first.
 fn most(places: &[Place]) -> Option<&str> {
     let count = |name: &str| places.iter().filter(|one| one.namespace == name).count();
     let names = places.iter().map(|one| one.namespace.as_str());
@@ -140,7 +140,8 @@ fn left_out(seen: &Seen, place: &Place, published: &Published, publication: &str
     Some(Finding::new(Code::ColumnsLeftOut, detail, remedy))
 }
 
-/// The statements that remove a table from the publication and add it with other columns. Its filter stays.
+/// The statements that remove a table from the publication and add it with other columns. The filter of the table
+/// stays.
 pub fn again(publication: &str, listed: &Listed, published: &Published) -> String {
     let filter = published.filter.as_ref().map_or(String::new(), |filter| format!(" WHERE ({filter})"));
     let put_back = publication::add(publication, std::slice::from_ref(listed));

@@ -1,5 +1,5 @@
-//! Finds problems of the server or the publication that do not depend on the store. They disappear when they are
-//! corrected. The module is pure, and the follower, `nova check` and `nova postgres` use it.
+//! Finds problems of the server or the publication that do not depend on the store. The findings disappear when their
+//! causes are corrected. The module is pure, and the follower, `nova check` and `nova postgres` use it.
 
 use crate::event::{Table, Tables};
 
@@ -12,7 +12,7 @@ use super::slot::Seen;
 /// The oldest version of PostgreSQL that nova follows, because column lists of publications exist since then.
 pub const VERSION_MIN: u32 = 15_00_00;
 
-/// All findings. Those that stop nova come first.
+/// All findings. Findings that stop nova come first.
 pub fn findings(seen: &Seen, slot: &str, publication: &str) -> Vec<Finding> {
     let mut found = of_server(seen);
     found.extend(of_publication(seen, slot, publication));

@@ -1,5 +1,5 @@
-//! nova's position in the log of a PostgreSQL server, as the store keeps it beside the partition's next offset. It is
-//! in the same commit as the effects of everything before it.
+//! nova's position in the log of a PostgreSQL server, as the store keeps it beside the partition's next offset. The
+//! position is in the same commit as the effects of everything before it.
 
 #![warn(clippy::indexing_slicing)]
 

@@ -70,7 +70,7 @@ impl fmt::Display for Listed {
 pub enum Through {
     /// The table is listed: it can be removed, and may have a list of columns.
     ItsName,
-    /// `FOR TABLES IN SCHEMA`: no table of the publication may have a list of columns.
+    /// The publication has `FOR TABLES IN SCHEMA`, so no table of it may have a list of columns.
     ItsSchema,
     /// `FOR ALL TABLES`: the publication has every table.
     AllTables,

@@ -1,7 +1,7 @@
 //! Detects changes of a table's rows that PostgreSQL makes without a record in the stream: a column gets another type,
-//! or a partition is attached or detached with its rows. They are detected by comparing the table with its state when
-//! its rows were read, and reported until the rows are read again. The module is pure. A partition that is truncated
-//! under its own name is not detected.
+//! or a partition is attached or detached with its rows. Such changes are detected by comparing the table with its
+//! state when its rows were read, and reported until the rows are read again. The module is pure. A partition that is
+//! truncated under its own name is not detected.
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -52,7 +52,7 @@ impl Seen {
     }
 
     /// The present partitions of each table, in the order of [`Table::ALL`], if no rows came or went with them since
-    /// `known`. Otherwise the value of `known`.
+    /// `known`. For any other table the value of `known`.
     pub fn partitions_behind(&self, known: [u64; Table::ALL.len()]) -> [u64; Table::ALL.len()] {
         Table::ALL.map(|table| match self.published(table) {
             Some(published) if !published.regrouped(known[table as usize]) => published.partitions_mark(),

@@ -61,7 +61,7 @@ pub trait Stream {
     /// The next event, if it is already here.
     fn next_at_once(&mut self) -> Option<Result<Event, Failure>>;
 
-    /// Everything before this LSN is durable in the store. The server learns of it soon.
+    /// Everything before this LSN is durable in the store. The server learns of the LSN soon.
     fn acknowledge(&mut self, lsn: u64);
 
     /// The LSN that was last reported to the server.
@@ -95,7 +95,7 @@ pub enum Event {
         lsn: u64,
         end_lsn: u64,
     },
-    /// `pg_logical_emit_message`.
+    /// A message of `pg_logical_emit_message`.
     Message {
         lsn: u64,
         content: Bytes,

@@ -50,7 +50,7 @@ pub struct Role {
 pub struct SourceTable {
     pub table: Table,
     pub partitioned: bool,
-    /// `pg_class.relreplident`.
+    /// The table's `pg_class.relreplident`.
     pub replica_identity: char,
     /// Whether row-level security is on and applies to roles that do not bypass it.
     pub has_rls: bool,
@@ -88,8 +88,8 @@ impl From<String> for Step {
 pub struct Plan {
     /// The statements. The list is empty if nothing is missing.
     pub steps: Vec<Step>,
-    /// Statements that fail if PostgreSQL would refuse the application's own statements. They touch no row, and effects
-    /// of statement triggers are rolled back.
+    /// Statements that fail if PostgreSQL would refuse the application's own statements. The statements touch no row,
+    /// and effects of statement triggers are rolled back.
     pub probes: Vec<String>,
     /// Tables that must be read again if nova already follows them.
     pub read_again: Tables,
@@ -241,7 +241,7 @@ fn grant(wanted: &Wanted, table: &SourceTable, listed: &Listed) -> Option<String
     lacks.then(|| format!("GRANT SELECT{} ON {} TO {}", listed.list(), listed.name(), quoted(&wanted.role)))
 }
 
-/// Makes the publication, or adds what it lacks. Its other tables stay.
+/// Makes the publication, or adds what it lacks. The publication's other tables stay.
 fn published(wanted: &Wanted, existing: &Existing, listed: &[Listed], plan: &mut Plan) -> Vec<Finding> {
     let (publication, seen) = (wanted.publication.as_str(), &existing.seen);
     let partitioned = existing.tables.iter().any(|table| table.partitioned);

@@ -37,7 +37,7 @@ pub struct Seen {
 /// texts. [`super::around`] reports their problems.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Around {
-    /// The server's `server_encoding`. It is empty if it was not asked.
+    /// The server's `server_encoding`. The text is empty if the server was not asked for it.
     pub encoding: String,
     pub tables: Vec<Place>,
 }
@@ -126,7 +126,7 @@ pub struct SlotRow {
     pub active_by: String,
     pub restart_lsn: Option<u64>,
     pub confirmed_lsn: Option<u64>,
-    /// `reserved`, `extended`, `unreserved` or `lost`.
+    /// The slot's `wal_status`: `reserved`, `extended`, `unreserved` or `lost`.
     pub wal_status: String,
     /// The bytes until the slot is lost. `None` without a limit.
     pub safe_wal_bytes: Option<i64>,
@@ -185,7 +185,7 @@ pub struct Published {
     pub columns: Vec<(String, u32)>,
     /// The row filter in SQL.
     pub filter: Option<String>,
-    /// `pg_class.relreplident`: `d`, `i`, `f` or `n`.
+    /// The table's `pg_class.relreplident`: `d`, `i`, `f` or `n`.
     pub replica_identity: char,
     pub has_primary_key: bool,
     /// The columns of the replica identity.
@@ -230,7 +230,7 @@ impl Seen {
         self.tables.iter().find(|one| one.table == Some(table) && !one.is_leaf)
     }
 
-    /// The published ones of some tables.
+    /// The tables among `tables` that are published.
     pub fn published_of(&self, tables: Tables) -> Tables {
         tables.iter().filter(|table| self.published(*table).is_some()).collect()
     }

@@ -26,7 +26,7 @@ const NAME_BYTES: usize = 16;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Head {
     pub(super) chunk: u32,
-    /// Whether it is the chunk's first piece.
+    /// Whether this is the chunk's first piece.
     pub(super) first: bool,
     /// The number of actions that were counted.
     pub(super) actions: usize,

@@ -1,4 +1,4 @@
-//! How the rows of a batch are stored: each commit appends its own as chunks, and nobody changes a chunk again (N8).
+//! The stored form of a batch's rows: each commit appends its own rows as chunks, and a chunk never changes (N8).
 
 use bytes::Bytes;
 use nova_storage::codec::{CodecError, Put, Reader};
@@ -11,17 +11,18 @@ use crate::warehouse::target::Target;
 
 use super::error::{OutboxError, WHAT};
 
-/// A batch that has so much is full.
+/// A batch with this many rows or bytes is full.
 pub const BATCH_MAX_ROWS: u32 = 50_000;
 pub const BATCH_MAX_BYTES: u64 = 16 << 20;
 const CHUNK_MAX_BYTES: usize = fits_page(256 << 10);
-/// In version 2 the first chunk of a batch lists its columns; the other chunks have an empty list.
+/// The version of the format. In version 2 the first chunk of a batch lists its columns, and the other chunks have an
+/// empty list.
 const CHUNK_VERSION: u8 = 2;
 
 /// A batch that still grows.
 pub(super) struct Open {
     pub batch: u64,
-    /// What its rows are written under, from the first to the last.
+    /// The columns for which all its rows are written.
     pub columns: Columns,
     pub partition: u32,
     pub rows: u32,
@@ -29,7 +30,7 @@ pub(super) struct Open {
     pub chunks: u32,
     pub hash: Xxh3,
     pub began_ms: i64,
-    /// Of the commit at hand.
+    /// The rows of the present commit.
     pub pending: Vec<u8>,
     pub pending_rows: u32,
 }
@@ -44,7 +45,7 @@ impl Open {
         self.rows + self.pending_rows >= BATCH_MAX_ROWS || self.bytes + self.pending.len() as u64 >= BATCH_MAX_BYTES
     }
 
-    /// Writes the commit's rows as chunks; the first says how many rows there are.
+    /// Writes the commit's rows as chunks. The first chunk has the number of rows.
     pub fn flush(&mut self, target: Target, write: &WriteTxn) -> Result<(), WriteError> {
         let pending = std::mem::take(&mut self.pending);
         let mut rows = std::mem::take(&mut self.pending_rows);
@@ -69,7 +70,7 @@ impl Open {
     }
 }
 
-/// An open batch from its chunks, after a restart.
+/// Reads an open batch from its chunks, after a restart.
 pub(super) fn reopen(read: &ReadTxn, target: Target, batch: u64) -> Result<Open, OutboxError> {
     let mut open = Open::new(batch, target.columns().clone(), 0, 0);
     scan_chunks(read, target, batch, |chunk| {
@@ -89,7 +90,7 @@ struct Chunk<'a> {
     rows: u32,
     partition: u32,
     began_ms: i64,
-    /// Of the batch; only its first chunk has them.
+    /// The columns of the batch. Only the first chunk of a batch has the columns.
     columns: Option<Columns>,
     rows_bytes: &'a [u8],
 }
@@ -112,7 +113,7 @@ fn scan_chunks(read: &ReadTxn, target: Target, batch: u64, mut each: impl FnMut(
     read.scan(OUTBOX_SEGMENT, (number, batch, 0u32)..=(number, batch, u32::MAX), |_, bytes| {
         match Chunk::decode(target, bytes) {
             Ok(mut chunk) => {
-                // Version 1 kept no list: a batch that begins without one is of that time.
+                // Version 1 stored no list, so a batch that begins without one is of that version.
                 if std::mem::take(&mut first) {
                     chunk.columns.get_or_insert_with(|| Columns::first(target));
                 }
@@ -125,13 +126,13 @@ fn scan_chunks(read: &ReadTxn, target: Target, batch: u64, mut each: impl FnMut(
     failed.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// The rows of a batch, and what they were written under.
+/// The rows of a batch, and the columns for which they were written.
 pub struct Body {
     pub columns: Columns,
     pub rows: Bytes,
 }
 
-/// What a sealed batch holds.
+/// Reads a sealed batch.
 pub fn body(read: &ReadTxn, target: Target, batch: u64) -> Result<Body, OutboxError> {
     let (mut columns, mut rows) = (Columns::first(target), Vec::new());
     scan_chunks(read, target, batch, |chunk| {

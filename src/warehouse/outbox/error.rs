@@ -3,7 +3,7 @@
 use nova_storage::ReadError;
 use nova_storage::codec::CodecError;
 
-/// How an error of a codec names the outbox.
+/// The name of the outbox in the errors of codecs.
 pub(super) const WHAT: &str = "outbox";
 
 /// Why the outbox cannot be read.
@@ -13,7 +13,7 @@ pub enum OutboxError {
     Read(#[from] ReadError),
     #[error("a stored value cannot be read: {0}")]
     Codec(#[from] CodecError),
-    /// N3 does not hold.
+    /// N3 is violated.
     #[error("the outbox of {table} does not balance: {emitted} rows emitted, {found} accounted for")]
     Imbalance { table: &'static str, emitted: u64, found: u64 },
 }

@@ -1,4 +1,5 @@
-//! What of the outbox outlives the process: counts of each table, and which batches `post_events` must have.
+//! The parts of the outbox that outlive the process: the counts of each table, and the batches that `post_events` must
+//! have.
 
 use nova_storage::codec::{CodecError, Put, Reader};
 
@@ -7,9 +8,10 @@ use crate::event::Table;
 use crate::warehouse::mark::Mark;
 use crate::warehouse::target::Target;
 
-/// Version 1 had no marks. Up to version 2 there was one entry for each of the six tables of that time, without its number.
+/// The version of the format. Version 1 had no marks. Up to version 2 there was one entry for each of the six tables of
+/// that time, without its number.
 const VERSION: u8 = 3;
-/// The entries of versions 1 and 2, in their order.
+/// The tables of versions 1 and 2, in the order of their entries.
 const TARGETS_V2: [Target; 6] = [
     Target::Rows(Table::Users),
     Target::Rows(Table::Posts),
@@ -18,11 +20,11 @@ const TARGETS_V2: [Target; 6] = [
     Target::Rows(Table::Likes),
     Target::Events,
 ];
-/// One batch in so long is remembered, and so many of them: what the hourly look asks `post_events` for.
+/// One batch in this time is remembered, and at most this many. The hourly check looks for them in `post_events`.
 const MARK_EVERY_MS: i64 = 3_600_000;
 const MARKS_MAX: usize = 48;
 
-/// Numbers of one table.
+/// The numbers of one table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ledger {
     pub next: u64,
@@ -39,7 +41,7 @@ impl Ledger {
     }
 }
 
-/// Of all tables, in the order of [`Target::ALL`].
+/// The ledgers of all tables, in the order of [`Target::ALL`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ledgers {
     pub tables: [Ledger; Target::COUNT],
@@ -55,7 +57,7 @@ impl Ledgers {
         &self.marks
     }
 
-    /// Remembers a batch, if it is time for one.
+    /// Remembers a batch, if a mark is due.
     pub fn mark(&mut self, mark: Mark) {
         if self.marks.last().is_some_and(|last| mark.at_ms.saturating_sub(last.at_ms) < MARK_EVERY_MS) {
             return;
@@ -70,7 +72,7 @@ impl Ledgers {
         self.marks.clear();
     }
 
-    /// With the batches that still grow.
+    /// Encodes the ledgers together with the batches that still grow.
     pub fn encode(&self, open: impl ExactSizeIterator<Item = (Target, u64)>) -> Vec<u8> {
         let mut out = vec![VERSION];
         out.put_varint(self.tables.len() as u64);
@@ -108,7 +110,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Saved, CodecError> {
         let mut last = None;
         for _ in 0..reader.varint()? {
             let number = reader.u8()?;
-            // Numbers rise, so that no table comes twice.
+            // Numbers must rise, so that no table comes twice.
             if last.replace(number).is_some_and(|last| last >= number) {
                 return Err(CodecError::Invalid(WHAT));
             }
@@ -161,11 +163,11 @@ mod tests {
         #[test]
         fn it_round_trips_and_mutants_are_errors_or_ledgers(saved in saved(), seed: u64) {
             prop_assert_eq!(decode(&encode(&saved)), Ok(saved.clone()));
-            // One may lack tables that a later version added.
+            // A ledger may lack tables that a later version added.
             check_values(&encode(&saved), seed, decode, encode);
         }
 
-        /// Before version 3 the numbers were those of a place in a list, and version 1 ended behind the open batches.
+        /// Before version 3 the numbers were indexes of a list, and version 1 ended after the open batches.
         #[test]
         fn earlier_versions_read((ledgers, open) in saved()) {
             let mut body = Vec::new();

@@ -1,5 +1,6 @@
-//! The batches of client events that go out in pieces, because the table refused some of their rows. That is written down
-//! before the first piece goes out: a process that finds it waits until no piece of an earlier one can land any more.
+//! The batches of client events that are sent in pieces, because the table refused some of their rows. The note is
+//! stored before the first piece is sent: a process that finds the note waits until no piece of an earlier process can
+//! arrive any more.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Takes out of the outbox what ClickHouse has already, since a life of the store that was lost.
+//! Removes from the outbox what ClickHouse already has from a lost life of the store.
 
 use nova_storage::schema::{OUTBOX_BATCH, OUTBOX_SEGMENT};
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
@@ -11,10 +11,10 @@ use super::Outbox;
 use super::chunks::{Body, body};
 use super::error::OutboxError;
 
-/// Says in which batch a row was sent.
+/// The column with the number of the batch in which a row was sent.
 const BATCH_COLUMN: &str = "_nova_batch";
 
-/// Why an outbox could not be reconciled; nothing was committed.
+/// Why an outbox could not be reconciled. Nothing was committed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
     #[error(transparent)]
@@ -27,7 +27,7 @@ pub enum ReconcileError {
     NotRows(#[from] NotRows),
 }
 
-/// What became of the rows that waited.
+/// The result for the rows that waited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reconciled {
     pub dropped: u64,
@@ -35,7 +35,7 @@ pub struct Reconciled {
 }
 
 impl Outbox {
-    /// The first batch of `post_events` whose rows may be in ClickHouse without this store knowing.
+    /// The first batch of `post_events` whose rows may be in ClickHouse although this store does not know it.
     pub fn unsettled_from(&self) -> u64 {
         let sealed = self.sealed.keys().filter(|(target, _)| *target == Target::Events);
         let open = self.open.iter().filter(|(target, _)| *target == Target::Events);
@@ -43,8 +43,9 @@ impl Outbox {
         waiting.unwrap_or(self.ledgers.tables[Target::Events.index()].next)
     }
 
-    /// Puts the waiting rows of `post_events` that ClickHouse lacks into new batches, whose numbers no life of the store
-    /// has used, and drops the others. `totals` is what the table holds of this store: the ledger says so from now on.
+    /// Puts the waiting rows of `post_events` that ClickHouse lacks into new batches, whose numbers no life of the
+    /// store has used, and drops the others. `totals` is what the table has of this store, and the ledger has these
+    /// numbers from now on.
     pub fn reconcile(
         &mut self,
         read: &ReadTxn,

@@ -1,4 +1,5 @@
-//! Nearly valid bytes for tests of codecs: random bytes seldom get past the version byte, so they test nothing behind it.
+//! Nearly valid bytes for tests of codecs. Random bytes seldom get past the version byte, so they test nothing after
+//! it.
 
 #![allow(clippy::panic, reason = "what a test finds ends the test")]
 
@@ -6,12 +7,12 @@ use std::fmt::Debug;
 
 use crate::codec::CodecError;
 
-/// Mutants of one valid encoding in one check.
+/// The number of mutants of one valid encoding in one check.
 const MUTANTS: u64 = 32;
-/// Bytes that one mutation inserts, cuts, doubles or moves, at most.
+/// The most bytes that one mutation inserts, cuts, doubles or moves.
 const PIECE_MAX_BYTES: usize = 24;
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
+/// The generator SplitMix64 (Steele, Lea, Flood 2014).
 struct Random(u64);
 
 impl Random {
@@ -27,7 +28,7 @@ impl Random {
         (self.next() % limit.max(1) as u64) as usize
     }
 
-    /// A stretch of so many bytes, empty only where there are none.
+    /// A range within `length`, which is empty only if `length` is 0.
     fn piece(&mut self, length: usize) -> std::ops::Range<usize> {
         let start = self.below(length);
         let size = 1 + self.below(PIECE_MAX_BYTES.min(length - start.min(length)));
@@ -35,8 +36,8 @@ impl Random {
     }
 }
 
-/// One to three mutations of `valid`: bits flipped, a byte set to an end of its range, a piece cut, inserted, doubled or
-/// moved, the end cut off.
+/// One to three mutations of `valid`: bits are flipped, a byte is set to an end of its range, a piece is cut, inserted,
+/// doubled or moved, or the end is cut off.
 pub fn mutated(valid: &[u8], seed: u64) -> Vec<u8> {
     let mut random = Random(seed);
     let mut bytes = valid.to_vec();
@@ -65,8 +66,8 @@ pub fn mutated(valid: &[u8], seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Reads mutants of an encoding. Each is an error, or a value that reads back from its own encoding. Panics with the bytes
-/// otherwise. Returns the mutants that were values, with their encodings.
+/// Reads mutants of an encoding. Each must be an error, or a value that reads back from its own encoding. Anything else
+/// panics with the bytes. Returns the mutants that were values, with their encodings.
 pub fn check_values<T: PartialEq + Debug>(
     valid: &[u8],
     seed: u64,
@@ -87,8 +88,8 @@ pub fn check_values<T: PartialEq + Debug>(
     values
 }
 
-/// The same of a codec with one encoding for each value: what can be read is what would have been written, but for bytes
-/// of an earlier version.
+/// Like `check_values`, for a codec with one encoding for each value: bytes that can be read must be those that would
+/// be written, except bytes of an earlier version.
 pub fn check_bytes<T: PartialEq + Debug>(
     valid: &[u8],
     seed: u64,

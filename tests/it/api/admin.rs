@@ -1,4 +1,4 @@
-//! What people with the role admin do.
+//! Operations that need the role admin.
 
 use nova::event::Id;
 use nova::http::EdgeSettings;
@@ -36,6 +36,16 @@ fn dead_letters_are_listed_shown_replayed_and_discarded_on_a_running_node() {
     assert_eq!([&replayed["results"][0]["outcome"], &replayed["results"][1]["outcome"]], ["kept", "kept"]);
     let discard = "/api/v1/admin/dlq/discard";
     assert_eq!(post(&mut client, discard, &admin, &json!({ "id": ids[0], "reason": "" })).status, 400);
+    for (path, body, unknown) in [
+        ("dlq/replay", json!({ "ids": [ids[0]], "dryrun": true }), "dryrun"),
+        ("dlq/discard", json!({ "id": ids[0], "reason": "test", "dry_run": true }), "dry_run"),
+        ("cdc/resnapshot", json!({ "table": ["posts"] }), "`table`"),
+        ("cdc/posts/resume", json!({ "truncated": "apply" }), "truncated"),
+    ] {
+        let refused = post(&mut client, &format!("/api/v1/admin/{path}"), &admin, &body);
+        assert_eq!(refused.status, 400, "{path}: {refused:?}");
+        assert!(refused.json()["detail"].as_str().unwrap().contains(unknown), "{path}: {refused:?}");
+    }
     assert_eq!(post(&mut client, discard, &admin, &json!({ "id": ids[0], "reason": "test" })).status, 200);
     assert_eq!(post(&mut client, discard, &admin, &json!({ "id": ids[0], "reason": "test" })).status, 404);
     let left = client.get("/api/v1/admin/dlq", &admin).json();
@@ -92,7 +102,7 @@ fn a_partition_is_moved_to_a_place_that_can_be() {
     let state = client.get("/api/v1/admin/cdc", &admin).json();
     let moved = state["partitions"].as_array().unwrap().iter().find(|one| one["topic"] == "cdc.posts").unwrap();
     assert_eq!((&moved["partition"], &moved["next_offset"]), (&json!(2), &json!(7)));
-    // The local log goes on where it was.
+    // The local log continues where it was.
     let own = live.headers(Id::from_u128(1));
     let event = json!({ "events": [{
         "event_id": Id::from_u128(9).to_string(), "event_time": NOW_MS, "post_id": Id::from_u128(7).to_string(), "action": "view",
@@ -143,7 +153,7 @@ fn a_letter_of_a_topic_that_is_not_followed_any_more_stays() {
     assert_eq!(client.get("/api/v1/admin/dlq", &admin).json()["total"], 1);
 }
 
-/// A store that takes a while to copy.
+/// A store that takes some time to copy.
 fn large() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("nova.redb"), &Options::default(), |_| {}).unwrap();

@@ -1,10 +1,10 @@
-//! `nova bench` writes lines that a program reads.
+//! `nova bench` prints lines that a program can read.
 
 use std::process::Command;
 
 use serde_json::Value;
 
-/// The lines of a bench; the data directory must be as it was.
+/// The lines of a bench. The data directory must be unchanged.
 fn bench(args: &[&str], env: &[(&str, String)]) -> Vec<Value> {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
@@ -90,7 +90,7 @@ fn bench_kafka_compares_three_ways_of_the_same_events() {
     }
 }
 
-/// Whatever is missing is named with its way out, in one line.
+/// Whatever is missing is named with its remedy, in one line.
 fn refused(args: &[&str], code: i32, words: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));

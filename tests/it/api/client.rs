@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 pub const NOW_MS: i64 = 1_795_500_000_000;
 
-/// An answer, its header names in lower case.
+/// An answer. Its header names are in lower case.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -49,7 +49,7 @@ impl Client {
         self.0.write_all(bytes).unwrap();
     }
 
-    /// The next answer; `bodiless` for HEAD.
+    /// Reads the next answer. `bodiless` is true for HEAD.
     pub fn answer(&mut self, bodiless: bool) -> Answer {
         self.try_answer(bodiless).unwrap()
     }
@@ -111,12 +111,12 @@ impl Client {
         self.ask("POST", "/api/v1/events", headers, body)
     }
 
-    /// Any request with a body, perhaps an empty one.
+    /// Sends any request with a body, which may be empty.
     pub fn ask(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
         self.try_ask(method, path, headers, body).unwrap()
     }
 
-    /// The same of a server that may end at any moment.
+    /// Like `ask`, for a server that may end at any moment.
     pub fn try_ask(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> io::Result<Answer> {
         let length = body.len();
         let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {length}\r\n\r\n");
@@ -125,7 +125,7 @@ impl Client {
     }
 }
 
-/// Headers of a JSON request with a token.
+/// The headers of a JSON request with a token.
 pub fn bearer(token: &str) -> String {
     format!("Content-Type: application/json\r\nAuthorization: Bearer {token}\r\n")
 }
@@ -133,13 +133,13 @@ pub fn bearer(token: &str) -> String {
 /// A node that serves on a free port until it is dropped.
 pub struct Live {
     pub addr: SocketAddr,
-    /// Of metrics and admin routes, where it is another one.
+    /// The address of metrics and admin routes, if it is another one.
     pub admin: Option<SocketAddr>,
-    /// Where Redis clients are served, if the setup says so.
+    /// The address for Redis clients, if the setup has one.
     pub redis: Option<SocketAddr>,
     pub dir: tempfile::TempDir,
     pub auth: nova::http::Auth,
-    /// Memory, for what no request can do.
+    /// The served state, for changes that no request can make.
     pub state: Arc<RwLock<State>>,
     pub health: Arc<nova::http::limit::health::Health>,
     stop: watch::Sender<bool>,
@@ -155,20 +155,20 @@ impl Live {
         Live::again(tempfile::tempdir().unwrap(), settings)
     }
 
-    /// Over a directory that may hold a store.
+    /// Starts a node over a directory that may hold a store.
     pub fn start_in(dir: tempfile::TempDir) -> Live {
         Live::start_at(dir, NOW_MS)
     }
 
-    /// The same at another time.
+    /// Starts a node at another time.
     pub fn start_at(dir: tempfile::TempDir, now_ms: i64) -> Live {
-        // Tests of what is served ask as fast as they can.
+        // The tests of served data ask as fast as they can.
         let mut settings = EdgeSettings::default();
         settings.limits.enabled = false;
         Live::over(dir, settings, now_ms)
     }
 
-    /// Over the store of a directory, which may be that of a node before it.
+    /// Starts a node over a directory, which may have the store of an earlier node.
     pub fn again(dir: tempfile::TempDir, settings: EdgeSettings) -> Live {
         Live::over(dir, settings, NOW_MS)
     }
@@ -180,7 +180,7 @@ impl Live {
         Live::of(dir, &setup)
     }
 
-    /// As a setup says, over its directory.
+    /// Starts a node with a setup over its directory.
     pub fn of(dir: tempfile::TempDir, setup: &Setup) -> Live {
         let opened = app::open(setup).unwrap();
         let Node { running, edge } = app::start_node(setup, opened, Duration::ZERO).unwrap();
@@ -219,12 +219,12 @@ impl Live {
         Live { addr, admin, redis, dir, auth, state, health, stop, thread: Some(thread) }
     }
 
-    /// Headers of a JSON request by a user with a role.
+    /// The headers of a JSON request by a user with a role.
     pub fn role(&self, user: Id, role: &str) -> String {
         bearer(&self.auth.mint(user, Some(role), NOW_MS, 60).unwrap())
     }
 
-    /// Headers of a JSON request by a user.
+    /// The headers of a JSON request by a user.
     pub fn headers(&self, user: Id) -> String {
         self.headers_of(user, None)
     }

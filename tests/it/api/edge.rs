@@ -1,4 +1,4 @@
-//! The edge as a client meets it.
+//! The HTTP edge as a client sees it.
 
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
@@ -43,7 +43,7 @@ fn events_are_durable_before_the_202_and_each_id_counts_once() {
     assert_eq!(results, places.iter().zip(&said).collect::<Vec<_>>());
     assert_eq!(report["results"][5]["code"], "conflict");
     assert!(report["results"][2]["detail"].as_str().unwrap().contains("post_id"));
-    // Nobody has heard of the post: that is a note, and no refusal.
+    // No record of the post has come. That is a note, and no refusal.
     assert_eq!([&report["results"][0]["note"], &report["results"][0]["code"]], [&json!("unknown-post"), &Value::Null]);
     // Another user's event with the same id is another event.
     let second = client.post(&live.headers(Id::from_u128(2)), &body(&[event(1, "view")]));
@@ -83,7 +83,7 @@ fn events_are_durable_before_the_202_and_each_id_counts_once() {
         let sample = |line: &str| line.split(['{', ' ']).next() == Some(name);
         assert!(metrics.lines().any(sample), "{name} has no sample in\n{metrics}");
     }
-    // Without its last bucket no quantile of a histogram can be asked for.
+    // Without its last bucket a histogram gives no quantile.
     let histograms = metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" histogram"));
     for name in histograms {
         let last = |line: &str| line.starts_with(&format!("{name}_bucket{{")) && line.contains(r#"le="+Inf""#);
@@ -118,7 +118,7 @@ fn whoever_has_no_valid_token_gets_401_without_a_hint() {
         first["request_id"] = Value::Null;
         assert_eq!(problem, first);
     }
-    // Without a token there is none that could be wrong (RFC 6750 §3.1).
+    // A request without a token has no token that could be wrong (RFC 6750 §3.1).
     let challenges = answers.iter().map(|answer| answer.header("www-authenticate").unwrap());
     let named: Vec<_> = challenges.map(|challenge| challenge.contains("error=\"invalid_token\"")).collect();
     assert_eq!(named, [false, false, true, false]);
@@ -161,7 +161,7 @@ fn bad_requests_get_the_problem_that_names_them() {
     assert_eq!(client.get("/api/v1/discover/suggested-users", "").status, 401);
 }
 
-/// What was not accepted.
+/// The results of events that were not accepted.
 fn refused(answer: &Value) -> Vec<&Value> {
     answer["results"].as_array().unwrap().iter().filter(|result| result["status"] != "accepted").collect()
 }
@@ -214,7 +214,7 @@ fn conditional_head_and_pipelined_requests_behave_as_http_says() {
     assert!(client.get("/.well-known/jwks.json", "").json()["keys"][0]["x"].is_string());
 }
 
-/// Thirty authors with two posts each, all followed by user 1.
+/// Makes thirty authors with two posts each, all followed by user 1.
 pub(crate) fn world(live: &Live) {
     let mut state = live.state.write();
     let mut put = |key, new| state.apply(&Effect::Row { key, old: None, new: Some(new) });
@@ -237,7 +237,7 @@ fn n10_pages_of_a_feed_repeat_nothing_and_a_foreign_cursor_is_refused() {
     let mut client = live.client();
     let whole = client.get("/api/v1/feed?limit=100&explain=1", &headers).json();
     let all: Vec<_> = whole["posts"].as_array().unwrap().clone();
-    // Spacing ends the list where only posts of an author just shown are left.
+    // Spacing ends the list when only posts of the author just shown are left.
     assert!((55..=60).contains(&all.len()), "{}", all.len());
     assert_eq!((&whole["has_more"], &whole["cursor"]), (&json!(false), &Value::Null));
     assert_eq!(whole["items"].as_array().unwrap().len(), all.len());
@@ -246,7 +246,7 @@ fn n10_pages_of_a_feed_repeat_nothing_and_a_foreign_cursor_is_refused() {
         let page = client.get(&format!("/api/v1/feed?limit=7&cursor={cursor}"), &headers).json();
         assert_eq!(page["cache_hit"], true);
         seen.extend(page["posts"].as_array().unwrap().clone());
-        // A writer at work: a new post must neither shift nor repeat anything.
+        // A writer adds a post, which must neither shift nor repeat an entry.
         let n = 50_000 + seen.len() as u128;
         let row = Facts::Post { author: Id::from_u128(100), created_at_us: NOW_MS * 1_000, published: true };
         live.state.write().apply(&Effect::Row { key: Id::from_u128(n), old: None, new: Some(row) });
@@ -307,7 +307,7 @@ fn broken_connections_disturb_nobody() {
     );
     cut.0.shutdown(std::net::Shutdown::Write).unwrap();
     let mut rest = Vec::new();
-    // An answer or a closed connection; never a hang.
+    // The client gets an answer or a closed connection, and never waits for ever.
     let _ = cut.0.read_to_end(&mut rest);
     let mut gone = live.client();
     gone.send(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");

@@ -1,4 +1,4 @@
-//! Clients that break rules, and those that are only unlucky.
+//! Clients that break rules, and clients that have bad luck.
 
 use std::io::Read as _;
 
@@ -75,13 +75,13 @@ fn an_event_means_at_the_edge_what_it_means_in_the_pipeline() {
         event["user_id"] = user;
         client.post(&headers, &body(&[event]))
     };
-    // The same user in other letters; somebody else in any.
+    // The first forms are the user's own id, and the last are another user's.
     assert_eq!(ask(own.to_string().to_uppercase().into()).json()["accepted"], 1);
     assert_eq!(ask(own.to_string().replace('-', "").into()).json()["deduped"], 1);
     assert_eq!(ask(Value::Null).json()["deduped"], 1);
     assert_eq!((ask(other.to_string().into()).status, ask(other.to_string().to_uppercase().into()).status), (403, 403));
     assert_eq!(ask("nobody".into()).json()["results"][0]["code"], "invalid-value");
-    // A member that stands twice has no one meaning.
+    // A member that is given twice is refused, because it could mean either value.
     let twice = format!(
         r#"{{"events":[{{"user_id":"{other}","user_id":"{own}","event_time":{NOW_MS},"post_id":"{own}","action":"view"}}]}}"#
     );
@@ -108,7 +108,7 @@ fn one_address_cannot_take_every_stream_and_whoever_leaves_makes_room() {
     assert_eq!((refused.status, refused.json()["error"].as_str()), (429, Some("quota-exceeded")));
     assert!(refused.header("retry-after").is_some());
     drop(held);
-    // Nothing is published meanwhile: the server sees that they have gone.
+    // Nothing is published here. The server sees that the clients have gone.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
     while open(&live).1 != 200 {
         assert!(std::time::Instant::now() < deadline, "places of clients that have gone are kept");

@@ -1,4 +1,4 @@
-//! The same key and body: the same answer.
+//! The same key and body get the same answer.
 
 use nova::event::Id;
 use nova::http::EdgeSettings;
@@ -33,7 +33,7 @@ fn a_repeated_request_gets_the_same_bytes_and_counts_once_also_after_a_restart()
     assert_eq!(plain.body, first.body, "quoted or not, it is the same key");
     assert_eq!(error(&client.post(&headers, &body(8))), (422, json!("idempotency-mismatch")));
     assert_eq!(client.post(&stranger, &body(8)).json()["accepted"], 1, "another user's key is another key");
-    // What was refused is not remembered.
+    // A refused request is not remembered.
     let fresh = keyed(1, "order-2");
     assert_eq!(client.post(&fresh, b"{").status, 400);
     assert_eq!(client.post(&fresh, &body(9)).status, 202);
@@ -54,7 +54,7 @@ fn a_repeated_request_is_the_same_however_its_content_is_compressed() {
     let live = Live::start();
     let headers = format!("{}Idempotency-Key: k\r\n", live.headers(Id::from_u128(1)));
     let zipped = format!("{headers}Content-Encoding: gzip\r\n");
-    // The time in the head of a gzip differs, and so may the level and the number of members.
+    // The time in the head of a gzip file differs, and so may the level and the number of members.
     let gzip = |content: &[u8], mtime: u32, level: u32| {
         let builder = flate2::GzBuilder::new().mtime(mtime);
         let mut gzip = builder.write(Vec::new(), flate2::Compression::new(level));
@@ -123,7 +123,7 @@ fn while_a_request_is_on_its_way_its_repetition_is_told_so() {
     let headers = format!("{}Idempotency-Key: k\r\n", live.headers(Id::from_u128(1)));
     let (mut one, mut two) = (live.client(), live.client());
     let state = std::sync::Arc::clone(&live.state);
-    // The commit's effects wait for this lock, and the answer for them.
+    // The commit's effects wait for this lock, and the answer waits for the effects.
     let held = state.read();
     let (sent, length) = (body(7), body(7).len());
     one.send(

@@ -1,4 +1,4 @@
-//! Keys that change under a running node, and who may read for whom.
+//! Keys that change while a node runs, and who may read for whom.
 
 use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Live, NOW_MS, bearer};
 
-/// More than any wait in these tests.
+/// Longer than any wait in these tests.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An address with a key set that can change, and how often it was asked.
+/// An address with a key set that can change, and the number of requests to it.
 struct Keys {
     addr: SocketAddr,
     document: Arc<Mutex<String>>,
@@ -58,7 +58,7 @@ fn joined(sets: &[&Auth]) -> String {
     json!({ "keys": sets.iter().map(keys).collect::<Vec<_>>() }).to_string()
 }
 
-/// A node that takes the tokens of an address's keys, and is ready.
+/// A node that accepts tokens signed with an address's keys, and is ready.
 fn follower(keys: &Keys) -> Live {
     let keys = KeySettings {
         jwks_url: Some(format!("http://{}/keys", keys.addr)),
@@ -88,7 +88,7 @@ fn feed(client: &mut Client, token: &str) -> u16 {
     client.get("/api/v1/feed", &bearer(token)).status
 }
 
-/// A figure of `/metrics`.
+/// The number of refused tokens in `/metrics`.
 fn refused(client: &mut Client, reason: &str) -> u64 {
     let text = String::from_utf8(client.get("/metrics", "").body).unwrap();
     let name = format!("nova_auth_refused_total{{reason=\"{reason}\"}} ");
@@ -113,11 +113,11 @@ fn the_first_tokens_of_a_rotated_key_wait_for_one_look_at_the_keys() {
         clients.into_iter().map(|client| client.join().unwrap()).collect()
     });
     assert_eq!(statuses, [200; 40]);
-    // One look for all of them; another may have begun for those that came while it was under way.
+    // One read serves all of the tokens. Another may have begun for tokens that came while the first was under way.
     assert!((1..=2).contains(&(keys.asked() - asked)), "{} looks", keys.asked() - asked);
     let mut client = live.client();
     assert_eq!(feed(&mut client, &token(&old, 2)), 200);
-    // A key that is gone takes its tokens along with the next look, which a token of yet another key causes.
+    // After the next read the tokens of a removed key are refused. A token of another unknown key causes that read.
     keys.publish(&[&new]);
     let (_, third) = issuer();
     assert_eq!(feed(&mut client, &token(&third, 1)), 401);
@@ -144,7 +144,7 @@ fn ids_of_keys_that_there_are_not_do_not_make_nova_a_burden_to_the_issuer() {
             });
         }
     });
-    // Six at once with the first, and one more every ten seconds.
+    // Six reads are allowed at once with the first, and one more every ten seconds.
     let most = 6 + begun.elapsed().as_secs() / 10 + 1;
     assert!(keys.asked() <= most, "{} looks in {:?}", keys.asked(), begun.elapsed());
     assert_eq!(feed(&mut live.client(), &token(&auth, 1)), 200);
@@ -159,7 +159,7 @@ fn while_the_issuer_is_away_an_unknown_key_is_nobodys_fault_and_nobody_waits_for
     assert_eq!((answer.status, answer.json()["error"].as_str()), (503, Some("temporary-reduced-capacity")));
     assert!(answer.header("retry-after").is_some());
     assert!(refused(&mut live.client(), "keys_away") >= 1);
-    // Nobody knows the keys: neither is the answer empty, nor does it say that there are none.
+    // The keys are unknown. The answer is then neither empty nor a set without keys.
     let answer = live.client().get("/.well-known/jwks.json", "");
     assert_eq!((answer.status, answer.header("cache-control")), (503, Some("no-store")));
     assert!(answer.header("retry-after").is_some());
@@ -201,7 +201,7 @@ fn a_service_reads_for_a_user_and_an_admins_look_is_audited() {
     let own = format!("/api/v1/admin/users/{}/explain-feed", Id::from_u128(9));
     assert_eq!(client.get(&own, &admin).status, 200);
     assert_eq!(client.ask("POST", "/api/v1/admin/backup", &admin, br#"{"name":"a"}"#).status, 200);
-    // Refused: a user, a service, twice, and nobody.
+    // A user, a service (twice) and a caller without a token are refused.
     for headers in [live.headers(me), service.clone(), service, String::new()] {
         assert!([401, 403].contains(&client.get("/api/v1/admin/limits", &headers).status));
     }

@@ -19,7 +19,7 @@ fn live(per_s: u32) -> Live {
     })
 }
 
-/// `r` of the `RateLimit` header.
+/// The remaining requests, which are `r` in the `RateLimit` header.
 fn left(answer: &Answer) -> u64 {
     let limit = answer.header("ratelimit").unwrap();
     limit.split(';').find_map(|part| part.strip_prefix("r=")).unwrap().parse().unwrap()
@@ -45,7 +45,7 @@ fn a_quota_is_told_kept_and_its_end_is_429_for_this_caller_only() {
     assert_eq!((refused.status, refused.json()["error"].as_str()), (429, Some("quota-exceeded")));
     assert_eq!((left(&refused), refused.header("retry-after")), (0, Some("1")));
     assert_eq!(refused.json()["retry_after"], 1);
-    // Another class and another caller are not touched.
+    // Another class and another caller are not affected.
     assert_eq!(client.get("/api/v1/discover/suggested-users", &mine).status, 200);
     assert_eq!(client.get("/api/v1/feed", &other).status, 200);
     let live_answer = client.get("/health/live", &mine);
@@ -65,7 +65,7 @@ fn without_a_token_the_address_counts_as_a_trusted_proxy_tells_it() {
     let list = "/api/v1/feed/trending";
     assert!(statuses("1.1.1.1", list, &mut ask).contains(&429));
     assert_eq!(ask("1.1.1.2", list).status, 200);
-    // Guessing tokens is limited by address too.
+    // Guesses at tokens are limited by address, too.
     let guesses = statuses("1.1.1.3", "/api/v1/feed", &mut ask);
     assert!(guesses.contains(&401) && guesses.contains(&429) && !guesses.contains(&200));
 }
@@ -74,7 +74,8 @@ fn without_a_token_the_address_counts_as_a_trusted_proxy_tells_it() {
 fn when_nova_is_unwell_it_says_503_and_never_429_to_who_is_within_the_quota() {
     let live = live(20);
     let (mut client, headers) = (live.client(), live.headers(Id::from_u128(1)));
-    // Within the burst of 40; told anew each time, as the node measures itself every second.
+    // The requests are within the burst of 40. The load is reported before each, because the node measures itself every
+    // second.
     let answers: Vec<_> = (0..40)
         .map(|_| {
             live.health.tick(0.0, 1_000.0, 0.0);
@@ -121,11 +122,11 @@ fn one_abusive_subject_leaves_anothers_answers_as_they_were() {
         stop.store(true, Ordering::Relaxed);
         during
     });
-    // The machine is shared by client, attackers and server; what must not be is a queue behind the abuser.
+    // Client, attackers and server share the machine. Only a queue behind the abuser would be an error.
     assert!(during < (quiet * 10.0).max(50.0), "p99 {during:.1} ms beside an abuser, {quiet:.1} ms without");
 }
 
-/// The slowest but one of 100 requests within the quota, all of them granted.
+/// The slowest but one of 100 requests, in milliseconds. All requests are within the quota and granted.
 fn p99_ms(live: &Live, headers: &str) -> f64 {
     let mut client = live.client();
     let mut times: Vec<f64> = (0..100)

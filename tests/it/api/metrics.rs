@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::client::{Live, NOW_MS};
 
-/// What outsiders rely on: names without the suffix that the type adds.
+/// The metrics that outsiders rely on, without the suffix that the type adds.
 const PRODUCT: [(&str, &str); 16] = [
     ("cdc_lag_seconds", "gauge"),
     ("cdc_offset_commits", "counter"),
@@ -30,7 +30,7 @@ const PRODUCT: [(&str, &str); 16] = [
 struct Family {
     kind: String,
     help: String,
-    /// Name, labels, value.
+    /// The samples: name, labels and value.
     samples: Vec<(String, BTreeMap<String, String>, f64)>,
 }
 

@@ -1,4 +1,4 @@
-//! The numbers that lists are made by, as a client and an operator meet them.
+//! The numbers of the ranking, as a client and an operator see them.
 
 use std::sync::Arc;
 

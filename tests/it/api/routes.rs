@@ -1,4 +1,4 @@
-//! The document and the routes say the same.
+//! The OpenAPI document and the routes agree.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::client::{Answer, Client, Live};
 use super::{edge, trending};
 
-/// Requests that a route must answer as documented, whatever they are worth.
+/// Requests that each route must answer as documented, whether they succeed or fail.
 fn requests(live: &Live) -> Vec<(String, &'static str, &'static [u8])> {
     let json = "Content-Type: application/json\r\n".to_owned();
     let (user, admin) = (live.headers(Id::from_u128(1)), live.role(Id::from_u128(2), "admin"));
@@ -41,7 +41,7 @@ fn requests(live: &Live) -> Vec<(String, &'static str, &'static [u8])> {
     all
 }
 
-/// What the document says, with its references followed.
+/// The OpenAPI document, with its references resolved.
 struct Document(Value);
 
 impl Document {
@@ -55,7 +55,7 @@ impl Document {
         }
     }
 
-    /// An answer of an operation has a status, headers and a body that are documented.
+    /// An answer of an operation has a documented status, headers and body.
     fn check(&self, operation: &Value, what: &str, answer: &Answer) {
         let documented = &operation["responses"][answer.status.to_string()];
         assert!(!documented.is_null(), "{what} answers {}: {answer:?}", answer.status);
@@ -150,7 +150,7 @@ impl Document {
         std::panic::catch_unwind(checked).is_ok()
     }
 
-    /// Every schema of the document, with where it is.
+    /// Collects every schema of the document with its place.
     fn schemas<'d>(value: &'d Value, at: String, out: &mut Vec<(String, &'d Value)>) {
         for (name, inner) in value.as_object().into_iter().flatten() {
             let at = format!("{at}/{name}");
@@ -210,7 +210,7 @@ fn each_object_is_a_component_each_array_has_items_and_each_example_fits() {
 #[test]
 fn every_route_answers_what_the_document_says_and_nothing_else() {
     let live = Live::start_in(tempfile::tempdir().unwrap());
-    // So that lists have something in them.
+    // The world makes the lists non-empty.
     edge::world(&live);
     trending::world(&live);
     trending::until_shown(&mut live.client(), trending::post(29));
@@ -280,7 +280,7 @@ fn an_optional_member_that_is_null_is_one_that_is_left_out_in_the_body_of_every_
     assert!(members >= 18, "{members}");
 }
 
-/// HEAD is GET without the body; a stream has no end, so there is none of it.
+/// HEAD answers like GET without the body. A stream has no end, so HEAD has no stream.
 fn head(client: &mut Client, method: &str, path: &str) {
     let get = client.ask(method, path, "", b"");
     if get.header("content-type") == Some("text/event-stream") {

@@ -1,4 +1,4 @@
-//! The real binary as a server: started, used, stopped, killed.
+//! The real binary as a server: started, used, stopped and killed.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -38,7 +38,7 @@ fn headers(data: &Path) -> String {
     format!("Content-Type: application/json\r\nAuthorization: Bearer {}\r\n", token.trim())
 }
 
-/// A request with 50 views, their ids from this number on.
+/// A request with 50 views, whose ids begin at this number.
 fn views(from: u128, now_ms: i64) -> Vec<u8> {
     let event = |n: u128| json!({ "event_id": Id::from_u128(n).to_string(), "event_time": now_ms, "post_id": Id::from_u128(7).to_string(), "action": "view" });
     json!({ "events": (from..from + 50).map(event).collect::<Vec<_>>() }).to_string().into_bytes()
@@ -54,7 +54,7 @@ fn accepted_events_survive_kill_9_and_sigterm_exits_0() {
         let (mut child, addr) = serve(dir.path());
         let mut client = Client::connect(addr);
         if round > 0 {
-            // What was confirmed before the kill is known.
+            // Events that were confirmed before the kill are known.
             assert_eq!(client.post(&headers, &body((round - 1) * 50)).json()["deduped"], 50);
         }
         assert_eq!(client.post(&headers, &body(round * 50)).json()["accepted"], 50);
@@ -68,10 +68,10 @@ fn accepted_events_survive_kill_9_and_sigterm_exits_0() {
     }
 }
 
-/// More than clients get before the end.
+/// More answers than clients get before the end.
 const ANSWERS_MAX: usize = 1 << 16;
 
-/// Asks until the server is gone; the numbers of the requests that were answered with 202.
+/// Sends requests until the server is gone, and reports the number of each request that was answered with 202.
 fn publish(addr: SocketAddr, headers: &str, first: u128, now_ms: i64, confirmed: &crossbeam_channel::Sender<u128>) {
     let Ok(stream) = std::net::TcpStream::connect(addr) else { return };
     let mut client = Client(stream);
@@ -115,9 +115,9 @@ fn sigterm_under_load_ends_in_ten_seconds_and_keeps_every_202() {
     child.wait().unwrap();
 }
 
-/// Crashes of a normal run; `NOVA_TEST_KILLS` asks for more.
+/// The crashes of a normal run. `NOVA_TEST_KILLS` sets more.
 const CRASHES: u64 = 10;
-/// How long a start may take after a crash: longer, and a loop of crashes would be an outage.
+/// The longest start after a crash. With a longer start a loop of crashes would be an outage.
 const RECOVERY_MAX: Duration = Duration::from_secs(5);
 
 #[test]
@@ -133,7 +133,7 @@ fn a_loop_of_crashes_recovers_in_five_seconds_each_time() {
             let answer = client.post(&headers, &views((round * 20 + request) * 50, now_ms));
             assert_eq!(answer.json()["accepted"], 50);
         }
-        // The death is in the middle of something.
+        // The kill comes while requests are under way.
         let (confirmed, answers) = crossbeam_channel::bounded(ANSWERS_MAX);
         let (headers, first) = (headers.clone(), (round + 1) << 64);
         let client = std::thread::spawn(move || publish(addr, &headers, first, now_ms, &confirmed));

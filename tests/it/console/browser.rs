@@ -1,4 +1,4 @@
-//! A real browser over WebDriver (W3C), spoken by hand: the tests' own client is enough.
+//! A real browser over WebDriver (W3C). The tests' own HTTP client is enough for the protocol.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-/// How long anything on a page may take.
+/// The longest wait for anything on a page.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long one step of the browser may take.
+/// The longest wait for one step of the browser.
 const ANSWER: Duration = Duration::from_secs(120);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -23,7 +23,7 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// Chromium at this path; chromedriver is beside it or in `PATH`.
+    /// Starts the Chromium at this path. Its chromedriver is beside it or in `PATH`.
     pub fn start(chromium: &Path, profile: &Path) -> Browser {
         let beside = chromium.with_file_name("chromedriver");
         let program = if beside.exists() { beside } else { "chromedriver".into() };
@@ -49,7 +49,7 @@ impl Browser {
 
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
         let body = if method == "POST" { body.to_string() } else { String::new() };
-        // It serves only whoever calls it by its address.
+        // chromedriver serves only requests that name its address as the host.
         let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\n", self.addr);
         let request = format!("{head}Connection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         let (status, answer) = exchange(self.addr, &request).expect("chromedriver answers");
@@ -74,7 +74,7 @@ impl Browser {
         self.post("/goog/cdp/execute", &json!({ "cmd": name, "params": parameters }))
     }
 
-    /// Waits until the expression is true.
+    /// Waits until a JavaScript expression is true.
     pub fn until(&self, expression: &str) {
         until(expression, || (self.run(&format!("return !!({expression})")) == true).then_some(()));
     }
@@ -84,7 +84,7 @@ impl Browser {
         self.until(&format!("document.body.innerText.includes({})", json!(text)));
     }
 
-    /// Clicks the first button or link whose text begins so, within what the selector names.
+    /// Clicks the first button or link whose text begins with `label`, within the element that the selector names.
     pub fn click(&self, within: &str, label: &str) {
         let find = format!(
             "[...document.querySelectorAll({})].flatMap(e => [...e.querySelectorAll('button, a')]).find(e => e.innerText.trim().startsWith({}))",
@@ -105,7 +105,7 @@ impl Browser {
         self.run(&set);
     }
 
-    /// Presses keys one after the other, as somebody does without a mouse.
+    /// Presses keys one after the other, like a user without a mouse.
     pub fn press(&self, keys: &[&str]) {
         let each = keys
             .iter()
@@ -126,7 +126,7 @@ impl Browser {
         self.command("Emulation.setDeviceMetricsOverride", &size);
     }
 
-    /// The whole page, at most so high, as a PNG.
+    /// Saves the whole page, up to a limit of its height, as a PNG.
     pub fn shot(&self, file: &Path) {
         const HIGHEST: i64 = 3_000;
         let width = self.run("return innerWidth").as_i64().unwrap();
@@ -137,7 +137,7 @@ impl Browser {
         std::fs::write(file, bytes).unwrap();
     }
 
-    /// What the page wrote to the console since this was asked last, such as reports of the content security policy.
+    /// What the page wrote to the console since the last call, such as reports of the content security policy.
     pub fn complaints(&self) -> Vec<String> {
         let lines = self.post("/se/log", &json!({ "type": "browser" }));
         let severe =
@@ -145,7 +145,7 @@ impl Browser {
         severe.map(|line| line["message"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    /// The addresses that the browser asked since this was asked last.
+    /// The addresses that the browser asked since the last call.
     pub fn asked(&self) -> Vec<String> {
         let lines = self.post("/se/log", &json!({ "type": "performance" }));
         let lines = lines.as_array().unwrap().iter();
@@ -192,7 +192,7 @@ fn exchange(addr: SocketAddr, request: &str) -> Option<(u16, String)> {
     Some((status, String::from_utf8(body).ok()?))
 }
 
-/// Looks again and again until there is something.
+/// Calls `look` again and again until it returns something.
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -201,7 +201,7 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         }
         assert!(Instant::now() < until, "in vain: {what}");
         let (_keep, nothing) = std::sync::mpsc::sync_channel::<()>(1);
-        // Another program's page tells nobody when it is ready.
+        // The page of another program does not report when it is ready.
         let _ = nothing.recv_timeout(LOOK_AGAIN);
     }
 }

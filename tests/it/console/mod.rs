@@ -1,4 +1,4 @@
-//! The console from the outside: its files, who may do what by its cookie, and a walk with a real browser.
+//! The console from the outside: its files, the rights that its cookie gives, and a walk with a real browser.
 
 mod browser;
 mod session;

@@ -1,4 +1,5 @@
-//! Files and cookies: without the role admin nothing can be changed, without the console's header a cookie is worth nothing.
+//! Files and cookies. Without the role admin nothing can be changed, and without the console's header a cookie is
+//! worthless.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +20,7 @@ fn live(console: ConsoleMode) -> Live {
     Live::with(settings)
 }
 
-/// The headers of the console's requests of a user with this role.
+/// The headers that the console sends for a user with this role.
 fn signed_in(live: &Live, role: Option<&str>) -> String {
     let token = live.headers_of(Id::from_u128(7), role);
     let answer = live.client().ask("POST", "/console/session", &format!("{OWN}{token}"), b"");
@@ -88,7 +89,7 @@ fn a_cookie_counts_with_the_consoles_header_from_its_own_site_only() {
     let headers = signed_in(&live, Some("admin"));
     let path = "/api/v1/admin/revocations";
     assert_eq!(live.client().get(path, &headers).status, 200);
-    // The tests' client asks the host x. Over plain http a browser says the origin alone.
+    // The tests' client asks the host x. Over plain HTTP a browser sends only the origin.
     for own in ["Origin: http://x", "Origin: http://X:80", "Sec-Fetch-Site: same-origin\r\nOrigin: https://a"] {
         assert_eq!(live.client().get(path, &format!("{headers}{own}\r\n")).status, 200, "{own}");
     }
@@ -110,7 +111,7 @@ fn a_cookie_counts_with_the_consoles_header_from_its_own_site_only() {
     assert_eq!(live.client().ask("POST", "/console/session", OWN, b"").status, 401, "without a token");
 }
 
-/// Every operation that changes something, with something in its braces.
+/// Every operation that changes something, with its path parameters filled in.
 fn changes(live: &Live) -> BTreeSet<(String, String)> {
     let document = live.client().get("/openapi.json", "").json();
     let mut all = BTreeSet::new();
@@ -174,7 +175,7 @@ fn what_is_looked_up_is_found_by_name_and_id() {
     assert_eq!(client.get(&format!("/api/v1/admin/posts/{}", Id::from_u128(999)), &admin).status, 404);
 }
 
-/// The next event of a stream: its name and data.
+/// Reads the name and data of the next event of a stream.
 fn event(client: &mut Client) -> (String, Value) {
     use std::io::Read as _;
     let mut text = Vec::new();
@@ -199,7 +200,7 @@ fn the_stream_begins_with_everything_and_goes_on_with_what_differs() {
     let (name, whole) = event(&mut client);
     assert_eq!((&*name, &whole["status"]), ("snapshot", &"ready".into()));
     assert!(whole["stages"].as_array().unwrap().len() == 6 && whole["gauges"].is_object(), "{whole}");
-    // Requests are counted: with the next frame they differ.
+    // Requests are counted, so the next frame has another number.
     live.client().get("/api/v1/feed/trending", "");
     let (name, patch) = event(&mut client);
     assert!(name == "patch" && patch.get("version").is_none(), "{name} {patch}");

@@ -1,6 +1,6 @@
-//! Every page and every action in a real browser, against a node that has something of everything. `NOVA_TEST_CHROMIUM`
-//! names the browser (Debian: `chromium`, with `chromium-driver`); `NOVA_TEST_AXE` the file `axe.min.js` of axe-core;
-//! `NOVA_TEST_SHOTS` a directory that gets a picture of every page in both schemes at three widths.
+//! Every page and every action in a real browser, against a node with something of every kind. `NOVA_TEST_CHROMIUM`
+//! names the browser (Debian: `chromium`, with `chromium-driver`), `NOVA_TEST_AXE` the file `axe.min.js` of axe-core,
+//! and `NOVA_TEST_SHOTS` a directory for a picture of every page in both schemes at three widths.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ const CANARY: &str = "canary-7f3a";
 const WIDTHS: [u32; 3] = [320, 1_280, 2_560];
 const SCHEMES: [&str; 2] = ["light", "dark"];
 
-/// A page, and a text that is there when it is whole.
+/// The name of a page, its path, and a text that appears when the page is complete.
 fn pages() -> Vec<(&'static str, String, &'static str)> {
     vec![
         ("overview", String::new(), "adds up"),
@@ -40,7 +40,7 @@ fn pages() -> Vec<(&'static str, String, &'static str)> {
     ]
 }
 
-/// What a walk needs: the browser, the node, a token.
+/// The browser, the node and the token of a walk.
 struct Walk {
     browser: Browser,
     node: Serving,
@@ -50,7 +50,7 @@ struct Walk {
 }
 
 impl Walk {
-    /// `None`, with a reason, where no browser is named.
+    /// Begins a walk. `None`, with a printed reason, if no browser is named.
     fn begin() -> Option<Walk> {
         let Some(chromium) = std::env::var_os("NOVA_TEST_CHROMIUM") else {
             eprintln!("skipped: NOVA_TEST_CHROMIUM does not name a Chromium");
@@ -58,7 +58,7 @@ impl Walk {
         };
         let dir = tempfile::tempdir().unwrap();
         let data = world::stored(dir.path(), CANARY);
-        // Nobody listens there: the breaker opens.
+        // Nobody listens at this address, so the breaker opens.
         let away = [("NOVA_CLICKHOUSE_URL", "http://127.0.0.1:9"), ("NOVA_LIMITS_ENABLED", "false")];
         let node = Serving::start(&data, &away);
         let browser = Browser::start(Path::new(&chromium), &dir.path().join("profile"));
@@ -81,19 +81,19 @@ impl Walk {
         self.browser.shows(shows);
     }
 
-    /// Nothing broke the content security policy, no script failed, and nobody but the node was asked.
+    /// Checks that nothing broke the content security policy, no script failed, and only the node was asked.
     fn is_clean(&self) {
         let complaints = self.browser.complaints();
         assert!(complaints.is_empty(), "{complaints:#?}");
         let own = format!("http://{}/", self.node.addr);
         let asked = self.browser.asked();
-        // What the browser has in itself (chrome:, data:) leaves no host.
+        // Addresses inside the browser (chrome:, data:) reach no host.
         let sent = asked.iter().filter(|url| ["http", "ws"].iter().any(|scheme| url.starts_with(scheme)));
         let others: Vec<_> = sent.filter(|url| !url.starts_with(&own)).collect();
         assert!(others.is_empty(), "{others:?}");
     }
 
-    /// Fills an action's dialog, does it, and waits for its result.
+    /// Fills an action's dialog, confirms it, and waits for its result.
     fn act(&self, fields: &[(&str, &str)], verb: &str, result: &str) {
         self.browser.until("document.querySelector('dialog[open] form button.primary:not([disabled])')");
         for (name, value) in fields {
@@ -147,9 +147,9 @@ fn every_page_is_whole_clean_and_accessible() {
     }
 }
 
-/// What axe-core finds, each with where.
+/// The violations that axe-core finds, each with its place.
 fn violations(browser: &Browser, axe: &str) -> Vec<String> {
-    // Not through the page, whose policy lets no other script run.
+    // The script is not run through the page, because the page's policy allows no other script.
     browser.command("Runtime.evaluate", &json!({ "expression": axe }));
     let run = "axe.run({ resultTypes: ['violations'] }).then(r => JSON.stringify(r.violations.map(v => v.id + ': ' + \
                v.nodes.slice(0, 3).map(n => n.target.join(' ') + ' ' + (n.any[0]?.message ?? '')).join(' | '))))";
@@ -163,7 +163,7 @@ fn every_action_asks_acts_and_stands_in_the_audit() {
     let Some(walk) = Walk::begin() else { return };
     let browser = &walk.browser;
     walk.sign_in();
-    // A letter that stays, with its bytes; then all of its group go.
+    // The first letter stays and shows its bytes. Then all letters of its group are removed.
     walk.visit("failed", "malformed-json");
     browser.click("tbody", "Example");
     browser.shows("Value, private members masked");
@@ -173,7 +173,7 @@ fn every_action_asks_acts_and_stands_in_the_audit() {
     walk.act(&[], "Replay", "What became of them");
     browser.click("tbody", "Discard …");
     walk.act(&[("reason", "a test")], "Discard for ever", "letters are gone");
-    // The halted table, either way.
+    // The halted table gets each of the two decisions.
     browser.shows("halted");
     browser.click(".findings", "Keep its rows …");
     walk.act(&[], "Go on", "takes changes again");
@@ -184,7 +184,7 @@ fn every_action_asks_acts_and_stands_in_the_audit() {
     walk.visit("failed", "halted");
     browser.click(".findings", "Raise the epoch …");
     walk.act(&[], "Raise it", "The epoch is");
-    // Somebody's page.
+    // The page of a user.
     walk.visit(&format!("user/{}", user(1)), "Feed, as they see it");
     browser.fill("form.inline [name=post]", &post(2).to_string());
     browser.click("form.inline", "Explain");
@@ -194,7 +194,7 @@ fn every_action_asks_acts_and_stands_in_the_audit() {
     walk.visit(&format!("user/{}", user(2)), "Revoke tokens");
     browser.click("main", "Revoke tokens …");
     walk.act(&[("reason", "a lost phone")], "Revoke", "are refused");
-    // A post in trending.
+    // The page of a post in trending.
     walk.visit(&format!("post/{}", post(3)), "Place in each window");
     browser.click("main", "Pin …");
     walk.act(&[("place", "2")], "Pin", "pinned at place 2");
@@ -203,7 +203,7 @@ fn every_action_asks_acts_and_stands_in_the_audit() {
     browser.click("main", "Block …");
     walk.act(&[], "Block", "It is blocked");
     walk.visit("trending", "Blocked");
-    // The node.
+    // The pages of the node.
     walk.visit("system/revocations", "Issued before");
     browser.click("tbody", "Take back …");
     walk.act(&[], "Take it back", "The rule is gone");
@@ -212,7 +212,7 @@ fn every_action_asks_acts_and_stands_in_the_audit() {
     walk.act(&[("name", "walked")], "Copy", "entries are in");
     browser.click("main", "Check every page …");
     walk.act(&[], "Check", "of");
-    // The playground sends, and tells the same as curl.
+    // The playground sends a request, and shows the answer that curl gets.
     walk.visit("api/getTrending", "Needs no token");
     browser.click("form", "Send");
     browser.shows("Answer");
@@ -255,7 +255,7 @@ fn hostile_texts_are_texts_and_a_lost_stream_is_told() {
     browser.click("tbody", "Example");
     browser.shows("Value, private members masked");
     walk.is_clean();
-    // By keyboard alone: to the search and to a user.
+    // The keyboard alone reaches the search and a user.
     walk.visit("", "adds up");
     browser.press(&["/"]);
     browser.until("document.activeElement.name === 'q'");
@@ -272,7 +272,7 @@ fn hostile_texts_are_texts_and_a_lost_stream_is_told() {
     browser.shows("old");
 }
 
-/// A post whose caption is hostile, as a record that arrives now.
+/// Sends a post with a hostile caption, as a record that arrives now.
 fn arrive(walk: &Walk, number: u128, caption: &str) {
     let row = json!({ "id": post(number).to_string(), "user_id": user(1).to_string(), "caption": caption });
     let (headers, body) = (bearer(&walk.admin), json!({ "posts": [row] }).to_string());
@@ -287,7 +287,7 @@ fn what_arrives_is_shown_with_its_record_its_version_and_its_effect_and_does_not
     walk.sign_in();
     walk.visit("live", "Listening");
     let hostile = HOSTILE.join(" ");
-    // The page may listen a moment later than it says so, and the same row again has no effect.
+    // The page may begin to listen a moment after it says so. Sending the same row again has no effect.
     let mut numbers = 100..;
     until("a record is shown", || {
         arrive(&walk, numbers.next()?, &hostile);
@@ -305,7 +305,7 @@ fn what_arrives_is_shown_with_its_record_its_version_and_its_effect_and_does_not
         assert!(!text.contains(mark), "{mark:?} in {text}");
     }
     assert_eq!(browser.run("return document.querySelectorAll('main img, main script').length"), 0);
-    // What comes meanwhile waits, and the record stays where it is, also at the narrowest width.
+    // Records that come now wait, and the shown record stays where it is, also at the narrowest width.
     arrive(&walk, 91, "another");
     browser.until("/[1-9][0-9]* came since/.test(document.body.innerText)");
     browser.width(320);
@@ -324,7 +324,7 @@ fn what_arrives_is_shown_with_its_record_its_version_and_its_effect_and_does_not
     browser.click("tbody", "Record");
     browser.shows("the beginning of");
     assert!(browser.run("return document.documentElement.innerText.length").as_i64() < Some(60_000));
-    // By post: what is about another one does not come.
+    // With a filter by post, records of other posts do not come.
     browser.fill("form.inline [name=post_id]", &post(93).to_string());
     browser.click("form.inline", "Filter");
     browser.shows("Nothing arrived yet");
@@ -347,7 +347,7 @@ fn trending_is_live_over_the_one_stream_and_stands_still_under_the_keyboard() {
     walk.sign_in();
     walk.visit("trending", "posts scored");
     browser.shows("The lists are live");
-    // Nobody has done anything to the post before.
+    // The post has no events so far.
     let now_ms = nova::clock::Clock::System.now_ms();
     let event = json!({ "event_time": now_ms, "post_id": post(20).to_string(), "action": "share" });
     let (headers, body) = (bearer(&walk.admin), json!({ "events": [event] }).to_string());

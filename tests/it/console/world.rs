@@ -1,4 +1,4 @@
-//! A node with all that a console has to show: people and posts whose texts are hostile, dead letters with raw bytes, a
+//! A node with all that a console has to show: users and posts with hostile texts, dead letters with raw bytes, a
 //! halted table, and a ClickHouse that does not answer.
 
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::support::program::{nova, out, told};
 
 const USERS: u128 = 12;
 const POSTS: u128 = 24;
-/// Bytes of a text that is far too long for a page.
+/// The bytes of a text that is far too long for a page.
 const LONG: usize = 1 << 20;
 
 pub fn user(number: u128) -> Id {
@@ -21,7 +21,7 @@ pub fn post(number: u128) -> Id {
     Id::from_u128(0x2000 + number)
 }
 
-/// Texts that would do something if they were taken for anything but text.
+/// Texts that do harm if a page treats them as anything but text.
 pub const HOSTILE: [&str; 5] = [
     "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>",
     "\u{202e}gnp.exe\u{202c} \u{2066}turned\u{2069} around",
@@ -30,7 +30,7 @@ pub const HOSTILE: [&str; 5] = [
     "</bdi></td></table><h1>owned</h1>",
 ];
 
-/// The lines of a capture, with the offsets of each topic.
+/// The lines of a capture, with the next offset of each topic.
 #[derive(Default)]
 struct Capture {
     lines: String,
@@ -89,14 +89,15 @@ fn people(capture: &mut Capture, canary: &str, at_ms: i64, time: &str) {
     }
 }
 
-/// Makes the store: its rows hold the canary where nova must drop it.
+/// Makes the store. Its source rows hold the canary in columns that nova must drop.
 pub fn stored(dir: &Path, canary: &str) -> PathBuf {
     let data = dir.join("data");
     let now_ms = nova::clock::Clock::System.now_ms() - 600_000;
     let time = nova::clock::rfc3339(now_ms * 1_000);
     let mut capture = Capture::default();
     people(&mut capture, canary, now_ms, &time);
-    // Dead letters: no JSON at all, raw bytes of every kind, and a row without a needed column that has private ones.
+    // The dead letters are: no JSON at all, raw bytes of every kind, and a row with private columns that lacks a
+    // required column.
     capture.line("cdc.comments", "k".into(), &"no json, but <b>markup</b> \u{0} \u{202e}turned".into(), now_ms);
     capture.line("cdc.comments", "k".into(), &"x".repeat(LONG).into(), now_ms);
     let source = json!({ "connector": "postgresql", "name": "nova", "ts_ms": now_ms, "snapshot": "false", "table": "users", "lsn": 9_000 });

@@ -1,4 +1,4 @@
-//! Jobs of a node: with its store, and with real servers where there are some.
+//! Jobs of a node with its store, and with real servers if they are named.
 
 mod analytics;
 mod figures;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nova::app::{self, Node, Setup};
 use nova::jobs::Status;
 
-/// A node over the setup's directory; nobody listens.
+/// Starts a node over the setup's directory, without a listener.
 pub fn start(setup: &Setup) -> Node {
     let opened = app::open(setup).unwrap();
     app::start_node(setup, opened, Duration::ZERO).unwrap()
@@ -23,7 +23,7 @@ pub fn stop(node: Node) {
     node.running.finish(|_| {}).unwrap();
 }
 
-/// Asks again and again until there is an answer.
+/// Calls `answer` again and again until it returns something.
 pub fn until<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! Dead letters of a real store, tried again by the job.
+//! Dead letters of a real store that the job tries again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -46,7 +46,8 @@ fn records_of_a_schema_that_came_late_are_applied_by_themselves_and_poison_stays
     let (state, asked) = (AtomicU8::new(UNKNOWN), AtomicUsize::new(0));
     let late = Arc::new(Late { schemas: Arc::clone(&setup.schemas), state, asked });
     let setup = Setup { data_dir: dir.path().to_owned(), schemas: Arc::clone(&late) as _, ..setup };
-    // Letters of users keep no bytes that nobody can read: a registry makes their partitions wait.
+    // Letters of users have no bytes whose private columns could not be found, because an unreachable registry makes
+    // their partitions wait.
     let mut records = capture(NAME);
     records.retain(|record| !record.topic.ends_with("users"));
     let poison = records.iter_mut().find(|record| record.value.is_some()).unwrap();
@@ -58,7 +59,7 @@ fn records_of_a_schema_that_came_late_are_applied_by_themselves_and_poison_stays
     let (all, died_ms) = (letters(&app::open(&setup).unwrap().store).len() as u64, setup.clock.now_ms());
     assert!(all > 20);
 
-    // Not due yet; then due, with a registry that is away: no attempt is counted.
+    // First no letter is due. Then letters are due, but the registry is not reachable, and no attempt is counted.
     late.state.store(AWAY, Ordering::SeqCst);
     late.asked.store(0, Ordering::SeqCst);
     let node = start(&setup);

@@ -1,4 +1,4 @@
-//! Copies in a real Redis, where `NOVA_TEST_REDIS` names one.
+//! Copies in a real Redis, which `NOVA_TEST_REDIS` names.
 
 use bytes::Bytes;
 use nova::app::Setup;
@@ -16,7 +16,7 @@ fn fresh() -> Id {
     Id(uuid::Uuid::new_v4().into_bytes())
 }
 
-/// A node that shares what it serves through the server at `url`.
+/// A node that copies what it serves to the Redis at `url`.
 fn live(url: &str) -> Live {
     let dir = tempfile::tempdir().unwrap();
     let mut setup = Setup::new(dir.path(), Topics::default(), Arc::new(NoSchemas));
@@ -26,7 +26,7 @@ fn live(url: &str) -> Live {
     Live::of(dir, &setup)
 }
 
-/// `user` follows `friend`, who wrote a post and follows `other`; the post.
+/// Makes `user` follow `friend`, who wrote a post and follows `other`. Returns the post.
 fn world(live: &Live, user: Id, friend: Id, other: Id) -> Id {
     let (post, mut state) = (fresh(), live.state.write());
     let mut put = |key: Id, new: Facts| state.apply(&Effect::Row { key, old: None, new: Some(new) });
@@ -69,7 +69,7 @@ fn other_services_find_feeds_and_suggestions_in_redis_and_lose_them_when_they_ch
     assert!(matches!(theirs.pttl(Key::plain(&feed)), Ok(Ttl::Millis(1..=60_000))));
     until("trending", || found("nova:cache:trending:24h"));
 
-    // Deleted where it was written: gone for who reads the copy, too.
+    // A post that is deleted in nova disappears for readers of the copy, too.
     let row = Facts::Post { author: friend, created_at_us: (NOW_MS - 60_000) * 1_000, published: true };
     live.state.write().apply(&Effect::Row { key: post, old: Some(row), new: None });
     gone(&feed);
@@ -96,7 +96,7 @@ fn shown(metrics: &str, name: &str) -> Option<f64> {
 
 #[test]
 fn without_redis_nothing_degrades_but_the_copies_and_that_is_shown() {
-    // A port that was just free: nobody listens there.
+    // The port was just free, so nobody listens there.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let live = live(&format!("redis://127.0.0.1:{port}/"));
     let (user, friend, other) = (fresh(), fresh(), fresh());

@@ -1,5 +1,5 @@
-//! Kafka's corners that the broker in the process does not have: codecs, transactions, topics that are made again, and
-//! records of any size.
+//! Properties of Kafka that the broker in the process does not have: codecs, transactions, topics that are deleted and
+//! created again, and records of any size.
 
 use nova::event::Outcome;
 use nova_storage::testing::Recorder;
@@ -7,13 +7,13 @@ use nova_storage::testing::Recorder;
 use super::real::{Real, held, stop};
 use super::*;
 
-/// Client events of the mix, in the first partition.
+/// Client events of the mix, all in the first partition.
 fn events(range: std::ops::Range<usize>) -> Vec<Record> {
     let (records, _) = support::events::mix(range.end as u64, 5);
     records[range].iter().map(|one| Record { partition: 0, ..one.clone() }).collect()
 }
 
-/// Unread records and their age, of the first partition; a store that never read it is at 0.
+/// The number of unread records of the first partition, and their age. A store that never read the partition is at 0.
 fn lag(real: &Real, shared: &Shared, status: &KafkaStatus) -> Option<(i64, i64)> {
     let name = TopicPartition::new(real.topic.as_str(), 0);
     let marks = *status.watermarks().get(&name)?;
@@ -39,18 +39,18 @@ fn every_codec_is_read_whether_the_producer_compresses_or_the_topic() {
     }
 }
 
-/// The log that was read is gone, whatever the length of the new one: nothing of it is read before a person decides,
-/// and everything afterwards, as often as it happens.
+/// The log that was read is gone, whatever the length of the new one. Nothing of the new log is read before a person
+/// decides, and everything afterwards, each time that this happens.
 #[test]
 fn a_topic_that_is_made_again_under_a_running_node_is_held_and_read_after_the_decision() {
     let Some(real) = Real::topic("events", 1) else { return };
     real.put(events(0..100));
-    // A static member, as a node is.
+    // The member is static, like that of a node.
     let settings = KafkaSettings { instance_id: Some("nova-1".to_owned()), ..real.settings.clone() };
     let (running, shared, status) = real.follow(&Recorder::new(), &settings);
     until("the events", || consumed(&shared) == 100);
     let (mut read, mut next) = (100, 100);
-    // Longer, shorter, as long, and empty at first.
+    // The new log is longer, shorter, as long, and empty at first.
     for length in [300, 40, 40, 0] {
         real.make_again(1);
         real.put(events(1_000..1_000 + length));
@@ -103,7 +103,7 @@ fn a_transactions_markers_and_aborted_records_are_not_unread() {
     done(17, &shared, &status);
     assert_eq!(consumed(&shared), 10);
     stop(running, &shared);
-    // The next start knows it as well, and so does one whose last record is not known.
+    // The next start knows the number, too, and so does a start without a known last record.
     let (running, shared, status) = real.follow(&backend.image(backend.syncs(), 0), &real.settings);
     done(17, &shared, &status);
     seek(&running, TopicPartition::new(real.topic.as_str(), 0), 16);
@@ -114,7 +114,8 @@ fn a_transactions_markers_and_aborted_records_are_not_unread() {
     stop(running, &shared);
 }
 
-/// What is larger than nova takes is a dead letter as long as Kafka takes it: the limits of the connector that we ship.
+/// A value larger than nova accepts becomes a dead letter if Kafka accepts it. The limits are those of the shipped
+/// connector.
 #[test]
 fn a_value_over_the_limit_of_nova_is_a_dead_letter_and_not_the_end() {
     const MIB: usize = 1 << 20;

@@ -1,4 +1,4 @@
-//! The Kafka source against librdkafka's broker in this process: positions, rebalances, and logs that are not the same.
+//! The Kafka source against librdkafka's broker in this process: positions, rebalances, and replaced logs.
 
 mod corners;
 mod group;
@@ -47,17 +47,17 @@ fn settings(brokers: &str) -> KafkaSettings {
     KafkaSettings { brokers: brokers.to_owned(), group_id: "nova".to_owned(), ..KafkaSettings::default() }
 }
 
-/// Client events of the mix from number `from` on, each on its partition.
+/// Produces client events of the mix from number `from` on, each to its partition.
 fn produce(brokers: &str, from: usize, count: usize) {
     put(brokers, &support::events::mix((from + count) as u64, 5).0[from..]);
 }
 
-/// Produces records to their topics and partitions; the broker gives the offsets.
+/// Produces records to their topics and partitions. The broker gives the offsets.
 fn put(brokers: &str, records: &[Record]) {
     put_with(brokers, records, &[]);
 }
 
-/// The same by a producer with these settings.
+/// Like `put`, with settings of the producer.
 fn put_with(brokers: &str, records: &[Record], settings: &[(&str, &str)]) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers);
@@ -114,7 +114,7 @@ fn consumed(shared: &Shared) -> u64 {
     shared.partitions().iter().map(|status| status.row.consumed).sum()
 }
 
-/// Goes on at an offset, as `nova cdc seek` does.
+/// Moves a partition to an offset, as `nova cdc seek` does.
 fn seek(running: &Running, partition: TopicPartition, next: i64) {
     let (told, answer) = crossbeam_channel::bounded(1);
     let reply = Box::new(move |result| told.send(result).unwrap());
@@ -135,7 +135,7 @@ fn committed(brokers: &str) -> Vec<(i32, i64)> {
 
 fn assert_whole(statuses: &[PartitionStatus], count: u64) {
     assert_eq!(statuses.iter().map(|status| status.row.consumed).sum::<u64>(), count);
-    // Without a hole: as many were consumed as there are offsets.
+    // There is no hole: the number of consumed records equals the number of offsets.
     for status in statuses {
         assert_eq!(status.row.next as u64, status.row.consumed, "{}", status.name);
         assert_eq!(status.hold, None);
@@ -155,7 +155,7 @@ fn n4_the_store_decides_where_reading_goes_on_and_kafkas_offset_never_exceeds_it
     until("a commit", || committed(&brokers).iter().map(|(_, offset)| offset).sum::<i64>() == 2_000);
     shared.stop();
     assert_whole(&running.finish(|_| {}).unwrap(), 2_000);
-    // The same group goes on from the store, also after the broker forgot.
+    // The same group resumes from the store, also after the broker forgot its offsets.
     produce(&brokers, 2_000, 1_000);
     let (running, shared, _) = start(&backend, &brokers);
     until("1 000 more records", || consumed(&shared) == 3_000);
@@ -178,7 +178,7 @@ fn a_rebalance_in_mid_stream_drains_fences_and_loses_nothing() {
     let opened = app::open_store(&setup, store_over(Recorder::new())).unwrap();
     let (running, shared, status) = start_over(setup, opened, &brokers);
     until("the first records", || consumed(&shared) > 0);
-    // Another member takes a partition away, and leaves again.
+    // Another member gets a partition, and leaves again.
     let mut other = settings_of_another(&brokers);
     let other: BaseConsumer = other.set("auto.offset.reset", "earliest").create().unwrap();
     other.subscribe(&[TOPIC]).unwrap();
@@ -193,7 +193,7 @@ fn a_rebalance_in_mid_stream_drains_fences_and_loses_nothing() {
     assert_whole(&running.finish(|_| {}).unwrap(), 4_500);
 }
 
-/// Torture 42: the group has forgotten the member, as after a long standstill; its partitions are lost, and come back.
+/// Torture 42: the group has forgotten the member, as after a long standstill. Its partitions are lost, and come back.
 #[test]
 fn lost_partitions_are_read_on_from_the_store_without_a_hole() {
     let cluster = cluster();
@@ -201,7 +201,7 @@ fn lost_partitions_are_read_on_from_the_store_without_a_hole() {
     produce(&brokers, 0, 3_000);
     let setup = support::setup("events");
     let opened = app::open_store(&setup, store_over(Recorder::new())).unwrap();
-    // A static member, as a node is, waits for no session to end.
+    // A static member, like that of a node, does not wait for a session to end.
     let settings = KafkaSettings { instance_id: Some("nova-1".to_owned()), ..settings(&brokers) };
     let (running, shared, status) = follow(setup, opened, &settings, TOPIC);
     until("the records", || consumed(&shared) == 3_000 && status.figures().rebalances == 1);
@@ -239,7 +239,7 @@ fn a_topic_that_was_created_again_is_held_with_the_way_out_and_the_others_go_on(
     shared.stop();
     running.finish(|_| {}).unwrap();
     drop(first);
-    // Shorter than what was read, on every partition.
+    // The new log is shorter than the read one, on every partition.
     let second = cluster();
     produce(&second.bootstrap_servers(), 0, 300);
     let (running, shared, _) = start(&backend, &second.bootstrap_servers());
@@ -250,7 +250,7 @@ fn a_topic_that_was_created_again_is_held_with_the_way_out_and_the_others_go_on(
     }
     shared.stop();
     assert_eq!(running.finish(|_| {}).unwrap().iter().map(PartitionStatus::consumed).sum::<u64>(), 0);
-    // Longer than what was read, but another one: the record before the store's offset tells.
+    // The new log is longer than the read one. The record before the store's offset shows that it is another log.
     let third = cluster();
     produce(&third.bootstrap_servers(), 2_000, 4_000);
     let (running, shared, _) = start(&backend, &third.bootstrap_servers());
@@ -266,7 +266,7 @@ fn without_a_broker_nothing_is_accepted_and_with_one_what_was_accepted_is_there(
     let events = || (0..50u128).map(|n| (nova::event::Id::from_u128(n), "{}".into())).collect::<Vec<_>>();
     let nowhere = Producer::new(&settings("127.0.0.1:1"), TOPIC).unwrap();
     assert!(runtime.block_on(nowhere.append(events(), 1_795_132_800_000)).is_err());
-    // More than may wait, and more than a message may hold.
+    // These are more events than may wait, and more than a message may hold.
     let many = (0..100_001u128).map(|n| (nova::event::Id::from_u128(n), "{}".into())).collect();
     assert_eq!(runtime.block_on(nowhere.append(many, 1_795_132_800_000)), Err(ProduceError::Full));
     let cluster = cluster();
@@ -279,7 +279,7 @@ fn without_a_broker_nothing_is_accepted_and_with_one_what_was_accepted_is_there(
         .unwrap();
     let large = vec![(nova::event::Id::from_u128(1), vec![b' '; 2 << 20].into())];
     assert_eq!(runtime.block_on(producer.append(large, 1_795_132_800_000)), Err(ProduceError::TooLarge));
-    // Torture 48: too few replicas for a while is waited for, and for long is no acknowledgement.
+    // Torture 48: a short lack of replicas is waited for, and a long one gives no acknowledgement.
     let few = |times| {
         let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
         cluster.request_errors(RDKafkaApiKey::Produce, &vec![error; times]);
@@ -304,7 +304,7 @@ fn a_rebuild_reads_everything_again_and_comes_to_the_same_state() {
     running.finish(|_| {}).unwrap();
     let image = |backend: &Recorder| backend.image(backend.syncs(), 0);
     let before = app::open_store(&support::setup("events"), store_over(image(&backend))).unwrap();
-    // Events: which of a user's two views of a post counts depends on the order in which partitions come.
+    // Which of a user's two views of a post counts depends on the order in which partitions come.
     let counts = |opened: &app::Opened| support::events::days(&opened.state.read());
     let known = counts(&before);
     assert!(!known.is_empty());

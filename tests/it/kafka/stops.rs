@@ -1,8 +1,8 @@
-//! Errors that stop a partition, and seeks that begin exactly where they say.
+//! Errors that stop a partition, and seeks that begin exactly at their offset.
 
 use super::*;
 
-/// An error of every fetch, and librdkafka says nothing of which partition it was.
+/// Every fetch fails, and librdkafka does not say for which partition.
 #[test]
 fn a_partition_that_cannot_be_fetched_says_why_and_goes_on_when_it_can() {
     let cluster = cluster();
@@ -21,7 +21,7 @@ fn a_partition_that_cannot_be_fetched_says_why_and_goes_on_when_it_can() {
         assert_eq!(stop.offset, next, "{reason}");
         assert!(reason.contains("CRC") || reason.contains("InvalidMessage"), "{reason}");
     }
-    // The broker is itself again.
+    // The broker works again.
     cluster.clear_request_errors(RDKafkaApiKey::Fetch);
     until("the rest", || consumed(&shared) == 900);
     until("nothing to stand", || status.stopped().is_empty());
@@ -29,7 +29,7 @@ fn a_partition_that_cannot_be_fetched_says_why_and_goes_on_when_it_can() {
     assert_whole(&running.finish(|_| {}).unwrap(), 900);
 }
 
-/// What stands before the offset is not asked for: it may be what the seek is to get past.
+/// Records before the offset are not fetched, because they may be the reason for the seek.
 #[test]
 fn a_seek_begins_exactly_at_its_offset_also_at_the_next_start() {
     let cluster = cluster_with(TOPIC, 1);

@@ -1,4 +1,4 @@
-//! A partition whose records cannot be read now waits, says so, and others go on.
+//! A partition whose records cannot be read now waits and reports the reason, and other partitions continue.
 
 use nova::decode::FileSchemas;
 use nova::pipeline::writer::{Command, Message};
@@ -18,7 +18,7 @@ fn mismatched() -> Arc<FileSchemas> {
     Arc::new(FileSchemas::parse(&text).unwrap())
 }
 
-/// Torture 71: an incompatible schema stalls its topic, with a way on, and buries nothing.
+/// Torture 71: an incompatible schema stalls its topic, with a remedy, and makes no dead letters.
 #[test]
 fn an_incompatible_schema_holds_up_its_topic_alone_until_a_person_seeks_over_it() {
     let cluster = cluster();
@@ -59,7 +59,7 @@ fn an_incompatible_schema_holds_up_its_topic_alone_until_a_person_seeks_over_it(
     let statuses = running.finish(|_| {}).unwrap();
     assert!(statuses.iter().all(|status| *status.name.topic == *TOPIC || status.row.consumed == 0));
 
-    // The records of that schema are given up; what comes after them is read.
+    // The records of that schema are given up, and the records after them are read.
     put(&brokers, &[like(REPAIRED.to_vec())]);
     let image = backend.image(backend.syncs(), 0);
     let mut opened = app::open_store(&setup, store_over(image)).unwrap();

@@ -1,5 +1,5 @@
-//! Which file of the crate names which other file, read from the text: `use` trees, re-exports, and paths within the code
-//! that begin with `crate`, `super`, `self` or a child of the file.
+//! Which file of the crate names which other file, found in the text: `use` trees, re-exports, and paths within the
+//! code that begin with `crate`, `super`, `self` or a child of the file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::path::Path;
 /// The text of each file by the path of its module, such as `http::lane`; the root of the crate is the empty path.
 pub type Sources = BTreeMap<String, String>;
 
-/// By file: the files that it names, each with one of the paths that name it.
+/// The files that each file names, each with one of the paths that name it.
 pub type Graph = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Every file of code below `src`. Files of tests are left out.
@@ -33,7 +33,7 @@ pub fn sources(src: &Path) -> Sources {
     sources
 }
 
-/// Who names whom.
+/// The files that each file names.
 pub fn graph(sources: &Sources) -> Graph {
     let mut graph = Graph::new();
     for (file, text) in sources {
@@ -56,7 +56,7 @@ pub fn circles(graph: &Graph) -> Vec<Vec<String>> {
     let mut circles = BTreeMap::<&str, Vec<String>>::new();
     for (file, edges) in graph {
         for (named, path) in edges.iter().filter(|(named, _)| mutual(file, named)) {
-            // The first of those that reach each other stands for the circle.
+            // The first file of those that reach each other stands for the circle.
             let first = reached[&**file].iter().find(|other| mutual(file, other)).unwrap();
             circles.entry(*first).or_default().push(format!("{file} names {named} by {path}"));
         }
@@ -115,7 +115,7 @@ pub fn code(text: &str) -> String {
             }
             continue;
         }
-        // Two slashes behind a colon are of an address.
+        // Two slashes after a colon are part of an address.
         let comment = line.match_indices("//").find(|(at, _)| !line[..*at].ends_with(':'));
         kept.push_str(comment.map_or(line, |(at, _)| &line[..at]));
         kept.push('\n');
@@ -161,7 +161,7 @@ fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
-/// What a line that begins a `use` names.
+/// The `use` tree on a line that begins one.
 fn use_tree(line: &str) -> Option<&str> {
     let line = line.trim_start();
     let item = match line.strip_prefix("pub") {
@@ -172,7 +172,7 @@ fn use_tree(line: &str) -> Option<&str> {
     item.strip_prefix("use ")
 }
 
-/// The paths of a `use` tree: `a::{b, c::{self, d as e}}` is `a::b`, `a::c::self` and `a::c::d`.
+/// The paths of a `use` tree. `a::{b, c::{self, d as e}}` gives `a::b`, `a::c::self` and `a::c::d`.
 fn expand(before: &str, tree: &str, paths: &mut Vec<String>) {
     let tree = tree.trim();
     let Some((path, branches)) = tree.split_once('{') else {
@@ -199,7 +199,7 @@ fn expand(before: &str, tree: &str, paths: &mut Vec<String>) {
     expand(&before, &branches[begin..], paths);
 }
 
-/// A path as it is from the root of the crate; `None` for a path of another crate.
+/// A path from the root of the crate, or `None` for a path of another crate.
 fn absolute(file: &str, path: &str, children: &BTreeSet<&str>) -> Option<String> {
     let mut parts: Vec<_> = path.split("::").collect();
     let mut base: Vec<_> = file.split("::").filter(|part| !part.is_empty()).collect();
@@ -218,7 +218,7 @@ fn absolute(file: &str, path: &str, children: &BTreeSet<&str>) -> Option<String>
     Some(base.join("::"))
 }
 
-/// The file in which an item stands: of the longest beginning of its path that is a module with a file of its own.
+/// The file that has an item: the longest beginning of its path that is a module with a file of its own.
 fn holder(sources: &Sources, path: &str) -> Option<String> {
     let mut path = path;
     loop {
@@ -227,7 +227,7 @@ fn holder(sources: &Sources, path: &str) -> Option<String> {
         }
         path = path.rsplit_once("::").map_or("", |(above, _)| above);
         if path.is_empty() {
-            // Macros and what the crate shows to others stand at the root.
+            // Macros and the public items of the crate are at the root.
             return sources.contains_key("").then(String::new);
         }
     }

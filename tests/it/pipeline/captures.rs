@@ -51,7 +51,7 @@ fn replays(name: &str, finals_name: &str) -> usize {
     let excused = compare(&dumped, &finals(finals_name));
     drop(opened);
 
-    // Again: all redelivered, nothing changes.
+    // All records are delivered again, and nothing changes.
     let statuses = run(&setup, store_over(image.clone()), records.clone());
     assert_eq!(statuses.iter().map(PartitionStatus::consumed).sum::<u64>(), 0);
     assert_eq!(statuses.iter().map(|status| status.redelivered).sum::<u64>(), records.len() as u64);
@@ -103,7 +103,7 @@ fn side_topics_are_ignored_and_counted() {
     assert_eq!(count(&statuses, Outcome::Ignored), total);
 }
 
-/// Deals the partitions' records out in another order, each partition in its own.
+/// Merges the partitions in another order. Each partition keeps its own order.
 fn interleaved(records: &[Record], picks: &[prop::sample::Index]) -> Vec<Record> {
     let mut partitions: BTreeMap<TopicPartition, std::collections::VecDeque<Record>> = BTreeMap::new();
     for record in records {
@@ -115,7 +115,7 @@ fn interleaved(records: &[Record], picks: &[prop::sample::Index]) -> Vec<Record>
     let mut picks = picks.iter().cycle();
     while !lists.is_empty() {
         let at = picks.next().unwrap().index(lists.len());
-        // A few at a time, as partitions arrive.
+        // A few records of a partition come at a time.
         for _ in 0..7 {
             out.extend(lists[at].pop_front());
         }
@@ -129,7 +129,7 @@ fn interleaved(records: &[Record], picks: &[prop::sample::Index]) -> Vec<Record>
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 
-    /// N6: a key converges to the source's latest row, however the partitions interleave.
+    /// N6: a key gets the source's latest row, in whatever order the partitions come.
     #[test]
     fn n6_partitions_interleaved_in_any_order_give_the_same_tables(
         picks in proptest::collection::vec(any::<prop::sample::Index>(), 1..200),

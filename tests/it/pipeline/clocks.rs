@@ -1,4 +1,4 @@
-//! N14: no time from outside moves what is remembered, forgotten or listed (`docs/cdc.md`, "Clocks").
+//! N14: no time from outside changes what is remembered, forgotten or listed (`docs/cdc.md`, "Clocks").
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::support::{Listed, setup, state_bytes, store_over};
 const T: i64 = 1_763_600_000_000;
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
-/// The posts of honest events, and of the others.
+/// The posts of honest events and of strange ones.
 const HONEST: u128 = 2;
 const STRANGE: u128 = 9;
 
@@ -39,7 +39,7 @@ fn record(topic: &str, partition: i32, timestamp_ms: i64, key: Option<Id>, value
     }
 }
 
-/// An impression of a user of its own, so that it counts.
+/// An impression by a user without other events, so that it counts.
 fn event(partition: i32, timestamp_ms: i64, event_time_ms: i64, id: u128, post: u128) -> Record {
     let (event_id, user_id, post_id) = (Id::from_u128(id), Id::from_u128((1 << 64) + id), Id::from_u128(post));
     let value = json!({
@@ -76,7 +76,7 @@ fn like(timestamp_ms: i64, created_at_us: i64, id: u128, post: u128) -> Record {
     record("cdc.likes", 0, timestamp_ms, Some(id), value)
 }
 
-/// Gives each its place in its partition.
+/// Gives each record its offset in its partition.
 fn numbered(mut records: Vec<Record>) -> Vec<Record> {
     let mut next = std::collections::BTreeMap::<(Arc<str>, i32), i64>::new();
     for record in &mut records {
@@ -87,17 +87,17 @@ fn numbered(mut records: Vec<Record>) -> Vec<Record> {
     records
 }
 
-/// How records are read.
+/// The time at which records are read.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Reading {
-    /// As they come: the node's clock is that of the honest records.
+    /// At their arrival. The node's clock is that of the honest records.
     Live,
     /// A year later.
     Later,
     Replay,
 }
 
-/// Runs records to their end; the store as it is then.
+/// Runs records to their end, and returns the store as it is then.
 fn read(reading: Reading, records: &[Record], honest_end_ms: i64) -> (Opened, Recorder) {
     let (mut setup, backend) = (setup("events"), Recorder::new());
     setup.clock = Clock::manual(if reading == Reading::Live { T } else { T + 366 * DAY_MS });
@@ -112,7 +112,7 @@ fn read(reading: Reading, records: &[Record], honest_end_ms: i64) -> (Opened, Re
     (app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap(), backend)
 }
 
-/// Sets the clock by the honest records, whose headers say that they are.
+/// A source that sets the clock by the honest records, which a header marks.
 struct Steps {
     inner: Listed,
     clock: Clock,
@@ -149,7 +149,7 @@ fn count(opened: &Opened, outcome: Outcome) -> u64 {
     opened.shared.partitions().iter().map(|status| status.row.outcomes[outcome as usize]).sum()
 }
 
-/// What the honest post counted, and its entry in each list at `now_ms`.
+/// The counts of the honest post, and its entry in each list at `now_ms`.
 fn served(opened: &Opened, now_ms: i64) -> ([i64; 5], Vec<Option<Entry>>) {
     let state = opened.state.read();
     let number = state.post_ids.number(Id::from_u128(HONEST)).unwrap();
@@ -160,7 +160,7 @@ fn served(opened: &Opened, now_ms: i64) -> ([i64; 5], Vec<Option<Entry>>) {
     (state.posts.totals(number), Window::ALL.map(entry).to_vec())
 }
 
-/// The reported shape: a day of events that arrive three hours late, and one whose time is days ahead.
+/// The reported case: a day of events that arrive three hours late, and one event whose time is days ahead.
 #[test]
 fn n14_one_record_of_the_future_makes_no_honest_event_late() {
     const EVENTS: i64 = 1_440;
@@ -191,7 +191,7 @@ enum Strange {
     Like { log_ms: i64, created_us: i64 },
 }
 
-/// Times that somebody's wrong clock may tell.
+/// Times that a wrong clock may give.
 fn any_time_ms() -> impl Strategy<Value = i64> {
     prop_oneof![
         any::<i64>(),
@@ -217,7 +217,8 @@ fn strange() -> impl Strategy<Value = Strange> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
-    /// Whatever others claim, and wherever in the log: honest events have the outcomes and the lists that they have alone.
+    /// Whatever others claim, and wherever their records are in the log, honest events get the outcomes and the lists
+    /// that they get alone.
     #[test]
     fn n14_honest_events_are_as_without_any_others(
         steps in proptest::collection::vec((1i64..40, 0i64..20, 0i32..2, 0usize..10), 20..150),
@@ -228,7 +229,7 @@ proptest! {
         let mut sent: Vec<Record> = Vec::new();
         for ((minutes, age_hours, partition, again), id) in steps.into_iter().zip(1u128..) {
             now_ms += minutes * 60_000;
-            // Some come a second time.
+            // Some records come a second time.
             let record = match sent.len().checked_sub(again + 1).filter(|_| again < 4) {
                 Some(at) => Record { timestamp_ms: now_ms, partition, ..sent[at].clone() },
                 None => honest(Record { partition, ..view(now_ms, now_ms - age_hours * HOUR_MS, id, HONEST) }),
@@ -244,14 +245,14 @@ proptest! {
                 }
                 Strange::Like { log_ms, created_us } => like(log_ms, created_us, id, STRANGE),
             };
-            // Behind the rows of the posts.
+            // The record comes after the rows of the posts.
             records.insert(2 + place % (records.len() - 2), record);
         }
         let (among, backend) = read(reading, &numbered(records), now_ms);
         for at_ms in [now_ms - 3 * DAY_MS, now_ms - 5 * HOUR_MS, now_ms] {
             prop_assert_eq!(served(&among, at_ms), served(&alone, at_ms));
         }
-        // N13: what is dated ahead counts again where it counted.
+        // N13: an event with a time ahead counts again in the same place.
         let mut setup = setup("events");
         setup.clock = Clock::manual(now_ms);
         let again = |backend: &Recorder| app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
@@ -261,7 +262,7 @@ proptest! {
     }
 }
 
-/// The reported shape: 180 of 9 500 views were left. A like dated 2099 counts when it comes, and goes from there.
+/// The reported case: 180 of 9 500 views were left. A like dated 2099 counts as if it were dated at its arrival.
 #[test]
 fn n14_a_like_of_2099_counts_at_its_arrival() {
     let lists = |created_us| {
@@ -273,7 +274,7 @@ fn n14_a_like_of_2099_counts_at_its_arrival() {
     let sane = lists(T * 1_000);
     assert_eq!(sane[0].0[Action::Like as usize], 1);
     assert_eq!(lists(4_070_908_800_000_000), sane);
-    // Debezium's infinity.
+    // Debezium's number for infinity.
     assert_eq!(lists(9_223_372_036_825_200_000), sane);
 }
 
@@ -305,7 +306,7 @@ fn n14_marks_of_a_wrong_clock_heal_when_it_is_set_right() {
     assert_eq!([Outcome::Applied, Outcome::Late].map(|outcome| count(&opened, outcome)), [399, 50]);
 }
 
-/// A capture's "no timestamp" lost a row that needs none.
+/// In an earlier version a row without a timestamp in its capture was lost, although it needs none.
 #[test]
 fn a_capture_line_without_a_time_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();

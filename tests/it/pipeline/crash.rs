@@ -1,4 +1,4 @@
-//! The disk frozen at each sync of a run: what recovers must be a whole prefix, and must go on to the same end.
+//! The disk is frozen at each sync of a run. What recovers must be a whole prefix, and must lead to the same end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,14 +56,14 @@ fn n1_n2_n13_every_frozen_sync_recovers_a_whole_commit_and_goes_on_to_the_same_e
 
     let syncs = backend.syncs();
     assert!(syncs > 20, "the run had only {syncs} syncs");
-    // Recovery is checked at every sync, the way to the end from some of them.
+    // Recovery is checked at every sync, and the run to the end from some of them.
     for sync in 4..=syncs {
         let image = backend.image(sync, sync as u64);
-        // N2 is checked by recovery itself: it refuses counters that do not add up.
+        // Recovery itself checks N2: it refuses counters that do not add up.
         let opened = app::open_store(&setup, store_over(image.clone())).unwrap();
         let first = state_bytes(&opened);
         drop(opened);
-        // N13: recovering again, and from a checkpoint made of it, gives the same bytes.
+        // N13: a second recovery, and a recovery from a new checkpoint, give the same bytes.
         let again = image.image(image.syncs(), 0);
         let mut opened = app::open_store(&setup, store_over(again.clone())).unwrap();
         assert_eq!(state_bytes(&opened), first, "recovery at sync {sync} is not repeatable");
@@ -102,7 +102,7 @@ fn a_checkpoint_rewrites_only_chunks_that_changed() {
     let (setup, mut records) = world();
     let last = records.iter().rposition(|record| &*record.topic == "events").unwrap();
     let mut event = records.remove(last);
-    // One that is new, in the place of the last one.
+    // A new event replaces the last one.
     let of_events = records.iter().filter(|record| record.topic == event.topic);
     let valid = of_events.filter_map(|record| serde_json::from_slice::<Value>(record.value.as_ref()?).ok());
     let mut value = valid.filter(|value| value["event_id"].is_string()).last().unwrap();
@@ -127,12 +127,13 @@ fn a_checkpoint_rewrites_only_chunks_that_changed() {
     }
 }
 
-/// Torture 11: a disk that cannot read what is remembered ends the process; what cannot be looked up is never new.
+/// Torture 11: a disk that cannot read remembered ids ends the process. An id that cannot be looked up never counts as
+/// new.
 #[test]
 fn a_dedup_page_that_cannot_be_read_ends_the_run_and_counts_nothing_twice() {
     const HOUR_MS: i64 = 3_600_000;
     let setup = setup("events");
-    // Six hours, so that most ids are in sealed segments, on disk alone.
+    // The events cover six hours, so that most ids are in sealed segments, which are only on disk.
     let (mut records, _) = mix(3_000, 3);
     for (record, number) in records.iter_mut().zip(0..) {
         record.timestamp_ms += number * 6 * HOUR_MS / 3_000;
@@ -141,7 +142,7 @@ fn a_dedup_page_that_cannot_be_read_ends_the_run_and_counts_nothing_twice() {
     let source = |records| Box::new(crate::support::Listed::live(records, 100, &setup.clock));
     let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
     let before = totals(&opened.start(source(records.clone()), &setup).unwrap().finish(|_| {}).unwrap());
-    // The same events once more, at new offsets, with a page cache that holds next to nothing.
+    // The same events come again at new offsets, with a page cache of almost nothing.
     let again: Vec<_> = records.iter().map(|one| Record { offset: one.offset + 1_000_000, ..one.clone() }).collect();
     let options = Options { cache_bytes: 1 << 12, ..Options::default() };
     for reads in [0, 3, 10, 30] {
@@ -170,7 +171,7 @@ fn n1_a_full_disk_ends_the_run_and_loses_nothing() {
         let running = opened.start(Box::new(source), &setup).unwrap();
         let error = running.finish(|_| {}).map(|_| ()).unwrap_err();
         assert!(error.to_string().contains("writing the store failed"), "{error}");
-        // Space is back: the same records go through to the same end.
+        // The disk has space again. The same records go through to the same end.
         let statuses = run(&setup, store_over(backend.image(backend.syncs(), 1)), records.clone());
         assert_eq!(totals(&statuses), totals(&clean));
     }

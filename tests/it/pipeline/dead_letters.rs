@@ -1,4 +1,4 @@
-//! What people do with dead letters, and what keeps their number bounded.
+//! What people do with dead letters, and what limits their number.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use nova::app::{self, Opened, Setup};
 use nova::clock::Clock;
 use nova::decode::{NoSchemas, Topics};
 use nova::event::{Action, Id, Outcome, Record, Table};
-use nova::pipeline::dead;
 use nova::pipeline::writer::{Command, CommandError, Message, Replayed, Tried};
+use nova::pipeline::{TruncatePolicy, dead};
 use nova_storage::schema::AUDIT;
 use nova_storage::testing::Recorder;
 use nova_storage::{Options, Store};
@@ -44,7 +44,7 @@ fn user(offset: i64, name: &str, lsn: u64) -> Record {
     record("cdc.users", 0, offset, value)
 }
 
-/// An impression of a user of its own, so that it counts.
+/// An impression by a user without other events, so that it counts.
 fn view(offset: i64, id: u128) -> Record {
     let (event, user, post) = (Id::from_u128(id), Id::from_u128((1 << 64) + id), Id::from_u128(2));
     let value = format!(
@@ -53,7 +53,7 @@ fn view(offset: i64, id: u128) -> Record {
     record("events", 0, offset, value)
 }
 
-/// A store with these records, and these dead letters whose cause has been repaired since.
+/// A store with these records, and with dead letters whose cause has been repaired.
 fn buried(records: Vec<Record>, letters: &[Record]) -> (Setup, Recorder) {
     let (setup, backend) = (setup("letters"), Recorder::new());
     run(&setup, store_over(backend.clone()), records);
@@ -99,7 +99,7 @@ fn a_second_replay_finds_nothing_and_changes_nothing() {
     let (setup, backend) = buried(vec![view(0, 1)], &[view(1, 2), view(2, 1)]);
     let mut opened = app::open_store(&setup, store_over(backend)).unwrap();
     let gone = |outcome| Ok(Replayed::Gone(outcome));
-    // Twice in one command, too.
+    // A letter can be named twice in one command.
     let first = replay(&mut opened, &[0, 0, 1], None);
     assert_eq!(first, [gone(Outcome::Applied), Err(CommandError::NoSuchLetter(0)), gone(Outcome::Duplicate)]);
     let before = state_bytes(&opened);
@@ -136,6 +136,48 @@ fn a_dry_run_tells_what_the_replay_then_does_and_does_nothing() {
     assert_eq!(done[5..], [Ok(Replayed::StillDead), Err(CommandError::NoSuchLetter(6))]);
 }
 
+/// A truncate that was replayed late deleted nothing and left the queue as applied.
+#[test]
+fn a_truncate_among_the_dead_letters_is_kept_unless_truncates_are_ignored() {
+    let value = r#"{"before":null,"after":null,"source":{"lsn":99,"ts_ms":1795132800000},"op":"t"}"#;
+    let letters = [Record { key: None, ..record("cdc.users", 0, 9, value) }];
+    for policy in [TruncatePolicy::Apply, TruncatePolicy::Quarantine, TruncatePolicy::Ignore] {
+        let (mut setup, backend) = buried(vec![user(5, "new", 90)], &letters);
+        setup.settings.truncate = policy;
+        let mut opened = app::open_store(&setup, store_over(backend)).unwrap();
+        let told = tried(&mut opened, &[0]);
+        let done = replay(&mut opened, &[0], None);
+        match policy {
+            TruncatePolicy::Ignore => {
+                assert_eq!(told[0].as_ref().unwrap().outcome, Some(Outcome::Ignored));
+                assert_eq!((done, waiting(&opened)), (vec![Ok(Replayed::Gone(Outcome::Ignored))], 0));
+            }
+            TruncatePolicy::Apply | TruncatePolicy::Quarantine => {
+                let refused = CommandError::Truncates(0, Table::Users);
+                assert!(refused.to_string().contains("nova cdc resnapshot users"), "{refused}");
+                assert_eq!((told, done), (vec![Err(refused.clone())], vec![Err(refused)]));
+                assert_eq!(waiting(&opened), 1);
+            }
+        }
+        assert_eq!(dump(&opened)[Table::Users as usize].len(), 1);
+    }
+}
+
+/// In an earlier version the dry run of a change gave the writer the form of its topic, and a null value then became
+/// a delete.
+#[test]
+fn a_dry_run_of_one_letter_changes_nothing_about_another() {
+    let mut null = record("cdc.users", 0, 1, "");
+    (null.key, null.value) = (Some(format!(r#"{{"id":"{}"}}"#, Id::NIL).into()), None);
+    let (setup, backend) = buried(vec![view(0, 1)], &[null, user(2, "a", 10)]);
+    let mut opened = app::open_store(&setup, store_over(backend)).unwrap();
+    let first = tried(&mut opened, &[0]);
+    assert_eq!(first[0].as_ref().unwrap().outcome, None);
+    assert_eq!(tried(&mut opened, &[1])[0].as_ref().unwrap().outcome, Some(Outcome::Applied));
+    assert_eq!(tried(&mut opened, &[0]), first);
+    assert_eq!(replay(&mut opened, &[0], None), [Ok(Replayed::StillDead)]);
+}
+
 #[test]
 fn a_replayed_change_that_is_older_than_the_row_is_stale() {
     let (setup, backend) = buried(vec![user(5, "new", 90)], &[user(1, "old", 10)]);
@@ -145,7 +187,7 @@ fn a_replayed_change_that_is_older_than_the_row_is_stale() {
     assert!(row.contains(r#""new""#), "{row}");
 }
 
-/// The letter has the higher LSN, and after the epoch was raised any change was newer than the rows of before.
+/// The letter has the higher LSN, but after the epoch was raised every change is newer than the rows before it.
 #[test]
 fn a_change_of_the_log_before_that_is_replayed_after_the_epoch_was_raised_is_stale() {
     let letters = [user(3, "letter", 5_000)];
@@ -168,7 +210,7 @@ fn a_change_of_the_log_before_that_is_replayed_after_the_epoch_was_raised_is_sta
 
 #[test]
 fn an_event_from_before_the_dedup_horizon_is_replayed_only_by_force() {
-    // Ninety hours of events, a commit each: the ids of the first ones are forgotten.
+    // Ninety hours of events come, with a commit for each. The ids of the first events are then forgotten.
     let hours = (0..90i64).map(|hour| {
         let (event, at_ms) = (view(hour, 100 + hour as u128), T + hour * HOUR_MS);
         let value = String::from_utf8(event.value.unwrap().to_vec()).unwrap();
@@ -261,19 +303,19 @@ fn at_the_quota_of_dead_letters_only_partitions_that_add_to_them_stand_still() {
     assert!(held(&statuses, "events").is_empty());
 }
 
-/// Torture 72: a topic that nobody can read any more stops as a whole, and the others go on.
+/// Torture 72: a topic that has become unreadable stops as a whole, and the other topics continue.
 #[test]
 fn torture_72_a_broken_topic_buries_a_hundred_records_in_all_its_partitions_and_stops() {
     let mut setup = setup("letters");
     setup.settings.breaker_dead_in_a_row = Some(100);
     let mut records = Vec::new();
     for offset in 0..300 {
-        // Before the break each partition was well.
+        // Before the break each partition was readable.
         let broken =
             |partition| if offset < 10 { user(0, "u", 5).value.unwrap() } else { format!("?{partition}").into() };
         records.extend((0..3).map(|partition| record("cdc.users", partition, offset, broken(partition))));
         records.push(view(offset, 1 + offset as u128));
-        // A bad event between good ones breaks nothing, however many there are.
+        // Bad events between good ones stop nothing, however many there are.
         let good = view(0, 5_000 + offset as u128).value.unwrap();
         records.push(record("events", 1, offset, if offset % 3 == 0 { "?".into() } else { good }));
     }
@@ -288,7 +330,7 @@ fn torture_72_a_broken_topic_buries_a_hundred_records_in_all_its_partitions_and_
     assert!(reasons.iter().all(|reason| reason.starts_with("topic-breaker: 100") && reason.contains("nova cdc seek")));
     assert!(held(&statuses, "events").is_empty());
     assert_eq!(statuses.iter().map(|one| one.count(Outcome::Applied)).sum::<u64>(), 500 + 1);
-    // Repaired, it goes on where it stood; what stays undecodable is stepped over.
+    // After the repair the topic continues where it stopped. Records that stay undecodable are passed over.
     let image = backend.image(backend.syncs(), 0);
     let mut opened = app::open_store(&setup, store_over(image.clone())).unwrap();
     for partition in 0..3 {
@@ -303,7 +345,7 @@ fn torture_72_a_broken_topic_buries_a_hundred_records_in_all_its_partitions_and_
     assert_eq!(statuses.iter().map(|one| one.count(Outcome::Applied)).sum::<u64>(), 3);
 }
 
-/// A column that is NOT NULL and gone is a person's to see, within seconds and with its name.
+/// A missing NOT NULL column is reported to a person within seconds, with its name.
 #[test]
 fn what_is_put_aside_is_told_with_its_cause_and_its_number() {
     let dir = tempfile::tempdir().unwrap();

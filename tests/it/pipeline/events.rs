@@ -29,7 +29,7 @@ fn n5_a_hundred_thousand_events_give_exactly_the_expected_counts_and_dead_letter
     let figures = days(&state);
     assert_eq!(Action::ALL.map(|action| figures.values().map(|events| events[action as usize]).sum::<u64>()), accepted);
     for ((post, action), count) in &expected.accepted {
-        // Impressions count once a day and user, as views and shares do.
+        // Impressions count once for each user and day, as views and shares do.
         if *action == Action::Impression as u8 {
             let number = state.post_ids.number(*post).unwrap();
             assert!((1..=*count as i64).contains(&state.posts.totals(number)[0]));

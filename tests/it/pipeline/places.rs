@@ -1,4 +1,4 @@
-//! Places in the log: which partition is which, seeks, and decisions that hold again after a rebuild.
+//! Places in the log: the numbers of partitions, seeks, and decisions that hold again after a rebuild.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,16 +17,16 @@ use proptest::prelude::*;
 
 use crate::support::{dump, setup, store_over};
 
-/// Logs that can be read from any offset, a record a poll, of the partition that was asked for.
+/// Logs that can be read from any offset. A poll gives one record of the chosen partition.
 #[derive(Clone, Default)]
 struct Logs(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
     logs: BTreeMap<TopicPartition, Vec<Record>>,
-    /// The next offset of each, and whether it is paused.
+    /// The next offset of each partition, and whether the partition is paused.
     at: BTreeMap<TopicPartition, (i64, bool)>,
-    /// What the next poll reads; any that has more where there is none.
+    /// The partition that the next poll reads. If `None`, it reads any partition with more records.
     turn: Option<TopicPartition>,
 }
 
@@ -41,7 +41,7 @@ impl Logs {
         Logs(Arc::new(Mutex::new(inner)))
     }
 
-    /// Has a poll read this partition.
+    /// Makes the next poll read this partition.
     fn turn(&self, name: &TopicPartition) {
         self.0.lock().turn = Some(name.clone());
     }
@@ -105,7 +105,7 @@ impl Stepped {
         self.opened.writer.process(&mut queue).unwrap();
     }
 
-    /// Until nothing comes any more.
+    /// Steps until no more records come.
     fn rest(&mut self) {
         for _ in 0..200 {
             self.poll();
@@ -147,7 +147,8 @@ fn user(number: u64, lsn: u64) -> (Option<String>, String) {
     (Some(format!(r#"{{"id":"{id}"}}"#)), row)
 }
 
-/// Records of six partitions whose offsets tell them apart, rows in even ones and garbage in odd ones.
+/// Records of six partitions whose offsets tell the partitions apart. Even partitions have rows, and odd ones have
+/// garbage.
 fn six() -> Vec<Record> {
     let mut records = Vec::new();
     for partition in 0..6i32 {
@@ -179,8 +180,8 @@ fn moves() -> impl Strategy<Value = Move> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Ingest and the writer numbered partitions each by itself: a seek of one that was never read gave a number that
-    /// ingest had given to another.
+    /// In an earlier version ingest and the writer each numbered partitions: a seek of an unknown partition got a
+    /// number that ingest had given to another.
     #[test]
     fn seeks_of_unknown_partitions_and_records_of_new_ones_never_mix_partitions_up(
         moves in proptest::collection::vec(moves(), 0..40),
@@ -209,7 +210,7 @@ proptest! {
             let dead = status.row.outcomes[Outcome::Dead as usize];
             prop_assert_eq!(dead, if partition % 2 == 0 { 0 } else { status.row.consumed }, "{}", partition);
         }
-        // The same after a restart: what is stored is under its own name.
+        // After a restart each partition is stored under its own name, too.
         drop(stepped);
         let stepped = Stepped::new(&setup, &backend.image(backend.syncs(), 0), &logs);
         for status in stepped.opened.shared.partitions() {
@@ -236,7 +237,7 @@ fn a_seek_to_what_is_no_place_names_the_field_and_the_way_out() {
     stepped.seek(&TopicPartition::new("cdc.users", 0), SEEK_MAX).unwrap();
 }
 
-/// The partition stood again where a person had moved it on, after each rebuild.
+/// In an earlier version, after each rebuild, the partition stopped again where a person had moved it on.
 #[test]
 fn a_stretch_that_was_given_up_is_passed_over_again_after_a_rebuild() {
     let mut setup = setup("rows");
@@ -251,7 +252,7 @@ fn a_stretch_that_was_given_up_is_passed_over_again_after_a_rebuild() {
     let mut stepped = Stepped::new(&setup, &backend, &logs);
     stepped.rest();
     assert!(stepped.held()[0].contains("topic-breaker") && stepped.held()[0].contains("nova cdc seek cdc.users 0"));
-    // Not far enough, then far enough: one stretch.
+    // The first seek is not far enough, the second is. Together they are one stretch.
     stepped.seek(&name, 10).unwrap();
     stepped.rest();
     assert!(stepped.held()[0].contains("topic-breaker"));
@@ -271,7 +272,7 @@ fn a_stretch_that_was_given_up_is_passed_over_again_after_a_rebuild() {
     let mut stepped = Stepped::new(&setup, &backend, &Logs::new(other));
     stepped.rest();
     assert_eq!(dump(&stepped.opened)[0].len(), 17);
-    // Who goes back reads everything again.
+    // After a seek backwards everything is read again.
     drop(stepped);
     rebuild(&store_over(backend.clone()), None).unwrap();
     let mut stepped = Stepped::new(&setup, &backend, &logs);
@@ -281,7 +282,7 @@ fn a_stretch_that_was_given_up_is_passed_over_again_after_a_rebuild() {
     assert!(stepped.held()[0].contains("topic-breaker"), "{:?}", stepped.held());
 }
 
-/// A truncate that was decided on halted its table again after each rebuild.
+/// In an earlier version a truncate with a decision halted its table again after each rebuild.
 #[test]
 fn a_decision_about_a_truncate_holds_again_after_a_rebuild() {
     let truncate = |offset: i64, lsn: u64| {
@@ -316,7 +317,7 @@ fn a_decision_about_a_truncate_holds_again_after_a_rebuild() {
         stepped.rest();
         assert_eq!((stepped.held(), dump(&stepped.opened)[0].len()), (Vec::new(), left), "{decision}");
         drop(stepped);
-        // The same truncate again at another place is decided; another one is not.
+        // The same truncate at another place is already decided, and another truncate is not.
         records.extend([truncate(3, 9), truncate(4, 20)]);
         let mut stepped = Stepped::new(&setup, &backend, &Logs::new(records));
         stepped.rest();
@@ -324,7 +325,8 @@ fn a_decision_about_a_truncate_holds_again_after_a_rebuild() {
     }
 }
 
-/// A table halted again where a person had said that the source's log began again, after each rebuild.
+/// In an earlier version a table halted again after each rebuild where a person had decided that the source's log began
+/// again.
 #[test]
 fn a_decision_about_a_log_that_began_again_holds_again_after_a_rebuild() {
     let change = |offset: i64, op: &str, lsn: u64| {

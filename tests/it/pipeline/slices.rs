@@ -1,4 +1,4 @@
-//! Checkpoints that are carried a slice with each commit, and the process killed at every one of them.
+//! Checkpoints of which each commit carries a slice, with the process killed at every slice.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use crate::support::{Listed, dump, state_bytes, store_over};
 
 use super::crash::world;
 
-/// Memory and rows as one commit left them.
+/// The state and the rows after one commit.
 struct Commit {
     syncs: usize,
     state: Vec<u8>,
@@ -28,11 +28,11 @@ fn seen(opened: &Opened, backend: &Recorder) -> Commit {
 /// What a store has of checkpoints besides the last whole one.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Leftover {
-    /// Chunks of a checkpoint that is not whole.
+    /// The number of chunks of a checkpoint that is not whole.
     unfinished: usize,
-    /// Chunks that a later checkpoint has.
+    /// The number of chunks that a later checkpoint has, too.
     replaced: usize,
-    /// Blobs of the journal that a checkpoint covers.
+    /// The number of journal blobs that a checkpoint covers.
     covered: u64,
 }
 
@@ -70,14 +70,14 @@ fn n13_every_commit_of_a_checkpoint_in_slices_recovers_what_memory_was() {
     while ingest.step().unwrap() != Step::Ended {
         opened.writer.process(&mut inbox.try_iter().collect()).unwrap();
         commits.push(seen(&opened, &backend));
-        // A commit that only carries.
+        // This commit carries only slices.
         opened.writer.process(&mut Vec::new()).unwrap();
         commits.push(seen(&opened, &backend));
     }
     drop(opened);
     let (mut unfinished, mut cleared) = (0, 0);
     for (number, commit) in commits.iter().enumerate() {
-        // Every other time all of the next commit may be on the disk, too, or some of it.
+        // Every second time the disk also has some or all of the next commit.
         let torn = number % 2 == 1;
         let image = backend.image(commit.syncs, if torn { number as u64 } else { 0 });
         let or = commits.get(number + 1).filter(|_| torn).unwrap_or(commit);

@@ -1,5 +1,5 @@
-//! Bytes of the replication stream and of COPY to changes: whatever is written reads back, whatever is broken is refused, and
-//! nothing private is kept.
+//! Bytes of the replication stream and of COPY become changes. Whatever is written can be read, broken bytes are
+//! refused, and nothing private is kept.
 
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ fn values(tuple: Tuple<'_>) -> Vec<Wire> {
     tuple.values().map(one).collect()
 }
 
-/// Some message of each kind.
+/// A message of any kind.
 fn messages() -> impl Strategy<Value = Vec<u8>> {
     let numbers = any::<(u64, u64, i32, u32)>();
     (0usize..9, wires(), wires(), numbers, any::<bool>()).prop_map(|(kind, new, old, (a, b, time, oid), whole)| {
@@ -130,7 +130,8 @@ proptest! {
         }
     }
 
-    /// Cut anywhere a message is no message; mutated ones and any bytes are messages or none, and no decoder panics.
+    /// A message that is cut anywhere is refused. Changed messages and arbitrary bytes are accepted or refused, and no
+    /// decoder panics.
     #[test]
     fn broken_messages_are_refused_and_nothing_panics(
         bytes in messages(), cut: prop::sample::Index, at: prop::sample::Index, byte: u8, any in prop::collection::vec(any::<u8>(), 0..80),
@@ -156,7 +157,7 @@ proptest! {
         }
     }
 
-    /// A row is the same whichever way it comes, and in whatever order its columns stand.
+    /// A row is the same whichever way it comes, and in whatever order its columns are.
     #[test]
     fn a_row_is_the_same_by_insert_update_and_copy_in_any_order(id in 1u64..50, version in 0u64..2_000, turn in 0usize..9) {
         for table in Table::ALL {
@@ -203,7 +204,7 @@ proptest! {
         check_bytes(&bytes, seed, origin::decode, encode);
     }
 
-    /// A dead letter is as long as the message, and has no value of a private column wherever it stands.
+    /// A dead letter is as long as the message, and has no value of a private column, wherever the column is.
     #[test]
     fn dead_letters_have_no_private_values(secret in "[a-z]{6,40}", public in "[A-Z]{6,20}", at in 0usize..4, copied: bool, more: bool) {
         let mut columns = vec![("id", 2_950), ("username", 25), ("email", 25), ("password_hash", 25), ("phone", 25), ("bio", 25)];
@@ -212,7 +213,7 @@ proptest! {
         columns.rotate_left(at);
         values.rotate_left(at);
         let relation = with_columns(Table::Users, &columns);
-        // More values than the relation has columns.
+        // There are more values than the relation has columns.
         values.extend(more.then(|| text(secret.clone())));
         let (kind, bytes) = match copied {
             true => (OriginKind::Copied(Arc::clone(&relation)), pgoutput::line(&values)),
@@ -224,7 +225,7 @@ proptest! {
         let shown = String::from_utf8_lossy(&masked).into_owned();
         prop_assert!(!shown.contains(&secret), "{shown}");
         prop_assert!(shown.contains(&public), "{shown}");
-        // Nothing can be told of one that is cut.
+        // A cut message has nothing that can be read.
         if !copied {
             let cut = decoder().mask_replicated(&origin, &bytes[..bytes.len() - 1]).into_owned();
             prop_assert!(!String::from_utf8_lossy(&cut).contains(&secret));
@@ -241,12 +242,12 @@ fn values_that_are_not_repeated_are_unavailable_and_those_of_a_key_tuple_are_not
     let (_, changed) =
         upsert(decode(OriginKind::Change(Arc::clone(&posts)), pgoutput::update(posts.oid, None, &values)));
     assert_eq!((&changed.cells[2], &changed.cells[4]), (&Cell::Unavailable, &Cell::Unavailable));
-    // P9: the old tuple is never looked at but for the key.
+    // P9: of the old tuple only the key is read.
     let mut old = vec![Wire::Null; values.len()];
     old[0] = text(key(1));
     let deleted = change(decode(OriginKind::Change(Arc::clone(&posts)), pgoutput::delete(posts.oid, (b'K', &old))));
     assert_eq!((deleted.op, deleted.body, deleted.key.to_string()), (Op::Delete, ChangeBody::Delete, key(1)));
-    // A literal placeholder of Debezium's is a text here.
+    // A literal text that equals Debezium's placeholder is a text here.
     values[2] = text(nova::decode::DEFAULT_PLACEHOLDER);
     let (_, row) = upsert(decode(OriginKind::Change(Arc::clone(&posts)), pgoutput::insert(posts.oid, &values)));
     assert_eq!(row.cells[2], Cell::Text(nova::decode::DEFAULT_PLACEHOLDER.into()));
@@ -265,7 +266,7 @@ fn a_change_of_the_key_is_a_delete_and_an_insert_that_name_each_other() {
         assert_eq!(gone.renamed.as_deref(), Some(&Renamed::To(come.key)));
         assert_eq!(come.renamed.as_deref(), Some(&Renamed::From(gone.key)));
     }
-    // With REPLICA IDENTITY FULL every update tells the row before.
+    // With REPLICA IDENTITY FULL every update has the row before.
     assert!(!changes_key(&likes, &pgoutput::update(likes.oid, Some((b'O', &old)), &old)));
     assert!(!changes_key(&likes, &pgoutput::update(likes.oid, None, &new)));
 }
@@ -340,7 +341,7 @@ fn what_cannot_be_a_row_is_dead_with_its_reason() {
     let mut hidden = values.clone();
     hidden[0] = Wire::Unchanged;
     assert_eq!(inserted(&likes, &hidden).0, "unidentified-row");
-    // The identity is another index.
+    // The replica identity is another index.
     let mut old = vec![Wire::Null; 4];
     old[1] = values[1].clone();
     let deleted = decode(OriginKind::Change(Arc::clone(&likes)), pgoutput::delete(likes.oid, (b'K', &old)));

@@ -1,4 +1,4 @@
-//! The double of the server as the follower has it: one question after the other, a snapshot, the stream of the slot.
+//! The double of the server for the follower: one question at a time, a snapshot, and the stream of the slot.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use super::pgoutput::{self, Values};
 use super::walsender::{Pg, Rows, Slot};
 
-/// A server as the follower has it.
+/// The server that the follower sees.
 #[derive(Clone)]
 pub struct Double(pub Arc<Mutex<Pg>>);
 
@@ -38,7 +38,7 @@ impl Clock for DoubleClock {
     }
 }
 
-/// Pending once, so that whoever steps the follower sees every place between two questions.
+/// A future that is pending once, so that each step of the follower ends between two questions.
 struct Turn(bool);
 
 impl Future for Turn {
@@ -87,7 +87,7 @@ impl Server for Double {
         if pg.away {
             return Err(Failure::Away("no answer".to_owned()));
         }
-        // The server writes a record of its own.
+        // The server writes a log record of its own.
         pg.lsn += 56;
         let (consistent_lsn, at_us) = (pg.lsn, pg.now_us());
         if !temporary {
@@ -148,7 +148,7 @@ impl Server for Double {
 }
 
 thread_local! {
-    /// What the open snapshot sees.
+    /// The rows that the open snapshot sees.
     static SNAPSHOT: std::cell::RefCell<[Rows; 5]> = Default::default();
 }
 
@@ -188,12 +188,12 @@ pub struct DoubleStream {
     pg: Arc<Mutex<Pg>>,
     life: u64,
     session: u64,
-    /// The transaction at hand, and the message within it: 0 is Begin.
+    /// The number of the next transaction, and of the next message within it. Message 0 is Begin.
     next: usize,
     within: usize,
-    /// As each relation was described last.
+    /// The last description of each relation.
     described: BTreeMap<u32, Arc<Relation>>,
-    /// The last keepalive's position.
+    /// The position in the last keepalive.
     alive_until: u64,
     told: u64,
 }

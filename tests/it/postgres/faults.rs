@@ -1,5 +1,6 @@
-//! Faults of the stream that other systems had in public, each over the double: what is acknowledged and when, what a session
-//! lives through, what a row may bring. `slots` and `copies` have the others; what needs a real server is in `real`.
+//! Faults of the stream that other systems had in public, each with the double: what is acknowledged and when, what a
+//! session survives, and what a row may bring. `slots` and `copies` have other faults, and `real` has those that need a
+//! real server.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ fn p1_the_end_of_a_transaction_is_acknowledged_only_when_all_of_it_is_committed(
     let before = pg.lock().slot.clone().unwrap().confirmed;
     let rows: Vec<_> = (0..9_000).map(|id| Write::Put(Table::Likes, row(Table::Likes, 1_000 + id, id))).collect();
     pg.lock().commit(&rows);
-    // Some of it is committed, and the process is killed.
+    // A part of the transaction is committed, and the process is killed.
     node.until("a part of the transaction", |node| node.partition().row.consumed > 4_000);
     assert!(node.partition().row.consumed < 9_000, "the transaction was committed at once");
     assert_eq!(pg.lock().slot.clone().unwrap().confirmed, before);
@@ -32,13 +33,13 @@ fn p3_p24_the_slot_moves_on_while_the_followed_tables_are_idle() {
     let (pg, _, mut node) = following(false);
     for _ in 0..16 {
         pg.lock().foreign_wal(64 << 20);
-        // Ten seconds and a little.
+        // The steps last a little more than ten seconds.
         node.steps(110);
         let pg = pg.lock();
         let held = pg.lsn - pg.slot.as_ref().unwrap().confirmed;
         assert!(held < 64 << 20, "{held} bytes are held");
     }
-    // Nothing was written for it: neither a record nor a table of theirs.
+    // nova wrote nothing to the server for it: neither a log record nor a table.
     let consumed = node.partition().row.consumed;
     node.steps(200);
     assert_eq!(node.partition().row.consumed, consumed);
@@ -51,7 +52,7 @@ fn p6_a_writer_that_stands_for_minutes_costs_no_session() {
     for seed in 0..300 {
         some(&pg, seed);
         pg.lock().now += Duration::from_secs(1);
-        // The writer does nothing.
+        // The writer does not run.
         node.follow();
         node.ingest();
     }
@@ -74,13 +75,13 @@ fn p9_what_is_not_repeated_is_never_taken_for_null() {
     assert_ne!(at[3], at[2]);
     pg.lock().commit(&[post(1)]);
     pg.lock().commit(&[post(2)]);
-    // A new key names the row that has the value; a delete tells nulls that are none.
+    // A new key names the row that has the value. A delete reports nulls for values that are not null.
     pg.lock().commit(&[Write::Rekey(Table::Posts, key(500), key(501))]);
     pg.lock().commit(&[Write::Rekey(Table::Posts, key(501), key(500)), post(3)]);
     node.catch_up();
     node.check_equal();
     assert_eq!(node.partition().unfilled, 0);
-    // The row is not stored: its value is counted as unknown, and the row is there.
+    // The row is not stored. Its value counts as unknown, and the row exists.
     let sync = disk.syncs();
     drop(node);
     let mut node = Node::boot(&disk.image(sync, 0), &pg, settings());
@@ -94,7 +95,7 @@ fn p16_p19_a_session_ends_for_silence_and_never_while_keepalives_come() {
     let (pg, _, mut node) = following(false);
     let starts = pg.lock().starts;
     for _ in 0..3_000 {
-        // A long foreign transaction.
+        // Another database writes a long transaction.
         pg.lock().foreign_wal(1 << 20);
         node.step();
     }
@@ -126,7 +127,7 @@ fn p18_a_row_that_cannot_be_read_is_a_dead_letter_that_can_be_replayed() {
     assert_eq!((&*relation.name, relation.columns.len()), ("likes", 4));
     assert_eq!(record.value.as_ref().unwrap()[0], b'I');
     assert_eq!(letter.reason, "invalid-value");
-    // The rest of the stream went on.
+    // The rest of the stream was applied.
     assert_eq!(
         pg.lock().tables[Table::Likes as usize].len(),
         crate::support::dump(&node.opened)[Table::Likes as usize].len() + 1
@@ -142,7 +143,7 @@ fn p21_rows_that_share_an_lsn_are_told_apart_by_their_place() {
         pg.commit(&rows);
         let last = pg.log.last_mut().unwrap();
         let lsn = last.changes[0].0;
-        // As COPY and multi-inserts write them.
+        // COPY and inserts of several rows write changes with one LSN.
         last.changes.iter_mut().for_each(|change| change.0 = lsn);
     }
     node.until("a part of the transaction", |node| node.partition().row.consumed > 2_000);
@@ -166,7 +167,7 @@ fn what_comes_again_otherwise_than_before_is_numbered_on() {
     node.until("a part of the transaction", |node| node.partition().row.consumed > 3_000);
     let sync = disk.syncs();
     drop(node);
-    // The numbers of what is sent again are others: a change of the transaction is not sent any more.
+    // The repeated transaction has other numbers, because one of its changes is not sent any more.
     pg.lock().log.last_mut().unwrap().changes.remove(10);
     let removed = key(1_010);
     let mut node = Node::boot(&disk.image(sync, 0), &pg, settings());

@@ -1,4 +1,4 @@
-//! A node that follows a server with rows: where tests of faults begin.
+//! A node that follows a server with rows, which is the start of tests of faults.
 
 use std::sync::Arc;
 
@@ -22,14 +22,14 @@ pub fn following(resnapshot: bool) -> (Arc<Mutex<Pg>>, Recorder, Node) {
     (pg, disk, node)
 }
 
-/// The next life of the process, from the disk as the last one left it; what was not synced may be lost.
+/// Starts the next process on the disk that the last one left. Unsynced writes may be lost.
 pub fn again(disk: &Recorder, pg: &Arc<Mutex<Pg>>, node: Node) -> Node {
     let sync = disk.syncs();
     drop(node);
     Node::boot(&disk.image(sync, 3), pg, settings())
 }
 
-/// Some more transactions.
+/// Commits some more transactions.
 pub fn some(pg: &Mutex<Pg>, seed: u64) {
     fill(&mut pg.lock(), &mut Rng(seed), 10);
 }

@@ -1,5 +1,5 @@
-//! Changes that the stream does not tell, or tells when they are out of date: what an attacker found that left other rows in
-//! nova than in PostgreSQL, while nova was ready. Each over the double.
+//! Changes that the stream does not report, or reports when they are outdated. With each an attacker made nova's rows
+//! differ from PostgreSQL's while nova was ready. Each case uses the double.
 
 use std::sync::Arc;
 
@@ -17,7 +17,8 @@ use crate::support::events::Rng;
 
 const LIKES: Tables = Tables::NONE.with(Table::Likes);
 
-/// Until a place of the log is committed and acknowledged up to which nothing was to be sent, and the slot is saved there.
+/// Steps until a position is committed and acknowledged up to which there was nothing to send, and the slot is saved
+/// there.
 fn idle(pg: &Mutex<Pg>, node: &mut Node) {
     pg.lock().foreign_wal(1 << 20);
     let end = pg.lock().lsn;
@@ -40,7 +41,7 @@ fn stops_with(node: &mut Node, code: &str, command: &str) {
 
 #[test]
 fn a_server_that_was_put_back_is_told_where_its_slot_stands_behind_the_last_change() {
-    // Before the first change behind the snapshot, and after one.
+    // The case is tried before the first change after the snapshot, and after it.
     for changes in [false, true] {
         let (pg, disk, mut node) = following(false);
         if changes {
@@ -50,12 +51,12 @@ fn a_server_that_was_put_back_is_told_where_its_slot_stands_behind_the_last_chan
         idle(&pg, &mut node);
         let copied = pg.lock().lsn;
         idle(&pg, &mut node);
-        // The copy's slot is behind the last change, and before the idle position.
+        // The copied slot is after the last change, and before the idle position.
         pg.lock().restore(copied);
         pg.lock().commit(&[like(3, 900), Write::Delete(Table::Likes, key(4))]);
         pg.lock().foreign_wal(8 << 20);
         stops_with(&mut node, "pg-behind", "nova cdc resnapshot");
-        // The slot was not moved on, so that the next start says the same.
+        // The slot was not moved, so the next start reports the same finding.
         assert!(pg.lock().slot.as_ref().unwrap().confirmed <= copied, "what nova has not was acknowledged");
         let mut node = again(&disk, &pg, node);
         stops_with(&mut node, "pg-behind", "nova cdc resnapshot");
@@ -83,7 +84,7 @@ fn a_server_that_was_put_back_without_the_last_change_is_told_before_another_one
 
 #[test]
 fn a_slot_that_a_crash_of_the_server_set_back_is_read_on_from_wherever_it_was_saved() {
-    // Saved before changes that nova has, between them and an idle position, and at the position itself.
+    // The slot is saved before changes that nova has, between them and an idle position, or at that position.
     for saved in 0..3 {
         let (pg, disk, mut node) = following(false);
         idle(&pg, &mut node);
@@ -107,7 +108,7 @@ fn a_slot_that_a_crash_of_the_server_set_back_is_read_on_from_wherever_it_was_sa
         node.catch_up();
         assert_eq!((node.stopped(), node.partition().redelivered), (None, redelivered));
         node.check_equal();
-        // The same where nova was killed, too.
+        // The finding is also reported if nova was killed.
         pg.lock().crash();
         let mut node = again(&disk, &pg, node);
         some(&pg, 10);
@@ -121,19 +122,19 @@ fn a_slot_that_a_crash_of_the_server_set_back_is_read_on_from_wherever_it_was_sa
 
 #[test]
 fn what_a_copy_of_a_table_has_is_not_taken_from_the_stream_behind_it() {
-    // A kill between the copy and what the stream repeats, or none.
+    // The node is killed between the copy and the part that the stream repeats, or is not killed.
     for kill in [false, true] {
         let (pg, mut disk, node) = following(false);
         let sync = disk.syncs();
         drop(node);
-        // The stream has the inserts, and the table is away while the rows are deleted.
+        // The stream has the inserts, and the table is not published while the rows are deleted.
         let rows: Vec<_> = (0..3_000).map(|id| like(1_000 + id, id)).collect();
         pg.lock().commit(&rows);
         pg.lock().drop_member(Table::Likes);
         let gone: Vec<_> = (0..3_000).step_by(2).map(|id| Write::Delete(Table::Likes, key(1_000 + id))).collect();
         pg.lock().commit(&gone);
         pg.lock().add_member(Table::Likes);
-        // Other tables have changes in the same time, which the copy does not have.
+        // Other tables change at the same time, and the copy does not have these changes.
         some(&pg, 3);
         disk = disk.image(sync, 0);
         let mut node = Node::boot(&disk, &pg, settings());
@@ -147,7 +148,7 @@ fn what_a_copy_of_a_table_has_is_not_taken_from_the_stream_behind_it() {
         some(&pg, 4);
         node.catch_up();
         node.check_equal();
-        // What is written after the copy is taken.
+        // Changes after the copy are applied.
         pg.lock().commit(&[like(1_000, 7), Write::Delete(Table::Likes, key(1_001))]);
         node.catch_up();
         node.check_equal();
@@ -162,7 +163,7 @@ fn changes_of_a_table_that_was_replaced_are_not_taken_for_those_of_the_table_tha
         let sync = disk.syncs();
         let running = Some(node).filter(|_| !while_down);
         pg.lock().commit(&[like(700, 1), like(701, 1)]);
-        // The new table has one of the rows alone.
+        // The new table has only one of the rows.
         pg.lock().tables[Table::Likes as usize].remove(&key(700));
         pg.lock().replace(Table::Likes);
         pg.lock().commit(&[like(702, 1)]);

@@ -1,5 +1,6 @@
-//! PostgreSQL directly: the follower over a double of the server (`walsender`, `double`), stepped by hand with the real ingest
-//! and writer, and nova as a process over a real server. The numbers in names are those of public faults of other systems.
+//! PostgreSQL followed directly. The follower runs over a double of the server (`walsender`, `double`), stepped by hand
+//! with the real ingest and writer, and nova runs as a process over a real server. The numbers in names are those of
+//! public faults of other systems.
 
 mod copies;
 mod decode;

@@ -1,4 +1,5 @@
-//! nova over the double, stepped by hand: the real follower, ingest and writer over a disk that can lose what was not synced.
+//! nova over the double, stepped by hand. The follower, ingest and writer are the real ones, and the disk can lose what
+//! was not synced.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -31,7 +32,7 @@ use crate::support::{dump, store_over};
 
 pub const SLOT: &str = "nova";
 
-/// Time of one step.
+/// The time of one step.
 pub const STEP: Duration = Duration::from_millis(100);
 
 pub fn settings() -> FollowSettings {
@@ -45,7 +46,7 @@ pub fn setup() -> Setup {
     setup
 }
 
-/// Never waits: time is moved by hand.
+/// A source that never waits, because the tests move the time.
 struct AtOnce(PostgresSource);
 
 impl Source for AtOnce {
@@ -69,7 +70,7 @@ impl Source for AtOnce {
     }
 }
 
-/// One life of the process.
+/// One run of the process.
 pub struct Node {
     pub opened: Opened,
     pub pg: Arc<Mutex<Pg>>,
@@ -119,7 +120,7 @@ impl Node {
         self.check();
     }
 
-    /// The process ends after the last commit: the follower says so to the server.
+    /// Ends the process after the last commit, whose position the follower reports to the server.
     pub fn close(&mut self) {
         self.link.end(Duration::ZERO);
         for _ in 0..1_000 {
@@ -132,7 +133,7 @@ impl Node {
         panic!("the session does not end: {:?}", self.view().state);
     }
 
-    /// One step of everything.
+    /// One step of the server's time, the follower, ingest and the writer.
     pub fn step(&mut self) {
         let now_ms = {
             let mut pg = self.pg.lock();
@@ -149,7 +150,7 @@ impl Node {
         (0..count).for_each(|_| self.step());
     }
 
-    /// Until it is so; no longer than ten minutes of the double's time.
+    /// Steps until `done` returns true, for at most ten minutes of the double's time.
     pub fn until(&mut self, what: &str, mut done: impl FnMut(&Node) -> bool) {
         for _ in 0..6_000 {
             if done(self) {
@@ -160,14 +161,14 @@ impl Node {
         panic!("waited in vain for {what}: {:?}, held: {:?}", self.view().state, self.partition().hold);
     }
 
-    /// Until everything that the server has is committed and acknowledged.
+    /// Steps until everything that the server has is committed and acknowledged.
     pub fn catch_up(&mut self) {
         self.until("the end of the log", |node| {
             let end_lsn = node.pg.lock().log.last().map_or(0, |last| last.end_lsn);
             let caught = node.position().is_some_and(|position| position.end_lsn >= end_lsn);
             node.view().state == State::Streaming && caught
         });
-        // Sweeps, and acknowledgements.
+        // These steps give time for sweeps and acknowledgements.
         self.steps(20);
     }
 
@@ -191,13 +192,13 @@ impl Node {
         self.partition().row.outcomes[outcome as usize]
     }
 
-    /// `nova cdc resnapshot` on the running node.
+    /// Runs `nova cdc resnapshot` on the node.
     pub fn resnapshot(&mut self, tables: Tables) {
         let (actor, reply) = ("test".to_owned(), Box::new(|()| {}));
         self.write(Some(Message::Command(Command::Resnapshot { partition: Node::name(), tables, actor, reply })));
     }
 
-    /// The code of what stopped it.
+    /// The code of the finding that stopped the follower.
     pub fn stopped(&self) -> Option<&'static str> {
         match self.view().state {
             State::Stopped(finding) => Some(finding.code.name()),
@@ -205,11 +206,11 @@ impl Node {
         }
     }
 
-    /// Nothing was acknowledged that the store does not have.
+    /// Checks that nothing was acknowledged that the store does not have.
     pub fn check(&self) {
         let pg = self.pg.lock();
         let Some(slot) = &pg.slot else { return };
-        // Of a slot that somebody else moved, or of another server, the follower says so.
+        // The follower reports a slot that somebody else moved, and a slot of another server.
         if slot.active.is_none() {
             return;
         }
@@ -217,7 +218,7 @@ impl Node {
         assert!(slot.confirmed <= committed, "the slot is at {:x}, the store at {committed:x}", slot.confirmed);
     }
 
-    /// The rows that nova has are the server's.
+    /// Checks that nova's rows equal the server's.
     pub fn check_equal(&self) {
         let ours = dump(&self.opened);
         let theirs = expected(&self.pg.lock());

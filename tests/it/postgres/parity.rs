@@ -1,4 +1,4 @@
-//! The same workload through Debezium and through nova's own slot: the same changes, record by record.
+//! The same workload through Debezium and through nova's own slot gives the same changes, record by record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::support::asked;
 
 const TRANSACTIONS: u64 = 400;
 
-/// A store that has everything at once.
+/// A store that commits everything at once.
 #[derive(Default)]
 struct AtOnce(Mutex<Option<Arc<[u8]>>>);
 
@@ -47,7 +47,7 @@ impl Progress for AtOnce {
     }
 }
 
-/// The changes of each row, in their order, and whether the last one of all has come.
+/// The changes of each row in their order, and whether the last change of all has come.
 #[derive(Default)]
 struct Told {
     rows: BTreeMap<(Table, Id), Vec<Change>>,
@@ -57,7 +57,7 @@ struct Told {
 impl Told {
     fn take(&mut self, decoder: &mut Decoder, record: &Record, last: &str) {
         match decoder.decode(record) {
-            // A null value behind a delete.
+            // A delete is followed by a null value.
             Decoded::Change(Change { body: ChangeBody::Tombstone, .. }) => {}
             Decoded::Change(change) => {
                 self.ended |= change.table == Table::Users && change.key.to_string() == last;
@@ -70,7 +70,7 @@ impl Told {
     }
 }
 
-/// Everything that Debezium produced, up to the last user.
+/// Reads everything that Debezium produced, up to the last user.
 fn through_debezium(world: &World, placeholder: &str, last: &str) -> Told {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", &world.servers.kafka)
@@ -127,7 +127,7 @@ fn through_debezium(world: &World, placeholder: &str, last: &str) -> Told {
     told
 }
 
-/// Reads on until the sentinel of this name was told.
+/// Reads until the sentinel of this name has come.
 type ReadOn = Box<dyn FnMut(&str) -> Told>;
 
 fn own_slot(world: &World) -> (Session, ReadOn) {
@@ -181,7 +181,7 @@ fn the_same_workload_gives_the_same_changes_record_by_record() {
     let Some(servers) = Servers::find() else { return };
     let world = World::begin(servers, Form::Envelope);
     let (running, mut own) = own_slot(&world);
-    // Both stand behind their snapshots of empty tables: what follows is in both streams.
+    // Both readers are past their snapshots of empty tables. Both streams have what follows.
     let first = last_user(&world, 0);
     own(&first);
     let transactions = asked("NOVA_TEST_TRANSACTIONS").unwrap_or(TRANSACTIONS);
@@ -209,8 +209,7 @@ fn the_same_workload_gives_the_same_changes_record_by_record() {
     running.end();
     let mut compared = 0;
     for (row, theirs) in &theirs.rows {
-        // Reads of Debezium's own snapshot, which had no rows but for the first user.
-        // Its insert was read before the comparison began.
+        // Debezium's own snapshot read only the first user. The user's insert was read before the comparison began.
         let skipped =
             |change: &&Change| change.op == Op::Read || (row.1.to_string() == first && change.op == Op::Create);
         let theirs: Vec<_> = theirs.iter().filter(|change| !skipped(change)).collect();

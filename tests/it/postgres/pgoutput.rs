@@ -3,7 +3,7 @@
 use nova::decode::pgoutput::EPOCH_OFFSET_US;
 use nova::event::{Relation, Table, WireColumn};
 
-/// A value of the wire.
+/// A column's value as pgoutput sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wire {
     Null,
@@ -75,7 +75,7 @@ pub fn insert(oid: u32, new: &[Wire]) -> Vec<u8> {
     out
 }
 
-/// `old`: the kind of tuple, `K` or `O`, and its values.
+/// Writes an update. `old` is the kind of the old tuple, `K` or `O`, and its values.
 pub fn update(oid: u32, old: Option<(u8, &[Wire])>, new: &[Wire]) -> Vec<u8> {
     let mut out = vec![b'U'];
     out.extend_from_slice(&oid.to_be_bytes());

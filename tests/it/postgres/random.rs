@@ -1,6 +1,6 @@
-//! Random histories: transactions, kills of nova at any sync, crashes of the server, slots that are lost, moved or made again,
-//! tables that leave the publication and come back, promotions. A person types the one command where nova asks for it. At the
-//! end nova's rows are the server's, and at no time was anything acknowledged that the store did not have.
+//! Random histories: transactions, kills of nova at any sync, crashes of the server, slots that are lost, moved or made
+//! again, tables that leave the publication and come back, and promotions. A person runs the one command that nova asks
+//! for. At the end nova's rows are the server's, and at no time was anything acknowledged that the store did not have.
 
 use std::sync::Arc;
 
@@ -18,11 +18,11 @@ use crate::support::events::Rng;
 const SEEDS: u64 = 60;
 const STEPS: u64 = 150;
 
-/// How rough the history is.
+/// The faults of a history.
 #[derive(Clone, Copy)]
 struct Weather {
     kills: bool,
-    /// What needs a person afterwards.
+    /// Whether faults happen that need a person afterwards.
     disasters: bool,
 }
 
@@ -39,7 +39,7 @@ fn disaster(rng: &mut Rng, pg: &mut Pg) {
             pg.disconnect();
         }
         2 => {
-            // Moved by hand.
+            // Somebody moves the slot by hand.
             pg.disconnect();
             let lsn = pg.lsn;
             if let Some(slot) = &mut pg.slot {
@@ -47,7 +47,7 @@ fn disaster(rng: &mut Rng, pg: &mut Pg) {
             }
         }
         3 => {
-            // Dropped and made again by somebody else.
+            // Somebody drops the slot and makes it again.
             pg.disconnect();
             pg.lsn += 56;
             pg.slot = Some(Slot { confirmed: pg.lsn, saved: pg.lsn, ..Slot::default() });
@@ -66,7 +66,7 @@ fn disaster(rng: &mut Rng, pg: &mut Pg) {
         6 => {
             let at = pg.log.iter().rev().nth(1 + rng.below(4) as usize).map_or(0x100_0000, |one| one.end_lsn);
             pg.restore(at);
-            // Its time goes on, too.
+            // The other server's time advances, too.
             pg.now += std::time::Duration::from_millis(7);
             (0..rng.below(12)).for_each(|_| pg.commit(&transaction(rng, 4, 30)));
         }

@@ -22,14 +22,14 @@ use crate::support::rows::{compare, compare_current};
 
 use self::place::{PATIENCE, Place, Tap};
 
-/// Transactions of all sessions; `NOVA_TEST_TRANSACTIONS` asks for more.
+/// The transactions of all sessions. `NOVA_TEST_TRANSACTIONS` sets more.
 const TRANSACTIONS: u64 = 600;
 const SESSIONS: u64 = 3;
-/// WAL of other tables, MiB; `NOVA_TEST_FOREIGN_MIB` asks for more.
+/// The WAL of other tables, MiB. `NOVA_TEST_FOREIGN_MIB` sets more.
 const FOREIGN_MIB: u64 = 192;
 
-/// Waits until nova has what was committed before, stops it, and compares every table, ClickHouse's views too where rows go
-/// there.
+/// Waits until nova has what was committed before, stops nova, and compares every table, and ClickHouse's views if rows
+/// are sent there.
 fn ends_equal(place: &mut Place) {
     place.sentinel();
     until("the rows that were not read to go", || place.ready().contains("\"ready\""));
@@ -111,7 +111,7 @@ fn a_slot_that_was_dropped_is_said_within_ten_seconds_and_one_command_ends_equal
     session(&mut place.sql(), 1, 60);
     place.start();
     session(&mut place.sql(), 2, 30);
-    // Nothing that follows touches it.
+    // The statements after this one do not touch the post.
     let (reader, post) = place.sentinel();
     place.end_sessions();
     place.run(
@@ -175,7 +175,7 @@ fn p3_p24_other_tables_wal_is_not_held_back_and_their_schema_stays_as_it_is() {
     let mib = asked("NOVA_TEST_FOREIGN_MIB").unwrap_or(FOREIGN_MIB);
     place.run("CREATE TABLE foreign_rows (text text)");
     for _ in 0..mib.div_ceil(32) {
-        // About 32 MiB.
+        // These rows take about 32 MiB.
         place.run("INSERT INTO foreign_rows SELECT repeat(md5(i::text), 30) FROM generate_series(1, 33000) i; TRUNCATE foreign_rows");
     }
     until("the slot to move on", || place.held_bytes() < 64 << 20);
@@ -207,7 +207,7 @@ fn values_at_the_ends_of_their_types_and_columns_that_nova_does_not_know() {
     place.start();
     place.sentinel();
     write(&place, "stream");
-    // A column that is out of line is not repeated.
+    // An update does not repeat an unchanged column that is stored out of line.
     place.run("UPDATE posts SET status = 'pending' WHERE n = -5");
     place.sentinel();
     place.stop();
@@ -230,7 +230,7 @@ fn a_row_filter_of_the_publication_is_that_of_the_snapshot_too() {
     let Some(mut place) = Place::begin() else { return };
     let publication = &place.name;
     place.run(&format!("ALTER PUBLICATION {publication} SET TABLE users, follows, comments, likes, posts WHERE (id > '80000000-0000-0000-0000-000000000000')"));
-    // A filter needs all of its columns in the identity: the key is.
+    // The replica identity must have all columns of a filter. The key is part of it.
     session(&mut place.sql(), 1, 60);
     place.start();
     place.sentinel();

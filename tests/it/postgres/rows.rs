@@ -12,7 +12,7 @@ pub fn key(number: u64) -> String {
 
 const AT: &str = "2026-11-20 09:00:00";
 
-/// A row of a table; what its columns say depends on `version`.
+/// A row of a table. Its columns depend on `version`.
 pub fn row(table: Table, id: u64, version: u64) -> Values {
     let zoned = || text(format!("{AT}.{:06}+00", version % 1_000_000));
     let plain = || text(format!("{AT}.{:06}", version % 1_000_000));
@@ -25,7 +25,7 @@ pub fn row(table: Table, id: u64, version: u64) -> Values {
         Table::Posts => vec![
             id,
             other(version),
-            // Long enough to be stored out of line; it changes rarely.
+            // The text is long enough to be stored out of line, and changes rarely.
             text(format!("a caption\tthat is long \\ {}", version / 4)),
             text("key"),
             if version.is_multiple_of(3) { Wire::Null } else { text(format!("{{\"w\": {}}}", version / 5)) },
@@ -51,7 +51,7 @@ pub fn row(table: Table, id: u64, version: u64) -> Values {
             vec![id, other(version), other(version + 3), if version.is_multiple_of(5) { Wire::Null } else { plain() }]
         }
     };
-    // Columns that were added since.
+    // These columns were added in later versions.
     for column in &table.columns()[values.len()..] {
         values.push(match column.kind {
             ColumnType::Text => text(format!("{} {version}", column.name)),
@@ -62,7 +62,7 @@ pub fn row(table: Table, id: u64, version: u64) -> Values {
     values
 }
 
-/// A transaction of up to `most` writes over so many keys a table.
+/// A transaction of up to `most` writes over `keys` keys for each table.
 pub fn transaction(rng: &mut Rng, most: u64, keys: u64) -> Vec<Write> {
     (0..1 + rng.below(most))
         .map(|_| {
@@ -77,7 +77,7 @@ pub fn transaction(rng: &mut Rng, most: u64, keys: u64) -> Vec<Write> {
         .collect()
 }
 
-/// Some rows of every table.
+/// Commits some rows of every table.
 pub fn fill(pg: &mut Pg, rng: &mut Rng, transactions: u64) {
     (0..transactions).for_each(|_| pg.commit(&transaction(rng, 6, 30)));
 }

@@ -1,5 +1,5 @@
-//! A slot, a server or a store that is not the one from before: each is said, and one command makes nova equal again. The
-//! numbers are those of public faults of other systems.
+//! The slot, the server or the store is not the one from before. nova reports each case, and one command makes nova
+//! equal again. The numbers are those of public faults of other systems.
 
 use std::sync::Arc;
 
@@ -67,7 +67,7 @@ fn p4_a_server_that_was_put_back_from_a_copy_is_told_by_its_log() {
         let copied = pg.lock().log.last().unwrap().end_lsn;
         some(&pg, 2);
         node.catch_up();
-        // Its log is already longer than what nova has read of the other one.
+        // The new server's log is already longer than what nova has read of the old one.
         pg.lock().restore(copied);
         pg.lock().now += STEP;
         fill(&mut pg.lock(), &mut Rng(40), 60);
@@ -125,7 +125,7 @@ fn p10_without_an_order_at_most_three_snapshots_are_made_within_an_hour() {
 
 #[test]
 fn p22_a_promoted_standby_is_gone_on_with_only_where_nothing_was_lost() {
-    // Nothing was lost, and the slot is there.
+    // Nothing was lost, and the slot exists.
     let (pg, _, mut node) = following(false);
     let end_lsn = pg.lock().lsn;
     pg.lock().promote(end_lsn, true);
@@ -133,14 +133,14 @@ fn p22_a_promoted_standby_is_gone_on_with_only_where_nothing_was_lost() {
     node.catch_up();
     node.check_equal();
     assert_eq!(node.position().unwrap().timeline, 2);
-    // The slot did not come along.
+    // The promoted server does not have the slot.
     let end_lsn = pg.lock().lsn;
     pg.lock().promote(end_lsn, false);
     node.until("the halt", |node| node.stopped().is_some());
     assert_eq!(node.stopped(), Some("pg-slot-lost"));
     node.resnapshot(Tables::ALL);
     node.catch_up();
-    // Changes that nova has are not on the new timeline.
+    // nova has changes that are not on the new timeline.
     let before = pg.lock().log.last().unwrap().end_lsn;
     some(&pg, 3);
     node.catch_up();
@@ -157,7 +157,7 @@ fn p22_a_promoted_standby_is_gone_on_with_only_where_nothing_was_lost() {
 fn another_database_is_said_and_read_after_the_command() {
     let (pg, _, mut node) = following(false);
     let mut other = Pg::default();
-    // Its log is shorter than that of the first.
+    // The second server's log is shorter than the first server's.
     (other.system_id, other.now, other.lsn) = (8, pg.lock().now, 0x10_0000);
     fill(&mut other, &mut Rng(77), 30);
     pg.lock().disconnect();
@@ -191,7 +191,7 @@ fn a_slot_that_holds_too_much_of_their_log_is_dropped_where_that_is_limited() {
     fill(&mut pg.lock(), &mut Rng(1), 20);
     let mut node = Node::boot(&Recorder::new(), &pg, FollowSettings { max_held_wal_mib: 100, ..settings() });
     node.catch_up();
-    // A table stands, and the stream with it.
+    // A table is paused, and with it the stream.
     let (actor, reply) = ("test".to_owned(), Box::new(|()| {}));
     let pause = nova::pipeline::writer::Command::Pause { table: Table::Likes, actor, reply };
     node.write(Some(nova::pipeline::writer::Message::Command(pause)));

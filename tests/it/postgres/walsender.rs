@@ -1,6 +1,6 @@
-//! A PostgreSQL server in memory: tables, a log of transactions, a slot whose position is saved lazily, a publication. It is
-//! the fifth double of the simulation; the follower asks it (`double`) as it asks a real server. Time stands still unless it is
-//! moved.
+//! A PostgreSQL server in memory: tables, a log of transactions, a slot whose position is saved late, and a
+//! publication. It is the fifth double of the simulation. The follower asks it through `double` as it asks a real
+//! server. Its time is moved by the tests.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use nova::source::postgres::slot::{Around, Place, Publication, Published, Seen, 
 
 use super::pgoutput::{self, Values, Wire, relation};
 
-/// A value longer than this is stored out of line, and not repeated by an update that leaves it alone.
+/// A longer value is stored out of line. An update that leaves the value unchanged does not repeat it.
 pub const OUT_OF_LINE: usize = 12;
 
 pub(super) type Rows = BTreeMap<String, Values>;
@@ -24,56 +24,56 @@ pub struct Transaction {
     pub commit_lsn: u64,
     pub end_lsn: u64,
     pub commit_us: i64,
-    /// LSN, table and message of each change of a table that was published then, and what the table was called.
+    /// The LSN, table and message of each change of a table that was published then, with the relation of that time.
     pub changes: Vec<(u64, Table, Bytes, Arc<Relation>)>,
-    /// What every table is behind it.
+    /// The rows of every table after the transaction.
     after: [Rows; 5],
 }
 
 #[derive(Clone, Debug, Default)]
 pub struct Slot {
     pub confirmed: u64,
-    /// What a crash of the server leaves of it.
+    /// The position that the slot has after a crash of the server.
     pub saved: u64,
     pub lost: Option<&'static str>,
     pub active: Option<u64>,
 }
 
-/// See the module.
+/// The server.
 pub struct Pg {
     pub now: Duration,
     pub system_id: u64,
     pub timeline: u32,
-    /// Where earlier timelines ended.
+    /// The positions at which earlier timelines ended.
     pub branches: BTreeMap<u32, u64>,
     pub lsn: u64,
     pub tables: [Rows; 5],
     pub log: Vec<Transaction>,
     pub slot: Option<Slot>,
     pub publication: Option<Publication>,
-    /// Membership number of each published table.
+    /// The membership number of each published table.
     pub members: [Option<u64>; 5],
-    /// What each table is called, and its columns.
+    /// The name and the columns of each table.
     pub(super) relations: [Arc<Relation>; 5],
     pub leaf: bool,
-    /// `server_encoding`.
+    /// The server's `server_encoding`.
     pub encoding: &'static str,
-    /// Tables from which another one inherits, and tables whose policies hold for nova's role.
+    /// The tables from which another one inherits, and the tables whose policies apply to nova's role.
     pub parents: Tables,
     pub hidden: Tables,
-    /// The number of the present life of the server; sessions of an earlier one are dead.
+    /// The number of the server's present run. Sessions of an earlier run are dead.
     pub(super) life: u64,
     pub(super) sessions: u64,
-    /// Answers nothing.
+    /// The server does not answer.
     pub away: bool,
-    /// The stream says nothing, not even a keepalive.
+    /// The stream sends nothing, not even a keepalive.
     pub silent: bool,
-    /// Refusals of START_REPLICATION, and streams that were started.
+    /// How often START_REPLICATION was sent, including refused attempts.
     pub starts: u64,
-    /// Temporary slots and snapshots that are open.
+    /// The number of open temporary slots and snapshots.
     pub open_snapshots: u32,
     next_member: u64,
-    /// Ends the next snapshot after so many rows.
+    /// Ends the next snapshot after this many rows.
     pub break_copy_after: Option<u32>,
     pub looks: u64,
 }
@@ -124,7 +124,7 @@ impl Default for Pg {
 pub enum Write {
     Put(Table, Values),
     Delete(Table, String),
-    /// The row of the first key has the second from now on.
+    /// The row of the first key has the second key from now on.
     Rekey(Table, String, String),
 }
 
@@ -137,7 +137,7 @@ impl Pg {
         EPOCH_MS * 1_000 + i64::try_from(self.now.as_micros()).unwrap()
     }
 
-    /// Commits; writes that change nothing are left out.
+    /// Commits the writes. Writes that change nothing are left out.
     pub fn commit(&mut self, writes: &[Write]) {
         let mut changes = Vec::new();
         for write in writes {
@@ -190,12 +190,12 @@ impl Pg {
         }
     }
 
-    /// WAL of other tables and databases.
+    /// Writes WAL of other tables and databases.
     pub fn foreign_wal(&mut self, bytes: u64) {
         self.lsn += bytes;
     }
 
-    /// `kill -9` and a new start: sessions die, the slot is what was saved.
+    /// Kills the server with `kill -9` and starts it again. Sessions die, and the slot is at its saved position.
     pub fn crash(&mut self) {
         self.life += 1;
         self.open_snapshots = 0;
@@ -204,7 +204,7 @@ impl Pg {
         }
     }
 
-    /// Ends the sessions alone.
+    /// Ends the sessions.
     pub fn disconnect(&mut self) {
         self.life += 1;
         self.open_snapshots = 0;
@@ -219,7 +219,7 @@ impl Pg {
         }
     }
 
-    /// A standby becomes the primary; what came after `lsn` is lost, and the slot with it unless it is kept.
+    /// Makes a standby the primary. Everything after `lsn` is lost, and the slot is lost unless it is kept.
     pub fn promote(&mut self, lsn: u64, keep_slot: bool) {
         self.crash();
         self.branches.insert(self.timeline, lsn);
@@ -231,7 +231,7 @@ impl Pg {
         }
     }
 
-    /// A cold copy of the server from before is put back: its log goes on from there, on the same timeline.
+    /// Restores an old cold copy of the server. Its log continues from there, on the same timeline.
     pub fn restore(&mut self, lsn: u64) {
         self.crash();
         self.rewind(lsn);
@@ -241,7 +241,7 @@ impl Pg {
         }
     }
 
-    /// Forgets what was committed behind a place of the log.
+    /// Forgets what was committed after a position of the log.
     fn rewind(&mut self, lsn: u64) {
         self.log.retain(|one| one.end_lsn <= lsn);
         self.tables = self.log.last().map(|last| last.after.clone()).unwrap_or_default();
@@ -256,7 +256,7 @@ impl Pg {
         self.members[table as usize] = Some(self.next_member);
     }
 
-    /// `ALTER TABLE … SET SCHEMA` and `RENAME TO`; both are in the log.
+    /// Runs `ALTER TABLE … SET SCHEMA` and `RENAME TO`. Both are in the log.
     pub fn rename(&mut self, table: Table, namespace: &str, name: &str) {
         let now = &self.relations[table as usize];
         let renamed = Relation { namespace: namespace.into(), name: name.into(), ..(**now).clone() };
@@ -264,7 +264,7 @@ impl Pg {
         self.lsn += 120;
     }
 
-    /// Another table of the same name, with the rows that are there, is published in its place.
+    /// Replaces the published table by another one with the same name and rows.
     pub fn replace(&mut self, table: Table) {
         let now = &self.relations[table as usize];
         let other = Relation { oid: now.oid + 1_000, ..(**now).clone() };
@@ -273,7 +273,7 @@ impl Pg {
         self.add_member(table);
     }
 
-    /// `ALTER TABLE … ALTER COLUMN … TYPE`: what it does to rows is not in the stream.
+    /// Runs `ALTER TABLE … ALTER COLUMN … TYPE`. The stream does not have its effect on rows.
     pub fn retype(&mut self, table: Table, column: &str, type_oid: u32) {
         let mut relation = (*self.relations[table as usize]).clone();
         let columns = relation.columns.iter_mut().filter(|one| &*one.name == column);
@@ -303,7 +303,7 @@ impl Pg {
         });
         let published = |table: Table| {
             let (member, relation) = (self.members[table as usize]?, &self.relations[table as usize]);
-            // Tables of other names are not looked for.
+            // nova does not look for tables of other names.
             (*relation.name == *table.name()).then(|| Published {
                 table: Some(table),
                 oid: relation.oid,
@@ -337,7 +337,7 @@ impl Pg {
         }
     }
 
-    /// The table in the database, published or not.
+    /// The place of a table in the database, whether it is published or not.
     fn place(&self, table: Table) -> Option<Place> {
         let relation = &self.relations[table as usize];
         (*relation.name == *table.name()).then(|| Place {
@@ -351,7 +351,7 @@ impl Pg {
     }
 }
 
-/// An update does not repeat long values that it leaves alone.
+/// The new row of an update, without long values that the update leaves unchanged.
 fn toasted(old: &[Wire], new: &[Wire]) -> Values {
     let one = |(old, new): (&Wire, &Wire)| match new {
         Wire::Text(value) if old == new && value.len() > OUT_OF_LINE && value.len() != 36 && !value.contains(':') => {
@@ -362,7 +362,7 @@ fn toasted(old: &[Wire], new: &[Wire]) -> Values {
     old.iter().zip(new).map(one).collect()
 }
 
-/// With the default replica identity all but the key is written as null.
+/// The old row under the default replica identity: all values except the key are null.
 fn key_alone(row: &[Wire]) -> Values {
     row.iter().enumerate().map(|(index, value)| if index == 0 { value.clone() } else { Wire::Null }).collect()
 }

@@ -1,4 +1,4 @@
-//! A Redis client that shows every byte's meaning.
+//! A Redis client that keeps the type of each value.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -13,7 +13,7 @@ pub enum Told {
     Bulk(Vec<u8>),
     Double(f64),
     Null,
-    /// An array, a set or a map, by its first byte.
+    /// An array, a set or a map, with the first byte that says which.
     List(char, Vec<Told>),
 }
 
@@ -63,13 +63,13 @@ impl Redis {
         self.told().unwrap()
     }
 
-    /// The next answer; `None` where the connection has ended.
+    /// Reads the next answer. `None` if the connection has ended.
     pub fn told(&mut self) -> Option<Told> {
         let mut line = Vec::new();
         if self.reader.read_until(b'\n', &mut line).ok()? == 0 {
             return None;
         }
-        // An error repeats what was sent, whatever it is.
+        // An error repeats what was sent, whatever its bytes are.
         let line = String::from_utf8_lossy(&line).into_owned();
         let (kind, rest) = line.trim_end_matches("\r\n").split_at(1);
         let rest = rest.to_owned();

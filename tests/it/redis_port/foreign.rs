@@ -1,11 +1,11 @@
-//! What is no client of Redis, and what clients get wrong.
+//! Connections that are no Redis clients, and mistakes of clients.
 
 use std::io::Write as _;
 
 use super::client::{Redis, Told, encoded};
 use super::{as_role, error, fresh, live};
 
-/// Cross-protocol scripting: a page in a browser sends commands as the body of a request to the port.
+/// Cross-protocol scripting: a page in a browser sends commands to the port, as the body of a request.
 #[test]
 fn a_request_of_http_ends_the_connection_without_a_word_and_its_body_does_nothing() {
     let live = live();
@@ -27,7 +27,7 @@ fn a_request_of_http_ends_the_connection_without_a_word_and_its_body_does_nothin
     }
     let mut redis = as_role(&live, fresh(), Some("service"));
     assert_eq!(redis.ask("GET x"), Told::Null);
-    // The words elsewhere are words.
+    // Elsewhere the words of HTTP are ordinary arguments.
     assert_eq!(redis.ask("SET post host:"), Told::Simple("OK".to_owned()));
     error(redis.ask("posts"), "ERR unknown command");
 }

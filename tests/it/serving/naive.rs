@@ -1,5 +1,5 @@
 //! A naive reference for trending, feeds and suggestions: clear code over plain maps, from the written rules alone. It
-//! keeps every row and event, and counts everything anew for each question.
+//! keeps every row and event, and counts everything again for each question.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,33 +12,33 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 
 #[derive(Default)]
 pub struct Naive {
-    /// The numbers of the rules.
+    /// The numbers of the ranking.
     pub ranking: Ranking,
     rows: BTreeMap<Id, Facts>,
-    /// Who wrote a post, also after it is gone: what was done on it stays the author's.
+    /// The author of each post, also after the post is gone. Actions on the post still count for the author.
     authors: BTreeMap<Id, Id>,
-    /// Impressions, views and shares that count, with their times.
+    /// The times of the impressions, views and shares that count.
     counted: BTreeMap<(Id, Id, u8), Vec<i64>>,
     views: BTreeMap<(Id, Id), Vec<i64>>,
 }
 
-/// Everything at one moment, sorted out once.
+/// Everything that is visible at one moment.
 pub struct View {
     ranking: Ranking,
     users: BTreeMap<Id, bool>,
-    /// (author, created at, visible).
+    /// The author, the creation time and the visibility of each post.
     posts: BTreeMap<Id, (Id, i64, bool)>,
-    /// Who follows whom since when.
+    /// The follows of each user, with their times.
     follows: BTreeMap<Id, BTreeMap<Id, i64>>,
     followers: BTreeMap<Id, BTreeSet<Id>>,
-    /// (user, post, action, at).
+    /// The user, the post, the action and the time of each action.
     actions: Vec<(Id, Id, Action, i64)>,
     views: BTreeMap<(Id, Id), Vec<i64>>,
     authors: BTreeMap<Id, Id>,
 }
 
 impl Naive {
-    /// A world that goes by these numbers.
+    /// A reference with these numbers.
     pub fn by(ranking: Ranking) -> Naive {
         Naive { ranking, ..Naive::default() }
     }
@@ -65,7 +65,7 @@ impl Naive {
                     times.push(*at_ms);
                 }
             }
-            // No row of these worlds is dated ahead.
+            // No row of these worlds has a time in the future.
             Effect::Dated { .. } => {}
         }
     }
@@ -114,7 +114,7 @@ impl View {
         self.ranking.weights[action as usize]
     }
 
-    /// (post, score ×10), best first.
+    /// The posts with their scores times 10, best first.
     pub fn trending(&self, window: &str, now_ms: i64) -> Vec<(Id, i64)> {
         let (length, bucket) = match window {
             "1h" => (HOUR_MS, 60_000),
@@ -137,7 +137,7 @@ impl View {
         list
     }
 
-    /// What the user's counted actions of the last 90 days on each author's posts weigh, ×10.
+    /// The weight, times 10, of the user's counted actions of the last 90 days on each author's posts.
     fn affinities(&self, user: Id, now_ms: i64) -> BTreeMap<Id, i64> {
         let today = now_ms.div_euclid(DAY_MS);
         let mut sums = BTreeMap::new();

@@ -44,7 +44,7 @@ pub fn id(kind: u128, number: u64) -> Id {
     Id::from_u128(kind << 64 | u128::from(number))
 }
 
-/// A row of a random small world; the key decides what it is about.
+/// A row of a random small world. The key decides its table.
 fn row(rng: &mut Rng, at_ms: i64) -> (Id, Option<Facts>) {
     let us = (at_ms - rng.below(100 * 60) as i64 * MINUTE_MS) * 1_000;
     let (user, post) = (id(1, rng.below(9)), id(2, rng.below(30)));
@@ -64,7 +64,7 @@ fn row(rng: &mut Rng, at_ms: i64) -> (Id, Option<Facts>) {
     (key, (rng.below(6) > 0).then_some(facts))
 }
 
-/// An event or a row's change of the random small world.
+/// An event or a changed row of the random small world.
 pub fn effect(rng: &mut Rng, rows: &mut BTreeMap<Id, Facts>, at_ms: i64) -> Effect {
     if rng.below(3) == 0 {
         let time_ms = at_ms - rng.below(20 * 60) as i64 * MINUTE_MS;
@@ -80,7 +80,7 @@ pub fn effect(rng: &mut Rng, rows: &mut BTreeMap<Id, Facts>, at_ms: i64) -> Effe
     Effect::Row { key, old, new }
 }
 
-/// Numbers of any kind: the ends of their ranges, the defaults, and what a small world meets.
+/// Random numbers of the ranking: the ends of their ranges, the defaults, and values that a small world reaches.
 pub fn ranking(rng: &mut Rng) -> Ranking {
     let mut ranking = Ranking::DEFAULT;
     for number in NUMBERS {
@@ -95,12 +95,12 @@ pub fn ranking(rng: &mut Rng) -> Ranking {
         };
         (number.set)(&mut ranking, value);
     }
-    // Feeds take candidates from 24h.
+    // Feeds take candidates from the window of 24 hours.
     ranking.trending.windows = [rng.below(2) == 0, rng.below(2) == 0, true, rng.below(2) == 0];
     ranking
 }
 
-/// What a start with these numbers has of a state.
+/// The state after a restart with these numbers.
 fn restarted(state: &State, ranking: Ranking) -> State {
     let mut chunks = Vec::new();
     state.save(&mut |structure, number, chunk| chunks.push((structure.to_owned(), number, chunk.to_vec())));
@@ -111,8 +111,8 @@ fn restarted(state: &State, ranking: Ranking) -> State {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
 
-    /// Every list by every combination of numbers; and a start with other numbers gives at once, and from then on, what
-    /// these would have given always.
+    /// Every list is checked for every combination of numbers. A start with other numbers gives the same lists at once,
+    /// and from then on, as if the numbers had never been different.
     #[test]
     fn lists_by_any_numbers_agree_with_the_naive_reference_and_so_do_those_after_a_start_with_others(seed: u64) {
         let mut rng = Rng(seed);
@@ -205,7 +205,7 @@ fn the_social_data_set_agrees_with_the_naive_reference_at_20_times_for_200_users
             state.apply(&effect);
             naive.apply(&effect);
         }
-        // Ten users each time, half of them active ones.
+        // Ten users are checked each time. Half of them are active.
         let users: Vec<_> = (0..10)
             .map(|n| match n % 2 {
                 0 => social.users[rng.below(social.users.len() as u64) as usize].id,

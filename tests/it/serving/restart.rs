@@ -15,7 +15,7 @@ fn run(setup: &Setup, records: &[Record]) {
     opened.start(Box::new(Listed::new(records.to_vec(), 97)), setup).unwrap().finish(|_| {}).unwrap();
 }
 
-/// The state of a store that holds the first records by some numbers, and the rest by others.
+/// The state of a store that applies the first records with some numbers, and the rest with others.
 fn stored(first: Ranking, second: Ranking, records: &[Record], half: usize) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let mut setup = setup(CAPTURE);

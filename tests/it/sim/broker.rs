@@ -1,5 +1,4 @@
-//! Kafka as far as a source can see it: logs with gaps, a consumer that may be given offsets again, partitions that
-//! come and go.
+//! Kafka as a source sees it: logs with gaps, a consumer that may get offsets again, and partitions that come and go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +20,7 @@ pub enum Rebalance {
     Assigned(TopicPartition),
 }
 
-/// What a producer writes.
+/// The content of a record that a producer writes.
 #[derive(Clone, Debug, Default)]
 pub struct Content {
     pub key: Option<Bytes>,
@@ -42,12 +41,12 @@ pub struct Broker {
     pub logs: BTreeMap<TopicPartition, Vec<Record>>,
     pub committed: BTreeMap<TopicPartition, i64>,
     pub orders: Vec<Rebalance>,
-    /// Of the group's one member.
+    /// The partitions of the group's one member.
     pub assigned: BTreeSet<TopicPartition>,
 }
 
 impl Broker {
-    /// Appends a record `gap` offsets behind the last; its offset.
+    /// Appends a record `gap` offsets after the last, and returns its offset.
     pub fn append(
         &mut self,
         name: &TopicPartition,
@@ -76,7 +75,7 @@ impl Broker {
         offset
     }
 
-    /// A member that died has nothing; the next one is given everything.
+    /// A dead member has no partitions, and the next member gets all of them.
     pub fn restart(&mut self) {
         self.assigned.clear();
         self.orders = self.logs.keys().cloned().map(Rebalance::Assigned).collect();
@@ -99,8 +98,8 @@ impl SimSource {
         SimSource { broker, progress, rng: Rng(seed), local, positions, paused }
     }
 
-    /// As the Kafka source does it: the store says where to go on, one record earlier where that is possible; what was
-    /// polled of a revoked partition is dropped, and its commit is the store's offset.
+    /// Behaves like the Kafka source. The store gives the position, and the source begins one record earlier if
+    /// possible. Polled records of a revoked partition are dropped, and its committed offset is the store's.
     fn rebalance(&mut self, out: &mut Vec<Record>) {
         let mut broker = self.broker.lock();
         for order in std::mem::take(&mut broker.orders) {
@@ -137,7 +136,7 @@ impl SimSource {
             if self.paused.contains(name) || self.rng.below(3) == 0 {
                 continue;
             }
-            // Offsets that were delivered already may come once more.
+            // Delivered offsets may come once more.
             if self.rng.below(20) == 0 {
                 *position = (*position - 1 - self.rng.below(5) as i64).max(0);
             }
@@ -151,7 +150,7 @@ impl SimSource {
 
 impl Source for SimSource {
     fn poll(&mut self, limits: &PollLimits, out: &mut Vec<Record>) -> Result<Polled, SourceError> {
-        // An order may come before or after the records of a poll.
+        // A command may come before or after the records of a poll.
         if self.rng.below(2) == 0 {
             self.rebalance(out);
         }

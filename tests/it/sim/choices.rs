@@ -1,38 +1,38 @@
-//! What the world of a run is like.
+//! The properties of the world of a run.
 
 use nova::pipeline::{Settings, TruncatePolicy};
 
 use super::product::Style;
 use crate::support::events::Rng;
 
-/// What the product, its connector and its clocks do besides writing rows; each is drawn by itself.
+/// What the product, its connector and its clocks do besides writing rows. Each kind is drawn separately.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Kinds {
-    /// The database is there before the connector, whose first snapshot reads it while it is written to.
+    /// The database exists before the connector, whose first snapshot reads it while rows are written.
     pub initial: bool,
-    /// Transactions stay open, across snapshots too.
+    /// Transactions stay open, also during snapshots.
     pub open: bool,
-    /// Blocking and incremental snapshots; a new one after a promotion.
+    /// There are blocking and incremental snapshots, and a new snapshot after a promotion.
     pub snapshots: bool,
     /// The clocks of the server and of the connector are set back and forth.
     pub clocks: bool,
-    /// Kafka's timestamps are a producer's, days and years ahead.
+    /// Kafka's timestamps come from a producer, and are days and years ahead.
     pub stamps: bool,
-    /// Rows of other tables, deletes of nobody, rows without a column that they must have.
+    /// There are rows of other tables, deletes without a key, and rows without a required column.
     pub strangers: bool,
     /// Updates leave unchanged columns out.
     pub left_out: bool,
-    /// A changed primary key does not repeat what is out of line.
+    /// A changed primary key does not repeat values that are stored out of line.
     pub renamed: bool,
-    /// The column that nova does not know has values of its own, out of line too.
+    /// The column that nova does not know has values of its own, also out of line.
     pub unknown_values: bool,
-    /// `message.key.columns`: a row moves to another partition with the value of a column.
+    /// With `message.key.columns` a row moves to another partition when a column changes.
     pub moving: bool,
     /// A producer writes its last messages twice.
     pub produced_again: bool,
-    /// A truncate and LSNs that begin again, also where partitions are behind one another.
+    /// A truncate and new LSNs from the beginning happen in one run, also when partitions are behind one another.
     pub upset_twice: bool,
-    /// A proxy holds inserts back, also of tables that refuse rows.
+    /// A proxy holds inserts back, also inserts of tables that refuse rows.
     pub held_pieces: bool,
 }
 
@@ -56,16 +56,17 @@ impl Kinds {
         };
         // Where deletes carry no LSN, a delete and an insert in two partitions have no order.
         let moving = kinds.moving && style.numbered();
-        // A row that a transaction moves while a snapshot reads it: in the old partition the read comes after the insert.
+        // A row that a transaction moves while a snapshot reads it: in the old partition the read comes after the
+        // insert.
         let open = kinds.open && !(moving && (kinds.initial || kinds.snapshots));
-        // A version that comes late from another partition and has a later time is one of a log that began again, or of a
-        // clock that was set back: nothing tells the two apart, and the table halts.
+        // A version that comes late from another partition and has a later time is one of a log that began again, or of
+        // a clock that was set back: nothing tells the two apart, and the table halts.
         let clocks = kinds.clocks && !moving;
         Kinds { moving, open, clocks, ..kinds }
     }
 }
 
-/// See the module.
+/// The drawn properties of a run.
 #[derive(Clone, Debug)]
 pub struct Choices {
     pub settings: Settings,
@@ -73,17 +74,18 @@ pub struct Choices {
     pub kinds: Kinds,
     /// Client events come over the local log instead of Kafka.
     pub with_log: bool,
-    /// A constraint of `post_events` refuses some of them.
+    /// A constraint of `post_events` refuses some of the events.
     pub poison_rows: bool,
-    /// How long ClickHouse remembers tokens, and the longest time of an insert that nobody waits for, milliseconds.
+    /// How long ClickHouse remembers tokens. It is also the longest time of an insert that nobody waits for,
+    /// milliseconds.
     pub window_ms: usize,
     pub slowest_ms: u64,
-    /// Of each table's topic, and of the client events'.
+    /// The number of partitions of each table's topic, and of the topic of client events.
     pub partitions: [u64; 6],
 }
 
 impl Choices {
-    /// Nothing special, tokens remembered for an hour.
+    /// A world without special properties, which remembers tokens for an hour.
     pub fn plain() -> Choices {
         Choices {
             settings: Settings::default(),
@@ -103,7 +105,7 @@ impl Choices {
         let settings = &mut choices.settings;
         settings.checkpoint_min_bytes = 500 << rng.below(10);
         settings.checkpoint_max_bytes = 1 << 20;
-        // Not drawn: what is drawn after it would be another thing in every seed.
+        // These values are not drawn, because a draw here would change all later draws of every seed.
         settings.checkpoint_slice_bytes = 200 << (seed % 13);
         settings.truncate = [TruncatePolicy::Apply, TruncatePolicy::Quarantine][rng.below(2) as usize];
         if rng.below(4) == 0 {
@@ -114,7 +116,7 @@ impl Choices {
         }
         choices.slowest_ms = 1 << (10 + rng.below(14));
         choices.poison_rows = rng.below(3) == 0;
-        // The envelope more often than the others.
+        // The envelope is drawn more often than the other styles.
         choices.style = Style::ALL[rng.below(6).saturating_sub(2) as usize];
         choices.with_log = rng.below(3) == 0;
         if rng.below(4) > 0 {

@@ -1,4 +1,4 @@
-//! The clients of the product: the events that they send, and what must become of each.
+//! The clients of the product: the events that they send, and the required outcome of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,10 +8,10 @@ use crate::support::events::Rng;
 
 pub const DAY_MS: i64 = 86_400_000;
 const USERS: u64 = 12;
-/// Ids that end so are refused by a constraint of ClickHouse.
+/// A constraint of ClickHouse refuses ids that end with this number.
 const POISON: u128 = 0xdead;
 
-/// What must become of an event, in the order in which its user's events are consumed.
+/// The required outcome of an event, in the order in which its user's events are consumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     Accepted,
@@ -20,18 +20,18 @@ pub enum Fate {
     Late,
 }
 
-/// By (user, event id).
+/// The user and the event id.
 pub type Key = (Id, Id);
 
 pub struct Clients {
     rng: Rng,
     sent: Vec<ClientEvent>,
     pub accepted: BTreeMap<Key, ClientEvent>,
-    /// Events that are accepted or late, by the clock at their reading.
+    /// Events that are accepted or late, which depends on the clock when they are read.
     pub either: BTreeSet<Key>,
-    /// Counted impressions, views and shares by (user, post, action).
+    /// The times of the counted impressions, views and shares, by (user, post, action).
     counted: BTreeMap<(Id, Id, u8), Vec<i64>>,
-    /// By post: impressions, views, shares that count.
+    /// The counted impressions, views and shares of each post.
     pub counts: BTreeMap<Id, [i64; 3]>,
     made: u64,
 }
@@ -50,8 +50,8 @@ impl Clients {
         self.rng.below(USERS)
     }
 
-    /// Some event of the user: a new one, one from yesterday, one sent before, one sent before with another content.
-    /// `poison`: its row may be refused; `retried`: it may arrive once more, later, as another record.
+    /// An event of the user: a new one, one from yesterday, one sent before, or one sent before with another content.
+    /// With `poison` its row may be refused. With `retried` it may arrive once more later, as another record.
     pub fn event(&mut self, number: u64, post: Id, now_ms: i64, (poison, retried): (bool, bool)) -> ClientEvent {
         let user_id = Clients::user(number);
         let dice = self.rng.below(20);
@@ -67,7 +67,7 @@ impl Clients {
             id |= POISON;
         }
         let mut event_id = Id::from_u128(id);
-        // An id is the user's own: another user's event may have the same one.
+        // An id belongs to its user. Another user's event may have the same id.
         if self.rng.below(10) == 0 && !self.sent.is_empty() {
             let other = self.sent[self.rng.below(self.sent.len() as u64) as usize].event_id;
             if own.iter().all(|event| event.event_id != other) {
@@ -95,7 +95,8 @@ impl Clients {
         event
     }
 
-    /// An event of a device whose clock, and whose producer's, is ahead. It counts nothing: likes are counted from rows.
+    /// An event of a device whose clock is ahead, like its producer's. The event is not counted, because likes are
+    /// counted from rows.
     pub fn event_ahead(&mut self, number: u64, post: Id, now_ms: i64, ahead_ms: i64) -> ClientEvent {
         self.made += 1;
         let event = ClientEvent {
@@ -113,7 +114,7 @@ impl Clients {
         event
     }
 
-    /// Notes that the event is consumed next of its user's.
+    /// Notes that this event is the next of its user's that is consumed.
     pub fn consumed(&mut self, event: &ClientEvent, arrival_ms: i64) -> Fate {
         if arrival_ms - event.event_time_ms > DAY_MS {
             return Fate::Late;
@@ -141,12 +142,12 @@ impl Clients {
     }
 }
 
-/// The constraint of `post_events`: a row's id comes first, its low half last.
+/// The constraint of `post_events`. A row begins with its id, and the id ends with its low half.
 pub fn refused(row: &[u8]) -> bool {
     row[8..10] == (POISON as u16).to_le_bytes()
 }
 
-/// Whose event a row of `post_events` is.
+/// The user and the id of the event in a row of `post_events`.
 pub fn key_of(row: &[u8]) -> Key {
     (nova::warehouse::rows::id(&row[24..40]), nova::warehouse::rows::id(row))
 }

@@ -23,14 +23,14 @@ impl World {
         self.server.set(weather);
     }
 
-    /// The process ends here; of what was written and not synced any part may be lost. `sync`: how many of the syncs
-    /// were done.
+    /// Ends the process here. Any part of what was written and not synced may be lost. `sync` is the number of
+    /// completed syncs.
     pub fn die(&mut self, sync: Option<usize>) {
         let seed = if self.rng.below(3) == 0 { 0 } else { self.rng.next() };
         let sync = sync.unwrap_or(self.disk.syncs());
         self.tell(|| format!("death after sync {sync}"));
         if sync < self.disk.syncs() {
-            // Answered in a commit that never was.
+            // The answer belongs to a commit that did not happen.
             self.requests.iter_mut().for_each(|request| request.answer = None);
         }
         self.disk = self.disk.image(sync, seed);
@@ -44,7 +44,7 @@ impl World {
         }
     }
 
-    /// N1, N13: what is found after a crash between two syncs is the state before the commit, or after it.
+    /// N1, N13: after a crash between two syncs the store has the state before the commit, or after it.
     pub fn die_in_a_commit(&mut self) {
         let before = (self.node.memory(), self.disk.syncs());
         let most = 1 + self.rng.below(4) as usize;
@@ -56,7 +56,7 @@ impl World {
         assert!(found == before.0 || found == after.0, "N13: recovery found a state that never was");
     }
 
-    /// Writes, or reads, fail from some moment on; the process ends, and starts when the disk is well again.
+    /// Makes writes or reads fail from some moment on. The process ends, and starts when the disk works again.
     pub fn bad_disk(&mut self) {
         match self.rng.below(3) {
             0 => self.disk.fail_reads_after(self.rng.below(6) as u32),
@@ -83,7 +83,7 @@ impl World {
         }
         drop(broker);
         self.tell(|| "rebalance".to_owned());
-        // Sometimes what was polled is committed first, as a drain does.
+        // Sometimes the polled records are committed first, as in a drain.
         if self.rng.below(2) == 0 {
             self.write(None);
         }
@@ -100,7 +100,7 @@ impl World {
         self.append(messages);
     }
 
-    /// What does not come every day.
+    /// Does something that happens rarely.
     pub fn oddity(&mut self) {
         let now_us = self.now_ms() * 1_000;
         let kind = self.rng.below(10);
@@ -140,7 +140,7 @@ impl World {
         }
     }
 
-    /// The constraint of `post_events` is taken away, or comes back.
+    /// Removes the constraint of `post_events`, or restores it.
     fn repair(&mut self) {
         if self.choices.poison_rows {
             self.repaired = true;
@@ -149,7 +149,7 @@ impl World {
         }
     }
 
-    /// A person looks: goes on with what halted, replays dead letters, pauses a table.
+    /// Acts as a person: resumes halted tables, replays dead letters, pauses a table.
     pub fn operator(&mut self) {
         match self.rng.below(3) {
             0 => {
@@ -173,7 +173,7 @@ impl World {
         }
     }
 
-    /// Does what the reason of each halt asks for.
+    /// Runs the command that the reason of each halt names.
     pub fn release(&mut self) {
         for table in Table::ALL {
             let Some(halt) = self.node.opened.writer.tables()[table as usize].halt.clone() else { continue };
@@ -191,7 +191,7 @@ impl World {
         }
     }
 
-    /// The machine's wall clock is set; records come with the broker's.
+    /// Sets the machine's wall clock. Records have the broker's time.
     pub fn jump(&mut self) {
         self.skew_ms = self.rng.below(7_200_000) as i64 - 3_600_000;
         let skew_ms = self.skew_ms;

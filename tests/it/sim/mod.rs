@@ -1,9 +1,10 @@
-//! The whole pipeline in one thread under a seed: source, ingest, writer, store, outbox, delivery and a ClickHouse of
-//! ours, with virtual time and every fault that the seed draws. `docs/testing.md` says what is simulated.
+//! The whole pipeline in one thread under a seed: source, ingest, writer, store, outbox, delivery and a simulated
+//! ClickHouse, with virtual time and every fault that the seed draws. `docs/testing.md` says what is simulated.
 //!
-//! `product` and `clients` are the model: what they commit and send must be what is found. `broker` is Kafka,
-//! `network` ClickHouse, `node` one life of the process, `world` the run with its `choices` and `faults`, `oracle` what must hold,
-//! `regressions` what the seeds have found, each as a story of its own, `mutants` whether the seeds find faults that are put in.
+//! `product` and `clients` are the model: what they commit and send must be found. `broker` is Kafka, `network`
+//! ClickHouse, and `node` one run of the process. `world` is the run with its `choices` and `faults`, and `oracle` has
+//! the required properties. `regressions` has cases that the seeds have found, and `mutants` checks that the seeds find
+//! deliberate faults.
 
 mod broker;
 mod choices;
@@ -25,7 +26,7 @@ use world::World;
 
 use crate::support::asked;
 
-/// Seeds of a plain run of the tests.
+/// The seeds of a normal run of the tests.
 const SEEDS: u64 = 120;
 const THREADS: u64 = 2;
 

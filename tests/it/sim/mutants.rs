@@ -1,4 +1,4 @@
-//! Whether the simulation can fail: faults that are put into nova must be found by its seeds.
+//! Checks that the simulation can fail: its seeds must find deliberate faults in nova.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 
 use super::{THREADS, run};
 
-/// The first seed that notices each mutant. Where the simulation draws something else than it did, a seed may pass: then
-/// the search begins again.
+/// The first seed that finds each mutant. If the simulation's draws change, the seed may pass, and then the search
+/// begins again.
 const CAUGHT: [(Mutant, u64); 18] = [
     (Mutant::LeaveRunning, 93),
     (Mutant::BlameRows, 231),
@@ -30,7 +30,7 @@ const CAUGHT: [(Mutant, u64); 18] = [
     (Mutant::NullDeletes, 11),
     (Mutant::KeepUnread, 37),
 ];
-/// A mutant that so many seeds let pass is not noticed.
+/// A mutant counts as not found when this many seeds pass.
 const SEEDS: u64 = 1_000;
 
 fn fails(seed: u64, mutant: Option<Mutant>) -> bool {

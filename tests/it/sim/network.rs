@@ -1,4 +1,4 @@
-//! ClickHouse within the process: the real client over streams in memory, a server that does what the seed says.
+//! ClickHouse within the process: the real client over streams in memory, and a server that follows the seed.
 
 use std::io;
 use std::pin::Pin;
@@ -17,16 +17,16 @@ use crate::support::clickhouse::{Inner, answer, parameter, request, response};
 use crate::support::events::Rng;
 
 const PIPE_BYTES: usize = 256 << 10;
-/// Codes of every kind of verdict that is no row's fault: retry, overload, stall, ambiguous, unknown.
+/// Codes of every kind of verdict that is not the fault of a row: retry, overload, stall, ambiguous, unknown.
 const CODES: [u32; 14] = [159, 202, 209, 210, 425, 999, 252, 241, 439, 60, 16, 516, 319, 4_711];
 
-/// What the server does for now.
+/// The present behaviour of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weather {
     Fair,
     /// Connections are refused.
     Down,
-    /// So many of a hundred inserts go wrong.
+    /// This percentage of the inserts fails.
     Rough(u64),
     /// Every insert is answered with this code.
     Code(u32),
@@ -34,7 +34,8 @@ pub enum Weather {
     ViewThrows,
     /// Every insert is stored, and its connection ends without an answer.
     Unanswered,
-    /// Every insert runs for so many milliseconds; nobody waits so long, or a proxy tells that it does not.
+    /// Every insert runs for this many milliseconds. The client does not wait that long, or a proxy reports that it
+    /// does not.
     Slow(u64),
     GivenUp(u64),
 }
@@ -49,8 +50,8 @@ enum Fate {
     Broken {
         stored: bool,
     },
-    /// No answer, or a proxy's that has waited enough; the rows are stored after so many milliseconds, unless the query is
-    /// killed first. A proxy that holds the request back knows nothing of kills.
+    /// No answer comes, or a proxy has waited long enough. The rows are stored after this many milliseconds, unless the
+    /// query is killed first. A proxy that holds the request back does not know of kills.
     Zombie {
         after_ms: u64,
         in_proxy: bool,
@@ -70,20 +71,20 @@ struct Plan {
     running: Vec<Running>,
 }
 
-/// See the module.
+/// The server.
 #[derive(Clone)]
 pub struct Server {
     pub tables: Arc<Mutex<Inner>>,
     plan: Arc<Mutex<Plan>>,
-    /// How long an insert that runs at the server may take, and how long a proxy may hold one back, milliseconds.
+    /// The longest run of an insert on the server, and the longest time that a proxy holds one back, milliseconds.
     slowest_ms: u64,
     proxy_ms: u64,
-    /// Says what is asked and answered.
+    /// Whether the server prints what is asked and answered.
     told: bool,
 }
 
 impl Server {
-    /// `window_ms`: how long tokens are remembered. In a tokio runtime.
+    /// Starts the server in a tokio runtime. `window_ms` is how long tokens are remembered.
     pub fn start(seed: u64, window_ms: usize, (slowest_ms, proxy_ms): (u64, u64), told: bool) -> Server {
         let began = Instant::now();
         let now = move || began.elapsed().as_millis() as usize;
@@ -103,12 +104,12 @@ impl Server {
         plan.weather = weather;
         self.tables.lock().view_throws = weather == Weather::ViewThrows;
         if weather == Weather::Down {
-            // A killed server ends its queries; an insert is there whole or not at all.
+            // A killed server ends its queries. An insert is stored whole or not at all.
             plan.running.drain(..).for_each(|query| *query.alive.lock() = false);
         }
     }
 
-    /// Whether inserts still run that nobody waits for.
+    /// Whether inserts are running that nobody waits for.
     pub fn haunted(&self) -> bool {
         let mut plan = self.plan.lock();
         plan.running.retain(|query| *query.alive.lock());
@@ -204,7 +205,7 @@ impl Server {
                 3 => Fate::Broken { stored: false },
                 4 => Fate::Broken { stored: true },
                 5 => Fate::Lost,
-                // What a proxy holds back lands while the server still knows the token of the retry.
+                // A request that a proxy holds back arrives while the server still knows the token of the retry.
                 6 if self.proxy_ms > 0 => {
                     Fate::Zombie { after_ms: rng.below(self.proxy_ms), in_proxy: true, answered: false }
                 }
@@ -218,7 +219,7 @@ impl Server {
         (delay_ms, fate)
     }
 
-    /// `into` is the table and the columns that the insert names.
+    /// Runs an insert. `into` is the table and the columns that the insert names.
     async fn insert(&self, into: &str, target: &str, body: Vec<u8>) -> Option<(u16, String)> {
         let token = parameter(target, "insert_deduplication_token");
         let (delay_ms, fate) = self.fate();
@@ -261,7 +262,7 @@ impl Server {
     }
 }
 
-/// A connection's end of the client.
+/// The client's end of a connection.
 pub struct Pipe(DuplexStream);
 
 impl tower_service::Service<hyper::Uri> for Server {

@@ -1,4 +1,4 @@
-//! One life of nova's process, stepped by hand: the real ingest, writer and delivery over a disk that can lose what was
+//! One run of nova's process, stepped by hand: the real ingest, writer and delivery over a disk that can lose what was
 //! not synced.
 
 use std::collections::VecDeque;
@@ -42,7 +42,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Opens the disk and starts everything. `with_log`: client events come over the local log.
+    /// Opens the disk and starts everything. With `with_log` client events come over the local log.
     pub fn boot(
         setup: &Setup,
         disk: &Recorder,
@@ -85,24 +85,24 @@ impl Node {
         Node { opened, shared, status, local, ingest, inbox, delivered, tasks, _stop: stop }
     }
 
-    /// Lets the delivery work for so long.
+    /// Lets the delivery work for this long.
     pub async fn pass(&self, time: Duration) {
         self.tasks.run_until(tokio::time::sleep(time)).await;
     }
 
-    /// One poll, unless the writer's queue is full.
+    /// Polls once, unless the writer's queue is full.
     pub fn ingest(&mut self) {
         if self.inbox.len() < QUEUE_MAX_MESSAGES {
             self.ingest.step().unwrap();
         }
     }
 
-    /// Nothing that was polled or delivered waits for the writer.
+    /// Whether no polled record or delivered row waits for the writer.
     pub fn idle(&self) -> bool {
         self.inbox.is_empty() && self.delivered.lock().is_empty()
     }
 
-    /// One commit of at most so many messages of each kind, and what else is asked for.
+    /// Makes one commit with at most this many messages of each kind, and with the additional message.
     pub fn write(&mut self, most: usize, more: Option<Message>) -> Result<(), WriterError> {
         let mut queue: Vec<_> = self.inbox.try_iter().take(most).collect();
         let mut delivered = self.delivered.lock();

@@ -1,4 +1,4 @@
-//! What must hold after every commit, after every crash and at the end, written from the model alone.
+//! The properties that must hold after every commit, after every crash and at the end, derived from the model alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,14 +15,14 @@ use super::world::World;
 use crate::support::clickhouse::version_at;
 use crate::support::{state_bytes, store_over};
 
-/// Rows that one batch of the outbox may add to a full one, and a file of so few rows, generously.
+/// The bytes of rows that one batch of the outbox may add to a full outbox. It also covers a file with few rows.
 const OUTBOX_SLACK_BYTES: u64 = 1 << 20;
 const FILE_MAX_BYTES: usize = 24 << 20;
-/// `_version`, `_deleted`, `_op`, `_lsn` and `_source_ts`; `_extra` follows.
+/// The bytes of `_version`, `_deleted`, `_op`, `_lsn` and `_source_ts`. The column `_extra` follows.
 const NUMBERS_BYTES: usize = 16 + 1 + 2 + 8 + 8;
 
 impl World {
-    /// I7, I8, N2.
+    /// Checks I7, I8 and N2.
     pub fn check_commit(&self) {
         let read = self.node.opened.store.read().unwrap();
         for (name, committed) in &self.broker.lock().committed {
@@ -37,7 +37,7 @@ impl World {
         assert!(waiting < most + OUTBOX_SLACK_BYTES, "I8: {waiting} bytes wait, at most {most} may");
     }
 
-    /// I7 across a crash, and N13: what is recovered is recovered again.
+    /// Checks I7 across a crash, and N13: a recovered state can be recovered again.
     pub fn check_recovery(&self) {
         self.check_commit();
         let image = self.disk.image(self.disk.syncs(), 0);
@@ -45,14 +45,14 @@ impl World {
         assert!(state_bytes(&opened) == self.node.memory(), "N13: recovery is not repeatable");
     }
 
-    /// I2 as it happens: no row twice, and none that nobody sent.
+    /// Checks I2 during the run: no row is stored twice, and no row that nobody sent.
     pub fn check_server(&mut self) {
         let tables = self.server.tables.lock();
         for stored in &tables.stored[self.seen.0..] {
             if stored.table != Target::Events.name() {
                 continue;
             }
-            // One insert, one part: else it is not stored as a whole.
+            // An insert has rows of one part, because otherwise it is not stored as a whole.
             let month = |row: &Vec<u8>| rows::month(i64::from_le_bytes(row[16..24].try_into().unwrap()));
             assert!(stored.rows.iter().all(|row| month(row) == month(&stored.rows[0])), "an insert of two months");
             for row in &stored.rows {
@@ -68,7 +68,7 @@ impl World {
         self.seen.0 = tables.stored.len();
     }
 
-    /// I1 to I8 and N13, once everything has come right.
+    /// Checks I1 to I8 and N13 once everything is healed.
     pub fn check_end(&mut self) {
         self.check_server();
         self.check_commit();
@@ -89,7 +89,7 @@ impl World {
         assert!(state_bytes(&opened) == self.node.memory(), "N13: the end is not what is recovered");
     }
 
-    /// I1: every record is consumed once, with the outcome that it must have.
+    /// I1: every record is consumed once, with the required outcome.
     fn check_accounting(&self) {
         let statuses = self.node.shared.partitions();
         for (name, log) in &self.broker.lock().logs {
@@ -112,7 +112,7 @@ impl World {
         }
     }
 
-    /// Whoever reads beside the writer sees the same rows.
+    /// Checks that a reader beside the writer sees the same rows.
     fn check_seen(&self, table: Table, found: &Found) {
         let seen = Seen::load(self.node.opened.store.read().unwrap()).unwrap();
         let mut rows = Found::new();
@@ -171,7 +171,8 @@ impl World {
         }
     }
 
-    /// I2 and I5: `post_events` has each accepted event once, and the view counts what it has, or the doubt is told.
+    /// I2 and I5: `post_events` has each accepted event once. The view counts the same events, or the doubt is
+    /// reported.
     fn check_views(&self) {
         let letters = self.letters();
         let mut refused_keys = BTreeSet::new();
@@ -192,7 +193,7 @@ impl World {
         assert!(viewed == stored.len() || self.uncertain + now > 0, "I5: {viewed} viewed, {} stored", stored.len());
     }
 
-    /// I4: what memory counts is a count over the model.
+    /// I4: the counters in memory equal a count over the model.
     fn check_counters(&self) {
         let (state, product) = (self.node.opened.state.read(), &self.product);
         let mut counts: BTreeMap<Id, [i64; 5]> = BTreeMap::new();
@@ -230,7 +231,7 @@ impl World {
         }
     }
 
-    /// I6: every poison is a dead letter, once; a conflict too, until somebody replays it.
+    /// I6: every poison is one dead letter. A conflict is one, too, until somebody replays it.
     fn check_letters(&self) {
         let mut found: BTreeMap<(String, i32, i64), usize> = BTreeMap::new();
         for letter in self.letters().iter().filter(|letter| letter.stage != "warehouse") {
@@ -247,7 +248,7 @@ impl World {
                 assert!(fine, "I6: conflict {name}@{offset} {times:?}");
             }
         }
-        // Of the local log nobody knows the offsets.
+        // The offsets of the local log are not known.
         found.retain(|(_, partition, _), _| *partition >= 0);
         assert!(found.is_empty(), "I6: dead letters that are none: {found:?}");
         let read = self.node.opened.store.read().unwrap();
@@ -268,8 +269,8 @@ impl World {
 
 type Found = BTreeMap<Id, (Vec<Cell>, Option<String>)>;
 
-/// Where nothing says whose values a changed key wants of a partition that was behind, nova says that it does not know
-/// them, and never takes another's.
+/// Removes values that nova reports as unknown. When nothing says whose values a changed key needs from a partition
+/// that was behind, nova must report that, and must never use another row's values.
 fn forget_unfilled(found: &Found, wanted: &mut Found) {
     for (id, (cells, extra)) in wanted {
         let Some((known, known_extra)) = found.get(id) else { continue };

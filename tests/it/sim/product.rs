@@ -1,7 +1,7 @@
-//! The product: PostgreSQL with its five tables, and Debezium behind it. What it has committed is the model.
+//! The product: PostgreSQL with its five tables, and Debezium. Its committed rows are the model.
 //!
-//! This file holds the rows and what a transaction does to them; `log` gives the LSNs, the locks and the order of commits,
-//! `connector` reads that log, `snapshot` reads the tables, and `writing` makes the messages.
+//! This file holds the rows and what a transaction does to them. `log` gives the LSNs, the locks and the order of
+//! commits, `connector` reads that log, `snapshot` reads the tables, and `writing` makes the messages.
 
 mod connector;
 mod log;
@@ -20,38 +20,38 @@ use crate::support::events::Rng;
 
 pub use writing::{Message, key_json};
 
-/// How the connector writes.
+/// The format in which the connector writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
     Envelope,
     /// Flattened with `__deleted` and `__lsn`.
     Rewrite,
-    /// Flattened with `__lsn`; a delete is a null value.
+    /// Flattened with `__lsn`. A delete is a null value.
     Tombstone,
-    /// Flattened, nothing but the columns.
+    /// Flattened, with only the columns.
     Bare,
 }
 
 impl Style {
     pub const ALL: [Style; 4] = [Style::Envelope, Style::Rewrite, Style::Tombstone, Style::Bare];
 
-    /// Whether every change carries its LSN, deletes too.
+    /// Whether every change has its LSN, including deletes.
     pub fn numbered(self) -> bool {
         matches!(self, Style::Envelope | Style::Rewrite)
     }
 }
 
-/// One cell per column of the table, and one of the column `lang` where the product has it.
+/// The cells of a row: one for each column of the table, and one for the column `lang` if the product has it.
 pub type Row = Vec<Cell>;
 pub type Tables = [BTreeMap<Id, Row>; 5];
 
-/// What an update does not repeat besides what is stored out of line.
+/// The columns that an update does not repeat besides those that are stored out of line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LeftOut {
     Nothing,
     /// Unchanged columns, which a header names.
     Named,
-    /// Unchanged nullable columns, and nobody says so.
+    /// Unchanged nullable columns, which nothing names.
     Silently,
 }
 
@@ -62,12 +62,12 @@ struct Op {
     key: Id,
     before: Option<Row>,
     after: Option<Row>,
-    /// The primary key after (of a delete) or before (of an insert) it was changed.
+    /// For a delete the primary key after its change, and for an insert the one before.
     renamed: Option<Id>,
     /// The row whose out-of-line values are not repeated.
     base: Option<Row>,
     left_out: LeftOut,
-    /// Written with the LSN of the change before it: one statement.
+    /// Whether the change has the LSN of the change before it, because one statement made both.
     same_lsn: bool,
     lsn: u64,
 }
@@ -77,39 +77,39 @@ pub struct Product {
     pub style: Style,
     kinds: Kinds,
     tombstones: bool,
-    /// There is a column `lang`, which nova does not know.
+    /// Whether there is a column `lang`, which nova does not know.
     unknown_column: bool,
-    /// Where the log stands.
+    /// The LSN at the end of the log.
     lsn: u64,
-    /// Time of the last commit by the server's clock, epoch microseconds.
+    /// The time of the last commit by the server's clock, epoch microseconds.
     commit_us: i64,
     /// How far the clocks of the server and of the connector are off, microseconds.
     server_us: i64,
     connector_us: i64,
-    /// What was committed.
+    /// The committed rows.
     pub tables: Tables,
-    /// What was written, whether it is committed or not.
+    /// The written rows, whether they are committed or not.
     latest: Tables,
     open: Vec<Transaction>,
     made: u64,
-    /// What the connector's slot holds, in the order of commits; `None` before there is a slot.
+    /// The stream of the connector's slot, in the order of commits. `None` before there is a slot.
     stream: Option<Vec<Committed>>,
-    /// So much of the stream has the connector written; it may go back.
+    /// The number of entries of the stream that the connector has written. It may go back.
     written: usize,
     snapshot: Option<Snapshot>,
-    /// The first snapshot was taken again, and the stream began again with it.
+    /// Whether the first snapshot was taken again, and the stream began again with it.
     retaken: bool,
-    /// The latest time that a snapshot was noted with or a change was committed at.
+    /// The latest time of a snapshot or of a commit.
     latest_us: i64,
     late: Option<Late>,
     /// The last messages that were produced.
     sent: Vec<Message>,
-    /// How often the database was looked at without a slot.
+    /// How often the product ran without a slot.
     unseen: u64,
-    /// The LSNs began again.
+    /// Whether the LSNs began again.
     pub promoted: bool,
     pub truncated: bool,
-    /// Every table's topic has one partition.
+    /// Whether every table's topic has one partition.
     ordered: bool,
 }
 
@@ -147,14 +147,14 @@ impl Product {
         }
     }
 
-    /// Whether nova may find no source for a value that a changed key does not repeat: between two partitions a delete
-    /// without an LSN names no version, and a row that moves may be followed by its own older versions.
+    /// Whether nova may find no source for a value that a changed key does not repeat. Between two partitions a delete
+    /// without an LSN names no version, and a row that moves may be followed by older versions of itself.
     pub fn values_get_lost(&self) -> bool {
         let unnamed = !self.style.numbered() || self.kinds.moving;
         unnamed && self.kinds.renamed && !self.ordered
     }
 
-    /// A new transaction, not yet in the log. It leaves rows alone that others have locked.
+    /// A new transaction that is not yet in the log. It does not change rows that others have locked.
     fn transaction(&mut self, now_us: i64, others: &BTreeSet<Id>) -> Transaction {
         let (mut ops, mut own) = (Vec::new(), BTreeSet::new());
         for _ in 0..1 + self.rng.below(6) {
@@ -184,7 +184,7 @@ impl Product {
                     }
                 }
                 _ => {
-                    // A key change, and sometimes back within the transaction.
+                    // A key changes, and sometimes changes back within the transaction.
                     let Some(key) = self.existing(table, others) else { continue };
                     let other = self.new_id();
                     own.extend([key, other]);
@@ -225,7 +225,7 @@ impl Product {
         }
     }
 
-    /// Deletes a row after what refers to it, as foreign keys do.
+    /// Deletes a row after the rows that refer to it, as foreign keys do.
     fn cascade(&mut self, ops: &mut Vec<Op>, table: Table, key: Id, others: &BTreeSet<Id>, own: &mut BTreeSet<Id>) {
         let columns: &[(Table, usize)] = match table {
             Table::Users => {
@@ -257,7 +257,7 @@ impl Product {
         (!free.is_empty()).then(|| free[self.rng.below(free.len() as u64) as usize])
     }
 
-    /// The key of some row, or of one that is not there.
+    /// The key of a random row, or a key without a row.
     pub fn some(&mut self, table: Table) -> Id {
         match self.existing(table, &BTreeSet::new()) {
             Some(id) if self.rng.below(10) > 0 => id,

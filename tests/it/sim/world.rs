@@ -1,5 +1,5 @@
-//! A run: the seed chooses the world, then step by step what happens in it; at the end the faults stop, and everything
-//! must come right by itself (halts that ask for a person get one).
+//! A run. The seed chooses the world, then step by step what happens in it. At the end the faults stop, and everything
+//! must heal by itself. A person ends the halts that need one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,25 +26,26 @@ use super::product::{Message as Change, Product, key_json};
 use crate::support::events::Rng;
 use crate::support::{setup, state_bytes, store_over};
 
-/// 22:00 of the last day of a month.
+/// 22:00 on the last day of a month, epoch milliseconds.
 pub const BEGIN_MS: i64 = 1_796_076_000_000;
 const STEPS: u64 = 160;
-/// Steps without a fault within which everything must have come right.
+/// The steps without a fault within which everything must heal.
 const HEALED_WITHIN: u64 = 3_000;
 
-/// What a record of a partition must become, besides being consumed.
+/// The required outcomes of a partition's records.
 #[derive(Default)]
 pub struct Expected {
-    /// Records of each fate.
+    /// The number of records of each fate.
     pub fates: [u64; 4],
-    /// Events that are accepted or late.
+    /// The number of events that are accepted or late.
     pub either: u64,
-    /// Offsets that must be among the dead letters, and those that may be (conflicts, until they are replayed).
+    /// The offsets that must be among the dead letters, and those that may be. The latter are conflicts, until they are
+    /// replayed.
     pub poison: Vec<i64>,
     pub conflicts: Vec<i64>,
 }
 
-/// A request to the local log without an answer yet.
+/// A request to the local log without an answer so far.
 pub struct Request {
     pub user: u64,
     pub events: Vec<ClientEvent>,
@@ -65,12 +66,12 @@ pub struct World {
     pub expected: BTreeMap<TopicPartition, Expected>,
     pub requests: Vec<Request>,
     pub replayed: bool,
-    /// The view may lack rows of so many batches: counted by processes that are gone.
+    /// The number of batches of which the view may lack rows, because ended processes counted them.
     pub uncertain: u64,
     pub choices: Choices,
-    /// The constraint on client events was changed meanwhile.
+    /// Whether the constraint on client events was changed in the run.
     pub repaired: bool,
-    /// What [`World::check_server`] has looked at: inserts, and the events in them.
+    /// The number of inserts that [`World::check_server`] has checked, and the events in them.
     pub seen: (usize, std::collections::BTreeSet<super::clients::Key>),
     began: Instant,
     pub skew_ms: i64,
@@ -79,13 +80,13 @@ pub struct World {
 }
 
 impl World {
-    /// In a tokio runtime with paused time. `told`: says on standard error what happens.
+    /// Makes a world in a tokio runtime with paused time. With `told` it prints events to standard error.
     pub fn new(seed: u64, choices: Choices, told: bool) -> World {
         let mut rng = Rng(seed ^ 0x5eed);
         let mut setup = setup("envelope.jsonl");
         setup.clock = Clock::manual(BEGIN_MS);
         setup.settings = choices.settings.clone();
-        // The column that nova does not know is in every table.
+        // Every table has the column that nova does not know.
         setup.keep_unknown = KeepUnknown::parse(&Table::ALL.map(|table| table.name().to_owned())).unwrap();
         setup.clickhouse = Some(nova::warehouse::clickhouse::ClickHouseSettings {
             url: "http://clickhouse".to_owned(),
@@ -96,10 +97,10 @@ impl World {
             layout: Default::default(),
             timeout: Duration::from_secs(30),
         });
-        // See docs/testing.md for what is left out.
+        // docs/testing.md says what is left out.
         let proxy_ms = if choices.poison_rows && !choices.kinds.held_pieces { 0 } else { 10 * 60_000 };
         if proxy_ms == 0 {
-            // No proxy holds anything back: there is nothing to outlast.
+            // No proxy holds anything back, so nova need not wait for one.
             setup.pace.held_max_ms = 0;
         }
         let server = Server::start(rng.next(), choices.window_ms, (choices.slowest_ms, proxy_ms), told);
@@ -149,7 +150,7 @@ impl World {
         BEGIN_MS + self.began.elapsed().as_millis() as i64
     }
 
-    /// The whole run; the oracle looks after every commit and at the end.
+    /// Makes the whole run. The oracle checks it after every commit and at the end.
     pub async fn run(&mut self) {
         for _ in 0..STEPS {
             self.step().await;
@@ -185,7 +186,7 @@ impl World {
         self.pass(ms).await;
     }
 
-    /// Time passes for the delivery, the server and the clocks.
+    /// Lets time pass for the delivery, the server and the clocks.
     pub async fn pass(&mut self, ms: u64) {
         self.tell(|| format!("{ms} ms pass"));
         let mut left = ms;
@@ -207,7 +208,7 @@ impl World {
         self.end_first_snapshot();
     }
 
-    /// The job that waits until everything is read; whether it was.
+    /// Runs the job that waits until everything is read. Returns whether it was.
     fn end_first_snapshot(&mut self) -> bool {
         let read = self.unread().is_none();
         if read {
@@ -217,7 +218,7 @@ impl World {
         read
     }
 
-    /// What the product commits reaches the topics.
+    /// Sends what the product commits to the topics.
     fn change(&mut self) {
         let now_us = self.now_ms() * 1_000;
         let messages = self.product.change(now_us);
@@ -243,13 +244,13 @@ impl World {
         self.put_at(name, stamp_ms, content)
     }
 
-    /// The broker's time, or that of a producer whose clock is ahead.
+    /// The broker's time, or the time of a producer whose clock is ahead.
     fn stamp(&mut self) -> i64 {
         let ahead = self.choices.kinds.stamps && self.rng.below(200) == 0;
         self.now_ms() + if ahead { self.ahead_ms() } else { 0 }
     }
 
-    /// An hour to half a century.
+    /// A random time from an hour to half a century, milliseconds.
     fn ahead_ms(&mut self) -> i64 {
         (3_600_000 * (1 + self.rng.below(24) as i64)) << self.rng.below(15)
     }
@@ -260,7 +261,7 @@ impl World {
         self.broker.lock().append(name, stamp_ms, content, gap)
     }
 
-    /// Client events reach the topic, or the local log by way of a request.
+    /// Sends client events to the topic, or to the local log in a request.
     fn events(&mut self) {
         let (user, count) = (self.clients.pick_user(), 1 + self.rng.below(8));
         if self.choices.with_log && self.requests.iter().any(|request| request.user == user) {
@@ -290,7 +291,7 @@ impl World {
             if fate == Fate::Conflict {
                 expected.conflicts.push(offset);
             }
-            // An answer that was lost is asked for again.
+            // After a lost answer the client sends the event again.
             if self.rng.below(15) == 0 {
                 self.put_at(&name, now_ms, Content::of(client::encode(&event)));
                 let fate = self.clients.consumed(&event, now_ms);
@@ -304,7 +305,8 @@ impl World {
         }
     }
 
-    /// An event whose producer's clock is ahead: by nova's clock at its reading it is accepted or late.
+    /// Sends an event whose producer's clock is ahead. nova's clock when it reads the event decides whether the event
+    /// is accepted or late.
     fn event_ahead(&mut self, name: &TopicPartition, user: u64) {
         let post = self.product.some(Table::Posts);
         let (now_ms, ahead_ms) = (self.now_ms(), self.ahead_ms());
@@ -313,7 +315,7 @@ impl World {
         self.expected.get_mut(name).unwrap().either += 1;
     }
 
-    /// Sends requests that have no answer on its way, and takes answers.
+    /// Sends requests that have no answer again, and takes answers.
     pub fn answers(&mut self) {
         let now_ms = self.now_ms();
         let mut left = Vec::new();
@@ -337,7 +339,7 @@ impl World {
         self.requests = left;
     }
 
-    /// One commit, looked at.
+    /// Makes one commit, and checks it.
     pub fn write(&mut self, more: Option<Message>) {
         let most = 1 + self.rng.below(4) as usize;
         self.node.write(most, more).unwrap();
@@ -347,7 +349,7 @@ impl World {
         self.check_commit();
     }
 
-    /// No more faults: what is left must go through, in bounded time.
+    /// Ends all faults. What is left must go through in bounded time.
     pub async fn heal(&mut self) {
         self.tell(|| "no more faults".to_owned());
         self.server.set(Weather::Fair);
@@ -394,7 +396,7 @@ impl World {
     }
 }
 
-/// The store's random name, from the seed: a run is repeatable.
+/// Gives the store a random name from the seed, so that a run is repeatable.
 fn name_store(disk: &Recorder, seed: u64) {
     let store = store_over(disk.clone());
     let write = store.write().unwrap();
@@ -404,7 +406,7 @@ fn name_store(disk: &Recorder, seed: u64) {
 }
 
 impl World {
-    /// The bytes of the run: what happened, what is served, stored and delivered.
+    /// A hash of the run: of what happened, and of what is served, stored and delivered.
     pub fn digest(&mut self) -> u128 {
         self.trace.update(&state_bytes(&self.node.opened));
         for stored in &self.server.tables.lock().stored {

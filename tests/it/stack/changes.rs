@@ -1,4 +1,4 @@
-//! Source changes through everything, while everything is killed.
+//! Source changes through everything, while every server and nova are killed.
 
 use crate::support::asked;
 use crate::support::events::Rng;
@@ -7,7 +7,7 @@ use crate::support::rows::compare;
 use super::workload::session;
 use super::world::{Form, Servers, World, nap, until};
 
-/// Transactions of all sessions; `NOVA_TEST_TRANSACTIONS` asks for more.
+/// The transactions of all sessions. `NOVA_TEST_TRANSACTIONS` sets more.
 const TRANSACTIONS: u64 = 900;
 const SESSIONS: u64 = 3;
 
@@ -15,8 +15,8 @@ fn transactions() -> u64 {
     asked("NOVA_TEST_TRANSACTIONS").unwrap_or(TRANSACTIONS)
 }
 
-/// A user who follows one author, and a post of theirs that is written last: when the feed has it, everything before it
-/// has arrived.
+/// A user who follows one author, and a post of this author that is written last. When the feed has the post,
+/// everything before it has arrived.
 fn sentinel(world: &World) -> (String, String) {
     let row = world.sql().query_one(
         "WITH a AS (INSERT INTO users (email, username, password_hash) VALUES ('sentinel-a', 'sentinel-a', 'x') RETURNING id),

@@ -10,7 +10,7 @@ use crate::support::events::Rng;
 
 use super::world::{Form, Servers, World, http, until};
 
-/// Events sent; `NOVA_TEST_EVENTS` asks for more.
+/// The events to send. `NOVA_TEST_EVENTS` sets more.
 const EVENTS: u64 = 20_000;
 const REQUEST: u64 = 100;
 
@@ -34,7 +34,7 @@ fn every_accepted_event_is_in_post_events_exactly_once_through_kills() {
             _ if request == 3 * turn => world.servers.bounce("kafka"),
             _ => {}
         }
-        // Again until it is taken, as a client does: sometimes also after it was.
+        // The client repeats the request until it is accepted, and sometimes repeats an accepted one.
         until("an event to be accepted", || {
             let answer = http("POST", &format!("{}/api/v1/events", world.url()), &headers, &body);
             matches!(answer, Some((202, _))) && rng.below(10) > 0

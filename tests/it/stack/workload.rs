@@ -1,5 +1,5 @@
-//! Random transactions as an application makes them: inserts, updates, deletes, key changes, cascades, multi-row
-//! statements, rollbacks, large values.
+//! Random transactions like those of an application: inserts, updates, deletes, key changes, cascades, statements of
+//! several rows, rollbacks, large values.
 
 use postgres::Client;
 
@@ -11,7 +11,7 @@ pub fn session(sql: &mut Client, session: u64, count: u64) {
     for number in 0..count {
         let statements = (0..1 + rng.below(4)).map(|_| statement(&mut rng, session, number)).collect::<Vec<_>>();
         let end = if rng.below(12) == 0 { "ROLLBACK" } else { "COMMIT" };
-        // A conflict with another session undoes the transaction: also what applications see.
+        // A conflict with another session undoes the transaction, as it does for applications.
         if sql.batch_execute(&format!("BEGIN; {}; {end}", statements.join("; "))).is_err() {
             sql.batch_execute("ROLLBACK").unwrap();
         }
@@ -30,7 +30,8 @@ fn statement(rng: &mut Rng, session: u64, number: u64) -> String {
             &unique[..unique.len().min(40)]
         ),
         3..=5 => {
-            // A value of its own size: beyond 2 kB it is stored out of line, and later updates do not carry it.
+            // The size of each value is drawn. A value over 2 kB is stored out of line, and later updates do not repeat
+            // it.
             let size = [10, 300, 40_000][rng.below(3) as usize];
             format!(
                 "INSERT INTO posts (user_id, caption, image_key, image_sizes, status) SELECT {user}, (SELECT string_agg(md5(random()::text), '') FROM generate_series(1, {})), 'k', '{{\"w\": 1}}', 'published' WHERE EXISTS (SELECT 1 FROM users)",

@@ -19,7 +19,7 @@ pub struct Servers {
     pub registry: String,
     pub postgres: String,
     pub clickhouse: String,
-    /// Kills and starts servers by name.
+    /// A script that kills and starts servers by name.
     pub script: Option<String>,
 }
 
@@ -42,7 +42,7 @@ impl Servers {
         })
     }
 
-    /// Ends a server at once, and starts it again.
+    /// Kills a server, and starts it again.
     pub fn bounce(&self, name: &str) {
         let Some(script) = &self.script else { return };
         for verb in ["kill", "up"] {
@@ -52,7 +52,7 @@ impl Servers {
     }
 }
 
-/// Which of the shipped connectors.
+/// The kind of the shipped connector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     Envelope,
@@ -60,7 +60,7 @@ pub enum Form {
     Avro,
 }
 
-/// See the module.
+/// A source database with its connector, and a nova that follows it.
 pub struct World {
     pub servers: Servers,
     pub name: String,
@@ -81,7 +81,7 @@ pub fn nap(ms: u64) {
     std::thread::park_timeout(Duration::from_millis(ms));
 }
 
-/// A request over a connection of its own; `None` where nobody answers.
+/// Sends a request over a connection of its own. `None` if nobody answers.
 pub fn http(method: &str, url: &str, headers: &str, body: &str) -> Option<(u16, String)> {
     let rest = url.strip_prefix("http://").unwrap();
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -101,7 +101,7 @@ pub fn http(method: &str, url: &str, headers: &str, body: &str) -> Option<(u16, 
 }
 
 impl World {
-    /// The tables are made, the connector runs, nova serves.
+    /// Makes the tables, and starts the connector and nova.
     pub fn begin(servers: Servers, form: Form) -> World {
         let name = format!("nova{:08x}", uuid::Uuid::new_v4().as_fields().0);
         let mut admin = Postgres::connect(&servers.postgres, NoTls).unwrap();
@@ -162,7 +162,7 @@ impl World {
         });
     }
 
-    /// nova with this world's configuration.
+    /// The command `nova` with this world's configuration.
     pub fn nova(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
         command.arg("--data").arg(self.dir.path()).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -180,12 +180,12 @@ impl World {
         command
     }
 
-    /// Starts the node on a free port, the same after the first start.
+    /// Starts the node on a free port. Later starts use the same port.
     pub fn start(&mut self) {
         self.start_as(self.nova());
     }
 
-    /// The same with another configuration.
+    /// Starts the node with another configuration.
     pub fn start_as(&mut self, mut nova: Command) {
         let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
         let listen = self.node.take().map_or("127.0.0.1:0".to_owned(), |(_, url)| url.replace("http://", ""));
@@ -202,7 +202,7 @@ impl World {
         &self.node.as_ref().unwrap().1
     }
 
-    /// `kill -9`, and a new start.
+    /// Kills nova with `kill -9`, and starts it again.
     pub fn kill(&mut self) {
         let (child, _) = self.node.as_mut().unwrap();
         child.kill().unwrap();
@@ -210,7 +210,7 @@ impl World {
         self.start();
     }
 
-    /// SIGTERM, and the end.
+    /// Ends nova with SIGTERM, and waits for the end.
     pub fn stop(&mut self) {
         let (child, _) = self.node.as_mut().unwrap();
         crate::support::signal(child, rustix::process::Signal::TERM);
@@ -239,7 +239,7 @@ impl World {
         (status == 200).then(|| serde_json::from_str(&body).unwrap())
     }
 
-    /// The rows of PostgreSQL's tables, as it prints them.
+    /// The rows of PostgreSQL's tables, as PostgreSQL prints them.
     pub fn source_rows(&self) -> BTreeMap<String, Vec<BTreeMap<String, Value>>> {
         let mut sql = self.sql();
         nova::event::Table::ALL
@@ -252,7 +252,7 @@ impl World {
             .collect()
     }
 
-    /// What `nova dump` prints of every table, of the stopped node.
+    /// The output of `nova dump` for every table of the stopped node.
     pub fn dumped(&self) -> Vec<Vec<String>> {
         nova::event::Table::ALL
             .iter()
@@ -264,19 +264,19 @@ impl World {
             .collect()
     }
 
-    /// The rows of a query to ClickHouse, tab-separated.
+    /// The rows of a query to ClickHouse, separated by tabs.
     pub fn ask(&self, sql: &str) -> Option<Vec<Vec<String>>> {
         let url = format!("{}/?database={}", self.servers.clickhouse, self.name);
         let (status, body) = http("POST", &url, "", sql)?;
         if status != 200 {
-            // Not migrated yet, perhaps.
+            // The database may not be migrated yet.
             return None;
         }
         Some(body.lines().map(|line| line.split('\t').map(str::to_owned).collect()).collect())
     }
 }
 
-/// Drops a test's database and its slots, of which PostgreSQL allows a few only.
+/// Drops a test's database and its slots. PostgreSQL allows only a few slots.
 pub fn drop_database(server: &str, name: &str) {
     let Ok(mut admin) = Postgres::connect(server, NoTls) else { return };
     for _ in 0..50 {
@@ -301,7 +301,7 @@ impl Drop for World {
             let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
             eprintln!("nova's log:\n{}", log.lines().rev().take(40).collect::<Vec<_>>().join("\n"));
         }
-        // PostgreSQL allows a few slots only.
+        // PostgreSQL allows only a few slots.
         let _ = http("DELETE", &format!("{}/connectors/{}", self.servers.connect, self.name), "", "");
         drop_database(&self.servers.postgres, &self.name);
         let _ = http("POST", &self.servers.clickhouse, "", &format!("DROP DATABASE IF EXISTS {}", self.name));

@@ -1,10 +1,10 @@
-//! A certificate authority of a test's own.
+//! A certificate authority for one test.
 
 use std::path::PathBuf;
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-/// Its certificate is in a file.
+/// An authority whose certificate is in a file.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     pub file: PathBuf,

@@ -1,4 +1,4 @@
-//! A ClickHouse that does as it is told: it keeps rows, remembers tokens in a window, and fails by script.
+//! A stand-in for ClickHouse. It keeps rows, remembers tokens in a window, and fails by script.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{Read as _, Write as _};
@@ -10,32 +10,32 @@ use nova::event::Id;
 use nova::warehouse::{Target, Wire, rows};
 use parking_lot::Mutex;
 
-/// What becomes of one insert.
+/// The fault of one insert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// A proxy's 503.
+    /// A proxy answers with 503.
     Reject,
-    /// ClickHouse's error with this code; nothing is stored.
+    /// ClickHouse answers with an error of this code, and nothing is stored.
     Code(u32),
     /// The connection ends before anything is stored.
     CloseBefore,
-    /// Stored, and the connection ends without an answer.
+    /// The rows are stored, and the connection ends without an answer.
     FailAfterWrite,
-    /// Stored, and no answer comes before the client has had enough.
+    /// The rows are stored, and no answer comes before the client gives up.
     Hang,
-    /// Stored, and a view fails on the rows.
+    /// The rows are stored, and a view fails on them.
     View,
-    /// The connection ends; the insert goes on, and stores after the next one, unless it is killed.
+    /// The connection ends. The insert continues, and is stored after the next one, unless it is killed.
     Zombie,
 }
 
-/// A row that the table's constraint refuses.
+/// Decides whether the table's constraint refuses a row.
 pub type Refuses = fn(&[u8]) -> bool;
 
-/// What one insert stored.
+/// The rows that one insert stored.
 #[derive(Clone)]
 pub struct Stored {
-    /// What [`Inner::now`] said when it arrived.
+    /// The value of [`Inner::now`] at the arrival of the insert.
     pub at: usize,
     pub table: String,
     pub token: String,
@@ -46,36 +46,37 @@ pub struct Inner {
     pub stored: Vec<Stored>,
     /// Numbers the moments of a run.
     pub now: Box<dyn Fn() -> usize + Send>,
-    /// Inserts that go on without their client: query id, table, token and rows.
+    /// Inserts that run without their client: query id, table, token and rows.
     zombies: Vec<(String, String, String, Vec<u8>)>,
-    /// The batches whose rows were looked for.
+    /// The batches whose rows nova looked for.
     pub probes: BTreeSet<u64>,
     /// The query strings of inserts.
     pub targets: Vec<String>,
-    /// Answers that stand for others, by a part of the question.
+    /// Fixed answers, by a part of the question.
     pub answers: Vec<(&'static str, &'static str)>,
-    /// Token and hash of the bytes of every insert, in the order of their arrival.
+    /// The token of every insert and the hash of its bytes, in the order of arrival.
     pub inserts: Vec<(String, u128)>,
     window: Window,
-    /// Tokens that a table remembers, and for how many moments.
+    /// The number of tokens that a table remembers. `window_moments` says for how many moments.
     pub window_max: usize,
     pub window_moments: usize,
     pub script: VecDeque<Option<Fault>>,
-    /// For every insert that no script is left for.
+    /// The fault of every insert without a script.
     pub always: Option<Fault>,
     pub refuses: Option<Refuses>,
-    /// Asked of everyone, in lower case; how many did not have it.
+    /// The password that every request must have, in lower case. `strangers` counts the requests without it.
     pub password: Option<String>,
     pub strangers: usize,
-    /// The materialised view of `post_events`: how many rows it counted, its own window, whether it throws.
+    /// The number of rows that the materialised view of `post_events` counted. The view has a window of its own, and
+    /// fails if `view_throws` is set.
     pub viewed: usize,
     view_window: Window,
     pub view_throws: bool,
-    /// What `schema_migrations` holds.
+    /// The rows of `schema_migrations`.
     migrations: Vec<String>,
 }
 
-/// (Table, token, moment), oldest first.
+/// Entries of (table, token, moment), oldest first.
 type Window = VecDeque<(String, String, usize)>;
 
 pub struct Fake {
@@ -110,7 +111,7 @@ impl Default for Inner {
 }
 
 impl Inner {
-    /// Has what another server had stored by that moment.
+    /// Copies the rows that another server had stored by that moment.
     pub fn seed(&mut self, other: &Inner, until: usize) {
         self.stored = other.stored.iter().filter(|stored| stored.at <= until).cloned().collect();
         self.window = self.stored.iter().map(|one| (one.table.clone(), one.token.clone(), one.at)).collect();
@@ -120,8 +121,9 @@ impl Inner {
         self.stored.iter().filter(move |stored| stored.table == table).flat_map(|stored| &stored.rows)
     }
 
-    /// Stores an insert unless its token is known, the view after its table; the refusal of a row or of the view. `into` is
-    /// the table and the columns that the insert names, `posts_cdc (id, user_id`: rows of an older list are cut by that.
+    /// Stores an insert unless its token is known, and then the view's rows. Returns the error if the table or the view
+    /// refuses a row. `into` is the table and the columns that the insert names, as in `posts_cdc (id, user_id`. With
+    /// it rows of an older list of columns are cut.
     pub fn store(&mut self, into: &str, token: &str, body: &[u8]) -> Result<(), String> {
         let (table, names) = into.split_once(" (").unwrap();
         let target = Target::ALL.into_iter().find(|one| one.name() == table).unwrap();
@@ -150,7 +152,7 @@ impl Inner {
     }
 }
 
-/// True for a token that the window does not know.
+/// Adds a token to a window. Returns true if the window did not know it.
 fn remember(window: &mut Window, (table, token): (&str, &str), at: usize, max: usize, moments: usize) -> bool {
     window.retain(|(_, _, then)| at.saturating_sub(*then) <= moments);
     if window.iter().any(|(of, known, _)| of == table && known == token) {
@@ -182,7 +184,7 @@ impl Fake {
         self.inner.lock().script = faults.into_iter().collect();
     }
 
-    /// The ids of a table's rows, doubled ones doubled.
+    /// The ids of a table's rows. A row that is stored twice is listed twice.
     pub fn ids(&self, table: &str) -> Vec<Id> {
         self.inner.lock().rows(table).map(|row| rows::id(row)).collect()
     }
@@ -224,10 +226,10 @@ fn serve(mut stream: TcpStream, shared: &Mutex<Inner>) -> std::io::Result<()> {
     }
 }
 
-/// Stands for no answer, on a connection that stays.
+/// The status that stands for no answer on an open connection.
 const HANGS: u16 = 0;
 
-/// The request that the buffer begins with, once it is whole: its length, its target and its body.
+/// Parses the request at the beginning of the buffer once it is complete: its length, its target and its body.
 pub fn request(buffer: &[u8]) -> Option<(usize, String, Vec<u8>)> {
     let head_len = buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4;
     let head = std::str::from_utf8(&buffer[..head_len]).unwrap().to_lowercase();
@@ -277,7 +279,7 @@ pub fn parameter(target: &str, name: &str) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// The answer, or `None` to end the connection.
+/// The answer to a request, or `None` to end the connection.
 pub fn answer(target: &str, body: &[u8], shared: &Mutex<Inner>) -> Option<(u16, Vec<u8>)> {
     let query = parameter(target, "query");
     if let Some(rest) = query.strip_prefix("INSERT INTO ") {
@@ -342,7 +344,7 @@ pub fn answer(target: &str, body: &[u8], shared: &Mutex<Inner>) -> Option<(u16, 
     Some((200, Vec::new()))
 }
 
-/// Questions about the rows of a store, by batch.
+/// Answers questions about the rows of a store, by batch.
 fn of_store(sql: &str, inner: &Inner) -> Vec<u8> {
     let after = |mark: &str| sql.split(mark).nth(1).and_then(|rest| rest.split([' ', ')']).next()?.parse::<u64>().ok());
     let number = |row: &[u8], from_end: usize| {
@@ -353,7 +355,7 @@ fn of_store(sql: &str, inner: &Inner) -> Vec<u8> {
     let rows: Vec<_> = inner.rows("post_events").filter(|row| number(row, 16) == store).collect();
     let later = || rows.iter().filter(|row| number(row, 8) >= after("_nova_batch >= ").unwrap());
     if sql.contains("SELECT user_id, event_id, ingested_at") {
-        // The arrival is before store and batch.
+        // The arrival comes before store and batch.
         return later()
             .flat_map(|row| [&row[24..40], &row[..16], &row[row.len() - 24..row.len() - 16]].concat())
             .collect();
@@ -384,7 +386,7 @@ fn insert(inner: &mut Inner, into: &str, token: &str, id: String, body: &[u8]) -
     }
     let stored = inner.store(into, token, body);
     for (_, into, token, body) in std::mem::take(&mut inner.zombies) {
-        // Nobody hears of its end.
+        // The client does not learn of its end.
         let _ = inner.store(&into, &token, &body);
     }
     match (fault, stored) {
@@ -398,7 +400,7 @@ fn insert(inner: &mut Inner, into: &str, token: &str, id: String, body: &[u8]) -
     }
 }
 
-/// Where `_version` lies in a row, whose `_deleted` follows it.
+/// The offset of `_version` in a row. The column `_deleted` follows it.
 pub fn version_at(target: Target, row: &[u8]) -> usize {
     let mut at = 0;
     let text = |at: usize| {

@@ -1,4 +1,4 @@
-//! Client events with duplicates, conflicts and malformed ones, and what must become of them.
+//! Client events with duplicates, conflicts and malformed ones, and their required outcomes.
 
 use std::collections::BTreeMap;
 
@@ -24,18 +24,19 @@ impl Rng {
 pub const PARTITIONS: u64 = 3;
 pub const BEGIN_MS: i64 = 1_795_132_800_000;
 
-/// What the mix must lead to.
+/// The required outcomes of the mix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expected {
     pub applied: u64,
     pub duplicate: u64,
     pub conflicts: u64,
     pub dead: u64,
-    /// By (post, action).
+    /// The number of accepted events by (post, action).
     pub accepted: BTreeMap<(Id, u8), u64>,
 }
 
-/// `count` records on three partitions: 10 % repeat an event, 1 % repeat its id with other content, 1 % are malformed.
+/// `count` records on three partitions. 10 % repeat an event, 1 % repeat an id with other content, and 1 % are
+/// malformed.
 pub fn mix(count: u64, seed: u64) -> (Vec<Record>, Expected) {
     let mut rng = Rng(seed);
     let (mut records, mut expected) = (Vec::new(), Expected::default());
@@ -90,7 +91,7 @@ pub fn mix(count: u64, seed: u64) -> (Vec<Record>, Expected) {
             origin: None,
             lsn_delta: 0,
         });
-        // Gaps are legal: transaction markers, compaction.
+        // Gaps are legal: transaction markers and compaction make them.
         offsets[partition] += 1 + i64::from(rng.below(50) == 0);
     }
     (records, expected)
@@ -115,7 +116,7 @@ pub fn lines(records: &[Record]) -> String {
     out
 }
 
-/// How many events of each action were counted by day, whoever sent them, and in whichever order partitions came.
+/// The number of counted events of each action by day, for all users and any order of partitions.
 pub fn days(state: &nova::state::State) -> BTreeMap<i32, [u64; 5]> {
     (0..100_000).filter_map(|day| Some((day, state.daily.day(day)?.events))).collect()
 }

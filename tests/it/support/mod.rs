@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Functions that all tests share.
 
 pub mod authority;
 pub mod clickhouse;
@@ -21,13 +21,13 @@ use nova_storage::schema::DEAD;
 use nova_storage::testing::Recorder;
 use nova_storage::{Options, Store};
 
-/// Sends a signal to a process that runs; without the program `kill`, which not every machine has.
+/// Sends a signal to a running process, without the program `kill`, which not every machine has.
 pub fn signal(child: &std::process::Child, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_child(child);
     rustix::process::kill_process(pid, signal).unwrap();
 }
 
-/// A number from the environment, where a run is asked to be longer than usual. Panics for what is no number.
+/// A number from the environment, for runs that are longer than usual. Panics if the value is no number.
 pub fn asked(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }
@@ -36,7 +36,7 @@ pub fn fixture(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cdc").join(name)
 }
 
-/// The records of a capture, all of them.
+/// All records of a capture.
 pub fn capture(name: &str) -> Vec<Record> {
     let mut source = CaptureSource::new(vec![fixture(name)]).unwrap();
     let mut records = Vec::new();
@@ -44,7 +44,7 @@ pub fn capture(name: &str) -> Vec<Record> {
     records
 }
 
-/// Settings for a capture: topics by their last part, schemas from beside it, a clock that stands still.
+/// The setup for a capture: topics named by their last part, schemas from beside the capture, and a stopped clock.
 pub fn setup(name: &str) -> Setup {
     let schemas = schemas_path(&fixture(name));
     let schemas: Arc<dyn Schemas> = match schemas.exists() {
@@ -60,12 +60,12 @@ pub fn store_over(backend: Recorder) -> Store {
     Store::open_backend(backend, &Options::default()).unwrap()
 }
 
-/// Records from memory; pausing is not supported: nothing of it waits.
+/// A source of records from memory. It cannot be paused, because nothing that it holds waits.
 pub struct Listed {
     records: std::vec::IntoIter<Record>,
-    /// Records of one poll.
+    /// The number of records of one poll.
     step: usize,
-    /// Shows the time of the latest record that was polled.
+    /// The clock that is set to the time of the latest polled record.
     clock: Option<Clock>,
 }
 
@@ -74,7 +74,7 @@ impl Listed {
         Listed { records: records.into_iter(), step, clock: None }
     }
 
-    /// Records that are read as they come: the clock is never behind them.
+    /// A source of records that are read at their time: the clock is never behind the records.
     pub fn live(records: Vec<Record>, step: usize, clock: &Clock) -> Listed {
         Listed { clock: Some(clock.clone()), ..Listed::new(records, step) }
     }
@@ -116,14 +116,14 @@ pub fn dump(opened: &Opened) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// Memory as a checkpoint would write it.
+/// The state as a checkpoint would write it.
 pub fn state_bytes(opened: &Opened) -> Vec<u8> {
     let mut out = Vec::new();
     opened.state.read().save(&mut |_, _, chunk| out.extend_from_slice(chunk));
     out
 }
 
-/// Puts records among the dead letters, as if their cause had been repaired since.
+/// Adds records to the dead letters, as if their cause had been repaired since.
 pub fn bury(store: &Store, letters: &[Record]) {
     let write = store.write().unwrap();
     for (letter, id) in letters.iter().zip(0u64..) {

@@ -1,4 +1,4 @@
-//! The program `nova` as a process of its own.
+//! The program `nova` as a separate process.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::api::client::Client;
 
-/// `nova` over a data directory, without what the environment says.
+/// The command `nova` over a data directory, without variables of the environment.
 pub fn command(data: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("NOVA_")) {
@@ -51,7 +51,7 @@ impl Serving {
         Client::connect(self.addr).get("/health/ready", "").json()
     }
 
-    /// By SIGTERM.
+    /// Ends the process with SIGTERM.
     pub fn end(mut self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();

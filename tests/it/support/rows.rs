@@ -1,4 +1,4 @@
-//! Dumped rows against PostgreSQL's own.
+//! Compares dumped rows with PostgreSQL's own.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,11 @@ use nova::decode::time;
 use nova::event::{ColumnType, DROPPED_COLUMNS, Table};
 use serde_json::Value;
 
-/// Columns that a stream could not convey, by capture: `ALTER TABLE … ADD COLUMN language … DEFAULT 'en'` writes no
-/// change for the rows that were there, and a NULL in it came as the default (`replace.null.with.default`).
+/// Columns that a stream could not bring, by capture. `ALTER TABLE … ADD COLUMN language … DEFAULT 'en'` writes no
+/// change for existing rows, and a NULL in the column came as the default (`replace.null.with.default`).
 const NOT_CONVEYED: [(&str, &str, &str); 1] = [("posts", "language", "en")];
 
-/// PostgreSQL prints times its own way; compare instants.
+/// A value in a form that can be compared. PostgreSQL prints times in its own way, so times are compared as instants.
 fn normal(table: Table, column: &str, value: &Value) -> Value {
     let kind = table.columns().iter().find(|known| known.name == column).map(|known| known.kind);
     match (kind, value.as_str()) {
@@ -18,7 +18,7 @@ fn normal(table: Table, column: &str, value: &Value) -> Value {
             let zoned = text.ends_with('Z') || text.contains("+0");
             let text = if zoned { text.to_owned() } else { format!("{text}Z") };
             let in_range = text.parse::<jiff::Timestamp>().ok().map(|stamp| stamp.as_microsecond());
-            // Years beyond 9999, and before Christ as PostgreSQL has them.
+            // These are years beyond 9999, and years before Christ in PostgreSQL's form.
             let micros = in_range.or_else(|| time::parse_micros(&text)).or_else(|| time::parse_postgres(&text, true));
             Value::from(micros.unwrap_or_else(|| panic!("{text} is no time")))
         }
@@ -26,7 +26,7 @@ fn normal(table: Table, column: &str, value: &Value) -> Value {
     }
 }
 
-/// Compares a dump with PostgreSQL's tables, row by row and column by column; returns how many values were excused.
+/// Compares a dump with PostgreSQL's tables, row by row and column by column. Returns the number of excused values.
 pub fn compare(dumped: &[Vec<String>], expected: &BTreeMap<String, Vec<BTreeMap<String, Value>>>) -> usize {
     let mut excused = 0;
     for (table, lines) in Table::ALL.into_iter().zip(dumped) {
@@ -84,7 +84,7 @@ pub fn compare_current(dumped: &[Vec<String>], mut ask: impl FnMut(&str) -> Vec<
     }
 }
 
-/// Times, booleans and JSON in one spelling.
+/// A value with times, booleans and JSON in one spelling.
 fn plainly(kind: ColumnType, value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
@@ -97,7 +97,7 @@ fn plainly(kind: ColumnType, value: &Value) -> String {
     }
 }
 
-/// What a user has besides `id` and `username`, as members of a JSON object.
+/// The columns of a user besides `id` and `username`, as members of a JSON object.
 pub const USER_COLUMNS: &str = concat!(
     r#""email_verified":true,"is_active":true,"created_at":"2026-11-20T09:00:00Z","#,
     r#""updated_at":"2026-11-20T09:00:00Z","deleted_at":null"#

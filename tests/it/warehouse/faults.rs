@@ -1,4 +1,4 @@
-//! Every fault by script, crashes between any two commits, poison, and a server that is away.
+//! Every fault by script, crashes between any two commits, poison, and a server that cannot be reached.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -17,7 +17,7 @@ use super::super::support::clickhouse::{Fake, Fault, version_at};
 use super::super::support::{Listed, capture, dump, run, store_over};
 use super::{events, setup, times};
 
-/// The accepted ids once each, whatever else happened.
+/// Checks that every accepted id is stored once, whatever else happened.
 fn assert_exactly_once(fake: &Fake, applied: u64, what: &str) {
     let times = times(fake.ids("post_events"));
     assert_eq!(times.len() as u64, applied, "{what}: ids");
@@ -71,7 +71,7 @@ fn n8_the_same_token_always_comes_with_the_same_bytes_and_holds_their_hash() {
     }
 }
 
-/// Durability is frozen at every sync of a run; each time a new process goes on from there, against the same server.
+/// The disk is frozen at every sync of a run. From each a new process continues, with the same server.
 #[test]
 fn n3_n5_a_crash_between_any_two_commits_doubles_and_loses_nothing() {
     let (records, applied) = events(600, 13);
@@ -81,7 +81,7 @@ fn n3_n5_a_crash_between_any_two_commits_doubles_and_loses_nothing() {
     let moments = backend.clone();
     first.inner.lock().now = Box::new(move || moments.syncs());
     let mut setup = setup("events", &first.url, "nova");
-    // Small batches, so that commits, inserts and acknowledgements mix.
+    // The batches are small, so that commits, inserts and acknowledgements mix.
     let opened = app::open_store(&setup, store_over(backend.clone())).unwrap();
     let running = opened.start(Box::new(Listed::new(records.clone(), 60)), &setup).unwrap();
     let inbox = running.inbox.clone();
@@ -102,10 +102,10 @@ fn n3_n5_a_crash_between_any_two_commits_doubles_and_loses_nothing() {
 #[test]
 fn poison_is_found_by_experiment_and_every_other_row_lands_once() {
     let (fake, (records, applied)) = (Fake::start(), events(4_000, 14));
-    // About one in 500.
+    // The constraint refuses about one row in 500.
     let refuses = |row: &[u8]| xxhash_rust::xxh3::xxh3_64(&row[..16]).is_multiple_of(500);
     fake.inner.lock().refuses = Some(refuses);
-    // While it is away nothing is suspected.
+    // While the server cannot be reached no row is suspected.
     fake.script(vec![Some(Fault::Reject); 6]);
     let backend = Recorder::new();
     run(&setup("events", &fake.url, "nova"), store_over(backend.clone()), records);
@@ -126,7 +126,7 @@ fn poison_is_found_by_experiment_and_every_other_row_lands_once() {
     assert!(times(poison).values().all(|times| *times == 1), "a poison row is a dead letter once");
 }
 
-/// The server forgets tokens at once, and what is in doubt is looked for at once.
+/// The server forgets tokens at once, and nova looks for doubtful rows at once.
 #[test]
 fn n5_rows_of_an_unconfirmed_batch_are_looked_for_when_its_token_may_be_forgotten() {
     for (what, fault, uncertain) in [
@@ -150,7 +150,7 @@ fn n5_rows_of_an_unconfirmed_batch_are_looked_for_when_its_token_may_be_forgotte
     }
 }
 
-/// Torture 29: the server has another password, and nova's file a little later.
+/// Torture 29: the server has another password, and nova's file gets it a little later.
 #[test]
 fn a_rotated_password_stalls_every_table_until_its_file_has_the_new_one() {
     let (fake, (records, applied)) = (Fake::start(), events(500, 12));
@@ -172,7 +172,7 @@ fn a_rotated_password_stalls_every_table_until_its_file_has_the_new_one() {
     assert_exactly_once(&fake, applied, "with the new password");
 }
 
-/// A process ends with many sealed batches behind it: the next one looks for those only that were on their way.
+/// A process ends with many sealed batches in its outbox. The next process looks only for those that were being sent.
 #[test]
 fn n5_of_what_an_earlier_process_left_only_the_head_is_looked_for() {
     let (fake, (records, applied)) = (Fake::start(), events(2_000, 18));
@@ -180,7 +180,7 @@ fn n5_of_what_an_earlier_process_left_only_the_head_is_looked_for() {
     let mut setup = setup("events", &fake.url, "nova");
     setup.drain.idle = Duration::ZERO;
     let backend = Recorder::new();
-    // Each run seals what it has taken.
+    // Each run seals the rows of its records.
     for part in records.chunks(50) {
         run(&setup, store_over(backend.clone()), part.to_vec());
     }
@@ -199,14 +199,14 @@ fn n5_of_what_an_earlier_process_left_only_the_head_is_looked_for() {
     assert!((1..=21).contains(&probes), "{probes} batches were looked for");
 }
 
-/// Stored by a process that died, and forgotten by the server while nobody could reach it.
+/// The rows were stored by a process that died. The server forgot their token while nobody could reach it.
 #[test]
 fn n5_an_outage_that_outlasts_the_memory_of_tokens_doubles_nothing() {
     let (fake, (records, applied)) = (Fake::start(), events(500, 19));
     let mut setup = setup("events", &fake.url, "nova");
     let backend = Recorder::new();
     fake.inner.lock().always = Some(Fault::FailAfterWrite);
-    // No insert succeeds, so this is how long the end waits: enough that one was tried.
+    // No insert succeeds, so the end waits for this time. It is enough for one attempt.
     setup.drain.idle = Duration::from_secs(2);
     run(&setup, store_over(backend.clone()), records);
     assert!(!fake.ids("post_events").is_empty());
@@ -328,7 +328,8 @@ fn an_insert_pins_what_defaults_and_profiles_could_change() {
     }
 }
 
-/// What the lint refuses takes no rows, is told also when there is nothing to deliver, and goes on once it is repaired.
+/// A table that the lint refuses gets no rows. The refusal is reported even if there is nothing to deliver, and the
+/// rows are sent once the table is repaired.
 #[test]
 fn what_the_lint_refuses_is_told_at_the_start_and_waits_until_it_is_repaired() {
     let fixed = ("FROM system.settings", "async_insert\t1\t1\n");
@@ -366,7 +367,8 @@ fn what_the_lint_refuses_is_told_at_the_start_and_waits_until_it_is_repaired() {
     }
 }
 
-/// What ten minutes of traffic left in the outbox, and the rate at which it came.
+/// The outbox has the rows of ten minutes of traffic. The test compares the rate of their delivery with the rate of
+/// their arrival.
 #[test]
 fn what_a_long_outage_left_drains_at_five_times_the_rate_of_its_arrival() {
     const RATE_PER_S: u64 = 100;

@@ -1,4 +1,4 @@
-//! Rows on their way into ClickHouse: against a scripted server of ours, and against the real engine where there is one.
+//! The delivery of rows to ClickHouse, against a scripted stand-in, and against the real engine if there is one.
 
 mod engine;
 mod faults;
@@ -14,7 +14,7 @@ use nova::warehouse::sender::Pace;
 
 use super::support;
 
-/// A setup whose rows go to `url`, that tries again fast.
+/// A setup whose rows go to `url`, with short pauses between attempts.
 fn setup(name: &str, url: &str, database: &str) -> Setup {
     let mut setup = support::setup(name);
     setup.settings.truncate = nova::pipeline::TruncatePolicy::Apply;
@@ -32,13 +32,13 @@ fn setup(name: &str, url: &str, database: &str) -> Setup {
     setup
 }
 
-/// Client events and how often each id must be in `post_events`: once.
+/// Client events, and the number of ids that must be in `post_events` once each.
 fn events(count: u64, seed: u64) -> (Vec<Record>, u64) {
     let (records, expected) = support::events::mix(count, seed);
     (records, expected.applied)
 }
 
-/// How often each id occurs.
+/// The number of times that each id occurs.
 fn times(ids: impl IntoIterator<Item = Id>) -> BTreeMap<Id, usize> {
     let mut times = BTreeMap::new();
     ids.into_iter().for_each(|id| *times.entry(id).or_default() += 1);

@@ -1,4 +1,4 @@
-//! A store that ClickHouse is ahead of: restored from a backup of any moment, or made to read everything again.
+//! ClickHouse is ahead of the store, which was restored from a backup of any moment, or made to read everything again.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ fn asked(setup: &Setup, store: &nova_storage::Store, everything: bool) -> Report
     runtime.block_on(reconcile(store, &clickhouse, everything, setup.clock.now_ms())).unwrap()
 }
 
-/// Runs with batches that are sealed all the time, so that commits, inserts and acknowledgements mix.
+/// Runs records with small batches that are sealed all the time, so that commits, inserts and acknowledgements mix.
 fn run_in_small_batches(setup: &Setup, backend: Recorder, records: Vec<Record>) -> Vec<PartitionStatus> {
     let opened = app::open_store(setup, store_over(backend)).unwrap();
     let running = opened.start(Box::new(Listed::new(records, 60)), setup).unwrap();
@@ -36,7 +36,8 @@ fn run_in_small_batches(setup: &Setup, backend: Recorder, records: Vec<Record>) 
     statuses
 }
 
-/// Fault 13: a backup of any moment, a server that has all that came after it and has forgotten every token.
+/// Fault 13: the store is a backup of any moment. The server has everything that came after the backup, and has
+/// forgotten every token.
 #[test]
 fn n3_n5_after_a_restore_of_any_moment_what_clickhouse_has_is_counted_and_not_sent_again() {
     let (records, applied) = events(900, 31);
@@ -54,7 +55,7 @@ fn n3_n5_after_a_restore_of_any_moment_what_clickhouse_has_is_counted_and_not_se
     let committed = |sync: &usize| Meta::load(&store_over(backend.image(*sync, 1)).read().unwrap()).unwrap().is_some();
     let first = (4..syncs).find(committed).unwrap();
     for sync in (first..syncs).step_by((syncs / 20).max(1)) {
-        // As it is without the question.
+        // This is the result without the question.
         fake.inner.lock().stored.clone_from(&whole);
         run(&setup, store_over(backend.image(sync, 1)), records.clone());
         doubled_without += times(fake.ids("post_events")).values().filter(|times| **times > 1).count();
@@ -77,7 +78,7 @@ fn n3_n5_after_a_restore_of_any_moment_what_clickhouse_has_is_counted_and_not_se
     assert!(dropped > 0, "no backup had rows in its outbox that were delivered later");
 }
 
-/// What the lost life had sealed, and never got through, is sent.
+/// Batches that the lost process had sealed but not delivered are sent.
 #[test]
 fn n5_after_a_restore_what_clickhouse_lacks_is_sent() {
     let (records, applied) = events(900, 32);
@@ -104,8 +105,8 @@ fn n5_after_a_restore_what_clickhouse_lacks_is_sent() {
     assert!(times.len() as u64 == applied && times.values().all(|times| *times == 1));
 }
 
-/// Fault 36: a server that was restored from a backup is found out, also after it took new rows, and rebuilding with the
-/// question sends again what it lost, and nothing else.
+/// Fault 36: a server that was restored from a backup is noticed, also after it took new rows. A rebuild with the
+/// question sends again what the server lost, and nothing else.
 #[test]
 fn batches_that_a_restored_clickhouse_lacks_are_found_and_a_rebuild_sends_them_again() {
     let (records, applied) = events(4_000, 33);
@@ -128,11 +129,11 @@ fn batches_that_a_restored_clickhouse_lacks_are_found_and_a_rebuild_sends_them_a
     assert_eq!(finding(), None);
     let store = store_over(backend.image(backend.syncs(), 0));
     assert_eq!(asked(&setup, &store, true).delivered, applied);
-    // The third hour is lost, the fourth came after the loss.
+    // The rows of the third hour are lost, and those of the fourth came after the loss.
     let lost = fake.inner.lock().stored.remove(2).rows.len();
     let found = finding().expect("a lost batch was not missed");
     assert!(found.code == "batches-missing" && found.detail.contains("1 of 4"), "{found}");
-    // A node tells it by itself, and goes on.
+    // A node reports the loss by itself, and continues.
     let opened = app::open_store(&setup, store_over(backend.image(backend.syncs(), 0))).unwrap();
     let status = opened.warehouse.clone().unwrap();
     let running = opened.start(Box::new(Listed::new(Vec::new(), 1)), &setup).unwrap();
@@ -169,7 +170,8 @@ fn a_store_is_not_reconciled_with_a_server_that_does_not_answer() {
     assert!(failed.to_string().starts_with("ClickHouse: not reached"), "{failed}");
 }
 
-/// Letters of events that nobody sent, of all these events, and of what is no event; which of them are sent.
+/// Makes dead letters of events that nobody sent, of all these events, and of records that are no events. Returns the
+/// letters, and those that are sent.
 pub fn letters(setup: &Setup, store: &nova_storage::Store, records: Vec<Record>) -> (Vec<u64>, BTreeSet<u64>) {
     let mut decoder = setup.decoder();
     let mut letters = support::events::mix(40, 977).0;

@@ -69,6 +69,17 @@ const LONG: &str = r#"{"schema":"\"long\""}"#;
 const MISSING: &str = r#"{"error_code":40403,"message":"Schema not found"}"#;
 
 #[test]
+fn a_look_at_what_is_known_does_not_ask_the_registry() {
+    let fake = Fake::start(vec![(200, LONG)]);
+    let (schemas, _) = schemas(&fake.url);
+    assert!(matches!(schemas.known(7), SchemaLookup::Unavailable(detail) if detail.contains("not known here yet")));
+    assert_eq!(fake.asked(), 0);
+    assert!(matches!(ask(&schemas, 7), SchemaLookup::Found(_)));
+    assert!(matches!(schemas.known(7), SchemaLookup::Found(_)));
+    assert_eq!(fake.asked(), 1);
+}
+
+#[test]
 fn a_schema_is_fetched_once_with_the_credentials() {
     let fake = Fake::start(vec![(200, LONG)]);
     let (schemas, _) = schemas(&fake.url);

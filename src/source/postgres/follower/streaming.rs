@@ -291,8 +291,8 @@ impl<T> Reading<T> {
         Ok(())
     }
 
-    /// Skips the last transaction that was read, and checks that there is no other one before the position. Otherwise
-    /// the log is another one than was read.
+    /// Skips the last transaction that was read, and checks that there is no other one before the position. If nothing
+    /// is read there, the log is not the one that was read.
     fn passes(&mut self, event: &Event) -> Result<bool, Ended> {
         match event {
             Event::Begin { commit_lsn, commit_us } => match self.known {

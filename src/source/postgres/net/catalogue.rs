@@ -228,7 +228,7 @@ async fn limits(client: &Client) -> Result<Limits, Failure> {
 }
 
 fn missing(what: &str) -> Failure {
-    Failure::Away(format!("the server told no {what}"))
+    Failure::Away(format!("the server returned no {what}"))
 }
 
 fn slot_row(row: &Value) -> SlotRow {
@@ -286,8 +286,8 @@ fn published(row: &Row, publication: &str) -> Result<Published, Failure> {
     })
 }
 
-/// The blocking transactions in words for a person. The text is empty if there are none, or if the server cannot be
-/// asked.
+/// The blocking transactions in words for a person. The text is empty if no transaction blocks, or if the server
+/// cannot be asked.
 pub(super) async fn blockers(client: &Client) -> String {
     let Ok(rows) = client.query(BLOCKERS, &[]).await else { return String::new() };
     let texts: Vec<String> = rows.iter().filter_map(|row| row.get::<_, Option<String>>(0)).collect();

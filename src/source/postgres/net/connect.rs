@@ -30,7 +30,7 @@ pub(super) async fn primary(settings: &ConnectSettings) -> Result<(Client, Targe
     standby.ok_or_else(|| last.unwrap_or_else(|| Failure::Away("no host".to_owned())))
 }
 
-/// Opens a connection. Returns it, and whether it is to a standby.
+/// Opens a connection. Returns the session, and whether the server is a standby.
 pub(super) async fn open(target: &Target, tls: &Tls) -> Result<(Client, bool), Failure> {
     let client = match tls.connect(&target.config, &target.host).await {
         Ok(client) => client,

@@ -63,7 +63,8 @@ fn broken(text: String) -> Failure {
 const PASSWORD: &str = "write it into the first line of a file that postgres.password_file names, or into postgres.url (nova \
                         reads neither PGPASSWORD nor ~/.pgpass)";
 
-/// The failure for an error of the replication session. Its text ends with the SQLSTATE if the server sent one.
+/// The failure for an error of the replication session. The failure's text ends with the SQLSTATE if the server sent
+/// one.
 pub(super) fn refused(error: PgWireError) -> Failure {
     match error {
         PgWireError::Server(text) => {

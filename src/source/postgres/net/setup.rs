@@ -155,7 +155,7 @@ fn seen_by_the_role(wanted: &Wanted, existing: &mut Existing) {
 }
 
 fn table(row: &Row) -> Result<SourceTable, Failure> {
-    let missing = |what: &str| Failure::Away(format!("the server told no {what}"));
+    let missing = |what: &str| Failure::Away(format!("the server returned no {what}"));
     let name: &str = row.get(0);
     let columns: Option<&str> = row.get(4);
     let columns: Vec<(String, bool, bool, bool, bool)> =

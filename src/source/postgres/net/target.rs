@@ -40,7 +40,7 @@ pub(super) fn session_options() -> String {
     options.join(" ")
 }
 
-/// One host of the address. It is used until it fails.
+/// One host of the address. The address is used until it fails.
 #[derive(Clone)]
 pub(super) struct Target {
     pub config: Config,

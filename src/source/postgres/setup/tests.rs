@@ -85,7 +85,7 @@ fn policies_do_not_hide_rows_from_the_copy() {
     assert!(!statements(&plan(&wanted(), &existing, None).unwrap()).contains(&"ALTER ROLE nova BYPASSRLS"));
 }
 
-/// The issues 158 and 159 of go-pq-cdc were about a tool that sets the identity itself.
+/// In issues 158 and 159 of go-pq-cdc the tool itself sets the identity.
 #[test]
 fn what_would_break_the_applications_statements_is_refused_with_the_way_out_and_no_identity_is_set() {
     let refused = |spoil: &dyn Fn(&mut SourceTable)| {

@@ -1,4 +1,4 @@
-//! Dead letters of changes that came from a slot, from the server's bytes to what `nova dlq replay` makes of them.
+//! Dead letters of changes from a slot, from the server's bytes to the result of `nova dlq replay`.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -14,22 +14,22 @@ use crate::support::rows::{compare, compare_current};
 use super::place::Place;
 use super::told::{told, told_afresh};
 
-/// A time that nova cannot read, of the length of those that it can.
+/// A time that nova cannot read. It is as long as a readable one.
 const UNREADABLE: &str = "some day in late november!!";
-/// How a column of text says a time.
+/// The format in which a column of text gives a time.
 const FORM: &str = r#"'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"#;
 
-/// Of each post: the number in its key, and what becomes of its letter.
+/// For each post: the number in its key, and the result of its letter.
 const POSTS: [(u32, &str); 6] =
     [(1, "applied"), (2, "applied"), (3, "stale"), (4, "stale"), (5, "kept"), (6, "applied")];
-/// Replayed on the running node; the others on the stopped store.
+/// The post whose letter is replayed on the running node. The others are replayed on the stopped store.
 const LATE: u32 = 6;
 
 fn key(number: u32) -> String {
     format!("f0000000-0000-4000-8000-{number:012}")
 }
 
-/// A later nova reads what an earlier one could not: here the bytes in the letters are corrected instead.
+/// Corrects the bytes in the letters. It stands for a later nova that can read what an earlier one could not.
 fn repair(place: &Place, readable: &str) {
     assert_eq!(UNREADABLE.len(), readable.len());
     let store = Store::open(&place.store(), &Options::default(), |_| {}).unwrap();
@@ -49,7 +49,7 @@ fn repair(place: &Place, readable: &str) {
     write.commit().unwrap();
 }
 
-/// The letters that wait: id and the number in the post's key.
+/// The waiting letters: the id of each, and the number in its post's key.
 fn letters(place: &Place) -> BTreeMap<u64, u32> {
     let listed = place.nova().args(["dlq", "list", "--json"]).output().unwrap();
     let listed: Vec<Value> = serde_json::from_slice(&listed.stdout).unwrap();
@@ -64,7 +64,7 @@ fn letters(place: &Place) -> BTreeMap<u64, u32> {
     listed.iter().map(one).collect()
 }
 
-/// What became of each letter, by its id.
+/// The result of each letter, by the letter's id.
 fn outcomes(replay: &mut Command) -> BTreeMap<u64, String> {
     let output = replay.arg("--json").output().unwrap();
     let results: Vec<Value> = serde_json::from_slice(&output.stdout)
@@ -98,12 +98,12 @@ fn p18_letters_of_a_slot_are_replayed_once_and_never_over_a_later_change() {
             key(number)
         ));
     }
-    // What comes later counts, whenever the letter is replayed.
+    // Later changes win, whenever the letter is replayed.
     place.run(&format!("UPDATE posts SET created_at = '{readable}' WHERE id = '{}'", key(3)));
     place.run(&format!("DELETE FROM posts WHERE id = '{}'", key(4)));
     place.sentinel();
     place.stop();
-    // The one that was changed, and two that were written last.
+    // The store has the changed post, and the two that were written last.
     assert_eq!(place.dumped()[Table::Posts as usize].len(), 3);
     let numbers = letters(&place);
     assert_eq!(numbers.values().copied().collect::<Vec<_>>(), POSTS.map(|(number, _)| number));
@@ -136,7 +136,7 @@ fn p18_letters_of_a_slot_are_replayed_once_and_never_over_a_later_change() {
     if let Some(ask) = place.warehouse() {
         compare_current(&dumped, ask);
     }
-    // What the counters say is what one reading of the rows gives.
+    // The counters equal a count of the rows.
     place.run(&format!("DELETE FROM posts WHERE id = '{}'", key(5)));
     place.run(&format!("UPDATE posts SET created_at = '{readable}' WHERE created_at = '{UNREADABLE}'"));
     assert_eq!(told(&place), told_afresh(&place));

@@ -1,4 +1,4 @@
-//! A store that moves from Debezium's topics to a slot of its own and back, while the application works.
+//! A store moves from Debezium's topics to a slot of its own and back, while the application writes.
 
 use nova::event::Table;
 
@@ -27,7 +27,7 @@ fn a_store_moves_from_debezium_to_a_slot_and_back_and_nothing_is_lost_or_doubled
     let (user, post) = place.plant();
     until("Debezium's records", || in_feed(&world, &user, &post));
     world.stop();
-    // What is deleted now no slot tells: the rows that are not read are swept.
+    // No slot reports these deletes. Rows that are not read again are swept.
     session(&mut place.sql(), 2, TRANSACTIONS);
     place.run("DELETE FROM likes WHERE id IN (SELECT id FROM likes ORDER BY id LIMIT 20); DELETE FROM comments");
     let mut sql = place.sql();
@@ -43,7 +43,7 @@ fn a_store_moves_from_debezium_to_a_slot_and_back_and_nothing_is_lost_or_doubled
     assert!(told(&place).iter().any(|page| page.contains("reason")), "nobody is told anything");
     assert_eq!(told(&place), told_afresh(&place));
 
-    // The topics have what the slot brought: all of it is known.
+    // The topics have the changes that the slot brought, and all of them are known.
     session(&mut place.sql(), 4, TRANSACTIONS);
     place.run("DELETE FROM follows WHERE id IN (SELECT id FROM follows ORDER BY id LIMIT 20)");
     world.start();

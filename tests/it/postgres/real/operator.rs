@@ -1,4 +1,4 @@
-//! What an operator types, over a real server: `nova postgres`, `nova check`, what readiness and metrics say.
+//! Commands of an operator over a real server: `nova postgres`, `nova check`, and what readiness and metrics report.
 
 use std::process::{Command, Output};
 
@@ -21,7 +21,7 @@ fn json(command: &mut Command) -> (Option<i32>, Value) {
     (output.status.code(), value)
 }
 
-/// A database with the tables and nothing for nova, and a role's name that is nobody's.
+/// Makes a database with the tables and without anything for nova, and the name of a role that does not exist.
 fn bare(at: String) -> (Place, String) {
     let place = Place::at(at);
     place.run(&format!("DROP PUBLICATION {}", place.name));
@@ -49,7 +49,7 @@ fn setup_makes_what_nova_needs_once_and_a_node_follows_with_those_rights_alone()
     place.run(
         "ALTER TABLE users ADD COLUMN bio text, ADD COLUMN birthday date; ALTER TABLE posts ENABLE ROW LEVEL SECURITY",
     );
-    // Triggers of statements run where no row is touched.
+    // Triggers of statements run even if no row is changed.
     place.run(
         "CREATE TABLE touched (n int);
          CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO touched VALUES (1); RETURN NULL; END $$;
@@ -109,7 +109,7 @@ fn p15_setup_changes_nothing_where_the_applications_own_statements_would_fail() 
             "pg-identity-uncovered",
             "ALTER TABLE users REPLICA IDENTITY DEFAULT",
         ),
-        // The proof finds what the catalogue's columns do not show.
+        // The check finds a filter, which the catalogue's columns do not show.
         (
             "CREATE PUBLICATION #P FOR TABLE posts WHERE (status = 'published')",
             "The application's own statement would fail",
@@ -153,7 +153,7 @@ fn setup_repairs_a_publication_that_leaks_or_lacks_and_says_what_to_read_again()
     assert!(done.status.success() && told(&done).contains("nova cdc resnapshot users"), "{}", told(&done));
     let checked = place.nova().arg("check").output().unwrap();
     assert!(checked.status.success(), "{}", told(&checked));
-    // One of all tables takes no list.
+    // A publication of all tables has no list of tables.
     place.run(&format!("DROP PUBLICATION {0}; CREATE PUBLICATION {0} FOR ALL TABLES", place.name));
     let refused = setup(&place, &role).output().unwrap();
     assert!(!refused.status.success() && told(&refused).contains("FOR ALL TABLES"), "{}", told(&refused));
@@ -173,7 +173,7 @@ fn the_printed_script_is_what_psql_runs_and_apply_finds_nothing_to_do_then() {
     place.run(&script);
     let (code, after) = json(&mut setup(&place, &role));
     assert_eq!((code, &after["changed"]), (Some(0), &Value::Bool(false)), "{after}");
-    // Over a server only what lacks is printed.
+    // With a server only the missing parts are printed.
     let lacking = place.nova().args(["postgres", "setup", "--url", &place.database()]).output().unwrap();
     assert!(!told(&lacking).contains("CREATE PUBLICATION"), "{}", told(&lacking));
 }
@@ -197,7 +197,7 @@ fn status_and_drop_slot_know_where_the_store_stands_beside_a_node_and_without_on
         (Some(0), &Value::Bool(true), &Value::Bool(true))
     );
     assert_eq!(beside["publication"]["state"]["tables"].as_array().unwrap().len(), 5);
-    // Without --url the store is locked, and the node that is configured is asked.
+    // Without --url the store is locked, so the configured node is asked.
     let listen = url.strip_prefix("http://").unwrap();
     let (code, locked) = json(place.nova().env("NOVA_HTTP_LISTEN", listen).args(["postgres", "status"]));
     assert_eq!((code, &locked["store"]["running"]), (Some(0), &Value::Bool(true)), "{locked}");
@@ -216,7 +216,7 @@ fn status_and_drop_slot_know_where_the_store_stands_beside_a_node_and_without_on
     ] {
         assert!(metrics.contains(series), "{series}\n{metrics}");
     }
-    // The stack's server has no limit.
+    // The server of the tests has no limit.
     assert!(metrics.contains("nova_pg_findings{code=\"pg-keep-size\"} 1") && place.ready().contains("pg-keep-size: "));
     let active = place.nova().args(["postgres", "drop-slot", "--force", "--url", &url]).output().unwrap();
     assert!(!active.status.success() && told(&active).contains("stop nova first"), "{}", told(&active));

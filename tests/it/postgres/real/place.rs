@@ -22,17 +22,17 @@ use crate::stack::world::{drop_database, http, until};
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What is published: neither `password_hash` nor `email`.
+/// The published tables and columns. Neither `password_hash` nor `email` is among them.
 pub const PUBLISHED: &str = "users (id, username, email_verified, is_active, created_at, updated_at, deleted_at), posts, follows, \
                          comments, likes";
 
 pub struct Place {
     server: String,
-    /// Of the database, and of the slot and the publication where they are this place's alone.
+    /// The name of the database, and also of the slot and the publication if they belong to this place alone.
     pub name: String,
     slot: String,
     data: PathBuf,
-    /// The database and the directory of the store are this place's own.
+    /// The directory of the store, if the database and the directory belong to this place.
     own: Option<tempfile::TempDir>,
     node: Option<(Child, String)>,
     sentinels: std::cell::Cell<u32>,
@@ -42,7 +42,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// The tables and the publication are there; `None` without a server.
+    /// Makes the tables and the publication. `None` without a server.
     pub fn begin() -> Option<Place> {
         let server = std::env::var("NOVA_TEST_POSTGRES").unwrap_or_default();
         if server.is_empty() {
@@ -52,7 +52,7 @@ impl Place {
         Some(Place::at(server))
     }
 
-    /// In the database of an address a database of its own is made.
+    /// Makes a database of its own on the server.
     pub fn at(server: String) -> Place {
         let name = format!("nova{:08x}", uuid::Uuid::new_v4().as_fields().0);
         let mut admin = Postgres::connect(&server, NoTls).unwrap();
@@ -65,26 +65,26 @@ impl Place {
         place
     }
 
-    /// A store in a directory over a database and a publication that are there: what is in them stays.
+    /// A store in a directory over an existing database and publication, whose content stays.
     pub fn beside(server: &str, name: &str, slot: &str, data: &Path) -> Place {
         let (server, name, slot) = (server.to_owned(), name.to_owned(), slot.to_owned());
         let (sentinels, more) = (std::cell::Cell::new(0), BTreeMap::new());
         Place { server, name, slot, data: data.to_owned(), own: None, node: None, sentinels, more, clickhouse: None }
     }
 
-    /// The same database, of which nothing was read yet.
+    /// A store without rows over the same database.
     pub fn fresh(&self, data: &Path) -> Place {
         let mut fresh = Place::beside(&self.server, &self.name, &self.slot, data);
         fresh.set("NOVA_POSTGRES_SLOT", format!("{}_fresh", self.slot));
         fresh
     }
 
-    /// One more variable of nova's environment.
+    /// Adds a variable to nova's environment.
     pub fn set(&mut self, name: &'static str, value: impl Into<String>) {
         self.more.insert(name, value.into());
     }
 
-    /// Rows go to the real ClickHouse besides, where `NOVA_TEST_CLICKHOUSE` names one.
+    /// Sends rows to the real ClickHouse as well, if `NOVA_TEST_CLICKHOUSE` names one.
     pub fn send_to_clickhouse(&mut self) {
         let url = std::env::var("NOVA_TEST_CLICKHOUSE").unwrap_or_default();
         if url.is_empty() {
@@ -96,7 +96,7 @@ impl Place {
         self.clickhouse = Some(url);
     }
 
-    /// Waits until no row waits for ClickHouse, where rows go there.
+    /// Waits until no row waits for ClickHouse, if rows are sent there.
     pub fn sent(&self) {
         let waits = |line: &str| line.starts_with("nova_outbox_rows{") && !line.ends_with(" 0.0");
         until("the rows to be in ClickHouse", || {
@@ -105,7 +105,7 @@ impl Place {
         });
     }
 
-    /// Asks ClickHouse, which answers in lines; `None` where rows do not go there.
+    /// Asks ClickHouse, which answers in lines. `None` if rows are not sent there.
     pub fn warehouse(&self) -> Option<impl Fn(&str) -> Vec<String>> {
         let url = format!("{}/?database={}", self.clickhouse.as_ref()?, self.name);
         Some(move |sql: &str| {
@@ -165,21 +165,21 @@ impl Place {
         &self.node.as_ref().unwrap().1
     }
 
-    /// `kill -9`.
+    /// Kills nova with `kill -9`.
     pub fn kill(&mut self) {
         let (mut child, _) = self.node.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
-    /// SIGTERM, and the end.
+    /// Ends nova with SIGTERM, and waits for the end.
     pub fn stop(&mut self) {
         let (mut child, _) = self.node.take().unwrap();
         crate::support::signal(&child, rustix::process::Signal::TERM);
         assert_eq!(child.wait().unwrap().code(), Some(0), "{}", self.log());
     }
 
-    /// The command that reads everything again, on the running node.
+    /// Runs the command that reads everything again, on the running node.
     pub fn resnapshot(&self) {
         let output = self.nova().args(["cdc", "resnapshot", "--url", self.url()]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -203,17 +203,18 @@ impl Place {
         feed["posts"].as_array().unwrap().iter().map(|post| post.as_str().unwrap().to_owned()).collect()
     }
 
-    /// A reader, and a post of theirs to come that is written last: when the feed has it, everything before it has arrived.
+    /// A reader, and the id of a followed author's post that is written last. When the feed has the post, everything
+    /// before it has arrived.
     pub fn sentinel(&self) -> (String, String) {
         let (user, post) = self.plant();
         until("the sentinel in the feed", || self.feed(&user).contains(&post));
         (user, post)
     }
 
-    /// Writes a reader, and a post that their feed will have.
+    /// Writes a reader, and a post that the reader's feed will have.
     pub fn plant(&self) -> (String, String) {
         let number = self.sentinels.replace(self.sentinels.get() + 1);
-        // Its key is within every filter that a test sets.
+        // The key is within every filter that a test sets.
         let row = self.sql().query_one(
             &format!(
                 "WITH a AS (INSERT INTO users (email, username, password_hash) VALUES ('sa{number}', 'sa{number}', 'x') RETURNING id),
@@ -243,7 +244,7 @@ impl Place {
         nova::event::Table::ALL.iter().map(rows).collect()
     }
 
-    /// What `nova dump` prints of every table, of the stopped node.
+    /// The output of `nova dump` for every table of the stopped node.
     pub fn dumped(&self) -> Vec<Vec<String>> {
         let dump = |table: &nova::event::Table| {
             let output = self.nova().args(["dump", "--table", table.name()]).output().unwrap();
@@ -253,14 +254,14 @@ impl Place {
         nova::event::Table::ALL.iter().map(dump).collect()
     }
 
-    /// `confirmed_flush_lsn` of the slot.
+    /// The slot's `confirmed_flush_lsn`.
     pub fn confirmed(&self) -> Option<u64> {
         let sql = "SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = $1";
         let row = self.sql().query_opt(sql, &[&self.slot]).unwrap()?;
         parse_lsn(row.get::<_, Option<&str>>(0)?)
     }
 
-    /// The position of the stopped store, where it has one.
+    /// The position of the stopped store, if it has one.
     pub fn committed(&self) -> Option<u64> {
         let store = Store::open(&self.store(), &Options::default(), |_| {}).unwrap();
         let name = link::partition(&self.slot);
@@ -268,23 +269,24 @@ impl Place {
         let cookie = |bytes: &[u8]| OffsetRow::decode(bytes).unwrap().1.to_vec();
         let cookie = read.get_with(OFFSETS, (&*name.topic, name.partition), cookie).unwrap()?;
         let position = Position::decode(&cookie).unwrap();
-        // Of a snapshot that is not read yet nothing is acknowledged; the slot stands where it was made.
+        // Nothing is acknowledged of a snapshot before it is read. The slot is at the position where it was made.
         match position.phase {
             nova::source::postgres::position::Phase::Stream => Some(position.end_lsn),
             nova::source::postgres::position::Phase::Snapshot => Some(u64::MAX),
         }
     }
 
-    /// Bytes of the log that the server keeps for the slot.
+    /// The bytes of the log that the server keeps for the slot.
     pub fn held_bytes(&self) -> i64 {
         let sql = "SELECT pg_wal_lsn_diff(pg_current_wal_flush_lsn(), restart_lsn)::int8 FROM pg_replication_slots
                    WHERE slot_name = $1";
-        // The restart position moves with the records of running transactions that the server writes now and then.
+        // The restart position moves with the records of running transactions, which the server writes from time to
+        // time.
         self.run("CHECKPOINT");
         self.sql().query_one(sql, &[&self.slot]).unwrap().get(0)
     }
 
-    /// The server ends the replication session.
+    /// Makes the server end the replication session.
     pub fn end_sessions(&self) {
         self.run(
             "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots
@@ -317,7 +319,7 @@ impl Drop for Place {
     }
 }
 
-/// Hears every byte between nova and the server.
+/// Records every byte between nova and the server.
 pub struct Tap {
     port: u16,
     heard: Arc<Mutex<Vec<u8>>>,

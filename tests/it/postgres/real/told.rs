@@ -1,13 +1,13 @@
-//! What users are told, of a store with a past and of one without.
+//! What users see, of a store with a past and of a store without one.
 
 use crate::stack::world::until;
 
 use super::place::Place;
 
-/// Users whose feeds and suggestions are told.
+/// The users whose feeds and suggestions are printed.
 const USERS: i64 = 8;
 
-/// Feeds with their reasons, and suggestions, of a stopped store at one time: they are made of every counter of rows.
+/// Feeds with their reasons, and suggestions, of a stopped store at one time. They depend on every counter of rows.
 pub fn told(place: &Place) -> Vec<String> {
     let users = "SELECT id::text FROM users ORDER BY id LIMIT $1";
     let users: Vec<String> = place.sql().query(users, &[&USERS]).unwrap().iter().map(|row| row.get(0)).collect();
@@ -21,7 +21,7 @@ pub fn told(place: &Place) -> Vec<String> {
     ["--feed", "--suggestions"].iter().flat_map(|what| users.iter().map(move |user| (*what, user))).map(tell).collect()
 }
 
-/// The same of a store that never read anything before.
+/// The same output for a store that reads everything for the first time.
 pub fn told_afresh(place: &Place) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let mut fresh = place.fresh(dir.path());

@@ -1,24 +1,24 @@
-//! The connector: what it writes of the log and when, and how it begins again.
+//! The connector: what it writes of the log and when, and how it restarts.
 
 use nova::event::Table;
 
 use super::{Message, Product, Style};
 
-/// Messages that a producer may write a second time.
+/// The messages that a producer may write a second time.
 const SENT_MAX: usize = 40;
-/// A restarted connector goes back so far at most, mostly.
+/// The changes that a restarted connector goes back in most cases.
 const BACK_MAX: u64 = 60;
-/// The database is looked at so often before there is a connector.
+/// How often the product runs at most before there is a connector.
 const UNSEEN_MAX: u64 = 4;
 
 impl Product {
-    /// Transactions work, and the connector writes what it sees of them.
+    /// Runs transactions, and returns what the connector writes of them.
     pub fn change(&mut self, now_us: i64) -> Vec<Message> {
         self.work(now_us);
         self.connect(now_us)
     }
 
-    /// A moment of the connector: some reads of a snapshot, during which the stream stands, or the stream.
+    /// One step of the connector: some reads of a snapshot, during which the stream waits, or a part of the stream.
     fn connect(&mut self, now_us: i64) -> Vec<Message> {
         let Some(stream) = &self.stream else {
             self.unseen += 1;
@@ -35,7 +35,7 @@ impl Product {
             }
             return self.produce(out);
         }
-        // It may be behind the log.
+        // The connector may be behind the log.
         let left = (end - self.written) as u64;
         let until = if self.rng.below(6) == 0 { self.written + self.rng.below(left + 1) as usize } else { end };
         self.write_until(until, &mut out);
@@ -55,7 +55,7 @@ impl Product {
         messages
     }
 
-    /// Everything is committed and written.
+    /// Commits and writes everything.
     pub fn finish(&mut self, now_us: i64) -> Vec<Message> {
         self.commit_all(now_us);
         if self.stream.is_none() {
@@ -65,7 +65,7 @@ impl Product {
         while self.snapshot.is_some() {
             self.read_some(&mut out);
         }
-        // That a first snapshot was the last one is seen with the first change behind it (seed 10211).
+        // nova sees with the first change after a first snapshot that this snapshot was the last one (seed 10211).
         while self.retaken && self.stream.as_ref().is_some_and(Vec::is_empty) {
             self.work(now_us);
             self.commit_all(now_us);
@@ -75,7 +75,7 @@ impl Product {
         self.produce(out)
     }
 
-    /// The connector begins again at an earlier point of the stream and writes everything from there once more.
+    /// Restarts the connector at an earlier point of the stream. It writes everything from there once more.
     pub fn restart(&mut self, now_us: i64) -> Vec<Message> {
         if !self.snapshot_again(now_us) {
             self.snapshot = None;
@@ -85,39 +85,42 @@ impl Product {
         self.connect(now_us)
     }
 
-    /// A restarted connector takes a first snapshot again that was not finished. The stream begins at the new one's point:
-    /// what was committed between the two is in neither. False where no first snapshot was under way.
+    /// Takes an unfinished first snapshot again, as a restarted connector does. The stream begins at the point of the
+    /// new snapshot, so neither has what was committed between the two snapshots. Returns false if no first snapshot
+    /// was running.
     fn snapshot_again(&mut self, now_us: i64) -> bool {
         if !self.snapshot.as_ref().is_some_and(|snapshot| snapshot.initial) {
             return false;
         }
-        // Where nothing tells a read from a change, a table was emptied, or changes stand before both, nobody can see it.
+        // Nobody can see the loss if reads look like changes, if a table was emptied, or if changes come before both
+        // snapshots.
         let emptied = self.tables.iter().any(|rows| rows.is_empty());
         let seen = self.style != Style::Bare && !emptied && !self.promoted;
         if self.retaken && emptied && !self.promoted {
-            // It would hide the one before, too: the connector lives on.
+            // Another snapshot would also hide the one before, so the connector is not restarted.
             return true;
         }
         self.begin_snapshot(now_us, true);
         if seen {
-            // Nor does the connector go back before it.
+            // The connector does not go back before the snapshot either.
             (self.stream, self.written, self.retaken) = (Some(Vec::new()), 0, true);
         }
         true
     }
 
-    /// A producer that had no answer writes its last messages again.
+    /// Writes a producer's last messages again, as after a lost answer.
     pub fn produced_again(&mut self) -> Vec<Message> {
         let most = self.sent.len() as u64;
         let from = self.sent.len() - self.rng.below(most + 1) as usize;
         self.sent[from..].to_vec()
     }
 
-    /// Empties a table; only the envelope tells.
+    /// Empties a table. Only the envelope reports it.
     pub fn truncate(&mut self, now_us: i64) -> Vec<Message> {
         let apart = self.promoted && !self.ordered && !self.kinds.upset_twice;
-        // Between two partitions times tell what is from before a truncate. PostgreSQL truncates no table that a transaction
-        // writes to, or that a snapshot has read and is not done with, so both have the earlier time, unless clocks disagree.
+        // Between two partitions times show which changes are older than a truncate. PostgreSQL truncates no table that
+        // an open transaction writes to or an unfinished snapshot reads. So both have the earlier time, unless clocks
+        // disagree.
         let behind = !self.ordered && self.next_commit_us(now_us) <= self.latest_us;
         if self.style != Style::Envelope || self.stream.is_none() || apart || behind {
             return Vec::new();
@@ -128,7 +131,7 @@ impl Product {
         self.connect(now_us)
     }
 
-    /// Another server takes this one's place: its LSNs begin low, its times do not. Sometimes a new connector reads
+    /// Replaces the server by another one, whose LSNs begin low and whose times do not. Sometimes a new connector reads
     /// everything into the same topics.
     pub fn promote(&mut self, now_us: i64) -> Vec<Message> {
         let apart = self.truncated && !self.ordered && !self.kinds.upset_twice;
@@ -138,7 +141,7 @@ impl Product {
         let out = self.finish(now_us);
         (self.lsn, self.late, self.promoted) = (1_000, None, true);
         self.commit_us = (now_us + self.server_us).max(self.commit_us + 1_000_000);
-        // A new slot does not go back before it.
+        // A new slot does not go back before its start.
         (self.stream, self.written) = (Some(Vec::new()), 0);
         self.sent.clear();
         if self.kinds.snapshots && self.rng.below(2) == 0 {

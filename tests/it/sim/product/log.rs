@@ -1,4 +1,5 @@
-//! PostgreSQL's log: transactions that may stay open, LSNs in the order of writing, changes in the order of commits.
+//! PostgreSQL's log: transactions that may stay open, LSNs in the order of writing, and changes in the order of
+//! commits.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,7 @@ use super::{Op, Product};
 /// How far a clock may be set, microseconds.
 const CLOCK_MAX_US: u64 = 2 * 3_600_000_000;
 
-/// What a transaction does, and how much of it is in the log.
+/// The changes of a transaction, and how many of them are in the log.
 pub(super) struct Transaction {
     pub ops: Vec<Op>,
     pub written: usize,
@@ -27,12 +28,12 @@ pub(super) enum What {
 #[derive(Clone, Debug)]
 pub(super) struct Committed {
     pub what: What,
-    /// By the server's clock, epoch microseconds.
+    /// The time by the server's clock, epoch microseconds.
     pub us: i64,
 }
 
 impl Product {
-    /// Concurrent transactions begin, write and commit; some stay open where that kind is drawn.
+    /// Begins, writes and commits concurrent transactions. Some stay open if that kind is drawn.
     pub(super) fn work(&mut self, now_us: i64) {
         for _ in 0..1 + self.rng.below(3) {
             let locked = self.open.iter().flat_map(|open| &open.keys).copied().collect();
@@ -51,7 +52,7 @@ impl Product {
         }
     }
 
-    /// Nothing stays open.
+    /// Commits all open transactions.
     pub(super) fn commit_all(&mut self, now_us: i64) {
         self.write_log(true);
         for open in std::mem::take(&mut self.open) {
@@ -60,7 +61,7 @@ impl Product {
         assert!(self.latest == self.tables, "the model's own rows differ");
     }
 
-    /// LSNs are given when a change is written, whoever commits first.
+    /// Gives LSNs to changes when they are written, in any order of commits.
     fn write_log(&mut self, all: bool) {
         while let Some((pick, joined)) = self.pick_unwritten() {
             if self.kinds.open && !all && !joined && self.rng.below(8) == 0 {
@@ -75,7 +76,7 @@ impl Product {
         }
     }
 
-    /// A transaction with changes left; one whose next change shares the LSN before it comes at once.
+    /// A transaction with changes left. If its next change shares the LSN of the one before, it is written at once.
     fn pick_unwritten(&mut self) -> Option<(usize, bool)> {
         let next = |one: usize| self.open[one].ops.get(self.open[one].written);
         let left: Vec<_> = (0..self.open.len()).filter(|one| next(*one).is_some()).collect();
@@ -99,7 +100,7 @@ impl Product {
         }
     }
 
-    /// The server's clock; commits follow one another unless it is set.
+    /// The time of a commit by the server's clock. Commits follow one another unless the clock is set.
     fn commit_time(&mut self, now_us: i64) -> i64 {
         self.commit_us = self.next_commit_us(now_us);
         self.latest_us = self.latest_us.max(self.commit_us);
@@ -118,7 +119,7 @@ impl Product {
         }
     }
 
-    /// Empties a table that nobody else works on.
+    /// Empties a table that no other transaction works on.
     pub(super) fn truncate_table(&mut self, table: Table, now_us: i64) {
         if self.open.iter().any(|open| open.ops.iter().any(|op| op.table == table)) {
             return;
@@ -130,7 +131,7 @@ impl Product {
         self.stream(Committed { what: What::Truncate { table, lsn: self.lsn }, us });
     }
 
-    /// The clocks of the server and of the connector are set; not after a truncate, as [`Self::truncate`] says.
+    /// Sets the clocks of the server and of the connector, but not after a truncate, as [`Self::truncate`] says.
     pub fn set_clocks(&mut self) {
         if self.kinds.clocks && (self.ordered || !self.truncated) {
             self.server_us = self.rng.below(2 * CLOCK_MAX_US) as i64 - CLOCK_MAX_US as i64;

@@ -6,11 +6,11 @@ use serde_json::json;
 use super::writing::{Key, SECRET, Source, key_json};
 use super::{Product, Row, Style};
 
-/// A record of a table's topic: key and value.
+/// A record of a table's topic, with key and value.
 pub type Poison = (Table, Option<Vec<u8>>, Vec<u8>);
 
 impl Product {
-    /// A message that nobody can read, or that does not belong where it stands.
+    /// A message that nobody can read, or that does not belong to its topic.
     pub fn poison(&mut self) -> Poison {
         let (table, id) = (Table::ALL[self.rng.below(5) as usize], self.new_id());
         let key = Some(key_json(Key { id, by: None }));
@@ -34,7 +34,7 @@ impl Product {
         let id = self.some(table);
         let other = Table::ALL[(table as usize + 1 + self.rng.below(4) as usize) % 5];
         let row = self.row(other, id, self.commit_us);
-        // Without metadata only the columns can tell.
+        // Without metadata only the columns show the table.
         if self.style == Style::Bare {
             return (table, Some(key_json(Key { id, by: None })), b"{\"something\":1}".to_vec());
         }
@@ -52,7 +52,7 @@ impl Product {
         }
     }
 
-    /// An update without a column that is NOT NULL, and nobody says that it is unchanged.
+    /// An update without a NOT NULL column, which nothing names as unchanged.
     fn without_a_column(&mut self, table: Table) -> Poison {
         let id = self.some(table);
         let row = self.row(table, id, self.commit_us);
@@ -63,12 +63,12 @@ impl Product {
         (table, Some(key_json(self.key(table, id, &row))), self.value(image, source, "false").into())
     }
 
-    /// Never to be seen outside the product.
+    /// A text that must never be seen outside the product.
     pub fn secret() -> &'static [u8] {
         SECRET.as_bytes()
     }
 
-    /// What `_extra` must be of a row.
+    /// The required `_extra` of a row.
     pub fn extra(&self, row: &Row) -> Option<String> {
         match row.last() {
             Some(Cell::Text(lang)) if self.unknown_column => Some(json!({"lang": &**lang}).to_string()),

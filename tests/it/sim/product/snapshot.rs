@@ -8,23 +8,24 @@ use super::log::What;
 use super::{Message, Product, Row};
 use crate::support::events::Rng;
 
-/// The connector notes a snapshot's time up to so long after its point, microseconds.
+/// The longest time from a snapshot's point to the time that the connector notes, microseconds.
 const NOTED_MAX_US: u64 = 2_000_000;
 
-/// Rows read at one point; the stream stands until all are written.
+/// Rows read at one point. The stream waits until all are written.
 pub(super) struct Snapshot {
     lsn: u64,
     us: i64,
     rows: VecDeque<(Table, Id, Row)>,
-    /// Taken again when the connector restarts.
+    /// Whether the snapshot is taken again when the connector restarts.
     pub initial: bool,
 }
 
-/// Its LSN, its time and the rows that it read.
+/// The LSN and the time of a late snapshot, and the rows that it read.
 pub(super) type Late = (u64, i64, Vec<(Table, Id, Row)>);
 
 impl Product {
-    /// What is committed now; transactions that are open have written below the LSN and are not in it.
+    /// Reads the rows that are committed now. Open transactions have written below the LSN, and the snapshot does not
+    /// have their changes.
     pub(super) fn begin_snapshot(&mut self, now_us: i64, all: bool) {
         self.stream.get_or_insert_default();
         self.lsn += 8;
@@ -34,12 +35,12 @@ impl Product {
         self.snapshot = Some(Snapshot { lsn: self.lsn, us, rows: rows.into(), initial: all });
     }
 
-    /// The connector's clock.
+    /// The time by the connector's clock.
     fn read_time(&self, now_us: i64) -> i64 {
         if self.kinds.clocks { now_us + self.connector_us } else { now_us.max(self.commit_us) }
     }
 
-    /// One in so many of the committed rows.
+    /// One in `one_in` of the committed rows.
     fn some_rows(&mut self, one_in: u64) -> Vec<(Table, Id, Row)> {
         let mut rng = Rng(self.rng.next());
         let mut rows = Vec::new();
@@ -50,7 +51,7 @@ impl Product {
         rows
     }
 
-    /// Writes some of the reads; true when they were the last.
+    /// Writes some of the reads. Returns true when they were the last.
     pub(super) fn read_some(&mut self, out: &mut Vec<Message>) -> bool {
         let Some(mut snapshot) = self.snapshot.take() else { return true };
         for _ in 0..1 + self.rng.below(40) {
@@ -61,13 +62,14 @@ impl Product {
         false
     }
 
-    /// A snapshot that somebody asks for with a signal.
+    /// A snapshot that a signal requests.
     pub fn snapshot(&mut self, now_us: i64) -> Vec<Message> {
         if self.stream.is_none() || self.snapshot.is_some() {
             return Vec::new();
         }
         match self.rng.below(3) {
-            // Of three snapshots before a partition's first change nothing tells which was the first one's end.
+            // If a partition has three snapshots before its first change, nothing shows which of them ended the first
+            // one.
             0 if self.kinds.snapshots && !self.retaken => {
                 self.begin_snapshot(now_us, false);
                 Vec::new()
@@ -77,8 +79,8 @@ impl Product {
         }
     }
 
-    /// A window of an incremental snapshot: rows are read between two marks in the log, and those that changed between
-    /// the marks are dropped. What is left is written where the second mark stands, without an LSN.
+    /// A window of an incremental snapshot. Rows are read between two marks in the log, and rows that changed between
+    /// the marks are dropped. The rest is written at the second mark, without an LSN.
     fn incremental(&mut self, now_us: i64) -> Vec<Message> {
         let end = |product: &Product| product.stream.as_ref().map_or(0, Vec::len);
         let low = end(self);
@@ -102,8 +104,9 @@ impl Product {
         self.produce(out)
     }
 
-    /// Reads or writes a snapshot of some rows: the stream may have told later changes of them before the reads come. Only
-    /// where the LSN and the time of a read both say so, which they do not while transactions are open or clocks are set.
+    /// Reads or writes a snapshot of some rows. The stream may have later changes of these rows before the reads come.
+    /// This happens only if both the LSN and the time of a read show it, which they do not while transactions are open
+    /// or clocks are set.
     fn late(&mut self, now_us: i64) -> Vec<Message> {
         if self.kinds.open || self.kinds.clocks || self.kinds.moving {
             return Vec::new();
@@ -112,7 +115,7 @@ impl Product {
             self.lsn += 8;
             let rows = self.some_rows(3);
             self.late = Some((self.lsn, now_us.max(self.commit_us), rows));
-            // Where deletes have no LSN a snapshot that is older than one would bring the row back.
+            // If deletes have no LSN, a snapshot that is older than a delete would bring the row back.
             if self.style.numbered() {
                 return Vec::new();
             }

@@ -1,4 +1,4 @@
-//! How the connector writes what the product has committed.
+//! How the connector writes the committed rows.
 
 use bytes::Bytes;
 use nova::clock::rfc3339;
@@ -9,13 +9,13 @@ use serde_json::{Map, Value, json};
 use super::log::{Committed, What};
 use super::{LeftOut, Op, Product, Row, Style};
 
-/// A text longer than this is stored out of line: an update that leaves it alone does not repeat it.
+/// A longer text is stored out of line. An update that leaves the text unchanged does not repeat it.
 const OUT_OF_LINE_BYTES: usize = 24;
 pub(super) const SECRET: &str = "s3cret-hash";
 /// The column that nova does not know.
 const UNKNOWN: Column = Column { name: "lang", kind: ColumnType::Text, nullable: true };
 
-/// A Kafka key: the primary key, and another column where `message.key.columns` names one.
+/// A Kafka key: the primary key, and another column if `message.key.columns` names one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
     pub id: Id,
@@ -28,18 +28,18 @@ pub type Headers = Vec<(Box<str>, Bytes)>;
 #[derive(Clone, Debug)]
 pub struct Message {
     pub table: Table,
-    /// `None` for a truncate.
+    /// The key, or `None` for a truncate.
     pub key: Option<Key>,
     pub value: Option<String>,
     pub headers: Headers,
 }
 
-/// What stands beside a row image.
+/// The metadata beside a row image.
 #[derive(Clone, Copy)]
 pub(super) struct Source {
     pub table: Table,
     pub op: &'static str,
-    /// `None` of an incremental snapshot's read.
+    /// The LSN, or `None` for a read of an incremental snapshot.
     pub lsn: Option<u64>,
     pub us: i64,
 }
@@ -90,7 +90,7 @@ impl Product {
         out.push(Message { table: op.table, key: Some(key_now), value: Some(value), headers });
     }
 
-    /// `newer` is the key that the row has now, where the delete is a change of the key.
+    /// Writes a delete. `newer` is the present key of the row, if the delete belongs to a change of the key.
     fn write_delete(&self, op: &Op, key: Key, newer: Option<Key>, us: i64, out: &mut Vec<Message>) {
         let header = |newer: Key| ("__debezium.newkey".into(), key_json(newer).into());
         let headers: Headers = newer.map(header).into_iter().collect();
@@ -114,7 +114,7 @@ impl Product {
         Message { table, key: None, value: Some(value), headers: Headers::new() }
     }
 
-    /// The row as the connector writes it: what is out of line and did not change is not repeated.
+    /// The row as the connector writes it, without unchanged values that are stored out of line.
     pub(super) fn image(&self, table: Table, row: &Row, base: Option<&Row>) -> Map<String, Value> {
         let mut image = Map::new();
         for (index, (column, cell)) in columns(table).zip(row).enumerate() {
@@ -135,7 +135,7 @@ impl Product {
 
     pub(super) fn value(&self, mut image: Map<String, Value>, source: Source, deleted: &str) -> String {
         let Source { table, op, lsn, us } = source;
-        // A partition or another name that a transform gave says nothing against the row.
+        // The name of a partition, or a name that a transform gave, does not make the row invalid.
         let name = if self.kinds.strangers && us % 5 == 0 { format!("{table}_p5") } else { table.name().to_owned() };
         if self.style == Style::Envelope {
             let snapshot = match (op, lsn) {
@@ -161,7 +161,7 @@ impl Product {
         Value::Object(image).to_string()
     }
 
-    /// What is told of a delete besides a null value: the key and nothing that is true.
+    /// The value of a delete that is not a null value: the key, and placeholders for the rest.
     pub(super) fn delete_value(&self, id: Id, source: Source) -> Option<String> {
         let mut image = Map::new();
         for column in source.table.columns() {
@@ -185,7 +185,7 @@ impl Product {
     }
 }
 
-/// Takes unchanged columns out of the image, as ExtractChangedRecordState does with `drop.fields.header.name`.
+/// Removes unchanged columns from the image, as ExtractChangedRecordState does with `drop.fields.header.name`.
 fn leave_out(op: &Op, row: &Row, image: &mut Map<String, Value>, headers: &mut Headers) {
     let Some(base) = &op.base else { return };
     let mut names = Vec::new();
