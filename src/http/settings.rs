@@ -81,9 +81,9 @@ pub struct KeySettings {
     pub jwks_file: Option<PathBuf>,
     pub jwks_url: Option<String>,
     pub hs256_secret_file: Option<PathBuf>,
-    /// The issuer of valid tokens, or [`ANY`].
+    /// The issuer of valid tokens, or `"*"`.
     pub issuer: Option<String>,
-    /// The audiences of valid tokens, of which a token must have one, or [`ANY`].
+    /// The audiences of valid tokens, of which a token must have one, or `"*"`.
     pub audience: Vec<String>,
     /// The claim that names the user. If it is unset, the claim is `sub`.
     pub subject_claim: Option<String>,

@@ -17,7 +17,7 @@ use crate::source::Progress;
 use super::tap::Tap;
 
 /// A partition's number in this process. Only [`Shared::slot`] gives numbers. Each thread extends its lists by slot
-/// with [`Shared::numbered_from`], so the same number means the same partition everywhere.
+/// with `Shared::numbered_from`, so the same number means the same partition everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Slot(u32);
 

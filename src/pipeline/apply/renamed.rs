@@ -3,7 +3,7 @@
 //!
 //! The tombstone under the old key remembers the age of each value, even after it passed the image on. A late version
 //! of the old row, from a third partition, gives its values to the row under the new key ([`Late`]). There they are as
-//! old as the change of the key ([`Image::before`]), because an earlier row under the new key had nothing newer.
+//! old as the change of the key (`Image::before`), because an earlier row under the new key had nothing newer.
 
 use nova_storage::codec::CodecError;
 
