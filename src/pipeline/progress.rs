@@ -81,7 +81,7 @@ impl PartitionStatus {
     }
 }
 
-/// An order of the writer to ingest.
+/// A command that the writer sends to the ingest thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Stop delivering the partition.

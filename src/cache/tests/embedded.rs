@@ -43,7 +43,8 @@ fn resident_bytes() -> u64 {
     (pages[1] - pages[2]) * 4096
 }
 
-/// The shape of entries that a separate process measures. The process is separate because other tests take memory, too.
+/// The environment variable that names the shape of entries that a separate process measures. The process is separate
+/// because other tests take memory, too.
 const SHAPE: &str = "NOVA_TEST_CACHE_SHAPE";
 
 #[test]

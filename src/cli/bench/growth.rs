@@ -74,7 +74,8 @@ impl Growth<'_> {
     fn run(&self, seconds: u32) -> Result<(), CliError> {
         self.load()?;
         let mut setup = self.setup();
-        // The node's clock begins at the end of the world's data, so the posts are young enough to be ranked.
+        // The node's clock starts at the time at which the generated data ends, so the posts are young enough to be
+        // ranked.
         setup.clock = Clock::shifted_to(END_MS);
         let began = monotonic_now();
         let node = Serving::start(&setup)?;

@@ -65,7 +65,7 @@ fn rows_of_another_table_are_dead_in_each_form_and_those_of_its_parts_are_not() 
     }
 }
 
-/// A comment has all columns of a like. Only a column that likes do not have shows the difference.
+/// A comment has all columns of a like. Only a column that the table `likes` lacks shows the difference.
 #[test]
 fn a_flattened_row_that_is_whole_as_a_row_of_another_table_is_dead() {
     let mut comment = row("comments");

@@ -195,7 +195,7 @@ impl Board {
         &self.windows
     }
 
-    /// The list of a window: the last published one, if there was no retraction since that affects it.
+    /// The list of a window: the last published one, unless a retraction that affects it has come since then.
     pub fn get(&self, window: Window, now_ms: i64) -> Arc<Published> {
         let sender = &self.current[window as usize];
         let valid = || {

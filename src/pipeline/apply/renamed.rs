@@ -78,8 +78,8 @@ impl Image {
         Known { row: &self.row, holes: &self.holes, lsn: self.lsn, after_epoch, again, read_here: false }
     }
 
-    /// Whether a stored row is that of the new key after the change, or a later one, so that no further row needs the
-    /// image.
+    /// Whether the row stored under the new key already contains this change or a later one. If so, no other row needs
+    /// the image.
     fn stands_in(&self, row: &StoredRow<'_>) -> bool {
         if row.version.epoch != self.epoch {
             return self.ts_us.is_some() && row.history.latest_us() >= self.ts_us;

@@ -68,7 +68,7 @@ mod tests {
         let gone = "[thrd:main]: Topic cdc.posts changed id from kCYiPzqbRSaqtHOmCFMV0Q to AAAAAAAAAAAAAAAAAAAAAA";
         assert_eq!(heard(&[first, first]), Vec::<String>::new());
         assert_eq!(heard(&[first, again]), ["cdc.posts"]);
-        // The client forgot the topic between the lines.
+        // Between two of these log lines the client has forgotten the topic.
         assert_eq!(heard(&[first, gone, again, again]), ["cdc.posts"]);
         assert_eq!(heard(&["Topic a Leader 1 Epoch 0", " changed id from  to ", ""]), Vec::<String>::new());
     }

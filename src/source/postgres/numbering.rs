@@ -1,6 +1,6 @@
 //! Numbers the events of a replication stream: they become records with dense offsets. The module is pure. Every change
 //! of a followed table, every commit and every logical message takes one offset. An update that changes a key takes
-//! two, and a truncate one for each table. A change that a copy of its table already has takes none.
+//! two, and a truncate one for each table. A change that a copy of its table already contains takes no number.
 
 use std::sync::Arc;
 
