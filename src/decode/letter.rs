@@ -5,10 +5,11 @@ use std::borrow::Cow;
 
 use super::decoder::Decoder;
 use super::json::key;
+use super::length::RECORD_MAX_BYTES;
 use super::private::shown::{self, Place, Shown};
 use super::registry::SchemaLookup;
 use super::{avro, confluent, headers, private, replicated, schema};
-use crate::event::{Id, Origin, Table};
+use crate::event::{Id, Origin, Record, Table};
 
 /// The prefix of headers that Debezium writes.
 const DEBEZIUM: &[u8] = b"__debezium.";
@@ -23,6 +24,15 @@ pub enum Part<'n> {
 }
 
 impl Decoder {
+    /// A part of a record without private values. The bytes are limited before they are masked; cut what this returns.
+    pub fn masked<'b>(&self, record: &Record, part: Part<'_>, bytes: &'b [u8]) -> Cow<'b, [u8]> {
+        let read = bytes.get(..RECORD_MAX_BYTES).unwrap_or(bytes);
+        match &record.origin {
+            Some(origin) if part == Part::Value => self.mask_replicated(origin, read),
+            _ => self.mask(&record.topic, part, read),
+        }
+    }
+
     /// Overwrites private values. For a table with private columns only the columns that nova reads or keeps, and
     /// Debezium's own members, stay visible. Give it whole bytes and cut what it returns, because what a text that was
     /// cut means is not certain.

@@ -15,7 +15,18 @@ pub(super) fn number(query: &str, name: &'static str, default: u64) -> Result<u6
     parameter(query, name)?.map_or(Ok(default), |text| digits(&text).ok_or_else(|| wrong(name, "a number")))
 }
 
+/// A parameter that is 0 or 1.
+pub(super) fn flag(query: &str, name: &'static str, default: bool) -> Result<bool, Problem> {
+    match number(query, name, default.into())? {
+        flag @ 0..=1 => Ok(flag == 1),
+        _ => Err(wrong(name, "0 or 1")),
+    }
+}
+
+pub(super) fn id(field: &'static str, text: &str) -> Result<Id, Problem> {
+    Id::parse(text.as_bytes()).map_err(|error| Problem::InvalidParameter { field, detail: format!("{field}: {error}") })
+}
+
 pub(super) fn user(text: &str) -> Result<Id, Problem> {
-    Id::parse(text.as_bytes())
-        .map_err(|error| Problem::InvalidParameter { field: "user_id", detail: format!("user_id: {error}") })
+    id("user_id", text)
 }

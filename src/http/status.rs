@@ -11,7 +11,7 @@ use super::answers::{self, Answer};
 use super::call::UserCall;
 use super::edge::Edge;
 use super::limit::Class;
-use super::query::{number, wrong};
+use super::query::flag;
 use super::shapes::{
     BackupTold, ClassState, CountsTold, DeadTold, DiskTold, MemoryTold, NodeStatus, OutboxTold, ReasonTold,
     RecordsTold, SourceTold,
@@ -19,10 +19,7 @@ use super::shapes::{
 use super::{admin, commands, lag, metrics, ready};
 
 pub(super) async fn status(edge: &Edge, call: UserCall<'_>) -> Answer {
-    let letters = match number(call.call.query, "letters", 1)? {
-        letters @ 0..=1 => letters == 1,
-        _ => return Err(wrong("letters", "0 or 1")),
-    };
+    let letters = flag(call.call.query, "letters", true)?;
     let (dead, halted) = admin::read(&edge.control, move |store| {
         let dead = if letters { store.dead_reasons()? } else { Vec::new() };
         Ok((dead, store.tables()?))

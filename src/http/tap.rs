@@ -8,7 +8,7 @@ use http::Response;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
 
-use crate::event::{Id, Outcome};
+use crate::event::Outcome;
 use crate::pipeline::tap::{Filter, Heard, Listening, TAPS_MAX};
 
 use super::audit::looked;
@@ -17,7 +17,7 @@ use super::edge::Edge;
 use super::error::Problem;
 use super::percent::parameter;
 use super::pieces::{self, Body, Broken};
-use super::query::{number, wrong};
+use super::query::{flag, id, wrong};
 use super::shapes::TappedRecord;
 
 /// The most events that wait for the caller, besides the listener's queue.
@@ -37,16 +37,11 @@ pub(super) async fn open(edge: &Edge, call: UserCall<'_>) -> Result<Response<Bod
         let found = Outcome::ALL.into_iter().find(|outcome| outcome.name() == name);
         found.ok_or_else(|| wrong("outcome", &OUTCOMES.join(", ")))
     });
-    let id = |field: &'static str| {
-        let parsed = given(field)?.map(|text| Id::parse(text.as_bytes())).transpose();
-        parsed.map_err(|error| Problem::InvalidParameter { field, detail: format!("{field}: {error}") })
-    };
-    let raw = match number(call.call.query, "raw", 0)? {
-        raw @ 0..=1 => raw == 1,
-        _ => return Err(wrong("raw", "0 or 1")),
-    };
+    let maybe_id = |field| given(field)?.map(|text| id(field, &text)).transpose();
+    let raw = flag(call.call.query, "raw", false)?;
     let topic = given("topic")?.map(|topic| topic.into_owned());
-    let filter = Filter { topic, outcome: outcome.transpose()?, user: id("user_id")?, post: id("post_id")? };
+    let filter =
+        Filter { topic, outcome: outcome.transpose()?, user: maybe_id("user_id")?, post: maybe_id("post_id")? };
     let about = filter.user.map_or_else(String::new, |user| user.to_string());
     // Raw bytes contain what people wrote, so the audit distinguishes them from ids.
     let look = if raw { "tap-raw" } else { "tap" };

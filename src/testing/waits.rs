@@ -16,8 +16,8 @@ use crate::warehouse::status::TargetStatus;
 use super::felt::Felt;
 use super::stand_in::StandIn;
 
-/// How long a call waits for that. It is well below the 30 s after which the edge gives a request up, so that the
-/// client gets the reason.
+/// How long a call waits for what is on its way. The edge gives a request up after 30 s, so a shorter wait lets the
+/// client get the reason.
 const SETTLE_WAIT: Duration = Duration::from_secs(20);
 /// How often a wait checks whether rows are delivered.
 const LOOK_EVERY: Duration = Duration::from_millis(1);

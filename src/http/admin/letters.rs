@@ -15,7 +15,7 @@ use crate::http::edge::Control;
 use crate::http::error::Problem;
 use crate::http::gate::Reads;
 use crate::http::percent::{digits, parameter};
-use crate::http::query::{number, wrong};
+use crate::http::query::{flag, number, wrong};
 use crate::http::shapes::{AuditPage, DeadLetters, Replay, Replays};
 use crate::pipeline::writer::{Command, CommandError};
 use crate::schema::example;
@@ -71,10 +71,7 @@ fn page(query: &str) -> Result<(Option<u64>, usize), Problem> {
 
 pub(in crate::http) async fn audit(control: &Arc<Control>, call: UserCall<'_>) -> Answer {
     let (after, limit) = page(call.call.query)?;
-    let newest = match number(call.call.query, "newest", 0)? {
-        newest @ 0..=1 => newest == 1,
-        _ => return Err(wrong("newest", "0 or 1")),
-    };
+    let newest = flag(call.call.query, "newest", false)?;
     if newest && after.is_some() {
         return Err(wrong("newest", "it without after"));
     }

@@ -82,7 +82,7 @@ impl Writer {
     /// What a replay of only this letter would do now. Nothing of the letter is remembered, and the registry is not
     /// asked for a schema, because the writer's thread must not wait for it.
     pub(super) fn try_dead(
-        &mut self,
+        &self,
         id: u64,
         force: Option<&BTreeSet<u64>>,
         read: &ReadTxn,

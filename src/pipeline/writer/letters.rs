@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use nova_storage::codec::DeadLetter;
 
+use crate::decode::Part;
 use crate::decode::origin::{self, ORIGIN_HEADER};
-use crate::decode::{Part, RECORD_MAX_BYTES};
 use crate::event::{DEAD_VALUE_MAX_BYTES, Dead, Outcome, Record, Stage};
 use crate::pipeline::halt::Hold;
 use crate::pipeline::progress::{LastDead, Slot};
@@ -69,15 +69,9 @@ impl Writer {
         let masks = dead.stage != Stage::Warehouse;
         // The bytes are cut after they are masked, because what a text that was cut means is not certain.
         let cut = |bytes: &[u8]| bytes[..bytes.len().min(DEAD_VALUE_MAX_BYTES)].to_vec();
-        let read = |bytes: &bytes::Bytes| bytes.slice(..bytes.len().min(RECORD_MAX_BYTES));
         let kept = |part: Part<'_>, bytes: &bytes::Bytes| match masks {
-            true => cut(&self.parts.decoder.mask(&record.topic, part, &read(bytes))),
+            true => cut(&self.parts.decoder.masked(record, part, bytes)),
             false => cut(bytes),
-        };
-        let replicated = |bytes: &bytes::Bytes, origin| cut(&self.parts.decoder.mask_replicated(origin, &read(bytes)));
-        let value = match (&record.value, &record.origin) {
-            (Some(value), Some(origin)) => Some(replicated(value, origin)),
-            (value, _) => value.as_ref().map(|value| kept(Part::Value, value)),
         };
         let origin = origin::encode(record).map(|bytes| (ORIGIN_HEADER.to_owned(), bytes));
         let headers = record.headers.iter().map(|(name, value)| (name.to_string(), kept(Part::Header(name), value)));
@@ -97,7 +91,7 @@ impl Writer {
             detail,
             attempts: 1,
             key: record.key.as_ref().map(|key| kept(Part::Key, key)),
-            value,
+            value: record.value.as_ref().map(|value| kept(Part::Value, value)),
             key_bytes: length(&record.key),
             value_bytes: length(&record.value),
             headers: headers.chain(origin).collect(),

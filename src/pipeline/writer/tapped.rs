@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use crate::decode::{Decoder, Part, RECORD_MAX_BYTES, facts};
+use crate::decode::{Decoder, Part, facts};
 use crate::event::{ChangeBody, Effect, Id, Outcome, Record, Table};
 use crate::pipeline::Body;
 use crate::pipeline::meta::TableMeta;
@@ -127,23 +127,16 @@ impl Commit {
 /// text that was cut means is not certain.
 fn raw(decoder: &Decoder, record: &Record) -> Raw {
     let masked = |part: Part<'_>, bytes: &Bytes, most: usize| RawPart {
-        bytes: cut(&decoder.mask(&record.topic, part, cut(bytes, RECORD_MAX_BYTES)), most).to_vec(),
+        bytes: cut(&decoder.masked(record, part, bytes), most).to_vec(),
         whole_bytes: bytes.len() as u64,
     };
-    let value = record.value.as_ref().map(|value| match &record.origin {
-        Some(origin) => RawPart {
-            bytes: cut(&decoder.mask_replicated(origin, cut(value, RECORD_MAX_BYTES)), RAW_VALUE_MAX_BYTES).to_vec(),
-            whole_bytes: value.len() as u64,
-        },
-        None => masked(Part::Value, value, RAW_VALUE_MAX_BYTES),
-    });
     let headers = record.headers.iter().take(RAW_MAX_HEADERS).map(|(name, value)| {
         let value = masked(Part::Header(name), value, RAW_PART_MAX_BYTES);
         (name[..name.floor_char_boundary(RAW_NAME_MAX_BYTES)].to_owned(), value)
     });
     Raw {
         key: record.key.as_ref().map(|key| masked(Part::Key, key, RAW_PART_MAX_BYTES)),
-        value,
+        value: record.value.as_ref().map(|value| masked(Part::Value, value, RAW_VALUE_MAX_BYTES)),
         headers: headers.collect(),
         headers_left_out: record.headers.len().saturating_sub(RAW_MAX_HEADERS),
     }
