@@ -1,14 +1,13 @@
 //! Measures feed pages, suggestions, and how long a reader waits for the writer, on the world of `world/mod.rs`.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a measurement that fails ends")]
-#![allow(clippy::disallowed_methods, reason = "a measurement reads the clock")]
 
 mod world;
 
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use nova::discover;
@@ -31,7 +30,7 @@ fn each_user(name: &str, mut one: impl FnMut(u64)) {
     let mut rng = Rng(3);
     let timed = |_| {
         let user = rng.below(USERS);
-        let started = Instant::now();
+        let started = nova::clock::monotonic_now();
         one(user);
         started.elapsed()
     };
@@ -98,9 +97,9 @@ fn waiting(state: State) {
         }
     });
     let mut waits = Vec::new();
-    let began = Instant::now();
+    let began = nova::clock::monotonic_now();
     while began.elapsed() < Duration::from_secs(4) {
-        let started = Instant::now();
+        let started = nova::clock::monotonic_now();
         let guard = state.read();
         waits.push(started.elapsed());
         drop(guard);

@@ -6,10 +6,6 @@
     clippy::unwrap_used,
     reason = "a test ends with what it finds"
 )]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a test measures, waits with a deadline, and is told of its servers in the environment"
-)]
 
 mod api;
 mod commands;

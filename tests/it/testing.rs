@@ -1,15 +1,17 @@
 //! Tests of `nova test` and [`nova::testing::TestNova`].
 
+mod faults;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nova::testing::{TestNova, Value, json};
 use proptest::prelude::*;
 
 use crate::api::client::Client;
+use crate::support::program::bare;
 
 const NOW: &str = "2026-11-24T06:00:00Z";
 const NOW_MS: i64 = 1_795_500_000_000;
@@ -197,210 +199,6 @@ fn a_capture_keeps_its_offsets_and_its_redeliveries() {
 }
 
 #[test]
-fn faults_are_felt_and_end_with_a_reset() {
-    let nova = start();
-    nova.fault(json!({ "source_lag_ms": 600_000 }));
-    let (status, ready) = asked(&nova, "GET", "/health/ready", "", "");
-    assert_eq!(status, 503, "{ready}");
-    assert!(ready["reasons"][0].as_str().unwrap().starts_with("600 s behind"), "{ready}");
-    nova.fault(json!({ "slow_commit_ms": 30 }));
-    assert_eq!(asked(&nova, "GET", "/health/ready", "", "").0, 200);
-    let began = std::time::Instant::now();
-    world(&nova);
-    assert!(began.elapsed() >= Duration::from_millis(30));
-    nova.reset();
-    assert_eq!(asked(&nova, "GET", "/health/ready", "", "").0, 200);
-}
-
-/// The value of a metric. `name` is the beginning of a line of `/metrics`.
-fn metric(nova: &TestNova, name: &str) -> f64 {
-    let addr = nova.url().trim_start_matches("http://").parse().unwrap();
-    let text = String::from_utf8(Client::connect(addr).get("/metrics", "").body).unwrap();
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-    value.unwrap_or_else(|| panic!("there is no {name}"))
-}
-
-/// The number of users that wait for ClickHouse, the number of users that it has, and the state of its breaker.
-fn outbox(nova: &TestNova) -> (f64, f64, f64) {
-    (
-        metric(nova, r#"nova_outbox_rows{table="users_cdc"}"#),
-        metric(nova, r#"nova_outbox_acknowledged_rows_total{table="users_cdc"}"#),
-        metric(nova, r#"circuit_breaker_state{target="clickhouse"}"#),
-    )
-}
-
-/// The reason that readiness gives about ClickHouse. The node stays ready with it.
-fn complaint(nova: &TestNova) -> String {
-    let (status, ready) = asked(nova, "GET", "/health/ready", "", "");
-    assert_eq!(status, 200, "{ready}");
-    ready["clickhouse"][0].as_str().unwrap_or_default().to_owned()
-}
-
-#[test]
-fn rows_wait_while_what_stands_for_clickhouse_does_not_answer() {
-    let nova = TestNova::builder().now(NOW).clickhouse().start().unwrap();
-    world(&nova);
-    assert_eq!(outbox(&nova), (0.0, 3.0, 0.0));
-    let proxy = json!({ "status": 503, "body": "no healthy upstream" });
-    for fault in [json!({ "refuses": true }), proxy, json!({ "code": 202 })] {
-        nova.fault(json!({ "clickhouse": fault }));
-        nova.rows(json!({ "users": [{ "id": user(7) }] }));
-        let (waiting, _, breaker) = outbox(&nova);
-        let told = complaint(&nova);
-        assert!(waiting == 1.0 && breaker > 0.0, "{fault}: {waiting}, {breaker}, {told}");
-        assert!(complaint(&nova).starts_with("it does not answer since"), "{fault}");
-        nova.fault(json!({}));
-        nova.settle();
-        let (waiting, _, breaker) = outbox(&nova);
-        assert_eq!((waiting, breaker, complaint(&nova)), (0.0, 0.0, String::new()), "{fault}");
-        nova.reset();
-    }
-    nova.fault(json!({ "clickhouse": { "refuses": true } }));
-    world(&nova);
-    nova.snapshot("away");
-    nova.reset();
-    assert_eq!((outbox(&nova), complaint(&nova)), ((0.0, 0.0, 0.0), String::new()));
-    // The rows waited when the snapshot was taken, and the faults of ClickHouse ended with the reset.
-    nova.reset_to("away");
-    nova.settle();
-    assert_eq!(outbox(&nova), (0.0, 3.0, 0.0));
-}
-
-#[test]
-fn clickhouse_refuses_as_often_as_it_is_told() {
-    let nova = TestNova::builder().now(NOW).clickhouse().start().unwrap();
-    nova.fault(json!({ "clickhouse": { "code": 241, "body": "Memory limit exceeded", "times": 3 } }));
-    nova.rows(json!({ "users": [{ "id": user(0) }] }));
-    assert_eq!((outbox(&nova), metric(&nova, "clickhouse_query_errors_total")), ((0.0, 1.0, 0.0), 3.0));
-    // nova does not ask without end for a table that does not exist: its rows wait, and readiness reports it.
-    nova.fault(json!({ "clickhouse": { "code": 60 } }));
-    nova.rows(json!({ "users": [{ "id": user(1) }] }));
-    assert_eq!(
-        metric(&nova, r#"nova_outbox_stalled{table="users_cdc"}"#),
-        1.0,
-        "{:?}, {}",
-        outbox(&nova),
-        complaint(&nova)
-    );
-    assert!(complaint(&nova).starts_with("users_cdc takes no rows"));
-    nova.fault(json!({}));
-    nova.settle();
-    assert_eq!((outbox(&nova), complaint(&nova)), ((0.0, 2.0, 0.0), String::new()));
-    // A slow answer is still an answer.
-    nova.fault(json!({ "clickhouse": { "slow_ms": 200 } }));
-    let began = std::time::Instant::now();
-    nova.rows(json!({ "users": [{ "id": user(2) }] }));
-    assert!(began.elapsed() >= Duration::from_millis(200));
-    assert_eq!(outbox(&nova), (0.0, 3.0, 0.0));
-    // A row whose content is refused, with the others and alone, becomes a dead letter.
-    nova.fault(json!({ "clickhouse": { "code": 469, "times": 2 } }));
-    nova.rows(json!({ "users": [{ "id": user(3) }] }));
-    assert_eq!(nova.settle()["dead_letters"], 1);
-    assert_eq!(outbox(&nova), (0.0, 3.0, 0.0));
-    nova.expect_dead_letters(1);
-}
-
-#[test]
-fn the_effect_of_an_earlier_fault_ends_no_wait() {
-    let nova = TestNova::builder().now(NOW).clickhouse().start().unwrap();
-    // The breaker is open, or the table is stalled, when the server is only slow again.
-    for (number, fault) in [json!({ "status": 503 }), json!({ "code": 60 })].into_iter().enumerate() {
-        nova.fault(json!({ "clickhouse": fault }));
-        nova.rows(json!({ "users": [{ "id": user(number) }] }));
-        assert_eq!(outbox(&nova).0, 1.0, "{fault}");
-        nova.fault(json!({ "clickhouse": { "slow_ms": 10 } }));
-        nova.settle();
-        assert_eq!(outbox(&nova), (0.0, number as f64 + 1.0, 0.0), "{fault}");
-    }
-    // However many requests meet it, a slow server takes the rows.
-    for number in 2..18 {
-        nova.rows(json!({ "users": [{ "id": user(number) }] }));
-        assert_eq!(outbox(&nova), (0.0, number as f64 + 1.0, 0.0));
-    }
-    nova.fault(json!({ "clickhouse": { "status": 503 } }));
-    nova.rows(json!({ "users": [{ "id": user(18) }] }));
-    nova.fault(json!({ "clickhouse": { "code": 469, "times": 2 } }));
-    assert_eq!(nova.settle()["dead_letters"], 1);
-    assert_eq!(outbox(&nova), (0.0, 18.0, 0.0));
-    nova.expect_dead_letters(1);
-}
-
-#[test]
-fn rows_that_others_commit_meanwhile_are_not_waited_for() {
-    let nova = TestNova::builder().now(NOW).clickhouse().start().unwrap();
-    world(&nova);
-    let addr = nova.url().trim_start_matches("http://").parse().unwrap();
-    let headers = format!("Authorization: Bearer {}\r\nContent-Type: application/json\r\n", nova.token(&user(0)));
-    let (over, began) = (AtomicBool::new(false), std::time::Instant::now());
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let (mut client, mut sent) = (Client::connect(addr), 0);
-            // The limit ends the thread if the test fails before.
-            while !over.load(Ordering::Relaxed) && began.elapsed() < Duration::from_secs(60) {
-                let event = json!({ "event_time": NOW_MS - sent, "post_id": post(0), "action": "view" });
-                let answer = client.post(&headers, json!({ "events": [event] }).to_string().as_bytes());
-                assert!(answer.status < 300, "{}", answer.json());
-                sent += 1;
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        });
-        for number in 10..40 {
-            nova.rows(json!({ "users": [{ "id": user(number) }] }));
-            assert_eq!(outbox(&nova).0, 0.0);
-        }
-        over.store(true, Ordering::Relaxed);
-    });
-    nova.settle();
-    assert_eq!(metric(&nova, r#"nova_outbox_rows{table="post_events"}"#), 0.0);
-}
-
-#[test]
-fn a_tap_goes_on_while_the_clock_stands_still() {
-    let nova = start();
-    let addr = nova.url().trim_start_matches("http://").parse().unwrap();
-    let token = nova.token_of(json!({ "sub": user(0), "role": "admin" }));
-    let mut tap = Client::connect(addr);
-    assert_eq!(tap.get("/api/v1/admin/tap", &format!("Authorization: Bearer {token}\r\n")).status, 200);
-    // These are more records than a listener gets in a second.
-    let users: Vec<_> = (1..=200).map(|number| json!({ "id": user(number) })).collect();
-    nova.rows(json!({ "users": users }));
-    std::thread::sleep(Duration::from_millis(1_100));
-    nova.rows(json!({ "users": [{ "id": user(900) }] }));
-    let (mut heard, mut bytes) = (String::new(), [0; 4_096]);
-    while !heard.contains(&user(900)) {
-        let count = tap.0.read(&mut bytes).unwrap();
-        assert!(count > 0, "{heard}");
-        heard.push_str(&String::from_utf8_lossy(&bytes[..count]));
-    }
-}
-
-#[test]
-fn faults_of_clickhouse_say_one_thing_and_need_what_stands_for_it() {
-    let nova = TestNova::builder().clickhouse().start().unwrap();
-    for (fault, field) in [
-        (json!({}), "clickhouse"),
-        (json!({ "times": 3 }), "clickhouse"),
-        (json!({ "body": "no" }), "clickhouse.body"),
-        (json!({ "refuses": true, "status": 503 }), "clickhouse.refuses"),
-        (json!({ "status": 200 }), "clickhouse.status"),
-        (json!({ "code": 0 }), "clickhouse.code"),
-        (json!({ "slow_ms": 10_001 }), "clickhouse.slow_ms"),
-        (json!({ "status": 503, "times": 0 }), "clickhouse.times"),
-    ] {
-        let body = json!({ "clickhouse": fault }).to_string();
-        let (status, problem) = asked(&nova, "POST", "/_test/fault", "", &body);
-        assert_eq!((status, &problem["field"]), (400, &json!(field)), "{problem}");
-    }
-    let members = r#"{"clickhouse":[null,503,null,null,null,null]}"#;
-    let (status, problem) = asked(&nova, "POST", "/_test/fault", "", members);
-    assert_eq!(status, 400, "{problem}");
-    let body = r#"{"slow_commit_ms":0,"clickhouse":{"status":503}}"#;
-    let (status, problem) = asked(&start(), "POST", "/_test/fault", "", body);
-    assert_eq!(status, 409);
-    assert!(problem["detail"].as_str().unwrap().contains("--clickhouse"), "{problem}");
-}
-
-#[test]
 fn tokens_are_broken_as_they_are_asked_for() {
     let nova = start();
     let status = |asked_for: Value| asked(&nova, "GET", "/api/v1/feed", &nova.token_of(asked_for), "").0;
@@ -522,11 +320,8 @@ fn seeds_and_settings_that_cannot_be_used_are_told() {
 
 /// `nova test` with arguments, without variables of the environment.
 fn program(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("NOVA_")) {
-        command.env_remove(name);
-    }
-    command.current_dir(std::env::temp_dir()).arg("test").args(args).stdin(Stdio::null());
+    let mut command = bare();
+    command.current_dir(std::env::temp_dir()).arg("test").args(args);
     command
 }
 

@@ -53,20 +53,22 @@ fn bench_serve_tells_rates_and_latencies_of_every_kind_of_request() {
 
 #[test]
 fn bench_serve_compares_with_redis_where_there_is_one() {
-    let Ok(redis) = std::env::var("NOVA_TEST_REDIS") else { return eprintln!("skipped: NOVA_TEST_REDIS is not set") };
+    let Some(redis) = crate::support::environment("NOVA_TEST_REDIS") else {
+        return eprintln!("skipped: NOVA_TEST_REDIS is not set");
+    };
     let lines = bench(&["serve", "--seconds", "1", "--connections", "4", "--redis", &redis], &[]);
     assert!(value(&lines, "feed pages for one Redis GET") > 0.0);
 }
 
 #[test]
 fn bench_freshness_sees_every_event_on_both_ways() {
-    let Ok(url) = std::env::var("NOVA_TEST_CLICKHOUSE") else {
+    let Some(url) = crate::support::environment("NOVA_TEST_CLICKHOUSE") else {
         return eprintln!("skipped: NOVA_TEST_CLICKHOUSE is not set");
     };
     let args = ["freshness", "--period", "3", "--periods", "1", "--events", "12"];
     let mut env = vec![("NOVA_CLICKHOUSE_URL", url)];
     let mut ways = vec![bench(&args, &env)];
-    if let Ok(brokers) = std::env::var("NOVA_TEST_KAFKA") {
+    if let Some(brokers) = crate::support::environment("NOVA_TEST_KAFKA") {
         env.push(("NOVA_KAFKA_BROKERS", brokers));
         ways.push(bench(&args, &env));
     }
@@ -80,7 +82,9 @@ fn bench_freshness_sees_every_event_on_both_ways() {
 
 #[test]
 fn bench_kafka_compares_three_ways_of_the_same_events() {
-    let (Ok(url), Ok(brokers)) = (std::env::var("NOVA_TEST_CLICKHOUSE"), std::env::var("NOVA_TEST_KAFKA")) else {
+    let (Some(url), Some(brokers)) =
+        (crate::support::environment("NOVA_TEST_CLICKHOUSE"), crate::support::environment("NOVA_TEST_KAFKA"))
+    else {
         return eprintln!("skipped: NOVA_TEST_CLICKHOUSE and NOVA_TEST_KAFKA are not set");
     };
     let lines = bench(&["kafka", "--events", "20000", "--clickhouse", &url, "--brokers", &brokers], &[]);

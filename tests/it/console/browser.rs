@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use serde_json::{Value, json};
@@ -194,12 +194,12 @@ fn exchange(addr: SocketAddr, request: &str) -> Option<(u16, String)> {
 
 /// Calls `look` again and again until it returns something.
 pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
+    let until = nova::clock::monotonic_now() + PATIENCE;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < until, "in vain: {what}");
+        assert!(nova::clock::monotonic_now() < until, "in vain: {what}");
         let (_keep, nothing) = std::sync::mpsc::sync_channel::<()>(1);
         // The page of another program does not report when it is ready.
         let _ = nothing.recv_timeout(LOOK_AGAIN);

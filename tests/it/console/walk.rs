@@ -52,7 +52,7 @@ struct Walk {
 impl Walk {
     /// Begins a walk. `None`, with a printed reason, if no browser is named.
     fn begin() -> Option<Walk> {
-        let Some(chromium) = std::env::var_os("NOVA_TEST_CHROMIUM") else {
+        let Some(chromium) = crate::support::environment("NOVA_TEST_CHROMIUM") else {
             eprintln!("skipped: NOVA_TEST_CHROMIUM does not name a Chromium");
             return None;
         };
@@ -108,12 +108,12 @@ impl Walk {
 #[test]
 fn every_page_is_whole_clean_and_accessible() {
     let Some(walk) = Walk::begin() else { return };
-    let (browser, axe) = (&walk.browser, std::env::var_os("NOVA_TEST_AXE"));
+    let (browser, axe) = (&walk.browser, crate::support::environment("NOVA_TEST_AXE"));
     let axe = axe.map(|file| std::fs::read_to_string(file).unwrap());
     if axe.is_none() {
         eprintln!("left out: NOVA_TEST_AXE does not name axe.min.js");
     }
-    let shots = std::env::var_os("NOVA_TEST_SHOTS").map(PathBuf::from);
+    let shots = crate::support::environment("NOVA_TEST_SHOTS").map(PathBuf::from);
     browser.go(&walk.url(""));
     browser.shows("What needs you");
     browser.go(&walk.url("failed"));

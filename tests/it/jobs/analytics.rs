@@ -37,7 +37,7 @@ fn settings(url: String, database: String, timeout: Duration) -> ClickHouseSetti
 
 #[test]
 fn a_new_store_begins_with_the_lists_of_the_views_and_counts_agree_until_rows_are_lost() {
-    let Ok(url) = std::env::var("NOVA_TEST_CLICKHOUSE") else {
+    let Some(url) = crate::support::environment("NOVA_TEST_CLICKHOUSE") else {
         eprintln!("skipped: NOVA_TEST_CLICKHOUSE is not set");
         return;
     };

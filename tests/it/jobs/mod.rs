@@ -6,7 +6,7 @@ mod retry;
 #[cfg(feature = "redis-cache")]
 mod shared_cache;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nova::app::{self, Node, Setup};
 use nova::jobs::Status;
@@ -25,7 +25,7 @@ pub fn stop(node: Node) {
 
 /// Calls `answer` again and again until it returns something.
 pub fn until<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
-    let started = Instant::now();
+    let started = nova::clock::monotonic_now();
     loop {
         if let Some(answer) = answer() {
             return answer;

@@ -41,7 +41,7 @@ fn world(live: &Live, user: Id, friend: Id, other: Id) -> Id {
 
 #[test]
 fn other_services_find_feeds_and_suggestions_in_redis_and_lose_them_when_they_change() {
-    let Ok(url) = std::env::var("NOVA_TEST_REDIS") else {
+    let Some(url) = crate::support::environment("NOVA_TEST_REDIS") else {
         eprintln!("skipped: NOVA_TEST_REDIS is not set");
         return;
     };

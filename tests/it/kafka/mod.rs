@@ -8,7 +8,7 @@ mod stops;
 mod waits;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nova::app::{self, Running, Setup};
 use nova::event::{Record, TopicPartition};
@@ -103,7 +103,7 @@ fn follow(
 }
 
 fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let begun = Instant::now();
+    let begun = nova::clock::monotonic_now();
     while !done() {
         assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
         std::thread::park_timeout(Duration::from_millis(5));

@@ -25,7 +25,7 @@ impl Real {
 
     /// Like `topic`, with settings of the topic.
     pub fn topic_with(last: &str, partitions: i32, config: &[(&str, &str)]) -> Option<Real> {
-        let Ok(brokers) = std::env::var("NOVA_TEST_KAFKA") else {
+        let Some(brokers) = crate::support::environment("NOVA_TEST_KAFKA") else {
             eprintln!("skipped: NOVA_TEST_KAFKA is not set");
             return None;
         };

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -64,7 +64,7 @@ fn n5_n13_kill_9_at_random_moments_changes_nothing() {
     std::fs::write(&capture, text).unwrap();
 
     let whole = dir.path().join("whole");
-    let started = Instant::now();
+    let started = nova::clock::monotonic_now();
     let report: Value = serde_json::from_str(&output(nova(&whole).arg("replay").arg(&capture).arg("--json"))).unwrap();
     let run_time = started.elapsed();
     assert_eq!(report["totals"]["applied"], expected.applied + 100);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nova::decode::{Decoder, NoSchemas, Topics};
 use nova::event::{Change, ChangeBody, Decoded, Id, Op, Record, Table, TopicPartition};
@@ -78,7 +78,7 @@ fn through_debezium(world: &World, placeholder: &str, last: &str) -> Told {
         .set("enable.auto.commit", "false")
         .create()
         .unwrap();
-    let (mut assigned, mut begun) = (0, Instant::now());
+    let (mut assigned, mut begun) = (0, nova::clock::monotonic_now());
     let names = Topics { prefix: world.name.clone(), ..Topics::default() };
     let mut decoder = Decoder::new(names, Arc::new(NoSchemas)).with_placeholder(placeholder);
     let mut told = Told::default();
@@ -120,7 +120,7 @@ fn through_debezium(world: &World, placeholder: &str, last: &str) -> Told {
             told.take(&mut decoder, &record, last);
             if told.ended && !before {
                 // Other partitions may still be behind.
-                begun = Instant::now();
+                begun = nova::clock::monotonic_now();
             }
         }
     }
@@ -153,7 +153,7 @@ fn own_slot(world: &World) -> (Session, ReadOn) {
     let mut decoder = Decoder::new(Topics::default(), Arc::new(NoSchemas));
     let mut told = Told::default();
     let read = move |last: &str| {
-        let begun = Instant::now();
+        let begun = nova::clock::monotonic_now();
         let mut records = Vec::new();
         while !told.ended {
             assert!(begun.elapsed() < PATIENCE, "the slot never brought the last user");

@@ -78,7 +78,7 @@ const BOUNDS: [&[u8]; 7] = [b"-inf", b"+inf", b"(1", b"0", b"2", b"(x", b"(-2.5"
 
 /// The address of a Redis, if one is named.
 fn address() -> Option<SocketAddr> {
-    let Ok(url) = std::env::var("NOVA_TEST_REDIS") else {
+    let Some(url) = crate::support::environment("NOVA_TEST_REDIS") else {
         eprintln!("skipped: NOVA_TEST_REDIS is not set");
         return None;
     };

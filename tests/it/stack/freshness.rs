@@ -1,6 +1,6 @@
 //! The age of data when readers see it: from an SQL COMMIT to the follower's feed, and from a client's 202 to trending.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nova::event::Id;
 use serde_json::json;
@@ -21,7 +21,7 @@ fn percentile(times: &mut [Duration], percent: usize) -> Duration {
 }
 
 fn watched(client: &mut Client, path: &str, headers: &str, seen: impl Fn(&serde_json::Value) -> bool) -> Duration {
-    let begun = Instant::now();
+    let begun = nova::clock::monotonic_now();
     while !seen(&client.get(path, headers).json()) {
         assert!(begun.elapsed() < PATIENCE, "{path} never showed it");
         nap(2);

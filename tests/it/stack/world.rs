@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use postgres::{Client as Postgres, NoTls};
 use serde_json::Value;
@@ -25,8 +25,8 @@ pub struct Servers {
 
 impl Servers {
     pub fn find() -> Option<Servers> {
-        let get = |name: &str| match std::env::var(name) {
-            Ok(value) if !value.is_empty() => Some(value),
+        let get = |name: &str| match crate::support::environment(name) {
+            Some(value) if !value.is_empty() => Some(value),
             _ => {
                 eprintln!("skipped: {name} is not set");
                 None
@@ -38,7 +38,7 @@ impl Servers {
             registry: get("NOVA_TEST_REGISTRY")?,
             postgres: get("NOVA_TEST_POSTGRES")?,
             clickhouse: get("NOVA_TEST_CLICKHOUSE")?,
-            script: std::env::var("NOVA_TEST_STACK").ok(),
+            script: crate::support::environment("NOVA_TEST_STACK"),
         })
     }
 
@@ -70,7 +70,7 @@ pub struct World {
 }
 
 pub fn until(what: &str, mut done: impl FnMut() -> bool) {
-    let begun = Instant::now();
+    let begun = nova::clock::monotonic_now();
     while !done() {
         assert!(begun.elapsed() < PATIENCE, "waited in vain for {what}");
         nap(100);
@@ -166,7 +166,7 @@ impl World {
     pub fn nova(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
         command.arg("--data").arg(self.dir.path()).stdin(Stdio::null()).stdout(Stdio::piped());
-        command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());
+        command.env_clear().env("PATH", crate::support::environment("PATH").unwrap_or_default());
         command.env("NOVA_KAFKA_BROKERS", &self.servers.kafka).env("NOVA_KAFKA_GROUP_ID", &self.name);
         command
             .env("NOVA_KAFKA_TOPIC_PREFIX", &self.name)

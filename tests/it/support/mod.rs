@@ -27,9 +27,15 @@ pub fn signal(child: &std::process::Child, signal: rustix::process::Signal) {
     rustix::process::kill_process(pid, signal).unwrap();
 }
 
+/// A variable of the environment, which names a server or says how long a test runs.
+#[expect(clippy::disallowed_methods, reason = "this is the one place of the tests that reads the environment")]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 /// A number from the environment, for runs that are longer than usual. Panics if the value is no number.
 pub fn asked(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
+    environment(name).map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }
 
 pub fn fixture(name: &str) -> PathBuf {

@@ -9,13 +9,21 @@ use serde_json::Value;
 
 use crate::api::client::Client;
 
-/// The command `nova` over a data directory, without variables of the environment.
-pub fn command(data: &Path, args: &[&str]) -> Command {
+/// The program without its variables of the environment.
+#[expect(clippy::disallowed_methods, reason = "only the environment knows the names of its variables")]
+pub fn bare() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("NOVA_")) {
         command.env_remove(name);
     }
-    command.current_dir(data.parent().unwrap()).arg("--data").arg(data).args(args).stdin(Stdio::null());
+    command.stdin(Stdio::null());
+    command
+}
+
+/// The command `nova` over a data directory, without variables of the environment.
+pub fn command(data: &Path, args: &[&str]) -> Command {
+    let mut command = bare();
+    command.current_dir(data.parent().unwrap()).arg("--data").arg(data).args(args);
     command
 }
 

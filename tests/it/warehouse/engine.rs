@@ -19,7 +19,7 @@ use super::{events, setup};
 
 /// The server's address, the name of a database for this test, and a client.
 fn engine(test: &str) -> Option<(String, String, ClickHouse)> {
-    let Ok(url) = std::env::var("NOVA_TEST_CLICKHOUSE") else {
+    let Some(url) = crate::support::environment("NOVA_TEST_CLICKHOUSE") else {
         eprintln!("skipped: NOVA_TEST_CLICKHOUSE is not set");
         return None;
     };

@@ -386,7 +386,7 @@ fn what_a_long_outage_left_drains_at_five_times_the_rate_of_its_arrival() {
     }
     assert_eq!(status.waiting_rows(), applied);
     fake.inner.lock().always = None;
-    let back = std::time::Instant::now();
+    let back = nova::clock::monotonic_now();
     running.finish(|_| {}).unwrap();
     assert_exactly_once(&fake, applied, "after the outage");
     // The shipped pace may be in its longest pause when the server comes back.

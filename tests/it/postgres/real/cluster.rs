@@ -14,7 +14,7 @@ pub struct Cluster {
 
 /// A directory with `initdb` and `postgres`.
 fn programs() -> Option<PathBuf> {
-    if let Some(named) = std::env::var_os("NOVA_TEST_PG_BIN") {
+    if let Some(named) = crate::support::environment("NOVA_TEST_PG_BIN") {
         return Some(named.into());
     }
     let found =
@@ -25,7 +25,7 @@ fn programs() -> Option<PathBuf> {
 impl Cluster {
     /// Starts a cluster. `None` if there is no PostgreSQL, or if tests with real servers are not enabled.
     pub fn begin(settings: &[&str]) -> Option<Cluster> {
-        if std::env::var("NOVA_TEST_POSTGRES").unwrap_or_default().is_empty() {
+        if crate::support::environment("NOVA_TEST_POSTGRES").unwrap_or_default().is_empty() {
             eprintln!("skipped: NOVA_TEST_POSTGRES is not set");
             return None;
         }

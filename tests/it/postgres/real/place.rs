@@ -44,7 +44,7 @@ pub struct Place {
 impl Place {
     /// Makes the tables and the publication. `None` without a server.
     pub fn begin() -> Option<Place> {
-        let server = std::env::var("NOVA_TEST_POSTGRES").unwrap_or_default();
+        let server = crate::support::environment("NOVA_TEST_POSTGRES").unwrap_or_default();
         if server.is_empty() {
             eprintln!("skipped: NOVA_TEST_POSTGRES is not set");
             return None;
@@ -86,7 +86,7 @@ impl Place {
 
     /// Sends rows to the real ClickHouse as well, if `NOVA_TEST_CLICKHOUSE` names one.
     pub fn send_to_clickhouse(&mut self) {
-        let url = std::env::var("NOVA_TEST_CLICKHOUSE").unwrap_or_default();
+        let url = crate::support::environment("NOVA_TEST_CLICKHOUSE").unwrap_or_default();
         if url.is_empty() {
             eprintln!("skipped: ClickHouse's rows are not compared: NOVA_TEST_CLICKHOUSE is not set");
             return;
@@ -131,7 +131,7 @@ impl Place {
     pub fn nova(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nova"));
         command.arg("--data").arg(&self.data).stdin(Stdio::null()).stdout(Stdio::piped());
-        command.env_clear().env("PATH", std::env::var("PATH").unwrap_or_default());
+        command.env_clear().env("PATH", crate::support::environment("PATH").unwrap_or_default());
         command.env("NOVA_POSTGRES_URL", self.database()).env("NOVA_LOG_LEVEL", "info");
         command.env("NOVA_POSTGRES_SLOT", &self.slot).env("NOVA_POSTGRES_PUBLICATION", &self.slot);
         command.env("NOVA_LIMITS_ENABLED", "false").env("NOVA_POSTGRES_SSL_MODE", "disable").envs(&self.more);
