@@ -97,11 +97,15 @@ impl Growth<'_> {
         let world = World::new(self.users, SEED);
         let records = world.records();
         let (before, began) = (machine::written_bytes(), monotonic_now());
-        let mut seen = vec![(0.0, 0)];
+        let (mut seen, mut shown) = (vec![(0.0, 0)], Ok(0));
         let statuses = app::open(&setup)?.start(Box::new(world), &setup)?.finish(|statuses| {
             let consumed: u64 = statuses.iter().map(|status| status.row.consumed).sum();
             seen.push((began.elapsed().as_secs_f64(), consumed));
+            if let Ok(millions) = shown {
+                shown = self.rates(&seen, millions);
+            }
         })?;
+        shown?;
         let took_s = began.elapsed().as_secs_f64();
         let applied: u64 = statuses.iter().map(|status| status.row.outcomes[0]).sum();
         if applied != records {
@@ -111,10 +115,6 @@ impl Growth<'_> {
         }
         self.line("load: records", records as f64, "records")?;
         self.line("load: rate over all", records as f64 / took_s, "records/s")?;
-        for million in 0..records / MILLION {
-            let rate = MILLION as f64 / (at(&seen, (million + 1) * MILLION) - at(&seen, million * MILLION)).max(1e-3);
-            self.line(&format!("load: rate of million {}", million + 1), rate, "records/s")?;
-        }
         let stored = std::fs::metadata(app::store_path(self.scratch.path()))?.len();
         self.line("store: size", stored as f64, "bytes")?;
         self.line("store: size for a record", stored as f64 / records as f64, "bytes")?;
@@ -122,6 +122,17 @@ impl Growth<'_> {
             self.line("load: written for a record", (after - before) as f64 / records as f64, "bytes")?;
         }
         Ok(())
+    }
+
+    /// Reports the rate of each million records that has been consumed, and was not reported: a load may take an hour.
+    /// Returns the number of reported millions.
+    fn rates(&self, seen: &[(f64, u64)], reported: u64) -> Result<u64, CliError> {
+        let millions = seen.last().map_or(0, |(_, consumed)| consumed / MILLION);
+        for million in reported..millions {
+            let rate = MILLION as f64 / (at(seen, (million + 1) * MILLION) - at(seen, million * MILLION)).max(1e-3);
+            self.line(&format!("load: rate of million {}", million + 1), rate, "records/s")?;
+        }
+        Ok(millions)
     }
 
     fn memory(&self, node: &Serving) -> Result<(), CliError> {

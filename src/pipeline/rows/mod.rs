@@ -9,6 +9,7 @@ mod changed;
 mod cursor;
 mod flush;
 mod key;
+mod known;
 mod run;
 mod runs;
 mod segment;
@@ -17,12 +18,15 @@ use nova_storage::schema::{META, ROW_BLOCK, ROW_SEGMENT, ROWS};
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
 
 use crate::event::{Id, Table};
+use crate::pipeline::filter::Probe;
 
 pub use self::brought::bring_over;
 use self::changed::Changed;
 use self::cursor::Merged;
 use self::flush::Flush;
+use self::known::Known;
 use self::runs::{MERGES_KEY, Runs};
+use self::segment::hash;
 pub use self::segment::remove as remove_segment;
 
 /// The bytes that are merged for each byte that changes, in percent. It is above 100, so that a merge ends before the
@@ -39,6 +43,8 @@ pub struct Rows {
     /// The rows that changed before the running checkpoint began, and are not written yet.
     flush: Option<Flush>,
     runs: Runs,
+    /// The keys of `changed`, of `flush`, and of the runs that were begun since the start.
+    known: Known,
     /// The bytes that still have to be merged.
     owed_bytes: u64,
 }
@@ -57,12 +63,14 @@ impl Rows {
         read: impl FnOnce(Option<&[u8]>) -> T,
     ) -> Result<T, ReadError> {
         let key = (table.number(), key);
+        let probe = Probe::new(hash(key));
+        let known = !self.known.is_complete() || self.known.may_contain(&probe);
         let flushed = || self.flush.as_ref().and_then(|flush| flush.rows().get(&key));
-        if let Some(bytes) = self.changed.get(&key).or_else(flushed) {
+        if known && let Some(bytes) = self.changed.get(&key).or_else(flushed) {
             return Ok(read(Some(bytes)));
         }
         let mut read = Some(read);
-        let found = self.runs.look_up(key, stored, &mut read)?;
+        let found = self.runs.look_up(key, (&probe, known), stored, &mut read)?;
         let absent = || read.map(|read| read(None));
         // `look_up` either calls its closure and returns a result, or does neither.
         found.or_else(absent).ok_or(ReadError::Storage("a row was found and not handed on".into()))
@@ -70,7 +78,9 @@ impl Rows {
 
     pub fn put(&mut self, table: Table, key: Id, bytes: Box<[u8]>) {
         self.owed_bytes += bytes.len() as u64 * MERGE_PERCENT / 100;
-        self.changed.put((table.number(), key), bytes);
+        let key = (table.number(), key);
+        self.known.insert(hash(key));
+        self.changed.put(key, bytes);
     }
 
     /// The bytes of rows that wait for the next checkpoint.
@@ -85,13 +95,14 @@ impl Rows {
 
     /// The bytes in memory: of indexes and filters, and of changed rows.
     pub fn mem_bytes(&self) -> usize {
-        self.runs.mem_bytes() + self.changed.bytes() + self.flush.as_ref().map_or(0, |flush| flush.rows().bytes())
+        let flushed = self.flush.as_ref().map_or(0, |flush| flush.rows().bytes());
+        self.runs.mem_bytes() + self.known.mem_bytes() + self.changed.bytes() + flushed
     }
 
     /// Begins to write the changed rows as a run, which is the newest from then on. No other run may be in progress.
     /// Until a commit says that `generation` is complete, a start ignores the run.
     pub fn begin_flush(&mut self, generation: u64) {
-        let home = self.runs.begin(generation);
+        let home = self.runs.begin(generation, self.known.is_complete());
         self.flush = Some(Flush::new(std::mem::take(&mut self.changed), home));
     }
 

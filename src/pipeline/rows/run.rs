@@ -30,12 +30,14 @@ pub struct Run {
     pub mem_bytes: usize,
     /// Rows up to and including this key have been merged into another run.
     pub merged: Option<Key>,
+    /// Whether the filter over all keys ([`super::known::Known`]) has every key of this run.
+    pub known: bool,
 }
 
 impl Run {
-    pub fn new(home: Home) -> Run {
+    pub fn new(home: Home, known: bool) -> Run {
         let (segments, firsts) = (Vec::new(), Vec::new());
-        Run { number: home.run, newest: home.newest, segments, firsts, bytes: 0, mem_bytes: 0, merged: None }
+        Run { number: home.run, newest: home.newest, segments, firsts, bytes: 0, mem_bytes: 0, merged: None, known }
     }
 
     pub fn push(&mut self, segment: Segment) -> Result<(), CodecError> {

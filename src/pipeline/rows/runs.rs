@@ -9,6 +9,7 @@
 use nova_storage::codec::{CodecError, Put, Reader};
 use nova_storage::schema::META;
 use nova_storage::{ReadError, ReadTxn, WriteError, WriteTxn};
+use rustc_hash::FxHashSet;
 
 use crate::event::Id;
 use crate::pipeline::filter::Probe;
@@ -18,7 +19,7 @@ use super::block::BLOCK_MAX_BYTES;
 use super::cursor::Merged;
 use super::key::{Key, LEAST, after};
 use super::run::{MERGE_RUNS, Run, WHAT};
-use super::segment::{Home, SEGMENT_MAX_BLOCKS, Segment, SegmentWriter, hash};
+use super::segment::{Home, SEGMENT_MAX_BLOCKS, Segment, SegmentWriter};
 
 pub const MERGES_KEY: &str = "row_merges";
 /// The bytes that are merged at once.
@@ -49,6 +50,9 @@ pub struct Runs {
     next_segment: u64,
     /// The number of the run that a checkpoint is writing.
     writing: Option<u64>,
+    /// The numbers of the runs whose keys are all in the filter over all keys ([`super::known::Known`]): runs that were
+    /// begun since the start, and merges of only such runs.
+    known: FxHashSet<u64>,
     /// The segments of an incomplete checkpoint.
     half_written: Vec<u64>,
 }
@@ -90,7 +94,7 @@ impl Runs {
             Some(at) => &mut self.list[at],
             None => {
                 let at = self.list.partition_point(|run| (run.newest, run.number) > (home.newest, home.run));
-                self.list.insert(at, Run::new(home));
+                self.list.insert(at, Run::new(home, self.known.contains(&home.run)));
                 &mut self.list[at]
             }
         };
@@ -116,14 +120,16 @@ impl Runs {
     }
 
     /// Calls `found` with the newest row. If there is none, returns `found` uncalled. `read` sees the last commit.
+    /// `known` says whether the filter over all keys may have the key.
     pub fn look_up<T, F: FnOnce(Option<&[u8]>) -> T>(
         &self,
         key: Key,
+        (probe, known): (&Probe, bool),
         read: &ReadTxn,
         found: &mut Option<F>,
     ) -> Result<Option<T>, ReadError> {
-        let probe = Probe::new(hash(key));
-        for segment in self.list.iter().filter_map(|run| run.segment_of(key, &probe)) {
+        let asked = self.list.iter().filter(|run| known || !run.known);
+        for segment in asked.filter_map(|run| run.segment_of(key, probe)) {
             if let Some(answer) = segment.look_up(key, read, found)? {
                 return Ok(Some(answer));
             }
@@ -150,9 +156,17 @@ impl Runs {
         std::mem::take(&mut self.half_written)
     }
 
-    /// Begins a run that is newer than all others. No merge takes it before [`Runs::ended`].
-    pub fn begin(&mut self, newest: u64) -> Home {
+    /// Begins a run that is newer than all others. No merge takes it before [`Runs::ended`]. `known` says whether the
+    /// filter over all keys has every key of the run.
+    pub fn begin(&mut self, newest: u64, known: bool) -> Home {
         let home = Home { run: self.next_run, newest };
+        let (list, merges) = (&self.list, &self.merges);
+        self.known.retain(|number| {
+            list.iter().any(|run| run.number == *number) || merges.iter().any(|merge| merge.into == *number)
+        });
+        if known {
+            self.known.insert(home.run);
+        }
         self.next_run += 1;
         self.writing = Some(home.run);
         home
@@ -211,6 +225,9 @@ impl Runs {
             let count = tiers.iter().take_while(|of| **of <= tier).count();
             if count >= MERGE_RUNS {
                 let range = free[count - 1].newest..=free[0].newest;
+                if free[..count].iter().all(|run| run.known) {
+                    self.known.insert(self.next_run);
+                }
                 self.merges.push(Merge { range, into: self.next_run, done: None, rows: None, ended: false });
                 self.next_run += 1;
                 return;

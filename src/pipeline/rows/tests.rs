@@ -56,13 +56,16 @@ struct World {
     generation: u64,
     /// The length of the journal at the beginning of the running flush.
     under_way: Option<usize>,
+    /// The most keys in the filter over all keys.
+    known_max_keys: usize,
 }
 
 impl World {
-    fn new() -> World {
+    fn new(known_max_keys: usize) -> World {
         let store = Store::open_backend(Recorder::new(), &nova_storage::Options::default()).unwrap();
-        let (rows, model, journal) = (Rows::default(), BTreeMap::new(), Vec::new());
-        World { store, rows, model, journal, generation: 0, under_way: None }
+        let rows = Rows { known: Known::with_max(known_max_keys), ..Rows::default() };
+        let (model, journal) = (BTreeMap::new(), Vec::new());
+        World { store, rows, model, journal, generation: 0, under_way: None, known_max_keys }
     }
 
     fn put(&mut self, table: Table, key: Id, row: Box<[u8]>) {
@@ -92,7 +95,8 @@ impl World {
 
     fn crash(&mut self) {
         self.under_way = None;
-        self.rows = Rows::load(&self.store.read().unwrap()).unwrap();
+        let loaded = Rows::load(&self.store.read().unwrap()).unwrap();
+        self.rows = Rows { known: Known::with_max(self.known_max_keys), ..loaded };
         let write = self.store.write().unwrap();
         self.rows.take_half_written().into_iter().for_each(|segment| remove_segment(segment, &write).unwrap());
         write.commit().unwrap();
@@ -133,8 +137,9 @@ proptest! {
     #[test]
     fn rows_read_as_one_map_however_they_are_flushed_merged_and_opened_again(
         steps in proptest::collection::vec(step(), 0..160),
+        known_max_keys in prop_oneof![3 => Just(usize::MAX), 1 => 0usize..200],
     ) {
-        let mut world = World::new();
+        let mut world = World::new(known_max_keys);
         for (number, step) in steps.into_iter().enumerate() {
             world.step(step, number as u8);
             let read = world.store.read().unwrap();
