@@ -61,9 +61,9 @@ impl<C: Clone + Default> Chunks<C> {
     }
 
     /// Puts a chunk that was read back, without noting a change.
-    pub(super) fn put(&mut self, number: usize, content: C) {
+    pub(super) fn put(&mut self, number: usize, content: Arc<C>) {
         self.grow(number + 1);
-        self.list[number].content = Arc::new(content);
+        self.list[number].content = content;
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &C> {

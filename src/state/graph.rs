@@ -1,6 +1,11 @@
 //! The follows between users, in both directions. Two rows of one pair are one follow, which lasts until both are gone.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{available_parallelism, scope};
 
 use super::blocks::Blocks;
 use super::chunks::{ALLOCATED_BYTES, Chunks};
@@ -9,6 +14,11 @@ use super::packed::Packed;
 
 /// The number of users in one chunk.
 pub(super) const USERS: usize = 64;
+/// The number of users whose lists of followers are made at once. With 50 followers each, the lists of so many users
+/// fit into the processor's cache.
+const STRETCH_USERS: usize = 1 << 14;
+/// The most threads that make lists of followers.
+const THREADS_MAX: usize = 8;
 /// The bytes of one row beyond a pair's first.
 const MORE_BYTES: usize = size_of::<((UserNo, UserNo), Vec<i64>)>() * 3 / 2 + ALLOCATED_BYTES;
 
@@ -55,6 +65,36 @@ pub struct Graph {
     pub(super) followers: Chunks<Followers>,
     /// The number of pairs.
     pub(super) follows: usize,
+}
+
+/// Follows as followee and follower. The followers rise.
+type Pairs = Vec<(u32, u32)>;
+
+/// The followers of the users of one stretch, from the pairs in all parts. The followers of a part are above those of
+/// the parts before it.
+fn followers_of(parts: &[Vec<Pairs>], stretch: usize) -> Vec<Arc<Followers>> {
+    let pairs = || parts.iter().flat_map(|part| &part[stretch]);
+    let user = |to: u32| to as usize % STRETCH_USERS;
+    // The positions at which the followers of each user begin in one list.
+    let mut ends = vec![0usize; STRETCH_USERS + 1];
+    pairs().for_each(|(to, _)| ends[user(*to) + 1] += 1);
+    (1..ends.len()).for_each(|user| ends[user] += ends[user - 1]);
+    let mut all = vec![(0u32, 0i64); ends[STRETCH_USERS]];
+    for (to, from) in pairs() {
+        all[ends[user(*to)]].0 = *from;
+        ends[user(*to)] += 1;
+    }
+    let mut start = 0;
+    let mut chunks = Vec::with_capacity(STRETCH_USERS / USERS);
+    for ends in ends[..STRETCH_USERS].chunks(USERS) {
+        let mut followers = Followers::default();
+        for (list, end) in followers.lists.iter_mut().zip(ends) {
+            *list = Blocks::packed(&all[start..*end]);
+            start = *end;
+        }
+        chunks.push(Arc::new(followers));
+    }
+    chunks
 }
 
 /// The chunk of a user, and the index in the chunk.
@@ -117,27 +157,49 @@ impl Graph {
         self.followers.change(chunk).lists[at].change(from.get(), |block| block.remove(from.get()));
     }
 
-    /// Makes the lists of followers and the number of pairs from the lists of followees.
+    /// Makes the lists of followers and the number of pairs from the lists of followees, on every core. First the pairs
+    /// are divided by stretches of followees, and then each stretch becomes lists. If every follower were written at
+    /// once to its place among all pairs, nearly each of these writes would wait for memory.
     pub(super) fn invert(&mut self, users: usize) {
-        let lists = || self.following.iter().flat_map(|chunk| &chunk.lists).zip(0u32..);
-        // The positions at which the followers of each user begin in one long list.
-        let mut ends = vec![0usize; users + 1];
-        lists().flat_map(|(list, _)| list.numbers()).for_each(|(to, _)| ends[to as usize + 1] += 1);
-        (1..ends.len()).for_each(|user| ends[user] += ends[user - 1]);
-        self.follows = ends[users];
-        let mut all = vec![(0u32, 0i64); self.follows];
+        let threads = available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let share = self.following.len().div_ceil(threads).max(1);
+        let stretches = users.div_ceil(STRETCH_USERS);
+        let (graph, next) = (&*self, AtomicUsize::new(0));
+        let parts: Vec<Vec<Pairs>> = scope(|scope| {
+            let part =
+                |thread: usize| scope.spawn(move || graph.pairs(thread * share..(thread + 1) * share, stretches));
+            let running: Vec<_> = (0..threads).map(part).collect();
+            running.into_iter().map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        });
+        let (parts, next) = (&parts, &next);
+        let made: Vec<(usize, Vec<Arc<Followers>>)> = scope(|scope| {
+            let lists = || {
+                let stretch = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|stretch| *stretch < stretches);
+                std::iter::from_fn(stretch).map(|stretch| (stretch, followers_of(parts, stretch))).collect()
+            };
+            let running: Vec<_> = (0..threads).map(|_| scope.spawn(lists)).collect();
+            let joined = running.into_iter().map(|made| made.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            joined.flat_map(|made: Vec<_>| made).collect()
+        });
+        for (stretch, chunks) in made {
+            let first = stretch * (STRETCH_USERS / USERS);
+            let chunks = chunks.into_iter().take(users.div_ceil(USERS) - first);
+            (first..).zip(chunks).for_each(|(chunk, followers)| self.followers.put(chunk, followers));
+        }
+        self.follows = parts.iter().flatten().map(Vec::len).sum();
+    }
+
+    /// The pairs of some chunks of [`Graph::following`], by stretches of followees.
+    fn pairs(&self, chunks: Range<usize>, stretches: usize) -> Vec<Pairs> {
+        let chunks = || chunks.clone().filter_map(|chunk| self.following.get(chunk).zip(Some(chunk * USERS)));
+        let lists = || chunks().flat_map(|(following, first)| following.lists.iter().zip(first as u32..));
+        let mut counts = vec![0; stretches];
+        lists().flat_map(|(list, _)| list.untimed()).for_each(|(to, _)| counts[to as usize / STRETCH_USERS] += 1);
+        let mut pairs: Vec<Pairs> = counts.into_iter().map(Vec::with_capacity).collect();
         for (list, from) in lists() {
-            for (to, _) in list.numbers() {
-                all[ends[to as usize]].0 = from;
-                ends[to as usize] += 1;
-            }
+            list.untimed().for_each(|(to, _)| pairs[to as usize / STRETCH_USERS].push((to, from)));
         }
-        let mut start = 0;
-        for (end, user) in ends[..users].iter().zip(0..) {
-            let (chunk, at) = place(UserNo::of(user));
-            self.followers.change(chunk).lists[at] = Blocks::packed(&all[start..*end]);
-            start = *end;
-        }
+        pairs
     }
 
     /// The number of pairs.

@@ -31,7 +31,7 @@ mod varint;
 mod whole;
 
 pub use self::dense::{Dense, PostNo, UserNo};
-pub use self::save::Frozen;
+pub use self::save::{Frozen, Loader};
 pub use self::settings::{CountedFrom, StateSettings};
 pub use self::times::{DAY_MS, MINUTE_MS};
 pub use self::users::UserRow;

@@ -48,6 +48,11 @@ impl<const TIMED: bool> Blocks<Packed<TIMED>> {
         self.find(number)?.time(number)
     }
 
+    /// The numbers in order, without their times: each time is 0.
+    pub(super) fn untimed(&self) -> impl Iterator<Item = Entry> {
+        self.iter().flat_map(Packed::untimed)
+    }
+
     pub(super) fn numbers(&self) -> Numbers<'_, TIMED> {
         let mut rest = self.iter();
         Numbers { front: rest.next().map_or(Iter::EMPTY, Packed::iter), rest }

@@ -199,6 +199,11 @@ impl<const TIMED: bool> Packed<TIMED> {
         }
     }
 
+    /// The numbers in order, without their times: each time is 0.
+    pub(super) fn untimed(&self) -> Iter<'_> {
+        Iter { distances: &self.bytes, left: self.len.into(), ..Iter::EMPTY }
+    }
+
     /// The entries in order. The time of an untimed one is 0.
     pub(super) fn iter(&self) -> Iter<'_> {
         let times = if TIMED { &self.bytes[self.times_at()..] } else { &[] };

@@ -26,6 +26,7 @@ use super::{affinity, graph, ids, posts, sets, touches};
 
 use self::codec::Piece;
 use self::format::{PIECE_BITS, PIECES_MAX, STATE_VERSION};
+pub use self::load::Loader;
 
 /// The content of a chunk of any structure.
 trait Content: Send + Sync {

@@ -16,7 +16,7 @@ use crate::pipeline::rebuild;
 use crate::pipeline::rows::{Rows, bring_over};
 use crate::pipeline::stored::StoredRow;
 use crate::pipeline::sweep::Sweeps;
-use crate::state::{State, StateSettings};
+use crate::state::{Loader, State, StateSettings};
 use crate::warehouse::outbox::{Outbox, OutboxError};
 
 use super::error::WriterError;
@@ -170,31 +170,40 @@ fn load_state(
     whole: u64,
     clearing: &mut Clearing,
 ) -> Result<Loaded, RecoveryError> {
-    let (mut chunks, mut last) = (Vec::<(String, u32, Vec<u8>)>::new(), 0);
-    // The generations of one chunk rise.
+    let mut loader = None;
+    let mut hand_on = |chunk| loader.get_or_insert_with(|| Loader::new(settings.clone())).chunk(chunk);
+    let (mut newest, mut last) = (None::<(String, u32, Vec<u8>)>, 0);
+    // The generations of one chunk rise, so a chunk is handed on when the next one comes.
     read.scan(STATE_CHUNK, ("", 0u32, 0u64).., |(structure, number, generation), bytes| {
         if generation > whole {
             clearing.chunk(structure, number, generation);
             return true;
         }
-        match chunks.last_mut() {
+        match &mut newest {
             Some((of, at, older)) if (of.as_str(), *at) == (structure, number) => {
                 clearing.chunk(structure, number, last);
                 *older = bytes.to_vec();
             }
-            _ => chunks.push((structure.to_owned(), number, bytes.to_vec())),
+            newest => {
+                if let Some(done) = newest.replace((structure.to_owned(), number, bytes.to_vec())) {
+                    hand_on(done);
+                }
+            }
         }
         last = generation;
         true
     })?;
-    let whole_next = chunks.is_empty();
+    let whole_next = newest.is_none();
+    if let Some(last) = newest {
+        hand_on(last);
+    }
     if whole_next {
         read.scan(CHECKPOINT, ("", 0u32).., |(structure, chunk), bytes| {
-            chunks.push((structure.to_owned(), chunk, bytes.to_vec()));
+            hand_on((structure.to_owned(), chunk, bytes.to_vec()));
             true
         })?;
     }
-    let state = if chunks.is_empty() { State::new(settings) } else { State::load(settings, chunks.into_iter())? };
+    let state = loader.map_or_else(|| Ok(State::new(settings)), Loader::end)?;
     Ok(Loaded { state, whole_next })
 }
 

@@ -1,7 +1,10 @@
 //! Reads chunks on every core: each chunk alone first, and then the parts that follow from all of them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
+use crossbeam_channel::{Receiver, Sender};
 use nova_storage::codec::{CodecError, Reader};
 
 use crate::event::{Action, Id};
@@ -31,8 +34,9 @@ const THREADS_MAX: usize = 8;
 
 type Stored = (String, u32, Vec<u8>);
 
-/// The pieces of one structure: their number, the count of pieces, and the content.
-type Parts<C> = Vec<(u32, u64, C)>;
+/// The pieces of one structure: their number, the count of pieces, and the content. The content is large, and a piece
+/// is moved several times.
+type Parts<C> = Vec<(u32, u64, Arc<C>)>;
 
 /// The chunks that one thread has read so far.
 #[derive(Default)]
@@ -174,13 +178,13 @@ fn part<C: Piece>(
     let head = Head { chunk: number >> PIECE_BITS, first, actions, version };
     let content = C::read(head, &mut reader, refs)?;
     reader.end()?;
-    parts.push((number, pieces, content));
+    parts.push((number, pieces, Arc::new(content)));
     Ok(())
 }
 
 /// Joins pieces. `all` is the number of things, and the number of things in one chunk; if it is given, none may be
 /// missing.
-fn install<C: Piece>(
+fn install<C: Piece + Clone + Default>(
     chunks: &mut Chunks<C>,
     mut parts: Parts<C>,
     all: Option<(usize, usize)>,
@@ -201,7 +205,7 @@ fn install<C: Piece>(
                 if of != pieces {
                     return Err(invalid);
                 }
-                content.append(more)?;
+                Arc::make_mut(&mut content).append(Arc::unwrap_or_clone(more))?;
                 have += 1;
             }
         }
@@ -222,43 +226,68 @@ fn install<C: Piece>(
     }
 }
 
-impl State {
-    /// Reads what [`State::save`] wrote. The chunks may come in any order, except those of version 4 and before, which
-    /// must come in the order of their numbers. It uses as many threads as there are cores, at most [`THREADS_MAX`].
+/// Reads what [`State::save`] wrote, while the chunks come: on as many threads as there are cores, at most
+/// [`THREADS_MAX`].
+pub struct Loader {
+    settings: StateSettings,
+    sender: Sender<Stored>,
+    readers: Vec<JoinHandle<Result<Read, CodecError>>>,
+    /// Whether the first chunk was of the format that has no chunks of structures. `None` before the first chunk.
+    is_old: Option<bool>,
+    /// The chunks of that format.
+    old: Vec<Stored>,
+}
+
+impl Loader {
+    pub fn new(settings: StateSettings) -> Loader {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+        let (sender, receiver) = crossbeam_channel::bounded::<Stored>(threads * WAITING_MAX);
+        let reader = |receiver: Receiver<Stored>| {
+            move || {
+                let mut read = Read::default();
+                receiver.iter().try_for_each(|stored| read.chunk(&stored)).map(|()| read)
+            }
+        };
+        let readers = (0..threads).map(|_| std::thread::spawn(reader(receiver.clone()))).collect();
+        Loader { settings, sender, readers, is_old: None, old: Vec::new() }
+    }
+
+    /// Takes a chunk. The chunks may come in any order, except those of version 4 and before, which must come in the
+    /// order of their numbers.
+    pub fn chunk(&mut self, stored: Stored) {
+        if *self.is_old.get_or_insert(stored.0 == old::STRUCTURE) {
+            self.old.push(stored);
+            return;
+        }
+        // A thread that fails stops receiving. If all have failed, nobody receives, and `end` returns the error.
+        let _ = self.sender.send(stored);
+    }
+
+    /// Returns the state after the last chunk.
     ///
     /// # Errors
     /// A chunk cannot be read, is missing, or refers to something that does not exist.
-    pub fn load(settings: StateSettings, chunks: impl Iterator<Item = Stored>) -> Result<State, CodecError> {
-        let mut chunks = chunks.peekable();
-        if chunks.peek().is_some_and(|(structure, ..)| structure == old::STRUCTURE) {
-            return State::load_old(settings, chunks);
+    pub fn end(self) -> Result<State, CodecError> {
+        drop(self.sender);
+        let mut all = Read::default();
+        for reader in self.readers {
+            all.merge(reader.join().map_err(|_| CodecError::Invalid(WHAT))??);
         }
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-        let (sender, receiver) = crossbeam_channel::bounded::<Stored>(threads * WAITING_MAX);
-        let read = std::thread::scope(|scope| {
-            let readers: Vec<_> = (0..threads)
-                .map(|_| {
-                    let receiver = receiver.clone();
-                    scope.spawn(move || {
-                        let mut read = Read::default();
-                        receiver.iter().try_for_each(|stored| read.chunk(&stored)).map(|()| read)
-                    })
-                })
-                .collect();
-            // A thread that fails stops receiving. Once all have failed, sending fails, too.
-            drop(receiver);
-            for stored in chunks {
-                if sender.send(stored).is_err() {
-                    break;
-                }
-            }
-            drop(sender);
-            let mut all = Read::default();
-            for reader in readers {
-                all.merge(reader.join().map_err(|_| CodecError::Invalid(WHAT))??);
-            }
-            Ok::<Read, CodecError>(all)
-        })?;
-        read.state(settings)
+        match self.is_old {
+            Some(true) => State::load_old(self.settings, self.old.into_iter()),
+            _ => all.state(self.settings),
+        }
+    }
+}
+
+impl State {
+    /// Reads what [`State::save`] wrote; see [`Loader`].
+    ///
+    /// # Errors
+    /// As [`Loader::end`].
+    pub fn load(settings: StateSettings, chunks: impl Iterator<Item = Stored>) -> Result<State, CodecError> {
+        let mut loader = Loader::new(settings);
+        chunks.for_each(|stored| loader.chunk(stored));
+        loader.end()
     }
 }

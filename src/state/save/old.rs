@@ -68,7 +68,7 @@ impl State {
         state.load_affinity(&mut reader)?;
         if version > 1 {
             let days = Days::load(WHAT, &mut reader, lengths.actions)?;
-            state.daily.chunks.put(0, days);
+            state.daily.chunks.put(0, days.into());
         }
         if version > 2 {
             for _ in 0..reader.varint()? {
