@@ -1,4 +1,5 @@
-//! The follows between users, in both directions. Two rows of one pair are one follow, which lasts until both are gone.
+//! Keeps the follows between users, in both directions. Two rows of the same pair of users are one follow, which lasts
+//! until both rows are deleted.
 
 use std::collections::BTreeMap;
 
@@ -9,24 +10,24 @@ use super::packed::Packed;
 
 /// The number of users in one chunk.
 pub(super) const USERS: usize = 64;
-/// The bytes of one row beyond a pair's first.
+/// The number of bytes for each row of a pair except the pair's first row.
 const MORE_BYTES: usize = size_of::<((UserNo, UserNo), Vec<i64>)>() * 3 / 2 + ALLOCATED_BYTES;
 
 /// One followee of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Followee {
     pub user: UserNo,
-    /// The time of the latest of the pair's rows, epoch microseconds.
+    /// The time of the latest row of the pair, epoch microseconds.
     pub since_us: i64,
 }
 
-/// The followees of some users.
+/// The followees of the users of one chunk.
 #[derive(Clone, Debug)]
 pub(super) struct Following {
     pub(super) lists: [Blocks<Packed<true>>; USERS],
-    /// The version of each user's set of followees. Each change raises the version.
+    /// The version of each user's set of followees. Each change of the set raises its version.
     pub(super) versions: [u32; USERS],
-    /// The sorted times of the rows beyond a pair's first. Such pairs are rare.
+    /// The sorted times of all rows of a pair except the pair's first row. Pairs with more than one row are rare.
     pub(super) more: BTreeMap<(UserNo, UserNo), Vec<i64>>,
 }
 
@@ -37,7 +38,7 @@ impl Default for Following {
     }
 }
 
-/// The followers of some users.
+/// The followers of the users of one chunk.
 #[derive(Clone, Debug)]
 pub(super) struct Followers {
     pub(super) lists: [Blocks<Packed<false>>; USERS],
@@ -53,11 +54,11 @@ impl Default for Followers {
 pub struct Graph {
     pub(super) following: Chunks<Following>,
     pub(super) followers: Chunks<Followers>,
-    /// The number of pairs.
+    /// The number of pairs of a user and a followee.
     pub(super) follows: usize,
 }
 
-/// The chunk of a user, and the index in the chunk.
+/// Returns the chunk of a user, and the user's index in the chunk.
 pub(super) fn place(user: UserNo) -> (usize, usize) {
     (user.index() / USERS, user.index() % USERS)
 }
@@ -98,7 +99,8 @@ impl Graph {
         if let Some(times) = following.more.get_mut(&(from, to)) {
             match times.iter().position(|time| *time == since_us) {
                 Some(other) => drop(times.remove(other)),
-                // The latest row is gone, and the latest of the other rows takes its place.
+                // The latest row of the pair is deleted, so the latest of the pair's remaining rows becomes the first
+                // row.
                 None => {
                     if let Some(latest_us) = times.pop() {
                         following.lists[at].change(number, |block| block.set_time(number, latest_us));
@@ -140,7 +142,7 @@ impl Graph {
         }
     }
 
-    /// The number of pairs.
+    /// The number of pairs of a user and a followee.
     pub fn follows_len(&self) -> usize {
         self.follows
     }
@@ -150,7 +152,7 @@ impl Graph {
         Some(&self.following.get(chunk)?.lists[at])
     }
 
-    /// The user's followees, sorted by number.
+    /// Returns the user's followees, sorted by their numbers.
     pub fn followees(&self, user: UserNo) -> impl Iterator<Item = Followee> {
         let list = self.list(user).into_iter().flat_map(Blocks::numbers);
         list.map(|(user, since_us)| Followee { user: UserNo::of(user), since_us })
@@ -170,7 +172,7 @@ impl Graph {
         Some(&self.followers.get(chunk)?.lists[at])
     }
 
-    /// The user's followers, sorted by number.
+    /// Returns the user's followers, sorted by their numbers.
     pub fn followers(&self, user: UserNo) -> impl Iterator<Item = UserNo> {
         self.fans(user).into_iter().flat_map(Blocks::numbers).map(|(user, _)| UserNo::of(user))
     }
@@ -180,7 +182,7 @@ impl Graph {
         self.fans(user).map_or(0, Blocks::len)
     }
 
-    /// A number that changes with the user's set of followees.
+    /// Returns a number that changes when the user's set of followees changes.
     pub fn version(&self, user: UserNo) -> u32 {
         let (chunk, at) = place(user);
         self.following.get(chunk).map_or(0, |following| following.versions[at])

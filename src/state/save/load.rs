@@ -1,4 +1,5 @@
-//! Reads chunks on every core: each chunk alone first, and then the parts that follow from all of them.
+//! Reads chunks on every core. Each chunk is first read alone, and then nova makes the parts that follow from all
+//! chunks.
 
 use std::collections::BTreeMap;
 
@@ -24,14 +25,14 @@ use super::format::{PIECE_BITS, PIECES_MAX, STATE_VERSION, STATE_VERSION_FIRST, 
 use super::old;
 use super::refs::Refs;
 
-/// The most chunks that wait for one thread.
+/// The maximum number of chunks that wait for one thread.
 const WAITING_MAX: usize = 4;
-/// The most threads that read chunks.
+/// The maximum number of threads that read chunks.
 const THREADS_MAX: usize = 8;
 
 type Stored = (String, u32, Vec<u8>);
 
-/// The pieces of one structure: their number, the count of pieces, and the content.
+/// The pieces of one structure, each with its number, the count of its chunk's pieces, and its content.
 type Parts<C> = Vec<(u32, u64, C)>;
 
 /// The chunks that one thread has read so far.
@@ -149,7 +150,8 @@ impl Read {
     }
 }
 
-/// Makes the parts that follow from the chunks: the followers, and the numbers of ids.
+/// Makes the parts of the state that are not stored: the followers of users, and the tables that find the number of an
+/// id.
 fn derive(
     state: &mut State,
     (user_ids, post_ids): (Chunks<Vec<Id>>, Chunks<Vec<Id>>),
@@ -178,8 +180,8 @@ fn part<C: Piece>(
     Ok(())
 }
 
-/// Joins pieces. `all` is the number of things, and the number of things in one chunk; if it is given, none may be
-/// missing.
+/// Joins pieces. `all` has the number of things and the number of things in one chunk. If `all` is given, no chunk may
+/// be missing.
 fn install<C: Piece>(
     chunks: &mut Chunks<C>,
     mut parts: Parts<C>,
@@ -196,7 +198,7 @@ fn install<C: Piece>(
         }
         let mut have = 1;
         while let Some((number, of, more)) = parts.next_if(|(number, ..)| number >> PIECE_BITS == chunk) {
-            // Pieces from a time when the chunk was longer may still be stored.
+            // The store may still have pieces from a time when the chunk was longer.
             if u64::from(number) % (PIECES_MAX as u64) < pieces {
                 if of != pieces {
                     return Err(invalid);
@@ -223,11 +225,12 @@ fn install<C: Piece>(
 }
 
 impl State {
-    /// Reads what [`State::save`] wrote. The chunks may come in any order, except those of version 4 and before, which
-    /// must come in the order of their numbers. It uses as many threads as there are cores, at most [`THREADS_MAX`].
+    /// Reads a state that [`State::save`] wrote. The chunks may come in any order, except chunks of version 4 and
+    /// older, which must come in the order of their numbers. The function uses as many threads as there are cores, but
+    /// at most [`THREADS_MAX`].
     ///
     /// # Errors
-    /// A chunk cannot be read, is missing, or refers to something that does not exist.
+    /// The function returns an error if a chunk cannot be read, is missing, or refers to something that does not exist.
     pub fn load(settings: StateSettings, chunks: impl Iterator<Item = Stored>) -> Result<State, CodecError> {
         let mut chunks = chunks.peekable();
         if chunks.peek().is_some_and(|(structure, ..)| structure == old::STRUCTURE) {
@@ -245,7 +248,8 @@ impl State {
                     })
                 })
                 .collect();
-            // A thread that fails stops receiving. Once all have failed, sending fails, too.
+            // If a thread fails, it no longer receives chunks. After all threads have failed, sending a chunk fails,
+            // too.
             drop(receiver);
             for stored in chunks {
                 if sender.send(stored).is_err() {
